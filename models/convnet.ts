@@ -1,0 +1,27 @@
+import { type Graph, input, op } from 'onnx-ire'
+import { batchNorm, convolution, linear } from './layers.js'
+import { Weights } from './weights.js'
+
+export interface ConvnetOptions {
+  readonly channels?: number
+  /** Channels of each stage; every stage but the first halves the size. */
+  readonly stages?: readonly number[]
+  readonly classes?: number
+  readonly seed?: number
+}
+
+/** A plain convolutional network, Conv-BatchNorm-ReLU stages and a pooled linear head: x [N, channels, H, W] to logits [N, classes]. */
+export function convnet({ channels = 3, stages = [16, 32, 64], classes = 10, seed = 0 }: ConvnetOptions = {}): Graph {
+  const weights = new Weights(seed)
+  const x = input('x', 'float32', ['N', channels, 'H', 'W'])
+  let y = x
+  let width = channels
+  for (const [i, size] of stages.entries()) {
+    const convolved = convolution(weights, `stage${i}.conv`, y, width, size, { stride: i === 0 ? 1 : 2 })
+    y = op.Relu(batchNorm(weights, `stage${i}.norm`, convolved, size))
+    width = size
+  }
+  const pooled = op.Flatten(op.GlobalAveragePool(y))
+  const logits = linear(weights, 'head', pooled, width, classes)
+  return { name: 'convnet', inputs: new Map([['x', x]]), parameters: weights.drawn, outputs: new Map([['logits', logits]]) }
+}

@@ -1,0 +1,24 @@
+import { type Graph, input, op } from 'onnx-ire'
+import { linear } from './layers.js'
+import { Weights } from './weights.js'
+
+export interface MlpOptions {
+  readonly features?: number
+  readonly hidden?: readonly number[]
+  readonly classes?: number
+  readonly seed?: number
+}
+
+/** A multilayer perceptron with ReLU: x [N, features] to logits [N, classes]. */
+export function mlp({ features = 784, hidden = [512, 512], classes = 10, seed = 0 }: MlpOptions = {}): Graph {
+  const weights = new Weights(seed)
+  const x = input('x', 'float32', ['N', features])
+  let y = x
+  let width = features
+  for (const [i, size] of hidden.entries()) {
+    y = op.Relu(linear(weights, `hidden${i}`, y, width, size))
+    width = size
+  }
+  const logits = linear(weights, 'head', y, width, classes)
+  return { name: 'mlp', inputs: new Map([['x', x]]), parameters: weights.drawn, outputs: new Map([['logits', logits]]) }
+}

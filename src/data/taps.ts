@@ -1,0 +1,45 @@
+/** How the target is filled: the names of CSS object-fit. */
+export type Fit = 'fill' | 'contain' | 'cover' | 'none'
+
+/**
+ * One axis of a bilinear resize: target position t, in [start, end), lies at `fraction[t]` of the way from source position
+ * `low[t]` to `high[t]`. Positions outside of [start, end) show background.
+ */
+export interface Taps {
+  readonly start: number
+  readonly end: number
+  readonly low: Int32Array
+  readonly high: Int32Array
+  readonly fraction: Float64Array
+}
+
+/** Rows and columns the source takes, in target pixels, before what sticks out is cut off. */
+export function fitted(
+  source: readonly [number, number],
+  target: readonly [number, number],
+  fit: Fit,
+): [number, number] {
+  const [rows, columns] = [target[0] / source[0], target[1] / source[1]]
+  if (fit === 'fill') return [target[0], target[1]]
+  if (fit === 'none') return [source[0], source[1]]
+  const scale = fit === 'contain' ? Math.min(rows, columns) : Math.max(rows, columns)
+  return [Math.max(1, Math.round(source[0] * scale)), Math.max(1, Math.round(source[1] * scale))]
+}
+
+/**
+ * The taps of an axis of `source` pixels that is resized to `size` and centred in `target`. The centre of target pixel t
+ * of the resized image lies at (t + 1/2) source / size - 1/2, held inside of the image: the convention of PyTorch's
+ * interpolate with align_corners=False and of ONNX Resize with half_pixel. Shrinking averages no more than two pixels.
+ */
+export function taps(source: number, size: number, target: number): Taps {
+  const offset = Math.floor((target - size) / 2)
+  const [low, high, fraction] = [new Int32Array(target), new Int32Array(target), new Float64Array(target)]
+  const [start, end] = [Math.max(0, offset), Math.min(target, offset + size)]
+  for (let t = start; t < end; t++) {
+    const at = Math.min(Math.max(((t - offset + 0.5) * source) / size - 0.5, 0), source - 1)
+    low[t] = Math.floor(at)
+    high[t] = Math.min(low[t]! + 1, source - 1)
+    fraction[t] = at - low[t]!
+  }
+  return { start, end, low, high, fraction }
+}

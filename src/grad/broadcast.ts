@@ -1,0 +1,34 @@
+import { int64s } from '../ir/leaf.js'
+import { sameShape } from '../ir/shape.js'
+import type { Value } from '../ir/value.js'
+import { op } from '../op/index.js'
+
+/**
+ * Sums the gradient of a broadcast operand back to the operand's shape:
+ * the adjoint of repeating along an axis is summing along it.
+ */
+export function sumTo(dy: Value, x: Value): Value {
+  if (sameShape(dy.shape, x.shape)) return dy
+  const axes = repeatedAxes(dy, x)
+  if (axes === undefined) return sumToAtRunTime(dy, x)
+  const summed = axes.length > 0 ? op.ReduceSum(dy, axes, { keepdims: 1 }) : dy
+  return summed.shape?.length === x.shape?.length ? summed : op.Reshape(summed, op.Shape(x))
+}
+
+/** Axes of `dy` along which `x` was repeated; undefined when the symbols do not tell. */
+function repeatedAxes(dy: Value, x: Value): number[] | undefined {
+  if (!dy.shape || !x.shape) return undefined
+  const lead = dy.shape.length - x.shape.length
+  const axes = dy.shape.flatMap((_, axis) => (axis < lead || x.shape![axis - lead] === 1 ? [axis] : []))
+  const settled = dy.shape.every((dim, axis) => axes.includes(axis) || dim === x.shape![axis - lead] || typeof x.shape![axis - lead] === 'number')
+  return settled ? axes.filter((axis) => axis < lead || dy.shape![axis] !== 1) : undefined
+}
+
+/** The same with the axes found when the graph runs: those where the two shapes, aligned at their ends, differ. */
+function sumToAtRunTime(dy: Value, x: Value): Value {
+  const [to, from] = [op.Shape(x), op.Shape(dy)]
+  const missing = op.Sub(op.Shape(from), op.Shape(to))
+  const aligned = op.Concat([op.Expand(int64s([1]), missing), to], { axis: 0 })
+  const axes = op.Squeeze(op.NonZero(op.Not(op.Equal(aligned, from))), [0])
+  return op.Reshape(op.ReduceSum(dy, axes, { keepdims: 1, noop_with_empty_axes: 1 }), to)
+}

@@ -1,0 +1,102 @@
+import { OnnxIreError } from '../errors.js'
+import { isFloat } from '../ir/dtype.js'
+import { formatShape, isStatic, sameShape } from '../ir/shape.js'
+import { dependenciesOf, topological } from '../ir/topology.js'
+import type { Node, Value } from '../ir/value.js'
+import { definitions, isOperator, op } from '../op/index.js'
+import { sumTo } from './broadcast.js'
+import type { Calculus } from './rule.js'
+import { calculus } from './rules/index.js'
+import { zerosLike } from './zeros.js'
+
+export { zerosLike }
+
+/** An output together with its incoming gradient, of the output's shape and type. */
+export type Seed = readonly [y: Value, dy: Value]
+
+/**
+ * The vector-Jacobian product d(sum <dy, y>) / dx for every `x` of `wrt`, by reverse accumulation. `null` where `x` does
+ * not influence any `y` differentiably; `zerosLike(x)` is then its gradient.
+ *
+ * Throws `not-differentiable` listing every operator on the way that has no gradient.
+ */
+export function gradients(seeds: readonly Seed[], wrt: readonly Value[], tables: Calculus = calculus): (Value | null)[] {
+  const order = topological(seeds.map(([y]) => y))
+  const active = activeValues(order, wrt)
+  const collected = new Map<Value, Value>()
+  const collect = (x: Value, dx: Value) => {
+    const before = collected.get(x)
+    collected.set(x, before ? op.Add(before, dx) : dx)
+  }
+  for (const [y, dy] of seeds) if (active.has(y)) collect(y, dy)
+  const blocking = new Map<Node, string>()
+  for (const node of order.reverse()) {
+    const dys = node.outputs.map((y) => collected.get(y) ?? null)
+    if (dys.every((dy) => dy === null) || !dependenciesOf(node).some((x) => active.has(x))) continue
+    const dxs = propagate(node, dys, active, tables)
+    if (typeof dxs === 'string') blocking.set(node, dxs)
+    for (const [index, x] of node.inputs.entries()) {
+      // Beyond an operator that blocks, go on with zeros, so that one error names all of them.
+      const dx = x && active.has(x) ? (typeof dxs === 'string' ? zerosLike(x) : dxs[index]) : null
+      if (x && dx) collect(x, fitted(node, x, dx))
+    }
+  }
+  if (blocking.size > 0) throw blocked(blocking)
+  return wrt.map((x) => collected.get(x) ?? null)
+}
+
+/** Values through which `wrt` can influence anything: floating-point results of nodes that read one of them. */
+function activeValues(order: readonly Node[], wrt: readonly Value[]): Set<Value> {
+  const active = new Set(wrt)
+  for (const node of order) {
+    if (dependenciesOf(node).some((x) => active.has(x))) for (const y of node.outputs) if (isFloat(y.dtype)) active.add(y)
+  }
+  return active
+}
+
+/** Gradients of a node's inputs, or the reason why there are none. */
+function propagate(node: Node, dys: readonly (Value | null)[], active: ReadonlySet<Value>, tables: Calculus): readonly (Value | null)[] | string {
+  const definition = node.domain === '' || isOperator(node.operator) ? definitions[node.operator as keyof typeof definitions] : undefined
+  const none: { none: 'zero' | 'missing'; reason: string } | undefined = definition?.gradient
+  if (none?.none === 'zero') return []
+  const rule = tables.rules[node.operator]
+  if (rule) {
+    const single = definition?.outputs.length === 1 && !definition.outputs[0].startsWith('...')
+    const padded = definition!.inputs.map((_, index) => node.inputs[index] ?? null)
+    const inputs = node.inputs.length > padded.length ? node.inputs : padded
+    return rule(inputs, single ? dys[0]! : dys, { y: single ? node.outputs[0]! : node.outputs, attributes: node.attributes })
+  }
+  const expansion = tables.expansions[node.operator]
+  if (!expansion) return none?.reason ?? 'no gradient rule'
+  const expanded = [expansion(node.inputs, node.attributes)].flat()
+  const seeds = dys.flatMap((dy, index): Seed[] => (dy && expanded[index] ? [[expanded[index], dy]] : []))
+  const wrt = node.inputs.filter((x) => x !== null && active.has(x)) as Value[]
+  const dxs = gradients(seeds, wrt, tables)
+  return node.inputs.map((x) => (x && wrt.includes(x) ? dxs[wrt.indexOf(x)]! : null))
+}
+
+/** Brings a rule's gradient to its input's shape; only broadcasting operators may give another one. */
+function fitted(node: Node, x: Value, dx: Value): Value {
+  const definition = definitions[node.operator as keyof typeof definitions]
+  if (definition.broadcasts) return sumTo(dx, x)
+  const wrong = dx.shape && x.shape && (dx.shape.length !== x.shape.length || (isStatic(dx.shape) && isStatic(x.shape) && !sameShape(dx.shape, x.shape)))
+  if (wrong || dx.dtype !== x.dtype) {
+    throw new OnnxIreError(
+      'invalid-shape',
+      `the gradient rule of ${node.operator} gives ${dx.dtype}${formatShape(dx.shape)} for an input ${x.dtype}${formatShape(x.shape)}; this is a bug of onnx-ire`,
+    )
+  }
+  return dx
+}
+
+function blocked(blocking: ReadonlyMap<Node, string>): OnnxIreError {
+  const lines = [...blocking].map(([node, reason]) => {
+    const name = node.name ?? node.outputs[0]?.name
+    return `  ${node.operator}${name ? ` '${name}'` : ''} (inputs ${node.inputs.map((x) => (x ? `${x.dtype}${formatShape(x.shape)}` : '-')).join(', ')}): ${reason}`
+  })
+  return new OnnxIreError(
+    'not-differentiable',
+    `${blocking.size === 1 ? 'an operator' : `${blocking.size} operators`} between the parameters and the outputs cannot be differentiated:\n${lines.join('\n')}\n` +
+      'Train only parameters behind them (narrow the trainable set), or train an output before them.',
+  )
+}

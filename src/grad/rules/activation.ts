@@ -1,0 +1,65 @@
+import { scalar } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import type { activation } from '../../op/activation.js'
+import { op } from '../../op/index.js'
+import type { Expansions, Rules } from '../rule.js'
+import { indicator, masked } from './masked.js'
+
+const square = (x: Value): Value => op.Mul(x, x)
+const positive = (x: Value): Value => op.Greater(x, 0)
+/** 1 / sqrt(2 pi) */
+const density = 1 / Math.sqrt(2 * Math.PI)
+const sqrt2OverPi = Math.sqrt(2 / Math.PI)
+
+/** d/dx of x (1 + erf(x / sqrt 2)) / 2: the normal distribution function plus x times its density. */
+function geluSlope(x: Value): Value {
+  const distribution = op.Mul(op.Add(op.Erf(op.Mul(x, Math.SQRT1_2)), 1), 0.5)
+  return op.Add(distribution, op.Mul(x, op.Mul(op.Exp(op.Mul(square(x), -0.5)), density)))
+}
+
+/** d/dx of x (1 + t) / 2 with t = tanh(sqrt(2 / pi) (x + 0.044715 x^3)). */
+function geluTanhSlope(x: Value): Value {
+  const xx = square(x)
+  const t = op.Tanh(op.Mul(op.Mul(x, op.Add(op.Mul(xx, 0.044715), 1)), sqrt2OverPi))
+  const inner = op.Mul(op.Add(op.Mul(xx, 3 * 0.044715), 1), sqrt2OverPi / 2)
+  return op.Add(op.Mul(op.Add(t, 1), 0.5), op.Mul(op.Mul(x, op.Sub(1, square(t))), inner))
+}
+
+/** Derivatives at kinks are those of PyTorch: the left one for the rectifiers, 0 outside open intervals. */
+export const activationRules = {
+  Relu: ([x], dy) => [masked(dy, positive(x))],
+  LeakyRelu: ([x], dy, { attributes: { alpha } }) => [
+    op.Mul(dy, op.Where(positive(x), scalar(x.dtype, 1), scalar(x.dtype, alpha))),
+  ],
+  PRelu: ([x, slope], dy) => [op.Mul(dy, op.Where(positive(x), 1, slope)), op.Mul(dy, op.Min([x, 0]))],
+  ThresholdedRelu: ([x], dy, { attributes: { alpha } }) => [masked(dy, op.Greater(x, alpha))],
+  // alpha e^x = y + alpha where x <= 0.
+  Elu: ([x], dy, { y, attributes: { alpha } }) => [op.Mul(dy, op.Where(positive(x), 1, op.Add(y, alpha)))],
+  // e^(x / alpha) = y / alpha + 1 where x <= 0.
+  Celu: ([x], dy, { y, attributes: { alpha } }) => [
+    op.Mul(dy, op.Where(positive(x), 1, op.Add(op.Mul(y, 1 / alpha), 1))),
+  ],
+  // gamma alpha e^x = y + gamma alpha where x <= 0.
+  Selu: ([x], dy, { y, attributes: { alpha, gamma } }) => [
+    op.Mul(dy, op.Where(positive(x), gamma, op.Add(y, gamma * alpha))),
+  ],
+  Sigmoid: (_, dy, { y }) => [op.Mul(dy, op.Mul(y, op.Sub(1, y)))],
+  HardSigmoid: (_, dy, { y, attributes: { alpha } }) => [masked(op.Mul(dy, alpha), op.And(positive(y), op.Less(y, 1)))],
+  HardSwish: ([x], dy) => [
+    op.Mul(dy, op.Where(op.Less(op.Abs(x), 3), op.Add(op.Mul(x, 1 / 3), 0.5), indicator(positive(x), x))),
+  ],
+  Softplus: ([x], dy) => [op.Mul(dy, op.Sigmoid(x))],
+  // 1 / (1 + |x|) = 1 - |y|
+  Softsign: (_, dy, { y }) => [op.Mul(dy, square(op.Sub(1, op.Abs(y))))],
+  Shrink: ([x], dy, { attributes: { lambd } }) => [masked(dy, op.Greater(op.Abs(x), lambd))],
+  Gelu: ([x], dy, { attributes: { approximate } }) => [
+    op.Mul(dy, approximate === 'tanh' ? geluTanhSlope(x) : geluSlope(x)),
+  ],
+} satisfies Rules<typeof activation>
+
+export const activationExpansions = {
+  Mish: ([x]) => op.Mul(x, op.Tanh(op.Softplus(x))),
+  QuickGelu: ([x], { alpha }) => op.Mul(x, op.Sigmoid(op.Mul(x, alpha))),
+  FastGelu: ([x, bias]) => op.Gelu(bias ? op.Add(x, bias) : x, { approximate: 'tanh' }),
+  BiasGelu: ([x, bias]) => op.Gelu(op.Add(x, bias)),
+} satisfies Expansions<typeof activation>

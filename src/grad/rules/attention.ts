@@ -1,0 +1,107 @@
+import { OnnxIreError } from '../../errors.js'
+import { dtypes } from '../../ir/dtype.js'
+import { scalar } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import type { AttentionAttributes, attention } from '../../op/attention.js'
+import { op } from '../../op/index.js'
+import type { Expansions } from '../rule.js'
+
+/** [batch, sequence, heads * size] -> [batch, heads, sequence, size] */
+const split = (x: Value, heads: number) => op.Transpose(op.Reshape(x, [0, 0, heads, -1]), { perm: [0, 2, 1, 3] })
+const joined = (x: Value) => op.Reshape(op.Transpose(x, { perm: [0, 2, 1, 3] }), [0, 0, -1])
+
+const axis = (x: Value, start: number) => op.Shape(x, { start, end: start + 1 })
+
+function byHead(x: Value, heads: number | undefined): Value {
+  if (!x.shape)
+    throw new OnnxIreError(
+      'not-differentiable',
+      'an operand of Attention or RotaryEmbedding has an unknown number of axes',
+    )
+  return x.shape.length === 4 ? x : split(x, heads!)
+}
+
+/** Repeats each key head for the query heads that share it. */
+function shared(x: Value, q: Value): Value {
+  const [queries, keys] = [q.shape![1], x.shape![1]]
+  if (queries === keys) return x
+  const group = op.Div(axis(q, 1), axis(x, 1))
+  const [batch, heads, rest] = [axis(x, 0), axis(x, 1), op.Shape(x, { start: 2 })]
+  const repeated = op.Expand(op.Unsqueeze(x, [2]), op.Concat([batch, heads, group, rest], { axis: 0 }))
+  return op.Reshape(repeated, op.Concat([batch, axis(q, 1), rest], { axis: 0 }))
+}
+
+/** Query i sees keys 0 .. i. */
+function causal(scores: Value): Value {
+  const ones = op.Expand(scalar('int64', 1), op.Shape(scores, { start: -2 }))
+  return op.Where(op.Cast(op.Trilu(ones, { upper: 0 }), { to: dtypes.bool.onnx }), scores, Number.NEGATIVE_INFINITY)
+}
+
+function attended(
+  operands: readonly [q: Value, k: Value, v: Value],
+  mask: Value | null,
+  past: readonly [Value | null, Value | null],
+  attributes: AttentionAttributes,
+): Value[] {
+  const { q_num_heads, kv_num_heads, scale, softcap, is_causal, qk_matmul_output_mode } = attributes
+  const q = byHead(operands[0], q_num_heads)
+  const [key, value] = [byHead(operands[1], kv_num_heads), byHead(operands[2], kv_num_heads)]
+  const k = past[0] ? op.Concat([past[0], key], { axis: 2 }) : key
+  const v = past[1] ? op.Concat([past[1], value], { axis: 2 }) : value
+  const factor = scale === undefined ? op.Reciprocal(op.Sqrt(op.CastLike(axis(q, 3), q))) : scalar(q.dtype, scale)
+  const products = op.MatMul(op.Mul(q, factor), op.Transpose(shared(k, q), { perm: [0, 1, 3, 2] }))
+  const seen = is_causal ? causal(products) : products
+  const masked = !mask
+    ? seen
+    : mask.dtype === 'bool'
+      ? op.Where(mask, seen, Number.NEGATIVE_INFINITY)
+      : op.Add(seen, mask)
+  const capped = softcap ? op.Mul(op.Tanh(op.Div(masked, softcap)), softcap) : masked
+  const weights = op.Softmax(capped, { axis: -1 })
+  const y = op.MatMul(weights, shared(v, q))
+  return [
+    operands[0].shape!.length === 3 ? joined(y) : y,
+    k,
+    v,
+    [products, masked, capped, weights][qk_matmul_output_mode] ?? products,
+  ]
+}
+
+interface Rotation {
+  readonly interleaved: number
+  readonly num_heads: number
+  readonly rotary_embedding_dim: number
+}
+
+/**
+ * (x1, x2) -> (cos x1 - sin x2, sin x1 + cos x2) for pairs of features: neighbours when `interleaved`, else the two halves.
+ * Features from `rotary_embedding_dim` on stay as they are.
+ */
+function rotated(x: Value, cosCache: Value, sinCache: Value, positionIds: Value | null, attributes: Rotation): Value {
+  const { interleaved, num_heads, rotary_embedding_dim: size } = attributes
+  if (!x.shape)
+    throw new OnnxIreError('not-differentiable', 'the operand of RotaryEmbedding has an unknown number of axes')
+  const flat = x.shape.length === 3
+  const heads = flat ? op.Reshape(x, [0, 0, num_heads, -1]) : x
+  const turning = size ? op.Slice(heads, [0], [size], [-1]) : heads
+  const pair = interleaved ? -1 : -2
+  const angles = (cache: Value) =>
+    op.Unsqueeze(op.Unsqueeze(positionIds ? op.Gather(cache, positionIds) : cache, [flat ? 2 : 1]), [pair])
+  const [cos, sin] = [angles(cosCache), angles(sinCache)]
+  const pairs = op.Reshape(turning, interleaved ? [0, 0, 0, -1, 2] : [0, 0, 0, 2, -1])
+  const [x1, x2] = op.Split(pairs, [1, 1], { axis: pair })
+  const turned = op.Concat([op.Sub(op.Mul(cos, x1!), op.Mul(sin, x2!)), op.Add(op.Mul(sin, x1!), op.Mul(cos, x2!))], {
+    axis: pair,
+  })
+  const y = op.Reshape(turned, op.Shape(turning))
+  const whole = size ? op.Concat([y, op.Slice(heads, [size], [Number.MAX_SAFE_INTEGER], [-1])], { axis: -1 }) : y
+  return op.Reshape(whole, op.Shape(x))
+}
+
+export const attentionExpansions = {
+  Attention: ([q, k, v, mask, pastKey, pastValue], attributes) => {
+    const [y, presentKey, presentValue, products] = attended([q, k, v], mask, [pastKey, pastValue], attributes)
+    return [y!, presentKey!, presentValue!, products!]
+  },
+  RotaryEmbedding: ([x, cos, sin, positionIds], attributes) => rotated(x, cos, sin, positionIds, attributes),
+} satisfies Expansions<typeof attention>

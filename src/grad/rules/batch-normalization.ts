@@ -1,0 +1,75 @@
+import type { Value } from '../../ir/value.js'
+import { op } from '../../op/index.js'
+import { channelsOf } from './channels.js'
+import { as, share } from './statistics.js'
+
+type Gradients = readonly [
+  dx: Value | null,
+  dScale: Value | null,
+  dBias: Value | null,
+  dMean: Value | null,
+  dVariance: Value | null,
+]
+
+/** y = (x - mean) scale / sqrt(var + epsilon) + bias, with statistics that are inputs like any other. */
+export function batchNormalizationFrozen(
+  x: Value,
+  scale: Value,
+  mean: Value,
+  variance: Value,
+  dy: Value,
+  epsilon: number,
+): Gradients {
+  const { flat, restored, column, perChannel } = channelsOf(x)
+  const spread = op.Add(variance, epsilon)
+  const std = op.Sqrt(spread)
+  const slope = op.Div(as(scale, variance), std)
+  const dx = op.Mul(flat(dy), column(as(slope, x)))
+  const dBias = as(perChannel(flat(dy)), variance)
+  const centered = op.Sub(flat(x), column(as(mean, x)))
+  const dScale = op.Div(as(perChannel(op.Mul(flat(dy), centered)), variance), std)
+  const dVariance = op.Div(op.Mul(op.Mul(dScale, as(scale, variance)), -0.5), spread)
+  return [restored(dx), as(dScale, scale), as(dBias, scale), op.Neg(op.Mul(dBias, slope)), dVariance]
+}
+
+/**
+ * The same with mean and variance of the batch, through which gradients flow too:
+ * dx = scale/std (dy - sum(dy)/n - c sum(dy c)/(n std²)), c = x - mean. The running statistics
+ * momentum * old + (1 - momentum) * batch pass their gradients to the old ones and to x.
+ */
+export function batchNormalizationTraining(
+  x: Value,
+  scale: Value,
+  mean: Value,
+  variance: Value,
+  [dy, dRunningMean, dRunningVar]: readonly [Value | null, Value | null, Value | null],
+  { epsilon, momentum }: { readonly epsilon: number; readonly momentum: number },
+): Gradients {
+  const { flat, restored, column, spatial, perChannel } = channelsOf(x)
+  const batch = (of: Value) => op.ReduceMean(of, [0, ...spatial], { keepdims: 1 })
+  const n = share(x, scale)
+  const centered = op.Sub(flat(x), batch(flat(x)))
+  const invStd = op.Reciprocal(op.Sqrt(op.Add(op.Squeeze(batch(op.Mul(centered, centered)), [0, ...spatial]), epsilon)))
+  const incoming = dy && flat(dy)
+  const dBias = incoming && perChannel(incoming)
+  const along = incoming && perChannel(op.Mul(incoming, centered))
+  const pull = along && op.Div(op.Mul(along, op.Mul(invStd, invStd)), n)
+  const through = (running: Value | null) => running && op.Mul(as(running, x), 1 - momentum)
+  const [dMean, dVar] = [through(dRunningMean), through(dRunningVar)]
+  const terms = [
+    incoming &&
+      op.Mul(
+        op.Sub(op.Sub(incoming, column(op.Div(dBias!, n))), op.Mul(centered, column(pull!))),
+        column(op.Mul(as(scale, x), invStd)),
+      ),
+    dVar && op.Mul(centered, column(op.Div(op.Mul(dVar, 2), n))),
+    dMean && op.Expand(column(op.Div(dMean, n)), op.Shape(flat(x))),
+  ].filter((term) => term !== null)
+  return [
+    restored(terms.reduce((sum, term) => op.Add(sum, term))),
+    along && as(op.Mul(along, invStd), scale),
+    dBias && as(dBias, scale),
+    dRunningMean && as(op.Mul(dRunningMean, momentum), mean),
+    dRunningVar && as(op.Mul(dRunningVar, momentum), variance),
+  ]
+}

@@ -1,0 +1,16 @@
+import type { Value } from '../../../ir/value.js'
+import { op } from '../../../op/index.js'
+
+const swapped = (rank: number) => [1, 0, ...Array.from({ length: rank - 2 }, (_, i) => i + 2)]
+
+/** [a, b, ...] -> [b, a, ...] */
+export const swapFirst = (x: Value): Value => op.Transpose(x, { perm: swapped(x.shape!.length) })
+
+/** Weights [g m, c, ...] -> [g c, m, ...], of known shape: input and output channels exchanged within every group. */
+export function groupsTransposed(w: Value, group: number): Value {
+  const [outputs, c, ...kernel] = w.shape as readonly number[]
+  const m = outputs! / group
+  if (group === 1) return swapFirst(w)
+  if (m === 1 && c === 1) return w
+  return op.Reshape(op.Transpose(op.Reshape(w, [group, m, c!, -1]), { perm: [0, 2, 1, 3] }), [group * c!, m, ...kernel])
+}

@@ -1,0 +1,103 @@
+import { dtypes, isFloat } from '../../ir/dtype.js'
+import { constantNumber, scalar } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import type { elementwise } from '../../op/elementwise.js'
+import { op } from '../../op/index.js'
+import type { Rules } from '../rule.js'
+import { masked } from './masked.js'
+
+const square = (x: Value): Value => op.Mul(x, x)
+const castTo = (dy: Value, x: Value): Value => (dy.dtype === x.dtype ? dy : op.Cast(dy, { to: dtypes[x.dtype].onnx }))
+
+/** d x^c / dx for the exponents that networks use, without a Pow. */
+function powerSlope(x: Value, y: Value, c: number | undefined): Value | undefined {
+  if (c === 2) return op.Mul(x, 2)
+  if (c === 3) return op.Mul(square(x), 3)
+  if (c === 0.5) return op.Div(0.5, y)
+  if (c === -0.5) return op.Div(op.Mul(y, -0.5), x)
+  if (c === -1) return op.Neg(square(y))
+  if (c === 1) return scalar(x.dtype, 1)
+  if (c === 0) return scalar(x.dtype, 0)
+  return c === undefined ? undefined : op.Mul(op.Pow(x, c - 1), c)
+}
+
+/** The same for any exponent: 0 where the exponent is 0, at x = 0 too. */
+function slopeOfPower(x: Value, exponent: Value): Value {
+  const c = castTo(exponent, x)
+  return op.Where(op.Equal(c, 0), 0, op.Mul(c, op.Pow(x, op.Sub(c, 1))))
+}
+
+/** d x^c / dc = x^c log(x), taken as 0 where x <= 0: the logarithm never sees such an x. */
+function slopeOfExponent(x: Value, y: Value): Value {
+  const positive = op.Greater(x, 0)
+  return op.Where(positive, op.Mul(y, op.Log(op.Where(positive, x, 1))), 0)
+}
+
+/**
+ * The gradient of Max and Min goes to the first operand that attains the extremum: operand i takes what the operands
+ * before it have left wherever it is at least as extreme as all those after it.
+ */
+const toExtremum =
+  (wins: (a: Value, b: Value) => Value, extremum: (xs: readonly Value[]) => Value) =>
+  (xs: readonly Value[], dy: Value): readonly Value[] => {
+    let left = dy
+    return xs.map((x, i) => {
+      const after = xs.slice(i + 1)
+      if (after.length === 0) return left
+      const taken = masked(left, wins(x, after.length === 1 ? after[0]! : extremum(after)))
+      left = op.Sub(left, taken)
+      return taken
+    })
+  }
+
+export const elementwiseRules = {
+  Add: (_, dy) => [dy, dy],
+  Sub: (_, dy) => [dy, op.Neg(dy)],
+  Mul: ([a, b], dy) => [op.Mul(dy, b), op.Mul(dy, a)],
+  Div: ([, b], dy, { y }) => [op.Div(dy, b), op.Neg(op.Div(op.Mul(dy, y), b))],
+  // a - b * q, where q is a whole number.
+  Mod: ([a, b], dy, { y }) => [dy, op.Neg(op.Mul(dy, op.Round(op.Div(op.Sub(a, y), b))))],
+  Pow: ([x, exponent], dy, { y }) => [
+    op.Mul(dy, powerSlope(x, y, constantNumber(exponent)) ?? slopeOfPower(x, exponent)),
+    isFloat(exponent.dtype) ? castTo(op.Mul(dy, slopeOfExponent(x, y)), exponent) : null,
+  ],
+  Neg: (_, dy) => [op.Neg(dy)],
+  Abs: ([x], dy) => [op.Mul(dy, op.Sign(x))],
+  Sqrt: (_, dy, { y }) => [op.Div(op.Mul(dy, 0.5), y)],
+  Reciprocal: (_, dy, { y }) => [op.Neg(op.Mul(dy, square(y)))],
+  Exp: (_, dy, { y }) => [op.Mul(dy, y)],
+  Log: ([x], dy) => [op.Div(dy, x)],
+  Sin: ([x], dy) => [op.Mul(dy, op.Cos(x))],
+  Cos: ([x], dy) => [op.Neg(op.Mul(dy, op.Sin(x)))],
+  Tan: (_, dy, { y }) => [op.Mul(dy, op.Add(square(y), 1))],
+  Asin: ([x], dy) => [op.Div(dy, op.Sqrt(op.Sub(1, square(x))))],
+  Acos: ([x], dy) => [op.Neg(op.Div(dy, op.Sqrt(op.Sub(1, square(x)))))],
+  Atan: ([x], dy) => [op.Div(dy, op.Add(square(x), 1))],
+  Sinh: ([x], dy) => [op.Mul(dy, op.Cosh(x))],
+  Cosh: ([x], dy) => [op.Mul(dy, op.Sinh(x))],
+  Tanh: (_, dy, { y }) => [op.Mul(dy, op.Sub(1, square(y)))],
+  Asinh: ([x], dy) => [op.Div(dy, op.Sqrt(op.Add(square(x), 1)))],
+  Acosh: ([x], dy) => [op.Div(dy, op.Sqrt(op.Sub(square(x), 1)))],
+  Atanh: ([x], dy) => [op.Div(dy, op.Sub(1, square(x)))],
+  Erf: ([x], dy) => [op.Mul(dy, op.Mul(op.Exp(op.Neg(square(x))), 2 / Math.sqrt(Math.PI)))],
+  Min: toExtremum(
+    (a, b) => op.LessOrEqual(a, b),
+    (xs) => op.Min(xs),
+  ),
+  Max: toExtremum(
+    (a, b) => op.GreaterOrEqual(a, b),
+    (xs) => op.Max(xs),
+  ),
+  Sum: (xs, dy) => xs.map(() => dy),
+  Mean: (xs, dy) => Array(xs.length).fill(op.Mul(dy, 1 / xs.length)),
+  // Inside the closed interval, and only there, y = x. With min > max every y is max.
+  Clip: ([x, min, max], dy, { y }) => [
+    masked(dy, op.Equal(x, y)),
+    min && masked(dy, max ? op.And(op.Less(x, min), op.LessOrEqual(min, max)) : op.Less(x, min)),
+    max && masked(dy, op.Greater(min ? op.Max([x, min]) : x, max)),
+  ],
+  Where: ([condition], dy) => [null, op.Where(condition, dy, 0), op.Where(condition, 0, dy)],
+  Identity: (_, dy) => [dy],
+  Cast: ([x], dy) => [castTo(dy, x)],
+  CastLike: ([x], dy) => [castTo(dy, x), null],
+} satisfies Rules<typeof elementwise>

@@ -1,0 +1,92 @@
+import { constant, constantTensor, int64s, numbersOf, tensorFrom } from '../../ir/leaf.js'
+import { axisOf } from '../../ir/shape.js'
+import type { Value } from '../../ir/value.js'
+import type { indexing } from '../../op/indexing.js'
+import { op } from '../../op/index.js'
+import type { Expansions, Rules } from '../rule.js'
+import { lengthAlong, reshapeLike } from './movement.js'
+import { addedAt, scattered, scatterGradients } from './scatter.js'
+
+/** The adjoint of Gather: every slice of dy is added where it was taken from. */
+function ungathered(x: Value, indices: Value, dy: Value, axis: number): Value {
+  const tensor = constantTensor(indices)
+  const known = tensor && numbersOf(tensor)
+  if (x.shape && known?.length === 1 && tensor!.dims.length < 2) return placedAt(known[0]!, x, tensor!.dims.length === 0 ? op.Unsqueeze(dy, [axisOf(axis, x.shape.length)]) : dy, axis)
+  const order = known && inverse(known, x.shape?.at(axis))
+  if (order && tensor!.dims.length === 1) return op.Gather(dy, order, { axis })
+  const count = op.Reshape(op.Size(indices), [1])
+  const after = axis === -1 ? int64s([]) : op.Shape(x, { start: axis + 1 })
+  const updates = indices.shape?.length === 1 ? dy : op.Reshape(dy, op.Concat([op.Shape(x, { end: axis }), count, after], { axis: 0 }), { allowzero: 1 })
+  const column = op.Reshape(indices, op.Concat([count, op.Expand(int64s([1]), op.Shape(after))], { axis: 0 }), { allowzero: 1 })
+  return addedAt(x, op.Expand(column, op.Shape(updates)), updates, axis)
+}
+
+/** One slice, as it stands at a known place of `x`, among zeros. */
+function placedAt(index: number, x: Value, slice: Value, axis: number): Value {
+  const [rank, at] = [x.shape!.length, axisOf(axis, x.shape!.length)]
+  const length = lengthAlong(x, at)
+  const before = index < 0 ? op.Add(length, int64s([index])) : int64s([index])
+  const margins = [before, op.Sub(op.Sub(length, int64s([1])), before)]
+  const pads = margins.map((margin) => Array.from({ length: rank }, (_, other) => (other === at ? margin : int64s([0]))))
+  return op.Pad(slice, op.Concat(pads.flat(), { axis: 0 }))
+}
+
+/** The order that undoes taking `indices` of an axis of that many elements, when they name each once. */
+function inverse(indices: readonly number[], length: number | string | undefined): readonly number[] | undefined {
+  if (indices.length !== length) return undefined
+  const order = Array<number>(length).fill(-1)
+  for (const [to, from] of indices.entries()) order[from < 0 ? from + length : from] = to
+  return order.length === length && !order.includes(-1) ? order : undefined
+}
+
+/** y = off + (on - off) hot, hot being 1 at the indices: the two values meet dy where they stand. */
+function oneHotValues(values: Value, hot: Value, dy: Value): Value {
+  const all = op.ReduceSum(dy, null, { keepdims: 0 })
+  const on = op.ReduceSum(op.Mul(dy, hot), null, { keepdims: 0 })
+  return reshapeLike(op.Concat([op.Unsqueeze(op.Sub(all, on), [0]), op.Unsqueeze(on, [0])], { axis: 0 }), values)
+}
+
+export const indexingRules = {
+  Gather: ([x, indices], dy, { attributes: { axis } }) => [ungathered(x, indices, dy, axis), null],
+  GatherElements: ([x, indices], dy, { attributes: { axis } }) => [addedAt(x, indices, dy, axis), null],
+  GatherND: ([x, indices], dy, { attributes: { batch_dims } }) => [
+    scattered(x, dy, (positions) => op.GatherND(positions, indices, { batch_dims })),
+    null,
+  ],
+  ScatterElements: ([x, indices, updates], dy, { y, attributes: { axis, reduction } }) => {
+    const [dx, du] = scatterGradients([x, updates], dy, y, reduction, {
+      take: (from) => op.GatherElements(from, indices, { axis }),
+      put: (onto, values, by) => op.ScatterElements(onto, indices, values, { axis, reduction: by }),
+    })
+    return [dx, null, du]
+  },
+  ScatterND: ([x, indices, updates], dy, { y, attributes: { reduction } }) => {
+    const [dx, du] = scatterGradients([x, updates], dy, y, reduction, {
+      take: (from) => op.GatherND(from, indices),
+      put: (onto, values, by) => op.ScatterND(onto, indices, values, { reduction: by }),
+    })
+    return [dx, null, du]
+  },
+  OneHot: ([indices, depth, values], dy, { attributes: { axis } }) => {
+    const hot = op.OneHot(indices, depth, constant(tensorFrom(values.dtype, [2], [0, 1])), { axis })
+    return [null, null, oneHotValues(values, hot, dy)]
+  },
+  Unique: ([x], [dy], { y: [, first], attributes: { axis } }) => {
+    if (!dy) return [null]
+    return [axis === undefined ? reshapeLike(ungathered(op.Reshape(x, [-1]), first, dy, 0), x) : ungathered(x, first, dy, axis)]
+  },
+  // y_i = start + i delta
+  Range: (_, dy) => {
+    const i = op.CastLike(op.Range(0, op.Size(dy), 1), dy)
+    return [op.ReduceSum(dy, null, { keepdims: 0 }), null, op.ReduceSum(op.Mul(dy, i), null, { keepdims: 0 })]
+  },
+  ReverseSequence: ([, lengths], dy, { attributes }) => [op.ReverseSequence(dy, lengths, attributes), null],
+} satisfies Rules<typeof indexing>
+
+export const indexingExpansions = {
+  // The elements at the positions where the condition holds.
+  Compress: ([x, condition], { axis }) => {
+    const positions = op.Squeeze(op.NonZero(condition), [0])
+    return axis === undefined ? op.Gather(op.Reshape(x, [-1]), positions) : op.Gather(x, positions, { axis })
+  },
+} satisfies Expansions<typeof indexing>

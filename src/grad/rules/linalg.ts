@@ -1,0 +1,89 @@
+import { OnnxIreError } from '../../errors.js'
+import type { Value } from '../../ir/value.js'
+import { formatEinsum, parseEinsum } from '../../op/einsum.js'
+import { op } from '../../op/index.js'
+import { fusedPermutation, type linalg } from '../../op/linalg.js'
+import { sumTo } from '../broadcast.js'
+import type { Expansions, Rules } from '../rule.js'
+
+/** The last two axes exchanged. Where the number of axes is unknown it is two or more, or onnxruntime says so when it runs. */
+function transposed(x: Value): Value {
+  if (!x.shape) return op.Einsum([x], { equation: '...ij->...ji' })
+  const axes = x.shape.map((_, axis) => axis)
+  return op.Transpose(x, { perm: [...axes.slice(0, -2), axes.length - 1, axes.length - 2] })
+}
+
+/** Gradients of a matrix product of operands with two or more axes. */
+function matMulGradients(a: Value, b: Value, dy: Value): [da: Value, db: Value] {
+  if (b.shape?.length !== 2) return [op.MatMul(dy, transposed(b)), op.MatMul(transposed(a), dy)]
+  if (a.shape?.length === 2) return [op.Gemm(dy, b, { transB: 1 }), op.Gemm(a, dy, { transA: 1 })]
+  // A weight under an activation with leading axes: rows are rows, so both gradients are single products of flat matrices.
+  const rows = op.Flatten(dy, { axis: -1 })
+  return [
+    op.Reshape(op.Gemm(rows, b, { transB: 1 }), op.Shape(a)),
+    op.Gemm(op.Flatten(a, { axis: -1 }), rows, { transA: 1 }),
+  ]
+}
+
+/** 1-D operands get the axis that MatMul gives them (a row on the left, a column on the right), and lose it again. */
+function matMulRule(a: Value, b: Value, dy: Value): [da: Value, db: Value] {
+  const [row, column] = [a.shape?.length === 1, b.shape?.length === 1]
+  if (!row && !column) return matMulGradients(a, b, dy)
+  const columns = column ? op.Unsqueeze(dy, [-1]) : dy
+  const [da, db] = matMulGradients(
+    row ? op.Unsqueeze(a, [0]) : a,
+    column ? op.Unsqueeze(b, [-1]) : b,
+    row ? op.Unsqueeze(columns, [-2]) : columns,
+  )
+  return [row ? op.Squeeze(da, [-2]) : da, column ? op.Squeeze(db, [-1]) : db]
+}
+
+/**
+ * y = einsum(x_1 .. x_n -> out): the gradient of x_i contracts dy with the other operands, onto the labels of x_i; along labels
+ * that only x_i has, and that were summed, it is constant.
+ */
+function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation: string): Value {
+  const { operands, output } = parseEinsum(
+    equation,
+    xs.map((x) => x.shape),
+  )
+  const [x, labels] = [xs[index]!, operands[index]!]
+  if (labels.includes('...') || new Set(labels).size < labels.length) {
+    const reason = labels.includes('...')
+      ? 'an ellipsis over an unknown number of axes'
+      : `a diagonal ('${labels.join('')}')`
+    throw new OnnxIreError('not-differentiable', `the gradient of Einsum '${equation}' is not offered for ${reason}`)
+  }
+  const others = xs.map((_, other) => other).filter((other) => other !== index)
+  const terms = [output, ...others.map((other) => operands[other]!)]
+  const reached = labels.filter((label) => terms.some((term) => term.includes(label)))
+  const dx = op.Einsum([dy, ...others.map((other) => xs[other]!)], { equation: formatEinsum(terms, reached) })
+  if (reached.length === labels.length) return dx
+  const absent = labels.flatMap((label, axis) => (reached.includes(label) ? [] : [axis]))
+  return op.Expand(op.Unsqueeze(dx, absent), op.Shape(x))
+}
+
+export const linalgRules = {
+  MatMul: ([a, b], dy) => matMulRule(a, b, dy),
+  Gemm: ([a, b, c], dy, { attributes: { alpha, beta, transA, transB } }) => [
+    transA ? op.Gemm(b, dy, { alpha, transA: transB, transB: 1 }) : op.Gemm(dy, b, { alpha, transB: 1 - transB }),
+    transB ? op.Gemm(dy, a, { alpha, transA: 1, transB: transA }) : op.Gemm(a, dy, { alpha, transA: 1 - transA }),
+    c && (beta === 1 ? dy : op.Mul(sumTo(dy, c), beta)),
+  ],
+  Einsum: (xs, dy, { attributes: { equation } }) => xs.map((_, index) => einsumGradient(xs, index, dy, equation)),
+} satisfies Rules<typeof linalg>
+
+const permuted = (x: Value, transpose: number, transposeBatch: number): Value => {
+  if (!transpose && !transposeBatch) return x
+  if (!x.shape)
+    throw new OnnxIreError('not-differentiable', 'FusedMatMul cannot be differentiated for an unknown number of axes')
+  const perm = fusedPermutation(x.shape.length, transpose, transposeBatch)
+  return perm ? op.Transpose(x, { perm }) : x
+}
+
+export const linalgExpansions = {
+  FusedMatMul: ([a, b], { alpha, transA, transB, transBatchA, transBatchB }) => {
+    const product = op.MatMul(permuted(a, transA, transBatchA), permuted(b, transB, transBatchB))
+    return alpha === 1 ? product : op.Mul(product, alpha)
+  },
+} satisfies Expansions<typeof linalg>

@@ -1,0 +1,61 @@
+import { int64s } from '../../ir/leaf.js'
+import { isStatic } from '../../ir/shape.js'
+import type { Value } from '../../ir/value.js'
+import { op } from '../../op/index.js'
+import { knownNumbers } from '../../op/known.js'
+import type { movement } from '../../op/movement.js'
+import { sumTo } from '../broadcast.js'
+import type { Rules } from '../rule.js'
+
+/** `dy` in the shape of `x`; a length that may be 0 is meant as 0, not as "copy". */
+export function reshapeLike(dy: Value, x: Value): Value {
+  const whole = isStatic(x.shape) && !x.shape.includes(0)
+  return op.Reshape(dy, op.Shape(x), whole ? {} : { allowzero: 1 })
+}
+
+/** One element of the shape of `x`, as a 1-D tensor; `axis` may be negative. */
+export const lengthAlong = (x: Value, axis: number): Value => op.Shape(x, axis === -1 ? { start: axis } : { start: axis, end: axis + 1 })
+
+function inverse(perm: readonly number[]): readonly number[] {
+  const order = Array<number>(perm.length).fill(0)
+  for (const [to, from] of perm.entries()) order[from] = to
+  return order
+}
+
+/** x repeated r_a times along axis a is x with axes (r_a, d_a) in place of d_a: the adjoint sums over the r_a. */
+function untiled(dy: Value, x: Value, repeats: Value): Value {
+  const known = knownNumbers(repeats)
+  if (known && x.shape) {
+    const repeated = known.flatMap((count, axis) => (count === 1 ? [] : [axis]))
+    if (repeated.length === 0) return dy
+    const shape = known.flatMap((count, axis) => [...(count === 1 ? [] : [int64s([count])]), lengthAlong(x, axis)])
+    const axes = repeated.map((axis, before) => axis + before)
+    return op.ReduceSum(op.Reshape(dy, op.Concat(shape, { axis: 0 })), axes, { keepdims: 0 })
+  }
+  const columns = [repeats, op.Shape(x)].map((column) => op.Unsqueeze(column, [1]))
+  const shape = op.Reshape(op.Concat(columns, { axis: 1 }), [-1])
+  const axes = op.Range(0, op.Size(shape), 2)
+  return op.ReduceSum(op.Reshape(dy, shape), axes, { keepdims: 0, noop_with_empty_axes: 1 })
+}
+
+/** [N, C, H b, W b] back to [N, C b b, H, W], the blocks' elements behind (mode CRD) their channel. */
+function spaceToColumns(dy: Value, x: Value, b: number): Value {
+  const [n, c, h, w] = [0, 1, 2, 3].map((axis) => lengthAlong(x, axis)) as [Value, Value, Value, Value]
+  const block = int64s([b])
+  const split = op.Concat([n, op.Div(c, int64s([b * b])), h, block, w, block], { axis: 0 })
+  return reshapeLike(op.Transpose(op.Reshape(dy, split), { perm: [0, 1, 3, 5, 2, 4] }), x)
+}
+
+export const movementRules = {
+  Reshape: ([x], dy) => [reshapeLike(dy, x), null],
+  Flatten: ([x], dy) => [reshapeLike(dy, x)],
+  Squeeze: ([x, axes], dy) => [axes ? op.Unsqueeze(dy, axes) : reshapeLike(dy, x), null],
+  Unsqueeze: ([, axes], dy) => [op.Squeeze(dy, axes), null],
+  Transpose: (_, dy, { attributes: { perm } }) => [perm ? op.Transpose(dy, { perm: inverse(perm) }) : op.Transpose(dy)],
+  Expand: ([x], dy) => [sumTo(dy, x), null],
+  Tile: ([x, repeats], dy) => [untiled(dy, x, repeats), null],
+  DepthToSpace: ([x], dy, { attributes: { blocksize, mode } }) => [
+    mode === 'CRD' ? spaceToColumns(dy, x, blocksize) : op.SpaceToDepth(dy, { blocksize }),
+  ],
+  SpaceToDepth: (_, dy, { attributes: { blocksize } }) => [op.DepthToSpace(dy, { blocksize })],
+} satisfies Rules<typeof movement>

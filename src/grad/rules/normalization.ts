@@ -1,0 +1,113 @@
+import { OnnxIreError } from '../../errors.js'
+import type { Value } from '../../ir/value.js'
+import { op } from '../../op/index.js'
+import type { normalization } from '../../op/normalization.js'
+import { sumTo } from '../broadcast.js'
+import type { Expansions, Rules } from '../rule.js'
+import { batchNormalizationFrozen, batchNormalizationTraining } from './batch-normalization.js'
+import { channelsOf } from './channels.js'
+import { as, share, standardized, standardizedGradient } from './statistics.js'
+
+/** The axes from `axis` to the last, counted from the end. */
+function axesFrom(axis: number, x: Value): number[] {
+  const first = axis >= 0 && x.shape ? axis - x.shape.length : axis
+  if (first >= 0)
+    throw new OnnxIreError(
+      'not-differentiable',
+      `a normalization from axis ${axis} on of an unknown number of axes has no gradient`,
+    )
+  return Array.from({ length: -first }, (_, i) => first + i)
+}
+
+export const normalizationRules = {
+  BatchNormalization: ([x, scale, , mean, variance], dys, { attributes }) =>
+    attributes.training_mode
+      ? batchNormalizationTraining(x, scale, mean, variance, dys, attributes)
+      : batchNormalizationFrozen(x, scale, mean, variance, dys[0]!, attributes.epsilon),
+
+  LayerNormalization: (
+    [x, scale, bias],
+    [dy, dMean, dInvStd],
+    { y: [, mean, invStdDev], attributes: { axis, epsilon } },
+  ) => {
+    const axes = axesFrom(axis, x)
+    // float16 is worked in the type of the statistics; for float64, which saves them as float32, they are taken anew.
+    const work = x.dtype === 'float64' ? x : as(x, mean)
+    const saved = work.dtype === mean.dtype
+    const { xhat, invStd } = saved
+      ? { xhat: op.Mul(op.Sub(work, mean), invStdDev), invStd: invStdDev }
+      : standardized(work, axes, epsilon)
+    const incoming = dy && as(dy, work)
+    const terms = [
+      incoming && standardizedGradient(xhat, invStd, op.Mul(incoming, as(scale, work)), axes),
+      dMean && op.Div(as(dMean, work), share(x, mean)),
+      dInvStd && op.Neg(op.Mul(op.Mul(op.Mul(invStd, invStd), xhat), op.Div(as(dInvStd, work), share(x, mean)))),
+    ].filter((term) => term !== null)
+    const dx =
+      terms.length === 1 && !incoming && dMean
+        ? op.Expand(terms[0]!, op.Shape(x))
+        : terms.reduce((sum, term) => op.Add(sum, term))
+    return [
+      as(dx, x),
+      incoming && as(sumTo(op.Mul(incoming, xhat), scale), scale),
+      bias && incoming && as(sumTo(incoming, bias), bias),
+    ]
+  },
+
+  // y = x r scale with r = 1 / sqrt(mean(x²) + epsilon): dx = r (g - x̂ mean(g x̂)), g = dy scale, x̂ = x r
+  RMSNormalization: ([x, scale], dy, { attributes: { axis, epsilon } }) => {
+    const axes = axesFrom(axis, x)
+    const mean = (of: Value) => op.ReduceMean(of, axes, { keepdims: 1 })
+    const incoming = as(dy, x)
+    const r = op.Reciprocal(op.Sqrt(op.Add(mean(op.Mul(x, x)), epsilon)))
+    const xhat = op.Mul(x, r)
+    const g = op.Mul(incoming, as(scale, x))
+    const dx = op.Mul(r, op.Sub(g, op.Mul(xhat, mean(op.Mul(g, xhat)))))
+    return [dx, as(sumTo(op.Mul(incoming, xhat), scale), scale)]
+  },
+
+  InstanceNormalization: ([x, scale], dy, { attributes: { epsilon } }) => {
+    const { flat, restored, column, spatial, perChannel } = channelsOf(x)
+    const { xhat, invStd } = standardized(flat(x), spatial, epsilon)
+    const dx = standardizedGradient(xhat, invStd, op.Mul(flat(dy), column(scale)), spatial)
+    return [restored(dx), perChannel(op.Mul(flat(dy), xhat)), perChannel(flat(dy))]
+  },
+
+  GroupNormalization: ([x, scale], dy, { attributes: { epsilon, num_groups } }) => {
+    const { flat, column, perChannel } = channelsOf(x)
+    const grouped = (t: Value) => op.Reshape(t, [0, num_groups, -1])
+    const { xhat, invStd } = standardized(grouped(x), [2], epsilon)
+    const dx = standardizedGradient(xhat, invStd, grouped(op.Mul(flat(dy), column(as(scale, x)))), [2])
+    const xhatPerChannel = op.Reshape(xhat, op.Shape(flat(x)))
+    return [
+      op.Reshape(dx, op.Shape(x)),
+      as(perChannel(op.Mul(flat(dy), xhatPerChannel)), scale),
+      as(perChannel(flat(dy)), scale),
+    ]
+  },
+
+  // y = x / |x|_p: dx = (dy - (d|x|_p / dx) sum(dy y)) / |x|_p
+  LpNormalization: ([x], dy, { y, attributes: { axis, p } }) => {
+    const norm = p === 1 ? op.ReduceL1(x, [axis], { keepdims: 1 }) : op.ReduceL2(x, [axis], { keepdims: 1 })
+    const along = op.Mul(p === 1 ? op.Sign(x) : y, op.ReduceSum(op.Mul(dy, y), [axis], { keepdims: 1 }))
+    return [op.Div(op.Sub(dy, along), norm)]
+  },
+} satisfies Rules<typeof normalization>
+
+/** Subtracted mean, divided by the standard deviation; the constant is the one of the operator's function body. */
+function meanVariance(x: Value, axes: readonly number[]): Value {
+  const centered = op.Sub(x, op.ReduceMean(x, axes, { keepdims: 1 }))
+  const deviation = op.Sqrt(op.ReduceMean(op.Mul(centered, centered), axes, { keepdims: 1 }))
+  return op.Div(centered, op.Add(deviation, 1e-9))
+}
+
+export const normalizationExpansions = {
+  MeanVarianceNormalization: ([x], { axes }) => meanVariance(x, axes),
+  // y = x / (bias + alpha/size * sum of x² over `size` neighbouring channels)^beta
+  LRN: ([x], { alpha, beta, bias, size }) => {
+    const squares = op.Unsqueeze(op.Reshape(op.Mul(x, x), [0, 0, -1]), [1])
+    const pads = [Math.floor((size - 1) / 2), 0, Math.ceil((size - 1) / 2), 0]
+    const means = op.AveragePool(squares, { kernel_shape: [size, 1], pads, count_include_pad: 1 })
+    return op.Div(x, op.Pow(op.Add(op.Mul(op.Reshape(means, op.Shape(x)), alpha), bias), beta))
+  },
+} satisfies Expansions<typeof normalization>

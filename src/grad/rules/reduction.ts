@@ -1,0 +1,81 @@
+import { dtypes } from '../../ir/dtype.js'
+import { scalar } from '../../ir/leaf.js'
+import { isStatic } from '../../ir/shape.js'
+import { sizeOf } from '../../ir/tensor.js'
+import type { Value } from '../../ir/value.js'
+import { op } from '../../op/index.js'
+import type { reduction } from '../../op/reduction.js'
+import type { Rules } from '../rule.js'
+import { indicator, masked } from './masked.js'
+
+type Attributes = { readonly keepdims: number; readonly noop_with_empty_axes: number }
+type Formula = (x: Value, dy: Value, y: Value, over: Over) => Value
+/** Reductions over the same axes that keep them. */
+type Over = { readonly sum: (x: Value) => Value; readonly product: (x: Value) => Value }
+
+/**
+ * A reduction's rule from its formula, which sees `y` and `dy` with the reduced axes kept as 1, so that they broadcast against
+ * `x`.
+ */
+const along =
+  (formula: Formula) =>
+  ([x, axes]: readonly [Value, Value | null], dy: Value, { y, attributes }: { y: Value; attributes: Attributes }) => {
+    const { keepdims, noop_with_empty_axes } = attributes
+    if (axes === null && noop_with_empty_axes) return [dy, null] as const
+    // Without axes y has one element, and broadcasts as it is.
+    const kept = (value: Value) => (keepdims || axes === null ? value : op.Unsqueeze(value, axes))
+    const over: Over = {
+      sum: (terms) => op.ReduceSum(terms, axes, { keepdims: 1, noop_with_empty_axes }),
+      product: (factors) => op.ReduceProd(factors, axes, { keepdims: 1, noop_with_empty_axes }),
+    }
+    return [formula(x, kept(dy), kept(y), over), null] as const
+  }
+
+const spread = (dy: Value, x: Value): Value => op.Expand(dy, op.Shape(x))
+
+/** How many elements of `x` go into one of `y`, counted in float32 as float16 ends at 65504. */
+function perElement(x: Value, y: Value): Value {
+  if (isStatic(x.shape) && isStatic(y.shape)) return scalar(x.dtype, sizeOf(x.shape) / sizeOf(y.shape))
+  const count = (value: Value) => op.Cast(op.Size(value), { to: dtypes.float32.onnx })
+  const ratio = op.Div(count(x), count(y))
+  return x.dtype === 'float32' ? ratio : op.Cast(ratio, { to: dtypes[x.dtype].onnx })
+}
+
+/** Elements that attain an extremum share its gradient evenly. */
+const extremum: Formula = (x, dy, y, { sum }) => {
+  const attains = indicator(op.Equal(x, y), x)
+  return op.Mul(attains, op.Div(dy, sum(attains)))
+}
+
+/** The product of the other factors: 0 where one of those is, also for a factor that is 0 itself. */
+const product: Formula = (x, dy, _, { sum, product }) => {
+  const zero = indicator(op.Equal(x, 0), x)
+  const factors = op.Add(x, zero)
+  const otherZeros = op.Sub(sum(zero), zero)
+  return masked(op.Div(op.Mul(dy, product(factors)), factors), op.Equal(otherZeros, 0))
+}
+
+export const reductionRules = {
+  ReduceSum: along((x, dy) => spread(dy, x)),
+  ReduceMean: along((x, dy, y) => spread(op.Div(dy, perElement(x, y)), x)),
+  ReduceMax: along(extremum),
+  ReduceMin: along(extremum),
+  ReduceProd: along(product),
+  ReduceL1: along((x, dy) => op.Mul(op.Sign(x), dy)),
+  // x / y, and 0 where every x is.
+  ReduceL2: along((x, dy, y) => op.Mul(x, op.Div(dy, op.Where(op.Equal(y, 0), 1, y)))),
+  ReduceLogSum: along((x, dy, y) => spread(op.Mul(dy, op.Exp(op.Neg(y))), x)),
+  // e^(x - y), and 0 where every x is minus infinity.
+  ReduceLogSumExp: along((x, dy, y) =>
+    op.Mul(op.Exp(op.Sub(x, op.Where(op.Equal(y, Number.NEGATIVE_INFINITY), 0, y))), dy),
+  ),
+  ReduceSumSquare: along((x, dy) => op.Mul(x, op.Mul(dy, 2))),
+  CumSum: ([, axis], dy, { attributes: { exclusive, reverse } }) => [
+    op.CumSum(dy, axis, { exclusive, reverse: 1 - reverse }),
+    null,
+  ],
+  TopK: ([x], [dy], { y: [, indices], attributes: { axis } }) => [
+    dy && op.ScatterElements(op.Expand(scalar(x.dtype, 0), op.Shape(x)), indices, dy, { axis }),
+    null,
+  ],
+} satisfies Rules<typeof reduction>

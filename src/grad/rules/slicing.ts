@@ -1,0 +1,102 @@
+import { int64s } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import { op } from '../../op/index.js'
+import { padsOf, type SliceInputs, type SliceOfAxis, type slicing, slicesOf } from '../../op/slicing.js'
+import type { Rules } from '../rule.js'
+import { zerosLike } from '../zeros.js'
+import { lengthAlong, reshapeLike } from './movement.js'
+import { scattered } from './scatter.js'
+
+const [zero, one] = [int64s([0]), int64s([1])]
+const joined = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
+
+/** dy cut where the operands met. */
+function cut(xs: readonly Value[], dy: Value, axis: number): readonly Value[] {
+  return xs.length === 1 ? [dy] : op.Split(dy, joined(xs.map((x) => lengthAlong(x, axis))), { axis })
+}
+
+/** The first element in memory order that a slice takes of an axis: going backwards, that is the last one it comes to. */
+function firstTaken(start: Value, length: Value, taken: Value, step: number): Value {
+  const bound = op.Where(op.Less(start, zero), op.Add(start, length), start)
+  if (step > 0) return op.Min([op.Max([bound, zero]), length])
+  return op.Add(op.Min([bound, op.Sub(length, one)]), op.Mul(op.Sub(taken, one), int64s([step])))
+}
+
+/** dy turned round along `axes`. */
+function turned(dy: Value, axes: readonly number[]): Value {
+  const all = (bound: number) => axes.map(() => bound)
+  return axes.length === 0 ? dy : op.Slice(dy, all(-1), all(-(2 ** 63)), axes, all(-1))
+}
+
+/** dy with step - 1 zeros behind every element along `axis`. */
+function dilated(dy: Value, axis: number, step: number): Value {
+  const rank = dy.shape!.length
+  const pads = Array.from({ length: 2 * (rank + 1) }, (_, index) => (index === rank + 1 + axis + 1 ? step - 1 : 0))
+  const spread = op.Pad(op.Unsqueeze(dy, [axis + 1]), pads)
+  const lengths = Array.from({ length: rank }, (_, other) => (other === axis ? step : 1))
+  return op.Reshape(spread, op.Mul(op.Shape(dy), int64s(lengths)), { allowzero: 1 })
+}
+
+interface Stride {
+  readonly axis: number
+  readonly step: number
+  readonly start: Value
+}
+
+function stridesOf(inputs: SliceInputs): readonly Stride[] | undefined {
+  const slices = slicesOf(inputs)
+  if (!slices) return undefined
+  const strides = [...slices].map(([axis, { step }]: [number, SliceOfAxis], index) => ({ axis, step, start: op.Slice(inputs[1], [index], [index + 1]) }))
+  return strides.every((stride): stride is Stride => stride.step !== undefined) ? strides : undefined
+}
+
+/**
+ * The adjoint of Slice puts dy back among zeros: turned round where the step is negative, spread where it is not 1, then padded.
+ * Where rank, axes or steps are known only at run time, every element's position is sliced like the element itself.
+ */
+function unsliced(inputs: SliceInputs, dy: Value): Value {
+  const [x, starts, ends, axes, steps] = inputs
+  const strides = stridesOf(inputs)
+  if (!x.shape || !strides) return scattered(x, dy, (positions) => op.Slice(positions, starts, ends, axes, steps))
+  const backwards = strides.filter(({ step }) => step < 0).map(({ axis }) => axis)
+  const apart = strides.filter(({ step }) => Math.abs(step) > 1)
+  const spread = apart.reduce((dx, { axis, step }) => dilated(dx, axis, Math.abs(step)), turned(dy, backwards))
+  const margins = x.shape.map((_, axis): [before: Value, after: Value] => {
+    const stride = strides.find((candidate) => candidate.axis === axis)
+    if (!stride) return [zero, zero]
+    const length = lengthAlong(x, axis)
+    const before = firstTaken(stride.start, length, lengthAlong(dy, axis), stride.step)
+    return [before, op.Sub(op.Sub(length, before), lengthAlong(spread, axis))]
+  })
+  return op.Pad(spread, joined([...margins.map(([before]) => before), ...margins.map(([, after]) => after)]))
+}
+
+/** The adjoint of padding with a constant crops; where Pad crops (negative pads), it pads with zeros. */
+function cropped(x: Value, dy: Value, pads: Value, axes: Value | null): Value {
+  const known = padsOf(x, pads, axes)
+  const padded = [...(known ?? [])].filter(([, margins]) => margins.some((margin) => margin !== 0))
+  const simple = padded.every(([, margins]) => margins.every((margin) => typeof margin === 'number' && margin >= 0))
+  if (!known || !simple) return op.Pad(dy, op.Neg(pads), null, axes)
+  if (padded.length === 0) return dy
+  const starts = padded.map(([, [before]]) => before as number)
+  const ends = padded.map(([, [, after]]) => (after === 0 ? 2 ** 63 : -after))
+  return op.Slice(dy, starts, ends, padded.map(([axis]) => axis))
+}
+
+/** What a padding constant reaches: everything that is not an element of x. */
+const outside = (value: Value, dy: Value, dx: Value): Value =>
+  reshapeLike(op.Sub(op.ReduceSum(dy, null, { keepdims: 0 }), op.ReduceSum(dx, null, { keepdims: 0 })), value)
+
+export const slicingRules = {
+  Concat: (xs, dy, { attributes: { axis } }) => cut(xs, dy, axis),
+  Split: (_, dys, { y, attributes: { axis } }) => [op.Concat(dys.map((dy, index) => dy ?? zerosLike(y[index]!)), { axis }), null],
+  Slice: (inputs, dy) => [unsliced(inputs, dy), null, null, null, null],
+  Pad: ([x, pads, value, axes], dy, { attributes: { mode } }) => {
+    if (mode !== 'constant') return [scattered(x, dy, (positions) => op.Pad(positions, pads, null, axes, { mode })), null, null, null]
+    const dx = cropped(x, dy, pads, axes)
+    return [dx, null, value && outside(value, dy, dx), null]
+  },
+  Trilu: ([, k], dy, { attributes: { upper } }) => [op.Trilu(dy, k, { upper }), null],
+  // Cropping and padding leave the same margin, floor(difference / 2), in front.
+  CenterCropPad: ([x], dy, { attributes: { axes } }) => [op.CenterCropPad(dy, axes ? op.Gather(op.Shape(x), axes) : op.Shape(x), { axes }), null],
+} satisfies Rules<typeof slicing>

@@ -1,0 +1,65 @@
+/** Element types in onnxruntime's spelling. */
+export type DType =
+  | 'float32'
+  | 'float64'
+  | 'float16'
+  | 'bfloat16'
+  | 'int8'
+  | 'int16'
+  | 'int32'
+  | 'int64'
+  | 'uint8'
+  | 'uint16'
+  | 'uint32'
+  | 'uint64'
+  | 'int4'
+  | 'uint4'
+  | 'bool'
+  | 'string'
+
+/** Host storage of a tensor's elements: float16 and bfloat16 travel as their bits, 4-bit integers packed two to a byte, bool as bytes. */
+export type TypedArray =
+  | Float32Array
+  | Float64Array
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | BigInt64Array
+  | Uint8Array
+  | Uint16Array
+  | Uint32Array
+  | BigUint64Array
+
+interface DTypeFacts {
+  /** TensorProto.DataType */
+  readonly onnx: number
+  /** Bits of one element; 0 for string. */
+  readonly bits: number
+  readonly array: { new (length: number): TypedArray; new (buffer: ArrayBufferLike, byteOffset: number, length: number): TypedArray } | null
+}
+
+export const dtypes: Readonly<Record<DType, DTypeFacts>> = {
+  float32: { onnx: 1, bits: 32, array: Float32Array },
+  uint8: { onnx: 2, bits: 8, array: Uint8Array },
+  int8: { onnx: 3, bits: 8, array: Int8Array },
+  uint16: { onnx: 4, bits: 16, array: Uint16Array },
+  int16: { onnx: 5, bits: 16, array: Int16Array },
+  int32: { onnx: 6, bits: 32, array: Int32Array },
+  int64: { onnx: 7, bits: 64, array: BigInt64Array },
+  string: { onnx: 8, bits: 0, array: null },
+  bool: { onnx: 9, bits: 8, array: Uint8Array },
+  float16: { onnx: 10, bits: 16, array: Uint16Array },
+  float64: { onnx: 11, bits: 64, array: Float64Array },
+  uint32: { onnx: 12, bits: 32, array: Uint32Array },
+  uint64: { onnx: 13, bits: 64, array: BigUint64Array },
+  bfloat16: { onnx: 16, bits: 16, array: Uint16Array },
+  uint4: { onnx: 21, bits: 4, array: Uint8Array },
+  int4: { onnx: 22, bits: 4, array: Uint8Array },
+}
+
+const byNumber = new Map((Object.keys(dtypes) as DType[]).map((dtype) => [dtypes[dtype].onnx, dtype]))
+
+/** The dtype of an ONNX TensorProto.DataType number, or undefined for one this library does not carry (complex, float8). */
+export const dtypeOf = (onnx: number): DType | undefined => byNumber.get(onnx)
+
+export const isFloat = (dtype: DType): boolean => dtype === 'float32' || dtype === 'float64' || dtype === 'float16' || dtype === 'bfloat16'

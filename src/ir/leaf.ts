@@ -1,0 +1,82 @@
+import { Float16Array } from '@petamoriken/float16'
+import { type DType, dtypes, type TypedArray } from './dtype.js'
+import type { Dim, Shape } from './shape.js'
+import { sizeOf, type Tensor, type TensorData } from './tensor.js'
+import { Value } from './value.js'
+import { OnnxIreError } from '../errors.js'
+
+/** Tensors longer than this are data, not shape arithmetic. */
+const CONTENTS_LIMIT = 64
+
+/** A graph input. */
+export const input = (name: string, dtype: DType, shape: Shape | undefined): Value =>
+  new Value({ dtype, shape }, { kind: 'input' }, 0, name)
+
+/** A named tensor that training may vary. */
+export const parameter = (name: string, tensor: Tensor): Value =>
+  new Value({ dtype: tensor.dtype, shape: tensor.dims }, { kind: 'parameter', tensor }, 0, name)
+
+/** A tensor that never varies. */
+export const constant = (tensor: Tensor, name?: string): Value =>
+  new Value({ dtype: tensor.dtype, shape: tensor.dims }, { kind: 'constant', tensor }, 0, name, contentsOf(tensor))
+
+function contentsOf(tensor: Tensor): readonly Dim[] | undefined {
+  if (tensor.dtype === 'string' || dtypes[tensor.dtype].bits === 4 || sizeOf(tensor.dims) > CONTENTS_LIMIT) return undefined
+  return numbersOf(tensor)
+}
+
+/** A tensor's elements as JavaScript numbers; int64 beyond 2^53 is rounded. */
+export function numbersOf(tensor: Tensor): number[] {
+  if (tensor.dtype === 'bfloat16') return Array.from(tensor.data as Uint16Array, bfloat16ToNumber)
+  if (tensor.dtype === 'float16') {
+    const bits = tensor.data as Uint16Array
+    return Array.from(new Float16Array(bits.buffer, bits.byteOffset, bits.length))
+  }
+  return Array.from(tensor.data as ArrayLike<number | bigint>, Number)
+}
+
+const word = new DataView(new ArrayBuffer(4))
+function bfloat16ToNumber(bits: number): number {
+  word.setUint32(0, bits * 0x10000)
+  return word.getFloat32(0)
+}
+function numberToBfloat16(value: number): number {
+  word.setFloat32(0, value)
+  const bits = word.getUint32(0)
+  return Number.isNaN(value) ? 0x7fc0 : ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff
+}
+
+/** A tensor from JavaScript numbers, rounded to `dtype`. */
+export function tensorFrom(dtype: DType, dims: readonly number[], values: readonly number[]): Tensor {
+  return { dtype, dims, data: arrayFrom(dtype, values) }
+}
+
+function arrayFrom(dtype: DType, values: readonly number[]): TensorData {
+  const { array } = dtypes[dtype]
+  if (dtype === 'float16') return new Uint16Array(Float16Array.from(values).buffer)
+  if (dtype === 'bfloat16') return Uint16Array.from(values, numberToBfloat16)
+  if (array === null || dtypes[dtype].bits === 4) throw new OnnxIreError('invalid-data', `no ${dtype} tensor can be made from numbers`)
+  const data: TypedArray = new array(values.length)
+  if (data instanceof BigInt64Array || data instanceof BigUint64Array) values.forEach((value, i) => (data[i] = toInt64(value)))
+  else values.forEach((value, i) => (data[i] = value))
+  return data
+}
+
+/** Numbers beyond the range saturate: exporters write INT64_MAX for "to the end", which a JavaScript number rounds up. */
+const toInt64 = (value: number): bigint =>
+  value >= 2 ** 63 ? 2n ** 63n - 1n : value <= -(2 ** 63) ? -(2n ** 63n) : BigInt(Math.trunc(value))
+
+export const scalar = (dtype: DType, value: number): Value => constant(tensorFrom(dtype, [], [value]))
+
+/** A 1-D int64 constant: axes, shapes, pads. */
+export const int64s = (values: readonly number[]): Value => constant(tensorFrom('int64', [values.length], values))
+
+/** The tensor behind a constant, or undefined for anything that may vary. */
+export const constantTensor = (value: Value | null | undefined): Tensor | undefined =>
+  value?.source.kind === 'constant' ? value.source.tensor : undefined
+
+/** The number a constant one-element tensor holds. */
+export function constantNumber(value: Value | null | undefined): number | undefined {
+  const tensor = constantTensor(value)
+  return tensor !== undefined && sizeOf(tensor.dims) === 1 ? numbersOf(tensor)[0] : undefined
+}

@@ -1,0 +1,23 @@
+import { type DType, dtypes, type TypedArray } from './dtype.js'
+import { OnnxIreError } from '../errors.js'
+
+/** Elements of a tensor in row-major order; strings only for dtype 'string'. */
+export type TensorData = TypedArray | readonly string[]
+
+/** A tensor on the host. `data` may be decoded when first read: hold the tensor, not the data, until it is needed. */
+export interface Tensor {
+  readonly dtype: DType
+  readonly dims: readonly number[]
+  readonly data: TensorData
+}
+
+export const sizeOf = (dims: readonly number[]): number => dims.reduce((product, dim) => product * dim, 1)
+
+/** A tensor over existing elements. Throws `invalid-shape` when their number does not fit `dims`. */
+export function tensor(dtype: DType, dims: readonly number[], data: TensorData): Tensor {
+  const elements = dtypes[dtype].bits === 4 ? Math.ceil(sizeOf(dims) / 2) : sizeOf(dims)
+  if (data.length !== elements) {
+    throw new OnnxIreError('invalid-shape', `a ${dtype} tensor [${dims.join(', ')}] needs ${elements} elements, not ${data.length}`)
+  }
+  return { dtype, dims, data }
+}

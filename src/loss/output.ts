@@ -1,0 +1,10 @@
+import { OnnxIreError } from '../errors.js'
+import type { Value } from '../ir/value.js'
+
+/** The output a loss is told to work on. Throws `invalid-option` listing the outputs there are. */
+export function outputNamed(outputs: ReadonlyMap<string, Value>, name: string | undefined, loss: string): Value {
+  const value = name === undefined && outputs.size === 1 ? [...outputs.values()][0] : outputs.get(name ?? '')
+  if (value) return value
+  const there = [...outputs.keys()].map((output) => `'${output}'`).join(', ')
+  throw new OnnxIreError('invalid-option', name === undefined ? `${loss}: name one of the model's outputs: ${there}` : `${loss}: the model has no output '${name}'; it has ${there}`)
+}

@@ -1,0 +1,120 @@
+import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, statSync } from 'node:fs'
+import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
+import { OnnxIreError } from '../errors.js'
+import { checkLocation, type ExternalData } from '../onnx/external.js'
+import { codeOf } from './files.js'
+
+/** What tells that a file is still the one it was. */
+interface Identity {
+  readonly inode: number
+  readonly size: number
+  readonly modified: number
+}
+
+/**
+ * The data files in a model's folder, read piece by piece on demand. A file outside of the folder, by its path or through
+ * links, is refused, and so is one that changed since it was first seen.
+ */
+export class FolderData implements ExternalData {
+  /** The model's file, absolute. */
+  readonly model: string
+  readonly folder: string
+  readonly #seen = new Map<string, Identity>()
+
+  constructor(model: string) {
+    this.model = resolve(model)
+    this.folder = dirname(this.model)
+  }
+
+  /** Whether an absolute path is one of the data files seen so far. */
+  holds(path: string): boolean {
+    return [...this.#seen.keys()].some((location) => resolve(this.folder, location) === path)
+  }
+
+  /** Remembers a data file as it is now; one that is missing is complained about when it is read. */
+  watch(location: string): void {
+    try {
+      checkLocation(location)
+      const { ino, size, mtimeMs } = statSync(resolve(this.folder, location))
+      this.#seen.set(location, { inode: ino, size, modified: mtimeMs })
+    } catch {
+      this.#seen.delete(location)
+    }
+  }
+
+  read(location: string, offset: number, length: number | undefined): Uint8Array {
+    const path = this.#resolve(location)
+    let file: number | null = null
+    try {
+      file = openSync(path, constants.O_RDONLY)
+      const { ino, size, mtimeMs } = fstatSync(file)
+      this.#check(location, { inode: ino, size, modified: mtimeMs })
+      const end = length === undefined ? size : offset + length
+      if (offset > size || end > size) {
+        throw new OnnxIreError(
+          'external-data',
+          `external data file ${path} is too short: it has ${size} bytes, and bytes ${offset} to ${end} are needed; fetch it again`,
+        )
+      }
+      return readAt(file, offset, end - offset)
+    } catch (error) {
+      throw error instanceof OnnxIreError ? error : readError(path, error)
+    } finally {
+      if (file !== null) closeSync(file)
+    }
+  }
+
+  /** The file behind a location, where it is one and lies in the folder. */
+  #resolve(location: string): string {
+    checkLocation(location)
+    const path = resolve(this.folder, location)
+    try {
+      const real = realpathSync(path)
+      const inside = relative(realpathSync(this.folder), real)
+      if (inside === '..' || inside.startsWith(`..${sep}`) || isAbsolute(inside)) {
+        throw new OnnxIreError(
+          'external-data',
+          `external data file ${path} is refused: it is a link to ${real}, outside of the model's folder; copy the file into the folder`,
+        )
+      }
+      // Opening a pipe would wait for a writer forever.
+      if (!statSync(real).isFile()) throw new OnnxIreError('external-data', `external data path ${path} is not a file`)
+      return real
+    } catch (error) {
+      throw error instanceof OnnxIreError ? error : readError(path, error)
+    }
+  }
+
+  #check(location: string, now: Identity): void {
+    const seen = this.#seen.get(location)
+    if (!seen) {
+      this.#seen.set(location, now)
+    } else if (seen.inode !== now.inode || seen.size !== now.size || seen.modified !== now.modified) {
+      throw new OnnxIreError(
+        'external-data',
+        `external data file ${location} was changed or replaced since the model was read: read the model again`,
+      )
+    }
+  }
+}
+
+function readAt(file: number, offset: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length)
+  for (let at = 0; at < length; ) {
+    const count = readSync(file, bytes, at, Math.min(length - at, 2 ** 30), offset + at)
+    if (count === 0) throw new OnnxIreError('external-data', 'the external data file became shorter while it was read')
+    at += count
+  }
+  return bytes
+}
+
+function readError(path: string, cause: unknown): OnnxIreError {
+  const reasons: Readonly<Record<string, string>> = {
+    ENOENT: 'it does not exist; put it beside the model',
+    ENOTDIR: 'it does not exist; put it beside the model',
+    EACCES: 'it may not be read; change its permissions',
+    ELOOP: 'its links lead in a circle',
+  }
+  const reason = reasons[codeOf(cause) ?? ''] ?? (cause instanceof Error ? cause.message : String(cause))
+  return new OnnxIreError('external-data', `cannot read external data file ${path}: ${reason}`, { cause })
+}

@@ -1,0 +1,139 @@
+import { randomBytes } from 'node:crypto'
+import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { OnnxIreError } from '../errors.js'
+
+export type FileContent = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+
+/** A complete file beside the one it is to become. */
+export interface StagedFile {
+  /** Puts it in place of what was there, in one step. */
+  commit(): Promise<void>
+  /** Removes it. Does nothing after `commit`. */
+  discard(): Promise<void>
+}
+
+/**
+ * Writes a file so that its path holds either what it held before or all of `content`, never a part. Throws `io` saying
+ * what stands in the way, and leaves nothing behind; an error thrown by `content` passes through.
+ */
+export async function writeFileAtomic(path: string, content: FileContent): Promise<void> {
+  const staged = await stageFile(path, content)
+  await commitAll([staged])
+}
+
+/** Commits in order; when one fails, those after it are discarded. */
+export async function commitAll(files: readonly StagedFile[]): Promise<void> {
+  try {
+    for (const file of files) await file.commit()
+  } finally {
+    for (const file of files) await file.discard()
+  }
+}
+
+/** The first half of `writeFileAtomic`: content on disk under a temporary name. */
+export async function stageFile(path: string, content: FileContent): Promise<StagedFile> {
+  const { target, mode } = await targetOf(path)
+  const temporary = join(dirname(target), `.onnx-ire-${randomBytes(8).toString('hex')}.tmp`)
+  const discard = () => rm(temporary, { force: true })
+  try {
+    const file = await attempt(path, () => open(temporary, 'wx', mode))
+    try {
+      for await (const block of blocksOf(content)) await attempt(path, () => writeAll(file, block))
+      await attempt(path, () => file.sync())
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    await discard()
+    throw error
+  }
+  return {
+    discard,
+    commit: () =>
+      attempt(path, async () => {
+        await rename(temporary, target)
+        await syncFolder(dirname(target))
+      }),
+  }
+}
+
+/** Where the path leads, through links, and the mode of the file there. What is there and is no file must not be replaced. */
+async function targetOf(path: string): Promise<{ target: string; mode: number }> {
+  try {
+    const found = await stat(path)
+    if (!found.isFile())
+      throw new OnnxIreError('io', `cannot write ${path}: it exists and is not a file; choose another name`)
+    return { target: await realpath(path), mode: found.mode & 0o777 }
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return { target: path, mode: 0o666 }
+    throw error instanceof OnnxIreError ? error : writeError(path, error)
+  }
+}
+
+/** The content in pieces worth a call of the system: small chunks are gathered, large ones passed on. */
+async function* blocksOf(content: FileContent): AsyncGenerator<Uint8Array> {
+  if (typeof content === 'string' || content instanceof Uint8Array) {
+    yield typeof content === 'string' ? Buffer.from(content) : content
+    return
+  }
+  const block = new Uint8Array(2 ** 20)
+  let used = 0
+  for await (const chunk of content) {
+    if (used + chunk.length > block.length) {
+      yield block.subarray(0, used)
+      used = 0
+    }
+    if (chunk.length > block.length) {
+      yield chunk
+    } else {
+      block.set(chunk, used)
+      used += chunk.length
+    }
+  }
+  yield block.subarray(0, used)
+}
+
+/** One call of the system writes at most 2 GiB, and may write less than it was given. */
+async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
+  for (let at = 0; at < chunk.length; ) {
+    const { bytesWritten } = await file.write(chunk, at, Math.min(chunk.length - at, 2 ** 30))
+    at += bytesWritten
+  }
+}
+
+/** Makes a rename last through a power failure, on systems where folders can be synced. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r').catch(() => null)
+  await folder?.sync().catch(() => {})
+  await folder?.close()
+}
+
+async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action()
+  } catch (error) {
+    throw writeError(path, error)
+  }
+}
+
+export const codeOf = (error: unknown): string | undefined =>
+  error instanceof Error && 'code' in error ? String(error.code) : undefined
+
+function writeError(path: string, cause: unknown): OnnxIreError {
+  const folder = dirname(path)
+  const advice: Readonly<Record<string, string>> = {
+    ENOENT: `the folder ${folder} does not exist; create it first`,
+    ENOTDIR: `${folder} is not a folder`,
+    EACCES: `${folder} may not be written to; choose another folder or change its permissions`,
+    EPERM: `${folder} may not be written to; choose another folder or change its permissions`,
+    EROFS: `${folder} is on a read-only file system; choose another folder`,
+    ENOSPC: 'the disk is full; free some space or choose another disk',
+    EDQUOT: 'your disk quota is used up; free some space or choose another disk',
+    EFBIG: 'the file system does not take files of this size; choose another disk',
+    ENAMETOOLONG: `the name ${basename(path)} is too long`,
+    ELOOP: 'its links lead in a circle',
+  }
+  const reason = advice[codeOf(cause) ?? ''] ?? (cause instanceof Error ? cause.message : String(cause))
+  return new OnnxIreError('io', `cannot write ${path}: ${reason}`, { cause })
+}

@@ -1,0 +1,113 @@
+import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
+import { OnnxIreError } from '../errors.js'
+import { type DType, dtypes } from '../ir/dtype.js'
+import type { Tensor } from '../ir/tensor.js'
+import type { Engine, Session } from './engine.js'
+import { PrivateBuffers } from './private-buffers.js'
+
+type Ort = typeof import('onnxruntime-node')
+
+type Guard = <T>(work: () => Promise<T>) => Promise<T>
+
+interface Loaded {
+  readonly ort: Ort
+  readonly session: InferenceSession
+  readonly buffers: PrivateBuffers
+}
+
+/** onnxruntime in the calling thread, which is blocked while a model runs. */
+export class LocalEngine implements Engine {
+  readonly #options: InferenceSession.SessionOptions
+  readonly #guard: Guard
+  readonly #sessions = new Map<number, Loaded>()
+  #tail: Promise<void> = Promise.resolve()
+  #lastId = 0
+
+  /** `guard` surrounds each call into onnxruntime. */
+  constructor(options: InferenceSession.SessionOptions, guard: Guard = (work) => work()) {
+    this.#options = options
+    this.#guard = guard
+  }
+
+  compile(model: Uint8Array): Promise<Session> {
+    return this.#queue(async () => {
+      const ort = await load()
+      const session = await create(ort, model, this.#options)
+      const inputs = session.inputMetadata.map((input) => {
+        if (input.isTensor) return { name: input.name, dtype: input.type as DType }
+        throw new OnnxIreError('runtime', `input '${input.name}' is no tensor: sequences and maps cannot be fed`)
+      })
+      const id = ++this.#lastId
+      this.#sessions.set(id, { ort, session, buffers: new PrivateBuffers() })
+      return { id, inputs, outputNames: [...session.outputNames] }
+    })
+  }
+
+  run(id: number, inputs: readonly Tensor[]): Promise<Tensor[]> {
+    return this.#queue(async () => {
+      const { ort, session, buffers } = this.#sessions.get(id)!
+      const feeds = inputs.map((input, i) => [session.inputNames[i]!, buffers.feed(ort, i, input)] as const)
+      const results = await session.run(Object.fromEntries(feeds)).catch((error: Error) => {
+        throw new OnnxIreError('runtime', `onnxruntime could not run the model: ${error.message}`, { cause: error })
+      })
+      return session.outputNames.map((name) => fromOrt(results[name] as OrtTensor))
+    })
+  }
+
+  release(id: number): Promise<void> {
+    return this.#queue(async () => {
+      await this.#sessions.get(id)?.session.release()
+      this.#sessions.delete(id)
+    })
+  }
+
+  close(): Promise<void> {
+    return this.#queue(async () => {
+      for (const { session } of this.#sessions.values()) await session.release()
+      this.#sessions.clear()
+    })
+  }
+
+  /** One at a time: a private buffer belongs to one run until that run is over. */
+  #queue<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(() => this.#guard(work))
+    this.#tail = result.then(
+      () => {},
+      () => {},
+    )
+    return result
+  }
+}
+
+/** Imported on first use: the environment must be set before the library loads. */
+async function load(): Promise<Ort> {
+  try {
+    const ort = await import('onnxruntime-node')
+    ort.env.logLevel = 'error'
+    return ort
+  } catch (cause) {
+    const text = `onnxruntime-node does not load on ${process.platform} ${process.arch}: ${(cause as Error).message}`
+    throw new OnnxIreError('runtime', text, { cause })
+  }
+}
+
+async function create(ort: Ort, model: Uint8Array, options: InferenceSession.SessionOptions) {
+  const shared = model.buffer instanceof SharedArrayBuffer
+  try {
+    // onnxruntime takes no shared memory.
+    return await ort.InferenceSession.create(shared ? new Uint8Array(model) : model, options)
+  } catch (cause) {
+    const { message } = cause as Error
+    const hint = message.startsWith('Unsupported data type')
+      ? '. Graph inputs and outputs of this ONNX type cannot cross into JavaScript (16 is bfloat16): cast them to float32 in the graph'
+      : ''
+    throw new OnnxIreError('runtime', `onnxruntime refused the model: ${message}${hint}`, { cause })
+  }
+}
+
+/** Where the engine has Float16Array, onnxruntime answers in it: we keep to the bits. */
+function fromOrt({ type, dims, data }: OrtTensor): Tensor {
+  if (type === 'string') return { dtype: type, dims, data: data as string[] }
+  const { buffer, byteOffset, length } = data as Exclude<OrtTensor['data'], string[]>
+  return { dtype: type, dims, data: new dtypes[type].array!(buffer, byteOffset, length) }
+}

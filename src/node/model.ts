@@ -1,0 +1,105 @@
+import { readFile, stat } from 'node:fs/promises'
+import { basename, resolve } from 'node:path'
+import { OnnxIreError } from '../errors.js'
+import { encodeChunks } from '../onnx/encode.js'
+import { isExternal } from '../onnx/external.js'
+import { type Layout, layOut, type Piece } from '../onnx/layout.js'
+import { checkSize, decodeModel, embedExternalData, type Model, maxModelBytes, tensorProtos } from '../onnx/model.js'
+import { FolderData } from './external.js'
+import { codeOf, commitAll, stageFile } from './files.js'
+
+/**
+ * Reads an ONNX model. Tensors in external data are read from the model's folder when their elements are first looked at.
+ * Throws `io` when the file cannot be read and `invalid-model` when it is not a model.
+ */
+export async function readModel(path: string): Promise<Model> {
+  const external = new FolderData(path)
+  const model = decodeModel(await readBytes(path), external)
+  const outside = tensorProtos(model.proto).filter(isExternal)
+  if (outside.length === 0) return { ...model, external: null }
+  const locations = outside.flatMap(({ externalData }) => externalData.filter(({ key }) => key === 'location'))
+  for (const location of new Set(locations.map(({ value = '' }) => value))) external.watch(location)
+  return model
+}
+
+async function readBytes(path: string): Promise<Uint8Array> {
+  try {
+    const { size } = await stat(path)
+    if (size > maxModelBytes) {
+      throw new OnnxIreError(
+        'invalid-model',
+        `${path} has ${size} bytes: an ONNX model file has at most 2 GiB, the rest goes to external data`,
+      )
+    }
+    return await readFile(path)
+  } catch (cause) {
+    if (cause instanceof OnnxIreError) throw cause
+    const reasons: Readonly<Record<string, string>> = {
+      ENOENT: 'there is no such file',
+      ENOTDIR: 'there is no such file',
+      EISDIR: 'it is a folder',
+      EACCES: 'it may not be read; change its permissions',
+    }
+    const reason = reasons[codeOf(cause) ?? ''] ?? (cause instanceof Error ? cause.message : String(cause))
+    throw new OnnxIreError('io', `cannot read the model ${path}: ${reason}`, { cause })
+  }
+}
+
+export interface WriteModelOptions {
+  /**
+   * Where tensors go. By default external tensors stay external, and only a model of more than 2 GiB has its initializers
+   * moved out. `true` moves out initializers of 1024 bytes and more, a number those of so many bytes and more; `false`
+   * puts everything into the model.
+   */
+  readonly externalData?: boolean | number
+}
+
+/** From this size on a tensor is worth its own place outside of the model; what onnx itself uses. */
+const defaultThreshold = 1024
+
+/**
+ * Writes an ONNX model, and beside it `<name>.data` when it has external tensors. Both are complete before either takes
+ * its place, so that a failure leaves what was there. Tensors are read and written one by one. Throws `io` saying what
+ * stands in the way, and `external-data` when a tensor cannot be read.
+ */
+export async function writeModel(path: string, model: Model, options: WriteModelOptions = {}): Promise<void> {
+  const dataPath = dataPathOf(path, model)
+  const { proto, pieces } = arrange(model, basename(dataPath), options.externalData)
+  const { size, chunks } = encodeChunks('ModelProto', proto)
+  checkSize(size)
+  const data = pieces.length > 0 ? [await stageFile(dataPath, contentOf(pieces))] : []
+  try {
+    await commitAll([...data, await stageFile(path, chunks)])
+  } finally {
+    for (const file of data) await file.discard()
+  }
+}
+
+function arrange(model: Model, location: string, externalData: boolean | number | undefined): Layout {
+  if (externalData === false) return { proto: embedExternalData(model).proto, pieces: [] }
+  if (externalData !== undefined)
+    return layOut(model, location, externalData === true ? defaultThreshold : externalData)
+  const layout = layOut(model, location, null)
+  const isTooLarge = encodeChunks('ModelProto', layout.proto).size > maxModelBytes
+  return isTooLarge ? layOut(model, location, defaultThreshold) : layout
+}
+
+/** `<model>.data`, unless that is a data file of the model this one was read from: writing it would break that one. */
+function dataPathOf(path: string, { external }: Model): string {
+  const breaksSource = (candidate: string) =>
+    external instanceof FolderData && external.model !== resolve(path) && external.holds(resolve(candidate))
+  let candidate = `${path}.data`
+  for (let i = 2; breaksSource(candidate); i++) candidate = `${path}.${i}.data`
+  return candidate
+}
+
+async function* contentOf(pieces: readonly Piece[]): AsyncGenerator<Uint8Array> {
+  let at = 0
+  for (const { offset, length, bytes } of pieces) {
+    for (; at < offset; at += Math.min(offset - at, zeros.length)) yield zeros.subarray(0, offset - at)
+    yield bytes()
+    at += length
+  }
+}
+
+const zeros = new Uint8Array(2 ** 16)

@@ -1,0 +1,57 @@
+import { parentPort, type TransferListItem, workerData } from 'node:worker_threads'
+import type { InferenceSession } from 'onnxruntime-node'
+import { OnnxIreError } from '../errors.js'
+import { LocalEngine } from './local-engine.js'
+import { NativeGate } from './native-gate.js'
+import type { Failure, Reply, Request } from './worker-engine.js'
+
+/** What the thread is started with. */
+export interface WorkerData {
+  readonly options: InferenceSession.SessionOptions
+  readonly gateCells: Int32Array<SharedArrayBuffer>
+}
+
+/** The worker's side of WorkerEngine: a LocalEngine behind messages. */
+const { options, gateCells } = workerData as WorkerData
+const gate = new NativeGate(gateCells)
+const engine = new LocalEngine(options, (work) => gate.pass(work))
+const port = parentPort!
+
+port.on('message', async (request: Request) => {
+  let reply: Reply
+  let transfer: TransferListItem[] = []
+  try {
+    const value = await answer(request)
+    // onnxruntime-node gives every output an ArrayBuffer of its own.
+    if (Array.isArray(value))
+      transfer = value.flatMap(({ data }) => ('buffer' in data ? [data.buffer as ArrayBuffer] : []))
+    reply = { call: request.call, value }
+  } catch (error) {
+    reply = { call: request.call, failure: failureOf(error) }
+  }
+  port.postMessage(reply, transfer)
+})
+port.on('messageerror', (error) => {
+  throw error
+})
+
+async function answer(request: Request) {
+  switch (request.kind) {
+    case 'compile':
+      return engine.compile(request.model)
+    case 'run':
+      return engine.run(request.id, request.inputs)
+    case 'release':
+      await engine.release(request.id)
+      return undefined
+    case 'close':
+      await engine.close()
+      return undefined
+  }
+}
+
+/** Structured cloning keeps an Error's message and cause and loses its class. */
+function failureOf(error: unknown): Failure {
+  if (error instanceof OnnxIreError) return { code: error.code, message: error.message, cause: error.cause }
+  return { code: 'runtime', message: `onnxruntime's thread failed: ${error}`, cause: error }
+}

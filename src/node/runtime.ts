@@ -1,0 +1,118 @@
+import { createRequire } from 'node:module'
+import { availableParallelism } from 'node:os'
+import { Worker } from 'node:worker_threads'
+import type { InferenceSession } from 'onnxruntime-node'
+import { OnnxIreError } from '../errors.js'
+import { dtypes } from '../ir/dtype.js'
+import { checkFeeds } from '../runtime/feeds.js'
+import type { Program, Runtime } from '../runtime/runtime.js'
+import type { Engine } from './engine.js'
+import { LocalEngine } from './local-engine.js'
+import type { NativeGate } from './native-gate.js'
+import type { WorkerData } from './ort-worker.js'
+import { WorkerEngine } from './worker-engine.js'
+
+/** Options of `node`; every one may be left out. */
+export interface NodeOptions {
+  /** Threads one operator may use. Default: the number of cores this process may use. */
+  readonly threads?: number | undefined
+  /** Run in a worker thread (default), or in the caller's own: less overhead, but its event loop stands still. */
+  readonly worker?: boolean | undefined
+  /** How far onnxruntime rewrites the graph. Default 'all'. */
+  readonly graphOptimizationLevel?: NonNullable<InferenceSession.SessionOptions['graphOptimizationLevel']> | undefined
+  /**
+   * onnxruntime 1.30 keeps a device id in the user's cache folder and can report usage. Default false: the environment
+   * variable ORT_DISABLE_TELEMETRY is set to 1 before the library loads, unless it is set already. From inside a worker
+   * thread the process's environment cannot be set: start the process with the variable there.
+   */
+  readonly telemetry?: boolean | undefined
+  /** Session options handed to onnxruntime as they are, e.g. `{ enableCpuMemArena: false }`. */
+  readonly session?: SessionOptions | undefined
+}
+
+type Ort = InferenceSession.SessionOptions
+type SessionOptions = {
+  readonly [Key in Exclude<keyof Ort, 'executionProviders' | 'preferredOutputLocation'>]?: Ort[Key] | undefined
+}
+
+/**
+ * onnxruntime-node on the CPU. One thread of its own runs every program of this runtime, one run at a time; it starts
+ * with the first `compile` and does not keep the process alive when nothing is pending.
+ *
+ * Throws `invalid-option`.
+ */
+export function node(options: NodeOptions = {}): Runtime {
+  const { worker = true, telemetry = false, threads = availableParallelism() } = options
+  if (!Number.isSafeInteger(threads) || threads < 1) {
+    throw new OnnxIreError('invalid-option', `threads must be a whole number of at least 1, not ${threads}`)
+  }
+  const sessionOptions = {
+    logSeverityLevel: 3,
+    graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
+    ...present(options.session ?? {}),
+    intraOpNumThreads: threads,
+    executionProviders: ['cpu'],
+  } as const
+  if (!telemetry) process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
+  const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json')
+  const place = worker ? 'worker' : 'in process'
+  const description = `onnxruntime-node ${version}, cpu, ${threads} thread${threads === 1 ? '' : 's'}, ${place}`
+  return runtime(
+    description,
+    worker ? new WorkerEngine((gate) => startWorker(sessionOptions, gate)) : new LocalEngine(sessionOptions),
+    worker,
+  )
+}
+
+function runtime(description: string, engine: Engine, shared: boolean): Runtime {
+  let disposed: Promise<void> | undefined
+  return {
+    description,
+    async compile(model) {
+      if (disposed) throw gone('runtime', 'disposed')
+      const { id, inputs, outputNames } = await engine.compile(model)
+      let released: Promise<void> | undefined
+      const program: Program = {
+        inputNames: inputs.map(({ name }) => name),
+        outputNames,
+        async run(feeds) {
+          if (disposed) throw gone('runtime', 'disposed')
+          if (released) throw gone('program', 'released')
+          const outputs = await engine.run(id, checkFeeds(inputs, feeds))
+          return Object.fromEntries(outputNames.map((name, i) => [name, outputs[i]!]))
+        },
+        release() {
+          released ??= disposed ?? engine.release(id)
+          return released
+        },
+      }
+      return program
+    },
+    allocate(dtype, length) {
+      const { array, bits } = dtypes[dtype]
+      if (array === null) throw new OnnxIreError('invalid-data', 'strings have no typed array')
+      const bytes = Math.ceil((length * bits) / 8)
+      return new array(
+        shared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes),
+        0,
+        Math.ceil(length / (bits === 4 ? 2 : 1)),
+      )
+    },
+    dispose() {
+      disposed ??= engine.close()
+      return disposed
+    },
+  }
+}
+
+const gone = (what: string, how: string) => new OnnxIreError('runtime', `this ${what} was ${how}`)
+
+/** The flags of the user's process (`--input-type`, loaders) are not for this thread. */
+function startWorker(options: InferenceSession.SessionOptions, gate: NativeGate): Worker {
+  const workerData: WorkerData = { options, gateCells: gate.cells }
+  return new Worker(new URL('./ort-worker.js', import.meta.url), { workerData, execArgv: [] })
+}
+
+/** onnxruntime throws on keys that are there and undefined. */
+const present = (options: object) =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))

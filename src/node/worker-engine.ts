@@ -1,0 +1,134 @@
+import type { TransferListItem, Worker } from 'node:worker_threads'
+import { type ErrorCode, OnnxIreError } from '../errors.js'
+import { dtypes } from '../ir/dtype.js'
+import type { Tensor } from '../ir/tensor.js'
+import type { Engine, Session } from './engine.js'
+import { NativeGate } from './native-gate.js'
+
+/** What a call asks of the worker. */
+export type Work =
+  | { readonly kind: 'compile'; readonly model: Uint8Array }
+  | { readonly kind: 'run'; readonly id: number; readonly inputs: readonly Tensor[] }
+  | { readonly kind: 'release'; readonly id: number }
+  | { readonly kind: 'close' }
+
+export type Request = Work & { readonly call: number }
+
+export interface Failure {
+  readonly code: ErrorCode
+  readonly message: string
+  readonly cause: unknown
+}
+
+export type Reply =
+  | { readonly call: number; readonly value: Session | Tensor[] | undefined }
+  | { readonly call: number; readonly failure: Failure }
+
+/** How long an exiting process waits for the run it is in the middle of, milliseconds. */
+const exitPatience = 60_000
+
+interface Pending {
+  resolve(value: unknown): void
+  reject(error: OnnxIreError): void
+}
+
+/**
+ * onnxruntime in a worker thread, so that a run does not block the caller's event loop. The thread starts with the
+ * first call, and keeps the process alive only while a call is pending. When it dies, every pending and later call is
+ * rejected with `runtime`.
+ */
+export class WorkerEngine implements Engine {
+  readonly #start: (gate: NativeGate) => Worker
+  readonly #pending = new Map<number, Pending>()
+  #worker: Worker | undefined
+  #death: OnnxIreError | undefined
+  #lastCall = 0
+
+  constructor(start: (gate: NativeGate) => Worker) {
+    this.#start = start
+  }
+
+  compile(model: Uint8Array): Promise<Session> {
+    const bytes = own(model)
+    return this.#call({ kind: 'compile', model: new Uint8Array(bytes) }, [bytes])
+  }
+
+  run(id: number, inputs: readonly Tensor[]): Promise<Tensor[]> {
+    const transfer: ArrayBuffer[] = []
+    const sent = inputs.map((input) => {
+      const { dtype, dims, data } = input
+      const { array } = dtypes[dtype]
+      if (array === null || !('buffer' in data) || data.buffer instanceof SharedArrayBuffer) return input
+      const bytes = own(data)
+      transfer.push(bytes)
+      return { dtype, dims, data: new array(bytes, 0, data.length) }
+    })
+    return this.#call({ kind: 'run', id, inputs: sent }, transfer)
+  }
+
+  release(id: number): Promise<void> {
+    return this.#call({ kind: 'release', id }, [])
+  }
+
+  async close(): Promise<void> {
+    if (this.#worker === undefined || this.#death !== undefined) return
+    await this.#call({ kind: 'close' }, [])
+    // No native code runs now, so nothing is interrupted half-way.
+    await this.#worker.terminate()
+  }
+
+  #call<T>(work: Work, transfer: TransferListItem[]): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#death !== undefined) throw this.#death
+      this.#worker ??= this.#launch()
+      const request: Request = { ...work, call: ++this.#lastCall }
+      this.#worker.postMessage(request, transfer)
+      if (this.#pending.size === 0) this.#worker.ref()
+      // The reply to a request has the type that its method promises.
+      this.#pending.set(request.call, { resolve: resolve as (value: unknown) => void, reject })
+    })
+  }
+
+  #launch(): Worker {
+    const gate = new NativeGate()
+    const worker = this.#start(gate)
+    const onProcessExit = () => gate.shut(exitPatience)
+    process.on('exit', onProcessExit)
+    worker.on('exit', () => process.off('exit', onProcessExit))
+    worker.on('message', (reply: Reply) => this.#settle(worker, reply))
+    worker.on('messageerror', (error) => this.#die('sent what cannot be read', error))
+    worker.on('error', (error) => this.#die(`failed: ${error.message}`, error))
+    worker.on('exit', (code) => this.#die(`stopped with exit code ${code}`))
+    worker.unref()
+    return worker
+  }
+
+  #settle(worker: Worker, reply: Reply) {
+    const call = this.#pending.get(reply.call)
+    if (call === undefined) return
+    this.#pending.delete(reply.call)
+    if (this.#pending.size === 0) worker.unref()
+    if ('value' in reply) return call.resolve(reply.value)
+    const { code, message, cause } = reply.failure
+    call.reject(new OnnxIreError(code, message, { cause }))
+  }
+
+  #die(how: string, cause?: unknown) {
+    const text = `onnxruntime's worker thread ${how}; its programs are lost, make a new runtime`
+    this.#death ??= new OnnxIreError('runtime', text, { cause })
+    for (const { reject } of this.#pending.values()) reject(this.#death)
+    this.#pending.clear()
+    this.#worker?.unref()
+  }
+}
+
+/**
+ * Exactly the viewed bytes, copied once so that they can be transferred: cloning would copy twice, and would send the
+ * whole file behind a view.
+ */
+function own({ buffer, byteOffset, byteLength }: ArrayBufferView): ArrayBuffer {
+  if (buffer instanceof ArrayBuffer) return buffer.slice(byteOffset, byteOffset + byteLength)
+  const copy = new ArrayBuffer(byteLength)
+  new Uint8Array(copy).set(new Uint8Array(buffer, byteOffset, byteLength))
+  return copy
+}

@@ -1,0 +1,85 @@
+import { OnnxIreError } from '../errors.js'
+import type { Tensor } from '../ir/tensor.js'
+import type { Attribute, Body, Node } from '../ir/value.js'
+import { definitions } from '../op/index.js'
+import type { AttributeSpec, AttributeSpecs } from '../op/define.js'
+import type { ExternalData } from './external.js'
+import { create } from './message.js'
+import { type AttributeProto, attributeTypes, type GraphProto, type NodeProto } from './schema.js'
+import { tensorOf, tensorProto } from './tensor.js'
+import { textOf, utf8Of } from './proto.js'
+
+/** A node's attributes for the file; those that say no more than the operator's default are left out. */
+export function attributeProtos(node: Node, writeBody: (body: Body) => GraphProto): AttributeProto[] {
+  const specs: AttributeSpecs = definitions[node.operator as keyof typeof definitions].attributes
+  return Object.entries(node.attributes).flatMap(([name, value]) => {
+    const spec = specs[name]
+    return value === undefined || !spec || value === spec.default ? [] : [create('AttributeProto', { name, ...encoded(spec.type, value, writeBody) })]
+  })
+}
+
+function encoded(type: AttributeSpec['type'], value: Attribute, writeBody: (body: Body) => GraphProto): Partial<AttributeProto> {
+  switch (type) {
+    case 'int':
+      return { type: attributeTypes.int, i: BigInt(value as number) }
+    case 'float':
+      return { type: attributeTypes.float, f: value as number }
+    case 'string':
+      return { type: attributeTypes.string, s: utf8Of(value as string) }
+    case 'tensor':
+      return { type: attributeTypes.tensor, t: tensorProto('', value as Tensor) }
+    case 'body':
+      return { type: attributeTypes.graph, g: writeBody(value as Body) }
+    case 'ints':
+      return { type: attributeTypes.ints, ints: (value as readonly number[]).map(BigInt) }
+    case 'floats':
+      return { type: attributeTypes.floats, floats: value as readonly number[] }
+    case 'strings':
+      return { type: attributeTypes.strings, strings: (value as readonly string[]).map(utf8Of) }
+  }
+}
+
+/** A node's attributes as values. `readBody` reads the graphs of control flow. */
+export function attributesOf(
+  node: NodeProto,
+  external: ExternalData | null,
+  readBody: (graph: GraphProto) => Body,
+): Record<string, Attribute> {
+  return Object.fromEntries(node.attribute.map((attribute) => [attribute.name ?? '', decoded(attribute, node, external, readBody)]))
+}
+
+function decoded(attribute: AttributeProto, node: NodeProto, external: ExternalData | null, readBody: (graph: GraphProto) => Body): Attribute {
+  switch (attribute.type ?? typeFromContent(attribute)) {
+    case attributeTypes.int:
+      return Number(attribute.i ?? 0n)
+    case attributeTypes.float:
+      return attribute.f ?? 0
+    case attributeTypes.string:
+      return textOf(attribute.s ?? new Uint8Array())
+    case attributeTypes.tensor:
+      if (attribute.t) return tensorOf(attribute.t, external)
+      break
+    case attributeTypes.graph:
+      if (attribute.g) return readBody(attribute.g)
+      break
+    case attributeTypes.ints:
+      return attribute.ints.map(Number)
+    case attributeTypes.floats:
+      return attribute.floats
+    case attributeTypes.strings:
+      return attribute.strings.map(textOf)
+  }
+  throw new OnnxIreError('invalid-model', `${node.opType} '${node.name ?? node.output[0]}': attribute '${attribute.name}' has no usable value (type ${attribute.type})`)
+}
+
+/** Files before IR version 2 leave the type out. */
+function typeFromContent({ i, f, s, t, g, ints, floats, strings }: AttributeProto): number | undefined {
+  if (i !== undefined) return attributeTypes.int
+  if (f !== undefined) return attributeTypes.float
+  if (s !== undefined) return attributeTypes.string
+  if (t !== undefined) return attributeTypes.tensor
+  if (g !== undefined) return attributeTypes.graph
+  if (floats.length > 0) return attributeTypes.floats
+  if (strings.length > 0) return attributeTypes.strings
+  return ints.length > 0 ? attributeTypes.ints : undefined
+}

@@ -1,0 +1,78 @@
+import { type Tensor, tensor } from '../ir/tensor.js'
+import type { ExternalData } from './external.js'
+import { edit } from './message.js'
+import { textOf, utf8Of } from './proto.js'
+import type { AttributeProto, NodeProto } from './schema.js'
+import { refused, tensorOf, withData } from './tensor.js'
+
+/** One of the attributes in which a Constant node may hold its value (https://onnx.ai/onnx/operators/onnx__Constant.html). */
+interface Form {
+  read(attribute: AttributeProto, external: ExternalData | null, name: string): Tensor
+  /** The attribute with another value of the same dtype and dims. */
+  write(attribute: AttributeProto, value: Tensor): AttributeProto
+}
+
+const noTensor = (name: string) =>
+  refused(
+    'invalid-model',
+    `Constant ${JSON.stringify(name)} has a value attribute without a tensor: the model is damaged`,
+  )
+
+const forms: Readonly<Record<string, Form>> = {
+  value: {
+    read: ({ t }, external, name) => (t ? tensorOf(t, external, name) : noTensor(name)),
+    write: (attribute, value) => (attribute.t ? edit(attribute, { t: withData(attribute.t, value) }) : attribute),
+  },
+  value_float: {
+    read: ({ f }) => tensor('float32', [], Float32Array.of(f ?? 0)),
+    write: (attribute, { data }) => edit(attribute, { f: Number(data[0]) }),
+  },
+  value_floats: {
+    read: ({ floats }) => tensor('float32', [floats.length], Float32Array.from(floats)),
+    write: (attribute, { data }) => edit(attribute, { floats: Array.from(data as Float32Array) }),
+  },
+  value_int: {
+    read: ({ i }) => tensor('int64', [], BigInt64Array.of(i ?? 0n)),
+    write: (attribute, { data }) => edit(attribute, { i: (data as BigInt64Array)[0] }),
+  },
+  value_ints: {
+    read: ({ ints }) => tensor('int64', [ints.length], BigInt64Array.from(ints)),
+    write: (attribute, { data }) => edit(attribute, { ints: Array.from(data as BigInt64Array) }),
+  },
+  value_string: {
+    read: ({ s }) => tensor('string', [], [s ? textOf(s) : '']),
+    write: (attribute, { data }) => edit(attribute, { s: utf8Of((data as readonly string[])[0] ?? '') }),
+  },
+  value_strings: {
+    read: ({ strings }) => tensor('string', [strings.length], strings.map(textOf)),
+    write: (attribute, { data }) => edit(attribute, { strings: (data as readonly string[]).map(utf8Of) }),
+  },
+  sparse_value: {
+    read: (_attribute, _external, name) =>
+      refused('invalid-model', `Constant ${JSON.stringify(name)} is a sparse tensor: save the model with dense ones`),
+    write: (attribute) => attribute,
+  },
+}
+
+export const isConstant = ({ opType, domain = '' }: NodeProto): boolean =>
+  opType === 'Constant' && (domain === '' || domain === 'ai.onnx')
+
+const formOf = ({ name = '' }: AttributeProto): Form | undefined =>
+  Object.hasOwn(forms, name) ? forms[name] : undefined
+
+/** The value of a Constant node. A node without one, or with a sparse one, gives a tensor that throws when looked at. */
+export function constantOf(node: NodeProto, external: ExternalData | null): Tensor {
+  const name = node.output[0] ?? ''
+  for (const attribute of node.attribute) {
+    const form = formOf(attribute)
+    if (form) return form.read(attribute, external, name)
+  }
+  return refused('invalid-model', `Constant ${JSON.stringify(name)} has no value: the model is damaged`)
+}
+
+/** A Constant node with another value of the same dtype and dims, in the attribute that held the old one. */
+export function withConstant(node: NodeProto, value: Tensor): NodeProto {
+  return edit(node, {
+    attribute: node.attribute.map((attribute) => formOf(attribute)?.write(attribute, value) ?? attribute),
+  })
+}

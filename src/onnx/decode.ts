@@ -1,0 +1,178 @@
+import { OnnxIreError } from '../errors.js'
+import {
+  type Field,
+  isMessage,
+  type MessageType,
+  messageTypes,
+  type PackedArray,
+  type PackedKind,
+  packedArrays,
+  type ScalarKind,
+} from './fields.js'
+import { remember } from './message.js'
+import { type Reader, readEnd, readerOf, readPacked, readScalar, skip, wireTypeOf } from './proto.js'
+import type { MessageName, Messages } from './schema.js'
+
+/** Messages within messages; protobuf's own limit, so that whatever onnxruntime opens is within it. */
+export const maxDepth = 100
+
+/**
+ * Decodes a message. What comes back is frozen, remembers its bytes, and refers to `bytes` for everything long: do not
+ * write to them afterwards. Throws `invalid-model` with the message and the byte at which the input is damaged.
+ */
+export function decode<M extends MessageName>(type: M, bytes: Uint8Array): Messages[M] {
+  // A Buffer hands out Buffers: make views plain.
+  const reader = readerOf(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+  const path: (string | number)[] = []
+  try {
+    return decodeMessage(reader, messageTypes[type], reader.len, path) as Messages[M]
+  } catch (cause) {
+    const place = path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('')
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new OnnxIreError('invalid-model', `${type}${place} is damaged or cut off at byte ${reader.pos}: ${reason}`, {
+      cause,
+    })
+  }
+}
+
+type Draft = Record<string, unknown>
+
+interface Span {
+  readonly start: number
+  readonly end: number
+}
+
+/** Decodes the message that ends at `end`. When it throws, `path` leads to the field at fault. */
+function decodeMessage(reader: Reader, type: MessageType, end: number, path: (string | number)[]): object {
+  const { pos: start, len: outerEnd, buf: bytes } = reader
+  reader.len = end
+  const draft: Draft = { ...type.empty }
+  let lists: Map<Field, unknown[]> | null = null
+  let children: Map<Field, Span[]> | null = null
+  while (reader.pos < end) {
+    const tag = reader.tag()
+    const field = type.byNumber.get(tag >>> 3)
+    if (!field) {
+      skip(reader, tag)
+      continue
+    }
+    path.push(field.name)
+    const run = checkWireType(field, tag & 7)
+    if (field.group) forgetGroup(type, field, draft, children)
+    if (field.form === 'one') {
+      if (isMessage(field.kind)) {
+        const end = readEnd(reader)
+        children ??= new Map()
+        listOf(children, field).push({ start: reader.pos, end })
+        reader.pos = end
+      } else {
+        draft[field.name] = readScalar(reader, field.kind)
+      }
+    } else {
+      lists ??= new Map()
+      const list = listOf(lists, field)
+      path.push(list.length)
+      if (run) {
+        const values = readPacked(reader, field.kind as PackedKind)
+        if (field.form === 'packed') list.push(values)
+        else for (const value of values) list.push(value)
+      } else {
+        list.push(
+          isMessage(field.kind)
+            ? decodeChild(reader, field.kind, readEnd(reader), path)
+            : readScalar(reader, field.kind as ScalarKind),
+        )
+      }
+      path.pop()
+    }
+    path.pop()
+  }
+  if (lists) {
+    for (const [field, list] of lists) {
+      draft[field.name] = field.form === 'packed' ? joined(field.kind as PackedKind, list) : Object.freeze(list)
+    }
+  }
+  if (children) {
+    for (const [field, spans] of children) {
+      path.push(field.name)
+      draft[field.name] = decodeSpans(reader, field, spans, path)
+      path.pop()
+    }
+  }
+  reader.pos = end
+  reader.len = outerEnd
+  const message = Object.freeze(draft)
+  remember(message, { message, bytes, start, end })
+  return message
+}
+
+function decodeChild(reader: Reader, kind: MessageName, end: number, path: (string | number)[]): object {
+  // Every level adds a name to the path, and an index where it is a list.
+  if (path.length > maxDepth && path.filter((step) => typeof step === 'string').length > maxDepth) {
+    throw new RangeError(`messages are nested more than ${maxDepth} deep`)
+  }
+  return decodeMessage(reader, messageTypes[kind], end, path)
+}
+
+/** A message that is present several times is the merger of its occurrences, which is what their bytes in a row mean. */
+function decodeSpans(reader: Reader, field: Field, spans: readonly Span[], path: (string | number)[]): object {
+  const kind = field.kind as MessageName
+  const [first] = spans
+  if (spans.length === 1 && first) {
+    reader.pos = first.start
+    return decodeChild(reader, kind, first.end, path)
+  }
+  const merged = new Uint8Array(spans.reduce((size, { start, end }) => size + end - start, 0))
+  let size = 0
+  for (const { start, end } of spans) {
+    merged.set(reader.buf.subarray(start, end), size)
+    size += end - start
+  }
+  return decodeChild(readerOf(merged), kind, size, path)
+}
+
+/** Whether the field is written as a packed run; both ways of writing a list of numbers are read. */
+function checkWireType(field: Field, wireType: number): boolean {
+  const expected = wireTypeOf(field.kind)
+  if (wireType === expected) return false
+  if (wireType === 2 && field.form !== 'one') return true
+  throw new TypeError(`field ${field.number} has wire type ${wireType}, not ${expected}`)
+}
+
+/** Of the fields of a oneof, the last one read counts. */
+function forgetGroup(type: MessageType, field: Field, draft: Draft, children: Map<Field, Span[]> | null): void {
+  for (const other of type.fields) {
+    if (other.group !== field.group || other === field) continue
+    delete draft[other.name]
+    children?.delete(other)
+  }
+}
+
+function listOf<K, V>(lists: Map<K, V[]>, key: K): V[] {
+  const known = lists.get(key)
+  if (known) return known
+  const list: V[] = []
+  lists.set(key, list)
+  return list
+}
+
+/** One typed array from runs and single numbers; the usual single run as it is. */
+function joined(kind: PackedKind, pieces: readonly unknown[]): PackedArray {
+  if (pieces.length === 1 && ArrayBuffer.isView(pieces[0])) return pieces[0] as PackedArray
+  const length = pieces.reduce<number>(
+    (sum, piece) => sum + (ArrayBuffer.isView(piece) ? (piece as PackedArray).length : 1),
+    0,
+  )
+  const values = new packedArrays[kind](length)
+  let at = 0
+  for (const piece of pieces) {
+    if (ArrayBuffer.isView(piece)) {
+      // The pieces are of the kind of `values`: numbers with numbers, bigints with bigints.
+      values.set(piece as never, at)
+      at += (piece as PackedArray).length
+    } else {
+      values[at++] = piece as never
+    }
+  }
+  return values
+}

@@ -1,0 +1,150 @@
+import { OnnxIreError } from '../errors.js'
+import { dtypes } from '../ir/dtype.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { constantOf, isConstant, withConstant } from './constant.js'
+import { decode } from './decode.js'
+import { encode, encodeChunks } from './encode.js'
+import { type ExternalData, externalRange, isExternal, withRawData } from './external.js'
+import { describeFormat } from './format.js'
+import { edit } from './message.js'
+import type { GraphProto, ModelProto, TensorProto } from './schema.js'
+import { rawBytes, refused, tensorOf, withData } from './tensor.js'
+import { rewrite } from './walk.js'
+
+/** A model as it stands in a file, and where the tensors are that lie outside of it. */
+export interface Model {
+  readonly proto: ModelProto
+  readonly external: ExternalData | null
+}
+
+/** The most bytes a protobuf message, and so a model file without external data, may have. */
+export const maxModelBytes = 2 ** 31 - 1
+
+/**
+ * Reads an ONNX model. Its tensors refer to `bytes`: do not write to them afterwards. Throws `invalid-model` when they are
+ * not a model, saying what they are instead where that can be told.
+ */
+export function decodeModel(bytes: Uint8Array, external: ExternalData | null = null): Model {
+  const format = describeFormat(bytes)
+  if (bytes.length === 0) throw new OnnxIreError('invalid-model', 'not an ONNX model: there are no bytes in it')
+  let proto: ModelProto
+  try {
+    proto = decode('ModelProto', bytes)
+  } catch (cause) {
+    if (!format) throw cause
+    throw new OnnxIreError('invalid-model', `not an ONNX model: ${format}`, { cause })
+  }
+  if (!proto.graph) {
+    throw new OnnxIreError('invalid-model', `not an ONNX model: ${format ?? 'there is no graph in it'}`)
+  }
+  return { proto, external }
+}
+
+/**
+ * The bytes of a model: those it was decoded from wherever nothing was changed. Throws `external-data` when some of its
+ * tensors lie in other files, and when it is too large for one message.
+ */
+export function encodeModel({ proto }: Model): Uint8Array {
+  const outside = tensorProtos(proto).filter(isExternal)
+  const [first] = outside
+  if (first) {
+    throw new OnnxIreError(
+      'external-data',
+      `${outside.length} tensors of the model (${JSON.stringify(first.name ?? '')} is the first) are external data, which its bytes alone cannot hold: write the model to a file with writeModel, or put them into it with embedExternalData`,
+    )
+  }
+  checkSize(encodeChunks('ModelProto', proto).size)
+  return encode('ModelProto', proto)
+}
+
+export function checkSize(bytes: number): void {
+  if (bytes > maxModelBytes) {
+    throw new OnnxIreError(
+      'external-data',
+      `the model has ${bytes} bytes, more than the 2 GiB a model file may have: write it with writeModel from 'onnx-ire/node', which moves its tensors to external data`,
+    )
+  }
+}
+
+/** The model with its external tensors inside. Throws `external-data` when they cannot be read or exceed 2 GiB. */
+export function embedExternalData({ proto, external }: Model): Model {
+  const outside = tensorProtos(proto).filter(isExternal)
+  const lengths = outside.map((tensor) => tensor.rawData?.length ?? externalRange(tensor).length ?? 0)
+  checkSize(lengths.reduce((sum, length) => sum + length, encodeChunks('ModelProto', proto).size))
+  const embed = (tensor: TensorProto) =>
+    isExternal(tensor) ? withRawData(tensor, rawBytes(tensorOf(tensor, external))) : tensor
+  return { proto: rewrite('ModelProto', proto, 'TensorProto', embed), external: null }
+}
+
+/** Every tensor in the model: of its graph and subgraphs, its attributes and its functions. */
+export function tensorProtos(proto: ModelProto): readonly TensorProto[] {
+  const found: TensorProto[] = []
+  rewrite('ModelProto', proto, 'TensorProto', (tensor) => {
+    found.push(tensor)
+    return tensor
+  })
+  return found
+}
+
+/**
+ * The constant tensors of the main graph: every initializer by its name, every Constant node by its output's name. Their
+ * elements are decoded when first read. One that cannot be used (sparse, or of a type this library does not carry)
+ * throws when it is looked at. Throws `invalid-model` when two have the same name or one is damaged.
+ */
+export function namedTensors({ proto, external }: Model): Map<string, Tensor> {
+  const tensors = new Map<string, Tensor>()
+  const add = (name: string, tensor: Tensor) => {
+    if (tensors.has(name)) {
+      throw new OnnxIreError('invalid-model', `the model has two constant tensors named ${JSON.stringify(name)}`)
+    }
+    tensors.set(name, tensor)
+  }
+  const graph = graphOf(proto)
+  for (const initializer of graph.initializer) add(initializer.name ?? '', tensorOf(initializer, external))
+  for (const { values } of graph.sparseInitializer) {
+    const name = values?.name ?? ''
+    const advice = 'save the model with dense ones'
+    add(name, refused('invalid-model', `initializer ${JSON.stringify(name)} is a sparse tensor: ${advice}`))
+  }
+  for (const node of graph.node) if (isConstant(node)) add(node.output[0] ?? '', constantOf(node, external))
+  return tensors
+}
+
+/**
+ * The model with other elements in some of its `namedTensors`, stored as the old ones were; everything else stays byte for
+ * byte. The model refers to the new tensors' elements until it is written. Throws `invalid-data` when a name is not in the
+ * model or a tensor has another dtype or other dims.
+ */
+export function replaceTensors(model: Model, replacements: ReadonlyMap<string, Tensor>): Model {
+  const tensors = namedTensors(model)
+  for (const [name, tensor] of replacements) checkReplacement(name, tensors.get(name), tensor)
+  const graph = graphOf(model.proto)
+  const replaced = edit(graph, {
+    initializer: graph.initializer.map((proto) => {
+      const tensor = replacements.get(proto.name ?? '')
+      return tensor ? withData(proto, tensor) : proto
+    }),
+    node: graph.node.map((node) => {
+      const tensor = isConstant(node) && replacements.get(node.output[0] ?? '')
+      return tensor ? withConstant(node, tensor) : node
+    }),
+  })
+  return { ...model, proto: edit(model.proto, { graph: replaced }) }
+}
+
+function checkReplacement(name: string, old: Tensor | undefined, tensor: Tensor): void {
+  const reason = old ? misfit(old, tensor) : 'the model has no initializer and no Constant node of that name'
+  if (reason) throw new OnnxIreError('invalid-data', `cannot replace tensor ${JSON.stringify(name)}: ${reason}`)
+}
+
+function misfit(old: Tensor, tensor: Tensor): string | null {
+  const show = ({ dtype, dims }: Tensor) => `${dtype} [${dims.join(', ')}]`
+  if (show(old) !== show(tensor)) return `it is ${show(old)}, the new one is ${show(tensor)}`
+  const length = Math.ceil(sizeOf(old.dims) / (dtypes[old.dtype].bits === 4 ? 2 : 1))
+  return length === tensor.data.length ? null : `the new one has ${tensor.data.length} elements, not ${length}`
+}
+
+function graphOf({ graph }: ModelProto): GraphProto {
+  if (!graph) throw new OnnxIreError('invalid-model', 'the model has no graph')
+  return graph
+}

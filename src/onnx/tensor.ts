@@ -1,0 +1,226 @@
+import { OnnxIreError } from '../errors.js'
+import { type DType, dtypeOf, dtypes, type TypedArray } from '../ir/dtype.js'
+import type { Tensor, TensorData } from '../ir/tensor.js'
+import { type ExternalData, type ExternalRange, externalRange, isExternal } from './external.js'
+import { create, edit } from './message.js'
+import { textOf, utf8Of } from './proto.js'
+import type { TensorProto } from './schema.js'
+
+/**
+ * The tensor a TensorProto holds, in whatever form it is stored. Dims and lengths are checked here, before anything is
+ * allocated or read; elements are decoded when `data` is first read, as a view of the stored bytes where these are
+ * aligned (so do not write to it). Throws `invalid-model` or `external-data` naming the tensor; a tensor of a type this
+ * library does not carry (complex, float8, float4, 2-bit) is refused when its dtype or data are read.
+ *
+ * @param name for messages, where the proto carries none
+ */
+export function tensorOf(proto: TensorProto, external: ExternalData | null, name = proto.name ?? ''): Tensor {
+  const label = `tensor ${JSON.stringify(name)}`
+  if (proto.segment) {
+    throw new OnnxIreError(
+      'invalid-model',
+      `${label} is stored in segments, which no runtime reads: save it in one piece`,
+    )
+  }
+  const dims = dimsOf(proto, label)
+  const dtype = dtypeOf(proto.dataType ?? 0)
+  if (!dtype) {
+    const type = typeNames[proto.dataType ?? 0] ?? `of unknown type ${proto.dataType}`
+    return refused(
+      'invalid-model',
+      `${label} is ${type}, which this library does not carry: convert it to another type`,
+    )
+  }
+  const elements = dims.reduce((product, dim) => product * dim, 1)
+  const stored = { proto, dtype, label, dims, elements, bytes: Math.ceil((elements * dtypes[dtype].bits) / 8) }
+  const decode = isExternal(proto) && !proto.rawData ? fromFile(stored, external) : fromMessage(stored)
+  let data: TensorData | null = null
+  return {
+    dtype,
+    dims,
+    get data() {
+      data ??= decode()
+      return data
+    },
+  }
+}
+
+/** Types of TensorProto.DataType that have no DType. */
+const typeNames: Readonly<Record<number, string>> = {
+  0: 'of undefined type',
+  14: 'complex64',
+  15: 'complex128',
+  17: 'float8e4m3fn',
+  18: 'float8e4m3fnuz',
+  19: 'float8e5m2',
+  20: 'float8e5m2fnuz',
+  23: 'float4e2m1',
+  24: 'float8e8m0',
+  25: 'uint2',
+  26: 'int2',
+}
+
+/** A tensor that is there but cannot be used: every look at it throws. */
+export function refused(code: 'invalid-model', message: string): Tensor {
+  const refuse = (): never => {
+    throw new OnnxIreError(code, message)
+  }
+  return {
+    get dtype() {
+      return refuse()
+    },
+    get dims() {
+      return refuse()
+    },
+    get data() {
+      return refuse()
+    },
+  }
+}
+
+function dimsOf(proto: TensorProto, label: string): readonly number[] {
+  const text = () => `[${proto.dims.join(', ')}]`
+  for (const dim of proto.dims) {
+    if (dim < 0n) throw new OnnxIreError('invalid-model', `${label} has a negative dimension: ${text()}`)
+  }
+  const elements = proto.dims.reduce((product, dim) => product * dim, 1n)
+  if (elements > 2n ** 50n || proto.dims.some((dim) => dim > 2n ** 50n)) {
+    throw new OnnxIreError('invalid-model', `${label} has absurd dimensions ${text()}: ${elements} elements`)
+  }
+  return Object.freeze(proto.dims.map(Number))
+}
+
+interface Stored {
+  readonly proto: TensorProto
+  readonly dtype: DType
+  readonly label: string
+  readonly dims: readonly number[]
+  readonly elements: number
+  readonly bytes: number
+}
+
+function fromFile({ proto, dtype, label, bytes }: Stored, external: ExternalData | null): () => TensorData {
+  const explain = <T>(action: () => T): T => {
+    try {
+      return action()
+    } catch (cause) {
+      if (!(cause instanceof OnnxIreError)) throw cause
+      throw new OnnxIreError(cause.code, `${label} (${bytes} bytes): ${cause.message}`, { cause })
+    }
+  }
+  if (dtype === 'string')
+    throw new OnnxIreError('invalid-model', `${label} holds strings, which cannot be external data`)
+  const range: ExternalRange = explain(() => externalRange(proto))
+  if (range.length !== undefined && range.length !== bytes) {
+    throw new OnnxIreError(
+      'external-data',
+      `${label} needs ${bytes} bytes, but its external data has length ${range.length}`,
+    )
+  }
+  return () => {
+    if (!external) {
+      throw new OnnxIreError(
+        'external-data',
+        `${label} lies in the file ${JSON.stringify(range.location)}, and only the model's own bytes were given: read the model from its file, or hand in its external data`,
+      )
+    }
+    return arrayOf(
+      dtype,
+      explain(() => external.read(range.location, range.offset, bytes)),
+    )
+  }
+}
+
+function fromMessage(stored: Stored): () => TensorData {
+  const { proto, dtype, label, dims, elements, bytes } = stored
+  const expect = (found: number, needed: number, unit: string) => {
+    if (found === needed) return
+    const what = `${label}, ${dtype} [${dims.join(', ')}], needs ${needed} ${unit} and holds ${found}`
+    throw new OnnxIreError('invalid-model', `${what}: the model is damaged, or its dimensions are wrong`)
+  }
+  const { rawData } = proto
+  if (rawData) {
+    if (dtype === 'string') throw new OnnxIreError('invalid-model', `${label} holds strings, which cannot be raw data`)
+    expect(rawData.length, bytes, 'bytes')
+    return () => arrayOf(dtype, rawData)
+  }
+  const field = fieldOf(dtype)
+  const values = proto[field]
+  // Two 4-bit integers share one element of int32_data.
+  expect(values.length, dtypes[dtype].bits === 4 ? bytes : elements, `elements of ${field}`)
+  return () => {
+    if (field === 'stringData') return proto.stringData.map(textOf)
+    if (field === 'floatData' || field === 'doubleData' || field === 'int64Data') return proto[field]
+    if (dtype === 'uint64') return proto.uint64Data
+    if (dtype === 'uint32') return Uint32Array.from(proto.uint64Data, Number)
+    const array = dtypes[dtype].array
+    if (dtype === 'int32' || !array) return proto.int32Data
+    const narrow = new array(proto.int32Data.length)
+    for (const [i, value] of proto.int32Data.entries()) narrow[i] = value
+    return narrow
+  }
+}
+
+type DataField = 'floatData' | 'doubleData' | 'int64Data' | 'uint64Data' | 'stringData' | 'int32Data'
+
+/** The field that holds elements of a type when they are not raw bytes: float16 and small integers go with int32. */
+function fieldOf(dtype: DType): DataField {
+  switch (dtype) {
+    case 'float32':
+      return 'floatData'
+    case 'float64':
+      return 'doubleData'
+    case 'int64':
+      return 'int64Data'
+    case 'uint32':
+    case 'uint64':
+      return 'uint64Data'
+    case 'string':
+      return 'stringData'
+    default:
+      return 'int32Data'
+  }
+}
+
+/** Raw little-endian bytes as elements: a view where they are aligned, otherwise a copy. */
+function arrayOf(dtype: DType, bytes: Uint8Array): TypedArray {
+  const { array: Elements, bits } = dtypes[dtype]
+  if (!Elements) throw new TypeError(`a ${dtype} has no raw form`)
+  const width = Math.max(bits / 8, 1)
+  const { buffer, byteOffset, byteLength } = bytes.byteOffset % width === 0 ? bytes : new Uint8Array(bytes)
+  return new Elements(buffer, byteOffset, byteLength / width)
+}
+
+/** The bytes of a tensor as raw data; a view, so that a large tensor is not held twice. */
+export function rawBytes({ dtype, data }: Tensor): Uint8Array {
+  if (!ArrayBuffer.isView(data)) throw new OnnxIreError('invalid-data', `a ${dtype} tensor has no raw bytes`)
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+}
+
+/** A tensor as a TensorProto, as raw data that refers to the tensor's own elements. */
+export function tensorProto(name: string, tensor: Tensor): TensorProto {
+  const { dtype, dims, data } = tensor
+  return create('TensorProto', {
+    name,
+    dims: dims.map(BigInt),
+    dataType: dtypes[dtype].onnx,
+    ...(ArrayBuffer.isView(data)
+      ? { rawData: rawBytes(tensor) }
+      : { stringData: (data as readonly string[]).map(utf8Of) }),
+  })
+}
+
+/**
+ * `proto` with the elements of `tensor`, of the same dtype and dims, stored the way its own were. An external tensor
+ * carries them as raw data until the model is written, when they go to its data file.
+ */
+export function withData(proto: TensorProto, tensor: Tensor): TensorProto {
+  const { data } = tensor
+  if (isExternal(proto) || proto.rawData) return edit(proto, { rawData: rawBytes(tensor) })
+  const field = fieldOf(tensor.dtype)
+  if (field === 'stringData') return edit(proto, { stringData: (data as readonly string[]).map(utf8Of) })
+  if (field === 'uint64Data' && tensor.dtype === 'uint32') {
+    return edit(proto, { uint64Data: BigUint64Array.from(data as Uint32Array, BigInt) })
+  }
+  return edit(proto, { [field]: field === 'int32Data' ? Int32Array.from(data as Int32Array) : data })
+}

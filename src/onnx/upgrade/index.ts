@@ -1,0 +1,16 @@
+import type { Upgrades } from './upgrade.js'
+import { indexingUpgrades } from './indexing.js'
+import { movementUpgrades } from './movement.js'
+import { slicingUpgrades } from './slicing.js'
+import { controlUpgrades } from './control.js'
+import { linalgUpgrades } from './linalg.js'
+import { normalizationUpgrades } from './normalization.js'
+import { softmaxUpgrades } from './softmax.js'
+import { recurrentUpgrades } from './recurrent.js'
+import { elementwiseUpgrades } from './elementwise.js'
+import { activationUpgrades } from './activation.js'
+import { reductionUpgrades } from './reduction.js'
+import { generationUpgrades } from './generation.js'
+
+/** Every change of an operator's form that importing undoes. */
+export const upgrades: Upgrades = { ...indexingUpgrades, ...movementUpgrades, ...slicingUpgrades, ...generationUpgrades, ...reductionUpgrades, ...activationUpgrades, ...elementwiseUpgrades, ...controlUpgrades, ...linalgUpgrades, ...normalizationUpgrades, ...softmaxUpgrades, ...recurrentUpgrades  }

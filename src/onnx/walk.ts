@@ -1,0 +1,48 @@
+import { isMessage, messageTypes } from './fields.js'
+import { edit } from './message.js'
+import type { MessageName, Messages } from './schema.js'
+
+/**
+ * `message` with every message of type `target` inside it replaced by what `change` makes of it, innermost first;
+ * whatever has none inside, or none that changed, stays the same object.
+ */
+export function rewrite<M extends MessageName, T extends MessageName>(
+  type: M,
+  message: Messages[M],
+  target: T,
+  change: (message: Messages[T]) => Messages[T],
+): Messages[M] {
+  const holders = typesHolding(target)
+
+  const visit = (type: MessageName, message: object): object => {
+    const changes: Record<string, unknown> = {}
+    for (const { name, kind } of messageTypes[type].fields) {
+      if (!isMessage(kind) || !holders.has(kind)) continue
+      const value = (message as Readonly<Record<string, unknown>>)[name]
+      if (Array.isArray(value)) {
+        const items = value.map((item: object) => visit(kind, item))
+        if (items.some((item, i) => item !== value[i])) changes[name] = Object.freeze(items)
+      } else if (value) {
+        const item = visit(kind, value)
+        if (item !== value) changes[name] = item
+      }
+    }
+    const edited = Object.keys(changes).length > 0 ? edit(message, changes) : message
+    // `type` is `target` here, which is what Messages[T] says; the compiler cannot tie the two.
+    return (type as MessageName) === target ? change(edited as Messages[T]) : edited
+  }
+
+  return visit(type, message) as Messages[M]
+}
+
+/** The message types that can contain `target`, itself included. */
+function typesHolding(target: MessageName): ReadonlySet<MessageName> {
+  const holders = new Set<MessageName>([target])
+  for (let size = 0; size < holders.size; ) {
+    size = holders.size
+    for (const { name, fields } of Object.values(messageTypes)) {
+      if (fields.some(({ kind }) => isMessage(kind) && holders.has(kind))) holders.add(name)
+    }
+  }
+  return holders
+}

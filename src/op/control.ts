@@ -1,0 +1,98 @@
+import { OnnxIreError } from '../errors.js'
+import { axisOf, type Dim, type Shape, unknownDim } from '../ir/shape.js'
+import type { Body, TensorType, Value } from '../ir/value.js'
+import { body, define, int, ints, missing } from './define.js'
+
+const gradient = missing('differentiating through If/Loop/Scan bodies is not offered yet')
+
+/** What two tensors that may stand for each other have in common. */
+function common(a: TensorType, b: TensorType, place: string): TensorType {
+  if (a.dtype !== b.dtype) throw new OnnxIreError('invalid-model', `${place} is ${a.dtype} here and ${b.dtype} there`)
+  if (!a.shape || a.shape.length !== b.shape?.length) return { dtype: a.dtype, shape: undefined }
+  return { dtype: a.dtype, shape: a.shape.map((dim, axis) => (dim === b.shape![axis] ? dim : unknownDim())) }
+}
+
+function branchTypes(thenBranch: Body, elseBranch: Body): TensorType[] {
+  if (thenBranch.outputs.length !== elseBranch.outputs.length) {
+    throw new OnnxIreError(
+      'invalid-model',
+      `the branches give ${thenBranch.outputs.length} and ${elseBranch.outputs.length} outputs`,
+    )
+  }
+  return thenBranch.outputs.map((value, index) => common(value, elseBranch.outputs[index]!, `output ${index}`))
+}
+
+/** A state after any number of rounds, none included: what its first value and the body's result have in common. */
+function stateTypes(initial: readonly Value[], results: readonly Value[]): TensorType[] {
+  if (results.length < initial.length) {
+    throw new OnnxIreError('invalid-model', `the body gives ${results.length} results for ${initial.length} states`)
+  }
+  return initial.map((value, index) => common(value, results[index]!, `state ${index}`))
+}
+
+const stacked = ({ dtype, shape }: TensorType, axis: number, length: Dim): TensorType => ({
+  dtype,
+  shape: shape && insertedAt(shape, axisOf(axis, shape.length + 1), length),
+})
+
+const insertedAt = (shape: Shape, axis: number, length: Dim): Shape => [
+  ...shape.slice(0, axis),
+  length,
+  ...shape.slice(axis),
+]
+
+export const control = {
+  If: define({
+    inputs: ['cond'],
+    outputs: ['...outputs'],
+    attributes: { then_branch: body.required, else_branch: body.required },
+    since: 1,
+    gradient,
+    infer: ({ attributes: { then_branch, else_branch } }) => branchTypes(then_branch, else_branch),
+  }),
+  /** The body maps (round, condition, ...states) to (condition, ...states, ...slices); slices are stacked along a new first axis. */
+  Loop: define({
+    inputs: ['m?', 'cond?', '...initial'],
+    outputs: ['...final'],
+    attributes: { body: body.required },
+    since: 1,
+    gradient,
+    infer: ({ inputs: [, , ...initial], attributes: { body } }) => {
+      const results = body.outputs.slice(1)
+      // The condition may end it before the bound does.
+      const rounds = unknownDim()
+      return [
+        ...stateTypes(initial, results),
+        ...results.slice(initial.length).map((slice) => stacked(slice, 0, rounds)),
+      ]
+    },
+  }),
+  /** The body maps (...states, ...slices of the scanned inputs) to (...states, ...slices of the scanned outputs). */
+  Scan: define({
+    inputs: ['...initialAndScanned'],
+    outputs: ['...finalAndScanned'],
+    attributes: {
+      body: body.required,
+      num_scan_inputs: int.required,
+      scan_input_axes: ints.optional,
+      scan_input_directions: ints.optional,
+      scan_output_axes: ints.optional,
+      scan_output_directions: ints.optional,
+    },
+    since: 9,
+    gradient,
+    infer: ({ inputs, attributes: { body, num_scan_inputs, scan_input_axes, scan_output_axes } }) => {
+      const states = inputs.length - num_scan_inputs
+      if (states < 0 || num_scan_inputs < 1) {
+        throw new OnnxIreError('invalid-model', `num_scan_inputs is ${num_scan_inputs} for ${inputs.length} inputs`)
+      }
+      const scanned = inputs[states]!
+      const length = scanned.shape?.[axisOf(scan_input_axes?.[0] ?? 0, scanned.shape.length)] ?? unknownDim()
+      const slices = body.outputs.slice(states)
+      return [
+        ...stateTypes(inputs.slice(0, states), body.outputs),
+        ...slices.map((slice, index) => stacked(slice, scan_output_axes?.[index] ?? 0, length)),
+      ]
+    },
+  }),
+}

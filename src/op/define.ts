@@ -1,0 +1,125 @@
+import type { Dim } from '../ir/shape.js'
+import type { Tensor } from '../ir/tensor.js'
+import type { Body, TensorType, Value } from '../ir/value.js'
+
+interface AttributeTypes {
+  int: number
+  float: number
+  string: string
+  tensor: Tensor
+  body: Body
+  ints: readonly number[]
+  floats: readonly number[]
+  strings: readonly string[]
+}
+
+/** One attribute of an operator: its ONNX type and whether it may be left out. */
+export interface AttributeSpec<T = unknown, Presence extends 'default' | 'required' | 'optional' = 'default' | 'required' | 'optional'> {
+  readonly type: keyof AttributeTypes
+  readonly presence: Presence
+  readonly default?: T
+}
+
+const attribute = <K extends keyof AttributeTypes>(type: K) => {
+  type T = AttributeTypes[K]
+  return Object.assign((value: T): AttributeSpec<T, 'default'> => ({ type, presence: 'default', default: value }), {
+    required: { type, presence: 'required' } as AttributeSpec<T, 'required'>,
+    optional: { type, presence: 'optional' } as AttributeSpec<T, 'optional'>,
+  })
+}
+
+/** `int(1)` has a default, `int.required` must be given, `int.optional` may be absent. */
+export const int = attribute('int')
+export const float = attribute('float')
+export const string = attribute('string')
+export const tensorAttribute = attribute('tensor')
+export const body = attribute('body')
+export const ints = attribute('ints')
+export const floats = attribute('floats')
+export const strings = attribute('strings')
+
+export type AttributeSpecs = Readonly<Record<string, AttributeSpec>>
+
+type Holds<S> = S extends AttributeSpec<infer T, infer P> ? (P extends 'optional' ? T | undefined : T) : never
+
+/** Attributes as a node holds them: defaults filled in. */
+export type AttributesOf<A extends AttributeSpecs> = { readonly [K in keyof A]: Holds<A[K]> }
+
+type RequiredKeys<A extends AttributeSpecs> = { [K in keyof A]: A[K] extends AttributeSpec<unknown, 'required'> ? K : never }[keyof A]
+
+/** Attributes as a caller gives them. */
+export type GivenAttributes<A extends AttributeSpecs> = { readonly [K in RequiredKeys<A>]: Holds<A[K]> } & {
+  readonly [K in Exclude<keyof A, RequiredKeys<A>>]?: Holds<A[K]> | undefined
+}
+
+/** `'x'` is required, `'b?'` may be absent, `'...xs'` stands for any number and comes last. */
+export type Slots = readonly string[]
+
+/** One element per slot: `T`, `T | null` where optional, any number where variadic. */
+export type PerSlot<S extends Slots, T, Absent = null> = S extends readonly [infer Head, ...infer Rest extends Slots]
+  ? Head extends `...${string}`
+    ? readonly T[]
+    : readonly [Head extends `${string}?` ? T | Absent : T, ...PerSlot<Rest, T, Absent>]
+  : readonly []
+
+export interface Call<I extends Slots, A extends AttributeSpecs> {
+  readonly inputs: PerSlot<I, Value>
+  readonly attributes: AttributesOf<A>
+  /** How many outputs are asked for, where the operator has any number of them (Split). */
+  readonly outputCount?: number
+}
+
+/**
+ * What an operator is: its form in the newest operator set this library writes, as its page under
+ * https://onnx.ai/onnx/operators/ gives it.
+ */
+export interface Definition<I extends Slots = Slots, O extends Slots = Slots, A extends AttributeSpecs = AttributeSpecs> {
+  readonly inputs: I
+  readonly outputs: O
+  readonly attributes: A
+  /** First version of the operator set with this form. */
+  readonly since: number
+  readonly domain: string
+  /** Inputs are broadcast against each other: the backward walk sums gradients back to each input's shape. */
+  readonly broadcasts: boolean
+  /** Why its outputs carry no gradient though they may be floating-point, or why a gradient is not offered. */
+  readonly gradient: { readonly none: 'zero' | 'missing'; readonly reason: string } | undefined
+  /** Types of the outputs, one per slot. Throws `invalid-shape`. */
+  infer(call: Call<I, A>): TensorType | readonly TensorType[]
+  /** Elements of small integer results as far as they are known before running, one list or one per output; what is fully known becomes a constant. */
+  contents: ((call: Call<I, A>) => readonly Dim[] | readonly (readonly Dim[])[] | undefined) | undefined
+}
+
+type Options<I extends Slots, O extends Slots, A extends AttributeSpecs, G> = Pick<Definition<I, O, A>, 'inputs' | 'since' | 'infer'> & {
+  readonly outputs?: O
+  readonly attributes?: A
+  readonly domain?: string
+  readonly broadcasts?: boolean
+  readonly gradient?: G
+  readonly contents?: (call: Call<I, A>) => readonly Dim[] | readonly (readonly Dim[])[] | undefined
+}
+
+type NoGradient = { readonly none: 'zero' | 'missing'; readonly reason: string } | undefined
+
+/** Defines an operator; what is left out: one output `y`, no attributes, ai.onnx, no broadcasting, a gradient rule required. */
+export function define<
+  const I extends Slots,
+  const O extends Slots = readonly ['y'],
+  const A extends AttributeSpecs = Record<never, never>,
+  const G extends NoGradient = undefined,
+>(options: Options<I, O, A, G>): Definition<I, O, A> & { readonly gradient: G } {
+  return {
+    outputs: ['y'] as Slots as O,
+    attributes: {} as A,
+    domain: '',
+    broadcasts: false,
+    contents: undefined,
+    ...options,
+    gradient: options.gradient as G,
+  }
+}
+
+/** The output depends on shapes, order or integers only: no gradient flows through, and none is missed. */
+export const zero = (reason: string) => ({ none: 'zero', reason }) as const
+/** A derivative exists but is not offered: differentiating through it is an error that says so. */
+export const missing = (reason: string) => ({ none: 'missing', reason }) as const

@@ -1,0 +1,193 @@
+import { OnnxIreError } from '../errors.js'
+import { type DType, dtypeOf } from '../ir/dtype.js'
+import { addDims, broadcastShapes, type Dim, mulDims, subDims, unknownDim } from '../ir/shape.js'
+import type { TensorType, Value } from '../ir/value.js'
+import {
+  castElement,
+  elementwiseContents,
+  onNumbers,
+  quotient,
+  remainder,
+  roundHalfToEven,
+  rounding,
+} from './contents.js'
+import { define, int, string, zero } from './define.js'
+
+/** The result of operands that must agree in type and broadcast in shape. */
+export function broadcastType(...operands: readonly Value[]): TensorType {
+  const [first] = operands
+  if (first === undefined) throw new OnnxIreError('invalid-model', 'needs at least one operand')
+  const other = operands.find((operand) => operand.dtype !== first.dtype)
+  if (other) throw new OnnxIreError('invalid-shape', `operand types differ: ${first.dtype} and ${other.dtype}`)
+  return { dtype: first.dtype, shape: broadcastShapes(...operands.map((operand) => operand.shape)) }
+}
+
+/** The element type with this ONNX number. Throws `unsupported-operator` for one this library does not carry. */
+export function carriedType(onnx: number): DType {
+  const dtype = dtypeOf(onnx)
+  if (!dtype) throw new OnnxIreError('unsupported-operator', `element type number ${onnx} is not supported`)
+  return dtype
+}
+
+const binary = (since: number, compute: (a: Dim, b: Dim) => Dim) =>
+  define({
+    inputs: ['a', 'b'],
+    since,
+    broadcasts: true,
+    infer: ({ inputs: [a, b] }) => broadcastType(a, b),
+    contents: ({ inputs: [a, b] }) => elementwiseContents([a, b], a.dtype, compute),
+  })
+
+const bitwise = () =>
+  define({
+    inputs: ['a', 'b'],
+    since: 18,
+    broadcasts: true,
+    gradient: zero('integers'),
+    infer: ({ inputs: [a, b] }) => broadcastType(a, b),
+  })
+
+const variadic = (compute?: (a: Dim, b: Dim) => Dim) =>
+  define({
+    inputs: ['...xs'],
+    since: 8,
+    broadcasts: true,
+    infer: ({ inputs }) => broadcastType(...inputs),
+    contents: ({ inputs }) =>
+      compute && elementwiseContents(inputs, inputs[0]!.dtype, (...elements) => elements.reduce(compute)),
+  })
+
+const unary = (since: number, compute?: (x: Dim) => Dim) =>
+  define({
+    inputs: ['x'],
+    since,
+    infer: ({ inputs: [x] }) => x,
+    contents: ({ inputs: [x] }) => compute && elementwiseContents([x], x.dtype, compute),
+  })
+
+const stepwise = (since: number, compute: (x: Dim) => Dim) =>
+  define({
+    inputs: ['x'],
+    since,
+    gradient: zero('piecewise constant'),
+    infer: ({ inputs: [x] }) => x,
+    contents: ({ inputs: [x] }) => elementwiseContents([x], x.dtype, compute),
+  })
+
+const same = (a: Dim, b: Dim, compute: (a: number, b: number) => number): Dim =>
+  a === b ? a : typeof a === 'number' && typeof b === 'number' ? compute(a, b) : unknownDim()
+
+const extremum = (compute: (a: number, b: number) => number) => (a: Dim, b: Dim) => same(a, b, compute)
+
+export const elementwise = {
+  Add: binary(7, addDims),
+  Sub: binary(7, subDims),
+  Mul: binary(7, mulDims),
+  Div: define({
+    inputs: ['a', 'b'],
+    since: 7,
+    broadcasts: true,
+    infer: ({ inputs: [a, b] }) => broadcastType(a, b),
+    contents: ({ inputs: [a, b] }) => elementwiseContents([a, b], a.dtype, quotient(a.dtype)),
+  }),
+  Mod: define({
+    inputs: ['a', 'b'],
+    attributes: { fmod: int(0) },
+    since: 10,
+    broadcasts: true,
+    infer: ({ inputs: [a, b] }) => broadcastType(a, b),
+    contents: ({ inputs: [a, b], attributes: { fmod } }) => elementwiseContents([a, b], a.dtype, remainder(fmod)),
+  }),
+  Pow: define({
+    inputs: ['x', 'exponent'],
+    since: 12,
+    broadcasts: true,
+    infer: ({ inputs: [x, exponent] }) => ({ dtype: x.dtype, shape: broadcastShapes(x.shape, exponent.shape) }),
+  }),
+  Neg: unary(6, (x) => subDims(0, x)),
+  Abs: unary(6, onNumbers(Math.abs)),
+  Sqrt: unary(6),
+  Reciprocal: unary(6),
+  Exp: unary(6),
+  Log: unary(6),
+  Sin: unary(7),
+  Cos: unary(7),
+  Tan: unary(7),
+  Asin: unary(7),
+  Acos: unary(7),
+  Atan: unary(7),
+  Sinh: unary(9),
+  Cosh: unary(9),
+  Tanh: unary(6),
+  Asinh: unary(9),
+  Acosh: unary(9),
+  Atanh: unary(9),
+  Erf: unary(9),
+  Sign: stepwise(9, onNumbers(Math.sign)),
+  Ceil: stepwise(6, rounding('ceil', Math.ceil)),
+  Floor: stepwise(6, rounding('floor', Math.floor)),
+  Round: stepwise(11, rounding('round', roundHalfToEven)),
+  Min: variadic(extremum(Math.min)),
+  Max: variadic(extremum(Math.max)),
+  Sum: variadic(addDims),
+  Mean: variadic(),
+  Clip: define({
+    inputs: ['x', 'min?', 'max?'],
+    since: 12,
+    broadcasts: true,
+    infer: ({ inputs: [x] }) => x,
+    contents: ({ inputs: [x, min, max] }) =>
+      elementwiseContents([x, min ?? x, max ?? x], x.dtype, (x, low, high) => {
+        const raised = min ? same(x, low, Math.max) : x
+        return max ? same(raised, high, Math.min) : raised
+      }),
+  }),
+  Where: define({
+    inputs: ['condition', 'x', 'y'],
+    since: 9,
+    broadcasts: true,
+    infer: ({ inputs: [condition, x, y] }) => ({
+      ...broadcastType(x, y),
+      shape: broadcastShapes(condition.shape, x.shape, y.shape),
+    }),
+    contents: ({ inputs: [condition, x, y] }) =>
+      elementwiseContents([condition, x, y], x.dtype, (condition, x, y) =>
+        condition === 1 || x === y ? x : condition === 0 ? y : unknownDim(),
+      ),
+  }),
+  Identity: define({
+    inputs: ['x'],
+    since: 1,
+    infer: ({ inputs: [x] }) => x,
+    contents: ({ inputs: [x] }) => x.contents,
+  }),
+  Cast: define({
+    inputs: ['x'],
+    attributes: { to: int.required, saturate: int(1) },
+    since: 19,
+    infer: ({ inputs: [x], attributes: { to } }) => ({ dtype: carriedType(to), shape: x.shape }),
+    contents: ({ inputs: [x], attributes: { to } }) => cast(x, carriedType(to)),
+  }),
+  CastLike: define({
+    inputs: ['x', 'target'],
+    attributes: { saturate: int(1) },
+    since: 19,
+    infer: ({ inputs: [x, target] }) => ({ dtype: target.dtype, shape: x.shape }),
+    contents: ({ inputs: [x, target] }) => cast(x, target.dtype),
+  }),
+  BitShift: define({
+    inputs: ['x', 'y'],
+    attributes: { direction: string.required },
+    since: 11,
+    broadcasts: true,
+    gradient: zero('integers'),
+    infer: ({ inputs: [x, y] }) => broadcastType(x, y),
+  }),
+  BitwiseAnd: bitwise(),
+  BitwiseOr: bitwise(),
+  BitwiseXor: bitwise(),
+  BitwiseNot: define({ inputs: ['x'], since: 18, gradient: zero('integers'), infer: ({ inputs: [x] }) => x }),
+}
+
+const cast = (x: Value, to: DType) =>
+  x.dtype === 'string' || to === 'string' ? undefined : elementwiseContents([x], to, castElement(x.dtype, to))

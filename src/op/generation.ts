@@ -1,0 +1,78 @@
+import type { DType } from '../ir/dtype.js'
+import { type Dim, unknownDim } from '../ir/shape.js'
+import type { TensorType, Value } from '../ir/value.js'
+import { define, float, int, ints, zero } from './define.js'
+import { carriedType } from './elementwise.js'
+
+const random = zero('random, whatever the input')
+const like = (x: Value, dtype: number | undefined): TensorType => ({
+  dtype: dtype === undefined ? x.dtype : carriedType(dtype),
+  shape: x.shape,
+})
+const filled = (shape: readonly number[], dtype: number): { dtype: DType; shape: readonly Dim[] } => ({
+  dtype: carriedType(dtype),
+  shape,
+})
+
+/** Random tensors and other patterns, and Dropout, which multiplies by one. */
+export const generation = {
+  Dropout: define({
+    inputs: ['x', 'ratio?', 'training_mode?'],
+    outputs: ['y', 'mask?'],
+    attributes: { seed: int.optional },
+    since: 12,
+    infer: ({ inputs: [x] }) => [x, { dtype: 'bool', shape: x.shape }],
+  }),
+  EyeLike: define({
+    inputs: ['x'],
+    attributes: { dtype: int.optional, k: int(0) },
+    since: 9,
+    gradient: zero('a constant of the shape of its input'),
+    infer: ({ inputs: [x], attributes: { dtype } }) => like(x, dtype),
+  }),
+  RandomNormal: define({
+    inputs: [],
+    attributes: { dtype: int(1), mean: float(0), scale: float(1), seed: float.optional, shape: ints.required },
+    since: 1,
+    gradient: random,
+    infer: ({ attributes: { shape, dtype } }) => filled(shape, dtype),
+  }),
+  RandomUniform: define({
+    inputs: [],
+    attributes: { dtype: int(1), high: float(1), low: float(0), seed: float.optional, shape: ints.required },
+    since: 1,
+    gradient: random,
+    infer: ({ attributes: { shape, dtype } }) => filled(shape, dtype),
+  }),
+  RandomNormalLike: define({
+    inputs: ['x'],
+    attributes: { dtype: int.optional, mean: float(0), scale: float(1), seed: float.optional },
+    since: 1,
+    gradient: random,
+    infer: ({ inputs: [x], attributes: { dtype } }) => like(x, dtype),
+  }),
+  RandomUniformLike: define({
+    inputs: ['x'],
+    attributes: { dtype: int.optional, high: float(1), low: float(0), seed: float.optional },
+    since: 1,
+    gradient: random,
+    infer: ({ inputs: [x], attributes: { dtype } }) => like(x, dtype),
+  }),
+  Bernoulli: define({
+    inputs: ['x'],
+    attributes: { dtype: int.optional, seed: float.optional },
+    since: 15,
+    gradient: zero('a random draw'),
+    infer: ({ inputs: [x], attributes: { dtype } }) => like(x, dtype),
+  }),
+  Multinomial: define({
+    inputs: ['x'],
+    attributes: { dtype: int(6), sample_size: int(1), seed: float.optional },
+    since: 7,
+    gradient: zero('a random draw'),
+    infer: ({ inputs: [x], attributes: { dtype, sample_size } }) => ({
+      dtype: carriedType(dtype),
+      shape: [x.shape?.[0] ?? unknownDim(), sample_size],
+    }),
+  }),
+}

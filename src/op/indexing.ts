@@ -1,0 +1,193 @@
+import { OnnxIreError } from '../errors.js'
+import { axisOf, type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
+import { numbersOf } from '../ir/leaf.js'
+import type { Value } from '../ir/value.js'
+import { define, int, string, tensorAttribute, zero } from './define.js'
+import { CONTENTS_LIMIT, knownNumbers, small, smallSize } from './known.js'
+import { checkLengths, shapeFrom } from './movement.js'
+
+function gathered(x: Value, indices: Value, axis: number): Shape | undefined {
+  if (!x.shape) return undefined
+  const at = axisOf(axis, x.shape.length)
+  return indices.shape && [...x.shape.slice(0, at), ...indices.shape, ...x.shape.slice(at + 1)]
+}
+
+function gatheredContents(x: Value, indices: Value): readonly Dim[] | undefined {
+  const { contents } = x
+  const at = knownNumbers(indices)
+  if (x.shape?.length !== 1 || !contents || !at) return undefined
+  const elements = at.map((index) => {
+    if (index < -contents.length || index >= contents.length) {
+      throw new OnnxIreError('invalid-shape', `index ${index} is outside a tensor of ${contents.length} elements`)
+    }
+    return contents.at(index)!
+  })
+  return small(elements)
+}
+
+function gatheredNd(x: Value, indices: Value, batchDims: number): Shape | undefined {
+  const depth = indices.shape?.at(-1)
+  if (!x.shape || !indices.shape || typeof depth !== 'number') return undefined
+  if (batchDims + depth > x.shape.length || batchDims >= indices.shape.length) {
+    throw new OnnxIreError('invalid-shape', `indices of ${depth} axes behind ${batchDims} batch axes do not address ${formatShape(x.shape)}`)
+  }
+  return [...indices.shape.slice(0, -1), ...x.shape.slice(batchDims + depth)]
+}
+
+function checkRanks(x: Value, indices: Value, axis: number): void {
+  if (!x.shape || !indices.shape) return
+  axisOf(axis, x.shape.length)
+  if (x.shape.length !== indices.shape.length) {
+    throw new OnnxIreError('invalid-shape', `indices ${formatShape(indices.shape)} and data ${formatShape(x.shape)} differ in rank`)
+  }
+}
+
+const reductions = ['none', 'add', 'mul', 'max', 'min']
+function checkReduction(reduction: string): void {
+  if (!reductions.includes(reduction)) throw new OnnxIreError('invalid-model', `reduction '${reduction}' is none of ${reductions.join(', ')}`)
+}
+
+/** Length of Range: max(0, ceil((limit - start) / delta)), in double precision as onnxruntime computes it. */
+function rangeLength(start: Value, limit: Value, delta: Value): Dim {
+  const [from, to, step] = [start, limit, delta].map((value) => value.contents?.[0])
+  if (step === 0) throw new OnnxIreError('invalid-shape', 'a step of 0')
+  if (typeof from === 'number' && typeof to === 'number' && typeof step === 'number') return Math.max(0, Math.ceil((to - from) / step))
+  return from === 0 && step === 1 && typeof to === 'string' ? to : unknownDim()
+}
+
+export const indexing = {
+  Gather: define({
+    inputs: ['x', 'indices'],
+    attributes: { axis: int(0) },
+    since: 11,
+    infer: ({ inputs: [x, indices], attributes: { axis } }) => ({ dtype: x.dtype, shape: gathered(x, indices, axis) }),
+    contents: ({ inputs: [x, indices] }) => gatheredContents(x, indices),
+  }),
+  GatherElements: define({
+    inputs: ['x', 'indices'],
+    attributes: { axis: int(0) },
+    since: 11,
+    infer: ({ inputs: [x, indices], attributes: { axis } }) => {
+      checkRanks(x, indices, axis)
+      return { dtype: x.dtype, shape: indices.shape ?? x.shape?.map(unknownDim) }
+    },
+  }),
+  GatherND: define({
+    inputs: ['x', 'indices'],
+    attributes: { batch_dims: int(0) },
+    since: 12,
+    infer: ({ inputs: [x, indices], attributes: { batch_dims } }) => ({ dtype: x.dtype, shape: gatheredNd(x, indices, batch_dims) }),
+  }),
+  ScatterElements: define({
+    inputs: ['x', 'indices', 'updates'],
+    attributes: { axis: int(0), reduction: string('none') },
+    since: 18,
+    infer: ({ inputs: [x, indices], attributes: { axis, reduction } }) => {
+      checkRanks(x, indices, axis)
+      checkReduction(reduction)
+      return x
+    },
+  }),
+  ScatterND: define({
+    inputs: ['x', 'indices', 'updates'],
+    attributes: { reduction: string('none') },
+    since: 18,
+    infer: ({ inputs: [x, indices], attributes: { reduction } }) => {
+      checkReduction(reduction)
+      gatheredNd(x, indices, 0)
+      return x
+    },
+  }),
+  Compress: define({
+    inputs: ['x', 'condition'],
+    attributes: { axis: int.optional },
+    since: 11,
+    infer: ({ inputs: [x], attributes: { axis } }) => {
+      if (axis === undefined) return { dtype: x.dtype, shape: [unknownDim()] }
+      const at = x.shape && axisOf(axis, x.shape.length)
+      return { dtype: x.dtype, shape: x.shape?.map((dim, index) => (index === at ? unknownDim() : dim)) }
+    },
+  }),
+  OneHot: define({
+    inputs: ['indices', 'depth', 'values'],
+    attributes: { axis: int(-1) },
+    since: 11,
+    infer: ({ inputs: [indices, depth, values], attributes: { axis } }) => {
+      if (!indices.shape) return { dtype: values.dtype, shape: undefined }
+      const at = axisOf(axis, indices.shape.length + 1)
+      const length = depth.contents?.[0]
+      checkLengths(length === undefined ? undefined : [length])
+      return { dtype: values.dtype, shape: indices.shape.toSpliced(at, 0, length ?? unknownDim()) }
+    },
+  }),
+  NonZero: define({
+    inputs: ['x'],
+    since: 9,
+    gradient: zero('positions of elements'),
+    infer: ({ inputs: [x] }) => ({ dtype: 'int64', shape: [x.shape ? x.shape.length : unknownDim(), countNonZero(x) ?? unknownDim()] }),
+    contents: ({ inputs: [x] }) => {
+      const elements = x.shape?.length === 1 ? knownNumbers(x) : undefined
+      return elements?.flatMap((element, index) => (element === 0 ? [] : [index]))
+    },
+  }),
+  Unique: define({
+    inputs: ['x'],
+    outputs: ['y', 'indices', 'inverse_indices', 'counts'],
+    attributes: { axis: int.optional, sorted: int(1) },
+    since: 11,
+    infer: ({ inputs: [x], attributes: { axis } }) => {
+      const count = unknownDim()
+      const positions = { dtype: 'int64', shape: [count] } as const
+      const at = axis === undefined || !x.shape ? undefined : axisOf(axis, x.shape.length)
+      const shape = axis === undefined ? [count] : x.shape?.map((dim, index) => (index === at ? count : dim))
+      const inverse = at === undefined ? unknownDim() : x.shape![at]!
+      return [{ dtype: x.dtype, shape }, positions, { dtype: 'int64', shape: [inverse] }, positions]
+    },
+  }),
+  NonMaxSuppression: define({
+    inputs: ['boxes', 'scores', 'max_output_boxes_per_class?', 'iou_threshold?', 'score_threshold?'],
+    attributes: { center_point_box: int(0) },
+    since: 10,
+    gradient: zero('positions of boxes'),
+    infer: () => ({ dtype: 'int64', shape: [unknownDim(), 3] }),
+  }),
+  Range: define({
+    inputs: ['start', 'limit', 'delta'],
+    since: 11,
+    infer: ({ inputs: [start, limit, delta] }) => ({ dtype: start.dtype, shape: [rangeLength(start, limit, delta)] }),
+    contents: ({ inputs: [start, limit, delta] }) => {
+      const length = rangeLength(start, limit, delta)
+      const [from] = knownNumbers(start) ?? []
+      const [step] = knownNumbers(delta) ?? []
+      if (typeof length !== 'number' || length > CONTENTS_LIMIT || from === undefined || step === undefined) return undefined
+      return Array.from({ length }, (_, index) => from + index * step)
+    },
+  }),
+  ConstantOfShape: define({
+    inputs: ['shape'],
+    attributes: { value: tensorAttribute.optional },
+    since: 9,
+    gradient: zero('a constant'),
+    infer: ({ inputs: [shape], attributes: { value } }) => ({ dtype: value?.dtype ?? 'float32', shape: checkLengths(shapeFrom(shape)) }),
+    contents: ({ inputs: [shape], attributes: { value } }) => {
+      const length = smallSize(shape.contents)
+      const element = value && numbersOf(value)[0]
+      return length === undefined ? undefined : Array.from({ length }, () => element ?? 0)
+    },
+  }),
+  ReverseSequence: define({
+    inputs: ['x', 'sequence_lens'],
+    attributes: { batch_axis: int(1), time_axis: int(0) },
+    since: 10,
+    infer: ({ inputs: [x], attributes: { batch_axis, time_axis } }) => {
+      if (x.shape && (axisOf(batch_axis, x.shape.length) === axisOf(time_axis, x.shape.length) || x.shape.length < 2)) {
+        throw new OnnxIreError('invalid-shape', 'batch_axis and time_axis are the same axis')
+      }
+      return x
+    },
+  }),
+}
+
+function countNonZero(x: Value): number | undefined {
+  return knownNumbers(x)?.filter((element) => element !== 0).length
+}

@@ -1,0 +1,116 @@
+import { OnnxIreError } from '../errors.js'
+import { broadcastShapes, type Dim, type Shape, sameShape } from '../ir/shape.js'
+import type { TensorType, Value } from '../ir/value.js'
+import { define, float, int, missing, string } from './define.js'
+import { einsumShape, parseEinsum } from './einsum.js'
+
+function sameType(first: Value, ...others: readonly (Value | null)[]): void {
+  const other = others.find((operand) => operand && operand.dtype !== first.dtype)
+  if (other) throw new OnnxIreError('invalid-shape', `operand types differ: ${first.dtype} and ${other.dtype}`)
+}
+
+const contract = (a: Dim | undefined, b: Dim | undefined): void => {
+  if (typeof a === 'number' && typeof b === 'number' && a !== b) {
+    throw new OnnxIreError('invalid-shape', `inner dimensions ${a} and ${b} differ`)
+  }
+}
+
+/** numpy.matmul: leading axes broadcast; a 1-D operand is a row on the left, a column on the right, and its axis goes. */
+export function matMulShape(a: Shape | undefined, b: Shape | undefined): Shape | undefined {
+  if (!a || !b) return undefined
+  if (a.length === 0 || b.length === 0) throw new OnnxIreError('invalid-shape', 'a matrix product takes no scalars')
+  contract(a.at(-1), b.length === 1 ? b[0] : b.at(-2))
+  const batch = broadcastShapes(a.slice(0, -2), b.slice(0, -2))!
+  return [...batch, ...(a.length === 1 ? [] : [a.at(-2)!]), ...(b.length === 1 ? [] : [b.at(-1)!])]
+}
+
+function gemmType(a: Value, b: Value, c: Value | null, transA: number, transB: number): TensorType {
+  sameType(a, b, c)
+  if (!a.shape || !b.shape) return { dtype: a.dtype, shape: undefined }
+  if (a.shape.length !== 2 || b.shape.length !== 2) throw new OnnxIreError('invalid-shape', 'Gemm takes matrices')
+  const [m, k] = transA ? a.shape.toReversed() : a.shape
+  const [l, n] = transB ? b.shape.toReversed() : b.shape
+  contract(k, l)
+  const shape = [m!, n!]
+  const withC = c?.shape && broadcastShapes(shape, c.shape)
+  if (
+    withC &&
+    (withC.length !== 2 || shape.some((dim, axis) => dim === 1 && typeof withC[axis] === 'number' && withC[axis] !== 1))
+  ) {
+    throw new OnnxIreError('invalid-shape', `C [${c.shape!.join(', ')}] does not broadcast to [${shape.join(', ')}]`)
+  }
+  return { dtype: a.dtype, shape }
+}
+
+/** The permutation that FusedMatMul applies to an operand; undefined when it changes nothing. */
+export function fusedPermutation(rank: number, transpose: number, transposeBatch: number): number[] | undefined {
+  if (rank < 2 || !(transpose || transposeBatch)) return undefined
+  const axes = Array.from({ length: rank }, (_, axis) => axis)
+  const [rows, columns] = [axes.at(-2)!, axes.at(-1)!]
+  const perm = transposeBatch ? [...axes.slice(1, -1), 0, columns] : axes
+  return transpose ? [...perm.slice(0, -2), columns, transposeBatch ? 0 : rows] : perm
+}
+
+const permuted = (shape: Shape | undefined, transpose: number, transposeBatch: number): Shape | undefined => {
+  const perm = shape && fusedPermutation(shape.length, transpose, transposeBatch)
+  return perm ? perm.map((axis) => shape[axis]!) : shape
+}
+
+function determinantShape(x: Shape | undefined): Shape | undefined {
+  if (
+    x &&
+    (x.length < 2 || (x.every((dim) => typeof dim === 'number') && !sameShape(x.slice(-2), x.slice(-2).toReversed())))
+  ) {
+    throw new OnnxIreError('invalid-shape', 'Det takes square matrices')
+  }
+  return x?.slice(0, -2)
+}
+
+export const linalg = {
+  MatMul: define({
+    inputs: ['a', 'b'],
+    since: 9,
+    broadcasts: true,
+    infer: ({ inputs: [a, b] }) => {
+      sameType(a, b)
+      return { dtype: a.dtype, shape: matMulShape(a.shape, b.shape) }
+    },
+  }),
+  Gemm: define({
+    inputs: ['a', 'b', 'c?'],
+    attributes: { alpha: float(1), beta: float(1), transA: int(0), transB: int(0) },
+    since: 11,
+    broadcasts: true,
+    infer: ({ inputs: [a, b, c], attributes: { transA, transB } }) => gemmType(a, b, c, transA, transB),
+  }),
+  Einsum: define({
+    inputs: ['...xs'],
+    attributes: { equation: string.required },
+    since: 12,
+    broadcasts: true,
+    infer: ({ inputs: [first, ...others], attributes: { equation } }) => {
+      if (!first) throw new OnnxIreError('invalid-model', 'Einsum needs an operand')
+      sameType(first, ...others)
+      const shapes = [first, ...others].map((x) => x.shape)
+      return { dtype: first.dtype, shape: einsumShape(parseEinsum(equation, shapes), shapes) }
+    },
+  }),
+  Det: define({
+    inputs: ['x'],
+    since: 11,
+    gradient: missing('the derivative of a determinant needs an inverse, which ONNX has no operator for'),
+    infer: ({ inputs: [x] }) => ({ dtype: x.dtype, shape: determinantShape(x.shape) }),
+  }),
+  /** com.microsoft: alpha * op(a) op(b); onnxruntime's own graph optimizer writes it. */
+  FusedMatMul: define({
+    inputs: ['a', 'b'],
+    attributes: { alpha: float(1), transA: int(0), transB: int(0), transBatchA: int(0), transBatchB: int(0) },
+    domain: 'com.microsoft',
+    since: 1,
+    infer: ({ inputs: [a, b], attributes }) => {
+      sameType(a, b)
+      const left = permuted(a.shape, attributes.transA, attributes.transBatchA)
+      return { dtype: a.dtype, shape: matMulShape(left, permuted(b.shape, attributes.transB, attributes.transBatchB)) }
+    },
+  }),
+}

@@ -1,0 +1,230 @@
+import { OnnxIreError } from '../errors.js'
+import {
+  axisOf,
+  broadcastShapes,
+  type Dim,
+  divDims,
+  factorsOf,
+  formatShape,
+  isStatic,
+  mulDims,
+  productOf,
+  type Shape,
+  unknownDim,
+} from '../ir/shape.js'
+import type { Value } from '../ir/value.js'
+import { define, int, ints, string, zero } from './define.js'
+import { CONTENTS_LIMIT, knownNumbers, lengthOf, smallSize } from './known.js'
+
+/** More axes than any runtime handles: a rank taken from untrusted data is not followed beyond it. */
+const RANK_LIMIT = 1024
+
+/** A shape given as a tensor: its elements where known, else as many unknown lengths as it has elements. */
+export function shapeFrom(shape: Value): Shape | undefined {
+  if (shape.contents) return shape.contents
+  const rank = lengthOf(shape)
+  return rank !== undefined && rank <= RANK_LIMIT ? Array.from({ length: rank }, unknownDim) : undefined
+}
+
+/** Throws where a length that is a number is negative. */
+export function checkLengths(shape: Shape | undefined): Shape | undefined {
+  if (shape?.some((dim) => typeof dim === 'number' && !(dim >= 0))) {
+    throw new OnnxIreError('invalid-shape', `${formatShape(shape)} has a negative length`)
+  }
+  return shape
+}
+
+/** Reshape's target with its 0 (copy) and -1 (whatever is left) resolved as far as possible. */
+export function reshaped(from: Shape | undefined, target: Shape | undefined, allowzero: boolean): Shape | undefined {
+  if (!target) return undefined
+  const copied = target.map((dim, axis): Dim => (dim === 0 && !allowzero ? (from ? copiedDim(from, axis) : unknownDim()) : dim))
+  const rest = copied.filter((dim) => dim !== -1)
+  if (copied.length - rest.length > 1) throw new OnnxIreError('invalid-shape', `more than one -1 in ${formatShape(target)}`)
+  const left = from && rest.length < copied.length ? quotient(from, rest) : unknownDim()
+  const shape = copied.map((dim) => (dim === -1 ? (left ?? unknownDim()) : dim))
+  if (left === undefined || (isStatic(from) && isStatic(shape) && productOf(from) !== productOf(shape))) {
+    throw new OnnxIreError('invalid-shape', `${formatShape(from)} cannot be reshaped to ${formatShape(target)}`)
+  }
+  return checkLengths(shape)
+}
+
+function copiedDim(from: Shape, axis: number): Dim {
+  const dim = from[axis]
+  if (dim === undefined) throw new OnnxIreError('invalid-shape', `nothing to copy at axis ${axis}`)
+  return dim
+}
+
+/** product(from) / product(rest), factors that stand on both sides cancelled; undefined when it is no whole number. */
+function quotient(from: Shape, rest: Shape): Dim | undefined {
+  const over = from.flatMap(factorsOf)
+  const under = rest.flatMap(factorsOf).filter((factor) => {
+    const at = over.indexOf(factor)
+    if (at >= 0) over.splice(at, 1)
+    return at < 0
+  })
+  const [a, b] = [productOf(over), productOf(under)]
+  if (b === 0) return unknownDim()
+  if (typeof b !== 'number') return divDims(a, b)
+  const [numbers, symbols] = [over.filter((dim) => typeof dim === 'number'), over.filter((dim) => typeof dim === 'string')]
+  const number = numbers.reduce((product, dim) => product * dim, 1) / b
+  if (Number.isInteger(number)) return mulDims(productOf(symbols), number)
+  return symbols.length === 0 ? undefined : divDims(a, b)
+}
+
+/** The axes of Squeeze and Unsqueeze, made positive; undefined when known only at run time. Throws on repeated ones. */
+export function distinctAxes(axes: Value, rank: number): readonly number[] | undefined {
+  const known = knownNumbers(axes)?.map((axis) => axisOf(axis, rank))
+  if (known && new Set(known).size < known.length) throw new OnnxIreError('invalid-shape', `axes [${known.join(', ')}] repeat themselves`)
+  return known
+}
+
+function squeezed(shape: Shape | undefined, axes: Value | null): Shape | undefined {
+  if (!shape) return undefined
+  if (axes === null) return isStatic(shape) ? shape.filter((dim) => dim !== 1) : undefined
+  const removed = distinctAxes(axes, shape.length)
+  if (!removed) {
+    const count = lengthOf(axes)
+    return count === undefined ? undefined : Array.from({ length: Math.max(0, shape.length - count) }, unknownDim)
+  }
+  const kept = removed.find((axis) => typeof shape[axis] === 'number' && shape[axis] !== 1)
+  if (kept !== undefined) throw new OnnxIreError('invalid-shape', `axis ${kept} has length ${shape[kept]}, not 1`)
+  return shape.filter((_, axis) => !removed.includes(axis))
+}
+
+function unsqueezed(shape: Shape | undefined, axes: Value): Shape | undefined {
+  const count = lengthOf(axes)
+  if (!shape || count === undefined || count > RANK_LIMIT) return undefined
+  const rank = shape.length + count
+  const added = distinctAxes(axes, rank)
+  if (!added) return Array.from({ length: rank }, unknownDim)
+  const rest = shape.values()
+  return Array.from({ length: rank }, (_, axis) => (added.includes(axis) ? 1 : (rest.next().value as Dim)))
+}
+
+/** The order in which Transpose takes the axes. */
+export const permutation = (rank: number, perm: readonly number[] | undefined): readonly number[] =>
+  perm ?? Array.from({ length: rank }, (_, axis) => rank - 1 - axis)
+
+function transposed(shape: Shape | undefined, perm: readonly number[] | undefined): Shape | undefined {
+  if (!shape) return perm?.map(unknownDim)
+  const order = permutation(shape.length, perm)
+  if (order.length !== shape.length || shape.some((_, axis) => !order.includes(axis))) {
+    throw new OnnxIreError('invalid-shape', `perm [${order.join(', ')}] is no order of ${shape.length} axes`)
+  }
+  return order.map((axis) => shape[axis]!)
+}
+
+function tiled(shape: Shape | undefined, repeats: Value): Shape | undefined {
+  if (!shape) return shapeFrom(repeats)?.map(unknownDim)
+  const counts = repeats.contents
+  const length = lengthOf(repeats)
+  if (length !== undefined && length !== shape.length) {
+    throw new OnnxIreError('invalid-shape', `${length} repeats for ${shape.length} axes`)
+  }
+  return checkLengths(shape.map((dim, axis) => (counts ? mulDims(dim, counts[axis]!) : unknownDim())))
+}
+
+/** `[N, C, H, W]` with blocks of space moved into channels (`grow` false: depth into space). */
+function blocks(shape: Shape | undefined, blocksize: number, toDepth: boolean): Shape | undefined {
+  if (!shape) return undefined
+  if (shape.length !== 4 || blocksize < 1) throw new OnnxIreError('invalid-shape', `needs [N, C, H, W] and a blocksize of 1 or more`)
+  const [n, c, h, w] = shape as readonly [Dim, Dim, Dim, Dim]
+  const area = blocksize * blocksize
+  const whole = toDepth ? [h, w].every((dim) => divides(blocksize, dim)) : divides(area, c)
+  if (!whole) throw new OnnxIreError('invalid-shape', `${formatShape(shape)} does not divide into blocks of ${blocksize}`)
+  return toDepth
+    ? [n, mulDims(c, area), divDims(h, blocksize), divDims(w, blocksize)]
+    : [n, divDims(c, area), mulDims(h, blocksize), mulDims(w, blocksize)]
+}
+
+const divides = (divisor: number, dim: Dim): boolean => typeof dim === 'string' || dim % divisor === 0
+
+export const movement = {
+  Shape: define({
+    inputs: ['x'],
+    attributes: { start: int(0), end: int.optional },
+    since: 15,
+    gradient: zero('a shape, not elements'),
+    infer: ({ inputs: [x], attributes: { start, end } }) => ({ dtype: 'int64', shape: [x.shape ? x.shape.slice(start, end).length : unknownDim()] }),
+    contents: ({ inputs: [x], attributes: { start, end } }) => x.shape?.slice(start, end),
+  }),
+  Size: define({
+    inputs: ['x'],
+    since: 1,
+    gradient: zero('a number of elements'),
+    infer: () => ({ dtype: 'int64', shape: [] }),
+    contents: ({ inputs: [x] }) => x.shape && [productOf(x.shape)],
+  }),
+  Reshape: define({
+    inputs: ['x', 'shape'],
+    attributes: { allowzero: int(0) },
+    since: 14,
+    infer: ({ inputs: [x, shape], attributes: { allowzero } }) => ({
+      dtype: x.dtype,
+      shape: reshaped(x.shape, shapeFrom(shape), allowzero === 1),
+    }),
+    contents: ({ inputs: [x] }) => x.contents,
+  }),
+  Flatten: define({
+    inputs: ['x'],
+    attributes: { axis: int(1) },
+    since: 11,
+    infer: ({ inputs: [x], attributes: { axis } }) => {
+      if (!x.shape) return { dtype: x.dtype, shape: [unknownDim(), unknownDim()] }
+      const at = axis === x.shape.length ? axis : axisOf(axis, x.shape.length)
+      return { dtype: x.dtype, shape: [productOf(x.shape.slice(0, at)), productOf(x.shape.slice(at))] }
+    },
+    contents: ({ inputs: [x] }) => x.contents,
+  }),
+  Squeeze: define({
+    inputs: ['x', 'axes?'],
+    since: 13,
+    infer: ({ inputs: [x, axes] }) => ({ dtype: x.dtype, shape: squeezed(x.shape, axes) }),
+    contents: ({ inputs: [x] }) => x.contents,
+  }),
+  Unsqueeze: define({
+    inputs: ['x', 'axes'],
+    since: 13,
+    infer: ({ inputs: [x, axes] }) => ({ dtype: x.dtype, shape: unsqueezed(x.shape, axes) }),
+    contents: ({ inputs: [x] }) => x.contents,
+  }),
+  Transpose: define({
+    inputs: ['x'],
+    attributes: { perm: ints.optional },
+    since: 1,
+    infer: ({ inputs: [x], attributes: { perm } }) => ({ dtype: x.dtype, shape: transposed(x.shape, perm) }),
+    contents: ({ inputs: [x] }) => (x.shape && x.shape.length < 2 ? x.contents : undefined),
+  }),
+  Expand: define({
+    inputs: ['x', 'shape'],
+    since: 8,
+    infer: ({ inputs: [x, shape] }) => ({ dtype: x.dtype, shape: checkLengths(broadcastShapes(x.shape, shapeFrom(shape))) }),
+    contents: ({ inputs: [x, shape] }) => {
+      const size = smallSize(shape.contents)
+      if (x.contents?.length !== 1 || size === undefined) return undefined
+      return Array.from({ length: size }, () => x.contents![0]!)
+    },
+  }),
+  Tile: define({
+    inputs: ['x', 'repeats'],
+    since: 6,
+    infer: ({ inputs: [x, repeats] }) => ({ dtype: x.dtype, shape: tiled(x.shape, repeats) }),
+    contents: ({ inputs: [x, repeats] }) => {
+      const [count] = knownNumbers(repeats) ?? []
+      if (x.shape?.length !== 1 || !x.contents || count === undefined || !(x.contents.length * count <= CONTENTS_LIMIT)) return undefined
+      return Array.from({ length: count }, () => x.contents!).flat()
+    },
+  }),
+  DepthToSpace: define({
+    inputs: ['x'],
+    attributes: { blocksize: int.required, mode: string('DCR') },
+    since: 11,
+    infer: ({ inputs: [x], attributes: { blocksize } }) => ({ dtype: x.dtype, shape: blocks(x.shape, blocksize, false) }),
+  }),
+  SpaceToDepth: define({
+    inputs: ['x'],
+    attributes: { blocksize: int.required },
+    since: 1,
+    infer: ({ inputs: [x], attributes: { blocksize } }) => ({ dtype: x.dtype, shape: blocks(x.shape, blocksize, true) }),
+  }),
+}

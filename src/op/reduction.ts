@@ -1,0 +1,109 @@
+import { OnnxIreError } from '../errors.js'
+import { addDims, axisOf, type Dim, mulDims, type Shape, unknownDim } from '../ir/shape.js'
+import type { TensorType, Value } from '../ir/value.js'
+import { onNumbers } from './contents.js'
+import { type Call, define, int, zero } from './define.js'
+import { knownNumbers, lengthOf } from './known.js'
+
+const attributes = { keepdims: int(1), noop_with_empty_axes: int(0) }
+type Reduction = Call<readonly ['x', 'axes?'], typeof attributes>
+
+/** The axes a reduction runs over: all of them when none are given; undefined when known only at run time. */
+export function reducedAxes(x: Value, axes: Value | null, noopWithEmptyAxes: number): readonly number[] | undefined {
+  const rank = x.shape?.length
+  if (rank === undefined) return undefined
+  const given = axes === null ? [] : knownNumbers(axes)
+  if (given === undefined) return undefined
+  if (given.length === 0) return noopWithEmptyAxes ? [] : Array.from({ length: rank }, (_, axis) => axis)
+  return given.map((axis) => axisOf(axis, rank))
+}
+
+function reducedType({ inputs: [x, axes], attributes: { keepdims, noop_with_empty_axes } }: Reduction): TensorType {
+  const reduced = reducedAxes(x, axes, noop_with_empty_axes)
+  return { dtype: x.dtype, shape: x.shape && (reduced ? without(x.shape, reduced, keepdims) : guess(x.shape)) }
+
+  /** The rank where only that is known. */
+  function guess(shape: Shape): Shape | undefined {
+    if (keepdims) return shape.map(unknownDim)
+    const count = axes ? lengthOf(axes) : undefined
+    return count && count <= shape.length ? shape.slice(count).map(unknownDim) : undefined
+  }
+}
+
+function without(shape: Shape, axes: readonly number[], keepdims: number): Shape {
+  return keepdims
+    ? shape.map((dim, axis) => (axes.includes(axis) ? 1 : dim))
+    : shape.filter((_, axis) => !axes.includes(axis))
+}
+
+/** `combine` follows shape arithmetic: the reduction of a small 1-D tensor (a product of lengths, say). */
+const reduce = (since: number, combine?: (a: Dim, b: Dim) => Dim) =>
+  define({
+    inputs: ['x', 'axes?'],
+    attributes,
+    since,
+    infer: reducedType,
+    contents: ({ inputs: [x, axes], attributes: { noop_with_empty_axes } }) => {
+      if (!combine || !x.contents?.length || x.shape?.length !== 1) return undefined
+      const reduced = reducedAxes(x, axes, noop_with_empty_axes)
+      return reduced && (reduced.length > 0 ? [x.contents.reduce(combine)] : x.contents)
+    },
+  })
+
+const best = define({
+  inputs: ['x'],
+  attributes: { axis: int(0), keepdims: int(1), select_last_index: int(0) },
+  since: 12,
+  gradient: zero('an index'),
+  infer: ({ inputs: [x], attributes: { axis, keepdims } }) => ({
+    dtype: 'int64',
+    shape: x.shape && without(x.shape, [axisOf(axis, x.shape.length)], keepdims),
+  }),
+})
+
+export const reduction = {
+  ReduceSum: reduce(13, addDims),
+  ReduceMean: reduce(18),
+  ReduceMax: reduce(18, onNumbers(Math.max)),
+  ReduceMin: reduce(18, onNumbers(Math.min)),
+  ReduceProd: reduce(18, mulDims),
+  ReduceL1: reduce(18),
+  ReduceL2: reduce(18),
+  ReduceLogSum: reduce(18),
+  ReduceLogSumExp: reduce(18),
+  ReduceSumSquare: reduce(18),
+  ArgMax: best,
+  ArgMin: best,
+  CumSum: define({
+    inputs: ['x', 'axis'],
+    attributes: { exclusive: int(0), reverse: int(0) },
+    since: 11,
+    infer: ({ inputs: [x, axis] }) => {
+      const [number] = knownNumbers(axis) ?? []
+      if (x.shape && number !== undefined) axisOf(number, x.shape.length)
+      return x
+    },
+  }),
+  TopK: define({
+    inputs: ['x', 'k'],
+    outputs: ['values', 'indices'],
+    attributes: { axis: int(-1), largest: int(1), sorted: int(1) },
+    since: 11,
+    infer: ({ inputs: [x, k], attributes: { axis } }) => {
+      const shape = x.shape && chosen(x.shape, axisOf(axis, x.shape.length), k)
+      return [
+        { dtype: x.dtype, shape },
+        { dtype: 'int64', shape },
+      ]
+    },
+  }),
+}
+
+function chosen(shape: Shape, axis: number, k: Value): Shape {
+  const count = k.contents?.[0] ?? unknownDim()
+  const length = shape[axis]!
+  if (typeof count === 'number' && (count < 0 || (typeof length === 'number' && count > length))) {
+    throw new OnnxIreError('invalid-shape', `cannot choose ${count} of ${length} elements`)
+  }
+  return shape.with(axis, count)
+}

@@ -1,0 +1,237 @@
+import { OnnxIreError } from '../errors.js'
+import { addDims, axisOf, ceilDivDims, type Dim, formatShape, type Shape, subDims, unknownDim } from '../ir/shape.js'
+import type { Value } from '../ir/value.js'
+import { define, int, ints, string } from './define.js'
+import { knownNumbers, lengthOf, small } from './known.js'
+import { checkLengths } from './movement.js'
+
+/** Bounds beyond this are exporters' ways to write "to the end". */
+const END = 2 ** 31 - 1
+
+function joined(values: readonly Value[], axis: number): Shape | undefined {
+  const shapes = values.map(({ shape }) => shape)
+  const [first] = shapes
+  if (!first || shapes.some((shape) => shape === undefined)) return undefined
+  const at = axisOf(axis, first.length)
+  return first.map((_, index) => {
+    const dims = shapes.map((shape) => {
+      if (shape!.length !== first.length) throw new OnnxIreError('invalid-shape', 'joins tensors of different rank')
+      return shape![index]!
+    })
+    return index === at ? dims.reduce(addDims) : dims.reduce(agreed)
+  })
+}
+
+/** Two lengths that must be equal: the better known one. */
+export function agreed(a: Dim, b: Dim): Dim {
+  if (typeof a === 'number' && typeof b === 'number' && a !== b) throw new OnnxIreError('invalid-shape', `lengths ${a} and ${b} differ`)
+  return typeof a === 'number' ? a : typeof b === 'number' ? b : a
+}
+
+/** Elements of joined 1-D tensors; those of an operand about which only its length is known are unknown lengths. */
+function joinedContents(values: readonly Value[]): readonly Dim[] | undefined {
+  const parts = values.map((value) => {
+    const length = value.shape?.length === 1 ? lengthOf(value) : undefined
+    if (length === undefined || length > 64) return undefined
+    return value.contents ?? Array.from({ length }, unknownDim)
+  })
+  if (values.every(({ contents }) => !contents) || parts.some((part) => part === undefined)) return undefined
+  return small((parts as (readonly Dim[])[]).flat())
+}
+
+/** Operands of Slice; axes left out are the first ones, steps left out are 1. */
+export type SliceInputs = readonly [x: Value, starts: Value, ends: Value, axes: Value | null, steps: Value | null]
+
+export interface SliceOfAxis {
+  /** undefined: known only at run time. */
+  readonly start: Dim | undefined
+  readonly end: Dim | undefined
+  readonly step: number | undefined
+}
+
+/** What Slice takes of each axis it names, in its order; undefined when the axes are known only at run time. */
+export function slicesOf([x, starts, ends, axes, steps]: SliceInputs): ReadonlyMap<number, SliceOfAxis> | undefined {
+  const count = lengthOf(starts) ?? lengthOf(ends)
+  if (!x.shape || count === undefined || count > x.shape.length) return undefined
+  const named = axes ? knownNumbers(axes)?.map((axis) => axisOf(axis, x.shape!.length)) : Array.from({ length: count }, (_, axis) => axis)
+  if (!named) return undefined
+  const strides = steps ? knownNumbers(steps) : named.map(() => 1)
+  if (strides?.includes(0)) throw new OnnxIreError('invalid-shape', 'a step of 0')
+  return new Map(
+    named.map((axis, index) => [axis, { start: starts.contents?.[index], end: ends.contents?.[index], step: strides?.[index] }]),
+  )
+}
+
+/**
+ * How many elements a slice has. Bounds relative to a symbolic length are taken to lie inside the axis where that is what
+ * programs mean (`x[:, :-1]` of N is N-1, `table[:S]` is S), and a bound that may well lie outside (`x[:, :512]` of N) is `min(N,512)`.
+ */
+function sliceLength(length: Dim, { start, end, step }: SliceOfAxis): Dim {
+  if (start === undefined || end === undefined || step === undefined) return unknownDim()
+  if (typeof length === 'number' && typeof start === 'number' && typeof end === 'number') {
+    const [from, to] = [clamped(start, length, step), clamped(end, length, step)]
+    return Math.max(0, Math.ceil((to - from) / step))
+  }
+  if (step < 0) {
+    const whole = (start === -1 || (typeof start === 'number' && start >= END)) && typeof end === 'number' && end <= -END
+    return whole ? ceilDivDims(length, -step) : unknownDim()
+  }
+  return ceilDivDims(span(length, start, end), step)
+}
+
+/** The bounds of [start, end) as the operator clamps them: to [0, length], going backwards to [-1, length - 1]. */
+function clamped(bound: number, length: number, step: number): number {
+  const positive = bound < 0 ? bound + length : bound
+  return step > 0 ? Math.min(Math.max(positive, 0), length) : Math.min(Math.max(positive, -1), length - 1)
+}
+
+function span(length: Dim, start: Dim, end: Dim): Dim {
+  const toEnd = end === length || (typeof end === 'number' && end >= END)
+  if (toEnd) return typeof start === 'number' && start < 0 ? least(length, -start) : subDims(length, within(length, start))
+  if (start === 0 && typeof end === 'number' && end >= 0) return least(length, end)
+  if (typeof start === 'number' && typeof end === 'number' && start < 0 === end < 0) return end <= start ? 0 : unknownDim()
+  return subDims(within(length, end), within(length, start))
+}
+
+const within = (length: Dim, bound: Dim): Dim => (typeof bound === 'number' && bound < 0 ? addDims(length, bound) : bound)
+/** An axis without elements is no reason to call `x[:, :1]` anything but one element long. */
+const least = (length: Dim, limit: number): Dim => (limit <= 1 ? limit : typeof length === 'number' ? Math.min(length, limit) : `min(${length},${limit})`)
+
+function sliced(inputs: SliceInputs): Shape | undefined {
+  const slices = slicesOf(inputs)
+  const [x] = inputs
+  return x.shape?.map((dim, axis) => {
+    const slice = slices?.get(axis)
+    return slice ? sliceLength(dim, slice) : slices ? dim : unknownDim()
+  })
+}
+
+function slicedContents(inputs: SliceInputs): readonly Dim[] | undefined {
+  const [x] = inputs
+  const slice = x.shape?.length === 1 && x.contents ? slicesOf(inputs)?.get(0) : undefined
+  const { start, end, step } = slice ?? {}
+  if (typeof start !== 'number' || typeof end !== 'number' || step === undefined) return undefined
+  const { length } = x.contents!
+  const first = clamped(start, length, step)
+  return Array.from({ length: sliceLength(length, { start, end, step }) as number }, (_, index) => x.contents![first + index * step]!)
+}
+
+/** The lengths Split cuts an axis into, `count` of them; undefined when even their number is unknown. */
+export function splitSizes(length: Dim, sizes: Value | null, numOutputs: number | undefined, outputCount: number | undefined): readonly Dim[] | undefined {
+  if (sizes) {
+    const count = lengthOf(sizes) ?? outputCount
+    const known = checkLengths(sizes.contents ?? (count === undefined ? undefined : Array.from({ length: count }, unknownDim)))
+    const total = known?.reduce(addDims, 0)
+    if (typeof total === 'number' && typeof length === 'number' && total !== length) {
+      throw new OnnxIreError('invalid-shape', `splits ${length} elements into ${formatShape(known)}`)
+    }
+    return known
+  }
+  const count = numOutputs ?? outputCount
+  if (count === undefined) return undefined
+  if (count < 1) throw new OnnxIreError('invalid-shape', `splits into ${count} parts`)
+  const part = ceilDivDims(length, count)
+  return Array.from({ length: count }, (_, index): Dim => {
+    if (index < count - 1) return part
+    if (typeof length !== 'number' || typeof part !== 'number') return count === 1 ? length : part === length ? 0 : lastPart(length, part, count)
+    return Math.max(0, length - part * (count - 1))
+  })
+}
+
+/** Of a symbolic length all but the last part are ceil(length / count); whether the last is shorter only its value tells. */
+const lastPart = (length: Dim, part: Dim, count: number): Dim => `last(${length},${part},${count})`
+
+const modes = ['constant', 'reflect', 'edge', 'wrap']
+
+/** Pads of each axis, `[before, after]`: numbers or symbols; undefined when known only at run time. */
+export function padsOf(x: Value, pads: Value, axes: Value | null): ReadonlyMap<number, readonly [before: Dim, after: Dim]> | undefined {
+  if (!x.shape) return undefined
+  const named = axes ? knownNumbers(axes)?.map((axis) => axisOf(axis, x.shape!.length)) : x.shape.map((_, axis) => axis)
+  const { contents } = pads
+  if (!named || !contents) return undefined
+  if (contents.length !== 2 * named.length) throw new OnnxIreError('invalid-shape', `${contents.length} pads for ${named.length} axes`)
+  return new Map(named.map((axis, index) => [axis, [contents[index]!, contents[index + named.length]!]]))
+}
+
+function padded(x: Value, pads: Value, axes: Value | null, mode: string): Shape | undefined {
+  if (!modes.includes(mode)) throw new OnnxIreError('invalid-shape', `mode '${mode}' is none of ${modes.join(', ')}`)
+  const known = padsOf(x, pads, axes)
+  return checkLengths(
+    x.shape?.map((dim, axis) => {
+      const [before, after] = known?.get(axis) ?? [0, 0]
+      return known ? addDims(addDims(dim, before), after) : unknownDim()
+    }),
+  )
+}
+
+export const slicing = {
+  Concat: define({
+    inputs: ['...xs'],
+    attributes: { axis: int.required },
+    since: 4,
+    infer: ({ inputs: xs, attributes: { axis } }) => {
+      const [first] = xs
+      if (!first) throw new OnnxIreError('invalid-model', 'needs at least one input')
+      const other = xs.find((x) => x.dtype !== first.dtype)
+      if (other) throw new OnnxIreError('invalid-shape', `operand types differ: ${first.dtype} and ${other.dtype}`)
+      return { dtype: first.dtype, shape: joined(xs, axis) }
+    },
+    contents: ({ inputs: xs }) => joinedContents(xs),
+  }),
+  Split: define({
+    inputs: ['x', 'split?'],
+    outputs: ['...ys'],
+    attributes: { axis: int(0), num_outputs: int.optional },
+    since: 18,
+    infer: ({ inputs: [x, split], attributes: { axis, num_outputs }, outputCount }) => {
+      const at = x.shape && axisOf(axis, x.shape.length)
+      const sizes = splitSizes(at === undefined ? unknownDim() : x.shape![at]!, split, num_outputs, outputCount)
+      if (!sizes) throw new OnnxIreError('invalid-model', 'needs num_outputs or a split whose length is known')
+      if (outputCount !== undefined && outputCount > sizes.length) {
+        throw new OnnxIreError('invalid-model', `gives ${sizes.length} outputs, not ${outputCount}`)
+      }
+      return sizes.map((size) => ({ dtype: x.dtype, shape: x.shape?.map((dim, index) => (index === at ? size : dim)) }))
+    },
+    contents: ({ inputs: [x, split], attributes: { num_outputs }, outputCount }) => {
+      const { contents } = x
+      const sizes = x.shape?.length === 1 && contents ? splitSizes(contents.length, split, num_outputs, outputCount) : undefined
+      let start = 0
+      return sizes?.every((size) => typeof size === 'number') ? sizes.map((size) => contents!.slice(start, (start += size as number))) : undefined
+    },
+  }),
+  Slice: define({
+    inputs: ['x', 'starts', 'ends', 'axes?', 'steps?'],
+    since: 10,
+    infer: ({ inputs }) => ({ dtype: inputs[0].dtype, shape: sliced(inputs) }),
+    contents: ({ inputs }) => slicedContents(inputs),
+  }),
+  Pad: define({
+    inputs: ['x', 'pads', 'constant_value?', 'axes?'],
+    attributes: { mode: string('constant') },
+    since: 19,
+    infer: ({ inputs: [x, pads, , axes], attributes: { mode } }) => ({ dtype: x.dtype, shape: padded(x, pads, axes, mode) }),
+  }),
+  Trilu: define({
+    inputs: ['x', 'k?'],
+    attributes: { upper: int(1) },
+    since: 14,
+    infer: ({ inputs: [x] }) => {
+      if (x.shape && x.shape.length < 2) throw new OnnxIreError('invalid-shape', 'needs at least two axes')
+      return x
+    },
+  }),
+  CenterCropPad: define({
+    inputs: ['x', 'shape'],
+    attributes: { axes: ints.optional },
+    since: 18,
+    infer: ({ inputs: [x, shape], attributes: { axes } }) => ({ dtype: x.dtype, shape: cropped(x, shape, axes) }),
+  }),
+}
+
+function cropped(x: Value, shape: Value, axes: readonly number[] | undefined): Shape | undefined {
+  if (!x.shape) return undefined
+  const named = axes ? axes.map((axis) => axisOf(axis, x.shape!.length)) : x.shape.map((_, axis) => axis)
+  const count = lengthOf(shape)
+  if (count !== undefined && count !== named.length) throw new OnnxIreError('invalid-shape', `${count} lengths for ${named.length} axes`)
+  return checkLengths(x.shape.map((dim, axis) => (named.includes(axis) ? (shape.contents?.[named.indexOf(axis)] ?? unknownDim()) : dim)))
+}

@@ -1,0 +1,96 @@
+import type { FloatArray } from './arrays.js'
+import type { BaseOptimizer } from './base.js'
+import { belowOne, checkNames, checkNumber, invalidOption, nonNegative } from './option.js'
+
+/** Options of `adam` and `adamw`; names and defaults are those of `torch.optim.Adam` and `AdamW`. */
+export interface AdamOptions {
+  /** Learning rate; default 1e-3. */
+  readonly lr?: number
+  /** Decay rates of the two moments, each in [0, 1); default [0.9, 0.999]. */
+  readonly betas?: readonly [number, number]
+  /** Added to the root of the second moment; default 1e-8. */
+  readonly eps?: number
+  /** `adam`: L2, added to the gradient, default 0. `adamw`: decoupled, times lr, default 0.01. */
+  readonly weightDecay?: number
+}
+
+/**
+ * Adam (Kingma & Ba 2015, arXiv 1412.6980), exactly as `torch.optim.Adam`; t counts from 1:
+ *
+ *     g <- g + weightDecay theta
+ *     m <- beta1 m + (1 - beta1) g
+ *     v <- beta2 v + (1 - beta2) g^2
+ *     d = -lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+ *
+ * @throws 'invalid-option'
+ */
+export const adam = (options: AdamOptions = {}): BaseOptimizer => create('adam', options, 0)
+
+/**
+ * AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), exactly as `torch.optim.AdamW`: Adam without the first line, and
+ * d has the additional term -lr weightDecay theta.
+ *
+ * @throws 'invalid-option'
+ */
+export const adamw = (options: AdamOptions = {}): BaseOptimizer => create('adamw', options, 0.01)
+
+function create(name: 'adam' | 'adamw', options: AdamOptions, defaultDecay: number): BaseOptimizer {
+  checkNames(name, options, ['lr', 'betas', 'eps', 'weightDecay'])
+  const base = checkNumber(name, 'lr', options.lr ?? 1e-3, nonNegative)
+  const betas = options.betas ?? [0.9, 0.999]
+  if (!Array.isArray(betas) || betas.length !== 2) throw invalidOption(name, 'betas', betas, 'two numbers in [0, 1)')
+  const beta1 = checkNumber(name, 'betas[0]', betas[0], belowOne)
+  const beta2 = checkNumber(name, 'betas[1]', betas[1], belowOne)
+  const eps = checkNumber(name, 'eps', options.eps ?? 1e-8, nonNegative)
+  const weightDecay = checkNumber(name, 'weightDecay', options.weightDecay ?? defaultDecay, nonNegative)
+
+  return Object.freeze<BaseOptimizer>({
+    kind: 'base',
+    name,
+    lr: base,
+    options: Object.freeze({ lr: base, betas: Object.freeze([beta1, beta2]), eps, weightDecay }),
+    moments: ['firstMoment', 'secondMoment'],
+    displacement: (t, lr, scale) => {
+      const l2 = name === 'adam' ? weightDecay : 0
+      const shrink = name === 'adamw' ? lr * weightDecay : 0
+      const rate = lr / (1 - beta1 ** (t + 1))
+      const rootScale = 1 / Math.sqrt(1 - beta2 ** (t + 1))
+      const c = Float64Array.of(beta1, 1 - beta1, beta2, 1 - beta2, eps, l2, shrink, rate, rootScale, scale)
+      return (d, theta, g, moments, from, to) => {
+        kernel(d, theta, g, moments[0]!, moments[1]!, from, to, c)
+      }
+    },
+  })
+}
+
+/** The numbers come in one array: read from it they are plain doubles, as arguments they would be boxed. */
+function kernel(
+  d: Float64Array,
+  theta: FloatArray,
+  g: FloatArray,
+  m: FloatArray,
+  v: FloatArray,
+  from: number,
+  to: number,
+  c: Float64Array,
+): void {
+  const keep1 = c[0]!
+  const take1 = c[1]!
+  const keep2 = c[2]!
+  const take2 = c[3]!
+  const eps = c[4]!
+  const l2 = c[5]!
+  const shrink = c[6]!
+  const rate = c[7]!
+  const rootScale = c[8]!
+  const scale = c[9]!
+  for (let i = 0, j = from; j < to; i++, j++) {
+    const parameter = theta[j]!
+    const gradient = scale * g[j]! + l2 * parameter
+    const first = keep1 * m[j]! + take1 * gradient
+    const second = keep2 * v[j]! + take2 * gradient * gradient
+    m[j] = first
+    v[j] = second
+    d[i] = -(shrink * parameter + (rate * first) / (rootScale * Math.sqrt(second) + eps))
+  }
+}

@@ -1,0 +1,52 @@
+import { OnnxIreError } from '../errors.js'
+
+/** The storage of one parameter tensor: its elements in row-major order. The optimizer never needs the shape. */
+export type FloatArray = Float32Array | Float64Array
+
+/** One array per trainable tensor, by name. A frozen tensor is simply not in it. */
+export type ParameterArrays = Readonly<Record<string, FloatArray>>
+
+/** Gradients by parameter name, each as long as its parameter. Names that are not parameters are ignored. */
+export type Gradients = Readonly<Record<string, FloatArray>>
+
+/** A zeroed array of the same length and precision. */
+export const zerosLike = (array: FloatArray): FloatArray =>
+  array instanceof Float64Array ? new Float64Array(array.length) : new Float32Array(array.length)
+
+/** The elements of all tensors together: the N of IRE's one global threshold. */
+export const elementCount = (arrays: ParameterArrays): number =>
+  Object.values(arrays).reduce((sum, array) => sum + array.length, 0)
+
+/** A new record with every array passed through `f`. */
+export function mapArrays<In, Out>(arrays: Readonly<Record<string, In>>, f: (array: In, name: string) => Out) {
+  const result: Record<string, Out> = {}
+  for (const [name, array] of Object.entries(arrays)) result[name] = f(array, name)
+  return result
+}
+
+/**
+ * The array that belongs to parameter `name`.
+ * @param what what `arrays` holds, for the message: 'loss gradient', 'curvature gradient', 'momentum'
+ * @throws 'invalid-data' when it is missing, not a float array, or not `length` long
+ */
+export function arrayOf(
+  arrays: Readonly<Record<string, FloatArray>>,
+  name: string,
+  length: number,
+  what: string,
+): FloatArray {
+  const array = Object.hasOwn(arrays, name) ? arrays[name] : undefined
+  if (!array)
+    throw new OnnxIreError(
+      'invalid-data',
+      `no ${what} for parameter '${name}': give one array per parameter, or leave '${name}' out of the parameters to freeze it`,
+    )
+  if (!(array instanceof Float32Array || array instanceof Float64Array))
+    throw new OnnxIreError('invalid-data', `the ${what} of '${name}' must be a Float32Array or a Float64Array`)
+  if (array.length !== length)
+    throw new OnnxIreError(
+      'invalid-data',
+      `the ${what} of '${name}' has ${array.length} elements, the parameter has ${length}`,
+    )
+  return array
+}

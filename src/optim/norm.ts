@@ -1,0 +1,59 @@
+import { OnnxIreError } from '../errors.js'
+import { arrayOf, type FloatArray, type Gradients, type ParameterArrays } from './arrays.js'
+
+/**
+ * The Euclidean norm of all gradients together, in double precision; it also proves them finite.
+ * @param place where we are, for the message: 'step 12'
+ * @param what what these gradients are: 'loss gradient', 'curvature gradient'
+ * @throws 'not-finite' naming the step, the tensor and the element; 'invalid-data' when an array is missing or too short
+ */
+export function finiteNorm(parameters: ParameterArrays, gradients: Gradients, place: string, what: string): number {
+  let sum = 0
+  for (const [name, parameter] of Object.entries(parameters)) {
+    const gradient = arrayOf(gradients, name, parameter.length, what)
+    const part = sumOfSquares(gradient)
+    if (!Number.isFinite(part)) requireFinite(gradient, name, place, what)
+    sum += part
+  }
+  return Number.isFinite(sum) ? Math.sqrt(sum) : scaledNorm(parameters, gradients)
+}
+
+/** The factor that brings a gradient of this norm down to `maxNorm`, as `torch.nn.utils.clip_grad_norm_`. */
+export const clipFactor = (norm: number, maxNorm: number): number => Math.min(1, maxNorm / (norm + 1e-6))
+
+/** Four partial sums: one alone would wait for the latency of every addition. */
+function sumOfSquares(x: FloatArray): number {
+  let a = 0
+  let b = 0
+  let c = 0
+  let d = 0
+  const whole = x.length - (x.length % 4)
+  for (let i = 0; i < whole; i += 4) {
+    a += x[i]! * x[i]!
+    b += x[i + 1]! * x[i + 1]!
+    c += x[i + 2]! * x[i + 2]!
+    d += x[i + 3]! * x[i + 3]!
+  }
+  for (let i = whole; i < x.length; i++) a += x[i]! * x[i]!
+  return a + b + (c + d)
+}
+
+/** @throws 'not-finite' at the first NaN or infinity */
+export function requireFinite(array: FloatArray, name: string, place: string, what: string): void {
+  const index = array.findIndex((x) => !Number.isFinite(x))
+  if (index < 0) return
+  throw new OnnxIreError(
+    'not-finite',
+    `${place}: the ${what} of '${name}' is ${array[index]} at element ${index} of ${array.length}; ` +
+      'lower the learning rate, clip the gradient, or look for bad values in the data; the parameters are unchanged',
+  )
+}
+
+/** For finite float64 gradients above 1e154, whose squares overflow. */
+function scaledNorm(parameters: ParameterArrays, gradients: Gradients): number {
+  let largest = 0
+  for (const name of Object.keys(parameters)) for (const x of gradients[name]!) largest = Math.max(largest, Math.abs(x))
+  let sum = 0
+  for (const name of Object.keys(parameters)) for (const x of gradients[name]!) sum += (x / largest) ** 2
+  return largest * Math.sqrt(sum)
+}

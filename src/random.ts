@@ -1,0 +1,130 @@
+import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64'
+import { uniformInt } from 'pure-rand/distribution/uniformInt'
+import { xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus'
+import type { JumpableRandomGenerator } from 'pure-rand/types/JumpableRandomGenerator'
+import { OnnxIreError } from './errors.js'
+
+/** A generator's identity (`key`) and position (`position`): eight 32-bit integers, plain data for a checkpoint. */
+export interface RandomState {
+  readonly key: readonly number[]
+  readonly position: readonly number[]
+}
+
+/**
+ * A seeded random number generator (xoroshiro128+ from pure-rand): the same seed gives the same numbers. Not for secrets.
+ *
+ * Give every use a stream of its own - `random.stream('shuffle')`, `random.stream('curvature')` - so that one use never
+ * shifts the numbers of another: two runs that differ in one of them still see the same data in the same order.
+ */
+export class Random {
+  readonly #key: readonly number[]
+  readonly #generator: JumpableRandomGenerator
+
+  /**
+   * @param seed an integer in [0, 2^53)
+   * @throws 'invalid-option'
+   */
+  constructor(seed: number)
+  /** @param state from `state()`: goes on where that generator stood */
+  constructor(state: RandomState)
+  constructor(from: number | RandomState) {
+    if (typeof from === 'number') {
+      if (!Number.isSafeInteger(from) || from < 0)
+        throw new OnnxIreError('invalid-option', `seed is ${from}; it must be an integer in [0, 2^53)`)
+      this.#key = derive([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], `seed ${from}`) // digits of pi
+      this.#generator = xoroshiro128plusFromState(this.#key)
+    } else {
+      const { key, position } = from
+      for (const words of [key, position])
+        if (!Array.isArray(words) || words.length !== 4 || !words.every((word) => Number.isInteger(word)))
+          throw new OnnxIreError('checkpoint', 'a random state must hold two lists of four integers, key and position')
+      this.#key = key.map((word) => word | 0)
+      this.#generator = xoroshiro128plusFromState(position.map((word) => word | 0))
+    }
+  }
+
+  /** The sub-stream of this name. It depends on the seed and the name alone, not on what was drawn before. */
+  stream(name: string): Random {
+    const key = derive(this.#key, name)
+    return new Random({ key, position: key })
+  }
+
+  /** Where the generator stands, for `new Random(state)`. */
+  state(): RandomState {
+    return { key: [...this.#key], position: [...this.#generator.getState()] }
+  }
+
+  /** Uniform in [0, 1), a multiple of 2^-53. */
+  uniform(): number {
+    return uniformFloat64(this.#generator)
+  }
+
+  /** Standard normal, by Box and Muller: sqrt(-2 ln u) cos(2 pi v). */
+  normal(): number {
+    return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform())
+  }
+
+  /** Standard Gumbel, -ln(-ln u): the arg-max of logits + Gumbel noise is a sample of their softmax. Always finite. */
+  gumbel(): number {
+    let u = this.uniform()
+    while (u === 0) u = this.uniform()
+    return -Math.log(-Math.log(u))
+  }
+
+  /**
+   * A uniform integer in [0, n).
+   * @throws 'invalid-option' unless n is an integer in [1, 2^53)
+   */
+  integer(n: number): number {
+    if (!Number.isSafeInteger(n) || n < 1)
+      throw new OnnxIreError('invalid-option', `cannot draw an integer below ${n}: it must be an integer in [1, 2^53)`)
+    return uniformInt(this.#generator, 0, n - 1)
+  }
+
+  /** Fills `out` with draws of one distribution and returns it. */
+  fill<A extends Float32Array | Float64Array>(out: A, distribution: 'uniform' | 'normal' | 'gumbel'): A {
+    for (let i = 0; i < out.length; i++) out[i] = this[distribution]()
+    return out
+  }
+
+  /** Shuffles in place (Fisher-Yates: every order equally likely) and returns the array. */
+  shuffle<A extends { readonly length: number; [index: number]: unknown }>(array: A): A {
+    for (let i = array.length - 1; i > 0; i--) {
+      const j = this.integer(i + 1)
+      const kept = array[i]
+      array[i] = array[j]
+      array[j] = kept
+    }
+    return array
+  }
+
+  /** The integers 0 .. n-1 in random order. */
+  permutation(n: number): Uint32Array {
+    return this.shuffle(Uint32Array.from({ length: n }, (_, i) => i))
+  }
+}
+
+/** 128 bits from a parent key and a name, in the manner of MurmurHash3: every input bit reaches every output bit. */
+function derive(key: readonly number[], name: string): readonly number[] {
+  const lanes = [...key]
+  const absorb = (word: number) => {
+    for (let lane = 0; lane < 4; lane++) {
+      const mixed = Math.imul(lanes[lane]! ^ word ^ lanes[(lane + 3) & 3]!, 0x9e3779b1 + 2 * lane)
+      lanes[lane] = (mixed << 13) | (mixed >>> 19)
+    }
+  }
+  for (let i = 0; i < name.length; i++) absorb(name.charCodeAt(i))
+  absorb(name.length)
+  for (let round = 0; round < 4; round++) {
+    for (let lane = 0; lane < 4; lane++) lanes[lane] = avalanche(lanes[lane]! + lanes[(lane + 1) & 3]!)
+  }
+  if (!lanes.some(Boolean)) lanes[0] = 1 // the one state that xoroshiro never leaves
+  return lanes
+}
+
+function avalanche(word: number): number {
+  let x = word | 0
+  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b)
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35)
+  return x ^ (x >>> 16)
+}

@@ -1,0 +1,41 @@
+import { arrayOf, type FloatArray, mapArrays, type ParameterArrays, zerosLike } from '../optim/arrays.js'
+import type { FlatMask } from './mask.js'
+import { layers, type Optimizer } from './optimizer.js'
+
+/** What an optimizer remembers between steps: plain data, saved with `saveState` and read back with `loadState`. */
+export interface OptimizerState {
+  /** Updates done so far. */
+  step: number
+  /** By moment ('momentum'; 'firstMoment', 'secondMoment'), then by parameter, in the parameter's precision. */
+  readonly moments: Readonly<Record<string, Readonly<Record<string, FloatArray>>>>
+  /** IRE's mask; null without IRE and before the first refresh, where n = 0. */
+  mask: FlatMask | null
+}
+
+/** The state before the first step: zero moments, no mask. */
+export function initialState(optimizer: Optimizer, parameters: ParameterArrays): OptimizerState {
+  const moments: Record<string, Record<string, FloatArray>> = {}
+  for (const moment of layers(optimizer).base.moments) moments[moment] = mapArrays(parameters, zerosLike)
+  return { step: 0, moments, mask: null }
+}
+
+/** A deep copy. */
+export function cloneState({ step, moments, mask }: OptimizerState): OptimizerState {
+  return {
+    step,
+    moments: mapArrays(moments, (moment) => mapArrays(moment, (array) => array.slice())),
+    mask, // never written to, only replaced
+  }
+}
+
+/**
+ * The moments in the order the base optimizer names them.
+ * @throws 'invalid-data' when the state belongs to another optimizer or other parameters
+ */
+export function momentsOf(optimizer: Optimizer, parameters: ParameterArrays, state: OptimizerState) {
+  return layers(optimizer).base.moments.map((moment) => {
+    const arrays = state.moments[moment] ?? {}
+    for (const [name, parameter] of Object.entries(parameters)) arrayOf(arrays, name, parameter.length, moment)
+    return arrays
+  })
+}

@@ -1,0 +1,30 @@
+import { rewriteGraph } from '../ir/rewrite.js'
+import type { Value } from '../ir/value.js'
+import { op } from '../op/index.js'
+
+/** A model whose BatchNormalization layers normalise by the batch, and the running statistics that follow from a batch. */
+export interface TrainedNorms {
+  readonly outputs: ReadonlyMap<string, Value>
+  /** Next running mean or variance, by the name of the parameter that holds the present one. */
+  readonly statistics: ReadonlyMap<string, Value>
+}
+
+/**
+ * Switches every BatchNormalization with running statistics of its own to its training form
+ * (https://onnx.ai/onnx/operators/onnx__BatchNormalization.html, training_mode = 1):
+ * running = momentum * running + (1 - momentum) * batch.
+ */
+export function trainNorms(outputs: ReadonlyMap<string, Value>): TrainedNorms {
+  const statistics = new Map<string, Value>()
+  const values = rewriteGraph([...outputs.values()], (node, inputs) => {
+    const [x, scale, bias, mean, variance] = inputs
+    if (node.operator !== 'BatchNormalization' || node.attributes['training_mode'] === 1) return undefined
+    if (mean?.source.kind !== 'parameter' || variance?.source.kind !== 'parameter') return undefined
+    const { epsilon, momentum } = node.attributes as { epsilon: number; momentum: number }
+    const [y, nextMean, nextVariance] = op.BatchNormalization(x!, scale!, bias!, mean, variance, { epsilon, momentum, training_mode: 1 })
+    statistics.set(mean.name!, nextMean)
+    statistics.set(variance.name!, nextVariance)
+    return [y]
+  })
+  return { outputs: new Map([...outputs.keys()].map((name, i) => [name, values[i]!])), statistics }
+}

@@ -1,0 +1,88 @@
+import { OnnxIreError } from '../errors.js'
+import { gradients, zerosLike } from '../grad/gradient.js'
+import { scalar } from '../ir/leaf.js'
+import { leavesOf } from '../ir/topology.js'
+import type { Graph, Value } from '../ir/value.js'
+import type { Loss, LossGraph, Noise } from '../loss/loss.js'
+import type { GraphSpec } from '../onnx/export.js'
+import { trainNorms } from './batch-norm.js'
+import { type Trainable, trainableOf } from './weights.js'
+
+export interface TrainingOptions {
+  readonly loss: Loss
+  /** Default: the parameters in weight positions. */
+  readonly trainable?: Trainable
+  /** 'frozen' normalises by the pretrained statistics, 'trained' by the batch while updating them. Default 'frozen'. */
+  readonly batchNorm?: 'frozen' | 'trained'
+}
+
+/**
+ * The graphs of one training run. Parameters, running statistics among them, are inputs under their own names.
+ * Outputs: `loss`, `count`, for classifiers `correct`; in `training` and `curvature` also `grad/<parameter>`, and in
+ * `training` with trained norms `next/<statistic>`.
+ */
+export interface TrainingGraphs {
+  readonly training: GraphSpec
+  readonly evaluation: GraphSpec
+  /** The gradient of the plain loss against sampled targets; null for a loss that cannot be sampled. */
+  readonly curvature: GraphSpec | null
+  /** What the data must give, by name. */
+  readonly data: ReadonlyMap<string, Value>
+  /** The loss as built for training: what its labels may be. */
+  readonly loss: LossGraph
+  /** Noise the host draws for the curvature graph. */
+  readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: Noise }>
+  readonly parameters: ReadonlyMap<string, Value>
+  /** Running statistics of trained norms, updated by the graph and not by the optimizer. */
+  readonly statistics: ReadonlyMap<string, Value>
+}
+
+/** Builds the graphs from a model and a loss. Throws `not-differentiable`, `invalid-option`. */
+export function trainingGraphs(graph: Graph, options: TrainingOptions): TrainingGraphs {
+  const { loss, batchNorm = 'frozen' } = options
+  const parameters = trainableOf(graph, options.trainable)
+  if (parameters.size === 0) throw new OnnxIreError('invalid-option', `the model '${graph.name}' has no tensors to train; name some with trainable`)
+  const evaluated = loss.build(graph.outputs)
+  const { outputs, statistics: next } = batchNorm === 'trained' ? trainNorms(graph.outputs) : { outputs: graph.outputs, statistics: new Map<string, Value>() }
+  const trained = batchNorm === 'trained' ? loss.build(outputs) : evaluated
+  const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
+
+  const used = new Set(leavesOf([evaluated.loss, trained.loss]))
+  const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
+  const spec = (name: string, of: LossGraph, outs: ReadonlyMap<string, Value>, extra: readonly (readonly [string, Value])[] = []): GraphSpec => ({
+    name: `${graph.name || 'model'}/${name}`,
+    inputs: new Map([...inputs, ...of.targets, ...extra, ...parameters, ...statistics]),
+    outputs: outs,
+    metadata: { 'onnx-ire.gradients': JSON.stringify([...outs.keys()].filter((key) => key.startsWith('grad/'))) },
+  })
+  const measures = (of: LossGraph): [string, Value][] => [['loss', of.loss], ['count', of.count], ...(of.correct ? [['correct', of.correct] as [string, Value]] : [])]
+
+  const training = spec('training', trained, new Map([...measures(trained), ...gradientOutputs(trained.loss, parameters), ...prefixed('next/', next)]))
+  const evaluation = spec('evaluation', evaluated, new Map(measures(evaluated)))
+  const { sampled } = trained
+  const curvature =
+    sampled &&
+    spec(
+      'curvature',
+      trained,
+      new Map([['count', trained.count], ...gradientOutputs(sampled.loss, parameters)]),
+      [...sampled.noise].map(([name, { value }]) => [name, value] as const),
+    )
+  return {
+    training,
+    evaluation,
+    curvature: curvature ?? null,
+    data: new Map([...inputs, ...trained.targets]),
+    loss: trained,
+    noise: sampled?.noise ?? new Map(),
+    parameters,
+    statistics,
+  }
+}
+
+function gradientOutputs(loss: Value, parameters: ReadonlyMap<string, Value>): [string, Value][] {
+  const found = gradients([[loss, scalar(loss.dtype, 1)]], [...parameters.values()])
+  return [...parameters].map(([name, value], i) => [`grad/${name}`, found[i] ?? zerosLike(value)])
+}
+
+const prefixed = (prefix: string, values: ReadonlyMap<string, Value>): [string, Value][] => [...values].map(([name, value]) => [prefix + name, value])

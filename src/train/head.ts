@@ -1,0 +1,172 @@
+import { OnnxIreError } from '../errors.js'
+import { tensorFrom } from '../ir/leaf.js'
+import { type Dim, formatShape } from '../ir/shape.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { topological } from '../ir/topology.js'
+import type { Graph, Node, Value } from '../ir/value.js'
+import { importGraph, shapeOf } from '../onnx/import.js'
+import { create, edit } from '../onnx/message.js'
+import type { Model } from '../onnx/model.js'
+import type { AttributeProto, NodeProto, ValueInfoProto } from '../onnx/schema.js'
+import { tensorProto } from '../onnx/tensor.js'
+import { Random } from '../random.js'
+
+export interface HeadOptions {
+  /** The output whose classes are replaced. Default: the only output. */
+  readonly output?: string
+  /** The number of classes of the new head. */
+  readonly classes: number
+  /** Seed of the new head's weights. Default 0. */
+  readonly seed?: number
+}
+
+/** The last layer before an output: its weight, its bias where it has one, and which of their axes counts classes. */
+interface Head {
+  readonly weight: Value
+  readonly weightAxis: number
+  readonly bias: Value | undefined
+  readonly biasAxis: number
+  /** Values from the layer to the output: all have a class axis. */
+  readonly values: readonly Value[]
+}
+
+/**
+ * The model with the last layer before an output (Gemm, MatMul or Conv, its bias apart or inside, a Softmax behind it or
+ * not) sized for another number of classes, its weights drawn anew: uniform in +-1/sqrt(inputs per output), as PyTorch draws
+ * a linear layer. Nodes and names stay as they are.
+ *
+ * Throws `invalid-option` when there is no such layer, when other nodes use its weights, or when something behind it fixes the number of classes.
+ */
+export function replaceHead(model: Model, { output, classes, seed = 0 }: HeadOptions): Model {
+  if (!Number.isSafeInteger(classes) || classes < 1) throw new OnnxIreError('invalid-option', `head: classes is ${classes}; it is a whole number from 1 on`)
+  const graph = importGraph(model)
+  const name = output ?? (graph.outputs.size === 1 ? [...graph.outputs.keys()][0]! : undefined)
+  const value = name === undefined ? undefined : graph.outputs.get(name)
+  if (!value) throw new OnnxIreError('invalid-option', `head: name one of the model's outputs: ${[...graph.outputs.keys()].map((key) => `'${key}'`).join(', ')}`)
+  const head = headBefore(value, name!)
+  refuseSharing(graph, head)
+
+  const random = new Random(seed).stream('head')
+  const fanIn = sizeOf(tensorBehind(head.weight).dims) / (tensorBehind(head.weight).dims[head.weightAxis] ?? 1)
+  const bound = 1 / Math.sqrt(fanIn)
+  const drawn = (parameter: Value, axis: number): [string, Tensor] => {
+    const { dtype, dims } = tensorBehind(parameter)
+    const resized = dims.with(axis, classes)
+    return [parameter.name!, tensorFrom(dtype, resized, Array.from({ length: sizeOf(resized) }, () => bound * (2 * random.uniform() - 1)))]
+  }
+  const tensors = new Map([drawn(head.weight, head.weightAxis), ...(head.bias ? [drawn(head.bias, head.biasAxis)] : [])])
+  const resized = withTensors(model, tensors, new Set(head.values.map((x) => x.name)), name!)
+  return checked(resized, name!, classes)
+}
+
+const tensorBehind = (value: Value): Tensor => (value.source as { tensor: Tensor }).tensor
+
+/** Operators between the last layer and the output that do with any number of classes. */
+const transparent = new Set(['Softmax', 'LogSoftmax', 'Sigmoid', 'Identity', 'Flatten', 'Squeeze', 'Reshape', 'GlobalAveragePool', 'ReduceMean', 'Cast', 'Transpose'])
+
+function headBefore(output: Value, name: string): Head {
+  const values: Value[] = []
+  let value = output
+  let added: Value | undefined
+  for (;;) {
+    values.push(value)
+    const node = value.source
+    if (node.kind !== 'node') break
+    const layer = layerOf(node)
+    if (layer) return { ...layer, bias: layer.bias ?? added, biasAxis: layer.bias ? layer.biasAxis : longestAxis(added), values }
+    if (node.operator === 'Add' && !added) {
+      added = node.inputs.find((x) => x?.source.kind === 'parameter') ?? undefined
+      const rest = node.inputs.find((x) => x !== added)
+      if (!added || !rest) break
+      value = rest
+    } else if (transparent.has(node.operator)) value = node.inputs[0]!
+    else break
+  }
+  const { source } = value
+  throw new OnnxIreError(
+    'invalid-option',
+    `head: no Gemm, MatMul or Conv stands directly before the output '${name}' (met ${source.kind === 'node' ? source.operator : `the ${source.kind}`} '${value.name ?? '?'}'); ` +
+      'name an output that a classifier gives, or cut the model there first',
+  )
+}
+
+function layerOf(node: Node): Omit<Head, 'values'> | undefined {
+  const [, weight, third] = node.inputs
+  if (weight?.source.kind !== 'parameter') return undefined
+  const bias = third?.source.kind === 'parameter' ? third : undefined
+  switch (node.operator) {
+    case 'MatMul':
+      return { weight, weightAxis: weight.shape!.length - 1, bias: undefined, biasAxis: 0 }
+    case 'Gemm':
+      return { weight, weightAxis: node.attributes['transB'] ? 0 : 1, bias, biasAxis: longestAxis(bias) }
+    case 'Conv':
+      return node.attributes['group'] === 1 ? { weight, weightAxis: 0, bias, biasAxis: 0 } : undefined
+    default:
+      return undefined
+  }
+}
+
+const longestAxis = (value: Value | undefined): number => {
+  const shape = (value?.shape ?? []) as readonly number[]
+  return shape.indexOf(Math.max(...shape))
+}
+
+function refuseSharing(graph: Graph, { weight, bias }: Head): void {
+  for (const shared of [weight, bias]) {
+    if (!shared) continue
+    const users = topological(graph.outputs.values()).filter((node) => node.inputs.includes(shared))
+    if (users.length > 1) {
+      throw new OnnxIreError('invalid-option', `head: '${shared.name}' is used by ${users.length} nodes (${users.map((node) => node.operator).join(', ')}), so it cannot be resized for one of them`)
+    }
+  }
+}
+
+/** Puts tensors of other sizes into the file and takes back what it declared about the values they change. */
+function withTensors(model: Model, tensors: ReadonlyMap<string, Tensor>, changed: ReadonlySet<string | undefined>, output: string): Model {
+  const graph = model.proto.graph!
+  const replaced = edit(graph, {
+    initializer: graph.initializer.map((proto) => (tensors.has(proto.name ?? '') ? tensorProto(proto.name!, tensors.get(proto.name!)!) : proto)),
+    node: graph.node.map((node) => (tensors.has(node.output[0] ?? '') ? withValue(node, tensors.get(node.output[0]!)!) : node)),
+    // Up to IR version 3 initializers are declared among the inputs.
+    input: graph.input.map((info) => (tensors.has(info.name ?? '') ? declared(info, tensors.get(info.name!)!.dims) : info)),
+    valueInfo: graph.valueInfo.filter(({ name }) => !changed.has(name)),
+    output: graph.output.map((info) => (info.name === output || changed.has(info.name) ? declared(info, undefined) : info)),
+  })
+  return { ...model, proto: edit(model.proto, { graph: replaced }) }
+}
+
+function withValue(node: NodeProto, tensor: Tensor): NodeProto {
+  const value: AttributeProto = create('AttributeProto', { name: 'value', type: 4, t: tensorProto('', tensor) })
+  return edit(node, { attribute: [value] })
+}
+
+/** A declaration with other dims; without dims, one that leaves the shape open. */
+function declared(info: ValueInfoProto, dims: readonly Dim[] | undefined): ValueInfoProto {
+  const tensorType = info.type?.tensorType
+  const shape = dims && create('TensorShapeProto', { dim: dims.map((dim) => create('Dimension', typeof dim === 'number' ? { dimValue: BigInt(dim) } : dim.startsWith('?') ? {} : { dimParam: dim })) })
+  return edit(info, { type: edit(info.type ?? create('TypeProto', {}), { tensorType: edit(tensorType ?? create('TensorType', {}), { shape }) }) })
+}
+
+/** Infers the resized model's shapes, which shows whether a node behind the head fixes the number of classes, and declares them. */
+function checked(model: Model, output: string, classes: number): Model {
+  let value: Value
+  try {
+    value = importGraph(model).outputs.get(output)!
+  } catch (cause) {
+    throw new OnnxIreError('invalid-option', `head: a node behind the last layer fixes the number of classes: ${(cause as Error).message}`, { cause })
+  }
+  if (!value.shape?.includes(classes)) {
+    throw new OnnxIreError('invalid-option', `head: with ${classes} classes the output '${output}' would have the shape ${formatShape(value.shape)}; a node behind the last layer fixes the number of classes`)
+  }
+  const graph = model.proto.graph!
+  const { shape } = value
+  return {
+    ...model,
+    proto: edit(model.proto, {
+      graph: edit(graph, { output: graph.output.map((info) => (info.name === output ? declared(info, shape.map((dim, axis) => named(dim, axis, info))) : info)) }),
+    }),
+  }
+}
+
+/** A symbol the file used for this axis stays; one that inference made up is not written. */
+const named = (dim: Dim, axis: number, info: ValueInfoProto): Dim => (typeof dim === 'number' ? dim : (shapeOf(info)?.[axis] ?? (/^[\w.]+$/.test(dim) ? dim : '?')))

@@ -1,0 +1,76 @@
+import { topological } from '../ir/topology.js'
+import type { Graph, Node, Value } from '../ir/value.js'
+import { type Patterns, matcher, matching } from './pattern.js'
+
+/** Where an operator takes what a layer learns, by input position. */
+const weightInputs: Readonly<Record<string, readonly number[]>> = {
+  Conv: [1, 2],
+  ConvTranspose: [1, 2],
+  Gemm: [0, 1, 2],
+  MatMul: [0, 1],
+  BatchNormalization: [1, 2],
+  InstanceNormalization: [1, 2],
+  LayerNormalization: [1, 2],
+  GroupNormalization: [1, 2],
+  RMSNormalization: [1],
+  PRelu: [1],
+  Gather: [0],
+  LSTM: [1, 2, 3, 7],
+  GRU: [1, 2, 3],
+  RNN: [1, 2, 3],
+}
+
+/** Operators by which exporters write a layer's bias or scale apart from it. */
+const perChannel = new Set(['Add', 'Sub', 'Mul', 'Div'])
+/** Operators that pass a weight on unchanged but for its form. */
+const views = new Set(['Transpose', 'Reshape', 'Identity', 'Cast', 'Squeeze', 'Unsqueeze'])
+
+/**
+ * The parameters in weight positions: weights and biases of convolutions, matrix products, norms, embeddings, PReLU and
+ * recurrent layers; and vectors along one axis that are added or multiplied onto what such a layer gives, which is how
+ * exporters write a bias or a norm's scale apart. A mask, a rotary table, a pixel mean stands in no such position.
+ */
+export function weightsOf(graph: Graph): Set<Value> {
+  const weights = new Set<Value>()
+  const learned = new Set<Node>()
+  for (const node of topological(graph.outputs.values())) {
+    const slots = weightInputs[node.operator] ?? []
+    const direct = slots.flatMap((index) => parameterBehind(node.inputs[index]) ?? [])
+    for (const weight of direct) if (node.operator !== 'Gather' || (weight.shape?.length ?? 0) > 1) weights.add(weight)
+    const fromLayer = node.inputs.some((x) => x?.source.kind === 'node' && learned.has(x.source))
+    if (fromLayer && perChannel.has(node.operator)) {
+      for (const x of node.inputs) if (x?.source.kind === 'parameter' && isVector(x)) weights.add(x)
+    }
+    if (direct.length > 0 || fromLayer) learned.add(node)
+  }
+  return weights
+}
+
+function parameterBehind(value: Value | null | undefined): Value | undefined {
+  let current = value
+  while (current?.source.kind === 'node' && views.has(current.source.operator)) current = current.source.inputs[0]
+  return current?.source.kind === 'parameter' ? current : undefined
+}
+
+/** All elements along one axis, and more than one of them. */
+const isVector = ({ shape }: Value): boolean => shape?.filter((dim) => dim !== 1).length === 1
+
+/** Which parameters to train: those in weight positions, names that fit patterns, or the weights but for some. */
+export type Trainable = 'weights' | Patterns | { readonly include?: Patterns; readonly exclude?: Patterns }
+
+/** The parameters a choice names, in the model's order. Throws `invalid-option` when a pattern fits nothing. */
+export function trainableOf(graph: Graph, trainable: Trainable = 'weights'): Map<string, Value> {
+  const choice = choiceOf(trainable)
+  const weights = weightsOf(graph)
+  const included = choice.include ? new Set(matching(choice.include, graph.parameters.keys(), 'tensor')) : undefined
+  if (choice.exclude) matching(choice.exclude, graph.parameters.keys(), 'tensor')
+  const excluded = choice.exclude ? matcher(choice.exclude) : () => false
+  return new Map([...graph.parameters].filter(([name, value]) => (included ? included.has(name) : weights.has(value)) && !excluded(name)))
+}
+
+function choiceOf(trainable: Trainable): { readonly include?: Patterns; readonly exclude?: Patterns } {
+  if (trainable === 'weights') return {}
+  return typeof trainable === 'string' || isList(trainable) ? { include: trainable } : trainable
+}
+
+const isList = (trainable: Trainable): trainable is readonly string[] => Array.isArray(trainable)

@@ -1,0 +1,99 @@
+import { op } from '../../../src/op/index.js'
+import type { linalg } from '../../../src/op/linalg.js'
+import { type Case, type Cases, shape } from './case.js'
+
+const matMul = (name: string, a: readonly number[], b: readonly number[]): Case => ({
+  name: `MatMul ${name} [${a}] x [${b}]`,
+  operands: [shape(...a), shape(...b)],
+  build: (a, b) => op.MatMul(a!, b!),
+})
+
+const gemm = (
+  name: string,
+  [a, b, c]: readonly (readonly number[])[],
+  attributes: Record<string, number> = {},
+): Case => ({
+  name: `Gemm ${name}`,
+  operands: [shape(...a!), shape(...b!), ...(c ? [shape(...c)] : [])],
+  build: (a, b, c) => op.Gemm(a!, b!, c ?? null, attributes),
+})
+
+const einsum = (equation: string, ...operands: readonly (readonly number[])[]): Case => ({
+  name: `Einsum '${equation}' of ${operands.map((dims) => `[${dims}]`).join(' and ')}`,
+  operands: operands.map((dims) => shape(...dims)),
+  build: (...xs) => op.Einsum(xs, { equation }),
+})
+
+const fused = (name: string, a: readonly number[], b: readonly number[], attributes: Record<string, number>): Case => ({
+  name: `FusedMatMul ${name}`,
+  operands: [shape(...a), shape(...b)],
+  build: (a, b) => op.FusedMatMul(a!, b!, attributes),
+})
+
+export const linalgCases = {
+  MatMul: [
+    matMul('matrices', [2, 3], [3, 4]),
+    matMul('vectors', [3], [3]),
+    matMul('row vector', [3], [3, 4]),
+    matMul('column vector', [2, 3], [3]),
+    matMul('vector and batch', [3], [5, 3, 4]),
+    matMul('batch and vector', [5, 2, 3], [3]),
+    matMul('activation and weight', [5, 2, 3], [3, 4]),
+    matMul('two leading axes and weight', [2, 5, 7, 3], [3, 4]),
+    matMul('matrix and batch', [2, 3], [5, 3, 4]),
+    matMul('batches', [5, 2, 3], [5, 3, 4]),
+    matMul('repeated batch axes', [5, 1, 2, 3], [6, 3, 4]),
+    matMul('batch of one', [1, 2, 3], [5, 3, 4]),
+  ],
+  Gemm: [
+    gemm('without C', [
+      [2, 3],
+      [3, 4],
+    ]),
+    gemm('C [N]', [[2, 3], [3, 4], [4]]),
+    gemm('C [M, 1]', [
+      [2, 3],
+      [3, 4],
+      [2, 1],
+    ]),
+    gemm('C [1, N]', [
+      [2, 3],
+      [3, 4],
+      [1, 4],
+    ]),
+    gemm('C scalar, scaled', [[2, 3], [3, 4], []], { alpha: 0.5, beta: -2 }),
+    gemm(
+      'C [M, N], transA',
+      [
+        [3, 2],
+        [3, 4],
+        [2, 4],
+      ],
+      { transA: 1, alpha: 1.5 },
+    ),
+    gemm('C [1], transB', [[2, 3], [4, 3], [1]], { transB: 1, beta: 0.5 }),
+    gemm('transA, transB', [[3, 2], [4, 3], [4]], { transA: 1, transB: 1, alpha: 2, beta: 3 }),
+  ],
+  Einsum: [
+    einsum('ij,jk->ik', [2, 3], [3, 4]),
+    einsum('ij,jk', [2, 3], [3, 4]),
+    einsum('bhid,bhjd->bhij', [2, 5, 3, 4], [2, 5, 6, 4]),
+    einsum('...ij,jk->...ik', [5, 2, 3], [3, 4]),
+    einsum('...ij,...jk->...ik', [5, 1, 2, 3], [6, 3, 4]),
+    einsum('...ij,...jk->ik', [5, 2, 3], [1, 3, 4]),
+    einsum('i...->...', [2, 3, 4]),
+    einsum('abc->b', [2, 3, 4]),
+    einsum('ij->ji', [2, 3]),
+    einsum('i,j->ij', [2], [3]),
+    einsum('ij,k->ik', [2, 3], [4]),
+    einsum('i,i', [3], [3]),
+    einsum('ij,jk,kl->il', [2, 3], [3, 4], [4, 5]),
+    einsum('ij,jk->ik', [2, 1], [3, 4]),
+  ],
+  FusedMatMul: [
+    fused('transB, alpha', [2, 3], [4, 3], { transB: 1, alpha: 0.5 }),
+    fused('transA of a batch', [5, 3, 2], [5, 3, 4], { transA: 1 }),
+    fused('transBatchA', [2, 5, 3], [5, 3, 4], { transBatchA: 1 }),
+    fused('transBatchA, transA', [3, 5, 2], [5, 3, 4], { transBatchA: 1, transA: 1 }),
+  ],
+} satisfies Cases<typeof linalg>

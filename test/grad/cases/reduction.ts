@@ -1,0 +1,125 @@
+import { int64s } from '../../../src/ir/leaf.js'
+import { op } from '../../../src/op/index.js'
+import type { reduction } from '../../../src/op/reduction.js'
+import { type Case, type Cases, type Operand, shape } from './case.js'
+
+type Reduction = Exclude<keyof typeof reduction, 'ArgMax' | 'ArgMin' | 'CumSum' | 'TopK'>
+
+/** Every way of giving axes. */
+const reduce = (operator: Reduction, x: Omit<Operand, 'shape'> = {}, rest: Partial<Case> = {}): Case[] => [
+  { name: `${operator} over everything`, operands: [{ ...x, shape: [2, 3] }], build: (x) => op[operator](x), ...rest },
+  {
+    name: `${operator} to a scalar`,
+    operands: [{ ...x, shape: [2, 3] }],
+    build: (x) => op[operator](x, { keepdims: 0 }),
+    ...rest,
+  },
+  {
+    name: `${operator} along 1, kept`,
+    operands: [{ ...x, shape: [2, 3, 2] }],
+    build: (x) => op[operator](x, [1]),
+    ...rest,
+  },
+  {
+    name: `${operator} along -1 and 0, dropped`,
+    operands: [{ ...x, shape: [2, 3, 2] }],
+    build: (x) => op[operator](x, [-1, 0], { keepdims: 0 }),
+    ...rest,
+  },
+  {
+    name: `${operator} along axes of run time, dropped`,
+    operands: [
+      { ...x, shape: [2, 3, 2] },
+      { shape: [2], dtype: 'int64', values: [2, 0] },
+    ],
+    build: (x, axes) => op[operator](x, axes, { keepdims: 0 }),
+    ...rest,
+  },
+  {
+    name: `${operator} along axes of run time, kept`,
+    operands: [
+      { ...x, shape: [2, 3] },
+      { shape: [1], dtype: 'int64', values: [-1] },
+    ],
+    build: (x, axes) => op[operator](x, axes),
+    ...rest,
+  },
+]
+
+const single = { float32: 'only a float32 kernel' }
+
+export const reductionCases = {
+  ReduceSum: [
+    ...reduce('ReduceSum'),
+    {
+      name: 'ReduceSum along no axes',
+      operands: [shape(2, 3)],
+      build: (x) => op.ReduceSum(x, { noop_with_empty_axes: 1 }),
+    },
+    {
+      name: 'ReduceSum along an empty list of axes',
+      operands: [shape(2, 3)],
+      build: (x) => op.ReduceSum(x, int64s([]), { keepdims: 0, noop_with_empty_axes: 1 }),
+    },
+    {
+      name: 'ReduceSum along an empty list of axes means all',
+      operands: [shape(2, 3)],
+      build: (x) => op.ReduceSum(x, int64s([]), { keepdims: 0 }),
+    },
+    {
+      name: 'ReduceSum along axes of run time that are empty',
+      operands: [shape(2, 3), { shape: [0], dtype: 'int64', values: [] }],
+      build: (x, axes) => op.ReduceSum(x, axes, { keepdims: 0, noop_with_empty_axes: 1 }),
+    },
+  ],
+  ReduceMean: reduce('ReduceMean'),
+  ReduceMax: [
+    ...reduce('ReduceMax', { distinct: true }),
+    {
+      name: 'ReduceMax shares among ties',
+      operands: [{ shape: [3, 1], distinct: true }],
+      build: (x) => op.ReduceMax(op.Concat([x, x], { axis: 1 }), [1]),
+    },
+  ],
+  ReduceMin: reduce('ReduceMin', { distinct: true }),
+  ReduceProd: [
+    ...reduce('ReduceProd', {}, single),
+    {
+      name: 'ReduceProd with zeros among the factors',
+      operands: [{ shape: [3, 3], values: [0, 1.5, -2, 0, 0, 3, 1, 2, 0.5] }],
+      build: (x) => op.ReduceProd(x, [1]),
+      firstOrderOnly: 'second derivatives at zeros are not followed',
+      ...single,
+    },
+  ],
+  ReduceL1: reduce('ReduceL1', {}, single),
+  ReduceL2: reduce('ReduceL2', {}, single),
+  ReduceLogSum: reduce('ReduceLogSum', { range: [0.5, 1.5] }, single),
+  ReduceLogSumExp: reduce('ReduceLogSumExp'),
+  ReduceSumSquare: reduce('ReduceSumSquare'),
+  CumSum: [0, 1].flatMap((exclusive) =>
+    [0, 1].map(
+      (reverse): Case => ({
+        name: `CumSum, exclusive ${exclusive}, reverse ${reverse}`,
+        operands: [shape(2, 4)],
+        build: (x) => op.CumSum(x, int64s([exclusive ? 1 : -2]), { exclusive, reverse }),
+      }),
+    ),
+  ),
+  TopK: [
+    { name: 'TopK', operands: [{ shape: [2, 5], distinct: true }], build: (x) => op.TopK(x, [2]) },
+    {
+      name: 'TopK, smallest along 0',
+      operands: [{ shape: [4, 3], distinct: true }],
+      build: (x) => op.TopK(x, [3], { axis: 0, largest: 0 })[0],
+    },
+    {
+      name: 'TopK, unsorted, as many as come',
+      operands: [
+        { shape: [2, 5], distinct: true },
+        { shape: [1], dtype: 'int64', values: [3] },
+      ],
+      build: (x, k) => op.TopK(x, k, { sorted: 0 })[0],
+    },
+  ],
+} satisfies Cases<typeof reduction>

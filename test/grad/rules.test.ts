@@ -1,0 +1,16 @@
+import { describe, expect, it } from 'vitest'
+import { calculus } from '../../src/grad/rules/index.js'
+import { cases } from './cases/index.js'
+import { checkCase } from './check.js'
+
+describe('gradient rules', () => {
+  it('has cases for exactly the operators with a rule or an expansion', () => {
+    const covered = [...Object.keys(calculus.rules), ...Object.keys(calculus.expansions)]
+    expect(Object.keys(cases).toSorted()).toEqual([...new Set(covered)].toSorted())
+  })
+
+  describe.each(Object.entries(cases))('%s', (_, ofOperator) => {
+    it.each(ofOperator)('$name', (case_) => checkCase(case_, { symbolic: false }))
+    it.each(ofOperator.filter((case_) => !case_.staticOnly))('$name, symbolic lengths', (case_) => checkCase(case_, { symbolic: true }))
+  })
+})

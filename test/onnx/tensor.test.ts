@@ -1,0 +1,209 @@
+import { describe, expect, it } from 'vitest'
+import { OnnxIreError } from '../../src/errors.js'
+import { type DType, dtypes } from '../../src/ir/dtype.js'
+import type { Tensor, TensorData } from '../../src/ir/tensor.js'
+import { decode } from '../../src/onnx/decode.js'
+import { encode } from '../../src/onnx/encode.js'
+import { externalFiles } from '../../src/onnx/external.js'
+import { create } from '../../src/onnx/message.js'
+import type { TensorProto } from '../../src/onnx/schema.js'
+import { tensorOf, tensorProto, withData } from '../../src/onnx/tensor.js'
+
+const entry = (key: string, value: string) => create('StringStringEntryProto', { key, value })
+
+/** A proto after a trip through bytes. */
+const sent = (fields: Partial<TensorProto>): TensorProto =>
+  decode('TensorProto', encode('TensorProto', create('TensorProto', { name: 't', ...fields })))
+
+const samples: Readonly<Record<DType, { data: TensorData; other: TensorData }>> = {
+  float32: { data: Float32Array.of(1.5, -0, Number.NaN), other: Float32Array.of(0, Infinity, 3) },
+  float64: { data: Float64Array.of(Math.PI, -0, 5e-324), other: Float64Array.of(1, 2, 3) },
+  float16: { data: Uint16Array.of(0x3c00, 0xfbff, 0x8000), other: Uint16Array.of(0xffff, 0, 1) },
+  bfloat16: { data: Uint16Array.of(0x3f80, 0xff80, 0x8000), other: Uint16Array.of(0xffff, 0, 1) },
+  int8: { data: Int8Array.of(-128, 0, 127), other: Int8Array.of(-1, 5, 6) },
+  int16: { data: Int16Array.of(-32768, 0, 32767), other: Int16Array.of(-1, 5, 6) },
+  int32: { data: Int32Array.of(-(2 ** 31), 0, 2 ** 31 - 1), other: Int32Array.of(-1, 5, 6) },
+  int64: { data: BigInt64Array.of(-(2n ** 63n), 0n, 2n ** 63n - 1n), other: BigInt64Array.of(-1n, 5n, 6n) },
+  uint8: { data: Uint8Array.of(0, 128, 255), other: Uint8Array.of(1, 2, 3) },
+  uint16: { data: Uint16Array.of(0, 32768, 65535), other: Uint16Array.of(1, 2, 3) },
+  uint32: { data: Uint32Array.of(0, 2 ** 31, 2 ** 32 - 1), other: Uint32Array.of(1, 2, 3) },
+  uint64: { data: BigUint64Array.of(0n, 2n ** 63n, 2n ** 64n - 1n), other: BigUint64Array.of(1n, 2n, 3n) },
+  // Three elements in two bytes.
+  int4: { data: Uint8Array.of(0xf8, 0x07), other: Uint8Array.of(0x12, 0x03) },
+  uint4: { data: Uint8Array.of(0xf8, 0x0f), other: Uint8Array.of(0x12, 0x03) },
+  bool: { data: Uint8Array.of(1, 0, 1), other: Uint8Array.of(0, 1, 0) },
+  string: { data: ['', 'größe', '€'], other: ['a', 'b', ''] },
+}
+const cases = (Object.keys(samples) as DType[]).map((dtype) => [dtype, samples[dtype]] as const)
+const rawOf = (data: TensorData) => {
+  if (!ArrayBuffer.isView(data)) throw new TypeError('strings have no raw form')
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+}
+
+/** The typed field ONNX prescribes for each type, written out independently of the code under test. */
+function typedFields(dtype: DType, data: TensorData): Partial<TensorProto> {
+  switch (dtype) {
+    case 'float32':
+      return { floatData: data as Float32Array }
+    case 'float64':
+      return { doubleData: data as Float64Array }
+    case 'int64':
+      return { int64Data: data as BigInt64Array }
+    case 'uint64':
+      return { uint64Data: data as BigUint64Array }
+    case 'uint32':
+      return { uint64Data: BigUint64Array.from(data as Uint32Array, BigInt) }
+    case 'string':
+      return { stringData: (data as readonly string[]).map((text) => new Uint8Array(Buffer.from(text))) }
+    default:
+      return { int32Data: Int32Array.from(data as Int32Array) }
+  }
+}
+
+const holds = (tensor: Tensor, dtype: DType, data: TensorData) => {
+  expect(tensor.dtype).toBe(dtype)
+  expect(tensor.dims).toEqual([3])
+  expect(tensor.data).toEqual(data)
+}
+
+describe.each(cases)('%s', (dtype, { data, other }) => {
+  const dataType = dtypes[dtype].onnx
+  const replacement: Tensor = { dtype, dims: [3], data: other }
+
+  it('is read from its typed field, and replaced there', () => {
+    const proto = sent({ dims: [3n], dataType, ...typedFields(dtype, data) })
+    holds(tensorOf(proto, null), dtype, data)
+    const replaced = withData(proto, replacement)
+    expect(replaced.rawData).toBeUndefined()
+    holds(tensorOf(sent(replaced), null), dtype, other)
+  })
+
+  it('is written as tensorProto writes it', () => {
+    holds(tensorOf(sent(tensorProto('t', { dtype, dims: [3], data })), null), dtype, data)
+  })
+
+  if (dtype === 'string') return
+
+  it('is read from raw data at every alignment, and replaced there', () => {
+    for (let shift = 0; shift < 8; shift++) {
+      const raw = rawOf(data)
+      const shifted = new Uint8Array([...new Uint8Array(shift), ...raw]).subarray(shift)
+      holds(tensorOf(create('TensorProto', { dims: [3n], dataType, rawData: shifted }), null), dtype, data)
+    }
+    const proto = sent({ dims: [3n], dataType, rawData: rawOf(data) })
+    const replaced = withData(proto, replacement)
+    expect(replaced.rawData).toEqual(rawOf(other))
+    holds(tensorOf(sent(replaced), null), dtype, other)
+  })
+
+  it('is read from external data with offset and length, and replaced there', () => {
+    const raw = rawOf(data)
+    const external = externalFiles(new Map([['w.bin', new Uint8Array([9, 9, 9, ...raw, 9])]]))
+    const at = [entry('location', 'w.bin'), entry('offset', '3'), entry('length', String(raw.length))]
+    const proto = sent({ dims: [3n], dataType, dataLocation: 1, externalData: at })
+    holds(tensorOf(proto, external), dtype, data)
+    holds(tensorOf(sent({ ...proto, externalData: at.slice(0, 2) }), external), dtype, data)
+    const replaced = withData(proto, replacement)
+    expect(replaced.dataLocation).toBe(1)
+    holds(tensorOf(replaced, external), dtype, other)
+  })
+})
+
+describe('a tensor', () => {
+  it('is decoded once, when first read', () => {
+    let reads = 0
+    const external = { read: () => new Uint8Array(8 + 0 * ++reads) }
+    const proto = sent({ dims: [2n], dataType: 1, dataLocation: 1, externalData: [entry('location', 'w')] })
+    const tensor = tensorOf(proto, external)
+    expect(reads).toBe(0)
+    expect(tensor.data).toBe(tensor.data)
+    expect(reads).toBe(1)
+  })
+
+  it('is a view of aligned raw data', () => {
+    const rawData = new Uint8Array(8)
+    expect(
+      (tensorOf(create('TensorProto', { dims: [2n], dataType: 1, rawData }), null).data as Float32Array).buffer,
+    ).toBe(rawData.buffer)
+  })
+
+  it('may be a scalar, or empty', () => {
+    expect(tensorOf(sent({ dataType: 1, floatData: Float32Array.of(7) }), null)).toMatchObject({ dims: [] })
+    expect(tensorOf(sent({ dims: [0n, 5n], dataType: 7 }), null).data).toHaveLength(0)
+  })
+})
+
+describe('a bad tensor', () => {
+  const refusal = (fields: Partial<TensorProto>, look: (tensor: Tensor) => unknown = (tensor) => tensor.data) => {
+    try {
+      look(tensorOf(sent(fields), null))
+    } catch (error) {
+      if (error instanceof OnnxIreError) return error
+      throw error
+    }
+    throw new Error('it was taken')
+  }
+
+  it.each<[string, Partial<TensorProto>, RegExp]>([
+    ['a negative dimension', { dims: [2n, -1n], dataType: 1 }, /"t" has a negative dimension: \[2, -1\]/],
+    ['absurd dimensions', { dims: [2n ** 40n, 2n ** 40n], dataType: 1 }, /"t" has absurd dimensions/],
+    ['an absurd dimension of nothing', { dims: [2n ** 62n, 0n], dataType: 1 }, /"t" has absurd dimensions/],
+    ['too little raw data', { dims: [3n], dataType: 1, rawData: new Uint8Array(8) }, /"t".*needs 12 bytes and holds 8/],
+    ['too many elements', { dims: [1n], dataType: 7, int64Data: BigInt64Array.of(1n, 2n) }, /"t".*needs 1 .*holds 2/],
+    ['elements in the wrong field', { dims: [1n], dataType: 1, int32Data: Int32Array.of(1) }, /floatData and holds 0/],
+    ['no data at all', { dims: [2n ** 40n], dataType: 1 }, /needs 1099511627776 elements/],
+    ['raw strings', { dims: [1n], dataType: 8, rawData: new Uint8Array(1) }, /strings/],
+    ['segments', { dims: [1n], dataType: 1, segment: create('Segment', {}) }, /segments/],
+    ['type complex64', { dims: [1n], dataType: 14 }, /"t" is complex64/],
+    ['type float8e4m3fn', { dims: [1n], dataType: 17, rawData: new Uint8Array(1) }, /float8e4m3fn/],
+    ['type float4e2m1', { dims: [1n], dataType: 23, rawData: new Uint8Array(1) }, /float4e2m1/],
+    ['an unknown type', { dims: [1n], dataType: 99 }, /unknown type 99/],
+    ['no type', { dims: [1n] }, /undefined type/],
+  ])('with %s is refused', (_, fields, message) => {
+    const error = refusal(fields)
+    expect(error.code).toBe('invalid-model')
+    expect(error.message).toMatch(message)
+  })
+
+  it('of a type this library does not carry is refused only when looked at', () => {
+    const proto = sent({ dims: [1n], dataType: 17, rawData: new Uint8Array(1) })
+    const tensor = tensorOf(proto, null)
+    expect(() => tensor.dtype).toThrow(OnnxIreError)
+  })
+
+  it.each<[string, string[][], RegExp]>([
+    ['without a location', [], /names no location/],
+    [
+      'with a bad offset',
+      [
+        ['location', 'w'],
+        ['offset', '-4'],
+      ],
+      /offset "-4"/,
+    ],
+    [
+      'with an absurd offset',
+      [
+        ['location', 'w'],
+        ['offset', '99999999999999999999'],
+      ],
+      /no byte count/,
+    ],
+    [
+      'of another length',
+      [
+        ['location', 'w'],
+        ['length', '5'],
+      ],
+      /needs 4 bytes.*length 5/,
+    ],
+    ['that was not handed in', [['location', 'w']], /"w", and only the model's own bytes/],
+    ['outside of the folder', [['location', '../w']], /leaves the folder/],
+  ])('in external data %s is refused', (_, entries, message) => {
+    const externalData = entries.map(([key = '', value = '']) => entry(key, value))
+    const error = refusal({ dims: [1n], dataType: 1, dataLocation: 1, externalData })
+    expect(error.code).toBe('external-data')
+    expect(error.message).toMatch(message)
+    expect(error.message).toContain('"t"')
+  })
+})
