@@ -13,5 +13,11 @@ export default defineConfig({
       { find: /^onnx-ire\/node$/, replacement: `${root}dist/node/index.js` },
     ],
   },
-  test: { include: ['test/**/*.test.ts'], testTimeout: 60_000, pool: 'forks', maxWorkers: 2 },
+  test: {
+    env: { ORT_DISABLE_TELEMETRY: '1' },
+    include: ['test/**/*.test.ts'],
+    testTimeout: 60_000,
+    pool: 'forks',
+    maxWorkers: 2,
+  },
 })

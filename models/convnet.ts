@@ -23,5 +23,10 @@ export function convnet({ channels = 3, stages = [16, 32, 64], classes = 10, see
   }
   const pooled = op.Flatten(op.GlobalAveragePool(y))
   const logits = linear(weights, 'head', pooled, width, classes)
-  return { name: 'convnet', inputs: new Map([['x', x]]), parameters: weights.drawn, outputs: new Map([['logits', logits]]) }
+  return {
+    name: 'convnet',
+    inputs: new Map([['x', x]]),
+    parameters: weights.drawn,
+    outputs: new Map([['logits', logits]]),
+  }
 }

@@ -28,7 +28,11 @@ export class Weights {
   }
 
   private add(name: string, dims: readonly number[], element: () => number): Value {
-    const tensor: Tensor = { dtype: 'float32', dims, data: Float32Array.from({ length: dims.reduce((a, b) => a * b, 1) }, element) }
+    const tensor: Tensor = {
+      dtype: 'float32',
+      dims,
+      data: Float32Array.from({ length: dims.reduce((a, b) => a * b, 1) }, element),
+    }
     const value = parameter(name, tensor)
     this.drawn.set(name, value)
     return value

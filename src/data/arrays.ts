@@ -57,23 +57,25 @@ export function labels(values: ArrayLike<number | bigint> | Tensor): Tensor {
   for (let i = 0; i < data.length; i++) {
     const value = data[i]
     if (typeof value !== 'bigint' && !Number.isSafeInteger(value))
-      throw new OnnxIreError('invalid-data', `label ${i} is ${JSON.stringify(value)}; labels are whole numbers`)
+      throw new OnnxIreError('invalid-data', `label ${i} is ${value}; labels are whole numbers`)
     whole[i] = BigInt(value!)
   }
   return { dtype: 'int64', dims, data: whole }
 }
 
 function columnOf(name: string, like: ColumnLike): Column {
+  const refuse = (what: string) => new OnnxIreError('invalid-data', `arrays: '${name}' ${what}`)
+  if (typeof like !== 'object' || like === null) throw refuse(`is ${like}, not a tensor`)
   if ('rows' in like) return like
   const { dims, data } = 'dims' in like ? like : { dims: [like.length], data: like }
-  const refuse = (what: string) => new OnnxIreError('invalid-data', `arrays: '${name}' ${what}`)
-  if (!(ArrayBuffer.isView(data) || Array.isArray(data)) || !Array.isArray(dims))
+  if (!Array.isArray(dims) || !(ArrayBuffer.isView(data) || isStrings(data)))
     throw refuse('is neither a tensor, { dims, data } nor a typed array; for a list of class numbers use labels(...)')
   const dtype = 'dtype' in like ? like.dtype : dtypeOfArray(data)
   const shape = `[${dims.join(', ')}]`
   const length = dims[0]
   if (length === undefined || !dims.every((dim) => Number.isSafeInteger(dim) && dim >= 0))
     throw refuse(`has dims ${shape}; it needs a leading axis, one entry per example, and whole sizes`)
+  if (dtype && !Object.hasOwn(dtypes, dtype)) throw refuse(`is of the unknown dtype '${dtype}'`)
   if (!dtype || !(data instanceof (dtypes[dtype].array ?? Array)))
     throw refuse(`is ${dtype ? `called ${dtype} but its data are` : 'given as'} a ${data.constructor.name}`)
   const bits = sizeOf(dims.slice(1)) * dtypes[dtype].bits
@@ -86,11 +88,13 @@ function columnOf(name: string, like: ColumnLike): Column {
 
 /** The dtype that a bare array most likely means: float16, bfloat16, bool and the 4-bit types have to be said. */
 const dtypeOfArray = (data: TensorData): DType | undefined =>
-  ArrayBuffer.isView(data) ? byClass.find((dtype) => data.constructor === dtypes[dtype].array) : 'string'
+  ArrayBuffer.isView(data) ? byClass.find((dtype) => data instanceof (dtypes[dtype].array ?? Array)) : 'string'
 
 const byClass = (Object.keys(dtypes) as DType[]).filter(
   (d) => !['float16', 'bfloat16', 'bool', 'int4', 'uint4'].includes(d),
 )
+
+const isStrings = (data: unknown) => Array.isArray(data) && data.every((text) => typeof text === 'string')
 
 /** y[i] = x[indices[i]] along the leading axis, row by row as bytes whatever the dtype. */
 function gather({ dtype, dims, data }: Tensor, indices: ArrayLike<number>): Tensor {

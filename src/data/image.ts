@@ -172,7 +172,7 @@ function settings([height, width, depth]: Source, options: ImageOptions) {
   const perChannel = (name: 'mean' | 'std', value: number | readonly number[]) => {
     const values = typeof value === 'number' ? Array.from({ length: channels }, () => value) : value
     if (values.length !== channels)
-      throw invalidOption(owner, name, `[${values.join(', ')}]`, `one number, or one per channel: ${channels}`)
+      throw invalidOption(owner, name, values, `one number, or one per channel: ${channels}`)
     return values.map((each) => checkNumber(owner, name, each, real))
   }
   const mean = perChannel('mean', options.mean ?? 0)

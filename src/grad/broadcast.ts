@@ -20,7 +20,9 @@ function repeatedAxes(dy: Value, x: Value): number[] | undefined {
   if (!dy.shape || !x.shape) return undefined
   const lead = dy.shape.length - x.shape.length
   const axes = dy.shape.flatMap((_, axis) => (axis < lead || x.shape![axis - lead] === 1 ? [axis] : []))
-  const settled = dy.shape.every((dim, axis) => axes.includes(axis) || dim === x.shape![axis - lead] || typeof x.shape![axis - lead] === 'number')
+  const settled = dy.shape.every(
+    (dim, axis) => axes.includes(axis) || dim === x.shape![axis - lead] || typeof x.shape![axis - lead] === 'number',
+  )
   return settled ? axes.filter((axis) => axis < lead || dy.shape![axis] !== 1) : undefined
 }
 

@@ -20,7 +20,11 @@ export type Seed = readonly [y: Value, dy: Value]
  *
  * Throws `not-differentiable` listing every operator on the way that has no gradient.
  */
-export function gradients(seeds: readonly Seed[], wrt: readonly Value[], tables: Calculus = calculus): (Value | null)[] {
+export function gradients(
+  seeds: readonly Seed[],
+  wrt: readonly Value[],
+  tables: Calculus = calculus,
+): (Value | null)[] {
   const order = topological(seeds.map(([y]) => y))
   const active = activeValues(order, wrt)
   const collected = new Map<Value, Value>()
@@ -49,14 +53,21 @@ export function gradients(seeds: readonly Seed[], wrt: readonly Value[], tables:
 function activeValues(order: readonly Node[], wrt: readonly Value[]): Set<Value> {
   const active = new Set(wrt)
   for (const node of order) {
-    if (dependenciesOf(node).some((x) => active.has(x))) for (const y of node.outputs) if (isFloat(y.dtype)) active.add(y)
+    if (dependenciesOf(node).some((x) => active.has(x)))
+      for (const y of node.outputs) if (isFloat(y.dtype)) active.add(y)
   }
   return active
 }
 
 /** Gradients of a node's inputs, or the reason why there are none. */
-function propagate(node: Node, dys: readonly (Value | null)[], active: ReadonlySet<Value>, tables: Calculus): readonly (Value | null)[] | string {
-  const definition = node.domain === '' || isOperator(node.operator) ? definitions[node.operator as keyof typeof definitions] : undefined
+function propagate(
+  node: Node,
+  dys: readonly (Value | null)[],
+  active: ReadonlySet<Value>,
+  tables: Calculus,
+): readonly (Value | null)[] | string {
+  const definition =
+    node.domain === '' || isOperator(node.operator) ? definitions[node.operator as keyof typeof definitions] : undefined
   const none: { none: 'zero' | 'missing'; reason: string } | undefined = definition?.gradient
   if (none?.none === 'zero') return []
   const rule = tables.rules[node.operator]
@@ -64,7 +75,10 @@ function propagate(node: Node, dys: readonly (Value | null)[], active: ReadonlyS
     const single = definition?.outputs.length === 1 && !definition.outputs[0].startsWith('...')
     const padded = definition!.inputs.map((_, index) => node.inputs[index] ?? null)
     const inputs = node.inputs.length > padded.length ? node.inputs : padded
-    return rule(inputs, single ? dys[0]! : dys, { y: single ? node.outputs[0]! : node.outputs, attributes: node.attributes })
+    return rule(inputs, single ? dys[0]! : dys, {
+      y: single ? node.outputs[0]! : node.outputs,
+      attributes: node.attributes,
+    })
   }
   const expansion = tables.expansions[node.operator]
   if (!expansion) return none?.reason ?? 'no gradient rule'
@@ -79,7 +93,10 @@ function propagate(node: Node, dys: readonly (Value | null)[], active: ReadonlyS
 function fitted(node: Node, x: Value, dx: Value): Value {
   const definition = definitions[node.operator as keyof typeof definitions]
   if (definition.broadcasts) return sumTo(dx, x)
-  const wrong = dx.shape && x.shape && (dx.shape.length !== x.shape.length || (isStatic(dx.shape) && isStatic(x.shape) && !sameShape(dx.shape, x.shape)))
+  const wrong =
+    dx.shape &&
+    x.shape &&
+    (dx.shape.length !== x.shape.length || (isStatic(dx.shape) && isStatic(x.shape) && !sameShape(dx.shape, x.shape)))
   if (wrong || dx.dtype !== x.dtype) {
     throw new OnnxIreError(
       'invalid-shape',

@@ -1,8 +1,16 @@
 import type { Value } from '../ir/value.js'
-import type { AttributesOf, AttributeSpecs, Definition, PerSlot, Slots } from '../op/define.js'
+import type { AttributeSpecs, AttributesOf, Definition, PerSlot, Slots } from '../op/define.js'
 
-type One<O extends Slots, T> = O extends readonly [infer Only] ? (Only extends `...${string}` ? readonly T[] : T) : PerSlot<O, T, never>
-type Incoming<O extends Slots> = O extends readonly [infer Only] ? (Only extends `...${string}` ? readonly (Value | null)[] : Value) : PerSlot<O, Value | null, never>
+type One<O extends Slots, T> = O extends readonly [infer Only]
+  ? Only extends `...${string}`
+    ? readonly T[]
+    : T
+  : PerSlot<O, T, never>
+type Incoming<O extends Slots> = O extends readonly [infer Only]
+  ? Only extends `...${string}`
+    ? readonly (Value | null)[]
+    : Value
+  : PerSlot<O, Value | null, never>
 
 /** What a rule may use besides inputs and incoming gradient. */
 export interface Forward<O extends Slots, A extends AttributeSpecs> {
@@ -16,17 +24,19 @@ export interface Forward<O extends Slots, A extends AttributeSpecs> {
  * says that no gradient flows there. Where an operator has several outputs, `dy` is a list with `null` for those that
  * nothing depends on. Rules neither sum broadcast axes nor ask what is needed: the walk does, and what nobody uses is never written.
  */
-export type Rule<D> = D extends Definition<infer I, infer O, infer A>
-  ? (inputs: PerSlot<I, Value>, dy: Incoming<O>, forward: Forward<O, A>) => PerSlot<I, Value | null>
-  : never
+export type Rule<D> =
+  D extends Definition<infer I, infer O, infer A>
+    ? (inputs: PerSlot<I, Value>, dy: Incoming<O>, forward: Forward<O, A>) => PerSlot<I, Value | null>
+    : never
 
 /** Rules for (some of) a family of operators. */
 export type Rules<Family> = { readonly [K in keyof Family]?: Rule<Family[K]> }
 
 /** A composite operator written in simpler ones, as ONNX's own function bodies are; differentiated by differentiating those. */
-export type Expansion<D> = D extends Definition<infer I, infer O, infer A>
-  ? (inputs: PerSlot<I, Value>, attributes: AttributesOf<A>) => One<O, Value>
-  : never
+export type Expansion<D> =
+  D extends Definition<infer I, infer O, infer A>
+    ? (inputs: PerSlot<I, Value>, attributes: AttributesOf<A>) => One<O, Value>
+    : never
 
 export type Expansions<Family> = { readonly [K in keyof Family]?: Expansion<Family[K]> }
 

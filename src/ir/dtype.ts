@@ -35,7 +35,10 @@ interface DTypeFacts {
   readonly onnx: number
   /** Bits of one element; 0 for string. */
   readonly bits: number
-  readonly array: { new (length: number): TypedArray; new (buffer: ArrayBufferLike, byteOffset: number, length: number): TypedArray } | null
+  readonly array: {
+    new (length: number): TypedArray
+    new (buffer: ArrayBufferLike, byteOffset: number, length: number): TypedArray
+  } | null
 }
 
 export const dtypes: Readonly<Record<DType, DTypeFacts>> = {
@@ -62,4 +65,5 @@ const byNumber = new Map((Object.keys(dtypes) as DType[]).map((dtype) => [dtypes
 /** The dtype of an ONNX TensorProto.DataType number, or undefined for one this library does not carry (complex, float8). */
 export const dtypeOf = (onnx: number): DType | undefined => byNumber.get(onnx)
 
-export const isFloat = (dtype: DType): boolean => dtype === 'float32' || dtype === 'float64' || dtype === 'float16' || dtype === 'bfloat16'
+export const isFloat = (dtype: DType): boolean =>
+  dtype === 'float32' || dtype === 'float64' || dtype === 'float16' || dtype === 'bfloat16'

@@ -1,9 +1,9 @@
 import { Float16Array } from '@petamoriken/float16'
+import { OnnxIreError } from '../errors.js'
 import { type DType, dtypes, type TypedArray } from './dtype.js'
 import type { Dim, Shape } from './shape.js'
 import { sizeOf, type Tensor, type TensorData } from './tensor.js'
 import { Value } from './value.js'
-import { OnnxIreError } from '../errors.js'
 
 /** Tensors longer than this are data, not shape arithmetic. */
 const CONTENTS_LIMIT = 64
@@ -21,7 +21,8 @@ export const constant = (tensor: Tensor, name?: string): Value =>
   new Value({ dtype: tensor.dtype, shape: tensor.dims }, { kind: 'constant', tensor }, 0, name, contentsOf(tensor))
 
 function contentsOf(tensor: Tensor): readonly Dim[] | undefined {
-  if (tensor.dtype === 'string' || dtypes[tensor.dtype].bits === 4 || sizeOf(tensor.dims) > CONTENTS_LIMIT) return undefined
+  if (tensor.dtype === 'string' || dtypes[tensor.dtype].bits === 4 || sizeOf(tensor.dims) > CONTENTS_LIMIT)
+    return undefined
   return numbersOf(tensor)
 }
 
@@ -55,10 +56,11 @@ function arrayFrom(dtype: DType, values: readonly number[]): TensorData {
   const { array } = dtypes[dtype]
   if (dtype === 'float16') return new Uint16Array(Float16Array.from(values).buffer)
   if (dtype === 'bfloat16') return Uint16Array.from(values, numberToBfloat16)
-  if (array === null || dtypes[dtype].bits === 4) throw new OnnxIreError('invalid-data', `no ${dtype} tensor can be made from numbers`)
+  if (array === null || dtypes[dtype].bits === 4)
+    throw new OnnxIreError('invalid-data', `no ${dtype} tensor can be made from numbers`)
   const data: TypedArray = new array(values.length)
-  if (data instanceof BigInt64Array || data instanceof BigUint64Array) values.forEach((value, i) => (data[i] = toInt64(value)))
-  else values.forEach((value, i) => (data[i] = value))
+  const wide = data instanceof BigInt64Array || data instanceof BigUint64Array
+  for (const [i, value] of values.entries()) data[i] = wide ? toInt64(value) : value
   return data
 }
 

@@ -20,6 +20,11 @@ export function tensorText(tensor: Tensor): string {
   const { dtype, dims, data } = tensor
   const type = `${dtype}${dims.length === 0 ? '' : `[${dims.join(', ')}]`}`
   if (sizeOf(dims) > SMALL || dtype === 'int4' || dtype === 'uint4') return type
-  const elements = dtype === 'string' ? Array.from(data as readonly string[], (text) => JSON.stringify(text)) : isFloat(dtype) ? numbersOf(tensor).map(numberText) : Array.from(data as ArrayLike<number | bigint>, String)
+  const elements =
+    dtype === 'string'
+      ? Array.from(data as readonly string[], (text) => JSON.stringify(text))
+      : isFloat(dtype)
+        ? numbersOf(tensor).map(numberText)
+        : Array.from(data as ArrayLike<number | bigint>, String)
   return `${type} {${elements.join(', ')}}`
 }

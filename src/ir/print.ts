@@ -8,7 +8,8 @@ const WIDTH = 110
 
 /**
  * A graph as text in the style of ONNX's textual syntax: inputs, outputs, `<parameters and large constants>`, and the nodes that the
- * outputs need, each after those it reads. Small constants stand where they are used; attributes at their defaults are left out.
+ * outputs need, each after those it reads. Small constants stand where they are used; attributes at their defaults are left out;
+ * `_` is an operand that is absent or a result that nobody uses.
  *
  * Equal graphs give equal text: unnamed values are called `v1`, `v2` ..., unnamed constants `c1` ..., unknown lengths `?1` ... in
  * order of appearance.
@@ -34,13 +35,15 @@ class Printer {
     const { name, inputs, parameters, outputs } = this.graph
     for (const [own, value] of [...inputs, ...parameters]) this.give(value, own)
     for (const own of outputs.keys()) this.taken.add(own)
-    for (const [own, value] of outputs) if (value.source.kind === 'node' && !this.names.has(value)) this.names.set(value, own)
+    for (const [own, value] of outputs)
+      if (value.source.kind === 'node' && !this.names.has(value)) this.names.set(value, own)
     const main = topological(outputs.values(), (node) => node.scope === undefined)
     this.use(main, outputs.values())
     const given = [...inputs].map(([own, value]) => this.declared(value, own))
     for (const [own, value] of parameters) this.tensors.set(value, this.declared(value, own))
     const lines = this.block(main)
-    for (const [own, value] of outputs) if (this.names.get(value) !== own) lines.push(`${quoted(own)} = Identity (${this.operand(value)})`)
+    for (const [own, value] of outputs)
+      if (this.names.get(value) !== own) lines.push(`${quoted(own)} = Identity (${this.operand(value)})`)
     const results = [...outputs].map(([own, value]) => this.declared(value, own))
     const head = `${quoted(name)} ${listed('(', given, ')')} => ${listed('(', results, ')')}`
     const held = this.tensors.size === 0 ? '' : `\n${listed('<', [...this.tensors.values()], '>')}`
@@ -57,17 +60,19 @@ class Printer {
 
   private block(nodes: readonly Node[]): string[] {
     return nodes.map((node) => {
-      const outputs = node.outputs.map((value) => (this.used.has(value) ? quoted(this.nameOf(value)) : ''))
-      while (outputs.at(-1) === '') outputs.pop()
+      const outputs = node.outputs.map((value) => (this.used.has(value) ? quoted(this.nameOf(value)) : '_'))
+      while (outputs.at(-1) === '_') outputs.pop()
       const attributes = this.attributes(node)
-      const inputs = node.inputs.map((value) => (value ? this.operand(value) : ''))
+      const inputs = node.inputs.map((value) => (value ? this.operand(value) : '_'))
       const operator = node.domain === '' ? node.operator : `${node.domain}.${node.operator}`
       return `${outputs.join(', ')} = ${operator}${attributes.length > 0 ? ` <${attributes.join(', ')}>` : ''} (${inputs.join(', ')})`
     })
   }
 
   private attributes(node: Node): string[] {
-    const specs = Object.hasOwn(definitions, node.operator) ? definitions[node.operator as keyof typeof definitions].attributes : {}
+    const specs = Object.hasOwn(definitions, node.operator)
+      ? definitions[node.operator as keyof typeof definitions].attributes
+      : {}
     const defaults = new Map(Object.entries(specs).map(([key, spec]) => [key, (spec as { default?: unknown }).default]))
     return Object.entries(node.attributes).flatMap(([key, value]) =>
       value === undefined || same(value, defaults.get(key)) ? [] : [`${key} = ${this.attribute(value)}`],
@@ -96,12 +101,16 @@ class Printer {
       if (text.endsWith('}')) return text
     }
     const name = this.nameOf(value)
-    if (source.kind !== 'node' && source.kind !== 'input' && !this.tensors.has(value)) this.tensors.set(value, this.declared(value, name))
+    if (source.kind !== 'node' && source.kind !== 'input' && !this.tensors.has(value))
+      this.tensors.set(value, this.declared(value, name))
     return quoted(name)
   }
 
   private nameOf(value: Value): string {
-    return this.names.get(value) ?? this.give(value, value.name ?? this.numbered(value.source.kind === 'constant' ? 'c' : 'v'))
+    return (
+      this.names.get(value) ??
+      this.give(value, value.name ?? this.numbered(value.source.kind === 'constant' ? 'c' : 'v'))
+    )
   }
 
   private give(value: Value, wanted: string): string {
@@ -141,7 +150,8 @@ class Printer {
 
 const nodesOf = (body: Body): Node[] => topological(body.outputs, (node) => node.scope === body.scope)
 const quoted = (name: string): string => (/^[^\s,()<>{}="]+$/.test(name) ? name : JSON.stringify(name))
-const same = (a: unknown, b: unknown): boolean => a === b || (Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((item, i) => item === b[i]))
+const same = (a: unknown, b: unknown): boolean =>
+  a === b || (Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((item, i) => item === b[i]))
 
 const indented = (text: string): string => text.replaceAll(/^(?=.)/gm, '  ')
 const braced = (lines: readonly string[]): string => (lines.length === 0 ? '{}' : `{\n${indented(lines.join('\n'))}\n}`)

@@ -14,7 +14,8 @@ export function rewriteGraph(
   const now = (value: Value): Value => rebuilt.get(value) ?? value
   for (const node of topological(outputs)) {
     const inputs = node.inputs.map((value) => value && now(value))
-    const replacement = replace(node, inputs) ?? (inputs.some((value, i) => value !== node.inputs[i]) ? copyOf(node, inputs) : undefined)
+    const replacement =
+      replace(node, inputs) ?? (inputs.some((value, i) => value !== node.inputs[i]) ? copyOf(node, inputs) : undefined)
     if (replacement) for (const [i, value] of node.outputs.entries()) rebuilt.set(value, replacement[i] ?? value)
   }
   return outputs.map(now)

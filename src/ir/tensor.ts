@@ -1,5 +1,5 @@
-import { type DType, dtypes, type TypedArray } from './dtype.js'
 import { OnnxIreError } from '../errors.js'
+import { type DType, dtypes, type TypedArray } from './dtype.js'
 
 /** Elements of a tensor in row-major order; strings only for dtype 'string'. */
 export type TensorData = TypedArray | readonly string[]
@@ -17,7 +17,10 @@ export const sizeOf = (dims: readonly number[]): number => dims.reduce((product,
 export function tensor(dtype: DType, dims: readonly number[], data: TensorData): Tensor {
   const elements = dtypes[dtype].bits === 4 ? Math.ceil(sizeOf(dims) / 2) : sizeOf(dims)
   if (data.length !== elements) {
-    throw new OnnxIreError('invalid-shape', `a ${dtype} tensor [${dims.join(', ')}] needs ${elements} elements, not ${data.length}`)
+    throw new OnnxIreError(
+      'invalid-shape',
+      `a ${dtype} tensor [${dims.join(', ')}] needs ${elements} elements, not ${data.length}`,
+    )
   }
   return { dtype, dims, data }
 }

@@ -4,7 +4,9 @@ import type { Body, Node, Value } from './value.js'
 export const bodiesOf = (node: Node): readonly Body[] =>
   Object.values(node.attributes).flatMap((attribute) => {
     const candidates = Array.isArray(attribute) ? attribute : [attribute]
-    return candidates.filter((candidate): candidate is Body => typeof candidate === 'object' && candidate?.kind === 'body')
+    return candidates.filter(
+      (candidate): candidate is Body => typeof candidate === 'object' && candidate?.kind === 'body',
+    )
   })
 
 const captured = new WeakMap<Node, readonly Value[]>()
@@ -27,7 +29,9 @@ function capturesOfBody(body: Body): Value[] {
   const used = [...body.outputs, ...[...inside].flatMap((node) => [...node.inputs, ...capturesOf(node)])]
   return used.filter(
     (value): value is Value =>
-      value !== null && !own.has(value) && (value.source.kind === 'node' ? !inside.has(value.source) : value.source.kind !== 'constant'),
+      value !== null &&
+      !own.has(value) &&
+      (value.source.kind === 'node' ? !inside.has(value.source) : value.source.kind !== 'constant'),
   )
 }
 

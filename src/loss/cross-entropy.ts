@@ -26,7 +26,8 @@ export interface CrossEntropyOptions {
  */
 export function crossEntropy(options: CrossEntropyOptions = {}): Loss {
   const { labelSmoothing = 0, labels: labelsName = 'labels' } = options
-  if (!(labelSmoothing >= 0 && labelSmoothing < 1)) throw new OnnxIreError('invalid-option', `crossEntropy: labelSmoothing is ${labelSmoothing}; it lies in [0, 1)`)
+  if (!(labelSmoothing >= 0 && labelSmoothing < 1))
+    throw new OnnxIreError('invalid-option', `crossEntropy: labelSmoothing is ${labelSmoothing}; it lies in [0, 1)`)
   return {
     name: 'cross-entropy',
     build(outputs) {
@@ -44,20 +45,36 @@ export function logitsOf(output: Value, axis?: number): { logits: Value; axis: n
   let classes = axis
   // Views between the Softmax and the output do not change what is compared, so they may be passed over.
   while (logits.source.kind === 'node' && logits.source.operator === 'Identity') logits = logits.source.inputs[0]!
-  if (logits.source.kind === 'node' && (logits.source.operator === 'Softmax' || logits.source.operator === 'LogSoftmax')) {
+  if (
+    logits.source.kind === 'node' &&
+    (logits.source.operator === 'Softmax' || logits.source.operator === 'LogSoftmax')
+  ) {
     classes ??= logits.source.attributes['axis'] as number
     logits = logits.source.inputs[0]!
   }
-  if (!logits.shape || logits.shape.length === 0) throw new OnnxIreError('invalid-shape', `crossEntropy: the logits have the shape ${formatShape(logits.shape)}; a class axis is needed`)
+  if (!logits.shape || logits.shape.length === 0)
+    throw new OnnxIreError(
+      'invalid-shape',
+      `crossEntropy: the logits have the shape ${formatShape(logits.shape)}; a class axis is needed`,
+    )
   return { logits, axis: axisOf(classes ?? -1, logits.shape.length) }
 }
 
-function lossGraph(z: Value, axis: number, labels: Value, labelsName: string, smoothing: number, ignoreIndex: number | undefined): LossGraph {
+function lossGraph(
+  z: Value,
+  axis: number,
+  labels: Value,
+  labelsName: string,
+  smoothing: number,
+  ignoreIndex: number | undefined,
+): LossGraph {
   const kept = ignoreIndex === undefined ? null : op.Not(op.Equal(labels, scalar('int64', ignoreIndex)))
   const weight = kept ? op.CastLike(kept, z) : null
   const count = weight ? op.ReduceSum(weight, { keepdims: 0 }) : op.CastLike(op.Size(labels), z)
   const mean = (each: Value): Value =>
-    weight ? op.Div(op.ReduceSum(op.Mul(each, weight), { keepdims: 0 }), op.Max([count, 1])) : op.ReduceMean(each, { keepdims: 0 })
+    weight
+      ? op.Div(op.ReduceSum(op.Mul(each, weight), { keepdims: 0 }), op.Max([count, 1]))
+      : op.ReduceMean(each, { keepdims: 0 })
   const logP = op.LogSoftmax(z, { axis })
   const nll = (target: Value) => {
     const index = kept ? op.Where(kept, target, scalar('int64', 0)) : target

@@ -20,7 +20,10 @@ export interface LossGraph {
    * A scalar whose gradient is that of the plain loss against targets sampled from the model's own output distribution,
    * the targets held fixed: IRE's curvature (arXiv 2405.20763, the Fisher diagonal). And the noise that decides the sample.
    */
-  readonly sampled?: { readonly loss: Value; readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: Noise }> }
+  readonly sampled?: {
+    readonly loss: Value
+    readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: Noise }>
+  }
 }
 
 /** What is minimised: built onto a model's outputs by name. */

@@ -28,7 +28,10 @@ export function mse(options: MseOptions = {}): Loss {
         targets: new Map([[name, targets]]),
         count: op.CastLike(op.Size(y), y),
         // d/dy mean (y - t)^2 at t = y + noise, t held fixed, is mean (-2 noise dy): linear in y.
-        sampled: { loss: op.ReduceMean(op.Mul(op.Mul(noise, -2), y), { keepdims: 0 }), noise: new Map([[noise.name!, { value: noise, distribution: 'normal' }]]) },
+        sampled: {
+          loss: op.ReduceMean(op.Mul(op.Mul(noise, -2), y), { keepdims: 0 }),
+          noise: new Map([[noise.name!, { value: noise, distribution: 'normal' }]]),
+        },
       }
     },
   }

@@ -6,5 +6,10 @@ export function outputNamed(outputs: ReadonlyMap<string, Value>, name: string | 
   const value = name === undefined && outputs.size === 1 ? [...outputs.values()][0] : outputs.get(name ?? '')
   if (value) return value
   const there = [...outputs.keys()].map((output) => `'${output}'`).join(', ')
-  throw new OnnxIreError('invalid-option', name === undefined ? `${loss}: name one of the model's outputs: ${there}` : `${loss}: the model has no output '${name}'; it has ${there}`)
+  throw new OnnxIreError(
+    'invalid-option',
+    name === undefined
+      ? `${loss}: name one of the model's outputs: ${there}`
+      : `${loss}: the model has no output '${name}'; it has ${there}`,
+  )
 }

@@ -1,2 +1,3 @@
-export { readModel, writeModel } from './model.js'
+export { readIdx } from './data.js'
+export { readModel, type WriteModelOptions, writeModel } from './model.js'
 export { type NodeOptions, node } from './runtime.js'

@@ -3,8 +3,8 @@ import { basename, resolve } from 'node:path'
 import { OnnxIreError } from '../errors.js'
 import { encodeChunks } from '../onnx/encode.js'
 import { isExternal } from '../onnx/external.js'
-import { type Layout, layOut, type Piece } from '../onnx/layout.js'
-import { checkSize, decodeModel, embedExternalData, type Model, maxModelBytes, tensorProtos } from '../onnx/model.js'
+import { arrange, type Piece } from '../onnx/layout.js'
+import { checkSize, decodeModel, type Model, maxModelBytes, tensorProtos } from '../onnx/model.js'
 import { FolderData } from './external.js'
 import { codeOf, commitAll, stageFile } from './files.js'
 
@@ -54,9 +54,6 @@ export interface WriteModelOptions {
   readonly externalData?: boolean | number
 }
 
-/** From this size on a tensor is worth its own place outside of the model; what onnx itself uses. */
-const defaultThreshold = 1024
-
 /**
  * Writes an ONNX model, and beside it `<name>.data` when it has external tensors. Both are complete before either takes
  * its place, so that a failure leaves what was there. Tensors are read and written one by one. Throws `io` saying what
@@ -73,15 +70,6 @@ export async function writeModel(path: string, model: Model, options: WriteModel
   } finally {
     for (const file of data) await file.discard()
   }
-}
-
-function arrange(model: Model, location: string, externalData: boolean | number | undefined): Layout {
-  if (externalData === false) return { proto: embedExternalData(model).proto, pieces: [] }
-  if (externalData !== undefined)
-    return layOut(model, location, externalData === true ? defaultThreshold : externalData)
-  const layout = layOut(model, location, null)
-  const isTooLarge = encodeChunks('ModelProto', layout.proto).size > maxModelBytes
-  return isTooLarge ? layOut(model, location, defaultThreshold) : layout
 }
 
 /** `<model>.data`, unless that is a data file of the model this one was read from: writing it would break that one. */

@@ -1,24 +1,30 @@
 import { OnnxIreError } from '../errors.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { Attribute, Body, Node } from '../ir/value.js'
-import { definitions } from '../op/index.js'
 import type { AttributeSpec, AttributeSpecs } from '../op/define.js'
+import { definitions } from '../op/index.js'
 import type { ExternalData } from './external.js'
 import { create } from './message.js'
+import { textOf, utf8Of } from './proto.js'
 import { type AttributeProto, attributeTypes, type GraphProto, type NodeProto } from './schema.js'
 import { tensorOf, tensorProto } from './tensor.js'
-import { textOf, utf8Of } from './proto.js'
 
 /** A node's attributes for the file; those that say no more than the operator's default are left out. */
 export function attributeProtos(node: Node, writeBody: (body: Body) => GraphProto): AttributeProto[] {
   const specs: AttributeSpecs = definitions[node.operator as keyof typeof definitions].attributes
   return Object.entries(node.attributes).flatMap(([name, value]) => {
     const spec = specs[name]
-    return value === undefined || !spec || value === spec.default ? [] : [create('AttributeProto', { name, ...encoded(spec.type, value, writeBody) })]
+    return value === undefined || !spec || value === spec.default
+      ? []
+      : [create('AttributeProto', { name, ...encoded(spec.type, value, writeBody) })]
   })
 }
 
-function encoded(type: AttributeSpec['type'], value: Attribute, writeBody: (body: Body) => GraphProto): Partial<AttributeProto> {
+function encoded(
+  type: AttributeSpec['type'],
+  value: Attribute,
+  writeBody: (body: Body) => GraphProto,
+): Partial<AttributeProto> {
   switch (type) {
     case 'int':
       return { type: attributeTypes.int, i: BigInt(value as number) }
@@ -45,10 +51,17 @@ export function attributesOf(
   external: ExternalData | null,
   readBody: (graph: GraphProto) => Body,
 ): Record<string, Attribute> {
-  return Object.fromEntries(node.attribute.map((attribute) => [attribute.name ?? '', decoded(attribute, node, external, readBody)]))
+  return Object.fromEntries(
+    node.attribute.map((attribute) => [attribute.name ?? '', decoded(attribute, node, external, readBody)]),
+  )
 }
 
-function decoded(attribute: AttributeProto, node: NodeProto, external: ExternalData | null, readBody: (graph: GraphProto) => Body): Attribute {
+function decoded(
+  attribute: AttributeProto,
+  node: NodeProto,
+  external: ExternalData | null,
+  readBody: (graph: GraphProto) => Body,
+): Attribute {
   switch (attribute.type ?? typeFromContent(attribute)) {
     case attributeTypes.int:
       return Number(attribute.i ?? 0n)
@@ -69,7 +82,10 @@ function decoded(attribute: AttributeProto, node: NodeProto, external: ExternalD
     case attributeTypes.strings:
       return attribute.strings.map(textOf)
   }
-  throw new OnnxIreError('invalid-model', `${node.opType} '${node.name ?? node.output[0]}': attribute '${attribute.name}' has no usable value (type ${attribute.type})`)
+  throw new OnnxIreError(
+    'invalid-model',
+    `${node.opType} '${node.name ?? node.output[0]}': attribute '${attribute.name}' has no usable value (type ${attribute.type})`,
+  )
 }
 
 /** Files before IR version 2 leave the type out. */

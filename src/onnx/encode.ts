@@ -19,8 +19,10 @@ import type { MessageName, Messages } from './schema.js'
  * Encodes a message. What was decoded and not edited is copied as it was; an edited message keeps the order, the unknown
  * fields and the way of writing of everything that was not changed; a new one is written in the order of field numbers.
  */
-export function encode<M extends MessageName>(type: M, message: Messages[M]): Uint8Array {
-  const { size, chunks } = encodeChunks(type, message)
+export const encode = <M extends MessageName>(type: M, message: Messages[M]): Uint8Array =>
+  joined(encodeChunks(type, message))
+
+export function joined({ size, chunks }: Encoded): Uint8Array {
   const bytes = new Uint8Array(size)
   let at = 0
   for (const chunk of chunks) {
@@ -41,41 +43,67 @@ export interface Encoded {
 export function encodeChunks<M extends MessageName>(type: M, message: Messages[M]): Encoded {
   const out = new Output()
   encodeMessage(out, type, message, 0)
-  const chunks: Uint8Array[] = []
-  out.flatten(chunks)
-  return { size: out.size, chunks }
+  return { size: out.size, chunks: out.take() }
 }
 
-/** Bytes in the making: pieces that are views of others' bytes, nested outputs, and what a writer has written between. */
+/** Up to this size copying bytes costs less than keeping track of them. */
+const small = 4096
+
+/** Bytes in the making: what is small goes through a writer, what is large is referred to. */
 class Output {
   size = 0
-  readonly #pieces: (Uint8Array | Output)[] = []
-  #writer: Writer | null = null
-
-  add(piece: Uint8Array | Output): void {
-    this.#flush()
-    this.#pieces.push(piece)
-    this.size += piece instanceof Output ? piece.size : piece.length
-  }
+  readonly #writer = writer()
+  #chunks: Uint8Array[] = []
+  #nested: Output | null = null
 
   write(put: (writer: Writer) => void): void {
-    this.#writer ??= writer()
     const before = this.#writer.len
     put(this.#writer)
     this.size += this.#writer.len - before
   }
 
-  flatten(chunks: Uint8Array[]): void {
+  add(bytes: Uint8Array): void {
+    if (bytes.length <= small) this.#writer.raw(bytes)
+    else this.#refer(bytes)
+    this.size += bytes.length
+  }
+
+  /** An empty output for the content of one nested message, which ends with the next call. */
+  nested(): Output {
+    this.#nested ??= new Output()
+    return this.#nested
+  }
+
+  /** Moves everything in `other` to the end of this. */
+  append(other: Output): void {
+    this.size += other.size
+    for (const bytes of other.#chunks) this.#refer(bytes)
+    // The writer is used again: what it holds is copied.
+    this.#writer.raw(other.#writer.finish(true))
+    other.#clear()
+  }
+
+  take(): Uint8Array[] {
     this.#flush()
-    for (const piece of this.#pieces) {
-      if (piece instanceof Output) piece.flatten(chunks)
-      else if (piece.length > 0) chunks.push(piece)
-    }
+    const chunks = this.#chunks
+    this.#clear()
+    return chunks
+  }
+
+  #refer(bytes: Uint8Array): void {
+    this.#flush()
+    this.#chunks.push(bytes)
   }
 
   #flush(): void {
-    if (this.#writer) this.#pieces.push(this.#writer.finish())
-    this.#writer = null
+    if (this.#writer.len > 0) this.#chunks.push(this.#writer.finish())
+    this.#writer.reset()
+  }
+
+  #clear(): void {
+    this.#chunks = []
+    this.#writer.reset()
+    this.size = 0
   }
 }
 
@@ -150,12 +178,9 @@ function encodeField(out: Output, field: Field, value: unknown, depth: number, r
   if (wireType === 2) {
     for (const item of list) encodeDelimited(out, field, item, depth)
   } else if (replaced ? replaced.occurrence.wireType === 2 : field.form === 'packed') {
-    delimit(
-      out,
-      field,
-      packedBytes(field.kind as PackedKind, list as PackedArray | readonly (number | bigint)[]),
-      replaced,
-    )
+    const content = packedBytes(field.kind as PackedKind, list as PackedArray | readonly (number | bigint)[])
+    delimit(out, field, content.length, replaced)
+    out.add(content)
   } else {
     for (const item of list) encodeNumber(out, field, item as number | bigint)
   }
@@ -166,21 +191,22 @@ const encodeNumber = (out: Output, { number, kind }: Field, value: number | bigi
 
 function encodeDelimited(out: Output, field: Field, value: unknown, depth: number, replaced?: Replaced): void {
   if (isMessage(field.kind)) {
-    const content = new Output()
+    const content = out.nested()
     encodeMessage(content, field.kind, value as object, depth + 1)
-    delimit(out, field, content, replaced)
+    delimit(out, field, content.size, replaced)
+    out.append(content)
   } else {
-    delimit(out, field, typeof value === 'string' ? utf8Of(value) : (value as Uint8Array), replaced)
+    const content = typeof value === 'string' ? utf8Of(value) : (value as Uint8Array)
+    delimit(out, field, content.length, replaced)
+    out.add(content)
   }
 }
 
-/** Tag, length and content; the old tag and length where the length stays, however long they were written. */
-function delimit(out: Output, { number }: Field, content: Uint8Array | Output, replaced?: Replaced): void {
-  const size = content instanceof Output ? content.size : content.length
+/** Tag and length; the old ones where the length stays, however long they were written. */
+function delimit(out: Output, { number }: Field, size: number, replaced?: Replaced): void {
   if (replaced && replaced.occurrence.end - replaced.occurrence.body === size) {
     out.add(replaced.bytes.subarray(replaced.occurrence.start, replaced.occurrence.body))
   } else {
     out.write((writer) => writeTag(writer, number, 2).uint32(size))
   }
-  out.add(content)
 }

@@ -30,8 +30,12 @@ export function exportGraph(spec: GraphSpec): ModelProto {
     irVersion: irVersionFor(versions.get('')!),
     producerName: 'onnx-ire',
     graph,
-    opsetImport: [...versions].map(([domain, version]) => create('OperatorSetIdProto', { domain, version: BigInt(version) })),
-    metadataProps: Object.entries(spec.metadata ?? {}).map(([key, value]) => create('StringStringEntryProto', { key, value })),
+    opsetImport: [...versions].map(([domain, version]) =>
+      create('OperatorSetIdProto', { domain, version: BigInt(version) }),
+    ),
+    metadataProps: Object.entries(spec.metadata ?? {}).map(([key, value]) =>
+      create('StringStringEntryProto', { key, value }),
+    ),
   })
 }
 
@@ -39,7 +43,8 @@ export function exportGraph(spec: GraphSpec): ModelProto {
 export const modelOf = (spec: GraphSpec): Model => ({ proto: exportGraph(spec), external: null })
 
 /** The IR version that came with an operator set (https://github.com/onnx/onnx/blob/main/docs/Versioning.md). */
-const irVersionFor = (opset: number): bigint => (opset < 19 ? 8n : opset < 21 ? 9n : opset < 23 ? 10n : opset < 24 ? 11n : 12n)
+const irVersionFor = (opset: number): bigint =>
+  opset < 19 ? 8n : opset < 21 ? 9n : opset < 23 ? 10n : opset < 24 ? 11n : 12n
 
 class GraphWriter {
   /** Highest version needed, by domain. */
@@ -68,7 +73,9 @@ class GraphWriter {
       node: nodes,
       initializer: this.initializers,
       input: [...inputs].map(([input, value]) => valueInfo(input, value)),
-      output: [...outputs].map(([output, value]) => valueInfo(output, value, new Set([...inputs.values()].flatMap((x) => x.shape ?? [])))),
+      output: [...outputs].map(([output, value]) =>
+        valueInfo(output, value, new Set([...inputs.values()].flatMap((x) => x.shape ?? []))),
+      ),
     })
   }
 
@@ -84,12 +91,17 @@ class GraphWriter {
     const written = new Map<string, readonly Value[]>()
     const nodes = order.flatMap((node) => this.writeNode(node, wanted, written))
     for (const [name, value] of outputs) {
-      if (this.nameOf(value) !== name) nodes.push(create('NodeProto', { opType: 'Identity', input: [this.nameOf(value)], output: [name] }))
+      if (this.nameOf(value) !== name)
+        nodes.push(create('NodeProto', { opType: 'Identity', input: [this.nameOf(value)], output: [name] }))
     }
     return nodes
   }
 
-  private writeNode(node: Node, wanted: ReadonlyMap<Value, string>, written: Map<string, readonly Value[]>): NodeProto[] {
+  private writeNode(
+    node: Node,
+    wanted: ReadonlyMap<Value, string>,
+    written: Map<string, readonly Value[]>,
+  ): NodeProto[] {
     const { operator, domain, since } = node
     const input = node.inputs.map((value) => (value ? this.nameOf(value) : ''))
     this.versions.set(domain, Math.max(since, this.versions.get(domain) ?? 0))
@@ -103,13 +115,16 @@ class GraphWriter {
       if (node.outputs.every((value) => !this.used.has(value) || this.names.has(value))) return []
     }
     const output = node.outputs.map((value, index) => {
-      if (!this.used.has(value) && definitions[operator as keyof typeof definitions].outputs[index]?.endsWith('?')) return ''
+      if (!this.used.has(value) && definitions[operator as keyof typeof definitions].outputs[index]?.endsWith('?'))
+        return ''
       return this.give(value, wanted.get(value) ?? this.free(value.name ?? this.numbered(operator)))
     })
     while (output.at(-1) === '') output.pop()
     if (key) written.set(key, node.outputs)
     const attribute = attributeProtos(node, (body) => this.writeBody(body))
-    return [create('NodeProto', { opType: operator, domain: domain || undefined, name: node.name, input, output, attribute })]
+    return [
+      create('NodeProto', { opType: operator, domain: domain || undefined, name: node.name, input, output, attribute }),
+    ]
   }
 
   private writeBody(body: Body): GraphProto {
@@ -128,8 +143,16 @@ class GraphWriter {
     const name = this.names.get(value)
     if (name !== undefined) return name
     const { source } = value
-    if (source.kind === 'input') throw new OnnxIreError('invalid-model', `graph '${this.spec.name}' uses the input '${value.name ?? '?'}' without listing it`)
-    if (source.kind === 'node') throw new OnnxIreError('invalid-model', `${source.operator} '${value.name ?? '?'}' is used outside the body it stands in`)
+    if (source.kind === 'input')
+      throw new OnnxIreError(
+        'invalid-model',
+        `graph '${this.spec.name}' uses the input '${value.name ?? '?'}' without listing it`,
+      )
+    if (source.kind === 'node')
+      throw new OnnxIreError(
+        'invalid-model',
+        `${source.operator} '${value.name ?? '?'}' is used outside the body it stands in`,
+      )
     const key = source.kind === 'constant' ? constantKey(source.tensor) : undefined
     const shared = key ? this.constants.get(key) : undefined
     if (shared) return this.give(value, shared)
@@ -163,18 +186,29 @@ class GraphWriter {
   }
 }
 
-const random = new Set(['RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike', 'Bernoulli', 'Multinomial', 'Dropout'])
+const random = new Set([
+  'RandomNormal',
+  'RandomNormalLike',
+  'RandomUniform',
+  'RandomUniformLike',
+  'Bernoulli',
+  'Multinomial',
+  'Dropout',
+])
 
 /** Text equal for nodes that compute the same; undefined where that cannot be told from text. */
 function identity(node: Node, input: readonly string[]): string | undefined {
   const attributes = Object.values(node.attributes)
-  if (random.has(node.operator) || attributes.some((value) => typeof value === 'object' && !Array.isArray(value))) return undefined
+  if (random.has(node.operator) || attributes.some((value) => typeof value === 'object' && !Array.isArray(value)))
+    return undefined
   if (attributes.some((value) => Array.isArray(value) && typeof value[0] === 'object')) return undefined
   return JSON.stringify([node.domain, node.operator, node.attributes, input, node.outputs.length])
 }
 
 function constantKey(tensor: Tensor): string | undefined {
-  return sizeOf(tensor.dims) > 64 ? undefined : `${tensor.dtype}[${tensor.dims}]${Array.from(tensor.data as ArrayLike<unknown>, (x) => (Object.is(x, -0) ? '-0' : String(x)))}`
+  return sizeOf(tensor.dims) > 64
+    ? undefined
+    : `${tensor.dtype}[${tensor.dims}]${Array.from(tensor.data as ArrayLike<unknown>, (x) => (Object.is(x, -0) ? '-0' : String(x)))}`
 }
 
 /** The declaration of a graph input or output. A symbol is written on outputs only where an input has it too. */
@@ -184,7 +218,9 @@ function valueInfo(name: string, type: TensorType, symbols?: ReadonlySet<string 
     const plain = !length.startsWith('?') && (symbols?.has(length) ?? true)
     return create('Dimension', plain ? { dimParam: length } : {})
   })
-  const tensorType = create('TensorType', { elemType: dtypes[type.dtype].onnx, shape: dim && create('TensorShapeProto', { dim }) })
+  const tensorType = create('TensorType', {
+    elemType: dtypes[type.dtype].onnx,
+    shape: dim && create('TensorShapeProto', { dim }),
+  })
   return create('ValueInfoProto', { name, type: create('TypeProto', { tensorType }) })
 }
-

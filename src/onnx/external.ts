@@ -29,46 +29,41 @@ export const isExternal = (proto: TensorProto): boolean => proto.dataLocation ==
  */
 export function checkLocation(location: string): void {
   const reason = refusal(location)
-  if (reason) {
-    throw new OnnxIreError(
-      'external-data',
-      `external data path ${JSON.stringify(location)} is refused: ${reason}. Paths must be relative and stay within the model's folder`,
-    )
-  }
+  if (reason) throw new OnnxIreError('external-data', `external data ${reason}`)
 }
 
 function refusal(location: string): string | null {
-  if (location === '') return 'it is empty'
-  if (location.includes('\0')) return 'it contains a zero byte'
-  if (/^[/\\]/.test(location)) return 'it is absolute'
-  if (/^[A-Za-z]:/.test(location)) return 'it names a drive'
-  if (location.split(/[/\\]/).includes('..')) return 'it leaves the folder'
+  const fault = faultOf(location)
+  const rule = "paths must be relative and stay within the model's folder"
+  return fault && `${JSON.stringify(location)}, which is refused: ${fault}, but ${rule}`
+}
+
+function faultOf(location: string): string | null {
+  if (location === '') return 'the path is missing'
+  if (location.includes('\0')) return 'the path contains a zero byte'
+  if (/^[/\\]/.test(location)) return 'the path is absolute'
+  if (/^[A-Za-z]:/.test(location)) return 'the path names a drive'
+  if (location.split(/[/\\]/).includes('..')) return 'the path leaves the folder'
   return null
 }
 
-/** Where an external tensor says its bytes are. Throws `external-data` on a bad path or number. */
-export function externalRange(proto: TensorProto): ExternalRange {
+/** Where an external tensor says its bytes are. Throws `external-data`, naming the tensor, on a bad path or number. */
+export function externalRange(proto: TensorProto, name = proto.name ?? ''): ExternalRange {
   const entries = new Map(proto.externalData.map(({ key, value }) => [key, value ?? '']))
-  const location = entries.get('location')
-  if (location === undefined) throw new OnnxIreError('external-data', 'its external data names no location')
-  checkLocation(location)
-  return {
-    location,
-    offset: byteCount('offset', entries.get('offset')) ?? 0,
-    length: byteCount('length', entries.get('length')),
-  }
+  const location = entries.get('location') ?? ''
+  const offset = byteCount(entries.get('offset') || '0')
+  const length = entries.get('length') ? byteCount(entries.get('length') ?? '') : undefined
+  const reason =
+    refusal(location) ??
+    (Number.isNaN(offset) ? `at offset ${JSON.stringify(entries.get('offset'))}, which is no byte count` : null) ??
+    (Number.isNaN(length) ? `of length ${JSON.stringify(entries.get('length'))}, which is no byte count` : null)
+  if (reason) throw new OnnxIreError('external-data', `tensor ${JSON.stringify(name)} lies in external data ${reason}`)
+  return { location, offset, length }
 }
 
-function byteCount(key: string, text: string | undefined): number | undefined {
-  if (text === undefined || text === '') return undefined
+const byteCount = (text: string): number => {
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
-  if (!Number.isSafeInteger(value)) {
-    throw new OnnxIreError(
-      'external-data',
-      `its external data has ${key} ${JSON.stringify(text)}, which is no byte count`,
-    )
-  }
-  return value
+  return Number.isSafeInteger(value) ? value : Number.NaN
 }
 
 /** The fields of a tensor that holds its elements elsewhere. */

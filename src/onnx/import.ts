@@ -28,7 +28,8 @@ class Names {
   }
 
   set(name: string, value: Value): void {
-    if (this.values.has(name)) throw new OnnxIreError('invalid-model', `two tensors are named '${name}'; names must be unique in a graph`)
+    if (this.values.has(name))
+      throw new OnnxIreError('invalid-model', `two tensors are named '${name}'; names must be unique in a graph`)
     this.values.set(name, value)
   }
 }
@@ -89,11 +90,20 @@ class Importer {
     })
   }
 
-  private readNode(node: NodeProto, names: Names, declared: ReadonlyMap<string, ValueInfoProto>, scope: Scope | undefined): void {
+  private readNode(
+    node: NodeProto,
+    names: Names,
+    declared: ReadonlyMap<string, ValueInfoProto>,
+    scope: Scope | undefined,
+  ): void {
     const version = this.versions.get(node.domain === 'ai.onnx' ? '' : (node.domain ?? ''))
     const operator = node.opType ?? ''
     const label = node.name || node.output.find((name) => name !== '') || '?'
-    if (version === undefined) throw new OnnxIreError('invalid-model', `${operator} '${label}' is of the domain '${node.domain}', which opset_import does not list`)
+    if (version === undefined)
+      throw new OnnxIreError(
+        'invalid-model',
+        `${operator} '${label}' is of the domain '${node.domain}', which opset_import does not list`,
+      )
     const inputs = node.input.map((name) => (name === '' ? null : lookUp(names, name, operator, label)))
     const attributes = attributesOf(node, this.model.external, (body) => this.readBody(body, names, scope))
     const modern = modernised({ operator, inputs, attributes, outputCount: node.output.length }, version)
@@ -112,7 +122,8 @@ class Importer {
     for (const [index, name] of node.output.entries()) {
       if (name === '') continue
       const value = values[index]
-      if (!value) throw new OnnxIreError('invalid-model', `${operator} '${label}' has no output number ${index} ('${name}')`)
+      if (!value)
+        throw new OnnxIreError('invalid-model', `${operator} '${label}' has no output number ${index} ('${name}')`)
       if (value.source.kind === 'node') nameValue(value, name)
       refineFrom(value, declared.get(name), operator)
       names.set(name, value)
@@ -122,8 +133,11 @@ class Importer {
   private readBody(graph: GraphProto, outer: Names, outerScope: Scope | undefined): Body {
     const scope: Scope = { outer: outerScope }
     const names = new Names(outer)
-    for (const [name, tensor] of namedTensors({ ...this.model, proto: { ...this.model.proto, graph } })) names.set(name, constant(tensor, name))
-    const inputs = graph.input.filter(({ name }) => name && !graph.initializer.some((tensor) => tensor.name === name)).map((info) => inputOf(info))
+    for (const [name, tensor] of namedTensors({ ...this.model, proto: { ...this.model.proto, graph } }))
+      names.set(name, constant(tensor, name))
+    const inputs = graph.input
+      .filter(({ name }) => name && !graph.initializer.some((tensor) => tensor.name === name))
+      .map((info) => inputOf(info))
     for (const value of inputs) names.set(value.name!, value)
     const outputs = this.read(graph, names, scope).map(([, value]) => value)
     return { kind: 'body', scope, inputs, outputs }
@@ -134,13 +148,18 @@ const operatorSets = (proto: ModelProto): ReadonlyMap<string, number> =>
   new Map([
     // Files before IR version 3 name no operator set: version 1.
     ...(proto.opsetImport.length === 0 ? [['', 1] as const] : []),
-    ...proto.opsetImport.map(({ domain, version }) => [domain === 'ai.onnx' ? '' : (domain ?? ''), Number(version ?? 1n)] as const),
+    ...proto.opsetImport.map(
+      ({ domain, version }) => [domain === 'ai.onnx' ? '' : (domain ?? ''), Number(version ?? 1n)] as const,
+    ),
   ])
 
 function lookUp(names: Names, name: string, operator: string, label: string): Value {
   const value = names.get(name)
   if (value) return value
-  throw new OnnxIreError('invalid-model', `${operator} '${label}' reads '${name}', which is neither an input, an initializer nor the output of a node`)
+  throw new OnnxIreError(
+    'invalid-model',
+    `${operator} '${label}' reads '${name}', which is neither an input, an initializer nor the output of a node`,
+  )
 }
 
 function inputOf(info: ValueInfoProto): Value {
@@ -148,7 +167,10 @@ function inputOf(info: ValueInfoProto): Value {
   const type = info.type?.tensorType
   const dtype = dtypeOf(type?.elemType ?? 0)
   if (!type || !dtype) {
-    throw new OnnxIreError('invalid-model', `input '${name}' is not a tensor of a type this library carries; sequences, maps and optionals are not supported`)
+    throw new OnnxIreError(
+      'invalid-model',
+      `input '${name}' is not a tensor of a type this library carries; sequences, maps and optionals are not supported`,
+    )
   }
   return input(name, dtype, shapeOf(info))
 }
@@ -160,7 +182,8 @@ export function shapeOf(info: ValueInfoProto): Shape | undefined {
     const length = Number(dimValue)
     // Some exporters write -1 or 0 for "any length".
     if (length < 0) return unknownDim()
-    if (length > 2 ** 40) throw new OnnxIreError('invalid-model', `'${info.name}' declares an axis of ${dimValue} elements`)
+    if (length > 2 ** 40)
+      throw new OnnxIreError('invalid-model', `'${info.name}' declares an axis of ${dimValue} elements`)
     return length
   })
 }
@@ -171,12 +194,21 @@ function refineFrom(value: Value, info: ValueInfoProto | undefined, operator: st
   if (!declared) return
   const { shape } = value
   const clash =
-    shape && (shape.length !== declared.length || shape.some((dim, axis) => typeof dim === 'number' && typeof declared[axis] === 'number' && dim !== declared[axis]))
+    shape &&
+    (shape.length !== declared.length ||
+      shape.some(
+        (dim, axis) => typeof dim === 'number' && typeof declared[axis] === 'number' && dim !== declared[axis],
+      ))
   if (clash) {
     throw new OnnxIreError(
       'invalid-model',
       `'${info.name}' is declared ${formatShape(declared)}, but ${operator} gives ${formatShape(shape)}; correct the declaration or remove it`,
     )
   }
-  refineShape(value, shape ? shape.map((dim, axis) => (typeof dim === 'string' && typeof declared[axis] === 'number' ? declared[axis] : dim)) : declared)
+  refineShape(
+    value,
+    shape
+      ? shape.map((dim, axis) => (typeof dim === 'string' && typeof declared[axis] === 'number' ? declared[axis] : dim))
+      : declared,
+  )
 }

@@ -1,10 +1,10 @@
 import { OnnxIreError } from '../errors.js'
-import { dtypeOf, dtypes } from '../ir/dtype.js'
+import { dtypeOf } from '../ir/dtype.js'
+import { encodeChunks } from './encode.js'
 import { type ExternalData, type ExternalRange, externalRange, isExternal, withExternalRange } from './external.js'
-import type { Model } from './model.js'
-import { tensorProtos } from './model.js'
+import { embedExternalData, type Model, maxModelBytes, tensorProtos } from './model.js'
 import type { ModelProto, TensorProto } from './schema.js'
-import { rawBytes, tensorOf } from './tensor.js'
+import { bytesOf, rawBytes, tensorOf } from './tensor.js'
 import { rewrite } from './walk.js'
 
 /** A model and the one data file that goes with it. */
@@ -24,13 +24,35 @@ export interface Piece {
 /** onnxruntime maps a data file into memory page by page. */
 const page = 4096
 
+/** From this size on a tensor is worth its own place outside of the model; what onnx itself uses. */
+const defaultThreshold = 1024
+
+/**
+ * What goes into a model's file and what into a data file named `location` beside it. Without a wish, external tensors
+ * stay external and others move out only from a model of more than `limit` bytes; `true` moves out large initializers, a
+ * number those of so many bytes and more, and `false` moves everything in.
+ */
+export function arrange(
+  model: Model,
+  location: string,
+  externalData: boolean | number | undefined,
+  limit = maxModelBytes,
+): Layout {
+  if (externalData === false) return { proto: embedExternalData(model).proto, pieces: [] }
+  if (externalData !== undefined)
+    return layOut(model, location, externalData === true ? defaultThreshold : externalData)
+  const layout = layOut(model, location, null)
+  const isTooLarge = encodeChunks('ModelProto', layout.proto).size > limit
+  return isTooLarge ? layOut(model, location, defaultThreshold) : layout
+}
+
 /**
  * Puts a model's external tensors, and with a `threshold` also the initializers of its main graph that have at least so
  * many bytes, into one file named `location`. A model whose tensors already share one file keeps them where they are
  * in it, so that only replaced tensors change the file; otherwise they follow one another, the large ones on page
  * boundaries.
  */
-export function layOut({ proto, external }: Model, location: string, threshold: number | null): Layout {
+function layOut({ proto, external }: Model, location: string, threshold: number | null): Layout {
   const outside = tensorProtos(proto).filter(isExternal)
   const moved =
     threshold === null ? [] : (proto.graph?.initializer ?? []).filter((tensor) => isMovable(tensor, threshold))
@@ -48,7 +70,7 @@ export function layOut({ proto, external }: Model, location: string, threshold: 
     pieces: slots.map(({ tensors: [tensor], offset, length }) => ({
       offset,
       length,
-      bytes: () => (tensor ? bytesOf(tensor, length, external) : new Uint8Array(0)),
+      bytes: () => (tensor ? read(tensor, length, external) : new Uint8Array(0)),
     })),
   }
 }
@@ -68,10 +90,7 @@ function isMovable(tensor: TensorProto, threshold: number): boolean {
 function sizeOf(tensor: TensorProto): number {
   if (tensor.rawData) return tensor.rawData.length
   const dtype = dtypeOf(tensor.dataType ?? 0)
-  if (dtype) {
-    const { dims } = tensorOf(tensor, null)
-    return Math.ceil((dims.reduce((product, dim) => product * dim, 1) * dtypes[dtype].bits) / 8)
-  }
+  if (dtype) return bytesOf(dtype, tensorOf(tensor, null).dims)
   const { length } = externalRange(tensor)
   if (length === undefined) {
     throw new OnnxIreError(
@@ -82,7 +101,7 @@ function sizeOf(tensor: TensorProto): number {
   return length
 }
 
-function bytesOf(tensor: TensorProto, length: number, external: ExternalData | null): Uint8Array {
+function read(tensor: TensorProto, length: number, external: ExternalData | null): Uint8Array {
   if (tensor.rawData) return tensor.rawData
   if (dtypeOf(tensor.dataType ?? 0) || !external) return rawBytes(tensorOf(tensor, external))
   const { location, offset } = externalRange(tensor)
@@ -115,12 +134,15 @@ function placesOf(tensors: readonly TensorProto[]): readonly Slot[] {
     .sort((a, b) => a.offset - b.offset)
 }
 
-/** Whether the tensors lie in one file without overlapping. */
+/** A hole that no alignment explains: the file is also used by others, or is no file anyone wrote. */
+const hole = 2 ** 20
+
+/** Whether the tensors lie in one file, without overlaps and large holes. */
 function sharesOneFile(tensors: readonly TensorProto[]): boolean {
   if (new Set(tensors.map((tensor) => externalRange(tensor).location)).size > 1) return false
   let end = 0
   for (const { offset, length } of placesOf(tensors)) {
-    if (offset < end) return false
+    if (offset < end || offset - end > hole) return false
     end = offset + length
   }
   return true

@@ -3,7 +3,7 @@ import { dtypes } from '../ir/dtype.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { constantOf, isConstant, withConstant } from './constant.js'
 import { decode } from './decode.js'
-import { encode, encodeChunks } from './encode.js'
+import { encodeChunks, joined } from './encode.js'
 import { type ExternalData, externalRange, isExternal, withRawData } from './external.js'
 import { describeFormat } from './format.js'
 import { edit } from './message.js'
@@ -53,8 +53,9 @@ export function encodeModel({ proto }: Model): Uint8Array {
       `${outside.length} tensors of the model (${JSON.stringify(first.name ?? '')} is the first) are external data, which its bytes alone cannot hold: write the model to a file with writeModel, or put them into it with embedExternalData`,
     )
   }
-  checkSize(encodeChunks('ModelProto', proto).size)
-  return encode('ModelProto', proto)
+  const encoded = encodeChunks('ModelProto', proto)
+  checkSize(encoded.size)
+  return joined(encoded)
 }
 
 export function checkSize(bytes: number): void {

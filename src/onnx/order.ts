@@ -5,12 +5,19 @@ import type { GraphProto, NodeProto } from './schema.js'
  * Nodes in an order in which each comes after those it reads from. Files promise this order; some exporters break the
  * promise. Throws `invalid-model` naming the nodes of a cycle.
  */
-export function inDependencyOrder(nodes: readonly NodeProto[], isKnown: (name: string) => boolean): readonly NodeProto[] {
+export function inDependencyOrder(
+  nodes: readonly NodeProto[],
+  isKnown: (name: string) => boolean,
+): readonly NodeProto[] {
   const producer = new Map<string, NodeProto>()
   for (const node of nodes) {
     for (const name of node.output) {
       if (name === '') continue
-      if (producer.has(name)) throw new OnnxIreError('invalid-model', `two nodes give '${name}': ${label(producer.get(name)!)} and ${label(node)}`)
+      if (producer.has(name))
+        throw new OnnxIreError(
+          'invalid-model',
+          `two nodes give '${name}': ${label(producer.get(name)!)} and ${label(node)}`,
+        )
       producer.set(name, node)
     }
   }
@@ -29,7 +36,11 @@ export function inDependencyOrder(nodes: readonly NodeProto[], isKnown: (name: s
       }
       const before = isKnown(name) ? undefined : producer.get(name)
       if (!before || state.get(before) === 'done') continue
-      if (state.get(before) === 'open') throw cycle(stack.map(({ node }) => node), before)
+      if (state.get(before) === 'open')
+        throw cycle(
+          stack.map(({ node }) => node),
+          before,
+        )
       stack.push(frame(before))
     }
   }
@@ -45,8 +56,14 @@ function namesRead(node: NodeProto): readonly string[] {
 }
 
 function freeNames(graph: GraphProto): string[] {
-  const own = new Set([...graph.input.map(({ name }) => name), ...graph.initializer.map(({ name }) => name), ...graph.node.flatMap(({ output }) => output)])
-  return [...graph.node.flatMap(namesRead), ...graph.output.map(({ name }) => name ?? '')].filter((name) => !own.has(name))
+  const own = new Set([
+    ...graph.input.map(({ name }) => name),
+    ...graph.initializer.map(({ name }) => name),
+    ...graph.node.flatMap(({ output }) => output),
+  ])
+  return [...graph.node.flatMap(namesRead), ...graph.output.map(({ name }) => name ?? '')].filter(
+    (name) => !own.has(name),
+  )
 }
 
 const label = (node: NodeProto): string => `${node.opType} '${node.name || node.output[0]}'`

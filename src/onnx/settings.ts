@@ -1,5 +1,5 @@
-import { allNodes } from './unsupported.js'
 import type { GraphProto } from './schema.js'
+import { allNodes } from './unsupported.js'
 
 /** Floating-point inputs that steer an operator and carry no gradient, by operator and position. */
 const settingInputs: Readonly<Record<string, readonly number[]>> = {

@@ -1,7 +1,7 @@
 import { OnnxIreError } from '../errors.js'
 import { type DType, dtypeOf, dtypes, type TypedArray } from '../ir/dtype.js'
-import type { Tensor, TensorData } from '../ir/tensor.js'
-import { type ExternalData, type ExternalRange, externalRange, isExternal } from './external.js'
+import { sizeOf, type Tensor, type TensorData } from '../ir/tensor.js'
+import { type ExternalData, externalRange, isExternal } from './external.js'
 import { create, edit } from './message.js'
 import { textOf, utf8Of } from './proto.js'
 import type { TensorProto } from './schema.js'
@@ -31,8 +31,7 @@ export function tensorOf(proto: TensorProto, external: ExternalData | null, name
       `${label} is ${type}, which this library does not carry: convert it to another type`,
     )
   }
-  const elements = dims.reduce((product, dim) => product * dim, 1)
-  const stored = { proto, dtype, label, dims, elements, bytes: Math.ceil((elements * dtypes[dtype].bits) / 8) }
+  const stored = { proto, dtype, name, label, dims, elements: elementsOf(dims), bytes: bytesOf(dtype, dims) }
   const decode = isExternal(proto) && !proto.rawData ? fromFile(stored, external) : fromMessage(stored)
   let data: TensorData | null = null
   return {
@@ -78,39 +77,42 @@ export function refused(code: 'invalid-model', message: string): Tensor {
   }
 }
 
+/** More elements than any machine holds: 2^50 bytes are a petabyte. */
+const absurd = 2 ** 50
+
 function dimsOf(proto: TensorProto, label: string): readonly number[] {
-  const text = () => `[${proto.dims.join(', ')}]`
-  for (const dim of proto.dims) {
-    if (dim < 0n) throw new OnnxIreError('invalid-model', `${label} has a negative dimension: ${text()}`)
+  const dims = proto.dims.map(Number)
+  const text = () => `[${proto.dims.slice(0, 16).join(', ')}${dims.length > 16 ? ', ...' : ''}]`
+  if (dims.some((dim) => dim < 0)) {
+    throw new OnnxIreError('invalid-model', `${label} has a negative dimension: ${text()}`)
   }
-  const elements = proto.dims.reduce((product, dim) => product * dim, 1n)
-  if (elements > 2n ** 50n || proto.dims.some((dim) => dim > 2n ** 50n)) {
-    throw new OnnxIreError('invalid-model', `${label} has absurd dimensions ${text()}: ${elements} elements`)
+  if (dims.some((dim) => dim > absurd) || elementsOf(dims) > absurd) {
+    throw new OnnxIreError('invalid-model', `${label} has absurd dimensions: ${text()}`)
   }
-  return Object.freeze(proto.dims.map(Number))
+  return Object.freeze(dims)
 }
+
+/** Without multiplying dimensions whose product would be infinite by a zero among them. */
+const elementsOf = (dims: readonly number[]): number => (dims.includes(0) ? 0 : sizeOf(dims))
+
+/** Bytes of a tensor as raw data, where it has such a form. */
+export const bytesOf = (dtype: DType, dims: readonly number[]): number =>
+  Math.ceil((elementsOf(dims) * dtypes[dtype].bits) / 8)
 
 interface Stored {
   readonly proto: TensorProto
   readonly dtype: DType
+  readonly name: string
   readonly label: string
   readonly dims: readonly number[]
   readonly elements: number
   readonly bytes: number
 }
 
-function fromFile({ proto, dtype, label, bytes }: Stored, external: ExternalData | null): () => TensorData {
-  const explain = <T>(action: () => T): T => {
-    try {
-      return action()
-    } catch (cause) {
-      if (!(cause instanceof OnnxIreError)) throw cause
-      throw new OnnxIreError(cause.code, `${label} (${bytes} bytes): ${cause.message}`, { cause })
-    }
-  }
+function fromFile({ proto, dtype, name, label, bytes }: Stored, external: ExternalData | null): () => TensorData {
   if (dtype === 'string')
     throw new OnnxIreError('invalid-model', `${label} holds strings, which cannot be external data`)
-  const range: ExternalRange = explain(() => externalRange(proto))
+  const range = externalRange(proto, name)
   if (range.length !== undefined && range.length !== bytes) {
     throw new OnnxIreError(
       'external-data',
@@ -124,10 +126,12 @@ function fromFile({ proto, dtype, label, bytes }: Stored, external: ExternalData
         `${label} lies in the file ${JSON.stringify(range.location)}, and only the model's own bytes were given: read the model from its file, or hand in its external data`,
       )
     }
-    return arrayOf(
-      dtype,
-      explain(() => external.read(range.location, range.offset, bytes)),
-    )
+    try {
+      return arrayOf(dtype, external.read(range.location, range.offset, bytes))
+    } catch (cause) {
+      if (!(cause instanceof OnnxIreError)) throw cause
+      throw new OnnxIreError(cause.code, `${label} (${bytes} bytes): ${cause.message}`, { cause })
+    }
   }
 }
 
@@ -155,8 +159,9 @@ function fromMessage(stored: Stored): () => TensorData {
     if (dtype === 'uint32') return Uint32Array.from(proto.uint64Data, Number)
     const array = dtypes[dtype].array
     if (dtype === 'int32' || !array) return proto.int32Data
-    const narrow = new array(proto.int32Data.length)
-    for (const [i, value] of proto.int32Data.entries()) narrow[i] = value
+    // Every type stored here has 16 bits or fewer; `set` keeps the low ones.
+    const narrow = new array(proto.int32Data.length) as Uint16Array
+    narrow.set(proto.int32Data)
     return narrow
   }
 }
@@ -222,5 +227,5 @@ export function withData(proto: TensorProto, tensor: Tensor): TensorProto {
   if (field === 'uint64Data' && tensor.dtype === 'uint32') {
     return edit(proto, { uint64Data: BigUint64Array.from(data as Uint32Array, BigInt) })
   }
-  return edit(proto, { [field]: field === 'int32Data' ? Int32Array.from(data as Int32Array) : data })
+  return edit(proto, { [field]: field === 'int32Data' ? new Int32Array(data as Int32Array) : data })
 }

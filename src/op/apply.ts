@@ -99,6 +99,9 @@ function checkInputs(place: string, definition: Definition, inputs: readonly (Va
   if (inputs.length > definition.inputs.length && !variadic) {
     throw new OnnxIreError('invalid-model', `${place} takes ${definition.inputs.length} inputs, not ${inputs.length}`)
   }
+  if (variadic && inputs.slice(definition.inputs.length - 1).includes(null)) {
+    throw new OnnxIreError('invalid-model', `${place} has an empty one among its inputs`)
+  }
   for (const [index, slot] of definition.inputs.entries()) {
     if (!slot.endsWith('?') && !slot.startsWith('...') && !inputs[index]) {
       throw new OnnxIreError('invalid-model', `${place} needs its input '${slot}' (number ${index})`)

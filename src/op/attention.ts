@@ -56,7 +56,8 @@ export const attention = {
   /** softmax(scale q k^T + mask) v for every head; key and value heads are shared by equal groups of query heads. */
   Attention: define({
     inputs: ['q', 'k', 'v', 'attnMask?', 'pastKey?', 'pastValue?'],
-    outputs: ['y', 'presentKey?', 'presentValue?', 'qkMatmulOutput?'],
+    // onnxruntime wants the present keys and values named whenever there are past ones.
+    outputs: ['y', 'presentKey', 'presentValue', 'qkMatmulOutput?'],
     attributes,
     since: 23,
     infer: ({ inputs: [q, k, v, , pastKey], attributes }) => attentionTypes(q, k, v, pastKey, attributes),

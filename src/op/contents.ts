@@ -66,8 +66,18 @@ export const rounding =
   (name: 'floor' | 'ceil' | 'round', compute: (x: number) => number) =>
   (x: Dim): Dim => {
     if (typeof x === 'number') return compute(x)
-    return x.startsWith('?') ? unknownDim() : /\d\.\d|\de-/.test(x) ? `${name}(${x})` : x
+    return x.startsWith('?') ? unknownDim() : isWhole(x) ? x : `${name}(${x})`
   }
+
+/** Whether an expression has fractions only inside of roundings. */
+function isWhole(expression: string): boolean {
+  let [before, rest] = ['', expression]
+  while (rest !== before) {
+    before = rest
+    rest = rest.replace(/\b(floor|ceil|round)\([^()]*\)|\([^().]*\)/g, 'n')
+  }
+  return !/\d\.\d|\de-/.test(rest)
+}
 
 /** Rounding to the nearest integer, halves to the even one, as ONNX does. */
 export function roundHalfToEven(x: number): number {

@@ -1,6 +1,6 @@
 import { OnnxIreError } from '../errors.js'
 import { type DType, dtypeOf } from '../ir/dtype.js'
-import { addDims, broadcastShapes, type Dim, mulDims, subDims, unknownDim } from '../ir/shape.js'
+import { addDims, broadcastShapes, type Dim, formatShape, mulDims, subDims, unknownDim } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
 import {
   castElement,
@@ -47,14 +47,15 @@ const bitwise = () =>
     infer: ({ inputs: [a, b] }) => broadcastType(a, b),
   })
 
-const variadic = (compute?: (a: Dim, b: Dim) => Dim) =>
+const variadic = (since: number, compute?: (a: Dim, b: Dim) => Dim) =>
   define({
     inputs: ['...xs'],
-    since: 8,
+    since,
     broadcasts: true,
     infer: ({ inputs }) => broadcastType(...inputs),
     contents: ({ inputs }) =>
-      compute && elementwiseContents(inputs, inputs[0]!.dtype, (...elements) => elements.reduce(compute)),
+      compute &&
+      elementwiseContents(inputs, inputs[0]!.dtype, (...elements) => elements.reduce((a, b) => compute(a, b))),
   })
 
 const unary = (since: number, compute?: (x: Dim) => Dim) =>
@@ -127,15 +128,22 @@ export const elementwise = {
   Ceil: stepwise(6, rounding('ceil', Math.ceil)),
   Floor: stepwise(6, rounding('floor', Math.floor)),
   Round: stepwise(11, rounding('round', roundHalfToEven)),
-  Min: variadic(extremum(Math.min)),
-  Max: variadic(extremum(Math.max)),
-  Sum: variadic(addDims),
-  Mean: variadic(),
+  Min: variadic(12, extremum(Math.min)),
+  Max: variadic(12, extremum(Math.max)),
+  Sum: variadic(8, addDims),
+  Mean: variadic(8),
   Clip: define({
     inputs: ['x', 'min?', 'max?'],
     since: 12,
     broadcasts: true,
-    infer: ({ inputs: [x] }) => x,
+    infer: ({ inputs: [x, min, max] }) => {
+      for (const bound of [min, max]) {
+        if (bound?.shape?.some((dim) => typeof dim === 'number' && dim !== 1)) {
+          throw new OnnxIreError('invalid-shape', `bounds are scalars, not ${formatShape(bound.shape)}`)
+        }
+      }
+      return x
+    },
     contents: ({ inputs: [x, min, max] }) =>
       elementwiseContents([x, min ?? x, max ?? x], x.dtype, (x, low, high) => {
         const raised = min ? same(x, low, Math.max) : x

@@ -1,5 +1,5 @@
-import type { DType } from '../ir/dtype.js'
-import { type Dim, unknownDim } from '../ir/shape.js'
+import { OnnxIreError } from '../errors.js'
+import { formatShape, unknownDim } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
 import { define, float, int, ints, zero } from './define.js'
 import { carriedType } from './elementwise.js'
@@ -9,10 +9,10 @@ const like = (x: Value, dtype: number | undefined): TensorType => ({
   dtype: dtype === undefined ? x.dtype : carriedType(dtype),
   shape: x.shape,
 })
-const filled = (shape: readonly number[], dtype: number): { dtype: DType; shape: readonly Dim[] } => ({
-  dtype: carriedType(dtype),
-  shape,
-})
+function filled(shape: readonly number[], dtype: number): TensorType {
+  if (shape.some((dim) => dim < 0)) throw new OnnxIreError('invalid-shape', `${formatShape(shape)} is not a shape`)
+  return { dtype: carriedType(dtype), shape }
+}
 
 /** Random tensors and other patterns, and Dropout, which multiplies by one. */
 export const generation = {
@@ -28,7 +28,10 @@ export const generation = {
     attributes: { dtype: int.optional, k: int(0) },
     since: 9,
     gradient: zero('a constant of the shape of its input'),
-    infer: ({ inputs: [x], attributes: { dtype } }) => like(x, dtype),
+    infer: ({ inputs: [x], attributes: { dtype } }) => {
+      if (x.shape && x.shape.length !== 2) throw new OnnxIreError('invalid-shape', 'only matrices have an identity')
+      return like(x, dtype)
+    },
   }),
   RandomNormal: define({
     inputs: [],

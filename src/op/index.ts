@@ -17,9 +17,10 @@ import { quantization } from './quantization.js'
 import { attention } from './attention.js'
 import { convolution } from './convolution.js'
 import { pooling } from './pooling.js'
+import { resize } from './resize.js'
 
 /** Every operator this library knows, in the form of the newest operator set it writes. */
-export const definitions = { ...generation, ...activation, ...logical, ...elementwise, ...linalg, ...movement, ...reduction, ...indexing, ...slicing, ...normalization, ...softmax, ...control, ...recurrent, ...quantization, ...attention, ...convolution, ...pooling }
+export const definitions = { ...generation, ...activation, ...logical, ...elementwise, ...linalg, ...movement, ...reduction, ...indexing, ...slicing, ...normalization, ...softmax, ...control, ...recurrent, ...quantization, ...attention, ...convolution, ...pooling, ...resize }
 
 export type Definitions = typeof definitions
 export type OperatorName = keyof Definitions

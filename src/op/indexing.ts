@@ -1,31 +1,34 @@
 import { OnnxIreError } from '../errors.js'
-import { axisOf, type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
+import { axisOf, type Dim, formatShape, isStatic, type Shape, unknownDim } from '../ir/shape.js'
 import { numbersOf } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { define, int, string, tensorAttribute, zero } from './define.js'
-import { CONTENTS_LIMIT, knownNumbers, small, smallSize } from './known.js'
+import { CONTENTS_LIMIT, checkIntegers, knownNumbers, offsetIn, smallSize, takenFrom } from './known.js'
 import { checkLengths, shapeFrom } from './movement.js'
 
 function gathered(x: Value, indices: Value, axis: number): Shape | undefined {
+  checkIntegers(indices)
   if (!x.shape) return undefined
   const at = axisOf(axis, x.shape.length)
   return indices.shape && [...x.shape.slice(0, at), ...indices.shape, ...x.shape.slice(at + 1)]
 }
 
-function gatheredContents(x: Value, indices: Value): readonly Dim[] | undefined {
-  const { contents } = x
-  const at = knownNumbers(indices)
-  if (x.shape?.length !== 1 || !contents || !at) return undefined
-  const elements = at.map((index) => {
-    if (index < -contents.length || index >= contents.length) {
-      throw new OnnxIreError('invalid-shape', `index ${index} is outside a tensor of ${contents.length} elements`)
-    }
-    return contents.at(index)!
+function gatheredContents(x: Value, indices: Value, axis: number): readonly Dim[] | undefined {
+  const known = knownNumbers(indices)
+  if (!x.contents || !isStatic(x.shape) || !known || !isStatic(indices.shape)) return undefined
+  const at = axisOf(axis, x.shape.length)
+  const length = x.shape[at]!
+  const outside = known.find((index) => !(index >= -length && index < length))
+  if (outside !== undefined) throw new OnnxIreError('invalid-shape', `index ${outside} is outside an axis of ${length} elements`)
+  const { shape } = indices
+  return takenFrom(x, gathered(x, indices, axis), (c) => {
+    const index = known[offsetIn(shape, c.slice(at, at + shape.length))]!
+    return [...c.slice(0, at), index < 0 ? index + length : index, ...c.slice(at + shape.length)]
   })
-  return small(elements)
 }
 
 function gatheredNd(x: Value, indices: Value, batchDims: number): Shape | undefined {
+  checkIntegers(indices)
   const depth = indices.shape?.at(-1)
   if (!x.shape || !indices.shape || typeof depth !== 'number') return undefined
   if (batchDims + depth > x.shape.length || batchDims >= indices.shape.length) {
@@ -35,6 +38,7 @@ function gatheredNd(x: Value, indices: Value, batchDims: number): Shape | undefi
 }
 
 function checkRanks(x: Value, indices: Value, axis: number): void {
+  checkIntegers(indices)
   if (!x.shape || !indices.shape) return
   axisOf(axis, x.shape.length)
   if (x.shape.length !== indices.shape.length) {
@@ -51,7 +55,10 @@ function checkReduction(reduction: string): void {
 function rangeLength(start: Value, limit: Value, delta: Value): Dim {
   const [from, to, step] = [start, limit, delta].map((value) => value.contents?.[0])
   if (step === 0) throw new OnnxIreError('invalid-shape', 'a step of 0')
-  if (typeof from === 'number' && typeof to === 'number' && typeof step === 'number') return Math.max(0, Math.ceil((to - from) / step))
+  if (typeof from === 'number' && typeof to === 'number' && typeof step === 'number') {
+    const length = Math.max(0, Math.ceil((to - from) / step))
+    return Number.isSafeInteger(length) ? length : unknownDim()
+  }
   return from === 0 && step === 1 && typeof to === 'string' ? to : unknownDim()
 }
 
@@ -61,7 +68,7 @@ export const indexing = {
     attributes: { axis: int(0) },
     since: 11,
     infer: ({ inputs: [x, indices], attributes: { axis } }) => ({ dtype: x.dtype, shape: gathered(x, indices, axis) }),
-    contents: ({ inputs: [x, indices] }) => gatheredContents(x, indices),
+    contents: ({ inputs: [x, indices], attributes: { axis } }) => gatheredContents(x, indices, axis),
   }),
   GatherElements: define({
     inputs: ['x', 'indices'],

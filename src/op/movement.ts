@@ -4,7 +4,7 @@ import {
   broadcastShapes,
   type Dim,
   divDims,
-  factorsOf,
+  exactQuotient,
   formatShape,
   isStatic,
   mulDims,
@@ -14,22 +14,23 @@ import {
 } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { define, int, ints, string, zero } from './define.js'
-import { CONTENTS_LIMIT, knownNumbers, lengthOf, smallSize } from './known.js'
+import { CONTENTS_LIMIT, checkIntegers, knownNumbers, lengthOf, small, takenFrom } from './known.js'
 
 /** More axes than any runtime handles: a rank taken from untrusted data is not followed beyond it. */
 const RANK_LIMIT = 1024
 
 /** A shape given as a tensor: its elements where known, else as many unknown lengths as it has elements. */
 export function shapeFrom(shape: Value): Shape | undefined {
+  checkIntegers(shape)
   if (shape.contents) return shape.contents
   const rank = lengthOf(shape)
   return rank !== undefined && rank <= RANK_LIMIT ? Array.from({ length: rank }, unknownDim) : undefined
 }
 
-/** Throws where a length that is a number is negative. */
-export function checkLengths(shape: Shape | undefined): Shape | undefined {
-  if (shape?.some((dim) => typeof dim === 'number' && !(dim >= 0))) {
-    throw new OnnxIreError('invalid-shape', `${formatShape(shape)} has a negative length`)
+/** Throws where a length is a number but not a whole one from 0 up. */
+export function checkLengths<S extends Shape | undefined>(shape: S): S {
+  if (shape?.some((dim) => typeof dim === 'number' && !(Number.isInteger(dim) && dim >= 0))) {
+    throw new OnnxIreError('invalid-shape', `${formatShape(shape)} has a negative or broken length`)
   }
   return shape
 }
@@ -54,25 +55,17 @@ function copiedDim(from: Shape, axis: number): Dim {
   return dim
 }
 
-/** product(from) / product(rest), factors that stand on both sides cancelled; undefined when it is no whole number. */
+/** product(from) / product(rest), an expression where symbols leave it open; undefined when it is no whole number. */
 function quotient(from: Shape, rest: Shape): Dim | undefined {
-  const over = from.flatMap(factorsOf)
-  const under = rest.flatMap(factorsOf).filter((factor) => {
-    const at = over.indexOf(factor)
-    if (at >= 0) over.splice(at, 1)
-    return at < 0
-  })
-  const [a, b] = [productOf(over), productOf(under)]
-  if (b === 0) return unknownDim()
-  if (typeof b !== 'number') return divDims(a, b)
-  const [numbers, symbols] = [over.filter((dim) => typeof dim === 'number'), over.filter((dim) => typeof dim === 'string')]
-  const number = numbers.reduce((product, dim) => product * dim, 1) / b
-  if (Number.isInteger(number)) return mulDims(productOf(symbols), number)
-  return symbols.length === 0 ? undefined : divDims(a, b)
+  const [over, under] = [productOf(from), productOf(rest)]
+  if (under === 0) return unknownDim()
+  const exact = exactQuotient(over, under)
+  return exact ?? (typeof over === 'number' && typeof under === 'number' ? undefined : divDims(over, under))
 }
 
 /** The axes of Squeeze and Unsqueeze, made positive; undefined when known only at run time. Throws on repeated ones. */
 export function distinctAxes(axes: Value, rank: number): readonly number[] | undefined {
+  checkIntegers(axes)
   const known = knownNumbers(axes)?.map((axis) => axisOf(axis, rank))
   if (known && new Set(known).size < known.length) throw new OnnxIreError('invalid-shape', `axes [${known.join(', ')}] repeat themselves`)
   return known
@@ -115,6 +108,7 @@ function transposed(shape: Shape | undefined, perm: readonly number[] | undefine
 }
 
 function tiled(shape: Shape | undefined, repeats: Value): Shape | undefined {
+  checkIntegers(repeats)
   if (!shape) return shapeFrom(repeats)?.map(unknownDim)
   const counts = repeats.contents
   const length = lengthOf(repeats)
@@ -127,7 +121,7 @@ function tiled(shape: Shape | undefined, repeats: Value): Shape | undefined {
 /** `[N, C, H, W]` with blocks of space moved into channels (`grow` false: depth into space). */
 function blocks(shape: Shape | undefined, blocksize: number, toDepth: boolean): Shape | undefined {
   if (!shape) return undefined
-  if (shape.length !== 4 || blocksize < 1) throw new OnnxIreError('invalid-shape', `needs [N, C, H, W] and a blocksize of 1 or more`)
+  if (shape.length !== 4 || !(blocksize >= 1)) throw new OnnxIreError('invalid-shape', `needs [N, C, H, W] and a blocksize of 1 or more`)
   const [n, c, h, w] = shape as readonly [Dim, Dim, Dim, Dim]
   const area = blocksize * blocksize
   const whole = toDepth ? [h, w].every((dim) => divides(blocksize, dim)) : divides(area, c)
@@ -193,16 +187,18 @@ export const movement = {
     attributes: { perm: ints.optional },
     since: 1,
     infer: ({ inputs: [x], attributes: { perm } }) => ({ dtype: x.dtype, shape: transposed(x.shape, perm) }),
-    contents: ({ inputs: [x] }) => (x.shape && x.shape.length < 2 ? x.contents : undefined),
+    contents: ({ inputs: [x], attributes: { perm } }) => {
+      const order = x.shape && permutation(x.shape.length, perm)
+      return order && takenFrom(x, transposed(x.shape, perm), (c) => order.map((_, axis) => c[order.indexOf(axis)]!))
+    },
   }),
   Expand: define({
     inputs: ['x', 'shape'],
     since: 8,
     infer: ({ inputs: [x, shape] }) => ({ dtype: x.dtype, shape: checkLengths(broadcastShapes(x.shape, shapeFrom(shape))) }),
     contents: ({ inputs: [x, shape] }) => {
-      const size = smallSize(shape.contents)
-      if (x.contents?.length !== 1 || size === undefined) return undefined
-      return Array.from({ length: size }, () => x.contents![0]!)
+      const to = broadcastShapes(x.shape, shapeFrom(shape))
+      return takenFrom(x, to, (c) => x.shape!.map((dim, axis) => (dim === 1 ? 0 : c[axis - x.shape!.length + to!.length]!)))
     },
   }),
   Tile: define({
@@ -211,8 +207,8 @@ export const movement = {
     infer: ({ inputs: [x, repeats] }) => ({ dtype: x.dtype, shape: tiled(x.shape, repeats) }),
     contents: ({ inputs: [x, repeats] }) => {
       const [count] = knownNumbers(repeats) ?? []
-      if (x.shape?.length !== 1 || !x.contents || count === undefined || !(x.contents.length * count <= CONTENTS_LIMIT)) return undefined
-      return Array.from({ length: count }, () => x.contents!).flat()
+      if (x.shape?.length !== 1 || !x.contents || count === undefined || count > CONTENTS_LIMIT) return undefined
+      return small(Array.from({ length: count }, () => x.contents!).flat())
     },
   }),
   DepthToSpace: define({

@@ -46,7 +46,7 @@ const reduce = (since: number, combine?: (a: Dim, b: Dim) => Dim) =>
     contents: ({ inputs: [x, axes], attributes: { noop_with_empty_axes } }) => {
       if (!combine || !x.contents?.length || x.shape?.length !== 1) return undefined
       const reduced = reducedAxes(x, axes, noop_with_empty_axes)
-      return reduced && (reduced.length > 0 ? [x.contents.reduce(combine)] : x.contents)
+      return reduced && (reduced.length > 0 ? [x.contents.reduce((a, b) => combine(a, b))] : x.contents)
     },
   })
 

@@ -1,12 +1,15 @@
 import { OnnxIreError } from '../errors.js'
-import { addDims, axisOf, ceilDivDims, type Dim, formatShape, type Shape, subDims, unknownDim } from '../ir/shape.js'
+import { addDims, axisOf, ceilDivDims, type Dim, formatShape, isStatic, type Shape, subDims, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { define, int, ints, string } from './define.js'
-import { knownNumbers, lengthOf, small } from './known.js'
+import { checkIntegers, knownNumbers, lengthOf, small, smallSize, takenFrom } from './known.js'
 import { checkLengths } from './movement.js'
 
 /** Bounds beyond this are exporters' ways to write "to the end". */
 const END = 2 ** 31 - 1
+
+/** More outputs than a node has: a number taken from untrusted data is not followed beyond it. */
+const PARTS_LIMIT = 2 ** 16
 
 function joined(values: readonly Value[], axis: number): Shape | undefined {
   const shapes = values.map(({ shape }) => shape)
@@ -28,15 +31,14 @@ export function agreed(a: Dim, b: Dim): Dim {
   return typeof a === 'number' ? a : typeof b === 'number' ? b : a
 }
 
-/** Elements of joined 1-D tensors; those of an operand about which only its length is known are unknown lengths. */
-function joinedContents(values: readonly Value[]): readonly Dim[] | undefined {
-  const parts = values.map((value) => {
-    const length = value.shape?.length === 1 ? lengthOf(value) : undefined
-    if (length === undefined || length > 64) return undefined
-    return value.contents ?? Array.from({ length }, unknownDim)
+/** Elements of tensors joined along their first axis; those of an operand of which only the shape is known are unknown. */
+function joinedContents(values: readonly Value[], axis: number): readonly Dim[] | undefined {
+  if (values.every(({ contents }) => !contents) || values.some(({ shape }) => !shape || axisOf(axis, shape.length) !== 0)) return undefined
+  const parts = values.map(({ contents, shape }) => {
+    const size = smallSize(shape)
+    return contents ?? (size === undefined ? undefined : Array.from({ length: size }, unknownDim))
   })
-  if (values.every(({ contents }) => !contents) || parts.some((part) => part === undefined)) return undefined
-  return small((parts as (readonly Dim[])[]).flat())
+  return parts.every((part) => part !== undefined) ? small(parts.flat()) : undefined
 }
 
 /** Operands of Slice; axes left out are the first ones, steps left out are 1. */
@@ -51,6 +53,7 @@ export interface SliceOfAxis {
 
 /** What Slice takes of each axis it names, in its order; undefined when the axes are known only at run time. */
 export function slicesOf([x, starts, ends, axes, steps]: SliceInputs): ReadonlyMap<number, SliceOfAxis> | undefined {
+  checkIntegers(starts, ends, axes, steps)
   const count = lengthOf(starts) ?? lengthOf(ends)
   if (!x.shape || count === undefined || count > x.shape.length) return undefined
   const named = axes ? knownNumbers(axes)?.map((axis) => axisOf(axis, x.shape!.length)) : Array.from({ length: count }, (_, axis) => axis)
@@ -69,8 +72,7 @@ export function slicesOf([x, starts, ends, axes, steps]: SliceInputs): ReadonlyM
 function sliceLength(length: Dim, { start, end, step }: SliceOfAxis): Dim {
   if (start === undefined || end === undefined || step === undefined) return unknownDim()
   if (typeof length === 'number' && typeof start === 'number' && typeof end === 'number') {
-    const [from, to] = [clamped(start, length, step), clamped(end, length, step)]
-    return Math.max(0, Math.ceil((to - from) / step))
+    return Math.max(0, Math.ceil((endIn(end, length, step) - startIn(start, length, step)) / step))
   }
   if (step < 0) {
     const whole = (start === -1 || (typeof start === 'number' && start >= END)) && typeof end === 'number' && end <= -END
@@ -79,11 +81,10 @@ function sliceLength(length: Dim, { start, end, step }: SliceOfAxis): Dim {
   return ceilDivDims(span(length, start, end), step)
 }
 
-/** The bounds of [start, end) as the operator clamps them: to [0, length], going backwards to [-1, length - 1]. */
-function clamped(bound: number, length: number, step: number): number {
-  const positive = bound < 0 ? bound + length : bound
-  return step > 0 ? Math.min(Math.max(positive, 0), length) : Math.min(Math.max(positive, -1), length - 1)
-}
+/** Bounds as the operator clamps them: the start to an element (or, going forwards, to the end), the end to one step beyond. */
+const startIn = (bound: number, length: number, step: number): number => clamp(bound, length, 0, step > 0 ? length : length - 1)
+const endIn = (bound: number, length: number, step: number): number => (step > 0 ? clamp(bound, length, 0, length) : clamp(bound, length, -1, length - 1))
+const clamp = (bound: number, length: number, low: number, high: number): number => Math.min(Math.max(bound < 0 ? bound + length : bound, low), high)
 
 function span(length: Dim, start: Dim, end: Dim): Dim {
   const toEnd = end === length || (typeof end === 'number' && end >= END)
@@ -108,28 +109,31 @@ function sliced(inputs: SliceInputs): Shape | undefined {
 
 function slicedContents(inputs: SliceInputs): readonly Dim[] | undefined {
   const [x] = inputs
-  const slice = x.shape?.length === 1 && x.contents ? slicesOf(inputs)?.get(0) : undefined
-  const { start, end, step } = slice ?? {}
-  if (typeof start !== 'number' || typeof end !== 'number' || step === undefined) return undefined
-  const { length } = x.contents!
-  const first = clamped(start, length, step)
-  return Array.from({ length: sliceLength(length, { start, end, step }) as number }, (_, index) => x.contents![first + index * step]!)
+  const slices = x.contents && slicesOf(inputs)
+  if (!slices || !isStatic(x.shape)) return undefined
+  const lines = x.shape.map((length, axis) => {
+    const { start, end, step } = slices.get(axis) ?? { start: 0, end: length, step: 1 }
+    const known = typeof start === 'number' && typeof end === 'number' && step !== undefined
+    return known ? { first: startIn(start, length, step), step } : undefined
+  })
+  if (!lines.every((line) => line !== undefined)) return undefined
+  return takenFrom(x, sliced(inputs), (c) => lines.map(({ first, step }, axis) => first + c[axis]! * step))
 }
 
 /** The lengths Split cuts an axis into, `count` of them; undefined when even their number is unknown. */
 export function splitSizes(length: Dim, sizes: Value | null, numOutputs: number | undefined, outputCount: number | undefined): readonly Dim[] | undefined {
+  checkIntegers(sizes)
+  const count = sizes ? (lengthOf(sizes) ?? outputCount) : (numOutputs ?? outputCount)
+  if (count === undefined) return undefined
+  if (!(count >= 1 && count <= PARTS_LIMIT)) throw new OnnxIreError('invalid-model', `splits into ${count} parts`)
   if (sizes) {
-    const count = lengthOf(sizes) ?? outputCount
-    const known = checkLengths(sizes.contents ?? (count === undefined ? undefined : Array.from({ length: count }, unknownDim)))
-    const total = known?.reduce(addDims, 0)
+    const known = checkLengths(sizes.contents ?? Array.from({ length: count }, unknownDim))
+    const total = known.reduce(addDims, 0)
     if (typeof total === 'number' && typeof length === 'number' && total !== length) {
       throw new OnnxIreError('invalid-shape', `splits ${length} elements into ${formatShape(known)}`)
     }
     return known
   }
-  const count = numOutputs ?? outputCount
-  if (count === undefined) return undefined
-  if (count < 1) throw new OnnxIreError('invalid-shape', `splits into ${count} parts`)
   const part = ceilDivDims(length, count)
   return Array.from({ length: count }, (_, index): Dim => {
     if (index < count - 1) return part
@@ -145,6 +149,7 @@ const modes = ['constant', 'reflect', 'edge', 'wrap']
 
 /** Pads of each axis, `[before, after]`: numbers or symbols; undefined when known only at run time. */
 export function padsOf(x: Value, pads: Value, axes: Value | null): ReadonlyMap<number, readonly [before: Dim, after: Dim]> | undefined {
+  checkIntegers(pads, axes)
   if (!x.shape) return undefined
   const named = axes ? knownNumbers(axes)?.map((axis) => axisOf(axis, x.shape!.length)) : x.shape.map((_, axis) => axis)
   const { contents } = pads
@@ -176,7 +181,7 @@ export const slicing = {
       if (other) throw new OnnxIreError('invalid-shape', `operand types differ: ${first.dtype} and ${other.dtype}`)
       return { dtype: first.dtype, shape: joined(xs, axis) }
     },
-    contents: ({ inputs: xs }) => joinedContents(xs),
+    contents: ({ inputs: xs, attributes: { axis } }) => joinedContents(xs, axis),
   }),
   Split: define({
     inputs: ['x', 'split?'],
@@ -231,6 +236,7 @@ export const slicing = {
 function cropped(x: Value, shape: Value, axes: readonly number[] | undefined): Shape | undefined {
   if (!x.shape) return undefined
   const named = axes ? axes.map((axis) => axisOf(axis, x.shape!.length)) : x.shape.map((_, axis) => axis)
+  checkIntegers(shape)
   const count = lengthOf(shape)
   if (count !== undefined && count !== named.length) throw new OnnxIreError('invalid-shape', `${count} lengths for ${named.length} axes`)
   return checkLengths(x.shape.map((dim, axis) => (named.includes(axis) ? (shape.contents?.[named.indexOf(axis)] ?? unknownDim()) : dim)))

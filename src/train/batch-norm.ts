@@ -21,7 +21,11 @@ export function trainNorms(outputs: ReadonlyMap<string, Value>): TrainedNorms {
     if (node.operator !== 'BatchNormalization' || node.attributes['training_mode'] === 1) return undefined
     if (mean?.source.kind !== 'parameter' || variance?.source.kind !== 'parameter') return undefined
     const { epsilon, momentum } = node.attributes as { epsilon: number; momentum: number }
-    const [y, nextMean, nextVariance] = op.BatchNormalization(x!, scale!, bias!, mean, variance, { epsilon, momentum, training_mode: 1 })
+    const [y, nextMean, nextVariance] = op.BatchNormalization(x!, scale!, bias!, mean, variance, {
+      epsilon,
+      momentum,
+      training_mode: 1,
+    })
     statistics.set(mean.name!, nextMean)
     statistics.set(variance.name!, nextVariance)
     return [y]

@@ -28,24 +28,41 @@ export function writeCheckpoint({ state, ...run }: Run & { readonly state: Optim
     ...prefixed('statistic/', run.statistics),
     ...prefixed('state/', arrays),
   ]
-  return encodeSafetensors({ tensors: Object.fromEntries(tensors), metadata: { format, run: identity(run), numbers: JSON.stringify(numbers) } })
+  return encodeSafetensors({
+    tensors: Object.fromEntries(tensors),
+    metadata: { format, run: identity(run), numbers: JSON.stringify(numbers) },
+  })
 }
 
 /** Reads a checkpoint into the run's arrays; returns the optimizer's state. Throws `checkpoint` before anything is changed. */
 export function readCheckpoint(bytes: Uint8Array, run: Run): OptimizerState {
   const { tensors, metadata } = decodeSafetensors(bytes)
-  if (metadata['format'] !== format) throw new OnnxIreError('checkpoint', `not a checkpoint of this version: its format is '${metadata['format'] ?? 'unknown'}', expected '${format}'`)
+  if (metadata['format'] !== format)
+    throw new OnnxIreError(
+      'checkpoint',
+      `not a checkpoint of this version: its format is '${metadata['format'] ?? 'unknown'}', expected '${format}'`,
+    )
   if (metadata['run'] !== identity(run)) {
-    throw new OnnxIreError('checkpoint', `the checkpoint belongs to another run: it was written with ${metadata['run']}, this run has ${identity(run)}`)
+    throw new OnnxIreError(
+      'checkpoint',
+      `the checkpoint belongs to another run: it was written with ${metadata['run']}, this run has ${identity(run)}`,
+    )
   }
   const arrays: Record<string, FloatArray | Uint8Array> = {}
-  for (const [name, tensor] of Object.entries(tensors)) if (name.startsWith('state/')) arrays[name.slice('state/'.length)] = tensor.data as FloatArray | Uint8Array
+  for (const [name, tensor] of Object.entries(tensors))
+    if (name.startsWith('state/')) arrays[name.slice('state/'.length)] = tensor.data as FloatArray | Uint8Array
   const found = new Map<FloatArray, FloatArray>()
-  for (const [prefix, group] of [['parameter/', run.parameters], ['statistic/', run.statistics]] as const) {
+  for (const [prefix, group] of [
+    ['parameter/', run.parameters],
+    ['statistic/', run.statistics],
+  ] as const) {
     for (const [name, array] of Object.entries(group)) {
       const tensor = tensors[prefix + name]
       if (!tensor || sizeOf(tensor.dims) !== array.length || tensor.data.constructor !== array.constructor) {
-        throw new OnnxIreError('checkpoint', `the checkpoint holds no tensor '${prefix + name}' of ${array.length} elements: it belongs to another model`)
+        throw new OnnxIreError(
+          'checkpoint',
+          `the checkpoint holds no tensor '${prefix + name}' of ${array.length} elements: it belongs to another model`,
+        )
       }
       found.set(array, tensor.data as FloatArray)
     }
@@ -55,10 +72,15 @@ export function readCheckpoint(bytes: Uint8Array, run: Run): OptimizerState {
   return state
 }
 
-const identity = ({ optimizer, seed, batchSize }: Run): string => JSON.stringify({ optimizer: describeOptimizer(optimizer), seed, batchSize })
+const identity = ({ optimizer, seed, batchSize }: Run): string =>
+  JSON.stringify({ optimizer: describeOptimizer(optimizer), seed, batchSize })
 
 const prefixed = (prefix: string, arrays: Readonly<Record<string, FloatArray | Uint8Array>>): [string, Tensor][] =>
   Object.entries(arrays).map(([name, data]) => [
     prefix + name,
-    { dtype: data instanceof Float64Array ? 'float64' : data instanceof Float32Array ? 'float32' : 'uint8', dims: [data.length], data },
+    {
+      dtype: data instanceof Float64Array ? 'float64' : data instanceof Float32Array ? 'float32' : 'uint8',
+      dims: [data.length],
+      data,
+    },
   ])

@@ -17,13 +17,20 @@ export function conform(batch: Tensors, expected: ReadonlyMap<string, Value>, la
     [...expected].map(([name, value]) => {
       const given = batch[name]
       if (!given) {
-        const there = Object.keys(batch).map((key) => `'${key}'`).join(', ') || 'nothing'
-        throw new OnnxIreError('invalid-data', `the data gives ${there}, but the model and its loss also need '${name}': ${value.dtype}${formatShape(value.shape)}`)
+        const there =
+          Object.keys(batch)
+            .map((key) => `'${key}'`)
+            .join(', ') || 'nothing'
+        throw new OnnxIreError(
+          'invalid-data',
+          `the data gives ${there}, but the model and its loss also need '${name}': ${value.dtype}${formatShape(value.shape)}`,
+        )
       }
       const tensor = converted(name, given, value.dtype)
       checkShape(name, tensor, value, symbols)
       const classes = labels?.get(name)
-      if (classes && typeof classes.classes === 'number') checkLabels(name, tensor, classes.classes, classes.ignoreIndex)
+      if (classes && typeof classes.classes === 'number')
+        checkLabels(name, tensor, classes.classes, classes.ignoreIndex)
       return [name, tensor]
     }),
   )
@@ -38,16 +45,29 @@ function converted(name: string, tensor: Tensor, dtype: DType): Tensor {
   return tensorFrom(dtype, tensor.dims, numbersOf(tensor))
 }
 
-function checkShape(name: string, { dims }: Tensor, { shape }: Value, symbols: Map<string, { readonly name: string; readonly length: number }>): void {
+function checkShape(
+  name: string,
+  { dims }: Tensor,
+  { shape }: Value,
+  symbols: Map<string, { readonly name: string; readonly length: number }>,
+): void {
   if (!shape) return
-  const wrong = dims.length !== shape.length || dims.some((dim, axis) => typeof shape[axis] === 'number' && shape[axis] !== dim)
-  if (wrong) throw new OnnxIreError('invalid-data', `'${name}' has the shape ${formatShape(dims)}, the graph takes ${formatShape(shape)}`)
+  const wrong =
+    dims.length !== shape.length || dims.some((dim, axis) => typeof shape[axis] === 'number' && shape[axis] !== dim)
+  if (wrong)
+    throw new OnnxIreError(
+      'invalid-data',
+      `'${name}' has the shape ${formatShape(dims)}, the graph takes ${formatShape(shape)}`,
+    )
   for (const [axis, symbol] of shape.entries()) {
     if (typeof symbol === 'number') continue
     const before = symbols.get(symbol)
     const length = dims[axis]!
     if (before && before.length !== length) {
-      throw new OnnxIreError('invalid-data', `'${name}' has ${length} along axis ${axis}, '${before.name}' has ${before.length} there; both are the length '${symbol}'`)
+      throw new OnnxIreError(
+        'invalid-data',
+        `'${name}' has ${length} along axis ${axis}, '${before.name}' has ${before.length} there; both are the length '${symbol}'`,
+      )
     }
     symbols.set(symbol, { name, length })
   }

@@ -34,7 +34,8 @@ export function gradientModel(bytes: Uint8Array, options: GradientModelOptions =
 export function differentiated(model: Model, { wrt }: GradientModelOptions = {}): ModelProto {
   const graph = importGraph(model)
   const candidates = new Map([...[...graph.inputs].filter(([, x]) => isFloat(x.dtype)), ...graph.parameters])
-  const names = wrt === undefined ? [...candidates.keys()] : matching(wrt, candidates.keys(), 'floating-point input or tensor')
+  const names =
+    wrt === undefined ? [...candidates.keys()] : matching(wrt, candidates.keys(), 'floating-point input or tensor')
   const targets = names.map((name): [string, Value] => [name, candidates.get(name)!])
 
   const seeds = new Map<string, Seed>()
@@ -54,6 +55,8 @@ export function differentiated(model: Model, { wrt }: GradientModelOptions = {})
       ...targets.filter(([name]) => graph.parameters.has(name)),
     ]),
     outputs: new Map([...graph.outputs, ...dxs]),
-    metadata: { 'onnx-ire.gradients': JSON.stringify(Object.fromEntries(targets.map(([name]) => [name, `grad/${name}`]))) },
+    metadata: {
+      'onnx-ire.gradients': JSON.stringify(Object.fromEntries(targets.map(([name]) => [name, `grad/${name}`]))),
+    },
   })
 }

@@ -41,23 +41,43 @@ export interface TrainingGraphs {
 export function trainingGraphs(graph: Graph, options: TrainingOptions): TrainingGraphs {
   const { loss, batchNorm = 'frozen' } = options
   const parameters = trainableOf(graph, options.trainable)
-  if (parameters.size === 0) throw new OnnxIreError('invalid-option', `the model '${graph.name}' has no tensors to train; name some with trainable`)
+  if (parameters.size === 0)
+    throw new OnnxIreError(
+      'invalid-option',
+      `the model '${graph.name}' has no tensors to train; name some with trainable`,
+    )
   const evaluated = loss.build(graph.outputs)
-  const { outputs, statistics: next } = batchNorm === 'trained' ? trainNorms(graph.outputs) : { outputs: graph.outputs, statistics: new Map<string, Value>() }
+  const { outputs, statistics: next } =
+    batchNorm === 'trained'
+      ? trainNorms(graph.outputs)
+      : { outputs: graph.outputs, statistics: new Map<string, Value>() }
   const trained = batchNorm === 'trained' ? loss.build(outputs) : evaluated
   const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
 
   const used = new Set(leavesOf([evaluated.loss, trained.loss]))
   const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
-  const spec = (name: string, of: LossGraph, outs: ReadonlyMap<string, Value>, extra: readonly (readonly [string, Value])[] = []): GraphSpec => ({
+  const spec = (
+    name: string,
+    of: LossGraph,
+    outs: ReadonlyMap<string, Value>,
+    extra: readonly (readonly [string, Value])[] = [],
+  ): GraphSpec => ({
     name: `${graph.name || 'model'}/${name}`,
     inputs: new Map([...inputs, ...of.targets, ...extra, ...parameters, ...statistics]),
     outputs: outs,
     metadata: { 'onnx-ire.gradients': JSON.stringify([...outs.keys()].filter((key) => key.startsWith('grad/'))) },
   })
-  const measures = (of: LossGraph): [string, Value][] => [['loss', of.loss], ['count', of.count], ...(of.correct ? [['correct', of.correct] as [string, Value]] : [])]
+  const measures = (of: LossGraph): [string, Value][] => [
+    ['loss', of.loss],
+    ['count', of.count],
+    ...(of.correct ? [['correct', of.correct] as [string, Value]] : []),
+  ]
 
-  const training = spec('training', trained, new Map([...measures(trained), ...gradientOutputs(trained.loss, parameters), ...prefixed('next/', next)]))
+  const training = spec(
+    'training',
+    trained,
+    new Map([...measures(trained), ...gradientOutputs(trained.loss, parameters), ...prefixed('next/', next)]),
+  )
   const evaluation = spec('evaluation', evaluated, new Map(measures(evaluated)))
   const { sampled } = trained
   const curvature =
@@ -85,4 +105,5 @@ function gradientOutputs(loss: Value, parameters: ReadonlyMap<string, Value>): [
   return [...parameters].map(([name, value], i) => [`grad/${name}`, found[i] ?? zerosLike(value)])
 }
 
-const prefixed = (prefix: string, values: ReadonlyMap<string, Value>): [string, Value][] => [...values].map(([name, value]) => [prefix + name, value])
+const prefixed = (prefix: string, values: ReadonlyMap<string, Value>): [string, Value][] =>
+  [...values].map(([name, value]) => [prefix + name, value])

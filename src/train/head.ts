@@ -38,11 +38,16 @@ interface Head {
  * Throws `invalid-option` when there is no such layer, when other nodes use its weights, or when something behind it fixes the number of classes.
  */
 export function replaceHead(model: Model, { output, classes, seed = 0 }: HeadOptions): Model {
-  if (!Number.isSafeInteger(classes) || classes < 1) throw new OnnxIreError('invalid-option', `head: classes is ${classes}; it is a whole number from 1 on`)
+  if (!Number.isSafeInteger(classes) || classes < 1)
+    throw new OnnxIreError('invalid-option', `head: classes is ${classes}; it is a whole number from 1 on`)
   const graph = importGraph(model)
   const name = output ?? (graph.outputs.size === 1 ? [...graph.outputs.keys()][0]! : undefined)
   const value = name === undefined ? undefined : graph.outputs.get(name)
-  if (!value) throw new OnnxIreError('invalid-option', `head: name one of the model's outputs: ${[...graph.outputs.keys()].map((key) => `'${key}'`).join(', ')}`)
+  if (!value)
+    throw new OnnxIreError(
+      'invalid-option',
+      `head: name one of the model's outputs: ${[...graph.outputs.keys()].map((key) => `'${key}'`).join(', ')}`,
+    )
   const head = headBefore(value, name!)
   refuseSharing(graph, head)
 
@@ -52,9 +57,19 @@ export function replaceHead(model: Model, { output, classes, seed = 0 }: HeadOpt
   const drawn = (parameter: Value, axis: number): [string, Tensor] => {
     const { dtype, dims } = tensorBehind(parameter)
     const resized = dims.with(axis, classes)
-    return [parameter.name!, tensorFrom(dtype, resized, Array.from({ length: sizeOf(resized) }, () => bound * (2 * random.uniform() - 1)))]
+    return [
+      parameter.name!,
+      tensorFrom(
+        dtype,
+        resized,
+        Array.from({ length: sizeOf(resized) }, () => bound * (2 * random.uniform() - 1)),
+      ),
+    ]
   }
-  const tensors = new Map([drawn(head.weight, head.weightAxis), ...(head.bias ? [drawn(head.bias, head.biasAxis)] : [])])
+  const tensors = new Map([
+    drawn(head.weight, head.weightAxis),
+    ...(head.bias ? [drawn(head.bias, head.biasAxis)] : []),
+  ])
   const resized = withTensors(model, tensors, new Set(head.values.map((x) => x.name)), name!)
   return checked(resized, name!, classes)
 }
@@ -62,7 +77,19 @@ export function replaceHead(model: Model, { output, classes, seed = 0 }: HeadOpt
 const tensorBehind = (value: Value): Tensor => (value.source as { tensor: Tensor }).tensor
 
 /** Operators between the last layer and the output that do with any number of classes. */
-const transparent = new Set(['Softmax', 'LogSoftmax', 'Sigmoid', 'Identity', 'Flatten', 'Squeeze', 'Reshape', 'GlobalAveragePool', 'ReduceMean', 'Cast', 'Transpose'])
+const transparent = new Set([
+  'Softmax',
+  'LogSoftmax',
+  'Sigmoid',
+  'Identity',
+  'Flatten',
+  'Squeeze',
+  'Reshape',
+  'GlobalAveragePool',
+  'ReduceMean',
+  'Cast',
+  'Transpose',
+])
 
 function headBefore(output: Value, name: string): Head {
   const values: Value[] = []
@@ -73,7 +100,8 @@ function headBefore(output: Value, name: string): Head {
     const node = value.source
     if (node.kind !== 'node') break
     const layer = layerOf(node)
-    if (layer) return { ...layer, bias: layer.bias ?? added, biasAxis: layer.bias ? layer.biasAxis : longestAxis(added), values }
+    if (layer)
+      return { ...layer, bias: layer.bias ?? added, biasAxis: layer.bias ? layer.biasAxis : longestAxis(added), values }
     if (node.operator === 'Add' && !added) {
       added = node.inputs.find((x) => x?.source.kind === 'parameter') ?? undefined
       const rest = node.inputs.find((x) => x !== added)
@@ -116,21 +144,37 @@ function refuseSharing(graph: Graph, { weight, bias }: Head): void {
     if (!shared) continue
     const users = topological(graph.outputs.values()).filter((node) => node.inputs.includes(shared))
     if (users.length > 1) {
-      throw new OnnxIreError('invalid-option', `head: '${shared.name}' is used by ${users.length} nodes (${users.map((node) => node.operator).join(', ')}), so it cannot be resized for one of them`)
+      throw new OnnxIreError(
+        'invalid-option',
+        `head: '${shared.name}' is used by ${users.length} nodes (${users.map((node) => node.operator).join(', ')}), so it cannot be resized for one of them`,
+      )
     }
   }
 }
 
 /** Puts tensors of other sizes into the file and takes back what it declared about the values they change. */
-function withTensors(model: Model, tensors: ReadonlyMap<string, Tensor>, changed: ReadonlySet<string | undefined>, output: string): Model {
+function withTensors(
+  model: Model,
+  tensors: ReadonlyMap<string, Tensor>,
+  changed: ReadonlySet<string | undefined>,
+  output: string,
+): Model {
   const graph = model.proto.graph!
   const replaced = edit(graph, {
-    initializer: graph.initializer.map((proto) => (tensors.has(proto.name ?? '') ? tensorProto(proto.name!, tensors.get(proto.name!)!) : proto)),
-    node: graph.node.map((node) => (tensors.has(node.output[0] ?? '') ? withValue(node, tensors.get(node.output[0]!)!) : node)),
+    initializer: graph.initializer.map((proto) =>
+      tensors.has(proto.name ?? '') ? tensorProto(proto.name!, tensors.get(proto.name!)!) : proto,
+    ),
+    node: graph.node.map((node) =>
+      tensors.has(node.output[0] ?? '') ? withValue(node, tensors.get(node.output[0]!)!) : node,
+    ),
     // Up to IR version 3 initializers are declared among the inputs.
-    input: graph.input.map((info) => (tensors.has(info.name ?? '') ? declared(info, tensors.get(info.name!)!.dims) : info)),
+    input: graph.input.map((info) =>
+      tensors.has(info.name ?? '') ? declared(info, tensors.get(info.name!)!.dims) : info,
+    ),
     valueInfo: graph.valueInfo.filter(({ name }) => !changed.has(name)),
-    output: graph.output.map((info) => (info.name === output || changed.has(info.name) ? declared(info, undefined) : info)),
+    output: graph.output.map((info) =>
+      info.name === output || changed.has(info.name) ? declared(info, undefined) : info,
+    ),
   })
   return { ...model, proto: edit(model.proto, { graph: replaced }) }
 }
@@ -143,8 +187,21 @@ function withValue(node: NodeProto, tensor: Tensor): NodeProto {
 /** A declaration with other dims; without dims, one that leaves the shape open. */
 function declared(info: ValueInfoProto, dims: readonly Dim[] | undefined): ValueInfoProto {
   const tensorType = info.type?.tensorType
-  const shape = dims && create('TensorShapeProto', { dim: dims.map((dim) => create('Dimension', typeof dim === 'number' ? { dimValue: BigInt(dim) } : dim.startsWith('?') ? {} : { dimParam: dim })) })
-  return edit(info, { type: edit(info.type ?? create('TypeProto', {}), { tensorType: edit(tensorType ?? create('TensorType', {}), { shape }) }) })
+  const shape =
+    dims &&
+    create('TensorShapeProto', {
+      dim: dims.map((dim) =>
+        create(
+          'Dimension',
+          typeof dim === 'number' ? { dimValue: BigInt(dim) } : dim.startsWith('?') ? {} : { dimParam: dim },
+        ),
+      ),
+    })
+  return edit(info, {
+    type: edit(info.type ?? create('TypeProto', {}), {
+      tensorType: edit(tensorType ?? create('TensorType', {}), { shape }),
+    }),
+  })
 }
 
 /** Infers the resized model's shapes, which shows whether a node behind the head fixes the number of classes, and declares them. */
@@ -153,20 +210,37 @@ function checked(model: Model, output: string, classes: number): Model {
   try {
     value = importGraph(model).outputs.get(output)!
   } catch (cause) {
-    throw new OnnxIreError('invalid-option', `head: a node behind the last layer fixes the number of classes: ${(cause as Error).message}`, { cause })
+    throw new OnnxIreError(
+      'invalid-option',
+      `head: a node behind the last layer fixes the number of classes: ${(cause as Error).message}`,
+      { cause },
+    )
   }
   if (!value.shape?.includes(classes)) {
-    throw new OnnxIreError('invalid-option', `head: with ${classes} classes the output '${output}' would have the shape ${formatShape(value.shape)}; a node behind the last layer fixes the number of classes`)
+    throw new OnnxIreError(
+      'invalid-option',
+      `head: with ${classes} classes the output '${output}' would have the shape ${formatShape(value.shape)}; a node behind the last layer fixes the number of classes`,
+    )
   }
   const graph = model.proto.graph!
   const { shape } = value
   return {
     ...model,
     proto: edit(model.proto, {
-      graph: edit(graph, { output: graph.output.map((info) => (info.name === output ? declared(info, shape.map((dim, axis) => named(dim, axis, info))) : info)) }),
+      graph: edit(graph, {
+        output: graph.output.map((info) =>
+          info.name === output
+            ? declared(
+                info,
+                shape.map((dim, axis) => named(dim, axis, info)),
+              )
+            : info,
+        ),
+      }),
     }),
   }
 }
 
 /** A symbol the file used for this axis stays; one that inference made up is not written. */
-const named = (dim: Dim, axis: number, info: ValueInfoProto): Dim => (typeof dim === 'number' ? dim : (shapeOf(info)?.[axis] ?? (/^[\w.]+$/.test(dim) ? dim : '?')))
+const named = (dim: Dim, axis: number, info: ValueInfoProto): Dim =>
+  typeof dim === 'number' ? dim : (shapeOf(info)?.[axis] ?? (/^[\w.]+$/.test(dim) ? dim : '?'))

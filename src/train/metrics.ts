@@ -15,7 +15,11 @@ export class Tally {
   }
 
   measures(): Measures {
-    return { loss: this.loss / this.count, ...(this.classified ? { accuracy: this.correct / this.count } : {}), count: this.count }
+    return {
+      loss: this.loss / this.count,
+      ...(this.classified ? { accuracy: this.correct / this.count } : {}),
+      count: this.count,
+    }
   }
 }
 

@@ -5,7 +5,9 @@ export type Patterns = string | readonly string[]
 
 /** Whether a name fits one of the patterns. */
 export function matcher(patterns: Patterns): (name: string) => boolean {
-  const expressions = [patterns].flat().map((pattern) => new RegExp(`^${pattern.split('*').map(escaped).join('.*')}$`, 's'))
+  const expressions = [patterns]
+    .flat()
+    .map((pattern) => new RegExp(`^${pattern.split('*').map(escaped).join('.*')}$`, 's'))
   return (name) => expressions.some((expression) => expression.test(name))
 }
 
@@ -20,6 +22,9 @@ export function matching(patterns: Patterns, names: Iterable<string>, what: stri
   const shown = all.slice(0, 5).join(', ')
   throw new OnnxIreError(
     'invalid-option',
-    `no ${what} fits ${[patterns].flat().map((pattern) => `'${pattern}'`).join(', ')}; ${all.length === 0 ? 'there is none' : `the first of ${all.length} are ${shown}`}`,
+    `no ${what} fits ${[patterns]
+      .flat()
+      .map((pattern) => `'${pattern}'`)
+      .join(', ')}; ${all.length === 0 ? 'there is none' : `the first of ${all.length} are ${shown}`}`,
   )
 }

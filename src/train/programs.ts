@@ -40,7 +40,13 @@ export class Programs {
     if (curvature) await this.program(this.curvature())
   }
 
-  async gradient(kind: GradientKind, batch: Tensors, parameters: ParameterArrays, statistics: ParameterArrays, random: Random): Promise<Evaluated> {
+  async gradient(
+    kind: GradientKind,
+    batch: Tensors,
+    parameters: ParameterArrays,
+    statistics: ParameterArrays,
+    random: Random,
+  ): Promise<Evaluated> {
     const spec = kind === 'curvature' ? this.curvature() : this.graphs.training
     const noise = kind === 'curvature' ? this.graphs.noise : new Map<string, never>()
     return this.inParts(batch, async (part) => {
@@ -65,7 +71,10 @@ export class Programs {
   private curvature(): GraphSpec {
     const { curvature } = this.graphs
     if (curvature) return curvature
-    throw new OnnxIreError('invalid-option', "this loss cannot be sampled, which IRE's curvature needs: give the loss `sampled`, or set curvature: 'empirical'")
+    throw new OnnxIreError(
+      'invalid-option',
+      "this loss cannot be sampled, which IRE's curvature needs: give the loss `sampled`, or set curvature: 'empirical'",
+    )
   }
 
   private program(spec: GraphSpec): Promise<Program> {
@@ -77,13 +86,26 @@ export class Programs {
     return program
   }
 
-  private async run(spec: GraphSpec, data: Tensors, parameters: ParameterArrays, statistics: ParameterArrays): Promise<Evaluated> {
+  private async run(
+    spec: GraphSpec,
+    data: Tensors,
+    parameters: ParameterArrays,
+    statistics: ParameterArrays,
+  ): Promise<Evaluated> {
     const program = await this.program(spec)
     const tensors = (arrays: ParameterArrays, values: ReadonlyMap<string, Value>): [string, Tensor][] =>
-      [...values].map(([name, value]) => [name, { dtype: value.dtype, dims: value.shape as readonly number[], data: arrays[name]! }])
-    const feeds = { ...data, ...Object.fromEntries(tensors(parameters, this.graphs.parameters)), ...Object.fromEntries(tensors(statistics, this.graphs.statistics)) }
+      [...values].map(([name, value]) => [
+        name,
+        { dtype: value.dtype, dims: value.shape as readonly number[], data: arrays[name]! },
+      ])
+    const feeds = {
+      ...data,
+      ...Object.fromEntries(tensors(parameters, this.graphs.parameters)),
+      ...Object.fromEntries(tensors(statistics, this.graphs.statistics)),
+    }
     const outputs = await program.run(feeds)
-    const number = (name: string): number | undefined => (outputs[name] ? Number((outputs[name].data as TypedArray)[0]) : undefined)
+    const number = (name: string): number | undefined =>
+      outputs[name] ? Number((outputs[name].data as TypedArray)[0]) : undefined
     return {
       loss: number('loss') ?? 0,
       count: number('count')!,
@@ -99,17 +121,23 @@ export class Programs {
     const part = this.fixedBatch ?? size
     if (part === size) return run(batch)
     if (size % part !== 0) {
-      throw new OnnxIreError('invalid-data', `the model takes ${part} examples at once, and a batch holds ${size}: choose a batch size, and a number of examples, divisible by ${part}`)
+      throw new OnnxIreError(
+        'invalid-data',
+        `the model takes ${part} examples at once, and a batch holds ${size}: choose a batch size, and a number of examples, divisible by ${part}`,
+      )
     }
     const results: Evaluated[] = []
-    for (let from = 0; from < size; from += part) results.push(await run(mapTensors(batch, (tensor) => rows(tensor, from, part))))
+    for (let from = 0; from < size; from += part)
+      results.push(await run(mapTensors(batch, (tensor) => rows(tensor, from, part))))
     return averaged(results)
   }
 }
 
 const named = (outputs: Tensors, prefix: string): Record<string, FloatArray> =>
   Object.fromEntries(
-    Object.entries(outputs).flatMap(([name, { data }]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), data as FloatArray]] : [])),
+    Object.entries(outputs).flatMap(([name, { data }]) =>
+      name.startsWith(prefix) ? [[name.slice(prefix.length), data as FloatArray]] : [],
+    ),
   )
 
 function fixedBatchOf(data: ReadonlyMap<string, Value>): number | undefined {
@@ -122,11 +150,16 @@ function dimsOf({ shape }: Value, batch: Tensors, data: ReadonlyMap<string, Valu
   if (isStatic(shape)) return shape
   const lengths = new Map<string, number>()
   for (const [name, value] of data) {
-    for (const [axis, dim] of (value.shape ?? []).entries()) if (typeof dim === 'string') lengths.set(dim, batch[name]!.dims[axis]!)
+    for (const [axis, dim] of (value.shape ?? []).entries())
+      if (typeof dim === 'string') lengths.set(dim, batch[name]!.dims[axis]!)
   }
   return (shape ?? []).map((dim) => {
     const length = typeof dim === 'number' ? dim : lengths.get(dim)
-    if (length === undefined) throw new OnnxIreError('invalid-shape', `the length '${dim}' of the output is not one of the data's: give the model's inputs and outputs the same name for it`)
+    if (length === undefined)
+      throw new OnnxIreError(
+        'invalid-shape',
+        `the length '${dim}' of the output is not one of the data's: give the model's inputs and outputs the same name for it`,
+      )
     return length
   })
 }
@@ -136,7 +169,11 @@ const mapTensors = (tensors: Tensors, f: (tensor: Tensor) => Tensor): Tensors =>
 
 function rows({ dtype, dims, data }: Tensor, from: number, count: number): Tensor {
   const width = sizeOf(dims.slice(1))
-  return { dtype, dims: [count, ...dims.slice(1)], data: (data as TypedArray).subarray(from * width, (from + count) * width) }
+  return {
+    dtype,
+    dims: [count, ...dims.slice(1)],
+    data: (data as TypedArray).subarray(from * width, (from + count) * width),
+  }
 }
 
 /** The mean over parts of different counts: each weighs as many examples as it has. */

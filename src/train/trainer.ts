@@ -94,7 +94,10 @@ export class Trainer {
     this.options = options
     this.random = new Random(options.seed ?? 0)
     this.programs = new Programs(graphs, options.runtime)
-    this.arrays = { parameters: allocated(graphs.parameters, options.runtime), statistics: allocated(graphs.statistics, options.runtime) }
+    this.arrays = {
+      parameters: allocated(graphs.parameters, options.runtime),
+      statistics: allocated(graphs.statistics, options.runtime),
+    }
     this.state = initialState(options.optimizer, this.arrays.parameters)
   }
 
@@ -135,14 +138,20 @@ export class Trainer {
       const tally = new Tally()
       const begun = { step: this.step, time: Date.now() }
       let last: StepProgress | undefined
-      for await (const batch of batches(data, { batchSize, shuffle: this.random.stream('order'), epoch, start: this.step % perEpoch })) {
+      for await (const batch of batches(data, {
+        batchSize,
+        shuffle: this.random.stream('order'),
+        epoch,
+        start: this.step % perEpoch,
+      })) {
         last = await this.trainStep(batch.tensors, batch.size, epoch, steps, tally)
         options.onStep?.(last)
         if (this.step >= steps || options.signal?.aborted) break
       }
       if (!last) return
       const seconds = (Date.now() - begun.time) / 1000
-      const validation = options.validation && !options.signal?.aborted ? await this.evaluate(options.validation) : undefined
+      const validation =
+        options.validation && !options.signal?.aborted ? await this.evaluate(options.validation) : undefined
       yield {
         epoch,
         step: this.step,
@@ -156,7 +165,13 @@ export class Trainer {
     }
   }
 
-  private async trainStep(tensors: Record<string, Tensor>, size: number, epoch: number, steps: number, tally: Tally): Promise<StepProgress> {
+  private async trainStep(
+    tensors: Record<string, Tensor>,
+    size: number,
+    epoch: number,
+    steps: number,
+    tally: Tally,
+  ): Promise<StepProgress> {
     const { optimizer, schedule = { kind: 'constant' }, clipNorm } = this.options
     const { parameters, statistics } = this.arrays
     const batch = conform(tensors, this.programs.graphs.data, this.programs.graphs.loss.labels)
@@ -168,7 +183,13 @@ export class Trainer {
       this.state,
       async (kind, at) => {
         // A stream per step: a resumed run draws what an uninterrupted one draws.
-        const result = await this.programs.gradient(kind, batch, at, statistics, this.random.stream(`curvature ${this.step}`))
+        const result = await this.programs.gradient(
+          kind,
+          batch,
+          at,
+          statistics,
+          this.random.stream(`curvature ${this.step}`),
+        )
         if (kind === 'loss') first ??= result
         return kind === 'loss' ? result : { gradients: result.gradients }
       },
@@ -185,7 +206,11 @@ export class Trainer {
     const { graphs } = this.programs
     const tally = new Tally()
     for await (const { tensors } of batches(data, { batchSize: this.options.batchSize ?? 32 })) {
-      const { loss, count, correct } = await this.programs.evaluate(conform(tensors, graphs.data, graphs.loss.labels), this.arrays.parameters, this.arrays.statistics)
+      const { loss, count, correct } = await this.programs.evaluate(
+        conform(tensors, graphs.data, graphs.loss.labels),
+        this.arrays.parameters,
+        this.arrays.statistics,
+      )
       tally.add(loss, count, correct)
     }
     return tally.measures()
@@ -196,7 +221,8 @@ export class Trainer {
     const { graphs } = this.programs
     const arrays = { ...this.arrays.parameters, ...this.arrays.statistics }
     const trained = [...graphs.parameters, ...graphs.statistics].map(([name, value]): [string, Tensor] => {
-      const copy = arrays[name] instanceof Float64Array ? new Float64Array(arrays[name]) : new Float32Array(arrays[name]!)
+      const copy =
+        arrays[name] instanceof Float64Array ? new Float64Array(arrays[name]) : new Float32Array(arrays[name]!)
       return [name, { dtype: value.dtype, dims: value.shape as readonly number[], data: copy }]
     })
     return replaceTensors(this.model, new Map(trained))
@@ -204,12 +230,23 @@ export class Trainer {
 
   /** Everything needed to go on later, as a safetensors file: parameters, moments, mask, step. */
   checkpoint(): Uint8Array {
-    return writeCheckpoint({ ...this.arrays, state: this.state, optimizer: this.options.optimizer, seed: this.options.seed ?? 0, batchSize: this.options.batchSize ?? 32 })
+    return writeCheckpoint({
+      ...this.arrays,
+      state: this.state,
+      optimizer: this.options.optimizer,
+      seed: this.options.seed ?? 0,
+      batchSize: this.options.batchSize ?? 32,
+    })
   }
 
   /** Goes on from a checkpoint of the same model, optimizer, seed and batch size. Throws `checkpoint` otherwise, changing nothing. */
   restore(checkpoint: Uint8Array): void {
-    this.state = readCheckpoint(checkpoint, { ...this.arrays, optimizer: this.options.optimizer, seed: this.options.seed ?? 0, batchSize: this.options.batchSize ?? 32 })
+    this.state = readCheckpoint(checkpoint, {
+      ...this.arrays,
+      optimizer: this.options.optimizer,
+      seed: this.options.seed ?? 0,
+      batchSize: this.options.batchSize ?? 32,
+    })
   }
 
   /** Frees the compiled graphs. The runtime stays usable. */
@@ -219,8 +256,11 @@ export class Trainer {
 }
 
 function stepsOf({ epochs, steps }: FitOptions, perEpoch: number): number {
-  if ((epochs === undefined) === (steps === undefined)) throw new OnnxIreError('invalid-option', 'fit: give either epochs or steps')
-  return steps === undefined ? checkNumber('fit', 'epochs', epochs!, positiveCount) * perEpoch : checkNumber('fit', 'steps', steps, positiveCount)
+  if ((epochs === undefined) === (steps === undefined))
+    throw new OnnxIreError('invalid-option', 'fit: give either epochs or steps')
+  return steps === undefined
+    ? checkNumber('fit', 'epochs', epochs!, positiveCount) * perEpoch
+    : checkNumber('fit', 'steps', steps, positiveCount)
 }
 
 /** Copies of the model's tensors in arrays that the runtime reads fast. */
@@ -228,7 +268,10 @@ function allocated(values: ReadonlyMap<string, Value>, runtime: Runtime): Record
   return Object.fromEntries(
     [...values].map(([name, { source, dtype }]) => {
       if (dtype !== 'float32' && dtype !== 'float64') {
-        throw new OnnxIreError('invalid-option', `'${name}' is ${dtype}; float32 and float64 tensors are trained. Convert the model to float32, or leave it out (trainable: { exclude: '${name}' })`)
+        throw new OnnxIreError(
+          'invalid-option',
+          `'${name}' is ${dtype}; float32 and float64 tensors are trained. Convert the model to float32, or leave it out (trainable: { exclude: '${name}' })`,
+        )
       }
       const { data } = (source as { tensor: Tensor }).tensor
       const array = runtime.allocate(dtype, data.length) as FloatArray

@@ -1,6 +1,6 @@
 import { topological } from '../ir/topology.js'
 import type { Graph, Node, Value } from '../ir/value.js'
-import { type Patterns, matcher, matching } from './pattern.js'
+import { matcher, matching, type Patterns } from './pattern.js'
 
 /** Where an operator takes what a layer learns, by input position. */
 const weightInputs: Readonly<Record<string, readonly number[]>> = {
@@ -46,7 +46,8 @@ export function weightsOf(graph: Graph): Set<Value> {
   return weights
 }
 
-function parameterBehind(value: Value | null | undefined): Value | undefined {
+/** The parameter an operator reads, itself or through views of it. */
+export function parameterBehind(value: Value | null | undefined): Value | undefined {
   let current = value
   while (current?.source.kind === 'node' && views.has(current.source.operator)) current = current.source.inputs[0]
   return current?.source.kind === 'parameter' ? current : undefined
@@ -65,7 +66,11 @@ export function trainableOf(graph: Graph, trainable: Trainable = 'weights'): Map
   const included = choice.include ? new Set(matching(choice.include, graph.parameters.keys(), 'tensor')) : undefined
   if (choice.exclude) matching(choice.exclude, graph.parameters.keys(), 'tensor')
   const excluded = choice.exclude ? matcher(choice.exclude) : () => false
-  return new Map([...graph.parameters].filter(([name, value]) => (included ? included.has(name) : weights.has(value)) && !excluded(name)))
+  return new Map(
+    [...graph.parameters].filter(
+      ([name, value]) => (included ? included.has(name) : weights.has(value)) && !excluded(name),
+    ),
+  )
 }
 
 function choiceOf(trainable: Trainable): { readonly include?: Patterns; readonly exclude?: Patterns } {

@@ -38,7 +38,9 @@ export async function checkCase(case_: Case, { symbolic }: Check): Promise<void>
   const outputs = await forward(operands)
   for (const [i, value] of y.entries()) expectType(value, outputs[i]!)
 
-  const differentiable = case_.operands.flatMap((operand, i) => (isFloat(operands[i]!.dtype) && !operand.fixed ? [i] : []))
+  const differentiable = case_.operands.flatMap((operand, i) =>
+    isFloat(operands[i]!.dtype) && !operand.fixed ? [i] : [],
+  )
   const floating = y.flatMap((value, i) => (isFloat(value.dtype) ? [i] : []))
   const wrt = differentiable.map((i) => x[i]!)
   const dy = floating.map((i) => input(`dy${i}`, y[i]!.dtype, y[i]!.shape))
@@ -69,14 +71,23 @@ export async function checkCase(case_: Case, { symbolic }: Check): Promise<void>
     present.map((k, j): Seed => [dx[k]!, u[j]!]),
     [...wrt, ...dy],
   )
-  const inner = await compile('gradient', [...x, ...dy], present.map((k) => dx[k]!))
+  const inner = await compile(
+    'gradient',
+    [...x, ...dy],
+    present.map((k) => dx[k]!),
+  )
   const everything = [...operands, ...dyData]
   await compare({
     what: 'gradient of the gradient',
     operands: everything,
     moving: [...differentiable, ...dy.map((_, k) => operands.length + k)],
     gradient: await evaluate([...x, ...dy, ...u], second, [...everything, ...uData]),
-    scalar: async (at) => weighted(await inner(at), present.map((_, j) => j), uData),
+    scalar: async (at) =>
+      weighted(
+        await inner(at),
+        present.map((_, j) => j),
+        uData,
+      ),
     random,
     step,
     tolerance,
@@ -94,15 +105,31 @@ interface Comparison {
   readonly tolerance: number
 }
 
-async function compare({ what, operands, moving, gradient, scalar, random, step, tolerance }: Comparison): Promise<void> {
-  for (const [k, i] of moving.entries()) if (gradient[k]) expect(gradient[k].dims, `${what}: shape for operand ${i}`).toEqual(operands[i]!.dims)
+async function compare({
+  what,
+  operands,
+  moving,
+  gradient,
+  scalar,
+  random,
+  step,
+  tolerance,
+}: Comparison): Promise<void> {
+  for (const [k, i] of moving.entries())
+    if (gradient[k]) expect(gradient[k].dims, `${what}: shape for operand ${i}`).toEqual(operands[i]!.dims)
   const directions = moving.length > 1 ? [moving, ...moving.map((i) => [i])] : [moving]
   for (const direction of directions) {
     const v = operands.map((operand, i) =>
-      direction.includes(i) ? Float64Array.from(operand.data, () => (random.uniform() < 0.5 ? -1 : 1) * (0.5 + random.uniform() / 2)) : null,
+      direction.includes(i)
+        ? Float64Array.from(operand.data, () => (random.uniform() < 0.5 ? -1 : 1) * (0.5 + random.uniform() / 2))
+        : null,
     )
     const moved = (h: number) =>
-      scalar(operands.map((operand, i) => (v[i] ? { ...operand, data: operand.data.map((x, j) => x + h * v[i]![j]!) } : operand)))
+      scalar(
+        operands.map((operand, i) =>
+          v[i] ? { ...operand, data: operand.data.map((x, j) => x + h * v[i]![j]!) } : operand,
+        ),
+      )
     const difference = ((await moved(step)) - (await moved(-step))) / (2 * step)
     let product = 0
     let scale = 0
@@ -114,7 +141,10 @@ async function compare({ what, operands, moving, gradient, scalar, random, step,
       })
     }
     const error = Math.abs(product - difference) / Math.max(scale, Math.abs(difference), 1e-2)
-    expect(error, `${what} along operands ${direction.join(', ')}: rule ${product}, difference ${difference}`).toBeLessThan(tolerance)
+    expect(
+      error,
+      `${what} along operands ${direction.join(', ')}: rule ${product}, difference ${difference}`,
+    ).toBeLessThan(tolerance)
   }
 }
 
@@ -135,7 +165,10 @@ function draw(operand: Operand, floating: DType, random: Random): Array64 {
   const dtype = operand.dtype ?? floating
   const length = operand.shape.reduce((a, b) => a * b, 1)
   const [low, high] = operand.range ?? [Number.NaN, Number.NaN]
-  const one = () => (operand.range ? low + (high - low) * random.uniform() : (random.uniform() < 0.5 ? -1 : 1) * (0.3 + 1.2 * random.uniform()))
+  const one = () =>
+    operand.range
+      ? low + (high - low) * random.uniform()
+      : (random.uniform() < 0.5 ? -1 : 1) * (0.3 + 1.2 * random.uniform())
   const order = random.permutation(length)
   const data = operand.values
     ? Float64Array.from(operand.values)
@@ -145,7 +178,11 @@ function draw(operand: Operand, floating: DType, random: Random): Array64 {
   return { dtype, dims: operand.shape, data: dtype === 'float32' ? Float64Array.from(Float32Array.from(data)) : data }
 }
 
-async function evaluate(x: readonly Value[], values: readonly (Value | null)[], feeds: readonly Array64[]): Promise<(Array64 | null)[]> {
+async function evaluate(
+  x: readonly Value[],
+  values: readonly (Value | null)[],
+  feeds: readonly Array64[],
+): Promise<(Array64 | null)[]> {
   const present = values.filter((value) => value !== null)
   const run = await compile('gradient', x, present)
   const results = await run(feeds)
@@ -154,14 +191,21 @@ async function evaluate(x: readonly Value[], values: readonly (Value | null)[], 
 }
 
 /** Values as a function of inputs, in onnxruntime. Only inputs the values need are fed. */
-async function compile(name: string, x: readonly Value[], values: readonly Value[]): Promise<(feeds: readonly Array64[]) => Promise<Array64[]>> {
+async function compile(
+  name: string,
+  x: readonly Value[],
+  values: readonly Value[],
+): Promise<(feeds: readonly Array64[]) => Promise<Array64[]>> {
   if (values.length === 0) return async () => []
   const model = exportGraph({
     name,
     inputs: new Map(x.map((value) => [value.name!, value])),
     outputs: new Map(values.map((value, i) => [`out${i}`, value])),
   })
-  const session = await ort.InferenceSession.create(encode('ModelProto', model), { logSeverityLevel: 3, intraOpNumThreads: 1 })
+  const session = await ort.InferenceSession.create(encode('ModelProto', model), {
+    logSeverityLevel: 3,
+    intraOpNumThreads: 1,
+  })
   return async (feeds) => {
     const results = await session.run(Object.fromEntries(x.map((value, i) => [value.name!, toOrt(feeds[i]!)])))
     return values.map((_, i) => fromOrt(results[`out${i}`]!))
@@ -169,8 +213,8 @@ async function compile(name: string, x: readonly Value[], values: readonly Value
 }
 
 function toOrt({ dtype, dims, data }: Array64): ort.Tensor {
-  const array = new (dtypes[dtype].array!)(data.length)
-  if (array instanceof BigInt64Array) data.forEach((x, i) => (array[i] = BigInt(x)))
+  const array = new dtypes[dtype].array!(data.length)
+  if (array instanceof BigInt64Array) array.set(Array.from(data, BigInt))
   else (array as Float64Array).set(data)
   return new ort.Tensor(dtype as 'float32', array as Float32Array, dims)
 }

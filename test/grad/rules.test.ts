@@ -11,6 +11,8 @@ describe('gradient rules', () => {
 
   describe.each(Object.entries(cases))('%s', (_, ofOperator) => {
     it.each(ofOperator)('$name', (case_) => checkCase(case_, { symbolic: false }))
-    it.each(ofOperator.filter((case_) => !case_.staticOnly))('$name, symbolic lengths', (case_) => checkCase(case_, { symbolic: true }))
+    it.each(ofOperator.filter((case_) => !case_.staticOnly))('$name, symbolic lengths', (case_) =>
+      checkCase(case_, { symbolic: true }),
+    )
   })
 })

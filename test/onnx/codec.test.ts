@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import protobuf from 'protobufjs/minimal.js'
@@ -136,6 +137,38 @@ describe('an edited message', () => {
     expect([...encode('NodeProto', edit(decode('NodeProto', broken), { opType: 'B' }))]).toEqual([
       0x1a, 1, 0xff, 0x22, 1, 66,
     ])
+  })
+})
+
+describe('a large new message', () => {
+  it('is written as it is, however its parts are nested', () => {
+    const node = (i: number) =>
+      create('NodeProto', { opType: `Op${i}`, attribute: [create('AttributeProto', { i: BigInt(i) })] })
+    const rawData = new Uint8Array(10_000).map((_, i) => i)
+    const functions = Array.from({ length: 5 }, (_, f) => {
+      const value = create('AttributeProto', {
+        t: create('TensorProto', { rawData: f % 2 ? rawData : new Uint8Array(9) }),
+      })
+      const constant = create('NodeProto', { attribute: [value] })
+      return create('FunctionProto', {
+        name: `f${f}`,
+        node: [...Array.from({ length: 1000 }, (_, i) => node(i)), constant],
+      })
+    })
+    const model = create('ModelProto', { functions })
+    expect(isDeepStrictEqual(decode('ModelProto', encode('ModelProto', model)), model)).toBe(true)
+  })
+
+  it('needs no code generation, which a strict content security policy forbids', () => {
+    const url = (path: string) => JSON.stringify(new URL(`../../dist/onnx/${path}`, import.meta.url).href)
+    const script = `
+      import { readFileSync } from 'node:fs'
+      import { decodeModel, encodeModel } from ${url('model.js')}
+      const bytes = readFileSync(new URL(${JSON.stringify(new URL(models[0]!, assets).href)}))
+      process.stdout.write(String(encodeModel(decodeModel(bytes)).length))`
+    const options = ['--disallow-code-generation-from-strings', '--input-type=module', '--eval', script]
+    const { length } = readFileSync(new URL(models[0]!, assets))
+    expect(execFileSync(process.execPath, options, { encoding: 'utf8' })).toBe(String(length))
   })
 })
 

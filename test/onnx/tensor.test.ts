@@ -148,6 +148,11 @@ describe('a bad tensor', () => {
     ['a negative dimension', { dims: [2n, -1n], dataType: 1 }, /"t" has a negative dimension: \[2, -1\]/],
     ['absurd dimensions', { dims: [2n ** 40n, 2n ** 40n], dataType: 1 }, /"t" has absurd dimensions/],
     ['an absurd dimension of nothing', { dims: [2n ** 62n, 0n], dataType: 1 }, /"t" has absurd dimensions/],
+    [
+      'a million absurd dimensions',
+      { dims: Array(1e6).fill(2n ** 50n), dataType: 1 },
+      /absurd.*1125899906842624, \.\.\.\]$/,
+    ],
     ['too little raw data', { dims: [3n], dataType: 1, rawData: new Uint8Array(8) }, /"t".*needs 12 bytes and holds 8/],
     ['too many elements', { dims: [1n], dataType: 7, int64Data: BigInt64Array.of(1n, 2n) }, /"t".*needs 1 .*holds 2/],
     ['elements in the wrong field', { dims: [1n], dataType: 1, int32Data: Int32Array.of(1) }, /floatData and holds 0/],
@@ -172,7 +177,7 @@ describe('a bad tensor', () => {
   })
 
   it.each<[string, string[][], RegExp]>([
-    ['without a location', [], /names no location/],
+    ['without a location', [], /path is missing/],
     [
       'with a bad offset',
       [

@@ -31,12 +31,20 @@ function shared(x: Value, q: Value): Value {
   return op.Reshape(repeated, op.Concat([batch, axis(q, 1), rest], { axis: 0 }))
 }
 
-/** Query i sees keys 0 .. i. */
-function causal(scores: Value): Value {
+/** What a score becomes where a query may not look: finite, so that a query that sees nothing gives no NaN. */
+const hidden = (scores: Value): number => (scores.dtype === 'float16' ? -65504 : -3.38e38)
+
+/** Query i sees keys 0 .. i + past, `past` being the number of keys that came before the first query. */
+function causal(scores: Value, pastKey: Value | null): Value {
   const ones = op.Expand(scalar('int64', 1), op.Shape(scores, { start: -2 }))
-  return op.Where(op.Cast(op.Trilu(ones, { upper: 0 }), { to: dtypes.bool.onnx }), scores, Number.NEGATIVE_INFINITY)
+  const visible = op.Trilu(ones, pastKey && op.Squeeze(axis(pastKey, 2), [0]), { upper: 0 })
+  return op.Where(op.Cast(visible, { to: dtypes.bool.onnx }), scores, hidden(scores))
 }
 
+/**
+ * The order of cap and mask, and the mask's offset after past keys, are those of onnxruntime 1.30, which takes them from
+ * operator set 24; `qk_matmul_output_mode` counts along the same way.
+ */
 function attended(
   operands: readonly [q: Value, k: Value, v: Value],
   mask: Value | null,
@@ -50,21 +58,13 @@ function attended(
   const v = past[1] ? op.Concat([past[1], value], { axis: 2 }) : value
   const factor = scale === undefined ? op.Reciprocal(op.Sqrt(op.CastLike(axis(q, 3), q))) : scalar(q.dtype, scale)
   const products = op.MatMul(op.Mul(q, factor), op.Transpose(shared(k, q), { perm: [0, 1, 3, 2] }))
-  const seen = is_causal ? causal(products) : products
-  const masked = !mask
-    ? seen
-    : mask.dtype === 'bool'
-      ? op.Where(mask, seen, Number.NEGATIVE_INFINITY)
-      : op.Add(seen, mask)
-  const capped = softcap ? op.Mul(op.Tanh(op.Div(masked, softcap)), softcap) : masked
-  const weights = op.Softmax(capped, { axis: -1 })
+  const capped = softcap ? op.Mul(op.Tanh(op.Div(products, softcap)), softcap) : products
+  const seen = is_causal ? causal(capped, past[0]) : capped
+  const masked = !mask ? seen : mask.dtype === 'bool' ? op.Where(mask, seen, hidden(seen)) : op.Add(seen, mask)
+  const weights = op.Softmax(masked, { axis: -1 })
   const y = op.MatMul(weights, shared(v, q))
-  return [
-    operands[0].shape!.length === 3 ? joined(y) : y,
-    k,
-    v,
-    [products, masked, capped, weights][qk_matmul_output_mode] ?? products,
-  ]
+  const stages = [products, capped, masked, weights]
+  return [operands[0].shape!.length === 3 ? joined(y) : y, k, v, stages[qk_matmul_output_mode] ?? products]
 }
 
 interface Rotation {
@@ -99,9 +99,9 @@ function rotated(x: Value, cosCache: Value, sinCache: Value, positionIds: Value 
 }
 
 export const attentionExpansions = {
-  Attention: ([q, k, v, mask, pastKey, pastValue], attributes) => {
+  Attention: ([q, k, v, mask = null, pastKey = null, pastValue = null], attributes) => {
     const [y, presentKey, presentValue, products] = attended([q, k, v], mask, [pastKey, pastValue], attributes)
     return [y!, presentKey!, presentValue!, products!]
   },
-  RotaryEmbedding: ([x, cos, sin, positionIds], attributes) => rotated(x, cos, sin, positionIds, attributes),
+  RotaryEmbedding: ([x, cos, sin, positionIds = null], attributes) => rotated(x, cos, sin, positionIds, attributes),
 } satisfies Expansions<typeof attention>

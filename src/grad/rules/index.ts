@@ -13,8 +13,9 @@ import { reductionRules } from './reduction.js'
 import { generationRules } from './generation.js'
 import { convolutionRules } from './convolution.js'
 import { poolingRules } from './pooling.js'
+import { resizeRules } from './resize.js'
 
-export const rules = { ...indexingRules, ...movementRules, ...slicingRules, ...generationRules, ...reductionRules, ...activationRules, ...elementwiseRules, ...linalgRules, ...normalizationRules, ...softmaxRules, ...convolutionRules, ...poolingRules  }
+export const rules = { ...indexingRules, ...movementRules, ...slicingRules, ...generationRules, ...reductionRules, ...activationRules, ...elementwiseRules, ...linalgRules, ...normalizationRules, ...softmaxRules, ...convolutionRules, ...poolingRules, ...resizeRules  }
 
 /** Rules and expansions of every operator: what `gradients` uses unless it is given others. */
 export const calculus = { rules, expansions } as unknown as Calculus

@@ -39,8 +39,8 @@ function matMulRule(a: Value, b: Value, dy: Value): [da: Value, db: Value] {
 }
 
 /**
- * y = einsum(x_1 .. x_n -> out): the gradient of x_i contracts dy with the other operands, onto the labels of x_i; along labels
- * that only x_i has, and that were summed, it is constant.
+ * y = einsum(x_1 .. x_n -> out): the gradient of x_i contracts dy with the other operands, onto the labels of x_i. Along axes
+ * that were summed, and that no other operand has (or has with length 1), it is constant.
  */
 function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation: string): Value {
   const { operands, output } = parseEinsum(
@@ -48,19 +48,19 @@ function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation
     xs.map((x) => x.shape),
   )
   const [x, labels] = [xs[index]!, operands[index]!]
-  if (labels.includes('...') || new Set(labels).size < labels.length) {
-    const reason = labels.includes('...')
-      ? 'an ellipsis over an unknown number of axes'
-      : `a diagonal ('${labels.join('')}')`
-    throw new OnnxIreError('not-differentiable', `the gradient of Einsum '${equation}' is not offered for ${reason}`)
-  }
   const others = xs.map((_, other) => other).filter((other) => other !== index)
   const terms = [output, ...others.map((other) => operands[other]!)]
   const reached = labels.filter((label) => terms.some((term) => term.includes(label)))
-  const dx = op.Einsum([dy, ...others.map((other) => xs[other]!)], { equation: formatEinsum(terms, reached) })
-  if (reached.length === labels.length) return dx
   const absent = labels.flatMap((label, axis) => (reached.includes(label) ? [] : [axis]))
-  return op.Expand(op.Unsqueeze(dx, absent), op.Shape(x))
+  const diagonal = new Set(labels).size < labels.length
+  if (diagonal || (absent.length > 0 && labels.includes('...'))) {
+    const reason = diagonal ? `a diagonal ('${labels.join('')}')` : 'an ellipsis over an unknown number of axes'
+    throw new OnnxIreError('not-differentiable', `the gradient of Einsum '${equation}' is not offered for ${reason}`)
+  }
+  const dx = op.Einsum([dy, ...others.map((other) => xs[other]!)], { equation: formatEinsum(terms, reached) })
+  const whole = absent.length > 0 ? op.Unsqueeze(dx, absent) : dx
+  const settled = whole.shape?.every((dim, axis) => dim === x.shape?.[axis] || x.shape?.[axis] === 1)
+  return settled ? whole : op.Expand(whole, op.Shape(x))
 }
 
 export const linalgRules = {

@@ -1,5 +1,5 @@
 import { int64s } from '../../ir/leaf.js'
-import { isStatic } from '../../ir/shape.js'
+import { axisOf, isStatic } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/index.js'
 import { knownNumbers } from '../../op/known.js'
@@ -14,7 +14,11 @@ export function reshapeLike(dy: Value, x: Value): Value {
 }
 
 /** One element of the shape of `x`, as a 1-D tensor; `axis` may be negative. */
-export const lengthAlong = (x: Value, axis: number): Value => op.Shape(x, axis === -1 ? { start: axis } : { start: axis, end: axis + 1 })
+export function lengthAlong(x: Value, axis: number): Value {
+  if (x.shape === undefined) return op.Gather(op.Shape(x), [axis])
+  const start = axisOf(axis, x.shape.length)
+  return op.Shape(x, { start, end: start + 1 })
+}
 
 function inverse(perm: readonly number[]): readonly number[] {
   const order = Array<number>(perm.length).fill(0)

@@ -21,8 +21,7 @@ const along =
   (formula: Formula) =>
   ([x, axes]: readonly [Value, Value | null], dy: Value, { y, attributes }: { y: Value; attributes: Attributes }) => {
     const { keepdims, noop_with_empty_axes } = attributes
-    if (axes === null && noop_with_empty_axes) return [dy, null] as const
-    // Without axes y has one element, and broadcasts as it is.
+    // Without axes y has one element, or all of x's, and broadcasts as it is.
     const kept = (value: Value) => (keepdims || axes === null ? value : op.Unsqueeze(value, axes))
     const over: Over = {
       sum: (terms) => op.ReduceSum(terms, axes, { keepdims: 1, noop_with_empty_axes }),

@@ -17,8 +17,8 @@ function cut(xs: readonly Value[], dy: Value, axis: number): readonly Value[] {
 
 /** The first element in memory order that a slice takes of an axis: going backwards, that is the last one it comes to. */
 function firstTaken(start: Value, length: Value, taken: Value, step: number): Value {
-  const bound = op.Where(op.Less(start, zero), op.Add(start, length), start)
-  if (step > 0) return op.Min([op.Max([bound, zero]), length])
+  const bound = op.Max([op.Where(op.Less(start, zero), op.Add(start, length), start), zero])
+  if (step > 0) return op.Min([bound, length])
   return op.Add(op.Min([bound, op.Sub(length, one)]), op.Mul(op.Sub(taken, one), int64s([step])))
 }
 

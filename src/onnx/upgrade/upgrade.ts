@@ -32,4 +32,7 @@ export const attributeToInput =
 /** Attributes that lost their meaning (`consumed_inputs` of operator set 1, `spatial` ...). */
 export const withoutAttributes =
   (...names: readonly string[]): Upgrade =>
-  (node) => ({ ...node, attributes: Object.fromEntries(Object.entries(node.attributes).filter(([key]) => !names.includes(key))) })
+  (node) => ({
+    ...node,
+    attributes: Object.fromEntries(Object.entries(node.attributes).filter(([key]) => !names.includes(key))),
+  })

@@ -57,8 +57,10 @@ export const activationCases = {
   Softsign: [of('Softsign', (x) => op.Softsign(x), [both], singly)],
   Mish: [of('Mish', (x) => op.Mish(x), [sides], singly)],
   Shrink: [
-    of('Shrink', (x) => op.Shrink(x), [wide], singly),
-    of('Shrink, bias 0.4, lambd 1', (x) => op.Shrink(x, { bias: 0.4, lambd: 1 }), [wide], singly),
+    of('Shrink', (x) => op.Shrink(x), [wide], { float32: 'computes in float32 whatever the type' }),
+    of('Shrink, bias 0.4, lambd 1', (x) => op.Shrink(x, { bias: 0.4, lambd: 1 }), [wide], {
+      float32: 'computes in float32 whatever the type',
+    }),
   ],
   Gelu: [
     of('Gelu', (x) => op.Gelu(x), [sides], singly),

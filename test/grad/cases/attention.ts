@@ -1,3 +1,4 @@
+import type { Value } from '../../../src/ir/value.js'
 import type { attention } from '../../../src/op/attention.js'
 import { op } from '../../../src/op/index.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
@@ -43,6 +44,34 @@ export const attentionCases = {
       kv_num_heads: 2,
     }),
     attend('soft-capped', heads, { softcap: 1.5 }),
+    attend('soft-capped with an additive mask', [...heads, shape(4, 6)], { softcap: 1.5 }),
+    attend('soft-capped with a boolean mask', [...heads, visible], { softcap: 1.5 }),
+    {
+      ...attend('causal with a mask', [...heads, shape(4, 6)], { is_causal: 1 }),
+      float32: 'Attention with both masks',
+    },
+    attend('after past keys', [
+      shape(2, 3, 4, 5),
+      shape(2, 3, 2, 5),
+      shape(2, 3, 2, 7),
+      shape(4, 6),
+      shape(2, 3, 4, 5),
+      shape(2, 3, 4, 7),
+    ]),
+    {
+      ...attend(
+        'causal after past keys',
+        [shape(2, 3, 2, 5), shape(2, 3, 2, 5), shape(2, 3, 2, 7), shape(2, 6), shape(2, 3, 4, 5), shape(2, 3, 4, 7)],
+        { is_causal: 1 },
+      ),
+      float32: 'Attention with both masks',
+    },
+    ...[0, 1, 2, 3].map((qk_matmul_output_mode) => ({
+      name: `Attention and everything it gives, mode ${qk_matmul_output_mode}`,
+      operands: [...heads, shape(4, 6)],
+      build: (...[q, k, v, mask]: readonly Value[]) =>
+        op.Attention(q!, k!, v!, mask!, { qk_matmul_output_mode, softcap: 2 }),
+    })),
   ],
   RotaryEmbedding: [
     rotate('of halves', [2, 3, 4, 6], [2, 4, 3]),

@@ -12,6 +12,7 @@ import { generationCases } from './generation.js'
 import { attentionCases } from './attention.js'
 import { convolutionCases } from './convolution.js'
 import { poolingCases } from './pooling.js'
+import { resizeCases } from './resize.js'
 
 /** The cases of every operator that has a rule or an expansion. */
-export const cases: Readonly<Record<string, readonly Case[]>> = { ...indexingCases, ...movementCases, ...slicingCases, ...generationCases, ...reductionCases, ...activationCases, ...elementwiseCases, ...linalgCases, ...normalizationCases, ...softmaxCases, ...attentionCases, ...convolutionCases, ...poolingCases }
+export const cases: Readonly<Record<string, readonly Case[]>> = { ...indexingCases, ...movementCases, ...slicingCases, ...generationCases, ...reductionCases, ...activationCases, ...elementwiseCases, ...linalgCases, ...normalizationCases, ...softmaxCases, ...attentionCases, ...convolutionCases, ...poolingCases, ...resizeCases }

@@ -11,11 +11,25 @@ const frozen = (name: string, channels: number, ...dims: readonly number[]): Cas
     op.BatchNormalization(x!, scale!, bias!, mean!, variance!, { epsilon: 1e-3 }),
 })
 
+/** Also of the running statistics it gives. */
+const running = (outputs: readonly (0 | 1 | 2)[], channels: number, ...dims: readonly number[]): Case => ({
+  name: `BatchNormalization training, outputs ${outputs}, of [${dims}]`,
+  operands: [shape(...dims), shape(channels), shape(channels), shape(channels), variance(channels)],
+  build: (x, scale, bias, mean, variance) => {
+    const all = op.BatchNormalization(x!, scale!, bias!, mean!, variance!, {
+      epsilon: 1e-2,
+      momentum: 0.7,
+      training_mode: 1,
+    })
+    return outputs.map((output) => all[output])
+  },
+})
+
 const training = (name: string, channels: number, ...dims: readonly number[]): Case => ({
   name: `BatchNormalization training ${name}`,
   operands: [shape(...dims), shape(channels), shape(channels), shape(channels), variance(channels)],
   build: (x, scale, bias, mean, variance) =>
-    op.BatchNormalization(x!, scale!, bias!, mean!, variance!, { epsilon: 1e-2, momentum: 0.7, training_mode: 1 }),
+    op.BatchNormalization(x!, scale!, bias!, mean!, variance!, { epsilon: 1e-2, momentum: 0.7, training_mode: 1 })[0],
 })
 
 const layer = (axis: number, dims: readonly number[], affine: readonly number[], bias = true): Case => ({
@@ -40,7 +54,7 @@ const instance = (...dims: readonly number[]): Case => ({
 const group = (num_groups: number, ...dims: readonly number[]): Case => ({
   name: `GroupNormalization of [${dims}] in ${num_groups} groups`,
   operands: [shape(...dims), shape(dims[1]!), shape(dims[1]!)],
-  build: (x, scale, bias) => op.GroupNormalization(x!, scale!, bias!, { num_groups, epsilon: 1e-2 }),
+  build: (x, scale, bias) => op.GroupNormalization(x!, scale!, bias!, { num_groups, epsilon: 1e-2, stash_type: 11 }),
 })
 
 const lrn = (name: string, attributes: { size: number; alpha?: number; beta?: number; bias?: number }): Case => ({
@@ -72,6 +86,9 @@ export const normalizationCases = {
     training('of images', 3, 2, 3, 4, 5),
     training('of features', 3, 5, 3),
     training('of sequences', 3, 2, 3, 4),
+    running([0, 1, 2], 3, 2, 3, 4, 2),
+    running([1], 3, 2, 3, 4),
+    running([2], 3, 5, 3),
   ],
   LayerNormalization: [
     layer(-1, [2, 4, 5], [5]),
@@ -89,7 +106,7 @@ export const normalizationCases = {
   RMSNormalization: [rms(-1, [2, 4, 5], [5]), rms(1, [2, 4, 5], [4, 5]), rms(-1, [4, 5], [5])],
   InstanceNormalization: [instance(2, 3, 4, 5), instance(2, 3, 6)],
   GroupNormalization: [group(2, 2, 4, 3, 5), group(1, 2, 3, 4), group(3, 2, 3, 5)],
-  LRN: [lrn('defaults', { size: 3 }), lrn('of an even size, steep', { size: 4, alpha: 0.9, beta: 0.6, bias: 2 })],
+  LRN: [lrn('defaults', { size: 3 }), lrn('steep', { size: 5, alpha: 0.9, beta: 0.6, bias: 2 })],
   LpNormalization: [lp(2, -1, 3, 4), lp(1, -1, 3, 4), lp(2, 1, 2, 3, 4)],
   MeanVarianceNormalization: [meanVariance([0, 2, 3], 2, 3, 4, 5), meanVariance([-1], 2, 3, 5)],
 } satisfies Cases<typeof normalization>

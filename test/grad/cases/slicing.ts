@@ -38,6 +38,7 @@ export const slicingCases = {
     { name: 'every second', operands: [shape(2, 7)], build: (x) => op.Slice(x!, [0], [toEnd], [1], [2]) },
     { name: 'every third from the second', operands: [shape(8, 2)], build: (x) => op.Slice(x!, [1], [7], [0], [3]) },
     { name: 'backwards', operands: [shape(2, 4)], build: (x) => op.Slice(x!, [-1], [toFront], [1], [-1]) },
+    { name: 'backwards from before the start', operands: [shape(4, 2)], build: (x) => op.Slice(x!, [-9], [toFront], [0], [-1]) },
     { name: 'every second, backwards', operands: [shape(7, 2)], build: (x) => op.Slice(x!, [5], [0], [0], [-2]) },
     { name: 'backwards and forwards', operands: [shape(5, 6)], build: (x) => op.Slice(x!, [-1, 1], [toFront, toEnd], [0, 1], [-2, 3]) },
     { name: 'nothing', operands: [shape(3, 2)], build: (x) => op.Concat([op.Slice(x!, [2], [1]), x!], { axis: 0 }) },

@@ -46,6 +46,18 @@ const losses = (operator: 'SoftmaxCrossEntropyLoss' | 'NegativeLogLikelihoodLoss
 export const softmaxCases = {
   Softmax: [along('Softmax', -1, 4, 5), along('Softmax', 1, 2, 5, 3), along('Softmax', 0, 5)],
   LogSoftmax: [along('LogSoftmax', -1, 4, 5), along('LogSoftmax', 1, 2, 5, 3), along('LogSoftmax', 0, 5)],
-  SoftmaxCrossEntropyLoss: losses('SoftmaxCrossEntropyLoss'),
+  SoftmaxCrossEntropyLoss: [
+    ...losses('SoftmaxCrossEntropyLoss'),
+    {
+      name: 'SoftmaxCrossEntropyLoss and its log-probabilities',
+      operands: [shape(4, 3), labels([4], 0, 2, 1, 2)],
+      build: (scores, target) => op.SoftmaxCrossEntropyLoss(scores!, target!),
+    },
+    {
+      name: 'SoftmaxCrossEntropyLoss, log-probabilities alone',
+      operands: [shape(4, 3), labels([4], 0, 2, 1, 2)],
+      build: (scores, target) => op.SoftmaxCrossEntropyLoss(scores!, target!)[1],
+    },
+  ],
   NegativeLogLikelihoodLoss: losses('NegativeLogLikelihoodLoss'),
 } satisfies Cases<typeof softmax>

@@ -6,10 +6,10 @@ import { columnsOf } from './columns.js'
 import { swapFirst } from './groups.js'
 import { byTransposedConvolution } from './transposed.js'
 
-/** Up to this many windows per image one product over all images beats one per image (measured on the CPU provider). */
-const FEW_WINDOWS = 256
-/** Kernels with more taps are not worth unfolding. */
-const MANY_TAPS = 64
+/** Kernels with more taps are not worth unfolding (measured on the CPU provider, like the other bounds here). */
+const MANY_TAPS = 15
+/** With fewer windows per image than this a depthwise kernel is not either. */
+const FEW_WINDOWS = 64
 
 /**
  * The gradient of Conv's weights [g m, c, ...]: every weight meets, over all images and windows, the element it was
@@ -20,15 +20,17 @@ export function weightGradient(x: Value, w: Value, dy: Value, window: readonly W
   if (!isStatic(w.shape) || !unfolds(w.shape, group, windows)) return byTransposedConvolution(x, w, dy, window, group)
   const [outputs, c, ...kernel] = w.shape
   const columns = columnsOf(x, kernel, window, c! * group)
-  const product = group === 1 && typeof windows === 'number' && windows <= FEW_WINDOWS ? overAllImages(columns, dy) : overEachImage(columns, dy, group, outputs! / group)
+  // Products of single images cost N m c taps sums, bringing the images of all columns together N windows c taps copies.
+  const together = group === 1 && typeof windows === 'number' && windows < 2 * outputs!
+  const product = together ? overAllImages(columns, dy) : overEachImage(columns, dy, group, outputs! / group)
   return op.Reshape(product, w.shape)
 }
 
-/** A group of few channels multiplies too little to be worth its columns, unless they are long and few. */
+/** Whether the columns are worth their making. */
 function unfolds([outputs, c, ...kernel]: readonly number[], group: number, windows: Dim): boolean {
   const taps = kernel.reduce((product, length) => product * length, 1)
-  const thin = (outputs! / group) * c! < 16
-  return thin ? taps === 1 || (taps <= 9 && typeof windows === 'number' && windows > FEW_WINDOWS) : taps <= MANY_TAPS
+  const depthwise = c === 1 && outputs === group
+  return taps === 1 || (taps <= MANY_TAPS && !(depthwise && typeof windows === 'number' && windows < FEW_WINDOWS))
 }
 
 /** [m, N windows] [c taps, N windows]^T */

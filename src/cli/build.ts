@@ -1,0 +1,119 @@
+import { join } from 'node:path'
+import { type Command, Option } from 'commander'
+import type { GraphSpec } from '../onnx/export.js'
+import type { Model } from '../onnx/model.js'
+import type { HeadOptions } from '../train/head.js'
+import type { TrainingOptions } from '../train/graphs.js'
+import { collected, wholeNumber } from './arguments.js'
+import { print, table } from './output.js'
+
+interface Options {
+  readonly loss?: 'cross-entropy' | 'mse'
+  readonly logits?: string
+  readonly headClasses?: number
+  readonly trainable?: readonly string[]
+  readonly batchNorm?: 'frozen' | 'trained'
+  readonly set: readonly string[]
+  readonly output: string
+  readonly json?: true
+}
+
+interface Written {
+  readonly file: string
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+}
+
+export function defineBuild(program: Command): void {
+  const command = program
+    .command('build')
+    .description('write the graphs of a training run as ONNX models, to open in a viewer or to run elsewhere')
+    .argument('<model|recipe>', 'an ONNX file, or a recipe (.json)')
+    .requiredOption('-o, --output <folder>', 'where to write training.onnx, evaluation.onnx and curvature.onnx')
+    .addOption(new Option('--loss <kind>', 'what is minimised').choices(['cross-entropy', 'mse']))
+    .option('--logits <name>', "the model's output the loss works on (default: the only one)")
+    .option('--head-classes <n>', 'give the model a new last layer of so many classes; written as model.onnx', wholeNumber)
+    .option('--trainable <pattern...>', 'train the tensors of these names (default: all in weight positions)')
+    .addOption(new Option('--batch-norm <mode>', 'BatchNormalization statistics').choices(['frozen', 'trained']))
+    .option('--set <path=value>', 'change a field of the recipe; may be repeated', collected, [])
+    .option('--json', 'write JSON to standard output')
+    .addHelpText(
+      'after',
+      `
+training.onnx gives loss and gradients, evaluation.onnx the loss and for classifiers the number of correct examples,
+curvature.onnx the gradients against labels sampled from the model's own output (from the noise it is fed). Parameters
+are inputs under their own names; the metadata entry onnx-ire.gradients lists the gradients.
+
+Examples:
+  $ onnx-ire build model.onnx --loss cross-entropy -o graphs
+  $ onnx-ire build model.onnx --loss cross-entropy --head-classes 10 --trainable 'head.*' -o graphs
+  $ onnx-ire build recipe.json -o graphs`,
+    )
+    .action(async (path: string, options: Options) => {
+      const [{ trainingGraphs }, { importGraph }, { replaceHead }, { exportGraph }, { readModel, writeModel }, { makeFolder }] =
+        await Promise.all([
+          import('../train/graphs.js'),
+          import('../onnx/import.js'),
+          import('../train/head.js'),
+          import('../onnx/export.js'),
+          import('../node/model.js'),
+          import('./folder.js'),
+        ])
+      const { modelPath, head, training } = await chosen(path, options, command)
+      const original = await readModel(modelPath)
+      const model = head ? replaceHead(original, head) : original
+      const { training: trained, evaluation, curvature } = trainingGraphs(importGraph(model), training)
+      const files: [string, Model, Written][] = []
+      const add = (name: string, spec: GraphSpec) => {
+        const file = join(options.output, name)
+        const written = { file, inputs: [...spec.inputs.keys()], outputs: [...spec.outputs.keys()] }
+        files.push([file, { proto: exportGraph(spec), external: null }, written])
+      }
+      add('training.onnx', trained)
+      add('evaluation.onnx', evaluation)
+      if (curvature) add('curvature.onnx', curvature)
+      await makeFolder(options.output)
+      if (head) await writeModel(join(options.output, 'model.onnx'), model)
+      for (const [file, made] of files) await writeModel(file, made)
+      const graphs = files.map(([, , written]) => written)
+      const result = { model: head ? join(options.output, 'model.onnx') : modelPath, graphs }
+      print(result, options.json, () => text(result.model, graphs, head !== undefined))
+    })
+}
+
+/** What to build, from a recipe or from the command line. */
+async function chosen(path: string, options: Options, command: Command) {
+  const { lossOf, trainerOptions } = await import('../recipe/build.js')
+  if (path.toLowerCase().endsWith('.json')) {
+    const given = (['loss', 'logits', 'headClasses', 'trainable', 'batchNorm'] as const).find((name) => options[name] !== undefined)
+    if (given) command.error(`error: a recipe says ${given} itself; change it with --set`, { exitCode: 2 })
+    const { readRecipe } = await import('./recipe-file.js')
+    const recipe = await readRecipe(path, options.set)
+    const training: TrainingOptions = trainerOptions(recipe)
+    return { modelPath: recipe.model, head: recipe.head, training }
+  }
+  const { loss, logits, headClasses, trainable, batchNorm } = options
+  if (loss === undefined) return command.error("error: give --loss, or a recipe instead of the model", { exitCode: 2 })
+  if (options.set.length > 0) command.error('error: --set changes a recipe; a model has none', { exitCode: 2 })
+  const training: TrainingOptions = {
+    loss: lossOf({ kind: loss, ...(logits === undefined ? {} : loss === 'mse' ? { output: logits } : { logits }) }),
+    ...(trainable === undefined ? {} : { trainable }),
+    ...(batchNorm === undefined ? {} : { batchNorm }),
+  }
+  const head: HeadOptions | undefined =
+    headClasses === undefined ? undefined : { classes: headClasses, ...(logits === undefined ? {} : { output: logits }) }
+  return { modelPath: path, head, training }
+}
+
+function text(model: string, graphs: readonly Written[], head: boolean): string {
+  const rows = graphs.map(({ file, inputs, outputs }) => {
+    const gradients = outputs.filter((name) => name.startsWith('grad/'))
+    const others = outputs.filter((name) => !name.startsWith('grad/'))
+    return [file, excerpted(inputs).join(', '), [...excerpted(others), ...(gradients.length > 0 ? [`${gradients.length} grad/<parameter>`] : [])].join(', ')]
+  })
+  return `${head ? `wrote ${model}, the model with its new last layer: the parameters to begin with\n` : ''}${table(['wrote', 'inputs', 'outputs'], rows)}`
+}
+
+const shownNames = 4
+const excerpted = (all: readonly string[]): string[] =>
+  all.length > shownNames + 1 ? [...all.slice(0, shownNames), `${all.length - shownNames} more`] : [...all]

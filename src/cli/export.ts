@@ -1,0 +1,42 @@
+import type { Command } from 'commander'
+import { print } from './output.js'
+
+interface Options {
+  readonly output: string
+  readonly json?: true
+}
+
+export function defineExport(program: Command): void {
+  program
+    .command('export')
+    .description("write the model of a run's checkpoint, finished or not")
+    .argument('<run>', 'a run folder, as train writes it')
+    .requiredOption('-o, --output <file>', 'where to write the trained model')
+    .option('--json', 'write JSON to standard output')
+    .addHelpText(
+      'after',
+      `
+The model the run started from is read again, so it must still be where the run's recipe.json says.
+
+Examples:
+  $ onnx-ire export runs/recipe -o tuned.onnx`,
+    )
+    .action(async (run: string, { output, json }: Options) => {
+      const [{ readModel, writeModel }, { replaceHead }, { tunedModel }, { RunFolder }, { refuseOverwriting }] =
+        await Promise.all([
+          import('../node/model.js'),
+          import('../train/head.js'),
+          import('../train/tuned.js'),
+          import('./run-folder.js'),
+          import('./overwriting.js'),
+        ])
+      const folder = new RunFolder(run)
+      const recipe = await folder.recipe()
+      const checkpoint = await folder.checkpoint()
+      const original = await readModel(recipe.model)
+      await refuseOverwriting(recipe.model, output)
+      const model = tunedModel(recipe.head ? replaceHead(original, recipe.head) : original, checkpoint)
+      await writeModel(output, model)
+      print({ output, run, model: recipe.model }, json, () => `wrote ${output}: ${recipe.model} as trained in ${run}`)
+    })
+}

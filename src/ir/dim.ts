@@ -1,0 +1,116 @@
+/**
+ * The length of one axis: a number, or a symbol for a length known only when the graph runs. Equal symbols are equal
+ * lengths; what is computed from symbols is written as an expression (`N+1`, `floor(H/2)`) in one order of terms and factors,
+ * so that equal text still means equal lengths.
+ */
+export type Dim = number | string
+
+let unknowns = 0
+
+/** A length about which nothing is known: a symbol equal to no other. */
+export const unknownDim = (): string => `?${++unknowns}`
+
+/** An expression too long to be of use is given up: repeated doubling of a symbol would write one of any length. */
+const bounded = (expression: string): string => (expression.length > 256 ? unknownDim() : expression)
+
+/** An expression cut before every separator that stands outside all brackets. */
+function cut(expression: string, separators: string): string[] {
+  const pieces = ['']
+  let depth = 0
+  for (const character of expression) {
+    depth += character === '(' ? 1 : character === ')' ? -1 : 0
+    if (depth === 0 && separators.includes(character)) pieces.push('')
+    pieces[pieces.length - 1] += character
+  }
+  return pieces
+}
+
+const atom = (dim: Dim): string => (typeof dim === 'string' && cut(dim, '+-*/').length > 1 ? `(${dim})` : `${dim}`)
+const withoutBrackets = (expression: string): string =>
+  expression.startsWith('(') && cut(expression, ')').length === 2 ? expression.slice(1, -1) : expression
+
+/** The factors of a product as `mulDims` writes it; of anything else, itself. */
+export function factorsOf(dim: Dim): readonly Dim[] {
+  if (typeof dim === 'number' || cut(dim, '+-/').length > 1) return [dim]
+  const [first, ...others] = cut(dim, '*')
+  if (others.length === 0) return [dim]
+  return [first!, ...others.map((factor) => factor.slice(1))].map((factor) =>
+    /^\d+(\.\d+)?$/.test(factor) ? Number(factor) : withoutBrackets(factor),
+  )
+}
+
+/** A sum as the coefficients of its terms; '' is the constant. */
+function termsOf(dim: Dim): Map<string, number> {
+  const terms = new Map<string, number>()
+  const add = (term: string, coefficient: number) => terms.set(term, (terms.get(term) ?? 0) + coefficient)
+  if (typeof dim === 'number') return terms.set('', dim)
+  const [first, ...others] = cut(dim, '+-')
+  const signed: [sign: number, text: string][] = others.map((piece) => [piece.startsWith('-') ? -1 : 1, piece.slice(1)])
+  if (first !== '') signed.unshift([1, first!])
+  // Signs that are part of a name.
+  if (signed.some(([, text]) => text === '')) return terms.set(dim, 1)
+  for (const [sign, text] of signed) {
+    const inner = withoutBrackets(text)
+    if (inner !== text) {
+      for (const [term, coefficient] of termsOf(inner)) add(term, sign * coefficient)
+      continue
+    }
+    const factors = /^\d+(\.\d+)?$/.test(text) ? [Number(text)] : factorsOf(text)
+    const symbols = factors.filter((factor) => typeof factor === 'string')
+    const coefficient = factors.reduce<number>((product, factor) => (typeof factor === 'number' ? product * factor : product), 1)
+    add(symbols.length === 0 ? '' : `${symbols.reduce<Dim>(mulDims, 1)}`, sign * coefficient)
+  }
+  return terms
+}
+
+/** Terms in alphabetical order, those that are subtracted behind, the number last. */
+function sum(a: Dim, b: Dim, sign: 1 | -1): Dim {
+  const terms = termsOf(a)
+  for (const [term, coefficient] of termsOf(b)) terms.set(term, (terms.get(term) ?? 0) + sign * coefficient)
+  const constant = terms.get('') ?? 0
+  terms.delete('')
+  const ordered = [...terms].filter(([, coefficient]) => coefficient !== 0).sort(([a], [b]) => (a < b ? -1 : 1))
+  const written = ([term, coefficient]: [string, number]) => atomOfSum(mulDims(term, Math.abs(coefficient)))
+  const plus = ordered.filter(([, coefficient]) => coefficient > 0).map(written)
+  const minus = ordered.filter(([, coefficient]) => coefficient < 0).map(written)
+  if (plus.length + minus.length === 0) return constant
+  if (plus.length === 1 && minus.length === 0 && constant === 0) return `${mulDims(...(ordered[0] as [string, number]))}`
+  const head = plus.length > 0 ? plus.join('+') : `${constant}`
+  const tail = plus.length === 0 || constant === 0 ? '' : constant > 0 ? `+${constant}` : `${constant}`
+  return bounded(`${[head, ...minus].join('-')}${tail}`)
+}
+
+const atomOfSum = (dim: Dim): string => (typeof dim === 'string' && cut(dim, '+-').length > 1 ? `(${dim})` : `${dim}`)
+
+export const addDims = (a: Dim, b: Dim): Dim => (typeof a === 'number' && typeof b === 'number' ? a + b : sum(a, b, 1))
+export const subDims = (a: Dim, b: Dim): Dim => (typeof a === 'number' && typeof b === 'number' ? a - b : sum(a, b, -1))
+
+/** Symbols in alphabetical order, then the number. */
+export function mulDims(a: Dim, b: Dim): Dim {
+  const factors = [...factorsOf(a), ...factorsOf(b)]
+  const number = factors.reduce<number>((product, factor) => (typeof factor === 'number' ? product * factor : product), 1)
+  const symbols = factors.filter((factor) => typeof factor === 'string').sort()
+  if (number === 0 || symbols.length === 0) return number
+  if (number === 1 && symbols.length === 1) return symbols[0]!
+  return bounded([...symbols.map(atom), ...(number === 1 ? [] : [number])].join('*'))
+}
+
+/** a / b where it is a whole product of the factors of `a`, else undefined. */
+export function exactQuotient(a: Dim, b: Dim): Dim | undefined {
+  const over = [...factorsOf(a)]
+  let divisor = 1
+  for (const factor of factorsOf(b)) {
+    if (typeof factor === 'number') divisor *= factor
+    else if (!over.includes(factor)) return undefined
+    else over.splice(over.indexOf(factor), 1)
+  }
+  const number = over.reduce<number>((product, factor) => (typeof factor === 'number' ? product * factor : product), 1) / divisor
+  return Number.isInteger(number) ? over.filter((factor) => typeof factor === 'string').reduce<Dim>(mulDims, number) : undefined
+}
+
+/** floor(a / b), the division of shape arithmetic (lengths are not negative). */
+export const divDims = (a: Dim, b: Dim): Dim =>
+  typeof a === 'number' && typeof b === 'number' ? Math.floor(a / b) : (exactQuotient(a, b) ?? bounded(`floor(${atom(a)}/${atom(b)})`))
+
+export const ceilDivDims = (a: Dim, b: Dim): Dim =>
+  typeof a === 'number' && typeof b === 'number' ? Math.ceil(a / b) : (exactQuotient(a, b) ?? bounded(`ceil(${atom(a)}/${atom(b)})`))

@@ -1,0 +1,69 @@
+/** The part of JSON Schema (draft 7, and OpenAPI's discriminator) that the recipe's schema uses. */
+export interface JsonSchema {
+  readonly type?: 'object' | 'array' | 'string' | 'number' | 'integer' | 'boolean'
+  readonly description?: string
+  readonly properties?: Readonly<Record<string, JsonSchema>>
+  readonly required?: readonly string[]
+  readonly additionalProperties?: false
+  readonly discriminator?: { readonly propertyName: string }
+  readonly oneOf?: readonly JsonSchema[]
+  readonly anyOf?: readonly JsonSchema[]
+  readonly const?: string
+  readonly enum?: readonly string[]
+  readonly items?: JsonSchema
+  readonly minItems?: number
+  readonly maxItems?: number
+  readonly minLength?: number
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly exclusiveMinimum?: number
+  readonly exclusiveMaximum?: number
+}
+
+type Fields<T> = { readonly [K in keyof T]-?: JsonSchema }
+
+/** An object with exactly the fields of `T`: one that is missing here, or misspelt, does not compile. */
+export const object = <T extends object>(
+  properties: Fields<T>,
+  required: readonly (keyof T & string)[] = [],
+  description?: string,
+): JsonSchema => ({
+  type: 'object',
+  ...(description === undefined ? {} : { description }),
+  properties,
+  required,
+  additionalProperties: false,
+})
+
+/** One of several objects, told apart by their field `kind`. */
+export const kinds = (...oneOf: readonly JsonSchema[]): JsonSchema => ({
+  type: 'object',
+  discriminator: { propertyName: 'kind' },
+  oneOf,
+})
+
+export const kind = (name: string): JsonSchema => ({ const: name })
+
+const described = (schema: JsonSchema, description?: string): JsonSchema =>
+  description === undefined ? schema : { ...schema, description }
+
+export const text = (description?: string): JsonSchema => described({ type: 'string', minLength: 1 }, description)
+export const flag = (description?: string): JsonSchema => described({ type: 'boolean' }, description)
+export const choice = (values: readonly string[], description?: string): JsonSchema =>
+  described({ enum: values }, description)
+
+/** A whole number from `minimum` on, exact as a JavaScript number. */
+export const whole = (minimum: number, description?: string): JsonSchema =>
+  described({ type: 'integer', minimum, maximum: Number.MAX_SAFE_INTEGER }, description)
+
+export const real = (bounds: Omit<JsonSchema, 'type'> = {}, description?: string): JsonSchema =>
+  described({ type: 'number', ...bounds }, description)
+
+export const list = (
+  items: JsonSchema,
+  bounds: Pick<JsonSchema, 'minItems' | 'maxItems'> = {},
+  description?: string,
+): JsonSchema => described({ type: 'array', items, ...bounds }, description)
+
+export const either = (anyOf: readonly JsonSchema[], description?: string): JsonSchema =>
+  described({ anyOf }, description)

@@ -1,0 +1,35 @@
+import { OnnxIreError } from '../errors.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { type Model, namedTensors, replaceTensors } from '../onnx/model.js'
+import { decodeSafetensors } from './safetensors.js'
+
+/** Names of a checkpoint's tensors that belong into the model. */
+const prefixes = ['parameter/', 'statistic/']
+
+/**
+ * The model a checkpoint stands for, without a runtime: what `Trainer.export` gives after `Trainer.restore`.
+ * @param model the model the run started from, its head replaced if the run replaced it
+ * @throws OnnxIreError `checkpoint` when the checkpoint is damaged or belongs to another model
+ */
+export function tunedModel(model: Model, checkpoint: Uint8Array): Model {
+  const originals = namedTensors(model)
+  const trained = Object.entries(decodeSafetensors(checkpoint).tensors).flatMap(([key, { dtype, data }]) => {
+    const prefix = prefixes.find((each) => key.startsWith(each))
+    if (prefix === undefined) return []
+    const name = key.slice(prefix.length)
+    const original = originals.get(name)
+    if (!original || original.dtype !== dtype || sizeOf(original.dims) !== data.length) {
+      throw new OnnxIreError(
+        'checkpoint',
+        `the checkpoint belongs to another model: it trained '${name}', ${dtype} of ${data.length} elements, ` +
+          (original
+            ? `which is ${original.dtype} [${original.dims.join(', ')}] in this one`
+            : 'which this one does not have'),
+      )
+    }
+    return [[name, { dtype, dims: original.dims, data }] as [string, Tensor]]
+  })
+  if (trained.length === 0)
+    throw new OnnxIreError('checkpoint', 'the file holds no trained tensors: it is no checkpoint of onnx-ire')
+  return replaceTensors(model, new Map(trained))
+}

@@ -1,0 +1,152 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, it } from 'vitest'
+import { arrays } from '../../src/data/arrays.js'
+import { type Batch, batchCount, batches, type EpochOptions } from '../../src/data/batches.js'
+import type { Dataset } from '../../src/data/dataset.js'
+import { tensor } from '../../src/ir/tensor.js'
+import { Random } from '../../src/random.js'
+import { refusal, rejection } from './refusal.js'
+
+const counting = (length: number): Dataset => arrays({ x: Float32Array.from({ length }, (_, i) => i) })
+
+async function collect(dataset: Dataset, options: EpochOptions): Promise<Batch[]> {
+  const result: Batch[] = []
+  for await (const batch of batches(dataset, options)) result.push(batch)
+  return result
+}
+const numbers = (run: readonly Batch[]) => run.map(({ indices }) => [...indices])
+
+describe('batches', () => {
+  it('covers the data set in order, the last batch partial', async () => {
+    const run = await collect(counting(7), { batchSize: 3 })
+    expect(numbers(run)).toEqual([[0, 1, 2], [3, 4, 5], [6]])
+    expect(run.map(({ number, size, last }) => [number, size, last])).toEqual([
+      [0, 3, false],
+      [1, 3, false],
+      [2, 1, true],
+    ])
+    expect(run[1]?.tensors).toEqual({ x: tensor('float32', [3], Float32Array.of(3, 4, 5)) })
+  })
+
+  it('can leave out the partial batch', async () => {
+    const run = await collect(counting(7), { batchSize: 3, dropLast: true })
+    expect(numbers(run)).toEqual([
+      [0, 1, 2],
+      [3, 4, 5],
+    ])
+    expect(run.map(({ last }) => last)).toEqual([false, true])
+    expect(await collect(counting(6), { batchSize: 3, dropLast: true })).toHaveLength(2)
+  })
+
+  it('visits every example once per shuffled epoch, in another order in each', async () => {
+    const shuffle = new Random(3)
+    const orders = []
+    for (const epoch of [0, 1]) {
+      const order = numbers(await collect(counting(100), { batchSize: 8, shuffle, epoch })).flat()
+      expect(order.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 100 }, (_, i) => i))
+      orders.push(order)
+    }
+    expect(orders[0]).not.toEqual(orders[1])
+  })
+
+  it('enters any epoch at any batch as if it had never stopped', async () => {
+    const options = { batchSize: 4, epoch: 2 }
+    const random = new Random(5)
+    for (const epoch of [0, 1]) await collect(counting(30), { ...options, epoch, shuffle: random })
+    random.uniform() // other draws do not shift the order
+    const whole = await collect(counting(30), { ...options, shuffle: random })
+    for (const start of [0, 3, 7, 8]) {
+      const rest = await collect(counting(30), { ...options, shuffle: new Random(5), start })
+      expect(rest).toEqual(whole.slice(start))
+    }
+    expect(await collect(counting(30), { ...options, shuffle: new Random(new Random(5).state()) })).toEqual(whole)
+  })
+
+  it('refuses impossible options before anything is read', () => {
+    const options = (options: EpochOptions) => refusal('invalid-option', () => batches(counting(5), options))
+    expect(options({ batchSize: 0 })).toMatch("option 'batchSize' is 0")
+    expect(options({ batchSize: 1.5 })).toMatch('integer >= 1')
+    expect(options({ batchSize: 2, start: 4 })).toMatch('integer in [0, 3]')
+    expect(options({ batchSize: 2, epoch: -1 })).toMatch("option 'epoch' is -1")
+    expect(refusal('invalid-data', () => batches(counting(0), { batchSize: 2 }))).toBe('the data set has no examples')
+    expect(refusal('invalid-data', () => batchCount(5, { batchSize: 6, dropLast: true }))).toMatch('lower batchSize')
+    expect(batchCount(5, { batchSize: 6 })).toBe(1)
+  })
+
+  it('names the tensor of a data set that returns another number of examples', async () => {
+    const wrong: Dataset = { length: 4, batch: () => ({ y: tensor('float32', [3, 1], new Float32Array(3)) }) }
+    expect(await rejection('invalid-data', () => collect(wrong, { batchSize: 2 }))).toMatch(
+      "asked for 2 examples and returned 'y' with dims [3, 1]",
+    )
+  })
+})
+
+describe('reading ahead', () => {
+  /** A data set whose batches take `delay` ms, and what happened to it. */
+  function slow(length: number, delay: number, failAt = Number.NaN) {
+    const log: string[] = []
+    const dataset: Dataset = {
+      length,
+      async batch(indices) {
+        log.push(`ask ${indices[0]}`)
+        await sleep(delay)
+        log.push(`have ${indices[0]}`)
+        if (indices[0] === failAt) throw new Error(`example ${failAt} is unreadable`)
+        return { x: tensor('float32', [1], Float32Array.from(indices)) }
+      },
+    }
+    return { log, dataset }
+  }
+
+  it('prepares one batch, and only one, while the consumer works', async () => {
+    const { log, dataset } = slow(3, 5)
+    for await (const { number } of batches(dataset, { batchSize: 1 })) {
+      log.push(`work ${number}`)
+      await sleep(40)
+      log.push(`done ${number}`)
+    }
+    expect(log).toEqual([
+      ...['ask 0', 'have 0', 'ask 1', 'work 0', 'have 1', 'done 0'],
+      ...['ask 2', 'work 1', 'have 2', 'done 1', 'work 2', 'done 2'],
+    ])
+  })
+
+  it('reads nothing before the first batch is asked for', async () => {
+    const { log, dataset } = slow(3, 1)
+    const run = batches(dataset, { batchSize: 1 })
+    await sleep(10)
+    await run.return()
+    expect(log).toEqual([])
+    expect(await run.next()).toEqual({ done: true, value: undefined })
+  })
+
+  it('reports a failure at the turn of its batch', async () => {
+    const { dataset } = slow(5, 1, 2)
+    const seen: number[] = []
+    const unhandled: unknown[] = []
+    const listener = (reason: unknown) => unhandled.push(reason)
+    process.on('unhandledRejection', listener)
+    try {
+      await expect(async () => {
+        for await (const { number } of batches(dataset, { batchSize: 1 })) {
+          seen.push(number)
+          await sleep(20) // the failure lies there, unlooked at
+        }
+      }).rejects.toThrow('example 2 is unreadable')
+    } finally {
+      process.off('unhandledRejection', listener)
+    }
+    expect(seen).toEqual([0, 1])
+    expect(unhandled).toEqual([])
+  })
+
+  it('ends with nothing under way when the loop is left, even where the batch ahead fails', async () => {
+    for (const failAt of [Number.NaN, 1]) {
+      const { log, dataset } = slow(4, 10, failAt)
+      for await (const _ of batches(dataset, { batchSize: 1 })) break
+      expect(log).toEqual(['ask 0', 'have 0', 'ask 1', 'have 1'])
+      await sleep(30)
+      expect(log).toHaveLength(4)
+    }
+  })
+})

@@ -1,0 +1,169 @@
+import { describe, expect, it } from 'vitest'
+import { arrays, labels } from '../../src/data/arrays.js'
+import { type Dataset, split, subset, transform } from '../../src/data/dataset.js'
+import { type Tensor, tensor } from '../../src/ir/tensor.js'
+import { refusal } from './refusal.js'
+
+const counting = (length: number): Dataset => arrays({ x: Float32Array.from({ length }, (_, i) => i) })
+const values = async (dataset: Dataset, indices: ArrayLike<number>) => [
+  ...((await dataset.batch(indices))['x'] as Tensor).data,
+]
+const all = (dataset: Dataset) =>
+  values(
+    dataset,
+    Array.from({ length: dataset.length }, (_, i) => i),
+  )
+
+describe('arrays', () => {
+  it('gathers rows in the order asked for, repeats included', async () => {
+    const data = arrays({
+      input: { dims: [3, 2], data: Float32Array.of(0, 1, 10, 11, 20, 21) },
+      label: labels([7, 8, 9]),
+    })
+    expect(data.length).toBe(3)
+    expect(await data.batch([2, 0, 2])).toEqual({
+      input: tensor('float32', [3, 2], Float32Array.of(20, 21, 0, 1, 20, 21)),
+      label: tensor('int64', [3], BigInt64Array.of(9n, 7n, 9n)),
+    })
+  })
+
+  it.each([
+    tensor('float32', [2, 3], Float32Array.of(1, 2, 3, 4, 5, 6)),
+    tensor('float64', [2, 1], Float64Array.of(1, 2)),
+    tensor('float16', [2, 2], Uint16Array.of(1, 2, 3, 4)),
+    tensor('bfloat16', [2], Uint16Array.of(1, 2)),
+    tensor('int8', [2], Int8Array.of(-1, -2)),
+    tensor('int16', [2], Int16Array.of(-1, -2)),
+    tensor('int32', [2, 1, 2], Int32Array.of(1, 2, 3, 4)),
+    tensor('int64', [2], BigInt64Array.of(-(2n ** 63n), 2n ** 63n - 1n)),
+    tensor('uint8', [2], Uint8Array.of(1, 2)),
+    tensor('uint16', [2], Uint16Array.of(1, 2)),
+    tensor('uint32', [2], Uint32Array.of(1, 2)),
+    tensor('uint64', [2], BigUint64Array.of(1n, 2n ** 64n - 1n)),
+    tensor('int4', [2, 4], Uint8Array.of(0x21, 0x43, 0x65, 0x87)),
+    tensor('uint4', [2, 2], Uint8Array.of(0x21, 0x43)),
+    tensor('bool', [2], Uint8Array.of(0, 1)),
+    tensor('string', [2, 2], ['a', 'b', 'c', 'd']),
+  ])('carries $dtype unchanged', async (x) => {
+    const half = x.data.length / 2
+    const swapped = [...x.data.slice(half), ...x.data.slice(0, half)]
+    const { y } = await arrays({ y: x }).batch([1, 0])
+    expect(y?.dtype).toBe(x.dtype)
+    expect(y?.dims).toEqual(x.dims)
+    expect([...(y?.data ?? [])]).toEqual(swapped)
+    expect(y?.data.constructor).toBe(x.data.constructor)
+  })
+
+  it('takes views into larger buffers, and dtypes from bare arrays', async () => {
+    const data = arrays({
+      view: new Int16Array(Int16Array.of(9, 9, 5, 6).buffer, 4),
+      words: { dims: [2], data: ['x', 'y'] },
+    })
+    expect(await data.batch([1])).toEqual({
+      view: tensor('int16', [1], Int16Array.of(6)),
+      words: tensor('string', [1], ['y']),
+    })
+  })
+
+  it('gives batches of their own memory', async () => {
+    const source = Float32Array.of(1, 2)
+    const { x } = await arrays({ x: source }).batch([0, 1])
+    source[0] = 5
+    expect([...(x?.data ?? [])]).toEqual([1, 2])
+  })
+
+  it('refuses what does not fit together', () => {
+    const floats = (n: number) => new Float32Array(n)
+    const message = (columns: Parameters<typeof arrays>[0]) => refusal('invalid-data', () => arrays(columns))
+    expect(message({})).toMatch('needs at least one tensor')
+    expect(message({ input: floats(3), label: labels([1, 2]) })).toMatch("'input' has 3 examples and 'label' has 2")
+    expect(message({ x: { dims: [2, 3], data: floats(5) } })).toMatch(
+      "'x' has dims [2, 3], which take 6 elements, but its data have 5",
+    )
+    expect(message({ x: { dims: [], data: floats(1) } })).toMatch('needs a leading axis')
+    expect(message({ x: { dims: [-1], data: floats(1) } })).toMatch('whole sizes')
+    expect(message({ x: { dtype: 'int64', dims: [2], data: Int32Array.of(1, 2) } })).toMatch(
+      'called int64 but its data are a Int32Array',
+    )
+    expect(message({ x: tensor('int4', [2, 3], new Uint8Array(3)) })).toMatch('do not end at whole bytes')
+    for (const x of [[1, 2], { dims: [2], data: [1, 2] }, { dims: 2, data: floats(2) }])
+      expect(message({ x: x as never })).toMatch('use labels(...)')
+    expect(message({ x: undefined as never })).toMatch("'x' is undefined, not a tensor")
+    expect(message({ x: { dtype: 'float', dims: [2], data: floats(2) } as never })).toMatch("unknown dtype 'float'")
+    expect(message({ x: new Uint8ClampedArray(2) as never })).toMatch('given as a Uint8ClampedArray')
+  })
+
+  it('names an example that is not there', () => {
+    const data = counting(4)
+    for (const index of [4, -1, 0.5, Number.NaN])
+      expect(refusal('invalid-data', () => data.batch([0, index]))).toBe(
+        `there is no example ${index}: the data set has 4, numbered from 0`,
+      )
+  })
+})
+
+describe('labels', () => {
+  it('makes int64 of numbers, arrays and tensors', () => {
+    const expected = tensor('int64', [2], BigInt64Array.of(5n, -100n))
+    expect(labels([5, -100])).toEqual(expected)
+    expect(labels(Int8Array.of(5, -100))).toEqual(expected)
+    expect(labels([5n, -100n])).toEqual(expected)
+    expect(labels(tensor('int32', [1, 2], Int32Array.of(5, -100)))).toEqual({ ...expected, dims: [1, 2] })
+  })
+
+  it('refuses fractions', () => {
+    expect(refusal('invalid-data', () => labels([1, 0.5]))).toBe('label 1 is 0.5; labels are whole numbers')
+    expect(refusal('invalid-data', () => labels(Float32Array.of(Number.NaN)))).toMatch('label 0 is NaN')
+  })
+})
+
+describe('subset', () => {
+  it('keeps the order given, and nests', async () => {
+    expect(await all(subset(counting(5), [4, 1, 1]))).toEqual([4, 1, 1])
+    expect(await all(subset(counting(5), { start: 2, end: 4 }))).toEqual([2, 3])
+    expect(await all(subset(counting(5), { start: 3 }))).toEqual([3, 4])
+    expect(await all(subset(subset(counting(9), { start: 2 }), [6, 0]))).toEqual([8, 2])
+  })
+
+  it('refuses numbers outside of the data set', () => {
+    expect(refusal('invalid-data', () => subset(counting(3), [0, 3]))).toMatch('there is no example 3')
+    expect(refusal('invalid-data', () => subset(counting(3), [-1]))).toMatch('there is no example -1')
+    expect(refusal('invalid-option', () => subset(counting(3), { end: 4 }))).toMatch("option 'end' is 4")
+    expect(refusal('invalid-option', () => subset(counting(3), { start: 2, end: 1 }))).toMatch("option 'end' is 1")
+    expect(refusal('invalid-data', () => subset(counting(3), { end: 1 }).batch([1]))).toMatch('there is no example 1')
+  })
+})
+
+describe('split', () => {
+  it('divides all examples once, by the seed', async () => {
+    const parts = async (seed: number) => {
+      const { train, validation } = split(counting(50), { validation: 0.2, seed })
+      return { train: await all(train), validation: await all(validation) }
+    }
+    const { train, validation } = await parts(1)
+    expect(validation).toHaveLength(10)
+    expect([...train, ...validation].map(Number).sort((a, b) => a - b)).toEqual(await all(counting(50)))
+    expect(await parts(1)).toEqual({ train, validation })
+    expect((await parts(2)).validation).not.toEqual(validation)
+  })
+
+  it('refuses an empty part', () => {
+    for (const validation of [0, 0.01, 1, 0.99])
+      expect(refusal('invalid-option', () => split(counting(10), { validation, seed: 0 }))).toMatch('at least one')
+    expect(refusal('invalid-option', () => split(counting(10), { validation: 2, seed: 0 }))).toMatch('[0, 1]')
+  })
+})
+
+describe('transform', () => {
+  it('passes each batch through, with the numbers of its examples', async () => {
+    const shifted = transform(counting(4), ({ x }, indices) => ({
+      x: tensor(
+        'float32',
+        [2],
+        Float32Array.from(x?.data as Float32Array, (value, i) => 10 * value + (indices[i] ?? 0)),
+      ),
+    }))
+    expect(shifted.length).toBe(4)
+    expect(await values(shifted, [3, 1])).toEqual([33, 11])
+  })
+})

@@ -1,0 +1,128 @@
+import * as ort from 'onnxruntime-node'
+import { describe, expect, it } from 'vitest'
+import { gradients, type Seed } from '../../src/grad/gradient.js'
+import type { DType } from '../../src/ir/dtype.js'
+import { constant, input, tensorFrom } from '../../src/ir/leaf.js'
+import type { Shape } from '../../src/ir/shape.js'
+import type { Value } from '../../src/ir/value.js'
+import { encode } from '../../src/onnx/encode.js'
+import { exportGraph } from '../../src/onnx/export.js'
+import { op } from '../../src/op/index.js'
+
+const wave = (length: number) => Float64Array.from({ length }, (_, i) => Math.sin(1.3 * i + 0.4) + 0.1 * i)
+const fixed = (dtype: DType, ...values: readonly number[]) => constant(tensorFrom(dtype, [values.length], values))
+
+interface Form {
+  readonly dims: readonly number[]
+  readonly build: (x: Value) => Value
+}
+
+const scale = fixed('float64', 0.5, -1.2, 2, 0.7)
+const bias = fixed('float64', 0.1, 0.2, -0.3, 0.4)
+const mean = fixed('float64', 0.3, -0.2, 0.1, 0)
+const variance = fixed('float64', 0.5, 1.5, 0.8, 1)
+
+const forms: Record<string, Form> = {
+  'BatchNormalization, frozen': {
+    dims: [2, 4, 3, 2],
+    build: (x) => op.BatchNormalization(x, scale, bias, mean, variance)[0],
+  },
+  'BatchNormalization, training': {
+    dims: [3, 4, 2],
+    build: (x) => op.BatchNormalization(x, scale, bias, mean, variance, { training_mode: 1 })[0],
+  },
+  GroupNormalization: {
+    dims: [2, 4, 3, 2],
+    build: (x) => op.GroupNormalization(x, scale, bias, { num_groups: 2, stash_type: 11 }),
+  },
+  LayerNormalization: { dims: [3, 2, 4], build: (x) => op.LayerNormalization(x, scale, bias)[0] },
+  RMSNormalization: { dims: [3, 2, 4], build: (x) => op.RMSNormalization(x, scale) },
+  LpNormalization: { dims: [3, 4], build: (x) => op.LpNormalization(x) },
+  Softmax: { dims: [2, 3, 4], build: (x) => op.Softmax(x, { axis: 1 }) },
+  LogSoftmax: { dims: [2, 3, 4], build: (x) => op.LogSoftmax(x) },
+  'MatMul with a batch': { dims: [2, 3, 4], build: (x) => op.MatMul(x, op.Einsum([x], { equation: '...ij->...ji' })) },
+  'Gemm of a slice': { dims: [3, 4], build: (x) => op.Gemm(x, x, null, { transB: 1 }) },
+}
+
+async function run(
+  outputs: ReadonlyMap<string, Value>,
+  x: Value,
+  feed: ort.Tensor,
+): Promise<ort.InferenceSession.ReturnType> {
+  const model = exportGraph({ name: 'g', inputs: new Map([['x', x]]), outputs })
+  const session = await ort.InferenceSession.create(encode('ModelProto', model), { logSeverityLevel: 3 })
+  return session.run({ x: feed })
+}
+
+/** The gradient of sum(y^2 / 2), from a graph that knows `shape` of its input. */
+async function gradientOf({ dims, build }: Form, shape: Shape | undefined): Promise<ort.Tensor> {
+  const x = input('x', 'float64', shape)
+  const y = build(x)
+  const [dx] = gradients([[y, y]], [x])
+  const length = dims.reduce((a, b) => a * b)
+  return (await run(new Map([['dx', dx!]]), x, new ort.Tensor('float64', wave(length), dims)))['dx']!
+}
+
+describe('gradients where the number of axes is unknown', () => {
+  it.each(Object.entries(forms))('%s', async (_, form) => {
+    const [known, unknown] = [await gradientOf(form, form.dims), await gradientOf(form, undefined)]
+    expect(unknown.dims).toEqual(known.dims)
+    const expected = known.data as Float64Array
+    ;(unknown.data as Float64Array).forEach((value, i) => {
+      expect(value).toBeCloseTo(expected[i]!, 10)
+    })
+  })
+
+  it('refuses a normalization from an axis that cannot be counted from the end', () => {
+    const x = input('x', 'float32', undefined)
+    const y = op.RMSNormalization(x, fixed('float32', 1, 2), { axis: 1 })
+    expect(() => gradients([[y, y]], [x])).toThrow(expect.objectContaining({ code: 'not-differentiable' }))
+  })
+})
+
+describe('BatchNormalization', () => {
+  it('in float16 takes float32 statistics, and gives each operand a gradient of its own type', () => {
+    const x = input('x', 'float16', ['N', 2, 'W'])
+    const wrt = [x, ...['scale', 'bias'].map((name) => input(name, 'float16', [2]))]
+    const statistics = ['mean', 'variance'].map((name) => input(name, 'float32', [2]))
+    const [y] = op.BatchNormalization(wrt[0]!, wrt[1]!, wrt[2]!, statistics[0]!, statistics[1]!)
+    const dx = gradients([[y, y]], [...wrt, ...statistics])
+    expect(dx.map((value) => value!.dtype)).toEqual(['float16', 'float16', 'float16', 'float32', 'float32'])
+  })
+
+  it('keeps running statistics as onnxruntime does: old * momentum + batch * (1 - momentum), variance over n', async () => {
+    const x = input('x', 'float64', [2, 1, 3])
+    const one = fixed('float64', 1)
+    const outputs = op.BatchNormalization(x, one, one, fixed('float64', 10), fixed('float64', 20), {
+      momentum: 0.75,
+      training_mode: 1,
+    })
+    const feed = new ort.Tensor('float64', Float64Array.from([1, 2, 3, 4, 5, 9]), [2, 1, 3])
+    const results = await run(new Map(outputs.map((value, i) => [`y${i}`, value])), x, feed)
+    const population = [1, 2, 3, 4, 5, 9].reduce((sum, value) => sum + (value - 4) ** 2, 0) / 6
+    expect((results['y1']!.data as Float64Array)[0]).toBeCloseTo(0.75 * 10 + 0.25 * 4, 10)
+    expect((results['y2']!.data as Float64Array)[0]).toBeCloseTo(0.75 * 20 + 0.25 * population, 10)
+  })
+
+  it('does not ask for a running statistic in inference', () => {
+    const x = input('x', 'float32', [2, 3, 4])
+    const channel = (name: string) => input(name, 'float32', [3])
+    expect(op.BatchNormalization(x, channel('s'), channel('b'), channel('m'), channel('v'))).toHaveLength(1)
+  })
+})
+
+describe('LayerNormalization', () => {
+  it('in float32 differentiates from its saved statistics: one node recomputes nothing', () => {
+    const x = input('x', 'float32', ['N', 8])
+    const scale = input('scale', 'float32', [8])
+    const [y] = op.LayerNormalization(x, scale)
+    const operators = new Set<string>()
+    const visit = (value: Value) => {
+      if (value.source.kind !== 'node') return
+      operators.add(value.source.operator)
+      for (const input of value.source.inputs) if (input) visit(input)
+    }
+    visit(gradients([[y, input('dy', 'float32', ['N', 8])]] satisfies Seed[], [x])[0]!)
+    expect([...operators].toSorted()).toEqual(['LayerNormalization', 'Mul', 'ReduceMean', 'Sub'])
+  })
+})

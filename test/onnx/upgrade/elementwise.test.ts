@@ -1,0 +1,151 @@
+import { describe, expect, it } from 'vitest'
+import type { DType } from '../../../src/ir/dtype.js'
+import { constant, constantNumber, constantTensor, input, numbersOf } from '../../../src/ir/leaf.js'
+import type { Dim } from '../../../src/ir/shape.js'
+import { tensor } from '../../../src/ir/tensor.js'
+import type { Attribute, Value } from '../../../src/ir/value.js'
+import { modernised } from '../../../src/onnx/upgrade/modernise.js'
+import { apply } from '../../../src/op/apply.js'
+import { definitions, type OperatorName } from '../../../src/op/index.js'
+import { evaluate, vector } from '../../grad/evaluate.js'
+
+const x = (...shape: readonly Dim[]) => input('x', 'float32', shape)
+const ramp = (...dims: readonly number[]): Value => {
+  const length = dims.reduce((a, b) => a * b, 1)
+  return constant(
+    tensor(
+      'float32',
+      dims,
+      Float32Array.from({ length }, (_, i) => i),
+    ),
+  )
+}
+
+/** What importing makes of one node of an old model. */
+function imported(
+  operator: string,
+  version: number,
+  inputs: readonly Value[],
+  attributes: Readonly<Record<string, Attribute>> = {},
+  outputCount = 1,
+): readonly Value[] {
+  const result = modernised({ operator, inputs, attributes, outputCount }, version)
+  if (!('operator' in result)) return result
+  const definition = definitions[result.operator as OperatorName]
+  return apply({ ...result, definition: definition as Parameters<typeof apply>[0]['definition'] })
+}
+
+describe('before operator set 7', () => {
+  it.each(['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Equal', 'Less', 'Greater'])(
+    '%s broadcasts along an axis',
+    (operator) => {
+      const [y] = imported(operator, 6, [x(2, 3, 4, 5), x(3, 4)], { broadcast: 1, axis: 1 })
+      expect(y!.shape).toEqual([2, 3, 4, 5])
+      expect(y!.source).toMatchObject({ inputs: [{ shape: [2, 3, 4, 5] }, { shape: [3, 4, 1] }] })
+    },
+  )
+
+  it('Add broadcasts along an axis counted from the end, and at the end', async () => {
+    const values = await evaluate(
+      imported('Add', 1, [ramp(2, 3), ramp(2)], { broadcast: 1, axis: -2, consumed_inputs: [0, 0] })[0]!,
+      imported('Add', 6, [ramp(2, 3), ramp(3)], { broadcast: 1 })[0]!,
+      imported('Add', 6, [ramp(2, 3), ramp(2, 3)], { broadcast: 0 })[0]!,
+    )
+    expect(values).toEqual([
+      [0, 1, 2, 4, 5, 6],
+      [0, 2, 4, 3, 5, 7],
+      [0, 2, 4, 6, 8, 10],
+    ])
+  })
+
+  it('refuses to broadcast where it cannot', () => {
+    const refused = (a: Value, b: Value, message: RegExp) =>
+      expect(() => imported('Add', 6, [a, b], { broadcast: 1, axis: 1 })).toThrow(
+        expect.objectContaining({ code: 'invalid-shape', message: expect.stringMatching(message) }),
+      )
+    refused(input('a', 'float32', undefined), x(2), /Add: .*ranks of both operands have to be known/)
+    refused(x(2, 3), x(2, 3), /Add: \[2, 3\] does not fit into \[2, 3\] from axis 1 on/)
+  })
+
+  it('PRelu has a slope per channel', () => {
+    const slopes = (slope: Value) => imported('PRelu', 6, [x(2, 3, 4, 4), slope])[0]!.source
+    expect(slopes(x(3))).toMatchObject({ inputs: [{}, { shape: [3, 1, 1] }] })
+    expect(slopes(x(1))).toMatchObject({ inputs: [{}, { shape: [1] }] })
+  })
+
+  it.each(['Relu', 'Sigmoid', 'Exp', 'Elu', 'Clip', 'Sum'])('%s forgets consumed_inputs', (operator) => {
+    expect(imported(operator, 1, [x(2)], { consumed_inputs: [0] })[0]!.shape).toEqual([2])
+  })
+
+  it('Selu had other digits', async () => {
+    const old = imported('Selu', 1, [vector('x', 1, -1e4)])
+    const given = imported('Selu', 5, [vector('x', 1, -1e4)], { alpha: 2, gamma: 3 })
+    const [before, other] = await evaluate(old[0]!, given[0]!)
+    expect(before![0]).toBeCloseTo(1.0507, 6)
+    expect(before![1]).toBeCloseTo(-1.0507 * 1.6732, 6)
+    expect(other).toEqual([3, -6])
+  })
+
+  it.each<[string, DType]>([
+    ['FLOAT', 'float32'],
+    ['DOUBLE', 'float64'],
+    ['INT64', 'int64'],
+    ['FLOAT16', 'float16'],
+    ['BOOL', 'bool'],
+  ])('Cast named %s', (name, dtype) => {
+    expect(imported('Cast', 5, [x(2)], { to: name })[0]!.dtype).toBe(dtype)
+  })
+
+  it('Cast refuses what it does not carry', () => {
+    expect(() => imported('Cast', 5, [x(2)], { to: 'COMPLEX64' })).toThrow(/Cast to 'COMPLEX64' is not supported/)
+  })
+
+  it('Dropout is at work unless is_test says otherwise', () => {
+    const [at, mask] = imported('Dropout', 6, [x(2, 3)], { ratio: 0.25 }, 2)
+    const node = at!.source.kind === 'node' ? at!.source : undefined
+    expect(node?.inputs.slice(1).map(constantNumber)).toEqual([0.25, 1])
+    expect(mask).toMatchObject({ dtype: 'float32', shape: [2, 3] })
+    const resting = imported('Dropout', 6, [x(2, 3)], { ratio: 0.25, is_test: 1 })[0]!.source
+    expect(resting.kind === 'node' && resting.inputs.length).toBe(2)
+  })
+})
+
+describe('later', () => {
+  it('Clip takes its bounds as inputs from 11 on', async () => {
+    const clipped = (attributes: Record<string, number>) => imported('Clip', 6, [vector('x', -9, 0, 9)], attributes)[0]!
+    const values = await evaluate(clipped({ min: -1, max: 2 }), clipped({ min: -1 }), clipped({ max: 2 }), clipped({}))
+    expect(values).toEqual([
+      [-1, 0, 2],
+      [-1, 0, 9],
+      [-9, 0, 2],
+      [-9, 0, 9],
+    ])
+  })
+
+  it.each([
+    ['ReduceSum', 11],
+    ['ReduceMean', 13],
+    ['ReduceMax', 17],
+    ['ReduceL2', 1],
+    ['ReduceLogSumExp', 12],
+  ])('%s of operator set %i has its axes as an attribute', (operator, version) => {
+    const [y] = imported(operator, version, [x(2, 3, 4)], { axes: [0, -1], keepdims: 0 })
+    expect(y!.shape).toEqual([3])
+    expect(imported(operator, version, [x(2, 3, 4)])[0]!.shape).toEqual([1, 1, 1])
+  })
+
+  it('TopK takes k as an input from 10 on', () => {
+    expect(imported('TopK', 9, [x(2, 5)], { k: 3, axis: 1 }, 2).map(({ shape }) => shape)).toEqual([
+      [2, 3],
+      [2, 3],
+    ])
+  })
+
+  it('Dropout gives a mask of the type of its input until 9, of truth values from 10 on', () => {
+    const mask = (version: number) => imported('Dropout', version, [x(2)], { ratio: 0.25 }, 2)[1]!.dtype
+    expect([7, 9, 10, 11].map(mask)).toEqual(['float32', 'float32', 'bool', 'bool'])
+    const { source } = imported('Dropout', 11, [x(2)], { ratio: 0.25 })[0]!
+    const ratio = source.kind === 'node' ? constantTensor(source.inputs[1]) : undefined
+    expect(ratio && numbersOf(ratio)).toEqual([0.25])
+  })
+})

@@ -1,0 +1,56 @@
+import { describe, expect, it } from 'vitest'
+import { gradients } from '../../src/grad/gradient.js'
+import type { DType } from '../../src/ir/dtype.js'
+import { input } from '../../src/ir/leaf.js'
+import type { Shape } from '../../src/ir/shape.js'
+import { op } from '../../src/op/index.js'
+
+const x = (name: string, dtype: DType, ...shape: Shape) => input(name, dtype, shape)
+const scale = x('scale', 'float32')
+const [byte, signed] = [x('zero', 'uint8'), x('zero', 'int8')]
+
+describe('quantized operators', () => {
+  it('quantize to the type of the zero point, to output_dtype or to uint8', () => {
+    const data = x('x', 'float32', 'N', 3)
+    expect(op.QuantizeLinear(data, scale, signed)).toMatchObject({ dtype: 'int8', shape: ['N', 3] })
+    expect(op.QuantizeLinear(data, scale, { output_dtype: 5 })).toMatchObject({ dtype: 'int16' })
+    expect(op.QuantizeLinear(data, scale)).toMatchObject({ dtype: 'uint8' })
+    expect(op.DynamicQuantizeLinear(data)).toMatchObject([
+      { dtype: 'uint8', shape: ['N', 3] },
+      { dtype: 'float32', shape: [] },
+      { dtype: 'uint8', shape: [] },
+    ])
+  })
+
+  it('dequantize to the type of the scale', () => {
+    expect(op.DequantizeLinear(x('x', 'int8', 2), x('scale', 'float16'))).toMatchObject({
+      dtype: 'float16',
+      shape: [2],
+    })
+  })
+
+  it('convolve and multiply', () => {
+    const [image, kernel] = [x('x', 'uint8', 'N', 3, 8, 8), x('w', 'int8', 16, 3, 3, 3)]
+    expect(op.ConvInteger(image, kernel, { strides: [2, 2] })).toMatchObject({ dtype: 'int32', shape: ['N', 16, 3, 3] })
+    expect(op.QLinearConv(image, scale, byte, kernel, scale, signed, scale, byte)).toMatchObject({
+      dtype: 'uint8',
+      shape: ['N', 16, 6, 6],
+    })
+    const [a, b] = [x('a', 'uint8', 'N', 4), x('b', 'int8', 4, 5)]
+    expect(op.MatMulInteger(a, b)).toMatchObject({ dtype: 'int32', shape: ['N', 5] })
+    expect(op.QLinearMatMul(a, scale, byte, b, scale, signed, scale, signed)).toMatchObject({
+      dtype: 'int8',
+      shape: ['N', 5],
+    })
+  })
+
+  it('say that the float model is the one to fine-tune', () => {
+    const y = op.DequantizeLinear(x('x', 'int8', 2), scale)
+    expect(() => gradients([[y, y]], [scale])).toThrow(
+      expect.objectContaining({
+        code: 'not-differentiable',
+        message: expect.stringContaining('fine-tune the float model'),
+      }),
+    )
+  })
+})

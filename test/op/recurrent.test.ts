@@ -1,0 +1,49 @@
+import { describe, expect, it } from 'vitest'
+import { gradients } from '../../src/grad/gradient.js'
+import { input } from '../../src/ir/leaf.js'
+import type { Shape } from '../../src/ir/shape.js'
+import { op } from '../../src/op/index.js'
+
+const x = (name: string, ...shape: Shape) => input(name, 'float32', shape)
+const sequence = x('x', 'T', 'N', 5)
+
+describe('recurrent nets', () => {
+  it('LSTM gives every step, the last hidden and the last cell state', () => {
+    const outputs = op.LSTM(sequence, x('w', 1, 32, 5), x('r', 1, 32, 8))
+    expect(outputs.map(({ shape }) => shape)).toEqual([
+      ['T', 1, 'N', 8],
+      [1, 'N', 8],
+      [1, 'N', 8],
+    ])
+  })
+
+  it('GRU in both directions, batch first', () => {
+    const outputs = op.GRU(x('x', 'N', 'T', 5), x('w', 2, 24, 5), x('r', 2, 24, 8), {
+      direction: 'bidirectional',
+      layout: 1,
+    })
+    expect(outputs.map(({ shape }) => shape)).toEqual([
+      ['N', 'T', 2, 8],
+      ['N', 2, 8],
+    ])
+  })
+
+  it('takes the number of hidden units from hidden_size where the weights do not tell', () => {
+    const [y] = op.RNN(sequence, x('w', 1, 8, 5), input('r', 'float32', undefined), { hidden_size: 8 })
+    expect(y.shape).toEqual(['T', 1, 'N', 8])
+  })
+
+  it('refuses a direction that does not exist and data without time', () => {
+    const call = (data: Shape, direction: string) => () =>
+      op.RNN(x('x', ...data), x('w', 1, 8, 5), x('r', 1, 8, 8), { direction })
+    expect(call([3, 2, 5], 'backward')).toThrow(expect.objectContaining({ code: 'invalid-model' }))
+    expect(call([2, 5], 'forward')).toThrow(expect.objectContaining({ code: 'invalid-shape' }))
+  })
+
+  it('says that its gradient is missing', () => {
+    const [y] = op.GRU(sequence, x('w', 1, 24, 5), x('r', 1, 24, 8))
+    expect(() => gradients([[y, y]], [sequence])).toThrow(
+      expect.objectContaining({ code: 'not-differentiable', message: expect.stringContaining('through time') }),
+    )
+  })
+})

@@ -1,0 +1,106 @@
+import { describe, expect, test } from 'vitest'
+import { Random } from '../src/random.js'
+
+const draws = (random: Random, n: number) => Array.from({ length: n }, () => random.uniform())
+const mean = (x: ArrayLike<number>) => Array.from(x).reduce((a, b) => a + b, 0) / x.length
+const variance = (x: ArrayLike<number>) => mean(Array.from(x, (v) => (v - mean(x)) ** 2))
+
+describe('Random', () => {
+  test('the same seed gives the same numbers, another seed others', () => {
+    expect(draws(new Random(1), 100)).toEqual(draws(new Random(1), 100))
+    expect(draws(new Random(1), 100)).not.toEqual(draws(new Random(2), 100))
+    expect(new Random(0).uniform()).not.toBe(new Random(2 ** 32).uniform())
+  })
+
+  test('the numbers never change: runs of an older version stay reproducible', () => {
+    expect(draws(new Random(42), 2)).toEqual(GOLDEN_UNIFORM)
+    expect([...new Random(42).stream('shuffle').permutation(6)]).toEqual(GOLDEN_PERMUTATION)
+  })
+
+  test('a stream depends on seed and name, not on what was drawn before or elsewhere', () => {
+    const [fresh, used] = [new Random(5), new Random(5)]
+    draws(used, 17)
+    draws(used.stream('other'), 3)
+    expect(draws(used.stream('curvature'), 20)).toEqual(draws(fresh.stream('curvature'), 20))
+    expect(draws(fresh.stream('a').stream('b'), 20)).not.toEqual(draws(fresh.stream('b').stream('a'), 20))
+    expect(draws(fresh.stream(''), 5)).not.toEqual(draws(new Random(5), 5))
+  })
+
+  test('streams are uncorrelated, however alike their names or seeds', () => {
+    const n = 4000
+    const root = new Random(3)
+    const streams = [...['a', 'b', 'aa', 'epoch 1', 'epoch 2'].map((name) => root.stream(name)), new Random(4), root]
+    const series = streams.map((stream) => draws(stream, n))
+    for (const [i, x] of series.entries())
+      for (const y of series.slice(i + 1)) {
+        const covariance = mean(x.map((xi, k) => (xi - 0.5) * (y[k]! - 0.5)))
+        expect(Math.abs(covariance * 12)).toBeLessThan(4.5 / Math.sqrt(n))
+      }
+  })
+
+  test('first draws over many seeds are uniform too', () => {
+    const first = Array.from({ length: 4000 }, (_, seed) => new Random(seed).uniform())
+    expect(Math.abs(mean(first) - 0.5)).toBeLessThan(4.5 / Math.sqrt(12 * 4000))
+  })
+
+  test('goes on from a saved state', () => {
+    const random = new Random(9).stream('data')
+    draws(random, 11)
+    const resumed = new Random(JSON.parse(JSON.stringify(random.state())))
+    expect(draws(resumed, 50)).toEqual(draws(random, 50))
+    expect(draws(resumed.stream('x'), 5)).toEqual(draws(random.stream('x'), 5))
+  })
+
+  test('moments of the distributions', () => {
+    const n = 100_000
+    const random = new Random(11)
+    const uniform = random.fill(new Float64Array(n), 'uniform')
+    expect(Math.min(...uniform.subarray(0, 5000))).toBeGreaterThanOrEqual(0)
+    expect(Math.max(...uniform.subarray(0, 5000))).toBeLessThan(1)
+    expect(mean(uniform)).toBeCloseTo(0.5, 2)
+    expect(variance(uniform)).toBeCloseTo(1 / 12, 2)
+    const normal = random.fill(new Float64Array(n), 'normal')
+    expect(Math.abs(mean(normal))).toBeLessThan(0.015)
+    expect(Math.abs(variance(normal) - 1)).toBeLessThan(0.02)
+    expect(Math.abs(mean(normal.map((x) => x ** 4)) - 3)).toBeLessThan(0.15)
+    const gumbel = random.fill(new Float32Array(n), 'gumbel')
+    expect(Math.abs(mean(gumbel) - 0.5772156649)).toBeLessThan(0.02)
+    expect(Math.abs(variance(gumbel) - Math.PI ** 2 / 6)).toBeLessThan(0.05)
+    expect(gumbel.every(Number.isFinite)).toBe(true)
+  })
+
+  test('the arg-max of logits plus Gumbel noise samples their softmax', () => {
+    const random = new Random(13)
+    const logits = [0, 1, -1]
+    const counts = [0, 0, 0]
+    const n = 30_000
+    for (let i = 0; i < n; i++) {
+      const noisy = logits.map((x) => x + random.gumbel())
+      counts[noisy.indexOf(Math.max(...noisy))]! += 1
+    }
+    const total = logits.reduce((sum, x) => sum + Math.exp(x), 0)
+    for (const [i, x] of logits.entries()) expect(Math.abs(counts[i]! / n - Math.exp(x) / total)).toBeLessThan(0.015)
+  })
+
+  test('integers and permutations are uniform', () => {
+    const random = new Random(17)
+    const counts = new Map<string, number>()
+    for (let i = 0; i < 24_000; i++) {
+      const key = random.permutation(4).join('')
+      counts.set(key, (counts.get(key) ?? 0) + 1)
+    }
+    expect(counts.size).toBe(24)
+    const chiSquare = [...counts.values()].reduce((sum, n) => sum + (n - 1000) ** 2 / 1000, 0)
+    expect(chiSquare).toBeLessThan(56) // 23 degrees of freedom: 1 in 10,000
+    const list = random.shuffle(['a', 'b', 'c'])
+    expect([...list].sort()).toEqual(['a', 'b', 'c'])
+    expect(random.integer(1)).toBe(0)
+    expect(random.permutation(0)).toHaveLength(0)
+  })
+
+  test('bad input', () => {
+    for (const seed of [-1, 0.5, Number.NaN, 2 ** 53]) expect(() => new Random(seed)).toThrow(/seed is/)
+    for (const n of [0, -1, 1.5]) expect(() => new Random(1).integer(n)).toThrow(/below/)
+    expect(() => new Random({ key: [1, 2, 3], position: [1, 2, 3, 4] })).toThrow(/random state/)
+  })
+})

