@@ -3,7 +3,7 @@ import { Random } from '../src/random.js'
 
 const draws = (random: Random, n: number) => Array.from({ length: n }, () => random.uniform())
 const mean = (x: ArrayLike<number>) => Array.from(x).reduce((a, b) => a + b, 0) / x.length
-const variance = (x: ArrayLike<number>) => mean(Array.from(x, (v) => (v - mean(x)) ** 2))
+const variance = (x: ArrayLike<number>) => mean(Array.from(x, (v) => v * v)) - mean(x) ** 2
 
 describe('Random', () => {
   test('the same seed gives the same numbers, another seed others', () => {
@@ -13,8 +13,8 @@ describe('Random', () => {
   })
 
   test('the numbers never change: runs of an older version stay reproducible', () => {
-    expect(draws(new Random(42), 2)).toEqual(GOLDEN_UNIFORM)
-    expect([...new Random(42).stream('shuffle').permutation(6)]).toEqual(GOLDEN_PERMUTATION)
+    expect(draws(new Random(42), 2)).toEqual([0.3693196307993848, 0.47538407571135144])
+    expect([...new Random(42).stream('shuffle').permutation(6)]).toEqual([1, 4, 5, 3, 0, 2])
   })
 
   test('a stream depends on seed and name, not on what was drawn before or elsewhere', () => {

@@ -2,8 +2,8 @@ import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import type { GraphSpec } from '../onnx/export.js'
 import type { Model } from '../onnx/model.js'
-import type { HeadOptions } from '../train/head.js'
 import type { TrainingOptions } from '../train/graphs.js'
+import type { HeadOptions } from '../train/head.js'
 import { collected, wholeNumber } from './arguments.js'
 import { print, table } from './output.js'
 
@@ -32,7 +32,11 @@ export function defineBuild(program: Command): void {
     .requiredOption('-o, --output <folder>', 'where to write training.onnx, evaluation.onnx and curvature.onnx')
     .addOption(new Option('--loss <kind>', 'what is minimised').choices(['cross-entropy', 'mse']))
     .option('--logits <name>', "the model's output the loss works on (default: the only one)")
-    .option('--head-classes <n>', 'give the model a new last layer of so many classes; written as model.onnx', wholeNumber)
+    .option(
+      '--head-classes <n>',
+      'give the model a new last layer of so many classes; written as model.onnx',
+      wholeNumber,
+    )
     .option('--trainable <pattern...>', 'train the tensors of these names (default: all in weight positions)')
     .addOption(new Option('--batch-norm <mode>', 'BatchNormalization statistics').choices(['frozen', 'trained']))
     .option('--set <path=value>', 'change a field of the recipe; may be repeated', collected, [])
@@ -50,15 +54,21 @@ Examples:
   $ onnx-ire build recipe.json -o graphs`,
     )
     .action(async (path: string, options: Options) => {
-      const [{ trainingGraphs }, { importGraph }, { replaceHead }, { exportGraph }, { readModel, writeModel }, { makeFolder }] =
-        await Promise.all([
-          import('../train/graphs.js'),
-          import('../onnx/import.js'),
-          import('../train/head.js'),
-          import('../onnx/export.js'),
-          import('../node/model.js'),
-          import('./folder.js'),
-        ])
+      const [
+        { trainingGraphs },
+        { importGraph },
+        { replaceHead },
+        { exportGraph },
+        { readModel, writeModel },
+        { makeFolder },
+      ] = await Promise.all([
+        import('../train/graphs.js'),
+        import('../onnx/import.js'),
+        import('../train/head.js'),
+        import('../onnx/export.js'),
+        import('../node/model.js'),
+        import('./folder.js'),
+      ])
       const { modelPath, head, training } = await chosen(path, options, command)
       const original = await readModel(modelPath)
       const model = head ? replaceHead(original, head) : original
@@ -85,7 +95,9 @@ Examples:
 async function chosen(path: string, options: Options, command: Command) {
   const { lossOf, trainerOptions } = await import('../recipe/build.js')
   if (path.toLowerCase().endsWith('.json')) {
-    const given = (['loss', 'logits', 'headClasses', 'trainable', 'batchNorm'] as const).find((name) => options[name] !== undefined)
+    const given = (['loss', 'logits', 'headClasses', 'trainable', 'batchNorm'] as const).find(
+      (name) => options[name] !== undefined,
+    )
     if (given) command.error(`error: a recipe says ${given} itself; change it with --set`, { exitCode: 2 })
     const { readRecipe } = await import('./recipe-file.js')
     const recipe = await readRecipe(path, options.set)
@@ -93,7 +105,7 @@ async function chosen(path: string, options: Options, command: Command) {
     return { modelPath: recipe.model, head: recipe.head, training }
   }
   const { loss, logits, headClasses, trainable, batchNorm } = options
-  if (loss === undefined) return command.error("error: give --loss, or a recipe instead of the model", { exitCode: 2 })
+  if (loss === undefined) return command.error('error: give --loss, or a recipe instead of the model', { exitCode: 2 })
   if (options.set.length > 0) command.error('error: --set changes a recipe; a model has none', { exitCode: 2 })
   const training: TrainingOptions = {
     loss: lossOf({ kind: loss, ...(logits === undefined ? {} : loss === 'mse' ? { output: logits } : { logits }) }),
@@ -101,7 +113,9 @@ async function chosen(path: string, options: Options, command: Command) {
     ...(batchNorm === undefined ? {} : { batchNorm }),
   }
   const head: HeadOptions | undefined =
-    headClasses === undefined ? undefined : { classes: headClasses, ...(logits === undefined ? {} : { output: logits }) }
+    headClasses === undefined
+      ? undefined
+      : { classes: headClasses, ...(logits === undefined ? {} : { output: logits }) }
   return { modelPath: path, head, training }
 }
 
@@ -109,7 +123,11 @@ function text(model: string, graphs: readonly Written[], head: boolean): string 
   const rows = graphs.map(({ file, inputs, outputs }) => {
     const gradients = outputs.filter((name) => name.startsWith('grad/'))
     const others = outputs.filter((name) => !name.startsWith('grad/'))
-    return [file, excerpted(inputs).join(', '), [...excerpted(others), ...(gradients.length > 0 ? [`${gradients.length} grad/<parameter>`] : [])].join(', ')]
+    return [
+      file,
+      excerpted(inputs).join(', '),
+      [...excerpted(others), ...(gradients.length > 0 ? [`${gradients.length} grad/<parameter>`] : [])].join(', '),
+    ]
   })
   return `${head ? `wrote ${model}, the model with its new last layer: the parameters to begin with\n` : ''}${table(['wrote', 'inputs', 'outputs'], rows)}`
 }

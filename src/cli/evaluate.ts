@@ -21,7 +21,9 @@ export function defineEvaluate(program: Command): void {
     .description('measure the loss and accuracy of a model, in stock onnxruntime')
     .argument('<model>', 'an ONNX file')
     .argument('[recipe]', 'the recipe that says which data and which loss')
-    .addOption(new Option('--on <data>', "which of the recipe's data").choices(['train', 'validation']).default('validation'))
+    .addOption(
+      new Option('--on <data>', "which of the recipe's data").choices(['train', 'validation']).default('validation'),
+    )
     .option('--set <path=value>', 'change a field of the recipe; may be repeated', collected, [])
     .option('--data <json>', "instead of a recipe: the data, as a recipe's data.validation")
     .addOption(new Option('--loss <kind>', 'instead of a recipe: the loss').choices(['cross-entropy', 'mse']))
@@ -57,11 +59,15 @@ Examples:
         const measures = await evaluateModel(model, data, { loss: lossOf(recipe.loss), runtime, ...batchSize })
         const seconds = (performance.now() - started) / 1000
         const { loss, accuracy, count: labelled } = measures
-        print({ model: path, ...measures, examples: data.length, seconds, runtime: runtime.description }, options.json, () => {
-          const share = accuracy === undefined ? '' : `, accuracy ${(100 * accuracy).toFixed(2)} %`
-          const over = labelled === data.length ? '' : ` (${plural(labelled, 'value')})`
-          return `${path}: loss ${count(loss)}${share} over ${plural(data.length, 'example')}${over} in ${duration(seconds)}, ${runtime.description}`
-        })
+        print(
+          { model: path, ...measures, examples: data.length, seconds, runtime: runtime.description },
+          options.json,
+          () => {
+            const share = accuracy === undefined ? '' : `, accuracy ${(100 * accuracy).toFixed(2)} %`
+            const over = labelled === data.length ? '' : ` (${plural(labelled, 'value')})`
+            return `${path}: loss ${count(loss)}${share} over ${plural(data.length, 'example')}${over} in ${duration(seconds)}, ${runtime.description}`
+          },
+        )
       } finally {
         await runtime.dispose()
       }
@@ -75,7 +81,9 @@ interface Chosen {
 
 async function fromRecipe(path: string, options: Options, command: Command): Promise<Chosen> {
   if (options.data !== undefined || options.loss !== undefined || options.logits !== undefined) {
-    command.error('error: --data, --loss and --logits stand in for a recipe; change a recipe with --set', { exitCode: 2 })
+    command.error('error: --data, --loss and --logits stand in for a recipe; change a recipe with --set', {
+      exitCode: 2,
+    })
   }
   const { readRecipe } = await import('./recipe-file.js')
   const recipe = await readRecipe(path, options.set)
@@ -83,8 +91,8 @@ async function fromRecipe(path: string, options: Options, command: Command): Pro
   if (data === undefined) {
     command.error(`error: ${path} has no data.${options.on}; add it, or use --on train`, { exitCode: 2 })
   }
-  const { loss, batchSize = options.batchSize, threads = options.threads } = recipe
-  return { place: `data.${options.on}`, recipe: { loss, data, ...machine({ ...options, batchSize: options.batchSize ?? batchSize, threads: options.threads ?? threads }) } }
+  const { batchSize = recipe.batchSize, threads = recipe.threads } = options
+  return { place: `data.${options.on}`, recipe: { loss: recipe.loss, data, ...machine({ batchSize, threads }) } }
 }
 
 async function fromOptions(options: Options, command: Command): Promise<Chosen> {
@@ -92,6 +100,7 @@ async function fromOptions(options: Options, command: Command): Promise<Chosen> 
   if (data === undefined || loss === undefined) {
     command.error('error: give a recipe, or both --data and --loss', { exitCode: 2 })
   }
+  if (options.set.length > 0) command.error('error: --set changes a recipe, and none is given', { exitCode: 2 })
   const { checkEvaluation, parseJson } = await import('../recipe/parse.js')
   const { mapSourcePaths } = await import('../recipe/paths.js')
   const output = logits === undefined ? {} : loss === 'mse' ? { output: logits } : { logits }
@@ -99,7 +108,13 @@ async function fromOptions(options: Options, command: Command): Promise<Chosen> 
   return { place: '--data', recipe: { ...recipe, data: mapSourcePaths(recipe.data, (path) => resolve(path)) } }
 }
 
-const machine = ({ batchSize, threads }: { readonly batchSize?: number | undefined; readonly threads?: number | undefined }) => ({
+const machine = ({
+  batchSize,
+  threads,
+}: {
+  readonly batchSize?: number | undefined
+  readonly threads?: number | undefined
+}) => ({
   ...(batchSize === undefined ? {} : { batchSize }),
   ...(threads === undefined ? {} : { threads }),
 })

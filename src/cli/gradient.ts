@@ -35,7 +35,8 @@ Examples:
       await refuseOverwriting(path, output)
       const proto = differentiated(model, wrt === undefined ? {} : { wrt })
       await writeModel(output, { proto, external: null })
-      const names = (ports: readonly { readonly name?: string | undefined }[] = []) => ports.map(({ name = '' }) => name)
+      const names = (ports: readonly { readonly name?: string | undefined }[] = []) =>
+        ports.map(({ name = '' }) => name)
       const result = { output, inputs: names(proto.graph?.input), outputs: names(proto.graph?.output) }
       const gradients = result.outputs.filter((name) => name.startsWith('grad/'))
       print({ ...result, gradients }, json, () => {

@@ -16,7 +16,9 @@ export function inspectionText(path: string, bytes: number, inspection: Inspecti
       inspection.operators.reduce((sum, operator) => sum + operator.count, 0),
       'node',
     )}\n${operators(inspection.operators)}`,
-    ...(unsupported.length > 0 ? [`  not known to onnx-ire: ${unsupported.map(({ operator }) => operator).join(', ')}`] : []),
+    ...(unsupported.length > 0
+      ? [`  not known to onnx-ire: ${unsupported.map(({ operator }) => operator).join(', ')}`]
+      : []),
     `\nStored: ${plural(stored.floatElements, 'parameter')} (floating-point numbers), ${plural(stored.tensors, 'tensor')}, ${byteSize(stored.bytes)}`,
     `\nTraining varies ${plural(training.tensors, 'tensor')}, ${plural(training.elements, 'parameter')}${training.tensors > 0 ? '\n' : ''}${trained(inspection.tensors, all)}`,
     left(inspection.tensors, all),
@@ -68,7 +70,8 @@ function left(tensors: readonly TensorReport[], all: boolean): string {
   if (all) return `\nTraining leaves ${plural(rows.length, 'tensor')} as they are\n${listing(rows, true)}`
   const reasons = new Map<string, number>()
   for (const { why } of rows) {
-    const reason = why.replace(/: .*/s, '')
+    // What keeps a tensor, without the names of the nodes.
+    const reason = why.replace(/,? '.*$/s, '')
     reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
   }
   const lines = [...reasons].map(([reason, times]) => `  ${count(times)}: ${reason}`)

@@ -8,7 +8,9 @@ export function print(result: object, json: boolean | undefined, text: () => str
 /** Columns without rules around them. Numbers are aligned to the right. */
 export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const blank = Object.fromEntries(borders.map((place) => [place, '']))
-  const columns = head.map((_, i) => (rows.length > 0 && rows.every((row) => typeof row[i] === 'number') ? 'right' : 'left'))
+  const columns = head.map((_, i) =>
+    rows.length > 0 && rows.every((row) => typeof row[i] === 'number') ? 'right' : 'left',
+  )
   const made = new Table({
     head: [...head],
     chars: { ...blank, middle: '  ' },

@@ -21,8 +21,7 @@ export async function readRecipe(path: string, assignments: readonly string[] = 
 }
 
 /** Where a recipe's run goes unless it or the command line says so. */
-export const defaultRunFolder = (path: string): string =>
-  resolve(dirname(path), 'runs', basename(path, extname(path)))
+export const defaultRunFolder = (path: string): string => resolve(dirname(path), 'runs', basename(path, extname(path)))
 
 async function readText(path: string): Promise<string> {
   try {

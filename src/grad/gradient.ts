@@ -25,7 +25,20 @@ export function gradients(
   wrt: readonly Value[],
   tables: Calculus = calculus,
 ): (Value | null)[] {
-  const order = topological(seeds.map(([y]) => y))
+  return reverse(seeds, wrt, tables, () => true)
+}
+
+/** The same without entering the nodes that `within` refuses: what they give is taken as independent. */
+function reverse(
+  seeds: readonly Seed[],
+  wrt: readonly Value[],
+  tables: Calculus,
+  within: (node: Node) => boolean,
+): (Value | null)[] {
+  const order = topological(
+    seeds.map(([y]) => y),
+    within,
+  )
   const active = activeValues(order, wrt)
   const collected = new Map<Value, Value>()
   const collect = (x: Value, dx: Value) => {
@@ -38,10 +51,14 @@ export function gradients(
     const dys = node.outputs.map((y) => collected.get(y) ?? null)
     if (dys.every((dy) => dy === null) || !dependenciesOf(node).some((x) => active.has(x))) continue
     const dxs = propagate(node, dys, active, tables)
-    if (typeof dxs === 'string') blocking.set(node, dxs)
-    for (const [index, x] of node.inputs.entries()) {
+    if (typeof dxs === 'string') {
+      blocking.set(node, dxs)
       // Beyond an operator that blocks, go on with zeros, so that one error names all of them.
-      const dx = x && active.has(x) ? (typeof dxs === 'string' ? zerosLike(x) : dxs[index]) : null
+      for (const x of dependenciesOf(node)) if (active.has(x)) collect(x, zerosLike(x))
+      continue
+    }
+    for (const [index, x] of node.inputs.entries()) {
+      const dx = x && active.has(x) ? dxs[index] : null
       if (x && dx) collect(x, fitted(node, x, dx))
     }
   }
@@ -66,6 +83,21 @@ function propagate(
   active: ReadonlySet<Value>,
   tables: Calculus,
 ): readonly (Value | null)[] | string {
+  try {
+    return derived(node, dys, active, tables)
+  } catch (error) {
+    // A rule may refuse some forms of its operator.
+    if (error instanceof OnnxIreError && error.code === 'not-differentiable') return error.message
+    throw error
+  }
+}
+
+function derived(
+  node: Node,
+  dys: readonly (Value | null)[],
+  active: ReadonlySet<Value>,
+  tables: Calculus,
+): readonly (Value | null)[] | string {
   const definition =
     node.domain === '' || isOperator(node.operator) ? definitions[node.operator as keyof typeof definitions] : undefined
   const none: { none: 'zero' | 'missing'; reason: string } | undefined = definition?.gradient
@@ -84,9 +116,12 @@ function propagate(
   if (!expansion) return none?.reason ?? 'no gradient rule'
   const expanded = [expansion(node.inputs, node.attributes)].flat()
   const seeds = dys.flatMap((dy, index): Seed[] => (dy && expanded[index] ? [[expanded[index], dy]] : []))
-  const wrt = node.inputs.filter((x) => x !== null && active.has(x)) as Value[]
-  const dxs = gradients(seeds, wrt, tables)
-  return node.inputs.map((x) => (x && wrt.includes(x) ? dxs[wrt.indexOf(x)]! : null))
+  const wrt = [...new Set(node.inputs.filter((x) => x !== null && active.has(x)))] as Value[]
+  // The operands may depend on each other; the walk around this one sees to that.
+  const operands = new Set(node.inputs.map((x) => x?.source))
+  const dxs = reverse(seeds, wrt, tables, (inner) => !operands.has(inner))
+  // An operand that comes twice gets its whole gradient at once.
+  return node.inputs.map((x, index) => (x && node.inputs.indexOf(x) === index ? (dxs[wrt.indexOf(x)] ?? null) : null))
 }
 
 /** Brings a rule's gradient to its input's shape; only broadcasting operators may give another one. */

@@ -10,8 +10,12 @@ let unknowns = 0
 /** A length about which nothing is known: a symbol equal to no other. */
 export const unknownDim = (): string => `?${++unknowns}`
 
-/** An expression too long to be of use is given up: repeated doubling of a symbol would write one of any length. */
-const bounded = (expression: string): string => (expression.length > 256 ? unknownDim() : expression)
+/**
+ * An expression too long to be of use is given up (repeated doubling of a symbol would write one of any length), and so is
+ * one with numbers that are not written in plain digits.
+ */
+const bounded = (expression: string): string =>
+  expression.length > 256 || /\de[-+]\d|NaN|Infinity/.test(expression) ? unknownDim() : expression
 
 /** An expression cut before every separator that stands outside all brackets. */
 function cut(expression: string, separators: string): string[] {
@@ -26,8 +30,10 @@ function cut(expression: string, separators: string): string[] {
 }
 
 const atom = (dim: Dim): string => (typeof dim === 'string' && cut(dim, '+-*/').length > 1 ? `(${dim})` : `${dim}`)
-const withoutBrackets = (expression: string): string =>
-  expression.startsWith('(') && cut(expression, ')').length === 2 ? expression.slice(1, -1) : expression
+const withoutBrackets = (expression: string): string => {
+  const [inner, close, ...more] = cut(expression, ')')
+  return inner!.startsWith('(') && close === ')' && more.length === 0 ? inner!.slice(1) : expression
+}
 
 /** The factors of a product as `mulDims` writes it; of anything else, itself. */
 export function factorsOf(dim: Dim): readonly Dim[] {
@@ -57,7 +63,10 @@ function termsOf(dim: Dim): Map<string, number> {
     }
     const factors = /^\d+(\.\d+)?$/.test(text) ? [Number(text)] : factorsOf(text)
     const symbols = factors.filter((factor) => typeof factor === 'string')
-    const coefficient = factors.reduce<number>((product, factor) => (typeof factor === 'number' ? product * factor : product), 1)
+    const coefficient = factors.reduce<number>(
+      (product, factor) => (typeof factor === 'number' ? product * factor : product),
+      1,
+    )
     add(symbols.length === 0 ? '' : `${symbols.reduce<Dim>(mulDims, 1)}`, sign * coefficient)
   }
   return terms
@@ -74,7 +83,7 @@ function sum(a: Dim, b: Dim, sign: 1 | -1): Dim {
   const plus = ordered.filter(([, coefficient]) => coefficient > 0).map(written)
   const minus = ordered.filter(([, coefficient]) => coefficient < 0).map(written)
   if (plus.length + minus.length === 0) return constant
-  if (plus.length === 1 && minus.length === 0 && constant === 0) return `${mulDims(...(ordered[0] as [string, number]))}`
+  if (plus.length === 1 && minus.length === 0 && constant === 0) return mulDims(...(ordered[0] as [string, number]))
   const head = plus.length > 0 ? plus.join('+') : `${constant}`
   const tail = plus.length === 0 || constant === 0 ? '' : constant > 0 ? `+${constant}` : `${constant}`
   return bounded(`${[head, ...minus].join('-')}${tail}`)
@@ -88,10 +97,15 @@ export const subDims = (a: Dim, b: Dim): Dim => (typeof a === 'number' && typeof
 /** Symbols in alphabetical order, then the number. */
 export function mulDims(a: Dim, b: Dim): Dim {
   const factors = [...factorsOf(a), ...factorsOf(b)]
-  const number = factors.reduce<number>((product, factor) => (typeof factor === 'number' ? product * factor : product), 1)
+  const number = factors.reduce<number>(
+    (product, factor) => (typeof factor === 'number' ? product * factor : product),
+    1,
+  )
   const symbols = factors.filter((factor) => typeof factor === 'string').sort()
-  if (number === 0 || symbols.length === 0) return number
+  if (number === 0) return 0
+  if (symbols.length === 0) return number
   if (number === 1 && symbols.length === 1) return symbols[0]!
+  if (number < 0) return subDims(0, symbols.reduce<Dim>(mulDims, -number))
   return bounded([...symbols.map(atom), ...(number === 1 ? [] : [number])].join('*'))
 }
 
@@ -104,13 +118,20 @@ export function exactQuotient(a: Dim, b: Dim): Dim | undefined {
     else if (!over.includes(factor)) return undefined
     else over.splice(over.indexOf(factor), 1)
   }
-  const number = over.reduce<number>((product, factor) => (typeof factor === 'number' ? product * factor : product), 1) / divisor
-  return Number.isInteger(number) ? over.filter((factor) => typeof factor === 'string').reduce<Dim>(mulDims, number) : undefined
+  const number =
+    over.reduce<number>((product, factor) => (typeof factor === 'number' ? product * factor : product), 1) / divisor
+  return Number.isInteger(number)
+    ? over.filter((factor) => typeof factor === 'string').reduce<Dim>(mulDims, number)
+    : undefined
 }
 
 /** floor(a / b), the division of shape arithmetic (lengths are not negative). */
 export const divDims = (a: Dim, b: Dim): Dim =>
-  typeof a === 'number' && typeof b === 'number' ? Math.floor(a / b) : (exactQuotient(a, b) ?? bounded(`floor(${atom(a)}/${atom(b)})`))
+  typeof a === 'number' && typeof b === 'number'
+    ? Math.floor(a / b)
+    : (exactQuotient(a, b) ?? bounded(`floor(${atom(a)}/${atom(b)})`))
 
 export const ceilDivDims = (a: Dim, b: Dim): Dim =>
-  typeof a === 'number' && typeof b === 'number' ? Math.ceil(a / b) : (exactQuotient(a, b) ?? bounded(`ceil(${atom(a)}/${atom(b)})`))
+  typeof a === 'number' && typeof b === 'number'
+    ? Math.ceil(a / b)
+    : (exactQuotient(a, b) ?? bounded(`ceil(${atom(a)}/${atom(b)})`))

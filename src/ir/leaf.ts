@@ -48,11 +48,11 @@ function numberToBfloat16(value: number): number {
 }
 
 /** A tensor from JavaScript numbers, rounded to `dtype`. */
-export function tensorFrom(dtype: DType, dims: readonly number[], values: readonly number[]): Tensor {
+export function tensorFrom(dtype: DType, dims: readonly number[], values: ArrayLike<number>): Tensor {
   return { dtype, dims, data: arrayFrom(dtype, values) }
 }
 
-function arrayFrom(dtype: DType, values: readonly number[]): TensorData {
+function arrayFrom(dtype: DType, values: ArrayLike<number>): TensorData {
   const { array } = dtypes[dtype]
   if (dtype === 'float16') return new Uint16Array(Float16Array.from(values).buffer)
   if (dtype === 'bfloat16') return Uint16Array.from(values, numberToBfloat16)
@@ -60,12 +60,12 @@ function arrayFrom(dtype: DType, values: readonly number[]): TensorData {
     throw new OnnxIreError('invalid-data', `no ${dtype} tensor can be made from numbers`)
   const data: TypedArray = new array(values.length)
   const wide = data instanceof BigInt64Array || data instanceof BigUint64Array
-  for (const [i, value] of values.entries()) data[i] = wide ? toInt64(value) : value
+  for (let i = 0; i < values.length; i++) data[i] = wide ? toInt64(values[i]!) : values[i]!
   return data
 }
 
 /** Numbers beyond the range saturate: exporters write INT64_MAX for "to the end", which a JavaScript number rounds up. */
-const toInt64 = (value: number): bigint =>
+export const toInt64 = (value: number): bigint =>
   value >= 2 ** 63 ? 2n ** 63n - 1n : value <= -(2 ** 63) ? -(2n ** 63n) : BigInt(Math.trunc(value))
 
 export const scalar = (dtype: DType, value: number): Value => constant(tensorFrom(dtype, [], [value]))

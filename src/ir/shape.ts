@@ -1,7 +1,17 @@
 import { OnnxIreError } from '../errors.js'
 import { type Dim, mulDims, unknownDim } from './dim.js'
 
-export { addDims, ceilDivDims, type Dim, divDims, exactQuotient, factorsOf, mulDims, subDims, unknownDim } from './dim.js'
+export {
+  addDims,
+  ceilDivDims,
+  type Dim,
+  divDims,
+  exactQuotient,
+  factorsOf,
+  mulDims,
+  subDims,
+  unknownDim,
+} from './dim.js'
 
 export type Shape = readonly Dim[]
 

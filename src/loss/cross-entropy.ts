@@ -1,6 +1,7 @@
 import { OnnxIreError } from '../errors.js'
+import { isFloat } from '../ir/dtype.js'
 import { input, scalar } from '../ir/leaf.js'
-import { axisOf, formatShape } from '../ir/shape.js'
+import { axisOf, formatShape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/index.js'
 import type { Loss, LossGraph } from './loss.js'
@@ -33,7 +34,8 @@ export function crossEntropy(options: CrossEntropyOptions = {}): Loss {
     build(outputs) {
       const output = outputNamed(outputs, options.logits, 'crossEntropy')
       const { logits: z, axis } = logitsOf(output, options.axis)
-      const labels = input(labelsName, 'int64', z.shape!.toSpliced(axis, 1))
+      // A Softmax keeps the shape, also where inference knows that of its result only.
+      const labels = input(labelsName, 'int64', (z.shape ?? output.shape!).toSpliced(axis, 1))
       return lossGraph(z, axis, labels, labelsName, labelSmoothing, options.ignoreIndex)
     },
   }
@@ -45,19 +47,22 @@ export function logitsOf(output: Value, axis?: number): { logits: Value; axis: n
   let classes = axis
   // Views between the Softmax and the output do not change what is compared, so they may be passed over.
   while (logits.source.kind === 'node' && logits.source.operator === 'Identity') logits = logits.source.inputs[0]!
-  if (
-    logits.source.kind === 'node' &&
-    (logits.source.operator === 'Softmax' || logits.source.operator === 'LogSoftmax')
-  ) {
-    classes ??= logits.source.attributes['axis'] as number
-    logits = logits.source.inputs[0]!
-  }
-  if (!logits.shape || logits.shape.length === 0)
+  if (!isFloat(logits.dtype) || !logits.shape || logits.shape.length === 0)
     throw new OnnxIreError(
-      'invalid-shape',
-      `crossEntropy: the logits have the shape ${formatShape(logits.shape)}; a class axis is needed`,
+      'invalid-option',
+      `crossEntropy: the logits are ${logits.dtype}${formatShape(logits.shape)}; they have to be floating-point with a class axis`,
     )
-  return { logits, axis: axisOf(classes ?? -1, logits.shape.length) }
+  const rank = logits.shape.length
+  const { source } = logits
+  if (source.kind === 'node' && (source.operator === 'Softmax' || source.operator === 'LogSoftmax')) {
+    const normalized = axisOf(source.attributes['axis'] as number, rank)
+    // One along another axis than the classes is part of the model.
+    if (classes === undefined || axisOf(classes, rank) === normalized) {
+      classes = normalized
+      logits = source.inputs[0]!
+    }
+  }
+  return { logits, axis: axisOf(classes ?? -1, rank) }
 }
 
 function lossGraph(
@@ -90,7 +95,7 @@ function lossGraph(
   return {
     loss: mean(each),
     targets: new Map([[labelsName, labels]]),
-    labels: new Map([[labelsName, { classes: z.shape![axis]!, ignoreIndex }]]),
+    labels: new Map([[labelsName, { classes: z.shape?.[axis] ?? unknownDim(), ignoreIndex }]]),
     count,
     correct: op.ReduceSum(op.CastLike(kept ? op.And(hit, kept) : hit, z), { keepdims: 0 }),
     sampled: { loss: mean(nll(sampled)), noise: new Map([[noise.name!, { value: noise, distribution: 'gumbel' }]]) },

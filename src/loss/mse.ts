@@ -1,3 +1,5 @@
+import { OnnxIreError } from '../errors.js'
+import { isFloat } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
 import { op } from '../op/index.js'
 import type { Loss } from './loss.js'
@@ -20,6 +22,8 @@ export function mse(options: MseOptions = {}): Loss {
     name: 'mse',
     build(outputs) {
       const y = outputNamed(outputs, options.output, 'mse')
+      if (!isFloat(y.dtype))
+        throw new OnnxIreError('invalid-option', `mse: the output holds ${y.dtype}, which no gradient moves`)
       const targets = input(name, y.dtype, y.shape)
       const noise = input(`noise/${name}`, y.dtype, y.shape)
       const error = op.Sub(y, targets)

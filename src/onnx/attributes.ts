@@ -1,6 +1,7 @@
 import { OnnxIreError } from '../errors.js'
+import { toInt64 } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
-import type { Attribute, Body, Node } from '../ir/value.js'
+import type { Attribute, Attributes, Body, Node } from '../ir/value.js'
 import type { AttributeSpec, AttributeSpecs } from '../op/define.js'
 import { definitions } from '../op/index.js'
 import type { ExternalData } from './external.js'
@@ -27,7 +28,7 @@ function encoded(
 ): Partial<AttributeProto> {
   switch (type) {
     case 'int':
-      return { type: attributeTypes.int, i: BigInt(value as number) }
+      return { type: attributeTypes.int, i: toInt64(value as number) }
     case 'float':
       return { type: attributeTypes.float, f: value as number }
     case 'string':
@@ -37,11 +38,32 @@ function encoded(
     case 'body':
       return { type: attributeTypes.graph, g: writeBody(value as Body) }
     case 'ints':
-      return { type: attributeTypes.ints, ints: (value as readonly number[]).map(BigInt) }
+      return { type: attributeTypes.ints, ints: (value as readonly number[]).map(toInt64) }
     case 'floats':
       return { type: attributeTypes.floats, floats: value as readonly number[] }
     case 'strings':
       return { type: attributeTypes.strings, strings: (value as readonly string[]).map(utf8Of) }
+  }
+}
+
+const holds: Readonly<Record<AttributeSpec['type'], (value: Attribute) => boolean>> = {
+  int: (value) => Number.isInteger(value),
+  float: (value) => typeof value === 'number',
+  string: (value) => typeof value === 'string',
+  tensor: (value) => typeof value === 'object' && 'dtype' in value,
+  body: (value) => typeof value === 'object' && 'kind' in value,
+  ints: (value) => isList(value) && value.every(Number.isInteger),
+  floats: (value) => isList(value) && value.every((item) => typeof item === 'number'),
+  strings: (value) => isList(value) && value.every((item) => typeof item === 'string'),
+}
+const isList = (value: Attribute): value is Extract<Attribute, readonly unknown[]> => Array.isArray(value)
+
+/** Throws `invalid-model` naming the first attribute that holds another type than the operator takes. */
+export function checkAttributes(place: string, specs: AttributeSpecs, attributes: Attributes): void {
+  for (const [name, value] of Object.entries(attributes)) {
+    const spec = Object.hasOwn(specs, name) ? specs[name] : undefined
+    if (spec && value !== undefined && !holds[spec.type](value))
+      throw new OnnxIreError('invalid-model', `${place}: its attribute '${name}' is not of the type ${spec.type}`)
   }
 }
 

@@ -25,7 +25,9 @@ export interface GraphSpec {
 export function exportGraph(spec: GraphSpec): ModelProto {
   const writer = new GraphWriter(spec)
   const graph = writer.write()
-  const versions = new Map([['', 13], ...writer.versions])
+  const versions = new Map(writer.versions)
+  // Axes as inputs came with 13; every onnxruntime since 2020 runs it.
+  versions.set('', Math.max(13, versions.get('') ?? 0))
   return create('ModelProto', {
     irVersion: irVersionFor(versions.get('')!),
     producerName: 'onnx-ire',
@@ -64,7 +66,14 @@ class GraphWriter {
   write(): GraphProto {
     const { inputs, outputs, name } = this.spec
     for (const [input, value] of inputs) this.give(value, input)
-    for (const output of outputs.keys()) this.taken.add(output)
+    for (const [output, value] of outputs) {
+      if (inputs.has(output) && inputs.get(output) !== value)
+        throw new OnnxIreError(
+          'invalid-model',
+          `graph '${name}' would have an input and another tensor as output, both named '${output}'; rename one of them`,
+        )
+      this.taken.add(output)
+    }
     const leaves = leavesOf(outputs.values())
     for (const leaf of leaves) if (leaf.source.kind === 'parameter') this.reserve(leaf)
     const nodes = this.writeNodes(outputs, undefined)
@@ -129,7 +138,13 @@ class GraphWriter {
 
   private writeBody(body: Body): GraphProto {
     for (const value of body.inputs) this.give(value, this.free(value.name ?? this.numbered('input')))
-    const outputs = new Map(body.outputs.map((value) => [this.free(value.name ?? this.numbered('output')), value]))
+    const outputs = new Map(
+      body.outputs.map((value) => {
+        const name = this.free(value.name ?? this.numbered('output'))
+        this.taken.add(name)
+        return [name, value]
+      }),
+    )
     const node = this.writeNodes(outputs, body.scope)
     return create('GraphProto', {
       name: this.numbered('body'),
@@ -202,7 +217,9 @@ function identity(node: Node, input: readonly string[]): string | undefined {
   if (random.has(node.operator) || attributes.some((value) => typeof value === 'object' && !Array.isArray(value)))
     return undefined
   if (attributes.some((value) => Array.isArray(value) && typeof value[0] === 'object')) return undefined
-  return JSON.stringify([node.domain, node.operator, node.attributes, input, node.outputs.length])
+  // JSON has no infinities.
+  const exact = (_: string, value: unknown) => (typeof value === 'number' ? String(value) : value)
+  return JSON.stringify([node.domain, node.operator, node.attributes, input, node.outputs.length], exact)
 }
 
 function constantKey(tensor: Tensor): string | undefined {

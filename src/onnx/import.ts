@@ -3,16 +3,19 @@ import { dtypeOf, isFloat } from '../ir/dtype.js'
 import { constant, input, parameter } from '../ir/leaf.js'
 import { type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import { sizeOf } from '../ir/tensor.js'
-import { type Body, type Graph, nameValue, refineShape, type Scope, type Value } from '../ir/value.js'
+import { topological } from '../ir/topology.js'
+import { type Body, type Graph, nameValue, placeNode, refineShape, type Scope, type Value } from '../ir/value.js'
 import { apply } from '../op/apply.js'
 import { definitions } from '../op/index.js'
-import { attributesOf } from './attributes.js'
+import { attributesOf, checkAttributes } from './attributes.js'
+import { isConstant } from './constant.js'
 import { type Model, namedTensors } from './model.js'
 import { inDependencyOrder } from './order.js'
 import type { GraphProto, ModelProto, NodeProto, ValueInfoProto } from './schema.js'
 import { settingNames } from './settings.js'
 import { refuseUnsupported } from './unsupported.js'
 import { modernised } from './upgrade/modernise.js'
+import type { OldNode } from './upgrade/upgrade.js'
 
 /** Values by name in one graph; a body sees the names of the graphs around it. */
 class Names {
@@ -59,11 +62,15 @@ export function importGraph(model: Model): Graph {
   const inputs = new Map<string, Value>()
   for (const info of graph.input) {
     // Up to IR version 3 initializers are listed among the inputs too.
-    if (!info.name || names.get(info.name)) continue
+    if (!info.name || initializers.has(info.name)) continue
     inputs.set(info.name, inputOf(info))
     names.set(info.name, inputs.get(info.name)!)
   }
-  const outputs = new Map(importer.read(graph, names, undefined))
+  const outputs = new Map<string, Value>()
+  for (const [name, value] of importer.read(graph, names, undefined)) {
+    if (outputs.has(name)) throw new OnnxIreError('invalid-model', `the output '${name}' is listed twice`)
+    outputs.set(name, value)
+  }
   return { name: graph.name ?? '', inputs, parameters, outputs }
 }
 
@@ -80,8 +87,8 @@ class Importer {
   read(graph: GraphProto, names: Names, scope: Scope | undefined): [string, Value][] {
     const declared = new Map([...graph.valueInfo, ...graph.output].map((info) => [info.name ?? '', info]))
     for (const node of inDependencyOrder(graph.node, (name) => names.get(name) !== undefined)) {
-      const isNamedTensor = node.opType === 'Constant' && names.get(node.output[0] ?? '') !== undefined
-      if (!isNamedTensor) this.readNode(node, names, declared, scope)
+      // Constants are in `names` from the start.
+      if (!isConstant(node)) this.readNode(node, names, declared, scope)
     }
     return graph.output.map(({ name = '' }) => {
       const value = names.get(name)
@@ -102,23 +109,13 @@ class Importer {
     if (version === undefined)
       throw new OnnxIreError(
         'invalid-model',
-        `${operator} '${label}' is of the domain '${node.domain}', which opset_import does not list`,
+        `${operator} '${label}' is of the domain '${node.domain || 'ai.onnx'}', which opset_import does not list`,
       )
     const inputs = node.input.map((name) => (name === '' ? null : lookUp(names, name, operator, label)))
     const attributes = attributesOf(node, this.model.external, (body) => this.readBody(body, names, scope))
-    const modern = modernised({ operator, inputs, attributes, outputCount: node.output.length }, version)
-    const values =
-      'operator' in modern
-        ? apply({
-            operator: modern.operator,
-            definition: definitions[modern.operator as keyof typeof definitions] as never,
-            inputs: modern.inputs,
-            attributes: modern.attributes,
-            name: node.name || undefined,
-            scope,
-            outputCount: node.output.length,
-          })
-        : modern
+    const modern = modernForm({ operator, inputs, attributes, outputCount: node.output.length }, version, label)
+    if (scope) enterScope('operator' in modern ? modern.inputs : modern, inputs, scope)
+    const values = 'operator' in modern ? this.applied(modern, node, label, scope) : modern
     for (const [index, name] of node.output.entries()) {
       if (name === '') continue
       const value = values[index]
@@ -128,6 +125,20 @@ class Importer {
       refineFrom(value, declared.get(name), operator)
       names.set(name, value)
     }
+  }
+
+  private applied(modern: OldNode, node: NodeProto, label: string, scope: Scope | undefined): readonly Value[] {
+    const definition = definitions[modern.operator as keyof typeof definitions]
+    checkAttributes(`${node.opType} '${label}'`, definition.attributes, modern.attributes)
+    return apply({
+      operator: modern.operator,
+      definition: definition as never,
+      inputs: modern.inputs,
+      attributes: modern.attributes,
+      name: node.name || undefined,
+      scope,
+      outputCount: node.output.length,
+    })
   }
 
   private readBody(graph: GraphProto, outer: Names, outerScope: Scope | undefined): Body {
@@ -144,14 +155,44 @@ class Importer {
   }
 }
 
-const operatorSets = (proto: ModelProto): ReadonlyMap<string, number> =>
-  new Map([
+/** The newest operator set whose operators this library has read. */
+const newestOperatorSet = 26
+
+function operatorSets(proto: ModelProto): ReadonlyMap<string, number> {
+  const versions = new Map([
     // Files before IR version 3 name no operator set: version 1.
     ...(proto.opsetImport.length === 0 ? [['', 1] as const] : []),
     ...proto.opsetImport.map(
       ({ domain, version }) => [domain === 'ai.onnx' ? '' : (domain ?? ''), Number(version ?? 1n)] as const,
     ),
   ])
+  const version = versions.get('') ?? 1
+  if (version < 1 || version > newestOperatorSet)
+    throw new OnnxIreError(
+      'invalid-model',
+      `the model uses operator set ${version}; 1 to ${newestOperatorSet} are known: export it with one of those`,
+    )
+  return versions
+}
+
+/** Today's form of a node; what cannot be brought there is refused by name. */
+function modernForm(node: OldNode, version: number, label: string): OldNode | readonly Value[] {
+  try {
+    return modernised(node, version)
+  } catch (error) {
+    if (!(error instanceof OnnxIreError)) throw error
+    throw new OnnxIreError(error.code, `${node.operator} '${label}' (operator set ${version}): ${error.message}`, {
+      cause: error,
+    })
+  }
+}
+
+/** Puts the nodes that bringing a node to today's form has made, between `inputs` and `made`, into the body it stands in. */
+function enterScope(made: readonly (Value | null)[], inputs: readonly (Value | null)[], scope: Scope): void {
+  const before = new Set(inputs.map((value) => value?.source))
+  const values = made.filter((value) => value !== null)
+  for (const node of topological(values, (node) => !before.has(node))) placeNode(node, scope)
+}
 
 function lookUp(names: Names, name: string, operator: string, label: string): Value {
   const value = names.get(name)
@@ -178,9 +219,10 @@ function inputOf(info: ValueInfoProto): Value {
 /** The shape a file declares; undefined where it declares none. */
 export function shapeOf(info: ValueInfoProto): Shape | undefined {
   return info.type?.tensorType?.shape?.dim.map(({ dimValue, dimParam }): Dim => {
-    if (dimValue === undefined) return dimParam || unknownDim()
+    // A name that begins with `?` would be taken for one of ours, and says nothing.
+    if (dimValue === undefined) return dimParam && !dimParam.startsWith('?') ? dimParam : unknownDim()
     const length = Number(dimValue)
-    // Some exporters write -1 or 0 for "any length".
+    // Some exporters write -1 for "any length".
     if (length < 0) return unknownDim()
     if (length > 2 ** 40)
       throw new OnnxIreError('invalid-model', `'${info.name}' declares an axis of ${dimValue} elements`)
@@ -190,6 +232,12 @@ export function shapeOf(info: ValueInfoProto): Shape | undefined {
 
 /** Takes over what a declaration knows beyond inference; refuses one that contradicts it. */
 function refineFrom(value: Value, info: ValueInfoProto | undefined, operator: string): void {
+  const dtype = dtypeOf(info?.type?.tensorType?.elemType ?? 0)
+  if (dtype && dtype !== value.dtype)
+    throw new OnnxIreError(
+      'invalid-model',
+      `'${info?.name}' is declared ${dtype}, but ${operator} gives ${value.dtype}; correct the declaration or remove it`,
+    )
   const declared = info && shapeOf(info)
   if (!declared) return
   const { shape } = value

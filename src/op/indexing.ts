@@ -1,6 +1,6 @@
 import { OnnxIreError } from '../errors.js'
-import { axisOf, type Dim, formatShape, isStatic, type Shape, unknownDim } from '../ir/shape.js'
 import { numbersOf } from '../ir/leaf.js'
+import { axisOf, type Dim, formatShape, isStatic, type Shape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { define, int, string, tensorAttribute, zero } from './define.js'
 import { CONTENTS_LIMIT, checkIntegers, knownNumbers, offsetIn, smallSize, takenFrom } from './known.js'
@@ -19,7 +19,8 @@ function gatheredContents(x: Value, indices: Value, axis: number): readonly Dim[
   const at = axisOf(axis, x.shape.length)
   const length = x.shape[at]!
   const outside = known.find((index) => !(index >= -length && index < length))
-  if (outside !== undefined) throw new OnnxIreError('invalid-shape', `index ${outside} is outside an axis of ${length} elements`)
+  if (outside !== undefined)
+    throw new OnnxIreError('invalid-shape', `index ${outside} is outside an axis of ${length} elements`)
   const { shape } = indices
   return takenFrom(x, gathered(x, indices, axis), (c) => {
     const index = known[offsetIn(shape, c.slice(at, at + shape.length))]!
@@ -32,7 +33,10 @@ function gatheredNd(x: Value, indices: Value, batchDims: number): Shape | undefi
   const depth = indices.shape?.at(-1)
   if (!x.shape || !indices.shape || typeof depth !== 'number') return undefined
   if (batchDims + depth > x.shape.length || batchDims >= indices.shape.length) {
-    throw new OnnxIreError('invalid-shape', `indices of ${depth} axes behind ${batchDims} batch axes do not address ${formatShape(x.shape)}`)
+    throw new OnnxIreError(
+      'invalid-shape',
+      `indices of ${depth} axes behind ${batchDims} batch axes do not address ${formatShape(x.shape)}`,
+    )
   }
   return [...indices.shape.slice(0, -1), ...x.shape.slice(batchDims + depth)]
 }
@@ -42,13 +46,17 @@ function checkRanks(x: Value, indices: Value, axis: number): void {
   if (!x.shape || !indices.shape) return
   axisOf(axis, x.shape.length)
   if (x.shape.length !== indices.shape.length) {
-    throw new OnnxIreError('invalid-shape', `indices ${formatShape(indices.shape)} and data ${formatShape(x.shape)} differ in rank`)
+    throw new OnnxIreError(
+      'invalid-shape',
+      `indices ${formatShape(indices.shape)} and data ${formatShape(x.shape)} differ in rank`,
+    )
   }
 }
 
 const reductions = ['none', 'add', 'mul', 'max', 'min']
 function checkReduction(reduction: string): void {
-  if (!reductions.includes(reduction)) throw new OnnxIreError('invalid-model', `reduction '${reduction}' is none of ${reductions.join(', ')}`)
+  if (!reductions.includes(reduction))
+    throw new OnnxIreError('invalid-model', `reduction '${reduction}' is none of ${reductions.join(', ')}`)
 }
 
 /** Length of Range: max(0, ceil((limit - start) / delta)), in double precision as onnxruntime computes it. */
@@ -83,7 +91,10 @@ export const indexing = {
     inputs: ['x', 'indices'],
     attributes: { batch_dims: int(0) },
     since: 12,
-    infer: ({ inputs: [x, indices], attributes: { batch_dims } }) => ({ dtype: x.dtype, shape: gatheredNd(x, indices, batch_dims) }),
+    infer: ({ inputs: [x, indices], attributes: { batch_dims } }) => ({
+      dtype: x.dtype,
+      shape: gatheredNd(x, indices, batch_dims),
+    }),
   }),
   ScatterElements: define({
     inputs: ['x', 'indices', 'updates'],
@@ -131,7 +142,10 @@ export const indexing = {
     inputs: ['x'],
     since: 9,
     gradient: zero('positions of elements'),
-    infer: ({ inputs: [x] }) => ({ dtype: 'int64', shape: [x.shape ? x.shape.length : unknownDim(), countNonZero(x) ?? unknownDim()] }),
+    infer: ({ inputs: [x] }) => ({
+      dtype: 'int64',
+      shape: [x.shape ? x.shape.length : unknownDim(), countNonZero(x) ?? unknownDim()],
+    }),
     contents: ({ inputs: [x] }) => {
       const elements = x.shape?.length === 1 ? knownNumbers(x) : undefined
       return elements?.flatMap((element, index) => (element === 0 ? [] : [index]))
@@ -166,7 +180,8 @@ export const indexing = {
       const length = rangeLength(start, limit, delta)
       const [from] = knownNumbers(start) ?? []
       const [step] = knownNumbers(delta) ?? []
-      if (typeof length !== 'number' || length > CONTENTS_LIMIT || from === undefined || step === undefined) return undefined
+      if (typeof length !== 'number' || length > CONTENTS_LIMIT || from === undefined || step === undefined)
+        return undefined
       return Array.from({ length }, (_, index) => from + index * step)
     },
   }),
@@ -175,7 +190,10 @@ export const indexing = {
     attributes: { value: tensorAttribute.optional },
     since: 9,
     gradient: zero('a constant'),
-    infer: ({ inputs: [shape], attributes: { value } }) => ({ dtype: value?.dtype ?? 'float32', shape: checkLengths(shapeFrom(shape)) }),
+    infer: ({ inputs: [shape], attributes: { value } }) => ({
+      dtype: value?.dtype ?? 'float32',
+      shape: checkLengths(shapeFrom(shape)),
+    }),
     contents: ({ inputs: [shape], attributes: { value } }) => {
       const length = smallSize(shape.contents)
       const element = value && numbersOf(value)[0]

@@ -30,27 +30,39 @@ export function smallSize(shape: Shape | undefined): number | undefined {
 /** Throws unless lengths, axes or indices are whole numbers. */
 export function checkIntegers(...operands: readonly (Value | null)[]): void {
   const other = operands.find((operand) => operand && operand.dtype !== 'int64' && operand.dtype !== 'int32')
-  if (other) throw new OnnxIreError('invalid-shape', `takes lengths, axes and indices as int64 or int32, not ${other.dtype}`)
+  if (other)
+    throw new OnnxIreError('invalid-shape', `takes lengths, axes and indices as int64 or int32, not ${other.dtype}`)
 }
 
 /**
  * What is known of a result of shape `to` each of whose elements is one of `x`: the one at `source(c)`, c being its own coordinates.
  */
-export function takenFrom(x: Value, to: Shape | undefined, source: (c: readonly number[]) => readonly number[]): readonly Dim[] | undefined {
+export function takenFrom(
+  x: Value,
+  to: Shape | undefined,
+  source: (c: readonly number[]) => readonly number[],
+): readonly Dim[] | undefined {
   const { contents, shape } = x
   const size = smallSize(to)
   if (contents === undefined || !isStatic(shape) || size === undefined) return undefined
-  return Array.from({ length: size }, (_, i) => contents[offsetIn(shape, source(coordinatesOf(i, to as readonly number[])))] ?? unknownDim())
+  return Array.from(
+    { length: size },
+    (_, i) => contents[offsetIn(shape, source(coordinatesOf(i, to as readonly number[])))] ?? unknownDim(),
+  )
 }
 
 /** The place in memory of the element at coordinates `c`. */
-export const offsetIn = (dims: readonly number[], c: readonly number[]): number => dims.reduce((offset, dim, axis) => offset * dim + c[axis]!, 0)
+export const offsetIn = (dims: readonly number[], c: readonly number[]): number =>
+  dims.reduce((offset, dim, axis) => offset * dim + c[axis]!, 0)
 
 function coordinatesOf(offset: number, dims: readonly number[]): readonly number[] {
   let rest = offset
-  return dims.toReversed().map((dim) => {
-    const c = rest % dim
-    rest = (rest - c) / dim
-    return c
-  }).toReversed()
+  return dims
+    .toReversed()
+    .map((dim) => {
+      const c = rest % dim
+      rest = (rest - c) / dim
+      return c
+    })
+    .toReversed()
 }

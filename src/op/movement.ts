@@ -38,9 +38,12 @@ export function checkLengths<S extends Shape | undefined>(shape: S): S {
 /** Reshape's target with its 0 (copy) and -1 (whatever is left) resolved as far as possible. */
 export function reshaped(from: Shape | undefined, target: Shape | undefined, allowzero: boolean): Shape | undefined {
   if (!target) return undefined
-  const copied = target.map((dim, axis): Dim => (dim === 0 && !allowzero ? (from ? copiedDim(from, axis) : unknownDim()) : dim))
+  const copied = target.map(
+    (dim, axis): Dim => (dim === 0 && !allowzero ? (from ? copiedDim(from, axis) : unknownDim()) : dim),
+  )
   const rest = copied.filter((dim) => dim !== -1)
-  if (copied.length - rest.length > 1) throw new OnnxIreError('invalid-shape', `more than one -1 in ${formatShape(target)}`)
+  if (copied.length - rest.length > 1)
+    throw new OnnxIreError('invalid-shape', `more than one -1 in ${formatShape(target)}`)
   const left = from && rest.length < copied.length ? quotient(from, rest) : unknownDim()
   const shape = copied.map((dim) => (dim === -1 ? (left ?? unknownDim()) : dim))
   if (left === undefined || (isStatic(from) && isStatic(shape) && productOf(from) !== productOf(shape))) {
@@ -67,7 +70,8 @@ function quotient(from: Shape, rest: Shape): Dim | undefined {
 export function distinctAxes(axes: Value, rank: number): readonly number[] | undefined {
   checkIntegers(axes)
   const known = knownNumbers(axes)?.map((axis) => axisOf(axis, rank))
-  if (known && new Set(known).size < known.length) throw new OnnxIreError('invalid-shape', `axes [${known.join(', ')}] repeat themselves`)
+  if (known && new Set(known).size < known.length)
+    throw new OnnxIreError('invalid-shape', `axes [${known.join(', ')}] repeat themselves`)
   return known
 }
 
@@ -121,11 +125,13 @@ function tiled(shape: Shape | undefined, repeats: Value): Shape | undefined {
 /** `[N, C, H, W]` with blocks of space moved into channels (`grow` false: depth into space). */
 function blocks(shape: Shape | undefined, blocksize: number, toDepth: boolean): Shape | undefined {
   if (!shape) return undefined
-  if (shape.length !== 4 || !(blocksize >= 1)) throw new OnnxIreError('invalid-shape', `needs [N, C, H, W] and a blocksize of 1 or more`)
+  if (shape.length !== 4 || !(blocksize >= 1))
+    throw new OnnxIreError('invalid-shape', `needs [N, C, H, W] and a blocksize of 1 or more`)
   const [n, c, h, w] = shape as readonly [Dim, Dim, Dim, Dim]
   const area = blocksize * blocksize
   const whole = toDepth ? [h, w].every((dim) => divides(blocksize, dim)) : divides(area, c)
-  if (!whole) throw new OnnxIreError('invalid-shape', `${formatShape(shape)} does not divide into blocks of ${blocksize}`)
+  if (!whole)
+    throw new OnnxIreError('invalid-shape', `${formatShape(shape)} does not divide into blocks of ${blocksize}`)
   return toDepth
     ? [n, mulDims(c, area), divDims(h, blocksize), divDims(w, blocksize)]
     : [n, divDims(c, area), mulDims(h, blocksize), mulDims(w, blocksize)]
@@ -139,7 +145,10 @@ export const movement = {
     attributes: { start: int(0), end: int.optional },
     since: 15,
     gradient: zero('a shape, not elements'),
-    infer: ({ inputs: [x], attributes: { start, end } }) => ({ dtype: 'int64', shape: [x.shape ? x.shape.slice(start, end).length : unknownDim()] }),
+    infer: ({ inputs: [x], attributes: { start, end } }) => ({
+      dtype: 'int64',
+      shape: [x.shape ? x.shape.slice(start, end).length : unknownDim()],
+    }),
     contents: ({ inputs: [x], attributes: { start, end } }) => x.shape?.slice(start, end),
   }),
   Size: define({
@@ -195,10 +204,15 @@ export const movement = {
   Expand: define({
     inputs: ['x', 'shape'],
     since: 8,
-    infer: ({ inputs: [x, shape] }) => ({ dtype: x.dtype, shape: checkLengths(broadcastShapes(x.shape, shapeFrom(shape))) }),
+    infer: ({ inputs: [x, shape] }) => ({
+      dtype: x.dtype,
+      shape: checkLengths(broadcastShapes(x.shape, shapeFrom(shape))),
+    }),
     contents: ({ inputs: [x, shape] }) => {
       const to = broadcastShapes(x.shape, shapeFrom(shape))
-      return takenFrom(x, to, (c) => x.shape!.map((dim, axis) => (dim === 1 ? 0 : c[axis - x.shape!.length + to!.length]!)))
+      return takenFrom(x, to, (c) =>
+        x.shape!.map((dim, axis) => (dim === 1 ? 0 : c[axis - x.shape!.length + to!.length]!)),
+      )
     },
   }),
   Tile: define({
@@ -215,12 +229,18 @@ export const movement = {
     inputs: ['x'],
     attributes: { blocksize: int.required, mode: string('DCR') },
     since: 11,
-    infer: ({ inputs: [x], attributes: { blocksize } }) => ({ dtype: x.dtype, shape: blocks(x.shape, blocksize, false) }),
+    infer: ({ inputs: [x], attributes: { blocksize } }) => ({
+      dtype: x.dtype,
+      shape: blocks(x.shape, blocksize, false),
+    }),
   }),
   SpaceToDepth: define({
     inputs: ['x'],
     attributes: { blocksize: int.required },
     since: 1,
-    infer: ({ inputs: [x], attributes: { blocksize } }) => ({ dtype: x.dtype, shape: blocks(x.shape, blocksize, true) }),
+    infer: ({ inputs: [x], attributes: { blocksize } }) => ({
+      dtype: x.dtype,
+      shape: blocks(x.shape, blocksize, true),
+    }),
   }),
 }

@@ -48,8 +48,8 @@ function savedType(x: Value, axis: number, stashType: number): TensorType {
 
 function checkGroups(x: Value, groups: number): void {
   const channels = x.shape?.[1]
-  if (typeof channels === 'number' && channels % groups !== 0) {
-    throw new OnnxIreError('invalid-shape', `${channels} channels do not fall into ${groups} groups`)
+  if (groups < 1 || (typeof channels === 'number' && channels % groups !== 0)) {
+    throw new OnnxIreError('invalid-shape', `${channels ?? 'C'} channels do not fall into ${groups} groups`)
   }
 }
 
@@ -107,7 +107,10 @@ export const normalization = {
     inputs: ['x'],
     attributes: { alpha: float(1e-4), beta: float(0.75), bias: float(1), size: int.required },
     since: 1,
-    infer: ({ inputs: [x] }) => checkedChannels(x),
+    infer: ({ inputs: [x], attributes: { size } }) => {
+      if (size < 1) throw new OnnxIreError('invalid-model', `a window of ${size} channels holds none`)
+      return checkedChannels(x)
+    },
   }),
   LpNormalization: define({
     inputs: ['x'],

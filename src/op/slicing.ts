@@ -1,12 +1,10 @@
 import { OnnxIreError } from '../errors.js'
-import { addDims, axisOf, ceilDivDims, type Dim, formatShape, isStatic, type Shape, subDims, unknownDim } from '../ir/shape.js'
+import { addDims, axisOf, ceilDivDims, type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { define, int, ints, string } from './define.js'
-import { checkIntegers, knownNumbers, lengthOf, small, smallSize, takenFrom } from './known.js'
+import { CONTENTS_LIMIT, checkIntegers, knownNumbers, lengthOf, small, smallSize } from './known.js'
 import { checkLengths } from './movement.js'
-
-/** Bounds beyond this are exporters' ways to write "to the end". */
-const END = 2 ** 31 - 1
+import { sliced, slicedContents } from './slice.js'
 
 /** More outputs than a node has: a number taken from untrusted data is not followed beyond it. */
 const PARTS_LIMIT = 2 ** 16
@@ -27,13 +25,18 @@ function joined(values: readonly Value[], axis: number): Shape | undefined {
 
 /** Two lengths that must be equal: the better known one. */
 export function agreed(a: Dim, b: Dim): Dim {
-  if (typeof a === 'number' && typeof b === 'number' && a !== b) throw new OnnxIreError('invalid-shape', `lengths ${a} and ${b} differ`)
+  if (typeof a === 'number' && typeof b === 'number' && a !== b)
+    throw new OnnxIreError('invalid-shape', `lengths ${a} and ${b} differ`)
   return typeof a === 'number' ? a : typeof b === 'number' ? b : a
 }
 
 /** Elements of tensors joined along their first axis; those of an operand of which only the shape is known are unknown. */
 function joinedContents(values: readonly Value[], axis: number): readonly Dim[] | undefined {
-  if (values.every(({ contents }) => !contents) || values.some(({ shape }) => !shape || axisOf(axis, shape.length) !== 0)) return undefined
+  if (
+    values.every(({ contents }) => !contents) ||
+    values.some(({ shape }) => !shape || axisOf(axis, shape.length) !== 0)
+  )
+    return undefined
   const parts = values.map(({ contents, shape }) => {
     const size = smallSize(shape)
     return contents ?? (size === undefined ? undefined : Array.from({ length: size }, unknownDim))
@@ -41,87 +44,13 @@ function joinedContents(values: readonly Value[], axis: number): readonly Dim[] 
   return parts.every((part) => part !== undefined) ? small(parts.flat()) : undefined
 }
 
-/** Operands of Slice; axes left out are the first ones, steps left out are 1. */
-export type SliceInputs = readonly [x: Value, starts: Value, ends: Value, axes: Value | null, steps: Value | null]
-
-export interface SliceOfAxis {
-  /** undefined: known only at run time. */
-  readonly start: Dim | undefined
-  readonly end: Dim | undefined
-  readonly step: number | undefined
-}
-
-/** What Slice takes of each axis it names, in its order; undefined when the axes are known only at run time. */
-export function slicesOf([x, starts, ends, axes, steps]: SliceInputs): ReadonlyMap<number, SliceOfAxis> | undefined {
-  checkIntegers(starts, ends, axes, steps)
-  const count = lengthOf(starts) ?? lengthOf(ends)
-  if (!x.shape || count === undefined || count > x.shape.length) return undefined
-  const named = axes ? knownNumbers(axes)?.map((axis) => axisOf(axis, x.shape!.length)) : Array.from({ length: count }, (_, axis) => axis)
-  if (!named) return undefined
-  const strides = steps ? knownNumbers(steps) : named.map(() => 1)
-  if (strides?.includes(0)) throw new OnnxIreError('invalid-shape', 'a step of 0')
-  return new Map(
-    named.map((axis, index) => [axis, { start: starts.contents?.[index], end: ends.contents?.[index], step: strides?.[index] }]),
-  )
-}
-
-/**
- * How many elements a slice has. Bounds relative to a symbolic length are taken to lie inside the axis where that is what
- * programs mean (`x[:, :-1]` of N is N-1, `table[:S]` is S), and a bound that may well lie outside (`x[:, :512]` of N) is `min(N,512)`.
- */
-function sliceLength(length: Dim, { start, end, step }: SliceOfAxis): Dim {
-  if (start === undefined || end === undefined || step === undefined) return unknownDim()
-  if (typeof length === 'number' && typeof start === 'number' && typeof end === 'number') {
-    return Math.max(0, Math.ceil((endIn(end, length, step) - startIn(start, length, step)) / step))
-  }
-  if (step < 0) {
-    const whole = (start === -1 || (typeof start === 'number' && start >= END)) && typeof end === 'number' && end <= -END
-    return whole ? ceilDivDims(length, -step) : unknownDim()
-  }
-  return ceilDivDims(span(length, start, end), step)
-}
-
-/** Bounds as the operator clamps them: the start to an element (or, going forwards, to the end), the end to one step beyond. */
-const startIn = (bound: number, length: number, step: number): number => clamp(bound, length, 0, step > 0 ? length : length - 1)
-const endIn = (bound: number, length: number, step: number): number => (step > 0 ? clamp(bound, length, 0, length) : clamp(bound, length, -1, length - 1))
-const clamp = (bound: number, length: number, low: number, high: number): number => Math.min(Math.max(bound < 0 ? bound + length : bound, low), high)
-
-function span(length: Dim, start: Dim, end: Dim): Dim {
-  const toEnd = end === length || (typeof end === 'number' && end >= END)
-  if (toEnd) return typeof start === 'number' && start < 0 ? least(length, -start) : subDims(length, within(length, start))
-  if (start === 0 && typeof end === 'number' && end >= 0) return least(length, end)
-  if (typeof start === 'number' && typeof end === 'number' && start < 0 === end < 0) return end <= start ? 0 : unknownDim()
-  return subDims(within(length, end), within(length, start))
-}
-
-const within = (length: Dim, bound: Dim): Dim => (typeof bound === 'number' && bound < 0 ? addDims(length, bound) : bound)
-/** An axis without elements is no reason to call `x[:, :1]` anything but one element long. */
-const least = (length: Dim, limit: number): Dim => (limit <= 1 ? limit : typeof length === 'number' ? Math.min(length, limit) : `min(${length},${limit})`)
-
-function sliced(inputs: SliceInputs): Shape | undefined {
-  const slices = slicesOf(inputs)
-  const [x] = inputs
-  return x.shape?.map((dim, axis) => {
-    const slice = slices?.get(axis)
-    return slice ? sliceLength(dim, slice) : slices ? dim : unknownDim()
-  })
-}
-
-function slicedContents(inputs: SliceInputs): readonly Dim[] | undefined {
-  const [x] = inputs
-  const slices = x.contents && slicesOf(inputs)
-  if (!slices || !isStatic(x.shape)) return undefined
-  const lines = x.shape.map((length, axis) => {
-    const { start, end, step } = slices.get(axis) ?? { start: 0, end: length, step: 1 }
-    const known = typeof start === 'number' && typeof end === 'number' && step !== undefined
-    return known ? { first: startIn(start, length, step), step } : undefined
-  })
-  if (!lines.every((line) => line !== undefined)) return undefined
-  return takenFrom(x, sliced(inputs), (c) => lines.map(({ first, step }, axis) => first + c[axis]! * step))
-}
-
 /** The lengths Split cuts an axis into, `count` of them; undefined when even their number is unknown. */
-export function splitSizes(length: Dim, sizes: Value | null, numOutputs: number | undefined, outputCount: number | undefined): readonly Dim[] | undefined {
+export function splitSizes(
+  length: Dim,
+  sizes: Value | null,
+  numOutputs: number | undefined,
+  outputCount: number | undefined,
+): readonly Dim[] | undefined {
   checkIntegers(sizes)
   const count = sizes ? (lengthOf(sizes) ?? outputCount) : (numOutputs ?? outputCount)
   if (count === undefined) return undefined
@@ -137,7 +66,8 @@ export function splitSizes(length: Dim, sizes: Value | null, numOutputs: number 
   const part = ceilDivDims(length, count)
   return Array.from({ length: count }, (_, index): Dim => {
     if (index < count - 1) return part
-    if (typeof length !== 'number' || typeof part !== 'number') return count === 1 ? length : part === length ? 0 : lastPart(length, part, count)
+    if (typeof length !== 'number' || typeof part !== 'number')
+      return count === 1 ? length : part === length ? 0 : lastPart(length, part, count)
     return Math.max(0, length - part * (count - 1))
   })
 }
@@ -148,13 +78,18 @@ const lastPart = (length: Dim, part: Dim, count: number): Dim => `last(${length}
 const modes = ['constant', 'reflect', 'edge', 'wrap']
 
 /** Pads of each axis, `[before, after]`: numbers or symbols; undefined when known only at run time. */
-export function padsOf(x: Value, pads: Value, axes: Value | null): ReadonlyMap<number, readonly [before: Dim, after: Dim]> | undefined {
+export function padsOf(
+  x: Value,
+  pads: Value,
+  axes: Value | null,
+): ReadonlyMap<number, readonly [before: Dim, after: Dim]> | undefined {
   checkIntegers(pads, axes)
   if (!x.shape) return undefined
   const named = axes ? knownNumbers(axes)?.map((axis) => axisOf(axis, x.shape!.length)) : x.shape.map((_, axis) => axis)
   const { contents } = pads
   if (!named || !contents) return undefined
-  if (contents.length !== 2 * named.length) throw new OnnxIreError('invalid-shape', `${contents.length} pads for ${named.length} axes`)
+  if (contents.length !== 2 * named.length)
+    throw new OnnxIreError('invalid-shape', `${contents.length} pads for ${named.length} axes`)
   return new Map(named.map((axis, index) => [axis, [contents[index]!, contents[index + named.length]!]]))
 }
 
@@ -199,9 +134,11 @@ export const slicing = {
     },
     contents: ({ inputs: [x, split], attributes: { num_outputs }, outputCount }) => {
       const { contents } = x
-      const sizes = x.shape?.length === 1 && contents ? splitSizes(contents.length, split, num_outputs, outputCount) : undefined
-      let start = 0
-      return sizes?.every((size) => typeof size === 'number') ? sizes.map((size) => contents!.slice(start, (start += size as number))) : undefined
+      const sizes =
+        x.shape?.length === 1 && contents ? splitSizes(contents.length, split, num_outputs, outputCount) : undefined
+      if (!sizes || sizes.length > CONTENTS_LIMIT || !sizes.every((size) => typeof size === 'number')) return undefined
+      const starts = sizes.map((_, index) => sizes.slice(0, index).reduce((sum, size) => sum + size, 0))
+      return sizes.map((size, index) => contents!.slice(starts[index]!, starts[index]! + size))
     },
   }),
   Slice: define({
@@ -214,7 +151,10 @@ export const slicing = {
     inputs: ['x', 'pads', 'constant_value?', 'axes?'],
     attributes: { mode: string('constant') },
     since: 19,
-    infer: ({ inputs: [x, pads, , axes], attributes: { mode } }) => ({ dtype: x.dtype, shape: padded(x, pads, axes, mode) }),
+    infer: ({ inputs: [x, pads, , axes], attributes: { mode } }) => ({
+      dtype: x.dtype,
+      shape: padded(x, pads, axes, mode),
+    }),
   }),
   Trilu: define({
     inputs: ['x', 'k?'],
@@ -238,6 +178,9 @@ function cropped(x: Value, shape: Value, axes: readonly number[] | undefined): S
   const named = axes ? axes.map((axis) => axisOf(axis, x.shape!.length)) : x.shape.map((_, axis) => axis)
   checkIntegers(shape)
   const count = lengthOf(shape)
-  if (count !== undefined && count !== named.length) throw new OnnxIreError('invalid-shape', `${count} lengths for ${named.length} axes`)
-  return checkLengths(x.shape.map((dim, axis) => (named.includes(axis) ? (shape.contents?.[named.indexOf(axis)] ?? unknownDim()) : dim)))
+  if (count !== undefined && count !== named.length)
+    throw new OnnxIreError('invalid-shape', `${count} lengths for ${named.length} axes`)
+  return checkLengths(
+    x.shape.map((dim, axis) => (named.includes(axis) ? (shape.contents?.[named.indexOf(axis)] ?? unknownDim()) : dim)),
+  )
 }

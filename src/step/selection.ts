@@ -58,8 +58,9 @@ function select64(arrays: readonly FloatArray[], k: number): number | null {
   let high = 0 // the bits found so far
   let low = 0
   let rank = k
+  const histogram = new Uint32Array(0x10000)
   for (let pass = 0; pass < 4; pass++) {
-    const histogram = new Uint32Array(0x10000)
+    histogram.fill(0)
     for (const array of arrays) countDigit(array, pass, high, low, histogram)
     if (pass === 0 && hasAny(histogram, INFINITY64)) return null
     const bin = binOf(histogram, rank)
@@ -87,7 +88,8 @@ function countDigit(array: FloatArray, pass: number, high: number, low: number, 
   }
 }
 
-const hasAny = (histogram: Uint32Array, from: number): boolean => histogram.subarray(from).some((n) => n > 0)
+/** Whether anything is counted from bin `from` on; the sign is gone, so bins end at 0x7fff. */
+const hasAny = (histogram: Uint32Array, from: number): boolean => histogram.subarray(from, 0x8000).some((n) => n > 0)
 
 /** The bin that holds the `rank`-th largest, and its rank within that bin. */
 function binOf(histogram: Uint32Array, rank: number): { index: number; rank: number } {

@@ -2,7 +2,7 @@ import { OnnxIreError } from '../errors.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import { describeOptimizer, type Optimizer } from '../step/optimizer.js'
-import { loadState, saveState } from '../step/saved-state.js'
+import { loadState, type SavedState, saveState } from '../step/saved-state.js'
 import type { OptimizerState } from '../step/state.js'
 import { decodeSafetensors, encodeSafetensors } from './safetensors.js'
 
@@ -48,6 +48,16 @@ export function readCheckpoint(bytes: Uint8Array, run: Run): OptimizerState {
       `the checkpoint belongs to another run: it was written with ${metadata['run']}, this run has ${identity(run)}`,
     )
   }
+  const expected = new Set([
+    ...Object.keys(run.parameters).map((name) => `parameter/${name}`),
+    ...Object.keys(run.statistics).map((name) => `statistic/${name}`),
+  ])
+  const extra = Object.keys(tensors).find((name) => !name.startsWith('state/') && !expected.has(name))
+  if (extra !== undefined)
+    throw new OnnxIreError(
+      'checkpoint',
+      `the checkpoint holds '${extra}', which this run does not train: it belongs to a run with other trainable tensors`,
+    )
   const arrays: Record<string, FloatArray | Uint8Array> = {}
   for (const [name, tensor] of Object.entries(tensors))
     if (name.startsWith('state/')) arrays[name.slice('state/'.length)] = tensor.data as FloatArray | Uint8Array
@@ -67,9 +77,17 @@ export function readCheckpoint(bytes: Uint8Array, run: Run): OptimizerState {
       found.set(array, tensor.data as FloatArray)
     }
   }
-  const state = loadState(run.optimizer, run.parameters, { arrays, numbers: JSON.parse(metadata['numbers'] ?? '{}') })
+  const state = loadState(run.optimizer, run.parameters, { arrays, numbers: numbersIn(metadata) })
   for (const [array, saved] of found) array.set(saved)
   return state
+}
+
+function numbersIn(metadata: Readonly<Record<string, string>>): SavedState['numbers'] {
+  try {
+    return JSON.parse(metadata['numbers'] ?? '')
+  } catch (cause) {
+    throw new OnnxIreError('checkpoint', "the checkpoint's numbers cannot be read; it is damaged", { cause })
+  }
 }
 
 const identity = ({ optimizer, seed, batchSize }: Run): string =>

@@ -9,7 +9,8 @@ import type { Tensors } from '../runtime/runtime.js'
 
 /**
  * A batch in the form the graphs take: only what they read, integers widened to the labels' type, and every length that is
- * known checked. Throws `invalid-data` naming the tensor, what it is and what it should be.
+ * known checked but for the number of examples, which a batch need not have in common with the model (it is run in parts).
+ * Throws `invalid-data` naming the tensor, what it is and what it should be.
  */
 export function conform(batch: Tensors, expected: ReadonlyMap<string, Value>, labels: LossGraph['labels']): Tensors {
   const symbols = new Map<string, { readonly name: string; readonly length: number }>()
@@ -40,7 +41,10 @@ function converted(name: string, tensor: Tensor, dtype: DType): Tensor {
   if (tensor.dtype === dtype) return tensor
   const widening = isFloat(dtype) ? isFloat(tensor.dtype) : dtype === 'int64' || dtype === 'int32'
   if (!widening || isFloat(tensor.dtype) !== isFloat(dtype) || tensor.dtype === 'string') {
-    throw new OnnxIreError('invalid-data', `'${name}' holds ${tensor.dtype}, the graph takes ${dtype}`)
+    throw new OnnxIreError(
+      'invalid-data',
+      `'${name}' holds ${tensor.dtype}, the graph takes ${dtype}: convert the data (labels(...) makes class numbers, images(...) pixels)`,
+    )
   }
   return tensorFrom(dtype, tensor.dims, numbersOf(tensor))
 }
@@ -53,7 +57,8 @@ function checkShape(
 ): void {
   if (!shape) return
   const wrong =
-    dims.length !== shape.length || dims.some((dim, axis) => typeof shape[axis] === 'number' && shape[axis] !== dim)
+    dims.length !== shape.length ||
+    dims.some((dim, axis) => axis > 0 && typeof shape[axis] === 'number' && shape[axis] !== dim)
   if (wrong)
     throw new OnnxIreError(
       'invalid-data',

@@ -1,7 +1,8 @@
+import { OnnxIreError } from '../errors.js'
 import { gradients, type Seed, zerosLike } from '../grad/gradient.js'
 import { isFloat } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
-import type { Value } from '../ir/value.js'
+import type { Graph, Value } from '../ir/value.js'
 import { encode } from '../onnx/encode.js'
 import { exportGraph } from '../onnx/export.js'
 import { importGraph } from '../onnx/import.js'
@@ -42,6 +43,7 @@ export function differentiated(model: Model, { wrt }: GradientModelOptions = {})
   for (const [name, y] of graph.outputs) {
     if (isFloat(y.dtype)) seeds.set(`dy/${name}`, [y, input(`dy/${name}`, y.dtype, y.shape)])
   }
+  refuseTaken(graph, [...seeds.keys(), ...names.map((name) => `grad/${name}`)])
   const found = gradients(
     [...seeds.values()],
     targets.map(([, x]) => x),
@@ -59,4 +61,14 @@ export function differentiated(model: Model, { wrt }: GradientModelOptions = {})
       'onnx-ire.gradients': JSON.stringify(Object.fromEntries(targets.map(([name]) => [name, `grad/${name}`]))),
     },
   })
+}
+
+/** A gradient model has such names already: its own gradient is that of a copy with other names. */
+function refuseTaken({ inputs, outputs, parameters }: Graph, names: readonly string[]): void {
+  const taken = names.find((name) => inputs.has(name) || outputs.has(name) || parameters.has(name))
+  if (taken !== undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      `the model has a tensor named '${taken}' already, which the gradient model would add: rename it, or leave out what it is the gradient of (wrt)`,
+    )
 }

@@ -40,12 +40,6 @@ export interface TrainingGraphs {
 /** Builds the graphs from a model and a loss. Throws `not-differentiable`, `invalid-option`. */
 export function trainingGraphs(graph: Graph, options: TrainingOptions): TrainingGraphs {
   const { loss, batchNorm = 'frozen' } = options
-  const parameters = trainableOf(graph, options.trainable)
-  if (parameters.size === 0)
-    throw new OnnxIreError(
-      'invalid-option',
-      `the model '${graph.name}' has no tensors to train; name some with trainable`,
-    )
   const evaluated = loss.build(graph.outputs)
   const { outputs, statistics: next } =
     batchNorm === 'trained'
@@ -54,8 +48,10 @@ export function trainingGraphs(graph: Graph, options: TrainingOptions): Training
   const trained = batchNorm === 'trained' ? loss.build(outputs) : evaluated
   const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
 
-  const used = new Set(leavesOf([evaluated.loss, trained.loss]))
+  const used = new Set(leavesOf([evaluated, trained].flatMap(valuesOf)))
   const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
+  const parameters = trainedParameters(graph, options.trainable, used, statistics)
+  refuseClashes([...trained.targets.keys(), ...(trained.sampled?.noise.keys() ?? [])], graph)
   const spec = (
     name: string,
     of: LossGraph,
@@ -98,6 +94,42 @@ export function trainingGraphs(graph: Graph, options: TrainingOptions): Training
     parameters,
     statistics,
   }
+}
+
+/** What a loss asks to be computed. */
+const valuesOf = ({ loss, count, correct, sampled }: LossGraph): Value[] =>
+  [loss, count, correct, sampled?.loss].filter((value) => value !== undefined)
+
+/**
+ * The chosen tensors but for the statistics that the graph itself updates; by default only those that the loss depends on,
+ * so that weight decay does not wear down the rest of the model.
+ */
+function trainedParameters(
+  graph: Graph,
+  trainable: Trainable | undefined,
+  used: ReadonlySet<Value>,
+  statistics: ReadonlyMap<string, Value>,
+): ReadonlyMap<string, Value> {
+  const byDefault = trainable === undefined || trainable === 'weights'
+  const parameters = new Map(
+    [...trainableOf(graph, trainable)].filter(
+      ([name, value]) => !statistics.has(name) && (!byDefault || used.has(value)),
+    ),
+  )
+  if (parameters.size > 0) return parameters
+  throw new OnnxIreError(
+    'invalid-option',
+    `the model '${graph.name}' has no tensors to train; name some with trainable`,
+  )
+}
+
+function refuseClashes(added: readonly string[], { inputs, parameters }: Graph): void {
+  const clash = added.find((name) => inputs.has(name) || parameters.has(name))
+  if (clash !== undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      `the loss adds an input '${clash}', and the model has a tensor of that name: name the loss's labels or targets differently`,
+    )
 }
 
 function gradientOutputs(loss: Value, parameters: ReadonlyMap<string, Value>): [string, Value][] {

@@ -1,9 +1,10 @@
 import { OnnxIreError } from '../errors.js'
 import { tensorFrom } from '../ir/leaf.js'
-import { type Dim, formatShape } from '../ir/shape.js'
+import { type Dim, formatShape, type Shape } from '../ir/shape.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { topological } from '../ir/topology.js'
+import { dependenciesOf, topological } from '../ir/topology.js'
 import type { Graph, Node, Value } from '../ir/value.js'
+import { isConstant } from '../onnx/constant.js'
 import { importGraph, shapeOf } from '../onnx/import.js'
 import { create, edit } from '../onnx/message.js'
 import type { Model } from '../onnx/model.js'
@@ -22,12 +23,11 @@ export interface HeadOptions {
 
 /** The last layer before an output: its weight, its bias where it has one, and which of their axes counts classes. */
 interface Head {
+  readonly layer: Node
   readonly weight: Value
   readonly weightAxis: number
   readonly bias: Value | undefined
   readonly biasAxis: number
-  /** Values from the layer to the output: all have a class axis. */
-  readonly values: readonly Value[]
 }
 
 /**
@@ -70,8 +70,17 @@ export function replaceHead(model: Model, { output, classes, seed = 0 }: HeadOpt
     drawn(head.weight, head.weightAxis),
     ...(head.bias ? [drawn(head.bias, head.biasAxis)] : []),
   ])
-  const resized = withTensors(model, tensors, new Set(head.values.map((x) => x.name)), name!)
-  return checked(resized, name!, classes)
+  const changed = new Set([...valuesBehind(graph, head.layer)].map((x) => x.name).filter((x) => x !== undefined))
+  const resized = checked(withTensors(model, tensors, changed), name!, classes, value.shape)
+  return redeclared(model, resized, changed)
+}
+
+/** What depends on a layer, its own outputs included. */
+function valuesBehind(graph: Graph, layer: Node): Set<Value> {
+  const values = new Set(layer.outputs)
+  for (const node of topological(graph.outputs.values()))
+    if (dependenciesOf(node).some((x) => values.has(x))) for (const y of node.outputs) values.add(y)
+  return values
 }
 
 const tensorBehind = (value: Value): Tensor => (value.source as { tensor: Tensor }).tensor
@@ -92,16 +101,16 @@ const transparent = new Set([
 ])
 
 function headBefore(output: Value, name: string): Head {
-  const values: Value[] = []
   let value = output
   let added: Value | undefined
   for (;;) {
-    values.push(value)
     const node = value.source
     if (node.kind !== 'node') break
     const layer = layerOf(node)
-    if (layer)
-      return { ...layer, bias: layer.bias ?? added, biasAxis: layer.bias ? layer.biasAxis : longestAxis(added), values }
+    if (layer) {
+      const bias = perClass(layer.bias ?? added, layer, node.operator)
+      return { ...layer, layer: node, bias: bias?.value, biasAxis: bias?.axis ?? 0 }
+    }
     if (node.operator === 'Add' && !added) {
       added = node.inputs.find((x) => x?.source.kind === 'parameter') ?? undefined
       const rest = node.inputs.find((x) => x !== added)
@@ -118,31 +127,50 @@ function headBefore(output: Value, name: string): Head {
   )
 }
 
-function layerOf(node: Node): Omit<Head, 'values'> | undefined {
+type Layer = Pick<Head, 'weight' | 'weightAxis' | 'bias'>
+
+function layerOf(node: Node): Layer | undefined {
   const [, weight, third] = node.inputs
-  if (weight?.source.kind !== 'parameter') return undefined
+  if (weight?.source.kind !== 'parameter' || weight.shape!.length < 2) return undefined
   const bias = third?.source.kind === 'parameter' ? third : undefined
   switch (node.operator) {
     case 'MatMul':
-      return { weight, weightAxis: weight.shape!.length - 1, bias: undefined, biasAxis: 0 }
+      return { weight, weightAxis: weight.shape!.length - 1, bias: undefined }
     case 'Gemm':
-      return { weight, weightAxis: node.attributes['transB'] ? 0 : 1, bias, biasAxis: longestAxis(bias) }
+      return { weight, weightAxis: node.attributes['transB'] ? 0 : 1, bias }
     case 'Conv':
-      return node.attributes['group'] === 1 ? { weight, weightAxis: 0, bias, biasAxis: 0 } : undefined
+      return node.attributes['group'] === 1 ? { weight, weightAxis: 0, bias } : undefined
     default:
       return undefined
   }
 }
 
-const longestAxis = (value: Value | undefined): number => {
-  const shape = (value?.shape ?? []) as readonly number[]
-  return shape.indexOf(Math.max(...shape))
+/**
+ * A bias with one number per class, and the axis that counts them: in a tensor broadcast to the layer's result the last one
+ * of a matrix product, the one before the image's axes of a convolution. One number for all classes fits any number of them.
+ */
+function perClass(
+  bias: Value | undefined,
+  { weight, weightAxis }: Layer,
+  operator: string,
+): { readonly value: Value; readonly axis: number } | undefined {
+  if (!bias) return undefined
+  const dims = tensorBehind(bias).dims
+  const classes = tensorBehind(weight).dims[weightAxis]!
+  if (classes !== 1 && sizeOf(dims) === 1) return undefined
+  const behind = operator === 'Conv' && dims.length > 1 ? weight.shape!.length - 2 : 0
+  const axis = dims.length - 1 - behind
+  if (dims[axis] === classes) return { value: bias, axis }
+  throw new OnnxIreError(
+    'invalid-option',
+    `head: the bias '${bias.name}' ${formatShape(dims)} does not hold one number for each of the ${classes} classes, so it cannot be resized`,
+  )
 }
 
 function refuseSharing(graph: Graph, { weight, bias }: Head): void {
   for (const shared of [weight, bias]) {
     if (!shared) continue
-    const users = topological(graph.outputs.values()).filter((node) => node.inputs.includes(shared))
+    const users = topological(graph.outputs.values()).filter((node) => dependenciesOf(node).includes(shared))
     if (users.length > 1) {
       throw new OnnxIreError(
         'invalid-option',
@@ -153,28 +181,21 @@ function refuseSharing(graph: Graph, { weight, bias }: Head): void {
 }
 
 /** Puts tensors of other sizes into the file and takes back what it declared about the values they change. */
-function withTensors(
-  model: Model,
-  tensors: ReadonlyMap<string, Tensor>,
-  changed: ReadonlySet<string | undefined>,
-  output: string,
-): Model {
+function withTensors(model: Model, tensors: ReadonlyMap<string, Tensor>, changed: ReadonlySet<string>): Model {
   const graph = model.proto.graph!
   const replaced = edit(graph, {
     initializer: graph.initializer.map((proto) =>
       tensors.has(proto.name ?? '') ? tensorProto(proto.name!, tensors.get(proto.name!)!) : proto,
     ),
     node: graph.node.map((node) =>
-      tensors.has(node.output[0] ?? '') ? withValue(node, tensors.get(node.output[0]!)!) : node,
+      isConstant(node) && tensors.has(node.output[0] ?? '') ? withValue(node, tensors.get(node.output[0]!)!) : node,
     ),
     // Up to IR version 3 initializers are declared among the inputs.
     input: graph.input.map((info) =>
       tensors.has(info.name ?? '') ? declared(info, tensors.get(info.name!)!.dims) : info,
     ),
-    valueInfo: graph.valueInfo.filter(({ name }) => !changed.has(name)),
-    output: graph.output.map((info) =>
-      info.name === output || changed.has(info.name) ? declared(info, undefined) : info,
-    ),
+    valueInfo: graph.valueInfo.filter(({ name = '' }) => !changed.has(name) && !tensors.has(name)),
+    output: graph.output.map((info) => (changed.has(info.name ?? '') ? declared(info, undefined) : info)),
   })
   return { ...model, proto: edit(model.proto, { graph: replaced }) }
 }
@@ -204,8 +225,8 @@ function declared(info: ValueInfoProto, dims: readonly Dim[] | undefined): Value
   })
 }
 
-/** Infers the resized model's shapes, which shows whether a node behind the head fixes the number of classes, and declares them. */
-function checked(model: Model, output: string, classes: number): Model {
+/** Infers the resized model's shapes, which shows whether a node behind the head fixes the number of classes. */
+function checked(model: Model, output: string, classes: number, before: Shape | undefined): Model {
   let value: Value
   try {
     value = importGraph(model).outputs.get(output)!
@@ -216,31 +237,35 @@ function checked(model: Model, output: string, classes: number): Model {
       { cause },
     )
   }
-  if (!value.shape?.includes(classes)) {
-    throw new OnnxIreError(
-      'invalid-option',
-      `head: with ${classes} classes the output '${output}' would have the shape ${formatShape(value.shape)}; a node behind the last layer fixes the number of classes`,
-    )
-  }
-  const graph = model.proto.graph!
-  const { shape } = value
-  return {
-    ...model,
-    proto: edit(model.proto, {
-      graph: edit(graph, {
-        output: graph.output.map((info) =>
-          info.name === output
-            ? declared(
-                info,
-                shape.map((dim, axis) => named(dim, axis, info)),
-              )
-            : info,
-        ),
-      }),
-    }),
-  }
+  const resized = value.shape?.some((dim, axis) => dim === classes && typeof before?.[axis] !== 'string')
+  if (resized) return model
+  throw new OnnxIreError(
+    'invalid-option',
+    `head: with ${classes} classes the output '${output}' would have the shape ${formatShape(value.shape)}; a node behind the last layer fixes the number of classes`,
+  )
+}
+
+/** Declares the outputs whose shapes changed, with the symbols that the file used for their other axes. */
+function redeclared(before: Model, resized: Model, changed: ReadonlySet<string>): Model {
+  const { outputs } = importGraph(resized)
+  const old = new Map(before.proto.graph!.output.map((info) => [info.name ?? '', info]))
+  const graph = resized.proto.graph!
+  const output = graph.output.map((info) => {
+    const name = info.name ?? ''
+    const shape = changed.has(name) ? outputs.get(name)?.shape : undefined
+    return shape
+      ? declared(
+          info,
+          shape.map((dim, axis) => named(dim, axis, old.get(name)!)),
+        )
+      : info
+  })
+  return { ...resized, proto: edit(resized.proto, { graph: edit(graph, { output }) }) }
 }
 
 /** A symbol the file used for this axis stays; one that inference made up is not written. */
-const named = (dim: Dim, axis: number, info: ValueInfoProto): Dim =>
-  typeof dim === 'number' ? dim : (shapeOf(info)?.[axis] ?? (/^[\w.]+$/.test(dim) ? dim : '?'))
+function named(dim: Dim, axis: number, info: ValueInfoProto): Dim {
+  if (typeof dim === 'number') return dim
+  const symbol = shapeOf(info)?.[axis]
+  return typeof symbol === 'string' ? symbol : /^[\w.]+$/.test(dim) ? dim : '?'
+}

@@ -13,18 +13,14 @@ export function matcher(patterns: Patterns): (name: string) => boolean {
 
 const escaped = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
 
-/** The names that fit. Throws `invalid-option` when none does: a misspelt pattern would otherwise train nothing, silently. */
+/** The names that fit. Throws `invalid-option` for a pattern that no name fits: misspelt, it would be ignored in silence. */
 export function matching(patterns: Patterns, names: Iterable<string>, what: string): string[] {
   const all = [...names]
-  const fits = matcher(patterns)
-  const found = all.filter(fits)
-  if (found.length > 0) return found
+  const idle = [patterns].flat().filter((pattern) => !all.some(matcher(pattern)))
+  if (idle.length === 0) return all.filter(matcher(patterns))
   const shown = all.slice(0, 5).join(', ')
   throw new OnnxIreError(
     'invalid-option',
-    `no ${what} fits ${[patterns]
-      .flat()
-      .map((pattern) => `'${pattern}'`)
-      .join(', ')}; ${all.length === 0 ? 'there is none' : `the first of ${all.length} are ${shown}`}`,
+    `no ${what} fits ${idle.map((pattern) => `'${pattern}'`).join(', ')}; ${all.length === 0 ? 'there is none' : `the first of ${all.length} are ${shown}`}`,
   )
 }

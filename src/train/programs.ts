@@ -1,5 +1,6 @@
 import { OnnxIreError } from '../errors.js'
 import type { TypedArray } from '../ir/dtype.js'
+import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import { isStatic } from '../ir/shape.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
@@ -52,8 +53,8 @@ export class Programs {
     return this.inParts(batch, async (part) => {
       const drawn = [...noise].map(([name, { value, distribution }]): [string, Tensor] => {
         const dims = dimsOf(value, part, this.graphs.data)
-        const array = value.dtype === 'float64' ? new Float64Array(sizeOf(dims)) : new Float32Array(sizeOf(dims))
-        return [name, { dtype: value.dtype, dims, data: random.fill(array, distribution) }]
+        const numbers = random.fill(new Float64Array(sizeOf(dims)), distribution)
+        return [name, tensorFrom(value.dtype, dims, numbers)]
       })
       return this.run(spec, { ...part, ...Object.fromEntries(drawn) }, parameters, statistics)
     })
@@ -104,8 +105,7 @@ export class Programs {
       ...Object.fromEntries(tensors(statistics, this.graphs.statistics)),
     }
     const outputs = await program.run(feeds)
-    const number = (name: string): number | undefined =>
-      outputs[name] ? Number((outputs[name].data as TypedArray)[0]) : undefined
+    const number = (name: string): number | undefined => (outputs[name] ? numbersOf(outputs[name])[0] : undefined)
     return {
       loss: number('loss') ?? 0,
       count: number('count')!,
@@ -179,16 +179,17 @@ function rows({ dtype, dims, data }: Tensor, from: number, count: number): Tenso
 /** The mean over parts of different counts: each weighs as many examples as it has. */
 function averaged(parts: readonly Evaluated[]): Evaluated {
   const count = parts.reduce((sum, part) => sum + part.count, 0)
-  const mean = (of: (part: Evaluated) => number) => parts.reduce((sum, part) => sum + of(part) * part.count, 0) / count
-  const arrays = (of: (part: Evaluated) => Gradients): Record<string, FloatArray> =>
+  // Where every label is ignored, losses and gradients are 0.
+  const share = (part: Evaluated) => (count === 0 ? 0 : part.count / count)
+  const mean = (of: (part: Evaluated) => number) => parts.reduce((sum, part) => sum + of(part) * share(part), 0)
+  const arrays = (
+    of: (part: Evaluated) => Gradients,
+    weight: (part: Evaluated) => number,
+  ): Record<string, FloatArray> =>
     Object.fromEntries(
       Object.entries(of(parts[0]!)).map(([name, first]) => {
-        const sum = first.map((value) => (value * parts[0]!.count) / count) as FloatArray
-        for (const part of parts.slice(1)) {
-          const array = of(part)[name]!
-          const share = part.count / count
-          for (let i = 0; i < sum.length; i++) sum[i]! += share * array[i]!
-        }
+        const sum = first instanceof Float64Array ? new Float64Array(first.length) : new Float32Array(first.length)
+        for (const part of parts) addScaled(sum, of(part)[name]!, weight(part))
         return [name, sum]
       }),
     )
@@ -196,7 +197,15 @@ function averaged(parts: readonly Evaluated[]): Evaluated {
     loss: mean((part) => part.loss),
     count,
     correct: parts[0]!.correct === undefined ? undefined : parts.reduce((sum, part) => sum + part.correct!, 0),
-    gradients: arrays((part) => part.gradients),
-    statistics: parts.at(-1)!.statistics,
+    gradients: arrays((part) => part.gradients, share),
+    // Every part began with the same running statistics, and normalises as many examples as the others.
+    statistics: arrays(
+      (part) => part.statistics,
+      () => 1 / parts.length,
+    ),
   }
+}
+
+function addScaled(sum: FloatArray, array: FloatArray, factor: number): void {
+  for (let i = 0; i < sum.length; i++) sum[i]! += factor * array[i]!
 }

@@ -7,7 +7,7 @@ import type { Loss } from '../loss/loss.js'
 import { importGraph } from '../onnx/import.js'
 import { type Model, replaceTensors } from '../onnx/model.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
-import { checkNumber, positiveCount } from '../optim/option.js'
+import { checkNumber, invalidOption, positiveCount } from '../optim/option.js'
 import { checkSchedule, learningRateFactor, type Schedule } from '../optim/schedule.js'
 import { Random } from '../random.js'
 import type { Runtime } from '../runtime/runtime.js'
@@ -108,9 +108,16 @@ export class Trainer {
   static async create(model: Model, options: TrainerOptions): Promise<Trainer> {
     checkNumber('Trainer', 'batchSize', options.batchSize ?? 32, positiveCount)
     checkSchedule(options.schedule ?? { kind: 'constant' })
+    if (options.clipNorm !== undefined && !(options.clipNorm > 0))
+      throw invalidOption('Trainer', 'clipNorm', options.clipNorm, 'a number > 0')
     const started = options.head ? replaceHead(model, options.head) : model
     const trainer = new Trainer(started, options, trainingGraphs(importGraph(started), options))
-    await trainer.programs.prepare(layers(options.optimizer).ire?.curvature === 'sampled')
+    try {
+      await trainer.programs.prepare(layers(options.optimizer).ire?.curvature === 'sampled')
+    } catch (error) {
+      await trainer.dispose()
+      throw error
+    }
     return trainer
   }
 
@@ -191,7 +198,7 @@ export class Trainer {
           this.random.stream(`curvature ${this.step}`),
         )
         if (kind === 'loss') first ??= result
-        return kind === 'loss' ? result : { gradients: result.gradients }
+        return kind === 'loss' ? result : { gradients: result.gradients, batchSize: Math.max(1, result.count) }
       },
       { lrFactor: learningRateFactor(schedule, this.step, steps), ...(clipNorm === undefined ? {} : { clipNorm }) },
     )

@@ -1,3 +1,5 @@
+import type { TypedArray } from '../ir/dtype.js'
+import { numbersOf } from '../ir/leaf.js'
 import { topological } from '../ir/topology.js'
 import type { Graph, Node, Value } from '../ir/value.js'
 import { matcher, matching, type Patterns } from './pattern.js'
@@ -15,6 +17,7 @@ const weightInputs: Readonly<Record<string, readonly number[]>> = {
   RMSNormalization: [1],
   PRelu: [1],
   Gather: [0],
+  Einsum: [0, 1, 2, 3],
   LSTM: [1, 2, 3, 7],
   GRU: [1, 2, 3],
   RNN: [1, 2, 3],
@@ -33,10 +36,12 @@ const views = new Set(['Transpose', 'Reshape', 'Identity', 'Cast', 'Squeeze', 'U
 export function weightsOf(graph: Graph): Set<Value> {
   const weights = new Set<Value>()
   const learned = new Set<Node>()
-  for (const node of topological(graph.outputs.values())) {
+  const nodes = topological(graph.outputs.values())
+  const users = usersOf(nodes)
+  for (const node of nodes) {
     const slots = weightInputs[node.operator] ?? []
     const direct = slots.flatMap((index) => parameterBehind(node.inputs[index]) ?? [])
-    for (const weight of direct) if (node.operator !== 'Gather' || (weight.shape?.length ?? 0) > 1) weights.add(weight)
+    for (const weight of direct) if (node.operator !== 'Gather' || isEmbedding(weight, node, users)) weights.add(weight)
     const fromLayer = node.inputs.some((x) => x?.source.kind === 'node' && learned.has(x.source))
     if (fromLayer && perChannel.has(node.operator)) {
       for (const x of node.inputs) if (x?.source.kind === 'parameter' && isVector(x)) weights.add(x)
@@ -51,6 +56,39 @@ export function parameterBehind(value: Value | null | undefined): Value | undefi
   let current = value
   while (current?.source.kind === 'node' && views.has(current.source.operator)) current = current.source.inputs[0]
   return current?.source.kind === 'parameter' ? current : undefined
+}
+
+function usersOf(nodes: readonly Node[]): ReadonlyMap<Value, readonly Node[]> {
+  const users = new Map<Value, Node[]>()
+  for (const node of nodes) for (const x of node.inputs) if (x) users.set(x, [...(users.get(x) ?? []), node])
+  return users
+}
+
+/** A table of vectors that is looked up, and not one of cosines or sines that turn what they meet by its position. */
+function isEmbedding(table: Value, lookup: Node, users: ReadonlyMap<Value, readonly Node[]>): boolean {
+  if ((table.shape?.length ?? 0) < 2) return false
+  return !(onlyMultiplies(lookup.outputs[0]!, users) && beginsAtAngleZero(table))
+}
+
+function onlyMultiplies(value: Value, users: ReadonlyMap<Value, readonly Node[]>): boolean {
+  const nodes = users.get(value) ?? []
+  return (
+    nodes.length > 0 &&
+    nodes.every((node) =>
+      views.has(node.operator)
+        ? onlyMultiplies(node.outputs[0]!, users)
+        : node.operator === 'Mul' && node.inputs.some((x) => x !== value && x?.source.kind === 'node'),
+    )
+  )
+}
+
+/** Position 0 is turned by no angle: cosines are 1 there, sines 0. */
+function beginsAtAngleZero({ source, shape }: Value): boolean {
+  if (source.kind !== 'parameter') return false
+  const { dtype, data } = source.tensor
+  const width = Math.min(data.length, Number(shape?.at(-1) ?? 0))
+  const first = numbersOf({ dtype, dims: [width], data: (data as TypedArray).subarray(0, width) })
+  return first.every((x) => x === 1) || first.every((x) => x === 0)
 }
 
 /** All elements along one axis, and more than one of them. */

@@ -112,6 +112,13 @@ describe('BatchNormalization', () => {
 })
 
 describe('LayerNormalization', () => {
+  it('in float16 is worked in the type of its statistics, and gives float16', () => {
+    const wrt = [input('x', 'float16', ['N', 8]), input('scale', 'float16', [8]), input('bias', 'float16', [8])]
+    const [y, mean] = op.LayerNormalization(wrt[0]!, wrt[1]!, wrt[2]!)
+    expect([y.dtype, mean.dtype]).toEqual(['float16', 'float32'])
+    expect(gradients([[y, y]], wrt).map((value) => value!.dtype)).toEqual(['float16', 'float16', 'float16'])
+  })
+
   it('in float32 differentiates from its saved statistics: one node recomputes nothing', () => {
     const x = input('x', 'float32', ['N', 8])
     const scale = input('scale', 'float32', [8])

@@ -24,8 +24,10 @@ describe('arithmetic on lengths', () => {
     [mulDims(2, 'N'), 'N*2'],
     [mulDims(mulDims('N', 3), 4), 'N*12'],
     [mulDims('S', 'B'), 'B*S'],
-    [mulDims(addDims('N', 1), 'B'), '(N+1)*B'],
+    [mulDims(addDims('N', 1), 'B'), 'B*(N+1)'],
     [mulDims(mulDims('N', 2), 0.5), 'N'],
+    [mulDims('N', -2), '0-N*2'],
+    [addDims(mulDims('N', -2), mulDims('N', 3)), 'N'],
     [divDims(7, 2), 3],
     [ceilDivDims(7, 2), 4],
     [divDims('N', 2), 'floor(N/2)'],
@@ -47,8 +49,11 @@ describe('arithmetic on lengths', () => {
 
   it('agrees with numbers put in place of the symbols', () => {
     const values: Readonly<Record<string, number>> = { N: 7, H: 5, 'a.b': 3 }
-    const valueOf = (dim: Dim): number =>
-      new Function('floor', 'ceil', `return ${`${dim}`.replace(/a\.b|[NH]/g, (symbol) => `${values[symbol]}`)}`)(Math.floor, Math.ceil)
+    const numberFor = (dim: Dim): number =>
+      new Function('floor', 'ceil', `return ${`${dim}`.replace(/a\.b|[NH]/g, (symbol) => `${values[symbol]}`)}`)(
+        Math.floor,
+        Math.ceil,
+      )
     let state = 12345
     const below = (n: number) => {
       state = (state * 1103515245 + 12345) % 2 ** 31
@@ -59,7 +64,7 @@ describe('arithmetic on lengths', () => {
       let value = 7
       for (let step = 0; step < 6; step++) {
         const other = (['N', 'H', 'a.b', 1, 2, 3, 'floor(N/2)'] as const)[below(7)]!
-        const operand = valueOf(other)
+        const operand = numberFor(other)
         const [compute, expected] = (
           [
             [addDims, value + operand],
@@ -71,7 +76,7 @@ describe('arithmetic on lengths', () => {
         )[below(5)]!
         ;[dim, value] = [compute(dim, other), expected]
         if (`${dim}`.startsWith('?')) break
-        expect(valueOf(dim), `${dim}`).toBe(value)
+        expect(numberFor(dim) + 0, `${dim}`).toBe(value + 0)
       }
     }
   })

@@ -5,7 +5,12 @@ import { unknownDim } from '../../src/ir/shape.js'
 import type { Body, Graph, Value } from '../../src/ir/value.js'
 import { op } from '../../src/op/index.js'
 
-const graphOf = (name: string, inputs: readonly Value[], outputs: Record<string, Value>, parameters: readonly Value[] = []): Graph => ({
+const graphOf = (
+  name: string,
+  inputs: readonly Value[],
+  outputs: Record<string, Value>,
+  parameters: readonly Value[] = [],
+): Graph => ({
   name,
   inputs: new Map(inputs.map((value) => [value.name!, value])),
   parameters: new Map(parameters.map((value) => [value.name!, value])),
@@ -64,7 +69,15 @@ describe('printGraph', () => {
     const x = input('x', 'float32', [])
     const y = op.Neg(x)
     expect(printGraph(graphOf('g', [x], { x1: x, a: y, b: y }))).toBe(
-      ['g (float32 x) => (float32 x1, float32 a, float32 b)', '{', '  a = Neg (x)', '  x1 = Identity (x)', '  b = Identity (a)', '}', ''].join('\n'),
+      [
+        'g (float32 x) => (float32 x1, float32 a, float32 b)',
+        '{',
+        '  a = Neg (x)',
+        '  x1 = Identity (x)',
+        '  b = Identity (a)',
+        '}',
+        '',
+      ].join('\n'),
     )
   })
 
@@ -97,7 +110,9 @@ describe('printGraph', () => {
       if (y.source.kind === 'node') Object.assign(y.source, { scope })
       return { kind: 'body', scope, inputs: [], outputs: [y] }
     }
-    const [y] = [op.If(scalar('bool', 1), { then_branch: branch((x) => op.Neg(x)), else_branch: branch((x) => op.Add(x, 1)) })].flat()
+    const [y] = [
+      op.If(scalar('bool', 1), { then_branch: branch((x) => op.Neg(x)), else_branch: branch((x) => op.Add(x, 1)) }),
+    ].flat()
     expect(printGraph(graphOf('g', [x], { y: y! }))).toBe(
       [
         'g (float32[2] x) => (float32[2] y)',

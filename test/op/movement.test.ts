@@ -28,7 +28,9 @@ describe('chains of shape arithmetic as exporters write them', () => {
     const input = x('N', 'H', 'W', 3)
     const sizes = op.Slice(op.Cast(op.Shape(input), { to: float32 }), [1], [3])
     const doubled = op.Cast(op.Mul(sizes, constant(tensorFrom('float32', [2], [2, 2]))), { to: int64 })
-    const target = op.Concat([op.Slice(op.Shape(input), [0], [1]), doubled, op.Slice(op.Shape(input), [3], [4])], { axis: 0 })
+    const target = op.Concat([op.Slice(op.Shape(input), [0], [1]), doubled, op.Slice(op.Shape(input), [3], [4])], {
+      axis: 0,
+    })
     expect(elements(target)).toEqual(['N', 'H*2', 'W*2', 3])
   })
 
@@ -44,28 +46,38 @@ describe('chains of shape arithmetic as exporters write them', () => {
   it('attention: (batch, sequence, width) into heads and back', () => {
     const input = x('B', 'S', 768)
     const [b, s] = [0, 1].map((axis) => op.Unsqueeze(op.Gather(op.Shape(input), scalar('int64', axis)), [0]))
-    const heads = op.Transpose(op.Reshape(input, op.Concat([b!, s!, int64s([12, 64])], { axis: 0 })), { perm: [0, 2, 1, 3] })
+    const heads = op.Transpose(op.Reshape(input, op.Concat([b!, s!, int64s([12, 64])], { axis: 0 })), {
+      perm: [0, 2, 1, 3],
+    })
     expect(heads.shape).toEqual(['B', 12, 'S', 64])
-    const merged = op.Reshape(op.Transpose(heads, { perm: [0, 2, 1, 3] }), op.Concat([b!, s!, int64s([-1])], { axis: 0 }))
+    const merged = op.Reshape(
+      op.Transpose(heads, { perm: [0, 2, 1, 3] }),
+      op.Concat([b!, s!, int64s([-1])], { axis: 0 }),
+    )
     expect(merged.shape).toEqual(['B', 'S', 768])
   })
 
   it('rows of a batch flattened and split again', () => {
     const rows = op.Reshape(x('B', 'S', 64), [-1, 64])
     expect(rows.shape).toEqual(['B*S', 64])
-    expect(op.Reshape(rows, op.Concat([op.Shape(x('B', 'S'), { end: 1 }), int64s([-1, 64])], { axis: 0 })).shape).toEqual(['B', 'S', 64])
+    expect(
+      op.Reshape(rows, op.Concat([op.Shape(x('B', 'S'), { end: 1 }), int64s([-1, 64])], { axis: 0 })).shape,
+    ).toEqual(['B', 'S', 64])
   })
 
   it('channel shuffle: (N, C, H, W) through five axes', () => {
     const input = x('N', 116, 'H', 'W')
-    const split = op.Reshape(input, op.Concat([op.Shape(input, { end: 1 }), int64s([2, 58]), op.Shape(input, { start: 2 })], { axis: 0 }))
+    const split = op.Reshape(
+      input,
+      op.Concat([op.Shape(input, { end: 1 }), int64s([2, 58]), op.Shape(input, { start: 2 })], { axis: 0 }),
+    )
     const shuffled = op.Transpose(split, { perm: [0, 2, 1, 3, 4] })
-    expect(op.Reshape(shuffled, op.Concat([op.Shape(input, { end: 1 }), int64s([-1]), op.Shape(input, { start: 2 })], { axis: 0 })).shape).toEqual([
-      'N',
-      116,
-      'H',
-      'W',
-    ])
+    expect(
+      op.Reshape(
+        shuffled,
+        op.Concat([op.Shape(input, { end: 1 }), int64s([-1]), op.Shape(input, { start: 2 })], { axis: 0 }),
+      ).shape,
+    ).toEqual(['N', 116, 'H', 'W'])
   })
 
   it("PyTorch: F.pad's list of pads, turned round pair by pair", () => {
@@ -112,9 +124,21 @@ describe('integer results that are known become constants', () => {
     ['Expand', () => op.Expand(int64s([4]), [2, 2]), [4, 4, 4, 4]],
     ['Expand of a column', () => op.Expand(op.Unsqueeze(int64s([1, 2]), [1]), [2, 2]), [1, 1, 2, 2]],
     ['Transpose', () => op.Transpose(op.Reshape(int64s([1, 2, 3, 4]), [2, 2])), [1, 3, 2, 4]],
-    ['Gather of columns', () => op.Gather(op.Reshape(int64s([1, 2, 3, 4]), [2, 2]), [1, 1, -2], { axis: 1 }), [2, 2, 1, 4, 4, 3]],
-    ['Slice of rows', () => op.Slice(op.Reshape(int64s([1, 2, 3, 4]), [2, 2]), [-1], [-(2 ** 63)], [0], [-1]), [3, 4, 1, 2]],
-    ['Concat of rows', () => op.Concat([op.Reshape(int64s([1, 2]), [1, 2]), op.Reshape(int64s([3, 4]), [1, 2])], { axis: -2 }), [1, 2, 3, 4]],
+    [
+      'Gather of columns',
+      () => op.Gather(op.Reshape(int64s([1, 2, 3, 4]), [2, 2]), [1, 1, -2], { axis: 1 }),
+      [2, 2, 1, 4, 4, 3],
+    ],
+    [
+      'Slice of rows',
+      () => op.Slice(op.Reshape(int64s([1, 2, 3, 4]), [2, 2]), [-1], [-(2 ** 63)], [0], [-1]),
+      [3, 4, 1, 2],
+    ],
+    [
+      'Concat of rows',
+      () => op.Concat([op.Reshape(int64s([1, 2]), [1, 2]), op.Reshape(int64s([3, 4]), [1, 2])], { axis: -2 }),
+      [1, 2, 3, 4],
+    ],
     ['Tile', () => op.Tile(int64s([1, 2]), [2]), [1, 2, 1, 2]],
     ['Reshape', () => op.Reshape(int64s([1, 2]), [2, 1]), [1, 2]],
     ['Split', () => op.Split(int64s([1, 2, 3]), [1, 2])[1]!, [2, 3]],
@@ -125,7 +149,8 @@ describe('integer results that are known become constants', () => {
 })
 
 describe('lengths of slices', () => {
-  const slice = (length: number | string, start: number, end: number, step = 1) => op.Slice(x(length), [start], [end], [0], [step]).shape![0]
+  const slice = (length: number | string, start: number, end: number, step = 1) =>
+    op.Slice(x(length), [start], [end], [0], [step]).shape![0]
   const toEnd = 2 ** 63
 
   it.each<[string, number | string, number, number, number, number | string]>([
@@ -155,7 +180,11 @@ describe('lengths of slices', () => {
 
 describe('statically wrong operands', () => {
   it.each<[string, () => unknown, RegExp]>([
-    ['Reshape to another number of elements', () => op.Reshape(x(2, 3), [4, 2]), /Reshape: \[2, 3\] cannot be reshaped to \[4, 2\]/],
+    [
+      'Reshape to another number of elements',
+      () => op.Reshape(x(2, 3), [4, 2]),
+      /Reshape: \[2, 3\] cannot be reshaped to \[4, 2\]/,
+    ],
     ['Reshape with a remainder', () => op.Reshape(x(2, 3), [4, -1]), /cannot be reshaped to \[4, -1\]/],
     ['Reshape with two unknowns', () => op.Reshape(x(2, 3), [-1, -1]), /more than one -1/],
     ['Reshape copying an axis that is not there', () => op.Reshape(x(2), [2, 0]), /nothing to copy at axis 1/],
@@ -172,8 +201,16 @@ describe('statically wrong operands', () => {
     ['Pad with too few pads', () => op.Pad(x(2, 3), [1, 1]), /2 pads for 2 axes/],
     ['Pad that crops more than there is', () => op.Pad(x(2), [-2, -1]), /negative or broken length/],
     ['Pad in an unknown mode', () => op.Pad(x(2), [0, 1], null, null, { mode: 'mirror' }), /mode 'mirror' is none of/],
-    ['DepthToSpace with a remainder', () => op.DepthToSpace(x(1, 6, 2, 2), { blocksize: 2 }), /does not divide into blocks of 2/],
-    ['Gather outside a known tensor', () => op.Gather(op.Shape(x(2, 3)), [2]), /index 2 is outside an axis of 2 elements/],
+    [
+      'DepthToSpace with a remainder',
+      () => op.DepthToSpace(x(1, 6, 2, 2), { blocksize: 2 }),
+      /does not divide into blocks of 2/,
+    ],
+    [
+      'Gather outside a known tensor',
+      () => op.Gather(op.Shape(x(2, 3)), [2]),
+      /index 2 is outside an axis of 2 elements/,
+    ],
     ['GatherElements of another rank', () => op.GatherElements(x(2, 3), int64s([0])), /differ in rank/],
     ['ConstantOfShape of a negative length', () => op.ConstantOfShape(int64s([-1])), /negative or broken length/],
   ])('%s', (_, build, message) => {

@@ -37,7 +37,8 @@ describe('the drift towards the flat end of the valley', () => {
     test(`kappa ${kappa}: u = ${u} after 400 steps`, async () => {
       const end = await descend(enhance(sgd({ lr: 1 }), kappa), [1, 0.01], 400)
       expect(end.u).toBeCloseTo(u, 4)
-      expect([end.state.mask!.flat['u']![0], end.state.mask!.flat['v']![0]]).toEqual([1, 0])
+      const { flat } = end.state.mask!
+      expect([flat['u']![0], flat['v']![0]]).toEqual([1, end.v === 0 ? 1 : 0]) // kappa 9000 ends in v = 0 exactly: a tie
     })
 
   test('twice the learning rate diverges instead', async () => {

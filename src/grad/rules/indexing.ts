@@ -1,8 +1,8 @@
 import { constant, constantTensor, int64s, numbersOf, tensorFrom } from '../../ir/leaf.js'
-import { axisOf } from '../../ir/shape.js'
+import { axisOf, type Dim } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import type { indexing } from '../../op/indexing.js'
 import { op } from '../../op/index.js'
+import type { indexing } from '../../op/indexing.js'
 import type { Expansions, Rules } from '../rule.js'
 import { lengthAlong, reshapeLike } from './movement.js'
 import { addedAt, scattered, scatterGradients } from './scatter.js'
@@ -10,29 +10,40 @@ import { addedAt, scattered, scatterGradients } from './scatter.js'
 /** The adjoint of Gather: every slice of dy is added where it was taken from. */
 function ungathered(x: Value, indices: Value, dy: Value, axis: number): Value {
   const tensor = constantTensor(indices)
-  const known = tensor && numbersOf(tensor)
-  if (x.shape && known?.length === 1 && tensor!.dims.length < 2) return placedAt(known[0]!, x, tensor!.dims.length === 0 ? op.Unsqueeze(dy, [axisOf(axis, x.shape.length)]) : dy, axis)
-  const order = known && inverse(known, x.shape?.at(axis))
-  if (order && tensor!.dims.length === 1) return op.Gather(dy, order, { axis })
-  const count = op.Reshape(op.Size(indices), [1])
+  if (tensor && x.shape && tensor.dims.length < 2) {
+    const [known, at] = [numbersOf(tensor), axisOf(axis, x.shape.length)]
+    if (known.length === 1) return placedAt(known[0]!, x, tensor.dims.length === 0 ? op.Unsqueeze(dy, [at]) : dy, at)
+    const order = tensor.dims.length === 1 ? inverse(known, x.shape[at]!) : undefined
+    if (order) return op.Gather(dy, order, { axis })
+  }
+  const updates = indices.shape?.length === 1 ? dy : op.Reshape(dy, shapeOfSlices(x, indices, axis), { allowzero: 1 })
+  return addedAt(x, op.Expand(column(x, indices, axis), op.Shape(updates)), updates, axis)
+}
+
+/** The shape of `x` with as many slices along `axis` as there are indices. */
+function shapeOfSlices(x: Value, indices: Value, axis: number): Value {
   const after = axis === -1 ? int64s([]) : op.Shape(x, { start: axis + 1 })
-  const updates = indices.shape?.length === 1 ? dy : op.Reshape(dy, op.Concat([op.Shape(x, { end: axis }), count, after], { axis: 0 }), { allowzero: 1 })
-  const column = op.Reshape(indices, op.Concat([count, op.Expand(int64s([1]), op.Shape(after))], { axis: 0 }), { allowzero: 1 })
-  return addedAt(x, op.Expand(column, op.Shape(updates)), updates, axis)
+  return op.Concat([op.Shape(x, { end: axis }), op.Reshape(op.Size(indices), [1]), after], { axis: 0 })
+}
+
+/** The indices along `axis`, the axes behind it having length 1. */
+function column(x: Value, indices: Value, axis: number): Value {
+  if (x.shape) return op.Reshape(indices, [-1, ...x.shape.slice(axisOf(axis, x.shape.length) + 1).map(() => 1)])
+  const after = axis === -1 ? int64s([]) : op.Shape(x, { start: axis + 1 })
+  return op.Reshape(indices, op.Concat([int64s([-1]), op.Expand(int64s([1]), op.Shape(after))], { axis: 0 }))
 }
 
 /** One slice, as it stands at a known place of `x`, among zeros. */
 function placedAt(index: number, x: Value, slice: Value, axis: number): Value {
-  const [rank, at] = [x.shape!.length, axisOf(axis, x.shape!.length)]
-  const length = lengthAlong(x, at)
+  const length = lengthAlong(x, axis)
   const before = index < 0 ? op.Add(length, int64s([index])) : int64s([index])
-  const margins = [before, op.Sub(op.Sub(length, int64s([1])), before)]
-  const pads = margins.map((margin) => Array.from({ length: rank }, (_, other) => (other === at ? margin : int64s([0]))))
-  return op.Pad(slice, op.Concat(pads.flat(), { axis: 0 }))
+  const after = index < 0 ? int64s([-1 - index]) : op.Sub(length, int64s([index + 1]))
+  const pads = [before, after].flatMap((margin) => x.shape!.map((_, other) => (other === axis ? margin : int64s([0]))))
+  return op.Pad(slice, op.Concat(pads, { axis: 0 }))
 }
 
 /** The order that undoes taking `indices` of an axis of that many elements, when they name each once. */
-function inverse(indices: readonly number[], length: number | string | undefined): readonly number[] | undefined {
+function inverse(indices: readonly number[], length: Dim): readonly number[] | undefined {
   if (indices.length !== length) return undefined
   const order = Array<number>(length).fill(-1)
   for (const [to, from] of indices.entries()) order[from < 0 ? from + length : from] = to
@@ -73,7 +84,11 @@ export const indexingRules = {
   },
   Unique: ([x], [dy], { y: [, first], attributes: { axis } }) => {
     if (!dy) return [null]
-    return [axis === undefined ? reshapeLike(ungathered(op.Reshape(x, [-1]), first, dy, 0), x) : ungathered(x, first, dy, axis)]
+    return [
+      axis === undefined
+        ? reshapeLike(ungathered(op.Reshape(x, [-1]), first, dy, 0), x)
+        : ungathered(x, first, dy, axis),
+    ]
   },
   // y_i = start + i delta
   Range: (_, dy) => {

@@ -1,7 +1,9 @@
-import { int64s } from '../../ir/leaf.js'
+import { constantNumber, int64s } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/index.js'
-import { padsOf, type SliceInputs, type SliceOfAxis, type slicing, slicesOf } from '../../op/slicing.js'
+import { knownNumbers } from '../../op/known.js'
+import { type SliceInputs, type SliceOfAxis, slicesOf } from '../../op/slice.js'
+import { padsOf, type slicing } from '../../op/slicing.js'
 import type { Rules } from '../rule.js'
 import { zerosLike } from '../zeros.js'
 import { lengthAlong, reshapeLike } from './movement.js'
@@ -17,6 +19,7 @@ function cut(xs: readonly Value[], dy: Value, axis: number): readonly Value[] {
 
 /** The first element in memory order that a slice takes of an axis: going backwards, that is the last one it comes to. */
 function firstTaken(start: Value, length: Value, taken: Value, step: number): Value {
+  if (step > 0 && constantNumber(start) === 0) return zero
   const bound = op.Max([op.Where(op.Less(start, zero), op.Add(start, length), start), zero])
   if (step > 0) return op.Min([bound, length])
   return op.Add(op.Min([bound, op.Sub(length, one)]), op.Mul(op.Sub(taken, one), int64s([step])))
@@ -46,7 +49,11 @@ interface Stride {
 function stridesOf(inputs: SliceInputs): readonly Stride[] | undefined {
   const slices = slicesOf(inputs)
   if (!slices) return undefined
-  const strides = [...slices].map(([axis, { step }]: [number, SliceOfAxis], index) => ({ axis, step, start: op.Slice(inputs[1], [index], [index + 1]) }))
+  const strides = [...slices].map(([axis, { step }]: [number, SliceOfAxis], index) => ({
+    axis,
+    step,
+    start: op.Slice(inputs[1], [index], [index + 1]),
+  }))
   return strides.every((stride): stride is Stride => stride.step !== undefined) ? strides : undefined
 }
 
@@ -68,7 +75,8 @@ function unsliced(inputs: SliceInputs, dy: Value): Value {
     const before = firstTaken(stride.start, length, lengthAlong(dy, axis), stride.step)
     return [before, op.Sub(op.Sub(length, before), lengthAlong(spread, axis))]
   })
-  return op.Pad(spread, joined([...margins.map(([before]) => before), ...margins.map(([, after]) => after)]))
+  const pads = joined([...margins.map(([before]) => before), ...margins.map(([, after]) => after)])
+  return knownNumbers(pads)?.every((pad) => pad === 0) ? spread : op.Pad(spread, pads)
 }
 
 /** The adjoint of padding with a constant crops; where Pad crops (negative pads), it pads with zeros. */
@@ -80,7 +88,12 @@ function cropped(x: Value, dy: Value, pads: Value, axes: Value | null): Value {
   if (padded.length === 0) return dy
   const starts = padded.map(([, [before]]) => before as number)
   const ends = padded.map(([, [, after]]) => (after === 0 ? 2 ** 63 : -after))
-  return op.Slice(dy, starts, ends, padded.map(([axis]) => axis))
+  return op.Slice(
+    dy,
+    starts,
+    ends,
+    padded.map(([axis]) => axis),
+  )
 }
 
 /** What a padding constant reaches: everything that is not an element of x. */
@@ -89,14 +102,24 @@ const outside = (value: Value, dy: Value, dx: Value): Value =>
 
 export const slicingRules = {
   Concat: (xs, dy, { attributes: { axis } }) => cut(xs, dy, axis),
-  Split: (_, dys, { y, attributes: { axis } }) => [op.Concat(dys.map((dy, index) => dy ?? zerosLike(y[index]!)), { axis }), null],
+  Split: (_, dys, { y, attributes: { axis } }) => [
+    op.Concat(
+      dys.map((dy, index) => dy ?? zerosLike(y[index]!)),
+      { axis },
+    ),
+    null,
+  ],
   Slice: (inputs, dy) => [unsliced(inputs, dy), null, null, null, null],
   Pad: ([x, pads, value, axes], dy, { attributes: { mode } }) => {
-    if (mode !== 'constant') return [scattered(x, dy, (positions) => op.Pad(positions, pads, null, axes, { mode })), null, null, null]
+    if (mode !== 'constant')
+      return [scattered(x, dy, (positions) => op.Pad(positions, pads, null, axes, { mode })), null, null, null]
     const dx = cropped(x, dy, pads, axes)
     return [dx, null, value && outside(value, dy, dx), null]
   },
   Trilu: ([, k], dy, { attributes: { upper } }) => [op.Trilu(dy, k, { upper }), null],
   // Cropping and padding leave the same margin, floor(difference / 2), in front.
-  CenterCropPad: ([x], dy, { attributes: { axes } }) => [op.CenterCropPad(dy, axes ? op.Gather(op.Shape(x), axes) : op.Shape(x), { axes }), null],
+  CenterCropPad: ([x], dy, { attributes: { axes } }) => [
+    op.CenterCropPad(dy, axes ? op.Gather(op.Shape(x), axes) : op.Shape(x), { axes }),
+    null,
+  ],
 } satisfies Rules<typeof slicing>

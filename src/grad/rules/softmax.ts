@@ -35,6 +35,7 @@ function negativeLogLikelihood(
   const weights = ignored ? op.Where(ignored, 0, given) : given
   const weighted = weight || ignored ? op.Mul(losses, weights) : losses
   if (reduction === 'none') return weighted
+  if (reduction === 'mean' && !weight && !ignored) return op.ReduceMean(losses, null, { keepdims: 0 })
   const total = op.ReduceSum(weighted, null, { keepdims: 0 })
   return reduction === 'sum' ? total : op.Div(total, op.ReduceSum(weights, null, { keepdims: 0 }))
 }

@@ -3,7 +3,8 @@ import { op } from '../../op/index.js'
 import { attributeToInput, type Upgrade, type Upgrades } from './upgrade.js'
 
 /** The target became an input (and `consumed_inputs` went). */
-const shapeToInput: Upgrade = (node) => attributeToInput('shape', 1)({ ...node, attributes: withoutConsumed(node.attributes) })
+const shapeToInput: Upgrade = (node) =>
+  attributeToInput('shape', 1)({ ...node, attributes: withoutConsumed(node.attributes) })
 
 const withoutConsumed = ({ consumed_inputs: _, ...attributes }: Parameters<Upgrade>[0]['attributes']) => attributes
 

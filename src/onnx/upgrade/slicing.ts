@@ -8,7 +8,8 @@ const axisGiven: Upgrade = (node) => ({ ...node, attributes: { axis: 1, ...node.
 const boundsToInputs: Upgrade = (node) => {
   const { starts, ends, axes, ...attributes } = node.attributes
   const [x = null] = node.inputs
-  const bound = (values: OldNode['attributes'][string] | undefined) => (values === undefined ? null : int64s(values as readonly number[]))
+  const bound = (values: OldNode['attributes'][string] | undefined) =>
+    values === undefined ? null : int64s(values as readonly number[])
   return { ...node, attributes, inputs: [x, bound(starts), bound(ends), bound(axes)] }
 }
 
@@ -27,7 +28,9 @@ const padsToInputs: Upgrade = (node) => {
 
 /** Parts of equal length: as many as there were outputs, later as many as num_outputs says. */
 const equalParts: Upgrade = (node) =>
-  node.inputs[1] || 'num_outputs' in node.attributes ? node : { ...node, attributes: { ...node.attributes, num_outputs: node.outputCount } }
+  node.inputs[1] || 'num_outputs' in node.attributes
+    ? node
+    : { ...node, attributes: { ...node.attributes, num_outputs: node.outputCount } }
 
 export const slicingUpgrades: Upgrades = {
   Concat: { 4: axisGiven },

@@ -8,11 +8,24 @@ const ints = (...values: readonly number[]): Operand => ({ shape: [values.length
 
 export const movementCases = {
   Reshape: [
-    { name: 'to given lengths', operands: [shape(2, 3, 4)], build: (x) => op.Reshape(x!, [4, 6]), staticOnly: 'the product of three symbols is not 24 for every length' },
+    {
+      name: 'to given lengths',
+      operands: [shape(2, 3, 4)],
+      build: (x) => op.Reshape(x!, [4, 6]),
+      staticOnly: 'the product of three symbols is not 24 for every length',
+    },
     { name: 'with 0 and -1', operands: [shape(2, 3, 4)], build: (x) => op.Reshape(x!, [0, -1]) },
     { name: 'of a scalar', operands: [shape()], build: (x) => op.Reshape(x!, [1, 1]) },
-    { name: 'to a shape computed when run', operands: [shape(2, 3, 4), ints(3, -1)], build: (x, to) => op.Reshape(x!, to!) },
-    { name: 'view(x.size(0), -1)', operands: [shape(2, 3, 4)], build: (x) => op.Reshape(x!, op.Concat([op.Shape(x!, { end: 1 }), int64s([-1])], { axis: 0 })) },
+    {
+      name: 'to a shape computed when run',
+      operands: [shape(2, 3, 4), ints(3, -1)],
+      build: (x, to) => op.Reshape(x!, to!),
+    },
+    {
+      name: 'view(x.size(0), -1)',
+      operands: [shape(2, 3, 4)],
+      build: (x) => op.Reshape(x!, op.Concat([op.Shape(x!, { end: 1 }), int64s([-1])], { axis: 0 })),
+    },
   ],
   Flatten: [
     { name: 'axis 1', operands: [shape(2, 3, 4)], build: (x) => op.Flatten(x!) },
@@ -44,11 +57,17 @@ export const movementCases = {
     { name: 'one axis', operands: [shape(2, 3)], build: (x) => op.Tile(x!, [1, 3]) },
     { name: 'all axes', operands: [shape(2, 1, 3)], build: (x) => op.Tile(x!, [2, 3, 2]) },
     { name: 'once', operands: [shape(2, 3)], build: (x) => op.Tile(x!, [1, 1]) },
-    { name: 'repeats known when run', operands: [shape(2, 3), ints(3, 2)], build: (x, repeats) => op.Tile(x!, repeats!) },
+    {
+      name: 'repeats known when run',
+      operands: [shape(2, 3), ints(3, 2)],
+      build: (x, repeats) => op.Tile(x!, repeats!),
+    },
   ],
   DepthToSpace: [
     { name: 'DCR', operands: [shape(2, 8, 2, 3)], build: (x) => op.DepthToSpace(x!, { blocksize: 2 }) },
     { name: 'CRD', operands: [shape(1, 9, 2, 1)], build: (x) => op.DepthToSpace(x!, { blocksize: 3, mode: 'CRD' }) },
   ],
-  SpaceToDepth: [{ name: 'blocks of 2', operands: [shape(2, 2, 4, 6)], build: (x) => op.SpaceToDepth(x!, { blocksize: 2 }) }],
+  SpaceToDepth: [
+    { name: 'blocks of 2', operands: [shape(2, 2, 4, 6)], build: (x) => op.SpaceToDepth(x!, { blocksize: 2 }) },
+  ],
 } satisfies Cases<typeof movement>

@@ -1,3 +1,4 @@
+import type { Value } from '../../../src/ir/value.js'
 import { op } from '../../../src/op/index.js'
 import type { normalization } from '../../../src/op/normalization.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
@@ -102,6 +103,12 @@ export const normalizationCases = {
       build: (x, scale, bias) => op.LayerNormalization(x!, scale!, bias!, { epsilon: 1e-3 }),
       float32: 'LayerNormalization gives its statistics as float32',
     },
+    ...([1, 2] as const).map((output) => ({
+      name: `LayerNormalization, output ${output} alone`,
+      operands: [shape(3, 4), shape(4)],
+      build: (...[x, scale]: readonly Value[]) => op.LayerNormalization(x!, scale!, null, { epsilon: 1e-3 })[output],
+      float32: 'LayerNormalization gives its statistics as float32',
+    })),
   ],
   RMSNormalization: [rms(-1, [2, 4, 5], [5]), rms(1, [2, 4, 5], [4, 5]), rms(-1, [4, 5], [5])],
   InstanceNormalization: [instance(2, 3, 4, 5), instance(2, 3, 6)],

@@ -9,7 +9,7 @@ import { byTransposedConvolution } from './transposed.js'
 /** Kernels with more taps are not worth unfolding (measured on the CPU provider, like the other bounds here). */
 const MANY_TAPS = 15
 /** With fewer windows per image than this a depthwise kernel is not either. */
-const FEW_WINDOWS = 64
+const FEW_WINDOWS = 36
 
 /**
  * The gradient of Conv's weights [g m, c, ...]: every weight meets, over all images and windows, the element it was

@@ -10,32 +10,27 @@ import { withKnownPadding } from '../convolution/padding.js'
  * The adjoint of summing over windows: every element of `x` receives the sum of `dy` over the windows that see it.
  */
 export function spread(dy: Value, window: readonly WindowAxis[], autoPad: string, x: Value): Value {
-  if (tiles(dy, window, x)) return repeated(dy, window, x)
   const kernel = window.map(({ kernel }) => kernel as number)
-  const ones = constant(tensorFrom(dy.dtype, [1, 1, ...kernel], Array<number>(sizeOf(kernel)).fill(1)))
-  // Channels become images: one kernel for all of them, however many there are.
-  const images = op.Reshape(dy, op.Concat([int64s([-1, 1]), op.Shape(dy, { start: 2 })], { axis: 0 }))
-  const [dx] = withKnownPadding(x, int64s(kernel), window, autoPad, (x, window) => {
-    const dx = inputGradient(images, ones, window, 1, x)
-    return [op.Reshape(dx, op.Shape(x))]
-  })
+  const [dx] = withKnownPadding(x, int64s(kernel), window, autoPad, (x, window) => [
+    window.every(isDense) ? sumOverDense(dy, window) : op.Reshape(inputGradient(images(dy), ones(dy, kernel), window, 1, x), op.Shape(x)),
+  ])
   return dx
 }
 
-/** Windows side by side that cover all of x. */
-const tiles = (dy: Value, window: readonly WindowAxis[], x: Value): boolean =>
-  window.every(({ kernel, stride, dilation, before }, i) => {
-    const [windows, length] = [dy.shape?.[i + 2], x.shape?.[i + 2]]
-    return kernel === stride && dilation === 1 && before === 0 && typeof windows === 'number' && windows * stride === length
-  })
+/** Channels become images: one kernel for all of them, however many there are. */
+const images = (dy: Value): Value => op.Reshape(dy, op.Concat([int64s([-1, 1]), op.Shape(dy, { start: 2 })], { axis: 0 }))
 
-/** [N, C, H, W] -> [N, C, H k, W k], every element k times along its axis. */
-function repeated(dy: Value, window: readonly WindowAxis[], x: Value): Value {
-  const windows = dy.shape!.slice(2) as readonly number[]
-  const lead = op.Shape(dy, { end: 2 })
-  const apart = op.Reshape(dy, op.Concat([int64s([0, 0]), int64s(windows.flatMap((length) => [length, 1]))], { axis: 0 }))
-  const repeats = int64s(window.flatMap(({ kernel }, i) => [windows[i]!, kernel as number]))
-  return op.Reshape(op.Expand(apart, op.Concat([lead, repeats], { axis: 0 })), op.Shape(x))
+const ones = (like: Value, kernel: readonly number[]): Value =>
+  constant(tensorFrom(like.dtype, [1, 1, ...kernel], Array<number>(sizeOf(kernel)).fill(1)))
+
+const isDense = ({ kernel, stride, dilation, before, after }: WindowAxis): boolean =>
+  stride === 1 && dilation === 1 && [before, after].every((pad) => (pad as number) < (kernel as number))
+
+/** Moving by one, the windows that see an element lie as a window themselves: their sum is their average times their number. */
+function sumOverDense(dy: Value, window: readonly WindowAxis[]): Value {
+  const kernel = window.map(({ kernel }) => kernel as number)
+  const left = (pad: 'before' | 'after') => window.map((axis, i) => kernel[i]! - 1 - (axis[pad] as number))
+  return op.Mul(op.AveragePool(dy, { kernel_shape: kernel, pads: [...left('before'), ...left('after')], count_include_pad: 1 }), sizeOf(kernel))
 }
 
 /** A tensor of ones, `[1, 1, ...]` with the given spatial lengths. */

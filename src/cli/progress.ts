@@ -1,0 +1,105 @@
+import { Presets, SingleBar } from 'cli-progress'
+import type { EpochMetrics, StepProgress } from '../train/trainer.js'
+import { count, duration } from './output.js'
+
+/** How far a run has come, for people. */
+export interface Progress {
+  step(progress: StepProgress): void
+  epoch(metrics: EpochMetrics): void
+  note(text: string): void
+  stop(): void
+}
+
+/** A bar on a terminal, plain lines elsewhere, both on stderr; nothing when it is to be quiet. */
+export function progressOn(stream: NodeJS.WriteStream, quiet: boolean): Progress {
+  if (quiet) return { step() {}, epoch() {}, note() {}, stop() {} }
+  return stream.isTTY ? bar(stream) : lines(stream)
+}
+
+/** Seconds between two plain lines. */
+const lineInterval = 5
+
+function lines(stream: NodeJS.WriteStream): Progress {
+  const pace = new Pace()
+  let next = 0
+  return {
+    step(progress) {
+      pace.add(progress)
+      if (performance.now() < next) return
+      next = performance.now() + 1000 * lineInterval
+      const { step, steps, loss } = progress
+      stream.write(
+        `epoch ${progress.epoch + 1}, step ${step + 1}/${steps}: loss ${count(loss)}, ${pace.rate} examples/s, ${pace.left} left\n`,
+      )
+    },
+    epoch: (metrics) => stream.write(`${epochText(metrics)}\n`),
+    note: (text) => stream.write(`${text}\n`),
+    stop() {},
+  }
+}
+
+function bar(stream: NodeJS.WriteStream): Progress {
+  const pace = new Pace()
+  const drawn = new SingleBar(
+    {
+      format: 'epoch {epoch} {bar} {value}/{total} | loss {loss} | {rate} examples/s | ETA {left}',
+      stream,
+      clearOnComplete: true,
+      stopOnComplete: false,
+      barsize: 24,
+    },
+    Presets.shades_classic,
+  )
+  /** Replaces the bar's line; the bar draws itself again below. */
+  const write = (text: string) => stream.write(`\r\x1b[K${text}\n`)
+  return {
+    step(progress) {
+      pace.add(progress)
+      const { step, steps, loss } = progress
+      const shown = { epoch: progress.epoch + 1, loss: count(loss), rate: pace.rate, left: pace.left }
+      if (drawn.isActive) drawn.update(step + 1, shown)
+      else drawn.start(steps, step + 1, shown)
+    },
+    epoch: (metrics) => write(epochText(metrics)),
+    note: write,
+    stop: () => drawn.stop(),
+  }
+}
+
+/** Throughput and time left from the steps seen since the start, validation included. */
+class Pace {
+  #started: number | undefined
+  #examples = 0
+  #steps = 0
+  #remaining = 0
+
+  add({ step, steps, examples, seconds }: StepProgress): void {
+    this.#started ??= performance.now() - 1000 * seconds
+    this.#examples += examples
+    this.#steps++
+    this.#remaining = steps - step - 1
+  }
+
+  get rate(): string {
+    return String(Number((this.#examples / this.#elapsed).toPrecision(3)))
+  }
+
+  get left(): string {
+    return duration((this.#elapsed / this.#steps) * this.#remaining)
+  }
+
+  get #elapsed(): number {
+    return Math.max((performance.now() - (this.#started ?? 0)) / 1000, 1e-3)
+  }
+}
+
+function epochText({ epoch, step, loss, accuracy, validation, secondsPerStep, flatShare }: EpochMetrics): string {
+  const measures = (of: { loss: number; accuracy?: number }) =>
+    `loss ${count(of.loss)}${of.accuracy === undefined ? '' : `, accuracy ${(100 * of.accuracy).toFixed(2)} %`}`
+  return [
+    `epoch ${epoch + 1}, step ${step}: ${measures({ loss, ...(accuracy === undefined ? {} : { accuracy }) })}`,
+    ...(validation ? [`held out: ${measures(validation)}`] : []),
+    ...(flatShare === undefined ? [] : [`${(100 * flatShare).toFixed(1)} % flat`]),
+    `${count(secondsPerStep)} s/step`,
+  ].join('; ')
+}

@@ -1,0 +1,56 @@
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { modelOf } from '../src/onnx/export.js'
+import { encodeModel } from '../src/onnx/model.js'
+import { convnet } from '../models/convnet.js'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const project = mkdtempSync(join(tmpdir(), 'onnx-ire-package-'))
+const environment = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' }
+const run = (command: string, ...args: string[]) => execFileSync(command, args, { cwd: project, encoding: 'utf8', env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
+
+beforeAll(() => {
+  const [{ filename }] = JSON.parse(execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', project], { cwd: root, encoding: 'utf8' }))
+  writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }))
+  run('npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', `./${filename}`)
+  const graph = convnet({ channels: 1, stages: [4], classes: 3 })
+  const model = modelOf({ ...graph, inputs: new Map([['input', graph.inputs.get('x')!]]), outputs: new Map([['output', graph.outputs.get('logits')!]]) })
+  writeFileSync(join(project, 'model.onnx'), encodeModel(model))
+}, 300_000)
+
+afterAll(() => rmSync(project, { recursive: true, force: true }))
+
+/** The code blocks of the README, by the order they stand in. */
+const blocks = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code!)
+
+it("runs the README's first code block from the packed package", () => {
+  const data = `
+import { arrays, labels } from 'onnx-ire'
+const pixels = Float32Array.from({ length: 96 * 64 }, (_, i) => Math.sin(i) + (Math.floor(i / 64) % 3))
+const data = arrays({ input: { dims: [96, 1, 8, 8], data: pixels }, labels: labels(Array.from({ length: 96 }, (_, i) => i % 3)) })
+`
+  writeFileSync(join(project, 'first.mjs'), `${data}${blocks[0]}`)
+  const printed = run('node', 'first.mjs')
+  expect(printed.match(/epoch: \d/g)).toEqual(['epoch: 0', 'epoch: 1', 'epoch: 2'])
+  copyFileSync(join(project, 'tuned.onnx'), join(project, 'again.onnx'))
+  expect(readFileSync(join(project, 'again.onnx'))).not.toEqual(readFileSync(join(project, 'model.onnx')))
+})
+
+it('inspects a model with npx', () => {
+  const { inputs } = JSON.parse(run('npx', 'onnx-ire', 'inspect', 'model.onnx', '--json'))
+  expect(inputs[0].name).toBe('input')
+})
+
+it('type-checks every code block of the README that stands alone', () => {
+  const standing = blocks.filter((block) => block.includes('\n\nconst '))
+  expect(standing.length).toBeGreaterThanOrEqual(2)
+  for (const [i, block] of standing.entries()) writeFileSync(join(project, `block${i}.ts`), block)
+  const options = { module: 'nodenext', target: 'es2023', strict: true, noUncheckedIndexedAccess: true, skipLibCheck: true, outDir: 'out', types: [] }
+  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, include: ['block*.ts'] }))
+  execFileSync(join(root, 'node_modules/.bin/tsc'), ['-p', project], { cwd: project, encoding: 'utf8' })
+  for (const i of standing.keys()) run('node', `out/block${i}.js`)
+})
