@@ -20,6 +20,7 @@ export { type MseOptions, mse } from './loss/mse.js'
 export { exportGraph, type GraphSpec, modelOf } from './onnx/export.js'
 export { importGraph } from './onnx/import.js'
 export { decodeModel, embedExternalData, encodeModel, type Model, namedTensors, replaceTensors } from './onnx/model.js'
+export { printGraph } from './onnx/print.js'
 export { op } from './op/index.js'
 // Optimizers and steps
 export { type AdamOptions, adam, adamw } from './optim/adam.js'

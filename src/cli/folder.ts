@@ -1,15 +1,16 @@
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { OnnxIreError } from '../errors.js'
 import { codeOf, stageFile } from '../node/files.js'
 
 /** Makes a folder where there is none and sees that files can be written to it. Throws `io` saying what stands in the way. */
 export async function makeFolder(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true })
+    await makePath(path)
   } catch (cause) {
     const reasons: Readonly<Record<string, string>> = {
       EEXIST: 'there is a file of that name; choose another name',
+      ENOENT: 'the folder it is to be in takes no new ones; choose another place',
       ENOTDIR: 'a part of its path is a file; choose another name',
       EACCES: 'the folder it is to be in may not be written to; choose another one or change its permissions',
       EPERM: 'the folder it is to be in may not be written to; choose another one or change its permissions',
@@ -22,3 +23,30 @@ export async function makeFolder(path: string): Promise<void> {
   const probe = await stageFile(join(path, 'probe'), '')
   await probe.discard()
 }
+
+/** As `mkdir` with `recursive`, which in Node 20 never ends where a folder takes no new ones (/proc). */
+async function makePath(path: string): Promise<void> {
+  const code = await attempt(path)
+  if (code === 'ENOENT' && dirname(path) !== path) {
+    await makePath(dirname(path))
+    if (!(await isFolder(path))) await mkdir(path)
+  }
+}
+
+/** Makes one folder; the error's code when only the folder around it may be missing. */
+async function attempt(path: string): Promise<string | undefined> {
+  try {
+    await mkdir(path)
+    return undefined
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return 'ENOENT'
+    if (codeOf(error) === 'EEXIST' && (await isFolder(path))) return undefined
+    throw error
+  }
+}
+
+const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  )

@@ -45,13 +45,17 @@ function bar(stream: NodeJS.WriteStream): Progress {
       format: 'epoch {epoch} {bar} {value}/{total} | loss {loss} | {rate} examples/s | ETA {left}',
       stream,
       clearOnComplete: true,
+      gracefulExit: false,
       stopOnComplete: false,
       barsize: 24,
     },
     Presets.shades_classic,
   )
-  /** Replaces the bar's line; the bar draws itself again below. */
-  const write = (text: string) => stream.write(`\r\x1b[K${text}\n`)
+  /** Takes the bar away, for the next step to draw it again below. */
+  const write = (text: string) => {
+    drawn.stop()
+    stream.write(`${text}\n`)
+  }
   return {
     step(progress) {
       pace.add(progress)

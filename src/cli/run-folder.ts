@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync } from 'node:fs'
+import { appendFileSync, existsSync, statSync } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
 import { OnnxIreError } from '../errors.js'
@@ -35,9 +35,10 @@ export class RunFolder {
     this.#checkpoint = join(this.path, 'checkpoint.safetensors')
   }
 
-  /** Whether a run has been here. */
+  /** Whether something came of a run here. */
   get isUsed(): boolean {
-    return [this.#recipe, this.#metrics, this.#checkpoint, this.tuned].some((file) => existsSync(file))
+    const logged = existsSync(this.#metrics) && statSync(this.#metrics).size > 0
+    return logged || this.hasCheckpoint || existsSync(this.tuned)
   }
 
   get hasCheckpoint(): boolean {

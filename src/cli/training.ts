@@ -1,4 +1,4 @@
-import type { Dataset } from '../data/dataset.js'
+import { type Dataset, subset } from '../data/dataset.js'
 import { OnnxIreError } from '../errors.js'
 import { readModel, writeModel } from '../node/model.js'
 import { node } from '../node/runtime.js'
@@ -56,6 +56,8 @@ export async function carryOut(call: TrainingCall): Promise<TrainingResult> {
   try {
     const trainer = await Trainer.create(model, { ...trainerOptions(recipe), runtime })
     if (resume && folder.hasCheckpoint) trainer.restore(await folder.checkpoint())
+    // What does not fit the model shows in the first examples: before another run's files are replaced.
+    for (const set of validation ? [data, validation] : [data]) await trainer.evaluate(firstBatch(set, recipe))
     await folder.begin(recipe, trainer.step)
     const begun = trainer.step === 0 ? '' : `, going on from step ${trainer.step}`
     progress.note(
@@ -101,6 +103,9 @@ async function refuseConflict({ folder, recipe, resume, force }: TrainingCall): 
   )
 }
 
+const firstBatch = (data: Dataset, { batchSize = 32 }: Recipe): Dataset =>
+  subset(data, { end: Math.min(batchSize, data.length) })
+
 const sizeOf = ({ parameters }: Trainer): number =>
   Object.values(parameters).reduce((sum, { length }) => sum + length, 0)
 
@@ -113,12 +118,20 @@ async function followed(trainer: Trainer, data: Dataset, validation: Dataset | u
   const { signal } = interrupts
   const epochs: EpochMetrics[] = []
   let saved = performance.now()
-  let failure: unknown
+  let [saving, failure]: [boolean, unknown] = [false, undefined]
+  /** Training goes on meanwhile. One at a time, each being a copy of everything; the last one is saved by the caller. */
   const save = () => {
+    if (saving) return
     saved = performance.now()
-    folder.save(trainer.checkpoint()).catch((error) => {
-      failure ??= error
-    })
+    saving = true
+    folder
+      .save(trainer.checkpoint())
+      .catch((error) => {
+        failure ??= error
+      })
+      .finally(() => {
+        saving = false
+      })
   }
   const onStep = (done: StepProgress) => {
     if (failure) throw failure

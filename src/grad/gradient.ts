@@ -1,9 +1,10 @@
 import { OnnxIreError } from '../errors.js'
-import { isFloat } from '../ir/dtype.js'
+import { currentScope } from '../ir/scope.js'
 import { formatShape, isStatic, sameShape } from '../ir/shape.js'
-import { dependenciesOf, topological } from '../ir/topology.js'
+import { capturesOf, dependenciesOf, topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
 import { definitions, isOperator, op } from '../op/index.js'
+import { activeValues, gradientType } from './active.js'
 import { sumTo } from './broadcast.js'
 import type { Calculus } from './rule.js'
 import { calculus } from './rules/index.js'
@@ -57,7 +58,7 @@ function reverse(
       for (const x of dependenciesOf(node)) if (active.has(x)) collect(x, zerosLike(x))
       continue
     }
-    for (const [index, x] of node.inputs.entries()) {
+    for (const [index, x] of operandsOf(node).entries()) {
       const dx = x && active.has(x) ? dxs[index] : null
       if (x && dx) collect(x, fitted(node, x, dx))
     }
@@ -66,17 +67,10 @@ function reverse(
   return wrt.map((x) => collected.get(x) ?? null)
 }
 
-/** Values through which `wrt` can influence anything: floating-point results of nodes that read one of them. */
-function activeValues(order: readonly Node[], wrt: readonly Value[]): Set<Value> {
-  const active = new Set(wrt)
-  for (const node of order) {
-    if (dependenciesOf(node).some((x) => active.has(x)))
-      for (const y of node.outputs) if (isFloat(y.dtype)) active.add(y)
-  }
-  return active
-}
+/** A node's inputs, then what its bodies capture. */
+const operandsOf = (node: Node): readonly (Value | null)[] => [...node.inputs, ...capturesOf(node)]
 
-/** Gradients of a node's inputs, or the reason why there are none. */
+/** Gradients of a node's operands, or the reason why there are none. */
 function propagate(
   node: Node,
   dys: readonly (Value | null)[],
@@ -102,6 +96,16 @@ function derived(
     node.domain === '' || isOperator(node.operator) ? definitions[node.operator as keyof typeof definitions] : undefined
   const none: { none: 'zero' | 'missing'; reason: string } | undefined = definition?.gradient
   if (none?.none === 'zero') return []
+  const control = tables.control[node.operator]
+  if (control) {
+    const operands = new Set(dependenciesOf(node).map((x) => x.source))
+    const wrt = [...new Set(dependenciesOf(node).filter((x) => active.has(x)))]
+    const dxs = control(node, dys, wrt, (seeds, wrt) => {
+      const scope = currentScope()
+      return reverse(seeds, wrt, tables, (inner) => inner.scope === scope && !operands.has(inner))
+    })
+    return atFirst(operandsOf(node), (x) => dxs[wrt.indexOf(x)] ?? null)
+  }
   const rule = tables.rules[node.operator]
   if (rule) {
     const single = definition?.outputs.length === 1 && !definition.outputs[0].startsWith('...')
@@ -120,9 +124,12 @@ function derived(
   // The operands may depend on each other; the walk around this one sees to that.
   const operands = new Set(node.inputs.map((x) => x?.source))
   const dxs = reverse(seeds, wrt, tables, (inner) => !operands.has(inner))
-  // An operand that comes twice gets its whole gradient at once.
-  return node.inputs.map((x, index) => (x && node.inputs.indexOf(x) === index ? (dxs[wrt.indexOf(x)] ?? null) : null))
+  return atFirst(node.inputs, (x) => dxs[wrt.indexOf(x)] ?? null)
 }
+
+/** An operand that comes twice gets its whole gradient at once. */
+const atFirst = (operands: readonly (Value | null)[], gradient: (x: Value) => Value | null): (Value | null)[] =>
+  operands.map((x, index) => (x && operands.indexOf(x) === index ? gradient(x) : null))
 
 /** Brings a rule's gradient to its input's shape; only broadcasting operators may give another one. */
 function fitted(node: Node, x: Value, dx: Value): Value {
@@ -132,7 +139,7 @@ function fitted(node: Node, x: Value, dx: Value): Value {
     dx.shape &&
     x.shape &&
     (dx.shape.length !== x.shape.length || (isStatic(dx.shape) && isStatic(x.shape) && !sameShape(dx.shape, x.shape)))
-  if (wrong || dx.dtype !== x.dtype) {
+  if (wrong || dx.dtype !== gradientType(x.dtype)) {
     throw new OnnxIreError(
       'invalid-shape',
       `the gradient rule of ${node.operator} gives ${dx.dtype}${formatShape(dx.shape)} for an input ${x.dtype}${formatShape(x.shape)}; this is a bug of onnx-ire`,

@@ -1,4 +1,4 @@
-import type { Value } from '../ir/value.js'
+import type { Node, Value } from '../ir/value.js'
 import type { AttributeSpecs, AttributesOf, Definition, PerSlot, Slots } from '../op/define.js'
 
 type One<O extends Slots, T> = O extends readonly [infer Only]
@@ -40,10 +40,33 @@ export type Expansion<D> =
 
 export type Expansions<Family> = { readonly [K in keyof Family]?: Expansion<Family[K]> }
 
+/**
+ * Gradients of values that are made where the rule is asked, down to `wrt`; it goes no further back than what the node
+ * itself reads, and not out of the body it is called in.
+ */
+export type Differentiate = (
+  seeds: readonly (readonly [y: Value, dy: Value])[],
+  wrt: readonly Value[],
+) => (Value | null)[]
+
+/**
+ * The derivative of an operator with bodies, which may read more than its inputs: from the gradients of its outputs to one
+ * gradient for each of `wrt`, the inputs and captured values that are asked for.
+ */
+export type ControlRule = (
+  node: Node,
+  dy: readonly (Value | null)[],
+  wrt: readonly Value[],
+  differentiate: Differentiate,
+) => readonly (Value | null)[]
+
+export type ControlRules<Family> = { readonly [K in keyof Family]?: ControlRule }
+
 /** Tables as the walk reads them: names erased to strings, shapes of the tuples no longer tracked. */
 export interface Calculus {
   readonly rules: Readonly<Record<string, AnyRule | undefined>>
   readonly expansions: Readonly<Record<string, AnyExpansion | undefined>>
+  readonly control: Readonly<Record<string, ControlRule | undefined>>
 }
 export type AnyRule = (
   inputs: readonly (Value | null)[],

@@ -1,6 +1,7 @@
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/index.js'
+import { gradientType } from './active.js'
 
-/** Zeros of the shape and type of `x`. */
-export const zerosLike = (x: Value): Value => op.Expand(scalar(x.dtype, 0), op.Shape(x))
+/** Zeros of the shape of `x` and the type of its gradient. */
+export const zerosLike = (x: Value): Value => op.Expand(scalar(gradientType(x.dtype), 0), op.Shape(x))

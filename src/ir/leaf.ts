@@ -70,8 +70,12 @@ export const toInt64 = (value: number): bigint =>
 
 export const scalar = (dtype: DType, value: number): Value => constant(tensorFrom(dtype, [], [value]))
 
-/** A 1-D int64 constant: axes, shapes, pads. */
-export const int64s = (values: readonly number[]): Value => constant(tensorFrom('int64', [values.length], values))
+/** A 1-D int64 constant: axes, shapes, pads. Throws `invalid-model` for anything but a list, as damaged models hold. */
+export function int64s(values: readonly number[]): Value {
+  if (!Array.isArray(values))
+    throw new OnnxIreError('invalid-model', `${JSON.stringify(values)} is not a list of integers`)
+  return constant(tensorFrom('int64', [values.length], values))
+}
 
 /** The tensor behind a constant, or undefined for anything that may vary. */
 export const constantTensor = (value: Value | null | undefined): Tensor | undefined =>

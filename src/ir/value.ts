@@ -77,13 +77,13 @@ export function nameValue(value: Value, name: string): void {
   if (value.name === undefined) (value as { name: string | undefined }).name = name
 }
 
-/** Puts a node made while a body was read into that body: once, before anybody else sees it. */
-export function placeNode(node: Node, scope: Scope): void {
-  if (node.scope === undefined) (node as { scope: Scope | undefined }).scope = scope
+/** Moves a node out of the body it was made in: before anybody else sees it. */
+export function placeNode(node: Node, scope: Scope | undefined): void {
+  ;(node as { scope: Scope | undefined }).scope = scope
 }
 
 /** Records what a file declares of an imported value's shape: once, before anybody else sees it. */
-export function refineShape(value: Value, shape: Shape): void {
+export function refineShape(value: Value, shape: Shape | undefined): void {
   ;(value as { shape: Shape | undefined }).shape = shape
 }
 

@@ -67,20 +67,31 @@ export function checkAttributes(place: string, specs: AttributeSpecs, attributes
   }
 }
 
-/** A node's attributes as values. `readBody` reads the graphs of control flow. */
+type Carrier = Pick<NodeProto, 'attribute' | 'opType' | 'name' | 'output'>
+
+/**
+ * A node's attributes as values. `readBody` reads the graphs of control flow; `given` is what attributes of the function
+ * around the node stand for: one that refers to an attribute that was not given is absent.
+ */
 export function attributesOf(
-  node: NodeProto,
+  node: Carrier,
   external: ExternalData | null,
   readBody: (graph: GraphProto) => Body,
+  given: Readonly<Record<string, Attribute>> = {},
 ): Record<string, Attribute> {
   return Object.fromEntries(
-    node.attribute.map((attribute) => [attribute.name ?? '', decoded(attribute, node, external, readBody)]),
+    node.attribute.flatMap((attribute) => {
+      const { name = '', refAttrName } = attribute
+      if (!refAttrName) return [[name, decoded(attribute, node, external, readBody)]]
+      const value = Object.hasOwn(given, refAttrName) ? given[refAttrName] : undefined
+      return value === undefined ? [] : [[name, value]]
+    }),
   )
 }
 
 function decoded(
   attribute: AttributeProto,
-  node: NodeProto,
+  node: Carrier,
   external: ExternalData | null,
   readBody: (graph: GraphProto) => Body,
 ): Attribute {

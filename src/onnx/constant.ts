@@ -1,4 +1,6 @@
+import { tensorFrom } from '../ir/leaf.js'
 import { type Tensor, tensor } from '../ir/tensor.js'
+import type { Attribute } from '../ir/value.js'
 import type { ExternalData } from './external.js'
 import { edit } from './message.js'
 import { textOf, utf8Of } from './proto.js'
@@ -68,6 +70,22 @@ export function constantOf(node: NodeProto, external: ExternalData | null): Tens
     if (form) return form.read(attribute, external, name)
   }
   return refused('invalid-model', `Constant ${JSON.stringify(name)} has no value: the model is damaged`)
+}
+
+/** The value of a Constant node from its decoded attributes: one that takes it from an attribute of its function. */
+export function constantFrom(name: string, attributes: Readonly<Record<string, Attribute>>): Tensor {
+  for (const [form, value] of Object.entries(attributes)) {
+    if (form === 'value' && typeof value === 'object' && 'dtype' in value) return value
+    if (form === 'value_float' && typeof value === 'number') return tensorFrom('float32', [], [value])
+    if (form === 'value_int' && typeof value === 'number') return tensorFrom('int64', [], [value])
+    if (form === 'value_string' && typeof value === 'string') return tensor('string', [], [value])
+    if (!Array.isArray(value)) continue
+    const list = value as readonly (number | string)[]
+    if (form === 'value_strings') return tensor('string', [list.length], list.map(String))
+    if (form === 'value_floats') return tensorFrom('float32', [list.length], list.map(Number))
+    if (form === 'value_ints') return tensorFrom('int64', [list.length], list.map(Number))
+  }
+  return refused('invalid-model', `Constant ${JSON.stringify(name)} has no value: the function's call gives it none`)
 }
 
 /** A Constant node with another value of the same dtype and dims, in the attribute that held the old one. */

@@ -1,7 +1,7 @@
 import { OnnxIreError } from '../errors.js'
 import { dtypes } from '../ir/dtype.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { leavesOf, topological } from '../ir/topology.js'
+import { dependenciesOf, leavesOf, topological } from '../ir/topology.js'
 import type { Body, Node, Scope, TensorType, Value } from '../ir/value.js'
 import { definitions } from '../op/index.js'
 import { attributeProtos } from './attributes.js'
@@ -91,7 +91,7 @@ class GraphWriter {
   /** Writes the nodes of one scope that its outputs need, and gives the outputs the names asked for. */
   private writeNodes(outputs: ReadonlyMap<string, Value>, scope: Scope | undefined): NodeProto[] {
     const order = topological(outputs.values(), (node) => node.scope === scope)
-    for (const node of order) for (const value of node.inputs) if (value) this.used.add(value)
+    for (const node of order) for (const value of dependenciesOf(node)) this.used.add(value)
     const wanted = new Map<Value, string>()
     for (const [name, value] of outputs) {
       this.used.add(value)

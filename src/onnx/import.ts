@@ -1,45 +1,64 @@
 import { OnnxIreError } from '../errors.js'
-import { dtypeOf, isFloat } from '../ir/dtype.js'
-import { constant, input, parameter } from '../ir/leaf.js'
-import { type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
+import { isFloat } from '../ir/dtype.js'
+import { constant, parameter } from '../ir/leaf.js'
+import { body } from '../ir/scope.js'
 import { sizeOf } from '../ir/tensor.js'
-import { topological } from '../ir/topology.js'
-import { type Body, type Graph, nameValue, placeNode, refineShape, type Scope, type Value } from '../ir/value.js'
+import { type Attribute, type Body, type Graph, nameValue, type Value } from '../ir/value.js'
 import { apply } from '../op/apply.js'
 import { definitions } from '../op/index.js'
 import { attributesOf, checkAttributes } from './attributes.js'
-import { isConstant } from './constant.js'
-import { type Model, namedTensors } from './model.js'
+import { constantFrom, isConstant } from './constant.js'
+import { inputOf, refineFrom } from './declared.js'
+import { functionOf, functionsOf } from './functions.js'
+import type { Model } from './model.js'
 import { inDependencyOrder } from './order.js'
-import type { GraphProto, ModelProto, NodeProto, ValueInfoProto } from './schema.js'
+import type { FunctionProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto } from './schema.js'
 import { settingNames } from './settings.js'
+import { type Site, sitesOf } from './sites.js'
 import { refuseUnsupported } from './unsupported.js'
 import { modernised } from './upgrade/modernise.js'
 import type { OldNode } from './upgrade/upgrade.js'
 
-/** Values by name in one graph; a body sees the names of the graphs around it. */
+/**
+ * Values by name in one graph; a body sees the names of the graphs around it. `null` is an input that the caller of a
+ * function left out.
+ */
 class Names {
-  private readonly values = new Map<string, Value>()
+  private readonly values = new Map<string, Value | null>()
   private readonly outer: Names | undefined
 
   constructor(outer?: Names) {
     this.outer = outer
   }
 
-  get(name: string): Value | undefined {
-    return this.values.get(name) ?? this.outer?.get(name)
+  get(name: string): Value | null | undefined {
+    const own = this.values.get(name)
+    return own === undefined ? this.outer?.get(name) : own
   }
 
-  set(name: string, value: Value): void {
+  set(name: string, value: Value | null): void {
     if (this.values.has(name))
       throw new OnnxIreError('invalid-model', `two tensors are named '${name}'; names must be unique in a graph`)
     this.values.set(name, value)
   }
 }
 
+/** Where nodes are read: the main graph with its bodies, or a function at one of its calls. */
+interface Context {
+  readonly versions: ReadonlyMap<string, number>
+  /** Tensors that steer an operator and stay constant. */
+  readonly settings: ReadonlySet<string>
+  /** What the call of a function gives to its attributes. */
+  readonly given: Readonly<Record<string, Attribute>>
+  /** The functions being read, outermost first. */
+  readonly calls: readonly FunctionProto[]
+}
+
 /**
- * The graph of a model, its operators brought to today's form. Floating-point initializers, and floating-point Constant
- * nodes with more than one element, become `parameters`; every other tensor is a constant.
+ * The graph of a model, its operators brought to today's form and the functions it defines inlined. Floating-point
+ * initializers, and floating-point Constant nodes with more than one element, become `parameters`, those inside the bodies
+ * of If, Loop and Scan and inside functions too; every other tensor is a constant. A tensor that is not of the main graph
+ * goes by its own name where no other has it, else by one that tells its place (`If_0/then_branch/weight`).
  *
  * Throws `unsupported-operator` listing every operator this library does not know, and `invalid-model` with the node or
  * tensor where the model contradicts itself.
@@ -49,16 +68,18 @@ export function importGraph(model: Model): Graph {
   if (!graph) throw new OnnxIreError('invalid-model', 'the model holds no graph')
   refuseUnsupported(model.proto)
   const importer = new Importer(model)
-  const names = new Names()
-  const parameters = new Map<string, Value>()
-  const initializers = new Set(graph.initializer.map((proto) => proto.name))
-  const settings = settingNames(graph)
-  for (const [name, tensor] of namedTensors(model)) {
-    const varies = isFloat(tensor.dtype) && (initializers.has(name) || sizeOf(tensor.dims) > 1) && !settings.has(name)
-    const value = varies ? parameter(name, tensor) : constant(tensor, name)
-    if (varies) parameters.set(name, value)
-    names.set(name, value)
+  const context: Context = {
+    versions: operatorSets(model.proto.opsetImport),
+    settings: settingNames(
+      graph,
+      graph.output.map(({ name = '' }) => name),
+    ),
+    given: {},
+    calls: [],
   }
+  const names = new Names()
+  importer.readTensors(graph, names, context)
+  const initializers = new Set(graph.initializer.map(({ name }) => name))
   const inputs = new Map<string, Value>()
   for (const info of graph.input) {
     // Up to IR version 3 initializers are listed among the inputs too.
@@ -67,29 +88,56 @@ export function importGraph(model: Model): Graph {
     names.set(info.name, inputs.get(info.name)!)
   }
   const outputs = new Map<string, Value>()
-  for (const [name, value] of importer.read(graph, names, undefined)) {
+  for (const [name, value] of importer.readGraph(graph, names, context)) {
     if (outputs.has(name)) throw new OnnxIreError('invalid-model', `the output '${name}' is listed twice`)
     outputs.set(name, value)
   }
-  return { name: graph.name ?? '', inputs, parameters, outputs }
+  return { name: graph.name ?? '', inputs, parameters: importer.parameters, outputs }
 }
 
+/** Calls of functions multiply; more nodes than this are no model but an attack. */
+const mostNodes = 1_000_000
+
 class Importer {
+  readonly parameters = new Map<string, Value>()
   private readonly model: Model
-  private readonly versions: ReadonlyMap<string, number>
+  private readonly functions: ReadonlyMap<string, FunctionProto>
+  private readonly sites: ReadonlyMap<TensorProto | NodeProto, Site>
+  private readonly tensors = new Map<Site, Value>()
+  private nodes = 0
 
   constructor(model: Model) {
     this.model = model
-    this.versions = operatorSets(model.proto)
+    this.functions = functionsOf(model.proto)
+    this.sites = sitesOf(model)
+  }
+
+  /** Gives the constant tensors of a graph, body or function their names there. */
+  readTensors(graph: GraphProto | FunctionProto, names: Names, context: Context): void {
+    const protos =
+      'initializer' in graph
+        ? [...graph.initializer, ...graph.sparseInitializer.flatMap(({ values }) => values ?? [])]
+        : []
+    for (const proto of [...protos, ...graph.node]) {
+      const site = this.sites.get(proto)
+      if (site) names.set(site.local, this.tensorAt(site, context))
+    }
+  }
+
+  private tensorAt(site: Site, { settings }: Context): Value {
+    const known = this.tensors.get(site)
+    if (known) return known
+    const { name, local, tensor, initializer } = site
+    const varies = isFloat(tensor.dtype) && (initializer || sizeOf(tensor.dims) > 1) && !settings.has(local)
+    const value = varies ? parameter(name, tensor) : constant(tensor, name)
+    if (varies) this.parameters.set(name, value)
+    this.tensors.set(site, value)
+    return value
   }
 
   /** Reads the nodes of a graph or body; returns its outputs. */
-  read(graph: GraphProto, names: Names, scope: Scope | undefined): [string, Value][] {
-    const declared = new Map([...graph.valueInfo, ...graph.output].map((info) => [info.name ?? '', info]))
-    for (const node of inDependencyOrder(graph.node, (name) => names.get(name) !== undefined)) {
-      // Constants are in `names` from the start.
-      if (!isConstant(node)) this.readNode(node, names, declared, scope)
-    }
+  readGraph(graph: GraphProto, names: Names, context: Context): [string, Value][] {
+    this.readNodes(graph.node, names, [...graph.valueInfo, ...graph.output], context)
     return graph.output.map(({ name = '' }) => {
       const value = names.get(name)
       if (!value) throw new OnnxIreError('invalid-model', `no node gives the output '${name}'`)
@@ -97,25 +145,45 @@ class Importer {
     })
   }
 
+  private readNodes(
+    nodes: readonly NodeProto[],
+    names: Names,
+    declarations: readonly ValueInfoProto[],
+    context: Context,
+  ): void {
+    const declared = new Map(declarations.map((info) => [info.name ?? '', info]))
+    for (const node of inDependencyOrder(nodes, (name) => names.get(name) !== undefined)) {
+      if (++this.nodes > mostNodes)
+        throw new OnnxIreError(
+          'invalid-model',
+          `inlining its functions makes more than ${mostNodes} nodes of the model`,
+        )
+      // Tensors of the model are in `names` from the start.
+      if (!this.sites.has(node)) this.readNode(node, names, declared, context)
+    }
+  }
+
   private readNode(
     node: NodeProto,
     names: Names,
     declared: ReadonlyMap<string, ValueInfoProto>,
-    scope: Scope | undefined,
+    context: Context,
   ): void {
-    const version = this.versions.get(node.domain === 'ai.onnx' ? '' : (node.domain ?? ''))
     const operator = node.opType ?? ''
     const label = node.name || node.output.find((name) => name !== '') || '?'
-    if (version === undefined)
-      throw new OnnxIreError(
-        'invalid-model',
-        `${operator} '${label}' is of the domain '${node.domain || 'ai.onnx'}', which opset_import does not list`,
-      )
     const inputs = node.input.map((name) => (name === '' ? null : lookUp(names, name, operator, label)))
-    const attributes = attributesOf(node, this.model.external, (body) => this.readBody(body, names, scope))
-    const modern = modernForm({ operator, inputs, attributes, outputCount: node.output.length }, version, label)
-    if (scope) enterScope('operator' in modern ? modern.inputs : modern, inputs, scope)
-    const values = 'operator' in modern ? this.applied(modern, node, label, scope) : modern
+    const attributes = attributesOf(
+      node,
+      this.model.external,
+      (graph) => this.readBody(graph, names, context),
+      context.given,
+    )
+    const of = functionOf(this.functions, node)
+    const values = isConstant(node)
+      ? [constant(constantFrom(label, attributes))]
+      : of
+        ? this.call(of, inputs, attributes, context)
+        : this.applied(node, inputs, attributes, label, context)
     for (const [index, name] of node.output.entries()) {
       if (name === '') continue
       const value = values[index]
@@ -127,42 +195,85 @@ class Importer {
     }
   }
 
-  private applied(modern: OldNode, node: NodeProto, label: string, scope: Scope | undefined): readonly Value[] {
+  private applied(
+    node: NodeProto,
+    inputs: readonly (Value | null)[],
+    attributes: Readonly<Record<string, Attribute>>,
+    label: string,
+    { versions }: Context,
+  ): readonly Value[] {
+    const operator = node.opType ?? ''
+    const domain = node.domain === 'ai.onnx' ? '' : (node.domain ?? '')
+    const version = versions.get(domain)
+    if (version === undefined)
+      throw new OnnxIreError(
+        'invalid-model',
+        `${operator} '${label}' is of the domain '${domain || 'ai.onnx'}', which opset_import does not list`,
+      )
+    const modern = modernForm({ operator, inputs, attributes, outputCount: node.output.length }, version, label, domain)
+    if (!('operator' in modern)) return modern
     const definition = definitions[modern.operator as keyof typeof definitions]
-    checkAttributes(`${node.opType} '${label}'`, definition.attributes, modern.attributes)
+    checkAttributes(`${operator} '${label}'`, definition.attributes, modern.attributes)
     return apply({
       operator: modern.operator,
       definition: definition as never,
       inputs: modern.inputs,
       attributes: modern.attributes,
       name: node.name || undefined,
-      scope,
       outputCount: node.output.length,
     })
   }
 
-  private readBody(graph: GraphProto, outer: Names, outerScope: Scope | undefined): Body {
-    const scope: Scope = { outer: outerScope }
+  private readBody(graph: GraphProto, outer: Names, context: Context): Body {
     const names = new Names(outer)
-    for (const [name, tensor] of namedTensors({ ...this.model, proto: { ...this.model.proto, graph } }))
-      names.set(name, constant(tensor, name))
+    this.readTensors(graph, names, context)
     const inputs = graph.input
       .filter(({ name }) => name && !graph.initializer.some((tensor) => tensor.name === name))
       .map((info) => inputOf(info))
     for (const value of inputs) names.set(value.name!, value)
-    const outputs = this.read(graph, names, scope).map(([, value]) => value)
-    return { kind: 'body', scope, inputs, outputs }
+    return body(inputs, () => this.readGraph(graph, names, context).map(([, value]) => value))
+  }
+
+  /** A function's nodes in place of its call; it sees nothing of the graph around the call but its inputs. */
+  private call(
+    of: FunctionProto,
+    inputs: readonly (Value | null)[],
+    given: Readonly<Record<string, Attribute>>,
+    { calls }: Context,
+  ): readonly (Value | null)[] {
+    if (calls.includes(of)) throw new OnnxIreError('invalid-model', `the function '${of.name}' calls itself`)
+    const names = new Names()
+    const context: Context = {
+      versions: operatorSets(of.opsetImport),
+      settings: settingNames(of, of.output),
+      given: {
+        ...attributesOf({ attribute: of.attributeProto, opType: of.name, output: [] }, this.model.external, (graph) =>
+          this.readBody(graph, names, context),
+        ),
+        ...given,
+      },
+      calls: [...calls, of],
+    }
+    for (const [index, name] of of.input.entries()) names.set(name, inputs[index] ?? null)
+    this.readTensors(of, names, context)
+    this.readNodes(of.node, names, of.valueInfo, context)
+    return of.output.map((name) => {
+      const value = names.get(name)
+      if (value === undefined)
+        throw new OnnxIreError('invalid-model', `no node of the function '${of.name}' gives its output '${name}'`)
+      return value
+    })
   }
 }
 
 /** The newest operator set whose operators this library has read. */
 const newestOperatorSet = 26
 
-function operatorSets(proto: ModelProto): ReadonlyMap<string, number> {
+function operatorSets(imports: readonly OperatorSetIdProto[]): ReadonlyMap<string, number> {
   const versions = new Map([
     // Files before IR version 3 name no operator set: version 1.
-    ...(proto.opsetImport.length === 0 ? [['', 1] as const] : []),
-    ...proto.opsetImport.map(
+    ...(imports.length === 0 ? [['', 1] as const] : []),
+    ...imports.map(
       ({ domain, version }) => [domain === 'ai.onnx' ? '' : (domain ?? ''), Number(version ?? 1n)] as const,
     ),
   ])
@@ -176,87 +287,26 @@ function operatorSets(proto: ModelProto): ReadonlyMap<string, number> {
 }
 
 /** Today's form of a node; what cannot be brought there is refused by name. */
-function modernForm(node: OldNode, version: number, label: string): OldNode | readonly Value[] {
+function modernForm(node: OldNode, version: number, label: string, domain: string): OldNode | readonly Value[] {
   try {
-    return modernised(node, version)
+    return modernised(node, version, domain)
   } catch (error) {
     if (!(error instanceof OnnxIreError)) throw error
-    throw new OnnxIreError(error.code, `${node.operator} '${label}' (operator set ${version}): ${error.message}`, {
-      cause: error,
-    })
+    throw new OnnxIreError(
+      error.code,
+      `${node.operator} '${label}' (${domain === '' ? 'operator set' : domain} ${version}): ${error.message}`,
+      {
+        cause: error,
+      },
+    )
   }
 }
 
-/** Puts the nodes that bringing a node to today's form has made, between `inputs` and `made`, into the body it stands in. */
-function enterScope(made: readonly (Value | null)[], inputs: readonly (Value | null)[], scope: Scope): void {
-  const before = new Set(inputs.map((value) => value?.source))
-  const values = made.filter((value) => value !== null)
-  for (const node of topological(values, (node) => !before.has(node))) placeNode(node, scope)
-}
-
-function lookUp(names: Names, name: string, operator: string, label: string): Value {
+function lookUp(names: Names, name: string, operator: string, label: string): Value | null {
   const value = names.get(name)
-  if (value) return value
+  if (value !== undefined) return value
   throw new OnnxIreError(
     'invalid-model',
     `${operator} '${label}' reads '${name}', which is neither an input, an initializer nor the output of a node`,
-  )
-}
-
-function inputOf(info: ValueInfoProto): Value {
-  const name = info.name ?? ''
-  const type = info.type?.tensorType
-  const dtype = dtypeOf(type?.elemType ?? 0)
-  if (!type || !dtype) {
-    throw new OnnxIreError(
-      'invalid-model',
-      `input '${name}' is not a tensor of a type this library carries; sequences, maps and optionals are not supported`,
-    )
-  }
-  return input(name, dtype, shapeOf(info))
-}
-
-/** The shape a file declares; undefined where it declares none. */
-export function shapeOf(info: ValueInfoProto): Shape | undefined {
-  return info.type?.tensorType?.shape?.dim.map(({ dimValue, dimParam }): Dim => {
-    // A name that begins with `?` would be taken for one of ours, and says nothing.
-    if (dimValue === undefined) return dimParam && !dimParam.startsWith('?') ? dimParam : unknownDim()
-    const length = Number(dimValue)
-    // Some exporters write -1 for "any length".
-    if (length < 0) return unknownDim()
-    if (length > 2 ** 40)
-      throw new OnnxIreError('invalid-model', `'${info.name}' declares an axis of ${dimValue} elements`)
-    return length
-  })
-}
-
-/** Takes over what a declaration knows beyond inference; refuses one that contradicts it. */
-function refineFrom(value: Value, info: ValueInfoProto | undefined, operator: string): void {
-  const dtype = dtypeOf(info?.type?.tensorType?.elemType ?? 0)
-  if (dtype && dtype !== value.dtype)
-    throw new OnnxIreError(
-      'invalid-model',
-      `'${info?.name}' is declared ${dtype}, but ${operator} gives ${value.dtype}; correct the declaration or remove it`,
-    )
-  const declared = info && shapeOf(info)
-  if (!declared) return
-  const { shape } = value
-  const clash =
-    shape &&
-    (shape.length !== declared.length ||
-      shape.some(
-        (dim, axis) => typeof dim === 'number' && typeof declared[axis] === 'number' && dim !== declared[axis],
-      ))
-  if (clash) {
-    throw new OnnxIreError(
-      'invalid-model',
-      `'${info.name}' is declared ${formatShape(declared)}, but ${operator} gives ${formatShape(shape)}; correct the declaration or remove it`,
-    )
-  }
-  refineShape(
-    value,
-    shape
-      ? shape.map((dim, axis) => (typeof dim === 'string' && typeof declared[axis] === 'number' ? declared[axis] : dim))
-      : declared,
   )
 }

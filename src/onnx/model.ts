@@ -1,14 +1,15 @@
 import { OnnxIreError } from '../errors.js'
 import { dtypes } from '../ir/dtype.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { constantOf, isConstant, withConstant } from './constant.js'
+import { withConstant } from './constant.js'
 import { decode } from './decode.js'
 import { encodeChunks, joined } from './encode.js'
 import { type ExternalData, externalRange, isExternal, withRawData } from './external.js'
 import { describeFormat } from './format.js'
 import { edit } from './message.js'
-import type { GraphProto, ModelProto, TensorProto } from './schema.js'
-import { rawBytes, refused, tensorOf, withData } from './tensor.js'
+import type { ModelProto, NodeProto, TensorProto } from './schema.js'
+import { sitesOf } from './sites.js'
+import { rawBytes, tensorOf, withData } from './tensor.js'
 import { rewrite } from './walk.js'
 
 /** A model as it stands in a file, and where the tensors are that lie outside of it. */
@@ -88,27 +89,14 @@ export function tensorProtos(proto: ModelProto): readonly TensorProto[] {
 }
 
 /**
- * The constant tensors of the main graph: every initializer by its name, every Constant node by its output's name. Their
+ * The constant tensors of a model, initializers and Constant nodes, by the names that `importGraph` gives them: those of
+ * the main graph by their own (a Constant's is its output's), those inside bodies and functions too. Their
  * elements are decoded when first read. One that cannot be used (sparse, or of a type this library does not carry)
  * throws when it is looked at. Throws `invalid-model` when two have the same name or one is damaged.
  */
-export function namedTensors({ proto, external }: Model): Map<string, Tensor> {
-  const tensors = new Map<string, Tensor>()
-  const add = (name: string, tensor: Tensor) => {
-    if (tensors.has(name)) {
-      throw new OnnxIreError('invalid-model', `the model has two constant tensors named ${JSON.stringify(name)}`)
-    }
-    tensors.set(name, tensor)
-  }
-  const graph = graphOf(proto)
-  for (const initializer of graph.initializer) add(initializer.name ?? '', tensorOf(initializer, external))
-  for (const { values } of graph.sparseInitializer) {
-    const name = values?.name ?? ''
-    const advice = 'save the model with dense ones'
-    add(name, refused('invalid-model', `initializer ${JSON.stringify(name)} is a sparse tensor: ${advice}`))
-  }
-  for (const node of graph.node) if (isConstant(node)) add(node.output[0] ?? '', constantOf(node, external))
-  return tensors
+export function namedTensors(model: Model): Map<string, Tensor> {
+  if (!model.proto.graph) throw new OnnxIreError('invalid-model', 'the model has no graph')
+  return new Map([...sitesOf(model).values()].map(({ name, tensor }) => [name, tensor]))
 }
 
 /**
@@ -119,18 +107,30 @@ export function namedTensors({ proto, external }: Model): Map<string, Tensor> {
 export function replaceTensors(model: Model, replacements: ReadonlyMap<string, Tensor>): Model {
   const tensors = namedTensors(model)
   for (const [name, tensor] of replacements) checkReplacement(name, tensors.get(name), tensor)
-  const graph = graphOf(model.proto)
-  const replaced = edit(graph, {
-    initializer: graph.initializer.map((proto) => {
-      const tensor = replacements.get(proto.name ?? '')
-      return tensor ? withData(proto, tensor) : proto
-    }),
-    node: graph.node.map((node) => {
-      const tensor = isConstant(node) && replacements.get(node.output[0] ?? '')
-      return tensor ? withConstant(node, tensor) : node
-    }),
-  })
-  return { ...model, proto: edit(model.proto, { graph: replaced }) }
+  const sites = sitesOf(model)
+  const replacement = (at: TensorProto | NodeProto) => replacements.get(sites.get(at)?.name ?? '')
+  const initializer = (proto: TensorProto) => {
+    const tensor = sites.has(proto) ? replacement(proto) : undefined
+    return tensor ? withData(proto, tensor) : proto
+  }
+  const constant = (node: NodeProto) => {
+    const tensor = sites.has(node) ? replacement(node) : undefined
+    return tensor ? withConstant(node, tensor) : node
+  }
+  const inGraphs = rewrite('ModelProto', model.proto, 'GraphProto', (graph) =>
+    changed(graph, { initializer: graph.initializer.map(initializer), node: graph.node.map(constant) }),
+  )
+  const functions = inGraphs.functions.map((each) => changed(each, { node: each.node.map(constant) }))
+  return { ...model, proto: changed(inGraphs, { functions }) }
+}
+
+/** An edit of lists, unless their items are what they were. */
+function changed<T extends object>(message: T, lists: Partial<T> & Readonly<Record<string, readonly object[]>>): T {
+  const before = message as Readonly<Record<string, unknown>>
+  const differs = Object.entries(lists).some(([key, items]) =>
+    items.some((item, i) => item !== (before[key] as readonly object[])[i]),
+  )
+  return differs ? edit(message, lists) : message
 }
 
 function checkReplacement(name: string, old: Tensor | undefined, tensor: Tensor): void {
@@ -143,9 +143,4 @@ function misfit(old: Tensor, tensor: Tensor): string | null {
   if (show(old) !== show(tensor)) return `it is ${show(old)}, the new one is ${show(tensor)}`
   const length = Math.ceil(sizeOf(old.dims) / (dtypes[old.dtype].bits === 4 ? 2 : 1))
   return length === tensor.data.length ? null : `the new one has ${tensor.data.length} elements, not ${length}`
-}
-
-function graphOf({ graph }: ModelProto): GraphProto {
-  if (!graph) throw new OnnxIreError('invalid-model', 'the model has no graph')
-  return graph
 }

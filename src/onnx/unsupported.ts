@@ -1,7 +1,9 @@
 import { OnnxIreError } from '../errors.js'
 import { definitions, isOperator } from '../op/index.js'
+import { functionOf, functionsOf } from './functions.js'
 import type { GraphProto, ModelProto, NodeProto } from './schema.js'
 import { upgrades } from './upgrade/index.js'
+import { standardForm } from './upgrade/microsoft.js'
 
 /** Operators whose presence means that weights and activations are integers. */
 const integerOnly = new Set([
@@ -17,29 +19,43 @@ const integerOnly = new Set([
 ])
 
 /** Every node of a graph, those inside bodies included. */
-export function* allNodes(graph: GraphProto): Generator<NodeProto> {
+export function* allNodes(graph: Pick<GraphProto, 'node'>): Generator<NodeProto> {
   for (const node of graph.node) {
     yield node
     for (const { g, graphs } of node.attribute) for (const body of g ? [g, ...graphs] : graphs) yield* allNodes(body)
   }
 }
 
+/** The nodes of operators in a model: of its graph and of the functions it calls, each function once, without the calls. */
+export function* operatorNodes(model: ModelProto): Generator<NodeProto> {
+  const functions = functionsOf(model)
+  const called = new Set<Pick<GraphProto, 'node'>>(model.graph ? [model.graph] : [])
+  // A set goes on to what is added while it is walked.
+  for (const graph of called)
+    for (const node of allNodes(graph)) {
+      const of = functionOf(functions, node)
+      if (of) called.add(of)
+      else yield node
+    }
+}
+
 const standardDomain = (node: NodeProto) => !node.domain || node.domain === 'ai.onnx'
 /** `Conv`, or `com.microsoft.FusedMatMul` outside of ai.onnx. */
-export const qualified = (node: NodeProto) => (standardDomain(node) ? (node.opType ?? '?') : `${node.domain}.${node.opType}`)
+export const qualified = (node: NodeProto) =>
+  standardDomain(node) ? (node.opType ?? '?') : `${node.domain}.${node.opType}`
 
 /** Whether importing takes the operator of a node, as it is or brought to today's form. */
 export function isSupported(node: NodeProto): boolean {
   const name = node.opType ?? ''
   if (name === 'Constant' && standardDomain(node)) return true
   const known = isOperator(name) && definitions[name].domain === (standardDomain(node) ? '' : node.domain)
-  return known || isLegacy(node)
+  return known || isLegacy(node) || standardForm(name, standardDomain(node) ? '' : node.domain!) !== undefined
 }
 
 /** Throws one `unsupported-operator` naming every operator of the model that this library does not know. */
 export function refuseUnsupported(model: ModelProto): void {
   const unknown = new Map<string, string[]>()
-  for (const node of model.graph ? allNodes(model.graph) : []) {
+  for (const node of operatorNodes(model)) {
     if (isSupported(node)) continue
     const key = qualified(node)
     unknown.set(key, [...(unknown.get(key) ?? []), node.name || node.output[0] || '?'])
@@ -49,16 +65,12 @@ export function refuseUnsupported(model: ModelProto): void {
     ([key, nodes]) => `  ${key} x ${nodes.length}: ${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? ', ...' : ''}`,
   )
   const quantized = [...unknown.keys()].some((key) => integerOnly.has(key.split('.').at(-1)!))
-  const functions =
-    model.functions.length > 0
-      ? ' Operators defined inside the model (local functions) have to be inlined first (onnx.inliner.inline_local_functions).'
-      : ''
   throw new OnnxIreError(
     'unsupported-operator',
     `the model uses operators this library does not know:\n${lines.join('\n')}\n` +
       (quantized
         ? 'It is quantized: its weights are integers, which gradients do not move. Fine-tune the float model it was made from, then quantize again.'
-        : `OPERATORS.md lists what is supported.${functions}`),
+        : 'OPERATORS.md lists what is supported.'),
   )
 }
 

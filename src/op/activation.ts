@@ -1,5 +1,5 @@
 import { OnnxIreError } from '../errors.js'
-import { broadcastShapes, formatShape } from '../ir/shape.js'
+import { formatShape } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
 import { type AttributeSpecs, define, float, string } from './define.js'
 import { broadcastType } from './elementwise.js'
@@ -42,26 +42,7 @@ export const activation = {
   Softplus: pointwise(1, {}),
   Softsign: pointwise(1, {}),
   Mish: pointwise(18, {}),
+  Swish: pointwise(24, { alpha: float(1) }),
   Shrink: pointwise(9, { bias: float(0), lambd: float(0.5) }),
   Gelu: pointwise(20, { approximate: string('none') }),
-  // The rest belong to onnxruntime's own domain: its transformer optimizer writes them.
-  QuickGelu: define({
-    inputs: ['x'],
-    attributes: { alpha: single(1.702) },
-    since: 1,
-    domain: 'com.microsoft',
-    infer: ({ inputs: [x] }) => x,
-  }),
-  FastGelu: define({
-    inputs: ['x', 'bias?'],
-    since: 1,
-    domain: 'com.microsoft',
-    infer: ({ inputs: [x] }) => x,
-  }),
-  BiasGelu: define({
-    inputs: ['x', 'bias'],
-    since: 1,
-    domain: 'com.microsoft',
-    infer: ({ inputs: [x, bias] }) => ({ dtype: x.dtype, shape: broadcastShapes(x.shape, bias.shape) }),
-  }),
 }

@@ -2,7 +2,8 @@ import { OnnxIreError } from '../errors.js'
 import type { DType } from '../ir/dtype.js'
 import { constant, int64s, scalar, tensorFrom } from '../ir/leaf.js'
 import { type Dim, formatShape, isStatic } from '../ir/shape.js'
-import { type Attributes, type Node, type Scope, type TensorType, Value } from '../ir/value.js'
+import { currentScope } from '../ir/scope.js'
+import { type Attributes, type Node, type TensorType, Value } from '../ir/value.js'
 import type { AttributeSpecs, Call, Definition, GivenAttributes, PerSlot, Slots } from './define.js'
 
 /** An operand: a value, a number (a scalar of the other operands' type) or a list of numbers (a 1-D int64 constant). */
@@ -57,7 +58,6 @@ export interface Application {
   readonly inputs: readonly (Value | null)[]
   readonly attributes: Attributes
   readonly name?: string | undefined
-  readonly scope?: Scope | undefined
   readonly outputCount?: number
 }
 
@@ -65,7 +65,10 @@ export interface Application {
 export function apply(application: Application): readonly Value[] {
   const { operator, definition, name } = application
   const inputs = [...application.inputs]
-  while (inputs.length > 0 && inputs.at(-1) === null) inputs.pop()
+  // Inputs before any number of others keep their places.
+  const places = definition.inputs.at(-1)?.startsWith('...') ? definition.inputs.length - 1 : 0
+  while (inputs.length > places && inputs.at(-1) === null) inputs.pop()
+  while (inputs.length < places) inputs.push(null)
   const place = name ? `${operator} '${name}'` : operator
   checkInputs(place, definition, inputs)
   const attributes = withDefaults(place, definition.attributes, application.attributes)
@@ -88,7 +91,7 @@ export function apply(application: Application): readonly Value[] {
     attributes,
     outputs,
     name,
-    scope: application.scope,
+    scope: currentScope(),
   }
   for (const [index, type] of types.entries()) outputs.push(new Value(type, node, index, undefined, contents[index]))
   return outputs

@@ -1,9 +1,7 @@
 import { OnnxIreError } from '../errors.js'
 import { axisOf, type Dim, type Shape, unknownDim } from '../ir/shape.js'
 import type { Body, TensorType, Value } from '../ir/value.js'
-import { body, define, int, ints, missing } from './define.js'
-
-const gradient = missing('differentiating through If/Loop/Scan bodies is not offered yet')
+import { body, define, int, ints } from './define.js'
 
 /** What two tensors that may stand for each other have in common. */
 function common(a: TensorType, b: TensorType, place: string): TensorType {
@@ -47,7 +45,6 @@ export const control = {
     outputs: ['...outputs'],
     attributes: { then_branch: body.required, else_branch: body.required },
     since: 1,
-    gradient,
     infer: ({ attributes: { then_branch, else_branch } }) => branchTypes(then_branch, else_branch),
   }),
   /** The body maps (round, condition, ...states) to (condition, ...states, ...slices); slices are stacked along a new first axis. */
@@ -56,7 +53,6 @@ export const control = {
     outputs: ['...final'],
     attributes: { body: body.required },
     since: 1,
-    gradient,
     infer: ({ inputs: [, , ...initial], attributes: { body } }) => {
       const results = body.outputs.slice(1)
       // The condition may end it before the bound does.
@@ -80,7 +76,6 @@ export const control = {
       scan_output_directions: ints.optional,
     },
     since: 9,
-    gradient,
     infer: ({ inputs, attributes: { body, num_scan_inputs, scan_input_axes, scan_output_axes } }) => {
       const states = inputs.length - num_scan_inputs
       if (states < 0 || num_scan_inputs < 1) {

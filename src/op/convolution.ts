@@ -3,7 +3,15 @@ import { addDims, type Dim, formatShape, mulDims, type Shape, subDims, unknownDi
 import type { TensorType, Value } from '../ir/value.js'
 import { type Call, define, int, ints } from './define.js'
 import { agreed } from './slicing.js'
-import { extentOf, split, type WindowAttributes, type WindowAxis, windowAttributes, windowOf, windowsAlong } from './window.js'
+import {
+  extentOf,
+  split,
+  type WindowAttributes,
+  type WindowAxis,
+  windowAttributes,
+  windowOf,
+  windowsAlong,
+} from './window.js'
 
 const attributes = { ...windowAttributes, group: int(1), kernel_shape: ints.optional }
 const transposedAttributes = { ...attributes, output_padding: ints.optional, output_shape: ints.optional }
@@ -15,7 +23,8 @@ type TransposedConvolution = Call<readonly ['x', 'w', 'b?'], typeof transposedAt
 export function kernelOf(w: Shape, kernelShape: readonly number[] | undefined): readonly Dim[] {
   const spatial = w.slice(2)
   if (!kernelShape?.length) return spatial
-  if (kernelShape.length !== spatial.length) throw new OnnxIreError('invalid-shape', `kernel_shape [${kernelShape.join(', ')}] for weights ${formatShape(w)}`)
+  if (kernelShape.length !== spatial.length)
+    throw new OnnxIreError('invalid-shape', `kernel_shape [${kernelShape.join(', ')}] for weights ${formatShape(w)}`)
   return spatial.map((dim, axis) => agreed(dim, kernelShape[axis]!))
 }
 
@@ -28,7 +37,11 @@ function checked(x: Shape, w: Shape, group: number, outputChannels: Dim, bias: V
     throw new OnnxIreError('invalid-shape', `group ${group} does not divide ${w[0]} channels`)
   }
   const length = bias?.shape?.[0]
-  if (bias?.shape && (bias.shape.length !== 1 || (typeof length === 'number' && typeof outputChannels === 'number' && length !== outputChannels))) {
+  if (
+    bias?.shape &&
+    (bias.shape.length !== 1 ||
+      (typeof length === 'number' && typeof outputChannels === 'number' && length !== outputChannels))
+  ) {
     throw new OnnxIreError('invalid-shape', `the bias needs the shape [${outputChannels}]`)
   }
 }
@@ -45,7 +58,14 @@ function convolved({ inputs: [x, w, b], attributes }: Convolution): TensorType {
   meet(x.shape[1]!, mulDims(w.shape[1]!, attributes.group))
   const spatial = x.shape.slice(2)
   const window = windowOf(attributes, kernelOf(w.shape, attributes.kernel_shape), spatial)
-  return { dtype: x.dtype, shape: [x.shape[0]!, w.shape[0]!, ...spatial.map((length, axis) => windowsAlong(length, window[axis]!, attributes.auto_pad))] }
+  return {
+    dtype: x.dtype,
+    shape: [
+      x.shape[0]!,
+      w.shape[0]!,
+      ...spatial.map((length, axis) => windowsAlong(length, window[axis]!, attributes.auto_pad)),
+    ],
+  }
 }
 
 interface TransposedAttributes extends WindowAttributes {
@@ -67,7 +87,11 @@ export interface TransposedAxis extends WindowAxis {
  * The windows of the convolution that ConvTranspose is the adjoint of. What the output would exceed a given `output_shape`
  * (or length * stride under SAME_*) by is padding, cut off on both sides; `output_padding` undoes padding at the end.
  */
-export function transposedWindowOf(attributes: TransposedAttributes, kernel: readonly Dim[], spatial: readonly Dim[]): readonly TransposedAxis[] {
+export function transposedWindowOf(
+  attributes: TransposedAttributes,
+  kernel: readonly Dim[],
+  spatial: readonly Dim[],
+): readonly TransposedAxis[] {
   const same = attributes.auto_pad.startsWith('SAME')
   const padded = windowOf(same ? { ...attributes, auto_pad: 'NOTSET', pads: undefined } : attributes, kernel, spatial)
   const given = perAxis('output_shape', attributes.output_shape?.slice(-spatial.length), spatial.length)
@@ -77,9 +101,17 @@ export function transposedWindowOf(attributes: TransposedAttributes, kernel: rea
     const extra = outputPadding?.[index] ?? 0
     const output = given?.[index] ?? (same ? mulDims(length, axis.stride) : undefined)
     if (output === undefined) return { ...lessAtEnd(axis, extra), output: fullLength(length, axis, extra) }
-    const excess = given ? subDims(fullLength(length, { ...axis, before: 0, after: 0 }, extra), output) : subDims(addDims(extentOf(axis), extra), axis.stride)
+    const excess = given
+      ? subDims(fullLength(length, { ...axis, before: 0, after: 0 }, extra), output)
+      : subDims(addDims(extentOf(axis), extra), axis.stride)
     const cut = typeof excess === 'number' ? Math.max(0, excess) : excess
-    return { ...lessAtEnd({ ...axis, ...split(cut, attributes.auto_pad) }, extra + (typeof excess === 'number' ? cut as number - excess : 0)), output }
+    return {
+      ...lessAtEnd(
+        { ...axis, ...split(cut, attributes.auto_pad) },
+        extra + (typeof excess === 'number' ? (cut as number) - excess : 0),
+      ),
+      output,
+    }
   })
 }
 
@@ -99,7 +131,10 @@ function fullLength(length: Dim, axis: WindowAxis, outputPadding: number): Dim {
 function perAxis(name: string, given: readonly number[] | undefined, rank: number): readonly number[] | undefined {
   if (!given?.length) return undefined
   if (given.length !== rank || !given.every((length) => Number.isInteger(length) && length >= 0)) {
-    throw new OnnxIreError('invalid-shape', `${name} [${given.join(', ')}]: needs a number for each of ${rank} spatial axes`)
+    throw new OnnxIreError(
+      'invalid-shape',
+      `${name} [${given.join(', ')}]: needs a number for each of ${rank} spatial axes`,
+    )
   }
   return given
 }

@@ -82,6 +82,8 @@ export interface Definition<I extends Slots = Slots, O extends Slots = Slots, A 
   readonly domain: string
   /** Inputs are broadcast against each other: the backward walk sums gradients back to each input's shape. */
   readonly broadcasts: boolean
+  /** Its outputs are integers that stand for reals: the gradient goes through as if it did not round. */
+  readonly straightThrough: boolean
   /** Why its outputs carry no gradient though they may be floating-point, or why a gradient is not offered. */
   readonly gradient: { readonly none: 'zero' | 'missing'; readonly reason: string } | undefined
   /** Types of the outputs, one per slot. Throws `invalid-shape`. */
@@ -95,6 +97,7 @@ type Options<I extends Slots, O extends Slots, A extends AttributeSpecs, G> = Pi
   readonly attributes?: A
   readonly domain?: string
   readonly broadcasts?: boolean
+  readonly straightThrough?: boolean
   readonly gradient?: G
   readonly contents?: (call: Call<I, A>) => readonly Dim[] | readonly (readonly Dim[])[] | undefined
 }
@@ -113,6 +116,7 @@ export function define<
     attributes: {} as A,
     domain: '',
     broadcasts: false,
+    straightThrough: false,
     contents: undefined,
     ...options,
     gradient: options.gradient as G,

@@ -183,6 +183,13 @@ export const elementwise = {
     infer: ({ inputs: [x, target] }) => ({ dtype: target.dtype, shape: x.shape }),
     contents: ({ inputs: [x, target] }) => cast(x, target.dtype),
   }),
+  BitCast: define({
+    inputs: ['x'],
+    attributes: { to: int.required },
+    since: 26,
+    gradient: zero('the bits of its input, not its value'),
+    infer: ({ inputs: [x], attributes: { to } }) => ({ dtype: carriedType(to), shape: x.shape }),
+  }),
   BitShift: define({
     inputs: ['x', 'y'],
     attributes: { direction: string.required },

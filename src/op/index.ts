@@ -14,13 +14,19 @@ import { logical } from './logical.js'
 import { activation } from './activation.js'
 import { generation } from './generation.js'
 import { quantization } from './quantization.js'
+import { blockQuantization } from './block-quantization.js'
 import { attention } from './attention.js'
 import { convolution } from './convolution.js'
 import { pooling } from './pooling.js'
 import { resize } from './resize.js'
+import { sampling } from './sampling.js'
+import { region } from './region.js'
+import { folding } from './folding.js'
+import { signal } from './signal.js'
+import { textual } from './text.js'
 
 /** Every operator this library knows, in the form of the newest operator set it writes. */
-export const definitions = { ...generation, ...activation, ...logical, ...elementwise, ...linalg, ...movement, ...reduction, ...indexing, ...slicing, ...normalization, ...softmax, ...control, ...recurrent, ...quantization, ...attention, ...convolution, ...pooling, ...resize }
+export const definitions = { ...generation, ...activation, ...logical, ...elementwise, ...linalg, ...movement, ...reduction, ...indexing, ...slicing, ...normalization, ...softmax, ...control, ...recurrent, ...quantization, ...blockQuantization, ...attention, ...convolution, ...pooling, ...resize, ...sampling, ...region, ...folding, ...signal, ...textual }
 
 export type Definitions = typeof definitions
 export type OperatorName = keyof Definitions

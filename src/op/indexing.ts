@@ -116,6 +116,24 @@ export const indexing = {
       return x
     },
   }),
+  TensorScatter: define({
+    inputs: ['past_cache', 'update', 'write_indices?'],
+    attributes: { axis: int(-2), mode: string('linear') },
+    since: 24,
+    infer: ({ inputs: [past, update], attributes: { axis, mode } }) => {
+      if (!['linear', 'circular'].includes(mode))
+        throw new OnnxIreError('invalid-model', `mode '${mode}' is none of linear, circular`)
+      if (past.shape && axisOf(axis, past.shape.length) === 0)
+        throw new OnnxIreError('invalid-shape', 'axis 0 is the batch, which is not written to')
+      if (past.shape && update.shape && past.shape.length !== update.shape.length) {
+        throw new OnnxIreError(
+          'invalid-shape',
+          `an update ${formatShape(update.shape)} and a cache ${formatShape(past.shape)} differ in rank`,
+        )
+      }
+      return past
+    },
+  }),
   Compress: define({
     inputs: ['x', 'condition'],
     attributes: { axis: int.optional },

@@ -1,7 +1,7 @@
 import { OnnxIreError } from '../errors.js'
 import { broadcastShapes, type Dim, type Shape, sameShape } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
-import { define, float, int, missing, string } from './define.js'
+import { define, float, int, string } from './define.js'
 import { einsumShape, parseEinsum } from './einsum.js'
 
 function sameType(first: Value, ...others: readonly (Value | null)[]): void {
@@ -40,20 +40,6 @@ function gemmType(a: Value, b: Value, c: Value | null, transA: number, transB: n
     throw new OnnxIreError('invalid-shape', `C [${c.shape!.join(', ')}] does not broadcast to [${shape.join(', ')}]`)
   }
   return { dtype: a.dtype, shape }
-}
-
-/** The permutation that FusedMatMul applies to an operand; undefined when it changes nothing. */
-export function fusedPermutation(rank: number, transpose: number, transposeBatch: number): number[] | undefined {
-  if (rank < 2 || !(transpose || transposeBatch)) return undefined
-  const axes = Array.from({ length: rank }, (_, axis) => axis)
-  const [rows, columns] = [axes.at(-2)!, axes.at(-1)!]
-  const perm = transposeBatch ? [...axes.slice(1, -1), 0, columns] : axes
-  return transpose ? [...perm.slice(0, -2), columns, transposeBatch ? 0 : rows] : perm
-}
-
-const permuted = (shape: Shape | undefined, transpose: number, transposeBatch: number): Shape | undefined => {
-  const perm = shape && fusedPermutation(shape.length, transpose, transposeBatch)
-  return perm ? perm.map((axis) => shape[axis]!) : shape
 }
 
 function determinantShape(x: Shape | undefined): Shape | undefined {
@@ -98,19 +84,6 @@ export const linalg = {
   Det: define({
     inputs: ['x'],
     since: 11,
-    gradient: missing('the derivative of a determinant needs an inverse, which ONNX has no operator for'),
     infer: ({ inputs: [x] }) => ({ dtype: x.dtype, shape: determinantShape(x.shape) }),
-  }),
-  /** com.microsoft: alpha * op(a) op(b); onnxruntime's own graph optimizer writes it. */
-  FusedMatMul: define({
-    inputs: ['a', 'b'],
-    attributes: { alpha: float(1), transA: int(0), transB: int(0), transBatchA: int(0), transBatchB: int(0) },
-    domain: 'com.microsoft',
-    since: 1,
-    infer: ({ inputs: [a, b], attributes }) => {
-      sameType(a, b)
-      const left = permuted(a.shape, attributes.transA, attributes.transBatchA)
-      return { dtype: a.dtype, shape: matMulShape(left, permuted(b.shape, attributes.transB, attributes.transBatchB)) }
-    },
   }),
 }

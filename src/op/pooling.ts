@@ -14,17 +14,24 @@ interface PoolAttributes extends WindowAttributes {
 function pooledShape(x: Shape | undefined, attributes: PoolAttributes): Shape | undefined {
   const rank = attributes.kernel_shape.length
   if (!attributes.kernel_shape.every((length) => Number.isInteger(length) && length >= 1)) {
-    throw new OnnxIreError('invalid-shape', `kernel_shape [${attributes.kernel_shape.join(', ')}] needs positive lengths`)
+    throw new OnnxIreError(
+      'invalid-shape',
+      `kernel_shape [${attributes.kernel_shape.join(', ')}] needs positive lengths`,
+    )
   }
   if (!x) return undefined
-  if (x.length !== rank + 2) throw new OnnxIreError('invalid-shape', `a kernel of ${rank} axes needs data [N, C, ...] of ${rank + 2}`)
+  if (x.length !== rank + 2)
+    throw new OnnxIreError('invalid-shape', `a kernel of ${rank} axes needs data [N, C, ...] of ${rank + 2}`)
   const spatial = x.slice(2)
   const along = attributes.ceil_mode ? windowsAlongCeil : windowsAlong
   const window = windowOf(attributes, attributes.kernel_shape, spatial)
   return [x[0]!, x[1]!, ...spatial.map((length, axis) => along(length, window[axis]!, attributes.auto_pad))]
 }
 
-const pooled = (x: Value, attributes: PoolAttributes): TensorType => ({ dtype: x.dtype, shape: pooledShape(x.shape, attributes) })
+const pooled = (x: Value, attributes: PoolAttributes): TensorType => ({
+  dtype: x.dtype,
+  shape: pooledShape(x.shape, attributes),
+})
 
 /** Spatial axes reduced to length 1. */
 const globallyPooled = ({ inputs: [x] }: { readonly inputs: readonly [Value] }): TensorType => {

@@ -7,7 +7,7 @@ import { matMulShape } from './linalg.js'
 import { windowAttributes } from './window.js'
 
 const gradient = missing(
-  'rounding to integers has no useful gradient; fine-tune the float model this one was quantized from, and quantize that again',
+  'it computes with integers, which gradients do not move; fine-tune the float model this one was quantized from, and quantize that again',
 )
 
 const convolutionAttributes = { ...windowAttributes, group: int(1), kernel_shape: ints.optional }
@@ -21,12 +21,12 @@ const quantizedType = (zeroPoint: Value | null, outputDtype: number): DType =>
   zeroPoint?.dtype ?? dtypeOf(outputDtype) ?? 'uint8'
 
 export const quantization = {
-  /** y = saturate(round(x / scale) + zero point) */
+  /** y = saturate(round(x / scale) + zero point), with one scale, one for each index of `axis`, or one for each block along it. */
   QuantizeLinear: define({
     inputs: ['x', 'yScale', 'yZeroPoint?'],
     attributes: { axis: int(1), block_size: int(0), output_dtype: int(0), precision: int(0), saturate: int(1) },
     since: 23,
-    gradient,
+    straightThrough: true,
     infer: ({ inputs: [x, , zeroPoint], attributes: { output_dtype } }) => ({
       dtype: quantizedType(zeroPoint, output_dtype),
       shape: x.shape,
@@ -37,7 +37,6 @@ export const quantization = {
     inputs: ['x', 'xScale', 'xZeroPoint?'],
     attributes: { axis: int(1), block_size: int(0), output_dtype: int(0) },
     since: 23,
-    gradient,
     infer: ({ inputs: [x, scale], attributes: { output_dtype } }) => ({
       dtype: dtypeOf(output_dtype) ?? scale.dtype,
       shape: x.shape,

@@ -1,9 +1,7 @@
 import { OnnxIreError } from '../errors.js'
 import { type Dim, type Shape, unknownDim } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
-import { define, float, floats, int, missing, string, strings } from './define.js'
-
-const gradient = missing('backpropagation through time is not offered yet')
+import { define, float, floats, int, string, strings } from './define.js'
 
 const attributes = {
   activation_alpha: floats.optional,
@@ -46,7 +44,6 @@ export const recurrent = {
     outputs: ['y?', 'yH?'],
     attributes,
     since: 14,
-    gradient,
     infer: ({ inputs: [x, , r], attributes }) => types(x, r, attributes, 1),
   }),
   GRU: define({
@@ -54,7 +51,6 @@ export const recurrent = {
     outputs: ['y?', 'yH?'],
     attributes: { ...attributes, linear_before_reset: int(0) },
     since: 14,
-    gradient,
     infer: ({ inputs: [x, , r], attributes }) => types(x, r, attributes, 1),
   }),
   LSTM: define({
@@ -62,7 +58,6 @@ export const recurrent = {
     outputs: ['y?', 'yH?', 'yC?'],
     attributes: { ...attributes, input_forget: int(0) },
     since: 14,
-    gradient,
     infer: ({ inputs: [x, , r], attributes }) => types(x, r, attributes, 2),
   }),
 }

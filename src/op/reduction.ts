@@ -61,6 +61,18 @@ const best = define({
   }),
 })
 
+const cumulative = (since: number) =>
+  define({
+    inputs: ['x', 'axis'],
+    attributes: { exclusive: int(0), reverse: int(0) },
+    since,
+    infer: ({ inputs: [x, axis] }) => {
+      const [number] = knownNumbers(axis) ?? []
+      if (x.shape && number !== undefined) axisOf(number, x.shape.length)
+      return x
+    },
+  })
+
 export const reduction = {
   ReduceSum: reduce(13, addDims),
   ReduceMean: reduce(18),
@@ -74,16 +86,8 @@ export const reduction = {
   ReduceSumSquare: reduce(18),
   ArgMax: best,
   ArgMin: best,
-  CumSum: define({
-    inputs: ['x', 'axis'],
-    attributes: { exclusive: int(0), reverse: int(0) },
-    since: 11,
-    infer: ({ inputs: [x, axis] }) => {
-      const [number] = knownNumbers(axis) ?? []
-      if (x.shape && number !== undefined) axisOf(number, x.shape.length)
-      return x
-    },
-  }),
+  CumSum: cumulative(11),
+  CumProd: cumulative(26),
   TopK: define({
     inputs: ['x', 'k'],
     outputs: ['values', 'indices'],

@@ -19,7 +19,14 @@ const attributes = {
 export type ResizeAttributes = AttributesOf<typeof attributes>
 
 const choices = {
-  coordinate_transformation_mode: ['half_pixel', 'half_pixel_symmetric', 'pytorch_half_pixel', 'align_corners', 'asymmetric', 'tf_crop_and_resize'],
+  coordinate_transformation_mode: [
+    'half_pixel',
+    'half_pixel_symmetric',
+    'pytorch_half_pixel',
+    'align_corners',
+    'asymmetric',
+    'tf_crop_and_resize',
+  ],
   keep_aspect_ratio_policy: ['stretch', 'not_larger', 'not_smaller'],
   mode: ['nearest', 'linear', 'cubic'],
   nearest_mode: ['round_prefer_floor', 'round_prefer_ceil', 'floor', 'ceil'],
@@ -31,7 +38,10 @@ type Resize = Call<readonly ['x', 'roi?', 'scales?', 'sizes?'], typeof attribute
 const given = (value: Value | null): Value | null => (value !== null && lengthOf(value) === 0 ? null : value)
 
 /** The factors or the lengths asked for; one of the two is null. Throws when both or none are given. */
-export function resizedBy(scales: Value | null, sizes: Value | null): { scales: Value; sizes: null } | { scales: null; sizes: Value } {
+export function resizedBy(
+  scales: Value | null,
+  sizes: Value | null,
+): { scales: Value; sizes: null } | { scales: null; sizes: Value } {
   const [factors, lengths] = [given(scales), given(sizes)]
   if (factors !== null && lengths === null) return { scales: factors, sizes: null }
   if (lengths !== null && factors === null) return { scales: null, sizes: lengths }
@@ -41,42 +51,55 @@ export function resizedBy(scales: Value | null, sizes: Value | null): { scales: 
 /** The axes that `scales` or `sizes` speak of, in their order. Throws on ones that are not there or repeat themselves. */
 export function resizedAxes(rank: number, axes: readonly number[] | undefined): readonly number[] {
   const named = axes?.map((axis) => axisOf(axis, rank)) ?? Array.from({ length: rank }, (_, axis) => axis)
-  if (new Set(named).size < named.length) throw new OnnxIreError('invalid-shape', `axes [${named.join(', ')}] repeat themselves`)
+  if (new Set(named).size < named.length)
+    throw new OnnxIreError('invalid-shape', `axes [${named.join(', ')}] repeat themselves`)
   return named
 }
 
 function resized({ inputs: [x, , scales, sizes], attributes }: Resize): Shape | undefined {
   for (const [name, allowed] of Object.entries(choices)) {
     const value = attributes[name as keyof typeof choices]
-    if (!(allowed as readonly string[]).includes(value)) throw new OnnxIreError('unsupported-operator', `${name} '${value}' is none of ${allowed.join(', ')}`)
+    if (!(allowed as readonly string[]).includes(value))
+      throw new OnnxIreError('unsupported-operator', `${name} '${value}' is none of ${allowed.join(', ')}`)
   }
   const by = resizedBy(scales, sizes)
   if (!x.shape) return undefined
   const axes = resizedAxes(x.shape.length, attributes.axes)
   const count = lengthOf(by.scales ?? by.sizes)
-  if (count !== undefined && count !== axes.length) throw new OnnxIreError('invalid-shape', `${count} ${by.scales ? 'scales' : 'sizes'} for ${axes.length} axes`)
+  if (count !== undefined && count !== axes.length)
+    throw new OnnxIreError('invalid-shape', `${count} ${by.scales ? 'scales' : 'sizes'} for ${axes.length} axes`)
   const lengths = axes.map((axis) => x.shape![axis]!)
-  const resized = by.scales ? scaled(lengths, knownNumbers(by.scales)) : sized(lengths, by.sizes.contents, attributes.keep_aspect_ratio_policy)
+  const resized = by.scales
+    ? scaled(lengths, knownNumbers(by.scales))
+    : sized(lengths, by.sizes.contents, attributes.keep_aspect_ratio_policy)
   return x.shape.map((dim, axis) => (axes.includes(axis) ? resized[axes.indexOf(axis)]! : dim))
 }
 
 /** floor(length * scale) */
 function scaled(lengths: readonly Dim[], scales: readonly number[] | undefined): readonly Dim[] {
-  if (scales?.some((scale) => !(scale > 0))) throw new OnnxIreError('invalid-shape', `scales ${formatShape(scales)} need to be positive`)
+  if (scales?.some((scale) => !(scale > 0)))
+    throw new OnnxIreError('invalid-shape', `scales ${formatShape(scales)} need to be positive`)
   return lengths.map((length, i) => {
     const scale = scales?.[i]
     if (scale === undefined) return unknownDim()
     if (typeof length === 'number') return Math.floor(Math.fround(length * scale))
-    return Number.isInteger(scale) ? mulDims(length, scale) : Number.isInteger(1 / scale) ? divDims(length, 1 / scale) : unknownDim()
+    return Number.isInteger(scale)
+      ? mulDims(length, scale)
+      : Number.isInteger(1 / scale)
+        ? divDims(length, 1 / scale)
+        : unknownDim()
   })
 }
 
 /** `sizes`, or what one scale for all axes makes of the lengths: the largest that fits into them, or the smallest that covers them. */
 function sized(lengths: readonly Dim[], sizes: readonly Dim[] | undefined, policy: string): readonly Dim[] {
   if (!sizes) return lengths.map(unknownDim)
-  if (sizes.some((size) => typeof size === 'number' && size < 0)) throw new OnnxIreError('invalid-shape', `sizes ${formatShape(sizes)} are negative`)
+  if (sizes.some((size) => typeof size === 'number' && size < 0))
+    throw new OnnxIreError('invalid-shape', `sizes ${formatShape(sizes)} are negative`)
   if (policy === 'stretch') return sizes
-  const ratios = lengths.map((length, i) => (typeof length === 'number' && typeof sizes[i] === 'number' ? sizes[i] / length : undefined))
+  const ratios = lengths.map((length, i) =>
+    typeof length === 'number' && typeof sizes[i] === 'number' ? sizes[i] / length : undefined,
+  )
   if (!ratios.every((ratio) => ratio !== undefined)) return lengths.map(unknownDim)
   const scale = policy === 'not_larger' ? Math.min(...ratios) : Math.max(...ratios)
   return lengths.map((length) => Math.floor(scale * (length as number) + 0.5))

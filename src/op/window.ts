@@ -29,7 +29,8 @@ export interface WindowAxis {
 const autoPads = ['NOTSET', 'SAME_UPPER', 'SAME_LOWER', 'VALID']
 
 /** Elements from the first to the last tap of a window. */
-export const extentOf = ({ kernel, dilation }: Pick<WindowAxis, 'kernel' | 'dilation'>): Dim => dilation === 1 ? kernel : addDims(mulDims(subDims(kernel, 1), dilation), 1)
+export const extentOf = ({ kernel, dilation }: Pick<WindowAxis, 'kernel' | 'dilation'>): Dim =>
+  dilation === 1 ? kernel : addDims(mulDims(subDims(kernel, 1), dilation), 1)
 
 /**
  * The windows over axes of lengths `spatial`. Pads of SAME_UPPER and SAME_LOWER make ceil(length / stride) windows; they are
@@ -37,12 +38,17 @@ export const extentOf = ({ kernel, dilation }: Pick<WindowAxis, 'kernel' | 'dila
  *
  * Throws `invalid-shape` for attributes that contradict each other.
  */
-export function windowOf(attributes: WindowAttributes, kernel: readonly Dim[], spatial: readonly Dim[]): readonly WindowAxis[] {
+export function windowOf(
+  attributes: WindowAttributes,
+  kernel: readonly Dim[],
+  spatial: readonly Dim[],
+): readonly WindowAxis[] {
   const strides = steps('strides', attributes.strides, spatial.length)
   const dilations = steps('dilations', attributes.dilations, spatial.length)
   const pads = padsOf(attributes, spatial.length)
   const { auto_pad } = attributes
-  if (kernel.length !== spatial.length) throw new OnnxIreError('invalid-shape', `a kernel of ${kernel.length} axes over ${spatial.length} spatial axes`)
+  if (kernel.length !== spatial.length)
+    throw new OnnxIreError('invalid-shape', `a kernel of ${kernel.length} axes over ${spatial.length} spatial axes`)
   return spatial.map((length, axis) => {
     const [stride, dilation] = [strides[axis]!, dilations[axis]!]
     const tap = { kernel: kernel[axis]!, dilation, stride }
@@ -54,17 +60,24 @@ export function windowOf(attributes: WindowAttributes, kernel: readonly Dim[], s
 function steps(name: string, given: readonly number[] | undefined, rank: number): readonly number[] {
   if (given === undefined || given.length === 0) return Array<number>(rank).fill(1)
   if (given.length !== rank || !given.every((step) => Number.isInteger(step) && step >= 1)) {
-    throw new OnnxIreError('invalid-shape', `${name} [${given.join(', ')}]: needs one positive number for each of ${rank} spatial axes`)
+    throw new OnnxIreError(
+      'invalid-shape',
+      `${name} [${given.join(', ')}]: needs one positive number for each of ${rank} spatial axes`,
+    )
   }
   return given
 }
 
 /** Explicit pads, all zero where `auto_pad` says otherwise. */
 function padsOf({ auto_pad, pads }: WindowAttributes, rank: number): readonly number[] {
-  if (!autoPads.includes(auto_pad)) throw new OnnxIreError('invalid-shape', `auto_pad '${auto_pad}' is none of ${autoPads.join(', ')}`)
+  if (!autoPads.includes(auto_pad))
+    throw new OnnxIreError('invalid-shape', `auto_pad '${auto_pad}' is none of ${autoPads.join(', ')}`)
   if (auto_pad !== 'NOTSET' || pads === undefined || pads.length === 0) return Array<number>(2 * rank).fill(0)
   if (pads.length !== 2 * rank || !pads.every((pad) => Number.isInteger(pad) && pad >= 0)) {
-    throw new OnnxIreError('invalid-shape', `pads [${pads.join(', ')}]: needs a beginning and an end, not negative, for each of ${rank} spatial axes`)
+    throw new OnnxIreError(
+      'invalid-shape',
+      `pads [${pads.join(', ')}]: needs a beginning and an end, not negative, for each of ${rank} spatial axes`,
+    )
   }
   return pads
 }
@@ -87,7 +100,8 @@ export function split(total: Dim, autoPad: string): { before: Dim; after: Dim } 
 function room(length: Dim, axis: WindowAxis, more = 0): Dim {
   const slack = subDims(subDims(extentOf(axis), axis.before), axis.after)
   const room = typeof slack === 'number' ? addDims(length, more - slack) : addDims(subDims(length, slack), more)
-  if (typeof room === 'number' && room - more < 0) throw new OnnxIreError('invalid-shape', `the window is ${more - room} longer than the padded axis`)
+  if (typeof room === 'number' && room - more < 0)
+    throw new OnnxIreError('invalid-shape', `the window is ${more - room} longer than the padded axis`)
   return room
 }
 

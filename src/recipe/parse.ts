@@ -1,5 +1,6 @@
 import { Ajv, type ValidateFunction } from 'ajv'
 import { OnnxIreError } from '../errors.js'
+import { jsonFault } from './json-fault.js'
 import type { JsonSchema } from './json-schema.js'
 import { assign } from './overrides.js'
 import { problems } from './problems.js'
@@ -38,11 +39,9 @@ export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch (cause) {
-    const reason = (cause as Error).message
-    const at = /at position (\d+)/.exec(reason)
-    const before = at ? text.slice(0, Number(at[1])).split('\n') : undefined
-    const place = before ? `line ${before.length}, column ${before.at(-1)!.length + 1}: ` : ''
-    throw new OnnxIreError('invalid-recipe', `not valid JSON: ${place}${reason}`, { cause })
+    const before = text.slice(0, jsonFault(text)).split('\n')
+    const place = `line ${before.length}, column ${before.at(-1)!.length + 1}`
+    throw new OnnxIreError('invalid-recipe', `not valid JSON: ${place}: ${(cause as Error).message}`, { cause })
   }
 }
 

@@ -1,10 +1,11 @@
 import { OnnxIreError } from '../errors.js'
 import { gradients, zerosLike } from '../grad/gradient.js'
 import { scalar } from '../ir/leaf.js'
-import { leavesOf } from '../ir/topology.js'
+import { leavesOf, topological } from '../ir/topology.js'
 import type { Graph, Value } from '../ir/value.js'
 import type { Loss, LossGraph, Noise } from '../loss/loss.js'
 import type { GraphSpec } from '../onnx/export.js'
+import { quantization } from '../op/quantization.js'
 import { trainNorms } from './batch-norm.js'
 import { type Trainable, trainableOf } from './weights.js'
 
@@ -117,6 +118,11 @@ function trainedParameters(
     ),
   )
   if (parameters.size > 0) return parameters
+  if (topological(graph.outputs.values()).some(({ operator }) => Object.hasOwn(quantization, operator)))
+    throw new OnnxIreError(
+      'invalid-option',
+      `the model '${graph.name}' is quantized: its weights are integers, which gradients do not move. Fine-tune the float model it was made from, then quantize again`,
+    )
   throw new OnnxIreError(
     'invalid-option',
     `the model '${graph.name}' has no tensors to train; name some with trainable`,

@@ -5,10 +5,11 @@ import { input } from '../ir/leaf.js'
 import type { Shape } from '../ir/shape.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Graph } from '../ir/value.js'
-import { importGraph, shapeOf } from '../onnx/import.js'
+import { shapeOf } from '../onnx/declared.js'
+import { importGraph } from '../onnx/import.js'
 import { type Model, namedTensors, tensorProtos } from '../onnx/model.js'
 import type { ModelProto, TypeProto, ValueInfoProto } from '../onnx/schema.js'
-import { allNodes, isSupported, qualified } from '../onnx/unsupported.js'
+import { isSupported, operatorNodes, qualified } from '../onnx/unsupported.js'
 import { positionsOf } from './positions.js'
 import { weightsOf } from './weights.js'
 
@@ -111,9 +112,9 @@ function typeOf(type: TypeProto | undefined): string {
   return type?.sparseTensorType ? 'sparse tensor' : 'unknown'
 }
 
-function operatorsOf({ graph }: ModelProto): Inspection['operators'] {
+function operatorsOf(proto: ModelProto): Inspection['operators'] {
   const found = new Map<string, { count: number; supported: boolean }>()
-  for (const node of graph ? allNodes(graph) : []) {
+  for (const node of operatorNodes(proto)) {
     const entry = found.get(qualified(node)) ?? { count: 0, supported: isSupported(node) }
     entry.count++
     found.set(qualified(node), entry)

@@ -64,6 +64,11 @@ export class Programs {
     return this.inParts(batch, (part) => this.run(this.graphs.evaluation, part, parameters, statistics))
   }
 
+  /** Refuses, before anything is run, batches that would not fall into parts of the size the model takes. */
+  checkSizes(examples: number, batchSize: number): void {
+    for (const size of [Math.min(batchSize, examples), examples % batchSize]) this.partOf(size)
+  }
+
   async release(): Promise<void> {
     const programs = await Promise.allSettled(this.compiled.values())
     for (const program of programs) if (program.status === 'fulfilled') await program.value.release()
@@ -118,18 +123,21 @@ export class Programs {
   /** Runs a batch at once, or in parts where the model fixes how many examples it takes, and averages over the parts. */
   private async inParts(batch: Tensors, run: (part: Tensors) => Promise<Evaluated>): Promise<Evaluated> {
     const size = Object.values(batch)[0]?.dims[0] ?? 0
-    const part = this.fixedBatch ?? size
+    const part = this.partOf(size)
     if (part === size) return run(batch)
-    if (size % part !== 0) {
-      throw new OnnxIreError(
-        'invalid-data',
-        `the model takes ${part} examples at once, and a batch holds ${size}: choose a batch size, and a number of examples, divisible by ${part}`,
-      )
-    }
     const results: Evaluated[] = []
     for (let from = 0; from < size; from += part)
       results.push(await run(mapTensors(batch, (tensor) => rows(tensor, from, part))))
     return averaged(results)
+  }
+
+  private partOf(size: number): number {
+    const part = this.fixedBatch ?? size
+    if (part === 0 || size % part === 0) return part
+    throw new OnnxIreError(
+      'invalid-data',
+      `the model takes ${part} examples at once, and a batch holds ${size}: choose a batch size, and a number of examples, divisible by ${part}`,
+    )
   }
 }
 

@@ -140,6 +140,7 @@ export class Trainer {
     const batchSize = this.options.batchSize ?? 32
     const perEpoch = batchCount(data.length, { batchSize })
     const steps = stepsOf(options, perEpoch)
+    this.programs.checkSizes(data.length, batchSize)
     while (this.step < steps && !options.signal?.aborted) {
       const epoch = Math.floor(this.step / perEpoch)
       const tally = new Tally()

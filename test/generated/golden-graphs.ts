@@ -2,7 +2,7 @@ import { convnet } from '../../models/convnet.js'
 import { mlp } from '../../models/mlp.js'
 import { transformer } from '../../models/transformer.js'
 import type { Graph } from '../../src/ir/value.js'
-import { printGraph } from '../../src/ir/print.js'
+import { printGraph } from '../../src/onnx/print.js'
 import { crossEntropy } from '../../src/loss/cross-entropy.js'
 import { trainingGraphs } from '../../src/train/graphs.js'
 

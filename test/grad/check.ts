@@ -36,6 +36,7 @@ export async function checkCase(case_: Case, { symbolic }: Check): Promise<void>
   const y = (Array.isArray(built) ? built : [built]) as readonly Value[]
   const forward = await compile('forward', x, y)
   const outputs = await forward(operands)
+  const differentiated = case_.unrounded ? await compile('unrounded', x, [case_.unrounded(...x)]) : forward
   for (const [i, value] of y.entries()) expectType(value, outputs[i]!)
 
   const differentiable = case_.operands.flatMap((operand, i) =>
@@ -57,7 +58,7 @@ export async function checkCase(case_: Case, { symbolic }: Check): Promise<void>
     operands,
     moving: differentiable,
     gradient: await evaluate([...x, ...dy], dx, [...operands, ...dyData]),
-    scalar: async (at) => weighted(await forward(at), floating, dyData),
+    scalar: async (at) => weighted(await differentiated(at), floating, dyData),
     random,
     step,
     tolerance,
@@ -161,7 +162,7 @@ function expectType(value: Value, output: Array64): void {
   })
 }
 
-function draw(operand: Operand, floating: DType, random: Random): Array64 {
+export function draw(operand: Operand, floating: DType, random: Random): Array64 {
   const dtype = operand.dtype ?? floating
   const length = operand.shape.reduce((a, b) => a * b, 1)
   const [low, high] = operand.range ?? [Number.NaN, Number.NaN]
@@ -191,7 +192,7 @@ async function evaluate(
 }
 
 /** Values as a function of inputs, in onnxruntime. Only inputs the values need are fed. */
-async function compile(
+export async function compile(
   name: string,
   x: readonly Value[],
   values: readonly Value[],

@@ -47,8 +47,6 @@ const pointwise: Record<string, [build: (x: Value) => Value, formula: (x: number
   Shrink: [(x) => op.Shrink(x, { bias: 0.25, lambd: 0.4 }), (x) => (Math.abs(x) > 0.4 ? x - Math.sign(x) * 0.25 : 0)],
   Gelu: [(x) => op.Gelu(x), (x) => 0.5 * x * (1 + erf(x / Math.SQRT2))],
   'Gelu, tanh': [(x) => op.Gelu(x, { approximate: 'tanh' }), geluTanh],
-  QuickGelu: [(x) => op.QuickGelu(x), (x) => x * sigmoid(1.702 * x)],
-  FastGelu: [(x) => op.FastGelu(x), geluTanh],
 }
 
 const onesLike = (y: Value) => op.Expand(scalar('float32', 1), op.Shape(y))

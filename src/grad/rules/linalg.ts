@@ -1,10 +1,13 @@
 import { OnnxIreError } from '../../errors.js'
+import { dtypes } from '../../ir/dtype.js'
+import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { formatEinsum, parseEinsum } from '../../op/einsum.js'
 import { op } from '../../op/index.js'
-import { fusedPermutation, type linalg } from '../../op/linalg.js'
+import type { linalg } from '../../op/linalg.js'
 import { sumTo } from '../broadcast.js'
-import type { Expansions, Rules } from '../rule.js'
+import type { Rules } from '../rule.js'
+import { lengthAlong } from './movement.js'
 
 /** The last two axes exchanged. Where the number of axes is unknown it is two or more, or onnxruntime says so when it runs. */
 function transposed(x: Value): Value {
@@ -63,6 +66,28 @@ function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation
   return settled ? whole : op.Expand(whole, op.Shape(x))
 }
 
+/**
+ * Cofactors of matrices [..., n, n]: the determinants without row i and column j, times (-1)^(i + j). Unlike the inverse, of
+ * which they are a multiple, singular matrices have them too; they take n^4 elements of memory.
+ */
+function cofactors(x: Value): Value {
+  const n = op.Reshape(lengthAlong(x, -1), int64s([]))
+  const [left, all] = [op.Unsqueeze(op.Range(0, op.Sub(n, 1), 1), [0]), op.Unsqueeze(op.Range(0, n, 1), [1])]
+  // Row i: 0, 1, ... n - 1 without i.
+  const others = op.Add(left, op.Cast(op.GreaterOrEqual(left, all), { to: dtypes.int64.onnx }))
+  const minors = op.Gather(op.Gather(x, others, { axis: -2 }), others, { axis: -1 })
+  const even = op.Equal(op.Mod(op.Add(all, op.Transpose(all)), 2), 0)
+  return op.Mul(op.Det(middleExchanged(minors)), op.Where(even, scalar(x.dtype, 1), scalar(x.dtype, -1)))
+}
+
+/** [..., i, r, j, c] -> [..., i, j, r, c] */
+function middleExchanged(x: Value): Value {
+  if (!x.shape) return op.Einsum([x], { equation: '...irjc->...ijrc' })
+  const axes = x.shape.map((_, axis) => axis)
+  const [r, j, c] = axes.slice(-3) as [number, number, number]
+  return op.Transpose(x, { perm: [...axes.slice(0, -3), j, r, c] })
+}
+
 export const linalgRules = {
   MatMul: ([a, b], dy) => matMulRule(a, b, dy),
   Gemm: ([a, b, c], dy, { attributes: { alpha, beta, transA, transB } }) => [
@@ -70,20 +95,6 @@ export const linalgRules = {
     transB ? op.Gemm(dy, a, { alpha, transA: 1, transB: transA }) : op.Gemm(a, dy, { alpha, transA: 1 - transA }),
     c && (beta === 1 ? dy : op.Mul(sumTo(dy, c), beta)),
   ],
+  Det: ([x], dy) => [op.Mul(op.Unsqueeze(dy, [-2, -1]), cofactors(x))],
   Einsum: (xs, dy, { attributes: { equation } }) => xs.map((_, index) => einsumGradient(xs, index, dy, equation)),
 } satisfies Rules<typeof linalg>
-
-const permuted = (x: Value, transpose: number, transposeBatch: number): Value => {
-  if (!transpose && !transposeBatch) return x
-  if (!x.shape)
-    throw new OnnxIreError('not-differentiable', 'FusedMatMul cannot be differentiated for an unknown number of axes')
-  const perm = fusedPermutation(x.shape.length, transpose, transposeBatch)
-  return perm ? op.Transpose(x, { perm }) : x
-}
-
-export const linalgExpansions = {
-  FusedMatMul: ([a, b], { alpha, transA, transB, transBatchA, transBatchB }) => {
-    const product = op.MatMul(permuted(a, transA, transBatchA), permuted(b, transB, transBatchB))
-    return alpha === 1 ? product : op.Mul(product, alpha)
-  },
-} satisfies Expansions<typeof linalg>

@@ -1,10 +1,11 @@
 import { OnnxIreError } from '../../errors.js'
 import { int64s, scalar } from '../../ir/leaf.js'
 import type { Dim } from '../../ir/shape.js'
+import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/index.js'
 import type { pooling } from '../../op/pooling.js'
-import { extentOf, type WindowAxis, type WindowAttributes, windowOf } from '../../op/window.js'
+import { extentOf, type WindowAttributes, type WindowAxis, windowOf } from '../../op/window.js'
 import type { Expansions, Rules } from '../rule.js'
 import { withKnownPadding } from './convolution/padding.js'
 import { divisorOf } from './pooling/divisor.js'
@@ -13,33 +14,57 @@ import { spread } from './pooling/spread.js'
 /** Axes of [N, C, ...] that are pooled over. */
 function spatialAxes(operator: string, x: Value): readonly number[] {
   if (x.shape) return x.shape.slice(2).map((_, i) => i + 2)
-  throw new OnnxIreError('not-differentiable', `${operator}: its gradient needs the number of axes of its input; declare the shape of the model's input`)
+  throw new OnnxIreError(
+    'not-differentiable',
+    `${operator}: its gradient needs the number of axes of its input; declare the shape of the model's input`,
+  )
 }
 
 /** Lengths of the pooled axes; symbols of their own where not even their number was known. */
-const spatialOf = (x: Value, kernel: readonly number[]): readonly Dim[] => x.shape?.slice(2) ?? kernel.map((_, i) => `?axis${i}`)
+const spatialOf = (x: Value, kernel: readonly number[]): readonly Dim[] =>
+  x.shape?.slice(2) ?? kernel.map((_, i) => `?axis${i}`)
 
 interface PoolAttributes extends WindowAttributes {
   readonly kernel_shape: readonly number[]
 }
-const poolWindow = (x: Value, attributes: PoolAttributes): readonly WindowAxis[] =>
-  windowOf(attributes, attributes.kernel_shape, spatialOf(x, attributes.kernel_shape))
+
+/** No pool over real data is larger; the kernel of ones that its gradient needs is a constant of this size. */
+const MANY_TAPS = 2 ** 20
+
+function poolWindow(operator: string, x: Value, attributes: PoolAttributes): readonly WindowAxis[] {
+  const { kernel_shape } = attributes
+  if (sizeOf(kernel_shape) > MANY_TAPS) {
+    throw new OnnxIreError(
+      'not-differentiable',
+      `${operator}: no gradient is offered for windows of [${kernel_shape.join(', ')}]; use a global pool`,
+    )
+  }
+  return windowOf(attributes, kernel_shape, spatialOf(x, kernel_shape))
+}
 
 export const poolingRules = {
   // The element of each window that was the largest, by its place in the whole tensor, receives the window's gradient.
   MaxPool: ([x], [dy], { y: [, indices], attributes }) => {
     if (!dy) return [null]
     const rowMajor = attributes.storage_order === 0 ? indices : op.MaxPool(x, { ...attributes, storage_order: 0 })[1]
-    const disjoint = poolWindow(x, attributes).every((axis) => axis.stride >= (extentOf(axis) as number))
+    const disjoint = poolWindow('MaxPool', x, attributes).every((axis) => axis.stride >= (extentOf(axis) as number))
     const nothing = op.Reshape(op.Expand(scalar(dy.dtype, 0), op.Shape(x)), [-1])
-    const flat = op.ScatterElements(nothing, op.Reshape(rowMajor, [-1]), op.Reshape(dy, [-1]), { axis: 0, reduction: disjoint ? 'none' : 'add' })
+    const flat = op.ScatterElements(nothing, op.Reshape(rowMajor, [-1]), op.Reshape(dy, [-1]), {
+      axis: 0,
+      reduction: disjoint ? 'none' : 'add',
+    })
     return [op.Reshape(flat, op.Shape(x))]
   },
   AveragePool: ([x], dy, { attributes }) => {
     const { auto_pad, ceil_mode, count_include_pad, kernel_shape } = attributes
-    const window = poolWindow(x, attributes)
+    const window = poolWindow('AveragePool', x, attributes)
     const [dx] = withKnownPadding(x, int64s(kernel_shape), window, auto_pad, (padded, window, pad) => {
-      const counting = { window, ceil: ceil_mode === 1 && !auto_pad.startsWith('SAME'), includePad: count_include_pad === 1, pad: padded === x ? undefined : pad }
+      const counting = {
+        window,
+        ceil: ceil_mode === 1 && !auto_pad.startsWith('SAME'),
+        includePad: count_include_pad === 1,
+        pad: padded === x ? undefined : pad,
+      }
       const divisor = divisorOf(x, dy, counting)
       return [spread(op.Div(dy, divisor), window, 'NOTSET', padded)]
     })
@@ -49,14 +74,15 @@ export const poolingRules = {
   LpPool: ([x], dy, { y, attributes }) => {
     const { p, auto_pad } = attributes
     const share = op.Where(op.Equal(y, 0), 0, op.Div(dy, power(y, p - 1)))
-    return [op.Mul(slope(x, p), spread(share, poolWindow(x, attributes), auto_pad, x))]
+    return [op.Mul(slope(x, p), spread(share, poolWindow('LpPool', x, attributes), auto_pad, x))]
   },
 } satisfies Rules<typeof pooling>
 
 const power = (x: Value, exponent: number): Value => (exponent === 1 ? x : op.Pow(x, exponent))
 
 /** sign(x) |x|^(p - 1) */
-const slope = (x: Value, p: number): Value => (p === 2 ? x : p === 1 ? op.Sign(x) : op.Mul(op.Sign(x), power(op.Abs(x), p - 1)))
+const slope = (x: Value, p: number): Value =>
+  p === 2 ? x : p === 1 ? op.Sign(x) : op.Mul(op.Sign(x), power(op.Abs(x), p - 1))
 
 export const poolingExpansions = {
   GlobalAveragePool: ([x]) => op.ReduceMean(x, spatialAxes('GlobalAveragePool', x), { keepdims: 1 }),

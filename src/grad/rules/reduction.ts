@@ -54,6 +54,26 @@ const product: Formula = (x, dy, _, { sum, product }) => {
   return masked(op.Div(op.Mul(dy, product(factors)), factors), op.Equal(otherZeros, 0))
 }
 
+/**
+ * The sum over all products y_i that x_j is a factor of, of dy_i times the other factors: y_i / x_j, and for x_j = 0 the
+ * product of the factors that are not, where x_j is the only one that is.
+ */
+function productOfOthers(
+  x: Value,
+  axis: Value,
+  dy: Value,
+  y: Value,
+  { exclusive, reverse }: { readonly exclusive: number; readonly reverse: number },
+): Value {
+  const from = (terms: Value) => op.CumSum(terms, axis, { exclusive, reverse: 1 - reverse })
+  const isZero = op.Equal(x, 0)
+  const zero = indicator(isZero, x)
+  const factors = op.Add(x, zero)
+  const zeros = op.CumSum(zero, axis, { exclusive, reverse })
+  const nonZero = op.CumProd(factors, axis, { exclusive, reverse })
+  return op.Where(isZero, from(masked(op.Mul(dy, nonZero), op.Equal(zeros, 1))), op.Div(from(op.Mul(dy, y)), factors))
+}
+
 export const reductionRules = {
   ReduceSum: along((x, dy) => spread(dy, x)),
   ReduceMean: along((x, dy, y) => spread(op.Div(dy, perElement(x, y)), x)),
@@ -73,6 +93,7 @@ export const reductionRules = {
     op.CumSum(dy, axis, { exclusive, reverse: 1 - reverse }),
     null,
   ],
+  CumProd: ([x, axis], dy, { y, attributes }) => [productOfOthers(x, axis, dy, y, attributes), null],
   TopK: ([x], [dy], { y: [, indices], attributes: { axis } }) => [
     dy && op.ScatterElements(op.Expand(scalar(x.dtype, 0), op.Shape(x)), indices, dy, { axis }),
     null,

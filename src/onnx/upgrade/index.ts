@@ -1,5 +1,7 @@
 import type { Upgrades } from './upgrade.js'
 import { resizeUpgrades } from './resize.js'
+import { samplingUpgrades } from './sampling.js'
+import { signalUpgrades } from './signal.js'
 import { indexingUpgrades } from './indexing.js'
 import { movementUpgrades } from './movement.js'
 import { slicingUpgrades } from './slicing.js'
@@ -14,4 +16,4 @@ import { reductionUpgrades } from './reduction.js'
 import { generationUpgrades } from './generation.js'
 
 /** Every change of an operator's form that importing undoes. */
-export const upgrades: Upgrades = { ...indexingUpgrades, ...movementUpgrades, ...slicingUpgrades, ...generationUpgrades, ...reductionUpgrades, ...activationUpgrades, ...elementwiseUpgrades, ...controlUpgrades, ...linalgUpgrades, ...normalizationUpgrades, ...softmaxUpgrades, ...recurrentUpgrades, ...resizeUpgrades  }
+export const upgrades: Upgrades = { ...indexingUpgrades, ...movementUpgrades, ...slicingUpgrades, ...generationUpgrades, ...reductionUpgrades, ...activationUpgrades, ...elementwiseUpgrades, ...controlUpgrades, ...linalgUpgrades, ...normalizationUpgrades, ...softmaxUpgrades, ...recurrentUpgrades, ...resizeUpgrades, ...samplingUpgrades, ...signalUpgrades  }

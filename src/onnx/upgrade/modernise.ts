@@ -1,9 +1,13 @@
 import type { Value } from '../../ir/value.js'
 import { upgrades } from './index.js'
+import { standardForm } from './microsoft.js'
 import type { OldNode } from './upgrade.js'
 
-/** Takes a node of operator set `version` through every later change of its operator. */
-export function modernised(node: OldNode, version: number): OldNode | readonly Value[] {
+/** Takes a node of version `version` of its domain's operator set through every later change of its operator. */
+export function modernised(node: OldNode, version: number, domain = ''): OldNode | readonly Value[] {
+  const standard = standardForm(node.operator, domain)
+  if (standard) return standard(node)
+  if (domain !== '') return node
   let current = node
   let reached = version
   for (;;) {

@@ -55,6 +55,7 @@ export const activationCases = {
   HardSwish: [of('HardSwish', (x) => op.HardSwish(x), [wide], singly)],
   Softplus: [of('Softplus', (x) => op.Softplus(x), [wide], singly)],
   Softsign: [of('Softsign', (x) => op.Softsign(x), [both], singly)],
+  Swish: [of('Swish', (x) => op.Swish(x), [sides]), of('Swish, alpha 1.7', (x) => op.Swish(x, { alpha: 1.7 }), [sides])],
   Mish: [of('Mish', (x) => op.Mish(x), [sides], singly)],
   Shrink: [
     of('Shrink', (x) => op.Shrink(x), [wide], { float32: 'computes in float32 whatever the type' }),
@@ -66,13 +67,4 @@ export const activationCases = {
     of('Gelu', (x) => op.Gelu(x), [sides], singly),
     of('Gelu, tanh', (x) => op.Gelu(x, { approximate: 'tanh' }), [sides], singly),
   ],
-  QuickGelu: [
-    of('QuickGelu', (x) => op.QuickGelu(x), [sides], singly),
-    of('QuickGelu, alpha 1', (x) => op.QuickGelu(x, { alpha: 1 }), [sides], singly),
-  ],
-  FastGelu: [
-    of('FastGelu', (x) => op.FastGelu(x), [sides], singly),
-    of('FastGelu with a bias', (x, bias) => op.FastGelu(x, bias), [sides, shape(5)], singly),
-  ],
-  BiasGelu: [of('BiasGelu', (x, bias) => op.BiasGelu(x, bias), [sides, shape(5)], singly)],
 } satisfies Cases<typeof activation>

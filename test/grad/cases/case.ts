@@ -7,7 +7,7 @@ export interface Operand {
   /** Elements given outright (integer operands must give them). */
   readonly values?: readonly number[]
   /** Operands of other types are fed, not differentiated. Default: the floating type under test. */
-  readonly dtype?: 'int64' | 'int32' | 'bool'
+  readonly dtype?: 'int64' | 'int32' | 'int8' | 'uint8' | 'bool'
   /** A floating operand that is fed but not differentiated (running statistics). */
   readonly fixed?: boolean
   /** All elements distinct by at least 0.05 (for Max, TopK, pools: keeps differences off the kinks). */
@@ -19,6 +19,8 @@ export interface Case {
   readonly name: string
   readonly operands: readonly Operand[]
   readonly build: (...x: readonly Value[]) => Value | readonly Value[]
+  /** What the gradient is the derivative of, where the operator rounds. */
+  readonly unrounded?: (...x: readonly Value[]) => Value
   /** Why it is checked in float32: the operator without a float64 kernel in onnxruntime's CPU provider. */
   readonly float32?: string
   /** The function is linear along any line (in all differentiated operands together): float32 differences are exact for any step. */

@@ -13,6 +13,14 @@ import { attentionCases } from './attention.js'
 import { convolutionCases } from './convolution.js'
 import { poolingCases } from './pooling.js'
 import { resizeCases } from './resize.js'
+import { controlCases } from './control.js'
+import { recurrentCases } from './recurrent.js'
+import { samplingCases } from './sampling.js'
+import { regionCases } from './region.js'
+import { foldingCases } from './folding.js'
+import { signalCases } from './signal.js'
+import { quantizationCases } from './quantization.js'
+import { blockQuantizationCases } from './block-quantization.js'
 
 /** The cases of every operator that has a rule or an expansion. */
-export const cases: Readonly<Record<string, readonly Case[]>> = { ...indexingCases, ...movementCases, ...slicingCases, ...generationCases, ...reductionCases, ...activationCases, ...elementwiseCases, ...linalgCases, ...normalizationCases, ...softmaxCases, ...attentionCases, ...convolutionCases, ...poolingCases, ...resizeCases }
+export const cases: Readonly<Record<string, readonly Case[]>> = { ...indexingCases, ...movementCases, ...slicingCases, ...generationCases, ...reductionCases, ...activationCases, ...elementwiseCases, ...linalgCases, ...normalizationCases, ...softmaxCases, ...attentionCases, ...convolutionCases, ...poolingCases, ...resizeCases, ...controlCases, ...recurrentCases, ...samplingCases, ...regionCases, ...foldingCases, ...signalCases, ...quantizationCases, ...blockQuantizationCases }

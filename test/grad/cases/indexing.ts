@@ -144,6 +144,23 @@ export const indexingCases = {
       build: (x, i, u) => op.ScatterND(x!, i!, u!, { reduction: 'max' }),
     },
   ],
+  TensorScatter: [
+    {
+      name: 'a cache of keys',
+      operands: [shape(2, 3, 5, 2), shape(2, 3, 2, 2), indices([2], 1, 3)],
+      build: (past, update, at) => op.TensorScatter(past!, update!, at!),
+    },
+    {
+      name: 'round and round',
+      operands: [shape(2, 4, 3), shape(2, 3, 3), indices([2], 2, 7)],
+      build: (past, update, at) => op.TensorScatter(past!, update!, at!, { mode: 'circular' }),
+    },
+    {
+      name: 'from the start, another axis',
+      operands: [shape(2, 3, 4), shape(2, 3, 2)],
+      build: (past, update) => op.TensorScatter(past!, update!, { axis: 2 }),
+    },
+  ],
   Compress: [
     {
       name: 'rows',

@@ -24,12 +24,6 @@ const einsum = (equation: string, ...operands: readonly (readonly number[])[]): 
   build: (...xs) => op.Einsum(xs, { equation }),
 })
 
-const fused = (name: string, a: readonly number[], b: readonly number[], attributes: Record<string, number>): Case => ({
-  name: `FusedMatMul ${name}`,
-  operands: [shape(...a), shape(...b)],
-  build: (a, b) => op.FusedMatMul(a!, b!, attributes),
-})
-
 export const linalgCases = {
   MatMul: [
     matMul('matrices', [2, 3], [3, 4]),
@@ -90,10 +84,10 @@ export const linalgCases = {
     einsum('ij,jk,kl->il', [2, 3], [3, 4], [4, 5]),
     einsum('ij,jk->ik', [2, 1], [3, 4]),
   ],
-  FusedMatMul: [
-    fused('transB, alpha', [2, 3], [4, 3], { transB: 1, alpha: 0.5 }),
-    fused('transA of a batch', [5, 3, 2], [5, 3, 4], { transA: 1 }),
-    fused('transBatchA', [2, 5, 3], [5, 3, 4], { transBatchA: 1 }),
-    fused('transBatchA, transA', [3, 5, 2], [5, 3, 4], { transBatchA: 1, transA: 1 }),
-  ],
+  Det: [
+    [1, 1],
+    [2, 2],
+    [3, 3],
+    [2, 3, 4, 4],
+  ].map((x): Case => ({ name: `Det [${x}]`, float32: 'Det', operands: [shape(...x)], build: (x) => op.Det(x!) })),
 } satisfies Cases<typeof linalg>

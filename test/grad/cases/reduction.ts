@@ -3,7 +3,7 @@ import { op } from '../../../src/op/index.js'
 import type { reduction } from '../../../src/op/reduction.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
-type Reduction = Exclude<keyof typeof reduction, 'ArgMax' | 'ArgMin' | 'CumSum' | 'TopK'>
+type Reduction = Exclude<keyof typeof reduction, 'ArgMax' | 'ArgMin' | 'CumSum' | 'CumProd' | 'TopK'>
 
 /** Every way of giving axes. */
 const reduce = (operator: Reduction, x: Omit<Operand, 'shape'> = {}): Case[] => [
@@ -98,6 +98,25 @@ export const reductionCases = {
       }),
     ),
   ),
+  CumProd: [
+    ...[0, 1].flatMap((exclusive) =>
+      [0, 1].map(
+        (reverse): Case => ({
+          name: `CumProd, exclusive ${exclusive}, reverse ${reverse}`,
+          operands: [shape(2, 4)],
+          build: (x) => op.CumProd(x, int64s([exclusive ? 1 : -2]), { exclusive, reverse }),
+        }),
+      ),
+    ),
+    ...[0, 1].map(
+      (exclusive): Case => ({
+        name: `CumProd of zeros, exclusive ${exclusive}`,
+        operands: [{ shape: [3, 4], values: [0.5, 0, 2, -1, 0, 3, 0, 0.7, 1.5, -2, 0.4, 0] }],
+        build: (x) => op.CumProd(x, int64s([1]), { exclusive, reverse: exclusive }),
+        firstOrderOnly: 'at zeros it knows the first derivative only',
+      }),
+    ),
+  ],
   TopK: [
     { name: 'TopK', operands: [{ shape: [2, 5], distinct: true }], build: (x) => op.TopK(x, [2]) },
     {

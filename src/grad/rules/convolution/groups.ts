@@ -6,6 +6,9 @@ const swapped = (rank: number) => [1, 0, ...Array.from({ length: rank - 2 }, (_,
 /** [a, b, ...] -> [b, a, ...] */
 export const swapFirst = (x: Value): Value => op.Transpose(x, { perm: swapped(x.shape!.length) })
 
+/** [N, C, ...] -> [C, 1, N, ...]: channels in the place of images, images as an axis of space. */
+export const imagesBehindChannels = (x: Value): Value => op.Unsqueeze(swapFirst(x), [1])
+
 /** Weights [g m, c, ...] -> [g c, m, ...], of known shape: input and output channels exchanged within every group. */
 export function groupsTransposed(w: Value, group: number): Value {
   const [outputs, c, ...kernel] = w.shape as readonly number[]

@@ -63,5 +63,10 @@ function cropped(dy: Value, w: Value, window: readonly WindowAxis[], group: numb
     output_padding: window.map(({ stride, after }) => Math.max(0, stride - 1 - (after as number))),
   })
   const axes = window.map((_, i) => i + 2)
-  return op.Slice(whole, axes.map(() => 0), op.Shape(x, { start: 2 }), axes)
+  return op.Slice(
+    whole,
+    axes.map(() => 0),
+    op.Shape(x, { start: 2 }),
+    axes,
+  )
 }

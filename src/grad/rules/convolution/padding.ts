@@ -19,7 +19,8 @@ export function withKnownPadding(
   autoPad: string,
   gradients: (x: Value, window: readonly WindowAxis[], pad: (like: Value) => Value) => Gradients,
 ): Gradients {
-  if (window.every(({ before, after }) => typeof before === 'number' && typeof after === 'number')) return gradients(x, window, (like) => like)
+  if (window.every(({ before, after }) => typeof before === 'number' && typeof after === 'number'))
+    return gradients(x, window, (like) => like)
   const { before, after } = samePads(x, kernel, window, autoPad)
   const none = int64s([0, 0])
   const pad = (like: Value) => op.Pad(like, op.Concat([none, before, none, after], { axis: 0 }))
@@ -30,7 +31,12 @@ export function withKnownPadding(
 }
 
 /** max(0, (ceil(length / stride) - 1) stride + extent - length), in two parts. */
-function samePads(x: Value, kernel: Value, window: readonly WindowAxis[], autoPad: string): { before: Value; after: Value } {
+function samePads(
+  x: Value,
+  kernel: Value,
+  window: readonly WindowAxis[],
+  autoPad: string,
+): { before: Value; after: Value } {
   const length = op.Shape(x, { start: 2 })
   const stride = int64s(window.map(({ stride }) => stride))
   const extent = op.Add(op.Mul(op.Sub(kernel, 1), int64s(window.map(({ dilation }) => dilation))), 1)

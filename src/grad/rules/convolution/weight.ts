@@ -1,47 +1,54 @@
-import { type Dim, isStatic, productOf } from '../../../ir/shape.js'
+import { isStatic, productOf } from '../../../ir/shape.js'
+import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
 import type { WindowAxis } from '../../../op/window.js'
-import { columnsOf } from './columns.js'
+import { columnsOfChannels, columnsOfImages } from './columns.js'
+import { depthwiseGradient, shiftsApart } from './depthwise.js'
 import { swapFirst } from './groups.js'
 import { byTransposedConvolution } from './transposed.js'
 
-/** Kernels with more taps are not worth unfolding (measured on the CPU provider, like the other bounds here). */
+// Measured on onnxruntime's CPU provider.
+/** Kernels with more taps are not worth unfolding into columns. */
 const MANY_TAPS = 15
-/** With fewer windows per image than this a depthwise kernel is not either. */
-const FEW_WINDOWS = 36
+/** From this many windows per image on, a product for each image is faster than bringing all images together. */
+const MANY_WINDOWS = 512
 
 /**
  * The gradient of Conv's weights [g m, c, ...]: every weight meets, over all images and windows, the element it was
- * multiplied with and the gradient of the result. Of three forms the one that onnxruntime's CPU provider runs fastest.
+ * multiplied with and the gradient of the result. Four forms of the same sum, each where it is the fastest.
  */
 export function weightGradient(x: Value, w: Value, dy: Value, window: readonly WindowAxis[], group: number): Value {
-  const windows = productOf(dy.shape!.slice(2))
-  if (!isStatic(w.shape) || !unfolds(w.shape, group, windows)) return byTransposedConvolution(x, w, dy, window, group)
+  if (!isStatic(w.shape)) return byTransposedConvolution(x, w, dy, window, group)
   const [outputs, c, ...kernel] = w.shape
-  const columns = columnsOf(x, kernel, window, c! * group)
-  // Products of single images cost N m c taps sums, bringing the images of all columns together N windows c taps copies.
-  const together = group === 1 && typeof windows === 'number' && windows < 2 * outputs!
-  const product = together ? overAllImages(columns, dy) : overEachImage(columns, dy, group, outputs! / group)
-  return op.Reshape(product, w.shape)
+  const taps = sizeOf(kernel)
+  if (c === 1 && outputs === group && taps > 1 && shiftsApart(kernel, window))
+    return op.Reshape(depthwiseGradient(x, dy, window), w.shape)
+  if (taps > MANY_TAPS) return byTransposedConvolution(x, w, dy, window, group)
+  const windows = productOf(dy.shape!.slice(2))
+  // Images become a spatial axis where they come together, and there are no convolutions over four.
+  const apart = kernel.length > 2 || (typeof windows === 'number' && windows > MANY_WINDOWS)
+  const m = outputs! / group
+  return op.Reshape(
+    apart
+      ? overEachImage(columnsOfImages(x, kernel, window, c! * group), dy, group, m)
+      : overAllImages(columnsOfChannels(x, kernel, window), dy, group, m, c! * taps),
+    w.shape,
+  )
 }
 
-/** Whether the columns are worth their making. */
-function unfolds([outputs, c, ...kernel]: readonly number[], group: number, windows: Dim): boolean {
-  const taps = kernel.reduce((product, length) => product * length, 1)
-  const depthwise = c === 1 && outputs === group
-  return taps === 1 || (taps <= MANY_TAPS && !(depthwise && typeof windows === 'number' && windows < FEW_WINDOWS))
-}
-
-/** [m, N windows] [c taps, N windows]^T */
-function overAllImages(columns: Value, dy: Value): Value {
-  const rows = (x: Value) => op.Reshape(swapFirst(op.Reshape(x, [0, 0, -1])), [0, -1])
-  return op.Gemm(rows(dy), rows(columns), { transB: 1 })
+/** [g, m, N windows] [g, c taps, N windows]^T */
+function overAllImages(columns: Value, dy: Value, group: number, m: number, rows: number): Value {
+  if (group === 1) return op.Gemm(op.Reshape(swapFirst(dy), [m, -1]), op.Reshape(columns, [rows, -1]), { transB: 1 })
+  return op.MatMul(
+    op.Reshape(swapFirst(dy), [group, m, -1]),
+    op.Transpose(op.Reshape(columns, [group, rows, -1]), { perm: [0, 2, 1] }),
+  )
 }
 
 /** sum over N of [g, m, windows] [g, c taps, windows]^T */
 function overEachImage(columns: Value, dy: Value, group: number, m: number): Value {
-  const taps = op.Reshape(columns, [0, group, (columns.shape![1] as number) / group, -1])
-  const product = op.MatMul(op.Reshape(dy, [0, group, m, -1]), op.Transpose(taps, { perm: [0, 1, 3, 2] }))
+  const rows = op.Reshape(columns, [0, group, (columns.shape![1] as number) / group, -1])
+  const product = op.MatMul(op.Reshape(dy, [0, group, m, -1]), op.Transpose(rows, { perm: [0, 1, 3, 2] }))
   return op.ReduceSum(product, [0], { keepdims: 0 })
 }

@@ -3,7 +3,10 @@ import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
 import type { WindowAxis } from '../../../op/window.js'
-import { onesOf } from './spread.js'
+import { onesKernel } from './spread.js'
+
+/** Counts along an axis with more taps in all are left to the run. */
+const MANY_TAPS = 2 ** 20
 
 interface Counting {
   readonly window: readonly WindowAxis[]
@@ -24,13 +27,19 @@ export function divisorOf(x: Value, dy: Value, { window, ceil, includePad, pad }
   if (!overhangs && (includePad || !padded)) return scalar(dy.dtype, sizeOf(kernel))
   if (pad) return countedAtRunTime(x, dy, window, includePad, pad)
   const counts = window.map((axis, i) => countsAlong(axis, x.shape?.[i + 2], dy.shape?.[i + 2], includePad))
-  return counts.every((count) => count !== undefined) ? outer(counts, dy) : countedAtRunTime(x, dy, window, includePad, (ones) => ones)
+  return counts.every((count) => count !== undefined)
+    ? outer(counts, dy)
+    : countedAtRunTime(x, dy, window, includePad, (ones) => ones)
 }
 
 /** Taps of every window along one axis that count. */
 function countsAlong(axis: WindowAxis, length: unknown, windows: unknown, includePad: boolean): number[] | undefined {
-  const { kernel, stride, dilation, before, after } = axis as WindowAxis & { kernel: number; before: number; after: number }
-  if (typeof length !== 'number' || typeof windows !== 'number' || typeof before !== 'number') return undefined
+  const { kernel, stride, dilation, before, after } = axis as WindowAxis & {
+    kernel: number
+    before: number
+    after: number
+  }
+  if (typeof length !== 'number' || typeof windows !== 'number' || windows * kernel > MANY_TAPS) return undefined
   const [low, high] = includePad ? [-before, length + after] : [0, length]
   return Array.from({ length: windows }, (_, window) => {
     const taps = Array.from({ length: kernel }, (_, tap) => window * stride - before + tap * dilation)
@@ -43,26 +52,41 @@ function outer(counts: readonly (readonly number[])[], dy: Value): Value {
   const factors = counts.map((count, i) => {
     const uniform = count.every((taps) => taps === count[0])
     const trailing = counts.slice(i + 1).map(() => 1)
-    return constant(uniform ? tensorFrom(dy.dtype, [], [count[0] ?? 1]) : tensorFrom(dy.dtype, [count.length, ...trailing], count))
+    return constant(
+      uniform ? tensorFrom(dy.dtype, [], [count[0] ?? 1]) : tensorFrom(dy.dtype, [count.length, ...trailing], count),
+    )
   })
   return factors.reduce((a, b) => op.Mul(a, b))
 }
 
 /** The same as a sum over windows of ones, cut to the windows there are. */
-function countedAtRunTime(x: Value, dy: Value, window: readonly WindowAxis[], includePad: boolean, pad: (ones: Value) => Value): Value {
+function countedAtRunTime(
+  x: Value,
+  dy: Value,
+  window: readonly WindowAxis[],
+  includePad: boolean,
+  pad: (ones: Value) => Value,
+): Value {
   const kernel = window.map(({ kernel }) => kernel as number)
   const [before, after] = [window.map(({ before }) => before as number), window.map(({ after }) => after as number)]
   const length = op.Shape(x, { start: 2 })
   const counted = includePad ? op.Add(length, int64s(before.map((pad, i) => pad + after[i]!))) : length
   // A window of ceil_mode may overhang by a stride less one.
   const overhang = window.map(({ stride }) => stride - 1)
-  const pads = includePad ? [...before.map(() => 0), ...overhang] : [...before, ...after.map((pad, i) => pad + overhang[i]!)]
-  const ones = constant(tensorFrom(dy.dtype, [1, 1, ...kernel], Array<number>(sizeOf(kernel)).fill(1)))
-  const counts = op.Conv(pad(onesOf(dy, counted)), ones, {
+  const pads = includePad
+    ? [...before.map(() => 0), ...overhang]
+    : [...before, ...after.map((pad, i) => pad + overhang[i]!)]
+  const ones = op.Expand(scalar(dy.dtype, 1), op.Concat([int64s([1, 1]), counted], { axis: 0 }))
+  const counts = op.Conv(pad(ones), onesKernel(dy, kernel), {
     strides: window.map(({ stride }) => stride),
     dilations: window.map(({ dilation }) => dilation),
     pads,
   })
   const axes = window.map((_, i) => i + 2)
-  return op.Slice(counts, axes.map(() => 0), op.Shape(dy, { start: 2 }), axes)
+  return op.Slice(
+    counts,
+    axes.map(() => 0),
+    op.Shape(dy, { start: 2 }),
+    axes,
+  )
 }

@@ -1,4 +1,4 @@
-import { constant, int64s, scalar, tensorFrom } from '../../../ir/leaf.js'
+import { constant, int64s, tensorFrom } from '../../../ir/leaf.js'
 import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
@@ -12,15 +12,19 @@ import { withKnownPadding } from '../convolution/padding.js'
 export function spread(dy: Value, window: readonly WindowAxis[], autoPad: string, x: Value): Value {
   const kernel = window.map(({ kernel }) => kernel as number)
   const [dx] = withKnownPadding(x, int64s(kernel), window, autoPad, (x, window) => [
-    window.every(isDense) ? sumOverDense(dy, window) : op.Reshape(inputGradient(images(dy), ones(dy, kernel), window, 1, x), op.Shape(x)),
+    window.every(isDense)
+      ? sumOverDense(dy, window)
+      : op.Reshape(inputGradient(images(dy), onesKernel(dy, kernel), window, 1, x), op.Shape(x)),
   ])
   return dx
 }
 
 /** Channels become images: one kernel for all of them, however many there are. */
-const images = (dy: Value): Value => op.Reshape(dy, op.Concat([int64s([-1, 1]), op.Shape(dy, { start: 2 })], { axis: 0 }))
+const images = (dy: Value): Value =>
+  op.Reshape(dy, op.Concat([int64s([-1, 1]), op.Shape(dy, { start: 2 })], { axis: 0 }))
 
-const ones = (like: Value, kernel: readonly number[]): Value =>
+/** The kernel that sums over a window. */
+export const onesKernel = (like: Value, kernel: readonly number[]): Value =>
   constant(tensorFrom(like.dtype, [1, 1, ...kernel], Array<number>(sizeOf(kernel)).fill(1)))
 
 const isDense = ({ kernel, stride, dilation, before, after }: WindowAxis): boolean =>
@@ -30,9 +34,8 @@ const isDense = ({ kernel, stride, dilation, before, after }: WindowAxis): boole
 function sumOverDense(dy: Value, window: readonly WindowAxis[]): Value {
   const kernel = window.map(({ kernel }) => kernel as number)
   const left = (pad: 'before' | 'after') => window.map((axis, i) => kernel[i]! - 1 - (axis[pad] as number))
-  return op.Mul(op.AveragePool(dy, { kernel_shape: kernel, pads: [...left('before'), ...left('after')], count_include_pad: 1 }), sizeOf(kernel))
+  return op.Mul(
+    op.AveragePool(dy, { kernel_shape: kernel, pads: [...left('before'), ...left('after')], count_include_pad: 1 }),
+    sizeOf(kernel),
+  )
 }
-
-/** A tensor of ones, `[1, 1, ...]` with the given spatial lengths. */
-export const onesOf = (like: Value, spatial: Value): Value =>
-  op.Expand(scalar(like.dtype, 1), op.Concat([int64s([1, 1]), spatial], { axis: 0 }))

@@ -5,15 +5,24 @@ import { knownNumbers } from '../../../op/known.js'
 import { type ResizeAttributes, resizedAxes } from '../../../op/resize.js'
 
 /** How often nearest neighbours repeat every element along each axis, where each is repeated equally often; else undefined. */
-export function repetitions(x: Value, y: Value, scales: Value | null, attributes: ResizeAttributes): readonly number[] | undefined {
-  if (attributes.mode !== 'nearest' || attributes.keep_aspect_ratio_policy !== 'stretch' || !repeats(attributes)) return undefined
+export function repetitions(
+  x: Value,
+  y: Value,
+  scales: Value | null,
+  attributes: ResizeAttributes,
+): readonly number[] | undefined {
+  if (attributes.mode !== 'nearest' || attributes.keep_aspect_ratio_policy !== 'stretch' || !repeats(attributes))
+    return undefined
   const axes = resizedAxes(x.shape!.length, attributes.axes)
   const factors = knownNumbers(scales)
   const counts = x.shape!.map((length, axis) => {
     const i = axes.indexOf(axis)
     if (i < 0) return 1
     const resized = y.shape?.[axis]
-    return factors?.[i] ?? (length === resized ? 1 : typeof length === 'number' && typeof resized === 'number' ? resized / length : 0)
+    return (
+      factors?.[i] ??
+      (length === resized ? 1 : typeof length === 'number' && typeof resized === 'number' ? resized / length : 0)
+    )
   })
   return counts.every((count) => Number.isInteger(count) && count >= 1) ? counts : undefined
 }
@@ -23,11 +32,17 @@ export function repetitions(x: Value, y: Value, scales: Value | null, attributes
  * half-pixel ones, which rounding does.
  */
 const repeats = ({ coordinate_transformation_mode: coordinates, nearest_mode: rounding }: ResizeAttributes): boolean =>
-  coordinates === 'asymmetric' ? rounding === 'floor' : ['half_pixel', 'half_pixel_symmetric'].includes(coordinates) && rounding.startsWith('round')
+  coordinates === 'asymmetric'
+    ? rounding === 'floor'
+    : ['half_pixel', 'half_pixel_symmetric'].includes(coordinates) && rounding.startsWith('round')
 
 /** [..., n k, ...] -> [..., n, ...], k neighbours summed. */
 export function sumRepeated(dy: Value, x: Value, counts: readonly number[]): Value {
-  const parts = counts.flatMap((count, axis) => (count === 1 ? [op.Shape(x, { start: axis, end: axis + 1 })] : [op.Shape(x, { start: axis, end: axis + 1 }), int64s([count])]))
+  const parts = counts.flatMap((count, axis) =>
+    count === 1
+      ? [op.Shape(x, { start: axis, end: axis + 1 })]
+      : [op.Shape(x, { start: axis, end: axis + 1 }), int64s([count])],
+  )
   const apart: number[] = []
   let next = 0
   for (const count of counts) {

@@ -29,7 +29,10 @@ export function tapsOf(coordinates: Value, length: Value, attributes: ResizeAttr
   }
   const below = op.Floor(coordinates)
   const ratio = op.Sub(coordinates, below)
-  const taps = cubicWeights(ratio, attributes.cubic_coeff_a).map((weight, i) => ({ index: op.Add(below, i - 1), weight }))
+  const taps = cubicWeights(ratio, attributes.cubic_coeff_a).map((weight, i) => ({
+    index: op.Add(below, i - 1),
+    weight,
+  }))
   const counted = attributes.exclude_outside === 1 ? withoutOutside(taps, last) : taps
   return counted.map(({ index, weight }) => ({ index: onAxis(index), weight }))
 }
@@ -51,7 +54,7 @@ function rounded(x: Value, mode: string): Value {
  * Weights of the neighbours at distances 1 + t, t, 1 - t, 2 - t (R. Keys, "Cubic convolution interpolation for digital image
  * processing", 1981): (a + 2) d^3 - (a + 3) d^2 + 1 up to distance 1, a d^3 - 5a d^2 + 8a d - 4a beyond.
  */
-function cubicWeights(t: Value, a: number): readonly Value[] {
+export function cubicWeights(t: Value, a: number): readonly Value[] {
   const near = (d: Value) => polynomial(d, [a + 2, -(a + 3), 0, 1])
   const far = (d: Value) => polynomial(d, [a, -5 * a, 8 * a, -4 * a])
   const back = op.Sub(1, t)

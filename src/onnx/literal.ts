@@ -1,6 +1,6 @@
-import { isFloat } from './dtype.js'
-import { numbersOf } from './leaf.js'
-import { sizeOf, type Tensor } from './tensor.js'
+import { isFloat } from '../ir/dtype.js'
+import { numbersOf } from '../ir/leaf.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
 
 /** Tensors of more elements are shown by their type alone. */
 const SMALL = 16

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { constant, input, int64s, parameter, scalar, tensorFrom } from '../../src/ir/leaf.js'
-import { printGraph } from '../../src/ir/print.js'
+import { printGraph } from '../../src/onnx/print.js'
 import { unknownDim } from '../../src/ir/shape.js'
 import type { Body, Graph, Value } from '../../src/ir/value.js'
 import { op } from '../../src/op/index.js'

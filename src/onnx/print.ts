@@ -1,8 +1,8 @@
+import type { Dim, Shape } from '../ir/shape.js'
+import { bodiesOf, topological } from '../ir/topology.js'
+import type { Attribute, Body, Graph, Node, TensorType, Value } from '../ir/value.js'
 import { definitions } from '../op/index.js'
 import { numberText, tensorText } from './literal.js'
-import type { Dim, Shape } from './shape.js'
-import { bodiesOf, topological } from './topology.js'
-import type { Attribute, Body, Graph, Node, TensorType, Value } from './value.js'
 
 const WIDTH = 110
 

@@ -1,0 +1,24 @@
+import { OnnxIreError } from '../../errors.js'
+import { int64s } from '../../ir/leaf.js'
+import type { folding } from '../../op/folding.js'
+import { op } from '../../op/index.js'
+import { knownNumbers } from '../../op/known.js'
+import { windowOf } from '../../op/window.js'
+import type { Rules } from '../rule.js'
+import { columnsOfImages } from './convolution/columns.js'
+import { reshapeLike } from './movement.js'
+
+export const foldingRules = {
+  // The adjoint of adding windows up into an image is what they see of it.
+  Col2Im: ([x, image, block], dy, { attributes }) => {
+    const kernel = knownNumbers(block)
+    if (!kernel) throw new OnnxIreError('not-differentiable', 'Col2Im: its gradient needs a constant block_shape')
+    const lengths = kernel.map((_, axis) => `?axis${axis}`)
+    const window = windowOf({ ...attributes, auto_pad: 'NOTSET' }, kernel, lengths)
+    const size = op.Reshape(image, [kernel.length])
+    const images = op.Reshape(dy, op.Concat([int64s([-1, 1]), size], { axis: 0 }))
+    return [reshapeLike(columnsOfImages(images, kernel, window, 1), x), null, null]
+  },
+  // Where indices repeat, which element wins is not defined: all of them receive the gradient.
+  MaxUnpool: ([, indices], dy) => [op.Gather(op.Reshape(dy, [-1]), indices), null, null],
+} satisfies Rules<typeof folding>

@@ -1,0 +1,77 @@
+import { OnnxIreError } from '../../errors.js'
+import { type DType, dtypes } from '../../ir/dtype.js'
+import { int64s } from '../../ir/leaf.js'
+import { axisOf } from '../../ir/shape.js'
+import type { Value } from '../../ir/value.js'
+import { op } from '../../op/index.js'
+import type { quantization } from '../../op/quantization.js'
+import type { Expansions } from '../rule.js'
+
+interface Blocks {
+  readonly axis: number
+  readonly block_size: number
+}
+
+/** Scales or zero points as they stand against `x`: one for all elements, one for each index of `axis`, or one for each block along it. */
+function spread(s: Value, x: Value, { axis, block_size }: Blocks): Value {
+  if (block_size > 0) return blocks(s, x, axis, block_size)
+  if (s.shape?.length === 0 || (s.shape?.length === 1 && s.shape[0] === 1)) return op.Reshape(s, int64s([]))
+  if (!s.shape || !x.shape) throw new OnnxIreError('not-differentiable', 'a scale or x has an unknown number of axes')
+  const behind = x.shape.length - 1 - axisOf(axis, x.shape.length)
+  return behind === 0
+    ? s
+    : op.Unsqueeze(
+        s,
+        Array.from({ length: behind }, (_, i) => i + 1),
+      )
+}
+
+/** Each element `size` times along `axis`, as far as `x` reaches. */
+export function blocks(s: Value, x: Value, axis: number, size: number): Value {
+  const rank = s.shape?.length
+  if (rank === undefined) throw new OnnxIreError('not-differentiable', 'a scale has an unknown number of axes')
+  const at = axisOf(axis, rank)
+  const each = Array.from({ length: rank + 1 }, (_, i) => (i === at + 1 ? size : 1))
+  const repeated = op.Expand(op.Unsqueeze(s, [at + 1]), each)
+  const shape = [op.Shape(s, { end: at }), int64s([-1]), op.Shape(s, { start: at + 1 })]
+  const whole = op.Reshape(repeated, op.Concat(shape, { axis: 0 }))
+  const [length, wanted] = [s.shape![at]!, x.shape?.[at]]
+  if (typeof length === 'number' && length * size === wanted) return whole
+  return op.Slice(whole, [0], op.Shape(x, { start: at, end: at + 1 }), [at])
+}
+
+/** The numbers that an integer type holds. */
+function range(dtype: DType): readonly [low: number, high: number] {
+  const { bits } = dtypes[dtype]
+  return dtype.startsWith('u') ? [0, 2 ** bits - 1] : [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1]
+}
+
+const cast = (x: Value, to: DType): Value => (x.dtype === to ? x : op.Cast(x, { to: dtypes[to].onnx }))
+
+/**
+ * The straight-through estimator (Bengio et al., 2013): both are differentiated as if nothing was rounded, so that a
+ * gradient passes where `x` lies in the range that can be represented, and nowhere else. In a pair of the two the
+ * gradient of the scale is then that of learned step size quantization (Esser et al., 2020): round(x / s) - x / s within
+ * the range, and the bound it is held at beyond.
+ */
+export const quantizationExpansions = {
+  // clip(x / s + z), between half a step below the lowest number and half a step above the highest
+  QuantizeLinear: ([x, scale, zeroPoint = null], attributes) => {
+    const dtype = zeroPoint?.dtype ?? quantizedTo(attributes.output_dtype)
+    const [low, high] = range(dtype)
+    const steps = op.Div(x, cast(spread(scale, x, attributes), x.dtype))
+    const shifted = zeroPoint ? op.Add(steps, spread(cast(zeroPoint, x.dtype), x, attributes)) : steps
+    return cast(op.Clip(shifted, low - 0.5, high + 0.5), 'float32')
+  },
+  // (x - z) s
+  DequantizeLinear: ([x, scale, zeroPoint = null], attributes) => {
+    const steps = cast(x, scale.dtype)
+    const centered = zeroPoint ? op.Sub(steps, spread(cast(zeroPoint, scale.dtype), x, attributes)) : steps
+    const y = op.Mul(centered, spread(scale, x, attributes))
+    const { output_dtype } = attributes
+    return output_dtype === 0 ? y : op.Cast(y, { to: output_dtype })
+  },
+} satisfies Expansions<typeof quantization>
+
+const quantizedTo = (outputDtype: number): DType =>
+  (Object.keys(dtypes) as DType[]).find((dtype) => dtypes[dtype].onnx === outputDtype) ?? 'uint8'

@@ -1,0 +1,150 @@
+import { OnnxIreError } from '../../errors.js'
+import { constant, int64s, scalar, tensorFrom } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import { op } from '../../op/index.js'
+import { lengthOf } from '../../op/known.js'
+import { deformWindow, type sampling } from '../../op/sampling.js'
+import type { WindowAxis } from '../../op/window.js'
+import type { Expansions } from '../rule.js'
+import { lengthAlong } from './movement.js'
+import { countingAlong, scalarLength } from './sampling/pixels.js'
+import {
+  type Edge,
+  lastElementOutside,
+  mirroredAtBorders,
+  mirroredAtCentres,
+  nothingOutside,
+  sampled,
+  tapsAt,
+} from './sampling/taps.js'
+
+const joined = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
+
+function known<T>(operator: string, what: string, value: T | undefined): T {
+  if (value !== undefined) return value
+  throw new OnnxIreError(
+    'not-differentiable',
+    `${operator}: its gradient needs ${what}; declare the shape of the model's input`,
+  )
+}
+
+/** Places from -1 to 1 as elements of an axis; with `align_corners` -1 is the middle of the first one, else its border. */
+function denormalized(place: Value, length: Value, alignCorners: boolean): Value {
+  const n = op.CastLike(length, place)
+  const forward = op.Add(place, 1)
+  return alignCorners ? op.Mul(op.Div(forward, 2), op.Sub(n, 1)) : op.Div(op.Sub(op.Mul(forward, n), 1), 2)
+}
+
+/** The middles of the elements of an axis as places from -1 to 1, in the type of `like`. */
+function normalizedMiddles(length: Value, alignCorners: boolean, like: Value): Value {
+  const [i, n] = [op.CastLike(op.Range(0, length, 1), like), op.CastLike(length, like)]
+  const place = alignCorners ? op.Div(op.Mul(i, 2), op.Sub(n, 1)) : op.Div(op.Add(op.Mul(i, 2), 1), n)
+  return op.Sub(place, 1)
+}
+
+const edgeOf = (padding: string, alignCorners: boolean): Edge => {
+  if (padding === 'zeros') return nothingOutside
+  if (padding === 'border') return lastElementOutside
+  return alignCorners ? mirroredAtCentres : mirroredAtBorders
+}
+
+/** [...samples, C] -> [N, C, ...the other axes of the samples] */
+const channelsSecond = (y: Value, rank: number): Value =>
+  op.Transpose(y, { perm: [0, rank, ...Array.from({ length: rank - 1 }, (_, axis) => axis + 1)] })
+
+interface DeformedWindows {
+  readonly window: readonly WindowAxis[]
+  readonly kernel: readonly number[]
+}
+
+/** How far the taps of a window lie from its start along one axis: [taps, 1, ...], as many ones as there are axes. */
+function tapOffsets({ window, kernel }: DeformedWindows, axis: number, like: Value): Value {
+  const taps = kernel.reduce((a, b) => a * b, 1)
+  const inner = kernel.slice(axis + 1).reduce((a, b) => a * b, 1)
+  const { dilation, before } = window[axis]!
+  const offsets = Array.from(
+    { length: taps },
+    (_, tap) => (Math.floor(tap / inner) % kernel[axis]!) * dilation - (before as number),
+  )
+  return constant(tensorFrom(like.dtype, [taps, ...kernel.map(() => 1)], offsets))
+}
+
+/** What the windows see at their deformed places, as columns: [N, C * taps, windows]. */
+function deformedColumns(x: Value, offset: Value, mask: Value | null, groups: number, windows: DeformedWindows): Value {
+  const { window, kernel } = windows
+  const rank = kernel.length
+  const taps = kernel.reduce((a, b) => a * b, 1)
+  const space = op.Shape(offset, { start: 2 })
+  // Each offset group of channels becomes an image of its own.
+  const channels = op.Div(lengthAlong(x, 1), int64s([groups]))
+  const images = groups === 1 ? x : op.Reshape(x, joined([int64s([-1]), channels, op.Shape(x, { start: 2 })]))
+  const moves = op.Reshape(offset, joined([int64s([-1, taps, rank]), space]))
+  const places = window.map(({ stride }, axis) => {
+    const starts = op.CastLike(op.Mul(countingAlong(scalarLength(offset, axis + 2), axis, rank), stride), x)
+    return op.Add(op.Gather(moves, scalar('int64', axis), { axis: 2 }), op.Add(starts, tapOffsets(windows, axis, x)))
+  })
+  const y = sampled(images, {
+    image: countingAlong(scalarLength(images, 0), 0, rank + 2),
+    taps: places.map((at, axis) => tapsAt(at, scalarLength(x, axis + 2), 'linear', nothingOutside)),
+    rank: rank + 2,
+  })
+  const weighed = mask ? op.Mul(y, op.Unsqueeze(op.Reshape(mask, joined([int64s([-1, taps]), space])), [-1])) : y
+  const rows = op.Mul(lengthAlong(x, 1), int64s([taps]))
+  return op.Reshape(channelsSecond(weighed, rank + 2), joined([lengthAlong(x, 0), rows, int64s([-1])]))
+}
+
+/** Weights [M, C / group, ...] times columns [N, C * taps, windows]: [N, group, M / group, windows]. */
+function groupedProduct(w: Value, columns: Value, group: number): Value {
+  const outputs = op.Div(lengthAlong(w, 0), int64s([group]))
+  const rows = op.Div(lengthAlong(columns, 1), int64s([group]))
+  const byGroup = op.Reshape(columns, joined([lengthAlong(columns, 0), int64s([group]), rows, int64s([-1])]))
+  return op.MatMul(op.Reshape(w, joined([int64s([group]), outputs, int64s([-1])])), byGroup)
+}
+
+export const samplingExpansions = {
+  GridSample: ([x, grid], { align_corners, mode, padding_mode }) => {
+    const rank = known('GridSample', 'the number of axes of its input', x.shape?.length ?? grid.shape?.length) - 2
+    const taps = Array.from({ length: rank }, (_, axis) => {
+      const length = scalarLength(x, axis + 2)
+      // The first number of a place counts along the last axis.
+      const place = op.Gather(grid, scalar('int64', rank - 1 - axis), { axis: -1 })
+      const at = denormalized(place, length, align_corners === 1)
+      return tapsAt(at, length, mode as 'nearest' | 'linear' | 'cubic', edgeOf(padding_mode, align_corners === 1))
+    })
+    const image = countingAlong(scalarLength(x, 0), 0, rank + 1)
+    return channelsSecond(sampled(x, { image, taps, rank: rank + 1 }), rank + 1)
+  },
+  // Every place [x, y, (z,) 1] times theta's transpose.
+  AffineGrid: ([theta, size], { align_corners }) => {
+    const [axes, rows] = [lengthOf(size), theta.shape?.[1]]
+    const told = axes !== undefined ? axes - 2 : typeof rows === 'number' ? rows : undefined
+    const rank = known('AffineGrid', 'the number of axes of the grid', told)
+    const space = op.Slice(size, [2], [rank + 2])
+    const columns = Array.from({ length: rank }, (_, last) => {
+      const axis = rank - 1 - last
+      const middles = normalizedMiddles(op.Gather(size, scalar('int64', axis + 2)), align_corners === 1, theta)
+      const along = op.Reshape(
+        middles,
+        Array.from({ length: rank }, (_, other) => (other === axis ? -1 : 1)),
+      )
+      return op.Unsqueeze(op.Expand(along, space), [-1])
+    })
+    const ones = op.Unsqueeze(op.Expand(scalar(theta.dtype, 1), space), [-1])
+    const places = op.Reshape(op.Concat([...columns, ones], { axis: -1 }), [-1, rank + 1])
+    const grid = op.MatMul(places, op.Transpose(theta, { perm: [0, 2, 1] }))
+    return op.Reshape(grid, joined([lengthAlong(theta, 0), space, int64s([rank])]))
+  },
+  // A convolution whose taps are sampled where the offsets take them.
+  DeformConv: ([x, w, offset, b, mask], attributes) => {
+    const rank = known('DeformConv', 'the number of axes of its weights', w.shape?.length ?? x.shape?.length) - 2
+    const unknown = Array.from({ length: rank + 2 }, (_, axis) => `?axis${axis}`)
+    const window = deformWindow(x.shape ?? unknown, w.shape ?? unknown, attributes)
+    const kernel = window.map(({ kernel }) =>
+      known('DeformConv', 'the lengths of its kernel', typeof kernel === 'number' ? kernel : undefined),
+    )
+    const columns = deformedColumns(x, offset, mask, attributes.offset_group, { window, kernel })
+    const shape = joined([lengthAlong(x, 0), lengthAlong(w, 0), op.Shape(offset, { start: 2 })])
+    const y = op.Reshape(groupedProduct(w, columns, attributes.group), shape)
+    return b ? op.Add(y, op.Reshape(b, [-1, ...kernel.map(() => 1)])) : y
+  },
+} satisfies Expansions<typeof sampling>

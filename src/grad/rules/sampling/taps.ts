@@ -1,0 +1,92 @@
+import { dtypes } from '../../../ir/dtype.js'
+import { int64s, scalar } from '../../../ir/leaf.js'
+import type { Value } from '../../../ir/value.js'
+import { op } from '../../../op/index.js'
+import { indicator } from '../masked.js'
+import { cubicWeights } from '../resize/taps.js'
+import { pixelsAt } from './pixels.js'
+
+/** The elements along one axis that samples are made of, behind the axes of the samples: [..., taps]. */
+export interface Taps {
+  /** int64, on the axis. */
+  readonly index: Value
+  readonly weight: Value
+}
+
+/** What stands for elements beyond the ends of an axis of `length` elements (an int64 scalar). */
+export type Edge = (index: Value, length: Value) => { readonly index: Value; readonly inside?: Value }
+
+const onAxis = (index: Value, length: Value): Value => op.Clip(index, 0, op.Sub(length, 1))
+
+export const nothingOutside: Edge = (index, length) => ({
+  index: onAxis(index, length),
+  inside: op.And(op.GreaterOrEqual(index, 0), op.Less(index, length)),
+})
+
+export const lastElementOutside: Edge = (index, length) => ({ index: onAxis(index, length) })
+
+/** Mirrored at the middle of the first and the last element. */
+export const mirroredAtCentres: Edge = (index, length) => {
+  const last = op.Sub(length, 1)
+  const period = op.Max([op.Mul(last, 2), op.Sub(2, length)])
+  const folded = op.Mod(op.Abs(index), period)
+  return { index: op.Min([folded, op.Sub(period, folded)]) }
+}
+
+/** Mirrored at the outer border of the first and the last element. */
+export const mirroredAtBorders: Edge = (index, length) => {
+  const period = op.Mul(length, 2)
+  const folded = op.Mod(index, period)
+  return { index: op.Min([folded, op.Sub(op.Sub(period, 1), folded)]) }
+}
+
+/** What a sample at the place `at` of an axis (fractional, in elements) is made of. */
+export function tapsAt(at: Value, length: Value, mode: 'nearest' | 'linear' | 'cubic', edge: Edge): Taps {
+  const below = mode === 'nearest' ? op.Round(at) : op.Floor(at)
+  const t = op.Sub(at, below)
+  const neighbours = mode === 'nearest' ? [0] : mode === 'linear' ? [0, 1] : [-1, 0, 1, 2]
+  const places = op.Add(op.Unsqueeze(op.Cast(below, { to: dtypes.int64.onnx }), [-1]), int64s(neighbours))
+  const { index, inside } = edge(places, length)
+  if (mode === 'nearest')
+    return { index, weight: inside ? indicator(inside, at) : op.Expand(scalar(at.dtype, 1), op.Shape(index)) }
+  const weights = mode === 'linear' ? [op.Sub(1, t), t] : cubicWeights(t, -0.75)
+  const weight = op.Concat(
+    weights.map((weight) => op.Unsqueeze(weight, [-1])),
+    { axis: -1 },
+  )
+  return { index, weight: inside ? op.Mul(weight, indicator(inside, weight)) : weight }
+}
+
+/** Which images samples are taken from (int64, with as many axes as the samples), and their taps along every axis of space. */
+export interface Samples {
+  readonly image: Value
+  readonly taps: readonly Taps[]
+  /** How many axes the samples have. */
+  readonly rank: number
+}
+
+/** Every pixel of every sample times its weights along all axes: [...samples, ...taps of the axes, C]. */
+export function weightedPixels(x: Value, { image, taps, rank }: Samples): Value {
+  const tapAxes = taps.map((_, axis) => rank + axis)
+  const apart = taps.map(({ index, weight }, axis) => {
+    const others = tapAxes.filter((other) => other !== rank + axis)
+    return { index: op.Unsqueeze(index, others), weight: op.Unsqueeze(weight, [...others, rank + taps.length]) }
+  })
+  const pixels = pixelsAt(
+    x,
+    op.Unsqueeze(image, tapAxes),
+    apart.map(({ index }) => index),
+  )
+  return op.Mul(
+    pixels,
+    apart.map(({ weight }) => weight).reduce((a, b) => op.Mul(a, b)),
+  )
+}
+
+/** x [N, C, ...] at the samples: [...samples, C]. */
+export const sampled = (x: Value, samples: Samples): Value =>
+  op.ReduceSum(
+    weightedPixels(x, samples),
+    samples.taps.map((_, axis) => samples.rank + axis),
+    { keepdims: 0 },
+  )

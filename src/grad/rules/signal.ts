@@ -1,0 +1,72 @@
+import { OnnxIreError } from '../../errors.js'
+import { dtypes } from '../../ir/dtype.js'
+import { int64s, scalar } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import { op } from '../../op/index.js'
+import { knownNumbers } from '../../op/known.js'
+import { type signal, transformedAxis } from '../../op/signal.js'
+import type { Expansions, Rules } from '../rule.js'
+import { lengthAlong } from './movement.js'
+import { countingAlong, scalarLength } from './sampling/pixels.js'
+
+/** An int64 scalar from any integer with one element. */
+const wholeScalar = (x: Value): Value => op.Reshape(op.Cast(x, { to: dtypes.int64.onnx }), int64s([]))
+
+/** `length` elements along `axis`, cut off or with zeros behind. */
+function resized(x: Value, axis: number, length: Value): Value {
+  const missing = op.Sub(length, lengthAlong(x, axis))
+  if (knownNumbers(missing)?.[0] === 0) return x
+  return op.Pad(x, op.Concat([int64s([0]), missing], { axis: 0 }), null, [axis])
+}
+
+/** The real part of a spectrum where `x` is real. */
+const partsLike = (spectrum: Value, x: Value): Value =>
+  x.shape?.at(-1) === 2 ? spectrum : op.Slice(spectrum, [0], lengthAlong(x, -1), [-1])
+
+/** How many frequencies each of a one-sided spectrum stands for: 1 for 0 and, of an even length n, n / 2, else it and its conjugate. */
+function multiplicity(frequencies: Value, n: Value, axis: number, rank: number): Value {
+  const k = countingAlong(frequencies, axis, rank)
+  const alone = op.Or(op.Equal(k, 0), op.Equal(op.Mul(k, 2), n))
+  return op.Where(alone, scalar('int64', 1), scalar('int64', 2))
+}
+
+export const signalRules = {
+  // y = F x with symmetric F: its adjoint is its conjugate, the transform the other way, without or with the factor 1 / n.
+  DFT: ([x, length, axis], dy, { y, attributes: { inverse, onesided } }) => {
+    const at = transformedAxis(x, axis)
+    if (at === undefined || !x.shape) {
+      throw new OnnxIreError(
+        'not-differentiable',
+        "DFT: its gradient needs a constant axis and the number of axes of its input; declare the shape of the model's input",
+      )
+    }
+    const along = scalar('int64', at)
+    const own = lengthAlong(x, at)
+    if (onesided && inverse) {
+      const n = scalarLength(y, at)
+      const spectrum = op.DFT(dy, null, along, { onesided: 1 })
+      const counts = op.CastLike(multiplicity(scalarLength(spectrum, at), n, at, x.shape.length), dy)
+      return [resized(op.Mul(spectrum, op.Div(counts, op.CastLike(n, dy))), at, own), null, null]
+    }
+    // The frequencies that a one-sided spectrum leaves out receive nothing: DFT puts zeros in their place.
+    const n = length ? wholeScalar(length) : scalarLength(x, at)
+    const back = op.DFT(dy, onesided ? n : null, along, { inverse: 1 - inverse })
+    const whole = inverse ? op.Div(back, op.CastLike(n, dy)) : op.Mul(back, op.CastLike(n, dy))
+    return [partsLike(resized(whole, at, own), x), null, null]
+  },
+} satisfies Rules<typeof signal>
+
+export const signalExpansions = {
+  // The transform of every frame, times the window.
+  STFT: ([signal, step, window, frameLength], { onesided }) => {
+    const x = signal.shape?.length === 2 ? op.Unsqueeze(signal, [2]) : signal
+    const length = window ? scalarLength(window, 0) : wholeScalar(frameLength!)
+    const hop = wholeScalar(step)
+    const frames = op.Add(op.Div(op.Sub(scalarLength(x, 1), length), hop), 1)
+    const places = op.Add(op.Mul(countingAlong(frames, 0, 2), hop), countingAlong(length, 1, 2))
+    const cut = op.Gather(x, places, { axis: 1 })
+    const spectrum = op.DFT(window ? op.Mul(cut, op.Unsqueeze(window, [1])) : cut, null, scalar('int64', 2))
+    if (!onesided) return spectrum
+    return op.Slice(spectrum, [0], op.Reshape(op.Add(op.Div(length, 2), 1), [1]), [2])
+  },
+} satisfies Expansions<typeof signal>

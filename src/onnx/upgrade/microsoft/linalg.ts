@@ -1,0 +1,62 @@
+import type { Value } from '../../../ir/value.js'
+import { op } from '../../../op/index.js'
+import { activated } from './activation.js'
+import { form, type Reading, unsupported } from './form.js'
+
+/** The order in which FusedMatMul takes the axes of an operand; undefined where it takes them as they are. */
+function permutation(rank: number, transpose: boolean, transposeBatch: boolean): number[] | undefined {
+  if (rank < 2 || !(transpose || transposeBatch)) return undefined
+  const axes = Array.from({ length: rank }, (_, axis) => axis)
+  // `transposeBatch` moves the first axis behind the other leading ones: [b, ..., m, k] is stored as [m, b, ..., k].
+  const [rows, columns] = [transposeBatch ? 0 : rank - 2, rank - 1]
+  const batch = transposeBatch ? axes.slice(1, -1) : axes.slice(0, -2)
+  return transpose ? [...batch, columns, rows] : [...batch, rows, columns]
+}
+
+function permuted(x: Value, transpose: boolean, transposeBatch: boolean): Value {
+  if (!transpose && !transposeBatch) return x
+  if (x.shape) {
+    const perm = permutation(x.shape.length, transpose, transposeBatch)
+    return perm ? op.Transpose(x, { perm }) : x
+  }
+  if (transposeBatch) throw unsupported('a transposed batch of an operand with an unknown number of axes')
+  return op.Einsum([x], { equation: '...ij->...ji' })
+}
+
+const matMulAttributes = ['alpha', 'transA', 'transB', 'transBatchA', 'transBatchB']
+
+function matMul(node: Reading): Value {
+  const is = (name: string) => node.number(name, 0) !== 0
+  const product = op.MatMul(
+    permuted(node.operand(0), is('transA'), is('transBatchA')),
+    permuted(node.operand(1), is('transB'), is('transBatchB')),
+  )
+  const alpha = node.number('alpha', 1)
+  return alpha === 1 ? product : op.Mul(product, alpha)
+}
+
+const gemmAttributes = ['alpha', 'beta', 'transA', 'transB']
+const windowAttributes = ['auto_pad', 'dilations', 'group', 'kernel_shape', 'pads', 'strides']
+const activationAttributes = ['activation', 'activation_alpha', 'activation_beta', 'activation_gamma']
+
+function activationParameters(node: Reading): number[] {
+  return ['activation_alpha', 'activation_beta', 'activation_gamma']
+    .map((name) => node.number(name))
+    .filter((value) => value !== undefined)
+}
+
+export const linalgForms = {
+  FusedMatMul: form(matMulAttributes, (node) => [matMul(node)]),
+  /** FusedMatMul of older versions. */
+  TransposeMatMul: form(matMulAttributes, (node) => [matMul(node)]),
+  FusedGemm: form([...gemmAttributes, ...activationAttributes], (node) => {
+    const product = op.Gemm(node.operand(0), node.operand(1), node.optional(2), node.attributesOf(...gemmAttributes))
+    return [activated(product, node.text('activation'), activationParameters(node))]
+  }),
+  /** Conv, to which a fourth operand is added, and then an activation. */
+  FusedConv: form([...windowAttributes, 'activation', 'activation_params'], (node) => {
+    const [x, weight, bias, added] = [node.operand(0), node.operand(1), node.optional(2), node.optional(3)]
+    const y = op.Conv(x, weight, bias, node.attributesOf(...windowAttributes))
+    return [activated(added ? op.Add(y, added) : y, node.text('activation'), node.numbers('activation_params') ?? [])]
+  }),
+}

@@ -1,0 +1,78 @@
+import { input } from '../ir/leaf.js'
+import { body } from '../ir/scope.js'
+import { type Shape, unknownDim } from '../ir/shape.js'
+import { bodiesOf, topological } from '../ir/topology.js'
+import { type Attribute, type Body, type Node, refineShape, type Value } from '../ir/value.js'
+import { apply } from './apply.js'
+import { definitions } from './index.js'
+
+/** What stands for what in a copy. */
+export type Substitution = Map<Value, Value>
+
+/** The outputs of a body applied to other inputs: its nodes made again where nodes are being made now. */
+export function inlined(of: Body, inputs: readonly Value[]): Value[] {
+  const copies = copied(of, inputs)
+  return of.outputs.map((value) => copies.get(value) ?? value)
+}
+
+/** The same as a table from the body's values to their copies; captured values are not in it. */
+export function copied(of: Body, inputs: readonly Value[], outer: Substitution = new Map()): Substitution {
+  const copies: Substitution = new Map(outer)
+  for (const [index, value] of of.inputs.entries()) copies.set(value, inputs[index]!)
+  for (const node of topological(of.outputs, ({ scope }) => scope === of.scope)) {
+    // A value that is given already needs nobody to compute it.
+    if (node.outputs.every((value) => copies.has(value))) continue
+    for (const [index, value] of copyOf(node, copies).entries()) {
+      const original = node.outputs[index]!
+      if (!copies.has(original)) copies.set(original, value)
+    }
+  }
+  return copies
+}
+
+function copyOf(node: Node, copies: Substitution): readonly Value[] {
+  const outputs = apply({
+    operator: node.operator,
+    definition: definitions[node.operator as keyof typeof definitions] as never,
+    inputs: node.inputs.map((value) => value && (copies.get(value) ?? value)),
+    attributes:
+      bodiesOf(node).length === 0
+        ? node.attributes
+        : Object.fromEntries(
+            Object.entries(node.attributes).map(([key, value]) => [key, copiedAttribute(value, copies)]),
+          ),
+    name: node.name,
+    outputCount: node.outputs.length,
+  })
+  for (const [index, value] of outputs.entries())
+    if (value.source.kind === 'node') refineShape(value, moreKnown(value.shape, node.outputs[index]!.shape))
+  return outputs
+}
+
+function copiedAttribute(attribute: Attribute | undefined, copies: Substitution): Attribute | undefined {
+  if (typeof attribute !== 'object') return attribute
+  if (Array.isArray(attribute))
+    return attribute.map((item) => copiedAttribute(item as Attribute, copies)) as readonly Body[]
+  return 'kind' in attribute ? copiedBody(attribute, copies) : attribute
+}
+
+/** A body over other captured values. */
+function copiedBody(of: Body, copies: Substitution): Body {
+  const inputs = of.inputs.map((x) => input(x.name ?? 'x', x.dtype, freed(x.shape)))
+  return body(inputs, (...inputs) => {
+    const inner = copied(of, inputs, copies)
+    return of.outputs.map((value) => inner.get(value) ?? value)
+  })
+}
+
+/** Lengths the original is known to have (a file declared them) and inference does not find. */
+function moreKnown(found: Shape | undefined, original: Shape | undefined): Shape | undefined {
+  if (!found || found.length !== original?.length) return found ?? freed(original)
+  return found.map((dim, axis) =>
+    typeof dim === 'string' && typeof original[axis] === 'number' ? original[axis] : dim,
+  )
+}
+
+/** What is unknown may differ from copy to copy. */
+const freed = (shape: Shape | undefined): Shape | undefined =>
+  shape?.map((dim) => (typeof dim === 'string' && dim.includes('?') ? unknownDim() : dim))

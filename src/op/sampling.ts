@@ -1,0 +1,106 @@
+import { OnnxIreError } from '../errors.js'
+import { type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
+import type { TensorType, Value } from '../ir/value.js'
+import { kernelOf } from './convolution.js'
+import { define, int, ints, string } from './define.js'
+import { lengthOf } from './known.js'
+import { checkLengths, shapeFrom } from './movement.js'
+import { agreed } from './slicing.js'
+import { type WindowAxis, windowOf, windowsAlong } from './window.js'
+
+function oneOf(name: string, value: string, allowed: readonly string[]): void {
+  if (!allowed.includes(value))
+    throw new OnnxIreError('invalid-shape', `${name} '${value}' is none of ${allowed.join(', ')}`)
+}
+
+function gridSampled(x: Shape | undefined, grid: Shape | undefined): Shape | undefined {
+  if (!x || !grid) return (x ?? grid)?.map(unknownDim)
+  const points = grid.at(-1)
+  if (x.length < 3 || grid.length !== x.length || (typeof points === 'number' && points !== x.length - 2)) {
+    throw new OnnxIreError(
+      'invalid-shape',
+      `a grid ${formatShape(grid)} does not hold places in data ${formatShape(x)}: needs [N, ..., ${x.length - 2}]`,
+    )
+  }
+  return [agreed(x[0]!, grid[0]!), x[1]!, ...grid.slice(1, -1)]
+}
+
+/** [N, d, d + 1] and a size [N, C, ...d lengths] -> [N, ...d lengths, d] */
+function affineGridShape(theta: Shape | undefined, size: Value): Shape | undefined {
+  const [n, , ...spatial] = checkLengths(shapeFrom(size)) ?? []
+  const rank = lengthOf(size)
+  if (theta && theta.length !== 3)
+    throw new OnnxIreError('invalid-shape', `theta needs [N, d, d + 1], not ${formatShape(theta)}`)
+  if (rank === undefined || n === undefined) return gridOf(theta)
+  const d = rank - 2
+  if (theta)
+    for (const [length, wanted] of [
+      [theta[1]!, d],
+      [theta[2]!, d + 1],
+    ] as const)
+      agreed(length, wanted)
+  return [theta ? agreed(theta[0]!, n) : n, ...spatial, d]
+}
+
+/** What theta alone tells of the grid's shape. */
+const gridOf = (theta: Shape | undefined): Shape | undefined => {
+  const [n, d] = theta ?? []
+  return n !== undefined && typeof d === 'number' && d <= 3
+    ? [n, ...Array.from({ length: d }, unknownDim), d]
+    : undefined
+}
+
+const deformAttributes = {
+  dilations: ints.optional,
+  group: int(1),
+  kernel_shape: ints.optional,
+  offset_group: int(1),
+  pads: ints.optional,
+  strides: ints.optional,
+}
+
+interface DeformAttributes {
+  readonly dilations?: readonly number[] | undefined
+  readonly kernel_shape?: readonly number[] | undefined
+  readonly pads?: readonly number[] | undefined
+  readonly strides?: readonly number[] | undefined
+}
+
+/** The undeformed windows of a DeformConv. */
+export const deformWindow = (x: Shape, w: Shape, attributes: DeformAttributes): readonly WindowAxis[] =>
+  windowOf({ ...attributes, auto_pad: 'NOTSET' }, kernelOf(w, attributes.kernel_shape), x.slice(2))
+
+function deformed(x: Value, w: Value, attributes: DeformAttributes): TensorType {
+  if (!x.shape || !w.shape) return { dtype: x.dtype, shape: (x.shape ?? w.shape)?.map(unknownDim) }
+  if (x.shape.length < 3 || w.shape.length !== x.shape.length)
+    throw new OnnxIreError('invalid-shape', 'needs data [N, C, ...] and weights of equal rank of 3 or more')
+  const window = deformWindow(x.shape, w.shape, attributes)
+  const spatial = x.shape.slice(2).map((length: Dim, axis) => windowsAlong(length, window[axis]!, 'NOTSET'))
+  return { dtype: x.dtype, shape: [x.shape[0]!, w.shape[0]!, ...spatial] }
+}
+
+/** Operators that read tensors at fractional places. */
+export const sampling = {
+  GridSample: define({
+    inputs: ['x', 'grid'],
+    attributes: { align_corners: int(0), mode: string('linear'), padding_mode: string('zeros') },
+    since: 20,
+    infer: ({ inputs: [x, grid], attributes: { mode, padding_mode } }) => {
+      oneOf('mode', mode, ['linear', 'nearest', 'cubic'])
+      oneOf('padding_mode', padding_mode, ['zeros', 'border', 'reflection'])
+      return { dtype: x.dtype, shape: gridSampled(x.shape, grid.shape) }
+    },
+  }),
+  AffineGrid: define({
+    inputs: ['theta', 'size'],
+    attributes: { align_corners: int(0) },
+    since: 20,
+    infer: ({ inputs: [theta, size] }) => ({ dtype: theta.dtype, shape: affineGridShape(theta.shape, size) }),
+  }),
+  DeformConv: define({
+    inputs: ['x', 'w', 'offset', 'b?', 'mask?'],
+    attributes: deformAttributes,
+    since: 19,
+    infer: ({ inputs: [x, w], attributes }) => deformed(x, w, attributes),
+  }),
+}

@@ -1,0 +1,105 @@
+import { readFile } from 'node:fs/promises'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { decodeModel, gradientModel } from '../../src/index.js'
+import { node, readModel, writeModel } from '../../src/node/index.js'
+import { json } from './command.js'
+import { smallModel, type Workspace, workspace } from './workspace.js'
+
+let space: Workspace
+beforeAll(async () => {
+  space = await workspace()
+})
+afterAll(() => space.remove())
+
+test('gradient writes what gradientModel gives', async () => {
+  const output = space.path('gradient.onnx')
+  const found = await json<{ outputs: string[]; gradients: string[] }>(
+    'gradient',
+    space.path('model.onnx'),
+    '-o',
+    output,
+  )
+  expect(found.gradients.sort()).toEqual(
+    ['grad/x', 'grad/hidden.weight', 'grad/hidden.bias', 'grad/head.weight', 'grad/head.bias'].sort(),
+  )
+  const expected = gradientModel(new Uint8Array(await readFile(space.path('model.onnx'))))
+  expect(Buffer.compare(await readFile(output), expected)).toBe(0)
+})
+
+test('gradient narrows with --wrt and takes models with external data', async () => {
+  await writeModel(space.path('outside.onnx'), smallModel(), { externalData: 64 })
+  const output = space.path('narrow.onnx')
+  const { gradients } = await json<{ gradients: string[] }>(
+    'gradient',
+    space.path('outside.onnx'),
+    '-o',
+    output,
+    '--wrt',
+    'head.*',
+    'x',
+  )
+  expect(gradients.sort()).toEqual(['grad/head.bias', 'grad/head.weight', 'grad/x'])
+  const runtime = node({ worker: false, threads: 1 })
+  const program = await runtime.compile(new Uint8Array(await readFile(output)))
+  expect([...program.inputNames].sort()).toEqual(['dy/y', 'head.bias', 'head.weight', 'x'])
+  await runtime.dispose()
+})
+
+interface Built {
+  readonly model: string
+  readonly graphs: readonly { readonly file: string; readonly inputs: string[]; readonly outputs: string[] }[]
+}
+
+test('build writes graphs that load, with a new head and a narrowed trainable set', async () => {
+  const folder = space.path('graphs/deep')
+  const built = await json<Built>(
+    ...[
+      'build',
+      space.path('model.onnx'),
+      '--loss',
+      'cross-entropy',
+      '--head-classes',
+      '4',
+      '--trainable',
+      'head.*',
+      '-o',
+      folder,
+    ],
+  )
+  expect(built.graphs.map(({ file }) => file.slice(folder.length + 1))).toEqual([
+    'training.onnx',
+    'evaluation.onnx',
+    'curvature.onnx',
+  ])
+  const [training, evaluation, curvature] = built.graphs
+  expect(training!.inputs).toEqual(['x', 'labels', 'head.weight', 'head.bias'])
+  expect(training!.outputs).toEqual(['loss', 'count', 'correct', 'grad/head.weight', 'grad/head.bias'])
+  expect(evaluation!.outputs).toEqual(['loss', 'count', 'correct'])
+  expect(curvature!.inputs).toContain('noise/labels')
+  const runtime = node({ worker: false, threads: 1 })
+  for (const { file, inputs, outputs } of built.graphs) {
+    const program = await runtime.compile(new Uint8Array(await readFile(file)))
+    expect(outputs).toEqual(program.outputNames)
+    expect(inputs).toEqual(expect.arrayContaining([...program.inputNames]))
+    const { metadataProps } = decodeModel(new Uint8Array(await readFile(file))).proto
+    expect(JSON.parse(metadataProps[0]!.value!)).toEqual(outputs.filter((name) => name.startsWith('grad/')))
+  }
+  await runtime.dispose()
+  const { initializer } = (await readModel(built.model)).proto.graph!
+  expect(initializer.find(({ name }) => name === 'head.weight')!.dims).toEqual([16n, 4n])
+})
+
+test('build takes a recipe', async () => {
+  const recipe = await space.writeRecipe('mse.json', { loss: { kind: 'mse' } })
+  const { model, graphs } = await json<Built>(
+    'build',
+    recipe,
+    '--set',
+    'trainable=hidden.*',
+    '-o',
+    space.path('from-recipe'),
+  )
+  expect(model).toBe(space.path('model.onnx'))
+  expect(graphs[0]!.outputs).toEqual(['loss', 'count', 'grad/hidden.weight', 'grad/hidden.bias'])
+  expect(graphs[0]!.inputs).toContain('targets')
+})

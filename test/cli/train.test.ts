@@ -1,0 +1,173 @@
+import { readFile } from 'node:fs/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { TrainingResult } from '../../src/cli/training.js'
+import type { Measures } from '../../src/index.js'
+import { json, run, start } from './command.js'
+import { pretrained, type Workspace, workspace } from './workspace.js'
+
+let space: Workspace
+beforeAll(async () => {
+  space = await workspace()
+})
+afterAll(() => space.remove())
+
+const linesOf = async (path: string) =>
+  (await readFile(path, 'utf8'))
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { kind: string; step: number })
+
+test('train, evaluate and export agree with each other', async () => {
+  const recipe = space.path('recipe.json')
+  const { code, stdout, stderr } = await run('train', recipe, '--json')
+  expect(code).toBe(0)
+  const result = JSON.parse(stdout) as TrainingResult
+  expect(result).toMatchObject({
+    run: space.path('runs/recipe'),
+    interrupted: false,
+    step: 20,
+    parameters: 64 * 16 + 16 + 16 * 10 + 10,
+  })
+  expect(result.epochs.map(({ step }) => step)).toEqual([10, 20])
+  expect(result.epochs[1]!.loss).toBeLessThan(result.epochs[0]!.loss)
+  expect(result.epochs[1]!.flatShare).toBeCloseTo(0.8, 2)
+
+  // Not a terminal: plain lines, without the control characters of a bar.
+  expect(stderr).toMatch(/^epoch 1, step 1\/20: loss [\d.]+, [\d.]+ examples\/s, .* left$/m)
+  expect(stderr).toMatch(/^epoch 2, step 20: loss .*; held out: loss .*, accuracy [\d.]+ %/m)
+  expect(stderr).not.toContain('\x1b')
+
+  const log = await linesOf(space.path('runs/recipe/metrics.jsonl'))
+  expect(log.map(({ kind }) => kind)).toEqual([...Array(10).fill('step'), 'epoch', ...Array(10).fill('step'), 'epoch'])
+
+  const measured = await json<Measures>('evaluate', result.model!, recipe)
+  expect(measured.accuracy).toBe(result.validation!.accuracy)
+  expect(measured.loss).toBeCloseTo(result.validation!.loss, 5)
+  const data = JSON.stringify({
+    kind: 'idx',
+    images: space.path('images'),
+    labels: space.path('labels'),
+    start: 160,
+    image: { size: 8 },
+  })
+  const again = await json<Measures>(
+    'evaluate',
+    result.model!,
+    '--data',
+    data,
+    '--loss',
+    'cross-entropy',
+    '--batch-size',
+    '7',
+  )
+  expect(again.accuracy).toBe(measured.accuracy)
+
+  await json('export', result.run, '-o', space.path('exported.onnx'))
+  expect(Buffer.compare(await readFile(space.path('exported.onnx')), await readFile(result.model!))).toBe(0)
+})
+
+test('--set changes the recipe, and the run folder remembers it', async () => {
+  const out = space.path('sgd')
+  const sets = ['optimizer={"kind":"sgd","lr":0.1}', 'schedule=null', 'epochs=null', 'steps=3', 'head.classes=12']
+  const { step } = await json<TrainingResult>(
+    'train',
+    space.path('recipe.json'),
+    ...sets.flatMap((set) => ['--set', set]),
+    '--out',
+    out,
+  )
+  expect(step).toBe(3)
+  const kept = JSON.parse(await readFile(`${out}/recipe.json`, 'utf8'))
+  expect(kept).toMatchObject({
+    model: '../model.onnx',
+    output: '.',
+    optimizer: { kind: 'sgd', lr: 0.1 },
+    steps: 3,
+    head: { classes: 12 },
+  })
+  expect(kept).not.toHaveProperty('epochs')
+  expect(kept.data.train.images).toBe('../images')
+})
+
+test('a run that is there already is neither replaced nor mixed with another one', async () => {
+  const [recipe, out] = [space.path('recipe.json'), space.path('taken')]
+  const train = (...more: string[]) => run('train', recipe, '--set', 'epochs=1', '--out', out, '--quiet', ...more)
+  expect(await train()).toMatchObject({ code: 0, stderr: '' })
+  const first = await readFile(`${out}/tuned.onnx`)
+  const refused = await train()
+  expect(refused.code).toBe(1)
+  expect(refused.stderr).toMatch(/holds a run already: --resume .* --force .* --out/)
+  const other = await train('--resume', '--set', 'optimizer.ire.kappa=3', '--set', 'seed=1')
+  expect(other.code).toBe(1)
+  expect(other.stderr).toMatch(/differs in optimizer\.ire\.kappa, seed/)
+  expect(Buffer.compare(await readFile(`${out}/tuned.onnx`), first)).toBe(0)
+  const replaced = await train('--force', '--set', 'seed=1')
+  expect(replaced.code).toBe(0)
+  expect(Buffer.compare(await readFile(`${out}/tuned.onnx`), first)).not.toBe(0)
+  const nowhere = await run('train', recipe, '--resume', '--out', space.path('nowhere'))
+  expect(nowhere).toMatchObject({ code: 1, stderr: expect.stringContaining('is no run folder') })
+})
+
+describe('interrupting', () => {
+  let [recipe, whole] = ['', {} as TrainingResult]
+  beforeAll(async () => {
+    recipe = await space.writeRecipe('long.json', { epochs: 50, threads: 1 })
+    whole = await json<TrainingResult>('train', recipe, '--out', space.path('whole'))
+  })
+
+  /** Starts the run, and sends it a signal in its second epoch. */
+  async function stopped(out: string, signal: NodeJS.Signals, ...options: string[]) {
+    const { process, finished } = start(['train', recipe, '--out', out, '--json', ...options])
+    await new Promise<void>((resolve) => {
+      process.stderr!.on('data', (text: string) => {
+        if (/epoch 2, step 20:/.test(text)) resolve()
+      })
+    })
+    process.kill(signal)
+    return finished
+  }
+
+  /** What the rest of the run gives must be what the whole gave, byte for byte, and no step is missing or twice in the log. */
+  async function resume(out: string) {
+    const rest = await json<TrainingResult>('train', recipe, '--out', out, '--resume')
+    expect(rest).toMatchObject({ interrupted: false, step: whole.step, validation: whole.validation })
+    expect(Buffer.compare(await readFile(rest.model!), await readFile(whole.model!))).toBe(0)
+    const steps = (await linesOf(`${out}/metrics.jsonl`)).filter(({ kind }) => kind === 'step')
+    expect(steps.map((entry) => entry.step)).toEqual(Array.from({ length: whole.step }, (_, i) => i + 1))
+  }
+
+  test.each(['SIGINT', 'SIGTERM'] as const)('%s finishes the step, saves and exits with 130', async (signal) => {
+    const out = space.path(signal)
+    const { code, stdout } = await stopped(out, signal)
+    expect(code).toBe(130)
+    const { interrupted, step, model } = JSON.parse(stdout) as TrainingResult
+    expect({ interrupted, model }).toEqual({ interrupted: true, model: null })
+    expect(step).toBeGreaterThanOrEqual(20)
+    expect(step).toBeLessThan(whole.step)
+    await resume(out)
+  })
+
+  test('a run that was killed goes on from its last checkpoint', async () => {
+    const out = space.path('killed')
+    const { code } = await stopped(out, 'SIGKILL', '--checkpoint-every', '0.01')
+    expect(code).toBe(null)
+    await resume(out)
+  })
+})
+
+test('a pretrained model with a new head learns digits', async () => {
+  const image = { size: 48, channels: 3, mean: 0.5, std: 0.5 }
+  const source = { kind: 'idx', images: 'images', labels: 'labels' }
+  const recipe = await space.writeRecipe('pretrained.json', {
+    model: pretrained,
+    data: { train: { ...source, end: 128, image }, validation: { ...source, start: 160, image } },
+    head: { classes: 10 },
+    optimizer: { kind: 'adamw', lr: 0.003, ire: { kappa: 1, gamma: 0.8, interval: 4 } },
+    batchSize: 32,
+    epochs: 3,
+  })
+  const result = await json<TrainingResult>('train', recipe)
+  expect(result.epochs.at(-1)!.loss).toBeLessThan(0.9 * result.epochs[0]!.loss)
+  const measured = await json<Measures>('evaluate', result.model!, recipe)
+  expect(measured.accuracy).toBe(result.validation!.accuracy)
+})

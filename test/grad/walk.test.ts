@@ -1,0 +1,134 @@
+import { describe, expect, it } from 'vitest'
+import {
+  constant,
+  exportGraph,
+  gradients,
+  input,
+  OnnxIreError,
+  op,
+  Random,
+  scalar,
+  type Tensors,
+  tensor,
+  type Value,
+} from '../../src/index.js'
+import { tensorFrom } from '../../src/ir/leaf.js'
+import { encode } from '../../src/onnx/encode.js'
+import { numbers, run } from '../onnx/session.js'
+
+type Inputs = Readonly<Record<string, Value>>
+
+const evaluate = async (inputs: Inputs, outputs: Readonly<Record<string, Value>>, feeds: Tensors) => {
+  const graph = { name: 'walk', inputs: new Map(Object.entries(inputs)), outputs: new Map(Object.entries(outputs)) }
+  return run(encode('ModelProto', exportGraph(graph)), feeds)
+}
+
+const total = (y: Value): Value => op.ReduceSum(y, { keepdims: 0 })
+const doubles = (dims: readonly number[], values: readonly number[]) => tensorFrom('float64', dims, values)
+
+/** The gradient of a scalar function at a point, and by central differences. */
+async function bothGradients(dims: readonly number[], f: (x: Value) => Value): Promise<[number[], number[]]> {
+  const x = input('x', 'float64', dims)
+  const y = f(x)
+  const [dx] = gradients([[y, scalar('float64', 1)]], [x])
+  const random = new Random(3)
+  const at = Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => random.normal())
+  const value = async (point: readonly number[]) =>
+    numbers((await evaluate({ x }, { y }, { x: doubles(dims, point) }))['y']!)[0]!
+  const differences: number[] = []
+  for (let i = 0; i < at.length; i++) {
+    const [up, down] = [1e-5, -1e-5].map((h) => at.map((v, k) => (k === i ? v + h : v)))
+    differences.push(((await value(up!)) - (await value(down!))) / 2e-5)
+  }
+  return [numbers((await evaluate({ x }, { dx: dx! }, { x: doubles(dims, at) }))['dx']!), differences]
+}
+
+async function expectRight(dims: readonly number[], f: (x: Value) => Value): Promise<void> {
+  const [rule, difference] = await bothGradients(dims, f)
+  rule.forEach((value, i) => {
+    expect(value).toBeCloseTo(difference[i]!, 6)
+  })
+}
+
+describe('operators written in simpler ones', () => {
+  const rows = (x: Value) => op.Reshape(x, [1, 1, 2, 3])
+  it('whose operands are one tensor', () =>
+    expectRight([2, 3], (x) => total(op.Mul(op.Attention(rows(x), rows(x), rows(x))[0], rows(x)))))
+
+  it('whose operands are the same value', async () => {
+    await expectRight([2, 3], (x) => {
+      const q = rows(x)
+      return total(op.Mul(op.Attention(q, q, q)[0], q))
+    })
+  })
+
+  it('whose operands depend on each other', async () => {
+    await expectRight([2, 3], (x) => {
+      const q = rows(x)
+      const k = op.Tanh(q)
+      return total(op.Mul(op.Attention(k, q, op.Mul(k, q))[0], q))
+    })
+  })
+})
+
+describe('the walk', () => {
+  it('adds up what comes back along every path', async () => {
+    await expectRight([4], (x) => {
+      const y = op.Tanh(x)
+      return total(op.Mul(op.Add(y, op.Mul(y, y)), op.Sub(x, y)))
+    })
+  })
+
+  it('adds up seeds of one output, and reaches values in the middle and at the start', async () => {
+    const x = input('x', 'float32', [2])
+    const middle = op.Mul(x, x)
+    const y = op.Mul(middle, 3)
+    const dy = constant(tensor('float32', [2], Float32Array.of(1, 10)))
+    const [dx, dMiddle, dy_] = gradients(
+      [
+        [y, dy],
+        [y, dy],
+        [middle, dy],
+      ],
+      [x, middle, y],
+    )
+    const results = await evaluate(
+      { x },
+      { dx: dx!, dMiddle: dMiddle!, dy: dy_! },
+      { x: tensor('float32', [2], Float32Array.of(2, -1)) },
+    )
+    expect(numbers(results['dMiddle']!)).toEqual([7, 70])
+    expect(numbers(results['dx']!)).toEqual([28, -140])
+    expect(numbers(results['dy']!)).toEqual([2, 20])
+  })
+
+  it('gives null where there is no influence, or none that can be differentiated', () => {
+    const [x, z] = [input('x', 'float32', [2]), input('z', 'float32', [2])]
+    const y = op.Add(op.Floor(x), op.Cast(op.Shape(z), { to: 1 }))
+    expect(gradients([[y, y]], [x, z, input('other', 'float32', [2])])).toEqual([null, null, null])
+    expect(gradients([], [x])).toEqual([null])
+  })
+
+  it('lists what blocks together with the forms that a rule refuses', () => {
+    const x = input('x', 'float32', [2, 2, 2])
+    const y = op.Add(total(op.Einsum([x], { equation: 'iij->ij' })), total(op.Det(x)))
+    try {
+      gradients([[y, y]], [x])
+    } catch (error) {
+      expect(error).toBeInstanceOf(OnnxIreError)
+      expect(error).toMatchObject({
+        code: 'not-differentiable',
+        message: expect.stringMatching(/2 operators.*Det.*Einsum|2 operators.*Einsum.*Det/s),
+      })
+      return
+    }
+    throw new Error('it was differentiated')
+  })
+
+  it('does not overflow on 20,000 nodes in a chain', () => {
+    const x = input('x', 'float32', [1])
+    let y: Value = x
+    for (let i = 0; i < 20_000; i++) y = op.Tanh(y)
+    expect(gradients([[y, x]], [x])[0]!.shape).toEqual([1])
+  })
+})

@@ -1,0 +1,68 @@
+import { describe, expect, it } from 'vitest'
+import { input } from '../../src/ir/leaf.js'
+import { op } from '../../src/op/index.js'
+
+const x = input('x', 'float32', ['N', 3, 'H', 'W'])
+const weights = (...shape: number[]) => input('w', 'float32', shape)
+
+describe('shapes of convolutions over symbolic lengths', () => {
+  it('keeps a length that pads make up for', () => {
+    expect(op.Conv(x, weights(8, 3, 3, 3), { pads: [1, 1, 1, 1] }).shape).toEqual(['N', 8, 'H', 'W'])
+    expect(op.Conv(x, weights(8, 3, 3, 5), { auto_pad: 'SAME_UPPER' }).shape).toEqual(['N', 8, 'H', 'W'])
+    expect(op.Conv(x, weights(8, 3, 1, 1)).shape).toEqual(['N', 8, 'H', 'W'])
+  })
+
+  it('writes what windows make of a length as an expression', () => {
+    expect(op.Conv(x, weights(8, 3, 3, 2)).shape).toEqual(['N', 8, 'H-2', 'W-1'])
+    expect(op.Conv(x, weights(8, 3, 3, 7), { strides: [2, 2], pads: [1, 3, 1, 3] }).shape).toEqual([
+      'N',
+      8,
+      'floor((H-1)/2)+1',
+      'floor((W-1)/2)+1',
+    ])
+    expect(op.Conv(x, weights(8, 3, 2, 2), { strides: [2, 2], auto_pad: 'SAME_LOWER' }).shape).toEqual([
+      'N',
+      8,
+      'ceil(H/2)',
+      'ceil(W/2)',
+    ])
+  })
+
+  it('doubles lengths in a transposed convolution', () => {
+    expect(op.ConvTranspose(x, weights(3, 5, 2, 2), { strides: [2, 2] }).shape).toEqual(['N', 5, 'H*2', 'W*2'])
+    expect(op.ConvTranspose(x, weights(3, 5, 4, 3), { strides: [2, 2], pads: [1, 1, 1, 1] }).shape).toEqual([
+      'N',
+      5,
+      'H*2',
+      'W*2-1',
+    ])
+  })
+
+  it('knows the channels alone when the rank of the data is unknown', () => {
+    const anything = input('anything', 'float32', undefined)
+    expect(op.Conv(anything, weights(8, 3, 3, 3)).shape).toHaveLength(4)
+    expect(op.MaxPool(anything, { kernel_shape: [2, 2] })[0].shape).toBeUndefined()
+  })
+})
+
+describe('convolutions that contradict themselves', () => {
+  it.each([
+    ['channels', () => op.Conv(x, weights(8, 4, 3, 3)), /for 4 channels, not 3/],
+    ['group', () => op.Conv(x, weights(8, 1, 3, 3), { group: 3 }), /group 3 does not divide 8/],
+    ['rank', () => op.Conv(x, weights(8, 3, 3)), /equal rank/],
+    ['kernel_shape', () => op.Conv(x, weights(8, 3, 3, 3), { kernel_shape: [3, 5] }), /lengths 3 and 5 differ/],
+    ['strides', () => op.Conv(x, weights(8, 3, 3, 3), { strides: [0, 1] }), /strides \[0, 1\]/],
+    ['pads', () => op.Conv(x, weights(8, 3, 3, 3), { pads: [1, 1] }), /pads \[1, 1\]/],
+    ['auto_pad', () => op.Conv(x, weights(8, 3, 3, 3), { auto_pad: 'same' }), /auto_pad 'same'/],
+    ['bias', () => op.Conv(x, weights(8, 3, 3, 3), input('b', 'float32', [7])), /the bias needs the shape \[8\]/],
+    [
+      'window',
+      () => op.Conv(input('s', 'float32', [1, 3, 2, 9]), weights(8, 3, 3, 3)),
+      /1 longer than the padded axis/,
+    ],
+    ['pool', () => op.MaxPool(x, { kernel_shape: [2] }), /kernel of 1 axes/],
+    ['pool window', () => op.AveragePool(input('s', 'float32', [1, 3, 2, 9]), { kernel_shape: [4, 4] }), /2 longer/],
+  ])('%s', (_, build, message) => {
+    expect(build).toThrow(expect.objectContaining({ code: 'invalid-shape', message: expect.stringMatching(message) }))
+  })
+})

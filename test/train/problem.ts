@@ -1,0 +1,42 @@
+import { convnet } from '../../models/convnet.js'
+import { mlp } from '../../models/mlp.js'
+import { arrays, type Dataset, type Graph, labels, type Model, modelOf, Random, type Tensor } from '../../src/index.js'
+
+/** A graph as a model file would hold it. */
+export const modelFrom = ({ name, inputs, outputs }: Graph): Model => modelOf({ name, inputs, outputs })
+
+export const smallMlp = (): Model => modelFrom(mlp({ features: 6, hidden: [8], classes: 3, seed: 1 }))
+export const smallConvnet = (): Model => modelFrom(convnet({ channels: 2, stages: [4, 6], classes: 3, seed: 2 }))
+
+export function normal(random: Random, dims: readonly number[]): Tensor {
+  return { dtype: 'float32', dims, data: random.fill(new Float32Array(dims.reduce((a, b) => a * b, 1)), 'normal') }
+}
+
+/** Points around three centres, labelled by the centre. `dims` are those of one example. */
+export function clusters(length: number, dims: readonly number[], seed = 3): Dataset {
+  const random = new Random(seed)
+  const x = normal(random, [length, ...dims])
+  const data = x.data as Float32Array
+  const width = data.length / length
+  const classes = Array.from({ length }, (_, i) => i % 3)
+  for (let i = 0; i < data.length; i++) data[i]! += 2 * Math.cos(classes[Math.floor(i / width)]! * 2 + (i % width))
+  return arrays({ x, labels: labels(classes) })
+}
+
+/** -(1 - s) log p[label] - s mean_c log p[c] of one list of logits, in plain arithmetic. */
+export function crossEntropyOf(logits: readonly number[], label: number, smoothing = 0): number {
+  const most = Math.max(...logits)
+  const total = Math.log(logits.reduce((sum, z) => sum + Math.exp(z - most), 0)) + most
+  const logP = logits.map((z) => z - total)
+  const mean = logP.reduce((sum, v) => sum + v, 0) / logP.length
+  return -(1 - smoothing) * logP[label]! - smoothing * mean
+}
+
+export const softmaxOf = (logits: readonly number[]): number[] =>
+  logits.map((_, c) => Math.exp(-crossEntropyOf(logits, c)))
+
+export const argMax = (values: readonly number[]): number => values.indexOf(Math.max(...values))
+
+/** All parameters in one list, for comparisons to the last bit. */
+export const flat = (parameters: Readonly<Record<string, ArrayLike<number>>>): number[] =>
+  Object.values(parameters).flatMap((array) => Array.from(array))

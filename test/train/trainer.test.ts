@@ -1,0 +1,450 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import {
+  adamw,
+  arrays,
+  crossEntropy,
+  type Dataset,
+  type EpochMetrics,
+  encodeModel,
+  importGraph,
+  input,
+  ire,
+  labels,
+  type Model,
+  modelOf,
+  OnnxIreError,
+  type Optimizer,
+  op,
+  parameter,
+  Random,
+  sam,
+  sgd,
+  subset,
+  Trainer,
+  type TrainerOptions,
+  transform,
+} from '../../src/index.js'
+import { tensorFrom } from '../../src/ir/leaf.js'
+import { node, readModel, writeModel } from '../../src/node/index.js'
+import { session } from '../onnx/session.js'
+import { argMax, clusters, crossEntropyOf, flat, normal, smallConvnet, smallMlp } from './problem.js'
+
+const runtime = node({ threads: 1 })
+afterAll(() => runtime.dispose())
+
+const create = (model: Model, options: Partial<TrainerOptions> = {}): Promise<Trainer> =>
+  Trainer.create(model, { loss: crossEntropy(), optimizer: adamw({ lr: 1e-2 }), runtime, batchSize: 8, ...options })
+
+async function trained(
+  trainer: Trainer,
+  data: Dataset,
+  options: Parameters<Trainer['fit']>[1],
+): Promise<EpochMetrics[]> {
+  const metrics: EpochMetrics[] = []
+  for await (const epoch of trainer.fit(data, options)) metrics.push(epoch)
+  return metrics
+}
+
+async function refusal(action: () => Promise<unknown>): Promise<OnnxIreError> {
+  try {
+    await action()
+  } catch (error) {
+    expect(error).toBeInstanceOf(OnnxIreError)
+    return error as OnnxIreError
+  }
+  throw new Error('it was accepted')
+}
+
+const points = clusters(40, [6])
+const images = clusters(24, [2, 6, 6])
+
+describe('a training run', () => {
+  it('as the first page shows it: from a file, with IRE, to a file that stock onnxruntime scores alike', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'trainer-'))
+    try {
+      await writeModel(join(folder, 'model.onnx'), smallMlp())
+      const model = await readModel(join(folder, 'model.onnx'))
+      const trainer = await Trainer.create(model, {
+        loss: crossEntropy({ logits: 'logits' }),
+        optimizer: ire(adamw({ lr: 1e-2 }), { kappa: 2, gamma: 0.8, interval: 10 }),
+        runtime,
+      })
+      const before = await trainer.evaluate(points)
+      const metrics: EpochMetrics[] = []
+      for await (const epoch of trainer.fit(points, { epochs: 30 })) metrics.push(epoch)
+      await writeModel(join(folder, 'tuned.onnx'), trainer.export())
+      expect(metrics.length).toBe(30)
+      expect(metrics[29]).toMatchObject({ epoch: 29, step: 60, count: 40 })
+      expect(metrics[29]!.flatShare).toBeGreaterThanOrEqual(0.8)
+      const after = await trainer.evaluate(points)
+      expect(after.loss).toBeLessThan(before.loss / 2)
+      expect(await scores(await readModel(join(folder, 'tuned.onnx')), points)).toEqual({
+        loss: expect.closeTo(after.loss, 5),
+        accuracy: after.accuracy,
+      })
+      await trainer.dispose()
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+  })
+
+  it('is the same to the last bit for the same seed, and another one for another', async () => {
+    const optimizer = ire(adamw({ lr: 1e-2 }), { kappa: 2, gamma: 0.6, interval: 2 })
+    const run = async (seed: number) => {
+      const trainer = await create(smallMlp(), { optimizer, seed })
+      const metrics = await trained(trainer, points, { epochs: 3 })
+      return { parameters: flat(trainer.parameters), losses: metrics.map(({ loss }) => loss) }
+    }
+    const first = await run(5)
+    expect(await run(5)).toEqual(first)
+    expect((await run(6)).parameters).not.toEqual(first.parameters)
+  })
+
+  it('begins with a new head where one is asked for', async () => {
+    const trainer = await create(smallMlp(), { head: { classes: 5, seed: 3 } })
+    const fives = transform(points, (batch, indices) => ({
+      x: batch['x']!,
+      labels: labels(Array.from(indices, (index) => index % 5)),
+    }))
+    await trained(trainer, fives, { epochs: 2 })
+    const tuned = importGraph(trainer.export())
+    expect(tuned.outputs.get('logits')!.shape).toEqual(['N', 5])
+    const { run } = await session(encodeModel(trainer.export()))
+    expect((await run({ x: normal(new Random(1), [2, 6]) }))['logits']!.dims).toEqual([2, 5])
+    expect((await refusal(() => create(smallMlp(), { head: { classes: 0 } }))).code).toBe('invalid-option')
+  })
+
+  it('steps count from the beginning; epochs are passes over the data', async () => {
+    const trainer = await create(smallMlp())
+    const metrics = await trained(trainer, points, { steps: 7 })
+    expect(metrics.map(({ epoch, step, count }) => [epoch, step, count])).toEqual([
+      [0, 5, 40],
+      [1, 7, 16],
+    ])
+    expect(trainer.step).toBe(7)
+    expect(await trained(trainer, points, { steps: 7 })).toEqual([])
+    expect((await trained(trainer, points, { epochs: 2 })).map(({ step }) => step)).toEqual([10])
+    expect((await refusal(() => trained(trainer, points, {}))).message).toMatch(/either epochs or steps/)
+    expect((await refusal(() => trained(trainer, points, { epochs: 1, steps: 1 }))).code).toBe('invalid-option')
+    expect((await refusal(() => trained(trainer, points, { epochs: 0 }))).code).toBe('invalid-option')
+  })
+
+  it('measures held-out data after every epoch', async () => {
+    const trainer = await create(smallMlp())
+    const validation = subset(points, { start: 30 })
+    const metrics = await trained(trainer, subset(points, { end: 30 }), { epochs: 2, validation })
+    expect(metrics[1]!.validation).toEqual(await trainer.evaluate(validation))
+    expect(metrics[1]!.validation!.count).toBe(10)
+  })
+
+  it('its training measures are means over examples, the last batch smaller', async () => {
+    const ragged = subset(points, { end: 11 })
+    const trainer = await create(smallMlp(), { optimizer: sgd({ lr: 0 }) })
+    const [metrics] = await trained(trainer, ragged, { epochs: 1 })
+    const still = await trainer.evaluate(ragged)
+    expect(metrics!.count).toBe(11)
+    expect(metrics!.loss).toBeCloseTo(still.loss, 6)
+    expect(metrics!.accuracy).toBeCloseTo(still.accuracy!, 12)
+  })
+
+  it('ends without error when it is aborted, after the step in progress', async () => {
+    const trainer = await create(smallMlp())
+    const signal = { aborted: false }
+    const metrics = await trained(trainer, points, {
+      epochs: 3,
+      signal,
+      onStep: ({ step }) => {
+        signal.aborted = step === 6
+      },
+    })
+    expect(trainer.step).toBe(7)
+    expect(metrics.map(({ step }) => step)).toEqual([5, 7])
+    expect(await trained(trainer, points, { epochs: 3, signal: { aborted: true } })).toEqual([])
+  })
+})
+
+describe('a checkpoint', () => {
+  const optimizers: readonly (readonly [string, Optimizer])[] = [
+    ['AdamW', adamw({ lr: 1e-2 })],
+    ['SAM', sam(sgd({ lr: 0.1, momentum: 0.9 }))],
+    ['IRE around AdamW', ire(adamw({ lr: 1e-2 }), { kappa: 3, gamma: 0.6, interval: 3, beta: 0.5 })],
+    ['IRE around SAM', ire(sam(sgd({ lr: 0.05 })), { kappa: 2, gamma: 0.7, interval: 2 })],
+  ]
+  it.each(optimizers)('taken within an epoch goes on to the last bit: %s, trained norms', async (_, optimizer) => {
+    const options = { optimizer, batchNorm: 'trained', seed: 9, schedule: { kind: 'cosine' } } as const
+    const whole = await create(smallConvnet(), options)
+    await trained(whole, images, { epochs: 3 })
+
+    const half = await create(smallConvnet(), options)
+    const signal = { aborted: false }
+    const onStep = ({ step }: { readonly step: number }) => {
+      signal.aborted = step === 3
+    }
+    await trained(half, images, { epochs: 3, signal, onStep })
+    expect(half.step).toBe(4)
+    const saved = half.checkpoint()
+    await trained(half, images, { epochs: 3 })
+
+    const resumed = await create(smallConvnet(), options)
+    resumed.restore(saved)
+    expect(resumed.step).toBe(4)
+    await trained(resumed, images, { epochs: 3 })
+    const model = encodeModel(whole.export())
+    expect(Buffer.compare(encodeModel(resumed.export()), model)).toBe(0)
+    expect(Buffer.compare(encodeModel(half.export()), model)).toBe(0)
+  })
+
+  it('of another run is refused, and nothing changes', async () => {
+    const trainer = await create(smallMlp())
+    const saved = trainer.checkpoint()
+    await trained(trainer, points, { steps: 2 })
+    const before = flat(trainer.parameters)
+    const others = await Promise.all([
+      create(smallMlp(), { seed: 1 }),
+      create(smallMlp(), { batchSize: 4 }),
+      create(smallMlp(), { optimizer: sgd({ lr: 1e-2 }) }),
+      create(smallMlp(), { trainable: 'head*' }),
+      create(smallConvnet()),
+    ])
+    for (const other of others) {
+      const kept = flat(other.parameters)
+      expect((await refusal(async () => other.restore(saved))).code).toBe('checkpoint')
+      expect(flat(other.parameters)).toEqual(kept)
+      expect((await refusal(async () => trainer.restore(other.checkpoint()))).code).toBe('checkpoint')
+    }
+    const damaged = saved.slice()
+    damaged[damaged.length - 3]! ^= 1
+    for (const bytes of [damaged, saved.subarray(0, 100), new Uint8Array()])
+      expect((await refusal(async () => trainer.restore(bytes))).code).toBe('checkpoint')
+    expect(flat(trainer.parameters)).toEqual(before)
+    expect(trainer.step).toBe(2)
+  })
+})
+
+describe('what is exported', () => {
+  it('differs from the model in the bytes of the trained tensors alone', async () => {
+    const model = smallConvnet()
+    const before = encodeModel(model)
+    const trainer = await create(model, {
+      trainable: { exclude: ['stage0*', '*running*'], include: ['stage*', 'head*'] },
+    })
+    await trained(trainer, images, { epochs: 1 })
+    const after = encodeModel(trainer.export())
+    expect(encodeModel(model)).toEqual(before)
+    expect(after.length).toBe(before.length)
+    const spans = [...importGraph(model).parameters].flatMap(([name, { source }]) => {
+      if (source.kind !== 'parameter' || !(name in trainer.parameters)) return []
+      const { buffer, byteOffset, byteLength } = source.tensor.data as Float32Array
+      const at = Buffer.from(before).indexOf(new Uint8Array(buffer, byteOffset, byteLength))
+      return [[at, at + byteLength] as const]
+    })
+    expect(Object.keys(trainer.parameters)).toEqual([
+      'stage1.conv.weight',
+      'stage1.norm.weight',
+      'stage1.norm.bias',
+      'head.weight',
+      'head.bias',
+    ])
+    const changed = Array.from(after.keys()).filter((i) => after[i] !== before[i])
+    expect(changed.length).toBeGreaterThan(100)
+    expect(changed.every((i) => spans.some(([from, to]) => i >= from && i < to))).toBe(true)
+  })
+
+  it('does not change when training goes on', async () => {
+    const trainer = await create(smallMlp())
+    const exported = trainer.export()
+    const before = encodeModel(exported).slice()
+    await trained(trainer, points, { steps: 2 })
+    expect(encodeModel(exported)).toEqual(before)
+    expect(encodeModel(trainer.export())).not.toEqual(before)
+  })
+
+  it('scores the same in plain onnxruntime, with trained norms too', async () => {
+    for (const batchNorm of ['frozen', 'trained'] as const) {
+      const trainer = await create(smallConvnet(), { batchNorm })
+      await trained(trainer, images, { epochs: 2 })
+      const { loss, accuracy } = await trainer.evaluate(images)
+      expect(await scores(trainer.export(), images)).toEqual({ loss: expect.closeTo(loss, 5), accuracy })
+    }
+  })
+})
+
+/** Loss and accuracy of a classifier in plain onnxruntime and plain arithmetic. */
+async function scores(model: Model, data: Dataset): Promise<{ loss: number; accuracy: number }> {
+  const { run } = await session(encodeModel(model))
+  const batch = await data.batch(Uint32Array.from({ length: data.length }, (_, i) => i))
+  const { logits } = await run({ x: batch['x']! })
+  const rows = Array.from({ length: data.length }, (_, i) =>
+    Array.from(logits!.data as Float32Array).slice(3 * i, 3 * i + 3),
+  )
+  const truth = Array.from(batch['labels']!.data as BigInt64Array, Number)
+  return {
+    loss: rows.reduce((sum, row, i) => sum + crossEntropyOf(row, truth[i]!), 0) / rows.length,
+    accuracy: rows.filter((row, i) => argMax(row) === truth[i]).length / rows.length,
+  }
+}
+
+describe('a model whose file fixes the number of examples', () => {
+  const fixed = (examples: number | string): Model => {
+    const random = new Random(8)
+    const x = input('x', 'float32', [examples, 6])
+    const w = parameter('w', normal(random, [6, 3]))
+    const b = parameter('b', normal(random, [3]))
+    return modelOf({
+      name: 'fixed',
+      inputs: new Map([['x', x]]),
+      outputs: new Map([['logits', op.Add(op.MatMul(x, w), b)]]),
+    })
+  }
+
+  it('is trained in parts, which come to the same as the whole batch', async () => {
+    const optimizer = ire(sgd({ lr: 0.1, momentum: 0.9 }), { kappa: 2, gamma: 0.6, interval: 2 })
+    const trainers = await Promise.all([4, 1, 'N'].map((examples) => create(fixed(examples), { optimizer })))
+    const metrics = await Promise.all(trainers.map((trainer) => trained(trainer, points, { epochs: 3 })))
+    const whole = flat(trainers[2]!.parameters)
+    for (const k of [0, 1]) {
+      for (const [i, value] of flat(trainers[k]!.parameters).entries()) expect(value).toBeCloseTo(whole[i]!, 6)
+      expect(metrics[k]![2]!.loss).toBeCloseTo(metrics[2]![2]!.loss, 6)
+      expect(metrics[k]![2]!.accuracy).toBe(metrics[2]![2]!.accuracy)
+      expect(await trainers[k]!.evaluate(points)).toMatchObject({ count: 40 })
+    }
+  })
+
+  it('needs batches that fall into such parts', async () => {
+    const trainer = await create(fixed(4), { batchSize: 6 })
+    const { code, message } = await refusal(() => trained(trainer, points, { epochs: 1 }))
+    expect(code).toBe('invalid-data')
+    expect(message).toMatch(/takes 4 examples at once.*batch holds 6/)
+    const last = await create(fixed(4), { batchSize: 8 })
+    const before = flat(last.parameters)
+    expect((await refusal(() => trained(last, subset(points, { end: 18 }), { epochs: 1 }))).message).toMatch(/holds 2/)
+    expect(flat(last.parameters)).toEqual(before)
+  })
+})
+
+describe('what cannot be trained says so', () => {
+  it('a loss that is not a number stops with the step and the tensor, parameters as before that step', async () => {
+    const trainer = await create(smallMlp(), {
+      optimizer: ire(sam(adamw({ lr: 1e-2 })), { kappa: 1, gamma: 0.6, interval: 1 }),
+    })
+    const poisoned = transform(points, (batch, indices) => {
+      const x = batch['x']!
+      const data = Float32Array.from(x.data as Float32Array)
+      for (let i = 0; i < indices.length; i++) if (indices[i] === 17) data[6 * i] = Number.NaN
+      return { ...batch, x: { ...x, data } }
+    })
+    let before = flat(trainer.parameters)
+    let steps = 0
+    const { code, message } = await refusal(() =>
+      trained(trainer, poisoned, {
+        epochs: 1,
+        onStep: () => {
+          before = flat(trainer.parameters)
+          steps++
+        },
+      }),
+    )
+    expect(code).toBe('not-finite')
+    expect(message).toMatch(new RegExp(`step ${steps}\\b`))
+    expect(message).toMatch(/hidden0\.weight/)
+    expect(flat(trainer.parameters)).toEqual(before)
+    expect(trainer.step).toBe(steps)
+    expect(before.every(Number.isFinite)).toBe(true)
+  })
+
+  it.each([
+    [
+      'a label out of range',
+      arrays({ x: normal(new Random(1), [4, 6]), labels: labels([0, 1, 3, 2]) }),
+      /'labels' holds the label 3 \(element 2.*3 classes.*0 to 2/,
+    ],
+    [
+      'a negative label',
+      arrays({ x: normal(new Random(1), [4, 6]), labels: labels([0, 1, -1, 2]) }),
+      /'labels' holds the label -1/,
+    ],
+    [
+      'data of another shape',
+      arrays({ x: normal(new Random(1), [4, 5]), labels: labels([0, 1, 1, 2]) }),
+      /'x' has the shape \[4, 5\], the graph takes \[N, 6\]/,
+    ],
+    [
+      'labels of another shape',
+      arrays({
+        x: normal(new Random(1), [4, 6]),
+        labels: { dtype: 'int64', dims: [4, 1], data: BigInt64Array.of(0n, 1n, 1n, 2n) },
+      }),
+      /'labels' has the shape \[4, 1\], the graph takes \[N\]/,
+    ],
+    [
+      'data of another type',
+      arrays({ x: { dims: [4, 6], data: new Uint8Array(24) }, labels: labels([0, 1, 1, 2]) }),
+      /'x' holds uint8, the graph takes float32/,
+    ],
+    [
+      'labels that are not whole numbers',
+      arrays({ x: normal(new Random(1), [4, 6]), labels: { dims: [4], data: new Float32Array(4) } }),
+      /'labels' holds float32, the graph takes int64/,
+    ],
+    [
+      'no labels',
+      arrays({ x: normal(new Random(1), [4, 6]), label: labels([0, 1, 1, 2]) }),
+      /gives 'x', 'label'.*also need 'labels': int64\[N\]/,
+    ],
+    ['no input', arrays({ labels: labels([0, 1, 1, 2]) }), /also need 'x': float32\[N, 6\]/],
+  ])('%s', async (_, data, pattern) => {
+    const trainer = await create(smallMlp())
+    const before = flat(trainer.parameters)
+    for (const action of [() => trained(trainer, data, { epochs: 1 }), () => trainer.evaluate(data)]) {
+      const { code, message } = await refusal(action)
+      expect(code).toBe('invalid-data')
+      expect(message).toMatch(pattern)
+    }
+    expect(flat(trainer.parameters)).toEqual(before)
+  })
+
+  it('more than the model reads is no harm, nor are int32 labels or float64 data', async () => {
+    const random = new Random(1)
+    const x = { dims: [4, 6], data: random.fill(new Float64Array(24), 'normal') }
+    const data = arrays({ x, labels: { dims: [4], data: Int32Array.of(0, 1, 1, 2) }, weight: normal(random, [4, 2]) })
+    const same = arrays({ x: { dims: [4, 6], data: Float32Array.from(x.data) }, labels: labels([0, 1, 1, 2]) })
+    const trainer = await create(smallMlp())
+    expect(await trainer.evaluate(data)).toEqual(await trainer.evaluate(same))
+  })
+
+  it('float16 tensors', async () => {
+    const x = input('x', 'float16', ['N', 4])
+    const w = parameter('w', tensorFrom('float16', [4, 3], Array(12).fill(0.5)))
+    const model = modelOf({ name: 'half', inputs: new Map([['x', x]]), outputs: new Map([['y', op.MatMul(x, w)]]) })
+    const { code, message } = await refusal(() => create(model))
+    expect(code).toBe('invalid-option')
+    expect(message).toMatch(/'w' is float16.*Convert the model to float32/)
+  })
+
+  it.each([
+    ['batchSize', { batchSize: 0 }],
+    ['clipNorm', { clipNorm: -1 }],
+    ['no tensor fits', { trainable: 'nothing*' }],
+    ['no tensors to train', { trainable: { include: 'head*', exclude: '*' } }],
+    ["no output 'scores'", { loss: crossEntropy({ logits: 'scores' }) }],
+    ["adds an input 'x'", { loss: crossEntropy({ labels: 'x' }) }],
+  ] as const)('a wrong option: %s', async (said, options) => {
+    const { code, message } = await refusal(() => create(smallMlp(), options))
+    expect(code).toBe('invalid-option')
+    expect(message).toContain(said)
+  })
+
+  it('a quantized model', async () => {
+    const x = input('x', 'uint8', ['N', 4])
+    const zero = parameter('scale', tensorFrom('float32', [], [0.1]))
+    const y = op.Mul(
+      op.Cast(op.MatMulInteger(x, parameter('w', tensorFrom('int8', [4, 3], Array(12).fill(1)))), { to: 1 }),
+      zero,
+    )
+    const model = modelOf({ name: 'integers', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+    expect((await refusal(() => create(model))).message).toMatch(/is quantized.*Fine-tune the float model/)
+  })
+})
