@@ -10,9 +10,10 @@ export { gradients, type Seed, zerosLike } from './grad/gradient.js'
 // Graphs and gradients
 export type { DType, TypedArray } from './ir/dtype.js'
 export { constant, input, parameter, scalar } from './ir/leaf.js'
+export { body } from './ir/scope.js'
 export type { Dim, Shape } from './ir/shape.js'
 export { type Tensor, tensor } from './ir/tensor.js'
-export type { Graph, Value } from './ir/value.js'
+export type { Body, Graph, Value } from './ir/value.js'
 // Losses
 export { type CrossEntropyOptions, crossEntropy } from './loss/cross-entropy.js'
 export type { Loss, LossGraph, Noise } from './loss/loss.js'

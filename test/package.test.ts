@@ -4,28 +4,40 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { convnet } from '../models/convnet.js'
 import { modelOf } from '../src/onnx/export.js'
 import { encodeModel } from '../src/onnx/model.js'
-import { convnet } from '../models/convnet.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const project = mkdtempSync(join(tmpdir(), 'onnx-ire-package-'))
 const environment = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' }
-const run = (command: string, ...args: string[]) => execFileSync(command, args, { cwd: project, encoding: 'utf8', env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
+const run = (command: string, ...args: string[]) =>
+  execFileSync(command, args, { cwd: project, encoding: 'utf8', env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
 
 beforeAll(() => {
-  const [{ filename }] = JSON.parse(execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', project], { cwd: root, encoding: 'utf8' }))
+  const [{ filename }] = JSON.parse(
+    execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', project], {
+      cwd: root,
+      encoding: 'utf8',
+    }),
+  )
   writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }))
   run('npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', `./${filename}`)
   const graph = convnet({ channels: 1, stages: [4], classes: 3 })
-  const model = modelOf({ ...graph, inputs: new Map([['input', graph.inputs.get('x')!]]), outputs: new Map([['output', graph.outputs.get('logits')!]]) })
+  const model = modelOf({
+    ...graph,
+    inputs: new Map([['input', graph.inputs.get('x')!]]),
+    outputs: new Map([['output', graph.outputs.get('logits')!]]),
+  })
   writeFileSync(join(project, 'model.onnx'), encodeModel(model))
 }, 300_000)
 
 afterAll(() => rmSync(project, { recursive: true, force: true }))
 
 /** The code blocks of the README, by the order they stand in. */
-const blocks = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code!)
+const blocks = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)].map(
+  ([, code]) => code!,
+)
 
 it("runs the README's first code block from the packed package", () => {
   const data = `
@@ -49,7 +61,15 @@ it('type-checks every code block of the README that stands alone', () => {
   const standing = blocks.filter((block) => block.includes('\n\nconst '))
   expect(standing.length).toBeGreaterThanOrEqual(2)
   for (const [i, block] of standing.entries()) writeFileSync(join(project, `block${i}.ts`), block)
-  const options = { module: 'nodenext', target: 'es2023', strict: true, noUncheckedIndexedAccess: true, skipLibCheck: true, outDir: 'out', types: [] }
+  const options = {
+    module: 'nodenext',
+    target: 'es2023',
+    strict: true,
+    noUncheckedIndexedAccess: true,
+    skipLibCheck: true,
+    outDir: 'out',
+    types: [],
+  }
   writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, include: ['block*.ts'] }))
   execFileSync(join(root, 'node_modules/.bin/tsc'), ['-p', project], { cwd: project, encoding: 'utf8' })
   for (const i of standing.keys()) run('node', `out/block${i}.js`)

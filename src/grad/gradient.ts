@@ -80,6 +80,7 @@ function propagate(
   try {
     return derived(node, dys, active, tables)
   } catch (error) {
+    if (error instanceof Blocked) return `made of\n${error.lines.join('\n').replaceAll(/^/gm, '  ')}`
     // A rule may refuse some forms of its operator.
     if (error instanceof OnnxIreError && error.code === 'not-differentiable') return error.message
     throw error
@@ -148,14 +149,29 @@ function fitted(node: Node, x: Value, dx: Value): Value {
   return dx
 }
 
+function described({ operator, name, inputs, outputs }: Node): string {
+  const label = name ?? outputs[0]?.name
+  const types = inputs.map((x) => (x ? `${x.dtype}${formatShape(x.shape)}` : '-'))
+  return `${operator}${label ? ` '${label}'` : ''} (inputs ${types.join(', ')})`
+}
+
 function blocked(blocking: ReadonlyMap<Node, string>): OnnxIreError {
-  const lines = [...blocking].map(([node, reason]) => {
-    const name = node.name ?? node.outputs[0]?.name
-    return `  ${node.operator}${name ? ` '${name}'` : ''} (inputs ${node.inputs.map((x) => (x ? `${x.dtype}${formatShape(x.shape)}` : '-')).join(', ')}): ${reason}`
-  })
-  return new OnnxIreError(
-    'not-differentiable',
-    `${blocking.size === 1 ? 'an operator' : `${blocking.size} operators`} between the parameters and the outputs cannot be differentiated:\n${lines.join('\n')}\n` +
-      'Train only parameters behind them (narrow the trainable set), or train an output before them.',
-  )
+  const byReason = new Map<string, string[]>()
+  for (const [node, reason] of blocking) byReason.set(reason, [...(byReason.get(reason) ?? []), described(node)])
+  const lines = [...byReason].map(([reason, nodes]) => `  ${nodes.join(',\n  ')}: ${reason}`)
+  return new Blocked(blocking.size, lines)
+}
+
+/** Operators in the way of a gradient; a composite operator, or one with bodies, passes on which they are inside of it. */
+class Blocked extends OnnxIreError {
+  readonly lines: readonly string[]
+
+  constructor(count: number, lines: readonly string[]) {
+    super(
+      'not-differentiable',
+      `${count === 1 ? 'an operator' : `${count} operators`} between the parameters and the outputs cannot be differentiated:\n${lines.join('\n')}\n` +
+        'Train only parameters behind them (narrow the trainable set), or train an output before them.',
+    )
+    this.lines = lines
+  }
 }

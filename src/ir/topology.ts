@@ -67,6 +67,16 @@ export function topological(outputs: Iterable<Value>, within: (node: Node) => bo
   return order
 }
 
+/** The same with the nodes of bodies before those that carry them. */
+export const withBodies = (outputs: Iterable<Value>): Node[] =>
+  topological(outputs).flatMap((node) => [...bodiesOf(node).flatMap(nodesInside), node])
+
+const nodesInside = (body: Body): Node[] =>
+  topological(body.outputs, ({ scope }) => scope === body.scope).flatMap((node) => [
+    ...bodiesOf(node).flatMap(nodesInside),
+    node,
+  ])
+
 /** The leaves (inputs, parameters, constants) that `outputs` depend on, in order of first use. */
 export function leavesOf(outputs: Iterable<Value>): Value[] {
   const leaves = new Set<Value>()

@@ -54,6 +54,7 @@ class GraphWriter {
   private readonly spec: GraphSpec
   private readonly names = new Map<Value, string>()
   private readonly taken = new Set<string>()
+  private readonly nodeNames = new Set<string>()
   private readonly used = new Set<Value>()
   private readonly initializers: TensorProto[] = []
   private readonly constants = new Map<string, string>()
@@ -132,8 +133,22 @@ class GraphWriter {
     if (key) written.set(key, node.outputs)
     const attribute = attributeProtos(node, (body) => this.writeBody(body))
     return [
-      create('NodeProto', { opType: operator, domain: domain || undefined, name: node.name, input, output, attribute }),
+      create('NodeProto', {
+        opType: operator,
+        domain: domain || undefined,
+        name: this.nodeName(node),
+        input,
+        output,
+        attribute,
+      }),
     ]
+  }
+
+  /** Names of nodes need not be there, but onnxruntime refuses one that comes twice, as in functions called twice. */
+  private nodeName({ name }: Node): string | undefined {
+    if (name === undefined || this.nodeNames.has(name)) return undefined
+    this.nodeNames.add(name)
+    return name
   }
 
   private writeBody(body: Body): GraphProto {

@@ -6,42 +6,22 @@ import { sizeOf } from '../ir/tensor.js'
 import { type Attribute, type Body, type Graph, nameValue, type Value } from '../ir/value.js'
 import { apply } from '../op/apply.js'
 import { definitions } from '../op/index.js'
+import { knownCondition } from '../op/inline.js'
 import { attributesOf, checkAttributes } from './attributes.js'
 import { constantFrom, isConstant } from './constant.js'
 import { inputOf, refineFrom } from './declared.js'
 import { functionOf, functionsOf } from './functions.js'
 import type { Model } from './model.js'
+import { lookUp, Names } from './names.js'
+import { operatorSets } from './operator-sets.js'
 import { inDependencyOrder } from './order.js'
-import type { FunctionProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto } from './schema.js'
+import type { FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto } from './schema.js'
 import { settingNames } from './settings.js'
 import { type Site, sitesOf } from './sites.js'
 import { refuseUnsupported } from './unsupported.js'
 import { modernised } from './upgrade/modernise.js'
+import { noSequence, Sequence } from './upgrade/sequence-value.js'
 import type { OldNode } from './upgrade/upgrade.js'
-
-/**
- * Values by name in one graph; a body sees the names of the graphs around it. `null` is an input that the caller of a
- * function left out.
- */
-class Names {
-  private readonly values = new Map<string, Value | null>()
-  private readonly outer: Names | undefined
-
-  constructor(outer?: Names) {
-    this.outer = outer
-  }
-
-  get(name: string): Value | null | undefined {
-    const own = this.values.get(name)
-    return own === undefined ? this.outer?.get(name) : own
-  }
-
-  set(name: string, value: Value | null): void {
-    if (this.values.has(name))
-      throw new OnnxIreError('invalid-model', `two tensors are named '${name}'; names must be unique in a graph`)
-    this.values.set(name, value)
-  }
-}
 
 /** Where nodes are read: the main graph with its bodies, or a function at one of its calls. */
 interface Context {
@@ -95,8 +75,8 @@ export function importGraph(model: Model): Graph {
   return { name: graph.name ?? '', inputs, parameters: importer.parameters, outputs }
 }
 
-/** Calls of functions multiply; more nodes than this are no model but an attack. */
-const mostNodes = 1_000_000
+/** Calls of functions multiply; more nodes inside them than this are no model but an attack. */
+const mostNodes = 250_000
 
 class Importer {
   readonly parameters = new Map<string, Value>()
@@ -141,6 +121,7 @@ class Importer {
     return graph.output.map(({ name = '' }) => {
       const value = names.get(name)
       if (!value) throw new OnnxIreError('invalid-model', `no node gives the output '${name}'`)
+      if (value instanceof Sequence) throw noSequence(`the output '${name}' is`)
       return [name, value]
     })
   }
@@ -153,7 +134,7 @@ class Importer {
   ): void {
     const declared = new Map(declarations.map((info) => [info.name ?? '', info]))
     for (const node of inDependencyOrder(nodes, (name) => names.get(name) !== undefined)) {
-      if (++this.nodes > mostNodes)
+      if (context.calls.length > 0 && ++this.nodes > mostNodes)
         throw new OnnxIreError(
           'invalid-model',
           `inlining its functions makes more than ${mostNodes} nodes of the model`,
@@ -172,18 +153,21 @@ class Importer {
     const operator = node.opType ?? ''
     const label = node.name || node.output.find((name) => name !== '') || '?'
     const inputs = node.input.map((name) => (name === '' ? null : lookUp(names, name, operator, label)))
+    const taken = takenBranch(node, inputs[0])
     const attributes = attributesOf(
-      node,
+      taken ? { ...node, attribute: [] } : node,
       this.model.external,
       (graph) => this.readBody(graph, names, context),
       context.given,
     )
     const of = functionOf(this.functions, node)
-    const values = isConstant(node)
-      ? [constant(constantFrom(label, attributes))]
-      : of
-        ? this.call(of, inputs, attributes, context)
-        : this.applied(node, inputs, attributes, label, context)
+    const values = taken
+      ? this.readInside(taken, names, context)
+      : isConstant(node)
+        ? [constant(constantFrom(label, attributes))]
+        : of
+          ? this.call(of, inputs, attributes, context)
+          : this.applied(node, inputs, attributes, label, context)
     for (const [index, name] of node.output.entries()) {
       if (name === '') continue
       const value = values[index]
@@ -222,6 +206,13 @@ class Importer {
       name: node.name || undefined,
       outputCount: node.output.length,
     })
+  }
+
+  /** The results of a branch that is taken in any case: its nodes are made where its If stands. */
+  private readInside(graph: GraphProto, outer: Names, context: Context): Value[] {
+    const names = new Names(outer)
+    this.readTensors(graph, names, context)
+    return this.readGraph(graph, names, context).map(([, value]) => value)
   }
 
   private readBody(graph: GraphProto, outer: Names, context: Context): Body {
@@ -266,26 +257,6 @@ class Importer {
   }
 }
 
-/** The newest operator set whose operators this library has read. */
-const newestOperatorSet = 26
-
-function operatorSets(imports: readonly OperatorSetIdProto[]): ReadonlyMap<string, number> {
-  const versions = new Map([
-    // Files before IR version 3 name no operator set: version 1.
-    ...(imports.length === 0 ? [['', 1] as const] : []),
-    ...imports.map(
-      ({ domain, version }) => [domain === 'ai.onnx' ? '' : (domain ?? ''), Number(version ?? 1n)] as const,
-    ),
-  ])
-  const version = versions.get('') ?? 1
-  if (version < 1 || version > newestOperatorSet)
-    throw new OnnxIreError(
-      'invalid-model',
-      `the model uses operator set ${version}; 1 to ${newestOperatorSet} are known: export it with one of those`,
-    )
-  return versions
-}
-
 /** Today's form of a node; what cannot be brought there is refused by name. */
 function modernForm(node: OldNode, version: number, label: string, domain: string): OldNode | readonly Value[] {
   try {
@@ -302,11 +273,13 @@ function modernForm(node: OldNode, version: number, label: string, domain: strin
   }
 }
 
-function lookUp(names: Names, name: string, operator: string, label: string): Value | null {
-  const value = names.get(name)
-  if (value !== undefined) return value
-  throw new OnnxIreError(
-    'invalid-model',
-    `${operator} '${label}' reads '${name}', which is neither an input, an initializer nor the output of a node`,
-  )
+/**
+ * The branch of an If whose condition is known already, as rank checks of a scripted model are; the other one may not even
+ * fit the shapes.
+ */
+function takenBranch(node: NodeProto, condition: Value | null | undefined): GraphProto | undefined {
+  if (node.opType !== 'If' || node.domain || !condition) return undefined
+  const known = knownCondition(condition)
+  const name = known ? 'then_branch' : 'else_branch'
+  return known === undefined ? undefined : node.attribute.find((attribute) => attribute.name === name)?.g
 }

@@ -8,6 +8,7 @@ const settingInputs: Readonly<Record<string, readonly number[]>> = {
   Dropout: [1],
   Range: [0, 1, 2],
   OneHot: [1],
+  MelWeightMatrix: [3, 4],
   RotaryEmbedding: [1, 2],
   QuantizeLinear: [1],
   DequantizeLinear: [1],

@@ -1,22 +1,14 @@
 import { OnnxIreError } from '../errors.js'
 import { definitions, isOperator } from '../op/index.js'
 import { functionOf, functionsOf } from './functions.js'
+import { refused } from './refused.js'
 import type { GraphProto, ModelProto, NodeProto } from './schema.js'
 import { upgrades } from './upgrade/index.js'
-import { standardForm } from './upgrade/microsoft.js'
+import { standardForm } from './upgrade/standard.js'
 
-/** Operators whose presence means that weights and activations are integers. */
-const integerOnly = new Set([
-  'ConvInteger',
-  'MatMulInteger',
-  'QLinearConv',
-  'QLinearMatMul',
-  'DynamicQuantizeLinear',
-  'DynamicQuantizeLSTM',
-  'QGemm',
-  'QLinearAdd',
-  'QAttention',
-])
+/** Names of operators, of onnxruntime's own domain too, whose presence means that weights and activations are integers. */
+const integerOnly =
+  /^(Q(Linear|Gemm|Attention|Ordered|EmbedLayer|MoE)|DynamicQuantize|(Conv|MatMul|Mul|ReduceSum)Integer)/
 
 /** Every node of a graph, those inside bodies included. */
 export function* allNodes(graph: Pick<GraphProto, 'node'>): Generator<NodeProto> {
@@ -62,15 +54,19 @@ export function refuseUnsupported(model: ModelProto): void {
   }
   if (unknown.size === 0) return
   const lines = [...unknown].map(
-    ([key, nodes]) => `  ${key} x ${nodes.length}: ${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? ', ...' : ''}`,
+    ([key, nodes]) =>
+      `  ${key} x ${nodes.length}: ${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? ', ...' : ''}${refused[key] ? ` (${refused[key]})` : ''}`,
   )
-  const quantized = [...unknown.keys()].some((key) => integerOnly.has(key.split('.').at(-1)!))
+  const quantized = [...unknown.keys()].some((key) => integerOnly.test(key.split('.').at(-1)!))
+  const compiled = [...unknown.keys()].some((key) => /^com\.microsoft\.nchwc\.|^com\.ms\.internal\.nhwc\./.test(key))
   throw new OnnxIreError(
     'unsupported-operator',
     `the model uses operators this library does not know:\n${lines.join('\n')}\n` +
       (quantized
         ? 'It is quantized: its weights are integers, which gradients do not move. Fine-tune the float model it was made from, then quantize again.'
-        : 'OPERATORS.md lists what is supported.'),
+        : compiled
+          ? 'It was saved after an optimization for one kind of processor: use the model from before, or save it with a lower optimization level.'
+          : 'OPERATORS.md lists what is supported.'),
   )
 }
 

@@ -1,8 +1,8 @@
 import { OnnxIreError } from '../errors.js'
 import type { DType } from '../ir/dtype.js'
 import { constant, int64s, scalar, tensorFrom } from '../ir/leaf.js'
-import { type Dim, formatShape, isStatic } from '../ir/shape.js'
 import { currentScope } from '../ir/scope.js'
+import { type Dim, formatShape, isStatic } from '../ir/shape.js'
 import { type Attributes, type Node, type TensorType, Value } from '../ir/value.js'
 import type { AttributeSpecs, Call, Definition, GivenAttributes, PerSlot, Slots } from './define.js'
 
@@ -21,22 +21,35 @@ type Arguments<I extends Slots, A extends AttributeSpecs> =
   | [...Operands<I>, GivenAttributes<A>]
   | (Record<never, never> extends GivenAttributes<A> ? Operands<I> : never)
 
-type Result<O extends Slots> = O extends readonly [infer Only] ? (Only extends `...${string}` ? readonly Value[] : Value) : PerSlot<O, Value, never>
+type Result<O extends Slots> = O extends readonly [infer Only]
+  ? Only extends `...${string}`
+    ? readonly Value[]
+    : Value
+  : PerSlot<O, Value, never>
 
 /** An operator as a function: `op.Gemm(a, b, c, { transB: 1 })`; variadic operands come as one array. */
-export type OperatorFunction<D> = D extends Definition<infer I, infer O, infer A> ? (...args: Arguments<I, A>) => Result<O> : never
+export type OperatorFunction<D> =
+  D extends Definition<infer I, infer O, infer A> ? (...args: Arguments<I, A>) => Result<O> : never
 
 const isAttributes = (arg: unknown): arg is Attributes =>
   typeof arg === 'object' && arg !== null && !Array.isArray(arg) && !(arg instanceof Value)
 
 /** Turns a definition into its function. */
-export function operatorFunction(operator: string, definition: Definition): (...args: unknown[]) => Value | readonly Value[] {
+export function operatorFunction(
+  operator: string,
+  definition: Definition,
+): (...args: unknown[]) => Value | readonly Value[] {
   const variadic = definition.inputs.at(-1)?.startsWith('...') ?? false
   const lastOutput = definition.outputs.at(-1)
   return (...args) => {
     const last = args.at(-1)
-    const attributes = isAttributes(last) ? (args.pop(), last) : {}
-    const operands = (variadic ? [...args.slice(0, -1), ...(args.at(-1) as Operand[])] : args) as (Operand | null | undefined)[]
+    const attributes = isAttributes(last) ? last : {}
+    if (attributes === last) args.pop()
+    const operands = (variadic ? [...args.slice(0, -1), ...(args.at(-1) as Operand[])] : args) as (
+      | Operand
+      | null
+      | undefined
+    )[]
     const outputs = apply({ operator, definition, inputs: toValues(operands, operator), attributes })
     return definition.outputs.length === 1 && !lastOutput!.startsWith('...') ? outputs[0]! : outputs
   }
@@ -47,7 +60,11 @@ function toValues(operands: readonly (Operand | null | undefined)[], operator: s
   return operands.map((operand) => {
     if (operand === undefined || operand === null || operand instanceof Value) return operand ?? null
     if (typeof operand !== 'number') return int64s(operand)
-    if (numeric === undefined) throw new OnnxIreError('invalid-shape', `${operator}: a plain number needs a tensor beside it to take its type from`)
+    if (numeric === undefined)
+      throw new OnnxIreError(
+        'invalid-shape',
+        `${operator}: a plain number needs a tensor beside it to take its type from`,
+      )
     return scalar(numeric.dtype, operand)
   })
 }
@@ -86,7 +103,7 @@ export function apply(application: Application): readonly Value[] {
     kind: 'node',
     operator,
     domain: definition.domain,
-    since: definition.since,
+    since: sinceVersion(definition, inputs),
     inputs,
     attributes,
     outputs,
@@ -96,6 +113,10 @@ export function apply(application: Application): readonly Value[] {
   for (const [index, type] of types.entries()) outputs.push(new Value(type, node, index, undefined, contents[index]))
   return outputs
 }
+
+/** The first version that has the operator with these inputs. */
+const sinceVersion = ({ since, later, inputs: slots }: Definition, inputs: readonly (Value | null)[]): number =>
+  Math.max(since, ...slots.map((slot, index) => (inputs[index] ? (later[slot] ?? 0) : 0)))
 
 function checkInputs(place: string, definition: Definition, inputs: readonly (Value | null)[]): void {
   const variadic = definition.inputs.at(-1)?.startsWith('...')
@@ -121,22 +142,31 @@ function withDefaults(place: string, specs: AttributeSpecs, given: Attributes): 
   const attributes: Record<string, Attributes[string]> = {}
   for (const [key, spec] of Object.entries(specs)) {
     const value = given[key] ?? (spec.default as Attributes[string])
-    if (value === undefined && spec.presence === 'required') throw new OnnxIreError('invalid-model', `${place} needs its attribute '${key}'`)
+    if (value === undefined && spec.presence === 'required')
+      throw new OnnxIreError('invalid-model', `${place} needs its attribute '${key}'`)
     if (value !== undefined) attributes[key] = value
   }
   for (const key of Object.keys(given)) {
-    if (!(key in specs) && given[key] !== undefined) throw new OnnxIreError('invalid-model', `${place} has no attribute '${key}'`)
+    if (!(key in specs) && given[key] !== undefined)
+      throw new OnnxIreError('invalid-model', `${place} has no attribute '${key}'`)
   }
   return attributes
 }
 
-function inferred(place: string, definition: Definition, call: Call<Slots, AttributeSpecs>, inputs: readonly (Value | null)[]): readonly TensorType[] {
+function inferred(
+  place: string,
+  definition: Definition,
+  call: Call<Slots, AttributeSpecs>,
+  inputs: readonly (Value | null)[],
+): readonly TensorType[] {
   try {
     const types = definition.infer(call)
     return Array.isArray(types) ? types : [types as TensorType]
   } catch (error) {
     if (!(error instanceof OnnxIreError)) throw error
-    const shapes = inputs.map((value) => (value ? `${value.name ? `${value.name}: ` : ''}${value.dtype}${formatShape(value.shape)}` : '-'))
+    const shapes = inputs.map((value) =>
+      value ? `${value.name ? `${value.name}: ` : ''}${value.dtype}${formatShape(value.shape)}` : '-',
+    )
     throw new OnnxIreError(error.code, `${place}: ${error.message} (inputs ${shapes.join(', ')})`, { cause: error })
   }
 }
@@ -144,8 +174,11 @@ function inferred(place: string, definition: Definition, call: Call<Slots, Attri
 const integers: ReadonlySet<DType> = new Set(['int64', 'int32', 'bool'])
 
 /** What is known of each output: one list stands for the first. */
-function contentsOf(contents: readonly Dim[] | readonly (readonly Dim[])[] | undefined): readonly (readonly Dim[] | undefined)[] {
-  const several = (lists: readonly Dim[] | readonly (readonly Dim[])[]): lists is readonly (readonly Dim[])[] => Array.isArray(lists[0])
+function contentsOf(
+  contents: readonly Dim[] | readonly (readonly Dim[])[] | undefined,
+): readonly (readonly Dim[] | undefined)[] {
+  const several = (lists: readonly Dim[] | readonly (readonly Dim[])[]): lists is readonly (readonly Dim[])[] =>
+    Array.isArray(lists[0])
   return contents === undefined ? [] : several(contents) ? contents : [contents]
 }
 

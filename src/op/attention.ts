@@ -55,11 +55,12 @@ function attentionTypes(
 export const attention = {
   /** softmax(scale q k^T + mask) v for every head; key and value heads are shared by equal groups of query heads. */
   Attention: define({
-    inputs: ['q', 'k', 'v', 'attnMask?', 'pastKey?', 'pastValue?'],
+    inputs: ['q', 'k', 'v', 'attnMask?', 'pastKey?', 'pastValue?', 'nonpadKvSeqlen?'],
     // onnxruntime wants the present keys and values named whenever there are past ones.
     outputs: ['y', 'presentKey', 'presentValue', 'qkMatmulOutput?'],
     attributes,
     since: 23,
+    later: { 'nonpadKvSeqlen?': 24 },
     infer: ({ inputs: [q, k, v, , pastKey], attributes }) => attentionTypes(q, k, v, pastKey, attributes),
   }),
   /** Turns pairs of features by angles given as cosines and sines, looked up at `positionIds` where those are given. */

@@ -14,7 +14,10 @@ interface AttributeTypes {
 }
 
 /** One attribute of an operator: its ONNX type and whether it may be left out. */
-export interface AttributeSpec<T = unknown, Presence extends 'default' | 'required' | 'optional' = 'default' | 'required' | 'optional'> {
+export interface AttributeSpec<
+  T = unknown,
+  Presence extends 'default' | 'required' | 'optional' = 'default' | 'required' | 'optional',
+> {
   readonly type: keyof AttributeTypes
   readonly presence: Presence
   readonly default?: T
@@ -45,7 +48,9 @@ type Holds<S> = S extends AttributeSpec<infer T, infer P> ? (P extends 'optional
 /** Attributes as a node holds them: defaults filled in. */
 export type AttributesOf<A extends AttributeSpecs> = { readonly [K in keyof A]: Holds<A[K]> }
 
-type RequiredKeys<A extends AttributeSpecs> = { [K in keyof A]: A[K] extends AttributeSpec<unknown, 'required'> ? K : never }[keyof A]
+type RequiredKeys<A extends AttributeSpecs> = {
+  [K in keyof A]: A[K] extends AttributeSpec<unknown, 'required'> ? K : never
+}[keyof A]
 
 /** Attributes as a caller gives them. */
 export type GivenAttributes<A extends AttributeSpecs> = { readonly [K in RequiredKeys<A>]: Holds<A[K]> } & {
@@ -73,12 +78,18 @@ export interface Call<I extends Slots, A extends AttributeSpecs> {
  * What an operator is: its form in the newest operator set this library writes, as its page under
  * https://onnx.ai/onnx/operators/ gives it.
  */
-export interface Definition<I extends Slots = Slots, O extends Slots = Slots, A extends AttributeSpecs = AttributeSpecs> {
+export interface Definition<
+  I extends Slots = Slots,
+  O extends Slots = Slots,
+  A extends AttributeSpecs = AttributeSpecs,
+> {
   readonly inputs: I
   readonly outputs: O
   readonly attributes: A
   /** First version of the operator set with this form. */
   readonly since: number
+  /** Optional inputs that came later than the rest, and with which version. */
+  readonly later: Readonly<Record<string, number>>
   readonly domain: string
   /** Inputs are broadcast against each other: the backward walk sums gradients back to each input's shape. */
   readonly broadcasts: boolean
@@ -92,9 +103,13 @@ export interface Definition<I extends Slots = Slots, O extends Slots = Slots, A 
   contents: ((call: Call<I, A>) => readonly Dim[] | readonly (readonly Dim[])[] | undefined) | undefined
 }
 
-type Options<I extends Slots, O extends Slots, A extends AttributeSpecs, G> = Pick<Definition<I, O, A>, 'inputs' | 'since' | 'infer'> & {
+type Options<I extends Slots, O extends Slots, A extends AttributeSpecs, G> = Pick<
+  Definition<I, O, A>,
+  'inputs' | 'since' | 'infer'
+> & {
   readonly outputs?: O
   readonly attributes?: A
+  readonly later?: Readonly<Record<string, number>>
   readonly domain?: string
   readonly broadcasts?: boolean
   readonly straightThrough?: boolean
@@ -114,6 +129,7 @@ export function define<
   return {
     outputs: ['y'] as Slots as O,
     attributes: {} as A,
+    later: {},
     domain: '',
     broadcasts: false,
     straightThrough: false,

@@ -1,5 +1,5 @@
 import { OnnxIreError } from '../errors.js'
-import { type DType, dtypeOf } from '../ir/dtype.js'
+import { type DType, dtypeOf, dtypes } from '../ir/dtype.js'
 import { addDims, broadcastShapes, type Dim, formatShape, mulDims, subDims, unknownDim } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
 import {
@@ -188,7 +188,12 @@ export const elementwise = {
     attributes: { to: int.required },
     since: 26,
     gradient: zero('the bits of its input, not its value'),
-    infer: ({ inputs: [x], attributes: { to } }) => ({ dtype: carriedType(to), shape: x.shape }),
+    infer: ({ inputs: [x], attributes: { to } }) => {
+      const dtype = carriedType(to)
+      if (dtypes[dtype].bits !== dtypes[x.dtype].bits)
+        throw new OnnxIreError('invalid-shape', `${x.dtype} and ${dtype} differ in their number of bits`)
+      return { dtype, shape: x.shape }
+    },
   }),
   BitShift: define({
     inputs: ['x', 'y'],

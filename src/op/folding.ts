@@ -45,8 +45,8 @@ function unpooled(x: Shape | undefined, attributes: UnpoolAttributes): Shape | u
   const spatial = x.slice(2)
   const window = windowOf({ ...attributes, auto_pad: 'NOTSET' }, kernel_shape, spatial)
   const lengths = window.map(({ kernel, stride, before, after }, axis) => {
-    const rest = subDims(subDims(kernel, before), after)
-    return addDims(mulDims(subDims(spatial[axis]!, 1), stride), rest)
+    const rest = subDims(subDims(subDims(kernel, stride), before), after)
+    return addDims(mulDims(spatial[axis]!, stride), rest)
   })
   return checkLengths([x[0]!, x[1]!, ...lengths])
 }

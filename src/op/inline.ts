@@ -30,7 +30,13 @@ export function copied(of: Body, inputs: readonly Value[], outer: Substitution =
   return copies
 }
 
-function copyOf(node: Node, copies: Substitution): readonly Value[] {
+/** A node again, over what stands for its operands and for what its bodies capture. */
+export function copyOf(node: Node, copies: Substitution): readonly Value[] {
+  const taken = takenBranch(node, copies)
+  if (taken) {
+    const inner = copied(taken, [], copies)
+    return taken.outputs.map((value) => inner.get(value) ?? value)
+  }
   const outputs = apply({
     operator: node.operator,
     definition: definitions[node.operator as keyof typeof definitions] as never,
@@ -47,6 +53,19 @@ function copyOf(node: Node, copies: Substitution): readonly Value[] {
   for (const [index, value] of outputs.entries())
     if (value.source.kind === 'node') refineShape(value, moreKnown(value.shape, node.outputs[index]!.shape))
   return outputs
+}
+
+/** The branch of an If whose condition is known. */
+function takenBranch({ operator, inputs, attributes }: Node, copies: Substitution): Body | undefined {
+  if (operator !== 'If') return undefined
+  const condition = knownCondition(copies.get(inputs[0]!) ?? inputs[0]!)
+  return condition === undefined ? undefined : (attributes[condition ? 'then_branch' : 'else_branch'] as Body)
+}
+
+/** What a condition is, where that is known before it is computed. */
+export function knownCondition({ contents }: Value): boolean | undefined {
+  const [element] = contents ?? []
+  return typeof element === 'number' ? element !== 0 : undefined
 }
 
 function copiedAttribute(attribute: Attribute | undefined, copies: Substitution): Attribute | undefined {

@@ -42,14 +42,13 @@ function gemmType(a: Value, b: Value, c: Value | null, transA: number, transB: n
   return { dtype: a.dtype, shape }
 }
 
-function determinantShape(x: Shape | undefined): Shape | undefined {
+function checkSquare(operator: string, x: Shape | undefined): void {
   if (
     x &&
     (x.length < 2 || (x.every((dim) => typeof dim === 'number') && !sameShape(x.slice(-2), x.slice(-2).toReversed())))
   ) {
-    throw new OnnxIreError('invalid-shape', 'Det takes square matrices')
+    throw new OnnxIreError('invalid-shape', `${operator} takes square matrices`)
   }
-  return x?.slice(0, -2)
 }
 
 export const linalg = {
@@ -84,6 +83,19 @@ export const linalg = {
   Det: define({
     inputs: ['x'],
     since: 11,
-    infer: ({ inputs: [x] }) => ({ dtype: x.dtype, shape: determinantShape(x.shape) }),
+    infer: ({ inputs: [x] }) => {
+      checkSquare('Det', x.shape)
+      return { dtype: x.dtype, shape: x.shape?.slice(0, -2) }
+    },
+  }),
+  /** The inverse of matrices [..., n, n]; ai.onnx has none, and PyTorch exports this. */
+  Inverse: define({
+    inputs: ['x'],
+    domain: 'com.microsoft',
+    since: 1,
+    infer: ({ inputs: [x] }) => {
+      checkSquare('Inverse', x.shape)
+      return x
+    },
   }),
 }

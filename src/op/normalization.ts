@@ -1,5 +1,5 @@
 import { OnnxIreError } from '../errors.js'
-import { type DType, dtypeOf } from '../ir/dtype.js'
+import { type DType, dtypeOf, isFloat } from '../ir/dtype.js'
 import { axisOf, broadcastShapes, type Dim, formatShape, type Shape } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
 import { define, float, int, ints } from './define.js'
@@ -7,7 +7,11 @@ import { define, float, int, ints } from './define.js'
 /** Per-channel operands are [C], where x is [N, C, ...]. */
 function checkedChannels(x: Value, ...perChannel: readonly Value[]): Value {
   if (x.shape && x.shape.length < 2) throw new OnnxIreError('invalid-shape', 'x needs the axes [N, C, ...]')
-  for (const { shape } of perChannel) if (shape) checkChannel(x.shape?.[1], shape)
+  for (const { dtype, shape } of perChannel) {
+    if (!isFloat(dtype))
+      throw new OnnxIreError('invalid-shape', `takes floating-point scales and statistics, not ${dtype}`)
+    if (shape) checkChannel(x.shape?.[1], shape)
+  }
   return x
 }
 

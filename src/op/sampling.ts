@@ -33,6 +33,8 @@ function affineGridShape(theta: Shape | undefined, size: Value): Shape | undefin
     throw new OnnxIreError('invalid-shape', `theta needs [N, d, d + 1], not ${formatShape(theta)}`)
   if (rank === undefined || n === undefined) return gridOf(theta)
   const d = rank - 2
+  if (d !== 2 && d !== 3)
+    throw new OnnxIreError('invalid-shape', `a size [N, C, H, W] or [N, C, D, H, W], not ${rank} lengths`)
   if (theta)
     for (const [length, wanted] of [
       [theta[1]!, d],

@@ -38,7 +38,7 @@ function transformedShape(
   if (at === x.shape.length - 1)
     throw new OnnxIreError('invalid-shape', 'the last axis holds real and imaginary part: it is not transformed')
   const own = x.shape[at]!
-  const whole = length ? lengthIn(length) : onesided && inverse ? mulDims(subDims(own, 1), 2) : own
+  const whole = length ? lengthIn(length) : onesided && inverse ? checkLengths([subDims(mulDims(own, 2), 2)])[0]! : own
   return [...x.shape.with(at, onesided && !inverse ? half(whole) : whole).slice(0, -1), onesided && inverse ? 1 : 2]
 }
 

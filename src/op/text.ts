@@ -17,7 +17,9 @@ export const textual = {
     gradient: text,
     infer: ({ inputs: [x], attributes: { stopwords } }) => ({
       dtype: 'string',
-      shape: stopwords?.length ? x.shape?.with(-1, unknownDim()) : x.shape,
+      shape: stopwords?.length
+        ? x.shape?.map((dim, axis, all) => (axis === all.length - 1 ? unknownDim() : dim))
+        : x.shape,
     }),
   }),
   StringConcat: define({

@@ -1,6 +1,6 @@
-import { rewriteGraph } from '../ir/rewrite.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/index.js'
+import { rewriteGraph } from '../op/rewrite.js'
 
 /** A model whose BatchNormalization layers normalise by the batch, and the running statistics that follow from a batch. */
 export interface TrainedNorms {

@@ -118,10 +118,13 @@ function trainedParameters(
     ),
   )
   if (parameters.size > 0) return parameters
-  if (topological(graph.outputs.values()).some(({ operator }) => Object.hasOwn(quantization, operator)))
+  const quantized = topological(graph.outputs.values())
+    .filter(({ operator }) => Object.hasOwn(quantization, operator))
+    .map(({ operator, name, outputs }) => `${operator} '${name ?? outputs[0]?.name ?? '?'}'`)
+  if (quantized.length > 0)
     throw new OnnxIreError(
       'invalid-option',
-      `the model '${graph.name}' is quantized: its weights are integers, which gradients do not move. Fine-tune the float model it was made from, then quantize again`,
+      `the model '${graph.name}' is quantized (${quantized.slice(0, 3).join(', ')}${quantized.length > 3 ? ` and ${quantized.length - 3} more` : ''}): its weights are integers, which gradients do not move. Fine-tune the float model it was made from, then quantize again`,
     )
   throw new OnnxIreError(
     'invalid-option',

@@ -1,16 +1,16 @@
 import { OnnxIreError } from '../errors.js'
-import type { TypedArray } from '../ir/dtype.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import { isStatic } from '../ir/shape.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { encode } from '../onnx/encode.js'
 import { exportGraph, type GraphSpec } from '../onnx/export.js'
-import type { FloatArray, Gradients, ParameterArrays } from '../optim/arrays.js'
+import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { Random } from '../random.js'
 import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
 import type { GradientKind, GradientReply } from '../step/step.js'
 import type { TrainingGraphs } from './graphs.js'
+import { inParts } from './parts.js'
 
 /** One batch's gradient with what else the graph tells. */
 export interface Evaluated extends GradientReply {
@@ -50,7 +50,7 @@ export class Programs {
   ): Promise<Evaluated> {
     const spec = kind === 'curvature' ? this.curvature() : this.graphs.training
     const noise = kind === 'curvature' ? this.graphs.noise : new Map<string, never>()
-    return this.inParts(batch, async (part) => {
+    return this.whole(batch, async (part) => {
       const drawn = [...noise].map(([name, { value, distribution }]): [string, Tensor] => {
         const dims = dimsOf(value, part, this.graphs.data)
         const numbers = random.fill(new Float64Array(sizeOf(dims)), distribution)
@@ -61,7 +61,7 @@ export class Programs {
   }
 
   async evaluate(batch: Tensors, parameters: ParameterArrays, statistics: ParameterArrays): Promise<Evaluated> {
-    return this.inParts(batch, (part) => this.run(this.graphs.evaluation, part, parameters, statistics))
+    return this.whole(batch, (part) => this.run(this.graphs.evaluation, part, parameters, statistics))
   }
 
   /** Refuses, before anything is run, batches that would not fall into parts of the size the model takes. */
@@ -121,14 +121,10 @@ export class Programs {
   }
 
   /** Runs a batch at once, or in parts where the model fixes how many examples it takes, and averages over the parts. */
-  private async inParts(batch: Tensors, run: (part: Tensors) => Promise<Evaluated>): Promise<Evaluated> {
+  private async whole(batch: Tensors, run: (part: Tensors) => Promise<Evaluated>): Promise<Evaluated> {
     const size = Object.values(batch)[0]?.dims[0] ?? 0
     const part = this.partOf(size)
-    if (part === size) return run(batch)
-    const results: Evaluated[] = []
-    for (let from = 0; from < size; from += part)
-      results.push(await run(mapTensors(batch, (tensor) => rows(tensor, from, part))))
-    return averaged(results)
+    return part === size ? run(batch) : inParts(batch, size, part, run)
   }
 
   private partOf(size: number): number {
@@ -170,50 +166,4 @@ function dimsOf({ shape }: Value, batch: Tensors, data: ReadonlyMap<string, Valu
       )
     return length
   })
-}
-
-const mapTensors = (tensors: Tensors, f: (tensor: Tensor) => Tensor): Tensors =>
-  Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, f(tensor)]))
-
-function rows({ dtype, dims, data }: Tensor, from: number, count: number): Tensor {
-  const width = sizeOf(dims.slice(1))
-  return {
-    dtype,
-    dims: [count, ...dims.slice(1)],
-    data: (data as TypedArray).subarray(from * width, (from + count) * width),
-  }
-}
-
-/** The mean over parts of different counts: each weighs as many examples as it has. */
-function averaged(parts: readonly Evaluated[]): Evaluated {
-  const count = parts.reduce((sum, part) => sum + part.count, 0)
-  // Where every label is ignored, losses and gradients are 0.
-  const share = (part: Evaluated) => (count === 0 ? 0 : part.count / count)
-  const mean = (of: (part: Evaluated) => number) => parts.reduce((sum, part) => sum + of(part) * share(part), 0)
-  const arrays = (
-    of: (part: Evaluated) => Gradients,
-    weight: (part: Evaluated) => number,
-  ): Record<string, FloatArray> =>
-    Object.fromEntries(
-      Object.entries(of(parts[0]!)).map(([name, first]) => {
-        const sum = first instanceof Float64Array ? new Float64Array(first.length) : new Float32Array(first.length)
-        for (const part of parts) addScaled(sum, of(part)[name]!, weight(part))
-        return [name, sum]
-      }),
-    )
-  return {
-    loss: mean((part) => part.loss),
-    count,
-    correct: parts[0]!.correct === undefined ? undefined : parts.reduce((sum, part) => sum + part.correct!, 0),
-    gradients: arrays((part) => part.gradients, share),
-    // Every part began with the same running statistics, and normalises as many examples as the others.
-    statistics: arrays(
-      (part) => part.statistics,
-      () => 1 / parts.length,
-    ),
-  }
-}
-
-function addScaled(sum: FloatArray, array: FloatArray, factor: number): void {
-  for (let i = 0; i < sum.length; i++) sum[i]! += factor * array[i]!
 }

@@ -1,6 +1,6 @@
 import type { TypedArray } from '../ir/dtype.js'
 import { numbersOf } from '../ir/leaf.js'
-import { topological } from '../ir/topology.js'
+import { withBodies } from '../ir/topology.js'
 import type { Graph, Node, Value } from '../ir/value.js'
 import { matcher, matching, type Patterns } from './pattern.js'
 
@@ -26,7 +26,7 @@ const weightInputs: Readonly<Record<string, readonly number[]>> = {
 /** Operators by which exporters write a layer's bias or scale apart from it. */
 const perChannel = new Set(['Add', 'Sub', 'Mul', 'Div'])
 /** Operators that pass a weight on unchanged but for its form. */
-const views = new Set(['Transpose', 'Reshape', 'Identity', 'Cast', 'Squeeze', 'Unsqueeze'])
+const views = new Set(['Transpose', 'Reshape', 'Identity', 'Cast', 'Squeeze', 'Unsqueeze', 'Slice'])
 
 /**
  * The parameters in weight positions: weights and biases of convolutions, matrix products, norms, embeddings, PReLU and
@@ -36,11 +36,11 @@ const views = new Set(['Transpose', 'Reshape', 'Identity', 'Cast', 'Squeeze', 'U
 export function weightsOf(graph: Graph): Set<Value> {
   const weights = new Set<Value>()
   const learned = new Set<Node>()
-  const nodes = topological(graph.outputs.values())
+  const nodes = withBodies(graph.outputs.values())
   const users = usersOf(nodes)
   for (const node of nodes) {
     const slots = weightInputs[node.operator] ?? []
-    const direct = slots.flatMap((index) => parameterBehind(node.inputs[index]) ?? [])
+    const direct = slots.flatMap((index) => parametersBehind(node.inputs[index]))
     for (const weight of direct) if (node.operator !== 'Gather' || isEmbedding(weight, node, users)) weights.add(weight)
     const fromLayer = node.inputs.some((x) => x?.source.kind === 'node' && learned.has(x.source))
     if (fromLayer && perChannel.has(node.operator)) {
@@ -51,11 +51,19 @@ export function weightsOf(graph: Graph): Set<Value> {
   return weights
 }
 
-/** The parameter an operator reads, itself or through views of it. */
-export function parameterBehind(value: Value | null | undefined): Value | undefined {
-  let current = value
-  while (current?.source.kind === 'node' && views.has(current.source.operator)) current = current.source.inputs[0]
-  return current?.source.kind === 'parameter' ? current : undefined
+/** The parameters an operator reads: one, itself or through views or cuts of it, or several joined to one tensor. */
+export function parametersBehind(value: Value | null | undefined): readonly Value[] {
+  const parameters = new Set<Value>()
+  const open = new Set(value ? [value] : [])
+  // A set goes on to what is added while it is walked.
+  for (const each of open) {
+    if (each.source.kind === 'parameter') parameters.add(each)
+    else if (each.source.kind !== 'node') return []
+    else if (views.has(each.source.operator)) open.add(each.source.inputs[0]!)
+    else if (each.source.operator === 'Concat') for (const part of each.source.inputs) open.add(part!)
+    else return []
+  }
+  return [...parameters]
 }
 
 function usersOf(nodes: readonly Node[]): ReadonlyMap<Value, readonly Node[]> {

@@ -2,14 +2,18 @@ import { convnet } from '../../models/convnet.js'
 import { mlp } from '../../models/mlp.js'
 import { transformer } from '../../models/transformer.js'
 import type { Graph } from '../../src/ir/value.js'
-import { printGraph } from '../../src/onnx/print.js'
 import { crossEntropy } from '../../src/loss/cross-entropy.js'
+import { printGraph } from '../../src/onnx/print.js'
 import { trainingGraphs } from '../../src/train/graphs.js'
 
 const models: readonly { readonly name: string; readonly graph: Graph; readonly batchNorm: 'frozen' | 'trained' }[] = [
   { name: 'mlp', graph: mlp({ features: 4, hidden: [8], classes: 3 }), batchNorm: 'frozen' },
   { name: 'convnet', graph: convnet({ channels: 3, stages: [4, 8], classes: 3 }), batchNorm: 'trained' },
-  { name: 'transformer', graph: transformer({ vocabulary: 16, context: 8, width: 8, heads: 2, layers: 1 }), batchNorm: 'frozen' },
+  {
+    name: 'transformer',
+    graph: transformer({ vocabulary: 16, context: 8, width: 8, heads: 2, layers: 1 }),
+    batchNorm: 'frozen',
+  },
 ]
 
 /** The training and curvature graphs of small models as text, by file name: the gradient subgraphs, open to review. */

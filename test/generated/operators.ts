@@ -1,44 +1,89 @@
 import { calculus } from '../../src/grad/rules/index.js'
+import { refused } from '../../src/onnx/refused.js'
 import { upgrades } from '../../src/onnx/upgrade/index.js'
+import { microsoft } from '../../src/onnx/upgrade/microsoft.js'
+import { sequenceForms } from '../../src/onnx/upgrade/sequence.js'
 import type { Definition } from '../../src/op/define.js'
 import { definitions } from '../../src/op/index.js'
 import { cases } from '../grad/cases/index.js'
+import { opset26 } from './opset26.js'
 
 /** What happens to a gradient that reaches the operator. */
 function gradientOf(name: string, { gradient }: Definition): string {
   if (gradient) return gradient.none === 'zero' ? `none: ${gradient.reason}` : `**not offered**: ${gradient.reason}`
-  return calculus.rules[name] ? 'rule' : 'expansion'
+  return calculus.rules[name] || calculus.control[name] ? 'rule' : 'expansion'
 }
 
-function row(name: string, definition: Definition): string {
-  const changes = Object.keys(upgrades[name] ?? {}).join(', ')
-  const checked = cases[name] ? `${cases[name].length} cases${cases[name].some(({ float32 }) => float32) ? ' (float32)' : ''}` : ''
-  const page = `https://onnx.ai/onnx/operators/onnx__${name}.html`
-  return `| [${name}](${page}) | ${definition.since} | ${changes} | ${gradientOf(name, definition)} | ${checked} |`
+const known: Readonly<Record<string, Definition>> = Object.fromEntries(
+  Object.entries(definitions) as [string, Definition][],
+)
+
+/** What becomes of an operator that has no definition of its own. */
+function otherwise(name: string): string {
+  if (name === 'Constant') return 'none: a constant'
+  if (upgrades[name]) return 'replaced on import by what ONNX has in its place'
+  if (sequenceForms[name]) return 'resolved on import, at positions that are known then'
+  const reason = refused[name]
+  if (!reason) throw new Error(`${name} is neither known nor refused with a reason`)
+  return `**not read**: ${reason}`
 }
+
+function row(name: string): string {
+  const definition = known[name]
+  const changes = Object.keys(upgrades[name] ?? {}).join(', ')
+  const ofOperator = cases[name] ?? []
+  const single = ofOperator.some(({ float32 }) => float32) ? ' (float32)' : ''
+  const checked = ofOperator.length > 0 ? `${ofOperator.length} case${ofOperator.length === 1 ? '' : 's'}${single}` : ''
+  const page =
+    (definition?.domain ?? '') === ''
+      ? `https://onnx.ai/onnx/operators/onnx__${name}.html`
+      : `https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#${definition!.domain}.${name}`
+  const gradient = definition ? gradientOf(name, definition) : otherwise(name)
+  return `| [${name}](${page}) | ${definition?.since ?? ''} | ${changes} | ${gradient} | ${checked} |`
+}
+
+const head = `| Operator | Since | Upgraded at | Gradient | Checked |
+|---|---|---|---|---|`
 
 /** OPERATORS.md, from the tables that the library itself works by. */
 export function operatorsDocument(): string {
-  const all = (Object.entries(definitions) as [string, Definition][]).toSorted(([a], [b]) => (a < b ? -1 : 1))
-  const legacy = Object.keys(upgrades).filter((name) => !Object.hasOwn(definitions, name)).toSorted()
-  const differentiable = all.filter(([, { gradient }]) => !gradient)
-  const missing = all.filter(([, { gradient }]) => gradient?.none === 'missing')
+  const names = Object.keys(known).filter((name) => known[name]!.domain === '')
+  const unlisted = names.filter((name) => !opset26.includes(name))
+  if (unlisted.length > 0) throw new Error(`operator set 26 has no ${unlisted.join(', ')}`)
+  const others = Object.keys(known).filter((name) => known[name]!.domain !== '')
+  const differentiable = names.filter((name) => !known[name]!.gradient)
+  const missing = names.filter((name) => known[name]!.gradient?.none === 'missing')
+  const notRead = opset26.filter((name) => Object.hasOwn(refused, name))
   return `# Operators
 
 Generated from the tables in \`src/op\`, \`src/grad/rules\` and \`src/onnx/upgrade\` by \`npm run generate\`; a test compares.
 
-${all.length} operators of ai.onnx are known: ${differentiable.length} have a gradient, ${missing.length} have a derivative that is not offered (differentiating through
-them is an error that names them), and the rest carry no gradient by nature. ${legacy.length > 0 ? `${legacy.join(' and ')} of old operator sets are replaced on import.` : ''}
-All of them run in onnxruntime's CPU provider, which is what this version trains on.
+Operator set 26 of ai.onnx has ${opset26.length} operators. ${differentiable.length} of them have a gradient. ${missing.length} have a derivative that is not offered:
+differentiating through them is an error that names them. ${notRead.length} are not read: a model that uses them is refused with their
+names. The rest carry no gradient by nature, or are replaced on import by operators that may.
 
 - **Since**: the first operator set with the operator's present form. A graph is written in the lowest operator set that has every operator it uses.
 - **Upgraded at**: versions whose change importing undoes, so that older models are read too.
-- **Gradient**: *rule* is hand-written, *expansion* differentiates simpler operators that compute the same.
+- **Gradient**: *rule* is hand-written, *expansion* differentiates simpler operators that compute the same (a test compares those).
 - **Checked**: cases of the table test. Each compares the gradient, and the gradient of the gradient, with directional differences,
-  with static and with symbolic lengths; in float64, or in float32 where the CPU provider has no float64 kernel.
+  with static and with symbolic lengths; in float64, or in float32 where onnxruntime's CPU provider, which runs all of them, has no float64
+  kernel.
 
-| Operator | Since | Upgraded at | Gradient | Checked |
-|---|---|---|---|---|
-${all.map(([name, definition]) => row(name, definition)).join('\n')}
+${head}
+${opset26.map(row).join('\n')}
+
+## com.microsoft
+
+onnxruntime's own domain, which its exporters and its graph optimizer write. Importing writes these in operators of ai.onnx, so that their
+gradients are those of the operators above; onnxruntime merges many of them again when it loads a graph:
+${Object.keys(microsoft).toSorted().join(', ')}
+(and SimplifiedLayerNormalization in ai.onnx). A test compares each with onnxruntime's own kernel, and its gradient with directional
+differences of that kernel. Refused with a message are a cache that is shared or quantized, rotary embedding inside of Attention, packed
+batches and attributes that are not known. GroupQueryAttention takes every past key to count: rows may be padded at their end only.
+
+These stay as they are. The weights of a model that is stored in 4 bits stay packed, in its gradient too:
+
+${head}
+${others.toSorted().map(row).join('\n')}
 `
 }

@@ -24,23 +24,3 @@ Tan Tanh TensorScatter TfIdfVectorizer ThresholdedRelu Tile TopK Transpose Trilu
 Unique Unsqueeze Upsample Where Xor`
   .trim()
   .split(/\s+/)
-
-const optional = 'its values may be absent; a graph here holds tensors'
-const sequence = 'a sequence of tensors; a graph here holds tensors'
-
-/** Why an operator of ONNX is not read. */
-export const notRead: Readonly<Record<string, string>> = {
-  ConcatFromSequence: sequence,
-  ImageDecoder: 'decodes compressed images, for which the runtime has no kernel; decode them before the model',
-  Optional: optional,
-  OptionalGetElement: optional,
-  OptionalHasElement: optional,
-  SequenceAt: sequence,
-  SequenceConstruct: sequence,
-  SequenceEmpty: sequence,
-  SequenceErase: sequence,
-  SequenceInsert: sequence,
-  SequenceLength: sequence,
-  SequenceMap: sequence,
-  SplitToSequence: sequence,
-}

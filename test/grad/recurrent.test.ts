@@ -168,7 +168,7 @@ describe.each(['RNN', 'GRU', 'LSTM'] as const)('the expansion of %s, in float64'
   // The kernels are float32; what they are differentiated as is not.
   const state = { shape: [1, N, H] }
   const weights = [
-    [17, N, I],
+    [6, N, I],
     [1, gates[operator] * H, I],
     [1, gates[operator] * H, H],
     [1, 2 * gates[operator] * H],

@@ -194,24 +194,6 @@ describe('operators this library does not know', () => {
     expect(error.code).toBe('unsupported-operator')
     expect(error.message).toMatch(/quantized.*Fine-tune the float model/s)
   })
-
-  it('that are functions of the model: the message says how to inline them', () => {
-    const swish = create('FunctionProto', {
-      name: 'Swish',
-      domain: 'local',
-      input: ['x'],
-      output: ['y'],
-      node: [node('Relu', 'x', 'y')],
-    })
-    const bytes = encode(
-      'ModelProto',
-      modelProto(
-        { nodes: [node('Swish', 'x', 'y', {}, 'local')], inputs: [x], outputs: [y] },
-        { more: { functions: [swish] } },
-      ),
-    )
-    expect(refusal(bytes).message).toMatch(/local\.Swish.*inline_local_functions/s)
-  })
 })
 
 describe('what files do and the standard does not forbid', () => {
@@ -228,6 +210,25 @@ describe('what files do and the standard does not forbid', () => {
       0,
       0,
     ])
+  })
+
+  it('functions of its own', async () => {
+    const twice = create('FunctionProto', {
+      name: 'Twice',
+      domain: 'local',
+      input: ['a'],
+      output: ['b'],
+      node: [node('Add', 'a a', 's'), node('Relu', 's', 'b')],
+      opsetImport: [create('OperatorSetIdProto', { domain: '', version: 17n })],
+    })
+    const opsetImport = ['', 'local'].map((domain) =>
+      create('OperatorSetIdProto', { domain, version: domain ? 1n : 17n }),
+    )
+    const nodes = [node('Twice', 'x', 's', {}, 'local'), node('Twice', 's', 'y', {}, 'local')]
+    const parts = { nodes, inputs: [x], outputs: [info('y', ['N', 4])] }
+    const bytes = encode('ModelProto', modelProto(parts, { more: { functions: [twice], opsetImport } }))
+    const feeds = { x: floats32([1, 4], [-1, 0, 1, 2]) }
+    expect(difference((await run(reexported(bytes), feeds))['y']!, (await run(bytes, feeds))['y']!)).toBe(0)
   })
 
   it('5,000 nodes in a chain, in the wrong order', () => {

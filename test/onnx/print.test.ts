@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { constant, input, int64s, parameter, scalar, tensorFrom } from '../../src/ir/leaf.js'
-import { printGraph } from '../../src/onnx/print.js'
 import { unknownDim } from '../../src/ir/shape.js'
 import type { Body, Graph, Value } from '../../src/ir/value.js'
+import { printGraph } from '../../src/onnx/print.js'
 import { op } from '../../src/op/index.js'
 
 const graphOf = (

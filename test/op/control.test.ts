@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/grad/gradient.js'
 import type { DType } from '../../src/ir/dtype.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
@@ -57,15 +56,6 @@ describe('Loop', () => {
 
   it('refuses a body that loses a state', () => {
     expect(() => op.Loop(m, cond, [x(1)], { body: body(round, [cond]) })).toThrow(invalidModel)
-  })
-
-  it('says that its gradient is missing', () => {
-    const start = x(3)
-    const state = x(3)
-    const [y] = op.Loop(m, cond, [start], { body: body([...round, state], [cond, op.Neg(state)]) })
-    expect(() => gradients([[y!, y!]], [start])).toThrow(
-      expect.objectContaining({ code: 'not-differentiable', message: expect.stringContaining('If/Loop/Scan') }),
-    )
   })
 })
 

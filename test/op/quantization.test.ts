@@ -44,13 +44,22 @@ describe('quantized operators', () => {
     })
   })
 
-  it('say that the float model is the one to fine-tune', () => {
-    const y = op.DequantizeLinear(x('x', 'int8', 2), scale)
-    expect(() => gradients([[y, y]], [scale])).toThrow(
-      expect.objectContaining({
-        code: 'not-differentiable',
-        message: expect.stringContaining('fine-tune the float model'),
-      }),
-    )
+  it('say once, with their names, that the float model is the one to fine-tune', () => {
+    const [data, weight] = [x('data', 'float32', 2, 4), x('w', 'int8', 4, 4)]
+    const quantized = op.QuantizeLinear(data, scale, signed)
+    const once = op.QLinearMatMul(quantized, scale, signed, weight, scale, signed, scale, signed)
+    const twice = op.MatMulInteger(once, weight)
+    const y = op.Mul(op.Cast(twice, { to: 1 }), scale)
+    const dy = x('dy', 'float32', 2, 4)
+    let message = ''
+    try {
+      gradients([[y, dy]], [data])
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'not-differentiable' })
+      message = (error as Error).message
+    }
+    expect(message).toMatch(/^2 operators/)
+    expect(message).toMatch(/MatMulInteger \(.*\),\n {2}QLinearMatMul \(.*\): it computes with integers/)
+    expect(message.match(/fine-tune the float model/g)).toHaveLength(1)
   })
 })

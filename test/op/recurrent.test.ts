@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/grad/gradient.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
 import { op } from '../../src/op/index.js'
@@ -38,12 +37,5 @@ describe('recurrent nets', () => {
       op.RNN(x('x', ...data), x('w', 1, 8, 5), x('r', 1, 8, 8), { direction })
     expect(call([3, 2, 5], 'backward')).toThrow(expect.objectContaining({ code: 'invalid-model' }))
     expect(call([2, 5], 'forward')).toThrow(expect.objectContaining({ code: 'invalid-shape' }))
-  })
-
-  it('says that its gradient is missing', () => {
-    const [y] = op.GRU(sequence, x('w', 1, 24, 5), x('r', 1, 24, 8))
-    expect(() => gradients([[y, y]], [sequence])).toThrow(
-      expect.objectContaining({ code: 'not-differentiable', message: expect.stringContaining('through time') }),
-    )
   })
 })

@@ -21,6 +21,7 @@ import {
   Trainer,
   tensor,
   trainingGraphs,
+  type Value,
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { normal } from './problem.js'
@@ -32,11 +33,11 @@ const [examples, channels, size, momentum, epsilon] = [6, 3, 4, 0.8, 1e-3]
 const vector = (name: string, ...values: readonly number[]) =>
   parameter(name, tensor('float32', [values.length], Float32Array.from(values)))
 
-/** Normalised pixels, pooled, to two classes. */
+/** Pixels mixed by a 1 x 1 kernel, normalised, pooled, to two classes. */
 function model(): Model {
   const x = input('x', 'float32', ['N', channels, size, size])
   const [y] = op.BatchNormalization(
-    x,
+    op.Conv(x, parameter('kernel', normal(new Random(7), [channels, channels, 1, 1]))),
     vector('scale', 1, 2, 3),
     vector('bias', 0, 1, 2),
     vector('mean', 0.5, 0, -0.5),
@@ -53,34 +54,30 @@ function model(): Model {
 const x = normal(new Random(2), [examples, channels, size, size])
 const data: Dataset = arrays({ x, labels: labels([0, 1, 0, 1, 1, 0]) })
 
-/** Mean and population variance of one channel over examples and pixels. */
-function statisticsOf(channel: number): { mean: number; variance: number } {
-  const values = Array.from(x.data as Float32Array).filter(
-    (_, i) => Math.floor(i / (size * size)) % channels === channel,
-  )
+/** Mean and population variance over examples and pixels of one channel of what the kernel gives. */
+function statisticsOf(channel: number, kernel: ArrayLike<number>): { mean: number; variance: number } {
+  const area = size * size
+  const values = Array.from({ length: examples * area }, (_, i) => {
+    const [n, at] = [Math.floor(i / area), i % area]
+    const terms = [0, 1, 2].map((k) => kernel[channel * channels + k]! * Number(x.data[(n * channels + k) * area + at]))
+    return terms.reduce((a, b) => a + b, 0)
+  })
   const mean = values.reduce((a, b) => a + b, 0) / values.length
   return { mean, variance: values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / values.length }
 }
 
-async function exportedAfter(
-  batchNorm: 'frozen' | 'trained',
-  optimizer: Optimizer,
-  steps = 1,
-): Promise<{ trainer: Trainer; tensors: Record<string, number[]> }> {
-  const trainer = await Trainer.create(model(), {
-    loss: crossEntropy(),
-    optimizer,
-    runtime,
-    batchSize: examples,
-    batchNorm,
-  })
+const create = (batchNorm: 'frozen' | 'trained', optimizer: Optimizer): Promise<Trainer> =>
+  Trainer.create(model(), { loss: crossEntropy(), optimizer, runtime, batchSize: examples, batchNorm })
+
+const trainTo = async (trainer: Trainer, steps: number): Promise<void> => {
   for await (const _ of trainer.fit(data, { steps }));
-  const parameters = importGraph(decodeModel(encodeModel(trainer.export()))).parameters
-  const tensors = [...parameters].map(([name, { source }]) => [
-    name,
-    Array.from((source as { tensor: Tensor }).tensor.data as Float32Array),
-  ])
-  return { trainer, tensors: Object.fromEntries(tensors) }
+}
+
+/** Elements of the exported model's tensors, by name. */
+function exported(trainer: Trainer): Record<string, number[]> {
+  const { parameters } = importGraph(decodeModel(encodeModel(trainer.export())))
+  const elements = ({ source }: Value) => Array.from((source as { tensor: Tensor }).tensor.data as Float32Array)
+  return Object.fromEntries([...parameters].map(([name, value]) => [name, elements(value)]))
 }
 
 const optimizers: readonly (readonly [string, Optimizer])[] = [
@@ -93,26 +90,36 @@ describe('trained norms', () => {
   it.each(optimizers)(
     '%s: running statistics move once a step, by the batch at the unperturbed parameters',
     async (_, optimizer) => {
-      for (const steps of [1, 3]) {
-        const { tensors } = await exportedAfter('trained', optimizer, steps)
-        const keep = momentum ** steps
+      const trainer = await create('trained', optimizer)
+      const [means, variances] = [
+        [0.5, 0, -0.5],
+        [1, 2, 3],
+      ]
+      for (const steps of [1, 2, 3]) {
+        const kernel = Array.from(trainer.parameters['kernel']!)
+        await trainTo(trainer, steps)
+        expect(Array.from(trainer.parameters['kernel']!)).not.toEqual(kernel)
+        const now = exported(trainer)
         for (let c = 0; c < channels; c++) {
-          const { mean, variance } = statisticsOf(c)
-          expect(tensors['mean']![c]).toBeCloseTo(keep * [0.5, 0, -0.5][c]! + (1 - keep) * mean, 6)
-          expect(tensors['var']![c]).toBeCloseTo(keep * [1, 2, 3][c]! + (1 - keep) * variance, 6)
+          const { mean, variance } = statisticsOf(c, kernel)
+          means![c] = momentum * means![c]! + (1 - momentum) * mean
+          variances![c] = momentum * variances![c]! + (1 - momentum) * variance
+          expect(now['mean']![c]).toBeCloseTo(means![c]!, 5)
+          expect(now['var']![c]).toBeCloseTo(variances![c]!, 5)
         }
       }
     },
   )
 
   it('normalise by the batch in training and by the running statistics in evaluation', async () => {
-    const { trainer } = await exportedAfter('trained', sgd({ lr: 0 }), 200)
+    const trainer = await create('trained', sgd({ lr: 0 }))
+    await trainTo(trainer, 200)
     let last = Number.NaN
     for await (const { loss } of trainer.fit(data, { steps: 201 })) last = loss
     // After 200 steps the running statistics are those of the one batch there is.
     expect((await trainer.evaluate(data)).loss).toBeCloseTo(last, 5)
-    const fresh = await exportedAfter('trained', sgd({ lr: 0 }))
-    expect(Math.abs((await fresh.trainer.evaluate(data)).loss - last)).toBeGreaterThan(1e-3)
+    const fresh = await create('trained', sgd({ lr: 0 }))
+    expect(Math.abs((await fresh.evaluate(data)).loss - last)).toBeGreaterThan(1e-3)
   })
 
   it('their statistics are no parameters, even when a pattern names them', () => {
@@ -123,13 +130,15 @@ describe('trained norms', () => {
       trainable: '*',
     })
     expect([...statistics.keys()]).toEqual(['mean', 'var'])
-    expect([...parameters.keys()].sort()).toEqual(['bias', 'scale', 'w'])
+    expect([...parameters.keys()].sort()).toEqual(['bias', 'kernel', 'scale', 'w'])
   })
 })
 
 describe('frozen norms', () => {
   it.each(optimizers)('%s: scale and bias are trained, running statistics stay as they are', async (_, optimizer) => {
-    const { tensors } = await exportedAfter('frozen', optimizer, 2)
+    const trainer = await create('frozen', optimizer)
+    await trainTo(trainer, 2)
+    const tensors = exported(trainer)
     expect(tensors['mean']).toEqual([0.5, 0, -0.5])
     expect(tensors['var']).toEqual([1, 2, 3])
     expect(tensors['scale']).not.toEqual([1, 2, 3])

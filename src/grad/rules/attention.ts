@@ -5,6 +5,7 @@ import type { Value } from '../../ir/value.js'
 import type { AttentionAttributes, attention } from '../../op/attention.js'
 import { op } from '../../op/index.js'
 import type { Expansions } from '../rule.js'
+import { indicator } from './masked.js'
 
 /** [batch, sequence, heads * size] -> [batch, heads, sequence, size] */
 const split = (x: Value, heads: number) => op.Transpose(op.Reshape(x, [0, 0, heads, -1]), { perm: [0, 2, 1, 3] })
@@ -38,19 +39,40 @@ const hidden = (scores: Value): number => (scores.dtype === 'float16' ? -65504 :
 function causal(scores: Value, pastKey: Value | null): Value {
   const ones = op.Expand(scalar('int64', 1), op.Shape(scores, { start: -2 }))
   const visible = op.Trilu(ones, pastKey && op.Squeeze(axis(pastKey, 2), [0]), { upper: 0 })
-  return op.Where(op.Cast(visible, { to: dtypes.bool.onnx }), scores, hidden(scores))
+  return op.Cast(visible, { to: dtypes.bool.onnx })
+}
+
+/** Of each row of the batch only the first `lengths` keys count; the last query stands at the last of them. */
+function withinLengths(scores: Value, lengths: Value, isCausal: boolean): Value {
+  const range = (of: number) => op.Range(scalar('int64', 0), op.Squeeze(axis(scores, of), [0]), scalar('int64', 1))
+  const counts = op.Unsqueeze(lengths, [1, 2, 3])
+  if (!isCausal) return op.Less(range(3), counts)
+  const after = op.Sub(op.Unsqueeze(range(2), [1]), axis(scores, 2))
+  return op.LessOrEqual(range(3), op.Add(counts, after))
+}
+
+interface Attended {
+  readonly operands: readonly [q: Value, k: Value, v: Value]
+  readonly mask: Value | null
+  readonly past: readonly [key: Value | null, value: Value | null]
+  readonly lengths: Value | null
+}
+
+/** Where queries may look, or null where that is everywhere. */
+function visibility(scores: Value, { mask, past, lengths }: Attended, isCausal: boolean): Value | null {
+  const conditions = [
+    mask?.dtype === 'bool' ? mask : null,
+    lengths ? withinLengths(scores, lengths, isCausal) : isCausal ? causal(scores, past[0]) : null,
+  ].filter((condition) => condition !== null)
+  return conditions.length === 0 ? null : conditions.reduce((a, b) => op.And(a, b))
 }
 
 /**
  * The order of cap and mask, and the mask's offset after past keys, are those of onnxruntime 1.30, which takes them from
- * operator set 24; `qk_matmul_output_mode` counts along the same way.
+ * operator set 24; `qk_matmul_output_mode` counts along the same way. A query that may look nowhere gets zeros.
  */
-function attended(
-  operands: readonly [q: Value, k: Value, v: Value],
-  mask: Value | null,
-  past: readonly [Value | null, Value | null],
-  attributes: AttentionAttributes,
-): Value[] {
+function attended(attention: Attended, attributes: AttentionAttributes): Value[] {
+  const { operands, mask, past, lengths } = attention
   const { q_num_heads, kv_num_heads, scale, softcap, is_causal, qk_matmul_output_mode } = attributes
   const q = byHead(operands[0], q_num_heads)
   const [key, value] = [byHead(operands[1], kv_num_heads), byHead(operands[2], kv_num_heads)]
@@ -59,9 +81,12 @@ function attended(
   const factor = scale === undefined ? op.Reciprocal(op.Sqrt(op.CastLike(axis(q, 3), q))) : scalar(q.dtype, scale)
   const products = op.MatMul(op.Mul(q, factor), op.Transpose(shared(k, q), { perm: [0, 1, 3, 2] }))
   const capped = softcap ? op.Mul(op.Tanh(op.Div(products, softcap)), softcap) : products
-  const seen = is_causal ? causal(capped, past[0]) : capped
-  const masked = !mask ? seen : mask.dtype === 'bool' ? op.Where(mask, seen, hidden(seen)) : op.Add(seen, mask)
-  const weights = op.Softmax(masked, { axis: -1 })
+  const visible = visibility(capped, attention, is_causal !== 0)
+  const seen = visible ? op.Where(visible, capped, hidden(capped)) : capped
+  const masked = mask && mask.dtype !== 'bool' ? op.Add(seen, mask) : seen
+  const shares = op.Softmax(masked, { axis: -1 })
+  const mayBeBlind = mask?.dtype === 'bool' || lengths !== null
+  const weights = visible && mayBeBlind ? op.Mul(shares, indicator(visible, shares)) : shares
   const y = op.MatMul(weights, shared(v, q))
   const stages = [products, capped, masked, weights]
   return [operands[0].shape!.length === 3 ? joined(y) : y, k, v, stages[qk_matmul_output_mode] ?? products]
@@ -99,8 +124,11 @@ function rotated(x: Value, cosCache: Value, sinCache: Value, positionIds: Value 
 }
 
 export const attentionExpansions = {
-  Attention: ([q, k, v, mask = null, pastKey = null, pastValue = null], attributes) => {
-    const [y, presentKey, presentValue, products] = attended([q, k, v], mask, [pastKey, pastValue], attributes)
+  Attention: ([q, k, v, mask = null, pastKey = null, pastValue = null, lengths = null], attributes) => {
+    const [y, presentKey, presentValue, products] = attended(
+      { operands: [q, k, v], mask, past: [pastKey, pastValue], lengths },
+      attributes,
+    )
     return [y!, presentKey!, presentValue!, products!]
   },
   RotaryEmbedding: ([x, cos, sin, positionIds = null], attributes) => rotated(x, cos, sin, positionIds, attributes),

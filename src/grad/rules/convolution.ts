@@ -3,6 +3,7 @@ import type { Value } from '../../ir/value.js'
 import { type convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
 import { op } from '../../op/index.js'
 import { windowOf } from '../../op/window.js'
+import { withRank } from '../ranked.js'
 import type { Rules } from '../rule.js'
 import { inputGradient } from './convolution/input.js'
 import { withKnownPadding } from './convolution/padding.js'
@@ -24,7 +25,8 @@ function needRanks(operator: string, ...operands: readonly Value[]): void {
 }
 
 export const convolutionRules = {
-  Conv: ([x, w, b], dy, { attributes }) => {
+  Conv: ([data, w, b], dy, { attributes }) => {
+    const x = withRank(data, w.shape?.length)
     needRanks('Conv', x, w)
     const { group, auto_pad } = attributes
     const window = windowOf(attributes, kernelOf(w.shape!, attributes.kernel_shape), x.shape!.slice(2))
@@ -35,7 +37,8 @@ export const convolutionRules = {
     return [dx, dw!, biasGradient(b, dy)]
   },
   // The adjoint of a convolution that takes the output back to the input.
-  ConvTranspose: ([x, w, b], dy, { attributes }) => {
+  ConvTranspose: ([data, w, b], dy, { attributes }) => {
+    const x = withRank(data, w.shape?.length)
     needRanks('ConvTranspose', x, w)
     const { group } = attributes
     const window = transposedWindowOf(attributes, kernelOf(w.shape!, attributes.kernel_shape), x.shape!.slice(2))

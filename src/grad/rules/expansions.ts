@@ -5,8 +5,8 @@ import { attentionExpansions } from './attention.js'
 import { indexingExpansions } from './indexing.js'
 import { normalizationExpansions } from './normalization.js'
 import { poolingExpansions } from './pooling.js'
-import { recurrentExpansions } from './recurrent.js'
 import { quantizationExpansions } from './quantization.js'
+import { recurrentExpansions } from './recurrent.js'
 import { regionExpansions } from './region.js'
 import { samplingExpansions } from './sampling.js'
 import { signalExpansions } from './signal.js'
@@ -19,7 +19,8 @@ export const expansions = {
   ...normalizationExpansions,
   ...softmaxExpansions,
   ...attentionExpansions,
-  ...poolingExpansions, ...recurrentExpansions,
+  ...poolingExpansions,
+  ...recurrentExpansions,
   ...samplingExpansions,
   ...regionExpansions,
   ...signalExpansions,

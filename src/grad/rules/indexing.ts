@@ -1,6 +1,6 @@
 import { OnnxIreError } from '../../errors.js'
-import { constant, constantTensor, int64s, numbersOf, tensorFrom } from '../../ir/leaf.js'
-import { axisOf, type Dim } from '../../ir/shape.js'
+import { constant, constantTensor, int64s, numbersOf, scalar, tensorFrom } from '../../ir/leaf.js'
+import { axisOf, type Dim, exactQuotient, productOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/index.js'
 import type { indexing } from '../../op/indexing.js'
@@ -18,7 +18,33 @@ function ungathered(x: Value, indices: Value, dy: Value, axis: number): Value {
     if (order) return op.Gather(dy, order, { axis })
   }
   const updates = indices.shape?.length === 1 ? dy : op.Reshape(dy, shapeOfSlices(x, indices, axis), { allowzero: 1 })
+  if (x.shape && notMore(x, updates)) return addedAlongLast(x, indices, updates, axisOf(axis, x.shape.length))
   return addedAt(x, op.Expand(column(x, indices, axis), op.Shape(updates)), updates, axis)
+}
+
+/** Whether `a` has no more elements than `b`, as far as their shapes tell. */
+function notMore(a: Value, b: Value): boolean {
+  if (!a.shape || !b.shape) return false
+  const [few, many] = [productOf(a.shape), productOf(b.shape)]
+  if (typeof few === 'number' && typeof many === 'number') return few <= many
+  const times = exactQuotient(many, few)
+  return typeof times === 'number' && times >= 1
+}
+
+/**
+ * The same with the axis moved to the end, where onnxruntime's CPU provider adds at scattered places twice as fast as in
+ * front: of use unless there is more to move than to add.
+ */
+function addedAlongLast(x: Value, indices: Value, updates: Value, axis: number): Value {
+  const axes = x.shape!.map((_, index) => index)
+  const last = axes.length - 1
+  if (axis === last) return addedAt(x, op.Expand(op.Reshape(indices, [-1]), op.Shape(updates)), updates, axis)
+  const perm = [...axes.slice(0, axis), ...axes.slice(axis + 1), axis]
+  const slices = op.Transpose(updates, { perm })
+  const zeros = op.Expand(scalar(updates.dtype, 0), op.Gather(op.Shape(x), perm))
+  const at = op.Expand(op.Reshape(indices, [-1]), op.Shape(slices))
+  const sums = op.ScatterElements(zeros, at, slices, { axis: last, reduction: 'add' })
+  return op.Transpose(sums, { perm: [...axes.slice(0, axis), last, ...axes.slice(axis, -1)] })
 }
 
 /** The shape of `x` with as many slices along `axis` as there are indices. */

@@ -96,5 +96,7 @@ export const linalgRules = {
     c && (beta === 1 ? dy : op.Mul(sumTo(dy, c), beta)),
   ],
   Det: ([x], dy) => [op.Mul(op.Unsqueeze(dy, [-2, -1]), cofactors(x))],
+  // d(x^-1) = -x^-1 dx x^-1
+  Inverse: (_, dy, { y }) => [op.Neg(op.MatMul(op.MatMul(transposed(y), dy), transposed(y)))],
   Einsum: (xs, dy, { attributes: { equation } }) => xs.map((_, index) => einsumGradient(xs, index, dy, equation)),
 } satisfies Rules<typeof linalg>

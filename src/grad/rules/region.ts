@@ -1,5 +1,5 @@
 import { dtypes } from '../../ir/dtype.js'
-import { scalar } from '../../ir/leaf.js'
+import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/index.js'
 import type { region } from '../../op/region.js'
@@ -23,6 +23,10 @@ const counting = (length: number, like: Value, axis: number, rank: number): Valu
 /** [count, bins, ..., C] of one axis of bins each -> [count, C, bins, bins] */
 const channelsSecond = (y: Value): Value => op.Transpose(y, { perm: [0, 3, 1, 2] })
 
+/** The largest element of `x` (int64) and `least`: there may be no regions. */
+const largestOf = (x: Value, least: number): Value =>
+  op.ReduceMax(op.Concat([op.Reshape(x, [-1]), int64s([least])], { axis: 0 }), null, { keepdims: 0 })
+
 interface AlignedAxis {
   readonly bins: number
   readonly halfPixel: boolean
@@ -43,7 +47,7 @@ function binTaps(from: Value, to: Value, length: Value, { bins, halfPixel, mean,
   const extent = halfPixel ? op.Sub(end, start) : op.Max([op.Sub(end, start), 1])
   const bin = op.Div(extent, bins)
   const n = samples > 0 ? op.CastLike(scalar('int64', samples), bin) : op.Max([op.Ceil(bin), 1])
-  const most = samples > 0 ? scalar('int64', samples) : toInt(op.ReduceMax(n, null, { keepdims: 0 }))
+  const most = samples > 0 ? scalar('int64', samples) : largestOf(toInt(n), 1)
   const perRegion = samples > 0 ? n : behind(n, 2)
   const g = op.CastLike(countingAlong(most, 2, 3), bin)
   const within = op.Div(op.Add(op.Min([g, op.Sub(perRegion, 1)]), 0.5), perRegion)
@@ -69,8 +73,8 @@ function binEnds(from: Value, to: Value, length: Value, bins: number, scale: num
 
 /** Every element of every bin, int64 [count, bins, most]: smaller bins repeat their last one. */
 function elementsOf(first: Value, last: Value): Value {
-  const most = op.Add(op.ReduceMax(op.Sub(last, first), null, { keepdims: 0 }), 1)
-  const each = op.Add(op.Unsqueeze(first, [2]), countingAlong(op.Max([most, 1]), 2, 3))
+  const most = op.Add(largestOf(op.Sub(last, first), 0), 1)
+  const each = op.Add(op.Unsqueeze(first, [2]), countingAlong(most, 2, 3))
   return op.Max([op.Min([each, op.Unsqueeze(last, [2])]), 0])
 }
 

@@ -38,8 +38,10 @@ function denormalized(place: Value, length: Value, alignCorners: boolean): Value
 /** The middles of the elements of an axis as places from -1 to 1, in the type of `like`. */
 function normalizedMiddles(length: Value, alignCorners: boolean, like: Value): Value {
   const [i, n] = [op.CastLike(op.Range(0, length, 1), like), op.CastLike(length, like)]
-  const place = alignCorners ? op.Div(op.Mul(i, 2), op.Sub(n, 1)) : op.Div(op.Add(op.Mul(i, 2), 1), n)
-  return op.Sub(place, 1)
+  if (!alignCorners) return op.Sub(op.Div(op.Add(op.Mul(i, 2), 1), n), 1)
+  // Counted from the end, where onnxruntime has the only element of an axis.
+  const last = op.Sub(n, 1)
+  return op.Sub(1, op.Div(op.Mul(op.Sub(last, i), 2), op.Max([last, 1])))
 }
 
 const edgeOf = (padding: string, alignCorners: boolean): Edge => {

@@ -59,7 +59,13 @@ export const signalRules = {
 export const signalExpansions = {
   // The transform of every frame, times the window.
   STFT: ([signal, step, window, frameLength], { onesided }) => {
-    const x = signal.shape?.length === 2 ? op.Unsqueeze(signal, [2]) : signal
+    if (!signal.shape) {
+      throw new OnnxIreError(
+        'not-differentiable',
+        "STFT: its gradient needs the number of axes of the signal; declare the shape of the model's input",
+      )
+    }
+    const x = signal.shape.length === 2 ? op.Unsqueeze(signal, [2]) : signal
     const length = window ? scalarLength(window, 0) : wholeScalar(frameLength!)
     const hop = wholeScalar(step)
     const frames = op.Add(op.Div(op.Sub(scalarLength(x, 1), length), hop), 1)

@@ -55,7 +55,10 @@ export const activationCases = {
   HardSwish: [of('HardSwish', (x) => op.HardSwish(x), [wide], singly)],
   Softplus: [of('Softplus', (x) => op.Softplus(x), [wide], singly)],
   Softsign: [of('Softsign', (x) => op.Softsign(x), [both], singly)],
-  Swish: [of('Swish', (x) => op.Swish(x), [sides]), of('Swish, alpha 1.7', (x) => op.Swish(x, { alpha: 1.7 }), [sides])],
+  Swish: [
+    of('Swish', (x) => op.Swish(x), [sides]),
+    of('Swish, alpha 1.7', (x) => op.Swish(x, { alpha: 1.7 }), [sides]),
+  ],
   Mish: [of('Mish', (x) => op.Mish(x), [sides], singly)],
   Shrink: [
     of('Shrink', (x) => op.Shrink(x), [wide], { float32: 'computes in float32 whatever the type' }),

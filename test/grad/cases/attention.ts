@@ -10,6 +10,20 @@ const attend = (name: string, operands: readonly Operand[], attributes: Record<s
     op.Attention(q!, k!, v!, mask ?? null, pastKey ?? null, pastValue ?? null, attributes)[0],
 })
 
+/** Of each row of the batch only so many keys count. */
+const attendWithin = (
+  name: string,
+  operands: readonly Operand[],
+  lengths: readonly number[],
+  attributes: Record<string, number> = {},
+): Case => ({
+  name: `Attention ${name}`,
+  operands: [...operands, { shape: [lengths.length], dtype: 'int64', values: lengths }],
+  build: (q, k, v, ...rest) =>
+    op.Attention(q!, k!, v!, rest.length > 1 ? rest[0]! : null, null, null, rest.at(-1)!, attributes)[0],
+  float32: 'Attention within lengths',
+})
+
 const heads = [shape(2, 3, 4, 5), shape(2, 3, 6, 5), shape(2, 3, 6, 7)]
 const visible: Operand = {
   shape: [4, 6],
@@ -66,6 +80,18 @@ export const attentionCases = {
       ),
       float32: 'Attention with both masks',
     },
+    {
+      ...attend('with a boolean mask that hides everything from a query', [
+        ...heads,
+        { shape: [4, 6], dtype: 'bool', values: Array.from({ length: 24 }, (_, i) => (i < 6 || i % 4 === 0 ? 0 : 1)) },
+      ]),
+      float32: 'Attention of a query that sees nothing (it gives NaN in float64)',
+    },
+    attendWithin('within lengths', heads, [6, 3]),
+    attendWithin('within lengths, causal', heads, [6, 5], { is_causal: 1 }),
+    attendWithin('within lengths, causal, some queries before all keys', heads, [6, 2], { is_causal: 1 }),
+    attendWithin('within lengths, with a mask', [...heads, shape(4, 6)], [6, 3]),
+    attendWithin('within lengths, with a boolean mask', [...heads, visible], [6, 3]),
     ...[0, 1, 2, 3].map((qk_matmul_output_mode) => ({
       name: `Attention and everything it gives, mode ${qk_matmul_output_mode}`,
       operands: [...heads, shape(4, 6)],

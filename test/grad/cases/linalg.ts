@@ -1,6 +1,6 @@
 import { op } from '../../../src/op/index.js'
 import type { linalg } from '../../../src/op/linalg.js'
-import { type Case, type Cases, shape } from './case.js'
+import { type Case, type Cases, type Operand, shape } from './case.js'
 
 const matMul = (name: string, a: readonly number[], b: readonly number[]): Case => ({
   name: `MatMul ${name} [${a}] x [${b}]`,
@@ -23,6 +23,11 @@ const einsum = (equation: string, ...operands: readonly (readonly number[])[]): 
   operands: operands.map((dims) => shape(...dims)),
   build: (...xs) => op.Einsum(xs, { equation }),
 })
+
+const invertible: Operand = { shape: [3, 3], values: [2, 0.3, -0.4, 0.5, 1.5, 0.2, -0.1, 0.6, -1.8] }
+
+/** Its second row is twice the first. */
+const singular: Operand = { shape: [3, 3], values: [1, -0.5, 0.8, 2, -1, 1.6, 0.5, 1.2, -1] }
 
 export const linalgCases = {
   MatMul: [
@@ -84,10 +89,20 @@ export const linalgCases = {
     einsum('ij,jk,kl->il', [2, 3], [3, 4], [4, 5]),
     einsum('ij,jk->ik', [2, 1], [3, 4]),
   ],
-  Det: [
-    [1, 1],
-    [2, 2],
-    [3, 3],
-    [2, 3, 4, 4],
-  ].map((x): Case => ({ name: `Det [${x}]`, float32: 'Det', operands: [shape(...x)], build: (x) => op.Det(x!) })),
+  Det: [shape(1, 1), shape(2, 2), shape(3, 3), shape(2, 3, 4, 4), singular].map(
+    (x): Case => ({
+      name: `Det [${x.shape}]${x === singular ? ', singular' : ''}`,
+      float32: 'Det',
+      operands: [x],
+      build: (x) => op.Det(x!),
+    }),
+  ),
+  Inverse: [
+    { name: 'Inverse of a matrix', operands: [invertible], build: (x) => op.Inverse(x!) },
+    {
+      name: 'Inverse of a batch',
+      operands: [{ shape: [2, 2, 2], values: [2, 0.3, -0.4, 1.5, 0.2, 1, -1.3, 0.4] }],
+      build: (x) => op.Inverse(x!),
+    },
+  ],
 } satisfies Cases<typeof linalg>

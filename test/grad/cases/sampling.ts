@@ -75,6 +75,12 @@ export const samplingCases = {
       },
     ]),
     {
+      name: 'of a single row',
+      operands: [shape(1, 2, 3)],
+      build: (theta) => op.AffineGrid(theta!, [1, 3, 1, 4], { align_corners: 1 }),
+      staticOnly: 'theta and the size agree',
+    },
+    {
       name: 'of a size known when run',
       operands: [shape(1, 2, 3), ints(1, 1, 3, 2)],
       build: (theta, size) => op.AffineGrid(theta!, size!),

@@ -118,8 +118,4 @@ describe('others', () => {
     const [y] = imported('LSTM', 1, [x('T', 'N', 5), x(1, 32, 5), x(1, 32, 8)], { output_sequence: 1 }, 3)
     expect(y!.shape).toEqual(['T', 1, 'N', 8])
   })
-
-  it('Scan over batches of sequences is refused', () => {
-    expect(() => imported('Scan', 8, [x(1)])).toThrow(expect.objectContaining({ code: 'unsupported-operator' }))
-  })
 })

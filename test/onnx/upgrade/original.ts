@@ -30,6 +30,26 @@ export interface Operand {
   readonly symbolic?: readonly (string | number)[]
 }
 
+/** `of(2, 3)`: an operand of floats. */
+export const of = (...dims: readonly number[]): Operand => ({ dims })
+export const int32 = (dims: readonly number[], ...values: readonly number[]): Operand => ({
+  dims,
+  values,
+  dtype: 'int32',
+})
+export const int64 = (dims: readonly number[], ...values: readonly number[]): Operand => ({
+  dims,
+  values,
+  dtype: 'int64',
+})
+
+/** Batch and length without a number, as exporters declare them. */
+export const symbolic = (operand: Operand | null): Operand | null => {
+  if (!operand) return null
+  const open = { 1: [], 2: operand.dtype ? [0, 1] : [], 3: [0, 1], 4: [0, 2], 5: [1, 3] }[operand.dims.length] ?? []
+  return { ...operand, symbolic: operand.dims.map((length, axis) => (open.includes(axis) ? `d${length}` : length)) }
+}
+
 export interface Original {
   readonly name: string
   readonly operator: string

@@ -1,21 +1,23 @@
 import { constant, constantNumber, scalar, tensorFrom } from '../../../ir/leaf.js'
 import { body } from '../../../ir/scope.js'
 import { capturesOf } from '../../../ir/topology.js'
-import type { Body, TensorType, Value } from '../../../ir/value.js'
+import type { Body, Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
-import { inlined } from '../../../op/inline.js'
+import { copied, inlined } from '../../../op/inline.js'
 import type { ControlRule } from '../../rule.js'
 import { zerosLike } from '../../zeros.js'
-import { pullback } from './pullback.js'
+import { stackedProduct } from './product.js'
+import { pullback, where } from './pullback.js'
 import { refuseRandom } from './random.js'
-import { placeholder, refuseChanging, roundBody, shapedLike, sizeOfBody } from './round.js'
+import { changeOf, placeholder, refuseChange, roundBody, shapedLike, sizeOfBody } from './round.js'
 import { Total } from './total.js'
-import { isShort } from './unroll.js'
+import { canBeWritten, isShort } from './unroll.js'
 
 /**
  * Loop is differentiated by a second one that goes through its rounds from the last to the first. Each of its rounds computes
- * a round of the first again, from the states it began with, which another run of the first Loop has kept; it carries
- * the gradients of the states and adds up those of captured values. A few rounds of a fixed number are written out instead.
+ * a round of the first again, from the states it began with and the results of costly operators, which another run of the
+ * first Loop has kept; it carries the gradients of the states and adds up those of captured values. A few rounds of a fixed
+ * number are written out instead.
  */
 export const loop: ControlRule = (node, dys, wrt, differentiate) => {
   const [m = null, go = null] = node.inputs
@@ -23,41 +25,48 @@ export const loop: ControlRule = (node, dys, wrt, differentiate) => {
   const { body: of } = node.attributes as { body: Body }
   refuseRandom(of)
   const rounds = fixedRounds(m, go, of)
-  if (rounds !== undefined && isShort(rounds, sizeOfBody(of))) {
+  const states = initial.map((x, i) => placeholder(typeOf(of.inputs[i + 2]!, x), 'state'))
+  const given = [numbered(of.inputs[0]!), placeholder(of.inputs[1]!), ...states]
+  const round = body(given, () => inlined(of, given))
+  const change = changeOf(states, round.outputs.slice(1))
+  if (rounds !== undefined && (change ? canBeWritten : isShort)(rounds, sizeOfBody(of))) {
     const ys = unrolled(of, rounds, initial)
     return differentiate(
       ys.flatMap((y, i) => (y && dys[i] ? [[y, dys[i]] as const] : [])),
       wrt,
     )
   }
+  refuseChange(change)
 
   const captured = capturesOf(node).filter((x) => wrt.includes(x))
-  const states = initial.map((x, i) => placeholder({ ...typeOf(of.inputs[i + 2]!, x), name: of.inputs[i + 2]?.name }))
-  const round = body([...states, numbered(of.inputs[0]!)], (...xs) => {
-    const results = inlined(of, [xs.at(-1)!, yes(of.inputs[1]!), ...xs.slice(0, -1)]).slice(1)
-    refuseChanging(states, results)
-    return results
-  })
+  // A round that takes place was let go on.
+  const goesOn = yes(of.inputs[1]!)
   const back = pullback(
     {
-      round,
-      initially: initial.map((x) => wrt.includes(x)),
-      given: [false],
+      of: round,
+      lead: 2,
+      skip: 1,
+      count: states.length,
+      inputs: [given[0]!, goesOn, ...states],
+      asked: given.map((_, i) => i > 1 && wrt.includes(initial[i - 2]!)),
       incoming: dys.slice(initial.length).map((dy) => dy !== null),
       captured,
+      // A second Loop cannot stack in the order of the first: factors have to come from one of them.
+      stacked: false,
     },
     differentiate,
   )
 
-  const kept = states.map((_, i) => back.used[i]!)
-  const counted = !kept.includes(true) && rounds === undefined
+  const kept = back.used.slice(2)
+  const counted = !kept.includes(true) && back.saved.length === 0 && rounds === undefined
   const forward = op.Loop(m, go, initial, {
     body: roundBody(
-      [...of.inputs.slice(0, 2).map((x) => placeholder(x)), ...states.map((x) => placeholder(x))],
-      (i, again, ...xs) => {
-        const [further, ...results] = inlined(of, [i!, again!, ...xs])
-        const begun = xs.filter((_, j) => kept[j])
-        return [further!, ...results.slice(0, xs.length), ...(counted ? [i!] : begun)]
+      given.map((x) => placeholder(x)),
+      (...xs) => {
+        const copies = copied(round, xs)
+        const now = (x: Value) => copies.get(x) ?? x
+        const results = round.outputs.slice(0, 1 + states.length).map(now)
+        return [...results, ...where(xs.slice(2), kept), ...back.saved.map(now), ...(counted ? [xs[0]!] : [])]
       },
     ),
   })
@@ -65,31 +74,33 @@ export const loop: ControlRule = (node, dys, wrt, differentiate) => {
   const count = rounds === undefined ? op.Gather(op.Shape(stacks[0]!), scalar('int64', 0)) : scalar('int64', rounds)
   const last = op.Sub(count, 1)
 
-  const carried = states.flatMap((_, i) => (back.states[i] ? [dys[i] ?? zerosLike(initial[i]!)] : []))
-  const reached = captured.filter((_, i) => back.reached[i])
-  const start = [...carried, ...reached.map(zerosLike)]
+  const carried = initial.flatMap((x, i) => (back.states[i] ? [dys[i] ?? zerosLike(x)] : []))
+  const summed = captured.filter((_, i) => back.captured[i]!.sums)
+  const start = [...carried, ...summed.map(zerosLike)]
+  const scalars = [
+    placeholder({ dtype: 'int64', shape: [] }, 'round'),
+    placeholder({ dtype: 'bool', shape: [] }, 'again'),
+  ]
   const result = op.Loop(count, null, start, {
-    body: roundBody(
-      [
-        placeholder({ dtype: 'int64', shape: [] }, 'round'),
-        placeholder({ dtype: 'bool', shape: [] }, 'again'),
-        ...start.map((x) => placeholder(x, 'gradient')),
-      ],
-      (k, again, ...carriedNow) => {
-        const t = op.Sub(last, k!)
-        const stackOf = (i: number) => stacks[kept.slice(0, i).filter(Boolean).length]!
-        const xs = states.map((x, i) => (kept[i] ? shapedLike(op.Gather(stackOf(i), t), x) : x))
-        const dSlices = dys.slice(initial.length).flatMap((dy) => (dy ? [op.Gather(dy, t)] : []))
-        const number = of.inputs[0]!.shape?.length === 1 ? op.Reshape(t, [1]) : t
-        const dxs = back.apply([...xs, number], carriedNow.slice(0, carried.length), dSlices)
-        return [again!, ...dxs.states, ...dxs.captured.map((dx, i) => op.Add(carriedNow[carried.length + i]!, dx))]
-      },
-    ),
+    body: roundBody([...scalars, ...start.map((x) => placeholder(x, 'gradient'))], (k, again, ...now) => {
+      const t = op.Sub(last, k!)
+      const slices = stacks.map((stack) => op.Gather(stack, t))
+      const xs = states.map((x, i) => (kept[i] ? shapedLike(slices.shift()!, x) : x))
+      const saved = back.saved.map((x) => shapedLike(slices.shift()!, x))
+      const number = given[0]!.shape?.length === 1 ? op.Reshape(t, [1]) : t
+      const dSlices = dys.slice(initial.length).flatMap((dy) => (dy ? [op.Gather(dy, t)] : []))
+      const dxs = back.apply([number, goesOn, ...xs], saved, now.slice(0, carried.length), dSlices)
+      const sums = dxs.sums.map((dx, i) => op.Add(now[carried.length + i]!, dx))
+      return [again!, ...dxs.states, ...sums, ...dxs.factors]
+    }),
   })
   const total = new Total()
-  let next = 0
-  for (const [i, x] of initial.entries()) if (back.states[i]) total.add(x, shapedLike(result[next++]!, x))
-  for (const x of reached) total.add(x, shapedLike(result[next++]!, x))
+  const rest = [...result]
+  for (const x of where(initial, back.states)) total.add(x, shapedLike(rest.shift()!, x))
+  for (const x of summed) total.add(x, shapedLike(rest.shift()!, x))
+  for (const [i, { products }] of back.captured.entries())
+    for (const { a, b, alpha } of products)
+      total.add(captured[i], shapedLike(stackedProduct({ a: rest[a.index]!, b: rest[b.index]!, alpha }), captured[i]!))
   return wrt.map((x) => total.of(x))
 }
 
@@ -121,7 +132,8 @@ const yes = (declared: Value): Value => constant(tensorFrom('bool', ones(declare
 const numbered = (declared: Value): Value => placeholder({ dtype: 'int64', shape: ones(declared), name: declared.name })
 
 /** A state is what it begins as; a body may declare less, or more where that is unknown. */
-const typeOf = (declared: Value, initial: Value): TensorType => ({
+const typeOf = (declared: Value, initial: Value) => ({
+  name: declared.name,
   dtype: initial.dtype,
   shape: initial.shape ?? declared.shape,
 })

@@ -5,6 +5,7 @@ import { formatShape, subDims } from '../../../ir/shape.js'
 import { bodiesOf, dependenciesOf, topological } from '../../../ir/topology.js'
 import { type Body, placeNode, refineShape, type TensorType, type Value } from '../../../ir/value.js'
 import { activeValues } from '../../active.js'
+import type { Round } from './pullback.js'
 
 /** A body of Loop or Scan; what is the same in every round is computed once, before the first. */
 export function roundBody(inputs: readonly Value[], build: (...inputs: Value[]) => readonly Value[]): Body {
@@ -41,8 +42,8 @@ export function shapedLike(dx: Value, x: TensorType): Value {
   return dx
 }
 
-/** Throws unless a state can be as long after every round as before it, which keeping all of them in one tensor needs. */
-export function refuseChanging(states: readonly Value[], results: readonly Value[]): void {
+/** What happens to a state that is not as long after a round as before it; undefined where all can be. */
+export function changeOf(states: readonly Value[], results: readonly Value[]): string | undefined {
   for (const [index, { shape, name }] of states.entries()) {
     const after = results[index]?.shape
     if (!shape || !after) continue
@@ -53,26 +54,32 @@ export function refuseChanging(states: readonly Value[], results: readonly Value
         return typeof growth === 'number' && growth !== 0
       })
     if (changes)
-      throw new OnnxIreError(
-        'not-differentiable',
-        `its state ${index}${name ? ` ('${name}')` : ''} changes its shape from ${formatShape(shape)} to ${formatShape(after)} in a round; a state has to keep its shape to be differentiated, unless the number of rounds is fixed and small`,
-      )
+      return `state ${index}${name ? ` ('${name}')` : ''} goes from ${formatShape(shape)} to ${formatShape(after)} in a round`
   }
+  return undefined
+}
+
+/** Keeping what a state was in every round takes one shape for all of them. */
+export function refuseChange(change: string | undefined): void {
+  if (change !== undefined)
+    throw new OnnxIreError(
+      'not-differentiable',
+      `its ${change}; states have to keep their shape to be differentiated, unless the number of rounds is a constant and small`,
+    )
 }
 
 /** Which states of a round can vary with what is differentiated: those that begin so, and those that come to in some round. */
 export function activeStates(
-  round: Body,
-  initially: readonly boolean[],
-  active: (input: number) => boolean,
+  { of, lead, skip, count }: Round,
+  asked: readonly boolean[],
   captured: readonly Value[],
 ): readonly boolean[] {
-  const order = nodesOf(round)
-  let states = initially
+  const order = nodesOf(of)
+  let states = asked.slice(lead, lead + count)
   for (;;) {
-    const wrt = round.inputs.filter((_, i) => (i < states.length ? states[i] : active(i)))
+    const wrt = of.inputs.filter((_, i) => states[i - lead] ?? asked[i])
     const reached = activeValues(order, [...captured, ...wrt])
-    const grown = states.map((state, i) => state || reached.has(round.outputs[i]!))
+    const grown = states.map((state, i) => state || reached.has(of.outputs[skip + i]!))
     if (grown.every((state, i) => state === states[i])) return states
     states = grown
   }

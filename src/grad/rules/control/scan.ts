@@ -3,12 +3,13 @@ import { axisOf, type Shape } from '../../../ir/shape.js'
 import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
-import { inlined } from '../../../op/inline.js'
+import { copied, inlined } from '../../../op/inline.js'
 import type { ControlRule } from '../../rule.js'
 import { zerosLike } from '../../zeros.js'
-import { pullback } from './pullback.js'
+import { stackedProduct } from './product.js'
+import { type Factor, type Pullback, pullback, where } from './pullback.js'
 import { refuseRandom } from './random.js'
-import { placeholder, refuseChanging, roundBody, shapedLike, sizeOfBody } from './round.js'
+import { changeOf, placeholder, refuseChange, roundBody, shapedLike, sizeOfBody } from './round.js'
 import { Total } from './total.js'
 import { isShort } from './unroll.js'
 
@@ -29,8 +30,9 @@ interface Course {
 
 /**
  * Scan is differentiated by one that reads what the first read, and writes gradients of it, in the opposite direction. Each of
- * its rounds computes a round of the first again, from the states it began with, which another run of the first Scan has
- * kept; it carries the gradients of the states and adds up those of captured values. Few rounds are written out instead.
+ * its rounds computes a round of the first again, from the states it began with and the results of costly operators, which
+ * another run of the first Scan has kept; it carries the gradients of the states and adds up those of captured values. Few
+ * rounds are written out instead.
  */
 export const scan: ControlRule = (node, dys, wrt, differentiate) => {
   const attributes = node.attributes as unknown as ScanAttributes
@@ -53,52 +55,64 @@ export const scan: ControlRule = (node, dys, wrt, differentiate) => {
   }
 
   const captured = capturesOf(node).filter((x) => wrt.includes(x))
-  const states = initial.map((x, i) => placeholder({ dtype: x.dtype, shape: x.shape ?? of.inputs[i]?.shape }, 'state'))
-  const slices = scanned.map((x, i) =>
-    placeholder({ dtype: x.dtype, shape: without(x.shape, ins[i]!.axis) ?? of.inputs[count + i]?.shape }, 'slice'),
-  )
-  const round = body([...states, ...slices], (...xs) => {
-    const results = inlined(of, xs)
-    refuseChanging(states, results)
-    return results
-  })
+  const inputs = [
+    ...initial.map((x, i) => placeholder({ dtype: x.dtype, shape: x.shape ?? of.inputs[i]?.shape }, 'state')),
+    ...scanned.map((x, i) =>
+      placeholder({ dtype: x.dtype, shape: without(x.shape, ins[i]!.axis) ?? of.inputs[count + i]?.shape }, 'slice'),
+    ),
+  ]
+  const round = body(inputs, () => inlined(of, inputs))
+  refuseChange(changeOf(inputs.slice(0, count), round.outputs))
   const back = pullback(
     {
-      round,
-      initially: initial.map((x) => wrt.includes(x)),
-      given: scanned.map((x) => wrt.includes(x)),
+      of: round,
+      lead: 0,
+      skip: 0,
+      count,
+      inputs,
+      asked: node.inputs.map((x) => x !== null && wrt.includes(x)),
       incoming: dys.slice(count).map((dy) => dy !== null),
       captured,
+      stacked: true,
     },
     differentiate,
   )
 
-  const kept = states.map((_, i) => back.used[i]!)
-  const stacks = kept.includes(true)
-    ? op
-        .Scan([...initial, ...scanned], {
-          body: roundBody(
-            [...states, ...slices].map((x) => placeholder(x)),
-            (...xs) => [...inlined(of, xs).slice(0, count), ...xs.slice(0, count).filter((_, i) => kept[i])],
-          ),
-          num_scan_inputs: scanned.length,
-          scan_input_axes: ins.map(({ axis }) => axis),
-          scan_input_directions: ins.map(({ reverse }) => reverse),
-        })
-        .slice(count)
-    : []
+  const kept = inputs.map((_, i) => i < count && (back.used[i]! || isFactor(back, i)))
+  const stacks =
+    kept.includes(true) || back.saved.length > 0
+      ? op
+          .Scan([...initial, ...scanned], {
+            body: roundBody(
+              inputs.map((x) => placeholder(x)),
+              (...xs) => {
+                const copies = copied(round, xs)
+                const now = (x: Value) => copies.get(x) ?? x
+                return [...round.outputs.slice(0, count).map(now), ...where(xs, kept), ...back.saved.map(now)]
+              },
+            ),
+            num_scan_inputs: scanned.length,
+            scan_input_axes: ins.map(({ axis }) => axis),
+            scan_input_directions: ins.map(({ reverse }) => reverse),
+          })
+          .slice(count)
+      : []
+  const stackOf = new Map(where(inputs, kept).map((x, i) => [x, stacks[i]!]))
 
-  const carried = states.flatMap((_, i) => (back.states[i] ? [dys[i] ?? zerosLike(initial[i]!)] : []))
-  const reached = captured.filter((_, i) => back.reached[i])
-  const start = [...carried, ...reached.map(zerosLike)]
+  const carried = initial.flatMap((x, i) => (back.states[i] ? [dys[i] ?? zerosLike(x)] : []))
+  const summed = captured.filter((_, i) => back.captured[i]!.sums)
+  const start = [...carried, ...summed.map(zerosLike)]
   const read: [Value, Course][] = [
-    ...stacks.map((x): [Value, Course] => [x, { axis: 0, reverse: 1 }]),
+    ...where(inputs, back.used).flatMap((x): [Value, Course][] =>
+      stackOf.has(x) ? [[stackOf.get(x)!, backwards]] : [],
+    ),
     ...scanned.flatMap((x, i): [Value, Course][] => (back.used[count + i] ? [[x, turned(ins[i]!)]] : [])),
+    ...stacks.slice(stackOf.size).map((x): [Value, Course] => [x, backwards]),
     ...dys.slice(count).flatMap((dy, i): [Value, Course][] => (dy ? [[dy, turned(outs[i]!)]] : [])),
   ]
   // Something has to be read for there to be rounds.
   if (read.length === 0) read.push([scanned[0]!, turned(ins[0]!)])
-  const answers = ins.filter((_, i) => back.answered[i]).map(turned)
+  const answers = [...where(ins, back.answered.slice(count)).map(turned), ...back.factors.map(() => backwards)]
   const result = op.Scan([...start, ...read.map(([x]) => x)], {
     body: roundBody(
       [
@@ -106,11 +120,12 @@ export const scan: ControlRule = (node, dys, wrt, differentiate) => {
         ...read.map(([x, { axis }]) => placeholder({ dtype: x.dtype, shape: without(x.shape, axis) }, 'slice')),
       ],
       (...all) => {
-        const now = all.slice(0, start.length)
-        const rest = all.slice(start.length)
-        const xs = [...states, ...slices].map((x, i) => (back.used[i] ? shapedLike(rest.shift()!, x) : x))
-        const dxs = back.apply(xs, now.slice(0, carried.length), rest)
-        return [...dxs.states, ...dxs.captured.map((dx, i) => op.Add(now[carried.length + i]!, dx)), ...dxs.given]
+        const [now, rest] = [all.slice(0, start.length), all.slice(start.length)]
+        const xs = inputs.map((x, i) => (back.used[i] ? shapedLike(rest.shift()!, x) : x))
+        const saved = rest.splice(0, back.saved.length).map((x, i) => shapedLike(x, back.saved[i]!))
+        const dxs = back.apply(xs, saved, now.slice(0, carried.length), rest)
+        const sums = dxs.sums.map((dx, i) => op.Add(now[carried.length + i]!, dx))
+        return [...dxs.states, ...sums, ...dxs.inputs, ...dxs.factors]
       },
     ),
     num_scan_inputs: read.length,
@@ -120,13 +135,39 @@ export const scan: ControlRule = (node, dys, wrt, differentiate) => {
     scan_output_directions: answers.map(({ reverse }) => reverse),
   })
   const total = new Total()
-  let next = 0
-  for (const [i, x] of initial.entries()) if (back.states[i]) total.add(x, shapedLike(result[next++]!, x))
-  for (const x of reached) total.add(x, shapedLike(result[next++]!, x))
-  for (const [i, x] of scanned.entries()) if (back.answered[i]) total.add(x, shapedLike(result[next++]!, x))
+  const rest = [...result]
+  for (const x of where(initial, back.states)) total.add(x, shapedLike(rest.shift()!, x))
+  for (const x of summed) total.add(x, shapedLike(rest.shift()!, x))
+  const dScanned = new Map(
+    scanned.flatMap((x, i) => (back.answered[count + i] ? [[i, shapedLike(rest.shift()!, x)]] : [])),
+  )
+  for (const [i, dx] of dScanned) total.add(scanned[i], dx)
+  // What is left are factors, in the order of the rounds of the first Scan, as its stacks are.
+  const factor = ({ kind, index }: Factor): Value => {
+    if (kind === 'result') return rest[index]!
+    if (index < count) return stackOf.get(inputs[index]!)!
+    const i = index - count
+    return inRounds(kind === 'input' ? scanned[i]! : dScanned.get(i)!, ins[i]!)
+  }
+  for (const [i, { products }] of back.captured.entries())
+    for (const { a, b, alpha } of products)
+      total.add(captured[i], shapedLike(stackedProduct({ a: factor(a), b: factor(b), alpha }), captured[i]!))
   return wrt.map((x) => total.of(x))
 }
 
+const isFactor = ({ captured }: Pullback, input: number): boolean =>
+  captured.some(({ products }) =>
+    products.some(({ a, b }) => [a, b].some(({ kind, index }) => kind === 'input' && index === input)),
+  )
+
+/** A stack of matrices with its slices in the order of the rounds, along the first axis. */
+function inRounds(x: Value, { axis, reverse }: Course): Value {
+  const at = axisOf(axis, 3)
+  const first = at === 0 ? x : op.Transpose(x, { perm: [at, ...[0, 1, 2].filter((other) => other !== at)] })
+  return reverse ? op.Slice(first, [-1], [-(2 ** 63)], [0], [-1]) : first
+}
+
+const backwards: Course = { axis: 0, reverse: 1 }
 const course = (axis = 0, reverse = 0): Course => ({ axis, reverse })
 const turned = ({ axis, reverse }: Course): Course => ({ axis, reverse: 1 - reverse })
 

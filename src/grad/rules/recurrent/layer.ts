@@ -2,6 +2,7 @@ import { input, int64s, scalar } from '../../../ir/leaf.js'
 import { body } from '../../../ir/scope.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
+import { withRank } from '../../ranked.js'
 import type { Cell, Weights } from './cells.js'
 
 /** The operands that RNN, GRU and LSTM have in common. */
@@ -25,8 +26,10 @@ export function layer(
   { direction, layout }: { readonly direction: string; readonly layout: number },
   cellOf: (weights: Weights, direction: number) => Cell,
 ): Value[] {
-  const { sequenceLens, initial } = operands
-  const x = layout ? op.Transpose(operands.x, { perm: [1, 0, 2] }) : operands.x
+  const { sequenceLens } = operands
+  const given = withRank(operands.x, 3)
+  const x = layout ? op.Transpose(given, { perm: [1, 0, 2] }) : given
+  const initial = operands.initial.map((state) => state && withRank(state, 3))
   const reversed = direction === 'bidirectional' ? [false, true] : [direction === 'reverse']
   const each = (value: Value | null, axis = 0): readonly (Value | null)[] =>
     value === null

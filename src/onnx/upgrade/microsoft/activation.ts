@@ -1,6 +1,6 @@
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
-import { form, unsupported } from './form.js'
+import { form, unsupported } from '../form.js'
 
 const functions: Readonly<Record<string, (x: Value, parameters: readonly number[]) => Value>> = {
   Relu: (x) => op.Relu(x),

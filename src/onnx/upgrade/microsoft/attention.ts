@@ -3,7 +3,7 @@ import { dtypes } from '../../../ir/dtype.js'
 import { int64s, scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
-import { form, type Reading, unsupported } from './form.js'
+import { form, type Reading, unsupported } from '../form.js'
 import { axisLength } from './rotary.js'
 
 /** [batch, length, heads * size] -> [batch, heads, length, size] */

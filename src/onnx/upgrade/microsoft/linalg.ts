@@ -1,7 +1,7 @@
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
+import { form, type Reading, unsupported } from '../form.js'
 import { activated } from './activation.js'
-import { form, type Reading, unsupported } from './form.js'
 
 /** The order in which FusedMatMul takes the axes of an operand; undefined where it takes them as they are. */
 function permutation(rank: number, transpose: boolean, transposeBatch: boolean): number[] | undefined {

@@ -2,7 +2,7 @@ import { dtypes } from '../../../ir/dtype.js'
 import { int64s, scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
-import { form, type Reading } from './form.js'
+import { form, type Reading } from '../form.js'
 
 /** 1 / sqrt(mean(x²) + epsilon) over the axes from `axis` on. */
 function inverseRms(x: Value, axis: number, epsilon: number): Value {

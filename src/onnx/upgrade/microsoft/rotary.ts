@@ -1,7 +1,7 @@
 import { scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
-import { form, unsupported } from './form.js'
+import { form, unsupported } from '../form.js'
 
 /** The length of one axis: [1]. */
 export const axisLength = (x: Value, axis: number): Value => op.Shape(x, { start: axis, end: axis + 1 })

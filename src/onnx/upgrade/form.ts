@@ -1,8 +1,8 @@
-import { OnnxIreError } from '../../../errors.js'
-import type { Attribute, Value } from '../../../ir/value.js'
-import type { OldNode, Upgrade } from '../upgrade.js'
+import { OnnxIreError } from '../../errors.js'
+import type { Attribute, Value } from '../../ir/value.js'
+import type { OldNode, Upgrade } from './upgrade.js'
 
-/** A node of an operator outside of ai.onnx, read with checks: models are not to be trusted. */
+/** A node that is rewritten, read with checks: models are not to be trusted. */
 export class Reading {
   readonly outputCount: number
   private readonly inputs: readonly (Value | null)[]

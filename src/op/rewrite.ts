@@ -1,11 +1,11 @@
-import { OnnxIreError } from '../errors.js'
-import { capturesOf, topological } from './topology.js'
-import { type Node, Value } from './value.js'
+import { capturesOf, topological } from '../ir/topology.js'
+import { type Node, Value } from '../ir/value.js'
+import { copyOf } from './inline.js'
 
 /**
  * Rebuilds what `outputs` depend on with some nodes replaced: `replace` is given a node and its (already rebuilt) inputs
  * and returns the values to stand for its outputs, or undefined to keep the node. What depends on no replaced node is shared
- * with the original graph. Bodies of control flow stay as they are: `unsupported-operator` when one uses a replaced value.
+ * with the original graph. Nodes inside bodies are not asked about; they see what has become of the values they capture.
  */
 export function rewriteGraph(
   outputs: readonly Value[],
@@ -15,20 +15,20 @@ export function rewriteGraph(
   const now = (value: Value): Value => rebuilt.get(value) ?? value
   for (const node of topological(outputs)) {
     const inputs = node.inputs.map((value) => value && now(value))
-    if (capturesOf(node).some((value) => rebuilt.has(value)))
-      throw new OnnxIreError(
-        'unsupported-operator',
-        `${node.operator} '${node.name ?? node.outputs[0]?.name ?? '?'}' uses, inside its body, a tensor that would have to be computed differently; bodies cannot be rebuilt`,
-      )
-    const replacement =
-      replace(node, inputs) ?? (inputs.some((value, i) => value !== node.inputs[i]) ? copyOf(node, inputs) : undefined)
+    const replacement = replace(node, inputs) ?? overOthers(node, inputs, rebuilt)
     if (replacement) for (const [i, value] of node.outputs.entries()) rebuilt.set(value, replacement[i] ?? value)
   }
   return outputs.map(now)
 }
 
-/** The same node over other inputs of the same types. */
-function copyOf(node: Node, inputs: readonly (Value | null)[]): readonly Value[] {
+/** The same node over other inputs of the same types; undefined where they are what they were. */
+function overOthers(
+  node: Node,
+  inputs: readonly (Value | null)[],
+  rebuilt: ReadonlyMap<Value, Value>,
+): readonly Value[] | undefined {
+  if (capturesOf(node).some((value) => rebuilt.has(value))) return copyOf(node, new Map(rebuilt))
+  if (inputs.every((value, i) => value === node.inputs[i])) return undefined
   const outputs: Value[] = []
   const copy: Node = { ...node, inputs, outputs }
   for (const value of node.outputs) outputs.push(new Value(value, copy, value.index, value.name, value.contents))

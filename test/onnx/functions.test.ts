@@ -1,0 +1,298 @@
+import { describe, expect, it } from 'vitest'
+import {
+  decodeModel,
+  encodeModel,
+  gradientModel,
+  importGraph,
+  namedTensors,
+  OnnxIreError,
+  replaceTensors,
+  type Tensor,
+} from '../../src/index.js'
+import { encode } from '../../src/onnx/encode.js'
+import { exportGraph } from '../../src/onnx/export.js'
+import { create } from '../../src/onnx/message.js'
+import type { AttributeProto, FunctionProto, NodeProto } from '../../src/onnx/schema.js'
+import { attributeTypes } from '../../src/onnx/schema.js'
+import { float, floats32, graph, graphProto, info, int, modelBytes, node, value } from './build.js'
+import { numbers, run } from './session.js'
+
+const domain = 'test.functions'
+
+/** An attribute that takes what the call gives to `ref`. */
+const reference = (ref: string, type: number): Partial<AttributeProto> => ({ refAttrName: ref, type })
+
+interface Parts {
+  readonly name: string
+  readonly inputs: string
+  readonly outputs: string
+  readonly nodes: readonly NodeProto[]
+  readonly more?: Partial<FunctionProto>
+  readonly opset?: number
+}
+
+const fn = ({ name, inputs, outputs, nodes, more, opset = 17 }: Parts): FunctionProto =>
+  create('FunctionProto', {
+    name,
+    domain,
+    input: inputs.split(' '),
+    output: outputs.split(' '),
+    node: nodes,
+    opsetImport: [
+      create('OperatorSetIdProto', { domain: '', version: BigInt(opset) }),
+      create('OperatorSetIdProto', { domain, version: 1n }),
+    ],
+    ...more,
+  })
+
+/** x [2, 3] -> y through `nodes`. */
+const model = (
+  functions: readonly FunctionProto[],
+  nodes: readonly NodeProto[],
+  initializers: Readonly<Record<string, Tensor>> = {},
+): Uint8Array =>
+  modelBytes(
+    { inputs: [info('x', [2, 3])], outputs: [info('y', [2, 3])], nodes, initializers },
+    {
+      more: {
+        functions,
+        opsetImport: [
+          create('OperatorSetIdProto', { domain: '', version: 17n }),
+          create('OperatorSetIdProto', { domain, version: 1n }),
+        ],
+      },
+    },
+  )
+
+const call = (name: string, inputs: string, outputs: string, attributes = {}) =>
+  node(name, inputs, outputs, attributes, domain)
+
+const x = floats32([2, 3], [1, -2, 3, -4, 5, -6])
+const inlined = (bytes: Uint8Array) => encode('ModelProto', exportGraph(importGraph(decodeModel(bytes))))
+
+/** Runs a model with its functions in place of their calls; onnxruntime, which knows functions too, has to agree. */
+async function compute(bytes: Uint8Array): Promise<number[]> {
+  const ours = numbers((await run(inlined(bytes), { x }))['y']!)
+  const theirs = numbers((await run(bytes, { x }))['y']!)
+  for (const [i, each] of ours.entries()) expect(each).toBeCloseTo(theirs[i]!, 5)
+  return ours
+}
+
+function refusal(bytes: Uint8Array): OnnxIreError {
+  try {
+    importGraph(decodeModel(bytes))
+  } catch (error) {
+    expect(error).toBeInstanceOf(OnnxIreError)
+    return error as OnnxIreError
+  }
+  throw new Error('the model was imported')
+}
+
+const leaky = fn({
+  name: 'Leaky',
+  inputs: 'a',
+  outputs: 'b',
+  nodes: [node('LeakyRelu', 'a', 'b', { alpha: reference('slope', attributeTypes.float) })],
+  more: { attribute: ['slope'] },
+})
+
+describe('functions of a model', () => {
+  it('stand in place of their calls, names inside apart from names outside', async () => {
+    const twice = fn({
+      name: 'Twice',
+      inputs: 'a',
+      outputs: 'c',
+      nodes: [node('Add', 'a a', 'x'), node('Identity', 'x', 'c')],
+    })
+    expect(await compute(model([twice], [call('Twice', 'x', 'c'), call('Twice', 'c', 'y')]))).toEqual(
+      numbers(x).map((each) => 4 * each),
+    )
+  })
+
+  it('take attributes from their calls', async () => {
+    const bytes = model(
+      [leaky],
+      [call('Leaky', 'x', 'z', { slope: float(0.5) }), call('Leaky', 'z', 'y', { slope: float(0.25) })],
+    )
+    expect(await compute(bytes)).toEqual([1, -0.25, 3, -0.5, 5, -0.75])
+  })
+
+  it('leave out attributes that their calls do not give', async () => {
+    expect((await compute(model([leaky], [call('Leaky', 'x', 'y')])))[1]).toBeCloseTo(-0.02, 6)
+  })
+
+  it('have attributes with defaults', async () => {
+    const slope = create('AttributeProto', { name: 'slope', ...float(0.5) })
+    const withDefault = { ...leaky, attribute: [], attributeProto: [slope] }
+    const bytes = model([withDefault], [call('Leaky', 'x', 'z'), call('Leaky', 'z', 'y', { slope: float(0.25) })])
+    expect(await compute(bytes)).toEqual([1, -0.25, 3, -0.5, 5, -0.75])
+  })
+
+  it('take the value of a Constant from an attribute', async () => {
+    const scaled = fn({
+      name: 'Scaled',
+      inputs: 'a',
+      outputs: 'b',
+      nodes: [
+        node('Constant', '', 'factor', { value_float: reference('factor', attributeTypes.float) }),
+        node('Constant', '', 'offsets', { value_floats: reference('offsets', attributeTypes.floats) }),
+        node('Mul', 'a factor', 'c'),
+        node('Add', 'c offsets', 'b'),
+      ],
+      more: { attribute: ['factor', 'offsets'] },
+    })
+    const offsets = { type: attributeTypes.floats, floats: [1, 2, 3] }
+    const bytes = model([scaled], [call('Scaled', 'x', 'y', { factor: float(2), offsets })])
+    expect(await compute(bytes)).toEqual([3, -2, 9, -7, 12, -9])
+    expect([...importGraph(decodeModel(bytes)).parameters.keys()]).toEqual([])
+  })
+
+  it('call each other and pass attributes on', async () => {
+    const outer = fn({
+      name: 'Outer',
+      inputs: 'a',
+      outputs: 'b',
+      nodes: [call('Leaky', 'a', 'c', { slope: reference('steepness', attributeTypes.float) }), node('Neg', 'c', 'b')],
+      more: { attribute: ['steepness'] },
+    })
+    const bytes = model([leaky, outer], [call('Outer', 'x', 'y', { steepness: float(0.5) })])
+    expect(await compute(bytes)).toEqual([-1, 1, -3, 2, -5, 3])
+  })
+
+  it('have operator sets of their own', async () => {
+    // Up to operator set 12 the axes of a ReduceSum are an attribute.
+    const axes = { axes: { type: attributeTypes.ints, ints: [1n] }, keepdims: int(1) }
+    const old = fn({ name: 'Sums', inputs: 'a', outputs: 'b', nodes: [node('ReduceSum', 'a', 'b', axes)], opset: 12 })
+    const bytes = model([old], [call('Sums', 'x', 's'), node('Mul', 'x s', 'y')])
+    expect(numbers((await run(inlined(bytes), { x }))['y']!)).toEqual([2, -4, 6, 20, -25, 30])
+  })
+
+  it('may be called without optional inputs', async () => {
+    const clipped = fn({
+      name: 'Clipped',
+      inputs: 'a low high',
+      outputs: 'b',
+      nodes: [node('Clip', 'a low high', 'b')],
+    })
+    const bytes = model([clipped], [call('Clipped', 'x _ three', 'y')], { three: floats32([], [3]) })
+    expect(numbers((await run(inlined(bytes), { x }))['y']!)).toEqual([1, -2, 3, -4, 3, -6])
+  })
+
+  it('hold control flow that sees their inputs', async () => {
+    const then = graphProto({
+      nodes: [node('LeakyRelu', 'a', 'p', { alpha: reference('slope', attributeTypes.float) })],
+      outputs: [info('p')],
+    })
+    const otherwise = graphProto({ nodes: [node('Neg', 'a', 'q')], outputs: [info('q')] })
+    const branching = fn({
+      name: 'Branching',
+      inputs: 'a',
+      outputs: 'b',
+      nodes: [
+        node('ReduceSum', 'a', 's', { keepdims: int(0) }),
+        node('Constant', '', 'zero', { value_float: float(0) }),
+        node('Less', 's zero', 'negative'),
+        node('If', 'negative', 'b', { then_branch: graph(then), else_branch: graph(otherwise) }),
+      ],
+      more: { attribute: ['slope'] },
+    })
+    const bytes = model([branching], [call('Branching', 'x', 'y', { slope: float(0.5) })])
+    expect(numbers((await run(inlined(bytes), { x }))['y']!)).toEqual([1, -1, 3, -2, 5, -3])
+  })
+
+  it('go before operators of the same name', async () => {
+    const relu = { ...fn({ name: 'Relu', inputs: 'a', outputs: 'b', nodes: [node('Neg', 'a', 'b')] }), domain: '' }
+    const bytes = model([relu], [node('Relu', 'x', 'y')])
+    expect(numbers((await run(inlined(bytes), { x }))['y']!)).toEqual(numbers(x).map((each) => -each))
+  })
+})
+
+describe('tensors inside functions', () => {
+  const weight = floats32([3, 3], [1, 0, 0, 0, 2, 0, 0, 0, 3])
+  const layer = (name: string) =>
+    fn({
+      name,
+      inputs: 'a',
+      outputs: 'b',
+      nodes: [node('Constant', '', 'w', { value: value(weight) }), node('MatMul', 'a w', 'b')],
+    })
+
+  it('are parameters, one for all calls, and are trained in the file', async () => {
+    const bytes = model([layer('Layer')], [call('Layer', 'x', 'z'), call('Layer', 'z', 'y')])
+    const graph = importGraph(decodeModel(bytes))
+    expect([...graph.parameters.keys()]).toEqual(['w'])
+    expect(await compute(bytes)).toEqual([1, -8, 27, -4, 20, -54])
+
+    const doubled = { ...weight, data: (weight.data as Float32Array).map((each) => 2 * each) }
+    const replaced = encodeModel(replaceTensors(decodeModel(bytes), new Map([['w', doubled]])))
+    expect(numbers((await run(replaced, { x }))['y']!)).toEqual([4, -32, 108, -16, 80, -216])
+    expect(decodeModel(replaced).proto.functions.length).toBe(1)
+  })
+
+  it('are differentiated through', async () => {
+    const gradient = gradientModel(model([layer('Layer')], [call('Layer', 'x', 'z'), call('Layer', 'z', 'y')]))
+    const dy = floats32([2, 3], [1, 0, 0, 0, 0, 0])
+    const results = await run(gradient, { x, w: weight, 'dy/y': dy })
+    expect(numbers(results['grad/w']!)).toEqual(Array.from({ length: 9 }, (_, i) => derivative(i)))
+  })
+
+  /** d (x w w)_00 / d w_kl = x_0k w_l0 + (x w)_0k [l = 0]. */
+  function derivative(i: number): number {
+    const [k, l] = [Math.floor(i / 3), i % 3]
+    const [w, row] = [numbers(weight), numbers(x).slice(0, 3)]
+    const product = [0, 1, 2].reduce((sum, j) => sum + row[j]! * w[3 * j + k]!, 0)
+    return row[k]! * w[3 * l]! + (l === 0 ? product : 0)
+  }
+
+  it('of equal names are told apart by their functions', () => {
+    const bytes = model([layer('A'), layer('B')], [call('A', 'x', 'z'), call('B', 'z', 'y')])
+    expect([...importGraph(decodeModel(bytes)).parameters.keys()]).toEqual(['A/w', 'B/w'])
+    expect([...namedTensors(decodeModel(bytes)).keys()]).toEqual(['A/w', 'B/w'])
+  })
+
+  it('of the name of something in the main graph are told apart from it', () => {
+    const bytes = model([layer('A')], [call('A', 'x', 'w'), node('Neg', 'w', 'y')])
+    expect([...importGraph(decodeModel(bytes)).parameters.keys()]).toEqual(['A/w'])
+  })
+})
+
+describe('functions that do not work', () => {
+  it('that call themselves are refused', () => {
+    const loop = fn({ name: 'Loop', inputs: 'a', outputs: 'b', nodes: [call('Pool', 'a', 'b')] })
+    const pool = fn({ name: 'Pool', inputs: 'a', outputs: 'b', nodes: [call('Loop', 'a', 'b')] })
+    expect(refusal(model([loop, pool], [call('Loop', 'x', 'y')]))).toMatchObject({
+      code: 'invalid-model',
+      message: expect.stringContaining("'Loop' calls itself"),
+    })
+  })
+
+  it('that multiply beyond measure are refused soon', () => {
+    const levels = Array.from({ length: 40 }, (_, i) =>
+      fn({
+        name: `F${i}`,
+        inputs: 'a',
+        outputs: 'c',
+        nodes: i === 0 ? [node('Neg', 'a', 'c')] : [call(`F${i - 1}`, 'a', 'b'), call(`F${i - 1}`, 'b', 'c')],
+      }),
+    )
+    expect(refusal(model(levels, [call('F39', 'x', 'y')])).message).toMatch(/more than \d+ nodes/)
+  })
+
+  it('with unknown operators are refused, and the operators named', () => {
+    const odd = fn({ name: 'Odd', inputs: 'a', outputs: 'b', nodes: [node('NoSuchThing', 'a', 'b')] })
+    expect(refusal(model([odd], [call('Odd', 'x', 'y')]))).toMatchObject({
+      code: 'unsupported-operator',
+      message: expect.stringContaining('NoSuchThing x 1'),
+    })
+  })
+
+  it('that do not give their output are refused', () => {
+    const empty = fn({ name: 'Empty', inputs: 'a', outputs: 'b', nodes: [node('Neg', 'a', 'c')] })
+    expect(refusal(model([empty], [call('Empty', 'x', 'y')])).message).toContain("'Empty' gives its output 'b'")
+  })
+
+  it('do not see names outside of them', () => {
+    const peeking = fn({ name: 'Peeking', inputs: 'a', outputs: 'b', nodes: [node('Add', 'a x', 'b')] })
+    expect(refusal(model([peeking], [call('Peeking', 'x', 'y')])).message).toContain("reads 'x'")
+  })
+})

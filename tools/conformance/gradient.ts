@@ -1,0 +1,243 @@
+import { OnnxIreError, Random, type Tensor } from 'onnx-ire'
+import { isFloat } from '../../dist/ir/dtype.js'
+import { numbersOf } from '../../dist/ir/leaf.js'
+import type { Graph } from '../../dist/ir/value.js'
+import { encode } from '../../dist/onnx/encode.js'
+import { exportGraph } from '../../dist/onnx/export.js'
+import { importGraph } from '../../dist/onnx/import.js'
+import { edit } from '../../dist/onnx/message.js'
+import type { ModelProto } from '../../dist/onnx/schema.js'
+import { settingNames } from '../../dist/onnx/settings.js'
+import { differentiated } from '../../dist/train/gradient-model.js'
+import type { Case } from './case.js'
+import { isRandom } from './forward.js'
+import { exception, failed, messageOf, type Outcome } from './outcome.js'
+import { Session } from './session.js'
+import { toFloat32, toFloat64, type Widening, widened } from './widen.js'
+
+interface Precision {
+  readonly name: 'float64' | 'float32'
+  readonly types: Widening
+  readonly steps: readonly number[]
+  readonly tolerance: number
+}
+
+/** Differences of float32 results carry their rounding: steps are larger there, and the tolerance with them. */
+const precisions: readonly Precision[] = [
+  { name: 'float64', types: toFloat64, steps: [1e-5, 1e-4, 1e-6, 1e-3], tolerance: 1e-6 },
+  { name: 'float32', types: toFloat32, steps: [1e-2, 1e-1, 1e-3, 1], tolerance: 5e-3 },
+]
+
+/** Operators whose float64 kernel computes with float32 constants or in float32. */
+const roundsToFloat32 = new Set(['Shrink'])
+
+/** How far a point is moved when it may lie on a kink or a jump. */
+const shifts = [0, 0.01, 0.1, 0.4]
+
+type Point = ReadonlyMap<string, Tensor>
+
+/**
+ * The gradient model against central differences (f(x + hv) - f(x - hv)) / 2h of f(x) = sum <dy, y(x)>, along a direction of
+ * all floating-point inputs and of each alone: in float64 where onnxruntime has the kernels, else in float32.
+ */
+export async function checkGradient(case_: Case): Promise<Outcome> {
+  let refusal = ''
+  for (const precision of precisions) {
+    if (precision.name === 'float64' && case_.operators.some((operator) => roundsToFloat32.has(operator))) continue
+    for (const proto of [case_.proto, withoutOutputShapes(case_.proto)]) {
+      const outcome = await attempt(case_, widened(proto, precision.types), precision)
+      if (typeof outcome !== 'string' && !(outcome.result === 'failed' && /NaN/.test(outcome.detail))) return outcome
+      refusal = typeof outcome === 'string' ? outcome : outcome.result === 'failed' ? outcome.detail : ''
+      if (!/NaN|invalid (dimensions|rank)/i.test(refusal)) break
+    }
+  }
+  return failed(refusal)
+}
+
+/** Some outputs have their declared shape only where the stored inputs are, as Unique's have where elements are equal. */
+const withoutOutputShapes = (proto: ModelProto): ModelProto =>
+  edit(proto, {
+    graph: edit(proto.graph!, {
+      output: proto.graph!.output.map((output) =>
+        edit(output, {
+          type: edit(output.type!, { tensorType: edit(output.type!.tensorType!, { shape: undefined }) }),
+        }),
+      ),
+    }),
+  })
+
+/** An outcome, or why onnxruntime cannot compute in this precision. */
+async function attempt(case_: Case, proto: ModelProto, precision: Precision): Promise<Outcome | string> {
+  let graph: Graph
+  let gradient: ModelProto
+  try {
+    graph = importGraph({ proto, external: null })
+    const floating = [...graph.outputs.values()].some(({ dtype }) => isFloat(dtype))
+    if (!floating || targetsOf(graph, new Set()).length === 0) return { result: 'nothing' }
+    if (isRandom(case_)) return exception('drawn at random', 'results of two runs have no difference to compare')
+    gradient = differentiated({ proto, external: null })
+  } catch (error) {
+    if (!(error instanceof OnnxIreError)) throw error
+    if (error.code === 'not-differentiable')
+      return exception('no derivative', error.message.split('\n').slice(1, -1).join(' ').trim())
+    if (precision.name === 'float64') return `${error.code}: ${error.message}`
+    return /operator|carry/.test(error.code + error.message)
+      ? exception('cannot be imported', error.message.split('\n').slice(0, 3).join(' '))
+      : failed(`${error.code}: ${error.message}`)
+  }
+  const settings = settingNames(proto.graph!, [...graph.outputs.keys()])
+  if (targetsOf(graph, settings).length === 0) return { result: 'nothing' }
+  const forward = exportGraph({
+    name: 'forward',
+    inputs: new Map([...graph.inputs, ...graph.parameters]),
+    outputs: graph.outputs,
+  })
+  const sessions: Session[] = []
+  try {
+    for (const model of [forward, gradient]) sessions.push(await Session.load(encode('ModelProto', model)))
+    const [f, df] = sessions as [Session, Session]
+    const start = new Map(
+      [
+        ...case_.sets[0]!.inputs,
+        ...[...graph.parameters].map(([name, { source }]) => [name, (source as { tensor: Tensor }).tensor] as const),
+      ].map(([name, tensor]) => [name, retyped(tensor, (graph.inputs.get(name) ?? graph.parameters.get(name))!.dtype)]),
+    )
+    return await compare(case_.name, graph, targetsOf(graph, settings), f, df, start, precision)
+  } catch (error) {
+    return `${precision.name}: ${messageOf(error)}`
+  } finally {
+    for (const session of sessions) await session.dispose()
+  }
+}
+
+/** What may be moved: settings (Resize's scales, Dropout's ratio) may not. */
+const targetsOf = (graph: Graph, settings: ReadonlySet<string>): string[] =>
+  [...graph.inputs, ...graph.parameters]
+    .filter(([name, { dtype }]) => isFloat(dtype) && !settings.has(name))
+    .map(([name]) => name)
+
+/** Some cases of PyTorch were recorded with inputs that nobody had written to. */
+const absurd = 1e15
+
+function retyped(tensor: Tensor, dtype: Tensor['dtype']): Tensor {
+  if (!isFloat(dtype)) return tensor
+  const values = numbersOf(tensor).map((x) => (Math.abs(x) > absurd && Number.isFinite(x) ? 1 : x))
+  return { dtype, dims: tensor.dims, data: dtype === 'float64' ? Float64Array.from(values) : Float32Array.from(values) }
+}
+
+async function compare(
+  name: string,
+  graph: Graph,
+  targets: readonly string[],
+  f: Session,
+  df: Session,
+  start: Point,
+  precision: Precision,
+): Promise<Outcome> {
+  const random = new Random(11).stream(name)
+  let misfit = ''
+  for (const shift of shifts) {
+    const at = moved(start, new Map(targets.map((key) => [key, directionOf(start.get(key)!, random)])), shift)
+    const found = await misfitAt(at, graph, targets, f, df, precision, random).catch((error: unknown) => {
+      // Moved too far for what an input has to be; at the stored point the model has to run.
+      if (shift === 0 || !/invalid (dimensions|rank)/i.test(messageOf(error))) throw error
+      return messageOf(error)
+    })
+    if (found === undefined)
+      return {
+        result: 'passed',
+        note: [precision.name, ...(shift === 0 ? [] : [`moved by ${shift}`])].join(', '),
+      }
+    if (misfit === '') misfit = found
+  }
+  return failed(`${precision.name}: ${misfit}`)
+}
+
+/** Each element -1 to -1/2 or 1/2 to 1. */
+const directionOf = ({ data }: Tensor, random: Random): Float64Array =>
+  Float64Array.from(data, () => (random.uniform() < 0.5 ? -1 : 1) * (0.5 + random.uniform() / 2))
+
+function moved(at: Point, along: ReadonlyMap<string, Float64Array>, h: number): Point {
+  if (h === 0) return at
+  return new Map(
+    [...at].map(([name, tensor]) => {
+      const v = along.get(name)
+      if (!v) return [name, tensor]
+      const data = (tensor.data as Float64Array).map((x, i) => x + h * v[i]!)
+      return [name, { ...tensor, data }]
+    }),
+  )
+}
+
+async function misfitAt(
+  at: Point,
+  graph: Graph,
+  targets: readonly string[],
+  f: Session,
+  df: Session,
+  { steps, tolerance }: Precision,
+  random: Random,
+): Promise<string | undefined> {
+  const outputs = await f.run(at)
+  const dys = new Map<string, Tensor>()
+  for (const [name, { dtype }] of graph.outputs) {
+    if (!isFloat(dtype)) continue
+    const y = outputs.get(name)!
+    const v = directionOf(y, random)
+    // Where the result is infinite or no number there is no difference to take.
+    const weights = v.map((weight, i) => (Number.isFinite(Number(y.data[i])) ? weight : 0))
+    dys.set(`dy/${name}`, { ...y, data: y.dtype === 'float64' ? weights : Float32Array.from(weights) })
+  }
+  const scalar = async (point: Point): Promise<number> => {
+    const ys = await f.run(point)
+    let sum = 0
+    for (const [key, { data: weights }] of dys) {
+      const { data, dims } = ys.get(key.slice(3))!
+      if (`${dims}` !== `${outputs.get(key.slice(3))!.dims}`) return Number.NaN
+      for (let i = 0; i < weights.length; i++) if (weights[i] !== 0) sum += Number(weights[i]) * Number(data[i])
+    }
+    return sum
+  }
+  const gradients = await df.run(new Map([...at, ...dys]))
+  const finite = [...dys.keys()].every((key) =>
+    (outputs.get(key.slice(3))!.data as Float64Array).every(Number.isFinite),
+  )
+  for (const key of targets) {
+    const dx = gradients.get(`grad/${key}`)!
+    if (`${dx.dims}` !== `${at.get(key)!.dims}`)
+      return `the gradient of '${key}' is [${dx.dims}], not [${at.get(key)!.dims}]`
+  }
+  const alone = targets.slice(0, 12).map((target) => [target])
+  for (const moving of targets.length > 1 ? [...alone, targets] : alone) {
+    const v = new Map(moving.map((key) => [key, directionOf(at.get(key)!, random)]))
+    // Results that are no numbers are left out above, and so is what they alone depend on.
+    if (!finite)
+      for (const [key, direction] of v) {
+        const dx = gradients.get(`grad/${key}`)!.data as Float64Array
+        dx.forEach((slope, i) => {
+          if (!Number.isFinite(slope)) direction[i] = 0
+        })
+      }
+    let product = 0
+    let scale = 0
+    for (const [key, direction] of v) {
+      const dx = gradients.get(`grad/${key}`)!.data as Float64Array
+      direction.forEach((x, i) => {
+        if (x === 0) return
+        product += dx[i]! * x
+        scale += Math.abs(dx[i]! * x)
+      })
+    }
+    const tries: number[] = []
+    let close = false
+    for (const h of steps) {
+      const difference = ((await scalar(moved(at, v, h))) - (await scalar(moved(at, v, -h)))) / (2 * h)
+      tries.push(difference)
+      close = Math.abs(product - difference) <= tolerance * Math.max(scale, Math.abs(difference), 1e-2)
+      if (close) break
+    }
+    if (!close)
+      return `along ${moving.join(', ')}: gradient ${product}, differences ${tries.map((x) => x.toPrecision(8)).join(', ')}`
+  }
+  return undefined
+}

@@ -1,0 +1,66 @@
+import { numbersOf } from '../../dist/ir/leaf.js'
+import { create, edit } from '../../dist/onnx/message.js'
+import { type AttributeProto, attributeTypes, type ModelProto, type NodeProto } from '../../dist/onnx/schema.js'
+import { tensorOf, tensorProto } from '../../dist/onnx/tensor.js'
+import { rewrite } from '../../dist/onnx/walk.js'
+
+/** TensorProto.DataType */
+const float32 = 1
+const float16 = 10
+const float64 = 11
+const bfloat16 = 16
+
+/** What takes the place of a floating-point type, by TensorProto.DataType; other types stay. */
+export type Widening = ReadonlyMap<number, number>
+
+export const toFloat64: Widening = new Map([
+  [float32, float64],
+  [float16, float64],
+  [bfloat16, float64],
+])
+export const toFloat32: Widening = new Map([
+  [float16, float32],
+  [bfloat16, float32],
+])
+
+/** The model computing in wider floating-point types: tensors, declarations, and attributes that name a type. */
+export function widened(model: ModelProto, types: Widening): ModelProto {
+  const tensors = rewrite('ModelProto', model, 'TensorProto', (proto) => {
+    const type = types.get(proto.dataType ?? 0)
+    if (type === undefined) return proto
+    const tensor = tensorOf(proto, null)
+    const { dims } = tensor
+    const values = numbersOf(tensor)
+    const wide =
+      type === float64
+        ? ({ dtype: 'float64', dims, data: Float64Array.from(values) } as const)
+        : ({ dtype: 'float32', dims, data: Float32Array.from(values) } as const)
+    return tensorProto(proto.name ?? '', wide)
+  })
+  const declared = rewrite('ModelProto', tensors, 'TensorType', (type) => {
+    const to = types.get(type.elemType ?? 0)
+    return to === undefined ? type : edit(type, { elemType: to })
+  })
+  return rewrite('ModelProto', declared, 'NodeProto', (node) => {
+    const attribute = node.attribute.map((each) => widenedAttribute(node, each, types))
+    return attribute.every((each, i) => each === node.attribute[i]) ? node : edit(node, { attribute })
+  })
+}
+
+function widenedAttribute(node: NodeProto, attribute: AttributeProto, types: Widening): AttributeProto {
+  const { name, i, f, floats } = attribute
+  const type = types.get(Number(i ?? 0n))
+  if ((name === 'to' || name === 'dtype') && type !== undefined) return edit(attribute, { i: BigInt(type) })
+  // Constants given as plain numbers are float32 by definition.
+  const constant = node.opType === 'Constant' && types.get(float32) === float64
+  if (constant && name === 'value_float') return tensorAttribute([], [f ?? 0])
+  if (constant && name === 'value_floats') return tensorAttribute([floats.length], floats)
+  return attribute
+}
+
+const tensorAttribute = (dims: readonly number[], values: readonly number[]): AttributeProto =>
+  create('AttributeProto', {
+    name: 'value',
+    type: attributeTypes.tensor,
+    t: tensorProto('', { dtype: 'float64', dims, data: Float64Array.from(values) }),
+  })

@@ -1,0 +1,45 @@
+import { type Dim, Random, type Tensor, type Value } from 'onnx-ire'
+
+/** What a model's file leaves open: lengths by symbol, and inputs that are settings rather than data. */
+interface Setting {
+  readonly match: RegExp
+  readonly lengths?: Readonly<Record<string, number>>
+  /** Length of every axis without a symbol that is not listed. */
+  readonly open?: number
+  readonly values?: Readonly<Record<string, number>>
+}
+
+const settings: readonly Setting[] = [
+  { match: /cls_infer/, lengths: { 'p2o.DynamicDimension.1': 48, 'p2o.DynamicDimension.2': 192 } },
+  { match: /rec_infer/, lengths: { 'p2o.DynamicDimension.1': 160 } },
+  { match: /det_infer/, lengths: { 'p2o.DynamicDimension.1': 96, 'p2o.DynamicDimension.2': 160 } },
+  { match: /melspectrogram/, lengths: { samples: 1600 } },
+  { match: /silero_vad(_legacy)?\.onnx/, lengths: { sequence: 512 }, values: { sr: 16000 } },
+  { match: /silero_vad_v[56]/, open: 512, values: { sr: 16000 } },
+]
+
+/** Seeded inputs for a model of this file name: normal numbers, one example unless the file fixes another number. */
+export function inputsFor(file: string, inputs: ReadonlyMap<string, Value>): Record<string, Tensor> {
+  const setting = settings.find(({ match }) => match.test(file))
+  const random = new Random(0)
+  return Object.fromEntries(
+    [...inputs].map(([name, { dtype, shape }]) => {
+      const value = setting?.values?.[name]
+      const dims = (shape ?? []).map((dim, axis) => lengthOf(dim, axis, name, setting))
+      const length = dims.reduce((a, b) => a * b, 1)
+      const data =
+        dtype === 'int64'
+          ? BigInt64Array.from({ length }, () => BigInt(value ?? 0))
+          : Float32Array.from({ length }, () => value ?? random.normal())
+      return [name, { dtype, dims, data }]
+    }),
+  )
+}
+
+function lengthOf(dim: Dim, axis: number, name: string, setting: Setting | undefined): number {
+  if (typeof dim === 'number') return dim
+  const length = setting?.lengths?.[dim]
+  if (length !== undefined) return length
+  // The state of a recurrent model has its batch in the middle.
+  return axis === 0 || /^(h|c|state)$/.test(name) ? 1 : (setting?.open ?? 64)
+}

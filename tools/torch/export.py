@@ -1,0 +1,100 @@
+"""Architectures with random weights as ONNX, together with what PyTorch's autograd says of them.
+
+    /usr/bin/python3 tools/torch/export.py FOLDER [NAME ...]
+
+For every architecture and mode writes NAME.MODE.onnx, and NAME.MODE.truth.onnx, whose initializers are x/<input>,
+dy/<output>, y/<output> and grad/<parameter or input>, the latter two computed in float64. An architecture that does not
+export leaves NAME.MODE.txt with the reason. Needs torch 1.13, torchvision and onnx (Debian 12: python3-torch,
+python3-torchvision, python3-onnx).
+"""
+
+import copy
+import sys
+import warnings
+from pathlib import Path
+
+import numpy
+import onnx
+import torch
+from onnx import numpy_helper
+
+from architectures import architectures
+
+OPSET = 17
+
+
+def without_drawing(model):
+    """Dropout and stochastic depth draw at random: what they drop cannot be compared."""
+    for module in model.modules():
+        if module.__class__.__name__ in ("Dropout", "StochasticDepth"):
+            module.p = 0.0
+        elif isinstance(module, (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN, torch.nn.MultiheadAttention)):
+            module.dropout = 0.0
+    return model
+
+
+def export(path, model, inputs, training):
+    names = [f"x{i}" for i in range(len(inputs))]
+    torch.onnx.export(
+        copy.deepcopy(model),
+        tuple(inputs),
+        str(path),
+        input_names=names,
+        output_names=["y"],
+        opset_version=OPSET,
+        # Neither folds batch normalization into convolutions nor transposes weights: parameters keep their names.
+        training=torch.onnx.TrainingMode.TRAINING if training else torch.onnx.TrainingMode.PRESERVE,
+        do_constant_folding=False,
+    )
+    return names
+
+
+def truth(model, inputs, names):
+    wide = copy.deepcopy(model).double()
+    leaves = [x.double().requires_grad_() if x.is_floating_point() else x for x in inputs]
+    y = wide(*leaves)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(3)).double()
+    wrt = dict(wide.named_parameters())
+    wrt.update({name: x for name, x in zip(names, leaves) if x.is_floating_point()})
+    found = torch.autograd.grad((y * dy).sum(), list(wrt.values()), allow_unused=True)
+    tensors = {f"x/{name}": x for name, x in zip(names, inputs)}
+    tensors.update({"y/y": y, "dy/y": dy})
+    tensors.update({f"grad/{name}": g for name, g in zip(wrt, found) if g is not None})
+    return tensors
+
+
+def save(path, tensors):
+    initializers = [
+        numpy_helper.from_array(numpy.ascontiguousarray(x.detach().numpy()), name) for name, x in tensors.items()
+    ]
+    graph = onnx.helper.make_graph([], "truth", [], [], initializers)
+    onnx.save(onnx.helper.make_model(graph), str(path))
+
+
+def main(folder, wanted):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, build in architectures.items():
+        if wanted and name not in wanted:
+            continue
+        for mode in ("evaluation", "training"):
+            stem = folder / f"{name}.{mode}"
+            for suffix in (".onnx", ".truth.onnx", ".txt"):
+                Path(f"{stem}{suffix}").unlink(missing_ok=True)
+            try:
+                torch.manual_seed(0)
+                model, inputs = build()
+                without_drawing(model).train(mode == "training")
+                names = export(f"{stem}.onnx", model, inputs, mode == "training")
+                save(f"{stem}.truth.onnx", truth(model, inputs, names))
+                print(f"{name} {mode}")
+            except Exception as error:  # the exporter throws whatever its passes throw
+                Path(f"{stem}.onnx").unlink(missing_ok=True)
+                reason = str(error).strip().split("\n")[0] or type(error).__name__
+                Path(f"{stem}.txt").write_text(reason)
+                print(f"{name} {mode}: {reason}")
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(2)
+    main(Path(sys.argv[1]), set(sys.argv[2:]))
