@@ -100,12 +100,12 @@ async function* readAhead(
   }
 }
 
+/** Some tensor must have one entry per example; others may be the same for every batch (a sample rate, an initial state). */
 function checkBatch(tensors: Tensors, size: number): void {
-  for (const [name, { dims }] of Object.entries(tensors)) {
-    if (dims[0] !== size)
-      throw new OnnxIreError(
-        'invalid-data',
-        `the data set was asked for ${size} examples and returned '${name}' with dims [${dims.join(', ')}]; its leading axis must be ${size}`,
-      )
-  }
+  const shapes = Object.entries(tensors).map(([name, { dims }]) => `'${name}' [${dims.join(', ')}]`)
+  if (Object.values(tensors).some(({ dims }) => dims[0] === size)) return
+  throw new OnnxIreError(
+    'invalid-data',
+    `the data set was asked for ${size} examples and returned ${shapes.join(', ') || 'nothing'}; the leading axis of a tensor counts its examples, and none counts ${size}`,
+  )
 }

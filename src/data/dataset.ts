@@ -8,7 +8,8 @@ export interface Dataset {
   /** Examples in the set. */
   readonly length: number
   /**
-   * The examples of these numbers, in this order: one tensor per name, with one entry of the leading axis per number.
+   * The examples of these numbers, in this order: one tensor per name, with one entry of the leading axis per number
+   * (but for what is the same in every batch, such as a sample rate).
    * Called for one batch at a time and with the same numbers again in every epoch, so it should give the same tensors.
    */
   batch(indices: ArrayLike<number>): Tensors | Promise<Tensors>

@@ -8,6 +8,7 @@ import type { GraphSpec } from '../onnx/export.js'
 import { quantization } from '../op/quantization.js'
 import { trainNorms } from './batch-norm.js'
 import { type Trainable, trainableOf } from './weights.js'
+import { widened } from './widen.js'
 
 export interface TrainingOptions {
   readonly loss: Loss
@@ -38,8 +39,9 @@ export interface TrainingGraphs {
   readonly statistics: ReadonlyMap<string, Value>
 }
 
-/** Builds the graphs from a model and a loss. Throws `not-differentiable`, `invalid-option`. */
-export function trainingGraphs(graph: Graph, options: TrainingOptions): TrainingGraphs {
+/** Builds the graphs from a model and a loss; float16 and bfloat16 models are trained in float32. Throws `not-differentiable`, `invalid-option`. */
+export function trainingGraphs(model: Graph, options: TrainingOptions): TrainingGraphs {
+  const graph = widened(model)
   const { loss, batchNorm = 'frozen' } = options
   const evaluated = loss.build(graph.outputs)
   const { outputs, statistics: next } =

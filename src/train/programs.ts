@@ -144,9 +144,11 @@ const named = (outputs: Tensors, prefix: string): Record<string, FloatArray> =>
     ),
   )
 
+/** A leading length that every input with axes has and the file fixes. One that only some fix is not the batch's. */
 function fixedBatchOf(data: ReadonlyMap<string, Value>): number | undefined {
-  const lengths = [...data.values()].map(({ shape }) => shape?.[0]).filter((dim) => typeof dim === 'number')
-  return lengths[0]
+  const lengths = new Set([...data.values()].flatMap(({ shape }) => (shape?.length === 0 ? [] : [shape?.[0]])))
+  const [length] = lengths
+  return lengths.size === 1 && typeof length === 'number' ? length : undefined
 }
 
 /** The noise's dims, its symbols read off the batch. */

@@ -5,7 +5,7 @@ import type { Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { Loss } from '../loss/loss.js'
 import { importGraph } from '../onnx/import.js'
-import { type Model, replaceTensors } from '../onnx/model.js'
+import type { Model } from '../onnx/model.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import { checkNumber, invalidOption, positiveCount } from '../optim/option.js'
 import { checkSchedule, learningRateFactor, type Schedule } from '../optim/schedule.js'
@@ -21,6 +21,7 @@ import { type TrainingGraphs, type TrainingOptions, trainingGraphs } from './gra
 import { type HeadOptions, replaceHead } from './head.js'
 import { type Measures, Tally } from './metrics.js'
 import { type Evaluated, Programs } from './programs.js'
+import { withTrained } from './trained.js'
 
 export interface TrainerOptions extends TrainingOptions {
   readonly loss: Loss
@@ -226,14 +227,7 @@ export class Trainer {
 
   /** The model with its trained tensors, everything else as it was read. Later steps do not change what was exported. */
   export(): Model {
-    const { graphs } = this.programs
-    const arrays = { ...this.arrays.parameters, ...this.arrays.statistics }
-    const trained = [...graphs.parameters, ...graphs.statistics].map(([name, value]): [string, Tensor] => {
-      const copy =
-        arrays[name] instanceof Float64Array ? new Float64Array(arrays[name]) : new Float32Array(arrays[name]!)
-      return [name, { dtype: value.dtype, dims: value.shape as readonly number[], data: copy }]
-    })
-    return replaceTensors(this.model, new Map(trained))
+    return withTrained(this.model, { ...this.arrays.parameters, ...this.arrays.statistics })
   }
 
   /** Everything needed to go on later, as a safetensors file: parameters, moments, mask, step. */
@@ -275,13 +269,8 @@ function stepsOf({ epochs, steps }: FitOptions, perEpoch: number): number {
 function allocated(values: ReadonlyMap<string, Value>, runtime: Runtime): Record<string, FloatArray> {
   return Object.fromEntries(
     [...values].map(([name, { source, dtype }]) => {
-      if (dtype !== 'float32' && dtype !== 'float64') {
-        throw new OnnxIreError(
-          'invalid-option',
-          `'${name}' is ${dtype}; float32 and float64 tensors are trained. Convert the model to float32, or leave it out (trainable: { exclude: '${name}' })`,
-        )
-      }
       const { data } = (source as { tensor: Tensor }).tensor
+      // Half floats were widened: every trained tensor is float32 or float64.
       const array = runtime.allocate(dtype, data.length) as FloatArray
       array.set(data as FloatArray)
       return [name, array]

@@ -1,7 +1,10 @@
 import { OnnxIreError } from '../errors.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { type Model, namedTensors, replaceTensors } from '../onnx/model.js'
+import { isFloat } from '../ir/dtype.js'
+import { sizeOf } from '../ir/tensor.js'
+import { type Model, namedTensors } from '../onnx/model.js'
+import type { FloatArray } from '../optim/arrays.js'
 import { decodeSafetensors } from './safetensors.js'
+import { withTrained } from './trained.js'
 
 /** Names of a checkpoint's tensors that belong into the model. */
 const prefixes = ['parameter/', 'statistic/']
@@ -18,7 +21,8 @@ export function tunedModel(model: Model, checkpoint: Uint8Array): Model {
     if (prefix === undefined) return []
     const name = key.slice(prefix.length)
     const original = originals.get(name)
-    if (!original || original.dtype !== dtype || sizeOf(original.dims) !== data.length) {
+    const trainedAs = original?.dtype === 'float64' ? 'float64' : 'float32'
+    if (!original || !isFloat(original.dtype) || trainedAs !== dtype || sizeOf(original.dims) !== data.length) {
       throw new OnnxIreError(
         'checkpoint',
         `the checkpoint belongs to another model: it trained '${name}', ${dtype} of ${data.length} elements, ` +
@@ -27,9 +31,9 @@ export function tunedModel(model: Model, checkpoint: Uint8Array): Model {
             : 'which this one does not have'),
       )
     }
-    return [[name, { dtype, dims: original.dims, data }] as [string, Tensor]]
+    return [[name, data as FloatArray] as const]
   })
   if (trained.length === 0)
     throw new OnnxIreError('checkpoint', 'the file holds no trained tensors: it is no checkpoint of onnx-ire')
-  return replaceTensors(model, new Map(trained))
+  return withTrained(model, Object.fromEntries(trained))
 }

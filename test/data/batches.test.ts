@@ -76,8 +76,19 @@ describe('batches', () => {
   it('names the tensor of a data set that returns another number of examples', async () => {
     const wrong: Dataset = { length: 4, batch: () => ({ y: tensor('float32', [3, 1], new Float32Array(3)) }) }
     expect(await rejection('invalid-data', () => collect(wrong, { batchSize: 2 }))).toMatch(
-      "asked for 2 examples and returned 'y' with dims [3, 1]",
+      "asked for 2 examples and returned 'y' [3, 1]",
     )
+  })
+
+  it('takes what is the same in every batch as it is', async () => {
+    const rate = tensor('int64', [], BigInt64Array.of(16000n))
+    const sound: Dataset = {
+      length: 4,
+      batch: ({ length }) => ({ rate, x: tensor('float32', [length], new Float32Array(length)) }),
+    }
+    const seen = await collect(sound, { batchSize: 3 })
+    expect(seen.map(({ size }) => size)).toEqual([3, 1])
+    expect(seen.every(({ tensors }) => tensors['rate'] === rate)).toBe(true)
   })
 })
 

@@ -415,15 +415,6 @@ describe('what cannot be trained says so', () => {
     expect(await trainer.evaluate(data)).toEqual(await trainer.evaluate(same))
   })
 
-  it('float16 tensors', async () => {
-    const x = input('x', 'float16', ['N', 4])
-    const w = parameter('w', tensorFrom('float16', [4, 3], Array(12).fill(0.5)))
-    const model = modelOf({ name: 'half', inputs: new Map([['x', x]]), outputs: new Map([['y', op.MatMul(x, w)]]) })
-    const { code, message } = await refusal(() => create(model))
-    expect(code).toBe('invalid-option')
-    expect(message).toMatch(/'w' is float16.*Convert the model to float32/)
-  })
-
   it.each([
     ['batchSize', { batchSize: 0 }],
     ['clipNorm', { clipNorm: -1 }],

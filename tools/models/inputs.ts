@@ -18,7 +18,7 @@ const settings: readonly Setting[] = [
   { match: /silero_vad_v[56]/, open: 512, values: { sr: 16000 } },
 ]
 
-/** Seeded inputs for a model of this file name: normal numbers, one example unless the file fixes another number. */
+/** Seeded inputs for a model of this file name: uniform in [0, 1), one example unless the file fixes another number. */
 export function inputsFor(file: string, inputs: ReadonlyMap<string, Value>): Record<string, Tensor> {
   const setting = settings.find(({ match }) => match.test(file))
   const random = new Random(0)
@@ -30,7 +30,7 @@ export function inputsFor(file: string, inputs: ReadonlyMap<string, Value>): Rec
       const data =
         dtype === 'int64'
           ? BigInt64Array.from({ length }, () => BigInt(value ?? 0))
-          : Float32Array.from({ length }, () => value ?? random.normal())
+          : Float32Array.from({ length }, () => value ?? random.uniform())
       return [name, { dtype, dims, data }]
     }),
   )

@@ -10,10 +10,8 @@ import {
   type Model,
   mse,
   Random,
-  type Runtime,
   type Tensor,
   Trainer,
-  type TypedArray,
   trainableOf,
   type Value,
 } from 'onnx-ire'
@@ -37,9 +35,12 @@ interface Row {
   readonly nodes: number
   readonly parameters: number
   readonly gradientError: number
-  readonly losses: readonly [first: number, last: number]
+  readonly trained: Trained
   readonly seconds: number
 }
+
+/** Learning rates tried in turn until the loss falls: models differ by orders of magnitude in how far a step may go. */
+const rates = [1e-3, 1e-4, 1e-5, 1e-6]
 
 const runtime = node({ worker: false })
 const rows: string[] = []
@@ -50,11 +51,11 @@ for (const path of modelsUnder(folder)) {
     const error =
       row.gradientError < 0.02 ? row.gradientError.toExponential(1) : `**${row.gradientError.toExponential(1)}**`
     rows.push(
-      `| ${row.file} | ${row.nodes} | ${row.parameters.toLocaleString('en')} | ${error} | ${row.losses.map((loss) => loss.toPrecision(4)).join(' -> ')} | ${row.seconds.toFixed(1)} |`,
+      `| ${row.file} | ${row.nodes} | ${row.parameters.toLocaleString('en')} | ${error} | ${`${row.trained.first.toPrecision(4)} -> ${row.trained.last.toPrecision(4)} | ${row.trained.lr.toExponential(0)}`} | ${row.seconds.toFixed(1)} |`,
     )
   } catch (error) {
     rows.push(
-      `| ${basename(path)} | | | | ${(error as Error).message.split('\n')[0]} | ${((Date.now() - started) / 1000).toFixed(1)} |`,
+      `| ${basename(path)} | | | | ${(error as Error).message.split('\n')[0]} | | ${((Date.now() - started) / 1000).toFixed(1)} |`,
     )
   }
   console.log(rows.at(-1))
@@ -68,11 +69,11 @@ Every model goes through import, gradient, ${steps} training steps and export: \
 
 - **gradient error**: the vector-Jacobian product of a random scalar of the outputs, with respect to all trainable parameters, against a central difference
   along a random direction in float32, relative to the sum of absolute terms.
-- **loss**: mean squared error to random targets near the model's own output, first and last of ${steps} steps of AdamW (1e-4). The exported model runs in plain onnxruntime with the
+- **loss**: mean squared error to random targets near the model's own output, before and after ${steps} steps of Adam at the first of the learning rates 1e-3 ... 1e-6 at which it falls. The exported model runs in plain onnxruntime with the
   interface of the original and gives the trained outputs.
 
-| model | nodes | trainable parameters | gradient error | loss | seconds |
-|---|---|---|---|---|---|
+| model | nodes | trainable parameters | gradient error | loss | lr | seconds |
+|---|---|---|---|---|---|---|
 ${rows.join('\n')}
 `,
 )
@@ -92,14 +93,14 @@ async function examine(path: string): Promise<Row> {
   const inputs = inputsFor(file, graph.inputs)
   const outputs = await outputsOf(model, inputs)
   const gradientError = await gradientErrorOf(model, graph, inputs, outputs)
-  const losses = await train(model, graph, inputs, outputs)
+  const trained = await train(model, graph, inputs, outputs)
   const parameters = [...trainableOf(graph).values()].reduce((sum, value) => sum + tensorOf(value).data.length, 0)
   return {
     file,
     nodes: model.proto.graph!.node.length,
     parameters,
     gradientError,
-    losses,
+    trained,
     seconds: (Date.now() - started) / 1000,
   }
 }
@@ -184,32 +185,43 @@ async function train(
   graph: Graph,
   inputs: Record<string, Tensor>,
   outputs: Record<string, Tensor>,
-): Promise<[number, number]> {
+): Promise<Trained> {
   const random = new Random(2)
   const [name] = [...graph.outputs].find(([, { dtype }]) => dtype === 'float32')!
   const own = outputs[name]!
   const data = own.data as Float32Array
   const size = Math.sqrt(data.reduce((sum, x) => sum + x * x, 0) / data.length) + 1e-2
   const targets = { ...own, data: data.map((x) => x + 0.3 * size * random.normal()) }
-  const trainer = await Trainer.create(model, {
-    loss: mse({ output: name }),
-    optimizer: adamw({ lr: 1e-4 }),
-    runtime: runtime as Runtime,
-    batchSize: 1,
-  })
-  const losses: number[] = []
   const set = { length: 1, batch: () => ({ ...inputs, targets }) }
-  for await (const { loss } of trainer.fit(set, { steps })) losses.push(loss)
-  const { loss } = await trainer.evaluate(set)
-  const exported = trainer.export()
-  await trainer.dispose()
-  const results = await outputsOf(exported, inputs)
-  const y = results[name]!.data as TypedArray as Float32Array
-  const again = y.reduce((sum, x, i) => sum + (x - targets.data[i]!) ** 2, 0) / y.length
-  if (Math.abs(again - loss) > 1e-3 * Math.max(loss, 1e-6))
-    throw new Error(`the exported model's loss is ${again}, the trainer's ${loss}`)
-  if (Object.keys(results).join() !== Object.keys(outputs).join())
-    throw new Error('the exported model has other outputs')
-  if (!(loss < losses[0]!)) throw new Error(`the loss did not fall: ${losses[0]} -> ${loss}`)
-  return [losses[0]!, loss]
+  const tried: string[] = []
+  for (const lr of rates) {
+    const trainer = await Trainer.create(model, {
+      loss: mse({ output: name }),
+      optimizer: adamw({ lr, weightDecay: 0 }),
+      runtime,
+      batchSize: 1,
+    })
+    const { loss: first } = await trainer.evaluate(set)
+    for await (const _ of trainer.fit(set, { steps }));
+    const { loss } = await trainer.evaluate(set)
+    const exported = trainer.export()
+    await trainer.dispose()
+    tried.push(`${lr}: ${first} -> ${loss}`)
+    if (!(loss < first)) continue
+    const results = await outputsOf(exported, inputs)
+    const y = results[name]!.data as Float32Array
+    const again = y.reduce((sum, x, i) => sum + (x - targets.data[i]!) ** 2, 0) / y.length
+    if (Math.abs(again - loss) > 1e-3 * Math.max(loss, 1e-6))
+      throw new Error(`the exported model's loss is ${again}, the trainer's ${loss}`)
+    if (Object.keys(results).join() !== Object.keys(outputs).join())
+      throw new Error('the exported model has other outputs')
+    return { first, last: loss, lr }
+  }
+  throw new Error(`the loss did not fall at any learning rate (${tried.join('; ')})`)
+}
+
+interface Trained {
+  readonly first: number
+  readonly last: number
+  readonly lr: number
 }

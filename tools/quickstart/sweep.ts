@@ -26,7 +26,7 @@ const grid = [
   ...[1e-3, 2e-3, 3e-3].flatMap((lr) =>
     [1, 2].flatMap((kappa) => [0.6, 0.8].map((gamma) => enhanced(lr, kappa, gamma))),
   ),
-  ...[2e-3, 4e-3, 8e-3].map(random),
+  ...[2e-3, 4e-3, 8e-3, 12e-3, 16e-3].map(random),
 ]
 
 const file = fileURLToPath(new URL('sweep.md', import.meta.url))

@@ -43,13 +43,17 @@ class Attention(nn.Module):
         if self.rotary:
             q, k = rotated(q), rotated(k)
         if self.shared > 1:
-            k = k.repeat_interleave(self.shared, dim=1)
-            v = v.repeat_interleave(self.shared, dim=1)
+            k, v = repeated(k, self.shared), repeated(v, self.shared)
         scores = q @ k.transpose(-2, -1) / math.sqrt(self.size)
         if self.causal:
             mask = torch.ones(length, length, dtype=torch.bool).tril()
             scores = scores.masked_fill(~mask, float("-inf"))
         return self.out((scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, width))
+
+
+def repeated(x, times):
+    batch, heads, length, size = x.shape
+    return x[:, :, None].expand(batch, heads, times, length, size).reshape(batch, heads * times, length, size)
 
 
 def rotated(x):

@@ -3,7 +3,8 @@
     /usr/bin/python3 tools/torch/export.py FOLDER [NAME ...]
 
 For every architecture and mode writes NAME.MODE.onnx, and NAME.MODE.truth.onnx, whose initializers are x/<input>,
-dy/<output>, y/<output> and grad/<parameter or input>, the latter two computed in float64. An architecture that does not
+dy/<output>, y/<output> and grad/<parameter or input>, the latter two computed in float64, and float32/<parameter or
+input>, the gradient as float32 gives it. An architecture that does not
 export leaves NAME.MODE.txt with the reason. Needs torch 1.13, torchvision and onnx (Debian 12: python3-torch,
 python3-torchvision, python3-onnx).
 """
@@ -33,6 +34,19 @@ def without_drawing(model):
     return model
 
 
+def varied(model):
+    """Away from initial zeros and ones: the exporter stores equal tensors once, under the name of one of them."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.min() == parameter.max():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        for module in model.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+    return model
+
+
 def export(path, model, inputs, training):
     names = [f"x{i}" for i in range(len(inputs))]
     torch.onnx.export(
@@ -49,17 +63,24 @@ def export(path, model, inputs, training):
     return names
 
 
-def truth(model, inputs, names):
-    wide = copy.deepcopy(model).double()
-    leaves = [x.double().requires_grad_() if x.is_floating_point() else x for x in inputs]
-    y = wide(*leaves)
-    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(3)).double()
-    wrt = dict(wide.named_parameters())
+def gradients(model, inputs, names, dtype):
+    model = copy.deepcopy(model).to(dtype)
+    leaves = [x.to(dtype).requires_grad_() if x.is_floating_point() else x for x in inputs]
+    y = model(*leaves)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(3)).to(dtype)
+    wrt = dict(model.named_parameters())
     wrt.update({name: x for name, x in zip(names, leaves) if x.is_floating_point()})
     found = torch.autograd.grad((y * dy).sum(), list(wrt.values()), allow_unused=True)
+    return y, dy, {name: g for name, g in zip(wrt, found) if g is not None}
+
+
+def truth(model, inputs, names):
+    y, dy, wide = gradients(model, inputs, names, torch.float64)
+    _, _, narrow = gradients(model, inputs, names, torch.float32)
     tensors = {f"x/{name}": x for name, x in zip(names, inputs)}
     tensors.update({"y/y": y, "dy/y": dy})
-    tensors.update({f"grad/{name}": g for name, g in zip(wrt, found) if g is not None})
+    tensors.update({f"grad/{name}": g for name, g in wide.items()})
+    tensors.update({f"float32/{name}": g for name, g in narrow.items()})
     return tensors
 
 
@@ -83,7 +104,7 @@ def main(folder, wanted):
             try:
                 torch.manual_seed(0)
                 model, inputs = build()
-                without_drawing(model).train(mode == "training")
+                varied(without_drawing(model)).train(mode == "training")
                 names = export(f"{stem}.onnx", model, inputs, mode == "training")
                 save(f"{stem}.truth.onnx", truth(model, inputs, names))
                 print(f"{name} {mode}")

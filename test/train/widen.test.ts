@@ -1,0 +1,117 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  adamw,
+  crossEntropy,
+  type DType,
+  encodeModel,
+  importGraph,
+  input,
+  ire,
+  type Model,
+  modelOf,
+  namedTensors,
+  op,
+  parameter,
+  Random,
+  type Runtime,
+  type Tensor,
+  Trainer,
+} from '../../src/index.js'
+import { dtypes } from '../../src/ir/dtype.js'
+import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
+import { topological } from '../../src/ir/topology.js'
+import { node } from '../../src/node/index.js'
+import { widened } from '../../src/train/widen.js'
+import { clusters, smallMlp } from './problem.js'
+
+let runtime: Runtime
+beforeAll(() => {
+  runtime = node({ worker: false, threads: 1 })
+})
+afterAll(() => runtime.dispose())
+
+const drawn = (random: Random, dtype: DType, dims: readonly number[]): Tensor =>
+  tensorFrom(
+    dtype,
+    dims,
+    Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => 0.5 * random.normal()),
+  )
+
+/** Two layers in one type, or the second in float32 behind a Cast. */
+function model(dtype: DType, mixed = false): Model {
+  const random = new Random(5)
+  const x = input('x', dtype, ['N', 6])
+  const hidden = op.Relu(
+    op.Add(op.MatMul(x, parameter('w1', drawn(random, dtype, [6, 16]))), parameter('b1', drawn(random, dtype, [16]))),
+  )
+  const after = mixed ? op.Cast(hidden, { to: dtypes.float32.onnx }) : hidden
+  const y = op.MatMul(after, parameter('w2', drawn(random, mixed ? 'float32' : dtype, [16, 3])))
+  return modelOf({ name: 'half', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+}
+
+const train = (of: Model, epochs: number) =>
+  Trainer.create(of, {
+    loss: crossEntropy(),
+    optimizer: ire(adamw({ lr: 1e-2 }), { kappa: 1, gamma: 0.8 }),
+    runtime,
+  }).then(async (trainer) => {
+    const losses: number[] = []
+    for await (const { loss } of trainer.fit(clusters(96, [6]), { epochs })) losses.push(loss)
+    return { trainer, losses }
+  })
+
+describe('half floats', () => {
+  it('leaves a float32 graph as it is', () => {
+    const graph = importGraph(smallMlp())
+    expect(widened(graph)).toBe(graph)
+  })
+
+  it.each(['float16', 'bfloat16'] as const)('widens every value of a %s graph', (dtype) => {
+    const graph = widened(importGraph(model(dtype)))
+    const nodes = topological(graph.outputs.values())
+    const types = new Set([...nodes.flatMap((each) => [...each.inputs, ...each.outputs]).map((value) => value?.dtype)])
+    expect(types).toEqual(new Set(['float32']))
+    expect([...graph.parameters.keys()]).toEqual(['w1', 'b1', 'w2'])
+  })
+
+  it.each([
+    ['float16', false],
+    ['bfloat16', false],
+    ['float16', true],
+  ] as const)('%s models train in float32 and keep their types (mixed: %s)', async (dtype, mixed) => {
+    const start = model(dtype, mixed)
+    const { trainer, losses } = await train(start, 6)
+    expect(losses.at(-1)!).toBeLessThan(0.5 * losses[0]!)
+    expect(trainer.parameters['w1']).toBeInstanceOf(Float32Array)
+
+    const tuned = trainer.export()
+    const before = namedTensors(start)
+    for (const [name, tensor] of namedTensors(tuned)) {
+      expect(tensor.dtype).toBe(before.get(name)!.dtype)
+      const exact = Array.from(trainer.parameters[name]!)
+      // Rounded to nearest: half a unit in the last of 11 (or 8) binary digits.
+      const unit = tensor.dtype === 'float16' ? 2 ** -11 : tensor.dtype === 'bfloat16' ? 2 ** -8 : 0
+      for (const [i, value] of numbersOf(tensor).entries())
+        expect(Math.abs(value - exact[i]!)).toBeLessThanOrEqual(unit * Math.abs(exact[i]!) + 1e-7)
+    }
+    const [was, is] = [encodeModel(start), encodeModel(tuned)]
+    expect(is.length).toBe(was.length)
+    await trainer.dispose()
+  })
+
+  it('an exported float16 model runs in onnxruntime and is as good as what was trained', async () => {
+    const { trainer } = await train(model('float16'), 6)
+    const data = clusters(96, [6])
+    const { accuracy } = await trainer.evaluate(data)
+    const program = await runtime.compile(encodeModel(trainer.export()))
+    const { x, labels } = await data.batch(Array.from({ length: 96 }, (_, i) => i))
+    const results = await program.run({ x: tensorFrom('float16', x!.dims, numbersOf(x!)) })
+    const scores = numbersOf(results['y']!)
+    const right = numbersOf(labels!).filter((label, i) => {
+      const row = scores.slice(3 * i, 3 * i + 3)
+      return row.indexOf(Math.max(...row)) === label
+    })
+    expect(Math.abs(right.length / 96 - accuracy!)).toBeLessThan(0.03)
+    await trainer.dispose()
+  })
+})

@@ -1,0 +1,98 @@
+import { type Graph, input, op, parameter, Random, type Value } from '../../dist/index.js'
+import { tensorFrom } from '../../dist/ir/leaf.js'
+import { body } from '../../dist/ir/scope.js'
+
+/** Graphs of about `nodes` nodes, each of a form that a careless walk pays for. */
+export const forms: Readonly<Record<string, (nodes: number) => Graph>> = {
+  /** One element-wise node after the other. */
+  chain: (nodes) =>
+    built((x) => {
+      for (let i = 0; i < nodes; i++) x = i % 2 === 0 ? op.Tanh(x) : op.Mul(x, weight(i, [width]))
+      return x
+    }),
+  /** Every node adds two of those before it: gradients meet everywhere. */
+  graph: (nodes) =>
+    built((x) => {
+      const random = new Random(1)
+      const values = [x, op.Tanh(x)]
+      while (values.length < nodes / 2) {
+        const from = Math.max(0, values.length - 50)
+        const pick = () => values[from + Math.floor(random.uniform() * (values.length - from))]!
+        values.push(op.Add(op.Sin(values.at(-1)!), pick()))
+      }
+      return values.at(-1)!
+    }),
+  /** Pre-norm residual blocks with a symbolic batch: shape arithmetic, reductions and products. */
+  transformer: (nodes) =>
+    built((x) => {
+      for (let i = 0; i < nodes / 5; i++) {
+        const normal = op.LayerNormalization(x, weight(3 * i, [width]), weight(3 * i + 1, [width]))[0]!
+        x = op.Add(x, op.Gelu(op.Reshape(op.MatMul(normal, weight(3 * i + 2, [width, width])), op.Shape(x))))
+      }
+      return x
+    }),
+  /** One tensor that every node uses: its gradient has as many terms. */
+  shared: (nodes) =>
+    built((x) => {
+      const w = weight(0, [width])
+      for (let i = 0; i < nodes / 2; i++) x = op.Tanh(op.Add(x, w))
+      return x
+    }),
+  /** All nodes side by side, joined at the end. */
+  wide: (nodes) => built((x) => op.Sum(Array.from({ length: nodes }, (_, i) => op.Mul(x, weight(i, [width]))))),
+  /** A loop whose body has all the nodes. */
+  loop: (nodes) =>
+    built((x) => {
+      const step = input('step', 'int64', [])
+      const go = input('go', 'bool', [])
+      const state = input('state', 'float32', x.shape)
+      const inside = body([step, go, state], () => {
+        let y = state
+        for (let i = 0; i < nodes; i++) y = i % 2 === 0 ? op.Tanh(y) : op.Mul(y, weight(i, [width]))
+        return [go, y]
+      })
+      return op.Loop(3, null, [x], { body: inside } as never)[0]!
+    }),
+  /** Ifs, one after the other, each with a few nodes in its branches that use tensors from outside. */
+  branches: (nodes) =>
+    built((x, condition) => {
+      for (let i = 0; i < nodes / 5; i++) {
+        const at = x
+        const w = weight(i, [width])
+        x = op.If(condition, {
+          then_branch: body([], () => [op.Tanh(op.Mul(at, w))]),
+          else_branch: body([], () => [op.Sin(op.Add(at, w))]),
+        } as never)[0]!
+      }
+      return x
+    }),
+}
+
+const width = 4
+
+function weight(i: number, dims: readonly number[]): Value {
+  const count = dims.reduce((a, b) => a * b, 1)
+  return parameter(
+    `w${i}`,
+    tensorFrom(
+      'float32',
+      dims,
+      Array.from({ length: count }, (_, j) => Math.cos(i + j)),
+    ),
+  )
+}
+
+function built(build: (x: Value, condition: Value) => Value): Graph {
+  const x = input('x', 'float32', ['batch', width])
+  const condition = input('condition', 'bool', [])
+  const y = build(x, condition)
+  return {
+    name: 'cost',
+    inputs: new Map([
+      ['x', x],
+      ['condition', condition],
+    ]),
+    parameters: new Map(),
+    outputs: new Map([['y', y]]),
+  }
+}

@@ -1,0 +1,63 @@
+import { readFileSync } from 'node:fs'
+import { gradients, type Seed } from '../../dist/grad/gradient.js'
+import { decodeModel } from '../../dist/index.js'
+import { isFloat } from '../../dist/ir/dtype.js'
+import { input } from '../../dist/ir/leaf.js'
+import { encode } from '../../dist/onnx/encode.js'
+import { exportGraph } from '../../dist/onnx/export.js'
+import { importGraph } from '../../dist/onnx/import.js'
+import { allNodes } from '../../dist/onnx/unsupported.js'
+import { differentiated } from '../../dist/train/gradient-model.js'
+import { forms } from './graphs.js'
+
+/** What one build costs, in a process of its own; bodies count with their nodes. */
+export interface Cost {
+  readonly before: number
+  readonly imported: number
+  readonly after: number
+  /** Seconds to read the model, to differentiate it, and to write it. */
+  readonly seconds: { readonly read: number; readonly differentiate: number; readonly write: number }
+  /** Peak memory above that of the process before, in MB. */
+  readonly megabytes: number
+}
+
+const [kind, what, size] = process.argv.slice(2)
+const bytes =
+  kind === 'form' ? encode('ModelProto', exportGraph(forms[what!]!(Number(size)))) : new Uint8Array(readFileSync(what!))
+process.send!(costOf(bytes))
+process.disconnect!()
+
+function costOf(bytes: Uint8Array): Cost {
+  const small = encode('ModelProto', exportGraph(forms['chain']!(200)))
+  for (let i = 0; i < 3; i++) differentiated(decodeModel(small))
+  const base = process.memoryUsage().rss
+  const t0 = performance.now()
+  const model = decodeModel(bytes)
+  const graph = importGraph(model)
+  const t1 = performance.now()
+  const targets = [...graph.inputs.values(), ...graph.parameters.values()].filter(({ dtype }) => isFloat(dtype))
+  const seeds = [...graph.outputs].flatMap(([name, y]): Seed[] =>
+    isFloat(y.dtype) ? [[y, input(`dy/${name}`, y.dtype, y.shape)]] : [],
+  )
+  const dxs = gradients(seeds, targets)
+  const t2 = performance.now()
+  const written = exportGraph({
+    name: 'gradient',
+    inputs: new Map([...graph.inputs, ...seeds.map(([, dy]) => [dy.name!, dy] as const), ...graph.parameters]),
+    outputs: new Map([
+      ...graph.outputs,
+      ...dxs.flatMap((dx, i) => (dx ? [[`grad/${targets[i]!.name}`, dx] as const] : [])),
+    ]),
+  })
+  encode('ModelProto', written)
+  const t3 = performance.now()
+  const imported = exportGraph({ name: 'model', inputs: graph.inputs, outputs: graph.outputs })
+  const count = (of: typeof written) => [...allNodes(of.graph!)].length
+  return {
+    before: count(model.proto),
+    imported: count(imported),
+    after: count(written),
+    seconds: { read: (t1 - t0) / 1000, differentiate: (t2 - t1) / 1000, write: (t3 - t2) / 1000 },
+    megabytes: Math.max(0, process.resourceUsage().maxRSS * 1024 - base) / 2 ** 20,
+  }
+}

@@ -1,0 +1,134 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { decodeModel, type Model, namedTensors, OnnxIreError, type Tensor } from '../../dist/index.js'
+import { numbersOf } from '../../dist/ir/leaf.js'
+import { encode } from '../../dist/onnx/encode.js'
+import type { ModelProto } from '../../dist/onnx/schema.js'
+import { differentiated } from '../../dist/train/gradient-model.js'
+import { Session } from '../conformance/session.js'
+import { toFloat64, widened } from '../conformance/widen.js'
+
+/**
+ * Gradients of exported architectures against PyTorch's: `npx tsx tools/torch/compare.ts FOLDER`, the folder written by
+ * export.py. Errors are those of the largest element, relative to the tensor's largest; a tensor whose gradient is less than
+ * a thousandth of the largest in the model (a bias before a normalization has none at all) is measured by that instead.
+ */
+const folder = process.argv[2]
+if (!folder) throw new OnnxIreError('invalid-option', 'usage: compare.ts FOLDER')
+const tolerance = 1e-4
+const small = 1e-3
+
+interface Row {
+  readonly name: string
+  readonly precision: string
+  readonly gradients: number
+  readonly nodes: readonly [before: number, after: number]
+  readonly output: number
+  readonly error: number
+  readonly worst: string
+  /** Of PyTorch's own gradients in float32. */
+  readonly theirs: number
+}
+
+const rows: (Row | { readonly name: string; readonly failure: string })[] = []
+for (const file of readdirSync(folder).sort()) {
+  const name = file.replace(/\.(onnx|txt)$/, '').replace('.', ', ')
+  if (file.endsWith('.txt'))
+    rows.push({ name, failure: `PyTorch does not export it: ${readFileSync(join(folder, file), 'utf8')}` })
+  if (!file.endsWith('.onnx') || file.endsWith('.truth.onnx')) continue
+  const read = (path: string) => decodeModel(new Uint8Array(readFileSync(join(folder, path))))
+  const row = await compared(name, read(file), namedTensors(read(file.replace('.onnx', '.truth.onnx')))).catch(
+    (error: Error) => ({ name, failure: error.message }),
+  )
+  rows.push(row)
+  console.log('failure' in row ? `${name}: ${row.failure}` : lineOf(row))
+}
+writeFileSync(fileURLToPath(new URL('RESULTS.md', import.meta.url)), written())
+process.exitCode = rows.some((row) => 'failure' in row || !(Math.max(row.error, row.output) <= tolerance)) ? 1 : 0
+
+async function compared(name: string, model: Model, truth: ReadonlyMap<string, Tensor>): Promise<Row> {
+  let refusal = ''
+  for (const precision of ['float64', 'float32'] as const) {
+    const proto = precision === 'float64' ? widened(model.proto, toFloat64) : model.proto
+    const feeds = new Map<string, Tensor>([...namedTensors({ proto, external: null })])
+    for (const [key, tensor] of truth) {
+      if (key.startsWith('x/')) feeds.set(key.slice(2), as(tensor, precision))
+      if (key.startsWith('dy/')) feeds.set(key, as(tensor, precision))
+    }
+    let results: ReadonlyMap<string, Tensor>
+    let gradient: ModelProto
+    try {
+      gradient = differentiated({ proto, external: null })
+      const session = await Session.load(encode('ModelProto', gradient))
+      results = await session.run(feeds)
+      await session.dispose()
+    } catch (error) {
+      refusal = error instanceof Error ? error.message : String(error)
+      continue
+    }
+    return measured(name, precision, [model.proto.graph!.node.length, gradient.graph!.node.length], truth, results)
+  }
+  throw new Error(refusal)
+}
+
+function as(tensor: Tensor, dtype: 'float64' | 'float32'): Tensor {
+  if (tensor.dtype !== 'float32' && tensor.dtype !== 'float64') return tensor
+  const values = numbersOf(tensor)
+  return { dtype, dims: tensor.dims, data: dtype === 'float64' ? Float64Array.from(values) : Float32Array.from(values) }
+}
+
+function measured(
+  name: string,
+  precision: string,
+  nodes: readonly [number, number],
+  truth: ReadonlyMap<string, Tensor>,
+  results: ReadonlyMap<string, Tensor>,
+): Row {
+  const wanted = [...truth].filter(([key]) => key.startsWith('grad/'))
+  const floor = small * Math.max(...wanted.map(([, tensor]) => largest(numbersOf(tensor))))
+  let error = 0
+  let theirs = 0
+  let worst = ''
+  for (const [key, expected] of wanted) {
+    const found = results.get(key)
+    if (!found) throw new Error(`no ${key}`)
+    const e = errorOf(found, expected, floor)
+    theirs = Math.max(theirs, errorOf(truth.get(key.replace('grad/', 'float32/'))!, expected, floor))
+    if (!(e <= error)) [error, worst] = [e, key.slice('grad/'.length)]
+  }
+  const output = errorOf(results.get('y')!, truth.get('y/y')!, 0)
+  return { name, precision, gradients: wanted.length, nodes, output, error, worst, theirs }
+}
+
+function largest(values: readonly number[]): number {
+  return values.reduce((most, x) => Math.max(most, Math.abs(x)), 0)
+}
+
+function errorOf(found: Tensor, expected: Tensor, floor: number): number {
+  const [a, e] = [numbersOf(found), numbersOf(expected)]
+  if (`${found.dims}` !== `${expected.dims}`) throw new Error(`a gradient is [${found.dims}], not [${expected.dims}]`)
+  return largest(a.map((x, i) => x - e[i]!)) / Math.max(largest(e), floor)
+}
+
+function lineOf({ name, precision, gradients, nodes, output, error, worst, theirs }: Row): string {
+  return `| ${name} | ${precision} | ${nodes[0]} -> ${nodes[1]} | ${gradients} | ${output.toExponential(1)} | ${error.toExponential(1)} | ${worst} | ${theirs.toExponential(1)} |`
+}
+
+function written(): string {
+  const lines = rows.map((row) =>
+    'failure' in row
+      ? `| ${row.name} | | | | | | | ${row.failure.replaceAll('\n', ' ').replaceAll('|', '\\|')} |`
+      : lineOf(row),
+  )
+  return `# Architectures exported by PyTorch
+
+Written by \`tools/torch/export.py\` (PyTorch 1.13, operator set 17, random weights, dropout off) and \`npx tsx tools/torch/compare.ts\`.
+
+The gradient model, run in onnxruntime on the CPU, against PyTorch's autograd in float64: the gradient of a random projection of the output with respect to every parameter and floating-point input. The model runs in float64 where onnxruntime has all its kernels in that type, else in float32, as exported. Error: the largest element's, relative to the tensor's largest element, or to a thousandth of the model's largest gradient where that is more; at most ${tolerance} is asked for.
+
+| architecture, mode | runs in | nodes | gradients | error of the output | largest error of a gradient | of | PyTorch's own in float32 |
+|---|---|---|---|---|---|---|---|
+${lines.join('\n')}
+`
+}
