@@ -1,14 +1,14 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { OnnxIreError } from '../errors.js'
-import { codeOf, stageFile } from '../node/files.js'
+import { codeOf, reasonOf, stageFile } from '../node/files.js'
 
 /** Makes a folder where there is none and sees that files can be written to it. Throws `io` saying what stands in the way. */
 export async function makeFolder(path: string): Promise<void> {
   try {
     await makePath(path)
   } catch (cause) {
-    const reasons: Readonly<Record<string, string>> = {
+    const reason = reasonOf(cause, {
       EEXIST: 'there is a file of that name; choose another name',
       ENOENT: 'the folder it is to be in takes no new ones; choose another place',
       ENOTDIR: 'a part of its path is a file; choose another name',
@@ -16,8 +16,7 @@ export async function makeFolder(path: string): Promise<void> {
       EPERM: 'the folder it is to be in may not be written to; choose another one or change its permissions',
       EROFS: 'it would be on a read-only file system; choose another place',
       ENOSPC: 'the disk is full; free some space or choose another disk',
-    }
-    const reason = reasons[codeOf(cause) ?? ''] ?? (cause instanceof Error ? cause.message : String(cause))
+    })
     throw new OnnxIreError('io', `cannot make the folder ${path}: ${reason}`, { cause })
   }
   const probe = await stageFile(join(path, 'probe'), '')

@@ -2,7 +2,7 @@ import { appendFileSync, existsSync, statSync } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
 import { OnnxIreError } from '../errors.js'
-import { codeOf, writeFileAtomic } from '../node/files.js'
+import { readError, writeFileAtomic } from '../node/files.js'
 import { mapPaths } from '../recipe/paths.js'
 import type { Recipe } from '../recipe/recipe.js'
 import { makeFolder } from './folder.js'
@@ -58,15 +58,10 @@ export class RunFolder {
 
   /** Throws `io` where there is none. */
   async checkpoint(): Promise<Uint8Array> {
-    try {
-      return await readFile(this.#checkpoint)
-    } catch (cause) {
-      const reason =
-        codeOf(cause) === 'ENOENT'
-          ? 'the run has not saved one yet; train it further with onnx-ire train --resume'
-          : (cause as Error).message
-      throw new OnnxIreError('io', `cannot read the checkpoint ${this.#checkpoint}: ${reason}`, { cause })
-    }
+    return readFile(this.#checkpoint).catch((cause) => {
+      const ENOENT = 'the run has not saved one yet; train it further with onnx-ire train --resume'
+      throw readError('checkpoint', this.#checkpoint, cause, { ENOENT })
+    })
   }
 
   /** Makes the folder and sees that it can be written to, before anything is computed. Throws `io`. */

@@ -3,7 +3,7 @@ import { currentScope } from '../ir/scope.js'
 import { formatShape, isStatic, sameShape } from '../ir/shape.js'
 import { capturesOf, dependenciesOf, topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
-import { definitions, isOperator, op } from '../op/index.js'
+import { definitionOf, op } from '../op/index.js'
 import { activeValues, gradientType } from './active.js'
 import { sumTo } from './broadcast.js'
 import type { Calculus } from './rule.js'
@@ -93,9 +93,7 @@ function derived(
   active: ReadonlySet<Value>,
   tables: Calculus,
 ): readonly (Value | null)[] | string {
-  const definition =
-    node.domain === '' || isOperator(node.operator) ? definitions[node.operator as keyof typeof definitions] : undefined
-  const none: { none: 'zero' | 'missing'; reason: string } | undefined = definition?.gradient
+  const { gradient: none, inputs: slots, outputs } = definitionOf(node.operator)
   if (none?.none === 'zero') return []
   const control = tables.control[node.operator]
   if (control) {
@@ -109,8 +107,8 @@ function derived(
   }
   const rule = tables.rules[node.operator]
   if (rule) {
-    const single = definition?.outputs.length === 1 && !definition.outputs[0].startsWith('...')
-    const padded = definition!.inputs.map((_, index) => node.inputs[index] ?? null)
+    const single = outputs.length === 1 && !outputs[0]!.startsWith('...')
+    const padded = slots.map((_, index) => node.inputs[index] ?? null)
     const inputs = node.inputs.length > padded.length ? node.inputs : padded
     return rule(inputs, single ? dys[0]! : dys, {
       y: single ? node.outputs[0]! : node.outputs,
@@ -134,8 +132,7 @@ const atFirst = (operands: readonly (Value | null)[], gradient: (x: Value) => Va
 
 /** Brings a rule's gradient to its input's shape; only broadcasting operators may give another one. */
 function fitted(node: Node, x: Value, dx: Value): Value {
-  const definition = definitions[node.operator as keyof typeof definitions]
-  if (definition.broadcasts) return sumTo(dx, x)
+  if (definitionOf(node.operator).broadcasts) return sumTo(dx, x)
   const wrong =
     dx.shape &&
     x.shape &&

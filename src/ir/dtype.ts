@@ -65,5 +65,7 @@ const byNumber = new Map((Object.keys(dtypes) as DType[]).map((dtype) => [dtypes
 /** The dtype of an ONNX TensorProto.DataType number, or undefined for one this library does not carry (complex, float8). */
 export const dtypeOf = (onnx: number): DType | undefined => byNumber.get(onnx)
 
-export const isFloat = (dtype: DType): boolean =>
-  dtype === 'float32' || dtype === 'float64' || dtype === 'float16' || dtype === 'bfloat16'
+/** The floating-point types of 16 bits. */
+export const isHalf = (dtype: DType): boolean => dtype === 'float16' || dtype === 'bfloat16'
+
+export const isFloat = (dtype: DType): boolean => dtype === 'float32' || dtype === 'float64' || isHalf(dtype)

@@ -1,7 +1,7 @@
 import { Float16Array } from '@petamoriken/float16'
 import { OnnxIreError } from '../errors.js'
 import { type DType, dtypes, type TypedArray } from './dtype.js'
-import type { Dim, Shape } from './shape.js'
+import { type Dim, type Shape, unknownDim } from './shape.js'
 import { sizeOf, type Tensor, type TensorData } from './tensor.js'
 import { Value } from './value.js'
 
@@ -23,7 +23,12 @@ export const constant = (tensor: Tensor, name?: string): Value =>
 function contentsOf(tensor: Tensor): readonly Dim[] | undefined {
   if (tensor.dtype === 'string' || dtypes[tensor.dtype].bits === 4 || sizeOf(tensor.dims) > CONTENTS_LIMIT)
     return undefined
-  return numbersOf(tensor)
+  const { data } = tensor
+  const numbers = numbersOf(tensor)
+  // What no JavaScript number stands for (a hash's seed) is not known.
+  return data instanceof BigInt64Array || data instanceof BigUint64Array
+    ? numbers.map((x, i) => (toInt64(x) === data[i] ? x : unknownDim()))
+    : numbers
 }
 
 /** A tensor's elements as JavaScript numbers; int64 beyond 2^53 is rounded. */
@@ -72,8 +77,8 @@ export const scalar = (dtype: DType, value: number): Value => constant(tensorFro
 
 /** A 1-D int64 constant: axes, shapes, pads. Throws `invalid-model` for anything but a list, as damaged models hold. */
 export function int64s(values: readonly number[]): Value {
-  if (!Array.isArray(values))
-    throw new OnnxIreError('invalid-model', `${JSON.stringify(values)} is not a list of integers`)
+  if (!Array.isArray(values) || !values.every(Number.isInteger))
+    throw new OnnxIreError('invalid-model', `[${values}] is not a list of integers`)
   return constant(tensorFrom('int64', [values.length], values))
 }
 

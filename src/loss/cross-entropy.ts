@@ -5,7 +5,7 @@ import { axisOf, formatShape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/index.js'
 import type { Loss, LossGraph } from './loss.js'
-import { outputNamed } from './output.js'
+import { inFullPrecision, outputNamed } from './output.js'
 
 export interface CrossEntropyOptions {
   /** The output that holds the logits. A trailing Softmax or LogSoftmax there is recognised and bypassed. Default: the only output. */
@@ -36,13 +36,13 @@ export function crossEntropy(options: CrossEntropyOptions = {}): Loss {
       const { logits: z, axis } = logitsOf(output, options.axis)
       // A Softmax keeps the shape, also where inference knows that of its result only.
       const labels = input(labelsName, 'int64', (z.shape ?? output.shape!).toSpliced(axis, 1))
-      return lossGraph(z, axis, labels, labelsName, labelSmoothing, options.ignoreIndex)
+      return lossGraph(inFullPrecision(z), axis, labels, labelsName, labelSmoothing, options.ignoreIndex)
     },
   }
 }
 
 /** The value before a trailing Softmax or LogSoftmax, and the class axis. */
-export function logitsOf(output: Value, axis?: number): { logits: Value; axis: number } {
+function logitsOf(output: Value, axis?: number): { logits: Value; axis: number } {
   let logits = output
   let classes = axis
   // Views between the Softmax and the output do not change what is compared, so they may be passed over.

@@ -3,12 +3,12 @@ import { isFloat } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
 import { op } from '../op/index.js'
 import type { Loss } from './loss.js'
-import { outputNamed } from './output.js'
+import { inFullPrecision, outputNamed } from './output.js'
 
 export interface MseOptions {
   /** The output that is compared. Default: the only output. */
   readonly output?: string
-  /** The name under which the data gives the targets, of the output's type and shape. Default 'targets'. */
+  /** The name under which the data gives the targets, of the output's type (float32 for half floats) and shape. Default 'targets'. */
   readonly targets?: string
 }
 
@@ -21,7 +21,7 @@ export function mse(options: MseOptions = {}): Loss {
   return {
     name: 'mse',
     build(outputs) {
-      const y = outputNamed(outputs, options.output, 'mse')
+      const y = inFullPrecision(outputNamed(outputs, options.output, 'mse'))
       if (!isFloat(y.dtype))
         throw new OnnxIreError('invalid-option', `mse: the output holds ${y.dtype}, which no gradient moves`)
       const targets = input(name, y.dtype, y.shape)

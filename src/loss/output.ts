@@ -1,5 +1,7 @@
 import { OnnxIreError } from '../errors.js'
+import { dtypes, isHalf } from '../ir/dtype.js'
 import type { Value } from '../ir/value.js'
+import { op } from '../op/index.js'
 
 /** The output a loss is told to work on. Throws `invalid-option` listing the outputs there are. */
 export function outputNamed(outputs: ReadonlyMap<string, Value>, name: string | undefined, loss: string): Value {
@@ -13,3 +15,6 @@ export function outputNamed(outputs: ReadonlyMap<string, Value>, name: string | 
       : `${loss}: the model has no output '${name}'; it has ${there}`,
   )
 }
+
+/** Half floats in float32: a sum over a batch's positions exceeds float16 (65504), and labels are counted in float. */
+export const inFullPrecision = (x: Value): Value => (isHalf(x.dtype) ? op.Cast(x, { to: dtypes.float32.onnx }) : x)

@@ -4,7 +4,7 @@ import { gunzip } from 'node:zlib'
 import { parseIdx } from '../data/idx.js'
 import { OnnxIreError } from '../errors.js'
 import type { Tensor } from '../ir/tensor.js'
-import { codeOf } from './files.js'
+import { codeOf, readError } from './files.js'
 
 /** What a compressed file may grow to; plain ones are held to the same by Node. */
 const maxBytes = 2 ** 31
@@ -14,29 +14,15 @@ const maxBytes = 2 ** 31
  * @throws 'io' when the file cannot be read, 'invalid-data' when it is damaged or no IDX file, both naming the file
  */
 export async function readIdx(path: string): Promise<Tensor> {
-  const bytes = await readBytes(path)
+  const bytes: Uint8Array = await readFile(path).catch((cause) => {
+    throw readError('data file', path, cause)
+  })
   const [first, second] = bytes
   const plain = first === 0x1f && second === 0x8b ? await decompress(path, bytes) : bytes
   try {
     return parseIdx(plain)
   } catch (cause) {
     throw cause instanceof OnnxIreError ? new OnnxIreError(cause.code, `${path}: ${cause.message}`, { cause }) : cause
-  }
-}
-
-async function readBytes(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path)
-  } catch (cause) {
-    const reasons: Readonly<Record<string, string>> = {
-      ENOENT: 'there is no such file',
-      ENOTDIR: 'there is no such file',
-      EISDIR: 'it is a folder',
-      EACCES: 'it may not be read; change its permissions',
-      ERR_FS_FILE_TOO_LARGE: 'it has more than 2 GiB',
-    }
-    const reason = reasons[codeOf(cause) ?? ''] ?? (cause instanceof Error ? cause.message : String(cause))
-    throw new OnnxIreError('io', `cannot read the data file ${path}: ${reason}`, { cause })
   }
 }
 

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, stat
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
 import { OnnxIreError } from '../errors.js'
 import { checkLocation, type ExternalData } from '../onnx/external.js'
-import { codeOf } from './files.js'
+import { reasonOf } from './files.js'
 
 /** What tells that a file is still the one it was. */
 interface Identity {
@@ -58,7 +58,7 @@ export class FolderData implements ExternalData {
       }
       return readAt(file, offset, end - offset)
     } catch (error) {
-      throw error instanceof OnnxIreError ? error : readError(path, error)
+      throw error instanceof OnnxIreError ? error : unreadable(path, error)
     } finally {
       if (file !== null) closeSync(file)
     }
@@ -81,7 +81,7 @@ export class FolderData implements ExternalData {
       if (!statSync(real).isFile()) throw new OnnxIreError('external-data', `external data path ${path} is not a file`)
       return real
     } catch (error) {
-      throw error instanceof OnnxIreError ? error : readError(path, error)
+      throw error instanceof OnnxIreError ? error : unreadable(path, error)
     }
   }
 
@@ -108,13 +108,12 @@ function readAt(file: number, offset: number, length: number): Uint8Array {
   return bytes
 }
 
-function readError(path: string, cause: unknown): OnnxIreError {
-  const reasons: Readonly<Record<string, string>> = {
+function unreadable(path: string, cause: unknown): OnnxIreError {
+  const reason = reasonOf(cause, {
     ENOENT: 'it does not exist; put it beside the model',
     ENOTDIR: 'it does not exist; put it beside the model',
     EACCES: 'it may not be read; change its permissions',
     ELOOP: 'its links lead in a circle',
-  }
-  const reason = reasons[codeOf(cause) ?? ''] ?? (cause instanceof Error ? cause.message : String(cause))
+  })
   return new OnnxIreError('external-data', `cannot read external data file ${path}: ${reason}`, { cause })
 }

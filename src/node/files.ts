@@ -120,9 +120,35 @@ async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
 export const codeOf = (error: unknown): string | undefined =>
   error instanceof Error && 'code' in error ? String(error.code) : undefined
 
+/** Why the system refused: in the words that `reasons` has for its error code, else in its own. */
+export const reasonOf = (error: unknown, reasons: Readonly<Record<string, string>>): string =>
+  reasons[codeOf(error) ?? ''] ?? (error instanceof Error ? error.message : String(error))
+
+/**
+ * The `io` error for a file that cannot be read.
+ * @param what what it was to be: 'model', 'recipe'
+ * @param reasons what error codes mean for such a file, where that is more than for any
+ */
+export function readError(
+  what: string,
+  path: string,
+  cause: unknown,
+  reasons: Readonly<Record<string, string>> = {},
+): OnnxIreError {
+  const reason = reasonOf(cause, {
+    ENOENT: 'there is no such file',
+    ENOTDIR: 'there is no such file',
+    EISDIR: 'it is a folder',
+    EACCES: 'it may not be read; change its permissions',
+    ERR_FS_FILE_TOO_LARGE: 'it has more than 2 GiB',
+    ...reasons,
+  })
+  return new OnnxIreError('io', `cannot read the ${what} ${path}: ${reason}`, { cause })
+}
+
 function writeError(path: string, cause: unknown): OnnxIreError {
   const folder = dirname(path)
-  const advice: Readonly<Record<string, string>> = {
+  const reason = reasonOf(cause, {
     ENOENT: `the folder ${folder} does not exist; create it first`,
     ENOTDIR: `${folder} is not a folder`,
     EACCES: `${folder} may not be written to; choose another folder or change its permissions`,
@@ -133,7 +159,6 @@ function writeError(path: string, cause: unknown): OnnxIreError {
     EFBIG: 'the file system does not take files of this size; choose another disk',
     ENAMETOOLONG: `the name ${basename(path)} is too long`,
     ELOOP: 'its links lead in a circle',
-  }
-  const reason = advice[codeOf(cause) ?? ''] ?? (cause instanceof Error ? cause.message : String(cause))
+  })
   return new OnnxIreError('io', `cannot write ${path}: ${reason}`, { cause })
 }

@@ -1,3 +1,3 @@
 export { readIdx } from './data.js'
 export { readModel, type WriteModelOptions, writeModel } from './model.js'
-export { type NodeOptions, node } from './runtime.js'
+export { type NodeOptions, node, type SessionOptions } from './runtime.js'

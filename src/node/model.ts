@@ -6,7 +6,7 @@ import { isExternal } from '../onnx/external.js'
 import { arrange, type Piece } from '../onnx/layout.js'
 import { checkSize, decodeModel, type Model, maxModelBytes, tensorProtos } from '../onnx/model.js'
 import { FolderData } from './external.js'
-import { codeOf, commitAll, stageFile } from './files.js'
+import { commitAll, readError, stageFile } from './files.js'
 
 /**
  * Reads an ONNX model. Tensors in external data are read from the model's folder when their elements are first looked at.
@@ -23,26 +23,17 @@ export async function readModel(path: string): Promise<Model> {
 }
 
 async function readBytes(path: string): Promise<Uint8Array> {
-  try {
-    const { size } = await stat(path)
-    if (size > maxModelBytes) {
-      throw new OnnxIreError(
-        'invalid-model',
-        `${path} has ${size} bytes: an ONNX model file has at most 2 GiB, the rest goes to external data`,
-      )
-    }
-    return await readFile(path)
-  } catch (cause) {
-    if (cause instanceof OnnxIreError) throw cause
-    const reasons: Readonly<Record<string, string>> = {
-      ENOENT: 'there is no such file',
-      ENOTDIR: 'there is no such file',
-      EISDIR: 'it is a folder',
-      EACCES: 'it may not be read; change its permissions',
-    }
-    const reason = reasons[codeOf(cause) ?? ''] ?? (cause instanceof Error ? cause.message : String(cause))
-    throw new OnnxIreError('io', `cannot read the model ${path}: ${reason}`, { cause })
+  const refuse = (cause: unknown): never => {
+    throw readError('model', path, cause)
   }
+  const { size } = await stat(path).catch(refuse)
+  if (size > maxModelBytes) {
+    throw new OnnxIreError(
+      'invalid-model',
+      `${path} has ${size} bytes: an ONNX model file has at most 2 GiB, the rest goes to external data`,
+    )
+  }
+  return readFile(path).catch(refuse)
 }
 
 export interface WriteModelOptions {

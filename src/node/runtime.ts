@@ -19,7 +19,7 @@ export interface NodeOptions {
   /** Run in a worker thread (default), or in the caller's own: less overhead, but its event loop stands still. */
   readonly worker?: boolean | undefined
   /** How far onnxruntime rewrites the graph. Default 'all'. */
-  readonly graphOptimizationLevel?: NonNullable<InferenceSession.SessionOptions['graphOptimizationLevel']> | undefined
+  readonly graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all' | undefined
   /**
    * onnxruntime 1.30 keeps a device id in the user's cache folder and can report usage. Default false: the environment
    * variable ORT_DISABLE_TELEMETRY is set to 1 before the library loads, unless it is set already. From inside a worker
@@ -30,9 +30,24 @@ export interface NodeOptions {
   readonly session?: SessionOptions | undefined
 }
 
-type Ort = InferenceSession.SessionOptions
-type SessionOptions = {
-  readonly [Key in Exclude<keyof Ort, 'executionProviders' | 'preferredOutputLocation'>]?: Ort[Key] | undefined
+/**
+ * onnxruntime's session options of these names. Written out, because onnxruntime's own declarations only compile beside
+ * those of a browser.
+ */
+export interface SessionOptions {
+  readonly interOpNumThreads?: number | undefined
+  readonly executionMode?: 'sequential' | 'parallel' | undefined
+  readonly enableCpuMemArena?: boolean | undefined
+  readonly enableMemPattern?: boolean | undefined
+  readonly freeDimensionOverrides?: Readonly<Record<string, number>> | undefined
+  readonly optimizedModelFilePath?: string | undefined
+  readonly enableProfiling?: boolean | undefined
+  readonly profileFilePrefix?: string | undefined
+  readonly logId?: string | undefined
+  readonly logSeverityLevel?: 0 | 1 | 2 | 3 | 4 | undefined
+  readonly logVerbosityLevel?: number | undefined
+  /** Configuration entries by section: `{ session: { ... } }`. */
+  readonly extra?: Readonly<Record<string, unknown>> | undefined
 }
 
 /**

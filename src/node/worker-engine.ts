@@ -6,7 +6,7 @@ import type { Engine, Session } from './engine.js'
 import { NativeGate } from './native-gate.js'
 
 /** What a call asks of the worker. */
-export type Work =
+type Work =
   | { readonly kind: 'compile'; readonly model: Uint8Array }
   | { readonly kind: 'run'; readonly id: number; readonly inputs: readonly Tensor[] }
   | { readonly kind: 'release'; readonly id: number }

@@ -3,7 +3,7 @@ import { toInt64 } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { Attribute, Attributes, Body, Node } from '../ir/value.js'
 import type { AttributeSpec, AttributeSpecs } from '../op/define.js'
-import { definitions } from '../op/index.js'
+import { definitionOf } from '../op/index.js'
 import type { ExternalData } from './external.js'
 import { create } from './message.js'
 import { textOf, utf8Of } from './proto.js'
@@ -12,7 +12,7 @@ import { tensorOf, tensorProto } from './tensor.js'
 
 /** A node's attributes for the file; those that say no more than the operator's default are left out. */
 export function attributeProtos(node: Node, writeBody: (body: Body) => GraphProto): AttributeProto[] {
-  const specs: AttributeSpecs = definitions[node.operator as keyof typeof definitions].attributes
+  const specs: AttributeSpecs = definitionOf(node.operator).attributes
   return Object.entries(node.attributes).flatMap(([name, value]) => {
     const spec = specs[name]
     return value === undefined || !spec || value === spec.default

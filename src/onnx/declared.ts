@@ -1,15 +1,16 @@
 import { OnnxIreError } from '../errors.js'
-import { dtypeOf } from '../ir/dtype.js'
+import { type DType, dtypeOf } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
 import { type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import { refineShape, type Value } from '../ir/value.js'
 import type { ValueInfoProto } from './schema.js'
 
-/** The value a declaration of a graph's input stands for. */
-export function inputOf(info: ValueInfoProto): Value {
+/** The value a declaration of a graph's input stands for; `implied` is its type where a body leaves it out. */
+export function inputOf(info: ValueInfoProto, implied?: DType): Value {
   const name = info.name ?? ''
   const type = info.type?.tensorType
   const dtype = dtypeOf(type?.elemType ?? 0)
+  if (info.type === undefined && implied) return input(name, implied, undefined)
   if (!type || !dtype) {
     throw new OnnxIreError(
       'invalid-model',

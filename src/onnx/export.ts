@@ -3,7 +3,7 @@ import { dtypes } from '../ir/dtype.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { dependenciesOf, leavesOf, topological } from '../ir/topology.js'
 import type { Body, Node, Scope, TensorType, Value } from '../ir/value.js'
-import { definitions } from '../op/index.js'
+import { definitionOf } from '../op/index.js'
 import { attributeProtos } from './attributes.js'
 import { create } from './message.js'
 import type { Model } from './model.js'
@@ -46,7 +46,7 @@ export const modelOf = (spec: GraphSpec): Model => ({ proto: exportGraph(spec), 
 
 /** The IR version that came with an operator set (https://github.com/onnx/onnx/blob/main/docs/Versioning.md). */
 const irVersionFor = (opset: number): bigint =>
-  opset < 19 ? 8n : opset < 21 ? 9n : opset < 23 ? 10n : opset < 24 ? 11n : 12n
+  opset < 15 ? 7n : opset < 19 ? 8n : opset < 21 ? 9n : opset < 23 ? 10n : opset < 24 ? 11n : 12n
 
 class GraphWriter {
   /** Highest version needed, by domain. */
@@ -73,19 +73,20 @@ class GraphWriter {
           'invalid-model',
           `graph '${name}' would have an input and another tensor as output, both named '${output}'; rename one of them`,
         )
+      // A tensor that is an output under its own name keeps it; before any other tensor the outputs have theirs.
+      if (value.source.kind !== 'node' && value.source.kind !== 'input' && value.name === output) this.reserve(value)
       this.taken.add(output)
     }
     const leaves = leavesOf(outputs.values())
     for (const leaf of leaves) if (leaf.source.kind === 'parameter') this.reserve(leaf)
     const nodes = this.writeNodes(outputs, undefined)
+    const symbols = new Set([...inputs.values()].flatMap(({ shape }) => shape ?? []))
     return create('GraphProto', {
       name,
       node: nodes,
       initializer: this.initializers,
       input: [...inputs].map(([input, value]) => valueInfo(input, value)),
-      output: [...outputs].map(([output, value]) =>
-        valueInfo(output, value, new Set([...inputs.values()].flatMap((x) => x.shape ?? []))),
-      ),
+      output: [...outputs].map(([output, value]) => valueInfo(output, value, symbols)),
     })
   }
 
@@ -125,8 +126,7 @@ class GraphWriter {
       if (node.outputs.every((value) => !this.used.has(value) || this.names.has(value))) return []
     }
     const output = node.outputs.map((value, index) => {
-      if (!this.used.has(value) && definitions[operator as keyof typeof definitions].outputs[index]?.endsWith('?'))
-        return ''
+      if (!this.used.has(value) && definitionOf(operator).outputs[index]?.endsWith('?')) return ''
       return this.give(value, wanted.get(value) ?? this.free(value.name ?? this.numbered(operator)))
     })
     while (output.at(-1) === '') output.pop()
@@ -192,8 +192,8 @@ class GraphWriter {
     return given
   }
 
-  private reserve(parameter: Value): void {
-    if (!this.names.has(parameter)) this.nameOf(parameter)
+  private reserve(leaf: Value): void {
+    if (!this.names.has(leaf)) this.nameOf(leaf)
   }
 
   private give(value: Value, name: string): string {
@@ -232,16 +232,18 @@ function identity(node: Node, input: readonly string[]): string | undefined {
   if (random.has(node.operator) || attributes.some((value) => typeof value === 'object' && !Array.isArray(value)))
     return undefined
   if (attributes.some((value) => Array.isArray(value) && typeof value[0] === 'object')) return undefined
-  // JSON has no infinities.
-  const exact = (_: string, value: unknown) => (typeof value === 'number' ? String(value) : value)
+  // JSON has neither infinities nor -0.
+  const exact = (_: string, value: unknown) => (typeof value === 'number' ? exactText(value) : value)
   return JSON.stringify([node.domain, node.operator, node.attributes, input, node.outputs.length], exact)
 }
 
 function constantKey(tensor: Tensor): string | undefined {
   return sizeOf(tensor.dims) > 64
     ? undefined
-    : `${tensor.dtype}[${tensor.dims}]${Array.from(tensor.data as ArrayLike<unknown>, (x) => (Object.is(x, -0) ? '-0' : String(x)))}`
+    : JSON.stringify([tensor.dtype, tensor.dims, Array.from(tensor.data as ArrayLike<unknown>, exactText)])
 }
+
+const exactText = (value: unknown): string => (Object.is(value, -0) ? '-0' : String(value))
 
 /** The declaration of a graph input or output. A symbol is written on outputs only where an input has it too. */
 function valueInfo(name: string, type: TensorType, symbols?: ReadonlySet<string | number>): ValueInfoProto {

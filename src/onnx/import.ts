@@ -1,16 +1,17 @@
 import { OnnxIreError } from '../errors.js'
-import { isFloat } from '../ir/dtype.js'
+import { type DType, isFloat } from '../ir/dtype.js'
 import { constant, parameter } from '../ir/leaf.js'
 import { body } from '../ir/scope.js'
 import { sizeOf } from '../ir/tensor.js'
 import { type Attribute, type Body, type Graph, nameValue, type Value } from '../ir/value.js'
 import { apply } from '../op/apply.js'
-import { definitions } from '../op/index.js'
+import { definitionOf } from '../op/index.js'
 import { knownCondition } from '../op/inline.js'
 import { attributesOf, checkAttributes } from './attributes.js'
 import { constantFrom, isConstant } from './constant.js'
 import { inputOf, refineFrom } from './declared.js'
 import { functionOf, functionsOf } from './functions.js'
+import { gradientOperator, isGradient } from './gradient-operator.js'
 import type { Model } from './model.js'
 import { lookUp, Names } from './names.js'
 import { operatorSets } from './operator-sets.js'
@@ -157,7 +158,7 @@ class Importer {
     const attributes = attributesOf(
       taken ? { ...node, attribute: [] } : node,
       this.model.external,
-      (graph) => this.readBody(graph, names, context),
+      (graph) => this.readBody(graph, names, context, impliedTypes(operator, inputs)),
       context.given,
     )
     const of = functionOf(this.functions, node)
@@ -167,7 +168,9 @@ class Importer {
         ? [constant(constantFrom(label, attributes))]
         : of
           ? this.call(of, inputs, attributes, context)
-          : this.applied(node, inputs, attributes, label, context)
+          : isGradient(node)
+            ? gradientOperator(inputs, attributes, (name) => lookUp(names, name, operator, label)!)
+            : this.applied(node, inputs, attributes, label, context)
     for (const [index, name] of node.output.entries()) {
       if (name === '') continue
       const value = values[index]
@@ -196,11 +199,11 @@ class Importer {
       )
     const modern = modernForm({ operator, inputs, attributes, outputCount: node.output.length }, version, label, domain)
     if (!('operator' in modern)) return modern
-    const definition = definitions[modern.operator as keyof typeof definitions]
+    const definition = definitionOf(modern.operator)
     checkAttributes(`${operator} '${label}'`, definition.attributes, modern.attributes)
     return apply({
       operator: modern.operator,
-      definition: definition as never,
+      definition,
       inputs: modern.inputs,
       attributes: modern.attributes,
       name: node.name || undefined,
@@ -215,12 +218,17 @@ class Importer {
     return this.readGraph(graph, names, context).map(([, value]) => value)
   }
 
-  private readBody(graph: GraphProto, outer: Names, context: Context): Body {
+  private readBody(
+    graph: GraphProto,
+    outer: Names,
+    context: Context,
+    implied: readonly (DType | undefined)[] = [],
+  ): Body {
     const names = new Names(outer)
     this.readTensors(graph, names, context)
     const inputs = graph.input
       .filter(({ name }) => name && !graph.initializer.some((tensor) => tensor.name === name))
-      .map((info) => inputOf(info))
+      .map((info, i) => inputOf(info, implied[i]))
     for (const value of inputs) names.set(value.name!, value)
     return body(inputs, () => this.readGraph(graph, names, context).map(([, value]) => value))
   }
@@ -255,6 +263,13 @@ class Importer {
       return value
     })
   }
+}
+
+/** Types of a body's inputs, which a file may leave out: of Loop the round, the condition and the states; of Scan states and slices. */
+function impliedTypes(operator: string, inputs: readonly (Value | null)[]): readonly (DType | undefined)[] {
+  const types = inputs.map((value) => value?.dtype)
+  if (operator === 'Loop') return ['int64', 'bool', ...types.slice(2)]
+  return operator === 'Scan' ? types : []
 }
 
 /** Today's form of a node; what cannot be brought there is refused by name. */

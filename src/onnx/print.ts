@@ -1,7 +1,7 @@
 import type { Dim, Shape } from '../ir/shape.js'
 import { bodiesOf, topological } from '../ir/topology.js'
 import type { Attribute, Body, Graph, Node, TensorType, Value } from '../ir/value.js'
-import { definitions } from '../op/index.js'
+import { definitionOf } from '../op/index.js'
 import { numberText, tensorText } from './literal.js'
 
 const WIDTH = 110
@@ -70,12 +70,9 @@ class Printer {
   }
 
   private attributes(node: Node): string[] {
-    const specs = Object.hasOwn(definitions, node.operator)
-      ? definitions[node.operator as keyof typeof definitions].attributes
-      : {}
-    const defaults = new Map(Object.entries(specs).map(([key, spec]) => [key, (spec as { default?: unknown }).default]))
+    const specs = definitionOf(node.operator).attributes
     return Object.entries(node.attributes).flatMap(([key, value]) =>
-      value === undefined || same(value, defaults.get(key)) ? [] : [`${key} = ${this.attribute(value)}`],
+      value === undefined || same(value, specs[key]?.default) ? [] : [`${key} = ${this.attribute(value)}`],
     )
   }
 

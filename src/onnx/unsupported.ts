@@ -1,6 +1,7 @@
 import { OnnxIreError } from '../errors.js'
 import { definitions, isOperator } from '../op/index.js'
 import { functionOf, functionsOf } from './functions.js'
+import { isGradient } from './gradient-operator.js'
 import { refused } from './refused.js'
 import type { GraphProto, ModelProto, NodeProto } from './schema.js'
 import { upgrades } from './upgrade/index.js'
@@ -39,7 +40,7 @@ export const qualified = (node: NodeProto) =>
 /** Whether importing takes the operator of a node, as it is or brought to today's form. */
 export function isSupported(node: NodeProto): boolean {
   const name = node.opType ?? ''
-  if (name === 'Constant' && standardDomain(node)) return true
+  if ((name === 'Constant' && standardDomain(node)) || isGradient(node)) return true
   const known = isOperator(name) && definitions[name].domain === (standardDomain(node) ? '' : node.domain)
   return known || isLegacy(node) || standardForm(name, standardDomain(node) ? '' : node.domain!) !== undefined
 }

@@ -115,8 +115,15 @@ export function apply(application: Application): readonly Value[] {
 }
 
 /** The first version that has the operator with these inputs. */
-const sinceVersion = ({ since, later, inputs: slots }: Definition, inputs: readonly (Value | null)[]): number =>
-  Math.max(since, ...slots.map((slot, index) => (inputs[index] ? (later[slot] ?? 0) : 0)))
+const sinceVersion = (
+  { since, later, laterTypes, inputs: slots }: Definition,
+  inputs: readonly (Value | null)[],
+): number =>
+  Math.max(
+    since,
+    ...slots.map((slot, index) => (inputs[index] ? (later[slot] ?? 0) : 0)),
+    ...inputs.map((value) => (value ? (laterTypes[value.dtype] ?? 0) : 0)),
+  )
 
 function checkInputs(place: string, definition: Definition, inputs: readonly (Value | null)[]): void {
   const variadic = definition.inputs.at(-1)?.startsWith('...')

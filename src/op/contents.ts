@@ -1,4 +1,4 @@
-import { type DType, isFloat } from '../ir/dtype.js'
+import { type DType, dtypes, isFloat, isHalf } from '../ir/dtype.js'
 import { broadcastShapes, type Dim, divDims, isStatic, mulDims, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { smallSize } from './known.js'
@@ -9,7 +9,7 @@ export function elementwiseContents(
   dtype: DType,
   compute: (...elements: Dim[]) => Dim,
 ): readonly Dim[] | undefined {
-  if (dtype === 'float16' || dtype === 'bfloat16') return undefined
+  if (isHalf(dtype)) return undefined
   if (operands.some(({ contents, shape }) => contents === undefined || !isStatic(shape))) return undefined
   const shapes = operands.map(({ shape }) => shape as readonly number[])
   const shape = broadcastShapes(...shapes) as readonly number[]
@@ -39,6 +39,24 @@ export const onNumbers =
   (compute: (...x: number[]) => number) =>
   (...elements: Dim[]): Dim =>
     elements.every((element) => typeof element === 'number') ? compute(...(elements as number[])) : unknownDim()
+
+/** Arithmetic of integers, which wraps around beyond the range of their type, and rounds in JavaScript beyond 2^53: not known there. */
+export const exactly =
+  (dtype: DType, compute: (...elements: Dim[]) => Dim) =>
+  (...elements: Dim[]): Dim => {
+    if (isFloat(dtype)) return compute(...elements)
+    const fits = (element: Dim) => typeof element !== 'number' || isExact(dtype, element)
+    const result = elements.every(fits) ? compute(...elements) : unknownDim()
+    if (!fits(result)) return unknownDim()
+    // Integers have no -0.
+    return typeof result === 'number' ? result + 0 : result
+  }
+
+function isExact(dtype: DType, x: number): boolean {
+  const values = 2 ** dtypes[dtype].bits
+  const [low, high] = dtype.startsWith('u') ? [0, values] : [-values / 2, values / 2]
+  return Number.isSafeInteger(x) && x >= low && x < high
+}
 
 /** ONNX's division: integers truncate toward zero; what stands for a length is not negative, so that flooring is the same. */
 export const quotient =
@@ -92,7 +110,7 @@ export const castElement =
   (x: Dim): Dim => {
     if (isFloat(to)) return x
     if (to === 'bool') return typeof x === 'number' ? Number(x !== 0) : unknownDim()
-    const whole = isFloat(from) ? rounding('floor', Math.trunc)(x) : x
+    const whole = isFloat(from) ? rounding('floor', (x) => Math.trunc(x) + 0)(x) : x
     if (typeof whole === 'string') return to === 'int64' || to === 'int32' ? whole : unknownDim()
     const limit = to === 'int64' ? 2 ** 63 : to === 'int32' ? 2 ** 31 : 128
     const fits = whole < limit && (to.startsWith('u') ? whole >= 0 : whole >= -limit)

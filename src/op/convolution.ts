@@ -77,7 +77,7 @@ interface TransposedAttributes extends WindowAttributes {
  * One spatial axis of a transposed convolution: the windows of the convolution whose adjoint it is, sliding over its output
  * less the last `trim` elements, which no window reaches.
  */
-export interface TransposedAxis extends WindowAxis {
+interface TransposedAxis extends WindowAxis {
   readonly trim: number
   /** Length of the output along this axis. */
   readonly output: Dim

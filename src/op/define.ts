@@ -1,3 +1,4 @@
+import type { DType } from '../ir/dtype.js'
 import type { Dim } from '../ir/shape.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { Body, TensorType, Value } from '../ir/value.js'
@@ -90,6 +91,8 @@ export interface Definition<
   readonly since: number
   /** Optional inputs that came later than the rest, and with which version. */
   readonly later: Readonly<Record<string, number>>
+  /** Operand types that came later than the form, and with which version. */
+  readonly laterTypes: Readonly<Partial<Record<DType, number>>>
   readonly domain: string
   /** Inputs are broadcast against each other: the backward walk sums gradients back to each input's shape. */
   readonly broadcasts: boolean
@@ -110,6 +113,7 @@ type Options<I extends Slots, O extends Slots, A extends AttributeSpecs, G> = Pi
   readonly outputs?: O
   readonly attributes?: A
   readonly later?: Readonly<Record<string, number>>
+  readonly laterTypes?: Readonly<Partial<Record<DType, number>>>
   readonly domain?: string
   readonly broadcasts?: boolean
   readonly straightThrough?: boolean
@@ -130,6 +134,7 @@ export function define<
     outputs: ['y'] as Slots as O,
     attributes: {} as A,
     later: {},
+    laterTypes: {},
     domain: '',
     broadcasts: false,
     straightThrough: false,

@@ -5,6 +5,7 @@ import type { TensorType, Value } from '../ir/value.js'
 import {
   castElement,
   elementwiseContents,
+  exactly,
   onNumbers,
   quotient,
   remainder,
@@ -29,13 +30,17 @@ export function carriedType(onnx: number): DType {
   return dtype
 }
 
+/** Arithmetic took 8- and 16-bit integers with version 14. */
+const smallIntegers = { int8: 14, int16: 14, uint8: 14, uint16: 14 } as const
+
 const binary = (since: number, compute: (a: Dim, b: Dim) => Dim) =>
   define({
     inputs: ['a', 'b'],
     since,
+    laterTypes: smallIntegers,
     broadcasts: true,
     infer: ({ inputs: [a, b] }) => broadcastType(a, b),
-    contents: ({ inputs: [a, b] }) => elementwiseContents([a, b], a.dtype, compute),
+    contents: ({ inputs: [a, b] }) => elementwiseContents([a, b], a.dtype, exactly(a.dtype, compute)),
   })
 
 const bitwise = () =>
@@ -47,15 +52,17 @@ const bitwise = () =>
     infer: ({ inputs: [a, b] }) => broadcastType(a, b),
   })
 
-const variadic = (since: number, compute?: (a: Dim, b: Dim) => Dim) =>
+const variadic = (since: number, compute?: (dtype: DType) => (a: Dim, b: Dim) => Dim) =>
   define({
     inputs: ['...xs'],
     since,
     broadcasts: true,
     infer: ({ inputs }) => broadcastType(...inputs),
-    contents: ({ inputs }) =>
-      compute &&
-      elementwiseContents(inputs, inputs[0]!.dtype, (...elements) => elements.reduce((a, b) => compute(a, b))),
+    contents: ({ inputs }) => {
+      const { dtype } = inputs[0]!
+      const combine = compute?.(dtype)
+      return combine && elementwiseContents(inputs, dtype, (...elements) => elements.reduce((a, b) => combine(a, b)))
+    },
   })
 
 const unary = (since: number, compute?: (x: Dim) => Dim) =>
@@ -63,7 +70,7 @@ const unary = (since: number, compute?: (x: Dim) => Dim) =>
     inputs: ['x'],
     since,
     infer: ({ inputs: [x] }) => x,
-    contents: ({ inputs: [x] }) => compute && elementwiseContents([x], x.dtype, compute),
+    contents: ({ inputs: [x] }) => compute && elementwiseContents([x], x.dtype, exactly(x.dtype, compute)),
   })
 
 const stepwise = (since: number, compute: (x: Dim) => Dim) =>
@@ -78,7 +85,7 @@ const stepwise = (since: number, compute: (x: Dim) => Dim) =>
 const same = (a: Dim, b: Dim, compute: (a: number, b: number) => number): Dim =>
   a === b ? a : typeof a === 'number' && typeof b === 'number' ? compute(a, b) : unknownDim()
 
-const extremum = (compute: (a: number, b: number) => number) => (a: Dim, b: Dim) => same(a, b, compute)
+const extremum = (compute: (a: number, b: number) => number) => () => (a: Dim, b: Dim) => same(a, b, compute)
 
 export const elementwise = {
   Add: binary(7, addDims),
@@ -87,9 +94,10 @@ export const elementwise = {
   Div: define({
     inputs: ['a', 'b'],
     since: 7,
+    laterTypes: smallIntegers,
     broadcasts: true,
     infer: ({ inputs: [a, b] }) => broadcastType(a, b),
-    contents: ({ inputs: [a, b] }) => elementwiseContents([a, b], a.dtype, quotient(a.dtype)),
+    contents: ({ inputs: [a, b] }) => elementwiseContents([a, b], a.dtype, exactly(a.dtype, quotient(a.dtype))),
   }),
   Mod: define({
     inputs: ['a', 'b'],
@@ -97,7 +105,8 @@ export const elementwise = {
     since: 10,
     broadcasts: true,
     infer: ({ inputs: [a, b] }) => broadcastType(a, b),
-    contents: ({ inputs: [a, b], attributes: { fmod } }) => elementwiseContents([a, b], a.dtype, remainder(fmod)),
+    contents: ({ inputs: [a, b], attributes: { fmod } }) =>
+      elementwiseContents([a, b], a.dtype, exactly(a.dtype, remainder(fmod))),
   }),
   Pow: define({
     inputs: ['x', 'exponent'],
@@ -130,7 +139,7 @@ export const elementwise = {
   Round: stepwise(11, rounding('round', roundHalfToEven)),
   Min: variadic(12, extremum(Math.min)),
   Max: variadic(12, extremum(Math.max)),
-  Sum: variadic(8, addDims),
+  Sum: variadic(8, (dtype) => exactly(dtype, addDims)),
   Mean: variadic(8),
   Clip: define({
     inputs: ['x', 'min?', 'max?'],

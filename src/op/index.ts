@@ -54,14 +54,18 @@ export const definitions = {
 }
 
 export type Definitions = typeof definitions
+
+/** The same with the types of the single operators forgotten. */
+const table = definitions as unknown as Readonly<Record<string, Definition>>
+
 export type OperatorName = keyof Definitions
+
+/** What an operator of a node is: nodes are made of known operators only. */
+export const definitionOf = (operator: string): Definition => table[operator]!
 
 export const isOperator = (name: string): name is OperatorName => Object.hasOwn(definitions, name)
 
 /** ONNX operators as functions from values to values: `op.Mul(a, b)`, `op.Softmax(x, { axis: -1 })`. */
 export const op = Object.fromEntries(
-  Object.entries(definitions).map(([name, definition]) => [
-    name,
-    operatorFunction(name, definition as unknown as Definition),
-  ]),
+  Object.entries(table).map(([name, definition]) => [name, operatorFunction(name, definition)]),
 ) as unknown as { readonly [K in OperatorName]: OperatorFunction<Definitions[K]> }

@@ -1,4 +1,5 @@
 import { OnnxIreError } from '../errors.js'
+import { isFloat } from '../ir/dtype.js'
 import { numbersOf } from '../ir/leaf.js'
 import { axisOf, type Dim, formatShape, isStatic, type Shape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
@@ -200,6 +201,8 @@ export const indexing = {
       const [step] = knownNumbers(delta) ?? []
       if (typeof length !== 'number' || length > CONTENTS_LIMIT || from === undefined || step === undefined)
         return undefined
+      // onnxruntime adds step to step, which rounds where steps are fractions.
+      if (isFloat(start.dtype) && !(Number.isInteger(from) && Number.isInteger(step))) return undefined
       return Array.from({ length }, (_, index) => from + index * step)
     },
   }),

@@ -4,7 +4,7 @@ import { type Shape, unknownDim } from '../ir/shape.js'
 import { bodiesOf, topological } from '../ir/topology.js'
 import { type Attribute, type Body, type Node, refineShape, type Value } from '../ir/value.js'
 import { apply } from './apply.js'
-import { definitions } from './index.js'
+import { definitionOf } from './index.js'
 
 /** What stands for what in a copy. */
 export type Substitution = Map<Value, Value>
@@ -39,7 +39,7 @@ export function copyOf(node: Node, copies: Substitution): readonly Value[] {
   }
   const outputs = apply({
     operator: node.operator,
-    definition: definitions[node.operator as keyof typeof definitions] as never,
+    definition: definitionOf(node.operator),
     inputs: node.inputs.map((value) => value && (copies.get(value) ?? value)),
     attributes:
       bodiesOf(node).length === 0
@@ -85,7 +85,7 @@ function copiedBody(of: Body, copies: Substitution): Body {
 }
 
 /** Lengths the original is known to have (a file declared them) and inference does not find. */
-function moreKnown(found: Shape | undefined, original: Shape | undefined): Shape | undefined {
+export function moreKnown(found: Shape | undefined, original: Shape | undefined): Shape | undefined {
   if (!found || found.length !== original?.length) return found ?? freed(original)
   return found.map((dim, axis) =>
     typeof dim === 'string' && typeof original[axis] === 'number' ? original[axis] : dim,

@@ -78,6 +78,7 @@ export const logical = {
     inputs: ['x'],
     attributes: { detect_negative: int(1), detect_positive: int(1) },
     since: 10,
+    laterTypes: { float16: 20 },
     gradient: truth,
     infer: ({ inputs: [x] }) => ({ dtype: 'bool', shape: x.shape }),
   }),

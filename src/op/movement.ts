@@ -67,7 +67,7 @@ function quotient(from: Shape, rest: Shape): Dim | undefined {
 }
 
 /** The axes of Squeeze and Unsqueeze, made positive; undefined when known only at run time. Throws on repeated ones. */
-export function distinctAxes(axes: Value, rank: number): readonly number[] | undefined {
+function distinctAxes(axes: Value, rank: number): readonly number[] | undefined {
   checkIntegers(axes)
   const known = knownNumbers(axes)?.map((axis) => axisOf(axis, rank))
   if (known && new Set(known).size < known.length)

@@ -1,7 +1,7 @@
 import { OnnxIreError } from '../errors.js'
 import { addDims, axisOf, type Dim, mulDims, type Shape, unknownDim } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
-import { onNumbers } from './contents.js'
+import { exactly, onNumbers } from './contents.js'
 import { type Call, define, int, zero } from './define.js'
 import { knownNumbers, lengthOf } from './known.js'
 
@@ -9,7 +9,7 @@ const attributes = { keepdims: int(1), noop_with_empty_axes: int(0) }
 type Reduction = Call<readonly ['x', 'axes?'], typeof attributes>
 
 /** The axes a reduction runs over: all of them when none are given; undefined when known only at run time. */
-export function reducedAxes(x: Value, axes: Value | null, noopWithEmptyAxes: number): readonly number[] | undefined {
+function reducedAxes(x: Value, axes: Value | null, noopWithEmptyAxes: number): readonly number[] | undefined {
   const rank = x.shape?.length
   if (rank === undefined) return undefined
   const given = axes === null ? [] : knownNumbers(axes)
@@ -45,8 +45,9 @@ const reduce = (since: number, combine?: (a: Dim, b: Dim) => Dim) =>
     infer: reducedType,
     contents: ({ inputs: [x, axes], attributes: { noop_with_empty_axes } }) => {
       if (!combine || !x.contents?.length || x.shape?.length !== 1) return undefined
+      const combined = exactly(x.dtype, combine)
       const reduced = reducedAxes(x, axes, noop_with_empty_axes)
-      return reduced && (reduced.length > 0 ? [x.contents.reduce((a, b) => combine(a, b))] : x.contents)
+      return reduced && (reduced.length > 0 ? [x.contents.reduce((a, b) => combined(a, b))] : x.contents)
     },
   })
 

@@ -1,4 +1,5 @@
 import { OnnxIreError } from '../errors.js'
+import { constantTensor, numbersOf } from '../ir/leaf.js'
 import { addDims, axisOf, ceilDivDims, type Dim, isStatic, type Shape, subDims, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { checkIntegers, knownNumbers, lengthOf, takenFrom } from './known.js'
@@ -30,9 +31,15 @@ export function slicesOf([x, starts, ends, axes, steps]: SliceInputs): ReadonlyM
   return new Map(
     named.map((axis, index) => [
       axis,
-      { start: starts.contents?.[index], end: ends.contents?.[index], step: strides?.[index] },
+      { start: bounds(starts)?.[index], end: bounds(ends)?.[index], step: strides?.[index] },
     ]),
   )
+}
+
+/** Of a constant rounded: -(2^63 - 1) is another way to write "to the end". */
+function bounds(value: Value): readonly Dim[] | undefined {
+  const tensor = constantTensor(value)
+  return tensor ? numbersOf(tensor) : value.contents
 }
 
 /**

@@ -45,7 +45,7 @@ function joinedContents(values: readonly Value[], axis: number): readonly Dim[] 
 }
 
 /** The lengths Split cuts an axis into, `count` of them; undefined when even their number is unknown. */
-export function splitSizes(
+function splitSizes(
   length: Dim,
   sizes: Value | null,
   numOutputs: number | undefined,

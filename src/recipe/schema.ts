@@ -49,7 +49,7 @@ const idx = object<Kinded<Omit<IdxSource, 'kind'>>>(
   ['kind', 'images', 'labels'],
 )
 
-export const dataSchema: JsonSchema = kinds(idx)
+const dataSchema: JsonSchema = kinds(idx)
 
 const adamFields = {
   lr: real(nonNegative, 'the learning rate'),
@@ -93,7 +93,7 @@ const optimizer = kinds(
   object<Kinded<AdamOptions> & Around>({ kind: kind('adamw'), ...adamFields, ...around }, ['kind']),
 )
 
-export const lossSchema: JsonSchema = kinds(
+const lossSchema: JsonSchema = kinds(
   object<Kinded<CrossEntropyOptions>>(
     {
       kind: kind('cross-entropy'),

@@ -83,11 +83,13 @@ export function readCheckpoint(bytes: Uint8Array, run: Run): OptimizerState {
 }
 
 function numbersIn(metadata: Readonly<Record<string, string>>): SavedState['numbers'] {
+  let numbers: unknown
   try {
-    return JSON.parse(metadata['numbers'] ?? '')
-  } catch (cause) {
-    throw new OnnxIreError('checkpoint', "the checkpoint's numbers cannot be read; it is damaged", { cause })
-  }
+    numbers = JSON.parse(metadata['numbers'] ?? '')
+  } catch {}
+  // Each of them is checked where it is used.
+  if (typeof numbers === 'object' && numbers !== null) return numbers as SavedState['numbers']
+  throw new OnnxIreError('checkpoint', "the checkpoint's numbers cannot be read; it is damaged")
 }
 
 const identity = ({ optimizer, seed, batchSize }: Run): string =>

@@ -26,6 +26,7 @@ export async function evaluateModel(model: Model, data: Dataset, options: Evalua
   const graphs = evaluationOnly(model, options.loss)
   const programs = new Programs(graphs, runtime)
   try {
+    programs.checkSizes(data.length, batchSize)
     const tally = new Tally()
     for await (const { tensors } of batches(data, { batchSize })) {
       const { loss, count, correct } = await programs.evaluate(

@@ -44,14 +44,16 @@ export function trainingGraphs(model: Graph, options: TrainingOptions): Training
   const graph = widened(model)
   const { loss, batchNorm = 'frozen' } = options
   const evaluated = loss.build(graph.outputs)
-  const { outputs, statistics: next } =
+  const norms =
     batchNorm === 'trained'
       ? trainNorms(graph.outputs)
       : { outputs: graph.outputs, statistics: new Map<string, Value>() }
-  const trained = batchNorm === 'trained' ? loss.build(outputs) : evaluated
-  const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
+  const trained = batchNorm === 'trained' ? loss.build(norms.outputs) : evaluated
 
   const used = new Set(leavesOf([evaluated, trained].flatMap(valuesOf)))
+  // Norms that the loss does not depend on stay as they are, as their weights do.
+  const next = new Map([...norms.statistics].filter(([name]) => used.has(graph.parameters.get(name)!)))
+  const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
   const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
   const parameters = trainedParameters(graph, options.trainable, used, statistics)
   refuseClashes([...trained.targets.keys(), ...(trained.sampled?.noise.keys() ?? [])], graph)

@@ -9,7 +9,7 @@ import { shapeOf } from '../onnx/declared.js'
 import { importGraph } from '../onnx/import.js'
 import { create, edit } from '../onnx/message.js'
 import type { Model } from '../onnx/model.js'
-import type { AttributeProto, NodeProto, ValueInfoProto } from '../onnx/schema.js'
+import { type AttributeProto, attributeTypes, type NodeProto, type ValueInfoProto } from '../onnx/schema.js'
 import { tensorProto } from '../onnx/tensor.js'
 import { Random } from '../random.js'
 
@@ -202,7 +202,11 @@ function withTensors(model: Model, tensors: ReadonlyMap<string, Tensor>, changed
 }
 
 function withValue(node: NodeProto, tensor: Tensor): NodeProto {
-  const value: AttributeProto = create('AttributeProto', { name: 'value', type: 4, t: tensorProto('', tensor) })
+  const value: AttributeProto = create('AttributeProto', {
+    name: 'value',
+    type: attributeTypes.tensor,
+    t: tensorProto('', tensor),
+  })
   return edit(node, { attribute: [value] })
 }
 

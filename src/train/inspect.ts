@@ -12,6 +12,7 @@ import type { ModelProto, TypeProto, ValueInfoProto } from '../onnx/schema.js'
 import { isSupported, operatorNodes, qualified } from '../onnx/unsupported.js'
 import { positionsOf } from './positions.js'
 import { weightsOf } from './weights.js'
+import { widened } from './widen.js'
 
 /** What a model is made of, and what of it training would vary. */
 export interface Inspection {
@@ -162,18 +163,23 @@ function verdict(
   if (!isFloat(dtype)) return [false, 'not floating-point']
   if (varies === undefined) return [false, 'not known: the model cannot be imported']
   if (!varies) return [false, elements === 1 ? 'a single number in a Constant node' : 'a setting, or inside no layer']
-  if (weight && (dtype === 'float16' || dtype === 'bfloat16')) return [false, `${reading}; but ${dtype} is not trained`]
   if (weight) return [true, reading]
   return [false, reading === '' ? 'no node reads it' : `no weight position: ${reading}`]
 }
 
 /** What keeps the trainable tensors from having gradients. */
 function blockedBy(graph: Graph, names: ReadonlySet<string>): Failure | null {
-  const parameters = [...graph.parameters].flatMap(([name, value]) => (names.has(name) ? [value] : []))
-  const floats = [...graph.outputs].filter(([, y]) => isFloat(y.dtype))
-  if (parameters.length === 0)
+  if (names.size === 0)
     return { code: 'invalid-option', message: 'no tensor stands in a weight position; name some with trainable' }
-  if (floats.length === 0) return { code: 'not-differentiable', message: 'no output is floating-point' }
-  const seeds = floats.map(([name, y]): Seed => [y, input(`dy/${name}`, y.dtype, y.shape)])
-  return attempt(() => gradients(seeds, parameters)).error
+  if (![...graph.outputs.values()].some(({ dtype }) => isFloat(dtype)))
+    return { code: 'not-differentiable', message: 'no output is floating-point' }
+  return attempt(() => {
+    const { parameters, outputs } = widened(graph)
+    const varied = [...parameters].flatMap(([name, value]) => (names.has(name) ? [value] : []))
+    const floats = [...outputs].filter(([, y]) => isFloat(y.dtype))
+    gradients(
+      floats.map(([name, y]): Seed => [y, input(`dy/${name}`, y.dtype, y.shape)]),
+      varied,
+    )
+  }).error
 }

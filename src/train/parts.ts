@@ -22,7 +22,10 @@ export async function inParts(
   return mean.result()
 }
 
-function rows({ dtype, dims, data }: Tensor, from: number, count: number): Tensor {
+/** A scalar is the same for all examples. */
+function rows(tensor: Tensor, from: number, count: number): Tensor {
+  const { dtype, dims, data } = tensor
+  if (dims.length === 0) return tensor
   const width = sizeOf(dims.slice(1))
   return {
     dtype,

@@ -1,6 +1,6 @@
 import { withBodies } from '../ir/topology.js'
 import type { Graph, Node } from '../ir/value.js'
-import { definitions } from '../op/index.js'
+import { definitionOf } from '../op/index.js'
 import { parametersBehind } from './weights.js'
 
 /** Which operators read each parameter, themselves or through views of it, and as what: "w of Conv 'conv1'". */
@@ -8,7 +8,7 @@ export function positionsOf(graph: Graph): Map<string, string[]> {
   const positions = new Map<string, string[]>()
   const add = (name: string, position: string) => positions.set(name, [...(positions.get(name) ?? []), position])
   for (const node of withBodies(graph.outputs.values())) {
-    const slots: readonly string[] = definitions[node.operator as keyof typeof definitions].inputs
+    const slots = definitionOf(node.operator).inputs
     for (const [index, value] of node.inputs.entries()) {
       const slot = (slots[index] ?? slots.at(-1) ?? '').replace(/^\.\.\.|\?$/g, '')
       for (const { name } of parametersBehind(value)) if (name !== undefined) add(name, `${slot} of ${labelled(node)}`)

@@ -122,7 +122,7 @@ export class Programs {
 
   /** Runs a batch at once, or in parts where the model fixes how many examples it takes, and averages over the parts. */
   private async whole(batch: Tensors, run: (part: Tensors) => Promise<Evaluated>): Promise<Evaluated> {
-    const size = Object.values(batch)[0]?.dims[0] ?? 0
+    const size = Object.values(batch).find(({ dims }) => dims.length > 0)?.dims[0] ?? 0
     const part = this.partOf(size)
     return part === size ? run(batch) : inParts(batch, size, part, run)
   }

@@ -14,9 +14,7 @@ export function withTrained(model: Model, trained: ParameterArrays): Model {
     if (dtype === 'float32') return [name, { dtype, dims, data: Float32Array.from(array) }]
     return [
       name,
-      dtype === 'float64'
-        ? { dtype, dims, data: Float64Array.from(array) }
-        : tensorFrom(dtype, dims, Array.from(array)),
+      dtype === 'float64' ? { dtype, dims, data: Float64Array.from(array) } : tensorFrom(dtype, dims, array),
     ]
   })
   return replaceTensors(model, new Map(tensors))

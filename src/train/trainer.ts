@@ -141,7 +141,8 @@ export class Trainer {
     const batchSize = this.options.batchSize ?? 32
     const perEpoch = batchCount(data.length, { batchSize })
     const steps = stepsOf(options, perEpoch)
-    this.programs.checkSizes(data.length, batchSize)
+    for (const set of options.validation ? [data, options.validation] : [data])
+      this.programs.checkSizes(set.length, batchSize)
     while (this.step < steps && !options.signal?.aborted) {
       const epoch = Math.floor(this.step / perEpoch)
       const tally = new Tally()
@@ -230,7 +231,7 @@ export class Trainer {
     return withTrained(this.model, { ...this.arrays.parameters, ...this.arrays.statistics })
   }
 
-  /** Everything needed to go on later, as a safetensors file: parameters, moments, mask, step. */
+  /** Everything needed to go on later, as a safetensors file: parameters, running statistics, moments, mask, step. */
   checkpoint(): Uint8Array {
     return writeCheckpoint({
       ...this.arrays,

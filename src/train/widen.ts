@@ -1,14 +1,13 @@
 import { OnnxIreError } from '../errors.js'
-import { type DType, dtypes } from '../ir/dtype.js'
+import { dtypes, isHalf } from '../ir/dtype.js'
 import { constant, input, numbersOf, parameter, tensorFrom } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import { bodiesOf, leavesOf, topological } from '../ir/topology.js'
-import type { Attributes, Graph, Node, Value } from '../ir/value.js'
+import { type Attributes, type Graph, type Node, refineShape, type Value } from '../ir/value.js'
 import { apply } from '../op/apply.js'
-import type { Definition } from '../op/define.js'
-import { definitions } from '../op/index.js'
+import { definitionOf } from '../op/index.js'
+import { moreKnown } from '../op/inline.js'
 
-const isHalf = (dtype: DType): boolean => dtype === 'float16' || dtype === 'bfloat16'
 const half: ReadonlySet<unknown> = new Set([dtypes.float16.onnx, dtypes.bfloat16.onnx])
 
 /**
@@ -38,13 +37,17 @@ export function widened(graph: Graph): Graph {
     if (bodiesOf(node).length > 0) throw inBodies(node)
     const results = apply({
       operator: node.operator,
-      definition: definitions[node.operator as keyof typeof definitions] as unknown as Definition,
+      definition: definitionOf(node.operator),
       inputs: node.inputs.map((value) => value && now(value)),
       attributes: widenedAttributes(node.attributes),
       name: node.name,
       outputCount: node.outputs.length,
     })
-    for (const [i, value] of node.outputs.entries()) wide.set(value, results[i]!)
+    for (const [i, value] of node.outputs.entries()) {
+      const result = results[i]!
+      if (result.source.kind === 'node') refineShape(result, moreKnown(result.shape, value.shape))
+      wide.set(value, result)
+    }
   }
   const all = (values: ReadonlyMap<string, Value>) => new Map([...values].map(([name, value]) => [name, now(value)]))
   return { name: graph.name, inputs: all(graph.inputs), parameters: all(graph.parameters), outputs: all(graph.outputs) }

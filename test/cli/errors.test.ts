@@ -21,13 +21,16 @@ beforeAll(async () => {
 })
 afterAll(() => space.remove())
 
+const runFolder = (sets: readonly string[]) => `failed-${sets.join('-').replaceAll(/\W/g, '-')}`
+
 const train =
   (...sets: string[]) =>
   (path: (name: string) => string) => [
     'train',
     path('recipe.json'),
     '--out',
-    path('failed'),
+    // A folder for each: the tests run side by side.
+    path(runFolder(sets)),
     ...sets.flatMap((set) => ['--set', set]),
   ]
 
@@ -107,14 +110,17 @@ const cases: readonly Case[] = [
 
 describe.concurrent('a typed error, exit code 1, and nothing half-written', () => {
   test.each(cases)('%s', async (_, args, code, message) => {
-    const before = (await readdir(space.folder)).filter((name) => name !== 'failed')
-    const { code: exit, stdout, stderr } = await run(...args(space.path), '--json')
+    const others = async () => (await readdir(space.folder)).filter((name) => !name.startsWith('failed'))
+    const before = await others()
+    const given = args(space.path)
+    const { code: exit, stdout, stderr } = await run(...given, '--json')
     expect(exit).toBe(1)
     const { error } = JSON.parse(stdout) as { error: { code: string; message: string } }
     expect(error.code).toBe(code)
     expect(error.message).toMatch(message)
     expect(stderr).toContain(`error (${code}): ${error.message}`)
-    expect((await readdir(space.folder)).filter((name) => name !== 'failed')).toEqual(before)
-    expect(await readdir(space.path('failed')).catch(() => [])).toEqual([])
+    expect(await others()).toEqual(before)
+    const folder = given[given.indexOf('--out') + 1]!
+    if (given.includes('--out')) expect(await readdir(folder).catch(() => [])).toEqual([])
   })
 })

@@ -50,7 +50,35 @@ describe('integer arithmetic folds into constants', () => {
     }
   })
 
+  const int64Of = (...values: bigint[]) =>
+    constant({ dtype: 'int64', dims: [values.length], data: BigInt64Array.from(values) })
+  const typed = (dtype: DType, ...values: number[]) => constant(tensorFrom(dtype, [values.length], values))
+
+  it('has no -0', () => {
+    for (const value of [op.Div(int64s([-1]), int64s([2])), op.Cast(floats(-0.5), { to: int64 })])
+      expect(op.Cast(value, { to: float32 }).contents).toEqual([0])
+  })
+
+  it('an end that is the smallest integer but one still means the whole axis', () => {
+    const flipped = op.Slice(
+      input('x', 'float32', [5]),
+      int64s([-1]),
+      int64Of(-(2n ** 63n) + 1n),
+      int64s([0]),
+      int64s([-1]),
+    )
+    expect(flipped.shape).toEqual([5])
+  })
+
   it.each<[string, Value]>([
+    ['what wraps around in int32', op.Mul(typed('int32', 65536), typed('int32', 65536))],
+    ['a sum that wraps around in int32', op.ReduceSum(typed('int32', 2 ** 31 - 1, 1))],
+    ['what wraps around in uint8', op.Cast(op.Add(typed('uint8', 200), typed('uint8', 100)), { to: int64 })],
+    ['integers that no JavaScript number stands for', op.Unsqueeze(int64Of(2n ** 53n + 1n), [0])],
+    ['arithmetic on such', op.Mod(int64Of(2n ** 53n + 1n), int64s([10]))],
+    ['comparisons of such', op.Equal(int64Of(2n ** 53n + 1n), int64Of(2n ** 53n))],
+    ['arithmetic beyond them', op.Add(int64Of(2n ** 63n - 1n), int64s([-1]))],
+    ['steps that round', op.Cast(op.Range(0, typed('float32', 1), 0.1), { to: int64 })],
     ['division by zero', op.Div(int64s([1]), int64s([0]))],
     ['Mod by zero', op.Mod(int64s([1]), int64s([0]))],
     ['what does not fit', op.Cast(floats(Number.NaN, Number.POSITIVE_INFINITY), { to: int64 })],
@@ -117,6 +145,8 @@ describe('types', () => {
     ['the same of CumSum', () => op.CumSum(x('float32', 2), [1]), /axis 1 is outside/],
     ['more than there are', () => op.TopK(x('float32', 2), [3]), /cannot choose 3 of 2 elements/],
     ['a bound per element', () => op.Clip(x('float32', 2), x('float32', 2)), /bounds are scalars, not \[2\]/],
+    ['a fraction of an element', () => op.Reshape(x('float32', 4), [1.5]), /\[1\.5\] is not a list of integers/],
+    ['no number', () => op.Reshape(x('float32', 4), [Number.NaN]), /\[NaN\] is not a list of integers/],
     ['a negative length', () => op.RandomNormal({ shape: [2, -1] }), /\[2, -1\] is not a shape/],
     ['an identity of three axes', () => op.EyeLike(x('float32', 2, 2, 2)), /only matrices/],
     ['nothing', () => op.Max([]), /needs at least one operand/],

@@ -69,8 +69,8 @@ function statisticsOf(channel: number, kernel: ArrayLike<number>): { mean: numbe
 const create = (batchNorm: 'frozen' | 'trained', optimizer: Optimizer): Promise<Trainer> =>
   Trainer.create(model(), { loss: crossEntropy(), optimizer, runtime, batchSize: examples, batchNorm })
 
-const trainTo = async (trainer: Trainer, steps: number): Promise<void> => {
-  for await (const _ of trainer.fit(data, { steps }));
+const trainTo = async (trainer: Trainer, steps: number, on: Dataset = data): Promise<void> => {
+  for await (const _ of trainer.fit(on, { steps }));
 }
 
 /** Elements of the exported model's tensors, by name. */
@@ -131,6 +131,40 @@ describe('trained norms', () => {
     })
     expect([...statistics.keys()]).toEqual(['mean', 'var'])
     expect([...parameters.keys()].sort()).toEqual(['bias', 'kernel', 'scale', 'w'])
+  })
+})
+
+describe('norms that the loss does not depend on', () => {
+  it('stay as they are, and what only they read need not be in the data', async () => {
+    const x = input('x', 'float32', ['N', channels])
+    const aside = input('aside', 'float32', ['N', channels])
+    const norm = (of: Value, name: string) =>
+      op.BatchNormalization(
+        of,
+        vector(`${name}.scale`, 1, 1, 1),
+        vector(`${name}.bias`, 0, 0, 0),
+        vector(`${name}.mean`, 0, 0, 0),
+        vector(`${name}.var`, 1, 1, 1),
+      )[0]
+    const trainer = await Trainer.create(
+      modelOf({
+        name: 'two outputs',
+        inputs: new Map([
+          ['x', x],
+          ['aside', aside],
+        ]),
+        outputs: new Map([
+          ['logits', norm(x, 'first')],
+          ['other', norm(aside, 'second')],
+        ]),
+      }),
+      { loss: crossEntropy({ logits: 'logits' }), optimizer: sgd(), runtime, batchNorm: 'trained' },
+    )
+    const rows = arrays({ x: normal(new Random(2), [examples, channels]), labels: labels([0, 1, 0, 1, 1, 0]) })
+    await trainTo(trainer, 1, rows)
+    const tensors = exported(trainer)
+    expect(tensors['first.mean']).not.toEqual([0, 0, 0])
+    expect(tensors['second.mean']).toEqual([0, 0, 0])
   })
 })
 

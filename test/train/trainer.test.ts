@@ -29,6 +29,7 @@ import {
 } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node, readModel, writeModel } from '../../src/node/index.js'
+import { decodeSafetensors, encodeSafetensors } from '../../src/train/safetensors.js'
 import { session } from '../onnx/session.js'
 import { argMax, clusters, crossEntropyOf, flat, normal, smallConvnet, smallMlp } from './problem.js'
 
@@ -217,7 +218,9 @@ describe('a checkpoint', () => {
     }
     const damaged = saved.slice()
     damaged[damaged.length - 3]! ^= 1
-    for (const bytes of [damaged, saved.subarray(0, 100), new Uint8Array()])
+    const { tensors, metadata } = decodeSafetensors(saved)
+    const withoutNumbers = encodeSafetensors({ tensors, metadata: { ...metadata, numbers: 'null' } })
+    for (const bytes of [damaged, withoutNumbers, saved.subarray(0, 100), new Uint8Array()])
       expect((await refusal(async () => trainer.restore(bytes))).code).toBe('checkpoint')
     expect(flat(trainer.parameters)).toEqual(before)
     expect(trainer.step).toBe(2)
@@ -313,6 +316,24 @@ describe('a model whose file fixes the number of examples', () => {
     }
   })
 
+  it('may take a number beside its examples', async () => {
+    const scale = input('scale', 'float32', [])
+    const x = input('x', 'float32', [2, 6])
+    const logits = op.Mul(op.MatMul(x, parameter('w', normal(new Random(8), [6, 3]))), scale)
+    const inputs = new Map([
+      ['scale', scale],
+      ['x', x],
+    ])
+    const trainer = await create(modelOf({ name: 'scaled', inputs, outputs: new Map([['logits', logits]]) }))
+    for (const value of [1, 0]) {
+      const scaled = transform(points, (batch) => ({ scale: tensorFrom('float32', [], [value]), ...batch }))
+      const { loss, count } = await trainer.evaluate(scaled)
+      expect(count).toBe(40)
+      if (value === 0) expect(loss).toBeCloseTo(Math.log(3), 6)
+      else expect(loss).not.toBeCloseTo(Math.log(3), 2)
+    }
+  })
+
   it('needs batches that fall into such parts', async () => {
     const trainer = await create(fixed(4), { batchSize: 6 })
     const { code, message } = await refusal(() => trained(trainer, points, { epochs: 1 }))
@@ -321,6 +342,10 @@ describe('a model whose file fixes the number of examples', () => {
     const last = await create(fixed(4), { batchSize: 8 })
     const before = flat(last.parameters)
     expect((await refusal(() => trained(last, subset(points, { end: 18 }), { epochs: 1 }))).message).toMatch(/holds 2/)
+    expect(flat(last.parameters)).toEqual(before)
+    const validation = subset(points, { end: 18 })
+    const held = await refusal(() => trained(last, subset(points, { end: 16 }), { epochs: 1, validation }))
+    expect(held.message).toMatch(/holds 2/)
     expect(flat(last.parameters)).toEqual(before)
   })
 })

@@ -1,11 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   adamw,
+  arrays,
   crossEntropy,
   type DType,
   encodeModel,
+  evaluateModel,
   importGraph,
   input,
+  inspectModel,
   ire,
   type Model,
   modelOf,
@@ -20,6 +23,7 @@ import {
 import { dtypes } from '../../src/ir/dtype.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { topological } from '../../src/ir/topology.js'
+import { refineShape } from '../../src/ir/value.js'
 import { node } from '../../src/node/index.js'
 import { widened } from '../../src/train/widen.js'
 import { clusters, smallMlp } from './problem.js'
@@ -97,6 +101,47 @@ describe('half floats', () => {
     const [was, is] = [encodeModel(start), encodeModel(tuned)]
     expect(is.length).toBe(was.length)
     await trainer.dispose()
+  })
+
+  it('keeps what the file declares of shapes that inference does not find', () => {
+    const shape = input('shape', 'int64', [2])
+    const x = input('x', 'float16', ['N', 6])
+    const reshaped = op.Reshape(x, shape)
+    refineShape(reshaped, ['N', 6])
+    const y = op.MatMul(reshaped, parameter('w', drawn(new Random(1), 'float16', [6, 3])))
+    const { outputs } = widened({
+      name: 'declared',
+      inputs: new Map([
+        ['x', x],
+        ['shape', shape],
+      ]),
+      parameters: new Map(),
+      outputs: new Map([
+        ['y', y],
+        ['z', reshaped],
+      ]),
+    })
+    expect(outputs.get('z')).toMatchObject({ dtype: 'float32', shape: [expect.any(String), 6] })
+  })
+
+  it('inspect shows what training varies', () => {
+    const { training, tensors } = inspectModel(model('float16'))
+    expect(training).toMatchObject({ tensors: 3, blocked: null })
+    expect(tensors.map(({ trainable }) => trainable)).toEqual([true, true, true])
+  })
+
+  it('the loss of a float16 model counts more positions than float16 can', async () => {
+    const [examples, classes, length] = [2, 2, 40_000]
+    const x = input('x', 'float16', ['N', classes, length])
+    const still = modelOf({ name: 'still', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Mul(x, 1)]]) })
+    const data = arrays({
+      x: tensorFrom('float16', [examples, classes, length], new Float32Array(examples * classes * length)),
+      labels: { dims: [examples, length], data: new BigInt64Array(examples * length) },
+    })
+    const measures = await evaluateModel(still, data, { loss: crossEntropy({ axis: 1 }), runtime })
+    expect(measures.count).toBe(examples * length)
+    // A float32 sum of 80,000 terms.
+    expect(measures.loss).toBeCloseTo(Math.log(2), 3)
   })
 
   it('an exported float16 model runs in onnxruntime and is as good as what was trained', async () => {

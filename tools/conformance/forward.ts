@@ -58,12 +58,11 @@ export async function checkForward(case_: Case): Promise<Outcome> {
   return failed(misfits[0]!)
 }
 
-const reasonOf = (message: string): string =>
-  message
-    .split('\n')
-    .filter((line) => line.startsWith('  '))
-    .map((line) => line.trim())
-    .join('; ')
+/** The operators an error lists, or the error itself. */
+function reasonOf(message: string): string {
+  const listed = message.split('\n').filter((line) => line.startsWith('  '))
+  return listed.length === 0 ? message : listed.map((line) => line.trim()).join('; ')
+}
 
 async function outputsOf(bytes: Uint8Array, sets: readonly DataSet[]): Promise<ReadonlyMap<string, Tensor>[] | string> {
   try {

@@ -37,8 +37,9 @@ const shifts = [0, 0.01, 0.1, 0.4]
 type Point = ReadonlyMap<string, Tensor>
 
 /**
- * The gradient model against central differences (f(x + hv) - f(x - hv)) / 2h of f(x) = sum <dy, y(x)>, along a direction of
- * all floating-point inputs and of each alone: in float64 where onnxruntime has the kernels, else in float32.
+ * The gradient model against central differences (f(x + hv) - f(x - hv)) / 2h of f(x) = sum <dy, y(x)>, along directions of
+ * all floating-point inputs and of each alone, one random and one uphill, where nothing cancels: in float64 where
+ * onnxruntime has the kernels, else in float32.
  */
 export async function checkGradient(case_: Case): Promise<Outcome> {
   let refusal = ''
@@ -155,7 +156,7 @@ async function compare(
 
 /** Each element -1 to -1/2 or 1/2 to 1. */
 const directionOf = ({ data }: Tensor, random: Random): Float64Array =>
-  Float64Array.from(data, () => (random.uniform() < 0.5 ? -1 : 1) * (0.5 + random.uniform() / 2))
+  Float64Array.from({ length: data.length }, () => (random.uniform() < 0.5 ? -1 : 1) * (0.5 + random.uniform() / 2))
 
 function moved(at: Point, along: ReadonlyMap<string, Float64Array>, h: number): Point {
   if (h === 0) return at
@@ -208,20 +209,25 @@ async function misfitAt(
       return `the gradient of '${key}' is [${dx.dims}], not [${at.get(key)!.dims}]`
   }
   const alone = targets.slice(0, 12).map((target) => [target])
-  for (const moving of targets.length > 1 ? [...alone, targets] : alone) {
-    const v = new Map(moving.map((key) => [key, directionOf(at.get(key)!, random)]))
-    // Results that are no numbers are left out above, and so is what they alone depend on.
-    if (!finite)
-      for (const [key, direction] of v) {
-        const dx = gradients.get(`grad/${key}`)!.data as Float64Array
-        dx.forEach((slope, i) => {
-          if (!Number.isFinite(slope)) direction[i] = 0
-        })
-      }
+  const slopesOf = (key: string) => gradients.get(`grad/${key}`)!.data as Float64Array
+  const slopes = targets.flatMap((key) => Array.from(slopesOf(key)))
+  // Results that are no numbers are left out above, and so is what they alone depend on.
+  if (finite && !slopes.every(Number.isFinite)) return 'the gradient has elements that are no numbers'
+  for (const [moving, kind] of (targets.length > 1 ? [...alone, targets] : alone).flatMap((group) => [
+    [group, 'random'] as const,
+    [group, 'uphill'] as const,
+  ])) {
+    const v = new Map(
+      moving.map((key) => {
+        const dx = slopesOf(key)
+        const towards = (x: number, i: number) => (kind === 'random' ? x : Math.abs(x) * Math.sign(dx[i]!))
+        return [key, directionOf(at.get(key)!, random).map((x, i) => (Number.isFinite(dx[i]) ? towards(x, i) : 0))]
+      }),
+    )
     let product = 0
     let scale = 0
     for (const [key, direction] of v) {
-      const dx = gradients.get(`grad/${key}`)!.data as Float64Array
+      const dx = slopesOf(key)
       direction.forEach((x, i) => {
         if (x === 0) return
         product += dx[i]! * x
@@ -237,7 +243,7 @@ async function misfitAt(
       if (close) break
     }
     if (!close)
-      return `along ${moving.join(', ')}: gradient ${product}, differences ${tries.map((x) => x.toPrecision(8)).join(', ')}`
+      return `along ${moving.join(', ')} (${kind}): gradient ${product}, differences ${tries.map((x) => x.toPrecision(8)).join(', ')}`
   }
   return undefined
 }

@@ -87,7 +87,7 @@ export function written(cases: readonly CaseOutcome[]): string {
 
 Written by \`npx tsx tools/conformance/main.ts\` over the test data of ONNX 1.12 (Debian: libonnx-testdata).
 
-Forward: the model imported, exported, and run in onnxruntime equals the stored output (1e-7 + 1e-3 relative, as ONNX's runner has it). Gradient: for every case with floating-point inputs and outputs, the gradient model agrees with central differences along random directions of all inputs and of each: to 1e-6 of the sum of magnitudes in float64, to 5e-3 in float32 where onnxruntime has no float64 kernel. Points on kinks and jumps are moved.
+Forward: the model imported, exported, and run in onnxruntime equals the stored output (1e-7 + 1e-3 relative, as ONNX's runner has it). Gradient: for every case with floating-point inputs and outputs, the gradient model agrees with central differences along directions of all inputs and of each, a random one and one uphill, where no terms cancel: to 1e-6 of the sum of magnitudes in float64, to 5e-3 in float32 where onnxruntime has no float64 kernel. Points on kinks and jumps are moved.
 
 ${counts(cases)}
 

@@ -31,6 +31,14 @@ export const forms: Readonly<Record<string, (nodes: number) => Graph>> = {
       }
       return x
     }),
+  /** Convolutions over an image of symbolic size, which shrinks with each; shape arithmetic must not grow with depth. */
+  convolution: (nodes) => {
+    const image = input('image', 'float32', ['batch', 2, 'height', 'width'])
+    let x = image
+    for (let i = 0; i < nodes / 2; i++)
+      x = op.Relu(op.Conv(x, weight(i, [2, 2, 3, 3]), null, { pads: [i % 2, 0, 0, 1] }))
+    return { name: 'cost', inputs: new Map([['image', image]]), parameters: new Map(), outputs: new Map([['y', x]]) }
+  },
   /** One tensor that every node uses: its gradient has as many terms. */
   shared: (nodes) =>
     built((x) => {

@@ -12,7 +12,7 @@ import type { Cost } from './measure.js'
 const program = new Command('cost')
   .option('--models <folder>', 'ONNX files to report nodes of')
   .option('--sizes <list>', 'numbers of nodes', '1000,2000,5000,10000,20000')
-  .option('--forms <list>', 'forms of graphs', 'chain,graph,transformer,shared,wide,loop,branches')
+  .option('--forms <list>', 'forms of graphs', 'chain,graph,transformer,convolution,shared,wide,loop,branches')
   .parse()
 const options = program.opts<{ models?: string; sizes: string; forms: string }>()
 
@@ -22,29 +22,29 @@ const say = (line: string) => {
   console.log(line)
 }
 
-say('| form | nodes | with gradient | read s | differentiate s | write s | in all s | peak MB |')
-say('|---|---|---|---|---|---|---|---|')
+say('| form | nodes | with gradient | of them superfluous | read s | differentiate s | write s | in all s | peak MB |')
+say('|---|---|---|---|---|---|---|---|---|')
 for (const form of options.forms.split(',').filter(Boolean))
   for (const size of options.sizes.split(',')) {
     const cost = await measured(['form', form, size])
     say(
       typeof cost === 'string'
         ? `| ${form} | ${size} | ${cost} | | | | | |`
-        : `| ${form} | ${cost.before} | ${cost.after} | ${timesOf(cost)} |`,
+        : `| ${form} | ${cost.before} | ${cost.after} | ${cost.superfluous} | ${timesOf(cost)} |`,
     )
   }
 const curve = lines.splice(0)
 if (options.models) {
   say(
-    '| model | nodes in the file | after import | with gradient | read s | differentiate s | write s | in all s | peak MB |',
+    '| model | nodes in the file | after import | with gradient | of them superfluous | read s | differentiate s | write s | in all s | peak MB |',
   )
-  say('|---|---|---|---|---|---|---|---|---|')
+  say('|---|---|---|---|---|---|---|---|---|---|')
   for (const file of filesUnder(options.models)) {
     const cost = await measured(['file', file])
     say(
       typeof cost === 'string'
         ? `| ${basename(file)} | ${cost} | | | | | | | |`
-        : `| ${basename(file)} | ${cost.before} | ${cost.imported} | ${cost.after} | ${timesOf(cost)} |`,
+        : `| ${basename(file)} | ${cost.before} | ${cost.imported} | ${cost.after} | ${cost.superfluous} | ${timesOf(cost)} |`,
     )
   }
 }
@@ -52,7 +52,7 @@ writeFileSync(
   fileURLToPath(new URL('RESULTS.md', import.meta.url)),
   `# What building a training graph costs
 
-Written by \`npx tsx tools/cost/main.ts\`. Reading a model, differentiating it with respect to everything, and writing the gradient model, on one core; times depend on the machine and are to be read as a curve. Peak memory is that of the process above its start.
+Written by \`npx tsx tools/cost/main.ts\`. Reading a model, differentiating it with respect to everything, and writing the gradient model: seconds of computing, garbage collection included, which depend on the machine and are to be read as a curve. Peak memory is that of the process above its start. Superfluous nodes compute what another node does, or what nothing uses.
 
 ${curve.join('\n')}
 ${lines.length > 0 ? `\nPretrained models: nodes with their bodies, before and after.\n\n${lines.join('\n')}\n` : ''}`,

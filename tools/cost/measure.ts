@@ -6,16 +6,43 @@ import { input } from '../../dist/ir/leaf.js'
 import { encode } from '../../dist/onnx/encode.js'
 import { exportGraph } from '../../dist/onnx/export.js'
 import { importGraph } from '../../dist/onnx/import.js'
+import type { GraphProto } from '../../dist/onnx/schema.js'
 import { allNodes } from '../../dist/onnx/unsupported.js'
 import { differentiated } from '../../dist/train/gradient-model.js'
 import { forms } from './graphs.js'
+
+/** Nodes of the main graph that compute what another one does, and nodes that nothing uses. */
+function superfluous(graph: GraphProto): number {
+  const used = new Set(graph.output.map(({ name }) => name))
+  for (const node of allNodes(graph)) for (const name of node.input) used.add(name)
+  for (const node of allNodes(graph))
+    for (const { g } of node.attribute) for (const { name } of g?.output ?? []) used.add(name)
+  const seen = new Set<string>()
+  return graph.node.filter(({ opType, input, output, attribute }) => {
+    // Identity gives a tensor a second name, which outputs need.
+    const key = JSON.stringify([opType, input, attribute], (_, value: unknown) =>
+      typeof value === 'bigint' ? String(value) : value instanceof Uint8Array ? [...value] : value,
+    )
+    const twin = opType !== 'Identity' && !opType?.startsWith('Random') && seen.has(key)
+    seen.add(key)
+    return twin || !output.some((name) => used.has(name))
+  }).length
+}
+
+/** Milliseconds this process has computed: what else the machine does counts for little. */
+function busy(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
+}
 
 /** What one build costs, in a process of its own; bodies count with their nodes. */
 export interface Cost {
   readonly before: number
   readonly imported: number
   readonly after: number
-  /** Seconds to read the model, to differentiate it, and to write it. */
+  /** Of those after, duplicate and dead ones. */
+  readonly superfluous: number
+  /** Seconds of computing to read the model, to differentiate it, and to write it. */
   readonly seconds: { readonly read: number; readonly differentiate: number; readonly write: number }
   /** Peak memory above that of the process before, in MB. */
   readonly megabytes: number
@@ -31,16 +58,16 @@ function costOf(bytes: Uint8Array): Cost {
   const small = encode('ModelProto', exportGraph(forms['chain']!(200)))
   for (let i = 0; i < 3; i++) differentiated(decodeModel(small))
   const base = process.memoryUsage().rss
-  const t0 = performance.now()
+  const t0 = busy()
   const model = decodeModel(bytes)
   const graph = importGraph(model)
-  const t1 = performance.now()
+  const t1 = busy()
   const targets = [...graph.inputs.values(), ...graph.parameters.values()].filter(({ dtype }) => isFloat(dtype))
   const seeds = [...graph.outputs].flatMap(([name, y]): Seed[] =>
     isFloat(y.dtype) ? [[y, input(`dy/${name}`, y.dtype, y.shape)]] : [],
   )
   const dxs = gradients(seeds, targets)
-  const t2 = performance.now()
+  const t2 = busy()
   const written = exportGraph({
     name: 'gradient',
     inputs: new Map([...graph.inputs, ...seeds.map(([, dy]) => [dy.name!, dy] as const), ...graph.parameters]),
@@ -50,13 +77,14 @@ function costOf(bytes: Uint8Array): Cost {
     ]),
   })
   encode('ModelProto', written)
-  const t3 = performance.now()
+  const t3 = busy()
   const imported = exportGraph({ name: 'model', inputs: graph.inputs, outputs: graph.outputs })
   const count = (of: typeof written) => [...allNodes(of.graph!)].length
   return {
     before: count(model.proto),
     imported: count(imported),
     after: count(written),
+    superfluous: superfluous(written.graph!),
     seconds: { read: (t1 - t0) / 1000, differentiate: (t2 - t1) / 1000, write: (t3 - t2) / 1000 },
     megabytes: Math.max(0, process.resourceUsage().maxRSS * 1024 - base) / 2 ** 20,
   }

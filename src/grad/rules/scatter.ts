@@ -20,7 +20,7 @@ export function scattered(x: Value, dy: Value, move: (positions: Value) => Value
 }
 
 /** How a scattering operator addresses elements. */
-export interface Addresses {
+interface Addresses {
   /** The elements of a tensor shaped like x that the indices name, shaped like the updates. */
   take(from: Value): Value
   put(onto: Value, updates: Value, reduction: 'none' | 'add' | 'mul'): Value

@@ -49,7 +49,7 @@ function number(node: OldNode, name: string, fallback?: number): number {
 const fromSecond = (t: Value, later: Value, first: Value): Value => op.Where(op.Greater(t, 0), later, first)
 
 /** ONNX's default for the small number that keeps a divisor from being zero. */
-const epsilonOf = (node: OldNode): number => number(node, 'epsilon', 1e-6)
+const epsilonOf = (node: OldNode): number => number(node, 'epsilon', Math.fround(1e-6))
 
 /**
  *     V <- alpha V + (1 - alpha) G

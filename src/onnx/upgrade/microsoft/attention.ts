@@ -61,7 +61,7 @@ const biasOf = (visible: Value, like: Value, filter: number): Value =>
  * - [batch, total] or [batch, length, total]: 1 where a key may be seen
  * - [batch, 1, most, most]: the same, of which the rows of the queries are taken
  */
-export function maskBias(
+function maskBias(
   mask: Value | null,
   q: Value,
   { past, total, filter }: { past: Value | null; total: Value; filter: number },

@@ -1,7 +1,0 @@
-export { lengthOf, lossOf, optimizerOf, targetNameOf, trainerOptions } from './build.js'
-export { differences } from './difference.js'
-export { assign } from './overrides.js'
-export { checkEvaluation, checkRecipe, parseJson, parseRecipe } from './parse.js'
-export { mapPaths, mapSourcePaths } from './paths.js'
-export type { DataSource, EvaluationRecipe, IdxSource, LossRecipe, OptimizerRecipe, Recipe } from './recipe.js'
-export { evaluationSchema, recipeSchema } from './schema.js'
