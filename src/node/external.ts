@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, stat
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
 import { OnnxIreError } from '../errors.js'
 import { checkLocation, type ExternalData } from '../onnx/external.js'
-import { reasonOf } from './files.js'
+import { codeOf, reasonOf } from './files.js'
 
 /** What tells that a file is still the one it was. */
 interface Identity {
@@ -24,6 +24,11 @@ export class FolderData implements ExternalData {
   constructor(model: string) {
     this.model = resolve(model)
     this.folder = dirname(this.model)
+  }
+
+  /** The data files seen so far, as the model names them. */
+  get locations(): readonly string[] {
+    return [...this.#seen.keys()]
   }
 
   /** Whether an absolute path is one of the data files seen so far. */
@@ -81,6 +86,7 @@ export class FolderData implements ExternalData {
       if (!statSync(real).isFile()) throw new OnnxIreError('external-data', `external data path ${path} is not a file`)
       return real
     } catch (error) {
+      if (codeOf(error) === 'ENOENT' && this.#seen.has(location)) throw stale(location)
       throw error instanceof OnnxIreError ? error : unreadable(path, error)
     }
   }
@@ -90,13 +96,16 @@ export class FolderData implements ExternalData {
     if (!seen) {
       this.#seen.set(location, now)
     } else if (seen.inode !== now.inode || seen.size !== now.size || seen.modified !== now.modified) {
-      throw new OnnxIreError(
-        'external-data',
-        `external data file ${location} was changed or replaced since the model was read: read the model again`,
-      )
+      throw stale(location)
     }
   }
 }
+
+const stale = (location: string): OnnxIreError =>
+  new OnnxIreError(
+    'external-data',
+    `external data file ${location} was changed or replaced since the model was read: read the model again`,
+  )
 
 function readAt(file: number, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length)

@@ -1,5 +1,5 @@
-import { readFile, stat } from 'node:fs/promises'
-import { basename, resolve } from 'node:path'
+import { readFile, rm, stat } from 'node:fs/promises'
+import { basename, dirname, resolve } from 'node:path'
 import { OnnxIreError } from '../errors.js'
 import { encodeChunks } from '../onnx/encode.js'
 import { isExternal } from '../onnx/external.js'
@@ -46,12 +46,14 @@ export interface WriteModelOptions {
 }
 
 /**
- * Writes an ONNX model, and beside it `<name>.data` when it has external tensors. Both are complete before either takes
- * its place, so that a failure leaves what was there. Tensors are read and written one by one. Throws `io` saying what
- * stands in the way, and `external-data` when a tensor cannot be read.
+ * Writes an ONNX model, and beside it `<name>.data` (or `<name>.2.data` ...) when it has external tensors. Data never goes
+ * over that of a model that is there: the new model takes its place only when its own data is complete, in one step, so a
+ * failure or a crash leaves what was there; then data that only the replaced model used is removed. Tensors are read and
+ * written one by one. Throws `io` saying what stands in the way, and `external-data` when a tensor cannot be read.
  */
 export async function writeModel(path: string, model: Model, options: WriteModelOptions = {}): Promise<void> {
-  const dataPath = dataPathOf(path, model)
+  const replaced = await dataOf(path)
+  const dataPath = dataPathOf(path, model, replaced)
   const { proto, pieces } = arrange(model, basename(dataPath), options.externalData)
   const { size, chunks } = encodeChunks('ModelProto', proto)
   checkSize(size)
@@ -61,14 +63,31 @@ export async function writeModel(path: string, model: Model, options: WriteModel
   } finally {
     for (const file of data) await file.discard()
   }
+  for (const file of replaced) await rm(file, { force: true })
 }
 
-/** `<model>.data`, unless that is a data file of the model this one was read from: writing it would break that one. */
-function dataPathOf(path: string, { external }: Model): string {
-  const breaksSource = (candidate: string) =>
-    external instanceof FolderData && external.model !== resolve(path) && external.holds(resolve(candidate))
+/** Data files that the model at `path` has of its own, by the names given here; none where there is no readable model. */
+async function dataOf(path: string): Promise<ReadonlySet<string>> {
+  try {
+    const { external } = await readModel(path)
+    const candidates = external instanceof FolderData ? external.locations : []
+    const own = candidates.filter((location) => isOwnData(basename(path), location))
+    return new Set(own.map((location) => resolve(dirname(path), location)))
+  } catch {
+    return new Set()
+  }
+}
+
+/** `<model>.data` and `<model>.<number>.data`. */
+const isOwnData = (name: string, location: string): boolean =>
+  location.startsWith(`${name}.`) && /^(\d+\.)?data$/.test(location.slice(name.length + 1))
+
+/** `<model>.data`, or a numbered name where that is the data of the model being replaced or of the one this was read from. */
+function dataPathOf(path: string, { external }: Model, replaced: ReadonlySet<string>): string {
+  const inUse = (candidate: string) =>
+    replaced.has(resolve(candidate)) || (external instanceof FolderData && external.holds(resolve(candidate)))
   let candidate = `${path}.data`
-  for (let i = 2; breaksSource(candidate); i++) candidate = `${path}.${i}.data`
+  for (let i = 2; inUse(candidate); i++) candidate = `${path}.${i}.data`
   return candidate
 }
 

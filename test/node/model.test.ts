@@ -135,7 +135,21 @@ describe('external data', () => {
     await writeModel(at('m.onnx'), replaceTensors(model, w(4, 5, 6)))
     expect(await run(at('m.onnx'))).toEqual([14, 25, 36])
     expect((await failure(() => unread?.data)).message).toMatch(/"w".*changed or replaced since.*read the model again/)
+    expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'm.onnx.2.data'])
+    await writeModel(at('m.onnx'), replaceTensors(await readModel(at('m.onnx')), w(7, 8, 9)))
+    expect(await run(at('m.onnx'))).toEqual([17, 28, 39])
     expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'm.onnx.data'])
+  })
+
+  it('stays with the old model until the new one is in place', async () => {
+    const model = await readModel(await writeExternal('m.onnx', 'm.onnx.data'))
+    const before = await readFile(at('m.onnx.data'))
+    // A folder in the model's place lets its rename fail after its data is written.
+    await mkdir(at('other'))
+    await failure(() => writeModel(at('other'), replaceTensors(model, w(4, 5, 6))))
+    expect((await readFile(at('m.onnx.data'))).equals(before)).toBe(true)
+    expect(await run(at('m.onnx'))).toEqual([11, 22, 33])
+    expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'm.onnx.data', 'other'])
   })
 
   it('of another model is not overwritten', async () => {

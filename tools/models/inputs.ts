@@ -7,16 +7,14 @@ interface Setting {
   /** Length of every axis without a symbol that is not listed. */
   readonly open?: number
   readonly values?: Readonly<Record<string, number>>
-  /** Factor on the elements, and what is added, where [0, 1) drives every ReLU or Sigmoid of the model flat. */
-  readonly scale?: number
-  readonly shift?: number
+  /** A picture of strokes in a row, dark on white, for a model whose output is flat without text. */
+  readonly text?: true
 }
 
 const settings: readonly Setting[] = [
   { match: /cls_infer/, lengths: { 'p2o.DynamicDimension.1': 48, 'p2o.DynamicDimension.2': 192 } },
   { match: /rec_infer/, lengths: { 'p2o.DynamicDimension.1': 160 } },
-  { match: /det_infer/, lengths: { 'p2o.DynamicDimension.1': 96, 'p2o.DynamicDimension.2': 160 }, scale: 4, shift: -2 },
-  { match: /hey_mycroft/, scale: 40, shift: -20 },
+  { match: /det_infer/, lengths: { 'p2o.DynamicDimension.1': 96, 'p2o.DynamicDimension.2': 160 }, text: true },
   { match: /melspectrogram/, lengths: { samples: 1600 } },
   { match: /silero_vad(_legacy)?\.onnx/, lengths: { sequence: 512 }, values: { sr: 16000 } },
   { match: /silero_vad_v[56]/, open: 512, values: { sr: 16000 } },
@@ -31,13 +29,11 @@ export function inputsFor(file: string, inputs: ReadonlyMap<string, Value>): Rec
       const value = setting?.values?.[name]
       const dims = (shape ?? []).map((dim, axis) => lengthOf(dim, axis, name, setting))
       const length = dims.reduce((a, b) => a * b, 1)
+      if (setting?.text) return [name, { dtype, dims, data: strokes(dims) }]
       const data =
         dtype === 'int64'
           ? BigInt64Array.from({ length }, () => BigInt(value ?? 0))
-          : Float32Array.from(
-              { length },
-              () => value ?? (setting?.scale ?? 1) * random.uniform() + (setting?.shift ?? 0),
-            )
+          : Float32Array.from({ length }, () => value ?? random.uniform())
       return [name, { dtype, dims, data }]
     }),
   )
@@ -49,4 +45,15 @@ function lengthOf(dim: Dim, axis: number, name: string, setting: Setting | undef
   if (length !== undefined) return length
   // The state of a recurrent model has its batch in the middle.
   return axis === 0 || /^(h|c|state)$/.test(name) ? 1 : (setting?.open ?? 64)
+}
+
+/** [N, C, rows, columns]: upright strokes with a bar through every one, over the middle third of a white page. */
+function strokes([n = 1, channels = 3, rows = 1, columns = 1]: readonly number[]): Float32Array {
+  const page = Float32Array.from({ length: rows * columns }, (_, i) => {
+    const [y, x] = [Math.floor(i / columns), i % columns]
+    const inLine = 3 * y > rows && 3 * y < 2 * rows && 8 * x > columns && 8 * x < 7 * columns
+    const inStroke = x % 12 < 3 || (Math.abs(y - rows / 2) < 1.5 && x % 12 < 8)
+    return inLine && inStroke ? -2 : 2.2
+  })
+  return Float32Array.from({ length: n * channels * page.length }, (_, i) => page[i % page.length]!)
 }

@@ -194,6 +194,7 @@ async function train(
   const targets = { ...own, data: data.map((x) => x + 0.3 * size * random.normal()) }
   const set = { length: 1, batch: () => ({ ...inputs, targets }) }
   const tried: string[] = []
+  const losses: number[] = []
   for (const lr of rates) {
     const trainer = await Trainer.create(model, {
       loss: mse({ output: name }),
@@ -207,6 +208,7 @@ async function train(
     const exported = trainer.export()
     await trainer.dispose()
     tried.push(`${lr}: ${first} -> ${loss}`)
+    losses.push(first, loss)
     if (!(loss < first)) continue
     const results = await outputsOf(exported, inputs)
     const y = results[name]!.data as Float32Array
@@ -217,6 +219,10 @@ async function train(
       throw new Error('the exported model has other outputs')
     return { first, last: loss, lr }
   }
+  if (new Set(losses).size === 1)
+    throw new Error(
+      'the output does not move: its Sigmoid is at 1 (or 0) in float32 for random inputs, so the gradient is exactly 0',
+    )
   throw new Error(`the loss did not fall at any learning rate (${tried.join('; ')})`)
 }
 
