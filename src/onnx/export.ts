@@ -3,6 +3,7 @@ import { dtypes } from '../ir/dtype.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { dependenciesOf, leavesOf, topological } from '../ir/topology.js'
 import type { Body, Node, Scope, TensorType, Value } from '../ir/value.js'
+import { drawsNumbers } from '../op/draws.js'
 import { definitionOf } from '../op/index.js'
 import { attributeProtos } from './attributes.js'
 import { create } from './message.js'
@@ -216,20 +217,10 @@ class GraphWriter {
   }
 }
 
-const random = new Set([
-  'RandomNormal',
-  'RandomNormalLike',
-  'RandomUniform',
-  'RandomUniformLike',
-  'Bernoulli',
-  'Multinomial',
-  'Dropout',
-])
-
 /** Text equal for nodes that compute the same; undefined where that cannot be told from text. */
 function identity(node: Node, input: readonly string[]): string | undefined {
   const attributes = Object.values(node.attributes)
-  if (random.has(node.operator) || attributes.some((value) => typeof value === 'object' && !Array.isArray(value)))
+  if (drawsNumbers(node) || attributes.some((value) => typeof value === 'object' && !Array.isArray(value)))
     return undefined
   if (attributes.some((value) => Array.isArray(value) && typeof value[0] === 'object')) return undefined
   // JSON has neither infinities nor -0.

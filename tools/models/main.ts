@@ -20,16 +20,16 @@ import { node, readModel } from 'onnx-ire/node'
 import { inputsFor } from './inputs.js'
 
 /**
- * Takes every model under a folder through all of it: import, gradient of a random scalar with respect to all parameters
- * against a directional difference, twenty training steps on random targets, export, and the exported model in onnxruntime.
+ * Takes every model under a folder through all of it: import, gradient of a random scalar against differences, tensor by
+ * tensor, twenty training steps on random targets, export, and the exported model in onnxruntime.
  */
-const { output, steps } = new Command('models')
+const command = new Command('models')
   .argument('<folder>', 'where the models are')
   .option('-o, --output <file>', 'the table', 'MODELS.md')
   .option('--steps <n>', 'training steps', Number, 20)
   .parse()
-  .opts<{ output: string; steps: number }>()
-const folder = process.argv[2]!
+const { output, steps } = command.opts<{ output: string; steps: number }>()
+const [folder] = command.processedArgs as [string]
 
 interface Row {
   readonly file: string

@@ -1,16 +1,12 @@
 import { OnnxIreError } from '../../../errors.js'
-import { constantNumber } from '../../../ir/leaf.js'
 import { bodiesOf, topological } from '../../../ir/topology.js'
-import type { Body, Node } from '../../../ir/value.js'
-
-const draws = (node: Node): boolean =>
-  /^Random|^Bernoulli$|^Multinomial$/.test(node.operator) ||
-  (node.operator === 'Dropout' && node.inputs[2] != null && constantNumber(node.inputs[2]) !== 0)
+import type { Body } from '../../../ir/value.js'
+import { drawsNumbers } from '../../../op/draws.js'
 
 /** A body is computed again for its gradient, and would draw other numbers then. */
 export function refuseRandom(body: Body): void {
   for (const node of topological(body.outputs, ({ scope }) => scope === body.scope)) {
-    if (draws(node))
+    if (drawsNumbers(node))
       throw new OnnxIreError(
         'not-differentiable',
         `${node.operator} '${node.name ?? node.outputs[0]?.name ?? '?'}' draws random numbers inside a body, which is computed a second time for its gradient; draw them outside`,
