@@ -1,11 +1,20 @@
 import { op, type Value } from 'onnx-ire'
 import type { Weights } from './weights.js'
 
+/** How a layer's weight is drawn. */
+export type Draw = (name: string, dims: readonly number[]) => Value
+
 /** x W^T + b over the last axis of a matrix; weight [to, from]. */
 export function linear(weights: Weights, name: string, x: Value, from: number, to: number): Value {
   return op.Gemm(x, weights.uniform(`${name}.weight`, [to, from], from), weights.uniform(`${name}.bias`, [to], from), {
     transB: 1,
   })
+}
+
+export interface ProjectionOptions {
+  /** Default: normal, of standard deviation 0.02. */
+  readonly draw?: Draw
+  readonly bias?: boolean
 }
 
 /** x W + b over the last axis of a tensor of any rank; weight [from, to]. */
@@ -15,21 +24,23 @@ export function projection(
   x: Value,
   from: number,
   to: number,
-  deviation = 0.02,
+  { draw = (key, dims) => weights.normal(key, dims, 0.02), bias = true }: ProjectionOptions = {},
 ): Value {
-  return op.Add(
-    op.MatMul(x, weights.normal(`${name}.weight`, [from, to], deviation)),
-    weights.fill(`${name}.bias`, [to], 0),
-  )
+  const y = op.MatMul(x, draw(`${name}.weight`, [from, to]))
+  return bias ? op.Add(y, weights.fill(`${name}.bias`, [to], 0)) : y
 }
 
 export interface ConvolutionOptions {
   readonly kernel?: number
   readonly stride?: number
+  /** Default: what keeps the size at stride 1. */
+  readonly pad?: number
   readonly bias?: boolean
+  /** 'he': normal of variance 2 / (kernel^2 to), He et al. 2015 by fan-out. Default 'uniform' as `Weights.uniform`. */
+  readonly init?: 'uniform' | 'he'
 }
 
-/** A square convolution that keeps the size at stride 1; weight [to, from, kernel, kernel]. */
+/** A square convolution; weight [to, from, kernel, kernel]. */
 export function convolution(
   weights: Weights,
   name: string,
@@ -38,21 +49,25 @@ export function convolution(
   to: number,
   options: ConvolutionOptions = {},
 ): Value {
-  const { kernel = 3, stride = 1, bias = false } = options
-  const pad = (kernel - 1) / 2
-  const weight = weights.uniform(`${name}.weight`, [to, from, kernel, kernel], from * kernel * kernel)
+  const { kernel = 3, stride = 1, pad = (kernel - 1) / 2, bias = false, init = 'uniform' } = options
+  const dims = [to, from, kernel, kernel]
+  const fanIn = from * kernel * kernel
+  const weight =
+    init === 'he'
+      ? weights.normal(`${name}.weight`, dims, Math.sqrt(2 / (kernel * kernel * to)))
+      : weights.uniform(`${name}.weight`, dims, fanIn)
   const attributes = { strides: [stride, stride], pads: [pad, pad, pad, pad] }
   return bias
-    ? op.Conv(x, weight, weights.uniform(`${name}.bias`, [to], from * kernel * kernel), attributes)
+    ? op.Conv(x, weight, weights.uniform(`${name}.bias`, [to], fanIn), attributes)
     : op.Conv(x, weight, attributes)
 }
 
 /** Batch normalisation by running statistics; a trainer with `batchNorm: 'trained'` normalises by the batch. */
-export function batchNorm(weights: Weights, name: string, x: Value, channels: number): Value {
+export function batchNorm(weights: Weights, name: string, x: Value, channels: number, scale = 1): Value {
   const vector = (key: string, value: number) => weights.fill(`${name}.${key}`, [channels], value)
   const [y] = op.BatchNormalization(
     x,
-    vector('weight', 1),
+    vector('weight', scale),
     vector('bias', 0),
     vector('running_mean', 0),
     vector('running_var', 1),
@@ -60,12 +75,22 @@ export function batchNorm(weights: Weights, name: string, x: Value, channels: nu
   return y
 }
 
-export function layerNorm(weights: Weights, name: string, x: Value, width: number): Value {
+export function layerNorm(weights: Weights, name: string, x: Value, width: number, epsilon = 1e-5): Value {
   const [y] = op.LayerNormalization(
     x,
     weights.fill(`${name}.weight`, [width], 1),
     weights.fill(`${name}.bias`, [width], 0),
-    { axis: -1 },
+    { axis: -1, epsilon },
   )
   return y
+}
+
+/** x / sqrt(mean(x^2) + epsilon) times a learned scale, over the last axis (Zhang and Sennrich 2019). */
+export function rmsNorm(weights: Weights, name: string, x: Value, width: number, epsilon = 1e-5): Value {
+  return op.RMSNormalization(x, weights.fill(`${name}.weight`, [width], 1), { axis: -1, epsilon })
+}
+
+/** Zeroes a share `rate` of the elements in training. The node has no training mode: as it stands it passes x on. */
+export function dropout(x: Value, rate: number): Value {
+  return rate === 0 ? x : op.Dropout(x, rate)[0]
 }

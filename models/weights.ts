@@ -1,4 +1,4 @@
-import { parameter, Random, type Tensor, type Value } from 'onnx-ire'
+import { type Graph, parameter, Random, type Tensor, type Value } from 'onnx-ire'
 
 /** Draws a model's parameters, seeded by name: adding a layer does not change the others. */
 export class Weights {
@@ -12,8 +12,12 @@ export class Weights {
 
   /** Uniform in +-sqrt(1 / fanIn): PyTorch's default for linear and convolution layers (He, leaky slope sqrt(5)). */
   uniform(name: string, dims: readonly number[], fanIn: number): Value {
+    return this.within(name, dims, Math.sqrt(1 / fanIn))
+  }
+
+  /** Uniform in +-bound. */
+  within(name: string, dims: readonly number[], bound: number): Value {
     const random = this.random.stream(name)
-    const bound = Math.sqrt(1 / fanIn)
     return this.add(name, dims, () => bound * (2 * random.uniform() - 1))
   }
 
@@ -23,16 +27,29 @@ export class Weights {
     return this.add(name, dims, () => deviation * random.normal())
   }
 
+  /** Normal with the given standard deviation, drawn again beyond two of them. */
+  truncatedNormal(name: string, dims: readonly number[], deviation: number): Value {
+    const random = this.random.stream(name)
+    return this.add(name, dims, () => {
+      let z = random.normal()
+      while (Math.abs(z) > 2) z = random.normal()
+      return deviation * z
+    })
+  }
+
   fill(name: string, dims: readonly number[], value: number): Value {
     return this.add(name, dims, () => value)
   }
 
+  /** The model of one input and one output `logits` whose parameters these are. */
+  graph(name: string, x: Value, logits: Value): Graph {
+    return { name, inputs: new Map([[x.name!, x]]), parameters: this.drawn, outputs: new Map([['logits', logits]]) }
+  }
+
   private add(name: string, dims: readonly number[], element: () => number): Value {
-    const tensor: Tensor = {
-      dtype: 'float32',
-      dims,
-      data: Float32Array.from({ length: dims.reduce((a, b) => a * b, 1) }, element),
-    }
+    const data = new Float32Array(dims.reduce((a, b) => a * b, 1))
+    for (let i = 0; i < data.length; i++) data[i] = element()
+    const tensor: Tensor = { dtype: 'float32', dims, data }
     const value = parameter(name, tensor)
     this.drawn.set(name, value)
     return value

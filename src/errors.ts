@@ -12,6 +12,7 @@ export type ErrorCode =
   | 'runtime'
   | 'io'
   | 'checkpoint'
+  | 'damaged'
 
 /**
  * Every error this library raises on purpose. `code` says what kind it is; the message says where

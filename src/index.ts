@@ -23,15 +23,43 @@ export { op } from './op/index.js'
 
 // Training
 
+export { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './loss/binary-cross-entropy.js'
+export { combine, type Task } from './loss/combine.js'
 export { type CrossEntropyOptions, crossEntropy } from './loss/cross-entropy.js'
-export type { Loss, LossGraph, Noise } from './loss/loss.js'
+export { type HuberOptions, huber } from './loss/huber.js'
+export { type KlOptions, kl } from './loss/kl.js'
+export { type L1Options, l1 } from './loss/l1.js'
+export type { Compared, Loss, LossGraph, Noise } from './loss/loss.js'
 export { type MseOptions, mse } from './loss/mse.js'
+export type { RegressionOptions } from './loss/regression.js'
+export type { WeightOptions } from './loss/weights.js'
+export { accuracy } from './metric/accuracy.js'
+export { type ConfusionOptions, confusion } from './metric/confusion.js'
+export { mae, rmse } from './metric/errors.js'
+export type { Metric, MetricGraph, MetricValue } from './metric/metric.js'
+export { metricNamed, metrics } from './metric/named.js'
+export { perplexity } from './metric/perplexity.js'
+export {
+  type Average,
+  type AverageOptions,
+  f1,
+  type PerClassOptions,
+  perClass,
+  precision,
+  recall,
+} from './metric/precision-recall.js'
+export { type R2Options, r2 } from './metric/r2.js'
+export type { Measures } from './metric/tally.js'
+export { topK } from './metric/top-k.js'
+export type { CheckpointStore, Resumed } from './train/checkpoint-store.js'
 export { type EvaluateOptions, evaluateModel } from './train/evaluate.js'
 export { type TrainingGraphs, type TrainingOptions, trainingGraphs } from './train/graphs.js'
-export type { Measures } from './train/metrics.js'
+export type { GroupOptions, ParameterGroup } from './train/groups.js'
+export type { Callback, FitOptions, RoundMetrics, StepProgress, TrainerOptions } from './train/options.js'
 export type { Patterns } from './train/pattern.js'
-export { type EpochMetrics, type FitOptions, type StepProgress, Trainer, type TrainerOptions } from './train/trainer.js'
-export { tunedModel } from './train/tuned.js'
+export { Trainer } from './train/trainer.js'
+export { tunedModel, type Weights } from './train/tuned.js'
+export type { WatchOptions } from './train/watch.js'
 export { type Trainable, trainableOf } from './train/weights.js'
 
 // Optimizers and steps
@@ -39,13 +67,24 @@ export { type Trainable, trainableOf } from './train/weights.js'
 export { type AdamOptions, adam, adamw } from './optim/adam.js'
 export type { FloatArray, Gradients, ParameterArrays } from './optim/arrays.js'
 export type { BaseOptimizer, Displacement } from './optim/base.js'
-export { learningRateFactor, type Schedule } from './optim/schedule.js'
+export type { OneCycleSchedule } from './optim/one-cycle.js'
+export { type PlateauSchedule, type PlateauState, plateauStart, plateauStep } from './optim/plateau.js'
+export {
+  type ConstantSchedule,
+  type DecaySchedule,
+  type ExponentialSchedule,
+  type InverseSqrtSchedule,
+  learningRateFactor,
+  type Schedule,
+  type StepSchedule,
+} from './optim/schedule.js'
 export { type SgdOptions, sgd } from './optim/sgd.js'
 export { type IreOptimizer, type IreOptions, ire } from './step/ire.js'
 export type { FlatMask } from './step/mask.js'
 export { describeOptimizer, type Optimizer } from './step/optimizer.js'
 export { type SamOptimizer, type SamOptions, sam } from './step/sam.js'
 export { loadState, type SavedState, saveState } from './step/saved-state.js'
+export type { ParameterSettings } from './step/settings.js'
 export { initialState, type OptimizerState } from './step/state.js'
 export {
   curvatureDue,
@@ -63,9 +102,18 @@ export { type Update, type UpdateInput, update } from './step/update.js'
 
 export { arrays, type Column, type ColumnLike, labels } from './data/arrays.js'
 export { type Batch, type BatchOptions, batchCount, batches, type EpochOptions } from './data/batches.js'
-export { type Dataset, type Split, split, subset, transform } from './data/dataset.js'
+export { balanced, type ClassNumbers, classWeights, oneHot } from './data/classes.js'
+export type { Example } from './data/collate.js'
+export { type BatchContext, type Dataset, type Split, split, subset } from './data/dataset.js'
+export { datasetOf } from './data/examples.js'
 export { parseIdx } from './data/idx.js'
 export { type ImageOptions, images } from './data/image.js'
+export { type MixupOptions, mixup } from './data/mixup.js'
+export type { PadOptions, Row } from './data/pad.js'
+export { padded } from './data/padded.js'
+export { type Data, type Examples, type Stream, type StreamOptions, stream } from './data/stream.js'
+export { augment, type DataLike, transform } from './data/transform.js'
+export { withWeights } from './data/weights.js'
 export { type ErrorCode, OnnxIreError } from './errors.js'
 export { Random, type RandomState } from './random.js'
 export type { Program, Runtime, Tensors } from './runtime/runtime.js'

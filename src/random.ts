@@ -10,6 +10,9 @@ export interface RandomState {
   readonly position: readonly number[]
 }
 
+/** A method of `Random` that draws one number: by name, Huber's with its delta. */
+export type Distribution = 'uniform' | 'normal' | 'gumbel' | 'logistic' | 'sign' | { readonly huber: number }
+
 /**
  * A seeded random number generator (xoroshiro128+ from pure-rand): the same seed gives the same numbers. Not for secrets.
  *
@@ -71,6 +74,69 @@ export class Random {
     return -Math.log(-Math.log(u))
   }
 
+  /** Standard logistic, ln(u / (1 - u)): logit + logistic noise > 0 is a draw from Bernoulli(sigmoid(logit)). Always finite. */
+  logistic(): number {
+    let u = this.uniform()
+    while (u === 0) u = this.uniform()
+    return Math.log(u / (1 - u))
+  }
+
+  /**
+   * Density exp(-H(x)) up to a factor, H the Huber loss: x^2 / 2 for |x| <= delta, else delta (|x| - delta / 2). The tails
+   * are exponential beyond delta, the middle is normal draws that fall inside; masses are 2 exp(-delta^2 / 2) / delta and
+   * sqrt(2 pi) before the rejection.
+   * @throws 'invalid-option' unless delta is positive
+   */
+  huber(delta: number): number {
+    if (!(delta > 0 && Number.isFinite(delta)))
+      throw new OnnxIreError(
+        'invalid-option',
+        `cannot draw from a Huber density of delta ${delta}: it must be positive`,
+      )
+    const [middle, tails] = [Math.sqrt(2 * Math.PI), (2 / delta) * Math.exp((-delta * delta) / 2)]
+    for (;;) {
+      if (this.uniform() * (middle + tails) < tails) return this.sign() * (delta - Math.log(1 - this.uniform()) / delta)
+      const x = this.normal()
+      if (Math.abs(x) <= delta) return x
+    }
+  }
+
+  /** -1 or 1, equally likely (Rademacher). */
+  sign(): number {
+    return this.uniform() < 0.5 ? -1 : 1
+  }
+
+  /**
+   * Gamma with the given shape and scale 1, by Marsaglia and Tsang (2000), A simple method for generating gamma variables.
+   * @throws 'invalid-option' unless the shape is positive
+   */
+  gamma(shape: number): number {
+    return Math.exp(this.#logGamma(shape))
+  }
+
+  /**
+   * Beta(a, b) as x / (x + y) of two gamma draws, taken from their logarithms, which small shapes do not underflow.
+   * @throws 'invalid-option' unless both are positive
+   */
+  beta(a: number, b: number): number {
+    const x = this.#logGamma(a)
+    return 1 / (1 + Math.exp(this.#logGamma(b) - x))
+  }
+
+  /** With d = shape - 1/3: d v for v = (1 + x / sqrt(9 d))^3, accepted by u; below 1, gamma(shape + 1) u^(1 / shape). */
+  #logGamma(shape: number): number {
+    if (!(shape > 0 && Number.isFinite(shape)))
+      throw new OnnxIreError('invalid-option', `cannot draw a gamma variable of shape ${shape}: it must be positive`)
+    if (shape < 1) return this.#logGamma(shape + 1) + Math.log(1 - this.uniform()) / shape
+    const d = shape - 1 / 3
+    for (;;) {
+      const x = this.normal()
+      const v = (1 + x / Math.sqrt(9 * d)) ** 3
+      if (v <= 0) continue
+      if (Math.log(1 - this.uniform()) < (x * x) / 2 + d - d * v + d * Math.log(v)) return Math.log(d * v)
+    }
+  }
+
   /**
    * A uniform integer in [0, n).
    * @throws 'invalid-option' unless n is an integer in [1, 2^53)
@@ -82,8 +148,9 @@ export class Random {
   }
 
   /** Fills `out` with draws of one distribution and returns it. */
-  fill<A extends Float32Array | Float64Array>(out: A, distribution: 'uniform' | 'normal' | 'gumbel'): A {
-    for (let i = 0; i < out.length; i++) out[i] = this[distribution]()
+  fill<A extends Float32Array | Float64Array>(out: A, distribution: Distribution): A {
+    const draw = typeof distribution === 'string' ? () => this[distribution]() : () => this.huber(distribution.huber)
+    for (let i = 0; i < out.length; i++) out[i] = draw()
     return out
   }
 

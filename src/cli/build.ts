@@ -67,7 +67,7 @@ Examples:
         import('../train/head.js'),
         import('../onnx/export.js'),
         import('../node/model.js'),
-        import('./folder.js'),
+        import('../node/folder.js'),
       ])
       const { modelPath, head, training } = await chosen(path, options, command)
       const original = await readModel(modelPath)
@@ -81,7 +81,7 @@ Examples:
       }
       add('training.onnx', trained)
       add('evaluation.onnx', evaluation)
-      if (curvature) add('curvature.onnx', curvature)
+      if (curvature) add('curvature.onnx', curvature.spec)
       await makeFolder(options.output)
       if (head) await writeModel(join(options.output, 'model.onnx'), model)
       for (const [file, made] of files) await writeModel(file, made)

@@ -1,8 +1,10 @@
-import type { Command } from 'commander'
-import { print } from './output.js'
+import { type Command, Option } from 'commander'
+import type { Weights } from '../train/tuned.js'
+import { plural, print } from './output.js'
 
 interface Options {
   readonly output: string
+  readonly weights: Weights
   readonly json?: true
 }
 
@@ -12,6 +14,11 @@ export function defineExport(program: Command): void {
     .description("write the model of a run's checkpoint, finished or not")
     .argument('<run>', 'a run folder, as train writes it')
     .requiredOption('-o, --output <file>', 'where to write the trained model')
+    .addOption(
+      new Option('--weights <which>', 'of the last step, their moving average, or the best on the validation data')
+        .choices(['last', 'ema', 'best'])
+        .default('last'),
+    )
     .option('--json', 'write JSON to standard output')
     .addHelpText(
       'after',
@@ -21,7 +28,7 @@ The model the run started from is read again, so it must still be where the run'
 Examples:
   $ onnx-ire export runs/recipe -o tuned.onnx`,
     )
-    .action(async (run: string, { output, json }: Options) => {
+    .action(async (run: string, { output, weights, json }: Options) => {
       const [{ readModel, writeModel }, { replaceHead }, { tunedModel }, { RunFolder }, { refuseOverwriting }] =
         await Promise.all([
           import('../node/model.js'),
@@ -32,11 +39,15 @@ Examples:
         ])
       const folder = new RunFolder(run)
       const recipe = await folder.recipe()
-      const checkpoint = await folder.checkpoint()
-      const original = await readModel(recipe.model)
+      const read = await readModel(recipe.model)
       await refuseOverwriting(recipe.model, output)
-      const model = tunedModel(recipe.head ? replaceHead(original, recipe.head) : original, checkpoint)
+      const original = recipe.head ? replaceHead(read, recipe.head) : read
+      const { model, step } = await folder.checkpoint((bytes) => tunedModel(original, bytes, weights))
       await writeModel(output, model)
-      print({ output, run, model: recipe.model }, json, () => `wrote ${output}: ${recipe.model} as trained in ${run}`)
+      print(
+        { output, run, model: recipe.model, step, weights },
+        json,
+        () => `wrote ${output}: ${recipe.model} as trained in ${run}, ${plural(step, 'step')}`,
+      )
     })
 }

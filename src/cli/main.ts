@@ -6,6 +6,7 @@ import { defineEvaluate } from './evaluate.js'
 import { defineExport } from './export.js'
 import { report } from './failure.js'
 import { defineGradient } from './gradient.js'
+import { defineInit } from './init.js'
 import { defineInspect } from './inspect.js'
 import { defineTrain } from './train.js'
 
@@ -20,6 +21,7 @@ const program = new Command('onnx-ire')
     'after',
     `
 Examples:
+  $ onnx-ire init llama-tiny -o model.onnx
   $ onnx-ire inspect model.onnx
   $ onnx-ire train recipe.json --set optimizer.ire.kappa=3
   $ onnx-ire evaluate runs/recipe/tuned.onnx recipe.json
@@ -29,7 +31,15 @@ Every command takes --json and then writes one JSON document to standard output,
 fails. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted and saved.`,
   )
 
-for (const define of [defineInspect, defineGradient, defineBuild, defineTrain, defineEvaluate, defineExport]) {
+for (const define of [
+  defineInit,
+  defineInspect,
+  defineGradient,
+  defineBuild,
+  defineTrain,
+  defineEvaluate,
+  defineExport,
+]) {
   define(program)
 }
 

@@ -1,11 +1,11 @@
 import { Presets, SingleBar } from 'cli-progress'
-import type { EpochMetrics, StepProgress } from '../train/trainer.js'
+import type { RoundMetrics, StepProgress } from '../train/options.js'
 import { count, duration } from './output.js'
 
 /** How far a run has come, for people. */
 export interface Progress {
   step(progress: StepProgress): void
-  epoch(metrics: EpochMetrics): void
+  epoch(metrics: RoundMetrics): void
   note(text: string): void
   stop(): void
 }
@@ -29,7 +29,7 @@ function lines(stream: NodeJS.WriteStream): Progress {
       next = performance.now() + 1000 * lineInterval
       const { step, steps, loss } = progress
       stream.write(
-        `epoch ${progress.epoch + 1}, step ${step + 1}/${steps}: loss ${count(loss)}, ${pace.rate} examples/s, ${pace.left} left\n`,
+        `epoch ${progress.epoch + 1}, step ${step + 1}${steps === undefined ? '' : `/${steps}`}: loss ${count(loss)}, ${pace.rate} examples/s${pace.left === '' ? '' : `, ${pace.left} left`}\n`,
       )
     },
     epoch: (metrics) => stream.write(`${epochText(metrics)}\n`),
@@ -62,7 +62,7 @@ function bar(stream: NodeJS.WriteStream): Progress {
       const { step, steps, loss } = progress
       const shown = { epoch: progress.epoch + 1, loss: count(loss), rate: pace.rate, left: pace.left }
       if (drawn.isActive) drawn.update(step + 1, shown)
-      else drawn.start(steps, step + 1, shown)
+      else drawn.start(steps ?? 0, step + 1, shown)
     },
     epoch: (metrics) => write(epochText(metrics)),
     note: write,
@@ -75,13 +75,13 @@ class Pace {
   #started: number | undefined
   #examples = 0
   #steps = 0
-  #remaining = 0
+  #remaining: number | undefined
 
   add({ step, steps, examples, seconds }: StepProgress): void {
     this.#started ??= performance.now() - 1000 * seconds
     this.#examples += examples
     this.#steps++
-    this.#remaining = steps - step - 1
+    this.#remaining = steps === undefined ? undefined : steps - step - 1
   }
 
   get rate(): string {
@@ -89,7 +89,7 @@ class Pace {
   }
 
   get left(): string {
-    return duration((this.#elapsed / this.#steps) * this.#remaining)
+    return this.#remaining === undefined ? '' : duration((this.#elapsed / this.#steps) * this.#remaining)
   }
 
   get #elapsed(): number {
@@ -97,7 +97,7 @@ class Pace {
   }
 }
 
-function epochText({ epoch, step, loss, accuracy, validation, secondsPerStep, flatShare }: EpochMetrics): string {
+function epochText({ epoch, step, loss, accuracy, validation, secondsPerStep, flatShare }: RoundMetrics): string {
   const measures = (of: { loss: number; accuracy?: number }) =>
     `loss ${count(of.loss)}${of.accuracy === undefined ? '' : `, accuracy ${(100 * of.accuracy).toFixed(2)} %`}`
   return [

@@ -1,11 +1,14 @@
-import { appendFileSync, existsSync, statSync } from 'node:fs'
+import { appendFileSync, existsSync, readdirSync, statSync } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
 import { OnnxIreError } from '../errors.js'
-import { readError, writeFileAtomic } from '../node/files.js'
+import { checkpointFolder } from '../node/checkpoints.js'
+import { writeFileAtomic } from '../node/files.js'
+import { makeFolder } from '../node/folder.js'
+import type { Model } from '../onnx/model.js'
 import { mapPaths } from '../recipe/paths.js'
 import type { Recipe } from '../recipe/recipe.js'
-import { makeFolder } from './folder.js'
+import { type CheckpointStore, newestOf } from '../train/checkpoint-store.js'
 import { readRecipe } from './recipe-file.js'
 
 /** One line of `metrics.jsonl`. `step` counts the steps done. */
@@ -16,23 +19,25 @@ export interface LogEntry {
 
 /**
  * Where a run keeps what it is and what came of it: `recipe.json`, its paths relative to the folder, so that it can be
- * trained as it stands; `metrics.jsonl`; `checkpoint.safetensors`; and in the end `tuned.onnx`.
+ * trained as it stands; `metrics.jsonl`; `checkpoints/`; and in the end `tuned.onnx`.
  */
 export class RunFolder {
   readonly path: string
   readonly tuned: string
   readonly #recipe: string
   readonly #metrics: string
-  readonly #checkpoint: string
-  /** The checkpoint being written; saves queue up behind each other. */
-  #saving: Promise<void> = Promise.resolve()
+  readonly #checkpoints: string
+  /** Where its checkpoints are kept. */
+  readonly store: CheckpointStore
 
-  constructor(path: string) {
+  /** @param keep how many checkpoints to keep */
+  constructor(path: string, keep?: number) {
     this.path = resolve(path)
     this.tuned = join(this.path, 'tuned.onnx')
     this.#recipe = join(this.path, 'recipe.json')
     this.#metrics = join(this.path, 'metrics.jsonl')
-    this.#checkpoint = join(this.path, 'checkpoint.safetensors')
+    this.#checkpoints = join(this.path, 'checkpoints')
+    this.store = checkpointFolder(this.#checkpoints, keep === undefined ? {} : { keep })
   }
 
   /** Whether something came of a run here. */
@@ -42,7 +47,7 @@ export class RunFolder {
   }
 
   get hasCheckpoint(): boolean {
-    return existsSync(this.#checkpoint)
+    return existsSync(this.#checkpoints) && readdirSync(this.#checkpoints).length > 0
   }
 
   /** The recipe of the run in the folder. Throws `io` where there is none. */
@@ -56,12 +61,14 @@ export class RunFolder {
     return readRecipe(this.#recipe)
   }
 
-  /** Throws `io` where there is none. */
-  async checkpoint(): Promise<Uint8Array> {
-    return readFile(this.#checkpoint).catch((cause) => {
-      const ENOENT = 'the run has not saved one yet; train it further with onnx-ire train --resume'
-      throw readError('checkpoint', this.#checkpoint, cause, { ENOENT })
-    })
+  /** What `read` makes of the newest checkpoint that is whole. Throws `io` where there is none. */
+  async checkpoint(read: (checkpoint: Uint8Array) => Model): Promise<{ readonly model: Model; readonly step: number }> {
+    const found = await newestOf(this.store, read)
+    if (found) return { model: found.value, step: found.step }
+    throw new OnnxIreError(
+      'io',
+      `${this.path} has no checkpoint: the run has not saved one yet; train it further with onnx-ire train --resume`,
+    )
   }
 
   /** Makes the folder and sees that it can be written to, before anything is computed. Throws `io`. */
@@ -72,7 +79,7 @@ export class RunFolder {
   /** Begins a run, or goes on with the one that is there from the step of its checkpoint, forgetting what was logged later. */
   async begin(recipe: Recipe, step: number): Promise<void> {
     await rm(this.tuned, { force: true })
-    if (step === 0) await rm(this.#checkpoint, { force: true })
+    if (step === 0) await rm(this.#checkpoints, { recursive: true, force: true })
     const written = mapPaths({ ...recipe, output: this.path }, (path) => this.#relative(path))
     await writeFileAtomic(this.#recipe, `${JSON.stringify(written, null, 2)}\n`)
     await writeFileAtomic(this.#metrics, step === 0 ? '' : await this.#logUntil(step))
@@ -84,13 +91,6 @@ export class RunFolder {
     } catch (cause) {
       throw new OnnxIreError('io', `cannot write ${this.#metrics}: ${(cause as Error).message}`, { cause })
     }
-  }
-
-  /** Puts a checkpoint in place of the last one; the promise fails with `io` when this or one before could not be written. */
-  save(checkpoint: Uint8Array): Promise<void> {
-    this.#saving = this.#saving.then(() => writeFileAtomic(this.#checkpoint, checkpoint))
-    this.#saving.catch(() => {}) // whoever waits for it hears of it
-    return this.#saving
   }
 
   async #logUntil(step: number): Promise<string> {

@@ -1,4 +1,4 @@
-import type { EpochMetrics } from '../train/trainer.js'
+import type { RoundMetrics } from '../train/options.js'
 import { plural, table } from './output.js'
 import type { TrainingResult } from './training.js'
 
@@ -11,11 +11,11 @@ export function trainingText({ run, model, step, epochs }: TrainingResult): stri
   return epochs.length === 0 ? end : `${measures(epochs)}\n${end}`
 }
 
-type Column = readonly [name: string, cell: (metrics: EpochMetrics) => string | number]
+type Column = readonly [name: string, cell: (metrics: RoundMetrics) => string | number]
 
-function measures(epochs: readonly EpochMetrics[]): string {
+function measures(epochs: readonly RoundMetrics[]): string {
   const percent = (share: number | undefined) => (share === undefined ? '-' : `${(100 * share).toFixed(2)} %`)
-  const optional: readonly (readonly [...Column, shown: (metrics: EpochMetrics) => unknown])[] = [
+  const optional: readonly (readonly [...Column, shown: (metrics: RoundMetrics) => unknown])[] = [
     ['accuracy', ({ accuracy }) => percent(accuracy), ({ accuracy }) => accuracy],
     ['held-out loss', ({ validation }) => validation?.loss ?? '-', ({ validation }) => validation],
     ['held-out accuracy', ({ validation }) => percent(validation?.accuracy), ({ validation }) => validation?.accuracy],

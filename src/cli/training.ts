@@ -1,12 +1,13 @@
 import { type Dataset, subset } from '../data/dataset.js'
 import { OnnxIreError } from '../errors.js'
+import type { Measures } from '../metric/tally.js'
 import { readModel, writeModel } from '../node/model.js'
 import { node } from '../node/runtime.js'
 import { lengthOf, trainerOptions } from '../recipe/build.js'
 import { differences } from '../recipe/difference.js'
 import type { Recipe } from '../recipe/recipe.js'
-import type { Measures } from '../train/metrics.js'
-import { type EpochMetrics, type StepProgress, Trainer } from '../train/trainer.js'
+import type { FitOptions, RoundMetrics } from '../train/options.js'
+import { Trainer } from '../train/trainer.js'
 import { openData } from './data.js'
 import { onInterrupt } from './interrupts.js'
 import { refuseOverwriting } from './overwriting.js'
@@ -38,7 +39,7 @@ export interface TrainingResult {
   /** The held-out data at the end; null without such data, and when the run was interrupted. */
   readonly validation: Measures | null
   /** The epochs of this call. */
-  readonly epochs: readonly EpochMetrics[]
+  readonly epochs: readonly RoundMetrics[]
   readonly runtime: string
 }
 
@@ -55,16 +56,17 @@ export async function carryOut(call: TrainingCall): Promise<TrainingResult> {
   const runtime = node({ threads: recipe.threads })
   try {
     const trainer = await Trainer.create(model, { ...trainerOptions(recipe), runtime })
-    if (resume && folder.hasCheckpoint) trainer.restore(await folder.checkpoint())
+    const resumed = resume ? await trainer.resume(folder.store) : null
+    for (const { step, error } of resumed?.skipped ?? [])
+      progress.note(`passing over the checkpoint of step ${step}: ${error.message}`)
     // What does not fit the model shows in the first examples: before another run's files are replaced.
     for (const set of validation ? [data, validation] : [data]) await trainer.evaluate(firstBatch(set, recipe))
     await folder.begin(recipe, trainer.step)
-    const begun = trainer.step === 0 ? '' : `, going on from step ${trainer.step}`
+    const begun = resumed === null ? '' : `, going on from step ${trainer.step}`
     progress.note(
       `training ${sizeOf(trainer)} parameters of ${recipe.model} on ${data.length} examples in ${folder.path}${begun}`,
     )
     const { epochs, interrupted } = await followed(trainer, data, validation, call)
-    await folder.save(trainer.checkpoint())
     if (!interrupted) await writeModel(folder.tuned, trainer.export())
     // A run that was interrupted in its last evaluation has no epoch left to evaluate it.
     const missing = !interrupted && validation && epochs.length === 0
@@ -116,48 +118,35 @@ async function followed(trainer: Trainer, data: Dataset, validation: Dataset | u
   const { recipe, folder, progress, checkpointSeconds } = call
   const interrupts = onInterrupt(() => progress.note('stopping after this step; once more to quit at once'))
   const { signal } = interrupts
-  const epochs: EpochMetrics[] = []
-  let saved = performance.now()
-  let [saving, failure]: [boolean, unknown] = [false, undefined]
-  /** Training goes on meanwhile. One at a time, each being a copy of everything; the last one is saved by the caller. */
-  const save = () => {
-    if (saving) return
-    saved = performance.now()
-    saving = true
-    folder
-      .save(trainer.checkpoint())
-      .catch((error) => {
-        failure ??= error
-      })
-      .finally(() => {
-        saving = false
-      })
-  }
-  const onStep = (done: StepProgress) => {
-    if (failure) throw failure
-    const { step, epoch, loss, lr, gradientNorm, kappa, refreshed, flatShare, seconds } = done
-    folder.log({
-      kind: 'step',
-      ...{ step: step + 1, epoch, loss, lr, gradientNorm, kappa, refreshed, flatShare, seconds },
-    })
-    progress.step(done)
-    if (performance.now() - saved > 1000 * checkpointSeconds) save()
-  }
+  const epochs: RoundMetrics[] = []
   const heldOut = validation && stoppable(validation, signal)
-  try {
-    const options = { ...lengthOf(recipe), onStep, signal, ...(heldOut ? { validation: heldOut } : {}) }
-    for await (const metrics of trainer.fit(data, options)) {
+  const options: FitOptions = {
+    ...lengthOf(recipe),
+    ...(heldOut ? { validation: heldOut } : {}),
+    signal,
+    checkpoints: { store: folder.store, everySeconds: checkpointSeconds },
+    onStep(done) {
+      const { step, epoch, loss, lr, gradientNorm, kappa, refreshed, flatShare, seconds } = done
+      folder.log({
+        kind: 'step',
+        ...{ step: step + 1, epoch, loss, lr, gradientNorm, kappa, refreshed, flatShare, seconds },
+      })
+      progress.step(done)
+    },
+    onEvaluate(metrics) {
       epochs.push(metrics)
       folder.log({ kind: 'epoch', ...metrics })
       progress.epoch(metrics)
-      save()
-    }
+    },
+  }
+  try {
+    for await (const _ of trainer.fit(data, options));
   } catch (error) {
     if (!(error instanceof Stopped)) throw error
+    await folder.store.save(trainer.step, trainer.checkpoint())
   } finally {
     interrupts.release()
   }
-  if (failure) throw failure
   return { epochs, interrupted: signal.aborted }
 }
 

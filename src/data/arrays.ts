@@ -1,13 +1,16 @@
 import { OnnxIreError } from '../errors.js'
-import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
+import { dtypes, type TypedArray } from '../ir/dtype.js'
 import { sizeOf, type Tensor, type TensorData } from '../ir/tensor.js'
 import type { Tensors } from '../runtime/runtime.js'
 import { checkIndices, type Dataset } from './dataset.js'
+import { dtypeOfArray } from './elements.js'
 
 /** One tensor of every example, made when asked for: the leading axis of `rows` counts the indices. */
 export interface Column {
   readonly length: number
   rows(indices: ArrayLike<number>): Tensor
+  /** Columns it brings along under names of their own, such as the mask of `padded`. */
+  readonly beside?: Readonly<Record<string, Column>> | undefined
 }
 
 /**
@@ -26,7 +29,17 @@ export type ColumnLike = Column | Tensor | TypedArray | { readonly dims: readonl
  * @throws 'invalid-data' naming the entry whose data do not fit its dims, or the two that disagree on the number of examples
  */
 export function arrays(columns: Readonly<Record<string, ColumnLike>>): Dataset {
-  const entries = Object.entries(columns).map(([name, like]) => [name, columnOf(name, like)] as const)
+  const entries = Object.entries(columns).flatMap(([name, like]) => {
+    const column = columnOf(name, like)
+    return [[name, column] as const, ...Object.entries(column.beside ?? {})]
+  })
+  const names = entries.map(([name]) => name)
+  const twice = names.find((name, i) => names.indexOf(name) < i)
+  if (twice !== undefined)
+    throw new OnnxIreError(
+      'invalid-data',
+      `arrays: there are two tensors named '${twice}', one of them a mask: rename it`,
+    )
   const [first, ...others] = entries
   if (!first) throw new OnnxIreError('invalid-data', 'arrays: a data set needs at least one tensor')
   const length = first[1].length
@@ -85,14 +98,6 @@ function columnOf(name: string, like: ColumnLike): Column {
     throw refuse(`has dims ${shape}, which take ${elements} elements, but its data have ${data.length}`)
   return { length, rows: (indices) => gather({ dtype, dims, data }, indices) }
 }
-
-/** The dtype that a bare array most likely means: float16, bfloat16, bool and the 4-bit types have to be said. */
-const dtypeOfArray = (data: TensorData): DType | undefined =>
-  ArrayBuffer.isView(data) ? byClass.find((dtype) => data instanceof (dtypes[dtype].array ?? Array)) : 'string'
-
-const byClass = (Object.keys(dtypes) as DType[]).filter(
-  (d) => !['float16', 'bfloat16', 'bool', 'int4', 'uint4'].includes(d),
-)
 
 const isStrings = (data: unknown) => Array.isArray(data) && data.every((text) => typeof text === 'string')
 

@@ -2,7 +2,8 @@ import { OnnxIreError } from '../errors.js'
 import { checkBoolean, checkNumber, count, positiveCount } from '../optim/option.js'
 import type { Random } from '../random.js'
 import type { Tensors } from '../runtime/runtime.js'
-import type { Dataset } from './dataset.js'
+import type { BatchContext, Dataset } from './dataset.js'
+import { collated, type Data, inOrder, type Numbered, type Stream, shuffled } from './stream.js'
 
 export interface BatchOptions {
   /** Examples per batch. */
@@ -15,7 +16,8 @@ export interface EpochOptions extends BatchOptions {
   /**
    * Shuffles: the order of epoch e is a permutation drawn from this generator's stream 'epoch e', which depends on its
    * seed and e alone, so any epoch can be entered at any batch and sees what an uninterrupted run saw. Without it the
-   * order is that of the data set.
+   * order is that of the data set. A stream is shuffled through its buffer. Batches b of epoch e draw augmentation from the
+   * stream 'batch e/b'.
    */
   readonly shuffle?: Random | undefined
   /** Which epoch, from 0. Default 0. */
@@ -26,7 +28,7 @@ export interface EpochOptions extends BatchOptions {
 
 export interface Batch {
   readonly tensors: Tensors
-  /** The numbers of its examples in the data set. */
+  /** The numbers of its examples in the data set, or in the order of the stream. */
   readonly indices: Uint32Array
   /** Its number in the epoch, from 0: resume with `start: number + 1`. */
   readonly number: number
@@ -37,66 +39,144 @@ export interface Batch {
 }
 
 /**
- * How many batches an epoch over `length` examples has.
+ * How many batches an epoch has; undefined for a stream of unknown length.
+ * @param data what is trained on, or the number of its examples
  * @throws 'invalid-data' when there is none
  */
-export function batchCount(length: number, { batchSize, dropLast = false }: BatchOptions): number {
+export function batchCount(data: number | Dataset, options: BatchOptions): number
+export function batchCount(data: number | Data, options: BatchOptions): number | undefined
+export function batchCount(data: number | Data, { batchSize, dropLast = false }: BatchOptions): number | undefined {
   checkNumber('batches', 'batchSize', batchSize, positiveCount)
   checkBoolean('batches', 'dropLast', dropLast)
+  const length = typeof data === 'number' ? data : data.length
+  if (length === undefined) return undefined
   const batches = dropLast ? Math.floor(length / batchSize) : Math.ceil(length / batchSize)
   if (batches > 0) return batches
-  throw new OnnxIreError(
+  throw tooFew(length, batchSize)
+}
+
+const tooFew = (length: number, batchSize: number) =>
+  new OnnxIreError(
     'invalid-data',
     length === 0
       ? 'the data set has no examples'
       : `the data set has ${length} examples, less than one batch of ${batchSize}, and dropLast leaves that out: lower batchSize`,
   )
-}
 
 /**
- * One epoch of a data set, batch by batch. While the consumer works on a batch the next one is already asked for, and no
- * more than that one; should that fail, the error comes when it is the next one's turn. Leaving the loop early waits for
- * the batch that was asked for and drops it.
+ * One epoch of a data set or stream, batch by batch. While the consumer works on a batch the next one is already asked for,
+ * and no more than that one; should that fail, the error comes when it is the next one's turn. Leaving the loop early waits
+ * for the batch that was asked for and drops it. With `shuffle`, batches are told what to draw augmentation from.
+ *
+ * A stream is read past the batch by one example (with dropLast, by one batch), which is how it is known to be the last; and
+ * to begin at batch `start`, the examples before it are read and dropped.
  * @throws 'invalid-option', or 'invalid-data' when there are no batches or the data set returns something else than it was asked for
  */
-export function batches(dataset: Dataset, options: EpochOptions): AsyncGenerator<Batch, void, undefined> {
-  const { batchSize, shuffle, epoch = 0, start = 0 } = options
-  const total = batchCount(dataset.length, options)
+export function batches(data: Data, options: EpochOptions): AsyncGenerator<Batch, void, undefined> {
+  const { shuffle, epoch = 0, start = 0 } = options
+  const total = batchCount(data, options)
   checkNumber('batches', 'epoch', epoch, count)
-  checkNumber('batches', 'start', start, { min: 0, max: total, integer: true })
-  const order = shuffle?.stream(`epoch ${epoch}`).permutation(dataset.length)
-
-  async function load(number: number): Promise<Batch> {
-    const first = number * batchSize
-    const size = Math.min(batchSize, dataset.length - first)
-    const indices = order?.slice(first, first + size) ?? Uint32Array.from({ length: size }, (_, i) => first + i)
-    const tensors = await dataset.batch(indices)
-    checkBatch(tensors, size)
-    return { tensors, indices, number, size, last: number === total - 1 }
-  }
-  return readAhead(load, start, total)
+  checkNumber('batches', 'start', start, { min: 0, max: total ?? Number.MAX_SAFE_INTEGER, integer: true })
+  const context = (number: number): BatchContext | undefined =>
+    shuffle && { random: shuffle.stream(`batch ${epoch}/${number}`) }
+  const source = 'batch' in data ? ofDataset(data, options, context, total ?? 0) : ofStream(data, options, context)
+  return readAhead(source, start)
 }
 
-async function* readAhead(
-  load: (number: number) => Promise<Batch>,
-  start: number,
-  end: number,
-): AsyncGenerator<Batch, void, undefined> {
-  let ahead: Promise<Batch> | null = null
+/** Batches in the order of their numbers; null past the end. */
+interface Source {
+  load(number: number): Promise<Batch | null>
+  close(): Promise<void>
+}
+
+type ContextOf = (number: number) => BatchContext | undefined
+
+function ofDataset(
+  data: Dataset,
+  { batchSize, shuffle, epoch = 0 }: EpochOptions,
+  context: ContextOf,
+  total: number,
+): Source {
+  const order = shuffle?.stream(`epoch ${epoch}`).permutation(data.length)
+  return {
+    async load(number) {
+      if (number >= total) return null
+      const first = number * batchSize
+      const size = Math.min(batchSize, data.length - first)
+      const indices = order?.slice(first, first + size) ?? Uint32Array.from({ length: size }, (_, i) => first + i)
+      const tensors = await data.batch(indices, context(number))
+      checkBatch(tensors, size)
+      return { tensors, indices, number, size, last: number === total - 1 }
+    },
+    close: async () => {},
+  }
+}
+
+function ofStream(data: Stream, options: EpochOptions, context: ContextOf): Source {
+  const { batchSize, dropLast = false, shuffle, epoch = 0, start = 0 } = options
+  const buffer = checkNumber('a stream', 'shuffleBuffer', data.shuffleBuffer ?? 1024, positiveCount)
+  const plain = inOrder(data, epoch)
+  const order = shuffle ? shuffled(plain, buffer, shuffle.stream(`epoch ${epoch}`)) : plain
+  const waiting: Numbered[] = []
+  let [taken, ended] = [0, false]
+  const fill = async (size: number) => {
+    while (waiting.length < size && !ended) {
+      const { done, value } = await order.next()
+      if (done) ended = true
+      else waiting.push(value)
+    }
+  }
+  const take = (size: number) => {
+    const examples = waiting.splice(0, size)
+    taken += examples.length
+    return examples
+  }
+  const skip = async () => {
+    while (taken < start * batchSize && !ended) {
+      await fill(1)
+      take(1)
+    }
+    await fill(1)
+    const whole =
+      taken === start * batchSize || (waiting.length === 0 && Math.ceil(taken / batchSize) === start && !dropLast)
+    if (whole) return
+    throw new OnnxIreError('invalid-data', `cannot begin at batch ${start}: the stream ended after ${taken} examples`)
+  }
+  return {
+    async load(number) {
+      if (number === start && start > 0) await skip()
+      await fill(batchSize + (dropLast ? batchSize : 1))
+      if (taken === 0 && waiting.length < (dropLast ? batchSize : 1)) throw tooFew(waiting.length, batchSize)
+      if (waiting.length < (dropLast ? batchSize : 1)) return null
+      const taking = take(batchSize)
+      const last = waiting.length < (dropLast ? batchSize : 1)
+      const indices = Uint32Array.from(taking, ([index]) => index)
+      const examples = taking.map(([, example]) => example)
+      const tensors = await collated(data, examples, indices, context(number))
+      checkBatch(tensors, examples.length)
+      return { tensors, indices, number, size: examples.length, last }
+    },
+    close: async () => void (await order.return()),
+  }
+}
+
+async function* readAhead(source: Source, start: number): AsyncGenerator<Batch, void, undefined> {
+  let ahead: Promise<Batch | null> | null = null
   const ask = (number: number) => {
-    ahead = number < end ? load(number) : null
-    ahead?.catch(() => {}) // looked at when its turn comes: until then a failure is nobody's unhandled rejection
+    ahead = source.load(number)
+    ahead.catch(() => {}) // looked at when its turn comes: until then a failure is nobody's unhandled rejection
     return ahead
   }
   try {
-    let next = ask(start)
-    while (next) {
-      const batch: Batch = await next
-      next = ask(batch.number + 1)
+    let batch = await ask(start)
+    while (batch) {
+      const next: Promise<Batch | null> | null = batch.last ? null : ask(batch.number + 1)
       yield batch
+      batch = next && (await next)
     }
   } finally {
     await Promise.allSettled([ahead])
+    await source.close()
   }
 }
 

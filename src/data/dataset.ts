@@ -3,6 +3,15 @@ import { checkNumber } from '../optim/option.js'
 import { Random } from '../random.js'
 import type { Tensors } from '../runtime/runtime.js'
 
+/** What a data set may want to know of the batch it is asked for, besides its examples. */
+export interface BatchContext {
+  /**
+   * What to draw augmentation from: there in training and not in evaluation. It depends on the seed, the epoch and the
+   * number of the batch alone, so that a resumed run draws what an uninterrupted one draws.
+   */
+  readonly random?: Random | undefined
+}
+
 /** Examples, by number. Anything with these two members can be trained on. */
 export interface Dataset {
   /** Examples in the set. */
@@ -10,9 +19,10 @@ export interface Dataset {
   /**
    * The examples of these numbers, in this order: one tensor per name, with one entry of the leading axis per number
    * (but for what is the same in every batch, such as a sample rate).
-   * Called for one batch at a time and with the same numbers again in every epoch, so it should give the same tensors.
+   * Called for one batch at a time and with the same numbers again in every epoch. It should give the same tensors for the
+   * same numbers, but for what it draws from `context.random`.
    */
-  batch(indices: ArrayLike<number>): Tensors | Promise<Tensors>
+  batch(indices: ArrayLike<number>, context?: BatchContext): Tensors | Promise<Tensors>
 }
 
 /**
@@ -28,9 +38,12 @@ export function subset(
   checkIndices('length' in which ? which : chosen, dataset.length)
   return {
     length: chosen.length,
-    batch(indices) {
+    batch(indices, context) {
       checkIndices(indices, chosen.length)
-      return dataset.batch(Uint32Array.from(indices, (index) => chosen[index]!))
+      return dataset.batch(
+        Uint32Array.from(indices, (index) => chosen[index]!),
+        context,
+      )
     },
   }
 }
@@ -57,20 +70,6 @@ export function split(dataset: Dataset, options: { readonly validation: number; 
   return {
     train: subset(dataset, order.slice(held).sort()),
     validation: subset(dataset, order.slice(0, held).sort()),
-  }
-}
-
-/**
- * A data set whose batches pass through `f` when they are asked for: renaming, casting, augmentation.
- * @param f is given the numbers of the examples too, so that what it draws at random can depend on them
- */
-export function transform(
-  dataset: Dataset,
-  f: (batch: Tensors, indices: ArrayLike<number>) => Tensors | Promise<Tensors>,
-): Dataset {
-  return {
-    length: dataset.length,
-    batch: async (indices) => f(await dataset.batch(indices), indices),
   }
 }
 

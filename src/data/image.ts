@@ -37,7 +37,7 @@ const optionNames = ['size', 'fit', 'channels', 'scale', 'mean', 'std', 'backgro
  */
 export function images(pixels: Tensor, options: ImageOptions = {}): Column {
   const { length, source, data } = checkPixels(pixels)
-  const convert = converter(source, options)
+  const convert = imageConverter(source, options)
   return {
     length,
     rows(indices) {
@@ -66,7 +66,7 @@ function checkPixels({ dtype, dims, data }: Tensor): { length: number; source: S
   return { length, source: [rows, columns, channels], data }
 }
 
-interface Converter {
+export interface ImageConverter {
   /** Of one converted image. */
   readonly dims: readonly number[]
   readonly size: number
@@ -76,7 +76,8 @@ interface Converter {
   image(data: Uint8Array, from: number, out: Float32Array, to: number): void
 }
 
-function converter(source: Source, options: ImageOptions): Converter {
+/** How images of one size are converted. Throws `invalid-option`. */
+export function imageConverter(source: Source, options: ImageOptions): ImageConverter {
   const { rows, columns, fit, channels, factor, shift, background, planar } = settings(source, options)
   const [height, width, depth] = source
   const mix = depth === channels ? null : depth === 1 ? 'repeat' : 'grey'

@@ -1,103 +1,97 @@
 import { OnnxIreError } from '../errors.js'
-import { isFloat } from '../ir/dtype.js'
 import { input, scalar } from '../ir/leaf.js'
-import { axisOf, formatShape, unknownDim } from '../ir/shape.js'
+import { unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/index.js'
+import { belowOne, checkNumber } from '../optim/option.js'
+import {
+  alongClasses,
+  checkWeights,
+  negativeLogLikelihood,
+  perClassWeights,
+  type Scores,
+  sampledLabels,
+  scoresOf,
+} from './categorical.js'
 import type { Loss, LossGraph } from './loss.js'
-import { inFullPrecision, outputNamed } from './output.js'
+import { softLabels } from './soft-labels.js'
+import { reported, sum, targetInputs, type WeightOptions, weighed, weightedMean } from './weights.js'
 
-export interface CrossEntropyOptions {
+export interface CrossEntropyOptions extends WeightOptions {
   /** The output that holds the logits. A trailing Softmax or LogSoftmax there is recognised and bypassed. Default: the only output. */
   readonly logits?: string
-  /** The name under which the data gives the labels: int64, the logits' shape without the class axis. Default 'labels'. */
+  /**
+   * The name under which the data gives the labels: int64, the logits' shape without the class axis; floats of the
+   * logits' shape with `probabilities`. Default 'labels'.
+   */
   readonly labels?: string
   /** The axis of the classes. Default: that of the bypassed Softmax, else the last; 1 for [N, C, H, W]. */
   readonly axis?: number
+  /** Labels are distributions over the classes, as mixup, distillation and soft labels give. Default false. */
+  readonly probabilities?: boolean
   /** Share of the target spread evenly over all classes, in [0, 1). Default 0. */
   readonly labelSmoothing?: number
-  /** A label that marks examples (or positions) to leave out. Default: none. */
+  /** A weight >= 0 for every class. Default: all weigh 1. */
+  readonly classWeights?: readonly number[]
+  /** A label that marks examples (or positions) to leave out, padding for instance. Not with `probabilities`. Default: none. */
   readonly ignoreIndex?: number
 }
 
 /**
- * Softmax cross-entropy from logits, averaged over all labels that are not ignored:
- * -(1 - s) log p[label] - s mean_c log p[c], p = softmax(z), s = label smoothing.
+ * Softmax cross-entropy from logits in nats, the weighted mean over all labels that are not left out:
+ * sum_i v_i l_i / sum_i v_i w[y_i], l_i = -(1 - s) w[y] log p[y] - s mean_c w[c] log p[c], p = softmax(z), s the label
+ * smoothing, w the class weights, v the sample weight times the mask. With `probabilities` t,
+ * l_i = -(1 - s) sum_c w[c] t[c] log p[c] - s mean_c w[c] log p[c], and w stays out of the denominator. Both as PyTorch's
+ * cross_entropy (https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html).
+ *
  * Its labels are sampled as the arg-max of z plus standard Gumbel noise, which is a draw from softmax(z).
+ * Throws `invalid-option`; when built, also `invalid-shape`.
  */
 export function crossEntropy(options: CrossEntropyOptions = {}): Loss {
-  const { labelSmoothing = 0, labels: labelsName = 'labels' } = options
-  if (!(labelSmoothing >= 0 && labelSmoothing < 1))
-    throw new OnnxIreError('invalid-option', `crossEntropy: labelSmoothing is ${labelSmoothing}; it lies in [0, 1)`)
+  const { labelSmoothing = 0, classWeights, probabilities = false, ignoreIndex, labels = 'labels' } = options
+  checkNumber('crossEntropy', 'labelSmoothing', labelSmoothing, belowOne)
+  checkWeights('crossEntropy', 'classWeights', classWeights)
+  if (probabilities && ignoreIndex !== undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      'crossEntropy: ignoreIndex marks class numbers, and with probabilities there are none; leave targets out with mask',
+    )
   return {
     name: 'cross-entropy',
     build(outputs) {
-      const output = outputNamed(outputs, options.logits, 'crossEntropy')
-      const { logits: z, axis } = logitsOf(output, options.axis)
-      // A Softmax keeps the shape, also where inference knows that of its result only.
-      const labels = input(labelsName, 'int64', (z.shape ?? output.shape!).toSpliced(axis, 1))
-      return lossGraph(inFullPrecision(z), axis, labels, labelsName, labelSmoothing, options.ignoreIndex)
+      const scores = scoresOf(outputs, options.logits, options.axis, 'crossEntropy')
+      return probabilities ? softLabels(scores, labels, options, 'crossEntropy') : classLabels(scores, labels, options)
     },
   }
 }
 
-/** The value before a trailing Softmax or LogSoftmax, and the class axis. */
-function logitsOf(output: Value, axis?: number): { logits: Value; axis: number } {
-  let logits = output
-  let classes = axis
-  // Views between the Softmax and the output do not change what is compared, so they may be passed over.
-  while (logits.source.kind === 'node' && logits.source.operator === 'Identity') logits = logits.source.inputs[0]!
-  if (!isFloat(logits.dtype) || !logits.shape || logits.shape.length === 0)
-    throw new OnnxIreError(
-      'invalid-option',
-      `crossEntropy: the logits are ${logits.dtype}${formatShape(logits.shape)}; they have to be floating-point with a class axis`,
-    )
-  const rank = logits.shape.length
-  const { source } = logits
-  if (source.kind === 'node' && (source.operator === 'Softmax' || source.operator === 'LogSoftmax')) {
-    const normalized = axisOf(source.attributes['axis'] as number, rank)
-    // One along another axis than the classes is part of the model.
-    if (classes === undefined || axisOf(classes, rank) === normalized) {
-      classes = normalized
-      logits = source.inputs[0]!
-    }
-  }
-  return { logits, axis: axisOf(classes ?? -1, rank) }
-}
+function classLabels(scores: Scores, name: string, options: CrossEntropyOptions): LossGraph {
+  const { labelSmoothing = 0, ignoreIndex } = options
+  const { z, logP, axis, shape } = scores
+  const labels = input(name, 'int64', shape.toSpliced(axis, 1))
+  const marked = ignoreIndex === undefined ? null : op.Not(op.Equal(labels, scalar('int64', ignoreIndex)))
+  const weighing = weighed(labels, z, options, 'crossEntropy', marked)
+  const { kept, weights: given, count } = weighing
+  const known = kept ? op.Where(kept, labels, scalar('int64', 0)) : labels
+  const classWeights = perClassWeights(options.classWeights, scores, 'crossEntropy')
+  // w[y], and with the other weights what a label weighs in all.
+  const ofLabel = classWeights && op.Gather(classWeights, known)
+  const weights = ofLabel && given ? op.Mul(ofLabel, given) : (ofLabel ?? given)
+  const weighted = { weights, count, total: ofLabel && weights ? sum(weights) : weighing.total }
 
-function lossGraph(
-  z: Value,
-  axis: number,
-  labels: Value,
-  labelsName: string,
-  smoothing: number,
-  ignoreIndex: number | undefined,
-): LossGraph {
-  const kept = ignoreIndex === undefined ? null : op.Not(op.Equal(labels, scalar('int64', ignoreIndex)))
-  const weight = kept ? op.CastLike(kept, z) : null
-  const count = weight ? op.ReduceSum(weight, { keepdims: 0 }) : op.CastLike(op.Size(labels), z)
-  const mean = (each: Value): Value =>
-    weight
-      ? op.Div(op.ReduceSum(op.Mul(each, weight), { keepdims: 0 }), op.Max([count, 1]))
-      : op.ReduceMean(each, { keepdims: 0 })
-  const logP = op.LogSoftmax(z, { axis })
-  const nll = (target: Value) => {
-    const index = kept ? op.Where(kept, target, scalar('int64', 0)) : target
-    return op.Neg(op.Squeeze(op.GatherElements(logP, op.Unsqueeze(index, [axis]), { axis }), [axis]))
+  const nll = negativeLogLikelihood(scores, known)
+  const smoothed = (): Value => {
+    const spread = classWeights ? op.Mul(logP, alongClasses(classWeights, scores)) : logP
+    const certain = op.Mul(ofLabel ? op.Mul(nll, ofLabel) : nll, 1 - labelSmoothing)
+    return op.Sub(certain, op.Mul(op.ReduceMean(spread, [axis], { keepdims: 0 }), labelSmoothing))
   }
-  const each =
-    smoothing === 0
-      ? nll(labels)
-      : op.Sub(op.Mul(nll(labels), 1 - smoothing), op.Mul(op.ReduceMean(logP, [axis], { keepdims: 0 }), smoothing))
-  const hit = op.Equal(op.ArgMax(z, { axis, keepdims: 0 }), labels)
-  const noise = input(`noise/${labelsName}`, z.dtype, z.shape)
-  const sampled = op.ArgMax(op.Add(z, noise), { axis, keepdims: 0 })
   return {
-    loss: mean(each),
-    targets: new Map([[labelsName, labels]]),
-    labels: new Map([[labelsName, { classes: z.shape?.[axis] ?? unknownDim(), ignoreIndex }]]),
-    count,
-    correct: op.ReduceSum(op.CastLike(kept ? op.And(hit, kept) : hit, z), { keepdims: 0 }),
-    sampled: { loss: mean(nll(sampled)), noise: new Map([[noise.name!, { value: noise, distribution: 'gumbel' }]]) },
+    loss:
+      labelSmoothing === 0 ? weightedMean(nll, weighted) : weightedMean(smoothed(), { ...weighted, weights: given }),
+    targets: targetInputs(labels, weighing, 'crossEntropy'),
+    labels: new Map([[name, { classes: shape[axis] ?? unknownDim(), ignoreIndex }]]),
+    ...reported(weighted),
+    compared: new Map([['', { kind: 'classes', logits: z, axis, labels, kept }]]),
+    sampled: sampledLabels(scores, name, weighted),
   }
 }

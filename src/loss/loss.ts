@@ -1,12 +1,12 @@
 import type { Dim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 
-/** How the noise a host feeds is distributed: independent standard Gumbel or normal numbers. */
-export type Noise = 'gumbel' | 'normal'
+/** How the noise a host feeds is distributed: independent standard draws of the methods of `Random` with these names. */
+export type Noise = 'gumbel' | 'normal' | 'logistic' | 'sign' | { readonly huber: number }
 
 /** A loss, as part of a graph. */
 export interface LossGraph {
-  /** The scalar that is minimised: the mean over the examples (or positions) of a batch. */
+  /** The scalar that is minimised: the (weighted) mean over the examples (or positions) of a batch. */
   readonly loss: Value
   /** Inputs to be fed from the data beside the model's own, by name. */
   readonly targets: ReadonlyMap<string, Value>
@@ -14,17 +14,52 @@ export interface LossGraph {
   readonly labels?: ReadonlyMap<string, { readonly classes: Dim; readonly ignoreIndex: number | undefined }>
   /** How many examples (or positions) the mean is over; a float scalar. */
   readonly count: Value
-  /** How many of them the arg-max gets right, for a classifier; a float scalar. */
-  readonly correct?: Value
+  /**
+   * What the mean is divided by, where that is not `count`: the sum of weights; a float scalar. Parts of a batch, and
+   * batches of a data set, are averaged by it, so that a batch in parts gives what the whole gives.
+   */
+  readonly weight?: Value
+  /** What is compared, for metrics: by task, '' where there is only one. */
+  readonly compared?: ReadonlyMap<string, Compared>
   /**
    * A scalar whose gradient is that of the plain loss against targets sampled from the model's own output distribution,
-   * the targets held fixed: IRE's curvature (arXiv 2405.20763, the Fisher diagonal). And the noise that decides the sample.
+   * the targets held fixed: IRE's curvature (arXiv 2405.20763, the Fisher diagonal). Where targets weigh omega_i, it is
+   * sum_i sqrt(omega_i) g_i / sqrt(count weight), so that E[count g^2] = sum_i omega_i E[g_i^2] / weight. And the noise that
+   * decides the sample.
    */
   readonly sampled?: {
     readonly loss: Value
     readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: Noise }>
   }
 }
+
+/** A prediction beside its target. `kept` is a bool per target, false for what is ignored; null where all of it counts. */
+export type Compared =
+  | {
+      /** One class of several, per example or position. */
+      readonly kind: 'classes'
+      /** Unnormalised scores; the classes lie along `axis`. */
+      readonly logits: Value
+      readonly axis: number
+      /** int64, the logits' shape without the class axis. */
+      readonly labels: Value
+      readonly kept: Value | null
+    }
+  | {
+      /** Yes or no, per element. */
+      readonly kind: 'binary'
+      readonly logits: Value
+      /** 0 or 1 (or between), of the logits' type and shape. */
+      readonly targets: Value
+      readonly kept: Value | null
+    }
+  | {
+      /** Numbers, element by element. */
+      readonly kind: 'values'
+      readonly output: Value
+      readonly targets: Value
+      readonly kept: Value | null
+    }
 
 /** What is minimised: built onto a model's outputs by name. */
 export interface Loss {

@@ -1,42 +1,23 @@
-import { OnnxIreError } from '../errors.js'
-import { isFloat } from '../ir/dtype.js'
-import { input } from '../ir/leaf.js'
 import { op } from '../op/index.js'
 import type { Loss } from './loss.js'
-import { inFullPrecision, outputNamed } from './output.js'
+import { type RegressionOptions, regression } from './regression.js'
 
-export interface MseOptions {
-  /** The output that is compared. Default: the only output. */
-  readonly output?: string
-  /** The name under which the data gives the targets, of the output's type (float32 for half floats) and shape. Default 'targets'. */
-  readonly targets?: string
-}
+export interface MseOptions extends RegressionOptions {}
 
 /**
- * Mean squared error over all elements. The likelihood it implies is a unit normal around the output, so targets are
- * sampled as the output plus standard normal noise.
+ * Mean squared error over all elements, e^2 of e = y - t, in the targets' unit squared.
+ *
+ * The likelihood it implies, exp(-e^2) up to a factor, is a normal distribution around the output; targets are sampled as
+ * the output plus normal noise of variance 1/2, so that IRE's curvature is the Gauss-Newton diagonal, 2 (dy)^2.
+ * When built, throws `invalid-option`.
  */
-export function mse(options: MseOptions = {}): Loss {
-  const { targets: name = 'targets' } = options
-  return {
-    name: 'mse',
-    build(outputs) {
-      const y = inFullPrecision(outputNamed(outputs, options.output, 'mse'))
-      if (!isFloat(y.dtype))
-        throw new OnnxIreError('invalid-option', `mse: the output holds ${y.dtype}, which no gradient moves`)
-      const targets = input(name, y.dtype, y.shape)
-      const noise = input(`noise/${name}`, y.dtype, y.shape)
-      const error = op.Sub(y, targets)
-      return {
-        loss: op.ReduceMean(op.Mul(error, error), { keepdims: 0 }),
-        targets: new Map([[name, targets]]),
-        count: op.CastLike(op.Size(y), y),
-        // d/dy mean (y - t)^2 at t = y + noise, t held fixed, is mean (-2 noise dy): linear in y.
-        sampled: {
-          loss: op.ReduceMean(op.Mul(op.Mul(noise, -2), y), { keepdims: 0 }),
-          noise: new Map([[noise.name!, { value: noise, distribution: 'normal' }]]),
-        },
-      }
+export const mse = (options: MseOptions = {}): Loss =>
+  regression(
+    {
+      name: 'mse',
+      of: (e) => op.Mul(e, e),
+      distribution: 'normal',
+      slope: (noise) => op.Mul(noise, Math.SQRT2), // 2 e at e = noise / sqrt 2
     },
-  }
-}
+    options,
+  )

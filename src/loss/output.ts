@@ -16,5 +16,12 @@ export function outputNamed(outputs: ReadonlyMap<string, Value>, name: string | 
   )
 }
 
+/** The value behind Identity nodes: views do not change what is compared, so they may be passed over. */
+export function throughViews(value: Value): Value {
+  let behind = value
+  while (behind.source.kind === 'node' && behind.source.operator === 'Identity') behind = behind.source.inputs[0]!
+  return behind
+}
+
 /** Half floats in float32: a sum over a batch's positions exceeds float16 (65504), and labels are counted in float. */
 export const inFullPrecision = (x: Value): Value => (isHalf(x.dtype) ? op.Cast(x, { to: dtypes.float32.onnx }) : x)

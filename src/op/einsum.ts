@@ -7,7 +7,7 @@ export interface Subscripts {
   readonly output: readonly string[]
 }
 
-const ELLIPSIS = '...'
+export const ELLIPSIS = '...'
 const letters = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ']
 
 /**

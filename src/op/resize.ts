@@ -35,7 +35,7 @@ const choices = {
 type Resize = Call<readonly ['x', 'roi?', 'scales?', 'sizes?'], typeof attributes>
 
 /** An empty tensor stands for one left out, as operator sets before 13 wrote it. */
-const given = (value: Value | null): Value | null => (value !== null && lengthOf(value) === 0 ? null : value)
+export const given = (value: Value | null): Value | null => (value !== null && lengthOf(value) === 0 ? null : value)
 
 /** The factors or the lengths asked for; one of the two is null. Throws when both or none are given. */
 export function resizedBy(
@@ -56,7 +56,7 @@ export function resizedAxes(rank: number, axes: readonly number[] | undefined): 
   return named
 }
 
-function resized({ inputs: [x, , scales, sizes], attributes }: Resize): Shape | undefined {
+function resized({ inputs: [x, roi, scales, sizes], attributes }: Resize): Shape | undefined {
   for (const [name, allowed] of Object.entries(choices)) {
     const value = attributes[name as keyof typeof choices]
     if (!(allowed as readonly string[]).includes(value))
@@ -68,6 +68,10 @@ function resized({ inputs: [x, , scales, sizes], attributes }: Resize): Shape | 
   const count = lengthOf(by.scales ?? by.sizes)
   if (count !== undefined && count !== axes.length)
     throw new OnnxIreError('invalid-shape', `${count} ${by.scales ? 'scales' : 'sizes'} for ${axes.length} axes`)
+  const bounds = attributes.coordinate_transformation_mode === 'tf_crop_and_resize' ? given(roi) : null
+  const ends = bounds ? lengthOf(bounds) : undefined
+  if (ends !== undefined && ends !== 2 * axes.length)
+    throw new OnnxIreError('invalid-shape', `${ends} elements of roi for the starts and ends of ${axes.length} axes`)
   const lengths = axes.map((axis) => x.shape![axis]!)
   const resized = by.scales
     ? scaled(lengths, knownNumbers(by.scales))
@@ -98,11 +102,11 @@ function sized(lengths: readonly Dim[], sizes: readonly Dim[] | undefined, polic
     throw new OnnxIreError('invalid-shape', `sizes ${formatShape(sizes)} are negative`)
   if (policy === 'stretch') return sizes
   const ratios = lengths.map((length, i) =>
-    typeof length === 'number' && typeof sizes[i] === 'number' ? sizes[i] / length : undefined,
+    typeof length === 'number' && typeof sizes[i] === 'number' ? Math.fround(sizes[i] / length) : undefined,
   )
   if (!ratios.every((ratio) => ratio !== undefined)) return lengths.map(unknownDim)
   const scale = policy === 'not_larger' ? Math.min(...ratios) : Math.max(...ratios)
-  return lengths.map((length) => Math.floor(scale * (length as number) + 0.5))
+  return lengths.map((length) => Math.floor(Math.fround(scale * (length as number)) + 0.5))
 }
 
 /** Resampling of any axes, https://onnx.ai/onnx/operators/onnx__Resize.html. */

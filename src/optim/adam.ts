@@ -42,15 +42,16 @@ function create(name: 'adam' | 'adamw', options: AdamOptions, defaultDecay: numb
   const beta1 = checkNumber(name, 'betas[0]', betas[0], belowOne)
   const beta2 = checkNumber(name, 'betas[1]', betas[1], belowOne)
   const eps = checkNumber(name, 'eps', options.eps ?? 1e-8, nonNegative)
-  const weightDecay = checkNumber(name, 'weightDecay', options.weightDecay ?? defaultDecay, nonNegative)
+  const decay = checkNumber(name, 'weightDecay', options.weightDecay ?? defaultDecay, nonNegative)
 
   return Object.freeze<BaseOptimizer>({
     kind: 'base',
     name,
     lr: base,
-    options: Object.freeze({ lr: base, betas: Object.freeze([beta1, beta2]), eps, weightDecay }),
+    weightDecay: decay,
+    options: Object.freeze({ lr: base, betas: Object.freeze([beta1, beta2]), eps, weightDecay: decay }),
     moments: ['firstMoment', 'secondMoment'],
-    displacement: (t, lr, scale) => {
+    displacement: (t, lr, scale, weightDecay) => {
       const l2 = name === 'adam' ? weightDecay : 0
       const shrink = name === 'adamw' ? lr * weightDecay : 0
       const rate = lr / (1 - beta1 ** (t + 1))

@@ -28,15 +28,18 @@ export interface BaseOptimizer {
   readonly name: string
   /** The base learning rate, which a schedule's factor multiplies. */
   readonly lr: number
+  /** The base weight decay, which a tensor's settings may replace; 0 for an optimizer that knows none. */
+  readonly weightDecay: number
   /** Every option with its default filled in; plain data. */
   readonly options: Readonly<Record<string, number | boolean | readonly number[]>>
   /** The names of the arrays kept per parameter, all zero at first. */
   readonly moments: readonly string[]
   /**
-   * The displacement of one update.
-   * @param t how many updates came before, from 0
-   * @param lr the learning rate of this update
+   * The displacement of one update of one tensor.
+   * @param t how many updates of this tensor came before, from 0
+   * @param lr the learning rate of this update and tensor
    * @param scale the factor on the gradient: 1, or less when it is clipped
+   * @param weightDecay the weight decay of this tensor
    */
-  displacement(t: number, lr: number, scale: number): Displacement
+  displacement(t: number, lr: number, scale: number, weightDecay: number): Displacement
 }

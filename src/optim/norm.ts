@@ -21,6 +21,23 @@ export function finiteNorm(parameters: ParameterArrays, gradients: Gradients, pl
 /** The factor that brings a gradient of this norm down to `maxNorm`, as `torch.nn.utils.clip_grad_norm_`. */
 export const clipFactor = (norm: number, maxNorm: number): number => Math.min(1, maxNorm / (norm + 1e-6))
 
+/**
+ * The norm that is left of gradients of the finite norm `norm` once every element is clipped to [-limit, limit].
+ * @param limit > 0
+ */
+export function clippedNorm(parameters: ParameterArrays, gradients: Gradients, norm: number, limit: number): number {
+  if (norm <= limit) return norm // no element is above the norm of all
+  let sum = 0 // of numbers up to 1: whatever the limit, their squares do not overflow
+  for (const name of Object.keys(parameters)) sum += sumOfClippedSquares(gradients[name]!, limit)
+  return limit * Math.sqrt(sum)
+}
+
+function sumOfClippedSquares(x: FloatArray, limit: number): number {
+  let sum = 0
+  for (let i = 0; i < x.length; i++) sum += Math.min(1, Math.abs(x[i]!) / limit) ** 2
+  return sum
+}
+
 /** Four partial sums: one alone would wait for the latency of every addition. */
 function sumOfSquares(x: FloatArray): number {
   let a = 0

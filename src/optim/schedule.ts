@@ -1,49 +1,197 @@
-import { checkNames, checkNumber, count, invalidOption, unit } from './option.js'
+import { type OneCycleSchedule, oneCycle } from './one-cycle.js'
+import { checkNames, checkNumber, count, invalidOption, positiveCount, unit } from './option.js'
+import { checkPlateau, type PlateauSchedule } from './plateau.js'
 
-/**
- * How the learning rate moves over a run, as plain data that a recipe or a checkpoint can hold.
- * `warmup` is in steps (default 0); `floor` is the share of the base learning rate that is left at the end (default 0).
- */
+/** A schedule that starts with a warm-up. */
+export interface WarmSchedule {
+  /** Steps that the learning rate rises, from its share 1 / warmup to the whole; default 0. */
+  readonly warmup?: number
+}
+
+/** A schedule that may count epochs. */
+export interface TimedSchedule extends WarmSchedule {
+  /**
+   * What the schedule counts: 'step' (default), or 'epoch' for one factor per epoch; `warmup`, `every` and `at` are then
+   * numbers of epochs too.
+   */
+  readonly per?: 'step' | 'epoch'
+}
+
+/** Stays at the base learning rate. */
+export interface ConstantSchedule extends WarmSchedule {
+  readonly kind: 'constant'
+}
+
+/** Falls along half a cosine, or a line, over the whole run, as `CosineAnnealingLR` and `LinearLR`. */
+export interface DecaySchedule<Kind extends 'cosine' | 'linear'> extends TimedSchedule {
+  readonly kind: Kind
+  /** The share of the base learning rate that is left at the end; default 0. */
+  readonly floor?: number
+}
+
+/** Drops at once, as `StepLR` and `MultiStepLR`: exactly one of `every` and `at` is given. Both count from step 0. */
+export interface StepSchedule extends TimedSchedule {
+  readonly kind: 'step'
+  /** A drop whenever so many steps are over. */
+  readonly every?: number
+  /** Drops at these steps. */
+  readonly at?: readonly number[]
+  /** What a drop multiplies the learning rate by; default 0.1. */
+  readonly factor?: number
+}
+
+/** Falls by the same factor each step, as `ExponentialLR`. */
+export interface ExponentialSchedule extends TimedSchedule {
+  readonly kind: 'exponential'
+  readonly factor: number
+}
+
+/** Falls as 1 / sqrt(step) after the warm-up (Vaswani et al. 2017, arXiv 1706.03762, section 5.3, with the peak 1). */
+export interface InverseSqrtSchedule {
+  readonly kind: 'inverse-sqrt'
+  /** Steps of the warm-up, which also set how fast the learning rate falls; at least 1. */
+  readonly warmup: number
+}
+
+/** How the learning rate moves over a run, as plain data that a recipe or a checkpoint can hold. */
 export type Schedule =
-  | { readonly kind: 'constant'; readonly warmup?: number }
-  | { readonly kind: 'cosine'; readonly warmup?: number; readonly floor?: number }
-  | { readonly kind: 'linear'; readonly warmup?: number; readonly floor?: number }
+  | ConstantSchedule
+  | DecaySchedule<'cosine'>
+  | DecaySchedule<'linear'>
+  | StepSchedule
+  | ExponentialSchedule
+  | InverseSqrtSchedule
+  | OneCycleSchedule
+  | PlateauSchedule
 
 /**
  * The factor on the base learning rate at `step`, counted from 0, of a run of `totalSteps`:
  *
- *     step < warmup:  (step + 1) / warmup
- *     after that, with p = (step - warmup) / (totalSteps - warmup) up to 1:
- *       constant      1
- *       cosine        floor + (1 - floor) (1 + cos(pi p)) / 2
- *       linear        floor + (1 - floor) (1 - p)
+ *     step < warmup   (step + 1) / warmup
+ *     constant        1
+ *     cosine          floor + (1 - floor) (1 + cos(pi p)) / 2
+ *     linear          floor + (1 - floor) (1 - p)             p = (step - warmup) / (totalSteps - warmup), up to 1
+ *     exponential     factor^(step - warmup)
+ *     inverse-sqrt    sqrt(warmup / step)
+ *     step            factor^(drops up to this step), also during the warm-up
+ *     one-cycle       see `OneCycleSchedule`
+ *     plateau         1, to be multiplied by the factor of the plateau's state; see `plateauStep`
  *
- * So the first step already moves, the factor is 1 at `step = warmup`, and it would reach `floor` at `totalSteps`, as
- * `CosineAnnealingLR` and `LinearLR` do. Past the end it stays at `floor`.
- * @throws 'invalid-option'
+ * So the first step already moves, the factor is 1 at `step = warmup`, and `cosine` and `linear` would reach `floor` at
+ * `totalSteps`. Past the end it stays there. With `per: 'epoch'` read epoch for step throughout.
+ * @param totalSteps the steps of the whole run, which `cosine`, `linear` and `one-cycle` need; Infinity where it has no end
+ * @param stepsPerEpoch for `per: 'epoch'`; undefined where the data has no known length
+ * @throws 'invalid-option', also when the schedule needs a number that is not known
  */
-export function learningRateFactor(schedule: Schedule, step: number, totalSteps: number): number {
-  const { warmup, floor } = checkSchedule(schedule)
+export function learningRateFactor(
+  schedule: Schedule,
+  step: number,
+  totalSteps: number,
+  stepsPerEpoch?: number,
+): number {
+  const curve = curveOf(schedule)
   checkNumber('schedule', 'step', step, count)
-  if (step < warmup) return (step + 1) / warmup
-  if (schedule.kind === 'constant') return 1
-  checkNumber('schedule', 'totalSteps', totalSteps, count)
-  if (step >= totalSteps) return floor
-  const progress = (step - warmup) / (totalSteps - warmup)
-  const share = schedule.kind === 'cosine' ? (1 + Math.cos(Math.PI * progress)) / 2 : 1 - progress
-  return floor + (1 - floor) * share
+  const owner = `schedule ${schedule.kind}`
+  const length = perEpoch(schedule) ? epochLength(owner, stepsPerEpoch) : 1
+  return curve(Math.floor(step / length), () => Math.ceil(runLength(owner, totalSteps) / length))
 }
 
 /**
- * A schedule with its defaults filled in.
+ * Checks a schedule before it is used.
  * @throws 'invalid-option' for an unknown kind, a misspelt or out-of-range field
  */
-export function checkSchedule(schedule: Schedule): { kind: Schedule['kind']; warmup: number; floor: number } {
+export function checkSchedule(schedule: Schedule): void {
+  curveOf(schedule)
+}
+
+/** The factor at time `t`, a step or an epoch, of a run that has `total()` of them. */
+type Curve = (t: number, total: () => number) => number
+
+const curves: { readonly [Kind in Schedule['kind']]: (schedule: Extract<Schedule, { kind: Kind }>) => Curve } = {
+  constant: (schedule) => {
+    checkFields(schedule, ['warmup'])
+    return warmed(schedule, () => 1)
+  },
+  cosine: (schedule) => decaying(schedule, (progress) => (1 + Math.cos(Math.PI * progress)) / 2),
+  linear: (schedule) => decaying(schedule, (progress) => 1 - progress),
+  step: dropping,
+  exponential: (schedule) => {
+    checkFields(schedule, ['warmup', 'per', 'factor'])
+    const factor = checkNumber('schedule exponential', 'factor', schedule.factor, unit)
+    return warmed(schedule, (t, _, warmup) => factor ** (t - warmup))
+  },
+  'inverse-sqrt': (schedule) => {
+    checkFields(schedule, ['warmup'])
+    checkNumber('schedule inverse-sqrt', 'warmup', schedule.warmup, positiveCount)
+    return warmed(schedule, (t, _, warmup) => Math.sqrt(warmup / t))
+  },
+  'one-cycle': oneCycle,
+  plateau: (schedule) => {
+    checkPlateau(schedule)
+    return warmed(schedule, () => 1)
+  },
+}
+
+function curveOf(schedule: Schedule): Curve {
   const { kind } = schedule
-  if (kind !== 'constant' && kind !== 'cosine' && kind !== 'linear')
-    throw invalidOption('schedule', 'kind', kind, "'constant', 'cosine' or 'linear'")
-  checkNames(`schedule ${kind}`, schedule, kind === 'constant' ? ['kind', 'warmup'] : ['kind', 'warmup', 'floor'])
-  const warmup = checkNumber(`schedule ${kind}`, 'warmup', schedule.warmup ?? 0, count)
-  const floor = kind === 'constant' ? 1 : checkNumber(`schedule ${kind}`, 'floor', schedule.floor ?? 0, unit)
-  return { kind, warmup, floor }
+  if (!Object.hasOwn(curves, kind))
+    throw invalidOption('schedule', 'kind', kind, `one of '${Object.keys(curves).join("', '")}'`)
+  return (curves[kind] as (schedule: Schedule) => Curve)(schedule) // the entry of its own kind
+}
+
+function decaying(schedule: DecaySchedule<'cosine' | 'linear'>, shape: (progress: number) => number): Curve {
+  checkFields(schedule, ['warmup', 'per', 'floor'])
+  const floor = checkNumber(`schedule ${schedule.kind}`, 'floor', schedule.floor ?? 0, unit)
+  return warmed(schedule, (t, total, warmup) =>
+    t >= total() ? floor : floor + (1 - floor) * shape((t - warmup) / (total() - warmup)),
+  )
+}
+
+function dropping(schedule: StepSchedule): Curve {
+  checkFields(schedule, ['warmup', 'per', 'every', 'at', 'factor'])
+  const owner = 'schedule step'
+  const { every, at, factor = 0.1 } = schedule
+  checkNumber(owner, 'factor', factor, unit)
+  if ((every === undefined) === (at === undefined))
+    throw invalidOption(owner, 'every', every, 'given when `at` is not, and left out when it is')
+  if (every !== undefined) checkNumber(owner, 'every', every, positiveCount)
+  if (at !== undefined && !Array.isArray(at)) throw invalidOption(owner, 'at', at, 'a list of integers >= 0')
+  for (const milestone of at ?? []) checkNumber(owner, 'at', milestone, count)
+  const drops = (t: number) =>
+    every === undefined ? (at ?? []).filter((milestone) => milestone <= t).length : Math.floor(t / every)
+  const rising = warmed(schedule, () => 1)
+  return (t, total) => rising(t, total) * factor ** drops(t)
+}
+
+/** The warm-up, and `after` from then on. */
+function warmed(
+  schedule: { readonly kind: string; readonly warmup?: number },
+  after: (t: number, total: () => number, warmup: number) => number,
+): Curve {
+  const warmup = checkNumber(`schedule ${schedule.kind}`, 'warmup', schedule.warmup ?? 0, count)
+  return (t, total) => (t < warmup ? (t + 1) / warmup : after(t, total, warmup))
+}
+
+function checkFields(schedule: Schedule, names: readonly string[]): void {
+  checkNames(`schedule ${schedule.kind}`, schedule, ['kind', ...names])
+  perEpoch(schedule)
+}
+
+function perEpoch(schedule: Schedule): boolean {
+  const per = 'per' in schedule ? schedule.per : 'step'
+  if (per !== undefined && per !== 'step' && per !== 'epoch')
+    throw invalidOption(`schedule ${schedule.kind}`, 'per', per, "'step' or 'epoch'")
+  return per === 'epoch'
+}
+
+function epochLength(owner: string, stepsPerEpoch: number | undefined): number {
+  if (stepsPerEpoch === undefined)
+    throw invalidOption(owner, 'per', 'epoch', "'step' for data of no known length, or give the steps per epoch")
+  return checkNumber(owner, 'stepsPerEpoch', stepsPerEpoch, positiveCount)
+}
+
+function runLength(owner: string, totalSteps: number): number {
+  if (totalSteps === Infinity)
+    throw invalidOption(owner, 'totalSteps', totalSteps, 'known, for this schedule ends with the run: give the steps')
+  return checkNumber(owner, 'totalSteps', totalSteps, count)
 }

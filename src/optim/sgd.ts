@@ -31,7 +31,7 @@ export function sgd(options: SgdOptions = {}): BaseOptimizer {
   const momentum = checkNumber('sgd', 'momentum', options.momentum ?? 0, nonNegative)
   const dampening = checkNumber('sgd', 'dampening', options.dampening ?? 0, nonNegative)
   const nesterov = checkBoolean('sgd', 'nesterov', options.nesterov ?? false)
-  const weightDecay = checkNumber('sgd', 'weightDecay', options.weightDecay ?? 0, nonNegative)
+  const decay = checkNumber('sgd', 'weightDecay', options.weightDecay ?? 0, nonNegative)
   if (nesterov && (momentum === 0 || dampening !== 0))
     throw invalidOption('sgd', 'nesterov', nesterov, 'false unless momentum > 0 and dampening is 0')
 
@@ -39,9 +39,10 @@ export function sgd(options: SgdOptions = {}): BaseOptimizer {
     kind: 'base',
     name: 'sgd',
     lr: base,
-    options: Object.freeze({ lr: base, momentum, dampening, nesterov, weightDecay }),
+    weightDecay: decay,
+    options: Object.freeze({ lr: base, momentum, dampening, nesterov, weightDecay: decay }),
     moments: momentum === 0 ? [] : ['momentum'],
-    displacement: (t, lr, scale) => {
+    displacement: (t, lr, scale, weightDecay) => {
       if (momentum === 0) {
         const c = Float64Array.of(lr, scale, weightDecay)
         return (d, theta, g, _, from, to) => plain(d, theta, g, from, to, c)

@@ -7,7 +7,7 @@ import { type SgdOptions, sgd } from '../optim/sgd.js'
 import { ire } from '../step/ire.js'
 import type { Optimizer } from '../step/optimizer.js'
 import { sam } from '../step/sam.js'
-import type { FitOptions, TrainerOptions } from '../train/trainer.js'
+import type { FitOptions, TrainerOptions } from '../train/options.js'
 import type { LossRecipe, OptimizerRecipe, Recipe } from './recipe.js'
 
 /** A recipe's options for `Trainer.create`, but for where it runs. Throws `invalid-option`. */

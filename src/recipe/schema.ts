@@ -2,7 +2,15 @@ import type { ImageOptions } from '../data/image.js'
 import type { CrossEntropyOptions } from '../loss/cross-entropy.js'
 import type { MseOptions } from '../loss/mse.js'
 import type { AdamOptions } from '../optim/adam.js'
-import type { Schedule } from '../optim/schedule.js'
+import type { OneCycleSchedule } from '../optim/one-cycle.js'
+import type { PlateauSchedule } from '../optim/plateau.js'
+import type {
+  ConstantSchedule,
+  DecaySchedule,
+  ExponentialSchedule,
+  InverseSqrtSchedule,
+  StepSchedule,
+} from '../optim/schedule.js'
 import type { SgdOptions } from '../optim/sgd.js'
 import type { IreOptions } from '../step/ire.js'
 import type { SamOptions } from '../step/sam.js'
@@ -68,7 +76,7 @@ const around: { readonly sam: JsonSchema; readonly ire: JsonSchema } = {
       warmup: whole(0, 'steps before IRE starts'),
       beta: real(belowOne, 'the smoothing of the curvature'),
       kappaDecay: flag('whether kappa follows the schedule'),
-      curvature: choice(['sampled', 'empirical']),
+      curvature: choice(['sampled', 'empirical', 'hutchinson']),
     },
     ['kappa', 'gamma'],
   ),
@@ -93,6 +101,11 @@ const optimizer = kinds(
   object<Kinded<AdamOptions> & Around>({ kind: kind('adamw'), ...adamFields, ...around }, ['kind']),
 )
 
+const weights = {
+  sampleWeights: text('the name of the weights of examples'),
+  mask: text('the name of what is 0 for targets to leave out'),
+}
+
 const lossSchema: JsonSchema = kinds(
   object<Kinded<CrossEntropyOptions>>(
     {
@@ -100,7 +113,10 @@ const lossSchema: JsonSchema = kinds(
       logits: text("the model's output with the logits"),
       labels: text('the name of the labels'),
       axis: { type: 'integer', description: 'the axis of the classes' },
+      probabilities: flag('whether labels are distributions over the classes'),
       labelSmoothing: real(belowOne),
+      classWeights: list(real(nonNegative), { minItems: 1 }, 'a weight for every class'),
+      ...weights,
       ignoreIndex: { type: 'integer', description: 'the label of examples to leave out' },
     },
     ['kind'],
@@ -110,6 +126,7 @@ const lossSchema: JsonSchema = kinds(
       kind: kind('mse'),
       output: text("the model's output that is compared"),
       targets: text('the name of the targets'),
+      ...weights,
     },
     ['kind'],
   ),
@@ -117,10 +134,53 @@ const lossSchema: JsonSchema = kinds(
 
 const warmup = whole(0, 'steps until the full learning rate')
 const floor = real(share, 'the share of the learning rate left at the end')
+const per = choice(['step', 'epoch'], 'what the schedule counts')
+const drop = real(share, 'what the learning rate is multiplied by')
+const divisor = { minimum: 1 }
 const schedule = kinds(
-  object<Extract<Schedule, { kind: 'constant' }>>({ kind: kind('constant'), warmup }, ['kind']),
-  object<Extract<Schedule, { kind: 'cosine' }>>({ kind: kind('cosine'), warmup, floor }, ['kind']),
-  object<Extract<Schedule, { kind: 'linear' }>>({ kind: kind('linear'), warmup, floor }, ['kind']),
+  object<ConstantSchedule>({ kind: kind('constant'), warmup }, ['kind']),
+  object<DecaySchedule<'cosine'>>({ kind: kind('cosine'), warmup, per, floor }, ['kind']),
+  object<DecaySchedule<'linear'>>({ kind: kind('linear'), warmup, per, floor }, ['kind']),
+  object<StepSchedule>(
+    {
+      kind: kind('step'),
+      warmup,
+      per,
+      every: whole(1, 'steps between two drops'),
+      at: list(whole(0), { minItems: 1 }, 'the steps of the drops'),
+      factor: drop,
+    },
+    ['kind'],
+  ),
+  object<ExponentialSchedule>({ kind: kind('exponential'), warmup, per, factor: drop }, ['kind', 'factor']),
+  object<InverseSqrtSchedule>({ kind: kind('inverse-sqrt'), warmup: whole(1, 'steps until the full learning rate') }, [
+    'kind',
+    'warmup',
+  ]),
+  object<OneCycleSchedule>(
+    {
+      kind: kind('one-cycle'),
+      div: real(divisor, 'the peak over the start'),
+      finalDiv: real(divisor, 'the start over the end'),
+      pctStart: real(share, 'the share of the run in which the learning rate rises'),
+      anneal: choice(['cosine', 'linear'], 'the shape of the two phases'),
+    },
+    ['kind'],
+  ),
+  object<PlateauSchedule>(
+    {
+      kind: kind('plateau'),
+      warmup,
+      metric: text('the measure to follow'),
+      mode: choice(['min', 'max'], 'which values are better'),
+      factor: drop,
+      patience: whole(0, 'evaluations without improvement before a drop'),
+      threshold: real(nonNegative, 'the least improvement that counts, as a share'),
+      cooldown: whole(0, 'evaluations after a drop that do not count'),
+      floor,
+    },
+    ['kind'],
+  ),
 )
 
 const trainable = either(

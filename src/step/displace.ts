@@ -1,45 +1,39 @@
-import { arrayOf, type FloatArray, type Gradients, type ParameterArrays } from '../optim/arrays.js'
+import type { FloatArray } from '../optim/arrays.js'
 import type { Displacement } from '../optim/base.js'
 
 /** Elements per chunk: the displacements of one (32 KiB) stay in the first-level cache until they are added. */
 const CHUNK = 4096
+const scratch = new Float64Array(CHUNK)
 
 /**
- * theta <- theta + (1 + kappa n) d for all tensors, in place, chunk by chunk.
- * @param moments one record per moment of the base optimizer
- * @param flat n by parameter, or null where nothing is enhanced
+ * theta <- theta + (1 + kappa n) d for one tensor, in place, chunk by chunk.
+ * @param g its gradient
+ * @param moments its moments, in the base optimizer's order
+ * @param flat its n, where it is enhanced
  */
 export function displace(
   displacement: Displacement,
-  parameters: ParameterArrays,
-  gradients: Gradients,
-  moments: readonly Readonly<Record<string, FloatArray>>[],
-  flat: Readonly<Record<string, Uint8Array>> | null,
-  kappa: number,
-): void {
-  const d = new Float64Array(CHUNK)
-  for (const [name, theta] of Object.entries(parameters)) {
-    const g = arrayOf(gradients, name, theta.length, 'loss gradient')
-    const own = moments.map((moment) => moment[name]!)
-    displaceTensor(displacement, d, theta, g, own, flat?.[name] ?? null, Float64Array.of(kappa))
-  }
-}
-
-function displaceTensor(
-  displacement: Displacement,
-  d: Float64Array,
   theta: FloatArray,
   g: FloatArray,
   moments: readonly FloatArray[],
-  flat: Uint8Array | null,
-  kappa: Float64Array,
+  flat: Uint8Array | undefined,
+  kappa: number,
 ): void {
+  const enhancement = Float64Array.of(kappa)
   for (let from = 0; from < theta.length; from += CHUNK) {
     const to = Math.min(from + CHUNK, theta.length)
-    displacement(d, theta, g, moments, from, to)
-    if (flat) addEnhanced(theta, d, flat, kappa, from, to)
-    else add(theta, d, from, to)
+    displacement(scratch, theta, g, moments, from, to)
+    if (flat) addEnhanced(theta, scratch, flat, enhancement, from, to)
+    else add(theta, scratch, from, to)
   }
+}
+
+/** g with every element clipped to [-limit, limit]: itself where there is no limit, a copy otherwise. */
+export function clipped(g: FloatArray, limit: number): FloatArray {
+  if (limit === Infinity) return g
+  const within = g.slice()
+  for (let i = 0; i < within.length; i++) within[i] = Math.max(-limit, Math.min(limit, within[i]!))
+  return within
 }
 
 // Four at a time: the sums are so short that the loop itself would cost as much again.

@@ -31,9 +31,11 @@ export interface IreOptions {
   readonly kappaDecay?: boolean
   /**
    * Where h comes from. 'sampled' (default): the squared gradient against labels sampled from the model's own output,
-   * one extra gradient per refresh. 'empirical': the squared true gradient, at no cost.
+   * one extra gradient per refresh. 'empirical': the squared true gradient, at no cost. 'hutchinson': v * Hv with a
+   * random v of -1 and 1, the diagonal of the exact Hessian in expectation (Hutchinson 1990); it has a sign, and
+   * coordinates of negative curvature are flat.
    */
-  readonly curvature?: 'sampled' | 'empirical'
+  readonly curvature?: 'sampled' | 'empirical' | 'hutchinson'
 }
 
 /** An optimizer whose displacement is enlarged along flat coordinates. */
@@ -54,8 +56,8 @@ export function ire(inner: BaseOptimizer | SamOptimizer, options: IreOptions): I
     throw invalidOption('ire', 'inner', Object(inner).kind, 'a base optimizer or sam around one')
   checkNames('ire', options, ['kappa', 'gamma', 'interval', 'warmup', 'beta', 'kappaDecay', 'curvature'])
   const curvature = options.curvature ?? 'sampled'
-  if (curvature !== 'sampled' && curvature !== 'empirical')
-    throw invalidOption('ire', 'curvature', curvature, "'sampled' or 'empirical'")
+  if (curvature !== 'sampled' && curvature !== 'empirical' && curvature !== 'hutchinson')
+    throw invalidOption('ire', 'curvature', curvature, "'sampled', 'empirical' or 'hutchinson'")
   return Object.freeze<IreOptimizer>({
     kind: 'ire',
     inner,

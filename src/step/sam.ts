@@ -36,6 +36,7 @@ export function sam(base: BaseOptimizer, options: SamOptions = {}): SamOptimizer
 /**
  * theta + e, written to arrays of its own: theta is never touched, so there is nothing to restore and nothing that a
  * failure half-way could leave behind. The arrays are kept per owner, so that their identity is stable over a run.
+ * @param parameters the tensors that are trained; for these e is not 0
  * @param norm ||g||
  */
 export function ascend(
@@ -77,12 +78,13 @@ function sumOfSquaredProducts(a: FloatArray, b: FloatArray): number {
 
 const scratch = new WeakMap<object, ParameterArrays>()
 
+/** An array per parameter, those of the last call where they fit. */
 function scratchFor(owner: object, parameters: ParameterArrays): ParameterArrays {
   const kept = scratch.get(owner)
-  const fits = ([name, array]: [string, FloatArray]) =>
-    kept?.[name]?.length === array.length && kept[name].constructor === array.constructor
-  if (kept && Object.entries(parameters).every(fits)) return kept
-  const made = mapArrays(parameters, zerosLike)
+  const made = mapArrays(parameters, (array, name) => {
+    const own = kept && Object.hasOwn(kept, name) ? kept[name] : undefined
+    return own?.length === array.length && own.constructor === array.constructor ? own : zerosLike(array)
+  })
   scratch.set(owner, made)
   return made
 }

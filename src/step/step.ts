@@ -1,17 +1,20 @@
 import { OnnxIreError } from '../errors.js'
-import type { Gradients, ParameterArrays } from '../optim/arrays.js'
-import { clipFactor, finiteNorm } from '../optim/norm.js'
+import { arrayOf, type Gradients, type ParameterArrays } from '../optim/arrays.js'
+import { clipFactor, clippedNorm, finiteNorm } from '../optim/norm.js'
 import { checkNumber, invalidOption, nonNegative, positiveCount } from '../optim/option.js'
-import { displace } from './displace.js'
+import { clipped, displace } from './displace.js'
 import { kappaAt, refreshesAt } from './ire.js'
 import { type FlatMask, refreshMask } from './mask.js'
 import { layers, type Optimizer } from './optimizer.js'
 import { ascend } from './sam.js'
+import { type ParameterSettings, planStep } from './settings.js'
 import { momentsOf, type OptimizerState } from './state.js'
 
 /**
- * What a step asks for: 'loss', the gradient of the training loss on the step's batch; 'curvature', the gradient of the
- * plain loss (mean reduction, no label smoothing) against labels sampled from the model's own output.
+ * What a step asks for: 'loss', the gradient of the training loss on the step's batch; 'curvature', what IRE ranks by.
+ * With `curvature: 'sampled'` that is the gradient of the plain loss (mean reduction, no label smoothing) against labels
+ * sampled from the model's own output; with 'hutchinson' the estimate v * Hv of the Hessian's diagonal, where H is that
+ * of the loss and every element of v is -1 or 1 by a fair coin.
  */
 export type GradientKind = 'loss' | 'curvature'
 
@@ -40,6 +43,13 @@ export interface StepContext {
    * the curvature gradient and the enhancement are never clipped.
    */
   readonly clipNorm?: number
+  /**
+   * The largest magnitude of an element of the gradient that reaches the base optimizer; default none. As with
+   * `torch.nn.utils.clip_grad_value_`, before `clipNorm`, and of the same gradient.
+   */
+  readonly clipValue?: number
+  /** By parameter name, for tensors that are trained unlike the others. */
+  readonly settings?: Readonly<Record<string, ParameterSettings>>
 }
 
 /** What a step did. */
@@ -50,15 +60,15 @@ export interface StepReport {
   readonly loss: number | null
   /** The global norm of the gradient the base optimizer got, before clipping. */
   readonly gradientNorm: number
-  /** The learning rate of this step. */
+  /** The learning rate of this step, of tensors whose `lrScale` is 1. */
   readonly lr: number
   /** The enhancement of this step: 0 without IRE and during its warm-up. */
   readonly kappa: number
   /** Whether this step renewed the mask. */
   readonly refreshed: boolean
-  /** The share of coordinates that are flat; 0 before the first refresh. */
+  /** The share of the coordinates IRE may enhance that are flat; 0 before the first refresh. */
   readonly flatShare: number
-  /** The share of coordinates whose curvature is exactly 0; null before the first refresh. */
+  /** The share of the same whose curvature is exactly 0; null before the first refresh. */
   readonly zeroShare: number | null
   /** The curvature F up to which a coordinate is flat; null before the first refresh. */
   readonly threshold: number | null
@@ -81,32 +91,42 @@ export function* optimizerStep(
 ): Generator<GradientRequest, StepReport, GradientReply> {
   const { base, sam, ire } = layers(optimizer)
   const t = state.step
-  const { lrFactor, clipNorm } = checkContext(context)
+  const { lrFactor, clipNorm, clipValue, settings } = checkContext(context)
+  const plan = planStep(base, parameters, settings, t)
+  const { trained } = plan
   const moments = momentsOf(optimizer, parameters, state)
 
   const refreshed = ire !== null && refreshesAt(ire, t)
   let mask: FlatMask | null = ire ? state.mask : null
-  if (refreshed && ire.curvature === 'sampled') {
+  if (refreshed && ire.curvature !== 'empirical') {
     const reply = yield { kind: 'curvature', parameters }
-    normOf(parameters, reply, t, 'curvature gradient')
-    mask = refreshMask(ire, parameters, reply.gradients, batchSizeOf(reply), mask, t)
+    normOf(plan.enhanced, reply, t, ire.curvature === 'sampled' ? 'curvature gradient' : 'curvature estimate v * Hv')
+    mask = refreshMask(ire, parameters, reply.gradients, batchSizeOf(reply), mask, t, plan.enhanced)
   }
 
   let reply = yield { kind: 'loss', parameters }
-  let norm = normOf(parameters, reply, t, 'loss gradient')
+  let norm = normOf(trained, reply, t, 'loss gradient')
   const loss = reply.loss ?? null
   if (refreshed && ire.curvature === 'empirical')
-    mask = refreshMask(ire, parameters, reply.gradients, batchSizeOf(reply), mask, t)
+    mask = refreshMask(ire, parameters, reply.gradients, batchSizeOf(reply), mask, t, plan.enhanced)
   if (sam) {
-    reply = yield { kind: 'loss', parameters: ascend(sam, parameters, reply.gradients, norm, state) }
-    norm = normOf(parameters, reply, t, 'loss gradient after the ascent')
+    const ascended = ascend(sam, trained, reply.gradients, norm, state)
+    reply = yield { kind: 'loss', parameters: { ...parameters, ...ascended } }
+    norm = normOf(trained, reply, t, 'loss gradient after the ascent')
   }
 
   const lr = base.lr * lrFactor
   const kappa = ire ? kappaAt(ire, t, lrFactor) : 0
-  const flat = kappa > 0 && mask ? mask.flat : null
-  const displacement = base.displacement(t, lr, clipFactor(norm, clipNorm))
-  displace(displacement, parameters, reply.gradients, moments, flat, kappa)
+  const bounded = clipNorm < Infinity ? clippedNorm(trained, reply.gradients, norm, clipValue) : norm
+  const scale = clipFactor(bounded, clipNorm)
+  for (const [name, theta] of Object.entries(trained)) {
+    const { t: age, lrScale, weightDecay } = plan.of(name)
+    const displacement = base.displacement(age, lr * lrScale, scale, weightDecay)
+    const g = clipped(arrayOf(reply.gradients, name, theta.length, 'loss gradient'), clipValue)
+    const own = moments.map((moment) => moment[name]!)
+    const flat = kappa > 0 && mask && Object.hasOwn(plan.enhanced, name) ? mask.flat[name] : undefined
+    displace(displacement, theta, g, own, flat, kappa)
+  }
   state.mask = mask
   state.step = t + 1
   const { flatShare = 0, zeroShare = null, threshold = null } = mask ?? {}
@@ -116,13 +136,14 @@ export function* optimizerStep(
 /** Whether the next step will ask for a 'curvature' gradient. */
 export function curvatureDue(optimizer: Optimizer, state: OptimizerState): boolean {
   const { ire } = layers(optimizer)
-  return ire !== null && ire.curvature === 'sampled' && refreshesAt(ire, state.step)
+  return ire !== null && ire.curvature !== 'empirical' && refreshesAt(ire, state.step)
 }
 
-function checkContext({ lrFactor = 1, clipNorm = Number.POSITIVE_INFINITY }: StepContext) {
+function checkContext({ lrFactor = 1, clipNorm = Infinity, clipValue = Infinity, settings = {} }: StepContext) {
   checkNumber('step', 'lrFactor', lrFactor, nonNegative)
-  if (!(clipNorm > 0)) throw invalidOption('step', 'clipNorm', clipNorm, 'a number > 0')
-  return { lrFactor, clipNorm }
+  for (const [name, limit] of Object.entries({ clipNorm, clipValue }))
+    if (!(limit > 0)) throw invalidOption('step', name, limit, 'a number > 0')
+  return { lrFactor, clipNorm, clipValue, settings }
 }
 
 const batchSizeOf = ({ batchSize = 1 }: GradientReply): number =>

@@ -10,9 +10,15 @@ export interface UpdateInput extends StepContext {
   readonly parameters: ParameterArrays
   /** The gradient of the loss; for SAM, which needs it at a second point too, a function of the parameters. */
   readonly gradients: Gradients | ((parameters: ParameterArrays) => Gradients)
-  /** The gradient against sampled labels; needed when `curvatureDue`, ignored otherwise. */
+  /**
+   * What IRE ranks by, needed when `curvatureDue` and ignored otherwise: with `curvature: 'sampled'` the gradient against
+   * sampled labels, which is squared; with 'hutchinson' v * Hv, which is taken as it is.
+   */
   readonly curvature?: Gradients | ((parameters: ParameterArrays) => Gradients)
-  /** B, the number of samples `curvature` is the mean over; default 1. It scales F and does not change the ranking. */
+  /**
+   * B, the number of samples `curvature` is the mean over; default 1. It scales F and does not change the ranking; with
+   * 'hutchinson' it plays no part.
+   */
   readonly batchSize?: number
   /** From the previous update; left out on the first. */
   readonly state?: OptimizerState
@@ -33,7 +39,7 @@ export interface Update {
  *   'invalid-data' for missing or misshapen arrays; 'not-finite' naming the step and the tensor
  */
 export function update(input: UpdateInput): Update {
-  const { optimizer, lrFactor = 1, clipNorm = Number.POSITIVE_INFINITY, batchSize = 1 } = input
+  const { optimizer, batchSize = 1 } = input
   if (layers(optimizer).sam && typeof input.gradients !== 'function')
     throw new OnnxIreError(
       'invalid-option',
@@ -41,18 +47,26 @@ export function update(input: UpdateInput): Update {
     )
   const parameters = mapArrays(input.parameters, (array) => array.slice())
   const state = input.state ? cloneState(input.state) : initialState(optimizer, parameters)
-  const step = optimizerStep(optimizer, parameters, state, { lrFactor, clipNorm })
+  const step = optimizerStep(optimizer, parameters, state, input)
   let next = step.next()
   while (!next.done) next = step.next({ gradients: answer(input, next.value, state.step), batchSize })
   return { parameters, state, report: next.value }
 }
 
-function answer({ gradients, curvature }: UpdateInput, { kind, parameters }: GradientRequest, step: number): Gradients {
+function answer(
+  { optimizer, gradients, curvature }: UpdateInput,
+  { kind, parameters }: GradientRequest,
+  step: number,
+): Gradients {
   const source = kind === 'curvature' ? curvature : gradients
+  const needed =
+    layers(optimizer).ire?.curvature === 'hutchinson'
+      ? "v * Hv, the estimate of the Hessian's diagonal"
+      : "the gradients against labels sampled from the model's own output"
   if (source === undefined)
     throw new OnnxIreError(
       'invalid-option',
-      `update: step ${step} refreshes IRE's mask and needs \`curvature\`, the gradients against labels sampled from the model's own output; curvatureDue(optimizer, state) tells when, and curvature: 'empirical' does without`,
+      `update: step ${step} refreshes IRE's mask and needs \`curvature\`: ${needed}; curvatureDue(optimizer, state) tells when, and curvature: 'empirical' does without`,
     )
   return typeof source === 'function' ? source(parameters) : source
 }

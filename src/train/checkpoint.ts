@@ -1,41 +1,72 @@
 import { OnnxIreError } from '../errors.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
+import type { SavedTally } from '../metric/tally.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
+import type { PlateauState } from '../optim/plateau.js'
 import { describeOptimizer, type Optimizer } from '../step/optimizer.js'
 import { loadState, type SavedState, saveState } from '../step/saved-state.js'
 import type { OptimizerState } from '../step/state.js'
 import { decodeSafetensors, encodeSafetensors } from './safetensors.js'
+import type { WatchState } from './watch.js'
 
 /** What a run is, apart from how far it has come: a checkpoint only fits a run with the same. */
-interface Run {
-  readonly parameters: ParameterArrays
-  readonly statistics: ParameterArrays
+export interface RunIdentity {
   readonly optimizer: Optimizer
   readonly seed: number
   readonly batchSize: number
+  /** What else decides the trajectory, as plain data. */
+  readonly options: Readonly<Record<string, unknown>>
 }
 
-const format = 'onnx-ire checkpoint 1'
+/** A run's arrays by role: 'parameter', 'statistic', and where they are kept 'ema', 'best'. */
+export type RunArrays = Readonly<Record<string, ParameterArrays>>
+
+/** How far a run has come, apart from its arrays and the optimizer. Plain data. */
+export interface RunProgress {
+  readonly epoch: number
+  /** Batches of this epoch that are done. */
+  readonly batch: number
+  /** What the unfinished round came to so far. */
+  readonly round: SavedTally | null
+  readonly best: WatchState | null
+  readonly stopping: WatchState | null
+  readonly plateau: PlateauState
+}
+
+const format = 'onnx-ire checkpoint 2'
 
 /**
- * A run as a safetensors file. Tensors: `parameter/<name>`, `statistic/<name>`, and the optimizer's moments and mask as
- * `state/<moment>/<name>`. Metadata: the format's version, the optimizer, seed and batch size, and the optimizer's numbers.
+ * A run as a safetensors file. Tensors: `parameter/<name>`, `statistic/<name>` (running statistics of norms),
+ * `ema/<name>` and `best/<name>` where these are kept, and the optimizer's moments and mask as `state/<moment>/<name>`.
+ * Metadata, as JSON: `format`, the version; `run`, the optimizer, seed, batch size and groups; `numbers`, the optimizer's;
+ * `progress`, the position in the data and what was measured. Random numbers are drawn from streams that the seed and the
+ * step decide, so there is no random state to keep.
  */
-export function writeCheckpoint({ state, ...run }: Run & { readonly state: OptimizerState }): Uint8Array {
-  const { arrays, numbers } = saveState(state)
-  const tensors = [
-    ...prefixed('parameter/', run.parameters),
-    ...prefixed('statistic/', run.statistics),
-    ...prefixed('state/', arrays),
-  ]
+export function writeCheckpoint(
+  run: RunIdentity,
+  arrays: RunArrays,
+  state: OptimizerState,
+  progress: RunProgress,
+): Uint8Array {
+  const { arrays: moments, numbers } = saveState(state)
+  const tensors = [...Object.entries(arrays), ['state', moments] as const].flatMap(([role, group]) =>
+    Object.entries(group).map(([name, data]) => [`${role}/${name}`, tensorOf(data)] as const),
+  )
   return encodeSafetensors({
     tensors: Object.fromEntries(tensors),
-    metadata: { format, run: identity(run), numbers: JSON.stringify(numbers) },
+    metadata: { format, run: identity(run), numbers: JSON.stringify(numbers), progress: JSON.stringify(progress) },
   })
 }
 
-/** Reads a checkpoint into the run's arrays; returns the optimizer's state. Throws `checkpoint` before anything is changed. */
-export function readCheckpoint(bytes: Uint8Array, run: Run): OptimizerState {
+/**
+ * Reads a checkpoint into the run's arrays.
+ * Throws `damaged` for a broken file, `checkpoint` for one of another run, before anything is changed.
+ */
+export function readCheckpoint(
+  bytes: Uint8Array,
+  run: RunIdentity,
+  arrays: RunArrays,
+): { readonly state: OptimizerState; readonly progress: RunProgress } {
   const { tensors, metadata } = decodeSafetensors(bytes)
   if (metadata['format'] !== format)
     throw new OnnxIreError(
@@ -48,59 +79,56 @@ export function readCheckpoint(bytes: Uint8Array, run: Run): OptimizerState {
       `the checkpoint belongs to another run: it was written with ${metadata['run']}, this run has ${identity(run)}`,
     )
   }
-  const expected = new Set([
-    ...Object.keys(run.parameters).map((name) => `parameter/${name}`),
-    ...Object.keys(run.statistics).map((name) => `statistic/${name}`),
-  ])
-  const extra = Object.keys(tensors).find((name) => !name.startsWith('state/') && !expected.has(name))
+  const left = new Map(Object.entries(tensors))
+  const found = Object.entries(arrays).flatMap(([role, group]) =>
+    Object.entries(group).map(([name, array]) => [array, taken(left, `${role}/${name}`, array)] as const),
+  )
+  const moments = [...left].flatMap(([name, { data }]) =>
+    name.startsWith('state/') ? [[name.slice('state/'.length), data as FloatArray | Uint8Array] as const] : [],
+  )
+  const extra = [...left.keys()].find((name) => !name.startsWith('state/'))
   if (extra !== undefined)
     throw new OnnxIreError(
       'checkpoint',
-      `the checkpoint holds '${extra}', which this run does not train: it belongs to a run with other trainable tensors`,
+      `the checkpoint holds '${extra}', which this run does not have: it belongs to a run with other trainable tensors`,
     )
-  const arrays: Record<string, FloatArray | Uint8Array> = {}
-  for (const [name, tensor] of Object.entries(tensors))
-    if (name.startsWith('state/')) arrays[name.slice('state/'.length)] = tensor.data as FloatArray | Uint8Array
-  const found = new Map<FloatArray, FloatArray>()
-  for (const [prefix, group] of [
-    ['parameter/', run.parameters],
-    ['statistic/', run.statistics],
-  ] as const) {
-    for (const [name, array] of Object.entries(group)) {
-      const tensor = tensors[prefix + name]
-      if (!tensor || sizeOf(tensor.dims) !== array.length || tensor.data.constructor !== array.constructor) {
-        throw new OnnxIreError(
-          'checkpoint',
-          `the checkpoint holds no tensor '${prefix + name}' of ${array.length} elements: it belongs to another model`,
-        )
-      }
-      found.set(array, tensor.data as FloatArray)
-    }
-  }
-  const state = loadState(run.optimizer, run.parameters, { arrays, numbers: numbersIn(metadata) })
+  const state = loadState(run.optimizer, arrays['parameter']!, {
+    arrays: Object.fromEntries(moments),
+    numbers: parsed(metadata, 'numbers') as SavedState['numbers'],
+  })
+  const progress = parsed(metadata, 'progress') as RunProgress
+  for (const key of ['epoch', 'batch'] as const)
+    if (!Number.isSafeInteger(progress[key]) || progress[key] < 0)
+      throw new OnnxIreError('checkpoint', `the checkpoint's ${key} is ${progress[key]}, not a count`)
   for (const [array, saved] of found) array.set(saved)
-  return state
+  return { state, progress }
 }
 
-function numbersIn(metadata: Readonly<Record<string, string>>): SavedState['numbers'] {
-  let numbers: unknown
+function taken(left: Map<string, Tensor>, name: string, array: FloatArray): FloatArray {
+  const tensor = left.get(name)
+  left.delete(name)
+  if (tensor && sizeOf(tensor.dims) === array.length && tensor.data.constructor === array.constructor)
+    return tensor.data as FloatArray
+  throw new OnnxIreError(
+    'checkpoint',
+    `the checkpoint holds no tensor '${name}' of ${array.length} elements: it belongs to another model or run`,
+  )
+}
+
+/** Each number is checked where it is used. */
+function parsed(metadata: Readonly<Record<string, string>>, key: string): object {
   try {
-    numbers = JSON.parse(metadata['numbers'] ?? '')
+    const value: unknown = JSON.parse(metadata[key] ?? '')
+    if (typeof value === 'object' && value !== null) return value
   } catch {}
-  // Each of them is checked where it is used.
-  if (typeof numbers === 'object' && numbers !== null) return numbers as SavedState['numbers']
-  throw new OnnxIreError('checkpoint', "the checkpoint's numbers cannot be read; it is damaged")
+  throw new OnnxIreError('checkpoint', `the checkpoint's ${key} cannot be read`)
 }
 
-const identity = ({ optimizer, seed, batchSize }: Run): string =>
-  JSON.stringify({ optimizer: describeOptimizer(optimizer), seed, batchSize })
+const identity = ({ optimizer, seed, batchSize, options }: RunIdentity): string =>
+  JSON.stringify({ optimizer: describeOptimizer(optimizer), seed, batchSize, ...options })
 
-const prefixed = (prefix: string, arrays: Readonly<Record<string, FloatArray | Uint8Array>>): [string, Tensor][] =>
-  Object.entries(arrays).map(([name, data]) => [
-    prefix + name,
-    {
-      dtype: data instanceof Float64Array ? 'float64' : data instanceof Float32Array ? 'float32' : 'uint8',
-      dims: [data.length],
-      data,
-    },
-  ])
+const tensorOf = (data: FloatArray | Uint8Array): Tensor => ({
+  dtype: data instanceof Float64Array ? 'float64' : data instanceof Float32Array ? 'float32' : 'uint8',
+  dims: [data.length],
+  data,
+})

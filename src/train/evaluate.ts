@@ -1,56 +1,71 @@
 import { batches } from '../data/batches.js'
-import type { Dataset } from '../data/dataset.js'
+import type { Data } from '../data/stream.js'
 import { leavesOf } from '../ir/topology.js'
 import type { Loss } from '../loss/loss.js'
+import { accuracy } from '../metric/accuracy.js'
+import { measuredBy } from '../metric/measured.js'
+import type { Metric } from '../metric/metric.js'
+import { type Measures, Tally } from '../metric/tally.js'
 import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
+import type { ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { conform } from './conform.js'
-import type { TrainingGraphs } from './graphs.js'
-import { type Measures, Tally } from './metrics.js'
+import { lossOutputs, type TrainingGraphs } from './graphs.js'
 import { Programs } from './programs.js'
 
 export interface EvaluateOptions {
   readonly loss: Loss
   readonly runtime: Runtime
+  /** What is measured beside the loss. Default: `accuracy` where the loss is about classes. */
+  readonly metrics?: readonly Metric[]
   /** Examples per run. Default 32. */
   readonly batchSize?: number
+  /** Called after every batch with the number of examples seen: for progress. */
+  readonly onBatch?: (examples: number) => void
 }
 
 /**
- * Loss and, for a classifier, accuracy of a model as it is over a data set. Nothing of it is differentiated, so operators
- * without a gradient do not matter. Throws `unsupported-operator`, `invalid-model`, `invalid-data`, `invalid-option`, `runtime`.
+ * Loss and metrics of a model as it is over a data set. Nothing of it is differentiated, so operators without a gradient
+ * do not matter. Throws `unsupported-operator`, `invalid-model`, `invalid-data`, `invalid-option`, `runtime`.
  */
-export async function evaluateModel(model: Model, data: Dataset, options: EvaluateOptions): Promise<Measures> {
-  const { batchSize = 32, runtime } = options
-  const graphs = evaluationOnly(model, options.loss)
-  const programs = new Programs(graphs, runtime)
+export async function evaluateModel(model: Model, data: Data, options: EvaluateOptions): Promise<Measures> {
+  const { batchSize = 32, runtime, onBatch } = options
+  const programs = new Programs(evaluationOnly(model, options), runtime)
   try {
-    programs.checkSizes(data.length, batchSize)
-    const tally = new Tally()
-    for await (const { tensors } of batches(data, { batchSize })) {
-      const { loss, count, correct } = await programs.evaluate(
-        conform(tensors, graphs.data, graphs.loss.labels),
-        {},
-        {},
-      )
-      tally.add(loss, count, correct)
-    }
-    return tally.measures()
+    return await measureOver(programs, data, batchSize, { parameters: {}, statistics: {} }, onBatch)
   } finally {
     await programs.release()
   }
 }
 
+/** Loss and metrics over a data set, in the evaluation form, with these parameters. */
+export async function measureOver(
+  programs: Programs,
+  data: Data,
+  batchSize: number,
+  at: { readonly parameters: ParameterArrays; readonly statistics: ParameterArrays },
+  onBatch?: (examples: number) => void,
+): Promise<Measures> {
+  const { graphs } = programs
+  if (data.length !== undefined) programs.checkSizes(data.length, batchSize)
+  const tally = new Tally(graphs.measured.evaluation)
+  let seen = 0
+  for await (const { tensors, size } of batches(data, { batchSize })) {
+    const batch = conform(tensors, graphs.data, graphs.loss.labels)
+    tally.add(await programs.evaluate(batch, at.parameters, at.statistics))
+    seen += size
+    onBatch?.(seen)
+  }
+  return tally.measures()
+}
+
 /** Graphs of which only the evaluation is of use: with the model's own tensors inside, and nothing to train. */
-function evaluationOnly(model: Model, loss: Loss): TrainingGraphs {
+function evaluationOnly(model: Model, { loss, metrics }: EvaluateOptions): TrainingGraphs {
   const graph = importGraph(model)
   const built = loss.build(graph.outputs)
-  const outputs = new Map([
-    ['loss', built.loss],
-    ['count', built.count],
-    ...(built.correct ? [['correct', built.correct] as const] : []),
-  ])
+  const measured = measuredBy(metrics ?? [accuracy()], built, metrics !== undefined)
+  const outputs = new Map([...lossOutputs(built), ...measured.outputs])
   const used = new Set(leavesOf(outputs.values()))
   const data = new Map([...[...graph.inputs].filter(([, value]) => used.has(value)), ...built.targets])
   const evaluation = { name: `${graph.name || 'model'}/evaluation`, inputs: data, outputs }
@@ -60,7 +75,7 @@ function evaluationOnly(model: Model, loss: Loss): TrainingGraphs {
     curvature: null,
     data,
     loss: built,
-    noise: new Map(),
+    measured: { training: measured, evaluation: measured },
     parameters: new Map(),
     statistics: new Map(),
   }

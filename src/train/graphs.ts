@@ -4,9 +4,13 @@ import { scalar } from '../ir/leaf.js'
 import { leavesOf, topological } from '../ir/topology.js'
 import type { Graph, Value } from '../ir/value.js'
 import type { Loss, LossGraph, Noise } from '../loss/loss.js'
+import { accuracy } from '../metric/accuracy.js'
+import { type MeasuredGraph, measuredBy } from '../metric/measured.js'
+import type { Metric } from '../metric/metric.js'
 import type { GraphSpec } from '../onnx/export.js'
 import { quantization } from '../op/quantization.js'
 import { trainNorms } from './batch-norm.js'
+import { hessianDiagonal } from './hutchinson.js'
 import { type Trainable, trainableOf } from './weights.js'
 import { widened } from './widen.js'
 
@@ -14,29 +18,46 @@ export interface TrainingOptions {
   readonly loss: Loss
   /** Default: the parameters in weight positions. */
   readonly trainable?: Trainable
+  /** Trainable tensors that stay as they are all the same. */
+  readonly frozen?: ReadonlySet<string>
   /** 'frozen' normalises by the pretrained statistics, 'trained' by the batch while updating them. Default 'frozen'. */
   readonly batchNorm?: 'frozen' | 'trained'
+  /** What is measured in evaluations beside the loss. Default: `accuracy` where the loss is about classes. */
+  readonly metrics?: readonly Metric[]
+  /** What the curvature graph gives, as `ire` takes it. Default 'sampled'. */
+  readonly curvature?: 'sampled' | 'hutchinson'
 }
 
 /**
  * The graphs of one training run. Parameters, running statistics among them, are inputs under their own names.
- * Outputs: `loss`, `count`, for classifiers `correct`; in `training` and `curvature` also `grad/<parameter>`, and in
- * `training` with trained norms `next/<statistic>`.
+ * Outputs: `loss`, `count`, where examples have weights `weight`, and the sums of metrics as `sum/...`; in `training` and
+ * `curvature` also `grad/<parameter>`, and in `training` with trained norms `next/<statistic>`.
  */
 export interface TrainingGraphs {
   readonly training: GraphSpec
   readonly evaluation: GraphSpec
-  /** The gradient of the plain loss against sampled targets; null for a loss that cannot be sampled. */
-  readonly curvature: GraphSpec | null
+  /** Null for a loss that cannot be sampled. */
+  readonly curvature: CurvatureGraph | null
   /** What the data must give, by name. */
   readonly data: ReadonlyMap<string, Value>
   /** The loss as built for training: what its labels may be. */
   readonly loss: LossGraph
-  /** Noise the host draws for the curvature graph. */
-  readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: Noise }>
+  /** How the metrics of each graph are read from its sums. */
+  readonly measured: { readonly training: MeasuredGraph; readonly evaluation: MeasuredGraph }
   readonly parameters: ReadonlyMap<string, Value>
   /** Running statistics of trained norms, updated by the graph and not by the optimizer. */
   readonly statistics: ReadonlyMap<string, Value>
+}
+
+/**
+ * What IRE ranks, as `grad/<parameter>`: the gradient of the plain loss against sampled targets, or v * Hv of the loss.
+ */
+export interface CurvatureGraph {
+  readonly spec: GraphSpec
+  /** Noise the host draws for every example. */
+  readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: Noise }>
+  /** Random signs the host draws, of parameters' shapes; the same for all parts of a batch. */
+  readonly probes: ReadonlyMap<string, Value>
 }
 
 /** Builds the graphs from a model and a loss; float16 and bfloat16 models are trained in float32. Throws `not-differentiable`, `invalid-option`. */
@@ -49,61 +70,75 @@ export function trainingGraphs(model: Graph, options: TrainingOptions): Training
       ? trainNorms(graph.outputs)
       : { outputs: graph.outputs, statistics: new Map<string, Value>() }
   const trained = batchNorm === 'trained' ? loss.build(norms.outputs) : evaluated
+  const measured = {
+    training: measuredBy([accuracy()], trained, false),
+    evaluation: measuredBy(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined),
+  }
 
-  const used = new Set(leavesOf([evaluated, trained].flatMap(valuesOf)))
+  const used = new Set(leavesOf([...valuesOf(evaluated, measured.evaluation), ...valuesOf(trained, measured.training)]))
   // Norms that the loss does not depend on stay as they are, as their weights do.
   const next = new Map([...norms.statistics].filter(([name]) => used.has(graph.parameters.get(name)!)))
   const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
   const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
-  const parameters = trainedParameters(graph, options.trainable, used, statistics)
-  refuseClashes([...trained.targets.keys(), ...(trained.sampled?.noise.keys() ?? [])], graph)
-  const spec = (
-    name: string,
-    of: LossGraph,
-    outs: ReadonlyMap<string, Value>,
-    extra: readonly (readonly [string, Value])[] = [],
-  ): GraphSpec => ({
+  const parameters = trainedParameters(graph, options, used, statistics)
+  const spec = (name: string, of: LossGraph, outs: ReadonlyMap<string, Value>, drawn: Inputs = []): GraphSpec => ({
     name: `${graph.name || 'model'}/${name}`,
-    inputs: new Map([...inputs, ...of.targets, ...extra, ...parameters, ...statistics]),
+    inputs: new Map([...inputs, ...of.targets, ...drawn, ...parameters, ...statistics]),
     outputs: outs,
     metadata: { 'onnx-ire.gradients': JSON.stringify([...outs.keys()].filter((key) => key.startsWith('grad/'))) },
   })
-  const measures = (of: LossGraph): [string, Value][] => [
-    ['loss', of.loss],
-    ['count', of.count],
-    ...(of.correct ? [['correct', of.correct] as [string, Value]] : []),
-  ]
 
+  const dLoss = gradientsOf(trained.loss, parameters)
   const training = spec(
     'training',
     trained,
-    new Map([...measures(trained), ...gradientOutputs(trained.loss, parameters), ...prefixed('next/', next)]),
+    new Map([
+      ...lossOutputs(trained),
+      ...measured.training.outputs,
+      ...gradientOutputs(dLoss, parameters),
+      ...prefixed('next/', next),
+    ]),
   )
-  const evaluation = spec('evaluation', evaluated, new Map(measures(evaluated)))
-  const { sampled } = trained
-  const curvature =
-    sampled &&
-    spec(
-      'curvature',
-      trained,
-      new Map([['count', trained.count], ...gradientOutputs(sampled.loss, parameters)]),
-      [...sampled.noise].map(([name, { value }]) => [name, value] as const),
-    )
+  const evaluation = spec('evaluation', evaluated, new Map([...lossOutputs(evaluated), ...measured.evaluation.outputs]))
+  const curvature = (): CurvatureGraph | null => {
+    const count: [string, Value] = ['count', trained.count]
+    if (options.curvature === 'hutchinson') {
+      const { estimates, probes } = hessianDiagonal(dLoss, parameters)
+      const outputs = new Map([count, ...prefixed('grad/', estimates)])
+      return { spec: spec('curvature', trained, outputs, [...probes]), noise: new Map(), probes }
+    }
+    if (!trained.sampled) return null
+    const { loss: plain, noise } = trained.sampled
+    const outputs = new Map([count, ...gradientOutputs(gradientsOf(plain, parameters), parameters)])
+    const drawn = [...noise].map(([name, { value }]) => [name, value] as const)
+    return { spec: spec('curvature', trained, outputs, drawn), noise, probes: new Map() }
+  }
+  const built = curvature()
+  refuseClashes([...trained.targets.keys(), ...(built?.noise.keys() ?? []), ...(built?.probes.keys() ?? [])], graph)
   return {
     training,
     evaluation,
-    curvature: curvature ?? null,
+    curvature: built,
     data: new Map([...inputs, ...trained.targets]),
     loss: trained,
-    noise: sampled?.noise ?? new Map(),
+    measured,
     parameters,
     statistics,
   }
 }
 
+type Inputs = readonly (readonly [string, Value])[]
+
 /** What a loss asks to be computed. */
-const valuesOf = ({ loss, count, correct, sampled }: LossGraph): Value[] =>
-  [loss, count, correct, sampled?.loss].filter((value) => value !== undefined)
+const valuesOf = ({ loss, count, weight, sampled }: LossGraph, { outputs }: MeasuredGraph): Value[] =>
+  [loss, count, weight, sampled?.loss, ...outputs.values()].filter((value) => value !== undefined)
+
+/** The outputs that every graph of a loss has. */
+export const lossOutputs = ({ loss, count, weight }: LossGraph): [string, Value][] => [
+  ['loss', loss],
+  ['count', count],
+  ...(weight ? [['weight', weight] as [string, Value]] : []),
+]
 
 /**
  * The chosen tensors but for the statistics that the graph itself updates; by default only those that the loss depends on,
@@ -111,14 +146,14 @@ const valuesOf = ({ loss, count, correct, sampled }: LossGraph): Value[] =>
  */
 function trainedParameters(
   graph: Graph,
-  trainable: Trainable | undefined,
+  { trainable, frozen }: TrainingOptions,
   used: ReadonlySet<Value>,
   statistics: ReadonlyMap<string, Value>,
 ): ReadonlyMap<string, Value> {
   const byDefault = trainable === undefined || trainable === 'weights'
   const parameters = new Map(
     [...trainableOf(graph, trainable)].filter(
-      ([name, value]) => !statistics.has(name) && (!byDefault || used.has(value)),
+      ([name, value]) => !statistics.has(name) && !frozen?.has(name) && (!byDefault || used.has(value)),
     ),
   )
   if (parameters.size > 0) return parameters
@@ -145,10 +180,14 @@ function refuseClashes(added: readonly string[], { inputs, parameters }: Graph):
     )
 }
 
-function gradientOutputs(loss: Value, parameters: ReadonlyMap<string, Value>): [string, Value][] {
+/** By parameter name, only where there is one. */
+function gradientsOf(loss: Value, parameters: ReadonlyMap<string, Value>): ReadonlyMap<string, Value> {
   const found = gradients([[loss, scalar(loss.dtype, 1)]], [...parameters.values()])
-  return [...parameters].map(([name, value], i) => [`grad/${name}`, found[i] ?? zerosLike(value)])
+  return new Map([...parameters.keys()].flatMap((name, i) => (found[i] ? [[name, found[i]]] : [])))
 }
+
+const gradientOutputs = (found: ReadonlyMap<string, Value>, parameters: ReadonlyMap<string, Value>) =>
+  [...parameters].map(([name, value]): [string, Value] => [`grad/${name}`, found.get(name) ?? zerosLike(value)])
 
 const prefixed = (prefix: string, values: ReadonlyMap<string, Value>): [string, Value][] =>
   [...values].map(([name, value]) => [prefix + name, value])

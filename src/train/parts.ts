@@ -1,12 +1,12 @@
 import type { TypedArray } from '../ir/dtype.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import type { FloatArray, Gradients, ParameterArrays } from '../optim/arrays.js'
+import { type FloatArray, type Gradients, type ParameterArrays, zerosLike } from '../optim/arrays.js'
 import type { Tensors } from '../runtime/runtime.js'
 import type { Evaluated } from './programs.js'
 
 /**
- * A batch of `size` examples run `part` at a time: what the whole batch would give, each part weighing as many examples as
- * it has. Only one part's gradients are held beside the sum.
+ * A batch of `size` examples run `part` at a time, the last part smaller where it has to be: what the whole batch would
+ * give, each part weighing what its mean was divided by. Only one part's gradients are held beside the sum.
  */
 export async function inParts(
   batch: Tensors,
@@ -16,16 +16,17 @@ export async function inParts(
 ): Promise<Evaluated> {
   const mean = new MeanOfParts()
   for (let from = 0; from < size; from += part) {
-    const slices = Object.entries(batch).map(([name, tensor]) => [name, rows(tensor, from, part)])
-    mean.add(await run(Object.fromEntries(slices)))
+    const examples = Math.min(part, size - from)
+    const slices = Object.entries(batch).map(([name, tensor]) => [name, rows(tensor, from, examples, size)])
+    mean.add(await run(Object.fromEntries(slices)), examples)
   }
   return mean.result()
 }
 
-/** A scalar is the same for all examples. */
-function rows(tensor: Tensor, from: number, count: number): Tensor {
+/** What does not count the batch's examples along its first axis is the same for all of them. */
+function rows(tensor: Tensor, from: number, count: number, size: number): Tensor {
   const { dtype, dims, data } = tensor
-  if (dims.length === 0) return tensor
+  if (dims[0] !== size) return tensor
   const width = sizeOf(dims.slice(1))
   return {
     dtype,
@@ -37,37 +38,42 @@ function rows(tensor: Tensor, from: number, count: number): Tensor {
 class MeanOfParts {
   private readonly gradients: Record<string, FloatArray> = {}
   private readonly statistics: Record<string, FloatArray> = {}
+  private readonly sums: Record<string, FloatArray> = {}
   private loss = 0
   private count = 0
-  private correct: number | undefined
-  private parts = 0
+  private weight = 0
+  private examples = 0
 
-  add({ loss, count, correct, gradients, statistics }: Evaluated): void {
-    this.loss += loss * count
+  add({ loss, count, weight, sums, gradients, statistics }: Evaluated, examples: number): void {
+    // Where every label is ignored, losses and gradients are 0 or not a number, and count for nothing.
+    if (weight !== 0) this.loss += loss * weight
     this.count += count
-    if (correct !== undefined) this.correct = (this.correct ?? 0) + correct
-    addScaled(this.gradients, gradients, count)
-    // Every part begins with the same running statistics, and normalises as many examples as the others.
-    addScaled(this.statistics, statistics, 1)
-    this.parts++
+    this.weight += weight
+    this.examples += examples
+    addScaled(this.gradients, gradients, weight)
+    addScaled(this.sums, sums as Record<string, FloatArray>, 1)
+    // Every part begins with the same running statistics.
+    addScaled(this.statistics, statistics, examples)
   }
 
   result(): Evaluated {
-    const { count, correct, gradients, statistics } = this
-    // Where every label is ignored, losses and gradients are 0.
-    const each = count === 0 ? 0 : 1 / count
+    const { count, weight, sums, gradients, statistics } = this
+    const each = weight === 0 ? 0 : 1 / weight
     scale(gradients, each)
-    scale(statistics, 1 / this.parts)
-    return { loss: this.loss * each, count, correct, gradients, statistics }
+    scale(statistics, 1 / this.examples)
+    return { loss: this.loss * each, count, weight, sums, gradients, statistics }
   }
 }
 
 function addScaled(sums: Record<string, FloatArray>, arrays: Gradients | ParameterArrays, factor: number): void {
   for (const [name, array] of Object.entries(arrays)) {
-    sums[name] ??= array instanceof Float64Array ? new Float64Array(array.length) : new Float32Array(array.length)
-    const sum = sums[name]
-    for (let i = 0; i < sum.length; i++) sum[i]! += factor * array[i]!
+    sums[name] ??= zerosLike(array)
+    if (factor !== 0) addTo(sums[name], array, factor)
   }
+}
+
+function addTo(sum: FloatArray, array: FloatArray, factor: number): void {
+  for (let i = 0; i < sum.length; i++) sum[i]! += factor * array[i]!
 }
 
 function scale(arrays: Readonly<Record<string, FloatArray>>, factor: number): void {

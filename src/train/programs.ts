@@ -3,65 +3,74 @@ import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import { isStatic } from '../ir/shape.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
+import type { Noise } from '../loss/loss.js'
+import type { Contribution } from '../metric/tally.js'
 import { encode } from '../onnx/encode.js'
 import { exportGraph, type GraphSpec } from '../onnx/export.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { Random } from '../random.js'
 import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
 import type { GradientKind, GradientReply } from '../step/step.js'
-import type { TrainingGraphs } from './graphs.js'
+import type { CurvatureGraph, TrainingGraphs } from './graphs.js'
 import { inParts } from './parts.js'
 
 /** One batch's gradient with what else the graph tells. */
-export interface Evaluated extends GradientReply {
+export interface Evaluated extends GradientReply, Contribution {
   readonly loss: number
-  readonly count: number
-  readonly correct: number | undefined
   /** Next running statistics, by name; only from a training graph with trained norms. */
   readonly statistics: ParameterArrays
+}
+
+/** What a gradient is taken of. */
+export interface GradientRun {
+  readonly kind: GradientKind
+  readonly batch: Tensors
+  readonly parameters: ParameterArrays
+  readonly statistics: ParameterArrays
+  /** Decides what is sampled. */
+  readonly random: Random
+  /** The parameters whose gradients are wanted. Default: all. */
+  readonly wanted?: ReadonlySet<string>
 }
 
 /** A run's graphs, compiled when first needed. */
 export class Programs {
   readonly graphs: TrainingGraphs
   private readonly runtime: Runtime
-  private readonly compiled = new Map<GraphSpec, Promise<Program>>()
+  private readonly compiled = new Map<string, Promise<Program>>()
   /** The number of examples the model takes at once, when its file fixes it. */
   private readonly fixedBatch: number | undefined
+  private readonly microBatch: number
 
-  constructor(graphs: TrainingGraphs, runtime: Runtime) {
+  /** @param microBatch the most examples to be run at once; gradients of a larger batch are accumulated */
+  constructor(graphs: TrainingGraphs, runtime: Runtime, microBatch = Number.POSITIVE_INFINITY) {
     this.graphs = graphs
     this.runtime = runtime
+    this.microBatch = microBatch
     this.fixedBatch = fixedBatchOf(graphs.data)
   }
 
   /** Compiles what training needs now, so that a graph the runtime refuses is known before the first step. */
   async prepare(curvature: boolean): Promise<void> {
     await this.program(this.graphs.training)
-    if (curvature) await this.program(this.curvature())
+    if (curvature) await this.program(this.curvature().spec)
   }
 
-  async gradient(
-    kind: GradientKind,
-    batch: Tensors,
-    parameters: ParameterArrays,
-    statistics: ParameterArrays,
-    random: Random,
-  ): Promise<Evaluated> {
-    const spec = kind === 'curvature' ? this.curvature() : this.graphs.training
-    const noise = kind === 'curvature' ? this.graphs.noise : new Map<string, never>()
+  async gradient(run: GradientRun): Promise<Evaluated> {
+    const { kind, batch, random, wanted } = run
+    if (kind === 'loss') return this.whole(batch, (part) => this.run(this.graphs.training, part, run, wanted))
+    const { spec, noise, probes } = this.curvature()
+    const signs = drawn(random, probes, () => 'sign', staticDims)
     return this.whole(batch, async (part) => {
-      const drawn = [...noise].map(([name, { value, distribution }]): [string, Tensor] => {
-        const dims = dimsOf(value, part, this.graphs.data)
-        const numbers = random.fill(new Float64Array(sizeOf(dims)), distribution)
-        return [name, tensorFrom(value.dtype, dims, numbers)]
-      })
-      return this.run(spec, { ...part, ...Object.fromEntries(drawn) }, parameters, statistics)
+      const values = new Map([...noise].map(([name, { value }]) => [name, value]))
+      const dims = (value: Value) => dimsOf(value, part, this.graphs.data)
+      const sampled = drawn(random, values, (name) => noise.get(name)!.distribution, dims)
+      return this.run(spec, { ...part, ...signs, ...sampled }, run, wanted)
     })
   }
 
   async evaluate(batch: Tensors, parameters: ParameterArrays, statistics: ParameterArrays): Promise<Evaluated> {
-    return this.whole(batch, (part) => this.run(this.graphs.evaluation, part, parameters, statistics))
+    return this.whole(batch, (part) => this.run(this.graphs.evaluation, part, { parameters, statistics }))
   }
 
   /** Refuses, before anything is run, batches that would not fall into parts of the size the model takes. */
@@ -74,62 +83,66 @@ export class Programs {
     for (const program of programs) if (program.status === 'fulfilled') await program.value.release()
   }
 
-  private curvature(): GraphSpec {
+  private curvature(): CurvatureGraph {
     const { curvature } = this.graphs
     if (curvature) return curvature
     throw new OnnxIreError(
       'invalid-option',
-      "this loss cannot be sampled, which IRE's curvature needs: give the loss `sampled`, or set curvature: 'empirical'",
+      "this loss cannot be sampled, which IRE's curvature needs: give the loss `sampled`, or set curvature: 'empirical' or 'hutchinson'",
     )
   }
 
   private program(spec: GraphSpec): Promise<Program> {
-    let program = this.compiled.get(spec)
+    const key = [spec.name, ...spec.outputs.keys()].join('\n')
+    let program = this.compiled.get(key)
     if (!program) {
       program = this.runtime.compile(encode('ModelProto', exportGraph(spec)))
-      this.compiled.set(spec, program)
+      this.compiled.set(key, program)
     }
     return program
   }
 
   private async run(
-    spec: GraphSpec,
+    whole: GraphSpec,
     data: Tensors,
-    parameters: ParameterArrays,
-    statistics: ParameterArrays,
+    at: Pick<GradientRun, 'parameters' | 'statistics'>,
+    wanted?: ReadonlySet<string>,
   ): Promise<Evaluated> {
+    const spec = wanted ? restricted(whole, wanted) : whole
     const program = await this.program(spec)
     const tensors = (arrays: ParameterArrays, values: ReadonlyMap<string, Value>): [string, Tensor][] =>
       [...values].map(([name, value]) => [
         name,
         { dtype: value.dtype, dims: value.shape as readonly number[], data: arrays[name]! },
       ])
-    const feeds = {
+    const outputs = await program.run({
       ...data,
-      ...Object.fromEntries(tensors(parameters, this.graphs.parameters)),
-      ...Object.fromEntries(tensors(statistics, this.graphs.statistics)),
-    }
-    const outputs = await program.run(feeds)
+      ...Object.fromEntries(tensors(at.parameters, this.graphs.parameters)),
+      ...Object.fromEntries(tensors(at.statistics, this.graphs.statistics)),
+    })
     const number = (name: string): number | undefined => (outputs[name] ? numbersOf(outputs[name])[0] : undefined)
+    const count = number('count')!
     return {
       loss: number('loss') ?? 0,
-      count: number('count')!,
-      correct: number('correct'),
+      count,
+      weight: number('weight') ?? count,
+      sums: named(outputs, 'sum/', (name) => name),
       gradients: named(outputs, 'grad/'),
       statistics: named(outputs, 'next/'),
     }
   }
 
-  /** Runs a batch at once, or in parts where the model fixes how many examples it takes, and averages over the parts. */
+  /** Runs a batch at once, or in parts where the model or the user says how many examples to take, and averages over the parts. */
   private async whole(batch: Tensors, run: (part: Tensors) => Promise<Evaluated>): Promise<Evaluated> {
     const size = Object.values(batch).find(({ dims }) => dims.length > 0)?.dims[0] ?? 0
     const part = this.partOf(size)
-    return part === size ? run(batch) : inParts(batch, size, part, run)
+    return part >= size ? run(batch) : inParts(batch, size, part, run)
   }
 
   private partOf(size: number): number {
     const part = this.fixedBatch ?? size
-    if (part === 0 || size % part === 0) return part
+    if (part === size || part === 0) return Math.min(size, this.microBatch)
+    if (size % part === 0) return part
     throw new OnnxIreError(
       'invalid-data',
       `the model takes ${part} examples at once, and a batch holds ${size}: choose a batch size, and a number of examples, divisible by ${part}`,
@@ -137,10 +150,18 @@ export class Programs {
   }
 }
 
-const named = (outputs: Tensors, prefix: string): Record<string, FloatArray> =>
+/** The same graph without the gradients that nobody wants: what only they need is not computed. */
+const restricted = (spec: GraphSpec, wanted: ReadonlySet<string>): GraphSpec => ({
+  ...spec,
+  outputs: new Map(
+    [...spec.outputs].filter(([name]) => !name.startsWith('grad/') || wanted.has(name.slice('grad/'.length))),
+  ),
+})
+
+const named = (outputs: Tensors, prefix: string, key = (name: string) => name.slice(prefix.length)) =>
   Object.fromEntries(
     Object.entries(outputs).flatMap(([name, { data }]) =>
-      name.startsWith(prefix) ? [[name.slice(prefix.length), data as FloatArray]] : [],
+      name.startsWith(prefix) ? [[key(name), data as FloatArray]] : [],
     ),
   )
 
@@ -150,6 +171,25 @@ function fixedBatchOf(data: ReadonlyMap<string, Value>): number | undefined {
   const [length] = lengths
   return lengths.size === 1 && typeof length === 'number' ? length : undefined
 }
+
+const drawn = (
+  random: Random,
+  inputs: ReadonlyMap<string, Value>,
+  distribution: (name: string) => Noise | 'sign',
+  dimsFor: (value: Value) => readonly number[],
+): Tensors =>
+  Object.fromEntries(
+    [...inputs].map(([name, value]) => {
+      const dims = dimsFor(value)
+      return [
+        name,
+        tensorFrom(value.dtype, dims, random.fill(new Float64Array(sizeOf(dims)), distribution(name))),
+      ] as const
+    }),
+  )
+
+/** A parameter's. */
+const staticDims = ({ shape }: Value): readonly number[] => shape as readonly number[]
 
 /** The noise's dims, its symbols read off the batch. */
 function dimsOf({ shape }: Value, batch: Tensors, data: ReadonlyMap<string, Value>): readonly number[] {

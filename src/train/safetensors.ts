@@ -77,7 +77,7 @@ export function encodeSafetensors(container: Container): Uint8Array {
 /**
  * What a safetensors file holds. Tensors are views of `bytes` where these are aligned.
  * @param options `checksum: false` also takes files without one, as other programs write them
- * @throws 'checkpoint' saying what is wrong with a damaged file
+ * @throws 'damaged' saying what is wrong with the file
  */
 export function decodeSafetensors(bytes: Uint8Array, options: { readonly checksum?: boolean } = {}): Container {
   const { header, start, text } = readHeader(bytes)
@@ -203,4 +203,4 @@ const isSizes = (value: unknown): value is readonly number[] =>
   Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0)
 
 const damaged = (what: string) =>
-  new OnnxIreError('checkpoint', `the safetensors file is damaged: ${what}; use another copy`)
+  new OnnxIreError('damaged', `the safetensors file is damaged: ${what}; use another copy`)

@@ -1,84 +1,61 @@
-import { batchCount, batches } from '../data/batches.js'
-import type { Dataset } from '../data/dataset.js'
+import { type Batch, batchCount, batches } from '../data/batches.js'
+import type { Data } from '../data/stream.js'
 import { OnnxIreError } from '../errors.js'
 import type { Tensor } from '../ir/tensor.js'
-import type { Value } from '../ir/value.js'
-import type { Loss } from '../loss/loss.js'
+import type { Graph, Value } from '../ir/value.js'
+import { type Measures, Tally } from '../metric/tally.js'
 import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
-import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
-import { checkNumber, invalidOption, positiveCount } from '../optim/option.js'
-import { checkSchedule, learningRateFactor, type Schedule } from '../optim/schedule.js'
+import { type FloatArray, mapArrays, type ParameterArrays } from '../optim/arrays.js'
+import { type PlateauState, plateauStart, plateauStep } from '../optim/plateau.js'
+import { learningRateFactor } from '../optim/schedule.js'
 import { Random } from '../random.js'
 import type { Runtime } from '../runtime/runtime.js'
-import { layers, type Optimizer } from '../step/optimizer.js'
+import { layers } from '../step/optimizer.js'
+import type { ParameterSettings } from '../step/settings.js'
 import { initialState, type OptimizerState } from '../step/state.js'
-import type { StepReport } from '../step/step.js'
 import { takeStep } from '../step/take-step.js'
-import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
+import { average } from './average.js'
+import { type RunArrays, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js'
+import { type CheckpointStore, newestOf, type Resumed } from './checkpoint-store.js'
 import { conform } from './conform.js'
-import { type TrainingGraphs, type TrainingOptions, trainingGraphs } from './graphs.js'
-import { type HeadOptions, replaceHead } from './head.js'
-import { type Measures, Tally } from './metrics.js'
+import { layersBehind } from './depth.js'
+import { measureOver } from './evaluate.js'
+import { type TrainingGraphs, trainingGraphs } from './graphs.js'
+import { frozenOf, settingsOf } from './groups.js'
+import { replaceHead } from './head.js'
+import {
+  checkTrainerOptions,
+  type FitOptions,
+  type RoundMetrics,
+  type StepProgress,
+  stepsOf,
+  type TrainerOptions,
+} from './options.js'
 import { type Evaluated, Programs } from './programs.js'
+import { Saver } from './saver.js'
 import { withTrained } from './trained.js'
+import type { Weights } from './tuned.js'
+import { measureOf, type WatchState, watched } from './watch.js'
+import { trainableOf } from './weights.js'
 
-export interface TrainerOptions extends TrainingOptions {
-  readonly loss: Loss
-  readonly optimizer: Optimizer
-  /** Where it runs: `node()` from 'onnx-ire/node'. */
-  readonly runtime: Runtime
-  /** Resizes the model's last layer before training; see `replaceHead`. */
-  readonly head?: HeadOptions
-  /** Examples per step. Default 32. */
-  readonly batchSize?: number
-  /** How the learning rate moves over the run. Default constant. */
-  readonly schedule?: Schedule
-  /** Largest global norm of the gradient. Default none. */
-  readonly clipNorm?: number
-  /** Decides the order of the data and the sampled labels. The same seed gives the same run, bit for bit. Default 0. */
-  readonly seed?: number
+/** How far training has come, apart from the arrays. */
+interface Progress {
+  epoch: number
+  /** Batches of this epoch that are done. */
+  batch: number
+  round: Tally
+  best: WatchState | null
+  stopping: WatchState | null
+  plateau: PlateauState
 }
 
-export interface FitOptions {
-  /** Passes over the data. Give either this or `steps`. */
-  readonly epochs?: number
-  /** Optimizer steps in all, counted from the beginning of training also after a resume. */
-  readonly steps?: number
-  /** Data that is only evaluated, after every epoch. */
-  readonly validation?: Dataset
-  /** Called after every step: for progress. */
-  readonly onStep?: (progress: StepProgress) => void
-  /** Stop after the step in progress once it is aborted, as Ctrl-C does; `fit` then ends without error. */
-  readonly signal?: { readonly aborted: boolean }
-}
-
-export interface StepProgress extends StepReport {
-  readonly loss: number
-  /** Counted from 0. */
-  readonly epoch: number
-  /** Steps in all when `fit` ends. */
-  readonly steps: number
-  /** Examples of this step's batch. */
-  readonly examples: number
-  /** Wall-clock time of this step. */
-  readonly seconds: number
-}
-
-/** What an epoch came to. Training measures are means over its steps, taken before each step's update. */
-export interface EpochMetrics extends Measures {
-  /** Counted from 0. */
-  readonly epoch: number
-  /** Steps done since the beginning. */
-  readonly step: number
-  readonly validation?: Measures
-  /** Learning rate of the last step. */
-  readonly lr: number
-  /** Global norm of the last step's gradient, before clipping. */
-  readonly gradientNorm: number
-  /** Share of coordinates that IRE treats as flat; absent without IRE. */
-  readonly flatShare?: number
-  readonly secondsPerStep: number
+/** What one `fit` goes by. */
+interface Plan {
+  readonly steps: number | undefined
+  readonly epochs: number | undefined
+  readonly perEpoch: number | undefined
+  readonly settings: Readonly<Record<string, ParameterSettings>>
 }
 
 /** Fine-tunes one model. Made by `Trainer.create`. */
@@ -87,19 +64,29 @@ export class Trainer {
   private readonly options: TrainerOptions
   private readonly programs: Programs
   private readonly random: Random
-  private readonly arrays: { readonly parameters: ParameterArrays; readonly statistics: ParameterArrays }
+  private readonly layersBehind: () => ReadonlyMap<string, number>
+  /** By role, as checkpoints name them: 'parameter', 'statistic', and 'ema' and 'best' where they are kept. */
+  private readonly arrays: RunArrays & { readonly parameter: ParameterArrays; readonly statistic: ParameterArrays }
   private state: OptimizerState
+  private progress: Progress
 
-  private constructor(model: Model, options: TrainerOptions, graphs: TrainingGraphs) {
+  private constructor(model: Model, options: TrainerOptions, graph: Graph, graphs: TrainingGraphs) {
     this.model = model
     this.options = options
     this.random = new Random(options.seed ?? 0)
-    this.programs = new Programs(graphs, options.runtime)
+    this.layersBehind = () => layersBehind(graph)
+    this.programs = new Programs(graphs, options.runtime, options.microBatch)
+    const parameter = allocated(graphs.parameters, options.runtime)
+    const statistic = allocated(graphs.statistics, options.runtime)
+    const copies = () => mapArrays({ ...parameter, ...statistic }, (array) => copied(array, options.runtime))
     this.arrays = {
-      parameters: allocated(graphs.parameters, options.runtime),
-      statistics: allocated(graphs.statistics, options.runtime),
+      parameter,
+      statistic,
+      ...(options.ema === undefined ? {} : { ema: copies() }),
+      ...(options.best ? { best: copies() } : {}),
     }
-    this.state = initialState(options.optimizer, this.arrays.parameters)
+    this.state = initialState(options.optimizer, parameter)
+    this.progress = { epoch: 0, batch: 0, round: this.newRound(), best: null, stopping: null, plateau: plateauStart }
   }
 
   /**
@@ -107,14 +94,20 @@ export class Trainer {
    * Throws `not-differentiable`, `unsupported-operator`, `invalid-model`, `invalid-option`, `runtime`.
    */
   static async create(model: Model, options: TrainerOptions): Promise<Trainer> {
-    checkNumber('Trainer', 'batchSize', options.batchSize ?? 32, positiveCount)
-    checkSchedule(options.schedule ?? { kind: 'constant' })
-    if (options.clipNorm !== undefined && !(options.clipNorm > 0))
-      throw invalidOption('Trainer', 'clipNorm', options.clipNorm, 'a number > 0')
+    checkTrainerOptions(options)
+    const { ire } = layers(options.optimizer)
     const started = options.head ? replaceHead(model, options.head) : model
-    const trainer = new Trainer(started, options, trainingGraphs(importGraph(started), options))
+    const graph = importGraph(started)
+    const frozen = frozenOf([...trainableOf(graph, options.trainable).keys()], options)
+    const graphs = trainingGraphs(graph, {
+      ...options,
+      frozen,
+      curvature: ire?.curvature === 'hutchinson' ? 'hutchinson' : 'sampled',
+    })
+    const trainer = new Trainer(started, options, graph, graphs)
     try {
-      await trainer.programs.prepare(layers(options.optimizer).ire?.curvature === 'sampled')
+      trainer.settings(undefined, true)
+      await trainer.programs.prepare(ire !== null && ire.curvature !== 'empirical')
     } catch (error) {
       await trainer.dispose()
       throw error
@@ -129,141 +122,234 @@ export class Trainer {
 
   /** The tensors being trained, by name: live arrays, valid between steps. */
   get parameters(): ParameterArrays {
-    return this.arrays.parameters
+    return this.arrays.parameter
   }
 
   /**
-   * Trains, yielding the metrics of each epoch (the last may be a part of one). Goes on from `step` when training was
-   * resumed. Throws `invalid-data` for data of another shape, and `not-finite` naming step and tensor; the
-   * parameters are then those before that step.
+   * Trains, yielding the metrics of each round (the last may be a part of one). Goes on from where it is when training
+   * was resumed. Ends after the epochs or steps asked for, when a callback or early stopping says so, or on the signal.
+   * Throws `invalid-data` for data of another shape, and `not-finite` naming step and tensor; the parameters are then
+   * those before that step.
    */
-  async *fit(data: Dataset, options: FitOptions): AsyncGenerator<EpochMetrics, void, undefined> {
-    const batchSize = this.options.batchSize ?? 32
-    const perEpoch = batchCount(data.length, { batchSize })
-    const steps = stepsOf(options, perEpoch)
-    for (const set of options.validation ? [data, options.validation] : [data])
-      this.programs.checkSizes(set.length, batchSize)
-    while (this.step < steps && !options.signal?.aborted) {
-      const epoch = Math.floor(this.step / perEpoch)
-      const tally = new Tally()
-      const begun = { step: this.step, time: Date.now() }
-      let last: StepProgress | undefined
-      for await (const batch of batches(data, {
-        batchSize,
-        shuffle: this.random.stream('order'),
-        epoch,
-        start: this.step % perEpoch,
-      })) {
-        last = await this.trainStep(batch.tensors, batch.size, epoch, steps, tally)
-        options.onStep?.(last)
-        if (this.step >= steps || options.signal?.aborted) break
+  async *fit(data: Data, options: FitOptions): AsyncGenerator<RoundMetrics, void, undefined> {
+    const plan = this.plan(data, options)
+    const saver = options.checkpoints && new Saver(options.checkpoints, () => this.checkpoint(), options.onCheckpoint)
+    const round = { steps: 0, started: Date.now(), last: undefined as StepProgress | undefined }
+    let stopped = false
+    const over = () => stopped || options.signal?.aborted === true || this.isOver(plan)
+    try {
+      while (!over()) {
+        const { epoch, batch: start } = this.progress
+        for await (const batch of this.batches(data, epoch, start)) {
+          round.last = await this.trainStep(batch, plan)
+          round.steps++
+          this.progress.batch = batch.last ? 0 : batch.number + 1
+          if (batch.last) this.progress.epoch++
+          stopped = (await options.onStep?.(round.last)) === 'stop'
+          const whole = options.evaluateEvery === undefined ? batch.last : this.step % options.evaluateEvery === 0
+          if (!whole) stopped ||= (await saver?.afterStep(this.step)) === 'stop'
+          if (!whole && !over()) continue
+          const metrics = await this.endRound(round, options, options.signal?.aborted !== true && !stopped)
+          stopped = (await options.onEvaluate?.(metrics)) === 'stop' || stopped
+          stopped = (await saver?.save(this.step)) === 'stop' || stopped
+          yield metrics
+          Object.assign(round, { steps: 0, started: Date.now(), last: undefined })
+          if (over()) break
+        }
       }
-      if (!last) return
-      const seconds = (Date.now() - begun.time) / 1000
-      const validation =
-        options.validation && !options.signal?.aborted ? await this.evaluate(options.validation) : undefined
-      yield {
-        epoch,
-        step: this.step,
-        ...tally.measures(),
-        ...(validation ? { validation } : {}),
-        lr: last.lr,
-        gradientNorm: last.gradientNorm,
-        ...(layers(this.options.optimizer).ire ? { flatShare: last.flatShare } : {}),
-        secondsPerStep: seconds / (this.step - begun.step),
-      }
+    } finally {
+      await saver?.end()
     }
   }
 
-  private async trainStep(
-    tensors: Record<string, Tensor>,
-    size: number,
-    epoch: number,
-    steps: number,
-    tally: Tally,
-  ): Promise<StepProgress> {
-    const { optimizer, schedule = { kind: 'constant' }, clipNorm } = this.options
-    const { parameters, statistics } = this.arrays
-    const batch = conform(tensors, this.programs.graphs.data, this.programs.graphs.loss.labels)
-    const started = Date.now()
-    let first: Evaluated | undefined
-    const report = await takeStep(
-      optimizer,
-      parameters,
-      this.state,
-      async (kind, at) => {
-        // A stream per step: a resumed run draws what an uninterrupted one draws.
-        const result = await this.programs.gradient(
-          kind,
-          batch,
-          at,
-          statistics,
-          this.random.stream(`curvature ${this.step}`),
-        )
-        if (kind === 'loss') first ??= result
-        return kind === 'loss' ? result : { gradients: result.gradients, batchSize: Math.max(1, result.count) }
-      },
-      { lrFactor: learningRateFactor(schedule, this.step, steps), ...(clipNorm === undefined ? {} : { clipNorm }) },
-    )
-    tally.add(first!.loss, first!.count, first!.correct)
-    // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
-    for (const [name, next] of Object.entries(first!.statistics)) (statistics[name] as Float32Array).set(next)
-    return { ...report, loss: first!.loss, epoch, steps, examples: size, seconds: (Date.now() - started) / 1000 }
+  /** Loss and metrics over a data set, in the model's evaluation form. */
+  async evaluate(data: Data, { weights = 'last' }: { readonly weights?: Weights } = {}): Promise<Measures> {
+    const parameters = this.weights(weights)
+    return measureOver(this.programs, data, this.options.batchSize ?? 32, { parameters, statistics: parameters })
   }
 
-  /** Loss and, for a classifier, accuracy over a data set, in the model's evaluation form. */
-  async evaluate(data: Dataset): Promise<Measures> {
-    const { graphs } = this.programs
-    const tally = new Tally()
-    for await (const { tensors } of batches(data, { batchSize: this.options.batchSize ?? 32 })) {
-      const { loss, count, correct } = await this.programs.evaluate(
-        conform(tensors, graphs.data, graphs.loss.labels),
-        this.arrays.parameters,
-        this.arrays.statistics,
-      )
-      tally.add(loss, count, correct)
-    }
-    return tally.measures()
+  /**
+   * The model with its trained tensors, everything else as it was read. Later steps do not change what was exported.
+   * @param options `weights`: of the last step (default), their moving average, or the best ones so far
+   */
+  export({ weights = 'last' }: { readonly weights?: Weights } = {}): Model {
+    return withTrained(this.model, this.weights(weights))
   }
 
-  /** The model with its trained tensors, everything else as it was read. Later steps do not change what was exported. */
-  export(): Model {
-    return withTrained(this.model, { ...this.arrays.parameters, ...this.arrays.statistics })
-  }
-
-  /** Everything needed to go on later, as a safetensors file: parameters, running statistics, moments, mask, step. */
+  /** Everything needed to go on later, as a safetensors file; see `writeCheckpoint`. */
   checkpoint(): Uint8Array {
-    return writeCheckpoint({
-      ...this.arrays,
-      state: this.state,
-      optimizer: this.options.optimizer,
-      seed: this.options.seed ?? 0,
-      batchSize: this.options.batchSize ?? 32,
-    })
+    const { round, ...rest } = this.progress
+    return writeCheckpoint(this.identity(), this.arrays, this.state, { ...rest, round: round.save() })
   }
 
-  /** Goes on from a checkpoint of the same model, optimizer, seed and batch size. Throws `checkpoint` otherwise, changing nothing. */
+  /**
+   * Goes on from a checkpoint of the same model, optimizer, seed, batch size and groups.
+   * Throws `damaged` or `checkpoint` otherwise, changing nothing.
+   */
   restore(checkpoint: Uint8Array): void {
-    this.state = readCheckpoint(checkpoint, {
-      ...this.arrays,
-      optimizer: this.options.optimizer,
-      seed: this.options.seed ?? 0,
-      batchSize: this.options.batchSize ?? 32,
-    })
+    const { state, progress } = readCheckpoint(checkpoint, this.identity(), this.arrays)
+    const round = new Tally(this.programs.graphs.measured.training, progress.round ?? undefined)
+    this.state = state
+    this.progress = { ...progress, round }
+  }
+
+  /** Goes on from the newest checkpoint of a store that is whole; null when there is none, and nothing has changed. */
+  async resume(store: CheckpointStore): Promise<Resumed | null> {
+    const found = await newestOf(store, (checkpoint) => this.restore(checkpoint))
+    return found && { step: found.step, skipped: found.skipped }
   }
 
   /** Frees the compiled graphs. The runtime stays usable. */
   async dispose(): Promise<void> {
     await this.programs.release()
   }
-}
 
-function stepsOf({ epochs, steps }: FitOptions, perEpoch: number): number {
-  if ((epochs === undefined) === (steps === undefined))
-    throw new OnnxIreError('invalid-option', 'fit: give either epochs or steps')
-  return steps === undefined
-    ? checkNumber('fit', 'epochs', epochs!, positiveCount) * perEpoch
-    : checkNumber('fit', 'steps', steps, positiveCount)
+  private plan(data: Data, options: FitOptions): Plan {
+    const { batchSize = 32, schedule = { kind: 'constant' } } = this.options
+    const perEpoch = batchCount(data, { batchSize })
+    const steps = stepsOf(options, perEpoch)
+    const judged = this.options.best !== undefined || this.options.earlyStopping !== undefined
+    if ((judged || schedule.kind === 'plateau') && !options.validation)
+      throw new OnnxIreError(
+        'invalid-option',
+        'fit: best, earlyStopping and a plateau schedule go by validation data; give validation',
+      )
+    for (const set of options.validation ? [data, options.validation] : [data])
+      if (set.length !== undefined) this.programs.checkSizes(set.length, batchSize)
+    // Throws now what it would throw at some step.
+    learningRateFactor(schedule, 2 ** 40, steps ?? Infinity, perEpoch)
+    return { steps, epochs: options.epochs, perEpoch, settings: this.settings(perEpoch, false) }
+  }
+
+  /** @param provisional whether epochs may still be of unknown length */
+  private settings(perEpoch: number | undefined, provisional: boolean): Record<string, ParameterSettings> {
+    const { parameters } = this.programs.graphs
+    const epoch = provisional ? (perEpoch ?? 1) : perEpoch
+    return settingsOf(parameters, this.options, this.options.optimizer, this.layersBehind, epoch)
+  }
+
+  private isOver({ steps, epochs }: Plan): boolean {
+    const { earlyStopping } = this.options
+    if (earlyStopping && (this.progress.stopping?.waited ?? 0) >= earlyStopping.patience) return true
+    return steps === undefined ? this.progress.epoch >= epochs! : this.step >= steps
+  }
+
+  private batches(data: Data, epoch: number, start: number): AsyncGenerator<Batch> {
+    return batches(data, {
+      batchSize: this.options.batchSize ?? 32,
+      shuffle: this.random.stream('order'),
+      epoch,
+      start,
+    })
+  }
+
+  private async trainStep(batch: Batch, { steps, perEpoch, settings }: Plan): Promise<StepProgress> {
+    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema } = this.options
+    const { parameter, statistic } = this.arrays
+    const { graphs } = this.programs
+    const tensors = conform(batch.tensors, graphs.data, graphs.loss.labels)
+    const waiting = Object.values(settings).some(({ since = 0 }) => since > this.step)
+    const wanted = waiting
+      ? new Set(Object.keys(parameter).filter((name) => (settings[name]?.since ?? 0) <= this.step))
+      : undefined
+    const started = Date.now()
+    let first: Evaluated | undefined
+    const report = await takeStep(
+      optimizer,
+      parameter,
+      this.state,
+      async (kind, parameters) => {
+        const result = await this.programs.gradient({
+          kind,
+          batch: tensors,
+          parameters,
+          statistics: statistic,
+          // A stream per step: a resumed run draws what an uninterrupted one draws.
+          random: this.random.stream(`${kind} ${this.step}`),
+          ...(wanted ? { wanted } : {}),
+        })
+        if (kind === 'loss') first ??= result
+        return kind === 'loss' ? result : { gradients: result.gradients, batchSize: Math.max(1, result.count) }
+      },
+      {
+        lrFactor: learningRateFactor(schedule, this.step, steps ?? Infinity, perEpoch) * this.progress.plateau.factor,
+        settings,
+        ...(clipNorm === undefined ? {} : { clipNorm }),
+        ...(clipValue === undefined ? {} : { clipValue }),
+      },
+    )
+    this.progress.round.add(first!)
+    // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
+    for (const [name, next] of Object.entries(first!.statistics)) (statistic[name] as Float32Array).set(next)
+    if (ema !== undefined) average(this.arrays['ema']!, { ...parameter, ...statistic }, ema)
+    const { epoch } = this.progress
+    return { ...report, loss: first!.loss, epoch, steps, examples: batch.size, seconds: (Date.now() - started) / 1000 }
+  }
+
+  /** Measures a round, and moves on what goes by the validation data. An interrupted round goes on later. */
+  private async endRound(
+    round: { readonly steps: number; readonly started: number; readonly last: StepProgress | undefined },
+    { validation: data }: FitOptions,
+    complete: boolean,
+  ): Promise<RoundMetrics> {
+    const last = round.last!
+    const seconds = (Date.now() - round.started) / 1000
+    const measured = this.progress.round.measures()
+    const validation =
+      data && complete ? await this.evaluate(data, { weights: 'ema' in this.arrays ? 'ema' : 'last' }) : undefined
+    if (complete) this.progress.round = this.newRound()
+    if (validation) this.judge(validation)
+    return {
+      ...measured,
+      epoch: last.epoch,
+      step: this.step,
+      ...(validation ? { validation } : {}),
+      lr: last.lr,
+      gradientNorm: last.gradientNorm,
+      ...(layers(this.options.optimizer).ire ? { flatShare: last.flatShare } : {}),
+      secondsPerStep: seconds / round.steps,
+    }
+  }
+
+  private judge(validation: Measures): void {
+    const { best, earlyStopping, schedule } = this.options
+    if (best) {
+      this.progress.best = watched(best, this.progress.best, validation, this.step)
+      if (this.progress.best.waited === 0) {
+        const now = this.weights('ema' in this.arrays ? 'ema' : 'last')
+        for (const [name, array] of Object.entries(this.arrays['best']!)) array.set(now[name]!)
+      }
+    }
+    if (earlyStopping) this.progress.stopping = watched(earlyStopping, this.progress.stopping, validation, this.step)
+    if (schedule?.kind === 'plateau')
+      this.progress.plateau = plateauStep(
+        schedule,
+        this.progress.plateau,
+        measureOf(validation, schedule.metric ?? 'loss'),
+      )
+  }
+
+  /** All that training moves, by name. */
+  private weights(weights: Weights): ParameterArrays {
+    if (weights === 'last') return { ...this.arrays.parameter, ...this.arrays.statistic }
+    const kept = this.arrays[weights]
+    if (kept) return kept
+    throw new OnnxIreError(
+      'invalid-option',
+      weights === 'ema'
+        ? 'no moving average is kept: give the trainer ema'
+        : 'best weights are not kept: give the trainer best',
+    )
+  }
+
+  private newRound = (): Tally => new Tally(this.programs.graphs.measured.training)
+
+  private identity(): RunIdentity {
+    const { optimizer, seed = 0, batchSize = 32, groups, decayVectors, layerDecay, schedule } = this.options
+    const { clipNorm, clipValue, ema, best, earlyStopping } = this.options
+    const options = { groups, decayVectors, layerDecay, schedule, clipNorm, clipValue, ema, best, earlyStopping }
+    return { optimizer, seed, batchSize, options }
+  }
 }
 
 /** Copies of the model's tensors in arrays that the runtime reads fast. */
@@ -277,4 +363,10 @@ function allocated(values: ReadonlyMap<string, Value>, runtime: Runtime): Record
       return [name, array]
     }),
   )
+}
+
+function copied(array: FloatArray, runtime: Runtime): FloatArray {
+  const copy = runtime.allocate(array instanceof Float64Array ? 'float64' : 'float32', array.length) as FloatArray
+  copy.set(array)
+  return copy
 }

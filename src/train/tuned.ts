@@ -6,18 +6,20 @@ import type { FloatArray } from '../optim/arrays.js'
 import { decodeSafetensors } from './safetensors.js'
 import { withTrained } from './trained.js'
 
-/** Names of a checkpoint's tensors that belong into the model. */
-const prefixes = ['parameter/', 'statistic/']
+/** Which weights of a run: those of its last step, their moving average, or those that were best on the validation data. */
+export type Weights = 'last' | 'ema' | 'best'
+
+const roles = { last: ['parameter/', 'statistic/'], ema: ['ema/'], best: ['best/'] } as const
 
 /**
  * The model a checkpoint stands for, without a runtime: what `Trainer.export` gives after `Trainer.restore`.
  * @param model the model the run started from, its head replaced if the run replaced it
  * @throws OnnxIreError `checkpoint` when the checkpoint is damaged or belongs to another model
  */
-export function tunedModel(model: Model, checkpoint: Uint8Array): Model {
+export function tunedModel(model: Model, checkpoint: Uint8Array, weights: Weights = 'last'): Model {
   const originals = namedTensors(model)
   const trained = Object.entries(decodeSafetensors(checkpoint).tensors).flatMap(([key, { dtype, data }]) => {
-    const prefix = prefixes.find((each) => key.startsWith(each))
+    const prefix = roles[weights].find((each) => key.startsWith(each))
     if (prefix === undefined) return []
     const name = key.slice(prefix.length)
     const original = originals.get(name)
@@ -34,6 +36,11 @@ export function tunedModel(model: Model, checkpoint: Uint8Array): Model {
     return [[name, data as FloatArray] as const]
   })
   if (trained.length === 0)
-    throw new OnnxIreError('checkpoint', 'the file holds no trained tensors: it is no checkpoint of onnx-ire')
+    throw new OnnxIreError(
+      'checkpoint',
+      weights === 'last'
+        ? 'the file holds no trained tensors: it is no checkpoint of onnx-ire'
+        : `the checkpoint holds no '${weights}' weights: the run did not keep them`,
+    )
   return withTrained(model, Object.fromEntries(trained))
 }

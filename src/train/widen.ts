@@ -1,45 +1,63 @@
-import { OnnxIreError } from '../errors.js'
 import { dtypes, isHalf } from '../ir/dtype.js'
 import { constant, input, numbersOf, parameter, tensorFrom } from '../ir/leaf.js'
+import { body } from '../ir/scope.js'
 import type { Tensor } from '../ir/tensor.js'
-import { bodiesOf, leavesOf, topological } from '../ir/topology.js'
-import { type Attributes, type Graph, type Node, refineShape, type Value } from '../ir/value.js'
+import { topological, withBodies } from '../ir/topology.js'
+import {
+  type Attribute,
+  type Attributes,
+  type Body,
+  type Graph,
+  type Node,
+  refineShape,
+  type Value,
+} from '../ir/value.js'
 import { apply } from '../op/apply.js'
 import { definitionOf } from '../op/index.js'
-import { moreKnown } from '../op/inline.js'
+import { moreKnown, type Substitution } from '../op/inline.js'
 
 const half: ReadonlySet<unknown> = new Set([dtypes.float16.onnx, dtypes.bfloat16.onnx])
 
+/** Attributes that number a type. */
+const typeAttributes: ReadonlySet<string> = new Set([
+  'to',
+  'dtype',
+  'output_dtype',
+  'precision',
+  'softmax_precision',
+  'stash_type',
+])
+
 /**
- * The same graph in float32 wherever it is in float16 or bfloat16: parameters become float32 masters, and what is computed
- * from them does not lose small gradients, so that no loss has to be scaled. A graph without half floats is returned as it is.
- *
- * Throws `invalid-option` when bodies of control flow hold half floats.
+ * The same graph in float32 wherever it is in float16 or bfloat16, bodies of control flow included: parameters become float32
+ * masters, and what is computed from them does not lose small gradients, so that no loss has to be scaled. A graph without
+ * half floats is returned as it is.
  */
 export function widened(graph: Graph): Graph {
   const outputs = [...graph.outputs.values()]
-  const nodes = topological(outputs)
   const everything = [
-    ...leavesOf(outputs),
-    ...nodes.flatMap((node) => node.outputs),
+    ...withBodies(outputs).flatMap((node) => [...node.inputs, ...node.outputs]),
+    ...outputs,
     ...graph.inputs.values(),
     ...graph.parameters.values(),
   ]
-  if (!everything.some(({ dtype }) => isHalf(dtype))) return graph
+  if (!everything.some((value) => value && isHalf(value.dtype))) return graph
 
-  const wide = new Map<Value, Value>()
-  const now = (value: Value): Value => {
-    const known = wide.get(value) ?? (value.source.kind === 'node' ? value : widenedLeaf(value))
-    wide.set(value, known)
-    return known
-  }
+  const wide: Substitution = new Map()
+  remake(topological(outputs), wide)
+  const all = (values: ReadonlyMap<string, Value>) =>
+    new Map([...values].map(([name, value]) => [name, wideOf(value, wide)]))
+  return { name: graph.name, inputs: all(graph.inputs), parameters: all(graph.parameters), outputs: all(graph.outputs) }
+}
+
+/** Nodes of the main graph or of the body that is being made, again over what has become of their operands. */
+function remake(nodes: readonly Node[], wide: Substitution): void {
   for (const node of nodes) {
-    if (bodiesOf(node).length > 0) throw inBodies(node)
     const results = apply({
       operator: node.operator,
       definition: definitionOf(node.operator),
-      inputs: node.inputs.map((value) => value && now(value)),
-      attributes: widenedAttributes(node.attributes),
+      inputs: node.inputs.map((value) => value && wideOf(value, wide)),
+      attributes: wideAttributes(node.attributes, wide),
       name: node.name,
       outputCount: node.outputs.length,
     })
@@ -49,34 +67,49 @@ export function widened(graph: Graph): Graph {
       wide.set(value, result)
     }
   }
-  const all = (values: ReadonlyMap<string, Value>) => new Map([...values].map(([name, value]) => [name, now(value)]))
-  return { name: graph.name, inputs: all(graph.inputs), parameters: all(graph.parameters), outputs: all(graph.outputs) }
 }
 
-function widenedLeaf(value: Value): Value {
+/** What has become of a value; leaves are widened where they are first met, so that all bodies see the same one. */
+function wideOf(value: Value, wide: Substitution): Value {
+  const known = wide.get(value) ?? (value.source.kind === 'node' ? value : wideLeaf(value))
+  wide.set(value, known)
+  return known
+}
+
+function wideLeaf(value: Value): Value {
   const { dtype, shape, source, name = '' } = value
   if (!isHalf(dtype) || source.kind === 'node') return value
   if (source.kind === 'input') return input(name, 'float32', shape)
-  const tensor = widenedTensor(source.tensor)
+  const tensor = wideTensor(source.tensor)
   return source.kind === 'parameter' ? parameter(name, tensor) : constant(tensor, name)
 }
 
-const widenedTensor = (tensor: Tensor): Tensor =>
+const wideTensor = (tensor: Tensor): Tensor =>
   isHalf(tensor.dtype) ? tensorFrom('float32', tensor.dims, numbersOf(tensor)) : tensor
 
-/** Attributes that name a type (Cast's `to`, `dtype`) or hold a tensor (ConstantOfShape's `value`). */
-const widenedAttributes = (attributes: Attributes): Attributes =>
+const wideAttributes = (attributes: Attributes, wide: Substitution): Attributes =>
   Object.fromEntries(
-    Object.entries(attributes).map(([key, value]) => {
-      if ((key === 'to' || key === 'dtype') && half.has(value)) return [key, dtypes.float32.onnx]
-      const holdsTensor = typeof value === 'object' && value !== null && 'dims' in value
-      return [key, holdsTensor ? widenedTensor(value) : value]
-    }),
+    Object.entries(attributes).map(([key, value]) => [
+      key,
+      typeAttributes.has(key) && half.has(value) ? dtypes.float32.onnx : wideAttribute(value, wide),
+    ]),
   )
 
-function inBodies({ operator, name, outputs }: Node): OnnxIreError {
-  return new OnnxIreError(
-    'invalid-option',
-    `${operator} '${name ?? outputs[0]?.name ?? '?'}': a float16 model with control flow is not trained; convert it to float32 first`,
-  )
+/** Attributes may hold a tensor (ConstantOfShape's `value`) and bodies. */
+function wideAttribute(attribute: Attribute | undefined, wide: Substitution): Attribute | undefined {
+  if (typeof attribute !== 'object' || !('dims' in attribute || 'kind' in attribute)) return attribute
+  return 'kind' in attribute ? wideBody(attribute, wide) : wideTensor(attribute)
+}
+
+/** A body over what has become of the values it captures. */
+function wideBody(of: Body, wide: Substitution): Body {
+  const inputs = of.inputs.map(({ name = 'x', dtype, shape }) => input(name, isHalf(dtype) ? 'float32' : dtype, shape))
+  return body(inputs, (...inputs) => {
+    for (const [i, value] of of.inputs.entries()) wide.set(value, inputs[i]!)
+    remake(
+      topological(of.outputs, ({ scope }) => scope === of.scope),
+      wide,
+    )
+    return of.outputs.map((value) => wideOf(value, wide))
+  })
 }

@@ -73,8 +73,9 @@ test('build writes graphs that load, with a new head and a narrowed trainable se
   ])
   const [training, evaluation, curvature] = built.graphs
   expect(training!.inputs).toEqual(['x', 'labels', 'head.weight', 'head.bias'])
-  expect(training!.outputs).toEqual(['loss', 'count', 'correct', 'grad/head.weight', 'grad/head.bias'])
-  expect(evaluation!.outputs).toEqual(['loss', 'count', 'correct'])
+  const measures = ['loss', 'count', 'sum/accuracy/correct', 'sum/accuracy/count']
+  expect(training!.outputs).toEqual([...measures, 'grad/head.weight', 'grad/head.bias'])
+  expect(evaluation!.outputs).toEqual(measures)
   expect(curvature!.inputs).toContain('noise/labels')
   const runtime = node({ worker: false, threads: 1 })
   for (const { file, inputs, outputs } of built.graphs) {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { arrays, labels } from '../../src/data/arrays.js'
-import { type Dataset, split, subset, transform } from '../../src/data/dataset.js'
+import { type Dataset, split, subset } from '../../src/data/dataset.js'
+import { transform } from '../../src/data/transform.js'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
 import { refusal } from './refusal.js'
 

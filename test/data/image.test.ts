@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { arrays, labels } from '../../src/data/arrays.js'
 import { type ImageOptions, images } from '../../src/data/image.js'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
-import { readIdx } from '../../src/node/data.js'
+import { readIdx } from '../../src/node/data/idx.js'
 import { refusal } from './refusal.js'
 
 const pixels = (dims: readonly number[], ...values: number[]) => tensor('uint8', dims, Uint8Array.from(values))

@@ -6,6 +6,7 @@ import { sequenceForms } from '../../src/onnx/upgrade/sequence.js'
 import type { Definition } from '../../src/op/define.js'
 import { definitions } from '../../src/op/index.js'
 import { cases } from '../grad/cases/index.js'
+import { exceptions, kernelCells, summaryOf } from './kernels.js'
 import { opset26 } from './opset26.js'
 
 /** What happens to a gradient that reaches the operator. */
@@ -39,11 +40,11 @@ function row(name: string): string {
       ? `https://onnx.ai/onnx/operators/onnx__${name}.html`
       : `https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#${definition!.domain}.${name}`
   const gradient = definition ? gradientOf(name, definition) : otherwise(name)
-  return `| [${name}](${page}) | ${definition?.since ?? ''} | ${changes} | ${gradient} | ${checked} |`
+  return `| [${name}](${page}) | ${definition?.since ?? ''} | ${changes} | ${gradient} | ${checked} | ${kernelCells(name).join(' | ')} |`
 }
 
-const head = `| Operator | Since | Upgraded at | Gradient | Checked |
-|---|---|---|---|---|`
+const head = `| Operator | Since | Upgraded at | Gradient | Checked | CPU | wasm | WebGPU |
+|---|---|---|---|---|---|---|---|`
 
 /** OPERATORS.md, from the tables that the library itself works by. */
 export function operatorsDocument(): string {
@@ -68,6 +69,19 @@ names. The rest carry no gradient by nature, or are replaced on import by operat
 - **Checked**: cases of the table test. Each compares the gradient, and the gradient of the gradient, with directional differences,
   with static and with symbolic lengths; in float64, or in float32 where onnxruntime's CPU provider, which runs all of them, has no float64
   kernel.
+- **CPU**, **wasm**, **WebGPU**: where it runs, by trying: the cases, and a graph of the operator alone where there are none, in float32 and
+  float64, results compared with the CPU's (\`tools/kernels\`; a test tries the CPU again). *yes*: in all types tried; a type: in this one.
+  *no*: nowhere. *on CPU*: the WebGPU provider leaves it to the CPU, a copy there and back. *but 2*: two of the forms do otherwise
+  ([which](#exceptions)). *to 21*: there is no such kernel for later operator sets, so a graph that has it and an operator that came later
+  does not run, or not on the GPU. Empty: no graph has it.
+
+| Runtime | Measured with | Run there | Left to the CPU | Do not run |
+|---|---|---|---|---|
+${summaryOf('cpu')}
+${summaryOf('wasm')}
+${summaryOf('webgpu')}
+
+WebGPU has no float64. Whole numbers are tried where an operator takes nothing else, and in comparisons. CUDA is not measured.
 
 ${head}
 ${opset26.map(row).join('\n')}
@@ -85,5 +99,11 @@ These stay as they are. The weights of a model that is stored in 4 bits stay pac
 
 ${head}
 ${others.toSorted().map(row).join('\n')}
+
+## Exceptions
+
+Forms that do otherwise than the rest of their operator's, by the name of their case in \`test/grad/cases\` or \`tools/kernels\`.
+
+${exceptions()}
 `
 }

@@ -7,16 +7,8 @@ import type { Value } from '../../src/ir/value.js'
 import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
 import { Random } from '../../src/random.js'
-import type { Case, Operand } from './cases/case.js'
-
-type Numbers = Float64Array
-
-/** A feed or a result with its elements widened to doubles. */
-interface Array64 {
-  readonly dtype: DType
-  readonly dims: readonly number[]
-  readonly data: Numbers
-}
+import type { Case } from './cases/case.js'
+import { type Array64, draw } from './draw.js'
 
 interface Check {
   readonly symbolic: boolean
@@ -160,23 +152,6 @@ function expectType(value: Value, output: Array64): void {
     const known = typeof dim === 'number' ? dim : /^d\d+$/.test(dim) ? Number(dim.slice(1)) : undefined
     if (known !== undefined) expect(output.dims[axis], `axis ${axis} of [${value.shape}]`).toBe(known)
   })
-}
-
-export function draw(operand: Operand, floating: DType, random: Random): Array64 {
-  const dtype = operand.dtype ?? floating
-  const length = operand.shape.reduce((a, b) => a * b, 1)
-  const [low, high] = operand.range ?? [Number.NaN, Number.NaN]
-  const one = () =>
-    operand.range
-      ? low + (high - low) * random.uniform()
-      : (random.uniform() < 0.5 ? -1 : 1) * (0.3 + 1.2 * random.uniform())
-  const order = random.permutation(length)
-  const data = operand.values
-    ? Float64Array.from(operand.values)
-    : Float64Array.from({ length }, (_, i) => (operand.distinct ? 0.05 * (order[i]! - length / 2) + 0.013 : one()))
-  if (data.length !== length) throw new Error(`operand [${operand.shape}] has ${data.length} values`)
-  // Stored in the type under test, so that both sides of a comparison see the same numbers.
-  return { dtype, dims: operand.shape, data: dtype === 'float32' ? Float64Array.from(Float32Array.from(data)) : data }
 }
 
 async function evaluate(

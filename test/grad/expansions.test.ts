@@ -4,7 +4,8 @@ import { input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
 import { Random } from '../../src/random.js'
 import { cases } from './cases/index.js'
-import { compile, draw } from './check.js'
+import { compile } from './check.js'
+import { draw } from './draw.js'
 
 const { expansions } = calculus
 const composite = Object.entries(cases).filter(([operator]) => Object.hasOwn(expansions, operator))

@@ -26,6 +26,11 @@ const forms: Record<string, { readonly dims: readonly number[]; readonly build: 
   Gather: { dims: [4, 3], build: (x) => op.Gather(x, [1, 1, -1]) },
   'Gather, one': { dims: [4, 3], build: (x) => op.Gather(x, [1], { axis: -1 }) },
   GatherND: { dims: [4, 3], build: (x) => op.GatherND(x, op.Unsqueeze(op.Range(0, op.Shape(op.Shape(x)), 1), [-1])) },
+  'Einsum, sums around an ellipsis': { dims: [2, 3, 4], build: (x) => op.Einsum([x], { equation: 'i...j->...' }) },
+  'Einsum, diagonal behind an ellipsis': {
+    dims: [2, 3, 4, 3],
+    build: (x) => op.Einsum([x], { equation: '...iji->...j' }),
+  },
   Compress: { dims: [2, 3], build: (x) => op.Compress(x, op.Reshape(op.Less(x, 0), [-1])) },
 }
 

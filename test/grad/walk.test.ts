@@ -110,16 +110,16 @@ describe('the walk', () => {
   })
 
   it('lists what blocks together with the forms that a rule refuses', () => {
-    const x = input('x', 'float32', [2, 2, 2])
+    const x = input('x', 'float32', undefined)
     const [, scale] = op.DynamicQuantizeLinear(x)
-    const y = op.Add(total(op.Einsum([x], { equation: 'iij->ij' })), scale)
+    const y = op.Add(op.Einsum([x], { equation: 'i...i->...' }), scale)
     try {
       gradients([[y, y]], [x])
     } catch (error) {
       expect(error).toBeInstanceOf(OnnxIreError)
       expect(error).toMatchObject({
         code: 'not-differentiable',
-        message: expect.stringMatching(/^2 operators(?=.*DynamicQuantizeLinear)(?=.*Einsum 'iij->ij')/s),
+        message: expect.stringMatching(/^2 operators(?=.*DynamicQuantizeLinear)(?=.*Einsum 'i...i->...')/s),
       })
       return
     }

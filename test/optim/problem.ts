@@ -23,6 +23,16 @@ export const gradientOf = (x: readonly number[]): number[] => {
 export const curvatureOf = (x: readonly number[]): number[] =>
   x.map((xi, i) => (i >= total - 3 ? 0 : steepness[i]! * (1.1 + Math.cos((1 + (i % 5)) * xi))))
 
+/** A stand-in for v * Hv: of both signs, with exact zeros. */
+export const hessianOf = (x: readonly number[]): number[] =>
+  curvatureOf(x).map((h, i) => h * (Math.cos(3 * x[i]!) - 0.3))
+
+/** The name of the tensor that element `i` of the flat list belongs to. */
+export function nameOf(i: number): string {
+  const names = Object.entries(lengths).flatMap(([name, length]) => Array<string>(length).fill(name))
+  return names[i]!
+}
+
 /** Cuts a flat list into the tensors. */
 export function split(flat: readonly number[], type: Float32ArrayConstructor | Float64ArrayConstructor) {
   const arrays: Record<string, FloatArray> = {}

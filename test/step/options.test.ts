@@ -23,7 +23,7 @@ describe('options of sam and ire', () => {
     [
       'curvature',
       () => ire(sgd(), given('{ "kappa": 1, "gamma": 0.5, "curvature": "exact" }')),
-      /'sampled' or 'empirical'/,
+      /'sampled', 'empirical' or 'hutchinson'/,
     ],
     ['misspelt', () => ire(sgd(), given('{ "kappa": 1, "gamma": 0.5, "intervall": 5 }')), /no option 'intervall'/],
   ]

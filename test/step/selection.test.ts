@@ -4,7 +4,7 @@ import { adamw } from '../../src/optim/adam.js'
 import { Random } from '../../src/random.js'
 import { ire } from '../../src/step/ire.js'
 import { refreshMask } from '../../src/step/mask.js'
-import { kthLargestMagnitude } from '../../src/step/selection.js'
+import { kthLargest } from '../../src/step/selection.js'
 
 const random = new Random(7)
 const draw = (n: number, f: (i: number) => number) => Array.from({ length: n }, (_, i) => f(i))
@@ -35,7 +35,7 @@ const cases: Record<string, number[]> = {
 
 const byMagnitude = (values: Iterable<number>) => [...values].map(Math.abs).sort((a, b) => b - a)
 
-describe('kthLargestMagnitude equals sorting, for every k', () => {
+describe('kthLargest equals sorting, for every k', () => {
   for (const [name, values] of Object.entries(cases))
     for (const type of [Float32Array, Float64Array])
       test(`${name}, ${type.name}`, () => {
@@ -45,28 +45,46 @@ describe('kthLargestMagnitude equals sorting, for every k', () => {
         const parts = { a: all.subarray(0, cut), none: new type(0), b: all.subarray(cut) }
         const stride = Math.max(1, Math.floor(values.length / 60))
         for (let k = 1; k <= values.length; k += stride)
-          expect(kthLargestMagnitude(parts, k, 'F'), `k = ${k}`).toBe(sorted[k - 1])
-        expect(kthLargestMagnitude(parts, values.length, 'F')).toBe(sorted.at(-1))
+          expect(kthLargest(parts, k, 'F'), `k = ${k}`).toBe(sorted[k - 1])
+        expect(kthLargest(parts, values.length, 'F')).toBe(sorted.at(-1))
       })
+
+  for (const [name, values] of Object.entries(cases))
+    for (const type of [Float32Array, Float64Array])
+      test(`by value: ${name}, ${type.name}`, () => {
+        const all = type.from([...values, ...values.slice(0, 20).map((x) => -x)])
+        const sorted = [...all].sort((a, b) => b - a)
+        const cut = random.integer(all.length + 1)
+        const parts = { a: all.subarray(0, cut), none: new type(0), b: all.subarray(cut) }
+        const stride = Math.max(1, Math.floor(all.length / 60))
+        for (let k = 1; k <= all.length; k += stride)
+          expect(kthLargest(parts, k, 'F', 'value'), `k = ${k}`).toBe(sorted[k - 1]! + 0) // -0 and 0 are a tie
+        expect(kthLargest(parts, all.length, 'F', 'value')).toBe(sorted.at(-1)! + 0)
+      })
+
+  test('float32 and float64 tensors together, by value', () => {
+    const single = Float32Array.from(draw(200, () => random.normal()))
+    const double = Float64Array.from(draw(200, () => random.normal()))
+    const sorted = [...single, ...double].sort((a, b) => b - a)
+    for (let k = 1; k <= 400; k += 7) expect(kthLargest({ single, double }, k, 'F', 'value')).toBe(sorted[k - 1])
+  })
 
   test('float32 and float64 tensors together', () => {
     const single = Float32Array.from(draw(200, () => random.normal()))
     const double = Float64Array.from(draw(200, () => random.normal()))
     const sorted = byMagnitude([...single, ...double])
-    for (let k = 1; k <= 400; k += 7) expect(kthLargestMagnitude({ single, double }, k, 'F')).toBe(sorted[k - 1])
+    for (let k = 1; k <= 400; k += 7) expect(kthLargest({ single, double }, k, 'F')).toBe(sorted[k - 1])
   })
 
   test('NaN and infinities are refused by name', () => {
     for (const type of [Float32Array, Float64Array])
       for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
-        expect(() => kthLargestMagnitude({ fine: type.of(1), 'conv.weight': type.of(0, bad) }, 1, 'F')).toThrow(
-          /'conv.weight'/,
-        )
+        expect(() => kthLargest({ fine: type.of(1), 'conv.weight': type.of(0, bad) }, 1, 'F')).toThrow(/'conv.weight'/)
   })
 
   test('there must be a k-th one', () => {
     for (const k of [0, 3, 1.5, Number.NaN])
-      expect(() => kthLargestMagnitude({ a: Float32Array.of(1, 2) }, k, 'F')).toThrow(OnnxIreError)
+      expect(() => kthLargest({ a: Float32Array.of(1, 2) }, k, 'F')).toThrow(OnnxIreError)
   })
 })
 
@@ -106,6 +124,33 @@ describe('the mask of one refresh', () => {
     expect([...mask.curvature!['w']!]).toEqual([0.5, 2, 4.5, 8])
     expect(mask.threshold).toBe(4.5 - 2.5)
     expect(() => maskOf([1, 1e25], 0.5, { beta: 0.5 })).toThrow(/curvature estimate F of 'w' is Infinity at element 1/)
+  })
+
+  test('the Hessian’s diagonal is ranked with its sign and kept as it is: negative curvature is flat', () => {
+    const optimizer = ire(adamw(), { kappa: 1, gamma: 0.5, curvature: 'hutchinson' })
+    const smooth = ire(adamw(), { kappa: 1, gamma: 0.5, curvature: 'hutchinson', beta: 0.5 })
+    const h = Float32Array.of(-9, 4, 0, 2, -1, 8)
+    const mask = refreshMask(optimizer, { h }, { h }, 64, null, 0)
+    expect(mask).toMatchObject({ threshold: 2, flatShare: 4 / 6, zeroShare: 1 / 6, curvature: null })
+    expect([...mask.flat['h']!]).toEqual([1, 0, 1, 1, 1, 0])
+    const negative = refreshMask(optimizer, { h }, { h: h.map((x) => -Math.abs(x) - 1) }, 64, null, 0)
+    expect(negative).toMatchObject({ threshold: -3 })
+    const second = refreshMask(smooth, { h }, { h }, 64, refreshMask(smooth, { h }, { h }, 64, null, 0), 1)
+    expect([...second.curvature!['h']!]).toEqual([-6.75, 3, 0, 1.5, -0.75, 6])
+    expect(() => refreshMask(optimizer, { h }, { h: Float32Array.of(0, 1, -1 / 0, 2, 3, 4) }, 1, null, 0)).toThrow(
+      /curvature estimate v \* Hv of 'h' is -Infinity at element 2/,
+    )
+  })
+
+  test('tensors IRE leaves alone stay at 0 and out of N', () => {
+    const optimizer = ire(adamw(), { kappa: 1, gamma: 0.5, beta: 0.5 })
+    const tensors = { a: Float32Array.of(1, 2, 3, 4), b: Float32Array.of(100, 0, 0, 0) }
+    const first = refreshMask(optimizer, tensors, { a: tensors.a }, 1, null, 0, { a: tensors.a })
+    expect(first).toMatchObject({ threshold: 4.5, flatShare: 0.75, zeroShare: 0 })
+    expect([...first.flat['b']!, ...first.curvature!['b']!]).toEqual(draw(8, () => 0))
+    const both = refreshMask(optimizer, tensors, tensors, 1, first, 1)
+    expect([...both.curvature!['b']!]).toEqual([5000, 0, 0, 0])
+    expect([...both.flat['a']!, ...both.flat['b']!]).toEqual([1, 1, 0, 0, 0, 1, 1, 1])
   })
 
   test('no parameters at all', () => {

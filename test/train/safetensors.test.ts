@@ -146,7 +146,7 @@ describe('a damaged safetensors file', () => {
     metadata: { step: '3' },
   })
   const message = (bytes: Uint8Array, options?: { checksum: boolean }) =>
-    refusal('checkpoint', () => decodeSafetensors(bytes, options))
+    refusal('damaged', () => decodeSafetensors(bytes, options))
 
   it('is recognised whichever byte is changed', () => {
     expect(decodeSafetensors(file).metadata).toEqual({ step: '3' })

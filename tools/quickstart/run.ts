@@ -1,7 +1,7 @@
 import {
   adamw,
   crossEntropy,
-  type EpochMetrics,
+  type RoundMetrics,
   ire,
   type Measures,
   type Model,
@@ -68,7 +68,7 @@ export async function fineTune(
     schedule: { kind: 'cosine', warmup: 5 },
     seed,
   })
-  let last: EpochMetrics | undefined
+  let last: RoundMetrics | undefined
   for await (const metrics of trainer.fit(train, { epochs, onStep })) last = metrics
   const outcome: Outcome = {
     name: contender.name,

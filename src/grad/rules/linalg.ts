@@ -2,11 +2,12 @@ import { OnnxIreError } from '../../errors.js'
 import { dtypes } from '../../ir/dtype.js'
 import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { formatEinsum, parseEinsum } from '../../op/einsum.js'
+import { ELLIPSIS, formatEinsum, parseEinsum } from '../../op/einsum.js'
 import { op } from '../../op/index.js'
 import type { linalg } from '../../op/linalg.js'
 import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
+import { masked } from './masked.js'
 import { lengthAlong } from './movement.js'
 
 /** The last two axes exchanged. Where the number of axes is unknown it is two or more, or onnxruntime says so when it runs. */
@@ -43,7 +44,8 @@ function matMulRule(a: Value, b: Value, dy: Value): [da: Value, db: Value] {
 
 /**
  * y = einsum(x_1 .. x_n -> out): the gradient of x_i contracts dy with the other operands, onto the labels of x_i. Along axes
- * that were summed, and that no other operand has (or has with length 1), it is constant.
+ * that were summed, and that no other operand has (or has with length 1), it is constant. Of an operand that repeats a label
+ * only the diagonal was read, and the gradient is 0 beside it.
  */
 function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation: string): Value {
   const { operands, output } = parseEinsum(
@@ -53,17 +55,36 @@ function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation
   const [x, labels] = [xs[index]!, operands[index]!]
   const others = xs.map((_, other) => other).filter((other) => other !== index)
   const terms = [output, ...others.map((other) => operands[other]!)]
-  const reached = labels.filter((label) => terms.some((term) => term.includes(label)))
-  const absent = labels.flatMap((label, axis) => (reached.includes(label) ? [] : [axis]))
-  const diagonal = new Set(labels).size < labels.length
-  if (diagonal || (absent.length > 0 && labels.includes('...'))) {
-    const reason = diagonal ? `a diagonal ('${labels.join('')}')` : 'an ellipsis over an unknown number of axes'
-    throw new OnnxIreError('not-differentiable', `the gradient of Einsum '${equation}' is not offered for ${reason}`)
-  }
+  const reached = [...new Set(labels)].filter((label) => terms.some((term) => term.includes(label)))
   const dx = op.Einsum([dy, ...others.map((other) => xs[other]!)], { equation: formatEinsum(terms, reached) })
+  const repeated = labels.flatMap((label, at) => (labels.indexOf(label) < at ? [at] : []))
+  const absent = labels.flatMap((label, at) => {
+    // An ellipsis that the result lacks stands for no axis, or onnxruntime refuses the equation.
+    if (label === ELLIPSIS || (reached.includes(label) && !repeated.includes(at))) return []
+    return [labels.slice(0, at).includes(ELLIPSIS) ? at - labels.length : at]
+  })
   const whole = absent.length > 0 ? op.Unsqueeze(dx, absent) : dx
-  const settled = whole.shape?.every((dim, axis) => dim === x.shape?.[axis] || x.shape?.[axis] === 1)
-  return settled ? whole : op.Expand(whole, op.Shape(x))
+  const read = repeated.reduce((dx, at) => masked(dx, diagonal(x, labels, at, equation)), whole)
+  const settled = read.shape?.every((dim, axis) => dim === x.shape?.[axis] || x.shape?.[axis] === 1)
+  return settled ? read : op.Expand(read, op.Shape(x))
+}
+
+/** Where the place along axis `second` of `x` is that along the first axis of the same label; broadcasts to `x`. */
+function diagonal(x: Value, labels: readonly string[], second: number, equation: string): Value {
+  const first = labels.indexOf(labels[second]!)
+  const behind = labels.slice(first)
+  if (behind.includes(ELLIPSIS)) {
+    const form = `the gradient of Einsum '${equation}' is not offered for a diagonal before an ellipsis ('${labels.join('')}')`
+    throw new OnnxIreError(
+      'not-differentiable',
+      `${form} over an unknown number of axes; declare the shape of the model's input`,
+    )
+  }
+  const length = op.Reshape(lengthAlong(x, first - labels.length), int64s([]))
+  const places = op.Range(scalar('int32', 0), op.Cast(length, { to: dtypes.int32.onnx }), scalar('int32', 1))
+  const square = op.Equal(op.Unsqueeze(places, [1]), places)
+  const between = behind.flatMap((_, axis) => (axis === 0 || axis === second - first ? [] : [axis]))
+  return between.length > 0 ? op.Unsqueeze(square, between) : square
 }
 
 /**

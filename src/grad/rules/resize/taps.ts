@@ -1,3 +1,4 @@
+import { dtypes } from '../../../ir/dtype.js'
 import { scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
@@ -17,7 +18,7 @@ const float = (value: number) => scalar('float32', value)
 export function tapsOf(coordinates: Value, length: Value, attributes: ResizeAttributes): readonly Tap[] {
   const last = op.Sub(length, 1)
   const onAxis = (index: Value) => op.Clip(index, float(0), last)
-  if (attributes.mode === 'nearest') return [{ index: onAxis(rounded(coordinates, attributes.nearest_mode)) }]
+  if (attributes.mode === 'nearest') return [{ index: nearestIndex(coordinates, length, attributes.nearest_mode) }]
   if (attributes.mode === 'linear') {
     const at = onAxis(coordinates)
     const below = op.Floor(at)
@@ -37,28 +38,32 @@ export function tapsOf(coordinates: Value, length: Value, attributes: ResizeAttr
   return counted.map(({ index, weight }) => ({ index: onAxis(index), weight }))
 }
 
+/** The elements of an axis of `length` elements nearest to `coordinates`. */
+export const nearestIndex = (coordinates: Value, length: Value, mode: string): Value =>
+  op.Clip(rounded(coordinates, mode), float(0), op.Sub(length, 1))
+
+/** As near a half as this onnxruntime takes a coordinate to be halfway between two elements. */
+const HALF_WAY = 1e-6
+
 function rounded(x: Value, mode: string): Value {
-  switch (mode) {
-    case 'floor':
-      return op.Floor(x)
-    case 'ceil':
-      return op.Ceil(x)
-    case 'round_prefer_ceil':
-      return op.Floor(op.Add(x, 0.5))
-    default:
-      return op.Ceil(op.Sub(x, 0.5))
-  }
+  if (mode === 'ceil') return op.Ceil(x)
+  const below = op.Floor(x)
+  if (mode === 'floor') return below
+  const rest = op.Sub(x, below)
+  const up = mode === 'round_prefer_ceil' ? op.GreaterOrEqual(rest, 0.5 - HALF_WAY) : op.Greater(rest, 0.5 + HALF_WAY)
+  return op.Add(below, op.Cast(up, { to: dtypes.float32.onnx }))
 }
 
-/**
- * Weights of the neighbours at distances 1 + t, t, 1 - t, 2 - t (R. Keys, "Cubic convolution interpolation for digital image
- * processing", 1981): (a + 2) d^3 - (a + 3) d^2 + 1 up to distance 1, a d^3 - 5a d^2 + 8a d - 4a beyond.
- */
+/** Keys' cubic f(d) = (a + 2) d^3 - (a + 3) d^2 + 1 up to distance 1 ("Cubic convolution interpolation for digital image processing", 1981). */
+export const keysNearer = (d: Value, a: number): Value => polynomial(d, [a + 2, -(a + 3), 0, 1])
+
+/** Keys' cubic f(d) = a d^3 - 5a d^2 + 8a d - 4a from distance 1 to 2. */
+export const keysFarther = (d: Value, a: number): Value => polynomial(d, [a, -5 * a, 8 * a, -4 * a])
+
+/** Weights of the neighbours at distances 1 + t, t, 1 - t, 2 - t. */
 export function cubicWeights(t: Value, a: number): readonly Value[] {
-  const near = (d: Value) => polynomial(d, [a + 2, -(a + 3), 0, 1])
-  const far = (d: Value) => polynomial(d, [a, -5 * a, 8 * a, -4 * a])
   const back = op.Sub(1, t)
-  return [far(op.Add(t, 1)), near(t), near(back), far(op.Add(back, 1))]
+  return [keysFarther(op.Add(t, 1), a), keysNearer(t, a), keysNearer(back, a), keysFarther(op.Add(back, 1), a)]
 }
 
 /** Horner's scheme, highest power first. */

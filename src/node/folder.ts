@@ -1,7 +1,7 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { OnnxIreError } from '../errors.js'
-import { codeOf, reasonOf, stageFile } from '../node/files.js'
+import { codeOf, reasonOf, stageFile } from './files.js'
 
 /** Makes a folder where there is none and sees that files can be written to it. Throws `io` saying what stands in the way. */
 export async function makeFolder(path: string): Promise<void> {

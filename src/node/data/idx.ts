@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
-import { parseIdx } from '../data/idx.js'
-import { OnnxIreError } from '../errors.js'
-import type { Tensor } from '../ir/tensor.js'
-import { codeOf, readError } from './files.js'
+import { parseIdx } from '../../data/idx.js'
+import { OnnxIreError } from '../../errors.js'
+import type { Tensor } from '../../ir/tensor.js'
+import { codeOf, readError } from '../files.js'
+import { damagedGzip, isGzip } from './bytes.js'
 
 /** What a compressed file may grow to; plain ones are held to the same by Node. */
 const maxBytes = 2 ** 31
@@ -17,8 +18,7 @@ export async function readIdx(path: string): Promise<Tensor> {
   const bytes: Uint8Array = await readFile(path).catch((cause) => {
     throw readError('data file', path, cause)
   })
-  const [first, second] = bytes
-  const plain = first === 0x1f && second === 0x8b ? await decompress(path, bytes) : bytes
+  const plain = isGzip(bytes) ? await decompress(path, bytes) : bytes
   try {
     return parseIdx(plain)
   } catch (cause) {
@@ -30,10 +30,11 @@ async function decompress(path: string, bytes: Uint8Array): Promise<Uint8Array> 
   try {
     return await promisify(gunzip)(bytes, { maxOutputLength: maxBytes })
   } catch (cause) {
-    const reason =
-      codeOf(cause) === 'ERR_BUFFER_TOO_LARGE'
-        ? 'it has more than 2 GiB when decompressed'
-        : `its gzip data are damaged or cut short (${cause instanceof Error ? cause.message : String(cause)}); fetch it again`
-    throw new OnnxIreError('invalid-data', `cannot read the data file ${path}: ${reason}`, { cause })
+    if (codeOf(cause) !== 'ERR_BUFFER_TOO_LARGE') throw damagedGzip(path, cause)
+    throw new OnnxIreError(
+      'invalid-data',
+      `cannot read the data file ${path}: it has more than 2 GiB when decompressed`,
+      { cause },
+    )
   }
 }

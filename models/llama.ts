@@ -1,0 +1,80 @@
+import { constant, type Graph, input, op, type Value } from 'onnx-ire'
+import { attention, causalMask } from './attention.js'
+import { type Draw, dropout, projection, rmsNorm } from './layers.js'
+import { Weights } from './weights.js'
+
+export interface LlamaOptions {
+  /** Default 256: bytes. */
+  readonly vocabulary?: number
+  /** Tokens per example. Default 128. */
+  readonly context?: number
+  readonly width?: number
+  readonly heads?: number
+  readonly layers?: number
+  /** Width of the feed-forward layer. Default 8/3 width, rounded up to a multiple of 256. */
+  readonly hidden?: number
+  /** Whether the head is the embedding. Default false. */
+  readonly tied?: boolean
+  /** Of what every block adds, in training. Default 0. */
+  readonly dropout?: number
+  readonly seed?: number
+}
+
+/**
+ * Llama (Touvron et al. 2023, https://arxiv.org/abs/2302.13971: RMS norms first, rotary positions, SwiGLU, no biases):
+ * tokens int64 [N, context] to logits [N, context, vocabulary]. Weights begin normal of deviation 0.02, those that add to
+ * the residual stream of 0.02 / sqrt(2 layers), as in GPT-2.
+ */
+export function llama(options: LlamaOptions = {}): Graph {
+  const { vocabulary = 256, context = 128, width = 128, heads = 4, layers = 2, tied = false, seed = 0 } = options
+  const { hidden = 256 * Math.ceil((8 * width) / 3 / 256), dropout: rate = 0 } = options
+  const weights = new Weights(seed)
+  const draw: Draw = (name, dims) => weights.normal(name, dims, 0.02)
+  const drawOutput: Draw = (name, dims) => weights.normal(name, dims, 0.02 / Math.sqrt(2 * layers))
+  const turn = rotary(context, width / heads)
+  const mask = causalMask(context)
+
+  const tokens = input('tokens', 'int64', ['N', context])
+  const embedding = draw('embedding.weight', [vocabulary, width])
+  let y = op.Gather(embedding, tokens)
+  for (let i = 0; i < layers; i++) {
+    const name = `block${i}`
+    const shape = { length: context, width, heads, bias: false, draw, drawOutput, mask, turn }
+    const seen = rmsNorm(weights, `${name}.norm1`, y, width)
+    y = op.Add(y, dropout(attention(weights, `${name}.attention`, seen, shape), rate))
+    const read = rmsNorm(weights, `${name}.norm2`, y, width)
+    const gate = projection(weights, `${name}.mlp.gate`, read, width, hidden, { draw, bias: false })
+    const up = projection(weights, `${name}.mlp.up`, read, width, hidden, { draw, bias: false })
+    // SwiGLU (Shazeer 2020): silu(gate) up, with silu(x) = x sigmoid(x)
+    const inner = op.Mul(op.Mul(gate, op.Sigmoid(gate)), up)
+    const down = projection(weights, `${name}.mlp.down`, inner, hidden, width, { draw: drawOutput, bias: false })
+    y = op.Add(y, dropout(down, rate))
+  }
+  const read = rmsNorm(weights, 'norm', y, width)
+  const logits = tied
+    ? op.MatMul(read, op.Transpose(embedding, { perm: [1, 0] }))
+    : projection(weights, 'head', read, width, vocabulary, { draw, bias: false })
+  return weights.graph('llama', tokens, logits)
+}
+
+/**
+ * Rotary positions (Su et al. 2021): features i and i + size/2 of position t are turned by t / 10000^(2i / size),
+ * (a, b) -> (a cos - b sin, b cos + a sin). The last feature of an odd size stays as it is.
+ */
+function rotary(length: number, size: number): (x: Value) => Value {
+  const half = Math.floor(size / 2)
+  const table = (element: (angle: number, i: number) => number, rest: number) => {
+    const data = new Float32Array(length * size)
+    for (let t = 0; t < length; t++)
+      for (let i = 0; i < size; i++)
+        data[t * size + i] = i < 2 * half ? element(t / 10000 ** ((i % half) / half), i) : rest
+    return constant({ dtype: 'float32', dims: [length, size], data })
+  }
+  const cos = table(Math.cos, 1)
+  const sin = table((angle, i) => (i < half ? -Math.sin(angle) : Math.sin(angle)), 0)
+  const parts = size % 2 === 0 ? [half, half] : [half, half, 1]
+  return (x) => {
+    const [a, b, ...rest] = op.Split(x, parts, { axis: -1 })
+    return op.Add(op.Mul(x, cos), op.Mul(op.Concat([b!, a!, ...rest], { axis: -1 }), sin))
+  }
+}

@@ -1,0 +1,131 @@
+import { OnnxIreError } from '../errors.js'
+import { checkNames, checkNumber, count, positiveCount } from '../optim/option.js'
+import type { Random } from '../random.js'
+import type { Tensors } from '../runtime/runtime.js'
+import { type Example, stacked } from './collate.js'
+import type { BatchContext, Dataset } from './dataset.js'
+import { checkPad, type PadOptions } from './pad.js'
+
+/**
+ * Examples of unknown or huge number, read in order: what does not fit in memory, or arises as it is read. An epoch is
+ * shuffled through a buffer and gathered into batches by `batches`.
+ */
+export interface Stream {
+  /** Examples per epoch, if known: a longer source is left there, a shorter one is an error. */
+  readonly length?: number | undefined
+  /**
+   * Examples among which the next one is drawn when the order is shuffled; 1 keeps the order of the source. They are held
+   * in memory. Sources that are sorted, by class for instance, want to be shuffled before. Default 1024.
+   */
+  readonly shuffleBuffer?: number | undefined
+  /** The examples of one epoch, from 0; the same again for the same epoch, or a resumed run sees others. */
+  examples(epoch: number): AsyncIterable<Example> | Iterable<Example>
+  /** Makes a batch of its examples. Default: tensors of one shape are stacked along a new leading axis. */
+  collate?(examples: readonly Example[], indices: ArrayLike<number>, context?: BatchContext): Tensors | Promise<Tensors>
+}
+
+/** What can be trained on. */
+export type Data = Dataset | Stream
+
+export interface StreamOptions {
+  /** Examples per epoch, if known. */
+  readonly length?: number | undefined
+  /** Examples to shuffle among. Default 1024. */
+  readonly shuffleBuffer?: number | undefined
+  /** Names of which the examples differ in length, and how those are filled up in a batch. */
+  readonly padding?: Readonly<Record<string, PadOptions>> | undefined
+}
+
+export type Examples = AsyncIterable<Example> | Iterable<Example>
+
+/**
+ * A stream over what can be iterated: an array, an async iterable that starts anew each time, or a function that makes
+ * one for an epoch, such as an async generator function.
+ *
+ * ```ts
+ * stream(async function* () { for await (const row of rows()) yield { input: row.values, label: BigInt(row.label) } })
+ * ```
+ * @throws 'invalid-option'; when iterated, 'invalid-data' for a generator that is to be read a second time
+ */
+export function stream(source: Examples | ((epoch: number) => Examples), options: StreamOptions = {}): Stream {
+  checkNames('stream', options, ['length', 'shuffleBuffer', 'padding'])
+  const { length, shuffleBuffer, padding } = options
+  if (length !== undefined) checkNumber('stream', 'length', length, positiveCount)
+  if (shuffleBuffer !== undefined) checkNumber('stream', 'shuffleBuffer', shuffleBuffer, positiveCount)
+  for (const [name, pad] of Object.entries(padding ?? {})) checkPad(`stream: padding of '${name}'`, pad)
+  return {
+    length,
+    shuffleBuffer,
+    examples: typeof source === 'function' ? source : restartable(source),
+    collate: (examples, indices) => stacked(examples, indices, padding),
+  }
+}
+
+/** A generator is its own iterator and is spent after one epoch; an array makes a new iterator each time. */
+function restartable(source: Examples): () => Examples {
+  let spent = false
+  return () => {
+    const once = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
+    if (Object.is(once, source)) {
+      if (spent)
+        throw new OnnxIreError(
+          'invalid-data',
+          'the stream is over a generator, which can be read once, and was read: give stream(...) the function that makes it',
+        )
+      spent = true
+    }
+    return source
+  }
+}
+
+export function collated(
+  stream: Stream,
+  examples: readonly Example[],
+  indices: ArrayLike<number>,
+  context?: BatchContext,
+): Tensors | Promise<Tensors> {
+  return stream.collate ? stream.collate(examples, indices, context) : stacked(examples, indices)
+}
+
+/** An example and its number in the source, from 0. */
+export type Numbered = readonly [number: number, example: Example]
+
+/** An epoch in the order of the source, at most `length` examples of it. */
+export async function* inOrder(stream: Stream, epoch: number): AsyncGenerator<Numbered, void, undefined> {
+  const { length = Number.POSITIVE_INFINITY } = stream
+  checkNumber('a stream', 'length', Math.min(length, Number.MAX_SAFE_INTEGER), count)
+  let number = 0
+  if (length > 0)
+    for await (const example of stream.examples(epoch)) {
+      yield [number++, example]
+      if (number === length) break
+    }
+  if (number !== length && stream.length !== undefined)
+    throw new OnnxIreError(
+      'invalid-data',
+      `the stream was to have ${length} examples (its length) and ended after ${number}`,
+    )
+}
+
+/**
+ * The order of a shuffled epoch: n examples wait in a buffer; one of them, drawn at random, goes and the next of the source
+ * takes its place. An example comes at most n - 1 places early, and with no bound late.
+ */
+export async function* shuffled(
+  source: AsyncIterable<Numbered>,
+  n: number,
+  random: Random,
+): AsyncGenerator<Numbered, void, undefined> {
+  const buffer: Numbered[] = []
+  for await (const example of source) {
+    if (buffer.length < n) {
+      buffer.push(example)
+      continue
+    }
+    const at = random.integer(n)
+    const chosen = buffer[at]!
+    buffer[at] = example
+    yield chosen
+  }
+  yield* random.shuffle(buffer)
+}

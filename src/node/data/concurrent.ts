@@ -1,0 +1,23 @@
+/** f of every item, at most `limit` at a time, in order. The first failure is thrown once what runs has ended. */
+export async function concurrently<T, R>(
+  items: ArrayLike<T>,
+  limit: number,
+  f: (item: T, i: number) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = []
+  const failures: unknown[] = []
+  let next = 0
+  const work = async () => {
+    while (next < items.length && failures.length === 0) {
+      const i = next++
+      try {
+        results[i] = await f(items[i]!, i)
+      } catch (failure) {
+        failures.push(failure)
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, work))
+  if (failures.length > 0) throw failures[0]
+  return results
+}

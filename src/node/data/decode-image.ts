@@ -1,0 +1,66 @@
+import { readFile } from 'node:fs/promises'
+import type { Sharp } from 'sharp'
+import { OnnxIreError } from '../../errors.js'
+import { readError } from '../files.js'
+
+/** An image as bytes [rows, columns, channels]. */
+export interface Pixels {
+  readonly data: Uint8Array
+  readonly rows: number
+  readonly columns: number
+  readonly channels: number
+}
+
+export interface Decoding {
+  /** 3 (RGB) or 4 (with alpha). */
+  readonly channels: 3 | 4
+  /** Grey, 0 to 255, that shows through where an image of 3 channels is transparent. */
+  readonly background: number
+  /** The rows and columns that an image of these is to be given; where that is fewer, it is shrunk. */
+  shrunk(size: readonly [rows: number, columns: number]): readonly [rows: number, columns: number]
+}
+
+/**
+ * Decodes a JPEG, PNG or WebP file: grey and palette images become RGB, 16 bits become 8, the orientation that a camera
+ * noted is applied, colour profiles are not (as in PIL and torchvision). Shrinking averages over all pixels that go into
+ * one (libvips, linear kernel), as PIL's bilinear resize does. Runs outside of JavaScript's thread.
+ * @throws 'io', or 'invalid-data' naming the file that is damaged or no image
+ */
+export async function decodeImage(path: string, { channels, background, shrunk }: Decoding): Promise<Pixels> {
+  const bytes = await readFile(path).catch((cause) => {
+    throw readError('image', path, cause)
+  })
+  const sharp = await library()
+  try {
+    const image = sharp(bytes, { failOn: 'error', ignoreIcc: true, autoOrient: true })
+    const { width, height } = (await image.metadata()).autoOrient
+    const [rows, columns] = shrunk([height, width])
+    let pixels: Sharp = channels === 4 ? image.ensureAlpha() : image.flatten({ background: grey(background) })
+    if (rows < height || columns < width)
+      pixels = pixels.resize({ width: columns, height: rows, fit: 'fill', kernel: 'linear' })
+    const { data, info } = await pixels.toColourspace('srgb').raw().toBuffer({ resolveWithObject: true })
+    return { data, rows: info.height, columns: info.width, channels: info.channels }
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new OnnxIreError(
+      'invalid-data',
+      `cannot decode the image ${path}: ${reason.trim()}; replace the file or remove it`,
+      { cause },
+    )
+  }
+}
+
+const grey = (value: number) => ({ r: value, g: value, b: value })
+
+/** Loaded when the first image is decoded: it brings a native library along. */
+async function library() {
+  try {
+    return (await import('sharp')).default
+  } catch (cause) {
+    throw new OnnxIreError(
+      'runtime',
+      `sharp, which decodes images, cannot be loaded: ${cause instanceof Error ? cause.message : cause}`,
+      { cause },
+    )
+  }
+}

@@ -1,0 +1,52 @@
+import { type ChangedAxis, changedAxes } from '../../grad/rules/resize/axes.js'
+import { coordinatesOf, counting } from '../../grad/rules/resize/coordinates.js'
+import { nearestIndex } from '../../grad/rules/resize/taps.js'
+import { dtypes } from '../../ir/dtype.js'
+import type { Value } from '../../ir/value.js'
+import { op } from '../../op/index.js'
+import { knownNumbers } from '../../op/known.js'
+import { form, unsupported } from './form.js'
+
+const attributes = [
+  'coordinate_transformation_mode',
+  'cubic_coeff_a',
+  'exclude_outside',
+  'extrapolation_value',
+  'mode',
+  'nearest_mode',
+]
+
+/**
+ * Nearest neighbours of (i + 0.5) / scale, the coordinates `tf_half_pixel_for_nn` that version 13 took away. Repeated a whole
+ * number of times the elements lie as in `asymmetric` coordinates; others are gathered, for no other form rounds alike
+ * where a coordinate is whole.
+ */
+export const tfHalfPixelForNearest = form(attributes, (node) => {
+  if (node.text('mode') !== '' && node.text('mode') !== 'nearest')
+    throw unsupported(`the coordinates tf_half_pixel_for_nn with mode '${node.text('mode')}' are not read`)
+  const [x, scales, sizes] = [node.operand(0), node.optional(2), node.optional(3)]
+  const rounding = node.text('nearest_mode') || 'round_prefer_floor'
+  const nearest = (coordinate_transformation_mode: string) =>
+    op.Resize(x, null, scales, sizes, { mode: 'nearest', coordinate_transformation_mode, nearest_mode: rounding })
+  if (rounding === 'floor' && knownNumbers(scales)?.every(Number.isInteger)) return [nearest('asymmetric')]
+  if (!x.shape) throw unsupported('the coordinates tf_half_pixel_for_nn are not read for an unknown number of axes')
+  // Of these coordinates only the lengths they lead to are asked.
+  const y = nearest('half_pixel')
+  const axes = changedAxes(
+    { x, y, roi: null, scales, sizes },
+    {
+      antialias: 0,
+      axes: undefined,
+      coordinate_transformation_mode: 'tf_half_pixel_for_nn',
+      keep_aspect_ratio_policy: 'stretch',
+      mode: 'nearest',
+    },
+  )
+  return [axes.reduce((x, axis) => op.Gather(x, neighbours(axis, rounding), { axis: axis.axis }), x)]
+})
+
+function neighbours(axis: ChangedAxis, rounding: string): Value {
+  const nearest = nearestIndex(coordinatesOf('tf_half_pixel_for_nn', axis), axis.inputLength, rounding)
+  const index = axis.kept ? op.Where(axis.kept, counting(axis.outputLength), nearest) : nearest
+  return op.Cast(index, { to: dtypes.int64.onnx })
+}

@@ -1,0 +1,45 @@
+import { OnnxIreError } from '../errors.js'
+
+/** Where checkpoints are kept: `checkpointFolder` of 'onnx-ire/node', or an object of your own. */
+export interface CheckpointStore {
+  /** Keeps a checkpoint, whole or not at all, as that of this step. */
+  save(step: number, checkpoint: Uint8Array): Promise<void>
+  /** The steps of the checkpoints that are kept, newest first. */
+  steps(): Promise<readonly number[]>
+  load(step: number): Promise<Uint8Array>
+}
+
+/** What was found in a store. */
+export interface Resumed {
+  /** Steps that were done when the checkpoint was written. */
+  readonly step: number
+  /** Newer checkpoints that could not be used, and why. */
+  readonly skipped: readonly { readonly step: number; readonly error: OnnxIreError }[]
+}
+
+/**
+ * What `read` makes of the newest checkpoint that is whole; null where there is none at all. One that is damaged, or cannot
+ * be read, is passed over.
+ * Throws `checkpoint` when all are damaged, and when the first whole one belongs to another run.
+ */
+export async function newestOf<T>(
+  store: CheckpointStore,
+  read: (checkpoint: Uint8Array) => T,
+): Promise<(Resumed & { readonly value: T }) | null> {
+  const skipped: { step: number; error: OnnxIreError }[] = []
+  for (const step of await store.steps()) {
+    try {
+      return { value: read(await store.load(step)), step, skipped }
+    } catch (error) {
+      if (!(error instanceof OnnxIreError) || (error.code !== 'damaged' && error.code !== 'io')) throw error
+      skipped.push({ step, error })
+    }
+  }
+  if (skipped.length === 0) return null
+  const [newest] = skipped
+  throw new OnnxIreError(
+    'damaged',
+    `none of ${skipped.length} checkpoints can be used; the newest: ${newest!.error.message}`,
+    { cause: newest!.error },
+  )
+}

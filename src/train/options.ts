@@ -1,0 +1,140 @@
+import type { Data } from '../data/stream.js'
+import { OnnxIreError } from '../errors.js'
+import type { Loss } from '../loss/loss.js'
+import type { Measures } from '../metric/tally.js'
+import { belowOne, checkNumber, invalidOption, nonNegative, positiveCount } from '../optim/option.js'
+import { checkSchedule, type Schedule } from '../optim/schedule.js'
+import type { Runtime } from '../runtime/runtime.js'
+import type { Optimizer } from '../step/optimizer.js'
+import type { StepReport } from '../step/step.js'
+import type { CheckpointStore } from './checkpoint-store.js'
+import type { TrainingOptions } from './graphs.js'
+import { checkGroups, type GroupOptions } from './groups.js'
+import type { HeadOptions } from './head.js'
+import { checkWatch, type WatchOptions } from './watch.js'
+
+export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'frozen'>, GroupOptions {
+  readonly loss: Loss
+  readonly optimizer: Optimizer
+  /** Where it runs: `node()` from 'onnx-ire/node'. */
+  readonly runtime: Runtime
+  /** Resizes the model's last layer before training; see `replaceHead`. */
+  readonly head?: HeadOptions
+  /** Examples per step. Default 32. */
+  readonly batchSize?: number
+  /**
+   * The most examples the runtime computes at once. Gradients of a larger batch are accumulated, to what the whole batch
+   * gives; norms trained by the batch see these many. Default: the whole batch.
+   */
+  readonly microBatch?: number
+  /** How the learning rate moves over the run. Default constant. */
+  readonly schedule?: Schedule
+  /** Largest global norm of the gradient. Default none. */
+  readonly clipNorm?: number
+  /** Largest magnitude of an element of the gradient; applied before `clipNorm`. Default none. */
+  readonly clipValue?: number
+  /**
+   * Decay of an exponential moving average of the weights, such as 0.999, in [0, 1): validation then measures the average,
+   * and `export({ weights: 'ema' })` gives it. Default none.
+   */
+  readonly ema?: number
+  /** Keeps the weights that are best on the validation data, for `export({ weights: 'best' })`. Default: not kept. */
+  readonly best?: WatchOptions
+  /** Ends training when the validation data have not been better for `patience` evaluations. Default: never. */
+  readonly earlyStopping?: WatchOptions & { readonly patience: number }
+  /** Decides the order of the data and all that is drawn. The same seed gives the same run, bit for bit. Default 0. */
+  readonly seed?: number
+}
+
+/** Called back while training goes on; waited for. Training ends after this step if it answers 'stop'. */
+export type Callback<T> = (about: T) => unknown
+
+export interface FitOptions {
+  /** Passes over the data. Give either this or `steps`. */
+  readonly epochs?: number
+  /** Optimizer steps in all, counted from the beginning of training also after a resume. */
+  readonly steps?: number
+  /** Data that is only evaluated, at the end of every round. */
+  readonly validation?: Data
+  /** Steps per round: metrics are given and validation data evaluated after each. Default: a round is an epoch. */
+  readonly evaluateEvery?: number
+  /** Where to save checkpoints and how often beside the end of every round and of training. */
+  readonly checkpoints?: {
+    readonly store: CheckpointStore
+    readonly everySteps?: number
+    /** Seconds of wall-clock time. */
+    readonly everySeconds?: number
+  }
+  /** Called after every step: for progress. */
+  readonly onStep?: Callback<StepProgress>
+  /** Called with the metrics of every round, before they are yielded and before the checkpoint is written. */
+  readonly onEvaluate?: Callback<RoundMetrics>
+  /** Called with the step of a checkpoint that is in the store. */
+  readonly onCheckpoint?: Callback<number>
+  /** Stop after the step in progress once it is aborted, as Ctrl-C does; `fit` then ends without error. */
+  readonly signal?: { readonly aborted: boolean }
+}
+
+export interface StepProgress extends StepReport {
+  readonly loss: number
+  /** Counted from 0. */
+  readonly epoch: number
+  /** Steps in all when `fit` ends; undefined where only the end of a stream will tell. */
+  readonly steps: number | undefined
+  /** Examples of this step's batch. */
+  readonly examples: number
+  /** Wall-clock time of this step. */
+  readonly seconds: number
+}
+
+/**
+ * What a round (an epoch, or `evaluateEvery` steps) came to. Training measures are means over its steps, taken before each
+ * step's update.
+ */
+export interface RoundMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'count'> {
+  /** The epoch it ended in, counted from 0. */
+  readonly epoch: number
+  /** Steps done since the beginning. */
+  readonly step: number
+  readonly validation?: Measures
+  /** Learning rate of the last step. */
+  readonly lr: number
+  /** Global norm of the last step's gradient, before clipping. */
+  readonly gradientNorm: number
+  /** Share of coordinates that IRE treats as flat; absent without IRE. */
+  readonly flatShare?: number
+  readonly secondsPerStep: number
+}
+
+/** Refuses options out of range. Throws `invalid-option`. */
+export function checkTrainerOptions(options: TrainerOptions): void {
+  const { batchSize = 32, microBatch, clipNorm, clipValue, ema, best, earlyStopping } = options
+  checkNumber('Trainer', 'batchSize', batchSize, positiveCount)
+  if (microBatch !== undefined) checkNumber('Trainer', 'microBatch', microBatch, positiveCount)
+  checkSchedule(options.schedule ?? { kind: 'constant' })
+  for (const [name, value] of [
+    ['clipNorm', clipNorm],
+    ['clipValue', clipValue],
+  ] as const)
+    if (value !== undefined && !(value > 0)) throw invalidOption('Trainer', name, value, 'a number > 0')
+  if (ema !== undefined) checkNumber('Trainer', 'ema', ema, belowOne)
+  if (best) checkWatch('best', best)
+  if (earlyStopping) {
+    checkWatch('earlyStopping', earlyStopping, ['patience'])
+    checkNumber('earlyStopping', 'patience', earlyStopping.patience, positiveCount)
+  }
+  checkGroups(options, options.optimizer)
+}
+
+/** The steps after which `fit` ends; undefined for epochs over data of unknown length. Throws `invalid-option`. */
+export function stepsOf(options: FitOptions, perEpoch: number | undefined): number | undefined {
+  const { epochs, steps, evaluateEvery, checkpoints: { everySteps, everySeconds } = {} } = options
+  if ((epochs === undefined) === (steps === undefined))
+    throw new OnnxIreError('invalid-option', 'fit: give either epochs or steps')
+  if (evaluateEvery !== undefined) checkNumber('fit', 'evaluateEvery', evaluateEvery, positiveCount)
+  if (everySteps !== undefined) checkNumber('fit', 'checkpoints.everySteps', everySteps, positiveCount)
+  if (everySeconds !== undefined) checkNumber('fit', 'checkpoints.everySeconds', everySeconds, nonNegative)
+  if (steps !== undefined) return checkNumber('fit', 'steps', steps, positiveCount)
+  checkNumber('fit', 'epochs', epochs!, positiveCount)
+  return perEpoch === undefined ? undefined : epochs! * perEpoch
+}

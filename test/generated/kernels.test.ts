@@ -1,0 +1,21 @@
+import { describe, expect, it } from 'vitest'
+import { definitions } from '../../src/op/index.js'
+import { forms } from '../../tools/kernels/forms.js'
+import { cpu, runtimes } from '../../tools/kernels/runtimes.js'
+import { kernelOf } from '../../tools/kernels/survey.js'
+import { kernels } from './kernels.js'
+
+/** `npx tsx tools/kernels/main.ts` measures anew. */
+describe('kernels.json', () => {
+  it('has every operator that a graph may have, in every runtime', () => {
+    expect(Object.keys(kernels.operators).toSorted()).toEqual(Object.keys(definitions).toSorted())
+    for (const [operator, byRuntime] of Object.entries(kernels.operators))
+      expect(Object.keys(byRuntime), operator).toEqual(runtimes)
+  })
+
+  it('says what the CPU does', async () => {
+    const prober = await cpu()
+    for (const [operator, ofOperator] of forms())
+      expect(await kernelOf(ofOperator, prober), operator).toEqual(kernels.operators[operator]!.cpu)
+  })
+})

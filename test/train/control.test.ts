@@ -1,0 +1,284 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+import {
+  adamw,
+  type CheckpointStore,
+  crossEntropy,
+  encodeModel,
+  type FitOptions,
+  ire,
+  type Model,
+  OnnxIreError,
+  type RoundMetrics,
+  sgd,
+  Trainer,
+  type TrainerOptions,
+} from '../../src/index.js'
+import { checkpointFolder, node } from '../../src/node/index.js'
+import { clusters, flat, smallConvnet, smallMlp } from './problem.js'
+
+const runtime = node({ threads: 1 })
+afterAll(() => runtime.dispose())
+
+const points = clusters(40, [6])
+const others = clusters(24, [6], 9)
+
+const create = (options: Partial<TrainerOptions> = {}, model: Model = smallMlp()): Promise<Trainer> =>
+  Trainer.create(model, { loss: crossEntropy(), optimizer: adamw({ lr: 1e-2 }), runtime, batchSize: 8, ...options })
+
+async function fitted(trainer: Trainer, options: FitOptions, data = points): Promise<RoundMetrics[]> {
+  const rounds: RoundMetrics[] = []
+  for await (const metrics of trainer.fit(data, options)) rounds.push(metrics)
+  return rounds
+}
+
+const codeOf = async (action: () => Promise<unknown>): Promise<string> => {
+  try {
+    await action()
+  } catch (error) {
+    if (error instanceof OnnxIreError) return error.code
+    throw error
+  }
+  return 'accepted'
+}
+
+/** A store in memory. */
+function memory(): CheckpointStore & { readonly kept: Map<number, Uint8Array> } {
+  const kept = new Map<number, Uint8Array>()
+  return {
+    kept,
+    save: async (step, checkpoint) => void kept.set(step, checkpoint),
+    steps: async () => [...kept.keys()].sort((a, b) => b - a),
+    load: async (step) => kept.get(step)!,
+  }
+}
+
+describe('rounds', () => {
+  it('end with an epoch, or after as many steps as asked for, across epochs', async () => {
+    expect((await fitted(await create(), { epochs: 2 })).map(({ step, epoch }) => [step, epoch])).toEqual([
+      [5, 0],
+      [10, 1],
+    ])
+    const rounds = await fitted(await create(), { epochs: 2, evaluateEvery: 4, validation: others })
+    expect(rounds.map(({ step, epoch, count }) => [step, epoch, count])).toEqual([
+      [4, 0, 32],
+      [8, 1, 32],
+      [10, 1, 16],
+    ])
+    expect(rounds.map(({ validation }) => validation?.count)).toEqual([24, 24, 24])
+  })
+
+  it('that were cut short by a resume come to what they would have come to', async () => {
+    const whole = await fitted(await create(), { epochs: 2 })
+    const first = await create()
+    const cut = await fitted(first, { epochs: 2, onStep: ({ step }) => (step === 6 ? 'stop' : undefined) })
+    expect(cut.map(({ step }) => step)).toEqual([5, 7])
+    const second = await create()
+    second.restore(first.checkpoint())
+    const [rest] = await fitted(second, { epochs: 2 })
+    const { loss, accuracy, count, step } = whole[1]!
+    expect(rest).toMatchObject({ loss, accuracy, count, step })
+  })
+})
+
+describe('callbacks', () => {
+  it('are waited for, and each can stop training', async () => {
+    const seen: string[] = []
+    const trainer = await create()
+    await fitted(trainer, {
+      epochs: 3,
+      validation: others,
+      checkpoints: { store: memory(), everySteps: 2 },
+      onStep: async ({ step }) => {
+        await new Promise((resolve) => setTimeout(resolve, 1))
+        seen.push(`step ${step}`)
+      },
+      onEvaluate: ({ step, validation }) => {
+        expect(validation!.count).toBe(24)
+        seen.push(`evaluated ${step}`)
+        return step === 10 ? 'stop' : undefined
+      },
+      onCheckpoint: (step) => seen.push(`saved ${step}`),
+    })
+    expect(trainer.step).toBe(10)
+    expect(seen.filter((each) => !each.startsWith('saved'))).toEqual([
+      ...[0, 1, 2, 3, 4].map((step) => `step ${step}`),
+      'evaluated 5',
+      ...[5, 6, 7, 8, 9].map((step) => `step ${step}`),
+      'evaluated 10',
+    ])
+    expect(seen.filter((each) => each.startsWith('saved'))).toEqual([2, 4, 5, 6, 8, 10].map((step) => `saved ${step}`))
+    const stopped = await create()
+    await fitted(stopped, { epochs: 3, checkpoints: { store: memory(), everySteps: 2 }, onCheckpoint: () => 'stop' })
+    expect(stopped.step).toBe(4)
+  })
+})
+
+describe('the best weights', () => {
+  it('are those of the best evaluation, exported on demand and kept through a resume', async () => {
+    const trainer = await create({ best: { metric: 'loss' }, optimizer: adamw({ lr: 0.3 }) })
+    const exported: Model[] = []
+    const rounds = await fitted(trainer, {
+      epochs: 6,
+      validation: others,
+      onEvaluate: () => exported.push(trainer.export()),
+    })
+    const losses = rounds.map(({ validation }) => validation!.loss)
+    const best = losses.indexOf(Math.min(...losses))
+    expect(best).toBeLessThan(5)
+    const model = encodeModel(trainer.export({ weights: 'best' }))
+    expect(Buffer.compare(model, encodeModel(exported[best]!))).toBe(0)
+    const resumed = await create({ best: { metric: 'loss' }, optimizer: adamw({ lr: 0.3 }) })
+    resumed.restore(trainer.checkpoint())
+    expect(Buffer.compare(encodeModel(resumed.export({ weights: 'best' })), model)).toBe(0)
+    expect((await trainer.evaluate(others, { weights: 'best' })).loss).toBe(losses[best])
+  })
+
+  it('end training early when they do not get better, also if asked again', async () => {
+    const trainer = await create({ earlyStopping: { patience: 2 }, optimizer: sgd({ lr: 0 }) })
+    const rounds = await fitted(trainer, { epochs: 9, validation: others })
+    // The first is the best; two more are not better.
+    expect(rounds).toHaveLength(3)
+    const resumed = await create({ earlyStopping: { patience: 2 }, optimizer: sgd({ lr: 0 }) })
+    resumed.restore(trainer.checkpoint())
+    expect(await fitted(resumed, { epochs: 9, validation: others })).toHaveLength(0)
+  })
+
+  it('need validation data, and a number to go by', async () => {
+    expect(await codeOf(async () => fitted(await create({ best: {} }), { epochs: 1 }))).toBe('invalid-option')
+    const trainer = await create({ best: { metric: 'accuracies' } })
+    expect(await codeOf(() => fitted(trainer, { epochs: 1, validation: others }))).toBe('invalid-option')
+    expect(await codeOf(async () => (await create()).export({ weights: 'ema' }))).toBe('invalid-option')
+  })
+})
+
+describe('the moving average', () => {
+  it('is e = d e + (1 - d) theta after every step, and what validation measures', async () => {
+    const decay = 0.7
+    const trainer = await create({ ema: decay })
+    let expected = flat(trainer.parameters)
+    const rounds = await fitted(trainer, {
+      epochs: 2,
+      validation: others,
+      onStep: () => {
+        expected = flat(trainer.parameters).map((theta, i) => decay * expected[i]! + (1 - decay) * theta)
+      },
+    })
+    const averaged = await create({}, trainer.export({ weights: 'ema' }))
+    for (const [i, value] of flat(averaged.parameters).entries()) expect(value).toBeCloseTo(expected[i]!, 5)
+    expect(rounds.at(-1)!.validation).toEqual(await averaged.evaluate(others))
+    expect(rounds.at(-1)!.validation).not.toEqual(await trainer.evaluate(others))
+  })
+})
+
+describe('a plateau schedule', () => {
+  it('lowers the learning rate when validation stops improving, also across a resume', async () => {
+    const options = {
+      optimizer: sgd({ lr: 1e-9 }),
+      schedule: { kind: 'plateau', factor: 0.5, patience: 1, threshold: 0.1 } as const,
+    }
+    const trainer = await create(options)
+    const rounds = await fitted(trainer, { epochs: 4, validation: others })
+    expect(rounds.map(({ lr }) => lr * 1e9)).toEqual([1, 1, 1, 0.5].map((x) => expect.closeTo(x, 9)))
+    const resumed = await create(options)
+    resumed.restore(trainer.checkpoint())
+    const more = await fitted(resumed, { epochs: 6, validation: others })
+    expect(more.map(({ lr }) => lr * 1e9)).toEqual([0.5, 0.25].map((x) => expect.closeTo(x, 9)))
+  })
+})
+
+describe('a folder of checkpoints', () => {
+  let folder = ''
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'checkpoints-'))
+  })
+  afterEach(() => rm(folder, { recursive: true, force: true }))
+
+  const settings = {
+    optimizer: ire(adamw({ lr: 1e-2 }), { kappa: 2, gamma: 0.8, interval: 3, beta: 0.5 }),
+    best: {},
+    ema: 0.9,
+  }
+
+  it('keeps the newest few, and a run goes on from them bit for bit', async () => {
+    const whole = await create(settings)
+    await fitted(whole, { epochs: 3, validation: others })
+    const path = join(folder, 'of a', 'run')
+    const first = await create(settings)
+    await fitted(first, {
+      epochs: 3,
+      validation: others,
+      checkpoints: { store: checkpointFolder(path, { keep: 2 }), everySteps: 1 },
+      onStep: ({ step }) => (step === 7 ? 'stop' : undefined),
+    })
+    expect((await readdir(path)).sort()).toEqual(['checkpoint-00000007.safetensors', 'checkpoint-00000008.safetensors'])
+    const second = await create(settings)
+    expect(await second.resume(checkpointFolder(path))).toEqual({ step: 8, skipped: [] })
+    await fitted(second, { epochs: 3, validation: others })
+    for (const weights of ['last', 'ema', 'best'] as const)
+      expect(Buffer.compare(encodeModel(second.export({ weights })), encodeModel(whole.export({ weights })))).toBe(0)
+  })
+
+  it('passes over damaged ones, and refuses when all are', async () => {
+    const store = checkpointFolder(folder)
+    const trainer = await create(settings)
+    await fitted(trainer, { steps: 6, validation: others, checkpoints: { store, everySteps: 2 } })
+    expect(await store.steps()).toEqual([6, 5, 4])
+    const newest = join(folder, 'checkpoint-00000006.safetensors')
+    const bytes = await readFile(newest)
+    bytes[bytes.length - 9]! ^= 4
+    await writeFile(newest, bytes)
+    await writeFile(join(folder, 'checkpoint-00000005.safetensors'), '')
+    const other = await create(settings)
+    const found = await other.resume(store)
+    expect(found).toMatchObject({ step: 4, skipped: [{ step: 6 }, { step: 5 }] })
+    expect(found!.skipped[0]!.error.message).toMatch('checksum')
+    expect(other.step).toBe(4)
+    await writeFile(join(folder, 'checkpoint-00000004.safetensors'), bytes.subarray(0, 1000))
+    expect(await codeOf(() => other.resume(store))).toBe('damaged')
+    expect(other.step).toBe(4)
+    expect(await other.resume(checkpointFolder(join(folder, 'nothing')))).toBeNull()
+    const different = await create({ ...settings, ema: 0.8 })
+    const own = memory()
+    await own.save(1, trainer.checkpoint())
+    expect(await codeOf(() => different.resume(own))).toBe('checkpoint')
+  })
+
+  it('tells when it cannot be written', async () => {
+    await writeFile(join(folder, 'file'), '')
+    const trainer = await create()
+    const store = checkpointFolder(join(folder, 'file'))
+    expect(await codeOf(() => fitted(trainer, { epochs: 1, checkpoints: { store } }))).toBe('io')
+  })
+})
+
+describe('gradient accumulation', () => {
+  it('gives what the whole batch gives, with ignored labels and class weights, to 1e-6', async () => {
+    const loss = crossEntropy({ ignoreIndex: 2, classWeights: [1, 3, 1], labelSmoothing: 0.1 })
+    const optimizer = sgd({ lr: 0.1, momentum: 0.9 })
+    const whole = await create({ loss, optimizer })
+    await fitted(whole, { epochs: 2 })
+    for (const microBatch of [1, 3, 4]) {
+      const parts = await create({ loss, optimizer, microBatch })
+      const rounds = await fitted(parts, { epochs: 2 })
+      const expected = flat(whole.parameters)
+      const scale = Math.max(...expected.map(Math.abs))
+      for (const [i, value] of flat(parts.parameters).entries())
+        expect(Math.abs(value - expected[i]!)).toBeLessThan(1e-6 * scale)
+      expect(rounds).toHaveLength(2)
+    }
+  })
+
+  it('works for convolutions, SAM apart, and IRE draws as many labels', async () => {
+    const images = clusters(24, [2, 6, 6])
+    const optimizer = ire(sgd({ lr: 0.05 }), { kappa: 1, gamma: 0.9, interval: 2, curvature: 'hutchinson' })
+    const whole = await create({ optimizer }, smallConvnet())
+    const parts = await create({ optimizer, microBatch: 3 }, smallConvnet())
+    await fitted(whole, { epochs: 1 }, images)
+    await fitted(parts, { epochs: 1 }, images)
+    const expected = flat(whole.parameters)
+    for (const [i, value] of flat(parts.parameters).entries()) expect(value).toBeCloseTo(expected[i]!, 4)
+  })
+})

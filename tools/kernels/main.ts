@@ -1,0 +1,61 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { Command, Option } from 'commander'
+import { forms } from './forms.js'
+import { inProcess } from './process.js'
+import { cpu, type RuntimeName, runtimes } from './runtimes.js'
+import { type Kernel, type Kernels, kernelOf } from './survey.js'
+
+/**
+ * Which runtimes have kernels for which operators, by trying: `npx tsx tools/kernels/main.ts`, then `npm run generate`,
+ * which takes them into OPERATORS.md. WebGPU needs a GPU, or one made of software: with Debian's chromium installed,
+ * VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json and XDG_RUNTIME_DIR any folder that can be written to.
+ */
+const program = new Command('kernels')
+  .addOption(
+    new Option('--runtime <names...>', 'measure these anew, keep the rest').choices(runtimes).default(runtimes),
+  )
+  .option('--operator <names...>', 'print these and write nothing')
+  .parse()
+const { runtime: chosen, operator: only } = program.opts<{ runtime: RuntimeName[]; operator?: string[] }>()
+
+const file = fileURLToPath(new URL('kernels.json', import.meta.url))
+const before: Kernels = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : { measured: {}, operators: {} }
+const reference = await cpu()
+const adapter = process.env['VK_ICD_FILENAMES']?.includes('swiftshader') ? ' on SwiftShader' : ''
+const { node } = (await import('onnxruntime-node')).env.versions
+const { web } = (await import('onnxruntime-web/wasm')).env.versions
+const descriptions: Record<RuntimeName, string> = {
+  cpu: `onnxruntime-node ${node}`,
+  wasm: `onnxruntime-web ${web}`,
+  webgpu: `onnxruntime-node ${node}${adapter}`,
+}
+const measured = { ...before.measured }
+const operators: Record<string, Partial<Record<RuntimeName, Kernel>>> = {}
+const all = forms()
+for (const name of all.keys()) operators[name] = { ...before.operators[name] }
+for (const runtime of chosen) {
+  const { prober, end } = inProcess(runtime)
+  measured[runtime] = descriptions[runtime]
+  for (const [name, ofOperator] of all) {
+    if (only && !only.includes(name)) continue
+    // WGSL has no float64.
+    const tried = runtime === 'webgpu' ? ofOperator.filter(({ dtype }) => dtype !== 'float64') : ofOperator
+    const kernel = await kernelOf(tried, prober, runtime === 'cpu' ? undefined : reference)
+    operators[name]![runtime] = kernel
+    console.log(`${runtime} ${name} ${JSON.stringify(kernel)}`)
+  }
+  end()
+}
+if (!only) write()
+
+/** One line for each runtime of an operator, as far as the formatter lets it be one. */
+function write(): void {
+  const rows = Object.entries(operators).map(([name, kernels]) => {
+    const lines = Object.entries(kernels).map(([runtime, kernel]) => `"${runtime}": ${JSON.stringify(kernel)}`)
+    return `"${name}": {\n${lines.join(',\n')}\n}`
+  })
+  writeFileSync(file, `{\n"measured": ${JSON.stringify(measured)},\n"operators": {\n${rows.join(',\n')}\n}\n}\n`)
+  execFileSync('npx', ['biome', 'format', '--write', file])
+}

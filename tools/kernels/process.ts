@@ -1,0 +1,47 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { Probe } from './form.js'
+import type { Prober, RuntimeName, Trial } from './runtimes.js'
+
+/** The longest a probe may take, in ms: shaders of a GPU made of software are slow to compile. */
+const patience = 120_000
+
+/** A runtime in a process of its own, replaced after every failure: one may have left it in pieces. */
+export function inProcess(runtime: RuntimeName): { readonly prober: Prober; readonly end: () => void } {
+  let child: ChildProcess | undefined
+  const start = () =>
+    fork(fileURLToPath(new URL('worker.ts', import.meta.url)), [runtime], {
+      execArgv: ['--import', 'tsx'],
+      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    })
+  const end = () => {
+    child?.kill('SIGKILL')
+    child = undefined
+  }
+  return {
+    prober: async (probe) => {
+      child ??= start()
+      const trial = await answer(child, probe)
+      if (trial.outcome.startsWith('fails')) end()
+      return trial
+    },
+    end,
+  }
+}
+
+function answer(child: ChildProcess, probe: Probe): Promise<Trial> {
+  return new Promise((resolve) => {
+    const finish = (trial: Trial) => {
+      clearTimeout(timer)
+      child.off('message', onMessage).off('exit', onExit)
+      resolve(trial)
+    }
+    const failed = (how: string) => finish({ outcome: `fails: ${how}`, outputs: [] })
+    const onMessage = (message: unknown) => finish(message as Trial)
+    const onExit = (code: number | null, signal: string | null) => failed(`the process ends with ${signal ?? code}`)
+    const timer = setTimeout(() => failed(`no answer in ${patience / 1000} s`), patience)
+    child.once('message', onMessage).once('exit', onExit)
+    child.send(probe)
+  })
+}

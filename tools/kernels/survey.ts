@@ -1,0 +1,64 @@
+import { type Form, operatorSetOf, probeOf } from './form.js'
+import { agrees, outcomes } from './outcome.js'
+import type { Prober, RuntimeName, Trial } from './runtimes.js'
+
+/** What became of all forms of a type; or, by outcome, which ones they are: `others` where they run. */
+export type Result = string | Readonly<Record<string, typeof others | readonly string[]>>
+
+export const others = 'the others'
+
+/** One operator in one runtime. */
+export interface Kernel {
+  /** By type of the elements. */
+  readonly types: Readonly<Record<string, Result>>
+  /** The last operator set in which its first form fares as well as in its own, where that is not the newest. */
+  readonly until?: number
+}
+
+/** kernels.json */
+export interface Kernels {
+  /** The packages and the device, by runtime. */
+  readonly measured: Partial<Record<RuntimeName, string>>
+  readonly operators: Readonly<Record<string, Partial<Record<RuntimeName, Kernel>>>>
+}
+
+const newest = 26
+
+/** All forms of an operator in a runtime. `reference` is the CPU, which runs are compared with. */
+export async function kernelOf(forms: readonly Form[], prober: Prober, reference?: Prober): Promise<Kernel> {
+  const types: Record<string, Result> = {}
+  let until: number | undefined
+  for (const dtype of new Set(forms.map((form) => form.dtype))) {
+    const byOutcome = new Map<string, string[]>()
+    for (const form of forms.filter((form) => form.dtype === dtype)) {
+      const outcome = await outcomeIn(form, prober, reference)
+      byOutcome.set(outcome, [...(byOutcome.get(outcome) ?? []), form.name])
+      if (until === undefined && outcome === outcomes.runs) until = await lastSet(form, prober)
+    }
+    types[dtype] = resultOf(byOutcome)
+  }
+  return until === undefined || until === newest ? { types } : { types, until }
+}
+
+async function outcomeIn(form: Form, prober: Prober, reference: Prober | undefined): Promise<string> {
+  const probe = probeOf(form)
+  const { outcome, outputs } = await prober(probe)
+  if (!reference || (outcome !== outcomes.runs && outcome !== outcomes.fallsBack)) return outcome
+  const expected: Trial = await reference(probe)
+  return expected.outcome === outcomes.runs && !agrees(outputs, expected.outputs, form.open) ? outcomes.wrong : outcome
+}
+
+/** The last operator set in which a form still runs. */
+async function lastSet(form: Form, prober: Prober): Promise<number> {
+  for (let set = newest; set > operatorSetOf(form); set--)
+    if ((await prober(probeOf(form, set))).outcome === outcomes.runs) return set
+  return operatorSetOf(form)
+}
+
+function resultOf(byOutcome: ReadonlyMap<string, readonly string[]>): Result {
+  const [first] = byOutcome.keys()
+  if (byOutcome.size === 1) return first!
+  return Object.fromEntries(
+    [...byOutcome].map(([outcome, names]) => [outcome, outcome === outcomes.runs ? others : names]),
+  )
+}
