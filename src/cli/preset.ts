@@ -12,13 +12,13 @@ import { closest } from '../recipe/suggestion.js'
 
 const folder = new URL('../models/presets/', import.meta.url)
 
-/** The presets of the package, in alphabetical order. */
+/** The presets of the package, families and sizes in order. */
 export async function presetNames(): Promise<string[]> {
   const files = await readdir(folder)
   return files
     .filter((file) => file.endsWith('.json'))
     .map((file) => file.slice(0, -'.json'.length))
-    .sort()
+    .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
 }
 
 /**

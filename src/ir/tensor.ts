@@ -13,8 +13,17 @@ export interface Tensor {
 
 export const sizeOf = (dims: readonly number[]): number => dims.reduce((product, dim) => product * dim, 1)
 
-/** A tensor over existing elements. Throws `invalid-shape` when their number does not fit `dims`. */
+/**
+ * A tensor over existing elements. Throws `invalid-shape` when their number does not fit `dims`, `invalid-data` when they
+ * are not in the array class of the dtype.
+ */
 export function tensor(dtype: DType, dims: readonly number[], data: TensorData): Tensor {
+  const { array } = dtypes[dtype]
+  if (!(data instanceof (array ?? Array)))
+    throw new OnnxIreError(
+      'invalid-data',
+      `a ${dtype} tensor has its elements in ${array === null ? 'an array of strings' : `a ${array.name}`}, not a ${Object(data).constructor?.name}`,
+    )
   const elements = dtypes[dtype].bits === 4 ? Math.ceil(sizeOf(dims) / 2) : sizeOf(dims)
   if (data.length !== elements) {
     throw new OnnxIreError(

@@ -1,4 +1,5 @@
 import { dtypes } from '../ir/dtype.js'
+import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/index.js'
 import { invalidOption } from '../optim/option.js'
@@ -31,6 +32,7 @@ export function r2({ shift = 0, precision = 'float64' }: R2Options = {}): Metric
       const { shape } = output
       const last = shape?.at(-1)
       const columns = shape !== undefined && shape.length > 1 && typeof last === 'number' ? last : 1
+      const rounding = precision === 'float64' ? 1e-14 : 1e-6
       const wide = (x: Value) => op.Cast(x, { to: dtypes[precision].onnx })
       const perColumn = (x: Value) =>
         op.ReduceSum(op.Reshape(kept ? op.Where(kept, x, 0) : x, [-1, columns]), [0], { keepdims: 0 })
@@ -39,16 +41,16 @@ export function r2({ shift = 0, precision = 'float64' }: R2Options = {}): Metric
       const error = op.Sub(t, y)
       return {
         sums: new Map([
-          ['count', perColumn(op.Add(op.Mul(t, 0), 1))],
+          ['count', perColumn(op.Expand(scalar(precision, 1), op.Shape(t)))],
           ['targets', perColumn(moved)],
           ['squares', perColumn(op.Mul(moved, moved))],
           ['errors', perColumn(op.Mul(error, error))],
         ]),
         measure: ({ count, targets, squares, errors }) => {
           const each = Array.from(count!, (n, d) => {
-            // sum (t - mean)^2 = sum t^2 - (sum t)^2 / n; rounding may leave it a little below 0.
-            const spread = Math.max(0, squares![d]! - targets![d]! ** 2 / n)
-            return spread === 0 ? Number(errors![d]! === 0) : 1 - errors![d]! / spread
+            // sum (t - mean)^2 = sum t^2 - (sum t)^2 / n, of equal targets no more than rounding.
+            const spread = squares![d]! - targets![d]! ** 2 / n
+            return spread <= rounding * squares![d]! ? Number(errors![d]! === 0) : 1 - errors![d]! / spread
           })
           return { r2: each.reduce((a, b) => a + b, 0) / each.length }
         },

@@ -166,7 +166,7 @@ const named = (outputs: Tensors, prefix: string, key = (name: string) => name.sl
   )
 
 /** A leading length that every input with axes has and the file fixes. One that only some fix is not the batch's. */
-function fixedBatchOf(data: ReadonlyMap<string, Value>): number | undefined {
+export function fixedBatchOf(data: ReadonlyMap<string, Value>): number | undefined {
   const lengths = new Set([...data.values()].flatMap(({ shape }) => (shape?.length === 0 ? [] : [shape?.[0]])))
   const [length] = lengths
   return lengths.size === 1 && typeof length === 'number' ? length : undefined

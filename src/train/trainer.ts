@@ -1,22 +1,18 @@
 import { type Batch, batchCount, batches } from '../data/batches.js'
 import type { Data } from '../data/stream.js'
 import { OnnxIreError } from '../errors.js'
-import type { Tensor } from '../ir/tensor.js'
-import type { Graph, Value } from '../ir/value.js'
-import { type Measures, Tally } from '../metric/tally.js'
+import type { Graph } from '../ir/value.js'
+import type { Measures } from '../metric/tally.js'
 import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
-import { type FloatArray, mapArrays, type ParameterArrays } from '../optim/arrays.js'
-import { type PlateauState, plateauStart, plateauStep } from '../optim/plateau.js'
+import type { ParameterArrays } from '../optim/arrays.js'
 import { learningRateFactor } from '../optim/schedule.js'
 import { Random } from '../random.js'
-import type { Runtime } from '../runtime/runtime.js'
 import { layers } from '../step/optimizer.js'
 import type { ParameterSettings } from '../step/settings.js'
 import { initialState, type OptimizerState } from '../step/state.js'
 import { takeStep } from '../step/take-step.js'
-import { average } from './average.js'
-import { type RunArrays, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js'
+import { type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { type CheckpointStore, newestOf, type Resumed } from './checkpoint-store.js'
 import { conform } from './conform.js'
 import { layersBehind } from './depth.js'
@@ -24,6 +20,7 @@ import { measureOver } from './evaluate.js'
 import { type TrainingGraphs, trainingGraphs } from './graphs.js'
 import { frozenOf, settingsOf } from './groups.js'
 import { replaceHead } from './head.js'
+import { KeptWeights } from './kept.js'
 import {
   checkTrainerOptions,
   type FitOptions,
@@ -33,22 +30,11 @@ import {
   type TrainerOptions,
 } from './options.js'
 import { type Evaluated, Programs } from './programs.js'
+import { Progress } from './progress.js'
 import { Saver } from './saver.js'
 import { withTrained } from './trained.js'
 import type { Weights } from './tuned.js'
-import { measureOf, type WatchState, watched } from './watch.js'
 import { trainableOf } from './weights.js'
-
-/** How far training has come, apart from the arrays. */
-interface Progress {
-  epoch: number
-  /** Batches of this epoch that are done. */
-  batch: number
-  round: Tally
-  best: WatchState | null
-  stopping: WatchState | null
-  plateau: PlateauState
-}
 
 /** What one `fit` goes by. */
 interface Plan {
@@ -65,8 +51,7 @@ export class Trainer {
   private readonly programs: Programs
   private readonly random: Random
   private readonly layersBehind: () => ReadonlyMap<string, number>
-  /** By role, as checkpoints name them: 'parameter', 'statistic', and 'ema' and 'best' where they are kept. */
-  private readonly arrays: RunArrays & { readonly parameter: ParameterArrays; readonly statistic: ParameterArrays }
+  private readonly kept: KeptWeights
   private state: OptimizerState
   private progress: Progress
 
@@ -76,17 +61,9 @@ export class Trainer {
     this.random = new Random(options.seed ?? 0)
     this.layersBehind = () => layersBehind(graph)
     this.programs = new Programs(graphs, options.runtime, options.microBatch)
-    const parameter = allocated(graphs.parameters, options.runtime)
-    const statistic = allocated(graphs.statistics, options.runtime)
-    const copies = () => mapArrays({ ...parameter, ...statistic }, (array) => copied(array, options.runtime))
-    this.arrays = {
-      parameter,
-      statistic,
-      ...(options.ema === undefined ? {} : { ema: copies() }),
-      ...(options.best ? { best: copies() } : {}),
-    }
-    this.state = initialState(options.optimizer, parameter)
-    this.progress = { epoch: 0, batch: 0, round: this.newRound(), best: null, stopping: null, plateau: plateauStart }
+    this.kept = new KeptWeights(graphs, options)
+    this.state = initialState(options.optimizer, this.kept.parameters)
+    this.progress = new Progress(graphs.measured.training)
   }
 
   /**
@@ -122,7 +99,7 @@ export class Trainer {
 
   /** The tensors being trained, by name: live arrays, valid between steps. */
   get parameters(): ParameterArrays {
-    return this.arrays.parameter
+    return this.kept.parameters
   }
 
   /**
@@ -164,7 +141,7 @@ export class Trainer {
 
   /** Loss and metrics over a data set, in the model's evaluation form. */
   async evaluate(data: Data, { weights = 'last' }: { readonly weights?: Weights } = {}): Promise<Measures> {
-    const parameters = this.weights(weights)
+    const parameters = this.kept.of(weights)
     return measureOver(this.programs, data, this.options.batchSize ?? 32, { parameters, statistics: parameters })
   }
 
@@ -173,13 +150,12 @@ export class Trainer {
    * @param options `weights`: of the last step (default), their moving average, or the best ones so far
    */
   export({ weights = 'last' }: { readonly weights?: Weights } = {}): Model {
-    return withTrained(this.model, this.weights(weights))
+    return withTrained(this.model, this.kept.of(weights))
   }
 
   /** Everything needed to go on later, as a safetensors file; see `writeCheckpoint`. */
   checkpoint(): Uint8Array {
-    const { round, ...rest } = this.progress
-    return writeCheckpoint(this.identity(), this.arrays, this.state, { ...rest, round: round.save() })
+    return writeCheckpoint(this.identity(), this.kept.byRole, this.state, this.progress.save())
   }
 
   /**
@@ -187,10 +163,9 @@ export class Trainer {
    * Throws `damaged` or `checkpoint` otherwise, changing nothing.
    */
   restore(checkpoint: Uint8Array): void {
-    const { state, progress } = readCheckpoint(checkpoint, this.identity(), this.arrays)
-    const round = new Tally(this.programs.graphs.measured.training, progress.round ?? undefined)
+    const { state, progress } = readCheckpoint(checkpoint, this.identity(), this.kept.byRole)
     this.state = state
-    this.progress = { ...progress, round }
+    this.progress = new Progress(this.programs.graphs.measured.training, progress)
   }
 
   /** Goes on from the newest checkpoint of a store that is whole; null when there is none, and nothing has changed. */
@@ -230,7 +205,7 @@ export class Trainer {
 
   private isOver({ steps, epochs }: Plan): boolean {
     const { earlyStopping } = this.options
-    if (earlyStopping && (this.progress.stopping?.waited ?? 0) >= earlyStopping.patience) return true
+    if (earlyStopping && this.progress.waited >= earlyStopping.patience) return true
     return steps === undefined ? this.progress.epoch >= epochs! : this.step >= steps
   }
 
@@ -244,26 +219,26 @@ export class Trainer {
   }
 
   private async trainStep(batch: Batch, { steps, perEpoch, settings }: Plan): Promise<StepProgress> {
-    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema } = this.options
-    const { parameter, statistic } = this.arrays
+    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue } = this.options
+    const { parameters, statistics } = this.kept
     const { graphs } = this.programs
     const tensors = conform(batch.tensors, graphs.data, graphs.loss.labels)
     const waiting = Object.values(settings).some(({ since = 0 }) => since > this.step)
     const wanted = waiting
-      ? new Set(Object.keys(parameter).filter((name) => (settings[name]?.since ?? 0) <= this.step))
+      ? new Set(Object.keys(parameters).filter((name) => (settings[name]?.since ?? 0) <= this.step))
       : undefined
     const started = Date.now()
     let first: Evaluated | undefined
     const report = await takeStep(
       optimizer,
-      parameter,
+      parameters,
       this.state,
-      async (kind, parameters) => {
+      async (kind, at) => {
         const result = await this.programs.gradient({
           kind,
           batch: tensors,
-          parameters,
-          statistics: statistic,
+          parameters: at,
+          statistics,
           // A stream per step: a resumed run draws what an uninterrupted one draws.
           random: this.random.stream(`${kind} ${this.step}`),
           ...(wanted ? { wanted } : {}),
@@ -272,7 +247,7 @@ export class Trainer {
         return kind === 'loss' ? result : { gradients: result.gradients, batchSize: Math.max(1, result.count) }
       },
       {
-        lrFactor: learningRateFactor(schedule, this.step, steps ?? Infinity, perEpoch) * this.progress.plateau.factor,
+        lrFactor: learningRateFactor(schedule, this.step, steps ?? Infinity, perEpoch) * this.progress.lrFactor,
         settings,
         ...(clipNorm === undefined ? {} : { clipNorm }),
         ...(clipValue === undefined ? {} : { clipValue }),
@@ -280,8 +255,7 @@ export class Trainer {
     )
     this.progress.round.add(first!)
     // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
-    for (const [name, next] of Object.entries(first!.statistics)) (statistic[name] as Float32Array).set(next)
-    if (ema !== undefined) average(this.arrays['ema']!, { ...parameter, ...statistic }, ema)
+    this.kept.afterStep(first!.statistics)
     const { epoch } = this.progress
     return { ...report, loss: first!.loss, epoch, steps, examples: batch.size, seconds: (Date.now() - started) / 1000 }
   }
@@ -295,10 +269,9 @@ export class Trainer {
     const last = round.last!
     const seconds = (Date.now() - round.started) / 1000
     const measured = this.progress.round.measures()
-    const validation =
-      data && complete ? await this.evaluate(data, { weights: 'ema' in this.arrays ? 'ema' : 'last' }) : undefined
-    if (complete) this.progress.round = this.newRound()
-    if (validation) this.judge(validation)
+    const validation = data && complete ? await this.evaluate(data, { weights: this.kept.measured }) : undefined
+    if (complete) this.progress.newRound()
+    if (validation && this.progress.judge(validation, this.step, this.options)) this.kept.keepBest()
     return {
       ...measured,
       epoch: last.epoch,
@@ -311,62 +284,10 @@ export class Trainer {
     }
   }
 
-  private judge(validation: Measures): void {
-    const { best, earlyStopping, schedule } = this.options
-    if (best) {
-      this.progress.best = watched(best, this.progress.best, validation, this.step)
-      if (this.progress.best.waited === 0) {
-        const now = this.weights('ema' in this.arrays ? 'ema' : 'last')
-        for (const [name, array] of Object.entries(this.arrays['best']!)) array.set(now[name]!)
-      }
-    }
-    if (earlyStopping) this.progress.stopping = watched(earlyStopping, this.progress.stopping, validation, this.step)
-    if (schedule?.kind === 'plateau')
-      this.progress.plateau = plateauStep(
-        schedule,
-        this.progress.plateau,
-        measureOf(validation, schedule.metric ?? 'loss'),
-      )
-  }
-
-  /** All that training moves, by name. */
-  private weights(weights: Weights): ParameterArrays {
-    if (weights === 'last') return { ...this.arrays.parameter, ...this.arrays.statistic }
-    const kept = this.arrays[weights]
-    if (kept) return kept
-    throw new OnnxIreError(
-      'invalid-option',
-      weights === 'ema'
-        ? 'no moving average is kept: give the trainer ema'
-        : 'best weights are not kept: give the trainer best',
-    )
-  }
-
-  private newRound = (): Tally => new Tally(this.programs.graphs.measured.training)
-
   private identity(): RunIdentity {
     const { optimizer, seed = 0, batchSize = 32, groups, decayVectors, layerDecay, schedule } = this.options
     const { clipNorm, clipValue, ema, best, earlyStopping } = this.options
     const options = { groups, decayVectors, layerDecay, schedule, clipNorm, clipValue, ema, best, earlyStopping }
     return { optimizer, seed, batchSize, options }
   }
-}
-
-/** Copies of the model's tensors in arrays that the runtime reads fast. */
-function allocated(values: ReadonlyMap<string, Value>, runtime: Runtime): Record<string, FloatArray> {
-  return Object.fromEntries(
-    [...values].map(([name, { source, dtype }]) => {
-      const { data } = (source as { tensor: Tensor }).tensor
-      // Half floats were widened: every trained tensor is float32 or float64.
-      const array = runtime.allocate(dtype, data.length) as FloatArray
-      array.set(data as FloatArray)
-      return [name, array]
-    }),
-  )
-}
-
-function copied(array: FloatArray, runtime: Runtime): FloatArray {
-  const copy = runtime.allocate(array instanceof Float64Array ? 'float64' : 'float32', array.length) as FloatArray
-  copy.set(array)
-  return copy
 }

@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest'
 import { definitions } from '../../src/op/index.js'
 import { forms } from '../../tools/kernels/forms.js'
-import { cpu, runtimes } from '../../tools/kernels/runtimes.js'
+import { cpu } from '../../tools/kernels/runtimes.js'
 import { kernelOf } from '../../tools/kernels/survey.js'
 import { kernels } from './kernels.js'
 
-/** `npx tsx tools/kernels/main.ts` measures anew. */
+/** `npx tsx tools/kernels/main.ts` measures anew; `--operator Softplus` one. */
 describe('kernels.json', () => {
-  it('has every operator that a graph may have, in every runtime', () => {
+  it('has every operator that a graph may have, on the CPU and in wasm', () => {
     expect(Object.keys(kernels.operators).toSorted()).toEqual(Object.keys(definitions).toSorted())
     for (const [operator, byRuntime] of Object.entries(kernels.operators))
-      expect(Object.keys(byRuntime), operator).toEqual(runtimes)
+      expect(Object.keys(byRuntime), operator).toEqual(expect.arrayContaining(['cpu', 'wasm']))
   })
 
   it('says what the CPU does', async () => {

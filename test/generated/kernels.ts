@@ -39,38 +39,45 @@ function cell(kernel: Kernel): string {
 /** The cells of an operator, one for each runtime; empty for one that no graph has. */
 export const kernelCells = (operator: string): string[] =>
   runtimes.map((runtime) => {
-    const kernel = kernels.operators[operator]?.[runtime]
-    return kernel ? cell(kernel) : ''
+    const byRuntime = kernels.operators[operator]
+    const kernel = byRuntime?.[runtime]
+    return kernel ? cell(kernel) : byRuntime ? 'not tried' : ''
   })
 
-/** The forms counted in the cells, and what comes of them. */
+/** The forms counted in the cells, and what comes of them: one line for each thing that happens to an operator. */
 export const exceptions = (): string =>
   Object.entries(kernels.operators)
     .flatMap(([operator, byRuntime]) => {
-      const lines = new Map<string, RuntimeName[]>()
+      const places = new Map<string, string[]>()
       for (const runtime of runtimes)
-        for (const line of exceptionsOf(byRuntime[runtime])) lines.set(line, [...(lines.get(line) ?? []), runtime])
-      return [...lines].map(
-        ([line, of]) => `- ${operator}, ${of.map((runtime) => titles[runtime]).join(' and ')}: ${line}`,
-      )
+        for (const [dtype, result] of Object.entries(byRuntime[runtime]?.types ?? {}))
+          for (const text of exceptionsOf(result))
+            places.set(text, [...(places.get(text) ?? []), `${titles[runtime]} ${dtype}`])
+      return [...places].map(([text, of]) => `- **${operator}** (${of.join(', ')}) ${text}`)
     })
     .join('\n')
 
-const exceptionsOf = (kernel: Kernel | undefined): string[] =>
-  Object.entries(kernel?.types ?? {}).flatMap(([dtype, result]) =>
-    isPartial(result)
-      ? Object.entries(result).flatMap(([outcome, names]) =>
-          outcome === outcomes.runs || typeof names === 'string' ? [] : [`${dtype}: ${outcome}: ${names.join('; ')}`],
-        )
-      : result.startsWith('fails')
-        ? [`${dtype}: ${result}`]
-        : [],
+function exceptionsOf(result: Result): string[] {
+  if (!isPartial(result)) return result.startsWith('fails') ? [`${result}: all`] : []
+  return Object.entries(result).flatMap(([outcome, names]) =>
+    typeof names === 'string' ? [] : [`${outcome}: ${names.join('; ')}`],
   )
+}
+
+/** Operators whose kernel ends before the newest operator set. */
+export const ending = (runtime: RuntimeName): string =>
+  Object.entries(kernels.operators)
+    .flatMap(([operator, byRuntime]) => {
+      const until = byRuntime[runtime]?.until
+      return until === undefined ? [] : [`${operator} (${until})`]
+    })
+    .join(', ')
 
 /** The row of a runtime: with what it was measured, and how many operators run there, in some type and form. */
 export function summaryOf(runtime: RuntimeName): string {
-  const words = Object.values(kernels.operators).map((byRuntime) => {
-    const own = Object.values(byRuntime[runtime]!.types).map(wordOf)
+  const words = Object.values(kernels.operators).flatMap((byRuntime) => {
+    const own = Object.values(byRuntime[runtime]?.types ?? {}).map(wordOf)
+    if (own.length === 0) return []
     return own.some((word) => word.startsWith('yes')) ? 'yes' : own.includes('on CPU') ? 'on CPU' : 'no'
   })
   const counts = ['yes', 'on CPU', 'no'].map((word) => words.filter((own) => own === word).length)

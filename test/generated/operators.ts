@@ -6,7 +6,7 @@ import { sequenceForms } from '../../src/onnx/upgrade/sequence.js'
 import type { Definition } from '../../src/op/define.js'
 import { definitions } from '../../src/op/index.js'
 import { cases } from '../grad/cases/index.js'
-import { exceptions, kernelCells, summaryOf } from './kernels.js'
+import { ending, exceptions, kernelCells, summaryOf } from './kernels.js'
 import { opset26 } from './opset26.js'
 
 /** What happens to a gradient that reaches the operator. */
@@ -69,19 +69,22 @@ names. The rest carry no gradient by nature, or are replaced on import by operat
 - **Checked**: cases of the table test. Each compares the gradient, and the gradient of the gradient, with directional differences,
   with static and with symbolic lengths; in float64, or in float32 where onnxruntime's CPU provider, which runs all of them, has no float64
   kernel.
-- **CPU**, **wasm**, **WebGPU**: where it runs, by trying: the cases, and a graph of the operator alone where there are none, in float32 and
-  float64, results compared with the CPU's (\`tools/kernels\`; a test tries the CPU again). *yes*: in all types tried; a type: in this one.
-  *no*: nowhere. *on CPU*: the WebGPU provider leaves it to the CPU, a copy there and back. *but 2*: two of the forms do otherwise
-  ([which](#exceptions)). *to 21*: there is no such kernel for later operator sets, so a graph that has it and an operator that came later
-  does not run, or not on the GPU. Empty: no graph has it.
+- **CPU**, **wasm**, **WebGPU**: whether it runs, found by trying the cases, or a graph of the operator alone, in float32 and float64, and comparing
+  results with the CPU's (\`tools/kernels\`; a test tries the CPU again). *yes*: in all types tried. *float32*: in this type only. *no*: it does not.
+  *on CPU*: the WebGPU provider leaves it to the CPU, which takes a copy there and back. *yes, but 2*: two of the forms do otherwise, see
+  [exceptions](#exceptions). *to 21*: operator sets after 21 have no such kernel. Empty: no graph has it.
 
-| Runtime | Measured with | Run there | Left to the CPU | Do not run |
+| Runtime | Measured with | Operators it runs | It leaves to the CPU | It does not run |
 |---|---|---|---|---|
 ${summaryOf('cpu')}
 ${summaryOf('wasm')}
 ${summaryOf('webgpu')}
 
 WebGPU has no float64. Whole numbers are tried where an operator takes nothing else, and in comparisons. CUDA is not measured.
+
+A graph is written in the operator set of its latest operator, and some kernels end before set 26. In a later set than the one behind their
+names, the CPU does not run ${ending('cpu')};
+WebGPU leaves to the CPU, or does not run, ${ending('webgpu')}.
 
 ${head}
 ${opset26.map(row).join('\n')}

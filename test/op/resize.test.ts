@@ -29,11 +29,36 @@ describe('shapes of Resize', () => {
     )
   })
 
+  it('takes a start and an end for every axis of a region', () => {
+    const crop = { coordinate_transformation_mode: 'tf_crop_and_resize', axes: [2, 3] }
+    const roi = scales(0, 0, 1, 1)
+    expect(op.Resize(x, roi, null, int64s([8, 9]), crop).shape).toEqual(['N', 3, 8, 9])
+    expect(() => op.Resize(x, scales(0, 1), null, int64s([8, 9]), crop)).toThrow(
+      expect.objectContaining({ code: 'invalid-shape', message: expect.stringMatching(/2 elements of roi .* 2 axes/) }),
+    )
+  })
+
+  // 1/6 as a float32 times 3 is above a half.
+  it('rounds a length with an aspect ratio to keep in float32', () => {
+    const [a, attributes] = [input('a', 'float32', [6, 3]), { keep_aspect_ratio_policy: 'not_larger' }]
+    expect(op.Resize(a, null, null, int64s([1, 3]), attributes).shape).toEqual([1, 1])
+  })
+
   it('says which forms have no gradient', () => {
-    const y = op.Resize(x, null, scales(1, 1, 0.5, 0.5), null, { mode: 'linear', antialias: 1 })
-    const dy = input('dy', 'float32', y.shape)
-    expect(() => gradients([[y, dy]], [x])).toThrow(
-      expect.objectContaining({ code: 'not-differentiable', message: expect.stringMatching(/antialias/) }),
+    const attributes = { mode: 'linear', antialias: 1, coordinate_transformation_mode: 'tf_crop_and_resize' }
+    const image = input('image', 'float32', [1, 6, 5, 3])
+    const sizes = int64s([1, 3, 2, 3])
+    const beyond = op.Resize(image, scales(0, -0.1, 0, 0, 1, 1, 1, 1), null, sizes, attributes)
+    const dy = input('dy', 'float32', beyond.shape)
+    expect(() => gradients([[beyond, dy]], [image])).toThrow(
+      expect.objectContaining({ code: 'not-differentiable', message: expect.stringMatching(/channels last/) }),
+    )
+    const within = op.Resize(image, scales(0, 0.1, 0, 0, 1, 0.9, 1, 1), null, sizes, attributes)
+    expect(gradients([[within, dy]], [image])[0]?.shape).toEqual([1, 6, 5, 3])
+    const any = input('any', 'float32', undefined)
+    const y = op.Resize(any, null, scales(1, 2))
+    expect(() => gradients([[y, y]], [any])).toThrow(
+      expect.objectContaining({ code: 'not-differentiable', message: expect.stringMatching(/number of axes/) }),
     )
   })
 })

@@ -2,7 +2,9 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
+import { probeOf } from './form.js'
 import { forms } from './forms.js'
+import { outcomes } from './outcome.js'
 import { inProcess } from './process.js'
 import { cpu, type RuntimeName, runtimes } from './runtimes.js'
 import { type Kernel, type Kernels, kernelOf } from './survey.js'
@@ -13,10 +15,8 @@ import { type Kernel, type Kernels, kernelOf } from './survey.js'
  * VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json and XDG_RUNTIME_DIR any folder that can be written to.
  */
 const program = new Command('kernels')
-  .addOption(
-    new Option('--runtime <names...>', 'measure these anew, keep the rest').choices(runtimes).default(runtimes),
-  )
-  .option('--operator <names...>', 'print these and write nothing')
+  .addOption(new Option('--runtime <names...>', 'only these; the rest stays').choices(runtimes).default(runtimes))
+  .option('--operator <names...>', 'only these; the rest stays')
   .parse()
 const { runtime: chosen, operator: only } = program.opts<{ runtime: RuntimeName[]; operator?: string[] }>()
 
@@ -37,6 +37,8 @@ const all = forms()
 for (const name of all.keys()) operators[name] = { ...before.operators[name] }
 for (const runtime of chosen) {
   const { prober, end } = inProcess(runtime)
+  const { outcome } = await prober(probeOf(all.get('Abs')![0]!))
+  if (outcome !== outcomes.runs) throw new Error(`${runtime} does not work here: Abs ${outcome}`)
   measured[runtime] = descriptions[runtime]
   for (const [name, ofOperator] of all) {
     if (only && !only.includes(name)) continue
@@ -48,7 +50,7 @@ for (const runtime of chosen) {
   }
   end()
 }
-if (!only) write()
+write()
 
 /** One line for each runtime of an operator, as far as the formatter lets it be one. */
 function write(): void {

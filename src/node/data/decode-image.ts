@@ -41,10 +41,10 @@ export async function decodeImage(path: string, { channels, background, shrunk }
     const { data, info } = await pixels.toColourspace('srgb').raw().toBuffer({ resolveWithObject: true })
     return { data, rows: info.height, columns: info.width, channels: info.channels }
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const [reason] = (cause instanceof Error ? cause.message : String(cause)).split(/:?\n/)
     throw new OnnxIreError(
       'invalid-data',
-      `cannot decode the image ${path}: ${reason.trim()}; replace the file or remove it`,
+      `cannot decode the image ${path}: ${reason}; replace the file or remove it`,
       { cause },
     )
   }

@@ -5,6 +5,7 @@ import { dtypes } from '../../ir/dtype.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/index.js'
 import { knownNumbers } from '../../op/known.js'
+import { given } from '../../op/resize.js'
 import { form, unsupported } from './form.js'
 
 const attributes = [
@@ -24,7 +25,7 @@ const attributes = [
 export const tfHalfPixelForNearest = form(attributes, (node) => {
   if (node.text('mode') !== '' && node.text('mode') !== 'nearest')
     throw unsupported(`the coordinates tf_half_pixel_for_nn with mode '${node.text('mode')}' are not read`)
-  const [x, scales, sizes] = [node.operand(0), node.optional(2), node.optional(3)]
+  const [x, scales, sizes] = [node.operand(0), given(node.optional(2)), given(node.optional(3))]
   const rounding = node.text('nearest_mode') || 'round_prefer_floor'
   const nearest = (coordinate_transformation_mode: string) =>
     op.Resize(x, null, scales, sizes, { mode: 'nearest', coordinate_transformation_mode, nearest_mode: rounding })
@@ -47,6 +48,8 @@ export const tfHalfPixelForNearest = form(attributes, (node) => {
 
 function neighbours(axis: ChangedAxis, rounding: string): Value {
   const nearest = nearestIndex(coordinatesOf('tf_half_pixel_for_nn', axis), axis.inputLength, rounding)
-  const index = axis.kept ? op.Where(axis.kept, counting(axis.outputLength), nearest) : nearest
-  return op.Cast(index, { to: dtypes.int64.onnx })
+  // An axis with scale 1 is copied; its coordinates would lie halfway between its elements.
+  const unscaled = op.Equal(axis.scale, 1)
+  const kept = axis.kept ? op.Or(axis.kept, unscaled) : unscaled
+  return op.Cast(op.Where(kept, counting(axis.outputLength), nearest), { to: dtypes.int64.onnx })
 }

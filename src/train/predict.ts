@@ -1,0 +1,82 @@
+import { batches } from '../data/batches.js'
+import type { Data } from '../data/stream.js'
+import type { TypedArray } from '../ir/dtype.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { inputOf } from '../onnx/declared.js'
+import { encode } from '../onnx/encode.js'
+import { embedExternalData, type Model } from '../onnx/model.js'
+import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
+import { conform } from './conform.js'
+import { inputsOf } from './inspect.js'
+import { matching, type Patterns } from './pattern.js'
+import { fixedBatchOf } from './programs.js'
+
+export interface PredictOptions {
+  readonly runtime: Runtime
+  /** Which outputs, by name; `*` stands for any characters. Default: all. */
+  readonly outputs?: Patterns
+  /** Examples per run. Default 32, or the number the model's file fixes. */
+  readonly batchSize?: number
+}
+
+/** What a model gives for some examples. */
+export interface Prediction {
+  /** Their numbers in the data set, or in the order of the stream. */
+  readonly indices: Uint32Array
+  /** One tensor per output; the leading axis counts the examples, where the model has it so. */
+  readonly outputs: Tensors
+}
+
+/**
+ * Runs a model as it is over data, batch by batch, in order. What the data give beside the model's inputs (labels) is left
+ * aside. A model whose file fixes the number of examples is fed in parts of it, the last one filled up by repetition.
+ * Throws `invalid-data`, `invalid-option`, `runtime`.
+ */
+export async function* predict(
+  model: Model,
+  data: Data,
+  options: PredictOptions,
+): AsyncGenerator<Prediction, void, undefined> {
+  const inputs = new Map(inputsOf(model.proto).map((info) => [info.name ?? '', inputOf(info)]))
+  const part = fixedBatchOf(inputs)
+  const batchSize = part ?? options.batchSize ?? 32
+  const program = await options.runtime.compile(encode('ModelProto', embedExternalData(model).proto))
+  try {
+    const names = matching(options.outputs ?? '*', program.outputNames, 'output')
+    for await (const { tensors, indices, size } of batches(data, { batchSize })) {
+      const batch = conform(tensors, inputs, undefined)
+      const outputs = await runFilled(program, batch, size, part ?? size)
+      yield { indices, outputs: Object.fromEntries(names.map((name) => [name, outputs[name]!])) }
+    }
+  } finally {
+    await program.release()
+  }
+}
+
+async function runFilled(program: Program, batch: Tensors, size: number, part: number): Promise<Tensors> {
+  if (size === part) return program.run(batch)
+  const filled = Object.entries(batch).map(([name, tensor]) => [name, resized(tensor, size, part)])
+  const outputs = await program.run(Object.fromEntries(filled))
+  return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, resized(tensor, part, size)]))
+}
+
+/** The first rows of a tensor that has `from` of them, the last one repeated where it has to become longer. */
+function resized(tensor: Tensor, from: number, to: number): Tensor {
+  const { dtype, dims, data } = tensor
+  if (dims[0] !== from) return tensor
+  const width = sizeOf(dims.slice(1))
+  const source = data as TypedArray | readonly string[]
+  const shape = [to, ...dims.slice(1)]
+  if (to <= from) return { dtype, dims: shape, data: source.slice(0, to * width) }
+  if (!ArrayBuffer.isView(source))
+    return { dtype, dims: shape, data: Array.from({ length: to * width }, (_, i) => source[Math.min(i, last(i))]!) }
+  const array = new (source.constructor as new (length: number) => TypedArray)(to * width)
+  array.set(source as never)
+  for (let row = from; row < to; row++) array.copyWithin(row * width, (from - 1) * width, from * width)
+  return { dtype, dims: shape, data: array }
+
+  /** Element i of a row beyond the last is that of the last row. */
+  function last(i: number): number {
+    return (from - 1) * width + (i % width)
+  }
+}

@@ -1,0 +1,57 @@
+import type { MeasuredGraph } from '../metric/measured.js'
+import { type Measures, Tally } from '../metric/tally.js'
+import { type PlateauState, plateauStart, plateauStep } from '../optim/plateau.js'
+import type { RunProgress } from './checkpoint.js'
+import type { TrainerOptions } from './options.js'
+import { measureOf, type WatchState, watched } from './watch.js'
+
+/** How far a run has come, apart from its arrays. */
+export class Progress {
+  epoch = 0
+  /** Batches of this epoch that are done. */
+  batch = 0
+  round: Tally
+  private best: WatchState | null = null
+  private stopping: WatchState | null = null
+  private plateau: PlateauState = plateauStart
+  private readonly measured: MeasuredGraph
+
+  constructor(measured: MeasuredGraph, saved?: RunProgress) {
+    this.measured = measured
+    this.round = new Tally(measured, saved?.round ?? undefined)
+    if (!saved) return
+    this.epoch = saved.epoch
+    this.batch = saved.batch
+    this.best = saved.best
+    this.stopping = saved.stopping
+    this.plateau = saved.plateau
+  }
+
+  newRound(): void {
+    this.round = new Tally(this.measured)
+  }
+
+  /** Takes note of what the validation data say; returns whether they have never said better. */
+  judge(validation: Measures, step: number, { best, earlyStopping, schedule }: TrainerOptions): boolean {
+    if (best) this.best = watched(best, this.best, validation, step)
+    if (earlyStopping) this.stopping = watched(earlyStopping, this.stopping, validation, step)
+    if (schedule?.kind === 'plateau')
+      this.plateau = plateauStep(schedule, this.plateau, measureOf(validation, schedule.metric ?? 'loss'))
+    return this.best?.waited === 0
+  }
+
+  /** Evaluations in a row that were not better, as early stopping counts them. */
+  get waited(): number {
+    return this.stopping?.waited ?? 0
+  }
+
+  /** What a plateau schedule has come down to. */
+  get lrFactor(): number {
+    return this.plateau.factor
+  }
+
+  save(): RunProgress {
+    const { epoch, batch, best, stopping, plateau } = this
+    return { epoch, batch, round: this.round.save(), best, stopping, plateau }
+  }
+}

@@ -1,0 +1,268 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, it } from 'vitest'
+import { type Batch, batchCount, batches, type EpochOptions } from '../../src/data/batches.js'
+import type { Example } from '../../src/data/collate.js'
+import { type Data, type Stream, stream } from '../../src/data/stream.js'
+import { augment, transform } from '../../src/data/transform.js'
+import { tensor } from '../../src/ir/tensor.js'
+import { Random } from '../../src/random.js'
+import { refusal, rejection } from './refusal.js'
+
+const counting = (n: number, options = {}): Stream =>
+  stream(async function* () {
+    for (let i = 0; i < n; i++) yield { x: i }
+  }, options)
+
+async function collect(data: Data, options: EpochOptions): Promise<Batch[]> {
+  const result: Batch[] = []
+  for await (const batch of batches(data, options)) result.push(batch)
+  return result
+}
+const numbers = (run: readonly Batch[]) => run.map(({ indices }) => [...indices])
+const values = (run: readonly Batch[]) => run.map(({ tensors }) => [...(tensors['x']?.data ?? [])])
+
+describe('batches of a stream', () => {
+  it('gathers examples in order, the last batch partial', async () => {
+    const run = await collect(counting(7), { batchSize: 3 })
+    expect(numbers(run)).toEqual([[0, 1, 2], [3, 4, 5], [6]])
+    expect(values(run)).toEqual([[0, 1, 2], [3, 4, 5], [6]])
+    expect(run.map(({ number, size, last }) => [number, size, last])).toEqual([
+      [0, 3, false],
+      [1, 3, false],
+      [2, 1, true],
+    ])
+  })
+
+  it.each([
+    [6, false, 2],
+    [6, true, 2],
+    [7, true, 2],
+    [8, true, 2],
+    [3, true, 1],
+    [1, false, 1],
+  ])('knows the last batch of %i examples, dropLast %s', async (n, dropLast, count) => {
+    const run = await collect(counting(n), { batchSize: 3, dropLast })
+    expect(run.map(({ last }) => last)).toEqual(Array.from({ length: count }, (_, i) => i === count - 1))
+  })
+
+  it('takes arrays, sync and async iterables, and functions of the epoch', async () => {
+    const rows = [{ x: 1 }, { x: 2 }]
+    const sources = [
+      rows,
+      new Set(rows),
+      () => rows,
+      async function* () {
+        yield* rows
+      },
+    ]
+    for (const source of sources) {
+      const data = stream(source)
+      for (const epoch of [0, 1]) expect(values(await collect(data, { batchSize: 2, epoch }))).toEqual([[1, 2]])
+    }
+    const byEpoch = stream((epoch) => [{ x: epoch }])
+    expect(values(await collect(byEpoch, { batchSize: 2, epoch: 5 }))).toEqual([[5]])
+  })
+
+  it('reads a generator once and says so the second time', async () => {
+    const data = stream(
+      (function* () {
+        yield { x: 1 }
+      })(),
+    )
+    expect(await collect(data, { batchSize: 1 })).toHaveLength(1)
+    expect(await rejection('invalid-data', () => collect(data, { batchSize: 1 }))).toMatch('which can be read once')
+  })
+
+  it('stacks scalars, typed arrays and tensors by their dtype', async () => {
+    const data = stream([
+      { a: 0.5, b: 7n, c: 'x', d: Int32Array.of(1, 2), e: tensor('bool', [1, 2], Uint8Array.of(1, 0)) },
+      { a: 1.5, b: 8n, c: 'y', d: Int32Array.of(3, 4), e: tensor('bool', [1, 2], Uint8Array.of(0, 1)) },
+    ])
+    const [batch] = await collect(data, { batchSize: 2 })
+    expect(batch?.tensors).toEqual({
+      a: tensor('float32', [2], Float32Array.of(0.5, 1.5)),
+      b: tensor('int64', [2], BigInt64Array.of(7n, 8n)),
+      c: tensor('string', [2], ['x', 'y']),
+      d: tensor('int32', [2, 2], Int32Array.of(1, 2, 3, 4)),
+      e: tensor('bool', [2, 1, 2], Uint8Array.of(1, 0, 0, 1)),
+    })
+  })
+
+  it('names the example that is unlike the others', async () => {
+    const failure = (examples: unknown[]) =>
+      rejection('invalid-data', () => collect(stream(examples as Example[]), { batchSize: 4 }))
+    const two = new Float32Array(2)
+    expect(await failure([{ x: two }, { x: two }, { x: new Float32Array(3) }])).toMatch(
+      "'x' of example 0 is float32 [2] and 'x' of example 2 is float32 [3]",
+    )
+    expect(await failure([{ x: 1 }, { x: 1, y: 2 }])).toMatch("example 0 has 'x' and example 1 has 'x', 'y'")
+    expect(await failure([{ x: 1 }, { x: 1n }])).toMatch('is float32 [] and')
+    expect(await failure([{ x: 1 }, { x: null }])).toMatch("'x' of example 1 is null")
+    expect(await failure([{ x: { dtype: 'float32', dims: [3], data: two } }])).toMatch('take 3 elements')
+  })
+})
+
+describe('the length of a stream', () => {
+  it('bounds an endless source, which is closed there', async () => {
+    let closed = 0
+    const endless = stream(
+      function* () {
+        try {
+          for (let x = 0; ; x++) yield { x }
+        } finally {
+          closed++
+        }
+      },
+      { length: 5 },
+    )
+    const run = await collect(endless, { batchSize: 2 })
+    expect(values(run)).toEqual([[0, 1], [2, 3], [4]])
+    expect(run.map(({ last }) => last)).toEqual([false, false, true])
+    expect(closed).toBe(1)
+    for await (const _ of batches(endless, { batchSize: 2 })) break
+    expect(closed).toBe(2)
+  })
+
+  it('is an error where the source has less', async () => {
+    expect(await rejection('invalid-data', () => collect(counting(3, { length: 5 }), { batchSize: 2 }))).toMatch(
+      'to have 5 examples (its length) and ended after 3',
+    )
+  })
+
+  it('tells the number of batches, or that it is not known', async () => {
+    expect(batchCount(counting(3), { batchSize: 2 })).toBeUndefined()
+    expect(batchCount(counting(3, { length: 3 }), { batchSize: 2 })).toBe(2)
+    expect(await rejection('invalid-data', () => collect(counting(0), { batchSize: 2 }))).toBe(
+      'the data set has no examples',
+    )
+    expect(await rejection('invalid-data', () => collect(counting(2), { batchSize: 3, dropLast: true }))).toMatch(
+      'less than one batch of 3',
+    )
+    expect(refusal('invalid-option', () => counting(3, { length: 0 }))).toMatch("option 'length' is 0")
+    expect(refusal('invalid-option', () => counting(3, { shuffleBuffer: 0 }))).toMatch("option 'shuffleBuffer' is 0")
+  })
+})
+
+describe('shuffling a stream', () => {
+  it('gives every example once, moved by no more than the buffer towards the front, another order in each epoch', async () => {
+    const data = counting(200, { shuffleBuffer: 16 })
+    const orders = []
+    for (const epoch of [0, 1]) {
+      const order = numbers(await collect(data, { batchSize: 7, shuffle: new Random(1), epoch })).flat()
+      expect(order.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 200 }, (_, i) => i))
+      for (const [place, example] of order.entries()) expect(example - place).toBeLessThan(16)
+      expect(order.filter((example, place) => example !== place).length).toBeGreaterThan(150)
+      orders.push(order)
+    }
+    expect(orders[0]).not.toEqual(orders[1])
+  })
+
+  it('keeps examples and their numbers together, and a buffer of one keeps the order', async () => {
+    const run = await collect(counting(40, { shuffleBuffer: 8 }), { batchSize: 5, shuffle: new Random(2) })
+    expect(values(run)).toEqual(numbers(run))
+    const kept = await collect(counting(6, { shuffleBuffer: 1 }), { batchSize: 6, shuffle: new Random(2) })
+    expect(numbers(kept)).toEqual([[0, 1, 2, 3, 4, 5]])
+  })
+
+  it.each([0, 1, 4, 9, 10])('enters an epoch at batch %i as if it had never stopped', async (start) => {
+    const data = augment(counting(48, { shuffleBuffer: 10 }), ({ x }, random) => ({
+      x: { ...x!, data: Float32Array.from(x!.data as Float32Array, (v) => v + random.uniform()) },
+    }))
+    const whole = await collect(data, { batchSize: 5, shuffle: new Random(3), epoch: 4 })
+    expect(whole).toHaveLength(10)
+    expect(await collect(data, { batchSize: 5, shuffle: new Random(3), epoch: 4, start })).toEqual(whole.slice(start))
+  })
+
+  it('refuses to begin past the end', async () => {
+    const from = (start: number, dropLast = false) =>
+      rejection('invalid-data', () => collect(counting(7), { batchSize: 3, start, dropLast }))
+    expect(await from(4)).toMatch('cannot begin at batch 4: the stream ended after 7 examples')
+    expect(await from(3, true)).toMatch('cannot begin at batch 3')
+    expect(await collect(counting(7), { batchSize: 3, start: 2, dropLast: true })).toEqual([])
+    expect(refusal('invalid-option', () => batches(counting(7, { length: 7 }), { batchSize: 3, start: 4 }))).toMatch(
+      'integer in [0, 3]',
+    )
+  })
+})
+
+describe('reading a stream ahead', () => {
+  function logged(n: number, failAt = Number.NaN) {
+    const log: string[] = []
+    const data = stream(async function* () {
+      try {
+        for (let i = 0; i < n; i++) {
+          await sleep(2)
+          if (i === failAt) throw new Error(`example ${i} is unreadable`)
+          log.push(`read ${i}`)
+          yield { x: i }
+        }
+      } finally {
+        log.push('closed')
+      }
+    })
+    return { log, data }
+  }
+
+  it('reads the next batch, and only that, while the consumer works', async () => {
+    const { log, data } = logged(5)
+    for await (const { number } of batches(data, { batchSize: 2 })) {
+      log.push(`work ${number}`)
+      await sleep(40)
+      log.push(`done ${number}`)
+    }
+    expect(log).toEqual([
+      ...['read 0', 'read 1', 'read 2', 'work 0', 'read 3', 'read 4', 'done 0'],
+      ...['work 1', 'closed', 'done 1', 'work 2', 'done 2'],
+    ])
+  })
+
+  it('closes the source when the loop is left, and reports a failure at the turn of its batch', async () => {
+    const left = logged(9)
+    for await (const _ of batches(left.data, { batchSize: 1 })) break
+    expect(left.log.at(-1)).toBe('closed')
+    const broken = logged(9, 4)
+    const seen: number[] = []
+    await expect(async () => {
+      for await (const { number } of batches(broken.data, { batchSize: 1 })) seen.push(number)
+    }).rejects.toThrow('example 4 is unreadable')
+    expect(seen).toEqual([0, 1, 2]) // batch 3 needs to know whether it is the last
+    expect(broken.log.at(-1)).toBe('closed')
+  })
+})
+
+describe('augment and transform', () => {
+  const noisy = (data: Data) =>
+    augment(data, ({ x }, random) => ({
+      x: { ...x!, data: Float32Array.from(x!.data as Float32Array, () => random.uniform()) },
+    }))
+  const source: Data = {
+    length: 6,
+    batch: (indices) => ({ x: tensor('float32', [indices.length], Float32Array.from(indices)) }),
+  }
+
+  it.each([
+    ['a data set', source],
+    ['a stream', counting(6)],
+  ])('draws per epoch and batch in training, and nothing in evaluation, over %s', async (_, data) => {
+    expect(values(await collect(noisy(data), { batchSize: 3 }))).toEqual([
+      [0, 1, 2],
+      [3, 4, 5],
+    ])
+    const train = async (epoch: number, seed = 1) =>
+      values(await collect(noisy(data), { batchSize: 3, shuffle: new Random(seed), epoch }))
+    expect(await train(0)).toEqual(await train(0))
+    const drawn = [...(await train(0)), ...(await train(1)), ...(await train(0, 2))].flat()
+    expect(new Set(drawn).size).toBe(18)
+  })
+
+  it('gives augmentations on top of each other draws of their own', async () => {
+    const draws: number[] = []
+    const record = (data: Data) =>
+      augment(data, (batch, random) => {
+        draws.push(random.uniform())
+        return batch
+      })
+    await collect(record(transform(record(source), (batch) => batch)), { batchSize: 6, shuffle: new Random(1) })
+    expect(new Set(draws).size).toBe(2)
+  })
+})

@@ -1,0 +1,94 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import {
+  arrays,
+  crossEntropy,
+  type Dataset,
+  evaluateModel,
+  input,
+  labels,
+  type Model,
+  modelOf,
+  OnnxIreError,
+  op,
+  type PredictOptions,
+  parameter,
+  predict,
+  subset,
+  type Tensor,
+  tensor,
+} from '../../src/index.js'
+import { node } from '../../src/node/index.js'
+import { argMax, clusters, smallMlp } from './problem.js'
+
+const runtime = node({ threads: 1 })
+afterAll(() => runtime.dispose())
+
+const points = clusters(40, [6])
+
+async function gathered(model: Model, data: Dataset, options: Omit<PredictOptions, 'runtime'> = {}) {
+  const rows: [index: number, logits: number[]][] = []
+  const sizes: number[] = []
+  for await (const { indices, outputs } of predict(model, data, { runtime, ...options })) {
+    const { dims, data: values } = Object.values(outputs)[0]!
+    expect(dims[0]).toBe(indices.length)
+    const width = dims[1]!
+    for (const [i, index] of indices.entries())
+      rows.push([index, Array.from(values as Float32Array).slice(i * width, (i + 1) * width)])
+    sizes.push(indices.length)
+  }
+  return { rows, sizes }
+}
+
+describe('predict', () => {
+  it('gives every example what the model gives, in order, whatever the batch', async () => {
+    const { rows, sizes } = await gathered(smallMlp(), points, { batchSize: 16 })
+    expect(sizes).toEqual([16, 16, 8])
+    expect(rows.map(([index]) => index)).toEqual(Array.from({ length: 40 }, (_, i) => i))
+    const { accuracy } = await evaluateModel(smallMlp(), points, { loss: crossEntropy(), runtime })
+    expect(rows.filter(([index, logits]) => argMax(logits) === index % 3).length / 40).toBeCloseTo(accuracy!, 9)
+    const one = await gathered(smallMlp(), points, { batchSize: 1 })
+    for (const [i, [, logits]] of rows.entries())
+      for (const [c, z] of logits.entries()) expect(one.rows[i]![1][c]).toBeCloseTo(z, 5)
+  })
+
+  it('fills up the last part of a model that takes a fixed number of examples, also of texts', async () => {
+    const x = input('x', 'float32', [4, 2])
+    const word = input('word', 'string', [4])
+    const model = modelOf({
+      name: 'fixed',
+      inputs: new Map([
+        ['x', x],
+        ['word', word],
+      ]),
+      outputs: new Map([
+        ['y', op.Mul(x, parameter('w', tensor('float32', [2], Float32Array.of(2, 3))))],
+        ['same', op.Identity(word)],
+      ]),
+    })
+    const values = Float32Array.from({ length: 12 }, (_, i) => i)
+    const words: Tensor = { dtype: 'string', dims: [6], data: ['a', 'b', 'c', 'd', 'e', 'f'] }
+    const data = arrays({ x: { dims: [6, 2], data: values }, word: words, labels: labels([0, 0, 0, 0, 0, 0]) })
+    const seen: unknown[] = []
+    for await (const { indices, outputs } of predict(model, data, { runtime }))
+      seen.push([[...indices], [...outputs['y']!.data], outputs['same']!.data])
+    expect(seen).toEqual([
+      [
+        [0, 1, 2, 3],
+        [0, 3, 4, 9, 8, 15, 12, 21],
+        ['a', 'b', 'c', 'd'],
+      ],
+      [
+        [4, 5],
+        [16, 27, 20, 33],
+        ['e', 'f'],
+      ],
+    ])
+  })
+
+  it('gives only the outputs asked for, and refuses data that do not fit', async () => {
+    const { rows } = await gathered(smallMlp(), subset(points, [3, 1]), { outputs: 'log*' })
+    expect(rows.map(([index]) => index)).toEqual([0, 1])
+    await expect(gathered(smallMlp(), points, { outputs: 'probabilities' })).rejects.toThrow(OnnxIreError)
+    await expect(gathered(smallMlp(), clusters(4, [5]))).rejects.toThrow("'x' has the shape [4, 5]")
+  })
+})
