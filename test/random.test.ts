@@ -104,3 +104,38 @@ describe('Random', () => {
     expect(() => new Random({ key: [1, 2, 3], position: [1, 2, 3, 4] })).toThrow(/random state/)
   })
 })
+
+describe('gamma and beta', () => {
+  const n = 40_000
+
+  test.each([0.3, 1, 2.5, 20])('gamma of shape %f has mean and variance of that', (shape) => {
+    const random = new Random(21)
+    const x = Array.from({ length: n }, () => random.gamma(shape))
+    expect(Math.abs(mean(x) - shape)).toBeLessThan(5 * Math.sqrt(shape / n))
+    // The variance of the sample variance is (2 + 6 / shape) shape^2 / n.
+    expect(Math.abs(variance(x) - shape)).toBeLessThan(5 * shape * Math.sqrt((2 + 6 / shape) / n))
+  })
+
+  test.each([
+    [0.2, 0.2],
+    [1, 1],
+    [2, 5],
+  ])('beta(%f, %f) has mean a / (a + b) and variance a b / ((a + b)^2 (a + b + 1))', (a, b) => {
+    const random = new Random(22)
+    const x = Array.from({ length: n }, () => random.beta(a, b))
+    const expected = (a * b) / ((a + b) ** 2 * (a + b + 1))
+    expect(Math.abs(mean(x) - a / (a + b))).toBeLessThan(5 * Math.sqrt(expected / n))
+    expect(variance(x) / expected).toBeCloseTo(1, 1)
+    expect(Math.min(...x)).toBeGreaterThanOrEqual(0)
+    expect(Math.max(...x)).toBeLessThanOrEqual(1)
+  })
+
+  test('shapes that underflow still give one end or the other, and impossible ones are refused', () => {
+    const random = new Random(23)
+    const x = Array.from({ length: 200 }, () => random.beta(1e-4, 1e-4))
+    expect(x.every((share) => share < 1e-6 || share > 1 - 1e-6)).toBe(true)
+    expect(x.filter((share) => share > 0.5).length).toBeGreaterThan(60)
+    expect(() => random.gamma(0)).toThrow('it must be positive')
+    expect(() => random.beta(1, Number.NaN)).toThrow('it must be positive')
+  })
+})

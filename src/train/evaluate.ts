@@ -73,6 +73,7 @@ function evaluationOnly(model: Model, { loss, metrics }: EvaluateOptions): Train
     training: evaluation,
     evaluation,
     curvature: null,
+    noise: new Map(),
     data,
     loss: built,
     measured: { training: measured, evaluation: measured },

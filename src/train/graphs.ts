@@ -10,6 +10,7 @@ import type { Metric } from '../metric/metric.js'
 import type { GraphSpec } from '../onnx/export.js'
 import { quantization } from '../op/quantization.js'
 import { trainNorms } from './batch-norm.js'
+import { trainDropout } from './dropout.js'
 import { hessianDiagonal } from './hutchinson.js'
 import { type Trainable, trainableOf } from './weights.js'
 import { widened } from './widen.js'
@@ -22,6 +23,8 @@ export interface TrainingOptions {
   readonly frozen?: ReadonlySet<string>
   /** 'frozen' normalises by the pretrained statistics, 'trained' by the batch while updating them. Default 'frozen'. */
   readonly batchNorm?: 'frozen' | 'trained'
+  /** 'on' lets the model's Dropout nodes drop in training; evaluation never does. Default 'off', as the file says. */
+  readonly dropout?: 'off' | 'on'
   /** What is measured in evaluations beside the loss. Default: `accuracy` where the loss is about classes. */
   readonly metrics?: readonly Metric[]
   /** What the curvature graph gives, as `ire` takes it. Default 'sampled'. */
@@ -38,6 +41,8 @@ export interface TrainingGraphs {
   readonly evaluation: GraphSpec
   /** Null for a loss that cannot be sampled. */
   readonly curvature: CurvatureGraph | null
+  /** Noise that the host draws for every example in training and curvature graph alike, uniform in [0, 1): for Dropout. */
+  readonly noise: ReadonlyMap<string, Value>
   /** What the data must give, by name. */
   readonly data: ReadonlyMap<string, Value>
   /** The loss as built for training: what its labels may be. */
@@ -65,11 +70,10 @@ export function trainingGraphs(model: Graph, options: TrainingOptions): Training
   const graph = widened(model)
   const { loss, batchNorm = 'frozen' } = options
   const evaluated = loss.build(graph.outputs)
-  const norms =
-    batchNorm === 'trained'
-      ? trainNorms(graph.outputs)
-      : { outputs: graph.outputs, statistics: new Map<string, Value>() }
-  const trained = batchNorm === 'trained' ? loss.build(norms.outputs) : evaluated
+  const none = new Map<string, Value>()
+  const norms = batchNorm === 'trained' ? trainNorms(graph.outputs) : { outputs: graph.outputs, statistics: none }
+  const dropped = options.dropout === 'on' ? trainDropout(norms.outputs) : { outputs: norms.outputs, noise: none }
+  const trained = dropped.outputs === graph.outputs ? evaluated : loss.build(dropped.outputs)
   const measured = {
     training: measuredBy([accuracy()], trained, false),
     evaluation: measuredBy(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined),
@@ -83,7 +87,14 @@ export function trainingGraphs(model: Graph, options: TrainingOptions): Training
   const parameters = trainedParameters(graph, options, used, statistics)
   const spec = (name: string, of: LossGraph, outs: ReadonlyMap<string, Value>, drawn: Inputs = []): GraphSpec => ({
     name: `${graph.name || 'model'}/${name}`,
-    inputs: new Map([...inputs, ...of.targets, ...drawn, ...parameters, ...statistics]),
+    inputs: new Map([
+      ...inputs,
+      ...of.targets,
+      ...(of === evaluated ? [] : dropped.noise),
+      ...drawn,
+      ...parameters,
+      ...statistics,
+    ]),
     outputs: outs,
     metadata: { 'onnx-ire.gradients': JSON.stringify([...outs.keys()].filter((key) => key.startsWith('grad/'))) },
   })
@@ -114,11 +125,20 @@ export function trainingGraphs(model: Graph, options: TrainingOptions): Training
     return { spec: spec('curvature', trained, outputs, drawn), noise, probes: new Map() }
   }
   const built = curvature()
-  refuseClashes([...trained.targets.keys(), ...(built?.noise.keys() ?? []), ...(built?.probes.keys() ?? [])], graph)
+  refuseClashes(
+    [
+      ...trained.targets.keys(),
+      ...dropped.noise.keys(),
+      ...(built?.noise.keys() ?? []),
+      ...(built?.probes.keys() ?? []),
+    ],
+    graph,
+  )
   return {
     training,
     evaluation,
     curvature: built,
+    noise: dropped.noise,
     data: new Map([...inputs, ...trained.targets]),
     loss: trained,
     measured,

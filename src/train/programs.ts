@@ -1,4 +1,5 @@
 import { OnnxIreError } from '../errors.js'
+import { evaluateDim } from '../ir/evaluate.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import { isStatic } from '../ir/shape.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
@@ -58,14 +59,15 @@ export class Programs {
 
   async gradient(run: GradientRun): Promise<Evaluated> {
     const { kind, batch, random, wanted } = run
-    if (kind === 'loss') return this.whole(batch, (part) => this.run(this.graphs.training, part, run, wanted))
-    const { spec, noise, probes } = this.curvature()
+    const { spec, noise, probes } = kind === 'curvature' ? this.curvature() : this.training()
     const signs = drawn(random, probes, () => 'sign', staticDims)
+    const values = new Map([...noise].map(([name, { value }]) => [name, value]))
+    const dropping = random.stream('dropout')
     return this.whole(batch, async (part) => {
-      const values = new Map([...noise].map(([name, { value }]) => [name, value]))
       const dims = (value: Value) => dimsOf(value, part, this.graphs.data)
+      const dropped = drawn(dropping, this.graphs.noise, () => 'uniform', dims)
       const sampled = drawn(random, values, (name) => noise.get(name)!.distribution, dims)
-      return this.run(spec, { ...part, ...signs, ...sampled }, run, wanted)
+      return this.run(spec, { ...part, ...signs, ...dropped, ...sampled }, run, wanted)
     })
   }
 
@@ -81,6 +83,10 @@ export class Programs {
   async release(): Promise<void> {
     const programs = await Promise.allSettled(this.compiled.values())
     for (const program of programs) if (program.status === 'fulfilled') await program.value.release()
+  }
+
+  private training(): CurvatureGraph {
+    return { spec: this.graphs.training, noise: new Map(), probes: new Map() }
   }
 
   private curvature(): CurvatureGraph {
@@ -175,7 +181,7 @@ export function fixedBatchOf(data: ReadonlyMap<string, Value>): number | undefin
 const drawn = (
   random: Random,
   inputs: ReadonlyMap<string, Value>,
-  distribution: (name: string) => Noise | 'sign',
+  distribution: (name: string) => Noise | 'uniform' | 'sign',
   dimsFor: (value: Value) => readonly number[],
 ): Tensors =>
   Object.fromEntries(
@@ -200,11 +206,11 @@ function dimsOf({ shape }: Value, batch: Tensors, data: ReadonlyMap<string, Valu
       if (typeof dim === 'string') lengths.set(dim, batch[name]!.dims[axis]!)
   }
   return (shape ?? []).map((dim) => {
-    const length = typeof dim === 'number' ? dim : lengths.get(dim)
+    const length = evaluateDim(dim, lengths)
     if (length === undefined)
       throw new OnnxIreError(
         'invalid-shape',
-        `the length '${dim}' of the output is not one of the data's: give the model's inputs and outputs the same name for it`,
+        `the length '${dim}', for which numbers have to be drawn, does not follow from those of the data: give the model's inputs and outputs the same name for it`,
       )
     return length
   })

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { type Batch, batchCount, batches, type EpochOptions } from '../../src/data/batches.js'
 import type { Example } from '../../src/data/collate.js'
 import { type Data, type Stream, stream } from '../../src/data/stream.js'
@@ -204,15 +204,17 @@ describe('reading a stream ahead', () => {
   }
 
   it('reads the next batch, and only that, while the consumer works', async () => {
-    const { log, data } = logged(5)
+    const { log, data } = logged(7)
     for await (const { number } of batches(data, { batchSize: 2 })) {
       log.push(`work ${number}`)
-      await sleep(40)
+      const ahead = `read ${Math.min(2 * number + 4, 6)}` // the next batch, and the one example that tells whether it is the last
+      await vi.waitFor(() => expect(log).toContain(ahead))
+      await sleep(20)
       log.push(`done ${number}`)
     }
-    expect(log).toEqual([
+    expect(log.filter((event) => event !== 'closed')).toEqual([
       ...['read 0', 'read 1', 'read 2', 'work 0', 'read 3', 'read 4', 'done 0'],
-      ...['work 1', 'closed', 'done 1', 'work 2', 'done 2'],
+      ...['work 1', 'read 5', 'read 6', 'done 1', 'work 2', 'done 2', 'work 3', 'done 3'],
     ])
   })
 

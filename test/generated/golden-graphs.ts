@@ -23,7 +23,7 @@ export function goldenGraphs(): Map<string, string> {
     const { training, curvature } = trainingGraphs(graph, { loss: crossEntropy({ logits: 'logits' }), batchNorm })
     files.set(`${name}.txt`, printGraph({ ...graph, parameters: new Map() }))
     files.set(`${name}.training.txt`, printGraph({ ...training, parameters: new Map() }))
-    files.set(`${name}.curvature.txt`, printGraph({ ...curvature!, parameters: new Map() }))
+    files.set(`${name}.curvature.txt`, printGraph({ ...curvature!.spec, parameters: new Map() }))
   }
   return files
 }

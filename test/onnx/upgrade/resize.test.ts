@@ -110,7 +110,7 @@ describe('old forms of Resize compute the same when imported', () => {
     [1, 1, 2, 0.75],
     [1, 2.5, 0.6, 1.5],
   ].flatMap((scales) => [false, true].map((fed) => ({ operator: 'Resize', version: 10, mode: 'nearest', scales, fed })))
-  // 3 of 4 and 6 of 5 elements have coordinates that are whole but for rounding.
+  // Of 3 of 4 elements one lies at 2, of 3 of 5 one at 2.5 but for rounding.
   const halfPixel: Old[] = ['floor', 'ceil', 'round_prefer_floor', 'round_prefer_ceil'].flatMap((nearest_mode) =>
     [
       [1, 1, 2, 3],
@@ -120,7 +120,7 @@ describe('old forms of Resize compute the same when imported', () => {
       [1, 1, 1, 1.2],
     ].flatMap((scales) => [
       { operator: 'Resize' as const, version: 11, mode: 'nearest' as const, scales, nearest_mode },
-      { operator: 'Resize' as const, version: 13, mode: 'nearest' as const, scales, nearest_mode, symbolic: true },
+      { operator: 'Resize' as const, version: 12, mode: 'nearest' as const, scales, nearest_mode, symbolic: true },
       { operator: 'Resize' as const, version: 11, mode: 'nearest' as const, scales, nearest_mode, sized: true },
       {
         operator: 'Resize' as const,
@@ -133,6 +133,7 @@ describe('old forms of Resize compute the same when imported', () => {
       },
     ]),
   )
+  halfPixel.push({ operator: 'Resize', version: 13, mode: 'nearest', scales: smaller, nearest_mode: 'floor' })
   it.each([...cases, ...mixed])('$operator-$version, $mode, $scales, fed: $fed', compareWithImported)
   it.each(halfPixel)(
     '$operator-$version, tf_half_pixel_for_nn, $nearest_mode, $scales, sizes: $sized, symbolic: $symbolic',

@@ -1,0 +1,147 @@
+import { describe, expect, it } from 'vitest'
+import { arrays, labels } from '../../src/data/arrays.js'
+import { batches } from '../../src/data/batches.js'
+import { balanced, classWeights, oneHot } from '../../src/data/classes.js'
+import type { Dataset } from '../../src/data/dataset.js'
+import { mixup } from '../../src/data/mixup.js'
+import { withWeights } from '../../src/data/weights.js'
+import { tensor } from '../../src/ir/tensor.js'
+import { Random } from '../../src/random.js'
+import type { Tensors } from '../../src/runtime/runtime.js'
+import { refusal, rejection } from './refusal.js'
+
+describe('class numbers', () => {
+  it('become one-hot rows', () => {
+    expect(oneHot([2, 0], 3)).toEqual(tensor('float32', [2, 3], Float32Array.of(0, 0, 1, 1, 0, 0)))
+    expect(oneHot(tensor('int64', [1, 2], BigInt64Array.of(1n, 0n)), 2).dims).toEqual([1, 2, 2])
+    expect(refusal('invalid-data', () => oneHot([0, 3], 3))).toBe('label 1 is 3; class numbers are whole, from 0 to 2')
+  })
+
+  it("weigh classes as scikit-learn's 'balanced' does", () => {
+    // compute_class_weight('balanced', classes=[0, 1, 2], y=[0, 0, 0, 1, 2, 2]) -> [0.667, 2, 1]
+    const y = [0, 0, 0, 1, 2, 2]
+    const weights = classWeights(labels(y), 3)
+    for (const [c, expected] of [2 / 3, 2, 1].entries()) expect(weights[c]).toBeCloseTo(expected, 6)
+    expect(y.reduce((sum, c) => sum + weights[c]!, 0) / y.length).toBeCloseTo(1, 6)
+    expect(refusal('invalid-data', () => classWeights(y, 5))).toMatch('of 5 classes, 3, 4 have no example')
+  })
+})
+
+describe('balanced', () => {
+  const y = [0, 0, 0, 0, 0, 1, 2, 2]
+  const data = arrays({ x: Float32Array.from(y, (_, i) => i), label: labels(y) })
+  const chosen = async (dataset: Dataset) => {
+    const { x } = await dataset.batch(Array.from({ length: dataset.length }, (_, i) => i))
+    return [...(x?.data as Float32Array)]
+  }
+
+  it('repeats small classes until all are as frequent', async () => {
+    const all = await chosen(balanced(data, labels(y)))
+    expect(all).toHaveLength(15)
+    const of = (label: number) => all.filter((i) => y[i] === label)
+    expect([0, 1, 2].map((label) => of(label).length)).toEqual([5, 5, 5])
+    expect(of(0)).toEqual([0, 1, 2, 3, 4])
+    expect(of(1)).toEqual([5, 5, 5, 5, 5])
+    expect(new Set(of(2))).toEqual(new Set([6, 7])) // 2 of each, and one drawn
+  })
+
+  it('draws by its seed', async () => {
+    const many = Array.from({ length: 40 }, (_, i) => (i < 27 ? 0 : 1))
+    const wide = arrays({ x: Float32Array.from(many, (_, i) => i) })
+    const by = (seed: number) => chosen(balanced(wide, many, { seed }))
+    expect(await by(1)).toEqual(await by(1))
+    expect(await by(1)).not.toEqual(await by(2))
+    expect(refusal('invalid-data', () => balanced(wide, y))).toMatch('8 labels for 40 examples')
+  })
+})
+
+describe('withWeights', () => {
+  it('adds a tensor of weights and leaves taken names alone', async () => {
+    const data = withWeights(arrays({ x: Float32Array.of(5, 6, 7) }), [0.5, 1, 2])
+    expect((await data.batch([2, 0]))['weight']).toEqual(tensor('float32', [2], Float32Array.of(2, 0.5)))
+    expect(await rejection('invalid-data', async () => withWeights(data, [1, 1, 1]).batch([0]))).toMatch(
+      "a 'weight' already",
+    )
+    expect(refusal('invalid-data', () => withWeights(data, [1, 1]))).toMatch('2 weights for 3 examples')
+    expect(refusal('invalid-data', () => withWeights(data, [1, Number.NaN, 1]))).toMatch('weight 1 is NaN')
+  })
+})
+
+describe('mixup', () => {
+  const n = 64
+  const y = Array.from({ length: n }, (_, i) => i % 4)
+  const data = arrays({
+    // Rows whose mixture tells its share and its partner: (class, 1, number).
+    x: {
+      dims: [n, 3],
+      data: Float32Array.from({ length: 3 * n }, (_, i) => [y[Math.floor(i / 3)]!, 1, Math.floor(i / 3)][i % 3]!),
+    },
+    ids: labels(y),
+    label: labels(y),
+  })
+  const mixed = mixup(data, { alpha: 0.4, classes: 4, labels: 'label' })
+  const first = async (dataset: Dataset, shuffle?: Random, epoch = 0): Promise<Tensors> => {
+    for await (const { tensors } of batches(dataset, { batchSize: n, shuffle, epoch })) return tensors
+    throw new Error('no batch')
+  }
+
+  it('leaves inputs alone in evaluation; labels are one-hot rows', async () => {
+    const { x, label } = await first(mixed)
+    expect(x).toEqual((await first(data))['x'])
+    expect(label).toEqual(oneHot(y, 4))
+  })
+
+  it('mixes inputs and labels by the same shares, in training', async () => {
+    const { x, ids, label } = await first(mixed, new Random(1))
+    const [inputs, rows] = [x?.data as Float32Array, label?.data as Float32Array]
+    expect(ids?.dtype).toBe('int64')
+    let changed = 0
+    for (let i = 0; i < n; i++) {
+      const row = rows.subarray(4 * i, 4 * i + 4)
+      const sum = row.reduce((total, p) => total + p, 0)
+      const meanClass = row.reduce((total, p, c) => total + p * c, 0)
+      expect(sum).toBeCloseTo(1, 5)
+      expect(inputs[3 * i + 1]).toBeCloseTo(1, 5)
+      expect(inputs[3 * i]).toBeCloseTo(meanClass, 4)
+      if (Math.max(...row) < 0.999) changed++
+    }
+    expect(changed).toBeGreaterThan(10)
+  })
+
+  it('draws anew in every epoch, and the same in every run', async () => {
+    expect(await first(mixed, new Random(1))).toEqual(await first(mixed, new Random(1)))
+    const [a, b] = [await first(mixed, new Random(1), 0), await first(mixed, new Random(1), 1)] as const
+    const shares = ({ label }: Tensors) => Array.from(label?.data ?? [], Number).sort()
+    expect(shares(a)).not.toEqual(shares(b))
+  })
+
+  it('mixes rows of probabilities, float16, and only what is named', async () => {
+    const both = arrays({
+      a: tensor('float16', [2, 1], Uint16Array.of(0x3c00, 0x4000)), // 1, 2
+      b: Float32Array.of(1, 2),
+      p: { dims: [2, 2], data: Float32Array.of(0.25, 0.75, 1, 0) },
+    })
+    const only = mixup(both, { alpha: 1, classes: 2, labels: 'p', inputs: 'a' })
+    const plain = await both.batch([0, 1])
+    const { a, b, p } = await only.batch([0, 1], { random: new Random(4) })
+    expect(b).toEqual(plain['b'])
+    expect(a?.dtype).toBe('float16')
+    expect(a).not.toEqual(plain['a'])
+    const row = p?.data as Float32Array
+    expect(row[0]! + row[1]!).toBeCloseTo(1, 6)
+    expect(row).not.toEqual(plain['p']?.data)
+  })
+
+  it('says what it cannot mix', async () => {
+    const of = (options: object) =>
+      rejection('invalid-data', async () =>
+        mixup(data, { alpha: 1, classes: 4, labels: 'label', ...options }).batch([0, 1], { random: new Random(1) }),
+      )
+    expect(await of({ labels: 'target' })).toMatch("the data give no 'target' for labels; they give x, ids, label")
+    expect(await of({ labels: 'x' })).toMatch("the labels 'x' are float32 [2, 3]")
+    expect(await of({ inputs: 'ids' })).toMatch("'ids' is int64 [2]")
+    expect(refusal('invalid-option', () => mixup(data, { alpha: 0, classes: 4, labels: 'label' }))).toMatch(
+      "'alpha' is 0",
+    )
+  })
+})

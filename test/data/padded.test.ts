@@ -1,0 +1,111 @@
+import { describe, expect, it } from 'vitest'
+import { arrays, labels } from '../../src/data/arrays.js'
+import { batches } from '../../src/data/batches.js'
+import { datasetOf } from '../../src/data/examples.js'
+import { padded } from '../../src/data/padded.js'
+import { stream } from '../../src/data/stream.js'
+import { tensor } from '../../src/ir/tensor.js'
+import { refusal, rejection } from './refusal.js'
+
+const ids = [[1, 2, 3], [4], [], [5, 6]]
+const int64 = (dims: number[], values: number[]) => tensor('int64', dims, BigInt64Array.from(values, BigInt))
+
+describe('padded', () => {
+  it('fills up to the longest of the batch, with a mask', async () => {
+    const data = arrays({ ids: padded(ids, { value: 9, mask: 'mask' }), label: labels([0, 1, 2, 3]) })
+    expect(await data.batch([1, 3])).toEqual({
+      ids: int64([2, 2], [4, 9, 5, 6]),
+      mask: int64([2, 2], [1, 0, 1, 1]),
+      label: int64([2], [1, 3]),
+    })
+    expect((await data.batch([0, 2]))['mask']).toEqual(int64([2, 3], [1, 1, 1, 0, 0, 0]))
+    expect((await data.batch([2]))['ids']).toEqual(int64([1, 1], [9])) // never without any place
+  })
+
+  it.each([
+    [{ multipleOf: 4 }, [4, 0, 0, 0, 5, 6, 0, 0]],
+    [{ length: 5 }, [4, 0, 0, 0, 0, 5, 6, 0, 0, 0]],
+    [{ maxLength: 1 }, [4, 5]],
+    [{ maxLength: 1, length: 2 }, [4, 0, 5, 0]],
+  ])('takes %o', async (options, expected) => {
+    const { ids: x } = await arrays({ ids: padded(ids, options) }).batch([1, 3])
+    expect(x).toEqual(int64([2, expected.length / 2], expected))
+  })
+
+  it('keeps dtypes, rounds the value to them, and pads rows of rows', async () => {
+    const frames = [1, 2].map((t) =>
+      tensor(
+        'float32',
+        [t, 2],
+        Float32Array.from({ length: 2 * t }, (_, i) => i + 1),
+      ),
+    )
+    const halves = [Uint16Array.of(0x3c00), Uint16Array.of(0x3c00, 0x3c00)]
+    const data = arrays({
+      frames: padded(frames, { value: -1 }),
+      small: padded([Int8Array.of(1), Int8Array.of(1, 2)], { value: -100 }),
+      half: padded(
+        halves.map((data) => tensor('float16', [data.length], data)),
+        { value: 2 },
+      ),
+    })
+    expect(await data.batch([0, 1])).toEqual({
+      frames: tensor('float32', [2, 2, 2], Float32Array.of(1, 2, -1, -1, 1, 2, 3, 4)),
+      small: tensor('int8', [2, 2], Int8Array.of(1, -100, 1, 2)),
+      half: tensor('float16', [2, 2], Uint16Array.of(0x3c00, 0x4000, 0x3c00, 0x3c00)),
+    })
+  })
+
+  it('names the row or option that is wrong', async () => {
+    const of = (row: unknown) => refusal('invalid-data', () => padded([[1], row as number[]]))
+    expect(of([1, 0.5])).toMatch('entry 1 of row 1 is 0.5')
+    expect(of('text')).toMatch('row 1 is neither')
+    expect(refusal('invalid-option', () => padded(ids, { multipleOf: 0 }))).toMatch("padded: option 'multipleOf' is 0")
+    expect(refusal('invalid-option', () => padded(ids, { values: 1 } as object))).toMatch("no option 'values'")
+    const long = arrays({ ids: padded(ids, { length: 2 }) })
+    expect(await rejection('invalid-data', async () => long.batch([1, 0]))).toMatch(
+      'padded: row 0 has length 3, more than',
+    )
+    const mixed = arrays({ x: padded([Float32Array.of(1), Int32Array.of(1)]) })
+    expect(await rejection('invalid-data', async () => mixed.batch([0, 1]))).toMatch(
+      'row 1 is int32 [1]; they may differ',
+    )
+    const scalar = arrays({ x: padded([tensor('float32', [], Float32Array.of(1))]) })
+    expect(await rejection('invalid-data', async () => scalar.batch([0]))).toMatch('is a scalar')
+    expect(refusal('invalid-data', () => arrays({ mask: padded(ids, { mask: 'mask' }) }))).toMatch(
+      "two tensors named 'mask'",
+    )
+  })
+})
+
+describe('padding of examples', () => {
+  const examples = [
+    { ids: BigInt64Array.of(1n, 2n), label: 0n },
+    { ids: BigInt64Array.of(3n), label: 1n },
+    { ids: BigInt64Array.of(4n, 5n, 6n), label: 0n },
+  ]
+  const padding = { ids: { value: 7, mask: 'mask' } }
+
+  it('works alike for lists and streams', async () => {
+    for (const data of [datasetOf(examples, { padding }), stream(examples, { padding })]) {
+      const seen = []
+      for await (const { tensors } of batches(data, { batchSize: 2 })) seen.push(tensors)
+      expect(seen).toEqual([
+        { ids: int64([2, 2], [1, 2, 3, 7]), mask: int64([2, 2], [1, 1, 1, 0]), label: int64([2], [0, 1]) },
+        { ids: int64([1, 3], [4, 5, 6]), mask: int64([1, 3], [1, 1, 1]), label: int64([1], [0]) },
+      ])
+    }
+  })
+
+  it('says which example or name is wrong', async () => {
+    const failure = (padding: object) =>
+      rejection('invalid-data', async () => datasetOf(examples, { padding }).batch([2, 1]))
+    expect(await failure({})).toMatch("'ids' of example 2 is int64 [3] and 'ids' of example 1 is int64 [1]")
+    expect(await failure({ ids: { length: 2 } })).toMatch("'ids' of example 2 has length 3")
+    expect(await failure({ ids: {}, tokens: {} })).toMatch("padding is given for 'tokens', but the examples have 'ids'")
+    expect(await failure({ ids: { mask: 'label' } })).toMatch("the mask of 'ids' is to be 'label'")
+    expect(refusal('invalid-option', () => stream(examples, { padding: { ids: { length: 0 } } }))).toMatch(
+      "padding of 'ids': option 'length' is 0",
+    )
+  })
+})

@@ -1,0 +1,111 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { Random, type Tensor } from '../../src/index.js'
+import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
+import { node } from '../../src/node/index.js'
+import type { Tensors } from '../../src/runtime/runtime.js'
+import { type Case, cases } from './cases.js'
+import { classes, differences, features, Problem, type Result, rowsOf, sum } from './problem.js'
+
+const runtime = node({ threads: 1, worker: false })
+afterAll(() => runtime.dispose())
+
+/** What the loss's graphs take of the data; a program refuses names it has not. */
+const needed = async (of: Case): Promise<{ problem: Problem; data: Tensors }> => {
+  const problem = await Problem.create(runtime, of.loss, of.shape)
+  return { problem, data: Object.fromEntries(Object.entries(of.data).filter(([name]) => problem.takes.has(name))) }
+}
+
+/** Dims of z. */
+const dimsOf = ({ data: { x }, shape }: Case): readonly number[] => {
+  const [first, ...rest] = x.dims.toSpliced(-1, 1)
+  return shape?.rank === 3 && shape.heads ? [first!, classes, ...rest] : [first!, ...rest, classes]
+}
+
+const close = (actual: readonly number[], wanted: readonly number[], digits = 5) => {
+  expect(actual.length).toBe(wanted.length)
+  for (const [i, value] of wanted.entries()) expect(actual[i]).toBeCloseTo(value, digits)
+}
+
+describe.each(cases)('$name', (of) => {
+  const { data: given, count, weight, total, fisher } = of
+
+  it('value and gradient are those of plain arithmetic', async () => {
+    const { problem, data } = await needed(of)
+    const result = await problem.measure(data)
+    expect(result.count).toBeCloseTo(count, 5)
+    expect(result.weight).toBeCloseTo(weight, 5)
+    expect(result.loss).toBeCloseTo(total(rowsOf(given.x)) / weight, 5)
+    close(
+      result.gradient,
+      differences(given.x, (z) => total(z) / weight),
+    )
+    await problem.release()
+  })
+
+  it('a batch in parts gives what the whole gives, sampled or not', async () => {
+    const { problem, data } = await needed(of)
+    const noise = problem.draw(new Random(3), dimsOf(of))
+    const parts = [sliced(data, 0, 2), sliced(data, 2, 5)]
+    const noises = [sliced(noise, 0, 2), sliced(noise, 2, 5)]
+    const together = (results: readonly Result[], factor: (result: Result) => number, whole: Result) =>
+      whole.gradient.map((_, i) => results.reduce((a, r) => a + factor(r) * r.gradient[i]!, 0) / factor(whole))
+
+    const whole = await problem.measure(data)
+    const measured = await Promise.all(parts.map((part) => problem.measure(part)))
+    close(
+      together(measured, (r) => r.weight, whole),
+      whole.gradient,
+    )
+    const loss = measured.reduce((a, r) => a + r.loss * r.weight, 0) / whole.weight
+    expect(loss).toBeCloseTo(whole.loss, 5)
+
+    const sampled = await problem.sample(data, noise)
+    const inParts = await Promise.all(parts.map((part, i) => problem.sample(part, noises[i]!)))
+    close(
+      together(inParts, (r) => Math.sqrt(r.count * r.weight), sampled),
+      sampled.gradient,
+    )
+    await problem.release()
+  })
+
+  it('E[B g^2] over sampled targets is the diagonal of the Gauss-Newton matrix', async () => {
+    const { problem, data } = await needed(of)
+    const random = new Random(8)
+    const rounds = 3000
+    // The means of every B g^2 and of their sum, and of the squares of these.
+    const moments = Array.from({ length: features * classes + 1 }, () => [0, 0] as [number, number])
+    for (let i = 0; i < rounds; i++) {
+      const { gradient, count: b } = await problem.sample(data, problem.draw(random, dimsOf(of)))
+      const squares = gradient.map((g) => b * g * g)
+      for (const [k, value] of [...squares, sum(squares)].entries()) {
+        moments[k]![0] += value / rounds
+        moments[k]![1] += value ** 2 / rounds
+      }
+    }
+    const x = numbersOf(given.x)
+    const rows = fisher(rowsOf(given.x))
+    const diagonal = Array.from({ length: features * classes }, (_, i) => {
+      const [f, c] = [Math.floor(i / classes), i % classes]
+      return rows.reduce((a, row, n) => a + x[n * features + f]! ** 2 * row[c]!, 0) / weight
+    })
+    for (const [k, wanted] of [...diagonal, sum(diagonal)].entries()) {
+      const [mean, square] = moments[k]!
+      const error = Math.sqrt((square - mean ** 2) / rounds)
+      expect(error / wanted).toBeLessThan(0.08)
+      expect(Math.abs(mean - wanted) / error).toBeLessThan(4.5)
+    }
+    await problem.release()
+  })
+})
+
+const sliced = (tensors: Tensors, from: number, to: number): Tensors =>
+  Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, rowsFrom(tensor, from, to)]))
+
+const rowsFrom = (tensor: Tensor, from: number, to: number): Tensor => {
+  const width = tensor.data.length / tensor.dims[0]!
+  return tensorFrom(
+    tensor.dtype,
+    [to - from, ...tensor.dims.slice(1)],
+    numbersOf(tensor).slice(from * width, to * width),
+  )
+}

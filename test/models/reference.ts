@@ -1,0 +1,49 @@
+import { readFileSync } from 'node:fs'
+import type { Tensor, Value } from '../../src/index.js'
+
+interface Reference {
+  /** What differs from the preset of the name. */
+  readonly changes: object
+  readonly examples: number
+  readonly logits: readonly number[]
+}
+
+/** What PyTorch gives, by preset; made by tools/torch/reference.py. */
+export const references = (): Readonly<Record<string, Reference>> =>
+  JSON.parse(readFileSync(new URL('reference.json', import.meta.url), 'utf8'))
+
+/** 32 bits for every element, mixed from its index and the name (FNV-1a). */
+function bits(name: string, count: number): Uint32Array {
+  let start = 0x811c9dc5
+  for (const character of name) start = Math.imul(start ^ character.charCodeAt(0), 0x01000193)
+  return Uint32Array.from({ length: count }, (_, i) => {
+    let h = Math.imul(i + 1, 0x9e3779b1) ^ start
+    h = Math.imul(h ^ (h >>> 15), 0x85ebca6b)
+    return h ^ (h >>> 13)
+  })
+}
+
+/** The elements the reference has for a parameter or an image of this name and shape. */
+export function elements(name: string, dims: readonly number[]): Tensor {
+  const count = dims.reduce((a, b) => a * b, 1)
+  const bound = Math.sqrt(3 / (dims.length === 4 ? count / dims[0]! : Math.sqrt(count)))
+  const value = (u: number) => {
+    if (name === 'x') return 2 * u
+    if (name.endsWith('running_var')) return 1 + 0.5 * u
+    if (dims.length === 1) return name.endsWith('weight') ? 1 + 0.1 * u : 0.1 * u
+    return bound * u
+  }
+  const data = Float32Array.from(bits(name, count), (h) => value(h / 2 ** 31 - 1))
+  return { dtype: 'float32', dims, data }
+}
+
+/** What the reference feeds to a model's input. */
+export function fed(input: Value, examples: number, vocabulary: number): Tensor {
+  const dims = input.shape!.map((dim) => (typeof dim === 'number' ? dim : examples))
+  if (input.dtype === 'float32') return elements(input.name!, dims)
+  const ids = bits(
+    input.name!,
+    dims.reduce((a, b) => a * b, 1),
+  )
+  return { dtype: 'int64', dims, data: BigInt64Array.from(ids, (h) => BigInt(h % vocabulary)) }
+}

@@ -1,0 +1,178 @@
+import { open } from 'node:fs/promises'
+import { gzipSync } from 'node:zlib'
+import { describe, expect, it } from 'vitest'
+import { batches } from '../../../src/data/batches.js'
+import type { Data } from '../../../src/data/stream.js'
+import { tensor } from '../../../src/ir/tensor.js'
+import { type CsvOptions, readCsv, streamCsv } from '../../../src/node/data/csv.js'
+import { Random } from '../../../src/random.js'
+import type { Tensors } from '../../../src/runtime/runtime.js'
+import { rejection } from '../../data/refusal.js'
+import { temporaryFolder } from './folder.js'
+
+const { put, path } = temporaryFolder()
+
+const flowers = 'length,width,species,note\n5.1,3.5,setosa,"a, b"\n6.2,2.9,virginica,"two\nlines"\n4.9,3,setosa,""\n'
+const tensors = { input: ['length', 'width'], label: { columns: 'species', as: 'class' } } as const
+
+async function all(data: Data, batchSize = 100): Promise<Tensors> {
+  for await (const { tensors } of batches(data, { batchSize })) return tensors
+  throw new Error('no batch')
+}
+const float32 = (dims: number[], values: number[]) => tensor('float32', dims, Float32Array.from(values))
+const int64 = (dims: number[], values: number[]) => tensor('int64', dims, BigInt64Array.from(values, BigInt))
+
+describe('readCsv and streamCsv', () => {
+  it.each([
+    ['plain', flowers],
+    ['with CRLF and a byte order mark', `\uFEFF${flowers.replaceAll('\n', '\r\n')}`],
+    ['with empty lines', flowers.replace('\n', '\n\n')],
+    ['without a last line end', flowers.slice(0, -1)],
+    ['compressed', gzipSync(flowers)],
+  ])('take a file %s', async (_, content) => {
+    const file = await put('flowers.csv', content)
+    for (const data of [await readCsv(file, { tensors }), await streamCsv(file, { tensors })]) {
+      expect(data.length).toBe(3)
+      expect(data.classes).toEqual({ label: ['setosa', 'virginica'] })
+      expect(await all(data)).toEqual({
+        input: float32([3, 2], [5.1, 3.5, 6.2, 2.9, 4.9, 3]),
+        label: int64([3], [0, 1, 0]),
+      })
+    }
+  })
+
+  it('make tensors of every kind', async () => {
+    const file = await put('kinds.csv', flowers)
+    const options: CsvOptions = {
+      tensors: {
+        one: 'width',
+        wide: { columns: ['width', 'length'], dims: [1, 2] },
+        rest: 'len*',
+        note: { columns: 'note', as: 'text' },
+        label: { columns: 'species', as: 'class', classes: ['virginica', 'setosa'] },
+      },
+    }
+    for (const data of [await readCsv(file, options), await streamCsv(file, options)]) {
+      const { note, ...others } = await all(data)
+      expect(note?.data[0]).toBe('a, b')
+      expect(note?.data[1]).toMatch(/^two\r?\nlines$/)
+      expect(others).toEqual({
+        one: float32([3], [3.5, 2.9, 3]),
+        wide: float32([3, 1, 2], [3.5, 5.1, 2.9, 6.2, 3, 4.9]),
+        rest: float32([3, 0 + 1], [5.1, 6.2, 4.9]),
+        label: int64([3], [1, 0, 1]),
+      })
+    }
+  })
+
+  it('take pixels by *, labels as whole numbers, tabs and no header', async () => {
+    const pixels = await put('pixels.tsv', 'label\tp0\tp1\n7\t0\t255\n')
+    const data = await readCsv(pixels, { tensors: { input: '*', label: { columns: 'label', as: 'integer' } } })
+    expect(await all(data)).toEqual({ input: float32([1, 2], [0, 255]), label: int64([1], [7]) })
+    const bare = await put('bare.csv', '1;2;10\n3;4;9\n')
+    const options = {
+      header: false,
+      delimiter: ';',
+      tensors: { x: ['1', '2'], y: { columns: '3', as: 'class' } },
+    } as const
+    const unnamed = await readCsv(bare, options)
+    expect(await all(unnamed)).toEqual({ x: float32([2, 2], [1, 2, 3, 4]), y: int64([2], [1, 0]) })
+    expect(unnamed.classes).toEqual({ y: ['9', '10'] }) // as numbers, not as texts
+  })
+
+  it('fill in or leave out what is missing, when told to', async () => {
+    const file = await put('holes.csv', 'a,b,c\n1,2,x\n,4,y\n5,NA,y\n6,7,\n')
+    const of = (missing: number | 'skip', tensors: CsvOptions['tensors']) => readCsv(file, { tensors, missing })
+    expect(await all(await of(-1, { x: ['a', 'b'] }))).toEqual({ x: float32([4, 2], [1, 2, -1, 4, 5, -1, 6, 7]) })
+    const both = { x: ['a', 'b'], y: { columns: 'c', as: 'class' } } as const
+    const kept = await of('skip', both)
+    expect([kept.length, kept.classes]).toEqual([1, { y: ['x'] }])
+    expect(await rejection('invalid-data', () => of(0, both))).toBe(
+      `${file}:5: column 'c' is empty: fill it in, or see option 'missing'`,
+    )
+  })
+
+  it('name file, line and column of what is wrong', async () => {
+    const failures = async (content: string, options: CsvOptions) => {
+      const file = await put('wrong.csv', content)
+      const read = await rejection('invalid-data', () => readCsv(file, options))
+      const streamed = await rejection('invalid-data', async () => all(await streamCsv(file, options)))
+      expect(streamed).toBe(read)
+      return read.replace(file, 'FILE')
+    }
+    const x: CsvOptions = { tensors: { x: ['a', 'b'] } }
+    expect(await failures('a,b\n1,2\n\n3,four\n', x)).toBe("FILE:4: column 'b' is 'four', not a number")
+    expect(await failures('a,b\r\n"1\r\n",2\r\n3,0x10\r\n', x)).toBe("FILE:4: column 'b' is '0x10', not a number")
+    expect(await failures('a,b\n1,2\n3,\n', x)).toMatch("FILE:3: column 'b' is empty")
+    expect(await failures('a,b\n1,NaN\n', x)).toMatch("FILE:2: column 'b' is 'NaN'")
+    expect(await failures('a,b\n1,2\n3\n', x)).toMatch('FILE:3: the record has 1 fields, the first one another number')
+    expect(await failures('a,b\n1,2\n3,4,5\n', x)).toMatch('FILE:3: the record has 3 fields')
+    expect(await failures('a,b\n1,2\n3,"4\n5,6\n', x)).toMatch(/^FILE:\d: a quote is opened and never closed/)
+    expect(await failures('a,b\n1,"2"3\n', x)).toMatch('FILE:2: text follows a closing quote')
+    expect(await failures('a,b\n1,2"3\n', x)).toMatch('FILE:2: a quote stands in the middle of a field')
+    expect(await failures('a,a\n1,2\n', x)).toMatch("FILE:1: two columns are named 'a'")
+    expect(await failures('', x)).toBe('FILE: the file is empty')
+    const integer: CsvOptions = { tensors: { y: { columns: 'a', as: 'integer' } } }
+    expect(await failures('a\n1\n1.5\n', integer)).toBe("FILE:3: column 'a' is '1.5', not a whole number")
+    const named: CsvOptions = { tensors: { y: { columns: 'a', as: 'class', classes: ['x', 'y'] } } }
+    expect(await failures('a\nx\nz\n', named)).toBe("FILE:3: column 'a' is 'z', none of the classes 'x', 'y'")
+    expect(await failures('a,b\n', { tensors: { y: { columns: 'a', as: 'class' } } })).toMatch('no record is left')
+  })
+
+  it('refuse columns and options that are not there', async () => {
+    const file = await put('flowers.csv', flowers)
+    const of = (options: object) => rejection('invalid-option', () => readCsv(file, options as CsvOptions))
+    expect(await of({ tensors: { x: 'heigth' } })).toMatch(
+      /no column for 'x' fits 'heigth'.*length, width, species, note/,
+    )
+    expect(await of({ tensors: {} })).toMatch('names no tensor')
+    expect(await of({ tensors: { x: 'width' }, sep: ';' })).toMatch("no option 'sep'")
+    expect(await of({ tensors: { x: { columns: 'width', as: 'float' } } })).toMatch(
+      'one of number, integer, class, text',
+    )
+    expect(await of({ tensors: { x: { columns: 'width', dims: [2] } } })).toMatch('of 1 elements')
+    expect(await of({ tensors: { x: 'width' }, missing: 'drop' })).toMatch("'error', 'skip' or a number")
+    expect(await of({ tensors: { x: 'width' }, delimiter: '' })).toMatch("option 'delimiter' is ''")
+    expect(await rejection('io', () => readCsv(path('none.csv'), { tensors: { x: 'a' } }))).toMatch(
+      'there is no such file',
+    )
+    expect(await rejection('io', () => readCsv(path('.'), { tensors: { x: 'a' } }))).toMatch('it is a folder')
+    const cut = await put('cut.csv.gz', gzipSync(flowers.repeat(100)).subarray(0, 60))
+    expect(await rejection('invalid-data', () => readCsv(cut, { tensors }))).toMatch(
+      `${cut}: its gzip data are damaged`,
+    )
+  })
+})
+
+describe('a large CSV file', () => {
+  it('streams in little memory, and goes on inside of an epoch', async () => {
+    const file = path('large.csv')
+    const rows = 150_000
+    const handle = await open(file, 'w')
+    await handle.write('a,b,c,d,e,f,g,h\n')
+    for (let i = 0; i < rows; i += 1000)
+      await handle.write(Array.from({ length: 1000 }, (_, k) => `${i + k}${',0.12345678901234'.repeat(7)}\n`).join(''))
+    const { size } = await handle.stat()
+    await handle.close()
+    const data = await streamCsv(file, { tensors: { x: '*' }, shuffleBuffer: 500 })
+    const options = { batchSize: 256, shuffle: new Random(1) }
+    const memory = () => process.memoryUsage().arrayBuffers + process.memoryUsage().heapUsed
+    const before = memory()
+    let [seen, most, sum] = [0, 0, 0]
+    let later: Tensors | undefined
+    for await (const { tensors, size, number } of batches(data, options)) {
+      seen += size
+      const x = tensors['x']?.data as Float32Array
+      for (let i = 0; i < size; i++) sum += x[8 * i]!
+      if (number === 400) later = tensors
+      most = Math.max(most, memory() - before)
+    }
+    expect([seen, sum]).toEqual([rows, (rows * (rows - 1)) / 2])
+    expect(size).toBeGreaterThan(18e6)
+    expect(most).toBeLessThan(150e6) // garbage included; 8 such files would not fit
+    for await (const { tensors } of batches(data, { ...options, start: 400 })) {
+      expect(tensors).toEqual(later)
+      break
+    }
+  })
+})
