@@ -11,8 +11,12 @@ export function sumTo(dy: Value, x: Value): Value {
   if (sameShape(dy.shape, x.shape)) return dy
   const axes = repeatedAxes(dy, x)
   if (axes === undefined) return sumToAtRunTime(dy, x)
-  const summed = axes.length > 0 ? op.ReduceSum(dy, axes, { keepdims: 1 }) : dy
-  return summed.shape?.length === x.shape?.length ? summed : op.Reshape(summed, op.Shape(x))
+  if (axes.length === 0) return dy
+  // Axes that x has keep their place, axes before those of x go.
+  const lead = dy.shape!.length - x.shape!.length
+  const keepdims = axes.some((axis) => axis < lead) ? 0 : 1
+  const summed = op.ReduceSum(dy, axes, { keepdims })
+  return summed.shape!.length === x.shape!.length ? summed : op.Reshape(summed, op.Shape(x))
 }
 
 /** Axes of `dy` along which `x` was repeated; undefined when the symbols do not tell. */

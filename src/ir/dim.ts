@@ -19,17 +19,22 @@ const bounded = (expression: string): string =>
 
 /** An expression cut before every separator that stands outside all brackets. */
 function cut(expression: string, separators: string): string[] {
-  const pieces = ['']
+  const pieces: string[] = []
   let depth = 0
-  for (const character of expression) {
+  let start = 0
+  for (let at = 0; at < expression.length; at++) {
+    const character = expression[at]!
     depth += character === '(' ? 1 : character === ')' ? -1 : 0
-    if (depth === 0 && separators.includes(character)) pieces.push('')
-    pieces[pieces.length - 1] += character
+    if (depth !== 0 || !separators.includes(character)) continue
+    pieces.push(expression.slice(start, at))
+    start = at
   }
+  pieces.push(expression.slice(start))
   return pieces
 }
 
-const atom = (dim: Dim): string => (typeof dim === 'string' && cut(dim, '+-*/').length > 1 ? `(${dim})` : `${dim}`)
+const atom = (dim: Dim): string =>
+  typeof dim === 'string' && !isName(dim) && cut(dim, '+-*/').length > 1 ? `(${dim})` : `${dim}`
 const withoutBrackets = (expression: string): string => {
   const [inner, close, ...more] = cut(expression, ')')
   return inner!.startsWith('(') && close === ')' && more.length === 0 ? inner!.slice(1) : expression
@@ -37,7 +42,7 @@ const withoutBrackets = (expression: string): string => {
 
 /** The factors of a product as `mulDims` writes it; of anything else, itself. */
 export function factorsOf(dim: Dim): readonly Dim[] {
-  if (typeof dim === 'number' || cut(dim, '+-/').length > 1) return [dim]
+  if (typeof dim === 'number' || !dim.includes('*') || cut(dim, '+-/').length > 1) return [dim]
   const [first, ...others] = cut(dim, '*')
   if (others.length === 0) return [dim]
   return [first!, ...others.map((factor) => factor.slice(1))].map((factor) =>
@@ -45,11 +50,14 @@ export function factorsOf(dim: Dim): readonly Dim[] {
   )
 }
 
+const isName = (dim: string): boolean => /^[A-Za-z_?]\w*$/.test(dim)
+
 /** A sum as the coefficients of its terms; '' is the constant. */
 function termsOf(dim: Dim): Map<string, number> {
   const terms = new Map<string, number>()
   const add = (term: string, coefficient: number) => terms.set(term, (terms.get(term) ?? 0) + coefficient)
   if (typeof dim === 'number') return terms.set('', dim)
+  if (isName(dim)) return terms.set(dim, 1)
   const [first, ...others] = cut(dim, '+-')
   const signed: [sign: number, text: string][] = others.map((piece) => [piece.startsWith('-') ? -1 : 1, piece.slice(1)])
   if (first !== '') signed.unshift([1, first!])
@@ -72,8 +80,25 @@ function termsOf(dim: Dim): Map<string, number> {
   return terms
 }
 
+/** Sums and products of lengths met before: along a chain of operators the same ones are asked for again and again. */
+const known = new Map<string, Dim>()
+const MOST_KNOWN = 4096
+
+function remembered(key: string, compute: () => Dim): Dim {
+  const before = known.get(key)
+  if (before !== undefined) return before
+  const result = compute()
+  // What was given up is given up again, as another length.
+  if (typeof result === 'string' && result.startsWith('?')) return result
+  if (known.size >= MOST_KNOWN) known.clear()
+  known.set(key, result)
+  return result
+}
+
+const sum = (a: Dim, b: Dim, sign: 1 | -1): Dim => remembered(`${a}\0${sign}\0${b}`, () => summed(a, b, sign))
+
 /** Terms in alphabetical order, those that are subtracted behind, the number last. */
-function sum(a: Dim, b: Dim, sign: 1 | -1): Dim {
+function summed(a: Dim, b: Dim, sign: 1 | -1): Dim {
   const terms = termsOf(a)
   for (const [term, coefficient] of termsOf(b)) terms.set(term, (terms.get(term) ?? 0) + sign * coefficient)
   const constant = terms.get('') ?? 0
@@ -94,9 +119,17 @@ const atomOfSum = (dim: Dim): string => (typeof dim === 'string' && cut(dim, '+-
 export const addDims = (a: Dim, b: Dim): Dim => (typeof a === 'number' && typeof b === 'number' ? a + b : sum(a, b, 1))
 export const subDims = (a: Dim, b: Dim): Dim => (typeof a === 'number' && typeof b === 'number' ? a - b : sum(a, b, -1))
 
+export const mulDims = (a: Dim, b: Dim): Dim =>
+  typeof a === 'number' && typeof b === 'number' ? a * b : remembered(`${a}\0*\0${b}`, () => multiplied([a, b]))
+
+export const productOf = (dims: readonly Dim[]): Dim =>
+  dims.every((dim) => typeof dim === 'number')
+    ? dims.reduce((product, dim) => product * dim, 1)
+    : remembered(dims.join('\0*\0'), () => multiplied(dims))
+
 /** Symbols in alphabetical order, then the number. */
-export function mulDims(a: Dim, b: Dim): Dim {
-  const factors = [...factorsOf(a), ...factorsOf(b)]
+function multiplied(dims: readonly Dim[]): Dim {
+  const factors = dims.flatMap(factorsOf)
   const number = factors.reduce<number>(
     (product, factor) => (typeof factor === 'number' ? product * factor : product),
     1,

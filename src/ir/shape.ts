@@ -1,5 +1,5 @@
 import { OnnxIreError } from '../errors.js'
-import { type Dim, mulDims, unknownDim } from './dim.js'
+import { type Dim, unknownDim } from './dim.js'
 
 export {
   addDims,
@@ -9,13 +9,12 @@ export {
   exactQuotient,
   factorsOf,
   mulDims,
+  productOf,
   subDims,
   unknownDim,
 } from './dim.js'
 
 export type Shape = readonly Dim[]
-
-export const productOf = (shape: Shape): Dim => shape.reduce(mulDims, 1)
 
 export const isStatic = (shape: Shape | undefined): shape is readonly number[] =>
   shape?.every((dim) => typeof dim === 'number') ?? false
@@ -39,15 +38,23 @@ export function axisOf(axis: number, rank: number): number {
 
 /** The shape of an element-wise result (multidirectional broadcasting, https://onnx.ai/onnx/repo-docs/Broadcasting.html). */
 export function broadcastShapes(...shapes: readonly (Shape | undefined)[]): Shape | undefined {
-  const known = shapes.filter((shape) => shape !== undefined)
-  if (known.length < shapes.length) return undefined
-  const rank = Math.max(0, ...known.map((shape) => shape.length))
+  let result: Shape | undefined = []
+  for (const shape of shapes) {
+    if (shape === undefined) return undefined
+    result = sameShape(result, shape) ? result : broadcastTwo(result, shape, shapes)
+  }
+  return result
+}
+
+function broadcastTwo(a: Shape, b: Shape, shapes: readonly (Shape | undefined)[]): Shape {
+  if (a.length === 0) return b
+  const rank = Math.max(a.length, b.length)
   return Array.from({ length: rank }, (_, axis) =>
-    known.map((shape) => shape[axis - rank + shape.length] ?? 1).reduce((a, b) => broadcastDims(a, b, known)),
+    broadcastDims(a[axis - rank + a.length] ?? 1, b[axis - rank + b.length] ?? 1, shapes),
   )
 }
 
-function broadcastDims(a: Dim, b: Dim, shapes: readonly Shape[]): Dim {
+function broadcastDims(a: Dim, b: Dim, shapes: readonly (Shape | undefined)[]): Dim {
   if (a === b || b === 1) return a
   if (a === 1) return b
   if (typeof a === 'number' && typeof b === 'number') {

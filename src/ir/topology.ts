@@ -1,45 +1,56 @@
 import type { Body, Node, Value } from './value.js'
 
-/** The bodies (If, Loop, Scan) a node carries in its attributes. */
-export const bodiesOf = (node: Node): readonly Body[] =>
-  Object.values(node.attributes).flatMap((attribute) => {
-    const candidates = Array.isArray(attribute) ? attribute : [attribute]
-    return candidates.filter(
-      (candidate): candidate is Body => typeof candidate === 'object' && candidate?.kind === 'body',
-    )
-  })
+const none: readonly Body[] = []
 
+/** The bodies (If, Loop, Scan) a node carries in its attributes. */
+export function bodiesOf({ attributes }: Node): readonly Body[] {
+  // Asked of every node by every walk: nothing is allocated for the many that have none.
+  let bodies = none
+  for (const key in attributes) {
+    const attribute = attributes[key]
+    if (typeof attribute !== 'object') continue
+    if (!Array.isArray(attribute)) {
+      if ('kind' in attribute) bodies = [...bodies, attribute]
+    } else if (typeof attribute[0] === 'object') bodies = [...bodies, ...(attribute as readonly Body[])]
+  }
+  return bodies
+}
+
+const nothing: readonly Value[] = []
 const captured = new WeakMap<Node, readonly Value[]>()
 
 /** Values from outside that the bodies of a node use. */
 export function capturesOf(node: Node): readonly Value[] {
   const bodies = bodiesOf(node)
-  if (bodies.length === 0) return []
+  if (bodies.length === 0) return nothing
   let captures = captured.get(node)
   if (captures === undefined) {
-    captures = [...new Set(bodies.flatMap((body) => capturesOfBody(body)))]
+    captures = [...new Set(bodies.flatMap(capturesOfBody))]
     captured.set(node, captures)
   }
   return captures
 }
 
 function capturesOfBody(body: Body): Value[] {
-  const inside = new Set(topological(body.outputs, (node) => node.scope === body.scope))
+  const order = topological(body.outputs, (node) => node.scope === body.scope)
+  const inside = new Set(order)
   const own = new Set(body.inputs)
-  const used = [...body.outputs, ...[...inside].flatMap((node) => [...node.inputs, ...capturesOf(node)])]
-  return used.filter(
-    (value): value is Value =>
-      value !== null &&
-      !own.has(value) &&
-      (value.source.kind === 'node' ? !inside.has(value.source) : value.source.kind !== 'constant'),
-  )
+  const outside = new Set<Value>()
+  const use = (value: Value) => {
+    const { source } = value
+    if (source.kind === 'node' ? !inside.has(source) : source.kind !== 'constant' && !own.has(value)) outside.add(value)
+  }
+  body.outputs.forEach(use)
+  for (const node of order) dependenciesOf(node).forEach(use)
+  return [...outside]
 }
 
 /** Everything a node reads: its inputs and what its bodies capture. */
-export const dependenciesOf = (node: Node): readonly Value[] => {
-  const inputs = node.inputs.filter((value) => value !== null)
+export function dependenciesOf(node: Node): readonly Value[] {
+  const { inputs } = node
+  const given = inputs.includes(null) ? inputs.filter((value) => value !== null) : (inputs as readonly Value[])
   const captures = capturesOf(node)
-  return captures.length === 0 ? inputs : [...inputs, ...captures]
+  return captures.length === 0 ? given : [...given, ...captures]
 }
 
 /**
@@ -49,19 +60,28 @@ export const dependenciesOf = (node: Node): readonly Value[] => {
 export function topological(outputs: Iterable<Value>, within: (node: Node) => boolean = () => true): Node[] {
   const order: Node[] = []
   const seen = new Set<Node>()
+  // The nodes being entered, what each depends on, and the number of its next dependency.
+  const nodes: Node[] = []
+  const dependencies: (readonly Value[])[] = []
+  const next: number[] = []
+  const enter = ({ source: node }: Value) => {
+    if (node.kind !== 'node' || seen.has(node) || !within(node)) return
+    seen.add(node)
+    nodes.push(node)
+    dependencies.push(dependenciesOf(node))
+    next.push(0)
+  }
   for (const output of outputs) {
-    const stack: { node: Node; dependencies: readonly Value[]; next: number }[] = []
-    const enter = (value: Value) => {
-      const node = value.source
-      if (node.kind !== 'node' || seen.has(node) || !within(node)) return
-      seen.add(node)
-      stack.push({ node, dependencies: dependenciesOf(node), next: 0 })
-    }
     enter(output)
-    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
-      const dependency = top.dependencies[top.next++]
+    while (nodes.length > 0) {
+      const top = nodes.length - 1
+      const dependency = dependencies[top]![next[top]!++]
       if (dependency !== undefined) enter(dependency)
-      else order.push(stack.pop()!.node)
+      else {
+        order.push(nodes.pop()!)
+        dependencies.pop()
+        next.pop()
+      }
     }
   }
   return order

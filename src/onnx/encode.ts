@@ -195,6 +195,8 @@ function encodeDelimited(out: Output, field: Field, value: unknown, depth: numbe
     encodeMessage(content, field.kind, value as object, depth + 1)
     delimit(out, field, content.size, replaced)
     out.append(content)
+  } else if (typeof value === 'string' && !replaced) {
+    out.write((writer) => writeTag(writer, field.number, 2).string(value))
   } else {
     const content = typeof value === 'string' ? utf8Of(value) : (value as Uint8Array)
     delimit(out, field, content.length, replaced)

@@ -1,14 +1,14 @@
 import { OnnxIreError } from '../errors.js'
 import { dtypes } from '../ir/dtype.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { dependenciesOf, leavesOf, topological } from '../ir/topology.js'
+import { dependenciesOf, topological } from '../ir/topology.js'
 import type { Body, Node, Scope, TensorType, Value } from '../ir/value.js'
-import { drawsNumbers } from '../op/draws.js'
 import { definitionOf } from '../op/index.js'
 import { attributeProtos } from './attributes.js'
+import { attributesText, NamedConstants, nodeText } from './identity.js'
 import { create } from './message.js'
 import type { Model } from './model.js'
-import type { GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } from './schema.js'
+import type { AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } from './schema.js'
+import { type Substitutes, simplified } from './simplify.js'
 import { tensorProto } from './tensor.js'
 
 /** A graph to be written: what is fed at every run and what is asked for. Any leaf may be an input; tensors that are not become initializers. */
@@ -21,7 +21,7 @@ export interface GraphSpec {
 
 /**
  * Writes a graph as ONNX, in the lowest operator set that has every operator it uses. Only what the outputs need is
- * written; equal nodes over equal inputs are written once.
+ * written, and in few steps; equal nodes over equal inputs are written once.
  */
 export function exportGraph(spec: GraphSpec): ModelProto {
   const writer = new GraphWriter(spec)
@@ -58,7 +58,10 @@ class GraphWriter {
   private readonly nodeNames = new Set<string>()
   private readonly used = new Set<Value>()
   private readonly initializers: TensorProto[] = []
-  private readonly constants = new Map<string, string>()
+  private readonly constants = new NamedConstants()
+  private readonly substitutes: Substitutes = new Map()
+  private readonly settled = (value: Value): Value => this.substitutes.get(value) ?? value
+  private readonly attributes = new Map<string, readonly AttributeProto[]>()
   private readonly counters = new Map<string, number>()
 
   constructor(spec: GraphSpec) {
@@ -78,8 +81,6 @@ class GraphWriter {
       if (value.source.kind !== 'node' && value.source.kind !== 'input' && value.name === output) this.reserve(value)
       this.taken.add(output)
     }
-    const leaves = leavesOf(outputs.values())
-    for (const leaf of leaves) if (leaf.source.kind === 'parameter') this.reserve(leaf)
     const nodes = this.writeNodes(outputs, undefined)
     const symbols = new Set([...inputs.values()].flatMap(({ shape }) => shape ?? []))
     return create('GraphProto', {
@@ -93,15 +94,19 @@ class GraphWriter {
 
   /** Writes the nodes of one scope that its outputs need, and gives the outputs the names asked for. */
   private writeNodes(outputs: ReadonlyMap<string, Value>, scope: Scope | undefined): NodeProto[] {
-    const order = topological(outputs.values(), (node) => node.scope === scope)
-    for (const node of order) for (const value of dependenciesOf(node)) this.used.add(value)
+    const order = this.needed(outputs, scope)
+    if (scope === undefined) this.reserveParameters(order, outputs)
     const wanted = new Map<Value, string>()
-    for (const [name, value] of outputs) {
-      this.used.add(value)
+    for (const [name, output] of outputs) {
+      const value = this.settled(output)
       if (!wanted.has(value) && value.source.kind === 'node' && !this.names.has(value)) wanted.set(value, name)
     }
     const written = new Map<string, readonly Value[]>()
-    const nodes = order.flatMap((node) => this.writeNode(node, wanted, written))
+    const nodes: NodeProto[] = []
+    for (const node of order) {
+      const proto = this.writeNode(node, wanted, written)
+      if (proto) nodes.push(proto)
+    }
     for (const [name, value] of outputs) {
       if (this.nameOf(value) !== name)
         nodes.push(create('NodeProto', { opType: 'Identity', input: [this.nameOf(value)], output: [name] }))
@@ -109,22 +114,50 @@ class GraphWriter {
     return nodes
   }
 
+  /** The simplified nodes of a scope that its outputs need; what they read is marked as used. */
+  private needed(outputs: ReadonlyMap<string, Value>, scope: Scope | undefined): Node[] {
+    const order = simplified(
+      topological(outputs.values(), (node) => node.scope === scope),
+      this.substitutes,
+    )
+    for (const value of outputs.values()) this.used.add(this.settled(value))
+    const nodes: Node[] = []
+    for (let i = order.length - 1; i >= 0; i--) {
+      const node = order[i]!
+      if (!node.outputs.some((y) => this.used.has(y))) continue
+      for (const x of dependenciesOf(node)) this.used.add(this.settled(x))
+      nodes.push(node)
+    }
+    return nodes.reverse()
+  }
+
+  /** Parameters have their names before any node. */
+  private reserveParameters(order: readonly Node[], outputs: ReadonlyMap<string, Value>): void {
+    const reserve = (value: Value) => {
+      const leaf = this.settled(value)
+      if (leaf.source.kind === 'parameter') this.reserve(leaf)
+    }
+    for (const node of order) dependenciesOf(node).forEach(reserve)
+    for (const value of outputs.values()) reserve(value)
+  }
+
   private writeNode(
     node: Node,
     wanted: ReadonlyMap<Value, string>,
     written: Map<string, readonly Value[]>,
-  ): NodeProto[] {
+  ): NodeProto | undefined {
     const { operator, domain, since } = node
     const input = node.inputs.map((value) => (value ? this.nameOf(value) : ''))
     this.versions.set(domain, Math.max(since, this.versions.get(domain) ?? 0))
-    const key = identity(node, input)
+    const text = attributesText(node)
+    const key = nodeText(node, input, text, this.settled)
     const twin = key ? written.get(key) : undefined
     if (twin) {
       for (const [index, value] of node.outputs.entries()) {
         if (this.names.has(twin[index]!)) this.names.set(value, this.names.get(twin[index]!)!)
       }
       // A twin that left an optional output unnamed cannot stand in for it.
-      if (node.outputs.every((value) => !this.used.has(value) || this.names.has(value))) return []
+      if (node.outputs.every((value) => !this.used.has(value) || this.names.has(value))) return undefined
     }
     const output = node.outputs.map((value, index) => {
       if (!this.used.has(value) && definitionOf(operator).outputs[index]?.endsWith('?')) return ''
@@ -132,17 +165,24 @@ class GraphWriter {
     })
     while (output.at(-1) === '') output.pop()
     if (key) written.set(key, node.outputs)
-    const attribute = attributeProtos(node, (body) => this.writeBody(body))
-    return [
-      create('NodeProto', {
-        opType: operator,
-        domain: domain || undefined,
-        name: this.nodeName(node),
-        input,
-        output,
-        attribute,
-      }),
-    ]
+    return create('NodeProto', {
+      opType: operator,
+      domain: domain || undefined,
+      name: this.nodeName(node),
+      input,
+      output,
+      attribute: this.attributesOf(node, text),
+    })
+  }
+
+  /** Equal attributes are one message. */
+  private attributesOf(node: Node, text: string | undefined): readonly AttributeProto[] {
+    const key = text === undefined ? undefined : `${node.operator}${text}`
+    const known = key === undefined ? undefined : this.attributes.get(key)
+    if (known) return known
+    const protos = attributeProtos(node, (body) => this.writeBody(body))
+    if (key !== undefined) this.attributes.set(key, protos)
+    return protos
   }
 
   /** Names of nodes need not be there, but onnxruntime refuses one that comes twice, as in functions called twice. */
@@ -170,7 +210,8 @@ class GraphWriter {
     })
   }
 
-  private nameOf(value: Value): string {
+  private nameOf(original: Value): string {
+    const value = this.settled(original)
     const name = this.names.get(value)
     if (name !== undefined) return name
     const { source } = value
@@ -184,13 +225,14 @@ class GraphWriter {
         'invalid-model',
         `${source.operator} '${value.name ?? '?'}' is used outside the body it stands in`,
       )
-    const key = source.kind === 'constant' ? constantKey(source.tensor) : undefined
-    const shared = key ? this.constants.get(key) : undefined
-    if (shared) return this.give(value, shared)
-    const given = this.give(value, this.free(value.name ?? this.numbered('const')))
-    this.initializers.push(tensorProto(given, source.tensor))
-    if (key) this.constants.set(key, given)
-    return given
+    const { tensor } = source
+    const write = () => {
+      const given = this.free(value.name ?? this.numbered('const'))
+      this.taken.add(given)
+      this.initializers.push(tensorProto(given, tensor))
+      return given
+    }
+    return this.give(value, source.kind === 'constant' ? this.constants.nameOf(tensor, write) : write())
   }
 
   private reserve(leaf: Value): void {
@@ -216,25 +258,6 @@ class GraphWriter {
     }
   }
 }
-
-/** Text equal for nodes that compute the same; undefined where that cannot be told from text. */
-function identity(node: Node, input: readonly string[]): string | undefined {
-  const attributes = Object.values(node.attributes)
-  if (drawsNumbers(node) || attributes.some((value) => typeof value === 'object' && !Array.isArray(value)))
-    return undefined
-  if (attributes.some((value) => Array.isArray(value) && typeof value[0] === 'object')) return undefined
-  // JSON has neither infinities nor -0.
-  const exact = (_: string, value: unknown) => (typeof value === 'number' ? exactText(value) : value)
-  return JSON.stringify([node.domain, node.operator, node.attributes, input, node.outputs.length], exact)
-}
-
-function constantKey(tensor: Tensor): string | undefined {
-  return sizeOf(tensor.dims) > 64
-    ? undefined
-    : JSON.stringify([tensor.dtype, tensor.dims, Array.from(tensor.data as ArrayLike<unknown>, exactText)])
-}
-
-const exactText = (value: unknown): string => (Object.is(value, -0) ? '-0' : String(value))
 
 /** The declaration of a graph input or output. A symbol is written on outputs only where an input has it too. */
 function valueInfo(name: string, type: TensorType, symbols?: ReadonlySet<string | number>): ValueInfoProto {

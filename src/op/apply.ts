@@ -4,7 +4,7 @@ import { constant, int64s, scalar, tensorFrom } from '../ir/leaf.js'
 import { currentScope } from '../ir/scope.js'
 import { type Dim, formatShape, isStatic } from '../ir/shape.js'
 import { type Attributes, type Node, type TensorType, Value } from '../ir/value.js'
-import type { AttributeSpecs, Call, Definition, GivenAttributes, PerSlot, Slots } from './define.js'
+import type { AttributeSpec, AttributeSpecs, Call, Definition, GivenAttributes, PerSlot, Slots } from './define.js'
 
 /** An operand: a value, a number (a scalar of the other operands' type) or a list of numbers (a 1-D int64 constant). */
 export type Operand = Value | number | readonly number[]
@@ -39,8 +39,8 @@ export function operatorFunction(
   operator: string,
   definition: Definition,
 ): (...args: unknown[]) => Value | readonly Value[] {
-  const variadic = definition.inputs.at(-1)?.startsWith('...') ?? false
-  const lastOutput = definition.outputs.at(-1)
+  const { variadic } = formOf(definition)
+  const single = definition.outputs.length === 1 && !definition.outputs[0]!.startsWith('...')
   return (...args) => {
     const last = args.at(-1)
     const attributes = isAttributes(last) ? last : {}
@@ -51,15 +51,15 @@ export function operatorFunction(
       | undefined
     )[]
     const outputs = apply({ operator, definition, inputs: toValues(operands, operator), attributes })
-    return definition.outputs.length === 1 && !lastOutput!.startsWith('...') ? outputs[0]! : outputs
+    return single ? outputs[0]! : outputs
   }
 }
 
 function toValues(operands: readonly (Operand | null | undefined)[], operator: string): (Value | null)[] {
-  const numeric = operands.find((operand): operand is Value => operand instanceof Value && operand.dtype !== 'bool')
   return operands.map((operand) => {
     if (operand === undefined || operand === null || operand instanceof Value) return operand ?? null
     if (typeof operand !== 'number') return int64s(operand)
+    const numeric = operands.find((other): other is Value => other instanceof Value && other.dtype !== 'bool')
     if (numeric === undefined)
       throw new OnnxIreError(
         'invalid-shape',
@@ -81,18 +81,15 @@ export interface Application {
 /** Makes a node: checks its operands, infers its outputs' types, and folds integer arithmetic that is fully known. */
 export function apply(application: Application): readonly Value[] {
   const { operator, definition, name } = application
-  const inputs = [...application.inputs]
-  // Inputs before any number of others keep their places.
-  const places = definition.inputs.at(-1)?.startsWith('...') ? definition.inputs.length - 1 : 0
-  while (inputs.length > places && inputs.at(-1) === null) inputs.pop()
-  while (inputs.length < places) inputs.push(null)
+  const form = formOf(definition)
   const place = name ? `${operator} '${name}'` : operator
-  checkInputs(place, definition, inputs)
-  const attributes = withDefaults(place, definition.attributes, application.attributes)
+  const inputs = placed(form, application.inputs)
+  checkInputs(place, definition, form, inputs)
+  const attributes = withDefaults(place, form, application.attributes)
   const call = {
-    inputs: padded(inputs, definition.inputs),
+    inputs: padded(inputs, form),
     attributes,
-    ...(application.outputCount === undefined ? {} : { outputCount: application.outputCount }),
+    ...(application.outputCount === undefined ? undefined : { outputCount: application.outputCount }),
   } as Call<Slots, AttributeSpecs>
   const types = inferred(place, definition, call, inputs)
   const contents = contentsOf(definition.contents?.(call))
@@ -103,58 +100,104 @@ export function apply(application: Application): readonly Value[] {
     kind: 'node',
     operator,
     domain: definition.domain,
-    since: sinceVersion(definition, inputs),
+    since: sinceVersion(definition, form, inputs),
     inputs,
     attributes,
     outputs,
     name,
     scope: currentScope(),
   }
-  for (const [index, type] of types.entries()) outputs.push(new Value(type, node, index, undefined, contents[index]))
+  for (let i = 0; i < types.length; i++) outputs.push(new Value(types[i]!, node, i, undefined, contents[i]))
   return outputs
 }
 
-/** The first version that has the operator with these inputs. */
-const sinceVersion = (
-  { since, later, laterTypes, inputs: slots }: Definition,
-  inputs: readonly (Value | null)[],
-): number =>
-  Math.max(
-    since,
-    ...slots.map((slot, index) => (inputs[index] ? (later[slot] ?? 0) : 0)),
-    ...inputs.map((value) => (value ? (laterTypes[value.dtype] ?? 0) : 0)),
-  )
+/** What a definition says, as every node made of it asks. */
+interface Form {
+  /** Whether the last slot stands for any number of inputs. */
+  readonly variadic: boolean
+  /** How many slots stand for one input each. */
+  readonly fixed: number
+  readonly required: readonly number[]
+  readonly specs: readonly (readonly [name: string, spec: AttributeSpec])[]
+  /** Attributes where none are given; undefined where some have to be. */
+  readonly defaults: Attributes | undefined
+  readonly later: readonly (readonly [slot: number, version: number])[]
+  readonly retyped: boolean
+}
 
-function checkInputs(place: string, definition: Definition, inputs: readonly (Value | null)[]): void {
-  const variadic = definition.inputs.at(-1)?.startsWith('...')
-  if (inputs.length > definition.inputs.length && !variadic) {
-    throw new OnnxIreError('invalid-model', `${place} takes ${definition.inputs.length} inputs, not ${inputs.length}`)
+const forms = new WeakMap<Definition, Form>()
+
+function formOf(definition: Definition): Form {
+  let form = forms.get(definition)
+  if (form) return form
+  const { inputs: slots, attributes, later, laterTypes } = definition
+  const variadic = slots.at(-1)?.startsWith('...') ?? false
+  const specs = Object.entries(attributes)
+  const defaults = specs.flatMap(([key, spec]) => (spec.default === undefined ? [] : [[key, spec.default]]))
+  form = {
+    variadic,
+    fixed: variadic ? slots.length - 1 : slots.length,
+    required: slots.flatMap((slot, index) => (slot.endsWith('?') || slot.startsWith('...') ? [] : [index])),
+    specs,
+    defaults: specs.some(([, { presence }]) => presence === 'required') ? undefined : Object.fromEntries(defaults),
+    later: slots.flatMap((slot, index) => (later[slot] === undefined ? [] : [[index, later[slot]] as const])),
+    retyped: Object.keys(laterTypes).length > 0,
   }
-  if (variadic && inputs.slice(definition.inputs.length - 1).includes(null)) {
+  forms.set(definition, form)
+  return form
+}
+
+/** The inputs without absent ones at the end; those before any number of others keep their places. */
+function placed({ variadic, fixed }: Form, given: readonly (Value | null)[]): readonly (Value | null)[] {
+  const places = variadic ? fixed : 0
+  if (given.length >= places && given.at(-1) !== null) return given
+  const inputs = [...given]
+  while (inputs.length > places && inputs.at(-1) === null) inputs.pop()
+  while (inputs.length < places) inputs.push(null)
+  return inputs
+}
+
+/** The first version that has the operator with these inputs. */
+function sinceVersion({ since, laterTypes }: Definition, form: Form, inputs: readonly (Value | null)[]): number {
+  let version = since
+  for (const [slot, from] of form.later) if (inputs[slot]) version = Math.max(version, from)
+  if (form.retyped) for (const value of inputs) version = Math.max(version, (value && laterTypes[value.dtype]) ?? 0)
+  return version
+}
+
+function checkInputs(place: string, definition: Definition, form: Form, inputs: readonly (Value | null)[]): void {
+  const { variadic, fixed, required } = form
+  if (inputs.length > fixed && !variadic) {
+    throw new OnnxIreError('invalid-model', `${place} takes ${fixed} inputs, not ${inputs.length}`)
+  }
+  if (variadic && inputs.includes(null, fixed)) {
     throw new OnnxIreError('invalid-model', `${place} has an empty one among its inputs`)
   }
-  for (const [index, slot] of definition.inputs.entries()) {
-    if (!slot.endsWith('?') && !slot.startsWith('...') && !inputs[index]) {
-      throw new OnnxIreError('invalid-model', `${place} needs its input '${slot}' (number ${index})`)
-    }
+  for (const index of required) {
+    if (!inputs[index])
+      throw new OnnxIreError(
+        'invalid-model',
+        `${place} needs its input '${definition.inputs[index]}' (number ${index})`,
+      )
   }
 }
 
-function padded(inputs: readonly (Value | null)[], slots: Slots): readonly (Value | null)[] {
-  const fixed = slots.filter((slot) => !slot.startsWith('...')).length
-  return inputs.length >= fixed ? inputs : [...inputs, ...Array<null>(fixed - inputs.length).fill(null)]
-}
+const padded = (inputs: readonly (Value | null)[], { fixed }: Form): readonly (Value | null)[] =>
+  inputs.length >= fixed ? inputs : [...inputs, ...Array<null>(fixed - inputs.length).fill(null)]
 
-function withDefaults(place: string, specs: AttributeSpecs, given: Attributes): Attributes {
+function withDefaults(place: string, { specs, defaults }: Form, given: Attributes): Attributes {
+  if (given === defaults) return given
+  const keys = Object.keys(given)
+  if (keys.length === 0 && defaults) return defaults
   const attributes: Record<string, Attributes[string]> = {}
-  for (const [key, spec] of Object.entries(specs)) {
+  for (const [key, spec] of specs) {
     const value = given[key] ?? (spec.default as Attributes[string])
     if (value === undefined && spec.presence === 'required')
       throw new OnnxIreError('invalid-model', `${place} needs its attribute '${key}'`)
     if (value !== undefined) attributes[key] = value
   }
-  for (const key of Object.keys(given)) {
-    if (!(key in specs) && given[key] !== undefined)
+  for (const key of keys) {
+    if (given[key] !== undefined && !specs.some(([known]) => known === key))
       throw new OnnxIreError('invalid-model', `${place} has no attribute '${key}'`)
   }
   return attributes
@@ -190,7 +233,10 @@ function contentsOf(
 }
 
 function fold(type: TensorType, contents: readonly Dim[] | undefined): Value | undefined {
-  const known = contents?.every((dim): dim is number => typeof dim === 'number')
-  if (!known || !integers.has(type.dtype) || !isStatic(type.shape)) return undefined
-  return constant(tensorFrom(type.dtype, type.shape, contents as readonly number[]))
+  if (contents === undefined || !integers.has(type.dtype)) return undefined
+  if (!contents.every((dim) => typeof dim === 'number') || !isStatic(type.shape)) return undefined
+  const elements = contents as readonly number[]
+  return type.dtype === 'int64' && type.shape.length === 1 && elements.every(Number.isInteger)
+    ? int64s(elements)
+    : constant(tensorFrom(type.dtype, type.shape, elements))
 }

@@ -51,9 +51,11 @@ export function windowOf(
     throw new OnnxIreError('invalid-shape', `a kernel of ${kernel.length} axes over ${spatial.length} spatial axes`)
   return spatial.map((length, axis) => {
     const [stride, dilation] = [strides[axis]!, dilations[axis]!]
-    const tap = { kernel: kernel[axis]!, dilation, stride }
-    if (!auto_pad.startsWith('SAME')) return { ...tap, before: pads[axis]!, after: pads[axis + spatial.length]! }
-    return { ...tap, ...split(samePadding(length, extentOf(tap), stride), auto_pad) }
+    const tap = { kernel: kernel[axis]!, stride, dilation }
+    const { before, after } = auto_pad.startsWith('SAME')
+      ? split(samePadding(length, extentOf(tap), stride), auto_pad)
+      : { before: pads[axis]!, after: pads[axis + spatial.length]! }
+    return { kernel: tap.kernel, stride, dilation, before, after }
   })
 }
 

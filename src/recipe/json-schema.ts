@@ -4,7 +4,7 @@ export interface JsonSchema {
   readonly description?: string
   readonly properties?: Readonly<Record<string, JsonSchema>>
   readonly required?: readonly string[]
-  readonly additionalProperties?: false
+  readonly additionalProperties?: false | JsonSchema
   readonly discriminator?: { readonly propertyName: string }
   readonly oneOf?: readonly JsonSchema[]
   readonly anyOf?: readonly JsonSchema[]
@@ -34,6 +34,10 @@ export const object = <T extends object>(
   required,
   additionalProperties: false,
 })
+
+/** An object of any fields, each with a value of this kind. */
+export const map = (values: JsonSchema, description?: string): JsonSchema =>
+  described({ type: 'object', additionalProperties: values }, description)
 
 /** One of several objects, told apart by their field `kind`. */
 export const kinds = (...oneOf: readonly JsonSchema[]): JsonSchema => ({

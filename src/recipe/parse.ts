@@ -4,8 +4,10 @@ import { jsonFault } from './json-fault.js'
 import type { JsonSchema } from './json-schema.js'
 import { assign } from './overrides.js'
 import { problems } from './problems.js'
-import type { EvaluationRecipe, Recipe } from './recipe.js'
+import type { DataSource, EvaluationRecipe, Recipe } from './recipe.js'
+import { evaluationFaults, recipeFaults } from './rules.js'
 import { evaluationSchema, recipeSchema } from './schema.js'
+import { sourceSchema, textFaults } from './sources/source.js'
 
 /**
  * A recipe from the text of its file. Throws `invalid-recipe` naming every field that is wrong, what it is, and what is
@@ -17,22 +19,17 @@ export function parseRecipe(text: string, assignments: readonly string[] = []): 
 }
 
 /** Checks that a value is a recipe. Throws `invalid-recipe`. */
-export function checkRecipe(value: unknown): Recipe {
-  const recipe = checked<Recipe>('recipe', recipeSchema, value)
-  if ((recipe.epochs === undefined) === (recipe.steps === undefined)) {
-    const both = recipe.epochs !== undefined
-    throw new OnnxIreError(
-      'invalid-recipe',
-      `the recipe has ${both ? 'both epochs and steps' : 'neither epochs nor steps'}: give one of them, ` +
-        `for instance ${both ? '--set steps=null to go by epochs' : '"epochs": 3'}`,
-    )
-  }
-  return recipe
-}
+export const checkRecipe = (value: unknown): Recipe => checked<Recipe>('recipe', recipeSchema, value, recipeFaults)
 
 /** Checks what `evaluate` is told. Throws `invalid-recipe`. */
 export const checkEvaluation = (value: unknown): EvaluationRecipe =>
-  checked<EvaluationRecipe>('evaluation', evaluationSchema, value)
+  checked<EvaluationRecipe>('evaluation', evaluationSchema, value, evaluationFaults)
+
+/** Checks a source of examples, which need no labels. Throws `invalid-recipe`. */
+export const checkSource = (value: unknown): DataSource =>
+  checked<DataSource>('source of data', sourceSchema, value, (source) =>
+    source.kind === 'text' ? textFaults('the source', source) : [],
+  )
 
 /** Throws `invalid-recipe` with line and column where a text is no JSON. */
 export function parseJson(text: string): unknown {
@@ -47,14 +44,15 @@ export function parseJson(text: string): unknown {
 
 const validators = new Map<JsonSchema, ValidateFunction>()
 
-function checked<T>(what: string, schema: JsonSchema, value: unknown): T {
+/** @param faults what is wrong with a value that the schema lets through */
+function checked<T>(what: string, schema: JsonSchema, value: unknown, faults: (value: T) => readonly string[]): T {
   let validate = validators.get(schema)
   if (!validate) {
     validate = new Ajv({ allErrors: true, verbose: true, discriminator: true, strict: true }).compile(schema)
     validators.set(schema, validate)
   }
-  if (validate(value)) return value as T
-  const found = problems(validate.errors ?? [])
+  const found = validate(value) ? faults(value as T) : problems(validate.errors ?? [])
+  if (found.length === 0) return value as T
   const lines = found.length === 1 ? ` ${found[0]}` : `\n${found.map((problem) => `  ${problem}`).join('\n')}`
   throw new OnnxIreError('invalid-recipe', `the ${what} is not valid:${lines}`)
 }

@@ -1,14 +1,5 @@
-import type { DataSource, Recipe } from './recipe.js'
-
-/** The fields that are paths, by kind of source. */
-const pathFields = { idx: ['images', 'labels'] } as const satisfies {
-  readonly [K in DataSource['kind']]: readonly (keyof Extract<DataSource, { kind: K }>)[]
-}
-
-/** A source with every path in it passed through `f`. */
-export function mapSourcePaths(source: DataSource, f: (path: string) => string): DataSource {
-  return { ...source, ...Object.fromEntries(pathFields[source.kind].map((field) => [field, f(source[field])])) }
-}
+import type { Recipe } from './recipe.js'
+import { mapSourcePaths } from './sources/source.js'
 
 /** A recipe with every path in it passed through `f`. */
 export function mapPaths(recipe: Recipe, f: (path: string) => string): Recipe {
@@ -18,6 +9,7 @@ export function mapPaths(recipe: Recipe, f: (path: string) => string): Recipe {
     model: f(recipe.model),
     ...(recipe.output === undefined ? {} : { output: f(recipe.output) }),
     data: {
+      ...recipe.data,
       train: mapSourcePaths(train, f),
       ...(validation === undefined ? {} : { validation: mapSourcePaths(validation, f) }),
     },

@@ -4,9 +4,29 @@ import { closest } from './suggestion.js'
 
 /** What ajv found wrong, one sentence each: the field by its path, what it is, what is allowed. */
 export function problems(errors: readonly ErrorObject[]): string[] {
-  // Of a field that may be one of several things, only the whole is spoken about.
-  const told = errors.filter(({ schemaPath }) => !schemaPath.includes('/anyOf/'))
-  return [...new Set(told.map(sentence))]
+  return [...new Set(told(errors).map(sentence))]
+}
+
+/**
+ * Of a field that may be one of several things, only the whole is spoken about; but of an object that may be an object of
+ * one kind only, the fields.
+ */
+function told(errors: readonly ErrorObject[]): ErrorObject[] {
+  const meant = errors.flatMap((error) => (error.keyword === 'anyOf' ? (branchMeant(error) ?? []) : []))
+  return errors.filter(({ keyword, schemaPath }) => {
+    const choices = schemaPath.match(/\/anyOf\/\d+/g)?.length ?? 0
+    const inMeant = meant.filter((path) => schemaPath.startsWith(`${path}/`)).length
+    if (keyword === 'anyOf' && meant.some((path) => path.startsWith(`${schemaPath}/`))) return false
+    return choices === inMeant
+  })
+}
+
+/** The schema path of the only alternative that an object can be meant as. */
+function branchMeant({ data, schemaPath, parentSchema }: ErrorObject): string[] | undefined {
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined
+  const alternatives = ((parentSchema ?? {}) as JsonSchema).anyOf ?? []
+  const objects = alternatives.flatMap(({ type }, i) => (type === 'object' ? [i] : []))
+  return objects.length === 1 ? [`${schemaPath}/${objects[0]}`] : undefined
 }
 
 function sentence(error: ErrorObject): string {
@@ -69,6 +89,7 @@ function typeOf(schema: JsonSchema): string {
       return `a list of ${maxItems === undefined ? `at least ${minItems}` : maxItems}, each ${allowed(schema.items ?? {})}`
     }
     default: {
+      if (typeof schema.additionalProperties === 'object') return 'an object { name: ... }'
       const fields = schema.oneOf ? ['kind, ...'] : Object.keys(schema.properties ?? {})
       return fields.length === 0 ? 'something else' : `an object { ${fields.join(', ')} }`
     }

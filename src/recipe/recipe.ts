@@ -1,65 +1,90 @@
-import type { ImageOptions } from '../data/image.js'
-import type { CrossEntropyOptions } from '../loss/cross-entropy.js'
-import type { MseOptions } from '../loss/mse.js'
-import type { AdamOptions } from '../optim/adam.js'
 import type { Schedule } from '../optim/schedule.js'
-import type { SgdOptions } from '../optim/sgd.js'
-import type { IreOptions } from '../step/ire.js'
-import type { SamOptions } from '../step/sam.js'
+import type { GroupOptions } from '../train/groups.js'
 import type { HeadOptions } from '../train/head.js'
+import type { Patterns } from '../train/pattern.js'
+import type { Weights } from '../train/tuned.js'
+import type { WatchOptions } from '../train/watch.js'
 import type { Trainable } from '../train/weights.js'
+import type { LossRecipe } from './loss.js'
+import type { MetricRecipe } from './metric.js'
+import type { OptimizerRecipe } from './optimizer.js'
+import type { DataSource } from './sources/source.js'
 
-/** A training run as data. Paths are relative to the file it stands in; what is left out has the library's default. */
-export interface Recipe {
+export type { LossRecipe } from './loss.js'
+export type { MetricRecipe } from './metric.js'
+export type { OptimizerRecipe } from './optimizer.js'
+export type { DataSource } from './sources/source.js'
+
+/**
+ * A training run as data. Paths are relative to the file it stands in; what is left out has the library's default. Fields
+ * that are options of `Trainer` or `fit` mean what these say.
+ */
+export interface Recipe extends GroupOptions {
   readonly $schema?: string
   /** The ONNX model to start from. */
   readonly model: string
   /** The run folder. Default: `runs/<name of the recipe>` beside the recipe. */
   readonly output?: string
-  readonly data: { readonly train: DataSource; readonly validation?: DataSource }
+  readonly data: DataRecipe
+  /** Mixes the examples of training batches, and their labels as probabilities. For cross-entropy and KL. */
+  readonly mixup?: MixupRecipe
   readonly loss: LossRecipe
+  /** What is measured on validation data. Default: accuracy where the loss is about classes. */
+  readonly metrics?: readonly MetricRecipe[]
   readonly head?: HeadOptions
   readonly trainable?: Trainable
   readonly batchNorm?: 'frozen' | 'trained'
   readonly optimizer: OptimizerRecipe
   readonly schedule?: Schedule
   readonly clipNorm?: number
+  readonly clipValue?: number
   readonly batchSize?: number
+  readonly microBatch?: number
+  readonly ema?: number
+  /** Keeps the weights that are best on the validation data; `true`: by their loss. */
+  readonly best?: boolean | WatchOptions
+  readonly earlyStopping?: WatchOptions & { readonly patience: number }
+  /** Which weights the run gives in the end. Default: the best where they are kept, else their average, else the last. */
+  readonly weights?: Weights
   /** Either passes over the training data or, in `steps`, optimizer steps in all. */
   readonly epochs?: number
   readonly steps?: number
+  /** Steps between two evaluations. Default: one after every epoch. */
+  readonly evaluateEvery?: number
+  readonly checkpoints?: CheckpointsRecipe
   readonly seed?: number
   /** Threads one operator may use. Default: all cores. */
   readonly threads?: number
 }
 
+export interface DataRecipe {
+  readonly train: DataSource
+  /** Data that are only evaluated: a source of their own... */
+  readonly validation?: DataSource
+  /** ...or a share of the training data, drawn at random. The seed is 0 unless given. */
+  readonly split?: { readonly validation: number; readonly seed?: number }
+  /** Repeats examples of rarer classes until every class has as many. Default false. */
+  readonly balance?: boolean
+}
+
+export interface MixupRecipe {
+  readonly alpha: number
+  /** Default: as many as the model tells apart. */
+  readonly classes?: number
+  /** The tensors to mix. Default: the model's floating-point inputs. */
+  readonly inputs?: Patterns
+}
+
+/** When checkpoints are saved beside the end of every epoch (or of `evaluateEvery` steps), and how many are kept. */
+export interface CheckpointsRecipe {
+  readonly everySteps?: number
+  /** Seconds. Default 60, unless `everySteps` is given. */
+  readonly everySeconds?: number
+  /** Default 3. */
+  readonly keep?: number
+}
+
 /** What evaluating a model takes of a recipe. */
-export type EvaluationRecipe = Pick<Recipe, 'loss' | 'batchSize' | 'threads'> & { readonly data: DataSource }
-
-export type LossRecipe =
-  | ({ readonly kind: 'cross-entropy' } & CrossEntropyOptions)
-  | ({ readonly kind: 'mse' } & MseOptions)
-
-/** A base optimizer, with SAM and IRE around it where they are given. */
-export type OptimizerRecipe = (
-  | ({ readonly kind: 'sgd' } & SgdOptions)
-  | ({ readonly kind: 'adam' } & AdamOptions)
-  | ({ readonly kind: 'adamw' } & AdamOptions)
-) & { readonly sam?: SamOptions; readonly ire?: IreOptions }
-
-/** Where examples come from. Another kind of source is another member here, in the schema and in the command line's table. */
-export type DataSource = IdxSource
-
-/** Two files in IDX format: what the model reads, and what the loss compares with. */
-export interface IdxSource {
-  readonly kind: 'idx'
-  readonly images: string
-  readonly labels: string
-  /** The model's input that takes the images. Default: its only input. */
-  readonly input?: string
-  /** The examples from number `start` up to but without `end`. Default: all. */
-  readonly start?: number
-  readonly end?: number
-  /** How uint8 pixels become the model's input. */
-  readonly image?: ImageOptions
+export type EvaluationRecipe = Pick<Recipe, 'loss' | 'metrics' | 'batchSize' | 'threads'> & {
+  readonly data: DataSource
 }

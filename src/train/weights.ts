@@ -31,7 +31,8 @@ const views = new Set(['Transpose', 'Reshape', 'Identity', 'Cast', 'Squeeze', 'U
 /**
  * The parameters in weight positions: weights and biases of convolutions, matrix products, norms, embeddings, PReLU and
  * recurrent layers; and vectors along one axis that are added or multiplied onto what such a layer gives, which is how
- * exporters write a bias or a norm's scale apart. A mask, a rotary table, a pixel mean stands in no such position.
+ * exporters write a bias or a norm's scale apart; and tables of feature vectors that are added to a layer's, or joined to
+ * them, as positions and class tokens are. A mask, a rotary table, a pixel mean, a grid of anchors is none of these.
  */
 export function weightsOf(graph: Graph): Set<Value> {
   const weights = new Set<Value>()
@@ -45,6 +46,10 @@ export function weightsOf(graph: Graph): Set<Value> {
     const fromLayer = node.inputs.some((x) => x?.source.kind === 'node' && learned.has(x.source))
     if (fromLayer && perChannel.has(node.operator)) {
       for (const x of node.inputs) if (x?.source.kind === 'parameter' && isVector(x)) weights.add(x)
+    }
+    if (fromLayer && (node.operator === 'Add' || node.operator === 'Concat')) {
+      for (const x of node.inputs.map(unexpanded))
+        if (x?.source.kind === 'parameter' && isLearnedTable(x)) weights.add(x)
     }
     if (direct.length > 0 || fromLayer) learned.add(node)
   }
@@ -97,6 +102,22 @@ function beginsAtAngleZero({ source, shape }: Value): boolean {
   const width = Math.min(data.length, Number(shape?.at(-1) ?? 0))
   const first = numbersOf({ dtype, dims: [width], data: (data as TypedArray).subarray(0, width) })
   return first.every((x) => x === 1) || first.every((x) => x === 0)
+}
+
+/** What is repeated along axes of length 1: a class token is, for every example. */
+const unexpanded = (x: Value | null): Value | null | undefined =>
+  x?.source.kind === 'node' && x.source.operator === 'Expand' ? x.source.inputs[0] : x
+
+/** Vectors of features that look drawn or learned: wide, of many values, and no multiples of 1/2 (as anchors are) or waves. */
+function isLearnedTable(x: Value): boolean {
+  const { source, shape, dtype } = x
+  const width = shape?.at(-1)
+  if (source.kind !== 'parameter' || typeof width !== 'number' || width < 8) return false
+  const { data } = source.tensor
+  const some = numbersOf({ dtype, dims: [Math.min(data.length, 4096)], data: (data as TypedArray).subarray(0, 4096) })
+  if (new Set(some).size < 8 || some.every((value) => Number.isInteger(2 * value))) return false
+  // A table of sines and cosines begins with angle 0.
+  return !some.slice(0, width).every((value) => value === 0 || value === 1)
 }
 
 /** All elements along one axis, and more than one of them. */

@@ -32,7 +32,7 @@ describe('balanced', () => {
   const data = arrays({ x: Float32Array.from(y, (_, i) => i), label: labels(y) })
   const chosen = async (dataset: Dataset) => {
     const { x } = await dataset.batch(Array.from({ length: dataset.length }, (_, i) => i))
-    return [...(x?.data as Float32Array)]
+    return Array.from(x?.data ?? [], Number)
   }
 
   it('repeats small classes until all are as frequent', async () => {

@@ -1,10 +1,11 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { Random, type Tensor } from '../../src/index.js'
-import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
+import { Random } from '../../src/index.js'
+import { numbersOf } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
 import type { Tensors } from '../../src/runtime/runtime.js'
 import { type Case, cases } from './cases.js'
-import { classes, differences, features, Problem, type Result, rowsOf, sum } from './problem.js'
+import { expectDiagonal, sliced } from './diagonal.js'
+import { classes, differences, features, Problem, type Result, rowsOf } from './problem.js'
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())
@@ -70,42 +71,17 @@ describe.each(cases)('$name', (of) => {
 
   it('E[B g^2] over sampled targets is the diagonal of the Gauss-Newton matrix', async () => {
     const { problem, data } = await needed(of)
-    const random = new Random(8)
-    const rounds = 3000
-    // The means of every B g^2 and of their sum, and of the squares of these.
-    const moments = Array.from({ length: features * classes + 1 }, () => [0, 0] as [number, number])
-    for (let i = 0; i < rounds; i++) {
-      const { gradient, count: b } = await problem.sample(data, problem.draw(random, dimsOf(of)))
-      const squares = gradient.map((g) => b * g * g)
-      for (const [k, value] of [...squares, sum(squares)].entries()) {
-        moments[k]![0] += value / rounds
-        moments[k]![1] += value ** 2 / rounds
-      }
-    }
     const x = numbersOf(given.x)
     const rows = fisher(rowsOf(given.x))
-    const diagonal = Array.from({ length: features * classes }, (_, i) => {
-      const [f, c] = [Math.floor(i / classes), i % classes]
-      return rows.reduce((a, row, n) => a + x[n * features + f]! ** 2 * row[c]!, 0) / weight
-    })
-    for (const [k, wanted] of [...diagonal, sum(diagonal)].entries()) {
-      const [mean, square] = moments[k]!
-      const error = Math.sqrt((square - mean ** 2) / rounds)
-      expect(error / wanted).toBeLessThan(0.08)
-      expect(Math.abs(mean - wanted) / error).toBeLessThan(4.5)
-    }
+    await expectDiagonal(
+      problem,
+      data,
+      dimsOf(of),
+      Array.from({ length: features * classes }, (_, i) => {
+        const [f, c] = [Math.floor(i / classes), i % classes]
+        return rows.reduce((a, row, n) => a + x[n * features + f]! ** 2 * row[c]!, 0) / weight
+      }),
+    )
     await problem.release()
   })
 })
-
-const sliced = (tensors: Tensors, from: number, to: number): Tensors =>
-  Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, rowsFrom(tensor, from, to)]))
-
-const rowsFrom = (tensor: Tensor, from: number, to: number): Tensor => {
-  const width = tensor.data.length / tensor.dims[0]!
-  return tensorFrom(
-    tensor.dtype,
-    [to - from, ...tensor.dims.slice(1)],
-    numbersOf(tensor).slice(from * width, to * width),
-  )
-}

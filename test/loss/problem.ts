@@ -14,7 +14,11 @@ const random = new Random(6)
 export const normal = (...dims: readonly number[]): Tensor =>
   float(dims, random.fill(new Float32Array(sizeOf(dims)), 'normal'))
 
-export const w = normal(features, classes)
+/** Small, so that no class is so rare that squares of its sampled gradients vary a lot. */
+export const w = float(
+  [features, classes],
+  numbersOf(normal(features, classes)).map((v) => v / 3),
+)
 
 /** What a loss's graphs give at w. */
 export interface Result {

@@ -1,7 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import {
   adamw,
-  arrays,
   crossEntropy,
   encodeModel,
   importGraph,

@@ -73,6 +73,30 @@ describe('the tensors trained by default', () => {
     expect(statistics.some((name) => names.has(name))).toBe(false)
   })
 
+  it('of an exported vision transformer: positions added and class tokens joined; neither masks, anchors nor waves', () => {
+    const x = input('x', 'float32', ['N', 6, 16])
+    const layer = op.MatMul(x, drawn('w', 16, 16))
+    const token = op.Expand(
+      drawn('class_token', 1, 1, 16),
+      op.Concat([op.Shape(x, { start: 0, end: 1 }), constant(int64s(1, 16))], { axis: 0 }),
+    )
+    const joined = op.Add(op.Concat([token, layer], { axis: 1 }), drawn('positions', 1, 7, 16))
+    const filled = (name: string, value: (i: number) => number) =>
+      parameter(
+        name,
+        tensor(
+          'float32',
+          [1, 7, 16],
+          Float32Array.from({ length: 112 }, (_, i) => value(i)),
+        ),
+      )
+    const mask = filled('mask', (i) => (i % 3 === 0 ? -1e9 : 0))
+    const anchors = filled('anchors', (i) => i + 0.5)
+    const wave = filled('wave', (i) => (i % 2 === 0 ? Math.sin : Math.cos)(Math.floor(i / 16) / 10 ** (i % 16)))
+    const y = [mask, anchors, wave].reduce<Value>((sum, table) => op.Add(sum, table), joined)
+    expect(chosen(imported({ x }, y)).sort()).toEqual(['class_token', 'positions', 'w'])
+  })
+
   it('pixel means before the first layer are none, biases and scales written apart behind it are', () => {
     const x = input('x', 'float32', ['N', 3, 8, 8])
     const pixels = op.Div(op.Sub(x, drawn('mean', 1, 3, 1, 1)), drawn('deviation', 3, 1, 1))

@@ -22,12 +22,14 @@ export const forms: Readonly<Record<string, (nodes: number) => Graph>> = {
       }
       return values.at(-1)!
     }),
-  /** Pre-norm residual blocks with a symbolic batch: shape arithmetic, reductions and products. */
+  /** Pre-norm residual blocks with a symbolic batch, columns exchanged as heads are: reductions, products and layouts. */
   transformer: (nodes) =>
     built((x) => {
-      for (let i = 0; i < nodes / 5; i++) {
+      for (let i = 0; i < nodes / 7; i++) {
         const normal = op.LayerNormalization(x, weight(3 * i, [width]), weight(3 * i + 1, [width]))[0]!
-        x = op.Add(x, op.Gelu(op.Reshape(op.MatMul(normal, weight(3 * i + 2, [width, width])), op.Shape(x))))
+        const split = op.Reshape(op.MatMul(normal, weight(3 * i + 2, [width, width])), [0, 2, width / 2])
+        const exchanged = op.Reshape(op.Transpose(split, { perm: [0, 2, 1] }), op.Shape(x))
+        x = op.Add(x, op.Gelu(exchanged))
       }
       return x
     }),

@@ -18,9 +18,23 @@ export async function* recordsOf(path: string, delimiter: string): AsyncGenerato
 /** The line on which record `number` (from 0, header included) ends: read again, since to note it for each takes as long as reading. */
 export async function lineOf(path: string, delimiter: string, number: number): Promise<number> {
   let at = 0
-  for await (const { info } of parsed<{ readonly info: { readonly lines: number } }>(path, delimiter, { info: true }))
-    if (at++ === number) return info.lines
-  return at
+  for await (const { info } of parsed<{ readonly info: { readonly bytes: number } }>(path, delimiter, { info: true }))
+    if (at++ === number) return lineAt(path, info.bytes - 1)
+  return lineAt(path, Number.POSITIVE_INFINITY)
+}
+
+/** The line of a byte. The parser's own count takes CRLF within quotes for two lines. */
+async function lineAt(path: string, offset: number): Promise<number> {
+  let [line, left, after] = [1, offset, 0]
+  for await (const block of bytesOf(path)) {
+    for (const byte of block.subarray(0, Math.min(left, block.length))) {
+      if (byte === 10 || after === 13) line++
+      after = byte
+    }
+    left -= block.length
+    if (left <= 0) break
+  }
+  return line
 }
 
 async function* parsed<R>(path: string, delimiter: string, options: Options): AsyncGenerator<R, void, undefined> {
@@ -28,7 +42,7 @@ async function* parsed<R>(path: string, delimiter: string, options: Options): As
   try {
     yield* pipeline(Readable.from(bytesOf(path)), parser, () => {})
   } catch (cause) {
-    throw cause instanceof CsvError ? refused(path, cause) : cause
+    throw cause instanceof CsvError ? await refused(path, cause) : cause
   }
 }
 
@@ -40,11 +54,14 @@ const reasons: Readonly<Record<string, string>> = {
     'a quote stands in the middle of a field; fields with quotes are quoted, and quotes in them doubled',
 }
 
-function refused(path: string, cause: CsvError): OnnxIreError {
-  const { lines, record } = cause as CsvError & { readonly lines?: number; readonly record?: readonly string[] }
-  const reason =
-    cause.code === 'CSV_RECORD_INCONSISTENT_FIELDS_LENGTH'
-      ? `the record has ${record?.length} fields, the first one another number: is the delimiter right, and are fields with delimiters quoted?`
-      : (reasons[cause.code] ?? cause.message)
-  return new OnnxIreError('invalid-data', `${path}:${lines}: ${reason}`, { cause })
+/** `bytes` is where the field in question begins, or where a whole record of the wrong length ended. */
+async function refused(path: string, cause: CsvError): Promise<OnnxIreError> {
+  const { code, bytes = 0, record = [] } = cause as CsvError & { readonly bytes?: number; readonly record?: string[] }
+  const uneven = code === 'CSV_RECORD_INCONSISTENT_FIELDS_LENGTH'
+  const reason = uneven
+    ? `the record has ${record.length} fields, the first one another number: is the delimiter right, and are fields that hold it quoted?`
+    : (reasons[code] ?? cause.message)
+  return new OnnxIreError('invalid-data', `${path}:${await lineAt(path, uneven ? bytes - 1 : bytes)}: ${reason}`, {
+    cause,
+  })
 }

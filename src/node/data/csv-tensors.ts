@@ -59,7 +59,9 @@ export function planned(header: readonly string[], tensors: Readonly<Record<stri
     if (classes && as !== 'class') throw invalidOption(owner, 'classes', classes, "left out, unless as is 'class'")
     const columns = [options.columns].flat().flatMap((pattern) => {
       if (at.has(pattern)) return [pattern]
-      return matching(pattern, pattern.includes('*') ? free : header, `column for '${name}'`)
+      return pattern.includes('*')
+        ? matching(pattern, free, `column that no other tensor names, for '${name}',`)
+        : matching(pattern, header, `column for '${name}'`)
     })
     const single = typeof options.columns === 'string' && at.has(options.columns)
     const dims = options.dims ?? (single ? [] : [columns.length])

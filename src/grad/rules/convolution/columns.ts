@@ -1,4 +1,4 @@
-import { constant, tensorFrom } from '../../../ir/leaf.js'
+import { constant, once, tensorFrom } from '../../../ir/leaf.js'
 import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/index.js'
@@ -18,13 +18,7 @@ export function columnsOfImages(
   channels: number,
 ): Value {
   if (isPointwise(kernel, window)) return everyStride(x, window)
-  const taps = sizeOf(kernel)
-  const units = op.Reshape(op.Expand(unitKernels(x, [1], kernel), [channels, taps, 1, ...kernel]), [
-    channels * taps,
-    1,
-    ...kernel,
-  ])
-  return op.Conv(x, units, { group: channels, ...slide(window) })
+  return op.Conv(x, unitKernels(x, channels, kernel), { group: channels, ...slide(window) })
 }
 
 /** Columns of each channel over all images, which become a further spatial axis: [N, C, ...] -> [C, taps, N, ...windows]. */
@@ -32,16 +26,17 @@ export function columnsOfChannels(x: Value, kernel: readonly number[], window: r
   if (isPointwise(kernel, window)) return swapFirst(everyStride(x, window))
   return op.Conv(
     imagesBehindChannels(x),
-    op.Reshape(unitKernels(x, [], kernel), [sizeOf(kernel), 1, 1, ...kernel]),
+    once(`units ${x.dtype} ${kernel}`, () => unitKernels(x, 1, [1, ...kernel])),
     slideOverImages(window),
   )
 }
 
-/** [...lead, taps, 1, ...kernel]: kernel t has a one at tap t. */
-const unitKernels = (like: Value, lead: readonly number[], kernel: readonly number[]): Value => {
+/** [groups * taps, 1, ...kernel]: in every group kernel t has a one at tap t. */
+function unitKernels(like: Value, groups: number, kernel: readonly number[]): Value {
   const taps = sizeOf(kernel)
-  const identity = Array.from({ length: taps * taps }, (_, i) => Number(i % (taps + 1) === 0))
-  return constant(tensorFrom(like.dtype, [...lead, taps, 1, ...kernel], identity))
+  const units = new Uint8Array(groups * taps * taps)
+  for (let i = 0; i < groups * taps; i++) units[i * taps + (i % taps)] = 1
+  return constant(tensorFrom(like.dtype, [groups * taps, 1, ...kernel], units))
 }
 
 export const slide = (window: readonly WindowAxis[]) => ({

@@ -46,13 +46,19 @@ function turnedPads(w: Value, window: readonly WindowAxis[], tails: readonly num
   return pads.every((pad) => pad >= 0) ? pads : undefined
 }
 
-/** [g m, c, k] -> [g c, m, k], every kernel read backwards. */
+/** [g m, c, ...] -> [g c, m, ...], every kernel read backwards. */
 function turned(w: Value, group: number): Value {
+  const axes = w.shape!.flatMap((length, axis) => (axis > 1 && length !== 1 ? [axis] : []))
   const transposed = groupsTransposed(w, group)
-  const [m, c, ...kernel] = transposed.shape as readonly number[]
-  if (kernel.every((length) => length === 1)) return transposed
-  const flat = op.Reshape(transposed, [m!, c!, -1])
-  return op.Reshape(op.Slice(flat, [-1], [-(2 ** 31)], [2], [-1]), [m!, c!, ...kernel])
+  if (axes.length === 0) return transposed
+  const backwards = axes.map(() => -1)
+  return op.Slice(
+    transposed,
+    backwards,
+    axes.map(() => -(2 ** 31)),
+    axes,
+    backwards,
+  )
 }
 
 /** Lengths known only at run time: as much as the windows can reach, cut to the length of x. */

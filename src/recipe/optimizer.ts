@@ -1,0 +1,79 @@
+import { type AdamOptions, adam, adamw } from '../optim/adam.js'
+import type { BaseOptimizer } from '../optim/base.js'
+import { type SgdOptions, sgd } from '../optim/sgd.js'
+import { type IreOptions, ire } from '../step/ire.js'
+import type { Optimizer } from '../step/optimizer.js'
+import { type SamOptions, sam } from '../step/sam.js'
+import { choice, flag, type JsonSchema, kind, kinds, list, object, real, whole } from './json-schema.js'
+
+type Around = { readonly sam?: SamOptions; readonly ire?: IreOptions }
+
+/** A base optimizer, with SAM and IRE around it where they are given. */
+export type OptimizerRecipe = (
+  | ({ readonly kind: 'sgd' } & SgdOptions)
+  | ({ readonly kind: 'adam' } & AdamOptions)
+  | ({ readonly kind: 'adamw' } & AdamOptions)
+) &
+  Around
+
+const bases = { sgd, adam, adamw } satisfies Record<OptimizerRecipe['kind'], unknown>
+
+/** The optimizer of a recipe. Throws `invalid-option`. */
+export function optimizerOf(recipe: OptimizerRecipe): Optimizer {
+  const { kind, sam: samOptions, ire: ireOptions, ...options } = recipe
+  // The kind ties the function to its options; the compiler does not follow that through a table.
+  const base = (bases[kind] as (options: SgdOptions & AdamOptions) => BaseOptimizer)(options)
+  const inner = samOptions ? sam(base, samOptions) : base
+  return ireOptions ? ire(inner, ireOptions) : inner
+}
+
+const nonNegative = { minimum: 0 }
+const belowOne = { minimum: 0, exclusiveMaximum: 1 }
+const lr = real(nonNegative, 'the learning rate')
+const weightDecay = real(nonNegative)
+
+const around = {
+  sam: object<SamOptions>({ rho: real(nonNegative, 'the length of the ascent'), adaptive: flag() }),
+  ire: object<IreOptions>(
+    {
+      kappa: real(nonNegative, 'the enhancement'),
+      gamma: real({ minimum: 0, maximum: 1 }, 'the share of coordinates treated as flat'),
+      interval: whole(1, 'steps between two refreshes of the mask'),
+      warmup: whole(0, 'steps before IRE starts'),
+      beta: real(belowOne, 'the smoothing of the curvature'),
+      kappaDecay: flag('whether kappa follows the schedule'),
+      curvature: choice(['sampled', 'empirical', 'hutchinson'], 'where the curvature comes from'),
+    },
+    ['kappa', 'gamma'],
+  ),
+}
+
+const adamLike = (name: 'adam' | 'adamw') =>
+  object<{ kind: string } & AdamOptions & Around>(
+    {
+      kind: kind(name),
+      lr,
+      betas: list(real(belowOne), { minItems: 2, maxItems: 2 }, 'two numbers from 0 to below 1'),
+      eps: real(nonNegative),
+      weightDecay,
+      ...around,
+    },
+    ['kind'],
+  )
+
+export const optimizerSchema: JsonSchema = kinds(
+  object<{ kind: string } & SgdOptions & Around>(
+    {
+      kind: kind('sgd'),
+      lr,
+      momentum: real(nonNegative),
+      dampening: real(nonNegative),
+      nesterov: flag(),
+      weightDecay,
+      ...around,
+    },
+    ['kind'],
+  ),
+  adamLike('adam'),
+  adamLike('adamw'),
+)

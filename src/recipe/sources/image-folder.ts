@@ -1,0 +1,26 @@
+import type { ImageOptions } from '../../data/image.js'
+import { type JsonSchema, kind, list, object, text } from '../json-schema.js'
+import { type Extent, extent, type Naming, naming } from './common.js'
+import { imageSchema } from './image-schema.js'
+
+/** JPEG, PNG and WebP files in one sub-folder per class. They are decoded as they are needed. */
+export interface ImageFolderSource extends Naming, Extent {
+  readonly kind: 'image-folder'
+  readonly folder: string
+  /** The sub-folders in the order of their class numbers. Default: those of the training data, sorted by name. */
+  readonly classes?: readonly string[]
+  /** How pixels become the model's input. Channels are 3 unless said otherwise. */
+  readonly image?: ImageOptions
+}
+
+export const imageFolderSchema: JsonSchema = object<ImageFolderSource>(
+  {
+    kind: kind('image-folder'),
+    folder: text('the path of the folder that has a sub-folder per class'),
+    classes: list(text(), { minItems: 1 }, 'the sub-folders in the order of their class numbers'),
+    image: imageSchema,
+    ...naming,
+    ...extent,
+  },
+  ['kind', 'folder'],
+)

@@ -1,0 +1,181 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import {
+  binaryCrossEntropy,
+  crossEntropy,
+  huber,
+  input,
+  type Loss,
+  l1,
+  mse,
+  OnnxIreError,
+  op,
+  Random,
+  type Value,
+} from '../../src/index.js'
+import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
+import { node } from '../../src/node/index.js'
+import { encode } from '../../src/onnx/encode.js'
+import { exportGraph } from '../../src/onnx/export.js'
+import { vector } from '../grad/evaluate.js'
+import { differences, float, int, logSoftmax, mean, normal, Problem, rowsOf, softmax } from './problem.js'
+
+const runtime = node({ threads: 1, worker: false })
+afterAll(() => runtime.dispose())
+
+const x = normal(5, 4)
+const truth = [0, 2, 1, 1, 0]
+const labels = int([5], truth)
+const crossEntropyOf = (z: readonly (readonly number[])[], of: readonly number[]) =>
+  mean(z.map((row, n) => -logSoftmax(row)[of[n]!]!))
+
+describe('cross-entropy', () => {
+  it.each([
+    ['Softmax', (z: Value) => op.Softmax(z, { axis: 1 })],
+    ['LogSoftmax', (z: Value) => op.LogSoftmax(z, { axis: -1 })],
+    ['Softmax and Identity', (z: Value) => op.Identity(op.Softmax(z, { axis: -1 }))],
+  ])('bypasses a trailing %s', async (_, y) => {
+    const problem = await Problem.create(runtime, crossEntropy(), { heads: { y } })
+    expect((await problem.measure({ x, labels })).loss).toBeCloseTo(crossEntropyOf(rowsOf(x), truth), 6)
+    await problem.release()
+  })
+
+  it('takes a Softmax along another axis than the classes as a part of the model', async () => {
+    const problem = await Problem.create(runtime, crossEntropy({ axis: 1 }), {
+      heads: { y: (z) => op.Softmax(z, { axis: 0 }) },
+    })
+    const z = rowsOf(x)
+    const columns = [0, 1, 2].map((c) => softmax(z.map((row) => row[c]!)))
+    const rows = z.map((_, n) => columns.map((column) => column[n]!))
+    expect((await problem.measure({ x, labels })).loss).toBeCloseTo(crossEntropyOf(rows, truth), 6)
+    await problem.release()
+  })
+
+  it('samples labels by Gumbel noise, without label smoothing', async () => {
+    const problem = await Problem.create(runtime, crossEntropy({ labelSmoothing: 0.3, ignoreIndex: 7 }))
+    const marked = truth.map((label, n) => (n === 3 ? 7 : label))
+    const noise = problem.draw(new Random(12), [5, 3])
+    const drawn = numbersOf(noise['noise/labels']!)
+    const sampled = rowsOf(x).map((z, n) => {
+      const noisy = z.map((v, c) => v + drawn[3 * n + c]!)
+      return noisy.indexOf(Math.max(...noisy))
+    })
+    expect(sampled).not.toEqual(truth)
+    const { gradient, count } = await problem.sample({ x, labels: int([5], marked) }, noise)
+    expect(count).toBe(4)
+    const kept = [0, 1, 2, 4]
+    const wanted = differences(x, (z) => mean(kept.map((n) => -logSoftmax(z[n]!)[sampled[n]!]!)))
+    for (const [i, value] of wanted.entries()) expect(gradient[i]).toBeCloseTo(value, 5)
+    await problem.release()
+  })
+})
+
+describe('where nothing counts, there is nothing to learn and nothing infinite', () => {
+  const zeros = float([5], [0, 0, 0, 0, 0])
+  it.each<[string, Loss, object, number]>([
+    ['every label ignored', crossEntropy({ ignoreIndex: 9 }), { labels: int([5], [9, 9, 9, 9, 9]) }, 0],
+    ['all masked', crossEntropy({ mask: 'mask', labelSmoothing: 0.1 }), { labels, mask: zeros }, 0],
+    ['no sample weight', crossEntropy({ sampleWeights: 's', classWeights: [1, 2, 3] }), { labels, s: zeros }, 5],
+    ['no class weight', crossEntropy({ classWeights: [0, 0, 0], labelSmoothing: 0.1 }), { labels }, 5],
+    ['no weight of an element', l1({ sampleWeights: 's' }), { targets: normal(5, 3), s: zeros }, 15],
+  ])('%s', async (_, loss, targets, count) => {
+    const problem = await Problem.create(runtime, loss)
+    const sampled = await problem.sample({ x, ...targets }, problem.draw(new Random(1), [5, 3]))
+    const measured = await problem.measure({ x, ...targets })
+    expect([measured.loss, measured.count, measured.weight]).toEqual([0, count, 0])
+    expect([...measured.gradient, ...sampled.gradient].every((g) => g === 0)).toBe(true)
+    await problem.release()
+  })
+})
+
+describe('binary cross-entropy', () => {
+  it('neither overflows nor cancels, and has the slope sigmoid(z) - t', async () => {
+    const z = [-200, -90, -20, 0, 20, 90, 200]
+    for (const t of [0, 1]) {
+      const problem = await Problem.create(runtime, binaryCrossEntropy(), {
+        // One logit at a time, plus x w of which every row is 0 here.
+        heads: { y: (zero) => op.Add(zero, op.Unsqueeze(vector('z', ...z), [1])) },
+      })
+      const n = z.length
+      const data = { x: float([n, 4], Array(4 * n).fill(0)), targets: float([n, 3], Array(3 * n).fill(t)) }
+      const { loss } = await problem.measure(data)
+      const exact = z.map((v) => Math.max(v, 0) - v * t + Math.log1p(Math.exp(-Math.abs(v))))
+      expect(loss).toBeCloseTo(mean(exact), 4)
+      await problem.release()
+    }
+    const slope = await Problem.create(runtime, binaryCrossEntropy(), { heads: { y: (zero) => op.Mul(zero, 1) } })
+    const few = { x: float([1, 4], [1, 0, 0, 0]), targets: float([1, 3], [1, 0, 0.5]) }
+    const rows = rowsOf(few.x)[0]!
+    const { gradient } = await slope.measure(few)
+    const wanted = rows.map((v, c) => (1 / (1 + Math.exp(-v)) - [1, 0, 0.5][c]!) / 3)
+    for (const [c, g] of wanted.entries()) expect(gradient[c]).toBeCloseTo(g, 6)
+    await slope.release()
+  })
+})
+
+describe('Huber loss', () => {
+  it('is near the absolute error for a small delta and half the square for a large one', async () => {
+    const data = { x, targets: normal(5, 3) }
+    const measure = async (loss: Loss) => {
+      const problem = await Problem.create(runtime, loss)
+      const { loss: value } = await problem.measure(data)
+      await problem.release()
+      return value
+    }
+    expect((await measure(huber({ delta: 1e-3 }))) / 1e-3).toBeCloseTo(await measure(l1()), 2)
+    expect(await measure(huber({ delta: 100 }))).toBeCloseTo((await measure(mse())) / 2, 5)
+  })
+})
+
+it('losses of half-precision outputs are computed in float32, those of float64 outputs in float64', () => {
+  const half = input('y', 'float16', ['N', 3])
+  const double = input('y', 'float64', ['N', 3])
+  const losses = [crossEntropy(), crossEntropy({ probabilities: true }), binaryCrossEntropy(), mse(), huber()]
+  for (const loss of losses) {
+    expect(loss.build(new Map([['y', half]])).loss.dtype).toBe('float32')
+    const graph = loss.build(new Map([['y', double]]))
+    expect([graph.loss, graph.count, graph.sampled!.loss].map(({ dtype }) => dtype)).toEqual(Array(3).fill('float64'))
+  }
+})
+
+it('float64 losses run', async () => {
+  const z = op.Mul(vector('z', 1, -2, 0.5), 1)
+  const wide = op.Unsqueeze(op.Cast(z, { to: 11 }), [0])
+  const outputs = new Map([['y', wide]])
+  const graph = binaryCrossEntropy({ sampleWeights: 's', posWeight: 2 }).build(outputs)
+  const program = await compiled(graph.loss, new Map([...graph.targets]))
+  const result = await program.run({
+    targets: tensorFrom('float64', [1, 3], [1, 0, 1]),
+    s: tensorFrom('float64', [1], [3]),
+  })
+  const plain = [1, -2, 0.5].map((v, i) => (i === 1 ? 1 : 2) * Math.log1p(Math.exp(i === 1 ? v : -v)))
+  expect(numbersOf(result['y']!)[0]).toBeCloseTo(mean(plain), 12)
+})
+
+function compiled(y: Value, inputs: ReadonlyMap<string, Value>) {
+  return runtime.compile(encode('ModelProto', exportGraph({ name: 'loss', inputs, outputs: new Map([['y', y]]) })))
+}
+
+it('what losses cannot work on', () => {
+  const y = op.MatMul(input('x', 'float32', ['N', 4]), input('w', 'float32', [4, 3]))
+  const outputs = new Map([['y', y]])
+  const refused = (build: () => unknown, message: RegExp) => {
+    expect(build).toThrow(OnnxIreError)
+    expect(build).toThrow(message)
+  }
+  const two = new Map([...outputs, ['z', y]])
+  refused(() => crossEntropy().build(two), /name one of the model's outputs: 'y', 'z'/)
+  refused(() => mse({ output: 'q' }).build(two), /no output 'q'/)
+  refused(() => crossEntropy({ labelSmoothing: 1 }), /'labelSmoothing' is 1/)
+  refused(() => crossEntropy({ classWeights: [1, -1, 0] }), /'classWeights\[1\]' is -1/)
+  refused(() => crossEntropy({ classWeights: [1, 2] }).build(outputs), /2 numbers, and the model tells 3 classes apart/)
+  refused(() => crossEntropy({ probabilities: true, ignoreIndex: 0 }), /ignoreIndex marks class numbers/)
+  refused(() => crossEntropy({ sampleWeights: 'a', mask: 'a' }).build(outputs), /two inputs would be named 'a'/)
+  refused(() => crossEntropy({ mask: 'labels' }).build(outputs), /both named 'labels'/)
+  refused(() => crossEntropy({ axis: 2 }).build(outputs), /axis 2/)
+  refused(() => binaryCrossEntropy({ posWeight: [1, 2] }).build(outputs), /posWeight has 2 numbers/)
+  refused(() => huber({ delta: 0 }), /'delta' is 0/)
+  const index = new Map([['k', op.ArgMax(y)]])
+  for (const loss of [crossEntropy(), binaryCrossEntropy(), mse(), l1()]) refused(() => loss.build(index), /int64/)
+  const single = new Map([['y', input('y', 'float32', [])]])
+  refused(() => mse({ sampleWeights: 's' }).build(single), /first axis is that of the examples/)
+})
