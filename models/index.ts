@@ -41,15 +41,10 @@ export interface Architectures {
 
 export type Architecture = keyof Architectures
 
-/** What a preset says besides its options. */
-export interface PresetNotes {
-  readonly about?: string
-  /** Numbers that training varies, with the options as they stand. */
-  readonly parameters?: number
-}
-
-/** A model of one size as data: what the JSON files of `presets/` hold. */
-export type Preset = { [A in Architecture]: { readonly kind: A } & PresetNotes & Architectures[A] }[Architecture]
+/** A model of one size as data: what the JSON files of `presets/` hold. `about` is for people. */
+export type Preset = {
+  [A in Architecture]: { readonly kind: A; readonly about?: string } & Architectures[A]
+}[Architecture]
 
 /** The model of a preset, drawn by `seed`, else by the preset's own, else by 0. */
 export function build(preset: Preset, seed: number = preset.seed ?? 0): Graph {

@@ -1,6 +1,9 @@
 import { type Graph, parameter, Random, type Tensor, type Value } from 'onnx-ire'
 
-/** Draws a model's parameters, seeded by name: adding a layer does not change the others. */
+/**
+ * Draws a model's parameters, seeded by name: adding a layer does not change the others. Elements are drawn when they are
+ * first read, so a graph of any size is made at once.
+ */
 export class Weights {
   /** Every parameter drawn so far, by name. */
   readonly drawn = new Map<string, Value>()
@@ -17,20 +20,17 @@ export class Weights {
 
   /** Uniform in +-bound. */
   within(name: string, dims: readonly number[], bound: number): Value {
-    const random = this.random.stream(name)
-    return this.add(name, dims, () => bound * (2 * random.uniform() - 1))
+    return this.add(name, dims, (random) => bound * (2 * random.uniform() - 1))
   }
 
   /** Normal with the given standard deviation. */
   normal(name: string, dims: readonly number[], deviation: number): Value {
-    const random = this.random.stream(name)
-    return this.add(name, dims, () => deviation * random.normal())
+    return this.add(name, dims, (random) => deviation * random.normal())
   }
 
   /** Normal with the given standard deviation, drawn again beyond two of them. */
   truncatedNormal(name: string, dims: readonly number[], deviation: number): Value {
-    const random = this.random.stream(name)
-    return this.add(name, dims, () => {
+    return this.add(name, dims, (random) => {
       let z = random.normal()
       while (Math.abs(z) > 2) z = random.normal()
       return deviation * z
@@ -46,10 +46,22 @@ export class Weights {
     return { name, inputs: new Map([[x.name!, x]]), parameters: this.drawn, outputs: new Map([['logits', logits]]) }
   }
 
-  private add(name: string, dims: readonly number[], element: () => number): Value {
-    const data = new Float32Array(dims.reduce((a, b) => a * b, 1))
-    for (let i = 0; i < data.length; i++) data[i] = element()
-    const tensor: Tensor = { dtype: 'float32', dims, data }
+  private add(name: string, dims: readonly number[], element: (random: Random) => number): Value {
+    const drawn = () => {
+      const random = this.random.stream(name)
+      const data = new Float32Array(dims.reduce((a, b) => a * b, 1))
+      for (let i = 0; i < data.length; i++) data[i] = element(random)
+      return data
+    }
+    let data: Float32Array | undefined
+    const tensor: Tensor = {
+      dtype: 'float32',
+      dims,
+      get data() {
+        data ??= drawn()
+        return data
+      },
+    }
     const value = parameter(name, tensor)
     this.drawn.set(name, value)
     return value

@@ -67,7 +67,7 @@ export { type Trainable, trainableOf } from './train/weights.js'
 
 export { type AdamOptions, adam, adamw } from './optim/adam.js'
 export type { FloatArray, Gradients, ParameterArrays } from './optim/arrays.js'
-export type { BaseOptimizer, Displacement, FusedUpdate } from './optim/base.js'
+export type { BaseOptimizer, Displacement } from './optim/base.js'
 export type { OneCycleSchedule } from './optim/one-cycle.js'
 export { type PlateauSchedule, type PlateauState, plateauStart, plateauStep } from './optim/plateau.js'
 export {

@@ -82,6 +82,31 @@ describe('Random', () => {
     for (const [i, x] of logits.entries()) expect(Math.abs(counts[i]! / n - Math.exp(x) / total)).toBeLessThan(0.015)
   })
 
+  test('a logit plus logistic noise is above 0 with its probability', () => {
+    const noise = new Random(14).fill(new Float32Array(30_000), 'logistic')
+    expect(noise.every(Number.isFinite)).toBe(true)
+    for (const logit of [-3, -0.5, 0, 2]) {
+      const share = mean(noise.map((x) => Number(logit + x > 0)))
+      expect(Math.abs(share - 1 / (1 + Math.exp(-logit)))).toBeLessThan(0.015)
+    }
+  })
+
+  test.each([0.1, 1, 5])("Huber's density of delta %d", (huber) => {
+    const n = 50_000
+    const drawn = new Random(15).fill(new Float64Array(n), { huber })
+    const loss = (x: number) => (Math.abs(x) <= huber ? (x * x) / 2 : huber * (Math.abs(x) - huber / 2))
+    const bounds = [-2, -1, -0.3, 0, 0.5, 1.5, 4].map((x) => x * Math.max(1, 1 / huber))
+    const below = bounds.map(() => 0)
+    let mass = 0
+    for (let x = -300.005; x < 300; x += 0.01) {
+      mass += Math.exp(-loss(x))
+      for (const [i, bound] of bounds.entries()) if (x < bound) below[i]! += Math.exp(-loss(x))
+    }
+    for (const [i, bound] of bounds.entries())
+      expect(Math.abs(mean(drawn.map((x) => Number(x < bound))) - below[i]! / mass)).toBeLessThan(0.012)
+    expect(() => new Random(1).huber(0)).toThrow(/delta 0/)
+  })
+
   test('integers and permutations are uniform', () => {
     const random = new Random(17)
     const counts = new Map<string, number>()

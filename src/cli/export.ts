@@ -4,8 +4,14 @@ import { plural, print } from './output.js'
 
 interface Options {
   readonly output: string
-  readonly weights: Weights
+  readonly weights?: Weights
   readonly json?: true
+}
+
+const described: Readonly<Record<Weights, string>> = {
+  last: 'its last weights',
+  ema: 'the moving average of its weights',
+  best: 'the best of its weights',
 }
 
 export function defineExport(program: Command): void {
@@ -15,9 +21,10 @@ export function defineExport(program: Command): void {
     .argument('<run>', 'a run folder, as train writes it')
     .requiredOption('-o, --output <file>', 'where to write the trained model')
     .addOption(
-      new Option('--weights <which>', 'of the last step, their moving average, or the best on the validation data')
-        .choices(['last', 'ema', 'best'])
-        .default('last'),
+      new Option(
+        '--weights <which>',
+        "of the last step, their moving average, or the best on the validation data (default: as the run's recipe says)",
+      ).choices(['last', 'ema', 'best']),
     )
     .option('--json', 'write JSON to standard output')
     .addHelpText(
@@ -26,28 +33,39 @@ export function defineExport(program: Command): void {
 The model the run started from is read again, so it must still be where the run's recipe.json says.
 
 Examples:
-  $ onnx-ire export runs/recipe -o tuned.onnx`,
+  $ onnx-ire export runs/recipe -o tuned.onnx
+  $ onnx-ire export runs/recipe --weights last -o last.onnx`,
     )
-    .action(async (run: string, { output, weights, json }: Options) => {
-      const [{ readModel, writeModel }, { replaceHead }, { tunedModel }, { RunFolder }, { refuseOverwriting }] =
-        await Promise.all([
-          import('../node/model.js'),
-          import('../train/head.js'),
-          import('../train/tuned.js'),
-          import('./run-folder.js'),
-          import('./overwriting.js'),
-        ])
+    .action(async (run: string, { output, weights: wanted, json }: Options) => {
+      const [
+        { readModel, writeModel },
+        { replaceHead },
+        { tunedModel },
+        { weightsOf },
+        { RunFolder },
+        { refuseOverwriting },
+      ] = await Promise.all([
+        import('../node/model.js'),
+        import('../train/head.js'),
+        import('../train/tuned.js'),
+        import('../recipe/build.js'),
+        import('./run-folder.js'),
+        import('./overwriting.js'),
+      ])
       const folder = new RunFolder(run)
       const recipe = await folder.recipe()
       const read = await readModel(recipe.model)
       await refuseOverwriting(recipe.model, output)
       const original = recipe.head ? replaceHead(read, recipe.head) : read
-      const { model, step } = await folder.checkpoint((bytes) => tunedModel(original, bytes, weights))
+      const weights = wanted ?? weightsOf(recipe)
+      const { model, step, skipped } = await folder.checkpoint((bytes) => tunedModel(original, bytes, weights))
+      for (const { step, error } of skipped)
+        process.stderr.write(`passing over the checkpoint of step ${step}: ${error.message}\n`)
       await writeModel(output, model)
       print(
         { output, run, model: recipe.model, step, weights },
         json,
-        () => `wrote ${output}: ${recipe.model} as trained in ${run}, ${plural(step, 'step')}`,
+        () => `wrote ${output}: ${recipe.model} as trained in ${run}, ${plural(step, 'step')}, ${described[weights]}`,
       )
     })
 }

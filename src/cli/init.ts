@@ -66,10 +66,18 @@ function seed(text: string): number {
 }
 
 async function listed(json: true | undefined): Promise<void> {
-  const { presetNames, readPreset } = await import('./preset.js')
-  const names = await presetNames()
-  const presets = await Promise.all(names.map(async (name) => ({ name, ...(await readPreset(name)) })))
-  const rows = presets.map(({ name, parameters = 0, about = '' }) => [name, parameters, about])
+  const [{ presetNames, readPreset }, { build }, { trainableOf }] = await Promise.all([
+    import('./preset.js'),
+    import('onnx-ire/models'),
+    import('../train/weights.js'),
+  ])
+  const presets = await Promise.all(
+    (await presetNames()).map(async (name) => {
+      const preset = await readPreset(name)
+      return { name, parameters: elements(trainableOf(build(preset))), ...preset }
+    }),
+  )
+  const rows = presets.map(({ name, parameters, about = '' }) => [name, parameters, about])
   print({ presets }, json, () => table(['preset', 'parameters', ''], rows))
 }
 

@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { basename, extname } from 'node:path'
 import { Ajv } from 'ajv'
-import type { Architecture, Architectures, Preset, PresetNotes } from 'onnx-ire/models'
+import type { Architecture, Architectures, Preset } from 'onnx-ire/models'
 import { OnnxIreError } from '../errors.js'
 import { readError } from '../node/files.js'
 import { choice, flag, type JsonSchema, kind, kinds, list, real, text, whole } from '../recipe/json-schema.js'
@@ -63,18 +63,13 @@ export function checkPreset(title: string, value: unknown): Preset {
   throw new OnnxIreError('invalid-recipe', `the preset is not valid: ${problems(validate.errors ?? []).join('\n  ')}`)
 }
 
-const notes: { readonly [K in keyof PresetNotes]-?: JsonSchema } = {
-  about: text('what the model is'),
-  parameters: whole(1, 'how many numbers training varies'),
-}
-
 /** An object with exactly the options of an architecture. */
 const preset = <A extends Architecture>(
   name: A,
   options: { readonly [K in keyof Architectures[A]]-?: JsonSchema },
 ): JsonSchema => ({
   type: 'object',
-  properties: { kind: kind(name), ...notes, ...options },
+  properties: { kind: kind(name), about: text('what the model is'), ...options },
   required: ['kind'],
   additionalProperties: false,
 })

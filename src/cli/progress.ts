@@ -1,5 +1,6 @@
 import { Presets, SingleBar } from 'cli-progress'
 import type { RoundMetrics, StepProgress } from '../train/options.js'
+import { inOneLine, measureText } from './measures-text.js'
 import { count, duration } from './output.js'
 
 /** How far a run has come, for people. */
@@ -10,10 +11,13 @@ export interface Progress {
   stop(): void
 }
 
-/** A bar on a terminal, plain lines elsewhere, both on stderr; nothing when it is to be quiet. */
-export function progressOn(stream: NodeJS.WriteStream, quiet: boolean): Progress {
+/**
+ * A bar on a terminal, plain lines elsewhere, both on stderr; nothing when it is to be quiet.
+ * @param watched the measure of the validation data that the bar shows
+ */
+export function progressOn(stream: NodeJS.WriteStream, quiet: boolean, watched: string): Progress {
   if (quiet) return { step() {}, epoch() {}, note() {}, stop() {} }
-  return stream.isTTY ? bar(stream) : lines(stream)
+  return stream.isTTY ? bar(stream, watched) : lines(stream)
 }
 
 /** Seconds between two plain lines. */
@@ -38,11 +42,12 @@ function lines(stream: NodeJS.WriteStream): Progress {
   }
 }
 
-function bar(stream: NodeJS.WriteStream): Progress {
+function bar(stream: NodeJS.WriteStream, watched: string): Progress {
   const pace = new Pace()
+  let held = ''
   const drawn = new SingleBar(
     {
-      format: 'epoch {epoch} {bar} {value}/{total} | loss {loss} | {rate} examples/s | ETA {left}',
+      format: 'epoch {epoch} {bar} {value}/{total} | loss {loss}{held} | {rate} examples/s | ETA {left}',
       stream,
       clearOnComplete: true,
       gracefulExit: false,
@@ -60,11 +65,15 @@ function bar(stream: NodeJS.WriteStream): Progress {
     step(progress) {
       pace.add(progress)
       const { step, steps, loss } = progress
-      const shown = { epoch: progress.epoch + 1, loss: count(loss), rate: pace.rate, left: pace.left }
+      const shown = { epoch: progress.epoch + 1, loss: count(loss), held, rate: pace.rate, left: pace.left || '?' }
       if (drawn.isActive) drawn.update(step + 1, shown)
       else drawn.start(steps ?? 0, step + 1, shown)
     },
-    epoch: (metrics) => write(epochText(metrics)),
+    epoch(metrics) {
+      const value = metrics.validation?.[watched]
+      if (typeof value === 'number') held = ` | held out ${watched} ${measureText(watched, value)}`
+      write(epochText(metrics))
+    },
     note: write,
     stop: () => drawn.stop(),
   }
@@ -97,12 +106,20 @@ class Pace {
   }
 }
 
-function epochText({ epoch, step, loss, accuracy, validation, secondsPerStep, flatShare }: RoundMetrics): string {
-  const measures = (of: { loss: number; accuracy?: number }) =>
-    `loss ${count(of.loss)}${of.accuracy === undefined ? '' : `, accuracy ${(100 * of.accuracy).toFixed(2)} %`}`
+function epochText({
+  epoch,
+  step,
+  loss,
+  accuracy,
+  count: of,
+  validation,
+  secondsPerStep,
+  flatShare,
+}: RoundMetrics): string {
+  const training = inOneLine({ loss, count: of, ...(accuracy === undefined ? {} : { accuracy }) })
   return [
-    `epoch ${epoch + 1}, step ${step}: ${measures({ loss, ...(accuracy === undefined ? {} : { accuracy }) })}`,
-    ...(validation ? [`held out: ${measures(validation)}`] : []),
+    `epoch ${epoch + 1}, step ${step}: ${training}`,
+    ...(validation ? [`held out: ${inOneLine(validation)}`] : []),
     ...(flatShare === undefined ? [] : [`${(100 * flatShare).toFixed(1)} % flat`]),
     `${count(secondsPerStep)} s/step`,
   ].join('; ')

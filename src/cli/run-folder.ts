@@ -8,7 +8,9 @@ import { makeFolder } from '../node/folder.js'
 import type { Model } from '../onnx/model.js'
 import { mapPaths } from '../recipe/paths.js'
 import type { Recipe } from '../recipe/recipe.js'
-import { type CheckpointStore, newestOf } from '../train/checkpoint-store.js'
+import { type CheckpointStore, newestOf, type Resumed } from '../train/checkpoint-store.js'
+import type { RoundMetrics } from '../train/options.js'
+import type { ClassNames } from './data/opened.js'
 import { readRecipe } from './recipe-file.js'
 
 /** One line of `metrics.jsonl`. `step` counts the steps done. */
@@ -19,12 +21,14 @@ export interface LogEntry {
 
 /**
  * Where a run keeps what it is and what came of it: `recipe.json`, its paths relative to the folder, so that it can be
- * trained as it stands; `metrics.jsonl`; `checkpoints/`; and in the end `tuned.onnx`.
+ * trained as it stands; `classes.json`, the names of class numbers where the data have some; `metrics.jsonl`;
+ * `checkpoints/`; and in the end `tuned.onnx`.
  */
 export class RunFolder {
   readonly path: string
   readonly tuned: string
   readonly #recipe: string
+  readonly #classes: string
   readonly #metrics: string
   readonly #checkpoints: string
   /** Where its checkpoints are kept. */
@@ -35,6 +39,7 @@ export class RunFolder {
     this.path = resolve(path)
     this.tuned = join(this.path, 'tuned.onnx')
     this.#recipe = join(this.path, 'recipe.json')
+    this.#classes = join(this.path, 'classes.json')
     this.#metrics = join(this.path, 'metrics.jsonl')
     this.#checkpoints = join(this.path, 'checkpoints')
     this.store = checkpointFolder(this.#checkpoints, keep === undefined ? {} : { keep })
@@ -62,9 +67,9 @@ export class RunFolder {
   }
 
   /** What `read` makes of the newest checkpoint that is whole. Throws `io` where there is none. */
-  async checkpoint(read: (checkpoint: Uint8Array) => Model): Promise<{ readonly model: Model; readonly step: number }> {
+  async checkpoint(read: (checkpoint: Uint8Array) => Model): Promise<Resumed & { readonly model: Model }> {
     const found = await newestOf(this.store, read)
-    if (found) return { model: found.value, step: found.step }
+    if (found) return { model: found.value, step: found.step, skipped: found.skipped }
     throw new OnnxIreError(
       'io',
       `${this.path} has no checkpoint: the run has not saved one yet; train it further with onnx-ire train --resume`,
@@ -77,11 +82,13 @@ export class RunFolder {
   }
 
   /** Begins a run, or goes on with the one that is there from the step of its checkpoint, forgetting what was logged later. */
-  async begin(recipe: Recipe, step: number): Promise<void> {
+  async begin(recipe: Recipe, classes: ClassNames, step: number): Promise<void> {
     await rm(this.tuned, { force: true })
     if (step === 0) await rm(this.#checkpoints, { recursive: true, force: true })
     const written = mapPaths({ ...recipe, output: this.path }, (path) => this.#relative(path))
     await writeFileAtomic(this.#recipe, `${JSON.stringify(written, null, 2)}\n`)
+    if (Object.keys(classes).length === 0) await rm(this.#classes, { force: true })
+    else await writeFileAtomic(this.#classes, `${JSON.stringify(classes, null, 2)}\n`)
     await writeFileAtomic(this.#metrics, step === 0 ? '' : await this.#logUntil(step))
   }
 
@@ -91,6 +98,16 @@ export class RunFolder {
     } catch (cause) {
       throw new OnnxIreError('io', `cannot write ${this.#metrics}: ${(cause as Error).message}`, { cause })
     }
+  }
+
+  /** The metrics of every round so far. */
+  async rounds(): Promise<RoundMetrics[]> {
+    const text = await readFile(this.#metrics, 'utf8')
+    return text.split('\n').flatMap((line) => {
+      if (!line.startsWith('{"kind":"epoch"')) return []
+      // JSON has no NaN and writes null.
+      return [JSON.parse(line, (_, value: unknown) => (value === null ? Number.NaN : value)) as RoundMetrics]
+    })
   }
 
   async #logUntil(step: number): Promise<string> {

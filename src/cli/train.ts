@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import type { Recipe } from '../recipe/recipe.js'
 import { collected, seconds } from './arguments.js'
 import { interrupted } from './interrupts.js'
 import { print } from './output.js'
@@ -8,7 +9,7 @@ interface Options {
   readonly out?: string
   readonly resume?: true
   readonly force?: true
-  readonly checkpointEvery: number
+  readonly checkpointEvery?: number
   readonly schema?: true
   readonly quiet?: true
   readonly json?: true
@@ -23,35 +24,56 @@ export function defineTrain(program: Command): void {
     .option('--out <folder>', "the run folder (default: the recipe's output, else runs/<recipe> beside it)")
     .option('--resume', "go on from the run folder's checkpoint, as if the run had never stopped")
     .option('--force', 'replace the run that is in the run folder')
-    .option('--checkpoint-every <seconds>', 'how often to save within an epoch', seconds, 60)
+    .option(
+      '--checkpoint-every <seconds>',
+      "how often to save within an epoch (default: as the recipe's checkpoints say, else 60)",
+      seconds,
+    )
     .option('--schema', 'print the JSON Schema of recipes and stop')
     .option('--quiet', 'no progress')
     .option('--json', 'write JSON to standard output')
     .addHelpText(
       'after',
       `
-The run folder gets recipe.json, metrics.jsonl (a line per step and epoch), checkpoint.safetensors (after every epoch,
-and on Ctrl-C, which finishes the step and saves) and in the end tuned.onnx.
+The run folder gets recipe.json, classes.json (the names of classes, where the data have some), metrics.jsonl (a line per
+step and evaluation), checkpoints/ (after every epoch, every minute or as the recipe says, and on Ctrl-C, which finishes the
+step and saves) and in the end tuned.onnx. A checkpoint that was damaged is passed over for the one before.
 
 Examples:
   $ onnx-ire train recipe.json
   $ onnx-ire train recipe.json --set optimizer.ire.kappa=3 --set epochs=5 --out runs/kappa-3
   $ onnx-ire train recipe.json --set optimizer.ire=null --out runs/base
   $ onnx-ire train recipe.json --resume
+  $ onnx-ire train --schema > recipe.schema.json
 
 A recipe:
   {
     "model": "model.onnx",
     "data": {
       "train": { "kind": "idx", "images": "train-images", "labels": "train-labels", "image": { "size": 48, "channels": 3 } },
-      "validation": { "kind": "idx", "images": "test-images", "labels": "test-labels", "image": { "size": 48, "channels": 3 } }
+      "split": { "validation": 0.1 }
     },
     "head": { "classes": 10 },
     "loss": { "kind": "cross-entropy" },
+    "metrics": ["accuracy", "perClass", "confusion"],
     "optimizer": { "kind": "adamw", "lr": 0.001, "ire": { "kappa": 2, "gamma": 0.8, "interval": 10 } },
     "schedule": { "kind": "cosine", "warmup": 20 },
-    "batchSize": 32, "epochs": 3, "seed": 0
-  }`,
+    "batchSize": 32, "epochs": 3, "best": true, "seed": 0
+  }
+
+Other sources of data (all take start and end; csv, jsonl and text also "stream": true, for files larger than memory):
+  { "kind": "image-folder", "folder": "flowers/train", "image": { "size": 224, "mean": [0.485, 0.456, 0.406] } }
+  { "kind": "csv", "file": "iris.csv", "tensors": { "x": "*", "labels": { "columns": "species", "as": "class" } } }
+  { "kind": "jsonl", "file": "reviews.jsonl", "padding": { "input_ids": { "mask": "attention_mask" } },
+    "tensors": { "input_ids": { "field": "tokens", "as": "integer" }, "labels": { "field": "mood", "as": "class" } } }
+  { "kind": "text", "files": "book.txt", "tokens": "bytes", "context": 128 }
+
+Losses: cross-entropy (classWeights: a list, or "balanced"), binary-cross-entropy, l1, huber, kl, mse, and several at once:
+  { "kind": "combine", "tasks": { "kind": { "loss": { "kind": "cross-entropy", "logits": "a", "labels": "a_labels" } },
+                                  "size": { "loss": { "kind": "huber", "output": "b", "targets": "sizes" }, "weight": 0.1 } } }
+
+Further fields: groups, decayVectors, layerDecay, trainable, batchNorm, clipNorm, clipValue, microBatch, ema, earlyStopping,
+evaluateEvery, checkpoints, mixup, weights; --schema says what each takes.`,
     )
     .action(async (path: string | undefined, options: Options) => {
       if (options.schema) {
@@ -80,8 +102,8 @@ async function train(path: string, options: Options): Promise<void> {
   const recipe = await readRecipe(path, options.set)
   const result = await carryOut({
     recipe,
-    folder: new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path)),
-    progress: progressOn(process.stderr, options.quiet ?? false),
+    folder: new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path), recipe.checkpoints?.keep),
+    progress: progressOn(process.stderr, options.quiet ?? false, watchedBy(recipe)),
     resume: options.resume ?? false,
     force: options.force ?? false,
     checkpointSeconds: options.checkpointEvery,
@@ -89,3 +111,10 @@ async function train(path: string, options: Options): Promise<void> {
   print(result, options.json, () => trainingText(result))
   if (result.interrupted) process.exitCode = interrupted
 }
+
+/** The measure of the validation data that a run is judged by. */
+const watchedBy = ({ best, earlyStopping, schedule }: Recipe): string =>
+  (typeof best === 'object' ? best.metric : undefined) ??
+  earlyStopping?.metric ??
+  (schedule?.kind === 'plateau' ? schedule.metric : undefined) ??
+  'loss'

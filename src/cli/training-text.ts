@@ -1,14 +1,32 @@
 import type { RoundMetrics } from '../train/options.js'
+import { measureText, singles, tablesOf } from './measures-text.js'
 import { plural, table } from './output.js'
 import type { TrainingResult } from './training.js'
 
 /** What a run came to, for people. */
-export function trainingText({ run, model, step, epochs }: TrainingResult): string {
+export function trainingText(result: TrainingResult): string {
+  const { run, model, step, epochs, validation, classes } = result
   const end =
     model === null
       ? `interrupted after ${plural(step, 'step')}, saved in ${run}; onnx-ire train --resume goes on`
-      : `${plural(step, 'step')} done; the trained model is ${model}`
-  return epochs.length === 0 ? end : `${measures(epochs)}\n${end}`
+      : `${plural(step, 'step')} done; the trained model is ${model}${of[result.weights]}`
+  return [
+    ...(epochs.length === 0 ? [] : [measures(epochs)]),
+    ...(validation ? tablesOf(validation, classes) : []),
+    ...judged(result),
+    end,
+  ].join('\n')
+}
+
+const of = { last: '', ema: ', with the moving average of its weights', best: ', with its best weights' } as const
+
+function judged({ best, stoppedAfter }: TrainingResult): string[] {
+  if (best === null) return []
+  const value = `${best.metric} ${measureText(best.metric, best.value)}`
+  return [
+    ...(stoppedAfter === null ? [] : [`stopped early: no better in ${plural(stoppedAfter, 'evaluation')}`]),
+    `best on held-out data: ${value} at step ${best.step.toLocaleString('en-US')}`,
+  ]
 }
 
 type Column = readonly [name: string, cell: (metrics: RoundMetrics) => string | number]
@@ -17,8 +35,7 @@ function measures(epochs: readonly RoundMetrics[]): string {
   const percent = (share: number | undefined) => (share === undefined ? '-' : `${(100 * share).toFixed(2)} %`)
   const optional: readonly (readonly [...Column, shown: (metrics: RoundMetrics) => unknown])[] = [
     ['accuracy', ({ accuracy }) => percent(accuracy), ({ accuracy }) => accuracy],
-    ['held-out loss', ({ validation }) => validation?.loss ?? '-', ({ validation }) => validation],
-    ['held-out accuracy', ({ validation }) => percent(validation?.accuracy), ({ validation }) => validation?.accuracy],
+    ...heldOut(epochs),
     ['flat', ({ flatShare }) => percent(flatShare), ({ flatShare }) => flatShare],
   ]
   const columns: readonly Column[] = [
@@ -34,4 +51,20 @@ function measures(epochs: readonly RoundMetrics[]): string {
     columns.map(([name]) => name),
     epochs.map((metrics) => columns.map(([, cell]) => cell(metrics))),
   )
+}
+
+/** A column for everything that was measured on the validation data and is one number. */
+function heldOut(epochs: readonly RoundMetrics[]): (readonly [...Column, shown: (metrics: RoundMetrics) => unknown])[] {
+  const names = new Set(
+    epochs.flatMap(({ validation }) => (validation ? singles(validation).map(([name]) => name) : [])),
+  )
+  return [...names].map((name) => {
+    const value = ({ validation }: RoundMetrics) => validation?.[name]
+    const cell = (metrics: RoundMetrics) => {
+      const found = value(metrics)
+      if (typeof found !== 'number') return '-'
+      return name === 'loss' ? found : measureText(name, found)
+    }
+    return [`held-out ${name}`, cell, value] as const
+  })
 }

@@ -1,18 +1,25 @@
-import { type Dataset, subset } from '../data/dataset.js'
+import { subset } from '../data/dataset.js'
+import type { Data } from '../data/stream.js'
+import { transform } from '../data/transform.js'
 import { OnnxIreError } from '../errors.js'
 import type { Measures } from '../metric/tally.js'
 import { readModel, writeModel } from '../node/model.js'
 import { node } from '../node/runtime.js'
-import { lengthOf, trainerOptions } from '../recipe/build.js'
+import { fitOptions, trainerOptions, weightsOf } from '../recipe/build.js'
 import { differences } from '../recipe/difference.js'
 import type { Recipe } from '../recipe/recipe.js'
+import { replaceHead } from '../train/head.js'
 import type { FitOptions, RoundMetrics } from '../train/options.js'
 import { Trainer } from '../train/trainer.js'
-import { openData } from './data.js'
+import type { Weights } from '../train/tuned.js'
+import type { ClassNames } from './data/opened.js'
+import { Prepared } from './data/prepared.js'
+import { firstOf } from './data/stream-parts.js'
 import { onInterrupt } from './interrupts.js'
 import { refuseOverwriting } from './overwriting.js'
 import type { Progress } from './progress.js'
 import type { RunFolder } from './run-folder.js'
+import { type Verdict, verdictOf } from './verdict.js'
 
 export interface TrainingCall {
   readonly recipe: Recipe
@@ -22,22 +29,26 @@ export interface TrainingCall {
   readonly resume: boolean
   /** Take the place of another run. */
   readonly force: boolean
-  /** Seconds between two checkpoints within an epoch. */
-  readonly checkpointSeconds: number
+  /** Seconds between two checkpoints; undefined for what the recipe says. */
+  readonly checkpointSeconds: number | undefined
 }
 
-export interface TrainingResult {
+export interface TrainingResult extends Verdict {
   /** The run folder. */
   readonly run: string
   /** The trained model; null when the run was interrupted. */
   readonly model: string | null
+  /** Which weights the model has. */
+  readonly weights: Weights
   readonly interrupted: boolean
   /** Steps done since the beginning. */
   readonly step: number
   /** How many numbers were trained. */
   readonly parameters: number
-  /** The held-out data at the end; null without such data, and when the run was interrupted. */
+  /** Of the model, over the validation data; null without such data, and when the run was interrupted. */
   readonly validation: Measures | null
+  /** By tensor, the names of the class numbers in it. */
+  readonly classes: ClassNames
   /** The epochs of this call. */
   readonly epochs: readonly RoundMetrics[]
   readonly runtime: string
@@ -49,36 +60,40 @@ export async function carryOut(call: TrainingCall): Promise<TrainingResult> {
   await refuseConflict(call)
   const model = await readModel(recipe.model)
   await refuseOverwriting(recipe.model, folder.tuned)
-  const data = await openData('data.train', recipe.data.train, model, recipe.loss)
-  const { validation: source } = recipe.data
-  const validation = source && (await openData('data.validation', source, model, recipe.loss))
+  const prepared = await Prepared.of(recipe, model, recipe.head ? replaceHead(model, recipe.head) : model)
+  const data = await prepared.train()
+  const validation = await prepared.validation()
+  const classes = await prepared.classes()
   await folder.prepare()
   const runtime = node({ threads: recipe.threads })
   try {
-    const trainer = await Trainer.create(model, { ...trainerOptions(recipe), runtime })
+    const trainer = await Trainer.create(model, { ...trainerOptions(prepared.recipe), runtime })
     const resumed = resume ? await trainer.resume(folder.store) : null
     for (const { step, error } of resumed?.skipped ?? [])
       progress.note(`passing over the checkpoint of step ${step}: ${error.message}`)
     // What does not fit the model shows in the first examples: before another run's files are replaced.
     for (const set of validation ? [data, validation] : [data]) await trainer.evaluate(firstBatch(set, recipe))
-    await folder.begin(recipe, trainer.step)
+    await folder.begin(recipe, classes, trainer.step)
     const begun = resumed === null ? '' : `, going on from step ${trainer.step}`
     progress.note(
-      `training ${sizeOf(trainer)} parameters of ${recipe.model} on ${data.length} examples in ${folder.path}${begun}`,
+      `training ${sizeOf(trainer)} parameters of ${recipe.model} on ${data.length ?? 'a stream of'} examples in ${folder.path}${begun}`,
     )
     const { epochs, interrupted } = await followed(trainer, data, validation, call)
-    if (!interrupted) await writeModel(folder.tuned, trainer.export())
-    // A run that was interrupted in its last evaluation has no epoch left to evaluate it.
-    const missing = !interrupted && validation && epochs.length === 0
-    const held = missing ? await trainer.evaluate(validation) : interrupted ? undefined : epochs.at(-1)?.validation
+    const weights = weightsOf(recipe)
+    const verdict = verdictOf(recipe, await folder.rounds())
+    if (!interrupted) await writeModel(folder.tuned, trainer.export({ weights }))
+    const held = interrupted ? null : await measured(trainer, validation, { weights, epochs, verdict, recipe })
     await trainer.dispose()
     return {
       run: folder.path,
       model: interrupted ? null : folder.tuned,
+      weights,
       interrupted,
       step: trainer.step,
+      ...verdict,
       parameters: sizeOf(trainer),
-      validation: held ?? null,
+      validation: held,
+      classes,
       epochs,
       runtime: runtime.description,
     }
@@ -105,26 +120,43 @@ async function refuseConflict({ folder, recipe, resume, force }: TrainingCall): 
   )
 }
 
-const firstBatch = (data: Dataset, { batchSize = 32 }: Recipe): Dataset =>
-  subset(data, { end: Math.min(batchSize, data.length) })
+const firstBatch = (data: Data, { batchSize = 32 }: Recipe): Data =>
+  'batch' in data ? subset(data, { end: Math.min(batchSize, data.length) }) : firstOf(data, batchSize)
 
 const sizeOf = ({ parameters }: Trainer): number =>
   Object.values(parameters).reduce((sum, { length }) => sum + length, 0)
 
+/** What the validation data say of the weights that are exported: measured already where the last round measured them. */
+async function measured(
+  trainer: Trainer,
+  validation: Data | undefined,
+  {
+    weights,
+    epochs,
+    verdict,
+    recipe,
+  }: Pick<TrainingResult, 'weights' | 'epochs'> & { verdict: Verdict; recipe: Recipe },
+): Promise<Measures | null> {
+  if (!validation) return null
+  const last = epochs.at(-1)
+  const watched = recipe.ema === undefined ? 'last' : 'ema'
+  const same = weights === 'best' ? verdict.best?.step === last?.step : weights === watched
+  return (same && last?.validation) || (await trainer.evaluate(validation, { weights }))
+}
+
 /** Thrown out of an evaluation that an interrupt cuts short. */
 class Stopped extends Error {}
 
-async function followed(trainer: Trainer, data: Dataset, validation: Dataset | undefined, call: TrainingCall) {
-  const { recipe, folder, progress, checkpointSeconds } = call
+async function followed(trainer: Trainer, data: Data, validation: Data | undefined, call: TrainingCall) {
+  const { recipe, folder, progress } = call
   const interrupts = onInterrupt(() => progress.note('stopping after this step; once more to quit at once'))
   const { signal } = interrupts
   const epochs: RoundMetrics[] = []
-  const heldOut = validation && stoppable(validation, signal)
   const options: FitOptions = {
-    ...lengthOf(recipe),
-    ...(heldOut ? { validation: heldOut } : {}),
+    ...fitOptions(recipe),
+    ...(validation ? { validation: stoppable(validation, signal) } : {}),
     signal,
-    checkpoints: { store: folder.store, everySeconds: checkpointSeconds },
+    checkpoints: { store: folder.store, ...checkpointsOf(call) },
     onStep(done) {
       const { step, epoch, loss, lr, gradientNorm, kappa, refreshed, flatShare, seconds } = done
       folder.log({
@@ -150,11 +182,18 @@ async function followed(trainer: Trainer, data: Dataset, validation: Dataset | u
   return { epochs, interrupted: signal.aborted }
 }
 
-/** A data set that gives out nothing once a stop is asked for: an evaluation may take longer than a person waits. */
-const stoppable = (data: Dataset, signal: { readonly aborted: boolean }): Dataset => ({
-  length: data.length,
-  batch(indices) {
+function checkpointsOf({ recipe: { checkpoints = {} }, checkpointSeconds }: TrainingCall) {
+  const { everySteps } = checkpoints
+  const everySeconds = checkpointSeconds ?? checkpoints.everySeconds ?? (everySteps === undefined ? 60 : undefined)
+  return {
+    ...(everySteps === undefined ? {} : { everySteps }),
+    ...(everySeconds === undefined ? {} : { everySeconds }),
+  }
+}
+
+/** Data that give out nothing once a stop is asked for: an evaluation may take longer than a person waits. */
+const stoppable = (data: Data, signal: { readonly aborted: boolean }): Data =>
+  transform(data, (batch) => {
     if (signal.aborted) throw new Stopped()
-    return data.batch(indices)
-  },
-})
+    return batch
+  })

@@ -69,9 +69,15 @@ export function binaryCrossEntropy(options: BinaryCrossEntropyOptions = {}): Los
  * overflow or cancellation, but smooth at z = 0, where a fresh head begins.
  */
 function ofElement(z: Value, t: Value, positive: Value | null): Value {
-  const yes = op.Mul(t, op.Softplus(op.Neg(z)))
-  return op.Add(positive ? op.Mul(yes, positive) : yes, op.Mul(op.Sub(1, t), op.Softplus(z)))
+  const yes = op.Mul(t, softplus(op.Neg(z)))
+  return op.Add(positive ? op.Mul(yes, positive) : yes, op.Mul(op.Sub(1, t), softplus(z)))
 }
+
+/** log(1 + exp(z)). onnxruntime has Softplus in float32 only; max(z, 0) is written so that its slope at 0 is 1/2. */
+const softplus = (z: Value): Value =>
+  z.dtype === 'float32'
+    ? op.Softplus(z)
+    : op.Add(op.Mul(op.Add(z, op.Abs(z)), 0.5), op.Log(op.Add(op.Exp(op.Neg(op.Abs(z))), 1)))
 
 /** The value before a trailing Sigmoid. */
 function logitsOf(output: Value): Value {

@@ -42,12 +42,13 @@ export function combine(tasks: Readonly<Record<string, Task>>): Loss {
       const built = entries.map(([task, { loss, weight = 1 }]) => ({ task, weight, graph: loss.build(outputs) }))
       const total = (of: (graph: LossGraph) => Value) => addUp(built.map(({ graph }) => like(built, of(graph))))
       const counts = total(({ count }) => count)
+      const targets = merged(built, ({ targets }) => targets, 'inputs')
       const sampled = sampledOf(built, counts)
       return {
         loss: addUp(
           built.flatMap(({ weight, graph }) => (weight === 0 ? [] : [scaled(like(built, graph.loss), weight)])),
         ),
-        targets: merged(built, ({ targets }) => targets, 'targets'),
+        targets,
         labels: merged(built, ({ labels }) => labels ?? new Map(), 'labels'),
         count: counts,
         ...(built.some(({ graph }) => graph.weight) ? { weight: total(({ weight, count }) => weight ?? count) } : {}),

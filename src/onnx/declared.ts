@@ -3,7 +3,13 @@ import { type DType, dtypeOf } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
 import { type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import { refineShape, type Value } from '../ir/value.js'
-import type { ValueInfoProto } from './schema.js'
+import type { ModelProto, ValueInfoProto } from './schema.js'
+
+/** What has to be fed: up to IR version 3 initializers are listed among the inputs too. */
+export function inputsOf({ graph }: ModelProto): readonly ValueInfoProto[] {
+  const initializers = new Set(graph?.initializer.map(({ name }) => name))
+  return graph?.input.filter(({ name }) => !initializers.has(name)) ?? []
+}
 
 /** The value a declaration of a graph's input stands for; `implied` is its type where a body leaves it out. */
 export function inputOf(info: ValueInfoProto, implied?: DType): Value {

@@ -18,23 +18,9 @@ export type Displacement = (
 ) => void
 
 /**
- * A displacement and its application in one loop: theta <- theta + (1 + kappa n) d for elements `from` .. `to - 1`, whose
- * n are `n[at]` .. `n[at + to - from - 1]`; the moments advance as in `Displacement`.
- */
-export type FusedUpdate = (
-  theta: FloatArray,
-  g: FloatArray,
-  moments: readonly FloatArray[],
-  n: Uint8Array,
-  at: number,
-  from: number,
-  to: number,
-) => void
-
-/**
  * A base optimizer: from gradients to the displacement d_t of plain training, theta <- theta + d_t, with learning rate,
- * momentum, preconditioning and weight decay included. It does not write the parameters, so that `sam` and `ire` can wrap
- * any of them. Write your own by giving these fields.
+ * momentum, preconditioning and weight decay included. It never writes the parameters itself, so that `sam` and
+ * `ire` can wrap any of them. Write your own by giving these fields.
  */
 export interface BaseOptimizer {
   readonly kind: 'base'
@@ -56,9 +42,4 @@ export interface BaseOptimizer {
    * @param weightDecay the weight decay of this tensor
    */
   displacement(t: number, lr: number, scale: number, weightDecay: number): Displacement
-  /**
-   * Only for speed, and not needed: the same update, up to rounding, with the enhancement in the same loop. AdamW gains a
-   * fifth by it, for adding d is free while the processor is at roots and quotients. Null where there is no such loop.
-   */
-  fused?(t: number, lr: number, scale: number, weightDecay: number, kappa: number): FusedUpdate | null
 }

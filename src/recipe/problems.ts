@@ -12,21 +12,27 @@ export function problems(errors: readonly ErrorObject[]): string[] {
  * one kind only, the fields.
  */
 function told(errors: readonly ErrorObject[]): ErrorObject[] {
-  const meant = errors.flatMap((error) => (error.keyword === 'anyOf' ? (branchMeant(error) ?? []) : []))
-  return errors.filter(({ keyword, schemaPath }) => {
+  const meant = errors.flatMap((error) => (error.keyword === 'anyOf' ? branchMeant(error) : []))
+  return errors.filter(({ keyword, schemaPath, instancePath }) => {
+    const about = meant.filter((branch) => within(instancePath, branch.instancePath))
+    if (
+      keyword === 'anyOf' &&
+      about.some((branch) => branch.anyOf === schemaPath && branch.instancePath === instancePath)
+    )
+      return false
     const choices = schemaPath.match(/\/anyOf\/\d+/g)?.length ?? 0
-    const inMeant = meant.filter((path) => schemaPath.startsWith(`${path}/`)).length
-    if (keyword === 'anyOf' && meant.some((path) => path.startsWith(`${schemaPath}/`))) return false
-    return choices === inMeant
+    return choices === about.filter(({ schemaPath: path }) => within(schemaPath, path)).length
   })
 }
 
-/** The schema path of the only alternative that an object can be meant as. */
-function branchMeant({ data, schemaPath, parentSchema }: ErrorObject): string[] | undefined {
-  if (typeof data !== 'object' || data === null || Array.isArray(data)) return undefined
+const within = (path: string, outer: string): boolean => path === outer || path.startsWith(`${outer}/`)
+
+/** The only alternative that an object can be meant as. */
+function branchMeant({ data, schemaPath, instancePath, parentSchema }: ErrorObject) {
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) return []
   const alternatives = ((parentSchema ?? {}) as JsonSchema).anyOf ?? []
   const objects = alternatives.flatMap(({ type }, i) => (type === 'object' ? [i] : []))
-  return objects.length === 1 ? [`${schemaPath}/${objects[0]}`] : undefined
+  return objects.length === 1 ? [{ anyOf: schemaPath, schemaPath: `${schemaPath}/${objects[0]}`, instancePath }] : []
 }
 
 function sentence(error: ErrorObject): string {

@@ -1,10 +1,9 @@
 import type { FloatArray } from '../optim/arrays.js'
-import type { Displacement, FusedUpdate } from '../optim/base.js'
+import type { Displacement } from '../optim/base.js'
 
 /** Elements per chunk: the displacements of one (32 KiB) stay in the first-level cache until they are added. */
 const CHUNK = 4096
 const scratch = new Float64Array(CHUNK)
-const unenhanced = new Uint8Array(CHUNK)
 
 /**
  * theta <- theta + (1 + kappa n) d for one tensor, in place, chunk by chunk.
@@ -26,21 +25,6 @@ export function displace(
     displacement(scratch, theta, g, moments, from, to)
     if (flat) addEnhanced(theta, scratch, flat, enhancement, from, to)
     else add(theta, scratch, from, to)
-  }
-}
-
-/** The same by a loop of the base optimizer's own, which knows kappa. */
-export function displaceFused(
-  update: FusedUpdate,
-  theta: FloatArray,
-  g: FloatArray,
-  moments: readonly FloatArray[],
-  flat: Uint8Array | undefined,
-): void {
-  for (let from = 0; from < theta.length; from += CHUNK) {
-    const to = Math.min(from + CHUNK, theta.length)
-    if (flat) update(theta, g, moments, flat, from, from, to)
-    else update(theta, g, moments, unenhanced, 0, from, to)
   }
 }
 

@@ -62,13 +62,12 @@ export function refreshMask(
   const what = curvature ? 'curvature estimate F' : signed ? 'curvature estimate v * Hv' : 'curvature gradient'
   const cut = total === 0 ? 0 : kthLargest(values, k, what, signed ? 'value' : 'magnitude')
 
-  const counts = { flat: 0, zero: 0 }
+  const counts: Counts = { flat: 0, zero: 0 }
   const flat = mapArrays(parameters, ({ length }, name) => {
     const mask = new Uint8Array(length)
     if (!isRanked(name)) return mask
-    const tensor = values[name]!
-    counts.flat += signed ? markUpTo(mask, tensor, cut) : markWithin(mask, tensor, cut)
-    counts.zero += countZeros(tensor)
+    const mark = signed ? markUpTo : markWithin
+    mark(mask, values[name]!, cut, counts)
     return mask
   })
   const share = (n: number) => (total === 0 ? 0 : n / total)
@@ -85,30 +84,36 @@ function smoothed(F: FloatArray, g: FloatArray, beta: number, batchSize: number,
   return out
 }
 
-/** Marks what is at most `cut` in magnitude, and returns how many these are. */
-function markWithin(mask: Uint8Array, values: FloatArray, cut: number): number {
-  let n = 0
-  for (let i = 0; i < mask.length; i++) {
-    const isFlat = Math.abs(values[i]!) <= cut ? 1 : 0
-    mask[i] = isFlat
-    n += isFlat
-  }
-  return n
+/** How many elements are flat, and how many exactly 0. */
+interface Counts {
+  flat: number
+  zero: number
 }
 
-/** Marks what is at most `cut`, and returns how many these are. */
-function markUpTo(mask: Uint8Array, values: FloatArray, cut: number): number {
-  let n = 0
+/** Marks what is at most `cut` in magnitude. */
+function markWithin(mask: Uint8Array, values: FloatArray, cut: number, counts: Counts): void {
+  let [flat, zero] = [0, 0]
   for (let i = 0; i < mask.length; i++) {
-    const isFlat = values[i]! <= cut ? 1 : 0
+    const magnitude = Math.abs(values[i]!)
+    const isFlat = magnitude <= cut ? 1 : 0
     mask[i] = isFlat
-    n += isFlat
+    flat += isFlat
+    zero += magnitude === 0 ? 1 : 0
   }
-  return n
+  counts.flat += flat
+  counts.zero += zero
 }
 
-function countZeros(values: FloatArray): number {
-  let n = 0
-  for (let i = 0; i < values.length; i++) n += values[i] === 0 ? 1 : 0
-  return n
+/** Marks what is at most `cut`. */
+function markUpTo(mask: Uint8Array, values: FloatArray, cut: number, counts: Counts): void {
+  let [flat, zero] = [0, 0]
+  for (let i = 0; i < mask.length; i++) {
+    const value = values[i]!
+    const isFlat = value <= cut ? 1 : 0
+    mask[i] = isFlat
+    flat += isFlat
+    zero += value === 0 ? 1 : 0
+  }
+  counts.flat += flat
+  counts.zero += zero
 }

@@ -2,7 +2,7 @@ import { OnnxIreError } from '../errors.js'
 import { arrayOf, type Gradients, type ParameterArrays } from '../optim/arrays.js'
 import { clipFactor, clippedNorm, finiteNorm } from '../optim/norm.js'
 import { checkNumber, invalidOption, nonNegative, positiveCount } from '../optim/option.js'
-import { clipped, displace, displaceFused } from './displace.js'
+import { clipped, displace } from './displace.js'
 import { kappaAt, refreshesAt } from './ire.js'
 import { type FlatMask, refreshMask } from './mask.js'
 import { layers, type Optimizer } from './optimizer.js'
@@ -124,10 +124,7 @@ export function* optimizerStep(
     const g = clipped(arrayOf(reply.gradients, name, theta.length, 'loss gradient'), clipValue)
     const own = moments.map((moment) => moment[name]!)
     const flat = kappa > 0 && mask && Object.hasOwn(plan.enhanced, name) ? mask.flat[name] : undefined
-    const rate = lr * lrScale
-    const fused = base.fused?.(age, rate, scale, weightDecay, kappa)
-    if (fused) displaceFused(fused, theta, g, own, flat)
-    else displace(base.displacement(age, rate, scale, weightDecay), theta, g, own, flat, kappa)
+    displace(base.displacement(age, lr * lrScale, scale, weightDecay), theta, g, own, flat, kappa)
   }
   state.mask = mask
   state.step = t + 1

@@ -112,15 +112,15 @@ export function trainingGraphs(model: Graph, options: TrainingOptions): Training
   )
   const evaluation = spec('evaluation', evaluated, new Map([...lossOutputs(evaluated), ...measured.evaluation.outputs]))
   const curvature = (): CurvatureGraph | null => {
-    const count: [string, Value] = ['count', trained.count]
+    const counts = lossOutputs(trained).filter(([name]) => name !== 'loss')
     if (options.curvature === 'hutchinson') {
       const { estimates, probes } = hessianDiagonal(dLoss, parameters)
-      const outputs = new Map([count, ...prefixed('grad/', estimates)])
+      const outputs = new Map([...counts, ...prefixed('grad/', estimates)])
       return { spec: spec('curvature', trained, outputs, [...probes]), noise: new Map(), probes }
     }
     if (!trained.sampled) return null
     const { loss: plain, noise } = trained.sampled
-    const outputs = new Map([count, ...gradientOutputs(gradientsOf(plain, parameters), parameters)])
+    const outputs = new Map([...counts, ...gradientOutputs(gradientsOf(plain, parameters), parameters)])
     const drawn = [...noise].map(([name, { value }]) => [name, value] as const)
     return { spec: spec('curvature', trained, outputs, drawn), noise, probes: new Map() }
   }

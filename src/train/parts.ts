@@ -6,15 +6,17 @@ import type { Evaluated } from './programs.js'
 
 /**
  * A batch of `size` examples run `part` at a time, the last part smaller where it has to be: what the whole batch would
- * give, each part weighing what its mean was divided by. Only one part's gradients are held beside the sum.
+ * give, each part weighing what its mean was divided by: `sampled` gradients of weighted losses were divided by
+ * sqrt(count weight). Only one part's gradients are held beside the sum.
  */
 export async function inParts(
   batch: Tensors,
   size: number,
   part: number,
+  sampled: boolean,
   run: (part: Tensors) => Promise<Evaluated>,
 ): Promise<Evaluated> {
-  const mean = new MeanOfParts()
+  const mean = new MeanOfParts(sampled ? ({ count, weight }) => Math.sqrt(count * weight) : ({ weight }) => weight)
   for (let from = 0; from < size; from += part) {
     const examples = Math.min(part, size - from)
     const slices = Object.entries(batch).map(([name, tensor]) => [name, rows(tensor, from, examples, size)])
@@ -35,7 +37,10 @@ function rows(tensor: Tensor, from: number, count: number, size: number): Tensor
   }
 }
 
+type Divisor = (of: Pick<Evaluated, 'count' | 'weight'>) => number
+
 class MeanOfParts {
+  private readonly divisor: Divisor
   private readonly gradients: Record<string, FloatArray> = {}
   private readonly statistics: Record<string, FloatArray> = {}
   private readonly sums: Record<string, FloatArray> = {}
@@ -44,13 +49,17 @@ class MeanOfParts {
   private weight = 0
   private examples = 0
 
+  constructor(divisor: Divisor) {
+    this.divisor = divisor
+  }
+
   add({ loss, count, weight, sums, gradients, statistics }: Evaluated, examples: number): void {
     // Where every label is ignored, losses and gradients are 0 or not a number, and count for nothing.
     if (weight !== 0) this.loss += loss * weight
     this.count += count
     this.weight += weight
     this.examples += examples
-    addScaled(this.gradients, gradients, weight)
+    addScaled(this.gradients, gradients, this.divisor({ count, weight }))
     addScaled(this.sums, sums as Record<string, FloatArray>, 1)
     // Every part begins with the same running statistics.
     addScaled(this.statistics, statistics, examples)
@@ -58,10 +67,10 @@ class MeanOfParts {
 
   result(): Evaluated {
     const { count, weight, sums, gradients, statistics } = this
-    const each = weight === 0 ? 0 : 1 / weight
-    scale(gradients, each)
+    const divisor = this.divisor({ count, weight })
+    scale(gradients, divisor === 0 ? 0 : 1 / divisor)
     scale(statistics, 1 / this.examples)
-    return { loss: this.loss * each, count, weight, sums, gradients, statistics }
+    return { loss: weight === 0 ? 0 : this.loss / weight, count, weight, sums, gradients, statistics }
   }
 }
 

@@ -63,7 +63,7 @@ export class Programs {
     const signs = drawn(random, probes, () => 'sign', staticDims)
     const values = new Map([...noise].map(([name, { value }]) => [name, value]))
     const dropping = random.stream('dropout')
-    return this.whole(batch, async (part) => {
+    return this.whole(batch, noise.size > 0, async (part) => {
       const dims = (value: Value) => dimsOf(value, part, this.graphs.data)
       const dropped = drawn(dropping, this.graphs.noise, () => 'uniform', dims)
       const sampled = drawn(random, values, (name) => noise.get(name)!.distribution, dims)
@@ -72,7 +72,7 @@ export class Programs {
   }
 
   async evaluate(batch: Tensors, parameters: ParameterArrays, statistics: ParameterArrays): Promise<Evaluated> {
-    return this.whole(batch, (part) => this.run(this.graphs.evaluation, part, { parameters, statistics }))
+    return this.whole(batch, false, (part) => this.run(this.graphs.evaluation, part, { parameters, statistics }))
   }
 
   /** Refuses, before anything is run, batches that would not fall into parts of the size the model takes. */
@@ -139,10 +139,14 @@ export class Programs {
   }
 
   /** Runs a batch at once, or in parts where the model or the user says how many examples to take, and averages over the parts. */
-  private async whole(batch: Tensors, run: (part: Tensors) => Promise<Evaluated>): Promise<Evaluated> {
+  private async whole(
+    batch: Tensors,
+    sampled: boolean,
+    run: (part: Tensors) => Promise<Evaluated>,
+  ): Promise<Evaluated> {
     const size = Object.values(batch).find(({ dims }) => dims.length > 0)?.dims[0] ?? 0
     const part = this.partOf(size)
-    return part >= size ? run(batch) : inParts(batch, size, part, run)
+    return part >= size ? run(batch) : inParts(batch, size, part, sampled, run)
   }
 
   private partOf(size: number): number {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { arrays, labels } from '../../src/data/arrays.js'
 import { batches } from '../../src/data/batches.js'
 import { datasetOf } from '../../src/data/examples.js'
+import type { PadOptions } from '../../src/data/pad.js'
 import { padded } from '../../src/data/padded.js'
 import { stream } from '../../src/data/stream.js'
 import { tensor } from '../../src/ir/tensor.js'
@@ -98,7 +99,7 @@ describe('padding of examples', () => {
   })
 
   it('says which example or name is wrong', async () => {
-    const failure = (padding: object) =>
+    const failure = (padding: Readonly<Record<string, PadOptions>>) =>
       rejection('invalid-data', async () => datasetOf(examples, { padding }).batch([2, 1]))
     expect(await failure({})).toMatch("'ids' of example 2 is int64 [3] and 'ids' of example 1 is int64 [1]")
     expect(await failure({ ids: { length: 2 } })).toMatch("'ids' of example 2 has length 3")

@@ -1,10 +1,9 @@
 import { expect, test } from 'vitest'
 import { build } from '../../models/index.js'
-import { encodeModel, replaceTensors } from '../../src/index.js'
+import { encodeModel, modelOf } from '../../src/index.js'
 import { difference, run } from '../onnx/session.js'
-import { modelFrom } from '../train/problem.js'
 import { preset } from './presets.js'
-import { elements, fed, references } from './reference.js'
+import { fed, references } from './reference.js'
 
 const all = references()
 
@@ -12,10 +11,11 @@ test.each(Object.keys(all))('%s computes what PyTorch computes', async (name) =>
   const { changes, examples, logits } = all[name]!
   const chosen = { ...preset(name), ...changes }
   const graph = build(chosen)
-  const weights = [...graph.parameters].map(([key, { shape }]) => [key, elements(key, shape as number[])] as const)
-  const bytes = encodeModel(replaceTensors(modelFrom(graph), new Map(weights)))
-  const [key, input] = [...graph.inputs][0]!
-  const result = await run(bytes, { [key]: fed(input, examples, 'vocabulary' in chosen ? chosen.vocabulary! : 0) })
+  // Parameters as inputs: their own first values are never drawn.
+  const inputs = new Map([...graph.inputs, ...graph.parameters])
+  const vocabulary = 'vocabulary' in chosen ? chosen.vocabulary! : 0
+  const feeds = [...inputs].map(([key, value]) => [key, fed(value, examples, vocabulary)] as const)
+  const result = await run(encodeModel(modelOf({ ...graph, inputs })), Object.fromEntries(feeds))
   const expected = { ...result['logits']!, data: Float32Array.from(logits) }
   expect(difference(result['logits']!, expected)).toBeLessThan(2e-5)
 })

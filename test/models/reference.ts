@@ -16,24 +16,29 @@ export const references = (): Readonly<Record<string, Reference>> =>
 function bits(name: string, count: number): Uint32Array {
   let start = 0x811c9dc5
   for (const character of name) start = Math.imul(start ^ character.charCodeAt(0), 0x01000193)
-  return Uint32Array.from({ length: count }, (_, i) => {
+  const all = new Uint32Array(count)
+  for (let i = 0; i < count; i++) {
     let h = Math.imul(i + 1, 0x9e3779b1) ^ start
     h = Math.imul(h ^ (h >>> 15), 0x85ebca6b)
-    return h ^ (h >>> 13)
-  })
+    all[i] = h ^ (h >>> 13)
+  }
+  return all
 }
 
 /** The elements the reference has for a parameter or an image of this name and shape. */
 export function elements(name: string, dims: readonly number[]): Tensor {
   const count = dims.reduce((a, b) => a * b, 1)
   const bound = Math.sqrt(3 / (dims.length === 4 ? count / dims[0]! : Math.sqrt(count)))
-  const value = (u: number) => {
-    if (name === 'x') return 2 * u
-    if (name.endsWith('running_var')) return 1 + 0.5 * u
-    if (dims.length === 1) return name.endsWith('weight') ? 1 + 0.1 * u : 0.1 * u
-    return bound * u
-  }
-  const data = Float32Array.from(bits(name, count), (h) => value(h / 2 ** 31 - 1))
+  const [middle, range] =
+    name === 'x'
+      ? [0, 2]
+      : name.endsWith('running_var')
+        ? [1, 0.5]
+        : dims.length > 1
+          ? [0, bound]
+          : [name.endsWith('weight') ? 1 : 0, 0.1]
+  const data = new Float32Array(count)
+  for (const [i, h] of bits(name, count).entries()) data[i] = middle + range * (h / 2 ** 31 - 1)
   return { dtype: 'float32', dims, data }
 }
 

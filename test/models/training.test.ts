@@ -70,10 +70,10 @@ test.each(small)('a $kind learns', async (preset) => {
     seed: 2,
   })
   const losses: number[] = []
-  await trainer.fit(dataFor(preset), { steps: 60, onStep: ({ loss }) => losses.push(loss) })
+  for await (const { loss } of trainer.fit(dataFor(preset), { epochs: 20 })) losses.push(loss)
   await trainer.dispose()
   expect(losses.every(Number.isFinite)).toBe(true)
-  expect(Math.max(...losses.slice(-3))).toBeLessThan(0.5 * losses[0]!)
+  expect(losses.at(-1)).toBeLessThan(0.5 * losses[0]!)
 })
 
 test.each(small)('every parameter of a $kind has a gradient', async (preset) => {

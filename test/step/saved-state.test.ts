@@ -13,6 +13,13 @@ const optimizers: Record<string, Optimizer> = {
   sgd: sgd({ lr: 0.01 }),
   'sgd with momentum': sgd({ lr: 0.01, momentum: 0.9 }),
   'adamw and ire before its first refresh': ire(adamw(), { kappa: 2, gamma: 0.6, warmup: 20 }),
+  'adamw and ire by the Hessian': ire(adamw(), {
+    kappa: 2,
+    gamma: 0.6,
+    interval: 3,
+    beta: 0.5,
+    curvature: 'hutchinson',
+  }),
   'adamw, sam and ire with beta': ire(sam(adamw()), { kappa: 2, gamma: 0.6, interval: 3, beta: 0.5 }),
 }
 

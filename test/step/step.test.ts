@@ -5,6 +5,7 @@ import { sgd } from '../../src/optim/sgd.js'
 import { ire } from '../../src/step/ire.js'
 import { describeOptimizer } from '../../src/step/optimizer.js'
 import { sam } from '../../src/step/sam.js'
+import { loadState, saveState } from '../../src/step/saved-state.js'
 import { initialState } from '../../src/step/state.js'
 import { curvatureDue, type GradientReply, type GradientRequest, optimizerStep } from '../../src/step/step.js'
 import { takeStep } from '../../src/step/take-step.js'
@@ -149,6 +150,19 @@ describe('update says what it lacks', () => {
     const first = update({ optimizer, parameters, gradients, curvature: gradients })
     expect(curvatureDue(optimizer, first.state)).toBe(false)
     expect(update({ optimizer, ...first, gradients }).report.refreshed).toBe(false)
+  })
+
+  test('the Hessian’s diagonal when it is due', async () => {
+    const optimizer = ire(sgd({ lr: 0.1 }), { kappa: 1, gamma: 0.5, curvature: 'hutchinson' })
+    expect(curvatureDue(optimizer, initialState(optimizer, parameters))).toBe(true)
+    expect(await codeOf(() => update({ optimizer, parameters, gradients }))).toMatch(/needs `curvature`: v \* Hv/)
+    const { report, state } = update({ optimizer, parameters, gradients, curvature: { w: Float32Array.of(-3, 2) } })
+    expect(report).toMatchObject({ refreshed: true, threshold: 2, flatShare: 1 })
+    const bad = { w: Float32Array.of(1, Number.NaN) }
+    expect(await codeOf(() => update({ optimizer, parameters, gradients, curvature: bad }))).toMatch(
+      /^not-finite: step 0: the curvature estimate v \* Hv of 'w' is NaN at element 1/,
+    )
+    expect(loadState(optimizer, parameters, saveState(state))).toEqual(state)
   })
 
   test('a second gradient for SAM', async () => {

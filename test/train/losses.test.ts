@@ -1,15 +1,20 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import {
   arrays,
+  binaryCrossEntropy,
+  combine,
   crossEntropy,
+  f1,
   type Graph,
+  huber,
   importGraph,
   input,
+  ire,
   type Loss,
   labels,
+  mae,
   modelOf,
   mse,
-  OnnxIreError,
   op,
   parameter,
   Random,
@@ -22,7 +27,7 @@ import {
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
 import { Programs } from '../../src/train/programs.js'
-import { argMax, crossEntropyOf, normal, softmaxOf } from './problem.js'
+import { argMax, crossEntropyOf, normal } from './problem.js'
 
 const runtime = node({ threads: 1 })
 afterAll(() => runtime.dispose())
@@ -31,15 +36,14 @@ const [examples, features, classes] = [5, 4, 3]
 const random = new Random(6)
 const w = normal(random, [features, classes])
 const x = normal(random, [examples, features])
-const truth = [0, 2, 1, 1, 0]
 
-/** x W, and whatever is made of it. */
-const regression = (head: (z: ReturnType<typeof op.MatMul>) => ReturnType<typeof op.MatMul> = (z) => z): Graph => {
+/** x W */
+const regression = (): Graph => {
   const features_ = input('x', 'float32', ['N', features])
   const model = modelOf({
     name: 'regression',
     inputs: new Map([['x', features_]]),
-    outputs: new Map([['y', head(op.MatMul(features_, parameter('w', w)))]]),
+    outputs: new Map([['y', op.MatMul(features_, parameter('w', w))]]),
   })
   return importGraph(model)
 }
@@ -53,17 +57,18 @@ const logits = Array.from({ length: examples }, (_, n) =>
   ),
 )
 
-/** Loss, accuracy and the gradient of W on the five examples. */
+/** Loss and the gradient of W on the five examples. */
 async function measured(
   graph: Graph,
   loss: Loss,
   target: Record<string, Tensor>,
   kind: 'loss' | 'curvature' = 'loss',
-  seed = 0,
+  { microBatch = 5, curvature = 'sampled' }: { microBatch?: number; curvature?: 'sampled' | 'hutchinson' } = {},
 ) {
-  const programs = new Programs(trainingGraphs(graph, { loss, trainable: 'w' }), runtime)
+  const programs = new Programs(trainingGraphs(graph, { loss, trainable: 'w', curvature }), runtime, microBatch)
   const parameters = { w: w.data as Float32Array }
-  const result = await programs.gradient(kind, { x, ...target }, parameters, {}, new Random(seed))
+  const batch = { x, ...target }
+  const result = await programs.gradient({ kind, batch, parameters, statistics: {}, random: new Random(1) })
   await programs.release()
   return result
 }
@@ -75,9 +80,6 @@ const gradientOf = (d: readonly (readonly number[])[], count: number): number[] 
     return d.reduce((sum, row, n) => sum + (Number(x.data[n * features + f]) * row[c]!) / count, 0)
   })
 
-const byLogits = (label: readonly number[], weight: (n: number) => number = () => 1) =>
-  logits.map((z, n) => softmaxOf(z).map((p, c) => weight(n) * (p - Number(c === label[n]))))
-
 function expectClose(actual: ArrayLike<number>, wanted: readonly number[]): void {
   expect(actual.length).toBe(wanted.length)
   wanted.forEach((value, i) => {
@@ -87,75 +89,22 @@ function expectClose(actual: ArrayLike<number>, wanted: readonly number[]): void
 
 const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length
 
-describe('cross-entropy against plain arithmetic', () => {
-  it('value, gradient, accuracy', async () => {
-    const { loss, count, correct, gradients } = await measured(regression(), crossEntropy(), { labels: labels(truth) })
-    expect(loss).toBeCloseTo(mean(logits.map((z, n) => crossEntropyOf(z, truth[n]!))), 6)
-    expect([count, correct]).toEqual([5, logits.filter((z, n) => argMax(z) === truth[n]).length])
-    expectClose(gradients['w']!, gradientOf(byLogits(truth), 5))
-  })
-
-  it('labelSmoothing', async () => {
-    const { loss, gradients } = await measured(regression(), crossEntropy({ labelSmoothing: 0.1 }), {
-      labels: labels(truth),
-    })
-    expect(loss).toBeCloseTo(mean(logits.map((z, n) => crossEntropyOf(z, truth[n]!, 0.1))), 6)
-    const d = logits.map((z, n) => softmaxOf(z).map((p, c) => p - 0.9 * Number(c === truth[n]) - 0.1 / classes))
-    expectClose(gradients['w']!, gradientOf(d, 5))
-  })
-
-  it.each([-100, 1])('ignoreIndex %i', async (ignoreIndex) => {
-    const marked = truth.map((label) => (label === 1 ? ignoreIndex : label))
-    const kept = [0, 1, 4]
-    const { loss, count, correct, gradients } = await measured(regression(), crossEntropy({ ignoreIndex }), {
-      labels: labels(marked),
-    })
-    expect(loss).toBeCloseTo(mean(kept.map((n) => crossEntropyOf(logits[n]!, truth[n]!))), 6)
-    expect([count, correct]).toEqual([3, kept.filter((n) => argMax(logits[n]!) === truth[n]).length])
-    expectClose(
-      gradients['w']!,
-      gradientOf(
-        byLogits(truth, (n) => Number(kept.includes(n))),
-        3,
-      ),
-    )
-  })
-
-  it('every label ignored: nothing to learn, nothing infinite', async () => {
-    const { loss, count, gradients } = await measured(regression(), crossEntropy({ ignoreIndex: 9 }), {
-      labels: labels([9, 9, 9, 9, 9]),
-    })
-    expect([loss, count]).toEqual([0, 0])
-    expectClose(gradients['w']!, Array(12).fill(0))
-  })
-
+describe('losses in training', () => {
   it.each([
-    ['Softmax', (z: ReturnType<typeof op.MatMul>) => op.Softmax(z, { axis: 1 })],
-    ['LogSoftmax', (z: ReturnType<typeof op.MatMul>) => op.LogSoftmax(z, { axis: -1 })],
-    ['Softmax and Identity', (z: ReturnType<typeof op.MatMul>) => op.Identity(op.Softmax(z, { axis: -1 }))],
-  ])('a trailing %s is bypassed', async (_, head) => {
-    const { loss } = await measured(regression(head), crossEntropy(), { labels: labels(truth) })
-    expect(loss).toBeCloseTo(mean(logits.map((z, n) => crossEntropyOf(z, truth[n]!))), 6)
-  })
-
-  it('a Softmax along another axis than the classes is a part of the model', async () => {
-    const { loss } = await measured(
-      regression((z) => op.Softmax(z, { axis: 0 })),
-      crossEntropy({ axis: 1 }),
-      { labels: labels(truth) },
-    )
-    const columns = Array.from({ length: classes }, (_, c) => softmaxOf(logits.map((z) => z[c]!)))
-    expect(loss).toBeCloseTo(
-      mean(
-        logits.map((_, n) =>
-          crossEntropyOf(
-            columns.map((column) => column[n]!),
-            truth[n]!,
-          ),
-        ),
-      ),
-      6,
-    )
+    ['loss', 'sampled'],
+    ['curvature', 'sampled'],
+    ['curvature', 'hutchinson'],
+  ] as const)('weighted, %s (%s) of a batch in parts is that of the whole', async (kind, curvature) => {
+    const loss = crossEntropy({ classWeights: [1, 5, 0.5], sampleWeights: 'weights', ignoreIndex: 9 })
+    const weights: Tensor = { dtype: 'float32', dims: [examples], data: Float32Array.of(1, 2, 0, 1, 3) }
+    const target = { labels: labels([0, 2, 9, 1, 0]), weights }
+    const whole = await measured(regression(), loss, target, kind, { curvature })
+    for (const microBatch of [1, 2, 3]) {
+      const parts = await measured(regression(), loss, target, kind, { microBatch, curvature })
+      expect([parts.count, parts.weight]).toEqual([4, 1 + 2 * 0.5 + 5 + 3])
+      expect(parts.loss).toBeCloseTo(whole.loss, 6)
+      expectClose(parts.gradients['w']!, Array.from(whole.gradients['w']!))
+    }
   })
 
   it('classes along axis 1 of [N, C, H, W], one label per pixel', async () => {
@@ -189,86 +138,45 @@ describe('cross-entropy against plain arithmetic', () => {
     await trainer.dispose()
   })
 
-  it('what it cannot work on', () => {
-    const outputs = regression().outputs
-    const two = new Map([...outputs, ['z', outputs.get('y')!]])
-    expect(() => crossEntropy().build(two)).toThrow(/name one of the model's outputs: 'y', 'z'/)
-    expect(() => crossEntropy({ labelSmoothing: 1 })).toThrow(/labelSmoothing is 1/)
-    expect(() => crossEntropy().build(new Map([['k', op.ArgMax(outputs.get('y')!)]]))).toThrow(/floating-point/)
-    expect(() => crossEntropy({ axis: 2 }).build(outputs)).toThrow(/axis 2/)
-    expect(() => mse().build(new Map([['k', op.ArgMax(outputs.get('y')!)]]))).toThrow(OnnxIreError)
-  })
-})
-
-describe('the gradient against sampled targets', () => {
-  it('is that of labels drawn by Gumbel noise from the softmax, without label smoothing', async () => {
-    const options = { labelSmoothing: 0.3, ignoreIndex: 7 }
-    const marked = truth.map((label, n) => (n === 3 ? 7 : label))
-    const { gradients, count } = await measured(
-      regression(),
-      crossEntropy(options),
-      { labels: labels(marked) },
-      'curvature',
-      12,
-    )
-    const noise = new Random(12)
-    const sampled = logits.map((z) => argMax(z.map((value) => value + noise.gumbel())))
-    expect(sampled).not.toEqual(truth)
-    expect(count).toBe(4)
-    expectClose(
-      gradients['w']!,
-      gradientOf(
-        byLogits(sampled, (n) => Number(n !== 3)),
-        4,
-      ),
-    )
-  })
-
-  it('its labels follow the softmax', async () => {
-    const programs = new Programs(trainingGraphs(regression(), { loss: crossEntropy(), trainable: 'w' }), runtime)
-    const draws = new Random(1)
-    const sum = new Float64Array(features * classes)
-    const rounds = 400
-    for (let i = 0; i < rounds; i++) {
-      const { gradients } = await programs.gradient(
-        'curvature',
-        { x, labels: labels(truth) },
-        { w: w.data as Float32Array },
-        {},
-        draws,
+  it('several tasks with IRE, measured apart', async () => {
+    const features_ = input('x', 'float32', ['N', features])
+    const z = op.MatMul(features_, parameter('w', normal(random, [features, 2])))
+    const [size, flag] = op.Split(z, { axis: 1, num_outputs: 2 })
+    const model = modelOf({
+      name: 'two tasks',
+      inputs: new Map([['x', features_]]),
+      outputs: new Map([
+        ['size', size!],
+        ['flag', op.Sigmoid(flag!)],
+      ]),
+    })
+    const loss = combine({
+      size: { loss: huber({ output: 'size', targets: 'sizes', delta: 0.5 }), weight: 2 },
+      flag: { loss: binaryCrossEntropy({ logits: 'flag', targets: 'flags' }) },
+    })
+    const inputs = normal(random, [64, features])
+    const column = (of: (row: readonly number[]) => number): Tensor => {
+      const rows = Array.from({ length: 64 }, (_, n) =>
+        Array.from(inputs.data.slice(n * features, (n + 1) * features) as Float32Array),
       )
-      gradients['w']!.forEach((g, k) => {
-        sum[k]! += g / rounds
-      })
+      return { dtype: 'float32', dims: [64, 1], data: Float32Array.from(rows, of) }
     }
-    // E[p - onehot(label)] = 0 when labels are drawn from p: means of 400 draws stay within a few standard errors of it.
-    for (const g of sum) expect(Math.abs(g)).toBeLessThan(0.1)
-    await programs.release()
-  })
-
-  it('of squared errors is -2 noise / n through the output', async () => {
-    const targets: Tensor = normal(new Random(2), [examples, classes])
-    const { gradients } = await measured(regression(), mse(), { targets }, 'curvature', 4)
-    const noise = new Random(4)
-    const d = logits.map((z) => z.map(() => -2 * Math.fround(noise.normal())))
-    expectClose(gradients['w']!, gradientOf(d, examples * classes))
-  })
-})
-
-describe('other losses', () => {
-  it('the mean squared error', async () => {
-    const targets: Tensor = normal(new Random(2), [examples, classes])
-    const { loss, count, correct, gradients } = await measured(regression(), mse(), { targets })
-    const error = logits.map((z, n) => z.map((value, c) => value - Number(targets.data[n * classes + c])))
-    expect(loss).toBeCloseTo(mean(error.flat().map((e) => e * e)), 6)
-    expect([count, correct]).toEqual([15, undefined])
-    expectClose(
-      gradients['w']!,
-      gradientOf(
-        error.map((row) => row.map((e) => 2 * e)),
-        15,
-      ),
-    )
+    const data = arrays({
+      x: inputs,
+      sizes: column(([a, b]) => 2 * a! - b!),
+      flags: column(([a, b]) => Number(a! + b! > 0)),
+    })
+    const optimizer = ire(sgd({ lr: 0.1 }), { kappa: 1, gamma: 0.5, interval: 2, warmup: 0 })
+    const trainer = await Trainer.create(model, { loss, optimizer, runtime, batchSize: 16, metrics: [mae(), f1()] })
+    const before = await trainer.evaluate(data)
+    for await (const _ of trainer.fit(data, { epochs: 20 }));
+    const after = await trainer.evaluate(data)
+    expect(Object.keys(after).sort()).toEqual(['count', 'flag/f1', 'loss', 'size/mae'])
+    expect(after.count).toBe(128)
+    expect(after.loss).toBeLessThan(before.loss / 2)
+    expect(Number(after['size/mae'])).toBeLessThan(0.2)
+    expect(Number(after['flag/f1'])).toBeGreaterThan(0.9)
+    await trainer.dispose()
   })
 
   it('one of a float64 model', async () => {

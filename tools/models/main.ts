@@ -3,6 +3,7 @@ import { basename, join } from 'node:path'
 import { Command } from 'commander'
 import {
   adamw,
+  decodeModel,
   encodeModel,
   type Graph,
   gradientModel,
@@ -33,7 +34,7 @@ const [folder] = command.processedArgs as [string]
 
 interface Row {
   readonly file: string
-  readonly nodes: number
+  readonly nodes: NodeCounts
   readonly parameters: number
   readonly gradientError: Spread
   readonly trained: Trained
@@ -53,7 +54,7 @@ for (const path of modelsUnder(folder)) {
   try {
     const row = await examine(path)
     rows.push(
-      `| ${row.file} | ${row.nodes} | ${row.parameters.toLocaleString('en')} | ${row.gradientError.median.toExponential(0)} (${row.gradientError.worst.toExponential(0)}) | ${`${row.trained.first.toPrecision(4)} -> ${row.trained.last.toPrecision(4)} | ${row.trained.lr.toExponential(0)}`} | ${row.seconds.toFixed(1)} |`,
+      `| ${row.file} | ${nodesText(row.nodes)} | ${row.parameters.toLocaleString('en')} | ${row.gradientError.median.toExponential(0)} (${row.gradientError.worst.toExponential(0)}) | ${`${row.trained.first.toPrecision(4)} -> ${row.trained.last.toPrecision(4)} | ${row.trained.lr.toExponential(0)}`} | ${row.seconds.toFixed(1)} |`,
     )
   } catch (error) {
     rows.push(
@@ -69,12 +70,14 @@ writeFileSync(
 
 Every model goes through import, gradient, ${steps} training steps and export: \`npx tsx tools/models/main.ts FOLDER\` writes this table.
 
+- **nodes**: in the file, those of bodies included; where import leaves fewer, because it folds constants and branches that are never taken, also after it; and in the gradient model, which computes
+  the outputs and the gradients of all inputs and tensors.
 - **gradient error**: of the vector-Jacobian product of a random scalar of the outputs, against central differences in float32, per tensor: the median (and worst) of
   ${looked} tensors, each moved alone. Differences themselves are good to about 1e-3 here; a worst one far above is a tensor behind a kink or of vanishing influence.
 - **loss**: mean squared error to random targets near the model's own output, before and after ${steps} steps of Adam at the first of the learning rates 1e-3 ... 1e-6 at which it falls. The exported model runs in plain onnxruntime with the
   interface of the original and gives the trained outputs.
 
-| model | nodes | trainable parameters | gradient error | loss | lr | seconds |
+| model | nodes -> with gradient | trainable parameters | gradient error | loss | lr | seconds |
 |---|---|---|---|---|---|---|
 ${rows.join('\n')}
 `,
@@ -99,12 +102,37 @@ async function examine(path: string): Promise<Row> {
   const parameters = [...trainableOf(graph).values()].reduce((sum, value) => sum + tensorOf(value).data.length, 0)
   return {
     file,
-    nodes: model.proto.graph!.node.length,
+    nodes: nodeCountsOf(model, graph),
     parameters,
     gradientError,
     trained,
     seconds: (Date.now() - started) / 1000,
   }
+}
+
+interface NodeCounts {
+  readonly before: number
+  readonly imported: number
+  readonly after: number
+}
+
+function nodesText({ before, imported, after }: NodeCounts): string {
+  return `${before}${imported === before ? '' : ` -> ${imported}`} -> ${after}`
+}
+
+function nodeCountsOf(model: Model, graph: Graph): NodeCounts {
+  const imported = modelOf({ ...graph, inputs: new Map([...graph.inputs, ...graph.parameters]) })
+  const after = decodeModel(gradientModel(encodeModel(model)))
+  const count = ({ proto }: Model) => nodesIn(proto.graph!)
+  return { before: count(model), imported: count(imported), after: count(after) }
+}
+
+type GraphProto = NonNullable<Model['proto']['graph']>
+
+/** Bodies count with their nodes. */
+function nodesIn({ node }: GraphProto): number {
+  const bodies = node.flatMap(({ attribute }) => attribute.flatMap(({ g, graphs }) => (g ? [g, ...graphs] : graphs)))
+  return bodies.reduce((sum, body) => sum + nodesIn(body), node.length)
 }
 
 function tensorOf(value: Value): Tensor {

@@ -1,6 +1,6 @@
 """What PyTorch computes for the architectures of models/, with weights that a formula gives.
 
-    /usr/bin/python3 tools/torch/reference.py test/models/reference.json
+    /usr/bin/python3 tools/torch/reference.py test/models/reference.json && npm run format
 
 Writes, by name, a preset, the number of examples and the logits in evaluation form. `elements` gives weights and inputs
 from their names and shapes; test/models/reference.ts has the same formula. Residual networks and vision transformers

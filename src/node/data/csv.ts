@@ -4,6 +4,7 @@ import type { Example } from '../../data/collate.js'
 import type { Dataset } from '../../data/dataset.js'
 import { type Stream, stream } from '../../data/stream.js'
 import { OnnxIreError } from '../../errors.js'
+import type { TypedArray } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { checkBoolean, checkNames, checkNumber, invalidOption } from '../../optim/option.js'
 import { type Classified, ClassNames } from './class-names.js'
@@ -134,13 +135,13 @@ function exampleOf(plans: readonly Plan[], record: readonly string[], substitute
   const example: Record<string, Tensor> = {}
   for (const plan of plans) {
     const { name, dtype, dims, columns } = plan
-    const values = columns.map((field) => elementFrom(plan, field, record, substitute))
-    const data =
-      dtype === 'float32'
-        ? Float32Array.from(values, Number)
-        : dtype === 'int64'
-          ? BigInt64Array.from(values, BigInt)
-          : values.map(String)
+    const element = (i: number) => elementFrom(plan, columns[i]!, record, substitute)
+    if (dtype === 'string') {
+      example[name] = { dtype, dims, data: columns.map((_, i) => String(element(i))) }
+      continue
+    }
+    const data: TypedArray = dtype === 'int64' ? new BigInt64Array(columns.length) : new Float32Array(columns.length)
+    for (let i = 0; i < data.length; i++) data[i] = element(i) as number // a bigint where `data` holds those
     example[name] = { dtype, dims, data }
   }
   return example

@@ -41,7 +41,7 @@ export async function labelledFiles(
   for (const [label, name] of names.entries()) {
     if (!there.includes(name))
       throw new OnnxIreError('invalid-data', `${path} has no folder '${name}'; its classes are ${there.join(', ')}`)
-    const own = await filesOf(join(path, name), extensions)
+    const own = await filesBelow(join(path, name), extensions)
     if (own.length === 0)
       throw new OnnxIreError(
         'invalid-data',
@@ -56,10 +56,10 @@ export async function labelledFiles(
 }
 
 /** The files below a folder with one of the extensions, in the order of their names. */
-async function filesOf(path: string, extensions: readonly string[]): Promise<string[]> {
+export async function filesBelow(path: string, extensions: readonly string[]): Promise<string[]> {
   const files: string[] = []
   for (const { name, folder } of await entriesOf(path)) {
-    if (folder) files.push(...(await filesOf(join(path, name), extensions)))
+    if (folder) files.push(...(await filesBelow(join(path, name), extensions)))
     else if (extensions.includes(extname(name).toLowerCase())) files.push(join(path, name))
   }
   return files

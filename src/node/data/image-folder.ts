@@ -28,7 +28,8 @@ export interface ImageFolderOptions extends ImageFilesOptions {
   readonly label?: string | undefined
 }
 
-const extensions = ['.jpg', '.jpeg', '.png', '.webp']
+/** What names of images end in. */
+export const imageExtensions = ['.jpg', '.jpeg', '.png', '.webp']
 
 /** Images decoded at the same time: as many as the threads that Node has for it. */
 const decoders = 4
@@ -46,7 +47,7 @@ const decoders = 4
 export async function imageFolder(path: string, options: ImageFolderOptions = {}): Promise<ClassFolder> {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
   const { classes, label = 'label', image, input } = options
-  const found = await labelledFiles(path, extensions, classes)
+  const found = await labelledFiles(path, imageExtensions, classes)
   const data = imageFiles(found.files, { image, input })
   return {
     ...found,

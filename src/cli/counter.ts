@@ -1,0 +1,66 @@
+import { Presets, SingleBar } from 'cli-progress'
+import { count, duration } from './output.js'
+
+/** How many examples a command has been through, for people. */
+export interface Counter {
+  /** @param examples seen so far, in all */
+  at(examples: number): void
+  stop(): void
+}
+
+/** Seconds between two plain lines. */
+const lineInterval = 5
+
+/**
+ * A bar on a terminal, plain lines elsewhere, both on stderr.
+ * @param total examples in all; undefined where only the end of a stream will tell
+ */
+export function counterOn(stream: NodeJS.WriteStream, quiet: boolean, total: number | undefined): Counter {
+  if (quiet) return { at() {}, stop() {} }
+  const started = performance.now()
+  const paceAt = (examples: number) => {
+    const seconds = Math.max((performance.now() - started) / 1000, 1e-3)
+    const rate = String(Number((examples / seconds).toPrecision(3)))
+    return { rate, left: total === undefined ? '?' : duration((seconds / examples) * (total - examples)) }
+  }
+  return stream.isTTY ? bar(stream, total, paceAt) : lines(stream, total, paceAt)
+}
+
+type PaceAt = (examples: number) => { readonly rate: string; readonly left: string }
+
+function lines(stream: NodeJS.WriteStream, total: number | undefined, paceAt: PaceAt): Counter {
+  let next = performance.now() + 1000 * lineInterval
+  return {
+    at(examples) {
+      if (performance.now() < next) return
+      next = performance.now() + 1000 * lineInterval
+      const { rate, left } = paceAt(examples)
+      const share = total === undefined ? '' : `/${count(total)}`
+      stream.write(
+        `${count(examples)}${share} examples, ${rate} examples/s${total === undefined ? '' : `, ${left} left`}\n`,
+      )
+    },
+    stop() {},
+  }
+}
+
+function bar(stream: NodeJS.WriteStream, total: number | undefined, paceAt: PaceAt): Counter {
+  const drawn = new SingleBar(
+    {
+      format: '{bar} {value}/{total} | {rate} examples/s | ETA {left}',
+      stream,
+      clearOnComplete: true,
+      gracefulExit: false,
+      stopOnComplete: false,
+      barsize: 24,
+    },
+    Presets.shades_classic,
+  )
+  return {
+    at(examples) {
+      if (drawn.isActive) drawn.update(examples, paceAt(examples))
+      else drawn.start(total ?? 0, examples, paceAt(examples))
+    },
+    stop: () => drawn.stop(),
+  }
+}

@@ -1,0 +1,31 @@
+import { OnnxIreError } from '../../errors.js'
+import type { Target } from '../../recipe/loss.js'
+import type { Naming } from '../../recipe/sources/common.js'
+import { inputsOf } from '../../train/inspect.js'
+import type { Opening } from './opened.js'
+
+/** The model's input that takes a source's examples. Throws `invalid-recipe` where it has to be named. */
+export function inputFor({ input }: Naming, { model }: Opening): string {
+  if (input !== undefined) return input
+  const names = inputsOf(model.proto).map(({ name = '' }) => name)
+  if (names.length === 1) return names[0]!
+  throw new OnnxIreError(
+    'invalid-recipe',
+    `the model has ${names.length} inputs${names.length > 0 ? ` (${names.join(', ')})` : ''}; name the one that takes the examples: "input": "..."`,
+  )
+}
+
+/** What a source's labels are for; null where none are asked for. Throws `invalid-recipe` where it has to be named. */
+export function targetFor({ target }: Naming, { targets }: Opening): Target | null {
+  if (targets === null) return null
+  const names = [...new Set(targets.map(({ name }) => name))]
+  const found = targets.find(({ name }) => name === (target ?? names[0]))
+  if (found && (target !== undefined || names.length === 1)) return found
+  const there = names.join(', ')
+  throw new OnnxIreError(
+    'invalid-recipe',
+    target === undefined
+      ? `the loss looks for ${there}; name the one that the labels are for: "target": "..."`
+      : `target is '${target}', but the loss looks for ${there}`,
+  )
+}

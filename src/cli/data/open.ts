@@ -1,0 +1,43 @@
+import { subset } from '../../data/dataset.js'
+import type { Data } from '../../data/stream.js'
+import type { DataSource } from '../../recipe/recipe.js'
+import type { SourceOf } from '../../recipe/sources/source.js'
+import { openCsv } from './csv.js'
+import { openIdx } from './idx.js'
+import { openImageFolder } from './image-folder.js'
+import { openJsonl } from './jsonl.js'
+import { located } from './located.js'
+import type { Opened, Opening } from './opened.js'
+import { streamSubset } from './stream-parts.js'
+import { openText } from './text.js'
+
+/** How each kind of source is opened. */
+const openers: {
+  readonly [Kind in DataSource['kind']]: (source: SourceOf<Kind>, opening: Opening) => Promise<Opened>
+} = { idx: openIdx, csv: openCsv, 'image-folder': openImageFolder, jsonl: openJsonl, text: openText }
+
+/**
+ * Opens a recipe's source of examples.
+ * @param place the source's path in the recipe, for messages
+ */
+export async function openData(place: string, source: DataSource, opening: Opening): Promise<Opened> {
+  return located(place, async () => {
+    // The kind ties the opener to its source; the compiler does not follow that through a table.
+    const open = openers[source.kind] as (source: DataSource, opening: Opening) => Promise<Opened>
+    return partOf(await open(source, opening), source)
+  })
+}
+
+function partOf(opened: Opened, { start = 0, end }: DataSource): Opened {
+  if (start === 0 && end === undefined) return opened
+  const part = (data: Data) => ('batch' in data ? subset(data, range(start, end)) : streamSubset(data, start, end))
+  const { data, labels, files } = opened
+  return {
+    ...opened,
+    data: part(data),
+    ...(labels ? { labels: part(labels) } : {}),
+    ...(files ? { files: files.slice(start, end) } : {}),
+  }
+}
+
+const range = (start: number, end: number | undefined) => ({ start, ...(end === undefined ? {} : { end }) })

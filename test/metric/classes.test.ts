@@ -1,0 +1,205 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import {
+  accuracy,
+  confusion,
+  crossEntropy,
+  f1,
+  input,
+  metricNamed,
+  metrics,
+  mse,
+  perClass,
+  perplexity,
+  precision,
+  recall,
+  topK,
+} from '../../src/index.js'
+import { measuredBy } from '../../src/metric/measured.js'
+import { node } from '../../src/node/index.js'
+import { chunks, float, int, integers, measured, normals } from './measured.js'
+
+const runtime = node({ threads: 1, worker: false })
+afterAll(() => runtime.dispose())
+
+const all = [
+  accuracy(),
+  topK(2),
+  topK(3),
+  confusion(),
+  perClass(),
+  perplexity(),
+  ...(['macro', 'micro', 'weighted'] as const).flatMap((average) => [
+    precision({ average }),
+    recall({ average }),
+    f1({ average }),
+  ]),
+]
+
+interface Example {
+  readonly scores: readonly number[]
+  readonly label: number
+}
+
+/** All of it in plain arithmetic, from the examples that count. */
+function plain(examples: readonly Example[], classes: number) {
+  const order = ({ scores }: Example) => scores.map((_, c) => c).sort((a, b) => scores[b]! - scores[a]! || a - b)
+  const n = examples.length
+  const matrix = Array.from({ length: classes }, () => Array<number>(classes).fill(0))
+  for (const example of examples) matrix[example.label]![order(example)[0]!]! += 1
+  const range = Array.from({ length: classes }, (_, c) => c)
+  const add = (values: readonly number[]) => values.reduce((a, b) => a + b, 0)
+  const hits = range.map((c) => matrix[c]![c]!)
+  const actual = range.map((c) => add(matrix[c]!))
+  const predicted = range.map((c) => add(matrix.map((row) => row[c]!)))
+  const safe = (a: number, b: number) => (b === 0 ? 0 : a / b)
+  const p = range.map((c) => safe(hits[c]!, predicted[c]!))
+  const r = range.map((c) => safe(hits[c]!, actual[c]!))
+  const f = range.map((c) => safe(2 * p[c]! * r[c]!, p[c]! + r[c]!))
+  const present = range.filter((c) => actual[c]! + predicted[c]! > 0)
+  const macro = (each: readonly number[]) => add(present.map((c) => each[c]!)) / present.length
+  const weighted = (each: readonly number[]) => add(each.map((value, c) => value * actual[c]!)) / n
+  const right = add(hits) / n
+  const nll = ({ scores, label }: Example) => {
+    const total = Math.log(add(scores.map(Math.exp)))
+    return total - scores[label]!
+  }
+  return {
+    accuracy: right,
+    top2: examples.filter((e) => order(e).slice(0, 2).includes(e.label)).length / n,
+    top3: examples.filter((e) => order(e).slice(0, 3).includes(e.label)).length / n,
+    confusion: matrix,
+    precisionPerClass: p,
+    recallPerClass: r,
+    f1PerClass: f,
+    supportPerClass: actual,
+    perplexity: Math.exp(add(examples.map(nll)) / n),
+    precision: macro(p),
+    recall: macro(r),
+    f1: macro(f),
+    'precision-micro': right,
+    'recall-micro': right,
+    'f1-micro': right,
+    'precision-weighted': weighted(p),
+    'recall-weighted': weighted(r),
+    'f1-weighted': weighted(f),
+  }
+}
+
+function expectSame(actual: Readonly<Record<string, unknown>>, wanted: Readonly<Record<string, unknown>>): void {
+  const { loss: _, count: __, ...rest } = actual
+  expect(Object.keys(rest).sort()).toEqual(Object.keys(wanted).sort())
+  for (const [name, value] of Object.entries(wanted)) {
+    const [got, want] = [[rest[name]].flat(2) as number[], [value].flat(2) as number[]]
+    expect(got.length, name).toBe(want.length)
+    for (const [i, number] of want.entries()) expect(got[i], name).toBeCloseTo(number, 5)
+  }
+}
+
+describe('metrics of classes are those of plain arithmetic', () => {
+  it('over several batches of different sizes, with classes that never occur', async () => {
+    const [n, classes] = [50, 7]
+    // Whole numbers: many scores are equal. Class 6 neither occurs nor is predicted, class 5 is predicted only.
+    const examples = Array.from({ length: n }, () => ({
+      scores: normals(classes).map((v, c) => (c === 6 ? -9 : Math.round(2 * v))),
+      label: integers(1, 5)[0]!,
+    }))
+    const batches = chunks(examples, 16).map((batch) => ({
+      y: float(
+        [batch.length, classes],
+        batch.flatMap(({ scores }) => scores),
+      ),
+      labels: int(
+        [batch.length],
+        batch.map(({ label }) => label),
+      ),
+    }))
+    const result = await measured(runtime, crossEntropy(), all, ['N', classes], batches)
+    expect(result.count).toBe(n)
+    const wanted = plain(examples, classes)
+    expectSame(result, wanted)
+    expect(wanted.supportPerClass[6]! + wanted.confusion.reduce((sum, row) => sum + row[6]!, 0)).toBe(0)
+  })
+
+  it('of tokens with padding and a mask', async () => {
+    const [n, length, classes] = [9, 5, 4]
+    const positions = Array.from({ length: n * length }, () => ({
+      scores: normals(classes),
+      label: integers(1, classes)[0]!,
+      state: integers(1, 3)[0]!, // 0: padding, 1: masked, 2: counts
+    }))
+    const batches = chunks(positions, 3 * length).map((batch) => ({
+      y: float(
+        [3, length, classes],
+        batch.flatMap(({ scores }) => scores),
+      ),
+      labels: int(
+        [3, length],
+        batch.map(({ label, state }) => (state === 0 ? -100 : label)),
+      ),
+      mask: float(
+        [3, length],
+        batch.map(({ state }) => (state === 1 ? 0 : 1)),
+      ),
+    }))
+    const loss = crossEntropy({ ignoreIndex: -100, mask: 'mask' })
+    const result = await measured(runtime, loss, all, ['N', 'T', classes], batches)
+    const counting = positions.filter(({ state }) => state === 2)
+    expect(result.count).toBe(counting.length)
+    expectSame(result, plain(counting, classes))
+  })
+
+  it('along axis 1, of probabilities', async () => {
+    const [n, classes, length] = [6, 4, 3]
+    const z = normals(n * classes * length)
+    const t = normals(n * classes * length).map((v) => v * v)
+    const at = (values: readonly number[], i: number, c: number, k: number) => values[(i * classes + c) * length + k]!
+    const range = Array.from({ length: classes }, (_, c) => c)
+    const examples = Array.from({ length: n * length }, (_, i) => {
+      const [row, k] = [Math.floor(i / length), i % length]
+      const column = (values: readonly number[]) => range.map((c) => at(values, row, c, k))
+      return { scores: column(z), label: column(t).indexOf(Math.max(...column(t))) }
+    })
+    const loss = crossEntropy({ probabilities: true, axis: 1 })
+    const batch = { y: float([n, classes, length], z), labels: float([n, classes, length], t) }
+    expectSame(await measured(runtime, loss, all, ['N', classes, 'T'], [batch]), plain(examples, classes))
+  })
+
+  it('a model whose scores are all equal is right by the first class only', async () => {
+    const batch = { y: float([4, 3], Array(12).fill(1)), labels: int([4], [0, 1, 2, 2]) }
+    const result = await measured(runtime, crossEntropy(), [accuracy(), topK(1), topK(2)], ['N', 3], [batch])
+    expect([result.accuracy, result['top1'], result['top2']]).toEqual([0.25, 0.25, 0.5])
+  })
+})
+
+describe('which metrics there are, and which are refused', () => {
+  const classes = (length: number | string) =>
+    crossEntropy().build(new Map([['y', input('y', 'float32', ['N', length])]]))
+
+  it('by name', () => {
+    for (const name of Object.keys(metrics)) expect(metricNamed(name).name).toBe(name)
+    expect(metricNamed('top10').name).toBe('top10')
+    for (const name of ['top0', 'f2', 'toString']) expect(() => metricNamed(name)).toThrow(/no metric.*accuracy, top5/)
+  })
+
+  it('in lists', () => {
+    expect(() => measuredBy([f1(), f1()], classes(3), true)).toThrow(/two named 'f1'/)
+    const values = mse().build(new Map([['y', input('y', 'float32', ['N', 3])]]))
+    expect(() => measuredBy([f1()], values, true)).toThrow(/another kind of target/)
+    expect(measuredBy(all, values, false).parts).toEqual([])
+  })
+
+  it('where the number of classes is open, or too large', () => {
+    for (const metric of [confusion(), perClass(), f1()])
+      expect(() => measuredBy([metric], classes('C'), true)).toThrow(/does not say how many classes/)
+    expect(() => measuredBy([confusion()], classes(2001), true)).toThrow(/perClass or f1 instead/)
+    expect(measuredBy([perClass(), f1()], classes(50_000), true).outputs.size).toBe(6)
+    expect(() => measuredBy([topK(5)], classes(3), true)).toThrow(/top5 of a model that tells 3 classes apart/)
+  })
+
+  it('options', () => {
+    expect(() => topK(0)).toThrow(/'k' is 0/)
+    expect(() => f1({ average: 'samples' as 'macro' })).toThrow(/'average' is 'samples'/)
+    for (const make of [precision, perClass, confusion])
+      expect(() => make({ threshold: 1 })).toThrow(/'threshold' is 1/)
+  })
+})

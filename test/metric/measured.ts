@@ -1,0 +1,50 @@
+import { input, type Loss, type Metric, Random, type Runtime, type Tensor } from '../../src/index.js'
+import type { DType } from '../../src/ir/dtype.js'
+import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
+import type { Dim } from '../../src/ir/shape.js'
+import { measuredBy } from '../../src/metric/measured.js'
+import { type Measures, Tally } from '../../src/metric/tally.js'
+import { encode } from '../../src/onnx/encode.js'
+import { exportGraph } from '../../src/onnx/export.js'
+import type { Tensors } from '../../src/runtime/runtime.js'
+
+/** What metrics come to over batches of outputs `y` and what the loss takes beside them. */
+export async function measured(
+  runtime: Runtime,
+  loss: Loss,
+  metrics: readonly Metric[],
+  shape: readonly Dim[],
+  batches: readonly Tensors[],
+  dtype: DType = 'float32',
+): Promise<Measures> {
+  const y = input('y', dtype, shape)
+  const built = loss.build(new Map([['y', y]]))
+  const graph = measuredBy(metrics, built, true)
+  const program = await runtime.compile(
+    encode(
+      'ModelProto',
+      exportGraph({
+        name: 'metrics',
+        inputs: new Map([['y', y], ...built.targets]),
+        outputs: new Map([['loss', built.loss], ['count', built.count], ...graph.outputs]),
+      }),
+    ),
+  )
+  const tally = new Tally(graph)
+  for (const batch of batches) {
+    const outputs = await program.run(batch)
+    const sums = [...graph.outputs.keys()].map((name) => [name, numbersOf(outputs[name]!)])
+    const [count, value] = [numbersOf(outputs['count']!)[0]!, numbersOf(outputs['loss']!)[0]!]
+    tally.add({ loss: value, count, weight: count, sums: Object.fromEntries(sums) })
+  }
+  await program.release()
+  return tally.measures()
+}
+
+export const random = new Random(31)
+export const float = (dims: readonly number[], values: ArrayLike<number>): Tensor => tensorFrom('float32', dims, values)
+export const int = (dims: readonly number[], values: readonly number[]): Tensor => tensorFrom('int64', dims, values)
+export const normals = (n: number): number[] => Array.from(random.fill(new Float32Array(n), 'normal'))
+export const integers = (n: number, below: number): number[] => Array.from({ length: n }, () => random.integer(below))
+export const chunks = <T>(values: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(values.length / size) }, (_, i) => values.slice(i * size, (i + 1) * size))
