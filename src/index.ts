@@ -1,5 +1,11 @@
 // Models
 
+export type { Port } from './inspect/contents.js'
+export { type Inspection, type InspectOptions, inspectModel, type StepCost } from './inspect/inspect.js'
+export type { Layer } from './inspect/layers.js'
+export type { InputShapes, MissingLength } from './inspect/lengths.js'
+export type { Operations, StepMemory } from './inspect/step.js'
+export type { TensorReport } from './inspect/tensors.js'
 export { exportGraph, type GraphSpec, modelOf } from './onnx/export.js'
 export { type ExternalData, externalFiles } from './onnx/external.js'
 export { importGraph } from './onnx/import.js'
@@ -7,7 +13,6 @@ export { decodeModel, embedExternalData, encodeModel, type Model, namedTensors, 
 export { printGraph } from './onnx/print.js'
 export { type GradientModelOptions, gradientModel } from './train/gradient-model.js'
 export { type HeadOptions, replaceHead } from './train/head.js'
-export { type Inspection, inspectModel, type Port, type TensorReport } from './train/inspect.js'
 
 // Graphs and gradients
 

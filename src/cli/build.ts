@@ -2,13 +2,17 @@ import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import type { GraphSpec } from '../onnx/export.js'
 import type { Model } from '../onnx/model.js'
+import type { LossKind } from '../recipe/loss.js'
+import type { Recipe } from '../recipe/recipe.js'
 import type { TrainingOptions } from '../train/graphs.js'
 import type { HeadOptions } from '../train/head.js'
 import { collected, wholeNumber } from './arguments.js'
 import { print, table } from './output.js'
 
+const lossKinds: readonly LossKind[] = ['cross-entropy', 'binary-cross-entropy', 'l1', 'huber', 'kl', 'mse']
+
 interface Options {
-  readonly loss?: 'cross-entropy' | 'mse'
+  readonly loss?: LossKind
   readonly logits?: string
   readonly headClasses?: number
   readonly trainable?: readonly string[]
@@ -30,7 +34,7 @@ export function defineBuild(program: Command): void {
     .description('write the graphs of a training run as ONNX models, to open in a viewer or to run elsewhere')
     .argument('<model|recipe>', 'an ONNX file, or a recipe (.json)')
     .requiredOption('-o, --output <folder>', 'where to write training.onnx, evaluation.onnx and curvature.onnx')
-    .addOption(new Option('--loss <kind>', 'what is minimised').choices(['cross-entropy', 'mse']))
+    .addOption(new Option('--loss <kind>', 'what is minimised').choices(lossKinds))
     .option('--logits <name>', "the model's output the loss works on (default: the only one)")
     .option(
       '--head-classes <n>',
@@ -72,7 +76,11 @@ Examples:
       const { modelPath, head, training } = await chosen(path, options, command)
       const original = await readModel(modelPath)
       const model = head ? replaceHead(original, head) : original
-      const { training: trained, evaluation, curvature } = trainingGraphs(importGraph(model), training)
+      const {
+        training: trained,
+        evaluation,
+        curvature,
+      } = trainingGraphs(importGraph(model), await training(original, model))
       const files: [string, Model, Written][] = []
       const add = (name: string, spec: GraphSpec) => {
         const file = join(options.output, name)
@@ -91,9 +99,15 @@ Examples:
     })
 }
 
+interface Chosen {
+  readonly modelPath: string
+  readonly head: HeadOptions | undefined
+  /** What the graphs are to be, once the model is there. */
+  readonly training: (original: Model, model: Model) => Promise<TrainingOptions>
+}
+
 /** What to build, from a recipe or from the command line. */
-async function chosen(path: string, options: Options, command: Command) {
-  const { lossOf, trainerOptions } = await import('../recipe/build.js')
+async function chosen(path: string, options: Options, command: Command): Promise<Chosen> {
   if (path.toLowerCase().endsWith('.json')) {
     const given = (['loss', 'logits', 'headClasses', 'trainable', 'batchNorm'] as const).find(
       (name) => options[name] !== undefined,
@@ -101,14 +115,14 @@ async function chosen(path: string, options: Options, command: Command) {
     if (given) command.error(`error: a recipe says ${given} itself; change it with --set`, { exitCode: 2 })
     const { readRecipe } = await import('./recipe-file.js')
     const recipe = await readRecipe(path, options.set)
-    const training: TrainingOptions = trainerOptions(recipe)
-    return { modelPath: recipe.model, head: recipe.head, training }
+    return { modelPath: recipe.model, head: recipe.head, training: (...models) => graphOptions(recipe, ...models) }
   }
   const { loss, logits, headClasses, trainable, batchNorm } = options
   if (loss === undefined) return command.error('error: give --loss, or a recipe instead of the model', { exitCode: 2 })
   if (options.set.length > 0) command.error('error: --set changes a recipe; a model has none', { exitCode: 2 })
+  const { lossOf, lossOn } = await import('../recipe/loss.js')
   const training: TrainingOptions = {
-    loss: lossOf({ kind: loss, ...(logits === undefined ? {} : loss === 'mse' ? { output: logits } : { logits }) }),
+    loss: lossOf(lossOn(loss, logits)),
     ...(trainable === undefined ? {} : { trainable }),
     ...(batchNorm === undefined ? {} : { batchNorm }),
   }
@@ -116,7 +130,28 @@ async function chosen(path: string, options: Options, command: Command) {
     headClasses === undefined
       ? undefined
       : { classes: headClasses, ...(logits === undefined ? {} : { output: logits }) }
-  return { modelPath: path, head, training }
+  return { modelPath: path, head, training: async () => training }
+}
+
+/** The graphs that a trainer would make of a recipe. */
+async function graphOptions(recipe: Recipe, original: Model, model: Model): Promise<TrainingOptions> {
+  const [{ importGraph }, { trainerOptions }, { layers }, { frozenOf }, { trainableOf }, { Prepared }] =
+    await Promise.all([
+      import('../onnx/import.js'),
+      import('../recipe/build.js'),
+      import('../step/optimizer.js'),
+      import('../train/groups.js'),
+      import('../train/weights.js'),
+      import('./data/prepared.js'),
+    ])
+  const { recipe: settled } = await Prepared.of(recipe, original, model)
+  const options = trainerOptions(settled)
+  const names = [...trainableOf(importGraph(model), options.trainable).keys()]
+  return {
+    ...options,
+    frozen: frozenOf(names, options),
+    curvature: layers(options.optimizer).ire?.curvature === 'hutchinson' ? 'hutchinson' : 'sampled',
+  }
 }
 
 function text(model: string, graphs: readonly Written[], head: boolean): string {

@@ -8,6 +8,7 @@ import { report } from './failure.js'
 import { defineGradient } from './gradient.js'
 import { defineInit } from './init.js'
 import { defineInspect } from './inspect.js'
+import { definePredict } from './predict.js'
 import { defineTrain } from './train.js'
 
 const { version, description } = createRequire(import.meta.url)('../../package.json')
@@ -25,6 +26,7 @@ Examples:
   $ onnx-ire inspect model.onnx
   $ onnx-ire train recipe.json --set optimizer.ire.kappa=3
   $ onnx-ire evaluate runs/recipe/tuned.onnx recipe.json
+  $ onnx-ire predict runs/recipe/tuned.onnx recipe.json --classes -o predictions.csv
   $ onnx-ire help train
 
 Every command takes --json and then writes one JSON document to standard output, { "error": { code, message } } when it
@@ -38,6 +40,7 @@ for (const define of [
   defineBuild,
   defineTrain,
   defineEvaluate,
+  definePredict,
   defineExport,
 ]) {
   define(program)

@@ -43,7 +43,9 @@ export function sized(model: Model, given: InputShapes, batch: number): Sized {
   for (const [name, shape] of declared)
     known.set(name, given[name] ?? shape?.map((dim) => (typeof dim === 'string' ? (lengths.get(dim) ?? dim) : dim)))
   const graph = model.proto.graph!
-  const input = graph.input.map((info) => (known.has(info.name ?? '') ? withShape(info, known.get(info.name ?? '')) : info))
+  const input = graph.input.map((info) =>
+    known.has(info.name ?? '') ? withShape(info, known.get(info.name ?? '')) : info,
+  )
   return {
     model: { ...model, proto: edit(model.proto, { graph: edit(graph, { input }) }) },
     missing: [...known].flatMap(([name, shape]) => missingOf(name, shape)),
@@ -68,7 +70,9 @@ function bind(
   const fits =
     !expected ||
     (expected.length === shape.length &&
-      expected.every((dim, axis) => (typeof dim === 'number' ? dim : (lengths.get(dim) ?? shape[axis])) === shape[axis]))
+      expected.every(
+        (dim, axis) => (typeof dim === 'number' ? dim : (lengths.get(dim) ?? shape[axis])) === shape[axis],
+      ))
   if (!whole || !fits)
     throw new OnnxIreError(
       'invalid-option',
@@ -93,7 +97,9 @@ function withShape(info: ValueInfoProto, shape: Shape | undefined): ValueInfoPro
   if (!shape || !type?.tensorType) return info
   const dim = shape.map((length, axis) => {
     const before = type.tensorType?.shape?.dim[axis]
-    return typeof length === 'number' ? create('Dimension', { dimValue: BigInt(length) }) : (before ?? create('Dimension', {}))
+    return typeof length === 'number'
+      ? create('Dimension', { dimValue: BigInt(length) })
+      : (before ?? create('Dimension', {}))
   })
   const tensorType = edit(type.tensorType, { shape: create('TensorShapeProto', { dim }) })
   return edit(info, { type: edit(type, { tensorType }) })

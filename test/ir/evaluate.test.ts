@@ -33,7 +33,7 @@ describe('the number an expression stands for', () => {
     const forms: ((n: Dim, h: Dim) => Dim)[] = [
       (n, h) => addDims(mulDims(n, h), 3),
       (n, h) => subDims(mulDims(addDims(n, 4), h), n),
-      (n, h) => divDims(subDims(h, 3), 2),
+      (_, h) => divDims(subDims(h, 3), 2),
       (n, h) => ceilDivDims(addDims(mulDims(n, 3), h), 4),
       (n, h) => mulDims(divDims(h, n), addDims(n, 1)),
     ]

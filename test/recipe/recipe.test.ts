@@ -1,11 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { OnnxIreError } from '../../src/errors.js'
-import { optimizerOf, trainerOptions } from '../../src/recipe/build.js'
+import { fitOptions, trainerOptions, weightsOf } from '../../src/recipe/build.js'
 import { differences } from '../../src/recipe/difference.js'
+import { optimizerOf } from '../../src/recipe/optimizer.js'
 import { assign } from '../../src/recipe/overrides.js'
-import { checkRecipe, parseRecipe } from '../../src/recipe/parse.js'
+import { checkRecipe, checkSource, parseRecipe } from '../../src/recipe/parse.js'
 import { mapPaths } from '../../src/recipe/paths.js'
-import type { Recipe } from '../../src/recipe/recipe.js'
+import type { DataSource, LossRecipe, Recipe } from '../../src/recipe/recipe.js'
 import { describeOptimizer } from '../../src/step/optimizer.js'
 
 const recipe: Recipe = {
@@ -55,12 +56,30 @@ describe('checking', () => {
             layout: 'NHWC',
           },
         },
-        validation: { kind: 'idx', images: 'i', labels: 'l' },
+        validation: { kind: 'idx', images: 'i', labels: 'l', target: 'l' },
+        balance: true,
       },
-      loss: { kind: 'cross-entropy', logits: 'y', labels: 'l', axis: -1, labelSmoothing: 0, ignoreIndex: -100 },
+      loss: {
+        kind: 'cross-entropy',
+        logits: 'y',
+        labels: 'l',
+        axis: -1,
+        labelSmoothing: 0,
+        ignoreIndex: -100,
+        classWeights: [1, 2],
+        sampleWeights: 'w',
+        mask: 'm',
+      },
+      metrics: ['accuracy', 'top3', { kind: 'f1', average: 'micro', threshold: 0.4 }, { kind: 'topK', k: 2 }],
       head: { output: 'y', classes: 3, seed: 1 },
       trainable: { include: ['a*', 'b'], exclude: 'c' },
       batchNorm: 'trained',
+      groups: [
+        { tensors: 'a*', lr: 0.1, weightDecay: 0, ire: false, frozen: { untilStep: 3 } },
+        { tensors: ['b'], frozen: true },
+      ],
+      decayVectors: false,
+      layerDecay: { rate: 0.9, layers: ['a*', ['b', 'c']] },
       optimizer: {
         kind: 'adamw',
         lr: 0,
@@ -72,8 +91,16 @@ describe('checking', () => {
       },
       schedule: { kind: 'cosine', warmup: 5, floor: 0.05 },
       clipNorm: 1,
+      clipValue: 0.5,
       batchSize: 2,
+      microBatch: 1,
+      ema: 0.99,
+      best: { metric: 'f1-micro', mode: 'max', minDelta: 0.01 },
+      earlyStopping: { metric: 'loss', patience: 3 },
+      weights: 'ema',
       steps: 10,
+      evaluateEvery: 5,
+      checkpoints: { everySteps: 2, everySeconds: 30, keep: 5 },
       seed: 1,
       threads: 2,
     }
@@ -81,10 +108,79 @@ describe('checking', () => {
     expect(trainerOptions(full)).toMatchObject({
       batchNorm: 'trained',
       head: full.head,
+      groups: full.groups,
+      decayVectors: false,
+      layerDecay: full.layerDecay,
       clipNorm: 1,
+      clipValue: 0.5,
       batchSize: 2,
+      microBatch: 1,
+      ema: 0.99,
+      best: full.best,
+      earlyStopping: full.earlyStopping,
       seed: 1,
     })
+    expect(trainerOptions(full).metrics?.map(({ name }) => name)).toEqual(['accuracy', 'top3', 'f1-micro', 'top2'])
+    expect(fitOptions(full)).toEqual({ steps: 10, evaluateEvery: 5 })
+  })
+
+  const sources: readonly DataSource[] = [
+    {
+      kind: 'csv',
+      file: 'a.csv',
+      tensors: { x: '*', y: { columns: ['p', 'q'], as: 'integer', dims: [2] }, l: { columns: 'c', as: 'class' } },
+      delimiter: ';',
+      header: false,
+      missing: 0.5,
+      stream: true,
+      shuffleBuffer: 9,
+      start: 1,
+      end: 2,
+    },
+    {
+      kind: 'jsonl',
+      file: 'a.jsonl',
+      tensors: { x: 'a.b', l: { field: 'c', as: 'class', classes: ['n', 'm'] } },
+      padding: { x: { value: -1, length: 8, maxLength: 8, multipleOf: 4, mask: 'm' } },
+      stream: false,
+    },
+    { kind: 'image-folder', folder: 'f', classes: ['a', 'b'], image: { size: 4 }, input: 'x', target: 'labels' },
+    { kind: 'text', folder: 'f', classes: ['a'], extensions: ['.md'], tokens: 'bytes', offset: 3, padding: {} },
+    { kind: 'text', files: ['a', 'b'], tokens: 'bytes', context: 8, stride: 4, stream: true, shuffleBuffer: 2 },
+  ]
+
+  test.each(sources)('a source of data of kind $kind', (source) => {
+    expect(checkRecipe({ ...recipe, data: { train: source, split: { validation: 0.1, seed: 3 } } }).data.train).toBe(
+      source,
+    )
+    expect(checkSource(source)).toBe(source)
+  })
+
+  const losses: readonly LossRecipe[] = [
+    { kind: 'cross-entropy', classWeights: 'balanced' },
+    { kind: 'binary-cross-entropy', logits: 'y', targets: 't', posWeight: [1, 2], labelSmoothing: 0.1, mask: 'm' },
+    { kind: 'l1', output: 'y', targets: 't', sampleWeights: 'w' },
+    { kind: 'huber', delta: 2 },
+    { kind: 'kl', logits: 'y', targets: 't', axis: 1 },
+    { kind: 'mse', output: 'y' },
+    { kind: 'combine', tasks: { a: { loss: { kind: 'mse', output: 'y' }, weight: 0.5 }, b: { loss: { kind: 'kl' } } } },
+  ]
+
+  test.each(losses)('a loss of kind $kind', (loss) => {
+    expect(checkRecipe({ ...recipe, loss }).loss).toBe(loss)
+    if (loss.kind !== 'cross-entropy') expect(trainerOptions({ ...recipe, loss }).loss.build).toBeTypeOf('function')
+  })
+
+  test('class weights that are still to be computed make no loss', () => {
+    expect(() => trainerOptions({ ...recipe, loss: losses[0]! })).toThrow(/'balanced' is computed from the labels/)
+  })
+
+  test('the weights a run gives are the best that it keeps', () => {
+    expect(weightsOf({})).toBe('last')
+    expect(weightsOf({ ema: 0.9 })).toBe('ema')
+    expect(weightsOf({ ema: 0.9, best: {} })).toBe('best')
+    expect(weightsOf({ best: false })).toBe('last')
+    expect(weightsOf({ ema: 0.9, best: true, weights: 'last' })).toBe('last')
   })
 
   test.each([
@@ -106,6 +202,51 @@ describe('checking', () => {
       ['schedule={"kind":"constant","floor":0}'],
       /schedule\.floor: there is no such field; schedule takes kind, warmup/,
     ],
+    [['trainable={"inclde":"a"}'], /trainable\.inclde: there is no such field, did you mean 'include'\?/],
+    [['groups=[{"tensors":"a","froze":true}]'], /groups\.0\.froze: there is no such field, did you mean 'frozen'\?/],
+    [
+      ['groups=[{"tensors":"a","frozen":{"until":3}}]'],
+      /groups\.0\.frozen is .*; it must be true, false, \{ untilStep/,
+    ],
+    [
+      ['groups=[{"tensors":3},{"tensors":"a","frozen":{"untilStep":-1}}]'],
+      /groups\.0\.tensors is 3; it must be a name pattern.*\n {2}groups\.1\.frozen is \{"untilStep":-1\}/s,
+    ],
+    [['metrics=["acuracy"]'], /metrics\[0\]: did you mean 'accuracy'\? there is no metric 'acuracy'/],
+    [['metrics=[{"kind":"f2"}]'], /metrics\.0\.kind is the text 'f2'.*; it must be 'precision', /],
+    [['metrics=["f1",{"kind":"f1","averge":"micro"}]'], /metrics\.1\.averge: there is no such field, did you mean/],
+    [['loss={"kind":"combine","tasks":{}}'], /loss\.tasks has no task/],
+    [
+      ['loss={"kind":"combine","tasks":{"a":{"loss":{"kind":"hubber"}}}}'],
+      /loss\.tasks\.a\.loss\.kind is the text 'hubber', did you mean 'huber'\?/,
+    ],
+    [
+      ['loss.classWeights=balance'],
+      /loss\.classWeights is the text 'balance'.*a weight for every class, or 'balanced'/,
+    ],
+    [['loss.probabilities=true', 'loss.classWeights=balanced'], /loss\.classWeights: 'balanced' counts class numbers/],
+    [['data.train.labels=null'], /data\.train\.labels is missing/],
+    [['data.train={"kind":"csv","file":"a"}'], /data\.train\.tensors is missing: .*which columns make which tensor/],
+    [['data.train={"kind":"parquet"}'], /it must be 'idx', 'csv', 'image-folder', 'jsonl' or 'text'/],
+    [['data.train={"kind":"text"}'], /data\.train has neither folder nor files/],
+    [['data.train={"kind":"text","folder":"f","context":8}'], /data\.train\.context is of no use here: it takes files/],
+    [
+      ['data.validation={"kind":"idx","images":"i","labels":"l"}', 'data.split={"validation":0.1}'],
+      /both validation and split/,
+    ],
+    [['data.split.validation=1'], /data\.split\.validation is 1; it must be a number above 0 to below 1/],
+    [['best=true'], /best goes by validation data, and there are none: add data\.validation, or hold some out/],
+    [
+      ['earlyStopping.patience=2', 'schedule.kind=plateau'],
+      /earlyStopping and a plateau schedule go by validation data/,
+    ],
+    [['weights=best'], /weights is 'best', and best does not say to keep them/],
+    [['weights=ema'], /weights is 'ema', and ema does not say/],
+    [
+      ['loss={"kind":"mse"}', 'mixup.alpha=0.2'],
+      /mixup mixes classes: it goes with the loss 'cross-entropy' or 'kl', not/,
+    ],
+    [['mixup.alpha=0.2', 'loss.ignoreIndex=0'], /mixup makes labels probabilities, of which ignoreIndex/],
     [['epochs=null'], /neither epochs nor steps/],
     [['steps=3'], /both epochs and steps: .*--set steps=null/],
   ])('%j is refused', (assignments, message) => {
@@ -169,11 +310,19 @@ test('every path is mapped, and nothing else', () => {
     output: '/root/out',
     data: { train: { kind: 'idx', images: '/root/images', labels: '/root/labels' } },
   })
+  const folder: DataSource = { kind: 'image-folder', folder: 'f', classes: ['a'] }
+  const files: DataSource = { kind: 'text', files: ['a', 'b'], tokens: 'bytes', context: 3 }
+  const { data } = mapPaths({ ...recipe, data: { train: folder, validation: files } }, (path) => `/root/${path}`)
+  expect(data).toEqual({
+    train: { ...folder, folder: '/root/f' },
+    validation: { ...files, files: ['/root/a', '/root/b'] },
+  })
 })
 
 test('what a resumed run may change is no difference', () => {
   const { epochs: _, ...rest } = recipe
-  expect(differences(recipe, { ...rest, steps: 9, threads: 1, output: 'x' })).toEqual([])
+  const free = { steps: 9, threads: 1, output: 'x', checkpoints: { keep: 1 }, weights: 'last' } as const
+  expect(differences(recipe, { ...rest, ...free })).toEqual([])
   const other: Recipe = {
     ...recipe,
     seed: 1,

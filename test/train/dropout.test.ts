@@ -67,7 +67,7 @@ describe('dropout', () => {
     // Each element is (4/3)^2 with probability 3/4: 4/3 in the mean, with variance (16/9)^2 3/16.
     expect(result.loss).toBeCloseTo(4 / 3, 1)
     // d loss / d w sums to 2 loss, as the loss is quadratic in w.
-    const sum = result.gradients['w']!.reduce((total, g) => total + g, 0)
+    const sum = Array.from(result.gradients['w']!).reduce((total, g) => total + g, 0)
     expect(sum).toBeCloseTo(2 * result.loss, 4)
     expect((await run(0)).loss).toBe(result.loss)
     expect((await run(1)).loss).not.toBe(result.loss)

@@ -1,0 +1,92 @@
+import { expect, test } from 'vitest'
+import { arrays, labels } from '../../src/data/arrays.js'
+import { batches } from '../../src/data/batches.js'
+import { input } from '../../src/ir/leaf.js'
+import type { Graph } from '../../src/ir/value.js'
+import { op } from '../../src/op/index.js'
+import { Random } from '../../src/random.js'
+import type { LossRecipe } from '../../src/recipe/recipe.js'
+import { mixed, settled } from '../../src/recipe/settle.js'
+
+/** Scores of four classes at two outputs. */
+function graph(): Graph {
+  const x = input('x', 'float32', ['N', 4])
+  const ids = input('ids', 'int64', ['N'])
+  const outputs = new Map([
+    ['a', op.Neg(x)],
+    ['b', op.Softmax(x)],
+  ])
+  return {
+    name: '',
+    inputs: new Map([
+      ['x', x],
+      ['ids', ids],
+    ]),
+    outputs,
+    parameters: new Map(),
+  }
+}
+
+// Class 0 three times, class 1 once, 2 twice, 3 twice; one example to leave out.
+const data = arrays({
+  x: { dims: [9, 4], data: Float32Array.from({ length: 36 }, (_, i) => i) },
+  ids: labels([0, 1, 2, 3, 4, 5, 6, 7, 8]),
+  labels: labels([0, 0, 0, 1, 2, 2, 3, 3, -1]),
+})
+const sight = { graph, labels: async () => data }
+const untouched = {
+  graph: () => {
+    throw new Error('the model was looked at')
+  },
+  labels: () => {
+    throw new Error('the data were looked at')
+  },
+}
+
+test('balanced class weights are N / (C n_c), also in one of several tasks', async () => {
+  const loss: LossRecipe = { kind: 'cross-entropy', logits: 'a', classWeights: 'balanced', ignoreIndex: -1 }
+  const weights = [8 / 12, 8 / 4, 8 / 8, 8 / 8].map(Math.fround)
+  expect((await settled({ loss }, sight)).loss).toEqual({ ...loss, classWeights: weights })
+  const other: LossRecipe = { kind: 'mse', output: 'b' }
+  const both: LossRecipe = { kind: 'combine', tasks: { a: { loss, weight: 2 }, b: { loss: other } } }
+  expect((await settled({ loss: both }, sight)).loss).toEqual({
+    kind: 'combine',
+    tasks: { a: { loss: { ...loss, classWeights: weights }, weight: 2 }, b: { loss: other } },
+  })
+})
+
+test('labels that are not there, and classes without an example, are named', async () => {
+  const loss: LossRecipe = { kind: 'cross-entropy', logits: 'a', labels: 'digits', classWeights: 'balanced' }
+  await expect(settled({ loss }, sight)).rejects.toThrow(
+    /loss\.classWeights: the training data give no 'digits'; they give x, ids, labels/,
+  )
+  const few = { graph, labels: async () => arrays({ labels: labels([0, 1]) }) }
+  const plain: LossRecipe = { kind: 'cross-entropy', logits: 'a', classWeights: 'balanced' }
+  await expect(settled({ loss: plain }, few)).rejects.toThrow(/of 4 classes, 2, 3 have no example/)
+})
+
+test('mixup learns from the model how many classes there are and which inputs can be mixed', async () => {
+  const loss: LossRecipe = { kind: 'cross-entropy', logits: 'b' }
+  const recipe = await settled({ loss, mixup: { alpha: 1 } }, sight)
+  expect(recipe).toEqual({ loss: { ...loss, probabilities: true }, mixup: { alpha: 1, classes: 4, inputs: ['x'] } })
+  const rows = arrays({
+    x: { dims: [4, 4], data: new Float32Array(16) },
+    ids: labels([0, 1, 2, 3]),
+    labels: labels([0, 1, 2, 3]),
+  })
+  const [batch] = await Array.fromAsync(batches(mixed(rows, recipe), { batchSize: 4, shuffle: new Random(1) }))
+  const { dims, data: shares } = batch!.tensors['labels']!
+  expect(dims).toEqual([4, 4])
+  const sums = [0, 1, 2, 3].map((i) => (shares as Float32Array).slice(4 * i, 4 * i + 4).reduce((a, b) => a + b))
+  for (const sum of sums) expect(sum).toBeCloseTo(1, 6)
+  expect([...(shares as Float32Array)].some((share) => share > 0 && share < 1)).toBe(true)
+  expect(batch!.tensors['ids']!.dtype).toBe('int64')
+})
+
+test('what needs neither model nor data asks for neither', async () => {
+  const loss: LossRecipe = { kind: 'cross-entropy', classWeights: [1, 2] }
+  expect(await settled({ loss }, untouched)).toEqual({ loss })
+  const full = { loss, mixup: { alpha: 0.2, classes: 2, inputs: 'x' } }
+  expect(await settled(full, untouched)).toEqual({ ...full, loss: { ...loss, probabilities: true } })
+  expect(mixed(data, { loss })).toBe(data)
+})

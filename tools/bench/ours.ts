@@ -1,0 +1,56 @@
+import { join } from 'node:path'
+import { adamw, crossEntropy, type Dataset, ire, type Runtime, Trainer } from 'onnx-ire'
+import { node, readModel } from 'onnx-ire/node'
+import { readProblem } from './problem.js'
+import { serve } from './protocol.js'
+
+/** Our side: `ours.ts FOLDER THREADS base|ire`, through the trainer as its users have it. */
+const [folder = '', threads = '', kind] = process.argv.slice(2)
+const { problem, tensor } = readProblem(folder)
+const runtime = node({ threads: Number(threads) })
+let inRuntime = 0
+const timed: Runtime = {
+  ...runtime,
+  async compile(model) {
+    const program = await runtime.compile(model)
+    return {
+      ...program,
+      async run(feeds) {
+        const start = performance.now()
+        const outputs = await program.run(feeds)
+        inRuntime += (performance.now() - start) / 1000
+        return outputs
+      },
+    }
+  },
+}
+const base = adamw(problem.adamw)
+const trainer = await Trainer.create(await readModel(join(folder, 'model.onnx')), {
+  loss: crossEntropy(),
+  optimizer: kind === 'ire' ? ire(base, problem.ire) : base,
+  runtime: timed,
+  batchNorm: 'trained',
+  batchSize: problem.batches[0]!['labels']!.dims[0]!,
+})
+
+/** One batch an epoch, the same ones for everybody: the order inside of it is nobody's concern. */
+const batches = problem.batches.map((batch) =>
+  Object.fromEntries(Object.entries(batch).map(([name, place]) => [name, tensor(place)])),
+)
+let next = 0
+const data: Dataset = {
+  length: problem.batches[0]!['labels']!.dims[0]!,
+  batch: () => batches[next++ % batches.length]!,
+}
+
+const parameters = Object.values(trainer.parameters).reduce((sum, { length }) => sum + length, 0)
+await serve({ about: runtime.description, parameters }, async (steps) => {
+  const losses: number[] = []
+  inRuntime = 0
+  const onStep = ({ loss }: { loss: number }) => void losses.push(loss)
+  const rounds = trainer.fit(data, { steps: trainer.step + steps, evaluateEvery: Number.MAX_SAFE_INTEGER, onStep })
+  for await (const _ of rounds);
+  return { losses, inRuntime }
+})
+await trainer.dispose()
+await runtime.dispose()

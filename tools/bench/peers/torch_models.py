@@ -1,0 +1,156 @@
+"""The models of tools/bench in plain torch.nn, under the parameter names of their ONNX files."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class MLP(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden0, self.hidden1, self.head = nn.Linear(784, 512), nn.Linear(512, 512), nn.Linear(512, 10)
+
+    def forward(self, x):
+        return self.head(F.relu(self.hidden1(F.relu(self.hidden0(x)))))
+
+
+def convolution(before, after, kernel, stride=1):
+    return nn.Conv2d(before, after, kernel, stride=stride, padding=(kernel - 1) // 2, bias=False)
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, before, after, stride):
+        super().__init__()
+        self.conv1, self.bn1 = convolution(before, after, 3, stride), nn.BatchNorm2d(after)
+        self.conv2, self.bn2 = convolution(after, after, 3), nn.BatchNorm2d(after)
+        self.downsample = None
+        if stride != 1 or before != after:
+            self.downsample = nn.Sequential(convolution(before, after, 1, stride), nn.BatchNorm2d(after))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet18(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = convolution(3, 64, 3), nn.BatchNorm2d(64)
+        before = 64
+        for i, after in enumerate((64, 128, 256, 512)):
+            stride = 1 if i == 0 else 2
+            setattr(self, f"layer{i + 1}", nn.Sequential(BasicBlock(before, after, stride), BasicBlock(after, after, 1)))
+            before = after
+        self.fc = nn.Linear(512, 10)
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.layer4(self.layer3(self.layer2(self.layer1(y))))
+        return self.fc(y.mean((2, 3)))
+
+
+class Attention(nn.Module):
+    def __init__(self, width, heads, bias=True):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key = nn.Linear(width, width, bias=bias), nn.Linear(width, width, bias=bias)
+        self.value, self.output = nn.Linear(width, width, bias=bias), nn.Linear(width, width, bias=bias)
+
+    def forward(self, x, mask=None, turn=lambda x: x):
+        batch, length, width = x.shape
+
+        def split(y):
+            return y.view(batch, length, self.heads, width // self.heads).transpose(1, 2)
+
+        q, k, v = turn(split(self.query(x))), turn(split(self.key(x))), split(self.value(x))
+        scores = q @ k.transpose(-2, -1) / math.sqrt(width // self.heads)
+        if mask is not None:
+            scores = scores + mask
+        return self.output((scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, width))
+
+
+class ViTBlock(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
+        self.attention = Attention(width, heads)
+        self.mlp = nn.ModuleDict({"expand": nn.Linear(width, 4 * width), "contract": nn.Linear(4 * width, width)})
+
+    def forward(self, x):
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp["contract"](F.gelu(self.mlp["expand"](self.norm2(x))))
+
+
+class ViT(nn.Module):
+    def __init__(self, patch, heads, layers, width=192, size=32):
+        super().__init__()
+        length = (size // patch) ** 2 + 1
+        self.patches = nn.Conv2d(3, width, patch, stride=patch)
+        self.token, self.positions = nn.Embedding(1, width), nn.Embedding(length, width)
+        for i in range(layers):
+            setattr(self, f"block{i}", ViTBlock(width, heads))
+        self.layers = layers
+        self.norm, self.head = nn.LayerNorm(width, eps=1e-6), nn.Linear(width, 10)
+
+    def forward(self, x):
+        embedded = self.patches(x).flatten(2).transpose(1, 2)
+        token = self.token.weight.expand(len(x), 1, -1)
+        y = torch.cat((token, embedded), 1) + self.positions.weight
+        for i in range(self.layers):
+            y = getattr(self, f"block{i}")(y)
+        return self.head(self.norm(y[:, 0]))
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * self.weight
+
+
+class LlamaBlock(nn.Module):
+    def __init__(self, width, heads, hidden):
+        super().__init__()
+        self.norm1, self.norm2 = RMSNorm(width), RMSNorm(width)
+        self.attention = Attention(width, heads, bias=False)
+        sizes = {"gate": (width, hidden), "up": (width, hidden), "down": (hidden, width)}
+        self.mlp = nn.ModuleDict({name: nn.Linear(*size, bias=False) for name, size in sizes.items()})
+
+    def forward(self, x, mask, turn):
+        x = x + self.attention(self.norm1(x), mask, turn)
+        y = self.norm2(x)
+        return x + self.mlp["down"](F.silu(self.mlp["gate"](y)) * self.mlp["up"](y))
+
+
+class Llama(nn.Module):
+    def __init__(self, heads, layers, width=256, hidden=768, vocabulary=256, context=128):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        for i in range(layers):
+            setattr(self, f"block{i}", LlamaBlock(width, heads, hidden))
+        self.layers = layers
+        self.norm, self.head = RMSNorm(width), nn.Linear(width, vocabulary, bias=False)
+        size = width // heads
+        angles = torch.outer(torch.arange(context), 10000.0 ** (-torch.arange(0, size, 2) / size))
+        self.cos, self.sin = angles.cos().repeat(1, 2), angles.sin().repeat(1, 2)
+        self.mask = torch.full((context, context), -1e9).triu(1)
+
+    def turn(self, x):
+        a, b = x.chunk(2, dim=-1)
+        return x * self.cos + torch.cat((-b, a), dim=-1) * self.sin
+
+    def forward(self, tokens):
+        y = self.embedding(tokens)
+        for i in range(self.layers):
+            y = getattr(self, f"block{i}")(y, self.mask, self.turn)
+        return self.head(self.norm(y))
+
+
+models = {"mlp": MLP, "resnet": ResNet18, "vit": ViT, "llama": Llama}
+
+"""Models whose ONNX files hold the weights of linear layers as [from, to]; torch has [to, from]."""
+transposed = {"vit", "llama"}

@@ -1,0 +1,76 @@
+"""PyTorch's side of tools/bench: torch_peer.py FOLDER THREADS, which speaks the protocol of protocol.ts."""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from torch_models import models, transposed
+
+folder, threads = Path(sys.argv[1]), int(sys.argv[2])
+torch.set_num_threads(threads)
+problem = json.loads((folder / "problem.json").read_text())
+stored = (folder / "tensors.bin").read_bytes()
+
+
+def tensor(place):
+    count = int(numpy.prod(place["dims"]))
+    array = numpy.frombuffer(stored, place["dtype"], count, place["offset"])
+    return torch.from_numpy(array.reshape(place["dims"]).copy())
+
+
+def load(model):
+    weights = {name: tensor(place) for name, place in problem["weights"].items()}
+    if problem["model"] in transposed:
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Linear):
+                weights[f"{name}.weight"] = weights[f"{name}.weight"].t().contiguous()
+    absent = model.load_state_dict(weights, strict=False)
+    assert not absent.unexpected_keys and all("num_batches" in key for key in absent.missing_keys), absent
+    assert sorted(name for name, _ in model.named_parameters()) == sorted(problem["trained"])
+
+
+def say(message):
+    print(json.dumps(message), flush=True)
+
+
+model = models[problem["model"]](**problem["sizes"])
+load(model)
+model.train()
+options = problem["adamw"]
+optimizer = torch.optim.AdamW(
+    model.parameters(), lr=options["lr"], betas=options["betas"], eps=options["eps"], weight_decay=options["weightDecay"]
+)
+batches = [{name: tensor(place) for name, place in batch.items()} for batch in problem["batches"]]
+done = 0
+
+
+def step():
+    global done
+    batch = dict(batches[done % len(batches)])
+    labels = batch.pop("labels")
+    logits = model(*batch.values())
+    loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    done += 1
+    return loss.item()
+
+
+say({
+    "about": f"PyTorch {torch.__version__}, cpu, {torch.get_num_threads()} threads, eager",
+    "parameters": sum(x.numel() for x in model.parameters()),
+})  # fmt: skip
+for line in sys.stdin:
+    started, computed = time.perf_counter(), time.process_time()
+    losses = [step() for _ in range(json.loads(line)["steps"])]
+    seconds, cpu = time.perf_counter() - started, time.process_time() - computed
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    say({"seconds": seconds, "cpu": cpu, "losses": losses, "peak": peak})
