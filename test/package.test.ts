@@ -53,6 +53,22 @@ const data = arrays({ input: { dims: [96, 1, 8, 8], data: pixels }, labels: labe
   expect(after.equals(before)).toBe(false)
 })
 
+it('reads a recipe', () => {
+  writeFileSync(
+    join(project, 'recipe.mjs'),
+    `import { parseRecipe, recipeSchema, trainerOptions } from 'onnx-ire/recipe'
+const recipe = parseRecipe(JSON.stringify({
+  model: 'model.onnx',
+  data: { train: { kind: 'csv', file: 'rows.csv', tensors: { input: '*' } } },
+  loss: { kind: 'mse' },
+  optimizer: { kind: 'sgd', lr: 0.5 },
+  epochs: 1,
+}))
+console.log(recipeSchema.required.join(), trainerOptions(recipe).optimizer.lr)`,
+  )
+  expect(run('node', 'recipe.mjs')).toBe('model,data,loss,optimizer 0.5\n')
+})
+
 it('inspects a model with npx', () => {
   const { inputs } = JSON.parse(run('npx', 'onnx-ire', 'inspect', 'model.onnx', '--json'))
   expect(inputs[0].name).toBe('input')

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander'
+import { OnnxIreError } from '../errors.js'
 import type { Weights } from '../train/tuned.js'
 import { plural, print } from './output.js'
 
@@ -41,6 +42,7 @@ Examples:
         { readModel, writeModel },
         { replaceHead },
         { tunedModel },
+        { decodeSafetensors },
         { weightsOf },
         { RunFolder },
         { refuseOverwriting },
@@ -48,6 +50,7 @@ Examples:
         import('../node/model.js'),
         import('../train/head.js'),
         import('../train/tuned.js'),
+        import('../train/safetensors.js'),
         import('../recipe/build.js'),
         import('./run-folder.js'),
         import('./overwriting.js'),
@@ -58,7 +61,11 @@ Examples:
       await refuseOverwriting(recipe.model, output)
       const original = recipe.head ? replaceHead(read, recipe.head) : read
       const weights = wanted ?? weightsOf(recipe)
-      const { model, step, skipped } = await folder.checkpoint((bytes) => tunedModel(original, bytes, weights))
+      const { model, step, skipped } = await folder.checkpoint((bytes) => {
+        const tuned = tunedModel(original, bytes, weights)
+        if (weights === 'best') refuseUnjudged(decodeSafetensors(bytes).metadata)
+        return tuned
+      })
       for (const { step, error } of skipped)
         process.stderr.write(`passing over the checkpoint of step ${step}: ${error.message}\n`)
       await writeModel(output, model)
@@ -68,4 +75,14 @@ Examples:
         () => `wrote ${output}: ${recipe.model} as trained in ${run}, ${plural(step, 'step')}, ${described[weights]}`,
       )
     })
+}
+
+/** Before the first evaluation, the best weights are those the run began with. */
+function refuseUnjudged({ progress = '{}' }: Readonly<Record<string, string>>): void {
+  const { best } = JSON.parse(progress) as { readonly best?: unknown }
+  if (best !== null) return
+  throw new OnnxIreError(
+    'invalid-option',
+    'nothing has been evaluated yet, so no weights are the best; take those of the last step: --weights last',
+  )
 }

@@ -1,8 +1,11 @@
 import { stat } from 'node:fs/promises'
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
+import type { InputShapes } from '../inspect/lengths.js'
 import { print } from './output.js'
 
 interface Options {
+  readonly shape: InputShapes
+  readonly all?: true
   readonly tensors?: true
   readonly json?: true
 }
@@ -10,8 +13,10 @@ interface Options {
 export function defineInspect(program: Command): void {
   program
     .command('inspect')
-    .description('show what a model is made of, and which of its tensors training would vary')
+    .description('show what a model is made of, what training would vary, and what a step costs')
     .argument('<model>', 'an ONNX file')
+    .option('--shape <input=lengths>', 'lengths of an input that the file leaves open; may be repeated', addShape, {})
+    .option('--all', 'list operators without weights among the layers')
     .option('--tensors', 'list every tensor')
     .option('--json', 'write JSON to standard output')
     .addHelpText(
@@ -19,17 +24,27 @@ export function defineInspect(program: Command): void {
       `
 Examples:
   $ onnx-ire inspect model.onnx
-  $ onnx-ire inspect model.onnx --tensors
+  $ onnx-ire inspect model.onnx --shape x=1x3x224x224
+  $ onnx-ire inspect model.onnx --all --tensors
   $ onnx-ire inspect model.onnx --json | jq '.tensors[] | select(.trainable) | .name'`,
     )
-    .action(async (path: string, { tensors, json }: Options) => {
+    .action(async (path: string, { shape: shapes, json, ...lists }: Options) => {
       const [{ readModel }, { inspectModel }, { inspectionText }] = await Promise.all([
         import('../node/model.js'),
-        import('../train/inspect.js'),
+        import('../inspect/inspect.js'),
         import('./inspection-text.js'),
       ])
-      const inspection = { file: path, ...inspectModel(await readModel(path)) }
+      const inspection = { file: path, ...inspectModel(await readModel(path), { shapes }) }
       const { size } = await stat(path)
-      print({ ...inspection, bytes: size }, json, () => inspectionText(path, size, inspection, tensors ?? false))
+      const whole = { all: lists.all ?? false, tensors: lists.tensors ?? false }
+      print({ ...inspection, bytes: size }, json, () => inspectionText(path, size, inspection, whole))
     })
+}
+
+/** `x=1x3x224x224`; a scalar is `x=`. */
+function addShape(text: string, before: InputShapes): InputShapes {
+  const [, name, lengths] = /^(.+)=((?:\d+(?:x\d+)*)?)$/s.exec(text) ?? []
+  if (name === undefined || lengths === undefined)
+    throw new InvalidArgumentError('It must be an input and its lengths, as in x=1x3x224x224.')
+  return { ...before, [name]: lengths === '' ? [] : lengths.split('x').map(Number) }
 }

@@ -1,17 +1,27 @@
-import type { Inspection, Port, TensorReport } from '../train/inspect.js'
+import type { Port } from '../inspect/contents.js'
+import type { Inspection } from '../inspect/inspect.js'
+import type { TensorReport } from '../inspect/tensors.js'
+import { costText, layersText } from './layers-text.js'
 import { byteSize, count, indented, plural, table } from './output.js'
 
 /** Tensors shown of a list that nobody asked to see whole. */
 const excerpt = 12
 
-/** What `inspect` found, for people. */
-export function inspectionText(path: string, bytes: number, inspection: Inspection, all: boolean): string {
+/** What `inspect` found, for people. @param whole which lists are shown whole */
+export function inspectionText(
+  path: string,
+  bytes: number,
+  inspection: Inspection,
+  whole: { readonly all: boolean; readonly tensors: boolean },
+): string {
   const { stored, training } = inspection
   const unsupported = inspection.operators.filter(({ supported }) => !supported)
   return [
     `${path}: ${header(inspection)}, ${byteSize(bytes)}`,
     `\nInputs\n${ports(inspection.inputs)}`,
     `\nOutputs\n${ports(inspection.outputs)}`,
+    ...(inspection.layers.length > 0 ? [`\nLayers\n${layersText(inspection, whole.all)}`] : []),
+    `\nCost, one multiply-add being two FLOPs\n${costText(inspection)}`,
     `\nOperators: ${plural(
       inspection.operators.reduce((sum, operator) => sum + operator.count, 0),
       'node',
@@ -20,8 +30,8 @@ export function inspectionText(path: string, bytes: number, inspection: Inspecti
       ? [`  not known to onnx-ire: ${unsupported.map(({ operator }) => operator).join(', ')}`]
       : []),
     `\nStored: ${plural(stored.floatElements, 'parameter')} (floating-point numbers), ${plural(stored.tensors, 'tensor')}, ${byteSize(stored.bytes)}`,
-    `\nTraining varies ${plural(training.tensors, 'tensor')}, ${plural(training.elements, 'parameter')}${training.tensors > 0 ? '\n' : ''}${trained(inspection.tensors, all)}`,
-    left(inspection.tensors, all),
+    `\nTraining varies ${plural(training.tensors, 'tensor')}, ${plural(training.elements, 'parameter')}${training.tensors > 0 ? '\n' : ''}${trained(inspection.tensors, whole.tensors)}`,
+    left(inspection.tensors, whole.tensors),
     ...(training.blocked
       ? [`\nTraining is blocked (${training.blocked.code})\n${indented(training.blocked.message)}`]
       : []),

@@ -146,5 +146,11 @@ function valuesOf(tensor: Tensor): (number | string | boolean)[] {
   return numbers.map((x) => (Number.isFinite(x) ? (dtype === 'float64' ? x : short(x)) : String(x)))
 }
 
-/** As many digits as tell one float32 from the next. */
-const short = (x: number): number => Number(x.toPrecision(9))
+/** The fewest digits that tell a float32 from the next; nine always do. */
+function short(x: number): number {
+  for (const digits of [6, 7, 8]) {
+    const rounded = Number(x.toPrecision(digits))
+    if (Math.fround(rounded) === x) return rounded
+  }
+  return Number(x.toPrecision(9))
+}

@@ -59,13 +59,16 @@ interface Row {
  */
 export function layersOf(graph: Graph, trained: ReadonlySet<string>, work: Work | null, examples: number): Layer[] {
   const outputs = [...graph.outputs.values()]
-  const nodes = varyingNodes(withBodies(outputs), ({ source }) => source.kind === 'parameter')
-  const readers = countReaders(nodes, outputs)
+  const all = withBodies(outputs)
+  const varying = new Set(varyingNodes(all, ({ source }) => source.kind === 'parameter'))
+  const readers = countReaders(all, outputs)
   const seen = new Set<Value>()
   const rowOf = new Map<Node, Row>()
   const rows: Row[] = []
-  for (const node of nodes) {
+  for (const node of all) {
     const own = [...new Set(node.inputs.flatMap((x, slot) => heldBy(node, slot, x, trained)))]
+    // What is computed from constants alone is no layer, unless it looks up weights: positions, a class token.
+    if (!varying.has(node) && (own.length === 0 || isView(node))) continue
     const before = own.length > 0 && follows(node, own) ? layerBefore(node, readers, rowOf) : undefined
     const row = before ?? { nodes: [], weights: [], parameters: 0, trainable: 0 }
     if (!before) rows.push(row)
@@ -111,6 +114,9 @@ function heldBy(node: Node, slot: number, x: Value | null, trained: ReadonlySet<
   const unexpanded = source.kind === 'node' && source.operator === 'Expand' ? source.inputs[0] : x
   return parametersBehind(unexpanded).filter(({ name = '' }) => trained.has(name))
 }
+
+const isView = ({ operator, outputs }: Node): boolean =>
+  operator === 'Expand' || operator === 'DequantizeLinear' || parametersBehind(outputs[0]).length > 0
 
 const isLong = ({ shape }: Value): boolean => sizeOf(shape as readonly number[]) > 1
 

@@ -17,7 +17,8 @@ export interface Operations {
 
 /**
  * Memory of a training step in bytes, an estimate. A batch of B examples takes parameters + gradients + the optimizer's
- * moments + `activations.fixed` + B `activations.perExample`.
+ * moments + `activations.fixed` + B `activations.perExample`. Of gradients and activations together onnxruntime's CPU
+ * provider was seen to take 1.1 (vision transformer) to 1.5 times as much (ResNets, whose kernels lay tensors out anew).
  */
 export interface StepMemory {
   /** Everything the graph holds, in float32 where the file has half floats. */

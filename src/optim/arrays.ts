@@ -19,9 +19,7 @@ export const elementCount = (arrays: ParameterArrays): number =>
 
 /** A new record with every array passed through `f`. */
 export function mapArrays<In, Out>(arrays: Readonly<Record<string, In>>, f: (array: In, name: string) => Out) {
-  const result: Record<string, Out> = {}
-  for (const [name, array] of Object.entries(arrays)) result[name] = f(array, name)
-  return result
+  return Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, f(array, name)]))
 }
 
 /**

@@ -53,7 +53,7 @@ export async function measureOver(
   let seen = 0
   for await (const { tensors, size } of batches(data, { batchSize })) {
     const batch = conform(tensors, graphs.data, graphs.loss.labels)
-    tally.add(await programs.evaluate(batch, at.parameters, at.statistics))
+    tally.add(await programs.evaluate(batch, size, at.parameters, at.statistics))
     seen += size
     onBatch?.(seen)
   }

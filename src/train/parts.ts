@@ -13,22 +13,24 @@ export async function inParts(
   batch: Tensors,
   size: number,
   part: number,
+  countsExamples: (name: string) => boolean,
   sampled: boolean,
   run: (part: Tensors) => Promise<Evaluated>,
 ): Promise<Evaluated> {
   const mean = new MeanOfParts(sampled ? ({ count, weight }) => Math.sqrt(count * weight) : ({ weight }) => weight)
   for (let from = 0; from < size; from += part) {
     const examples = Math.min(part, size - from)
-    const slices = Object.entries(batch).map(([name, tensor]) => [name, rows(tensor, from, examples, size)])
+    const slices = Object.entries(batch).map(([name, tensor]) => [
+      name,
+      // What does not count the batch's examples along its first axis is the same for all of them.
+      tensor.dims[0] === size && countsExamples(name) ? rows(tensor, from, examples) : tensor,
+    ])
     mean.add(await run(Object.fromEntries(slices)), examples)
   }
   return mean.result()
 }
 
-/** What does not count the batch's examples along its first axis is the same for all of them. */
-function rows(tensor: Tensor, from: number, count: number, size: number): Tensor {
-  const { dtype, dims, data } = tensor
-  if (dims[0] !== size) return tensor
+function rows({ dtype, dims, data }: Tensor, from: number, count: number): Tensor {
   const width = sizeOf(dims.slice(1))
   return {
     dtype,

@@ -26,6 +26,8 @@ export interface Evaluated extends GradientReply, Contribution {
 export interface GradientRun {
   readonly kind: GradientKind
   readonly batch: Tensors
+  /** Examples in it. */
+  readonly size: number
   readonly parameters: ParameterArrays
   readonly statistics: ParameterArrays
   /** Decides what is sampled. */
@@ -58,12 +60,12 @@ export class Programs {
   }
 
   async gradient(run: GradientRun): Promise<Evaluated> {
-    const { kind, batch, random, wanted } = run
+    const { kind, batch, size, random, wanted } = run
     const { spec, noise, probes } = kind === 'curvature' ? this.curvature() : this.training()
     const signs = drawn(random, probes, () => 'sign', staticDims)
     const values = new Map([...noise].map(([name, { value }]) => [name, value]))
     const dropping = random.stream('dropout')
-    return this.whole(batch, noise.size > 0, async (part) => {
+    return this.whole(batch, size, noise.size > 0, async (part) => {
       const dims = (value: Value) => dimsOf(value, part, this.graphs.data)
       const dropped = drawn(dropping, this.graphs.noise, () => 'uniform', dims)
       const sampled = drawn(random, values, (name) => noise.get(name)!.distribution, dims)
@@ -71,8 +73,13 @@ export class Programs {
     })
   }
 
-  async evaluate(batch: Tensors, parameters: ParameterArrays, statistics: ParameterArrays): Promise<Evaluated> {
-    return this.whole(batch, false, (part) => this.run(this.graphs.evaluation, part, { parameters, statistics }))
+  async evaluate(
+    batch: Tensors,
+    size: number,
+    parameters: ParameterArrays,
+    statistics: ParameterArrays,
+  ): Promise<Evaluated> {
+    return this.whole(batch, size, false, (part) => this.run(this.graphs.evaluation, part, { parameters, statistics }))
   }
 
   /** Refuses, before anything is run, batches that would not fall into parts of the size the model takes. */
@@ -141,17 +148,22 @@ export class Programs {
   /** Runs a batch at once, or in parts where the model or the user says how many examples to take, and averages over the parts. */
   private async whole(
     batch: Tensors,
+    size: number,
     sampled: boolean,
     run: (part: Tensors) => Promise<Evaluated>,
   ): Promise<Evaluated> {
-    const size = Object.values(batch).find(({ dims }) => dims.length > 0)?.dims[0] ?? 0
     const part = this.partOf(size)
-    return part >= size ? run(batch) : inParts(batch, size, part, sampled, run)
+    return part >= size ? run(batch) : inParts(batch, size, part, (name) => this.countsExamples(name), sampled, run)
+  }
+
+  /** Whether an input's first axis can be that of the examples: one of a length that the file fixes is something else. */
+  private countsExamples(name: string): boolean {
+    return this.fixedBatch !== undefined || typeof this.graphs.data.get(name)?.shape?.[0] !== 'number'
   }
 
   private partOf(size: number): number {
-    const part = this.fixedBatch ?? size
-    if (part === size || part === 0) return Math.min(size, this.microBatch)
+    const part = this.fixedBatch
+    if (!part) return Math.min(size, this.microBatch)
     if (size % part === 0) return part
     throw new OnnxIreError(
       'invalid-data',

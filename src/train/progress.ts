@@ -1,3 +1,4 @@
+import type { Batch } from '../data/batches.js'
 import type { MeasuredGraph } from '../metric/measured.js'
 import { type Measures, Tally } from '../metric/tally.js'
 import { type PlateauState, plateauStart, plateauStep } from '../optim/plateau.js'
@@ -25,6 +26,16 @@ export class Progress {
     this.best = saved.best
     this.stopping = saved.stopping
     this.plateau = saved.plateau
+  }
+
+  afterBatch({ number, last }: Pick<Batch, 'number' | 'last'>): void {
+    if (last) this.nextEpoch()
+    else this.batch = number + 1
+  }
+
+  nextEpoch(): void {
+    this.epoch++
+    this.batch = 0
   }
 
   newRound(): void {

@@ -102,6 +102,11 @@ export class Trainer {
     return this.kept.parameters
   }
 
+  /** What it trains, to measure it: graphs, where they run, and trained tensors and running statistics as live arrays. */
+  ground(weights: Weights = 'last') {
+    return { graphs: this.programs.graphs, runtime: this.options.runtime, arrays: this.kept.of(weights) }
+  }
+
   /**
    * Trains, yielding the metrics of each round (the last may be a part of one). Goes on from where it is when training
    * was resumed. Ends after the epochs or steps asked for, when a callback or early stopping says so, or on the signal.
@@ -116,23 +121,26 @@ export class Trainer {
     const over = () => stopped || options.signal?.aborted === true || this.isOver(plan)
     try {
       while (!over()) {
-        const { epoch, batch: start } = this.progress
-        for await (const batch of this.batches(data, epoch, start)) {
+        const { step } = this
+        for await (const batch of this.batches(data, plan)) {
           round.last = await this.trainStep(batch, plan)
           round.steps++
-          this.progress.batch = batch.last ? 0 : batch.number + 1
-          if (batch.last) this.progress.epoch++
+          this.progress.afterBatch(batch)
           stopped = (await options.onStep?.(round.last)) === 'stop'
           const whole = options.evaluateEvery === undefined ? batch.last : this.step % options.evaluateEvery === 0
-          if (!whole) stopped ||= (await saver?.afterStep(this.step)) === 'stop'
+          // What ends a round is saved once it is measured.
+          if (!whole && !over()) stopped = (await saver?.afterStep(this.step)) === 'stop'
           if (!whole && !over()) continue
-          const metrics = await this.endRound(round, options, options.signal?.aborted !== true && !stopped)
+          const complete = whole || (options.signal?.aborted !== true && !stopped)
+          const metrics = await this.endRound(round, options, complete)
           stopped = (await options.onEvaluate?.(metrics)) === 'stop' || stopped
           stopped = (await saver?.save(this.step)) === 'stop' || stopped
           yield metrics
           Object.assign(round, { steps: 0, started: Date.now(), last: undefined })
           if (over()) break
         }
+        // The run stood in the middle of an epoch that has no more batches than were done: these are other data.
+        if (this.step === step) this.progress.nextEpoch()
       }
     } finally {
       await saver?.end()
@@ -209,12 +217,14 @@ export class Trainer {
     return steps === undefined ? this.progress.epoch >= epochs! : this.step >= steps
   }
 
-  private batches(data: Data, epoch: number, start: number): AsyncGenerator<Batch> {
+  /** The batches of this epoch that are left. */
+  private batches(data: Data, { perEpoch = Infinity }: Plan): AsyncGenerator<Batch> {
+    const { epoch, batch } = this.progress
     return batches(data, {
       batchSize: this.options.batchSize ?? 32,
       shuffle: this.random.stream('order'),
       epoch,
-      start,
+      start: Math.min(batch, perEpoch),
     })
   }
 
@@ -237,6 +247,7 @@ export class Trainer {
         const result = await this.programs.gradient({
           kind,
           batch: tensors,
+          size: batch.size,
           parameters: at,
           statistics,
           // A stream per step: a resumed run draws what an uninterrupted one draws.

@@ -46,6 +46,33 @@ test('people get an excerpt, and all tensors with --tensors', async () => {
   expect(long.stdout).toContain('batch_norm_9.w_2')
 })
 
+test('layers, FLOPs and memory: unknown until the lengths are given', async () => {
+  const without = await run('inspect', pretrained)
+  expect(without.stdout).toContain('Give lengths for every ?: --shape x=1x3x?x?')
+  const { stdout } = await run('inspect', pretrained, '--shape', 'x=1x3x48x192')
+  expect(stdout).toMatch(/forward: \d+\.\d MFLOPs per example/)
+  expect(stdout).toMatch(/training step: \d+(\.\d+)? MFLOPs per example, [2-4]\.\d times the forward pass/)
+  expect(stdout).toMatch(/activations: about .* per example, .* for a batch of 32/)
+  expect(stdout).toMatch(/^ {2}\S+ +Conv, BatchNormalization +\[1, 8, 24, 96\] +232 +yes +\d+\.\d%$/m)
+  expect(stdout).toMatch(/and \d+ operators without weights, \d+\.\d% of the FLOPs \(--all lists them\)/)
+  const found = await json<Inspection>('inspect', pretrained, '--shape', 'x=1x3x48x192')
+  expect(found.cost).toMatchObject({ missing: [], error: null, forward: { atLeast: false } })
+  const all = await run('inspect', pretrained, '--shape', 'x=1x3x48x192', '--all')
+  expect(all.stdout).toMatch(/^ {2}\S+ +GlobalAveragePool +\[/m)
+  const table = stdout.slice(stdout.indexOf('\nLayers'), stdout.indexOf('\nOperators'))
+  expect(Math.max(...table.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100)
+})
+
+test.each([
+  ['x', 2, /x=1x3x224x224/],
+  ['x=1xa', 2, /x=1x3x224x224/],
+  ['z=1x3x4x4', 1, /'z', which is no input/],
+])('--shape %s is refused', async (shape, expected, message) => {
+  const { code, stderr } = await run('inspect', pretrained, '--shape', shape)
+  expect(code).toBe(expected)
+  expect(stderr).toMatch(message)
+})
+
 test('a model with an unknown operator is shown, and what blocks training said', async () => {
   const model = smallModel()
   const graph = model.proto.graph!

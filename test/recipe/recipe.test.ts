@@ -144,7 +144,15 @@ describe('checking', () => {
       padding: { x: { value: -1, length: 8, maxLength: 8, multipleOf: 4, mask: 'm' } },
       stream: false,
     },
-    { kind: 'image-folder', folder: 'f', classes: ['a', 'b'], image: { size: 4 }, input: 'x', target: 'labels' },
+    {
+      kind: 'image-folder',
+      folder: 'f',
+      classes: ['a', 'b'],
+      image: { size: 4 },
+      dims: [48],
+      input: 'x',
+      target: 'labels',
+    },
     { kind: 'text', folder: 'f', classes: ['a'], extensions: ['.md'], tokens: 'bytes', offset: 3, padding: {} },
     { kind: 'text', files: ['a', 'b'], tokens: 'bytes', context: 8, stride: 4, stream: true, shuffleBuffer: 2 },
   ]

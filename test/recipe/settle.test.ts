@@ -74,7 +74,7 @@ test('mixup learns from the model how many classes there are and which inputs ca
     ids: labels([0, 1, 2, 3]),
     labels: labels([0, 1, 2, 3]),
   })
-  const [batch] = await Array.fromAsync(batches(mixed(rows, recipe), { batchSize: 4, shuffle: new Random(1) }))
+  const { value: batch } = await batches(mixed(rows, recipe), { batchSize: 4, shuffle: new Random(1) }).next()
   const { dims, data: shares } = batch!.tensors['labels']!
   expect(dims).toEqual([4, 4])
   const sums = [0, 1, 2, 3].map((i) => (shares as Float32Array).slice(4 * i, 4 * i + 4).reduce((a, b) => a + b))

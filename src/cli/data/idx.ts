@@ -6,6 +6,7 @@ import type { Tensor } from '../../ir/tensor.js'
 import { readIdx } from '../../node/data/idx.js'
 import type { Target } from '../../recipe/loss.js'
 import type { IdxSource } from '../../recipe/sources/idx.js'
+import { inDims } from './in-dims.js'
 import { inputFor, targetFor } from './naming.js'
 import type { Opened, Opening } from './opened.js'
 
@@ -13,9 +14,10 @@ export async function openIdx(source: IdxSource, opening: Opening): Promise<Open
   const input = inputFor(source, opening)
   const target = targetFor(source, opening)
   const pixels = images(await readIdx(source.images), source.image ?? {})
-  if (target === null || source.labels === undefined) return { data: arrays({ [input]: pixels }) }
+  if (target === null || source.labels === undefined)
+    return { data: inDims(arrays({ [input]: pixels }), input, source.dims) }
   const given = { [target.name]: asTarget(await readIdx(source.labels), target) }
-  return { data: arrays({ [input]: pixels, ...given }), labels: arrays(given) }
+  return { data: inDims(arrays({ [input]: pixels, ...given }), input, source.dims), labels: arrays(given) }
 }
 
 /** Class numbers as int64, everything else in floating point. */

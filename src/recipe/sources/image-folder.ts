@@ -1,7 +1,7 @@
 import type { ImageOptions } from '../../data/image.js'
 import { type JsonSchema, kind, list, object, text } from '../json-schema.js'
 import { type Extent, extent, type Naming, naming } from './common.js'
-import { imageSchema } from './image-schema.js'
+import { imageDims, imageSchema } from './image-schema.js'
 
 /** JPEG, PNG and WebP files in one sub-folder per class. They are decoded as they are needed. */
 export interface ImageFolderSource extends Naming, Extent {
@@ -11,6 +11,8 @@ export interface ImageFolderSource extends Naming, Extent {
   readonly classes?: readonly string[]
   /** How pixels become the model's input. Channels are 3 unless said otherwise. */
   readonly image?: ImageOptions
+  /** The dims in which the model takes one image: [784] where it wants rows of pixels. Default: three axes, as in `image`. */
+  readonly dims?: readonly number[]
 }
 
 export const imageFolderSchema: JsonSchema = object<ImageFolderSource>(
@@ -19,6 +21,7 @@ export const imageFolderSchema: JsonSchema = object<ImageFolderSource>(
     folder: text('the path of the folder that has a sub-folder per class'),
     classes: list(text(), { minItems: 1 }, 'the sub-folders in the order of their class numbers'),
     image: imageSchema,
+    dims: imageDims,
     ...naming,
     ...extent,
   },

@@ -17,3 +17,5 @@ export const imageSchema: JsonSchema = object<ImageOptions>({
   background: real({ minimum: 0, maximum: 255 }, 'the pixel value beside the image'),
   layout: choice(['NCHW', 'NHWC'], 'the order of the axes'),
 })
+
+export const imageDims = list(whole(1), { minItems: 1 }, 'the dims in which the model takes one image')

@@ -1,0 +1,111 @@
+import type { Inspection, StepCost } from '../inspect/inspect.js'
+import type { Layer } from '../inspect/layers.js'
+import type { MissingLength } from '../inspect/lengths.js'
+import type { Operations, StepMemory } from '../inspect/step.js'
+import { byteSize, indented, plural, table } from './output.js'
+
+/** A batch that the memory of a step is given for, as the trainer's default. */
+const batch = 32
+
+/** The table of layers. @param all with the operators that have no weights */
+export function layersText({ layers, cost }: Inspection, all: boolean): string {
+  const shown = all ? layers : layers.filter(({ parameters }) => parameters > 0)
+  const folded = all ? [] : layers.filter(({ parameters }) => parameters === 0)
+  const rows = shown.map((layer) => [
+    shortened(layer.name, 23),
+    shortened(namesOf(layer), 24),
+    layer.shape ? shortened(`[${layer.shape.join(', ')}]`, 18) : 'unknown',
+    layer.parameters,
+    layer.parameters === 0
+      ? ''
+      : layer.trainable === 0
+        ? 'no'
+        : layer.trainable === layer.parameters
+          ? 'yes'
+          : 'partly',
+    share(layer.flops, cost).padStart(6),
+  ])
+  const rest = folded.reduce((sum, { flops }) => sum + (flops ?? 0), 0)
+  return [
+    ...(rows.length > 0 ? [table(['layer', 'operators', 'output', 'parameters', 'trained', ' FLOPs'], rows)] : []),
+    ...(folded.length > 0
+      ? [
+          `  and ${plural(folded.length, 'operator')} without weights${cost.forward ? `, ${share(rest, cost)} of the FLOPs` : ''} (--all lists them)`,
+        ]
+      : []),
+  ].join('\n')
+}
+
+/** `Conv, BatchNormalization`; more than two are told by their number. */
+const namesOf = ({ operators }: Layer): string =>
+  operators.length > 2 ? `${operators[0]} and ${operators.length - 1} more` : operators.join(', ')
+
+function share(flops: number | null, { forward }: StepCost): string {
+  if (flops === null || !forward || forward.flops === 0) return '?'
+  const percent = (100 * flops) / forward.flops
+  return percent > 0 && percent < 0.1 ? '< 0.1%' : `${percent.toFixed(1)}%`
+}
+
+/** FLOPs and memory of a step, or what has to be known for them. */
+export function costText({ cost, training, inputs }: Inspection): string {
+  const { missing, error, forward, memory } = cost
+  if (missing.length > 0) return `  unknown: ${hint(missing, inputs)}`
+  if (error) return `  unknown (${error.code})\n${indented(indented(error.message))}`
+  if (!forward) return '  unknown: the model cannot be imported'
+  return [
+    operations('forward', forward),
+    cost.training
+      ? operations('training step', cost.training, cost.training.flops / forward.flops)
+      : `  training step: none, ${training.blocked ? 'training is blocked' : 'nothing is trained'}`,
+    ...(memory ? memoryText(memory) : []),
+  ].join('\n')
+}
+
+function operations(what: string, { flops, atLeast, notes }: Operations, ratio?: number): string {
+  const times = ratio !== undefined && Number.isFinite(ratio) ? `, ${ratio.toFixed(1)} times the forward pass` : ''
+  const line = `  ${what}: ${atLeast ? 'at least ' : ''}${amount(flops)}FLOPs per example${times}`
+  return [line, ...notes.map((note) => `    ${note}`)].join('\n')
+}
+
+/** Three digits and a unit of a thousand: `4.11 G`. */
+function amount(value: number): string {
+  const units = ['', 'k', 'M', 'G', 'T', 'P']
+  const power = Math.min(Math.floor(Math.log10(Math.max(value, 1)) / 3), units.length - 1)
+  const scaled = value / 1000 ** power
+  const digits =
+    power === 0 && Number.isInteger(value) ? 0 : Math.max(0, 2 - Math.floor(Math.log10(Math.max(scaled, 1))))
+  return `${scaled.toFixed(digits)} ${units[power]}`
+}
+
+/** Its end, which tells layers of one model apart. */
+const shortened = (text: string, width: number): string =>
+  text.length <= width ? text : `...${text.slice(text.length - width + 3)}`
+
+function memoryText({ parameters, gradients, moments, activations }: StepMemory): string[] {
+  const kept = [
+    `  parameters: ${byteSize(parameters)}, gradients ${byteSize(gradients)}`,
+    `  optimizer: momentum ${byteSize(moments.sgd)} or Adam's moments ${byteSize(moments.adam)}, IRE's mask ${byteSize(moments.ireMask)}`,
+  ]
+  if (!activations) return [...kept, '  activations: unknown, their lengths depend on the data']
+  const { fixed, perExample } = activations
+  const start = fixed > 0 ? `${byteSize(Math.round(fixed))} and ` : ''
+  const whole = byteSize(Math.round(fixed + batch * perExample))
+  return [
+    ...kept,
+    `  activations: about ${start}${byteSize(Math.round(perExample))} per example, ${whole} for a batch of ${batch}`,
+  ]
+}
+
+/** Which lengths to give, and how. */
+function hint(missing: readonly MissingLength[], inputs: Inspection['inputs']): string {
+  const lengths = missing.map(({ input, axis, name }) =>
+    axis === null ? `the shape of '${input}'` : `axis ${axis} of '${input}'${name ? ` (${name})` : ''}`,
+  )
+  const options = inputs
+    .filter(({ name }) => missing.some(({ input }) => input === name))
+    .map(({ name, shape }) => `--shape ${name}=${shape ? shape.map(lengthOrGap).join('x') : '?'}`)
+  return `the file leaves open ${lengths.join(', ')}\n  Give lengths for every ?: ${options.join(' ')}`
+}
+
+const lengthOrGap = (dim: string | number, axis: number): string =>
+  typeof dim === 'number' ? `${dim}` : axis === 0 ? '1' : '?'

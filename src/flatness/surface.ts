@@ -1,0 +1,246 @@
+import type { Data } from '../data/stream.js'
+import { OnnxIreError } from '../errors.js'
+import { numbersOf } from '../ir/leaf.js'
+import type { Tensor } from '../ir/tensor.js'
+import type { Value } from '../ir/value.js'
+import type { Loss } from '../loss/loss.js'
+import { encode } from '../onnx/encode.js'
+import { exportGraph, type GraphSpec } from '../onnx/export.js'
+import { importGraph } from '../onnx/import.js'
+import type { Model } from '../onnx/model.js'
+import { type FloatArray, mapArrays, type ParameterArrays } from '../optim/arrays.js'
+import { checkNumber, positiveCount } from '../optim/option.js'
+import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
+import { type TrainingGraphs, trainingGraphs } from '../train/graphs.js'
+import type { Trainer } from '../train/trainer.js'
+import type { Weights } from '../train/tuned.js'
+import type { Trainable } from '../train/weights.js'
+import { type FilterAxes, filterAxes } from './filters.js'
+import { type SurfaceGraphs, surfaceGraphs } from './graphs.js'
+import { HeldBatches } from './held.js'
+import { Layout } from './layout.js'
+import type { SymmetricOperator } from './symmetric.js'
+import { addScaled, displaced, norm, scaled, type Vector } from './vector.js'
+
+export interface SurfaceOptions {
+  /** Examples per run; what is computed does not depend on it but for rounding. Default 32. */
+  readonly batchSize?: number
+  /**
+   * How Hessian-vector products are computed: 'exact', as the gradient of the gradient, or from 'differences' of two
+   * gradients. Default: exact where the gradient can be differentiated again.
+   */
+  readonly method?: 'exact' | 'differences'
+}
+
+export interface ModelSurfaceOptions extends SurfaceOptions {
+  readonly loss: Loss
+  readonly runtime: Runtime
+  /** The parameters that span the surface. Default: those in weight positions. */
+  readonly trainable?: Trainable
+}
+
+export interface TrainerSurfaceOptions extends SurfaceOptions {
+  /** Where on the surface: the last step's weights, their moving average or the best. Default 'last'. */
+  readonly weights?: Weights
+}
+
+/** Called after every batch with the examples seen in this pass; what it throws ends the pass. */
+export type Watch = (examples: number) => void
+
+/** What surfaces are made of. */
+interface Ground {
+  readonly graphs: TrainingGraphs
+  readonly data: Data
+  readonly runtime: Runtime
+  /** Parameters and running statistics: read anew in every pass. */
+  readonly arrays: ParameterArrays
+}
+
+/**
+ * A model's mean loss over a data set as a function of its parameters theta, in the evaluation form (norms frozen, no
+ * dropout), with its derivatives. Every value is one pass over the data; batches are averaged by their weight in double
+ * precision.
+ */
+export class LossSurface {
+  readonly layout: Layout
+  /** Numbers in theta. */
+  readonly size: number
+  /** How Hessian-vector products are computed. */
+  readonly method: 'exact' | 'differences'
+  /** Along which axes of each parameter its filters are counted. */
+  readonly filters: FilterAxes
+  private readonly ground: Ground
+  private readonly graphs: SurfaceGraphs
+  private readonly batches: HeldBatches
+  private readonly compiled = new Map<GraphSpec, Promise<Program>>()
+  /** theta as it is fed, and v. */
+  private readonly point: Readonly<Record<string, FloatArray>>
+  private readonly direction: Readonly<Record<string, FloatArray>>
+
+  private constructor(ground: Ground, { batchSize = 32, method }: SurfaceOptions) {
+    const { graphs, data, runtime } = ground
+    checkNumber('LossSurface', 'batchSize', batchSize, positiveCount)
+    this.ground = ground
+    this.graphs = surfaceGraphs(graphs)
+    if (method === 'exact' && this.graphs.obstacle) throw this.graphs.obstacle
+    this.method = method ?? (this.graphs.product ? 'exact' : 'differences')
+    this.layout = new Layout(graphs.parameters)
+    this.size = this.layout.size
+    this.filters = filterAxes([this.graphs.loss.outputs.get('loss')!], graphs.parameters)
+    this.batches = new HeldBatches(data, graphs, batchSize)
+    const allocated = () =>
+      Object.fromEntries(
+        this.layout.places.map(({ name, dtype, length }) => [name, runtime.allocate(dtype, length) as FloatArray]),
+      )
+    this.point = allocated()
+    this.direction = allocated()
+  }
+
+  /**
+   * The surface of a model as it is.
+   * Throws `not-differentiable`, `unsupported-operator`, `invalid-model`, `invalid-option`, `invalid-data`.
+   */
+  static of(model: Model, data: Data, options: ModelSurfaceOptions): LossSurface {
+    const { loss, runtime, trainable } = options
+    const graphs = trainingGraphs(importGraph(model), { loss, ...(trainable === undefined ? {} : { trainable }) })
+    const arrays = mapArrays(Object.fromEntries(graphs.parameters), tensorOf)
+    return new LossSurface({ graphs, data, runtime, arrays }, options)
+  }
+
+  /** The surface that a trainer moves on, at the point where it is when asked: make it once and measure after every round. */
+  static under(trainer: Trainer, data: Data, options: TrainerSurfaceOptions = {}): LossSurface {
+    return new LossSurface({ ...trainer.ground(options.weights), data }, options)
+  }
+
+  /** Examples of the data set; undefined for a stream of unknown length. */
+  get examples(): number | undefined {
+    return this.batches.examples
+  }
+
+  /** theta where the model or trainer stands now, a copy. */
+  here(): Vector {
+    return this.layout.gather(this.ground.arrays)
+  }
+
+  /** L(theta); it may be infinite or no number far away. */
+  async loss(theta: Vector = this.here(), watch?: Watch): Promise<number> {
+    return (await this.pass(this.graphs.loss, theta, '', {}, watch)).loss
+  }
+
+  /** The gradient at theta, and the loss. Throws `not-finite`. */
+  async gradient(theta: Vector = this.here(), watch?: Watch): Promise<{ readonly loss: number; readonly g: Vector }> {
+    const { loss, mean } = await this.pass(this.graphs.gradient, theta, 'grad/', {}, watch)
+    return { loss, g: finite('gradient', mean) }
+  }
+
+  /** The Hessian at theta. Its products throw `not-finite`. */
+  hessian(theta: Vector = this.here(), watch?: Watch): SymmetricOperator {
+    const times = (v: Vector) =>
+      this.method === 'exact' ? this.exactProduct(theta, v, watch) : this.difference(theta, v, watch)
+    return { size: this.size, times }
+  }
+
+  /** Frees the compiled graphs. The runtime stays usable. */
+  async release(): Promise<void> {
+    const programs = await Promise.allSettled(this.compiled.values())
+    for (const program of programs) if (program.status === 'fulfilled') await program.value.release()
+    this.compiled.clear()
+  }
+
+  private async exactProduct(theta: Vector, v: Vector, watch: Watch | undefined): Promise<Vector> {
+    // v is rounded to the graph's precision: of length 1, so that none of it is lost in small numbers.
+    const length = norm(v)
+    if (length === 0) return new Float64Array(this.size)
+    this.layout.scatter(scaled(1 / length, v), this.direction)
+    const vs = this.tensors(this.direction, this.ground.graphs.parameters, 'v/')
+    const { mean } = await this.pass(this.graphs.product!, theta, 'hv/', vs, watch)
+    return scaled(length, finite('product with the Hessian', mean))
+  }
+
+  /**
+   * Hv = (g(theta + h v) - g(theta - h v)) / 2h with h ||v|| = eps^(1/3) (1 + ||theta||), where the errors of rounding, eps / h,
+   * and of truncation, h^2, are alike.
+   */
+  private async difference(theta: Vector, v: Vector, watch: Watch | undefined): Promise<Vector> {
+    const length = norm(v)
+    if (length === 0) return new Float64Array(this.size)
+    const single = this.layout.places.some(({ dtype }) => dtype === 'float32')
+    const h = (Math.cbrt(single ? 2 ** -23 : 2 ** -52) * (1 + norm(theta))) / length
+    const { g: after } = await this.gradient(displaced(theta, h, v), watch)
+    const { g: before } = await this.gradient(displaced(theta, -h, v), watch)
+    return scaled(1 / (2 * h), displaced(after, -1, before))
+  }
+
+  /** The means over the data of the loss and of the outputs with a prefix. */
+  private async pass(
+    spec: GraphSpec,
+    theta: Vector,
+    prefix: string,
+    more: Tensors,
+    watch: Watch | undefined,
+  ): Promise<{ readonly loss: number; readonly mean: Vector }> {
+    const program = await this.program(spec)
+    const { graphs, arrays } = this.ground
+    this.layout.scatter(theta, this.point)
+    const fixed = {
+      ...this.tensors(this.point, graphs.parameters),
+      ...this.tensors(arrays, graphs.statistics),
+      ...more,
+    }
+    const mean = new Float64Array(prefix === '' ? 0 : this.size)
+    let [loss, total, seen] = [0, 0, 0]
+    for await (const { tensors, size } of this.batches.read()) {
+      const outputs = await program.run({ ...tensors, ...fixed })
+      const number = (name: string) => numbersOf(outputs[name]!)[0]!
+      const weight = number('weight' in outputs ? 'weight' : 'count')
+      // Where every label is ignored, losses and gradients are 0 or not a number, and count for nothing.
+      if (weight !== 0) {
+        loss += weight * number('loss')
+        total += weight
+        if (prefix !== '') this.accumulate(mean, weight, prefix, outputs)
+      }
+      seen += size
+      watch?.(seen)
+    }
+    if (total === 0)
+      throw new OnnxIreError(
+        'invalid-data',
+        'no example of the data counts: all labels are ignored, or all weights are 0',
+      )
+    return { loss: loss / total, mean: scaled(1 / total, mean) }
+  }
+
+  private accumulate(sum: Vector, weight: number, prefix: string, outputs: Tensors): void {
+    for (const { name, from, length } of this.layout.places)
+      addScaled(sum.subarray(from, from + length), weight, outputs[prefix + name]!.data as FloatArray)
+  }
+
+  private tensors(arrays: ParameterArrays, values: ReadonlyMap<string, Value>, prefix = ''): Tensors {
+    return Object.fromEntries(
+      [...values].map(([name, { dtype, shape }]): [string, Tensor] => [
+        prefix + name,
+        { dtype, dims: shape as readonly number[], data: arrays[name]! },
+      ]),
+    )
+  }
+
+  private program(spec: GraphSpec): Promise<Program> {
+    let program = this.compiled.get(spec)
+    if (!program) {
+      program = this.ground.runtime.compile(encode('ModelProto', exportGraph(spec)))
+      this.compiled.set(spec, program)
+    }
+    return program
+  }
+}
+
+/** Half floats were widened: every parameter is float32 or float64. */
+const tensorOf = ({ source }: Value): FloatArray => (source as { tensor: Tensor }).tensor.data as FloatArray
+
+function finite(what: string, vector: Vector): Vector {
+  if (vector.every(Number.isFinite)) return vector
+  throw new OnnxIreError(
+    'not-finite',
+    `the ${what} is not finite at this point of the loss surface: the model has diverged, or the data hold such numbers`,
+  )
+}

@@ -1,0 +1,26 @@
+/**
+ * How GPT-2 divides text before pairs are merged, so that no token spans two words: English contractions; letters, digits
+ * or other signs, each with the space before them; and white space, of which the last character goes with what follows.
+ */
+export const wordPattern = /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu
+
+/** The words of a text, in order; together they are the text. */
+export const wordsOf = (text: string): readonly string[] => text.match(wordPattern) ?? []
+
+/** How often each word occurs in the text seen so far. */
+export class WordCounts {
+  readonly #counts = new Map<string, number>()
+
+  add(text: string): void {
+    for (const word of wordsOf(text)) this.#counts.set(word, (this.#counts.get(word) ?? 0) + 1)
+  }
+
+  /** Different words. */
+  get size(): number {
+    return this.#counts.size
+  }
+
+  [Symbol.iterator](): IterableIterator<[word: string, count: number]> {
+    return this.#counts.entries()
+  }
+}

@@ -1,0 +1,187 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { scoreKindOf, topClasses } from '../../src/cli/scores.js'
+import { exportGraph, input, op } from '../../src/index.js'
+import { writeModel } from '../../src/node/index.js'
+import { json, run, start } from './command.js'
+import { type Workspace, workspace } from './workspace.js'
+
+let space: Workspace
+beforeAll(async () => {
+  space = await workspace()
+  const x = input('x', 'float32', ['N', 2])
+  const outputs = new Map([
+    ['same', op.Identity(x)],
+    ['sum', op.ReduceSum(x, [1], { keepdims: 0 })],
+    ['grid', op.Reshape(op.Concat([x, x], { axis: 1 }), [-1, 2, 2])],
+    ['whole', op.Cast(op.Floor(x), { to: 7 })],
+    ['ratio', op.Div(x, op.Sub(x, x))],
+  ])
+  const proto = exportGraph({ name: 'm', inputs: new Map([['x', x]]), outputs })
+  await writeModel(space.path('several.onnx'), { proto, external: null })
+  await writeFile(space.path('rows.csv'), 'a,b\n0.1,2.5\n-3,0\n4,5\n')
+  await writeFile(space.path('names.json'), '["none","one","two, or so"]')
+})
+afterAll(() => space.remove())
+
+const rows = JSON.stringify({ kind: 'csv', file: 'rows.csv', tensors: { x: '*' } })
+const inSpace = () => JSON.stringify({ ...JSON.parse(rows), file: space.path('rows.csv') })
+const written = async (name: string) => (await readFile(space.path(name), 'utf8')).split('\n')
+
+describe('outputs', () => {
+  test('as lines of JSON, nested as the output is', async () => {
+    const output = space.path('all.jsonl')
+    const result = await json(
+      'predict',
+      space.path('several.onnx'),
+      '--data',
+      inSpace(),
+      '--batch-size',
+      '2',
+      '-o',
+      output,
+    )
+    expect(result).toMatchObject({ output, examples: 3 })
+    const [first, second, third, end] = await written('all.jsonl')
+    expect(JSON.parse(first!)).toEqual({
+      index: 0,
+      outputs: {
+        same: [0.1, 2.5],
+        sum: 2.6,
+        grid: [
+          [0.1, 2.5],
+          [0.1, 2.5],
+        ],
+        whole: [0, 2],
+        ratio: ['Infinity', 'Infinity'],
+      },
+    })
+    expect(JSON.parse(second!)).toMatchObject({ index: 1, outputs: { sum: -3, ratio: ['-Infinity', 'NaN'] } })
+    expect(JSON.parse(third!)).toMatchObject({ index: 2, outputs: { sum: 9 } })
+    expect(end).toBe('')
+  })
+
+  test('as CSV, a column per element', async () => {
+    const output = space.path('some.csv')
+    await json('predict', space.path('several.onnx'), '--data', inSpace(), '--outputs', 's*,grid', '-o', output)
+    expect(await written('some.csv')).toEqual([
+      'index,same[0],same[1],sum,"grid[0,0]","grid[0,1]","grid[1,0]","grid[1,1]"',
+      '0,0.1,2.5,2.6,0.1,2.5,0.1,2.5',
+      '1,-3,0,-3,-3,0,-3,0',
+      '2,4,5,9,4,5,4,5',
+      '',
+    ])
+  })
+})
+
+describe('classes', () => {
+  test('of the held-out data of a recipe, with the names that a file gives', async () => {
+    const [recipe, output] = [space.path('recipe.json'), space.path('classes.csv')]
+    const model = space.path('model.onnx')
+    await writeFile(space.path('digits.json'), JSON.stringify({ labels: [...'abcdefghij'] }))
+    await json('predict', model, recipe, '--classes', '--class-names', space.path('digits.json'), '-o', output)
+    await json('predict', model, recipe, '-o', space.path('scores.jsonl'))
+    const scores = (await written('scores.jsonl')).slice(0, -1).map((line) => JSON.parse(line).outputs.y as number[])
+    const expected = scores.map((row, i) => {
+      const top = row.indexOf(Math.max(...row))
+      return `${i},${top},${'abcdefghij'[top]},${row[top]}`
+    })
+    expect(scores.length).toBe(40)
+    expect(await written('classes.csv')).toEqual(['index,class,name,probability', ...expected, ''])
+  })
+
+  test('names are quoted, logits become probabilities', async () => {
+    const output = space.path('named.csv')
+    const names = ['--classes', '--class-names', space.path('names.json')]
+    await json('predict', space.path('several.onnx'), '--data', inSpace(), ...names, '--outputs', 'same', '-o', output)
+    const p = (z: number) => Number((1 / (1 + Math.exp(-z))).toPrecision(7))
+    const found = (await written('named.csv')).slice(1, 4).map((line) => line.split(','))
+    expect(found.map(([index, top, name]) => [index, top, name])).toEqual([
+      ['0', '1', 'one'],
+      ['1', '1', 'one'],
+      ['2', '1', 'one'],
+    ])
+    for (const [i, z] of [2.4, 3, 1].entries()) expect(Number(found[i]![3])).toBeCloseTo(p(z), 6)
+  })
+
+  test('what scores are is read from the operator they come from', () => {
+    const x = input('x', 'float32', ['N', 2])
+    const outputs = new Map([
+      ['p', op.Reshape(op.Softmax(x), [-1, 2])],
+      ['l', op.LogSoftmax(x)],
+      ['s', op.Sigmoid(x)],
+      ['z', op.Neg(x)],
+    ])
+    const model = { proto: exportGraph({ name: 'm', inputs: new Map([['x', x]]), outputs }), external: null }
+    const kinds = ['p', 'l', 's', 'z'].map((name) => scoreKindOf(model, name))
+    expect(kinds).toEqual(['probabilities', 'log-probabilities', 'probabilities', 'logits'])
+  })
+
+  test('a single column says yes or no; positions have a class each', () => {
+    const scores = (dims: number[], ...data: number[]) => ({
+      dtype: 'float32' as const,
+      dims,
+      data: Float32Array.from(data),
+    })
+    expect(topClasses('y', scores([2, 1], 0.25, 0.75), 'probabilities')).toEqual([
+      { class: 0, probability: 0.75 },
+      { class: 1, probability: 0.75 },
+    ])
+    expect(topClasses('y', scores([1, 1], 0), 'logits')).toEqual([{ class: 0, probability: 0.5 }])
+    const each = topClasses('y', scores([1, 2, 2], 0, 0, 3, 2), 'logits')
+    expect(each.map((top) => top.class)).toEqual([0, 0])
+    expect(each[1]!.probability).toBeCloseTo(1 / (1 + Math.exp(-1)), 12)
+    expect(() => topClasses('y', scores([3], 1, 2, 3), 'logits')).toThrow(/the output 'y' is float32 \[3\]/)
+  })
+})
+
+test.each([
+  ['an ending that says nothing', ['-o', 'p.txt'], 2, /has to end in \.jsonl or \.csv/],
+  ['class names without classes', ['-o', 'p.csv', '--class-names', 'names.json'], 2, /goes with --classes/],
+  ['several outputs to take classes from', ['-o', 'p.csv', '--classes'], 1, /there are same, sum, grid.*--outputs/],
+  ['an output that is not there', ['-o', 'p.csv', '--outputs', 'z'], 1, /no output fits 'z'/],
+  ['positions with classes, as CSV', ['-o', 'p.csv', '--classes', '--outputs', 'grid'], 1, /write them as \.jsonl/],
+  ['no data', ['-o', 'p.csv'], 2, /give a recipe, or --data/],
+  ['data that do not fit', ['-o', 'p.csv', '--data', rows.replace('"*"', '"a"')], 1, /'x' has the shape \[3\]/],
+])('%s is refused, and nothing is written', async (_, args, exit, message) => {
+  const data = args.includes('--data') || exit === 2 ? [] : ['--data', rows]
+  const { finished } = start(['predict', 'several.onnx', ...args, ...data], space.folder)
+  const { code, stderr } = await finished
+  expect(stderr).toMatch(message)
+  expect(code).toBe(exit)
+  const names = await readdir(space.folder)
+  expect(names.filter((name) => name.startsWith('p.') || name.includes('.tmp'))).toEqual([])
+})
+
+test('Ctrl-C leaves no half-written file', async () => {
+  const line = `${Array.from({ length: 64 }, (_, i) => i % 9).join(',')}\n`
+  await writeFile(space.path('long.csv'), line + line.repeat(60_000))
+  const tensors = { x: { columns: '*', dims: [1, 8, 8] } }
+  const data = { kind: 'csv', file: 'long.csv', tensors, header: false, stream: true }
+  const args = [
+    'predict',
+    'model.onnx',
+    '--data',
+    JSON.stringify(data),
+    '--batch-size',
+    '1',
+    '-o',
+    'long.jsonl',
+    '--json',
+  ]
+  const { process, finished } = start(args, space.folder)
+  const unfinished = async () => (await readdir(space.folder)).some((name) => name.endsWith('.tmp'))
+  while (!(await unfinished())) await delay(5)
+  process.kill('SIGINT')
+  const { code, stdout } = await finished
+  expect(code).toBe(130)
+  expect(JSON.parse(stdout)).toMatchObject({ output: null, interrupted: true })
+  expect(await unfinished()).toBe(false)
+  expect(await readdir(space.folder)).not.toContain('long.jsonl')
+})
+
+test('people read where it was written', async () => {
+  const { stdout } = await run('predict', space.path('several.onnx'), '--data', inSpace(), '-o', space.path('x.csv'))
+  expect(stdout).toMatch(/^wrote .*x\.csv: 3 examples in /)
+})

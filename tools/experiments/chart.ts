@@ -1,0 +1,49 @@
+import * as echarts from 'echarts'
+
+export interface Line {
+  readonly name: string
+  readonly points: readonly (readonly [x: number, y: number])[]
+  readonly dashed?: boolean
+}
+
+export interface ChartOptions {
+  readonly title: string
+  readonly x: string
+  readonly y: string
+  readonly logX?: boolean
+  readonly logY?: boolean
+  /** Marks every point. */
+  readonly marks?: boolean
+}
+
+/** Lines over one pair of axes, as an SVG document. */
+export function lineChart(lines: readonly Line[], options: ChartOptions): string {
+  const { title, x, y, logX = false, logY = false, marks = false } = options
+  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 760, height: 460 })
+  const axis = (name: string, log: boolean, gap: number) => ({
+    type: log ? ('log' as const) : ('value' as const),
+    name,
+    nameLocation: 'middle' as const,
+    nameGap: gap,
+    scale: true,
+  })
+  chart.setOption({
+    animation: false,
+    backgroundColor: '#fff',
+    title: { text: title, left: 'center', textStyle: { fontSize: 15 } },
+    legend: { bottom: 0, type: 'plain' },
+    grid: { left: 75, right: 25, top: 45, bottom: 70 + 20 * Math.floor(lines.length / 5) },
+    xAxis: axis(x, logX, 28),
+    yAxis: axis(y, logY, 55),
+    series: lines.map(({ name, points, dashed = false }) => ({
+      type: 'line',
+      name,
+      data: points.map((point) => [...point]),
+      showSymbol: marks,
+      lineStyle: { width: 1.8, type: dashed ? 'dashed' : 'solid' },
+    })),
+  })
+  const svg = chart.renderToSVGString()
+  chart.dispose()
+  return `${svg}\n`
+}

