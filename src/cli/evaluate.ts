@@ -1,21 +1,10 @@
-import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
-import type { Data } from '../data/stream.js'
-import type { Model } from '../onnx/model.js'
-import type { LossKind } from '../recipe/loss.js'
-import type { EvaluationRecipe } from '../recipe/recipe.js'
 import { collected, listed, wholeNumber } from './arguments.js'
-import type { ClassNames } from './data/opened.js'
+import { type ChoiceOptions, chosenData } from './chosen-data.js'
 import { inOneLine, tablesOf } from './measures-text.js'
 import { duration, plural, print } from './output.js'
 
-interface Options {
-  readonly on: 'train' | 'validation'
-  readonly set: readonly string[]
-  readonly data?: string
-  readonly loss?: string
-  readonly logits?: string
-  readonly metrics?: readonly string[]
+interface Options extends ChoiceOptions {
   readonly batchSize?: number
   readonly threads?: number
   readonly quiet?: true
@@ -63,8 +52,7 @@ Examples:
         import('../recipe/build.js'),
         import('./counter.js'),
       ])
-      const choose =
-        recipePath === undefined ? await fromOptions(options, command) : await fromRecipe(recipePath, options, command)
+      const choose = await chosenData(recipePath, options, command)
       const model = await readModel(path)
       const { data, classes, recipe } = await choose(model)
       const metrics = metricsOf(options.metrics ? { metrics: options.metrics } : recipe)
@@ -97,65 +85,4 @@ Examples:
         await runtime.dispose()
       }
     })
-}
-
-/** What to evaluate on, once the model is there. */
-type Choose = (model: Model) => Promise<{
-  readonly data: Data
-  readonly classes: ClassNames
-  readonly recipe: Omit<EvaluationRecipe, 'data'>
-}>
-
-async function fromRecipe(path: string, options: Options, command: Command): Promise<Choose> {
-  if (options.data !== undefined || options.loss !== undefined || options.logits !== undefined) {
-    command.error('error: --data, --loss and --logits stand in for a recipe; change a recipe with --set', {
-      exitCode: 2,
-    })
-  }
-  const [{ readRecipe }, { Prepared }] = await Promise.all([import('./recipe-file.js'), import('./data/prepared.js')])
-  const recipe = await readRecipe(path, options.set)
-  if (options.on === 'validation' && !recipe.data.validation && !recipe.data.split) {
-    command.error(`error: ${path} has neither data.validation nor data.split; add one, or use --on train`, {
-      exitCode: 2,
-    })
-  }
-  return async (model) => {
-    const prepared = await Prepared.of(recipe, model, model)
-    const data = (options.on === 'validation' && (await prepared.validation())) || (await prepared.train())
-    // Without tables no names are shown, and to find them may take reading the training data.
-    const tables = options.metrics ?? recipe.metrics ?? []
-    return { data, classes: tables.length > 0 ? await prepared.classes() : {}, recipe: prepared.recipe }
-  }
-}
-
-async function fromOptions(options: Options, command: Command): Promise<Choose> {
-  const { data: given, loss, logits } = options
-  if (given === undefined || loss === undefined) {
-    command.error('error: give a recipe, or both --data and --loss', { exitCode: 2 })
-  }
-  if (options.set.length > 0) command.error('error: --set changes a recipe, and none is given', { exitCode: 2 })
-  const [{ checkEvaluation, parseJson }, { mapSourcePaths }, { lossOn, targetOf, taskLosses }, { openData }] =
-    await Promise.all([
-      import('../recipe/parse.js'),
-      import('../recipe/sources/source.js'),
-      import('../recipe/loss.js'),
-      import('./data/open.js'),
-    ])
-  const written = loss.trimStart().startsWith('{')
-  if (written && logits !== undefined) command.error('error: --logits goes with a loss by its kind', { exitCode: 2 })
-  // A kind that is none is refused by the check.
-  const { data: source, ...recipe } = checkEvaluation({
-    data: parseJson(given),
-    loss: written ? parseJson(loss) : lossOn(loss as LossKind, logits),
-  })
-  return async (model) => {
-    const targets = taskLosses(recipe.loss).map(([, task]) => targetOf(task))
-    const opening = { model, targets, classes: async () => ({}) }
-    const { data, classes = {} } = await openData(
-      '--data',
-      mapSourcePaths(source, (path) => resolve(path)),
-      opening,
-    )
-    return { data, classes, recipe }
-  }
 }

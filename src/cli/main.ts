@@ -9,6 +9,7 @@ import { defineGradient } from './gradient.js'
 import { defineInit } from './init.js'
 import { defineInspect } from './inspect.js'
 import { definePredict } from './predict.js'
+import { defineSharpness } from './sharpness.js'
 import { defineTrain } from './train.js'
 
 const { version, description } = createRequire(import.meta.url)('../../package.json')
@@ -41,6 +42,7 @@ for (const define of [
   defineTrain,
   defineEvaluate,
   definePredict,
+  defineSharpness,
   defineExport,
 ]) {
   define(program)

@@ -1,5 +1,6 @@
 import { OnnxIreError } from '../errors.js'
 import { gradients, zerosLike } from '../grad/gradient.js'
+import { calculus } from '../grad/rules/index.js'
 import { input, scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export.js'
@@ -21,14 +22,14 @@ export interface SurfaceGraphs {
 }
 
 /** Hv as the gradient of <g, v>, g the gradient (Pearlmutter 1994): exact, no differences. Throws `not-differentiable`, `invalid-option`. */
-export function surfaceGraphs({ evaluation, parameters }: TrainingGraphs): SurfaceGraphs {
+export function surfaceGraphs({ evaluation, parameters }: TrainingGraphs, tables = calculus): SurfaceGraphs {
   const kept = (['loss', 'count', 'weight'] as const).flatMap((name): [string, Value][] => {
     const value = evaluation.outputs.get(name)
     return value ? [[name, value]] : []
   })
   const wrt = [...parameters.values()]
   const loss = evaluation.outputs.get('loss')!
-  const dLoss = gradients([[loss, scalar(loss.dtype, 1)]], wrt)
+  const dLoss = gradients([[loss, scalar(loss.dtype, 1)]], wrt, tables)
   const spec = (name: string, prefix: string, found: readonly (Value | null)[], v: Leaves = new Map()): GraphSpec => ({
     name: evaluation.name.replace(/evaluation$/, name),
     inputs: new Map([...evaluation.inputs, ...v]),
@@ -40,7 +41,7 @@ export function surfaceGraphs({ evaluation, parameters }: TrainingGraphs): Surfa
   const vs = new Map([...parameters].map(([name, { dtype, shape }]) => [`v/${name}`, input(`v/${name}`, dtype, shape)]))
   refuseClashes(vs, evaluation)
   const seeds = [...vs.values()].flatMap((v, i) => (dLoss[i] ? [[dLoss[i], v] as const] : []))
-  const products = attempt(() => gradients(seeds, wrt))
+  const products = attempt(() => gradients(seeds, wrt, tables))
   return {
     loss: { ...evaluation, name: evaluation.name.replace(/evaluation$/, 'loss'), outputs: new Map(kept) },
     gradient: spec('gradient', 'grad/', dLoss),

@@ -62,16 +62,19 @@ export interface Flatness {
  * Throws `invalid-option`, `invalid-data`, `not-finite`, `runtime`.
  */
 export async function measureFlatness(surface: LossSurface, options: FlatnessOptions): Promise<Flatness> {
-  const found: { -readonly [Key in FlatnessMeasure]?: Flatness[Key] } = {}
+  const found: Partial<Found> = {}
   const random = new Random(options.seed ?? 0)
-  const about = { parameters: surface.size, method: surface.method }
+  const result = (interrupted: boolean): Flatness => {
+    const { size: parameters, method } = surface
+    return { parameters, method, ...found, interrupted }
+  }
   const perProduct = surface.method === 'exact' ? 1 : 2
   const wants = <T extends object>(option: boolean | T | undefined): T | undefined =>
     option === true ? ({} as T) : option || undefined
   const measure = async <Key extends FlatnessMeasure>(
     key: Key,
     passes: number,
-    run: (random: Random, watch: Watch) => Promise<Flatness[Key]>,
+    run: (random: Random, watch: Watch) => Promise<Found[Key]>,
   ) => {
     found[key] = await run(random.stream(key), watchOf(key, passes, options))
   }
@@ -103,12 +106,14 @@ export async function measureFlatness(surface: LossSurface, options: FlatnessOpt
       await measure('landscape', (landscape.points ?? 21) ** 2, (random, watch) =>
         lossLandscape(surface, random, landscape, watch),
       )
-    return { ...about, ...(found as Flatness), interrupted: false }
+    return result(false)
   } catch (error) {
     if (!(error instanceof Stopped)) throw error
-    return { ...about, ...(found as Flatness), interrupted: true }
+    return result(true)
   }
 }
+
+type Found = { -readonly [Key in FlatnessMeasure]: NonNullable<Flatness[Key]> }
 
 /** Thrown out of a pass when the signal says so. */
 class Stopped extends Error {}
@@ -118,7 +123,7 @@ function watchOf(measure: FlatnessMeasure, passes: number, { onProgress, signal 
   return (examples) => {
     if (examples <= before) pass++
     before = examples
-    onProgress?.({ measure, pass, passes, examples })
+    onProgress?.({ measure, pass, passes: Math.max(pass, passes), examples })
     if (signal?.aborted) throw new Stopped()
   }
 }

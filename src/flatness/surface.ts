@@ -27,7 +27,7 @@ export interface SurfaceOptions {
   readonly batchSize?: number
   /**
    * How Hessian-vector products are computed: 'exact', as the gradient of the gradient, or from 'differences' of two
-   * gradients. Default: exact where the gradient can be differentiated again.
+   * gradients. Default: exact where the gradient can be differentiated again and the runtime takes the graph.
    */
   readonly method?: 'exact' | 'differences'
 }
@@ -65,12 +65,13 @@ export class LossSurface {
   readonly layout: Layout
   /** Numbers in theta. */
   readonly size: number
-  /** How Hessian-vector products are computed. */
-  readonly method: 'exact' | 'differences'
   /** Along which axes of each parameter its filters are counted. */
   readonly filters: FilterAxes
   private readonly ground: Ground
   private readonly graphs: SurfaceGraphs
+  /** The method asked for, and the one that is in use. */
+  private readonly asked: SurfaceOptions['method']
+  private used: 'exact' | 'differences'
   private readonly batches: HeldBatches
   private readonly compiled = new Map<GraphSpec, Promise<Program>>()
   /** theta as it is fed, and v. */
@@ -83,7 +84,8 @@ export class LossSurface {
     this.ground = ground
     this.graphs = surfaceGraphs(graphs)
     if (method === 'exact' && this.graphs.obstacle) throw this.graphs.obstacle
-    this.method = method ?? (this.graphs.product ? 'exact' : 'differences')
+    this.asked = method
+    this.used = method ?? (this.graphs.product ? 'exact' : 'differences')
     this.layout = new Layout(graphs.parameters)
     this.size = this.layout.size
     this.filters = filterAxes([this.graphs.loss.outputs.get('loss')!], graphs.parameters)
@@ -112,6 +114,11 @@ export class LossSurface {
     return new LossSurface({ ...trainer.ground(options.weights), data }, options)
   }
 
+  /** How Hessian-vector products are computed; that the runtime does not take their graph shows in the first one. */
+  get method(): 'exact' | 'differences' {
+    return this.used
+  }
+
   /** Examples of the data set; undefined for a stream of unknown length. */
   get examples(): number | undefined {
     return this.batches.examples
@@ -135,8 +142,14 @@ export class LossSurface {
 
   /** The Hessian at theta. Its products throw `not-finite`. */
   hessian(theta: Vector = this.here(), watch?: Watch): SymmetricOperator {
-    const times = (v: Vector) =>
-      this.method === 'exact' ? this.exactProduct(theta, v, watch) : this.difference(theta, v, watch)
+    const times = async (v: Vector) => {
+      const length = norm(v)
+      if (length === 0) return new Float64Array(this.size)
+      await this.settle()
+      const unit = scaled(1 / length, v)
+      const along = this.used === 'exact' ? this.exactProduct : this.difference
+      return scaled(length, finite('product with the Hessian', await along.call(this, theta, unit, watch)))
+    }
     return { size: this.size, times }
   }
 
@@ -147,27 +160,33 @@ export class LossSurface {
     this.compiled.clear()
   }
 
-  private async exactProduct(theta: Vector, v: Vector, watch: Watch | undefined): Promise<Vector> {
-    // v is rounded to the graph's precision: of length 1, so that none of it is lost in small numbers.
-    const length = norm(v)
-    if (length === 0) return new Float64Array(this.size)
-    this.layout.scatter(scaled(1 / length, v), this.direction)
-    const vs = this.tensors(this.direction, this.ground.graphs.parameters, 'v/')
-    const { mean } = await this.pass(this.graphs.product!, theta, 'hv/', vs, watch)
-    return scaled(length, finite('product with the Hessian', mean))
+  /** Goes over to differences where the runtime does not take the exact product's graph, unless that was asked for. */
+  private async settle(): Promise<void> {
+    if (this.used === 'differences') return
+    try {
+      await this.program(this.graphs.product!)
+    } catch (error) {
+      if (this.asked === 'exact' || !(error instanceof OnnxIreError) || error.code !== 'runtime') throw error
+      this.used = 'differences'
+    }
+  }
+
+  /** H u for a unit vector, which is rounded to the graph's precision. */
+  private async exactProduct(theta: Vector, u: Vector, watch: Watch | undefined): Promise<Vector> {
+    this.layout.scatter(u, this.direction)
+    const us = this.tensors(this.direction, this.ground.graphs.parameters, 'v/')
+    return (await this.pass(this.graphs.product!, theta, 'hv/', us, watch)).mean
   }
 
   /**
-   * Hv = (g(theta + h v) - g(theta - h v)) / 2h with h ||v|| = eps^(1/3) (1 + ||theta||), where the errors of rounding, eps / h,
-   * and of truncation, h^2, are alike.
+   * H u = (g(theta + h u) - g(theta - h u)) / 2h with h = eps^(1/3) (1 + ||theta||), where the errors of rounding, eps / h, and
+   * of truncation, h^2, are alike.
    */
-  private async difference(theta: Vector, v: Vector, watch: Watch | undefined): Promise<Vector> {
-    const length = norm(v)
-    if (length === 0) return new Float64Array(this.size)
+  private async difference(theta: Vector, u: Vector, watch: Watch | undefined): Promise<Vector> {
     const single = this.layout.places.some(({ dtype }) => dtype === 'float32')
-    const h = (Math.cbrt(single ? 2 ** -23 : 2 ** -52) * (1 + norm(theta))) / length
-    const { g: after } = await this.gradient(displaced(theta, h, v), watch)
-    const { g: before } = await this.gradient(displaced(theta, -h, v), watch)
+    const h = Math.cbrt(single ? 2 ** -23 : 2 ** -52) * (1 + norm(theta))
+    const { g: after } = await this.gradient(displaced(theta, h, u), watch)
+    const { g: before } = await this.gradient(displaced(theta, -h, u), watch)
     return scaled(1 / (2 * h), displaced(after, -1, before))
   }
 

@@ -1,11 +1,21 @@
 import type { BpeVocabulary } from './train-bpe.js'
 
+/** `wordPattern` as HuggingFace writes it for GPT-2; `\s` is Unicode's White_Space there. */
+const pattern = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false }
+
+/** GPT-2's division into words, then bytes as characters. */
+export const byteLevelWords = {
+  type: 'Sequence',
+  pretokenizers: [{ type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false }, byteLevel],
+} as const
+
 /**
- * A vocabulary as the content of HuggingFace's tokenizer.json: ByteLevel before (GPT-2's division into words, no space in
- * front) and after, BPE between, special tokens taken whole wherever they stand.
+ * A vocabulary as the content of HuggingFace's tokenizer.json: words and bytes before, BPE within each word, and special
+ * tokens taken whole wherever they stand. Nothing is put before or after a text.
  */
 export function tokenizerJson({ tokens, specialTokens, merges }: BpeVocabulary): object {
-  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true }
   const special = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }
   return {
     version: '1.0',
@@ -13,7 +23,7 @@ export function tokenizerJson({ tokens, specialTokens, merges }: BpeVocabulary):
     padding: null,
     added_tokens: specialTokens.map((content, id) => ({ id, content, ...special })),
     normalizer: null,
-    pre_tokenizer: byteLevel,
+    pre_tokenizer: byteLevelWords,
     post_processor: null,
     decoder: byteLevel,
     model: {

@@ -2,7 +2,8 @@
  * How GPT-2 divides text before pairs are merged, so that no token spans two words: English contractions; letters, digits
  * or other signs, each with the space before them; and white space, of which the last character goes with what follows.
  */
-export const wordPattern = /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu
+export const wordPattern =
+  /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu
 
 /** The words of a text, in order; together they are the text. */
 export const wordsOf = (text: string): readonly string[] => text.match(wordPattern) ?? []

@@ -131,8 +131,8 @@ export class Trainer {
           // What ends a round is saved once it is measured.
           if (!whole && !over()) stopped = (await saver?.afterStep(this.step)) === 'stop'
           if (!whole && !over()) continue
-          const complete = whole || (options.signal?.aborted !== true && !stopped)
-          const metrics = await this.endRound(round, options, complete)
+          // One that was stopped goes on later: what it came to is told, and measured when it ends.
+          const metrics = await this.endRound(round, options, whole || this.isOver(plan))
           stopped = (await options.onEvaluate?.(metrics)) === 'stop' || stopped
           stopped = (await saver?.save(this.step)) === 'stop' || stopped
           yield metrics

@@ -1,23 +1,30 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { spectralDensity } from '../../src/flatness/density.js'
 import { topEigenvalues } from '../../src/flatness/eigenvalues.js'
+import { surfaceGraphs } from '../../src/flatness/graphs.js'
 import { LossSurface } from '../../src/flatness/surface.js'
 import { hutchinsonTrace } from '../../src/flatness/trace.js'
 import { displaced, dot, norm } from '../../src/flatness/vector.js'
+import { calculus } from '../../src/grad/rules/index.js'
 import {
   adamw,
   arrays,
   crossEntropy,
   type Dataset,
+  decodeModel,
+  importGraph,
   input,
   type Loss,
   labels,
   type Model,
   modelOf,
+  OnnxIreError,
   op,
   parameter,
   Random,
+  type Runtime,
   Trainer,
+  trainingGraphs,
 } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
@@ -147,6 +154,31 @@ test('in float32 differences agree with exact products to what rounding leaves',
   expect(norm(displaced(b, -1e9, tiny)) / norm(b)).toBeLessThan(1e-3)
   await exact.release()
   await differences.release()
+})
+
+test('differences take the place of a graph that cannot be, unless exact products are asked for', async () => {
+  const graphs = trainingGraphs(importGraph(mlp()), { loss })
+  const { Mul: _, ...rules } = calculus.rules
+  const once = surfaceGraphs(graphs, { ...calculus, rules })
+  expect(once.product).toBeNull()
+  expect(once.obstacle).toMatchObject({ code: 'not-differentiable' })
+  expect(once.obstacle!.message).toContain('Mul')
+  const refusing: Runtime = {
+    ...runtime,
+    compile: (bytes) =>
+      decodeModel(bytes).proto.graph?.name === 'small/hessian-product'
+        ? Promise.reject(new OnnxIreError('runtime', 'no kernel'))
+        : runtime.compile(bytes),
+  }
+  const surface = surfaceOf(mlp(), points(), { runtime: refusing })
+  const exact = surfaceOf(mlp(), points())
+  const v = new Random(6).fill(new Float64Array(surface.size), 'normal')
+  const [a, b] = [await surface.hessian().times(v), await exact.hessian().times(v)]
+  expect([surface.method, exact.method]).toEqual(['differences', 'exact'])
+  expect(norm(displaced(a, -1, b)) / norm(b)).toBeLessThan(1e-8)
+  const strict = surfaceOf(mlp(), points(), { runtime: refusing, method: 'exact' })
+  await expect(strict.hessian().times(v)).rejects.toMatchObject({ code: 'runtime' })
+  for (const each of [surface, exact, strict]) await each.release()
 })
 
 test('a convolutional network with a frozen norm: its Hessian is that of differences, and symmetric', async () => {

@@ -59,6 +59,7 @@ describe('dropout', () => {
       programs.gradient({
         kind: 'loss',
         batch: { x: ones(1), t: ones(0) },
+        size: 200,
         parameters: { w: new Float32Array(50).fill(1) },
         statistics: {},
         random: new Random(seed),

@@ -1,4 +1,4 @@
-import { type Graph, Random, type Tensor, tensor } from 'onnx-ire'
+import { type Graph, type Random, type Tensor, tensor } from 'onnx-ire'
 import { llama, mlp, resnet, vit } from 'onnx-ire/models'
 
 /** One model to train, and what it is trained on: random examples, for only the time counts. */

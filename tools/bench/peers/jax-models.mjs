@@ -132,9 +132,9 @@ function llama(jax, w, tokens, { heads, layers }) {
     const seen = rmsNorm(jax, w, `${name}.norm1`, y.ref)
     y = y.add(attention(jax, w, `${name}.attention`, seen, heads, mask, turn))
     const read = rmsNorm(jax, w, `${name}.norm2`, y.ref)
-    const inner = nn.silu(projection(jax, w, `${name}.mlp.gate`, read.ref)).mul(
-      projection(jax, w, `${name}.mlp.up`, read),
-    )
+    const inner = nn
+      .silu(projection(jax, w, `${name}.mlp.gate`, read.ref))
+      .mul(projection(jax, w, `${name}.mlp.up`, read))
     y = y.add(projection(jax, w, `${name}.mlp.down`, inner))
   }
   for (const each of [cos, sin, hidden]) each.dispose()

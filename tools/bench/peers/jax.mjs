@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { init, defaultDevice, jit, lax, nn, numpy as np, tree, valueAndGrad } from '@jax-js/jax'
+import { defaultDevice, init, jit, lax, nn, numpy as np, tree, valueAndGrad } from '@jax-js/jax'
 import { readProblem } from '../problem.ts'
 import { say, serve } from '../protocol.ts'
 import { models } from './jax-models.mjs'
@@ -42,6 +42,8 @@ const step = jit((weights, first, second, rate, scale, x, labels) => {
 let state
 let batches
 let done = 0
+/** Losses of steps that no turn has asked for yet: compiling takes the first one. */
+const taken = []
 async function take() {
   const { labels, ...inputs } = batches[done % batches.length]
   const [x] = Object.values(inputs)
@@ -51,7 +53,7 @@ async function take() {
   const [loss, next] = step(state.weights, state.first, state.second, rate, scale, x.ref, labels.ref)
   state = next
   const [value] = await loss.data()
-  return value
+  taken.push(value)
 }
 
 const started = (make) => Object.fromEntries(problem.trained.map((name) => [name, make(problem.weights[name])]))
@@ -71,12 +73,9 @@ try {
   say({ unable: `wasm backend: ${String(error.message).split('\n')[0].slice(0, 160)}` })
   process.exit()
 }
-const { version } = JSON.parse(
-  readFileSync(new URL('node_modules/@jax-js/jax/package.json', import.meta.url), 'utf8'),
-)
+const { version } = JSON.parse(readFileSync(new URL('node_modules/@jax-js/jax/package.json', import.meta.url), 'utf8'))
 const parameters = Object.values(state.weights).reduce((sum, { size }) => sum + size, 0)
 await serve({ about: `jax-js ${version}, wasm`, parameters }, async (steps) => {
-  const losses = []
-  for (let i = 0; i < steps; i++) losses.push(await take())
-  return { losses }
+  while (taken.length < steps) await take()
+  return { losses: taken.splice(0) }
 })

@@ -1,19 +1,19 @@
 /** The models of tools/bench on TensorFlow.js: `(tf, weights, x, sizes) => logits`. */
 export const models = { mlp, resnet, vit, llama }
 
-const linear = (tf, w, name, x) => x.matMul(w[`${name}.weight`], false, true).add(w[`${name}.bias`])
+const linear = (w, name, x) => x.matMul(w[`${name}.weight`], false, true).add(w[`${name}.bias`])
 
 /** x W + b over the last axis; weights [from, to]. One large product, as the runtime likes it. */
-function projection(tf, w, name, x) {
+function projection(w, name, x) {
   const weight = w[`${name}.weight`]
   const y = x.reshape([-1, weight.shape[0]]).matMul(weight)
   const bias = w[`${name}.bias`]
   return (bias ? y.add(bias) : y).reshape([...x.shape.slice(0, -1), weight.shape[1]])
 }
 
-function mlp(tf, w, x) {
-  const y = linear(tf, w, 'hidden1', linear(tf, w, 'hidden0', x).relu()).relu()
-  return linear(tf, w, 'head', y)
+function mlp(_, w, x) {
+  const y = linear(w, 'hidden1', linear(w, 'hidden0', x).relu()).relu()
+  return linear(w, 'head', y)
 }
 
 /** x [N, H, W, C], as tfjs wants it on its CPU backends; kernels are stored as [to, from, k, k]. */
@@ -36,31 +36,27 @@ function resnet(tf, w, x) {
       const inner = normed(tf, w, `${name}.conv1`, `${name}.bn1`, y, stride).relu()
       y = normed(tf, w, `${name}.conv2`, `${name}.bn2`, inner).add(past).relu()
     }
-  return linear(tf, w, 'fc', y.mean([1, 2]))
+  return linear(w, 'fc', y.mean([1, 2]))
 }
 
 function layerNorm(tf, w, name, x) {
   const { mean, variance } = tf.moments(x, -1, true)
-  return x
-    .sub(mean)
-    .mul(variance.add(1e-6).rsqrt())
-    .mul(w[`${name}.weight`])
-    .add(w[`${name}.bias`])
+  return x.sub(mean).mul(variance.add(1e-6).rsqrt()).mul(w[`${name}.weight`]).add(w[`${name}.bias`])
 }
 
 function attention(tf, w, name, x, heads, mask = null, turn = (y) => y) {
   const [batch, length, width] = x.shape
   const size = width / heads
   const split = (part) =>
-    projection(tf, w, `${name}.${part}`, x).reshape([batch, length, heads, size]).transpose([0, 2, 1, 3])
+    projection(w, `${name}.${part}`, x).reshape([batch, length, heads, size]).transpose([0, 2, 1, 3])
   const scores = turn(split('query'))
     .matMul(turn(split('key')), false, true)
     .mul(1 / Math.sqrt(size))
   const mixed = tf.softmax(mask ? scores.add(mask) : scores).matMul(split('value'))
-  return projection(tf, w, `${name}.output`, mixed.transpose([0, 2, 1, 3]).reshape([batch, length, width]))
+  return projection(w, `${name}.output`, mixed.transpose([0, 2, 1, 3]).reshape([batch, length, width]))
 }
 
-function gelu(tf, x) {
+function gelu(x) {
   return x.mul(0.5).mul(x.mul(Math.SQRT1_2).erf().add(1))
 }
 
@@ -80,14 +76,14 @@ function vit(tf, w, x, { patch, heads, layers }) {
   for (let i = 0; i < layers; i++) {
     const name = `block${i}`
     y = y.add(attention(tf, w, `${name}.attention`, layerNorm(tf, w, `${name}.norm1`, y), heads))
-    const inner = gelu(tf, projection(tf, w, `${name}.mlp.expand`, layerNorm(tf, w, `${name}.norm2`, y)))
-    y = y.add(projection(tf, w, `${name}.mlp.contract`, inner))
+    const inner = gelu(projection(w, `${name}.mlp.expand`, layerNorm(tf, w, `${name}.norm2`, y)))
+    y = y.add(projection(w, `${name}.mlp.contract`, inner))
   }
   const read = y.slice([0, 0, 0], [batch, 1, width]).reshape([batch, width])
-  return projection(tf, w, 'head', layerNorm(tf, w, 'norm', read))
+  return projection(w, 'head', layerNorm(tf, w, 'norm', read))
 }
 
-function rmsNorm(tf, w, name, x) {
+function rmsNorm(w, name, x) {
   return x.mul(x.square().mean(-1, true).add(1e-5).rsqrt()).mul(w[`${name}.weight`])
 }
 
@@ -98,7 +94,12 @@ function llama(tf, w, tokens, { heads, layers }) {
   const angles = tf
     .range(0, length)
     .expandDims(1)
-    .mul(tf.range(0, half).mul(-Math.log(10000) / half).exp())
+    .mul(
+      tf
+        .range(0, half)
+        .mul(-Math.log(10000) / half)
+        .exp(),
+    )
   const cos = tf.concat([angles.cos(), angles.cos()], 1)
   const sin = tf.concat([angles.sin(), angles.sin()], 1)
   const turn = (x) => {
@@ -112,11 +113,11 @@ function llama(tf, w, tokens, { heads, layers }) {
   let y = found.reshape([batch, length, width])
   for (let i = 0; i < layers; i++) {
     const name = `block${i}`
-    y = y.add(attention(tf, w, `${name}.attention`, rmsNorm(tf, w, `${name}.norm1`, y), heads, mask, turn))
-    const read = rmsNorm(tf, w, `${name}.norm2`, y)
-    const gate = projection(tf, w, `${name}.mlp.gate`, read)
-    const inner = gate.mul(gate.sigmoid()).mul(projection(tf, w, `${name}.mlp.up`, read))
-    y = y.add(projection(tf, w, `${name}.mlp.down`, inner))
+    y = y.add(attention(tf, w, `${name}.attention`, rmsNorm(w, `${name}.norm1`, y), heads, mask, turn))
+    const read = rmsNorm(w, `${name}.norm2`, y)
+    const gate = projection(w, `${name}.mlp.gate`, read)
+    const inner = gate.mul(gate.sigmoid()).mul(projection(w, `${name}.mlp.up`, read))
+    y = y.add(projection(w, `${name}.mlp.down`, inner))
   }
-  return projection(tf, w, 'head', rmsNorm(tf, w, 'norm', y))
+  return projection(w, 'head', rmsNorm(w, 'norm', y))
 }

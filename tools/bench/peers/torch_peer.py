@@ -40,6 +40,12 @@ def say(message):
     print(json.dumps(message), flush=True)
 
 
+def blas():
+    """The library of matrix products, as it was loaded."""
+    loaded = {Path(line.split()[-1]).resolve() for line in open("/proc/self/maps") if "blas" in line}
+    return "OpenBLAS" if any("openblas" in str(path) for path in loaded) else "reference BLAS" if loaded else "built-in BLAS"
+
+
 model = models[problem["model"]](**problem["sizes"])
 load(model)
 model.train()
@@ -65,7 +71,7 @@ def step():
 
 
 say({
-    "about": f"PyTorch {torch.__version__}, cpu, {torch.get_num_threads()} threads, eager",
+    "about": f"PyTorch {torch.__version__}, cpu, {torch.get_num_threads()} threads, eager, {blas()}",
     "parameters": sum(x.numel() for x in model.parameters()),
 })  # fmt: skip
 for line in sys.stdin:

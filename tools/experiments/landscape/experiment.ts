@@ -99,17 +99,19 @@ export const landscape: Experiment = {
 
 lr 1 is the edge of stability at u = 1, lr (1 + u²) = 2. The smaller |u|, the flatter.
 
-${table(['', 'u at the end', 'diverged at step'], all.map(figureRow))}
+${table(['', 'u at the end', 'of seed 0', 'diverged at step'], all.map(figureRow))}
 
 ![u along the run](valley.svg)
 
-The learning rate alone goes part of the way: above the edge it is thrown to where lr (1 + u²) < 2, and stays there, since the drift ends with the oscillation. IRE's controls, lr x (1 + kappa) and lr x (1 + kappa / 2), half of the coordinates being flat, diverge at once.
+IRE's controls, lr x (1 + kappa) and lr x (1 + kappa / 2), half of the coordinates being flat, diverge at once. A learning rate only a little above the edge does not: v grows until it has thrown u to where lr (1 + u²) < 2, and the run settles in a flatter place. So here a well-chosen learning rate reaches the flat end too, in a window between 1 and 1.75; IRE gets there at the edge itself, over two decades of kappa, without v growing.
 
 ## SAM from (2, 0.5), rho ${drift.rho}: steps until |u| < ${drift.goal}
 
 ${table(['', 'steps', 'u at the end', 'diverged at step'], sams.map(samRow))}
 
 ![u along the run, with SAM](sam.svg)
+
+SAM's drift gets shorter as 1 / (1 + kappa), until steps in u become jumps (kappa 20). The larger learning rates either jump across the valley's bend in a few steps, diverge, or, where they stay stable, shorten the drift by the square of their factor as theory says (eta^1 in time, and larger oscillations).
 `,
       charts: {
         valley: chartOf(
@@ -140,7 +142,13 @@ function diverged({ ends }: Row): string {
 
 function figureRow(row: Row): string[] {
   const kept = stable(row)
-  return [row.name, kept.length === 0 ? '' : withInterval(spreadOf(kept.map(({ u }) => u)), 4), diverged(row)]
+  const [first] = row.ends
+  return [
+    row.name,
+    kept.length === 0 ? '' : withInterval(spreadOf(kept.map(({ u }) => u)), 4),
+    first!.divergedAt === null ? first!.u.toFixed(4) : '',
+    diverged(row),
+  ]
 }
 
 function samRow(row: Row): string[] {

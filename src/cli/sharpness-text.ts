@@ -1,0 +1,50 @@
+import type { SpectralDensity } from '../flatness/density.js'
+import type { Eigenvalues } from '../flatness/eigenvalues.js'
+import type { Estimate } from '../flatness/estimate.js'
+import type { Landscape } from '../flatness/landscape.js'
+import type { Flatness } from '../flatness/measure.js'
+import type { Sharpness } from '../flatness/sharpness.js'
+import { count, plural, table } from './output.js'
+
+/** What was measured, as people read it. */
+export function flatnessText({ trace, eigenvalues, density, sharpness, landscape }: Flatness): string[] {
+  return [
+    ...(trace
+      ? [
+          `trace of the Hessian: ${estimate(trace)} from ${plural(trace.probes, 'probe')}${trace.converged ? '' : ', short of the tolerance'}`,
+        ]
+      : []),
+    ...(eigenvalues ? [eigenvalueText(eigenvalues)] : []),
+    ...(density ? [densityText(density)] : []),
+    ...(sharpness ? sharpnessText(sharpness) : []),
+    ...(landscape ? [landscapeText(landscape)] : []),
+  ]
+}
+
+const estimate = ({ value, error }: Estimate): string =>
+  Number.isFinite(error) ? `${count(value)} +- ${count(Number(error.toPrecision(2)))}` : count(value)
+
+function eigenvalueText({ largest, smallest, steps, converged }: Eigenvalues): string {
+  const rows = [
+    ...largest.map(({ value, bound }, i) => [`largest ${i + 1}`, count(value), bound.toExponential(1)]),
+    ['smallest', count(smallest.value), smallest.bound.toExponential(1)],
+  ]
+  const head = `eigenvalues after ${plural(steps, 'Lanczos step')}${converged ? '' : ', short of the tolerance'}:`
+  return `${head}\n${table(['', 'value', 'within'], rows)}`
+}
+
+function densityText({ nodes, weights, mean, meanSquare, probes }: SpectralDensity): string {
+  const negative = nodes.reduce((sum, node, i) => sum + (node < 0 ? weights[i]! : 0), 0)
+  const [least, most] = [Math.min(...nodes), Math.max(...nodes)]
+  return `spectrum: from ${count(least)} to ${count(most)}, mean ${estimate(mean)}, mean square ${estimate(meanSquare)}, ${(100 * negative).toFixed(1)} % of it below 0, from ${plural(probes, 'probe')}`
+}
+
+const sharpnessText = ({ rho, loss, gradientNorm, ascent, average }: Sharpness): string[] => [
+  `loss ${count(loss)}, norm of the gradient ${count(gradientNorm)}`,
+  `rise within ${rho}: ${count(ascent)} along the gradient (SAM)${average ? `, ${estimate(average)} on average over directions` : ''}`,
+]
+
+function landscapeText({ axis, losses }: Landscape): string {
+  const known = losses.flat().filter(Number.isFinite)
+  return `landscape: losses from ${count(Math.min(...known))} to ${count(Math.max(...known))} on ${axis.length} x ${axis.length} points`
+}

@@ -1,0 +1,123 @@
+import { OnnxIreError } from '../../errors.js'
+import type { Tensor } from '../../ir/tensor.js'
+import { checkNames, checkNumber, invalidOption } from '../../optim/option.js'
+import type { Random } from '../../random.js'
+import type { ImageOptions } from '../image.js'
+import type { Data } from '../stream.js'
+import { type DataLike, mapped } from '../transform.js'
+import { type AugmentationSpec, augmentationOf } from './named.js'
+import type { Augmentation, Picture } from './picture.js'
+
+export interface AugmentImagesOptions {
+  /** The tensor of images. */
+  readonly input: string
+  /** What is done to them, in order. */
+  readonly augmentations: readonly (Augmentation | AugmentationSpec)[]
+  /** How the images were normalised, as told to `images`: augmentation works on pixel values. */
+  readonly image?: Pick<ImageOptions, 'scale' | 'mean' | 'std' | 'layout'> | undefined
+}
+
+/**
+ * A data set whose images are augmented in training: float32 [n, C, rows, columns] (or NHWC), taken back to pixel values,
+ * changed, and normalised again. What is drawn comes from the batch's `context.random`. In evaluation images stay as they are,
+ * but for those augmentations that settle the size.
+ *
+ * ```ts
+ * const image = { mean: [0.491, 0.482, 0.447], std: [0.247, 0.243, 0.262] }
+ * const train = augmentImages(arrays({ x: images(pixels, image), label }), {
+ *   input: 'x', image, augmentations: [randomCrop({ padding: 4 }), randomFlip(), cutout({ size: 16 })],
+ * })
+ * ```
+ * @throws 'invalid-option'; when a batch is made, 'invalid-data' naming a tensor that holds no images
+ */
+export function augmentImages<D extends Data>(data: D, options: AugmentImagesOptions): DataLike<D> {
+  checkNames('augmentImages', options, ['input', 'augmentations', 'image'])
+  const { input, image = {} } = options
+  const augmentations = options.augmentations.map((each) => ('kind' in each ? augmentationOf(each) : each))
+  const settings = checked(image)
+  const changesSize = augmentations.some(({ still }) => still)
+  return mapped(data, (batch, { random }) => {
+    const tensor = batch[input]
+    if (!tensor) throw new OnnxIreError('invalid-data', `augmentImages: there is no tensor '${input}'`)
+    if (!random && !changesSize) return batch
+    return { ...batch, [input]: augmented(tensor, input, augmentations, settings, random) }
+  })
+}
+
+type Settings = ReturnType<typeof checked>
+
+function checked(image: NonNullable<AugmentImagesOptions['image']>) {
+  const owner = 'augmentImages'
+  const { scale = 1 / 255, mean = 0, std = 1, layout = 'NCHW' } = image
+  const real = { min: -Number.MAX_VALUE, max: Number.MAX_VALUE }
+  for (const [name, value] of [['scale', scale] as const, ...[std].flat().map((each) => ['std', each] as const)])
+    if (checkNumber(owner, name, value, real) === 0) throw invalidOption(owner, name, value, 'other than 0')
+  for (const each of [mean].flat()) checkNumber(owner, 'mean', each, real)
+  if (layout !== 'NCHW' && layout !== 'NHWC') throw invalidOption(owner, 'layout', layout, "'NCHW' or 'NHWC'")
+  return { scale, mean, std, layout }
+}
+
+function augmented(
+  { dtype, dims, data }: Tensor,
+  name: string,
+  augmentations: readonly Augmentation[],
+  { scale, mean, std, layout }: Settings,
+  random: Random | undefined,
+): Tensor {
+  if (dtype !== 'float32' || dims.length !== 4 || !(data instanceof Float32Array))
+    throw new OnnxIreError(
+      'invalid-data',
+      `augmentImages: '${name}' is ${dtype} [${dims.join(', ')}]; images are float32 of rank 4`,
+    )
+  const planar = layout === 'NCHW'
+  const [n = 0, ...rest] = dims
+  const [channels, rows, columns] = planar ? rest : [rest[2], rest[0], rest[1]]
+  const perChannel = (option: string, value: number | readonly number[]) => {
+    const values = typeof value === 'number' ? Array.from({ length: channels! }, () => value) : value
+    if (values.length === channels) return values
+    throw invalidOption('augmentImages', option, values, `one number, or one per channel: ${channels}`)
+  }
+  const [means, stds] = [perChannel('mean', mean), perChannel('std', std)]
+  // pixel = (x std + mean) / scale
+  const picture = { channels: channels!, rows: rows!, columns: columns!, mean: means.map((each) => each / scale) }
+  const size = channels! * rows! * columns!
+  const made: Picture[] = []
+  for (let i = 0; i < n; i++) {
+    const own = data.subarray(i * size, (i + 1) * size)
+    const pixels = new Float32Array(size)
+    for (let c = 0, to = 0; c < channels!; c++)
+      for (let p = 0; p < rows! * columns!; p++, to++)
+        pixels[to] = (own[planar ? to : p * channels! + c]! * stds[c]! + means[c]!) / scale
+    let image: Picture = { ...picture, data: pixels }
+    for (const { draw, still } of augmentations) image = random ? draw(image, random) : still ? still(image) : image
+    made.push(image)
+  }
+  return normalised(made, name, means, stds, scale, planar)
+}
+
+/** x = (scale pixel - mean) / std, image after image. */
+function normalised(
+  pictures: readonly Picture[],
+  name: string,
+  means: readonly number[],
+  stds: readonly number[],
+  scale: number,
+  planar: boolean,
+): Tensor {
+  const { channels = 0, rows = 0, columns = 0 } = pictures[0] ?? {}
+  const plane = rows * columns
+  const data = new Float32Array(pictures.length * channels * plane)
+  for (const [i, picture] of pictures.entries()) {
+    if (picture.rows !== rows || picture.columns !== columns)
+      throw new OnnxIreError(
+        'invalid-data',
+        `augmentImages: images of '${name}' came out as [${rows}, ${columns}] and [${picture.rows}, ${picture.columns}]`,
+      )
+    for (let c = 0, from = 0; c < channels; c++)
+      for (let p = 0; p < plane; p++, from++)
+        data[i * channels * plane + (planar ? from : p * channels + c)] =
+          (scale * picture.data[from]! - means[c]!) / stds[c]!
+  }
+  const dims = planar ? [channels, rows, columns] : [rows, columns, channels]
+  return { dtype: 'float32', dims: [pictures.length, ...dims], data }
+}

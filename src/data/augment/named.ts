@@ -1,0 +1,45 @@
+import { invalidOption } from '../../optim/option.js'
+import { type RandomCropOptions, randomCrop } from './crop.js'
+import { type CutoutOptions, cutout } from './cutout.js'
+import { randomFlip } from './flip.js'
+import type { Augmentation } from './picture.js'
+import { type RandAugmentOptions, randAugment } from './rand-augment.js'
+import { type RandomResizedCropOptions, randomResizedCrop } from './resized-crop.js'
+
+/** An augmentation as plain data. */
+export type AugmentationSpec =
+  | ({ readonly kind: 'crop' } & RandomCropOptions)
+  | { readonly kind: 'flip'; readonly probability?: number | undefined }
+  | ({ readonly kind: 'cutout' } & CutoutOptions)
+  | ({ readonly kind: 'resized-crop' } & RandomResizedCropOptions)
+  | ({ readonly kind: 'rand-augment' } & RandAugmentOptions)
+
+/** @throws 'invalid-option' */
+export function augmentationOf(spec: AugmentationSpec): Augmentation {
+  switch (spec.kind) {
+    case 'crop': {
+      const { kind: _, ...options } = spec
+      return randomCrop(options)
+    }
+    case 'flip': {
+      const { kind: _, ...options } = spec
+      return randomFlip(options)
+    }
+    case 'cutout': {
+      const { kind: _, ...options } = spec
+      return cutout(options)
+    }
+    case 'resized-crop': {
+      const { kind: _, ...options } = spec
+      return randomResizedCrop(options)
+    }
+    case 'rand-augment': {
+      const { kind: _, ...options } = spec
+      return randAugment(options)
+    }
+    default: {
+      const { kind }: { readonly kind: unknown } = spec
+      throw invalidOption('augmentation', 'kind', kind, "'crop', 'flip', 'cutout', 'resized-crop' or 'rand-augment'")
+    }
+  }
+}

@@ -1,0 +1,56 @@
+import type { Random } from '../../random.js'
+
+/** One image, channel by channel: data[c, y, x] are pixel values from 0 (black) to 255, not necessarily whole. */
+export interface Picture {
+  readonly channels: number
+  readonly rows: number
+  readonly columns: number
+  readonly data: Float32Array
+  /** Per channel, the pixel value that normalises to 0: the mean of the data set. */
+  readonly mean: readonly number[]
+}
+
+/** What is done to an image: something drawn at random in training and, where the size is to change, its like in evaluation. */
+export interface Augmentation {
+  draw(picture: Picture, random: Random): Picture
+  still?(picture: Picture): Picture
+}
+
+/** What is put where an image has no pixels: a pixel value for all channels, or the mean of the data set. */
+export type Fill = number | 'mean'
+
+/** A picture of another size whose every pixel is `fill`. */
+export function blank(like: Picture, rows: number, columns: number, fill: Fill): Picture {
+  const data = new Float32Array(like.channels * rows * columns)
+  for (let c = 0; c < like.channels; c++)
+    data.fill(fill === 'mean' ? like.mean[c]! : fill, c * rows * columns, (c + 1) * rows * columns)
+  return { ...like, rows, columns, data }
+}
+
+/** The part of size [rows, columns] whose first pixel is at [top, left]; outside of the picture it is `fill`. */
+export function part(picture: Picture, top: number, left: number, rows: number, columns: number, fill: Fill): Picture {
+  const out = blank(picture, rows, columns, fill)
+  const [from, to] = [Math.max(0, -left), Math.min(columns, picture.columns - left)]
+  if (to <= from) return out
+  for (let c = 0; c < picture.channels; c++)
+    for (let y = Math.max(0, -top); y < Math.min(rows, picture.rows - top); y++) {
+      const line = (c * picture.rows + top + y) * picture.columns + left
+      out.data.set(picture.data.subarray(line + from, line + to), (c * rows + y) * columns + from)
+    }
+  return out
+}
+
+/** The middle of a picture; of an odd surplus the larger half is cut off before, as torchvision's CenterCrop rounds 0.5 to 0. */
+export const centre = (picture: Picture, rows: number, columns: number): Picture =>
+  part(picture, middle(picture.rows - rows), middle(picture.columns - columns), rows, columns, 0)
+
+/** Half, a half rounded to the even neighbour. */
+function middle(surplus: number): number {
+  const half = Math.floor(surplus / 2)
+  return surplus % 2 !== 0 && half % 2 !== 0 ? half + 1 : half
+}
+
+export type Size = number | readonly [rows: number, columns: number]
+
+export const sides = (size: Size): readonly [rows: number, columns: number] =>
+  typeof size === 'number' ? [size, size] : size

@@ -1,0 +1,160 @@
+import { type FileHandle, open } from 'node:fs/promises'
+import { checkIndices, type Dataset } from '../../data/dataset.js'
+import {
+  encodeTokenHeader,
+  headerBytes,
+  parseTokenHeader,
+  type TokenHeader,
+  tokenBytes,
+} from '../../data/token-file.js'
+import { OnnxIreError } from '../../errors.js'
+import type { Tensor } from '../../ir/tensor.js'
+import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../optim/option.js'
+import type { Tensors } from '../../runtime/runtime.js'
+import { readError, writeFileAtomic } from '../files.js'
+
+/** Runs of tokens, one after the other. */
+export type TokenBlocks = Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<number>>
+
+/**
+ * Writes a token file (`encodeTokenHeader` says how it looks): all of it or nothing.
+ * @param header says how many tokens are to come
+ * @throws 'io', 'invalid-option', or 'invalid-data' for a token outside of the vocabulary or another number of tokens
+ */
+export async function writeTokens(path: string, blocks: TokenBlocks, header: TokenHeader): Promise<void> {
+  checkNumber('writeTokens', 'vocabulary', header.vocabulary, { min: 1, max: 2 ** 32 - 1, integer: true })
+  checkNumber('writeTokens', 'tokens', header.tokens, count)
+  await writeFileAtomic(path, contentOf(path, blocks, header))
+}
+
+async function* contentOf(path: string, blocks: TokenBlocks, header: TokenHeader): AsyncGenerator<Uint8Array> {
+  yield encodeTokenHeader(header)
+  let written = 0
+  for await (const block of blocks) {
+    yield tokensAsBytes(block, header.vocabulary)
+    written += block.length
+  }
+  if (written !== header.tokens)
+    throw new OnnxIreError('invalid-data', `${path} was to hold ${header.tokens} tokens, and ${written} came`)
+}
+
+/** Little-endian uint16 or uint32, as the vocabulary asks for. Throws 'invalid-data' for what is outside of it. */
+export function tokensAsBytes(tokens: ArrayLike<number>, vocabulary: number): Uint8Array {
+  const width = tokenBytes({ vocabulary })
+  const bytes = new Uint8Array(tokens.length * width)
+  const view = new DataView(bytes.buffer)
+  for (let i = 0; i < tokens.length; i++) {
+    const token = tokens[i]!
+    if (!(token >= 0 && token < vocabulary))
+      throw new OnnxIreError('invalid-data', `token ${token} is not below the vocabulary of ${vocabulary}`)
+    if (width === 2) view.setUint16(2 * i, token, true)
+    else view.setUint32(4 * i, token, true)
+  }
+  return bytes
+}
+
+export interface TokenWindowOptions {
+  /** Tokens per example. */
+  readonly context: number
+  /** Tokens between the beginnings of two examples. Default: the context, so that every token is read once. */
+  readonly stride?: number | undefined
+  /** Name of the tokens: int64 [n, context]. Default 'tokens'. */
+  readonly input?: string | undefined
+  /** Name of the tokens one further on, which are to be predicted: int64 [n, context]. Default 'labels'; null to leave them out. */
+  readonly target?: string | null | undefined
+}
+
+/**
+ * The windows of a token file: example i holds the tokens from i * stride on. They are read from the file when their batch
+ * is asked for and then forgotten, so the file may be larger than memory.
+ *
+ * ```ts
+ * const train = await readTokens('corpus/train.tokens', { context: 256 })
+ * train.vocabulary // 8192
+ * ```
+ * @throws 'io', 'invalid-option', or 'invalid-data' naming file and offset; a damaged token, when its batch is made
+ */
+export async function readTokens(path: string, options: TokenWindowOptions): Promise<Dataset & TokenHeader> {
+  const owner = 'readTokens'
+  checkNames(owner, options, ['context', 'stride', 'input', 'target'])
+  const context = checkNumber(owner, 'context', options.context, positiveCount)
+  const stride = checkNumber(owner, 'stride', options.stride ?? context, positiveCount)
+  const { input = 'tokens', target = 'labels' } = options
+  if (input === target) throw invalidOption(owner, 'target', target, 'another name than that of the input')
+  const header = await withFile(path, (file) => readHeader(path, file))
+  const taken = target === null ? context : context + 1
+  if (header.tokens < taken)
+    throw new OnnxIreError(
+      'invalid-data',
+      `${path} has ${header.tokens} tokens; an example of ${context} takes ${taken}: lower context`,
+    )
+  const length = Math.floor((header.tokens - taken) / stride) + 1
+  return {
+    ...header,
+    length,
+    async batch(indices): Promise<Tensors> {
+      checkIndices(indices, length)
+      const n = indices.length
+      const [tokens, following] = [new BigInt64Array(n * context), new BigInt64Array(target === null ? 0 : n * context)]
+      await withFile(path, async (file) => {
+        for (let i = 0; i < n; i++) {
+          const window = await readWindow(path, file, header, indices[i]! * stride, taken)
+          tokens.set(window.subarray(0, context), i * context)
+          if (target !== null) following.set(window.subarray(1), i * context)
+        }
+      })
+      const tensor = (data: BigInt64Array): Tensor => ({ dtype: 'int64', dims: [n, context], data })
+      return { [input]: tensor(tokens), ...(target === null ? {} : { [target]: tensor(following) }) }
+    },
+  }
+}
+
+async function readHeader(path: string, file: FileHandle): Promise<TokenHeader> {
+  const { size } = await file.stat()
+  const { buffer, bytesRead } = await file.read(new Uint8Array(headerBytes), 0, headerBytes, 0)
+  try {
+    return parseTokenHeader(buffer.subarray(0, bytesRead), size)
+  } catch (cause) {
+    throw cause instanceof OnnxIreError ? new OnnxIreError(cause.code, `${path}: ${cause.message}`, { cause }) : cause
+  }
+}
+
+async function readWindow(
+  path: string,
+  file: FileHandle,
+  { vocabulary }: TokenHeader,
+  start: number,
+  length: number,
+): Promise<BigInt64Array> {
+  const width = tokenBytes({ vocabulary })
+  const at = headerBytes + start * width
+  const { buffer, bytesRead } = await file.read(new Uint8Array(length * width), 0, length * width, at)
+  if (bytesRead < length * width)
+    throw new OnnxIreError('invalid-data', `${path} ends at offset ${at + bytesRead}: it was cut after it was opened`)
+  const view = new DataView(buffer.buffer)
+  const tokens = new BigInt64Array(length)
+  for (let t = 0; t < length; t++) {
+    const token = width === 2 ? view.getUint16(2 * t, true) : view.getUint32(4 * t, true)
+    if (token >= vocabulary)
+      throw new OnnxIreError(
+        'invalid-data',
+        `${path}: the token at offset ${at + t * width} is ${token}, not below the vocabulary of ${vocabulary}: the file is damaged; make it again`,
+      )
+    tokens[t] = BigInt(token)
+  }
+  return tokens
+}
+
+/** Opened for each batch: nothing is left open when a data set is no longer used. */
+async function withFile<T>(path: string, action: (file: FileHandle) => Promise<T>): Promise<T> {
+  const file = await open(path).catch((cause) => {
+    throw readError('token file', path, cause)
+  })
+  try {
+    return await action(file)
+  } catch (cause) {
+    throw cause instanceof OnnxIreError ? cause : readError('token file', path, cause)
+  } finally {
+    await file.close()
+  }
+}

