@@ -2,6 +2,7 @@ import { type Graph, input, op } from 'onnx-ire'
 import { batchNorm, convolution, linear } from './layers.js'
 import { Weights } from './weights.js'
 
+/** Sizes of `convnet`. */
 export interface ConvnetOptions {
   readonly channels?: number
   /** Channels of each stage; every stage but the first halves the size. */

@@ -1,3 +1,8 @@
+/**
+ * Architectures with weights drawn at random.
+ * @module onnx-ire/models
+ */
+
 import type { Graph } from 'onnx-ire'
 import { type ConvnetOptions, convnet } from './convnet.js'
 import { type LenetOptions, lenet } from './lenet.js'
@@ -39,6 +44,7 @@ export interface Architectures {
   readonly llama: LlamaOptions
 }
 
+/** The name of an architecture. */
 export type Architecture = keyof Architectures
 
 /** A model of one size as data: what the JSON files of `presets/` hold. `about` is for people. */

@@ -1,6 +1,7 @@
 import { type Graph, input, op, type Value } from 'onnx-ire'
 import { Weights } from './weights.js'
 
+/** Sizes of `lenet`. */
 export interface LenetOptions {
   readonly channels?: number
   readonly classes?: number

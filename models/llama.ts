@@ -3,6 +3,7 @@ import { attention, causalMask } from './attention.js'
 import { type Draw, dropout, projection, rmsNorm } from './layers.js'
 import { Weights } from './weights.js'
 
+/** Sizes of `llama`. */
 export interface LlamaOptions {
   /** Default 256: bytes. */
   readonly vocabulary?: number

@@ -2,6 +2,7 @@ import { type Graph, input, op } from 'onnx-ire'
 import { linear } from './layers.js'
 import { Weights } from './weights.js'
 
+/** Sizes of `mlp`. */
 export interface MlpOptions {
   readonly features?: number
   readonly hidden?: readonly number[]

@@ -3,6 +3,7 @@ import { check } from './check.js'
 import { batchNorm, convolution, linear } from './layers.js'
 import { Weights } from './weights.js'
 
+/** Sizes and form of `resnet`. */
 export interface ResnetOptions {
   /** Channels of the image. Default 3. */
   readonly channels?: number

@@ -3,6 +3,7 @@ import { attention, causalMask, positionsTo } from './attention.js'
 import { dropout, layerNorm, projection } from './layers.js'
 import { Weights } from './weights.js'
 
+/** Sizes of `transformer`. */
 export interface TransformerOptions {
   readonly vocabulary?: number
   readonly context?: number

@@ -4,6 +4,7 @@ import { check } from './check.js'
 import { convolution, type Draw, dropout, layerNorm, projection } from './layers.js'
 import { Weights } from './weights.js'
 
+/** Sizes of `vit`. */
 export interface VitOptions {
   /** Channels of the image. Default 3. */
   readonly channels?: number

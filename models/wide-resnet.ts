@@ -3,6 +3,7 @@ import { check } from './check.js'
 import { batchNorm, convolution, dropout, linear } from './layers.js'
 import { Weights } from './weights.js'
 
+/** Sizes of `wideResnet`. */
 export interface WideResnetOptions {
   /** Channels of the image. Default 3. */
   readonly channels?: number

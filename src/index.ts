@@ -1,3 +1,8 @@
+/**
+ * Models, graphs and gradients, training, data; nothing in it depends on a platform.
+ * @module onnx-ire
+ */
+
 // Models
 
 export type { Port } from './inspect/contents.js'
@@ -103,6 +108,29 @@ export {
 } from './step/step.js'
 export { type GradientFunction, takeStep } from './step/take-step.js'
 export { type Update, type UpdateInput, update } from './step/update.js'
+
+// Flatness
+
+export { type DensityOptions, type SpectralDensity, spectralDensity } from './flatness/density.js'
+export { type Eigenvalue, type EigenvalueOptions, type Eigenvalues, topEigenvalues } from './flatness/eigenvalues.js'
+export type { Estimate } from './flatness/estimate.js'
+export { type Landscape, type LandscapeOptions, lossLandscape } from './flatness/landscape.js'
+export {
+  type Flatness,
+  type FlatnessMeasure,
+  type FlatnessOptions,
+  type FlatnessProgress,
+  measureFlatness,
+} from './flatness/measure.js'
+export { type Sharpness, type SharpnessOptions, sharpness } from './flatness/sharpness.js'
+export {
+  LossSurface,
+  type ModelSurfaceOptions,
+  type SurfaceOptions,
+  type TrainerSurfaceOptions,
+} from './flatness/surface.js'
+export type { SymmetricOperator } from './flatness/symmetric.js'
+export { hutchinsonTrace, type Trace, type TraceOptions } from './flatness/trace.js'
 
 // Data, random numbers, runtimes, errors
 

@@ -32,7 +32,7 @@ export function defineBuild(program: Command): void {
   const command = program
     .command('build')
     .description('write the graphs of a training run as ONNX models, to open in a viewer or to run elsewhere')
-    .argument('<model|recipe>', 'an ONNX file, or a recipe (.json)')
+    .argument('<model|recipe>', 'an ONNX file, or a recipe: a .json file or a name that train --list gives')
     .requiredOption('-o, --output <folder>', 'where to write training.onnx, evaluation.onnx and curvature.onnx')
     .addOption(new Option('--loss <kind>', 'what is minimised').choices(lossKinds))
     .option('--logits <name>', "the model's output the loss works on (default: the only one)")
@@ -63,8 +63,9 @@ Examples:
         { importGraph },
         { replaceHead },
         { exportGraph },
-        { readModel, writeModel },
+        { writeModel },
         { makeFolder },
+        { startModel, startTitle },
       ] = await Promise.all([
         import('../train/graphs.js'),
         import('../onnx/import.js'),
@@ -72,9 +73,10 @@ Examples:
         import('../onnx/export.js'),
         import('../node/model.js'),
         import('../node/folder.js'),
+        import('./start.js'),
       ])
-      const { modelPath, head, training } = await chosen(path, options, command)
-      const original = await readModel(modelPath)
+      const { start, head, training } = await chosen(path, options, command)
+      const original = await startModel(start)
       const model = head ? replaceHead(original, head) : original
       const {
         training: trained,
@@ -91,16 +93,17 @@ Examples:
       add('evaluation.onnx', evaluation)
       if (curvature) add('curvature.onnx', curvature.spec)
       await makeFolder(options.output)
-      if (head) await writeModel(join(options.output, 'model.onnx'), model)
+      const own = head !== undefined || typeof start.model !== 'string'
+      if (own) await writeModel(join(options.output, 'model.onnx'), model)
       for (const [file, made] of files) await writeModel(file, made)
       const graphs = files.map(([, , written]) => written)
-      const result = { model: head ? join(options.output, 'model.onnx') : modelPath, graphs }
-      print(result, options.json, () => text(result.model, graphs, head !== undefined))
+      const result = { model: own ? join(options.output, 'model.onnx') : startTitle(start), graphs }
+      print(result, options.json, () => text(result.model, graphs, own))
     })
 }
 
 interface Chosen {
-  readonly modelPath: string
+  readonly start: Pick<Recipe, 'model' | 'seed'>
   readonly head: HeadOptions | undefined
   /** What the graphs are to be, once the model is there. */
   readonly training: (original: Model, model: Model) => Promise<TrainingOptions>
@@ -108,14 +111,14 @@ interface Chosen {
 
 /** What to build, from a recipe or from the command line. */
 async function chosen(path: string, options: Options, command: Command): Promise<Chosen> {
-  if (path.toLowerCase().endsWith('.json')) {
+  const { isRecipeName, readRecipe } = await import('./recipe-file.js')
+  if (path.toLowerCase().endsWith('.json') || isRecipeName(path)) {
     const given = (['loss', 'logits', 'headClasses', 'trainable', 'batchNorm'] as const).find(
       (name) => options[name] !== undefined,
     )
     if (given) command.error(`error: a recipe says ${given} itself; change it with --set`, { exitCode: 2 })
-    const { readRecipe } = await import('./recipe-file.js')
     const recipe = await readRecipe(path, options.set)
-    return { modelPath: recipe.model, head: recipe.head, training: (...models) => graphOptions(recipe, ...models) }
+    return { start: recipe, head: recipe.head, training: (...models) => graphOptions(recipe, ...models) }
   }
   const { loss, logits, headClasses, trainable, batchNorm } = options
   if (loss === undefined) return command.error('error: give --loss, or a recipe instead of the model', { exitCode: 2 })
@@ -130,22 +133,25 @@ async function chosen(path: string, options: Options, command: Command): Promise
     headClasses === undefined
       ? undefined
       : { classes: headClasses, ...(logits === undefined ? {} : { output: logits }) }
-  return { modelPath: path, head, training: async () => training }
+  return { start: { model: path }, head, training: async () => training }
 }
 
 /** The graphs that a trainer would make of a recipe. */
 async function graphOptions(recipe: Recipe, original: Model, model: Model): Promise<TrainingOptions> {
-  const [{ importGraph }, { trainerOptions }, { layers }, { frozenOf }, { trainableOf }, { Prepared }] =
+  const [{ importGraph }, { trainerOptions }, { inSteps }, { layers }, { frozenOf }, { trainableOf }, { Prepared }] =
     await Promise.all([
       import('../onnx/import.js'),
       import('../recipe/build.js'),
+      import('../recipe/optimizer.js'),
       import('../step/optimizer.js'),
       import('../train/groups.js'),
       import('../train/weights.js'),
       import('./data/prepared.js'),
     ])
   const { recipe: settled } = await Prepared.of(recipe, original, model)
-  const options = trainerOptions(settled)
+  // Steps only matter while training: the graphs are the same however many an epoch has.
+  const optimizer = await inSteps(settled.optimizer, async () => 1)
+  const options = trainerOptions({ ...settled, optimizer })
   const names = [...trainableOf(importGraph(model), options.trainable).keys()]
   return {
     ...options,
@@ -154,7 +160,7 @@ async function graphOptions(recipe: Recipe, original: Model, model: Model): Prom
   }
 }
 
-function text(model: string, graphs: readonly Written[], head: boolean): string {
+function text(model: string, graphs: readonly Written[], own: boolean): string {
   const rows = graphs.map(({ file, inputs, outputs }) => {
     const gradients = outputs.filter((name) => name.startsWith('grad/'))
     const others = outputs.filter((name) => !name.startsWith('grad/'))
@@ -164,7 +170,7 @@ function text(model: string, graphs: readonly Written[], head: boolean): string 
       [...excerpted(others), ...(gradients.length > 0 ? [`${gradients.length} grad/<parameter>`] : [])].join(', '),
     ]
   })
-  return `${head ? `wrote ${model}, the model with its new last layer: the parameters to begin with\n` : ''}${table(['wrote', 'inputs', 'outputs'], rows)}`
+  return `${own ? `wrote ${model}, the model that training starts from: the parameters to begin with\n` : ''}${table(['wrote', 'inputs', 'outputs'], rows)}`
 }
 
 const shownNames = 4

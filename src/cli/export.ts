@@ -31,7 +31,8 @@ export function defineExport(program: Command): void {
     .addHelpText(
       'after',
       `
-The model the run started from is read again, so it must still be where the run's recipe.json says.
+The model the run started from is read again, so it must still be where the run's recipe.json says (the model of a preset is
+in the run folder).
 
 Examples:
   $ onnx-ire export runs/recipe -o tuned.onnx
@@ -39,13 +40,14 @@ Examples:
     )
     .action(async (run: string, { output, weights: wanted, json }: Options) => {
       const [
-        { readModel, writeModel },
+        { writeModel },
         { replaceHead },
         { tunedModel },
         { decodeSafetensors },
         { weightsOf },
         { RunFolder },
         { refuseOverwriting },
+        { startModel, startTitle },
       ] = await Promise.all([
         import('../node/model.js'),
         import('../train/head.js'),
@@ -54,11 +56,13 @@ Examples:
         import('../recipe/build.js'),
         import('./run-folder.js'),
         import('./overwriting.js'),
+        import('./start.js'),
       ])
       const folder = new RunFolder(run)
       const recipe = await folder.recipe()
-      const read = await readModel(recipe.model)
-      await refuseOverwriting(recipe.model, output)
+      const start = folder.started(recipe)
+      const read = await startModel(start)
+      if (typeof start.model === 'string') await refuseOverwriting(start.model, output)
       const original = recipe.head ? replaceHead(read, recipe.head) : read
       const weights = wanted ?? weightsOf(recipe)
       const { model, step, skipped } = await folder.checkpoint((bytes) => {
@@ -70,9 +74,10 @@ Examples:
         process.stderr.write(`passing over the checkpoint of step ${step}: ${error.message}\n`)
       await writeModel(output, model)
       print(
-        { output, run, model: recipe.model, step, weights },
+        { output, run, model: startTitle(start), step, weights },
         json,
-        () => `wrote ${output}: ${recipe.model} as trained in ${run}, ${plural(step, 'step')}, ${described[weights]}`,
+        () =>
+          `wrote ${output}: ${startTitle(recipe)} as trained in ${run}, ${plural(step, 'step')}, ${described[weights]}`,
       )
     })
 }

@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { defineBuild } from './build.js'
+import { defineData } from './data-prepare.js'
 import { defineEvaluate } from './evaluate.js'
 import { defineExport } from './export.js'
 import { report } from './failure.js'
@@ -44,6 +45,7 @@ for (const define of [
   definePredict,
   defineSharpness,
   defineExport,
+  defineData,
 ]) {
   define(program)
 }

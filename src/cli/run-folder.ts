@@ -21,12 +21,14 @@ export interface LogEntry {
 
 /**
  * Where a run keeps what it is and what came of it: `recipe.json`, its paths relative to the folder, so that it can be
- * trained as it stands; `classes.json`, the names of class numbers where the data have some; `metrics.jsonl`;
+ * trained as it stands; `start.onnx`, the model of a preset as the run began; `classes.json`, the names of class numbers where the data have some; `metrics.jsonl`;
  * `checkpoints/`; and in the end `tuned.onnx`.
  */
 export class RunFolder {
   readonly path: string
   readonly tuned: string
+  /** Where a model that was made of a preset is kept. */
+  readonly start: string
   readonly #recipe: string
   readonly #classes: string
   readonly #metrics: string
@@ -38,6 +40,7 @@ export class RunFolder {
   constructor(path: string, keep?: number) {
     this.path = resolve(path)
     this.tuned = join(this.path, 'tuned.onnx')
+    this.start = join(this.path, 'start.onnx')
     this.#recipe = join(this.path, 'recipe.json')
     this.#classes = join(this.path, 'classes.json')
     this.#metrics = join(this.path, 'metrics.jsonl')
@@ -64,6 +67,11 @@ export class RunFolder {
       )
     }
     return readRecipe(this.#recipe)
+  }
+
+  /** A recipe of the run in the folder, with the model that is kept here where it names a preset. */
+  started(recipe: Recipe): Recipe {
+    return typeof recipe.model === 'string' || !existsSync(this.start) ? recipe : { ...recipe, model: this.start }
   }
 
   /** What `read` makes of the newest checkpoint that is whole. Throws `io` where there is none. */

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { Recipe } from '../recipe/recipe.js'
 import { collected, seconds } from './arguments.js'
 import { interrupted } from './interrupts.js'
-import { print } from './output.js'
+import { print, table } from './output.js'
 
 interface Options {
   readonly set: readonly string[]
@@ -10,6 +10,7 @@ interface Options {
   readonly resume?: true
   readonly force?: true
   readonly checkpointEvery?: number
+  readonly list?: true
   readonly schema?: true
   readonly quiet?: true
   readonly json?: true
@@ -18,8 +19,11 @@ interface Options {
 export function defineTrain(program: Command): void {
   const command = program
     .command('train')
-    .description('fine-tune a model as a recipe says')
-    .argument('[recipe]', 'a recipe: one JSON file; paths in it are relative to it')
+    .description('train a model as a recipe says')
+    .argument(
+      '[recipe]',
+      'a recipe: one JSON file, paths in it relative to it; or a name that --list gives, paths relative to this folder',
+    )
     .option('--set <path=value>', 'change a field of the recipe, null removes it; may be repeated', collected, [])
     .option('--out <folder>', "the run folder (default: the recipe's output, else runs/<recipe> beside it)")
     .option('--resume', "go on from the run folder's checkpoint, as if the run had never stopped")
@@ -29,21 +33,24 @@ export function defineTrain(program: Command): void {
       "how often to save within an epoch (default: as the recipe's checkpoints say, else 60)",
       seconds,
     )
+    .option('--list', 'name the recipes that come with onnx-ire and stop')
     .option('--schema', 'print the JSON Schema of recipes and stop')
     .option('--quiet', 'no progress')
     .option('--json', 'write JSON to standard output')
     .addHelpText(
       'after',
       `
-The run folder gets recipe.json, classes.json (the names of classes, where the data have some), metrics.jsonl (a line per
-step and evaluation), checkpoints/ (after every epoch, every minute or as the recipe says, and on Ctrl-C, which finishes the
-step and saves) and in the end tuned.onnx. A checkpoint that was damaged is passed over for the one before.
+The run folder gets recipe.json, start.onnx (the model, where it was made of a preset), classes.json (the names of classes, where
+the data have some), metrics.jsonl (a line per step and evaluation), checkpoints/ (after every epoch, every minute or as the
+recipe says, and on Ctrl-C, which finishes the step and saves) and in the end tuned.onnx. A checkpoint that was damaged is passed
+over for the one before.
 
 Examples:
   $ onnx-ire train recipe.json
   $ onnx-ire train recipe.json --set optimizer.ire.kappa=3 --set epochs=5 --out runs/kappa-3
   $ onnx-ire train recipe.json --set optimizer.ire=null --out runs/base
   $ onnx-ire train recipe.json --resume
+  $ onnx-ire train cifar10-resnet-56-sgd-ire --set seed=1 --out runs/seed-1
   $ onnx-ire train --schema > recipe.schema.json
 
 A recipe:
@@ -61,18 +68,24 @@ A recipe:
     "batchSize": 32, "epochs": 3, "best": true, "seed": 0
   }
 
+A model from scratch takes the place of the path: "model": { "preset": "resnet-20", "options": { "classes": 100 } }, and goes
+with "batchNorm": "trained" where it has such norms, "dropout": "on" where it drops.
+
 Other sources of data (all take start and end; csv, jsonl and text also "stream": true, for files larger than memory):
   { "kind": "image-folder", "folder": "flowers/train", "image": { "size": 224, "mean": [0.485, 0.456, 0.406] } }
   { "kind": "csv", "file": "iris.csv", "tensors": { "x": "*", "labels": { "columns": "species", "as": "class" } } }
   { "kind": "jsonl", "file": "reviews.jsonl", "padding": { "input_ids": { "mask": "attention_mask" } },
     "tensors": { "input_ids": { "field": "tokens", "as": "integer" }, "labels": { "field": "mood", "as": "class" } } }
   { "kind": "text", "files": "book.txt", "tokens": "bytes", "context": 128 }
+  { "kind": "tokens", "file": "corpus/train.tokens", "context": 256 } (as data prepare text makes them)
+  { "kind": "cifar-10", "folder": "cifar-10-batches-bin", "part": "train", "augment": [{ "kind": "crop" }, { "kind": "flip" }] }
+Images (idx, image-folder, cifar-10, cifar-100) are augmented in training: crop, flip, cutout, resized-crop, rand-augment.
 
 Losses: cross-entropy (classWeights: a list, or "balanced"), binary-cross-entropy, l1, huber, kl, mse, and several at once:
   { "kind": "combine", "tasks": { "kind": { "loss": { "kind": "cross-entropy", "logits": "a", "labels": "a_labels" } },
                                   "size": { "loss": { "kind": "huber", "output": "b", "targets": "sizes" }, "weight": 0.1 } } }
 
-Further fields: groups, decayVectors, layerDecay, trainable, batchNorm, clipNorm, clipValue, microBatch, ema, earlyStopping,
+Further fields: about, groups, decayVectors, layerDecay, trainable, batchNorm, clipNorm, clipValue, microBatch, ema, earlyStopping,
 evaluateEvery, checkpoints, mixup, weights; --schema says what each takes.`,
     )
     .action(async (path: string | undefined, options: Options) => {
@@ -80,6 +93,7 @@ evaluateEvery, checkpoints, mixup, weights; --schema says what each takes.`,
         const { recipeSchema } = await import('../recipe/schema.js')
         return print({ $schema: 'http://json-schema.org/draft-07/schema#', ...recipeSchema }, true, () => '')
       }
+      if (options.list) return listed(options.json)
       if (path === undefined) return command.error("error: missing required argument 'recipe'", { exitCode: 2 })
       if (options.resume && options.force) {
         return command.error('error: --resume goes on with a run, --force starts over: give one of them', {
@@ -88,6 +102,19 @@ evaluateEvery, checkpoints, mixup, weights; --schema says what each takes.`,
       }
       await train(path, options)
     })
+}
+
+async function listed(json: true | undefined): Promise<void> {
+  const { recipeNames, shippedRecipe } = await import('./recipe-file.js')
+  const recipes = await Promise.all(
+    (await recipeNames()).map(async (name) => ({ name, about: (await shippedRecipe(name)).about ?? '' })),
+  )
+  print({ recipes }, json, () =>
+    table(
+      ['recipe', ''],
+      recipes.map(({ name, about }) => [name, about]),
+    ),
+  )
 }
 
 async function train(path: string, options: Options): Promise<void> {

@@ -3,7 +3,7 @@ import type { Data } from '../data/stream.js'
 import { transform } from '../data/transform.js'
 import { OnnxIreError } from '../errors.js'
 import type { Measures } from '../metric/tally.js'
-import { readModel, writeModel } from '../node/model.js'
+import { writeModel } from '../node/model.js'
 import { node } from '../node/runtime.js'
 import { fitOptions, trainerOptions, weightsOf } from '../recipe/build.js'
 import { differences } from '../recipe/difference.js'
@@ -19,6 +19,7 @@ import { onInterrupt } from './interrupts.js'
 import { refuseOverwriting } from './overwriting.js'
 import type { Progress } from './progress.js'
 import type { RunFolder } from './run-folder.js'
+import { startModel, startTitle } from './start.js'
 import { type Verdict, verdictOf } from './verdict.js'
 
 export interface TrainingCall {
@@ -58,8 +59,9 @@ export interface TrainingResult extends Verdict {
 export async function carryOut(call: TrainingCall): Promise<TrainingResult> {
   const { recipe, folder, progress, resume } = call
   await refuseConflict(call)
-  const model = await readModel(recipe.model)
-  await refuseOverwriting(recipe.model, folder.tuned)
+  const start = resume ? folder.started(recipe) : recipe
+  const model = await startModel(start)
+  if (typeof start.model === 'string') await refuseOverwriting(start.model, folder.tuned)
   const prepared = await Prepared.of(recipe, model, recipe.head ? replaceHead(model, recipe.head) : model)
   const data = await prepared.train()
   const validation = await prepared.validation()
@@ -67,16 +69,17 @@ export async function carryOut(call: TrainingCall): Promise<TrainingResult> {
   await folder.prepare()
   const runtime = node({ threads: recipe.threads })
   try {
-    const trainer = await Trainer.create(model, { ...trainerOptions(prepared.recipe), runtime })
+    const trainer = await Trainer.create(model, { ...trainerOptions(await prepared.inSteps()), runtime })
     const resumed = resume ? await trainer.resume(folder.store) : null
     for (const { step, error } of resumed?.skipped ?? [])
       progress.note(`passing over the checkpoint of step ${step}: ${error.message}`)
     // What does not fit the model shows in the first examples: before another run's files are replaced.
     for (const set of validation ? [data, validation] : [data]) await trainer.evaluate(firstBatch(set, recipe))
     await folder.begin(recipe, classes, trainer.step)
+    if (typeof start.model !== 'string') await writeModel(folder.start, model)
     const begun = resumed === null ? '' : `, going on from step ${trainer.step}`
     progress.note(
-      `training ${sizeOf(trainer)} parameters of ${recipe.model} on ${data.length ?? 'a stream of'} examples in ${folder.path}${begun}`,
+      `training ${sizeOf(trainer)} parameters of ${startTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${begun}`,
     )
     const { epochs, interrupted } = await followed(trainer, data, validation, call)
     const weights = weightsOf(recipe)

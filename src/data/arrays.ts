@@ -8,6 +8,7 @@ import { dtypeOfArray } from './elements.js'
 /** One tensor of every example, made when asked for: the leading axis of `rows` counts the indices. */
 export interface Column {
   readonly length: number
+  /** The tensors of these examples, one behind the other. */
   rows(indices: ArrayLike<number>): Tensor
   /** Columns it brings along under names of their own, such as the mask of `padded`. */
   readonly beside?: Readonly<Record<string, Column>> | undefined

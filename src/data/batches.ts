@@ -5,6 +5,7 @@ import type { Tensors } from '../runtime/runtime.js'
 import type { BatchContext, Dataset } from './dataset.js'
 import { collated, type Data, inOrder, type Numbered, type Stream, shuffled } from './stream.js'
 
+/** How data are divided into batches. */
 export interface BatchOptions {
   /** Examples per batch. */
   readonly batchSize: number
@@ -12,6 +13,7 @@ export interface BatchOptions {
   readonly dropLast?: boolean | undefined
 }
 
+/** Options of `batches`. */
 export interface EpochOptions extends BatchOptions {
   /**
    * Shuffles: the order of epoch e is a permutation drawn from this generator's stream 'epoch e', which depends on its
@@ -26,6 +28,7 @@ export interface EpochOptions extends BatchOptions {
   readonly start?: number | undefined
 }
 
+/** Some examples, and where in the epoch they stand. */
 export interface Batch {
   readonly tensors: Tensors
   /** The numbers of its examples in the data set, or in the order of the stream. */

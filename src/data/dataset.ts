@@ -48,6 +48,7 @@ export function subset(
   }
 }
 
+/** What `split` gives. */
 export interface Split {
   readonly train: Dataset
   readonly validation: Dataset

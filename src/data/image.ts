@@ -5,6 +5,7 @@ import type { Column } from './arrays.js'
 import { checkIndices } from './dataset.js'
 import { type Fit, fitted, type Taps, taps } from './taps.js'
 
+/** The form of a model's images: size, channels, normalisation. */
 export interface ImageOptions {
   /** Rows and columns of the model's input; one number for squares. Default: those of the images. */
   readonly size?: number | readonly [rows: number, columns: number]

@@ -9,6 +9,7 @@ import { oneHot } from './classes.js'
 import type { Data } from './stream.js'
 import { type DataLike, mapped } from './transform.js'
 
+/** Options of `mixup`. */
 export interface MixupOptions {
   /** Of Beta(alpha, alpha), which the shares are drawn from: 0.2 mixes little, 1 uniformly. */
   readonly alpha: number

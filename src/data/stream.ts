@@ -27,6 +27,7 @@ export interface Stream {
 /** What can be trained on. */
 export type Data = Dataset | Stream
 
+/** Options of `stream`. */
 export interface StreamOptions {
   /** Examples per epoch, if known. */
   readonly length?: number | undefined
@@ -36,6 +37,7 @@ export interface StreamOptions {
   readonly padding?: Readonly<Record<string, PadOptions>> | undefined
 }
 
+/** Examples one by one. */
 export type Examples = AsyncIterable<Example> | Iterable<Example>
 
 /**

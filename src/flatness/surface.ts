@@ -27,7 +27,8 @@ export interface SurfaceOptions {
   readonly batchSize?: number
   /**
    * How Hessian-vector products are computed: 'exact', as the gradient of the gradient, or from 'differences' of two
-   * gradients. Default: exact where the gradient can be differentiated again and the runtime takes the graph.
+   * gradients. Default: exact where the gradient can be differentiated again and the runtime takes the graph. Where a model
+   * has kinks, as of ReLU, differences straddle some of them and count their bends; exact products are the Hessian beside them.
    */
   readonly method?: 'exact' | 'differences'
 }
@@ -179,12 +180,12 @@ export class LossSurface {
   }
 
   /**
-   * H u = (g(theta + h u) - g(theta - h u)) / 2h with h = eps^(1/3) (1 + ||theta||), where the errors of rounding, eps / h, and
-   * of truncation, h^2, are alike.
+   * H u = (g(theta + h u) - g(theta - h u)) / 2h with h^3 = eps (1 + ||theta||), where the error of rounding theta + h u,
+   * eps ||theta|| / h, and that of truncation, h^2, are alike.
    */
   private async difference(theta: Vector, u: Vector, watch: Watch | undefined): Promise<Vector> {
     const single = this.layout.places.some(({ dtype }) => dtype === 'float32')
-    const h = Math.cbrt(single ? 2 ** -23 : 2 ** -52) * (1 + norm(theta))
+    const h = Math.cbrt((single ? 2 ** -23 : 2 ** -52) * (1 + norm(theta)))
     const { g: after } = await this.gradient(displaced(theta, h, u), watch)
     const { g: before } = await this.gradient(displaced(theta, -h, u), watch)
     return scaled(1 / (2 * h), displaced(after, -1, before))

@@ -7,6 +7,7 @@ import type { ModelProto, TypeProto, ValueInfoProto } from '../onnx/schema.js'
 import { isSupported, operatorNodes, qualified } from '../onnx/unsupported.js'
 import { attempt } from './tensors.js'
 
+/** An input or output of a model. */
 export interface Port {
   readonly name: string
   /** An element type, or what else it is: `sequence`, `map`, `optional`, `sparse tensor`. */

@@ -18,6 +18,7 @@ import {
 } from './step.js'
 import { attempt, type Failure, type TensorReport, tensorReports } from './tensors.js'
 
+/** Options of `inspectModel`. */
 export interface InspectOptions {
   /** Shapes of inputs whose lengths the file leaves open. A leading length that is not given is the batch, and counts as 1. */
   readonly shapes?: InputShapes

@@ -6,6 +6,7 @@ import { type Model, namedTensors } from '../onnx/model.js'
 import { positionsOf } from '../train/positions.js'
 import { weightsOf } from '../train/weights.js'
 
+/** A constant tensor of a model, and whether training would vary it. */
 export interface TensorReport {
   readonly name: string
   readonly dtype: string

@@ -86,6 +86,7 @@ export function once(key: string, make: () => Value): Value {
   return value
 }
 
+/** A constant with no axes. */
 export const scalar = (dtype: DType, value: number): Value =>
   once(`${dtype} ${Object.is(value, -0) ? '-0' : value}`, () => constant(tensorFrom(dtype, [], [value])))
 

@@ -14,6 +14,7 @@ export {
   unknownDim,
 } from './dim.js'
 
+/** The length of every axis. */
 export type Shape = readonly Dim[]
 
 export const isStatic = (shape: Shape | undefined): shape is readonly number[] =>

@@ -43,6 +43,7 @@ export interface Scope {
   readonly outer: Scope | undefined
 }
 
+/** A graph inside of a node: a branch of an If, the round of a Loop or Scan. */
 export interface Body {
   readonly kind: 'body'
   readonly scope: Scope

@@ -65,5 +65,6 @@ export type Compared =
 export interface Loss {
   /** For reports. */
   readonly name: string
+  /** Throws `invalid-option` and `invalid-shape` where the outputs do not fit. */
   build(outputs: ReadonlyMap<string, Value>): LossGraph
 }

@@ -7,6 +7,7 @@ import type { Metric } from './metric.js'
 /** A matrix of more classes takes over 16 MB at every batch, and nobody reads it. */
 const MOST_CLASSES = 2000
 
+/** Options of `confusion`. */
 export interface ConfusionOptions {
   /** The probability above which an answer counts as yes, in (0, 1); for yes-or-no. Default 0.5. */
   readonly threshold?: number

@@ -5,6 +5,7 @@ import type { Metric } from './metric.js'
 /** How the numbers of several classes become one. */
 export type Average = 'macro' | 'micro' | 'weighted'
 
+/** Options of `precision`, `recall` and `f1`. */
 export interface AverageOptions {
   /**
    * 'macro': the mean over classes; 'weighted': that weighted by how often each is true; 'micro': of the counts of all classes
@@ -15,6 +16,7 @@ export interface AverageOptions {
   readonly threshold?: number
 }
 
+/** Options of `perClass`. */
 export interface PerClassOptions {
   /** The probability above which an answer counts as yes, in (0, 1); for yes-or-no. Default 0.5. */
   readonly threshold?: number

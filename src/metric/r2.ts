@@ -5,6 +5,7 @@ import { op } from '../op/index.js'
 import { invalidOption } from '../optim/option.js'
 import type { Metric } from './metric.js'
 
+/** Options of `r2`. */
 export interface R2Options {
   /**
    * A number near the targets' mean, in their unit, that is subtracted before sums are taken. It changes the result by rounding

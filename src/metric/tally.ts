@@ -1,3 +1,4 @@
+import { sizeOf } from '../ir/tensor.js'
 import type { MeasuredGraph } from './measured.js'
 import type { MetricValue } from './metric.js'
 
@@ -28,6 +29,19 @@ export interface SavedTally {
   readonly count: number
   readonly sums: Readonly<Record<string, readonly number[]>>
 }
+
+/** Of no examples at all: it tells what will be measured. */
+export const emptyTally = ({ outputs }: MeasuredGraph): SavedTally => ({
+  loss: 0,
+  weight: 0,
+  count: 0,
+  sums: Object.fromEntries(
+    [...outputs].map(([name, { shape }]) => [
+      name,
+      new Array<number>(sizeOf((shape ?? []) as readonly number[])).fill(0),
+    ]),
+  ),
+})
 
 /** Adds up what batches contribute, in double precision. */
 export class Tally {

@@ -5,6 +5,7 @@ import type { CheckpointStore } from '../train/checkpoint-store.js'
 import { codeOf, readError, writeFileAtomic } from './files.js'
 import { makeFolder } from './folder.js'
 
+/** Options of `checkpointFolder`. */
 export interface CheckpointFolderOptions {
   /** How many of the newest checkpoints to keep. Default 3. */
   readonly keep?: number

@@ -1,3 +1,8 @@
+/**
+ * The Node platform: onnxruntime-node, and files of models, data and checkpoints.
+ * @module onnx-ire/node
+ */
+
 export { type CheckpointFolderOptions, checkpointFolder } from './checkpoints.js'
 export type { Classified } from './data/class-names.js'
 export { type CsvOptions, readCsv, type StreamCsvOptions, streamCsv } from './data/csv.js'
@@ -10,4 +15,13 @@ export { type JsonlOptions, readJsonl, type StreamJsonlOptions, streamJsonl } fr
 export { readLines, readText, streamLines } from './data/text.js'
 export { type ClassFolder, type TextFolderOptions, textFolder } from './data/text-folder.js'
 export { readModel, type WriteModelOptions, writeModel } from './model.js'
+export {
+  type Curve,
+  type CurveOptions,
+  curves,
+  type LandscapePlotOptions,
+  landscape,
+  type PlotOptions,
+  spectrum,
+} from './plot.js'
 export { type NodeOptions, node, type SessionOptions } from './runtime.js'

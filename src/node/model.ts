@@ -36,6 +36,7 @@ async function readBytes(path: string): Promise<Uint8Array> {
   return readFile(path).catch(refuse)
 }
 
+/** Options of `writeModel`. */
 export interface WriteModelOptions {
   /**
    * Where tensors go. By default external tensors stay external, and only a model of more than 2 GiB has its initializers

@@ -40,33 +40,55 @@ export function shapeOf(info: ValueInfoProto): Shape | undefined {
   })
 }
 
-/** Takes over what a declaration knows beyond inference; refuses one that contradicts it. */
-export function refineFrom(value: Value, info: ValueInfoProto | undefined, operator: string): void {
-  const dtype = dtypeOf(info?.type?.tensorType?.elemType ?? 0)
-  if (dtype && dtype !== value.dtype)
-    throw new OnnxIreError(
-      'invalid-model',
-      `'${info?.name}' is declared ${dtype}, but ${operator} gives ${value.dtype}; correct the declaration or remove it`,
-    )
-  const declared = info && shapeOf(info)
-  if (!declared) return
-  const { shape } = value
-  const clash =
-    shape &&
-    (shape.length !== declared.length ||
-      shape.some(
-        (dim, axis) => typeof dim === 'number' && typeof declared[axis] === 'number' && dim !== declared[axis],
-      ))
-  if (clash) {
-    throw new OnnxIreError(
-      'invalid-model',
-      `'${info.name}' is declared ${formatShape(declared)}, but ${operator} gives ${formatShape(shape)}; correct the declaration or remove it`,
+/** What a file declares of its inputs and of the results of its nodes. */
+export class Declarations {
+  /** Nameless lengths that inputs leave open. */
+  private readonly open = new Set<Dim>()
+  /** Whether it fixes lengths that its inputs leave open: they were opened after the rest was written. */
+  private outdated = false
+
+  /** A graph's input, as `inputOf` has it. */
+  input(info: ValueInfoProto): Value {
+    const value = inputOf(info)
+    for (const dim of value.shape ?? []) this.open.add(dim)
+    return value
+  }
+
+  /** Takes over what a declaration knows beyond inference; refuses one that contradicts it. */
+  refine(value: Value, info: ValueInfoProto | undefined, operator: string): void {
+    const dtype = dtypeOf(info?.type?.tensorType?.elemType ?? 0)
+    if (dtype && dtype !== value.dtype)
+      throw new OnnxIreError(
+        'invalid-model',
+        `'${info?.name}' is declared ${dtype}, but ${operator} gives ${value.dtype}; correct the declaration or remove it`,
+      )
+    const declared = info && shapeOf(info)
+    if (!declared) return
+    const { shape } = value
+    if (shape && clash(shape, declared)) {
+      throw new OnnxIreError(
+        'invalid-model',
+        `'${info.name}' is declared ${formatShape(declared)}, but ${operator} gives ${formatShape(shape)}; correct the declaration or remove it`,
+      )
+    }
+    this.outdated ||= shape?.some((dim, axis) => typeof declared[axis] === 'number' && this.isOpen(dim)) ?? false
+    const lengths = this.outdated ? declared.map(() => unknownDim()) : declared
+    refineShape(
+      value,
+      shape?.map((dim, axis) => (typeof dim === 'string' && typeof lengths[axis] === 'number' ? lengths[axis] : dim)) ??
+        lengths,
     )
   }
-  refineShape(
-    value,
-    shape
-      ? shape.map((dim, axis) => (typeof dim === 'string' && typeof declared[axis] === 'number' ? declared[axis] : dim))
-      : declared,
-  )
+
+  /** Whether a length is one that the file names or an input leaves open, or is computed from such. */
+  private isOpen(dim: Dim): boolean {
+    if (typeof dim === 'number') return false
+    const named = dim.replace(/\?\d+/g, (unknown) => (this.open.has(unknown) ? unknown : ''))
+    return named.replace(/floor|ceil|[-+*/().\d]/g, '') !== ''
+  }
 }
+
+/** Whether two shapes cannot be those of one tensor. */
+const clash = (a: Shape, b: Shape): boolean =>
+  a.length !== b.length ||
+  a.some((dim, axis) => typeof dim === 'number' && typeof b[axis] === 'number' && dim !== b[axis])

@@ -9,7 +9,7 @@ import { definitionOf } from '../op/index.js'
 import { knownCondition } from '../op/inline.js'
 import { attributesOf, checkAttributes } from './attributes.js'
 import { constantFrom, isConstant } from './constant.js'
-import { inputOf, refineFrom } from './declared.js'
+import { Declarations, inputOf, inputsOf } from './declared.js'
 import { functionOf, functionsOf } from './functions.js'
 import { gradientOperator, isGradient } from './gradient-operator.js'
 import type { Model } from './model.js'
@@ -60,13 +60,12 @@ export function importGraph(model: Model): Graph {
   }
   const names = new Names()
   importer.readTensors(graph, names, context)
-  const initializers = new Set(graph.initializer.map(({ name }) => name))
   const inputs = new Map<string, Value>()
-  for (const info of graph.input) {
-    // Up to IR version 3 initializers are listed among the inputs too.
-    if (!info.name || initializers.has(info.name)) continue
-    inputs.set(info.name, inputOf(info))
-    names.set(info.name, inputs.get(info.name)!)
+  for (const info of inputsOf(model.proto)) {
+    if (!info.name) continue
+    const value = importer.declarations.input(info)
+    inputs.set(info.name, value)
+    names.set(info.name, value)
   }
   const outputs = new Map<string, Value>()
   for (const [name, value] of importer.readGraph(graph, names, context)) {
@@ -81,6 +80,7 @@ const mostNodes = 250_000
 
 class Importer {
   readonly parameters = new Map<string, Value>()
+  readonly declarations = new Declarations()
   private readonly model: Model
   private readonly functions: ReadonlyMap<string, FunctionProto>
   private readonly sites: ReadonlyMap<TensorProto | NodeProto, Site>
@@ -177,7 +177,7 @@ class Importer {
       if (!value)
         throw new OnnxIreError('invalid-model', `${operator} '${label}' has no output number ${index} ('${name}')`)
       if (value.source.kind === 'node') nameValue(value, name)
-      refineFrom(value, declared.get(name), operator)
+      this.declarations.refine(value, declared.get(name), operator)
       names.set(name, value)
     }
   }

@@ -8,14 +8,15 @@ import type { Recipe } from './recipe.js'
 
 /** A recipe's options for `Trainer.create`, but for where it runs. Throws `invalid-option`. */
 export function trainerOptions(recipe: Recipe): Omit<TrainerOptions, 'runtime'> {
-  const { head, trainable, batchNorm, groups, decayVectors, layerDecay, schedule, clipNorm, clipValue } = recipe
+  const { head, trainable, batchNorm, dropout, groups, decayVectors, layerDecay, schedule, clipNorm, clipValue } =
+    recipe
   const { batchSize, microBatch, ema, earlyStopping, seed } = recipe
   const best = recipe.best === true ? {} : recipe.best || undefined
   const metrics = metricsOf(recipe)
   return {
     loss: lossOf(recipe.loss),
     optimizer: optimizerOf(recipe.optimizer),
-    ...present({ metrics, head, trainable, batchNorm, groups, decayVectors, layerDecay, schedule }),
+    ...present({ metrics, head, trainable, batchNorm, dropout, groups, decayVectors, layerDecay, schedule }),
     ...present({ clipNorm, clipValue, batchSize, microBatch, ema, best, earlyStopping, seed }),
   }
 }

@@ -1,7 +1,16 @@
 import type { Recipe } from './recipe.js'
 
 /** What a resumed run may change: how long it trains, what it keeps and where, and what it uses of the machine. */
-const changeable: readonly string[] = ['$schema', 'output', 'epochs', 'steps', 'checkpoints', 'weights', 'threads']
+const changeable: readonly string[] = [
+  '$schema',
+  'about',
+  'output',
+  'epochs',
+  'steps',
+  'checkpoints',
+  'weights',
+  'threads',
+]
 
 /** The paths of the fields in which two recipes are different runs. */
 export function differences(a: Recipe, b: Recipe): string[] {

@@ -1,12 +1,18 @@
+import { OnnxIreError } from '../errors.js'
 import { type AdamOptions, adam, adamw } from '../optim/adam.js'
 import type { BaseOptimizer } from '../optim/base.js'
 import { type SgdOptions, sgd } from '../optim/sgd.js'
 import { type IreOptions, ire } from '../step/ire.js'
 import type { Optimizer } from '../step/optimizer.js'
 import { type SamOptions, sam } from '../step/sam.js'
-import { choice, flag, type JsonSchema, kind, kinds, list, object, real, whole } from './json-schema.js'
+import { choice, either, flag, type JsonSchema, kind, kinds, list, object, real, whole } from './json-schema.js'
 
-type Around = { readonly sam?: SamOptions; readonly ire?: IreOptions }
+type Around = { readonly sam?: SamOptions; readonly ire?: IreRecipe }
+
+export interface IreRecipe extends Omit<IreOptions, 'warmup'> {
+  /** In steps, or in epochs of the training data: IRE then starts with the first step of that epoch, counted from 0. */
+  readonly warmup?: number | { readonly epochs: number }
+}
 
 /** A base optimizer, with SAM and IRE around it where they are given. */
 export type OptimizerRecipe = (
@@ -18,13 +24,41 @@ export type OptimizerRecipe = (
 
 const bases = { sgd, adam, adamw } satisfies Record<OptimizerRecipe['kind'], unknown>
 
-/** The optimizer of a recipe. Throws `invalid-option`. */
+/** The optimizer of a recipe. Throws `invalid-option`, also for epochs that are still to be counted in steps. */
 export function optimizerOf(recipe: OptimizerRecipe): Optimizer {
   const { kind, sam: samOptions, ire: ireOptions, ...options } = recipe
   // The kind ties the function to its options; the compiler does not follow that through a table.
   const base = (bases[kind] as (options: SgdOptions & AdamOptions) => BaseOptimizer)(options)
   const inner = samOptions ? sam(base, samOptions) : base
-  return ireOptions ? ire(inner, ireOptions) : inner
+  return ireOptions ? ire(inner, counted(ireOptions)) : inner
+}
+
+function counted({ warmup, ...options }: IreRecipe): IreOptions {
+  if (typeof warmup !== 'object') return warmup === undefined ? options : { ...options, warmup }
+  throw new OnnxIreError(
+    'invalid-option',
+    'optimizer.ire.warmup: epochs are counted in steps of the training data, and there are none here; give steps',
+  )
+}
+
+/**
+ * An optimizer with what it says in epochs counted in steps.
+ * Throws `invalid-option` for data of unknown length.
+ * @param stepsPerEpoch asked for only where something is said in epochs; undefined where nobody knows
+ */
+export async function inSteps(
+  optimizer: OptimizerRecipe,
+  stepsPerEpoch: () => Promise<number | undefined>,
+): Promise<OptimizerRecipe> {
+  const { ire: options } = optimizer
+  if (typeof options?.warmup !== 'object') return optimizer
+  const steps = await stepsPerEpoch()
+  if (steps === undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      'optimizer.ire.warmup: how many steps an epoch of a stream has is not known; give warmup in steps',
+    )
+  return { ...optimizer, ire: { ...options, warmup: options.warmup.epochs * steps } }
 }
 
 const nonNegative = { minimum: 0 }
@@ -34,12 +68,15 @@ const weightDecay = real(nonNegative)
 
 const around = {
   sam: object<SamOptions>({ rho: real(nonNegative, 'the length of the ascent'), adaptive: flag() }),
-  ire: object<IreOptions>(
+  ire: object<IreRecipe>(
     {
       kappa: real(nonNegative, 'the enhancement'),
       gamma: real({ minimum: 0, maximum: 1 }, 'the share of coordinates treated as flat'),
       interval: whole(1, 'steps between two refreshes of the mask'),
-      warmup: whole(0, 'steps before IRE starts'),
+      warmup: either(
+        [whole(0), object<{ epochs: number }>({ epochs: whole(0) }, ['epochs'])],
+        'the steps before IRE starts, or { epochs }',
+      ),
       beta: real(belowOne, 'the smoothing of the curvature'),
       kappaDecay: flag('whether kappa follows the schedule'),
       curvature: choice(['sampled', 'empirical', 'hutchinson'], 'where the curvature comes from'),

@@ -1,3 +1,4 @@
+import { mapModelPath } from './model.js'
 import type { Recipe } from './recipe.js'
 import { mapSourcePaths } from './sources/source.js'
 
@@ -6,7 +7,7 @@ export function mapPaths(recipe: Recipe, f: (path: string) => string): Recipe {
   const { train, validation } = recipe.data
   return {
     ...recipe,
-    model: f(recipe.model),
+    model: mapModelPath(recipe.model, f),
     ...(recipe.output === undefined ? {} : { output: f(recipe.output) }),
     data: {
       ...recipe.data,

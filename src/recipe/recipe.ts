@@ -7,11 +7,13 @@ import type { WatchOptions } from '../train/watch.js'
 import type { Trainable } from '../train/weights.js'
 import type { LossRecipe } from './loss.js'
 import type { MetricRecipe } from './metric.js'
+import type { ModelRecipe } from './model.js'
 import type { OptimizerRecipe } from './optimizer.js'
 import type { DataSource } from './sources/source.js'
 
 export type { LossRecipe } from './loss.js'
 export type { MetricRecipe } from './metric.js'
+export type { ModelRecipe } from './model.js'
 export type { OptimizerRecipe } from './optimizer.js'
 export type { DataSource } from './sources/source.js'
 
@@ -21,8 +23,10 @@ export type { DataSource } from './sources/source.js'
  */
 export interface Recipe extends GroupOptions {
   readonly $schema?: string
-  /** The ONNX model to start from. */
-  readonly model: string
+  /** What the run is, for people. */
+  readonly about?: string
+  /** The ONNX model to start from, or the preset to make one of. */
+  readonly model: ModelRecipe
   /** The run folder. Default: `runs/<name of the recipe>` beside the recipe. */
   readonly output?: string
   readonly data: DataRecipe
@@ -34,6 +38,8 @@ export interface Recipe extends GroupOptions {
   readonly head?: HeadOptions
   readonly trainable?: Trainable
   readonly batchNorm?: 'frozen' | 'trained'
+  /** Whether training drops what the model's Dropout nodes say. */
+  readonly dropout?: 'off' | 'on'
   readonly optimizer: OptimizerRecipe
   readonly schedule?: Schedule
   readonly clipNorm?: number

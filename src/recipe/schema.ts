@@ -5,6 +5,7 @@ import type { WatchOptions } from '../train/watch.js'
 import { choice, either, flag, type JsonSchema, list, object, real, text, whole } from './json-schema.js'
 import { lossSchema } from './loss-schema.js'
 import { metricsSchema } from './metric.js'
+import { modelSchema } from './model.js'
 import { optimizerSchema } from './optimizer.js'
 import type { CheckpointsRecipe, DataRecipe, EvaluationRecipe, MixupRecipe, Recipe } from './recipe.js'
 import { scheduleSchema } from './schedule-schema.js'
@@ -85,7 +86,8 @@ const threads = whole(1, 'threads one operator may use')
 export const recipeSchema: JsonSchema = object<Recipe>(
   {
     $schema: text('the address of this schema, for editors'),
-    model: text('the path of the ONNX model to start from'),
+    about: text('what the run is'),
+    model: modelSchema,
     output: text('the path of the run folder'),
     data,
     mixup: object<MixupRecipe>(
@@ -108,6 +110,7 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     ),
     trainable,
     batchNorm: choice(['frozen', 'trained']),
+    dropout: choice(['off', 'on'], 'whether training drops what Dropout nodes say'),
     groups: list(group, {}, 'tensors that are trained in another way'),
     decayVectors: flag('whether biases and scales of norms decay'),
     layerDecay,

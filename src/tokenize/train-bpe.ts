@@ -177,8 +177,8 @@ function split(words: Iterable<readonly [string, number]>, firstByte: number): W
 function checked(options: BpeOptions) {
   checkNames('bpe', options, ['vocabulary', 'specialTokens', 'minFrequency'])
   const { specialTokens = ['<|endoftext|>'] } = options
-  if (specialTokens.includes('') || new Set(specialTokens).size < specialTokens.length)
-    throw invalidOption('bpe', 'specialTokens', specialTokens, 'different texts that are not empty')
+  if (specialTokens.includes('') || new Set([...specialTokens, ...byteCharacters]).size < specialTokens.length + 256)
+    throw invalidOption('bpe', 'specialTokens', specialTokens, 'different texts, not empty and no single bytes')
   const least = specialTokens.length + 256
   return {
     specialTokens,

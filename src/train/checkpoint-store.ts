@@ -6,6 +6,7 @@ export interface CheckpointStore {
   save(step: number, checkpoint: Uint8Array): Promise<void>
   /** The steps of the checkpoints that are kept, newest first. */
   steps(): Promise<readonly number[]>
+  /** The checkpoint of one of these steps. */
   load(step: number): Promise<Uint8Array>
 }
 

@@ -3,20 +3,12 @@ import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { SavedTally } from '../metric/tally.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { PlateauState } from '../optim/plateau.js'
-import { describeOptimizer, type Optimizer } from '../step/optimizer.js'
 import { loadState, type SavedState, saveState } from '../step/saved-state.js'
 import type { OptimizerState } from '../step/state.js'
+import { identityChanges, type RunIdentity, writtenIdentity } from './identity.js'
+import type { RoundEnd } from './progress.js'
 import { decodeSafetensors, encodeSafetensors } from './safetensors.js'
 import type { WatchState } from './watch.js'
-
-/** What a run is, apart from how far it has come: a checkpoint only fits a run with the same. */
-export interface RunIdentity {
-  readonly optimizer: Optimizer
-  readonly seed: number
-  readonly batchSize: number
-  /** What else decides the trajectory, as plain data. */
-  readonly options: Readonly<Record<string, unknown>>
-}
 
 /** A run's arrays by role: 'parameter', 'statistic', and where they are kept 'ema', 'best'. */
 export type RunArrays = Readonly<Record<string, ParameterArrays>>
@@ -28,6 +20,8 @@ export interface RunProgress {
   readonly batch: number
   /** What the unfinished round came to so far. */
   readonly round: SavedTally | null
+  /** Where that is whole and has still to be measured: what is told of it. */
+  readonly ended: RoundEnd | null
   readonly best: WatchState | null
   readonly stopping: WatchState | null
   readonly plateau: PlateauState
@@ -54,7 +48,12 @@ export function writeCheckpoint(
   )
   return encodeSafetensors({
     tensors: Object.fromEntries(tensors),
-    metadata: { format, run: identity(run), numbers: JSON.stringify(numbers), progress: JSON.stringify(progress) },
+    metadata: {
+      format,
+      run: writtenIdentity(run),
+      numbers: JSON.stringify(numbers),
+      progress: JSON.stringify(progress),
+    },
   })
 }
 
@@ -73,12 +72,12 @@ export function readCheckpoint(
       'checkpoint',
       `not a checkpoint of this version: its format is '${metadata['format'] ?? 'unknown'}', expected '${format}'`,
     )
-  if (metadata['run'] !== identity(run)) {
+  const own = writtenIdentity(run)
+  if (metadata['run'] !== own)
     throw new OnnxIreError(
       'checkpoint',
-      `the checkpoint belongs to another run: it was written with ${metadata['run']}, this run has ${identity(run)}`,
+      `the checkpoint belongs to another run: ${identityChanges(metadata['run'], own)}; give the options it was written with`,
     )
-  }
   const left = new Map(Object.entries(tensors))
   const found = Object.entries(arrays).flatMap(([role, group]) =>
     Object.entries(group).map(([name, array]) => [array, taken(left, `${role}/${name}`, array)] as const),
@@ -123,9 +122,6 @@ function parsed(metadata: Readonly<Record<string, string>>, key: string): object
   } catch {}
   throw new OnnxIreError('checkpoint', `the checkpoint's ${key} cannot be read`)
 }
-
-const identity = ({ optimizer, seed, batchSize, options }: RunIdentity): string =>
-  JSON.stringify({ optimizer: describeOptimizer(optimizer), seed, batchSize, ...options })
 
 const tensorOf = (data: FloatArray | Uint8Array): Tensor => ({
   dtype: data instanceof Float64Array ? 'float64' : data instanceof Float32Array ? 'float32' : 'uint8',

@@ -14,6 +14,7 @@ import { conform } from './conform.js'
 import { lossOutputs, type TrainingGraphs } from './graphs.js'
 import { Programs } from './programs.js'
 
+/** Options of `evaluateModel`. */
 export interface EvaluateOptions {
   readonly loss: Loss
   readonly runtime: Runtime

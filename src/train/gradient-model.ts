@@ -10,6 +10,7 @@ import { decodeModel, type Model } from '../onnx/model.js'
 import type { ModelProto } from '../onnx/schema.js'
 import { matching, type Patterns } from './pattern.js'
 
+/** Options of `gradientModel`. */
 export interface GradientModelOptions {
   /** Which inputs and tensors to differentiate with respect to, by name; `*` stands for any characters. Default: all. */
   readonly wrt?: Patterns

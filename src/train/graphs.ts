@@ -15,6 +15,7 @@ import { hessianDiagonal } from './hutchinson.js'
 import { type Trainable, trainableOf } from './weights.js'
 import { widened } from './widen.js'
 
+/** What decides the graphs of a training run. */
 export interface TrainingOptions {
   readonly loss: Loss
   /** Default: the parameters in weight positions. */

@@ -20,6 +20,7 @@ export interface ParameterGroup {
   readonly frozen?: boolean | { readonly untilStep: number } | { readonly untilEpoch: number }
 }
 
+/** How tensors differ in their training. */
 export interface GroupOptions {
   /** Tensors with options of their own. Of two groups that name the same tensor the later one decides, field by field. */
   readonly groups?: readonly ParameterGroup[]

@@ -13,6 +13,7 @@ import { type AttributeProto, attributeTypes, type NodeProto, type ValueInfoProt
 import { tensorProto } from '../onnx/tensor.js'
 import { Random } from '../random.js'
 
+/** Options of `replaceHead`. */
 export interface HeadOptions {
   /** The output whose classes are replaced. Default: the only output. */
   readonly output?: string

@@ -2,7 +2,7 @@ import type { Data } from '../data/stream.js'
 import { OnnxIreError } from '../errors.js'
 import type { Loss } from '../loss/loss.js'
 import type { Measures } from '../metric/tally.js'
-import { belowOne, checkNumber, invalidOption, nonNegative, positiveCount } from '../optim/option.js'
+import { belowOne, checkNames, checkNumber, invalidOption, nonNegative, positiveCount } from '../optim/option.js'
 import { checkSchedule, type Schedule } from '../optim/schedule.js'
 import type { Runtime } from '../runtime/runtime.js'
 import type { Optimizer } from '../step/optimizer.js'
@@ -13,6 +13,7 @@ import { checkGroups, type GroupOptions } from './groups.js'
 import type { HeadOptions } from './head.js'
 import { checkWatch, type WatchOptions } from './watch.js'
 
+/** Options of `Trainer.create`. */
 export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'frozen'>, GroupOptions {
   readonly loss: Loss
   readonly optimizer: Optimizer
@@ -49,10 +50,14 @@ export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'fro
 /** Called back while training goes on; waited for. Training ends after this step if it answers 'stop'. */
 export type Callback<T> = (about: T) => unknown
 
+/** Options of `Trainer.fit`: how long, and what happens on the way. */
 export interface FitOptions {
-  /** Passes over the data. Give either this or `steps`. */
+  /**
+   * Passes over the data in all, counted from the beginning of training also after a resume and in a second `fit`. Give
+   * either this or `steps`.
+   */
   readonly epochs?: number
-  /** Optimizer steps in all, counted from the beginning of training also after a resume. */
+  /** Optimizer steps in all, counted as `epochs` are. */
   readonly steps?: number
   /** Data that is only evaluated, at the end of every round. */
   readonly validation?: Data
@@ -106,8 +111,30 @@ export interface RoundMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'coun
   readonly secondsPerStep: number
 }
 
-/** Refuses options out of range. Throws `invalid-option`. */
+/** All options by name: a misspelt one would be ignored without a word. */
+const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
+  ...{ loss: true, optimizer: true, runtime: true, head: true, trainable: true, metrics: true, seed: true },
+  ...{ batchNorm: true, dropout: true, batchSize: true, microBatch: true, schedule: true, clipNorm: true },
+  ...{ clipValue: true, ema: true, best: true, earlyStopping: true },
+  ...{ groups: true, decayVectors: true, layerDecay: true },
+}
+const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
+  ...{ epochs: true, steps: true, validation: true, evaluateEvery: true, checkpoints: true },
+  ...{ onStep: true, onEvaluate: true, onCheckpoint: true, signal: true },
+}
+
+/** Refuses options that are misspelt, missing or out of range. Throws `invalid-option`. */
 export function checkTrainerOptions(options: TrainerOptions): void {
+  checkNames('Trainer', options, Object.keys(trainerOptions))
+  const { loss, optimizer, runtime, batchNorm = 'frozen', dropout = 'off' } = options
+  if (typeof loss?.build !== 'function') throw invalidOption('Trainer', 'loss', loss, 'a loss such as crossEntropy()')
+  if (!['base', 'sam', 'ire'].includes(optimizer?.kind))
+    throw invalidOption('Trainer', 'optimizer', optimizer, 'an optimizer such as adamw(), or ire(adamw(), ...)')
+  if (typeof runtime?.compile !== 'function')
+    throw invalidOption('Trainer', 'runtime', runtime, "a runtime: node() of 'onnx-ire/node'")
+  if (batchNorm !== 'frozen' && batchNorm !== 'trained')
+    throw invalidOption('Trainer', 'batchNorm', batchNorm, "'frozen' or 'trained'")
+  if (dropout !== 'off' && dropout !== 'on') throw invalidOption('Trainer', 'dropout', dropout, "'off' or 'on'")
   const { batchSize = 32, microBatch, clipNorm, clipValue, ema, best, earlyStopping } = options
   checkNumber('Trainer', 'batchSize', batchSize, positiveCount)
   if (microBatch !== undefined) checkNumber('Trainer', 'microBatch', microBatch, positiveCount)
@@ -128,6 +155,8 @@ export function checkTrainerOptions(options: TrainerOptions): void {
 
 /** The steps after which `fit` ends; undefined for epochs over data of unknown length. Throws `invalid-option`. */
 export function stepsOf(options: FitOptions, perEpoch: number | undefined): number | undefined {
+  checkNames('fit', options, Object.keys(fitOptions))
+  checkNames('fit: checkpoints', options.checkpoints ?? {}, ['store', 'everySteps', 'everySeconds'])
   const { epochs, steps, evaluateEvery, checkpoints: { everySteps, everySeconds } = {} } = options
   if ((epochs === undefined) === (steps === undefined))
     throw new OnnxIreError('invalid-option', 'fit: give either epochs or steps')

@@ -10,6 +10,7 @@ import { conform } from './conform.js'
 import { matching, type Patterns } from './pattern.js'
 import { fixedBatchOf } from './programs.js'
 
+/** Options of `predict`. */
 export interface PredictOptions {
   readonly runtime: Runtime
   /** Which outputs, by name; `*` stands for any characters. Default: all. */

@@ -1,10 +1,27 @@
 import type { Batch } from '../data/batches.js'
 import type { MeasuredGraph } from '../metric/measured.js'
-import { type Measures, Tally } from '../metric/tally.js'
+import { emptyTally, type Measures, Tally } from '../metric/tally.js'
 import { type PlateauState, plateauStart, plateauStep } from '../optim/plateau.js'
+import { layers, type Optimizer } from '../step/optimizer.js'
 import type { RunProgress } from './checkpoint.js'
-import type { TrainerOptions } from './options.js'
+import type { RoundMetrics, StepProgress, TrainerOptions } from './options.js'
 import { measureOf, type WatchState, watched } from './watch.js'
+
+/** What is told of a round beside its measures. Plain data. */
+export type RoundEnd = Omit<RoundMetrics, 'loss' | 'accuracy' | 'count' | 'step' | 'validation'>
+
+export function roundEnd(last: StepProgress, secondsPerStep: number, optimizer: Optimizer): RoundEnd {
+  const { epoch, lr, gradientNorm, flatShare } = last
+  return { epoch, lr, gradientNorm, ...(layers(optimizer).ire ? { flatShare } : {}), secondsPerStep }
+}
+
+/** Refuses, before the first evaluation, to go by something that is not measured. Throws `invalid-option`. */
+export function checkWatched(measured: MeasuredGraph, { best, earlyStopping, schedule }: TrainerOptions): void {
+  const measures = new Tally(measured, emptyTally(measured)).measures()
+  if (best) measureOf(measures, best.metric ?? 'loss')
+  if (earlyStopping) measureOf(measures, earlyStopping.metric ?? 'loss')
+  if (schedule?.kind === 'plateau') measureOf(measures, schedule.metric ?? 'loss')
+}
 
 /** How far a run has come, apart from its arrays. */
 export class Progress {
@@ -12,6 +29,8 @@ export class Progress {
   /** Batches of this epoch that are done. */
   batch = 0
   round: Tally
+  /** Of a round that is whole, until it has been measured. */
+  ended: RoundEnd | null = null
   private best: WatchState | null = null
   private stopping: WatchState | null = null
   private plateau: PlateauState = plateauStart
@@ -23,6 +42,7 @@ export class Progress {
     if (!saved) return
     this.epoch = saved.epoch
     this.batch = saved.batch
+    this.ended = saved.ended ?? null
     this.best = saved.best
     this.stopping = saved.stopping
     this.plateau = saved.plateau
@@ -40,6 +60,7 @@ export class Progress {
 
   newRound(): void {
     this.round = new Tally(this.measured)
+    this.ended = null
   }
 
   /** Takes note of what the validation data say; returns whether they have never said better. */
@@ -62,7 +83,7 @@ export class Progress {
   }
 
   save(): RunProgress {
-    const { epoch, batch, best, stopping, plateau } = this
-    return { epoch, batch, round: this.round.save(), best, stopping, plateau }
+    const { epoch, batch, ended, best, stopping, plateau } = this
+    return { epoch, batch, round: this.round.save(), ended, best, stopping, plateau }
   }
 }

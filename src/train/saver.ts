@@ -35,10 +35,14 @@ export class Saver {
     if (step === this.savedStep) return verdict
     this.savedStep = step
     this.savedAt = Date.now()
-    const checkpoint = this.take()
-    this.saving = this.settings.store.save(step, checkpoint).then(() => this.onSaved?.(step))
+    this.saving = this.write(step, this.take())
     this.saving.catch(() => {}) // looked at when the next one is saved, or at the end
     return verdict
+  }
+
+  private async write(step: number, checkpoint: Uint8Array): Promise<unknown> {
+    await this.settings.store.save(step, checkpoint)
+    return this.onSaved?.(step)
   }
 
   /** Waits for the last one. Throws what saving it threw. */

@@ -12,7 +12,8 @@ import { layers } from '../step/optimizer.js'
 import type { ParameterSettings } from '../step/settings.js'
 import { initialState, type OptimizerState } from '../step/state.js'
 import { takeStep } from '../step/take-step.js'
-import { type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js'
+import { Alone } from './alone.js'
+import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { type CheckpointStore, newestOf, type Resumed } from './checkpoint-store.js'
 import { conform } from './conform.js'
 import { layersBehind } from './depth.js'
@@ -20,6 +21,7 @@ import { measureOver } from './evaluate.js'
 import { type TrainingGraphs, trainingGraphs } from './graphs.js'
 import { frozenOf, settingsOf } from './groups.js'
 import { replaceHead } from './head.js'
+import { identityOf } from './identity.js'
 import { KeptWeights } from './kept.js'
 import {
   checkTrainerOptions,
@@ -30,7 +32,7 @@ import {
   type TrainerOptions,
 } from './options.js'
 import { type Evaluated, Programs } from './programs.js'
-import { Progress } from './progress.js'
+import { checkWatched, Progress, type RoundEnd, roundEnd } from './progress.js'
 import { Saver } from './saver.js'
 import { withTrained } from './trained.js'
 import type { Weights } from './tuned.js'
@@ -54,6 +56,7 @@ export class Trainer {
   private readonly kept: KeptWeights
   private state: OptimizerState
   private progress: Progress
+  private readonly steps = new Alone()
 
   private constructor(model: Model, options: TrainerOptions, graph: Graph, graphs: TrainingGraphs) {
     this.model = model
@@ -84,6 +87,7 @@ export class Trainer {
     const trainer = new Trainer(started, options, graph, graphs)
     try {
       trainer.settings(undefined, true)
+      checkWatched(graphs.measured.evaluation, options)
       await trainer.programs.prepare(ire !== null && ire.curvature !== 'empirical')
     } catch (error) {
       await trainer.dispose()
@@ -116,27 +120,35 @@ export class Trainer {
   async *fit(data: Data, options: FitOptions): AsyncGenerator<RoundMetrics, void, undefined> {
     const plan = this.plan(data, options)
     const saver = options.checkpoints && new Saver(options.checkpoints, () => this.checkpoint(), options.onCheckpoint)
-    const round = { steps: 0, started: Date.now(), last: undefined as StepProgress | undefined }
-    let stopped = false
-    const over = () => stopped || options.signal?.aborted === true || this.isOver(plan)
+    let [steps, started, stopped] = [0, Date.now(), false]
+    const aborted = () => options.signal?.aborted === true
+    const over = () => stopped || aborted() || this.isOver(plan)
+    const endRound = async (end: RoundEnd, complete: boolean): Promise<RoundMetrics> => {
+      const metrics = await this.endRound(end, options.validation, complete)
+      stopped = (await options.onEvaluate?.(metrics)) === 'stop' || stopped
+      stopped = (await saver?.save(this.step)) === 'stop' || stopped
+      return metrics
+    }
     try {
+      // A round that was whole when the run was interrupted.
+      if (this.progress.ended && !aborted()) yield await endRound(this.progress.ended, true)
       while (!over()) {
         const { step } = this
         for await (const batch of this.batches(data, plan)) {
-          round.last = await this.trainStep(batch, plan)
-          round.steps++
+          const done = await this.steps.run(() => this.trainStep(batch, plan))
+          steps++
           this.progress.afterBatch(batch)
-          stopped = (await options.onStep?.(round.last)) === 'stop'
-          const whole = options.evaluateEvery === undefined ? batch.last : this.step % options.evaluateEvery === 0
+          const { evaluateEvery } = options
+          const whole = evaluateEvery === undefined ? batch.last : this.step % evaluateEvery === 0
+          const end = roundEnd(done, (Date.now() - started) / 1000 / steps, this.options.optimizer)
+          if (whole || this.isOver(plan)) this.progress.ended = end
+          stopped = (await options.onStep?.(done)) === 'stop'
           // What ends a round is saved once it is measured.
           if (!whole && !over()) stopped = (await saver?.afterStep(this.step)) === 'stop'
           if (!whole && !over()) continue
-          // One that was stopped goes on later: what it came to is told, and measured when it ends.
-          const metrics = await this.endRound(round, options, whole || this.isOver(plan))
-          stopped = (await options.onEvaluate?.(metrics)) === 'stop' || stopped
-          stopped = (await saver?.save(this.step)) === 'stop' || stopped
-          yield metrics
-          Object.assign(round, { steps: 0, started: Date.now(), last: undefined })
+          // One that is interrupted goes on later: what it came to is told, and measured when it ends.
+          yield await endRound(end, this.progress.ended !== null && !aborted())
+          ;[steps, started] = [0, Date.now()]
           if (over()) break
         }
         // The run stood in the middle of an epoch that has no more batches than were done: these are other data.
@@ -163,7 +175,7 @@ export class Trainer {
 
   /** Everything needed to go on later, as a safetensors file; see `writeCheckpoint`. */
   checkpoint(): Uint8Array {
-    return writeCheckpoint(this.identity(), this.kept.byRole, this.state, this.progress.save())
+    return writeCheckpoint(identityOf(this.options), this.kept.byRole, this.state, this.progress.save())
   }
 
   /**
@@ -171,7 +183,7 @@ export class Trainer {
    * Throws `damaged` or `checkpoint` otherwise, changing nothing.
    */
   restore(checkpoint: Uint8Array): void {
-    const { state, progress } = readCheckpoint(checkpoint, this.identity(), this.kept.byRole)
+    const { state, progress } = readCheckpoint(checkpoint, identityOf(this.options), this.kept.byRole)
     this.state = state
     this.progress = new Progress(this.programs.graphs.measured.training, progress)
   }
@@ -271,34 +283,13 @@ export class Trainer {
     return { ...report, loss: first!.loss, epoch, steps, examples: batch.size, seconds: (Date.now() - started) / 1000 }
   }
 
-  /** Measures a round, and moves on what goes by the validation data. An interrupted round goes on later. */
-  private async endRound(
-    round: { readonly steps: number; readonly started: number; readonly last: StepProgress | undefined },
-    { validation: data }: FitOptions,
-    complete: boolean,
-  ): Promise<RoundMetrics> {
-    const last = round.last!
-    const seconds = (Date.now() - round.started) / 1000
+  /** What a round came to; one that is complete is measured, and moves on what goes by the validation data. */
+  private async endRound(end: RoundEnd, data: Data | undefined, complete: boolean): Promise<RoundMetrics> {
     const measured = this.progress.round.measures()
     const validation = data && complete ? await this.evaluate(data, { weights: this.kept.measured }) : undefined
     if (complete) this.progress.newRound()
     if (validation && this.progress.judge(validation, this.step, this.options)) this.kept.keepBest()
-    return {
-      ...measured,
-      epoch: last.epoch,
-      step: this.step,
-      ...(validation ? { validation } : {}),
-      lr: last.lr,
-      gradientNorm: last.gradientNorm,
-      ...(layers(this.options.optimizer).ire ? { flatShare: last.flatShare } : {}),
-      secondsPerStep: seconds / round.steps,
-    }
-  }
-
-  private identity(): RunIdentity {
-    const { optimizer, seed = 0, batchSize = 32, groups, decayVectors, layerDecay, schedule } = this.options
-    const { clipNorm, clipValue, ema, best, earlyStopping } = this.options
-    const options = { groups, decayVectors, layerDecay, schedule, clipNorm, clipValue, ema, best, earlyStopping }
-    return { optimizer, seed, batchSize, options }
+    const { epoch, ...others } = end
+    return { ...measured, epoch, step: this.step, ...(validation ? { validation } : {}), ...others }
   }
 }

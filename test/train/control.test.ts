@@ -148,8 +148,7 @@ describe('the best weights', () => {
 
   it('need validation data, and a number to go by', async () => {
     expect(await codeOf(async () => fitted(await create({ best: {} }), { epochs: 1 }))).toBe('invalid-option')
-    const trainer = await create({ best: { metric: 'accuracies' } })
-    expect(await codeOf(() => fitted(trainer, { epochs: 1, validation: others }))).toBe('invalid-option')
+    expect(await codeOf(() => create({ best: { metric: 'accuracies' } }))).toBe('invalid-option')
     expect(await codeOf(async () => (await create()).export({ weights: 'ema' }))).toBe('invalid-option')
   })
 })

@@ -7,7 +7,7 @@ import { commandsFor, installPeers, type Peer, peers } from './contenders.js'
 import { machine } from './machine.js'
 import { densenet, opening } from './opening.js'
 import { writeProblem } from './problem.js'
-import { type Measured, type Report, reportText } from './report.js'
+import { type Measured, modelText, type Report, reportText } from './report.js'
 import { measure } from './rounds.js'
 import { updateCost } from './update.js'
 import { workloads } from './workloads.js'
@@ -85,6 +85,7 @@ try {
     const { ire } = writeProblem(join(folder, name), name, { title, mark, ...workload })
     const commands = commandsFor(join(folder, name), options.peers, { ...options, blas: options.blas })
     models[name] = { title, mark, results: await measure(commands, { ...options, interval: ire.interval }) }
+    console.error(`${modelText(models[name])}\n`)
   }
 } finally {
   rmSync(folder, { recursive: true })

@@ -41,7 +41,8 @@ export function reportText(report: Report): string {
   return parts.join('\n\n')
 }
 
-function modelText({ title, results }: Measured): string {
+/** One model's table. */
+export function modelText({ title, results }: Measured): string {
   const rows = results.map((result) =>
     result.unable === undefined
       ? `| ${result.name} | ${ms(result.seconds!)} | ${(1000 * result.cpu!).toPrecision(3)} | ${result.toReference ? ratio(result.toReference) : ''} | ${mega(result.peak!)} | ${agreement(result)} | ${(100 * result.others!).toFixed(0)} % |`

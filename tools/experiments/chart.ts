@@ -16,23 +16,30 @@ export interface ChartOptions {
   readonly marks?: boolean
 }
 
+const legendWidth = 270
+
+/** Powers of ten as such where they are far from 1. */
+const power = (value: number): string =>
+  value >= 1e-3 && value < 1e5 ? String(Number(value.toPrecision(3))) : `1e${Math.round(Math.log10(value))}`
+
 /** Lines over one pair of axes, as an SVG document. */
 export function lineChart(lines: readonly Line[], options: ChartOptions): string {
   const { title, x, y, logX = false, logY = false, marks = false } = options
-  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 760, height: 460 })
+  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 900, height: 420 })
   const axis = (name: string, log: boolean, gap: number) => ({
     type: log ? ('log' as const) : ('value' as const),
     name,
     nameLocation: 'middle' as const,
     nameGap: gap,
     scale: true,
+    axisLabel: { formatter: log ? power : (value: number) => String(Number(value.toPrecision(4))) },
   })
   chart.setOption({
     animation: false,
     backgroundColor: '#fff',
     title: { text: title, left: 'center', textStyle: { fontSize: 15 } },
-    legend: { bottom: 0, type: 'plain' },
-    grid: { left: 75, right: 25, top: 45, bottom: 70 + 20 * Math.floor(lines.length / 5) },
+    legend: { orient: 'vertical', right: 5, top: 45, width: legendWidth, textStyle: { fontSize: 11 } },
+    grid: { left: 75, right: legendWidth + 20, top: 45, bottom: 50 },
     xAxis: axis(x, logX, 28),
     yAxis: axis(y, logY, 55),
     series: lines.map(({ name, points, dashed = false }) => ({

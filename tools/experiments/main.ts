@@ -51,8 +51,8 @@ if (options.list || name === undefined) {
   if (!options.list) console.log('\nName one of them; --help says more.')
 } else {
   const experiment = experiments.find((each) => each.name === name)
-  if (!experiment) program.error(`there is no experiment '${name}'; there are ${names.join(', ')}`)
-  await run(experiment, options)
+  if (experiment) await run(experiment, options)
+  else program.error(`there is no experiment '${name}'; there are ${names.join(', ')}`)
 }
 
 async function run(experiment: Experiment, options: Options): Promise<void> {

@@ -51,7 +51,9 @@ export function solved(system: readonly (readonly number[])[]): number[] {
   const rows = system.map((row) => [...row])
   const n = rows.length
   for (let i = 0; i < n; i++) {
-    const pivot = rows.slice(i).reduce((best, row, k) => (Math.abs(row[i]!) > Math.abs(rows[best]![i]!) ? i + k : best), i)
+    const pivot = rows
+      .slice(i)
+      .reduce((best, row, k) => (Math.abs(row[i]!) > Math.abs(rows[best]![i]!) ? i + k : best), i)
     ;[rows[i], rows[pivot]] = [rows[pivot]!, rows[i]!]
     for (let k = i + 1; k < n; k++) {
       const factor = rows[k]![i]! / rows[i]![i]!

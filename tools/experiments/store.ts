@@ -35,17 +35,18 @@ export class Store {
   }
 
   /** Writes the summary, and the runs that it is of: those asked for since the file was opened. */
-  finish(summary: object): void {
+  finish(summary: Readonly<Record<string, unknown>>): void {
     this.#write(
       [...this.#runs].flatMap(([key, run]) => (this.#asked.has(key) ? [run] : [])),
       summary,
     )
   }
 
-  #write(runs: readonly Run[], summary: object | null): void {
+  #write(runs: readonly Run[], summary: Readonly<Record<string, unknown>> | null): void {
     mkdirSync(dirname(this.#path), { recursive: true })
     const lines = runs.map((run) => `    ${JSON.stringify(run)}`).join(',\n')
-    const text = `{\n  "summary": ${JSON.stringify(summary, null, 2).replace(/\n/g, '\n  ')},\n  "runs": [\n${lines}\n  ]\n}\n`
+    const head = Object.entries(summary ?? {}).map(([name, value]) => `    ${JSON.stringify(name)}: ${JSON.stringify(value)}`)
+    const text = `{\n  "summary": ${summary ? `{\n${head.join(',\n')}\n  }` : 'null'},\n  "runs": [\n${lines}\n  ]\n}\n`
     writeFileSync(`${this.#path}.part`, text)
     renameSync(`${this.#path}.part`, this.#path)
   }

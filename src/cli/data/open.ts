@@ -2,6 +2,7 @@ import { subset } from '../../data/dataset.js'
 import type { Data } from '../../data/stream.js'
 import type { DataSource } from '../../recipe/recipe.js'
 import type { SourceOf } from '../../recipe/sources/source.js'
+import { openCifar } from './cifar.js'
 import { openCsv } from './csv.js'
 import { openIdx } from './idx.js'
 import { openImageFolder } from './image-folder.js'
@@ -10,11 +11,21 @@ import { located } from './located.js'
 import type { Opened, Opening } from './opened.js'
 import { streamSubset } from './stream-parts.js'
 import { openText } from './text.js'
+import { openTokens } from './tokens.js'
 
 /** How each kind of source is opened. */
 const openers: {
   readonly [Kind in DataSource['kind']]: (source: SourceOf<Kind>, opening: Opening) => Promise<Opened>
-} = { idx: openIdx, csv: openCsv, 'image-folder': openImageFolder, jsonl: openJsonl, text: openText }
+} = {
+  idx: openIdx,
+  'cifar-10': openCifar,
+  'cifar-100': openCifar,
+  csv: openCsv,
+  'image-folder': openImageFolder,
+  jsonl: openJsonl,
+  text: openText,
+  tokens: openTokens,
+}
 
 /**
  * Opens a recipe's source of examples.

@@ -1,4 +1,4 @@
-import { batches } from '../../data/batches.js'
+import { batchCount, batches } from '../../data/batches.js'
 import { balanced } from '../../data/classes.js'
 import { type Dataset, split } from '../../data/dataset.js'
 import type { Data } from '../../data/stream.js'
@@ -7,6 +7,7 @@ import { numbersOf } from '../../ir/leaf.js'
 import { importGraph } from '../../onnx/import.js'
 import type { Model } from '../../onnx/model.js'
 import { targetOf, taskLosses } from '../../recipe/loss.js'
+import { inSteps } from '../../recipe/optimizer.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { mixed, settled } from '../../recipe/settle.js'
 import { located } from './located.js'
@@ -45,6 +46,13 @@ export class Prepared {
   async validation(): Promise<Data | undefined> {
     const data = await this.parts.validation()
     return data && mixed(data, this.recipe)
+  }
+
+  /** The recipe with what it says in epochs counted in steps, for which the training data are opened. */
+  async inSteps(): Promise<Recipe> {
+    const { batchSize = 32, optimizer } = this.recipe
+    const steps = async () => batchCount(await this.train(), { batchSize })
+    return { ...this.recipe, optimizer: await inSteps(optimizer, steps) }
   }
 
   /** By tensor, the names of the class numbers in it. */

@@ -8,6 +8,7 @@ import { type DataLike, mapped } from '../transform.js'
 import { type AugmentationSpec, augmentationOf } from './named.js'
 import type { Augmentation, Picture } from './picture.js'
 
+/** Options of `augmentImages`. */
 export interface AugmentImagesOptions {
   /** The tensor of images. */
   readonly input: string

@@ -50,7 +50,7 @@ export const autoContrast = (picture: Picture): Picture =>
   channelwise(picture, (channel) => {
     const [least, most] = [channel.reduce((a, b) => Math.min(a, b)), channel.reduce((a, b) => Math.max(a, b))]
     if (least === most) return
-    const scale = fround(255 / (most - least))
+    const scale = fround(255 * fround(1 / (most - least)))
     for (let i = 0; i < channel.length; i++) channel[i] = byte(fround((channel[i]! - least) * scale))
   })
 
@@ -68,7 +68,6 @@ export const equalize = (picture: Picture): Picture =>
       below += count
       return value
     })
-    table[0] = 0
     for (let i = 0; i < channel.length; i++) channel[i] = table[channel[i]!]!
   })
 

@@ -1,6 +1,7 @@
 import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../optim/option.js'
 import { type Augmentation, centre, type Fill, type Picture, part, type Size, sides } from './picture.js'
 
+/** Options of `randomCrop`. */
 export interface RandomCropOptions {
   /** Pixels put on every side before. Default 4, the usual of CIFAR. */
   readonly padding?: number | undefined

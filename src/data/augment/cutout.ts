@@ -1,6 +1,7 @@
 import { checkNames, checkNumber, positiveCount } from '../../optim/option.js'
 import type { Augmentation } from './picture.js'
 
+/** Options of `cutout`. */
 export interface CutoutOptions {
   /** Pixels of a side: 16 for CIFAR-10 and 8 for CIFAR-100 in the paper. */
   readonly size: number

@@ -1,4 +1,5 @@
 import { blank, type Picture } from './picture.js'
+import { roundHalfEven } from './round.js'
 
 /** [x', y'] = [a x + b y, c x + d y]. */
 type Matrix = readonly [a: number, b: number, c: number, d: number]
@@ -36,18 +37,12 @@ function warped(
   for (let y = 0, i = 0; y < rows; y++)
     for (let x = 0; x < columns; x++, i++) {
       const [u, v] = [x + 0.5 - to[0], y + 0.5 - to[1]]
-      const column = nearest(a * u + b * v + from[0] - 0.5)
-      const row = nearest(c * u + d * v + from[1] - 0.5)
+      const column = roundHalfEven(a * u + b * v + from[0] - 0.5)
+      const row = roundHalfEven(c * u + d * v + from[1] - 0.5)
       if (row < 0 || row >= rows || column < 0 || column >= columns) continue
       const source = row * columns + column
       for (let channel = 0; channel < channels; channel++)
         out.data[channel * plane + i] = picture.data[channel * plane + source]!
     }
   return out
-}
-
-/** A half goes to the even neighbour, as in IEEE 754. */
-function nearest(x: number): number {
-  const rounded = Math.round(x)
-  return rounded - x === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded
 }

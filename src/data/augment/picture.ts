@@ -1,4 +1,5 @@
 import type { Random } from '../../random.js'
+import { roundHalfEven } from './round.js'
 
 /** One image, channel by channel: data[c, y, x] are pixel values from 0 (black) to 255, not necessarily whole. */
 export interface Picture {
@@ -40,15 +41,16 @@ export function part(picture: Picture, top: number, left: number, rows: number, 
   return out
 }
 
-/** The middle of a picture; of an odd surplus the larger half is cut off before, as torchvision's CenterCrop rounds 0.5 to 0. */
+/** The middle of a picture, where torchvision's CenterCrop finds it. */
 export const centre = (picture: Picture, rows: number, columns: number): Picture =>
-  part(picture, middle(picture.rows - rows), middle(picture.columns - columns), rows, columns, 0)
-
-/** Half, a half rounded to the even neighbour. */
-function middle(surplus: number): number {
-  const half = Math.floor(surplus / 2)
-  return surplus % 2 !== 0 && half % 2 !== 0 ? half + 1 : half
-}
+  part(
+    picture,
+    roundHalfEven((picture.rows - rows) / 2),
+    roundHalfEven((picture.columns - columns) / 2),
+    rows,
+    columns,
+    0,
+  )
 
 export type Size = number | readonly [rows: number, columns: number]
 

@@ -3,7 +3,9 @@ import { checkNames, checkNumber, positiveCount } from '../../optim/option.js'
 import { autoContrast, brightness, contrast, equalize, posterize, saturation, sharpness, solarize } from './colour.js'
 import { rotate, shearX, shearY, translate } from './geometry.js'
 import type { Augmentation, Picture } from './picture.js'
+import { roundHalfEven } from './round.js'
 
+/** Options of `randAugment`. */
 export interface RandAugmentOptions {
   /** Operations per image. Default 2. */
   readonly operations?: number | undefined
@@ -33,7 +35,7 @@ export const randAugmentOperations: readonly Operation[] = [
   { name: 'Color', signed: true, apply: (picture, m) => saturation(picture, 1 + 0.9 * m) },
   { name: 'Contrast', signed: true, apply: (picture, m) => contrast(picture, 1 + 0.9 * m) },
   { name: 'Sharpness', signed: true, apply: (picture, m) => sharpness(picture, 1 + 0.9 * m) },
-  { name: 'Posterize', apply: (picture, m) => posterize(picture, 8 - Math.round(4 * m)) },
+  { name: 'Posterize', apply: (picture, m) => posterize(picture, 8 - roundHalfEven(4 * m)) },
   { name: 'Solarize', apply: (picture, m) => solarize(picture, 255 * (1 - m)) },
   { name: 'AutoContrast', apply: autoContrast },
   { name: 'Equalize', apply: equalize },

@@ -3,6 +3,7 @@ import type { Random } from '../../random.js'
 import { fitted, taps } from '../taps.js'
 import { type Augmentation, centre, type Picture, part, type Size, sides } from './picture.js'
 
+/** Options of `randomResizedCrop`. */
 export interface RandomResizedCropOptions {
   /** Rows and columns of the result. */
   readonly size: Size

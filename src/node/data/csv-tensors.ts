@@ -5,6 +5,7 @@ import { checkNames, invalidOption } from '../../optim/option.js'
 import { matching, type Patterns } from '../../train/pattern.js'
 import { ClassNames } from './class-names.js'
 
+/** How columns make a tensor. */
 export interface CsvColumns {
   /** One column, or several side by side, by name; `*` stands for any characters and takes what no other tensor names. */
   readonly columns: Patterns

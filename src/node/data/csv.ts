@@ -12,6 +12,7 @@ import { lineOf, recordsOf } from './csv-records.js'
 import { type CsvTensor, elementFrom, FieldError, hasMissing, type Plan, planned } from './csv-tensors.js'
 import { Growing } from './growing.js'
 
+/** Options of `readCsv`. */
 export interface CsvOptions {
   /** Which columns make which tensor: `{ input: '*', label: { columns: 'species', as: 'class' } }`. */
   readonly tensors: Readonly<Record<string, CsvTensor>>
@@ -26,6 +27,7 @@ export interface CsvOptions {
   readonly missing?: 'error' | 'skip' | number | undefined
 }
 
+/** Options of `streamCsv`. */
 export interface StreamCsvOptions extends CsvOptions {
   /** Examples to shuffle among. Default 1024. */
   readonly shuffleBuffer?: number | undefined

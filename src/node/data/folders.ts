@@ -3,6 +3,7 @@ import { extname, join } from 'node:path'
 import { OnnxIreError } from '../../errors.js'
 import { readError } from '../files.js'
 
+/** The files of a folder per class. */
 export interface LabelledFiles {
   readonly classes: readonly string[]
   /** Paths, class by class. */

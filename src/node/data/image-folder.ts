@@ -11,6 +11,7 @@ import { type Decoding, decodeImage } from './decode-image.js'
 import { labelledFiles } from './folders.js'
 import type { ClassFolder } from './text-folder.js'
 
+/** Options of `imageFiles`. */
 export interface ImageFilesOptions {
   /**
    * Size, channels and normalisation of the model's input, as for `images`, but that channels are 3 unless said otherwise.
@@ -21,6 +22,7 @@ export interface ImageFilesOptions {
   readonly input?: string | undefined
 }
 
+/** Options of `imageFolder`. */
 export interface ImageFolderOptions extends ImageFilesOptions {
   /** The sub-folders in the order of their class numbers. Default: all, sorted by name. */
   readonly classes?: readonly string[] | undefined

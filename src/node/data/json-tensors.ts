@@ -4,6 +4,7 @@ import type { Tensor } from '../../ir/tensor.js'
 import { checkNames, invalidOption } from '../../optim/option.js'
 import { ClassNames } from './class-names.js'
 
+/** How a field makes a tensor. */
 export interface JsonField {
   /** Name of the field; dots lead into objects: 'meta.length'. */
   readonly field: string

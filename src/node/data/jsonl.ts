@@ -9,6 +9,7 @@ import { type Classified, ClassNames } from './class-names.js'
 import { type FieldPlan, type JsonTensor, planned, tensorOf } from './json-tensors.js'
 import { linesOf } from './lines.js'
 
+/** Options of `readJsonl`. */
 export interface JsonlOptions {
   /** Which fields make which tensor: `{ input: 'pixels', label: { field: 'digit', as: 'class' } }`. */
   readonly tensors?: Readonly<Record<string, JsonTensor>> | undefined
@@ -18,6 +19,7 @@ export interface JsonlOptions {
   readonly padding?: Readonly<Record<string, PadOptions>> | undefined
 }
 
+/** Options of `streamJsonl`. */
 export interface StreamJsonlOptions extends JsonlOptions {
   /** Examples to shuffle among. Default 1024. */
   readonly shuffleBuffer?: number | undefined

@@ -5,6 +5,7 @@ import { concurrently } from './concurrent.js'
 import { type LabelledFiles, labelledFiles } from './folders.js'
 import { readText } from './text.js'
 
+/** Options of `textFolder`. */
 export interface TextFolderOptions {
   /** The sub-folders in the order of their class numbers. Default: all, sorted by name. */
   readonly classes?: readonly string[] | undefined

@@ -53,6 +53,7 @@ export function tokensAsBytes(tokens: ArrayLike<number>, vocabulary: number): Ui
   return bytes
 }
 
+/** Which runs of tokens are examples, and what they are called. */
 export interface TokenWindowOptions {
   /** Tokens per example. */
   readonly context: number

@@ -1,5 +1,7 @@
+import type { AugmentationSpec } from '../../data/augment/named.js'
 import type { ImageOptions } from '../../data/image.js'
 import { type JsonSchema, kind, object, text } from '../json-schema.js'
+import { augmentSchema } from './augment-schema.js'
 import { type Extent, extent, type Naming, naming } from './common.js'
 import { imageDims, imageSchema } from './image-schema.js'
 
@@ -11,6 +13,8 @@ export interface IdxSource extends Naming, Extent {
   readonly labels?: string
   /** How uint8 pixels become the model's input. */
   readonly image?: ImageOptions
+  /** What training does to the images at random, in order. */
+  readonly augment?: readonly AugmentationSpec[]
   /** The dims in which the model takes one image: [784] where it wants rows of pixels. Default: three axes, as in `image`. */
   readonly dims?: readonly number[]
 }
@@ -21,6 +25,7 @@ export const idxSchema: JsonSchema = object<IdxSource>(
     images: text('the path of the IDX file with the images'),
     labels: text('the path of the IDX file with the labels'),
     image: imageSchema,
+    augment: augmentSchema,
     dims: imageDims,
     ...naming,
     ...extent,

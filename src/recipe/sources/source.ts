@@ -1,24 +1,45 @@
 import { type JsonSchema, kinds } from '../json-schema.js'
+import { type CifarSource, cifar10Schema, cifar100Schema } from './cifar.js'
 import { type CsvSource, csvSchema } from './csv.js'
 import { type IdxSource, idxSchema } from './idx.js'
 import { type ImageFolderSource, imageFolderSchema } from './image-folder.js'
 import { type JsonlSource, jsonlSchema } from './jsonl.js'
 import { type TextSource, textSchema } from './text.js'
+import { type TokensSource, tokensSchema } from './tokens.js'
 
 /** Where examples come from. Another kind of source is another member here, in the tables below and in `src/cli/data`. */
-export type DataSource = IdxSource | CsvSource | ImageFolderSource | JsonlSource | TextSource
+export type DataSource =
+  | IdxSource
+  | CifarSource
+  | CsvSource
+  | ImageFolderSource
+  | JsonlSource
+  | TextSource
+  | TokensSource
 
 export type SourceOf<Kind extends DataSource['kind']> = Extract<DataSource, { readonly kind: Kind }>
 
-export const sourceSchema: JsonSchema = kinds(idxSchema, csvSchema, imageFolderSchema, jsonlSchema, textSchema)
+export const sourceSchema: JsonSchema = kinds(
+  idxSchema,
+  cifar10Schema,
+  cifar100Schema,
+  csvSchema,
+  imageFolderSchema,
+  jsonlSchema,
+  textSchema,
+  tokensSchema,
+)
 
 /** The fields that are paths, by kind of source. */
 const pathFields = {
   idx: ['images', 'labels'],
+  'cifar-10': ['folder'],
+  'cifar-100': ['folder'],
   csv: ['file'],
   'image-folder': ['folder'],
   jsonl: ['file'],
   text: ['folder', 'files'],
+  tokens: ['file'],
 } as const satisfies { readonly [Kind in DataSource['kind']]: readonly (keyof SourceOf<Kind>)[] }
 
 /** A source with every path in it passed through `f`. */

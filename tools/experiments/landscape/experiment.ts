@@ -1,7 +1,7 @@
 import { ire, type Optimizer, Random, sam, sgd } from 'onnx-ire'
 import { lineChart } from '../chart.js'
 import type { Experiment, Lab, Settings } from '../experiment.js'
-import { number, table, withInterval } from '../markdown.js'
+import { table, withInterval } from '../markdown.js'
 import { spreadOf } from '../statistics.js'
 import { descend } from './descend.js'
 
@@ -20,8 +20,8 @@ interface End {
   readonly u: number
   readonly steps: number
   readonly divergedAt: number | null
-  /** For the chart; of seed 0. */
-  readonly path: readonly number[]
+  /** Steps and u, for the chart; of seed 0. */
+  readonly path: readonly (readonly [step: number, u: number])[]
 }
 
 interface Row {
@@ -50,7 +50,7 @@ async function row(lab: Lab, name: string, settings: Settings, run: (seed: numbe
 function fromEdge(lab: Lab, name: string, lr: number, kappa: number): Promise<Row> {
   return row(lab, name, { part: 'figure', lr, kappa, steps: figure.steps, from: figure.from }, (seed) => {
     const { u, divergedAt } = descend(descent(lr, kappa), start(...figure.from, seed), figure.steps)
-    return { u: round(u.at(-1)!), steps: u.length - 1, divergedAt, path: seed === 0 ? u.filter(every(4)).map(round) : [] }
+    return { u: round(u.at(-1)!), steps: u.length - 1, divergedAt, path: pathOf(u, seed) }
   })
 }
 
@@ -58,12 +58,18 @@ function withSam(lab: Lab, name: string, lr: number, kappa: number): Promise<Row
   const { steps, goal, from, rho } = drift
   return row(lab, name, { part: 'sam', lr, kappa, rho, steps, goal, from }, (seed) => {
     const { u, divergedAt } = descend(ascending(lr, kappa), start(...from, seed), steps, (x) => Math.abs(x) < goal)
-    const path = seed === 0 ? u.filter(every(Math.ceil(u.length / 150))).map(round) : []
-    return { u: round(u.at(-1)!), steps: u.length - 1, divergedAt, path }
+    return { u: round(u.at(-1)!), steps: u.length - 1, divergedAt, path: pathOf(u, seed) }
   })
 }
 
-const every = (n: number) => (_: number, i: number) => i % n === 0
+/** Every step at first, then steps 4 % apart. */
+function pathOf(u: readonly number[], seed: number): [number, number][] {
+  if (seed !== 0) return []
+  const path: [number, number][] = []
+  for (let t = 0; t < u.length; t += Math.max(1, Math.floor(t / 25))) path.push([t, round(u[t]!)])
+  return path
+}
+
 const round = (x: number): number => Number(x.toPrecision(5))
 
 export const landscape: Experiment = {
@@ -117,9 +123,8 @@ SAM's drift gets shorter as 1 / (1 + kappa), until steps in u become jumps (kapp
         valley: chartOf(
           [tuned[2]!, tuned[4]!, ...enhanced.slice(0, 3)],
           'Towards the flat end of the valley, from (1, 0.01)',
-          4,
         ),
-        sam: chartOf(sams.slice(0, 4), 'The same with SAM, from (2, 0.5)', null),
+        sam: chartOf(sams.slice(0, 4), 'The same with SAM, from (2, 0.5)'),
       },
       summary: { figure: all.map(brief), sam: sams.map(brief) },
     }
@@ -161,18 +166,13 @@ function samRow(row: Row): string[] {
 
 const brief = ({ name, ends }: Row) => ({
   name,
-  u: ends.map(({ u }) => number(u)),
+  u: ends.map(({ u }) => u),
   steps: ends.map(({ steps }) => steps),
   divergedAt: ends.map(({ divergedAt }) => divergedAt),
 })
 
-/** @param every steps between two points; null where a path was thinned to about 150 points */
-const chartOf = (rows: readonly Row[], title: string, every: number | null): string =>
+const chartOf = (rows: readonly Row[], title: string): string =>
   lineChart(
-    rows.map(({ name, ends: [first] }) => {
-      const { path, steps } = first!
-      const gap = every ?? Math.ceil((steps + 1) / 150)
-      return { name, points: path.map((u, i) => [i * gap + (every ? 0 : 1), u] as const) }
-    }),
-    { title, x: 'step', y: 'u', logX: every === null },
+    rows.map(({ name, ends: [first] }) => ({ name, points: first!.path.map(([t, u]) => [t + 1, u] as const) })),
+    { title, x: 'step + 1', y: 'u', logX: true },
   )

@@ -23,7 +23,7 @@ export function averageRate(mode: AverageMode, eta: number, p: number, seed: num
   const optimizer =
     mode === 'average SAM'
       ? base
-      : ire(base, { kappa: 1 / rho, gamma: problem.gamma, interval: 1, curvature: 'hutchinson' })
+      : ire(base, { kappa: 1 / rho, gamma: problem.gamma, interval: 10, curvature: 'hutchinson' })
   return drift(problem, { optimizer, seed, settling: 0, steps, enough: 0.05, noise: rho }).rate
 }
 

@@ -24,7 +24,12 @@ export function diagonalNet(): DiagonalNet {
     x.map((row, i) => row.reduce((sum, xj, j) => sum + xj * (u![j]! ** 2 - v![j]! ** 2), 0) - y[i]!)
   /** Rows of J, u before v. */
   const jacobian = ({ u, v }: ParameterArrays) =>
-    x.map((row) => Float64Array.from({ length: 2 * features }, (_, c) => 2 * (c < features ? row[c]! * u![c]! : -row[c - features]! * v![c - features]!)))
+    x.map((row) =>
+      Float64Array.from(
+        { length: 2 * features },
+        (_, c) => 2 * (c < features ? row[c]! * u![c]! : -row[c - features]! * v![c - features]!),
+      ),
+    )
   const gram = (J: readonly Float64Array[]) => J.map((a) => J.map((b) => dot(a, b)))
 
   /** The nearest minimum, by Gauss and Newton: theta <- theta - J^T (J J^T)^-1 r. */
@@ -107,7 +112,9 @@ export function largestEigenvalue(matrix: readonly (readonly number[])[]): numbe
   let power = matrix.map((row) => [...row])
   for (let i = 0; i < 6; i++) {
     const scale = Math.max(...power.flat().map(Math.abs))
-    power = power.map((row) => power[0]!.map((_, j) => row.reduce((sum, value, k) => sum + (value / scale) * (power[k]![j]! / scale), 0)))
+    power = power.map((row) =>
+      power[0]!.map((_, j) => row.reduce((sum, value, k) => sum + (value / scale) * (power[k]![j]! / scale), 0)),
+    )
   }
   let x = power.map((row) => row.reduce((sum, value, j) => sum + value * (1 + 0.1 * j), 0))
   for (let i = 0; i < 3; i++) {

@@ -1,7 +1,7 @@
-import { type Optimizer, ire, sam, sgd } from 'onnx-ire'
+import { ire, type Optimizer, type SamOptimizer, sam, sgd } from 'onnx-ire'
 import { lineChart } from '../chart.js'
 import type { Lab, Report } from '../experiment.js'
-import { fixed, number, table, withInterval } from '../markdown.js'
+import { fixed, table, withInterval } from '../markdown.js'
 import { exponents, mean, type Spread, spreadOf } from '../statistics.js'
 import { diagonalNet } from './diagonal-net.js'
 import { type Drift, drift } from './drift.js'
@@ -11,7 +11,12 @@ export const etas = [0.01, 0.02, 0.04, 0.08]
 export const rhos = [0.005, 0.01, 0.02, 0.04]
 
 /** How the drift is enhanced: not at all, by kappa = 1 / rho, by a kappa that does not grow; by larger learning rates. */
-export type Mode = 'SAM' | 'SAM-IRE, kappa 1 / rho' | 'SAM-IRE, kappa 5' | 'SAM, lr (1 + kappa)' | 'SAM, lr (1 + kappa share)'
+export type Mode =
+  | 'SAM'
+  | 'SAM-IRE, kappa 1 / rho'
+  | 'SAM-IRE, kappa 5'
+  | 'SAM, lr (1 + kappa)'
+  | 'SAM, lr (1 + kappa share)'
 
 export const modes: readonly Mode[] = [
   'SAM',
@@ -38,10 +43,15 @@ export function settings(): readonly Setting[] {
   ]
 }
 
+function learningRate(mode: Mode, share: number, eta: number, rho: number): number {
+  if (mode === 'SAM, lr (1 + kappa)') return eta * (1 + 1 / rho)
+  return mode === 'SAM, lr (1 + kappa share)' ? eta * (1 + share / rho) : eta
+}
+
 /** The drift of one cell of the grid. */
 export function cell({ problem, share, exact }: Setting, mode: Mode, eta: number, rho: number, seed: number): Drift {
   const kappa = mode === 'SAM-IRE, kappa 5' ? 5 : 1 / rho
-  const lr = eta * (mode === 'SAM, lr (1 + kappa)' ? 1 + kappa : mode === 'SAM, lr (1 + kappa share)' ? 1 + kappa * share : 1)
+  const lr = learningRate(mode, share, eta, rho)
   // The oscillation settles as (1 - lr lambda)^t, with lambda = 2.
   const settling = 2 * Math.ceil(3 / lr)
   const base = sam(sgd({ lr }), { rho })
@@ -51,8 +61,8 @@ export function cell({ problem, share, exact }: Setting, mode: Mode, eta: number
   return drift(problem, { optimizer, seed, settling, steps: 1000, ...(enhance ? { enhance } : {}) })
 }
 
-const masked = (base: ReturnType<typeof sam>, kappa: number, gamma: number, warmup: number): Optimizer =>
-  ire(base, { kappa, gamma, warmup, interval: 1, curvature: 'hutchinson' })
+const masked = (base: SamOptimizer, kappa: number, gamma: number, warmup: number, beta = 0): Optimizer =>
+  ire(base, { kappa, gamma, warmup, beta, interval: beta === 0 ? 10 : 1, curvature: 'hutchinson' })
 
 type Cell = Drift & { readonly eta: number; readonly rho: number }
 
@@ -97,10 +107,22 @@ export async function fullBatchSam(lab: Lab): Promise<Report> {
   )
   const controls = all.flatMap((setting) =>
     modes.slice(3).map((mode) => {
-      const sam = grid(setting, 'SAM-IRE, kappa 1 / rho').flat()
-      const cells = grid(setting, mode).flat()
-      const ratios = cells.flatMap(({ rate }, i) => (rate === null ? [] : [rate / sam[i]!.rate!]))
-      return { problem: setting.problem.name, mode, kept: ratios.length, of: cells.length, ratios }
+      const enhanced = grid(setting, 'SAM-IRE, kappa 1 / rho').flat()
+      const all = grid(setting, mode)
+        .flat()
+        .map((each, i) => ({ ...each, edge: learningRate(mode, setting.share, each.eta, each.rho) * 2, i }))
+      const below = all.filter(({ edge }) => edge < 2)
+      const beyond = all.filter(({ edge }) => edge >= 2)
+      return {
+        problem: setting.problem.name,
+        mode,
+        below: below.length,
+        ratios: below
+          .flatMap(({ rate, i }) => (rate === null ? [] : [rate / enhanced[i]!.rate!]))
+          .sort((a, b) => a - b),
+        beyond: beyond.length,
+        diverged: beyond.filter(({ rate }) => rate === null).length,
+      }
     }),
   )
   const mask = await maskOnNet(lab, all.at(-1)!)
@@ -109,7 +131,7 @@ export async function fullBatchSam(lab: Lab): Promise<Report> {
 
 The paper: the drift's effective learning rate is eta rho^2 with SAM and eta rho with IRE. Grid: eta ${etas.join(', ')}; rho ${rhos.join(', ')}; largest eigenvalue 2 at the start.
 
-- 2-D: (1 + u²) v² / 2. 25-D: five valleys side by side, each with four coordinates u_j along it; masks from v * Hv, gamma such that exactly the u are flat.
+- 2-D: (1 + u²) v² / 2. 25-D: five valleys side by side, each with four coordinates u_j along it; masks from v * Hv every 10 steps, gamma such that exactly the u are flat.
 - Diagonal linear net: f(x) = <x, u² - v²>, 6 examples of 12 features, 24 parameters. Its minima do not lie along coordinates, so IRE enhances the exact projection of the displacement onto the manifold's tangent space, as the theory assumes.
 
 ${table(
@@ -129,21 +151,32 @@ What exceeds 1 in eta is the finite step: the oscillation's length is rho 2 / (2
 
 ### Is it only a larger learning rate?
 
-SAM with lr (1 + kappa) and lr (1 + kappa share), share being that of the flat coordinates, kappa = 1 / rho, over the same grid. Where that is stable it drifts about as fast, which is all that theory says; mostly it is not.
+SAM with lr (1 + kappa) and lr (1 + kappa share), share being that of the flat coordinates, kappa = 1 / rho, over the same grid. Below the edge of stability, lr lambda = 2, it drifts about as fast as SAM-IRE, times its larger finite-step factor: IRE's gain is that of a larger learning rate, without its edge. Beyond the edge the runs diverge, or the growing oscillation throws them to another, flatter minimum in a few steps.
 
 ${table(
-  ['problem', '', 'stable in', 'rate / that of SAM-IRE, there'],
-  controls.map(({ problem, mode, kept, of, ratios }) => [
+  [
+    'problem',
+    '',
+    'runs below the edge',
+    'rate / that of SAM-IRE there: median (range)',
+    'runs beyond',
+    'of them diverged',
+  ],
+  controls.map(({ problem, mode, below, ratios, beyond, diverged }) => [
     problem,
     mode,
-    `${kept} of ${of} runs`,
-    ratios.length === 0 ? '' : `${fixed(2)(mean(ratios))} (${fixed(2)(Math.min(...ratios))} to ${fixed(2)(Math.max(...ratios))})`,
+    String(below),
+    ratios.length === 0
+      ? ''
+      : `${fixed(2)(ratios[Math.floor(ratios.length / 2)]!)} (${fixed(2)(ratios[0]!)} to ${fixed(2)(ratios.at(-1)!)})`,
+    String(beyond),
+    String(diverged),
   ]),
 )}
 
 ${mask.markdown}`,
     charts: { sam: ratesOverRho(all, grid) },
-    summary: { fits, controls: controls.map(({ ratios: _, ...rest }) => rest), ...mask.summary },
+    summary: { fits, controls, ...mask.summary },
   }
 }
 
@@ -165,9 +198,9 @@ async function maskOnNet(lab: Lab, setting: Setting): Promise<Pick<Report, 'mark
     const ratios: { mask: number; projector: number }[] = []
     for (const seed of lab.seeds)
       ratios.push(
-        await lab.measure({ problem: problem.name, part: 'mask', eta, rho, kappa, seed }, 0, () => {
+        await lab.measure({ problem: problem.name, part: 'mask', beta: 0.98, eta, rho, kappa, seed }, 0, () => {
           const plain = run(seed, base).rate!
-          const mask = run(seed, masked(base, kappa, problem.gamma, settling)).rate ?? Number.NaN
+          const mask = run(seed, masked(base, kappa, problem.gamma, settling, 0.98)).rate ?? Number.NaN
           return { mask: digits(mask / plain), projector: digits(run(seed, base, kappa).rate! / plain) }
         }),
       )
@@ -183,14 +216,20 @@ async function maskOnNet(lab: Lab, setting: Setting): Promise<Pick<Report, 'mark
 The diagonal linear net again, eta ${eta}, rho ${rho}: the drift's rate over that of SAM. The ideal is 1 + kappa.
 
 ${table(
-  ['kappa', 'exact projector', 'mask (v * Hv, every step)'],
+  ['kappa', 'exact projector', 'mask (v * Hv smoothed by beta 0.98)'],
   rows.map(({ kappa, mask, projector }) => [
     String(kappa),
     withInterval(projector, 2),
     Number.isNaN(mask.mean) ? 'left the manifold' : withInterval(mask, 2),
   ]),
 )}`,
-    summary: { mask: rows.map(({ kappa, mask, projector }) => ({ kappa, mask: number(mask.mean), projector: number(projector.mean) })) },
+    summary: {
+      mask: rows.map(({ kappa, mask, projector }) => ({
+        kappa,
+        mask: digits(mask.mean),
+        projector: digits(projector.mean),
+      })),
+    },
   }
 }
 

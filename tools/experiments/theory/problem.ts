@@ -20,12 +20,7 @@ export interface Problem {
  * s_j = scale_j (1 + |u_j|^2) across the manifold and 0 along it.
  * @param measure which sharpness: full-batch SAM lowers the largest eigenvalue, average SAM the trace
  */
-export function valleys(
-  name: string,
-  scales: readonly number[],
-  along: number,
-  measure: 'largest' | 'trace',
-): Problem {
+export function valleys(name: string, scales: readonly number[], along: number, measure: 'largest' | 'trace'): Problem {
   const m = scales.length
   const total = m * (along + 1)
   const eigenvalues = (u: ArrayLike<number>) =>

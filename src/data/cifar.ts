@@ -1,0 +1,83 @@
+import { OnnxIreError } from '../errors.js'
+import type { Tensor } from '../ir/tensor.js'
+
+/** Images and class numbers of a CIFAR file. */
+export interface Cifar {
+  /** uint8 [n, 32, 32, 3], as `images` takes them. */
+  readonly pixels: Tensor
+  /** int64 [n]; of CIFAR-100 the fine classes. */
+  readonly labels: Tensor
+  /** Of CIFAR-100, the superclasses: int64 [n]. */
+  readonly coarse?: Tensor
+}
+
+const side = 32
+const plane = side * side
+
+/** Bytes before the pixels of an image, and how many values each may take. */
+const labelBytes = { 10: [10], 100: [20, 100] } as const
+
+/**
+ * Reads the content of a file of CIFAR's binary version: per image its class in one byte (CIFAR-10), or superclass and class
+ * in two (CIFAR-100), then 1024 bytes of red, green and blue each, row by row
+ * (https://www.cs.toronto.edu/~kriz/cifar.html).
+ * @throws 'invalid-data' naming the offset of what is wrong
+ */
+export function parseCifar(bytes: Uint8Array, classes: 10 | 100): Cifar {
+  const limits = labelBytes[classes]
+  const record = limits.length + 3 * plane
+  const n = Math.floor(bytes.length / record)
+  if (n === 0 || n * record !== bytes.length)
+    throw refuse(
+      classes,
+      `image ${n} begins at offset ${n * record} and takes ${record} bytes, but the file ends at offset ${bytes.length}: it is cut short or another format`,
+    )
+  const pixels = new Uint8Array(n * 3 * plane)
+  const labels = limits.map(() => new BigInt64Array(n))
+  for (let i = 0; i < n; i++) {
+    const start = i * record
+    for (const [k, limit] of limits.entries()) {
+      const label = bytes[start + k]!
+      if (label >= limit)
+        throw refuse(
+          classes,
+          `the class of image ${i}, at offset ${start + k}, is ${label}; it must be below ${limit}: the file is damaged or another format`,
+        )
+      labels[k]![i] = BigInt(label)
+    }
+    const planes = bytes.subarray(start + limits.length, start + record)
+    for (let p = 0, to = i * 3 * plane; p < plane; p++)
+      for (let c = 0; c < 3; c++) pixels[to++] = planes[c * plane + p]!
+  }
+  const [first, second] = labels.map((data): Tensor => ({ dtype: 'int64', dims: [n], data }))
+  return {
+    pixels: { dtype: 'uint8', dims: [n, side, side, 3], data: pixels },
+    labels: (second ?? first)!,
+    ...(second ? { coarse: first! } : {}),
+  }
+}
+
+/** Files of one after the other. */
+export function joinedCifar(parts: readonly Cifar[]): Cifar {
+  const coarse = parts.flatMap((part) => part.coarse ?? [])
+  return {
+    pixels: joined(parts.map(({ pixels }) => pixels)),
+    labels: joined(parts.map(({ labels }) => labels)),
+    ...(coarse.length > 0 ? { coarse: joined(coarse) } : {}),
+  }
+}
+
+function joined(tensors: readonly Tensor[]): Tensor {
+  const [{ dtype, dims }] = tensors as readonly [Tensor, ...Tensor[]]
+  const total = tensors.reduce((sum, tensor) => sum + tensor.data.length, 0)
+  const data = dtype === 'uint8' ? new Uint8Array(total) : new BigInt64Array(total)
+  let at = 0
+  for (const tensor of tensors) {
+    data.set(tensor.data as never, at) // both are of the dtype of the first
+    at += tensor.data.length
+  }
+  return { dtype, dims: [tensors.reduce((sum, tensor) => sum + tensor.dims[0]!, 0), ...dims.slice(1)], data }
+}
+
+const refuse = (classes: number, what: string) =>
+  new OnnxIreError('invalid-data', `not a usable file of CIFAR-${classes}: ${what}`)

@@ -1,0 +1,137 @@
+import { mkdtempSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { type Experiment, Interrupted } from '../../tools/experiments/experiment.js'
+import { runExperiment } from '../../tools/experiments/runner.js'
+import { exponents, paired, spreadOf } from '../../tools/experiments/statistics.js'
+import { tuned, tunedRate } from '../../tools/experiments/tuning.js'
+
+const quiet = { expect() {}, skip() {}, within() {}, done() {}, stop() {} }
+const ask = { scale: 'small', resume: true, progress: quiet, command: 'the command' } as const
+
+/** Squares numbers 0 to n-1, and notes which it had to compute. */
+const squares = (n: number, computed: number[], afterEach: (i: number) => void = () => {}): Experiment => ({
+  name: 'squares',
+  about: 'squares',
+  duration: { small: '', full: '' },
+  seeds: { small: 1, full: 1 },
+  async run(lab) {
+    const values: number[] = []
+    for (let i = 0; i < n; i++) {
+      const { square } = await lab.measure({ seed: 0, number: i }, 1, () => {
+        computed.push(i)
+        return { square: i * i }
+      })
+      values.push(square)
+      afterEach(i)
+    }
+    return { markdown: `sum ${values.reduce((a, b) => a + b, 0)}`, charts: { chart: '<svg/>' }, summary: { values } }
+  },
+})
+
+const folder = () => mkdtempSync(join(tmpdir(), 'onnx-ire-experiment-'))
+const read = (out: string, file: string) => readFileSync(join(out, file), 'utf8')
+
+describe('runExperiment', () => {
+  test('goes on where it was interrupted, and computes nothing twice', async () => {
+    const out = folder()
+    const computed: number[] = []
+    const signal = { aborted: false }
+    const stopping = squares(4, computed, (i) => {
+      signal.aborted = i === 1
+    })
+    await expect(runExperiment(stopping, { ...ask, out, seeds: [0], signal })).rejects.toThrow(Interrupted)
+    expect(computed).toEqual([0, 1])
+    expect(JSON.parse(read(out, 'results.json')).runs).toHaveLength(2)
+
+    await runExperiment(squares(4, computed), { ...ask, out, seeds: [0], signal: { aborted: false } })
+    expect(computed).toEqual([0, 1, 2, 3])
+    expect(read(out, 'RESULTS.md')).toBe('# squares: squares\n\nWritten by `the command`.\n\nsum 14\n')
+    expect(read(out, 'chart.svg')).toBe('<svg/>')
+    const { summary, runs } = JSON.parse(read(out, 'results.json'))
+    expect(summary).toEqual({ experiment: 'squares', scale: 'small', seeds: [0], values: [0, 1, 4, 9] })
+    expect(runs[3]).toMatchObject({ settings: { seed: 0, number: 3 }, result: { square: 9 } })
+  })
+
+  test('a finished file holds the runs of its summary and no others; without resuming all is computed anew', async () => {
+    const out = folder()
+    const signal = { aborted: false }
+    await runExperiment(squares(3, []), { ...ask, out, seeds: [0], signal })
+    const computed: number[] = []
+    await runExperiment(squares(2, computed), { ...ask, out, seeds: [0], signal })
+    expect(computed).toEqual([])
+    expect(JSON.parse(read(out, 'results.json')).runs).toHaveLength(2)
+    await runExperiment(squares(2, computed), { ...ask, out, seeds: [0], signal, resume: false })
+    expect(computed).toEqual([0, 1])
+  })
+
+  test('what was being measured when the signal came is not kept', async () => {
+    const out = folder()
+    const signal = { aborted: false }
+    const cut: Experiment = {
+      ...squares(1, []),
+      async run(lab) {
+        await lab.measure({ first: true }, 1, () => ({}))
+        await lab.measure({ cut: true }, 1, () => {
+          signal.aborted = true
+          return { half: 'a result' }
+        })
+        throw new Error('not reached')
+      },
+    }
+    await expect(runExperiment(cut, { ...ask, out, seeds: [0], signal })).rejects.toThrow(Interrupted)
+    expect(JSON.parse(read(out, 'results.json')).runs.map(({ settings }: { settings: object }) => settings)).toEqual([
+      { first: true },
+    ])
+  })
+})
+
+describe('statistics', () => {
+  test('mean, deviation and 95 % interval', () => {
+    // t(0.975, 2) = 4.303
+    const { mean, deviation, half } = spreadOf([1, 2, 3])
+    expect([mean, deviation]).toEqual([2, 1])
+    expect(half).toBeCloseTo(4.303 / Math.sqrt(3), 12)
+    // t(0.975, 40) = 2.021, t(0.975, 100) = 1.984
+    for (const [n, t] of [
+      [41, 2.021],
+      [101, 1.984],
+    ] as const) {
+      const { deviation, half } = spreadOf(Array.from({ length: n }, (_, i) => i))
+      expect((half * Math.sqrt(n)) / deviation).toBeCloseTo(t, 2)
+    }
+  })
+
+  test('paired differences leave out what the seeds share', () => {
+    const { mean, half } = paired([1.1, 5.1, 9.1], [1, 5, 9])
+    expect(mean).toBeCloseTo(0.1, 12)
+    expect(half).toBeCloseTo(0, 12)
+  })
+
+  test('exponents of a product of powers', () => {
+    const points = [1, 2, 5].flatMap((a) => [3, 7].map((b) => ({ x: [a, b], y: 4 * a ** 1.5 * b ** -2 })))
+    const [first, second] = exponents(points)
+    expect(first).toBeCloseTo(1.5, 10)
+    expect(second).toBeCloseTo(-2, 10)
+  })
+})
+
+describe('tuning', () => {
+  test('a grid grows until the best rate has worse neighbours', async () => {
+    for (const target of [0.5, 4, 64]) {
+      const { best, tried } = await tunedRate([2, 4], async (lr) => Math.abs(Math.log2(lr / target)))
+      expect(best).toBe(target)
+      const rates = tried.map(({ candidate }) => candidate)
+      expect(rates).toEqual([...rates].sort((a, b) => a - b))
+      expect([rates[0]! < target, rates.at(-1)! > target]).toEqual([true, true])
+    }
+  })
+
+  test('what diverges is never best, and a grid stops growing', async () => {
+    const { best } = await tunedRate([1, 2, 4], async (lr) => (lr > 2 ? null : -lr))
+    expect(best).toBe(2)
+    expect((await tunedRate([1, 2], async (lr) => -lr, 5)).tried).toHaveLength(5)
+    expect((await tuned(['a', 'b'], async (name) => (name === 'a' ? null : 1))).best).toBe('b')
+  })
+})

@@ -1,0 +1,127 @@
+import { readFile, stat, writeFile } from 'node:fs/promises'
+import { describe, expect, it } from 'vitest'
+import { batches } from '../../../src/data/batches.js'
+import { readTokens, type TokenWindowOptions, writeTokens } from '../../../src/node/data/tokens.js'
+import { Random } from '../../../src/random.js'
+import { rejection } from '../../data/refusal.js'
+import { temporaryFolder } from './folder.js'
+
+const { path } = temporaryFolder()
+
+const tokensOf = (n: number, vocabulary: number) => {
+  const random = new Random(n)
+  return Uint32Array.from({ length: n }, () => random.integer(vocabulary))
+}
+async function written(name: string, tokens: Uint32Array, vocabulary: number) {
+  await writeTokens(path(name), [tokens.subarray(0, 3), [], tokens.subarray(3)], { vocabulary, tokens: tokens.length })
+  return path(name)
+}
+
+describe('token files', () => {
+  it.each([
+    [300, 2],
+    [65_536, 2],
+    [65_537, 4],
+    [200_000, 4],
+  ])('hold a vocabulary of %i in %i bytes per token', async (vocabulary, width) => {
+    const tokens = tokensOf(101, vocabulary)
+    tokens[7] = vocabulary - 1
+    const file = await written(`${vocabulary}.tokens`, tokens, vocabulary)
+    const bytes = await readFile(file)
+    expect(bytes.length).toBe(32 + 101 * width)
+    expect(width === 2 ? bytes.readUInt16LE(32 + 14) : bytes.readUInt32LE(32 + 28)).toBe(vocabulary - 1)
+    const data = await readTokens(file, { context: 100 })
+    expect(data).toMatchObject({ vocabulary, tokens: 101, length: 1 })
+    const { tokens: x, labels: y } = await data.batch([0])
+    expect(x).toEqual({ dtype: 'int64', dims: [1, 100], data: BigInt64Array.from(tokens.subarray(0, 100), BigInt) })
+    expect(y).toEqual({ dtype: 'int64', dims: [1, 100], data: BigInt64Array.from(tokens.subarray(1), BigInt) })
+  })
+
+  it('give every window, any number of times, in any order', async () => {
+    const tokens = tokensOf(1000, 500)
+    const file = await written('windows.tokens', tokens, 500)
+    for (const [context, stride] of [
+      [7, 7],
+      [7, 3],
+      [5, 11],
+      [999, 1],
+    ] as const) {
+      const data = await readTokens(file, { context, stride, input: 'x', target: 'y' })
+      let count = 0
+      while (count * stride + context + 1 <= 1000) count++
+      expect(data.length).toBe(count)
+      const indices = [count - 1, 0, count >> 1, 0]
+      const { x, y } = await data.batch(indices)
+      const rows = (shift: number) =>
+        indices.flatMap((i) => [...tokens.subarray(i * stride + shift, i * stride + shift + context)].map(BigInt))
+      expect([...x!.data]).toEqual(rows(0))
+      expect([...y!.data]).toEqual(rows(1))
+    }
+    const alone = await readTokens(file, { context: 10, target: null })
+    expect(alone.length).toBe(100) // the last window needs no token after it
+    expect(Object.keys(await alone.batch([99]))).toEqual(['tokens'])
+  })
+
+  it('train in an order that the seed decides', async () => {
+    const data = await readTokens(await written('order.tokens', tokensOf(500, 300), 300), { context: 10 })
+    const epoch = async (seed: number) => {
+      const seen: unknown[] = []
+      for await (const { tensors } of batches(data, { batchSize: 8, shuffle: new Random(seed) }))
+        seen.push(tensors['tokens'])
+      return seen
+    }
+    expect(await epoch(1)).toEqual(await epoch(1))
+    expect(await epoch(1)).not.toEqual(await epoch(2))
+  })
+
+  it('may be larger than what is read of them', async () => {
+    const file = await written('hole.tokens', tokensOf(2000, 300), 300)
+    const data = await readTokens(file, { context: 10 })
+    const bytes = await readFile(file)
+    bytes.fill(0xff, 32 + 2 * 500, 32 + 2 * 600) // not below the vocabulary: only batches that hold it can tell
+    await writeFile(file, bytes)
+    await data.batch([0, 49])
+    expect(await rejection('invalid-data', async () => data.batch([0, 55]))).toMatch(
+      `hole.tokens: the token at offset ${32 + 2 * 550} is 65535, not below the vocabulary of 300`,
+    )
+  })
+
+  it('are refused when damaged', async () => {
+    const file = await written('damaged.tokens', tokensOf(100, 300), 300)
+    const data = await readTokens(file, { context: 9 })
+    await writeFile(file, (await readFile(file)).subarray(0, 150))
+    expect(await rejection('invalid-data', () => readTokens(file, { context: 9 }))).toMatch(
+      'damaged.tokens: not a usable token file: its 100 tokens end at offset 232, but the file has 150 bytes',
+    )
+    expect(await rejection('invalid-data', async () => data.batch([9]))).toMatch('damaged.tokens ends at offset 150')
+    await writeFile(file, 'text')
+    expect(await rejection('invalid-data', () => readTokens(file, { context: 9 }))).toMatch(
+      "does not begin with 'OITOKEN1'",
+    )
+    expect(await rejection('io', () => readTokens(path('none'), { context: 9 }))).toMatch('no such file')
+  })
+
+  it('are written whole or not at all', async () => {
+    const file = path('never.tokens')
+    const write = (tokens: number[], count: number) => () =>
+      writeTokens(file, [tokens], { vocabulary: 10, tokens: count })
+    expect(await rejection('invalid-data', write([1, 2], 3))).toMatch('was to hold 3 tokens, and 2 came')
+    expect(await rejection('invalid-data', write([1, 10], 2))).toMatch('token 10 is not below the vocabulary of 10')
+    expect(await rejection('invalid-data', write([1, -1], 2))).toMatch('token -1')
+    expect(await rejection('invalid-option', () => writeTokens(file, [], { vocabulary: 0, tokens: 0 }))).toMatch(
+      'vocabulary',
+    )
+    await expect(stat(file)).rejects.toThrow('ENOENT')
+  })
+
+  it('refuses options that make no sense', async () => {
+    const file = await written('options.tokens', tokensOf(20, 300), 300)
+    const message = (options: TokenWindowOptions) => rejection('invalid-option', () => readTokens(file, options))
+    expect(await message({ context: 0 })).toMatch("option 'context' is 0")
+    expect(await message({ context: 4, stride: 0.5 })).toMatch("option 'stride' is 0.5")
+    expect(await message({ context: 4, target: 'tokens' })).toMatch("option 'target' is 'tokens'")
+    expect(await rejection('invalid-data', () => readTokens(file, { context: 20 }))).toMatch(
+      'has 20 tokens; an example of 20 takes 21',
+    )
+  })
+})

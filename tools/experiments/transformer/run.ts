@@ -1,0 +1,65 @@
+import { adamw, crossEntropy, type Graph, ire, modelOf, type Optimizer, type Runtime } from 'onnx-ire'
+import { type LlamaOptions, llama, type TransformerOptions, transformer } from 'onnx-ire/models'
+import { type Outcome, trained } from '../train.js'
+import { type Text, windows } from './text.js'
+
+/** A run's optimizer as numbers: AdamW, and with kappa IRE around it. */
+export interface Contender {
+  readonly lr: number
+  readonly kappa?: number
+  readonly gamma?: number
+  readonly curvature?: 'sampled' | 'empirical'
+}
+
+export type TextModel =
+  | ({ readonly kind: 'llama' } & LlamaOptions)
+  | ({ readonly kind: 'transformer' } & TransformerOptions)
+
+export interface TextRun {
+  readonly model: TextModel
+  readonly steps: number
+  /** Steps of the learning rate's warm-up, after which IRE begins. */
+  readonly warmup: number
+  readonly evaluateEvery: number
+  readonly batchSize: number
+  readonly seed: number
+}
+
+export const graphOf = (model: TextModel, seed: number): Graph =>
+  model.kind === 'llama' ? llama({ ...model, seed }) : transformer({ ...model, seed })
+
+/** AdamW as the paper's runs have it, with and without IRE. */
+export function optimizerOf({ lr, kappa, gamma = 0.6, curvature = 'sampled' }: Contender, warmup: number): Optimizer {
+  const base = adamw({ lr, betas: [0.9, 0.95], weightDecay: 0.1 })
+  return kappa === undefined ? base : ire(base, { kappa, gamma, interval: 10, warmup, curvature })
+}
+
+/** Trains a language model on bytes: clipped at norm 1, cosine to a twentieth. */
+export function trainText(
+  contender: Contender,
+  { model, steps, warmup, evaluateEvery, batchSize, seed }: TextRun,
+  text: Text,
+  runtime: Runtime,
+  signal: { readonly aborted: boolean },
+  done: (share: number) => void,
+): Promise<Outcome> {
+  const { context = 64 } = model
+  return trained(
+    {
+      model: modelOf(graphOf(model, seed)),
+      train: windows(text.train, context),
+      validation: windows(text.validation, context),
+      loss: crossEntropy(),
+      optimizer: optimizerOf(contender, warmup),
+      schedule: { kind: 'cosine', warmup, floor: 0.05 },
+      clipNorm: 1,
+      steps,
+      evaluateEvery,
+      batchSize,
+      seed,
+    },
+    runtime,
+    signal,
+    done,
+  )
+}

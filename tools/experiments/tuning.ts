@@ -1,0 +1,48 @@
+/** One candidate with what it scored; lower is better, null for a run that diverged. */
+export interface Tried<Candidate> {
+  readonly candidate: Candidate
+  readonly score: number | null
+}
+
+export interface Tuned<Candidate> {
+  readonly best: Candidate
+  readonly tried: readonly Tried<Candidate>[]
+}
+
+/** The candidate of the lowest score. */
+export async function tuned<Candidate>(
+  candidates: readonly Candidate[],
+  score: (candidate: Candidate) => Promise<number | null>,
+): Promise<Tuned<Candidate>> {
+  const tried: Tried<Candidate>[] = []
+  for (const candidate of candidates) tried.push({ candidate, score: await score(candidate) })
+  return { best: bestOf(tried), tried }
+}
+
+/**
+ * The best learning rate. The grid is ascending by a factor of two, and grows on the side where the best one stands at its
+ * edge: a rate is only tuned when both of its neighbours are worse.
+ * @param most how many may be tried in all
+ */
+export async function tunedRate(
+  grid: readonly number[],
+  score: (lr: number) => Promise<number | null>,
+  most = 8,
+): Promise<Tuned<number>> {
+  const { tried: first } = await tuned(grid, score)
+  const tried = [...first]
+  while (tried.length < most) {
+    const best = bestOf(tried)
+    const next = best === tried[0]!.candidate ? best / 2 : best === tried.at(-1)!.candidate ? best * 2 : undefined
+    if (next === undefined) break
+    const one = { candidate: next, score: await score(next) }
+    if (next < best) tried.unshift(one)
+    else tried.push(one)
+  }
+  return { best: bestOf(tried), tried }
+}
+
+function bestOf<Candidate>(tried: readonly Tried<Candidate>[]): Candidate {
+  const value = ({ score }: Tried<Candidate>) => score ?? Number.POSITIVE_INFINITY
+  return tried.reduce((best, each) => (value(each) < value(best) ? each : best)).candidate
+}

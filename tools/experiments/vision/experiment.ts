@@ -1,0 +1,186 @@
+import { node } from 'onnx-ire/node'
+import { lineChart } from '../chart.js'
+import type { Experiment, Lab, Report } from '../experiment.js'
+import { fixed, table, withDeviation, withInterval } from '../markdown.js'
+import { paired, spreadOf } from '../statistics.js'
+import type { Outcome } from '../train.js'
+import { type Tried, tuned, tunedRate } from '../tuning.js'
+import { type Fashion, fashion } from './fashion.js'
+import { type Contender, type ImageRun, trainImages } from './run.js'
+
+/** One model with one base optimizer. */
+interface Pairing {
+  readonly name: string
+  readonly model: ImageRun['model']
+  readonly base: Contender['base']
+  /** Ascending, to be extended where the best one stands at the edge. */
+  readonly rates: readonly number[]
+  /** What IRE is tuned over, as factors on the base's best rate. */
+  readonly enhanced: readonly {
+    readonly share: number
+    readonly kappa: number
+    readonly gamma: number
+    readonly from: number
+  }[]
+  /** Seconds of a step against the others', for the time left. */
+  readonly weight: number
+}
+
+const late = (share: number, kappa: number, gamma: number) => ({ share, kappa, gamma, from: 0.5 })
+
+const pairings: readonly Pairing[] = [
+  {
+    name: 'resnet-sgd',
+    model: 'resnet',
+    base: 'sgd',
+    rates: [0.1, 0.2, 0.4],
+    enhanced: [late(1, 2, 0.9), late(1 / 2, 2, 0.9), late(1, 1, 0.9)],
+    weight: 1,
+  },
+  {
+    name: 'resnet-sam',
+    model: 'resnet',
+    base: 'sam',
+    rates: [0.1, 0.2],
+    enhanced: [late(1, 2, 0.9), late(1 / 2, 2, 0.9)],
+    weight: 2,
+  },
+  {
+    name: 'vit-adamw',
+    model: 'vit',
+    base: 'adamw',
+    rates: [1e-3, 2e-3, 4e-3],
+    enhanced: [{ ...late(1 / 4, 4, 0.6), from: 0.1 }, { ...late(1 / 2, 2, 0.6), from: 0.1 }, late(1, 2, 0.8)],
+    weight: 1,
+  },
+]
+
+const sizes = {
+  small: { epochs: 8, examples: 5_000, tests: 5_000 },
+  full: { epochs: 30, examples: 20_000, tests: 10_000 },
+} as const
+
+export const vision: Experiment = {
+  name: 'vision',
+  about: 'ResNet with SGD and SAM, ViT with AdamW, each with and without IRE, on Fashion-MNIST',
+  duration: { small: '30 minutes', full: '6 hours' },
+  seeds: { small: 3, full: 3 },
+  async run(lab) {
+    const { examples, tests, epochs } = sizes[lab.scale]
+    const data = await fashion(lab.data, examples, tests)
+    const runtime = node()
+    try {
+      for (const { weight } of pairings)
+        lab.expect(weight * epochs * (4 + 3 + (lab.seeds.length - 1) * 2 + lab.seeds.length * 3))
+      const reports: Report[] = []
+      for (const pairing of pairings) reports.push(await compare(lab, pairing, data, runtime))
+      return {
+        markdown: `Fashion-MNIST, ${examples.toLocaleString('en-US')} training images, flipped and shifted by up to 2 pixels, and the first ${tests.toLocaleString('en-US')} test images; ${epochs} epochs, cosine to 0. ResNet-8 of 8, 16 and 32 channels, batch 64, SGD with momentum 0.9, weight decay 5e-4, SAM rho 0.05; ViT of 4 layers, width 64, 7 x 7 patches, batch 128, AdamW with weight decay 0.1, clipped at norm 1, 2 epochs of warm-up. IRE refreshes every 10 steps. Settings are tuned on seed ${lab.seeds[0]} by test loss, the same number of trials for IRE as for the base at first: learning rates by factors of two until both neighbours are worse. Mean and standard deviation over ${lab.seeds.length} seeds; differences are paired by seed, with 95 % intervals. The trace is that of the Hessian of the cross-entropy over 256 training images, by Hutchinson.
+
+${reports.map(({ markdown }) => markdown).join('\n\n')}`,
+        charts: Object.assign({}, ...reports.map(({ charts }) => charts)),
+        summary: Object.assign({}, ...reports.map(({ summary }) => summary)),
+      }
+    } finally {
+      await runtime.dispose()
+    }
+  },
+}
+
+interface Row {
+  readonly name: string
+  readonly outcomes: readonly Outcome[]
+}
+
+async function compare(lab: Lab, pairing: Pairing, data: Fashion, runtime: ReturnType<typeof node>): Promise<Report> {
+  const { name, model, base } = pairing
+  const { epochs, examples, tests } = sizes[lab.scale]
+  const run = (contender: Contender, seed: number): Promise<Outcome> => {
+    const settings: ImageRun = { model, epochs, examples, batchSize: model === 'vit' ? 128 : 64, seed, traces: 4 }
+    return lab.measure({ ...contender, ...settings, tests }, pairing.weight * epochs, (done) =>
+      trainImages(contender, settings, data, runtime, lab.signal, done),
+    )
+  }
+  const score = (contender: Contender) => run(contender, lab.seeds[0]!).then(({ loss }) => loss)
+  const rate = await tunedRate(pairing.rates, (lr) => score({ base, lr }))
+  const candidates = pairing.enhanced.map(({ share, ...rest }): Contender => ({ base, lr: rate.best * share, ...rest }))
+  const ire = await tuned(candidates, score)
+  const { lr, kappa = 0, gamma = 0, from = 0 } = ire.best
+
+  const rows: Row[] = []
+  const row = async (label: string, contender: Contender): Promise<Row> => {
+    const outcomes: Outcome[] = []
+    for (const seed of lab.seeds) outcomes.push(await run(contender, seed))
+    const made = { name: label, outcomes }
+    rows.push(made)
+    return made
+  }
+  const plain = await row(`${base}, lr ${short(rate.best)}`, { base, lr: rate.best })
+  const enhanced = await row(
+    `${base} + IRE, lr ${short(lr)}, kappa ${kappa}, gamma ${gamma}, from ${100 * from} % on`,
+    ire.best,
+  )
+  if (lr !== rate.best) await row(`${base} at IRE's lr ${short(lr)}`, { base, lr })
+  for (const [label, factor] of [
+    ['(1 + kappa)', 1 + kappa],
+    ['(1 + kappa gamma)', 1 + kappa * gamma],
+  ] as const)
+    await row(`${base}, lr x ${label} = ${short(lr * factor)}`, { base, lr: Number(short(lr * factor)) })
+
+  const accuracies = ({ outcomes }: Row) => outcomes.map(({ accuracy }) => 100 * (accuracy ?? Number.NaN))
+  const of = (each: Row, key: 'loss' | 'trainingLoss') => spreadOf(each.outcomes.map((o) => o[key] ?? Number.NaN))
+  const traces = ({ outcomes }: Row) => outcomes.map(({ measured }) => measured.at(-1)?.value ?? Number.NaN)
+  return {
+    markdown: `## ${name}
+
+${table(
+  ['', 'test accuracy, %', `against ${plain.name}`, 'test loss', 'training loss', 'Hessian trace at the end'],
+  rows.map((each) => [
+    each.name,
+    withDeviation(spreadOf(accuracies(each)), 2),
+    each === plain ? '' : withInterval(paired(accuracies(each), accuracies(plain)), 2, true),
+    withDeviation(of(each, 'loss'), 4),
+    withDeviation(of(each, 'trainingLoss'), 4),
+    withDeviation(spreadOf(traces(each)), 1),
+  ]),
+)}
+
+Tuning, test loss of seed ${lab.seeds[0]}: lr ${rate.tried.map((each) => trial(each, short(each.candidate), rate.best)).join('; ')}. IRE (lr, kappa, gamma): ${ire.tried
+      .map((each) =>
+        trial(each, `${short(each.candidate.lr)}, ${each.candidate.kappa}, ${each.candidate.gamma}`, ire.best),
+      )
+      .join(
+        '; ',
+      )}. Flat share at the last refresh of seed ${lab.seeds[0]}: ${(100 * (enhanced.outcomes[0]!.flatShare ?? 0)).toFixed(1)} %.
+
+![Hessian trace](${name}.svg)`,
+    charts: {
+      [name]: lineChart(
+        rows.map(({ name: label, outcomes }) => ({
+          name: label,
+          points: outcomes[0]!.measured.map(
+            ({ step }, i) =>
+              [
+                step,
+                outcomes.reduce((sum, { measured }) => sum + (measured[i]?.value ?? Number.NaN), 0) / outcomes.length,
+              ] as const,
+          ),
+        })),
+        {
+          title: `${name}: trace of the Hessian, mean of ${lab.seeds.length} seeds`,
+          x: 'step',
+          y: 'trace',
+          marks: true,
+        },
+      ),
+    },
+    summary: { [name]: rows.map((each) => ({ name: each.name, accuracies: accuracies(each), traces: traces(each) })) },
+  }
+}
+
+const short = (lr: number): string => String(Number(lr.toPrecision(3)))
+
+function trial<C>({ candidate, score }: Tried<C>, label: string, best: C): string {
+  const text = `${label}: ${score === null ? 'diverged' : fixed(4)(score)}`
+  return candidate === best ? `**${text}**` : text
+}
