@@ -52,6 +52,7 @@ export class Tokenizer {
   }
 
   decode(tokens: ArrayLike<number>): string {
+    if (tokens.length === 0) return '' // which the library refuses
     return this.#library.decode(Array.from(tokens), { clean_up_tokenization_spaces: false })
   }
 

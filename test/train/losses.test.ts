@@ -68,7 +68,14 @@ async function measured(
   const programs = new Programs(trainingGraphs(graph, { loss, trainable: 'w', curvature }), runtime, microBatch)
   const parameters = { w: w.data as Float32Array }
   const batch = { x, ...target }
-  const result = await programs.gradient({ kind, batch, size: x.dims[0]!, parameters, statistics: {}, random: new Random(1) })
+  const result = await programs.gradient({
+    kind,
+    batch,
+    size: x.dims[0]!,
+    parameters,
+    statistics: {},
+    random: new Random(1),
+  })
   await programs.release()
   return result
 }

@@ -45,7 +45,9 @@ export class Store {
   #write(runs: readonly Run[], summary: Readonly<Record<string, unknown>> | null): void {
     mkdirSync(dirname(this.#path), { recursive: true })
     const lines = runs.map((run) => `    ${JSON.stringify(run)}`).join(',\n')
-    const head = Object.entries(summary ?? {}).map(([name, value]) => `    ${JSON.stringify(name)}: ${JSON.stringify(value)}`)
+    const head = Object.entries(summary ?? {}).map(
+      ([name, value]) => `    ${JSON.stringify(name)}: ${JSON.stringify(value)}`,
+    )
     const text = `{\n  "summary": ${summary ? `{\n${head.join(',\n')}\n  }` : 'null'},\n  "runs": [\n${lines}\n  ]\n}\n`
     writeFileSync(`${this.#path}.part`, text)
     renameSync(`${this.#path}.part`, this.#path)

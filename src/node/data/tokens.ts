@@ -130,8 +130,10 @@ async function readWindow(
   const width = tokenBytes({ vocabulary })
   const at = headerBytes + start * width
   const { buffer, bytesRead } = await file.read(new Uint8Array(length * width), 0, length * width, at)
-  if (bytesRead < length * width)
-    throw new OnnxIreError('invalid-data', `${path} ends at offset ${at + bytesRead}: it was cut after it was opened`)
+  if (bytesRead < length * width) {
+    const { size } = await file.stat()
+    throw new OnnxIreError('invalid-data', `${path} ends at offset ${size}: it was cut after it was opened`)
+  }
   const view = new DataView(buffer.buffer)
   const tokens = new BigInt64Array(length)
   for (let t = 0; t < length; t++) {

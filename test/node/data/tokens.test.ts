@@ -80,7 +80,7 @@ describe('token files', () => {
     const bytes = await readFile(file)
     bytes.fill(0xff, 32 + 2 * 500, 32 + 2 * 600) // not below the vocabulary: only batches that hold it can tell
     await writeFile(file, bytes)
-    await data.batch([0, 49])
+    await data.batch([0, 48])
     expect(await rejection('invalid-data', async () => data.batch([0, 55]))).toMatch(
       `hole.tokens: the token at offset ${32 + 2 * 550} is 65535, not below the vocabulary of 300`,
     )
