@@ -5,6 +5,7 @@ import { OnnxIreError } from '../errors.js'
 import { checkpointFolder } from '../node/checkpoints.js'
 import { writeFileAtomic } from '../node/files.js'
 import { makeFolder } from '../node/folder.js'
+import { writeModel } from '../node/model.js'
 import type { Model } from '../onnx/model.js'
 import { mapPaths } from '../recipe/paths.js'
 import type { Recipe } from '../recipe/recipe.js'
@@ -89,14 +90,20 @@ export class RunFolder {
     await makeFolder(this.path)
   }
 
-  /** Begins a run, or goes on with the one that is there from the step of its checkpoint, forgetting what was logged later. */
-  async begin(recipe: Recipe, classes: ClassNames, step: number): Promise<void> {
+  /**
+   * Begins a run, or goes on with the one that is there from the step of its checkpoint, forgetting what was logged later.
+   * @param made the model to keep, where it was made of a preset just now
+   */
+  async begin(recipe: Recipe, classes: ClassNames, step: number, made?: Model): Promise<void> {
     await rm(this.tuned, { force: true })
+    // That of another run goes before this one's recipe comes, and never counts for it.
+    if (made) await rm(this.start, { force: true })
     if (step === 0) await rm(this.#checkpoints, { recursive: true, force: true })
     const written = mapPaths({ ...recipe, output: this.path }, (path) => this.#relative(path))
     await writeFileAtomic(this.#recipe, `${JSON.stringify(written, null, 2)}\n`)
     if (Object.keys(classes).length === 0) await rm(this.#classes, { force: true })
     else await writeFileAtomic(this.#classes, `${JSON.stringify(classes, null, 2)}\n`)
+    if (made) await writeModel(this.start, made)
     await writeFileAtomic(this.#metrics, step === 0 ? '' : await this.#logUntil(step))
   }
 

@@ -75,8 +75,7 @@ export async function carryOut(call: TrainingCall): Promise<TrainingResult> {
       progress.note(`passing over the checkpoint of step ${step}: ${error.message}`)
     // What does not fit the model shows in the first examples: before another run's files are replaced.
     for (const set of validation ? [data, validation] : [data]) await trainer.evaluate(firstBatch(set, recipe))
-    await folder.begin(recipe, classes, trainer.step)
-    if (typeof start.model !== 'string') await writeModel(folder.start, model)
+    await folder.begin(recipe, classes, trainer.step, typeof start.model === 'string' ? undefined : model)
     const begun = resumed === null ? '' : `, going on from step ${trainer.step}`
     progress.note(
       `training ${sizeOf(trainer)} parameters of ${startTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${begun}`,

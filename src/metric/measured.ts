@@ -16,6 +16,12 @@ export interface MeasuredGraph {
  * Throws `invalid-option` when two have the same name, and when one fits nothing that the loss compares.
  */
 export function measuredBy(metrics: readonly Metric[], loss: LossGraph, required: boolean): MeasuredGraph {
+  const odd = metrics.find((metric) => typeof metric?.build !== 'function')
+  if (odd !== undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      `metrics: '${String(odd)}' is no metric; give one such as accuracy(), or metricNamed('accuracy')`,
+    )
   const twice = metrics.find(({ name }, i) => metrics.findIndex((other) => other.name === name) < i)
   if (twice) throw new OnnxIreError('invalid-option', `metrics: there are two named '${twice.name}'`)
   const parts = metrics.flatMap((metric) => {

@@ -16,7 +16,8 @@ const nameOf = (step: number) => `checkpoint-${String(step).padStart(8, '0')}.sa
 
 /**
  * Keeps checkpoints in a folder, as `checkpoint-<step>.safetensors`. Each is written beside and renamed into place, so a
- * crash or a full disk leaves the ones before; then the oldest beyond `keep` are removed. The folder is made when needed.
+ * crash or a full disk leaves the ones before; then the oldest beyond `keep` are removed, and those of later steps, which
+ * this run has not come to: give every run a folder of its own. The folder is made when needed.
  * Its methods throw `io` saying what stands in the way.
  */
 export function checkpointFolder(path: string, { keep = 3 }: CheckpointFolderOptions = {}): CheckpointStore {

@@ -4,6 +4,7 @@
  */
 
 export { type CheckpointFolderOptions, checkpointFolder } from './checkpoints.js'
+export { type CifarPart, type CifarSet, readCifar10, readCifar100 } from './data/cifar.js'
 export type { Classified } from './data/class-names.js'
 export { type CsvOptions, readCsv, type StreamCsvOptions, streamCsv } from './data/csv.js'
 export type { CsvColumns, CsvTensor } from './data/csv-tensors.js'
@@ -12,8 +13,11 @@ export { readIdx } from './data/idx.js'
 export { type ImageFilesOptions, type ImageFolderOptions, imageFiles, imageFolder } from './data/image-folder.js'
 export type { JsonField, JsonTensor } from './data/json-tensors.js'
 export { type JsonlOptions, readJsonl, type StreamJsonlOptions, streamJsonl } from './data/jsonl.js'
+export { type ParquetText, parquetTexts, streamParquet } from './data/parquet.js'
 export { readLines, readText, streamLines } from './data/text.js'
 export { type ClassFolder, type TextFolderOptions, textFolder } from './data/text-folder.js'
+export { readTokenizer } from './data/tokenizer.js'
+export { readTokens, type TokenBlocks, type TokenWindowOptions, writeTokens } from './data/tokens.js'
 export { readModel, type WriteModelOptions, writeModel } from './model.js'
 export {
   type Curve,

@@ -26,7 +26,10 @@ export interface NodeOptions {
    * thread the process's environment cannot be set: start the process with the variable there.
    */
   readonly telemetry?: boolean | undefined
-  /** Session options handed to onnxruntime as they are, e.g. `{ enableCpuMemArena: false }`. */
+  /**
+   * Session options handed to onnxruntime as they are, e.g. `{ enableCpuMemArena: false }`. Other defaults than
+   * onnxruntime's: `logSeverityLevel: 3`, and `enableMemPattern: false`, which saves memory.
+   */
   readonly session?: SessionOptions | undefined
 }
 
@@ -64,6 +67,9 @@ export function node(options: NodeOptions = {}): Runtime {
   const sessionOptions = {
     logSeverityLevel: 3,
     graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
+    // onnxruntime would plan one block for all tensors of a run beside what its first run allocated: a training step takes
+    // no longer without, and a quarter to two fifths less memory.
+    enableMemPattern: false,
     ...present(options.session ?? {}),
     intraOpNumThreads: threads,
     executionProviders: ['cpu'],

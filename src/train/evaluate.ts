@@ -1,5 +1,5 @@
 import { batches } from '../data/batches.js'
-import type { Data } from '../data/stream.js'
+import { checkData, type Data } from '../data/stream.js'
 import { leavesOf } from '../ir/topology.js'
 import type { Loss } from '../loss/loss.js'
 import { accuracy } from '../metric/accuracy.js'
@@ -49,6 +49,7 @@ export async function measureOver(
   onBatch?: (examples: number) => void,
 ): Promise<Measures> {
   const { graphs } = programs
+  checkData('evaluate: the data', data)
   if (data.length !== undefined) programs.checkSizes(data.length, batchSize)
   const tally = new Tally(graphs.measured.evaluation)
   let seen = 0

@@ -43,6 +43,12 @@ export function checkGroups({ groups = [], layerDecay }: GroupOptions, optimizer
     if (group.lr !== undefined) checkNumber(owner, 'lr', group.lr, nonNegative)
     if (group.lr && layers(optimizer).base.lr === 0)
       throw invalidOption(owner, 'lr', group.lr, "left out: the optimizer's own is 0, of which it would be a multiple")
+    const { frozen } = group
+    if (frozen !== undefined && typeof frozen !== 'boolean') {
+      const times = Object.keys(Object(frozen))
+      if (typeof frozen !== 'object' || times.length !== 1 || !['untilStep', 'untilEpoch'].includes(times[0]!))
+        throw invalidOption(owner, 'frozen', JSON.stringify(frozen), 'true, false, { untilStep } or { untilEpoch }')
+    }
     if (group.weightDecay !== undefined) checkNumber(owner, 'weightDecay', group.weightDecay, nonNegative)
   }
   const rate = typeof layerDecay === 'object' ? layerDecay.rate : (layerDecay ?? 1)

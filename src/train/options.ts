@@ -25,7 +25,8 @@ export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'fro
   readonly batchSize?: number
   /**
    * The most examples the runtime computes at once. Gradients of a larger batch are accumulated, to what the whole batch
-   * gives; norms trained by the batch see these many. Default: the whole batch.
+   * gives; norms trained by the batch see these many, and the tasks of `combine` are weighed by what each part has of
+   * them, which is the same where none leaves targets out or weighs them. Default: the whole batch.
    */
   readonly microBatch?: number
   /** How the learning rate moves over the run. Default constant. */
@@ -156,7 +157,17 @@ export function checkTrainerOptions(options: TrainerOptions): void {
 /** The steps after which `fit` ends; undefined for epochs over data of unknown length. Throws `invalid-option`. */
 export function stepsOf(options: FitOptions, perEpoch: number | undefined): number | undefined {
   checkNames('fit', options, Object.keys(fitOptions))
-  checkNames('fit: checkpoints', options.checkpoints ?? {}, ['store', 'everySteps', 'everySeconds'])
+  if (options.checkpoints) {
+    checkNames('fit: checkpoints', options.checkpoints, ['store', 'everySteps', 'everySeconds'])
+    const { store } = options.checkpoints
+    if (typeof store?.save !== 'function')
+      throw invalidOption(
+        'fit: checkpoints',
+        'store',
+        store,
+        "a store such as checkpointFolder(path) of 'onnx-ire/node'",
+      )
+  }
   const { epochs, steps, evaluateEvery, checkpoints: { everySteps, everySeconds } = {} } = options
   if ((epochs === undefined) === (steps === undefined))
     throw new OnnxIreError('invalid-option', 'fit: give either epochs or steps')

@@ -44,6 +44,7 @@ export class Programs {
   /** The number of examples the model takes at once, when its file fixes it. */
   private readonly fixedBatch: number | undefined
   private readonly microBatch: number
+  private released = false
 
   /** @param microBatch the most examples to be run at once; gradients of a larger batch are accumulated */
   constructor(graphs: TrainingGraphs, runtime: Runtime, microBatch = Number.POSITIVE_INFINITY) {
@@ -62,13 +63,19 @@ export class Programs {
   async gradient(run: GradientRun): Promise<Evaluated> {
     const { kind, batch, size, random, wanted } = run
     const { spec, noise, probes } = kind === 'curvature' ? this.curvature() : this.training()
-    const signs = drawn(random, probes, () => 'sign', staticDims)
+    const signs = drawn(
+      () => random,
+      probes,
+      () => 'sign',
+      staticDims,
+    )
     const values = new Map([...noise].map(([name, { value }]) => [name, value]))
-    const dropping = random.stream('dropout')
+    const dropping = streams(random.stream('dropout'), this.graphs.noise)
+    const sampling = streams(random, values)
     return this.whole(batch, size, noise.size > 0, async (part) => {
       const dims = (value: Value) => dimsOf(value, part, this.graphs.data)
       const dropped = drawn(dropping, this.graphs.noise, () => 'uniform', dims)
-      const sampled = drawn(random, values, (name) => noise.get(name)!.distribution, dims)
+      const sampled = drawn(sampling, values, (name) => noise.get(name)!.distribution, dims)
       return this.run(spec, { ...part, ...signs, ...dropped, ...sampled }, run, wanted)
     })
   }
@@ -88,6 +95,7 @@ export class Programs {
   }
 
   async release(): Promise<void> {
+    this.released = true
     const programs = await Promise.allSettled(this.compiled.values())
     for (const program of programs) if (program.status === 'fulfilled') await program.value.release()
   }
@@ -105,7 +113,9 @@ export class Programs {
     )
   }
 
-  private program(spec: GraphSpec): Promise<Program> {
+  private async program(spec: GraphSpec): Promise<Program> {
+    if (this.released)
+      throw new OnnxIreError('runtime', 'this trainer was disposed: it exports and gives checkpoints, and runs no more')
     const key = [spec.name, ...spec.outputs.keys()].join('\n')
     let program = this.compiled.get(key)
     if (!program) {
@@ -194,8 +204,14 @@ export function fixedBatchOf(data: ReadonlyMap<string, Value>): number | undefin
   return lengths.size === 1 && typeof length === 'number' ? length : undefined
 }
 
+/** A stream for each input, so that parts of a batch draw together what the whole draws. The first goes on with the given one. */
+function streams(random: Random, inputs: ReadonlyMap<string, Value>): (name: string) => Random {
+  const own = new Map([...inputs.keys()].map((name, i) => [name, i === 0 ? random : random.stream(name)]))
+  return (name) => own.get(name)!
+}
+
 const drawn = (
-  random: Random,
+  streamOf: (name: string) => Random,
   inputs: ReadonlyMap<string, Value>,
   distribution: (name: string) => Noise | 'uniform' | 'sign',
   dimsFor: (value: Value) => readonly number[],
@@ -205,7 +221,7 @@ const drawn = (
       const dims = dimsFor(value)
       return [
         name,
-        tensorFrom(value.dtype, dims, random.fill(new Float64Array(sizeOf(dims)), distribution(name))),
+        tensorFrom(value.dtype, dims, streamOf(name).fill(new Float64Array(sizeOf(dims)), distribution(name))),
       ] as const
     }),
   )

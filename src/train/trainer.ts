@@ -1,5 +1,5 @@
 import { type Batch, batchCount, batches } from '../data/batches.js'
-import type { Data } from '../data/stream.js'
+import { checkData, type Data } from '../data/stream.js'
 import { OnnxIreError } from '../errors.js'
 import type { Graph } from '../ir/value.js'
 import type { Measures } from '../metric/tally.js'
@@ -201,6 +201,8 @@ export class Trainer {
 
   private plan(data: Data, options: FitOptions): Plan {
     const { batchSize = 32, schedule = { kind: 'constant' } } = this.options
+    checkData('fit: the data', data)
+    if (options.validation !== undefined) checkData('fit: validation', options.validation)
     const perEpoch = batchCount(data, { batchSize })
     const steps = stepsOf(options, perEpoch)
     const judged = this.options.best !== undefined || this.options.earlyStopping !== undefined
@@ -226,7 +228,7 @@ export class Trainer {
   private isOver({ steps, epochs }: Plan): boolean {
     const { earlyStopping } = this.options
     if (earlyStopping && this.progress.waited >= earlyStopping.patience) return true
-    return steps === undefined ? this.progress.epoch >= epochs! : this.step >= steps
+    return epochs === undefined ? this.step >= steps! : this.progress.epoch >= epochs
   }
 
   /** The batches of this epoch that are left. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { OnnxIreError } from '../../src/errors.js'
 import { fitOptions, trainerOptions, weightsOf } from '../../src/recipe/build.js'
 import { differences } from '../../src/recipe/difference.js'
-import { optimizerOf } from '../../src/recipe/optimizer.js'
+import { inSteps, optimizerOf } from '../../src/recipe/optimizer.js'
 import { assign } from '../../src/recipe/overrides.js'
 import { checkRecipe, checkSource, parseRecipe } from '../../src/recipe/parse.js'
 import { mapPaths } from '../../src/recipe/paths.js'
@@ -35,6 +35,7 @@ describe('checking', () => {
   test('every field takes what the library takes', () => {
     const full: Recipe = {
       $schema: 'recipe.schema.json',
+      about: 'a run',
       model: 'm.onnx',
       output: 'out',
       data: {
@@ -55,6 +56,8 @@ describe('checking', () => {
             background: 3,
             layout: 'NHWC',
           },
+          augment: [{ kind: 'flip' }],
+          dims: [6, 5],
         },
         validation: { kind: 'idx', images: 'i', labels: 'l', target: 'l' },
         balance: true,
@@ -74,6 +77,7 @@ describe('checking', () => {
       head: { output: 'y', classes: 3, seed: 1 },
       trainable: { include: ['a*', 'b'], exclude: 'c' },
       batchNorm: 'trained',
+      dropout: 'on',
       groups: [
         { tensors: 'a*', lr: 0.1, weightDecay: 0, ire: false, frozen: { untilStep: 3 } },
         { tensors: ['b'], frozen: true },
@@ -155,6 +159,22 @@ describe('checking', () => {
     },
     { kind: 'text', folder: 'f', classes: ['a'], extensions: ['.md'], tokens: 'bytes', offset: 3, padding: {} },
     { kind: 'text', files: ['a', 'b'], tokens: 'bytes', context: 8, stride: 4, stream: true, shuffleBuffer: 2 },
+    { kind: 'tokens', file: 'f', context: 8, stride: 4, input: 'tokens', target: 'labels', start: 1, end: 2 },
+    {
+      kind: 'cifar-10',
+      folder: 'f',
+      part: 'test',
+      image: { mean: 0.5 },
+      augment: [
+        { kind: 'crop', padding: 4, fill: 'mean', size: [30, 28] },
+        { kind: 'flip', probability: 0.3 },
+        { kind: 'cutout', size: 8, count: 2 },
+        { kind: 'resized-crop', size: 32, scale: [0.5, 1], ratio: [1, 2] },
+        { kind: 'rand-augment', operations: 2, magnitude: 9, bins: 31 },
+      ],
+      dims: [3072],
+    },
+    { kind: 'cifar-100', folder: 'f', input: 'x', target: 'labels', start: 1, end: 2 },
   ]
 
   test.each(sources)('a source of data of kind $kind', (source) => {
@@ -194,7 +214,7 @@ describe('checking', () => {
   test.each([
     [
       ['optimzer.lr=1'],
-      /optimzer: there is no such field, did you mean 'optimizer'\?; a recipe takes \$schema, model,/,
+      /optimzer: there is no such field, did you mean 'optimizer'\?; a recipe takes \$schema, about, model,/,
     ],
     [['optimizer.beta=1'], /optimizer\.beta: there is no such field.*; optimizer takes kind, lr, momentum/],
     [['optimizer.kind=lion'], /optimizer\.kind is the text 'lion'; it must be 'sgd', 'adam' or 'adamw'/],
@@ -220,6 +240,20 @@ describe('checking', () => {
       ['groups=[{"tensors":3},{"tensors":"a","frozen":{"untilStep":-1}}]'],
       /groups\.0\.tensors is 3; it must be a name pattern.*\n {2}groups\.1\.frozen is \{"untilStep":-1\}/s,
     ],
+    [['model={"preset":"mlp","optons":{}}'], /model\.optons: there is no such field, did you mean 'options'\?/],
+    [['model=3'], /model is 3; it must be the path of the ONNX model to start from, or \{ preset, options, seed \}/],
+    [['dropout=0.1'], /dropout is 0\.1; it must be 'off' or 'on'/],
+    [
+      ['optimizer.ire.warmup={"epoch":3}'],
+      /optimizer\.ire\.warmup\.epoch: there is no such field, did you mean 'epochs'/,
+    ],
+    [['optimizer.ire.warmup=half'], /optimizer\.ire\.warmup is the text 'half'; it must be the steps before IRE/],
+    [['data.train.augment=[{"kind":"cutout"}]'], /data\.train\.augment\.0\.size is missing/],
+    [
+      ['data.train.augment=[{"kind":"mirror"}]'],
+      /data\.train\.augment\.0\.kind is the text 'mirror'; it must be 'crop', 'flip', 'cutout', 'resized-crop' or/,
+    ],
+    [['data.train={"kind":"tokens","file":"f"}'], /data\.train\.context is missing/],
     [['metrics=["acuracy"]'], /metrics\[0\]: did you mean 'accuracy'\? there is no metric 'acuracy'/],
     [['metrics=[{"kind":"f2"}]'], /metrics\.0\.kind is the text 'f2'.*; it must be 'precision', /],
     [['metrics=["f1",{"kind":"f1","averge":"micro"}]'], /metrics\.1\.averge: there is no such field, did you mean/],
@@ -235,7 +269,10 @@ describe('checking', () => {
     [['loss.probabilities=true', 'loss.classWeights=balanced'], /loss\.classWeights: 'balanced' counts class numbers/],
     [['data.train.labels=null'], /data\.train\.labels is missing/],
     [['data.train={"kind":"csv","file":"a"}'], /data\.train\.tensors is missing: .*which columns make which tensor/],
-    [['data.train={"kind":"parquet"}'], /it must be 'idx', 'csv', 'image-folder', 'jsonl' or 'text'/],
+    [
+      ['data.train={"kind":"parquet"}'],
+      /it must be 'idx', 'cifar-10', 'cifar-100', 'csv', 'image-folder', 'jsonl', 'text' or 'tokens'/,
+    ],
     [['data.train={"kind":"text"}'], /data\.train has neither folder nor files/],
     [['data.train={"kind":"text","folder":"f","context":8}'], /data\.train\.context is of no use here: it takes files/],
     [
@@ -310,6 +347,29 @@ test('an optimizer has the layers the recipe names', () => {
   expect(describeOptimizer(optimizerOf(plain))).toMatchObject({ base: { name: 'sgd' }, sam: null, ire: null })
 })
 
+test('epochs of the warm-up of IRE are counted in steps', async () => {
+  const { ire, ...base } = recipe.optimizer
+  const inEpochs: Recipe = { ...recipe, optimizer: { ...base, ire: { ...ire!, warmup: { epochs: 2 } } } }
+  expect(checkRecipe(inEpochs)).toBe(inEpochs)
+  const counted = await inSteps(inEpochs.optimizer, async () => 7)
+  expect(describeOptimizer(optimizerOf(counted)).ire).toMatchObject({ kappa: 2, gamma: 0.8, warmup: 14 })
+  await expect(inSteps(inEpochs.optimizer, async () => undefined)).rejects.toThrow(/give warmup in steps/)
+  expect(() => trainerOptions(inEpochs)).toThrow(/optimizer\.ire\.warmup: epochs are counted in steps of the training/)
+  const untouched = async () => {
+    throw new Error('the data were looked at')
+  }
+  expect(await inSteps(recipe.optimizer, untouched)).toBe(recipe.optimizer)
+})
+
+test('a model may be a preset, of which only a file is a path', () => {
+  const named = { preset: 'resnet-20', options: { classes: 7 }, seed: 3 }
+  expect(checkRecipe({ ...recipe, model: named }).model).toBe(named)
+  const mapped = (model: Recipe['model']) => mapPaths({ ...recipe, model }, (path) => `/root/${path}`).model
+  expect(mapped(named)).toEqual(named)
+  expect(mapped({ preset: 'my/own.json' })).toEqual({ preset: '/root/my/own.json' })
+  expect(differences({ ...recipe, model: named }, { ...recipe, model: { ...named, seed: 4 } })).toEqual(['model.seed'])
+})
+
 test('every path is mapped, and nothing else', () => {
   const mapped = mapPaths({ ...recipe, output: 'out' }, (path) => `/root/${path}`)
   expect(mapped).toEqual({
@@ -317,6 +377,12 @@ test('every path is mapped, and nothing else', () => {
     model: '/root/model.onnx',
     output: '/root/out',
     data: { train: { kind: 'idx', images: '/root/images', labels: '/root/labels' } },
+  })
+  const cifar: DataSource = { kind: 'cifar-100', folder: 'c', part: 'test' }
+  const tokens: DataSource = { kind: 'tokens', file: 't', context: 3 }
+  expect(mapPaths({ ...recipe, data: { train: cifar, validation: tokens } }, (path) => `/root/${path}`).data).toEqual({
+    train: { ...cifar, folder: '/root/c' },
+    validation: { ...tokens, file: '/root/t' },
   })
   const folder: DataSource = { kind: 'image-folder', folder: 'f', classes: ['a'] }
   const files: DataSource = { kind: 'text', files: ['a', 'b'], tokens: 'bytes', context: 3 }

@@ -45,7 +45,8 @@ function memory(): CheckpointStore {
 
 async function fitted(trainer: Trainer, options: Partial<FitOptions>): Promise<RoundMetrics[]> {
   const rounds: RoundMetrics[] = []
-  const plan = { epochs: 3, evaluateEvery: 4, validation: others, ...options }
+  const end = options.steps === undefined ? { epochs: 3 } : {}
+  const plan = { ...end, evaluateEvery: 4, validation: others, ...options }
   for await (const metrics of trainer.fit(points, plan)) rounds.push(metrics)
   return rounds
 }
@@ -113,7 +114,7 @@ describe('a run of 15 steps in rounds of 4, stopped after any step', () => {
       },
     }
     const trainer = await create()
-    await fitted(trainer, { steps: 4, epochs: undefined } as Partial<FitOptions>)
+    await fitted(trainer, { steps: 4 })
     await expect(fitted(trainer, { validation: broken })).rejects.toThrow('interrupted')
     expect(trainer.step).toBe(8)
     const store = memory()
@@ -128,7 +129,7 @@ describe('a run of 15 steps in rounds of 4, stopped after any step', () => {
 it('the checkpoint of the last step knows what was measured after it', async () => {
   const store = memory()
   const trainer = await create()
-  await fitted(trainer, { steps: 6, epochs: undefined, checkpoints: { store, everySteps: 2 } } as Partial<FitOptions>)
+  await fitted(trainer, { steps: 6, checkpoints: { store, everySteps: 2 } })
   const again = await create()
   await again.resume(store)
   expect(again.checkpoint()).toEqual(trainer.checkpoint())

@@ -1,16 +1,21 @@
 import { afterAll, expect, it } from 'vitest'
 import {
+  combine,
   crossEntropy,
   type Dataset,
   type Dim,
   input,
+  ire,
   type Model,
   modelOf,
+  mse,
   op,
   parameter,
   Random,
+  scalar,
   sgd,
   Trainer,
+  transform,
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { clusters, flat, normal } from './problem.js'
@@ -35,6 +40,17 @@ const stateful = (): Model => {
   const outputs = new Map([['logits', op.MatMul(moved, parameter('w', w))]])
   return modelOf({ name: 'stateful', inputs: new Map([...Object.entries({ h, x })]), outputs })
 }
+/** Two outputs to be sampled, behind two layers that drop. */
+const twice = (): Model => {
+  const x = input('u', 'float32', ['N', 6])
+  const dropped = () => op.Dropout(x, scalar('float32', 0.3))[0]
+  const outputs = new Map([
+    ['logits', op.MatMul(dropped(), parameter('w', w))],
+    ['y', op.MatMul(dropped(), parameter('v', normal(new Random(4), [6, 6])))],
+  ])
+  return modelOf({ name: 'twice', inputs: new Map([['u', x]]), outputs })
+}
+
 const withState: Dataset = {
   length: points.length,
   batch: async (indices) => ({ h: state, ...(await points.batch(indices)) }),
@@ -67,4 +83,27 @@ it('leave whole what does not count examples, also if it is as long as a batch',
     expect(await trained(stateful(), withState, batchSize, 3)).toEqual(
       closeTo(await trained(stateful(), withState, batchSize)),
     )
+})
+
+it('draw what the whole draws, where several tensors are drawn', async () => {
+  const optimizer = ire(sgd({ lr: 0.1 }), { kappa: 2, gamma: 0.7, interval: 1 })
+  const tasks = combine({
+    kind: { loss: crossEntropy({ logits: 'logits' }) },
+    size: { loss: mse({ output: 'y', targets: 'x' }), weight: 0.3 },
+  })
+  const data = transform(points, (batch) => ({ ...batch, u: batch['x']! }))
+  const run = async (microBatch: number) => {
+    const trainer = await Trainer.create(twice(), {
+      loss: tasks,
+      optimizer,
+      runtime,
+      batchSize: 8,
+      microBatch,
+      dropout: 'on',
+    })
+    for await (const _ of trainer.fit(data, { epochs: 1 }));
+    return flat(trainer.parameters)
+  }
+  const whole = await run(8)
+  for (const microBatch of [1, 3]) expect(await run(microBatch)).toEqual(closeTo(whole))
 })

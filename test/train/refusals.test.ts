@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { adamw, crossEntropy, type FitOptions, sgd, Trainer, type TrainerOptions } from '../../src/index.js'
+import { adamw, crossEntropy, type FitOptions, Trainer, type TrainerOptions } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { clusters, flat, smallMlp } from './problem.js'
 
@@ -7,7 +7,6 @@ const runtime = node({ threads: 1 })
 afterAll(() => runtime.dispose())
 
 const points = clusters(40, [6])
-const others = clusters(24, [6], 9)
 
 const create = (options: object = {}): Promise<Trainer> =>
   Trainer.create(smallMlp(), {
@@ -18,7 +17,7 @@ const create = (options: object = {}): Promise<Trainer> =>
     ...(options as Partial<TrainerOptions>), // also what the types refuse
   })
 
-async function fit(trainer: Trainer, options: object = { epochs: 2 }): Promise<void> {
+async function fitted(trainer: Trainer, options: object = { epochs: 2 }): Promise<void> {
   for await (const _ of trainer.fit(points, options as FitOptions));
 }
 
@@ -30,6 +29,9 @@ describe('a trainer refuses', () => {
     [{ runtime: {} }, /'runtime'.*node\(\)/],
     [{ batchNorm: 'train' }, /'batchNorm' is 'train'.*'trained'/],
     [{ dropout: true }, /'dropout' is true.*'on'/],
+    [{ metrics: ['accuracy'] }, /'accuracy' is no metric.*accuracy\(\)/],
+    [{ groups: [{ tensors: '*', frozen: 'yes' }] }, /groups\[0\].*'frozen'.*untilStep/],
+    [{ groups: [{ tensors: '*', frozen: { untilSteps: 3 } }] }, /'frozen'.*untilSteps.*untilStep/],
     [{ best: { metric: 'acc' } }, /'acc'.*'accuracy'/],
     [{ earlyStopping: { metric: 'f1', patience: 3 } }, /'f1'/],
     [{ schedule: { kind: 'plateau', metric: 'f1' } }, /'f1'/],
@@ -43,15 +45,39 @@ describe('a trainer refuses', () => {
   it.each([
     [{ maxEpochs: 3, epochs: 1 }, /'maxEpochs'.*epochs/],
     [{ epochs: 1, checkpoints: { store: {}, every: 2 } }, /'every'.*everySteps/],
+    [{ epochs: 1, checkpoints: { store: './runs' } }, /'store' is '.\/runs'.*checkpointFolder/],
+    [{ epochs: 1, checkpoints: {} }, /'store' is undefined/],
+    [{ epochs: 1, validation: 0.2 }, /validation is 0.2.*split\(/],
   ])('to fit with %j', async (options, message) => {
-    const refused = fit(await create(), options)
-    await expect(refused).rejects.toMatchObject({ code: 'invalid-option', message: expect.stringMatching(message) })
+    const refused = fitted(await create(), options)
+    await expect(refused).rejects.toMatchObject({
+      code: expect.stringMatching(/^invalid-(option|data)$/),
+      message: expect.stringMatching(message),
+    })
+  })
+
+  it('to fit or evaluate what is no data set', async () => {
+    const trainer = await create()
+    for (const data of [undefined, [points], 7]) {
+      const given = data as never // what the types refuse
+      const refused = { code: 'invalid-data', message: expect.stringMatching(/arrays\(\.\.\.\)/) }
+      await expect(trainer.fit(given, { epochs: 1 }).next()).rejects.toMatchObject(refused)
+      await expect(trainer.evaluate(given)).rejects.toMatchObject(refused)
+    }
+  })
+
+  it('to run when it was disposed, and still exports', async () => {
+    const trainer = await create()
+    await trainer.dispose()
+    await expect(fitted(trainer)).rejects.toMatchObject({ code: 'runtime', message: expect.stringMatching('disposed') })
+    await expect(trainer.evaluate(points)).rejects.toMatchObject({ code: 'runtime' })
+    expect(trainer.export()).toBeDefined()
   })
 
   it('a second fit in the middle of a step, and the first is none the worse for it', async () => {
     const [alone, shared] = [await create(), await create()]
-    await fit(alone)
-    const [first, second] = await Promise.allSettled([fit(shared), fit(shared)])
+    await fitted(alone)
+    const [first, second] = await Promise.allSettled([fitted(shared), fitted(shared)])
     expect(first.status).toBe('fulfilled')
     expect(second).toMatchObject({ reason: { code: 'invalid-option' } })
     expect(flat(shared.parameters)).toEqual(flat(alone.parameters))
@@ -64,15 +90,4 @@ describe('a trainer refuses', () => {
       /optimizer\.base\.lr is 0\.001, it was 0\.01; clipNorm is left out, it was 1; dropout is "on", it was left out/,
     )
   })
-})
-
-it('a validation loss that is infinite is never the best, and a checkpoint keeps that', async () => {
-  const options = { optimizer: sgd({ lr: 1e38 }), best: {}, earlyStopping: { patience: 3 } }
-  const trainer = await create(options)
-  await fit(trainer, { steps: 1, validation: others })
-  expect((await trainer.evaluate(others)).loss).not.toBeLessThan(Number.MAX_VALUE)
-  const resumed = await create(options)
-  resumed.restore(trainer.checkpoint())
-  expect(resumed.checkpoint()).toEqual(trainer.checkpoint())
-  expect(flat((await create()).parameters)).toEqual(flat(resumed.ground('best').arrays))
 })

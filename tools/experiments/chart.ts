@@ -16,6 +16,7 @@ export interface ChartOptions {
   readonly marks?: boolean
 }
 
+const width = 900
 const legendWidth = 270
 
 /** Powers of ten as such where they are far from 1. */
@@ -25,7 +26,7 @@ const power = (value: number): string =>
 /** Lines over one pair of axes, as an SVG document. */
 export function lineChart(lines: readonly Line[], options: ChartOptions): string {
   const { title, x, y, logX = false, logY = false, marks = false } = options
-  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 900, height: 420 })
+  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width, height: 420 })
   const axis = (name: string, log: boolean, gap: number) => ({
     type: log ? ('log' as const) : ('value' as const),
     name,
@@ -38,7 +39,7 @@ export function lineChart(lines: readonly Line[], options: ChartOptions): string
     animation: false,
     backgroundColor: '#fff',
     title: { text: title, left: 'center', textStyle: { fontSize: 15 } },
-    legend: { orient: 'vertical', right: 5, top: 45, width: legendWidth, textStyle: { fontSize: 11 } },
+    legend: { orient: 'vertical', left: width - legendWidth, top: 45, textStyle: { fontSize: 11 } },
     grid: { left: 75, right: legendWidth + 20, top: 45, bottom: 50 },
     xAxis: axis(x, logX, 28),
     yAxis: axis(y, logY, 55),

@@ -6,10 +6,10 @@ import { landscape } from './landscape/experiment.js'
 import { progressOn } from './progress.js'
 import { runExperiment } from './runner.js'
 import { theory } from './theory/experiment.js'
-import { transformer } from './transformer/experiment.js'
+import { grammar, transformer } from './transformer/experiment.js'
 import { vision } from './vision/experiment.js'
 
-const experiments: readonly Experiment[] = [landscape, theory, transformer, vision]
+const experiments: readonly Experiment[] = [landscape, theory, grammar, transformer, vision]
 const names = experiments.map(({ name }) => name)
 
 interface Options {

@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { type Experiment, Interrupted, type Lab, type Scale, type Settings } from './experiment.js'
 import type { Progress } from './progress.js'
 import { Store } from './store.js'
@@ -40,9 +41,12 @@ export async function runExperiment(experiment: Experiment, options: RunOptions)
         progress.skip(cost)
         return known.result as Result
       }
+      // Runs that only compute never let Node see a signal.
+      await setImmediate()
       if (signal.aborted) throw new Interrupted()
       const started = performance.now()
       const result = await run((share) => progress.within(settings, cost, share))
+      await setImmediate()
       if (signal.aborted) throw new Interrupted()
       store.add({ settings, result, seconds: Number(((performance.now() - started) / 1000).toPrecision(3)) })
       progress.done(settings, cost)

@@ -3,7 +3,10 @@ import { type Dataset, type Model, OnnxIreError, type StepProgress, Trainer, typ
 export interface Training extends Omit<TrainerOptions, 'runtime'> {
   readonly model: Model
   readonly train: Dataset
+  /** What settings are chosen by. */
   readonly validation: Dataset
+  /** What results are reported on: used by no choice, measured once at the end. */
+  readonly test: Dataset
   readonly steps: number
   readonly evaluateEvery: number
 }
@@ -12,7 +15,8 @@ export interface Training extends Omit<TrainerOptions, 'runtime'> {
 export interface Outcome {
   /** Loss on the validation data at the end; null when the run diverged. */
   readonly loss: number | null
-  readonly accuracy: number | null
+  /** Of the test data at the end; null when the run diverged. */
+  readonly test: { readonly loss: number; readonly accuracy: number } | null
   /** Mean over the last round. */
   readonly trainingLoss: number | null
   /** After every round. */
@@ -30,7 +34,7 @@ export interface Outcome {
  * @param measure something more to be measured at the end of a round
  */
 export async function trained(
-  { model, train, validation, steps, evaluateEvery, ...options }: Training,
+  { model, train, validation, test, steps, evaluateEvery, ...options }: Training,
   runtime: TrainerOptions['runtime'],
   signal: { readonly aborted: boolean },
   done: (share: number) => void,
@@ -40,15 +44,14 @@ export async function trained(
   const curve: { step: number; loss: number; trainingLoss: number }[] = []
   const measured: { step: number; value: number }[] = []
   let last: StepProgress | undefined
-  let accuracy: number | null = null
   const onStep = (progress: StepProgress) => {
     last = progress
     done((progress.step + 1) / steps)
   }
-  const ends = (diverged: boolean): Outcome => ({
-    loss: diverged ? null : (curve.at(-1)?.loss ?? null),
-    accuracy: diverged ? null : accuracy,
-    trainingLoss: diverged ? null : (curve.at(-1)?.trainingLoss ?? null),
+  const outcome = (tested: Outcome['test']): Outcome => ({
+    loss: tested && (curve.at(-1)?.loss ?? null),
+    test: tested,
+    trainingLoss: tested && (curve.at(-1)?.trainingLoss ?? null),
     curve,
     flatShare: last && last.kappa > 0 ? short(last.flatShare) : null,
     zeroShare: last?.zeroShare == null ? null : short(last.zeroShare),
@@ -58,13 +61,14 @@ export async function trained(
     for await (const round of trainer.fit(train, { steps, evaluateEvery, validation, signal, onStep })) {
       if (!round.validation) continue
       curve.push({ step: round.step, loss: short(round.validation.loss), trainingLoss: short(round.loss) })
-      accuracy = round.validation.accuracy === undefined ? null : short(round.validation.accuracy)
       const value = await measure?.(trainer, round.step)
       if (value !== undefined) measured.push({ step: round.step, value: short(value) })
     }
-    return ends(!Number.isFinite(curve.at(-1)?.loss ?? Number.NaN))
+    if (!Number.isFinite(curve.at(-1)?.loss ?? Number.NaN)) return outcome(null)
+    const { loss, accuracy } = await trainer.evaluate(test)
+    return outcome({ loss: short(loss), accuracy: short(accuracy!) })
   } catch (error) {
-    if (error instanceof OnnxIreError && error.code === 'not-finite') return ends(true)
+    if (error instanceof OnnxIreError && error.code === 'not-finite') return outcome(null)
     throw error
   } finally {
     await trainer.dispose()

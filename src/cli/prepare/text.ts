@@ -27,6 +27,8 @@ export interface TextOptions extends DocumentOptions {
   readonly validationInputs: readonly string[]
   readonly seed: number
   readonly force?: boolean | undefined
+  /** Characters of a part: what may have to be done again after an interruption. Default 2^24. */
+  readonly partCharacters?: number | undefined
 }
 
 export interface TextReport extends Report {
@@ -53,14 +55,11 @@ interface PartInfo {
 
 type Name = 'train' | 'validation'
 
-/** Characters of a part: what may have to be done again after an interruption. */
-const partCharacters = 2 ** 24
-
 const separators = ['<|endoftext|>', '</s>', '<eos>', '<|end_of_text|>', '[SEP]']
 
 /** Turns text into token files: `train.tokens`, `validation.tokens`, `tokenizer.json` and `report.json`. */
 export async function prepareText(options: TextOptions, monitor: Monitor): Promise<TextReport> {
-  const { field, document, seed, validation, validationInputs, separator, force } = options
+  const { field, document, seed, validation, validationInputs, separator, force, partCharacters = 2 ** 24 } = options
   const corpus = await Corpus.open(options.inputs, { field, document })
   const held = validationInputs.length > 0 ? await Corpus.open(validationInputs, { field, document }) : null
   const given = options.tokenizer === undefined ? null : await readFileOf(options.tokenizer)
@@ -69,7 +68,7 @@ export async function prepareText(options: TextOptions, monitor: Monitor): Promi
     inputs: await corpus.plan(),
     validationInputs: (await held?.plan()) ?? [],
     tokenizer: given === null ? { vocabulary: options.vocabulary, learnFrom: options.learnFrom } : sha256(given),
-    options: { field, document, separator, validation, seed },
+    options: { field, document, separator, validation, seed, partCharacters },
   }
   const preparation = await Preparation.open(options.output, plan, { force })
   if (!(preparation instanceof Preparation)) return preparation as TextReport // written below
@@ -77,17 +76,24 @@ export async function prepareText(options: TextOptions, monitor: Monitor): Promi
   const tokenizer = new Tokenizer(JSON.parse(json))
   const ending = separatorOf(tokenizer, separator)
   const encoder = { tokenizer, ending: ending === null ? null : tokenizer.numberOf(ending)! }
+  const common = { seed, partCharacters }
   monitor.stage('turning text into tokens', corpus.bytes + (held?.bytes ?? 0))
   const parts = await encoded(
     preparation,
     corpus,
     encoder,
-    { name: 'inputs', share: validation, seed, before: 0 },
+    { ...common, name: 'inputs', share: validation, before: 0 },
     monitor,
   )
   if (held)
     parts.push(
-      ...(await encoded(preparation, held, encoder, { name: 'held', share: 1, seed, before: corpus.bytes }, monitor)),
+      ...(await encoded(
+        preparation,
+        held,
+        encoder,
+        { ...common, name: 'held', share: 1, before: corpus.bytes },
+        monitor,
+      )),
     )
   const counts: Record<string, Counts> = {}
   for (const name of ['train', 'validation'] as const) {
@@ -159,6 +165,7 @@ interface Section {
   /** Of the documents that go to validation, each by a draw of its own. */
   readonly share: number
   readonly seed: number
+  readonly partCharacters: number
   /** Bytes of other corpora, for the monitor. */
   readonly before: number
 }
@@ -203,7 +210,7 @@ async function encodedPart(
     counts[to] += own.length
     characters += document.text.length
     monitor.at(section.before + document.bytes)
-    if (characters >= partCharacters) {
+    if (characters >= section.partCharacters) {
       next = document.next
       break
     }

@@ -89,7 +89,7 @@ describe('augmentImages', () => {
     const message = (options: Partial<AugmentImagesOptions>) => refusal('invalid-option', () => augmented([], options))
     expect(message({ image: { std: [1, 0, 1] } })).toMatch("option 'std' is 0")
     expect(message({ image: { scale: 0 } })).toMatch("option 'scale' is 0")
-    const kind = [{ kind: 'blur' } as unknown as AugmentationSpec]
+    const kind = [JSON.parse('{ "kind": "blur" }')]
     expect(refusal('invalid-option', () => augmented(kind))).toMatch("option 'kind' is 'blur'")
     expect(refusal('invalid-option', () => augmented([{ kind: 'flip', p: 1 } as AugmentationSpec]))).toMatch(
       'no option',

@@ -186,8 +186,8 @@ describe('randomResizedCrop', () => {
     const message = (options: Partial<RandomResizedCropOptions>) =>
       refusal('invalid-option', () => randomResizedCrop({ size: 4, ...options }))
     expect(message({ size: 0 })).toMatch("option 'size' is 0")
-    expect(message({ scale: [0, 1] })).toMatch("option 'scale' is [0, 1]; it must be two numbers in order, in (0, 1]")
+    expect(message({ scale: [0, 1] })).toMatch("option 'scale' is '[0, 1]'; it must be two numbers in order, in (0, 1]")
     expect(message({ scale: [0.5, 1.5] })).toMatch("option 'scale'")
-    expect(message({ ratio: [2, 1] })).toMatch("option 'ratio' is [2, 1]")
+    expect(message({ ratio: [2, 1] })).toMatch("option 'ratio' is '[2, 1]'")
   })
 })

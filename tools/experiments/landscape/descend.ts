@@ -23,12 +23,12 @@ export function descend(
   optimizer: Optimizer,
   from: readonly [u: number, v: number],
   steps: number,
-  until: (u: number) => boolean = () => false,
+  until: (u: number, v: number) => boolean = () => false,
 ): Descent {
   const at = { u: Float64Array.of(from[0]), v: Float64Array.of(from[1]) }
   const state = initialState(optimizer, at)
   const u = [from[0]]
-  for (let t = 1; t <= steps && !until(u.at(-1)!); t++) {
+  for (let t = 1; t <= steps && !until(u.at(-1)!, at.v[0]!); t++) {
     step(optimizer, at, state, ({ parameters }) => ({ gradients: gradient(parameters) }))
     if (!(Math.abs(at.v[0]!) <= divergence)) return { u, v: at.v[0]!, divergedAt: t }
     u.push(at.u[0]!)

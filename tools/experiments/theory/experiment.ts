@@ -5,7 +5,7 @@ import { fullBatchSam } from './full-batch-sam.js'
 export const theory: Experiment = {
   name: 'theory',
   about: 'how fast SAM and IRE drift towards flat minima',
-  duration: { small: '2 minutes', full: '5 minutes' },
+  duration: { small: '30 s', full: '5 minutes' },
   seeds: { small: 3, full: 10 },
   async run(lab) {
     const full = await fullBatchSam(lab)

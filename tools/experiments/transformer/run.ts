@@ -49,6 +49,7 @@ export function trainText(
       model: modelOf(graphOf(model, seed)),
       train: windows(text.train, context),
       validation: windows(text.validation, context),
+      test: windows(text.test, context),
       loss: crossEntropy(),
       optimizer: optimizerOf(contender, warmup),
       schedule: { kind: 'cosine', warmup, floor: 0.05 },

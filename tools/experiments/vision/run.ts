@@ -55,7 +55,8 @@ export function trainImages(
     {
       model: modelOf(graphOf(model, seed)),
       train: data.train,
-      validation: data.test,
+      validation: data.validation,
+      test: data.test,
       loss: crossEntropy(),
       optimizer: optimizerOf(contender, steps),
       schedule: { kind: 'cosine', warmup: model === 'vit' ? 2 * perEpoch : 0 },

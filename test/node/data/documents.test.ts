@@ -1,0 +1,152 @@
+import { readFile } from 'node:fs/promises'
+import { gzipSync } from 'node:zlib'
+import { parquetWriteBuffer } from 'hyparquet-writer'
+import { describe, expect, it } from 'vitest'
+import { corpusFiles, type DocumentOptions, documentsOf } from '../../../src/node/data/documents.js'
+import { parquetTexts, streamParquet } from '../../../src/node/data/parquet.js'
+import { textPieces } from '../../../src/node/data/text-pieces.js'
+import { Random } from '../../../src/random.js'
+import { rejection } from '../../data/refusal.js'
+import { temporaryFolder } from './folder.js'
+
+const { put, path } = temporaryFolder()
+
+async function all<T>(values: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = []
+  for await (const value of values) found.push(value)
+  return found
+}
+const documents = (file: string, options?: DocumentOptions) => all(documentsOf(file, options))
+
+describe('documents', () => {
+  it('are files, lines or paragraphs of plain text', async () => {
+    const text = 'one\ntwo\r\n\n \nthree\n\n\nfour'
+    const file = await put('a.txt', text)
+    expect(await documents(file)).toEqual([text])
+    expect(await documents(file, { document: 'line' })).toEqual(['one', 'two', 'three', 'four'])
+    expect(await documents(file, { document: 'paragraph' })).toEqual(['one\ntwo', 'three', 'four'])
+    expect(await documents(await put('b.txt.gz', gzipSync(text)))).toEqual([text])
+    expect(await documents(await put('empty.txt', ' \n'))).toEqual([])
+  })
+
+  it('are fields of JSON lines', async () => {
+    const lines = ['{"text": "a b", "title": "T"}', '{"text": " "}', '', '{"text": "é", "title": "U"}']
+    const file = await put('c.jsonl', lines.join('\n'))
+    expect(await documents(file)).toEqual(['a b', 'é'])
+    expect(await rejection('invalid-data', () => documents(file, { field: 'title' }))).toMatch(
+      "c.jsonl:2: there is no text in field 'title'; the line's fields are text",
+    )
+    const cut = await put('d.ndjson.gz', gzipSync('{"text": "a"}\n{"text": '))
+    expect(await rejection('invalid-data', () => documents(cut))).toMatch(/d\.ndjson\.gz:2: the line is not JSON/)
+  })
+
+  it('come from folders in the order of their names', async () => {
+    for (const name of ['z/b.jsonl', 'z/a/c.txt', 'z/x.png', 'z/d.md']) await put(name, 'x')
+    const found = await corpusFiles([path('z'), await put('y.any', 'four')])
+    expect(found).toEqual([
+      { path: path('z/a/c.txt'), bytes: 1 },
+      { path: path('z/b.jsonl'), bytes: 1 },
+      { path: path('z/d.md'), bytes: 1 },
+      { path: path('y.any'), bytes: 4 },
+    ])
+    expect(await rejection('io', () => corpusFiles([path('none')]))).toMatch('there is no such file')
+    await put('w/x.png', 'x')
+    expect(await rejection('invalid-data', () => corpusFiles([path('w')]))).toMatch('holds no corpus file')
+  })
+})
+
+describe('pieces of a text file', () => {
+  const random = new Random(1)
+  const line = () => Array.from({ length: random.integer(60) }, () => 'aé🙂 '[random.integer(4)]).join('')
+  const text = Array.from({ length: 30_000 }, line)
+    .join('\n')
+    .replaceAll(/[\ud800-\udfff]/g, '…')
+
+  it('are whole lines, and together the file', async () => {
+    const file = await put('long.txt', text)
+    expect(Buffer.byteLength(text)).toBeGreaterThan(2 ** 20)
+    for (const size of [1, 5000, 2 ** 16, 2 ** 23]) {
+      const pieces = await all(textPieces(file, size))
+      expect(pieces.join('')).toBe(text)
+      for (const piece of pieces.slice(0, -1)) {
+        expect(piece.endsWith('\n')).toBe(true)
+        expect(Buffer.byteLength(piece)).toBeGreaterThanOrEqual(size)
+        expect(Buffer.byteLength(piece)).toBeLessThan(size + 200)
+      }
+    }
+  })
+
+  it('do without the byte order mark', async () => {
+    const marked = await put('marked.txt', '\ufeffone\n\ufefftwo')
+    expect(await all(textPieces(marked, 1))).toEqual(['one\n', '\ufefftwo'])
+  })
+
+  it('are refused where they are not UTF-8', async () => {
+    const bytes = Buffer.from(text)
+    const at = bytes.indexOf(10, 700_000) + 1
+    bytes[at] = 0x80
+    const file = await put('damaged.txt', bytes)
+    expect(await rejection('invalid-data', () => all(textPieces(file, 5000)))).toMatch(
+      `damaged.txt: the byte at offset ${at} is not UTF-8`,
+    )
+    const cut = await put('cut.txt', Buffer.from('aé').subarray(0, 2))
+    expect(await rejection('invalid-data', () => documents(cut))).toMatch('offset 1 ')
+  })
+})
+
+describe('parquet', () => {
+  const texts = Array.from({ length: 250 }, (_, i) => (i % 50 === 7 ? null : `text ${i} é`))
+  const write = (name: string, codec: 'SNAPPY' | 'UNCOMPRESSED' = 'SNAPPY') =>
+    put(
+      name,
+      new Uint8Array(
+        parquetWriteBuffer({
+          columnData: [
+            { name: 'text', data: texts, type: 'STRING' },
+            { name: 'stars', data: texts.map((_, i) => i), type: 'INT32' },
+          ],
+          rowGroupSize: 100,
+          codec,
+        }),
+      ),
+    )
+
+  it('gives the texts of a column', async () => {
+    for (const codec of ['SNAPPY', 'UNCOMPRESSED'] as const) {
+      const file = await write(`${codec}.parquet`, codec)
+      const expected = texts.flatMap((text, row) => (text === null ? [] : [{ row, text }]))
+      expect(await all(parquetTexts(file, 'text'))).toEqual(expected)
+      expect(await documents(file)).toEqual(expected.map(({ text }) => text))
+      const examples = await all(
+        streamParquet(file, { column: 'text', text: 'x' }).examples(0) as AsyncIterable<object>,
+      )
+      expect(examples.slice(0, 2)).toEqual([{ x: 'text 0 é' }, { x: 'text 1 é' }])
+    }
+  })
+
+  it('is refused where it is damaged or another', async () => {
+    const file = await write('whole.parquet')
+    const texts =
+      (name: string, column = 'text') =>
+      () =>
+        all(parquetTexts(path(name), column))
+    expect(await rejection('invalid-data', texts('whole.parquet', 'body'))).toMatch(
+      "whole.parquet has no column 'body'; its columns are text, stars",
+    )
+    expect(await rejection('invalid-data', texts('whole.parquet', 'stars'))).toMatch(
+      "row 0 of column 'stars' is no text",
+    )
+    const bytes = await readFile(file)
+    await put('cut.parquet', bytes.subarray(0, bytes.length - 10))
+    expect(await rejection('invalid-data', texts('cut.parquet'))).toMatch(
+      `cut.parquet: the footer before offset ${bytes.length - 10} cannot be read`,
+    )
+    const damaged = Buffer.from(bytes)
+    damaged.fill(0xff, 10, 400)
+    await put('damaged.parquet', damaged)
+    expect(await rejection('invalid-data', texts('damaged.parquet'))).toMatch(
+      'damaged.parquet: row group 0 (rows 0 to 99) cannot be read',
+    )
+    expect(await rejection('io', texts('none.parquet'))).toMatch('no such file')
+  })
+})
