@@ -10,14 +10,14 @@ import type { Recipe } from './recipe.js'
 export function trainerOptions(recipe: Recipe): Omit<TrainerOptions, 'runtime'> {
   const { head, trainable, batchNorm, dropout, groups, decayVectors, layerDecay, schedule, clipNorm, clipValue } =
     recipe
-  const { batchSize, microBatch, ema, earlyStopping, seed } = recipe
+  const { batchSize, microBatch, curvatureBatch, ema, earlyStopping, seed } = recipe
   const best = recipe.best === true ? {} : recipe.best || undefined
   const metrics = metricsOf(recipe)
   return {
     loss: lossOf(recipe.loss),
     optimizer: optimizerOf(recipe.optimizer),
     ...present({ metrics, head, trainable, batchNorm, dropout, groups, decayVectors, layerDecay, schedule }),
-    ...present({ clipNorm, clipValue, batchSize, microBatch, ema, best, earlyStopping, seed }),
+    ...present({ clipNorm, clipValue, batchSize, microBatch, curvatureBatch, ema, best, earlyStopping, seed }),
   }
 }
 

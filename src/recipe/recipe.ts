@@ -46,6 +46,8 @@ export interface Recipe extends GroupOptions {
   readonly clipValue?: number
   readonly batchSize?: number
   readonly microBatch?: number
+  /** What IRE's curvature is estimated on: the batch of the step (default), or one for the whole run. */
+  readonly curvatureBatch?: 'step' | 'fixed'
   readonly ema?: number
   /** Keeps the weights that are best on the validation data; `true`: by their loss. */
   readonly best?: boolean | WatchOptions

@@ -120,6 +120,7 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     clipValue: real(above0, 'the largest magnitude of an element of the gradient'),
     batchSize,
     microBatch: whole(1, 'the most examples computed at once'),
+    curvatureBatch: choice(['step', 'fixed'], "what IRE's curvature is estimated on"),
     ema: real({ minimum: 0, exclusiveMaximum: 1 }, 'the decay of the average of the weights'),
     best: either([flag(), object<WatchOptions>(watch)], 'true, false or { metric, mode, minDelta }'),
     earlyStopping: object<Exclude<Recipe['earlyStopping'], undefined>>(

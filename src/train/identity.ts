@@ -14,7 +14,11 @@ export function identityOf(trainer: TrainerOptions): RunIdentity {
   const { optimizer, seed = 0, batchSize = 32, groups, decayVectors, layerDecay, schedule } = trainer
   const { clipNorm, clipValue, ema, best, earlyStopping } = trainer
   const dropout = trainer.dropout === 'on' ? 'on' : undefined
-  const options = { groups, decayVectors, layerDecay, schedule, clipNorm, clipValue, ema, best, earlyStopping, dropout }
+  const curvatureBatch = trainer.curvatureBatch === 'fixed' ? 'fixed' : undefined
+  const options = {
+    ...{ groups, decayVectors, layerDecay, schedule, clipNorm, clipValue, ema, best, earlyStopping },
+    ...{ dropout, curvatureBatch },
+  }
   return { optimizer, seed, batchSize, options }
 }
 

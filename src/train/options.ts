@@ -29,6 +29,12 @@ export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'fro
    * them, which is the same where none leaves targets out or weighs them. Default: the whole batch.
    */
   readonly microBatch?: number
+  /**
+   * What IRE's curvature is estimated on: the batch of the step (default), or for 'fixed' one batch of the training data,
+   * drawn and augmented once, which is the same over the whole run (as in the paper's runs on CIFAR). Labels are sampled
+   * anew at every refresh either way. Without effect on 'empirical' curvature.
+   */
+  readonly curvatureBatch?: 'step' | 'fixed'
   /** How the learning rate moves over the run. Default constant. */
   readonly schedule?: Schedule
   /** Largest global norm of the gradient. Default none. */
@@ -117,7 +123,7 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
   ...{ loss: true, optimizer: true, runtime: true, head: true, trainable: true, metrics: true, seed: true },
   ...{ batchNorm: true, dropout: true, batchSize: true, microBatch: true, schedule: true, clipNorm: true },
   ...{ clipValue: true, ema: true, best: true, earlyStopping: true },
-  ...{ groups: true, decayVectors: true, layerDecay: true },
+  ...{ curvatureBatch: true, groups: true, decayVectors: true, layerDecay: true },
 }
 const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
   ...{ epochs: true, steps: true, validation: true, evaluateEvery: true, checkpoints: true },
@@ -127,7 +133,7 @@ const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
 /** Refuses options that are misspelt, missing or out of range. Throws `invalid-option`. */
 export function checkTrainerOptions(options: TrainerOptions): void {
   checkNames('Trainer', options, Object.keys(trainerOptions))
-  const { loss, optimizer, runtime, batchNorm = 'frozen', dropout = 'off' } = options
+  const { loss, optimizer, runtime, batchNorm = 'frozen', dropout = 'off', curvatureBatch = 'step' } = options
   if (typeof loss?.build !== 'function') throw invalidOption('Trainer', 'loss', loss, 'a loss such as crossEntropy()')
   if (!['base', 'sam', 'ire'].includes(optimizer?.kind))
     throw invalidOption('Trainer', 'optimizer', optimizer, 'an optimizer such as adamw(), or ire(adamw(), ...)')
@@ -135,6 +141,8 @@ export function checkTrainerOptions(options: TrainerOptions): void {
     throw invalidOption('Trainer', 'runtime', runtime, "a runtime: node() of 'onnx-ire/node'")
   if (batchNorm !== 'frozen' && batchNorm !== 'trained')
     throw invalidOption('Trainer', 'batchNorm', batchNorm, "'frozen' or 'trained'")
+  if (curvatureBatch !== 'step' && curvatureBatch !== 'fixed')
+    throw invalidOption('Trainer', 'curvatureBatch', curvatureBatch, "'step' or 'fixed'")
   if (dropout !== 'off' && dropout !== 'on') throw invalidOption('Trainer', 'dropout', dropout, "'off' or 'on'")
   const { batchSize = 32, microBatch, clipNorm, clipValue, ema, best, earlyStopping } = options
   checkNumber('Trainer', 'batchSize', batchSize, positiveCount)

