@@ -1,11 +1,11 @@
 import {
   adamw,
   crossEntropy,
-  type RoundMetrics,
   ire,
   type Measures,
   type Model,
   type Optimizer,
+  type RoundMetrics,
   type Runtime,
   type StepProgress,
   Trainer,
