@@ -28,7 +28,7 @@ export interface NodeOptions {
   readonly telemetry?: boolean | undefined
   /**
    * Session options handed to onnxruntime as they are, e.g. `{ enableCpuMemArena: false }`. Other defaults than
-   * onnxruntime's: `logSeverityLevel: 3`, and `enableMemPattern: false`, which saves memory.
+   * onnxruntime's: `logSeverityLevel: 3`, `enableMemPattern: false`, and `extra.session.force_spinning_stop: '1'`.
    */
   readonly session?: SessionOptions | undefined
 }
@@ -67,10 +67,7 @@ export function node(options: NodeOptions = {}): Runtime {
   const sessionOptions = {
     logSeverityLevel: 3,
     graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
-    // onnxruntime would plan one block for all tensors of a run beside what its first run allocated: a training step takes
-    // no longer without, and a quarter to two fifths less memory.
-    enableMemPattern: false,
-    ...present(options.session ?? {}),
+    ...present(tuned(options.session ?? {})),
     intraOpNumThreads: threads,
     executionProviders: ['cpu'],
   } as const
@@ -133,6 +130,20 @@ function startWorker(options: InferenceSession.SessionOptions, gate: NativeGate)
   const workerData: WorkerData = { options, gateCells: gate.cells }
   return new Worker(new URL('./ort-worker.js', import.meta.url), { workerData, execArgv: [] })
 }
+
+/**
+ * What suits training. Without a memory pattern onnxruntime does not plan one block for all tensors of a run beside what its
+ * first run allocated: a step takes as long, and a quarter to two fifths less memory. Threads that stop spinning at the end
+ * of a run leave the cores to the optimizer and to the other graphs of a trainer, and a run takes as long.
+ */
+const tuned = (session: SessionOptions): SessionOptions => ({
+  ...session,
+  enableMemPattern: session.enableMemPattern ?? false,
+  extra: {
+    ...session.extra,
+    session: { force_spinning_stop: '1', ...(session.extra?.['session'] as object | undefined) },
+  },
+})
 
 /** onnxruntime throws on keys that are there and undefined. */
 const present = (options: object) =>
