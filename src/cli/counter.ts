@@ -1,4 +1,4 @@
-import { Presets, SingleBar } from 'cli-progress'
+import { barOn, lineInterval } from './bar.js'
 import { count, duration } from './output.js'
 
 /** How many examples a command has been through, for people. */
@@ -7,9 +7,6 @@ export interface Counter {
   at(examples: number): void
   stop(): void
 }
-
-/** Seconds between two plain lines. */
-const lineInterval = 5
 
 /**
  * A bar on a terminal, plain lines elsewhere, both on stderr.
@@ -45,22 +42,9 @@ function lines(stream: NodeJS.WriteStream, total: number | undefined, paceAt: Pa
 }
 
 function bar(stream: NodeJS.WriteStream, total: number | undefined, paceAt: PaceAt): Counter {
-  const drawn = new SingleBar(
-    {
-      format: '{bar} {value}/{total} | {rate} examples/s | ETA {left}',
-      stream,
-      clearOnComplete: true,
-      gracefulExit: false,
-      stopOnComplete: false,
-      barsize: 24,
-    },
-    Presets.shades_classic,
-  )
+  const drawn = barOn(stream, '{bar} {value}/{total} | {rate} examples/s | ETA {left}')
   return {
-    at(examples) {
-      if (drawn.isActive) drawn.update(examples, paceAt(examples))
-      else drawn.start(total ?? 0, examples, paceAt(examples))
-    },
-    stop: () => drawn.stop(),
+    at: (examples) => drawn.at(examples, total ?? 0, paceAt(examples)),
+    stop: drawn.stop,
   }
 }

@@ -1,5 +1,5 @@
-import { Presets, SingleBar } from 'cli-progress'
 import type { RoundMetrics, StepProgress } from '../train/options.js'
+import { barOn, lineInterval } from './bar.js'
 import { inOneLine, measureText } from './measures-text.js'
 import { count, duration } from './output.js'
 
@@ -19,9 +19,6 @@ export function progressOn(stream: NodeJS.WriteStream, quiet: boolean, watched: 
   if (quiet) return { step() {}, epoch() {}, note() {}, stop() {} }
   return stream.isTTY ? bar(stream, watched) : lines(stream)
 }
-
-/** Seconds between two plain lines. */
-const lineInterval = 5
 
 function lines(stream: NodeJS.WriteStream): Progress {
   const pace = new Pace()
@@ -45,37 +42,24 @@ function lines(stream: NodeJS.WriteStream): Progress {
 function bar(stream: NodeJS.WriteStream, watched: string): Progress {
   const pace = new Pace()
   let held = ''
-  const drawn = new SingleBar(
-    {
-      format: 'epoch {epoch} {bar} {value}/{total} | loss {loss}{held} | {rate} examples/s | ETA {left}',
-      stream,
-      clearOnComplete: true,
-      gracefulExit: false,
-      stopOnComplete: false,
-      barsize: 24,
-    },
-    Presets.shades_classic,
+  const drawn = barOn(
+    stream,
+    'epoch {epoch} {bar} {value}/{total} | loss {loss}{held} | {rate} examples/s | ETA {left}',
   )
-  /** Takes the bar away, for the next step to draw it again below. */
-  const write = (text: string) => {
-    drawn.stop()
-    stream.write(`${text}\n`)
-  }
   return {
     step(progress) {
       pace.add(progress)
       const { step, steps, loss } = progress
       const shown = { epoch: progress.epoch + 1, loss: count(loss), held, rate: pace.rate, left: pace.left || '?' }
-      if (drawn.isActive) drawn.update(step + 1, shown)
-      else drawn.start(steps ?? 0, step + 1, shown)
+      drawn.at(step + 1, steps ?? 0, shown)
     },
     epoch(metrics) {
       const value = metrics.validation?.[watched]
       if (typeof value === 'number') held = ` | held out ${watched} ${measureText(watched, value)}`
-      write(epochText(metrics))
+      drawn.write(epochText(metrics))
     },
-    note: write,
-    stop: () => drawn.stop(),
+    note: drawn.write,
+    stop: drawn.stop,
   }
 }
 

@@ -1,7 +1,8 @@
 import { OnnxIreError } from '../errors.js'
 import { gradients, zerosLike } from '../grad/gradient.js'
+import { hessianProducts } from '../grad/hessian.js'
 import { calculus } from '../grad/rules/index.js'
-import { input, scalar } from '../ir/leaf.js'
+import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { TrainingGraphs } from '../train/graphs.js'
@@ -21,7 +22,7 @@ export interface SurfaceGraphs {
   readonly obstacle: OnnxIreError | null
 }
 
-/** Hv as the gradient of <g, v>, g the gradient (Pearlmutter 1994): exact, no differences. Throws `not-differentiable`, `invalid-option`. */
+/** Throws `not-differentiable`, `invalid-option`. */
 export function surfaceGraphs({ evaluation, parameters }: TrainingGraphs, tables = calculus): SurfaceGraphs {
   const kept = (['loss', 'count', 'weight'] as const).flatMap((name): [string, Value][] => {
     const value = evaluation.outputs.get(name)
@@ -38,15 +39,14 @@ export function surfaceGraphs({ evaluation, parameters }: TrainingGraphs, tables
       ...[...parameters].map(([key, x], i): [string, Value] => [prefix + key, found[i] ?? zerosLike(x)]),
     ]),
   })
-  const vs = new Map([...parameters].map(([name, { dtype, shape }]) => [`v/${name}`, input(`v/${name}`, dtype, shape)]))
-  refuseClashes(vs, evaluation)
-  const seeds = [...vs.values()].flatMap((v, i) => (dLoss[i] ? [[dLoss[i], v] as const] : []))
-  const products = attempt(() => gradients(seeds, wrt, tables))
+  const second = attempt(() => hessianProducts(dLoss, parameters, 'v/', tables))
+  if (!(second instanceof OnnxIreError)) refuseClashes(second.vectors, evaluation)
   return {
     loss: { ...evaluation, name: evaluation.name.replace(/evaluation$/, 'loss'), outputs: new Map(kept) },
     gradient: spec('gradient', 'grad/', dLoss),
-    product: products instanceof OnnxIreError ? null : spec('hessian-product', 'hv/', products, vs),
-    obstacle: products instanceof OnnxIreError ? products : null,
+    ...(second instanceof OnnxIreError
+      ? { product: null, obstacle: second }
+      : { product: spec('hessian-product', 'hv/', second.products, second.vectors), obstacle: null }),
   }
 }
 

@@ -33,3 +33,13 @@ export function tensor(dtype: DType, dims: readonly number[], data: TensorData):
   }
   return { dtype, dims, data }
 }
+
+/** Entries `from` up to but without `to` of the first axis, in elements of their own. Not for 4-bit types. */
+export function rowsOf({ dtype, dims, data }: Tensor, from: number, to: number): Tensor {
+  const width = sizeOf(dims.slice(1))
+  return {
+    dtype,
+    dims: [to - from, ...dims.slice(1)],
+    data: (data as TypedArray | readonly string[]).slice(from * width, to * width),
+  }
+}

@@ -75,8 +75,10 @@ export class Tally {
   measures(): Measures {
     const found: Record<string, MetricValue> = {}
     for (const { prefix, task, metric } of this.measured.parts) {
-      const sums = Object.fromEntries([...metric.sums.keys()].map((name) => [name, this.sums[prefix + name]!]))
-      if (Object.values(sums).includes(undefined as never)) continue
+      const names = [...metric.sums.keys()]
+      // Nothing has been added yet.
+      if (names.some((name) => !this.sums[prefix + name])) continue
+      const sums = Object.fromEntries(names.map((name) => [name, this.sums[prefix + name]!]))
       for (const [name, value] of Object.entries(metric.measure(sums)))
         found[task === '' ? name : `${task}/${name}`] = value
     }

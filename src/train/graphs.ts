@@ -1,5 +1,6 @@
 import { OnnxIreError } from '../errors.js'
 import { gradients, zerosLike } from '../grad/gradient.js'
+import { hessianProducts } from '../grad/hessian.js'
 import { scalar } from '../ir/leaf.js'
 import { leavesOf, topological } from '../ir/topology.js'
 import type { Graph, Value } from '../ir/value.js'
@@ -8,10 +9,10 @@ import { accuracy } from '../metric/accuracy.js'
 import { type MeasuredGraph, measuredBy } from '../metric/measured.js'
 import type { Metric } from '../metric/metric.js'
 import type { GraphSpec } from '../onnx/export.js'
+import { op } from '../op/index.js'
 import { quantization } from '../op/quantization.js'
 import { trainNorms } from './batch-norm.js'
 import { trainDropout } from './dropout.js'
-import { hessianDiagonal } from './hutchinson.js'
 import { type Trainable, trainableOf } from './weights.js'
 import { widened } from './widen.js'
 
@@ -40,8 +41,11 @@ export interface TrainingOptions {
 export interface TrainingGraphs {
   readonly training: GraphSpec
   readonly evaluation: GraphSpec
-  /** Null for a loss that cannot be sampled. */
-  readonly curvature: CurvatureGraph | null
+  /**
+   * What IRE ranks, as `grad/<parameter>`: the gradient of the plain loss against sampled targets, or v * Hv of the loss, an
+   * estimate of its Hessian's diagonal (Bekas et al. 2007). Null for a loss that cannot be sampled.
+   */
+  readonly curvature: DrawnGraph | null
   /** Noise that the host draws for every example in training and curvature graph alike, uniform in [0, 1): for Dropout. */
   readonly noise: ReadonlyMap<string, Value>
   /** What the data must give, by name. */
@@ -55,10 +59,8 @@ export interface TrainingGraphs {
   readonly statistics: ReadonlyMap<string, Value>
 }
 
-/**
- * What IRE ranks, as `grad/<parameter>`: the gradient of the plain loss against sampled targets, or v * Hv of the loss.
- */
-export interface CurvatureGraph {
+/** A graph beside what the host draws to feed it. */
+export interface DrawnGraph {
   readonly spec: GraphSpec
   /** Noise the host draws for every example. */
   readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: Noise }>
@@ -112,11 +114,16 @@ export function trainingGraphs(model: Graph, options: TrainingOptions): Training
     ]),
   )
   const evaluation = spec('evaluation', evaluated, new Map([...lossOutputs(evaluated), ...measured.evaluation.outputs]))
-  const curvature = (): CurvatureGraph | null => {
+  const curvature = (): DrawnGraph | null => {
     const counts = lossOutputs(trained).filter(([name]) => name !== 'loss')
     if (options.curvature === 'hutchinson') {
-      const { estimates, probes } = hessianDiagonal(dLoss, parameters)
-      const outputs = new Map([...counts, ...prefixed('grad/', estimates)])
+      const g = [...parameters.keys()].map((name) => dLoss.get(name) ?? null)
+      const { vectors: probes, products } = hessianProducts(g, parameters, 'probe/')
+      const estimates = [...probes.values()].map((v, i) => (products[i] ? op.Mul(v, products[i]) : zerosLike(v)))
+      const outputs = new Map([
+        ...counts,
+        ...[...parameters.keys()].map((name, i): [string, Value] => [`grad/${name}`, estimates[i]!]),
+      ])
       return { spec: spec('curvature', trained, outputs, [...probes]), noise: new Map(), probes }
     }
     if (!trained.sampled) return null

@@ -1,5 +1,4 @@
-import type { TypedArray } from '../ir/dtype.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { rowsOf } from '../ir/tensor.js'
 import { type FloatArray, type Gradients, type ParameterArrays, zerosLike } from '../optim/arrays.js'
 import type { Tensors } from '../runtime/runtime.js'
 import type { Evaluated } from './programs.js'
@@ -23,20 +22,11 @@ export async function inParts(
     const slices = Object.entries(batch).map(([name, tensor]) => [
       name,
       // What does not count the batch's examples along its first axis is the same for all of them.
-      tensor.dims[0] === size && countsExamples(name) ? rows(tensor, from, examples) : tensor,
+      tensor.dims[0] === size && countsExamples(name) ? rowsOf(tensor, from, from + examples) : tensor,
     ])
     mean.add(await run(Object.fromEntries(slices)), examples)
   }
   return mean.result()
-}
-
-function rows({ dtype, dims, data }: Tensor, from: number, count: number): Tensor {
-  const width = sizeOf(dims.slice(1))
-  return {
-    dtype,
-    dims: [count, ...dims.slice(1)],
-    data: (data as TypedArray | readonly string[]).slice(from * width, (from + count) * width),
-  }
 }
 
 type Divisor = (of: Pick<Evaluated, 'count' | 'weight'>) => number

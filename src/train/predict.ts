@@ -1,7 +1,7 @@
 import { batches } from '../data/batches.js'
 import type { Data } from '../data/stream.js'
 import type { TypedArray } from '../ir/dtype.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { rowsOf, sizeOf, type Tensor } from '../ir/tensor.js'
 import { inputOf, inputsOf } from '../onnx/declared.js'
 import { encode } from '../onnx/encode.js'
 import { embedExternalData, type Model } from '../onnx/model.js'
@@ -64,10 +64,10 @@ async function runFilled(program: Program, batch: Tensors, size: number, part: n
 function resized(tensor: Tensor, from: number, to: number): Tensor {
   const { dtype, dims, data } = tensor
   if (dims[0] !== from) return tensor
+  if (to <= from) return rowsOf(tensor, 0, to)
   const width = sizeOf(dims.slice(1))
   const source = data as TypedArray | readonly string[]
   const shape = [to, ...dims.slice(1)]
-  if (to <= from) return { dtype, dims: shape, data: source.slice(0, to * width) }
   if (!ArrayBuffer.isView(source))
     return { dtype, dims: shape, data: Array.from({ length: to * width }, (_, i) => source[Math.min(i, last(i))]!) }
   const array = new (source.constructor as new (length: number) => TypedArray)(to * width)

@@ -12,7 +12,7 @@ import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { Random } from '../random.js'
 import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
 import type { GradientKind, GradientReply } from '../step/step.js'
-import type { CurvatureGraph, TrainingGraphs } from './graphs.js'
+import type { DrawnGraph, TrainingGraphs } from './graphs.js'
 import { inParts } from './parts.js'
 
 /** One batch's gradient with what else the graph tells. */
@@ -100,11 +100,11 @@ export class Programs {
     for (const program of programs) if (program.status === 'fulfilled') await program.value.release()
   }
 
-  private training(): CurvatureGraph {
+  private training(): DrawnGraph {
     return { spec: this.graphs.training, noise: new Map(), probes: new Map() }
   }
 
-  private curvature(): CurvatureGraph {
+  private curvature(): DrawnGraph {
     const { curvature } = this.graphs
     if (curvature) return curvature
     throw new OnnxIreError(

@@ -1,4 +1,4 @@
-import { Presets, SingleBar } from 'cli-progress'
+import { barOn, lineInterval } from '../bar.js'
 import { type Interrupts, interrupted, onInterrupt } from '../interrupts.js'
 import { duration, print } from '../output.js'
 
@@ -13,9 +13,6 @@ export interface Monitor {
   at(done: number): void
   note(text: string): void
 }
-
-/** Seconds between two plain lines. */
-const lineInterval = 5
 
 /**
  * Runs a preparation: a bar on a terminal, plain lines elsewhere, on stderr. Ctrl-C stops it at the next good moment, with
@@ -92,17 +89,7 @@ function lines(stream: NodeJS.WriteStream): Shown {
 
 function bar(stream: NodeJS.WriteStream): Shown {
   let [name, total, pace] = ['', 0, new Pace(0)]
-  const drawn = new SingleBar(
-    {
-      format: '{name} {bar} {percent} | ETA {left}',
-      stream,
-      clearOnComplete: true,
-      gracefulExit: false,
-      stopOnComplete: false,
-      barsize: 24,
-    },
-    Presets.shades_classic,
-  )
+  const drawn = barOn(stream, '{name} {bar} {percent} | ETA {left}')
   return {
     stage(title, work) {
       drawn.stop()
@@ -111,14 +98,9 @@ function bar(stream: NodeJS.WriteStream): Shown {
       pace = new Pace(work)
     },
     at(done) {
-      const shown = { name, ...pace.at(done) }
-      if (drawn.isActive) drawn.update(done, shown)
-      else drawn.start(total, done, shown)
+      drawn.at(done, total, { name, ...pace.at(done) })
     },
-    note(text) {
-      drawn.stop()
-      stream.write(`${text}\n`)
-    },
-    stop: () => drawn.stop(),
+    note: drawn.write,
+    stop: drawn.stop,
   }
 }
