@@ -114,7 +114,9 @@ export { type Update, type UpdateInput, update } from './step/update.js'
 export { type DensityOptions, type SpectralDensity, spectralDensity } from './flatness/density.js'
 export { type Eigenvalue, type EigenvalueOptions, type Eigenvalues, topEigenvalues } from './flatness/eigenvalues.js'
 export type { Estimate } from './flatness/estimate.js'
+export type { FilterAxes } from './flatness/filters.js'
 export { type Landscape, type LandscapeOptions, lossLandscape } from './flatness/landscape.js'
+export type { Layout, Place } from './flatness/layout.js'
 export {
   type Flatness,
   type FlatnessMeasure,
@@ -128,9 +130,11 @@ export {
   type ModelSurfaceOptions,
   type SurfaceOptions,
   type TrainerSurfaceOptions,
+  type Watch,
 } from './flatness/surface.js'
 export type { SymmetricOperator } from './flatness/symmetric.js'
 export { hutchinsonTrace, type Trace, type TraceOptions } from './flatness/trace.js'
+export type { Vector } from './flatness/vector.js'
 
 // Data, random numbers, runtimes, errors
 

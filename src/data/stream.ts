@@ -39,6 +39,7 @@ export function checkData(what: string, data: unknown): asserts data is Data {
   )
 }
 
+/** What is known of a stream, and how it is read. */
 export interface StreamOptions {
   /** Examples per epoch, if known. */
   readonly length?: number | undefined

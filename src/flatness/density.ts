@@ -5,6 +5,7 @@ import { lanczos } from './lanczos.js'
 import type { SymmetricOperator } from './symmetric.js'
 import { eigenOf } from './tridiagonal.js'
 
+/** How the density is estimated. */
 export interface DensityOptions {
   /** Random starts; default 8. */
   readonly probes?: number
@@ -16,6 +17,7 @@ export interface DensityOptions {
   readonly points?: number
 }
 
+/** The density of a Hessian's eigenvalues, with how sure it is. */
 export interface SpectralDensity {
   /** Eigenvalues, evenly spaced over the spectrum and five Gaussian widths beyond. */
   readonly grid: readonly number[]

@@ -4,6 +4,7 @@ import { type Krylov, lanczos } from './lanczos.js'
 import type { SymmetricOperator } from './symmetric.js'
 import { eigenOf } from './tridiagonal.js'
 
+/** How many eigenvalues, and how exactly. */
 export interface EigenvalueOptions {
   /** How many of the largest. Default 5. */
   readonly count?: number
@@ -13,12 +14,14 @@ export interface EigenvalueOptions {
   readonly steps?: number
 }
 
+/** One eigenvalue with its bound. */
 export interface Eigenvalue {
   readonly value: number
   /** An eigenvalue lies within so much of `value`. */
   readonly bound: number
 }
 
+/** The largest eigenvalues that were found. */
 export interface Eigenvalues {
   /** The algebraically largest, descending. */
   readonly largest: readonly Eigenvalue[]

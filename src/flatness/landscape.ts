@@ -5,6 +5,7 @@ import type { Layout, Place } from './layout.js'
 import type { LossSurface, Watch } from './surface.js'
 import { displaced, type Vector } from './vector.js'
 
+/** The grid of a landscape. */
 export interface LandscapeOptions {
   /** Points along each axis; an odd number has the centre among them. Default 21. */
   readonly points?: number

@@ -26,8 +26,10 @@ export interface FlatnessOptions {
   readonly signal?: { readonly aborted: boolean }
 }
 
+/** The measures there are. */
 export type FlatnessMeasure = 'trace' | 'eigenvalues' | 'density' | 'sharpness' | 'landscape'
 
+/** How far a measurement has come. */
 export interface FlatnessProgress {
   readonly measure: FlatnessMeasure
   /** Passes over the data that this measure has begun, and takes at most. */
@@ -37,6 +39,7 @@ export interface FlatnessProgress {
   readonly examples: number
 }
 
+/** What was measured; what was not asked for is absent. */
 export interface Flatness {
   /** Numbers that the Hessian is by: its rows. */
   readonly parameters: number

@@ -4,6 +4,7 @@ import { type Estimate, estimateOf } from './estimate.js'
 import type { LossSurface, Watch } from './surface.js'
 import { displaced, norm, type Vector } from './vector.js'
 
+/** The ball that sharpness looks at. */
 export interface SharpnessOptions {
   /** The length of the displacements. Default 0.05. */
   readonly rho?: number
@@ -11,6 +12,7 @@ export interface SharpnessOptions {
   readonly directions?: number
 }
 
+/** How far the loss rises within a ball around the weights. */
 export interface Sharpness {
   readonly rho: number
   /** At the centre. */

@@ -22,6 +22,7 @@ import { Layout } from './layout.js'
 import type { SymmetricOperator } from './symmetric.js'
 import { addScaled, displaced, norm, scaled, type Vector } from './vector.js'
 
+/** How a surface is computed. */
 export interface SurfaceOptions {
   /** Examples per run; what is computed does not depend on it but for rounding. Default 32. */
   readonly batchSize?: number
@@ -33,6 +34,7 @@ export interface SurfaceOptions {
   readonly method?: 'exact' | 'differences'
 }
 
+/** A model's surface. */
 export interface ModelSurfaceOptions extends SurfaceOptions {
   readonly loss: Loss
   readonly runtime: Runtime
@@ -40,6 +42,7 @@ export interface ModelSurfaceOptions extends SurfaceOptions {
   readonly trainable?: Trainable
 }
 
+/** A trainer's surface. */
 export interface TrainerSurfaceOptions extends SurfaceOptions {
   /** Where on the surface: the last step's weights, their moving average or the best. Default 'last'. */
   readonly weights?: Weights

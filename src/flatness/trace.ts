@@ -4,6 +4,7 @@ import { type Estimate, estimateOf } from './estimate.js'
 import type { SymmetricOperator } from './symmetric.js'
 import { dot } from './vector.js'
 
+/** When the estimate is good enough. */
 export interface TraceOptions {
   /** Stops once the standard error is at most this share of the trace. Default 0.02. */
   readonly tolerance?: number
@@ -11,6 +12,7 @@ export interface TraceOptions {
   readonly probes?: number
 }
 
+/** The trace with its standard error. */
 export interface Trace extends Estimate {
   readonly probes: number
   /** Whether the tolerance was reached. */

@@ -1,3 +1,4 @@
+/** A place on a plot. */
 export type Point = readonly [x: number, y: number]
 export type Segment = readonly [Point, Point]
 

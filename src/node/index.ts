@@ -4,6 +4,7 @@
  */
 
 export { type CheckpointFolderOptions, checkpointFolder } from './checkpoints.js'
+export type { Point } from './contour.js'
 export { type CifarPart, type CifarSet, readCifar10, readCifar100 } from './data/cifar.js'
 export type { Classified } from './data/class-names.js'
 export { type CsvOptions, readCsv, type StreamCsvOptions, streamCsv } from './data/csv.js'

@@ -4,6 +4,7 @@ import type { SpectralDensity } from '../flatness/density.js'
 import type { Landscape } from '../flatness/landscape.js'
 import { levelLine, type Point } from './contour.js'
 
+/** Titles and size of a plot, in pixels. */
 export interface PlotOptions {
   readonly title?: string
   /** What the axes show. */
@@ -22,6 +23,7 @@ export interface Curve {
   readonly errors?: readonly number[]
 }
 
+/** The axes of a plot of curves. */
 export interface CurveOptions extends PlotOptions {
   /** Axes with a logarithmic scale; values that are not positive leave a gap. */
   readonly logX?: boolean
@@ -82,6 +84,7 @@ export function spectrum(
   })
 }
 
+/** How a landscape is drawn. */
 export interface LandscapePlotOptions extends PlotOptions {
   /** Level lines, evenly spaced on the colours' scale. Default 12. */
   readonly levels?: number

@@ -51,6 +51,7 @@ export class Tokenizer {
     return tokens
   }
 
+  /** The text of token numbers. */
   decode(tokens: ArrayLike<number>): string {
     if (tokens.length === 0) return '' // which the library refuses
     return this.#library.decode(Array.from(tokens), { clean_up_tokenization_spaces: false })

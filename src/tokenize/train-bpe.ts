@@ -4,6 +4,7 @@ import { alphabet, byteCharacters, utf8 } from './byte-alphabet.js'
 import { PairQueue } from './pair-queue.js'
 import { PairTable } from './pair-table.js'
 
+/** How large the vocabulary becomes, and of what. */
 export interface BpeOptions {
   /** Tokens in all: the special ones, 256 bytes, and those that merges make. Fewer come out of a text too short for them. */
   readonly vocabulary: number

@@ -12,6 +12,7 @@ export const wordsOf = (text: string): readonly string[] => text.match(wordPatte
 export class WordCounts {
   readonly #counts = new Map<string, number>()
 
+  /** Counts the words of a text. */
   add(text: string): void {
     for (const word of wordsOf(text)) this.#counts.set(word, (this.#counts.get(word) ?? 0) + 1)
   }
@@ -21,6 +22,7 @@ export class WordCounts {
     return this.#counts.size
   }
 
+  /** Every word with its count. */
   [Symbol.iterator](): IterableIterator<[word: string, count: number]> {
     return this.#counts.entries()
   }

@@ -13,7 +13,9 @@ export interface Picture {
 
 /** What is done to an image: something drawn at random in training and, where the size is to change, its like in evaluation. */
 export interface Augmentation {
+  /** The picture as it is seen in training. */
   draw(picture: Picture, random: Random): Picture
+  /** As it is seen in evaluation, where that is another one: cropped, say. */
   still?(picture: Picture): Picture
 }
 
@@ -52,6 +54,7 @@ export const centre = (picture: Picture, rows: number, columns: number): Picture
     0,
   )
 
+/** One number for squares, or [rows, columns]. */
 export type Size = number | readonly [rows: number, columns: number]
 
 export const sides = (size: Size): readonly [rows: number, columns: number] =>

@@ -6,6 +6,7 @@ import { readError } from '../files.js'
 import { bytesOf } from './bytes.js'
 import { readLines } from './text.js'
 
+/** The part of CIFAR that is read. */
 export type CifarPart = 'train' | 'test'
 
 /** A part of CIFAR; `classes` are the names of the class numbers. */
