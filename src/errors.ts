@@ -10,6 +10,7 @@ export type ErrorCode =
   | 'invalid-option'
   | 'not-finite'
   | 'runtime'
+  | 'device-lost'
   | 'io'
   | 'checkpoint'
   | 'damaged'

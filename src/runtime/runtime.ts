@@ -1,5 +1,6 @@
 import type { DType, TypedArray } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
+import type { Device } from './device.js'
 
 /** Tensors by graph input or output name. */
 export type Tensors = Readonly<Record<string, Tensor>>
@@ -24,6 +25,8 @@ export interface Program {
 export interface Runtime {
   /** What runs, for people: provider and version. */
   readonly description: string
+  /** Where it can keep tensors between runs; absent where the host's arrays are as near. */
+  readonly device?: Device
   /** Compiles serialized ONNX. Throws `runtime` with onnxruntime's own message when the model is refused. */
   compile(model: Uint8Array): Promise<Program>
   /**

@@ -1,0 +1,102 @@
+import type { Formula } from '../formula/formula.js'
+import type { ParameterArrays } from '../optim/arrays.js'
+import type { BaseOptimizer } from '../optim/base.js'
+import type { IreOptimizer } from './ire.js'
+import type { SamOptimizer } from './sam.js'
+import type { OptimizerState } from './state.js'
+
+/** A refresh of the flat mask; see `refreshMask`. */
+export interface Refresh {
+  readonly ire: IreOptimizer
+  /** The step, from 0. */
+  readonly step: number
+  /** B, the number of samples that the estimates are the mean over. */
+  readonly batchSize: number
+  /** The tensors IRE may enhance, whose elements are the N of the threshold; the others keep n = 0. */
+  readonly ranked: readonly string[]
+  /** What the estimates are, for messages: 'curvature gradient'. */
+  readonly what: string
+}
+
+/** SAM's ascent, theta + e; see `sam`. */
+export interface Ascent {
+  readonly sam: SamOptimizer
+  readonly step: number
+  /** The tensors for which e is not 0, and whose gradients make the norm. */
+  readonly trained: readonly string[]
+}
+
+/** How one tensor is moved. */
+export interface TensorUpdate {
+  readonly name: string
+  /** The scalars of the base optimizer's formula, for this tensor at this step. */
+  readonly factors: Readonly<Record<string, number>>
+  /** Whether IRE may enhance it. */
+  readonly enhanced: boolean
+}
+
+/** The update of a step: theta <- theta + (1 + kappa n) d, with the moments it goes by. */
+export interface Application {
+  readonly step: number
+  /** The base optimizer's: outputs `d` and every moment, from arrays `theta`, `g` and the moments. */
+  readonly formula: Formula
+  /** The tensors that are trained at this step; their gradients make the norm. */
+  readonly tensors: readonly TensorUpdate[]
+  readonly kappa: number
+  /** Largest magnitude of a gradient's element; Infinity for none. It comes before `clipNorm`. */
+  readonly clipValue: number
+  /** Largest global norm; Infinity for none. */
+  readonly clipNorm: number
+  /** What the gradients are, for messages: 'loss gradient after the ascent'. */
+  readonly what: string
+}
+
+/** What a step came to. */
+export interface StepNumbers {
+  /** The global norm of the gradient that was applied, before clipping. */
+  readonly gradientNorm: number
+  /** See `FlatMask`; 0, null and null before the first refresh and without IRE. */
+  readonly flatShare: number
+  readonly zeroShare: number | null
+  readonly threshold: number | null
+}
+
+/**
+ * Where the parameters of a run, their moments and IRE's mask live, and the arithmetic of a step there. P stands for a full
+ * set of parameters to evaluate at, G for a set of gradients; only who computes gradients looks inside.
+ *
+ * A step calls, in this order: `refresh` where one is due, `ascend` where there is SAM, `apply`, `numbers`. Until `apply`
+ * nothing changes that a step begun anew would see. On a device calls may only be queued: what they find wrong is then
+ * thrown by `numbers`, and parameters, moments and mask are as before the step.
+ *
+ * Throws 'not-finite' naming the step and the tensor, 'invalid-data' for missing or misshapen gradients.
+ */
+export interface Residence<P, G> {
+  /** The parameters as they are now, to evaluate at; not to be written to or kept. */
+  readonly parameters: P
+  /** Ranks by `estimates` and makes the mask that the next `apply` uses; F is that of `refreshMask`. */
+  refresh(refresh: Refresh, estimates: G): void | Promise<void>
+  /** theta + e, of all parameters, valid until the next `ascend` or `apply`. */
+  ascend(ascent: Ascent, gradients: G): P | Promise<P>
+  apply(application: Application, gradients: G): void | Promise<void>
+  /** What the last `apply` came to. */
+  numbers(): StepNumbers | Promise<StepNumbers>
+}
+
+/** What a residence on a device is made for. */
+export interface ResidenceSpec {
+  readonly base: BaseOptimizer
+  readonly ire: IreOptimizer | null
+  /** The dims of every parameter; all are float32. */
+  readonly parameters: Readonly<Record<string, readonly number[]>>
+}
+
+/** A residence on a device, T being sets of its tensors: what is on the host follows when it is asked to. */
+export interface DeviceResidence<T> extends Residence<T, T> {
+  /** Takes over parameters and state; `state.step` stays the caller's. */
+  load(parameters: ParameterArrays, state: OptimizerState): Promise<void>
+  /** Writes to these arrays, and to `state.mask`, what the device holds. */
+  store(parameters: ParameterArrays, state: OptimizerState): Promise<void>
+  /** Frees what it holds. */
+  release(): Promise<void>
+}
