@@ -44,6 +44,11 @@ export interface Device {
   compile(model: Uint8Array, keeps: (output: string) => boolean): Promise<DeviceProgram>
   upload(tensor: Tensor): Promise<DeviceTensor>
   download(tensor: DeviceTensor): Promise<Tensor>
+  /**
+   * After a 'device-lost': starts over on a new device; tensors, programs and residences of the old one are gone. A trainer
+   * calls it, compiles again and goes on from its last snapshot. Absent where a loss is final.
+   */
+  renew?(): Promise<void>
   /** Where training state lives on this device. Without it, updates are ONNX graphs run on the device (`graphResidence`). */
   reside?(spec: ResidenceSpec): Promise<DeviceResidence<DeviceTensors>>
 }
