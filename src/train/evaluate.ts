@@ -12,6 +12,7 @@ import type { ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { conform } from './conform.js'
 import { lossOutputs, type TrainingGraphs } from './graphs.js'
+import { HostCompute } from './host-compute.js'
 import { Programs } from './programs.js'
 
 /** Options of `evaluateModel`. */
@@ -32,7 +33,7 @@ export interface EvaluateOptions {
  */
 export async function evaluateModel(model: Model, data: Data, options: EvaluateOptions): Promise<Measures> {
   const { batchSize = 32, runtime, onBatch } = options
-  const programs = new Programs(evaluationOnly(model, options), runtime)
+  const programs = new Programs(evaluationOnly(model, options), new HostCompute(runtime, new Map(), {}))
   try {
     return await measureOver(programs, data, batchSize, { parameters: {}, statistics: {} }, onBatch)
   } finally {
@@ -41,11 +42,11 @@ export async function evaluateModel(model: Model, data: Data, options: EvaluateO
 }
 
 /** Loss and metrics over a data set, in the evaluation form, with these parameters. */
-export async function measureOver(
-  programs: Programs,
+export async function measureOver<P, G>(
+  programs: Programs<P, G>,
   data: Data,
   batchSize: number,
-  at: { readonly parameters: ParameterArrays; readonly statistics: ParameterArrays },
+  at: { readonly parameters: P; readonly statistics: ParameterArrays },
   onBatch?: (examples: number) => void,
 ): Promise<Measures> {
   const { graphs } = programs

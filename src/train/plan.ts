@@ -23,7 +23,7 @@ export async function fitPlan(
   data: Data,
   options: FitOptions,
   trainer: TrainerOptions,
-  programs: Programs,
+  programs: Pick<Programs<unknown, unknown>, 'checkSizes'>,
   settings: (perEpoch: number | undefined) => Readonly<Record<string, ParameterSettings>>,
 ): Promise<Plan> {
   const { batchSize = 32, schedule = { kind: 'constant' } } = trainer

@@ -10,25 +10,28 @@ import { encode } from '../onnx/encode.js'
 import { exportGraph, type GraphSpec } from '../onnx/export.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { Random } from '../random.js'
-import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
-import type { GradientKind, GradientReply } from '../step/step.js'
+import type { Tensors } from '../runtime/runtime.js'
+import type { GradientKind } from '../step/step.js'
+import { type Compute, type GradientProgram, isGradient } from './compute.js'
 import type { DrawnGraph, TrainingGraphs } from './graphs.js'
+import { tensorsOf } from './host-compute.js'
 import { inParts } from './parts.js'
 
-/** One batch's gradient with what else the graph tells. */
-export interface Evaluated extends GradientReply, Contribution {
+/** One batch's gradient with what else the graph tells; G as in `Compute`. */
+export interface Evaluated<G> extends Contribution {
   readonly loss: number
+  readonly gradients: G
   /** Next running statistics, by name; only from a training graph with trained norms. */
   readonly statistics: ParameterArrays
 }
 
-/** What a gradient is taken of. */
-export interface GradientRun {
+/** What a gradient is taken of; P as in `Compute`. */
+export interface GradientRun<P> {
   readonly kind: GradientKind
   readonly batch: Tensors
   /** Examples in it. */
   readonly size: number
-  readonly parameters: ParameterArrays
+  readonly parameters: P
   readonly statistics: ParameterArrays
   /** Decides what is sampled. */
   readonly random: Random
@@ -37,19 +40,19 @@ export interface GradientRun {
 }
 
 /** A run's graphs, compiled when first needed. */
-export class Programs {
+export class Programs<P, G> {
   readonly graphs: TrainingGraphs
-  private readonly runtime: Runtime
-  private readonly compiled = new Map<string, Promise<Program>>()
+  private readonly compute: Compute<P, G>
+  private readonly compiled = new Map<string, Promise<GradientProgram<P, G>>>()
   /** The number of examples the model takes at once, when its file fixes it. */
   private readonly fixedBatch: number | undefined
   private readonly microBatch: number
   private released = false
 
   /** @param microBatch the most examples to be run at once; gradients of a larger batch are accumulated */
-  constructor(graphs: TrainingGraphs, runtime: Runtime, microBatch = Number.POSITIVE_INFINITY) {
+  constructor(graphs: TrainingGraphs, compute: Compute<P, G>, microBatch = Number.POSITIVE_INFINITY) {
     this.graphs = graphs
-    this.runtime = runtime
+    this.compute = compute
     this.microBatch = microBatch
     this.fixedBatch = fixedBatchOf(graphs.data)
   }
@@ -60,7 +63,7 @@ export class Programs {
     if (curvature) await this.program(this.curvature().spec)
   }
 
-  async gradient(run: GradientRun): Promise<Evaluated> {
+  async gradient(run: GradientRun<P>): Promise<Evaluated<G>> {
     const { kind, batch, size, random, wanted } = run
     const { spec, noise, probes } = kind === 'curvature' ? this.curvature() : this.training()
     const signs = drawn(
@@ -80,12 +83,7 @@ export class Programs {
     })
   }
 
-  async evaluate(
-    batch: Tensors,
-    size: number,
-    parameters: ParameterArrays,
-    statistics: ParameterArrays,
-  ): Promise<Evaluated> {
+  async evaluate(batch: Tensors, size: number, parameters: P, statistics: ParameterArrays): Promise<Evaluated<G>> {
     return this.whole(batch, size, false, (part) => this.run(this.graphs.evaluation, part, { parameters, statistics }))
   }
 
@@ -113,13 +111,13 @@ export class Programs {
     )
   }
 
-  private async program(spec: GraphSpec): Promise<Program> {
+  private async program(spec: GraphSpec): Promise<GradientProgram<P, G>> {
     if (this.released)
       throw new OnnxIreError('runtime', 'this trainer was disposed: it exports and gives checkpoints, and runs no more')
     const key = [spec.name, ...spec.outputs.keys()].join('\n')
     let program = this.compiled.get(key)
     if (!program) {
-      program = this.runtime.compile(encode('ModelProto', exportGraph(spec)))
+      program = this.compute.compile(encode('ModelProto', exportGraph(spec)))
       this.compiled.set(key, program)
     }
     return program
@@ -128,21 +126,13 @@ export class Programs {
   private async run(
     whole: GraphSpec,
     data: Tensors,
-    at: Pick<GradientRun, 'parameters' | 'statistics'>,
+    at: Pick<GradientRun<P>, 'parameters' | 'statistics'>,
     wanted?: ReadonlySet<string>,
-  ): Promise<Evaluated> {
+  ): Promise<Evaluated<G>> {
     const spec = wanted ? restricted(whole, wanted) : whole
     const program = await this.program(spec)
-    const tensors = (arrays: ParameterArrays, values: ReadonlyMap<string, Value>): [string, Tensor][] =>
-      [...values].map(([name, value]) => [
-        name,
-        { dtype: value.dtype, dims: value.shape as readonly number[], data: arrays[name]! },
-      ])
-    const outputs = await program.run({
-      ...data,
-      ...Object.fromEntries(tensors(at.parameters, this.graphs.parameters)),
-      ...Object.fromEntries(tensors(at.statistics, this.graphs.statistics)),
-    })
+    const feeds = { ...data, ...tensorsOf(this.graphs.statistics, at.statistics) }
+    const { outputs, gradients } = await program.run(feeds, at.parameters)
     const number = (name: string): number | undefined => (outputs[name] ? numbersOf(outputs[name])[0] : undefined)
     const count = number('count')!
     return {
@@ -150,7 +140,7 @@ export class Programs {
       count,
       weight: number('weight') ?? count,
       sums: named(outputs, 'sum/', (name) => name),
-      gradients: named(outputs, 'grad/'),
+      gradients,
       statistics: named(outputs, 'next/'),
     }
   }
@@ -160,10 +150,11 @@ export class Programs {
     batch: Tensors,
     size: number,
     sampled: boolean,
-    run: (part: Tensors) => Promise<Evaluated>,
-  ): Promise<Evaluated> {
+    run: (part: Tensors) => Promise<Evaluated<G>>,
+  ): Promise<Evaluated<G>> {
     const part = this.partOf(size)
-    return part >= size ? run(batch) : inParts(batch, size, part, (name) => this.countsExamples(name), sampled, run)
+    if (part >= size) return run(batch)
+    return inParts(batch, size, part, (name) => this.countsExamples(name), sampled, run, this.compute)
   }
 
   /** Whether an input's first axis can be that of the examples: one of a length that the file fixes is something else. */
@@ -185,9 +176,7 @@ export class Programs {
 /** The same graph without the gradients that nobody wants: what only they need is not computed. */
 const restricted = (spec: GraphSpec, wanted: ReadonlySet<string>): GraphSpec => ({
   ...spec,
-  outputs: new Map(
-    [...spec.outputs].filter(([name]) => !name.startsWith('grad/') || wanted.has(name.slice('grad/'.length))),
-  ),
+  outputs: new Map([...spec.outputs].filter(([name]) => !isGradient(name) || wanted.has(name.slice('grad/'.length)))),
 })
 
 const named = (outputs: Tensors, prefix: string, key = (name: string) => name.slice(prefix.length)) =>

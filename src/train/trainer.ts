@@ -1,5 +1,6 @@
 import { type Batch, batches } from '../data/batches.js'
 import type { Data } from '../data/stream.js'
+import { OnnxIreError } from '../errors.js'
 import type { Graph } from '../ir/value.js'
 import type { Measures } from '../metric/tally.js'
 import { importGraph } from '../onnx/import.js'
@@ -10,16 +11,19 @@ import { Random } from '../random.js'
 import { layers } from '../step/optimizer.js'
 import type { ParameterSettings } from '../step/settings.js'
 import { initialState, type OptimizerState } from '../step/state.js'
-import { takeStep } from '../step/take-step.js'
+import { takeStepAt } from '../step/take-step.js'
 import { Alone } from './alone.js'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { type CheckpointStore, newestOf, type Resumed } from './checkpoint-store.js'
+import type { Compute } from './compute.js'
 import { conform } from './conform.js'
 import { layersBehind } from './depth.js'
+import { DeviceCompute } from './device-compute.js'
 import { measureOver } from './evaluate.js'
 import { type TrainingGraphs, trainingGraphs } from './graphs.js'
 import { frozenOf, settingsOf } from './groups.js'
 import { replaceHead } from './head.js'
+import { HostCompute } from './host-compute.js'
 import { identityOf } from './identity.js'
 import { KeptWeights } from './kept.js'
 import {
@@ -41,21 +45,28 @@ import { trainableOf } from './weights.js'
 export class Trainer {
   private readonly model: Model
   private readonly options: TrainerOptions
-  private readonly programs: Programs
+  private readonly compute: Compute<unknown, unknown>
+  private readonly programs: Programs<unknown, unknown>
   private readonly random: Random
   private readonly layersBehind: () => ReadonlyMap<string, number>
   private readonly kept: KeptWeights
   private state: OptimizerState
   private progress: Progress
   private readonly steps = new Alone()
+  /** Whether steps were taken on a device that the host's arrays do not show yet. */
+  private ahead = false
 
   private constructor(model: Model, options: TrainerOptions, graph: Graph, graphs: TrainingGraphs) {
     this.model = model
     this.options = options
     this.random = new Random(options.seed ?? 0)
     this.layersBehind = () => layersBehind(graph)
-    this.programs = new Programs(graphs, options.runtime, options.microBatch)
     this.kept = new KeptWeights(graphs, options)
+    const { runtime, optimizer } = options
+    this.compute = runtime.device
+      ? new DeviceCompute(runtime.device, graphs.parameters, this.kept.parameters, optimizer)
+      : new HostCompute(runtime, graphs.parameters, this.kept.parameters)
+    this.programs = new Programs(graphs, this.compute, options.microBatch)
     this.state = initialState(options.optimizer, this.kept.parameters)
     this.progress = new Progress(graphs.measured.training)
   }
@@ -92,14 +103,26 @@ export class Trainer {
     return this.state.step
   }
 
-  /** The tensors being trained, by name: live arrays, valid between steps. */
+  /**
+   * The tensors being trained, by name: live arrays, valid between steps.
+   * Throws `runtime` in the middle of a round on a device, before `sync`.
+   */
   get parameters(): ParameterArrays {
-    return this.kept.parameters
+    return this.current.parameters
   }
 
   /** What it trains, to measure it: graphs, where they run, and trained tensors and running statistics as live arrays. */
   ground(weights: Weights = 'last') {
-    return { graphs: this.programs.graphs, runtime: this.options.runtime, arrays: this.kept.of(weights) }
+    return { graphs: this.programs.graphs, runtime: this.options.runtime, arrays: this.current.of(weights) }
+  }
+
+  /**
+   * Brings parameters and optimizer state from the device to the host, where `parameters`, `export` and `checkpoint` read
+   * them. `fit` does it at the end of every round and of training: it is needed in `onStep` only, and nothing on a CPU.
+   */
+  async sync(): Promise<void> {
+    if (this.ahead) await this.compute.follow(this.state)
+    this.ahead = false
   }
 
   /**
@@ -110,7 +133,8 @@ export class Trainer {
    */
   async *fit(data: Data, options: FitOptions): AsyncGenerator<RoundMetrics, void, undefined> {
     const plan = await fitPlan(data, options, this.options, this.programs, (perEpoch) => this.settings(perEpoch, false))
-    const saver = options.checkpoints && new Saver(options.checkpoints, () => this.checkpoint(), options.onCheckpoint)
+    const saver =
+      options.checkpoints && new Saver(options.checkpoints, () => this.syncedCheckpoint(), options.onCheckpoint)
     let [steps, started, stopped] = [0, Date.now(), false]
     const aborted = () => options.signal?.aborted === true
     const over = () => stopped || aborted() || this.isOver(plan)
@@ -145,15 +169,24 @@ export class Trainer {
         // The run stood in the middle of an epoch that has no more batches than were done: these are other data.
         if (this.step === step) this.progress.nextEpoch()
       }
+      await this.sync()
     } finally {
+      // Where the loop over the metrics was left, or a step failed; what a lost device held is lost.
+      await this.sync().catch(() => {})
       await saver?.end()
     }
   }
 
   /** Loss and metrics over a data set, in the model's evaluation form. */
   async evaluate(data: Data, { weights = 'last' }: { readonly weights?: Weights } = {}): Promise<Measures> {
-    const parameters = this.kept.of(weights)
-    return measureOver(this.programs, data, this.options.batchSize ?? 32, { parameters, statistics: parameters })
+    const statistics = this.kept.of(weights)
+    const placed = weights === 'last' ? undefined : await this.compute.place(statistics)
+    try {
+      const parameters = placed ?? (await this.compute.at(this.state)).parameters
+      return await measureOver(this.programs, data, this.options.batchSize ?? 32, { parameters, statistics })
+    } finally {
+      if (placed) this.compute.drop(placed)
+    }
   }
 
   /**
@@ -162,12 +195,12 @@ export class Trainer {
    *   evaluation those it started with)
    */
   export({ weights = 'last' }: { readonly weights?: Weights } = {}): Model {
-    return withTrained(this.model, this.kept.of(weights))
+    return withTrained(this.model, this.current.of(weights))
   }
 
   /** Everything needed to go on later, as a safetensors file; see `writeCheckpoint`. */
   checkpoint(): Uint8Array {
-    return writeCheckpoint(identityOf(this.options), this.kept.byRole, this.state, this.progress.save())
+    return writeCheckpoint(identityOf(this.options), this.current.byRole, this.state, this.progress.save())
   }
 
   /**
@@ -177,6 +210,7 @@ export class Trainer {
   restore(checkpoint: Uint8Array): void {
     const { state, progress } = readCheckpoint(checkpoint, identityOf(this.options), this.kept.byRole)
     this.state = state
+    this.ahead = false
     this.progress = new Progress(this.programs.graphs.measured.training, progress)
   }
 
@@ -188,7 +222,23 @@ export class Trainer {
 
   /** Frees the compiled graphs. The runtime stays usable. */
   async dispose(): Promise<void> {
+    await this.sync().catch(() => {})
     await this.programs.release()
+    await this.compute.release()
+  }
+
+  /** What is kept, once the host is known to show it. */
+  private get current(): KeptWeights {
+    if (!this.ahead) return this.kept
+    throw new OnnxIreError(
+      'runtime',
+      `step ${this.step}: the parameters are on the device: await trainer.sync() first; if the device is lost, make a new trainer and resume from a checkpoint`,
+    )
+  }
+
+  private async syncedCheckpoint(): Promise<Uint8Array> {
+    await this.sync()
+    return this.checkpoint()
   }
 
   /** @param provisional whether epochs may still be of unknown length */
@@ -230,10 +280,12 @@ export class Trainer {
       ? new Set(Object.keys(parameters).filter((name) => (settings[name]?.since ?? 0) <= this.step))
       : undefined
     const started = Date.now()
-    let first: Evaluated | undefined
-    const report = await takeStep(
+    let first: Evaluated<unknown> | undefined
+    const used: unknown[] = []
+    const report = await takeStepAt(
+      await this.compute.at(this.state),
       optimizer,
-      parameters,
+      Object.keys(parameters),
       this.state,
       async (kind, at) => {
         const result = await this.programs.gradient({
@@ -245,6 +297,7 @@ export class Trainer {
           random: this.random.stream(`${kind} ${this.step}`),
           ...(wanted ? { wanted } : {}),
         })
+        used.push(result.gradients)
         if (kind === 'loss') first ??= result
         return kind === 'loss' ? result : { gradients: result.gradients, batchSize: Math.max(1, result.count) }
       },
@@ -254,9 +307,13 @@ export class Trainer {
         ...(clipNorm === undefined ? {} : { clipNorm }),
         ...(clipValue === undefined ? {} : { clipValue }),
       },
-    )
+    ).finally(() => {
+      for (const gradients of used) this.compute.discard(gradients)
+    })
+    this.ahead = this.options.runtime.device !== undefined
     this.progress.round.add(first!)
     // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
+    if (this.options.ema !== undefined) await this.sync()
     this.kept.afterStep(first!.statistics)
     const { epoch } = this.progress
     return { ...report, loss: first!.loss, epoch, steps, examples: batch.size, seconds: (Date.now() - started) / 1000 }
@@ -266,6 +323,7 @@ export class Trainer {
   private async endRound(end: RoundEnd, data: Data | undefined, complete: boolean): Promise<RoundMetrics> {
     const measured = this.progress.round.measures()
     const validation = data && complete ? await this.evaluate(data, { weights: this.kept.measured }) : undefined
+    await this.sync()
     if (complete) this.progress.newRound()
     if (validation && this.progress.judge(validation, this.step, this.options)) this.kept.keepBest()
     const { epoch, ...others } = end
