@@ -29,6 +29,8 @@ export interface Compute<P, G> {
   scale(sum: G, factor: number): Promise<G>
   /** Frees gradients that were used. */
   discard(gradients: G): void
+  /** After a 'device-lost': starts over without programs and state; false where there is no way to. */
+  renew(): Promise<boolean>
   /** Frees everything but the programs. */
   release(): Promise<void>
 }

@@ -79,6 +79,14 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     this.drop(gradients)
   }
 
+  async renew(): Promise<boolean> {
+    if (!this.device.renew) return false
+    this.residence = undefined
+    this.state = undefined
+    await this.device.renew()
+    return true
+  }
+
   async release(): Promise<void> {
     const residence = await this.residence
     this.residence = undefined

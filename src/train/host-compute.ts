@@ -59,6 +59,10 @@ export class HostCompute implements Compute<ParameterArrays, Gradients> {
 
   discard(): void {}
 
+  async renew(): Promise<boolean> {
+    return false
+  }
+
   async release(): Promise<void> {}
 }
 

@@ -83,6 +83,11 @@ export interface FitOptions {
   readonly onEvaluate?: Callback<RoundMetrics>
   /** Called with the step of a checkpoint that is in the store. */
   readonly onCheckpoint?: Callback<number>
+  /**
+   * Called when a device was lost and the run begins again on a new one, with the step that it goes on from: that of the
+   * last checkpoint or end of a round. The steps after it are taken again, and are the same.
+   */
+  readonly onDeviceLost?: Callback<number>
   /** Stop after the step in progress once it is aborted, as Ctrl-C does; `fit` then ends without error. */
   readonly signal?: { readonly aborted: boolean }
 }
@@ -127,7 +132,7 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
 }
 const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
   ...{ epochs: true, steps: true, validation: true, evaluateEvery: true, checkpoints: true },
-  ...{ onStep: true, onEvaluate: true, onCheckpoint: true, signal: true },
+  ...{ onStep: true, onEvaluate: true, onCheckpoint: true, onDeviceLost: true, signal: true },
 }
 
 /** Refuses options that are misspelt, missing or out of range. Throws `invalid-option`. */

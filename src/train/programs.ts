@@ -92,6 +92,11 @@ export class Programs<P, G> {
     for (const size of [Math.min(batchSize, examples), examples % batchSize]) this.partOf(size)
   }
 
+  /** After the device of the compiled graphs is lost: they are compiled anew when they are needed. */
+  forget(): void {
+    this.compiled.clear()
+  }
+
   async release(): Promise<void> {
     this.released = true
     const programs = await Promise.allSettled(this.compiled.values())
