@@ -11,7 +11,8 @@ import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { conform } from './conform.js'
-import { lossOutputs, type TrainingGraphs } from './graphs.js'
+import type { TrainingGraphs } from './graphs.js'
+import { lossOutputs } from './outputs.js'
 import { Programs } from './programs.js'
 
 /** Options of `evaluateModel`. */

@@ -12,8 +12,8 @@ import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { Random } from '../random.js'
 import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
 import type { GradientKind, GradientReply } from '../step/step.js'
-import type { DrawnGraph, TrainingGraphs } from './graphs.js'
-import { inParts } from './parts.js'
+import type { DrawnGraph, PartGraphs, TrainingGraphs } from './graphs.js'
+import { type Divisors, overParts, type Part, partsOf, sharesOf } from './parts.js'
 
 /** One batch's gradient with what else the graph tells. */
 export interface Evaluated extends GradientReply, Contribution {
@@ -56,7 +56,7 @@ export class Programs {
 
   /** Compiles what training needs now, so that a graph the runtime refuses is known before the first step. */
   async prepare(curvature: boolean): Promise<void> {
-    await this.program(this.graphs.training)
+    await this.program(this.training().spec)
     if (curvature) await this.program(this.curvature().spec)
   }
 
@@ -72,12 +72,16 @@ export class Programs {
     const values = new Map([...noise].map(([name, { value }]) => [name, value]))
     const dropping = streams(random.stream('dropout'), this.graphs.noise)
     const sampling = streams(random, values)
-    return this.whole(batch, size, noise.size > 0, async (part) => {
+    const gradientOf = (part: Tensors, shares: Tensors) => {
       const dims = (value: Value) => dimsOf(value, part, this.graphs.data)
       const dropped = drawn(dropping, this.graphs.noise, () => 'uniform', dims)
       const sampled = drawn(sampling, values, (name) => noise.get(name)!.distribution, dims)
-      return this.run(spec, { ...part, ...signs, ...dropped, ...sampled }, run, wanted)
-    })
+      return this.run(spec, { ...part, ...shares, ...signs, ...dropped, ...sampled }, run, wanted)
+    }
+    const shared = this.partGraphs()
+    if (!shared) return this.whole(batch, size, noise.size > 0, (part) => gradientOf(part, {}))
+    const shares = await this.sharesOf(shared, this.parts(batch, size), run, noise.size > 0)
+    return overParts(this.parts(batch, size), 'shares', (part, i) => gradientOf(part, shares[i]!))
   }
 
   async evaluate(
@@ -101,15 +105,43 @@ export class Programs {
   }
 
   private training(): DrawnGraph {
-    return { spec: this.graphs.training, noise: new Map(), probes: new Map() }
+    return { spec: (this.partGraphs() ?? this.graphs).training, noise: new Map(), probes: new Map() }
   }
 
   private curvature(): DrawnGraph {
-    const { curvature } = this.graphs
+    const { curvature } = this.partGraphs() ?? this.graphs
     if (curvature) return curvature
     throw new OnnxIreError(
       'invalid-option',
       "this loss cannot be sampled, which IRE's curvature needs: give the loss `sampled`, or set curvature: 'empirical' or 'hutchinson'",
+    )
+  }
+
+  /** Those that add up over parts, where batches may fall into parts and the loss needs it. */
+  private partGraphs(): PartGraphs | undefined {
+    return this.fixedBatch !== undefined || Number.isFinite(this.microBatch) ? this.graphs.parts?.() : undefined
+  }
+
+  /** What each part is to be fed as its shares: told by the targets, which are counted first. */
+  private async sharesOf(
+    { divisors, shares }: PartGraphs,
+    parts: Iterable<Part>,
+    at: Pick<GradientRun, 'parameters' | 'statistics'>,
+    sampled: boolean,
+  ): Promise<Tensors[]> {
+    const program = await this.program(divisors)
+    const counted: Divisors[] = []
+    for (const { tensors } of parts) {
+      const feeds = Object.entries(this.feeds(tensors, at)).filter(([name]) => divisors.inputs.has(name))
+      const outputs = await program.run(Object.fromEntries(feeds))
+      const number = (name: string) => numbersOf(outputs[name]!)[0]!
+      const weights = [...shares.keys()].map((name) => [name, number(`weight/${name}`)])
+      counted.push({ count: number('count'), weights: Object.fromEntries(weights) })
+    }
+    return sharesOf(counted, sampled).map((ofPart) =>
+      Object.fromEntries(
+        [...shares].map(([name, { name: input, dtype }]) => [input!, tensorFrom(dtype, [], [ofPart[name]!])]),
+      ),
     )
   }
 
@@ -133,16 +165,7 @@ export class Programs {
   ): Promise<Evaluated> {
     const spec = wanted ? restricted(whole, wanted) : whole
     const program = await this.program(spec)
-    const tensors = (arrays: ParameterArrays, values: ReadonlyMap<string, Value>): [string, Tensor][] =>
-      [...values].map(([name, value]) => [
-        name,
-        { dtype: value.dtype, dims: value.shape as readonly number[], data: arrays[name]! },
-      ])
-    const outputs = await program.run({
-      ...data,
-      ...Object.fromEntries(tensors(at.parameters, this.graphs.parameters)),
-      ...Object.fromEntries(tensors(at.statistics, this.graphs.statistics)),
-    })
+    const outputs = await program.run(this.feeds(data, at))
     const number = (name: string): number | undefined => (outputs[name] ? numbersOf(outputs[name])[0] : undefined)
     const count = number('count')!
     return {
@@ -155,6 +178,19 @@ export class Programs {
     }
   }
 
+  private feeds(data: Tensors, at: Pick<GradientRun, 'parameters' | 'statistics'>): Tensors {
+    const tensors = (arrays: ParameterArrays, values: ReadonlyMap<string, Value>): [string, Tensor][] =>
+      [...values].map(([name, value]) => [
+        name,
+        { dtype: value.dtype, dims: value.shape as readonly number[], data: arrays[name]! },
+      ])
+    return {
+      ...data,
+      ...Object.fromEntries(tensors(at.parameters, this.graphs.parameters)),
+      ...Object.fromEntries(tensors(at.statistics, this.graphs.statistics)),
+    }
+  }
+
   /** Runs a batch at once, or in parts where the model or the user says how many examples to take, and averages over the parts. */
   private async whole(
     batch: Tensors,
@@ -162,8 +198,12 @@ export class Programs {
     sampled: boolean,
     run: (part: Tensors) => Promise<Evaluated>,
   ): Promise<Evaluated> {
-    const part = this.partOf(size)
-    return part >= size ? run(batch) : inParts(batch, size, part, (name) => this.countsExamples(name), sampled, run)
+    if (this.partOf(size) >= size) return run(batch)
+    return overParts(this.parts(batch, size), sampled ? 'sampled' : 'mean', run)
+  }
+
+  private parts(batch: Tensors, size: number): Iterable<Part> {
+    return partsOf(batch, size, this.partOf(size), (name) => this.countsExamples(name))
   }
 
   /** Whether an input's first axis can be that of the examples: one of a length that the file fixes is something else. */
