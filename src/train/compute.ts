@@ -1,10 +1,11 @@
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Tensors } from '../runtime/runtime.js'
-import type { Residence } from '../step/residence.js'
+import type { Named, Residence } from '../step/residence.js'
 import type { OptimizerState } from '../step/state.js'
 
 /** A compiled graph of a training run: gradients stay where training state lives, everything else comes to the host. */
 export interface GradientProgram<P, G> {
+  /** Runs it at those of the parameters that it reads. */
   run(feeds: Tensors, parameters: P): Promise<{ readonly outputs: Tensors; readonly gradients: G }>
   release(): Promise<void>
 }
@@ -13,7 +14,7 @@ export interface GradientProgram<P, G> {
  * Where a training run computes: P stands for a full set of parameters there, G for a set of gradients. On the host both are
  * arrays, on a device its tensors; what trains need not know which.
  */
-export interface Compute<P, G> {
+export interface Compute<P extends Named, G> {
   /** Compiles a graph; its outputs `grad/<parameter>` are the gradients. */
   compile(model: Uint8Array): Promise<GradientProgram<P, G>>
   /** Where training state lives. A state that is not the last call's is taken over, with the host's parameters. */
@@ -37,6 +38,10 @@ export interface Compute<P, G> {
 
 /** Of a graph's outputs, those that are gradients. */
 export const isGradient = (output: string): boolean => output.startsWith('grad/')
+
+/** Those of a set that a program reads. */
+export const readBy = <T>(inputNames: readonly string[], set: Readonly<Record<string, T>>): Record<string, T> =>
+  Object.fromEntries(inputNames.flatMap((name) => (Object.hasOwn(set, name) ? [[name, set[name]!]] : [])))
 
 /** Of what gradients are called in a graph, the names of their parameters. */
 export const byParameter = <T>(outputs: Readonly<Record<string, T>>): Record<string, T> =>

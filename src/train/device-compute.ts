@@ -2,11 +2,10 @@ import { OnnxIreError } from '../errors.js'
 import type { Value } from '../ir/value.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Device, DeviceTensors } from '../runtime/device.js'
-import { graphResidence } from '../step/graph-residence.js'
 import { layers, type Optimizer } from '../step/optimizer.js'
 import type { DeviceResidence } from '../step/residence.js'
 import type { OptimizerState } from '../step/state.js'
-import { byParameter, type Compute, type GradientProgram, isGradient } from './compute.js'
+import { byParameter, type Compute, type GradientProgram, isGradient, readBy } from './compute.js'
 import { tensorsOf } from './host-compute.js'
 
 /** Training state on a device: gradients never leave it, and the host's arrays follow when they are asked for. */
@@ -39,7 +38,7 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     const program = await this.device.compile(model, isGradient)
     return {
       run: async (feeds, parameters) => {
-        const { host, kept } = await program.run({ ...feeds, ...parameters })
+        const { host, kept } = await program.run({ ...feeds, ...readBy(program.inputNames, parameters) })
         return { outputs: host, gradients: byParameter(kept) }
       },
       release: () => program.release(),
@@ -71,8 +70,12 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     for (const tensor of Object.values(parameters)) tensor.release()
   }
 
-  accumulate(sum: DeviceTensors | null, gradients: DeviceTensors, factor: number): Promise<DeviceTensors> {
-    throw new Error('not yet')
+  async accumulate(): Promise<DeviceTensors> {
+    throw inPartsRefused()
+  }
+
+  async scale(): Promise<DeviceTensors> {
+    throw inPartsRefused()
   }
 
   discard(gradients: DeviceTensors): void {
@@ -98,6 +101,10 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     const { base, ire } = layers(this.optimizer)
     const dims = [...this.values].map(([name, { shape }]) => [name, shape as readonly number[]])
     const spec = { base, ire, parameters: Object.fromEntries(dims) }
-    return this.device.reside?.(spec) ?? graphResidence(this.device, spec)
+    if (!this.device.reside) throw new OnnxIreError('invalid-option', 'this runtime cannot keep training state')
+    return this.device.reside(spec)
   }
 }
+
+const inPartsRefused = () =>
+  new OnnxIreError('invalid-option', 'this runtime runs a batch at once: leave microBatch out, or train on the CPU')

@@ -25,8 +25,7 @@ export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'fro
   readonly batchSize?: number
   /**
    * The most examples the runtime computes at once. Gradients of a larger batch are accumulated, to what the whole batch
-   * gives; norms trained by the batch see these many, and the tasks of `combine` are weighed by what each part has of
-   * them, which is the same where none leaves targets out or weighs them. Default: the whole batch.
+   * gives; norms trained by the batch see these many. Default: the whole batch.
    */
   readonly microBatch?: number
   /**

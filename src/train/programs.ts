@@ -2,7 +2,7 @@ import { OnnxIreError } from '../errors.js'
 import { evaluateDim } from '../ir/evaluate.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import { isStatic } from '../ir/shape.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { sizeOf } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { Noise } from '../loss/loss.js'
 import type { Contribution } from '../metric/tally.js'
@@ -11,11 +11,12 @@ import { exportGraph, type GraphSpec } from '../onnx/export.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { Random } from '../random.js'
 import type { Tensors } from '../runtime/runtime.js'
+import type { Named } from '../step/residence.js'
 import type { GradientKind } from '../step/step.js'
 import { type Compute, type GradientProgram, isGradient } from './compute.js'
-import type { DrawnGraph, TrainingGraphs } from './graphs.js'
+import type { DrawnGraph, PartGraphs, TrainingGraphs } from './graphs.js'
 import { tensorsOf } from './host-compute.js'
-import { inParts } from './parts.js'
+import { type Divisors, overParts, type Part, partsOf, sharesOf } from './parts.js'
 
 /** One batch's gradient with what else the graph tells; G as in `Compute`. */
 export interface Evaluated<G> extends Contribution {
@@ -40,7 +41,7 @@ export interface GradientRun<P> {
 }
 
 /** A run's graphs, compiled when first needed. */
-export class Programs<P, G> {
+export class Programs<P extends Named, G> {
   readonly graphs: TrainingGraphs
   private readonly compute: Compute<P, G>
   private readonly compiled = new Map<string, Promise<GradientProgram<P, G>>>()
@@ -59,7 +60,7 @@ export class Programs<P, G> {
 
   /** Compiles what training needs now, so that a graph the runtime refuses is known before the first step. */
   async prepare(curvature: boolean): Promise<void> {
-    await this.program(this.graphs.training)
+    await this.program(this.training().spec)
     if (curvature) await this.program(this.curvature().spec)
   }
 
@@ -75,12 +76,16 @@ export class Programs<P, G> {
     const values = new Map([...noise].map(([name, { value }]) => [name, value]))
     const dropping = streams(random.stream('dropout'), this.graphs.noise)
     const sampling = streams(random, values)
-    return this.whole(batch, size, noise.size > 0, async (part) => {
+    const gradientOf = (part: Tensors, shares: Tensors) => {
       const dims = (value: Value) => dimsOf(value, part, this.graphs.data)
       const dropped = drawn(dropping, this.graphs.noise, () => 'uniform', dims)
       const sampled = drawn(sampling, values, (name) => noise.get(name)!.distribution, dims)
-      return this.run(spec, { ...part, ...signs, ...dropped, ...sampled }, run, wanted)
-    })
+      return this.run(spec, { ...part, ...shares, ...signs, ...dropped, ...sampled }, run, wanted)
+    }
+    const shared = this.partGraphs()
+    if (!shared) return this.whole(batch, size, noise.size > 0, (part) => gradientOf(part, {}))
+    const shares = await this.sharesOf(shared, this.parts(batch, size), run, noise.size > 0)
+    return overParts(this.compute, this.parts(batch, size), 'shares', (part, i) => gradientOf(part, shares[i]!))
   }
 
   async evaluate(batch: Tensors, size: number, parameters: P, statistics: ParameterArrays): Promise<Evaluated<G>> {
@@ -104,15 +109,43 @@ export class Programs<P, G> {
   }
 
   private training(): DrawnGraph {
-    return { spec: this.graphs.training, noise: new Map(), probes: new Map() }
+    return { spec: (this.partGraphs() ?? this.graphs).training, noise: new Map(), probes: new Map() }
   }
 
   private curvature(): DrawnGraph {
-    const { curvature } = this.graphs
+    const { curvature } = this.partGraphs() ?? this.graphs
     if (curvature) return curvature
     throw new OnnxIreError(
       'invalid-option',
       "this loss cannot be sampled, which IRE's curvature needs: give the loss `sampled`, or set curvature: 'empirical' or 'hutchinson'",
+    )
+  }
+
+  /** Those that add up over parts, where batches may fall into parts and the loss needs it. */
+  private partGraphs(): PartGraphs | undefined {
+    return this.fixedBatch !== undefined || Number.isFinite(this.microBatch) ? this.graphs.parts?.() : undefined
+  }
+
+  /** What each part is to be fed as its shares: told by the targets, which are counted first. */
+  private async sharesOf(
+    { divisors, shares }: PartGraphs,
+    parts: Iterable<Part>,
+    at: Pick<GradientRun<P>, 'parameters' | 'statistics'>,
+    sampled: boolean,
+  ): Promise<Tensors[]> {
+    const program = await this.program(divisors)
+    const counted: Divisors[] = []
+    for (const { tensors } of parts) {
+      const feeds = Object.entries(this.feeds(tensors, at)).filter(([name]) => divisors.inputs.has(name))
+      const { outputs } = await program.run(Object.fromEntries(feeds), at.parameters)
+      const number = (name: string) => numbersOf(outputs[name]!)[0]!
+      const weights = [...shares.keys()].map((name) => [name, number(`weight/${name}`)])
+      counted.push({ count: number('count'), weights: Object.fromEntries(weights) })
+    }
+    return sharesOf(counted, sampled).map((ofPart) =>
+      Object.fromEntries(
+        [...shares].map(([name, { name: input, dtype }]) => [input!, tensorFrom(dtype, [], [ofPart[name]!])]),
+      ),
     )
   }
 
@@ -136,8 +169,7 @@ export class Programs<P, G> {
   ): Promise<Evaluated<G>> {
     const spec = wanted ? restricted(whole, wanted) : whole
     const program = await this.program(spec)
-    const feeds = { ...data, ...tensorsOf(this.graphs.statistics, at.statistics) }
-    const { outputs, gradients } = await program.run(feeds, at.parameters)
+    const { outputs, gradients } = await program.run(this.feeds(data, at), at.parameters)
     const number = (name: string): number | undefined => (outputs[name] ? numbersOf(outputs[name])[0] : undefined)
     const count = number('count')!
     return {
@@ -150,6 +182,11 @@ export class Programs<P, G> {
     }
   }
 
+  /** All that is fed but the parameters. */
+  private feeds(data: Tensors, { statistics }: Pick<GradientRun<P>, 'statistics'>): Tensors {
+    return { ...data, ...tensorsOf(this.graphs.statistics, statistics) }
+  }
+
   /** Runs a batch at once, or in parts where the model or the user says how many examples to take, and averages over the parts. */
   private async whole(
     batch: Tensors,
@@ -157,9 +194,12 @@ export class Programs<P, G> {
     sampled: boolean,
     run: (part: Tensors) => Promise<Evaluated<G>>,
   ): Promise<Evaluated<G>> {
-    const part = this.partOf(size)
-    if (part >= size) return run(batch)
-    return inParts(batch, size, part, (name) => this.countsExamples(name), sampled, run, this.compute)
+    if (this.partOf(size) >= size) return run(batch)
+    return overParts(this.compute, this.parts(batch, size), sampled ? 'sampled' : 'mean', run)
+  }
+
+  private parts(batch: Tensors, size: number): Iterable<Part> {
+    return partsOf(batch, size, this.partOf(size), (name) => this.countsExamples(name))
   }
 
   /** Whether an input's first axis can be that of the examples: one of a length that the file fixes is something else. */

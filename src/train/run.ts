@@ -5,8 +5,9 @@ import type { Measures } from '../metric/tally.js'
 import { learningRateFactor } from '../optim/schedule.js'
 import { Random } from '../random.js'
 import { layers } from '../step/optimizer.js'
+import type { Named } from '../step/residence.js'
 import { initialState, type OptimizerState } from '../step/state.js'
-import { takeStepAt } from '../step/take-step.js'
+import { takeStepIn } from '../step/take-step.js'
 import type { RunArrays } from './checkpoint.js'
 import type { Compute } from './compute.js'
 import { conform } from './conform.js'
@@ -23,10 +24,10 @@ import type { Weights } from './tuned.js'
 
 /** The tensors of a training run, where they are moved, and one step of it. */
 export class Run {
-  readonly programs: Programs<unknown, unknown>
+  readonly programs: Programs<Named, unknown>
   readonly random: Random
   private readonly options: TrainerOptions
-  private readonly compute: Compute<unknown, unknown>
+  private readonly compute: Compute<Named, unknown>
   private readonly weights: KeptWeights
   private optimizerState: OptimizerState
   /** Whether steps were taken on a device that the host's arrays do not show yet. */
@@ -41,7 +42,7 @@ export class Run {
     this.optimizerState = initialState(optimizer, parameters)
     this.compute = runtime.device
       ? new DeviceCompute(runtime.device, graphs.parameters, parameters, optimizer)
-      : new HostCompute(runtime, graphs.parameters, parameters)
+      : new HostCompute(runtime, graphs.parameters, parameters, optimizer)
     this.programs = new Programs(graphs, this.compute, microBatch)
   }
 
@@ -103,11 +104,10 @@ export class Run {
     const started = Date.now()
     let first: Evaluated<unknown> | undefined
     const used: unknown[] = []
-    const report = await takeStepAt(
+    const report = await takeStepIn(
       await this.compute.at(this.optimizerState),
       optimizer,
-      Object.keys(parameters),
-      this.optimizerState,
+      step,
       async (kind, at) => {
         const result = await this.programs.gradient({
           kind,
@@ -131,6 +131,7 @@ export class Run {
     ).finally(() => {
       for (const gradients of used) this.compute.discard(gradients)
     })
+    this.optimizerState.step = step + 1
     this.ahead = this.options.runtime.device !== undefined
     progress.round.add(first!)
     if (ema !== undefined) await this.sync()

@@ -60,7 +60,7 @@ export class Trainer {
     const graphs = trainingGraphs(graph, {
       ...options,
       frozen,
-      curvature: ire?.curvature === 'hutchinson' ? 'hutchinson' : 'sampled',
+      ...(ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}),
     })
     const trainer = new Trainer(started, options, graph, graphs)
     try {
