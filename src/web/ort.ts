@@ -11,13 +11,20 @@ import type { InputInfo } from '../runtime/feeds.js'
 export type { InferenceSession, OrtTensor }
 export type Ort = typeof import('onnxruntime-web/wasm')
 
+/** Addresses of onnxruntime-web's WebAssembly and of the module that loads it. */
+export interface WasmFiles {
+  readonly wasm?: string | URL
+  readonly mjs?: string | URL
+}
+
 /** Where onnxruntime's WebAssembly comes from, and how it runs. */
 export interface WasmSettings {
   /**
-   * The folder of onnxruntime-web's `ort-wasm-*` files, ending in '/', or the addresses of the two. Default: beside the
-   * module they belong to, where Vite and other bundlers put them and where they lie in the package.
+   * Where onnxruntime-web's `ort-wasm-*` files are: a folder, ending in '/', or the addresses of the two. Default: where
+   * Vite (or another bundler that follows `new URL(..., import.meta.url)`) puts them; without one, beside onnxruntime-web's
+   * own module, where the package has them.
    */
-  readonly wasmPaths?: string | { readonly wasm?: string | URL; readonly mjs?: string | URL } | undefined
+  readonly wasmPaths?: string | WasmFiles | undefined
   /**
    * Threads one operator may use; more than 1 need a page that is cross-origin isolated. Default: the processor's, where
    * the page is, else 1.
@@ -42,18 +49,30 @@ export function threadsOf({ threads }: WasmSettings): number {
 /**
  * Loads one of onnxruntime-web's modules. Its settings hold for all that is loaded from it, and from when it first makes a
  * session.
+ * @param bundled its files, as `new URL(..., import.meta.url)`
  * @throws 'runtime' when it cannot be loaded
  */
-export async function loaded(name: string, load: () => Promise<unknown>, settings: WasmSettings): Promise<Ort> {
+export async function loaded(
+  name: string,
+  load: () => Promise<unknown>,
+  settings: WasmSettings,
+  bundled: Required<WasmFiles>,
+): Promise<Ort> {
   const threads = threadsOf(settings)
   const ort = (await load().catch((cause) => {
     throw new OnnxIreError('runtime', `${name} does not load: ${(cause as Error).message}`, { cause })
   })) as Ort
   ort.env.logLevel = 'error'
   ort.env.wasm.numThreads = threads
-  if (settings.wasmPaths !== undefined) ort.env.wasm.wasmPaths = settings.wasmPaths
+  // By itself onnxruntime starts threads from the module it stands in, which a bundler may have given imports that no
+  // worker can run: it hangs. The files of their own have none.
+  const wasmPaths = settings.wasmPaths ?? (isUnbundled(bundled.mjs) ? undefined : bundled)
+  if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths
   return ort
 }
+
+/** Whether no bundler has replaced the address, which then leads nowhere. */
+const isUnbundled = (mjs: string | URL): boolean => /\/onnxruntime-web\/ort-wasm[^/]*$/.test(String(mjs))
 
 /**
  * Starts a provider by a model of one node, for onnxruntime does so only when it first has a model.

@@ -32,7 +32,10 @@ const turns = new Turns()
  */
 export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
   checkNames('wasm', options, ['wasmPaths', 'threads', 'graphOptimizationLevel'])
-  const ort = await loaded('onnxruntime-web/wasm', () => import('onnxruntime-web/wasm'), options)
+  const ort = await loaded('onnxruntime-web/wasm', () => import('onnxruntime-web/wasm'), options, {
+    wasm: new URL('onnxruntime-web/ort-wasm-simd-threaded.wasm', import.meta.url),
+    mjs: new URL('onnxruntime-web/ort-wasm-simd-threaded.mjs', import.meta.url),
+  })
   const threads = ort.env.wasm.numThreads ?? 1
   const sessionOptions: InferenceSession.SessionOptions = {
     logSeverityLevel: 3,
