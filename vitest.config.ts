@@ -11,6 +11,7 @@ export default defineConfig({
       { find: /^(\.\.\/)+models\//, replacement: `${root}dist/models/` },
       { find: /^onnx-ire$/, replacement: `${root}dist/index.js` },
       { find: /^onnx-ire\/node$/, replacement: `${root}dist/node/index.js` },
+      { find: /^onnx-ire\/web$/, replacement: `${root}dist/web/index.js` },
     ],
   },
   test: {

@@ -1,0 +1,97 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { chromium, type Page } from 'playwright-core'
+import { afterAll, beforeAll, describe } from 'vitest'
+import { type ErrorCode, OnnxIreError } from '../../src/errors.js'
+import type { Answer, Call } from './pages/call.js'
+import { buildPages } from './pages.js'
+import { type Exchange, serve } from './server.js'
+
+/** Debian's Chromium, which brings a GPU made of software; CHROMIUM names another one. */
+const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium'
+export const hasChromium = existsSync(executablePath)
+
+const flags = [
+  '--headless=new',
+  '--no-sandbox',
+  '--enable-unsafe-webgpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+]
+
+export interface Browser {
+  /** The functions of a module of `pages`, called in the page. */
+  readonly page: Caller
+  /** The same in the page's worker. */
+  readonly worker: Caller
+  /** Files that pages read and write below /exchange/. */
+  readonly exchange: Exchange
+  /** Where the pages are. */
+  readonly url: string
+  readonly tab: Page
+  /** Loads the page anew: what is not stored is lost. */
+  reload(): Promise<void>
+}
+
+/** Calls a function of a module of `pages`. Arguments and result travel as JSON; errors of the library arrive as such. */
+export type Caller = <T = unknown>(module: string, name: string, ...args: readonly unknown[]) => Promise<T>
+
+/** Tests in Chromium; without it they are skipped, each by its name, and it is said aloud. */
+export function describeInBrowser(name: string, tests: (browser: () => Browser) => void): void {
+  if (!hasChromium)
+    console.warn(`SKIPPED, there is no Chromium at ${executablePath} (apt-get install chromium libvulkan1): ${name}`)
+  describe.skipIf(!hasChromium)(name, () => {
+    let browser: Browser | undefined
+    let close: (() => Promise<void>) | undefined
+    beforeAll(async () => {
+      const opened = await openBrowser()
+      browser = opened.browser
+      close = opened.close
+    }, 120_000)
+    afterAll(() => close?.())
+    tests(() => browser!)
+  })
+}
+
+async function openBrowser(): Promise<{ browser: Browser; close: () => Promise<void> }> {
+  const exchange: Exchange = new Map()
+  const pages = await buildPages()
+  const server = await serve(pages, exchange)
+  const profile = mkdtempSync(join(tmpdir(), 'onnx-ire-chromium-'))
+  const context = await chromium.launchPersistentContext(profile, { executablePath, headless: false, args: flags })
+  const tab = context.pages()[0] ?? (await context.newPage())
+  tab.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning') console.warn(`browser: ${message.text()}`)
+  })
+  tab.on('pageerror', (error) => console.warn(`browser: ${error}`))
+  const load = async () => {
+    await tab.goto(server.url)
+    await tab.waitForFunction('globalThis.ready === true', undefined, { timeout: 60_000 })
+  }
+  await load()
+  const caller =
+    (where: 'inPage' | 'inWorker'): Caller =>
+    async <T>(module: string, name: string, ...args: readonly unknown[]) => {
+      const answer = await tab.evaluate(
+        ([where, call]) => (globalThis as unknown as Record<string, (call: Call) => Promise<Answer>>)[where]!(call),
+        [where, { module, name, args }] as const,
+      )
+      if ('value' in answer) return answer.value as T
+      const { code, message, stack } = answer.error
+      throw code
+        ? new OnnxIreError(code as ErrorCode, message)
+        : new Error(`in the browser: ${message}\n${stack ?? ''}`)
+    }
+  return {
+    browser: { page: caller('inPage'), worker: caller('inWorker'), exchange, url: server.url, tab, reload: load },
+    close: async () => {
+      await context.close()
+      await server.close()
+      for (const folder of [profile, pages]) rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
+    },
+  }
+}

@@ -1,0 +1,6 @@
+import { answer, type Call } from './call.js'
+
+addEventListener('message', async ({ data }: MessageEvent<{ readonly id: number; readonly call: Call }>) => {
+  postMessage({ id: data.id, answer: await answer(data.call) })
+})
+postMessage({ id: 0 })
