@@ -6,7 +6,7 @@ import { compiled } from './wasm.js'
 /** A formula's kernels by what they are for. */
 interface Kernels {
   readonly names: readonly string[]
-  readonly by: Map<string, Kernel>
+  readonly by: Map<number, Kernel>
 }
 
 const known = new WeakMap<Formula, Kernels>()
@@ -21,29 +21,29 @@ const known = new WeakMap<Formula, Kernels>()
 export function evaluate(formula: Formula, arrays: Arrays, scalars: Scalars = {}): Readonly<Record<string, number>> {
   let kernels = known.get(formula)
   if (!kernels) {
-    const names = [...new Set([...formula.arrays, ...Object.keys(formula.outputs)])]
-    kernels = { names, by: new Map() }
+    kernels = { names: [...new Set([...formula.arrays, ...Object.keys(formula.outputs)])], by: new Map() }
     known.set(formula, kernels)
   }
-  const kind = kindOf(kernels.names, arrays)
-  let kernel = kernels.by.get(kind)
+  const { names, by } = kernels
+  const kind = kindOf(names, arrays)
+  let kernel = by.get(kind)
   if (!kernel) {
-    const bytes = new Set(kernels.names.filter((name) => arrays[name] instanceof Uint8Array))
+    const bytes = new Set(names.filter((name) => arrays[name] instanceof Uint8Array))
     kernel = (kind === DOUBLE ? null : compiled(formula, bytes)) ?? interpreted(formula)
-    kernels.by.set(kind, kernel)
+    by.set(kind, kernel)
   }
   return kernel(arrays, scalars)
 }
 
-const DOUBLE = 'double'
+const DOUBLE = -1
 
-/** What the kernel depends on: whether an array is in double precision, and which ones are bytes. */
-function kindOf(names: readonly string[], arrays: Arrays): string {
-  let bytes = 'single'
-  for (const name of names) {
-    const array = arrays[name]!
+/** What the kernel depends on: whether an array is in double precision, and which ones are bytes, as the digits of a number. */
+function kindOf(names: readonly string[], arrays: Arrays): number {
+  let bytes = 0
+  for (let i = 0; i < names.length; i++) {
+    const array = arrays[names[i]!]
     if (array instanceof Float64Array) return DOUBLE
-    if (array instanceof Uint8Array) bytes += ` ${name}`
+    bytes = 2 * bytes + (array instanceof Uint8Array ? 1 : 0)
   }
   return bytes
 }

@@ -36,19 +36,20 @@ export function compiled(formula: Formula, bytes: ReadonlySet<string>): Kernel |
       const n = Math.min(chunk, length - from)
       for (const [name, inside] of inputs) inside.set(part(arrays[name]!, from, n))
       run(n)
-      for (const [name, inside] of outputs) arrays[name]!.set(n === chunk ? inside : inside.subarray(0, n), from)
+      for (const [name, inside] of outputs) arrays[name]!.set(n === chunk ? inside : part(inside, 0, n), from)
     }
-    return Object.fromEntries(sums.map(([name, sum]) => [name, sum[0]!]))
+    const found: Record<string, number> = {}
+    for (const [name, sum] of sums) found[name] = sum[0]!
+    return found
   }
 }
 
-/** A view is made faster from a buffer than from another view. */
-const part = (array: FloatArray | Uint8Array, from: number, n: number) =>
-  n === array.length
-    ? array
-    : array instanceof Float32Array
-      ? new Float32Array(array.buffer, array.byteOffset + 4 * from, n)
-      : array.subarray(from, from + n)
+/** A view of some elements; it is made faster from a buffer than from another view. */
+function part(array: FloatArray | Uint8Array, from: number, n: number): FloatArray | Uint8Array {
+  if (n === array.length) return array
+  if (array instanceof Float32Array) return new Float32Array(array.buffer, array.byteOffset + 4 * from, n)
+  return array.subarray(from, from + n)
+}
 
 /** Scalars, then sums, then a chunk of every array. */
 function layout(formula: Formula, bytes: ReadonlySet<string>) {
