@@ -12,7 +12,6 @@ type Guard = <T>(work: () => Promise<T>) => Promise<T>
 interface Loaded {
   readonly ort: Ort
   readonly session: InferenceSession
-  readonly buffers: PrivateBuffers
 }
 
 /** onnxruntime in the calling thread, which is blocked while a model runs. */
@@ -20,6 +19,7 @@ export class LocalEngine implements Engine {
   readonly #options: InferenceSession.SessionOptions
   readonly #guard: Guard
   readonly #sessions = new Map<number, Loaded>()
+  readonly #buffers = new PrivateBuffers()
   #tail: Promise<void> = Promise.resolve()
   #lastId = 0
 
@@ -38,15 +38,18 @@ export class LocalEngine implements Engine {
         throw new OnnxIreError('runtime', `input '${input.name}' is no tensor: sequences and maps cannot be fed`)
       })
       const id = ++this.#lastId
-      this.#sessions.set(id, { ort, session, buffers: new PrivateBuffers() })
+      this.#sessions.set(id, { ort, session })
       return { id, inputs, outputNames: [...session.outputNames] }
     })
   }
 
   run(id: number, inputs: readonly Tensor[]): Promise<Tensor[]> {
     return this.#queue(async () => {
-      const { ort, session, buffers } = this.#sessions.get(id)!
-      const feeds = inputs.map((input, i) => [session.inputNames[i]!, buffers.feed(ort, i, input)] as const)
+      const { ort, session } = this.#sessions.get(id)!
+      const feeds = inputs.map((input, i) => {
+        const name = session.inputNames[i]!
+        return [name, this.#buffers.feed(ort, name, input)] as const
+      })
       const results = await session.run(Object.fromEntries(feeds)).catch((error: Error) => {
         throw new OnnxIreError('runtime', `onnxruntime could not run the model: ${error.message}`, { cause: error })
       })
@@ -58,6 +61,7 @@ export class LocalEngine implements Engine {
     return this.#queue(async () => {
       await this.#sessions.get(id)?.session.release()
       this.#sessions.delete(id)
+      this.#keepBuffers()
     })
   }
 
@@ -65,7 +69,13 @@ export class LocalEngine implements Engine {
     return this.#queue(async () => {
       for (const { session } of this.#sessions.values()) await session.release()
       this.#sessions.clear()
+      this.#keepBuffers()
     })
+  }
+
+  /** Those of inputs that some program has. */
+  #keepBuffers(): void {
+    this.#buffers.keepOnly(new Set([...this.#sessions.values()].flatMap(({ session }) => session.inputNames)))
   }
 
   /** One at a time: a private buffer belongs to one run until that run is over. */
