@@ -3,20 +3,28 @@ import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/index.js'
 import type { Arithmetic, Formula, Term } from './formula.js'
+import { sumOf } from './sum.js'
 
-/** Values by the name a formula has for them. */
-export type Values = Readonly<Record<string, Value>>
+/** What a formula reads, by name: values, or numbers that are known when the graph is made. */
+export type Operands = Readonly<Record<string, Value | number>>
+
+/** What a formula gives, by name. */
+export interface FormulaValues {
+  readonly outputs: Readonly<Record<string, Value>>
+  /** Without axes. */
+  readonly squares: Readonly<Record<string, Value>>
+}
 
 /**
- * A formula as part of a graph: its results from the values of its arrays, all of one shape, and of its scalars, which have
- * no axes. Only operators that every execution provider has a float32 kernel for are used. A term that several results
- * share is computed once.
+ * A formula as part of a graph in float32: its results from its arrays, all of one shape, whose dims are known, and from
+ * its scalars, which have no axes. Only operators that every execution provider has a kernel for are used. A term that
+ * several results share is computed once.
  */
 export function formulaGraph(
-  { outputs, arrays: read }: Formula,
-  arrays: Values,
-  scalars: Values,
-): Record<string, Value> {
+  { outputs, squares, arrays: read }: Formula,
+  arrays: Readonly<Record<string, Value>>,
+  scalars: Operands = {},
+): FormulaValues {
   const known = new Map<Term, Value | number>()
   const evaluate = (term: Term): Value | number => {
     if (term.kind === 'constant') return term.value
@@ -24,32 +32,35 @@ export function formulaGraph(
     if (term.kind === 'scalar') return scalars[term.name]!
     let result = known.get(term)
     if (result === undefined) {
-      const of = term.of.map(evaluate)
-      const numbers = of.filter((x): x is number => typeof x === 'number')
-      result = numbers.length === of.length ? folded(term.f, numbers) : applied[term.f](of as Operands)
+      result = applied(term.f, term.of.map(evaluate))
       known.set(term, result)
     }
     return result
   }
-  const like = read[0] === undefined ? undefined : arrays[read[0]]!.shape
-  return Object.fromEntries(
-    Object.entries(outputs).map(([name, term]) => {
-      const found = evaluate(term)
-      const value = typeof found === 'number' ? scalar('float32', found) : found
-      // What depends on scalars only is the same for all elements.
-      const spread = like !== undefined && value.shape?.length !== like.length
-      return [name, spread ? op.Expand(value, like as readonly number[]) : value]
-    }),
-  )
+  const dims = read[0] === undefined ? [] : (arrays[read[0]]!.shape as readonly number[])
+  const spread = (term: Term): Value => {
+    const found = evaluate(term)
+    const value = typeof found === 'number' ? scalar('float32', found) : found
+    // What depends on scalars only is the same for all elements.
+    return value.shape?.length === dims.length ? value : op.Expand(value, dims)
+  }
+  const each = <T>(terms: Readonly<Record<string, T>>, f: (term: T) => Value) =>
+    Object.fromEntries(Object.entries(terms).map(([name, term]) => [name, f(term)]))
+  return { outputs: each(outputs, spread), squares: each(squares, (term) => sumOf(spread(term), 'squares')) }
 }
 
-/** At least one of them a value. */
-type Operands = [Value, Value]
+function applied(f: Arithmetic, of: readonly (Value | number)[]): Value | number {
+  const numbers = of.filter((x) => typeof x === 'number')
+  if (numbers.length === of.length) return onNumbers[f](numbers[0]!, numbers[1]!)
+  if (f === 'mul' && numbers[0] === 1) return of.find((x) => x !== 1)!
+  return onValues[f](of as [Value, Value])
+}
 
 const FLOAT = dtypes.float32.onnx
 const toFloat = (condition: Value): Value => op.Cast(condition, { to: FLOAT })
 
-const applied: Readonly<Record<Arithmetic, (of: Operands) => Value>> = {
+/** Of the operands one at least is a value. */
+const onValues: Readonly<Record<Arithmetic, (of: [Value, Value]) => Value>> = {
   add: ([a, b]) => op.Add(a, b),
   sub: ([a, b]) => op.Sub(a, b),
   mul: ([a, b]) => op.Mul(a, b),
@@ -63,7 +74,7 @@ const applied: Readonly<Record<Arithmetic, (of: Operands) => Value>> = {
   sign: ([x]) => op.Sub(toFloat(op.Greater(x, 0)), toFloat(op.Less(x, 0))),
 }
 
-const arithmetic: Readonly<Record<Arithmetic, (a: number, b: number) => number>> = {
+const onNumbers: Readonly<Record<Arithmetic, (a: number, b: number) => number>> = {
   add: (a, b) => a + b,
   sub: (a, b) => a - b,
   mul: (a, b) => a * b,
@@ -75,5 +86,3 @@ const arithmetic: Readonly<Record<Arithmetic, (a: number, b: number) => number>>
   abs: (a) => Math.abs(a),
   sign: (a) => Math.sign(a),
 }
-
-const folded = (f: Arithmetic, [a, b]: readonly number[]): number => arithmetic[f](a!, b!)

@@ -1,7 +1,7 @@
 import { OnnxIreError } from '../errors.js'
 import { sizeOf } from '../ir/tensor.js'
-import { type FloatArray, mapArrays, type ParameterArrays } from '../optim/arrays.js'
-import { finiteNorm } from '../optim/norm.js'
+import { mapArrays, type ParameterArrays } from '../optim/arrays.js'
+import { requireFinite } from '../optim/norm.js'
 import type { Device, DeviceTensors, Feeds } from '../runtime/device.js'
 import { applyGraph, factorName, type Moved } from './graph-residence/apply-graph.js'
 import { ascentGraph } from './graph-residence/ascent-graph.js'
@@ -88,18 +88,28 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
     await this.#forget()
   }
 
-  async refresh({ ire, step, batchSize, ranked, what }: Refresh, estimates: DeviceTensors): Promise<void> {
-    const arrays: Record<string, FloatArray> = {}
-    for (const name of ranked)
-      if (estimates[name]) arrays[name] = (await this.#device.download(estimates[name])).data as Float32Array
+  async refresh(refresh: Refresh, estimates: DeviceTensors): Promise<void> {
+    const arrays = await this.#downloaded(refresh.ranked, estimates)
     // Only their lengths are read.
     const zeros = mapArrays(this.#spec.parameters, (dims) => new Float32Array(sizeOf(dims)))
-    const among = Object.fromEntries(ranked.map((name) => [name, zeros[name]!]))
-    finiteNorm(among, arrays, `step ${step}`, what)
-    this.#pending = refreshMask(ire, zeros, arrays, batchSize, this.#masks.current, step, among)
+    this.#pending = refreshMask(refresh, zeros, arrays, this.#masks.current)
   }
 
-  async ascend({ sam, step, trained }: Ascent, gradients: DeviceTensors): Promise<DeviceTensors> {
+  async requireFinite(names: readonly string[], gradients: DeviceTensors, place: string, what: string): Promise<void> {
+    for (const [name, array] of Object.entries(await this.#downloaded(names, gradients)))
+      requireFinite(array, name, place, what)
+  }
+
+  async #downloaded(names: readonly string[], tensors: DeviceTensors): Promise<Record<string, Float32Array>> {
+    const arrays: Record<string, Float32Array> = {}
+    for (const name of names) {
+      const tensor = Object.hasOwn(tensors, name) ? tensors[name] : undefined
+      if (tensor) arrays[name] = (await this.#device.download(tensor)).data as Float32Array
+    }
+    return arrays
+  }
+
+  async ascend({ sam, step, trained, what }: Ascent, gradients: DeviceTensors): Promise<DeviceTensors> {
     this.#dropAscent()
     const names = new Set(trained)
     await this.#settle((name) => (names.has(name) ? 'trained' : undefined), false)
@@ -110,10 +120,10 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
       () => ascentGraph(bundles, sam.adaptive),
     )
     const feeds: Record<string, Feeds[string]> = { rho: number(sam.rho) }
-    Object.assign(feeds, gradientFeeds(bundles, gradients, 'loss gradient'))
+    Object.assign(feeds, gradientFeeds(bundles, gradients, what))
     for (const bundle of bundles) feeds[`theta/${bundle.id}`] = this.#held.feeds(bundle)[`theta/${bundle.id}`]!
     const { kept } = await program.run(feeds)
-    const measured = new Measured(this.#device, `step ${step}`, 'loss gradient', bundles, kept)
+    const measured = new Measured(this.#device, `step ${step}`, what, bundles, kept)
     this.#ascended = { step, measured, made: kept }
     const ascended = bundles.flatMap(({ id, parts }) =>
       parts.map(({ name }, i) => [name, kept[partName('ascended', id, i)]!] as const),

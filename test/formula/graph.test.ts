@@ -26,7 +26,7 @@ async function computed(
   const inputs = new Map<string, Value>(
     [...Object.values(a), ...Object.values(s)].map((value) => [value.name!, value] as const),
   )
-  const made = formulaGraph(formula, a, s)
+  const { outputs: made } = formulaGraph(formula, a, s)
   const model = modelOf({ name: 'formula', inputs, outputs: new Map(Object.entries(made)) })
   const program = await runtime.compile(encodeModel(model))
   const feeds = [

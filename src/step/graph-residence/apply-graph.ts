@@ -1,11 +1,13 @@
-import { add, array, type Formula, formula, max, min, mul, scalar, sub, substituted } from '../../formula/formula.js'
+import type { Formula } from '../../formula/formula.js'
 import { formulaGraph } from '../../formula/graph.js'
+import { LARGEST, sumOf } from '../../formula/sum.js'
 import type { Value } from '../../ir/value.js'
 import type { GraphSpec } from '../../onnx/export.js'
 import { op } from '../../op/index.js'
-import { joined, listed, type Named, parted } from './flat.js'
+import { clippedSquares, squares } from '../../optim/norm.js'
+import { updateFormula } from '../formulas.js'
+import { joined, listed, type Named, parted, stacked } from './flat.js'
 import type { Bundle } from './layout.js'
-import { LARGEST, sumOf } from './sum.js'
 
 /** One bundle in the update of a step. */
 export interface Moved {
@@ -18,6 +20,7 @@ export interface Moved {
 
 /** What decides the graph of an update. */
 export interface ApplyForm {
+  /** The base optimizer's. */
   readonly formula: Formula
   readonly moments: readonly string[]
   readonly moved: readonly Moved[]
@@ -31,10 +34,8 @@ export interface ApplyForm {
 export const factorName = (factors: number, scalar: string): string => `factor/${factors}/${scalar}`
 
 /**
- * The update of a step as one graph:
- *
- *     s = min(1, clipNorm / (||g|| + 1e-6)), g clipped to [-clipValue, clipValue] first
- *     theta <- theta + (1 + kappa n) d(s g), with the moments; everything as it was where the sum of squares is not finite
+ * The update of a step as one graph: theta and the moments by `updateFormula`, where scale = min(1, clipNorm / (||g|| + 1e-6))
+ * of the g that clipValue leaves; and everything as it was where the sum of squares is not finite.
  *
  * Inputs: `g/<bundle>/<part>`, `theta/<bundle>`, `<moment>/<bundle>`, `n/<bundle>`, `factor/<factors>/<scalar>`, `kappa`,
  * `clipValue`, `clipNorm`, `ascent`. Outputs: `next/theta/<bundle>` and, of several tensors, `parameter/<bundle>/<part>` and
@@ -44,62 +45,40 @@ export function applyGraph(form: ApplyForm): GraphSpec {
   const { moved, clipsValue, clipsNorm, ascended } = form
   const inputs: Named = new Map()
   const outputs: Named = new Map()
-  const limit = clipsValue ? listed(inputs, 'clipValue') : undefined
+  const limit = clipsValue ? listed(inputs, 'clipValue') : Infinity
   const gradients = moved.map(({ bundle }) => joined(inputs, 'g', bundle))
-  const sums = gradients.map((g, i) => sumOf(g, moved[i]!.bundle.length, 'squares'))
-  const each = op.Concat(
-    sums.map((sum) => op.Reshape(sum, [1])),
-    { axis: 0 },
-  )
-  outputs.set('sums', each)
-  const total = sumOf(each, moved.length)
+  const sums = stacked(gradients.map((g) => formulaGraph(squares, { g }).squares['squares']!))
+  const total = sumOf(sums)
+  outputs.set('sums', sums)
   const finite = op.LessOrEqual(total, LARGEST)
   const proceeds = ascended ? op.And(finite, op.LessOrEqual(listed(inputs, 'ascent'), LARGEST)) : finite
-  const norm = () => (limit ? clippedNorm(gradients, moved, limit) : op.Sqrt(total))
-  const scale = clipsNorm ? op.Min([op.Div(listed(inputs, 'clipNorm'), op.Add(norm(), 1e-6)), 1]) : undefined
+  const norm = () => (limit === Infinity ? op.Sqrt(total) : clippedNorm(gradients, limit as Value))
+  const scale = clipsNorm ? op.Min([op.Div(listed(inputs, 'clipNorm'), op.Add(norm(), 1e-6)), 1]) : 1
 
   moved.forEach(({ bundle, factors, enhanced }, i) => {
     const { id, dims, parts } = bundle
-    const update = updateFormula(form, enhanced)
+    const g = gradients[i]!
     const old: Record<string, Value> = { theta: listed(inputs, `theta/${id}`, dims) }
     for (const moment of form.moments) old[moment] = listed(inputs, `${moment}/${id}`, dims)
-    const arrays: Record<string, Value> = { ...old, g: gradients[i]! }
-    const scalars: Record<string, Value> = {}
-    if (limit) scalars['limit'] = limit
-    if (scale) scalars['scale'] = scale
-    if (enhanced) arrays['n'] = listed(inputs, `n/${id}`, dims)
-    if (enhanced) scalars['kappa'] = inputs.get('kappa') ?? listed(inputs, 'kappa')
-    for (const name of form.formula.scalars) {
-      const key = factorName(factors, name)
-      scalars[name] = inputs.get(key) ?? listed(inputs, key)
-    }
-    const next = formulaGraph(update, arrays, scalars)
-    for (const [name, value] of Object.entries(next))
+    const scalars: Record<string, Value | number> = { limit, scale }
+    for (const name of form.formula.scalars) scalars[name] = shared(inputs, factorName(factors, name))
+    if (enhanced) scalars['kappa'] = shared(inputs, 'kappa')
+    const arrays = { ...old, g, ...(enhanced ? { n: listed(inputs, `n/${id}`, dims) } : {}) }
+    const update = updateFormula(form.formula, { clipped: clipsValue, enhanced })
+    for (const [name, value] of Object.entries(formulaGraph(update, arrays, scalars).outputs))
       outputs.set(`next/${name}/${id}`, op.Where(proceeds, value, old[name]!))
     if (parts.length === 1) return
     parted(outputs, 'parameter', bundle, outputs.get(`next/theta/${id}`)!)
-    outputs.set(`flat/${id}`, gradients[i]!)
+    outputs.set(`flat/${id}`, g)
   })
   return { name: 'update', inputs, outputs }
 }
 
-/** sqrt(sum of min(1, abs(g) / limit)^2) limit: of numbers up to 1, whose squares do not overflow. */
-function clippedNorm(gradients: readonly Value[], moved: readonly Moved[], limit: Value): Value {
-  const sums = gradients.map((g, i) =>
-    op.Reshape(sumOf(op.Min([op.Div(op.Abs(g), limit), 1]), moved[i]!.bundle.length, 'squares'), [1]),
-  )
-  return op.Mul(limit, op.Sqrt(sumOf(op.Concat(sums, { axis: 0 }), sums.length)))
-}
+/** A scalar that several bundles read. */
+const shared = (inputs: Named, name: string): Value => inputs.get(name) ?? listed(inputs, name)
 
-/** theta <- theta + (1 + kappa n) d of the clipped gradient, and the moments. */
-function updateFormula({ formula: base, clipsValue, clipsNorm }: ApplyForm, enhanced: boolean): Formula {
-  let g = array('g')
-  if (clipsValue) g = max(sub(0, scalar('limit')), min(scalar('limit'), g))
-  if (clipsNorm) g = mul(scalar('scale'), g)
-  const done = new Map()
-  const { d, ...moments } = Object.fromEntries(
-    Object.entries(base.outputs).map(([name, term]) => [name, substituted(term, { g }, done)]),
-  )
-  const share = enhanced ? mul(add(1, mul(scalar('kappa'), array('n'))), d!) : d!
-  return formula({ theta: add(array('theta'), share), ...moments })
+/** The norm that is left of gradients whose elements are clipped to [-limit, limit]. */
+function clippedNorm(gradients: readonly Value[], limit: Value): Value {
+  const sums = gradients.map((g) => formulaGraph(clippedSquares, { g }, { limit }).squares['squares']!)
+  return op.Mul(limit, op.Sqrt(sumOf(stacked(sums))))
 }

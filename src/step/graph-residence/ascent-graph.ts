@@ -1,20 +1,15 @@
-import { add, array, type Formula, formula, mul, scalar } from '../../formula/formula.js'
 import { formulaGraph } from '../../formula/graph.js'
+import { sumOf } from '../../formula/sum.js'
+import type { Value } from '../../ir/value.js'
 import type { GraphSpec } from '../../onnx/export.js'
 import { op } from '../../op/index.js'
-import { joined, listed, type Named, parted } from './flat.js'
+import { squares } from '../../optim/norm.js'
+import { adaptiveAscent, adaptiveNorm, ascent } from '../formulas.js'
+import { joined, listed, type Named, parted, stacked } from './flat.js'
 import type { Bundle } from './layout.js'
-import { sumOf } from './sum.js'
-
-const ascended = (e: Parameters<typeof mul>[0]): Formula =>
-  formula({ ascended: add(array('theta'), mul(scalar('scale'), e)) })
-const plain = ascended(array('g'))
-const adaptively = ascended(mul(mul(array('theta'), array('theta')), array('g')))
 
 /**
- * SAM's ascent as one graph:
- *
- *     theta + rho g / (||g|| + 1e-12), adaptive: theta + rho theta^2 g / (||abs(theta) g|| + 1e-12)
+ * SAM's ascent as one graph: `ascent` or `adaptiveAscent`, where scale = rho / (norm + 1e-12).
  *
  * Inputs: `g/<bundle>/<part>`, `theta/<bundle>`, `rho`. Outputs: `ascended/<bundle>/<part>`; `flat/<bundle>`, the gradients
  * of several tensors; `sums`, the sum of squares of every bundle's gradient, and `total`, that of all.
@@ -22,27 +17,22 @@ const adaptively = ascended(mul(mul(array('theta'), array('theta')), array('g'))
 export function ascentGraph(bundles: readonly Bundle[], adaptive: boolean): GraphSpec {
   const inputs: Named = new Map()
   const outputs: Named = new Map()
-  const thetas = bundles.map(({ id, dims }) => listed(inputs, `theta/${id}`, dims))
-  const gradients = bundles.map((bundle) => joined(inputs, 'g', bundle))
-  const squares = (weighted: boolean) =>
-    op.Concat(
-      bundles.map(({ length }, i) => {
-        const g = gradients[i]!
-        return op.Reshape(sumOf(weighted ? op.Mul(thetas[i]!, g) : g, length, 'squares'), [1])
-      }),
-      { axis: 0 },
-    )
-  const sums = squares(false)
-  const total = sumOf(sums, bundles.length)
+  const arrays = bundles.map((bundle) => ({
+    theta: listed(inputs, `theta/${bundle.id}`, bundle.dims),
+    g: joined(inputs, 'g', bundle),
+  }))
+  const summed = (formula: typeof squares): Value =>
+    stacked(arrays.map((each) => formulaGraph(formula, each).squares['squares']!))
+  const sums = summed(squares)
+  const total = sumOf(sums)
   outputs.set('sums', sums)
   outputs.set('total', total)
-  const norm = op.Sqrt(adaptive ? sumOf(squares(true), bundles.length) : total)
+  const norm = op.Sqrt(adaptive ? sumOf(summed(adaptiveNorm)) : total)
   const scale = op.Div(listed(inputs, 'rho'), op.Add(norm, 1e-12))
   bundles.forEach((bundle, i) => {
-    const arrays = { theta: thetas[i]!, g: gradients[i]! }
-    const result = formulaGraph(adaptive ? adaptively : plain, arrays, { scale })['ascended']!
-    parted(outputs, 'ascended', bundle, result)
-    if (bundle.parts.length > 1) outputs.set(`flat/${bundle.id}`, gradients[i]!)
+    const made = formulaGraph(adaptive ? adaptiveAscent : ascent, arrays[i]!, { scale }).outputs
+    parted(outputs, 'ascended', bundle, made['ascended']!)
+    if (bundle.parts.length > 1) outputs.set(`flat/${bundle.id}`, arrays[i]!.g)
   })
   return { name: 'ascent', inputs, outputs }
 }

@@ -14,12 +14,11 @@ export function listed(inputs: Named, name: string, dims: readonly number[] = []
 }
 
 /** One array per tensor of a bundle, `<prefix>/<bundle>/<number>`, joined as the bundle has them. */
-export function joined(inputs: Named, prefix: string, { id, parts, length }: Bundle): Value {
+export function joined(inputs: Named, prefix: string, { id, parts }: Bundle): Value {
   const given = parts.map(({ dims }, i) => listed(inputs, partName(prefix, id, i), dims))
   if (given.length === 1) return given[0]!
   const flat = given.map((x, i) => op.Reshape(x, [parts[i]!.length]))
-  const value = op.Concat(flat, { axis: 0 })
-  return op.Reshape(value, [length])
+  return op.Concat(flat, { axis: 0 })
 }
 
 /** The reverse: one output per tensor of a bundle. */
@@ -29,6 +28,13 @@ export function parted(outputs: Named, prefix: string, { id, parts }: Bundle, x:
     outputs.set(partName(prefix, id, i), part)
   })
 }
+
+/** Scalars as one vector. */
+export const stacked = (scalars: readonly Value[]): Value =>
+  op.Concat(
+    scalars.map((x) => op.Reshape(x, [1])),
+    { axis: 0 },
+  )
 
 /** The name of one tensor of a bundle in a graph. */
 export const partName = (prefix: string, bundle: number, part: number): string => `${prefix}/${bundle}/${part}`

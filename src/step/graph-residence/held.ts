@@ -16,6 +16,9 @@ interface Arrays {
   n?: { readonly of: FlatMask; readonly tensor: DeviceTensor }
 }
 
+/** Arrays by moment, then by parameter. */
+type Moments = Readonly<Record<string, ParameterArrays>>
+
 /** The state a device holds: every parameter for itself, and theta, moments and mask by bundle. */
 export class Held {
   readonly #device: Device
@@ -42,10 +45,10 @@ export class Held {
   }
 
   /** Uploads everything. Throws `invalid-data` for arrays that are missing, misshapen or not float32. */
-  async load(parameters: ParameterArrays, moments: readonly ParameterArrays[]): Promise<void> {
+  async load(parameters: ParameterArrays, moments: Moments): Promise<void> {
     const given = Object.entries(this.#spec.parameters).map(([name, dims]) => {
-      const arrays = this.#names.map((what, i) => {
-        const array = arrayOf(i === 0 ? parameters : moments[i - 1]!, name, sizeOf(dims), what)
+      const arrays = this.#names.map((what) => {
+        const array = arrayOf(what === 'theta' ? parameters : moments[what]!, name, sizeOf(dims), what)
         if (array instanceof Float32Array) return array
         throw new OnnxIreError('invalid-data', `the ${what} of '${name}' must be a Float32Array to be kept on a device`)
       })
@@ -58,12 +61,12 @@ export class Held {
     }
   }
 
-  async store(parameters: ParameterArrays, moments: readonly ParameterArrays[]): Promise<void> {
+  async store(parameters: ParameterArrays, moments: Moments): Promise<void> {
     for (const bundle of this.bundles) {
       const state = await this.#downloaded(bundle)
       for (const { name, from, length } of bundle.parts)
         state.forEach((flat, i) => {
-          const target: FloatArray = (i === 0 ? parameters : moments[i - 1]!)[name]!
+          const target: FloatArray = (i === 0 ? parameters : moments[this.#names[i]!]!)[name]!
           target.set(flat.subarray(from, from + length))
         })
     }

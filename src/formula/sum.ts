@@ -1,16 +1,18 @@
-import type { Value } from '../../ir/value.js'
-import { op } from '../../op/index.js'
+import { sizeOf } from '../ir/tensor.js'
+import type { Value } from '../ir/value.js'
+import { op } from '../op/index.js'
 
 /** The largest float32: what is not at most this is infinite or NaN. */
 export const LARGEST = 3.4028234663852886e38
 
 /**
- * The sum of f over the `length` elements of x, without axes, in two stages of about the root of it: in float32 one long
- * sum would lose digits, and on a GPU one work group would do all of it.
- * @param f 'squares' or the elements themselves
+ * The sum over all elements of x, whose dims are known, as a scalar: in two stages of about the root of their number, for
+ * in float32 one long sum would lose digits, and on a GPU one work group would do all of it.
+ * @param of what is summed: the elements or their squares
  */
-export function sumOf(x: Value, length: number, f: 'squares' | 'elements' = 'elements'): Value {
-  const reduce = f === 'squares' ? op.ReduceSumSquare : op.ReduceSum
+export function sumOf(x: Value, of: 'elements' | 'squares' = 'elements'): Value {
+  const length = sizeOf(x.shape as readonly number[])
+  const reduce = of === 'squares' ? op.ReduceSumSquare : op.ReduceSum
   if (length <= ONE_STAGE) return reduce(op.Reshape(x, [length]), [0], { keepdims: 0 })
   const columns = columnsFor(length)
   const rows = Math.ceil(length / columns)
