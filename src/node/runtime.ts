@@ -86,6 +86,7 @@ function runtime(description: string, engine: Engine, shared: boolean): Runtime 
   let disposed: Promise<void> | undefined
   return {
     description,
+    provider: 'cpu',
     async compile(model) {
       if (disposed) throw gone('runtime', 'disposed')
       const { id, inputs, outputNames } = await engine.compile(model)

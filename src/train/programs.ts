@@ -5,9 +5,9 @@ import { isStatic } from '../ir/shape.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { Noise } from '../loss/loss.js'
+import { compileGraph } from '../lower/compile.js'
 import type { Contribution } from '../metric/tally.js'
-import { encode } from '../onnx/encode.js'
-import { exportGraph, type GraphSpec } from '../onnx/export.js'
+import type { GraphSpec } from '../onnx/export.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { Random } from '../random.js'
 import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
@@ -119,7 +119,7 @@ export class Programs {
     const key = [spec.name, ...spec.outputs.keys()].join('\n')
     let program = this.compiled.get(key)
     if (!program) {
-      program = this.runtime.compile(encode('ModelProto', exportGraph(spec)))
+      program = compileGraph(this.runtime, spec)
       this.compiled.set(key, program)
     }
     return program
