@@ -29,4 +29,4 @@ export {
   type PlotOptions,
   spectrum,
 } from './plot.js'
-export { type NodeOptions, node, type SessionOptions } from './runtime.js'
+export { type NodeOptions, node, type SessionOptions, startNode, type WebgpuOptions } from './runtime.js'
