@@ -5,6 +5,7 @@ import type { Tensor } from '../ir/tensor.js'
 import type { Compilation, Engine, Operand, Session } from './engine.js'
 import { KeptTensors } from './kept-tensors.js'
 import { PrivateBuffers } from './private-buffers.js'
+import { webgpuFailure } from './webgpu-failure.js'
 
 type Ort = typeof import('onnxruntime-node')
 
@@ -53,7 +54,10 @@ export class LocalEngine implements Engine {
         return [session.inputNames[i]!, tensor] as const
       })
       const results = await session.run(Object.fromEntries(feeds)).catch((error: Error) => {
-        throw new OnnxIreError('runtime', `onnxruntime could not run the model: ${error.message}`, { cause: error })
+        throw (
+          webgpuFailure(error) ??
+          new OnnxIreError('runtime', `onnxruntime could not run the model: ${error.message}`, { cause: error })
+        )
       })
       return session.outputNames.map((name) => {
         const tensor = results[name] as OrtTensor
@@ -112,6 +116,8 @@ async function create(ort: Ort, model: Uint8Array, options: InferenceSession.Ses
     return await ort.InferenceSession.create(shared ? new Uint8Array(model) : model, options)
   } catch (cause) {
     const { message } = cause as Error
+    const failure = webgpuFailure(cause as Error)
+    if (failure) throw failure
     const hint = message.startsWith('Unsupported data type')
       ? '. Graph inputs and outputs of this ONNX type cannot cross into JavaScript (16 is bfloat16): cast them to float32 in the graph'
       : ''

@@ -4,11 +4,7 @@ import { Worker } from 'node:worker_threads'
 import type { InferenceSession } from 'onnxruntime-node'
 import { OnnxIreError } from '../errors.js'
 import { dtypes } from '../ir/dtype.js'
-import { input } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
-import { encode } from '../onnx/encode.js'
-import { exportGraph } from '../onnx/export.js'
-import { op } from '../op/index.js'
 import { checkFeeds } from '../runtime/feeds.js'
 import type { Provider } from '../runtime/provider.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
@@ -24,7 +20,7 @@ import { WorkerEngine } from './worker-engine.js'
 export interface NodeOptions {
   /**
    * What computes: 'cpu' (default), or 'webgpu', a GPU behind Vulkan, Metal or Direct3D 12. Nothing is found out by trying: where
-   * it does not start, the first `compile` says why. See `startNode` for another choice.
+   * it does not start, the first `compile` says why. See `startNode` to know at once, and for another choice.
    */
   readonly provider?: 'cpu' | 'webgpu' | undefined
   /** Of provider 'webgpu' only. */
@@ -114,35 +110,6 @@ export function node(options: NodeOptions = {}): Runtime {
 
 /** One for the process; see `NativeLock`. */
 const webgpuLock = new NativeLock()
-
-/**
- * The same, started: what does not start is known at once, as `runtime`. With `fallback: 'cpu'` it is the CPU that is taken then, and
- * the description says so.
- */
-export async function startNode(
-  options: NodeOptions & { readonly fallback?: 'cpu' | undefined } = {},
-): Promise<Runtime> {
-  const { fallback, ...chosen } = options
-  const runtime = node(chosen)
-  try {
-    const program = await runtime.compile(nothing())
-    await program.release()
-    return runtime
-  } catch (error) {
-    await runtime.dispose()
-    if (fallback !== 'cpu' || runtime.provider === 'cpu') throw error
-    const instead = node({ ...chosen, provider: 'cpu', webgpu: undefined })
-    const why = (error as Error).message.split('\n')[0]
-    return { ...instead, description: `${instead.description}, because ${runtime.provider} did not start: ${why}` }
-  }
-}
-
-/** The smallest model. */
-function nothing(): Uint8Array {
-  const x = input('x', 'float32', [1])
-  const graph = { name: 'start', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Abs(x)]]) }
-  return encode('ModelProto', exportGraph(graph))
-}
 
 function checkProvider({ provider = 'cpu', webgpu }: NodeOptions): void {
   const refuse = (what: string): never => {
