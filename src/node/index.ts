@@ -3,6 +3,7 @@
  * @module onnx-ire/node
  */
 
+export { type CApiOptions, cApi } from './c-api/runtime.js'
 export { type CheckpointFolderOptions, checkpointFolder } from './checkpoints.js'
 export type { Point } from './contour.js'
 export { type CifarPart, type CifarSet, readCifar10, readCifar100 } from './data/cifar.js'
