@@ -75,9 +75,10 @@ export { type Trainable, trainableOf } from './train/weights.js'
 
 // Optimizers and steps
 
+export * as term from './formula/formula.js'
 export { type AdamOptions, adam, adamw } from './optim/adam.js'
 export type { FloatArray, Gradients, ParameterArrays } from './optim/arrays.js'
-export type { BaseOptimizer, Displacement } from './optim/base.js'
+export type { BaseOptimizer } from './optim/base.js'
 export type { OneCycleSchedule } from './optim/one-cycle.js'
 export { type PlateauSchedule, type PlateauState, plateauStart, plateauStep } from './optim/plateau.js'
 export {
@@ -101,8 +102,6 @@ export {
   curvatureDue,
   type GradientKind,
   type GradientReply,
-  type GradientRequest,
-  optimizerStep,
   type StepContext,
   type StepReport,
 } from './step/step.js'

@@ -126,6 +126,7 @@ async function chosen(path: string, options: Options, command: Command): Promise
   const { lossOf, lossOn } = await import('../recipe/loss.js')
   const training: TrainingOptions = {
     loss: lossOf(lossOn(loss, logits)),
+    curvature: 'sampled',
     ...(trainable === undefined ? {} : { trainable }),
     ...(batchNorm === undefined ? {} : { batchNorm }),
   }

@@ -22,6 +22,8 @@ export interface Formula {
   readonly scalars: readonly string[]
   /** By the name of what is computed; one that is also in `arrays` replaces that array's elements. */
   readonly outputs: Readonly<Record<string, Term>>
+  /** By name, terms whose squares are summed over all elements, in double precision. */
+  readonly squares: Readonly<Record<string, Term>>
 }
 
 /** An array that a formula reads. */
@@ -48,17 +50,21 @@ export const atMost = (a: TermLike, b: TermLike): Term => call('atMost', a, b)
 export const sqrt = (x: TermLike): Term => call('sqrt', x)
 /** The magnitude. */
 export const abs = (x: TermLike): Term => call('abs', x)
-/** -1, 0 or 1. */
+/** -1, 0 or 1; 0 of NaN. */
 export const sign = (x: TermLike): Term => call('sign', x)
 
-const call = (f: Arithmetic, ...of: readonly TermLike[]): Term => ({
-  kind: 'call',
-  f,
-  of: of.map((x) => (typeof x === 'number' ? { kind: 'constant', value: x } : x)),
-})
+const call = (f: Arithmetic, ...of: readonly TermLike[]): Term => ({ kind: 'call', f, of: of.map(termOf) })
 
-/** The formula of these results: what it reads is found by walking them, in the order of first use. */
-export function formula(outputs: Readonly<Record<string, Term>>): Formula {
+const termOf = (x: TermLike): Term => (typeof x === 'number' ? { kind: 'constant', value: x } : x)
+
+/**
+ * The formula of these results: what it reads is found by walking them, in the order of first use.
+ * @param squares terms whose sums of squares are wanted too; of a term that is 0 or 1 that is a count
+ */
+export function formula(
+  outputs: Readonly<Record<string, Term>>,
+  squares: Readonly<Record<string, Term>> = {},
+): Formula {
   const seen = new Set<Term>()
   const arrays = new Set<string>()
   const scalars = new Set<string>()
@@ -69,8 +75,8 @@ export function formula(outputs: Readonly<Record<string, Term>>): Formula {
     else if (term.kind === 'scalar') scalars.add(term.name)
     else if (term.kind === 'call') for (const x of term.of) visit(x)
   }
-  for (const term of Object.values(outputs)) visit(term)
-  return { arrays: [...arrays], scalars: [...scalars], outputs }
+  for (const term of [...Object.values(outputs), ...Object.values(squares)]) visit(term)
+  return { arrays: [...arrays], scalars: [...scalars], outputs, squares }
 }
 
 /** A term with some of its arrays and scalars, by name, replaced by other terms. */

@@ -3,7 +3,7 @@ import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/index.js'
 import { checkNumber, nonNegative } from '../optim/option.js'
-import type { Loss, LossGraph } from './loss.js'
+import { type Loss, type LossGraph, type Mean, meansOf } from './loss.js'
 
 /** One of several things a model learns. */
 export interface Task {
@@ -44,22 +44,16 @@ export function combine(tasks: Readonly<Record<string, Task>>): Loss {
       const counts = total(({ count }) => count)
       const targets = merged(built, ({ targets }) => targets, 'inputs')
       const sampled = sampledOf(built, counts)
+      const weighing = built.filter(({ weight }) => weight > 0)
+      const loss = addUp(weighing.map(({ weight, graph }) => scaled(like(built, graph.loss), weight)))
       return {
-        loss: addUp(
-          built.flatMap(({ weight, graph }) => (weight === 0 ? [] : [scaled(like(built, graph.loss), weight)])),
-        ),
+        loss,
         targets,
         labels: merged(built, ({ labels }) => labels ?? new Map(), 'labels'),
         count: counts,
         ...(built.some(({ graph }) => graph.weight) ? { weight: total(({ weight, count }) => weight ?? count) } : {}),
-        compared: new Map(
-          built.flatMap(({ task, graph }) =>
-            [...(graph.compared ?? [])].map(([inner, compared]) => [
-              inner === '' ? task : `${task}/${inner}`,
-              compared,
-            ]),
-          ),
-        ),
+        means: { loss, each: byTask(weighing, ({ weight, graph }) => meansOfTask(built, graph, weight, counts)) },
+        compared: byTask(built, ({ graph }) => graph.compared ?? new Map()),
         ...(sampled ? { sampled } : {}),
       }
     },
@@ -69,12 +63,40 @@ export function combine(tasks: Readonly<Record<string, Task>>): Loss {
 function sampledOf(built: Built, counts: Value): LossGraph['sampled'] {
   const weighing = built.filter(({ weight }) => weight > 0)
   if (weighing.some(({ graph }) => !graph.sampled)) return undefined
-  const losses = weighing.map(({ weight, graph }) => {
-    const share = op.Div(like(built, graph.count), op.Max([counts, 1]))
-    return op.Mul(op.Sqrt(scaled(share, weight)), like(built, graph.sampled!.loss))
-  })
+  const losses = weighing.map(({ weight, graph }) =>
+    op.Mul(sampledFactor(built, graph, weight, counts), like(built, graph.sampled!.loss)),
+  )
   return { loss: addUp(losses), noise: merged(weighing, ({ sampled }) => sampled!.noise, 'noise') }
 }
+
+/** sqrt(w_k B_k / B) */
+const sampledFactor = (built: Built, graph: LossGraph, weight: number, counts: Value): Value =>
+  op.Sqrt(scaled(op.Div(like(built, graph.count), op.Max([counts, 1])), weight))
+
+/** The means of one task, as they stand in the sum. */
+function meansOfTask(built: Built, graph: LossGraph, factor: number, counts: Value): ReadonlyMap<string, Mean> {
+  const alone = { loss: graph.loss, weight: graph.weight ?? graph.count, ...sampledOnly(graph.sampled?.loss) }
+  return new Map(
+    [...(meansOf(graph) ?? new Map<string, Mean>([['', alone]]))].map(([name, { loss, weight, sampled }]) => [
+      name,
+      {
+        loss: scaled(like(built, loss), factor),
+        weight: like(built, weight),
+        ...sampledOnly(sampled && op.Mul(sampledFactor(built, graph, factor, counts), like(built, sampled))),
+      },
+    ]),
+  )
+}
+
+const sampledOnly = (sampled: Value | undefined): Pick<Mean, 'sampled'> => (sampled ? { sampled } : {})
+
+/** What each task has, by name behind its own. */
+const byTask = <T>(built: Built, of: (one: Built[number]) => ReadonlyMap<string, T>): ReadonlyMap<string, T> =>
+  new Map(
+    built.flatMap((one) =>
+      [...of(one)].map(([inner, value]) => [inner === '' ? one.task : `${one.task}/${inner}`, value] as const),
+    ),
+  )
 
 const scaled = (x: Value, factor: number): Value => (factor === 1 ? x : op.Mul(x, factor))
 

@@ -19,6 +19,8 @@ export interface LossGraph {
    * batches of a data set, are averaged by it, so that a batch in parts gives what the whole gives.
    */
   readonly weight?: Value
+  /** The means it is the sum of, where each is divided by another number, so that batches in parts are exact. */
+  readonly means?: Means
   /** What is compared, for metrics: by task, '' where there is only one. */
   readonly compared?: ReadonlyMap<string, Compared>
   /**
@@ -31,6 +33,26 @@ export interface LossGraph {
     readonly loss: Value
     readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: Noise }>
   }
+}
+
+/** What a loss of several means is made of. */
+export interface Means {
+  /** Their sum. A loss made of this one by something more has another `loss`: these are of no use to it. */
+  readonly loss: Value
+  /** By task. */
+  readonly each: ReadonlyMap<string, Mean>
+}
+
+export interface Mean {
+  /** The mean times its factor: what it adds to the loss. */
+  readonly loss: Value
+  /** What it is divided by; a float scalar. */
+  readonly weight: Value
+  /**
+   * What it adds to the sampled loss, there if that is: a sum over its targets, divided by the root of the loss's `count`
+   * times `weight`.
+   */
+  readonly sampled?: Value
 }
 
 /** A prediction beside its target. `kept` is a bool per target, false for what is ignored; null where all of it counts. */
@@ -68,3 +90,7 @@ export interface Loss {
   /** Throws `invalid-option` and `invalid-shape` where the outputs do not fit. */
   build(outputs: ReadonlyMap<string, Value>): LossGraph
 }
+
+/** The means that this very loss is the sum of, if there are several. */
+export const meansOf = ({ loss, means }: LossGraph): ReadonlyMap<string, Mean> | undefined =>
+  means?.loss === loss ? means.each : undefined

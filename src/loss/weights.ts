@@ -1,4 +1,5 @@
 import { OnnxIreError } from '../errors.js'
+import { dtypes } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
 import { formatShape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
@@ -49,7 +50,7 @@ export function weighed(
     inputs.set(name, value)
     return value
   }
-  const factors: Value[] = kept ? [op.CastLike(kept, like)] : []
+  const factors: Value[] = kept ? [op.Cast(kept, { to: dtypes[like.dtype].onnx })] : []
   let counted = kept
   if (mask !== undefined) {
     const given = give(mask, input(mask, like.dtype, targets.shape))
@@ -61,7 +62,9 @@ export function weighed(
     factors.push(alongExamples(give(sampleWeights, input(sampleWeights, like.dtype, [examples])), targets))
   }
   const weights = factors.length > 0 ? factors.reduce((a, b) => op.Mul(a, b)) : null
-  const count = counted ? sum(op.CastLike(counted, like)) : op.CastLike(op.Size(targets), like)
+  // What the mean is divided by does not depend on the model: of `like` only the type is used.
+  const number = (x: Value) => op.Cast(x, { to: dtypes[like.dtype].onnx })
+  const count = counted ? sum(number(counted)) : number(op.Size(targets))
   return { inputs, kept: counted, weights, count, total: weights && inputs.size > 0 ? sum(weights) : count }
 }
 

@@ -1,4 +1,4 @@
-import type { FloatArray } from './arrays.js'
+import { add, array, div, type Formula, formula, mul, scalar, sqrt, sub, type Term } from '../formula/formula.js'
 import type { BaseOptimizer } from './base.js'
 import { belowOne, checkNames, checkNumber, invalidOption, nonNegative } from './option.js'
 
@@ -51,79 +51,34 @@ function create(name: 'adam' | 'adamw', options: AdamOptions, defaultDecay: numb
     weightDecay: decay,
     options: Object.freeze({ lr: base, betas: Object.freeze([beta1, beta2]), eps, weightDecay: decay }),
     moments: ['firstMoment', 'secondMoment'],
-    displacement: (t, lr, scale, weightDecay) => {
+    formula: name === 'adam' ? coupled : decoupled,
+    factors: (t, lr, weightDecay) => {
       // Both sides of the fraction times r = sqrt(1 - beta2^t): rate m / (sqrt(v) + eps r), a factor less per element.
       const root = Math.sqrt(1 - beta2 ** (t + 1))
       const rate = (-lr * root) / (1 - beta1 ** (t + 1))
-      const [take1, take2] = [1 - beta1, 1 - beta2]
-      if (name === 'adam' && weightDecay > 0) {
-        const c = Float64Array.of(beta1, take1, beta2, take2, eps * root, rate, scale, weightDecay)
-        return (d, theta, g, moments, from, to) => coupled(d, theta, g, moments[0]!, moments[1]!, from, to, c)
-      }
-      // scale belongs to the gradient alone here, and joins the factors of g and g^2.
-      const shrink = name === 'adamw' ? lr * weightDecay : 0
-      const c = Float64Array.of(beta1, take1 * scale, beta2, take2 * scale * scale, eps * root, rate, shrink)
-      return (d, theta, g, moments, from, to) => decoupled(d, theta, g, moments[0]!, moments[1]!, from, to, c)
+      const decay = name === 'adam' ? { l2: weightDecay } : { shrink: lr * weightDecay }
+      return { take1: 1 - beta1, take2: 1 - beta2, rate, eps: eps * root, ...decay }
     },
   })
 }
 
-// Most of an update is spent in these loops, half of it in the root and the quotient: an operation less is measurable.
-// The numbers come in one array `c`: read from it they are plain doubles, as arguments they would be boxed.
-
-/** With weight decay as a term of d. */
-function decoupled(
-  d: Float64Array,
-  theta: FloatArray,
-  g: FloatArray,
-  m: FloatArray,
-  v: FloatArray,
-  from: number,
-  to: number,
-  c: Float64Array,
-): void {
-  const keep1 = c[0]!
-  const take1 = c[1]!
-  const keep2 = c[2]!
-  const take2 = c[3]!
-  const eps = c[4]!
-  const rate = c[5]!
-  const shrink = c[6]!
-  for (let i = 0, j = from; j < to; i++, j++) {
-    const gradient = g[j]!
-    const first = keep1 * m[j]! + take1 * gradient
-    const second = keep2 * v[j]! + take2 * (gradient * gradient)
-    m[j] = first
-    v[j] = second
-    d[i] = (rate * first) / (Math.sqrt(second) + eps) - shrink * theta[j]!
-  }
-}
+const theta = array('theta')
+const g = array('g')
 
 /** With weight decay as a term of the gradient. */
-function coupled(
-  d: Float64Array,
-  theta: FloatArray,
-  g: FloatArray,
-  m: FloatArray,
-  v: FloatArray,
-  from: number,
-  to: number,
-  c: Float64Array,
-): void {
-  const keep1 = c[0]!
-  const take1 = c[1]!
-  const keep2 = c[2]!
-  const take2 = c[3]!
-  const eps = c[4]!
-  const rate = c[5]!
-  const scale = c[6]!
-  const l2 = c[7]!
-  for (let i = 0, j = from; j < to; i++, j++) {
-    const gradient = scale * g[j]! + l2 * theta[j]!
-    const first = keep1 * m[j]! + take1 * gradient
-    const second = keep2 * v[j]! + take2 * (gradient * gradient)
-    m[j] = first
-    v[j] = second
-    d[i] = (rate * first) / (Math.sqrt(second) + eps)
-  }
+const coupled = adamFormula(add(g, mul(scalar('l2'), theta)), (d) => d)
+
+/** With weight decay as a term of d. */
+const decoupled = adamFormula(g, (d) => sub(d, mul(scalar('shrink'), theta)))
+
+/**
+ * beta x is written x - (1 - beta) x: single precision holds the digits of 1 - beta, but not those of a beta close to 1.
+ * g^2 is taken factor by factor, so that it overflows no earlier than what is kept of it.
+ */
+function adamFormula(g: Term, decayed: (d: Term) => Term): Formula {
+  const [m, v, take1, take2] = [array('firstMoment'), array('secondMoment'), scalar('take1'), scalar('take2')]
+  const firstMoment = add(m, mul(take1, sub(g, m)))
+  const secondMoment = add(sub(v, mul(take2, v)), mul(mul(take2, g), g))
+  const d = div(mul(scalar('rate'), firstMoment), add(sqrt(secondMoment), scalar('eps')))
+  return formula({ d: decayed(d), firstMoment, secondMoment })
 }

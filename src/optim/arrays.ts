@@ -13,10 +13,6 @@ export type Gradients = Readonly<Record<string, FloatArray>>
 export const zerosLike = (array: FloatArray): FloatArray =>
   array instanceof Float64Array ? new Float64Array(array.length) : new Float32Array(array.length)
 
-/** The elements of all tensors together: the N of IRE's one global threshold. */
-export const elementCount = (arrays: ParameterArrays): number =>
-  Object.values(arrays).reduce((sum, array) => sum + array.length, 0)
-
 /** A new record with every array passed through `f`. */
 export function mapArrays<In, Out>(arrays: Readonly<Record<string, In>>, f: (array: In, name: string) => Out) {
   return Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, f(array, name)]))

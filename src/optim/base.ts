@@ -1,26 +1,10 @@
-import type { FloatArray } from './arrays.js'
-
-/**
- * Writes the displacements of elements `from` .. `to - 1` of one tensor to `d[0 .. to - from - 1]` and advances the
- * moments of those elements.
- * @param d scratch, in double precision
- * @param theta the parameter, read only
- * @param g its gradient, read only
- * @param moments one array per name in `BaseOptimizer.moments`, as long as `theta`; updated in place
- */
-export type Displacement = (
-  d: Float64Array,
-  theta: FloatArray,
-  g: FloatArray,
-  moments: readonly FloatArray[],
-  from: number,
-  to: number,
-) => void
+import type { Formula } from '../formula/formula.js'
 
 /**
  * A base optimizer: from gradients to the displacement d_t of plain training, theta <- theta + d_t, with learning rate,
  * momentum, preconditioning and weight decay included. It never writes the parameters itself, so that `sam` and
- * `ire` can wrap any of them. Write your own by giving these fields.
+ * `ire` can wrap any of them. It is a formula rather than code, so that it runs wherever the parameters are. Write your
+ * own by giving these fields.
  */
 export interface BaseOptimizer {
   readonly kind: 'base'
@@ -35,11 +19,16 @@ export interface BaseOptimizer {
   /** The names of the arrays kept per parameter, all zero at first. */
   readonly moments: readonly string[]
   /**
-   * The displacement of one update of one tensor.
+   * The displacement `d` and the next value of every moment, from the arrays `theta`, `g` (the gradient, already clipped)
+   * and the moments, and from the scalars that `factors` gives. The same object at every step. It is computed in the
+   * precision of the parameters. The names n, kappa, limit and scale are the step's.
+   */
+  readonly formula: Formula
+  /**
+   * The scalars of `formula` for one update of one tensor.
    * @param t how many updates of this tensor came before, from 0
    * @param lr the learning rate of this update and tensor
-   * @param scale the factor on the gradient: 1, or less when it is clipped
    * @param weightDecay the weight decay of this tensor
    */
-  displacement(t: number, lr: number, scale: number, weightDecay: number): Displacement
+  factors(t: number, lr: number, weightDecay: number): Readonly<Record<string, number>>
 }

@@ -1,5 +1,11 @@
 import { OnnxIreError } from '../errors.js'
+import { evaluate } from '../formula/evaluate.js'
+import { abs, array, div, formula, min, scalar } from '../formula/formula.js'
 import { arrayOf, type FloatArray, type Gradients, type ParameterArrays } from './arrays.js'
+
+const g = array('g')
+const squares = formula({}, { squares: g })
+const clippedSquares = formula({}, { squares: min(1, div(abs(g), scalar('limit'))) })
 
 /**
  * The Euclidean norm of all gradients together, in double precision; it also proves them finite.
@@ -11,7 +17,7 @@ export function finiteNorm(parameters: ParameterArrays, gradients: Gradients, pl
   let sum = 0
   for (const [name, parameter] of Object.entries(parameters)) {
     const gradient = arrayOf(gradients, name, parameter.length, what)
-    const part = sumOfSquares(gradient)
+    const part = evaluate(squares, { g: gradient })['squares']!
     if (!Number.isFinite(part)) requireFinite(gradient, name, place, what)
     sum += part
   }
@@ -28,42 +34,22 @@ export const clipFactor = (norm: number, maxNorm: number): number => Math.min(1,
 export function clippedNorm(parameters: ParameterArrays, gradients: Gradients, norm: number, limit: number): number {
   if (norm <= limit) return norm // no element is above the norm of all
   let sum = 0 // of numbers up to 1: whatever the limit, their squares do not overflow
-  for (const name of Object.keys(parameters)) sum += sumOfClippedSquares(gradients[name]!, limit)
+  for (const name of Object.keys(parameters))
+    sum += evaluate(clippedSquares, { g: gradients[name]! }, { limit })['squares']!
   return limit * Math.sqrt(sum)
-}
-
-function sumOfClippedSquares(x: FloatArray, limit: number): number {
-  let sum = 0
-  for (let i = 0; i < x.length; i++) sum += Math.min(1, Math.abs(x[i]!) / limit) ** 2
-  return sum
-}
-
-/** Four partial sums: one alone would wait for the latency of every addition. */
-function sumOfSquares(x: FloatArray): number {
-  let a = 0
-  let b = 0
-  let c = 0
-  let d = 0
-  const whole = x.length - (x.length % 4)
-  for (let i = 0; i < whole; i += 4) {
-    const p = x[i]!
-    const q = x[i + 1]!
-    const r = x[i + 2]!
-    const s = x[i + 3]!
-    a += p * p
-    b += q * q
-    c += r * r
-    d += s * s
-  }
-  for (let i = whole; i < x.length; i++) a += x[i]! * x[i]!
-  return a + b + (c + d)
 }
 
 /** @throws 'not-finite' at the first NaN or infinity */
 export function requireFinite(array: FloatArray, name: string, place: string, what: string): void {
+  const fault = faultOf(array, name, place, what)
+  if (fault) throw fault
+}
+
+/** The 'not-finite' error about the first NaN or infinity; null where there is none. */
+export function faultOf(array: FloatArray, name: string, place: string, what: string): OnnxIreError | null {
   const index = array.findIndex((x) => !Number.isFinite(x))
-  if (index < 0) return
-  throw new OnnxIreError(
+  if (index < 0) return null
+  return new OnnxIreError(
     'not-finite',
     `${place}: the ${what} of '${name}' is ${array[index]} at element ${index} of ${array.length}; ` +
       'lower the learning rate, clip the gradient, or look for bad values in the data; the parameters are unchanged',

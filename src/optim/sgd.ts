@@ -1,4 +1,4 @@
-import type { FloatArray } from './arrays.js'
+import { add, array, formula, mul, scalar, sub, type Term } from '../formula/formula.js'
 import type { BaseOptimizer } from './base.js'
 import { checkBoolean, checkNames, checkNumber, invalidOption, nonNegative } from './option.js'
 
@@ -42,48 +42,19 @@ export function sgd(options: SgdOptions = {}): BaseOptimizer {
     weightDecay: decay,
     options: Object.freeze({ lr: base, momentum, dampening, nesterov, weightDecay: decay }),
     moments: momentum === 0 ? [] : ['momentum'],
-    displacement: (t, lr, scale, weightDecay) => {
-      if (momentum === 0) {
-        const c = Float64Array.of(lr, scale, weightDecay)
-        return (d, theta, g, _, from, to) => plain(d, theta, g, from, to, c)
-      }
+    formula: momentum === 0 ? plain : nesterov ? accelerated : heavyBall,
+    factors: (t, lr, weightDecay) => {
+      if (momentum === 0) return { lr, weightDecay }
       const [keep, take] = t === 0 ? [0, 1] : [momentum, 1 - dampening]
-      // d = -(gradientShare g + bufferShare b)
-      const [gradientShare, bufferShare] = nesterov ? [lr, lr * momentum] : [0, lr]
-      const c = Float64Array.of(gradientShare, bufferShare, scale, weightDecay, keep, take)
-      return (d, theta, g, moments, from, to) => heavyBall(d, theta, g, moments[0]!, from, to, c)
+      return { lr, weightDecay, keep, take, ...(nesterov ? { momentum } : {}) }
     },
   })
 }
 
-// The numbers come in one array `c`: read from it they are plain doubles, as arguments they would be boxed.
+const decayed = add(array('g'), mul(scalar('weightDecay'), array('theta')))
+const buffer = add(mul(scalar('keep'), array('momentum')), mul(scalar('take'), decayed))
+const against = (direction: Term): Term => sub(0, mul(scalar('lr'), direction))
 
-function plain(d: Float64Array, theta: FloatArray, g: FloatArray, from: number, to: number, c: Float64Array): void {
-  const lr = c[0]!
-  const scale = c[1]!
-  const weightDecay = c[2]!
-  for (let i = 0, j = from; j < to; i++, j++) d[i] = -lr * (scale * g[j]! + weightDecay * theta[j]!)
-}
-
-function heavyBall(
-  d: Float64Array,
-  theta: FloatArray,
-  g: FloatArray,
-  buffer: FloatArray,
-  from: number,
-  to: number,
-  c: Float64Array,
-): void {
-  const gradientShare = c[0]!
-  const bufferShare = c[1]!
-  const scale = c[2]!
-  const weightDecay = c[3]!
-  const keep = c[4]!
-  const take = c[5]!
-  for (let i = 0, j = from; j < to; i++, j++) {
-    const gradient = scale * g[j]! + weightDecay * theta[j]!
-    const b = keep * buffer[j]! + take * gradient
-    buffer[j] = b
-    d[i] = -(gradientShare * gradient + bufferShare * b)
-  }
-}
+const plain = formula({ d: against(decayed) })
+const heavyBall = formula({ d: against(buffer), momentum: buffer })
+const accelerated = formula({ d: against(add(decayed, mul(scalar('momentum'), buffer))), momentum: buffer })

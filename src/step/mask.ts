@@ -1,12 +1,16 @@
+import type { OnnxIreError } from '../errors.js'
+import { evaluate } from '../formula/evaluate.js'
 import {
-  elementCount,
+  arrayOf,
   type FloatArray,
   type Gradients,
   mapArrays,
   type ParameterArrays,
   zerosLike,
 } from '../optim/arrays.js'
-import type { IreOptimizer } from './ire.js'
+import { faultOf } from '../optim/norm.js'
+import { flatByMagnitude, flatByValue, smoothedSquare, smoothedValue } from './formulas.js'
+import type { Refresh } from './residence.js'
 import { kthLargest } from './selection.js'
 
 /** Which coordinates are flat, and what that was decided by. Replaced as a whole at each refresh. */
@@ -34,86 +38,56 @@ export interface FlatMask {
  *
  * Without smoothing B g^2 orders like abs(g), which is ranked instead: the same selection, exact where g^2 would overflow
  * or vanish.
- * @param batchSize B, the number of samples the gradient is the mean over; it scales F and changes a mask only if it
- *   varies between refreshes and beta > 0
- * @param ranked the parameters IRE may enhance; the others keep n = 0
- * @throws 'not-finite' naming the tensor
+ * @param parameters all of them; those that are not ranked keep n = 0
+ * @param previous the mask so far
+ * @throws 'not-finite' naming the step and the tensor, 'invalid-data' for missing or misshapen estimates
  */
 export function refreshMask(
-  { gamma, beta, curvature: source }: IreOptimizer,
+  { ire, step, batchSize, ranked, what }: Refresh,
   parameters: ParameterArrays,
   estimates: Gradients,
-  batchSize: number,
   previous: FlatMask | null,
-  step: number,
-  ranked: ParameterArrays = parameters,
 ): FlatMask {
-  const signed = source === 'hutchinson'
-  const isRanked = (name: string) => Object.hasOwn(ranked, name)
-  const kept = (parameter: FloatArray, name: string): FloatArray => {
-    const before = previous?.curvature?.[name] ?? zerosLike(parameter)
-    return isRanked(name) ? smoothed(before, estimates[name]!, beta, signed ? 1 : batchSize, signed) : before
+  const signed = ire.curvature === 'hutchinson'
+  const own = ranked.map((name) => [name, arrayOf(estimates, name, parameters[name]!.length, what)] as const)
+  const take = (1 - ire.beta) * (signed ? 1 : batchSize)
+  const renewed = (name: string, g: FloatArray): FloatArray => {
+    const F = previous?.curvature?.[name]?.slice() ?? zerosLike(parameters[name]!)
+    evaluate(signed ? smoothedValue : smoothedSquare, { F, g }, { beta: ire.beta, take })
+    return F
   }
-  const curvature = beta > 0 ? mapArrays(parameters, kept) : null
-  const values = mapArrays(ranked, (_, name) => (curvature ?? estimates)[name]!)
-  const total = elementCount(ranked)
+  const curvature =
+    ire.beta > 0
+      ? {
+          ...mapArrays(parameters, (parameter, name) => previous?.curvature?.[name] ?? zerosLike(parameter)),
+          ...Object.fromEntries(own.map(([name, g]) => [name, renewed(name, g)])),
+        }
+      : null
+  const values = own.map(([name, g]) => [name, curvature?.[name] ?? g] as const)
+  const total = values.reduce((sum, [, { length }]) => sum + length, 0)
   // The k-th largest is flat itself, so k = 0 and k = 1 both leave every coordinate flat.
-  const k = Math.max(1, Math.floor((1 - gamma) * total))
-  const what = curvature ? 'curvature estimate F' : signed ? 'curvature estimate v * Hv' : 'curvature gradient'
-  const cut = total === 0 ? 0 : kthLargest(values, k, what, signed ? 'value' : 'magnitude')
+  const k = Math.max(1, Math.floor((1 - ire.gamma) * total))
+  const arrays = values.map(([, array]) => array)
+  const cut = total === 0 ? 0 : kthLargest(arrays, k, signed ? 'value' : 'magnitude')
+  if (cut === null) throw notFinite(own, values, step, what)
 
-  const counts: Counts = { flat: 0, zero: 0 }
-  const flat = mapArrays(parameters, ({ length }, name) => {
-    const mask = new Uint8Array(length)
-    if (!isRanked(name)) return mask
-    const mark = signed ? markUpTo : markWithin
-    mark(mask, values[name]!, cut, counts)
-    return mask
-  })
+  const counts = { flat: 0, zero: 0 }
+  const flat = mapArrays(parameters, ({ length }) => new Uint8Array(length))
+  for (const [name, F] of values) {
+    const found = evaluate(signed ? flatByValue : flatByMagnitude, { F, n: flat[name]! }, { cut })
+    counts.flat += found['flat']!
+    counts.zero += found['zero']!
+  }
   const share = (n: number) => (total === 0 ? 0 : n / total)
   const threshold = curvature || signed ? cut : Math.min(batchSize * cut * cut, Number.MAX_VALUE)
   return { flat, curvature, refreshedAt: step, threshold, flatShare: share(counts.flat), zeroShare: share(counts.zero) }
 }
 
-/** beta F + (1 - beta) B g^2, or beta F + (1 - beta) g where `signed`. */
-function smoothed(F: FloatArray, g: FloatArray, beta: number, batchSize: number, signed: boolean): FloatArray {
-  const out = zerosLike(F)
-  const take = (1 - beta) * batchSize
-  if (signed) for (let i = 0; i < out.length; i++) out[i] = beta * F[i]! + take * g[i]!
-  else for (let i = 0; i < out.length; i++) out[i] = beta * F[i]! + take * g[i]! * g[i]!
-  return out
-}
+type Named = readonly (readonly [name: string, array: FloatArray])[]
 
-/** How many elements are flat, and how many exactly 0. */
-interface Counts {
-  flat: number
-  zero: number
-}
-
-/** Marks what is at most `cut` in magnitude. */
-function markWithin(mask: Uint8Array, values: FloatArray, cut: number, counts: Counts): void {
-  let [flat, zero] = [0, 0]
-  for (let i = 0; i < mask.length; i++) {
-    const magnitude = Math.abs(values[i]!)
-    const isFlat = magnitude <= cut ? 1 : 0
-    mask[i] = isFlat
-    flat += isFlat
-    zero += magnitude === 0 ? 1 : 0
-  }
-  counts.flat += flat
-  counts.zero += zero
-}
-
-/** Marks what is at most `cut`. */
-function markUpTo(mask: Uint8Array, values: FloatArray, cut: number, counts: Counts): void {
-  let [flat, zero] = [0, 0]
-  for (let i = 0; i < mask.length; i++) {
-    const value = values[i]!
-    const isFlat = value <= cut ? 1 : 0
-    mask[i] = isFlat
-    flat += isFlat
-    zero += value === 0 ? 1 : 0
-  }
-  counts.flat += flat
-  counts.zero += zero
+/** What is wrong with the estimates, or else with the F made of them. */
+function notFinite(estimates: Named, F: Named, step: number, what: string): OnnxIreError {
+  const fault = (named: Named, what: string) =>
+    named.map(([name, array]) => faultOf(array, name, `step ${step}`, what)).find((error) => error !== null)
+  return (fault(estimates, what) ?? fault(F, 'curvature estimate F'))!
 }

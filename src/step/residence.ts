@@ -24,6 +24,8 @@ export interface Ascent {
   readonly step: number
   /** The tensors for which e is not 0, and whose gradients make the norm. */
   readonly trained: readonly string[]
+  /** What the gradients are, for messages: 'loss gradient'. */
+  readonly what: string
 }
 
 /** How one tensor is moved. */
@@ -38,7 +40,10 @@ export interface TensorUpdate {
 /** The update of a step: theta <- theta + (1 + kappa n) d, with the moments it goes by. */
 export interface Application {
   readonly step: number
-  /** The base optimizer's: outputs `d` and every moment, from arrays `theta`, `g` and the moments. */
+  /**
+   * The base optimizer's: outputs `d` and every moment, from arrays `theta`, `g` and the moments. `updateFormula` makes the
+   * whole update of it. The same object at every step.
+   */
   readonly formula: Formula
   /** The tensors that are trained at this step; their gradients make the norm. */
   readonly tensors: readonly TensorUpdate[]
@@ -61,9 +66,12 @@ export interface StepNumbers {
   readonly threshold: number | null
 }
 
+/** Parameters by name, in whatever form a residence holds them. */
+export type Named = Readonly<Record<string, unknown>>
+
 /**
  * Where the parameters of a run, their moments and IRE's mask live, and the arithmetic of a step there. P stands for a full
- * set of parameters to evaluate at, G for a set of gradients; only who computes gradients looks inside.
+ * set of parameters to evaluate at, by name, G for a set of gradients; only who computes gradients looks inside.
  *
  * A step calls, in this order: `refresh` where one is due, `ascend` where there is SAM, `apply`, `numbers`. Until `apply`
  * nothing changes that a step begun anew would see. On a device calls may only be queued: what they find wrong is then
@@ -71,7 +79,7 @@ export interface StepNumbers {
  *
  * Throws 'not-finite' naming the step and the tensor, 'invalid-data' for missing or misshapen gradients.
  */
-export interface Residence<P, G> {
+export interface Residence<P extends Named, G> {
   /** The parameters as they are now, to evaluate at; not to be written to or kept. */
   readonly parameters: P
   /** Ranks by `estimates` and makes the mask that the next `apply` uses; F is that of `refreshMask`. */
@@ -81,6 +89,12 @@ export interface Residence<P, G> {
   apply(application: Application, gradients: G): void | Promise<void>
   /** What the last `apply` came to. */
   numbers(): StepNumbers | Promise<StepNumbers>
+  /**
+   * Throws 'not-finite' where one of these gradients is, so that an error about the loss can name the tensor. Without it
+   * the error names the loss only.
+   * @param place where we are, for the message: 'step 3: the loss is NaN'
+   */
+  requireFinite?(names: readonly string[], gradients: G, place: string, what: string): void | Promise<void>
 }
 
 /** What a residence on a device is made for. */
@@ -92,7 +106,7 @@ export interface ResidenceSpec {
 }
 
 /** A residence on a device, T being sets of its tensors: what is on the host follows when it is asked to. */
-export interface DeviceResidence<T> extends Residence<T, T> {
+export interface DeviceResidence<T extends Named> extends Residence<T, T> {
   /** Takes over parameters and state; `state.step` stays the caller's. */
   load(parameters: ParameterArrays, state: OptimizerState): Promise<void>
   /** Writes to these arrays, and to `state.mask`, what the device holds. */

@@ -1,36 +1,27 @@
 import { OnnxIreError } from '../errors.js'
 import type { FloatArray } from '../optim/arrays.js'
-import { requireFinite } from '../optim/norm.js'
 
 /** What numbers are ranked by: their magnitude, or their value with its sign. */
 export type Order = 'magnitude' | 'value'
 
 /**
  * The k-th largest number over all arrays together, exactly, in linear time, without sorting or copying; ranked by
- * magnitude it is the magnitude itself.
+ * magnitude it is the magnitude itself. Null where a number is infinite or NaN.
  *
  * IEEE bit patterns become integers of the same order: without the sign bit for magnitudes; for values with the sign bit
  * flipped, and with the others flipped too where it was set. A histogram over the upper 16 bits then finds the bin of the
  * k-th largest, and a second one over the next 16 bits of that bin's members the number itself; float64 needs four.
  * @param k from 1 (the largest) to the number of elements
- * @param what what the arrays hold, for the message
- * @throws 'not-finite' naming the array; 'invalid-option' when there is no k-th element
+ * @throws 'invalid-option' when there is no k-th element
  */
-export function kthLargest(
-  arrays: Readonly<Record<string, FloatArray>>,
-  k: number,
-  what: string,
-  order: Order = 'magnitude',
-): number {
-  const list = Object.values(arrays)
-  const total = list.reduce((sum, array) => sum + array.length, 0)
+export function kthLargest(arrays: readonly FloatArray[], k: number, order: Order): number | null {
+  const total = arrays.reduce((sum, array) => sum + array.length, 0)
   if (!Number.isInteger(k) || k < 1 || k > total)
     throw new OnnxIreError('invalid-option', `cannot select number ${k} of ${total} values`)
-  const single = list.filter((array) => array instanceof Float32Array)
+  const single = arrays.filter((array) => array instanceof Float32Array)
   const map = order === 'magnitude' ? byMagnitude : byValue
-  const found = single.length === list.length ? select32(single, k, map) : select64(list, k, map)
-  if (found === null) for (const [name, array] of Object.entries(arrays)) requireFinite(array, name, 'flat mask', what)
-  return found === null ? Number.NaN : found + 0 // -0 and 0 are a tie, and 0 stands for both
+  const found = single.length === arrays.length ? select32(single, k, map) : select64(arrays, k, map)
+  return found === null ? null : found + 0 // -0 and 0 are a tie, and 0 stands for both
 }
 
 /**

@@ -1,5 +1,4 @@
 import { OnnxIreError } from '../errors.js'
-import type { ParameterArrays } from '../optim/arrays.js'
 import type { BaseOptimizer } from '../optim/base.js'
 import { checkBoolean, checkNames, checkNumber, count, nonNegative } from '../optim/option.js'
 
@@ -34,19 +33,20 @@ export interface TensorPlan {
 /** Which tensors a step trains, and how. */
 export interface StepPlan {
   /** The tensors with `since <= step`. */
-  readonly trained: ParameterArrays
+  readonly trained: readonly string[]
   /** Those of them that IRE may enhance: their elements are the N of the threshold. */
-  readonly enhanced: ParameterArrays
+  readonly enhanced: readonly string[]
   readonly of: (name: string) => TensorPlan
 }
 
 /**
  * The settings of all tensors at step `step`.
+ * @param parameters the names of all tensors
  * @throws 'invalid-option' for a name that is no parameter, a misspelt or out-of-range field
  */
 export function planStep(
   base: BaseOptimizer,
-  parameters: ParameterArrays,
+  parameters: readonly string[],
   settings: Readonly<Record<string, ParameterSettings>>,
   step: number,
 ): StepPlan {
@@ -54,20 +54,21 @@ export function planStep(
   const common: TensorPlan = { t: step, lrScale: 1, weightDecay: base.weightDecay }
   if (names.length === 0) return { trained: parameters, enhanced: parameters, of: () => common }
 
+  const known = new Set(parameters)
   for (const name of names)
-    if (!Object.hasOwn(parameters, name))
+    if (!known.has(name))
       throw new OnnxIreError(
         'invalid-option',
         `settings: there is no parameter '${name}'; give settings for trained parameters only, by their full names`,
       )
   const plans = new Map<string, TensorPlan>()
-  const trained: Record<string, ParameterArrays[string]> = {}
-  const enhanced: Record<string, ParameterArrays[string]> = {}
-  for (const [name, parameter] of Object.entries(parameters)) {
+  const trained: string[] = []
+  const enhanced: string[] = []
+  for (const name of parameters) {
     const own = checkSettings(name, (Object.hasOwn(settings, name) && settings[name]) || {})
     if (own.since > step) continue
-    trained[name] = parameter
-    if (own.enhanced) enhanced[name] = parameter
+    trained.push(name)
+    if (own.enhanced) enhanced.push(name)
     const weightDecay = own.weightDecay ?? base.weightDecay
     plans.set(name, { t: step - own.since, lrScale: own.lrScale, weightDecay })
   }

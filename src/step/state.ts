@@ -29,13 +29,19 @@ export function cloneState({ step, moments, mask }: OptimizerState): OptimizerSt
 }
 
 /**
- * The moments in the order the base optimizer names them.
+ * The moments of an optimizer.
  * @throws 'invalid-data' when the state belongs to another optimizer or other parameters
  */
-export function momentsOf(optimizer: Optimizer, parameters: ParameterArrays, state: OptimizerState) {
-  return layers(optimizer).base.moments.map((moment) => {
+export function momentsOf(
+  optimizer: Optimizer,
+  parameters: ParameterArrays,
+  state: OptimizerState,
+): OptimizerState['moments'] {
+  const moments: Record<string, ParameterArrays> = {}
+  for (const moment of layers(optimizer).base.moments) {
     const arrays = state.moments[moment] ?? {}
     for (const [name, parameter] of Object.entries(parameters)) arrayOf(arrays, name, parameter.length, moment)
-    return arrays
-  })
+    moments[moment] = arrays
+  }
+  return moments
 }

@@ -1,14 +1,12 @@
 import { OnnxIreError } from '../errors.js'
-import { arrayOf, type Gradients, type ParameterArrays } from '../optim/arrays.js'
-import { clipFactor, clippedNorm, finiteNorm } from '../optim/norm.js'
+import type { Gradients, ParameterArrays } from '../optim/arrays.js'
 import { checkNumber, invalidOption, nonNegative, positiveCount } from '../optim/option.js'
-import { clipped, displace } from './displace.js'
+import { checkBase, factorsOf } from './check-base.js'
 import { kappaAt, refreshesAt } from './ire.js'
-import { type FlatMask, refreshMask } from './mask.js'
 import { layers, type Optimizer } from './optimizer.js'
-import { ascend } from './sam.js'
+import type { Named, Residence } from './residence.js'
 import { type ParameterSettings, planStep } from './settings.js'
-import { momentsOf, type OptimizerState } from './state.js'
+import type { OptimizerState } from './state.js'
 
 /**
  * What a step asks for: 'loss', the gradient of the training loss on the step's batch; 'curvature', what IRE ranks by.
@@ -19,14 +17,14 @@ import { momentsOf, type OptimizerState } from './state.js'
 export type GradientKind = 'loss' | 'curvature'
 
 /** One gradient that a step needs, at `parameters`: evaluate there, and do not keep or write these arrays. */
-export interface GradientRequest {
+export interface GradientRequest<P = ParameterArrays> {
   readonly kind: GradientKind
-  readonly parameters: ParameterArrays
+  readonly parameters: P
 }
 
 /** The answer. Its arrays are read before the next request is made, never later: they may be reused for it. */
-export interface GradientReply {
-  readonly gradients: Gradients
+export interface GradientReply<G = Gradients> {
+  readonly gradients: G
   /** The loss there; the step checks that it is finite and passes the first one on in its report. */
   readonly loss?: number
   /** The number of samples a curvature gradient is the mean over (the factor B of h = B g^2); default 1. */
@@ -74,62 +72,84 @@ export interface StepReport {
   readonly threshold: number | null
 }
 
+/** What a step waits for: a gradient, or what a residence has begun. */
+export type Wanted<P> = GradientRequest<P> | Promise<unknown>
+
 /**
- * One training step as a generator, so that one implementation serves synchronous and asynchronous callers: it yields
- * what it needs, receives it through `next(reply)`, and returns its report. `takeStep` and `update` drive it for you.
+ * One training step of a residence as a generator, so that one implementation serves synchronous and asynchronous callers:
+ * it yields what it waits for, receives the reply or the promise's value through `next`, and returns its report.
  *
  * Requests, in this order: 'curvature' when a refresh is due; 'loss' at the parameters; with SAM 'loss' at theta + e.
- * `parameters` and `state` are written in place after the last reply, and not before: a failed request, a non-finite
- * gradient or an abandoned generator leaves both as they were.
+ * @param t the step, from 0
  * @throws 'not-finite' naming the step and the tensor; 'invalid-data' for missing or misshapen gradients
  */
-export function* optimizerStep(
+export function* optimizerStep<P extends Named, G>(
+  residence: Residence<P, G>,
   optimizer: Optimizer,
-  parameters: ParameterArrays,
-  state: OptimizerState,
+  t: number,
   context: StepContext = {},
-): Generator<GradientRequest, StepReport, GradientReply> {
+): Generator<Wanted<P>, StepReport, unknown> {
   const { base, sam, ire } = layers(optimizer)
-  const t = state.step
+  checkBase(base)
   const { lrFactor, clipNorm, clipValue, settings } = checkContext(context)
-  const plan = planStep(base, parameters, settings, t)
-  const { trained } = plan
-  const moments = momentsOf(optimizer, parameters, state)
-
-  const refreshed = ire !== null && refreshesAt(ire, t)
-  let mask: FlatMask | null = ire ? state.mask : null
-  if (refreshed && ire.curvature !== 'empirical') {
-    const reply = yield { kind: 'curvature', parameters }
-    normOf(plan.enhanced, reply, t, ire.curvature === 'sampled' ? 'curvature gradient' : 'curvature estimate v * Hv')
-    mask = refreshMask(ire, parameters, reply.gradients, batchSizeOf(reply), mask, t, plan.enhanced)
-  }
-
-  let reply = yield { kind: 'loss', parameters }
-  let norm = normOf(trained, reply, t, 'loss gradient')
-  const loss = reply.loss ?? null
-  if (refreshed && ire.curvature === 'empirical')
-    mask = refreshMask(ire, parameters, reply.gradients, batchSizeOf(reply), mask, t, plan.enhanced)
-  if (sam) {
-    const ascended = ascend(sam, trained, reply.gradients, norm, state)
-    reply = yield { kind: 'loss', parameters: { ...parameters, ...ascended } }
-    norm = normOf(trained, reply, t, 'loss gradient after the ascent')
-  }
-
+  const { parameters } = residence
+  const plan = planStep(base, Object.keys(parameters), settings, t)
+  const { trained, enhanced: ranked } = plan
   const lr = base.lr * lrFactor
   const kappa = ire ? kappaAt(ire, t, lrFactor) : 0
-  const bounded = clipNorm < Infinity ? clippedNorm(trained, reply.gradients, norm, clipValue) : norm
-  const scale = clipFactor(bounded, clipNorm)
-  for (const [name, theta] of Object.entries(trained)) {
+  const enhanced = new Set(ranked)
+  const tensors = trained.map((name) => {
     const { t: age, lrScale, weightDecay } = plan.of(name)
-    const g = clipped(arrayOf(reply.gradients, name, theta.length, 'loss gradient'), clipValue)
-    const own = moments.map((moment) => moment[name]!)
-    const flat = kappa > 0 && mask && Object.hasOwn(plan.enhanced, name) ? mask.flat[name] : undefined
-    displace(base.displacement(age, lr * lrScale, scale, weightDecay), theta, g, own, flat, kappa)
+    return { name, factors: factorsOf(base, age, lr * lrScale, weightDecay), enhanced: enhanced.has(name) }
+  })
+
+  const refreshed = ire !== null && refreshesAt(ire, t)
+  const refresh = (what: string, { gradients, batchSize = 1 }: GradientReply<G>) => {
+    checkNumber('step', 'batchSize', batchSize, positiveCount)
+    return settled(residence.refresh({ ire: ire!, step: t, batchSize, ranked, what }, gradients))
   }
-  state.mask = mask
-  state.step = t + 1
-  const { flatShare = 0, zeroShare = null, threshold = null } = mask ?? {}
-  return { step: t, loss, gradientNorm: norm, lr, kappa, refreshed, flatShare, zeroShare, threshold }
+  const ask = (kind: GradientKind, at: P, what: string, names: readonly string[]) =>
+    answered(residence, { kind, parameters: at }, `step ${t}`, what, names)
+
+  if (refreshed && ire.curvature !== 'empirical') {
+    const what = ire.curvature === 'sampled' ? 'curvature gradient' : 'curvature estimate v * Hv'
+    yield* refresh(what, yield* ask('curvature', parameters, what, ranked))
+  }
+  let what = 'loss gradient'
+  let reply = yield* ask('loss', parameters, what, trained)
+  const loss = reply.loss ?? null
+  if (refreshed && ire.curvature === 'empirical') yield* refresh(what, reply)
+  if (sam) {
+    const ascended = yield* settled(residence.ascend({ sam, step: t, trained, what }, reply.gradients))
+    what = 'loss gradient after the ascent'
+    reply = yield* ask('loss', ascended, what, trained)
+  }
+  const application = { step: t, formula: base.formula, tensors, kappa, clipValue, clipNorm, what }
+  yield* settled(residence.apply(application, reply.gradients))
+  return { step: t, loss, lr, kappa, refreshed, ...(yield* settled(residence.numbers())) }
+}
+
+/** What was begun, once it is there. */
+function* settled<T>(begun: T | Promise<T>): Generator<Promise<unknown>, T, unknown> {
+  return begun instanceof Promise ? ((yield begun) as T) : begun
+}
+
+/** The reply to a request, its loss known to be finite. */
+function* answered<P extends Named, G>(
+  residence: Residence<P, G>,
+  request: GradientRequest<P>,
+  place: string,
+  what: string,
+  names: readonly string[],
+): Generator<Wanted<P>, GradientReply<G>, unknown> {
+  const reply = (yield request) as GradientReply<G>
+  const { gradients, loss } = reply
+  if (loss === undefined || Number.isFinite(loss)) return reply
+  yield* settled(residence.requireFinite?.(names, gradients, `${place}: the loss is ${loss}`, what))
+  throw new OnnxIreError(
+    'not-finite',
+    `${place}: the loss is ${loss} though its gradients are finite; look for bad values in the data; the parameters are unchanged`,
+  )
 }
 
 /** Whether the next step will ask for a 'curvature' gradient. */
@@ -143,18 +163,4 @@ function checkContext({ lrFactor = 1, clipNorm = Infinity, clipValue = Infinity,
   for (const [name, limit] of Object.entries({ clipNorm, clipValue }))
     if (!(limit > 0)) throw invalidOption('step', name, limit, 'a number > 0')
   return { lrFactor, clipNorm, clipValue, settings }
-}
-
-const batchSizeOf = ({ batchSize = 1 }: GradientReply): number =>
-  checkNumber('step', 'batchSize', batchSize, positiveCount)
-
-/** The gradient's norm, once it and the loss are known to be finite. */
-function normOf(parameters: ParameterArrays, { gradients, loss }: GradientReply, t: number, what: string): number {
-  const finite = loss === undefined || Number.isFinite(loss)
-  const norm = finiteNorm(parameters, gradients, finite ? `step ${t}` : `step ${t}: the loss is ${loss}`, what)
-  if (finite) return norm
-  throw new OnnxIreError(
-    'not-finite',
-    `step ${t}: the loss is ${loss} though its gradients are finite; look for bad values in the data; the parameters are unchanged`,
-  )
 }

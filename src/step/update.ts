@@ -1,5 +1,6 @@
 import { OnnxIreError } from '../errors.js'
 import { type FloatArray, type Gradients, mapArrays, type ParameterArrays } from '../optim/arrays.js'
+import { ArrayResidence } from './array-residence.js'
 import { layers, type Optimizer } from './optimizer.js'
 import { cloneState, initialState, type OptimizerState } from './state.js'
 import { type GradientRequest, optimizerStep, type StepContext, type StepReport } from './step.js'
@@ -47,9 +48,13 @@ export function update(input: UpdateInput): Update {
     )
   const parameters = mapArrays(input.parameters, (array) => array.slice())
   const state = input.state ? cloneState(input.state) : initialState(optimizer, parameters)
-  const step = optimizerStep(optimizer, parameters, state, input)
-  let next = step.next()
-  while (!next.done) next = step.next({ gradients: answer(input, next.value, state.step), batchSize })
+  const residence = new ArrayResidence(optimizer, parameters, state)
+  const course = optimizerStep(residence, optimizer, state.step, input)
+  let next = course.next()
+  // Arrays are here and now: no promise is ever among what is wanted.
+  while (!next.done)
+    next = course.next({ gradients: answer(input, next.value as GradientRequest, state.step), batchSize })
+  state.step = next.value.step + 1
   return { parameters, state, report: next.value }
 }
 

@@ -10,8 +10,11 @@ import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
+import type { Named } from '../step/residence.js'
 import { conform } from './conform.js'
-import { lossOutputs, type TrainingGraphs } from './graphs.js'
+import type { TrainingGraphs } from './graphs.js'
+import { HostCompute } from './host-compute.js'
+import { lossOutputs } from './outputs.js'
 import { Programs } from './programs.js'
 
 /** Options of `evaluateModel`. */
@@ -32,7 +35,7 @@ export interface EvaluateOptions {
  */
 export async function evaluateModel(model: Model, data: Data, options: EvaluateOptions): Promise<Measures> {
   const { batchSize = 32, runtime, onBatch } = options
-  const programs = new Programs(evaluationOnly(model, options), runtime)
+  const programs = new Programs(evaluationOnly(model, options), HostCompute.over(runtime))
   try {
     return await measureOver(programs, data, batchSize, { parameters: {}, statistics: {} }, onBatch)
   } finally {
@@ -41,11 +44,11 @@ export async function evaluateModel(model: Model, data: Data, options: EvaluateO
 }
 
 /** Loss and metrics over a data set, in the evaluation form, with these parameters. */
-export async function measureOver(
-  programs: Programs,
+export async function measureOver<P extends Named, G>(
+  programs: Programs<P, G>,
   data: Data,
   batchSize: number,
-  at: { readonly parameters: ParameterArrays; readonly statistics: ParameterArrays },
+  at: { readonly parameters: P; readonly statistics: ParameterArrays },
   onBatch?: (examples: number) => void,
 ): Promise<Measures> {
   const { graphs } = programs

@@ -1,18 +1,17 @@
 import { OnnxIreError } from '../errors.js'
-import { gradients, zerosLike } from '../grad/gradient.js'
-import { hessianProducts } from '../grad/hessian.js'
-import { scalar } from '../ir/leaf.js'
 import { leavesOf, topological } from '../ir/topology.js'
 import type { Graph, Value } from '../ir/value.js'
 import type { Loss, LossGraph, Noise } from '../loss/loss.js'
+import { type SharedLoss, sharedLoss } from '../loss/shares.js'
 import { accuracy } from '../metric/accuracy.js'
 import { type MeasuredGraph, measuredBy } from '../metric/measured.js'
 import type { Metric } from '../metric/metric.js'
 import type { GraphSpec } from '../onnx/export.js'
-import { op } from '../op/index.js'
 import { quantization } from '../op/quantization.js'
 import { trainNorms } from './batch-norm.js'
+import { curvatureOf } from './curvature.js'
 import { trainDropout } from './dropout.js'
+import { gradientOutputs, gradientsOf, lossOutputs } from './outputs.js'
 import { type Trainable, trainableOf } from './weights.js'
 import { widened } from './widen.js'
 
@@ -29,7 +28,7 @@ export interface TrainingOptions {
   readonly dropout?: 'off' | 'on'
   /** What is measured in evaluations beside the loss. Default: `accuracy` where the loss is about classes. */
   readonly metrics?: readonly Metric[]
-  /** What the curvature graph gives, as `ire` takes it. Default 'sampled'. */
+  /** What the curvature graph gives, as `ire` takes it. Default: there is none. */
   readonly curvature?: 'sampled' | 'hutchinson'
 }
 
@@ -43,9 +42,12 @@ export interface TrainingGraphs {
   readonly evaluation: GraphSpec
   /**
    * What IRE ranks, as `grad/<parameter>`: the gradient of the plain loss against sampled targets, or v * Hv of the loss, an
-   * estimate of its Hessian's diagonal (Bekas et al. 2007). Null for a loss that cannot be sampled.
+   * estimate of its Hessian's diagonal (Bekas et al. 2007). Null unless it is asked for, and for a loss that cannot be
+   * sampled.
    */
   readonly curvature: DrawnGraph | null
+  /** The graphs for batches run in parts, made when first asked for; absent where gradients of parts average as they are. */
+  readonly parts?: () => PartGraphs
   /** Noise that the host draws for every example in training and curvature graph alike, uniform in [0, 1): for Dropout. */
   readonly noise: ReadonlyMap<string, Value>
   /** What the data must give, by name. */
@@ -57,6 +59,16 @@ export interface TrainingGraphs {
   readonly parameters: ReadonlyMap<string, Value>
   /** Running statistics of trained norms, updated by the graph and not by the optimizer. */
   readonly statistics: ReadonlyMap<string, Value>
+}
+
+/** What parts of a batch need where a loss is a sum of means: with gradients that add up to those of the whole. */
+export interface PartGraphs {
+  readonly training: GraphSpec
+  readonly curvature: DrawnGraph | null
+  /** Scalars to be fed by name, how much of a mean of the whole each of the part is; `sharesOf` tells. */
+  readonly shares: ReadonlyMap<string, Value>
+  /** What that depends on: `count`, and `weight/<mean>` of every mean. */
+  readonly divisors: GraphSpec
 }
 
 /** A graph beside what the host draws to feed it. */
@@ -88,13 +100,13 @@ export function trainingGraphs(model: Graph, options: TrainingOptions): Training
   const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
   const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
   const parameters = trainedParameters(graph, options, used, statistics)
-  const spec = (name: string, of: LossGraph, outs: ReadonlyMap<string, Value>, drawn: Inputs = []): GraphSpec => ({
+  const spec = (name: string, of: LossGraph, outs: ReadonlyMap<string, Value>, added: Inputs = []): GraphSpec => ({
     name: `${graph.name || 'model'}/${name}`,
     inputs: new Map([
       ...inputs,
       ...of.targets,
       ...(of === evaluated ? [] : dropped.noise),
-      ...drawn,
+      ...added,
       ...parameters,
       ...statistics,
     ]),
@@ -102,50 +114,46 @@ export function trainingGraphs(model: Graph, options: TrainingOptions): Training
     metadata: { 'onnx-ire.gradients': JSON.stringify([...outs.keys()].filter((key) => key.startsWith('grad/'))) },
   })
 
-  const dLoss = gradientsOf(trained.loss, parameters)
-  const training = spec(
-    'training',
-    trained,
-    new Map([
-      ...lossOutputs(trained),
+  /** Training and curvature graph of a loss, with further inputs. */
+  const differentiated = (of: LossGraph, part: string, added: Inputs) => {
+    const dLoss = gradientsOf(of.loss, parameters)
+    const training = new Map([
+      ...lossOutputs(of),
       ...measured.training.outputs,
       ...gradientOutputs(dLoss, parameters),
       ...prefixed('next/', next),
-    ]),
-  )
-  const evaluation = spec('evaluation', evaluated, new Map([...lossOutputs(evaluated), ...measured.evaluation.outputs]))
-  const curvature = (): DrawnGraph | null => {
-    const counts = lossOutputs(trained).filter(([name]) => name !== 'loss')
-    if (options.curvature === 'hutchinson') {
-      const g = [...parameters.keys()].map((name) => dLoss.get(name) ?? null)
-      const { vectors: probes, products } = hessianProducts(g, parameters, 'probe/')
-      const estimates = [...probes.values()].map((v, i) => (products[i] ? op.Mul(v, products[i]) : zerosLike(v)))
-      const outputs = new Map([
-        ...counts,
-        ...[...parameters.keys()].map((name, i): [string, Value] => [`grad/${name}`, estimates[i]!]),
-      ])
-      return { spec: spec('curvature', trained, outputs, [...probes]), noise: new Map(), probes }
+    ])
+    const estimate = curvatureOf(of, dLoss, parameters, options.curvature)
+    return {
+      training: spec(`training${part}`, of, training, added),
+      curvature:
+        estimate &&
+        drawnGraph(spec(`curvature${part}`, of, estimate.outputs, [...added, ...estimate.inputs]), estimate),
     }
-    if (!trained.sampled) return null
-    const { loss: plain, noise } = trained.sampled
-    const outputs = new Map([...counts, ...gradientOutputs(gradientsOf(plain, parameters), parameters)])
-    const drawn = [...noise].map(([name, { value }]) => [name, value] as const)
-    return { spec: spec('curvature', trained, outputs, drawn), noise, probes: new Map() }
   }
-  const built = curvature()
+  const { training, curvature } = differentiated(trained, '', [])
+  const evaluation = spec('evaluation', evaluated, new Map([...lossOutputs(evaluated), ...measured.evaluation.outputs]))
+  const inParts = ({ loss, shares, divisors }: SharedLoss): PartGraphs => ({
+    ...differentiated(loss, ' of a part', named(shares)),
+    shares,
+    divisors: withoutUnused(spec('divisors', trained, divisors)),
+  })
+  const shared = sharedLoss(trained)
   refuseClashes(
     [
       ...trained.targets.keys(),
       ...dropped.noise.keys(),
-      ...(built?.noise.keys() ?? []),
-      ...(built?.probes.keys() ?? []),
+      ...(curvature?.noise.keys() ?? []),
+      ...(curvature?.probes.keys() ?? []),
+      ...named(shared?.shares ?? none).map(([name]) => name),
     ],
     graph,
   )
   return {
     training,
     evaluation,
-    curvature: built,
+    curvature,
+    ...(shared && { parts: once(() => inParts(shared)) }),
     noise: dropped.noise,
     data: new Map([...inputs, ...trained.targets]),
     loss: trained,
@@ -157,16 +165,31 @@ export function trainingGraphs(model: Graph, options: TrainingOptions): Training
 
 type Inputs = readonly (readonly [string, Value])[]
 
+/** Inputs under their own names. */
+const named = (inputs: ReadonlyMap<string, Value>): Inputs => [...inputs.values()].map((value) => [value.name!, value])
+
+const drawnGraph = (spec: GraphSpec, { noise, probes }: Omit<DrawnGraph, 'spec'>): DrawnGraph => ({
+  spec,
+  noise,
+  probes,
+})
+
+const withoutUnused = (spec: GraphSpec): GraphSpec => {
+  const used = new Set(leavesOf(spec.outputs.values()))
+  return { ...spec, inputs: new Map([...spec.inputs].filter(([, value]) => used.has(value))) }
+}
+
+function once<T>(make: () => T): () => T {
+  let made: T | undefined
+  return () => {
+    made ??= make()
+    return made
+  }
+}
+
 /** What a loss asks to be computed. */
 const valuesOf = ({ loss, count, weight, sampled }: LossGraph, { outputs }: MeasuredGraph): Value[] =>
   [loss, count, weight, sampled?.loss, ...outputs.values()].filter((value) => value !== undefined)
-
-/** The outputs that every graph of a loss has. */
-export const lossOutputs = ({ loss, count, weight }: LossGraph): [string, Value][] => [
-  ['loss', loss],
-  ['count', count],
-  ...(weight ? [['weight', weight] as [string, Value]] : []),
-]
 
 /**
  * The chosen tensors but for the statistics that the graph itself updates; by default only those that the loss depends on,
@@ -207,15 +230,6 @@ function refuseClashes(added: readonly string[], { inputs, parameters }: Graph):
       `the loss adds an input '${clash}', and the model has a tensor of that name: name the loss's labels or targets differently`,
     )
 }
-
-/** By parameter name, only where there is one. */
-function gradientsOf(loss: Value, parameters: ReadonlyMap<string, Value>): ReadonlyMap<string, Value> {
-  const found = gradients([[loss, scalar(loss.dtype, 1)]], [...parameters.values()])
-  return new Map([...parameters.keys()].flatMap((name, i) => (found[i] ? [[name, found[i]]] : [])))
-}
-
-const gradientOutputs = (found: ReadonlyMap<string, Value>, parameters: ReadonlyMap<string, Value>) =>
-  [...parameters].map(([name, value]): [string, Value] => [`grad/${name}`, found.get(name) ?? zerosLike(value)])
 
 const prefixed = (prefix: string, values: ReadonlyMap<string, Value>): [string, Value][] =>
   [...values].map(([name, value]) => [prefix + name, value])

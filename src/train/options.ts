@@ -25,8 +25,7 @@ export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'fro
   readonly batchSize?: number
   /**
    * The most examples the runtime computes at once. Gradients of a larger batch are accumulated, to what the whole batch
-   * gives; norms trained by the batch see these many, and the tasks of `combine` are weighed by what each part has of
-   * them, which is the same where none leaves targets out or weighs them. Default: the whole batch.
+   * gives; norms trained by the batch see these many. Default: the whole batch.
    */
   readonly microBatch?: number
   /**
@@ -83,6 +82,11 @@ export interface FitOptions {
   readonly onEvaluate?: Callback<RoundMetrics>
   /** Called with the step of a checkpoint that is in the store. */
   readonly onCheckpoint?: Callback<number>
+  /**
+   * Called when a device was lost and the run begins again on a new one, with the step that it goes on from: that of the
+   * last checkpoint or end of a round. The steps after it are taken again, and are the same.
+   */
+  readonly onDeviceLost?: Callback<number>
   /** Stop after the step in progress once it is aborted, as Ctrl-C does; `fit` then ends without error. */
   readonly signal?: { readonly aborted: boolean }
 }
@@ -127,7 +131,7 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
 }
 const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
   ...{ epochs: true, steps: true, validation: true, evaluateEvery: true, checkpoints: true },
-  ...{ onStep: true, onEvaluate: true, onCheckpoint: true, signal: true },
+  ...{ onStep: true, onEvaluate: true, onCheckpoint: true, onDeviceLost: true, signal: true },
 }
 
 /** Refuses options that are misspelt, missing or out of range. Throws `invalid-option`. */

@@ -4,6 +4,7 @@ import { OnnxIreError } from '../errors.js'
 import { learningRateFactor } from '../optim/schedule.js'
 import { Random } from '../random.js'
 import { layers } from '../step/optimizer.js'
+import type { Named } from '../step/residence.js'
 import type { ParameterSettings } from '../step/settings.js'
 import { type FitOptions, stepsOf, type TrainerOptions } from './options.js'
 import type { Programs } from './programs.js'
@@ -23,7 +24,7 @@ export async function fitPlan(
   data: Data,
   options: FitOptions,
   trainer: TrainerOptions,
-  programs: Programs,
+  programs: Pick<Programs<Named, unknown>, 'checkSizes'>,
   settings: (perEpoch: number | undefined) => Readonly<Record<string, ParameterSettings>>,
 ): Promise<Plan> {
   const { batchSize = 32, schedule = { kind: 'constant' } } = trainer

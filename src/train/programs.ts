@@ -2,7 +2,7 @@ import { OnnxIreError } from '../errors.js'
 import { evaluateDim } from '../ir/evaluate.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import { isStatic } from '../ir/shape.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { sizeOf } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { Noise } from '../loss/loss.js'
 import type { Contribution } from '../metric/tally.js'
@@ -10,25 +10,29 @@ import { encode } from '../onnx/encode.js'
 import { exportGraph, type GraphSpec } from '../onnx/export.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { Random } from '../random.js'
-import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
-import type { GradientKind, GradientReply } from '../step/step.js'
-import type { DrawnGraph, TrainingGraphs } from './graphs.js'
-import { inParts } from './parts.js'
+import type { Tensors } from '../runtime/runtime.js'
+import type { Named } from '../step/residence.js'
+import type { GradientKind } from '../step/step.js'
+import { type Compute, type GradientProgram, isGradient } from './compute.js'
+import type { DrawnGraph, PartGraphs, TrainingGraphs } from './graphs.js'
+import { tensorsOf } from './host-compute.js'
+import { type Divisors, overParts, type Part, partsOf, sharesOf } from './parts.js'
 
-/** One batch's gradient with what else the graph tells. */
-export interface Evaluated extends GradientReply, Contribution {
+/** One batch's gradient with what else the graph tells; G as in `Compute`. */
+export interface Evaluated<G> extends Contribution {
   readonly loss: number
+  readonly gradients: G
   /** Next running statistics, by name; only from a training graph with trained norms. */
   readonly statistics: ParameterArrays
 }
 
-/** What a gradient is taken of. */
-export interface GradientRun {
+/** What a gradient is taken of; P as in `Compute`. */
+export interface GradientRun<P> {
   readonly kind: GradientKind
   readonly batch: Tensors
   /** Examples in it. */
   readonly size: number
-  readonly parameters: ParameterArrays
+  readonly parameters: P
   readonly statistics: ParameterArrays
   /** Decides what is sampled. */
   readonly random: Random
@@ -37,30 +41,30 @@ export interface GradientRun {
 }
 
 /** A run's graphs, compiled when first needed. */
-export class Programs {
+export class Programs<P extends Named, G> {
   readonly graphs: TrainingGraphs
-  private readonly runtime: Runtime
-  private readonly compiled = new Map<string, Promise<Program>>()
+  private readonly compute: Compute<P, G>
+  private readonly compiled = new Map<string, Promise<GradientProgram<P, G>>>()
   /** The number of examples the model takes at once, when its file fixes it. */
   private readonly fixedBatch: number | undefined
   private readonly microBatch: number
   private released = false
 
   /** @param microBatch the most examples to be run at once; gradients of a larger batch are accumulated */
-  constructor(graphs: TrainingGraphs, runtime: Runtime, microBatch = Number.POSITIVE_INFINITY) {
+  constructor(graphs: TrainingGraphs, compute: Compute<P, G>, microBatch = Number.POSITIVE_INFINITY) {
     this.graphs = graphs
-    this.runtime = runtime
+    this.compute = compute
     this.microBatch = microBatch
     this.fixedBatch = fixedBatchOf(graphs.data)
   }
 
   /** Compiles what training needs now, so that a graph the runtime refuses is known before the first step. */
   async prepare(curvature: boolean): Promise<void> {
-    await this.program(this.graphs.training)
+    await this.program(this.training().spec)
     if (curvature) await this.program(this.curvature().spec)
   }
 
-  async gradient(run: GradientRun): Promise<Evaluated> {
+  async gradient(run: GradientRun<P>): Promise<Evaluated<G>> {
     const { kind, batch, size, random, wanted } = run
     const { spec, noise, probes } = kind === 'curvature' ? this.curvature() : this.training()
     const signs = drawn(
@@ -72,26 +76,30 @@ export class Programs {
     const values = new Map([...noise].map(([name, { value }]) => [name, value]))
     const dropping = streams(random.stream('dropout'), this.graphs.noise)
     const sampling = streams(random, values)
-    return this.whole(batch, size, noise.size > 0, async (part) => {
+    const gradientOf = (part: Tensors, shares: Tensors) => {
       const dims = (value: Value) => dimsOf(value, part, this.graphs.data)
       const dropped = drawn(dropping, this.graphs.noise, () => 'uniform', dims)
       const sampled = drawn(sampling, values, (name) => noise.get(name)!.distribution, dims)
-      return this.run(spec, { ...part, ...signs, ...dropped, ...sampled }, run, wanted)
-    })
+      return this.run(spec, { ...part, ...shares, ...signs, ...dropped, ...sampled }, run, wanted)
+    }
+    const shared = this.partGraphs()
+    if (!shared) return this.whole(batch, size, noise.size > 0, (part) => gradientOf(part, {}))
+    const shares = await this.sharesOf(shared, this.parts(batch, size), run, noise.size > 0)
+    return overParts(this.compute, this.parts(batch, size), 'shares', (part, i) => gradientOf(part, shares[i]!))
   }
 
-  async evaluate(
-    batch: Tensors,
-    size: number,
-    parameters: ParameterArrays,
-    statistics: ParameterArrays,
-  ): Promise<Evaluated> {
+  async evaluate(batch: Tensors, size: number, parameters: P, statistics: ParameterArrays): Promise<Evaluated<G>> {
     return this.whole(batch, size, false, (part) => this.run(this.graphs.evaluation, part, { parameters, statistics }))
   }
 
   /** Refuses, before anything is run, batches that would not fall into parts of the size the model takes. */
   checkSizes(examples: number, batchSize: number): void {
     for (const size of [Math.min(batchSize, examples), examples % batchSize]) this.partOf(size)
+  }
+
+  /** After the device of the compiled graphs is lost: they are compiled anew when they are needed. */
+  forget(): void {
+    this.compiled.clear()
   }
 
   async release(): Promise<void> {
@@ -101,11 +109,11 @@ export class Programs {
   }
 
   private training(): DrawnGraph {
-    return { spec: this.graphs.training, noise: new Map(), probes: new Map() }
+    return { spec: (this.partGraphs() ?? this.graphs).training, noise: new Map(), probes: new Map() }
   }
 
   private curvature(): DrawnGraph {
-    const { curvature } = this.graphs
+    const { curvature } = this.partGraphs() ?? this.graphs
     if (curvature) return curvature
     throw new OnnxIreError(
       'invalid-option',
@@ -113,13 +121,41 @@ export class Programs {
     )
   }
 
-  private async program(spec: GraphSpec): Promise<Program> {
+  /** Those that add up over parts, where batches may fall into parts and the loss needs it. */
+  private partGraphs(): PartGraphs | undefined {
+    return this.fixedBatch !== undefined || Number.isFinite(this.microBatch) ? this.graphs.parts?.() : undefined
+  }
+
+  /** What each part is to be fed as its shares: told by the targets, which are counted first. */
+  private async sharesOf(
+    { divisors, shares }: PartGraphs,
+    parts: Iterable<Part>,
+    at: Pick<GradientRun<P>, 'parameters' | 'statistics'>,
+    sampled: boolean,
+  ): Promise<Tensors[]> {
+    const program = await this.program(divisors)
+    const counted: Divisors[] = []
+    for (const { tensors } of parts) {
+      const feeds = Object.entries(this.feeds(tensors, at)).filter(([name]) => divisors.inputs.has(name))
+      const { outputs } = await program.run(Object.fromEntries(feeds), at.parameters)
+      const number = (name: string) => numbersOf(outputs[name]!)[0]!
+      const weights = [...shares.keys()].map((name) => [name, number(`weight/${name}`)])
+      counted.push({ count: number('count'), weights: Object.fromEntries(weights) })
+    }
+    return sharesOf(counted, sampled).map((ofPart) =>
+      Object.fromEntries(
+        [...shares].map(([name, { name: input, dtype }]) => [input!, tensorFrom(dtype, [], [ofPart[name]!])]),
+      ),
+    )
+  }
+
+  private async program(spec: GraphSpec): Promise<GradientProgram<P, G>> {
     if (this.released)
       throw new OnnxIreError('runtime', 'this trainer was disposed: it exports and gives checkpoints, and runs no more')
     const key = [spec.name, ...spec.outputs.keys()].join('\n')
     let program = this.compiled.get(key)
     if (!program) {
-      program = this.runtime.compile(encode('ModelProto', exportGraph(spec)))
+      program = this.compute.compile(encode('ModelProto', exportGraph(spec)))
       this.compiled.set(key, program)
     }
     return program
@@ -128,21 +164,12 @@ export class Programs {
   private async run(
     whole: GraphSpec,
     data: Tensors,
-    at: Pick<GradientRun, 'parameters' | 'statistics'>,
+    at: Pick<GradientRun<P>, 'parameters' | 'statistics'>,
     wanted?: ReadonlySet<string>,
-  ): Promise<Evaluated> {
+  ): Promise<Evaluated<G>> {
     const spec = wanted ? restricted(whole, wanted) : whole
     const program = await this.program(spec)
-    const tensors = (arrays: ParameterArrays, values: ReadonlyMap<string, Value>): [string, Tensor][] =>
-      [...values].map(([name, value]) => [
-        name,
-        { dtype: value.dtype, dims: value.shape as readonly number[], data: arrays[name]! },
-      ])
-    const outputs = await program.run({
-      ...data,
-      ...Object.fromEntries(tensors(at.parameters, this.graphs.parameters)),
-      ...Object.fromEntries(tensors(at.statistics, this.graphs.statistics)),
-    })
+    const { outputs, gradients } = await program.run(this.feeds(data, at), at.parameters)
     const number = (name: string): number | undefined => (outputs[name] ? numbersOf(outputs[name])[0] : undefined)
     const count = number('count')!
     return {
@@ -150,9 +177,14 @@ export class Programs {
       count,
       weight: number('weight') ?? count,
       sums: named(outputs, 'sum/', (name) => name),
-      gradients: named(outputs, 'grad/'),
+      gradients,
       statistics: named(outputs, 'next/'),
     }
+  }
+
+  /** All that is fed but the parameters. */
+  private feeds(data: Tensors, { statistics }: Pick<GradientRun<P>, 'statistics'>): Tensors {
+    return { ...data, ...tensorsOf(this.graphs.statistics, statistics) }
   }
 
   /** Runs a batch at once, or in parts where the model or the user says how many examples to take, and averages over the parts. */
@@ -160,10 +192,14 @@ export class Programs {
     batch: Tensors,
     size: number,
     sampled: boolean,
-    run: (part: Tensors) => Promise<Evaluated>,
-  ): Promise<Evaluated> {
-    const part = this.partOf(size)
-    return part >= size ? run(batch) : inParts(batch, size, part, (name) => this.countsExamples(name), sampled, run)
+    run: (part: Tensors) => Promise<Evaluated<G>>,
+  ): Promise<Evaluated<G>> {
+    if (this.partOf(size) >= size) return run(batch)
+    return overParts(this.compute, this.parts(batch, size), sampled ? 'sampled' : 'mean', run)
+  }
+
+  private parts(batch: Tensors, size: number): Iterable<Part> {
+    return partsOf(batch, size, this.partOf(size), (name) => this.countsExamples(name))
   }
 
   /** Whether an input's first axis can be that of the examples: one of a length that the file fixes is something else. */
@@ -185,9 +221,7 @@ export class Programs {
 /** The same graph without the gradients that nobody wants: what only they need is not computed. */
 const restricted = (spec: GraphSpec, wanted: ReadonlySet<string>): GraphSpec => ({
   ...spec,
-  outputs: new Map(
-    [...spec.outputs].filter(([name]) => !name.startsWith('grad/') || wanted.has(name.slice('grad/'.length))),
-  ),
+  outputs: new Map([...spec.outputs].filter(([name]) => !isGradient(name) || wanted.has(name.slice('grad/'.length)))),
 })
 
 const named = (outputs: Tensors, prefix: string, key = (name: string) => name.slice(prefix.length)) =>

@@ -3,7 +3,7 @@ import type { FitOptions } from './options.js'
 /** Writes checkpoints while training goes on: one at a time, each whole before the next begins. */
 export class Saver {
   private readonly settings: Exclude<FitOptions['checkpoints'], undefined>
-  private readonly take: () => Uint8Array
+  private readonly take: () => Promise<Uint8Array>
   private readonly onSaved: FitOptions['onCheckpoint']
   private saving: Promise<unknown> = Promise.resolve(undefined)
   private savedStep = -1
@@ -11,7 +11,7 @@ export class Saver {
 
   constructor(
     settings: Exclude<FitOptions['checkpoints'], undefined>,
-    take: () => Uint8Array,
+    take: () => Promise<Uint8Array>,
     onSaved: FitOptions['onCheckpoint'],
   ) {
     this.settings = settings
@@ -35,7 +35,7 @@ export class Saver {
     if (step === this.savedStep) return verdict
     this.savedStep = step
     this.savedAt = Date.now()
-    this.saving = this.write(step, this.take())
+    this.saving = this.write(step, await this.take())
     this.saving.catch(() => {}) // looked at when the next one is saved, or at the end
     return verdict
   }

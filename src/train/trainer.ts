@@ -1,37 +1,25 @@
 import { type Batch, batches } from '../data/batches.js'
 import type { Data } from '../data/stream.js'
+import { OnnxIreError } from '../errors.js'
 import type { Graph } from '../ir/value.js'
 import type { Measures } from '../metric/tally.js'
 import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
-import { learningRateFactor } from '../optim/schedule.js'
-import { Random } from '../random.js'
 import { layers } from '../step/optimizer.js'
 import type { ParameterSettings } from '../step/settings.js'
-import { initialState, type OptimizerState } from '../step/state.js'
-import { takeStep } from '../step/take-step.js'
 import { Alone } from './alone.js'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { type CheckpointStore, newestOf, type Resumed } from './checkpoint-store.js'
-import { conform } from './conform.js'
 import { layersBehind } from './depth.js'
-import { measureOver } from './evaluate.js'
 import { type TrainingGraphs, trainingGraphs } from './graphs.js'
 import { frozenOf, settingsOf } from './groups.js'
 import { replaceHead } from './head.js'
 import { identityOf } from './identity.js'
-import { KeptWeights } from './kept.js'
-import {
-  checkTrainerOptions,
-  type FitOptions,
-  type RoundMetrics,
-  type StepProgress,
-  type TrainerOptions,
-} from './options.js'
+import { checkTrainerOptions, type FitOptions, type RoundMetrics, type TrainerOptions } from './options.js'
 import { fitPlan, type Plan } from './plan.js'
-import { type Evaluated, Programs } from './programs.js'
 import { checkWatched, Progress, type RoundEnd, roundEnd } from './progress.js'
+import { Run } from './run.js'
 import { Saver } from './saver.js'
 import { withTrained } from './trained.js'
 import type { Weights } from './tuned.js'
@@ -41,22 +29,21 @@ import { trainableOf } from './weights.js'
 export class Trainer {
   private readonly model: Model
   private readonly options: TrainerOptions
-  private readonly programs: Programs
-  private readonly random: Random
+  private readonly graphs: TrainingGraphs
   private readonly layersBehind: () => ReadonlyMap<string, number>
-  private readonly kept: KeptWeights
-  private state: OptimizerState
+  private readonly run: Run
   private progress: Progress
+  /** Where a run on a device goes on from when that is lost, and how often it was lost without a step in between. */
+  private snapshot: Uint8Array | undefined
+  private losses = { at: -1, times: 0 }
   private readonly steps = new Alone()
 
   private constructor(model: Model, options: TrainerOptions, graph: Graph, graphs: TrainingGraphs) {
     this.model = model
     this.options = options
-    this.random = new Random(options.seed ?? 0)
+    this.graphs = graphs
     this.layersBehind = () => layersBehind(graph)
-    this.programs = new Programs(graphs, options.runtime, options.microBatch)
-    this.kept = new KeptWeights(graphs, options)
-    this.state = initialState(options.optimizer, this.kept.parameters)
+    this.run = new Run(graphs, options)
     this.progress = new Progress(graphs.measured.training)
   }
 
@@ -73,13 +60,13 @@ export class Trainer {
     const graphs = trainingGraphs(graph, {
       ...options,
       frozen,
-      curvature: ire?.curvature === 'hutchinson' ? 'hutchinson' : 'sampled',
+      ...(ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}),
     })
     const trainer = new Trainer(started, options, graph, graphs)
     try {
       trainer.settings(undefined, true)
       checkWatched(graphs.measured.evaluation, options)
-      await trainer.programs.prepare(ire !== null && ire.curvature !== 'empirical')
+      await trainer.run.prepare()
     } catch (error) {
       await trainer.dispose()
       throw error
@@ -89,28 +76,44 @@ export class Trainer {
 
   /** Steps done since the beginning of training. */
   get step(): number {
-    return this.state.step
+    return this.run.step
   }
 
-  /** The tensors being trained, by name: live arrays, valid between steps. */
+  /**
+   * The tensors being trained, by name: live arrays, valid between steps.
+   * Throws `runtime` in the middle of a round on a device, before `sync`.
+   */
   get parameters(): ParameterArrays {
-    return this.kept.parameters
+    return this.run.kept.parameters
   }
 
-  /** What it trains, to measure it: graphs, where they run, and trained tensors and running statistics as live arrays. */
+  /**
+   * What it trains, to measure it: graphs, where they run, and trained tensors and running statistics as live arrays.
+   * Throws as `parameters`.
+   */
   ground(weights: Weights = 'last') {
-    return { graphs: this.programs.graphs, runtime: this.options.runtime, arrays: this.kept.of(weights) }
+    return { graphs: this.graphs, runtime: this.options.runtime, arrays: this.run.kept.of(weights) }
+  }
+
+  /**
+   * Brings parameters and optimizer state from the device to the host, where `parameters`, `export` and `checkpoint` read
+   * them. `fit` does it at the end of every round and of training: it is needed in `onStep` only, and nothing on a CPU.
+   */
+  async sync(): Promise<void> {
+    await this.run.sync()
   }
 
   /**
    * Trains, yielding the metrics of each round (the last may be a part of one). Goes on from where it is when training
    * was resumed. Ends after the epochs or steps asked for, when a callback or early stopping says so, or on the signal.
+   * A device that is lost and can be renewed is: the run goes on from its last snapshot, with the same steps.
    * Throws `invalid-data` for data of another shape, and `not-finite` naming step and tensor; the parameters are then
    * those before that step.
    */
   async *fit(data: Data, options: FitOptions): AsyncGenerator<RoundMetrics, void, undefined> {
-    const plan = await fitPlan(data, options, this.options, this.programs, (perEpoch) => this.settings(perEpoch, false))
-    const saver = options.checkpoints && new Saver(options.checkpoints, () => this.checkpoint(), options.onCheckpoint)
+    const { run } = this
+    const plan = await fitPlan(data, options, this.options, run.programs, (perEpoch) => this.settings(perEpoch, false))
+    const saver = options.checkpoints && new Saver(options.checkpoints, () => this.hold(), options.onCheckpoint)
     let [steps, started, stopped] = [0, Date.now(), false]
     const aborted = () => options.signal?.aborted === true
     const over = () => stopped || aborted() || this.isOver(plan)
@@ -118,56 +121,66 @@ export class Trainer {
       const metrics = await this.endRound(end, options.validation, complete)
       stopped = (await options.onEvaluate?.(metrics)) === 'stop' || stopped
       stopped = (await saver?.save(this.step)) === 'stop' || stopped
+      ;[steps, started] = [0, Date.now()]
       return metrics
     }
     try {
-      // A round that was whole when the run was interrupted.
-      if (this.progress.ended && !aborted()) yield await endRound(this.progress.ended, true)
-      while (!over()) {
-        const { step } = this
-        for await (const batch of this.batches(data, plan)) {
-          const done = await this.steps.run(() => this.trainStep(batch, plan))
-          steps++
-          this.progress.afterBatch(batch)
-          const { evaluateEvery } = options
-          const whole = evaluateEvery === undefined ? batch.last : this.step % evaluateEvery === 0
-          const end = roundEnd(done, (Date.now() - started) / 1000 / steps, this.options.optimizer)
-          if (whole || this.isOver(plan)) this.progress.ended = end
-          stopped = (await options.onStep?.(done)) === 'stop'
-          // What ends a round is saved once it is measured.
-          if (!whole && !over()) stopped = (await saver?.afterStep(this.step)) === 'stop'
-          if (!whole && !over()) continue
-          // One that is interrupted goes on later: what it came to is told, and measured when it ends.
-          yield await endRound(end, this.progress.ended !== null && !aborted())
-          ;[steps, started] = [0, Date.now()]
+      if (this.options.runtime.device?.renew) await this.hold()
+      for (;;) {
+        try {
+          // A round that was whole when the run was interrupted.
+          if (this.progress.ended && !aborted()) yield await endRound(this.progress.ended, true)
           if (over()) break
+          const { step } = this
+          for await (const batch of this.batches(data, plan)) {
+            const done = await this.steps.run(() => run.take(batch, plan, this.progress))
+            steps++
+            this.progress.afterBatch(batch)
+            const { evaluateEvery } = options
+            const whole = evaluateEvery === undefined ? batch.last : this.step % evaluateEvery === 0
+            const end = roundEnd(done, (Date.now() - started) / 1000 / steps, this.options.optimizer)
+            if (whole || this.isOver(plan)) this.progress.ended = end
+            stopped = (await options.onStep?.(done)) === 'stop'
+            // What ends a round is saved once it is measured.
+            if (!whole && !over()) stopped = (await saver?.afterStep(this.step)) === 'stop'
+            if (!whole && !over()) continue
+            // One that is interrupted goes on later: what it came to is told, and measured when it ends.
+            yield await endRound(end, this.progress.ended !== null && !aborted())
+            if (over()) break
+          }
+          // The run stood in the middle of an epoch that has no more batches than were done: these are other data.
+          if (this.step === step) this.progress.nextEpoch()
+        } catch (error) {
+          if (!(await this.renewed(error))) throw error
+          stopped = (await options.onDeviceLost?.(this.step)) === 'stop'
         }
-        // The run stood in the middle of an epoch that has no more batches than were done: these are other data.
-        if (this.step === step) this.progress.nextEpoch()
       }
     } finally {
+      // Where the loop over the metrics was left, or a step failed. What a lost device held is lost.
+      await run.sync().catch(() => {})
       await saver?.end()
     }
   }
 
   /** Loss and metrics over a data set, in the model's evaluation form. */
   async evaluate(data: Data, { weights = 'last' }: { readonly weights?: Weights } = {}): Promise<Measures> {
-    const parameters = this.kept.of(weights)
-    return measureOver(this.programs, data, this.options.batchSize ?? 32, { parameters, statistics: parameters })
+    return this.run.evaluate(data, weights)
   }
 
   /**
    * The model with its trained tensors, everything else as it was read. Later steps do not change what was exported.
+   * Throws as `parameters`.
    * @param options `weights`: of the last step (default), their moving average, or the best ones so far (before any
    *   evaluation those it started with)
    */
   export({ weights = 'last' }: { readonly weights?: Weights } = {}): Model {
-    return withTrained(this.model, this.kept.of(weights))
+    return withTrained(this.model, this.run.kept.of(weights))
   }
 
-  /** Everything needed to go on later, as a safetensors file; see `writeCheckpoint`. */
+  /** Everything needed to go on later, as a safetensors file; see `writeCheckpoint`. Throws as `parameters`. */
   checkpoint(): Uint8Array {
-    return writeCheckpoint(identityOf(this.options), this.kept.byRole, this.state, this.progress.save())
+    const { kept, state } = this.run
+    return writeCheckpoint(identityOf(this.options), kept.byRole, state, this.progress.save())
   }
 
   /**
@@ -175,9 +188,9 @@ export class Trainer {
    * Throws `damaged` or `checkpoint` otherwise, changing nothing.
    */
   restore(checkpoint: Uint8Array): void {
-    const { state, progress } = readCheckpoint(checkpoint, identityOf(this.options), this.kept.byRole)
-    this.state = state
-    this.progress = new Progress(this.programs.graphs.measured.training, progress)
+    const { state, progress } = readCheckpoint(checkpoint, identityOf(this.options), this.run.arrays)
+    this.run.state = state
+    this.progress = new Progress(this.graphs.measured.training, progress)
   }
 
   /** Goes on from the newest checkpoint of a store that is whole; null when there is none, and nothing has changed. */
@@ -188,14 +201,14 @@ export class Trainer {
 
   /** Frees the compiled graphs. The runtime stays usable. */
   async dispose(): Promise<void> {
-    await this.programs.release()
+    await this.run.sync().catch(() => {}) // what a lost device held is lost
+    await this.run.release()
   }
 
   /** @param provisional whether epochs may still be of unknown length */
   private settings(perEpoch: number | undefined, provisional: boolean): Record<string, ParameterSettings> {
-    const { parameters } = this.programs.graphs
     const epoch = provisional ? (perEpoch ?? 1) : perEpoch
-    return settingsOf(parameters, this.options, this.options.optimizer, this.layersBehind, epoch)
+    return settingsOf(this.graphs.parameters, this.options, this.options.optimizer, this.layersBehind, epoch)
   }
 
   private isOver({ steps, epochs }: Plan): boolean {
@@ -209,66 +222,39 @@ export class Trainer {
     const { epoch, batch } = this.progress
     return batches(data, {
       batchSize: this.options.batchSize ?? 32,
-      shuffle: this.random.stream('order'),
+      shuffle: this.run.random.stream('order'),
       epoch,
       start: Math.min(batch, perEpoch),
     })
   }
 
-  private async trainStep(batch: Batch, plan: Plan): Promise<StepProgress> {
-    const { steps, perEpoch, settings, curvatureBatch } = plan
-    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue } = this.options
-    const { parameters, statistics } = this.kept
-    const { graphs } = this.programs
-    const conformed = ({ tensors, size }: Batch) => ({
-      batch: conform(tensors, graphs.data, graphs.loss.labels),
-      size,
-    })
-    const own = conformed(batch)
-    const waiting = Object.values(settings).some(({ since = 0 }) => since > this.step)
-    const wanted = waiting
-      ? new Set(Object.keys(parameters).filter((name) => (settings[name]?.since ?? 0) <= this.step))
-      : undefined
-    const started = Date.now()
-    let first: Evaluated | undefined
-    const report = await takeStep(
-      optimizer,
-      parameters,
-      this.state,
-      async (kind, at) => {
-        const result = await this.programs.gradient({
-          kind,
-          ...(kind === 'curvature' && curvatureBatch ? conformed(curvatureBatch) : own),
-          parameters: at,
-          statistics,
-          // A stream per step: a resumed run draws what an uninterrupted one draws.
-          random: this.random.stream(`${kind} ${this.step}`),
-          ...(wanted ? { wanted } : {}),
-        })
-        if (kind === 'loss') first ??= result
-        return kind === 'loss' ? result : { gradients: result.gradients, batchSize: Math.max(1, result.count) }
-      },
-      {
-        lrFactor: learningRateFactor(schedule, this.step, steps ?? Infinity, perEpoch) * this.progress.lrFactor,
-        settings,
-        ...(clipNorm === undefined ? {} : { clipNorm }),
-        ...(clipValue === undefined ? {} : { clipValue }),
-      },
-    )
-    this.progress.round.add(first!)
-    // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
-    this.kept.afterStep(first!.statistics)
-    const { epoch } = this.progress
-    return { ...report, loss: first!.loss, epoch, steps, examples: batch.size, seconds: (Date.now() - started) / 1000 }
-  }
-
   /** What a round came to; one that is complete is measured, and moves on what goes by the validation data. */
   private async endRound(end: RoundEnd, data: Data | undefined, complete: boolean): Promise<RoundMetrics> {
+    const { run } = this
+    if (this.options.runtime.device?.renew) await this.hold()
+    await run.sync()
     const measured = this.progress.round.measures()
-    const validation = data && complete ? await this.evaluate(data, { weights: this.kept.measured }) : undefined
+    const validation = data && complete ? await this.evaluate(data, { weights: run.measured }) : undefined
     if (complete) this.progress.newRound()
-    if (validation && this.progress.judge(validation, this.step, this.options)) this.kept.keepBest()
+    if (validation && this.progress.judge(validation, this.step, this.options)) run.kept.keepBest()
     const { epoch, ...others } = end
     return { ...measured, epoch, step: this.step, ...(validation ? { validation } : {}), ...others }
+  }
+
+  /** A checkpoint of this moment, to which a lost device falls back. */
+  private async hold(): Promise<Uint8Array> {
+    await this.run.sync()
+    this.snapshot = this.checkpoint()
+    return this.snapshot
+  }
+
+  /** Whether an error was the loss of a device that could be renewed: the run then stands where it was last held. */
+  private async renewed(error: unknown): Promise<boolean> {
+    if (!(error instanceof OnnxIreError) || error.code !== 'device-lost' || !this.snapshot) return false
+    const { step } = this
+    this.losses = { at: step, times: step > this.losses.at ? 1 : this.losses.times + 1 }
+    if (this.losses.times > 3 || !(await this.run.renew())) return false
+    this.restore(this.snapshot)
+    return true
   }
 }

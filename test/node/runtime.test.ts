@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { DType } from '../../src/ir/dtype.js'
 import { type TensorData, tensor } from '../../src/ir/tensor.js'
 import { type NodeOptions, node } from '../../src/node/runtime.js'
@@ -197,6 +197,28 @@ describe('node()', () => {
     expect(await program.run({ x: floats(1) })).toEqual({ y: floats(-1) })
     const wrong = start({ graphOptimizationLevel: 'most' as 'all' }).compile(oneNode('Neg', ['x'], vector))
     await expect(wrong).rejects.toThrow(/graphOptimizationLevel/i)
+  })
+
+  it('adds its defaults to session options of the same section, and gives way where the user says otherwise', async () => {
+    const { InferenceSession } = await import('onnxruntime-node')
+    const create = vi.spyOn(InferenceSession, 'create')
+    const given = async (session?: NodeOptions['session']) => {
+      const program = await start({ session, worker: false, threads: 1 }).compile(oneNode('Neg', ['x'], vector))
+      expect(await program.run({ x: floats(1) })).toEqual({ y: floats(-1) })
+      return create.mock.lastCall![1]!
+    }
+    try {
+      expect(await given()).toMatchObject({ enableMemPattern: false, extra: { session: { force_spinning_stop: '1' } } })
+      const own = { session: { set_denormal_as_zero: '1' }, optimization: { enable_gelu_approximation: '0' } }
+      expect(await given({ extra: own })).toMatchObject({
+        enableMemPattern: false,
+        extra: { ...own, session: { force_spinning_stop: '1', set_denormal_as_zero: '1' } },
+      })
+      const other = { enableMemPattern: true, extra: { session: { force_spinning_stop: '0' } } }
+      expect(await given(other)).toMatchObject(other)
+    } finally {
+      create.mockRestore()
+    }
   })
 
   it('lets runtimes live side by side and end one by one', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { array, formula, mul, scalar, sign } from '../../src/formula/formula.js'
 import { adamw } from '../../src/optim/adam.js'
 import type { BaseOptimizer } from '../../src/optim/base.js'
 import { sgd } from '../../src/optim/sgd.js'
@@ -99,8 +100,8 @@ describe('before its first step a tensor', () => {
   })
 })
 
-test('a base optimizer of one’s own is told t, the learning rate, the scale and the weight decay of each tensor', () => {
-  const told: Record<string, number[]> = {}
+test('a base optimizer of one’s own is told t, the learning rate and the weight decay of each tensor', () => {
+  const told: number[][] = []
   const own: BaseOptimizer = {
     kind: 'base',
     name: 'sign',
@@ -108,15 +109,19 @@ test('a base optimizer of one’s own is told t, the learning rate, the scale an
     weightDecay: 0.5,
     options: {},
     moments: [],
-    displacement: (t, lr, scale, weightDecay) => (d, theta, g, _, from, to) => {
-      told[theta.length] = [t, lr, scale, weightDecay]
-      for (let j = from; j < to; j++) d[j - from] = -lr * Math.sign(g[j]!)
+    formula: formula({ d: mul(scalar('step'), sign(array('g'))) }),
+    factors: (t, lr, weightDecay) => {
+      told.push([t, lr, weightDecay])
+      return { step: -lr }
     },
   }
   const state = { ...initialState(own, parameters), step: 7 }
   const settings = { b: { since: 5, lrScale: 2, weightDecay: 0 } }
   const next = update({ optimizer: own, parameters, gradients, state, settings, clipNorm: 100 })
-  expect(told).toEqual({ 1: [2, 0.2, 1, 0], 2: [7, 0.1, 1, 0.5] })
+  expect(told).toEqual([
+    [7, 0.1, 0.5],
+    [2, 0.2, 0],
+  ])
   expect(next.parameters).toEqual({ a: Float64Array.of(0.9, 2.1), b: Float64Array.of(2.8) })
 })
 

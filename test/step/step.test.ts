@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { OnnxIreError } from '../../src/errors.js'
 import { adamw } from '../../src/optim/adam.js'
 import { sgd } from '../../src/optim/sgd.js'
+import { ArrayResidence } from '../../src/step/array-residence.js'
 import { ire } from '../../src/step/ire.js'
 import { describeOptimizer } from '../../src/step/optimizer.js'
 import { sam } from '../../src/step/sam.js'
@@ -129,9 +130,10 @@ describe('a step that fails leaves no trace', () => {
       })
       await expect(failing).rejects.toThrow('session lost')
       expect({ parameters, state }).toEqual(before)
-      const abandoned = optimizerStep(full, parameters, state)
+      const abandoned = optimizerStep(new ArrayResidence(full, parameters, state), full, state.step)
       let next = abandoned.next()
-      for (let i = 0; i < at && !next.done; i++) next = abandoned.next({ gradients: answer(next.value) })
+      for (let i = 0; i < at && !next.done; i++)
+        next = abandoned.next({ gradients: answer(next.value as GradientRequest) })
       expect(next.done).toBe(false)
       expect({ parameters, state }).toEqual(before)
     })

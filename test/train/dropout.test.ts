@@ -18,6 +18,7 @@ import {
 } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
+import { HostCompute } from '../../src/train/host-compute.js'
 import { Programs } from '../../src/train/programs.js'
 import { clusters } from './problem.js'
 
@@ -53,7 +54,8 @@ describe('dropout', () => {
       outputs: new Map([['y', op.Mul(y, w)]]),
     })
     const loss = mse({ targets: 't' })
-    const programs = new Programs(trainingGraphs(importGraph(model), { loss, trainable: 'w', dropout: 'on' }), runtime)
+    const graphs = trainingGraphs(importGraph(model), { loss, trainable: 'w', dropout: 'on' })
+    const programs = new Programs(graphs, HostCompute.over(runtime, graphs.parameters))
     const ones = (value: number) => tensorFrom('float32', [200, 50], new Float64Array(10_000).fill(value))
     const run = (seed: number) =>
       programs.gradient({

@@ -26,6 +26,7 @@ import {
 } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
+import { HostCompute } from '../../src/train/host-compute.js'
 import { Programs } from '../../src/train/programs.js'
 import { argMax, crossEntropyOf, normal } from './problem.js'
 
@@ -65,7 +66,8 @@ async function measured(
   kind: 'loss' | 'curvature' = 'loss',
   { microBatch = 5, curvature = 'sampled' }: { microBatch?: number; curvature?: 'sampled' | 'hutchinson' } = {},
 ) {
-  const programs = new Programs(trainingGraphs(graph, { loss, trainable: 'w', curvature }), runtime, microBatch)
+  const graphs = trainingGraphs(graph, { loss, trainable: 'w', curvature })
+  const programs = new Programs(graphs, HostCompute.over(runtime, graphs.parameters), microBatch)
   const parameters = { w: w.data as Float32Array }
   const batch = { x, ...target }
   const result = await programs.gradient({

@@ -1,4 +1,11 @@
-import { type GradientReply, type GradientRequest, type Optimizer, type OptimizerState, optimizerStep } from 'onnx-ire'
+import {
+  type GradientKind,
+  type Gradients,
+  type Optimizer,
+  type OptimizerState,
+  type ParameterArrays,
+  update,
+} from 'onnx-ire'
 
 /** Parameters small enough to write their gradients by hand. */
 export type Point = Record<string, Float64Array>
@@ -8,9 +15,16 @@ export function step(
   optimizer: Optimizer,
   point: Point,
   state: OptimizerState,
-  answer: (request: GradientRequest) => GradientReply,
+  answer: (request: { kind: GradientKind; parameters: ParameterArrays }) => { gradients: Gradients },
 ): void {
-  const steps = optimizerStep(optimizer, point, state)
-  let next = steps.next()
-  while (!next.done) next = steps.next(answer(next.value))
+  const gradients = (kind: GradientKind) => (parameters: ParameterArrays) => answer({ kind, parameters }).gradients
+  const next = update({
+    optimizer,
+    parameters: point,
+    state,
+    gradients: gradients('loss'),
+    curvature: gradients('curvature'),
+  })
+  for (const [name, array] of Object.entries(point)) array.set(next.parameters[name]!)
+  Object.assign(state, next.state)
 }

@@ -1,0 +1,53 @@
+import type { Arithmetic, Formula, Term } from './formula.js'
+
+/** One value of a program; operands are indices of earlier ones. */
+export type Value = Exclude<Term, { kind: 'call' }> | Call
+
+/** A value computed from earlier ones. */
+export interface Call {
+  readonly kind: 'call'
+  readonly f: Arithmetic
+  readonly of: readonly number[]
+}
+
+/** A formula written out in the order in which it is computed, every value once. */
+export interface Program {
+  readonly values: readonly Value[]
+  /** Whether a value is the same for all elements. */
+  readonly uniform: readonly boolean[]
+  /** The indices of the formula's outputs. */
+  readonly outputs: Readonly<Record<string, number>>
+  /** The indices of its `squares`. */
+  readonly squares: Readonly<Record<string, number>>
+}
+
+const programs = new WeakMap<Formula, Program>()
+
+/** The program of a formula: equal terms become one value, whether or not they are one object. */
+export function programOf(formula: Formula): Program {
+  const known = programs.get(formula)
+  if (known) return known
+  const values: Value[] = []
+  const uniform: boolean[] = []
+  const byTerm = new Map<Term, number>()
+  const byText = new Map<string, number>()
+  const indexOf = (term: Term): number => {
+    const known = byTerm.get(term)
+    if (known !== undefined) return known
+    const value: Value = term.kind === 'call' ? { ...term, of: term.of.map(indexOf) } : term
+    const text = JSON.stringify(Object.is(term.kind === 'constant' && term.value, -0) ? '-0' : value)
+    let index = byText.get(text)
+    if (index === undefined) {
+      index = values.push(value) - 1
+      uniform.push(value.kind === 'call' ? value.of.every((i) => uniform[i]) : value.kind !== 'array')
+      byText.set(text, index)
+    }
+    byTerm.set(term, index)
+    return index
+  }
+  const indices = (terms: Readonly<Record<string, Term>>) =>
+    Object.fromEntries(Object.entries(terms).map(([name, term]) => [name, indexOf(term)]))
+  const program = { outputs: indices(formula.outputs), squares: indices(formula.squares), values, uniform }
+  programs.set(formula, program)
+  return program
+}

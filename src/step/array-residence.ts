@@ -1,0 +1,108 @@
+import { evaluate } from '../formula/evaluate.js'
+import {
+  arrayOf,
+  type FloatArray,
+  type Gradients,
+  mapArrays,
+  type ParameterArrays,
+  zerosLike,
+} from '../optim/arrays.js'
+import { clipFactor, clippedNorm, finiteNorm, requireFinite } from '../optim/norm.js'
+import { adaptiveAscent, adaptiveNorm, ascent, updateFormula } from './formulas.js'
+import { type FlatMask, refreshMask } from './mask.js'
+import type { Optimizer } from './optimizer.js'
+import type { Application, Ascent, Refresh, Residence, StepNumbers } from './residence.js'
+import { momentsOf, type OptimizerState } from './state.js'
+
+/** Training state in the host's own arrays: `parameters` and `state` are written in place, and by `apply` only. */
+export class ArrayResidence implements Residence<ParameterArrays, Gradients> {
+  readonly parameters: ParameterArrays
+  private readonly state: OptimizerState
+  private readonly moments: Readonly<Record<string, ParameterArrays>>
+  /** The mask of a step that is not applied yet. */
+  private renewed: FlatMask | null = null
+  private gradientNorm = 0
+
+  /** @throws 'invalid-data' when the state belongs to another optimizer or other parameters */
+  constructor(optimizer: Optimizer, parameters: ParameterArrays, state: OptimizerState) {
+    this.parameters = parameters
+    this.state = state
+    this.moments = momentsOf(optimizer, parameters, state)
+  }
+
+  refresh(refresh: Refresh, estimates: Gradients): void {
+    this.renewed = refreshMask(refresh, this.parameters, estimates, this.state.mask)
+  }
+
+  ascend({ sam: { rho, adaptive }, step, trained, what }: Ascent, gradients: Gradients): ParameterArrays {
+    const parameters = this.named(trained)
+    const norm = finiteNorm(parameters, gradients, `step ${step}`, what)
+    const scale = rho / ((adaptive ? this.weightedNorm(parameters, gradients) : norm) + 1e-12)
+    const ascended = scratchFor(this.state, parameters)
+    for (const [name, theta] of Object.entries(parameters)) {
+      const arrays = { theta, g: gradients[name]!, ascended: ascended[name]! }
+      evaluate(adaptive ? adaptiveAscent : ascent, arrays, { scale })
+    }
+    return { ...this.parameters, ...ascended }
+  }
+
+  apply(application: Application, gradients: Gradients): void {
+    const { step, formula, tensors, kappa, clipValue, clipNorm, what } = application
+    const trained = this.named(tensors.map(({ name }) => name))
+    const norm = finiteNorm(trained, gradients, `step ${step}`, what)
+    const left = clipNorm < Infinity ? clippedNorm(trained, gradients, norm, clipValue) : norm
+    const scale = clipFactor(left, clipNorm)
+    const clipped = norm > clipValue
+    const mask = this.maskAt(step)
+    for (const { name, factors, enhanced } of tensors) {
+      const n = kappa > 0 && enhanced ? mask?.flat[name] : undefined
+      const moments = mapArrays(this.moments, (moment) => moment[name]!)
+      const arrays = { ...moments, theta: trained[name]!, g: gradients[name]!, ...(n ? { n } : {}) }
+      const variant = updateFormula(formula, { clipped, enhanced: n !== undefined })
+      evaluate(variant, arrays, { ...factors, scale, limit: clipValue, kappa })
+    }
+    this.state.mask = mask
+    this.renewed = null
+    this.gradientNorm = norm
+  }
+
+  numbers(): StepNumbers {
+    const { flatShare = 0, zeroShare = null, threshold = null } = this.state.mask ?? {}
+    return { gradientNorm: this.gradientNorm, flatShare, zeroShare, threshold }
+  }
+
+  requireFinite(names: readonly string[], gradients: Gradients, place: string, what: string): void {
+    for (const [name, { length }] of Object.entries(this.named(names)))
+      requireFinite(arrayOf(gradients, name, length, what), name, place, what)
+  }
+
+  /** The mask that step `step` made, unless it is an abandoned one's; else the one before it. */
+  private maskAt(step: number): FlatMask | null {
+    return this.renewed?.refreshedAt === step ? this.renewed : this.state.mask
+  }
+
+  private named(names: readonly string[]): Readonly<Record<string, FloatArray>> {
+    return Object.fromEntries(names.map((name) => [name, this.parameters[name]!]))
+  }
+
+  /** ||abs(theta) g|| over all tensors. */
+  private weightedNorm(parameters: ParameterArrays, gradients: Gradients): number {
+    let sum = 0
+    for (const [name, theta] of Object.entries(parameters))
+      sum += evaluate(adaptiveNorm, { theta, g: gradients[name]! })['squares']!
+    return Math.sqrt(sum)
+  }
+}
+
+const scratch = new WeakMap<object, ParameterArrays>()
+
+/** Where theta + e is written: arrays kept per state, those of the last call where they fit, so that they stay the same over a run. */
+function scratchFor(owner: object, parameters: ParameterArrays): ParameterArrays {
+  const kept = scratch.get(owner)
+  const made = mapArrays(parameters, (array, name) => {
+    const own = kept && Object.hasOwn(kept, name) ? kept[name] : undefined
+    return own?.length === array.length && own.constructor === array.constructor ? own : zerosLike(array)
+  })
+  scratch.set(owner, made)
+  return made
+}

@@ -1,0 +1,110 @@
+import { OnnxIreError } from '../errors.js'
+import type { Value } from '../ir/value.js'
+import type { ParameterArrays } from '../optim/arrays.js'
+import type { Device, DeviceTensors } from '../runtime/device.js'
+import { layers, type Optimizer } from '../step/optimizer.js'
+import type { DeviceResidence } from '../step/residence.js'
+import type { OptimizerState } from '../step/state.js'
+import { byParameter, type Compute, type GradientProgram, isGradient, readBy } from './compute.js'
+import { tensorsOf } from './host-compute.js'
+
+/** Training state on a device: gradients never leave it, and the host's arrays follow when they are asked for. */
+export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
+  private readonly device: Device
+  private readonly values: ReadonlyMap<string, Value>
+  private readonly arrays: ParameterArrays
+  private readonly optimizer: Optimizer
+  private residence: Promise<DeviceResidence<DeviceTensors>> | undefined
+  private state: OptimizerState | undefined
+
+  /**
+   * @param values the parameters by name; @param arrays the host's copies of them
+   * Throws `invalid-option` for parameters in float64, which devices do not compute in.
+   */
+  constructor(device: Device, values: ReadonlyMap<string, Value>, arrays: ParameterArrays, optimizer: Optimizer) {
+    for (const [name, { dtype }] of values)
+      if (dtype !== 'float32')
+        throw new OnnxIreError(
+          'invalid-option',
+          `'${name}' is ${dtype}, and this runtime trains float32 only: train the model on the CPU`,
+        )
+    this.device = device
+    this.values = values
+    this.arrays = arrays
+    this.optimizer = optimizer
+  }
+
+  async compile(model: Uint8Array): Promise<GradientProgram<DeviceTensors, DeviceTensors>> {
+    const program = await this.device.compile(model, isGradient)
+    return {
+      run: async (feeds, parameters) => {
+        const { host, kept } = await program.run({ ...feeds, ...readBy(program.inputNames, parameters) })
+        return { outputs: host, gradients: byParameter(kept) }
+      },
+      release: () => program.release(),
+    }
+  }
+
+  async at(state: OptimizerState): Promise<DeviceResidence<DeviceTensors>> {
+    this.residence ??= this.reside()
+    const residence = await this.residence
+    if (this.state !== state) {
+      await residence.load(this.arrays, state)
+      this.state = state
+    }
+    return residence
+  }
+
+  async follow(state: OptimizerState): Promise<void> {
+    if (this.state === state) await (await this.residence!).store(this.arrays, state)
+  }
+
+  async place(arrays: ParameterArrays): Promise<DeviceTensors> {
+    const placed: Record<string, DeviceTensors[string]> = {}
+    for (const [name, tensor] of Object.entries(tensorsOf(this.values, arrays)))
+      placed[name] = await this.device.upload(tensor)
+    return placed
+  }
+
+  drop(parameters: DeviceTensors): void {
+    for (const tensor of Object.values(parameters)) tensor.release()
+  }
+
+  async accumulate(): Promise<DeviceTensors> {
+    throw inPartsRefused()
+  }
+
+  async scale(): Promise<DeviceTensors> {
+    throw inPartsRefused()
+  }
+
+  discard(gradients: DeviceTensors): void {
+    this.drop(gradients)
+  }
+
+  async renew(): Promise<boolean> {
+    if (!this.device.renew) return false
+    this.residence = undefined
+    this.state = undefined
+    await this.device.renew()
+    return true
+  }
+
+  async release(): Promise<void> {
+    const residence = await this.residence
+    this.residence = undefined
+    this.state = undefined
+    await residence?.release()
+  }
+
+  private reside(): Promise<DeviceResidence<DeviceTensors>> {
+    const { base, ire } = layers(this.optimizer)
+    const dims = [...this.values].map(([name, { shape }]) => [name, shape as readonly number[]])
+    const spec = { base, ire, parameters: Object.fromEntries(dims) }
+    if (!this.device.reside) throw new OnnxIreError('invalid-option', 'this runtime cannot keep training state')
+    return this.device.reside(spec)
+  }
+}
+
+const inPartsRefused = () =>
+  new OnnxIreError('invalid-option', 'this runtime runs a batch at once: leave microBatch out, or train on the CPU')

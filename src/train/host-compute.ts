@@ -1,0 +1,90 @@
+import type { Tensor } from '../ir/tensor.js'
+import type { Value } from '../ir/value.js'
+import type { FloatArray, Gradients, ParameterArrays } from '../optim/arrays.js'
+import { sgd } from '../optim/sgd.js'
+import type { Runtime, Tensors } from '../runtime/runtime.js'
+import { ArrayResidence } from '../step/array-residence.js'
+import type { Optimizer } from '../step/optimizer.js'
+import type { OptimizerState } from '../step/state.js'
+import { byParameter, type Compute, type GradientProgram, readBy } from './compute.js'
+import { addScaled, scale } from './sums.js'
+
+/** Training state in arrays of the host, fed anew in every run. */
+export class HostCompute implements Compute<ParameterArrays, Gradients> {
+  private readonly runtime: Runtime
+  private readonly values: ReadonlyMap<string, Value>
+  private readonly arrays: ParameterArrays
+  private readonly optimizer: Optimizer
+  private residence: ArrayResidence | undefined
+  private state: OptimizerState | undefined
+
+  /** @param values the parameters by name; @param arrays theirs, trained in place */
+  constructor(runtime: Runtime, values: ReadonlyMap<string, Value>, arrays: ParameterArrays, optimizer: Optimizer) {
+    this.runtime = runtime
+    this.values = values
+    this.arrays = arrays
+    this.optimizer = optimizer
+  }
+
+  /** To evaluate at arrays that are given; nothing is trained. */
+  static over(runtime: Runtime, values: ReadonlyMap<string, Value> = new Map()): HostCompute {
+    return new HostCompute(runtime, values, {}, sgd())
+  }
+
+  async compile(model: Uint8Array): Promise<GradientProgram<ParameterArrays, Gradients>> {
+    const program = await this.runtime.compile(model)
+    return {
+      run: async (feeds, parameters) => {
+        const outputs = await program.run({
+          ...feeds,
+          ...readBy(program.inputNames, tensorsOf(this.values, parameters)),
+        })
+        const gradients = Object.entries(byParameter(outputs)).map(([name, { data }]) => [name, data as FloatArray])
+        return { outputs, gradients: Object.fromEntries(gradients) }
+      },
+      release: () => program.release(),
+    }
+  }
+
+  async at(state: OptimizerState): Promise<ArrayResidence> {
+    if (!this.residence || this.state !== state) this.residence = new ArrayResidence(this.optimizer, this.arrays, state)
+    this.state = state
+    return this.residence
+  }
+
+  async follow(): Promise<void> {}
+
+  async place(arrays: ParameterArrays): Promise<ParameterArrays> {
+    return arrays
+  }
+
+  drop(): void {}
+
+  async accumulate(sum: Gradients | null, gradients: Gradients, factor: number): Promise<Gradients> {
+    const sums: Record<string, FloatArray> = { ...sum }
+    addScaled(sums, gradients, factor)
+    return sums
+  }
+
+  async scale(sum: Gradients, factor: number): Promise<Gradients> {
+    scale(sum, factor)
+    return sum
+  }
+
+  discard(): void {}
+
+  async renew(): Promise<boolean> {
+    return false
+  }
+
+  async release(): Promise<void> {}
+}
+
+/** Arrays as the tensors they stand for. */
+export const tensorsOf = (values: ReadonlyMap<string, Value>, arrays: ParameterArrays): Tensors =>
+  Object.fromEntries(
+    [...values].map(([name, { dtype, shape }]): [string, Tensor] => [
+      name,
+      { dtype, dims: shape as readonly number[], data: arrays[name]! },
+    ]),
+  )

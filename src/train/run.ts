@@ -1,0 +1,178 @@
+import type { Batch } from '../data/batches.js'
+import type { Data } from '../data/stream.js'
+import { OnnxIreError } from '../errors.js'
+import type { Measures } from '../metric/tally.js'
+import { learningRateFactor } from '../optim/schedule.js'
+import { Random } from '../random.js'
+import { layers } from '../step/optimizer.js'
+import type { Named } from '../step/residence.js'
+import { initialState, type OptimizerState } from '../step/state.js'
+import { takeStepIn } from '../step/take-step.js'
+import type { RunArrays } from './checkpoint.js'
+import type { Compute } from './compute.js'
+import { conform } from './conform.js'
+import { DeviceCompute } from './device-compute.js'
+import { measureOver } from './evaluate.js'
+import type { TrainingGraphs } from './graphs.js'
+import { HostCompute } from './host-compute.js'
+import { KeptWeights } from './kept.js'
+import type { StepProgress, TrainerOptions } from './options.js'
+import type { Plan } from './plan.js'
+import { type Evaluated, Programs } from './programs.js'
+import type { Progress } from './progress.js'
+import type { Weights } from './tuned.js'
+
+/** The tensors of a training run, where they are moved, and one step of it. */
+export class Run {
+  readonly programs: Programs<Named, unknown>
+  readonly random: Random
+  private readonly options: TrainerOptions
+  private readonly compute: Compute<Named, unknown>
+  private readonly weights: KeptWeights
+  private optimizerState: OptimizerState
+  /** Whether steps were taken on a device that the host's arrays do not show yet. */
+  private ahead = false
+
+  constructor(graphs: TrainingGraphs, options: TrainerOptions) {
+    const { runtime, optimizer, microBatch, seed = 0 } = options
+    this.options = options
+    this.random = new Random(seed)
+    this.weights = new KeptWeights(graphs, options)
+    const { parameters } = this.weights
+    this.optimizerState = initialState(optimizer, parameters)
+    this.compute = runtime.device
+      ? new DeviceCompute(runtime.device, graphs.parameters, parameters, optimizer)
+      : new HostCompute(runtime, graphs.parameters, parameters, optimizer)
+    this.programs = new Programs(graphs, this.compute, microBatch)
+  }
+
+  /** Compiles what training needs. */
+  async prepare(): Promise<void> {
+    const { ire } = layers(this.options.optimizer)
+    await this.programs.prepare(ire !== null && ire.curvature !== 'empirical')
+  }
+
+  get step(): number {
+    return this.optimizerState.step
+  }
+
+  /** Which weights validation measures. */
+  get measured(): Weights {
+    return this.weights.measured
+  }
+
+  /** What the host holds. Throws `runtime` while a device is ahead of it. */
+  get kept(): KeptWeights {
+    if (this.ahead) throw this.behind()
+    return this.weights
+  }
+
+  /** The arrays of the host, to be written to before a new `state` is set. */
+  get arrays(): RunArrays {
+    return this.weights.byRole
+  }
+
+  /** As `kept`. */
+  get state(): OptimizerState {
+    if (this.ahead) throw this.behind()
+    return this.optimizerState
+  }
+
+  /** Goes on from this state, and from the arrays that `kept` holds now. */
+  set state(state: OptimizerState) {
+    this.optimizerState = state
+    this.ahead = false
+  }
+
+  /** Brings the host up to what a device holds. */
+  async sync(): Promise<void> {
+    if (this.ahead) await this.compute.follow(this.optimizerState)
+    this.ahead = false
+  }
+
+  /** One optimizer step on a batch; `progress` is told what it came to. */
+  async take(batch: Batch, plan: Plan, progress: Progress): Promise<StepProgress> {
+    const { steps, perEpoch, settings, curvatureBatch } = plan
+    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema } = this.options
+    const { parameters, statistics } = this.weights
+    const { step } = this
+    const own = this.conformed(batch)
+    const waiting = Object.values(settings).some(({ since = 0 }) => since > step)
+    const wanted = waiting
+      ? new Set(Object.keys(parameters).filter((name) => (settings[name]?.since ?? 0) <= step))
+      : undefined
+    const started = Date.now()
+    let first: Evaluated<unknown> | undefined
+    const used: unknown[] = []
+    const report = await takeStepIn(
+      await this.compute.at(this.optimizerState),
+      optimizer,
+      step,
+      async (kind, at) => {
+        const result = await this.programs.gradient({
+          kind,
+          ...(kind === 'curvature' && curvatureBatch ? this.conformed(curvatureBatch) : own),
+          parameters: at,
+          statistics,
+          // A stream per step: a resumed run draws what an uninterrupted one draws.
+          random: this.random.stream(`${kind} ${step}`),
+          ...(wanted ? { wanted } : {}),
+        })
+        used.push(result.gradients)
+        if (kind === 'loss') first ??= result
+        return kind === 'loss' ? result : { gradients: result.gradients, batchSize: Math.max(1, result.count) }
+      },
+      {
+        lrFactor: learningRateFactor(schedule, step, steps ?? Infinity, perEpoch) * progress.lrFactor,
+        settings,
+        ...(clipNorm === undefined ? {} : { clipNorm }),
+        ...(clipValue === undefined ? {} : { clipValue }),
+      },
+    ).finally(() => {
+      for (const gradients of used) this.compute.discard(gradients)
+    })
+    this.optimizerState.step = step + 1
+    this.ahead = this.options.runtime.device !== undefined
+    progress.round.add(first!)
+    if (ema !== undefined) await this.sync()
+    // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
+    this.weights.afterStep(first!.statistics)
+    const { epoch } = progress
+    return { ...report, loss: first!.loss, epoch, steps, examples: batch.size, seconds: (Date.now() - started) / 1000 }
+  }
+
+  /** Loss and metrics over a data set. */
+  async evaluate(data: Data, weights: Weights): Promise<Measures> {
+    const statistics = weights === 'last' ? this.weights.statistics : this.weights.of(weights)
+    const placed = weights === 'last' ? undefined : await this.compute.place(statistics)
+    try {
+      const parameters = placed ?? (await this.compute.at(this.optimizerState)).parameters
+      return await measureOver(this.programs, data, this.options.batchSize ?? 32, { parameters, statistics })
+    } finally {
+      if (placed) this.compute.drop(placed)
+    }
+  }
+
+  /** After a loss of the device: begins anew on another; false where that is not possible. The state is still to be set. */
+  async renew(): Promise<boolean> {
+    this.programs.forget()
+    return this.compute.renew()
+  }
+
+  async release(): Promise<void> {
+    await this.programs.release()
+    await this.compute.release()
+  }
+
+  private conformed({ tensors, size }: Batch) {
+    const { graphs } = this.programs
+    return { batch: conform(tensors, graphs.data, graphs.loss.labels), size }
+  }
+
+  private behind(): OnnxIreError {
+    return new OnnxIreError(
+      'runtime',
+      `the parameters of step ${this.step} are on the device: await trainer.sync() first; if the device is lost, make a new trainer and resume from a checkpoint`,
+    )
+  }
+}

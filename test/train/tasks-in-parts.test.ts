@@ -1,0 +1,163 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import {
+  binaryCrossEntropy,
+  combine,
+  crossEntropy,
+  importGraph,
+  input,
+  ire,
+  type Loss,
+  labels,
+  modelOf,
+  mse,
+  op,
+  parameter,
+  Random,
+  sgd,
+  Trainer,
+  tensor,
+  trainingGraphs,
+} from '../../src/index.js'
+import { node } from '../../src/node/index.js'
+import { HostCompute } from '../../src/train/host-compute.js'
+import { Programs } from '../../src/train/programs.js'
+import { flat, normal } from './problem.js'
+
+const runtime = node({ threads: 1, worker: false })
+afterAll(() => runtime.dispose())
+
+const [examples, features] = [6, 4]
+const trunk = normal(new Random(1), [features, 5])
+const head = normal(new Random(2), [5, 3])
+
+/** tanh(x trunk) into three heads: classes, flags and numbers. */
+const model = (n: 'N' | 2 = 'N') => {
+  const x = input('x', 'float32', [n, features])
+  const h = op.Tanh(op.MatMul(x, parameter('trunk', trunk)))
+  const outputs = new Map([
+    ['kind', op.MatMul(h, parameter('head', head))],
+    ['flags', op.Neg(op.Slice(h, [0], [2], [1]))],
+    ['size', op.Mul(h, 0.7)],
+  ])
+  return modelOf({ name: 'tasks', inputs: new Map([['x', x]]), outputs })
+}
+
+const numbers = (seed: number, dims: readonly number[]) => normal(new Random(seed), dims)
+const floats = (dims: readonly number[], ...values: number[]) => tensor('float32', dims, Float32Array.from(values))
+const batch = {
+  x: numbers(3, [examples, features]),
+  // The third and fourth example have no kind, the first and second no flags.
+  kinds: labels([0, 2, 9, 9, 1, 0]),
+  flags: floats([examples, 2], 1, 0, 0, 1, 1, 1, 0, 0, 1, 0, 0, 1),
+  flagMask: floats([examples, 2], 0, 0, 0, 0, 1, 1, 1, 0.5, 2, 0, 1, 1),
+  sizes: numbers(4, [examples, 5]),
+  importance: floats([examples], 1, 3, 0, 1, 0.2, 2),
+}
+
+const kinds = crossEntropy({
+  logits: 'kind',
+  labels: 'kinds',
+  ignoreIndex: 9,
+  classWeights: [1, 5, 0.3],
+  labelSmoothing: 0.1,
+})
+const flags = binaryCrossEntropy({ logits: 'flags', targets: 'flags', mask: 'flagMask' })
+const sizes = mse({ output: 'size', targets: 'sizes', sampleWeights: 'importance' })
+
+const losses: Readonly<Record<string, Loss>> = {
+  'two tasks': combine({ kind: { loss: kinds }, flags: { loss: flags, weight: 0.4 } }),
+  'tasks within tasks, and one that is only measured': combine({
+    both: { loss: combine({ kind: { loss: kinds, weight: 2 }, size: { loss: sizes } }), weight: 0.5 },
+    flags: { loss: flags, weight: 0 },
+  }),
+}
+const kindsOf = [
+  ['loss', 'sampled'],
+  ['curvature', 'sampled'],
+  ['curvature', 'hutchinson'],
+] as const
+
+/** Loss and gradients of the six examples. */
+async function measured(
+  loss: Loss,
+  [kind, curvature]: readonly ['loss' | 'curvature', 'sampled' | 'hutchinson'],
+  microBatch: number | undefined,
+  n: 'N' | 2 = 'N',
+) {
+  const graphs = trainingGraphs(importGraph(model(n)), { loss, curvature })
+  const given = Object.fromEntries(Object.entries(batch).filter(([name]) => graphs.data.has(name)))
+  const programs = new Programs(graphs, HostCompute.over(runtime, graphs.parameters), microBatch)
+  const parameters = { trunk: trunk.data as Float32Array, head: head.data as Float32Array }
+  const at = { parameters, statistics: {}, random: new Random(1) }
+  const result = await programs.gradient({ kind, batch: given, size: examples, ...at })
+  await programs.release()
+  return result
+}
+
+describe.each(Object.entries(losses))('%s in parts', (_, loss) => {
+  it.each(kindsOf)('give the %s (%s) of the whole', async (...kind) => {
+    const whole = await measured(loss, kind, undefined)
+    const size = Math.max(...Array.from(whole.gradients['trunk']!, Math.abs))
+    expect(size).toBeGreaterThan(0.05)
+    for (const [microBatch, n] of [
+      [1, 'N'],
+      [2, 'N'],
+      [4, 'N'],
+      [6, 'N'],
+      [undefined, 2],
+    ] as const) {
+      const parts = await measured(loss, kind, microBatch, n)
+      expect(parts.count).toBe(whole.count)
+      expect(parts.weight).toBeCloseTo(whole.weight, 5)
+      expect(Math.abs(parts.loss - whole.loss)).toBeLessThan(1e-6 * Math.max(1, whole.loss))
+      for (const [name, gradient] of Object.entries(whole.gradients))
+        for (const [i, g] of gradient.entries())
+          expect(Math.abs(parts.gradients[name]![i]! - g)).toBeLessThan(1e-6 * size)
+    }
+  })
+})
+
+it('a loss made of several and more is not taken for their sum', async () => {
+  const tasks = losses['two tasks']!
+  const penalized: Loss = {
+    name: 'penalized',
+    build(outputs) {
+      const built = tasks.build(outputs)
+      return { ...built, loss: op.Add(built.loss, op.ReduceMean(op.Abs(outputs.get('size')!), { keepdims: 0 })) }
+    },
+  }
+  expect(trainingGraphs(importGraph(model()), { loss: penalized }).parts).toBeUndefined()
+  const [plain, more] = [
+    await measured(tasks, ['loss', 'sampled'], examples),
+    await measured(penalized, ['loss', 'sampled'], examples),
+  ]
+  expect(more.loss).toBeGreaterThan(plain.loss + 0.1)
+})
+
+it('training with IRE in parts is training on whole batches', async () => {
+  const trained = async (microBatch?: number) => {
+    const trainer = await Trainer.create(model(), {
+      loss: losses['two tasks']!,
+      optimizer: ire(sgd({ lr: 0.1, momentum: 0.9 }), { kappa: 2, gamma: 0.6, interval: 1 }),
+      runtime,
+      batchSize: examples,
+      ...(microBatch === undefined ? {} : { microBatch }),
+    })
+    const { x, kinds, flags, flagMask } = batch
+    const data = { length: examples, batch: () => ({ x, kinds, flags, flagMask }) }
+    for await (const _ of trainer.fit(data, { steps: 5 }));
+    await trainer.dispose()
+    return flat(trainer.parameters)
+  }
+  const whole = await trained()
+  for (const microBatch of [1, 4])
+    expect(await trained(microBatch)).toEqual(whole.map((value) => expect.closeTo(value, 5)))
+})
+
+it('a curvature graph is there only if it is asked for', () => {
+  const loss = losses['two tasks']!
+  const graph = importGraph(model())
+  expect(trainingGraphs(graph, { loss }).curvature).toBeNull()
+  expect(trainingGraphs(graph, { loss }).parts!().curvature).toBeNull()
+  expect(trainingGraphs(graph, { loss, curvature: 'sampled' }).curvature).not.toBeNull()
+})
