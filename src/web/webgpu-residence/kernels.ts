@@ -20,18 +20,38 @@ export const CALL_BYTES = 256
 /** The most numbers a call can carry. */
 export const MOST_SCALARS = (CALL_BYTES - CALL_HEAD) / 4
 
-/** Makes pipelines and bind groups on one device; groups of the same accesses fit every pipeline that has such a group. */
+const known = new WeakMap<GPUDevice, Kernels>()
+
+/**
+ * Makes pipelines and bind groups on one device, and keeps the pipelines as long as it is there. Groups of the same
+ * accesses fit every pipeline that has such a group.
+ */
 export class Kernels {
   readonly device: GPUDevice
+  readonly #kernels = new Map<string, Promise<Kernel>>()
   readonly #layouts = new Map<string, GPUBindGroupLayout>()
   readonly #fed = new WeakMap<GPUBuffer, Map<number, GPUBindGroup>>()
 
-  constructor(device: GPUDevice) {
+  private constructor(device: GPUDevice) {
     this.device = device
   }
 
+  static of(device: GPUDevice): Kernels {
+    const kernels = known.get(device) ?? new Kernels(device)
+    known.set(device, kernels)
+    return kernels
+  }
+
   /** @throws 'runtime' with the compiler's message, or saying how many buffers it would need */
-  async kernel(label: string, code: string, groups: readonly (readonly Access[])[]): Promise<Kernel> {
+  kernel(label: string, code: string, groups: readonly (readonly Access[])[]): Promise<Kernel> {
+    const key = `${groups.join(';')} ${code}`
+    const made = this.#kernels.get(key) ?? this.#compile(label, code, groups)
+    this.#kernels.set(key, made)
+    made.catch(() => this.#kernels.delete(key))
+    return made
+  }
+
+  async #compile(label: string, code: string, groups: readonly (readonly Access[])[]): Promise<Kernel> {
     const { device } = this
     const storage = groups.flat().filter((access) => access === 'read' || access === 'write').length
     const most = device.limits.maxStorageBuffersPerShaderStage
@@ -71,17 +91,17 @@ export class Kernels {
 
   /** The group of one array that is only read, `bytes` long: made once per buffer, for onnxruntime uses its own again. */
   fed(buffer: GPUBuffer, bytes: number): GPUBindGroup {
-    const known = this.#fed.get(buffer) ?? new Map<number, GPUBindGroup>()
-    this.#fed.set(buffer, known)
-    const group = known.get(bytes) ?? this.group(['read'], [{ buffer, size: bytes }])
-    known.set(bytes, group)
+    const groups = this.#fed.get(buffer) ?? new Map<number, GPUBindGroup>()
+    this.#fed.set(buffer, groups)
+    const group = groups.get(bytes) ?? this.group(['read'], [{ buffer, size: bytes }])
+    groups.set(bytes, group)
     return group
   }
 
   #layout(accesses: readonly Access[]): GPUBindGroupLayout {
     const key = accesses.join()
-    const known = this.#layouts.get(key)
-    if (known) return known
+    const made = this.#layouts.get(key)
+    if (made) return made
     const layout = this.device.createBindGroupLayout({
       label: key,
       entries: accesses.map((access, binding) => ({

@@ -2,15 +2,21 @@ import { OnnxIreError } from '../../errors.js'
 import { MAP_READ, USAGE } from './flags.js'
 import { readState, STATE_BYTES, type StateReport } from './state.js'
 
+/** A device and the error that says that it is lost. */
+interface Life {
+  readonly gpu: GPUDevice
+  readonly lost: Promise<OnnxIreError>
+}
+
 /** Brings the device's state back, 48 bytes at a time, through staging buffers that are used again. */
 export class Reports {
-  readonly #device: GPUDevice
+  readonly #life: Life
   readonly #state: GPUBuffer
   readonly #free: GPUBuffer[] = []
   readonly #all: GPUBuffer[] = []
 
-  constructor(device: GPUDevice, state: GPUBuffer) {
-    this.#device = device
+  constructor(life: Life, state: GPUBuffer) {
+    this.#life = life
     this.#state = state
   }
 
@@ -22,7 +28,7 @@ export class Reports {
       this.#free.push(staging)
     }
     const read = async () => {
-      await mapped(this.#device, staging)
+      await mapped(this.#life, staging)
       const state = readState(staging.getMappedRange())
       staging.unmap()
       drop()
@@ -37,7 +43,7 @@ export class Reports {
 
   #make(): GPUBuffer {
     const usage = USAGE.mapRead | USAGE.copyTo
-    const staging = this.#device.createBuffer({ label: 'report', size: STATE_BYTES, usage })
+    const staging = this.#life.gpu.createBuffer({ label: 'report', size: STATE_BYTES, usage })
     this.#all.push(staging)
     return staging
   }
@@ -51,17 +57,13 @@ export interface Report {
 }
 
 /** Maps a buffer to be read. Throws 'device-lost' where the device is, 'runtime' otherwise. */
-export async function mapped(device: GPUDevice, buffer: GPUBuffer): Promise<void> {
+async function mapped({ lost }: Life, buffer: GPUBuffer): Promise<void> {
   try {
     await buffer.mapAsync(MAP_READ)
   } catch (cause) {
-    const lost = await Promise.race([device.lost, new Promise<null>((resolve) => setTimeout(resolve, 100, null))])
-    const reason = (cause as Error).message
-    if (!lost) throw new OnnxIreError('runtime', `WebGPU could not read a buffer back: ${reason}`, { cause })
-    throw new OnnxIreError(
-      'device-lost',
-      `the WebGPU device was lost: ${lost.message || lost.reason}; go on from the last checkpoint on a new device`,
-      { cause },
-    )
+    // The news of a loss may come a moment later.
+    const loss = await Promise.race([lost, new Promise<null>((resolve) => setTimeout(resolve, 20, null))])
+    if (loss) throw loss
+    throw new OnnxIreError('runtime', `WebGPU could not read a buffer back: ${(cause as Error).message}`, { cause })
   }
 }

@@ -19,8 +19,10 @@ import { FAULT_WORDS, type Stage } from './state.js'
 import { fetchState, sendState } from './stored.js'
 
 /** What a residence needs of the runtime it belongs to. */
-export interface WebgpuContext {
-  readonly device: GPUDevice
+export interface WebGpuContext {
+  readonly gpu: GPUDevice
+  /** Resolves when that is lost, with the error that says so. */
+  readonly lost: Promise<OnnxIreError>
   /** Carries out works one at a time, in the order they were asked for, and with them the runtime's own. */
   inTurn<T>(work: () => Promise<T>): Promise<T>
 }
@@ -33,11 +35,11 @@ const LARGEST = 3.4028234663852886e38
  * for each of its calls, and `numbers` reads 48 bytes back.
  * @throws 'runtime' when the device has no room for it, or refuses a shader
  */
-export async function webgpuResidence(
-  context: WebgpuContext,
+export async function webGpuResidence(
+  context: WebGpuContext,
   spec: ResidenceSpec,
 ): Promise<DeviceResidence<DeviceTensors>> {
-  return context.inTurn(() => WebgpuResidence.make(context, spec))
+  return context.inTurn(() => WebGpuResidence.make(context, spec))
 }
 
 /** What became of an `apply`. */
@@ -46,9 +48,9 @@ interface Applied {
   readonly stages: ReadonlyMap<Stage, Looked>
 }
 
-class WebgpuResidence implements DeviceResidence<DeviceTensors> {
+class WebGpuResidence implements DeviceResidence<DeviceTensors> {
   readonly parameters: DeviceTensors
-  readonly #context: WebgpuContext
+  readonly #context: WebGpuContext
   readonly #memory: Memory
   readonly #slots: readonly Slot[]
   readonly #shared: Shared
@@ -66,8 +68,8 @@ class WebgpuResidence implements DeviceResidence<DeviceTensors> {
   #applied: Promise<Applied> | undefined
   #released = false
 
-  static async make(context: WebgpuContext, spec: ResidenceSpec): Promise<WebgpuResidence> {
-    const { device } = context
+  static async make(context: WebGpuContext, spec: ResidenceSpec): Promise<WebGpuResidence> {
+    const { gpu: device } = context
     const memory = new Memory(device)
     device.pushErrorScope('out-of-memory')
     let failure: Promise<GPUError | null> | undefined
@@ -75,7 +77,7 @@ class WebgpuResidence implements DeviceResidence<DeviceTensors> {
       const slots = memory.slots(spec)
       const shared = sharedBuffers(memory, slots, spec.ire !== null)
       failure = device.popErrorScope()
-      const kernels = new Kernels(device)
+      const kernels = Kernels.of(device)
       const fixed = await fixedKernels(kernels, shared, spec.ire !== null)
       const error = await failure
       if (error)
@@ -83,7 +85,7 @@ class WebgpuResidence implements DeviceResidence<DeviceTensors> {
           'runtime',
           `the parameters and their state do not fit the GPU's memory: ${error.message}`,
         )
-      return new WebgpuResidence(context, spec, memory, slots, shared, kernels, fixed)
+      return new WebGpuResidence(context, spec, memory, slots, shared, kernels, fixed)
     } catch (error) {
       failure ??= device.popErrorScope()
       await failure
@@ -93,7 +95,7 @@ class WebgpuResidence implements DeviceResidence<DeviceTensors> {
   }
 
   private constructor(
-    context: WebgpuContext,
+    context: WebGpuContext,
     spec: ResidenceSpec,
     memory: Memory,
     slots: readonly Slot[],
@@ -109,7 +111,7 @@ class WebgpuResidence implements DeviceResidence<DeviceTensors> {
     this.#plan = new Plan(kernels, shared.state)
     this.#norms = new Norms(kernels, shared, fixed)
     this.#gradients = new Gradients(kernels, slots, shared.selection)
-    this.#reports = new Reports(context.device, shared.state)
+    this.#reports = new Reports(context, shared.state)
     this.#ranking = spec.ire ? new Ranking(spec.ire, kernels, shared, fixed, this.#norms) : null
     this.parameters = parametersOf(slots)
   }
@@ -225,14 +227,14 @@ class WebgpuResidence implements DeviceResidence<DeviceTensors> {
     return this.#turn(async () => {
       this.#begun = undefined
       const refresh = this.#ranking?.loaded(state.mask) ?? 0
-      sendState(this.#context.device, this.#slots, this.#shared, parameters, state, refresh)
+      sendState(this.#context.gpu, this.#slots, this.#shared, parameters, state, refresh)
     })
   }
 
   store(parameters: ParameterArrays, state: OptimizerState): Promise<void> {
     return this.#turn(async () => {
       const numbersOf = this.#ranking?.numbersOf.bind(this.#ranking) ?? null
-      await fetchState(this.#context.device, this.#slots, this.#shared, parameters, state, numbersOf)
+      await fetchState(this.#context.gpu, this.#slots, this.#shared, parameters, state, numbersOf)
     })
   }
 
@@ -261,7 +263,7 @@ class WebgpuResidence implements DeviceResidence<DeviceTensors> {
   /** The step that a call belongs to: with the first of its calls what an earlier one found is forgotten. */
   #begin(step: number | null) {
     if (this.#begun?.step === step) return this.#begun
-    this.#context.device.queue.writeBuffer(this.#shared.state, 0, new Uint32Array(FAULT_WORDS))
+    this.#context.gpu.queue.writeBuffer(this.#shared.state, 0, new Uint32Array(FAULT_WORDS))
     this.#begun = { step, stages: new Map() }
     return this.#begun
   }

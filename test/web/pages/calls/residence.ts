@@ -11,7 +11,8 @@ import type { GradientKind, GradientReply, StepContext, StepReport } from '../..
 import { takeStep, takeStepIn } from '../../../../src/step/take-step.js'
 import { GpuTensor } from '../../../../src/web/gpu-tensor.js'
 import { Turns } from '../../../../src/web/turns.js'
-import { webgpuResidence } from '../../../../src/web/webgpu-residence/residence.js'
+import { webGpuResidence } from '../../../../src/web/webgpu-residence/residence.js'
+import { bytesOf, download } from '../../../../src/web/webgpu-residence/transfer.js'
 import { curvatureOf, flatten, gradientOf, hessianOf, split, start } from '../../../optim/problem.js'
 
 /** An optimizer as JSON. */
@@ -83,17 +84,12 @@ function tensorsOn(device: GPUDevice, arrays: Readonly<Record<string, FloatArray
 }
 
 async function arraysOf(device: GPUDevice, tensors: DeviceTensors): Promise<Record<string, Float32Array>> {
-  const arrays: Record<string, Float32Array> = {}
-  for (const [name, tensor] of Object.entries(tensors)) {
-    const { buffer, elements, byteLength } = tensor as GpuTensor
-    const staging = device.createBuffer({ size: Math.max(4, byteLength), usage: 0x1 | 0x8 })
-    const encoder = device.createCommandEncoder()
-    encoder.copyBufferToBuffer(buffer, 0, staging, 0, byteLength)
-    device.queue.submit([encoder.finish()])
-    await staging.mapAsync(0x1)
-    arrays[name] = new Float32Array(staging.getMappedRange().slice(0), 0, elements)
-    staging.destroy()
-  }
+  const arrays = mapArrays(tensors, (tensor) => new Float32Array((tensor as GpuTensor).elements))
+  const pieces = Object.entries(arrays).map(([name, into]) => ({
+    buffer: (tensors[name] as GpuTensor).buffer,
+    into: bytesOf(into),
+  }))
+  await download(device, pieces)
   return arrays
 }
 
@@ -106,8 +102,9 @@ async function residenceOf(optimizer: Optimizer, parameters: ParameterArrays) {
   const device = await open()
   const turns = new Turns()
   const { base, ire } = layers(optimizer)
-  const context = { device, inTurn: <T>(work: () => Promise<T>) => turns.take(work) }
-  return { device, residence: await webgpuResidence(context, { base, ire, parameters: dimsOf(parameters) }) }
+  const lost = new Promise<never>(() => {})
+  const context = { gpu: device, lost, inTurn: <T>(work: () => Promise<T>) => turns.take(work) }
+  return { device, residence: await webGpuResidence(context, { base, ire, parameters: dimsOf(parameters) }) }
 }
 
 type Arrays = Readonly<Record<string, FloatArray>>
