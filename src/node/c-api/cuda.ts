@@ -23,6 +23,7 @@ export function cudaProvider(device: number, options: CudaOptions): Provider {
   }
   return {
     name: `cuda ${device}`,
+    kind: 'cuda',
     memory: { name: 'Cuda', device },
     append(ort, sessionOptions) {
       requireLibraries(ort.folder)

@@ -10,7 +10,7 @@ import { cpuMemory, type Provider } from './provider.js'
 import { type Invoke, Session } from './session.js'
 import { tensorOf, type Value } from './value.js'
 
-export interface EngineOptions extends NodeOptions {
+export interface EngineOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | 'worker'> {
   readonly threads: number
   readonly blocking: boolean
 }

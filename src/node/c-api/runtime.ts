@@ -10,7 +10,7 @@ import { ort } from './ort.js'
 import { cpuProvider } from './provider.js'
 
 /** Options of `cApi`; every one may be left out. */
-export interface CApiOptions extends Omit<NodeOptions, 'worker'> {
+export interface CApiOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | 'worker'> {
   /** What computes. 'cuda' is an NVIDIA GPU on Linux x64. Default 'cpu'. */
   readonly provider?: 'cpu' | 'cuda' | undefined
   /** Which GPU, from 0. Default 0. */
@@ -50,6 +50,7 @@ export function cApi(options: CApiOptions = {}): Runtime {
   const manner = blocking ? 'blocking' : 'thread pool'
   return runtime(
     `onnxruntime ${native.version} by its C API, ${chosen.name}, ${threads} thread${threads === 1 ? '' : 's'}, ${manner}`,
+    chosen.kind,
     engine,
   )
 }
@@ -59,7 +60,7 @@ function whole(option: string, value: number, least: number) {
   throw new OnnxIreError('invalid-option', `${option} must be a whole number of at least ${least}, not ${value}`)
 }
 
-function runtime(description: string, engine: Engine): Runtime {
+function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine): Runtime {
   let disposed: Promise<void> | undefined
   const alive = () => {
     if (disposed) throw new OnnxIreError('runtime', 'this runtime was disposed')
@@ -67,6 +68,7 @@ function runtime(description: string, engine: Engine): Runtime {
   const device = nativeDevice(engine, alive)
   return {
     description,
+    provider,
     device,
     async compile(model) {
       const program = await device.compile(model, () => false)
