@@ -1,0 +1,358 @@
+import { adam, adamw } from '../../../../src/optim/adam.js'
+import { type FloatArray, type Gradients, mapArrays, type ParameterArrays } from '../../../../src/optim/arrays.js'
+import { sgd } from '../../../../src/optim/sgd.js'
+import { Random } from '../../../../src/random.js'
+import type { DeviceTensors } from '../../../../src/runtime/device.js'
+import { type IreOptions, ire } from '../../../../src/step/ire.js'
+import { layers, type Optimizer } from '../../../../src/step/optimizer.js'
+import { type SamOptions, sam } from '../../../../src/step/sam.js'
+import { initialState, type OptimizerState } from '../../../../src/step/state.js'
+import type { GradientKind, GradientReply, StepContext, StepReport } from '../../../../src/step/step.js'
+import { takeStep, takeStepIn } from '../../../../src/step/take-step.js'
+import { GpuTensor } from '../../../../src/web/gpu-tensor.js'
+import { Turns } from '../../../../src/web/turns.js'
+import { webGpuResidence } from '../../../../src/web/webgpu-residence/residence.js'
+import { bytesOf, download } from '../../../../src/web/webgpu-residence/transfer.js'
+import { curvatureOf, flatten, gradientOf, hessianOf, split, start } from '../../../optim/problem.js'
+
+/** An optimizer as JSON. */
+export interface OptimizerSpec {
+  readonly base: 'sgd' | 'adam' | 'adamw'
+  readonly options?: object
+  readonly sam?: SamOptions
+  readonly ire?: IreOptions
+}
+
+function optimizerOf({ base, options, sam: samOptions, ire: ireOptions }: OptimizerSpec): Optimizer {
+  const made = { sgd, adam, adamw }[base](options)
+  const inner = samOptions ? sam(made, samOptions) : made
+  return ireOptions ? ire(inner, ireOptions) : inner
+}
+
+/** What was asked of the device so far. */
+const asked = { submits: 0, maps: 0, mappedBytes: 0, dispatches: 0 }
+
+let opened: Promise<GPUDevice> | undefined
+function open(): Promise<GPUDevice> {
+  opened ??= (async () => {
+    const adapter = await navigator.gpu.requestAdapter()
+    if (!adapter) throw new Error('there is no WebGPU adapter')
+    const device = await adapter.requestDevice()
+    device.addEventListener('uncapturederror', (event) =>
+      problems.push((event as GPUUncapturedErrorEvent).error.message),
+    )
+    const submit = device.queue.submit.bind(device.queue)
+    device.queue.submit = (buffers) => {
+      asked.submits++
+      submit(buffers)
+    }
+    const map = GPUBuffer.prototype.mapAsync
+    GPUBuffer.prototype.mapAsync = function (...args) {
+      asked.maps++
+      asked.mappedBytes += this.size
+      return map.apply(this, args)
+    }
+    const dispatch = GPUComputePassEncoder.prototype.dispatchWorkgroups
+    GPUComputePassEncoder.prototype.dispatchWorkgroups = function (...args) {
+      asked.dispatches++
+      dispatch.apply(this, args)
+    }
+    return device
+  })()
+  return opened
+}
+
+/** Validation errors, which WebGPU reports beside the calls. */
+const problems: string[] = []
+
+async function noProblems(device: GPUDevice): Promise<void> {
+  await device.queue.onSubmittedWorkDone()
+  if (problems.length > 0) throw new Error(problems.splice(0).join('; '))
+}
+
+/** Tensors whose buffers are longer than they are, with NaN behind the elements. */
+function tensorsOn(device: GPUDevice, arrays: Readonly<Record<string, FloatArray>>): DeviceTensors {
+  const tensors = Object.entries(arrays).map(([name, array]) => {
+    const elements = new Float32Array(Math.max(4, array.length + 61 - (array.length % 4))).fill(NaN)
+    elements.set(array)
+    const size = elements.byteLength
+    const buffer = device.createBuffer({ size, usage: 0x80 | 0x4 | 0x8 })
+    device.queue.writeBuffer(buffer, 0, elements)
+    return [name, new GpuTensor('float32', [array.length], buffer, () => buffer.destroy())] as const
+  })
+  return Object.fromEntries(tensors)
+}
+
+async function arraysOf(device: GPUDevice, tensors: DeviceTensors): Promise<Record<string, Float32Array>> {
+  const arrays = mapArrays(tensors, (tensor) => new Float32Array((tensor as GpuTensor).elements))
+  const pieces = Object.entries(arrays).map(([name, into]) => ({
+    buffer: (tensors[name] as GpuTensor).buffer,
+    into: bytesOf(into),
+  }))
+  await download(device, pieces)
+  return arrays
+}
+
+const copyOf = <T extends Readonly<Record<string, FloatArray>>>(arrays: T) => structuredClone(arrays) as T
+
+const dimsOf = (parameters: ParameterArrays) =>
+  Object.fromEntries(Object.entries(parameters).map(([name, { length }]) => [name, [length]]))
+
+async function residenceOf(optimizer: Optimizer, parameters: ParameterArrays) {
+  const device = await open()
+  const turns = new Turns()
+  const { base, ire } = layers(optimizer)
+  const lost = new Promise<never>(() => {})
+  const context = { gpu: device, lost, inTurn: <T>(work: () => Promise<T>) => turns.take(work) }
+  return { device, residence: await webGpuResidence(context, { base, ire, parameters: dimsOf(parameters) }) }
+}
+
+type Arrays = Readonly<Record<string, FloatArray>>
+
+/**
+ * How far `got` is from `wanted`, relative to the number, or to a tenth of the largest of all tensors: what crosses 0
+ * carries the rounding of what it was.
+ */
+function apart(wanted: Arrays, got: Arrays): number {
+  let largest = 0
+  for (const array of Object.values(wanted)) for (const x of array) largest = Math.max(largest, Math.abs(x))
+  let worst = 0
+  for (const [name, array] of Object.entries(wanted))
+    for (const [i, x] of array.entries()) {
+      const difference = Math.abs(got[name]![i]! - x)
+      if (!Number.isFinite(difference)) return Infinity
+      if (difference > 0) worst = Math.max(worst, difference / Math.max(Math.abs(x), largest / 10))
+    }
+  return worst
+}
+
+/** The largest difference of anything that two states hold. */
+function stateApart(wanted: OptimizerState, got: OptimizerState) {
+  let moments = 0
+  for (const [moment, arrays] of Object.entries(wanted.moments))
+    moments = Math.max(moments, apart(arrays, got.moments[moment]!))
+  let flips = Number((wanted.mask === null) !== (got.mask === null))
+  let curvature = 0
+  for (const [name, flat] of Object.entries(wanted.mask?.flat ?? {})) {
+    const other = got.mask!.flat[name]!
+    if (other.length !== flat.length) flips += Infinity
+    for (const [i, n] of flat.entries()) if (n !== other[i]) flips++
+  }
+  if (wanted.mask?.curvature) curvature = apart(wanted.mask.curvature, got.mask!.curvature!)
+  return { moments, flips, curvature }
+}
+
+function reportApart(wanted: StepReport, got: StepReport): number {
+  const { gradientNorm, threshold, ...rest } = wanted
+  const { gradientNorm: norm, threshold: cut, ...others } = got
+  if (JSON.stringify(rest) !== JSON.stringify(others))
+    throw new Error(`reports differ: ${JSON.stringify(wanted)} and ${JSON.stringify(got)}`)
+  const relative = (a: number, b: number) => (a === b ? 0 : Math.abs(a - b) / Math.abs(a))
+  return Math.max(relative(gradientNorm, norm), relative(threshold ?? 0, cut ?? 0))
+}
+
+/** The kinds of gradients that a run is fed. */
+type Gradient = (kind: GradientKind, at: ParameterArrays, step: number) => Gradients
+
+/**
+ * Steps in plain arrays and on the device, fed with the same gradients: those at the plain arrays' parameters. Returns the
+ * largest differences over all steps.
+ */
+async function compare(
+  optimizer: Optimizer,
+  begin: ParameterArrays,
+  gradient: Gradient,
+  steps: number,
+  context: (step: number) => StepContext,
+) {
+  const parameters = copyOf(begin)
+  const state = initialState(optimizer, parameters)
+  const own = copyOf(begin)
+  const ownState = initialState(optimizer, own)
+  const { device, residence } = await residenceOf(optimizer, begin)
+  await residence.load(own, ownState)
+  const worst = { parameters: 0, moments: 0, curvature: 0, reports: 0, ascended: 0, flips: 0 }
+  for (let t = 0; t < steps; t++) {
+    const replies: { readonly at: ParameterArrays; readonly reply: GradientReply }[] = []
+    const wanted = await takeStep(
+      optimizer,
+      parameters,
+      state,
+      (kind, at) => {
+        const reply = { gradients: gradient(kind, at, t), batchSize: 3 + (t % 2) }
+        replies.push({ at: copyOf(at), reply })
+        return reply
+      },
+      context(t),
+    )
+    const fed: DeviceTensors[] = []
+    const got = await takeStepIn<DeviceTensors, DeviceTensors>(
+      residence,
+      optimizer,
+      t,
+      async (_, at) => {
+        const { at: wantedAt, reply } = replies[fed.length]!
+        const gradients = tensorsOn(device, reply.gradients)
+        fed.push(gradients)
+        worst.ascended = Math.max(worst.ascended, apart(wantedAt, await arraysOf(device, at)))
+        return { ...reply, gradients }
+      },
+      context(t),
+    )
+    for (const tensors of fed) for (const tensor of Object.values(tensors)) tensor.release()
+    worst.reports = Math.max(worst.reports, reportApart(wanted, got))
+    await residence.store(own, ownState)
+    const difference = stateApart(state, ownState)
+    worst.moments = Math.max(worst.moments, difference.moments)
+    worst.curvature = Math.max(worst.curvature, difference.curvature)
+    worst.flips += difference.flips
+    worst.parameters = Math.max(worst.parameters, apart(parameters, own))
+  }
+  await noProblems(device)
+  await residence.release()
+  return { ...worst, moved: apart(begin, parameters), flat: state.mask?.flatShare ?? null }
+}
+
+/** Steps on a small smooth problem. */
+export function trajectory(spec: OptimizerSpec, steps: number, context: StepContext, decay = false) {
+  const gradient: Gradient = (kind, at, step) => {
+    const estimate = spec.ire?.curvature === 'hutchinson' ? hessianOf : curvatureOf
+    const all = split((kind === 'loss' ? gradientOf : estimate)(flatten(at)), Float32Array)
+    for (const [name, { since = 0 }] of Object.entries(context.settings ?? {})) if (step < since) delete all[name]
+    return all
+  }
+  const at = (step: number): StepContext => (decay ? { ...context, lrFactor: 1 / (1 + step / 10) } : context)
+  return compare(optimizerOf(spec), split(start, Float32Array), gradient, steps, at)
+}
+
+/** Steps with random gradients, of tensors of these lengths. */
+export function randomly(spec: OptimizerSpec, lengths: readonly number[], steps: number, context: StepContext = {}) {
+  const random = new Random(5)
+  const draw = () => {
+    const arrays = lengths.map((n, i) => [`t${i}`, Float32Array.from({ length: n }, () => random.normal())] as const)
+    return Object.fromEntries(arrays)
+  }
+  return compare(optimizerOf(spec), draw(), draw, steps, () => context)
+}
+
+/** Makes masks of these values, by magnitude or with their sign, on the device and in plain arrays, one for each gamma. */
+export async function select(values: readonly (number | string)[], gammas: readonly number[], signed: boolean) {
+  const all = Float32Array.from(values, Number)
+  const third = Math.floor(all.length / 3)
+  const bounds = [0, third, third, third + Math.ceil(third / 2), all.length]
+  const estimates: Record<string, Float32Array> = {}
+  for (const [i, from] of bounds.slice(0, -1).entries()) estimates[`t${i}`] = all.slice(from, bounds[i + 1])
+  const parameters = mapArrays(estimates, ({ length }) => new Float32Array(length))
+  const gradients = mapArrays(parameters, ({ length }) => new Float32Array(length))
+  const ask = (kind: GradientKind) => (kind === 'curvature' ? estimates : gradients)
+  const optimizers = gammas.map((gamma) =>
+    ire(sgd({ lr: 0 }), { kappa: 1, gamma, curvature: signed ? 'hutchinson' : 'sampled' }),
+  )
+  const { device, residence } = await residenceOf(optimizers[0]!, parameters)
+  const flat = (state: OptimizerState) => Object.values(state.mask!.flat).map((n) => n.join(''))
+  const results = []
+  for (const optimizer of optimizers) {
+    const [state, own] = [initialState(optimizer, parameters), initialState(optimizer, parameters)]
+    const wanted = await takeStep(optimizer, parameters, state, (kind) => ({ gradients: ask(kind), batchSize: 7 }))
+    await residence.load(parameters, own)
+    const got = await takeStepIn<DeviceTensors, DeviceTensors>(residence, optimizer, 0, (kind) => ({
+      gradients: tensorsOn(device, ask(kind)),
+      batchSize: 7,
+    }))
+    await residence.store(parameters, own)
+    results.push({ wanted, got, wantedFlat: flat(state), gotFlat: flat(own) })
+  }
+  await noProblems(device)
+  await residence.release()
+  return results
+}
+
+/** What a step comes to in plain arrays and on the device when its `at`-th gradient is spoilt, and what is left of the state. */
+export async function spoil(
+  spec: OptimizerSpec,
+  at: number,
+  name: string,
+  element: number,
+  value: number | string,
+  context: StepContext = {},
+) {
+  const optimizer = optimizerOf(spec)
+  const parameters = split(start, Float32Array)
+  const state = initialState(optimizer, parameters)
+  const good = (kind: GradientKind, where: ParameterArrays) =>
+    split((kind === 'loss' ? gradientOf : curvatureOf)(flatten(where)), Float32Array)
+  for (let t = 0; t < 3; t++)
+    await takeStep(optimizer, parameters, state, (kind, where) => ({ gradients: good(kind, where) }), context)
+  const { device, residence } = await residenceOf(optimizer, parameters)
+  await residence.load(parameters, state)
+  const bad = () => {
+    let asked = 0
+    return (kind: GradientKind, where: ParameterArrays) => {
+      const gradients = good(kind, where)
+      if (asked++ === at) gradients[name]![element] = Number(value)
+      return gradients
+    }
+  }
+  const before = structuredClone({ parameters, state })
+  const messageOf = (error: unknown) => String((error as Error).message)
+  const wrong = bad()
+  const wanted = await takeStep(
+    optimizer,
+    parameters,
+    state,
+    (kind, where) => ({ gradients: wrong(kind, where) }),
+    context,
+  ).then(() => 'nothing was thrown', messageOf)
+  const wrongToo = bad()
+  const got = await takeStepIn<DeviceTensors, DeviceTensors>(
+    residence,
+    optimizer,
+    state.step,
+    async (kind, where) => ({ gradients: tensorsOn(device, wrongToo(kind, await arraysOf(device, where))) }),
+    context,
+  ).then(() => 'nothing was thrown', messageOf)
+  const [own, ownState] = [copyOf(parameters), initialState(optimizer, parameters)]
+  ownState.step = state.step
+  await residence.store(own, ownState)
+  const unchanged = JSON.stringify({ parameters: own, state: ownState }) === JSON.stringify(before)
+  // And the next step goes on as if nothing had happened.
+  await takeStep(optimizer, parameters, state, (kind, where) => ({ gradients: good(kind, where) }), context)
+  await takeStepIn<DeviceTensors, DeviceTensors>(
+    residence,
+    optimizer,
+    ownState.step,
+    async (kind, where) => ({ gradients: tensorsOn(device, good(kind, await arraysOf(device, where))) }),
+    context,
+  )
+  await residence.store(own, ownState)
+  await noProblems(device)
+  await residence.release()
+  return { wanted, got, unchanged, after: apart(parameters, own) }
+}
+
+/** What one step asks of the device, once all is warm: not counting what the test itself does. */
+export async function cost(spec: OptimizerSpec, lengths: readonly number[], steps: number) {
+  const random = new Random(5)
+  const optimizer = optimizerOf(spec)
+  const entries = lengths.map((n, i) => [`t${i}`, Float32Array.from({ length: n }, () => random.normal())] as const)
+  const parameters: ParameterArrays = Object.fromEntries(entries)
+  const { device, residence } = await residenceOf(optimizer, parameters)
+  await residence.load(parameters, initialState(optimizer, parameters))
+  const gradients = tensorsOn(device, parameters)
+  const counts: (typeof asked)[] = []
+  const started = performance.now()
+  for (let t = 0; t < steps; t++) {
+    const before = { ...asked }
+    await takeStepIn<DeviceTensors, DeviceTensors>(residence, optimizer, t, () => ({ gradients }))
+    counts.push({
+      submits: asked.submits - before.submits,
+      maps: asked.maps - before.maps,
+      mappedBytes: asked.mappedBytes - before.mappedBytes,
+      dispatches: asked.dispatches - before.dispatches,
+    })
+  }
+  const milliseconds = (performance.now() - started) / steps
+  await noProblems(device)
+  await residence.release()
+  return { counts, milliseconds }
+}
