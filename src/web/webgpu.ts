@@ -128,6 +128,10 @@ class WebGpu implements WebGpuRuntime {
       compile: (model, keeps) => this.#opened.sessions.compile(model, keeps),
       upload: (tensor) => this.#opened.sessions.upload(tensor),
       download: (tensor) => this.#opened.sessions.download(tensor),
+      reside: async (spec) => {
+        const { webGpuResidence } = await import('./webgpu-residence/residence.js')
+        return webGpuResidence(this.#opened.life, spec)
+      },
       renew: async () => {
         if (this.#disposed) throw new OnnxIreError('runtime', 'this runtime was disposed')
         await ended(this.#opened)
