@@ -1,5 +1,6 @@
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/index.js'
+import { reduceOver } from '../reduce.js'
 
 /** How a tensor [N, C, ...] is worked on channel by channel. */
 export interface Channels {
@@ -30,17 +31,7 @@ export function channelsOf(x: Value): Channels {
             spatial.map((axis) => axis - 1),
           ),
     spatial,
-    perChannel: (flat) => overOthers(op.ReduceSum, flat, spatial),
-    // All the means averaged are over equally many.
-    meanPerChannel: (flat) => overOthers(op.ReduceMean, flat, spatial),
+    perChannel: (flat) => reduceOver(op.ReduceSum, flat, [0, ...spatial], 0),
+    meanPerChannel: (flat) => reduceOver(op.ReduceMean, flat, [0, ...spatial], 0),
   }
-}
-
-/**
- * Reduces all axes of [N, C, ...] but the channel. Space first, then the images: onnxruntime's CPU provider takes twice as
- * long where one node does both.
- */
-function overOthers(reduce: typeof op.ReduceSum | typeof op.ReduceMean, x: Value, spatial: readonly number[]): Value {
-  const perImage = spatial.length === 0 ? x : reduce(x, spatial, { keepdims: 0 })
-  return reduce(perImage, [0], { keepdims: 0 })
 }
