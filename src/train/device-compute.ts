@@ -2,6 +2,8 @@ import { OnnxIreError } from '../errors.js'
 import type { Value } from '../ir/value.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Device, DeviceTensors } from '../runtime/device.js'
+import { DeviceArithmetic } from '../step/device-arithmetic.js'
+import { graphResidence } from '../step/graph-residence.js'
 import { layers, type Optimizer } from '../step/optimizer.js'
 import type { DeviceResidence } from '../step/residence.js'
 import type { OptimizerState } from '../step/state.js'
@@ -14,6 +16,7 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
   private readonly values: ReadonlyMap<string, Value>
   private readonly arrays: ParameterArrays
   private readonly optimizer: Optimizer
+  private arithmetic: DeviceArithmetic
   private residence: Promise<DeviceResidence<DeviceTensors>> | undefined
   private state: OptimizerState | undefined
 
@@ -29,6 +32,7 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
           `'${name}' is ${dtype}, and this runtime trains float32 only: train the model on the CPU`,
         )
     this.device = device
+    this.arithmetic = new DeviceArithmetic(device)
     this.values = values
     this.arrays = arrays
     this.optimizer = optimizer
@@ -70,12 +74,12 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     for (const tensor of Object.values(parameters)) tensor.release()
   }
 
-  async accumulate(): Promise<DeviceTensors> {
-    throw inPartsRefused()
+  accumulate(sum: DeviceTensors | null, gradients: DeviceTensors, factor: number): Promise<DeviceTensors> {
+    return this.arithmetic.accumulate(sum, gradients, factor)
   }
 
-  async scale(): Promise<DeviceTensors> {
-    throw inPartsRefused()
+  scale(sum: DeviceTensors, factor: number): Promise<DeviceTensors> {
+    return this.arithmetic.scale(sum, factor)
   }
 
   discard(gradients: DeviceTensors): void {
@@ -86,6 +90,7 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     if (!this.device.renew) return false
     this.residence = undefined
     this.state = undefined
+    this.arithmetic = new DeviceArithmetic(this.device)
     await this.device.renew()
     return true
   }
@@ -95,16 +100,13 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     this.residence = undefined
     this.state = undefined
     await residence?.release()
+    await this.arithmetic.release()
   }
 
   private reside(): Promise<DeviceResidence<DeviceTensors>> {
     const { base, ire } = layers(this.optimizer)
     const dims = [...this.values].map(([name, { shape }]) => [name, shape as readonly number[]])
     const spec = { base, ire, parameters: Object.fromEntries(dims) }
-    if (!this.device.reside) throw new OnnxIreError('invalid-option', 'this runtime cannot keep training state')
-    return this.device.reside(spec)
+    return this.device.reside?.(spec) ?? graphResidence(this.device, spec)
   }
 }
-
-const inPartsRefused = () =>
-  new OnnxIreError('invalid-option', 'this runtime runs a batch at once: leave microBatch out, or train on the CPU')
