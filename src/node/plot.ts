@@ -19,6 +19,7 @@ export interface PlotOptions {
 export interface Curve {
   readonly name: string
   readonly points: readonly Point[]
+  readonly dashed?: boolean
   /** Half the height of a band around each point, such as its standard error. */
   readonly errors?: readonly number[]
 }
@@ -30,16 +31,17 @@ export interface CurveOptions extends PlotOptions {
   readonly logY?: boolean
 }
 
-/** Curves over a common x, as SVG. Throws `invalid-option` where echarts is not installed. */
+/** Curves over a common x, as SVG; names that are many or long stand to the right of them. Throws `invalid-option` where echarts is not installed. */
 export function curves(series: readonly Curve[], options: CurveOptions = {}): Promise<string> {
   const { logX = false, logY = false } = options
+  const names = series.length > 1 || !options.title ? series.map(({ name }) => name) : []
   const shown = ([x, y]: Point) =>
     Number.isFinite(x) && Number.isFinite(y) && (!logX || x > 0) && (!logY || y > 0) ? [x, y] : [x, null]
   return drawn(options, {
     xAxis: axis(options.x, logX),
     yAxis: axis(options.y, logY),
-    legend: legend(series.length > 1 || !options.title ? series.map(({ name }) => name) : []),
-    series: series.flatMap(({ name, points, errors }, i) => [
+    ...(names.join('').length > 80 ? legendBeside(names, options.title !== undefined) : { legend: legend(names) }),
+    series: series.flatMap(({ name, points, dashed = false, errors }, i) => [
       ...(errors ? [band(points, errors, colours[i % colours.length]!, logY)] : []),
       {
         type: 'line',
@@ -47,6 +49,7 @@ export function curves(series: readonly Curve[], options: CurveOptions = {}): Pr
         color: colours[i % colours.length]!,
         showSymbol: points.length < 30,
         symbolSize: 5,
+        lineStyle: { type: dashed ? 'dashed' : 'solid' },
         data: points.map(shown),
       } as const,
     ]),
@@ -179,6 +182,16 @@ const tick = (value: number): string =>
     : String(Number(value.toPrecision(6)))
 
 const legend = (names: readonly string[]) => ({ show: names.length > 0, data: [...names], top: 10, right: 20 })
+
+const legendBeside = (names: readonly string[], isTitled: boolean): Pick<EChartsOption, 'legend' | 'grid'> => {
+  // About 6 pixels a character, and the line before it.
+  const width = 45 + 6 * Math.max(...names.map(({ length }) => length))
+  const top = isTitled ? 60 : 40
+  return {
+    legend: { ...legend(names), orient: 'vertical', align: 'left', right: 10, top, textStyle: { fontSize: 11 } },
+    grid: { left: 75, right: width + 20, top, bottom: 55 },
+  }
+}
 
 /** The area within `errors` of a curve. */
 function band(

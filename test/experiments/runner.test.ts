@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type Experiment, Interrupted } from '../../tools/experiments/experiment.js'
+import { Pool } from '../../tools/experiments/pool.js'
 import { runExperiment } from '../../tools/experiments/runner.js'
 import { exponents, paired, spreadOf } from '../../tools/experiments/statistics.js'
 import { tuned, tunedRate } from '../../tools/experiments/tuning.js'
@@ -66,6 +67,36 @@ describe('runExperiment', () => {
     expect(computed).toEqual([0, 1])
   })
 
+  test('runs go side by side; the same one is not run twice, and the file has them in the order they were asked for', async () => {
+    const out = folder()
+    const started: number[] = []
+    let release = () => {}
+    const second = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const experiment: Experiment = {
+      ...squares(0, []),
+      async run(lab) {
+        const values = await Promise.all(
+          [3, 2, 3].map((number) =>
+            lab.measure({ number }, 1, async () => {
+              started.push(number)
+              if (number === 2) release()
+              else await second
+              return { square: number * number }
+            }),
+          ),
+        )
+        return { markdown: values.map(({ square }) => square).join(' '), charts: {}, summary: {} }
+      },
+    }
+    await runExperiment(experiment, { ...ask, out, seeds: [0], signal: { aborted: false } })
+    expect(started).toEqual([3, 2])
+    expect(read(out, 'RESULTS.md')).toContain('9 4 9')
+    const { runs } = JSON.parse(read(out, 'results.json'))
+    expect(runs.map(({ settings }: { settings: { number: number } }) => settings.number)).toEqual([3, 2])
+  })
+
   test('what was being measured when the signal came is not kept', async () => {
     const out = folder()
     const signal = { aborted: false }
@@ -85,6 +116,26 @@ describe('runExperiment', () => {
       { first: true },
     ])
   })
+})
+
+test('a pool runs as many at once as it has runtimes, in the order of the calls, also past one that fails', async () => {
+  const pool = new Pool(2)
+  const [order, used]: [number[], Set<object>] = [[], new Set()]
+  let [running, most] = [0, 0]
+  const work = (i: number) =>
+    pool.use(async (runtime) => {
+      order.push(i)
+      used.add(runtime)
+      most = Math.max(most, ++running)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      running--
+      if (i === 1) throw new Error('fails')
+      return i
+    })
+  const settled = await Promise.allSettled([0, 1, 2, 3, 4].map(work))
+  expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled', 'fulfilled'])
+  expect([order, used.size, most]).toEqual([[0, 1, 2, 3, 4], 2, 2])
+  await pool.dispose()
 })
 
 describe('statistics', () => {

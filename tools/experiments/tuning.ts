@@ -9,13 +9,12 @@ export interface Tuned<Candidate> {
   readonly tried: readonly Tried<Candidate>[]
 }
 
-/** The candidate of the lowest score. */
+/** The candidate of the lowest score; all are asked for at once. */
 export async function tuned<Candidate>(
   candidates: readonly Candidate[],
   score: (candidate: Candidate) => Promise<number | null>,
 ): Promise<Tuned<Candidate>> {
-  const tried: Tried<Candidate>[] = []
-  for (const candidate of candidates) tried.push({ candidate, score: await score(candidate) })
+  const tried = await Promise.all(candidates.map(async (candidate) => ({ candidate, score: await score(candidate) })))
   return { best: bestOf(tried), tried }
 }
 
