@@ -40,7 +40,7 @@ export function curves(series: readonly Curve[], options: CurveOptions = {}): Pr
   return drawn(options, {
     xAxis: axis(options.x, logX),
     yAxis: axis(options.y, logY),
-    ...(names.join('').length > 80 ? legendBeside(names, options.title !== undefined) : { legend: legend(names) }),
+    ...(names.join('').length > 80 ? legendBeside(names, options) : { legend: legend(names) }),
     series: series.flatMap(({ name, points, dashed = false, errors }, i) => [
       ...(errors ? [band(points, errors, colours[i % colours.length]!, logY)] : []),
       {
@@ -183,13 +183,14 @@ const tick = (value: number): string =>
 
 const legend = (names: readonly string[]) => ({ show: names.length > 0, data: [...names], top: 10, right: 20 })
 
-const legendBeside = (names: readonly string[], isTitled: boolean): Pick<EChartsOption, 'legend' | 'grid'> => {
-  // About 6 pixels a character, and the line before it.
-  const width = 45 + 6 * Math.max(...names.map(({ length }) => length))
-  const top = isTitled ? 60 : 40
+/** To the right of the plot: 6.5 pixels a character, and the line before them. */
+function legendBeside(names: readonly string[], { title, width = defaultWidth }: PlotOptions) {
+  const taken = 50 + 6.5 * Math.max(...names.map(({ length }) => length))
+  const top = title === undefined ? 40 : 60
+  const left = width - taken
   return {
-    legend: { ...legend(names), orient: 'vertical', align: 'left', right: 10, top, textStyle: { fontSize: 11 } },
-    grid: { left: 75, right: width + 20, top, bottom: 55 },
+    legend: { ...legend(names), orient: 'vertical' as const, align: 'left' as const, left, right: 'auto', top },
+    grid: { left: 75, right: taken + 15, top, bottom: 55 },
   }
 }
 
@@ -226,7 +227,13 @@ function band(
 const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#555555']
 const viridis = ['#440154', '#46327e', '#365c8d', '#277f8e', '#1fa187', '#4ac16d', '#a0da39', '#fde725']
 
-async function drawn({ title, width = 800, height = 500 }: PlotOptions, option: EChartsOption): Promise<string> {
+/** Pixels. */
+const defaultWidth = 800
+
+async function drawn(
+  { title, width = defaultWidth, height = 500 }: PlotOptions,
+  option: EChartsOption,
+): Promise<string> {
   const { init } = await echarts()
   const chart = init(null, null, { renderer: 'svg', ssr: true, width, height })
   try {

@@ -80,6 +80,7 @@ The factor of IRE is 1 + kappa = (1 + rho) / rho: what exceeds 1.5 is that 1 + r
         y: 'rate per step',
         logX: true,
         logY: true,
+        width: 940,
       }),
     },
     summary: { average: rows },

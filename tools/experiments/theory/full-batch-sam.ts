@@ -251,6 +251,7 @@ function ratesOverRho(all: readonly Setting[], grid: (setting: Setting, mode: Mo
     y: 'rate per step',
     logX: true,
     logY: true,
+    width: 940,
   })
 }
 

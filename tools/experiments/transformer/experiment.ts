@@ -196,14 +196,14 @@ async function compare(study: Study): Promise<Report> {
     row(`AdamW, lr ${base.best}`, { lr: base.best }),
     row(`AdamW, lr ${twice.best}, 2 N steps`, { lr: twice.best }, 2 * steps),
     row(`AdmIRE, lr ${lr}, kappa ${kappa}, gamma ${gamma}`, ire.best),
+    row('AdmIRE, mask by lot', { ...ire.best, mask: 'random' }),
+    row('AdmIRE, mask shuffled within each tensor', { ...ire.best, mask: 'shuffled' }),
     row(`AdamW at AdmIRE's lr ${lr}`, { lr }),
     row(`AdamW, lr x (1 + kappa) = ${wide}`, { lr: wide }),
     row(`AdamW, lr x (1 + kappa gamma) = ${narrow}`, { lr: narrow }),
-    row('AdmIRE, mask by lot', { ...ire.best, mask: 'random' }),
-    row('AdmIRE, mask shuffled within each tensor', { ...ire.best, mask: 'shuffled' }),
     ...(lab.scale === 'full' ? [row('AdmIRE, empirical Fisher', { ...ire.best, curvature: 'empirical' })] : []),
   ])
-  const [once, double, admire] = rows as readonly [Row, Row, Row, ...Row[]]
+  const [once, double, admire, lot, shuffled] = rows as readonly [Row, Row, Row, Row, Row, ...Row[]]
 
   const factor = speedUp(losses(admire), losses(once), losses(double))
   const gain = paired(losses(admire), losses(once))
@@ -228,11 +228,11 @@ Tuning, held-out loss of seed ${lab.seeds[0]}: AdamW in N steps ${trials(base)};
 ![held-out loss over steps](${name}.svg)`,
     charts: {
       [name]: await curves(
-        rows.slice(0, 4).map(({ name: label, outcomes }) => ({
+        [once, double, admire, lot, shuffled].map(({ name: label, outcomes }) => ({
           name: label,
           points: outcomes[0]!.curve.map(({ step }, i) => [step, averageAt(outcomes, i)] as const),
         })),
-        { title: `${name}: held-out loss, mean of ${seeds} seeds`, x: 'step', y: 'nats per token' },
+        { title: `${name}: held-out loss, mean of ${seeds} seeds`, x: 'step', y: 'nats per token', width: 940 },
       ),
     },
     summary: {

@@ -176,6 +176,7 @@ Tuning, loss on the other images, seed ${lab.seeds[0]}: lr ${rate.tried.map((eac
           title: `${name}: trace of the Hessian, mean of ${lab.seeds.length} seeds`,
           x: 'step',
           y: 'trace',
+          width: 940,
         },
       ),
     },
