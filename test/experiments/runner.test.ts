@@ -6,7 +6,7 @@ import { type Experiment, Interrupted } from '../../tools/experiments/experiment
 import { Pool } from '../../tools/experiments/pool.js'
 import { runExperiment } from '../../tools/experiments/runner.js'
 import { exponents, paired, spreadOf } from '../../tools/experiments/statistics.js'
-import { tuned, tunedRate } from '../../tools/experiments/tuning.js'
+import { refined, tuned, tunedRate } from '../../tools/experiments/tuning.js'
 
 const quiet = { expect() {}, skip() {}, within() {}, done() {}, stop() {} }
 const ask = { scale: 'small', resume: true, progress: quiet, command: 'the command' } as const
@@ -177,6 +177,18 @@ describe('tuning', () => {
       expect(rates).toEqual([...rates].sort((a, b) => a - b))
       expect([rates[0]! < target, rates.at(-1)! > target]).toEqual([true, true])
     }
+  })
+
+  test('one more rate lies between the best one and its better neighbour', async () => {
+    const score = async (lr: number) => Math.abs(Math.log2(lr / 3))
+    const { best, tried } = await refined(await tunedRate([1, 2, 4], score), score)
+    expect(tried.map(({ candidate }) => candidate)).toEqual([1, 2, 2.83, 4, 8])
+    expect(best).toBe(2.83)
+    // It may be worse.
+    const sharp = async (lr: number) => (lr === 4 ? 0 : 1)
+    expect((await refined(await tunedRate([2, 4, 8], sharp), sharp)).best).toBe(4)
+    const alone = { best: 1, tried: [{ candidate: 1, score: 0 }] }
+    expect(await refined(alone, sharp)).toEqual(alone)
   })
 
   test('what diverges is never best, and a grid stops growing', async () => {

@@ -41,6 +41,19 @@ export async function tunedRate(
   return { best: bestOf(tried), tried }
 }
 
+/** Tries one more rate, the geometric mean of the best one and its better neighbour. */
+export async function refined(
+  { best, tried }: Tuned<number>,
+  score: (lr: number) => Promise<number | null>,
+): Promise<Tuned<number>> {
+  const at = tried.findIndex(({ candidate }) => candidate === best)
+  const neighbours = tried.filter((_, i) => Math.abs(i - at) === 1)
+  if (neighbours.length === 0) return { best, tried }
+  const between = Number(Math.sqrt(best * bestOf(neighbours)).toPrecision(3))
+  const all = [...tried, { candidate: between, score: await score(between) }]
+  return { best: bestOf(all), tried: all.sort((a, b) => a.candidate - b.candidate) }
+}
+
 function bestOf<Candidate>(tried: readonly Tried<Candidate>[]): Candidate {
   const value = ({ score }: Tried<Candidate>) => score ?? Number.POSITIVE_INFINITY
   return tried.reduce((best, each) => (value(each) < value(best) ? each : best)).candidate
