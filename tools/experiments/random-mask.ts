@@ -22,6 +22,7 @@ export function randomlyMasked(runtime: Runtime, mask: RandomMask, seed: number)
   }
   return {
     description: runtime.description,
+    provider: runtime.provider,
     async compile(bytes) {
       const program = await runtime.compile(bytes)
       if (!decodeModel(bytes).proto.graph?.name?.endsWith('/curvature')) return program
