@@ -42,7 +42,7 @@ function randomFormula() {
   const leaves: Term[] = [
     ...['a', 'b', 'mask'].map(array),
     ...['s', 't'].map(scalar),
-    { kind: 'constant', value: pick([0, 1, -2.5, 1e-3, -0]) },
+    ...[pick([0, 1, -2.5, 1e-3]), pick([-0, Infinity, -Infinity])].map((value): Term => ({ kind: 'constant', value })),
   ]
   const terms = randomTerms(random, leaves)
   const truth = atMost(pick(terms), scalar('t'))
