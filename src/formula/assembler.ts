@@ -78,9 +78,9 @@ const vector = {
   'f64x2.min': 0xf4,
   'f64x2.max': 0xf5,
   'i32x4.trunc_sat_f32x4_s': 0xf8,
-  'f32x4.convert_i32x4_u': 0xfb,
+  'f32x4.convert_i32x4_s': 0xfa,
   'i32x4.trunc_sat_f64x2_s_zero': 0xfc,
-  'f64x2.convert_low_i32x4_u': 0xff,
+  'f64x2.convert_low_i32x4_s': 0xfe,
 } as const
 
 /** An instruction that is assembled here. */

@@ -21,7 +21,7 @@ export const single: Vector = {
   width: 4,
   splatFrom: 'v128.load32_splat',
   lanes: [0, 1, 2, 3],
-  fromWords: 'f32x4.convert_i32x4_u',
+  fromWords: 'f32x4.convert_i32x4_s',
   toWords: 'i32x4.trunc_sat_f32x4_s',
   storeBytes: 'v128.store32_lane',
 }
@@ -31,7 +31,7 @@ export const double: Vector = {
   width: 8,
   splatFrom: 'v128.load64_splat',
   lanes: [0, 0, 1, 1],
-  fromWords: 'f64x2.convert_low_i32x4_u',
+  fromWords: 'f64x2.convert_low_i32x4_s',
   toWords: 'i32x4.trunc_sat_f64x2_s_zero',
   storeBytes: 'v128.store16_lane',
 }
