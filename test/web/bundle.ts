@@ -56,6 +56,7 @@ export async function bundled(code: string): Promise<Bundle> {
   const parts: Record<string, number> = {}
   for (const { modules } of atOnce)
     for (const [id, { renderedLength }] of Object.entries(modules)) {
+      if (id.startsWith('\0')) continue
       const part = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(id)?.[1] ?? /dist\/([^/]+)/.exec(id)?.[1] ?? id
       parts[part] = (parts[part] ?? 0) + renderedLength
     }

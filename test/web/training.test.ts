@@ -89,6 +89,26 @@ describeInBrowser('training in Chromium', (browser) => {
   )
 
   it(
+    'runs the program of the guide',
+    async () => {
+      const { exchange } = browser()
+      for (const [name, file] of [
+        ['digits.onnx', 'digits'],
+        ['pixels.idx', 'pixels'],
+        ['labels.idx', 'labels'],
+      ] as const)
+        exchange.set(name, exchange.get(file)!)
+      expect(await browser().worker('training', 'guide')).toEqual([
+        expect.stringContaining('webgpu'),
+        expect.stringMatching(/^epoch 0: loss \d\.\d{3}$/),
+        expect.stringMatching(/^epoch 1: loss \d\.\d{3}$/),
+        expect.stringMatching(/^epoch 2: loss \d\.\d{3}$/),
+      ])
+    },
+    patience,
+  )
+
+  it(
     'goes on after a reload from the checkpoint that is whole, bit for bit',
     async () => {
       const whole = await call<Resumable>('goOn', 'wasm', task, task.steps, 'whole', true)

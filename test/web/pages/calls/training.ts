@@ -27,6 +27,7 @@ import {
 } from 'onnx-ire/web'
 import { put } from '../exchange.js'
 import { optionsOf, type Task, type Where } from '../task.js'
+import { tune } from './guide.js'
 
 export const start = (where: Where): Promise<Runtime> => (where === 'wasm' ? wasm({ threads: 1 }) : webgpu())
 
@@ -160,4 +161,12 @@ function counted(gpu: GPUDevice): () => number {
     return buffer
   }
   return () => there.size
+}
+
+/** Runs the program of the guide, and says what it reports. */
+export async function guide() {
+  await removeStored('runs/digits')
+  const lines: string[] = []
+  await tune((line) => lines.push(line))
+  return lines
 }
