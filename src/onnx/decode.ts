@@ -10,7 +10,8 @@ import {
   type ScalarKind,
 } from './fields.js'
 import { remember } from './message.js'
-import { type Reader, readEnd, readerOf, readPacked, readScalar, skip, wireTypeOf } from './proto.js'
+import { readEnd, readPacked, readScalar, wireTypeOf } from './proto.js'
+import { Reader } from './reader.js'
 import type { MessageName, Messages } from './schema.js'
 
 /** Messages within messages; protobuf's own limit, so that whatever onnxruntime opens is within it. */
@@ -22,7 +23,7 @@ export const maxDepth = 100
  */
 export function decode<M extends MessageName>(type: M, bytes: Uint8Array): Messages[M] {
   // A Buffer hands out Buffers: make views plain.
-  const reader = readerOf(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+  const reader = new Reader(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))
   const path: (string | number)[] = []
   try {
     return decodeMessage(reader, messageTypes[type], reader.len, path) as Messages[M]
@@ -53,7 +54,7 @@ function decodeMessage(reader: Reader, type: MessageType, end: number, path: (st
     const tag = reader.tag()
     const field = type.byNumber.get(tag >>> 3)
     if (!field) {
-      skip(reader, tag)
+      reader.skip(tag)
       continue
     }
     path.push(field.name)
@@ -128,7 +129,7 @@ function decodeSpans(reader: Reader, field: Field, spans: readonly Span[], path:
     merged.set(reader.buf.subarray(start, end), size)
     size += end - start
   }
-  return decodeChild(readerOf(merged), kind, size, path)
+  return decodeChild(new Reader(merged), kind, size, path)
 }
 
 /** Whether the field is written as a packed run; both ways of writing a list of numbers are read. */

@@ -1,15 +1,19 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { convnet } from '../../models/convnet.js'
+import { convolution, linear } from '../../models/layers.js'
+import { Weights } from '../../models/weights.js'
 import { arrays, labels } from '../../src/data/arrays.js'
 import { parseIdx } from '../../src/data/idx.js'
 import { images } from '../../src/data/image.js'
+import { input } from '../../src/ir/leaf.js'
 import type { Tensor } from '../../src/ir/tensor.js'
+import type { Graph } from '../../src/ir/value.js'
 import { crossEntropy } from '../../src/loss/cross-entropy.js'
 import { node } from '../../src/node/runtime.js'
 import { modelOf } from '../../src/onnx/export.js'
 import { encodeModel } from '../../src/onnx/model.js'
+import { op } from '../../src/op/index.js'
 import { adamw } from '../../src/optim/adam.js'
 import { Trainer } from '../../src/train/trainer.js'
 
@@ -41,9 +45,23 @@ export function idxOf({ dims, data }: Tensor): Uint8Array {
   return Buffer.concat([header, data as Uint8Array])
 }
 
+/** One convolution and a linear head: x [N, 1, size, size] to logits [N, 5]. */
+function network(size: number): Graph {
+  const weights = new Weights(1)
+  const x = input('x', 'float32', ['N', 1, size, size])
+  const features = op.Flatten(op.Relu(convolution(weights, 'conv', x, 1, 6, { stride: 2 })))
+  const logits = linear(weights, 'head', features, (6 * size * size) / 4, 5)
+  return {
+    name: 'digits',
+    inputs: new Map([['x', x]]),
+    parameters: weights.drawn,
+    outputs: new Map([['logits', logits]]),
+  }
+}
+
 /** A small convolutional network that tells the digits 0 to 4 apart, trained on Node. */
 export async function pretrained(size: number): Promise<Uint8Array> {
-  const graph = convnet({ channels: 1, stages: [4, 8], classes: 5, seed: 1 })
+  const graph = network(size)
   const { pixels, labels: classes } = digits([0, 1, 2, 3, 4], 400)
   const data = arrays({ x: images(pixels, { size, mean: 0.5, std: 0.5 }), labels: labels(classes) })
   const runtime = node({ worker: false, threads: 1 })

@@ -29,9 +29,10 @@ function fileOf(path: string, bytes: Uint8Array, parse: Parse): CsvFile {
     lines.take(bytes)
     return lines.line
   }
+  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
   const parsed = <R>(delimiter: string, info: boolean): R[] => {
     try {
-      return parse(bytes as never, { ...csvSettings, delimiter, info }) as R[]
+      return parse(text, { ...csvSettings, delimiter, info }) as R[]
     } catch (cause) {
       if (!(cause instanceof Error && 'code' in cause)) throw cause
       const { offset, reason } = csvFault(cause as Error & CsvComplaint)

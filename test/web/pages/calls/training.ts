@@ -1,19 +1,18 @@
 import {
-  accuracy,
   adamw,
   arrays,
   crossEntropy,
   type Data,
   encodeModel,
   images,
-  ire,
   labels,
   type Measures,
-  type Optimizer,
+  modelOf,
+  Random,
   type Runtime,
   Trainer,
-  type TrainerOptions,
 } from 'onnx-ire'
+import { mlp } from 'onnx-ire/models'
 import {
   checkpointFolder,
   loadModel,
@@ -22,45 +21,19 @@ import {
   saveModel,
   storedFile,
   storeFile,
+  type WebGpuRuntime,
   wasm,
   webgpu,
 } from 'onnx-ire/web'
 import { put } from '../exchange.js'
-
-export type Where = 'wasm' | 'webgpu'
-
-/** What is trained: files of the exchange, and how. */
-export interface Task {
-  readonly model: string
-  readonly pixels: string
-  readonly labels: string
-  readonly size: number
-  readonly classes?: number
-  readonly batchSize: number
-  readonly lr: number
-  readonly ire?: boolean
-  readonly steps: number
-}
+import { optionsOf, type Task, type Where } from '../task.js'
+import { tune } from './guide.js'
 
 export const start = (where: Where): Promise<Runtime> => (where === 'wasm' ? wasm({ threads: 1 }) : webgpu())
 
 export async function dataOf({ pixels, labels: classes, size }: Task): Promise<Data> {
   const [x, label] = await Promise.all([readIdx(`/exchange/${pixels}`), readIdx(`/exchange/${classes}`)])
   return arrays({ x: images(x, { size, channels: 1, mean: 0.5, std: 0.5 }), labels: labels(label) })
-}
-
-export function optionsOf(task: Task, runtime: Runtime): TrainerOptions {
-  const base = adamw({ lr: task.lr })
-  const optimizer: Optimizer = task.ire ? ire(base, { kappa: 2, gamma: 0.6, interval: 5, warmup: 5 }) : base
-  return {
-    loss: crossEntropy(),
-    metrics: [accuracy()],
-    optimizer,
-    runtime,
-    batchSize: task.batchSize,
-    seed: 3,
-    ...(task.classes ? { head: { classes: task.classes, seed: 5 } } : {}),
-  }
 }
 
 export interface Outcome {
@@ -121,4 +94,79 @@ export async function damage(path: string) {
   const bytes = new Uint8Array(await (await storedFile(path)).arrayBuffer())
   bytes[bytes.length >> 1]! ^= 1
   await storeFile(path, bytes)
+}
+
+/** Trains on WebGPU and destroys the device at some steps; says after which steps the trainer went on, and what came out. */
+export async function interrupted(task: Task, at: readonly number[]) {
+  const runtime = (await webgpu()) as WebGpuRuntime
+  const data = await dataOf(task)
+  const trainer = await Trainer.create(await loadModel(`/exchange/${task.model}`), optionsOf(task, runtime))
+  const losses: number[] = []
+  const lostAt: number[] = []
+  for await (const _ of trainer.fit(data, {
+    steps: task.steps,
+    onStep: ({ loss }) => {
+      losses.push(loss)
+      if (at.includes(losses.length)) runtime.gpu.destroy()
+    },
+    onDeviceLost: (step) => void lostAt.push(step),
+  }));
+  const bytes = encodeModel(trainer.export()) as Uint8Array<ArrayBuffer>
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+  await trainer.dispose()
+  await runtime.dispose()
+  return { losses, lostAt, model: [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('') }
+}
+
+/** Trains a small network; every so many steps it counts the GPU buffers that are there, and says on the console how far it is. */
+export async function endure(where: Where, [features, ...hidden]: number[], steps: number, every: number) {
+  const runtime = await start(where)
+  const count = 'gpu' in runtime ? counted((runtime as WebGpuRuntime).gpu) : () => 0
+  const classes = hidden.pop()!
+  const random = new Random(1)
+  const data = arrays({
+    x: { dims: [64, features!], data: Float32Array.from({ length: 64 * features! }, () => random.uniform()) },
+    labels: labels(Array.from({ length: 64 }, (_, i) => i % classes)),
+  })
+  const trainer = await Trainer.create(modelOf(mlp({ features: features!, hidden, classes })), {
+    loss: crossEntropy(),
+    optimizer: adamw({ lr: 1e-3 }),
+    runtime,
+    batchSize: 8,
+  })
+  const counts: number[] = []
+  const onStep = () => {
+    if (trainer.step % every !== 0) return
+    counts.push(count())
+    console.log(`steps ${trainer.step}`)
+  }
+  for await (const _ of trainer.fit(data, { steps, onStep }));
+  await trainer.dispose()
+  await runtime.dispose()
+  return { counts }
+}
+
+/** Counts the buffers of a device that are there. */
+function counted(gpu: GPUDevice): () => number {
+  const there = new Set<GPUBuffer>()
+  const create = gpu.createBuffer.bind(gpu)
+  gpu.createBuffer = (descriptor) => {
+    const buffer = create(descriptor)
+    const destroy = buffer.destroy.bind(buffer)
+    there.add(buffer)
+    buffer.destroy = () => {
+      there.delete(buffer)
+      destroy()
+    }
+    return buffer
+  }
+  return () => there.size
+}
+
+/** Runs the program of the guide, and says what it reports. */
+export async function guide() {
+  await removeStored('runs/digits')
+  const lines: string[] = []
+  await tune((line) => lines.push(line))
+  return lines
 }

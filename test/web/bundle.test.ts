@@ -1,0 +1,21 @@
+import { expect, it } from 'vitest'
+import { bundled } from './bundle.js'
+
+/** What a page imports that fine-tunes a model, data and checkpoints included. */
+const application = `
+export { accuracy, adamw, arrays, crossEntropy, images, ire, labels, split, Trainer } from 'onnx-ire'
+export { checkpointFolder, imageFolder, loadModel, readIdx, saveModel, wasm, webgpu } from 'onnx-ire/web'
+`
+
+it('is small, onnxruntime left out', async () => {
+  const { gzipped, later, parts } = await bundled(application)
+  const shown = Object.entries(parts)
+    .sort(([, a], [, b]) => b - a)
+    .map(([part, size]) => `${part} ${size}`)
+  console.info(`${gzipped} bytes gzipped at once, ${later} later; before compression: ${shown.join(', ')}`)
+  // No package but the random numbers.
+  const libraries = Object.keys(parts).filter((part) => /^[@a-z]/.test(part) && !/^[a-z]+(\.js)?$/.test(part))
+  expect(libraries).toEqual(['pure-rand'])
+  for (const heavy of ['protobufjs', 'long', 'ajv', 'onnxruntime']) expect(Object.keys(parts)).not.toContain(heavy)
+  expect(gzipped).toBeLessThan(120_000)
+}, 120_000)

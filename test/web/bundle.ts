@@ -1,0 +1,75 @@
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import { build, type Rolldown } from 'vite'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+export interface Bundle {
+  /** Bytes of what is loaded at once, and gzipped. */
+  readonly size: number
+  readonly gzipped: number
+  /** Of what is loaded later, when it is needed. */
+  readonly later: number
+  /** Bytes at once by package, or by folder of the library. */
+  readonly parts: Readonly<Record<string, number>>
+}
+
+/** What an application loads that has these imports, onnxruntime left out, as Vite builds it. */
+export async function bundled(code: string): Promise<Bundle> {
+  const result = (await build({
+    configFile: false,
+    root,
+    logLevel: 'error',
+    resolve: {
+      alias: [
+        { find: /^onnx-ire$/, replacement: join(root, 'dist/index.js') },
+        { find: /^onnx-ire\/web$/, replacement: join(root, 'dist/web/index.js') },
+      ],
+    },
+    plugins: [
+      {
+        name: 'application',
+        resolveId: (id) => (id === 'application' ? '\0application' : null),
+        load: (id) => (id === '\0application' ? code : null),
+      },
+    ],
+    build: {
+      write: false,
+      target: 'es2023',
+      modulePreload: false,
+      rollupOptions: {
+        input: 'application',
+        external: /^onnxruntime-web/,
+        preserveEntrySignatures: 'strict',
+      },
+    },
+  })) as Rolldown.RolldownOutput
+  const chunks = new Map(result.output.flatMap((part) => (part.type === 'chunk' ? [[part.fileName, part]] : [])))
+  const atOnce = new Set<Rolldown.OutputChunk>()
+  const visit = (chunk: Rolldown.OutputChunk | undefined) => {
+    if (!chunk || atOnce.has(chunk)) return
+    atOnce.add(chunk)
+    for (const name of chunk.imports) visit(chunks.get(name))
+  }
+  visit([...chunks.values()].find(({ isEntry }) => isEntry))
+  const parts: Record<string, number> = {}
+  for (const { modules } of atOnce)
+    for (const [id, { renderedLength }] of Object.entries(modules)) {
+      if (id.startsWith('\0')) continue
+      const part = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(id)?.[1] ?? /dist\/([^/]+)/.exec(id)?.[1] ?? id
+      parts[part] = (parts[part] ?? 0) + renderedLength
+    }
+  const sum = (of: Iterable<Rolldown.OutputChunk>, measure: (code: string) => number) =>
+    [...of].reduce((total, { code }) => total + measure(code), 0)
+  const gzip = (code: string) => gzipSync(code, { level: 9 }).length
+  return {
+    size: sum(atOnce, (code) => Buffer.byteLength(code)),
+    gzipped: sum(atOnce, gzip),
+    later: sum(
+      [...chunks.values()].filter((chunk) => !atOnce.has(chunk)),
+      gzip,
+    ),
+    parts,
+  }
+}

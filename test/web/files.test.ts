@@ -1,0 +1,221 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import sharp from 'sharp'
+import { afterAll, expect, it } from 'vitest'
+import { constant, input } from '../../src/ir/leaf.js'
+import { tensor } from '../../src/ir/tensor.js'
+import { readCsv } from '../../src/node/data/csv.js'
+import { imageFiles, imageFolder } from '../../src/node/data/image-folder.js'
+import { writeModel } from '../../src/node/model.js'
+import { modelOf } from '../../src/onnx/export.js'
+import { op } from '../../src/op/index.js'
+import { describeInBrowser } from './browser.js'
+import type { Plains } from './pages/tensors.js'
+
+const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-web-files-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+describeInBrowser('files in Chromium', (browser) => {
+  const call = <T>(name: string, ...args: readonly unknown[]) => browser().worker<T>('files', name, ...args)
+  const share = (name: string, bytes: Uint8Array) => {
+    browser().exchange.set(name, bytes)
+    return name
+  }
+
+  it('loads models and their external data from everywhere', async () => {
+    const data = Float32Array.from({ length: 600 }, (_, i) => i)
+    const w = constant(tensor('float32', [600], data), 'w')
+    const x = input('x', 'float32', [600])
+    const graph = { name: 'net', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Mul(x, w)]]), parameters: [] }
+    await writeModel(join(folder, 'net.onnx'), modelOf(graph as never), { externalData: true })
+    // The data lie in a folder of their own, by a name as long.
+    const model = readFileSync(join(folder, 'net.onnx'))
+    model.write('weights/n.bin', model.indexOf('net.onnx.data'))
+    share('net.onnx', model)
+    share('weights/n.bin', readFileSync(join(folder, 'net.onnx.data')))
+    share('corrupt.onnx', model.subarray(0, model.length - 7))
+    const found = await call<Record<string, unknown>>('models')
+    for (const from of ['address', 'picked', 'folder', 'saved']) expect(found[from], from).toEqual({ w: [...data] })
+    const refused = (code: string, message: RegExp) => ({ code, message: expect.stringMatching(message) })
+    expect(found['alone']).toEqual(refused('external-data', /"weights\/n.bin", which lies outside of it: give it/))
+    expect(found['others']).toEqual(refused('external-data', /"weights\/n.bin", which is not among the files given/))
+    expect(found['corrupt']).toEqual(refused('invalid-model', /^\/exchange\/corrupt.onnx: /))
+    expect(found['text']).toEqual(refused('invalid-model', /^page.onnx: not an ONNX model: .*web page/))
+    expect(found['missing']).toEqual(refused('io', /^cannot fetch the model \/exchange\/nothing.onnx: .*404/))
+    expect(found['unreachable']).toEqual(refused('io', /^cannot fetch the model http.*CORS/))
+    expect(found['notStored']).toEqual(refused('io', /^cannot read models\/nothing.onnx: there is no such file$/))
+  })
+
+  it('hands a model to the user', async () => {
+    const coming = browser().tab.waitForEvent('download')
+    await browser().page('files', 'download', 'tuned.onnx')
+    const download = await coming
+    expect(download.suggestedFilename()).toBe('tuned.onnx')
+    share('downloaded', readFileSync((await download.path())!))
+    expect(await call('sameBytes', 'downloaded')).toBe(true)
+  })
+
+  it('keeps checkpoints', async () => {
+    expect(await call('checkpoints')).toEqual({
+      before: [],
+      // 30 is of a future that was left.
+      steps: [25, 20],
+      again: [1000, 16, 16],
+      names: ['checkpoint-00000020.safetensors', 'checkpoint-00000025.safetensors', 'notes.txt'],
+      missing: {
+        code: 'io',
+        message: expect.stringMatching(/checkpoint-00000010.safetensors: there is no such file$/),
+      },
+      refused: { code: 'invalid-option', message: expect.stringMatching(/keep/) },
+      folderAsFile: { code: 'io', message: expect.stringMatching(/^cannot read runs\/a: a folder stands where/) },
+    })
+  })
+
+  it('reads IDX files, compressed or not', async () => {
+    const plain = Uint8Array.from([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9])
+    const read = { dtype: 'uint8', dims: [3], data: [7, 8, 9], array: 'Uint8Array' }
+    expect(await call('idx', share('plain', plain))).toEqual(read)
+    expect(await call('idx', share('packed', gzipSync(plain)))).toEqual(read)
+    const refused = (message: RegExp) => ({ code: 'invalid-data', message: expect.stringMatching(message) })
+    expect(await call('idx', share('short', plain.subarray(0, 9)))).toEqual(refused(/^\/exchange\/short: .*cut short/))
+    expect(await call('idx', share('torn', gzipSync(plain).subarray(0, 20)))).toEqual(
+      refused(/\/exchange\/torn: .*gzip/),
+    )
+  })
+
+  it('reads CSV files as Node does, mistakes too', async () => {
+    const options = { tensors: { x: ['a', 'b'], label: { columns: 'kind', as: 'class' } } } as const
+    const files = [
+      'a,b,kind\n1,2,cat\n3,4,"dog, small"\n5,6,cat\n',
+      '\ufeffa,b,kind\r\n1,"2",cat\r\n\r\n3,4,"two\r\nlines"\r\n',
+      'a,b,kind\n1,2,cat\n3,four,cat\n',
+      'a,b,kind\n1,2,cat\n3,4\n',
+      'a,b,kind\n1,2,"cat\n3,4,cat\n',
+      'a,b,kind\n1,2,c"at\n',
+      'a,b,kind\n1,2,"ca"t\n',
+      'a,b,a\n1,2,3\n',
+      'a,b,kind\n1,,cat\n',
+      'x,y\n1,2\n',
+      '',
+    ]
+    for (const [i, content] of files.entries()) {
+      const path = join(folder, `${i}.csv`)
+      writeFileSync(path, content)
+      const expected = await readCsv(path, options).then(
+        async (data) => ({
+          tensors: await data.batch(Array.from({ length: data.length! }, (_, i) => i)),
+          classes: data.classes,
+        }),
+        ({ code, message }) => ({ code, message: message.replaceAll(`${folder}/`, '') }),
+      )
+      share(`${i}.csv`, gzipSync(content))
+      const found = await call<typeof expected>('csv', `${i}.csv`, options)
+      if ('code' in expected) expect(found, content).toEqual(expected)
+      else {
+        const { tensors, classes } = found as unknown as { tensors: Plains; classes: unknown }
+        expect(classes).toEqual(expected.classes)
+        expect(numbers(tensors)).toEqual(numbers(expected.tensors as never))
+      }
+    }
+  })
+
+  it('reads folders of images as Node does', async () => {
+    const noise = (width: number, height: number, channels: 3 | 4) =>
+      sharp(Buffer.from(Array.from({ length: width * height * channels }, (_, i) => (i * i * 31) % 256)), {
+        raw: { width, height, channels },
+      })
+    const smooth = (width: number, height: number) =>
+      sharp(
+        Buffer.from(
+          Array.from({ length: width * height * 3 }, (_, i) => {
+            const [x, y] = [Math.floor(i / 3) % width, Math.floor(i / 3 / width)]
+            return 128 + 100 * Math.sin(x / 9 + (i % 3)) * Math.cos(y / 7)
+          }),
+        ),
+        { raw: { width, height, channels: 3 } },
+      )
+    const pictures: Record<string, Buffer> = {
+      'cat/grey.png': await noise(6, 4, 3).greyscale().png().toBuffer(),
+      'cat/palette.png': await smooth(6, 4).png({ palette: true }).toBuffer(),
+      'cat/deep/rgb.png': await noise(6, 4, 3).png().toBuffer(),
+      'dog/lossless.webp': await noise(6, 4, 3).webp({ lossless: true }).toBuffer(),
+      'dog/turned.jpg': await smooth(4, 6).jpeg({ quality: 100 }).withMetadata({ orientation: 6 }).toBuffer(),
+      'dog/notes.txt': Buffer.from('no picture'),
+    }
+    for (const [name, bytes] of Object.entries(pictures)) {
+      await mkdir(dirname(join(folder, 'pictures', name)), { recursive: true })
+      await writeFile(join(folder, 'pictures', name), bytes)
+      share(name, bytes)
+    }
+    const inNode = await imageFolder(join(folder, 'pictures'), { image: { scale: 1 } })
+    const expected = await inNode.batch([0, 1, 2, 3, 4])
+    const found = await call<{ classes: unknown; files: string[]; tensors: Plains; stored: unknown[] }>(
+      'pictures',
+      Object.keys(pictures),
+      { scale: 1 },
+    )
+    expect(found.classes).toEqual(['cat', 'dog'])
+    expect(found.files).toEqual(inNode.files.map((path) => path.slice(folder.length + '/pictures/'.length)))
+    expect(found.stored).toEqual([found.classes, found.files, found.tensors])
+    expect(numbers(found.tensors)['label']).toEqual(numbers(expected as never)['label'])
+    // Decoders of JPEG may differ by a level or two.
+    const differences = (from: number, to: number) => {
+      const [a, b] = [numbers(found.tensors)['image']!, numbers(expected as never)['image']!]
+      return Math.max(...a.slice(from * 72, to * 72).map((x, i) => Math.abs(x - b[from * 72 + i]!)))
+    }
+    expect(differences(0, 4)).toBe(0)
+    expect(differences(4, 5)).toBeLessThanOrEqual(3)
+
+    // Shrinking averages over what goes into a pixel; transparency shows the background.
+    const large = await smooth(64, 48).png().toBuffer()
+    const holes = await noise(6, 4, 4).png().toBuffer()
+    for (const [name, bytes, image, tolerance] of [
+      ['large.png', large, { scale: 1, size: 16, fit: 'cover' }, 1.5],
+      ['wide.png', large, { scale: 1, size: [20, 100], fit: 'contain', background: 99 }, 2.5],
+      ['holes.png', holes, { scale: 1, background: 200 }, 2.5],
+    ] as const) {
+      const path = join(folder, name)
+      writeFileSync(path, bytes)
+      const expected = await imageFiles([path], { image }).batch([0])
+      const found = await call<Plains>('picture', share(name, bytes), image)
+      expect(found['image']!.dims).toEqual(expected['image']!.dims)
+      const worst = Math.max(
+        ...numbers(found)['image']!.map((x, i) => Math.abs(x - (expected['image']!.data as Float32Array)[i]!)),
+      )
+      expect(worst, name).toBeLessThan(tolerance)
+    }
+
+    share('bad.png', large.subarray(0, 40))
+    expect(await call('picture', 'bad.png', {})).toEqual({
+      code: 'invalid-data',
+      message: expect.stringMatching(/^cannot decode the image bad.png: .*; replace the file or remove it$/),
+    })
+    expect(await call('pictures', ['cat/grey.png', 'dog/notes.txt'], {})).toEqual({
+      code: 'invalid-data',
+      message: expect.stringMatching(/^imageFolder: dog holds no file named \*\.jpg/),
+    })
+  })
+
+  it('takes pixels from a canvas', async () => {
+    const uint8 = (channels: number, data: number[]) => ({
+      dtype: 'uint8',
+      dims: [1, 1, 2, channels],
+      data,
+      array: 'Uint8Array',
+    })
+    expect(await call('drawn')).toEqual([
+      uint8(3, [255, 0, 128, 0, 0, 0]),
+      uint8(4, [255, 0, 128, 255, 0, 0, 0, 0]),
+      uint8(3, [255, 0, 128, 255, 255, 255]),
+    ])
+  })
+})
+
+/** Tensors as lists of numbers. */
+const numbers = (tensors: Plains): Record<string, number[]> =>
+  Object.fromEntries(
+    Object.entries(tensors).map(([name, { data }]) => [name, Array.from(data as ArrayLike<number | string>, Number)]),
+  )

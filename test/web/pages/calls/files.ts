@@ -1,0 +1,150 @@
+import { encodeModel, type Model, namedTensors, OnnxIreError } from 'onnx-ire'
+import {
+  checkpointFolder,
+  downloadModel,
+  filesIn,
+  type ImageFilesOptions,
+  imageFiles,
+  imageFolder,
+  type LoadModelOptions,
+  loadModel,
+  pixels,
+  readCsv,
+  readIdx,
+  removeStored,
+  type Source,
+  saveModel,
+  storedFile,
+  storedNames,
+  storeFile,
+} from 'onnx-ire/web'
+import { taken } from '../exchange.js'
+import { plainOf, plainsOf } from '../tensors.js'
+
+const told = (error: unknown) => {
+  const { code, message } = error as OnnxIreError
+  return { code, message }
+}
+
+/** A file of the exchange as one that was picked, with a path within the picked folder. */
+async function file(name: string, path = name): Promise<File> {
+  const picked = new File([await taken(name)], path.split('/').at(-1)!)
+  Object.defineProperty(picked, 'webkitRelativePath', { value: path.includes('/') ? path : '' })
+  return picked
+}
+
+const weights = (model: Model) =>
+  Object.fromEntries([...namedTensors(model)].map(([name, tensor]) => [name, Array.from(tensor.data as Float32Array)]))
+
+/** Weights of a model with external data from everywhere it may come from, and what is said where they are not. */
+export async function models() {
+  const load = async (source: Source, options?: LoadModelOptions) => loadModel(source, options).then(weights, told)
+  const picked = await file('net.onnx')
+  await storeFile('models/net.onnx', picked)
+  await storeFile('models/weights/n.bin', await file('weights/n.bin'))
+  const models = await (await navigator.storage.getDirectory()).getDirectoryHandle('models')
+  await saveModel(await loadModel('/exchange/net.onnx'), 'models/inside.onnx')
+  return {
+    address: await load('/exchange/net.onnx'),
+    picked: await load(picked, { external: [await file('weights/n.bin')] }),
+    folder: await load(await models.getFileHandle('net.onnx'), { external: models }),
+    saved: await load(await storedFile('models/inside.onnx')),
+    alone: await load(picked),
+    others: await load(picked, { external: [picked] }),
+    corrupt: await load('/exchange/corrupt.onnx'),
+    text: await load(new File(['<!doctype html>'], 'page.onnx')),
+    missing: await load('/exchange/nothing.onnx'),
+    unreachable: await load('http://127.0.0.1:1/model.onnx'),
+    notStored: await storedFile('models/nothing.onnx').catch(told),
+  }
+}
+
+export async function download(name: string) {
+  downloadModel(await loadModel('/exchange/net.onnx'), name)
+}
+
+export const sameBytes = async (name: string) => {
+  const bytes = await taken(name)
+  const encoded = encodeModel(await loadModel(bytes))
+  return encoded.length === bytes.length && encoded.every((byte, i) => byte === bytes[i])
+}
+
+/** What a store keeps, and that it is replaced whole. */
+export async function checkpoints() {
+  await removeStored('runs')
+  const store = checkpointFolder('runs/a', { keep: 2 })
+  const before = await store.steps()
+  const content = (n: number) => new Uint8Array(1000).fill(n)
+  for (const step of [10, 20, 30, 25]) await store.save(step, content(step))
+  await storeFile('runs/a/notes.txt', new Blob(['mine']))
+  const steps = await store.steps()
+  await store.save(25, content(16))
+  const again = await store.load(25)
+  return {
+    before,
+    steps,
+    again: [again.length, again[0], again.at(-1)],
+    names: await storedNames('runs/a'),
+    missing: await store.load(10).catch(told),
+    refused: told(
+      await Promise.resolve()
+        .then(() => checkpointFolder('x', { keep: 0 }))
+        .catch((error) => error),
+    ),
+    folderAsFile: await storedFile('runs/a').catch(told),
+  }
+}
+
+export const idx = async (name: string) => readIdx(`/exchange/${name}`).then(plainOf, told)
+
+export async function csv(name: string, options: Parameters<typeof readCsv>[1]) {
+  try {
+    const data = await readCsv(await file(name), options)
+    const indices = Array.from({ length: data.length! }, (_, i) => i)
+    return { tensors: plainsOf(await data.batch(indices)), classes: data.classes }
+  } catch (error) {
+    if (error instanceof OnnxIreError) return told(error)
+    throw error
+  }
+}
+
+/** The files of a folder, given as they are picked and as they are stored: they come to the same. */
+export async function pictures(names: readonly string[], image: ImageFilesOptions['image']) {
+  try {
+    const picked = await Promise.all(names.map((name) => file(name, `pictures/${name}`)))
+    await removeStored('pictures')
+    for (const name of names) await storeFile(`pictures/${name}`, await file(name))
+    const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('pictures')
+    const [first, second] = [imageFolder(picked, { image }), imageFolder(await filesIn(folder), { image })]
+    const indices = first.files.map((_, i) => i)
+    return {
+      classes: first.classes,
+      files: first.files,
+      tensors: plainsOf(await first.batch(indices)),
+      stored: [second.classes, second.files, plainsOf(await second.batch(indices))],
+    }
+  } catch (error) {
+    return told(error)
+  }
+}
+
+export async function picture(name: string, image: ImageFilesOptions['image']) {
+  try {
+    return plainsOf(await imageFiles([await file(name)], { image }).batch([0]))
+  } catch (error) {
+    return told(error)
+  }
+}
+
+/** Pixels of what is drawn on a canvas. */
+export async function drawn() {
+  const canvas = new OffscreenCanvas(2, 1)
+  const context = canvas.getContext('2d')!
+  context.fillStyle = '#ff0080'
+  context.fillRect(0, 0, 1, 1)
+  return [
+    plainOf(await pixels(canvas)),
+    plainOf(await pixels(canvas, { channels: 4 })),
+    plainOf(await pixels(canvas, { background: 255 })),
+  ]
+}

@@ -1,0 +1,95 @@
+import { gradients } from '../../../../src/grad/gradient.js'
+import { type DType, dtypes, isFloat } from '../../../../src/ir/dtype.js'
+import { input } from '../../../../src/ir/leaf.js'
+import type { Tensor } from '../../../../src/ir/tensor.js'
+import type { Value } from '../../../../src/ir/value.js'
+import { Random } from '../../../../src/random.js'
+import type { Runtime } from '../../../../src/runtime/runtime.js'
+import { wasm, webgpu } from '../../../../src/web/index.js'
+import { cases } from '../../../grad/cases/index.js'
+import { type Compile, checkCase, modelOf } from '../../../grad/directional.js'
+import { type Array64, draw } from '../../../grad/draw.js'
+
+let cpu: Promise<Runtime> | undefined
+const onCpu = () => {
+  cpu ??= wasm({ threads: 1 })
+  return cpu
+}
+let gpu: Promise<Runtime> | undefined
+const onGpu = () => {
+  gpu ??= webgpu()
+  return gpu
+}
+
+const compiler =
+  (runtime: Runtime): Compile =>
+  async (name, x, values) => {
+    if (values.length === 0) return async () => []
+    const program = await runtime.compile(modelOf(name, x, values))
+    return async (feeds) => {
+      const named = Object.fromEntries(x.map((value, i) => [value.name!, feeds[i]!]))
+      const results = await program.run(
+        Object.fromEntries(program.inputNames.map((name) => [name, tensorOf(named[name]!)])),
+      )
+      return values.map((_, i) => arrayOf(results[`out${i}`]!))
+    }
+  }
+
+/** Checks every case of an operator by differences in WebAssembly; says how many there were and what failed. */
+export async function check(operator: string) {
+  const compile = compiler(await onCpu())
+  const failures: string[] = []
+  let count = 0
+  for (const case_ of cases[operator]!)
+    for (const symbolic of case_.staticOnly ? [false] : [false, true]) {
+      count++
+      await checkCase(case_, { symbolic, compile }).catch(({ message }) =>
+        failures.push(`${case_.name}${symbolic ? ', symbolic lengths' : ''}: ${message}`),
+      )
+    }
+  return { count, failures }
+}
+
+/** The gradient of an operator's first case in float32, on WebGPU and in WebAssembly: the largest relative difference. */
+export async function compare(operator: string) {
+  const [case_] = cases[operator]!
+  const random = new Random(7).stream(case_!.name)
+  const operands = case_!.operands.map((operand) => draw(operand, 'float32', random))
+  const x = operands.map(({ dtype, dims }, i) => input(`x${i}`, dtype, dims))
+  const built = case_!.build(...x)
+  const y = ((Array.isArray(built) ? built : [built]) as readonly Value[]).filter(({ dtype }) => isFloat(dtype))
+  const wrt = x.filter((_, i) => isFloat(operands[i]!.dtype) && !case_!.operands[i]!.fixed)
+  const dy = y.map((value, i) => input(`dy${i}`, value.dtype, value.shape))
+  const forward = await (await compiler(await onCpu())('forward', x, y))(operands)
+  const dyData = forward.map(({ dtype, dims }) => draw({ shape: dims }, dtype, random))
+  const dx = gradients(
+    y.map((value, i) => [value, dy[i]!] as const),
+    wrt,
+  ).filter((value) => value !== null)
+  const all = [...y, ...dx]
+  const inputs = [...x, ...dy]
+  const feeds = [...operands, ...dyData]
+  const [expected, found] = [await onCpu(), await onGpu()].map(async (runtime) =>
+    (await compiler(runtime)('gradient', inputs, all))(feeds),
+  )
+  const [a, b] = [await expected!, await found!]
+  let worst = 0
+  for (const [i, { data }] of a.entries()) {
+    const scale = Math.max(1e-2, ...data.map(Math.abs))
+    for (const [j, value] of data.entries()) worst = Math.max(worst, Math.abs(value - b[i]!.data[j]!) / scale)
+  }
+  return worst
+}
+
+function tensorOf({ dtype, dims, data }: Array64): Tensor {
+  const array = new dtypes[dtype].array!(data.length)
+  if (array instanceof BigInt64Array) array.set(Array.from(data, BigInt))
+  else (array as Float64Array).set(data)
+  return { dtype, dims, data: array }
+}
+
+const arrayOf = ({ dtype, dims, data }: Tensor): Array64 => ({
+  dtype: dtype as DType,
+  dims,
+  data: Float64Array.from(data as ArrayLike<number | bigint>, Number),
+})
