@@ -101,6 +101,21 @@ describeInBrowser('50 steps in GPU buffers agree with plain arrays to 1e-5', (br
   })
 })
 
+describeInBrowser('the norm', (browser) => {
+  it.each([
+    ['huge gradients', [1e30], { lr: 0.5 }, { clipNorm: 3 }],
+    ['tiny gradients', [1e-25], { lr: 1e24 }, {}],
+    ['gradients of every size', [1e-30, 1e-12, 1, 1e14, 1e18], { lr: 1e-18 }, {}],
+    ['gradients up to a limit', [1e-12, 1, 1e25], { lr: 0.1 }, { clipValue: 2, clipNorm: 20 }],
+  ])('of %s', async (_, sizes, options, context) => {
+    const spec = { base: 'sgd', options }
+    const difference = await browser().page<Difference>('residence', 'randomly', spec, [1003, 40], 3, context, sizes)
+    expect(difference.reports).toBeLessThan(1e-6)
+    expect(difference.parameters).toBeLessThan(1e-6)
+    expect(difference.moved).toBeGreaterThan(0.1)
+  })
+})
+
 const random = new Random(7)
 const draw = (n: number, f: (i: number) => number) => Array.from({ length: n }, (_, i) => f(i))
 const values: Readonly<Record<string, number[]>> = {

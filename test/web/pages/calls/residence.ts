@@ -212,14 +212,27 @@ export function trajectory(spec: OptimizerSpec, steps: number, context: StepCont
   return compare(optimizerOf(spec), split(start, Float32Array), gradient, steps, at)
 }
 
-/** Steps with random gradients, of tensors of these lengths. */
-export function randomly(spec: OptimizerSpec, lengths: readonly number[], steps: number, context: StepContext = {}) {
+/** Steps with random gradients, of tensors of these lengths; `sizes` are the magnitudes that gradients have by turns. */
+export function randomly(
+  spec: OptimizerSpec,
+  lengths: readonly number[],
+  steps: number,
+  context: StepContext = {},
+  sizes: readonly number[] = [1],
+) {
   const random = new Random(5)
-  const draw = () => {
-    const arrays = lengths.map((n, i) => [`t${i}`, Float32Array.from({ length: n }, () => random.normal())] as const)
-    return Object.fromEntries(arrays)
-  }
-  return compare(optimizerOf(spec), draw(), draw, steps, () => context)
+  const draw = (size: (i: number) => number) =>
+    mapArrays(Object.fromEntries(lengths.map((n, t) => [`t${t}`, new Float32Array(n)])), (array) =>
+      array.map((_, i) => random.normal() * size(i)),
+    )
+  const gradient = () => draw((i) => sizes[i % sizes.length]!)
+  return compare(
+    optimizerOf(spec),
+    draw(() => 1),
+    gradient,
+    steps,
+    () => context,
+  )
 }
 
 /** Makes masks of these values, by magnitude or with their sign, on the device and in plain arrays, one for each gamma. */
