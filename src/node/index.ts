@@ -3,15 +3,19 @@
  * @module onnx-ire/node
  */
 
-export { type CheckpointFolderOptions, checkpointFolder } from './checkpoints.js'
+export type { Classified } from '../data/class-names.js'
+export type { CsvOptions, StreamCsvOptions } from '../data/csv.js'
+export type { CsvColumns, CsvTensor } from '../data/csv-tensors.js'
+export type { ImageFilesOptions } from '../data/image-files.js'
+export type { CheckpointFolderOptions } from '../train/checkpoint-files.js'
+export { type CApiOptions, cApi } from './c-api/runtime.js'
+export { checkpointFolder } from './checkpoints.js'
 export type { Point } from './contour.js'
 export { type CifarPart, type CifarSet, readCifar10, readCifar100 } from './data/cifar.js'
-export type { Classified } from './data/class-names.js'
-export { type CsvOptions, readCsv, type StreamCsvOptions, streamCsv } from './data/csv.js'
-export type { CsvColumns, CsvTensor } from './data/csv-tensors.js'
+export { readCsv, streamCsv } from './data/csv.js'
 export type { LabelledFiles } from './data/folders.js'
 export { readIdx } from './data/idx.js'
-export { type ImageFilesOptions, type ImageFolderOptions, imageFiles, imageFolder } from './data/image-folder.js'
+export { type ImageFolderOptions, imageFiles, imageFolder } from './data/image-folder.js'
 export type { JsonField, JsonTensor } from './data/json-tensors.js'
 export { type JsonlOptions, readJsonl, type StreamJsonlOptions, streamJsonl } from './data/jsonl.js'
 export { type ParquetText, parquetTexts, streamParquet } from './data/parquet.js'
@@ -29,4 +33,5 @@ export {
   type PlotOptions,
   spectrum,
 } from './plot.js'
-export { type NodeOptions, node, type SessionOptions } from './runtime.js'
+export { type NodeOptions, node, type SessionOptions, type WebgpuOptions } from './runtime.js'
+export { type StartOptions, startNode } from './start.js'

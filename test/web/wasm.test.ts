@@ -15,7 +15,7 @@ const answer = (...data: number[]) => ({ ...floats(...data), array: 'Float32Arra
 
 describeInBrowser('wasm() in Chromium', (browser) => {
   const start = (call: Caller, options = {}) =>
-    call<{ readonly id: number; readonly description: string }>('runtime', 'start', options)
+    call<{ readonly id: number; readonly description: string }>('runtime', 'startWasm', options)
   const compiled = async (call: Caller, bytes: Uint8Array, options = {}) => {
     const { id } = await start(call, options)
     browser().exchange.set('model', bytes)
@@ -67,10 +67,11 @@ describeInBrowser('wasm() in Chromium', (browser) => {
   })
 
   it('carries out overlapping runs one by one', async () => {
-    const { program } = await compiled(browser().worker, oneNode('Neg', ['x'], vector))
-    const feeds = Array.from({ length: 10 }, (_, i) => ({ x: floats(i) }))
-    expect(await browser().worker('runtime', 'runAll', program, feeds)).toEqual(
-      feeds.map(({ x }) => ({ y: answer(-x.data[0]!) })),
+    const { id, program } = await compiled(browser().worker, oneNode('Neg', ['x'], vector))
+    const other = await browser().worker<Compiled>('runtime', 'compile', id, 'model')
+    const asked = Array.from({ length: 10 }, (_, i) => [[program, other.program][i % 2], { x: floats(i) }])
+    expect(await browser().worker('runtime', 'runAll', id, 'model', asked)).toEqual(
+      asked.map((_, i) => ({ y: answer(-i) })),
     )
   })
 

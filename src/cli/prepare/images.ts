@@ -1,12 +1,12 @@
 import { stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { concurrently } from '../../data/concurrent.js'
 import { imageConverter } from '../../data/image.js'
+import { imageExtensions } from '../../data/image-files.js'
 import { type Fit, fitted } from '../../data/taps.js'
 import { OnnxIreError } from '../../errors.js'
-import { concurrently } from '../../node/data/concurrent.js'
 import { decodeImage } from '../../node/data/decode-image.js'
 import { type LabelledFiles, labelledFiles } from '../../node/data/folders.js'
-import { imageExtensions } from '../../node/data/image-folder.js'
 import { Random } from '../../random.js'
 import {
   checkAmount,

@@ -1,10 +1,8 @@
 import { pipeline, Readable } from 'node:stream'
 import { CsvError, type Options, parse } from 'csv-parse'
+import { type CsvComplaint, csvFault, csvSettings, LineCount } from '../../data/csv-fault.js'
 import { OnnxIreError } from '../../errors.js'
 import { bytesOf } from './bytes.js'
-
-/** What a record may grow to before an open quote is the likely cause. */
-const maxRecord = 2 ** 24
 
 /**
  * The records of a CSV file (RFC 4180: quotes, line ends within them; LF or CRLF; a byte order mark), empty lines left out,
@@ -23,45 +21,19 @@ export async function lineOf(path: string, delimiter: string, number: number): P
   return lineAt(path, Number.POSITIVE_INFINITY)
 }
 
-/** The line of a byte. The parser's own count takes CRLF within quotes for two lines. */
 async function lineAt(path: string, offset: number): Promise<number> {
-  let [line, left, after] = [1, offset, 0]
-  for await (const block of bytesOf(path)) {
-    for (const byte of block.subarray(0, Math.min(left, block.length))) {
-      if (byte === 10 || after === 13) line++
-      after = byte
-    }
-    left -= block.length
-    if (left <= 0) break
-  }
-  return line
+  const lines = new LineCount(offset)
+  for await (const block of bytesOf(path)) if (!lines.take(block)) break
+  return lines.line
 }
 
 async function* parsed<R>(path: string, delimiter: string, options: Options): AsyncGenerator<R, void, undefined> {
-  const parser = parse({ bom: true, delimiter, skip_empty_lines: true, max_record_size: maxRecord, ...options })
+  const parser = parse({ ...csvSettings, delimiter, ...options })
   try {
     yield* pipeline(Readable.from(bytesOf(path)), parser, () => {})
   } catch (cause) {
-    throw cause instanceof CsvError ? await refused(path, cause) : cause
+    if (!(cause instanceof CsvError)) throw cause
+    const { offset, reason } = csvFault(cause as CsvComplaint)
+    throw new OnnxIreError('invalid-data', `${path}:${await lineAt(path, offset)}: ${reason}`, { cause })
   }
-}
-
-const reasons: Readonly<Record<string, string>> = {
-  CSV_QUOTE_NOT_CLOSED: 'a quote is opened and never closed',
-  CSV_MAX_RECORD_SIZE: 'a record has more than 16 MiB: a quote is likely opened and never closed',
-  CSV_INVALID_CLOSING_QUOTE: 'text follows a closing quote; quotes within quotes are doubled',
-  INVALID_OPENING_QUOTE:
-    'a quote stands in the middle of a field; fields with quotes are quoted, and quotes in them doubled',
-}
-
-/** `bytes` is where the field in question begins, or where a whole record of the wrong length ended. */
-async function refused(path: string, cause: CsvError): Promise<OnnxIreError> {
-  const { code, bytes = 0, record = [] } = cause as CsvError & { readonly bytes?: number; readonly record?: string[] }
-  const uneven = code === 'CSV_RECORD_INCONSISTENT_FIELDS_LENGTH'
-  const reason = uneven
-    ? `the record has ${record.length} fields, the first one another number: is the delimiter right, and are fields that hold it quoted?`
-    : (reasons[code] ?? cause.message)
-  return new OnnxIreError('invalid-data', `${path}:${await lineAt(path, uneven ? bytes - 1 : bytes)}: ${reason}`, {
-    cause,
-  })
 }

@@ -1,24 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import type { Sharp } from 'sharp'
+import type { Decoding, Pixels } from '../../data/image-files.js'
 import { OnnxIreError } from '../../errors.js'
 import { readError } from '../files.js'
-
-/** An image as bytes [rows, columns, channels]. */
-export interface Pixels {
-  readonly data: Uint8Array
-  readonly rows: number
-  readonly columns: number
-  readonly channels: number
-}
-
-export interface Decoding {
-  /** 3 (RGB) or 4 (with alpha). */
-  readonly channels: 3 | 4
-  /** Grey, 0 to 255, that shows through where an image of 3 channels is transparent. */
-  readonly background: number
-  /** The rows and columns that an image of these is to be given; where that is fewer, it is shrunk. */
-  shrunk(size: readonly [rows: number, columns: number]): readonly [rows: number, columns: number]
-}
 
 /**
  * Decodes a JPEG, PNG or WebP file: grey and palette images become RGB, 16 bits become 8, the orientation that a camera

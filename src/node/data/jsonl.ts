@@ -1,3 +1,4 @@
+import { type Classified, ClassNames } from '../../data/class-names.js'
 import type { Example } from '../../data/collate.js'
 import type { Dataset } from '../../data/dataset.js'
 import { datasetOf } from '../../data/examples.js'
@@ -5,7 +6,6 @@ import type { PadOptions } from '../../data/pad.js'
 import { type Stream, stream } from '../../data/stream.js'
 import { OnnxIreError } from '../../errors.js'
 import { checkNames } from '../../optim/option.js'
-import { type Classified, ClassNames } from './class-names.js'
 import { type FieldPlan, type JsonTensor, planned, tensorOf } from './json-tensors.js'
 import { linesOf } from './lines.js'
 

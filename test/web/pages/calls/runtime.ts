@@ -1,15 +1,22 @@
 import type { Program, Runtime } from '../../../../src/runtime/runtime.js'
-import { type WasmOptions, wasm } from '../../../../src/web/index.js'
+import { wasm, webgpu } from '../../../../src/web/index.js'
 import { taken } from '../exchange.js'
 import { type Plains, plainsOf, tensorsOf } from '../tensors.js'
 
 const runtimes: Runtime[] = []
 const programs: Program[] = []
+const start = (runtime: Runtime) => ({ id: runtimes.push(runtime) - 1, description: runtime.description })
 
 /** Starts a runtime; later calls name it by `id`. */
-export async function start(options: WasmOptions = {}) {
-  const runtime = await wasm(options)
-  return { id: runtimes.push(runtime) - 1, description: runtime.description }
+export const startWasm = async (options = {}) => start(await wasm(options))
+export const startWebGpu = async (options = {}) => start(await webgpu(options))
+
+/** Where there is no WebGPU, with and without something to fall back to. */
+export async function startWithout() {
+  Object.defineProperty(navigator, 'gpu', { value: undefined, configurable: true })
+  const refusal = await webgpu().catch(({ code, message }) => ({ code, message }))
+  const { description } = await webgpu({ fallback: wasm })
+  return { refusal, description }
 }
 
 export async function compile(id: number, model: string) {
@@ -20,9 +27,17 @@ export async function compile(id: number, model: string) {
 
 export const run = async (program: number, feeds: Plains) => plainsOf(await programs[program]!.run(tensorsOf(feeds)))
 
-/** Runs that overlap. */
-export const runAll = (program: number, feeds: readonly Plains[]) =>
-  Promise.all(feeds.map((each) => run(program, each)))
+/** Runs that overlap, of several programs, beside compiling. */
+export const runAll = async (
+  id: number,
+  model: string,
+  asked: readonly (readonly [program: number, feeds: Plains])[],
+) => {
+  const compiled = [1, 2].map(() => compile(id, model))
+  const results = await Promise.all(asked.map(([program, feeds]) => run(program, feeds)))
+  await Promise.all(compiled)
+  return results
+}
 
 /** Whether what was fed is left as it is, and outputs are memory of their own. */
 export async function memory(program: number) {

@@ -1,5 +1,5 @@
-import { type DType, dtypes, type TypedArray } from '../../ir/dtype.js'
-import type { TensorData } from '../../ir/tensor.js'
+import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
+import type { TensorData } from '../ir/tensor.js'
 
 /** Elements of a tensor whose number is not known yet: room doubles as it runs out. */
 export class Growing {

@@ -1,0 +1,105 @@
+import { OnnxIreError } from '../errors.js'
+
+/**
+ * The origin's private file system (OPFS): folders and files that only pages of this origin see and that survive a reload.
+ * The browser may clear it when disk space runs short, unless `navigator.storage.persist()` was granted.
+ */
+
+/** The bytes of what to write. */
+export type Content = Uint8Array | Blob
+
+/** A file of the origin's private file system, as it is now. @throws 'io' saying what stands in the way */
+export async function storedFile(path: string): Promise<File> {
+  const { folder, name } = placeOf(path)
+  try {
+    return await (await (await folderAt(folder, false)).getFileHandle(name)).getFile()
+  } catch (cause) {
+    throw storageError('read', path, cause)
+  }
+}
+
+/**
+ * Writes a file of the origin's private file system; folders are made when needed. What was there is replaced when all is
+ * written, in one step: a failure or a crash leaves it.
+ * @throws 'io' saying what stands in the way
+ */
+export async function storeFile(path: string, content: Content): Promise<void> {
+  const { folder, name } = placeOf(path)
+  try {
+    await writeWhole(await (await folderAt(folder, true)).getFileHandle(name, { create: true }), content)
+  } catch (cause) {
+    throw storageError('write', path, cause)
+  }
+}
+
+/** Removes a file or a folder with all that is in it; nothing where there is none. @throws 'io' */
+export async function removeStored(path: string): Promise<void> {
+  const { folder, name } = placeOf(path)
+  try {
+    await (await folderAt(folder, false)).removeEntry(name, { recursive: true })
+  } catch (cause) {
+    if (!isMissing(cause)) throw storageError('remove', path, cause)
+  }
+}
+
+/** The names of what is in a folder, sorted; none where there is no such folder. @throws 'io' */
+export async function storedNames(path: string): Promise<string[]> {
+  try {
+    const names: string[] = []
+    for await (const name of (await folderAt(partsOf(path), false)).keys()) names.push(name)
+    return names.sort()
+  } catch (cause) {
+    if (isMissing(cause)) return []
+    throw storageError('read', path, cause)
+  }
+}
+
+/** What a writable has been given takes the file's place when it is closed. */
+export async function writeWhole(file: FileSystemFileHandle, content: Content): Promise<void> {
+  const writable = await file.createWritable()
+  try {
+    // Typed arrays over shared memory are not taken.
+    await writable.write(
+      content instanceof Blob || content.buffer instanceof ArrayBuffer
+        ? (content as Blob | Uint8Array<ArrayBuffer>)
+        : new Uint8Array(content),
+    )
+  } catch (error) {
+    await writable.abort().catch(() => {})
+    throw error
+  }
+  await writable.close()
+}
+
+const partsOf = (path: string): string[] => path.split('/').filter((part) => part !== '')
+
+function placeOf(path: string): { folder: string[]; name: string } {
+  const folder = partsOf(path)
+  const name = folder.pop()
+  if (name === undefined) throw new OnnxIreError('invalid-option', `'${path}' is not the path of a file`)
+  return { folder, name }
+}
+
+async function folderAt(parts: readonly string[], create: boolean): Promise<FileSystemDirectoryHandle> {
+  let folder = await navigator.storage.getDirectory()
+  for (const part of parts) folder = await folder.getDirectoryHandle(part, { create })
+  return folder
+}
+
+const isMissing = (cause: unknown): boolean => cause instanceof DOMException && cause.name === 'NotFoundError'
+
+const reasons: Readonly<Record<string, string>> = {
+  NotFoundError: 'there is no such file',
+  TypeMismatchError: 'a folder stands where a file should, or a file where a folder should',
+  QuotaExceededError: "the browser's disk space for this origin is used up; remove something or free some space",
+  NoModificationAllowedError: 'another page or worker has it open; close that one',
+  InvalidModificationError: 'another page or worker has it open; close that one',
+  SecurityError: 'the browser allows this page no storage: it may be a private window, or not be from https',
+  NotAllowedError: 'the browser allows this page no storage',
+}
+
+export function storageError(what: string, path: string, cause: unknown): OnnxIreError {
+  if (cause instanceof OnnxIreError) return cause
+  const { name = '', message = String(cause) } = cause as Partial<DOMException>
+  return new OnnxIreError('io', `cannot ${what} ${path}: ${reasons[name] ?? message}`, { cause })
+}

@@ -1,0 +1,174 @@
+import { OnnxIreError } from '../errors.js'
+import { dtypes } from '../ir/dtype.js'
+import type { Tensor } from '../ir/tensor.js'
+import { decodeModel } from '../onnx/model.js'
+import type { DeviceProgram, DeviceTensor, Feeds } from '../runtime/device.js'
+import { checkFeeds, type InputInfo } from '../runtime/feeds.js'
+import type { DeviceLife } from './device-life.js'
+import { GpuTensor } from './gpu-tensor.js'
+import {
+  createSession,
+  fromOrt,
+  type InferenceSession,
+  inputsOf,
+  type Ort,
+  type OrtTensor,
+  runSession,
+  toOrt,
+} from './ort.js'
+import { MAP_READ, USAGE } from './webgpu-residence/flags.js'
+
+/** The sessions of one WebGPU device, and the tensors on it. */
+export class WebGpuSessions {
+  readonly #ort: Ort
+  readonly #life: DeviceLife
+  readonly #options: InferenceSession.SessionOptions
+  readonly #open = new Set<InferenceSession>()
+  readonly #released = new WeakSet<GpuTensor>()
+  #closed: Promise<void> | undefined
+
+  constructor(ort: Ort, life: DeviceLife, options: InferenceSession.SessionOptions) {
+    this.#ort = ort
+    this.#life = life
+    this.#options = options
+  }
+
+  async compile(model: Uint8Array, keeps: (output: string) => boolean): Promise<DeviceProgram> {
+    this.#alive()
+    const kept = new Set(outputNamesOf(model).filter(keeps))
+    const places = Object.fromEntries([...kept].map((name) => [name, 'gpu-buffer' as const]))
+    const options = kept.size > 0 ? { ...this.#options, preferredOutputLocation: places } : this.#options
+    return this.#life.inTurn(async () => {
+      const session = await createSession(this.#ort, model, options)
+      this.#open.add(session)
+      return this.#program(session, kept)
+    })
+  }
+
+  async upload(tensor: Tensor): Promise<GpuTensor> {
+    this.#alive()
+    return this.#life.inTurn(async () => {
+      const { dtype, dims, data } = tensor
+      if (!ArrayBuffer.isView(data)) throw new OnnxIreError('invalid-data', 'strings cannot lie on a GPU')
+      // Kernels read vectors of 16 bytes.
+      const size = Math.max(16, Math.ceil(data.byteLength / 16) * 16)
+      const usage = USAGE.storage | USAGE.copyFrom | USAGE.copyTo
+      const buffer = this.#life.gpu.createBuffer({ size, usage, mappedAtCreation: true })
+      new Uint8Array(buffer.getMappedRange()).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+      buffer.unmap()
+      return this.#tensor(dtype, dims, buffer, () => buffer.destroy())
+    })
+  }
+
+  async download(tensor: DeviceTensor): Promise<Tensor> {
+    this.#alive()
+    const { buffer, byteLength, dtype, dims } = this.#own(tensor)
+    return this.#life.inTurn(async () => {
+      const size = Math.max(4, Math.ceil(byteLength / 4) * 4)
+      const staging = this.#life.gpu.createBuffer({ size, usage: USAGE.copyTo | USAGE.mapRead })
+      try {
+        const encoder = this.#life.gpu.createCommandEncoder()
+        encoder.copyBufferToBuffer(buffer, 0, staging, 0, size)
+        this.#life.gpu.queue.submit([encoder.finish()])
+        await staging.mapAsync(MAP_READ)
+        const bytes = staging.getMappedRange().slice(0, byteLength)
+        const { array, bits } = dtypes[dtype]
+        return { dtype, dims, data: new array!(bytes, 0, bits === 4 ? byteLength : (byteLength * 8) / bits) }
+      } finally {
+        staging.destroy()
+      }
+    })
+  }
+
+  /** Frees every session, once the calls made before are over. */
+  close(): Promise<void> {
+    this.#closed ??= this.#life.free(async () => {
+      for (const session of this.#open) await this.#end(session)
+    })
+    return this.#closed
+  }
+
+  #program(session: InferenceSession, kept: ReadonlySet<string>): DeviceProgram {
+    const inputs = inputsOf(session)
+    const { outputNames } = session
+    let released: Promise<void> | undefined
+    return {
+      inputNames: inputs.map(({ name }) => name),
+      outputNames,
+      run: async (feeds) => {
+        this.#alive()
+        if (released) throw new OnnxIreError('runtime', 'this program was released')
+        const checked = this.#checked(inputs, feeds)
+        return this.#life.inTurn(async () => {
+          const own = checked.map(([name, feed]) => [name, this.#fed(feed)] as const)
+          const results = Object.entries(await runSession(session, Object.fromEntries(own)))
+          const [onDevice, onHost] = [true, false].map((is) => results.filter(([name]) => kept.has(name) === is))
+          return {
+            host: Object.fromEntries(onHost!.map(([name, tensor]) => [name, fromOrt(tensor)])),
+            kept: Object.fromEntries(onDevice!.map(([name, tensor]) => [name, this.#kept(tensor)])),
+          }
+        })
+      },
+      release: () => {
+        released ??= this.#life.free(() => this.#end(session))
+        return released
+      },
+    }
+  }
+
+  /** One that onnxruntime allocated: what is freed goes back to its pool, and is used again by the next run. */
+  #kept(tensor: OrtTensor): GpuTensor {
+    return this.#tensor(tensor.type, [...tensor.dims], tensor.gpuBuffer as GPUBuffer, () => tensor.dispose())
+  }
+
+  #tensor(dtype: Tensor['dtype'], dims: readonly number[], buffer: GPUBuffer, free: () => void): GpuTensor {
+    const tensor: GpuTensor = new GpuTensor(dtype, dims, buffer, () => {
+      this.#released.add(tensor)
+      void this.#life.free(free)
+    })
+    return tensor
+  }
+
+  #fed(feed: Tensor | GpuTensor): OrtTensor {
+    if (!(feed instanceof GpuTensor)) return toOrt(this.#ort, feed)
+    const { buffer, dtype, dims } = feed
+    return this.#ort.Tensor.fromGpuBuffer(buffer as never, { dataType: dtype as 'float32', dims })
+  }
+
+  /** The feeds, those of the host and those of the device, checked. Throws `invalid-data` naming the input. */
+  #checked(inputs: readonly InputInfo[], feeds: Feeds): [name: string, feed: Tensor | GpuTensor][] {
+    const onDevice = new Map<string, GpuTensor>()
+    for (const { name, dtype } of inputs) {
+      const feed = feeds[name]
+      if (feed === undefined || 'data' in feed) continue
+      if (feed.dtype !== dtype)
+        throw new OnnxIreError('invalid-data', `input '${name}': the model wants ${dtype}, not ${feed.dtype}`)
+      onDevice.set(name, this.#own(feed, `input '${name}': `))
+    }
+    const onHost = inputs.filter(({ name }) => !onDevice.has(name))
+    // What the model does not know is left in, to be refused by name.
+    const others = Object.fromEntries(Object.entries(feeds).filter(([name]) => !onDevice.has(name)))
+    const checked = checkFeeds(onHost, others as Record<string, Tensor>)
+    return [...onDevice, ...onHost.map(({ name }, i): [string, Tensor] => [name, checked[i]!])]
+  }
+
+  #own(tensor: DeviceTensor, where = ''): GpuTensor {
+    const refuse = (what: string) => new OnnxIreError('invalid-data', `${where}the tensor ${what}`)
+    if (!(tensor instanceof GpuTensor)) throw refuse('is not one of a WebGPU device')
+    if (this.#released.has(tensor)) throw refuse('was released')
+    return tensor
+  }
+
+  #alive(): void {
+    this.#life.check()
+    if (this.#closed) throw new OnnxIreError('runtime', 'this runtime was disposed')
+  }
+
+  async #end(session: InferenceSession): Promise<void> {
+    if (this.#open.delete(session)) await session.release()
+  }
+}
+
+/** Read from the model, because onnxruntime is to be told about them before it tells of them. */
+const outputNamesOf = (model: Uint8Array): string[] =>
+  (decodeModel(model).proto.graph?.output ?? []).flatMap(({ name }) => name ?? [])
