@@ -124,6 +124,8 @@ class WebGpuResidence implements DeviceResidence<DeviceTensors> {
   ascend({ sam: { rho, adaptive }, step, trained, what }: Ascent, gradients: DeviceTensors): Promise<DeviceTensors> {
     return this.#turn(async () => {
       const tensors = this.#gradients.of(trained, gradients, what)
+      // A second ascent is that of a step begun anew.
+      if (this.#begun?.stages.has('ascent')) this.#begun = undefined
       const { stages } = this.#begin(step)
       stages.set('ascent', { place: `step ${step}`, what, slots: tensors.map(({ slot }) => slot) })
       const conclusion = { scalars: [rho] }
@@ -252,7 +254,7 @@ class WebGpuResidence implements DeviceResidence<DeviceTensors> {
     })
   }
 
-  /** The step that a call belongs to: with the first of its calls what an earlier one found is forgotten. */
+  /** The step that a call belongs to: with the first of its calls what was found before is forgotten. */
   #begin(step: number | null) {
     if (this.#begun?.step === step) return this.#begun
     this.#context.gpu.queue.writeBuffer(this.#shared.state, 0, new Uint32Array(FAULT_WORDS))
