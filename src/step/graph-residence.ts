@@ -112,7 +112,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
   async ascend({ sam, step, trained, what }: Ascent, gradients: DeviceTensors): Promise<DeviceTensors> {
     this.#dropAscent()
     const names = new Set(trained)
-    await this.#settle((name) => (names.has(name) ? 'trained' : undefined))
+    await this.#held.settle((name) => (names.has(name) ? 'trained' : undefined))
     const bundles = this.#held.bundles.filter(({ parts }) => names.has(parts[0]!.name))
     if (bundles.length === 0) return this.parameters
     const program = await this.#programs.get(
@@ -136,7 +136,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
     const ascended = this.#ascended?.step === step ? this.#ascended : null
     const mask = this.#pending?.refreshedAt === step ? this.#pending : this.#masks.current
     const updates = new Map(tensors.map((update) => [update.name, { update, key: keyOf(update) }]))
-    await this.#settle((name) => updates.get(name)?.key)
+    await this.#held.settle((name) => updates.get(name)?.key)
 
     const feeds: Record<string, Feeds[string]> = {}
     const moved: Moved[] = []
@@ -206,11 +206,6 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
         this.#masks = { current: this.#masks.before, before: this.#masks.before }
       throw error
     }
-  }
-
-  /** Programs name bundles, and are of no use once these change. */
-  async #settle(keyOf: (name: string) => string | undefined): Promise<void> {
-    if (await this.#held.settle(keyOf)) await this.#programs.release()
   }
 
   /** Frees the ascent's point; what it measured too, unless a step `used` it. */
