@@ -120,7 +120,8 @@ describeInBrowser('training in Chromium', (browser) => {
       await call('damage', 'runs/resumed/checkpoint-00000017.safetensors')
       const second = await call<Resumable>('goOn', 'wasm', task, task.steps, 'resumed', false)
       expect(second.resumed).toEqual({ step: 15, skipped: [[17, 'damaged']] })
-      expect(second.steps).toEqual([50, 45])
+      // Ends of rounds are kept, too: an epoch has 6 steps.
+      expect(second.steps).toEqual([50, 48])
       expect([...first.losses.slice(0, 15), ...second.losses]).toEqual(whole.losses)
       const { exchange } = browser()
       expect(Buffer.compare(exchange.get('resumed')!, exchange.get('whole')!)).toBe(0)
