@@ -4,8 +4,8 @@ import { numbersOf } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { Loss } from '../loss/loss.js'
-import { encode } from '../onnx/encode.js'
-import { exportGraph, type GraphSpec } from '../onnx/export.js'
+import { compileGraph } from '../lower/compile.js'
+import type { GraphSpec } from '../onnx/export.js'
 import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
 import { type FloatArray, mapArrays, type ParameterArrays } from '../optim/arrays.js'
@@ -250,7 +250,7 @@ export class LossSurface {
   private program(spec: GraphSpec): Promise<Program> {
     let program = this.compiled.get(spec)
     if (!program) {
-      program = this.ground.runtime.compile(encode('ModelProto', exportGraph(spec)))
+      program = compileGraph(this.ground.runtime, spec)
       this.compiled.set(spec, program)
     }
     return program

@@ -59,10 +59,12 @@ export const CALL_HEAD = 16
 /**
  * A formula as a compute shader: `call.count` items of `width` elements, each computed by one invocation, results in place
  * of the arrays they are named after. Arithmetic is that of float32.
- * @throws 'invalid-option' for a constant that float32 cannot hold
+ * @throws 'invalid-option' for a constant that float32 cannot hold, and for sums of squares, which need more than one pass
  */
 export function shader(formula: Formula, options: ShaderOptions): Shader {
   const { width, fed = [], bits = [], preamble = '', found = {}, unless } = options
+  if (Object.keys(formula.squares).length > 0)
+    throw new OnnxIreError('invalid-option', 'a shader computes elements, and no sums of squares')
   const written = Object.keys(formula.outputs)
   const names = [...new Set([...formula.arrays, ...written])]
   const scalars = formula.scalars.filter((name) => !Object.hasOwn(found, name))

@@ -8,6 +8,7 @@ export type { CsvOptions, StreamCsvOptions } from '../data/csv.js'
 export type { CsvColumns, CsvTensor } from '../data/csv-tensors.js'
 export type { ImageFilesOptions } from '../data/image-files.js'
 export type { CheckpointFolderOptions } from '../train/checkpoint-files.js'
+export { type CApiOptions, cApi } from './c-api/runtime.js'
 export { checkpointFolder } from './checkpoints.js'
 export type { Point } from './contour.js'
 export { type CifarPart, type CifarSet, readCifar10, readCifar100 } from './data/cifar.js'
@@ -32,4 +33,5 @@ export {
   type PlotOptions,
   spectrum,
 } from './plot.js'
-export { type NodeOptions, node, type SessionOptions } from './runtime.js'
+export { type NodeOptions, node, type SessionOptions, type WebgpuOptions } from './runtime.js'
+export { type StartOptions, startNode } from './start.js'

@@ -2,8 +2,10 @@ import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { OnnxIreError } from '../errors.js'
 import { type DType, dtypes } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
-import type { Engine, Session } from './engine.js'
+import type { Compilation, Engine, Operand, Session } from './engine.js'
+import { KeptTensors } from './kept-tensors.js'
 import { PrivateBuffers } from './private-buffers.js'
+import { webgpuFailure } from './webgpu-failure.js'
 
 type Ort = typeof import('onnxruntime-node')
 
@@ -12,7 +14,6 @@ type Guard = <T>(work: () => Promise<T>) => Promise<T>
 interface Loaded {
   readonly ort: Ort
   readonly session: InferenceSession
-  readonly buffers: PrivateBuffers
 }
 
 /** onnxruntime in the calling thread, which is blocked while a model runs. */
@@ -20,6 +21,8 @@ export class LocalEngine implements Engine {
   readonly #options: InferenceSession.SessionOptions
   readonly #guard: Guard
   readonly #sessions = new Map<number, Loaded>()
+  readonly #buffers = new PrivateBuffers()
+  readonly #kept = new KeptTensors()
   #tail: Promise<void> = Promise.resolve()
   #lastId = 0
 
@@ -29,28 +32,37 @@ export class LocalEngine implements Engine {
     this.#guard = guard
   }
 
-  compile(model: Uint8Array): Promise<Session> {
+  compile(model: Uint8Array, how: Compilation = {}): Promise<Session> {
     return this.#queue(async () => {
       const ort = await load()
-      const session = await create(ort, model, this.#options)
+      const session = await create(ort, model, compiledAs(this.#options, how))
       const inputs = session.inputMetadata.map((input) => {
         if (input.isTensor) return { name: input.name, dtype: input.type as DType }
         throw new OnnxIreError('runtime', `input '${input.name}' is no tensor: sequences and maps cannot be fed`)
       })
       const id = ++this.#lastId
-      this.#sessions.set(id, { ort, session, buffers: new PrivateBuffers() })
+      this.#sessions.set(id, { ort, session })
       return { id, inputs, outputNames: [...session.outputNames] }
     })
   }
 
-  run(id: number, inputs: readonly Tensor[]): Promise<Tensor[]> {
+  run(id: number, inputs: readonly Operand[]): Promise<Operand[]> {
     return this.#queue(async () => {
-      const { ort, session, buffers } = this.#sessions.get(id)!
-      const feeds = inputs.map((input, i) => [session.inputNames[i]!, buffers.feed(ort, i, input)] as const)
-      const results = await session.run(Object.fromEntries(feeds)).catch((error: Error) => {
-        throw new OnnxIreError('runtime', `onnxruntime could not run the model: ${error.message}`, { cause: error })
+      const { ort, session } = this.#sessions.get(id)!
+      const feeds = inputs.map((input, i) => {
+        const name = session.inputNames[i]!
+        return [name, 'handle' in input ? this.#kept.get(input.handle) : this.#buffers.feed(ort, name, input)] as const
       })
-      return session.outputNames.map((name) => fromOrt(results[name] as OrtTensor))
+      const results = await session.run(Object.fromEntries(feeds)).catch((error: Error) => {
+        throw (
+          webgpuFailure(error) ??
+          new OnnxIreError('runtime', `onnxruntime could not run the model: ${error.message}`, { cause: error })
+        )
+      })
+      return session.outputNames.map((name) => {
+        const tensor = results[name] as OrtTensor
+        return tensor.location === 'gpu-buffer' ? this.#kept.add(tensor) : fromOrt(tensor)
+      })
     })
   }
 
@@ -58,14 +70,27 @@ export class LocalEngine implements Engine {
     return this.#queue(async () => {
       await this.#sessions.get(id)?.session.release()
       this.#sessions.delete(id)
+      this.#keepBuffers()
     })
+  }
+
+  free(handle: number): Promise<void> {
+    return this.#queue(async () => this.#kept.free(handle))
   }
 
   close(): Promise<void> {
     return this.#queue(async () => {
+      // Before the sessions: a tensor used after the last of them is gone ends the process.
+      this.#kept.clear()
       for (const { session } of this.#sessions.values()) await session.release()
       this.#sessions.clear()
+      this.#keepBuffers()
     })
+  }
+
+  /** Those of inputs that some program has. */
+  #keepBuffers(): void {
+    this.#buffers.keepOnly(new Set([...this.#sessions.values()].flatMap(({ session }) => session.inputNames)))
   }
 
   /** One at a time: a private buffer belongs to one run until that run is over. */
@@ -98,10 +123,23 @@ async function create(ort: Ort, model: Uint8Array, options: InferenceSession.Ses
     return await ort.InferenceSession.create(shared ? new Uint8Array(model) : model, options)
   } catch (cause) {
     const { message } = cause as Error
+    const failure = webgpuFailure(cause as Error)
+    if (failure) throw failure
     const hint = message.startsWith('Unsupported data type')
       ? '. Graph inputs and outputs of this ONNX type cannot cross into JavaScript (16 is bfloat16): cast them to float32 in the graph'
       : ''
     throw new OnnxIreError('runtime', `onnxruntime refused the model: ${message}${hint}`, { cause })
+  }
+}
+
+function compiledAs(options: InferenceSession.SessionOptions, { keeps = [], anywhere = false }: Compilation) {
+  const { session, ...extra } = (options.extra ?? {}) as Readonly<Record<string, object>>
+  return {
+    ...options,
+    ...(keeps.length > 0
+      ? { preferredOutputLocation: Object.fromEntries(keeps.map((name) => [name, 'gpu-buffer' as const])) }
+      : {}),
+    ...(anywhere ? { extra: { ...extra, session: { ...session, disable_cpu_ep_fallback: '0' } } } : {}),
   }
 }
 

@@ -3,18 +3,22 @@ import type { InferenceSession } from 'onnxruntime-node'
 import { OnnxIreError } from '../errors.js'
 import { LocalEngine } from './local-engine.js'
 import { NativeGate } from './native-gate.js'
+import { NativeLock } from './native-lock.js'
 import type { Failure, Reply, Request } from './worker-engine.js'
 
 /** What the thread is started with. */
 export interface WorkerData {
   readonly options: InferenceSession.SessionOptions
   readonly gateCells: Int32Array<SharedArrayBuffer>
+  /** The cell of the lock that this provider needs. */
+  readonly lockCell?: Int32Array<SharedArrayBuffer>
 }
 
 /** The worker's side of WorkerEngine: a LocalEngine behind messages. */
-const { options, gateCells } = workerData as WorkerData
+const { options, gateCells, lockCell } = workerData as WorkerData
 const gate = new NativeGate(gateCells)
-const engine = new LocalEngine(options, (work) => gate.pass(work))
+const lock = lockCell && new NativeLock(lockCell)
+const engine = new LocalEngine(options, (work) => (lock ? lock.hold(() => gate.pass(work)) : gate.pass(work)))
 const port = parentPort!
 
 port.on('message', async (request: Request) => {
@@ -24,7 +28,9 @@ port.on('message', async (request: Request) => {
     const value = await answer(request)
     // onnxruntime-node gives every output an ArrayBuffer of its own.
     if (Array.isArray(value))
-      transfer = value.flatMap(({ data }) => ('buffer' in data ? [data.buffer as ArrayBuffer] : []))
+      transfer = value.flatMap((output) =>
+        'data' in output && 'buffer' in output.data ? [output.data.buffer as ArrayBuffer] : [],
+      )
     reply = { call: request.call, value }
   } catch (error) {
     reply = { call: request.call, failure: failureOf(error) }
@@ -38,11 +44,14 @@ port.on('messageerror', (error) => {
 async function answer(request: Request) {
   switch (request.kind) {
     case 'compile':
-      return engine.compile(request.model)
+      return engine.compile(request.model, request.how)
     case 'run':
       return engine.run(request.id, request.inputs)
     case 'release':
       await engine.release(request.id)
+      return undefined
+    case 'free':
+      await engine.free(request.handle)
       return undefined
     case 'close':
       await engine.close()

@@ -3,25 +3,31 @@ import { dtypes, type TypedArray } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
 
 /**
- * onnxruntime refuses arrays over a SharedArrayBuffer. Each shared input of a program has one private buffer that
- * outlives the run: feeding it costs one memcpy and no allocation.
+ * onnxruntime refuses arrays over a SharedArrayBuffer. What is fed from one is copied into a private buffer that outlives
+ * the run: one memcpy and no allocation. An engine runs one program at a time, so inputs of one name have one buffer
+ * between all its programs: training, curvature and evaluation graph have the same parameters.
  */
 export class PrivateBuffers {
-  readonly #buffers: (ArrayBuffer | undefined)[] = []
+  readonly #buffers = new Map<string, ArrayBuffer>()
 
-  /** The tensor of input number `index`, over its own array or over this input's private copy of it. */
-  feed(ort: typeof import('onnxruntime-node'), index: number, { dtype, dims, data }: Tensor): OrtTensor {
-    const own = isStrings(data) ? data : this.#unshared(index, dtypes[dtype].array!, data)
+  /** The tensor of an input, over its own array or over the private copy, which is valid until the name is fed again. */
+  feed(ort: typeof import('onnxruntime-node'), name: string, { dtype, dims, data }: Tensor): OrtTensor {
+    const own = isStrings(data) ? data : this.#unshared(name, dtypes[dtype].array!, data)
     // The constructor's overloads tie each dtype to its array; checkFeeds has compared the two.
     return new ort.Tensor(dtype as 'float32', own as Float32Array, dims)
   }
 
-  #unshared(index: number, array: NonNullable<(typeof dtypes)['float32']['array']>, data: TypedArray): TypedArray {
+  /** Frees the buffers of all other names. */
+  keepOnly(names: ReadonlySet<string>): void {
+    for (const name of this.#buffers.keys()) if (!names.has(name)) this.#buffers.delete(name)
+  }
+
+  #unshared(name: string, array: NonNullable<(typeof dtypes)['float32']['array']>, data: TypedArray): TypedArray {
     if (!(data.buffer instanceof SharedArrayBuffer)) return data
-    let buffer = this.#buffers[index]
+    let buffer = this.#buffers.get(name)
     if (buffer === undefined || buffer.byteLength < data.byteLength) {
       buffer = new ArrayBuffer(data.byteLength)
-      this.#buffers[index] = buffer
+      this.#buffers.set(name, buffer)
     }
     new Uint8Array(buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
     return new array(buffer, 0, data.length)

@@ -4,16 +4,27 @@ import { Worker } from 'node:worker_threads'
 import type { InferenceSession } from 'onnxruntime-node'
 import { OnnxIreError } from '../errors.js'
 import { dtypes } from '../ir/dtype.js'
+import type { Tensor } from '../ir/tensor.js'
 import { checkFeeds } from '../runtime/feeds.js'
+import type { Provider } from '../runtime/provider.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
+import { NodeDevice } from './device.js'
 import type { Engine } from './engine.js'
 import { LocalEngine } from './local-engine.js'
 import type { NativeGate } from './native-gate.js'
+import { NativeLock } from './native-lock.js'
 import type { WorkerData } from './ort-worker.js'
 import { WorkerEngine } from './worker-engine.js'
 
 /** Options of `node`; every one may be left out. */
 export interface NodeOptions {
+  /**
+   * What computes: 'cpu' (default), or 'webgpu', a GPU behind Vulkan, Metal or Direct3D 12. Nothing is found out by trying: where
+   * it does not start, the first `compile` says why. See `startNode` to know at once, and for another choice.
+   */
+  readonly provider?: 'cpu' | 'webgpu' | undefined
+  /** Of provider 'webgpu' only. */
+  readonly webgpu?: WebgpuOptions | undefined
   /** Threads one operator may use. Default: the number of cores this process may use. */
   readonly threads?: number | undefined
   /** Run in a worker thread (default), or in the caller's own: less overhead, but its event loop stands still. */
@@ -31,6 +42,17 @@ export interface NodeOptions {
    * onnxruntime's: `logSeverityLevel: 3`, `enableMemPattern: false`, and `extra.session.force_spinning_stop: '1'`.
    */
   readonly session?: SessionOptions | undefined
+}
+
+/** Options of the provider 'webgpu'. */
+export interface WebgpuOptions {
+  /**
+   * What becomes of nodes that the provider does not run: 'allowed' (default) runs them on the CPU, which takes copies there and
+   * back; 'refused' makes `compile` throw.
+   */
+  readonly cpuNodes?: 'allowed' | 'refused' | undefined
+  /** How much of each call the WebGPU implementation checks; 'basic' finds mistakes, 'disabled' (onnxruntime's default) is fastest. */
+  readonly validation?: 'disabled' | 'wgpuOnly' | 'basic' | 'full' | undefined
 }
 
 /**
@@ -54,50 +76,71 @@ export interface SessionOptions {
 }
 
 /**
- * onnxruntime-node on the CPU. One thread of its own runs every program of this runtime, one run at a time; it starts
- * with the first `compile` and does not keep the process alive when nothing is pending.
+ * onnxruntime-node, on the CPU or a GPU. One thread of its own runs every program of this runtime, one run at a time; it starts
+ * with the first `compile` and does not keep the process alive when nothing is pending. With the provider 'webgpu' the runtime
+ * has a `device`.
  *
  * Throws `invalid-option`.
  */
 export function node(options: NodeOptions = {}): Runtime {
-  const { worker = true, telemetry = false, threads = availableParallelism() } = options
+  const { worker = true, telemetry = false, threads = availableParallelism(), provider = 'cpu' } = options
   if (!Number.isSafeInteger(threads) || threads < 1) {
     throw new OnnxIreError('invalid-option', `threads must be a whole number of at least 1, not ${threads}`)
   }
-  const sessionOptions = {
+  checkProvider(options)
+  const sessionOptions: InferenceSession.SessionOptions = {
     logSeverityLevel: 3,
     graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
-    ...present(tuned(options.session ?? {})),
+    ...present(tuned(options)),
     intraOpNumThreads: threads,
-    executionProviders: ['cpu'],
-  } as const
+    executionProviders: [
+      provider === 'cpu' ? 'cpu' : { name: provider, ...present({ validationMode: options.webgpu?.validation }) },
+    ],
+  }
   if (!telemetry) process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
   const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json')
   const place = worker ? 'worker' : 'in process'
-  const description = `onnxruntime-node ${version}, cpu, ${threads} thread${threads === 1 ? '' : 's'}, ${place}`
-  return runtime(
-    description,
-    worker ? new WorkerEngine((gate) => startWorker(sessionOptions, gate)) : new LocalEngine(sessionOptions),
-    worker,
-  )
+  const description = `onnxruntime-node ${version}, ${provider}, ${threads} thread${threads === 1 ? '' : 's'}, ${place}`
+  const lock = provider === 'webgpu' ? webgpuLock : undefined
+  const engine = worker
+    ? new WorkerEngine((gate) => startWorker(sessionOptions, gate, lock))
+    : new LocalEngine(sessionOptions, lock && ((work) => lock.hold(work)))
+  return runtime(description, provider, engine, worker)
 }
 
-function runtime(description: string, engine: Engine, shared: boolean): Runtime {
+/** One for the process; see `NativeLock`. */
+const webgpuLock = new NativeLock()
+
+function checkProvider({ provider = 'cpu', webgpu }: NodeOptions): void {
+  const refuse = (what: string): never => {
+    throw new OnnxIreError('invalid-option', what)
+  }
+  if (provider !== 'cpu' && provider !== 'webgpu') refuse(`provider '${provider}' is none of cpu, webgpu`)
+  if (webgpu && provider !== 'webgpu') refuse(`the option webgpu is for provider 'webgpu', not '${provider}'`)
+}
+
+function runtime(description: string, provider: Provider, engine: Engine, shared: boolean): Runtime {
   let disposed: Promise<void> | undefined
+  const check = () => {
+    if (disposed) throw gone('runtime', 'disposed')
+  }
   return {
     description,
+    provider,
+    ...(provider === 'webgpu' ? { device: new NodeDevice(engine, check) } : {}),
     async compile(model) {
-      if (disposed) throw gone('runtime', 'disposed')
+      check()
       const { id, inputs, outputNames } = await engine.compile(model)
       let released: Promise<void> | undefined
       const program: Program = {
         inputNames: inputs.map(({ name }) => name),
         outputNames,
         async run(feeds) {
-          if (disposed) throw gone('runtime', 'disposed')
+          check()
           if (released) throw gone('program', 'released')
           const outputs = await engine.run(id, checkFeeds(inputs, feeds))
-          return Object.fromEntries(outputNames.map((name, i) => [name, outputs[i]!]))
+          // None is kept: nothing was said of it when compiling.
+          return Object.fromEntries(outputNames.map((name, i) => [name, outputs[i] as Tensor]))
         },
         release() {
           released ??= disposed ?? engine.release(id)
@@ -126,8 +169,8 @@ function runtime(description: string, engine: Engine, shared: boolean): Runtime 
 const gone = (what: string, how: string) => new OnnxIreError('runtime', `this ${what} was ${how}`)
 
 /** The flags of the user's process (`--input-type`, loaders) are not for this thread. */
-function startWorker(options: InferenceSession.SessionOptions, gate: NativeGate): Worker {
-  const workerData: WorkerData = { options, gateCells: gate.cells }
+function startWorker(options: InferenceSession.SessionOptions, gate: NativeGate, lock: NativeLock | undefined): Worker {
+  const workerData: WorkerData = { options, gateCells: gate.cells, ...(lock ? { lockCell: lock.cell } : {}) }
   return new Worker(new URL('./ort-worker.js', import.meta.url), { workerData, execArgv: [] })
 }
 
@@ -136,12 +179,16 @@ function startWorker(options: InferenceSession.SessionOptions, gate: NativeGate)
  * first run allocated: a step takes as long, and a quarter to two fifths less memory. Threads that stop spinning at the end
  * of a run leave the cores to the optimizer and to the other graphs of a trainer, and a run takes as long.
  */
-const tuned = (session: SessionOptions): SessionOptions => ({
+const tuned = ({ session = {}, webgpu }: NodeOptions): SessionOptions => ({
   ...session,
   enableMemPattern: session.enableMemPattern ?? false,
   extra: {
     ...session.extra,
-    session: { force_spinning_stop: '1', ...(session.extra?.['session'] as object | undefined) },
+    session: {
+      force_spinning_stop: '1',
+      ...(webgpu?.cpuNodes === 'refused' ? { disable_cpu_ep_fallback: '1' } : {}),
+      ...(session.extra?.['session'] as object | undefined),
+    },
   },
 })
 

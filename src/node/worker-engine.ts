@@ -1,15 +1,15 @@
 import type { TransferListItem, Worker } from 'node:worker_threads'
 import { type ErrorCode, OnnxIreError } from '../errors.js'
 import { dtypes } from '../ir/dtype.js'
-import type { Tensor } from '../ir/tensor.js'
-import type { Engine, Session } from './engine.js'
+import type { Compilation, Engine, Operand, Session } from './engine.js'
 import { NativeGate } from './native-gate.js'
 
 /** What a call asks of the worker. */
 type Work =
-  | { readonly kind: 'compile'; readonly model: Uint8Array }
-  | { readonly kind: 'run'; readonly id: number; readonly inputs: readonly Tensor[] }
+  | { readonly kind: 'compile'; readonly model: Uint8Array; readonly how: Compilation }
+  | { readonly kind: 'run'; readonly id: number; readonly inputs: readonly Operand[] }
   | { readonly kind: 'release'; readonly id: number }
+  | { readonly kind: 'free'; readonly handle: number }
   | { readonly kind: 'close' }
 
 export type Request = Work & { readonly call: number }
@@ -21,7 +21,7 @@ export interface Failure {
 }
 
 export type Reply =
-  | { readonly call: number; readonly value: Session | Tensor[] | undefined }
+  | { readonly call: number; readonly value: Session | Operand[] | undefined }
   | { readonly call: number; readonly failure: Failure }
 
 /** How long an exiting process waits for the run it is in the middle of, milliseconds. */
@@ -48,14 +48,15 @@ export class WorkerEngine implements Engine {
     this.#start = start
   }
 
-  compile(model: Uint8Array): Promise<Session> {
+  compile(model: Uint8Array, how: Compilation = {}): Promise<Session> {
     const bytes = own(model)
-    return this.#call({ kind: 'compile', model: new Uint8Array(bytes) }, [bytes])
+    return this.#call({ kind: 'compile', model: new Uint8Array(bytes), how }, [bytes])
   }
 
-  run(id: number, inputs: readonly Tensor[]): Promise<Tensor[]> {
+  run(id: number, inputs: readonly Operand[]): Promise<Operand[]> {
     const transfer: ArrayBuffer[] = []
     const sent = inputs.map((input) => {
+      if ('handle' in input) return input
       const { dtype, dims, data } = input
       const { array } = dtypes[dtype]
       if (array === null || !('buffer' in data) || data.buffer instanceof SharedArrayBuffer) return input
@@ -68,6 +69,10 @@ export class WorkerEngine implements Engine {
 
   release(id: number): Promise<void> {
     return this.#call({ kind: 'release', id }, [])
+  }
+
+  free(handle: number): Promise<void> {
+    return this.#call({ kind: 'free', handle }, [])
   }
 
   async close(): Promise<void> {

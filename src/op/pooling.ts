@@ -43,7 +43,7 @@ const globallyPooled = ({ inputs: [x] }: { readonly inputs: readonly [Value] }):
 export const pooling = {
   MaxPool: define({
     inputs: ['x'],
-    outputs: ['y', 'indices'],
+    outputs: ['y', 'indices?'],
     attributes: { ...attributes, storage_order: int(0) },
     since: 12,
     infer: ({ inputs: [x], attributes }) => {

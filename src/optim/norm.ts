@@ -1,11 +1,14 @@
 import { OnnxIreError } from '../errors.js'
 import { evaluate } from '../formula/evaluate.js'
-import { abs, array, div, formula, min, scalar } from '../formula/formula.js'
+import { abs, array, div, type Formula, formula, min, scalar } from '../formula/formula.js'
 import { arrayOf, type FloatArray, type Gradients, type ParameterArrays } from './arrays.js'
 
 const g = array('g')
-const squares = formula({}, { squares: g })
-const clippedSquares = formula({}, { squares: min(1, div(abs(g), scalar('limit'))) })
+
+/** ||g||^2 */
+export const squares: Formula = formula({}, { squares: g })
+/** ||clipped g||^2 / limit^2: of numbers up to 1, whatever the limit, so that nothing overflows. */
+export const clippedSquares: Formula = formula({}, { squares: min(1, div(abs(g), scalar('limit'))) })
 
 /**
  * The Euclidean norm of all gradients together, in double precision; it also proves them finite.

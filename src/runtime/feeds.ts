@@ -16,6 +16,12 @@ export interface InputInfo {
  * Throws `invalid-data` naming the input.
  */
 export function checkFeeds(inputs: readonly InputInfo[], feeds: Tensors): Tensor[] {
+  checkNames(inputs, feeds)
+  return inputs.map((input) => checkFeed(input, feeds[input.name]!))
+}
+
+/** Throws `invalid-data` for names that are missing, or are not the model's. */
+export function checkNames(inputs: readonly InputInfo[], feeds: Readonly<Record<string, unknown>>): void {
   const expected = new Set(inputs.map(({ name }) => name))
   const missing = inputs.filter(({ name }) => !Object.hasOwn(feeds, name)).map(({ name }) => name)
   const unknown = Object.keys(feeds).filter((name) => !expected.has(name))
@@ -26,11 +32,10 @@ export function checkFeeds(inputs: readonly InputInfo[], feeds: Tensors): Tensor
     ]
     throw new OnnxIreError('invalid-data', `feeds do not fit the model's inputs; ${faults.filter(Boolean).join('; ')}`)
   }
-  return inputs.map((input) => checkFeed(input, feeds[input.name]!))
 }
 
-/** Reads `data` once: it may be decoded on reading. */
-function checkFeed({ name, dtype: expected }: InputInfo, { dtype, dims, data }: Tensor): Tensor {
+/** One feed, checked. Reads `data` once: it may be decoded on reading. */
+export function checkFeed({ name, dtype: expected }: InputInfo, { dtype, dims, data }: Tensor): Tensor {
   const refuse = (fault: string): never => {
     throw new OnnxIreError('invalid-data', `input '${name}': ${fault}`)
   }

@@ -1,6 +1,7 @@
 import type { DType, TypedArray } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { Device } from './device.js'
+import type { Provider } from './provider.js'
 
 /** Tensors by graph input or output name. */
 export type Tensors = Readonly<Record<string, Tensor>>
@@ -25,6 +26,8 @@ export interface Program {
 export interface Runtime {
   /** What runs, for people: provider and version. */
   readonly description: string
+  /** What computes: it decides into which operators `compileGraph` writes a graph. */
+  readonly provider: Provider
   /** Where it can keep tensors between runs; absent where the host's arrays are as near. */
   readonly device?: Device
   /** Compiles serialized ONNX. Throws `runtime` with onnxruntime's own message when the model is refused. */

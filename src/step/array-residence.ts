@@ -54,10 +54,12 @@ export class ArrayResidence implements Residence<ParameterArrays, Gradients> {
     const scale = clipFactor(left, clipNorm)
     const clipped = norm > clipValue
     const mask = this.maskAt(step)
+    const moments = Object.entries(this.moments)
     for (const { name, factors, enhanced } of tensors) {
       const n = kappa > 0 && enhanced ? mask?.flat[name] : undefined
-      const moments = mapArrays(this.moments, (moment) => moment[name]!)
-      const arrays = { ...moments, theta: trained[name]!, g: gradients[name]!, ...(n ? { n } : {}) }
+      const arrays: Record<string, FloatArray | Uint8Array> = { theta: trained[name]!, g: gradients[name]! }
+      for (const [moment, own] of moments) arrays[moment] = own[name]!
+      if (n) arrays['n'] = n
       const variant = updateFormula(formula, { clipped, enhanced: n !== undefined })
       evaluate(variant, arrays, { ...factors, scale, limit: clipValue, kappa })
     }

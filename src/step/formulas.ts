@@ -23,7 +23,7 @@ export interface UpdateVariant {
   readonly enhanced: boolean
 }
 
-const updates = new WeakMap<Formula, Map<string, Formula>>()
+const updates = new WeakMap<Formula, Map<number, Formula>>()
 
 /**
  * The update of one tensor, with every moment; scalars are the base's and scale, limit, kappa:
@@ -35,9 +35,9 @@ const updates = new WeakMap<Formula, Map<string, Formula>>()
  * @returns the same object every time
  */
 export function updateFormula(base: Formula, { clipped, enhanced }: UpdateVariant): Formula {
-  const variants = updates.get(base) ?? new Map<string, Formula>()
+  const variants = updates.get(base) ?? new Map<number, Formula>()
   updates.set(base, variants)
-  const key = `${clipped} ${enhanced}`
+  const key = Number(clipped) + 2 * Number(enhanced)
   const known = variants.get(key)
   if (known) return known
   const limit = scalar('limit')

@@ -1,3 +1,4 @@
+import type { GraphSpec } from '../onnx/export.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Tensors } from '../runtime/runtime.js'
 import type { Named, Residence } from '../step/residence.js'
@@ -16,7 +17,7 @@ export interface GradientProgram<P, G> {
  */
 export interface Compute<P extends Named, G> {
   /** Compiles a graph; its outputs `grad/<parameter>` are the gradients. */
-  compile(model: Uint8Array): Promise<GradientProgram<P, G>>
+  compile(spec: GraphSpec): Promise<GradientProgram<P, G>>
   /** Where training state lives. A state that is not the last call's is taken over, with the host's parameters. */
   at(state: OptimizerState): Promise<Residence<P, G>>
   /** Brings the host's parameters, and `state`, up to what the residence holds. */

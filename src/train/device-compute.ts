@@ -1,7 +1,12 @@
 import { OnnxIreError } from '../errors.js'
 import type { Value } from '../ir/value.js'
+import { compileOnDevice } from '../lower/compile.js'
+import type { GraphSpec } from '../onnx/export.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Device, DeviceTensors } from '../runtime/device.js'
+import type { Runtime } from '../runtime/runtime.js'
+import { DeviceArithmetic } from '../step/device-arithmetic.js'
+import { graphResidence } from '../step/graph-residence.js'
 import { layers, type Optimizer } from '../step/optimizer.js'
 import type { DeviceResidence } from '../step/residence.js'
 import type { OptimizerState } from '../step/state.js'
@@ -10,7 +15,9 @@ import { tensorsOf } from './host-compute.js'
 
 /** Training state on a device: gradients never leave it, and the host's arrays follow when they are asked for. */
 export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
+  private readonly runtime: Runtime
   private readonly device: Device
+  private arithmetic: DeviceArithmetic
   private readonly values: ReadonlyMap<string, Value>
   private readonly arrays: ParameterArrays
   private readonly optimizer: Optimizer
@@ -21,21 +28,29 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
    * @param values the parameters by name; @param arrays the host's copies of them
    * Throws `invalid-option` for parameters in float64, which devices do not compute in.
    */
-  constructor(device: Device, values: ReadonlyMap<string, Value>, arrays: ParameterArrays, optimizer: Optimizer) {
+  constructor(
+    runtime: Runtime,
+    device: Device,
+    values: ReadonlyMap<string, Value>,
+    arrays: ParameterArrays,
+    optimizer: Optimizer,
+  ) {
     for (const [name, { dtype }] of values)
       if (dtype !== 'float32')
         throw new OnnxIreError(
           'invalid-option',
           `'${name}' is ${dtype}, and this runtime trains float32 only: train the model on the CPU`,
         )
+    this.runtime = runtime
     this.device = device
+    this.arithmetic = new DeviceArithmetic(device)
     this.values = values
     this.arrays = arrays
     this.optimizer = optimizer
   }
 
-  async compile(model: Uint8Array): Promise<GradientProgram<DeviceTensors, DeviceTensors>> {
-    const program = await this.device.compile(model, isGradient)
+  async compile(spec: GraphSpec): Promise<GradientProgram<DeviceTensors, DeviceTensors>> {
+    const program = await compileOnDevice(this.runtime, this.device, spec, isGradient)
     return {
       run: async (feeds, parameters) => {
         const { host, kept } = await program.run({ ...feeds, ...readBy(program.inputNames, parameters) })
@@ -70,12 +85,12 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     for (const tensor of Object.values(parameters)) tensor.release()
   }
 
-  async accumulate(): Promise<DeviceTensors> {
-    throw inPartsRefused()
+  accumulate(sum: DeviceTensors | null, gradients: DeviceTensors, factor: number): Promise<DeviceTensors> {
+    return this.arithmetic.accumulate(sum, gradients, factor)
   }
 
-  async scale(): Promise<DeviceTensors> {
-    throw inPartsRefused()
+  scale(sum: DeviceTensors, factor: number): Promise<DeviceTensors> {
+    return this.arithmetic.scale(sum, factor)
   }
 
   discard(gradients: DeviceTensors): void {
@@ -86,6 +101,7 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     if (!this.device.renew) return false
     this.residence = undefined
     this.state = undefined
+    this.arithmetic = new DeviceArithmetic(this.device)
     await this.device.renew()
     return true
   }
@@ -95,16 +111,13 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     this.residence = undefined
     this.state = undefined
     await residence?.release()
+    await this.arithmetic.release()
   }
 
   private reside(): Promise<DeviceResidence<DeviceTensors>> {
     const { base, ire } = layers(this.optimizer)
     const dims = [...this.values].map(([name, { shape }]) => [name, shape as readonly number[]])
     const spec = { base, ire, parameters: Object.fromEntries(dims) }
-    if (!this.device.reside) throw new OnnxIreError('invalid-option', 'this runtime cannot keep training state')
-    return this.device.reside(spec)
+    return this.device.reside?.(spec) ?? graphResidence(this.device, spec)
   }
 }
-
-const inPartsRefused = () =>
-  new OnnxIreError('invalid-option', 'this runtime runs a batch at once: leave microBatch out, or train on the CPU')

@@ -1,5 +1,7 @@
 import type { Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
+import { compileGraph } from '../lower/compile.js'
+import type { GraphSpec } from '../onnx/export.js'
 import type { FloatArray, Gradients, ParameterArrays } from '../optim/arrays.js'
 import { sgd } from '../optim/sgd.js'
 import type { Runtime, Tensors } from '../runtime/runtime.js'
@@ -31,8 +33,8 @@ export class HostCompute implements Compute<ParameterArrays, Gradients> {
     return new HostCompute(runtime, values, {}, sgd())
   }
 
-  async compile(model: Uint8Array): Promise<GradientProgram<ParameterArrays, Gradients>> {
-    const program = await this.runtime.compile(model)
+  async compile(spec: GraphSpec): Promise<GradientProgram<ParameterArrays, Gradients>> {
+    const program = await compileGraph(this.runtime, spec)
     return {
       run: async (feeds, parameters) => {
         const outputs = await program.run({

@@ -6,8 +6,7 @@ import { sizeOf } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { Noise } from '../loss/loss.js'
 import type { Contribution } from '../metric/tally.js'
-import { encode } from '../onnx/encode.js'
-import { exportGraph, type GraphSpec } from '../onnx/export.js'
+import type { GraphSpec } from '../onnx/export.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { Random } from '../random.js'
 import type { Tensors } from '../runtime/runtime.js'
@@ -155,7 +154,7 @@ export class Programs<P extends Named, G> {
     const key = [spec.name, ...spec.outputs.keys()].join('\n')
     let program = this.compiled.get(key)
     if (!program) {
-      program = this.compute.compile(encode('ModelProto', exportGraph(spec)))
+      program = this.compute.compile(spec)
       this.compiled.set(key, program)
     }
     return program

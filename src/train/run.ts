@@ -41,7 +41,7 @@ export class Run {
     const { parameters } = this.weights
     this.optimizerState = initialState(optimizer, parameters)
     this.compute = runtime.device
-      ? new DeviceCompute(runtime.device, graphs.parameters, parameters, optimizer)
+      ? new DeviceCompute(runtime, runtime.device, graphs.parameters, parameters, optimizer)
       : new HostCompute(runtime, graphs.parameters, parameters, optimizer)
     this.programs = new Programs(graphs, this.compute, microBatch)
   }

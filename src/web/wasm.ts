@@ -51,6 +51,7 @@ export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
   }
   return {
     description: `onnxruntime-web ${ort.env.versions.web}, wasm, ${threads} thread${threads === 1 ? '' : 's'}`,
+    provider: 'wasm',
     allocate,
     compile(model) {
       return turns.take(async () => {

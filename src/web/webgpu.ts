@@ -59,6 +59,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime> {
 
 const described = (runtime: Runtime, why: string): Runtime => ({
   description: `${runtime.description}; ${why}`,
+  provider: runtime.provider,
   ...(runtime.device ? { device: runtime.device } : {}),
   compile: (model) => runtime.compile(model),
   allocate: (dtype, length) => runtime.allocate(dtype, length),
@@ -116,6 +117,7 @@ async function started(ort: Ort, gpu: GPUDevice, options: WebGpuOptions): Promis
 
 class WebGpu implements WebGpuRuntime {
   readonly description: string
+  readonly provider = 'webgpu'
   readonly allocate = allocate
   readonly device: WebGpuRuntime['device']
   #opened: Opened

@@ -39,6 +39,30 @@ describe.each([
     expect(await program.run({ b: floats(1, 2), a: floats(5, 7) })).toEqual({ y: floats(4, 5) })
   })
 
+  it('feeds programs that have inputs of the same name from shared memory, each with its own', async () => {
+    const runtime = local()
+    const [sub, neg] = [
+      await runtime.compile(oneNode('Sub', ['a', 'b'], vector)),
+      await runtime.compile(oneNode('Neg', ['a'], vector)),
+    ]
+    const shared = (...values: number[]) => {
+      const data = new Float32Array(new SharedArrayBuffer(4 * values.length))
+      data.set(values)
+      return tensor('float32', [values.length], data)
+    }
+    const [short, long] = [shared(5, 7), shared(1, 2, 3)]
+    const runs = [
+      sub.run({ a: short, b: shared(1, 2) }),
+      neg.run({ a: long }),
+      sub.run({ a: long, b: shared(9, 9, 9) }),
+      neg.run({ a: short }),
+    ]
+    const results = (await Promise.all(runs)).map(({ y }) => y)
+    expect(results).toEqual([floats(4, 5), floats(-1, -2, -3), floats(-8, -7, -6), floats(-5, -7)])
+    await neg.release()
+    expect(await sub.run({ a: long, b: long })).toEqual({ y: floats(0, 0, 0) })
+  })
+
   const samples: [DType, number[], TensorData][] = [
     ['float32', [], new Float32Array([5])],
     ['float32', [0, 3], new Float32Array(0)],

@@ -1,8 +1,8 @@
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { Random } from '../../src/random.js'
 import type { StepContext, StepReport } from '../../src/step/step.js'
 import { describeInBrowser } from './browser.js'
-import type { OptimizerSpec } from './pages/calls/residence.js'
+import type { OptimizerSpec } from './pages/optimizers.js'
 
 /** The largest differences from the plain arrays over all steps. */
 interface Difference {
@@ -39,10 +39,12 @@ const enhancements = {
   ', ire by the loss gradient': { ire: { ...enhanced, curvature: 'empirical' } },
 } as const
 
+/** Software's GPU is slow, and slower where the machine has other work. */
+vi.setConfig({ testTimeout: 240_000 })
+
 describeInBrowser('50 steps in GPU buffers agree with plain arrays to 1e-5', (browser) => {
   const agree = async (name: string, ...args: readonly unknown[]) => {
     const difference = await browser().page<Difference>('residence', name, ...args)
-    console.log(JSON.stringify(difference))
     expect(difference.flips).toBe(0)
     for (const key of ['parameters', 'moments', 'curvature', 'reports', 'ascended'] as const)
       expect(difference[key], key).toBeLessThan(1e-5)
@@ -72,19 +74,16 @@ describeInBrowser('50 steps in GPU buffers agree with plain arrays to 1e-5', (br
   }
   const full: OptimizerSpec = { ...bases['adamw']!, sam: { rho: 0.1 }, ire: { ...enhanced, beta: 0.6 } }
   it('settings per tensor', async () => {
-    for (const base of Object.values(bases)) await trajectory({ ...full, ...base }, { settings })
+    for (const base of [full, bases['sgd with momentum']!]) await trajectory(base, { settings })
   })
   it('clipping, by value before the norm', async () => {
-    for (const clips of [
-      { clipNorm: 3 },
-      { clipValue: 0.4 },
-      { clipValue: 0.4, clipNorm: 1 },
-      { clipValue: 3, clipNorm: 0.5 },
-    ])
-      for (const base of [full, bases['sgd with momentum']!]) await trajectory(base, clips)
+    await trajectory(full, { clipNorm: 3 })
+    await trajectory(full, { clipValue: 0.4, clipNorm: 1 })
+    await trajectory(bases['sgd with momentum']!, { clipValue: 0.4 })
+    await trajectory(bases['sgd']!, { clipValue: 3, clipNorm: 0.5 })
   })
   it('hundreds of tensors, of 1 to 9 elements and more', async () => {
-    const lengths = Array.from({ length: 300 }, (_, i) => (i < 250 ? 1 + (i % 9) : 3 * i))
+    const lengths = Array.from({ length: 150 }, (_, i) => (i < 135 ? 1 + (i % 9) : 3 * i))
     await agree(
       'randomly',
       { base: 'adamw', options: { lr: 0.1 }, sam: {}, ire: { ...enhanced, warmup: 0 } },
@@ -173,16 +172,44 @@ describeInBrowser('a gradient that is not finite', (browser) => {
 /** JSON has neither NaN nor infinities. */
 const wire2 = (x: number) => (Number.isFinite(x) ? x : String(x))
 
+describeInBrowser('a residence', (browser) => {
+  it('forgets what an abandoned step began', async () => {
+    const spec: OptimizerSpec = {
+      ...bases['adamw']!,
+      sam: { rho: 0.1 },
+      ire: { ...enhanced, warmup: 0, interval: 1, beta: 0.5 },
+    }
+    const result = await browser().page<Record<string, number>>('residence', 'abandon', spec, 3)
+    expect(result).toMatchObject({ unchanged: true, givenUp: 6, flips: 0 })
+    for (const key of ['parameters', 'moments', 'curvature'] as const) expect(result[key]).toBeLessThan(1e-5)
+  })
+
+  it.each([
+    ['missing', 'invalid-data', /^no loss gradient for parameter 'a'/],
+    ['longer', 'invalid-data', /^the loss gradient of 'a' has 4 elements, the parameter has 3$/],
+    ['foreign', 'invalid-data', /^the loss gradient of 'a' is no tensor of a WebGPU runtime$/],
+    ['integers', 'invalid-data', /^the loss gradient of 'a' is int32; it must be float32$/],
+    ['moments', 'runtime', /^update: it works on 11 arrays at once and this WebGPU device binds at most 8/],
+    ['released', 'runtime', /^this residence was released$/],
+    ['check', 'not-finite', /^step 3: the loss is NaN: the loss gradient of 'a' is NaN at element 2 of 3;/],
+  ])('refuses: %s', async (kind, code, message) => {
+    await expect(browser().page('residence', 'refuse', kind)).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    })
+  })
+})
+
 describeInBrowser('what a step costs', (browser) => {
   it('one submit for each call and one small map, whatever the number of tensors', async () => {
     const spec: OptimizerSpec = { ...bases['adamw']!, sam: { rho: 0.1 }, ire: { ...enhanced, warmup: 0, interval: 2 } }
-    const lengths = Array.from({ length: 200 }, (_, i) => 100 + i)
+    const lengths = Array.from({ length: 120 }, (_, i) => 100 + i)
     const { counts, milliseconds } = await browser().page<{
       readonly counts: readonly Readonly<Record<'submits' | 'maps' | 'mappedBytes' | 'dispatches', number>>[]
       readonly milliseconds: number
-    }>('residence', 'cost', spec, lengths, 6)
+    }>('residence', 'cost', spec, lengths, 4)
     console.info(
-      `200 tensors: ${milliseconds.toFixed(1)} ms a step, ${counts.map((c) => c.dispatches).join(' ')} dispatches`,
+      `120 tensors: ${milliseconds.toFixed(1)} ms a step, ${counts.map((c) => c.dispatches).join(' ')} dispatches`,
     )
     for (const [step, { submits, maps, mappedBytes }] of counts.entries())
       expect({ submits, maps, mappedBytes }).toEqual({ submits: step % 2 === 0 ? 3 : 2, maps: 1, mappedBytes: 48 })

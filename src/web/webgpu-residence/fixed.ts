@@ -1,7 +1,7 @@
 import { USAGE } from './flags.js'
 import type { Access, Kernel, Kernels } from './kernels.js'
 import { concludeCode, PART_BYTES, partsCode } from './norm.js'
-import { BINS, commitCode, countCode, markCode, SELECTION_BYTES, selectCode } from './ranking.js'
+import { BINS, commitCode, countCode, countFewCode, markCode, SELECTION_BYTES, selectCode } from './ranking.js'
 import { type Memory, partsOf, type Slot, wordsOf } from './slots.js'
 import { STATE_BYTES } from './state.js'
 
@@ -45,6 +45,7 @@ export interface Fixed {
   readonly parts: Bound
   readonly conclude: Bound
   readonly count: Bound
+  readonly countFew: Bound
   readonly select: Bound
   readonly mark: Bound
   readonly commit: Bound
@@ -54,6 +55,7 @@ const specs = {
   parts: [partsCode(false), ['call'], ['write'], true],
   conclude: [concludeCode, ['call'], ['read', 'write', 'read'], false],
   count: [countCode, ['call'], ['write', 'read'], true],
+  countFew: [countFewCode, ['call'], ['write', 'read'], true],
   select: [selectCode, ['call'], ['write', 'write'], false],
   mark: [markCode, ['call'], ['write', 'write'], true],
   commit: [commitCode, ['call', 'uniform'], ['write', 'read'], false],
@@ -69,6 +71,7 @@ export async function fixedKernels(kernels: Kernels, shared: Shared, enhancing: 
     parts: [parts],
     conclude: [parts, state, selection],
     count: [histogram, selection],
+    countFew: [histogram, selection],
     select: [histogram, selection],
     mark: [pending, selection],
     commit: [flat, pending],

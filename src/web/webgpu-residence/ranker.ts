@@ -10,7 +10,7 @@ import { FormulaKernel } from './formula-kernel.js'
 import type { Kernels } from './kernels.js'
 import type { Normed, Norms } from './norms.js'
 import type { Plan } from './plan.js'
-import { DIGITS } from './ranking.js'
+import { DIGITS, FEW } from './ranking.js'
 import { loaded, type MaskNumbers, type Refreshed, type RefreshNumbers, refreshed } from './refreshed.js'
 import { partsOf, type Slot, wordsOf } from './slots.js'
 
@@ -75,12 +75,14 @@ export class Ranking {
   }
 
   #rank(plan: Plan, values: readonly Normed[]): void {
-    const { count, select, mark } = this.#fixed
+    const { count, countFew, select, mark } = this.#fixed
     const offset = this.#signed ? 1 : 0
     for (let stage = 0; stage < DIGITS; stage++) {
       for (const { slot, fed } of values) {
-        const parts = partsOf(slot.count)
-        plan.add(count.kernel, [count.group, fed], parts, { count: slot.count, offset, stage, rest: parts })
+        const few = slot.count <= FEW
+        const { kernel, group } = few ? countFew : count
+        const parts = few ? Math.ceil(slot.count / WORKGROUP) : partsOf(slot.count)
+        plan.add(kernel, [group, fed], parts, { count: slot.count, offset, stage, rest: parts })
       }
       plan.add(select.kernel, [select.group], 1, { count: 0, stage })
     }

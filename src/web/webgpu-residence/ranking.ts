@@ -8,6 +8,9 @@ export const DIGITS = 3
 /** Bins of a histogram. */
 export const BINS = 2048
 
+/** Elements that are counted one by one. */
+export const FEW = 2048
+
 /** Bytes of `Selection`. */
 export const SELECTION_BYTES = 20
 
@@ -32,15 +35,25 @@ const key = `fn keyOf(bits: u32) -> u32 {
 const digit = `fn lowest(digit: u32) -> u32 { return select(select(0u, 10u, digit == 1u), 21u, digit == 0u); }
 fn width(digit: u32) -> u32 { return select(11u, 10u, digit == 2u); }`
 
-/** Counts digit `call.stage` of the keys whose higher digits are the prefix, each part first in its workgroup's memory. */
-export const countCode = `${callStruct(0)}
+const counting = `${callStruct(0)}
 ${selection('u32')}
 @group(1) @binding(0) var<storage, read_write> histogram: array<atomic<u32>, ${BINS}>;
 @group(1) @binding(1) var<storage, read> selection: Selection;
 @group(2) @binding(0) var<storage, read> values: array<u32>;
-var<workgroup> bins: array<atomic<u32>, ${BINS}>;
 ${key}
 ${digit}
+// The bin of a number; ${BINS} where its higher digits are not the prefix.
+fn binOf(bits: u32) -> u32 {
+  let key = keyOf(bits) >> lowest(call.stage);
+  let width = width(call.stage);
+  if (call.stage != 0u && key >> width != selection.prefix) { return ${BINS}u; }
+  return key & ((1u << width) - 1u);
+}
+`
+
+/** Counts digit `call.stage` of the keys whose higher digits are the prefix, each part first in its workgroup's memory. */
+export const countCode = `${counting}
+var<workgroup> bins: array<atomic<u32>, ${BINS}>;
 
 @compute @workgroup_size(${WORKGROUP})
 fn main(
@@ -50,19 +63,27 @@ fn main(
 ) {
   let part = group.y * groups.x + group.x;
   if (part >= call.rest) { return; }
-  let shift = lowest(call.stage);
-  let bits = width(call.stage);
-  let prefix = selection.prefix;
   let end = min(call.count, (part + 1u) * ${PART}u);
   for (var i = part * ${PART}u + local; i < end; i += ${WORKGROUP}u) {
-    let key = keyOf(values[i]) >> shift;
-    if (call.stage == 0u || key >> bits == prefix) { atomicAdd(&bins[key & ((1u << bits) - 1u)], 1u); }
+    let bin = binOf(values[i]);
+    if (bin < ${BINS}u) { atomicAdd(&bins[bin], 1u); }
   }
   workgroupBarrier();
   for (var bin = local; bin < ${BINS}u; bin += ${WORKGROUP}u) {
     let n = atomicLoad(&bins[bin]);
     if (n > 0u) { atomicAdd(&histogram[bin], n); }
   }
+}
+`
+
+/** The same for up to \`FEW\` elements, for which a histogram of the workgroup's own would cost more than it saves. */
+export const countFewCode = `${counting}
+@compute @workgroup_size(${WORKGROUP})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+  let i = group.x * ${WORKGROUP}u + local;
+  if (i >= call.count) { return; }
+  let bin = binOf(values[i]);
+  if (bin < ${BINS}u) { atomicAdd(&histogram[bin], 1u); }
 }
 `
 

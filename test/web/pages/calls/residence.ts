@@ -1,11 +1,11 @@
-import { adam, adamw } from '../../../../src/optim/adam.js'
+import { array, formula } from '../../../../src/formula/formula.js'
 import { type FloatArray, type Gradients, mapArrays, type ParameterArrays } from '../../../../src/optim/arrays.js'
+import type { BaseOptimizer } from '../../../../src/optim/base.js'
 import { sgd } from '../../../../src/optim/sgd.js'
 import { Random } from '../../../../src/random.js'
 import type { DeviceTensors } from '../../../../src/runtime/device.js'
-import { type IreOptions, ire } from '../../../../src/step/ire.js'
+import { ire } from '../../../../src/step/ire.js'
 import { layers, type Optimizer } from '../../../../src/step/optimizer.js'
-import { type SamOptions, sam } from '../../../../src/step/sam.js'
 import { initialState, type OptimizerState } from '../../../../src/step/state.js'
 import type { GradientKind, GradientReply, StepContext, StepReport } from '../../../../src/step/step.js'
 import { takeStep, takeStepIn } from '../../../../src/step/take-step.js'
@@ -14,20 +14,7 @@ import { Turns } from '../../../../src/web/turns.js'
 import { webGpuResidence } from '../../../../src/web/webgpu-residence/residence.js'
 import { bytesOf, download } from '../../../../src/web/webgpu-residence/transfer.js'
 import { curvatureOf, flatten, gradientOf, hessianOf, split, start } from '../../../optim/problem.js'
-
-/** An optimizer as JSON. */
-export interface OptimizerSpec {
-  readonly base: 'sgd' | 'adam' | 'adamw'
-  readonly options?: object
-  readonly sam?: SamOptions
-  readonly ire?: IreOptions
-}
-
-function optimizerOf({ base, options, sam: samOptions, ire: ireOptions }: OptimizerSpec): Optimizer {
-  const made = { sgd, adam, adamw }[base](options)
-  const inner = samOptions ? sam(made, samOptions) : made
-  return ireOptions ? ire(inner, ireOptions) : inner
-}
+import { type OptimizerSpec, optimizerOf } from '../optimizers.js'
 
 /** What was asked of the device so far. */
 const asked = { submits: 0, maps: 0, mappedBytes: 0, dispatches: 0 }
@@ -328,6 +315,80 @@ export async function spoil(
   await noProblems(device)
   await residence.release()
   return { wanted, got, unchanged, after: apart(parameters, own) }
+}
+
+/** Steps of which some are given up after a request, beside steps in plain arrays that never were. */
+export async function abandon(spec: OptimizerSpec, steps: number) {
+  const optimizer = optimizerOf(spec)
+  const parameters = split(start, Float32Array)
+  const state = initialState(optimizer, parameters)
+  const { device, residence } = await residenceOf(optimizer, parameters)
+  const [own, ownState] = [copyOf(parameters), initialState(optimizer, parameters)]
+  await residence.load(own, ownState)
+  const gradient = (kind: GradientKind, at: ParameterArrays) =>
+    split((kind === 'loss' ? gradientOf : curvatureOf)(flatten(at)), Float32Array)
+  const step = (t: number, requests: number) => {
+    let asked = 0
+    return takeStepIn<DeviceTensors, DeviceTensors>(residence, optimizer, t, async (kind, at) => {
+      if (++asked > requests) throw new Error('given up')
+      return { gradients: tensorsOn(device, gradient(kind, await arraysOf(device, at))) }
+    })
+  }
+  let unchanged = true
+  let givenUp = 0
+  for (let t = 0; t < steps; t++) {
+    const before = structuredClone({ own, ownState })
+    for (const requests of [1, 2]) {
+      await step(t, requests).then(
+        () => {
+          throw new Error('the step was to be given up')
+        },
+        (error) => {
+          if (error.message !== 'given up') throw error
+          givenUp++
+        },
+      )
+      await residence.store(own, ownState)
+      unchanged &&= JSON.stringify({ own, ownState }) === JSON.stringify(before)
+    }
+    await takeStep(optimizer, parameters, state, (kind, at) => ({ gradients: gradient(kind, at) }))
+    await step(t, Infinity)
+    await residence.store(own, ownState)
+  }
+  await noProblems(device)
+  await residence.release()
+  return { unchanged, givenUp, ...stateApart(state, ownState), parameters: apart(parameters, own) }
+}
+
+/** What is refused, and what of it is said. */
+export async function refuse(kind: 'missing' | 'longer' | 'foreign' | 'integers' | 'moments' | 'released' | 'check') {
+  const device = await open()
+  const moments = Array.from({ length: 9 }, (_, i) => `m${i}`)
+  const many: BaseOptimizer = {
+    ...sgd(),
+    moments,
+    formula: formula({ d: array('g'), ...Object.fromEntries(moments.map((name) => [name, array('g')])) }),
+    factors: () => ({}),
+  }
+  const optimizer = kind === 'moments' ? many : sgd({ momentum: 0.9 })
+  const parameters = { a: Float32Array.of(1, 2, 3) }
+  const { residence } = await residenceOf(optimizer, parameters)
+  await residence.load(parameters, initialState(optimizer, parameters))
+  const { a } = tensorsOn(device, parameters)
+  const { buffer } = a as GpuTensor
+  const fed: Readonly<Record<string, DeviceTensors>> = {
+    missing: {},
+    longer: { a: new GpuTensor('float32', [4], buffer) },
+    foreign: { a: { dtype: 'float32', dims: [3], release: () => {} } },
+    integers: { a: new GpuTensor('int32', [3], buffer) },
+  }
+  if (kind === 'released') await residence.release()
+  if (kind === 'check') {
+    await residence.requireFinite!(['a'], { a: a! }, 'step 3: the loss is NaN', 'loss gradient')
+    const bad = tensorsOn(device, { a: Float32Array.of(0, 1, NaN) })
+    await residence.requireFinite!(['a'], bad, 'step 3: the loss is NaN', 'loss gradient')
+  }
+  await takeStepIn<DeviceTensors, DeviceTensors>(residence, optimizer, 0, () => ({ gradients: fed[kind] ?? { a: a! } }))
 }
 
 /** What one step asks of the device, once all is warm: not counting what the test itself does. */

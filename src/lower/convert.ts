@@ -1,0 +1,29 @@
+import { OnnxIreError } from '../errors.js'
+import type { DType } from '../ir/dtype.js'
+import type { Tensor } from '../ir/tensor.js'
+
+/**
+ * A tensor in the type that a lowered graph has in the place of its own: int64 as int32, and back. Others stay as they are.
+ * Throws `invalid-data` naming the tensor for numbers beyond 32 bits.
+ */
+export function converted(name: string, tensor: Tensor, to: DType): Tensor {
+  const { dtype, dims, data } = tensor
+  if (dtype === 'int64' && to === 'int32') return { dtype: to, dims, data: narrowed(name, data as BigInt64Array) }
+  if (dtype === 'int32' && to === 'int64')
+    return { dtype: to, dims, data: BigInt64Array.from(data as Int32Array, BigInt) }
+  return tensor
+}
+
+function narrowed(name: string, data: BigInt64Array): Int32Array {
+  const result = new Int32Array(data.length)
+  for (let i = 0; i < data.length; i++) {
+    const element = Number(data[i])
+    result[i] = element
+    if (result[i] !== element)
+      throw new OnnxIreError(
+        'invalid-data',
+        `input '${name}': ${data[i]} does not fit into 32 bits, and this provider has no larger integers; run the model on the CPU`,
+      )
+  }
+  return result
+}

@@ -1,0 +1,30 @@
+import { evaluateDim } from '../ir/evaluate.js'
+import { input } from '../ir/leaf.js'
+import { topological } from '../ir/topology.js'
+import type { Value } from '../ir/value.js'
+import type { GraphSpec } from '../onnx/export.js'
+import { copyOf } from '../op/inline.js'
+
+/**
+ * The same graph for inputs of these lengths only, by symbol: what follows from them is known and no longer computed. A program
+ * of it leaves no shape arithmetic to the host, and a runtime that cannot avoid the host for it (see `lowered`) has none to do.
+ */
+export function fixed(spec: GraphSpec, lengths: ReadonlyMap<string, number>): GraphSpec {
+  const copies = new Map<Value, Value>()
+  const inputs = new Map(
+    [...spec.inputs].map(([name, value]) => {
+      if (value.source.kind !== 'input' || !value.shape?.some((dim) => typeof dim === 'string')) return [name, value]
+      const shape = value.shape.map((dim) => evaluateDim(dim, lengths) ?? dim)
+      const copy = input(value.name ?? name, value.dtype, shape)
+      copies.set(value, copy)
+      return [name, copy]
+    }),
+  )
+  for (const node of topological(spec.outputs.values()))
+    for (const [i, copy] of copyOf(node, copies).entries()) copies.set(node.outputs[i]!, copy)
+  return {
+    ...spec,
+    inputs,
+    outputs: new Map([...spec.outputs].map(([name, value]) => [name, copies.get(value) ?? value])),
+  }
+}

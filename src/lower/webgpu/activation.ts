@@ -1,0 +1,32 @@
+import { activationExpansions } from '../../grad/rules/activation.js'
+import { masked } from '../../grad/rules/masked.js'
+import { scalar } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import type { activation } from '../../op/activation.js'
+import { op } from '../../op/index.js'
+import type { Lowerings } from '../lowering.js'
+
+/** e^(factor x) - 1 where x is negative, 0 elsewhere: nothing overflows. */
+const decay = (x: Value, factor = 1): Value => {
+  const negative = op.Min([x, 0])
+  return op.Sub(op.Exp(factor === 1 ? negative : op.Mul(negative, factor)), 1)
+}
+
+export const activationLowerings = {
+  Celu: ([x], { alpha }) => op.Add(op.Max([x, 0]), op.Mul(decay(x, 1 / alpha), alpha)),
+  Selu: ([x], { alpha, gamma }) => op.Mul(op.Add(op.Max([x, 0]), op.Mul(decay(x), alpha)), gamma),
+  Softsign: ([x]) => op.Div(x, op.Add(op.Abs(x), 1)),
+  // x - bias above lambd, x + bias below -lambd, else 0
+  Shrink: ([x], { bias, lambd }) =>
+    op.Add(masked(op.Sub(x, bias), op.Greater(x, lambd)), masked(op.Add(x, bias), op.Less(x, -lambd))),
+  Mish: activationExpansions.Mish,
+} satisfies Lowerings<typeof activation>
+
+/** For operator sets that have no kernel of these. */
+export const olderActivations = {
+  Elu: ([x], { alpha }) => op.Add(op.Max([x, 0]), op.Mul(decay(x), alpha)),
+  HardSigmoid: ([x], { alpha, beta }) => op.Clip(op.Add(op.Mul(x, alpha), beta), 0, 1),
+  HardSwish: ([x]) => op.Mul(x, op.Clip(op.Add(op.Mul(x, 1 / 6), 0.5), 0, 1)),
+  Swish: ([x], { alpha }) => op.Mul(x, op.Sigmoid(alpha === 1 ? x : op.Mul(x, alpha))),
+  ThresholdedRelu: ([x], { alpha }) => op.Where(op.Greater(x, alpha), x, scalar(x.dtype, 0)),
+} satisfies Lowerings<typeof activation>

@@ -1,0 +1,90 @@
+import { swapFirst } from '../../grad/rules/convolution/groups.js'
+import { isStatic } from '../../ir/shape.js'
+import type { Value } from '../../ir/value.js'
+import { type convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
+import { op } from '../../op/index.js'
+import type { WindowAxis } from '../../op/window.js'
+import type { Lowerings } from '../lowering.js'
+
+/** One convolution for every group: over three axes there is a kernel for one group only. */
+function groupByGroup(x: Value, w: Value, group: number, convolved: (x: Value, w: Value) => Value): Value | null {
+  const [channels, outputs] = [x.shape?.[1], w.shape?.[0]]
+  if (typeof channels !== 'number' || typeof outputs !== 'number') return null
+  const parts = (of: Value, length: number, axis: number) =>
+    op.Split(of, Array<number>(group).fill(length / group), { axis })
+  const weights = parts(w, outputs, 0)
+  return op.Concat(
+    parts(x, channels, 1).map((part, i) => convolved(part, weights[i]!)),
+    { axis: 1 },
+  )
+}
+
+const perChannel = (bias: Value, rank: number): Value =>
+  op.Unsqueeze(
+    bias,
+    Array.from({ length: rank - 2 }, (_, i) => i + 1),
+  )
+
+/** The elements of x `stride` apart, with zeros between them and behind the last. */
+function apart(x: Value, window: readonly WindowAxis[]): Value {
+  return window.reduce((y, { stride }, i) => {
+    if (stride === 1) return y
+    const axis = i + 2
+    const behind = y.shape!.map(() => 0)
+    const single = op.Unsqueeze(y, [axis + 1])
+    const spread = op.Pad(single, [...behind, 0, ...behind.toSpliced(axis + 1, 0, stride - 1)])
+    const to = (y.shape as readonly number[]).map((length, at) => (at === axis ? length * stride : length))
+    return op.Reshape(spread, to)
+  }, x)
+}
+
+type Transposed = Parameters<typeof transposedWindowOf>[0] & {
+  readonly group: number
+  readonly kernel_shape?: readonly number[] | undefined
+}
+
+/**
+ * The convolution of x, its elements a stride apart, with the weights turned around: [C, M / group, ...] as [M, C / group, ...].
+ */
+function transposed(x: Value, w: Value, bias: Value | null, attributes: Transposed): Value | null {
+  const { group } = attributes
+  if (!isStatic(x.shape) || !isStatic(w.shape)) return null
+  const kernel = kernelOf(w.shape, attributes.kernel_shape) as readonly number[]
+  const window = transposedWindowOf(attributes, kernel, x.shape.slice(2))
+  const axes = kernel.map((_, i) => i + 2)
+  const turnedAll = (of: Value) =>
+    op.Slice(
+      swapFirst(of),
+      axes.map(() => -1),
+      axes.map(() => -(2 ** 31)),
+      axes,
+      axes.map(() => -1),
+    )
+  const spread = apart(x, window)
+  const pads = window.map(({ before, dilation }, i) => (kernel[i]! - 1) * dilation - (before as number))
+  // The zeros behind the last element count as padding.
+  const ends = window.map(({ output, dilation, stride }, i) => {
+    const seen = (output as number) + (kernel[i]! - 1) * dilation
+    return seen - pads[i]! - (x.shape as readonly number[])[i + 2]! * stride
+  })
+  const none = [0, 0]
+  const padded = op.Pad(spread, [...none, ...pads, ...none, ...ends])
+  const convolved = (part: Value, weights: Value) =>
+    op.Conv(part, turnedAll(weights), { dilations: window.map(({ dilation }) => dilation) })
+  const y = group === 1 ? convolved(padded, w) : groupByGroup(padded, w, group, convolved)
+  return y && bias ? op.Add(y, perChannel(bias, x.shape.length)) : y
+}
+
+export const convolutionLowerings = {
+  Conv: ([x, w, bias], { group, ...attributes }) => {
+    if (group === 1 || x.shape?.length !== 5) return null
+    const y = groupByGroup(x, w, group, (part, weights) => op.Conv(part, weights, attributes))
+    return y && bias ? op.Add(y, perChannel(bias, 5)) : y
+  },
+  ConvTranspose: ([x, w, bias], attributes) => (x.shape?.length === 5 ? transposed(x, w, bias, attributes) : null),
+} satisfies Lowerings<typeof convolution>
+
+/** For operator sets after 21, where no kernel is left. */
+export const olderConvolutions = {
+  ConvTranspose: ([x, w, bias], attributes) => transposed(x, w, bias, attributes),
+} satisfies Lowerings<typeof convolution>

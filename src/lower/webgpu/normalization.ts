@@ -1,0 +1,46 @@
+import { channelsOf } from '../../grad/rules/channels.js'
+import { normalizationExpansions } from '../../grad/rules/normalization.js'
+import { standardized } from '../../grad/rules/statistics.js'
+import { axisOf } from '../../ir/shape.js'
+import type { Value } from '../../ir/value.js'
+import { op } from '../../op/index.js'
+import type { normalization } from '../../op/normalization.js'
+import type { Lowerings } from '../lowering.js'
+
+/** Over a batch: y, and the running statistics moved towards those of the batch, whose variance is over n. */
+function overBatch(
+  [x, scale, bias, mean, variance]: readonly [Value, Value, Value, Value, Value],
+  { epsilon, momentum }: { readonly epsilon: number; readonly momentum: number },
+): readonly [Value, Value, Value] {
+  const { flat, restored, column, spatial } = channelsOf(x)
+  const axes = [0, ...spatial]
+  const batch = (of: Value) => op.ReduceMean(of, axes, { keepdims: 1 })
+  const center = batch(flat(x))
+  const centered = op.Sub(flat(x), center)
+  const spread = batch(op.Mul(centered, centered))
+  const xhat = op.Div(centered, op.Sqrt(op.Add(spread, epsilon)))
+  const moved = (old: Value, now: Value) => op.Add(op.Mul(old, momentum), op.Mul(op.Reshape(now, [-1]), 1 - momentum))
+  return [restored(op.Add(op.Mul(xhat, column(scale)), column(bias))), moved(mean, center), moved(variance, spread)]
+}
+
+export const normalizationLowerings = {
+  BatchNormalization: (inputs, attributes) => (attributes.training_mode ? overBatch(inputs, attributes) : null),
+  GroupNormalization: ([x, scale, bias], { epsilon, num_groups }) => {
+    const { flat, restored, column } = channelsOf(x)
+    const { xhat } = standardized(op.Reshape(x, [0, num_groups, -1]), [2], epsilon)
+    const shaped = op.Reshape(xhat, op.Shape(flat(x)))
+    return restored(op.Add(op.Mul(shaped, column(scale)), column(bias)))
+  },
+  ...normalizationExpansions,
+} satisfies Lowerings<typeof normalization>
+
+export const olderNormalizations = {
+  // x / sqrt(mean(x²) + epsilon) scale
+  RMSNormalization: ([x, scale], { axis, epsilon }) => {
+    if (!x.shape) return null
+    const first = axisOf(axis, x.shape.length)
+    const axes = x.shape.map((_, at) => at).slice(first)
+    const squares = op.ReduceMean(op.Mul(x, x), axes, { keepdims: 1 })
+    return op.Mul(op.Div(x, op.Sqrt(op.Add(squares, epsilon))), scale)
+  },
+} satisfies Lowerings<typeof normalization>

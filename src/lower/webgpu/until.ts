@@ -1,0 +1,38 @@
+/**
+ * The last operator set that the kernels of an operator are made for, where that is not the newest: in a graph of a later one the
+ * operator is left to the CPU.
+ */
+export const until: Readonly<Record<string, number>> = {
+  Acos: 21,
+  Acosh: 21,
+  Asin: 21,
+  Asinh: 21,
+  Atan: 21,
+  Atanh: 21,
+  AveragePool: 24,
+  BatchNormalization: 24,
+  Conv: 24,
+  ConvTranspose: 21,
+  Cos: 21,
+  Cosh: 21,
+  DepthToSpace: 24,
+  DequantizeLinear: 23,
+  Elu: 21,
+  Flatten: 22,
+  GRU: 21,
+  GlobalAveragePool: 21,
+  GlobalMaxPool: 21,
+  HardSigmoid: 21,
+  HardSwish: 21,
+  If: 22,
+  LSTM: 21,
+  Pad: 23,
+  Shape: 24,
+  Sin: 21,
+  Sinh: 21,
+  Squeeze: 24,
+  Swish: 24,
+  Tan: 21,
+  ThresholdedRelu: 21,
+  Transpose: 24,
+}

@@ -1,0 +1,102 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { OnnxIreError } from '../../errors.js'
+import { library } from './library.js'
+import { answer } from './ort.js'
+import type { Provider } from './provider.js'
+
+/** Options of onnxruntime's CUDA provider, under its own names: `{ gpu_mem_limit: 2 ** 33 }`. */
+export type CudaOptions = Readonly<Record<string, string | number | boolean>>
+
+const libraries = ['libonnxruntime_providers_shared.so', 'libonnxruntime_providers_cuda.so']
+
+/**
+ * An NVIDIA GPU. Other defaults than onnxruntime's: float32 products in float32 (`use_tf32: 0`), and memory is taken as
+ * it is needed (`arena_extend_strategy: kSameAsRequested`), since every model of a trainer has an arena of its own.
+ */
+export function cudaProvider(device: number, options: CudaOptions): Provider {
+  const settings: Record<string, string> = {
+    arena_extend_strategy: 'kSameAsRequested',
+    use_tf32: '0',
+    ...Object.fromEntries(Object.entries(options).map(([key, value]) => [key, setting(value)])),
+    device_id: String(device),
+  }
+  return {
+    name: `cuda ${device}`,
+    kind: 'cuda',
+    memory: { name: 'Cuda', device },
+    append(ort, sessionOptions) {
+      requireLibraries(ort.folder)
+      requireDevice(device)
+      const cuda = answer((out) => ort.CreateCUDAProviderOptions(out))
+      try {
+        const keys = Object.keys(settings)
+        ort.UpdateCUDAProviderOptions(cuda, keys, Object.values(settings), keys.length)
+        ort.SessionOptionsAppendExecutionProvider_CUDA_V2(sessionOptions, cuda)
+      } catch (cause) {
+        throw new OnnxIreError('runtime', refusal((cause as Error).message), { cause })
+      } finally {
+        ort.ReleaseCUDAProviderOptions(cuda)
+      }
+    },
+  }
+}
+
+/** onnxruntime reads 0 and 1. */
+const setting = (value: string | number | boolean) =>
+  typeof value === 'boolean' ? String(Number(value)) : String(value)
+
+function requireLibraries(folder: string) {
+  const missing = libraries.filter((name) => !existsSync(join(folder, name)))
+  if (missing.length === 0) return
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    const text = `onnxruntime-node has a CUDA provider for Linux x64 only, not for ${process.platform} ${process.arch}`
+    throw new OnnxIreError('runtime', text)
+  }
+  throw new OnnxIreError(
+    'runtime',
+    `CUDA: ${missing.join(' and ')} not found in ${folder}. onnxruntime-node downloads them when it is told to: ONNXRUNTIME_NODE_INSTALL=cuda12 node ${join(folder, '..', '..', '..', '..', 'script', 'install.js')}`,
+  )
+}
+
+/** The number of NVIDIA GPUs that this process may use. Throws 'runtime' where there is no driver, or it refuses. */
+export function cudaDevices(): number {
+  const { load } = library()
+  const name = process.platform === 'win32' ? 'nvcuda.dll' : 'libcuda.so.1'
+  let driver: ReturnType<typeof load>
+  try {
+    driver = load(name)
+  } catch (cause) {
+    const text = `CUDA: no NVIDIA driver: ${name} does not load (${(cause as Error).message})`
+    throw new OnnxIreError('runtime', text, { cause })
+  }
+  const count = new Int32Array(1)
+  const fault = driver.func('cuInit', 'int', ['uint32'])(0) || driver.func('cuDeviceGetCount', 'int', ['void *'])(count)
+  if (fault !== 0) throw new OnnxIreError('runtime', `CUDA: the NVIDIA driver refuses with error ${fault}`)
+  return count[0]!
+}
+
+function requireDevice(device: number) {
+  const count = cudaDevices()
+  if (device < count) return
+  throw new OnnxIreError('runtime', `CUDA: there is no device ${device}; the driver has ${count}`)
+}
+
+/** What to do about onnxruntime's own message. */
+function refusal(message: string): string {
+  const absent =
+    /(lib(?:cublas|cublasLt|cudart|cudnn|cufft|curand|nvrtc)\w*\.so[.\d]*): cannot open shared object/.exec(message)
+  const remedy = absent
+    ? ` ${absent[1]} is part of CUDA 12 or cuDNN 9: install both, and have their folders on the loader's path (LD_LIBRARY_PATH).`
+    : ''
+  return `CUDA could not start.${remedy} onnxruntime says: ${message.trim()}`
+}
+
+/** Faults after which a CUDA context is of no use: an illegal access, a failed assertion, a lost or broken device. */
+const fatal = new Set([46, 214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721])
+
+/** Whether a failed run means that the device is gone for this process. */
+export function isDeviceLost(message: string): boolean {
+  const fault = /CUDA (?:failure|error):? (\d+)/i.exec(message)
+  return fault !== null && fatal.has(Number(fault[1]))
+}

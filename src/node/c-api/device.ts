@@ -1,0 +1,127 @@
+import { OnnxIreError } from '../../errors.js'
+import { type DType, dtypes } from '../../ir/dtype.js'
+import type { Tensor } from '../../ir/tensor.js'
+import type { Device, DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
+import { checkFeeds } from '../../runtime/feeds.js'
+import type { Engine } from './engine.js'
+import type { Session } from './session.js'
+import { Value } from './value.js'
+
+/** Strings are the host's, and onnxruntime has no kernel that copies packed integers. */
+const stays = (dtype: DType) => dtypes[dtype].bits >= 8
+
+/** A tensor in the memory of one engine's provider. */
+class NativeTensor implements DeviceTensor {
+  readonly dtype: DType
+  readonly dims: readonly number[]
+  readonly engine: Engine
+  readonly #value: Value
+  #released = false
+
+  constructor(engine: Engine, value: Value) {
+    this.engine = engine
+    this.#value = value
+    this.dtype = value.dtype
+    this.dims = value.dims
+  }
+
+  /** What onnxruntime knows it as, for calls on `engine`. `what` it is there, for the message of 'invalid-data'. */
+  value(engine: Engine, what: string): Value {
+    if (this.engine !== engine) throw new OnnxIreError('invalid-data', `${what}: a tensor of another device`)
+    if (this.#released) throw new OnnxIreError('invalid-data', `${what}: this device tensor was released`)
+    return this.#value
+  }
+
+  release(): void {
+    if (this.#released) return
+    this.#released = true
+    // Behind the calls that use it; where the engine is closed or lost it is gone with that.
+    this.engine.free(this.#value).catch(() => {})
+  }
+}
+
+/** The device of an engine; `alive` throws once its runtime is disposed. */
+export function nativeDevice(engine: Engine, alive: () => void): Device {
+  return {
+    async compile(model, keeps) {
+      alive()
+      const session = await engine.compile(model)
+      const misplaced = session.outputs.find(({ name, dtype }) => keeps(name) && !stays(dtype))
+      if (misplaced === undefined) return deviceProgram(engine, session, keeps, alive)
+      await engine.release(session)
+      const text = `output '${misplaced.name}': ${misplaced.dtype} tensors cannot be kept on a device`
+      throw new OnnxIreError('invalid-data', text)
+    },
+    async upload(tensor) {
+      alive()
+      if (!stays(tensor.dtype))
+        throw new OnnxIreError('invalid-data', `${tensor.dtype} tensors cannot be kept on a device`)
+      const [fed] = checkFeeds([{ name: 'upload', dtype: tensor.dtype }], { upload: tensor })
+      return new NativeTensor(engine, await engine.upload(fed!))
+    },
+    async download(tensor) {
+      alive()
+      return engine.download(valueBehind(engine, tensor, 'download'))
+    },
+  }
+}
+
+function deviceProgram(
+  engine: Engine,
+  session: Session,
+  keeps: (output: string) => boolean,
+  alive: () => void,
+): DeviceProgram {
+  const { inputs, outputs } = session
+  const outputNames = outputs.map(({ name }) => name)
+  const places = outputNames.map((name) => (keeps(name) ? 'device' : 'host'))
+  let released: Promise<void> | undefined
+  return {
+    inputNames: inputs.map(({ name }) => name),
+    outputNames,
+    async run(feeds) {
+      alive()
+      if (released) throw new OnnxIreError('runtime', 'this program was released')
+      const results = await engine.run(session, fed(engine, session, feeds), places)
+      const host: Record<string, Tensor> = {}
+      const kept: Record<string, DeviceTensor> = {}
+      for (const [i, result] of results.entries()) {
+        if (result instanceof Value) kept[outputNames[i]!] = new NativeTensor(engine, result)
+        else host[outputNames[i]!] = result
+      }
+      return { host, kept }
+    },
+    release() {
+      released ??= engine.release(session)
+      return released
+    },
+  }
+}
+
+/** The feeds in the order of the model's inputs. Throws 'invalid-data' naming the input. */
+function fed(engine: Engine, { inputs }: Session, feeds: Feeds): (Tensor | Value)[] {
+  const known = new Set(inputs.map(({ name }) => name))
+  const onHost: Record<string, Tensor> = {}
+  const onDevice = new Map<string, Value>()
+  for (const [name, feed] of Object.entries(feeds)) {
+    // A name that the model does not have is checkFeeds's to report.
+    if ('data' in feed || !known.has(name)) onHost[name] = feed as Tensor
+    else onDevice.set(name, valueBehind(engine, feed, `input '${name}'`))
+  }
+  const tensors = checkFeeds(
+    inputs.filter(({ name }) => !onDevice.has(name)),
+    onHost,
+  )
+  let next = 0
+  return inputs.map(({ name, dtype }) => {
+    const value = onDevice.get(name)
+    if (value === undefined) return tensors[next++]!
+    if (value.dtype === dtype) return value
+    throw new OnnxIreError('invalid-data', `input '${name}': the model wants ${dtype}, not ${value.dtype}`)
+  })
+}
+
+function valueBehind(engine: Engine, tensor: DeviceTensor, what: string): Value {
+  if (tensor instanceof NativeTensor) return tensor.value(engine, what)
+  throw new OnnxIreError('invalid-data', `${what}: a tensor of another device`)
+}

@@ -1,0 +1,87 @@
+import { availableParallelism } from 'node:os'
+import { OnnxIreError } from '../../errors.js'
+import { dtypes } from '../../ir/dtype.js'
+import type { Program, Runtime } from '../../runtime/runtime.js'
+import type { NodeOptions } from '../runtime.js'
+import { type CudaOptions, cudaProvider } from './cuda.js'
+import { nativeDevice } from './device.js'
+import { Engine } from './engine.js'
+import { ort } from './ort.js'
+import { cpuProvider } from './provider.js'
+
+/** Options of `cApi`; every one may be left out. */
+export interface CApiOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | 'worker'> {
+  /** What computes. 'cuda' is an NVIDIA GPU on Linux x64. Default 'cpu'. */
+  readonly provider?: 'cpu' | 'cuda' | undefined
+  /** Which GPU, from 0. Default 0. */
+  readonly device?: number | undefined
+  /** Options of onnxruntime's CUDA provider, under its own names: `{ gpu_mem_limit: 2 ** 33 }`. */
+  readonly cuda?: CudaOptions | undefined
+  /**
+   * Run in the calling thread, whose event loop stands still meanwhile. Default false: runs go to a thread of Node's pool,
+   * for some 40 microseconds more per run. Blocking is for small models, from a worker thread of your own.
+   */
+  readonly blocking?: boolean | undefined
+}
+
+/**
+ * onnxruntime by its C API instead of its official binding: tensors may stay in the provider's memory between runs
+ * (`Runtime.device`), arrays over shared memory are read in place, and CUDA trains without copies to and from the GPU. It
+ * needs the package koffi, which is not installed with this one. One run at a time.
+ *
+ * Throws 'runtime' with what is missing, 'invalid-option'.
+ */
+export function cApi(options: CApiOptions = {}): Runtime {
+  const {
+    provider = 'cpu',
+    device = 0,
+    telemetry = false,
+    threads = availableParallelism(),
+    blocking = false,
+  } = options
+  whole('threads', threads, 1)
+  whole('device', device, 0)
+  if (provider !== 'cpu' && provider !== 'cuda')
+    throw new OnnxIreError('invalid-option', `provider is one of cpu, cuda, not ${provider}`)
+  if (!telemetry) process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
+  const chosen = provider === 'cuda' ? cudaProvider(device, options.cuda ?? {}) : cpuProvider
+  const native = ort()
+  const engine = new Engine(native, chosen, { ...options, threads, blocking })
+  const manner = blocking ? 'blocking' : 'thread pool'
+  return runtime(
+    `onnxruntime ${native.version} by its C API, ${chosen.name}, ${threads} thread${threads === 1 ? '' : 's'}, ${manner}`,
+    chosen.kind,
+    engine,
+  )
+}
+
+function whole(option: string, value: number, least: number) {
+  if (Number.isSafeInteger(value) && value >= least) return
+  throw new OnnxIreError('invalid-option', `${option} must be a whole number of at least ${least}, not ${value}`)
+}
+
+function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine): Runtime {
+  let disposed: Promise<void> | undefined
+  const alive = () => {
+    if (disposed) throw new OnnxIreError('runtime', 'this runtime was disposed')
+  }
+  const device = nativeDevice(engine, alive)
+  return {
+    description,
+    provider,
+    device,
+    async compile(model) {
+      const program = await device.compile(model, () => false)
+      return { ...program, run: async (feeds) => (await program.run(feeds)).host } satisfies Program
+    },
+    allocate(dtype, length) {
+      const { array, bits } = dtypes[dtype]
+      if (array === null) throw new OnnxIreError('invalid-data', 'strings have no typed array')
+      return new array(bits === 4 ? Math.ceil(length / 2) : length)
+    },
+    dispose() {
+      disposed ??= engine.close()
+      return disposed
+    },
+  }
+}

@@ -1,0 +1,134 @@
+import { OnnxIreError } from '../../errors.js'
+import { type DType, dtypeOf, dtypes, type TypedArray } from '../../ir/dtype.js'
+import { sizeOf, type Tensor } from '../../ir/tensor.js'
+import { Handle } from './handle.js'
+import { answer, numberOf, type Ort } from './ort.js'
+
+/** Whom a value needs for as long as it is there. */
+export interface Owner {
+  keep(): void
+  drop(): void
+}
+
+/** A tensor as onnxruntime holds it. */
+export class Value extends Handle {
+  readonly dtype: DType
+  readonly dims: readonly number[]
+  readonly #ort: Ort
+
+  constructor(ort: Ort, address: bigint, { dtype, dims }: Type, owner: Owner) {
+    super('tensor', address, (address) => {
+      ort.ReleaseValue(address)
+      owner.drop()
+    })
+    owner.keep()
+    this.#ort = ort
+    this.dtype = dtype
+    this.dims = dims
+  }
+
+  /** Where its elements are, 0 where it has none; in a device's memory that only means something to the device. */
+  get elements(): bigint {
+    if (this.dtype === 'string' || this.dims.includes(0)) return 0n
+    return answer((out) => this.#ort.GetTensorMutableData(this.address, out))
+  }
+}
+
+/** Holds the array that a value lies in, so that it is not collected before the value is released. */
+class Memory implements Owner {
+  array: TypedArray | null
+
+  constructor(array: TypedArray | null) {
+    this.array = array
+  }
+
+  keep(): void {}
+
+  drop(): void {
+    this.array = null
+  }
+}
+
+interface Type {
+  readonly dtype: DType
+  readonly dims: readonly number[]
+}
+
+/** The value that `owner` made at `address`. */
+export function valueAt(ort: Ort, address: bigint, owner: Owner): Value {
+  return new Value(ort, address, typeOf(ort, address), owner)
+}
+
+/** A value over the elements of `tensor` where they lie, or with copies of its strings. */
+export function hostValue(ort: Ort, hostMemory: bigint, { dtype, dims, data }: Tensor): Value {
+  const shape = BigInt64Array.from(dims, BigInt)
+  const type = dtypes[dtype].onnx
+  const make = (memory: TypedArray | null) => {
+    const address = answer((out) =>
+      memory === null
+        ? ort.CreateTensorAsOrtValue(ort.allocator, shape, shape.length, type, out)
+        : ort.CreateTensorWithDataAsOrtValue(hostMemory, memory, memory.byteLength, shape, shape.length, type, out),
+    )
+    return new Value(ort, address, { dtype, dims }, new Memory(memory))
+  }
+  if (!isStrings(data)) return make(data.length === 0 ? null : fixed(data))
+  if (data.some((text) => text.includes('\0')))
+    throw new OnnxIreError('invalid-data', 'onnxruntime takes no strings that contain the character 0')
+  const value = make(null)
+  if (data.length > 0) ort.FillStringTensor(value.address, data, data.length)
+  return value
+}
+
+/** A copy of a value in host memory. */
+export function tensorOf(ort: Ort, value: Value): Tensor {
+  const { dtype, dims } = value
+  const { array, bits } = dtypes[dtype]
+  const count = sizeOf(dims)
+  if (array === null) return { dtype, dims, data: stringsOf(ort, value, count) }
+  const data = new array(bits === 4 ? Math.ceil(count / 2) : count)
+  if (data.byteLength > 0) ort.memcpy(data, value.elements, data.byteLength)
+  return { dtype, dims, data }
+}
+
+function typeOf(ort: Ort, value: bigint): Type {
+  const info = answer((out) => ort.GetTensorTypeAndShape(value, out))
+  try {
+    const dtype = elementType(ort, info)
+    const rank = Number(answer((out) => ort.GetDimensionsCount(info, out)))
+    const dims = new BigInt64Array(rank)
+    if (rank > 0) ort.GetDimensions(info, dims, rank)
+    return { dtype, dims: Array.from(dims, Number) }
+  } finally {
+    ort.ReleaseTensorTypeAndShapeInfo(info)
+  }
+}
+
+/** The dtype of an `OrtTensorTypeAndShapeInfo`. */
+export function elementType(ort: Ort, info: bigint): DType {
+  const type = numberOf((out) => ort.GetTensorElementType(info, out))
+  const dtype = dtypeOf(type)
+  if (dtype === undefined)
+    throw new OnnxIreError(
+      'runtime',
+      `tensors of ONNX type ${type} cannot cross into JavaScript; cast them in the graph`,
+    )
+  return dtype
+}
+
+function stringsOf(ort: Ort, value: Value, count: number): string[] {
+  if (count === 0) return []
+  const bytes = new Uint8Array(Number(answer((out) => ort.GetStringTensorDataLength(value.address, out))))
+  const offsets = new BigUint64Array(count)
+  ort.GetStringTensorContent(value.address, bytes, bytes.length, offsets, count)
+  const decoder = new TextDecoder()
+  const end = (i: number) => (i + 1 < count ? Number(offsets[i + 1]) : bytes.length)
+  return Array.from(offsets, (start, i) => decoder.decode(bytes.subarray(Number(start), end(i))))
+}
+
+/** A buffer that its owner may shrink could give its pages back under native code that reads them. */
+function fixed(data: TypedArray): TypedArray {
+  const { buffer } = data as { buffer: { resizable?: boolean; growable?: boolean } }
+  return buffer.resizable || buffer.growable ? data.slice() : data
+}
+
+const isStrings = (data: Tensor['data']): data is readonly string[] => Array.isArray(data)

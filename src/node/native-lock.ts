@@ -1,0 +1,26 @@
+/** Where waiting in the caller's thread does not stop it; Node 20 has it, TypeScript's lib for it is newer than ours. */
+const { waitAsync } = Atomics as unknown as {
+  waitAsync(cells: Int32Array, index: number, value: number): { readonly value: Promise<string> | string }
+}
+
+/**
+ * One thread at a time: onnxruntime's WebGPU provider has one device for the whole process, and calls into it from two threads at
+ * once end the process with a segmentation fault. All WebGPU runtimes of a process share one lock, whose cell their workers get.
+ */
+export class NativeLock {
+  readonly cell: Int32Array<SharedArrayBuffer>
+
+  constructor(cell = new Int32Array(new SharedArrayBuffer(4))) {
+    this.cell = cell
+  }
+
+  async hold<T>(work: () => Promise<T>): Promise<T> {
+    while (Atomics.compareExchange(this.cell, 0, 0, 1) !== 0) await waitAsync(this.cell, 0, 1).value
+    try {
+      return await work()
+    } finally {
+      Atomics.store(this.cell, 0, 0)
+      Atomics.notify(this.cell, 0, 1)
+    }
+  }
+}

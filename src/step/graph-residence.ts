@@ -1,0 +1,235 @@
+import { OnnxIreError } from '../errors.js'
+import { sizeOf } from '../ir/tensor.js'
+import { mapArrays, type ParameterArrays } from '../optim/arrays.js'
+import { requireFinite } from '../optim/norm.js'
+import type { Device, DeviceTensors, Feeds } from '../runtime/device.js'
+import { applyGraph, factorName, type Moved } from './graph-residence/apply-graph.js'
+import { ascentGraph } from './graph-residence/ascent-graph.js'
+import { gradientFeeds, number } from './graph-residence/feeds.js'
+import { partName } from './graph-residence/flat.js'
+import { Held } from './graph-residence/held.js'
+import { Measured } from './graph-residence/measured.js'
+import { Programs } from './graph-residence/programs.js'
+import { type FlatMask, refreshMask } from './mask.js'
+import type {
+  Application,
+  Ascent,
+  DeviceResidence,
+  Refresh,
+  ResidenceSpec,
+  StepNumbers,
+  TensorUpdate,
+} from './residence.js'
+import { momentsOf, type OptimizerState } from './state.js'
+
+/**
+ * Training state on any device, updated by ONNX graphs that run there: parameters, moments and mask stay there, and
+ * `numbers` brings back one number per large tensor and per bundle of small ones. Unlike on the host:
+ *
+ * - the arithmetic is in float32, and gradients whose squares overflow it (from 1.8e19 on) count as not finite;
+ * - the state from before and after a step are both there while it is applied, so that a failed one changes nothing;
+ * - a refresh downloads the estimates, ranks them on the host, exactly, and uploads the mask.
+ */
+export async function graphResidence(device: Device, spec: ResidenceSpec): Promise<DeviceResidence<DeviceTensors>> {
+  return new GraphResidence(device, spec)
+}
+
+/** A mask, and the one to go back to should the step turn out not to be finite. */
+interface Masks {
+  readonly current: FlatMask | null
+  readonly before: FlatMask | null
+}
+
+/** What SAM's ascent came to. */
+interface Ascended {
+  readonly step: number
+  readonly measured: Measured
+  /** Its point, of the trained tensors, and `total`, the sum of squares of its gradient. */
+  readonly made: DeviceTensors
+}
+
+class GraphResidence implements DeviceResidence<DeviceTensors> {
+  readonly #device: Device
+  readonly #spec: ResidenceSpec
+  readonly #programs: Programs
+  readonly #held: Held
+  #masks: Masks = { current: null, before: null }
+  /** Made by `refresh`, for this step's `apply`. */
+  #pending: FlatMask | null = null
+  #ascended: Ascended | null = null
+  /** What the last step measured: the ascent first. */
+  #measured: readonly Measured[] = []
+  #numbers: Promise<StepNumbers> | undefined
+
+  constructor(device: Device, spec: ResidenceSpec) {
+    this.#device = device
+    this.#spec = spec
+    this.#programs = new Programs(device)
+    this.#held = new Held(device, spec)
+  }
+
+  get parameters(): DeviceTensors {
+    return this.#held.parameters
+  }
+
+  async load(parameters: ParameterArrays, state: OptimizerState): Promise<void> {
+    await this.#held.load(parameters, momentsOf(this.#spec.base, parameters, state))
+    await this.#forget()
+    this.#masks = { current: state.mask, before: null }
+  }
+
+  async store(parameters: ParameterArrays, state: OptimizerState): Promise<void> {
+    await this.#held.store(parameters, momentsOf(this.#spec.base, parameters, state))
+    state.mask = this.#masks.current
+  }
+
+  async release(): Promise<void> {
+    this.#held.release()
+    await this.#forget()
+  }
+
+  async refresh(refresh: Refresh, estimates: DeviceTensors): Promise<void> {
+    const arrays = await this.#downloaded(refresh.ranked, estimates)
+    // Only their lengths are read.
+    const zeros = mapArrays(this.#spec.parameters, (dims) => new Float32Array(sizeOf(dims)))
+    this.#pending = refreshMask(refresh, zeros, arrays, this.#masks.current)
+  }
+
+  async requireFinite(names: readonly string[], gradients: DeviceTensors, place: string, what: string): Promise<void> {
+    for (const [name, array] of Object.entries(await this.#downloaded(names, gradients)))
+      requireFinite(array, name, place, what)
+  }
+
+  async #downloaded(names: readonly string[], tensors: DeviceTensors): Promise<Record<string, Float32Array>> {
+    const arrays: Record<string, Float32Array> = {}
+    for (const name of names) {
+      const tensor = Object.hasOwn(tensors, name) ? tensors[name] : undefined
+      if (tensor) arrays[name] = (await this.#device.download(tensor)).data as Float32Array
+    }
+    return arrays
+  }
+
+  async ascend({ sam, step, trained, what }: Ascent, gradients: DeviceTensors): Promise<DeviceTensors> {
+    this.#dropAscent()
+    const names = new Set(trained)
+    await this.#settle((name) => (names.has(name) ? 'trained' : undefined))
+    const bundles = this.#held.bundles.filter(({ parts }) => names.has(parts[0]!.name))
+    if (bundles.length === 0) return this.parameters
+    const program = await this.#programs.get(
+      JSON.stringify(['ascent', sam.adaptive, bundles.map(({ id }) => id)]),
+      () => ascentGraph(bundles, sam.adaptive),
+    )
+    const feeds: Record<string, Feeds[string]> = { rho: number(sam.rho) }
+    Object.assign(feeds, gradientFeeds(bundles, gradients, what))
+    for (const bundle of bundles) feeds[`theta/${bundle.id}`] = this.#held.feeds(bundle)[`theta/${bundle.id}`]!
+    const { kept } = await program.run(feeds)
+    const measured = new Measured(this.#device, `step ${step}`, what, bundles, kept)
+    this.#ascended = { step, measured, made: kept }
+    const ascended = bundles.flatMap(({ id, parts }) =>
+      parts.map(({ name }, i) => [name, kept[partName('ascended', id, i)]!] as const),
+    )
+    return { ...this.parameters, ...Object.fromEntries(ascended) }
+  }
+
+  async apply(application: Application, gradients: DeviceTensors): Promise<void> {
+    const { step, tensors, formula, kappa, clipValue, clipNorm, what } = application
+    const ascended = this.#ascended?.step === step ? this.#ascended : null
+    const mask = this.#pending?.refreshedAt === step ? this.#pending : this.#masks.current
+    const updates = new Map(tensors.map((update) => [update.name, { update, key: keyOf(update) }]))
+    await this.#settle((name) => updates.get(name)?.key)
+
+    const feeds: Record<string, Feeds[string]> = {}
+    const moved: Moved[] = []
+    const numbers = new Map<string, number>()
+    for (const bundle of this.#held.bundles) {
+      const found = updates.get(bundle.parts[0]!.name)
+      if (!found) continue
+      const { key, update } = found
+      const factors = numbers.get(key) ?? numbers.size
+      numbers.set(key, factors)
+      for (const name of formula.scalars) feeds[factorName(factors, name)] = number(update.factors[name]!)
+      const enhanced = kappa > 0 && mask !== null && update.enhanced
+      if (enhanced) feeds[`n/${bundle.id}`] = await this.#held.mask(bundle, mask)
+      if (enhanced) feeds['kappa'] = number(kappa)
+      Object.assign(feeds, this.#held.feeds(bundle))
+      moved.push({ bundle, factors, enhanced })
+    }
+    const bundles = moved.map(({ bundle }) => bundle)
+    Object.assign(feeds, gradientFeeds(bundles, gradients, what))
+    const [clipsValue, clipsNorm] = [clipValue < Infinity, clipNorm < Infinity]
+    if (clipsValue) feeds['clipValue'] = number(clipValue)
+    if (clipsNorm) feeds['clipNorm'] = number(clipNorm)
+    if (ascended) feeds['ascent'] = ascended.made['total']!
+
+    const measured: Measured[] = ascended ? [ascended.measured] : []
+    if (bundles.length > 0) {
+      const form = {
+        formula,
+        moments: this.#spec.base.moments,
+        moved,
+        clipsValue,
+        clipsNorm,
+        ascended: ascended !== null,
+      }
+      const key = JSON.stringify([
+        'apply',
+        formula.outputs,
+        moved.map(({ bundle, factors, enhanced }) => [bundle.id, factors, enhanced]),
+        [clipsValue, clipsNorm, form.ascended],
+      ])
+      const program = await this.#programs.get(key, () => applyGraph(form))
+      const { kept } = await program.run(feeds)
+      for (const bundle of bundles) this.#held.advance(bundle, kept)
+      measured.push(new Measured(this.#device, `step ${step}`, what, bundles, kept))
+    }
+    this.#masks = { current: mask, before: this.#masks.current }
+    this.#pending = null
+    for (const former of this.#measured) former.release()
+    this.#measured = measured
+    this.#numbers = undefined
+    this.#dropAscent(ascended)
+  }
+
+  numbers(): Promise<StepNumbers> {
+    this.#numbers ??= this.#read()
+    return this.#numbers
+  }
+
+  async #read(): Promise<StepNumbers> {
+    try {
+      let gradientNorm = 0
+      for (const measured of this.#measured) gradientNorm = await measured.norm()
+      const { flatShare = 0, zeroShare = null, threshold = null } = this.#masks.current ?? {}
+      return { gradientNorm, flatShare, zeroShare, threshold }
+    } catch (error) {
+      if (error instanceof OnnxIreError && error.code === 'not-finite')
+        this.#masks = { current: this.#masks.before, before: this.#masks.before }
+      throw error
+    }
+  }
+
+  /** Programs name bundles, and are of no use once these change. */
+  async #settle(keyOf: (name: string) => string | undefined): Promise<void> {
+    if (await this.#held.settle(keyOf)) await this.#programs.release()
+  }
+
+  /** Frees the ascent's point; what it measured too, unless a step `used` it. */
+  #dropAscent(used: Ascended | null = null): void {
+    for (const [name, tensor] of Object.entries(this.#ascended?.made ?? {}))
+      if (name === 'total' || name.startsWith('ascended/')) tensor.release()
+    if (this.#ascended !== used) this.#ascended?.measured.release()
+    this.#ascended = null
+  }
+
+  async #forget(): Promise<void> {
+    this.#dropAscent()
+    for (const measured of this.#measured) measured.release()
+    this.#measured = []
+    this.#numbers = undefined
+    this.#pending = null
+    await this.#programs.release()
+  }
+}
+
+/** Tensors of one key may share a bundle. */
+const keyOf = ({ factors, enhanced }: TensorUpdate): string => JSON.stringify([enhanced, factors])

@@ -1,0 +1,37 @@
+import { OnnxIreError } from '../../errors.js'
+import { tensorFrom } from '../../ir/leaf.js'
+import type { Tensor } from '../../ir/tensor.js'
+import type { DeviceTensor, DeviceTensors } from '../../runtime/device.js'
+import { partName } from './flat.js'
+import type { Bundle } from './layout.js'
+
+/** A number as a program is fed it. */
+export const number = (x: number): Tensor => tensorFrom('float32', [], [x])
+
+/**
+ * The gradients of bundles as programs are fed them, `g/<bundle>/<part>`.
+ * @throws 'invalid-data' for missing or misshapen ones
+ */
+export function gradientFeeds(
+  bundles: readonly Bundle[],
+  gradients: DeviceTensors,
+  what: string,
+): Record<string, DeviceTensor> {
+  const feeds: Record<string, DeviceTensor> = {}
+  for (const { id, parts } of bundles)
+    for (const [i, { name, dims }] of parts.entries()) {
+      const g = Object.hasOwn(gradients, name) ? gradients[name] : undefined
+      if (!g)
+        throw new OnnxIreError(
+          'invalid-data',
+          `no ${what} for parameter '${name}': give one tensor per parameter, or leave '${name}' out of the parameters to freeze it`,
+        )
+      if (g.dtype !== 'float32' || g.dims.length !== dims.length || g.dims.some((dim, axis) => dim !== dims[axis]))
+        throw new OnnxIreError(
+          'invalid-data',
+          `the ${what} of '${name}' is ${g.dtype}[${g.dims.join(', ')}], the parameter float32[${dims.join(', ')}]`,
+        )
+      feeds[partName('g', id, i)] = g
+    }
+  return feeds
+}

@@ -1,0 +1,59 @@
+import { OnnxIreError } from '../../errors.js'
+import { LARGEST } from '../../formula/sum.js'
+import { requireFinite } from '../../optim/norm.js'
+import type { Device, DeviceTensor, DeviceTensors } from '../../runtime/device.js'
+import type { Bundle } from './layout.js'
+
+/** The sums of squares of gradients, still on the device, and what names the tensor when they are not finite. */
+export class Measured {
+  readonly #device: Device
+  readonly #place: string
+  readonly #what: string
+  readonly #bundles: readonly Bundle[]
+  /** `sums`, and of bundles of several tensors their gradients, `flat/<bundle>`. */
+  readonly #made: DeviceTensors
+
+  /**
+   * @param place where we are, for messages: 'step 12'
+   * @param what what the gradients are
+   * @param made of these outputs of a program, `sums` and `flat/...` are this object's from now on
+   */
+  constructor(device: Device, place: string, what: string, bundles: readonly Bundle[], made: DeviceTensors) {
+    this.#device = device
+    this.#place = place
+    this.#what = what
+    this.#bundles = bundles
+    this.#made = Object.fromEntries(
+      Object.entries(made).filter(([name]) => name === 'sums' || name.startsWith('flat/')),
+    )
+  }
+
+  /** The norm of all gradients together. Throws `not-finite` naming the tensor. */
+  async norm(): Promise<number> {
+    const sums = await this.#read('sums')
+    const total = sums.reduce((sum, x) => sum + x, 0)
+    if (total <= LARGEST) return Math.sqrt(total)
+    const index = sums.findIndex((x) => !(x <= LARGEST))
+    const { id, parts } = this.#bundles[Math.max(0, index)]!
+    if (parts.length > 1 && index >= 0) {
+      const flat = await this.#read(`flat/${id}`)
+      for (const { name, from, length } of parts)
+        requireFinite(flat.subarray(from, from + length), name, this.#place, this.#what)
+    }
+    const among = index < 0 ? 'all tensors together' : parts.map(({ name }) => `'${name}'`).join(', ')
+    throw new OnnxIreError(
+      'not-finite',
+      `${this.#place}: the ${this.#what} of ${among} has NaN, infinite elements, or some whose squares overflow float32; ` +
+        'lower the learning rate, clip the gradient, or look for bad values in the data; the parameters are unchanged',
+    )
+  }
+
+  release(): void {
+    for (const tensor of Object.values(this.#made)) tensor.release()
+  }
+
+  async #read(name: string): Promise<Float32Array> {
+    const tensor: DeviceTensor = this.#made[name]!
+    return (await this.#device.download(tensor)).data as Float32Array
+  }
+}

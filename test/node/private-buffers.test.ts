@@ -1,0 +1,36 @@
+import * as ort from 'onnxruntime-node'
+import { expect, it } from 'vitest'
+import { tensor } from '../../src/ir/tensor.js'
+import { PrivateBuffers } from '../../src/node/private-buffers.js'
+
+const shared = (...values: number[]) => {
+  const data = new Float32Array(new SharedArrayBuffer(4 * values.length))
+  data.set(values)
+  return tensor('float32', [values.length], data)
+}
+const bufferOf = ({ data }: ort.Tensor) => (data as Float32Array).buffer
+
+it('an input has one buffer, which only grows, until nothing has an input of its name', () => {
+  const buffers = new PrivateBuffers()
+  const feed = (name: string, ...values: number[]) => {
+    const fed = buffers.feed(ort, name, shared(...values))
+    expect(Array.from(fed.data as Float32Array)).toEqual(values)
+    return bufferOf(fed)
+  }
+  const first = feed('w', 1, 2, 3)
+  expect(first).toBeInstanceOf(ArrayBuffer)
+  expect(feed('w', 4, 5, 6)).toBe(first)
+  expect(feed('w', 7)).toBe(first)
+  expect(feed('v', 1, 2, 3)).not.toBe(first)
+  const grown = feed('w', 1, 2, 3, 4)
+  expect(grown).not.toBe(first)
+  buffers.keepOnly(new Set(['w']))
+  expect(feed('w', 1)).toBe(grown)
+  buffers.keepOnly(new Set(['v']))
+  expect(feed('w', 1)).not.toBe(grown)
+})
+
+it('what is not shared is fed as it is', () => {
+  const data = Float32Array.of(1, 2)
+  expect(new PrivateBuffers().feed(ort, 'w', tensor('float32', [2], data)).data).toBe(data)
+})

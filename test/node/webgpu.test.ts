@@ -1,0 +1,223 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterEach, describe, expect, it } from 'vitest'
+import type { DType } from '../../src/ir/dtype.js'
+import { input } from '../../src/ir/leaf.js'
+import { type TensorData, tensor } from '../../src/ir/tensor.js'
+import type { Value } from '../../src/ir/value.js'
+import { node } from '../../src/node/runtime.js'
+import { startNode } from '../../src/node/start.js'
+import { encode } from '../../src/onnx/encode.js'
+import { exportGraph } from '../../src/onnx/export.js'
+import { op } from '../../src/op/index.js'
+import type { DeviceTensor } from '../../src/runtime/device.js'
+import type { Runtime } from '../../src/runtime/runtime.js'
+import { skipLoudly, webgpu, whyNoWebgpu } from './webgpu.js'
+
+const skipped = skipLoudly('test/node/webgpu.test.ts', await whyNoWebgpu())
+const floats = (...values: number[]) => tensor('float32', [values.length], Float32Array.from(values))
+const numbers = (data: TensorData) => Array.from(data as ArrayLike<number | bigint>, Number)
+
+/** y = f(x) of vectors. */
+function model(f: (x: Value) => Value, dtype: DType = 'float32'): Uint8Array {
+  const x = input('x', dtype, ['n'])
+  return encode('ModelProto', exportGraph({ name: 'f', inputs: new Map([['x', x]]), outputs: new Map([['y', f(x)]]) }))
+}
+const doubled = model((x) => op.Mul(x, 2))
+
+const open: Runtime[] = []
+afterEach(async () => {
+  for (const runtime of open.splice(0)) await runtime.dispose()
+})
+const started = (...args: Parameters<typeof webgpu>): Runtime => {
+  const runtime = webgpu(...args)
+  open.push(runtime)
+  return runtime
+}
+
+describe.skipIf(skipped).each([
+  ['worker', true],
+  ['in process', false],
+])('node({ provider: webgpu }) %s', (place, worker) => {
+  const start = () => started({}, { worker })
+
+  it('says what it is', () => {
+    const { description, provider } = start()
+    expect(provider).toBe('webgpu')
+    expect(description).toMatch(new RegExp(`^onnxruntime-node \\d+\\.\\d+\\.\\d+, webgpu, \\d+ threads?, ${place}$`))
+  })
+
+  it('runs models, several at once', async () => {
+    const runtime = start()
+    const [a, b] = await Promise.all([runtime.compile(doubled), runtime.compile(model((x) => op.Add(x, 1)))])
+    const runs = Array.from({ length: 4 }, (_, i) => [a!.run({ x: floats(i) }), b!.run({ x: floats(i) })]).flat()
+    const results = await Promise.all(runs)
+    expect(results.map(({ y }) => (y!.data as Float32Array)[0])).toEqual([0, 1, 2, 2, 4, 3, 6, 4])
+  })
+
+  const samples: [DType, number[], TensorData][] = [
+    ['float32', [], new Float32Array([5])],
+    ['float32', [0, 3], new Float32Array(0)],
+    ['float32', [2, 2], new Float32Array([1, -2, 3, Number.POSITIVE_INFINITY])],
+    ['int32', [2], new Int32Array([-(2 ** 31), 7])],
+    ['int64', [2], new BigInt64Array([2n ** 63n - 1n, -1n])],
+    ['bool', [3], new Uint8Array([1, 0, 1])],
+    ['uint8', [5], new Uint8Array([0, 255, 3, 4, 5])],
+  ]
+  it.each(samples)('uploads and downloads %s %j, also where no node may run on the CPU', async (dtype, dims, data) => {
+    const { device } = started({ cpuNodes: 'refused' }, { worker })
+    const there = await device!.upload({ dtype, dims, data })
+    expect(there.dtype).toBe(dtype)
+    expect(there.dims).toEqual(dims)
+    expect(await device!.download(there)).toEqual({ dtype, dims, data })
+  })
+
+  it('keeps no tensors that WebGPU has no type for', async () => {
+    const { device } = start()
+    const fault = { code: 'invalid-data', message: 'the WebGPU device keeps no float64 tensors' }
+    await expect(device!.upload(tensor('float64', [1], new Float64Array(1)))).rejects.toMatchObject(fault)
+  })
+
+  it('feeds what it kept to other programs, beside tensors of the host, and brings back what is not kept', async () => {
+    const { device } = start()
+    const [a, b] = [input('a', 'float32', ['n']), input('b', 'float32', ['n'])]
+    const outputs = new Map([
+      ['sum', op.Add(a, b)],
+      ['product', op.Mul(a, b)],
+    ])
+    const graph = { name: 'two', inputs: new Map(Object.entries({ a, b })), outputs }
+    const program = await device!.compile(encode('ModelProto', exportGraph(graph)), (name) => name === 'sum')
+    const first = await program.run({ a: floats(1, 2), b: floats(3, 4) })
+    expect(Object.keys(first.kept)).toEqual(['sum'])
+    expect(numbers(first.host['product']!.data)).toEqual([3, 8])
+    const second = await program.run({ a: first.kept['sum']!, b: floats(10, 10) })
+    expect(numbers(second.host['product']!.data)).toEqual([40, 60])
+    expect(numbers((await device!.download(second.kept['sum']!)).data)).toEqual([14, 16])
+    // Its own memory: the first is as it was.
+    expect(numbers((await device!.download(first.kept['sum']!)).data)).toEqual([4, 6])
+    first.kept['sum']!.release()
+    expect(numbers((await device!.download(second.kept['sum']!)).data)).toEqual([14, 16])
+  })
+
+  it('has tensors that outlive their program', async () => {
+    const { device } = start()
+    const program = await device!.compile(doubled, () => true)
+    const { kept } = await program.run({ x: floats(4) })
+    await program.release()
+    expect(numbers((await device!.download(kept['y']!)).data)).toEqual([8])
+    kept['y']!.release()
+    await expect(program.run({ x: floats(4) })).rejects.toMatchObject({ code: 'runtime' })
+  })
+
+  it('refuses tensors that were released, or are of another device, or of another type', async () => {
+    const [one, other] = [start().device!, start().device!]
+    const program = await one.compile(doubled, () => true)
+    const x = await one.upload(floats(1))
+    x.release()
+    x.release()
+    const released = { code: 'runtime', message: "input 'x': this device tensor was released" }
+    await expect(program.run({ x })).rejects.toMatchObject(released)
+    await expect(one.download(x)).rejects.toMatchObject({ code: 'runtime' })
+    const strange = await other.upload(floats(1))
+    await expect(program.run({ x: strange })).rejects.toMatchObject({ code: 'invalid-data' })
+    const made: DeviceTensor = { dtype: 'float32', dims: [1], release() {} }
+    await expect(program.run({ x: made })).rejects.toMatchObject({ code: 'invalid-data' })
+    const whole = await one.upload(tensor('int32', [1], new Int32Array(1)))
+    const message = "input 'x': the model wants float32, not int32"
+    await expect(program.run({ x: whole })).rejects.toMatchObject({ code: 'invalid-data', message })
+    await expect(program.run({})).rejects.toMatchObject({ code: 'invalid-data' })
+  })
+
+  it('lets a tensor go after the runs that were asked for', async () => {
+    const { device } = start()
+    const program = await device!.compile(doubled, () => true)
+    const x = await device!.upload(floats(21))
+    const run = program.run({ x })
+    x.release()
+    expect(numbers((await device!.download((await run).kept['y']!)).data)).toEqual([42])
+  })
+
+  it('frees what it kept when it is disposed of, and is no more', async () => {
+    const runtime = start()
+    const { device } = runtime
+    const x = await device!.upload(floats(1))
+    await runtime.dispose()
+    x.release()
+    await expect(device!.download(x)).rejects.toMatchObject({ code: 'runtime', message: 'this runtime was disposed' })
+    await expect(device!.upload(floats(1))).rejects.toMatchObject({ code: 'runtime' })
+    const next = await start().device!.upload(floats(1))
+    expect(next.dims).toEqual([1])
+  })
+
+  it('refuses models of which a node would run on the CPU, where it is to', async () => {
+    const det = model((x) => op.Det(op.Unsqueeze(op.Unsqueeze(op.ReduceSum(x), [0]), [0])))
+    await expect(started({ cpuNodes: 'refused' }, { worker }).compile(det)).rejects.toMatchObject({ code: 'runtime' })
+    const program = await start().compile(det)
+    expect(numbers((await program.run({ x: floats(2, 3) }))['y']!.data)).toEqual([5])
+  })
+})
+
+describe.skipIf(skipped)('several WebGPU runtimes of a process', () => {
+  it('take turns', async () => {
+    const runtimes = [started(), started(), started({}, { worker: false })]
+    const results = await Promise.all(
+      runtimes.map(async (runtime, i) => {
+        let last = 0
+        for (let round = 0; round < 3; round++) {
+          const program = await runtime.compile(doubled)
+          for (let run = 0; run < 5; run++) last = (await program.run({ x: floats(i + run) }))['y']!.data[0] as number
+          await program.release()
+        }
+        return last
+      }),
+    )
+    expect(results).toEqual([8, 10, 12])
+  })
+
+  it('leave the process in peace when it ends', async () => {
+    const url = new URL('../../dist/node/runtime.js', import.meta.url).href
+    const script = `
+      const { node } = await import(${JSON.stringify(url)})
+      const runtime = node({ provider: 'webgpu' })
+      const x = await runtime.device.upload({ dtype: 'float32', dims: [1], data: new Float32Array(1) })
+      void runtime.device.download(x)
+      console.log('done')
+    `
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])
+    expect(stdout).toBe('done\n')
+  })
+})
+
+describe('a provider that does not start', () => {
+  const url = new URL('../../dist/node/start.js', import.meta.url).href
+  const run = async (script: string) => {
+    const env = { ...process.env, VK_ICD_FILENAMES: fileURLToPath(new URL('missing.json', import.meta.url)) }
+    const source = `const { startNode } = await import(${JSON.stringify(url)})\n${script}`
+    return (await promisify(execFile)(process.execPath, ['--input-type=module', '-e', source], { env })).stdout
+  }
+
+  it.skipIf(process.platform !== 'linux')('says why', async () => {
+    const text = await run(
+      "await startNode({ provider: 'webgpu' }).catch(({ code, message }) => console.log(code, message))",
+    )
+    expect(text).toMatch(/^runtime WebGPU does not start: .*adapter/)
+  })
+
+  it.skipIf(process.platform !== 'linux')('gives way to the CPU where that is asked for', async () => {
+    const text = await run(`
+      const runtime = await startNode({ provider: 'webgpu', fallback: 'cpu' })
+      console.log(runtime.provider, runtime.device === undefined, runtime.description)
+      await runtime.dispose()
+    `)
+    expect(text).toMatch(/^cpu true onnxruntime-node .*, because WebGPU does not start: .*adapter/)
+  })
+
+  it('is refused by name', async () => {
+    expect(() => node({ provider: 'cuda' as 'cpu' })).toThrow(/provider 'cuda' is none of cpu, webgpu/)
+    expect(() => node({ webgpu: {} })).toThrow(/webgpu is for provider 'webgpu'/)
+    const runtime = await startNode({ threads: 1 })
+    expect(runtime.provider).toBe('cpu')
+    await runtime.dispose()
+  })
+})

@@ -1,0 +1,86 @@
+import { term } from 'onnx-ire'
+import { describe, expect, test } from 'vitest'
+import { adamw } from '../../src/optim/adam.js'
+import type { BaseOptimizer } from '../../src/optim/base.js'
+import { ire } from '../../src/step/ire.js'
+import { update } from '../../src/step/update.js'
+
+const { add, array, formula, mul, scalar, sign, sub } = term
+
+/** Lion (Chen et al. 2023, arXiv 2302.06675), written as a user of the package would. */
+function lion({ lr = 1e-4, betas: [beta1, beta2] = [0.9, 0.99] as const, weightDecay = 0 } = {}): BaseOptimizer {
+  const [theta, g, m] = [array('theta'), array('g'), array('momentum')]
+  const mixed = (beta: string) => add(mul(scalar(beta), m), mul(sub(1, scalar(beta)), g))
+  const direction = add(sign(mixed('beta1')), mul(scalar('weightDecay'), theta))
+  return {
+    kind: 'base',
+    name: 'lion',
+    lr,
+    weightDecay,
+    options: { lr, betas: [beta1, beta2], weightDecay },
+    moments: ['momentum'],
+    formula: formula({ d: mul(scalar('down'), direction), momentum: mixed('beta2') }),
+    factors: (_, lr, weightDecay) => ({ down: -lr, beta1, beta2, weightDecay }),
+  }
+}
+
+describe('an optimizer of one’s own', () => {
+  const start = Array.from({ length: 37 }, (_, i) => Math.sin(3 * i))
+  const gradientAt = (x: number, i: number) => Math.tanh(3 * (x - Math.cos(i))) + 0.1 * Math.sin(5 * i)
+
+  for (const type of [Float32Array, Float64Array])
+    for (const kappa of [0, 2])
+      test(`Lion in ${type.name}${kappa ? ' with IRE' : ''} is what its paper says`, () => {
+        const base = lion({ lr: 0.01, weightDecay: 0.1 })
+        const optimizer = kappa ? ire(base, { kappa, gamma: 0.6, interval: 2, curvature: 'empirical' }) : base
+        let at: Pick<ReturnType<typeof update>, 'parameters'> = { parameters: { w: type.from(start) } }
+        let x = [...type.from(start)]
+        let m = x.map(() => 0)
+        let n = x.map(() => 0)
+        for (let t = 0; t < 25; t++) {
+          at = update({ optimizer, ...at, gradients: ({ w }) => ({ w: w!.map(gradientAt) }) })
+          const g = [...type.from(x.map(gradientAt))]
+          if (kappa && t % 2 === 0) {
+            const threshold = g.map(Math.abs).sort((a, b) => b - a)[Math.floor(0.4 * 37) - 1]!
+            n = g.map((y) => (Math.abs(y) <= threshold ? 1 : 0))
+          }
+          x = x.map((y, i) => {
+            const d = -0.01 * (Math.sign(0.9 * m[i]! + 0.1 * g[i]!) + 0.1 * y)
+            return y + (1 + kappa * n[i]!) * d
+          })
+          m = m.map((y, i) => 0.99 * y + 0.01 * g[i]!)
+          for (const [i, y] of x.entries())
+            expect(at.parameters['w']![i]).toBeCloseTo(y, type === Float32Array ? 5 : 12)
+        }
+      })
+})
+
+describe('one that does not fit itself is refused', () => {
+  const base = adamw()
+  const { firstMoment, secondMoment, d } = base.formula.outputs as Record<string, term.Term>
+  const whole = { d: d!, firstMoment: firstMoment!, secondMoment: secondMoment! }
+  const renamed = (name: string): Partial<BaseOptimizer> => ({
+    moments: [name],
+    formula: formula({ d: array('g'), [name]: array(name) }),
+  })
+  const refused: [string, Partial<BaseOptimizer>, RegExp][] = [
+    ['without d', { formula: formula({ firstMoment: whole.firstMoment, secondMoment: whole.secondMoment }) }, /no 'd'/],
+    ['without a moment', { formula: formula({ d: whole.d, firstMoment: whole.firstMoment }) }, /no 'secondMoment'/],
+    ['that gives more', { formula: formula({ ...whole, theta: d! }) }, /gives 'theta'; it may give d, firstMoment/],
+    ['that reads more', { formula: formula({ ...whole, d: array('h') }) }, /reads 'h'; it may read theta, g, first/],
+    ['with sums', { formula: formula(whole, { norm: array('g') }) }, /has sums/],
+    ['with a scalar of the step', { formula: formula({ ...whole, d: scalar('kappa') }) }, /'kappa' is/],
+    ['with a moment named n', renamed('n'), /'n' is/],
+    ['with a moment named g', renamed('g'), /'g' is/],
+    ['whose factors lack one', { factors: () => ({}) }, /factor '\w+' of update 0 is undefined/],
+    ['with a factor of NaN', { factors: (...of) => ({ ...base.factors(...of), eps: Number.NaN }) }, /'eps' .* is NaN/],
+  ]
+  for (const [name, change, message] of refused)
+    test(name, () => {
+      const parameters = { w: Float32Array.of(1) }
+      const take = () => update({ optimizer: { ...base, ...change }, parameters, gradients: parameters })
+      expect(take).toThrow(message)
+      expect(take).toThrow(expect.objectContaining({ code: 'invalid-option' }))
+      expect(take).toThrow(/^optimizer 'adamw': /)
+    })
+})

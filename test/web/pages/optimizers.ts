@@ -1,0 +1,19 @@
+import { adam, adamw } from '../../../src/optim/adam.js'
+import { sgd } from '../../../src/optim/sgd.js'
+import { type IreOptions, ire } from '../../../src/step/ire.js'
+import type { Optimizer } from '../../../src/step/optimizer.js'
+import { type SamOptions, sam } from '../../../src/step/sam.js'
+
+/** An optimizer as JSON. */
+export interface OptimizerSpec {
+  readonly base: 'sgd' | 'adam' | 'adamw'
+  readonly options?: object
+  readonly sam?: SamOptions
+  readonly ire?: IreOptions
+}
+
+export function optimizerOf({ base, options, sam: samOptions, ire: ireOptions }: OptimizerSpec): Optimizer {
+  const made = { sgd, adam, adamw }[base](options)
+  const inner = samOptions ? sam(made, samOptions) : made
+  return ireOptions ? ire(inner, ireOptions) : inner
+}
