@@ -4,6 +4,12 @@ import { describeInBrowser } from './browser.js'
 
 const patience = 300_000
 
+/** What onnxruntime-web refuses though Node's onnxruntime runs it, and why. */
+const refused: Readonly<Record<string, RegExp>> = {
+  // Its shape inference does not stretch a diagonal of length 1.
+  Einsum: /'ii,i->i' of \[1,1\] and \[4\]: onnxruntime refused the model: .*Can't merge shape info/,
+}
+
 describeInBrowser('gradient rules in Chromium', (browser) => {
   describe('on wasm, by differences', () => {
     it.each(Object.keys(cases))(
@@ -14,7 +20,7 @@ describeInBrowser('gradient rules in Chromium', (browser) => {
           'check',
           operator,
         )
-        expect(failures).toEqual([])
+        expect(failures).toEqual(refused[operator] ? [expect.stringMatching(refused[operator])] : [])
         expect(count).toBeGreaterThan(0)
       },
       patience,
