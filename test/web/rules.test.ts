@@ -27,11 +27,16 @@ describeInBrowser('gradient rules in Chromium', (browser) => {
     )
   })
 
+  // Their cases are about float64, which the provider has not: a node between it and a type of the GPU has no place to run.
+  const wide = ['Cast', 'CastLike']
+
   describe('on WebGPU, beside wasm in float32', () => {
     it.each(Object.keys(cases))(
       '%s',
       async (operator) => {
-        expect(await browser().worker('rules', 'compare', operator)).toBeLessThan(1e-3)
+        const compared = browser().worker<number>('rules', 'compare', operator)
+        if (wide.includes(operator)) await expect(compared).rejects.toThrow(/IsNodeCompatibleWithProvider/)
+        else expect(await compared).toBeLessThan(1e-3)
       },
       patience,
     )
