@@ -12,8 +12,8 @@ interface Kernels {
 const known = new WeakMap<Formula, Kernels>()
 
 /**
- * Computes a formula over host arrays, in place: in WebAssembly and single precision where all arrays are float32 or bytes,
- * else in double precision.
+ * Computes a formula over host arrays, in place: in single precision where all arrays are float32 or bytes, in double
+ * precision where one is float64; and in double precision, slowly, where WebAssembly is refused.
  * @param arrays everything the formula reads and writes, of one length; an output may replace an array that is read
  * @param scalars every scalar of the formula
  * @returns the sums of squares by name
@@ -29,21 +29,20 @@ export function evaluate(formula: Formula, arrays: Arrays, scalars: Scalars = {}
   let kernel = by.get(kind)
   if (!kernel) {
     const bytes = new Set(names.filter((name) => arrays[name] instanceof Uint8Array))
-    kernel = (kind === DOUBLE ? null : compiled(formula, bytes)) ?? interpreted(formula)
+    kernel = compiled(formula, { precision: kind < 0 ? 'double' : 'single', bytes }) ?? interpreted(formula)
     by.set(kind, kernel)
   }
   return kernel(arrays, scalars)
 }
 
-const DOUBLE = -1
-
-/** What the kernel depends on: whether an array is in double precision, and which ones are bytes, as the digits of a number. */
+/** What a kernel depends on: which arrays are bytes, as the digits of a number; negative where one is in double precision. */
 function kindOf(names: readonly string[], arrays: Arrays): number {
-  let bytes = 0
+  let bytes = 1
+  let sign = 1
   for (let i = 0; i < names.length; i++) {
     const array = arrays[names[i]!]
-    if (array instanceof Float64Array) return DOUBLE
+    if (array instanceof Float64Array) sign = -1
     bytes = 2 * bytes + (array instanceof Uint8Array ? 1 : 0)
   }
-  return bytes
+  return sign * bytes
 }

@@ -34,17 +34,17 @@ function begin(): Host | null {
   if (!api) return null
   try {
     new api.Module(assembled([probe], PAGES))
+    const memory = new api.Memory({ initial: PAGES, maximum: PAGES })
+    return {
+      buffer: memory.buffer,
+      instantiate: <Exports>(functions: readonly Func[]) => {
+        // Compiled at once, for steps may be synchronous; browsers allow it for small modules.
+        const module = new api.Module(assembled(functions, PAGES))
+        return new api.Instance(module, { host: { memory } }).exports as Exports
+      },
+    }
   } catch {
     return null
-  }
-  const shared = new api.Memory({ initial: PAGES, maximum: PAGES })
-  return {
-    buffer: shared.buffer,
-    instantiate: <Exports>(functions: readonly Func[]) => {
-      // Compiled at once, for steps may be synchronous; browsers allow it for small modules.
-      const module = new api.Module(assembled(functions, PAGES))
-      return new api.Instance(module, { host: { memory: shared } }).exports as Exports
-    },
   }
 }
 

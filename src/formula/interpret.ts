@@ -7,16 +7,17 @@ import { type Call, type Program, programOf } from './program.js'
 const CHUNK = 512
 
 /**
- * A formula in double precision without generated code: chunk by chunk, one loop per value of its program over a register
- * of float64. What is written is rounded once, to the precision of its array.
+ * A formula in double precision without generated code, for where WebAssembly is refused: chunk by chunk, one loop per
+ * value of its program over a register of float64. What is written is rounded once, to the precision of its array.
  */
 export function interpreted(formula: Formula): Kernel {
   const program = programOf(formula)
   const registers = program.values.map(() => new Float64Array(CHUNK))
   const outputs = Object.entries(program.outputs)
   const squares = Object.entries(program.squares)
+  const leading = (formula.arrays[0] ?? outputs[0]?.[0])!
   return (arrays, scalars) => {
-    const length = lengthOf(formula, arrays)
+    const { length } = arrays[leading]!
     const sums: Record<string, number> = {}
     for (const [name] of squares) sums[name] = 0
     prepare(program, registers, scalars, Math.min(CHUNK, length))
@@ -29,10 +30,6 @@ export function interpreted(formula: Formula): Kernel {
     return sums
   }
 }
-
-/** The length of all arrays of a call. */
-export const lengthOf = ({ arrays, outputs }: Formula, given: Arrays): number =>
-  given[arrays[0] ?? Object.keys(outputs)[0]!]!.length
 
 /** Fills the registers that are the same for all chunks. */
 function prepare({ values, uniform }: Program, registers: readonly Float64Array[], scalars: Scalars, n: number): void {

@@ -35,7 +35,7 @@ export function programOf(formula: Formula): Program {
     const known = byTerm.get(term)
     if (known !== undefined) return known
     const value: Value = term.kind === 'call' ? { ...term, of: term.of.map(indexOf) } : term
-    const text = JSON.stringify(Object.is(term.kind === 'constant' && term.value, -0) ? '-0' : value)
+    const text = textOf(value)
     let index = byText.get(text)
     if (index === undefined) {
       index = values.push(value) - 1
@@ -51,3 +51,7 @@ export function programOf(formula: Formula): Program {
   programs.set(formula, program)
   return program
 }
+
+/** Equal values have equal texts; JSON would take infinity for NaN and -0 for 0. */
+const textOf = (value: Value): string =>
+  value.kind !== 'constant' ? JSON.stringify(value) : Object.is(value.value, -0) ? '-0' : `${value.value}`

@@ -3,29 +3,37 @@ import { emitted, type Places } from './emit.js'
 import type { Formula } from './formula.js'
 import { MEMORY, wasmHost } from './host.js'
 import type { Kernel } from './kernel.js'
+import { double, single, type Vector } from './vector.js'
 
 /** Elements per chunk: those of five arrays stay in the second-level cache. */
 const CHUNK = 4096
 
+/** The arrays of a kernel. */
+export interface Kinds {
+  readonly precision: 'single' | 'double'
+  /** The names of those that are bytes. */
+  readonly bytes: ReadonlySet<string>
+}
+
 /**
- * A formula as WebAssembly, four elements at a time in single precision, for float32 arrays and masks of bytes. They stay
- * what they are: a chunk of each is copied into the module's memory and back.
- * @param bytes the names of the arrays that are bytes
+ * A formula as WebAssembly, a vector at a time. The arrays stay what they are: a chunk of each is copied into the module's
+ * memory and back. In double precision some may be float32; they are widened, and rounded once.
  * @returns null where there is no WebAssembly
  */
-export function compiled(formula: Formula, bytes: ReadonlySet<string>): Kernel | null {
+export function compiled(formula: Formula, { precision, bytes }: Kinds): Kernel | null {
   const host = wasmHost()
   if (!host) return null
-  const { places, chunk, scalarNames } = layout(formula, bytes)
-  const { run } = host.instantiate<{ run(count: number): void }>([emitted(formula, places)])
-  const scalarView = new Float32Array(host.buffer, 0, scalarNames.length)
+  const vector = precision === 'single' ? single : double
+  const Floats = precision === 'single' ? Float32Array : Float64Array
+  const { places, chunk } = layout(formula, bytes, vector)
+  const { run } = host.instantiate<{ run(count: number): void }>([emitted(formula, places, vector)])
+  const scalarNames = formula.scalars
+  const scalarView = new Floats(host.buffer, 0, scalarNames.length)
   const sums = Object.entries(places.squares).map(([name, at]) => [name, new Float64Array(host.buffer, at, 1)] as const)
   const view = (name: string) =>
-    bytes.has(name)
-      ? new Uint8Array(host.buffer, places.arrays[name]!, chunk)
-      : new Float32Array(host.buffer, places.arrays[name]!, chunk)
-  const inputs = formula.arrays.map((name) => [name, view(name)] as const)
-  const outputs = Object.keys(formula.outputs).map((name) => [name, view(name)] as const)
+    [name, new (bytes.has(name) ? Uint8Array : Floats)(host.buffer, places.arrays[name]!, chunk)] as const
+  const inputs = formula.arrays.map(view)
+  const outputs = Object.keys(formula.outputs).map(view)
   const leading = (formula.arrays[0] ?? outputs[0]?.[0])!
 
   return (arrays, scalars) => {
@@ -52,22 +60,24 @@ function part(array: FloatArray | Uint8Array, from: number, n: number): FloatArr
 }
 
 /** Scalars, then sums, then a chunk of every array. */
-function layout(formula: Formula, bytes: ReadonlySet<string>) {
-  const scalarNames = formula.scalars
+function layout(formula: Formula, bytes: ReadonlySet<string>, { width }: Vector) {
   const names = [...new Set([...formula.arrays, ...Object.keys(formula.outputs)])]
   const squares = Object.keys(formula.squares)
-  const sumsAt = 16 * Math.ceil(scalarNames.length / 4)
-  const arraysAt = sumsAt + 16 * Math.ceil(squares.length / 2)
-  const width = names.reduce((sum, name) => sum + (bytes.has(name) ? 1 : 4), 0)
-  const chunk = Math.min(CHUNK, 16 * Math.floor((MEMORY - arraysAt) / width / 16))
+  const aligned = (at: number) => 16 * Math.ceil(at / 16)
+  const sumsAt = aligned(width * formula.scalars.length)
+  const arraysAt = aligned(sumsAt + 8 * squares.length)
+  const widthOf = (name: string) => (bytes.has(name) ? 1 : width)
+  const perElement = names.reduce((sum, name) => sum + widthOf(name), 0)
+  const chunk = Math.min(CHUNK, 16 * Math.floor((MEMORY - arraysAt) / perElement / 16))
   let at = arraysAt
   const arrays: Record<string, number> = {}
   for (const name of names) {
     arrays[name] = at
-    at += chunk * (bytes.has(name) ? 1 : 4)
+    at += chunk * widthOf(name)
   }
   const numbered = (list: readonly string[], from: number, width: number) =>
     Object.fromEntries(list.map((name, i) => [name, from + i * width]))
-  const places: Places = { scalars: numbered(scalarNames, 0, 4), squares: numbered(squares, sumsAt, 8), arrays, bytes }
-  return { places, chunk, scalarNames }
+  const scalars = numbered(formula.scalars, 0, width)
+  const places: Places = { scalars, squares: numbered(squares, sumsAt, 8), arrays, bytes }
+  return { places, chunk }
 }

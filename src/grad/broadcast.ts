@@ -2,6 +2,7 @@ import { int64s } from '../ir/leaf.js'
 import { sameShape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/index.js'
+import { reduceOver } from './reduce.js'
 
 /**
  * Sums the gradient of a broadcast operand back to the operand's shape:
@@ -15,7 +16,7 @@ export function sumTo(dy: Value, x: Value): Value {
   // Axes that x has keep their place, axes before those of x go.
   const lead = dy.shape!.length - x.shape!.length
   const keepdims = axes.some((axis) => axis < lead) ? 0 : 1
-  const summed = op.ReduceSum(dy, axes, { keepdims })
+  const summed = reduceOver(op.ReduceSum, dy, axes, keepdims)
   return summed.shape!.length === x.shape!.length ? summed : op.Reshape(summed, op.Shape(x))
 }
 

@@ -22,10 +22,16 @@ export function lowered(spec: GraphSpec, provider: Provider): GraphSpec {
     : first
 }
 
+/** The graph by some lowerings: again where it turns out that int64 inputs are computed with, which then are int32. */
 function rebuilt(spec: GraphSpec, lowerings: Target['lowerings'], { countedIn }: Target): GraphSpec {
-  const lowerer = new Lowerer(lowerings, countedIn)
-  const inputs = lowerer.inputs(spec.inputs, spec.outputs.values())
-  return { ...spec, inputs, outputs: lowerer.outputs(spec.outputs) }
+  const short = new Set<Value>()
+  for (;;) {
+    const before = short.size
+    const lowerer = new Lowerer(lowerings, countedIn, short)
+    const inputs = lowerer.inputs(spec.inputs)
+    const outputs = lowerer.outputs(spec.outputs)
+    if (short.size === before) return { ...spec, inputs, outputs }
+  }
 }
 
 /** Whether the operator set that one operator needs has no kernel for another. */

@@ -28,21 +28,20 @@ export class Lowerer {
   private readonly settled = new Set<Node>()
   private readonly read = new Set<Value>()
   private readonly converted = new Map<Value, Value>()
+  private readonly short: Set<Value>
 
-  constructor(lowerings: Readonly<Record<string, AnyLowering | undefined>>, countedIn?: Target['countedIn']) {
+  /** @param short int64 inputs to take as int32; those that turn out to be computed with are added, for another try */
+  constructor(lowerings: Target['lowerings'], countedIn: Target['countedIn'], short: Set<Value>) {
     this.lowerings = lowerings
     this.countedIn = countedIn
+    this.short = short
   }
 
-  /** What stands for graph inputs: int64 tensors that are more than shapes become int32. */
-  inputs(inputs: ReadonlyMap<string, Value>, outputs: Iterable<Value>): ReadonlyMap<string, Value> {
-    const computed = new Set<Value>()
-    for (const node of topological(outputs))
-      for (const [slot, value] of node.inputs.entries())
-        if (value && mayBeNarrow(node.operator, slot)) computed.add(value)
+  /** What stands for graph inputs. */
+  inputs(inputs: ReadonlyMap<string, Value>): ReadonlyMap<string, Value> {
     return new Map(
       [...inputs].map(([name, value]) => {
-        if (!this.countedIn || value.dtype !== 'int64' || !computed.has(value)) return [name, value]
+        if (!this.short.has(value)) return [name, value]
         const narrowed = input(value.name ?? name, 'int32', value.shape)
         this.device.set(value, narrowed)
         return [name, narrowed]
@@ -152,6 +151,7 @@ export class Lowerer {
     if (value.dtype !== 'int64') return value
     return this.remembered(value, () => {
       const tensor = constantTensor(value)
+      if (value.source.kind === 'input') this.short.add(value)
       if (!tensor) return this.final(this.lookedUp(value) ?? op.Cast(value, { to: dtypes.int32.onnx }))
       const numbers = numbersOf(tensor).map((x) => Math.min(Math.max(x, -(2 ** 31)), 2 ** 31 - 1))
       return constant(tensorFrom('int32', tensor.dims, numbers))

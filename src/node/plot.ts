@@ -19,6 +19,7 @@ export interface PlotOptions {
 export interface Curve {
   readonly name: string
   readonly points: readonly Point[]
+  readonly dashed?: boolean
   /** Half the height of a band around each point, such as its standard error. */
   readonly errors?: readonly number[]
 }
@@ -30,16 +31,17 @@ export interface CurveOptions extends PlotOptions {
   readonly logY?: boolean
 }
 
-/** Curves over a common x, as SVG. Throws `invalid-option` where echarts is not installed. */
+/** Curves over a common x, as SVG; names that are many or long stand to the right of them. Throws `invalid-option` where echarts is not installed. */
 export function curves(series: readonly Curve[], options: CurveOptions = {}): Promise<string> {
   const { logX = false, logY = false } = options
+  const names = series.length > 1 || !options.title ? series.map(({ name }) => name) : []
   const shown = ([x, y]: Point) =>
     Number.isFinite(x) && Number.isFinite(y) && (!logX || x > 0) && (!logY || y > 0) ? [x, y] : [x, null]
   return drawn(options, {
     xAxis: axis(options.x, logX),
     yAxis: axis(options.y, logY),
-    legend: legend(series.length > 1 || !options.title ? series.map(({ name }) => name) : []),
-    series: series.flatMap(({ name, points, errors }, i) => [
+    ...(names.join('').length > 80 ? legendBeside(names, options) : { legend: legend(names) }),
+    series: series.flatMap(({ name, points, dashed = false, errors }, i) => [
       ...(errors ? [band(points, errors, colours[i % colours.length]!, logY)] : []),
       {
         type: 'line',
@@ -47,6 +49,7 @@ export function curves(series: readonly Curve[], options: CurveOptions = {}): Pr
         color: colours[i % colours.length]!,
         showSymbol: points.length < 30,
         symbolSize: 5,
+        lineStyle: { type: dashed ? 'dashed' : 'solid' },
         data: points.map(shown),
       } as const,
     ]),
@@ -180,6 +183,17 @@ const tick = (value: number): string =>
 
 const legend = (names: readonly string[]) => ({ show: names.length > 0, data: [...names], top: 10, right: 20 })
 
+/** To the right of the plot: 6.5 pixels a character, and the line before them. */
+function legendBeside(names: readonly string[], { title, width = defaultWidth }: PlotOptions) {
+  const taken = 50 + 6.5 * Math.max(...names.map(({ length }) => length))
+  const top = title === undefined ? 40 : 60
+  const left = width - taken
+  return {
+    legend: { ...legend(names), orient: 'vertical' as const, align: 'left' as const, left, right: 'auto', top },
+    grid: { left: 75, right: taken + 15, top, bottom: 55 },
+  }
+}
+
 /** The area within `errors` of a curve. */
 function band(
   points: readonly Point[],
@@ -213,7 +227,13 @@ function band(
 const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#555555']
 const viridis = ['#440154', '#46327e', '#365c8d', '#277f8e', '#1fa187', '#4ac16d', '#a0da39', '#fde725']
 
-async function drawn({ title, width = 800, height = 500 }: PlotOptions, option: EChartsOption): Promise<string> {
+/** Pixels. */
+const defaultWidth = 800
+
+async function drawn(
+  { title, width = defaultWidth, height = 500 }: PlotOptions,
+  option: EChartsOption,
+): Promise<string> {
   const { init } = await echarts()
   const chart = init(null, null, { renderer: 'svg', ssr: true, width, height })
   try {

@@ -5,6 +5,14 @@ import type { Formula } from '../formula/formula.js'
  * momentum, preconditioning and weight decay included. It never writes the parameters itself, so that `sam` and
  * `ire` can wrap any of them. It is a formula rather than code, so that it runs wherever the parameters are. Write your
  * own by giving these fields.
+ *
+ * @example Descent by the sign of the gradient, with the terms of `term`:
+ *
+ *     {
+ *       kind: 'base', name: 'sign', lr: 1e-3, weightDecay: 0, options: {}, moments: [],
+ *       formula: formula({ d: mul(scalar('down'), sign(array('g'))) }),
+ *       factors: (t, lr) => ({ down: -lr }),
+ *     }
  */
 export interface BaseOptimizer {
   readonly kind: 'base'

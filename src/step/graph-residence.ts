@@ -112,7 +112,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
   async ascend({ sam, step, trained, what }: Ascent, gradients: DeviceTensors): Promise<DeviceTensors> {
     this.#dropAscent()
     const names = new Set(trained)
-    await this.#settle((name) => (names.has(name) ? 'trained' : undefined), false)
+    await this.#settle((name) => (names.has(name) ? 'trained' : undefined))
     const bundles = this.#held.bundles.filter(({ parts }) => names.has(parts[0]!.name))
     if (bundles.length === 0) return this.parameters
     const program = await this.#programs.get(
@@ -136,7 +136,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
     const ascended = this.#ascended?.step === step ? this.#ascended : null
     const mask = this.#pending?.refreshedAt === step ? this.#pending : this.#masks.current
     const updates = new Map(tensors.map((update) => [update.name, { update, key: keyOf(update) }]))
-    await this.#settle((name) => updates.get(name)?.key, true)
+    await this.#settle((name) => updates.get(name)?.key)
 
     const feeds: Record<string, Feeds[string]> = {}
     const moved: Moved[] = []
@@ -209,8 +209,8 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
   }
 
   /** Programs name bundles, and are of no use once these change. */
-  async #settle(keyOf: (name: string) => string | undefined, joins: boolean): Promise<void> {
-    if (await this.#held.settle(keyOf, joins)) await this.#programs.release()
+  async #settle(keyOf: (name: string) => string | undefined): Promise<void> {
+    if (await this.#held.settle(keyOf)) await this.#programs.release()
   }
 
   /** Frees the ascent's point; what it measured too, unless a step `used` it. */

@@ -11,8 +11,9 @@ export interface TrainedNorms {
 
 /**
  * Switches every BatchNormalization with running statistics of its own to its training form
- * (https://onnx.ai/onnx/operators/onnx__BatchNormalization.html, training_mode = 1):
- * running = momentum * running + (1 - momentum) * batch.
+ * (https://onnx.ai/onnx/operators/onnx__BatchNormalization.html, training_mode = 1). With momentum 0 the node gives mean and
+ * variance of the batch, which its gradient needs as well; running = momentum * running + (1 - momentum) * batch stands
+ * behind it.
  */
 export function trainNorms(outputs: ReadonlyMap<string, Value>): TrainedNorms {
   const statistics = new Map<string, Value>()
@@ -21,13 +22,22 @@ export function trainNorms(outputs: ReadonlyMap<string, Value>): TrainedNorms {
     if (node.operator !== 'BatchNormalization' || node.attributes['training_mode'] === 1) return undefined
     if (mean?.source.kind !== 'parameter' || variance?.source.kind !== 'parameter') return undefined
     const { epsilon, momentum } = node.attributes as { epsilon: number; momentum: number }
-    const [y, nextMean, nextVariance] = op.BatchNormalization(x!, scale!, bias!, mean, variance, {
-      epsilon,
-      momentum,
-      training_mode: 1,
-    })
-    statistics.set(mean.name!, nextMean)
-    statistics.set(variance.name!, nextVariance)
+    // onnxruntime writes the new statistics over the old ones, whoever else reads them: it gets others to write over.
+    const [y, batchMean, batchVariance] = op.BatchNormalization(
+      x!,
+      scale!,
+      bias!,
+      op.Mul(mean, 0),
+      op.Mul(variance, 0),
+      {
+        epsilon,
+        momentum: 0,
+        training_mode: 1,
+      },
+    )
+    const next = (running: Value, batch: Value) => op.Add(op.Mul(running, momentum), op.Mul(batch, 1 - momentum))
+    statistics.set(mean.name!, next(mean, batchMean))
+    statistics.set(variance.name!, next(variance, batchVariance))
     return [y]
   })
   return { outputs: new Map([...outputs.keys()].map((name, i) => [name, values[i]!])), statistics }

@@ -1,8 +1,23 @@
 /**
- * The browser platform: onnxruntime-web on WebAssembly and WebGPU, in a page or, better, a Web Worker.
+ * The browser platform: onnxruntime-web on WebAssembly and WebGPU, in a page or, better, a Web Worker; models, data and
+ * checkpoints from files, addresses and the origin's private file system.
  * @module onnx-ire/web
  */
 
+export type { Classified } from '../data/class-names.js'
+export type { CsvOptions } from '../data/csv.js'
+export type { CsvColumns, CsvTensor } from '../data/csv-tensors.js'
+export type { ImageFilesOptions } from '../data/image-files.js'
+export type { CheckpointFolderOptions } from '../train/checkpoint-files.js'
+export { checkpointFolder } from './checkpoints.js'
+export { readCsv } from './data/csv.js'
+export { type PixelsOptions, pixels } from './data/decode-image.js'
+export { type FolderFile, type FolderFiles, filesIn } from './data/folder-files.js'
+export { readIdx } from './data/idx.js'
+export { type ClassFolder, type ImageFolderOptions, imageFiles, imageFolder } from './data/image-folder.js'
+export { downloadModel, type LoadModelOptions, loadModel, saveModel } from './model.js'
 export type { WasmFiles, WasmSettings } from './ort.js'
+export type { Source } from './source.js'
+export { type Content, removeStored, storedFile, storedNames, storeFile } from './storage.js'
 export { type WasmOptions, wasm } from './wasm.js'
 export { type WebGpuOptions, type WebGpuRuntime, webgpu } from './webgpu.js'

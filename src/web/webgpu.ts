@@ -6,7 +6,6 @@ import { openDevice } from './adapter.js'
 import { DeviceLife } from './device-life.js'
 import { allocate, type InferenceSession, loaded, type Ort, startProvider, type WasmSettings } from './ort.js'
 import { Turns } from './turns.js'
-import { webGpuResidence } from './webgpu-residence/residence.js'
 import { WebGpuSessions } from './webgpu-sessions.js'
 
 /** Options of `webgpu`; every one may be left out. */
@@ -131,7 +130,10 @@ class WebGpu implements WebGpuRuntime {
       compile: (model, keeps) => this.#opened.sessions.compile(model, keeps),
       upload: (tensor) => this.#opened.sessions.upload(tensor),
       download: (tensor) => this.#opened.sessions.download(tensor),
-      reside: (spec) => webGpuResidence(this.#opened.life, spec),
+      reside: async (spec) => {
+        const { webGpuResidence } = await import('./webgpu-residence/residence.js')
+        return webGpuResidence(this.#opened.life, spec)
+      },
       renew: async () => {
         if (this.#disposed) throw new OnnxIreError('runtime', 'this runtime was disposed')
         await ended(this.#opened)

@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type Experiment, Interrupted } from '../../tools/experiments/experiment.js'
+import { Pool } from '../../tools/experiments/pool.js'
 import { runExperiment } from '../../tools/experiments/runner.js'
 import { exponents, paired, spreadOf } from '../../tools/experiments/statistics.js'
-import { tuned, tunedRate } from '../../tools/experiments/tuning.js'
+import { refined, tuned, tunedRate } from '../../tools/experiments/tuning.js'
 
 const quiet = { expect() {}, skip() {}, within() {}, done() {}, stop() {} }
 const ask = { scale: 'small', resume: true, progress: quiet, command: 'the command' } as const
@@ -66,6 +67,36 @@ describe('runExperiment', () => {
     expect(computed).toEqual([0, 1])
   })
 
+  test('runs go side by side; the same one is not run twice, and the file has them in the order they were asked for', async () => {
+    const out = folder()
+    const started: number[] = []
+    let release = () => {}
+    const second = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const experiment: Experiment = {
+      ...squares(0, []),
+      async run(lab) {
+        const values = await Promise.all(
+          [3, 2, 3].map((number) =>
+            lab.measure({ number }, 1, async () => {
+              started.push(number)
+              if (number === 2) release()
+              else await second
+              return { square: number * number }
+            }),
+          ),
+        )
+        return { markdown: values.map(({ square }) => square).join(' '), charts: {}, summary: {} }
+      },
+    }
+    await runExperiment(experiment, { ...ask, out, seeds: [0], signal: { aborted: false } })
+    expect(started).toEqual([3, 2])
+    expect(read(out, 'RESULTS.md')).toContain('9 4 9')
+    const { runs } = JSON.parse(read(out, 'results.json'))
+    expect(runs.map(({ settings }: { settings: { number: number } }) => settings.number)).toEqual([3, 2])
+  })
+
   test('what was being measured when the signal came is not kept', async () => {
     const out = folder()
     const signal = { aborted: false }
@@ -85,6 +116,26 @@ describe('runExperiment', () => {
       { first: true },
     ])
   })
+})
+
+test('a pool runs as many at once as it has runtimes, in the order of the calls, also past one that fails', async () => {
+  const pool = new Pool(2)
+  const [order, used]: [number[], Set<object>] = [[], new Set()]
+  let [running, most] = [0, 0]
+  const work = (i: number) =>
+    pool.use(async (runtime) => {
+      order.push(i)
+      used.add(runtime)
+      most = Math.max(most, ++running)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      running--
+      if (i === 1) throw new Error('fails')
+      return i
+    })
+  const settled = await Promise.allSettled([0, 1, 2, 3, 4].map(work))
+  expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled', 'fulfilled'])
+  expect([order, used.size, most]).toEqual([[0, 1, 2, 3, 4], 2, 2])
+  await pool.dispose()
 })
 
 describe('statistics', () => {
@@ -126,6 +177,18 @@ describe('tuning', () => {
       expect(rates).toEqual([...rates].sort((a, b) => a - b))
       expect([rates[0]! < target, rates.at(-1)! > target]).toEqual([true, true])
     }
+  })
+
+  test('one more rate lies between the best one and its better neighbour', async () => {
+    const score = async (lr: number) => Math.abs(Math.log2(lr / 3))
+    const { best, tried } = await refined(await tunedRate([1, 2, 4], score), score)
+    expect(tried.map(({ candidate }) => candidate)).toEqual([1, 2, 2.83, 4, 8])
+    expect(best).toBe(2.83)
+    // It may be worse.
+    const sharp = async (lr: number) => (lr === 4 ? 0 : 1)
+    expect((await refined(await tunedRate([2, 4, 8], sharp), sharp)).best).toBe(4)
+    const alone = { best: 1, tried: [{ candidate: 1, score: 0 }] }
+    expect(await refined(alone, sharp)).toEqual(alone)
   })
 
   test('what diverges is never best, and a grid stops growing', async () => {

@@ -3,6 +3,7 @@ import { Random } from '../../src/random.js'
 import { averageFit, averageRate } from '../../tools/experiments/theory/average-sam.js'
 import { largestEigenvalue } from '../../tools/experiments/theory/diagonal-net.js'
 import { cell, fitted, type Mode, settings } from '../../tools/experiments/theory/full-batch-sam.js'
+import { wideFit } from '../../tools/experiments/theory/window.js'
 
 const all = settings()
 
@@ -27,6 +28,16 @@ describe.each(['2-D', '25-D', 'diagonal linear net'])('%s: the drift towards fla
     expect(fit.etaAlone).toBeCloseTo(1, 2)
     expect(Math.abs(fit.rho - 1)).toBeLessThan(0.04)
   })
+})
+
+test('steps that are large bend the exponent of eta, a window that is long that of rho', () => {
+  const brief = wideFit(true, 'until 1 % of the sharpness is gone', 1)
+  const long = wideFit(true, 'over 200 steps', 1)
+  expect(brief.eta).toBeGreaterThan(1.35)
+  expect(brief.etaAlone).toBeCloseTo(1, 1)
+  expect(brief.rho).toBeCloseTo(1, 1)
+  expect(long.eta).toBeLessThan(1.15)
+  expect(long.rho).toBeLessThan(0.9)
 })
 
 test('a kappa that does not grow leaves rho^2, and multiplies the rate by 1 + kappa', () => {

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { evaluate } from '../../src/formula/evaluate.js'
-import { array, atMost, formula, mul, scalar, type Term } from '../../src/formula/formula.js'
+import { array, atMost, type Formula, formula, mul, scalar, type Term } from '../../src/formula/formula.js'
 import { interpreted } from '../../src/formula/interpret.js'
 import type { Kernel } from '../../src/formula/kernel.js'
-import { compiled } from '../../src/formula/wasm.js'
+import { compiled, type Kinds } from '../../src/formula/wasm.js'
 import { Random } from '../../src/random.js'
 import { expected, randomTerms } from './plain.js'
 
@@ -42,7 +42,7 @@ function randomFormula() {
   const leaves: Term[] = [
     ...['a', 'b', 'mask'].map(array),
     ...['s', 't'].map(scalar),
-    { kind: 'constant', value: pick([0, 1, -2.5, 1e-3, -0]) },
+    ...[pick([0, 1, -2.5, 1e-3]), pick([-0, Infinity, -Infinity])].map((value): Term => ({ kind: 'constant', value })),
   ]
   const terms = randomTerms(random, leaves)
   const truth = atMost(pick(terms), scalar('t'))
@@ -53,7 +53,7 @@ const bytes = new Set(['mask', 'bits'])
 const lengths = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 31, 511, 513, 4095, 4096, 4097, 9001]
 
 /** Checks one kernel of a formula to the last bit. */
-function check(kernel: Kernel, made: ReturnType<typeof randomFormula>, type: Type, length: number): void {
+function check(kernel: Kernel, made: Formula, type: Type, length: number): void {
   const arrays = arraysOf(type, length)
   const scalars = { s: number(), t: number() }
   const store = type === Float32Array ? Math.fround : (x: number) => x
@@ -73,27 +73,30 @@ function check(kernel: Kernel, made: ReturnType<typeof randomFormula>, type: Typ
 }
 
 describe('random formulas, element by element', () => {
-  test('WebAssembly is single precision to the last bit', () => {
-    for (let i = 0; i < 120; i++) {
-      const made = randomFormula()
-      const kernel = compiled(made, bytes)
-      expect(kernel).not.toBeNull()
-      check(kernel!, made, Float32Array, i < 20 ? pick(lengths) : random.integer(40))
-    }
-  })
-  test('the interpreter is double precision to the last bit', () => {
-    for (let i = 0; i < 120; i++) {
-      const made = randomFormula()
-      check(interpreted(made), made, Float64Array, i < 20 ? pick(lengths) : random.integer(40))
-    }
-  })
-  test('every length near that of a vector or a chunk', () => {
-    for (const length of lengths) {
-      const made = randomFormula()
-      check(compiled(made, bytes)!, made, Float32Array, length)
-      check(interpreted(made), made, Float64Array, length)
-    }
-  })
+  const wasm = (precision: Kinds['precision'], made: Formula): Kernel => {
+    const kernel = compiled(made, { precision, bytes })
+    expect(kernel).not.toBeNull()
+    return kernel!
+  }
+  const targets: [string, Type, (made: Formula) => Kernel][] = [
+    ['WebAssembly in single precision', Float32Array, (made) => wasm('single', made)],
+    ['WebAssembly in double precision', Float64Array, (made) => wasm('double', made)],
+    ['the interpreter', Float64Array, interpreted],
+  ]
+  for (const [name, type, kernelOf] of targets) {
+    test(`${name} is right to the last bit`, () => {
+      for (let i = 0; i < 100; i++) {
+        const made = randomFormula()
+        check(kernelOf(made), made, type, i < 20 ? pick(lengths) : random.integer(40))
+      }
+    })
+    test(`${name}, for every length near that of a vector or a chunk`, () => {
+      for (const length of lengths) {
+        const made = randomFormula()
+        check(kernelOf(made), made, type, length)
+      }
+    })
+  }
 })
 
 describe('which of them computes', () => {
@@ -107,12 +110,17 @@ describe('which of them computes', () => {
   }
   afterEach(() => vi.unstubAllGlobals())
 
-  test('WebAssembly where every array is float32, double precision where one is float64', () => {
+  test('single precision where every array is float32, double where one is float64', () => {
     const [single, double] = [Float32Array.of(1), Float64Array.of(1)]
     expect(run(evaluate, single, new Float32Array(1))).toBe(0)
     expect(run(evaluate, double, new Float64Array(1))).toBe(1)
     expect(run(evaluate, single, new Float64Array(1))).toBe(1)
     expect(run(evaluate, double, new Float32Array(1))).toBe(1)
+    // Of a double only what the other array holds is lost.
+    expect(run(evaluate, Float64Array.of(1 + 2 ** -30), new Float32Array(1))).toBe(1)
+    const narrow = Float32Array.of(0)
+    evaluate(formula({ y: mul(array('x'), array('x')) }), { x: Float64Array.of(1 + 2 ** -13), y: narrow })
+    expect(narrow[0]).toBe(Math.fround((1 + 2 ** -13) ** 2))
   })
 
   const refusals: [string, unknown][] = [

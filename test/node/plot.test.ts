@@ -84,6 +84,23 @@ test('curves are drawn with their names, titles and bands; gaps and logarithmic 
   expect(await curves([{ name: 'one', points }])).toContain('>one</text>')
 })
 
+test('names that are long stand to the right of what is drawn; dashed curves are', async () => {
+  const points = range(9, 0, 8).map((t) => [t, t] as const)
+  const names = ['a rather long name, to be read in full', 'another name that is as long', 'and one more of the kind']
+  const text = await curves(
+    names.map((name, i) => ({ name, points, dashed: i === 1 })),
+    { title: 'A run', width: 900 },
+  )
+  const lefts = names.map((name) =>
+    Number(new RegExp(`translate\\(([\\d.]+) [\\d.]+\\)"[^>]*>${name}<`).exec(text)?.[1]),
+  )
+  // The path of a curve goes to the right edge of the plot.
+  const [, right] = /<path d="M75 [\d.]+[^"]*L([\d.]+) [\d.]+" fill="none"[^>]* stroke="#0072b2"/.exec(text)!
+  for (const left of lefts) expect(left).toBeGreaterThan(Number(right))
+  expect(text.match(/stroke="#d55e00"[^>]*stroke-dasharray/g)).not.toBeNull()
+  expect(text).not.toMatch(/stroke="#0072b2"[^>]*stroke-dasharray/)
+})
+
 test('a spectrum shows its density over powers of ten, and a mark per eigenvalue', async () => {
   const grid = range(200, -1, 11)
   const density = grid.map((t) => Math.exp(-t * t * 20) + 0.01 * Math.exp(-((t - 10) ** 2) * 20))

@@ -1,10 +1,11 @@
 import { afterAll, expect, test } from 'vitest'
 import { node } from '../../src/node/index.js'
+import type { ParameterArrays } from '../../src/optim/arrays.js'
 import { hostDevice } from '../../src/runtime/host-device.js'
 import { DeviceArithmetic } from '../../src/step/device-arithmetic.js'
 import { average } from '../../src/train/average.js'
 import { gradientOf, split, start } from '../optim/problem.js'
-import { downloaded, uploaded } from './device-run.js'
+import { downloaded, shapesOf, uploaded } from './device-run.js'
 
 const runtime = node({ threads: 1, worker: false })
 const device = hostDevice(runtime)
@@ -14,6 +15,7 @@ afterAll(async () => {
   await runtime.dispose()
 })
 
+const placed = (arrays: ParameterArrays) => uploaded(device, shapesOf(arrays), arrays)
 const theta = () => split(start, Float32Array)
 const g = () => split(gradientOf(start), Float32Array)
 
@@ -27,8 +29,8 @@ function expectClose(got: Record<string, Float32Array>, wanted: Record<string, A
 }
 
 test('gradients of parts are added by their weights and scaled', async () => {
-  let sum = await arithmetic.accumulate(null, await uploaded(device, g()), 3)
-  sum = await arithmetic.accumulate(sum, await uploaded(device, theta()), 0.25)
+  let sum = await arithmetic.accumulate(null, await placed(g()), 3)
+  sum = await arithmetic.accumulate(sum, await placed(theta()), 0.25)
   sum = await arithmetic.scale(sum, 0.5)
   const wanted = Object.fromEntries(
     Object.entries(g()).map(([name, array]) => [name, array.map((x, i) => 0.5 * (3 * x + 0.25 * theta()[name]![i]!))]),
@@ -39,20 +41,20 @@ test('gradients of parts are added by their weights and scaled', async () => {
 test('what counts for nothing may be not a number', async () => {
   const spoilt = () =>
     Object.fromEntries(Object.entries(g()).map(([name, array]) => [name, array.map(() => Number.NaN)]))
-  let sum = await arithmetic.accumulate(null, await uploaded(device, spoilt()), 0)
-  sum = await arithmetic.accumulate(sum, await uploaded(device, g()), 1)
-  sum = await arithmetic.accumulate(sum, await uploaded(device, spoilt()), 0)
+  let sum = await arithmetic.accumulate(null, await placed(spoilt()), 0)
+  sum = await arithmetic.accumulate(sum, await placed(g()), 1)
+  sum = await arithmetic.accumulate(sum, await placed(spoilt()), 0)
   expect(await downloaded(device, sum)).toEqual(g())
   expectClose(
-    await downloaded(device, await arithmetic.scale(await uploaded(device, spoilt()), 0)),
+    await downloaded(device, await arithmetic.scale(await placed(spoilt()), 0)),
     Object.fromEntries(Object.entries(g()).map(([name, array]) => [name, new Float32Array(array.length)])),
   )
 })
 
 test('a moving average follows what the host computes; what is given up is released, what is not stays', async () => {
   const host = theta()
-  const trained = await uploaded(device, g())
-  let averages = await uploaded(device, theta())
+  const trained = await placed(g())
+  let averages = await placed(theta())
   for (let t = 0; t < 20; t++) {
     const before = averages
     averages = await arithmetic.average(averages, trained, 0.9)
@@ -65,7 +67,7 @@ test('a moving average follows what the host computes; what is given up is relea
 
 test('sets of other names or dims are refused, and stay what they were', async () => {
   const { bias: _, ...others } = g()
-  const [sum, part] = [await uploaded(device, theta()), await uploaded(device, others)]
+  const [sum, part] = [await placed(theta()), await placed(others)]
   await expect(arithmetic.accumulate(sum, part, 1)).rejects.toThrow("'bias' is not in both sets")
   expect(await downloaded(device, sum)).toEqual(theta())
 })

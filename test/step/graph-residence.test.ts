@@ -1,112 +1,33 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { node } from '../../src/node/index.js'
-import { adam, adamw } from '../../src/optim/adam.js'
+import { adamw } from '../../src/optim/adam.js'
 import type { ParameterArrays } from '../../src/optim/arrays.js'
-import type { BaseOptimizer } from '../../src/optim/base.js'
-import { learningRateFactor } from '../../src/optim/schedule.js'
 import { sgd } from '../../src/optim/sgd.js'
+import type { Device, DeviceTensor } from '../../src/runtime/device.js'
 import { hostDevice } from '../../src/runtime/host-device.js'
 import { graphResidence } from '../../src/step/graph-residence.js'
-import { type IreOptions, ire } from '../../src/step/ire.js'
-import { layers, type Optimizer } from '../../src/step/optimizer.js'
+import { ire } from '../../src/step/ire.js'
 import { sam } from '../../src/step/sam.js'
-import type { ParameterSettings } from '../../src/step/settings.js'
-import { cloneState, initialState, type OptimizerState } from '../../src/step/state.js'
-import type { StepContext } from '../../src/step/step.js'
-import { takeStep } from '../../src/step/take-step.js'
-import { curvatureOf, flatten, gradientOf, hessianOf, split, start } from '../optim/problem.js'
-import { deviceStep, downloaded, shapesOf } from './device-run.js'
+import { cloneState, initialState } from '../../src/step/state.js'
+import { takeStep, takeStepIn } from '../../src/step/take-step.js'
+import { gradientOf, split, start } from '../optim/problem.js'
+import {
+  agree,
+  answers,
+  bases,
+  deviceStep,
+  downloaded,
+  ires,
+  options,
+  resident,
+  sams,
+  settings,
+  uploaded,
+} from './device-run.js'
 
 const runtime = node({ threads: 1, worker: false })
 const device = hostDevice(runtime)
 afterAll(() => runtime.dispose())
-
-const steps = 50
-/** A gradient near a minimum is the difference of terms of this size. */
-const steep = Math.exp(2)
-const lrFactor = (t: number) => learningRateFactor({ kind: 'cosine', warmup: 4, floor: 0.1 }, t, steps)
-const betas = [0.9, 0.99] as const
-const bases: readonly [string, BaseOptimizer][] = [
-  ['sgd', sgd({ lr: 0.02, weightDecay: 0.01 })],
-  ['sgd with momentum', sgd({ lr: 0.02, momentum: 0.8, dampening: 0.1, weightDecay: 0.01 })],
-  ['nesterov', sgd({ lr: 0.02, momentum: 0.8, nesterov: true, weightDecay: 0.01 })],
-  ['adam', adam({ lr: 0.03, betas, weightDecay: 0.05 })],
-  ['adamw', adamw({ lr: 0.03, betas, weightDecay: 0.05 })],
-]
-const sams: readonly [string, (base: BaseOptimizer) => ReturnType<typeof sam> | BaseOptimizer][] = [
-  ['', (base) => base],
-  [', sam', (base) => sam(base, { rho: 0.1 })],
-  [', adaptive sam', (base) => sam(base, { rho: 0.15, adaptive: true })],
-]
-const options: IreOptions = { kappa: 1.5, gamma: 0.7, interval: 3, warmup: 5 }
-const ires: readonly [string, IreOptions | null][] = [
-  ['', null],
-  [', ire', options],
-  [', ire with kappaDecay and beta', { ...options, beta: 0.6, kappaDecay: true }],
-  [', ire of the empirical curvature', { ...options, curvature: 'empirical' }],
-  [', ire of the Hessian', { ...options, curvature: 'hutchinson', beta: 0.6 }],
-]
-const settings: Readonly<Record<string, ParameterSettings>> = {
-  weight: { lrScale: 0.5, weightDecay: 0.2 },
-  bias: { weightDecay: 0, enhanced: false },
-  scale: { since: 9, lrScale: 3 },
-  embedding: { since: 7 },
-}
-
-/** Gradients of the problem, of the tensors that are trained at step `t`. */
-function answers(optimizer: Optimizer, context: StepContext) {
-  const estimate = layers(optimizer).ire?.curvature === 'hutchinson' ? hessianOf : curvatureOf
-  return (t: number) => (kind: string, at: ParameterArrays) => {
-    const gradients = split((kind === 'curvature' ? estimate : gradientOf)(flatten(at)), Float32Array)
-    for (const [name, { since = 0 }] of Object.entries(context.settings ?? {})) if (t < since) delete gradients[name]
-    return { gradients }
-  }
-}
-
-/** Takes the same steps on the host and on the device, comparing after each. */
-async function agree(optimizer: Optimizer, context: StepContext = {}, count = steps): Promise<string> {
-  const parameters = split(start, Float32Array)
-  const state = initialState(optimizer, parameters)
-  const residence = await resident(optimizer, parameters, state)
-  const answer = answers(optimizer, context)
-  for (let t = 0; t < count; t++) {
-    const here = { ...context, lrFactor: lrFactor(t) }
-    const report = await takeStep(optimizer, parameters, state, answer(t), here)
-    const numbers = await deviceStep(device, residence, optimizer, t, answer(t), here)
-    expectClose(await downloaded(device, residence.parameters), parameters, `step ${t}`)
-    // SAM measures it at the top of the ascent, which moves faster than the parameters do.
-    const norm = report.gradientNorm
-    expect(Math.abs(numbers.gradientNorm - norm)).toBeLessThan(1e-4 * Math.max(1, norm))
-    expect(numbers.flatShare).toBe(report.flatShare)
-    expect(numbers.zeroShare).toBe(report.zeroShare)
-  }
-  const stored = { parameters: split(start, Float32Array), state: initialState(optimizer, parameters) }
-  await residence.store(stored.parameters, stored.state)
-  expectClose(stored.parameters, parameters, 'stored')
-  for (const [moment, arrays] of Object.entries(state.moments))
-    expectClose(stored.state.moments[moment]!, arrays, moment, steep)
-  expect(stored.state.mask?.flat).toEqual(state.mask?.flat)
-  await residence.release()
-  const end = flatten(parameters)
-  expect(Math.max(...end.map((x, i) => Math.abs(x - start[i]!)))).toBeGreaterThan(0.1)
-  return end.map((x) => x.toFixed(5)).join()
-}
-
-async function resident(optimizer: Optimizer, parameters: ParameterArrays, state: OptimizerState) {
-  const { base, ire } = layers(optimizer)
-  const residence = await graphResidence(device, { base, ire, parameters: shapesOf(parameters) })
-  await residence.load(parameters, state)
-  return residence
-}
-
-/** @param small where a coordinate crosses 0 it carries the rounding of the larger values it came from */
-function expectClose(got: ParameterArrays, wanted: ParameterArrays, place: string, small = 0.1): void {
-  expect(Object.keys(got).sort()).toEqual(Object.keys(wanted).sort())
-  for (const [name, array] of Object.entries(wanted)) {
-    const off = array.map((x, i) => Math.abs(got[name]![i]! - x) / Math.max(Math.abs(x), small))
-    expect(Math.max(0, ...off), `${place}, ${name}`).toBeLessThan(1e-5)
-  }
-}
 
 describe('50 steps by graphs on a device agree with those of plain arrays to 1e-5', () => {
   const ends = new Set<string>()
@@ -115,7 +36,7 @@ describe('50 steps by graphs on a device agree with those of plain arrays to 1e-
       test(`${baseName}${samName}`, async () => {
         for (const [, enhancement] of ires) {
           const inner = around(base)
-          ends.add(await agree(enhancement ? ire(inner, enhancement) : inner))
+          ends.add(await agree(device, enhancement ? ire(inner, enhancement) : inner))
         }
       })
   test('and no two of them are the same optimizer', () => {
@@ -124,22 +45,63 @@ describe('50 steps by graphs on a device agree with those of plain arrays to 1e-
   for (const [baseName, base] of bases) {
     test(`${baseName}, clipped by value and norm`, async () => {
       for (const clips of [{ clipNorm: 3 }, { clipValue: 0.4 }, { clipValue: 0.4, clipNorm: 1 }, { clipNorm: 1e30 }])
-        await agree(ire(sam(base, { rho: 0.1 }), options), clips)
+        await agree(device, ire(sam(base, { rho: 0.1 }), options), clips)
     })
     test(`${baseName}, with settings per tensor`, async () => {
       for (const [, around] of sams)
         for (const [, enhancement] of ires) {
           const inner = around(base)
-          await agree(enhancement ? ire(inner, enhancement) : inner, { settings, clipNorm: 2, clipValue: 1 })
+          await agree(device, enhancement ? ire(inner, enhancement) : inner, { settings, clipNorm: 2, clipValue: 1 })
         }
     })
   }
 })
 
+test('every tensor of the device is freed: as many are there after 5 steps as after 50, and none in the end', async () => {
+  const live = new Set<DeviceTensor>()
+  const counted = <T extends DeviceTensor>(tensor: T): T => {
+    const { release } = tensor
+    live.add(tensor)
+    return Object.assign(tensor, {
+      release() {
+        live.delete(tensor)
+        release.call(tensor)
+      },
+    })
+  }
+  const counting: Device = {
+    compile: async (model, keeps) => {
+      const program = await device.compile(model, keeps)
+      const run: typeof program.run = async (feeds) => {
+        const outputs = await program.run(feeds)
+        Object.values(outputs.kept).forEach(counted)
+        return outputs
+      }
+      return { ...program, run }
+    },
+    upload: async (tensor) => counted(await device.upload(tensor)),
+    download: (tensor) => device.download(tensor),
+  }
+  const optimizer = ire(sam(adamw({ lr: 0.03 })), { ...options, warmup: 0 })
+  const parameters = split(start, Float32Array)
+  const residence = await resident(counting, optimizer, parameters, initialState(optimizer, parameters))
+  const counts: number[] = []
+  for (let t = 0; t < 50; t++) {
+    await deviceStep(counting, residence, optimizer, t, answers(optimizer, { settings })(t), { settings, clipNorm: 1 })
+    if (t === 11 || t === 20 || t === 49) counts.push(live.size)
+  }
+  // Parameters, bundles, what the last step measured.
+  expect(counts).toEqual([counts[0], counts[0], counts[0]])
+  expect(counts[0]).toBeLessThan(30)
+  await residence.load(parameters, initialState(optimizer, parameters))
+  await residence.release()
+  expect(live.size).toBe(0)
+})
+
 test('a loss that is not finite names the tensor whose gradient is not either', async () => {
   const optimizer = sgd({ lr: 0.1 })
   const parameters = split(start, Float32Array)
-  const residence = await resident(optimizer, parameters, initialState(optimizer, parameters))
+  const residence = await resident(device, optimizer, parameters, initialState(optimizer, parameters))
   const gradients = split(gradientOf(start), Float32Array)
   gradients['bias']![2] = Number.NaN
   const step = deviceStep(device, residence, optimizer, 0, () => ({ gradients, loss: Number.NaN }), {})
@@ -150,7 +112,7 @@ test('a loss that is not finite names the tensor whose gradient is not either', 
 test('missing and misshapen gradients are refused before anything is done', async () => {
   const optimizer = sam(sgd({ lr: 0.1 }))
   const parameters = split(start, Float32Array)
-  const residence = await resident(optimizer, parameters, initialState(optimizer, parameters))
+  const residence = await resident(device, optimizer, parameters, initialState(optimizer, parameters))
   const { bias, ...others } = split(gradientOf(start), Float32Array)
   for (const [gradients, message] of [
     [others, "no loss gradient for parameter 'bias'"],
@@ -166,7 +128,7 @@ test('missing and misshapen gradients are refused before anything is done', asyn
 test('a device keeps float32 only', async () => {
   const optimizer = sgd({ lr: 0.1 })
   const parameters = split(start, Float64Array)
-  const loading = resident(optimizer, parameters, initialState(optimizer, parameters))
+  const loading = resident(device, optimizer, parameters, initialState(optimizer, parameters))
   await expect(loading).rejects.toMatchObject({ code: 'invalid-data' })
 })
 
@@ -175,7 +137,7 @@ test('a gradient that is not finite leaves everything as it was, mask too', asyn
     const optimizer = ire(sam(adamw({ lr: 0.03 }), { rho: 0.1 }), { ...options, warmup: 0, interval: 2 })
     const parameters = split(start, Float32Array)
     const state = initialState(optimizer, parameters)
-    const residence = await resident(optimizer, parameters, state)
+    const residence = await resident(device, optimizer, parameters, state)
     const answer = answers(optimizer, {})
     for (let t = 0; t < 2; t++) await deviceStep(device, residence, optimizer, t, answer(t), {})
     const before = { parameters, state: cloneState(state) }
@@ -212,13 +174,13 @@ test('what is stored and loaded goes on bit for bit', async () => {
   const run = async (resumesAt: number) => {
     const parameters = split(start, Float32Array)
     const state = initialState(optimizer, parameters)
-    let residence = await resident(optimizer, parameters, state)
+    let residence = await resident(device, optimizer, parameters, state)
     const context = { settings, clipNorm: 2 }
     for (let t = 0; t < 20; t++) {
       if (t === resumesAt) {
         await residence.store(parameters, state)
         await residence.release()
-        residence = await resident(optimizer, parameters, cloneState(state))
+        residence = await resident(device, optimizer, parameters, cloneState(state))
       }
       await deviceStep(device, residence, optimizer, t, answers(optimizer, context)(t), context)
     }
@@ -226,4 +188,65 @@ test('what is stored and loaded goes on bit for bit', async () => {
     return { parameters, moments: state.moments, mask: state.mask }
   }
   expect(await run(11)).toEqual(await run(-1))
+})
+
+test('tensors large and small, of lengths that do not divide', async () => {
+  const dims: Readonly<Record<string, readonly number[]>> = {
+    embedding: [523, 521],
+    norm: [1031],
+    bias: [2048],
+    head: [600, 33],
+    scale: [],
+  }
+  const wave = (length: number, of: number) => Float32Array.from({ length }, (_, i) => Math.sin(i * 1.7 + of))
+  const arrays = (of: number): Record<string, Float32Array> =>
+    Object.fromEntries(
+      Object.entries(dims).map(([name, dims]) => [
+        name,
+        wave(
+          dims.reduce((a, b) => a * b, 1),
+          of,
+        ),
+      ]),
+    )
+  const optimizer = ire(sam(adamw({ lr: 0.03 }), { rho: 0.5, adaptive: true }), { kappa: 1, gamma: 0.6, interval: 2 })
+  const parameters = arrays(0.3)
+  const state = initialState(optimizer, parameters)
+  const residence = await graphResidence(device, {
+    base: optimizer.inner.kind === 'sam' ? optimizer.inner.base : optimizer.inner,
+    ire: optimizer,
+    parameters: dims,
+  })
+  await residence.load(parameters, state)
+  for (let t = 0; t < 4; t++) {
+    let calls = 0
+    // They depend on the ascent too.
+    const gradient = (_: string, at: ParameterArrays) => {
+      const own = arrays(t + 0.1 * calls++)
+      return {
+        gradients: Object.fromEntries(
+          Object.entries(own).map(([name, g]) => [name, g.map((x, i) => x + at[name]![i]!)]),
+        ),
+      }
+    }
+    // Tensors of one bundle part once their settings do.
+    const context = { clipValue: 1.5, clipNorm: 100, settings: { bias: { lrScale: t < 2 ? 1 : 0.5 } } }
+    const report = await takeStep(optimizer, parameters, state, gradient, context)
+    calls = 0
+    const there = await takeStepIn(
+      residence,
+      optimizer,
+      t,
+      async (kind, at) => ({
+        gradients: await uploaded(device, dims, gradient(kind, await downloaded(device, at)).gradients),
+      }),
+      context,
+    )
+    expect(Math.abs(there.gradientNorm / report.gradientNorm - 1)).toBeLessThan(1e-5)
+    for (const [name, array] of Object.entries(await downloaded(device, residence.parameters)))
+      expect(
+        array.reduce((worst, x, i) => Math.max(worst, Math.abs(x - parameters[name]![i]!)), 0),
+        name,
+      ).toBeLessThan(1e-5)
+  }
 })

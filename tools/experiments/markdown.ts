@@ -14,10 +14,15 @@ export const fixed =
 
 /** Mean and half width of its 95 % interval; the mean alone of one value. */
 export const withInterval = ({ mean, half }: Spread, digits: number, sign = false): string => {
+  if (Number.isNaN(mean)) return 'diverged'
   const shown = `${sign && mean >= 0 ? '+' : ''}${mean.toFixed(digits)}`
   return Number.isFinite(half) ? `${shown} ± ${half.toFixed(digits)}` : shown
 }
 
 /** Mean and standard deviation. */
 export const withDeviation = ({ mean, deviation }: Spread, digits: number): string =>
-  Number.isFinite(deviation) ? `${mean.toFixed(digits)} (sd ${deviation.toFixed(digits)})` : mean.toFixed(digits)
+  Number.isNaN(mean)
+    ? 'diverged'
+    : Number.isFinite(deviation)
+      ? `${mean.toFixed(digits)} (sd ${deviation.toFixed(digits)})`
+      : mean.toFixed(digits)

@@ -24,9 +24,11 @@ export function progressOn(stream: NodeJS.WriteStream): Progress {
         Presets.shades_classic,
       )
     : undefined
+  /** The part that is done of what runs at present. */
+  const running = new Map<Settings, number>()
   let next = 0
-  const show = (settings: Settings, within: number) => {
-    const { share, left } = pace.at(within)
+  const show = (settings: Settings) => {
+    const { share, left } = pace.at([...running.values()].reduce((sum, cost) => sum + cost, 0))
     const what = describe(settings)
     if (bar) {
       if (!bar.isActive) bar.start(1, 0, { left, what })
@@ -39,10 +41,14 @@ export function progressOn(stream: NodeJS.WriteStream): Progress {
   return {
     expect: (cost) => pace.expect(cost),
     skip: (cost) => pace.skip(cost),
-    within: (settings, cost, share) => show(settings, cost * share),
+    within(settings, cost, share) {
+      running.set(settings, cost * share)
+      show(settings)
+    },
     done(settings, cost) {
+      running.delete(settings)
       pace.done(cost)
-      show(settings, 0)
+      show(settings)
     },
     stop: () => bar?.stop(),
   }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { type Experiment, Interrupted, type Lab, type Scale, type Settings } from './experiment.js'
 import type { Progress } from './progress.js'
-import { Store } from './store.js'
+import { keyOf, Store } from './store.js'
 
 export interface RunOptions {
   readonly scale: Scale
@@ -25,6 +25,28 @@ export interface RunOptions {
 export async function runExperiment(experiment: Experiment, options: RunOptions): Promise<void> {
   const { scale, seeds, out, signal, data, progress } = options
   const store = new Store(join(out, 'results.json'), options.resume)
+  const running = new Map<string, Promise<object>>()
+  const measured = async (
+    settings: Settings,
+    cost: number,
+    run: (done: (share: number) => void) => object | Promise<object>,
+  ): Promise<object> => {
+    const known = store.get(settings)
+    if (known) {
+      progress.skip(cost)
+      return known.result
+    }
+    // Runs that only compute never let Node see a signal.
+    await setImmediate()
+    if (signal.aborted) throw new Interrupted()
+    const started = performance.now()
+    const result = await run((share) => progress.within(settings, cost, share))
+    await setImmediate()
+    if (signal.aborted) throw new Interrupted()
+    store.add({ settings, result, seconds: Number(((performance.now() - started) / 1000).toPrecision(3)) })
+    progress.done(settings, cost)
+    return result
+  }
   const lab: Lab = {
     scale,
     seeds,
@@ -36,21 +58,10 @@ export async function runExperiment(experiment: Experiment, options: RunOptions)
       cost: number,
       run: (done: (share: number) => void) => Result | Promise<Result>,
     ): Promise<Result> {
-      const known = store.get(settings)
-      if (known) {
-        progress.skip(cost)
-        return known.result as Result
-      }
-      // Runs that only compute never let Node see a signal.
-      await setImmediate()
-      if (signal.aborted) throw new Interrupted()
-      const started = performance.now()
-      const result = await run((share) => progress.within(settings, cost, share))
-      await setImmediate()
-      if (signal.aborted) throw new Interrupted()
-      store.add({ settings, result, seconds: Number(((performance.now() - started) / 1000).toPrecision(3)) })
-      progress.done(settings, cost)
-      return result
+      const key = keyOf(settings)
+      const result = running.get(key) ?? measured(settings, cost, run).finally(() => running.delete(key))
+      running.set(key, result)
+      return (await result) as Result
     },
   }
   const { markdown, charts, summary } = await experiment.run(lab)

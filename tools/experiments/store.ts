@@ -34,10 +34,10 @@ export class Store {
     this.#write([...this.#runs.values()], null)
   }
 
-  /** Writes the summary, and the runs that it is of: those asked for since the file was opened. */
+  /** Writes the summary, and the runs that it is of, those asked for since the file was opened, in that order. */
   finish(summary: Readonly<Record<string, unknown>>): void {
     this.#write(
-      [...this.#runs].flatMap(([key, run]) => (this.#asked.has(key) ? [run] : [])),
+      [...this.#asked].map((key) => this.#runs.get(key)!),
       summary,
     )
   }

@@ -9,13 +9,12 @@ export interface Tuned<Candidate> {
   readonly tried: readonly Tried<Candidate>[]
 }
 
-/** The candidate of the lowest score. */
+/** The candidate of the lowest score; all are asked for at once. */
 export async function tuned<Candidate>(
   candidates: readonly Candidate[],
   score: (candidate: Candidate) => Promise<number | null>,
 ): Promise<Tuned<Candidate>> {
-  const tried: Tried<Candidate>[] = []
-  for (const candidate of candidates) tried.push({ candidate, score: await score(candidate) })
+  const tried = await Promise.all(candidates.map(async (candidate) => ({ candidate, score: await score(candidate) })))
   return { best: bestOf(tried), tried }
 }
 
@@ -40,6 +39,19 @@ export async function tunedRate(
     else tried.push(one)
   }
   return { best: bestOf(tried), tried }
+}
+
+/** Tries one more rate, the geometric mean of the best one and its better neighbour. */
+export async function refined(
+  { best, tried }: Tuned<number>,
+  score: (lr: number) => Promise<number | null>,
+): Promise<Tuned<number>> {
+  const at = tried.findIndex(({ candidate }) => candidate === best)
+  const neighbours = tried.filter((_, i) => Math.abs(i - at) === 1)
+  if (neighbours.length === 0) return { best, tried }
+  const between = Number(Math.sqrt(best * bestOf(neighbours)).toPrecision(3))
+  const all = [...tried, { candidate: between, score: await score(between) }]
+  return { best: bestOf(all), tried: all.sort((a, b) => a.candidate - b.candidate) }
 }
 
 function bestOf<Candidate>(tried: readonly Tried<Candidate>[]): Candidate {

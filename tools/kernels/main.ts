@@ -44,7 +44,12 @@ for (const runtime of chosen) {
     if (only && !only.includes(name)) continue
     // WGSL has no float64.
     const tried = runtime === 'webgpu' ? ofOperator.filter(({ dtype }) => dtype !== 'float64') : ofOperator
-    const kernel = await kernelOf(tried, prober, runtime === 'cpu' ? undefined : reference)
+    const kernel = await kernelOf(
+      tried,
+      prober,
+      runtime === 'cpu' ? undefined : reference,
+      runtime === 'webgpu' ? runtime : undefined,
+    )
     operators[name]![runtime] = kernel
     console.log(`${runtime} ${name} ${JSON.stringify(kernel)}`)
   }

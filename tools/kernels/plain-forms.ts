@@ -141,6 +141,27 @@ const pooled = plain('MaxPool', 'float32', [of('float32', [1, 1, 2, 2], 1, 3, 2,
   return y!
 })
 
+const indexed = (
+  [
+    ['side by side', { kernel_shape: [2, 2], strides: [2, 2] }],
+    ['overlapping, with pads', { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] }],
+    ['column-major', { kernel_shape: [2, 2], storage_order: 1 }],
+    ['ceil_mode and dilations', { kernel_shape: [2, 2], strides: [2, 2], dilations: [2, 1], ceil_mode: 1 }],
+    ['SAME_LOWER', { kernel_shape: [2, 3], strides: [2, 1], auto_pad: 'SAME_LOWER' }],
+  ] as const
+).flatMap(([name, attributes]) =>
+  [false, true].map((symbolic) => ({
+    ...plain('MaxPool', 'float32', [plane()], (x) => op.MaxPool(x!, attributes), {
+      symbolic: symbolic && !('auto_pad' in attributes),
+    }),
+    name: `MaxPool with indices, ${name}${symbolic ? ', of lengths known when run' : ''}`,
+  })),
+)
+/** Some of its elements are as large as each other. */
+function plane(): Tensor {
+  return of('float32', [2, 2, 5, 6], ...Array.from({ length: 120 }, (_, i) => ((i * 37) % 11) - 5))
+}
+
 const quantized = [
   plain('QuantizeLinear', 'float32', [matrix('float32'), scale, zeroPoint], (x, scale, zero) =>
     op.QuantizeLinear(x!, scale!, zero!),
@@ -202,6 +223,7 @@ export const plainForms = (): Form[] => [
   ...constants,
   ...random,
   { ...pooled, name: 'without indices' },
+  ...indexed,
   ...quantized,
   ...textual,
 ]

@@ -1,4 +1,6 @@
-import { type Form, operatorSetOf, probeOf } from './form.js'
+import { converted } from '../../src/lower/convert.js'
+import type { Provider } from '../../src/runtime/provider.js'
+import { type Form, loweredForm, operatorSetOf, probeOf } from './form.js'
 import { agrees, outcomes } from './outcome.js'
 import type { Prober, RuntimeName, Trial } from './runtimes.js'
 
@@ -11,6 +13,8 @@ export const others = 'the others'
 export interface Kernel {
   /** By type of the elements. */
   readonly types: Readonly<Record<string, Result>>
+  /** The same as this library has the forms run, where that is otherwise: in operators that the provider runs. */
+  readonly lowered?: Readonly<Record<string, Result>>
   /** The last operator set in which its first form fares as well as in its own, where that is not the newest. */
   readonly until?: number
 }
@@ -24,20 +28,38 @@ export interface Kernels {
 
 const newest = 26
 
-/** All forms of an operator in a runtime. `reference` is the CPU, which runs are compared with. */
-export async function kernelOf(forms: readonly Form[], prober: Prober, reference?: Prober): Promise<Kernel> {
+/**
+ * All forms of an operator in a runtime. `reference` is the CPU, which runs are compared with; `provider` is whose lowerings are
+ * tried too.
+ */
+export async function kernelOf(
+  forms: readonly Form[],
+  prober: Prober,
+  reference?: Prober,
+  provider?: Provider,
+): Promise<Kernel> {
   const types: Record<string, Result> = {}
+  const asRun: Record<string, Result> = {}
   let until: number | undefined
   for (const dtype of new Set(forms.map((form) => form.dtype))) {
     const byOutcome = new Map<string, string[]>()
+    const byLowered = new Map<string, string[]>()
     for (const form of forms.filter((form) => form.dtype === dtype)) {
       const outcome = await outcomeIn(form, prober, reference)
       byOutcome.set(outcome, [...(byOutcome.get(outcome) ?? []), form.name])
+      const instead = provider && loweredForm(form, provider)
+      const tried = instead && instead !== form ? await loweredOutcome(instead, form, prober, reference!) : outcome
+      byLowered.set(tried, [...(byLowered.get(tried) ?? []), form.name])
       if (until === undefined && outcome === outcomes.runs) until = await lastSet(form, prober)
     }
     types[dtype] = resultOf(byOutcome)
+    asRun[dtype] = resultOf(byLowered)
   }
-  return until === undefined || until === newest ? { types } : { types, until }
+  return {
+    types,
+    ...(JSON.stringify(asRun) === JSON.stringify(types) ? {} : { lowered: asRun }),
+    ...(until === undefined || until === newest ? {} : { until }),
+  }
 }
 
 async function outcomeIn(form: Form, prober: Prober, reference: Prober | undefined): Promise<string> {
@@ -46,6 +68,13 @@ async function outcomeIn(form: Form, prober: Prober, reference: Prober | undefin
   if (!reference || (outcome !== outcomes.runs && outcome !== outcomes.fallsBack)) return outcome
   const expected: Trial = await reference(probe)
   return expected.outcome === outcomes.runs && !agrees(outputs, expected.outputs, form.open) ? outcomes.wrong : outcome
+}
+
+async function loweredOutcome(lowered: Form, form: Form, prober: Prober, reference: Prober): Promise<string> {
+  const { outcome, outputs } = await prober(probeOf(lowered))
+  if (outcome !== outcomes.runs) return outcome
+  const expected = (await reference(probeOf(form))).outputs.map((tensor, i) => converted('', tensor, outputs[i]!.dtype))
+  return agrees(outputs, expected, form.open) ? outcomes.lowered : outcomes.wrong
 }
 
 /** The last operator set in which a form still runs. */

@@ -35,7 +35,8 @@ export function batchNormalizationFrozen(
 /**
  * The same with mean and variance of the batch, through which gradients flow too:
  * dx = scale/std (dy - sum(dy)/n - c sum(dy c)/(n std²)), c = x - mean. The running statistics
- * momentum * old + (1 - momentum) * batch pass their gradients to the old ones and to x.
+ * momentum * old + (1 - momentum) * batch pass their gradients to the old ones and to x; with momentum 0 they are those of
+ * the batch, which then need not be computed again.
  */
 export function batchNormalizationTraining(
   x: Value,
@@ -43,13 +44,15 @@ export function batchNormalizationTraining(
   mean: Value,
   variance: Value,
   [dy, dRunningMean, dRunningVar]: readonly [Value | null, Value | null, Value | null],
+  [, runningMean, runningVar]: readonly [Value, Value, Value],
   { epsilon, momentum }: { readonly epsilon: number; readonly momentum: number },
 ): Gradients {
-  const { flat, restored, column, spatial, perChannel } = channelsOf(x)
-  const batch = (of: Value) => op.ReduceMean(of, [0, ...spatial], { keepdims: 1 })
+  const { flat, restored, column, perChannel, meanPerChannel } = channelsOf(x)
   const n = share(x, scale)
-  const centered = op.Sub(flat(x), batch(flat(x)))
-  const invStd = op.Reciprocal(op.Sqrt(op.Add(op.Squeeze(batch(op.Mul(centered, centered)), [0, ...spatial]), epsilon)))
+  const batchMean = momentum === 0 ? as(runningMean, x) : meanPerChannel(flat(x))
+  const centered = op.Sub(flat(x), column(batchMean))
+  const batchVar = momentum === 0 ? as(runningVar, x) : meanPerChannel(op.Mul(centered, centered))
+  const invStd = op.Reciprocal(op.Sqrt(op.Add(batchVar, epsilon)))
   const incoming = dy && flat(dy)
   const dBias = incoming && perChannel(incoming)
   const along = incoming && perChannel(op.Mul(incoming, centered))

@@ -1,5 +1,6 @@
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/index.js'
+import { reduceOver } from '../reduce.js'
 
 /** How a tensor [N, C, ...] is worked on channel by channel. */
 export interface Channels {
@@ -13,6 +14,8 @@ export interface Channels {
   readonly spatial: readonly number[]
   /** Sums a tensor like `flat(x)` over everything but the channel: [C]. */
   perChannel(flat: Value): Value
+  /** Its mean, likewise. */
+  meanPerChannel(flat: Value): Value
 }
 
 export function channelsOf(x: Value): Channels {
@@ -28,6 +31,7 @@ export function channelsOf(x: Value): Channels {
             spatial.map((axis) => axis - 1),
           ),
     spatial,
-    perChannel: (flat) => op.ReduceSum(flat, [0, ...spatial], { keepdims: 0 }),
+    perChannel: (flat) => reduceOver(op.ReduceSum, flat, [0, ...spatial], 0),
+    meanPerChannel: (flat) => reduceOver(op.ReduceMean, flat, [0, ...spatial], 0),
   }
 }

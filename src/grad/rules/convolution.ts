@@ -5,14 +5,12 @@ import { op } from '../../op/index.js'
 import { windowOf } from '../../op/window.js'
 import { withRank } from '../ranked.js'
 import type { Rules } from '../rule.js'
+import { channelsOf } from './channels.js'
 import { inputGradient } from './convolution/input.js'
 import { withKnownPadding } from './convolution/padding.js'
 import { weightGradient } from './convolution/weight.js'
 
-/** Axes of [N, C, ...] other than C: the bias is added along them. */
-const besidesChannels = (x: Value) => x.shape!.flatMap((_, axis) => (axis === 1 ? [] : [axis]))
-
-const biasGradient = (b: Value | null, dy: Value) => b && op.ReduceSum(dy, besidesChannels(dy), { keepdims: 0 })
+const biasGradient = (b: Value | null, dy: Value) => b && channelsOf(dy).perChannel(dy)
 
 /** The number of axes decides the form of everything here. */
 function needRanks(operator: string, ...operands: readonly Value[]): void {

@@ -20,9 +20,9 @@ function axesFrom(axis: number, x: Value): number[] {
 }
 
 export const normalizationRules = {
-  BatchNormalization: ([x, scale, , mean, variance], dys, { attributes }) =>
+  BatchNormalization: ([x, scale, , mean, variance], dys, { y, attributes }) =>
     attributes.training_mode
-      ? batchNormalizationTraining(x, scale, mean, variance, dys, attributes)
+      ? batchNormalizationTraining(x, scale, mean, variance, dys, y, attributes)
       : batchNormalizationFrozen(x, scale, mean, variance, dys[0]!, attributes.epsilon),
 
   LayerNormalization: (

@@ -9,6 +9,7 @@ import type { AnyLowering, Lowerings, Target } from '../lowering.js'
 import { activationLowerings, olderActivations } from './activation.js'
 import { convolutionLowerings, olderConvolutions } from './convolution.js'
 import { elementwiseLowerings } from './elementwise.js'
+import { foldingLowerings } from './folding.js'
 import { generationLowerings } from './generation.js'
 import { indexingLowerings } from './indexing.js'
 import { numbersAlong } from './lengths.js'
@@ -17,6 +18,7 @@ import { logicalLowerings } from './logical.js'
 import { movementLowerings } from './movement.js'
 import { normalizationLowerings, olderNormalizations } from './normalization.js'
 import { olderPools, poolingLowerings } from './pooling.js'
+import { recurrentLowerings } from './recurrent.js'
 import { reductionLowerings } from './reduction.js'
 import { slicingLowerings } from './slicing.js'
 import { softmaxLowerings } from './softmax.js'
@@ -28,6 +30,7 @@ const lowerings = {
   ...activationLowerings,
   ...convolutionLowerings,
   ...elementwiseLowerings,
+  ...foldingLowerings,
   ...generationLowerings,
   ...indexingLowerings,
   ...linalgLowerings,
@@ -35,6 +38,7 @@ const lowerings = {
   ...movementLowerings,
   ...normalizationLowerings,
   ...poolingLowerings,
+  ...recurrentLowerings,
   ...reductionLowerings,
   ...regionExpansions,
   ...samplingExpansions,

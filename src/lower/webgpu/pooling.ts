@@ -8,7 +8,8 @@ import { largestPlaces } from './places.js'
 
 export const poolingLowerings = {
   MaxPool: ([x], attributes, { wants }) => {
-    if (!wants(1)) return null
+    // How places are counted does not matter where nobody asks for them, but to onnxruntime.
+    if (!wants(1)) return attributes.storage_order === 0 ? null : op.MaxPool(x, { ...attributes, storage_order: 0 })
     const [y] = op.MaxPool(x, { ...attributes, storage_order: 0 })
     const places = largestPlaces(x, y, attributes)
     return places && [y, places]

@@ -2,6 +2,7 @@ import { type DType, dtypes } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { create } from '../../onnx/message.js'
 import { encodeModel } from '../../onnx/model.js'
+import type { Handle } from './handle.js'
 import type { Ort } from './ort.js'
 import { type Invoke, Session } from './session.js'
 import type { Value } from './value.js'
@@ -13,11 +14,11 @@ import type { Value } from './value.js'
 export class Copies {
   readonly #ort: Ort
   readonly #invoke: Invoke
-  readonly #options: bigint
+  readonly #options: () => Handle
   readonly #hostMemory: bigint
   readonly #sessions = new Map<DType, Session>()
 
-  constructor(ort: Ort, invoke: Invoke, options: bigint, hostMemory: bigint) {
+  constructor(ort: Ort, invoke: Invoke, options: () => Handle, hostMemory: bigint) {
     this.#ort = ort
     this.#invoke = invoke
     this.#options = options
@@ -34,7 +35,7 @@ export class Copies {
   async #session(dtype: DType): Promise<Session> {
     const known = this.#sessions.get(dtype)
     if (known) return known
-    const session = await Session.create(this.#ort, this.#invoke, this.#options, identity(dtype))
+    const session = await Session.create(this.#ort, this.#invoke, this.#options(), identity(dtype))
     this.#sessions.set(dtype, session)
     return session
   }

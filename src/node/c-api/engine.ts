@@ -15,6 +15,24 @@ export interface EngineOptions extends Omit<NodeOptions, 'provider' | 'webgpu' |
   readonly blocking: boolean
 }
 
+/** What has not been closed in this thread. */
+const engines = new Set<Engine>()
+let prepared = false
+
+/**
+ * A GPU's library may be torn down before onnxruntime's destructors run, which then crash in it. So everything is freed when
+ * the process, or the worker thread, ends; where a run is in the way of that, the process ends without destructors.
+ */
+function freeAtExit(ort: Ort) {
+  if (prepared) return
+  prepared = true
+  process.once('exit', () => {
+    const free = [...engines].map((engine) => engine.abandon())
+    if (free.every(Boolean)) ort.ReleaseEnv(ort.env)
+    else ort.skipDestructors()
+  })
+}
+
 /** Where an output of a run goes. */
 export type Place = 'host' | 'device'
 
@@ -25,31 +43,45 @@ export type Place = 'host' | 'device'
 export class Engine {
   readonly #ort: Ort
   readonly #invoke: Invoke
-  readonly #options: Handle
-  readonly #copyOptions: Handle
+  /** Makes session options. They are made for each session anew: a provider may count the sessions that its options made. */
+  readonly #options: () => Handle
   readonly #host: Handle
   readonly #memory: Handle
   readonly #copies: Copies
   readonly #sessions = new Set<Session>()
   readonly #values = new Set<Value>()
   #tail: Promise<void> = Promise.resolve()
+  /** A call is in native code, or about to be. */
+  #busy = false
   #lost: OnnxIreError | undefined
 
   /** Throws 'runtime' with why the provider cannot start, 'invalid-option'. */
   constructor(ort: Ort, provider: Provider, options: EngineOptions) {
     this.#ort = ort
     this.#invoke = options.blocking ? (call, ...args) => call(...args) : (call, ...args) => call.later(...args)
-    this.#options = sessionOptions(ort, options)
-    this.#copyOptions = sessionOptions(ort, { threads: 1 })
-    for (const { address } of [this.#options, this.#copyOptions]) provider.append(ort, address)
+    const made = (of: NodeOptions & { threads: number }) => {
+      const handle = sessionOptions(ort, of)
+      try {
+        provider.append(ort, handle.address)
+      } catch (error) {
+        handle.release()
+        throw error
+      }
+      return handle
+    }
+    this.#options = () => made(options)
+    // What is wrong with them is said at once.
+    this.#options().release()
+    engines.add(this)
+    freeAtExit(ort)
     this.#host = memoryInfo(ort, cpuMemory)
     this.#memory = memoryInfo(ort, provider.memory)
-    this.#copies = new Copies(ort, this.#invoke, this.#copyOptions.address, this.#host.address)
+    this.#copies = new Copies(ort, this.#invoke, () => made({ threads: 1 }), this.#host.address)
   }
 
   compile(model: Uint8Array): Promise<Session> {
     return this.#queue('onnxruntime refused the model', async () => {
-      const session = await Session.create(this.#ort, this.#invoke, this.#options.address, model)
+      const session = await Session.create(this.#ort, this.#invoke, this.#options(), model)
       this.#sessions.add(session)
       return session
     })
@@ -99,13 +131,23 @@ export class Engine {
     await this.#tail
     // What a lost GPU held is gone, and freeing it calls into what is broken.
     if (this.#lost) return
-    await this.#queue('onnxruntime could not be closed', () => {
-      // Memory goes back to the provider of its session, so tensors go first.
-      for (const value of this.#values) value.release()
-      for (const session of this.#sessions) session.release()
-      this.#copies.release()
-      for (const handle of [this.#options, this.#copyOptions, this.#host, this.#memory]) handle.release()
-    })
+    await this.#queue('onnxruntime could not be closed', () => this.#free())
+  }
+
+  /** Frees everything now, for the process ends; where native code is running nothing is touched, and the answer false. */
+  abandon(): boolean {
+    if (this.#busy || this.#lost) return false
+    this.#free()
+    return true
+  }
+
+  #free() {
+    // Memory goes back to the provider of its session, so tensors go first.
+    for (const value of this.#values) value.release()
+    for (const session of this.#sessions) session.release()
+    this.#copies.release()
+    for (const handle of [this.#host, this.#memory]) handle.release()
+    engines.delete(this)
   }
 
   #kept(value: Value): Value {
@@ -124,10 +166,13 @@ export class Engine {
   #queue<T>(failure: string, work: () => T | Promise<T>): Promise<T> {
     const result = this.#tail.then(async () => {
       if (this.#lost) throw this.#lost
+      this.#busy = true
       try {
         return await work()
       } catch (error) {
         throw this.#explained(failure, error)
+      } finally {
+        this.#busy = false
       }
     })
     this.#tail = result.then(

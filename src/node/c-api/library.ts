@@ -16,6 +16,8 @@ export interface Library {
   memcpy(to: ArrayBufferView, from: bigint, bytes: number): void
   /** Loads another library, for good. Throws the loader's error. */
   load(path: string): ReturnType<Koffi['load']>
+  /** Ends this process, once it exits, without the destructors of libraries; nothing where C has no such function. */
+  skipDestructors(): void
 }
 
 /** The release whose table of functions `slots.ts` was checked against. */
@@ -65,7 +67,23 @@ function load(): Library {
   if (api === null) throw new OnnxIreError('runtime', `${path} has no interface of version ${interfaceVersion}`)
   const c = windows ? koffi.load('msvcrt.dll') : koffi.load(null)
   const memcpy = c.func('memcpy', 'void *', ['void *', 'void *', 'size_t'])
-  return { koffi, folder, version, api, memcpy, load: (path) => loadPinned(koffi, path) }
+  return {
+    koffi,
+    folder,
+    version,
+    api,
+    memcpy,
+    load: (path) => loadPinned(koffi, path),
+    skipDestructors() {
+      if (process.platform !== 'linux') return
+      try {
+        // glibc's: the last function given to it is the first that exit() calls, with the exit code.
+        c.func('on_exit', 'int', ['void *', 'void *'])(c.symbol('_exit'), null)
+      } catch {
+        // musl has none.
+      }
+    },
+  }
 }
 
 function loadKoffi(): Koffi {

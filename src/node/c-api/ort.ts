@@ -35,6 +35,8 @@ export interface Ort extends Api {
   readonly allocator: bigint
   /** Copies bytes out of native memory. */
   memcpy(to: ArrayBufferView, from: bigint, bytes: number): void
+  /** See `Library`. */
+  skipDestructors(): void
   /** The zero-terminated text at an address. */
   text(at: bigint): string
   /** `count` addresses that stand at an address. */
@@ -53,7 +55,7 @@ const types = { ptr: 'void *', str: 'str', strs: 'const char **', int: 'int', si
 const typesHere = { ...types, path: process.platform === 'win32' ? 'str16' : 'str' }
 
 function open(): Ort {
-  const { koffi, api, folder, version, memcpy } = library()
+  const { koffi, api, folder, version, memcpy, skipDestructors } = library()
   const bind = ([index, ...takes]: Slot, result: string) => {
     const address = koffi.decode(api + BigInt(8 * index), 'void *')
     return koffi.decode(
@@ -106,6 +108,7 @@ function open(): Ort {
     env: answer((out) => functions.CreateEnv(errorsOnly, 'onnx-ire', out)),
     allocator: answer((out) => functions.GetAllocatorWithDefaultOptions(out)),
     memcpy,
+    skipDestructors,
     text: (at) => koffi.decode.string(at),
     addresses: (at, count) => Array.from({ length: count }, (_, i) => koffi.decode(at + BigInt(8 * i), 'void *')),
   }

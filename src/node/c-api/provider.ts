@@ -3,8 +3,8 @@ import type { Ort } from './ort.js'
 /** What computes, and the memory it computes in. */
 export interface Provider {
   /** For people: 'cpu', 'cuda 0'. */
-  /** For people. */
   readonly name: string
+  /** Of `Runtime.provider`. */
   readonly kind: 'cpu' | 'cuda'
   /** Its memory, in the name that onnxruntime gives it. */
   readonly memory: { readonly name: string; readonly device: number }

@@ -24,12 +24,19 @@ export class Session implements Owner {
   #kept = 0
   #abandoned = false
 
-  /** Throws `OrtFailure` with why onnxruntime refuses the model, 'runtime' for inputs and outputs that are no tensors. */
-  static async create(ort: Ort, invoke: Invoke, options: bigint, model: Uint8Array): Promise<Session> {
+  /**
+   * Releases `options` in the end. Throws `OrtFailure` with why onnxruntime refuses the model, 'runtime' for inputs and outputs
+   * that are no tensors.
+   */
+  static async create(ort: Ort, invoke: Invoke, options: Handle, model: Uint8Array): Promise<Session> {
     // Its own bytes: the caller's may be written to, or be gone, before onnxruntime has read them.
     const bytes = model.slice()
     const out = new BigUint64Array(1)
-    await invoke(ort.CreateSessionFromArray, ort.env, bytes, bytes.length, options, out)
+    try {
+      await options.during(() => invoke(ort.CreateSessionFromArray, ort.env, bytes, bytes.length, options.address, out))
+    } finally {
+      options.release()
+    }
     const handle = new Handle('session', out[0]!, ort.ReleaseSession)
     try {
       return new Session(ort, handle)

@@ -71,6 +71,7 @@ export const calls = {
 
 /** Functions of `OrtApi` without an answer. */
 export const procedures = {
+  ReleaseEnv: [92, 'ptr'],
   ReleaseStatus: [93, 'ptr'],
   ReleaseMemoryInfo: [94, 'ptr'],
   ReleaseSession: [95, 'ptr'],

@@ -73,11 +73,11 @@ export class Held {
   }
 
   /**
-   * Regroups the tensors so that those of one bundle have one key; those without one share none with others. Tensors that
-   * no step has trained yet are joined by it where `joins`. Says whether anything changed.
+   * Regroups the tensors so that those of one bundle have one key; those without one share none with others. Small tensors
+   * that no step has trained yet are joined by it. Says whether anything changed.
    */
-  async settle(keyOf: (name: string) => string | undefined, joins: boolean): Promise<boolean> {
-    const groups = regrouped(this.bundles, keyOf, (bundle) => joins && this.#arrays.get(bundle)!.fresh)
+  async settle(keyOf: (name: string) => string | undefined): Promise<boolean> {
+    const groups = regrouped(this.bundles, keyOf, (bundle) => this.#arrays.get(bundle)!.fresh)
     if (groups) await this.#regroup(groups)
     return groups !== undefined
   }

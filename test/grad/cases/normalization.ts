@@ -13,13 +13,18 @@ const frozen = (name: string, channels: number, ...dims: readonly number[]): Cas
 })
 
 /** Also of the running statistics it gives. */
-const running = (outputs: readonly (0 | 1 | 2)[], channels: number, ...dims: readonly number[]): Case => ({
-  name: `BatchNormalization training, outputs ${outputs}, of [${dims}]`,
+const running = (
+  outputs: readonly (0 | 1 | 2)[],
+  momentum: number,
+  channels: number,
+  ...dims: readonly number[]
+): Case => ({
+  name: `BatchNormalization training, outputs ${outputs}, momentum ${momentum}, of [${dims}]`,
   operands: [shape(...dims), shape(channels), shape(channels), shape(channels), variance(channels)],
   build: (x, scale, bias, mean, variance) => {
     const all = op.BatchNormalization(x!, scale!, bias!, mean!, variance!, {
       epsilon: 1e-2,
-      momentum: 0.7,
+      momentum,
       training_mode: 1,
     })
     return outputs.map((output) => all[output])
@@ -87,9 +92,13 @@ export const normalizationCases = {
     training('of images', 3, 2, 3, 4, 5),
     training('of features', 3, 5, 3),
     training('of sequences', 3, 2, 3, 4),
-    running([0, 1, 2], 3, 2, 3, 4, 2),
-    running([1], 3, 2, 3, 4),
-    running([2], 3, 5, 3),
+    running([0, 1, 2], 0.7, 3, 2, 3, 4, 2),
+    running([1], 0.7, 3, 2, 3, 4),
+    running([2], 0.7, 3, 5, 3),
+    running([0], 0, 3, 2, 3, 4, 2),
+    running([0], 0, 3, 5, 3),
+    running([0, 1, 2], 0, 3, 2, 3, 4, 2),
+    running([2], 0, 3, 2, 3, 4),
   ],
   LayerNormalization: [
     layer(-1, [2, 4, 5], [5]),

@@ -1,5 +1,5 @@
 import { ire, type Optimizer, Random, sam, sgd } from 'onnx-ire'
-import { lineChart } from '../chart.js'
+import { curves } from 'onnx-ire/node'
 import type { Experiment, Lab, Settings } from '../experiment.js'
 import { table, withInterval } from '../markdown.js'
 import { spreadOf } from '../statistics.js'
@@ -125,11 +125,11 @@ ${table(['', 'steps', 'u at the end', 'diverged at step'], sams.map(samRow))}
 SAM's drift gets shorter as 1 / (1 + kappa), until steps in u become jumps (kappa 20). Of the larger learning rates, lr x 1.5 shortens it about as kappa 1 does, lr x 2 is thrown across in a few steps, and beyond that v leaves the valley, as it does not with IRE.
 `,
       charts: {
-        valley: chartOf(
+        valley: await chartOf(
           [tuned[2]!, tuned[4]!, ...enhanced.slice(0, 3)],
           'Towards the flat end of the valley, from (1, 0.01)',
         ),
-        sam: chartOf(sams.slice(0, 4), 'The same with SAM, from (2, 0.5)'),
+        sam: await chartOf(sams.slice(0, 4), 'The same with SAM, from (2, 0.5)'),
       },
       summary: { figure: all.map(brief), sam: sams.map(brief) },
     }
@@ -176,8 +176,8 @@ const brief = ({ name, ends }: Row) => ({
   divergedAt: ends.map(({ divergedAt }) => divergedAt),
 })
 
-const chartOf = (rows: readonly Row[], title: string): string =>
-  lineChart(
+const chartOf = (rows: readonly Row[], title: string): Promise<string> =>
+  curves(
     rows.map(({ name, ends: [first] }) => ({ name, points: first!.path.map(([t, u]) => [t + 1, u] as const) })),
     { title, x: 'step + 1', y: 'u', logX: true },
   )

@@ -1,5 +1,5 @@
 import { ire, sgd } from 'onnx-ire'
-import { lineChart } from '../chart.js'
+import { curves } from 'onnx-ire/node'
 import type { Lab, Report } from '../experiment.js'
 import { table, withInterval } from '../markdown.js'
 import { exponents, mean, spreadOf } from '../statistics.js'
@@ -74,13 +74,13 @@ The factor of IRE is 1 + kappa = (1 + rho) / rho: what exceeds 1.5 is that 1 + r
 
 ![rates of average SAM](average-sam.svg)`,
     charts: {
-      'average-sam': lineChart(lines, {
+      'average-sam': await curves(lines, {
         title: 'Average SAM',
         x: 'eta',
         y: 'rate per step',
         logX: true,
         logY: true,
-        marks: true,
+        width: 940,
       }),
     },
     summary: { average: rows },

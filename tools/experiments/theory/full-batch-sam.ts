@@ -1,5 +1,5 @@
 import { ire, type Optimizer, type SamOptimizer, sam, sgd } from 'onnx-ire'
-import { lineChart } from '../chart.js'
+import { curves } from 'onnx-ire/node'
 import type { Lab, Report } from '../experiment.js'
 import { fixed, table, withInterval } from '../markdown.js'
 import { exponents, mean, type Spread, spreadOf } from '../statistics.js'
@@ -175,7 +175,7 @@ ${table(
 )}
 
 ${mask.markdown}`,
-    charts: { sam: ratesOverRho(all, grid) },
+    charts: { sam: await ratesOverRho(all, grid) },
     summary: { fits, controls, ...mask.summary },
   }
 }
@@ -233,7 +233,7 @@ ${table(
   }
 }
 
-function ratesOverRho(all: readonly Setting[], grid: (setting: Setting, mode: Mode) => Cell[][]): string {
+function ratesOverRho(all: readonly Setting[], grid: (setting: Setting, mode: Mode) => Cell[][]): Promise<string> {
   const eta = etas[1]!
   const lines = all.flatMap((setting) =>
     modes.slice(0, 2).map((mode) => ({
@@ -245,13 +245,13 @@ function ratesOverRho(all: readonly Setting[], grid: (setting: Setting, mode: Mo
       }),
     })),
   )
-  return lineChart(lines, {
+  return curves(lines, {
     title: `Drift towards flat minima, eta ${eta}`,
     x: 'rho',
     y: 'rate per step',
     logX: true,
     logY: true,
-    marks: true,
+    width: 940,
   })
 }
 

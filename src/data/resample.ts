@@ -1,0 +1,61 @@
+import type { Pixels } from './image-files.js'
+
+/**
+ * An image of another size: every target pixel is the mean of the source pixels around it, weighted by a triangle as wide
+ * as two target pixels, or two source pixels where those are larger: PIL's bilinear resize, which shrinks without aliasing.
+ */
+export function resampled(
+  { data, rows, columns, channels }: Pixels,
+  to: readonly [rows: number, columns: number],
+): Pixels {
+  const across = weightsOf(columns, to[1])
+  const down = weightsOf(rows, to[0])
+  const lines = new Float32Array(rows * to[1] * channels)
+  for (let y = 0; y < rows; y++) average(data, y * columns * channels, channels, across, lines, y * to[1] * channels)
+  const out = new Uint8ClampedArray(to[0] * to[1] * channels)
+  const width = to[1] * channels
+  for (const [y, { first, weights }] of down.entries())
+    for (let x = 0; x < width; x++) {
+      let sum = 0
+      for (const [i, weight] of weights.entries()) sum += weight * lines[(first + i) * width + x]!
+      out[y * width + x] = sum // rounds
+    }
+  return { data: new Uint8Array(out.buffer), rows: to[0], columns: to[1], channels }
+}
+
+/** Source pixels that go into a target pixel: `weights` from `first` on. */
+interface Share {
+  readonly first: number
+  readonly weights: Float64Array
+}
+
+function average(
+  from: Uint8Array,
+  start: number,
+  channels: number,
+  shares: readonly Share[],
+  to: Float32Array,
+  at: number,
+): void {
+  for (const [x, { first, weights }] of shares.entries())
+    for (let c = 0; c < channels; c++) {
+      let sum = 0
+      for (let i = 0; i < weights.length; i++) sum += weights[i]! * from[start + (first + i) * channels + c]!
+      to[at + x * channels + c] = sum
+    }
+}
+
+function weightsOf(source: number, target: number): Share[] {
+  const scale = source / target
+  const reach = Math.max(1, scale)
+  return Array.from({ length: target }, (_, t) => {
+    const centre = (t + 0.5) * scale
+    const first = Math.max(0, Math.floor(centre - reach + 0.5))
+    const end = Math.min(source, Math.floor(centre + reach + 0.5))
+    const weights = Float64Array.from({ length: end - first }, (_, i) =>
+      Math.max(0, 1 - Math.abs(first + i + 0.5 - centre) / reach),
+    )
+    const total = weights.reduce((sum, weight) => sum + weight, 0)
+    return { first, weights: weights.map((weight) => weight / total) }
+  })
+}

@@ -1,0 +1,53 @@
+import type { Classified } from '../../data/class-names.js'
+import { type CsvFile, type CsvOptions, csvTable } from '../../data/csv.js'
+import { type CsvComplaint, csvFault, csvSettings, LineCount } from '../../data/csv-fault.js'
+import type { Dataset } from '../../data/dataset.js'
+import { OnnxIreError } from '../../errors.js'
+import { dataOf, nameOf, type Source } from '../source.js'
+
+/**
+ * Reads a CSV file into memory; compressed with gzip or not, whatever its name.
+ *
+ * ```ts
+ * const iris = await readCsv(file, { tensors: { input: '*', label: { columns: 'species', as: 'class' } } })
+ * iris.classes.label // ['setosa', 'versicolor', 'virginica']
+ * ```
+ * @throws 'io', 'invalid-option', or 'invalid-data' naming file, line and column
+ */
+export async function readCsv(source: Source, options: CsvOptions): Promise<Dataset & Classified> {
+  const [bytes, parse] = await Promise.all([dataOf(source), parser()])
+  return csvTable(fileOf(nameOf(source), bytes, parse), options)
+}
+
+type Parse = Awaited<ReturnType<typeof parser>>
+/** Loaded when the first file is read. */
+const parser = async () => (await import('csv-parse/browser/esm/sync')).parse
+
+function fileOf(path: string, bytes: Uint8Array, parse: Parse): CsvFile {
+  const lineAt = (offset: number) => {
+    const lines = new LineCount(offset)
+    lines.take(bytes)
+    return lines.line
+  }
+  const parsed = <R>(delimiter: string, info: boolean): R[] => {
+    try {
+      return parse(bytes as never, { ...csvSettings, delimiter, info }) as R[]
+    } catch (cause) {
+      if (!(cause instanceof Error && 'code' in cause)) throw cause
+      const { offset, reason } = csvFault(cause as Error & CsvComplaint)
+      throw new OnnxIreError('invalid-data', `${path}:${lineAt(offset)}: ${reason}`, { cause })
+    }
+  }
+  let records: { readonly delimiter: string; readonly all: string[][] } | undefined
+  return {
+    path,
+    async *records(delimiter) {
+      if (records?.delimiter !== delimiter) records = { delimiter, all: parsed(delimiter, false) }
+      yield* records.all
+    },
+    async lineOf(delimiter, record) {
+      const all = parsed<{ readonly info: { readonly bytes: number } }>(delimiter, true)
+      return lineAt(all[record]!.info.bytes - 1)
+    },
+  }
+}

@@ -1,0 +1,83 @@
+import { labels as labelTensor } from '../../data/arrays.js'
+import type { Dataset } from '../../data/dataset.js'
+import { decodedImages, type ImageFilesOptions, imageExtensions } from '../../data/image-files.js'
+import { OnnxIreError } from '../../errors.js'
+import { checkNames } from '../../optim/option.js'
+import { decodeImage } from './decode-image.js'
+import { type FolderFile, type FolderFiles, withPaths } from './folder-files.js'
+
+/** Options of `imageFolder`. */
+export interface ImageFolderOptions extends ImageFilesOptions {
+  /** The sub-folders in the order of their class numbers. Default: all, sorted by name. */
+  readonly classes?: readonly string[] | undefined
+  /** Name of the class numbers: int64 [n]. Default 'label'. */
+  readonly label?: string | undefined
+}
+
+/** A data set of files in a folder per class; `labels[i]` is the class number of `files[i]`. */
+export interface ClassFolder extends Dataset {
+  readonly classes: readonly string[]
+  /** Paths within the folder, class by class. */
+  readonly files: readonly string[]
+  readonly labels: readonly number[]
+}
+
+/**
+ * Images in one sub-folder per class: JPEG, PNG or WebP, from a folder that was picked or dropped. Each is decoded when its
+ * batch is asked for and then forgotten, so they may be more than fit in memory.
+ *
+ * ```ts
+ * const train = imageFolder(input.files, { image: { size: 224, fit: 'cover' } })  // <input type="file" webkitdirectory>
+ * const other = imageFolder(await filesIn(await showDirectoryPicker()), { image: { size: 224 } })
+ * ```
+ * @throws 'invalid-option', or 'invalid-data' naming the folder without images; when a batch is made, the damaged file
+ */
+export function imageFolder(files: FolderFiles, options: ImageFolderOptions = {}): ClassFolder {
+  checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
+  const { label = 'label', image, input } = options
+  const { classes, found } = labelled(withPaths(files), options.classes)
+  const data = imageFiles(
+    found.map(({ file }) => file),
+    { image, input },
+  )
+  const labels = found.map(({ number }) => number)
+  return {
+    classes,
+    files: found.map(({ file }) => file.path),
+    labels,
+    length: data.length,
+    batch: async (indices) => ({
+      ...(await data.batch(indices)),
+      [label]: labelTensor(Array.from(indices, (index) => labels[index]!)),
+    }),
+  }
+}
+
+/** Images without labels, in the order given; otherwise as `imageFolder`. */
+export function imageFiles(files: FolderFiles, options: ImageFilesOptions = {}): Dataset {
+  const named = [...files].map((each) => (each instanceof Blob ? { path: each.name, file: each } : each))
+  return decodedImages(
+    named,
+    ({ path }) => path,
+    ({ path, file }, decoding) => decodeImage(path, file, decoding),
+    options,
+  )
+}
+
+function labelled(files: readonly FolderFile[], given: readonly string[] | undefined) {
+  const refuse = (what: string) => new OnnxIreError('invalid-data', `imageFolder: ${what}`)
+  const folderOf = ({ path }: FolderFile) => (path.includes('/') ? path.slice(0, path.indexOf('/')) : '')
+  const there = [...new Set(files.map(folderOf))].filter((name) => name !== '').sort()
+  if (there.length === 0) throw refuse('there are no sub-folders; there must be one per class, with its files inside')
+  const classes = given ?? there
+  const images = files.filter(({ path }) => imageExtensions.some((end) => path.toLowerCase().endsWith(end)))
+  const found = classes.flatMap((name, number) => {
+    if (!there.includes(name)) throw refuse(`there is no folder '${name}'; the classes are ${there.join(', ')}`)
+    const own = images.filter((file) => folderOf(file) === name)
+    if (own.length > 0) return own.map((file) => ({ file, number }))
+    throw refuse(
+      `${name} holds no file named ${imageExtensions.map((each) => `*${each}`).join(', ')}; remove the folder or fill it`,
+    )
+  })
+  return { classes, found }
+}

@@ -1,0 +1,88 @@
+import { OnnxIreError } from '../errors.js'
+import { checkLocation, externalFiles, externalRange, isExternal } from '../onnx/external.js'
+import { decodeModel, embedExternalData, encodeModel, type Model, tensorProtos } from '../onnx/model.js'
+import { bytesOf, named, type Source } from './source.js'
+import { storeFile, writeWhole } from './storage.js'
+
+/** Options of `loadModel`. */
+export interface LoadModelOptions {
+  /**
+   * Files that hold external data, found by their names (or by `webkitRelativePath`), or the folder they lie in. Default:
+   * for an address, what lies beside it.
+   */
+  readonly external?: Iterable<File> | FileSystemDirectoryHandle | undefined
+}
+
+/**
+ * Loads an ONNX model, and the external data it refers to, into memory.
+ *
+ * ```ts
+ * const model = await loadModel('models/mobilenet.onnx')       // and models/mobilenet.onnx.data, if it says so
+ * const dropped = await loadModel(file, { external: files })   // from a drop or an <input type="file" multiple>
+ * const stored = await loadModel(await storedFile('tuned.onnx'))
+ * ```
+ * @throws 'io', 'invalid-model', or 'external-data' naming the file that is missing
+ */
+export async function loadModel(source: Source, options: LoadModelOptions = {}): Promise<Model> {
+  const bytes = await bytesOf('model', source)
+  const model = named(source, () => decodeModel(bytes))
+  const outside = tensorProtos(model.proto).filter(isExternal)
+  if (outside.length === 0) return model
+  const files = new Map<string, Uint8Array>()
+  for (const location of new Set(outside.map((tensor) => externalRange(tensor).location))) {
+    checkLocation(location)
+    files.set(location, await externalBytes(source, location, options))
+  }
+  return { ...model, external: externalFiles(files) }
+}
+
+async function externalBytes(source: Source, location: string, { external }: LoadModelOptions): Promise<Uint8Array> {
+  const missing = (where: string, cause?: unknown) =>
+    new OnnxIreError('external-data', `the model needs its external data file ${JSON.stringify(location)}, ${where}`, {
+      cause,
+    })
+  try {
+    if (external && 'getFileHandle' in external) {
+      const folders = location.split('/')
+      const name = folders.pop()!
+      let folder = external
+      for (const each of folders) folder = await folder.getDirectoryHandle(each)
+      return await bytesOf('external data', await folder.getFileHandle(name))
+    }
+    if (external) {
+      const name = location.split('/').at(-1)
+      const found = [...external].find(
+        (file) => file.webkitRelativePath.endsWith(`/${location}`) || file.name === location || file.name === name,
+      )
+      if (found) return await bytesOf('external data', found)
+      throw missing('which is not among the files given')
+    }
+    if (typeof source === 'string' || source instanceof URL)
+      return await bytesOf('external data', new URL(location, new URL(source, globalThis.location?.href)))
+  } catch (cause) {
+    if (cause instanceof OnnxIreError && cause.code === 'external-data') throw cause
+    throw missing(`which cannot be read: ${(cause as Error).message}`, cause)
+  }
+  throw missing("which lies outside of it: give it with the option 'external'")
+}
+
+/**
+ * Writes a model, with its external data inside: to a path of the origin's private file system, or a file that was picked
+ * (`showSaveFilePicker`). What was there is replaced when all is written.
+ * @throws 'io', and 'external-data' when it has more than 2 GiB
+ */
+export async function saveModel(model: Model, to: string | FileSystemFileHandle): Promise<void> {
+  const bytes = encodeModel(embedExternalData(model))
+  if (typeof to === 'string') return storeFile(to, bytes)
+  await writeWhole(to, bytes)
+}
+
+/** Hands a model to the user as a download, with its external data inside. In a page; a worker has no downloads. */
+export function downloadModel(model: Model, name: string): void {
+  const bytes = encodeModel(embedExternalData(model)) as Uint8Array<ArrayBuffer>
+  const address = URL.createObjectURL(new Blob([bytes], { type: 'application/octet-stream' }))
+  const link = Object.assign(document.createElement('a'), { href: address, download: name })
+  link.click()
+  // The browser has begun to read it by then, and what it reads stays.
+  setTimeout(() => URL.revokeObjectURL(address), 60_000)
+}

@@ -1,0 +1,51 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { type Browser, chromium } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+const dist = fileURLToPath(new URL('../../dist', import.meta.url))
+const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium'
+const origin = 'http://formula.test'
+
+/** (2^24 + 1) - 2^24 is 0 in single precision, which only WebAssembly computes in, and 1 in double precision. */
+const script = `
+  import { evaluate } from '/formula/evaluate.js'
+  import { add, array, formula, scalar, sub } from '/formula/formula.js'
+  const y = new Float32Array(1)
+  const lost = formula({ y: sub(add(array('x'), scalar('big')), scalar('big')) })
+  evaluate(lost, { x: Float32Array.of(1), y }, { big: 2 ** 24 })
+  document.title = 'y = ' + y[0]`
+
+describe.skipIf(!existsSync(executablePath))('a page with a content security policy, in Chromium', () => {
+  let browser: Browser | undefined
+  beforeAll(async () => {
+    const args = ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking']
+    browser = await chromium.launch({ executablePath, args })
+  }, 120_000)
+  afterAll(() => browser?.close())
+
+  const computedUnder = async (policy: string) => {
+    const page = await browser!.newPage()
+    await page.route(`${origin}/**`, (route) => {
+      const { pathname } = new URL(route.request().url())
+      if (pathname === '/')
+        return route.fulfill({
+          contentType: 'text/html',
+          headers: { 'content-security-policy': policy },
+          body: '<link rel="icon" href="data:,"><script type="module" src="/main.js"></script>',
+        })
+      const body = pathname === '/main.js' ? script : readFileSync(dist + pathname, 'utf8')
+      return route.fulfill({ contentType: 'text/javascript', body })
+    })
+    await page.goto(`${origin}/`)
+    await page.waitForFunction("document.title !== ''", undefined, { timeout: 60_000 })
+    return page.title()
+  }
+
+  it('that allows WebAssembly computes in it', async () => {
+    expect(await computedUnder("script-src 'self' 'wasm-unsafe-eval'")).toBe('y = 0')
+  })
+  it('that refuses it computes all the same', async () => {
+    expect(await computedUnder("script-src 'self'")).toBe('y = 1')
+  })
+})

@@ -1,0 +1,56 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { lowered } from '../../src/lower/lowered.js'
+import { webgpu as target } from '../../src/lower/webgpu/index.js'
+import type { GraphSpec } from '../../src/onnx/export.js'
+import type { Tensors } from '../../src/runtime/runtime.js'
+import type { Form } from '../../tools/kernels/form.js'
+import { forms } from '../../tools/kernels/forms.js'
+import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
+import { cpu, cpuAs, distance, outputsOf } from './providers.js'
+
+const specOf = ({ operator, inputs, outputs }: Form): GraphSpec => ({
+  name: operator,
+  inputs: new Map(inputs.map((x, i) => [`x${i}`, x])),
+  outputs: new Map(outputs.map((y, i) => [`y${i}`, y])),
+})
+const feedsOf = ({ feeds }: Form): Tensors => Object.fromEntries(feeds.map((tensor, i) => [`x${i}`, tensor]))
+
+/** Forms of float32, or of what else an operator takes, that are lowered: they are no more the operator that they were. */
+const changed = [...forms().values()]
+  .flat()
+  .filter(({ dtype }) => dtype !== 'float64')
+  .flatMap((form) => {
+    const spec = specOf(form)
+    const { outputs } = lowered(spec, 'webgpu')
+    const same = [...outputs].every(([name, value]) => value === spec.outputs.get(name))
+    return same ? [] : [[form.operator, form.name, form] as const]
+  })
+
+/** What stays on the CPU when it is lowered, for want of a kernel in what it is made of. */
+const onCpu: ReadonlySet<string> = new Set()
+
+const skipped = skipLoudly('test/lower/lowerings.test.ts, on the device', await whyNoWebgpu())
+const gpu = skipped ? undefined : webgpu({ cpuNodes: 'refused' })
+afterAll(() => gpu?.dispose())
+
+describe('lowered for WebGPU', () => {
+  it('is every operator of the table but for those that its cases leave as they are', () => {
+    const names = new Set(changed.map(([operator]) => operator))
+    expect(Object.keys(target.lowerings).filter((name) => !names.has(name))).toEqual([])
+  })
+
+  it.each(changed)('%s, %s: the same on the CPU', async (_, __, form) => {
+    const spec = specOf(form)
+    const expected = await outputsOf(cpu, spec, feedsOf(form))
+    expect(distance(await outputsOf(cpuAs('webgpu'), spec, feedsOf(form)), expected)).toBeLessThan(2e-5)
+  })
+
+  it.skipIf(skipped).each(changed.filter(([operator]) => !onCpu.has(operator)))(
+    '%s, %s: the same on the device, and all of it there',
+    async (_, __, form) => {
+      const spec = specOf(form)
+      const expected = await outputsOf(cpu, spec, feedsOf(form))
+      expect(distance(await outputsOf(gpu!, spec, feedsOf(form)), expected)).toBeLessThan(1e-3)
+    },
+  )
+})

@@ -1,0 +1,104 @@
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { heavy } from './model.js'
+
+/**
+ * CUDA cannot be had without an NVIDIA GPU. The WebGPU provider in the same library keeps tensors in memory that is not the
+ * host's either, and a software GPU, which Debian's chromium brings, is enough for it: it stands in for CUDA here, to show that
+ * the engine reads no device's memory, copies where it must, and frees in an order that the provider survives.
+ */
+const driver = process.env['VK_ICD_FILENAMES'] ?? '/usr/lib/chromium/vk_swiftshader_icd.json'
+const missing = !existsSync(driver)
+if (missing) console.warn(`\nNOT TESTED, for there is no software GPU at ${driver}: the C API on device memory\n`)
+
+const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
+
+/** What a process of its own prints, in which `device` is one of WebGPU with every call checked. */
+async function child(program: string) {
+  const source = `const { Engine } = await import(${JSON.stringify(`${dist}node/c-api/engine.js`)})
+    const { library } = await import(${JSON.stringify(`${dist}node/c-api/library.js`)})
+    const { nativeDevice } = await import(${JSON.stringify(`${dist}node/c-api/device.js`)})
+    const { ort } = await import(${JSON.stringify(`${dist}node/c-api/ort.js`)})
+    const { koffi, api } = library()
+    const at = (slot, result, takes) => koffi.decode(koffi.decode(api + BigInt(8 * slot), 'void *'), koffi.proto(result, takes))
+    const append = at(216, 'void *', ['void *', 'str', 'const char **', 'const char **', 'int64'])
+    const provider = {
+      name: 'webgpu',
+      memory: { name: 'WebGPU_Buffer', device: 0 },
+      append(_, options) {
+        const status = append(options, 'WebGPU', ['validationMode'], ['basic'], 1)
+        if (status !== null) throw new Error(at(2, 'str', ['void *'])(status))
+      },
+    }
+    const engine = new Engine(ort(), provider, { threads: 1, blocking: false })
+    const device = nativeDevice(engine, () => {})
+    const model = Uint8Array.from(${JSON.stringify(Array.from(heavy(3)))})
+    const square = (n, value) => ({ dtype: 'float32', dims: [n, n], data: new Float32Array(n * n).fill(value) })
+    ${program}`
+  const env = { ...process.env, ORT_DISABLE_TELEMETRY: '1', VK_ICD_FILENAMES: driver, XDG_RUNTIME_DIR: tmpdir() }
+  const run = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', source], { env, timeout: 55_000 })
+  return run.then(
+    ({ stdout }) => ({ code: 0, stdout }),
+    ({ code, signal, stdout, stderr }) => ({ code: code ?? signal, stdout: `${stdout}${stderr}` }),
+  )
+}
+
+describe.skipIf(missing)("the C API on a device whose memory is not the host's", () => {
+  it('keeps outputs there, feeds them to programs, copies both ways and frees', async () => {
+    const program = `const x0 = await device.upload(square(10, 0.25))
+      const program = await device.compile(model, (name) => name === 'y')
+      const first = (await program.run({ x0 })).kept.y
+      const second = (await program.run({ x0: first })).kept.y
+      const onHost = await device.compile(model, () => false)
+      const { host } = await onHost.run({ x0 })
+      await program.release()
+      x0.release()
+      // Their program is gone, its session is not: their memory is its provider's.
+      for (const y of [await device.download(first), await device.download(second), host.y]) console.log(y.dims.join(), y.data[0])
+      first.release()
+      second.release()
+      await engine.close()`
+    // Each of the 3 products of 10 x 10 matrices multiplies by 10 times the element.
+    const once = 0.25 * 2.5 ** 3
+    const twice = once * (once * 10) ** 3
+    const { code, stdout } = await child(program)
+    const rows = stdout.trimEnd().split('\n')
+    expect([code, rows.map((row) => row.split(' ')[0])]).toEqual([0, ['10,10', '10,10', '10,10']])
+    const values = rows.map((row) => Number(row.split(' ')[1]))
+    for (const [i, value] of [once, twice, once].entries()) expect(values[i]! / value).toBeCloseTo(1, 4)
+  })
+
+  it('carries every dtype that a device can keep', async () => {
+    const program = `const arrays = { float32: Float32Array, float64: Float64Array, float16: Uint16Array, int8: Int8Array,
+        int16: Int16Array, int32: Int32Array, int64: BigInt64Array, uint8: Uint8Array, uint16: Uint16Array,
+        uint32: Uint32Array, uint64: BigUint64Array, bfloat16: Uint16Array, bool: Uint8Array }
+      for (const [dtype, array] of Object.entries(arrays)) {
+        for (const dims of [[], [5], [0, 3]]) {
+          const length = dims.reduce((a, b) => a * b, 1)
+          const big = array === BigInt64Array || array === BigUint64Array
+          const data = array.from({ length }, (_, i) => (big ? BigInt(i + 1) : dtype === 'bool' ? i % 2 : i + 1))
+          const there = await device.upload({ dtype, dims, data })
+          const back = await device.download(there)
+          there.release()
+          if (String(back.data) !== String(data) || back.dtype !== dtype || String(back.dims) !== String(dims))
+            throw new Error(dtype + ' ' + dims + ': ' + back.data)
+        }
+      }
+      console.log('all')
+      await engine.close()`
+    expect(await child(program)).toEqual({ code: 0, stdout: 'all\n' })
+  })
+
+  it('lets the process end with everything alive, and in the middle of a run', async () => {
+    const begun = `const x0 = await device.upload(square(300, 1 / 300))
+      const program = await device.compile(model, () => true)
+      const { kept } = await program.run({ x0 })`
+    expect(await child(`${begun}; console.log('over')`)).toEqual({ code: 0, stdout: 'over\n' })
+    const left = `${begun}; program.run({ x0 }).then(() => console.log('ran')); setTimeout(() => process.exit(3), 3)`
+    expect((await child(left)).code).toBe(3)
+  })
+})

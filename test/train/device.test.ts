@@ -1,0 +1,62 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import {
+  adamw,
+  crossEntropy,
+  ire,
+  type RoundMetrics,
+  type Runtime,
+  sam,
+  sgd,
+  Trainer,
+  type TrainerOptions,
+} from '../../src/index.js'
+import { node } from '../../src/node/index.js'
+import { hostDevice } from '../../src/runtime/host-device.js'
+import { clusters, flat, smallConvnet, smallMlp } from './problem.js'
+
+const cpu = node({ threads: 1 })
+/** The same, its state kept by graphs. */
+const device: Runtime = { ...cpu, device: hostDevice(cpu) }
+afterAll(() => cpu.dispose())
+
+const points = clusters(40, [6])
+
+type Options = Partial<TrainerOptions> & { readonly model?: ReturnType<typeof smallMlp>; readonly data?: typeof points }
+
+async function run(runtime: Runtime, { model = smallMlp(), data = points, ...options }: Options) {
+  const common = { loss: crossEntropy(), optimizer: adamw({ lr: 1e-2 }), batchSize: 8 }
+  const trainer = await Trainer.create(model, { ...common, ...options, runtime })
+  const rounds: RoundMetrics[] = []
+  for await (const round of trainer.fit(data, { epochs: 10, validation: data })) rounds.push(round)
+  await trainer.sync()
+  const result = { rounds, parameters: flat(trainer.parameters), step: trainer.step }
+  await trainer.dispose()
+  return result
+}
+
+const enhanced = ire(sam(adamw({ lr: 1e-2 }), { rho: 0.05 }), {
+  kappa: 1,
+  gamma: 0.7,
+  interval: 3,
+  curvature: 'empirical',
+})
+const cases: Readonly<Record<string, Options>> = {
+  'of 50 steps of AdamW': {},
+  'of SGD with momentum, clipped': { optimizer: sgd({ lr: 0.05, momentum: 0.9 }), clipNorm: 1, clipValue: 0.2 },
+  'of SAM and IRE': { optimizer: enhanced },
+  'in micro-batches, with an average of the weights': { microBatch: 3, ema: 0.9 },
+  'of norms that are trained too': { model: smallConvnet(), data: clusters(24, [2, 6, 6]), batchNorm: 'trained' },
+}
+
+describe('a trainer whose state is kept on a device comes to what one of arrays comes to', () => {
+  it.each(Object.entries(cases))('%s', async (_, options) => {
+    const [there, here] = [await run(device, options), await run(cpu, options)]
+    expect(there.step).toBe(here.step)
+    there.rounds.forEach(({ loss, validation }, i) => {
+      expect(Math.abs(loss - here.rounds[i]!.loss)).toBeLessThan(1e-5)
+      expect(Math.abs(validation!.loss - here.rounds[i]!.validation!.loss)).toBeLessThan(1e-5)
+    })
+    const worst = there.parameters.map((x, i) => Math.abs(x - here.parameters[i]!) / Math.max(0.1, Math.abs(x)))
+    expect(Math.max(...worst)).toBeLessThan(1e-4)
+  })
+})

@@ -1,0 +1,43 @@
+import { decodeModel, Random, type Runtime, type Tensor } from 'onnx-ire'
+
+/**
+ * How a control's mask is drawn: 'random', over all coordinates alike; 'shuffled', at random within each tensor, which keeps
+ * the share of flat coordinates that the curvature gives it.
+ */
+export type RandomMask = 'random' | 'shuffled'
+
+/**
+ * A runtime for the control of IRE that draws its mask by lot. What IRE ranks by is the output of the curvature graph: here
+ * independent uniform numbers take its place, or its own in random order within each tensor. So as many coordinates are
+ * flat, refreshed as often and at the same cost, and everything else is the same to the bit.
+ */
+export function randomlyMasked(runtime: Runtime, mask: RandomMask, seed: number): Runtime {
+  const random = new Random(seed).stream('mask')
+  const drawn = (tensor: Tensor): Tensor => {
+    const data = (tensor.data as Float32Array).slice()
+    if (mask === 'random') random.fill(data, 'uniform')
+    else
+      for (const [i, from] of random.permutation(data.length).entries()) data[i] = (tensor.data as Float32Array)[from]!
+    return { ...tensor, data }
+  }
+  return {
+    description: runtime.description,
+    provider: runtime.provider,
+    async compile(bytes) {
+      const program = await runtime.compile(bytes)
+      if (!decodeModel(bytes).proto.graph?.name?.endsWith('/curvature')) return program
+      return {
+        ...program,
+        run: async (feeds) =>
+          Object.fromEntries(
+            Object.entries(await program.run(feeds)).map(([name, tensor]) => [
+              name,
+              name.startsWith('grad/') ? drawn(tensor) : tensor,
+            ]),
+          ),
+      }
+    },
+    allocate: (dtype, length) => runtime.allocate(dtype, length),
+    dispose: () => runtime.dispose(),
+  }
+}
