@@ -8,7 +8,7 @@ export { checkpointFolder, imageFolder, loadModel, readIdx, saveModel, wasm, web
 `
 
 /** Bytes gzipped: what it comes to, so that it does not grow unnoticed. The mark is 80,000. */
-const limit = 136_000
+const limit = 153_000
 
 it('weighs what it did, onnxruntime left out', async () => {
   const { gzipped, later, parts } = await bundled(application)
