@@ -1,22 +1,25 @@
 import { OnnxIreError } from '../errors.js'
-import { add, array, type Formula, formula, mul, scalar, sub } from '../formula/formula.js'
+import { add, array, type Formula, formula, mul, scalar } from '../formula/formula.js'
 import { formulaGraph } from '../formula/graph.js'
 import { input } from '../ir/leaf.js'
 import { sizeOf, tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { Device, DeviceTensor, DeviceTensors, Feeds } from '../runtime/device.js'
+import { movedAverage } from './formulas.js'
 import { number } from './graph-residence/feeds.js'
 import { Programs } from './graph-residence/programs.js'
 
-const [x, y, factor] = [array('x'), array('y'), scalar('factor')]
-const scaled = formula({ result: mul(factor, x) })
-const accumulated = formula({ result: add(x, mul(factor, y)) })
-const averaged = formula({ result: add(mul(scalar('decay'), x), mul(sub(1, scalar('decay')), y)) })
+const [sum, g, factor] = [array('sum'), array('g'), scalar('factor')]
+const accumulated = formula({ sum: add(sum, mul(factor, g)) })
+const scaled = formula({ sum: mul(factor, sum) })
+
+/** Sets of tensors by the name of the array they are in a formula. */
+type Sets = Readonly<Record<string, DeviceTensors>>
 
 /**
- * Sums of gradients and averages of parameters that stay on a device, by small graphs, one for every set of names and dims.
- * The sets that are summed or averaged have the same names; 'invalid-data' where they have not.
+ * Sums of gradients and averages of parameters that stay on a device, by one small graph for every list of dims. Sets that
+ * are added or averaged have the same names and dims; 'invalid-data' where they have not.
  */
 export class DeviceArithmetic {
   readonly #device: Device
@@ -28,26 +31,28 @@ export class DeviceArithmetic {
   }
 
   /**
-   * sum + factor g; no sum is 0. Both are given up: they are released. What counts for nothing (factor 0) may be not a number.
+   * sum + factor gradients; no sum is 0. Both are given up: they are released, or returned. What counts for nothing (factor
+   * 0) may be not a number.
    */
-  async accumulate(sum: DeviceTensors | null, g: DeviceTensors, factor: number): Promise<DeviceTensors> {
-    if (factor !== 0) return this.#replaced(sum ? accumulated : scaled, sum ? [sum, g] : [g], { factor })
-    const result = sum ?? (await this.#zeros(g))
-    release(g)
+  async accumulate(sum: DeviceTensors | null, gradients: DeviceTensors, factor: number): Promise<DeviceTensors> {
+    if (sum === null) return this.scale(gradients, factor)
+    const result = factor === 0 ? sum : await this.#computed(accumulated, { sum, g: gradients }, { factor })
+    if (result !== sum) release(sum)
+    release(gradients)
     return result
   }
 
   /** factor sum; `sum` is given up. */
   async scale(sum: DeviceTensors, factor: number): Promise<DeviceTensors> {
-    if (factor !== 0) return this.#replaced(scaled, [sum], { factor })
-    const result = await this.#zeros(sum)
+    if (factor === 1) return sum
+    const result = factor === 0 ? await this.#zeros(sum) : await this.#computed(scaled, { sum }, { factor })
     release(sum)
     return result
   }
 
-  /** decay average + (1 - decay) theta: the exponential moving average of weights. `average` is given up, `theta` is not. */
-  async average(average: DeviceTensors, theta: DeviceTensors, decay: number): Promise<DeviceTensors> {
-    const result = await this.#computed(averaged, [average, theta], { decay })
+  /** decay average + (1 - decay) value: the exponential moving average of weights. `average` is given up, `value` is not. */
+  async average(average: DeviceTensors, value: DeviceTensors, decay: number): Promise<DeviceTensors> {
+    const result = await this.#computed(movedAverage, { average, value }, { take: 1 - decay })
     release(average)
     return result
   }
@@ -57,62 +62,49 @@ export class DeviceArithmetic {
     return this.#programs.release()
   }
 
-  async #replaced(f: Formula, sets: readonly DeviceTensors[], scalars: Readonly<Record<string, number>>) {
-    const result = await this.#computed(f, sets, scalars)
-    for (const set of sets) release(set)
-    return result
+  /** What a formula of one output gives for every name. */
+  async #computed(f: Formula, sets: Sets, scalars: Readonly<Record<string, number>>): Promise<DeviceTensors> {
+    const [first] = Object.values(sets) as [DeviceTensors]
+    for (const set of Object.values(sets)) checkSame(first, set)
+    const names = Object.keys(first).filter((name) => !isEmpty(first[name]!))
+    const results = await this.#zeros(Object.fromEntries(Object.entries(first).filter(([, x]) => isEmpty(x))))
+    if (names.length === 0) return results
+    const dims = names.map((name) => first[name]!.dims)
+    const program = await this.#programs.get(JSON.stringify([f.outputs, dims]), () => graphOf(f, dims))
+    const feeds: Record<string, Feeds[string]> = {}
+    for (const [name, value] of Object.entries(scalars)) feeds[name] = number(value)
+    for (const [array, set] of Object.entries(sets))
+      for (const [i, name] of names.entries()) feeds[`${array}/${i}`] = set[name]!
+    const { kept } = await program.run(feeds)
+    names.forEach((name, i) => {
+      results[name] = kept[`result/${i}`]!
+    })
+    return Object.fromEntries(Object.keys(first).map((name) => [name, results[name]!]))
   }
 
-  /** A formula of x, and of y where there is a second set, for every name. */
-  async #computed(
-    f: Formula,
-    sets: readonly DeviceTensors[],
-    scalars: Readonly<Record<string, number>>,
-  ): Promise<DeviceTensors> {
-    const names = Object.keys(sets[0]!)
-    for (const set of sets) checkSame(sets[0]!, set)
-    const dims = names.map((name) => sets[0]![name]!.dims)
-    const full = names.filter((_, i) => sizeOf(dims[i]!) > 0)
-    const kept: Record<string, DeviceTensor> = {}
-    if (full.length > 0) {
-      const key = JSON.stringify([f.outputs, dims])
-      const program = await this.#programs.get(key, () => graphOf(f, dims))
-      const feeds: Record<string, Feeds[string]> = {}
-      for (const [name, value] of Object.entries(scalars)) feeds[name] = number(value)
-      sets.forEach((set, k) => {
-        for (const [i, name] of names.entries()) if (sizeOf(dims[i]!) > 0) feeds[`${['x', 'y'][k]}/${i}`] = set[name]!
-      })
-      Object.assign(kept, (await program.run(feeds)).kept)
-    }
-    const results: [string, DeviceTensor][] = []
-    for (const [i, name] of names.entries()) results.push([name, kept[`result/${i}`] ?? (await this.#zero(dims[i]!))])
-    return Object.fromEntries(results)
-  }
-
-  async #zeros(like: DeviceTensors): Promise<DeviceTensors> {
+  async #zeros(like: DeviceTensors): Promise<Record<string, DeviceTensor>> {
     const zeros: Record<string, DeviceTensor> = {}
-    for (const [name, { dims }] of Object.entries(like)) zeros[name] = await this.#zero(dims)
+    for (const [name, { dims }] of Object.entries(like))
+      zeros[name] = await this.#device.upload(tensor('float32', dims, new Float32Array(sizeOf(dims))))
     return zeros
-  }
-
-  #zero(dims: readonly number[]): Promise<DeviceTensor> {
-    return this.#device.upload(tensor('float32', dims, new Float32Array(sizeOf(dims))))
   }
 }
 
-/** Inputs `x/<number>`, `y/<number>` and the formula's scalars; outputs `result/<number>`. Tensors without elements are left out. */
+/** Inputs `<array>/<number>` and the formula's scalars; outputs `result/<number>`. */
 function graphOf(f: Formula, dims: readonly (readonly number[])[]): GraphSpec {
   const scalars = Object.fromEntries(f.scalars.map((name) => [name, input(name, 'float32', [])]))
   const inputs = new Map<string, Value>(Object.entries(scalars))
   const outputs = new Map<string, Value>()
-  dims.forEach((shape, i) => {
-    if (sizeOf(shape) === 0) return
+  for (const [i, shape] of dims.entries()) {
     const arrays = Object.fromEntries(f.arrays.map((name) => [name, input(`${name}/${i}`, 'float32', shape)]))
     for (const [name, value] of Object.entries(arrays)) inputs.set(`${name}/${i}`, value)
-    outputs.set(`result/${i}`, formulaGraph(f, arrays, scalars).outputs['result']!)
-  })
+    const [result] = Object.values(formulaGraph(f, arrays, scalars).outputs)
+    outputs.set(`result/${i}`, result!)
+  }
   return { name: 'arithmetic', inputs, outputs }
 }
+
+const isEmpty = ({ dims }: DeviceTensor): boolean => sizeOf(dims) === 0
 
 function checkSame(a: DeviceTensors, b: DeviceTensors): void {
   const odd = [...Object.keys(a), ...Object.keys(b)].find(

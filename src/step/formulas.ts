@@ -82,3 +82,11 @@ export const flatByMagnitude: Formula = flatness(abs(F))
 
 /** n = 1 where F <= cut; counts what is flat and what is exactly 0. */
 export const flatByValue: Formula = flatness(F)
+
+/**
+ * average <- decay average + (1 - decay) value, where take = 1 - decay: written so that single precision holds the digits of
+ * what is taken, which it would not of a decay close to 1.
+ */
+export const movedAverage: Formula = formula({
+  average: add(array('average'), mul(scalar('take'), sub(array('value'), array('average')))),
+})

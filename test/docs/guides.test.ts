@@ -63,6 +63,15 @@ const guides: Readonly<Record<string, Guide>> = {
       expect(printed.match(/^(cross-entropy|focal): /gm)).toEqual(['cross-entropy: ', 'focal: '])
     },
   },
+  gpu: {
+    settings: { examples: 600, epochs: 3 },
+    check(printed) {
+      expect(printed).toMatch(/^onnxruntime [\d.]+ by its C API, cpu, /)
+      const losses = numbers(printed, /^epoch \d: loss ([\d.]+)/gm)
+      expect(losses).toHaveLength(3)
+      expect(losses[2]).toBeLessThan(losses[0]!)
+    },
+  },
   'add-an-operator': {
     settings: {},
     check(printed) {

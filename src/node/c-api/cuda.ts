@@ -34,7 +34,7 @@ export function cudaProvider(device: number, options: CudaOptions): Provider {
         ort.UpdateCUDAProviderOptions(cuda, keys, Object.values(settings), keys.length)
         ort.SessionOptionsAppendExecutionProvider_CUDA_V2(sessionOptions, cuda)
       } catch (cause) {
-        throw new OnnxIreError('runtime', refusal((cause as Error).message), { cause })
+        throw new OnnxIreError('runtime', cudaRefusal((cause as Error).message), { cause })
       } finally {
         ort.ReleaseCUDAProviderOptions(cuda)
       }
@@ -83,7 +83,7 @@ function requireDevice(device: number) {
 }
 
 /** What to do about onnxruntime's own message. */
-function refusal(message: string): string {
+export function cudaRefusal(message: string): string {
   const absent =
     /(lib(?:cublas|cublasLt|cudart|cudnn|cufft|curand|nvrtc)\w*\.so[.\d]*): cannot open shared object/.exec(message)
   const remedy = absent

@@ -1,7 +1,7 @@
 import { USAGE } from './flags.js'
 import type { Access, Kernel, Kernels } from './kernels.js'
-import { concludeCode, PART_BYTES, partsCode } from './norm.js'
-import { BINS, commitCode, countCode, countFewCode, markCode, SELECTION_BYTES, selectCode } from './ranking.js'
+import { concludeCode, PART_BYTES, partsCode } from './norm-shaders.js'
+import { BINS, commitCode, countCode, countFewCode, markCode, SELECTION_BYTES, selectCode } from './ranking-shaders.js'
 import { type Memory, partsOf, type Slot, wordsOf } from './slots.js'
 import { STATE_BYTES } from './state.js'
 

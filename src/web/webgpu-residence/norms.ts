@@ -1,6 +1,6 @@
 import type { Bound, Fixed, Shared } from './fixed.js'
 import type { Kernels } from './kernels.js'
-import { partsCode } from './norm.js'
+import { partsCode } from './norm-shaders.js'
 import type { Plan } from './plan.js'
 import { partsOf, type Slot } from './slots.js'
 import { STAGES, type Stage } from './state.js'

@@ -1,180 +1,127 @@
-import { callStruct, WORKGROUP } from '../../formula/wgsl.js'
-import { PART } from './norm.js'
-import { STATE_UNIFORM } from './state.js'
+import type { Formula } from '../../formula/formula.js'
+import { array, formula } from '../../formula/formula.js'
+import { WORKGROUP } from '../../formula/wgsl.js'
+import { smoothedSquare, smoothedValue } from '../../step/formulas.js'
+import type { IreOptimizer } from '../../step/ire.js'
+import type { FlatMask } from '../../step/mask.js'
+import type { Refresh } from '../../step/residence.js'
+import type { Fixed, Shared } from './fixed.js'
+import { FormulaKernel } from './formula-kernel.js'
+import type { Kernels } from './kernels.js'
+import type { Normed, Norms } from './norms.js'
+import type { Plan } from './plan.js'
+import { DIGITS, FEW } from './ranking-shaders.js'
+import { loaded, type MaskNumbers, type Refreshed, type RefreshNumbers, refreshed } from './refreshed.js'
+import { partsOf, type Slot, wordsOf } from './slots.js'
 
-/** Digits of a key, from the highest: 11, 11 and 10 bits. Their histograms fit a workgroup's memory. */
-export const DIGITS = 3
-
-/** Bins of a histogram. */
-export const BINS = 2048
-
-/** Elements that are counted one by one. */
-export const FEW = 2048
-
-/** Bytes of `Selection`. */
-export const SELECTION_BYTES = 20
-
-const selection = (element: 'u32' | 'atomic<u32>') => `struct Selection {
-  prefix: u32,
-  rank: u32,
-  cut: u32,
-  flat: ${element},
-  zero: ${element},
-}`
-
-/**
- * The bits of a number as an integer of the same order, as in `kthLargest`: of its magnitude, or with `call.offset` = 1 of
- * its value. -0 is 0.
- */
-const key = `fn keyOf(bits: u32) -> u32 {
-  let magnitude = bits & 0x7fffffffu;
-  if (call.offset == 0u) { return magnitude; }
-  return select(bits | 0x80000000u, ~bits, bits > 0x80000000u);
-}`
-
-const digit = `fn lowest(digit: u32) -> u32 { return select(select(0u, 10u, digit == 1u), 21u, digit == 0u); }
-fn width(digit: u32) -> u32 { return select(11u, 10u, digit == 2u); }`
-
-const counting = `${callStruct(0)}
-${selection('u32')}
-@group(1) @binding(0) var<storage, read_write> histogram: array<atomic<u32>, ${BINS}>;
-@group(1) @binding(1) var<storage, read> selection: Selection;
-@group(2) @binding(0) var<storage, read> values: array<u32>;
-${key}
-${digit}
-// The bin of a number; ${BINS} where its higher digits are not the prefix.
-fn binOf(bits: u32) -> u32 {
-  let key = keyOf(bits) >> lowest(call.stage);
-  let width = width(call.stage);
-  if (call.stage != 0u && key >> width != selection.prefix) { return ${BINS}u; }
-  return key & ((1u << width) - 1u);
+/** A refresh whose step is not applied yet. */
+interface Pending {
+  readonly id: number
+  readonly step: number
+  readonly ranked: readonly Slot[]
 }
-`
 
-/** Counts digit `call.stage` of the keys whose higher digits are the prefix, each part first in its workgroup's memory. */
-export const countCode = `${counting}
-var<workgroup> bins: array<atomic<u32>, ${BINS}>;
+/** IRE's mask on the device: made by `refresh`, put into force by `commit`; see `refreshMask` for what it is. */
+export class Ranking {
+  readonly #kernels: Kernels
+  readonly #shared: Shared
+  readonly #fixed: Fixed
+  readonly #norms: Norms
+  readonly #signed: boolean
+  readonly #smooth: FormulaKernel | null
+  readonly #keep: FormulaKernel
+  /** By id, the refresh in force and any that may come into force. */
+  readonly #refreshes = new Map<number, Refreshed>()
+  #lastId = 0
+  #pending: Pending | undefined
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let part = group.y * groups.x + group.x;
-  if (part >= call.rest) { return; }
-  let end = min(call.count, (part + 1u) * ${PART}u);
-  for (var i = part * ${PART}u + local; i < end; i += ${WORKGROUP}u) {
-    let bin = binOf(values[i]);
-    if (bin < ${BINS}u) { atomicAdd(&bins[bin], 1u); }
+  constructor(ire: IreOptimizer, kernels: Kernels, shared: Shared, fixed: Fixed, norms: Norms) {
+    this.#kernels = kernels
+    this.#shared = shared
+    this.#fixed = fixed
+    this.#norms = norms
+    this.#signed = ire.curvature === 'hutchinson'
+    const { F } = (this.#signed ? smoothedValue : smoothedSquare).outputs
+    const curvature = ({ curvature }: Slot, name: string) => (name === 'F' ? curvature!.kept : curvature!.pending)
+    const kernel = (label: string, of: Formula) => new FormulaKernel(label, of, kernels, curvature)
+    this.#smooth = ire.beta > 0 ? kernel('smoothed curvature', formula({ pending: F! })) : null
+    this.#keep = kernel('kept curvature', formula({ F: array('pending') }))
   }
-  workgroupBarrier();
-  for (var bin = local; bin < ${BINS}u; bin += ${WORKGROUP}u) {
-    let n = atomicLoad(&bins[bin]);
-    if (n > 0u) { atomicAdd(&histogram[bin], n); }
-  }
-}
-`
 
-/** The same for up to \`FEW\` elements, for which a histogram of the workgroup's own would cost more than it saves. */
-export const countFewCode = `${counting}
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
-  let i = group.x * ${WORKGROUP}u + local;
-  if (i >= call.count) { return; }
-  let bin = binOf(values[i]);
-  if (bin < ${BINS}u) { atomicAdd(&histogram[bin], 1u); }
-}
-`
+  /** Makes the mask of a step, by the gradients or estimates of the tensors that are ranked. */
+  async refresh(plan: Plan, refresh: Refresh, ranked: readonly Normed[]): Promise<void> {
+    const { gamma, beta } = refresh.ire
+    const total = ranked.reduce((sum, { slot }) => sum + slot.count, 0)
+    // See `refreshMask`.
+    const k = Math.max(1, Math.floor((1 - gamma) * total))
+    this.#kernels.device.queue.writeBuffer(this.#shared.selection, 0, Uint32Array.of(0, k, 0, 0, 0))
 
-/** Adds to the prefix the digit of the key of rank `rank`, the largest having rank 1, and empties the histogram. */
-export const selectCode = `${callStruct(0)}
-${selection('u32')}
-@group(1) @binding(0) var<storage, read_write> histogram: array<u32, ${BINS}>;
-@group(1) @binding(1) var<storage, read_write> selection: Selection;
-var<workgroup> bins: array<u32, ${BINS}>;
-var<workgroup> sums: array<u32, ${WORKGROUP}>;
-${digit}
-
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(local_invocation_index) local: u32) {
-  // From the highest bin down.
-  let start = local * ${BINS / WORKGROUP}u;
-  var sum = 0u;
-  for (var i = start; i < start + ${BINS / WORKGROUP}u; i++) {
-    let n = histogram[${BINS - 1}u - i];
-    histogram[${BINS - 1}u - i] = 0u;
-    bins[i] = n;
-    sum += n;
-  }
-  sums[local] = sum;
-  workgroupBarrier();
-  if (local != 0u) { return; }
-  var left = selection.rank;
-  var i = 0u;
-  for (; i < ${WORKGROUP - 1}u && sums[i] < left; i++) { left -= sums[i]; }
-  i *= ${BINS / WORKGROUP}u;
-  for (; i < ${BINS - 1}u && bins[i] < left; i++) { left -= bins[i]; }
-  let prefix = (selection.prefix << width(call.stage)) | (${BINS - 1}u - i);
-  selection.prefix = prefix;
-  selection.rank = left;
-  if (call.stage == ${DIGITS - 1}u) { selection.cut = prefix; }
-}
-`
-
-/** Marks what is at most the cut, an invocation per word of 32 elements, and counts it. */
-export const markCode = `${callStruct(0)}
-${selection('atomic<u32>')}
-@group(1) @binding(0) var<storage, read_write> flat: array<u32>;
-@group(1) @binding(1) var<storage, read_write> selection: Selection;
-@group(2) @binding(0) var<storage, read> values: array<u32>;
-var<workgroup> flats: atomic<u32>;
-var<workgroup> zeros: atomic<u32>;
-${key}
-
-@compute @workgroup_size(${WORKGROUP})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let word = (group.y * groups.x + group.x) * ${WORKGROUP}u + local;
-  let start = word * 32u;
-  let cut = selection.cut;
-  if (start < call.count) {
-    var bits = 0u;
-    var zero = 0u;
-    for (var i = 0u; i < min(32u, call.count - start); i++) {
-      let value = values[start + i];
-      if (keyOf(value) <= cut) { bits |= 1u << i; }
-      if ((value & 0x7fffffffu) == 0u) { zero++; }
+    this.#norms.add(plan, 'estimate', ranked)
+    let values = ranked
+    if (this.#smooth) {
+      const take = (1 - beta) * (this.#signed ? 1 : refresh.batchSize)
+      for (const { slot, fed } of ranked) await this.#smooth.add(plan, slot, fed, { beta, take })
+      values = ranked
+        .filter(({ slot }) => slot.count > 0)
+        .map(({ slot }) => ({ slot, fed: this.#kernels.fed(slot.curvature!.pending, 4 * slot.count) }))
+      this.#norms.add(plan, 'curvature', values)
     }
-    flat[call.rest + word] = bits;
-    atomicAdd(&flats, countOneBits(bits));
-    atomicAdd(&zeros, zero);
+    if (total > 0) this.#rank(plan, values)
+    plan.submit({ before: (encoder) => encoder.clearBuffer(this.#shared.pending) })
+
+    const id = ++this.#lastId
+    this.#refreshes.set(id, refreshed(refresh, total))
+    this.#pending = { id, step: refresh.step, ranked: ranked.map(({ slot }) => slot) }
   }
-  workgroupBarrier();
-  if (local == 0u) {
-    atomicAdd(&selection.flat, atomicLoad(&flats));
-    atomicAdd(&selection.zero, atomicLoad(&zeros));
+
+  #rank(plan: Plan, values: readonly Normed[]): void {
+    const { count, countFew, select, mark } = this.#fixed
+    const offset = this.#signed ? 1 : 0
+    for (let stage = 0; stage < DIGITS; stage++) {
+      for (const { slot, fed } of values) {
+        const few = slot.count <= FEW
+        const { kernel, group } = few ? countFew : count
+        const parts = few ? Math.ceil(slot.count / WORKGROUP) : partsOf(slot.count)
+        plan.add(kernel, [group, fed], parts, { count: slot.count, offset, stage, rest: parts })
+      }
+      plan.add(select.kernel, [select.group], 1, { count: 0, stage })
+    }
+    for (const { slot, fed } of values)
+      plan.add(mark.kernel, [mark.group, fed], Math.ceil(wordsOf(slot.count) / WORKGROUP), {
+        count: slot.count,
+        offset,
+        rest: slot.word,
+      })
+  }
+
+  /** The id of the refresh that step `step` made, which an `apply` of it puts into force; 0 for none. */
+  pendingAt(step: number): number {
+    return this.#pending?.step === step ? this.#pending.id : 0
+  }
+
+  /** Puts the mask of step `step` into force, where it made one. A mask of an abandoned step is forgotten. */
+  async commit(plan: Plan, step: number): Promise<void> {
+    const pending = this.#pending
+    this.#pending = undefined
+    if (pending?.step !== step) return
+    const { kernel, group } = this.#fixed.commit
+    const { words } = this.#shared
+    plan.add(kernel, [group], Math.ceil(words / WORKGROUP), { count: words })
+    if (this.#smooth) for (const slot of pending.ranked) await this.#keep.add(plan, slot, null, {})
+  }
+
+  /** The numbers of the mask that refresh `id` made; null for none. */
+  numbersOf(id: number, counted: RefreshNumbers): MaskNumbers | null {
+    for (const older of this.#refreshes.keys()) if (older < id) this.#refreshes.delete(older)
+    return this.#refreshes.get(id)?.(counted) ?? null
+  }
+
+  /** Takes over a mask that was made elsewhere; returns its id. */
+  loaded(mask: FlatMask | null): number {
+    this.#pending = undefined
+    this.#refreshes.clear()
+    if (!mask) return 0
+    this.#refreshes.set(++this.#lastId, loaded(mask))
+    return this.#lastId
   }
 }
-`
-
-/** Puts the new mask into force, if nothing is wrong with the step. */
-export const commitCode = `${callStruct(0)}
-${STATE_UNIFORM}
-@group(1) @binding(0) var<storage, read_write> flat: array<u32>;
-@group(1) @binding(1) var<storage, read> pending: array<u32>;
-
-@compute @workgroup_size(${WORKGROUP})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let i = (group.y * groups.x + group.x) * ${WORKGROUP}u + local;
-  if (i >= call.count || state.fault != 0u) { return; }
-  flat[i] = pending[i];
-}
-`

@@ -12,7 +12,7 @@ import { Gradients } from './gradients.js'
 import { Kernels } from './kernels.js'
 import { Norms } from './norms.js'
 import { Plan } from './plan.js'
-import { Ranking } from './ranker.js'
+import { Ranking } from './ranking.js'
 import { type Report, Reports } from './reports.js'
 import { Memory, parametersOf, type Slot } from './slots.js'
 import { FAULT_WORDS, type Stage } from './state.js'
@@ -32,7 +32,8 @@ const LARGEST = 3.4028234663852886e38
 
 /**
  * Training state in buffers of onnxruntime's own WebGPU device, updated in place by compute shaders: a step is one submit
- * for each of its calls, and `numbers` reads 48 bytes back.
+ * for each of its calls, and `numbers` reads 48 bytes back. Arithmetic is that of float32, and a GPU may take numbers below
+ * 1.2e-38 for 0; the ranking of estimates without smoothing is exact for all of them.
  * @throws 'runtime' when the device has no room for it, or refuses a shader
  */
 export async function webGpuResidence(
@@ -62,33 +63,24 @@ class WebGpuResidence implements DeviceResidence<DeviceTensors> {
   readonly #ranking: Ranking | null
   readonly #updates = new Map<Formula, FormulaKernel>()
   readonly #ascents = new Map<Formula, FormulaKernel>()
-  #ascended: Map<string, Slot['theta']> | undefined
+  readonly #ascended = new Map<Slot, Slot['theta']>()
   /** The step that calls belong to, and what they looked at; none between steps. */
   #begun: { readonly step: number | null; readonly stages: Map<Stage, Looked> } | undefined
   #applied: Promise<Applied> | undefined
   #released = false
 
   static async make(context: WebGpuContext, spec: ResidenceSpec): Promise<WebGpuResidence> {
-    const { gpu: device } = context
-    const memory = new Memory(device)
-    device.pushErrorScope('out-of-memory')
-    let failure: Promise<GPUError | null> | undefined
+    const memory = new Memory(context.gpu)
+    const enhancing = spec.ire !== null
     try {
-      const slots = memory.slots(spec)
-      const shared = sharedBuffers(memory, slots, spec.ire !== null)
-      failure = device.popErrorScope()
-      const kernels = Kernels.of(device)
-      const fixed = await fixedKernels(kernels, shared, spec.ire !== null)
-      const error = await failure
-      if (error)
-        throw new OnnxIreError(
-          'runtime',
-          `the parameters and their state do not fit the GPU's memory: ${error.message}`,
-        )
+      const [slots, shared] = await memory.claimed(() => {
+        const slots = memory.slots(spec)
+        return [slots, sharedBuffers(memory, slots, enhancing)] as const
+      })
+      const kernels = Kernels.of(context.gpu)
+      const fixed = await fixedKernels(kernels, shared, enhancing)
       return new WebGpuResidence(context, spec, memory, slots, shared, kernels, fixed)
     } catch (error) {
-      failure ??= device.popErrorScope()
-      await failure
       memory.release()
       throw error
     }
@@ -132,19 +124,21 @@ class WebGpuResidence implements DeviceResidence<DeviceTensors> {
   ascend({ sam: { rho, adaptive }, step, trained, what }: Ascent, gradients: DeviceTensors): Promise<DeviceTensors> {
     return this.#turn(async () => {
       const tensors = this.#gradients.of(trained, gradients, what)
+      // A second ascent is that of a step begun anew.
+      if (this.#begun?.stages.has('ascent')) this.#begun = undefined
       const { stages } = this.#begin(step)
       stages.set('ascent', { place: `step ${step}`, what, slots: tensors.map(({ slot }) => slot) })
       const conclusion = { scalars: [rho] }
       if (adaptive) await this.#norms.addWeighted(this.#plan, 'ascent', tensors, conclusion)
       else this.#norms.add(this.#plan, 'ascent', tensors, conclusion)
-      const ascended = this.#ascendedOf()
+      const ascended = await this.#ascendedOf(tensors.map(({ slot }) => slot))
       const kernel = this.#kernelOf(this.#ascents, adaptive ? adaptiveAscent : ascent, (slot, array) =>
-        array === 'ascended' ? ascended.get(slot.name)!.buffer : slot.theta.buffer,
+        array === 'ascended' ? ascended.get(slot)!.buffer : slot.theta.buffer,
       )
       for (const { slot, fed } of tensors) await kernel.add(this.#plan, slot, fed, {})
       this.#plan.submit()
-      const moved = Object.fromEntries(trained.map((name) => [name, ascended.get(name)!]))
-      return { ...this.parameters, ...moved }
+      const moved = tensors.map(({ slot }) => [slot.name, ascended.get(slot)!] as const)
+      return { ...this.parameters, ...Object.fromEntries(moved) }
     })
   }
 
@@ -260,7 +254,7 @@ class WebGpuResidence implements DeviceResidence<DeviceTensors> {
     })
   }
 
-  /** The step that a call belongs to: with the first of its calls what an earlier one found is forgotten. */
+  /** The step that a call belongs to: with the first of its calls what was found before is forgotten. */
   #begin(step: number | null) {
     if (this.#begun?.step === step) return this.#begun
     this.#context.gpu.queue.writeBuffer(this.#shared.state, 0, new Uint32Array(FAULT_WORDS))
@@ -268,9 +262,13 @@ class WebGpuResidence implements DeviceResidence<DeviceTensors> {
     return this.#begun
   }
 
-  /** theta + e, made when it is first needed. */
-  #ascendedOf(): Map<string, Slot['theta']> {
-    this.#ascended ??= new Map(this.#slots.map((slot) => [slot.name, this.#memory.like(slot, 'ascended parameter')]))
+  /** Where theta + e is written, made when it is first needed. */
+  async #ascendedOf(slots: readonly Slot[]): Promise<ReadonlyMap<Slot, Slot['theta']>> {
+    const missing = slots.filter((slot) => !this.#ascended.has(slot))
+    if (missing.length > 0)
+      await this.#memory.claimed(() => {
+        for (const slot of missing) this.#ascended.set(slot, this.#memory.like(slot, 'ascended parameter'))
+      })
     return this.#ascended
   }
 

@@ -4,7 +4,7 @@ import type { DeviceTensors } from '../../runtime/device.js'
 import type { ResidenceSpec } from '../../step/residence.js'
 import { GpuTensor } from '../gpu-tensor.js'
 import { USAGE } from './flags.js'
-import { PART } from './norm.js'
+import { PART } from './norm-shaders.js'
 
 /** One parameter on the device, with all that is kept of it. */
 export interface Slot {
@@ -50,6 +50,23 @@ export class Memory {
     const buffer = this.#device.createBuffer({ label, size, usage: ALL | usage })
     this.#buffers.push(buffer)
     return buffer
+  }
+
+  /**
+   * What `make` makes, once the device has the room for it.
+   * @throws 'runtime' when it has not
+   */
+  async claimed<T>(make: () => T): Promise<T> {
+    this.#device.pushErrorScope('out-of-memory')
+    let made: T
+    let failure: GPUError | null
+    try {
+      made = make()
+    } finally {
+      failure = await this.#device.popErrorScope()
+    }
+    if (!failure) return made
+    throw new OnnxIreError('runtime', `the training state does not fit the GPU's memory: ${failure.message}`)
   }
 
   slots({ base, ire, parameters }: ResidenceSpec): Slot[] {

@@ -212,14 +212,27 @@ export function trajectory(spec: OptimizerSpec, steps: number, context: StepCont
   return compare(optimizerOf(spec), split(start, Float32Array), gradient, steps, at)
 }
 
-/** Steps with random gradients, of tensors of these lengths. */
-export function randomly(spec: OptimizerSpec, lengths: readonly number[], steps: number, context: StepContext = {}) {
+/** Steps with random gradients, of tensors of these lengths; `sizes` are the magnitudes that gradients have by turns. */
+export function randomly(
+  spec: OptimizerSpec,
+  lengths: readonly number[],
+  steps: number,
+  context: StepContext = {},
+  sizes: readonly number[] = [1],
+) {
   const random = new Random(5)
-  const draw = () => {
-    const arrays = lengths.map((n, i) => [`t${i}`, Float32Array.from({ length: n }, () => random.normal())] as const)
-    return Object.fromEntries(arrays)
-  }
-  return compare(optimizerOf(spec), draw(), draw, steps, () => context)
+  const draw = (size: (i: number) => number) =>
+    mapArrays(Object.fromEntries(lengths.map((n, t) => [`t${t}`, new Float32Array(n)])), (array) =>
+      array.map((_, i) => random.normal() * size(i)),
+    )
+  const gradient = () => draw((i) => sizes[i % sizes.length]!)
+  return compare(
+    optimizerOf(spec),
+    draw(() => 1),
+    gradient,
+    steps,
+    () => context,
+  )
 }
 
 /** Makes masks of these values, by magnitude or with their sign, on the device and in plain arrays, one for each gamma. */
@@ -317,8 +330,11 @@ export async function spoil(
   return { wanted, got, unchanged, after: apart(parameters, own) }
 }
 
-/** Steps of which some are given up after a request, beside steps in plain arrays that never were. */
-export async function abandon(spec: OptimizerSpec, steps: number) {
+/**
+ * Steps that are first tried and given up after so many requests, all answered with NaN but the first `good`, beside steps
+ * in plain arrays that never were.
+ */
+export async function abandon(spec: OptimizerSpec, steps: number, requests: readonly number[], good: number) {
   const optimizer = optimizerOf(spec)
   const parameters = split(start, Float32Array)
   const state = initialState(optimizer, parameters)
@@ -327,19 +343,22 @@ export async function abandon(spec: OptimizerSpec, steps: number) {
   await residence.load(own, ownState)
   const gradient = (kind: GradientKind, at: ParameterArrays) =>
     split((kind === 'loss' ? gradientOf : curvatureOf)(flatten(at)), Float32Array)
-  const step = (t: number, requests: number) => {
+  const step = (t: number, requests: number, good: number) => {
     let asked = 0
     return takeStepIn<DeviceTensors, DeviceTensors>(residence, optimizer, t, async (kind, at) => {
       if (++asked > requests) throw new Error('given up')
-      return { gradients: tensorsOn(device, gradient(kind, await arraysOf(device, at))) }
+      const arrays = gradient(kind, await arraysOf(device, at))
+      return {
+        gradients: tensorsOn(device, asked > good ? mapArrays(arrays, (array) => array.map(() => NaN)) : arrays),
+      }
     })
   }
   let unchanged = true
   let givenUp = 0
   for (let t = 0; t < steps; t++) {
     const before = structuredClone({ own, ownState })
-    for (const requests of [1, 2]) {
-      await step(t, requests).then(
+    for (const most of requests) {
+      await step(t, most, good).then(
         () => {
           throw new Error('the step was to be given up')
         },
@@ -352,7 +371,7 @@ export async function abandon(spec: OptimizerSpec, steps: number) {
       unchanged &&= JSON.stringify({ own, ownState }) === JSON.stringify(before)
     }
     await takeStep(optimizer, parameters, state, (kind, at) => ({ gradients: gradient(kind, at) }))
-    await step(t, Infinity)
+    await step(t, Infinity, Infinity)
     await residence.store(own, ownState)
   }
   await noProblems(device)

@@ -106,9 +106,11 @@ struct Selection { prefix: u32, rank: u32, cut: u32, flat: u32, zero: u32 }
 ${together}
 
 fn norm(sum: vec4f) -> f32 {
-  if (sum.z > 0f) { return sqrt(sum.z + sum.y * 0x1p-76f * 0x1p-76f) * 0x1p76f; }
-  if (sum.y > 0f) { return sqrt(sum.y + sum.x * 0x1p-75f * 0x1p-75f); }
-  return sqrt(sum.x) * 0x1p-75f;
+  let middle = sqrt(sum.y) * 0x1p-76f;
+  let small = sqrt(sum.x) * 0x1p-75f;
+  if (sum.z > 0f) { return sqrt(sum.z + middle * middle) * 0x1p76f; }
+  if (sum.y > 0f) { return sqrt(sum.y + small * small); }
+  return small;
 }
 
 @compute @workgroup_size(${WORKGROUP})

@@ -1,0 +1,63 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { adamw, crossEntropy, ire, type Runtime, sam, Trainer } from '../../src/index.js'
+import { type CApiOptions, cApi, node } from '../../src/node/index.js'
+import { sgd } from '../../src/optim/sgd.js'
+import type { Device } from '../../src/runtime/device.js'
+import { agree, bases, options, settings } from '../step/device-run.js'
+import { clusters, flat, smallMlp } from '../train/problem.js'
+import { whyNoCuda } from './cuda.js'
+
+const absent = whyNoCuda()
+if (absent !== undefined) console.warn(`\nNOT TESTED, for CUDA does not start here: training on CUDA\n  ${absent}\n`)
+
+const enhanced = ire(sam(adamw({ lr: 0.03 }), { rho: 0.1 }), options)
+
+describe.each<[string, string | undefined, CApiOptions, number]>([
+  ['the CPU', undefined, { threads: 1 }, 1e-5],
+  ['CUDA', absent, { provider: 'cuda' }, 1e-3],
+])('training state kept by the C API on %s', (_, why, of, tolerance) => {
+  const skip = why !== undefined
+  const open: Runtime[] = []
+  const start = () => {
+    open[0] ??= cApi(of)
+    return open[0]
+  }
+  const device = (): Device => start().device!
+  afterAll(async () => {
+    for (const runtime of open) await runtime.dispose()
+  })
+
+  it.skipIf(skip).each(bases)(
+    'agrees with plain arrays to 1e-5 after 50 steps of %s, with and without SAM and IRE',
+    async (_, base) => {
+      await agree(device(), base)
+      await agree(device(), ire(sam(base, { rho: 0.1 }), options))
+    },
+  )
+
+  it.skipIf(skip)('agrees with clipping and settings per tensor', async () => {
+    await agree(device(), enhanced, { settings, clipNorm: 2, clipValue: 1 })
+    await agree(device(), sgd({ lr: 0.02, momentum: 0.8 }), { clipNorm: 1 })
+  })
+
+  it.skipIf(skip)('makes a trainer come to what one of arrays comes to', async () => {
+    const host = node({ threads: 1, worker: false })
+    const data = clusters(40, [6])
+    const train = async (runtime: Runtime) => {
+      const common = { loss: crossEntropy(), optimizer: enhanced, batchSize: 8, runtime }
+      const trainer = await Trainer.create(smallMlp(), common)
+      const losses: number[] = []
+      for await (const { loss } of trainer.fit(data, { epochs: 10 })) losses.push(loss)
+      await trainer.sync()
+      const parameters = flat(trainer.parameters)
+      await trainer.dispose()
+      return { losses, parameters }
+    }
+    const [there, here] = [await train(start()), await train(host)]
+    await host.dispose()
+    expect(here.losses.at(-1)!).toBeLessThan(0.5 * here.losses[0]!)
+    for (const [i, loss] of there.losses.entries()) expect(Math.abs(loss - here.losses[i]!)).toBeLessThan(tolerance)
+    const off = there.parameters.map((x, i) => Math.abs(x - here.parameters[i]!) / Math.max(0.1, Math.abs(x)))
+    expect(Math.max(...off)).toBeLessThan(10 * tolerance)
+  })
+})

@@ -1,0 +1,153 @@
+import type { Calls, DataChoice, DataSummary, ModelSummary, ShownExample } from '../protocol.js'
+import { Camera } from './camera.js'
+import { byId, element, inputNamed } from './dom.js'
+import { Pad } from './pad.js'
+import { guarded, say } from './status.js'
+
+/** The second section: what the model is to learn from. */
+export class DataPanel {
+  readonly #calls: Calls
+  readonly #onData: () => void
+  readonly #shown: ShownExample[] = []
+  #summary: DataSummary | undefined
+  #model: ModelSummary | undefined
+
+  constructor(calls: Calls, onData: () => void) {
+    this.#calls = calls
+    this.#onData = onData
+    for (const radio of document.querySelectorAll<HTMLInputElement>('input[name=source]'))
+      radio.addEventListener('change', () => this.#choose(radio.value))
+    this.#files()
+    this.#drawing()
+    this.#filming()
+    this.#button('use-shown', () => this.#use({ kind: 'shown', examples: this.#shown }))
+    this.#button('forget-shown', async () => {
+      this.#shown.length = 0
+      this.#list()
+    })
+  }
+
+  get classes(): readonly string[] {
+    return this.#summary?.classes ?? []
+  }
+
+  onModel(summary: ModelSummary): void {
+    this.#model = summary
+    this.#forget()
+    this.#check(summary.form.kind === 'table' ? 'csv' : 'folder')
+  }
+
+  #files(): void {
+    const folder = inputNamed('folder')
+    folder.addEventListener('change', () =>
+      guarded(folder, () =>
+        this.#use({
+          kind: 'folder',
+          // The path is lost when a File is cloned to the worker.
+          files: [...(folder.files ?? [])].map((file) => ({
+            path: file.webkitRelativePath.split('/').slice(1).join('/'),
+            file,
+          })),
+        }),
+      ),
+    )
+    const csv = inputNamed('csv')
+    const label = byId<HTMLSelectElement>('csv-label')
+    csv.addEventListener('change', () =>
+      guarded(csv, async () => {
+        const columns = await this.#calls.columns(chosen('csv'))
+        label.replaceChildren(...columns.map((value) => element('option', { value, textContent: value })))
+        label.value = columns.at(-1)!
+        say('Choose the column that holds the class.')
+      }),
+    )
+    this.#button('use-csv', () => this.#use({ kind: 'csv', file: chosen('csv'), label: label.value }))
+    this.#button('use-idx', () =>
+      this.#use({ kind: 'idx', images: chosen('idx-images'), labels: chosen('idx-labels') }),
+    )
+  }
+
+  #drawing(): void {
+    const pad = new Pad(byId<HTMLCanvasElement>('pad'), () => {})
+    this.#button('clear-pad', async () => pad.clear())
+    this.#button('add-drawn', async () => {
+      if (pad.empty) throw new Error('Draw something first.')
+      this.#add(pad.pixels, inputNamed('draw-label'))
+      pad.clear()
+    })
+  }
+
+  #filming(): void {
+    const camera = new Camera(byId<HTMLVideoElement>('video'))
+    const add = byId<HTMLButtonElement>('add-filmed')
+    this.#button('camera-on', async () => {
+      if (camera.on) camera.stop()
+      else await camera.start()
+      byId('camera-on').textContent = camera.on ? 'Stop the webcam' : 'Start the webcam'
+      add.disabled = !camera.on
+    })
+    add.addEventListener('click', () => guarded(null, async () => this.#add(camera.pixels, inputNamed('camera-label'))))
+  }
+
+  #add(pixels: ImageData, field: HTMLInputElement): void {
+    const label = field.value.trim()
+    if (!label) throw new Error('Say which class it is.')
+    this.#shown.push({ pixels, label })
+    this.#list()
+    say(`${this.#shown.length} examples shown.`)
+  }
+
+  #list(): void {
+    const counts = new Map<string, number>()
+    for (const { label } of this.#shown) counts.set(label, (counts.get(label) ?? 0) + 1)
+    byId('shown').hidden = this.#shown.length === 0
+    byId('shown-list').replaceChildren(...[...counts].map(([label, count]) => element('li', {}, `${label}: ${count}`)))
+  }
+
+  async #use(choice: DataChoice): Promise<void> {
+    if (!this.#model) throw new Error('Open a model first: it decides what data look like.')
+    this.#forget()
+    say('Reading the data ...')
+    const summary = await this.#calls.data(choice)
+    this.#summary = summary
+    const counts = summary.classes.map((name, i) => `${name} (${summary.counts[i]})`)
+    const shown = counts.length > 12 ? [...counts.slice(0, 12), `and ${counts.length - 12} more`] : counts
+    const head =
+      summary.classes.length === this.#model.classes
+        ? ''
+        : ` The last layer is replaced by one of ${summary.classes.length} classes.`
+    byId('data-summary').textContent =
+      `${summary.examples} examples of ${summary.classes.length} classes: ${shown.join(', ')}.${head}`
+    this.#onData()
+    say('Ready to train.')
+  }
+
+  #forget(): void {
+    this.#summary = undefined
+    byId('data-summary').textContent = ''
+    this.#onData()
+  }
+
+  #check(source: string): void {
+    for (const radio of document.querySelectorAll<HTMLInputElement>('input[name=source]'))
+      radio.checked = radio.value === source
+    this.#choose(source)
+  }
+
+  #choose(source: string): void {
+    for (const part of document.querySelectorAll<HTMLElement>('[data-source]'))
+      part.hidden = part.dataset['source'] !== source
+  }
+
+  #button(id: string, work: () => Promise<void>): void {
+    const button = byId<HTMLButtonElement>(id)
+    button.addEventListener('click', () => guarded(button, work))
+  }
+}
+
+function chosen(id: string): File {
+  const field = inputNamed(id)
+  const file = field.files?.[0]
+  if (!file) throw new Error(`Choose a file: ${field.labels?.[0]?.textContent?.trim() ?? id}.`)
+  return file
+}

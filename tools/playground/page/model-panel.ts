@@ -1,0 +1,95 @@
+import { type Calls, type Form, type ModelSummary, type Normalisation, normalisations } from '../protocol.js'
+import { byId, element, inputNamed, numberIn } from './dom.js'
+import { guarded, say } from './status.js'
+
+/** The first section: which model, and what it is made of. */
+export class ModelPanel {
+  readonly #calls: Calls
+  readonly #onModel: (summary: ModelSummary) => void
+  #summary: ModelSummary | undefined
+
+  constructor(calls: Calls, bundled: string, onModel: (summary: ModelSummary) => void) {
+    this.#calls = calls
+    this.#onModel = onModel
+    const file = inputNamed('model-file')
+    file.addEventListener('change', () => file.files?.[0] && this.#open(file, file.files[0]))
+    const button = byId<HTMLButtonElement>('bundled')
+    button.addEventListener('click', () => this.#open(button, new URL(bundled, location.href).href, 'bundled'))
+    this.#acceptDrops(byId('drop'))
+    for (const [value, { title }] of Object.entries(normalisations))
+      byId('normalisation').append(element('option', { value, textContent: title }))
+    for (const id of ['size', 'normalisation'])
+      byId(id).addEventListener('change', () => guarded(null, () => this.#reform()))
+  }
+
+  #acceptDrops(place: HTMLElement): void {
+    const over = (event: DragEvent) => {
+      event.preventDefault()
+      place.classList.toggle('over', event.type === 'dragover')
+    }
+    place.addEventListener('dragover', over)
+    place.addEventListener('dragleave', over)
+    place.addEventListener('drop', (event) => {
+      over(event)
+      const file = event.dataTransfer?.files[0]
+      if (file) this.#open(null, file)
+    })
+  }
+
+  #open(control: HTMLButtonElement | HTMLInputElement | null, source: File | string, kind?: 'bundled'): void {
+    guarded(control, async () => {
+      say('Reading the model ...')
+      let summary = await this.#calls.open(source)
+      // What the bundled model was trained on is known, though its file does not say.
+      if (kind === 'bundled') {
+        summary = { ...summary, form: { ...summary.form, size: 48, normalisation: 'signed' } }
+        await this.#calls.form(summary.form)
+      }
+      this.#summary = summary
+      this.#show(summary)
+      this.#onModel(summary)
+      say(`${summary.name} is open: now choose data.`)
+    })
+  }
+
+  async #reform(): Promise<void> {
+    if (!this.#summary) return
+    const normalisation = byId<HTMLSelectElement>('normalisation').value as Normalisation
+    const form: Form = { ...this.#summary.form, size: numberIn('size'), normalisation }
+    await this.#calls.form(form)
+    this.#summary = { ...this.#summary, form }
+    this.#onModel(this.#summary)
+    say('Pictures will be read anew: choose the data again.')
+  }
+
+  #show({ name, bytes, inputs, outputs, parameters, trainable, layers, form }: ModelSummary): void {
+    const facts: readonly (readonly [string, string])[] = [
+      ['file', `${name}, ${(bytes / 2 ** 20).toFixed(1)} MiB`],
+      ['inputs', inputs.join(', ')],
+      ['outputs', outputs.join(', ')],
+      ['parameters', `${parameters.toLocaleString('en')}, of which ${trainable.toLocaleString('en')} can be trained`],
+    ]
+    byId('model-facts').replaceChildren(
+      ...facts.flatMap(([term, fact]) => [element('dt', {}, term), element('dd', {}, fact)]),
+    )
+    byId('layers').replaceChildren(
+      ...layers.map((layer) =>
+        element(
+          'tr',
+          {},
+          element('td', {}, layer.name),
+          element('td', {}, layer.operators),
+          element('td', {}, layer.shape),
+          element('td', {}, layer.parameters.toLocaleString('en')),
+          element('td', {}, layer.trainable ? 'yes' : 'no'),
+        ),
+      ),
+    )
+    byId('image-form').hidden = form.kind !== 'image'
+    const size = inputNamed('size')
+    size.valueAsNumber = form.size
+    size.disabled = !form.open
+    byId<HTMLSelectElement>('normalisation').value = form.normalisation
+    byId('model-summary').hidden = false
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * A canvas to draw on, white on black as MNIST has it: with pointer or touch, or by keyboard: arrow keys move the pen, Space
+ * puts it down and lifts it, Delete clears.
+ */
+export class Pad {
+  readonly canvas: HTMLCanvasElement
+  readonly #context: CanvasRenderingContext2D
+  readonly #onChange: () => void
+  #pen: { x: number; y: number; down: boolean }
+
+  constructor(canvas: HTMLCanvasElement, onChange: () => void) {
+    this.canvas = canvas
+    this.#context = canvas.getContext('2d', { willReadFrequently: true })!
+    this.#onChange = onChange
+    this.#pen = { x: canvas.width / 2, y: canvas.height / 2, down: false }
+    canvas.addEventListener('pointerdown', (event) => this.#begin(event))
+    canvas.addEventListener('pointermove', (event) => this.#draw(event))
+    for (const end of ['pointerup', 'pointercancel'] as const) canvas.addEventListener(end, () => this.#lift())
+    canvas.addEventListener('keydown', (event) => this.#key(event))
+    this.clear()
+  }
+
+  clear(): void {
+    this.#context.fillStyle = '#000'
+    this.#context.fillRect(0, 0, this.canvas.width, this.canvas.height)
+    this.#onChange()
+  }
+
+  get pixels(): ImageData {
+    return this.#context.getImageData(0, 0, this.canvas.width, this.canvas.height)
+  }
+
+  get empty(): boolean {
+    return !this.pixels.data.some((value, i) => i % 4 !== 3 && value > 0)
+  }
+
+  #begin(event: PointerEvent): void {
+    this.canvas.setPointerCapture(event.pointerId)
+    this.#pen = { ...this.#place(event), down: true }
+    this.#lineTo(this.#pen.x, this.#pen.y)
+  }
+
+  #draw(event: PointerEvent): void {
+    if (!this.#pen.down) return
+    const { x, y } = this.#place(event)
+    this.#lineTo(x, y)
+  }
+
+  #lift(): void {
+    this.#pen.down = false
+  }
+
+  #key(event: KeyboardEvent): void {
+    const step = this.canvas.width / 28
+    const moves: Readonly<Record<string, readonly [number, number]>> = {
+      ArrowLeft: [-step, 0],
+      ArrowRight: [step, 0],
+      ArrowUp: [0, -step],
+      ArrowDown: [0, step],
+    }
+    const move = moves[event.key]
+    if (move) this.#lineTo(this.#pen.x + move[0], this.#pen.y + move[1])
+    else if (event.key === ' ') {
+      this.#pen.down = !this.#pen.down
+      if (this.#pen.down) this.#lineTo(this.#pen.x, this.#pen.y)
+    } else if (event.key === 'Delete' || event.key === 'Backspace') this.clear()
+    else return
+    event.preventDefault()
+  }
+
+  #lineTo(x: number, y: number): void {
+    const [to, from] = [{ x: clamp(x, this.canvas.width), y: clamp(y, this.canvas.height) }, this.#pen]
+    if (from.down) {
+      const context = this.#context
+      context.strokeStyle = '#fff'
+      context.lineWidth = this.canvas.width / 11
+      context.lineCap = 'round'
+      context.lineJoin = 'round'
+      context.beginPath()
+      context.moveTo(from.x, from.y)
+      context.lineTo(to.x, to.y)
+      context.stroke()
+      this.#onChange()
+    }
+    this.#pen = { ...to, down: from.down }
+  }
+
+  /** The canvas may be shown in another size than it has. */
+  #place({ offsetX, offsetY }: PointerEvent): { x: number; y: number } {
+    const { clientWidth, clientHeight, width, height } = this.canvas
+    return { x: (offsetX / clientWidth) * width, y: (offsetY / clientHeight) * height }
+  }
+}
+
+const clamp = (x: number, end: number): number => Math.min(Math.max(x, 0), end)

@@ -1,0 +1,150 @@
+import {
+  type Calls,
+  type Contender,
+  contenders,
+  type RoundEvent,
+  type Settings,
+  type WorkerEvent,
+} from '../protocol.js'
+import { Curves } from './curves.js'
+import { byId, element, inputNamed, numberIn } from './dom.js'
+import { guarded, say } from './status.js'
+import type { TryPanel } from './try-panel.js'
+
+const button = (id: string) => byId<HTMLButtonElement>(id)
+
+/** The third and fourth sections: settings, and training as it goes on. */
+export class TrainingPanel {
+  readonly #calls: Calls
+  readonly #tried: TryPanel
+  readonly #loss = new Curves(byId('loss-chart'), 'Training loss', { logarithmic: true })
+  readonly #accuracy = new Curves(byId('accuracy-chart'), 'Held-out accuracy', { percent: true })
+  readonly #sharpness = new Curves(byId('sharpness-chart'), 'Sharpness (rise of the loss within 0.05)')
+  readonly #latest = new Map<Contender, RoundEvent>()
+  readonly #steps = new Map<Contender, number>()
+  #hasData = false
+  #running = false
+
+  constructor(calls: Calls, tried: TryPanel) {
+    this.#calls = calls
+    this.#tried = tried
+    button('train').addEventListener('click', () => guarded(null, () => this.#train()))
+    button('pause').addEventListener('click', () => guarded(null, () => this.#pause()))
+    button('stop').addEventListener('click', () => guarded(null, () => this.#calls.stop()))
+    if (!('gpu' in navigator)) byId<HTMLSelectElement>('provider').value = 'wasm'
+  }
+
+  onData(there: boolean): void {
+    this.#hasData = there
+    this.#buttons()
+  }
+
+  onEvent(event: WorkerEvent): void {
+    if (event.kind === 'step') {
+      this.#loss.add(event.contender, event.step, event.loss)
+      this.#steps.set(event.contender, event.step + 1)
+      const done = [...this.#steps.values()].reduce((sum, step) => sum + step, 0)
+      const left = (2 * event.steps - done) * event.secondsPerStep
+      byId<HTMLProgressElement>('progress').value = done / (2 * event.steps)
+      byId('progress-text').textContent =
+        `Step ${event.step + 1} of ${event.steps}, ${(1000 * event.secondsPerStep).toFixed(0)} ms each, ${timeText(left)} left`
+      this.#tried.onWeights()
+    } else if (event.kind === 'round') this.#onRound(event)
+    else if (event.kind === 'lost')
+      say(
+        `The GPU was lost; ${contenders[event.contender]} goes on from step ${event.step} on a new device.`,
+        'warning',
+      )
+    else {
+      byId('runtime').textContent = event.description
+      if (event.fallback)
+        say(`WebGPU is not to be had here: training runs on WebAssembly. (${event.fallback})`, 'warning')
+    }
+  }
+
+  async #train(): Promise<void> {
+    const settings = this.#settings()
+    for (const curves of [this.#loss, this.#accuracy, this.#sharpness]) curves.clear()
+    this.#latest.clear()
+    this.#steps.clear()
+    byId('results').hidden = true
+    this.#running = true
+    this.#buttons()
+    say('Building and compiling the training graphs ...')
+    try {
+      const { stopped } = await this.#calls.train(settings)
+      say(stopped ? 'Stopped.' : 'Done: try the model, or download it.')
+      this.#tried.onTrained()
+    } finally {
+      this.#running = false
+      this.#buttons()
+    }
+  }
+
+  async #pause(): Promise<void> {
+    const pause = button('pause')
+    const paused = pause.getAttribute('aria-pressed') !== 'true'
+    await this.#calls.pause(paused)
+    pause.setAttribute('aria-pressed', String(paused))
+    pause.textContent = paused ? 'Go on' : 'Pause'
+  }
+
+  #onRound(event: RoundEvent): void {
+    this.#accuracy.add(event.contender, event.step, event.heldAccuracy)
+    if (event.sharpness !== null) this.#sharpness.add(event.contender, event.step, event.sharpness)
+    this.#latest.set(event.contender, event)
+    byId('results').hidden = false
+    byId('results-body').replaceChildren(
+      ...(Object.keys(contenders) as Contender[]).flatMap((contender) => {
+        const round = this.#latest.get(contender)
+        if (!round) return []
+        const cells = [
+          round.loss.toFixed(4),
+          round.heldLoss.toFixed(4),
+          `${(100 * round.heldAccuracy).toFixed(1)} %`,
+          round.sharpness === null ? '' : round.sharpness.toPrecision(3),
+        ]
+        return [
+          element(
+            'tr',
+            { id: `result-${contender}` },
+            element('th', { scope: 'row' }, contenders[contender]),
+            ...cells.map((cell) => element('td', {}, cell)),
+          ),
+        ]
+      }),
+    )
+  }
+
+  #settings(): Settings {
+    return {
+      provider: byId<HTMLSelectElement>('provider').value as Settings['provider'],
+      epochs: numberIn('epochs'),
+      batchSize: numberIn('batch'),
+      lr: numberIn('lr'),
+      weightDecay: numberIn('decay'),
+      seed: numberIn('seed'),
+      held: numberIn('held'),
+      kappa: numberIn('kappa'),
+      gamma: numberIn('gamma'),
+      interval: numberIn('interval'),
+      flatness: inputNamed('flatness').checked,
+    }
+  }
+
+  #buttons(): void {
+    button('train').disabled = this.#running || !this.#hasData
+    button('stop').disabled = !this.#running
+    const pause = button('pause')
+    pause.disabled = !this.#running
+    if (!this.#running) {
+      pause.setAttribute('aria-pressed', 'false')
+      pause.textContent = 'Pause'
+    }
+  }
+}
+
+function timeText(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds))
+  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`
+}

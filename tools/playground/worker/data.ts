@@ -1,0 +1,79 @@
+import { parse } from 'csv-parse/browser/esm/sync'
+import { arrays, type Dataset, images, labels, OnnxIreError, type Tensor, tensor } from 'onnx-ire'
+import { imageFolder, pixels, readCsv, readIdx } from 'onnx-ire/web'
+import type { DataChoice, DataSummary, Form, ShownExample } from '../protocol.js'
+import { imageOptions } from './form.js'
+
+/** Examples by the names of the model's input and of the loss's labels. */
+export interface Examples {
+  readonly dataset: Dataset
+  readonly summary: DataSummary
+}
+
+/** @throws 'invalid-data', 'io' with what is wrong with the files */
+export async function examplesOf(choice: DataChoice, form: Form, input: string): Promise<Examples> {
+  if (form.kind === 'table' && choice.kind !== 'csv')
+    throw new OnnxIreError('invalid-data', 'This model takes rows of numbers: give it a CSV file.')
+  if (form.kind === 'image' && choice.kind === 'csv')
+    throw new OnnxIreError('invalid-data', 'This model takes pictures, and a CSV file holds rows: give it images.')
+  switch (choice.kind) {
+    case 'folder': {
+      const folder = imageFolder(choice.files, { image: imageOptions(form), input, label: 'labels' })
+      return examples(folder, folder.classes, folder.labels)
+    }
+    case 'csv': {
+      const table = await readCsv(choice.file, {
+        tensors: { [input]: '*', labels: { columns: choice.label, as: 'class' } },
+      })
+      const all = await table.batch(Uint32Array.from({ length: table.length }, (_, i) => i))
+      const width = all[input]!.dims[1]!
+      if (form.columns !== null && width !== form.columns)
+        throw new OnnxIreError(
+          'invalid-data',
+          `${choice.file.name} has ${width} columns beside '${choice.label}', and the model takes ${form.columns}.`,
+        )
+      return examples(table, table.classes['labels']!, numbers(all['labels']!))
+    }
+    case 'idx': {
+      const [shown, classes] = await Promise.all([readIdx(choice.images), readIdx(choice.labels)])
+      const own = numbers(classes)
+      const names = Array.from({ length: Math.max(...own) + 1 }, (_, i) => String(i))
+      return examples(arrays({ [input]: images(shown, imageOptions(form)), labels: labels(classes) }), names, own)
+    }
+    case 'shown':
+      return shownExamples(choice.examples, form, input)
+  }
+}
+
+/** The names in the first line of a CSV file. */
+export async function columnsOf(file: File): Promise<readonly string[]> {
+  const delimiter = file.name.endsWith('.tsv') ? '\t' : ','
+  const [header] = parse(await file.slice(0, 65_536).text(), { delimiter, to: 1, bom: true, relax_column_count: true })
+  if (!header?.length) throw new OnnxIreError('invalid-data', `${file.name} is empty.`)
+  return header as string[]
+}
+
+/** A picture as a batch of one. */
+export async function pictureOf(data: ImageData, form: Form): Promise<Tensor> {
+  return images(await pixels(data, { background: 0 }), imageOptions(form)).rows([0])
+}
+
+async function shownExamples(shown: readonly ShownExample[], form: Form, input: string): Promise<Examples> {
+  const classes = [...new Set(shown.map(({ label }) => label))].sort()
+  if (classes.length < 2) throw new OnnxIreError('invalid-data', 'Show examples of two classes at least.')
+  const rows = await Promise.all(shown.map(({ pixels: data }) => pictureOf(data, form)))
+  const width = rows[0]!.data.length
+  const all = new Float32Array(rows.length * width)
+  for (const [i, { data }] of rows.entries()) all.set(data as Float32Array, i * width)
+  const own = shown.map(({ label }) => classes.indexOf(label))
+  const pictures = tensor('float32', [rows.length, ...rows[0]!.dims.slice(1)], all)
+  return examples(arrays({ [input]: pictures, labels: labels(own) }), classes, own)
+}
+
+function examples(dataset: Dataset, classes: readonly string[], own: readonly number[]): Examples {
+  const counts = classes.map(() => 0)
+  for (const label of own) counts[label]!++
+  return { dataset, summary: { examples: dataset.length, classes, counts } }
+}
+
+const numbers = ({ data }: Tensor): number[] => Array.from(data as ArrayLike<number | bigint>, Number)

@@ -1,0 +1,46 @@
+import type { Graph, ImageOptions, Value } from 'onnx-ire'
+import { OnnxIreError } from 'onnx-ire'
+import { type Form, normalisations } from '../protocol.js'
+
+/** The only input of a model that takes one picture or one row of a table per example. Throws 'invalid-model' for others. */
+export function inputOf(graph: Graph): readonly [name: string, value: Value] {
+  const inputs = [...graph.inputs]
+  const [first] = inputs
+  if (inputs.length === 1 && first && first[1].dtype === 'float32') return first
+  const list = inputs.map(([name, { dtype }]) => `'${name}' (${dtype})`).join(', ')
+  throw new OnnxIreError(
+    'invalid-model',
+    `The playground trains models with one float32 input, a picture or a row of numbers; this one takes ${list || 'nothing'}. In code, onnx-ire trains it too.`,
+  )
+}
+
+/** The form of a model's examples, as far as its file tells. Throws 'invalid-model'. */
+export function formOf(graph: Graph): Form {
+  const [name, { shape }] = inputOf(graph)
+  const table = { kind: 'table', size: 0, channels: 0, layout: 'NCHW', normalisation: 'unit', open: false } as const
+  if (shape?.length === 2) return { ...table, columns: typeof shape[1] === 'number' ? shape[1] : null }
+  if (shape?.length === 4) {
+    const last = shape[3] === 1 || shape[3] === 3
+    const layout = last && shape[1] !== 1 && shape[1] !== 3 ? 'NHWC' : 'NCHW'
+    const [channels, rows, columns] =
+      layout === 'NHWC' ? [shape[3], shape[1], shape[2]] : [shape[1], shape[2], shape[3]]
+    if (rows === columns || typeof rows !== 'number' || typeof columns !== 'number') {
+      const size = typeof rows === 'number' ? rows : typeof columns === 'number' ? columns : 64
+      const open = typeof rows !== 'number' && typeof columns !== 'number'
+      const normalisation = channels === 1 ? 'unit' : 'signed'
+      const depth = typeof channels === 'number' ? channels : 3
+      return { kind: 'image', size, channels: depth, layout, normalisation, columns: null, open }
+    }
+  }
+  throw new OnnxIreError(
+    'invalid-model',
+    `The playground feeds square pictures [N, C, H, W] or tables [N, columns]; the input '${name}' is [${shape?.join(', ') ?? '?'}].`,
+  )
+}
+
+/** The same as `images` takes it. */
+export function imageOptions({ size, channels, layout, normalisation }: Form): ImageOptions {
+  const { mean, std } = normalisations[normalisation]
+  const each = (x: number | readonly number[]) => (Array.isArray(x) && channels !== 3 ? (x[1] as number) : x)
+  return { size, channels, layout, fit: 'cover', mean: each(mean), std: each(std) }
+}
