@@ -8,7 +8,7 @@ import type { indexing } from '../../op/indexing.js'
 import { knownNumbers } from '../../op/known.js'
 import type { Lowerings } from '../lowering.js'
 import { counted, numbersAlong, numbersTo } from './lengths.js'
-import { cast, moving } from './through.js'
+import { cast } from './through.js'
 
 /** 1 at the indices' places among `depth` numbers, which come from the end where they are negative. */
 function hot(indices: Value, depth: Value, axis: number): Value | null {
@@ -65,10 +65,4 @@ export const indexingLowerings = {
     const element = value ? constant({ ...value, dims: [] }) : scalar('float32', 0)
     return op.Expand(element, shape)
   },
-  ...({
-    GatherElements: moving('GatherElements', [0], true),
-    GatherND: moving('GatherND', [0], false),
-    ScatterElements: moving('ScatterElements', [0, 2], false),
-    ScatterND: moving('ScatterND', [0, 2], false),
-  } as object),
 } satisfies Lowerings<typeof indexing>
