@@ -1,5 +1,5 @@
 import { OnnxIreError } from '../errors.js'
-import { checkBoolean, checkNames } from '../optim/option.js'
+import { checkNames, invalidOption } from '../optim/option.js'
 import type { Device } from '../runtime/device.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import { openDevice } from './adapter.js'
@@ -15,10 +15,10 @@ export interface WebGpuOptions extends WasmSettings {
   /** How far onnxruntime rewrites the graph. Default 'all'. */
   readonly graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all' | undefined
   /**
-   * Whether operators that have no kernel for the GPU may run on the processor, which costs a way there and back. If not, a
-   * model that has such is refused. Default true.
+   * What becomes of nodes that the GPU has no kernel for: 'allowed' (default) runs them on the processor, which takes copies
+   * there and back; 'refused' makes `compile` throw.
    */
-  readonly cpuFallback?: boolean | undefined
+  readonly cpuNodes?: 'allowed' | 'refused' | undefined
   /** What is to run instead where WebGPU cannot start, such as `wasm`. Default: nothing, it is an error. */
   readonly fallback?: (() => Promise<Runtime>) | undefined
 }
@@ -32,7 +32,7 @@ export interface WebGpuRuntime extends Runtime {
   readonly lost: Promise<OnnxIreError>
 }
 
-const optionNames = ['wasmPaths', 'threads', 'powerPreference', 'graphOptimizationLevel', 'cpuFallback', 'fallback']
+const optionNames = ['wasmPaths', 'threads', 'powerPreference', 'graphOptimizationLevel', 'cpuNodes', 'fallback']
 
 /** onnxruntime hangs when it is entered while it is inside, by whatever session. */
 const turns = new Turns()
@@ -48,7 +48,9 @@ export function webgpu(options?: Omit<WebGpuOptions, 'fallback'>): Promise<WebGp
 export function webgpu(options: WebGpuOptions): Promise<Runtime>
 export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime> {
   checkNames('webgpu', options, optionNames)
-  checkBoolean('webgpu', 'cpuFallback', options.cpuFallback ?? true)
+  const { cpuNodes = 'allowed' } = options
+  if (cpuNodes !== 'allowed' && cpuNodes !== 'refused')
+    throw invalidOption('webgpu', 'cpuNodes', cpuNodes, "'allowed' or 'refused'")
   try {
     return await start(options)
   } catch (cause) {
@@ -103,7 +105,7 @@ async function started(ort: Ort, gpu: GPUDevice, options: WebGpuOptions): Promis
     logSeverityLevel: 3,
     graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
     executionProviders: [{ name: 'webgpu', device: gpu as never }],
-    ...(options.cpuFallback === false ? { extra: { session: { disable_cpu_ep_fallback: '1' } } } : {}),
+    ...(options.cpuNodes === 'refused' ? { extra: { session: { disable_cpu_ep_fallback: '1' } } } : {}),
   }
   const life = new DeviceLife(gpu, turns)
   try {

@@ -1,7 +1,9 @@
 import * as ort from 'onnxruntime-node'
 import { type DType, dtypes } from '../../src/ir/dtype.js'
+import { encode } from '../../src/onnx/encode.js'
+import { exportGraph } from '../../src/onnx/export.js'
 import type { Case } from './cases/case.js'
-import { type Compile, checkCase as checkWith, modelOf } from './directional.js'
+import { type Compile, checkCase as checkWith, graphOf } from './directional.js'
 import type { Array64 } from './draw.js'
 
 /** Checks one case on Node's CPU. */
@@ -11,7 +13,7 @@ export const checkCase = (case_: Case, { symbolic }: { readonly symbolic: boolea
 /** Values as a function of inputs, in onnxruntime. Only inputs the values need are fed. */
 export const compile: Compile = async (name, x, values) => {
   if (values.length === 0) return async () => []
-  const session = await ort.InferenceSession.create(modelOf(name, x, values), {
+  const session = await ort.InferenceSession.create(encode('ModelProto', exportGraph(graphOf(name, x, values))), {
     logSeverityLevel: 3,
     intraOpNumThreads: 1,
   })

@@ -2,8 +2,7 @@ import { gradients, type Seed } from '../../src/grad/gradient.js'
 import { type DType, isFloat } from '../../src/ir/dtype.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
-import { encode } from '../../src/onnx/encode.js'
-import { exportGraph } from '../../src/onnx/export.js'
+import type { GraphSpec } from '../../src/onnx/export.js'
 import { Random } from '../../src/random.js'
 import type { Case } from './cases/case.js'
 import { type Array64, draw } from './draw.js'
@@ -181,13 +180,9 @@ function same(is: unknown, wanted: unknown, what: string): void {
     throw new Error(`${what}: it is ${JSON.stringify(is)}, not ${JSON.stringify(wanted)}`)
 }
 
-/** A model of values, whose outputs are `out0` and so on. */
-export const modelOf = (name: string, x: readonly Value[], values: readonly Value[]): Uint8Array =>
-  encode(
-    'ModelProto',
-    exportGraph({
-      name,
-      inputs: new Map(x.map((value) => [value.name!, value])),
-      outputs: new Map(values.map((value, i) => [`out${i}`, value])),
-    }),
-  )
+/** A graph of values, whose outputs are `out0` and so on. */
+export const graphOf = (name: string, x: readonly Value[], values: readonly Value[]): GraphSpec => ({
+  name,
+  inputs: new Map(x.map((value) => [value.name!, value])),
+  outputs: new Map(values.map((value, i) => [`out${i}`, value])),
+})

@@ -4,6 +4,12 @@ import { describeInBrowser } from './browser.js'
 
 const patience = 300_000
 
+/** What onnxruntime-web refuses though Node's onnxruntime runs it, and why. */
+const refused: Readonly<Record<string, RegExp>> = {
+  // Its shape inference does not stretch a diagonal of length 1.
+  Einsum: /'ii,i->i' of \[1,1\] and \[4\]: onnxruntime refused the model: .*Can't merge shape info/,
+}
+
 describeInBrowser('gradient rules in Chromium', (browser) => {
   describe('on wasm, by differences', () => {
     it.each(Object.keys(cases))(
@@ -14,18 +20,23 @@ describeInBrowser('gradient rules in Chromium', (browser) => {
           'check',
           operator,
         )
-        expect(failures).toEqual([])
+        expect(failures).toEqual(refused[operator] ? [expect.stringMatching(refused[operator])] : [])
         expect(count).toBeGreaterThan(0)
       },
       patience,
     )
   })
 
+  // Their cases are about float64, which the provider has not: a node between it and a type of the GPU has no place to run.
+  const wide = ['Cast', 'CastLike']
+
   describe('on WebGPU, beside wasm in float32', () => {
     it.each(Object.keys(cases))(
       '%s',
       async (operator) => {
-        expect(await browser().worker('rules', 'compare', operator)).toBeLessThan(1e-3)
+        const compared = browser().worker<number>('rules', 'compare', operator)
+        if (wide.includes(operator)) await expect(compared).rejects.toThrow(/IsNodeCompatibleWithProvider/)
+        else expect(await compared).toBeLessThan(1e-3)
       },
       patience,
     )

@@ -57,7 +57,7 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
         ),
       )
       const call = browser().worker
-      const strict = await call<Started>('runtime', 'startWebGpu', { cpuFallback: false })
+      const strict = await call<Started>('runtime', 'startWebGpu', { cpuNodes: 'refused' })
       await expect(call('runtime', 'compile', strict.id, 'model')).rejects.toMatchObject({
         code: 'runtime',
         message: expect.stringMatching(/fallback/i),

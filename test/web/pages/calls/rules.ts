@@ -3,11 +3,12 @@ import { type DType, dtypes, isFloat } from '../../../../src/ir/dtype.js'
 import { input } from '../../../../src/ir/leaf.js'
 import type { Tensor } from '../../../../src/ir/tensor.js'
 import type { Value } from '../../../../src/ir/value.js'
+import { compileGraph } from '../../../../src/lower/compile.js'
 import { Random } from '../../../../src/random.js'
 import type { Runtime } from '../../../../src/runtime/runtime.js'
 import { wasm, webgpu } from '../../../../src/web/index.js'
 import { cases } from '../../../grad/cases/index.js'
-import { type Compile, checkCase, modelOf } from '../../../grad/directional.js'
+import { type Compile, checkCase, graphOf } from '../../../grad/directional.js'
 import { type Array64, draw } from '../../../grad/draw.js'
 
 let cpu: Promise<Runtime> | undefined
@@ -21,11 +22,12 @@ const onGpu = () => {
   return gpu
 }
 
+/** As a trainer compiles: in operators that the provider has. */
 const compiler =
   (runtime: Runtime): Compile =>
   async (name, x, values) => {
     if (values.length === 0) return async () => []
-    const program = await runtime.compile(modelOf(name, x, values))
+    const program = await compileGraph(runtime, graphOf(name, x, values))
     return async (feeds) => {
       const named = Object.fromEntries(x.map((value, i) => [value.name!, feeds[i]!]))
       const results = await program.run(
