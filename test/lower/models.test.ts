@@ -65,7 +65,7 @@ async function errorsOf(runtime: Runtime, spec: GraphSpec, feeds: Tensors, expec
 }
 
 describe.each(Object.entries(models))('a training step of %s', (_, [model, options]) => {
-  const graphs = trainingGraphs(model, options)
+  const graphs = trainingGraphs(model, { ...options, curvature: 'sampled' })
   const specs = Object.entries({
     training: graphs.training,
     evaluation: graphs.evaluation,
