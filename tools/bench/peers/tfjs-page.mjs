@@ -1,13 +1,24 @@
-import * as tf from '@tensorflow/tfjs'
-import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm'
-import '@tensorflow/tfjs-backend-webgpu'
 import { tfjsSteps } from './tfjs-steps.mjs'
 
 /** TensorFlow.js in a page, on its backend 'wasm', 'webgpu', 'webgl' or 'cpu'. */
 export async function start(read, backend) {
-  setWasmPaths('./tfjs/')
+  // As its own scripts: the threads of its wasm start from their text, which no bundler may touch.
+  for (const file of ['tf', 'tf-backend-wasm', 'tf-backend-webgpu']) await loaded(`./tfjs/${file}.min.js`)
+  const { tf } = globalThis
+  tf.wasm.setWasmPaths('./tfjs/')
+  tf.wasm.setThreadsCount(navigator.hardwareConcurrency)
   tf.enableProdMode()
   if (!(await tf.setBackend(backend))) throw new Error('the backend does not start')
   await tf.ready()
-  return { about: `TensorFlow.js ${tf.version.tfjs}, ${backend}`, ...tfjsSteps(tf, read) }
+  const threads = backend === 'wasm' ? `, ${tf.wasm.getThreadsCount()} threads` : ''
+  return { about: `TensorFlow.js ${tf.version.tfjs}, ${backend}${threads}`, ...tfjsSteps(tf, read) }
 }
+
+const loaded = (src) =>
+  new Promise((resolve, reject) => {
+    const script = document.createElement('script')
+    script.onload = resolve
+    script.onerror = () => reject(new Error(`${src} does not load`))
+    script.src = src
+    document.head.append(script)
+  })

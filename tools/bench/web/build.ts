@@ -7,7 +7,7 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
 /** Builds the page into `folder`, with the files that the libraries load by themselves. */
 export async function buildPage(folder: string): Promise<void> {
-  const { peers } = { peers: here('../peers/node_modules') }
+  const peers = here('../peers/node_modules')
   await build({
     configFile: false,
     root: here('page'),
@@ -23,10 +23,14 @@ export async function buildPage(folder: string): Promise<void> {
       chunkSizeWarningLimit: 30_000,
     },
   })
-  const wasm = join(peers, '@tensorflow/tfjs-backend-wasm/dist')
   mkdirSync(join(folder, 'tfjs'))
-  for (const file of readdirSync(wasm).filter((name) => name.endsWith('.wasm')))
-    copyFileSync(join(wasm, file), join(folder, 'tfjs', file))
+  for (const dist of ['tfjs', 'tfjs-backend-wasm', 'tfjs-backend-webgpu'].map((name) =>
+    join(peers, '@tensorflow', name, 'dist'),
+  ))
+    for (const file of readdirSync(dist).filter(
+      (name) => name.endsWith('.wasm') || /^tf(-backend-\w+)?\.min\.js$/.test(name),
+    ))
+      copyFileSync(join(dist, file), join(folder, 'tfjs', file))
 }
 
 /** Serves it with the headers that threads need. */
