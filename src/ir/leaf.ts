@@ -1,6 +1,6 @@
+import { Float16Array } from '@petamoriken/float16'
 import { OnnxIreError } from '../errors.js'
 import { type DType, dtypes, type TypedArray } from './dtype.js'
-import { halfToNumber, numberToHalf } from './half.js'
 import { type Dim, type Shape, unknownDim } from './shape.js'
 import { sizeOf, type Tensor, type TensorData } from './tensor.js'
 import { Value } from './value.js'
@@ -34,7 +34,10 @@ function contentsOf(tensor: Tensor): readonly Dim[] | undefined {
 /** A tensor's elements as JavaScript numbers; int64 beyond 2^53 is rounded. */
 export function numbersOf(tensor: Tensor): number[] {
   if (tensor.dtype === 'bfloat16') return Array.from(tensor.data as Uint16Array, bfloat16ToNumber)
-  if (tensor.dtype === 'float16') return Array.from(tensor.data as Uint16Array, halfToNumber)
+  if (tensor.dtype === 'float16') {
+    const bits = tensor.data as Uint16Array
+    return Array.from(new Float16Array(bits.buffer, bits.byteOffset, bits.length))
+  }
   return Array.from(tensor.data as ArrayLike<number | bigint>, Number)
 }
 
@@ -56,7 +59,7 @@ export function tensorFrom(dtype: DType, dims: readonly number[], values: ArrayL
 
 function arrayFrom(dtype: DType, values: ArrayLike<number>): TensorData {
   const { array } = dtypes[dtype]
-  if (dtype === 'float16') return Uint16Array.from(values, numberToHalf)
+  if (dtype === 'float16') return new Uint16Array(Float16Array.from(values).buffer)
   if (dtype === 'bfloat16') return Uint16Array.from(values, numberToBfloat16)
   if (array === null || dtypes[dtype].bits === 4)
     throw new OnnxIreError('invalid-data', `no ${dtype} tensor can be made from numbers`)

@@ -1,11 +1,14 @@
+import { OnnxIreError } from '../errors.js'
 import type { DType } from '../ir/dtype.js'
-import type { Value } from '../ir/value.js'
+import type { Graph, Value } from '../ir/value.js'
 import { encode } from '../onnx/encode.js'
 import { exportGraph, type GraphSpec } from '../onnx/export.js'
+import { importGraph } from '../onnx/import.js'
+import { embedExternalData, type Model } from '../onnx/model.js'
 import type { Device, DeviceProgram, DeviceTensor, Feeds } from '../runtime/device.js'
 import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
 import { converted } from './convert.js'
-import { lowered } from './lowered.js'
+import { lowered, runsAll } from './lowered.js'
 
 /**
  * Compiles a graph in operators that the runtime's provider runs. The program takes and gives what `spec` says: where the
@@ -23,7 +26,25 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
   }
 }
 
-/** The same for a device of the runtime; tensors that stay there are in the provider's types. */
+/**
+ * Compiles a model: the file itself where the provider runs everything, and where this library does not read it; else its graph,
+ * lowered.
+ */
+export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
+  const file = () => runtime.compile(encode('ModelProto', embedExternalData(model).proto))
+  if (runsAll(runtime.provider)) return file()
+  let graph: Graph
+  try {
+    graph = importGraph(model)
+  } catch (error) {
+    if (error instanceof OnnxIreError && error.code === 'unsupported-operator') return file()
+    throw error
+  }
+  const { name, inputs, outputs } = graph
+  return compileGraph(runtime, { name, inputs, outputs })
+}
+
+/** `compileGraph` for a device of the runtime; tensors that stay there are in the provider's types. */
 export async function compileOnDevice(
   runtime: Runtime,
   device: Device,

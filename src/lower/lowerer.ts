@@ -133,7 +133,7 @@ export class Lowerer {
       const form = this.host.get(value) ?? this.onDevice(value)
       return [value, value.dtype === 'int64' ? this.widened(form) : form] as const
     })
-    return copyOf(node, new Map(forms))
+    return forms.every(([value, form]) => value === form) ? node.outputs : copyOf(node, new Map(forms))
   }
 
   private operand({ operator }: Node, slot: number, value: Value): Value {

@@ -2,10 +2,18 @@ import { OnnxIreError } from '../errors.js'
 import { maxDepth } from './decode.js'
 import { type Field, isMessage, messageTypes, type PackedArray, type PackedKind } from './fields.js'
 import { type Origin, originOf } from './message.js'
-import { type Occurrence, occurrences, packedBytes, wireTypeOf, writeScalar, writeTag } from './proto.js'
+import {
+  type Occurrence,
+  occurrences,
+  packedBytes,
+  utf8Of,
+  type Writer,
+  wireTypeOf,
+  writer,
+  writeScalar,
+  writeTag,
+} from './proto.js'
 import type { MessageName, Messages } from './schema.js'
-import { utf8Of } from './utf8.js'
-import { Writer } from './writer.js'
 
 /**
  * Encodes a message. What was decoded and not edited is copied as it was; an edited message keeps the order, the unknown
@@ -44,7 +52,7 @@ const small = 4096
 /** Bytes in the making: what is small goes through a writer, what is large is referred to. */
 class Output {
   size = 0
-  readonly #writer = new Writer()
+  readonly #writer = writer()
   #chunks: Uint8Array[] = []
   #nested: Output | null = null
 
@@ -70,7 +78,8 @@ class Output {
   append(other: Output): void {
     this.size += other.size
     for (const bytes of other.#chunks) this.#refer(bytes)
-    this.#writer.raw(other.#writer.finish())
+    // The writer is used again: what it holds is copied.
+    this.#writer.raw(other.#writer.finish(true))
     other.#clear()
   }
 

@@ -57,8 +57,8 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
   /** Made by `refresh`, for this step's `apply`. */
   #pending: FlatMask | null = null
   #ascended: Ascended | null = null
-  /** What the last step measured: the ascent first. */
-  #measured: readonly Measured[] = []
+  /** What the last step measured; null where it trained nothing. */
+  #measured: Measured | null = null
   #numbers: Promise<StepNumbers> | undefined
 
   constructor(device: Device, spec: ResidenceSpec) {
@@ -112,7 +112,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
   async ascend({ sam, step, trained, what }: Ascent, gradients: DeviceTensors): Promise<DeviceTensors> {
     this.#dropAscent()
     const names = new Set(trained)
-    await this.#settle((name) => (names.has(name) ? 'trained' : undefined))
+    await this.#held.settle((name) => (names.has(name) ? 'trained' : undefined))
     const bundles = this.#held.bundles.filter(({ parts }) => names.has(parts[0]!.name))
     if (bundles.length === 0) return this.parameters
     const program = await this.#programs.get(
@@ -136,7 +136,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
     const ascended = this.#ascended?.step === step ? this.#ascended : null
     const mask = this.#pending?.refreshedAt === step ? this.#pending : this.#masks.current
     const updates = new Map(tensors.map((update) => [update.name, { update, key: keyOf(update) }]))
-    await this.#settle((name) => updates.get(name)?.key)
+    await this.#held.settle((name) => updates.get(name)?.key)
 
     const feeds: Record<string, Feeds[string]> = {}
     const moved: Moved[] = []
@@ -161,7 +161,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
     if (clipsNorm) feeds['clipNorm'] = number(clipNorm)
     if (ascended) feeds['ascent'] = ascended.made['total']!
 
-    const measured: Measured[] = ascended ? [ascended.measured] : []
+    let measured: Measured | null = null
     if (bundles.length > 0) {
       const form = {
         formula,
@@ -180,14 +180,14 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
       const program = await this.#programs.get(key, () => applyGraph(form))
       const { kept } = await program.run(feeds)
       for (const bundle of bundles) this.#held.advance(bundle, kept)
-      measured.push(new Measured(this.#device, `step ${step}`, what, bundles, kept))
+      measured = new Measured(this.#device, `step ${step}`, what, bundles, kept, ascended?.measured)
     }
     this.#masks = { current: mask, before: this.#masks.current }
     this.#pending = null
-    for (const former of this.#measured) former.release()
+    this.#measured?.release()
     this.#measured = measured
     this.#numbers = undefined
-    this.#dropAscent(ascended)
+    this.#dropAscent(measured && ascended)
   }
 
   numbers(): Promise<StepNumbers> {
@@ -197,8 +197,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
 
   async #read(): Promise<StepNumbers> {
     try {
-      let gradientNorm = 0
-      for (const measured of this.#measured) gradientNorm = await measured.norm()
+      const gradientNorm = (await this.#measured?.norm()) ?? 0
       const { flatShare = 0, zeroShare = null, threshold = null } = this.#masks.current ?? {}
       return { gradientNorm, flatShare, zeroShare, threshold }
     } catch (error) {
@@ -206,11 +205,6 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
         this.#masks = { current: this.#masks.before, before: this.#masks.before }
       throw error
     }
-  }
-
-  /** Programs name bundles, and are of no use once these change. */
-  async #settle(keyOf: (name: string) => string | undefined): Promise<void> {
-    if (await this.#held.settle(keyOf)) await this.#programs.release()
   }
 
   /** Frees the ascent's point; what it measured too, unless a step `used` it. */
@@ -223,8 +217,8 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
 
   async #forget(): Promise<void> {
     this.#dropAscent()
-    for (const measured of this.#measured) measured.release()
-    this.#measured = []
+    this.#measured?.release()
+    this.#measured = null
     this.#numbers = undefined
     this.#pending = null
     await this.#programs.release()

@@ -2,9 +2,9 @@ import { batches } from '../data/batches.js'
 import type { Data } from '../data/stream.js'
 import type { TypedArray } from '../ir/dtype.js'
 import { rowsOf, sizeOf, type Tensor } from '../ir/tensor.js'
+import { compileModel } from '../lower/compile.js'
 import { inputOf, inputsOf } from '../onnx/declared.js'
-import { encode } from '../onnx/encode.js'
-import { embedExternalData, type Model } from '../onnx/model.js'
+import type { Model } from '../onnx/model.js'
 import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
 import { conform } from './conform.js'
 import { matching, type Patterns } from './pattern.js'
@@ -40,7 +40,7 @@ export async function* predict(
   const inputs = new Map(inputsOf(model.proto).map((info) => [info.name ?? '', inputOf(info)]))
   const part = fixedBatchOf(inputs)
   const batchSize = part ?? options.batchSize ?? 32
-  const program = await options.runtime.compile(encode('ModelProto', embedExternalData(model).proto))
+  const program = await compileModel(options.runtime, model)
   try {
     const names = matching(options.outputs ?? '*', program.outputNames, 'output')
     for await (const { tensors, indices, size } of batches(data, { batchSize })) {

@@ -23,6 +23,10 @@ export class DeviceLife {
     )
   }
 
+  get isLost(): boolean {
+    return this.#error !== undefined
+  }
+
   /** Throws `device-lost` where it is. */
   check(): void {
     if (this.#error) throw this.#error

@@ -12,18 +12,33 @@ const titles: Readonly<Record<RuntimeName, string>> = { cpu: 'CPU', wasm: 'wasm'
 
 const isPartial = (result: Result): result is Exclude<Result, string> => typeof result !== 'string'
 
-/** One word for the forms of a type, and how many of them do otherwise. */
+const words = [
+  [outcomes.runs, 'yes'],
+  [outcomes.lowered, 'lowered'],
+  [outcomes.fallsBack, 'on CPU'],
+] as const
+/** What is no exception: it runs where it is to. */
+const good: ReadonlySet<string> = new Set([outcomes.runs, outcomes.lowered])
+
+/** One word for the forms of a type, how many of them are lowered, and how many do otherwise. */
 function wordOf(result: Result): string {
-  if (!isPartial(result)) return result === outcomes.runs ? 'yes' : result === outcomes.fallsBack ? 'on CPU' : 'no'
-  const rest = Object.entries(result).filter(([outcome]) => outcome !== outcomes.runs)
-  if (!Object.hasOwn(result, outcomes.runs)) return Object.hasOwn(result, outcomes.fallsBack) ? 'on CPU' : 'no'
-  return `yes, but ${rest.reduce((count, [, names]) => count + names.length, 0)}`
+  const has = (outcome: string) => (isPartial(result) ? Object.hasOwn(result, outcome) : result === outcome)
+  const [best, word] = words.find(([outcome]) => has(outcome)) ?? ['', 'no']
+  if (!isPartial(result) || !good.has(best)) return word
+  const count = (counted: (outcome: string) => boolean) =>
+    Object.entries(result).reduce((sum, [outcome, names]) => sum + (counted(outcome) ? names.length : 0), 0)
+  const lowered = count((outcome) => outcome === outcomes.lowered && outcome !== best)
+  const others = count((outcome) => !good.has(outcome))
+  return `${word}${lowered > 0 ? `, ${lowered} lowered` : ''}${others > 0 ? `, but ${others}` : ''}`
 }
+
+/** By type, as this library has the forms run. */
+const resultsOf = ({ types, lowered }: Kernel) => lowered ?? types
 
 /** `yes`; or the types with a kernel; `to 21`: as far as that operator set. */
 function cell(kernel: Kernel): string {
   const byWord = new Map<string, string[]>()
-  for (const [dtype, result] of Object.entries(kernel.types)) {
+  for (const [dtype, result] of Object.entries(resultsOf(kernel))) {
     if (result === outcomes.noType) continue
     const word = wordOf(result)
     byWord.set(word, [...(byWord.get(word) ?? []), dtype])
@@ -50,7 +65,7 @@ export const exceptions = (): string =>
     .flatMap(([operator, byRuntime]) => {
       const places = new Map<string, string[]>()
       for (const runtime of runtimes)
-        for (const [dtype, result] of Object.entries(byRuntime[runtime]?.types ?? {}))
+        for (const [dtype, result] of Object.entries(byRuntime[runtime] ? resultsOf(byRuntime[runtime]) : {}))
           for (const text of exceptionsOf(result))
             places.set(text, [...(places.get(text) ?? []), `${titles[runtime]} ${dtype}`])
       return [...places].map(([text, of]) => `- **${operator}** (${of.join(', ')}) ${text}`)
@@ -60,7 +75,7 @@ export const exceptions = (): string =>
 function exceptionsOf(result: Result): string[] {
   if (!isPartial(result)) return result.startsWith('fails') ? [`${result}: all`] : []
   return Object.entries(result).flatMap(([outcome, names]) =>
-    typeof names === 'string' ? [] : [`${outcome}: ${names.join('; ')}`],
+    typeof names === 'string' || good.has(outcome) ? [] : [`${outcome}: ${names.join('; ')}`],
   )
 }
 
@@ -75,11 +90,11 @@ export const ending = (runtime: RuntimeName): string =>
 
 /** The row of a runtime: with what it was measured, and how many operators run there, in some type and form. */
 export function summaryOf(runtime: RuntimeName): string {
-  const words = Object.values(kernels.operators).flatMap((byRuntime) => {
-    const own = Object.values(byRuntime[runtime]?.types ?? {}).map(wordOf)
-    if (own.length === 0) return []
-    return own.some((word) => word.startsWith('yes')) ? 'yes' : own.includes('on CPU') ? 'on CPU' : 'no'
+  const kinds = ['yes', 'lowered', 'on CPU', 'no']
+  const found = Object.values(kernels.operators).flatMap((byRuntime) => {
+    const own = Object.values(byRuntime[runtime] ? resultsOf(byRuntime[runtime]) : {}).map(wordOf)
+    return own.length === 0 ? [] : (kinds.find((kind) => own.some((word) => word.startsWith(kind))) ?? 'no')
   })
-  const counts = ['yes', 'on CPU', 'no'].map((word) => words.filter((own) => own === word).length)
+  const counts = kinds.map((kind) => found.filter((own) => own === kind).length)
   return `| ${[titles[runtime], kernels.measured[runtime], ...counts].join(' | ')} |`
 }

@@ -71,11 +71,12 @@ names. The rest carry no gradient by nature, or are replaced on import by operat
   kernel.
 - **CPU**, **wasm**, **WebGPU**: whether it runs, found by trying the cases, or a graph of the operator alone, in float32 and float64, and comparing
   results with the CPU's (\`tools/kernels\`; a test tries the CPU again). *yes*: in all types tried. *float32*: in this type only. *no*: it does not.
-  *on CPU*: the WebGPU provider leaves it to the CPU, which takes a copy there and back. *yes, but 2*: two of the forms do otherwise, see
+  *lowered*: the WebGPU provider has no kernel for it, or a wrong one, and it is written in operators that run there (\`src/lower\`), as *3 lowered* of its
+  forms are. *on CPU*: the WebGPU provider leaves it to the CPU, which takes a copy there and back. *yes, but 2*: two of the forms do otherwise, see
   [exceptions](#exceptions). *to 21*: operator sets after 21 have no such kernel. Empty: no graph has it.
 
-| Runtime | Measured with | Operators it runs | It leaves to the CPU | It does not run |
-|---|---|---|---|---|
+| Runtime | Measured with | Operators it runs | It runs when lowered | It leaves to the CPU | It does not run |
+|---|---|---|---|---|---|
 ${summaryOf('cpu')}
 ${summaryOf('wasm')}
 ${summaryOf('webgpu')}
@@ -84,7 +85,8 @@ WebGPU has no float64. Whole numbers are tried where an operator takes nothing e
 
 A graph is written in the operator set of its latest operator, and some kernels end before set 26. In a later set than the one behind their
 names, the CPU does not run ${ending('cpu')};
-WebGPU leaves to the CPU, or does not run, ${ending('webgpu')}.
+WebGPU has no kernel for ${ending('webgpu')}: a graph is written in older
+operators where that avoids it.
 
 ${head}
 ${opset26.map(row).join('\n')}

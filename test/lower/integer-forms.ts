@@ -59,6 +59,7 @@ const operands = (dtype: DType) =>
 const arithmetic = (['int32', 'int64'] as const).flatMap((dtype) => [
   form('Mod', dtype, operands(dtype), (a, b) => op.Mod(a!, b!)),
   form('Mod', dtype, operands(dtype), (a, b) => op.Mod(a!, b!, { fmod: 1 })),
+  form('Pow', dtype, [of(dtype, [3], 4, 9, 2), of('float32', [3], 0.5, 1.5, 3)], (x, y) => op.Pow(x!, y!)),
   form('Neg', dtype, operands(dtype), (a) => op.Neg(a!)),
   form('Abs', dtype, operands(dtype), (a) => op.Abs(a!)),
   form('Sign', dtype, operands(dtype), (a) => op.Sign(a!)),

@@ -20,13 +20,13 @@ async function child(program: string, { blocking = false, head = '' } = {}) {
     const { node } = await import(${JSON.stringify(`${dist}node/runtime.js`)})
     const model = Uint8Array.from(${JSON.stringify(Array.from(heavy(6)))})
     const square = (n) => ({ dtype: 'float32', dims: [n, n], data: new Float32Array(n * n).fill(1 / n) })
-    const start = () => cApi({ threads: 1, blocking: ${blocking} })
+    const start = () => cApi({ threads: 1, resident: true, blocking: ${blocking} })
     /** A worker in the middle of a run of 'program', once it has said so. */
     const working = (program) => new Promise((resolve, reject) => {
       const source = \`
         const { parentPort } = require('node:worker_threads')
         import(${JSON.stringify(`${dist}node/c-api/runtime.js`)}).then(async ({ cApi }) => {
-          const start = () => cApi({ threads: 1, blocking: ${blocking} })
+          const start = () => cApi({ threads: 1, resident: true, blocking: ${blocking} })
           const model = Uint8Array.from(\${JSON.stringify(Array.from(model))})
           const square = (n) => ({ dtype: 'float32', dims: [n, n], data: new Float32Array(n * n).fill(1 / n) })
           \${program}
@@ -160,7 +160,7 @@ describe('memory', () => {
   const x = tensor('float32', [256, 256], new Float32Array(256 * 256).fill(1 / 256))
 
   it('stays flat over thousands of runs, tensors and sessions', async () => {
-    const runtime = cApi({ threads: 1 })
+    const runtime = cApi({ threads: 1, resident: true })
     const device = runtime.device!
     const round = async (sessions: number) => {
       for (let s = 0; s < sessions; s++) {
@@ -185,7 +185,7 @@ describe('memory', () => {
   it('stays flat over runtimes that are disposed with everything in them', async () => {
     const round = async (runtimes: number) => {
       for (let i = 0; i < runtimes; i++) {
-        const runtime = cApi({ threads: 2 })
+        const runtime = cApi({ threads: 2, resident: true })
         const program = await runtime.device!.compile(heavy(1), () => true)
         await program.run({ x0: await runtime.device!.upload(x) })
         await runtime.dispose()

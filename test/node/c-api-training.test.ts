@@ -13,7 +13,7 @@ if (absent !== undefined) console.warn(`\nNOT TESTED, for CUDA does not start he
 const enhanced = ire(sam(adamw({ lr: 0.03 }), { rho: 0.1 }), options)
 
 describe.each<[string, string | undefined, CApiOptions, number]>([
-  ['the CPU', undefined, { threads: 1 }, 1e-5],
+  ['the CPU', undefined, { threads: 1, resident: true }, 1e-5],
   ['CUDA', absent, { provider: 'cuda' }, 1e-3],
 ])('training state kept by the C API on %s', (_, why, of, tolerance) => {
   const skip = why !== undefined

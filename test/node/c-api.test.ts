@@ -14,7 +14,7 @@ const floats = (...values: number[]) => tensor('float32', [values.length], Float
 
 const open: Runtime[] = []
 const start = (options: CApiOptions = {}) => {
-  const runtime = cApi({ threads: 1, ...options })
+  const runtime = cApi({ threads: 1, resident: true, ...options })
   open.push(runtime)
   return runtime
 }
@@ -368,6 +368,12 @@ describe.each([
 })
 
 describe('cApi()', () => {
+  it('has a device where it is asked for, on the CPU', () => {
+    const runtime = cApi({ threads: 1 })
+    open.push(runtime)
+    expect([runtime.device, typeof start().device]).toEqual([undefined, 'object'])
+  })
+
   it('validates its options', () => {
     const refused = expect.objectContaining({ code: 'invalid-option' })
     for (const threads of [0, 1.5, Number.NaN]) expect(() => cApi({ threads })).toThrow(refused)

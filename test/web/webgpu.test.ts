@@ -121,7 +121,7 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
     'fails all that is pending and later when the device is lost, and goes on with another',
     async () => {
       put(neg)
-      const { errors, later, news, renewed, old, disposed } = await browser().worker<{
+      const { errors, later, news, same, renewed, old, disposed } = await browser().worker<{
         readonly errors: readonly unknown[]
         readonly later: readonly unknown[]
         readonly [key: string]: unknown
@@ -130,6 +130,7 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
       expect(errors).toEqual([lost, lost, lost, lost])
       expect(later).toEqual([lost, lost, lost, lost])
       expect([news, old]).toEqual([lost, lost])
+      expect(same).toBe(true)
       expect(renewed).toEqual({ y: answer(-4) })
       expect(disposed).toEqual({ code: 'runtime', message: 'this runtime was disposed' })
     },

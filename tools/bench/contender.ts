@@ -10,46 +10,59 @@ export interface Command {
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** A process that trains one model when it is told to; see protocol.ts. */
-export class Contender {
+/** Whoever takes turns in training one model. */
+export interface Contestant {
   readonly name: string
-  private readonly child: ChildProcess
-  private readonly lines: AsyncIterator<string>
+  start(): Promise<Ready | Unable>
+  run(steps: number): Promise<Turn | Unable>
+  stop(): Promise<void>
+}
+
+/** A process that trains one model when it is told to; see protocol.ts. */
+export class Contender implements Contestant {
+  readonly name: string
+  private readonly command: Command
   private readonly patience: number
+  private child: ChildProcess | undefined
+  private lines: AsyncIterator<string> | undefined
   private said = ''
 
   /** @param patience seconds that an answer may take */
-  constructor({ name, file, args, env }: Command, patience: number) {
-    this.name = name
+  constructor(command: Command, patience: number) {
+    this.name = command.name
+    this.command = command
     this.patience = patience
-    this.child = spawn(file, [...args], { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
-    this.child.stderr!.on('data', (chunk: Buffer) => {
-      this.said = (this.said + chunk.toString()).slice(-4000)
-    })
-    this.child.on('error', ({ message }) => {
-      this.said = message
-    })
-    // What it says when it is gone goes nowhere.
-    this.child.stdin!.on('error', () => {})
-    this.lines = createInterface({ input: this.child.stdout! })[Symbol.asyncIterator]()
   }
 
   start(): Promise<Ready | Unable> {
+    const { file, args, env } = this.command
+    const child = spawn(file, [...args], { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
+    child.stderr.on('data', (chunk: Buffer) => {
+      this.said = (this.said + chunk.toString()).slice(-4000)
+    })
+    child.on('error', ({ message }) => {
+      this.said = message
+    })
+    // What it says when it is gone goes nowhere.
+    child.stdin.on('error', () => {})
+    this.lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+    this.child = child
     return this.answer<Ready>()
   }
 
   run(steps: number): Promise<Turn | Unable> {
     const request: Steps = { steps }
-    this.child.stdin!.write(`${JSON.stringify(request)}\n`)
+    this.child!.stdin!.write(`${JSON.stringify(request)}\n`)
     return this.answer<Turn>()
   }
 
   /** Ends the process: gently, and after a while not so. */
   async stop(): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null || this.child.pid === undefined) return
-    const over = new Promise<void>((resolve) => this.child.once('exit', () => resolve()))
-    this.child.stdin!.end()
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), 10_000)
+    const { child } = this
+    if (!child || child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return
+    const over = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+    child.stdin!.end()
+    const timer = setTimeout(() => child.kill('SIGKILL'), 10_000)
     await over
     clearTimeout(timer)
   }
@@ -62,9 +75,9 @@ export class Contender {
     })
     try {
       while (true) {
-        const next = await Promise.race([this.lines.next(), late])
+        const next = await Promise.race([this.lines!.next(), late])
         if (next === 'late') {
-          this.child.kill('SIGKILL')
+          this.child!.kill('SIGKILL')
           return { unable: `no step within ${this.patience} s` }
         }
         if (next.done) return { unable: this.lastWords() }

@@ -2,10 +2,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, Option } from 'commander'
+import { Contender } from './contender.js'
 import { commandsFor, installPeers, type Peer, peers } from './contenders.js'
 import { machine } from './machine.js'
 import { densenet, opening } from './opening.js'
+import { someOf, wholeNumber } from './options.js'
 import { writeProblem } from './problem.js'
 import { type Measured, modelText, type Report, reportText } from './report.js'
 import { measure } from './rounds.js'
@@ -26,18 +28,6 @@ interface Options {
   readonly markdown?: boolean
 }
 
-const whole = (text: string): number => {
-  const value = Number(text)
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('give a whole number of at least 1')
-  return value
-}
-const someOf = (known: readonly string[]) => (text: string) => {
-  const names = text === 'none' ? [] : text.split(',')
-  const unknown = names.find((name) => !known.includes(name))
-  if (unknown !== undefined) throw new InvalidArgumentError(`'${unknown}' is none of ${known.join(', ')}`)
-  return names
-}
-
 const program = new Command('bench')
   .description('Time and memory of training steps (forward, backward, AdamW), ours beside those of other libraries.')
   .option(
@@ -52,10 +42,10 @@ const program = new Command('bench')
     someOf(peers),
     ['torch'],
   )
-  .option('--rounds <n>', 'turns of every library, one after the other', whole, 5)
-  .option('--seconds <n>', 'about what a turn takes', whole, 3)
-  .option('--patience <n>', 'seconds to wait for the first steps of a library', whole, 180)
-  .option('--threads <n>', 'threads of each library that has them', whole, availableParallelism())
+  .option('--rounds <n>', 'turns of every library, one after the other', wholeNumber, 5)
+  .option('--seconds <n>', 'about what a turn takes', wholeNumber, 3)
+  .option('--patience <n>', 'seconds to wait for the first steps of a library', wholeNumber, 180)
+  .option('--threads <n>', 'threads of each library that has them', wholeNumber, availableParallelism())
   .option('--python <file>', 'a Python that imports torch', '/usr/bin/python3')
   .option('--blas <folder>', 'a folder with the libblas.so.3 that PyTorch is to use')
   .option('--densenet <file>', "fr_expression.onnx of npm's faceplugin-face-recognition-js", densenet)
@@ -83,8 +73,10 @@ try {
     const { title, mark, ...workload } = workloads[name]!
     console.error(`${title} ...`)
     const { ire } = writeProblem(join(folder, name), name, { title, mark, ...workload })
-    const commands = commandsFor(join(folder, name), options.peers, { ...options, blas: options.blas })
-    models[name] = { title, mark, results: await measure(commands, { ...options, interval: ire.interval }) }
+    const contestants = commandsFor(join(folder, name), options.peers, { ...options, blas: options.blas }).map(
+      (command) => new Contender(command, options.patience),
+    )
+    models[name] = { title, mark, results: await measure(contestants, { ...options, interval: ire.interval }) }
     console.error(`${modelText(models[name])}\n`)
   }
 } finally {

@@ -1,31 +1,11 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { encodeModel, modelOf, namedTensors, Random, type Tensor, trainableOf } from 'onnx-ire'
+import { type Place, type Problem, problemOf, type Read } from './read.js'
 import type { Workload } from './workloads.js'
 
-/** Where a tensor lies in `tensors.bin`: float32 or int64, row-major, little-endian. */
-export interface Place {
-  readonly dtype: 'float32' | 'int64'
-  readonly dims: readonly number[]
-  readonly offset: number
-}
-
-/** `problem.json`: what every contender reads. */
-export interface Problem {
-  readonly model: string
-  readonly sizes: Readonly<Record<string, number>>
-  readonly adamw: typeof adamwOptions
-  readonly ire: typeof ireOptions
-  /** The initial weights, running statistics included. */
-  readonly weights: Readonly<Record<string, Place>>
-  /** Names of those that are trained. */
-  readonly trained: readonly string[]
-  /** Step i takes batch i mod length. */
-  readonly batches: readonly Readonly<Record<string, Place>>[]
-}
-
-const adamwOptions = { lr: 1e-3, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0.01 }
-const ireOptions = { kappa: 2, gamma: 0.8, interval: 10 }
+const adamwOptions: Problem['adamw'] = { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 }
+const ireOptions: Problem['ire'] = { kappa: 2, gamma: 0.8, interval: 10 }
 const distinctBatches = 4
 
 /** Writes model.onnx, tensors.bin and problem.json: the same weights and batches for everyone. */
@@ -64,23 +44,11 @@ export function writeProblem(folder: string, name: string, workload: Workload): 
   return problem
 }
 
-export interface Read {
-  readonly problem: Problem
-  readonly tensor: (place: Place) => Tensor & { readonly data: Float32Array | BigInt64Array }
-}
-
+/** What `writeProblem` wrote, read on Node; `problemOf` reads it anywhere. */
 export function readProblem(folder: string): Read {
-  const problem = JSON.parse(readFileSync(join(folder, 'problem.json'), 'utf8')) as Problem
-  const bytes = readFileSync(join(folder, 'tensors.bin'))
-  const copied = (offset: number, size: number) =>
-    bytes.buffer.slice(bytes.byteOffset + offset, bytes.byteOffset + offset + size) as ArrayBuffer
-  return {
-    problem,
-    tensor({ dtype, dims, offset }) {
-      const length = dims.reduce((a, b) => a * b, 1)
-      const data =
-        dtype === 'int64' ? new BigInt64Array(copied(offset, 8 * length)) : new Float32Array(copied(offset, 4 * length))
-      return { dtype, dims, data }
-    },
-  }
+  const { buffer, byteOffset, byteLength } = readFileSync(join(folder, 'tensors.bin'))
+  return problemOf(
+    JSON.parse(readFileSync(join(folder, 'problem.json'), 'utf8')) as Problem,
+    buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer,
+  )
 }

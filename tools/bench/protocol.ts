@@ -18,12 +18,12 @@ export interface Unable {
 export interface Turn {
   /** Wall-clock time of the turn, its steps one after the other. */
   readonly seconds: number
-  /** Seconds of computing by all threads of the process during the turn. */
-  readonly cpu: number
+  /** Seconds of computing by all threads of the process during the turn; a page cannot tell. */
+  readonly cpu?: number
   /** The loss of every step, before its update. */
   readonly losses: readonly number[]
-  /** Largest resident memory of the process so far, bytes. */
-  readonly peak: number
+  /** Largest resident memory of the process so far, bytes; a page cannot tell. */
+  readonly peak?: number
   /** Of `seconds`, those inside onnxruntime; only ours tell. */
   readonly inRuntime?: number
 }

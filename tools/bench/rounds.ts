@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { type Command, Contender } from './contender.js'
+import type { Contestant } from './contender.js'
 import { base, enhanced, reference } from './contenders.js'
 import { busySeconds } from './machine.js'
 import type { Ready, Turn } from './protocol.js'
@@ -41,29 +41,31 @@ export interface RoundOptions {
   readonly patience: number
   /** Steps between refreshes of IRE's mask: turns of ours are multiples. */
   readonly interval: number
+  /** Whose times the others' are divided by. Default PyTorch. */
+  readonly against?: string
 }
 
 /** Steps before the measurement; their losses are compared. */
 const checked = 3
 
 interface Entrant {
-  readonly contender: Contender
+  readonly contender: Contestant
   readonly ready: Ready
   readonly losses: readonly number[]
   readonly steps: number
-  readonly turns: (Turn & { readonly others: number })[]
+  readonly turns: (Turn & { readonly others?: number })[]
   unable?: string
 }
 
 /** Starts all contenders, then lets them take turns, ABCABC..., so that what disturbs one disturbs all. */
-export async function measure(commands: readonly Command[], options: RoundOptions): Promise<Result[]> {
+export async function measure(contestants: readonly Contestant[], options: RoundOptions): Promise<Result[]> {
   const entrants = new Map<string, Entrant>()
   const failed = new Map<string, string>()
   try {
-    for (const command of commands) {
-      const entered = await enter(command, options)
-      if ('unable' in entered) failed.set(command.name, entered.unable)
-      else entrants.set(command.name, entered)
+    for (const contestant of contestants) {
+      const entered = await enter(contestant, options)
+      if ('unable' in entered) failed.set(contestant.name, entered.unable)
+      else entrants.set(contestant.name, entered)
     }
     for (let round = 0; round < options.rounds; round++)
       for (const [name, entrant] of entrants) {
@@ -73,21 +75,25 @@ export async function measure(commands: readonly Command[], options: RoundOption
           failed.set(name, turn.unable)
           entrants.delete(name)
         } else {
-          const others = (busySeconds() - before - turn.cpu) / turn.seconds
-          entrant.turns.push({ ...turn, others: Math.max(0, Math.min(availableParallelism(), others)) })
+          const others = turn.cpu === undefined ? undefined : (busySeconds() - before - turn.cpu) / turn.seconds
+          entrant.turns.push({
+            ...turn,
+            ...(others !== undefined && { others: Math.max(0, Math.min(availableParallelism(), others)) }),
+          })
         }
       }
   } finally {
-    for (const { contender } of entrants.values()) await contender.stop()
+    for (const contestant of contestants) await contestant.stop()
   }
-  return commands.map(({ name }) => {
+  return contestants.map(({ name }) => {
     const entrant = entrants.get(name)
-    return entrant ? resultOf(name, entrant, entrants) : { name, about: '', unable: failed.get(name)!, losses: [] }
+    return entrant
+      ? resultOf(name, entrant, entrants, options.against ?? reference)
+      : { name, about: '', unable: failed.get(name)!, losses: [] }
   })
 }
 
-async function enter(command: Command, options: RoundOptions): Promise<Entrant | { unable: string }> {
-  const contender = new Contender(command, options.patience)
+async function enter(contender: Contestant, options: RoundOptions): Promise<Entrant | { unable: string }> {
   const ready = await contender.start()
   if ('unable' in ready) return ready
   const first = await contender.run(checked)
@@ -95,12 +101,12 @@ async function enter(command: Command, options: RoundOptions): Promise<Entrant |
   const next = await contender.run(1)
   if ('unable' in next) return next
   const fitting = Math.min(200, Math.round(options.seconds / next.seconds))
-  const whole = command.name === base || command.name === enhanced ? options.interval : 1
+  const whole = contender.name.startsWith(base) ? options.interval : 1
   const steps = Math.max(1, Math.round(fitting / whole)) * whole
   return { contender, ready, losses: first.losses, steps, turns: [] }
 }
 
-function resultOf(name: string, entrant: Entrant, all: ReadonlyMap<string, Entrant>): Result {
+function resultOf(name: string, entrant: Entrant, all: ReadonlyMap<string, Entrant>, against: string): Result {
   const { ready, losses, steps, turns } = entrant
   const perStep = ({ turns, steps }: Entrant) => turns.map(({ seconds }) => seconds / steps)
   const own = perStep(entrant)
@@ -108,11 +114,10 @@ function resultOf(name: string, entrant: Entrant, all: ReadonlyMap<string, Entra
     const theirs = all.get(other)
     return theirs && other !== name ? spreadOf(own.map((x, i) => x / perStep(theirs)[i]!)) : undefined
   }
-  const toReference = over(reference)
+  const toReference = over(against)
   const toBase = name === enhanced ? over(base) : undefined
-  const judge = all.get(reference) ?? all.get(base)
+  const judge = all.get(against) ?? all.get(base)
   const common = name === enhanced ? losses.slice(0, 1) : losses
-  const inRuntime = turns.flatMap(({ inRuntime }) => (inRuntime === undefined ? [] : [inRuntime / steps]))
   return {
     name,
     about: ready.about,
@@ -122,11 +127,21 @@ function resultOf(name: string, entrant: Entrant, all: ReadonlyMap<string, Entra
     stepsPerTurn: steps,
     turns: own,
     seconds: spreadOf(own),
-    cpu: spreadOf(turns.map(({ cpu }) => cpu / steps)).median,
+    ...median('cpu', turns, (turn) => turn.cpu && turn.cpu / steps),
     ...(toReference && { toReference }),
     ...(toBase && { toBase }),
-    peak: Math.max(...turns.map(({ peak }) => peak)),
-    ...(inRuntime.length > 0 && { inRuntime: spreadOf(inRuntime).median }),
-    others: spreadOf(turns.map(({ others }) => others)).median,
+    ...(turns[0]?.peak !== undefined && { peak: Math.max(...turns.map(({ peak = 0 }) => peak)) }),
+    ...median('inRuntime', turns, (turn) => turn.inRuntime && turn.inRuntime / steps),
+    ...median('others', turns, ({ others }) => others),
   }
+}
+
+/** The median of what all turns tell, under a name; nothing where they do not. */
+function median<K extends string>(
+  name: K,
+  turns: Entrant['turns'],
+  of: (turn: Entrant['turns'][number]) => number | undefined,
+): Partial<Record<K, number>> {
+  const values = turns.map(of).filter((value) => value !== undefined)
+  return values.length > 0 ? ({ [name]: spreadOf(values).median } as Record<K, number>) : {}
 }

@@ -1,5 +1,5 @@
 import { type Graph, type Random, type Tensor, tensor } from 'onnx-ire'
-import { llama, mlp, resnet, vit } from 'onnx-ire/models'
+import { lenet as lenet5, llama, mlp, resnet, vit } from 'onnx-ire/models'
 
 /** One model to train, and what it is trained on: random examples, for only the time counts. */
 export interface Workload {
@@ -54,6 +54,16 @@ export const workloads: Readonly<Record<string, Workload>> = {
       labels: whole(random, [8, context], vocabulary),
     }),
   },
+}
+
+/** For the browser, where larger ones take too long. */
+export const lenet: Workload = {
+  title: 'LeNet-5, batch 64',
+  graph: () => lenet5({ classes, seed: 1 }),
+  batch: 64,
+  sizes: {},
+  mark: 1,
+  draw: (random) => ({ x: normal(random, [64, 1, 28, 28]), labels: whole(random, [64], classes) }),
 }
 
 const normal = (random: Random, dims: readonly number[]): Tensor =>

@@ -48,7 +48,9 @@ export async function kernelOf(
       const outcome = await outcomeIn(form, prober, reference)
       byOutcome.set(outcome, [...(byOutcome.get(outcome) ?? []), form.name])
       const instead = provider && loweredForm(form, provider)
-      const tried = instead && instead !== form ? await loweredOutcome(instead, form, prober, reference!) : outcome
+      const lowered = instead && instead !== form ? await loweredOutcome(instead, form, prober, reference!) : outcome
+      // What runs as it is may be changed in passing, as its indices are.
+      const tried = lowered === outcomes.lowered && outcome === outcomes.runs ? outcome : lowered
       byLowered.set(tried, [...(byLowered.get(tried) ?? []), form.name])
       if (until === undefined && outcome === outcomes.runs) until = await lastSet(form, prober)
     }

@@ -38,6 +38,12 @@ function rounded(x: Value): Value {
   return op.Add(floor, op.Where(op.Greater(rest, 0.5), 1, tie))
 }
 
+/** Of two types: that of the floating-point one, for the time being. */
+const power = (x: Value, exponent: Value): Value =>
+  isFloat(x.dtype) || !isFloat(exponent.dtype)
+    ? op.Pow(x, cast(exponent, x.dtype))
+    : cast(op.Pow(cast(x, exponent.dtype), exponent), x.dtype)
+
 export const elementwiseLowerings = {
   Sum: ([...xs]) => total(xs),
   Mean: ([...xs]) => op.Mul(total(xs), 1 / xs.length),
@@ -46,7 +52,7 @@ export const elementwiseLowerings = {
   Round: ([x]) => rounded(x),
   Neg: ([x]) => (isFloat(x.dtype) ? null : negated(x)),
   Abs: ([x]) => (isFloat(x.dtype) ? null : op.Max([x, negated(x)])),
-  Pow: ([x, exponent]) => (x.dtype === exponent.dtype ? null : op.Pow(x, cast(exponent, x.dtype))),
+  Pow: ([x, exponent]) => (x.dtype === exponent.dtype ? null : power(x, exponent)),
   Identity: ([x]) => x,
   // To int64 is to int32: see `Lowerer`.
   Cast: ([x], { to }) => (to === INT64 ? cast(x, 'int32') : null),

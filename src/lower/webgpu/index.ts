@@ -16,6 +16,7 @@ import { numbersAlong } from './lengths.js'
 import { linalgLowerings } from './linalg.js'
 import { logicalLowerings } from './logical.js'
 import { movementLowerings } from './movement.js'
+import { moves } from './moves.js'
 import { normalizationLowerings, olderNormalizations } from './normalization.js'
 import { olderPools, poolingLowerings } from './pooling.js'
 import { recurrentLowerings } from './recurrent.js'
@@ -83,4 +84,4 @@ const table = (of: object) =>
   )
 
 /** onnxruntime's WebGPU provider, as `tools/kernels` finds it. */
-export const webgpu: Target = { lowerings: table(lowerings), older: table(older), until, countedIn }
+export const webgpu: Target = { lowerings: { ...table(lowerings), ...moves }, older: table(older), until, countedIn }

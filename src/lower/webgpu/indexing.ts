@@ -1,5 +1,4 @@
 import { indexingExpansions } from '../../grad/rules/indexing.js'
-
 import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
@@ -8,7 +7,7 @@ import type { indexing } from '../../op/indexing.js'
 import { knownNumbers } from '../../op/known.js'
 import type { Lowerings } from '../lowering.js'
 import { counted, numbersAlong, numbersTo } from './lengths.js'
-import { cast, moving } from './through.js'
+import { cast } from './through.js'
 
 /** 1 at the indices' places among `depth` numbers, which come from the end where they are negative. */
 function hot(indices: Value, depth: Value, axis: number): Value | null {
@@ -33,6 +32,9 @@ function reversed(x: Value, lengths: Value, batchAxis: number, timeAxis: number)
   return op.GatherElements(x, op.Expand(turned, op.Shape(x)), { axis: time })
 }
 
+/** Elements up to which a range is a constant. */
+const WRITTEN_OUT = 2 ** 20
+
 /** start, start + delta ...: written out where all is known, else by counting ones from a start of which only the end is not known. */
 function range(start: Value, limit: Value, delta: Value): Value | null {
   const [from, to, step] = [start, limit, delta].map((value) => knownNumbers(value)?.[0])
@@ -41,6 +43,7 @@ function range(start: Value, limit: Value, delta: Value): Value | null {
   const narrow = dtype === 'int64' ? 'int32' : dtype
   if (to !== undefined) {
     const length = Math.max(0, Math.ceil((to - from) / step))
+    if (length > WRITTEN_OUT) return null
     return constant(
       tensorFrom(
         narrow,
@@ -65,10 +68,4 @@ export const indexingLowerings = {
     const element = value ? constant({ ...value, dims: [] }) : scalar('float32', 0)
     return op.Expand(element, shape)
   },
-  ...({
-    GatherElements: moving('GatherElements', [0], true),
-    GatherND: moving('GatherND', [0], false),
-    ScatterElements: moving('ScatterElements', [0, 2], false),
-    ScatterND: moving('ScatterND', [0, 2], false),
-  } as object),
 } satisfies Lowerings<typeof indexing>

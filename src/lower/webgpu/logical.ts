@@ -6,7 +6,7 @@ import type { logical } from '../../op/logical.js'
 import type { Lowerings } from '../lowering.js'
 import { cast } from './through.js'
 
-const LARGEST = 3.4028234663852886e38
+const largest = (x: Value): number => (x.dtype === 'float16' ? 65504 : 3.4028234663852886e38)
 
 /** Types whose comparisons have kernels. */
 const compared = (x: Value): boolean => isFloat(x.dtype) || x.dtype === 'int32' || x.dtype === 'uint32'
@@ -19,9 +19,9 @@ export const logicalLowerings = {
   // Only what is not a number differs from itself.
   IsNaN: ([x]) => op.Not(op.Equal(x, x)),
   IsInf: ([x], { detect_negative, detect_positive }) => {
-    const above = op.Greater(x, scalar(x.dtype, LARGEST))
-    const below = op.Less(x, scalar(x.dtype, -LARGEST))
-    if (detect_positive && detect_negative) return op.Greater(op.Abs(x), scalar(x.dtype, LARGEST))
+    const above = op.Greater(x, scalar(x.dtype, largest(x)))
+    const below = op.Less(x, scalar(x.dtype, -largest(x)))
+    if (detect_positive && detect_negative) return op.Greater(op.Abs(x), scalar(x.dtype, largest(x)))
     return detect_positive ? above : detect_negative ? below : op.And(above, below)
   },
 } satisfies Lowerings<typeof logical>

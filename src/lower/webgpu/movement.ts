@@ -6,7 +6,6 @@ import { op } from '../../op/index.js'
 import type { movement } from '../../op/movement.js'
 import type { Lowerings } from '../lowering.js'
 import { lengthsOf } from './lengths.js'
-import { moving } from './through.js'
 
 /** The axes before `axis` as one, and the rest as one. One length of two need not be known. */
 function flattened(x: Value, axis: number): Value {
@@ -43,9 +42,4 @@ export const movementLowerings = {
   Flatten: ([x], { axis }) =>
     x.shape ? flattened(x, axis === x.shape.length ? axis : axisOf(axis, x.shape.length)) : null,
   SpaceToDepth: ([x], { blocksize }) => spaceToDepth(x, blocksize),
-  ...({
-    Squeeze: moving('Squeeze', [0], false),
-    Tile: moving('Tile', [0], false),
-    Transpose: moving('Transpose', [0], false),
-  } as object),
 } satisfies Lowerings<typeof movement>

@@ -6,18 +6,17 @@ import { op } from '../../op/index.js'
 import { knownNumbers } from '../../op/known.js'
 import type { slicing } from '../../op/slicing.js'
 import type { Lowerings } from '../lowering.js'
-import { moving } from './through.js'
 
 /** Bounds beyond this are ways to write "to the end". */
 const END = 2 ** 31 - 1
 
-type Bounds = readonly [x: Value, starts: Value, ends: Value, axes: Value | null, steps: Value | null]
+export type Bounds = readonly [x: Value, starts: Value, ends: Value, axes: Value | null, steps: Value | null]
 
 /**
  * Backwards by other steps than 1, or from another place than the end, onnxruntime's kernel starts at a wrong element: so the
  * axes are turned around as a whole, and what stands at -1 - i is then at i.
  */
-function forwards([x, starts, ends, axes, steps]: Bounds): Value | null {
+export function forwards([x, starts, ends, axes, steps]: Bounds): Value | null {
   const given = knownNumbers(steps)
   if (!given?.some((step) => step < 0) || !x.shape) return null
   const named = axes ? knownNumbers(axes)?.map((axis) => axisOf(axis, x.shape!.length)) : given.map((_, axis) => axis)
@@ -81,11 +80,4 @@ function cropped(x: Value, shape: Value, axes: readonly number[] | undefined): V
 
 export const slicingLowerings = {
   CenterCropPad: ([x, shape], { axes }) => cropped(x, shape, axes),
-  ...({
-    Concat: moving('Concat', 'all', false),
-    Pad: moving('Pad', [0, 2], false),
-    Slice: moving('Slice', [0], true, (inputs) => forwards(inputs as Bounds)),
-    Split: moving('Split', [0], false),
-    Trilu: moving('Trilu', [0], false),
-  } as object),
 } satisfies Lowerings<typeof slicing>

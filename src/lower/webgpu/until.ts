@@ -26,6 +26,7 @@ export const until: Readonly<Record<string, number>> = {
   HardSwish: 21,
   If: 22,
   LSTM: 21,
+  MaxPool: 21,
   Pad: 23,
   Shape: 24,
   Sin: 21,

@@ -85,6 +85,8 @@ function open(): Ort {
       later: (...args: unknown[]) =>
         new Promise<void>((resolve, reject) => {
           native.async(...args, (error: unknown, status: bigint | null) => {
+            // koffi refers to no array that it hands to C: until here this closure has.
+            args.length = 0
             try {
               if (error) throw error
               check(status)

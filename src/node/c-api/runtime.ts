@@ -15,6 +15,11 @@ export interface CApiOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | '
   readonly provider?: 'cpu' | 'cuda' | undefined
   /** Which GPU, from 0. Default 0. */
   readonly device?: number | undefined
+  /**
+   * Whether a trainer keeps its state in the provider's memory (`Runtime.device`) or in arrays of the host. Default: yes with
+   * 'cuda'; no with 'cpu', where arrays are as near and the library's own loops over them faster than update graphs.
+   */
+  readonly resident?: boolean | undefined
   /** Options of onnxruntime's CUDA provider, under its own names: `{ gpu_mem_limit: 2 ** 33 }`. */
   readonly cuda?: CudaOptions | undefined
   /**
@@ -26,8 +31,8 @@ export interface CApiOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | '
 
 /**
  * onnxruntime by its C API instead of its official binding: tensors may stay in the provider's memory between runs
- * (`Runtime.device`), arrays over shared memory are read in place, and CUDA trains without copies to and from the GPU. It
- * needs the package koffi, which is not installed with this one. One run at a time.
+ * (`Runtime.device`), so that CUDA trains without copying parameters to the GPU and gradients back, and arrays over shared
+ * memory are read in place. It needs the package koffi, which is not installed with this one. One run at a time.
  *
  * Throws 'runtime' with what is missing, 'invalid-option'.
  */
@@ -38,6 +43,7 @@ export function cApi(options: CApiOptions = {}): Runtime {
     telemetry = false,
     threads = availableParallelism(),
     blocking = false,
+    resident = provider === 'cuda',
   } = options
   whole('threads', threads, 1)
   whole('device', device, 0)
@@ -48,11 +54,8 @@ export function cApi(options: CApiOptions = {}): Runtime {
   const native = ort()
   const engine = new Engine(native, chosen, { ...options, threads, blocking })
   const manner = blocking ? 'blocking' : 'thread pool'
-  return runtime(
-    `onnxruntime ${native.version} by its C API, ${chosen.name}, ${threads} thread${threads === 1 ? '' : 's'}, ${manner}`,
-    chosen.kind,
-    engine,
-  )
+  const description = `onnxruntime ${native.version} by its C API, ${chosen.name}, ${threads} thread${threads === 1 ? '' : 's'}, ${manner}`
+  return runtime(description, chosen.kind, engine, resident)
 }
 
 function whole(option: string, value: number, least: number) {
@@ -60,7 +63,7 @@ function whole(option: string, value: number, least: number) {
   throw new OnnxIreError('invalid-option', `${option} must be a whole number of at least ${least}, not ${value}`)
 }
 
-function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine): Runtime {
+function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine, resident: boolean): Runtime {
   let disposed: Promise<void> | undefined
   const alive = () => {
     if (disposed) throw new OnnxIreError('runtime', 'this runtime was disposed')
@@ -69,7 +72,7 @@ function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine):
   return {
     description,
     provider,
-    device,
+    ...(resident ? { device } : {}),
     async compile(model) {
       const program = await device.compile(model, () => false)
       return { ...program, run: async (feeds) => (await program.run(feeds)).host } satisfies Program

@@ -39,7 +39,8 @@ export const factorName = (factors: number, scalar: string): string => `factor/$
  *
  * Inputs: `g/<bundle>/<part>`, `theta/<bundle>`, `<moment>/<bundle>`, `n/<bundle>`, `factor/<factors>/<scalar>`, `kappa`,
  * `clipValue`, `clipNorm`, `ascent`. Outputs: `next/theta/<bundle>` and, of several tensors, `parameter/<bundle>/<part>` and
- * `flat/<bundle>`, their gradients; `next/<moment>/<bundle>`; `sums`, the sum of squares of every bundle's gradient.
+ * `flat/<bundle>`, their gradients; `next/<moment>/<bundle>`; `sums`, the sum of squares of every bundle's gradient,
+ * and `ascent` behind them.
  */
 export function applyGraph(form: ApplyForm): GraphSpec {
   const { moved, clipsValue, clipsNorm, ascended } = form
@@ -49,9 +50,10 @@ export function applyGraph(form: ApplyForm): GraphSpec {
   const gradients = moved.map(({ bundle }) => joined(inputs, 'g', bundle))
   const sums = stacked(gradients.map((g) => formulaGraph(squares, { g }).squares['squares']!))
   const total = sumOf(sums)
-  outputs.set('sums', sums)
+  const ascent = ascended ? listed(inputs, 'ascent') : undefined
+  outputs.set('sums', ascent ? op.Concat([sums, op.Reshape(ascent, [1])], { axis: 0 }) : sums)
   const finite = op.LessOrEqual(total, LARGEST)
-  const proceeds = ascended ? op.And(finite, op.LessOrEqual(listed(inputs, 'ascent'), LARGEST)) : finite
+  const proceeds = ascent ? op.And(finite, op.LessOrEqual(ascent, LARGEST)) : finite
   const norm = () => (limit === Infinity ? op.Sqrt(total) : clippedNorm(gradients, limit as Value))
   const scale = clipsNorm ? op.Min([op.Div(listed(inputs, 'clipNorm'), op.Add(norm(), 1e-6)), 1]) : 1
 

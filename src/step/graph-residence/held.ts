@@ -74,12 +74,11 @@ export class Held {
 
   /**
    * Regroups the tensors so that those of one bundle have one key; those without one share none with others. Small tensors
-   * that no step has trained yet are joined by it. Says whether anything changed.
+   * that no step has trained yet are joined by it.
    */
-  async settle(keyOf: (name: string) => string | undefined): Promise<boolean> {
+  async settle(keyOf: (name: string) => string | undefined): Promise<void> {
     const groups = regrouped(this.bundles, keyOf, (bundle) => this.#arrays.get(bundle)!.fresh)
     if (groups) await this.#regroup(groups)
-    return groups !== undefined
   }
 
   /** What a program is fed of a bundle's state: `theta/<id>` and `<moment>/<id>`. */

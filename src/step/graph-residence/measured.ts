@@ -10,6 +10,7 @@ export class Measured {
   readonly #place: string
   readonly #what: string
   readonly #bundles: readonly Bundle[]
+  readonly #ascent: Measured | null
   /** `sums`, and of bundles of several tensors their gradients, `flat/<bundle>`. */
   readonly #made: DeviceTensors
 
@@ -17,12 +18,21 @@ export class Measured {
    * @param place where we are, for messages: 'step 12'
    * @param what what the gradients are
    * @param made of these outputs of a program, `sums` and `flat/...` are this object's from now on
+   * @param ascent what was measured before SAM's ascent, whose sum stands behind the others: this object's too
    */
-  constructor(device: Device, place: string, what: string, bundles: readonly Bundle[], made: DeviceTensors) {
+  constructor(
+    device: Device,
+    place: string,
+    what: string,
+    bundles: readonly Bundle[],
+    made: DeviceTensors,
+    ascent: Measured | null = null,
+  ) {
     this.#device = device
     this.#place = place
     this.#what = what
     this.#bundles = bundles
+    this.#ascent = ascent
     this.#made = Object.fromEntries(
       Object.entries(made).filter(([name]) => name === 'sums' || name.startsWith('flat/')),
     )
@@ -30,7 +40,9 @@ export class Measured {
 
   /** The norm of all gradients together. Throws `not-finite` naming the tensor. */
   async norm(): Promise<number> {
-    const sums = await this.#read('sums')
+    const all = await this.#read('sums')
+    const sums = all.subarray(0, this.#bundles.length)
+    if (all.length > sums.length && !(all.at(-1)! <= LARGEST)) await this.#ascent!.norm()
     const total = sums.reduce((sum, x) => sum + x, 0)
     if (total <= LARGEST) return Math.sqrt(total)
     const index = sums.findIndex((x) => !(x <= LARGEST))
@@ -50,6 +62,7 @@ export class Measured {
 
   release(): void {
     for (const tensor of Object.values(this.#made)) tensor.release()
+    this.#ascent?.release()
   }
 
   async #read(name: string): Promise<Float32Array> {

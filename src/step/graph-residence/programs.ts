@@ -2,7 +2,10 @@ import { type GraphSpec, modelOf } from '../../onnx/export.js'
 import { encodeModel } from '../../onnx/model.js'
 import type { Device, DeviceProgram } from '../../runtime/device.js'
 
-/** Compiled graphs by what they are for, all of whose outputs stay on the device. */
+/**
+ * Compiled graphs by what they are for, all of whose outputs stay on the device. They are kept until the end, for their outputs
+ * are: on some devices a tensor must not outlive the session that made it.
+ */
 export class Programs {
   readonly #device: Device
   readonly #programs = new Map<string, DeviceProgram>()
@@ -19,7 +22,7 @@ export class Programs {
     return program
   }
 
-  /** Frees all of them; those asked for later are compiled anew. */
+  /** Frees all of them, after their outputs; those asked for later are compiled anew. */
   async release(): Promise<void> {
     const programs = [...this.#programs.values()]
     this.#programs.clear()

@@ -2,7 +2,7 @@
  * The models of tools/bench on jax-js: `({ np, nn, lax }, weights, x, sizes) => logits`. Arrays are consumed by what they
  * are passed to; `.ref` is another use.
  */
-export const models = { mlp, resnet, vit, llama }
+export const models = { mlp, lenet, resnet, vit, llama }
 
 const linear = ({ np }, w, name, x) => np.matmul(x, w[`${name}.weight`].transpose()).add(w[`${name}.bias`])
 
@@ -16,6 +16,23 @@ function projection({ np }, w, name, x) {
 function mlp(jax, w, x) {
   const { relu } = jax.nn
   const y = relu(linear(jax, w, 'hidden1', relu(linear(jax, w, 'hidden0', x))))
+  return linear(jax, w, 'head', y)
+}
+
+function lenet(jax, w, x) {
+  const { np, lax } = jax
+  const convolved = (name, y, pad) => {
+    const padding = [
+      [pad, pad],
+      [pad, pad],
+    ]
+    const z = np.tanh(lax.conv(y, w[`${name}.weight`], [1, 1], padding).add(w[`${name}.bias`].reshape([1, -1, 1, 1])))
+    const [batch, channels, rows, columns] = z.shape
+    return z.reshape([batch, channels, rows / 2, 2, columns / 2, 2]).mean([3, 5])
+  }
+  let y = convolved('conv2', convolved('conv1', x, 2), 0)
+  y = y.reshape([y.shape[0], -1])
+  for (const name of ['hidden1', 'hidden2']) y = np.tanh(linear(jax, w, name, y))
   return linear(jax, w, 'head', y)
 }
 

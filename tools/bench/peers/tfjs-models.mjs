@@ -1,5 +1,5 @@
 /** The models of tools/bench on TensorFlow.js: `(tf, weights, x, sizes) => logits`. */
-export const models = { mlp, resnet, vit, llama }
+export const models = { mlp, lenet, resnet, vit, llama }
 
 const linear = (w, name, x) => x.matMul(w[`${name}.weight`], false, true).add(w[`${name}.bias`])
 
@@ -13,6 +13,24 @@ function projection(w, name, x) {
 
 function mlp(_, w, x) {
   const y = linear(w, 'hidden1', linear(w, 'hidden0', x).relu()).relu()
+  return linear(w, 'head', y)
+}
+
+/** LeNet-5; maps are [N, H, W, C] until they are flattened, as the weights have it, channel by channel. */
+function lenet(tf, w, x) {
+  const convolved = (name, y, pad) =>
+    tf.avgPool(
+      tf
+        .conv2d(y, w[`${name}.weight`].transpose([2, 3, 1, 0]), 1, pad)
+        .add(w[`${name}.bias`])
+        .tanh(),
+      2,
+      2,
+      'valid',
+    )
+  const maps = convolved('conv2', convolved('conv1', x.transpose([0, 2, 3, 1]), 2), 0)
+  let y = maps.transpose([0, 3, 1, 2]).reshape([x.shape[0], -1])
+  for (const name of ['hidden1', 'hidden2']) y = linear(w, name, y).tanh()
   return linear(w, 'head', y)
 }
 

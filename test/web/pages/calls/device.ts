@@ -68,14 +68,17 @@ export async function loss(model: string) {
   )
   const news = told(await lost)
   x.release()
+  await Promise.all([device.renew(), device.renew()])
+  const { gpu } = own
   await device.renew()
+  const same = own.gpu === gpu
   const again = await own.compile(bytes)
   const { y } = await again.run({ x: floats(4) })
   const old = await keeping.run({ x: floats(1) }).catch(told)
   await keeping.release()
   await own.dispose()
   const disposed = await again.run({ x: floats(4) }).catch(told)
-  return { errors, later, news, renewed: plainsOf({ y: y! }), old, disposed }
+  return { errors, later, news, same, renewed: plainsOf({ y: y! }), old, disposed }
 }
 
 /** Buffers that are there after each of some runs whose outputs stay on the device. */

@@ -1,0 +1,122 @@
+import { OnnxIreError } from '../errors.js'
+import type { Program } from '../runtime/runtime.js'
+import { openDevice } from './adapter.js'
+import { DeviceLife } from './device-life.js'
+import { allocate, type InferenceSession, loaded, type Ort, startProvider } from './ort.js'
+import { Turns } from './turns.js'
+import type { WebGpuOptions, WebGpuRuntime } from './webgpu.js'
+import { WebGpuSessions } from './webgpu-sessions.js'
+
+/** onnxruntime hangs when it is entered while it is inside, by whatever session. */
+const turns = new Turns()
+
+/** What goes with a device when it is lost. */
+interface Opened {
+  readonly life: DeviceLife
+  readonly sessions: WebGpuSessions
+}
+
+/** @throws 'runtime' saying why it cannot start */
+export async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime> {
+  // The device first: without one there is no need to load 27 MB.
+  const gpu = await openDevice(options.powerPreference)
+  let ort: Ort
+  try {
+    ort = await loaded(
+      'onnxruntime-web/webgpu',
+      () => import('onnxruntime-web/webgpu'),
+      { ...options, threads: options.threads ?? 1 },
+      {
+        wasm: new URL('onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm', import.meta.url),
+        mjs: new URL('onnxruntime-web/ort-wasm-simd-threaded.asyncify.mjs', import.meta.url),
+      },
+    )
+  } catch (error) {
+    gpu.destroy()
+    throw error
+  }
+  const opened = await started(ort, gpu, options)
+  const { vendor, architecture, description } = gpu.adapterInfo
+  const name = [vendor, architecture, description].filter(Boolean).join(' ')
+  return new WebGpu(`onnxruntime-web ${ort.env.versions.web}, webgpu${name && ` on ${name}`}`, opened, async () =>
+    started(ort, await openDevice(options.powerPreference), options),
+  )
+}
+
+async function started(ort: Ort, gpu: GPUDevice, options: WebGpuOptions): Promise<Opened> {
+  const sessionOptions: InferenceSession.SessionOptions = {
+    logSeverityLevel: 3,
+    graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
+    executionProviders: [{ name: 'webgpu', device: gpu as never }],
+    ...(options.cpuNodes === 'refused' ? { extra: { session: { disable_cpu_ep_fallback: '1' } } } : {}),
+  }
+  const life = new DeviceLife(gpu, turns)
+  try {
+    await life.inTurn(() => startProvider(ort, 'WebGPU provider', sessionOptions))
+  } catch (error) {
+    life.end()
+    throw error
+  }
+  return { life, sessions: new WebGpuSessions(ort, life, sessionOptions) }
+}
+
+class WebGpu implements WebGpuRuntime {
+  readonly description: string
+  readonly provider = 'webgpu'
+  readonly allocate = allocate
+  readonly device: WebGpuRuntime['device']
+  #opened: Opened
+  #renewal: Promise<void> | undefined
+  #disposed: Promise<void> | undefined
+
+  constructor(description: string, opened: Opened, open: () => Promise<Opened>) {
+    this.description = description
+    this.#opened = opened
+    this.device = {
+      compile: (model, keeps) => this.#opened.sessions.compile(model, keeps),
+      upload: (tensor) => this.#opened.sessions.upload(tensor),
+      download: (tensor) => this.#opened.sessions.download(tensor),
+      reside: async (spec) => {
+        const { webGpuResidence } = await import('./webgpu-residence/residence.js')
+        return webGpuResidence(this.#opened.life, spec)
+      },
+      renew: async () => {
+        if (this.#disposed) throw new OnnxIreError('runtime', 'this runtime was disposed')
+        // Whoever else has lost it may have renewed it, or be about to.
+        if (!this.#opened.life.isLost) return
+        this.#renewal ??= this.#renewed(open).finally(() => {
+          this.#renewal = undefined
+        })
+        await this.#renewal
+      },
+    }
+  }
+
+  get gpu(): GPUDevice {
+    return this.#opened.life.gpu
+  }
+
+  get lost(): Promise<OnnxIreError> {
+    return this.#opened.life.lost
+  }
+
+  async compile(model: Uint8Array): Promise<Program> {
+    const { run, ...program } = await this.device.compile(model, () => false)
+    return { ...program, run: async (feeds) => (await run(feeds)).host }
+  }
+
+  async #renewed(open: () => Promise<Opened>): Promise<void> {
+    await ended(this.#opened)
+    this.#opened = await open()
+  }
+
+  dispose(): Promise<void> {
+    this.#disposed ??= ended(this.#opened)
+    return this.#disposed
+  }
+}
+
+async function ended({ life, sessions }: Opened): Promise<void> {
+  await sessions.close()
+  life.end()
+}

@@ -1,0 +1,36 @@
+import { afterAll, expect, it } from 'vitest'
+import { adamw, crossEntropy, evaluateModel, ire, predict, Trainer } from '../../src/index.js'
+import { node } from '../../src/node/index.js'
+import type { Runtime } from '../../src/runtime/runtime.js'
+import { clusters, smallMlp } from '../train/problem.js'
+import { skipLoudly, webgpu, whyNoWebgpu } from './webgpu.js'
+
+const skipped = skipLoudly('test/node/webgpu-training.test.ts', await whyNoWebgpu())
+const cpu = node({ threads: 1 })
+const gpu = skipped ? undefined : webgpu()
+afterAll(() => Promise.all([cpu.dispose(), gpu?.dispose()]))
+
+const data = clusters(20, [6])
+
+/** An epoch with IRE, whose last batch is smaller, and what the model then gives. */
+async function run(runtime: Runtime) {
+  const optimizer = ire(adamw({ lr: 1e-2 }), { kappa: 1, gamma: 0.5, interval: 2 })
+  const trainer = await Trainer.create(smallMlp(), { loss: crossEntropy(), optimizer, runtime, batchSize: 8 })
+  const losses: number[] = []
+  for await (const { loss } of trainer.fit(data, { epochs: 2 })) losses.push(loss)
+  const model = trainer.export()
+  const measures = await evaluateModel(model, data, { loss: crossEntropy(), runtime, batchSize: 8 })
+  const predictions: number[] = []
+  for await (const { outputs } of predict(model, data, { runtime, batchSize: 8 }))
+    predictions.push(...Array.from(outputs['logits']!.data as Float32Array))
+  await trainer.dispose()
+  return { losses, measures, predictions }
+}
+
+it.skipIf(skipped)('trains, evaluates and predicts as the CPU does', { timeout: 300_000 }, async () => {
+  const [expected, found] = [await run(cpu), await run(gpu!)]
+  expect(found.losses).toEqual(expected.losses.map((loss) => expect.closeTo(loss, 3)))
+  expect(found.measures.loss).toBeCloseTo(expected.measures.loss, 3)
+  expect(found.measures.accuracy).toBe(expected.measures.accuracy)
+  expect(found.predictions).toEqual(expected.predictions.map((logit) => expect.closeTo(logit, 2)))
+})

@@ -1,0 +1,49 @@
+import type { Ready, Unable } from '../../protocol.js'
+import { type Problem, problemOf, type Read } from '../../read.js'
+
+/** What a contestant is in a page: training that is ready to take steps, each giving its loss. */
+export interface Training extends Ready {
+  step(): Promise<number>
+}
+
+type Start = (read: Read, backend: string) => Promise<Training>
+
+/** Loaded only where it takes part: no page has more than one library. */
+const libraries: Readonly<Record<string, () => Promise<{ readonly start: Start }>>> = {
+  ours: () => import('./ours.js'),
+  tfjs: () => import('../../peers/tfjs-page.mjs'),
+  jax: () => import('../../peers/jax-page.mjs'),
+}
+
+let training: Training | undefined
+
+/** Begins with the problem in `folder`, on one of the backends or the first that trains it. */
+async function begin(library: string, folder: string, backends: readonly string[]): Promise<Ready | Unable> {
+  const [problem, bytes] = await Promise.all([
+    fetch(`${folder}/problem.json`).then((answer) => answer.json() as Promise<Problem>),
+    fetch(`${folder}/tensors.bin`).then((answer) => answer.arrayBuffer()),
+  ])
+  const { start } = await libraries[library]!()
+  const reasons: string[] = []
+  for (const backend of backends)
+    try {
+      training = await start(problemOf(problem, bytes), backend)
+      return { about: training.about, parameters: training.parameters }
+    } catch (error) {
+      reasons.push(
+        `${backend}: ${String((error as Error).message)
+          .split('\n')[0]!
+          .slice(0, 160)}`,
+      )
+    }
+  return { unable: reasons.join('; ') }
+}
+
+async function turn(steps: number) {
+  const losses: number[] = []
+  const started = performance.now()
+  while (losses.length < steps) losses.push(await training!.step())
+  return { losses, seconds: (performance.now() - started) / 1000 }
+}
+
+Object.assign(globalThis, { begin, turn })
