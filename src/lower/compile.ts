@@ -6,16 +6,16 @@ import { exportGraph, type GraphSpec } from '../onnx/export.js'
 import { importGraph } from '../onnx/import.js'
 import { embedExternalData, type Model } from '../onnx/model.js'
 import type { Device, DeviceProgram, DeviceTensor, Feeds } from '../runtime/device.js'
+import type { Provider } from '../runtime/provider.js'
 import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
 import { converted } from './convert.js'
-import { lowered, runsAll } from './lowered.js'
 
 /**
  * Compiles a graph in operators that the runtime's provider runs. The program takes and gives what `spec` says: where the
  * provider has int32 in the place of int64, it converts.
  */
 export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<Program> {
-  const { bytes, feeds, outputs } = written(runtime, spec)
+  const { bytes, feeds, outputs } = await written(runtime, spec)
   const program = await runtime.compile(bytes)
   if (feeds.size === 0 && outputs.size === 0) return program
   return {
@@ -32,7 +32,7 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
  */
 export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
   const file = () => runtime.compile(encode('ModelProto', embedExternalData(model).proto))
-  if (runsAll(runtime.provider)) return file()
+  if (!lacking.has(runtime.provider)) return file()
   let graph: Graph
   try {
     graph = importGraph(model)
@@ -51,7 +51,7 @@ export async function compileOnDevice(
   spec: GraphSpec,
   keeps: (output: string) => boolean,
 ): Promise<DeviceProgram> {
-  const { bytes, feeds, outputs } = written(runtime, spec)
+  const { bytes, feeds, outputs } = await written(runtime, spec)
   const program = await device.compile(bytes, keeps)
   if (feeds.size === 0 && outputs.size === 0) return program
   return {
@@ -65,8 +65,12 @@ export async function compileOnDevice(
   }
 }
 
-function written(runtime: Runtime, spec: GraphSpec) {
-  const graph = lowered(spec, runtime.provider)
+/** Providers that do not run every operator as it is. */
+const lacking: ReadonlySet<Provider> = new Set(['webgpu'])
+
+async function written({ provider }: Runtime, spec: GraphSpec) {
+  // Loaded when needed: a page that computes in WebAssembly does without.
+  const graph = lacking.has(provider) ? (await import('./lowered.js')).lowered(spec, provider) : spec
   return {
     bytes: encode('ModelProto', exportGraph(graph)),
     feeds: changes(spec.inputs, graph.inputs),

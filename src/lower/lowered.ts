@@ -9,9 +9,6 @@ import { webgpu } from './webgpu/index.js'
 /** What each provider needs; one that is not listed runs every operator as it is. */
 const targets: Partial<Record<Provider, Target>> = { webgpu }
 
-/** Whether a provider runs every operator as it is, so that a file can be given to it as it is. */
-export const runsAll = (provider: Provider): boolean => targets[provider] === undefined
-
 /**
  * The same graph in operators that a provider runs, and runs right. Its inputs and outputs have the same names, in the same
  * order; one that was int64 may be int32, which `compileGraph` hides. Integers are taken to fit into 32 bits.

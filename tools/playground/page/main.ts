@@ -3,6 +3,7 @@ import type { WorkerEvent } from '../protocol.js'
 import { startWorker } from './client.js'
 import { DataPanel } from './data-panel.js'
 import { ModelPanel } from './model-panel.js'
+import { keepOffline } from './offline.js'
 import { say } from './status.js'
 import { TrainingPanel } from './training-panel.js'
 import { TryPanel } from './try-panel.js'
@@ -15,3 +16,4 @@ const tried = new TryPanel(calls, () => data.classes)
 const training = new TrainingPanel(calls, tried)
 const data = new DataPanel(calls, () => training.onData(data.classes.length > 0))
 new ModelPanel(calls, bundledModel, (summary) => data.onModel(summary))
+void keepOffline()

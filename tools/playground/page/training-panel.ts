@@ -8,6 +8,7 @@ import {
 } from '../protocol.js'
 import { Curves } from './curves.js'
 import { byId, element, inputNamed, numberIn } from './dom.js'
+import { Progress } from './progress.js'
 import { guarded, say } from './status.js'
 import type { TryPanel } from './try-panel.js'
 
@@ -21,7 +22,7 @@ export class TrainingPanel {
   readonly #accuracy = new Curves(byId('accuracy-chart'), 'Held-out accuracy', { percent: true })
   readonly #sharpness = new Curves(byId('sharpness-chart'), 'Sharpness (rise of the loss within 0.05)')
   readonly #latest = new Map<Contender, RoundEvent>()
-  readonly #steps = new Map<Contender, number>()
+  #progress = new Progress()
   #hasData = false
   #running = false
 
@@ -42,12 +43,9 @@ export class TrainingPanel {
   onEvent(event: WorkerEvent): void {
     if (event.kind === 'step') {
       this.#loss.add(event.contender, event.step, event.loss)
-      this.#steps.set(event.contender, event.step + 1)
-      const done = [...this.#steps.values()].reduce((sum, step) => sum + step, 0)
-      const left = (2 * event.steps - done) * event.secondsPerStep
-      byId<HTMLProgressElement>('progress').value = done / (2 * event.steps)
-      byId('progress-text').textContent =
-        `Step ${event.step + 1} of ${event.steps}, ${(1000 * event.secondsPerStep).toFixed(0)} ms each, ${timeText(left)} left`
+      const { share, text } = this.#progress.after(event)
+      byId<HTMLProgressElement>('progress').value = share
+      byId('progress-text').textContent = text
       this.#tried.onWeights()
     } else if (event.kind === 'round') this.#onRound(event)
     else if (event.kind === 'lost')
@@ -66,7 +64,7 @@ export class TrainingPanel {
     const settings = this.#settings()
     for (const curves of [this.#loss, this.#accuracy, this.#sharpness]) curves.clear()
     this.#latest.clear()
-    this.#steps.clear()
+    this.#progress = new Progress()
     byId('results').hidden = true
     this.#running = true
     this.#buttons()
@@ -85,6 +83,7 @@ export class TrainingPanel {
     const pause = button('pause')
     const paused = pause.getAttribute('aria-pressed') !== 'true'
     await this.#calls.pause(paused)
+    this.#progress.interrupt()
     pause.setAttribute('aria-pressed', String(paused))
     pause.textContent = paused ? 'Go on' : 'Pause'
   }
@@ -142,9 +141,4 @@ export class TrainingPanel {
       pause.textContent = 'Pause'
     }
   }
-}
-
-function timeText(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds))
-  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`
 }

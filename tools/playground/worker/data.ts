@@ -1,4 +1,3 @@
-import { parse } from 'csv-parse/browser/esm/sync'
 import { arrays, type Dataset, images, labels, OnnxIreError, type Tensor, tensor } from 'onnx-ire'
 import { imageFolder, pixels, readCsv, readIdx } from 'onnx-ire/web'
 import type { DataChoice, DataSummary, Form, ShownExample } from '../protocol.js'
@@ -37,7 +36,7 @@ export async function examplesOf(choice: DataChoice, form: Form, input: string):
     case 'idx': {
       const [shown, classes] = await Promise.all([readIdx(choice.images), readIdx(choice.labels)])
       const own = numbers(classes)
-      const names = Array.from({ length: Math.max(...own) + 1 }, (_, i) => String(i))
+      const names = Array.from({ length: own.reduce((a, b) => Math.max(a, b), -1) + 1 }, (_, i) => String(i))
       return examples(arrays({ [input]: images(shown, imageOptions(form)), labels: labels(classes) }), names, own)
     }
     case 'shown':
@@ -47,6 +46,8 @@ export async function examplesOf(choice: DataChoice, form: Form, input: string):
 
 /** The names in the first line of a CSV file. */
 export async function columnsOf(file: File): Promise<readonly string[]> {
+  // The same chunk as that of the reader, loaded when it is needed.
+  const { parse } = await import('csv-parse/browser/esm/sync')
   const delimiter = file.name.endsWith('.tsv') ? '\t' : ','
   const [header] = parse(await file.slice(0, 65_536).text(), { delimiter, to: 1, bom: true, relax_column_count: true })
   if (!header?.length) throw new OnnxIreError('invalid-data', `${file.name} is empty.`)
@@ -60,7 +61,6 @@ export async function pictureOf(data: ImageData, form: Form): Promise<Tensor> {
 
 async function shownExamples(shown: readonly ShownExample[], form: Form, input: string): Promise<Examples> {
   const classes = [...new Set(shown.map(({ label }) => label))].sort()
-  if (classes.length < 2) throw new OnnxIreError('invalid-data', 'Show examples of two classes at least.')
   const rows = await Promise.all(shown.map(({ pixels: data }) => pictureOf(data, form)))
   const width = rows[0]!.data.length
   const all = new Float32Array(rows.length * width)
@@ -71,6 +71,11 @@ async function shownExamples(shown: readonly ShownExample[], form: Form, input: 
 }
 
 function examples(dataset: Dataset, classes: readonly string[], own: readonly number[]): Examples {
+  if (classes.length < 2)
+    throw new OnnxIreError(
+      'invalid-data',
+      `There is nothing to tell apart: all examples are of the class '${classes[0]}'.`,
+    )
   const counts = classes.map(() => 0)
   for (const label of own) counts[label]!++
   return { dataset, summary: { examples: dataset.length, classes, counts } }

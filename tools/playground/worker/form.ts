@@ -2,15 +2,26 @@ import type { Graph, ImageOptions, Value } from 'onnx-ire'
 import { OnnxIreError } from 'onnx-ire'
 import { type Form, normalisations } from '../protocol.js'
 
-/** The only input of a model that takes one picture or one row of a table per example. Throws 'invalid-model' for others. */
+/** The only input of a model that takes one picture or one row of a table per example, in single or half precision. Throws 'invalid-model' for others. */
 export function inputOf(graph: Graph): readonly [name: string, value: Value] {
   const inputs = [...graph.inputs]
   const [first] = inputs
-  if (inputs.length === 1 && first && first[1].dtype === 'float32') return first
+  if (inputs.length === 1 && first && /^float(32|16)$/.test(first[1].dtype)) return first
   const list = inputs.map(([name, { dtype }]) => `'${name}' (${dtype})`).join(', ')
   throw new OnnxIreError(
     'invalid-model',
-    `The playground trains models with one float32 input, a picture or a row of numbers; this one takes ${list || 'nothing'}. In code, onnx-ire trains it too.`,
+    `The playground trains models with one input of float32 or float16, a picture or a row of numbers; this one takes ${list || 'nothing'}. In code, onnx-ire trains it too.`,
+  )
+}
+
+/** The only output of a model. Throws 'invalid-model' for others. */
+export function outputOf(graph: Graph): Value {
+  const [output] = graph.outputs.values()
+  if (output && graph.outputs.size === 1) return output
+  const list = [...graph.outputs.keys()].map((name) => `'${name}'`).join(', ')
+  throw new OnnxIreError(
+    'invalid-model',
+    `The playground trains models with one output; this one gives ${list || 'nothing'}. In code, onnx-ire trains it too.`,
   )
 }
 

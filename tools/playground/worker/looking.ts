@@ -1,63 +1,79 @@
+import { Float16Array } from '@petamoriken/float16'
 import {
   encodeModel,
   importGraph,
   type Model,
   modelOf,
-  OnnxIreError,
+  namedTensors,
   op,
-  type ParameterArrays,
   type Program,
   type Runtime,
   type Tensor,
+  tensor,
   type Value,
 } from 'onnx-ire'
 import { wasm } from 'onnx-ire/web'
-import { inputOf } from './form.js'
+import { inputOf, outputOf } from './form.js'
 
-/** A model that is run with whatever weights it has at the moment. */
+/** A model that is run with whatever weights it has at the moment: they are inputs here. */
 export class Looking {
   readonly #runtime: Runtime
   readonly #program: Program
-  readonly #input: string
-  readonly #weights: ReadonlyMap<string, Value>
+  readonly #input: readonly [name: string, value: Value]
 
-  private constructor(runtime: Runtime, program: Program, input: string, weights: ReadonlyMap<string, Value>) {
+  private constructor(runtime: Runtime, program: Program, input: readonly [string, Value]) {
     this.#runtime = runtime
     this.#program = program
     this.#input = input
-    this.#weights = weights
   }
 
   /** One picture at a time is quick enough on the processor. */
   static async at(model: Model): Promise<Looking> {
     const graph = importGraph(model)
-    const [input] = inputOf(graph)
-    const [logits] = graph.outputs.values()
+    const logits = outputOf(graph)
+    const shares = isShares(logits) ? logits : op.Softmax(logits, { axis: -1 })
     const spec = {
       name: 'look',
       inputs: new Map([...graph.inputs, ...graph.parameters]),
-      outputs: new Map([['shares', isShares(logits!) ? logits! : op.Softmax(logits!, { axis: -1 })]]),
+      outputs: new Map([['shares', shares.dtype === 'float32' ? shares : op.Cast(shares, { to: float32 })]]),
     }
-    const runtime = await wasm({ threads: 1 })
-    return new Looking(runtime, await runtime.compile(encodeModel(modelOf(spec))), input, graph.parameters)
+    const runtime = await wasm()
+    return new Looking(runtime, await runtime.compile(encodeModel(modelOf(spec))), inputOf(graph))
   }
 
-  /** @param trained the weights that differ from the model's own */
-  async shares(picture: Tensor, trained: ParameterArrays): Promise<readonly number[]> {
-    const weights = [...this.#weights].map(([name, { source }]) => {
-      const { tensor } = source as { tensor: Tensor }
-      if (Object.hasOwn(trained, name) && tensor.dtype !== 'float32')
-        throw new OnnxIreError('invalid-model', `'${name}' is ${tensor.dtype}: download the model to try it.`)
-      return [name, Object.hasOwn(trained, name) ? { ...tensor, data: trained[name]! } : tensor]
+  /**
+   * @param picture a batch of one
+   * @param model the same model with the weights it has now
+   */
+  async shares(picture: Tensor, model: Model): Promise<readonly number[]> {
+    const [name, { dtype, shape }] = this.#input
+    const tensors = namedTensors(model)
+    const weights = this.#program.inputNames.filter((each) => each !== name).map((each) => [each, tensors.get(each)!])
+    const asked = repeated(picture, typeof shape?.[0] === 'number' ? shape[0] : 1)
+    const { shares } = await this.#program.run({
+      ...Object.fromEntries(weights),
+      [name]: dtype === 'float16' ? halved(asked) : asked,
     })
-    const { shares } = await this.#program.run({ ...Object.fromEntries(weights), [this.#input]: picture })
-    return Array.from(shares!.data as Float32Array)
+    const { data, dims } = shares as { data: Float32Array; dims: readonly number[] }
+    return Array.from(data.subarray(0, data.length / dims[0]!))
   }
 
   async dispose(): Promise<void> {
-    await this.#program.release()
     await this.#runtime.dispose()
   }
 }
 
+const float32 = 1
+
 const isShares = ({ source }: Value): boolean => source.kind === 'node' && source.operator === 'Softmax'
+
+/** For models whose file fixes the number of examples. */
+function repeated(picture: Tensor, count: number): Tensor {
+  const one = picture.data as Float32Array
+  const all = new Float32Array(count * one.length)
+  for (let i = 0; i < count; i++) all.set(one, i * one.length)
+  return tensor('float32', [count, ...picture.dims.slice(1)], all)
+}
+
+const halved = ({ dims, data }: Tensor): Tensor =>
+  tensor('float16', dims, new Uint16Array(Float16Array.from(data as Float32Array).buffer))

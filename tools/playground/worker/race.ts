@@ -1,158 +1,80 @@
-import {
-  adamw,
-  crossEntropy,
-  type Dataset,
-  ire,
-  LossSurface,
-  type Model,
-  type ParameterArrays,
-  Random,
-  type Runtime,
-  type Split,
-  type StepProgress,
-  sharpness,
-  split,
-  subset,
-  Trainer,
-} from 'onnx-ire'
-import { type Contender, contenders, type Settings, type WorkerEvent } from '../protocol.js'
+import type { Model, Runtime, Tensor } from 'onnx-ire'
+import { type Contender, contenders } from '../protocol.js'
+import { type Conditions, Contestant } from './contestant.js'
+import type { Control } from './control.js'
+import { Lock } from './lock.js'
+import { Looking } from './looking.js'
 
-/** On how many training examples the sharpness is measured. */
-const measured = 128
+const names = Object.keys(contenders) as Contender[]
 
 /** AdamW beside AdamW + IRE: the same model, data, seed and order of batches, step by step in turn. */
 export class Race {
-  /** With its new head, before training. */
-  readonly model: Model
-  running = false
-  readonly #trainers: Readonly<Record<Contender, Trainer>>
-  readonly #parts: Split
-  readonly #settings: Settings
-  readonly #tell: (event: WorkerEvent) => void
-  readonly #stopping = new AbortController()
-  #paused: Promise<void> | undefined
-  #resume: (() => void) | undefined
+  readonly #model: Model
+  readonly #contestants: readonly Contestant[]
+  readonly #control: Control
+  /** Held while somebody looks. */
+  readonly #looks = new Lock()
+  #looking: Looking | undefined
+  #over = false
 
-  private constructor(
-    model: Model,
-    trainers: Readonly<Record<Contender, Trainer>>,
-    parts: Split,
-    settings: Settings,
-    tell: (event: WorkerEvent) => void,
-  ) {
-    this.model = model
-    this.#trainers = trainers
-    this.#parts = parts
-    this.#settings = settings
-    this.#tell = tell
+  private constructor(model: Model, contestants: readonly Contestant[], control: Control) {
+    this.#model = model
+    this.#contestants = contestants
+    this.#control = control
   }
 
-  static async start(
-    model: Model,
-    data: Dataset,
-    settings: Settings,
-    runtime: Runtime,
-    tell: (event: WorkerEvent) => void,
-  ): Promise<Race> {
-    const { lr, weightDecay, kappa, gamma, interval, batchSize, seed, held, epochs } = settings
-    const parts = split(data, { validation: held, seed })
-    const steps = epochs * Math.ceil(parts.train.length / batchSize)
-    const base = adamw({ lr, weightDecay })
-    const warmup = Math.ceil(steps / 10)
-    const common = { loss: crossEntropy(), runtime, batchSize, seed, schedule: { kind: 'cosine', warmup: 5 } } as const
-    const trainers = {
-      base: await Trainer.create(model, { ...common, optimizer: base }),
-      ire: await Trainer.create(model, { ...common, optimizer: ire(base, { kappa, gamma, interval, warmup }) }),
-    }
-    return new Race(model, trainers, parts, settings, tell)
-  }
-
-  /** Trains both until the end, or until `stop`. */
-  async run(): Promise<{ stopped: boolean }> {
-    this.running = true
+  /**
+   * @param model with its new head, before training
+   * @param runtime makes one for each: a lost device is replaced by whoever uses it
+   */
+  static async start(model: Model, runtime: () => Promise<Runtime>, conditions: Conditions): Promise<Race> {
+    const contestants: Contestant[] = []
     try {
-      await Promise.all((Object.keys(contenders) as Contender[]).map((contender) => this.#train(contender)))
-    } finally {
-      this.running = false
+      for (const name of names) contestants.push(await Contestant.create(name, model, await runtime(), conditions))
+    } catch (error) {
+      for (const contestant of contestants) await contestant.dispose()
+      throw error
     }
-    return { stopped: this.#stopping.signal.aborted }
+    return new Race(model, contestants, conditions.control)
   }
 
-  pause(paused: boolean): void {
-    this.#resume?.()
-    this.#paused = paused
-      ? new Promise((resolve) => {
-          this.#resume = resolve
-        })
-      : undefined
+  /** Trains both until the end, or until it is stopped. One that fails stops the other. */
+  async run(): Promise<void> {
+    const ends = this.#contestants.map((contestant) =>
+      contestant.train().catch((error) => {
+        this.#control.stop()
+        throw error
+      }),
+    )
+    const [failed] = (await Promise.allSettled(ends)).filter(({ status }) => status === 'rejected')
+    if (failed) throw (failed as PromiseRejectedResult).reason
   }
 
-  stop(): void {
-    this.#stopping.abort()
-    this.pause(false)
+  /** The shares of the classes that each sees in a picture with the weights it has now. */
+  async look(picture: Tensor): Promise<Partial<Record<Contender, readonly number[]>>> {
+    const free = await this.#looks.take()
+    try {
+      if (this.#over) return {}
+      this.#looking ??= await Looking.at(this.#model)
+      const seen: Partial<Record<Contender, readonly number[]>> = {}
+      for (const contestant of this.#contestants)
+        seen[contestant.name] = await this.#looking.shares(picture, await contestant.exported())
+      return seen
+    } finally {
+      free()
+    }
   }
 
-  /** The weights as they are. */
-  async parameters(contender: Contender): Promise<ParameterArrays> {
-    await this.#trainers[contender].sync()
-    return this.#trainers[contender].parameters
-  }
-
-  async exported(contender: Contender): Promise<Model> {
-    await this.#trainers[contender].sync()
-    return this.#trainers[contender].export()
+  async exported(name: Contender): Promise<Model> {
+    return this.#contestants[names.indexOf(name)]!.exported()
   }
 
   async dispose(): Promise<void> {
-    this.stop()
-    for (const trainer of Object.values(this.#trainers)) await trainer.dispose()
-  }
-
-  async #train(contender: Contender): Promise<void> {
-    const { epochs, flatness, batchSize, seed } = this.#settings
-    const { train, validation } = this.#parts
-    const trainer = this.#trainers[contender]
-    const few = subset(train, { end: Math.min(measured, train.length) })
-    const surface = flatness ? LossSurface.under(trainer, few, { batchSize }) : undefined
-    let seconds = 0
-    const onStep = async ({ step, steps, loss, seconds: taken }: StepProgress) => {
-      seconds += (taken - seconds) / Math.min(step + 1, 20)
-      this.#tell({ kind: 'step', contender, step, steps: steps!, loss, secondsPerStep: seconds })
-      await breath()
-      await this.#paused
-    }
-    const onDeviceLost = (step: number) => this.#tell({ kind: 'lost', contender, step })
-    const { signal } = this.#stopping
-    try {
-      for await (const round of trainer.fit(train, { epochs, validation, signal, onStep, onDeviceLost })) {
-        if (!round.validation) continue // stopped within an epoch
-        // The same directions for both.
-        const flat = surface && (await sharpness(surface, new Random(seed), { rho: 0.05, directions: 0 }))
-        this.#tell({
-          kind: 'round',
-          contender,
-          step: round.step,
-          epoch: round.epoch,
-          loss: round.loss,
-          accuracy: round.accuracy ?? Number.NaN,
-          heldLoss: round.validation.loss,
-          heldAccuracy: round.validation.accuracy ?? Number.NaN,
-          sharpness: flat ? flat.ascent : null,
-        })
-      }
-    } finally {
-      await surface?.release()
-    }
+    this.#control.stop()
+    const free = await this.#looks.take()
+    this.#over = true
+    for (const contestant of this.#contestants) await contestant.dispose()
+    await this.#looking?.dispose()
+    free()
   }
 }
-
-/** Lets the page's messages in between two steps. */
-const breath = () =>
-  new Promise<void>((resolve) => {
-    const { port1, port2 } = new MessageChannel()
-    port1.onmessage = () => {
-      port1.close()
-      resolve()
-    }
-    port2.postMessage(null)
-  })

@@ -5,10 +5,10 @@ import {
   type Model,
   OnnxIreError,
   type Port,
-  type Runtime,
   replaceHead,
+  split,
 } from 'onnx-ire'
-import { loadModel, wasm, webgpu } from 'onnx-ire/web'
+import { loadModel } from 'onnx-ire/web'
 import type {
   Calls,
   Contender,
@@ -19,11 +19,11 @@ import type {
   Settings,
   WorkerEvent,
 } from '../protocol.js'
-import { contenders } from '../protocol.js'
+import { Control } from './control.js'
 import { columnsOf, type Examples, examplesOf, pictureOf } from './data.js'
-import { formOf, inputOf } from './form.js'
-import { Looking } from './looking.js'
+import { formOf, inputOf, outputOf } from './form.js'
 import { Race } from './race.js'
+import { runtimes } from './runtimes.js'
 
 /** What the page has opened, and the training of it. */
 export class Session implements Calls {
@@ -31,8 +31,8 @@ export class Session implements Calls {
   #model: { readonly file: Model; form: Form } | undefined
   #examples: Examples | undefined
   #race: Race | undefined
-  #runtime: Runtime | undefined
-  #looking: Looking | undefined
+  /** Of the training that is going on, from before the race has begun. */
+  #control: Control | undefined
 
   constructor(tell: (event: WorkerEvent) => void) {
     this.#tell = tell
@@ -48,8 +48,7 @@ export class Session implements Calls {
     await this.#closeRace()
     this.#model = { file, form }
     this.#examples = undefined
-    const [output] = graph.outputs.values()
-    const classes = output?.shape?.at(-1)
+    const classes = outputOf(graph).shape?.at(-1)
     return {
       name: typeof source === 'string' ? source.split('/').at(-1)! : source.name,
       bytes: encodeModel(file).byteLength,
@@ -94,30 +93,33 @@ export class Session implements Calls {
     const { file } = this.#opened()
     if (!this.#examples) throw new OnnxIreError('invalid-option', 'There is no data yet: choose some first.')
     const { dataset, summary } = this.#examples
-    await this.#closeRace()
-    const model = replaceHead(file, { classes: summary.classes.length, seed: settings.seed })
-    this.#runtime = await this.#started(settings.provider)
-    this.#race = await Race.start(model, dataset, settings, this.#runtime, this.#tell)
-    return this.#race.run()
+    const control = new Control()
+    this.#control = control
+    try {
+      await this.#closeRace()
+      const parts = split(dataset, { validation: settings.held, seed: settings.seed })
+      const model = replaceHead(file, { classes: summary.classes.length, seed: settings.seed })
+      const runtime = runtimes(settings.provider, this.#tell)
+      this.#race = await Race.start(model, runtime, { parts, settings, control, tell: this.#tell })
+      await this.#race.run()
+    } finally {
+      this.#control = undefined
+    }
+    return { stopped: control.stopped }
   }
 
   async pause(paused: boolean): Promise<void> {
-    this.#race?.pause(paused)
+    this.#control?.pause(paused)
   }
 
   async stop(): Promise<void> {
-    this.#race?.stop()
+    this.#control?.stop()
   }
 
   async look(data: ImageData): Promise<Partial<Record<Contender, readonly number[]>>> {
     const { form } = this.#opened()
     if (!this.#race || form.kind !== 'image') return {}
-    const picture = await pictureOf(data, form)
-    this.#looking ??= await Looking.at(this.#race.model)
-    const seen: Partial<Record<Contender, readonly number[]>> = {}
-    for (const contender of Object.keys(contenders) as Contender[])
-      seen[contender] = await this.#looking.shares(picture, await this.#race.parameters(contender))
-    return seen
+    return this.#race.look(await pictureOf(data, form))
   }
 
   async exported(contender: Contender): Promise<Uint8Array> {
@@ -131,28 +133,13 @@ export class Session implements Calls {
   }
 
   #refuseWhileTraining(): void {
-    if (this.#race?.running) throw new OnnxIreError('invalid-option', 'Training is going on: stop it first.')
+    if (this.#control) throw new OnnxIreError('invalid-option', 'Training is going on: stop it first.')
   }
 
   async #closeRace(): Promise<void> {
-    await this.#looking?.dispose()
-    await this.#race?.dispose()
-    await this.#runtime?.dispose()
-    this.#looking = undefined
+    const race = this.#race
     this.#race = undefined
-    this.#runtime = undefined
-  }
-
-  async #started(provider: Settings['provider']): Promise<Runtime> {
-    let fallback: string | null = null
-    const instead = async () => {
-      fallback = 'not there'
-      return wasm()
-    }
-    const runtime = provider === 'webgpu' ? await webgpu({ fallback: instead }) : await wasm()
-    if (fallback) fallback = runtime.description.split('; ').slice(1).join('; ')
-    this.#tell({ kind: 'runtime', description: runtime.description.split('; ')[0]!, fallback })
-    return runtime
+    await race?.dispose()
   }
 }
 

@@ -1,0 +1,30 @@
+import type { Contender, StepEvent } from '../protocol.js'
+
+/** How far both runs have come, and how long the rest takes at the pace of the last steps, measurements included. */
+export class Progress {
+  readonly #steps = new Map<Contender, number>()
+  /** Mean milliseconds between two steps of either. */
+  #pace = 0
+  #counted = 0
+  #last: number | undefined
+
+  after({ contender, step, steps }: StepEvent, now = performance.now()) {
+    this.#steps.set(contender, step + 1)
+    if (this.#last !== undefined) this.#pace += (now - this.#last - this.#pace) / Math.min(++this.#counted, 40)
+    this.#last = now
+    const done = [...this.#steps.values()].reduce((sum, each) => sum + each, 0)
+    const left = ((2 * steps - done) * this.#pace) / 1000
+    const pace = this.#counted > 0 ? `, ${this.#pace.toFixed(0)} ms each, ${timeText(left)} left` : ''
+    return { share: done / (2 * steps), text: `Step ${step + 1} of ${steps}${pace}` }
+  }
+
+  /** The time until the next step is none of training. */
+  interrupt(): void {
+    this.#last = undefined
+  }
+}
+
+function timeText(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds))
+  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`
+}

@@ -1,0 +1,151 @@
+import {
+  adamw,
+  crossEntropy,
+  type Dataset,
+  ire,
+  LossSurface,
+  type Model,
+  OnnxIreError,
+  Random,
+  type Runtime,
+  type Split,
+  type StepProgress,
+  sharpness,
+  subset,
+  Trainer,
+} from 'onnx-ire'
+import type { Contender, Settings, WorkerEvent } from '../protocol.js'
+import type { Control } from './control.js'
+import { Lock } from './lock.js'
+
+/** On how many training examples the sharpness is measured. */
+const measured = 128
+
+/** What is the same for both. */
+export interface Conditions {
+  readonly parts: Split
+  readonly settings: Settings
+  readonly control: Control
+  readonly tell: (event: WorkerEvent) => void
+}
+
+/** One of the two runs. */
+export class Contestant {
+  readonly name: Contender
+  readonly #trainer: Trainer
+  readonly #runtime: Runtime
+  readonly #conditions: Conditions
+  /** Held while weights move: they are read between two steps. */
+  readonly #weights = new Lock()
+
+  private constructor(name: Contender, trainer: Trainer, runtime: Runtime, conditions: Conditions) {
+    this.name = name
+    this.#trainer = trainer
+    this.#runtime = runtime
+    this.#conditions = conditions
+  }
+
+  /** Takes the runtime over: it is disposed with the contestant, or when there is none. */
+  static async create(name: Contender, model: Model, runtime: Runtime, conditions: Conditions): Promise<Contestant> {
+    const { parts, settings } = conditions
+    const { lr, weightDecay, kappa, gamma, interval, batchSize, seed, epochs } = settings
+    const steps = epochs * Math.ceil(parts.train.length / batchSize)
+    const base = adamw({ lr, weightDecay })
+    const optimizer = name === 'ire' ? ire(base, { kappa, gamma, interval, warmup: Math.ceil(steps / 10) }) : base
+    const schedule = { kind: 'cosine', warmup: Math.min(5, Math.floor(steps / 2)) } as const
+    try {
+      const options = { loss: crossEntropy(), runtime, batchSize, seed, schedule, optimizer }
+      return new Contestant(name, await Trainer.create(model, options), runtime, conditions)
+    } catch (error) {
+      await runtime.dispose()
+      throw error
+    }
+  }
+
+  async train(): Promise<void> {
+    const { settings, control, tell } = this.#conditions
+    const { train, validation } = this.#conditions.parts
+    const { epochs } = settings
+    let free = await this.#weights.take()
+    let surface = this.#surface()
+    const onStep = async ({ step, steps, loss }: StepProgress) => {
+      tell({ kind: 'step', contender: this.name, step, steps: steps!, loss })
+      free()
+      await breath()
+      await control.passed()
+      free = await this.#weights.take()
+    }
+    const onDeviceLost = async (step: number) => {
+      tell({ kind: 'lost', contender: this.name, step })
+      await surface?.release()
+      surface = this.#surface()
+    }
+    const { signal } = control
+    try {
+      for await (const round of this.#trainer.fit(train, { epochs, validation, signal, onStep, onDeviceLost })) {
+        if (!round.validation) continue // stopped within an epoch
+        tell({
+          kind: 'round',
+          contender: this.name,
+          step: round.step,
+          epoch: round.epoch,
+          loss: round.loss,
+          accuracy: round.accuracy ?? Number.NaN,
+          heldLoss: round.validation.loss,
+          heldAccuracy: round.validation.accuracy ?? Number.NaN,
+          sharpness: surface ? await this.#sharpness(surface) : null,
+        })
+      }
+    } finally {
+      free()
+      await surface?.release()
+    }
+  }
+
+  /** The model with the weights as they are. */
+  async exported(): Promise<Model> {
+    const free = await this.#weights.take()
+    try {
+      await this.#trainer.sync()
+      return this.#trainer.export()
+    } finally {
+      free()
+    }
+  }
+
+  async dispose(): Promise<void> {
+    const free = await this.#weights.take()
+    await this.#trainer.dispose()
+    await this.#runtime.dispose()
+    free()
+  }
+
+  #surface(): LossSurface | undefined {
+    const { settings, parts } = this.#conditions
+    if (!settings.flatness) return undefined
+    return LossSurface.under(this.#trainer, few(parts.train), { batchSize: settings.batchSize })
+  }
+
+  /** Not measured where the device is lost just then: the next step makes another one. */
+  async #sharpness(surface: LossSurface): Promise<number | null> {
+    try {
+      return (await sharpness(surface, new Random(this.#conditions.settings.seed), { rho: 0.05, directions: 0 })).ascent
+    } catch (error) {
+      if (error instanceof OnnxIreError && error.code === 'device-lost') return null
+      throw error
+    }
+  }
+}
+
+const few = (train: Dataset): Dataset => subset(train, { end: Math.min(measured, train.length) })
+
+/** Lets the page's messages in between two steps. */
+const breath = () =>
+  new Promise<void>((resolve) => {
+    const { port1, port2 } = new MessageChannel()
+    port1.onmessage = () => {
+      port1.close()
+      resolve()
+    }
+    port2.postMessage(null)
+  })

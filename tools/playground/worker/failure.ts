@@ -1,0 +1,22 @@
+import { OnnxIreError } from 'onnx-ire'
+
+/** Memory runs out in onnxruntime's WebAssembly, in the browser's arrays or on the GPU: each says it in its own words. */
+const full =
+  /out of memory|out-of-memory|memory access out of bounds|allocation failed|failed to allocate|could not allocate|invalid (typed )?array length|array length exceeds|bad_alloc|\bOOM\b|too large for the implementation|createBuffer failed/i
+
+/** An error as the page is told of it. */
+export function failureOf(error: unknown): { readonly code: string; readonly message: string } {
+  const message = error instanceof Error ? error.message : String(error)
+  if (full.test(message))
+    return {
+      code: 'out-of-memory',
+      message: `The memory is full: take a smaller batch, smaller images or a smaller model. (${message})`,
+    }
+  if (!(error instanceof OnnxIreError)) return { code: 'unexpected', message }
+  if (error.code === 'device-lost')
+    return {
+      code: error.code,
+      message: `The GPU was lost, and no new one could be had: train again, or on WebAssembly. (${message})`,
+    }
+  return { code: error.code, message }
+}

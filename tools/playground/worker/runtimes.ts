@@ -1,0 +1,23 @@
+import { OnnxIreError, type Runtime } from 'onnx-ire'
+import { wasm, webgpu } from 'onnx-ire/web'
+import type { Settings, WorkerEvent } from '../protocol.js'
+
+/** Makes runtimes of one kind: on WebGPU, each on a device of its own, or on WebAssembly where that cannot start. Says once which. */
+export function runtimes(provider: Settings['provider'], tell: (event: WorkerEvent) => void): () => Promise<Runtime> {
+  let [chosen, told] = [provider, false]
+  let fallback: string | null = null
+  return async () => {
+    let runtime: Runtime | undefined
+    if (chosen === 'webgpu')
+      runtime = await webgpu().catch((error) => {
+        if (!(error instanceof OnnxIreError) || error.code !== 'runtime') throw error
+        chosen = 'wasm'
+        fallback = error.message
+        return undefined
+      })
+    runtime ??= await wasm()
+    if (!told) tell({ kind: 'runtime', description: runtime.description, fallback })
+    told = true
+    return runtime
+  }
+}
