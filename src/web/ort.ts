@@ -27,7 +27,7 @@ export interface WasmSettings {
   readonly wasmPaths?: string | WasmFiles | undefined
   /**
    * Threads one operator may use; more than 1 need a page that is cross-origin isolated. Default: the processor's, where
-   * the page is, else 1.
+   * the page is, else 1; with `webgpu` 1, for the GPU does the work.
    */
   readonly threads?: number | undefined
 }
