@@ -60,7 +60,11 @@ export async function loaded(
 ): Promise<Ort> {
   const threads = threadsOf(settings)
   const ort = (await load().catch((cause) => {
-    throw new OnnxIreError('runtime', `${name} does not load: ${(cause as Error).message}`, { cause })
+    throw new OnnxIreError(
+      'runtime',
+      `${name} does not load: ${(cause as Error).message}; the package onnxruntime-web must be installed, and its module within the page's reach`,
+      { cause },
+    )
   })) as Ort
   ort.env.logLevel = 'error'
   ort.env.wasm.numThreads = threads
