@@ -43,6 +43,7 @@ export interface Means {
   readonly each: ReadonlyMap<string, Mean>
 }
 
+/** One of the means that a loss is the sum of. */
 export interface Mean {
   /** The mean times its factor: what it adds to the loss. */
   readonly loss: Value

@@ -34,5 +34,5 @@ export {
   type PlotOptions,
   spectrum,
 } from './plot.js'
-export { type NodeOptions, node, type SessionOptions, type WebgpuOptions } from './runtime.js'
+export { type NodeOptions, type NodeWebGpuOptions, node, type SessionOptions } from './runtime.js'
 export { type StartOptions, startNode } from './start.js'

@@ -24,7 +24,7 @@ export interface NodeOptions {
    */
   readonly provider?: 'cpu' | 'webgpu' | undefined
   /** Of provider 'webgpu' only. */
-  readonly webgpu?: WebgpuOptions | undefined
+  readonly webgpu?: NodeWebGpuOptions | undefined
   /** Threads one operator may use. Default: the number of cores this process may use. */
   readonly threads?: number | undefined
   /** Run in a worker thread (default), or in the caller's own: less overhead, but its event loop stands still. */
@@ -45,7 +45,7 @@ export interface NodeOptions {
 }
 
 /** Options of the provider 'webgpu'. */
-export interface WebgpuOptions {
+export interface NodeWebGpuOptions {
   /**
    * What becomes of nodes that the provider does not run: 'allowed' (default) runs them on the CPU, which takes copies there and
    * back; 'refused' makes `compile` throw.

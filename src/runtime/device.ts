@@ -42,7 +42,9 @@ export interface DeviceProgram {
 export interface Device {
   /** Compiles serialized ONNX; the outputs that `keeps` names stay on the device. */
   compile(model: Uint8Array, keeps: (output: string) => boolean): Promise<DeviceProgram>
+  /** A copy of a tensor on the device, the caller's to release. Throws `invalid-data` for dtypes that cannot lie there. */
   upload(tensor: Tensor): Promise<DeviceTensor>
+  /** A copy of a device tensor on the host. Throws `invalid-data` for one of another device, `runtime` for one released. */
   download(tensor: DeviceTensor): Promise<Tensor>
   /**
    * After a 'device-lost': starts over on a new device; tensors, programs and residences of the old one are gone. A trainer

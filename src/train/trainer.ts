@@ -97,7 +97,8 @@ export class Trainer {
 
   /**
    * Brings parameters and optimizer state from the device to the host, where `parameters`, `export` and `checkpoint` read
-   * them. `fit` does it at the end of every round and of training: it is needed in `onStep` only, and nothing on a CPU.
+   * them. `fit` does it at the end of every round and of training: it is needed in `onStep` only, and does nothing
+   * where the runtime keeps no state.
    */
   async sync(): Promise<void> {
     await this.run.sync()

@@ -27,7 +27,7 @@ export interface WasmSettings {
   readonly wasmPaths?: string | WasmFiles | undefined
   /**
    * Threads one operator may use; more than 1 need a page that is cross-origin isolated. Default: the processor's, where
-   * the page is, else 1.
+   * the page is, else 1; with `webgpu` 1, for the GPU does the work.
    */
   readonly threads?: number | undefined
 }
@@ -60,7 +60,11 @@ export async function loaded(
 ): Promise<Ort> {
   const threads = threadsOf(settings)
   const ort = (await load().catch((cause) => {
-    throw new OnnxIreError('runtime', `${name} does not load: ${(cause as Error).message}`, { cause })
+    throw new OnnxIreError(
+      'runtime',
+      `${name} does not load: ${(cause as Error).message}; the package onnxruntime-web must be installed, and its module within the page's reach`,
+      { cause },
+    )
   })) as Ort
   ort.env.logLevel = 'error'
   ort.env.wasm.numThreads = threads

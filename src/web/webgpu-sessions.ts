@@ -153,9 +153,9 @@ export class WebGpuSessions {
   }
 
   #own(tensor: DeviceTensor, where = ''): GpuTensor {
-    const refuse = (what: string) => new OnnxIreError('invalid-data', `${where}the tensor ${what}`)
-    if (!(tensor instanceof GpuTensor)) throw refuse('is not one of a WebGPU device')
-    if (this.#released.has(tensor)) throw refuse('was released')
+    if (!(tensor instanceof GpuTensor))
+      throw new OnnxIreError('invalid-data', `${where}the tensor is not one of a WebGPU device`)
+    if (this.#released.has(tensor)) throw new OnnxIreError('runtime', `${where}this device tensor was released`)
     return tensor
   }
 

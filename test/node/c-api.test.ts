@@ -344,7 +344,7 @@ describe.each([
       x.release()
       expect((await running).host).toEqual({ y: floats(-1, -2) })
       expect(await reading).toEqual(floats(1, 2))
-      const refused = (what: string) => ({ code: 'invalid-data', message: `${what}: this device tensor was released` })
+      const refused = (what: string) => ({ code: 'runtime', message: `${what}: this device tensor was released` })
       await expect(on.download(x)).rejects.toMatchObject(refused('download'))
       await expect(program.run({ x })).rejects.toMatchObject(refused("input 'x'"))
     })

@@ -1,11 +1,11 @@
 import { afterAll, expect, test } from 'vitest'
 import { node } from '../../src/node/index.js'
 import type { ParameterArrays } from '../../src/optim/arrays.js'
-import { hostDevice } from '../../src/runtime/host-device.js'
 import { DeviceArithmetic } from '../../src/step/device-arithmetic.js'
 import { average } from '../../src/train/average.js'
 import { gradientOf, split, start } from '../optim/problem.js'
 import { downloaded, shapesOf, uploaded } from './device-run.js'
+import { hostDevice } from './host-device.js'
 
 const runtime = node({ threads: 1, worker: false })
 const device = hostDevice(runtime)

@@ -4,7 +4,6 @@ import { adamw } from '../../src/optim/adam.js'
 import type { ParameterArrays } from '../../src/optim/arrays.js'
 import { sgd } from '../../src/optim/sgd.js'
 import type { Device, DeviceTensor } from '../../src/runtime/device.js'
-import { hostDevice } from '../../src/runtime/host-device.js'
 import { graphResidence } from '../../src/step/graph-residence.js'
 import { ire } from '../../src/step/ire.js'
 import { sam } from '../../src/step/sam.js'
@@ -25,6 +24,7 @@ import {
   unchanged,
   uploaded,
 } from './device-run.js'
+import { hostDevice } from './host-device.js'
 
 const runtime = node({ threads: 1, worker: false })
 const device = hostDevice(runtime)

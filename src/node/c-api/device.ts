@@ -25,10 +25,10 @@ class NativeTensor implements DeviceTensor {
     this.dims = value.dims
   }
 
-  /** What onnxruntime knows it as, for calls on `engine`. `what` it is there, for the message of 'invalid-data'. */
+  /** What onnxruntime knows it as, for calls on `engine`. `what` it is there, for messages. Throws 'invalid-data', 'runtime'. */
   value(engine: Engine, what: string): Value {
     if (this.engine !== engine) throw new OnnxIreError('invalid-data', `${what}: a tensor of another device`)
-    if (this.#released) throw new OnnxIreError('invalid-data', `${what}: this device tensor was released`)
+    if (this.#released) throw new OnnxIreError('runtime', `${what}: this device tensor was released`)
     return this.#value
   }
 

@@ -1,5 +1,6 @@
 import { OnnxIreError } from '../../errors.js'
 import type { Formula } from '../../formula/formula.js'
+import { LARGEST } from '../../formula/sum.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 import type { DeviceTensors } from '../../runtime/device.js'
 import { adaptiveAscent, ascent, updateFormula } from '../../step/formulas.js'
@@ -26,9 +27,6 @@ export interface WebGpuContext {
   /** Carries out works one at a time, in the order they were asked for, and with them the runtime's own. */
   inTurn<T>(work: () => Promise<T>): Promise<T>
 }
-
-/** The largest float32. */
-const LARGEST = 3.4028234663852886e38
 
 /**
  * Training state in buffers of onnxruntime's own WebGPU device, updated in place by compute shaders: a step is one submit

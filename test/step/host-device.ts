@@ -1,11 +1,11 @@
-import { OnnxIreError } from '../errors.js'
-import type { TypedArray } from '../ir/dtype.js'
-import type { Tensor } from '../ir/tensor.js'
-import type { Device, DeviceProgram, DeviceTensor } from './device.js'
-import type { Runtime, Tensors } from './runtime.js'
+import { OnnxIreError } from '../../src/errors.js'
+import type { TypedArray } from '../../src/ir/dtype.js'
+import type { Tensor } from '../../src/ir/tensor.js'
+import type { Device, DeviceProgram, DeviceTensor } from '../../src/runtime/device.js'
+import type { Runtime, Tensors } from '../../src/runtime/runtime.js'
 
 /**
- * Any runtime as a device whose tensors are arrays of the host: what keeps its state on a device runs on it without one,
+ * Any runtime as a device whose tensors are arrays of the host: what keeps its state on a device is tested without one,
  * by the same graphs. Programs and tensors belong to `runtime`, which stays the caller's to dispose.
  */
 export function hostDevice(runtime: Pick<Runtime, 'compile'>): Device {
