@@ -37,7 +37,7 @@ export class Store {
   /** Writes the summary, and the runs that it is of, those asked for since the file was opened, in that order. */
   finish(summary: Readonly<Record<string, unknown>>): void {
     this.#write(
-      [...this.#asked].map((key) => this.#runs.get(key)!),
+      [...this.#asked].flatMap((key) => this.#runs.get(key) ?? []),
       summary,
     )
   }

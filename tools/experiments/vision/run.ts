@@ -43,6 +43,9 @@ export function optimizerOf({ base, lr, kappa, gamma = 0.9, from = 0.5 }: Conten
   return kappa === undefined ? inner : ire(inner, { kappa, gamma, interval: 10, warmup: Math.round(from * steps) })
 }
 
+/** Of the vision transformer. */
+export const warmupEpochs = 2
+
 export function trainImages(
   contender: Contender,
   { model, epochs, examples, batchSize, seed, traces }: ImageRun,
@@ -62,7 +65,7 @@ export function trainImages(
       test: data.test,
       loss: crossEntropy(),
       optimizer: optimizerOf(contender, steps),
-      schedule: { kind: 'cosine', warmup: model === 'vit' ? 2 * perEpoch : 0 },
+      schedule: { kind: 'cosine', warmup: model === 'vit' ? warmupEpochs * perEpoch : 0 },
       ...(model === 'vit' ? { clipNorm: 1 } : {}),
       batchNorm: 'trained',
       steps,
