@@ -3,10 +3,12 @@ import { collected, listed, wholeNumber } from './arguments.js'
 import { type ChoiceOptions, chosenData } from './chosen-data.js'
 import { inOneLine, tablesOf } from './measures-text.js'
 import { duration, plural, print } from './output.js'
+import { type CliProvider, providerOption } from './provider.js'
 
 interface Options extends ChoiceOptions {
   readonly batchSize?: number
   readonly threads?: number
+  readonly provider: CliProvider
   readonly quiet?: true
   readonly json?: true
 }
@@ -27,6 +29,7 @@ export function defineEvaluate(program: Command): void {
     .option('--metrics <names>', 'what to measure, by name, with commas between', listed)
     .option('--batch-size <n>', 'examples per run', wholeNumber)
     .option('--threads <n>', 'threads one operator may use', wholeNumber)
+    .addOption(providerOption())
     .option('--quiet', 'no progress')
     .option('--json', 'write JSON to standard output')
     .addHelpText(
@@ -44,20 +47,21 @@ Examples:
       --data '{ "kind": "csv", "file": "houses.csv", "tensors": { "x": "*", "targets": ["price"] } }'`,
     )
     .action(async (path: string, recipePath: string | undefined, options: Options) => {
-      const [{ readModel }, { node }, { evaluateModel }, { lossOf }, { metricsOf }, { counterOn }] = await Promise.all([
-        import('../node/model.js'),
-        import('../node/runtime.js'),
-        import('../train/evaluate.js'),
-        import('../recipe/loss.js'),
-        import('../recipe/build.js'),
-        import('./counter.js'),
-      ])
+      const [{ readModel }, { runtimeOn }, { evaluateModel }, { lossOf }, { metricsOf }, { counterOn }] =
+        await Promise.all([
+          import('../node/model.js'),
+          import('./provider.js'),
+          import('../train/evaluate.js'),
+          import('../recipe/loss.js'),
+          import('../recipe/build.js'),
+          import('./counter.js'),
+        ])
       const choose = await chosenData(recipePath, options, command)
       const model = await readModel(path)
       const { data, classes, recipe } = await choose(model)
       const metrics = metricsOf(options.metrics ? { metrics: options.metrics } : recipe)
       const { batchSize = recipe.batchSize, threads = recipe.threads, quiet = false } = options
-      const runtime = node({ threads })
+      const runtime = await runtimeOn(options.provider, threads)
       const counter = counterOn(process.stderr, quiet, data.length)
       try {
         const started = performance.now()

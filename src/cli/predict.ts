@@ -9,6 +9,7 @@ import { collected, listed, wholeNumber } from './arguments.js'
 import { interrupted, onInterrupt } from './interrupts.js'
 import { duration, plural, print } from './output.js'
 import type { Form } from './predictions.js'
+import { type CliProvider, providerOption } from './provider.js'
 
 interface Options {
   readonly on: 'train' | 'validation'
@@ -20,6 +21,7 @@ interface Options {
   readonly classNames?: string
   readonly batchSize?: number
   readonly threads?: number
+  readonly provider: CliProvider
   readonly quiet?: true
   readonly json?: true
 }
@@ -45,6 +47,7 @@ export function definePredict(program: Command): void {
     .option('--class-names <file>', 'the names of the classes: classes.json of a run folder, or a JSON list')
     .option('--batch-size <n>', 'examples per run', wholeNumber)
     .option('--threads <n>', 'threads one operator may use', wholeNumber)
+    .addOption(providerOption())
     .option('--quiet', 'no progress')
     .option('--json', 'write JSON to standard output')
     .addHelpText(
@@ -91,10 +94,10 @@ async function write(
   options: Options,
   format: (predictions: AsyncIterable<Prediction>, form: Form) => AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  const [{ readModel }, { node }, { predict }, { writeFileAtomic }, { counterOn }, { refuseOverwriting }] =
+  const [{ readModel }, { runtimeOn }, { predict }, { writeFileAtomic }, { counterOn }, { refuseOverwriting }] =
     await Promise.all([
       import('../node/model.js'),
-      import('../node/runtime.js'),
+      import('./provider.js'),
       import('../train/predict.js'),
       import('../node/files.js'),
       import('./counter.js'),
@@ -105,7 +108,7 @@ async function write(
   await refuseOverwriting(path, output)
   const form = await formOf(model, options)
   const { data, files } = await openPart(from, model)
-  const runtime = node({ threads })
+  const runtime = await runtimeOn(options.provider, threads)
   const counter = counterOn(process.stderr, quiet, data.length)
   const interrupts = onInterrupt(() => {})
   const started = performance.now()

@@ -7,6 +7,7 @@ import { type ChoiceOptions, chosenData } from './chosen-data.js'
 import type { Counter } from './counter.js'
 import { interrupted, onInterrupt } from './interrupts.js'
 import { duration, plural, print } from './output.js'
+import { type CliProvider, providerOption } from './provider.js'
 
 interface Options extends Omit<ChoiceOptions, 'metrics'> {
   readonly trace?: true
@@ -21,6 +22,7 @@ interface Options extends Omit<ChoiceOptions, 'metrics'> {
   readonly seed?: number
   readonly batchSize?: number
   readonly threads?: number
+  readonly provider: CliProvider
   readonly quiet?: true
   readonly json?: true
 }
@@ -55,6 +57,7 @@ export function defineSharpness(program: Command): void {
     .option('--seed <n>', 'decides all that is drawn (default: 0)', seed)
     .option('--batch-size <n>', 'examples per run', wholeNumber)
     .option('--threads <n>', 'threads one operator may use', wholeNumber)
+    .addOption(providerOption())
     .option('--quiet', 'no progress')
     .option('--json', 'write JSON to standard output')
     .addHelpText(
@@ -79,10 +82,10 @@ Examples:
 }
 
 async function measure(path: string, recipePath: string | undefined, options: Options, command: Command) {
-  const [{ readModel }, { node }, { LossSurface }, { measureFlatness }, { lossOf }, { flatnessText }] =
+  const [{ readModel }, { runtimeOn }, { LossSurface }, { measureFlatness }, { lossOf }, { flatnessText }] =
     await Promise.all([
       import('../node/model.js'),
-      import('../node/runtime.js'),
+      import('./provider.js'),
       import('../flatness/surface.js'),
       import('../flatness/measure.js'),
       import('../recipe/loss.js'),
@@ -96,7 +99,7 @@ async function measure(path: string, recipePath: string | undefined, options: Op
   const { batchSize = recipe.batchSize, threads = recipe.threads, trainable = recipe.trainable } = options
   const seed = options.seed ?? recipe.seed ?? 0
   const data = await sampled(chosen.data, options.examples, seed)
-  const runtime = node({ threads })
+  const runtime = await runtimeOn(options.provider, threads)
   const progress = await progressOn(options.quiet ?? false, data.length)
   const interrupts = onInterrupt(() => progress.note('stopping after this batch; once more to quit at once'))
   try {

@@ -3,12 +3,14 @@ import type { Recipe } from '../recipe/recipe.js'
 import { collected, seconds } from './arguments.js'
 import { interrupted } from './interrupts.js'
 import { print, table } from './output.js'
+import { type CliProvider, providerOption } from './provider.js'
 
 interface Options {
   readonly set: readonly string[]
   readonly out?: string
   readonly resume?: true
   readonly force?: true
+  readonly provider: CliProvider
   readonly checkpointEvery?: number
   readonly list?: true
   readonly schema?: true
@@ -33,6 +35,7 @@ export function defineTrain(program: Command): void {
       "how often to save within an epoch (default: as the recipe's checkpoints say, else 60)",
       seconds,
     )
+    .addOption(providerOption())
     .option('--list', 'name the recipes that come with onnx-ire and stop')
     .option('--schema', 'print the JSON Schema of recipes and stop')
     .option('--quiet', 'no progress')
@@ -133,6 +136,7 @@ async function train(path: string, options: Options): Promise<void> {
     progress: progressOn(process.stderr, options.quiet ?? false, watchedBy(recipe)),
     resume: options.resume ?? false,
     force: options.force ?? false,
+    provider: options.provider,
     checkpointSeconds: options.checkpointEvery,
   })
   print(result, options.json, () => trainingText(result))

@@ -4,7 +4,6 @@ import { transform } from '../data/transform.js'
 import { OnnxIreError } from '../errors.js'
 import type { Measures } from '../metric/tally.js'
 import { writeModel } from '../node/model.js'
-import { node } from '../node/runtime.js'
 import { fitOptions, trainerOptions, weightsOf } from '../recipe/build.js'
 import { differences } from '../recipe/difference.js'
 import type { Recipe } from '../recipe/recipe.js'
@@ -18,6 +17,7 @@ import { firstOf } from './data/stream-parts.js'
 import { onInterrupt } from './interrupts.js'
 import { refuseOverwriting } from './overwriting.js'
 import type { Progress } from './progress.js'
+import { type CliProvider, runtimeOn } from './provider.js'
 import type { RunFolder } from './run-folder.js'
 import { startModel, startTitle } from './start.js'
 import { type Verdict, verdictOf } from './verdict.js'
@@ -30,6 +30,8 @@ export interface TrainingCall {
   readonly resume: boolean
   /** Take the place of another run. */
   readonly force: boolean
+  /** What computes. */
+  readonly provider: CliProvider
   /** Seconds between two checkpoints; undefined for what the recipe says. */
   readonly checkpointSeconds: number | undefined
 }
@@ -67,7 +69,7 @@ export async function carryOut(call: TrainingCall): Promise<TrainingResult> {
   const validation = await prepared.validation()
   const classes = await prepared.classes()
   await folder.prepare()
-  const runtime = node({ threads: recipe.threads })
+  const runtime = await runtimeOn(call.provider, recipe.threads)
   try {
     const trainer = await Trainer.create(model, { ...trainerOptions(await prepared.inSteps()), runtime })
     const resumed = resume ? await trainer.resume(folder.store) : null
