@@ -1,6 +1,6 @@
 import type { Calls, DataChoice, DataSummary, ModelSummary, ShownExample } from '../protocol.js'
 import { Camera } from './camera.js'
-import { byId, element, inputNamed } from './dom.js'
+import { byId, element, fileInput, inputNamed } from './dom.js'
 import { Pad } from './pad.js'
 import { guarded, say } from './status.js'
 
@@ -9,6 +9,7 @@ export class DataPanel {
   readonly #calls: Calls
   readonly #onData: () => void
   readonly #shown: ShownExample[] = []
+  readonly #camera = new Camera(byId<HTMLVideoElement>('video'))
   #summary: DataSummary | undefined
   #model: ModelSummary | undefined
 
@@ -32,13 +33,14 @@ export class DataPanel {
   }
 
   onModel(summary: ModelSummary): void {
+    const { kind } = summary.form
+    if (kind !== this.#model?.form.kind) this.#check(kind === 'table' ? 'csv' : 'folder')
     this.#model = summary
     this.#forget()
-    this.#check(summary.form.kind === 'table' ? 'csv' : 'folder')
   }
 
   #files(): void {
-    const folder = inputNamed('folder')
+    const folder = fileInput('folder')
     folder.addEventListener('change', () =>
       guarded(folder, () =>
         this.#use({
@@ -51,7 +53,7 @@ export class DataPanel {
         }),
       ),
     )
-    const csv = inputNamed('csv')
+    const csv = fileInput('csv')
     const label = byId<HTMLSelectElement>('csv-label')
     csv.addEventListener('change', () =>
       guarded(csv, async () => {
@@ -78,15 +80,19 @@ export class DataPanel {
   }
 
   #filming(): void {
-    const camera = new Camera(byId<HTMLVideoElement>('video'))
-    const add = byId<HTMLButtonElement>('add-filmed')
     this.#button('camera-on', async () => {
-      if (camera.on) camera.stop()
-      else await camera.start()
-      byId('camera-on').textContent = camera.on ? 'Stop the webcam' : 'Start the webcam'
-      add.disabled = !camera.on
+      if (this.#camera.on) this.#camera.stop()
+      else await this.#camera.start()
+      this.#onCamera()
     })
-    add.addEventListener('click', () => guarded(null, async () => this.#add(camera.pixels, inputNamed('camera-label'))))
+    byId('add-filmed').addEventListener('click', () =>
+      guarded(null, async () => this.#add(this.#camera.pixels, inputNamed('camera-label'))),
+    )
+  }
+
+  #onCamera(): void {
+    byId('camera-on').textContent = this.#camera.on ? 'Stop the webcam' : 'Start the webcam'
+    byId<HTMLButtonElement>('add-filmed').disabled = !this.#camera.on
   }
 
   #add(pixels: ImageData, field: HTMLInputElement): void {
@@ -137,6 +143,11 @@ export class DataPanel {
   #choose(source: string): void {
     for (const part of document.querySelectorAll<HTMLElement>('[data-source]'))
       part.hidden = part.dataset['source'] !== source
+    // Nobody is filmed unseen.
+    if (source !== 'camera' && this.#camera.on) {
+      this.#camera.stop()
+      this.#onCamera()
+    }
   }
 
   #button(id: string, work: () => Promise<void>): void {

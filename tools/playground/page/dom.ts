@@ -25,3 +25,12 @@ export function numberIn(id: string): number {
     throw new Error(`${field.labels?.[0]?.textContent?.trim() ?? id}: ${field.validationMessage}`)
   return field.valueAsNumber
 }
+
+/** An input for files that also tells when the same file is picked again, as after an error. */
+export function fileInput(id: string): HTMLInputElement {
+  const field = inputNamed(id)
+  field.addEventListener('click', () => {
+    field.value = ''
+  })
+  return field
+}

@@ -12,8 +12,11 @@ const calls = startWorker(
   (event: WorkerEvent) => training.onEvent(event),
   (message) => say(message, 'error'),
 )
-const tried = new TryPanel(calls, () => data.classes)
+const tried = new TryPanel(calls)
 const training = new TrainingPanel(calls, tried)
-const data = new DataPanel(calls, () => training.onData(data.classes.length > 0))
-new ModelPanel(calls, bundledModel, (summary) => data.onModel(summary))
+const data = new DataPanel(calls, () => training.onData(data.classes))
+new ModelPanel(calls, bundledModel, (summary, opened) => {
+  data.onModel(summary)
+  if (opened) tried.onModel(summary)
+})
 void keepOffline()

@@ -1,17 +1,19 @@
 import { type Calls, type Form, type ModelSummary, type Normalisation, normalisations } from '../protocol.js'
-import { byId, element, inputNamed, numberIn } from './dom.js'
+import { byId, element, fileInput, inputNamed, numberIn } from './dom.js'
 import { guarded, say } from './status.js'
+
+const bundledName = "PaddleOCR's text-direction classifier"
 
 /** The first section: which model, and what it is made of. */
 export class ModelPanel {
   readonly #calls: Calls
-  readonly #onModel: (summary: ModelSummary) => void
+  readonly #onModel: (summary: ModelSummary, opened: boolean) => void
   #summary: ModelSummary | undefined
 
-  constructor(calls: Calls, bundled: string, onModel: (summary: ModelSummary) => void) {
+  constructor(calls: Calls, bundled: string, onModel: (summary: ModelSummary, opened: boolean) => void) {
     this.#calls = calls
     this.#onModel = onModel
-    const file = inputNamed('model-file')
+    const file = fileInput('model-file')
     file.addEventListener('change', () => file.files?.[0] && this.#open(file, file.files[0]))
     const button = byId<HTMLButtonElement>('bundled')
     button.addEventListener('click', () => this.#open(button, new URL(bundled, location.href).href, 'bundled'))
@@ -42,12 +44,12 @@ export class ModelPanel {
       let summary = await this.#calls.open(source)
       // What the bundled model was trained on is known, though its file does not say.
       if (kind === 'bundled') {
-        summary = { ...summary, form: { ...summary.form, size: 48, normalisation: 'signed' } }
+        summary = { ...summary, name: bundledName, form: { ...summary.form, size: 48, normalisation: 'signed' } }
         await this.#calls.form(summary.form)
       }
       this.#summary = summary
       this.#show(summary)
-      this.#onModel(summary)
+      this.#onModel(summary, true)
       say(`${summary.name} is open: now choose data.`)
     })
   }
@@ -58,7 +60,7 @@ export class ModelPanel {
     const form: Form = { ...this.#summary.form, size: numberIn('size'), normalisation }
     await this.#calls.form(form)
     this.#summary = { ...this.#summary, form }
-    this.#onModel(this.#summary)
+    this.#onModel(this.#summary, false)
     say('Pictures will be read anew: choose the data again.')
   }
 

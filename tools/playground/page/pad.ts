@@ -1,3 +1,5 @@
+import { element } from './dom.js'
+
 /**
  * A canvas to draw on, white on black as MNIST has it: with pointer or touch, or by keyboard: arrow keys move the pen, Space
  * puts it down and lifts it, Delete clears.
@@ -6,6 +8,8 @@ export class Pad {
   readonly canvas: HTMLCanvasElement
   readonly #context: CanvasRenderingContext2D
   readonly #onChange: () => void
+  /** Shows where the pen is: beside the canvas, for what is on it is what the models see. */
+  readonly #marker = element('span', { className: 'pen' })
   #pen: { x: number; y: number; down: boolean }
 
   constructor(canvas: HTMLCanvasElement, onChange: () => void) {
@@ -13,6 +17,10 @@ export class Pad {
     this.#context = canvas.getContext('2d', { willReadFrequently: true })!
     this.#onChange = onChange
     this.#pen = { x: canvas.width / 2, y: canvas.height / 2, down: false }
+    const frame = element('div', { className: 'pad' })
+    canvas.replaceWith(frame)
+    frame.append(canvas, this.#marker)
+    this.#mark()
     canvas.addEventListener('pointerdown', (event) => this.#begin(event))
     canvas.addEventListener('pointermove', (event) => this.#draw(event))
     for (const end of ['pointerup', 'pointercancel'] as const) canvas.addEventListener(end, () => this.#lift())
@@ -48,6 +56,7 @@ export class Pad {
 
   #lift(): void {
     this.#pen.down = false
+    this.#mark()
   }
 
   #key(event: KeyboardEvent): void {
@@ -62,7 +71,7 @@ export class Pad {
     if (move) this.#lineTo(this.#pen.x + move[0], this.#pen.y + move[1])
     else if (event.key === ' ') {
       this.#pen.down = !this.#pen.down
-      if (this.#pen.down) this.#lineTo(this.#pen.x, this.#pen.y)
+      this.#lineTo(this.#pen.x, this.#pen.y)
     } else if (event.key === 'Delete' || event.key === 'Backspace') this.clear()
     else return
     event.preventDefault()
@@ -83,6 +92,14 @@ export class Pad {
       this.#onChange()
     }
     this.#pen = { ...to, down: from.down }
+    this.#mark()
+  }
+
+  #mark(): void {
+    const { x, y, down } = this.#pen
+    this.#marker.style.left = `${(100 * x) / this.canvas.width}%`
+    this.#marker.style.top = `${(100 * y) / this.canvas.height}%`
+    this.#marker.classList.toggle('down', down)
   }
 
   /** The canvas may be shown in another size than it has. */

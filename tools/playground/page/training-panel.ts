@@ -20,10 +20,10 @@ export class TrainingPanel {
   readonly #tried: TryPanel
   readonly #loss = new Curves(byId('loss-chart'), 'Training loss', { logarithmic: true })
   readonly #accuracy = new Curves(byId('accuracy-chart'), 'Held-out accuracy', { percent: true })
-  readonly #sharpness = new Curves(byId('sharpness-chart'), 'Sharpness (rise of the loss within 0.05)')
+  readonly #sharpness = new Curves(byId('sharpness-chart'), 'Sharpness')
   readonly #latest = new Map<Contender, RoundEvent>()
   #progress = new Progress()
-  #hasData = false
+  #classes: readonly string[] = []
   #running = false
 
   constructor(calls: Calls, tried: TryPanel) {
@@ -32,16 +32,22 @@ export class TrainingPanel {
     button('train').addEventListener('click', () => guarded(null, () => this.#train()))
     button('pause').addEventListener('click', () => guarded(null, () => this.#pause()))
     button('stop').addEventListener('click', () => guarded(null, () => this.#calls.stop()))
-    if (!('gpu' in navigator)) byId<HTMLSelectElement>('provider').value = 'wasm'
+    if ('gpu' in navigator) return
+    const provider = byId<HTMLSelectElement>('provider')
+    provider.value = 'wasm'
+    provider.disabled = true
+    byId('no-webgpu').hidden = false
   }
 
-  onData(there: boolean): void {
-    this.#hasData = there
+  /** @param classes none where there are no data */
+  onData(classes: readonly string[]): void {
+    this.#classes = classes
     this.#buttons()
   }
 
   onEvent(event: WorkerEvent): void {
     if (event.kind === 'step') {
+      if (event.step === 0 && event.contender === 'base') say('Training.')
       this.#loss.add(event.contender, event.step, event.loss)
       const { share, text } = this.#progress.after(event)
       byId<HTMLProgressElement>('progress').value = share
@@ -54,9 +60,10 @@ export class TrainingPanel {
         'warning',
       )
     else {
-      byId('runtime').textContent = event.description
-      if (event.fallback)
-        say(`WebGPU is not to be had here: training runs on WebAssembly. (${event.fallback})`, 'warning')
+      const { description, fallback } = event
+      byId('runtime').textContent = fallback
+        ? `WebGPU is not to be had here: training runs on WebAssembly. (${description}; ${fallback})`
+        : description
     }
   }
 
@@ -68,11 +75,12 @@ export class TrainingPanel {
     byId('results').hidden = true
     this.#running = true
     this.#buttons()
+    this.#tried.onStart(this.#classes)
     say('Building and compiling the training graphs ...')
     try {
       const { stopped } = await this.#calls.train(settings)
       say(stopped ? 'Stopped.' : 'Done: try the model, or download it.')
-      this.#tried.onTrained()
+      this.#tried.onWeights(true)
     } finally {
       this.#running = false
       this.#buttons()
@@ -132,8 +140,9 @@ export class TrainingPanel {
   }
 
   #buttons(): void {
-    button('train').disabled = this.#running || !this.#hasData
+    button('train').disabled = this.#running || this.#classes.length === 0
     button('stop').disabled = !this.#running
+    for (const id of ['model-section', 'data-section', 'settings-section']) byId(id).inert = this.#running
     const pause = button('pause')
     pause.disabled = !this.#running
     if (!this.#running) {

@@ -1,4 +1,4 @@
-import { type Calls, type Contender, contenders } from '../protocol.js'
+import { type Calls, type Contender, contenders, type ModelSummary } from '../protocol.js'
 import { byId, element } from './dom.js'
 import { Pad } from './pad.js'
 import { guarded, say } from './status.js'
@@ -6,35 +6,48 @@ import { guarded, say } from './status.js'
 /** How often the models look at the canvas while they train, milliseconds. */
 const pace = 700
 
+const names = Object.keys(contenders) as Contender[]
+
 /** The last section: the models at work on what is drawn, and as files. */
 export class TryPanel {
   readonly #calls: Calls
-  readonly #classes: () => readonly string[]
+  #classes: readonly string[] = []
   readonly #pad: Pad
   #looking = false
   #again = false
   #lookedAt = 0
 
-  constructor(calls: Calls, classes: () => readonly string[]) {
+  constructor(calls: Calls) {
     this.#calls = calls
-    this.#classes = classes
     this.#pad = new Pad(byId<HTMLCanvasElement>('try-pad'), () => this.#look())
     byId('clear-try').addEventListener('click', () => this.#pad.clear())
-    for (const contender of Object.keys(contenders) as Contender[]) {
+    for (const contender of names) {
       const button = byId<HTMLButtonElement>(`download-${contender}`)
       button.addEventListener('click', () => guarded(button, () => this.#download(contender)))
     }
   }
 
-  /** The weights have changed. */
-  onWeights(): void {
-    if (performance.now() - this.#lookedAt > pace) this.#look()
-    this.onTrained(false)
+  /** What was trained before is gone. */
+  onModel({ form }: Pick<ModelSummary, 'form'>): void {
+    this.#offer(false)
+    byId('trying').hidden = form.kind !== 'image'
   }
 
-  onTrained(look = true): void {
-    for (const contender of Object.keys(contenders)) byId<HTMLButtonElement>(`download-${contender}`).disabled = false
-    if (look) this.#look()
+  /** Another training begins, for these classes. */
+  onStart(classes: readonly string[]): void {
+    this.#classes = classes
+    this.#offer(false)
+  }
+
+  /** The weights have changed, perhaps for the last time. */
+  onWeights(last = false): void {
+    this.#offer(true)
+    if (last || performance.now() - this.#lookedAt > pace) this.#look()
+  }
+
+  #offer(there: boolean): void {
+    if (!there) byId('seen').replaceChildren()
+    for (const name of names) byId<HTMLButtonElement>(`download-${name}`).disabled = !there
   }
 
   async #look(): Promise<void> {
@@ -59,27 +72,21 @@ export class TryPanel {
   }
 
   #show(seen: Partial<Record<Contender, readonly number[]>>): void {
-    const classes = this.#classes()
     byId('seen').replaceChildren(
-      ...Object.entries(seen).map(([contender, shares]) => {
-        const best = shares.map((share, i) => ({ share, name: classes[i] ?? String(i) }))
+      ...names.flatMap((contender) => {
+        const shares = seen[contender]
+        if (!shares) return []
+        const best = shares.map((share, i) => ({ share, name: this.#classes[i] ?? String(i) }))
         best.sort((a, b) => b.share - a.share)
-        return element(
-          'p',
-          {},
-          `${contenders[contender as Contender]}: `,
-          ...best
-            .slice(0, 3)
-            .map(({ share, name }) =>
-              element(
-                'span',
-                { className: 'seen' },
-                `${name} ${(100 * share).toFixed(0)} % `,
-                element('meter', { value: share, max: 1, title: name }),
-                ' ',
-              ),
-            ),
-        )
+        const rows = best
+          .slice(0, 3)
+          .flatMap(({ share, name }) => [
+            element('span', {}, name),
+            element('meter', { value: share, max: 1, ariaLabel: name }),
+            element('span', {}, `${(100 * share).toFixed(0)} %`),
+          ])
+        const list = element('div', { className: 'seen' }, ...rows)
+        return element('div', { id: `seen-${contender}` }, element('h3', {}, contenders[contender]), list)
       }),
     )
   }

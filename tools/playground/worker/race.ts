@@ -1,7 +1,8 @@
-import type { Model, Runtime, Tensor } from 'onnx-ire'
-import { type Contender, contenders } from '../protocol.js'
+import type { Model, Runtime } from 'onnx-ire'
+import { type Contender, contenders, type Form } from '../protocol.js'
 import { type Conditions, Contestant } from './contestant.js'
 import type { Control } from './control.js'
+import { pictureOf } from './data.js'
 import { Lock } from './lock.js'
 import { Looking } from './looking.js'
 
@@ -10,6 +11,7 @@ const names = Object.keys(contenders) as Contender[]
 /** AdamW beside AdamW + IRE: the same model, data, seed and order of batches, step by step in turn. */
 export class Race {
   readonly #model: Model
+  readonly #form: Form
   readonly #contestants: readonly Contestant[]
   readonly #control: Control
   /** Held while somebody looks. */
@@ -17,8 +19,9 @@ export class Race {
   #looking: Looking | undefined
   #over = false
 
-  private constructor(model: Model, contestants: readonly Contestant[], control: Control) {
+  private constructor(model: Model, form: Form, contestants: readonly Contestant[], control: Control) {
     this.#model = model
+    this.#form = form
     this.#contestants = contestants
     this.#control = control
   }
@@ -27,7 +30,7 @@ export class Race {
    * @param model with its new head, before training
    * @param runtime makes one for each: a lost device is replaced by whoever uses it
    */
-  static async start(model: Model, runtime: () => Promise<Runtime>, conditions: Conditions): Promise<Race> {
+  static async start(model: Model, form: Form, runtime: () => Promise<Runtime>, conditions: Conditions): Promise<Race> {
     const contestants: Contestant[] = []
     try {
       for (const name of names) contestants.push(await Contestant.create(name, model, await runtime(), conditions))
@@ -35,7 +38,7 @@ export class Race {
       for (const contestant of contestants) await contestant.dispose()
       throw error
     }
-    return new Race(model, contestants, conditions.control)
+    return new Race(model, form, contestants, conditions.control)
   }
 
   /** Trains both until the end, or until it is stopped. One that fails stops the other. */
@@ -51,10 +54,11 @@ export class Race {
   }
 
   /** The shares of the classes that each sees in a picture with the weights it has now. */
-  async look(picture: Tensor): Promise<Partial<Record<Contender, readonly number[]>>> {
+  async look(pixels: ImageData): Promise<Partial<Record<Contender, readonly number[]>>> {
     const free = await this.#looks.take()
     try {
-      if (this.#over) return {}
+      if (this.#over || this.#form.kind !== 'image') return {}
+      const picture = await pictureOf(pixels, this.#form)
       this.#looking ??= await Looking.at(this.#model)
       const seen: Partial<Record<Contender, readonly number[]>> = {}
       for (const contestant of this.#contestants)

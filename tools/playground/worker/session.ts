@@ -20,7 +20,7 @@ import type {
   WorkerEvent,
 } from '../protocol.js'
 import { Control } from './control.js'
-import { columnsOf, type Examples, examplesOf, pictureOf } from './data.js'
+import { columnsOf, type Examples, examplesOf } from './data.js'
 import { formOf, inputOf, outputOf } from './form.js'
 import { Race } from './race.js'
 import { runtimes } from './runtimes.js'
@@ -90,7 +90,7 @@ export class Session implements Calls {
 
   async train(settings: Settings): Promise<{ stopped: boolean }> {
     this.#refuseWhileTraining()
-    const { file } = this.#opened()
+    const { file, form } = this.#opened()
     if (!this.#examples) throw new OnnxIreError('invalid-option', 'There is no data yet: choose some first.')
     const { dataset, summary } = this.#examples
     const control = new Control()
@@ -100,7 +100,7 @@ export class Session implements Calls {
       const parts = split(dataset, { validation: settings.held, seed: settings.seed })
       const model = replaceHead(file, { classes: summary.classes.length, seed: settings.seed })
       const runtime = runtimes(settings.provider, this.#tell)
-      this.#race = await Race.start(model, runtime, { parts, settings, control, tell: this.#tell })
+      this.#race = await Race.start(model, form, runtime, { parts, settings, control, tell: this.#tell })
       await this.#race.run()
     } finally {
       this.#control = undefined
@@ -116,10 +116,8 @@ export class Session implements Calls {
     this.#control?.stop()
   }
 
-  async look(data: ImageData): Promise<Partial<Record<Contender, readonly number[]>>> {
-    const { form } = this.#opened()
-    if (!this.#race || form.kind !== 'image') return {}
-    return this.#race.look(await pictureOf(data, form))
+  async look(pixels: ImageData): Promise<Partial<Record<Contender, readonly number[]>>> {
+    return (await this.#race?.look(pixels)) ?? {}
   }
 
   async exported(contender: Contender): Promise<Uint8Array> {

@@ -1,0 +1,39 @@
+import { expect, it } from 'vitest'
+import { OnnxIreError } from '../../src/errors.js'
+import { failureOf } from '../../tools/playground/worker/failure.js'
+
+const full = [
+  new RangeError('Array buffer allocation failed'),
+  new RangeError('Invalid typed array length: 99999999999'),
+  new WebAssembly.RuntimeError('memory access out of bounds'),
+  new OnnxIreError(
+    'runtime',
+    'onnxruntime could not run the model: it failed within WebAssembly (1234); out of memory is the likely cause',
+  ),
+  new OnnxIreError(
+    'runtime',
+    "onnxruntime refused the model: Can't create a session. ERROR_CODE: 6, ERROR_MESSAGE: std::bad_alloc",
+  ),
+  new OnnxIreError(
+    'runtime',
+    'onnxruntime could not run the model: Failed to allocate memory for requested buffer of size 1099511627776',
+  ),
+  new RangeError(
+    "Failed to execute 'createBuffer' on 'GPUDevice': createBuffer failed, size (9999999999) is too large for the implementation when mappedAtCreation == true",
+  ),
+]
+
+it.each(full)('says that the memory is full: %s', (error) => {
+  const { code, message } = failureOf(error)
+  expect(code).toBe('out-of-memory')
+  expect(message).toMatch(/^The memory is full: take a smaller batch, smaller images or a smaller model\. \(/)
+  expect(message).toContain(error.message)
+})
+
+it('says of other errors what they say', () => {
+  const refused = new OnnxIreError('invalid-model', 'notes.onnx: this is no model')
+  expect(failureOf(refused)).toEqual({ code: 'invalid-model', message: refused.message })
+  expect(failureOf(new TypeError('x is undefined'))).toEqual({ code: 'unexpected', message: 'x is undefined' })
+  expect(failureOf('a text')).toEqual({ code: 'unexpected', message: 'a text' })
+  expect(failureOf(new OnnxIreError('device-lost', 'the WebGPU device was lost')).message).toMatch(/^The GPU was lost/)
+})

@@ -1,0 +1,128 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { BrowserContext, Page } from 'playwright-core'
+import { build } from 'vite'
+import { launch } from './browser.js'
+import { serve } from './server.js'
+
+const sources = fileURLToPath(new URL('../../tools/playground', import.meta.url))
+
+/** A camera of moving patterns, and nobody asked. */
+const camera = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']
+
+/** Chromium with the playground as `npm run playground:build` makes it. */
+export async function openPlayground(): Promise<{ browser: Playground; close: () => Promise<void> }> {
+  const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-playground-'))
+  const page = join(folder, 'page')
+  await build({ configFile: join(sources, 'vite.config.ts'), logLevel: 'error', build: { outDir: page } })
+  const server = await serve(page, new Map())
+  const { context, tab, close } = await launch(camera)
+  await tab.setViewportSize({ width: 1100, height: 900 })
+  const requests: string[] = []
+  context.on('request', (request) => requests.push(request.url()))
+  return {
+    browser: new Playground(context, tab, server.url, folder, requests),
+    close: async () => {
+      await close()
+      await server.close()
+      rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
+    },
+  }
+}
+
+/** The page, used as people do. */
+export class Playground {
+  readonly context: BrowserContext
+  readonly tab: Page
+  readonly url: string
+  /** For files that the tests pick. */
+  readonly folder: string
+  /** Addresses of all that was asked for, by the page or its workers. */
+  readonly requests: readonly string[]
+
+  constructor(context: BrowserContext, tab: Page, url: string, folder: string, requests: readonly string[]) {
+    this.context = context
+    this.tab = tab
+    this.url = url
+    this.folder = folder
+    this.requests = requests
+  }
+
+  /** Loads the page anew. */
+  async open(): Promise<void> {
+    await this.tab.goto(this.url)
+    await this.says(/^Open a model to begin/)
+  }
+
+  /** Waits until the page's status line says it; an error that was not asked for ends the waiting. */
+  async says(wanted: RegExp): Promise<string> {
+    const found = await this.tab.waitForFunction(
+      ({ source, flags }) => {
+        const { textContent, dataset } = document.getElementById('status')!
+        return (new RegExp(source, flags).test(textContent!) || dataset['kind'] === 'error') && textContent
+      },
+      { source: wanted.source, flags: wanted.flags },
+      { timeout: patience },
+    )
+    const said = (await found.jsonValue()) as string
+    if (!wanted.test(said)) throw new Error(`the page says: ${said}`)
+    return said
+  }
+
+  text(selector: string): Promise<string> {
+    return this.tab.innerText(selector)
+  }
+
+  /** Writes a file to pick. */
+  file(name: string, content: Uint8Array | string): string {
+    const path = join(this.folder, name)
+    writeFileSync(path, content)
+    return path
+  }
+
+  async openModel(name: string, content: Uint8Array | string): Promise<void> {
+    await this.tab.setInputFiles('#model-file', this.file(name, content))
+  }
+
+  async set(settings: Readonly<Record<string, string>>): Promise<void> {
+    for (const [id, value] of Object.entries(settings)) {
+      const field = this.tab.locator(`#${id}`)
+      if ((await field.evaluate((element) => element.tagName)) === 'SELECT') await field.selectOption(value)
+      else await field.fill(value)
+    }
+  }
+
+  /** Draws a line in shares of a canvas, with the mouse. */
+  async draw(canvas: string, points: readonly (readonly [x: number, y: number])[]): Promise<void> {
+    await this.tab.locator(canvas).scrollIntoViewIfNeeded()
+    const { x, y, width, height } = (await this.tab.locator(canvas).boundingBox())!
+    const { mouse } = this.tab
+    for (const [i, [across, down]] of points.entries()) {
+      await mouse.move(x + across * width, y + down * height, { steps: 3 })
+      if (i === 0) await mouse.down()
+    }
+    await mouse.up()
+  }
+
+  /** Pixels of a canvas that are not as those of its corner. */
+  ink(canvas: string): Promise<number> {
+    return this.tab.locator(canvas).evaluate((element) => {
+      const { width, height } = element as HTMLCanvasElement
+      const { data } = (element as HTMLCanvasElement).getContext('2d')!.getImageData(0, 0, width, height)
+      let count = 0
+      for (let i = 0; i < data.length; i += 4)
+        if ([0, 1, 2, 3].some((channel) => data[i + channel] !== data[channel])) count++
+      return count
+    })
+  }
+
+  async download(button: string): Promise<Uint8Array> {
+    const [download] = await Promise.all([this.tab.waitForEvent('download'), this.tab.click(button)])
+    return readFileSync(await download.path())
+  }
+}
+
+/** Milliseconds: the machine may be slow and shared. */
+export const patience = 300_000
