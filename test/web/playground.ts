@@ -20,6 +20,7 @@ export async function openPlayground(): Promise<{ browser: Playground; close: ()
   const server = await serve(page, new Map())
   const { context, tab, close } = await launch(camera)
   await tab.setViewportSize({ width: 1100, height: 900 })
+  tab.setDefaultTimeout(60_000)
   const requests: string[] = []
   context.on('request', (request) => requests.push(request.url()))
   return {
@@ -90,7 +91,10 @@ export class Playground {
     for (const [id, value] of Object.entries(settings)) {
       const field = this.tab.locator(`#${id}`)
       if ((await field.evaluate((element) => element.tagName)) === 'SELECT') await field.selectOption(value)
-      else await field.fill(value)
+      else {
+        await field.fill(value)
+        await field.blur() // what people leave has changed
+      }
     }
   }
 

@@ -8,6 +8,10 @@ export class Progress {
   #counted = 0
   #last: number | undefined
 
+  get begun(): boolean {
+    return this.#steps.size > 0
+  }
+
   after({ contender, step, steps }: StepEvent, now = performance.now()) {
     this.#steps.set(contender, step + 1)
     if (this.#last !== undefined) this.#pace += (now - this.#last - this.#pace) / Math.min(++this.#counted, 40)

@@ -47,7 +47,7 @@ export class TrainingPanel {
 
   onEvent(event: WorkerEvent): void {
     if (event.kind === 'step') {
-      if (event.step === 0 && event.contender === 'base') say('Training.')
+      if (!this.#progress.begun) say('Training.')
       this.#loss.add(event.contender, event.step, event.loss)
       const { share, text } = this.#progress.after(event)
       byId<HTMLProgressElement>('progress').value = share
@@ -90,10 +90,10 @@ export class TrainingPanel {
   async #pause(): Promise<void> {
     const pause = button('pause')
     const paused = pause.getAttribute('aria-pressed') !== 'true'
-    await this.#calls.pause(paused)
-    this.#progress.interrupt()
     pause.setAttribute('aria-pressed', String(paused))
     pause.textContent = paused ? 'Go on' : 'Pause'
+    this.#progress.interrupt()
+    await this.#calls.pause(paused)
   }
 
   #onRound(event: RoundEvent): void {
