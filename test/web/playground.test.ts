@@ -375,7 +375,7 @@ describeWithChromium('the playground in Chromium', openPlayground, (browser) => 
         }
         Object.assign(globalThis, { devices })
       })
-      await train({ provider: 'webgpu', epochs: '3', batch: '20' })
+      await train({ provider: 'webgpu', epochs: '2', batch: '30' })
       await page.says(/^Training/)
       expect(await page.text('#runtime')).toMatch(/^onnxruntime-web .*, webgpu/)
       await worker.evaluate(() => (globalThis as unknown as { devices: GPUDevice[] }).devices.at(-1)!.destroy())
@@ -470,7 +470,7 @@ describeWithChromium('the playground in Chromium', openPlayground, (browser) => 
       await page.open()
       await page.tab.click('#bundled')
       await page.says(/is open/)
-      const { pixels, labels: classes } = digits([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 500)
+      const { pixels, labels: classes } = digits([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 400)
       await page.tab.check('input[value=idx]')
       await page.tab.setInputFiles('#idx-images', page.file('train-images-idx3-ubyte', idxOf(pixels)))
       await page.tab.setInputFiles('#idx-labels', page.file('train-labels-idx1-ubyte', idxOf(classes)))

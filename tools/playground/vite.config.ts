@@ -21,6 +21,10 @@ export default defineConfig({
   worker: { format: 'es' },
   server: { headers: isolation },
   preview: { headers: isolation },
-  optimizeDeps: { exclude: ['onnxruntime-web', 'onnx-ire'] },
+  optimizeDeps: {
+    exclude: ['onnxruntime-web', 'onnx-ire'],
+    // Found late, they would load the page anew in the middle of something.
+    entries: ['index.html', 'worker/worker.ts', '../../dist/index.js', '../../dist/web/index.js'],
+  },
   build: { outDir: 'dist', emptyOutDir: true, target: 'es2023', assetsInlineLimit: 0, chunkSizeWarningLimit: 30_000 },
 })

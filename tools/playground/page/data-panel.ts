@@ -120,7 +120,7 @@ export class DataPanel {
     const shown = counts.length > 12 ? [...counts.slice(0, 12), `and ${counts.length - 12} more`] : counts
     const head =
       summary.classes.length === this.#model.classes
-        ? ''
+        ? ` The last layer stays: its outputs are taken to be these classes, in this order.`
         : ` The last layer is replaced by one of ${summary.classes.length} classes.`
     byId('data-summary').textContent =
       `${summary.examples} examples of ${summary.classes.length} classes: ${shown.join(', ')}.${head}`

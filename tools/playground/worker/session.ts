@@ -28,7 +28,7 @@ import { runtimes } from './runtimes.js'
 /** What the page has opened, and the training of it. */
 export class Session implements Calls {
   readonly #tell: (event: WorkerEvent) => void
-  #model: { readonly file: Model; form: Form } | undefined
+  #model: { readonly file: Model; readonly classes: number | null; form: Form } | undefined
   #examples: Examples | undefined
   #race: Race | undefined
   /** Of the training that is going on, from before the race has begun. */
@@ -45,10 +45,11 @@ export class Session implements Calls {
     const form = formOf(graph)
     const { layers, training, inputs, outputs } = inspectModel(file)
     if (training.blocked) throw new OnnxIreError('not-differentiable', training.blocked.message)
+    const last = outputOf(graph).shape?.at(-1)
+    const classes = typeof last === 'number' ? last : null
     await this.#closeRace()
-    this.#model = { file, form }
+    this.#model = { file, classes, form }
     this.#examples = undefined
-    const classes = outputOf(graph).shape?.at(-1)
     return {
       name: typeof source === 'string' ? source.split('/').at(-1)! : source.name,
       bytes: encodeModel(file).byteLength,
@@ -65,7 +66,7 @@ export class Session implements Calls {
         })),
       parameters: layers.reduce((sum, layer) => sum + layer.parameters, 0),
       trainable: training.elements,
-      classes: typeof classes === 'number' ? classes : null,
+      classes,
       form,
     }
   }
@@ -90,7 +91,7 @@ export class Session implements Calls {
 
   async train(settings: Settings): Promise<{ stopped: boolean }> {
     this.#refuseWhileTraining()
-    const { file, form } = this.#opened()
+    const { file, form, classes } = this.#opened()
     if (!this.#examples) throw new OnnxIreError('invalid-option', 'There is no data yet: choose some first.')
     const { dataset, summary } = this.#examples
     const control = new Control()
@@ -98,7 +99,8 @@ export class Session implements Calls {
     try {
       await this.#closeRace()
       const parts = split(dataset, { validation: settings.held, seed: settings.seed })
-      const model = replaceHead(file, { classes: summary.classes.length, seed: settings.seed })
+      const asked = summary.classes.length
+      const model = asked === classes ? file : replaceHead(file, { classes: asked, seed: settings.seed })
       const runtime = runtimes(settings.provider, this.#tell)
       this.#race = await Race.start(model, form, runtime, { parts, settings, control, tell: this.#tell })
       await this.#race.run()
