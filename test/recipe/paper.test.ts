@@ -69,7 +69,15 @@ describe.each(names)('%s', (name) => {
     const recipe = mapPaths(parseRecipe(JSON.stringify(written), shrunk), (path) => resolve(root, path))
     const folder = new RunFolder(join(root, 'runs', name))
     const progress = progressOn(process.stderr, true, 'loss')
-    const call = { recipe, folder, progress, resume: false, force: false, checkpointSeconds: undefined }
+    const call = {
+      recipe,
+      folder,
+      progress,
+      resume: false,
+      force: false,
+      provider: 'cpu',
+      checkpointSeconds: undefined,
+    }
     const result = await carryOut(call)
     const steps = epochs === undefined ? 3 : 4
     expect(result.step).toBe(steps)

@@ -37,6 +37,7 @@ const train = (changes: Partial<Recipe>, out: string, resume = false) =>
     progress: progressOn(process.stderr, true, 'loss'),
     resume,
     force: false,
+    provider: 'cpu',
     checkpointSeconds: undefined,
   })
 
