@@ -75,7 +75,7 @@ describe.each(names)('%s', (name) => {
       progress,
       resume: false,
       force: false,
-      provider: 'cpu',
+      provider: 'cpu' as const,
       checkpointSeconds: undefined,
     }
     const result = await carryOut(call)
