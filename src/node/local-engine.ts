@@ -23,6 +23,8 @@ export class LocalEngine implements Engine {
   readonly #sessions = new Map<number, Loaded>()
   readonly #buffers = new PrivateBuffers()
   readonly #kept = new KeptTensors()
+  /** Sessions that were released. */
+  readonly #leaving = new Set<number>()
   #tail: Promise<void> = Promise.resolve()
   #lastId = 0
 
@@ -61,21 +63,23 @@ export class LocalEngine implements Engine {
       })
       return session.outputNames.map((name) => {
         const tensor = results[name] as OrtTensor
-        return tensor.location === 'gpu-buffer' ? this.#kept.add(tensor) : fromOrt(tensor)
+        return tensor.location === 'gpu-buffer' ? this.#kept.add(tensor, id) : fromOrt(tensor)
       })
     })
   }
 
   release(id: number): Promise<void> {
     return this.#queue(async () => {
-      await this.#sessions.get(id)?.session.release()
-      this.#sessions.delete(id)
-      this.#keepBuffers()
+      this.#leaving.add(id)
+      await this.#endOnceFree(id)
     })
   }
 
   free(handle: number): Promise<void> {
-    return this.#queue(async () => this.#kept.free(handle))
+    return this.#queue(async () => {
+      const id = this.#kept.free(handle)
+      if (id !== undefined) await this.#endOnceFree(id)
+    })
   }
 
   close(): Promise<void> {
@@ -86,6 +90,15 @@ export class LocalEngine implements Engine {
       this.#sessions.clear()
       this.#keepBuffers()
     })
+  }
+
+  /** A released session ends with the last tensor that lies in its memory: one that is freed later ends the process. */
+  async #endOnceFree(id: number): Promise<void> {
+    if (!this.#leaving.has(id) || this.#kept.anyOf(id)) return
+    await this.#sessions.get(id)?.session.release()
+    this.#leaving.delete(id)
+    this.#sessions.delete(id)
+    this.#keepBuffers()
   }
 
   /** Those of inputs that some program has. */

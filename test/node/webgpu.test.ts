@@ -106,7 +106,11 @@ describe.skipIf(skipped).each([
     const { kept } = await program.run({ x: floats(4) })
     await program.release()
     expect(numbers((await device!.download(kept['y']!)).data)).toEqual([8])
+    const other = await device!.compile(doubled, () => true)
+    const { kept: again } = await other.run({ x: kept['y']! })
+    // onnxruntime itself ends the process where the memory is that of a session which is gone.
     kept['y']!.release()
+    expect(numbers((await device!.download(again['y']!)).data)).toEqual([16])
     await expect(program.run({ x: floats(4) })).rejects.toMatchObject({ code: 'runtime' })
   })
 
