@@ -150,6 +150,7 @@ describeWithChromium('the playground in Chromium', openPlayground, (browser) => 
       const page = browser()
       await openTable()
       expect(await page.tab.isVisible('#trying')).toBe(false)
+      expect(await page.text('#data-summary')).toMatch(/^80 examples of 2 classes: above .* The last layer stays/)
       await train({ epochs: '3', batch: '10' })
       await page.says(/^Done/)
       await checkExport(page, 'base', tableData())
