@@ -179,7 +179,7 @@ async function compare(study: Study): Promise<Report> {
   const { steps, name } = subject
   const seeds = lab.seeds.length
   // Tuning: rates at N and at 2 N, each likely to grow by one, and IRE; then the other seeds of these, and the controls.
-  lab.expect(steps * (5 + 2 * 3 + enhancements.length + (seeds - 1) * 4 + seeds * (subject.thorough ? 6 : 3)))
+  lab.expect(steps * (5 + 2 * 3 + enhancements.length + (seeds - 1) * 4 + seeds * (subject.thorough ? 6 : 4)))
   const score = (contender: Contender, length: number) =>
     study.run(contender, length, lab.seeds[0]!).then(({ loss }) => loss)
   const coarse = await tunedRate(subject.rates, (lr) => score({ lr }, steps))
@@ -204,9 +204,9 @@ async function compare(study: Study): Promise<Report> {
     row(`AdamW, lr x (1 + kappa) = ${wide}`, { lr: wide }),
     row(`AdamW, lr x (1 + kappa gamma) = ${narrow}`, { lr: narrow }),
     row('AdmIRE, mask by lot', { ...ire.best, mask: 'random' }),
+    row('AdmIRE, mask shuffled within each tensor', { ...ire.best, mask: 'shuffled' }),
     ...(subject.thorough
       ? [
-          row('AdmIRE, mask shuffled within each tensor', { ...ire.best, mask: 'shuffled' }),
           row('AdmIRE, empirical Fisher', { ...ire.best, curvature: 'empirical' }),
           row(`AdamW at AdmIRE's lr ${lr}`, { lr }),
         ]
