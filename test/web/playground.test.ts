@@ -88,7 +88,7 @@ describeWithChromium('the playground in Chromium', openPlayground, (browser) => 
     async () => {
       const page = browser()
       await page.open()
-      await page.tab.waitForFunction(() => /without a network/.test(document.getElementById('offline')!.innerText))
+      await page.tab.waitForFunction(() => /without a network/.test(document.getElementById('offline')!.textContent))
       const loaded = page.requests.length
       await page.context.setOffline(true)
       await page.tab.click('#bundled')
@@ -164,7 +164,7 @@ describeWithChromium('the playground in Chromium', openPlayground, (browser) => 
       await page.tab.click('#pause')
       expect(await page.text('#pause')).toBe('Pause')
       const before = await page.text('#progress-text')
-      await page.tab.waitForFunction((text) => document.getElementById('progress-text')!.innerText !== text, before)
+      await page.tab.waitForFunction((text) => document.getElementById('progress-text')!.textContent !== text, before)
       await page.tab.click('#pause')
       await page.tab.click('#stop')
       await page.says(/^Stopped/)

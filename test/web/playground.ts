@@ -73,7 +73,10 @@ export class Playground {
   }
 
   text(selector: string): Promise<string> {
-    return this.tab.innerText(selector)
+    return this.tab
+      .locator(selector)
+      .textContent()
+      .then((text) => text?.trim() ?? '')
   }
 
   /** Writes a file to pick. */
