@@ -4,8 +4,8 @@ import { decodeModel, embedExternalData, encodeModel, type Model, tensorProtos }
 import { bytesOf, named, type Source } from './source.js'
 import { storeFile, writeWhole } from './storage.js'
 
-/** Options of `loadModel`. */
-export interface LoadModelOptions {
+/** Options of `readModel`. */
+export interface ReadModelOptions {
   /**
    * Files that hold external data, found by their names (or by `webkitRelativePath`), or the folder they lie in. Default:
    * for an address, what lies beside it.
@@ -17,13 +17,13 @@ export interface LoadModelOptions {
  * Loads an ONNX model, and the external data it refers to, into memory.
  *
  * ```ts
- * const model = await loadModel('models/mobilenet.onnx')       // and models/mobilenet.onnx.data, if it says so
- * const dropped = await loadModel(file, { external: files })   // from a drop or an <input type="file" multiple>
- * const stored = await loadModel(await storedFile('tuned.onnx'))
+ * const model = await readModel('models/mobilenet.onnx')       // and models/mobilenet.onnx.data, if it says so
+ * const dropped = await readModel(file, { external: files })   // from a drop or an <input type="file" multiple>
+ * const stored = await readModel(await storedFile('tuned.onnx'))
  * ```
  * @throws 'io', 'invalid-model', or 'external-data' naming the file that is missing
  */
-export async function loadModel(source: Source, options: LoadModelOptions = {}): Promise<Model> {
+export async function readModel(source: Source, options: ReadModelOptions = {}): Promise<Model> {
   const bytes = await bytesOf('model', source)
   const model = named(source, () => decodeModel(bytes))
   const outside = tensorProtos(model.proto).filter(isExternal)
@@ -36,7 +36,7 @@ export async function loadModel(source: Source, options: LoadModelOptions = {}):
   return { ...model, external: externalFiles(files) }
 }
 
-async function externalBytes(source: Source, location: string, { external }: LoadModelOptions): Promise<Uint8Array> {
+async function externalBytes(source: Source, location: string, { external }: ReadModelOptions): Promise<Uint8Array> {
   const missing = (where: string, cause?: unknown) =>
     new OnnxIreError('external-data', `the model needs its external data file ${JSON.stringify(location)}, ${where}`, {
       cause,
@@ -71,7 +71,7 @@ async function externalBytes(source: Source, location: string, { external }: Loa
  * (`showSaveFilePicker`). What was there is replaced when all is written.
  * @throws 'io', and 'external-data' when it has more than 2 GiB
  */
-export async function saveModel(model: Model, to: string | FileSystemFileHandle): Promise<void> {
+export async function writeModel(model: Model, to: string | FileSystemFileHandle): Promise<void> {
   const bytes = encodeModel(embedExternalData(model))
   if (typeof to === 'string') return storeFile(to, bytes)
   await writeWhole(to, bytes)

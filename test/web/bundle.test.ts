@@ -4,7 +4,7 @@ import { bundled } from './bundle.js'
 /** What a page imports that fine-tunes a model, data and checkpoints included. */
 const application = `
 export { accuracy, adamw, arrays, crossEntropy, images, ire, labels, split, Trainer } from 'onnx-ire'
-export { checkpointFolder, imageFolder, loadModel, readIdx, saveModel, wasm, webgpu } from 'onnx-ire/web'
+export { checkpointFolder, imageFolder, readModel, readIdx, writeModel, wasm, webgpu } from 'onnx-ire/web'
 `
 
 /** Bytes gzipped: what it comes to, so that it does not grow unnoticed. The mark is 80,000. */

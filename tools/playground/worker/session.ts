@@ -8,7 +8,7 @@ import {
   replaceHead,
   split,
 } from 'onnx-ire'
-import { loadModel } from 'onnx-ire/web'
+import { readModel } from 'onnx-ire/web'
 import type {
   Calls,
   Contender,
@@ -40,7 +40,7 @@ export class Session implements Calls {
 
   async open(source: File | string): Promise<ModelSummary> {
     this.#refuseWhileTraining()
-    const file = await loadModel(source)
+    const file = await readModel(source)
     const graph = importGraph(file)
     const form = formOf(graph)
     const { layers, training, inputs, outputs } = inspectModel(file)

@@ -6,17 +6,17 @@ import {
   type ImageFilesOptions,
   imageFiles,
   imageFolder,
-  type LoadModelOptions,
-  loadModel,
   pixels,
+  type ReadModelOptions,
   readCsv,
   readIdx,
+  readModel,
   removeStored,
   type Source,
-  saveModel,
   storedFile,
   storedNames,
   storeFile,
+  writeModel,
 } from 'onnx-ire/web'
 import { taken } from '../exchange.js'
 import { plainOf, plainsOf } from '../tensors.js'
@@ -38,12 +38,12 @@ const weights = (model: Model) =>
 
 /** Weights of a model with external data from everywhere it may come from, and what is said where they are not. */
 export async function models() {
-  const load = async (source: Source, options?: LoadModelOptions) => loadModel(source, options).then(weights, told)
+  const load = async (source: Source, options?: ReadModelOptions) => readModel(source, options).then(weights, told)
   const picked = await file('net.onnx')
   await storeFile('models/net.onnx', picked)
   await storeFile('models/weights/n.bin', await file('weights/n.bin'))
   const models = await (await navigator.storage.getDirectory()).getDirectoryHandle('models')
-  await saveModel(await loadModel('/exchange/net.onnx'), 'models/inside.onnx')
+  await writeModel(await readModel('/exchange/net.onnx'), 'models/inside.onnx')
   return {
     address: await load('/exchange/net.onnx'),
     picked: await load(picked, { external: [await file('weights/n.bin')] }),
@@ -60,12 +60,12 @@ export async function models() {
 }
 
 export async function download(name: string) {
-  downloadModel(await loadModel('/exchange/net.onnx'), name)
+  downloadModel(await readModel('/exchange/net.onnx'), name)
 }
 
 export const sameBytes = async (name: string) => {
   const bytes = await taken(name)
-  const encoded = encodeModel(await loadModel(bytes))
+  const encoded = encodeModel(await readModel(bytes))
   return encoded.length === bytes.length && encoded.every((byte, i) => byte === bytes[i])
 }
 

@@ -1,12 +1,12 @@
 import { accuracy, adamw, arrays, crossEntropy, images, ire, labels, Trainer } from 'onnx-ire'
-import { checkpointFolder, loadModel, readIdx, saveModel, wasm, webgpu } from 'onnx-ire/web'
+import { checkpointFolder, readIdx, readModel, wasm, webgpu, writeModel } from 'onnx-ire/web'
 
 /** The program of docs/browser.md, as it stands there. */
 export async function tune(report: (line: string) => void = console.info) {
   const runtime = await webgpu({ fallback: wasm })
   report(runtime.description)
 
-  const model = await loadModel('/exchange/digits.onnx')
+  const model = await readModel('/exchange/digits.onnx')
   const pixels = await readIdx('/exchange/pixels.idx')
   const data = arrays({
     x: images(pixels, { size: 8, mean: 0.5, std: 0.5 }),
@@ -27,7 +27,7 @@ export async function tune(report: (line: string) => void = console.info) {
   for await (const { epoch, loss } of trainer.fit(data, { epochs: 3, checkpoints: { store, everySteps: 50 } }))
     report(`epoch ${epoch}: loss ${loss.toFixed(3)}`)
 
-  await saveModel(trainer.export(), 'digits-tuned.onnx')
+  await writeModel(trainer.export(), 'digits-tuned.onnx')
   await trainer.dispose()
   await runtime.dispose()
 }

@@ -15,15 +15,15 @@ import {
 import { mlp } from 'onnx-ire/models'
 import {
   checkpointFolder,
-  loadModel,
   readIdx,
+  readModel,
   removeStored,
-  saveModel,
   storedFile,
   storeFile,
   type WebGpuRuntime,
   wasm,
   webgpu,
+  writeModel,
 } from 'onnx-ire/web'
 import { put } from '../exchange.js'
 import { optionsOf, type Task, type Where } from '../task.js'
@@ -47,12 +47,12 @@ export interface Outcome {
 export async function fineTune(where: Where, task: Task): Promise<Outcome> {
   const runtime = await start(where)
   const data = await dataOf(task)
-  const trainer = await Trainer.create(await loadModel(`/exchange/${task.model}`), optionsOf(task, runtime))
+  const trainer = await Trainer.create(await readModel(`/exchange/${task.model}`), optionsOf(task, runtime))
   const before = await trainer.evaluate(data)
   const losses: number[] = []
   for await (const _ of trainer.fit(data, { steps: task.steps, onStep: ({ loss }) => void losses.push(loss) }));
   const after = await trainer.evaluate(data)
-  await saveModel(trainer.export(), 'tuned.onnx')
+  await writeModel(trainer.export(), 'tuned.onnx')
   await put('tuned', new Uint8Array(await (await storedFile('tuned.onnx')).arrayBuffer()))
   await trainer.dispose()
   await runtime.dispose()
@@ -68,7 +68,7 @@ export async function goOn(where: Where, task: Task, until: number, name: string
   const store = checkpointFolder('runs/resumed', { keep: 2 })
   const runtime = await start(where)
   const data = await dataOf(task)
-  const trainer = await Trainer.create(await loadModel(`/exchange/${task.model}`), optionsOf(task, runtime))
+  const trainer = await Trainer.create(await readModel(`/exchange/${task.model}`), optionsOf(task, runtime))
   const resumed = await trainer.resume(store)
   const losses: number[] = []
   for await (const _ of trainer.fit(data, {
@@ -100,7 +100,7 @@ export async function damage(path: string) {
 export async function interrupted(task: Task, at: readonly number[]) {
   const runtime = (await webgpu()) as WebGpuRuntime
   const data = await dataOf(task)
-  const trainer = await Trainer.create(await loadModel(`/exchange/${task.model}`), optionsOf(task, runtime))
+  const trainer = await Trainer.create(await readModel(`/exchange/${task.model}`), optionsOf(task, runtime))
   const losses: number[] = []
   const lostAt: number[] = []
   for await (const _ of trainer.fit(data, {
