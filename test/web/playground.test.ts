@@ -124,6 +124,7 @@ describeWithChromium('the playground in Chromium', openPlayground, (browser) => 
 
       expect(await page.text('#runtime')).toMatch(/wasm, \d+ threads?$/)
       expect(await page.tab.evaluate('document.querySelector("#progress").value')).toBe(1)
+      await page.tab.waitForTimeout(500)
       for (const chart of ['loss', 'accuracy', 'sharpness'])
         expect(await page.ink(`#${chart}-chart canvas`), chart).toBeGreaterThan(100)
       const [base, ire] = [await claimed(page, 'base'), await claimed(page, 'ire')]
@@ -156,7 +157,7 @@ describeWithChromium('the playground in Chromium', openPlayground, (browser) => 
       await checkExport(page, 'base', tableData())
       await checkExport(page, 'ire', tableData())
 
-      await train({ epochs: '1000', batch: '10' })
+      await train({ epochs: '1000', batch: '1' })
       await page.says(/^Training/)
       expect(await page.tab.isDisabled('#train')).toBe(true)
       expect(await page.tab.evaluate('document.querySelector("#model-section").inert')).toBe(true)

@@ -7,6 +7,9 @@ const colours: Readonly<Record<Contender, string>> = { base: '#c2410c', ire: '#1
 /** Told apart without colours too. */
 const dashes: Readonly<Record<Contender, number[]>> = { base: [6, 4], ire: [] }
 
+/** How often a chart is drawn anew, milliseconds: steps may be quicker than that. */
+const pace = 200
+
 /** One chart over steps, with a line for each contender. */
 export class Curves {
   readonly #plot: uPlot
@@ -51,7 +54,7 @@ export class Curves {
     const point = this.#points.get(step) ?? {}
     point[contender] = value
     this.#points.set(step, point)
-    this.#drawing ||= requestAnimationFrame(() => this.#draw())
+    this.#drawing ||= window.setTimeout(() => this.#draw(), pace)
   }
 
   clear(): void {
