@@ -32,6 +32,8 @@ export class Run {
   private optimizerState: OptimizerState
   /** Whether steps were taken on a device that the host's arrays do not show yet. */
   private ahead = false
+  /** Settles when the step in progress is over, however it ends. */
+  private stepping: Promise<void> = Promise.resolve()
 
   constructor(graphs: TrainingGraphs, options: TrainerOptions) {
     const { runtime, optimizer, microBatch, seed = 0 } = options
@@ -84,14 +86,20 @@ export class Run {
     this.ahead = false
   }
 
-  /** Brings the host up to what a device holds. */
+  /** Brings the host up to what a device holds, once the step in progress is over. */
   async sync(): Promise<void> {
-    if (this.ahead) await this.compute.follow(this.optimizerState)
-    this.ahead = false
+    await this.stepping
+    await this.follow()
   }
 
   /** One optimizer step on a batch; `progress` is told what it came to. */
-  async take(batch: Batch, plan: Plan, progress: Progress): Promise<StepProgress> {
+  take(batch: Batch, plan: Plan, progress: Progress): Promise<StepProgress> {
+    const step = this.taken(batch, plan, progress)
+    this.stepping = step.then(nothing, nothing)
+    return step
+  }
+
+  private async taken(batch: Batch, plan: Plan, progress: Progress): Promise<StepProgress> {
     const { steps, perEpoch, settings, curvatureBatch } = plan
     const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema } = this.options
     const { parameters, statistics } = this.weights
@@ -134,7 +142,7 @@ export class Run {
     this.optimizerState.step = step + 1
     this.ahead = this.options.runtime.device !== undefined
     progress.round.add(first!)
-    if (ema !== undefined) await this.sync()
+    if (ema !== undefined) await this.follow()
     // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
     this.weights.afterStep(first!.statistics)
     const { epoch } = progress
@@ -164,6 +172,18 @@ export class Run {
     await this.compute.release()
   }
 
+  private async follow(): Promise<void> {
+    if (!this.ahead) return
+    // A step that ends meanwhile puts the device ahead again.
+    this.ahead = false
+    try {
+      await this.compute.follow(this.optimizerState)
+    } catch (error) {
+      this.ahead = true
+      throw error
+    }
+  }
+
   private conformed({ tensors, size }: Batch) {
     const { graphs } = this.programs
     return { batch: conform(tensors, graphs.data, graphs.loss.labels), size }
@@ -176,3 +196,5 @@ export class Run {
     )
   }
 }
+
+const nothing = () => {}
