@@ -103,6 +103,7 @@ export interface StepEvent {
   readonly contender: Contender
   readonly step: number
   readonly steps: number
+  /** The mean since the last event. */
   readonly loss: number
 }
 

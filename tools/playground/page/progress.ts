@@ -13,13 +13,22 @@ export class Progress {
   }
 
   after({ contender, step, steps }: StepEvent, now = performance.now()) {
+    const before = this.#done
     this.#steps.set(contender, step + 1)
-    if (this.#last !== undefined) this.#pace += (now - this.#last - this.#pace) / Math.min(++this.#counted, 40)
+    const done = this.#done
+    // An event may tell of many steps, and after the loss of a device of fewer than were done.
+    if (this.#last !== undefined && done > before)
+      this.#pace += ((now - this.#last) / (done - before) - this.#pace) / Math.min(++this.#counted, 40)
     this.#last = now
-    const done = [...this.#steps.values()].reduce((sum, each) => sum + each, 0)
     const left = ((2 * steps - done) * this.#pace) / 1000
-    const pace = this.#counted > 0 ? `, ${this.#pace.toFixed(0)} ms each, ${timeText(left)} left` : ''
+    const pace =
+      this.#counted > 0 ? `, ${this.#pace.toFixed(this.#pace < 10 ? 1 : 0)} ms each, ${timeText(left)} left` : ''
     return { share: done / (2 * steps), text: `Step ${step + 1} of ${steps}${pace}` }
+  }
+
+  /** Steps of both. */
+  get #done(): number {
+    return [...this.#steps.values()].reduce((sum, each) => sum + each, 0)
   }
 
   /** The time until the next step is none of training. */

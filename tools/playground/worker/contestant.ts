@@ -68,8 +68,14 @@ export class Contestant {
     const { epochs } = settings
     let free = await this.#weights.take()
     let surface = this.#surface()
+    let [untold, since] = [{ losses: 0, steps: 0 }, 0]
     const onStep = async ({ step, steps, loss }: StepProgress) => {
-      tell({ kind: 'step', contender: this.name, step, steps: steps!, loss })
+      untold = { losses: untold.losses + loss, steps: untold.steps + 1 }
+      // A small model takes thousands of steps a second: more than a page can show, or anybody see.
+      if (performance.now() - since > 50 || step + 1 === steps) {
+        tell({ kind: 'step', contender: this.name, step, steps: steps!, loss: untold.losses / untold.steps })
+        ;[untold, since] = [{ losses: 0, steps: 0 }, performance.now()]
+      }
       free()
       await breath()
       await control.passed()
