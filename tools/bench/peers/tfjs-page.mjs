@@ -10,8 +10,15 @@ export async function start(read, backend) {
   tf.enableProdMode()
   if (!(await tf.setBackend(backend))) throw new Error('the backend does not start')
   await tf.ready()
-  const threads = backend === 'wasm' ? `, ${tf.wasm.getThreadsCount()} threads` : ''
-  return { about: `TensorFlow.js ${tf.version.tfjs}, ${backend}${threads}`, ...tfjsSteps(tf, read) }
+  let training
+  try {
+    training = tfjsSteps(tf, read)
+  } catch (error) {
+    tf.disposeVariables()
+    throw error
+  }
+  const threads = backend === 'wasm' ? `, ${navigator.hardwareConcurrency} threads asked for` : ''
+  return { about: `TensorFlow.js ${tf.version.tfjs}, ${backend}${threads}`, ...training }
 }
 
 const loaded = (src) =>
