@@ -5,6 +5,7 @@
 
 // Models
 
+export { gradients, importGraph, replaceHead, trainingGraphs } from './authoring.js'
 export type { Port } from './inspect/contents.js'
 export { type Inspection, type InspectOptions, inspectModel, type StepCost } from './inspect/inspect.js'
 export type { Layer } from './inspect/layers.js'
@@ -13,15 +14,14 @@ export type { Operations, StepMemory } from './inspect/step.js'
 export type { TensorReport } from './inspect/tensors.js'
 export { exportGraph, type GraphSpec, modelOf } from './onnx/export.js'
 export { type ExternalData, externalFiles } from './onnx/external.js'
-export { importGraph } from './onnx/import.js'
 export { decodeModel, embedExternalData, encodeModel, type Model, namedTensors, replaceTensors } from './onnx/model.js'
 export { printGraph } from './onnx/print.js'
 export { type GradientModelOptions, gradientModel } from './train/gradient-model.js'
-export { type HeadOptions, replaceHead } from './train/head.js'
+export type { HeadOptions } from './train/head.js'
 
 // Graphs and gradients
 
-export { gradients, type Seed, zerosLike } from './grad/gradient.js'
+export { type Seed, zerosLike } from './grad/gradient.js'
 export type { DType, TypedArray } from './ir/dtype.js'
 export { constant, input, parameter, scalar } from './ir/leaf.js'
 export { body } from './ir/scope.js'
@@ -63,7 +63,7 @@ export type { Measures } from './metric/tally.js'
 export { topK } from './metric/top-k.js'
 export type { CheckpointStore, Resumed } from './train/checkpoint-store.js'
 export { type EvaluateOptions, evaluateModel } from './train/evaluate.js'
-export { type PartGraphs, type TrainingGraphs, type TrainingOptions, trainingGraphs } from './train/graphs.js'
+export type { PartGraphs, TrainingGraphs, TrainingOptions } from './train/graphs.js'
 export type { GroupOptions, ParameterGroup } from './train/groups.js'
 export type { Callback, FitOptions, RoundMetrics, StepProgress, TrainerOptions } from './train/options.js'
 export type { Patterns } from './train/pattern.js'

@@ -59,17 +59,13 @@ Examples:
     )
     .action(async (path: string, options: Options) => {
       const [
-        { trainingGraphs },
-        { importGraph },
-        { replaceHead },
+        { importGraph, replaceHead, trainingGraphs },
         { exportGraph },
         { writeModel },
         { makeFolder },
         { startModel, startTitle },
       ] = await Promise.all([
-        import('../train/graphs.js'),
-        import('../onnx/import.js'),
-        import('../train/head.js'),
+        import('../authoring.js'),
         import('../onnx/export.js'),
         import('../node/model.js'),
         import('../node/folder.js'),
@@ -141,7 +137,7 @@ async function chosen(path: string, options: Options, command: Command): Promise
 async function graphOptions(recipe: Recipe, original: Model, model: Model): Promise<TrainingOptions> {
   const [{ importGraph }, { trainerOptions }, { inSteps }, { layers }, { frozenOf }, { trainableOf }, { Prepared }] =
     await Promise.all([
-      import('../onnx/import.js'),
+      import('../authoring.js'),
       import('../recipe/build.js'),
       import('../recipe/optimizer.js'),
       import('../step/optimizer.js'),

@@ -50,7 +50,7 @@ Examples:
         { startModel, startTitle },
       ] = await Promise.all([
         import('../node/model.js'),
-        import('../train/head.js'),
+        import('../authoring.js'),
         import('../train/tuned.js'),
         import('../train/safetensors.js'),
         import('../recipe/build.js'),

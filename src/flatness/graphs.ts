@@ -1,7 +1,7 @@
 import { OnnxIreError } from '../errors.js'
+import { everyOperator } from '../family/every.js'
 import { gradients, zerosLike } from '../grad/gradient.js'
 import { hessianProducts } from '../grad/hessian.js'
-import { calculus } from '../grad/rules/index.js'
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export.js'
@@ -23,7 +23,10 @@ export interface SurfaceGraphs {
 }
 
 /** Throws `not-differentiable`, `invalid-option`. */
-export function surfaceGraphs({ evaluation, parameters }: TrainingGraphs, tables = calculus): SurfaceGraphs {
+export function surfaceGraphs(
+  { evaluation, parameters }: TrainingGraphs,
+  tables = everyOperator.calculus,
+): SurfaceGraphs {
   const kept = (['loss', 'count', 'weight'] as const).flatMap((name): [string, Value][] => {
     const value = evaluation.outputs.get(name)
     return value ? [[name, value]] : []

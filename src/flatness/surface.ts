@@ -1,5 +1,6 @@
 import type { Data } from '../data/stream.js'
 import { OnnxIreError } from '../errors.js'
+import { everyOperator } from '../family/every.js'
 import { numbersOf } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
@@ -108,7 +109,8 @@ export class LossSurface {
    */
   static of(model: Model, data: Data, options: ModelSurfaceOptions): LossSurface {
     const { loss, runtime, trainable } = options
-    const graphs = trainingGraphs(importGraph(model), { loss, ...(trainable === undefined ? {} : { trainable }) })
+    const chosen = { loss, ...(trainable === undefined ? {} : { trainable }) }
+    const graphs = trainingGraphs(importGraph(model, everyOperator), chosen, everyOperator.calculus)
     const arrays = mapArrays(Object.fromEntries(graphs.parameters), tensorOf)
     return new LossSurface({ graphs, data, runtime, arrays }, options)
   }

@@ -1,7 +1,7 @@
 import { dtypes } from '../ir/dtype.js'
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/index.js'
+import { op } from '../op/basic.js'
 import type { Arithmetic, Formula, Term } from './formula.js'
 import { sumOf } from './sum.js'
 

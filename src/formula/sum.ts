@@ -1,6 +1,6 @@
 import { sizeOf } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/index.js'
+import { op } from '../op/basic.js'
 
 /** The largest float32: what is not at most this is infinite or NaN. */
 export const LARGEST = 3.4028234663852886e38

@@ -1,7 +1,7 @@
 import { type DType, dtypes, isFloat } from '../ir/dtype.js'
 import { dependenciesOf } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
-import { definitionOf, isOperator } from '../op/index.js'
+import { definitionOf } from '../op/apply.js'
 
 /**
  * Values through which `wrt` can influence anything: floating-point results of nodes that read one of them, and integers
@@ -25,6 +25,6 @@ export const gradientType = (dtype: DType): DType => (isFloat(dtype) ? dtype : '
 const standsForReals = (dtype: DType): boolean => dtypes[dtype].bits > 0 && dtypes[dtype].bits < 64 && dtype !== 'bool'
 
 function isQuantized({ operator }: Node, read: readonly Value[]): boolean {
-  const definition = isOperator(operator) ? definitionOf(operator) : undefined
-  return definition?.straightThrough || (definition?.gradient?.none !== 'zero' && read.some((x) => !isFloat(x.dtype)))
+  const { straightThrough, gradient } = definitionOf(operator)
+  return straightThrough || (gradient?.none !== 'zero' && read.some((x) => !isFloat(x.dtype)))
 }

@@ -3,11 +3,11 @@ import { currentScope } from '../ir/scope.js'
 import { formatShape, isStatic, sameShape } from '../ir/shape.js'
 import { capturesOf, dependenciesOf, topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
-import { definitionOf, op } from '../op/index.js'
+import { definitionOf } from '../op/apply.js'
+import { op } from '../op/basic.js'
 import { activeValues, gradientType } from './active.js'
 import { sumTo } from './broadcast.js'
 import type { Calculus } from './rule.js'
-import { calculus } from './rules/index.js'
 import { zerosLike } from './zeros.js'
 
 export { zerosLike }
@@ -21,11 +21,7 @@ export type Seed = readonly [y: Value, dy: Value]
  *
  * Throws `not-differentiable` listing every operator on the way that has no gradient.
  */
-export function gradients(
-  seeds: readonly Seed[],
-  wrt: readonly Value[],
-  tables: Calculus = calculus,
-): (Value | null)[] {
+export function gradients(seeds: readonly Seed[], wrt: readonly Value[], tables: Calculus): (Value | null)[] {
   return reverse(seeds, wrt, tables, () => true)
 }
 

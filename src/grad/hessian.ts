@@ -20,7 +20,7 @@ export function hessianProducts(
   gradient: readonly (Value | null)[],
   parameters: ReadonlyMap<string, Value>,
   prefix: string,
-  tables?: Calculus,
+  tables: Calculus,
 ): HessianProducts {
   const vectors = new Map(
     [...parameters].map(([name, { dtype, shape }]) => [prefix + name, input(prefix + name, dtype, shape)]),

@@ -1,3 +1,4 @@
+import { everyOperator } from '../family/every.js'
 import { isFloat } from '../ir/dtype.js'
 import type { Graph } from '../ir/value.js'
 import { importGraph } from '../onnx/import.js'
@@ -59,7 +60,7 @@ const largerBatch = 32
  * @throws 'invalid-option' where `shapes` names no input or contradicts the file
  */
 export function inspectModel(model: Model, { shapes = {} }: InspectOptions = {}): Inspection {
-  const imported = attempt(() => importGraph(model))
+  const imported = attempt(() => importGraph(model, everyOperator))
   const graph = imported.value
   const tensors = tensorReports(model, graph)
   const trainable = tensors.filter((tensor) => tensor.trainable)
@@ -96,7 +97,7 @@ function costOf(
   const none: StepCost = { missing: [], error: null, forward: null, training: null, memory: null }
   if (!graph) return { layers: [], cost: none }
   const { model: one, missing, free } = sized(model, shapes, 1)
-  const run = attempt(() => importGraph(one))
+  const run = attempt(() => importGraph(one, everyOperator))
   if (!run.value || missing.length > 0)
     return { layers: layersOf(run.value ?? graph, names, null, 1), cost: { ...none, missing, error: run.error } }
   const examples = examplesOf(run.value)
@@ -120,4 +121,4 @@ const examplesOf = ({ inputs }: Graph): number =>
 
 /** Undefined for a model that takes one example in spite of what it declares. */
 const largerStep = (model: Model, shapes: InputShapes, names: ReadonlySet<string>): TrainingStep | undefined =>
-  attempt(() => trainingStep(importGraph(sized(model, shapes, largerBatch).model), names)).value
+  attempt(() => trainingStep(importGraph(sized(model, shapes, largerBatch).model, everyOperator), names)).value

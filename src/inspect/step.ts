@@ -1,3 +1,4 @@
+import { everyOperator } from '../family/every.js'
 import { gradients, type Seed } from '../grad/gradient.js'
 import { isFloat } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
@@ -45,6 +46,7 @@ export function trainingStep(graph: Graph, names: ReadonlySet<string>): Training
   const dxs = gradients(
     floats.map(([name, y]): Seed => [y, input(`dy/${name}`, y.dtype, y.shape)]),
     varied,
+    everyOperator.calculus,
   )
   return {
     outputs: [...floats.map(([, y]) => y), ...dxs.filter((dx) => dx !== null)],

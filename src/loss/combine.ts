@@ -1,7 +1,7 @@
 import { OnnxIreError } from '../errors.js'
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/index.js'
+import { op } from '../op/basic.js'
 import { checkNumber, nonNegative } from '../optim/option.js'
 import { type Loss, type LossGraph, type Mean, meansOf } from './loss.js'
 

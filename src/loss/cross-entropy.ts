@@ -2,7 +2,7 @@ import { OnnxIreError } from '../errors.js'
 import { input, scalar } from '../ir/leaf.js'
 import { unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/index.js'
+import { op } from '../op/basic.js'
 import { belowOne, checkNumber } from '../optim/option.js'
 import {
   alongClasses,

@@ -1,4 +1,4 @@
-import { op } from '../op/index.js'
+import { op } from '../op/basic.js'
 import type { Loss } from './loss.js'
 import { type RegressionOptions, regression } from './regression.js'
 

@@ -1,4 +1,5 @@
 import { OnnxIreError } from '../errors.js'
+import { operatorsOf } from '../family/on-demand.js'
 import type { DType } from '../ir/dtype.js'
 import type { Graph, Value } from '../ir/value.js'
 import { encode } from '../onnx/encode.js'
@@ -35,7 +36,7 @@ export async function compileModel(runtime: Runtime, model: Model): Promise<Prog
   if (!lacking.has(runtime.provider)) return file()
   let graph: Graph
   try {
-    graph = importGraph(model)
+    graph = importGraph(model, await operatorsOf(model))
   } catch (error) {
     if (error instanceof OnnxIreError && error.code === 'unsupported-operator') return file()
     throw error

@@ -1,5 +1,5 @@
 import { OnnxIreError } from '../errors.js'
-import { op } from '../op/index.js'
+import { op } from '../op/basic.js'
 import { invalidOption } from '../optim/option.js'
 import { classesOf, decisionsOf, histogram } from './counted.js'
 import type { Metric } from './metric.js'

@@ -2,7 +2,7 @@ import { OnnxIreError } from '../errors.js'
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import type { Compared } from '../loss/loss.js'
-import { op } from '../op/index.js'
+import { op } from '../op/basic.js'
 
 /** Comparisons that are decided one way or another: of classes, or of yes and no. */
 export type Decided = Exclude<Compared, { kind: 'values' }>

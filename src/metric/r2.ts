@@ -1,7 +1,7 @@
 import { dtypes } from '../ir/dtype.js'
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/index.js'
+import { op } from '../op/basic.js'
 import { invalidOption } from '../optim/option.js'
 import type { Metric } from './metric.js'
 

@@ -1,5 +1,5 @@
 import { OnnxIreError } from '../errors.js'
-import { op } from '../op/index.js'
+import { op } from '../op/basic.js'
 import { checkNumber, positiveCount } from '../optim/option.js'
 import { countOf, total } from './counted.js'
 import type { Metric } from './metric.js'

@@ -1,7 +1,7 @@
 import { input } from '../ir/leaf.js'
 import { encode } from '../onnx/encode.js'
 import { exportGraph } from '../onnx/export.js'
-import { op } from '../op/index.js'
+import { op } from '../op/basic.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { type NodeOptions, node } from './runtime.js'
 

@@ -1,11 +1,10 @@
 import { OnnxIreError } from '../errors.js'
-import { definitions, isOperator } from '../op/index.js'
 import { functionOf, functionsOf } from './functions.js'
 import { isGradient } from './gradient-operator.js'
+import type { Operators } from './operators.js'
 import { refused } from './refused.js'
 import type { GraphProto, ModelProto, NodeProto } from './schema.js'
-import { upgrades } from './upgrade/index.js'
-import { standardForm } from './upgrade/standard.js'
+import { standardForm } from './upgrade/modernise.js'
 
 /** Names of operators, of onnxruntime's own domain too, whose presence means that weights and activations are integers. */
 const integerOnly =
@@ -38,18 +37,20 @@ export const qualified = (node: NodeProto) =>
   standardDomain(node) ? (node.opType ?? '?') : `${node.domain}.${node.opType}`
 
 /** Whether importing takes the operator of a node, as it is or brought to today's form. */
-export function isSupported(node: NodeProto): boolean {
+export function isSupported(node: NodeProto, operators: Operators): boolean {
   const name = node.opType ?? ''
   if ((name === 'Constant' && standardDomain(node)) || isGradient(node)) return true
-  const known = isOperator(name) && definitions[name].domain === (standardDomain(node) ? '' : node.domain)
-  return known || isLegacy(node) || standardForm(name, standardDomain(node) ? '' : node.domain!) !== undefined
+  const domain = standardDomain(node) ? '' : node.domain!
+  const known = Object.hasOwn(operators.definitions, name) && operators.definitions[name]!.domain === domain
+  const legacy = domain === '' && Object.hasOwn(operators.upgrades, name)
+  return known || legacy || standardForm(name, domain, operators) !== undefined
 }
 
 /** Throws one `unsupported-operator` naming every operator of the model that this library does not know. */
-export function refuseUnsupported(model: ModelProto): void {
+export function refuseUnsupported(model: ModelProto, operators: Operators): void {
   const unknown = new Map<string, string[]>()
   for (const node of operatorNodes(model)) {
-    if (isSupported(node)) continue
+    if (isSupported(node, operators)) continue
     const key = qualified(node)
     unknown.set(key, [...(unknown.get(key) ?? []), node.name || node.output[0] || '?'])
   }
@@ -70,6 +71,3 @@ export function refuseUnsupported(model: ModelProto): void {
           : 'OPERATORS.md lists what is supported.'),
   )
 }
-
-/** Operators of old operator sets that importing replaces. */
-const isLegacy = (node: NodeProto) => standardDomain(node) && Object.hasOwn(upgrades, node.opType ?? '')

@@ -1,5 +1,6 @@
 import { batches } from '../data/batches.js'
 import { checkData, type Data } from '../data/stream.js'
+import { operatorsOf } from '../family/on-demand.js'
 import { leavesOf } from '../ir/topology.js'
 import type { Loss } from '../loss/loss.js'
 import { accuracy } from '../metric/accuracy.js'
@@ -8,6 +9,7 @@ import type { Metric } from '../metric/metric.js'
 import { type Measures, Tally } from '../metric/tally.js'
 import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
+import type { Operators } from '../onnx/operators.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
 import type { Named } from '../step/residence.js'
@@ -35,7 +37,7 @@ export interface EvaluateOptions {
  */
 export async function evaluateModel(model: Model, data: Data, options: EvaluateOptions): Promise<Measures> {
   const { batchSize = 32, runtime, onBatch } = options
-  const programs = new Programs(evaluationOnly(model, options), HostCompute.over(runtime))
+  const programs = new Programs(evaluationOnly(model, options, await operatorsOf(model)), HostCompute.over(runtime))
   try {
     return await measureOver(programs, data, batchSize, { parameters: {}, statistics: {} }, onBatch)
   } finally {
@@ -66,8 +68,8 @@ export async function measureOver<P extends Named, G>(
 }
 
 /** Graphs of which only the evaluation is of use: with the model's own tensors inside, and nothing to train. */
-function evaluationOnly(model: Model, { loss, metrics }: EvaluateOptions): TrainingGraphs {
-  const graph = importGraph(model)
+function evaluationOnly(model: Model, { loss, metrics }: EvaluateOptions, operators: Operators): TrainingGraphs {
+  const graph = importGraph(model, operators)
   const built = loss.build(graph.outputs)
   const measured = measuredBy(metrics ?? [accuracy()], built, metrics !== undefined)
   const outputs = new Map([...lossOutputs(built), ...measured.outputs])

@@ -1,4 +1,5 @@
 import { OnnxIreError } from '../errors.js'
+import type { Calculus } from '../grad/rule.js'
 import { leavesOf, topological } from '../ir/topology.js'
 import type { Graph, Value } from '../ir/value.js'
 import type { Loss, LossGraph, Noise } from '../loss/loss.js'
@@ -7,7 +8,6 @@ import { accuracy } from '../metric/accuracy.js'
 import { type MeasuredGraph, measuredBy } from '../metric/measured.js'
 import type { Metric } from '../metric/metric.js'
 import type { GraphSpec } from '../onnx/export.js'
-import { quantization } from '../op/quantization.js'
 import { trainNorms } from './batch-norm.js'
 import { curvatureOf } from './curvature.js'
 import { trainDropout } from './dropout.js'
@@ -80,8 +80,12 @@ export interface DrawnGraph {
   readonly probes: ReadonlyMap<string, Value>
 }
 
-/** Builds the graphs from a model and a loss; float16 and bfloat16 models are trained in float32. Throws `not-differentiable`, `invalid-option`. */
-export function trainingGraphs(model: Graph, options: TrainingOptions): TrainingGraphs {
+/**
+ * Builds the graphs from a model and a loss; float16 and bfloat16 models are trained in float32.
+ * @param calculus the derivatives of the operators of both
+ * Throws `not-differentiable`, `invalid-option`.
+ */
+export function trainingGraphs(model: Graph, options: TrainingOptions, calculus: Calculus): TrainingGraphs {
   const graph = widened(model)
   const { loss, batchNorm = 'frozen' } = options
   const evaluated = loss.build(graph.outputs)
@@ -116,14 +120,14 @@ export function trainingGraphs(model: Graph, options: TrainingOptions): Training
 
   /** Training and curvature graph of a loss, with further inputs. */
   const differentiated = (of: LossGraph, part: string, added: Inputs) => {
-    const dLoss = gradientsOf(of.loss, parameters)
+    const dLoss = gradientsOf(of.loss, parameters, calculus)
     const training = new Map([
       ...lossOutputs(of),
       ...measured.training.outputs,
       ...gradientOutputs(dLoss, parameters),
       ...prefixed('next/', next),
     ])
-    const estimate = curvatureOf(of, dLoss, parameters, options.curvature)
+    const estimate = curvatureOf(of, dLoss, parameters, options.curvature, calculus)
     return {
       training: spec(`training${part}`, of, training, added),
       curvature:
@@ -209,7 +213,7 @@ function trainedParameters(
   )
   if (parameters.size > 0) return parameters
   const quantized = topological(graph.outputs.values())
-    .filter(({ operator }) => Object.hasOwn(quantization, operator))
+    .filter(({ operator }) => /Quantize|QLinear|Integer$/.test(operator))
     .map(({ operator, name, outputs }) => `${operator} '${name ?? outputs[0]?.name ?? '?'}'`)
   if (quantized.length > 0)
     throw new OnnxIreError(

@@ -1,6 +1,7 @@
 import { type Batch, batches } from '../data/batches.js'
 import type { Data } from '../data/stream.js'
 import { OnnxIreError } from '../errors.js'
+import { operatorsBehind, operatorsOf } from '../family/on-demand.js'
 import type { Graph } from '../ir/value.js'
 import type { Measures } from '../metric/tally.js'
 import { importGraph } from '../onnx/import.js'
@@ -54,14 +55,13 @@ export class Trainer {
   static async create(model: Model, options: TrainerOptions): Promise<Trainer> {
     checkTrainerOptions(options)
     const { ire } = layers(options.optimizer)
-    const started = options.head ? replaceHead(model, options.head) : model
-    const graph = importGraph(started)
+    const operators = await operatorsOf(model)
+    const started = options.head ? replaceHead(model, options.head, operators) : model
+    const graph = importGraph(started, operators)
     const frozen = frozenOf([...trainableOf(graph, options.trainable).keys()], options)
-    const graphs = trainingGraphs(graph, {
-      ...options,
-      frozen,
-      ...(ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}),
-    })
+    const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
+    const { calculus } = await operatorsBehind([options.loss.build(graph.outputs).loss])
+    const graphs = trainingGraphs(graph, { ...options, frozen, ...curvature }, calculus)
     const trainer = new Trainer(started, options, graph, graphs)
     try {
       trainer.settings(undefined, true)

@@ -12,8 +12,7 @@ import {
   refineShape,
   type Value,
 } from '../ir/value.js'
-import { apply } from '../op/apply.js'
-import { definitionOf } from '../op/index.js'
+import { apply, definitionOf } from '../op/apply.js'
 import { moreKnown, type Substitution } from '../op/inline.js'
 
 const half: ReadonlySet<unknown> = new Set([dtypes.float16.onnx, dtypes.bfloat16.onnx])

@@ -5,7 +5,7 @@ import { input } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import { encode } from '../onnx/encode.js'
 import { exportGraph } from '../onnx/export.js'
-import { op } from '../op/index.js'
+import { op } from '../op/basic.js'
 import type { InputInfo } from '../runtime/feeds.js'
 
 export type { InferenceSession, OrtTensor }

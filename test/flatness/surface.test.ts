@@ -1,11 +1,11 @@
 import { afterAll, describe, expect, test } from 'vitest'
+import { everyOperator } from '../../src/family/every.js'
 import { spectralDensity } from '../../src/flatness/density.js'
 import { topEigenvalues } from '../../src/flatness/eigenvalues.js'
 import { surfaceGraphs } from '../../src/flatness/graphs.js'
 import { LossSurface } from '../../src/flatness/surface.js'
 import { hutchinsonTrace } from '../../src/flatness/trace.js'
 import { displaced, dot, norm } from '../../src/flatness/vector.js'
-import { calculus } from '../../src/grad/rules/index.js'
 import {
   adamw,
   arrays,
@@ -158,8 +158,8 @@ test('in float32 differences agree with exact products to what rounding leaves',
 
 test('differences take the place of a graph that cannot be, unless exact products are asked for', async () => {
   const graphs = trainingGraphs(importGraph(mlp()), { loss })
-  const { Mul: _, ...rules } = calculus.rules
-  const once = surfaceGraphs(graphs, { ...calculus, rules })
+  const { Mul: _, ...rules } = everyOperator.calculus.rules
+  const once = surfaceGraphs(graphs, { ...everyOperator.calculus, rules })
   expect(once.product).toBeNull()
   expect(once.obstacle).toMatchObject({ code: 'not-differentiable' })
   expect(once.obstacle!.message).toContain('Mul')

@@ -1,13 +1,13 @@
-import { calculus } from '../../src/grad/rules/index.js'
+import { everyOperator } from '../../src/family/every.js'
 import { refused } from '../../src/onnx/refused.js'
-import { upgrades } from '../../src/onnx/upgrade/index.js'
-import { microsoft } from '../../src/onnx/upgrade/microsoft.js'
-import { sequenceForms } from '../../src/onnx/upgrade/sequence.js'
 import type { Definition } from '../../src/op/define.js'
 import { definitions } from '../../src/op/index.js'
 import { cases } from '../grad/cases/index.js'
 import { ending, exceptions, kernelCells, summaryOf } from './kernels.js'
 import { opset26 } from './opset26.js'
+
+const { calculus, forms, sequenceForms, upgrades } = everyOperator
+const microsoft = forms['com.microsoft']!
 
 /** What happens to a gradient that reaches the operator. */
 function gradientOf(name: string, { gradient }: Definition): string {

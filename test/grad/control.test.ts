@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/grad/gradient.js'
+import { gradients } from '../../src/authoring.js'
+import { gradients as gradientsBy } from '../../src/grad/gradient.js'
 import { loop } from '../../src/grad/rules/control/loop.js'
 import { constant, input, int64s, parameter, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import { body } from '../../src/ir/scope.js'
@@ -113,7 +114,7 @@ describe('Loop', () => {
     const y = op.Loop(dynamic(3), null, [x], {
       body: body([...round(), state], (_, again, s) => [again!, op.Einsum([s!], { equation: 'i->i' })]),
     })[0]!
-    expect(() => gradients([seed(y)], [x], { rules: {}, expansions: {}, control: { Loop: loop } })).toThrow(
+    expect(() => gradientsBy([seed(y)], [x], { rules: {}, expansions: {}, control: { Loop: loop } })).toThrow(
       expect.objectContaining({
         message: expect.stringMatching(
           /^an operator between.*Loop.*: made of\n {4}Einsum \(inputs float32\[3\]\): .*\nTrain only[^\n]*$/s,

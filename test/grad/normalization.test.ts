@@ -1,6 +1,7 @@
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
-import { gradients, type Seed } from '../../src/grad/gradient.js'
+import { gradients } from '../../src/authoring.js'
+import type { Seed } from '../../src/grad/gradient.js'
 import type { DType } from '../../src/ir/dtype.js'
 import { constant, input, tensorFrom } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'

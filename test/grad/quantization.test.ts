@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/grad/gradient.js'
+import { gradients } from '../../src/authoring.js'
 import { constant, parameter, tensorFrom } from '../../src/ir/leaf.js'
 import { tensor } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'

@@ -1,6 +1,6 @@
 import * as ort from 'onnxruntime-node'
 import { expect, it } from 'vitest'
-import { gradients } from '../../src/grad/gradient.js'
+import { gradients } from '../../src/authoring.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
 import { encode } from '../../src/onnx/encode.js'

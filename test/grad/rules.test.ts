@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { calculus } from '../../src/grad/rules/index.js'
+import { everyOperator } from '../../src/family/every.js'
 import { cases } from './cases/index.js'
 import { checkCase } from './check.js'
 
 describe('gradient rules', () => {
   it('has cases for exactly the operators with a rule or an expansion', () => {
-    const covered = [calculus.rules, calculus.expansions, calculus.control].flatMap(Object.keys)
+    const { rules, expansions, control } = everyOperator.calculus
+    const covered = [rules, expansions, control].flatMap(Object.keys)
     expect(Object.keys(cases).toSorted()).toEqual([...new Set(covered)].toSorted())
   })
 

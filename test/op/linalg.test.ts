@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/grad/gradient.js'
+import { gradients } from '../../src/authoring.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
 import type { Value } from '../../src/ir/value.js'

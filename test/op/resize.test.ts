@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/grad/gradient.js'
+import { gradients } from '../../src/authoring.js'
 import { constant, input, int64s, tensorFrom } from '../../src/ir/leaf.js'
 import { op } from '../../src/op/index.js'
 

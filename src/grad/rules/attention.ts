@@ -3,7 +3,7 @@ import { dtypes } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import type { AttentionAttributes, attention } from '../../op/attention.js'
-import { op } from '../../op/index.js'
+import { op } from '../../op/basic.js'
 import type { Expansions } from '../rule.js'
 import { indicator } from './masked.js'
 

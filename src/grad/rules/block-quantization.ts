@@ -3,11 +3,15 @@ import { isFloat } from '../../ir/dtype.js'
 import { constant, constantTensor } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
+import { operators } from '../../op/apply.js'
+import { basic } from '../../op/basic.js'
 import type { blockQuantization } from '../../op/block-quantization.js'
-import { op } from '../../op/index.js'
+import { quantization } from '../../op/quantization.js'
 import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
 import { blocks } from './quantization.js'
+
+const op = operators(basic, quantization)
 
 interface Stored {
   readonly K: number

@@ -1,7 +1,8 @@
 import { OnnxIreError } from '../../errors.js'
 import type { Value } from '../../ir/value.js'
-import { type convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
-import { op } from '../../op/index.js'
+import { operators } from '../../op/apply.js'
+import { basic } from '../../op/basic.js'
+import { convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
 import { windowOf } from '../../op/window.js'
 import { withRank } from '../ranked.js'
 import type { Rules } from '../rule.js'
@@ -9,6 +10,8 @@ import { channelsOf } from './channels.js'
 import { inputGradient } from './convolution/input.js'
 import { withKnownPadding } from './convolution/padding.js'
 import { weightGradient } from './convolution/weight.js'
+
+const op = operators(basic, convolution)
 
 const biasGradient = (b: Value | null, dy: Value) => b && channelsOf(dy).perChannel(dy)
 

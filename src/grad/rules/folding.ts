@@ -1,7 +1,7 @@
 import { OnnxIreError } from '../../errors.js'
 import { int64s } from '../../ir/leaf.js'
+import { op } from '../../op/basic.js'
 import type { folding } from '../../op/folding.js'
-import { op } from '../../op/index.js'
 import { knownNumbers } from '../../op/known.js'
 import { windowOf } from '../../op/window.js'
 import type { Rules } from '../rule.js'

@@ -1,7 +1,7 @@
 import { OnnxIreError } from '../../errors.js'
 import { constant, int64s, scalar, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/index.js'
+import { op } from '../../op/basic.js'
 import { lengthOf } from '../../op/known.js'
 import { deformWindow, type sampling } from '../../op/sampling.js'
 import type { WindowAxis } from '../../op/window.js'

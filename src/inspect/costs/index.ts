@@ -1,7 +1,7 @@
 import type { Node, Value } from '../../ir/value.js'
+import { definitionOf } from '../../op/apply.js'
 import type { control } from '../../op/control.js'
 import type { Definitions } from '../../op/index.js'
-import { definitionOf } from '../../op/index.js'
 import type { Costs } from './cost.js'
 import { activationCosts, elementwiseCosts, logicalCosts } from './elementwise.js'
 import { generationCosts, indexingCosts, movementCosts, slicingCosts, textualCosts } from './movement.js'

@@ -1,10 +1,13 @@
 import { swapFirst } from '../../grad/rules/convolution/groups.js'
 import { isStatic } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { type convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
-import { op } from '../../op/index.js'
+import { operators } from '../../op/apply.js'
+import { basic } from '../../op/basic.js'
+import { convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
 import type { WindowAxis } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'
+
+const op = operators(basic, convolution)
 
 /** One convolution for every group: over three axes there is a kernel for one group only. */
 function groupByGroup(x: Value, w: Value, group: number, convolved: (x: Value, w: Value) => Value): Value | null {

@@ -3,7 +3,7 @@ import { normalizationExpansions } from '../../grad/rules/normalization.js'
 import { standardized } from '../../grad/rules/statistics.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/index.js'
+import { op } from '../../op/basic.js'
 import type { normalization } from '../../op/normalization.js'
 import type { Lowerings } from '../lowering.js'
 

@@ -1,7 +1,7 @@
 import { lengthAlong } from '../../grad/rules/movement.js'
 import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/index.js'
+import { op } from '../../op/basic.js'
 import { extentOf, type WindowAttributes, type WindowAxis, windowOf } from '../../op/window.js'
 import { lengthOf, numbersAlong } from './lengths.js'
 

@@ -1,10 +1,13 @@
 import { poolingExpansions } from '../../grad/rules/pooling.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/index.js'
-import type { pooling } from '../../op/pooling.js'
+import { operators } from '../../op/apply.js'
+import { basic } from '../../op/basic.js'
+import { pooling } from '../../op/pooling.js'
 import type { Lowerings } from '../lowering.js'
 import { largestPlaces } from './places.js'
+
+const op = operators(basic, pooling)
 
 export const poolingLowerings = {
   MaxPool: ([x], attributes, { wants }) => {

@@ -1,5 +1,5 @@
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/index.js'
+import { op } from '../../op/basic.js'
 import { knownNumbers } from '../../op/known.js'
 import type { reduction } from '../../op/reduction.js'
 import type { Lowerings } from '../lowering.js'

@@ -1,26 +1,43 @@
 import type { Value } from '../../ir/value.js'
-import { upgrades } from './index.js'
-import { sequenceForms } from './sequence.js'
+import type { Operators } from '../operators.js'
 import { noSequence, Sequence } from './sequence-value.js'
-import { standardForm } from './standard.js'
-import type { OldNode } from './upgrade.js'
+import type { OldNode, Upgrade } from './upgrade.js'
 
 /** Takes a node of version `version` of its domain's operator set through every later change of its operator. */
-export function modernised(node: OldNode, version: number, domain = ''): OldNode | readonly Value[] {
-  const standard = standardForm(node.operator, domain)
-  const takesSequences = domain === '' && Object.hasOwn(sequenceForms, node.operator)
-  if (!takesSequences && node.inputs.some((value) => value instanceof Sequence)) throw noSequence('reads')
+export function modernised(
+  node: OldNode,
+  version: number,
+  operators: Pick<Operators, 'upgrades' | 'forms' | 'sequenceForms'>,
+  domain = '',
+): OldNode | readonly Value[] {
+  const sequences = domain === '' && Object.hasOwn(operators.sequenceForms, node.operator)
+  if (!sequences && node.inputs.some((value) => value instanceof Sequence)) throw noSequence('reads')
+  const standard = standardForm(node.operator, domain, operators)
   if (standard) return standard(node)
   if (domain !== '') return node
   let current = node
   let reached = version
   for (;;) {
-    const changes = Object.keys(upgrades[current.operator] ?? {}).map(Number)
-    const next = Math.min(...changes.filter((change) => change > reached))
+    const changesOf = operators.upgrades[current.operator] ?? {}
+    const next = Math.min(
+      ...Object.keys(changesOf)
+        .map(Number)
+        .filter((change) => change > reached),
+    )
     if (next === Number.POSITIVE_INFINITY) return current
-    const result = upgrades[current.operator]![next]!(current)
+    const result = changesOf[next]!(current)
     if (!('operator' in result)) return result
     current = result
     reached = next
   }
+}
+
+/** How importing writes an operator in others; undefined where it takes the operator as it is, or not at all. */
+export function standardForm(
+  operator: string,
+  domain: string,
+  { forms, sequenceForms }: Pick<Operators, 'forms' | 'sequenceForms'>,
+): Upgrade | undefined {
+  const tables = [forms[domain] ?? {}, ...(domain === '' ? [sequenceForms] : [])]
+  return tables.find((table) => Object.hasOwn(table, operator))?.[operator]
 }

@@ -1,8 +1,12 @@
 import { OnnxIreError } from '../../errors.js'
 import { int64s } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/index.js'
+import { operators } from '../../op/apply.js'
+import { basic } from '../../op/basic.js'
+import { normalization } from '../../op/normalization.js'
 import { type Upgrade, type Upgrades, withoutAttributes } from './upgrade.js'
+
+const op = operators(basic, normalization)
 
 /** `spatial` 0 asked for statistics per element of a sample; version 9 dropped it for good. */
 const spatialOnly: Upgrade = (node) => {

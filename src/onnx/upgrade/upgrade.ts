@@ -15,6 +15,9 @@ export interface OldNode {
  */
 export type Upgrade = (node: OldNode) => OldNode | readonly Value[]
 
+/** Of operators that take and give what those of ai.onnx with the same name do. */
+export const sameForm: Upgrade = (node) => node
+
 /** By operator, then by the version of the operator set that brought the change. */
 export type Upgrades = Readonly<Record<string, Readonly<Record<number, Upgrade>>>>
 

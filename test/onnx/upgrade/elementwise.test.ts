@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { everyOperator } from '../../../src/family/every.js'
 import type { DType } from '../../../src/ir/dtype.js'
 import { constant, constantNumber, constantTensor, input, numbersOf } from '../../../src/ir/leaf.js'
 import type { Dim } from '../../../src/ir/shape.js'
@@ -29,7 +30,7 @@ function imported(
   attributes: Readonly<Record<string, Attribute>> = {},
   outputCount = 1,
 ): readonly Value[] {
-  const result = modernised({ operator, inputs, attributes, outputCount }, version)
+  const result = modernised({ operator, inputs, attributes, outputCount }, version, everyOperator)
   if (!('operator' in result)) return result
   const definition = definitions[result.operator as OperatorName]
   return apply({ ...result, definition: definition as Parameters<typeof apply>[0]['definition'] })

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { everyOperator } from '../../../src/family/every.js'
 import { constant, input, tensorFrom } from '../../../src/ir/leaf.js'
 import type { Shape } from '../../../src/ir/shape.js'
 import type { Attribute, Value } from '../../../src/ir/value.js'
@@ -27,7 +28,7 @@ function imported(
   attributes: Readonly<Record<string, Attribute>> = {},
   outputCount = 1,
 ): readonly Value[] {
-  const result = modernised({ operator, inputs, attributes, outputCount }, version)
+  const result = modernised({ operator, inputs, attributes, outputCount }, version, everyOperator)
   if (!('operator' in result)) return result
   const definition = definitions[result.operator as OperatorName]
   return apply({ ...result, definition: definition as Parameters<typeof apply>[0]['definition'] })

@@ -1,5 +1,5 @@
 import type { Node, Value } from '../../../ir/value.js'
-import { op } from '../../../op/index.js'
+import { op } from '../../../op/basic.js'
 
 /** alpha a^T b of matrices. */
 export interface Product<T> {

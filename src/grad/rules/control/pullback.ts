@@ -1,7 +1,7 @@
 import { body } from '../../../ir/scope.js'
 import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Node, TensorType, Value } from '../../../ir/value.js'
-import { op } from '../../../op/index.js'
+import { op } from '../../../op/basic.js'
 import { copied, inlined } from '../../../op/inline.js'
 import type { Differentiate } from '../../rule.js'
 import { zerosLike } from '../../zeros.js'

@@ -1,9 +1,13 @@
 import { input, int64s, scalar } from '../../../ir/leaf.js'
 import { body } from '../../../ir/scope.js'
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/index.js'
+import { operators } from '../../../op/apply.js'
+import { basic } from '../../../op/basic.js'
+import { control } from '../../../op/control.js'
 import { withRank } from '../../ranked.js'
 import type { Cell, Weights } from './cells.js'
+
+const op = operators(basic, control)
 
 /** The operands that RNN, GRU and LSTM have in common. */
 export interface Operands {

@@ -2,9 +2,13 @@ import { OnnxIreError } from '../../../errors.js'
 import { dtypes } from '../../../ir/dtype.js'
 import { int64s, scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/index.js'
+import { operators } from '../../../op/apply.js'
+import { attention } from '../../../op/attention.js'
+import { basic } from '../../../op/basic.js'
 import { form, type Reading, unsupported } from '../form.js'
 import { axisLength } from './rotary.js'
+
+const op = operators(basic, attention)
 
 /** [batch, length, heads * size] -> [batch, heads, length, size] */
 export const byHead = (x: Value, heads: number): Value =>
