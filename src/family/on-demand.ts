@@ -6,70 +6,84 @@ import { operatorNodes, qualified } from '../onnx/unsupported.js'
 import basic from './basic.js'
 import { joined } from './family.js'
 
-type Load = () => Promise<{ readonly default: Operators }>
+interface Listed {
+  readonly load: () => Promise<{ readonly default: Operators }>
+  /** Of ai.onnx, of com.microsoft and of ai.onnx.preview.training. */
+  readonly onnx?: string
+  readonly microsoft?: string
+  readonly training?: string
+}
 
 /**
  * Which operators each family is loaded for: its own, those of old that become one of its own, and those of others that are
- * written in its own, or whose gradients are. An operator may be of several.
+ * written in its own, or whose gradients are. An operator may be listed more than once.
  */
-const families: readonly (readonly [names: string, load: Load])[] = [
-  [
-    'Conv ConvTranspose AveragePool LpPool LRN Col2Im MaxUnpool com.microsoft.FusedConv',
-    () => import('./convolution.js'),
-  ],
-  [
-    'MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool Col2Im MaxUnpool LRN',
-    () => import('./pooling.js'),
-  ],
-  [
-    'BatchNormalization LayerNormalization RMSNormalization InstanceNormalization GroupNormalization LRN LpNormalization MeanVarianceNormalization SimplifiedLayerNormalization com.microsoft.SimplifiedLayerNormalization com.microsoft.SkipLayerNormalization com.microsoft.SkipSimplifiedLayerNormalization com.microsoft.EmbedLayerNormalization',
-    () => import('./normalization.js'),
-  ],
-  ['Resize Upsample', () => import('./resize.js')],
-  ['GridSample AffineGrid DeformConv RoiAlign MaxRoiPool', () => import('./sampling.js')],
-  ['DFT STFT HannWindow HammingWindow BlackmanWindow MelWeightMatrix', () => import('./signal.js')],
-  ['StringNormalizer StringConcat StringSplit RegexFullMatch TfIdfVectorizer', () => import('./text.js')],
-  ['If Loop Scan RNN GRU LSTM', () => import('./control.js')],
-  ['RNN GRU LSTM', () => import('./recurrent.js')],
-  [
-    'QuantizeLinear DequantizeLinear DynamicQuantizeLinear ConvInteger MatMulInteger QLinearConv QLinearMatMul com.microsoft.QuantizeLinear com.microsoft.DequantizeLinear com.microsoft.MatMulNBits com.microsoft.GatherBlockQuantized',
-    () => import('./quantization.js'),
-  ],
-  [
-    'Attention RotaryEmbedding com.microsoft.Attention com.microsoft.MultiHeadAttention com.microsoft.GroupQueryAttention com.microsoft.RotaryEmbedding',
-    () => import('./attention.js'),
-  ],
-  [
-    'SequenceConstruct SequenceEmpty SplitToSequence SequenceAt SequenceInsert SequenceErase SequenceLength ConcatFromSequence',
-    () => import('./sequence.js'),
-  ],
-  [
-    'ai.onnx.preview.training.Adam ai.onnx.preview.training.Adagrad ai.onnx.preview.training.Momentum',
-    () => import('./training.js'),
-  ],
-  [
-    'com.microsoft.Gelu com.microsoft.BiasGelu com.microsoft.FastGelu com.microsoft.QuickGelu',
-    () => import('./microsoft-activation.js'),
-  ],
-  [
-    'com.microsoft.FusedMatMul com.microsoft.TransposeMatMul com.microsoft.FusedGemm com.microsoft.FusedConv',
-    () => import('./microsoft-linalg.js'),
-  ],
-  [
-    'SimplifiedLayerNormalization com.microsoft.SimplifiedLayerNormalization com.microsoft.SkipLayerNormalization com.microsoft.SkipSimplifiedLayerNormalization com.microsoft.EmbedLayerNormalization',
-    () => import('./microsoft-normalization.js'),
-  ],
-  [
-    'com.microsoft.Attention com.microsoft.MultiHeadAttention com.microsoft.GroupQueryAttention com.microsoft.RotaryEmbedding',
-    () => import('./microsoft-attention.js'),
-  ],
+const families: readonly Listed[] = [
+  {
+    load: () => import('./convolution.js'),
+    onnx: 'Conv ConvTranspose AveragePool LpPool LRN Col2Im MaxUnpool',
+    microsoft: 'FusedConv',
+  },
+  {
+    load: () => import('./pooling.js'),
+    onnx: 'MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool Col2Im MaxUnpool LRN',
+  },
+  {
+    load: () => import('./normalization.js'),
+    onnx: `BatchNormalization LayerNormalization RMSNormalization InstanceNormalization GroupNormalization LRN
+      LpNormalization MeanVarianceNormalization SimplifiedLayerNormalization`,
+    microsoft: `SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization
+      EmbedLayerNormalization`,
+  },
+  { load: () => import('./resize.js'), onnx: 'Resize Upsample' },
+  { load: () => import('./sampling.js'), onnx: 'GridSample AffineGrid DeformConv RoiAlign MaxRoiPool' },
+  { load: () => import('./signal.js'), onnx: 'DFT STFT HannWindow HammingWindow BlackmanWindow MelWeightMatrix' },
+  { load: () => import('./text.js'), onnx: 'StringNormalizer StringConcat StringSplit RegexFullMatch TfIdfVectorizer' },
+  { load: () => import('./control.js'), onnx: 'If Loop Scan RNN GRU LSTM' },
+  { load: () => import('./recurrent.js'), onnx: 'RNN GRU LSTM' },
+  {
+    load: () => import('./quantization.js'),
+    onnx: 'QuantizeLinear DequantizeLinear DynamicQuantizeLinear ConvInteger MatMulInteger QLinearConv QLinearMatMul',
+    microsoft: 'QuantizeLinear DequantizeLinear MatMulNBits GatherBlockQuantized',
+  },
+  {
+    load: () => import('./attention.js'),
+    onnx: 'Attention RotaryEmbedding',
+    microsoft: 'Attention MultiHeadAttention GroupQueryAttention RotaryEmbedding',
+  },
+  {
+    load: () => import('./sequence.js'),
+    onnx: `SequenceConstruct SequenceEmpty SplitToSequence SequenceAt SequenceInsert SequenceErase SequenceLength
+      ConcatFromSequence`,
+  },
+  { load: () => import('./training.js'), training: 'Adam Adagrad Momentum' },
+  { load: () => import('./microsoft-activation.js'), microsoft: 'Gelu BiasGelu FastGelu QuickGelu' },
+  { load: () => import('./microsoft-linalg.js'), microsoft: 'FusedMatMul TransposeMatMul FusedGemm FusedConv' },
+  {
+    load: () => import('./microsoft-normalization.js'),
+    onnx: 'SimplifiedLayerNormalization',
+    microsoft: `SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization
+      EmbedLayerNormalization`,
+  },
+  {
+    load: () => import('./microsoft-attention.js'),
+    microsoft: 'Attention MultiHeadAttention GroupQueryAttention RotaryEmbedding',
+  },
+]
+
+const words = (text: string, domain = ''): string[] => text.split(/\s+/).map((name) => domain + name)
+
+const namesOf = ({ onnx = '', microsoft = '', training = '' }: Listed): string[] => [
+  ...words(onnx),
+  ...words(microsoft, 'com.microsoft.'),
+  ...words(training, 'ai.onnx.preview.training.'),
 ]
 
 /** What is known of the operators of these names (`Conv`, `com.microsoft.FusedConv`); the families they need are loaded. */
 export async function operatorsNamed(names: Iterable<string>): Promise<Operators> {
   const asked = new Set(names)
-  const needed = families.filter(([listed]) => listed.split(' ').some((name) => asked.has(name)))
-  const loaded = await Promise.all(needed.map(async ([, load]) => (await load()).default))
+  const needed = families.filter((family) => namesOf(family).some((name) => asked.has(name)))
+  const loaded = await Promise.all(needed.map(async ({ load }) => (await load()).default))
   return joined([basic, ...loaded])
 }
 
