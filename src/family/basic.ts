@@ -1,7 +1,7 @@
 import { activationExpansions, activationRules } from '../grad/rules/activation.js'
 import { elementwiseRules } from '../grad/rules/elementwise.js'
 import { generationRules } from '../grad/rules/generation.js'
-import { indexingExpansions, indexingRules } from '../grad/rules/indexing.js'
+import { indexingRules } from '../grad/rules/indexing.js'
 import { linalgRules } from '../grad/rules/linalg.js'
 import { movementRules } from '../grad/rules/movement.js'
 import { reductionRules } from '../grad/rules/reduction.js'
@@ -34,7 +34,7 @@ export default family({
     ...linalgRules,
     ...softmaxRules,
   },
-  expansions: { ...activationExpansions, ...indexingExpansions, ...softmaxExpansions },
+  expansions: { ...activationExpansions, ...softmaxExpansions },
   upgrades: {
     ...indexingUpgrades,
     ...movementUpgrades,

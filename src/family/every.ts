@@ -13,6 +13,7 @@ import quantization from './quantization.js'
 import recurrent from './recurrent.js'
 import resize from './resize.js'
 import sampling from './sampling.js'
+import selection from './selection.js'
 import sequence from './sequence.js'
 import signal from './signal.js'
 import text from './text.js'
@@ -34,6 +35,7 @@ export const everyOperator = joined([
   recurrent,
   resize,
   sampling,
+  selection,
   sequence,
   signal,
   text,

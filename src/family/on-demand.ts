@@ -52,6 +52,10 @@ const families: readonly Listed[] = [
     microsoft: 'Attention MultiHeadAttention GroupQueryAttention RotaryEmbedding',
   },
   {
+    load: () => import('./selection.js'),
+    onnx: `GatherND ScatterND TensorScatter Compress OneHot Unique NonMaxSuppression ReverseSequence RNN GRU LSTM`,
+  },
+  {
     load: () => import('./sequence.js'),
     onnx: `SequenceConstruct SequenceEmpty SplitToSequence SequenceAt SequenceInsert SequenceErase SequenceLength
       ConcatFromSequence`,

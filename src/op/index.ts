@@ -12,6 +12,7 @@ import { recurrent } from './recurrent.js'
 import { region } from './region.js'
 import { resize } from './resize.js'
 import { sampling } from './sampling.js'
+import { selection } from './selection.js'
 import { signal } from './signal.js'
 import { textual } from './text.js'
 
@@ -30,6 +31,7 @@ export const definitions = {
   ...sampling,
   ...region,
   ...folding,
+  ...selection,
   ...signal,
   ...textual,
 }

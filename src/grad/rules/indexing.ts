@@ -1,15 +1,14 @@
-import { OnnxIreError } from '../../errors.js'
-import { constant, constantTensor, int64s, numbersOf, scalar, tensorFrom } from '../../ir/leaf.js'
+import { constantTensor, int64s, numbersOf, scalar } from '../../ir/leaf.js'
 import { axisOf, type Dim, exactQuotient, productOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/basic.js'
 import type { indexing } from '../../op/indexing.js'
-import type { Expansions, Rules } from '../rule.js'
-import { lengthAlong, reshapeLike } from './movement.js'
-import { addedAt, scattered, scatterGradients } from './scatter.js'
+import type { Rules } from '../rule.js'
+import { lengthAlong } from './movement.js'
+import { addedAt, scatterGradients } from './scatter.js'
 
 /** The adjoint of Gather: every slice of dy is added where it was taken from. */
-function ungathered(x: Value, indices: Value, dy: Value, axis: number): Value {
+export function ungathered(x: Value, indices: Value, dy: Value, axis: number): Value {
   const tensor = constantTensor(indices)
   if (tensor && x.shape && tensor.dims.length < 2) {
     const [known, at] = [numbersOf(tensor), axisOf(axis, x.shape.length)]
@@ -77,20 +76,9 @@ function inverse(indices: readonly number[], length: Dim): readonly number[] | u
   return order.length === length && !order.includes(-1) ? order : undefined
 }
 
-/** y = off + (on - off) hot, hot being 1 at the indices: the two values meet dy where they stand. */
-function oneHotValues(values: Value, hot: Value, dy: Value): Value {
-  const all = op.ReduceSum(dy, null, { keepdims: 0 })
-  const on = op.ReduceSum(op.Mul(dy, hot), null, { keepdims: 0 })
-  return reshapeLike(op.Concat([op.Unsqueeze(op.Sub(all, on), [0]), op.Unsqueeze(on, [0])], { axis: 0 }), values)
-}
-
 export const indexingRules = {
   Gather: ([x, indices], dy, { attributes: { axis } }) => [ungathered(x, indices, dy, axis), null],
   GatherElements: ([x, indices], dy, { attributes: { axis } }) => [addedAt(x, indices, dy, axis), null],
-  GatherND: ([x, indices], dy, { attributes: { batch_dims } }) => [
-    scattered(x, dy, (positions) => op.GatherND(positions, indices, { batch_dims })),
-    null,
-  ],
   ScatterElements: ([x, indices, updates], dy, { y, attributes: { axis, reduction } }) => {
     const [dx, du] = scatterGradients([x, updates], dy, y, reduction, {
       take: (from) => op.GatherElements(from, indices, { axis }),
@@ -98,52 +86,9 @@ export const indexingRules = {
     })
     return [dx, null, du]
   },
-  ScatterND: ([x, indices, updates], dy, { y, attributes: { reduction } }) => {
-    const [dx, du] = scatterGradients([x, updates], dy, y, reduction, {
-      take: (from) => op.GatherND(from, indices),
-      put: (onto, values, by) => op.ScatterND(onto, indices, values, { reduction: by }),
-    })
-    return [dx, null, du]
-  },
-  OneHot: ([indices, depth, values], dy, { attributes: { axis } }) => {
-    const hot = op.OneHot(indices, depth, constant(tensorFrom(values.dtype, [2], [0, 1])), { axis })
-    return [null, null, oneHotValues(values, hot, dy)]
-  },
-  Unique: ([x], [dy], { y: [, first], attributes: { axis } }) => {
-    if (!dy) return [null]
-    return [
-      axis === undefined
-        ? reshapeLike(ungathered(op.Reshape(x, [-1]), first, dy, 0), x)
-        : ungathered(x, first, dy, axis),
-    ]
-  },
   // y_i = start + i delta
   Range: (_, dy) => {
     const i = op.CastLike(op.Range(0, op.Size(dy), 1), dy)
     return [op.ReduceSum(dy, null, { keepdims: 0 }), null, op.ReduceSum(op.Mul(dy, i), null, { keepdims: 0 })]
   },
-  ReverseSequence: ([, lengths], dy, { attributes }) => [op.ReverseSequence(dy, lengths, attributes), null],
 } satisfies Rules<typeof indexing>
-
-/** The places along `axis` that TensorScatter writes an update to, int64 of the update's shape. */
-function writtenPlaces(past: Value, update: Value, start: Value | null, axis: number, mode: string): Value {
-  const rank = past.shape?.length ?? update.shape?.length
-  if (rank === undefined) {
-    throw new OnnxIreError('not-differentiable', 'TensorScatter: its gradient needs the number of axes of the cache')
-  }
-  const at = axisOf(axis, rank)
-  const along = (other: number) => Array.from({ length: rank }, (_, own) => (own === other ? -1 : 1))
-  const steps = op.Reshape(op.Range(0, op.Reshape(lengthAlong(update, at), int64s([])), 1), along(at))
-  const places = start ? op.Add(op.Reshape(start, along(0)), steps) : steps
-  return op.Expand(mode === 'circular' ? op.Mod(places, lengthAlong(past, at)) : places, op.Shape(update))
-}
-
-export const indexingExpansions = {
-  TensorScatter: ([past, update, start], { axis, mode }) =>
-    op.ScatterElements(past, writtenPlaces(past, update, start, axis, mode), update, { axis }),
-  // The elements at the positions where the condition holds.
-  Compress: ([x, condition], { axis }) => {
-    const positions = op.Squeeze(op.NonZero(condition), [0])
-    return axis === undefined ? op.Gather(op.Reshape(x, [-1]), positions) : op.Gather(x, positions, { axis })
-  },
-} satisfies Expansions<typeof indexing>

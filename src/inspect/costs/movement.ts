@@ -3,6 +3,7 @@ import type { Value } from '../../ir/value.js'
 import type { generation } from '../../op/generation.js'
 import type { indexing } from '../../op/indexing.js'
 import type { movement } from '../../op/movement.js'
+import type { selection } from '../../op/selection.js'
 import type { slicing } from '../../op/slicing.js'
 import type { textual } from '../../op/text.js'
 import { type Costs, free, perInput, perOutput, size } from './cost.js'
@@ -49,7 +50,7 @@ export const indexingCosts = {
   Range: perOutput(1),
   ConstantOfShape: free,
   ReverseSequence: free,
-} satisfies Costs<typeof indexing>
+} satisfies Costs<typeof indexing & typeof selection>
 
 export const generationCosts = {
   Dropout: ([x, , training]) => (training && constantNumber(training) !== 0 ? 3 * size(x) : 0),

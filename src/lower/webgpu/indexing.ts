@@ -1,10 +1,11 @@
-import { indexingExpansions } from '../../grad/rules/indexing.js'
+import { selectionExpansions } from '../../grad/rules/selection.js'
 import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/basic.js'
 import type { indexing } from '../../op/indexing.js'
 import { knownNumbers } from '../../op/known.js'
+import type { selection } from '../../op/selection.js'
 import type { Lowerings } from '../lowering.js'
 import { counted, numbersAlong, numbersTo } from './lengths.js'
 import { cast } from './through.js'
@@ -57,7 +58,7 @@ function range(start: Value, limit: Value, delta: Value): Value | null {
 }
 
 export const indexingLowerings = {
-  TensorScatter: indexingExpansions.TensorScatter,
+  TensorScatter: selectionExpansions.TensorScatter,
   OneHot: ([indices, depth, values], { axis }) => {
     const places = hot(indices, depth, axis)
     return places && op.Where(places, op.Gather(values, scalar('int64', 1)), op.Gather(values, scalar('int64', 0)))
@@ -68,4 +69,4 @@ export const indexingLowerings = {
     const element = value ? constant({ ...value, dims: [] }) : scalar('float32', 0)
     return op.Expand(element, shape)
   },
-} satisfies Lowerings<typeof indexing>
+} satisfies Lowerings<typeof indexing & typeof selection>

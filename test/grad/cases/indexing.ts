@@ -1,6 +1,7 @@
 import { constant, scalar, tensorFrom } from '../../../src/ir/leaf.js'
 import { op } from '../../../src/op/index.js'
 import type { indexing } from '../../../src/op/indexing.js'
+import type { selection } from '../../../src/op/selection.js'
 import { type Cases, type Operand, shape } from './case.js'
 
 const indices = (dims: readonly number[], ...values: readonly number[]): Operand => ({
@@ -216,4 +217,4 @@ export const indexingCases = {
       build: (x, lens) => op.ReverseSequence(x!, lens!, { batch_axis: 0, time_axis: 1 }),
     },
   ],
-} satisfies Cases<typeof indexing>
+} satisfies Cases<typeof indexing & typeof selection>
