@@ -1,4 +1,4 @@
-import { Float16Array } from '@petamoriken/float16'
+import { getFloat16, setFloat16 } from '@petamoriken/float16'
 import { OnnxIreError } from '../errors.js'
 import { type DType, dtypes, type TypedArray } from './dtype.js'
 import { type Dim, type Shape, unknownDim } from './shape.js'
@@ -34,14 +34,19 @@ function contentsOf(tensor: Tensor): readonly Dim[] | undefined {
 /** A tensor's elements as JavaScript numbers; int64 beyond 2^53 is rounded. */
 export function numbersOf(tensor: Tensor): number[] {
   if (tensor.dtype === 'bfloat16') return Array.from(tensor.data as Uint16Array, bfloat16ToNumber)
-  if (tensor.dtype === 'float16') {
-    const bits = tensor.data as Uint16Array
-    return Array.from(new Float16Array(bits.buffer, bits.byteOffset, bits.length))
-  }
+  if (tensor.dtype === 'float16') return Array.from(tensor.data as Uint16Array, float16ToNumber)
   return Array.from(tensor.data as ArrayLike<number | bigint>, Number)
 }
 
 const word = new DataView(new ArrayBuffer(4))
+function float16ToNumber(bits: number): number {
+  word.setUint16(0, bits)
+  return getFloat16(word, 0)
+}
+function numberToFloat16(value: number): number {
+  setFloat16(word, 0, value)
+  return word.getUint16(0)
+}
 function bfloat16ToNumber(bits: number): number {
   word.setUint32(0, bits * 0x10000)
   return word.getFloat32(0)
@@ -59,7 +64,7 @@ export function tensorFrom(dtype: DType, dims: readonly number[], values: ArrayL
 
 function arrayFrom(dtype: DType, values: ArrayLike<number>): TensorData {
   const { array } = dtypes[dtype]
-  if (dtype === 'float16') return new Uint16Array(Float16Array.from(values).buffer)
+  if (dtype === 'float16') return Uint16Array.from(values, numberToFloat16)
   if (dtype === 'bfloat16') return Uint16Array.from(values, numberToBfloat16)
   if (array === null || dtypes[dtype].bits === 4)
     throw new OnnxIreError('invalid-data', `no ${dtype} tensor can be made from numbers`)
