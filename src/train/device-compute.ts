@@ -1,12 +1,11 @@
 import { OnnxIreError } from '../errors.js'
 import type { Value } from '../ir/value.js'
-import { compileOnDevice } from '../lower/compile.js'
+import { compileOnDevice } from '../lower/compile-on-device.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Device, DeviceTensors } from '../runtime/device.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { DeviceArithmetic } from '../step/device-arithmetic.js'
-import { graphResidence } from '../step/graph-residence.js'
 import { layers, type Optimizer } from '../step/optimizer.js'
 import type { DeviceResidence } from '../step/residence.js'
 import type { OptimizerState } from '../step/state.js'
@@ -50,7 +49,7 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
   }
 
   async compile(spec: GraphSpec): Promise<GradientProgram<DeviceTensors, DeviceTensors>> {
-    const program = await compileOnDevice(this.runtime, this.device, spec, isGradient)
+    const program = await compileOnDevice(this.runtime.provider, this.device, spec, isGradient)
     return {
       run: async (feeds, parameters) => {
         const { host, kept } = await program.run({ ...feeds, ...readBy(program.inputNames, parameters) })
@@ -114,10 +113,13 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     await this.arithmetic.release()
   }
 
-  private reside(): Promise<DeviceResidence<DeviceTensors>> {
+  private async reside(): Promise<DeviceResidence<DeviceTensors>> {
     const { base, ire } = layers(this.optimizer)
     const dims = [...this.values].map(([name, { shape }]) => [name, shape as readonly number[]])
     const spec = { base, ire, parameters: Object.fromEntries(dims) }
-    return this.device.reside?.(spec) ?? graphResidence(this.device, spec)
+    if (this.device.reside) return this.device.reside(spec)
+    // Loaded when needed: a device with a residence of its own does without.
+    const { graphResidence } = await import('../step/graph-residence.js')
+    return graphResidence(this.device, spec)
   }
 }

@@ -11,7 +11,6 @@ import { takeStepIn } from '../step/take-step.js'
 import type { RunArrays } from './checkpoint.js'
 import type { Compute } from './compute.js'
 import { conform } from './conform.js'
-import { DeviceCompute } from './device-compute.js'
 import { measureOver } from './evaluate.js'
 import type { TrainingGraphs } from './graphs.js'
 import { HostCompute } from './host-compute.js'
@@ -35,17 +34,25 @@ export class Run {
   /** Settles when the step in progress is over, however it ends. */
   private stepping: Promise<void> = Promise.resolve()
 
-  constructor(graphs: TrainingGraphs, options: TrainerOptions) {
-    const { runtime, optimizer, microBatch, seed = 0 } = options
+  /** Throws `invalid-option` for a model that the runtime's device does not train. */
+  static async create(graphs: TrainingGraphs, options: TrainerOptions): Promise<Run> {
+    const weights = new KeptWeights(graphs, options)
+    return new Run(graphs, options, weights, await computeOf(graphs, options, weights))
+  }
+
+  private constructor(
+    graphs: TrainingGraphs,
+    options: TrainerOptions,
+    weights: KeptWeights,
+    compute: Compute<Named, unknown>,
+  ) {
+    const { optimizer, microBatch, seed = 0 } = options
     this.options = options
     this.random = new Random(seed)
-    this.weights = new KeptWeights(graphs, options)
-    const { parameters } = this.weights
-    this.optimizerState = initialState(optimizer, parameters)
-    this.compute = runtime.device
-      ? new DeviceCompute(runtime, runtime.device, graphs.parameters, parameters, optimizer)
-      : new HostCompute(runtime, graphs.parameters, parameters, optimizer)
-    this.programs = new Programs(graphs, this.compute, microBatch)
+    this.weights = weights
+    this.optimizerState = initialState(optimizer, weights.parameters)
+    this.compute = compute
+    this.programs = new Programs(graphs, compute, microBatch)
   }
 
   /** Compiles what training needs. */
@@ -195,6 +202,19 @@ export class Run {
       `the parameters of step ${this.step} are on the device: await trainer.sync() first; if the device is lost, make a new trainer and resume from a checkpoint`,
     )
   }
+}
+
+/** Where a run computes: where its runtime keeps tensors, else on the host. */
+async function computeOf(
+  { parameters: values }: TrainingGraphs,
+  { runtime, optimizer }: TrainerOptions,
+  { parameters: arrays }: KeptWeights,
+): Promise<Compute<Named, unknown>> {
+  const { device } = runtime
+  if (!device) return new HostCompute(runtime, values, arrays, optimizer)
+  // Loaded when needed: a page that trains in WebAssembly does without.
+  const { DeviceCompute } = await import('./device-compute.js')
+  return new DeviceCompute(runtime, device, values, arrays, optimizer)
 }
 
 const nothing = () => {}
