@@ -108,7 +108,7 @@ export class Run {
 
   private async taken(batch: Batch, plan: Plan, progress: Progress): Promise<StepProgress> {
     const { steps, perEpoch, settings, curvatureBatch } = plan
-    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema } = this.options
+    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue } = this.options
     const { parameters, statistics } = this.weights
     const { step } = this
     const own = this.conformed(batch)
@@ -149,7 +149,7 @@ export class Run {
     this.optimizerState.step = step + 1
     this.ahead = this.options.runtime.device !== undefined
     progress.round.add(first!)
-    if (ema !== undefined) await this.follow()
+    await this.compute.average()
     // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
     this.weights.afterStep(first!.statistics)
     const { epoch } = progress
@@ -159,13 +159,19 @@ export class Run {
   /** Loss and metrics over a data set. */
   async evaluate(data: Data, weights: Weights): Promise<Measures> {
     const statistics = weights === 'last' ? this.weights.statistics : this.weights.of(weights)
-    const placed = weights === 'last' ? undefined : await this.compute.place(statistics)
+    const placed = weights === 'best' ? await this.compute.place(statistics) : undefined
     try {
-      const parameters = placed ?? (await this.compute.at(this.optimizerState)).parameters
+      const parameters = placed ?? (await this.held(weights))
       return await measureOver(this.programs, data, this.options.batchSize ?? 32, { parameters, statistics })
     } finally {
       if (placed) this.compute.drop(placed)
     }
+  }
+
+  /** Where they are trained. */
+  private async held(weights: Weights): Promise<Named> {
+    if (weights === 'ema') return this.compute.averaged(this.optimizerState)
+    return (await this.compute.at(this.optimizerState)).parameters
   }
 
   /** After a loss of the device: begins anew on another; false where that is not possible. The state is still to be set. */
@@ -208,13 +214,13 @@ export class Run {
 async function computeOf(
   { parameters: values }: TrainingGraphs,
   { runtime, optimizer }: TrainerOptions,
-  { parameters: arrays }: KeptWeights,
+  { parameters: arrays, averages }: KeptWeights,
 ): Promise<Compute<Named, unknown>> {
-  const { device } = runtime
-  if (!device) return new HostCompute(runtime, values, arrays, optimizer)
+  const trained = { optimizer, values, arrays, ...(averages ? { averages } : {}) }
+  if (!runtime.device) return new HostCompute(runtime, trained)
   // Loaded when needed: a page that trains in WebAssembly does without.
   const { DeviceCompute } = await import('./device-compute.js')
-  return new DeviceCompute(runtime, device, values, arrays, optimizer)
+  return new DeviceCompute(runtime, runtime.device, trained)
 }
 
 const nothing = () => {}
