@@ -1,28 +1,26 @@
 import { OnnxIreError } from '../errors.js'
 import { operatorsOf } from '../family/on-demand.js'
-import type { DType } from '../ir/dtype.js'
-import type { Graph, Value } from '../ir/value.js'
+import type { Graph } from '../ir/value.js'
 import { encode } from '../onnx/encode.js'
 import { exportGraph, type GraphSpec } from '../onnx/export.js'
 import { importGraph } from '../onnx/import.js'
 import { embedExternalData, type Model } from '../onnx/model.js'
-import type { Device, DeviceProgram, DeviceTensor, Feeds } from '../runtime/device.js'
 import type { Provider } from '../runtime/provider.js'
-import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
-import { converted } from './convert.js'
+import type { Program, Runtime } from '../runtime/runtime.js'
+import type { Conversion } from './conversion.js'
 
 /**
  * Compiles a graph in operators that the runtime's provider runs. The program takes and gives what `spec` says: where the
  * provider has int32 in the place of int64, it converts.
  */
 export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<Program> {
-  const { bytes, feeds, outputs } = await written(runtime, spec)
+  const { bytes, conversion } = await written(runtime.provider, spec)
   const program = await runtime.compile(bytes)
-  if (feeds.size === 0 && outputs.size === 0) return program
+  if (!conversion) return program
   return {
     inputNames: program.inputNames,
     outputNames: program.outputNames,
-    run: async (given) => through(outputs, await program.run(through(feeds, given))),
+    run: async (given) => conversion.outputs(await program.run(conversion.feeds(given))),
     release: () => program.release(),
   }
 }
@@ -45,56 +43,18 @@ export async function compileModel(runtime: Runtime, model: Model): Promise<Prog
   return compileGraph(runtime, { name, inputs, outputs })
 }
 
-/** `compileGraph` for a device of the runtime; tensors that stay there are in the provider's types. */
-export async function compileOnDevice(
-  runtime: Runtime,
-  device: Device,
-  spec: GraphSpec,
-  keeps: (output: string) => boolean,
-): Promise<DeviceProgram> {
-  const { bytes, feeds, outputs } = await written(runtime, spec)
-  const program = await device.compile(bytes, keeps)
-  if (feeds.size === 0 && outputs.size === 0) return program
-  return {
-    inputNames: program.inputNames,
-    outputNames: program.outputNames,
-    run: async (given) => {
-      const { host, kept } = await program.run(through(feeds, given))
-      return { host: through(outputs, host), kept }
-    },
-    release: () => program.release(),
-  }
-}
-
 /** Providers that do not run every operator as it is. */
 const lacking: ReadonlySet<Provider> = new Set(['webgpu'])
 
-async function written({ provider }: Runtime, spec: GraphSpec) {
+/** A graph as bytes that the provider takes, and what has to be converted then. */
+export async function written(
+  provider: Provider,
+  spec: GraphSpec,
+): Promise<{ readonly bytes: Uint8Array; readonly conversion?: Conversion }> {
+  const bytesOf = (graph: GraphSpec) => encode('ModelProto', exportGraph(graph))
+  if (!lacking.has(provider)) return { bytes: bytesOf(spec) }
   // Loaded when needed: a page that computes in WebAssembly does without.
-  const graph = lacking.has(provider) ? (await import('./lowered.js')).lowered(spec, provider) : spec
-  return {
-    bytes: encode('ModelProto', exportGraph(graph)),
-    feeds: changes(spec.inputs, graph.inputs),
-    outputs: changes(graph.outputs, spec.outputs),
-  }
+  const { conversionOf } = await import('./conversion.js')
+  const { graph, conversion } = conversionOf(spec, provider)
+  return { bytes: bytesOf(graph), ...(conversion ? { conversion } : {}) }
 }
-
-/** The types to convert to, by name. */
-function changes(from: ReadonlyMap<string, Value>, to: ReadonlyMap<string, Value>): ReadonlyMap<string, DType> {
-  return new Map(
-    [...to].flatMap(([name, { dtype }]) => (from.get(name)!.dtype === dtype ? [] : [[name, dtype] as const])),
-  )
-}
-
-function through(types: ReadonlyMap<string, DType>, tensors: Tensors): Tensors
-function through(types: ReadonlyMap<string, DType>, tensors: Feeds): Feeds
-function through(types: ReadonlyMap<string, DType>, tensors: Feeds): Feeds {
-  return Object.fromEntries(
-    Object.entries(tensors).map(([name, tensor]) => {
-      const to = types.get(name)
-      return [name, to && isHost(tensor) ? converted(name, tensor, to) : tensor]
-    }),
-  )
-}
-
-const isHost = (tensor: Feeds[string]): tensor is Exclude<Feeds[string], DeviceTensor> => 'data' in tensor

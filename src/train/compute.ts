@@ -1,8 +1,21 @@
+import type { Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Tensors } from '../runtime/runtime.js'
+import type { Optimizer } from '../step/optimizer.js'
 import type { Named, Residence } from '../step/residence.js'
 import type { OptimizerState } from '../step/state.js'
+
+/** What a run trains, and where the host has it: a device's tensors begin as these arrays, which follow them when asked to. */
+export interface Trained {
+  readonly optimizer: Optimizer
+  /** The parameters by name. */
+  readonly values: ReadonlyMap<string, Value>
+  /** Theirs. */
+  readonly arrays: ParameterArrays
+  /** Exponential moving averages of them, where they are kept. */
+  readonly averages?: { readonly arrays: ParameterArrays; readonly decay: number }
+}
 
 /** A compiled graph of a training run: gradients stay where training state lives, everything else comes to the host. */
 export interface GradientProgram<P, G> {
@@ -20,7 +33,11 @@ export interface Compute<P extends Named, G> {
   compile(spec: GraphSpec): Promise<GradientProgram<P, G>>
   /** Where training state lives. A state that is not the last call's is taken over, with the host's parameters. */
   at(state: OptimizerState): Promise<Residence<P, G>>
-  /** Brings the host's parameters, and `state`, up to what the residence holds. */
+  /** Moves the averages, where they are kept, by the step that was taken. */
+  average(): Promise<void>
+  /** The averages to evaluate at, where they are kept; as `at`. */
+  averaged(state: OptimizerState): Promise<P>
+  /** Brings the host's parameters and averages, and `state`, up to what is held here. */
   follow(state: OptimizerState): Promise<void>
   /** Parameters of the host to evaluate at: `drop` them afterwards. */
   place(arrays: ParameterArrays): Promise<P>

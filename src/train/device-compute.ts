@@ -1,16 +1,14 @@
 import { OnnxIreError } from '../errors.js'
-import type { Value } from '../ir/value.js'
-import { compileOnDevice } from '../lower/compile.js'
+import { compileOnDevice } from '../lower/compile-on-device.js'
 import type { GraphSpec } from '../onnx/export.js'
-import type { ParameterArrays } from '../optim/arrays.js'
+import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { Device, DeviceTensors } from '../runtime/device.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { DeviceArithmetic } from '../step/device-arithmetic.js'
-import { graphResidence } from '../step/graph-residence.js'
-import { layers, type Optimizer } from '../step/optimizer.js'
+import { layers } from '../step/optimizer.js'
 import type { DeviceResidence } from '../step/residence.js'
 import type { OptimizerState } from '../step/state.js'
-import { byParameter, type Compute, type GradientProgram, isGradient, readBy } from './compute.js'
+import { byParameter, type Compute, type GradientProgram, isGradient, readBy, type Trained } from './compute.js'
 import { tensorsOf } from './host-compute.js'
 
 /** Training state on a device: gradients never leave it, and the host's arrays follow when they are asked for. */
@@ -18,24 +16,14 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
   private readonly runtime: Runtime
   private readonly device: Device
   private arithmetic: DeviceArithmetic
-  private readonly values: ReadonlyMap<string, Value>
-  private readonly arrays: ParameterArrays
-  private readonly optimizer: Optimizer
+  private readonly trained: Trained
   private residence: Promise<DeviceResidence<DeviceTensors>> | undefined
+  private averages: DeviceTensors | undefined
   private state: OptimizerState | undefined
 
-  /**
-   * @param values the parameters by name; @param arrays the host's copies of them
-   * Throws `invalid-option` for parameters in float64, which devices do not compute in.
-   */
-  constructor(
-    runtime: Runtime,
-    device: Device,
-    values: ReadonlyMap<string, Value>,
-    arrays: ParameterArrays,
-    optimizer: Optimizer,
-  ) {
-    for (const [name, { dtype }] of values)
+  /** Throws `invalid-option` for parameters in float64, which devices do not compute in. */
+  constructor(runtime: Runtime, device: Device, trained: Trained) {
+    for (const [name, { dtype }] of trained.values)
       if (dtype !== 'float32')
         throw new OnnxIreError(
           'invalid-option',
@@ -44,13 +32,11 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     this.runtime = runtime
     this.device = device
     this.arithmetic = new DeviceArithmetic(device)
-    this.values = values
-    this.arrays = arrays
-    this.optimizer = optimizer
+    this.trained = trained
   }
 
   async compile(spec: GraphSpec): Promise<GradientProgram<DeviceTensors, DeviceTensors>> {
-    const program = await compileOnDevice(this.runtime, this.device, spec, isGradient)
+    const program = await compileOnDevice(this.runtime.provider, this.device, spec, isGradient)
     return {
       run: async (feeds, parameters) => {
         const { host, kept } = await program.run({ ...feeds, ...readBy(program.inputNames, parameters) })
@@ -64,19 +50,38 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     this.residence ??= this.reside()
     const residence = await this.residence
     if (this.state !== state) {
-      await residence.load(this.arrays, state)
+      const { arrays, averages } = this.trained
+      await residence.load(arrays, state)
+      this.dropAverages()
+      if (averages) this.averages = await this.place(averages.arrays)
       this.state = state
     }
     return residence
   }
 
+  async average(): Promise<void> {
+    const { averages, trained } = this
+    if (!averages) return
+    const { parameters } = await this.residence!
+    this.averages = await this.arithmetic.average(averages, parameters, trained.averages!.decay)
+  }
+
+  async averaged(state: OptimizerState): Promise<DeviceTensors> {
+    await this.at(state)
+    return this.averages!
+  }
+
   async follow(state: OptimizerState): Promise<void> {
-    if (this.state === state) await (await this.residence!).store(this.arrays, state)
+    if (this.state !== state) return
+    const { arrays, averages } = this.trained
+    await (await this.residence!).store(arrays, state)
+    for (const [name, tensor] of Object.entries(this.averages ?? {}))
+      averages!.arrays[name]!.set((await this.device.download(tensor)).data as FloatArray)
   }
 
   async place(arrays: ParameterArrays): Promise<DeviceTensors> {
     const placed: Record<string, DeviceTensors[string]> = {}
-    for (const [name, tensor] of Object.entries(tensorsOf(this.values, arrays)))
+    for (const [name, tensor] of Object.entries(tensorsOf(this.trained.values, arrays)))
       placed[name] = await this.device.upload(tensor)
     return placed
   }
@@ -100,6 +105,7 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
   async renew(): Promise<boolean> {
     if (!this.device.renew) return false
     this.residence = undefined
+    this.averages = undefined
     this.state = undefined
     this.arithmetic = new DeviceArithmetic(this.device)
     await this.device.renew()
@@ -111,13 +117,22 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     this.residence = undefined
     this.state = undefined
     await residence?.release()
+    this.dropAverages()
     await this.arithmetic.release()
   }
 
-  private reside(): Promise<DeviceResidence<DeviceTensors>> {
-    const { base, ire } = layers(this.optimizer)
-    const dims = [...this.values].map(([name, { shape }]) => [name, shape as readonly number[]])
+  private dropAverages(): void {
+    if (this.averages) this.drop(this.averages)
+    this.averages = undefined
+  }
+
+  private async reside(): Promise<DeviceResidence<DeviceTensors>> {
+    const { base, ire } = layers(this.trained.optimizer)
+    const dims = [...this.trained.values].map(([name, { shape }]) => [name, shape as readonly number[]])
     const spec = { base, ire, parameters: Object.fromEntries(dims) }
-    return this.device.reside?.(spec) ?? graphResidence(this.device, spec)
+    if (this.device.reside) return this.device.reside(spec)
+    // Loaded when needed: a device with a residence of its own does without.
+    const { graphResidence } = await import('../step/graph-residence.js')
+    return graphResidence(this.device, spec)
   }
 }

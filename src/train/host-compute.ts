@@ -6,31 +6,27 @@ import type { FloatArray, Gradients, ParameterArrays } from '../optim/arrays.js'
 import { sgd } from '../optim/sgd.js'
 import type { Runtime, Tensors } from '../runtime/runtime.js'
 import { ArrayResidence } from '../step/array-residence.js'
-import type { Optimizer } from '../step/optimizer.js'
 import type { OptimizerState } from '../step/state.js'
-import { byParameter, type Compute, type GradientProgram, readBy } from './compute.js'
+import { average } from './average.js'
+import { byParameter, type Compute, type GradientProgram, readBy, type Trained } from './compute.js'
 import { addScaled, scale } from './sums.js'
 
 /** Training state in arrays of the host, fed anew in every run. */
 export class HostCompute implements Compute<ParameterArrays, Gradients> {
   private readonly runtime: Runtime
-  private readonly values: ReadonlyMap<string, Value>
-  private readonly arrays: ParameterArrays
-  private readonly optimizer: Optimizer
+  private readonly trained: Trained
   private residence: ArrayResidence | undefined
   private state: OptimizerState | undefined
 
-  /** @param values the parameters by name; @param arrays theirs, trained in place */
-  constructor(runtime: Runtime, values: ReadonlyMap<string, Value>, arrays: ParameterArrays, optimizer: Optimizer) {
+  /** @param trained its arrays are written in place */
+  constructor(runtime: Runtime, trained: Trained) {
     this.runtime = runtime
-    this.values = values
-    this.arrays = arrays
-    this.optimizer = optimizer
+    this.trained = trained
   }
 
   /** To evaluate at arrays that are given; nothing is trained. */
   static over(runtime: Runtime, values: ReadonlyMap<string, Value> = new Map()): HostCompute {
-    return new HostCompute(runtime, values, {}, sgd())
+    return new HostCompute(runtime, { values, arrays: {}, optimizer: sgd() })
   }
 
   async compile(spec: GraphSpec): Promise<GradientProgram<ParameterArrays, Gradients>> {
@@ -39,7 +35,7 @@ export class HostCompute implements Compute<ParameterArrays, Gradients> {
       run: async (feeds, parameters) => {
         const outputs = await program.run({
           ...feeds,
-          ...readBy(program.inputNames, tensorsOf(this.values, parameters)),
+          ...readBy(program.inputNames, tensorsOf(this.trained.values, parameters)),
         })
         const gradients = Object.entries(byParameter(outputs)).map(([name, { data }]) => [name, data as FloatArray])
         return { outputs, gradients: Object.fromEntries(gradients) }
@@ -49,9 +45,19 @@ export class HostCompute implements Compute<ParameterArrays, Gradients> {
   }
 
   async at(state: OptimizerState): Promise<ArrayResidence> {
-    if (!this.residence || this.state !== state) this.residence = new ArrayResidence(this.optimizer, this.arrays, state)
+    const { optimizer, arrays } = this.trained
+    if (!this.residence || this.state !== state) this.residence = new ArrayResidence(optimizer, arrays, state)
     this.state = state
     return this.residence
+  }
+
+  async average(): Promise<void> {
+    const { arrays, averages } = this.trained
+    if (averages) average(averages.arrays, arrays, averages.decay)
+  }
+
+  async averaged(): Promise<ParameterArrays> {
+    return this.trained.averages!.arrays
   }
 
   async follow(): Promise<void> {}

@@ -5,6 +5,7 @@ import { type FloatArray, mapArrays, type ParameterArrays } from '../optim/array
 import type { Runtime } from '../runtime/runtime.js'
 import { average } from './average.js'
 import type { RunArrays } from './checkpoint.js'
+import type { Trained } from './compute.js'
 import type { TrainingGraphs } from './graphs.js'
 import type { TrainerOptions } from './options.js'
 import type { Weights } from './tuned.js'
@@ -31,10 +32,15 @@ export class KeptWeights {
     }
   }
 
-  /** The running statistics that a step gave; and the average, which follows. */
+  /** Where the averages are, those of the parameters to be moved where these are trained; undefined where none are kept. */
+  get averages(): Trained['averages'] {
+    return this.decay === undefined ? undefined : { arrays: this.byRole['ema']!, decay: this.decay }
+  }
+
+  /** The running statistics that a step gave; and their averages, which follow. */
   afterStep(statistics: ParameterArrays): void {
     for (const [name, next] of Object.entries(statistics)) this.statistics[name]!.set(next)
-    if (this.decay !== undefined) average(this.byRole['ema']!, this.of('last'), this.decay)
+    if (this.averages) average(this.averages.arrays, this.statistics, this.averages.decay)
   }
 
   /** Which weights validation measures: the average where there is one. */

@@ -42,8 +42,7 @@ export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'fro
   readonly clipValue?: number
   /**
    * Decay of an exponential moving average of the weights, such as 0.999, in [0, 1): validation then measures the average,
-   * and `export({ weights: 'ema' })` gives it. It is kept on the host: on a device every step brings the parameters there.
-   * Default none.
+   * and `export({ weights: 'ema' })` gives it. Default none.
    */
   readonly ema?: number
   /** Keeps the weights that are best on the validation data, for `export({ weights: 'best' })`. Default: not kept. */

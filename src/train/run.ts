@@ -11,7 +11,6 @@ import { takeStepIn } from '../step/take-step.js'
 import type { RunArrays } from './checkpoint.js'
 import type { Compute } from './compute.js'
 import { conform } from './conform.js'
-import { DeviceCompute } from './device-compute.js'
 import { measureOver } from './evaluate.js'
 import type { TrainingGraphs } from './graphs.js'
 import { HostCompute } from './host-compute.js'
@@ -35,17 +34,25 @@ export class Run {
   /** Settles when the step in progress is over, however it ends. */
   private stepping: Promise<void> = Promise.resolve()
 
-  constructor(graphs: TrainingGraphs, options: TrainerOptions) {
-    const { runtime, optimizer, microBatch, seed = 0 } = options
+  /** Throws `invalid-option` for a model that the runtime's device does not train. */
+  static async create(graphs: TrainingGraphs, options: TrainerOptions): Promise<Run> {
+    const weights = new KeptWeights(graphs, options)
+    return new Run(graphs, options, weights, await computeOf(graphs, options, weights))
+  }
+
+  private constructor(
+    graphs: TrainingGraphs,
+    options: TrainerOptions,
+    weights: KeptWeights,
+    compute: Compute<Named, unknown>,
+  ) {
+    const { optimizer, microBatch, seed = 0 } = options
     this.options = options
     this.random = new Random(seed)
-    this.weights = new KeptWeights(graphs, options)
-    const { parameters } = this.weights
-    this.optimizerState = initialState(optimizer, parameters)
-    this.compute = runtime.device
-      ? new DeviceCompute(runtime, runtime.device, graphs.parameters, parameters, optimizer)
-      : new HostCompute(runtime, graphs.parameters, parameters, optimizer)
-    this.programs = new Programs(graphs, this.compute, microBatch)
+    this.weights = weights
+    this.optimizerState = initialState(optimizer, weights.parameters)
+    this.compute = compute
+    this.programs = new Programs(graphs, compute, microBatch)
   }
 
   /** Compiles what training needs. */
@@ -101,7 +108,7 @@ export class Run {
 
   private async taken(batch: Batch, plan: Plan, progress: Progress): Promise<StepProgress> {
     const { steps, perEpoch, settings, curvatureBatch } = plan
-    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema } = this.options
+    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue } = this.options
     const { parameters, statistics } = this.weights
     const { step } = this
     const own = this.conformed(batch)
@@ -142,7 +149,7 @@ export class Run {
     this.optimizerState.step = step + 1
     this.ahead = this.options.runtime.device !== undefined
     progress.round.add(first!)
-    if (ema !== undefined) await this.follow()
+    await this.compute.average()
     // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
     this.weights.afterStep(first!.statistics)
     const { epoch } = progress
@@ -152,13 +159,19 @@ export class Run {
   /** Loss and metrics over a data set. */
   async evaluate(data: Data, weights: Weights): Promise<Measures> {
     const statistics = weights === 'last' ? this.weights.statistics : this.weights.of(weights)
-    const placed = weights === 'last' ? undefined : await this.compute.place(statistics)
+    const placed = weights === 'best' ? await this.compute.place(statistics) : undefined
     try {
-      const parameters = placed ?? (await this.compute.at(this.optimizerState)).parameters
+      const parameters = placed ?? (await this.held(weights))
       return await measureOver(this.programs, data, this.options.batchSize ?? 32, { parameters, statistics })
     } finally {
       if (placed) this.compute.drop(placed)
     }
+  }
+
+  /** Where they are trained. */
+  private async held(weights: Weights): Promise<Named> {
+    if (weights === 'ema') return this.compute.averaged(this.optimizerState)
+    return (await this.compute.at(this.optimizerState)).parameters
   }
 
   /** After a loss of the device: begins anew on another; false where that is not possible. The state is still to be set. */
@@ -195,6 +208,19 @@ export class Run {
       `the parameters of step ${this.step} are on the device: await trainer.sync() first; if the device is lost, make a new trainer and resume from a checkpoint`,
     )
   }
+}
+
+/** Where a run computes: where its runtime keeps tensors, else on the host. */
+async function computeOf(
+  { parameters: values }: TrainingGraphs,
+  { runtime, optimizer }: TrainerOptions,
+  { parameters: arrays, averages }: KeptWeights,
+): Promise<Compute<Named, unknown>> {
+  const trained = { optimizer, values, arrays, ...(averages ? { averages } : {}) }
+  if (!runtime.device) return new HostCompute(runtime, trained)
+  // Loaded when needed: a page that trains in WebAssembly does without.
+  const { DeviceCompute } = await import('./device-compute.js')
+  return new DeviceCompute(runtime, runtime.device, trained)
 }
 
 const nothing = () => {}

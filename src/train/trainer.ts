@@ -39,12 +39,12 @@ export class Trainer {
   private losses = { at: -1, times: 0 }
   private readonly steps = new Alone()
 
-  private constructor(model: Model, options: TrainerOptions, graph: Graph, graphs: TrainingGraphs) {
+  private constructor(model: Model, options: TrainerOptions, graph: Graph, graphs: TrainingGraphs, run: Run) {
     this.model = model
     this.options = options
     this.graphs = graphs
     this.layersBehind = () => layersBehind(graph)
-    this.run = new Run(graphs, options)
+    this.run = run
     this.progress = new Progress(graphs.measured.training)
   }
 
@@ -62,7 +62,7 @@ export class Trainer {
     const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
     const { calculus } = await operatorsBehind([options.loss.build(graph.outputs).loss])
     const graphs = trainingGraphs(graph, { ...options, frozen, ...curvature }, calculus)
-    const trainer = new Trainer(started, options, graph, graphs)
+    const trainer = new Trainer(started, options, graph, graphs, await Run.create(graphs, options))
     try {
       trainer.settings(undefined, true)
       checkWatched(graphs.measured.evaluation, options)

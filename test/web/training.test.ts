@@ -139,10 +139,20 @@ describeInBrowser('training in Chromium', (browser) => {
     patience,
   )
 
+  it.each<Where>(['wasm', 'webgpu'])(
+    'keeps the average of the weights over 50 steps on %s, as plain arrays would',
+    async (where) => {
+      const { off, moved } = await call<{ off: number; moved: number }>('averaged', where, { ...task, ema: 0.9 })
+      expect(off).toBeLessThan(1e-5)
+      expect(moved).toBeGreaterThan(1e-3)
+    },
+    patience,
+  )
+
   it(
     'loses no step when the device is lost',
     async () => {
-      const short = { ...task, steps: 12 }
+      const short = { ...task, ema: 0.9, steps: 12 }
       const whole = await call<Interrupted>('interrupted', short, [])
       const { losses, model, lostAt } = await call<Interrupted>('interrupted', short, [4, 13])
       // An epoch has 6 steps, after which the trainer holds what it has; those after are taken again, and come to the same.

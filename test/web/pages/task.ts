@@ -12,6 +12,7 @@ export interface Task {
   readonly batchSize: number
   readonly lr: number
   readonly ire?: boolean
+  readonly ema?: number
   readonly steps: number
 }
 
@@ -25,6 +26,7 @@ export function optionsOf(task: Task, runtime: Runtime): TrainerOptions {
     runtime,
     batchSize: task.batchSize,
     seed: 3,
+    ...(task.ema === undefined ? {} : { ema: task.ema }),
     ...(task.classes ? { head: { classes: task.classes, seed: 5 } } : {}),
   }
 }

@@ -8,6 +8,7 @@ import {
   labels,
   type Measures,
   modelOf,
+  namedTensors,
   Random,
   type Runtime,
   Trainer,
@@ -111,11 +112,40 @@ export async function interrupted(task: Task, at: readonly number[]) {
     },
     onDeviceLost: (step) => void lostAt.push(step),
   }));
-  const bytes = encodeModel(trainer.export()) as Uint8Array<ArrayBuffer>
+  const weights = task.ema === undefined ? 'last' : 'ema'
+  const bytes = encodeModel(trainer.export({ weights })) as Uint8Array<ArrayBuffer>
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
   await trainer.dispose()
   await runtime.dispose()
   return { losses, lostAt, model: [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('') }
+}
+
+/**
+ * Trains with a moving average of the weights, and computes the same of the parameters that every step ends with: the largest
+ * difference, relative to what is larger than 0.1, and how far the average is from the parameters.
+ */
+export async function averaged(where: Where, task: Task & { readonly ema: number }) {
+  const runtime = await start(where)
+  const data = await dataOf(task)
+  const trainer = await Trainer.create(await readModel(`/exchange/${task.model}`), optionsOf(task, runtime))
+  const plain = new Map(Object.entries(trainer.parameters).map(([name, array]) => [name, Float64Array.from(array)]))
+  const onStep = async () => {
+    await trainer.sync()
+    for (const [name, own] of plain)
+      for (const [i, x] of trainer.parameters[name]!.entries()) own[i] = task.ema * own[i]! + (1 - task.ema) * x
+  }
+  for await (const _ of trainer.fit(data, { steps: task.steps, onStep }));
+  const average = namedTensors(trainer.export({ weights: 'ema' }))
+  let [off, moved] = [0, 0]
+  for (const [name, own] of plain)
+    for (const [i, x] of own.entries()) {
+      const got = (average.get(name)!.data as Float32Array)[i]!
+      off = Math.max(off, Math.abs(got - x) / Math.max(0.1, Math.abs(x)))
+      moved = Math.max(moved, Math.abs(got - trainer.parameters[name]![i]!))
+    }
+  await trainer.dispose()
+  await runtime.dispose()
+  return { off, moved }
 }
 
 /** Trains a small network; every so many steps it counts the GPU buffers that are there, and says on the console how far it is. */
@@ -131,6 +161,7 @@ export async function endure(where: Where, [features, ...hidden]: number[], step
   const trainer = await Trainer.create(modelOf(mlp({ features: features!, hidden, classes })), {
     loss: crossEntropy(),
     optimizer: adamw({ lr: 1e-3 }),
+    ema: 0.9,
     runtime,
     batchSize: 8,
   })

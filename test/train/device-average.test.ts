@@ -1,0 +1,198 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { OnnxIreError } from '../../src/errors.js'
+import { adamw, crossEntropy, decodeModel, encodeModel, namedTensors, type Runtime, Trainer } from '../../src/index.js'
+import { node } from '../../src/node/index.js'
+import type { ParameterArrays } from '../../src/optim/arrays.js'
+import type { Device, DeviceTensor } from '../../src/runtime/device.js'
+import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
+import { hostDevice } from '../step/host-device.js'
+import { clusters, smallConvnet, smallMlp } from './problem.js'
+
+const cpu = node({ threads: 1 })
+afterAll(() => cpu.dispose())
+const why = await whyNoWebgpu()
+skipLoudly('test/train/device-average.test.ts', why)
+
+const ema = 0.9
+/** 5 steps an epoch. */
+const points = clusters(40, [6])
+const epochs = 10
+
+async function trainerOn(runtime: Runtime, checkpoint?: Uint8Array): Promise<Trainer> {
+  const optimizer = adamw({ lr: 1e-2 })
+  const trainer = await Trainer.create(smallMlp(), { loss: crossEntropy(), optimizer, runtime, ema, batchSize: 8 })
+  if (checkpoint) trainer.restore(checkpoint)
+  return trainer
+}
+
+const averageOf = (trainer: Trainer): Record<string, Float32Array> =>
+  Object.fromEntries(
+    [...namedTensors(decodeModel(encodeModel(trainer.export({ weights: 'ema' }))))].map(([name, { data }]) => [
+      name,
+      data as Float32Array,
+    ]),
+  )
+
+/** What a run ends with: parameters and their average. */
+async function ended(trainer: Trainer, until = epochs, onStep?: () => unknown) {
+  const losses: number[] = []
+  const options = { epochs: until, validation: points, ...(onStep ? { onStep } : {}) }
+  for await (const { validation } of trainer.fit(points, options)) losses.push(validation!.loss)
+  const parameters = Object.fromEntries(Object.entries(trainer.parameters).map(([name, x]) => [name, x.slice()]))
+  const result = { parameters, average: averageOf(trainer), losses, checkpoint: trainer.checkpoint() }
+  await trainer.dispose()
+  return result
+}
+
+function worst(got: ParameterArrays, wanted: ParameterArrays): number {
+  expect(Object.keys(got)).toEqual(Object.keys(wanted))
+  const off = Object.entries(wanted).flatMap(([name, array]) =>
+    Array.from(array, (x, i) => Math.abs(got[name]![i]! - x) / Math.max(0.1, Math.abs(x))),
+  )
+  return Math.max(...off)
+}
+
+const places: readonly [string, () => Runtime, number, string | undefined][] = [
+  ['a device made of the CPU', () => ({ ...cpu, device: hostDevice(cpu) }), 1e-5, undefined],
+  ["Node's WebGPU", () => webgpu(), 1e-3, why],
+]
+
+describe.each(places)('the average of the weights on %s', (_, start, tolerance, absent) => {
+  const open: Runtime[] = []
+  const runtime = () => {
+    open[0] ??= start()
+    return open[0]
+  }
+  afterAll(async () => {
+    for (const each of open) if (each.provider === 'webgpu') await each.dispose()
+  })
+
+  it.skipIf(absent)('is that of a run on arrays after 50 steps, and so is what validation measures', async () => {
+    const [there, here] = [await ended(await trainerOn(runtime())), await ended(await trainerOn(cpu))]
+    expect(worst(there.average, here.average)).toBeLessThan(tolerance)
+    expect(there.losses).toEqual(here.losses.map((loss) => expect.closeTo(loss, tolerance === 1e-5 ? 5 : 3)))
+    expect(worst(here.average, here.parameters)).toBeGreaterThan(100 * tolerance)
+  })
+
+  it.skipIf(absent)(
+    'is that of the parameters it passed, to 1e-5, and a sync at every step changes nothing',
+    async () => {
+      const trainer = await trainerOn(runtime())
+      const plain = Object.fromEntries(
+        Object.entries(trainer.parameters).map(([name, x]) => [name, Float64Array.from(x)]),
+      )
+      const followed = await ended(trainer, epochs, async () => {
+        await trainer.sync()
+        for (const [name, array] of Object.entries(trainer.parameters))
+          plain[name]!.forEach((x, i, own) => {
+            own[i] = ema * x + (1 - ema) * array[i]!
+          })
+      })
+      expect(worst(followed.average, plain)).toBeLessThan(1e-5)
+      const { average, parameters } = await ended(await trainerOn(runtime()))
+      expect({ average, parameters }).toEqual({ average: followed.average, parameters: followed.parameters })
+    },
+  )
+
+  it.skipIf(absent)('goes on from a checkpoint bit for bit', async () => {
+    const whole = await ended(await trainerOn(runtime()))
+    const { checkpoint } = await ended(await trainerOn(runtime()), 4)
+    const resumed = await ended(await trainerOn(runtime(), checkpoint))
+    expect(resumed.average).toEqual(whole.average)
+    expect(resumed.checkpoint).toEqual(whole.checkpoint)
+  })
+})
+
+it('does not come to the host at a step', async () => {
+  const device = hostDevice(cpu)
+  let elements = 0
+  const counting: Device = {
+    ...device,
+    download: async (tensor) => {
+      elements += tensor.dims.reduce((a, b) => a * b, 1)
+      return device.download(tensor)
+    },
+  }
+  const trainer = await trainerOn({ ...cpu, device: counting })
+  const perStep: number[] = []
+  for await (const _ of trainer.fit(points, { steps: 5, onStep: () => void perStep.push(elements) }));
+  const parameters = Object.values(trainer.parameters).reduce((sum, { length }) => sum + length, 0)
+  // A step brings the sums of squares of its bundles; the end of the round parameters, moments and averages.
+  expect(perStep.map((n, i) => n - (perStep[i - 1] ?? 0)).slice(1)).toEqual([1, 1, 1, 1])
+  expect(elements - perStep[4]!).toBe(4 * parameters)
+  await trainer.dispose()
+})
+
+it('of norms that are trained has the running statistics with it', async () => {
+  const data = clusters(24, [2, 6, 6])
+  const run = async (runtime: Runtime) => {
+    const common = { loss: crossEntropy(), optimizer: adamw({ lr: 1e-2 }), batchSize: 8, ema, runtime }
+    const trainer = await Trainer.create(smallConvnet(), { ...common, batchNorm: 'trained' })
+    for await (const _ of trainer.fit(data, { epochs: 4 }));
+    const result = { average: averageOf(trainer), loss: (await trainer.evaluate(data, { weights: 'ema' })).loss }
+    await trainer.dispose()
+    return result
+  }
+  const [there, here] = [await run({ ...cpu, device: hostDevice(cpu) }), await run(cpu)]
+  expect(worst(there.average, here.average)).toBeLessThan(1e-5)
+  expect(there.loss).toBeCloseTo(here.loss, 5)
+})
+
+/** A device that is lost at some of its runs, and what it held with it. */
+function losing(at: readonly number[]): Device {
+  const device = hostDevice(cpu)
+  const lost = () => new OnnxIreError('device-lost', 'the device was lost')
+  let [runs, life, here] = [0, 0, true]
+  const births = new WeakMap<DeviceTensor, number>()
+  const born = <T extends DeviceTensor>(tensor: T): T => {
+    births.set(tensor, life)
+    return tensor
+  }
+  const check = (tensors: readonly unknown[]) => {
+    if (!here) throw lost()
+    for (const tensor of tensors)
+      if (births.has(tensor as DeviceTensor)) expect(births.get(tensor as DeviceTensor)).toBe(life)
+  }
+  return {
+    async compile(model, keeps) {
+      check([])
+      const program = await device.compile(model, keeps)
+      const compiledIn = life
+      const run: typeof program.run = async (feeds) => {
+        if (at.includes(++runs)) here = false
+        check(Object.values(feeds))
+        expect(compiledIn).toBe(life)
+        const outputs = await program.run(feeds)
+        Object.values(outputs.kept).forEach(born)
+        return outputs
+      }
+      return { ...program, run }
+    },
+    upload: async (tensor) => {
+      check([])
+      return born(await device.upload(tensor))
+    },
+    download: async (tensor) => {
+      check([tensor])
+      return device.download(tensor)
+    },
+    renew: async () => {
+      life++
+      here = true
+    },
+  }
+}
+
+it('is what it would be when the device is lost on the way, wherever in a step', async () => {
+  const whole = await ended(await trainerOn({ ...cpu, device: hostDevice(cpu) }), 3)
+  // A step runs three programs: gradients, update, average.
+  for (const at of [[8], [9], [10], [17, 40]]) {
+    const lostAt: number[] = []
+    const trainer = await trainerOn({ ...cpu, device: losing(at) })
+    for await (const _ of trainer.fit(points, { epochs: 3, onDeviceLost: (step) => void lostAt.push(step) }));
+    expect(lostAt.length).toBe(at.length)
+    expect(averageOf(trainer)).toEqual(whole.average)
+    expect(trainer.parameters).toEqual(whole.parameters)
+    await trainer.dispose()
+  }
+})
