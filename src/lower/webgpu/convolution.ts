@@ -5,6 +5,7 @@ import { type convolution, kernelOf, transposedWindowOf } from '../../op/convolu
 import { op } from '../../op/index.js'
 import type { WindowAxis } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'
+import { mended, tiled } from './planes.js'
 
 /** One convolution for every group: over three axes there is a kernel for one group only. */
 function groupByGroup(x: Value, w: Value, group: number, convolved: (x: Value, w: Value) => Value): Value | null {
@@ -75,16 +76,23 @@ function transposed(x: Value, w: Value, bias: Value | null, attributes: Transpos
   return y && bias ? op.Add(y, perChannel(bias, x.shape.length)) : y
 }
 
-export const convolutionLowerings = {
-  Conv: ([x, w, bias], { group, ...attributes }) => {
-    if (group === 1 || x.shape?.length !== 5) return null
+const convolvedBy =
+  (kernels: 'all' | 'own'): NonNullable<Lowerings<typeof convolution>['Conv']> =>
+  ([x, w, bias], { group, ...attributes }) => {
+    if (group === 1) return mended(x, w, bias, attributes, kernels)
+    if (x.shape?.length !== 5) return null
     const y = groupByGroup(x, w, group, (part, weights) => op.Conv(part, weights, attributes))
     return y && bias ? op.Add(y, perChannel(bias, 5)) : y
-  },
-  ConvTranspose: ([x, w, bias], attributes) => (x.shape?.length === 5 ? transposed(x, w, bias, attributes) : null),
+  }
+
+export const convolutionLowerings = {
+  Conv: convolvedBy('all'),
+  ConvTranspose: ([x, w, bias], attributes) =>
+    x.shape?.length === 5 ? transposed(x, w, bias, attributes) : bias ? null : tiled(x, w, attributes),
 } satisfies Lowerings<typeof convolution>
 
-/** For operator sets after 21, where no kernel is left. */
+/** For operator sets after 21, where no kernel of ConvTranspose is left. */
 export const olderConvolutions = {
+  Conv: convolvedBy('own'),
   ConvTranspose: ([x, w, bias], attributes) => transposed(x, w, bias, attributes),
 } satisfies Lowerings<typeof convolution>
