@@ -6,6 +6,7 @@ import { basic } from '../../op/basic.js'
 import { convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
 import type { WindowAxis } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'
+import { mended, tiled } from './planes.js'
 
 const op = operators(basic, convolution)
 
@@ -78,16 +79,23 @@ function transposed(x: Value, w: Value, bias: Value | null, attributes: Transpos
   return y && bias ? op.Add(y, perChannel(bias, x.shape.length)) : y
 }
 
-export const convolutionLowerings = {
-  Conv: ([x, w, bias], { group, ...attributes }) => {
-    if (group === 1 || x.shape?.length !== 5) return null
+const convolvedBy =
+  (kernels: 'all' | 'own'): NonNullable<Lowerings<typeof convolution>['Conv']> =>
+  ([x, w, bias], { group, ...attributes }) => {
+    if (group === 1) return mended(x, w, bias, attributes, kernels)
+    if (x.shape?.length !== 5) return null
     const y = groupByGroup(x, w, group, (part, weights) => op.Conv(part, weights, attributes))
     return y && bias ? op.Add(y, perChannel(bias, 5)) : y
-  },
-  ConvTranspose: ([x, w, bias], attributes) => (x.shape?.length === 5 ? transposed(x, w, bias, attributes) : null),
+  }
+
+export const convolutionLowerings = {
+  Conv: convolvedBy('all'),
+  ConvTranspose: ([x, w, bias], attributes) =>
+    x.shape?.length === 5 ? transposed(x, w, bias, attributes) : bias ? null : tiled(x, w, attributes),
 } satisfies Lowerings<typeof convolution>
 
-/** For operator sets after 21, where no kernel is left. */
+/** For operator sets after 21, where no kernel of ConvTranspose is left. */
 export const olderConvolutions = {
+  Conv: convolvedBy('own'),
   ConvTranspose: ([x, w, bias], attributes) => transposed(x, w, bias, attributes),
 } satisfies Lowerings<typeof convolution>
