@@ -1,27 +1,13 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { type BrowserContext, chromium, type Page } from 'playwright-core'
+import { rmSync } from 'node:fs'
+import type { BrowserContext, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe } from 'vitest'
 import { type ErrorCode, OnnxIreError } from '../../src/errors.js'
+import { launchChromium, whyNoChromium } from '../../tools/chromium.js'
 import type { Answer, Call } from './pages/call.js'
 import { buildPages } from './pages.js'
 import { type Exchange, serve } from './server.js'
 
-/** Debian's Chromium, which brings a GPU made of software; CHROMIUM names another one. */
-const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium'
-export const hasChromium = existsSync(executablePath)
-
-const flags = [
-  '--headless=new',
-  '--no-sandbox',
-  '--enable-unsafe-webgpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
+const missing = whyNoChromium()
 
 export interface Browser {
   /** The functions of a module of `pages`, called in the page. */
@@ -51,9 +37,8 @@ export function describeWithChromium<T>(
   open: () => Promise<{ readonly browser: T; readonly close: () => Promise<void> }>,
   tests: (browser: () => T) => void,
 ): void {
-  if (!hasChromium)
-    console.warn(`SKIPPED, there is no Chromium at ${executablePath} (apt-get install chromium libvulkan1): ${name}`)
-  describe.skipIf(!hasChromium)(name, () => {
+  if (missing !== undefined) console.warn(`SKIPPED, ${missing}: ${name}`)
+  describe.skipIf(missing !== undefined)(name, () => {
     let browser: T | undefined
     let close: (() => Promise<void>) | undefined
     beforeAll(async () => {
@@ -66,22 +51,16 @@ export function describeWithChromium<T>(
   })
 }
 
-/** Chromium with a profile of its own, which goes when it is closed. */
+/** Chromium with one tab, whose errors are shown. */
 export async function launch(
   more: readonly string[] = [],
 ): Promise<{ readonly context: BrowserContext; readonly tab: Page; readonly close: () => Promise<void> }> {
-  const profile = mkdtempSync(join(tmpdir(), 'onnx-ire-chromium-'))
-  const args = [...flags, ...more]
-  const context = await chromium.launchPersistentContext(profile, { executablePath, headless: false, args })
+  const { context, close } = await launchChromium(more)
   const tab = context.pages()[0] ?? (await context.newPage())
   tab.on('console', (message) => {
     if (message.type() === 'error' || message.type() === 'warning') console.warn(`browser: ${message.text()}`)
   })
   tab.on('pageerror', (error) => console.warn(`browser: ${error}`))
-  const close = async () => {
-    await context.close()
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
-  }
   return { context, tab, close }
 }
 
