@@ -21,14 +21,16 @@ export interface Browser {
   readonly tab: Page
   /** Loads the page anew: what is not stored is lost. */
   reload(): Promise<void>
+  /** Closes the tab without a word, as a browser that is short of memory does, and opens the page in another one. */
+  discard(): Promise<void>
 }
 
 /** Calls a function of a module of `pages`. Arguments and result travel as JSON; errors of the library arrive as such. */
 export type Caller = <T = unknown>(module: string, name: string, ...args: readonly unknown[]) => Promise<T>
 
 /** Tests in Chromium; without it they are skipped, each by its name, and it is said aloud. */
-export function describeInBrowser(name: string, tests: (browser: () => Browser) => void): void {
-  describeWithChromium(name, openBrowser, tests)
+export function describeInBrowser(name: string, tests: (browser: () => Browser) => void, start = launch): void {
+  describeWithChromium(name, () => openBrowser(start), tests)
 }
 
 /** The same with something of one's own opened before the tests and closed after them. */
@@ -56,19 +58,24 @@ export async function launch(
   more: readonly string[] = [],
 ): Promise<{ readonly context: BrowserContext; readonly tab: Page; readonly close: () => Promise<void> }> {
   const { context, close } = await launchChromium(more)
-  const tab = context.pages()[0] ?? (await context.newPage())
+  return { context, tab: heard(context.pages()[0] ?? (await context.newPage())), close }
+}
+
+/** A tab whose errors are shown. */
+export function heard(tab: Page): Page {
   tab.on('console', (message) => {
     if (message.type() === 'error' || message.type() === 'warning') console.warn(`browser: ${message.text()}`)
   })
   tab.on('pageerror', (error) => console.warn(`browser: ${error}`))
-  return { context, tab, close }
+  return tab
 }
 
-async function openBrowser(): Promise<{ browser: Browser; close: () => Promise<void> }> {
+async function openBrowser(start: typeof launch): Promise<{ browser: Browser; close: () => Promise<void> }> {
   const exchange: Exchange = new Map()
   const pages = await buildPages()
   const server = await serve(pages, exchange)
-  const { tab, close } = await launch()
+  const { context, close, ...first } = await start()
+  let { tab } = first
   const load = async () => {
     await tab.goto(server.url)
     await tab.waitForFunction('globalThis.ready === true', undefined, { timeout: 60_000 })
@@ -88,7 +95,22 @@ async function openBrowser(): Promise<{ browser: Browser; close: () => Promise<v
         : new Error(`in the browser: ${message}\n${stack ?? ''}`)
     }
   return {
-    browser: { page: caller('inPage'), worker: caller('inWorker'), exchange, url: server.url, tab, reload: load },
+    browser: {
+      page: caller('inPage'),
+      worker: caller('inWorker'),
+      exchange,
+      url: server.url,
+      get tab() {
+        return tab
+      },
+      reload: load,
+      discard: async () => {
+        const next = heard(await context.newPage())
+        await tab.close()
+        tab = next
+        await load()
+      },
+    },
     close: async () => {
       await close()
       await server.close()
