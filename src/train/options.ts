@@ -76,7 +76,10 @@ export interface FitOptions {
     /** Seconds of wall-clock time. */
     readonly everySeconds?: number
   }
-  /** Called after every step: for progress. */
+  /**
+   * Called after every step: for progress. A checkpoint is saved where it answers 'save', beside those that `checkpoints` asks
+   * for, as when the page is hidden or the process is told to end.
+   */
   readonly onStep?: Callback<StepProgress>
   /** Called with the metrics of every round, before they are yielded and before the checkpoint is written. */
   readonly onEvaluate?: Callback<RoundMetrics>

@@ -19,10 +19,11 @@ export class Saver {
     this.onSaved = onSaved
   }
 
-  /** Saves if it is time to. */
-  async afterStep(step: number): Promise<unknown> {
+  /** Saves if it is time to, or asked for. */
+  async afterStep(step: number, asked: boolean): Promise<unknown> {
     const { everySteps, everySeconds } = this.settings
     const due =
+      asked ||
       (everySteps !== undefined && step % everySteps === 0) ||
       (everySeconds !== undefined && Date.now() - this.savedAt >= 1000 * everySeconds)
     return due ? this.save(step) : undefined

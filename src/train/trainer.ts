@@ -141,9 +141,11 @@ export class Trainer {
             const whole = evaluateEvery === undefined ? batch.last : this.step % evaluateEvery === 0
             const end = roundEnd(done, (Date.now() - started) / 1000 / steps, this.options.optimizer)
             if (whole || this.isOver(plan)) this.progress.ended = end
-            stopped = (await options.onStep?.(done)) === 'stop'
+            const verdict = await options.onStep?.(done)
+            stopped = verdict === 'stop'
+            if (verdict === 'save' && !saver) throw nowhereToSave()
             // What ends a round is saved once it is measured.
-            if (!whole && !over()) stopped = (await saver?.afterStep(this.step)) === 'stop'
+            if (!whole && !over()) stopped = (await saver?.afterStep(this.step, verdict === 'save')) === 'stop'
             if (!whole && !over()) continue
             // One that is interrupted goes on later: what it came to is told, and measured when it ends.
             yield await endRound(end, this.progress.ended !== null && !aborted())
@@ -259,3 +261,6 @@ export class Trainer {
     return true
   }
 }
+
+const nowhereToSave = () =>
+  new OnnxIreError('invalid-option', "fit: onStep answered 'save': say where, by the option checkpoints")

@@ -1,10 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { type Browser, chromium } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Chromium, launchChromium, whyNoChromium } from '../../tools/chromium.js'
 
 const dist = fileURLToPath(new URL('../../dist', import.meta.url))
-const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium'
 const origin = 'http://formula.test'
 
 /** (2^24 + 1) - 2^24 is 0 in single precision, which only WebAssembly computes in, and 1 in double precision. */
@@ -16,20 +15,18 @@ const script = `
   evaluate(lost, { x: Float32Array.of(1), y }, { big: 2 ** 24 })
   document.title = 'y = ' + y[0]`
 
-const hasChromium = existsSync(executablePath)
-if (!hasChromium)
-  console.warn(`SKIPPED, there is no Chromium at ${executablePath}: a page with a content security policy`)
+const missing = whyNoChromium()
+if (missing !== undefined) console.warn(`SKIPPED, ${missing}: a page with a content security policy`)
 
-describe.skipIf(!hasChromium)('a page with a content security policy, in Chromium', () => {
-  let browser: Browser | undefined
+describe.skipIf(missing !== undefined)('a page with a content security policy, in Chromium', () => {
+  let browser: Chromium | undefined
   beforeAll(async () => {
-    const args = ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking']
-    browser = await chromium.launch({ executablePath, args })
+    browser = await launchChromium()
   }, 120_000)
   afterAll(() => browser?.close())
 
   const computedUnder = async (policy: string) => {
-    const page = await browser!.newPage()
+    const page = await browser!.context.newPage()
     await page.route(`${origin}/**`, (route) => {
       const { pathname } = new URL(route.request().url())
       if (pathname === '/')

@@ -122,6 +122,26 @@ describe('callbacks', () => {
     await fitted(stopped, { epochs: 3, checkpoints: { store: memory(), everySteps: 2 }, onCheckpoint: () => 'stop' })
     expect(stopped.step).toBe(4)
   })
+
+  it('have a checkpoint saved that nothing else asks for', async () => {
+    const [store, saved] = [memory(), [] as number[]]
+    await fitted(await create(), {
+      steps: 5,
+      checkpoints: { store },
+      // The last step of a round is saved in any case, and once.
+      onStep: ({ step }) => (step === 1 || step === 4 ? 'save' : undefined),
+      onCheckpoint: (step) => void saved.push(step),
+    })
+    expect(saved).toEqual([2, 5])
+    const whole = await create()
+    const other = await create()
+    other.restore(store.kept.get(2)!)
+    await fitted(whole, { steps: 5 })
+    await fitted(other, { steps: 5 })
+    expect(flat(other.parameters)).toEqual(flat(whole.parameters))
+    const nowhere = { code: 'invalid-option', message: expect.stringMatching(/'save'.*checkpoints/) }
+    await expect(fitted(await create(), { steps: 5, onStep: () => 'save' })).rejects.toMatchObject(nowhere)
+  })
 })
 
 describe('the best weights', () => {

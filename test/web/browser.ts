@@ -1,27 +1,13 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { type BrowserContext, chromium, type Page } from 'playwright-core'
+import { rmSync } from 'node:fs'
+import type { BrowserContext, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe } from 'vitest'
 import { type ErrorCode, OnnxIreError } from '../../src/errors.js'
+import { launchChromium, whyNoChromium } from '../../tools/chromium.js'
 import type { Answer, Call } from './pages/call.js'
 import { buildPages } from './pages.js'
 import { type Exchange, serve } from './server.js'
 
-/** Debian's Chromium, which brings a GPU made of software; CHROMIUM names another one. */
-const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium'
-export const hasChromium = existsSync(executablePath)
-
-const flags = [
-  '--headless=new',
-  '--no-sandbox',
-  '--enable-unsafe-webgpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
+const missing = whyNoChromium()
 
 export interface Browser {
   /** The functions of a module of `pages`, called in the page. */
@@ -35,14 +21,16 @@ export interface Browser {
   readonly tab: Page
   /** Loads the page anew: what is not stored is lost. */
   reload(): Promise<void>
+  /** Closes the tab without a word, as a browser that is short of memory does, and opens the page in another one. */
+  discard(): Promise<void>
 }
 
 /** Calls a function of a module of `pages`. Arguments and result travel as JSON; errors of the library arrive as such. */
 export type Caller = <T = unknown>(module: string, name: string, ...args: readonly unknown[]) => Promise<T>
 
 /** Tests in Chromium; without it they are skipped, each by its name, and it is said aloud. */
-export function describeInBrowser(name: string, tests: (browser: () => Browser) => void): void {
-  describeWithChromium(name, openBrowser, tests)
+export function describeInBrowser(name: string, tests: (browser: () => Browser) => void, start = launch): void {
+  describeWithChromium(name, () => openBrowser(start), tests)
 }
 
 /** The same with something of one's own opened before the tests and closed after them. */
@@ -51,9 +39,8 @@ export function describeWithChromium<T>(
   open: () => Promise<{ readonly browser: T; readonly close: () => Promise<void> }>,
   tests: (browser: () => T) => void,
 ): void {
-  if (!hasChromium)
-    console.warn(`SKIPPED, there is no Chromium at ${executablePath} (apt-get install chromium libvulkan1): ${name}`)
-  describe.skipIf(!hasChromium)(name, () => {
+  if (missing !== undefined) console.warn(`SKIPPED, ${missing}: ${name}`)
+  describe.skipIf(missing !== undefined)(name, () => {
     let browser: T | undefined
     let close: (() => Promise<void>) | undefined
     beforeAll(async () => {
@@ -66,30 +53,29 @@ export function describeWithChromium<T>(
   })
 }
 
-/** Chromium with a profile of its own, which goes when it is closed. */
+/** Chromium with one tab, whose errors are shown. */
 export async function launch(
   more: readonly string[] = [],
 ): Promise<{ readonly context: BrowserContext; readonly tab: Page; readonly close: () => Promise<void> }> {
-  const profile = mkdtempSync(join(tmpdir(), 'onnx-ire-chromium-'))
-  const args = [...flags, ...more]
-  const context = await chromium.launchPersistentContext(profile, { executablePath, headless: false, args })
-  const tab = context.pages()[0] ?? (await context.newPage())
+  const { context, close } = await launchChromium(more)
+  return { context, tab: heard(context.pages()[0] ?? (await context.newPage())), close }
+}
+
+/** A tab whose errors are shown. */
+export function heard(tab: Page): Page {
   tab.on('console', (message) => {
     if (message.type() === 'error' || message.type() === 'warning') console.warn(`browser: ${message.text()}`)
   })
   tab.on('pageerror', (error) => console.warn(`browser: ${error}`))
-  const close = async () => {
-    await context.close()
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
-  }
-  return { context, tab, close }
+  return tab
 }
 
-async function openBrowser(): Promise<{ browser: Browser; close: () => Promise<void> }> {
+async function openBrowser(start: typeof launch): Promise<{ browser: Browser; close: () => Promise<void> }> {
   const exchange: Exchange = new Map()
   const pages = await buildPages()
   const server = await serve(pages, exchange)
-  const { tab, close } = await launch()
+  const { context, close, ...first } = await start()
+  let { tab } = first
   const load = async () => {
     await tab.goto(server.url)
     await tab.waitForFunction('globalThis.ready === true', undefined, { timeout: 60_000 })
@@ -109,7 +95,22 @@ async function openBrowser(): Promise<{ browser: Browser; close: () => Promise<v
         : new Error(`in the browser: ${message}\n${stack ?? ''}`)
     }
   return {
-    browser: { page: caller('inPage'), worker: caller('inWorker'), exchange, url: server.url, tab, reload: load },
+    browser: {
+      page: caller('inPage'),
+      worker: caller('inWorker'),
+      exchange,
+      url: server.url,
+      get tab() {
+        return tab
+      },
+      reload: load,
+      discard: async () => {
+        const next = heard(await context.newPage())
+        await tab.close()
+        tab = next
+        await load()
+      },
+    },
     close: async () => {
       await close()
       await server.close()

@@ -5,26 +5,29 @@ import { fileURLToPath } from 'node:url'
 import type { BrowserContext, Page } from 'playwright-core'
 import { build } from 'vite'
 import { launch } from './browser.js'
-import { serve } from './server.js'
+import { type Exchange, serve } from './server.js'
 
 const sources = fileURLToPath(new URL('../../tools/playground', import.meta.url))
 
 /** A camera of moving patterns, and nobody asked. */
 const camera = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']
 
-/** Chromium with the playground as `npm run playground:build` makes it. */
-export async function openPlayground(): Promise<{ browser: Playground; close: () => Promise<void> }> {
+/** Chromium with the playground as `npm run playground:build` makes it, served with these headers. */
+export async function openPlayground(
+  headers?: Readonly<Record<string, string>>,
+): Promise<{ browser: Playground; close: () => Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-playground-'))
   const page = join(folder, 'page')
   await build({ configFile: join(sources, 'vite.config.ts'), logLevel: 'error', build: { outDir: page } })
-  const server = await serve(page, new Map())
+  const exchange: Exchange = new Map()
+  const server = await serve(page, exchange, headers)
   const { context, tab, close } = await launch(camera)
   await tab.setViewportSize({ width: 1100, height: 900 })
   tab.setDefaultTimeout(60_000)
   const requests: string[] = []
   context.on('request', (request) => requests.push(request.url()))
   return {
-    browser: new Playground(context, tab, server.url, folder, requests),
+    browser: new Playground(context, tab, server.url, folder, exchange, requests),
     close: async () => {
       await close()
       await server.close()
@@ -40,14 +43,24 @@ export class Playground {
   readonly url: string
   /** For files that the tests pick. */
   readonly folder: string
+  /** More files of the page's origin, below /exchange/. */
+  readonly exchange: Exchange
   /** Addresses of all that was asked for, by the page or its workers. */
   readonly requests: readonly string[]
 
-  constructor(context: BrowserContext, tab: Page, url: string, folder: string, requests: readonly string[]) {
+  constructor(
+    context: BrowserContext,
+    tab: Page,
+    url: string,
+    folder: string,
+    exchange: Exchange,
+    requests: readonly string[],
+  ) {
     this.context = context
     this.tab = tab
     this.url = url
     this.folder = folder
+    this.exchange = exchange
     this.requests = requests
   }
 

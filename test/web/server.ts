@@ -13,11 +13,13 @@ const types: Readonly<Record<string, string>> = {
   '.wasm': 'application/wasm',
 }
 
-/** A plain static server with the headers that threads need. */
-export async function serve(folder: string, exchange: Exchange) {
+/** What threads need. */
+const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
+
+/** A plain static server; it has no headers to choose where `headers` says so. */
+export async function serve(folder: string, exchange: Exchange, headers: Readonly<Record<string, string>> = isolation) {
   const server = createServer((request, response) => {
-    response.setHeader('Cross-Origin-Opener-Policy', 'same-origin')
-    response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp')
+    response.setHeaders(new Map(Object.entries(headers)))
     const { pathname } = new URL(request.url!, 'http://localhost')
     if (pathname.startsWith('/exchange/'))
       return handOver(exchange, pathname.slice('/exchange/'.length), request, response)
@@ -51,5 +53,6 @@ async function handOver(exchange: Exchange, name: string, request: IncomingMessa
   }
   const file = exchange.get(name)
   response.statusCode = file ? 200 : 404
+  response.setHeader('Content-Type', types[extname(name)] ?? 'application/octet-stream')
   response.end(file)
 }

@@ -1,12 +1,15 @@
 import { type Answer, answer, type Call } from './call.js'
 
-let worker: Worker | undefined
+declare global {
+  /** The page's worker, from the first call in it. */
+  var worker: Worker | undefined
+}
 let last = 0
 
 /** In a worker, which is what the library recommends. */
 function inWorker(call: Call): Promise<Answer> {
-  worker ??= new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' })
-  const own = worker
+  globalThis.worker ??= new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' })
+  const own = globalThis.worker
   const id = ++last
   return new Promise((resolve) => {
     const listen = ({ data }: MessageEvent) => {

@@ -1,9 +1,9 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
-import { chromium } from 'playwright-core'
+import { chromiumPath, launchChromium, whyNoChromium } from '../../chromium.js'
 import { installPeers } from '../contenders.js'
 import { machine } from '../machine.js'
 import { someOf, wholeNumber } from '../options.js'
@@ -38,7 +38,7 @@ const options = new Command('bench:web')
   .option('--rounds <n>', 'turns of every library, one after the other', wholeNumber, 5)
   .option('--seconds <n>', 'about what a turn takes', wholeNumber, 3)
   .option('--patience <n>', 'seconds to wait for an answer of a page', wholeNumber, 240)
-  .option('--chromium <file>', 'the browser', process.env['CHROMIUM'] ?? '/usr/bin/chromium')
+  .option('--chromium <file>', 'the browser', chromiumPath)
   .option('--json <file>', 'write all figures there')
   .addOption(new Option('--markdown', 'write tools/bench/web/RESULTS.md'))
   .addHelpText(
@@ -57,41 +57,30 @@ const options = new Command('bench:web')
     markdown?: boolean
   }>()
 
-if (!existsSync(options.chromium)) {
-  console.error(`There is no browser at ${options.chromium}: apt-get install chromium, or give --chromium FILE.`)
+const missing = whyNoChromium(options.chromium)
+if (missing !== undefined) {
+  console.error(`bench:web: ${missing}; or give --chromium FILE.`)
   process.exit(1)
 }
 const facts = machine()
 if (facts.load[0]! > 0.5) console.error(`The machine is busy (load ${facts.load[0]}): times will be too high.`)
 installPeers()
 const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-bench-web-'))
-const profile = mkdtempSync(join(tmpdir(), 'onnx-ire-chromium-'))
 await buildPage(folder)
 const intervals = options.models.map((name) => writeProblem(join(folder, name), name, workloads[name]).ire.interval)
 const server = await servePage(folder)
-const browser = await chromium.launchPersistentContext(profile, {
-  executablePath: options.chromium,
-  headless: false,
-  args: [
-    '--headless=new',
-    '--no-sandbox',
-    '--enable-unsafe-webgpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--disable-background-timer-throttling',
-    '--disable-renderer-backgrounding',
-  ],
-})
+// Tabs take turns: one that waits behind another is not to be slowed down when its turn has come.
+const browser = await launchChromium(
+  ['--disable-background-timer-throttling', '--disable-renderer-backgrounding'],
+  options.chromium,
+)
 const tables: { title: string; on: string; results: readonly Result[] }[] = []
 try {
   for (const [i, name] of options.models.entries())
     for (const on of options.on) {
       const { title } = workloads[name]
       console.error(`${title} on ${on} ...`)
-      const tabs = groups[on]!.map((command) => new Tab(command, browser, server.url, name, options.patience))
+      const tabs = groups[on]!.map((command) => new Tab(command, browser.context, server.url, name, options.patience))
       const results = await measure(tabs, { ...options, interval: intervals[i]!, against: 'onnx-ire' })
       tables.push({ title, on, results })
       console.error(`${tableText({ title, on, results })}\n`)
@@ -99,9 +88,9 @@ try {
 } finally {
   await browser.close()
   await server.close()
-  for (const each of [folder, profile]) rmSync(each, { recursive: true, force: true, maxRetries: 5 })
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
 }
-const about = `${facts.cpu}, ${facts.cores} cores, ${facts.system}; Chromium ${browser.browser()?.version() ?? ''} headless; load ${facts.load.join(', ')} before; ${new Date().toISOString().slice(0, 10)}.`
+const about = `${facts.cpu}, ${facts.cores} cores, ${facts.system}; Chromium ${browser.context.browser()?.version() ?? ''} headless; load ${facts.load.join(', ')} before; ${new Date().toISOString().slice(0, 10)}.`
 const text = [about, ...tables.map(tableText)].join('\n\n')
 console.log(text)
 if (options.json) writeFileSync(options.json, `${JSON.stringify({ machine: facts, tables }, null, 2)}\n`)

@@ -1,4 +1,6 @@
+import { inherited } from '../inherited.js'
 import type { Calls, Reply, Request, WorkerEvent } from '../protocol.js'
+import training from '../worker/worker.ts?worker&url'
 
 /** What went wrong in the worker, in words for people. */
 export class Failure extends Error {
@@ -11,7 +13,7 @@ export class Failure extends Error {
 
 /** The training worker's calls, and its events. */
 export function startWorker(onEvent: (event: WorkerEvent) => void, onCrash: (message: string) => void): Calls {
-  const worker = new Worker(new URL('../worker/worker.ts', import.meta.url), { type: 'module' })
+  const worker = new Worker(inherited(training), { type: 'module', name: 'training' })
   const open = new Map<number, { resolve(value: unknown): void; reject(error: Failure): void }>()
   let last = 0
   worker.onmessage = ({ data }: MessageEvent<Reply>) => {

@@ -77,7 +77,6 @@ export class Contestant {
         ;[untold, since] = [{ losses: 0, steps: 0 }, performance.now()]
       }
       free()
-      await breath()
       await control.passed()
       free = await this.#weights.take()
     }
@@ -144,14 +143,3 @@ export class Contestant {
 }
 
 const few = (train: Dataset): Dataset => subset(train, { end: Math.min(measured, train.length) })
-
-/** Lets the page's messages in between two steps. */
-const breath = () =>
-  new Promise<void>((resolve) => {
-    const { port1, port2 } = new MessageChannel()
-    port1.onmessage = () => {
-      port1.close()
-      resolve()
-    }
-    port2.postMessage(null)
-  })

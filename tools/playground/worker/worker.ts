@@ -1,7 +1,9 @@
 import type { Calls, Reply, Request, WorkerEvent } from '../protocol.js'
 import { failureOf } from './failure.js'
 import { Session } from './session.js'
+import { confineThreads } from './threads.js'
 
+confineThreads()
 const say = (message: Reply) => postMessage(message)
 const session: Calls = new Session((event: WorkerEvent) => say(event))
 

@@ -1,0 +1,69 @@
+import { type Data, Trainer } from 'onnx-ire'
+import { checkpointFolder, readModel, removeStored } from 'onnx-ire/web'
+import { optionsOf, type Task, type Where } from '../task.js'
+import { dataOf, start } from './training.js'
+
+/** What became of a run: every step it took, in order, with its loss. */
+export interface Taken {
+  readonly steps: readonly (readonly [step: number, loss: number])[]
+  readonly resumed: number | null
+  readonly saved: readonly number[]
+}
+
+const folder = 'runs/hidden'
+
+/** In the page: tells the worker when nobody sees it any more, and remembers what the browser told the page. */
+export function watch(): void {
+  const worker = globalThis.worker!
+  document.addEventListener('visibilitychange', () => {
+    if (document.visibilityState === 'hidden') worker.postMessage('hidden')
+  })
+  for (const name of ['visibilitychange', 'freeze', 'resume'])
+    document.addEventListener(name, () => events.push(`${name} ${document.visibilityState}`))
+}
+const events: string[] = []
+export const told = () => events
+
+/** In the worker: trains, with a checkpoint whenever the page is hidden, going on from one that is there; `step n` on the console. */
+export async function train(where: Where, task: Task, fresh: boolean): Promise<Taken> {
+  if (fresh) await removeStored(folder)
+  const runtime = await start(where)
+  const data = await dataOf(task)
+  const trainer = await Trainer.create(await readModel(`/exchange/${task.model}`), optionsOf(task, runtime))
+  const taken = await steps(trainer, data, task.steps)
+  await trainer.dispose()
+  await runtime.dispose()
+  return taken
+}
+
+async function steps(trainer: Trainer, data: Data, until: number): Promise<Taken> {
+  const store = checkpointFolder(folder)
+  const resumed = await trainer.resume(store)
+  const [taken, saved]: [[number, number][], number[]] = [[], []]
+  let hidden = false
+  addEventListener('message', ({ data }) => {
+    hidden ||= data === 'hidden'
+  })
+  const saving = () => {
+    const asked = hidden
+    hidden = false
+    return asked ? 'save' : undefined
+  }
+  const fitting = trainer.fit(data, {
+    steps: until,
+    // One round: nothing but being hidden is a reason to save, or to let go of the thread.
+    evaluateEvery: until,
+    checkpoints: { store },
+    onStep: ({ step, loss }) => {
+      taken.push([step, loss])
+      if (step % 10 === 0) console.log(`step ${step}`)
+      return saving()
+    },
+    onCheckpoint: (step) => {
+      saved.push(step)
+      console.log(`saved ${step}`)
+    },
+  })
+  for await (const _ of fitting);
+  return { steps: taken, resumed: resumed?.step ?? null, saved }
+}

@@ -1,0 +1,146 @@
+import { createServer, type Server } from 'node:http'
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
+import { describeWithChromium } from './browser.js'
+import { openPlayground, patience } from './playground.js'
+
+/** Another origin, whose answers anybody may read: only the page's own policy keeps requests from it. */
+let elsewhere: { readonly server: Server; readonly url: string } | undefined
+const reached: string[] = []
+beforeAll(async () => {
+  const server = createServer((request, response) => {
+    reached.push(request.url!)
+    response.writeHead(200, {
+      'Access-Control-Allow-Origin': '*',
+      'Cross-Origin-Resource-Policy': 'cross-origin',
+      'Content-Type': 'text/javascript',
+    })
+    response.end('/* here */')
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  elsewhere = { server, url: `http://127.0.0.1:${(server.address() as { port: number }).port}` }
+})
+beforeEach(() => {
+  reached.length = 0
+})
+afterAll(() => elsewhere?.server.close())
+
+/** Sends something by every way out that a page or worker has. Runs there, and answers with what the policy refused. */
+async function leak(url: string, load: (module: string) => Promise<unknown>) {
+  const refused: string[] = []
+  const violation = (event: Event) => {
+    const { effectiveDirective, blockedURI } = event as SecurityPolicyViolationEvent
+    refused.push(`${effectiveDirective} ${new URL(blockedURI).pathname}`)
+  }
+  addEventListener('securitypolicyviolation', violation)
+  const failed = await Promise.all([
+    fetch(`${url}/fetch`).then(
+      () => 'fetch went through',
+      () => '',
+    ),
+    load(`${url}/import.js`).then(
+      () => 'import went through',
+      () => '',
+    ),
+    new Promise<string>((resolve) => {
+      const request = new XMLHttpRequest()
+      request.onload = () => resolve('xhr went through')
+      request.onerror = () => resolve('')
+      request.open('POST', `${url}/xhr`)
+      request.send('pixels')
+    }),
+    new Promise<string>((resolve) => {
+      const source = new EventSource(`${url}/events`)
+      source.onerror = () => resolve('')
+      source.onopen = () => resolve('events went through')
+    }),
+    new Promise<string>((resolve) => {
+      const socket = new WebSocket(`${url.replace('http', 'ws')}/socket`)
+      socket.onerror = () => resolve('')
+    }),
+  ])
+  // The news of a refusal is a task of its own.
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  removeEventListener('securitypolicyviolation', violation)
+  return { refused: refused.sort(), through: failed.filter((each) => each !== '') }
+}
+
+/** The same as an expression: an import that stood in it as code would be rewritten for Node. */
+const leaking = () => `(${leak})('${elsewhere!.url}', (module) => import(module))`
+
+const all = {
+  refused: [
+    'connect-src /events',
+    'connect-src /fetch',
+    'connect-src /socket',
+    'connect-src /xhr',
+    'script-src-elem /import.js',
+  ],
+  through: [],
+}
+
+describeWithChromium('the policy of the playground', openPlayground, (browser) => {
+  it('reaches the other origin from a page without one', async () => {
+    const page = await browser().context.newPage()
+    browser().exchange.set('plain.html', Buffer.from('<!doctype html><link rel="icon" href="data:,">'))
+    await page.goto(`${browser().url}exchange/plain.html`)
+    const { through } = (await page.evaluate(leaking())) as Awaited<ReturnType<typeof leak>>
+    await page.close()
+    expect(through).toEqual(['fetch went through', 'import went through', 'xhr went through'])
+    expect(reached.sort()).toEqual(['/events', '/fetch', '/import.js', '/socket', '/xhr'])
+  })
+
+  it('lets nothing out of the page', async () => {
+    await browser().open()
+    expect(await browser().tab.evaluate(leaking())).toEqual(all)
+    expect(reached).toEqual([])
+  })
+
+  it('lets nothing out of the training worker, which inherits it', async () => {
+    await browser().open()
+    expect(await browser().tab.workers()[0]!.evaluate(leaking())).toEqual(all)
+    expect(reached).toEqual([])
+  })
+
+  it("lets nothing out of the worker's own workers, as the threads of WebAssembly are", async () => {
+    const page = browser()
+    page.exchange.set('leak.js', Buffer.from(`postMessage(await ${leaking()})`))
+    await page.open()
+    const worker = page.tab.workers()[0]!
+    const asked = (confined: boolean) =>
+      worker.evaluate(
+        ([address, confined]) => {
+          const own = confined ? Worker : (Object.getPrototypeOf(Worker) as typeof Worker)
+          const nested = new own(address, { type: 'module' })
+          return new Promise((resolve) => {
+            nested.onmessage = ({ data }) => resolve(data)
+          })
+        },
+        [`${page.url}exchange/leak.js`, confined] as const,
+      )
+    expect(await asked(true)).toEqual(all)
+    expect(reached).toEqual([])
+    // What a worker made from its address can do where the server sends no policy.
+    expect(await asked(false)).toMatchObject({ refused: [] })
+    expect(reached).toContain('/fetch')
+  })
+})
+
+describeWithChromium(
+  'the playground on a server that sends no headers',
+  () => openPlayground({}),
+  (browser) => {
+    it(
+      'lets nothing out of its worker, and opens a model',
+      async () => {
+        const page = browser()
+        await page.open()
+        expect(await page.tab.evaluate('crossOriginIsolated')).toBe(false)
+        expect(await page.tab.workers()[0]!.evaluate(leaking())).toEqual(all)
+        expect(reached).toEqual([])
+        await page.tab.click('#bundled')
+        await page.says(/is open/)
+      },
+      patience,
+    )
+  },
+)
