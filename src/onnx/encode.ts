@@ -79,7 +79,7 @@ class Output {
     this.size += other.size
     for (const bytes of other.#chunks) this.#refer(bytes)
     // The writer is used again: what it holds is copied.
-    this.#writer.raw(other.#writer.finish(true))
+    this.#writer.raw(other.#writer.written)
     other.#clear()
   }
 
@@ -96,7 +96,7 @@ class Output {
   }
 
   #flush(): void {
-    if (this.#writer.len > 0) this.#chunks.push(this.#writer.finish())
+    if (this.#writer.len > 0) this.#chunks.push(this.#writer.written.slice())
     this.#writer.reset()
   }
 
