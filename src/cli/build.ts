@@ -67,7 +67,7 @@ Examples:
         { makeFolder },
         { startModel, startTitle },
       ] = await Promise.all([
-        import('../train/graphs.js'),
+        import('../train/training-graphs.js'),
         import('../onnx/import.js'),
         import('../train/head.js'),
         import('../onnx/export.js'),

@@ -6,7 +6,6 @@ import {
   type Occurrence,
   occurrences,
   packedBytes,
-  utf8Of,
   type Writer,
   wireTypeOf,
   writer,
@@ -14,6 +13,7 @@ import {
   writeTag,
 } from './proto.js'
 import type { MessageName, Messages } from './schema.js'
+import { utf8Of } from './utf8.js'
 
 /**
  * Encodes a message. What was decoded and not edited is copied as it was; an edited message keeps the order, the unknown

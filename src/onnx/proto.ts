@@ -6,7 +6,6 @@ import { Writer } from './writer.js'
  * How fields stand in messages (https://protobuf.dev/programming-guides/encoding). Typed arrays are views of little-endian
  * bytes: every JavaScript host is little-endian today.
  */
-export { textOf, utf8Of } from './utf8.js'
 export type { Reader, Writer }
 
 /** 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes */

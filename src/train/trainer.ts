@@ -12,9 +12,9 @@ import { Alone } from './alone.js'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { type CheckpointStore, newestOf, type Resumed } from './checkpoint-store.js'
 import { layersBehind } from './depth.js'
-import { type TrainingGraphs, trainingGraphs } from './graphs.js'
+import { formOf } from './form.js'
+import { graphsOf, type TrainingGraphs } from './graphs.js'
 import { frozenOf, settingsOf } from './groups.js'
-import { replaceHead } from './head.js'
 import { identityOf } from './identity.js'
 import { checkTrainerOptions, type FitOptions, type RoundMetrics, type TrainerOptions } from './options.js'
 import { fitPlan, type Plan } from './plan.js'
@@ -54,10 +54,11 @@ export class Trainer {
   static async create(model: Model, options: TrainerOptions): Promise<Trainer> {
     checkTrainerOptions(options)
     const { ire } = layers(options.optimizer)
-    const started = options.head ? replaceHead(model, options.head) : model
+    // Loaded where it is asked for.
+    const started = options.head ? (await import('./head.js')).replaceHead(model, options.head) : model
     const graph = importGraph(started)
     const frozen = frozenOf([...trainableOf(graph, options.trainable).keys()], options)
-    const graphs = trainingGraphs(graph, {
+    const graphs = graphsOf(await formOf(graph, options), {
       ...options,
       frozen,
       ...(ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}),

@@ -4,7 +4,7 @@ import { transformer } from '../../models/transformer.js'
 import type { Graph } from '../../src/ir/value.js'
 import { crossEntropy } from '../../src/loss/cross-entropy.js'
 import { printGraph } from '../../src/onnx/print.js'
-import { trainingGraphs } from '../../src/train/graphs.js'
+import { trainingGraphs } from '../../src/train/training-graphs.js'
 
 const models: readonly { readonly name: string; readonly graph: Graph; readonly batchNorm: 'frozen' | 'trained' }[] = [
   { name: 'mlp', graph: mlp({ features: 4, hidden: [8], classes: 3 }), batchNorm: 'frozen' },
