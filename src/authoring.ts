@@ -3,8 +3,9 @@ import * as gradient from './grad/gradient.js'
 import type { Graph, Value } from './ir/value.js'
 import * as importing from './onnx/import.js'
 import type { Model } from './onnx/model.js'
-import * as graphs from './train/graphs.js'
+import type { TrainingGraphs, TrainingOptions } from './train/graphs.js'
 import * as head from './train/head.js'
+import * as graphs from './train/training-graphs.js'
 
 // For whoever works on graphs by hand, where nothing waits: every operator is there. A trainer loads those of its model.
 
@@ -32,7 +33,7 @@ export const gradients = (seeds: readonly gradient.Seed[], wrt: readonly Value[]
  * Builds the graphs from a model and a loss; float16 and bfloat16 models are trained in float32.
  * Throws `not-differentiable`, `invalid-option`.
  */
-export const trainingGraphs = (model: Graph, options: graphs.TrainingOptions): graphs.TrainingGraphs =>
+export const trainingGraphs = (model: Graph, options: TrainingOptions): TrainingGraphs =>
   graphs.trainingGraphs(model, options, everyOperator.calculus)
 
 /**

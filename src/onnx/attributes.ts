@@ -6,9 +6,9 @@ import { definitionOf } from '../op/apply.js'
 import type { AttributeSpec, AttributeSpecs } from '../op/define.js'
 import type { ExternalData } from './external.js'
 import { create } from './message.js'
-import { textOf, utf8Of } from './proto.js'
 import { type AttributeProto, attributeTypes, type GraphProto, type NodeProto } from './schema.js'
 import { tensorOf, tensorProto } from './tensor.js'
+import { textOf, utf8Of } from './utf8.js'
 
 /** A node's attributes for the file; those that say no more than the operator's default are left out. */
 export function attributeProtos(node: Node, writeBody: (body: Body) => GraphProto): AttributeProto[] {

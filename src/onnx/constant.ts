@@ -3,9 +3,9 @@ import { type Tensor, tensor } from '../ir/tensor.js'
 import type { Attribute } from '../ir/value.js'
 import type { ExternalData } from './external.js'
 import { edit } from './message.js'
-import { textOf, utf8Of } from './proto.js'
 import type { AttributeProto, NodeProto } from './schema.js'
 import { refused, tensorOf, withData } from './tensor.js'
+import { textOf, utf8Of } from './utf8.js'
 
 /** One of the attributes in which a Constant node may hold its value (https://onnx.ai/onnx/operators/onnx__Constant.html). */
 interface Form {

@@ -10,7 +10,7 @@ import {
   type ScalarKind,
 } from './fields.js'
 import { remember } from './message.js'
-import { type Reader, readEnd, readerOf, readPacked, readScalar, skip, wireTypeOf } from './proto.js'
+import { type Reader, readEnd, readerOf, readPacked, readScalar, wireTypeOf } from './proto.js'
 import type { MessageName, Messages } from './schema.js'
 
 /** Messages within messages; protobuf's own limit, so that whatever onnxruntime opens is within it. */
@@ -53,7 +53,7 @@ function decodeMessage(reader: Reader, type: MessageType, end: number, path: (st
     const tag = reader.tag()
     const field = type.byNumber.get(tag >>> 3)
     if (!field) {
-      skip(reader, tag)
+      reader.skip(tag)
       continue
     }
     path.push(field.name)

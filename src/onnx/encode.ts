@@ -6,7 +6,6 @@ import {
   type Occurrence,
   occurrences,
   packedBytes,
-  utf8Of,
   type Writer,
   wireTypeOf,
   writer,
@@ -14,6 +13,7 @@ import {
   writeTag,
 } from './proto.js'
 import type { MessageName, Messages } from './schema.js'
+import { utf8Of } from './utf8.js'
 
 /**
  * Encodes a message. What was decoded and not edited is copied as it was; an edited message keeps the order, the unknown
@@ -79,7 +79,7 @@ class Output {
     this.size += other.size
     for (const bytes of other.#chunks) this.#refer(bytes)
     // The writer is used again: what it holds is copied.
-    this.#writer.raw(other.#writer.finish(true))
+    this.#writer.raw(other.#writer.written)
     other.#clear()
   }
 
@@ -96,7 +96,7 @@ class Output {
   }
 
   #flush(): void {
-    if (this.#writer.len > 0) this.#chunks.push(this.#writer.finish())
+    if (this.#writer.len > 0) this.#chunks.push(this.#writer.written.slice())
     this.#writer.reset()
   }
 

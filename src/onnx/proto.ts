@@ -1,14 +1,12 @@
-import Long from 'long'
-import protobuf from 'protobufjs/minimal.js'
 import { type FieldKind, type PackedArray, type PackedKind, packedArrays, type ScalarKind } from './fields.js'
+import { Reader } from './reader.js'
+import { Writer } from './writer.js'
 
 /**
- * The wire format of protocol buffers (https://protobuf.dev/programming-guides/encoding): the only file that knows the
- * codec. Only its reader and writer are used, which generate no code at run time and so work under a strict content
- * security policy. Typed arrays are views of little-endian bytes: every JavaScript host is little-endian today.
+ * How fields stand in messages (https://protobuf.dev/programming-guides/encoding). Typed arrays are views of little-endian
+ * bytes: every JavaScript host is little-endian today.
  */
-export type Reader = protobuf.Reader
-export type Writer = protobuf.Writer
+export type { Reader, Writer }
 
 /** 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes */
 export type WireType = 0 | 1 | 2 | 5
@@ -19,21 +17,8 @@ export const wireTypeOf = (kind: FieldKind): WireType => {
   return kind === 'double' ? 1 : 2
 }
 
-export const textOf = (utf8: Uint8Array): string => protobuf.util.utf8.read(utf8, 0, utf8.length)
-
-export function utf8Of(text: string): Uint8Array {
-  const bytes = new Uint8Array(protobuf.util.utf8.length(text))
-  protobuf.util.utf8.write(text, bytes, 0)
-  return bytes
-}
-
 /** A reader of bytes[start, end), whose `pos` counts from the start of `bytes`. */
-export function readerOf(bytes: Uint8Array, start = 0, end = bytes.length): Reader {
-  const reader = new protobuf.Reader(bytes)
-  reader.pos = start
-  reader.len = end
-  return reader
-}
+export const readerOf = (bytes: Uint8Array, start = 0, end = bytes.length): Reader => new Reader(bytes, start, end)
 
 /** Reads a length prefix and returns where what it measures ends. */
 export function readEnd(reader: Reader): number {
@@ -43,21 +28,15 @@ export function readEnd(reader: Reader): number {
   return reader.pos + length
 }
 
-const bigintOf = ({ low, high, unsigned }: Pick<Long, 'low' | 'high' | 'unsigned'>): bigint =>
-  (BigInt(unsigned ? high >>> 0 : high) << 32n) | BigInt(low >>> 0)
-
-const longOf = (value: bigint): Long =>
-  Long.fromBits(Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n)))
-
 /** Bytes are a view of the input, not a copy. */
 export function readScalar(reader: Reader, kind: ScalarKind): number | bigint | string | Uint8Array {
   switch (kind) {
     case 'int32':
       return reader.int32()
     case 'int64':
-      return bigintOf(reader.int64())
+      return reader.int64()
     case 'uint64':
-      return bigintOf(reader.uint64())
+      return reader.uint64()
     case 'float':
       return reader.float()
     case 'double':
@@ -98,9 +77,8 @@ export function readPacked(reader: Reader, kind: PackedKind): PackedArray {
   } else {
     const halves = new Int32Array(values.buffer)
     for (let i = 0; i < halves.length; i += 2) {
-      const long = reader.int64()
-      halves[i] = long.low
-      halves[i + 1] = long.high
+      halves[i] = reader.int32()
+      halves[i + 1] = reader.high
     }
   }
   if (reader.pos !== end) throw new RangeError('its last number is cut off')
@@ -108,7 +86,7 @@ export function readPacked(reader: Reader, kind: PackedKind): PackedArray {
   return values
 }
 
-export const writer = (): Writer => new protobuf.Writer()
+export const writer = (): Writer => new Writer()
 
 export const writeTag = (writer: Writer, number: number, wireType: WireType): Writer =>
   writer.uint32(((number << 3) | wireType) >>> 0)
@@ -116,7 +94,7 @@ export const writeTag = (writer: Writer, number: number, wireType: WireType): Wr
 /** Writes a scalar that is not measured by a length prefix. */
 export function writeScalar(writer: Writer, kind: PackedKind, value: number | bigint): void {
   if (typeof value === 'bigint') {
-    writer.int64(longOf(value))
+    writer.int64(value)
   } else if (kind === 'float') {
     writer.float(value)
   } else if (kind === 'double') {
@@ -134,7 +112,7 @@ export function packedBytes(kind: PackedKind, values: PackedArray | readonly (nu
   }
   const out = writer()
   for (const value of values) writeScalar(out, kind, value)
-  return out.finish()
+  return out.written
 }
 
 /** One field as it stands in a message: bytes[start, end), of which the value is [body, end) behind tag and length. */
@@ -158,14 +136,8 @@ export function* occurrences(bytes: Uint8Array, start: number, end: number): Gen
       body = reader.pos
       reader.pos = to
     } else {
-      skip(reader, tag)
+      reader.skip(tag)
     }
     yield { number: tag >>> 3, wireType: tag & 7, start: from, body, end: reader.pos }
   }
-}
-
-/** Steps over the value of a field, nested groups included. */
-export function skip(reader: Reader, tag: number): void {
-  reader.skipType(tag & 7, 0, tag >>> 3)
-  if (reader.pos > reader.len) throw new RangeError('it is cut off')
 }

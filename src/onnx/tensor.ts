@@ -3,8 +3,8 @@ import { type DType, dtypeOf, dtypes, type TypedArray } from '../ir/dtype.js'
 import { sizeOf, type Tensor, type TensorData } from '../ir/tensor.js'
 import { type ExternalData, externalRange, isExternal } from './external.js'
 import { create, edit } from './message.js'
-import { textOf, utf8Of } from './proto.js'
 import type { TensorProto } from './schema.js'
+import { textOf, utf8Of } from './utf8.js'
 
 /**
  * The tensor a TensorProto holds, in whatever form it is stored. Dims and lengths are checked here, before anything is

@@ -8,12 +8,10 @@ import { accuracy } from '../metric/accuracy.js'
 import { type MeasuredGraph, measuredBy } from '../metric/measured.js'
 import type { Metric } from '../metric/metric.js'
 import type { GraphSpec } from '../onnx/export.js'
-import { trainNorms } from './batch-norm.js'
 import { curvatureOf } from './curvature.js'
-import { trainDropout } from './dropout.js'
+import type { TrainingForm } from './form.js'
 import { gradientOutputs, gradientsOf, lossOutputs } from './outputs.js'
 import { type Trainable, trainableOf } from './weights.js'
-import { widened } from './widen.js'
 
 /** What decides the graphs of a training run. */
 export interface TrainingOptions {
@@ -81,18 +79,15 @@ export interface DrawnGraph {
 }
 
 /**
- * Builds the graphs from a model and a loss; float16 and bfloat16 models are trained in float32.
+ * Builds the graphs from a model in its form and a loss.
  * @param calculus the derivatives of the operators of both
  * Throws `not-differentiable`, `invalid-option`.
  */
-export function trainingGraphs(model: Graph, options: TrainingOptions, calculus: Calculus): TrainingGraphs {
-  const graph = widened(model)
-  const { loss, batchNorm = 'frozen' } = options
+export function graphsOf(form: TrainingForm, options: TrainingOptions, calculus: Calculus): TrainingGraphs {
+  const { graph, noise } = form
+  const { loss } = options
   const evaluated = loss.build(graph.outputs)
-  const none = new Map<string, Value>()
-  const norms = batchNorm === 'trained' ? trainNorms(graph.outputs) : { outputs: graph.outputs, statistics: none }
-  const dropped = options.dropout === 'on' ? trainDropout(norms.outputs) : { outputs: norms.outputs, noise: none }
-  const trained = dropped.outputs === graph.outputs ? evaluated : loss.build(dropped.outputs)
+  const trained = form.outputs === graph.outputs ? evaluated : loss.build(form.outputs)
   const measured = {
     training: measuredBy([accuracy()], trained, false),
     evaluation: measuredBy(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined),
@@ -100,7 +95,7 @@ export function trainingGraphs(model: Graph, options: TrainingOptions, calculus:
 
   const used = new Set(leavesOf([...valuesOf(evaluated, measured.evaluation), ...valuesOf(trained, measured.training)]))
   // Norms that the loss does not depend on stay as they are, as their weights do.
-  const next = new Map([...norms.statistics].filter(([name]) => used.has(graph.parameters.get(name)!)))
+  const next = new Map([...form.statistics].filter(([name]) => used.has(graph.parameters.get(name)!)))
   const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
   const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
   const parameters = trainedParameters(graph, options, used, statistics)
@@ -109,7 +104,7 @@ export function trainingGraphs(model: Graph, options: TrainingOptions, calculus:
     inputs: new Map([
       ...inputs,
       ...of.targets,
-      ...(of === evaluated ? [] : dropped.noise),
+      ...(of === evaluated ? [] : noise),
       ...added,
       ...parameters,
       ...statistics,
@@ -146,10 +141,10 @@ export function trainingGraphs(model: Graph, options: TrainingOptions, calculus:
   refuseClashes(
     [
       ...trained.targets.keys(),
-      ...dropped.noise.keys(),
+      ...noise.keys(),
       ...(curvature?.noise.keys() ?? []),
       ...(curvature?.probes.keys() ?? []),
-      ...named(shared?.shares ?? none).map(([name]) => name),
+      ...named(shared?.shares ?? new Map()).map(([name]) => name),
     ],
     graph,
   )
@@ -158,7 +153,7 @@ export function trainingGraphs(model: Graph, options: TrainingOptions, calculus:
     evaluation,
     curvature,
     ...(shared && { parts: once(() => inParts(shared)) }),
-    noise: dropped.noise,
+    noise,
     data: new Map([...inputs, ...trained.targets]),
     loss: trained,
     measured,

@@ -15,7 +15,7 @@ import type { GradientKind } from '../step/step.js'
 import { type Compute, type GradientProgram, isGradient } from './compute.js'
 import type { DrawnGraph, PartGraphs, TrainingGraphs } from './graphs.js'
 import { tensorsOf } from './host-compute.js'
-import { type Divisors, overParts, type Part, partsOf, sharesOf } from './parts.js'
+import type { Divisors, Part, Weighing } from './parts.js'
 
 /** One batch's gradient with what else the graph tells; G as in `Compute`. */
 export interface Evaluated<G> extends Contribution {
@@ -83,8 +83,8 @@ export class Programs<P extends Named, G> {
     }
     const shared = this.partGraphs()
     if (!shared) return this.whole(batch, size, noise.size > 0, (part) => gradientOf(part, {}))
-    const shares = await this.sharesOf(shared, this.parts(batch, size), run, noise.size > 0)
-    return overParts(this.compute, this.parts(batch, size), 'shares', (part, i) => gradientOf(part, shares[i]!))
+    const shares = await this.sharesOf(shared, await this.parts(batch, size), run, noise.size > 0)
+    return this.overParts(batch, size, 'shares', (part, i) => gradientOf(part, shares[i]!))
   }
 
   async evaluate(batch: Tensors, size: number, parameters: P, statistics: ParameterArrays): Promise<Evaluated<G>> {
@@ -141,6 +141,7 @@ export class Programs<P extends Named, G> {
       const weights = [...shares.keys()].map((name) => [name, number(`weight/${name}`)])
       counted.push({ count: number('count'), weights: Object.fromEntries(weights) })
     }
+    const { sharesOf } = await loadedParts()
     return sharesOf(counted, sampled).map((ofPart) =>
       Object.fromEntries(
         [...shares].map(([name, { name: input, dtype }]) => [input!, tensorFrom(dtype, [], [ofPart[name]!])]),
@@ -194,10 +195,21 @@ export class Programs<P extends Named, G> {
     run: (part: Tensors) => Promise<Evaluated<G>>,
   ): Promise<Evaluated<G>> {
     if (this.partOf(size) >= size) return run(batch)
-    return overParts(this.compute, this.parts(batch, size), sampled ? 'sampled' : 'mean', run)
+    return this.overParts(batch, size, sampled ? 'sampled' : 'mean', run)
   }
 
-  private parts(batch: Tensors, size: number): Iterable<Part> {
+  private async overParts(
+    batch: Tensors,
+    size: number,
+    weighing: Weighing,
+    run: (part: Tensors, index: number) => Promise<Evaluated<G>>,
+  ): Promise<Evaluated<G>> {
+    const { overParts } = await loadedParts()
+    return overParts(this.compute, await this.parts(batch, size), weighing, run)
+  }
+
+  private async parts(batch: Tensors, size: number): Promise<Iterable<Part>> {
+    const { partsOf } = await loadedParts()
     return partsOf(batch, size, this.partOf(size), (name) => this.countsExamples(name))
   }
 
@@ -216,6 +228,9 @@ export class Programs<P extends Named, G> {
     )
   }
 }
+
+/** Most runs take their batches whole. */
+const loadedParts = () => import('./parts.js')
 
 /** The same graph without the gradients that nobody wants: what only they need is not computed. */
 const restricted = (spec: GraphSpec, wanted: ReadonlySet<string>): GraphSpec => ({

@@ -13,9 +13,9 @@ import { Alone } from './alone.js'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { type CheckpointStore, newestOf, type Resumed } from './checkpoint-store.js'
 import { layersBehind } from './depth.js'
-import { type TrainingGraphs, trainingGraphs } from './graphs.js'
+import { formOf } from './form.js'
+import { graphsOf, type TrainingGraphs } from './graphs.js'
 import { frozenOf, settingsOf } from './groups.js'
-import { replaceHead } from './head.js'
 import { identityOf } from './identity.js'
 import { checkTrainerOptions, type FitOptions, type RoundMetrics, type TrainerOptions } from './options.js'
 import { fitPlan, type Plan } from './plan.js'
@@ -56,12 +56,14 @@ export class Trainer {
     checkTrainerOptions(options)
     const { ire } = layers(options.optimizer)
     const operators = await operatorsOf(model)
-    const started = options.head ? replaceHead(model, options.head, operators) : model
+    // Loaded where it is asked for.
+    const started = options.head ? (await import('./head.js')).replaceHead(model, options.head, operators) : model
     const graph = importGraph(started, operators)
+    const form = await formOf(graph, options)
     const frozen = frozenOf([...trainableOf(graph, options.trainable).keys()], options)
     const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
-    const { calculus } = await operatorsBehind([options.loss.build(graph.outputs).loss])
-    const graphs = trainingGraphs(graph, { ...options, frozen, ...curvature }, calculus)
+    const { calculus } = await operatorsBehind([options.loss.build(form.outputs).loss])
+    const graphs = graphsOf(form, { ...options, frozen, ...curvature }, calculus)
     const trainer = new Trainer(started, options, graph, graphs, await Run.create(graphs, options))
     try {
       trainer.settings(undefined, true)

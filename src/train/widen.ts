@@ -2,7 +2,7 @@ import { dtypes, isHalf } from '../ir/dtype.js'
 import { constant, input, numbersOf, parameter, tensorFrom } from '../ir/leaf.js'
 import { body } from '../ir/scope.js'
 import type { Tensor } from '../ir/tensor.js'
-import { topological, withBodies } from '../ir/topology.js'
+import { topological } from '../ir/topology.js'
 import {
   type Attribute,
   type Attributes,
@@ -14,6 +14,7 @@ import {
 } from '../ir/value.js'
 import { apply, definitionOf } from '../op/apply.js'
 import { moreKnown, type Substitution } from '../op/inline.js'
+import { holdsHalf } from './half.js'
 
 const half: ReadonlySet<unknown> = new Set([dtypes.float16.onnx, dtypes.bfloat16.onnx])
 
@@ -33,17 +34,10 @@ const typeAttributes: ReadonlySet<string> = new Set([
  * half floats is returned as it is.
  */
 export function widened(graph: Graph): Graph {
-  const outputs = [...graph.outputs.values()]
-  const everything = [
-    ...withBodies(outputs).flatMap((node) => [...node.inputs, ...node.outputs]),
-    ...outputs,
-    ...graph.inputs.values(),
-    ...graph.parameters.values(),
-  ]
-  if (!everything.some((value) => value && isHalf(value.dtype))) return graph
+  if (!holdsHalf(graph)) return graph
 
   const wide: Substitution = new Map()
-  remake(topological(outputs), wide)
+  remake(topological(graph.outputs.values()), wide)
   const all = (values: ReadonlyMap<string, Value>) =>
     new Map([...values].map(([name, value]) => [name, wideOf(value, wide)]))
   return { name: graph.name, inputs: all(graph.inputs), parameters: all(graph.parameters), outputs: all(graph.outputs) }

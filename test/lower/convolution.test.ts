@@ -126,7 +126,7 @@ function built({ x, w, attributes, open = [], bias, newer }: Form): { spec: Grap
     ),
   )
   const [data, weights, added = null] = values as [Value, Value, Value?]
-  const y = op.Conv(data, weights, added, attributes)
+  const y = op.Conv(data, weights, added, attributes ?? {})
   return {
     spec: {
       name: 'conv',

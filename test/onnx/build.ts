@@ -2,10 +2,10 @@ import type { DType, Tensor } from '../../src/index.js'
 import { dtypes } from '../../src/ir/dtype.js'
 import { encode } from '../../src/onnx/encode.js'
 import { create } from '../../src/onnx/message.js'
-import { utf8Of } from '../../src/onnx/proto.js'
 import type { AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto } from '../../src/onnx/schema.js'
 import { attributeTypes } from '../../src/onnx/schema.js'
 import { tensorProto } from '../../src/onnx/tensor.js'
+import { utf8Of } from '../../src/onnx/utf8.js'
 
 type Content = Partial<AttributeProto>
 

@@ -12,9 +12,9 @@ import {
 import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
 import { create } from '../../src/onnx/message.js'
-import { utf8Of } from '../../src/onnx/proto.js'
 import type { NodeProto } from '../../src/onnx/schema.js'
 import { attributeTypes } from '../../src/onnx/schema.js'
+import { utf8Of } from '../../src/onnx/utf8.js'
 import { float, graphProto, info, node, text } from './build.js'
 import { numbers, session } from './session.js'
 

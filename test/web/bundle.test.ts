@@ -8,14 +8,18 @@ export { checkpointFolder, imageFolder, readModel, readIdx, writeModel, wasm, we
 `
 
 /** Bytes gzipped: what it comes to, so that it does not grow unnoticed. The mark is 80,000. */
-const limit = 153_000
+const limit = 127_000
+
+const listed = (sizes: Readonly<Record<string, number>>) =>
+  Object.entries(sizes)
+    .sort(([, a], [, b]) => b - a)
+    .map(([name, size]) => `${name} ${size}`)
+    .join(', ')
 
 it('weighs what it did, onnxruntime left out', async () => {
   const { gzipped, later, parts } = await bundled(application)
-  const shown = Object.entries(parts)
-    .sort(([, a], [, b]) => b - a)
-    .map(([part, size]) => `${part} ${size}`)
-  console.info(`${gzipped} bytes gzipped at once, ${later} later; before compression: ${shown.join(', ')}`)
+  console.info(`${gzipped} bytes gzipped at once; before compression: ${listed(parts)}`)
+  console.info(`later, gzipped: ${listed(later)}`)
   for (const heavy of ['ajv', 'onnxruntime']) expect(Object.keys(parts)).not.toContain(heavy)
   expect(gzipped).toBeLessThan(limit)
 }, 120_000)

@@ -9,8 +9,8 @@ export interface Bundle {
   /** Bytes of what is loaded at once, and gzipped. */
   readonly size: number
   readonly gzipped: number
-  /** Of what is loaded later, when it is needed. */
-  readonly later: number
+  /** Gzipped bytes of each chunk that is loaded later, when it is needed, by the name of the module that asks for it first. */
+  readonly later: Readonly<Record<string, number>>
   /** Bytes at once by package, or by folder of the library. */
   readonly parts: Readonly<Record<string, number>>
 }
@@ -41,7 +41,8 @@ export async function bundled(code: string): Promise<Bundle> {
       rollupOptions: {
         input: 'application',
         external: /^onnxruntime-web/,
-        preserveEntrySignatures: 'strict',
+        // As of a page's script, which nothing imports: what later parts share with it may stay in it.
+        preserveEntrySignatures: 'allow-extension',
       },
     },
   })) as Rolldown.RolldownOutput
@@ -60,16 +61,15 @@ export async function bundled(code: string): Promise<Bundle> {
       const part = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(id)?.[1] ?? /dist\/([^/]+)/.exec(id)?.[1] ?? id
       parts[part] = (parts[part] ?? 0) + renderedLength
     }
-  const sum = (of: Iterable<Rolldown.OutputChunk>, measure: (code: string) => number) =>
-    [...of].reduce((total, { code }) => total + measure(code), 0)
   const gzip = (code: string) => gzipSync(code, { level: 9 }).length
+  const sum = (measure: (code: string) => number) => [...atOnce].reduce((total, { code }) => total + measure(code), 0)
+  const later: Record<string, number> = {}
+  for (const chunk of chunks.values())
+    if (!atOnce.has(chunk)) later[chunk.name] = (later[chunk.name] ?? 0) + gzip(chunk.code)
   return {
-    size: sum(atOnce, (code) => Buffer.byteLength(code)),
-    gzipped: sum(atOnce, gzip),
-    later: sum(
-      [...chunks.values()].filter((chunk) => !atOnce.has(chunk)),
-      gzip,
-    ),
+    size: sum((code) => Buffer.byteLength(code)),
+    gzipped: sum(gzip),
+    later,
     parts,
   }
 }
