@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest'
-import { node } from '../../src/node/index.js'
+import { cApi, node } from '../../src/node/index.js'
 import { Random } from '../../src/random.js'
 import type { Device } from '../../src/runtime/device.js'
 import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
@@ -7,12 +7,14 @@ import { hostDevice } from './host-device.js'
 import { cutIn, denormal, gammas, hard, Refreshes, selectsAsTheHost, tensorsOf } from './ranking-run.js'
 
 const cpu = node({ threads: 1, worker: false })
+const native = cApi({ threads: 1, resident: true })
 const why = await whyNoWebgpu()
 const gpu = skipLoudly('test/step/ranking.test.ts', why)
   ? undefined
   : webgpu({ cpuNodes: 'refused', ranking: 'device' })
 afterAll(async () => {
   await cpu.dispose()
+  await native.dispose()
   await gpu?.dispose()
 })
 
@@ -20,6 +22,7 @@ const random = new Random(5)
 const normal = (length: number) => random.fill(new Float32Array(length), 'normal')
 const places: readonly [string, Device | undefined, readonly number[]][] = [
   ['a device made of the CPU', hostDevice(cpu), gammas],
+  ["onnxruntime's C API", native.device, gammas],
   ["Node's WebGPU, with no node on the CPU", gpu?.device, [0.1, 0.75, 1]],
 ]
 
@@ -89,6 +92,7 @@ describe.each(places)('a mask made on %s is the host’s', (_, device, shares) =
 
 test('numbers below 2^-126 are ranked too, where they are numbers', async () => {
   await selectsAsTheHost(hostDevice(cpu), denormal)
+  await selectsAsTheHost(native.device!, denormal)
 })
 
 test.skipIf(!gpu)('and all 0 where the GPU takes them for that', async () => {
