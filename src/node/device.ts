@@ -37,12 +37,14 @@ class NodeTensor implements DeviceTensor {
  * go through a program of Identity, one per type; the first of them, never released, is also what keeps the device itself alive.
  */
 export class NodeDevice implements Device {
+  readonly ranking: 'device' | 'host'
   readonly #engine: Engine
   readonly #check: () => void
   readonly #passages = new Map<string, Promise<Session>>()
 
   /** `check` throws once the runtime is disposed. */
-  constructor(engine: Engine, check: () => void) {
+  constructor(engine: Engine, check: () => void, ranking: 'device' | 'host') {
+    this.ranking = ranking
     this.#engine = engine
     this.#check = check
   }

@@ -5,6 +5,7 @@ import type { InferenceSession } from 'onnxruntime-node'
 import { OnnxIreError } from '../errors.js'
 import { dtypes } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
+import type { Device } from '../runtime/device.js'
 import { checkFeeds } from '../runtime/feeds.js'
 import type { Provider } from '../runtime/provider.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
@@ -53,6 +54,11 @@ export interface NodeWebGpuOptions {
   readonly cpuNodes?: 'allowed' | 'refused' | undefined
   /** How much of each call the WebGPU implementation checks; 'basic' finds mistakes, 'disabled' (onnxruntime's default) is fastest. */
   readonly validation?: 'disabled' | 'wgpuOnly' | 'basic' | 'full' | undefined
+  /**
+   * Where IRE ranks its curvature estimates: 'host' (default) copies them there and the mask back, 'device' runs some three hundred
+   * small operations, so that nothing of the parameters' size crosses. Both select the same.
+   */
+  readonly ranking?: 'host' | 'device' | undefined
 }
 
 /**
@@ -105,7 +111,8 @@ export function node(options: NodeOptions = {}): Runtime {
   const engine = worker
     ? new WorkerEngine((gate) => startWorker(sessionOptions, gate, lock))
     : new LocalEngine(sessionOptions, lock && ((work) => lock.hold(work)))
-  return runtime(description, provider, engine, worker)
+  const device = (check: () => void) => new NodeDevice(engine, check, options.webgpu?.ranking ?? 'host')
+  return runtime(description, provider, engine, worker, provider === 'webgpu' ? device : undefined)
 }
 
 /** One for the process; see `NativeLock`. */
@@ -117,9 +124,17 @@ function checkProvider({ provider = 'cpu', webgpu }: NodeOptions): void {
   }
   if (provider !== 'cpu' && provider !== 'webgpu') refuse(`provider '${provider}' is none of cpu, webgpu`)
   if (webgpu && provider !== 'webgpu') refuse(`the option webgpu is for provider 'webgpu', not '${provider}'`)
+  const { ranking = 'host' } = webgpu ?? {}
+  if (ranking !== 'host' && ranking !== 'device') refuse(`webgpu.ranking '${ranking}' is none of host, device`)
 }
 
-function runtime(description: string, provider: Provider, engine: Engine, shared: boolean): Runtime {
+function runtime(
+  description: string,
+  provider: Provider,
+  engine: Engine,
+  shared: boolean,
+  device?: (check: () => void) => Device,
+): Runtime {
   let disposed: Promise<void> | undefined
   const check = () => {
     if (disposed) throw gone('runtime', 'disposed')
@@ -127,7 +142,7 @@ function runtime(description: string, provider: Provider, engine: Engine, shared
   return {
     description,
     provider,
-    ...(provider === 'webgpu' ? { device: new NodeDevice(engine, check) } : {}),
+    ...(device ? { device: device(check) } : {}),
     async compile(model) {
       check()
       const { id, inputs, outputNames } = await engine.compile(model)

@@ -51,6 +51,11 @@ export interface Device {
    * calls it, compiles again and goes on from its last snapshot. Absent where a loss is final.
    */
   renew?(): Promise<void>
+  /**
+   * Where such updates rank for IRE's mask: on the device (default), by some three hundred small operations, or on the 'host',
+   * which copies estimates there and the mask back.
+   */
+  readonly ranking?: 'device' | 'host'
   /** Where training state lives on this device. Without it, updates are ONNX graphs run on the device (`graphResidence`). */
   reside?(spec: ResidenceSpec): Promise<DeviceResidence<DeviceTensors>>
 }

@@ -1,6 +1,5 @@
 import { OnnxIreError } from '../errors.js'
-import { sizeOf } from '../ir/tensor.js'
-import { mapArrays, type ParameterArrays } from '../optim/arrays.js'
+import type { ParameterArrays } from '../optim/arrays.js'
 import { requireFinite } from '../optim/norm.js'
 import type { Device, DeviceTensors, Feeds } from '../runtime/device.js'
 import { applyGraph, factorName, type Moved } from './graph-residence/apply-graph.js'
@@ -8,9 +7,10 @@ import { ascentGraph } from './graph-residence/ascent-graph.js'
 import { gradientFeeds, number } from './graph-residence/feeds.js'
 import { partName } from './graph-residence/flat.js'
 import { Held } from './graph-residence/held.js'
+import { type BundleMask, HostMask } from './graph-residence/masks.js'
 import { Measured } from './graph-residence/measured.js'
 import { Programs } from './graph-residence/programs.js'
-import { type FlatMask, refreshMask } from './mask.js'
+import { Ranking } from './graph-residence/ranking.js'
 import type {
   Application,
   Ascent,
@@ -28,7 +28,8 @@ import { momentsOf, type OptimizerState } from './state.js'
  *
  * - the arithmetic is in float32, and gradients whose squares overflow it (from 1.8e19 on) count as not finite;
  * - the state from before and after a step are both there while it is applied, so that a failed one changes nothing;
- * - a refresh downloads the estimates, ranks them on the host, exactly, and uploads the mask.
+ * - a refresh computes F in float32 and ranks it exactly, there or where `device.ranking` says; a GPU may take numbers below
+ *   1.2e-38 for 0.
  */
 export async function graphResidence(device: Device, spec: ResidenceSpec): Promise<DeviceResidence<DeviceTensors>> {
   return new GraphResidence(device, spec)
@@ -36,8 +37,8 @@ export async function graphResidence(device: Device, spec: ResidenceSpec): Promi
 
 /** A mask, and the one to go back to should the step turn out not to be finite. */
 interface Masks {
-  readonly current: FlatMask | null
-  readonly before: FlatMask | null
+  readonly current: BundleMask | null
+  readonly before: BundleMask | null
 }
 
 /** What SAM's ascent came to. */
@@ -53,9 +54,10 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
   readonly #spec: ResidenceSpec
   readonly #programs: Programs
   readonly #held: Held
+  readonly #ranking: Ranking
   #masks: Masks = { current: null, before: null }
   /** Made by `refresh`, for this step's `apply`. */
-  #pending: FlatMask | null = null
+  #pending: BundleMask | null = null
   #ascended: Ascended | null = null
   /** What the last step measured; null where it trained nothing. */
   #measured: Measured | null = null
@@ -66,6 +68,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
     this.#spec = spec
     this.#programs = new Programs(device)
     this.#held = new Held(device, spec)
+    this.#ranking = new Ranking(device, spec, this.#programs)
   }
 
   get parameters(): DeviceTensors {
@@ -75,12 +78,12 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
   async load(parameters: ParameterArrays, state: OptimizerState): Promise<void> {
     await this.#held.load(parameters, momentsOf(this.#spec.base, parameters, state))
     await this.#forget()
-    this.#masks = { current: state.mask, before: null }
+    this.#become({ current: state.mask && new HostMask(this.#device, state.mask), before: null })
   }
 
   async store(parameters: ParameterArrays, state: OptimizerState): Promise<void> {
     await this.#held.store(parameters, momentsOf(this.#spec.base, parameters, state))
-    state.mask = this.#masks.current
+    state.mask = (await this.#masks.current?.stored()) ?? null
   }
 
   async release(): Promise<void> {
@@ -89,10 +92,9 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
   }
 
   async refresh(refresh: Refresh, estimates: DeviceTensors): Promise<void> {
-    const arrays = await this.#downloaded(refresh.ranked, estimates)
-    // Only their lengths are read.
-    const zeros = mapArrays(this.#spec.parameters, (dims) => new Float32Array(sizeOf(dims)))
-    this.#pending = refreshMask(refresh, zeros, arrays, this.#masks.current)
+    const made = await this.#ranking.refreshed(refresh, estimates, this.#masks.current)
+    this.#pending?.release()
+    this.#pending = made
   }
 
   async requireFinite(names: readonly string[], gradients: DeviceTensors, place: string, what: string): Promise<void> {
@@ -134,7 +136,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
   async apply(application: Application, gradients: DeviceTensors): Promise<void> {
     const { step, tensors, formula, kappa, clipValue, clipNorm, what } = application
     const ascended = this.#ascended?.step === step ? this.#ascended : null
-    const mask = this.#pending?.refreshedAt === step ? this.#pending : this.#masks.current
+    const mask = this.#pending?.numbers.refreshedAt === step ? this.#pending : this.#masks.current
     const updates = new Map(tensors.map((update) => [update.name, { update, key: keyOf(update) }]))
     await this.#held.settle((name) => updates.get(name)?.key)
 
@@ -149,7 +151,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
       numbers.set(key, factors)
       for (const name of formula.scalars) feeds[factorName(factors, name)] = number(update.factors[name]!)
       const enhanced = kappa > 0 && mask !== null && update.enhanced
-      if (enhanced) feeds[`n/${bundle.id}`] = await this.#held.mask(bundle, mask)
+      if (enhanced) feeds[`n/${bundle.id}`] = await mask.n(bundle)
       if (enhanced) feeds['kappa'] = number(kappa)
       Object.assign(feeds, this.#held.feeds(bundle))
       moved.push({ bundle, factors, enhanced })
@@ -182,8 +184,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
       for (const bundle of bundles) this.#held.advance(bundle, kept)
       measured = new Measured(this.#device, `step ${step}`, what, bundles, kept, ascended?.measured)
     }
-    this.#masks = { current: mask, before: this.#masks.current }
-    this.#pending = null
+    this.#become({ current: mask, before: this.#masks.current })
     this.#measured?.release()
     this.#measured = measured
     this.#numbers = undefined
@@ -198,13 +199,25 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
   async #read(): Promise<StepNumbers> {
     try {
       const gradientNorm = (await this.#measured?.norm()) ?? 0
-      const { flatShare = 0, zeroShare = null, threshold = null } = this.#masks.current ?? {}
+      // There is no going back from here.
+      this.#become({ current: this.#masks.current, before: null })
+      const { flatShare = 0, zeroShare = null, threshold = null } = this.#masks.current?.numbers ?? {}
       return { gradientNorm, flatShare, zeroShare, threshold }
     } catch (error) {
       if (error instanceof OnnxIreError && error.code === 'not-finite')
-        this.#masks = { current: this.#masks.before, before: this.#masks.before }
+        this.#become({ current: this.#masks.before, before: this.#masks.before })
       throw error
     }
+  }
+
+  /** Puts masks into force and frees those of before that are none of them. */
+  #become(masks: Masks): void {
+    const { current, before } = this.#masks
+    const left = new Set([current, before, this.#pending])
+    for (const mask of [masks.current, masks.before]) left.delete(mask)
+    for (const mask of left) mask?.release()
+    this.#masks = masks
+    this.#pending = null
   }
 
   /** Frees the ascent's point; what it measured too, unless a step `used` it. */
@@ -220,7 +233,7 @@ class GraphResidence implements DeviceResidence<DeviceTensors> {
     this.#measured?.release()
     this.#measured = null
     this.#numbers = undefined
-    this.#pending = null
+    this.#become({ current: null, before: null })
     await this.#programs.release()
   }
 }

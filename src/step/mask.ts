@@ -10,6 +10,7 @@ import {
 } from '../optim/arrays.js'
 import { faultOf } from '../optim/norm.js'
 import { flatByMagnitude, flatByValue, smoothedSquare, smoothedValue } from './formulas.js'
+import type { IreOptimizer } from './ire.js'
 import type { Refresh } from './residence.js'
 import { kthLargest } from './selection.js'
 
@@ -50,7 +51,7 @@ export function refreshMask(
 ): FlatMask {
   const signed = ire.curvature === 'hutchinson'
   const own = ranked.map((name) => [name, arrayOf(estimates, name, parameters[name]!.length, what)] as const)
-  const take = (1 - ire.beta) * (signed ? 1 : batchSize)
+  const take = takeOf({ ire, batchSize })
   const renewed = (name: string, g: FloatArray): FloatArray => {
     const F = previous?.curvature?.[name]?.slice() ?? zerosLike(parameters[name]!)
     evaluate(signed ? smoothedValue : smoothedSquare, { F, g }, { beta: ire.beta, take })
@@ -65,10 +66,8 @@ export function refreshMask(
       : null
   const values = own.map(([name, g]) => [name, curvature?.[name] ?? g] as const)
   const total = values.reduce((sum, [, { length }]) => sum + length, 0)
-  // The k-th largest is flat itself, so k = 0 and k = 1 both leave every coordinate flat.
-  const k = Math.max(1, Math.floor((1 - ire.gamma) * total))
   const arrays = values.map(([, array]) => array)
-  const cut = total === 0 ? 0 : kthLargest(arrays, k, signed ? 'value' : 'magnitude')
+  const cut = total === 0 ? 0 : kthLargest(arrays, rankOf(ire, total), signed ? 'value' : 'magnitude')
   if (cut === null) throw notFinite(own, values, step, what)
 
   const counts = { flat: 0, zero: 0 }
@@ -78,15 +77,42 @@ export function refreshMask(
     counts.flat += found['flat']!
     counts.zero += found['zero']!
   }
+  return { flat, curvature, ...maskNumbers({ ire, step, batchSize }, total, { cut, ...counts }) }
+}
+
+/** What a mask was decided by. */
+export type MaskNumbers = Pick<FlatMask, 'refreshedAt' | 'threshold' | 'flatShare' | 'zeroShare'>
+
+/** N numbers of which some were counted, and the largest of them that is flat. */
+interface Counted {
+  readonly cut: number
+  readonly flat: number
+  readonly zero: number
+}
+
+/** The k of the threshold: the k-th largest is flat itself, so k = 0 and k = 1 both leave every coordinate flat. */
+export const rankOf = ({ gamma }: IreOptimizer, total: number): number => Math.max(1, Math.floor((1 - gamma) * total))
+
+/** The factor of what is new in F, (1 - beta) B or, of v * Hv, 1 - beta. */
+export const takeOf = ({ ire, batchSize }: Pick<Refresh, 'ire' | 'batchSize'>): number =>
+  (1 - ire.beta) * (ire.curvature === 'hutchinson' ? 1 : batchSize)
+
+/** The numbers of the mask that a refresh made. */
+export function maskNumbers(
+  { ire, step, batchSize }: Pick<Refresh, 'ire' | 'step' | 'batchSize'>,
+  total: number,
+  { cut, flat, zero }: Counted,
+): MaskNumbers {
   const share = (n: number) => (total === 0 ? 0 : n / total)
-  const threshold = curvature || signed ? cut : Math.min(batchSize * cut * cut, Number.MAX_VALUE)
-  return { flat, curvature, refreshedAt: step, threshold, flatShare: share(counts.flat), zeroShare: share(counts.zero) }
+  const ranksF = ire.beta > 0 || ire.curvature === 'hutchinson'
+  const threshold = ranksF ? cut : Math.min(batchSize * cut * cut, Number.MAX_VALUE)
+  return { refreshedAt: step, threshold, flatShare: share(flat), zeroShare: share(zero) }
 }
 
 type Named = readonly (readonly [name: string, array: FloatArray])[]
 
 /** What is wrong with the estimates, or else with the F made of them. */
-function notFinite(estimates: Named, F: Named, step: number, what: string): OnnxIreError {
+export function notFinite(estimates: Named, F: Named, step: number, what: string): OnnxIreError {
   const fault = (named: Named, what: string) =>
     named.map(([name, array]) => faultOf(array, name, `step ${step}`, what)).find((error) => error !== null)
   return (fault(estimates, what) ?? fault(F, 'curvature estimate F'))!

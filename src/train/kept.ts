@@ -32,7 +32,7 @@ export class KeptWeights {
     }
   }
 
-  /** Where the averages are, those of the parameters to be moved where these are trained; undefined where none are kept. */
+  /** The averages of parameters and statistics; those of parameters are moved where these are. Undefined where none are kept. */
   get averages(): Trained['averages'] {
     return this.decay === undefined ? undefined : { arrays: this.byRole['ema']!, decay: this.decay }
   }

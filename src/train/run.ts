@@ -31,8 +31,8 @@ export class Run {
   private optimizerState: OptimizerState
   /** Whether steps were taken on a device that the host's arrays do not show yet. */
   private ahead = false
-  /** Settles when the step in progress is over, however it ends. */
-  private stepping: Promise<void> = Promise.resolve()
+  /** Settles when the works asked for are over, however they end: a step moves what a sync or an evaluation reads. */
+  private working: Promise<void> = Promise.resolve()
 
   /** Throws `invalid-option` for a model that the runtime's device does not train. */
   static async create(graphs: TrainingGraphs, options: TrainerOptions): Promise<Run> {
@@ -94,16 +94,17 @@ export class Run {
   }
 
   /** Brings the host up to what a device holds, once the step in progress is over. */
-  async sync(): Promise<void> {
-    await this.stepping
-    await this.follow()
+  sync(): Promise<void> {
+    return this.inTurn(async () => {
+      if (!this.ahead) return
+      await this.compute.follow(this.optimizerState)
+      this.ahead = false
+    })
   }
 
   /** One optimizer step on a batch; `progress` is told what it came to. */
   take(batch: Batch, plan: Plan, progress: Progress): Promise<StepProgress> {
-    const step = this.taken(batch, plan, progress)
-    this.stepping = step.then(nothing, nothing)
-    return step
+    return this.inTurn(() => this.taken(batch, plan, progress))
   }
 
   private async taken(batch: Batch, plan: Plan, progress: Progress): Promise<StepProgress> {
@@ -157,7 +158,11 @@ export class Run {
   }
 
   /** Loss and metrics over a data set. */
-  async evaluate(data: Data, weights: Weights): Promise<Measures> {
+  evaluate(data: Data, weights: Weights): Promise<Measures> {
+    return this.inTurn(() => this.evaluated(data, weights))
+  }
+
+  private async evaluated(data: Data, weights: Weights): Promise<Measures> {
     const statistics = weights === 'last' ? this.weights.statistics : this.weights.of(weights)
     const placed = weights === 'best' ? await this.compute.place(statistics) : undefined
     try {
@@ -185,16 +190,10 @@ export class Run {
     await this.compute.release()
   }
 
-  private async follow(): Promise<void> {
-    if (!this.ahead) return
-    // A step that ends meanwhile puts the device ahead again.
-    this.ahead = false
-    try {
-      await this.compute.follow(this.optimizerState)
-    } catch (error) {
-      this.ahead = true
-      throw error
-    }
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.working.then(work)
+    this.working = result.then(nothing, nothing)
+    return result
   }
 
   private conformed({ tensors, size }: Batch) {

@@ -11,7 +11,7 @@ const skipped = skipLoudly('test/step/graph-residence-webgpu.test.ts', await why
 describe.skipIf(skipped)('on the WebGPU of Node, with no node on the CPU', () => {
   let runtime: Runtime
   beforeAll(() => {
-    runtime = webgpu({ cpuNodes: 'refused' })
+    runtime = webgpu({ cpuNodes: 'refused', ranking: 'device' })
   })
   afterAll(() => runtime.dispose())
 

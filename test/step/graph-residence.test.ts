@@ -58,46 +58,59 @@ describe('50 steps by graphs on a device agree with those of plain arrays to 1e-
   }
 })
 
-test('every tensor of the device is freed: as many are there after 5 steps as after 50, and none in the end', async () => {
-  const live = new Set<DeviceTensor>()
-  const counted = <T extends DeviceTensor>(tensor: T): T => {
-    const { release } = tensor
-    live.add(tensor)
-    return Object.assign(tensor, {
-      release() {
-        live.delete(tensor)
-        release.call(tensor)
-      },
-    })
-  }
-  const counting: Device = {
-    compile: async (model, keeps) => {
-      const program = await device.compile(model, keeps)
-      const run: typeof program.run = async (feeds) => {
-        const outputs = await program.run(feeds)
-        Object.values(outputs.kept).forEach(counted)
-        return outputs
-      }
-      return { ...program, run }
-    },
-    upload: async (tensor) => counted(await device.upload(tensor)),
-    download: (tensor) => device.download(tensor),
-  }
-  const optimizer = ire(sam(adamw({ lr: 0.03 })), { ...options, warmup: 0 })
-  const parameters = split(start, Float32Array)
-  const residence = await resident(counting, optimizer, parameters, initialState(optimizer, parameters))
-  const counts: number[] = []
-  for (let t = 0; t < 50; t++) {
-    await deviceStep(counting, residence, optimizer, t, answers(optimizer, { settings })(t), { settings, clipNorm: 1 })
-    if (t === 11 || t === 20 || t === 49) counts.push(live.size)
-  }
-  // Parameters, bundles, what the last step measured.
-  expect(counts).toEqual([counts[0], counts[0], counts[0]])
-  expect(counts[0]).toBeLessThan(30)
-  await residence.load(parameters, initialState(optimizer, parameters))
-  await residence.release()
-  expect(live.size).toBe(0)
+test('the same with estimates that are ranked on the host', async () => {
+  const ranking: Device = { ...device, ranking: 'host' }
+  for (const [, enhancement] of ires)
+    if (enhancement) await agree(ranking, ire(adamw({ lr: 0.03 }), enhancement), { settings })
 })
+
+test.each(['device', 'host'] as const)(
+  'every tensor of the device is freed: as many are there after 5 steps as after 50, and none in the end, ranked on the %s',
+  async (ranking) => {
+    const live = new Set<DeviceTensor>()
+    const counted = <T extends DeviceTensor>(tensor: T): T => {
+      const { release } = tensor
+      live.add(tensor)
+      return Object.assign(tensor, {
+        release() {
+          live.delete(tensor)
+          release.call(tensor)
+        },
+      })
+    }
+    const counting: Device = {
+      ranking,
+      compile: async (model, keeps) => {
+        const program = await device.compile(model, keeps)
+        const run: typeof program.run = async (feeds) => {
+          const outputs = await program.run(feeds)
+          Object.values(outputs.kept).forEach(counted)
+          return outputs
+        }
+        return { ...program, run }
+      },
+      upload: async (tensor) => counted(await device.upload(tensor)),
+      download: (tensor) => device.download(tensor),
+    }
+    const optimizer = ire(sam(adamw({ lr: 0.03 })), { ...options, warmup: 0, beta: 0.5 })
+    const parameters = split(start, Float32Array)
+    const residence = await resident(counting, optimizer, parameters, initialState(optimizer, parameters))
+    const counts: number[] = []
+    for (let t = 0; t < 50; t++) {
+      await deviceStep(counting, residence, optimizer, t, answers(optimizer, { settings })(t), {
+        settings,
+        clipNorm: 1,
+      })
+      if (t === 11 || t === 20 || t === 49) counts.push(live.size)
+    }
+    // Parameters, bundles, what the last step measured, the mask with its F.
+    expect(counts).toEqual([counts[0], counts[0], counts[0]])
+    expect(counts[0]).toBeLessThan(30)
+    await residence.load(parameters, initialState(optimizer, parameters))
+    await residence.release()
+    expect(live.size).toBe(0)
+  },
+)
 
 test('a loss that is not finite names the tensor whose gradient is not either', async () => {
   const optimizer = sgd({ lr: 0.1 })

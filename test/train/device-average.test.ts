@@ -123,6 +123,21 @@ it('does not come to the host at a step', async () => {
   await trainer.dispose()
 })
 
+it('is read whole by what is asked for and not waited for', async () => {
+  const run = async (asks: boolean) => {
+    const trainer = await trainerOn({ ...cpu, device: hostDevice(cpu) })
+    const asked: Promise<unknown>[] = []
+    const onStep = () => {
+      if (asks) asked.push(trainer.sync(), trainer.evaluate(points, { weights: 'ema' }), trainer.evaluate(points))
+    }
+    const result = await ended(trainer, 2, onStep)
+    return { ...result, measured: await Promise.all(asked) }
+  }
+  const [asking, quiet] = [await run(true), await run(false)]
+  expect(asking.measured).toHaveLength(30)
+  expect({ ...asking, measured: [] }).toEqual(quiet)
+})
+
 it('of norms that are trained has the running statistics with it', async () => {
   const data = clusters(24, [2, 6, 6])
   const run = async (runtime: Runtime) => {

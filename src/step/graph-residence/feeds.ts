@@ -9,9 +9,30 @@ import type { Bundle } from './layout.js'
 export const number = (x: number): Tensor => tensorFrom('float32', [], [x])
 
 /**
- * The gradients of bundles as programs are fed them, `g/<bundle>/<part>`.
- * @throws 'invalid-data' for missing or misshapen ones
+ * The gradient of one parameter of these dims.
+ * @throws 'invalid-data' for a missing or misshapen one
  */
+export function gradientOf(
+  gradients: DeviceTensors,
+  name: string,
+  dims: readonly number[],
+  what: string,
+): DeviceTensor {
+  const g = Object.hasOwn(gradients, name) ? gradients[name] : undefined
+  if (!g)
+    throw new OnnxIreError(
+      'invalid-data',
+      `no ${what} for parameter '${name}': give one tensor per parameter, or leave '${name}' out of the parameters to freeze it`,
+    )
+  if (g.dtype !== 'float32' || g.dims.length !== dims.length || g.dims.some((dim, axis) => dim !== dims[axis]))
+    throw new OnnxIreError(
+      'invalid-data',
+      `the ${what} of '${name}' is ${g.dtype}[${g.dims.join(', ')}], the parameter float32[${dims.join(', ')}]`,
+    )
+  return g
+}
+
+/** The gradients of bundles as programs are fed them, `g/<bundle>/<part>`; throws as `gradientOf`. */
 export function gradientFeeds(
   bundles: readonly Bundle[],
   gradients: DeviceTensors,
@@ -19,19 +40,7 @@ export function gradientFeeds(
 ): Record<string, DeviceTensor> {
   const feeds: Record<string, DeviceTensor> = {}
   for (const { id, parts } of bundles)
-    for (const [i, { name, dims }] of parts.entries()) {
-      const g = Object.hasOwn(gradients, name) ? gradients[name] : undefined
-      if (!g)
-        throw new OnnxIreError(
-          'invalid-data',
-          `no ${what} for parameter '${name}': give one tensor per parameter, or leave '${name}' out of the parameters to freeze it`,
-        )
-      if (g.dtype !== 'float32' || g.dims.length !== dims.length || g.dims.some((dim, axis) => dim !== dims[axis]))
-        throw new OnnxIreError(
-          'invalid-data',
-          `the ${what} of '${name}' is ${g.dtype}[${g.dims.join(', ')}], the parameter float32[${dims.join(', ')}]`,
-        )
-      feeds[partName('g', id, i)] = g
-    }
+    for (const [i, { name, dims }] of parts.entries())
+      feeds[partName('g', id, i)] = gradientOf(gradients, name, dims, what)
   return feeds
 }

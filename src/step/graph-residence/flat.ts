@@ -6,9 +6,14 @@ import type { Bundle } from './layout.js'
 /** A graph's inputs or outputs under way. */
 export type Named = Map<string, Value>
 
-/** An input of float32, listed in `inputs`. */
-export function listed(inputs: Named, name: string, dims: readonly number[] = []): Value {
-  const value = input(name, 'float32', dims)
+/** An input, listed in `inputs`. */
+export function listed(
+  inputs: Named,
+  name: string,
+  dims: readonly number[] = [],
+  dtype: 'float32' | 'int32' = 'float32',
+): Value {
+  const value = input(name, dtype, dims)
   inputs.set(name, value)
   return value
 }

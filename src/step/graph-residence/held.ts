@@ -2,7 +2,6 @@ import { OnnxIreError } from '../../errors.js'
 import { sizeOf, type Tensor, tensor } from '../../ir/tensor.js'
 import { arrayOf, type FloatArray, type ParameterArrays } from '../../optim/arrays.js'
 import type { Device, DeviceTensor, DeviceTensors } from '../../runtime/device.js'
-import type { FlatMask } from '../mask.js'
 import type { ResidenceSpec } from '../residence.js'
 import { partName } from './flat.js'
 import { type Bundle, bundleOf, regrouped } from './layout.js'
@@ -13,13 +12,12 @@ interface Arrays {
   readonly state: readonly DeviceTensor[]
   /** Whether no step has trained it yet. */
   fresh: boolean
-  n?: { readonly of: FlatMask; readonly tensor: DeviceTensor }
 }
 
 /** Arrays by moment, then by parameter. */
 type Moments = Readonly<Record<string, ParameterArrays>>
 
-/** The state a device holds: every parameter for itself, and theta, moments and mask by bundle. */
+/** The state a device holds: every parameter for itself, and theta and moments by bundle. */
 export class Held {
   readonly #device: Device
   readonly #spec: ResidenceSpec
@@ -87,23 +85,11 @@ export class Held {
     return Object.fromEntries(this.#names.map((name, i) => [`${name}/${bundle.id}`, state[i]!]))
   }
 
-  /** A bundle's n of this mask. */
-  async mask(bundle: Bundle, mask: FlatMask): Promise<DeviceTensor> {
-    const arrays = this.#arrays.get(bundle)!
-    if (arrays.n?.of === mask) return arrays.n.tensor
-    const n = new Float32Array(bundle.length)
-    for (const { name, from } of bundle.parts) n.set(mask.flat[name]!, from)
-    const tensor = await this.#upload(bundle.dims, n)
-    arrays.n?.tensor.release()
-    arrays.n = { of: mask, tensor }
-    return tensor
-  }
-
   /** Takes over what a step made, `next/theta/<id>`, `next/<moment>/<id>` and `parameter/<id>/<part>`. */
   advance(bundle: Bundle, made: DeviceTensors): void {
     const before = this.#arrays.get(bundle)!
     const state = this.#names.map((name) => made[`next/${name}/${bundle.id}`]!)
-    this.#arrays.set(bundle, { ...before, state, fresh: false })
+    this.#arrays.set(bundle, { state, fresh: false })
     for (const tensor of before.state) tensor.release()
     bundle.parts.forEach(({ name }, i) => {
       this.#parameters[name]!.release()
@@ -156,9 +142,8 @@ export class Held {
 
   /** Frees a bundle, but not its parameters. */
   #drop(bundle: Bundle): void {
-    const { state, n } = this.#arrays.get(bundle)!
+    const { state } = this.#arrays.get(bundle)!
     for (const tensor of state) if (tensor !== this.#parameters[bundle.parts[0]!.name]) tensor.release()
-    n?.tensor.release()
     this.#arrays.delete(bundle)
   }
 

@@ -3,7 +3,7 @@ import { array, formula } from '../../formula/formula.js'
 import { WORKGROUP } from '../../formula/wgsl.js'
 import { smoothedSquare, smoothedValue } from '../../step/formulas.js'
 import type { IreOptimizer } from '../../step/ire.js'
-import type { FlatMask } from '../../step/mask.js'
+import { type FlatMask, type MaskNumbers, rankOf, takeOf } from '../../step/mask.js'
 import type { Refresh } from '../../step/residence.js'
 import type { Fixed, Shared } from './fixed.js'
 import { FormulaKernel } from './formula-kernel.js'
@@ -11,7 +11,7 @@ import type { Kernels } from './kernels.js'
 import type { Normed, Norms } from './norms.js'
 import type { Plan } from './plan.js'
 import { DIGITS, FEW } from './ranking-shaders.js'
-import { loaded, type MaskNumbers, type Refreshed, type RefreshNumbers, refreshed } from './refreshed.js'
+import { loaded, type Refreshed, type RefreshNumbers, refreshed } from './refreshed.js'
 import { partsOf, type Slot, wordsOf } from './slots.js'
 
 /** A refresh whose step is not applied yet. */
@@ -50,16 +50,16 @@ export class Ranking {
 
   /** Makes the mask of a step, by the gradients or estimates of the tensors that are ranked. */
   async refresh(plan: Plan, refresh: Refresh, ranked: readonly Normed[]): Promise<void> {
-    const { gamma, beta } = refresh.ire
+    const { beta } = refresh.ire
     const total = ranked.reduce((sum, { slot }) => sum + slot.count, 0)
     // See `refreshMask`.
-    const k = Math.max(1, Math.floor((1 - gamma) * total))
+    const k = rankOf(refresh.ire, total)
     this.#kernels.device.queue.writeBuffer(this.#shared.selection, 0, Uint32Array.of(0, k, 0, 0, 0))
 
     this.#norms.add(plan, 'estimate', ranked)
     let values = ranked
     if (this.#smooth) {
-      const take = (1 - beta) * (this.#signed ? 1 : refresh.batchSize)
+      const take = takeOf(refresh)
       for (const { slot, fed } of ranked) await this.#smooth.add(plan, slot, fed, { beta, take })
       values = ranked
         .filter(({ slot }) => slot.count > 0)

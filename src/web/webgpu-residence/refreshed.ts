@@ -1,4 +1,4 @@
-import type { FlatMask } from '../../step/mask.js'
+import { type FlatMask, type MaskNumbers, maskNumbers } from '../../step/mask.js'
 import type { Refresh } from '../../step/residence.js'
 
 /** What a refresh counted on the device; `cut` is the key of the largest F that is flat. */
@@ -7,9 +7,6 @@ export interface RefreshNumbers {
   readonly zero: number
   readonly cut: number
 }
-
-/** What a mask was decided by. */
-export type MaskNumbers = Pick<FlatMask, 'refreshedAt' | 'threshold' | 'flatShare' | 'zeroShare'>
 
 /** From what the device counted in a refresh to the numbers of its mask; see `FlatMask`. */
 export type Refreshed = (counted: RefreshNumbers) => MaskNumbers
@@ -21,14 +18,13 @@ export const loaded =
 
 /** @param total the N of the threshold */
 export const refreshed =
-  ({ ire, step, batchSize }: Refresh, total: number): Refreshed =>
-  ({ flat, zero, cut }) => {
-    if (total === 0) return { refreshedAt: step, threshold: 0, flatShare: 0, zeroShare: 0 }
-    const signed = ire.curvature === 'hutchinson'
-    const value = numberOf(cut, signed)
-    const threshold = signed || ire.beta > 0 ? value : Math.min(batchSize * value * value, Number.MAX_VALUE)
-    return { refreshedAt: step, threshold, flatShare: flat / total, zeroShare: zero / total }
-  }
+  (refresh: Refresh, total: number): Refreshed =>
+  ({ flat, zero, cut }) =>
+    maskNumbers(refresh, total, {
+      cut: total === 0 ? 0 : numberOf(cut, refresh.ire.curvature === 'hutchinson'),
+      flat,
+      zero,
+    })
 
 /** The number that has this key: the inverse of the shader's `keyOf`. */
 function numberOf(key: number, signed: boolean): number {
