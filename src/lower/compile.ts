@@ -6,9 +6,9 @@ import { exportGraph, type GraphSpec } from '../onnx/export.js'
 import { importGraph } from '../onnx/import.js'
 import { embedExternalData, type Model } from '../onnx/model.js'
 import type { Device, DeviceProgram, DeviceTensor, Feeds } from '../runtime/device.js'
-import type { Provider } from '../runtime/provider.js'
 import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
 import { converted } from './convert.js'
+import { targets } from './targets.js'
 
 /**
  * Compiles a graph in operators that the runtime's provider runs. The program takes and gives what `spec` says: where the
@@ -32,7 +32,7 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
  */
 export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
   const file = () => runtime.compile(encode('ModelProto', embedExternalData(model).proto))
-  if (!lacking.has(runtime.provider)) return file()
+  if (!targets[runtime.provider]) return file()
   let graph: Graph
   try {
     graph = importGraph(model)
@@ -65,12 +65,9 @@ export async function compileOnDevice(
   }
 }
 
-/** Providers that do not run every operator as it is. */
-const lacking: ReadonlySet<Provider> = new Set(['webgpu'])
-
 async function written({ provider }: Runtime, spec: GraphSpec) {
-  // Loaded when needed: a page that computes in WebAssembly does without.
-  const graph = lacking.has(provider) ? (await import('./lowered.js')).lowered(spec, provider) : spec
+  const target = await targets[provider]?.()
+  const graph = target ? (await import('./lowered.js')).lowered(spec, target) : spec
   return {
     bytes: encode('ModelProto', exportGraph(graph)),
     feeds: changes(spec.inputs, graph.inputs),

@@ -5,6 +5,7 @@ import { body } from '../../src/ir/scope.js'
 import { withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
 import { lowered } from '../../src/lower/lowered.js'
+import { webgpu as target } from '../../src/lower/webgpu/index.js'
 import type { GraphSpec } from '../../src/onnx/export.js'
 import { op } from '../../src/op/index.js'
 import { Random } from '../../src/random.js'
@@ -136,7 +137,7 @@ describe('bodies on WebGPU', () => {
       inputs: new Map(Object.entries(inputs)),
       outputs: new Map(Object.entries(build(inputs))),
     }
-    const result = operators(lowered(graph, 'webgpu'))
+    const result = operators(lowered(graph, target))
     for (const operator of gone) {
       expect(operators(graph)).toContain(operator)
       expect(result).not.toContain(operator)
@@ -150,6 +151,6 @@ describe('bodies on WebGPU', () => {
     const x = input('x', 'float32', [3])
     const [y] = loop(2, x, (_, state) => [op.Tanh(state)])
     const graph: GraphSpec = { name: 'loop', inputs: new Map([['x', x]]), outputs: new Map([['y', y!]]) }
-    expect(lowered(graph, 'webgpu').outputs.get('y')).toBe(y)
+    expect(lowered(graph, target).outputs.get('y')).toBe(y)
   })
 })
