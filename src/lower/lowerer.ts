@@ -1,5 +1,5 @@
 import { dtypes } from '../ir/dtype.js'
-import { constant, constantTensor, input, numbersOf, tensorFrom } from '../ir/leaf.js'
+import { constant, constantTensor, input } from '../ir/leaf.js'
 import { body, currentScope } from '../ir/scope.js'
 import { bodiesOf, dependenciesOf, topological } from '../ir/topology.js'
 import { type Attribute, type Body, type Node, refineShape, type Scope, type Value } from '../ir/value.js'
@@ -7,6 +7,7 @@ import { apply } from '../op/apply.js'
 import { definitionOf, op } from '../op/index.js'
 import { moreKnown } from '../op/inline.js'
 import { smallSize } from '../op/known.js'
+import { narrowConstant } from './convert.js'
 import type { AnyLowering, Target } from './lowering.js'
 import { mayBeNarrow, onHost } from './slots.js'
 
@@ -198,15 +199,13 @@ export class Lowerer {
     )
   }
 
-  /** Numbers beyond 32 bits are taken for the ends that exporters write for "all the rest". */
   private narrowed(value: Value): Value {
     if (value.dtype !== 'int64') return value
     return this.remembered(value, () => {
       const tensor = constantTensor(value)
       if (value.source.kind === 'input') this.short.add(value)
       if (!tensor) return this.final(this.lookedUp(value) ?? op.Cast(value, { to: dtypes.int32.onnx }))
-      const numbers = numbersOf(tensor).map((x) => Math.min(Math.max(x, -(2 ** 31)), 2 ** 31 - 1))
-      return constant(tensorFrom('int32', tensor.dims, numbers))
+      return constant(narrowConstant(tensor, value.name))
     })
   }
 

@@ -144,6 +144,24 @@ describe('lowered', () => {
       message: /^input 'ids': 2147483648 does not fit into 32 bits/,
     })
   })
+
+  it('refuses constants beyond 32 bits, but for the ends of int64, which are no bound', async () => {
+    const ids = input('ids', 'int64', [3])
+    const feeds = { ids: { dtype: 'int64', dims: [3], data: BigInt64Array.from([-7n, 0n, 9n]) } as const }
+    const clipped = spec([ids], { y: op.Clip(ids, scalar('int64', -(2 ** 63)), scalar('int64', 2 ** 63)) })
+    expect(await outputsOf(cpuAs('webgpu'), clipped, feeds)).toEqual(await outputsOf(cpu, clipped, feeds))
+    const hash = constant(tensorFrom('int64', [1], [2 ** 40]), 'hash')
+    expect(() => lowered(spec([ids], { y: op.Add(ids, hash) }), webgpu)).toThrow(
+      expect.objectContaining({
+        code: 'invalid-data',
+        message: expect.stringMatching(/^the constant 'hash': 1099511627776 does not fit into 32 bits/),
+      }),
+    )
+    const far = op.Range(scalar('int64', 2 ** 31), scalar('int64', 2 ** 31 + 100), scalar('int64', 1))
+    expect(() => lowered(spec([ids], { y: op.Add(far, op.Gather(ids, 0)) }), webgpu)).toThrow(
+      /does not fit into 32 bits/,
+    )
+  })
 })
 
 describe('fixed', () => {
