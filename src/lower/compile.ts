@@ -8,6 +8,7 @@ import { embedExternalData, type Model } from '../onnx/model.js'
 import type { Provider } from '../runtime/provider.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import type { Conversion } from './conversion.js'
+import { targets } from './targets.js'
 
 /**
  * Compiles a graph in operators that the runtime's provider runs. The program takes and gives what `spec` says: where the
@@ -31,7 +32,7 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
  */
 export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
   const file = () => runtime.compile(encode('ModelProto', embedExternalData(model).proto))
-  if (!lacking.has(runtime.provider)) return file()
+  if (!targets[runtime.provider]) return file()
   let graph: Graph
   try {
     graph = importGraph(model, await operatorsOf(model))
@@ -43,18 +44,16 @@ export async function compileModel(runtime: Runtime, model: Model): Promise<Prog
   return compileGraph(runtime, { name, inputs, outputs })
 }
 
-/** Providers that do not run every operator as it is. */
-const lacking: ReadonlySet<Provider> = new Set(['webgpu'])
-
 /** A graph as bytes that the provider takes, and what has to be converted then. */
 export async function written(
   provider: Provider,
   spec: GraphSpec,
 ): Promise<{ readonly bytes: Uint8Array; readonly conversion?: Conversion }> {
   const bytesOf = (graph: GraphSpec) => encode('ModelProto', exportGraph(graph))
-  if (!lacking.has(provider)) return { bytes: bytesOf(spec) }
+  const target = await targets[provider]?.()
+  if (!target) return { bytes: bytesOf(spec) }
   // Loaded when needed: a page that computes in WebAssembly does without.
   const { conversionOf } = await import('./conversion.js')
-  const { graph, conversion } = conversionOf(spec, provider)
+  const { graph, conversion } = conversionOf(spec, target)
   return { bytes: bytesOf(graph), ...(conversion ? { conversion } : {}) }
 }

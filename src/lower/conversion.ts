@@ -2,9 +2,9 @@ import type { DType } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export.js'
-import type { Provider } from '../runtime/provider.js'
 import { converted } from './convert.js'
 import { lowered } from './lowered.js'
+import type { Target } from './lowering.js'
 
 /** Between the tensors of a graph and those of its lowered form; tensors that lie on a device stay as they are. */
 export interface Conversion {
@@ -12,12 +12,12 @@ export interface Conversion {
   outputs<T extends object>(given: Readonly<Record<string, T>>): Readonly<Record<string, T>>
 }
 
-/** A graph lowered for a provider, and the conversion where their types differ. */
+/** A graph in the operators of a provider, and the conversion where their types differ. */
 export function conversionOf(
   spec: GraphSpec,
-  provider: Provider,
+  target: Target,
 ): { readonly graph: GraphSpec; readonly conversion?: Conversion } {
-  const graph = lowered(spec, provider)
+  const graph = lowered(spec, target)
   const feeds = changes(spec.inputs, graph.inputs)
   const outputs = changes(graph.outputs, spec.outputs)
   if (feeds.size === 0 && outputs.size === 0) return { graph }

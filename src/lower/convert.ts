@@ -1,5 +1,6 @@
 import { OnnxIreError } from '../errors.js'
 import type { DType } from '../ir/dtype.js'
+import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 
 /**
@@ -19,11 +20,26 @@ function narrowed(name: string, data: BigInt64Array): Int32Array {
   for (let i = 0; i < data.length; i++) {
     const element = Number(data[i])
     result[i] = element
-    if (result[i] !== element)
-      throw new OnnxIreError(
-        'invalid-data',
-        `input '${name}': ${data[i]} does not fit into 32 bits, and this provider has no larger integers; run the model on the CPU`,
-      )
+    if (result[i] !== element) throw tooLong(`input '${name}'`, `${data[i]}`)
   }
   return result
 }
+
+/**
+ * A constant of a graph as int32. The ends of int64 are the ends of int32, for they stand for "no bound". Throws `invalid-data`
+ * naming the constant for other numbers beyond 32 bits.
+ */
+export function narrowConstant(tensor: Tensor, name?: string): Tensor {
+  const numbers = numbersOf(tensor).map((x) => {
+    if (Math.abs(x) === 2 ** 63) return x < 0 ? -(2 ** 31) : 2 ** 31 - 1
+    if (x !== (x | 0)) throw tooLong(name ? `the constant '${name}'` : 'a constant of the model', `${x}`)
+    return x
+  })
+  return tensorFrom('int32', tensor.dims, numbers)
+}
+
+const tooLong = (where: string, number: string) =>
+  new OnnxIreError(
+    'invalid-data',
+    `${where}: ${number} does not fit into 32 bits, and this provider has no larger integers; run the model on the CPU`,
+  )

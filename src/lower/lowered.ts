@@ -1,21 +1,14 @@
 import { withBodies } from '../ir/topology.js'
 import type { Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export.js'
-import type { Provider } from '../runtime/provider.js'
 import { Lowerer } from './lowerer.js'
 import type { Target } from './lowering.js'
-import { webgpu } from './webgpu/index.js'
-
-/** What each provider needs; one that is not listed runs every operator as it is. */
-const targets: Partial<Record<Provider, Target>> = { webgpu }
 
 /**
- * The same graph in operators that a provider runs, and runs right. Its inputs and outputs have the same names, in the same
+ * The same graph in operators that a target runs, and runs right. Its inputs and outputs have the same names, in the same
  * order; one that was int64 may be int32, which `compileGraph` hides. Integers are taken to fit into 32 bits.
  */
-export function lowered(spec: GraphSpec, provider: Provider): GraphSpec {
-  const target = targets[provider]
-  if (!target) return spec
+export function lowered(spec: GraphSpec, target: Target): GraphSpec {
   const first = rebuilt(spec, target.lowerings, target)
   return missesKernels(first.outputs.values(), target)
     ? rebuilt(spec, { ...target.lowerings, ...target.older }, target)

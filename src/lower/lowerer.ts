@@ -1,11 +1,13 @@
 import { dtypes } from '../ir/dtype.js'
-import { constant, constantTensor, input, numbersOf, tensorFrom } from '../ir/leaf.js'
+import { constant, constantTensor, input } from '../ir/leaf.js'
+import { body, currentScope } from '../ir/scope.js'
 import { bodiesOf, dependenciesOf, topological } from '../ir/topology.js'
-import { type Node, refineShape, type Value } from '../ir/value.js'
+import { type Attribute, type Body, type Node, refineShape, type Scope, type Value } from '../ir/value.js'
 import { apply, definitionOf } from '../op/apply.js'
 import { op } from '../op/basic.js'
-import { copyOf, moreKnown } from '../op/inline.js'
+import { moreKnown } from '../op/inline.js'
 import { smallSize } from '../op/known.js'
+import { narrowConstant } from './convert.js'
 import type { AnyLowering, Target } from './lowering.js'
 import { mayBeNarrow, onHost } from './slots.js'
 
@@ -17,7 +19,8 @@ const shapes: ReadonlySet<string> = new Set(['Shape', 'Size'])
  * form, made of the nodes it had: the host computes it without waiting for the device, and it is what shapes and axes are
  * read from. Everything has a device form, in lowered operators; where int64 is to be avoided, that of an int64 tensor is int32.
  *
- * Nodes inside bodies stay as they are.
+ * Bodies are rebuilt in the same way, but what is int64 there stays so: the host goes through their rounds, and has their states
+ * and numbers. Only what a lowered operator gives as int32 is passed on as such.
  */
 export class Lowerer {
   private readonly lowerings: Readonly<Record<string, AnyLowering | undefined>>
@@ -29,6 +32,10 @@ export class Lowerer {
   private readonly read = new Set<Value>()
   private readonly converted = new Map<Value, Value>()
   private readonly short: Set<Value>
+  /** The body whose nodes are rebuilt, undefined for the main graph. */
+  private scope: Scope | undefined
+  /** Whether anything is not what it was. */
+  private changed = false
 
   /** @param short int64 inputs to take as int32; those that turn out to be computed with are added, for another try */
   constructor(lowerings: Target['lowerings'], countedIn: Target['countedIn'], short: Set<Value>) {
@@ -57,7 +64,8 @@ export class Lowerer {
   }
 
   private walk(ends: readonly Value[]): void {
-    const order = topological(ends, (node) => !this.settled.has(node))
+    const own: readonly (Scope | undefined)[] = [this.scope, currentScope()]
+    const order = topological(ends, (node) => own.includes(node.scope) && !this.settled.has(node))
     for (const value of ends) this.read.add(value)
     for (const node of order) for (const value of dependenciesOf(node)) this.read.add(value)
     for (const node of order) {
@@ -111,6 +119,7 @@ export class Lowerer {
       outputs: node.outputs.length,
     })
     if (results === null) return undefined
+    this.changed = true
     const list = Array.isArray(results) ? (results as readonly Value[]) : [results as Value]
     const wanted = list.filter((_, i) => node.outputs[i] && this.read.has(node.outputs[i]))
     this.walk(wanted)
@@ -127,34 +136,76 @@ export class Lowerer {
     return node.inputs.map((value, slot) => value && this.operand(node, slot, value))
   }
 
-  /** Inside of bodies everything has the types it had. */
+  /** Inputs and outputs of bodies, and what they capture, have the types they had. */
   private withBodies(node: Node): readonly Value[] {
-    const forms = dependenciesOf(node).map((value) => {
-      const form = this.host.get(value) ?? this.onDevice(value)
-      return [value, value.dtype === 'int64' ? this.widened(form) : form] as const
-    })
-    return forms.every(([value, form]) => value === form) ? node.outputs : copyOf(node, new Map(forms))
+    const forms = new Map(dependenciesOf(node).map((value) => [value, this.wide(value)]))
+    let same = [...forms].every(([value, form]) => value === form)
+    const rebuilt = (of: Body): Body => {
+      const inner = new Lowerer(this.lowerings, this.countedIn, this.short)
+      const result = inner.body(of, forms, (value) => this.host.get(value))
+      same &&= !inner.changed
+      return result
+    }
+    const mapped = (attribute: Attribute | undefined): Attribute | undefined => {
+      if (typeof attribute !== 'object') return attribute
+      if (Array.isArray(attribute)) return attribute.map((item) => mapped(item as Attribute)) as readonly Body[]
+      return 'kind' in attribute ? rebuilt(attribute) : attribute
+    }
+    const attributes = Object.fromEntries(Object.entries(node.attributes).map(([key, value]) => [key, mapped(value)]))
+    if (same && node.scope === currentScope()) return node.outputs
+    this.changed ||= !same
+    return this.made(
+      { ...node, attributes: same ? node.attributes : attributes },
+      node.inputs.map((value) => value && forms.get(value)!),
+    )
   }
 
-  private operand({ operator }: Node, slot: number, value: Value): Value {
-    if (onHost(operator, slot)) {
-      const form = this.host.get(value) ?? this.onDevice(value)
-      return value.dtype === 'int64' ? this.widened(form) : form
+  private body(of: Body, captured: ReadonlyMap<Value, Value>, onHost: (value: Value) => Value | undefined): Body {
+    this.scope = of.scope
+    for (const [value, form] of captured) {
+      this.device.set(value, form)
+      const host = onHost(value)
+      if (host) this.host.set(value, host)
     }
+    const inputs = of.inputs.map((value) => input(value.name ?? 'x', value.dtype, value.shape))
+    return body(inputs, () => {
+      for (const [i, value] of of.inputs.entries()) this.device.set(value, inputs[i]!)
+      this.walk(of.outputs)
+      return of.outputs.map((value) => this.wide(value))
+    })
+  }
+
+  /** The form of a value that has the type it had. */
+  private wide(value: Value): Value {
+    const form = this.host.get(value) ?? this.onDevice(value)
+    return value.dtype === 'int64' ? this.widened(form) : form
+  }
+
+  private operand(node: Node, slot: number, value: Value): Value {
+    if (onHost(node.operator, slot)) return this.wide(value)
     const form = this.onDevice(value)
     if (value.dtype !== 'int64' || !this.countedIn) return form
-    return mayBeNarrow(operator, slot) ? this.narrowed(form) : this.widened(form)
+    return mayBeNarrow(node.operator, slot) && this.narrows(node) ? this.narrowed(form) : this.widened(form)
   }
 
-  /** Numbers beyond 32 bits are taken for the ends that exporters write for "all the rest". */
+  /** Whether a node computes in int32: in bodies only where nothing has to be made int32 for it. */
+  private narrows({ operator, inputs }: Node): boolean {
+    if (!this.scope) return true
+    const forms = inputs.flatMap((value, slot) =>
+      value?.dtype === 'int64' && mayBeNarrow(operator, slot) ? [this.onDevice(value)] : [],
+    )
+    return (
+      forms.some(({ dtype }) => dtype === 'int32') && forms.every((form) => form.dtype === 'int32' || isConstant(form))
+    )
+  }
+
   private narrowed(value: Value): Value {
     if (value.dtype !== 'int64') return value
     return this.remembered(value, () => {
       const tensor = constantTensor(value)
       if (value.source.kind === 'input') this.short.add(value)
       if (!tensor) return this.final(this.lookedUp(value) ?? op.Cast(value, { to: dtypes.int32.onnx }))
-      const numbers = numbersOf(tensor).map((x) => Math.min(Math.max(x, -(2 ** 31)), 2 ** 31 - 1))
-      return constant(tensorFrom('int32', tensor.dims, numbers))
+      return constant(narrowConstant(tensor, value.name))
     })
   }
 
@@ -191,7 +242,11 @@ export class Lowerer {
 
   /** The node over other inputs, whose types may have changed. */
   private remade(node: Node, inputs: readonly (Value | null)[]): readonly Value[] {
-    if (inputs.every((value, i) => value === node.inputs[i])) return node.outputs
+    const same = inputs.every((value, i) => value === node.inputs[i])
+    return same && node.scope === currentScope() ? node.outputs : this.made(node, inputs)
+  }
+
+  private made(node: Node, inputs: readonly (Value | null)[]): readonly Value[] {
     const { operator, attributes, name, outputs } = node
     const results = apply({
       operator,

@@ -3,6 +3,7 @@ import { input } from '../../src/ir/leaf.js'
 import { withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
 import { lowered } from '../../src/lower/lowered.js'
+import { webgpu as target } from '../../src/lower/webgpu/index.js'
 import type { GraphSpec } from '../../src/onnx/export.js'
 import { op } from '../../src/op/index.js'
 import { Random } from '../../src/random.js'
@@ -14,7 +15,7 @@ const skipped = skipLoudly('test/lower/convolution.test.ts, on the device', awai
 const gpu = skipped ? undefined : webgpu()
 afterAll(() => gpu?.dispose())
 
-type Attributes = Parameters<typeof op.Conv>[3]
+type Attributes = Parameters<typeof op.Conv>[3] & object
 interface Form {
   readonly x: readonly number[]
   readonly w: readonly number[]
@@ -146,7 +147,7 @@ const operators = ({ outputs }: GraphSpec) =>
 describe('a convolution on WebGPU', () => {
   it.each(Object.entries(forms))('%s', { timeout: 60_000 }, async (_, form) => {
     const { spec, feeds } = built(form)
-    expect(operators(lowered(spec, 'webgpu')).join(' ')).toBe(form.becomes)
+    expect(operators(lowered(spec, target)).join(' ')).toBe(form.becomes)
     const expected = await outputsOf(cpu, spec, feeds)
     expect(distance(await outputsOf(cpuAs('webgpu'), spec, feeds), expected)).toBeLessThan(1e-4)
     if (gpu) expect(distance(await outputsOf(gpu, spec, feeds), expected)).toBeLessThan(1e-4)

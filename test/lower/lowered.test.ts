@@ -3,10 +3,14 @@ import { constant, input, int64s, scalar, tensorFrom } from '../../src/ir/leaf.j
 import { body } from '../../src/ir/scope.js'
 import { withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
+import { compileGraph, compileModel } from '../../src/lower/compile.js'
 import { fixed } from '../../src/lower/fixed.js'
 import { lowered } from '../../src/lower/lowered.js'
+import { webgpu } from '../../src/lower/webgpu/index.js'
 import { until } from '../../src/lower/webgpu/until.js'
-import type { GraphSpec } from '../../src/onnx/export.js'
+import { type GraphSpec, modelOf } from '../../src/onnx/export.js'
+import { importGraph } from '../../src/onnx/import.js'
+import { decodeModel } from '../../src/onnx/model.js'
 import { op } from '../../src/op/index.js'
 import { kernels } from '../generated/kernels.js'
 import { cpu, cpuAs, outputsOf } from './providers.js'
@@ -21,22 +25,34 @@ const typesOf = (values: ReadonlyMap<string, Value>) => [...values].map(([name, 
 const floats = (dims: readonly number[], ...values: number[]) => tensorFrom('float32', dims, values)
 
 describe('lowered', () => {
-  it('leaves graphs for the CPU and for WebAssembly as they are', () => {
+  it.each(['cpu', 'wasm', 'cuda', 'webgpu'] as const)('is what %s gets, where it needs to be', async (provider) => {
     const x = input('x', 'float32', [2, 3])
     const graph = spec([x], { y: op.Sign(op.LogSoftmax(x)) })
-    for (const provider of ['cpu', 'wasm', 'cuda'] as const) expect(lowered(graph, provider)).toBe(graph)
+    const written: Uint8Array[] = []
+    const compile = (bytes: Uint8Array) => {
+      written.push(bytes)
+      return cpu.compile(bytes)
+    }
+    await (await compileGraph({ ...cpu, provider, compile }, graph)).release()
+    await (await compileModel({ ...cpu, provider, compile }, modelOf(graph))).release()
+    for (const bytes of written) {
+      const found = operators(importGraph(decodeModel(bytes)))
+      if (provider === 'webgpu') expect(found).not.toEqual(expect.arrayContaining(['Sign']))
+      else expect(found).toEqual(['LogSoftmax', 'Sign'])
+    }
+    expect(written).toHaveLength(2)
   })
 
   it('shares what it does not change', () => {
     const x = input('x', 'float32', [2, 3])
     const y = op.Exp(op.MatMul(x, constant(floats([3, 1], 1, 2, 3))))
-    expect(lowered(spec([x], { y }), 'webgpu').outputs.get('y')).toBe(y)
+    expect(lowered(spec([x], { y }), webgpu).outputs.get('y')).toBe(y)
   })
 
   it('lowers what lowering makes', () => {
     const [scores, labels] = [input('scores', 'float32', [2, 3]), input('labels', 'int64', [2])]
     const [loss] = op.SoftmaxCrossEntropyLoss(scores, labels, { ignore_index: -1 })
-    const result = lowered(spec([scores, labels], { loss }), 'webgpu')
+    const result = lowered(spec([scores, labels], { loss }), webgpu)
     expect(operators(result)).not.toEqual(expect.arrayContaining(['LogSoftmax']))
     expect(operators(result)).toContain('Log')
     expect(typesOf(result.inputs)).toEqual([
@@ -59,7 +75,7 @@ describe('lowered', () => {
       places: op.Add(op.Mul(ids, 2), rows),
       rows: op.Mul(rows, int64s([3])),
     }
-    const result = lowered(spec([x, shape, ids], outputs), 'webgpu')
+    const result = lowered(spec([x, shape, ids], outputs), webgpu)
     expect(typesOf(result.inputs)).toEqual([
       ['x', 'float32'],
       ['shape', 'int64'],
@@ -102,8 +118,8 @@ describe('lowered', () => {
     const x = input('x', 'float32', ['N', 4])
     const normalised = op.RMSNormalization(x, constant(floats([4], 1, 1, 1, 1)))
     const alone = spec([x], { y: normalised })
-    expect(operators(lowered(alone, 'webgpu'))).toEqual(['RMSNormalization'])
-    const turned = lowered(spec([x], { y: op.Sin(normalised) }), 'webgpu')
+    expect(operators(lowered(alone, webgpu))).toEqual(['RMSNormalization'])
+    const turned = lowered(spec([x], { y: op.Sin(normalised) }), webgpu)
     expect(operators(turned)).toEqual(expect.arrayContaining(['Sin', 'ReduceMean']))
     expect(operators(turned)).not.toContain('RMSNormalization')
   })
@@ -127,6 +143,24 @@ describe('lowered', () => {
       code: 'invalid-data',
       message: /^input 'ids': 2147483648 does not fit into 32 bits/,
     })
+  })
+
+  it('refuses constants beyond 32 bits, but for the ends of int64, which are no bound', async () => {
+    const ids = input('ids', 'int64', [3])
+    const feeds = { ids: { dtype: 'int64', dims: [3], data: BigInt64Array.from([-7n, 0n, 9n]) } as const }
+    const clipped = spec([ids], { y: op.Clip(ids, scalar('int64', -(2 ** 63)), scalar('int64', 2 ** 63)) })
+    expect(await outputsOf(cpuAs('webgpu'), clipped, feeds)).toEqual(await outputsOf(cpu, clipped, feeds))
+    const hash = constant(tensorFrom('int64', [1], [2 ** 40]), 'hash')
+    expect(() => lowered(spec([ids], { y: op.Add(ids, hash) }), webgpu)).toThrow(
+      expect.objectContaining({
+        code: 'invalid-data',
+        message: expect.stringMatching(/^the constant 'hash': 1099511627776 does not fit into 32 bits/),
+      }),
+    )
+    const far = op.Range(scalar('int64', 2 ** 31), scalar('int64', 2 ** 31 + 100), scalar('int64', 1))
+    expect(() => lowered(spec([ids], { y: op.Add(far, op.Gather(ids, 0)) }), webgpu)).toThrow(
+      /does not fit into 32 bits/,
+    )
   })
 })
 

@@ -25,7 +25,7 @@ const changed = [...[...forms().values()].flat(), ...integerForms()]
   .filter(({ dtype }) => dtype !== 'float64')
   .flatMap((form) => {
     const spec = specOf(form)
-    const { outputs } = lowered(spec, 'webgpu')
+    const { outputs } = lowered(spec, target)
     const same = [...outputs].every(([name, value]) => value === spec.outputs.get(name))
     return same ? [] : [[form.operator, form.name, form] as const]
   })

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { cases } from '../grad/cases/index.js'
+import { cells } from '../lower/recurrent.js'
 import { describeInBrowser } from './browser.js'
 
 const patience = 300_000
@@ -37,6 +38,22 @@ describeInBrowser('gradient rules in Chromium', (browser) => {
         const compared = browser().worker<number>('rules', 'compare', operator)
         if (wide.includes(operator)) await expect(compared).rejects.toThrow(/IsNodeCompatibleWithProvider/)
         else expect(await compared).toBeLessThan(1e-3)
+      },
+      patience,
+    )
+  })
+
+  describe('training through time', () => {
+    it.each(cells)(
+      '%s: the same losses in WebAssembly and on WebGPU',
+      async (cell) => {
+        const { wasm, webgpu } = await browser().worker<Record<'wasm' | 'webgpu', number[]>>(
+          'rules',
+          'trainedThroughTime',
+          cell,
+        )
+        expect(wasm[0]! - wasm.at(-1)!).toBeGreaterThan(0.05)
+        expect(webgpu.map((loss, i) => Math.abs(loss - wasm[i]!) < 1e-3)).toEqual(wasm.map(() => true))
       },
       patience,
     )

@@ -3,10 +3,10 @@ import type { Tensor } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
 import { converted } from '../../src/lower/convert.js'
 import { lowered } from '../../src/lower/lowered.js'
+import type { Target } from '../../src/lower/lowering.js'
 import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
 import { edit } from '../../src/onnx/message.js'
-import type { Provider } from '../../src/runtime/provider.js'
 
 /** A graph of one operator and what to feed it. Imports are of `src`, as in the cases it comes from: values of one kind meet. */
 export interface Form {
@@ -43,10 +43,10 @@ export function probeOf({ operator, inputs, outputs, feeds }: Form, operatorSet?
   return { bytes: encode('ModelProto', later), feeds: Object.fromEntries(feeds.map((tensor, i) => [`x${i}`, tensor])) }
 }
 
-/** The form in operators that a provider runs, with feeds of its types; itself where nothing is changed. */
-export function loweredForm(form: Form, provider: Provider): Form {
+/** The form in operators that a target runs, with feeds of its types; itself where nothing is changed. */
+export function loweredForm(form: Form, target: Target): Form {
   const named = (values: readonly Value[]) => new Map(values.map((value, i) => [`${i}`, value]))
-  const graph = lowered({ name: form.operator, inputs: named(form.inputs), outputs: named(form.outputs) }, provider)
+  const graph = lowered({ name: form.operator, inputs: named(form.inputs), outputs: named(form.outputs) }, target)
   const [inputs, outputs] = [[...graph.inputs.values()], [...graph.outputs.values()]]
   if ([...inputs, ...outputs].every((value, i) => value === [...form.inputs, ...form.outputs][i])) return form
   return { ...form, inputs, outputs, feeds: form.feeds.map((feed, i) => converted(`x${i}`, feed, inputs[i]!.dtype)) }

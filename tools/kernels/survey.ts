@@ -1,5 +1,5 @@
 import { converted } from '../../src/lower/convert.js'
-import type { Provider } from '../../src/runtime/provider.js'
+import type { Target } from '../../src/lower/lowering.js'
 import { type Form, loweredForm, operatorSetOf, probeOf } from './form.js'
 import { agrees, outcomes } from './outcome.js'
 import type { Prober, RuntimeName, Trial } from './runtimes.js'
@@ -29,14 +29,14 @@ export interface Kernels {
 const newest = 26
 
 /**
- * All forms of an operator in a runtime. `reference` is the CPU, which runs are compared with; `provider` is whose lowerings are
+ * All forms of an operator in a runtime. `reference` is the CPU, which runs are compared with; `target` is whose lowerings are
  * tried too.
  */
 export async function kernelOf(
   forms: readonly Form[],
   prober: Prober,
   reference?: Prober,
-  provider?: Provider,
+  target?: Target,
 ): Promise<Kernel> {
   const types: Record<string, Result> = {}
   const asRun: Record<string, Result> = {}
@@ -47,7 +47,7 @@ export async function kernelOf(
     for (const form of forms.filter((form) => form.dtype === dtype)) {
       const outcome = await outcomeIn(form, prober, reference)
       byOutcome.set(outcome, [...(byOutcome.get(outcome) ?? []), form.name])
-      const instead = provider && loweredForm(form, provider)
+      const instead = target && loweredForm(form, target)
       const lowered = instead && instead !== form ? await loweredOutcome(instead, form, prober, reference!) : outcome
       // What runs as it is may be changed in passing, as its indices are.
       const tried = lowered === outcomes.lowered && outcome === outcomes.runs ? outcome : lowered

@@ -6,6 +6,7 @@ import { op } from '../../op/basic.js'
 import type { indexing } from '../../op/indexing.js'
 import { knownNumbers } from '../../op/known.js'
 import type { selection } from '../../op/selection.js'
+import { narrowConstant } from '../convert.js'
 import type { Lowerings } from '../lowering.js'
 import { counted, numbersAlong, numbersTo } from './lengths.js'
 import { cast } from './through.js'
@@ -41,17 +42,15 @@ function range(start: Value, limit: Value, delta: Value): Value | null {
   const [from, to, step] = [start, limit, delta].map((value) => knownNumbers(value)?.[0])
   if (from === undefined || step === undefined) return null
   const { dtype } = start
-  const narrow = dtype === 'int64' ? 'int32' : dtype
   if (to !== undefined) {
     const length = Math.max(0, Math.ceil((to - from) / step))
     if (length > WRITTEN_OUT) return null
-    return constant(
-      tensorFrom(
-        narrow,
-        [length],
-        Array.from({ length }, (_, i) => from + i * step),
-      ),
+    const numbers = tensorFrom(
+      dtype,
+      [length],
+      Array.from({ length }, (_, i) => from + i * step),
     )
+    return constant(dtype === 'int64' ? narrowConstant(numbers) : numbers)
   }
   if (from !== 0 || step !== 1 || dtype !== 'int64') return null
   return counted(op.Reshape(limit, [1]))

@@ -1,3 +1,5 @@
+import { OnnxIreError } from '../../errors.js'
+import { samePads } from '../../grad/rules/convolution/padding.js'
 import { lengthAlong } from '../../grad/rules/movement.js'
 import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
@@ -17,14 +19,20 @@ const LOWEST = -3.4028234663852886e38
 /**
  * MaxPool's Indices as int32: of every window the place of the first element that is as large as the largest, in the flat
  * tensor (each plane column by column where `storage_order` is 1). Every tap of the kernel is looked at for all windows at once.
- * Null where only a run tells how much padding stands before the data.
+ *
+ * Throws `unsupported-operator` where not even the number of axes is known.
  */
-export function largestPlaces(x: Value, y: Value, attributes: PoolAttributes): Value | null {
-  if (!x.shape || !y.shape) return null
+export function largestPlaces(x: Value, y: Value, attributes: PoolAttributes): Value {
+  if (!x.shape || !y.shape)
+    throw new OnnxIreError(
+      'unsupported-operator',
+      `MaxPool: WebGPU does not tell where the largest elements are (its second output, which its gradient needs), and without the number of axes of its input it cannot be computed: declare the shape of the model's input, or run the model on the CPU`,
+    )
   const window = windowOf(attributes, attributes.kernel_shape, x.shape.slice(2))
-  const before = window.map((axis) => axis.before)
-  if (!before.every((pad) => typeof pad === 'number')) return null
-  const padded = withPadding(x, before, window)
+  const before = window.map((axis, i) =>
+    typeof axis.before === 'number' ? axis.before : sameBefore(x, i, axis, attributes),
+  )
+  const padded = withPadding(x, window, attributes)
   const axes = window.map((_, i) => i + 2)
   const strides = window.map(({ stride }) => stride)
   const reach = axes.map((axis, i) => {
@@ -57,12 +65,26 @@ export function largestPlaces(x: Value, y: Value, attributes: PoolAttributes): V
 }
 
 /** As far as the last window may reach: it starts before the end padding. */
-function withPadding(x: Value, before: readonly number[], window: readonly WindowAxis[]): Value {
+function withPadding(x: Value, window: readonly WindowAxis[], { auto_pad, kernel_shape }: PoolAttributes): Value {
   const after = window.map((axis) => {
     const padding = typeof axis.after === 'number' ? axis.after : 0
     return Math.max(padding, 0) + (extentOf(axis) as number) + axis.stride
   })
-  return op.Pad(x, [0, 0, ...before, 0, 0, ...after], scalar(x.dtype, LOWEST))
+  const known = window.map(({ before }) => before)
+  const before = known.every((pad) => typeof pad === 'number')
+    ? int64s(known)
+    : samePads(x, int64s(kernel_shape), window, auto_pad).before
+  const pads = op.Concat([int64s([0, 0]), before, int64s([0, 0, ...after])], { axis: 0 })
+  return op.Pad(x, pads, scalar(x.dtype, LOWEST))
+}
+
+/** Padding before an axis of space under SAME_UPPER or SAME_LOWER, where only a run tells its length: int32 [1]. See `samePads`. */
+function sameBefore(x: Value, axis: number, { stride, ...window }: WindowAxis, { auto_pad }: PoolAttributes): Value {
+  const length = lengthOf(x, axis + 2)
+  const lastStart = op.Mul(op.Div(op.Sub(length, 1), stride), stride)
+  const total = op.Max([op.Sub(op.Add(lastStart, extentOf(window) as number), length), 0])
+  const half = op.Div(total, 2)
+  return auto_pad === 'SAME_UPPER' ? half : op.Sub(total, half)
 }
 
 const tapsOf = (kernel: readonly number[]): (readonly number[])[] =>

@@ -14,8 +14,7 @@ export const poolingLowerings = {
     // How places are counted does not matter where nobody asks for them, but to onnxruntime.
     if (!wants(1)) return attributes.storage_order === 0 ? null : op.MaxPool(x, { ...attributes, storage_order: 0 })
     const [y] = op.MaxPool(x, { ...attributes, storage_order: 0 })
-    const places = largestPlaces(x, y, attributes)
-    return places && [y, places]
+    return [y, largestPlaces(x, y, attributes)]
   },
   // The mean of the powers over a window whose padding counts, times its size, is their sum.
   LpPool: ([x], { p, ceil_mode, ...window }) => {

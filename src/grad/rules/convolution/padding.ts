@@ -30,8 +30,8 @@ export function withKnownPadding(
   return [op.Slice(dpadded, before, op.Add(before, op.Shape(x, { start: 2 })), axes), ...others]
 }
 
-/** max(0, (ceil(length / stride) - 1) stride + extent - length), in two parts. */
-function samePads(
+/** Padding of SAME_UPPER or SAME_LOWER, int64 [axes]: max(0, (ceil(length / stride) - 1) stride + extent - length), in two parts. */
+export function samePads(
   x: Value,
   kernel: Value,
   window: readonly WindowAxis[],

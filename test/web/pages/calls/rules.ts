@@ -10,6 +10,7 @@ import { wasm, webgpu } from '../../../../src/web/index.js'
 import { cases } from '../../../grad/cases/index.js'
 import { type Compile, checkCase, graphOf } from '../../../grad/directional.js'
 import { type Array64, draw } from '../../../grad/draw.js'
+import { type Cell, lossesOf } from '../../../lower/recurrent.js'
 
 let cpu: Promise<Runtime> | undefined
 const onCpu = () => {
@@ -82,6 +83,12 @@ export async function compare(operator: string) {
   }
   return worst
 }
+
+/** Losses of a recurrent model that is trained in WebAssembly, and on WebGPU. */
+export const trainedThroughTime = async (cell: Cell) => ({
+  wasm: await lossesOf(cell, await onCpu()),
+  webgpu: await lossesOf(cell, await onGpu()),
+})
 
 function tensorOf({ dtype, dims, data }: Array64): Tensor {
   const array = new dtypes[dtype].array!(data.length)

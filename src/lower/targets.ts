@@ -1,0 +1,10 @@
+import type { Provider } from '../runtime/provider.js'
+import type { Target } from './lowering.js'
+
+/**
+ * What each provider does not run as it is; one that is not here runs every operator. Loaded when needed: a page that computes in
+ * WebAssembly does without.
+ */
+export const targets: { readonly [P in Provider]?: () => Promise<Target> } = {
+  webgpu: async () => (await import('./webgpu/index.js')).webgpu,
+}
