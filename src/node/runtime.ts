@@ -127,7 +127,7 @@ function runtime(description: string, provider: Provider, engine: Engine, shared
   return {
     description,
     provider,
-    ...(provider === 'webgpu' ? { device: new NodeDevice(engine, check) } : {}),
+    ...(provider === 'webgpu' ? { device: new NodeDevice(engine, () => disposed) } : {}),
     async compile(model) {
       check()
       const { id, inputs, outputNames } = await engine.compile(model)
