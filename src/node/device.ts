@@ -2,12 +2,12 @@ import { OnnxIreError } from '../errors.js'
 import { type DType, isFloat } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
-import { decode } from '../onnx/decode.js'
 import { encode } from '../onnx/encode.js'
 import { exportGraph } from '../onnx/export.js'
 import { op } from '../op/basic.js'
 import type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, Feeds } from '../runtime/device.js'
 import { checkFeed, checkNames } from '../runtime/feeds.js'
+import { checkKeepable, outputNamesOf } from '../runtime/kept.js'
 import type { Engine, Kept, Operand, Session } from './engine.js'
 
 /** A tensor behind an engine, by its number. */
@@ -17,6 +17,8 @@ class NodeTensor implements DeviceTensor {
   readonly device: NodeDevice
   readonly handle: number
   released = false
+  /** What still reads it. */
+  #uses: Promise<unknown> = Promise.resolve()
 
   constructor(device: NodeDevice, { handle, dtype, dims }: Kept) {
     this.device = device
@@ -25,10 +27,16 @@ class NodeTensor implements DeviceTensor {
     this.dims = dims
   }
 
+  /** Its memory stays until this is over. */
+  during<T>(use: Promise<T>): Promise<T> {
+    this.#uses = Promise.allSettled([this.#uses, use])
+    return use
+  }
+
   release(): void {
     if (this.released) return
     this.released = true
-    this.device.free(this)
+    void this.#uses.then(() => this.device.free(this))
   }
 }
 
@@ -39,21 +47,20 @@ class NodeTensor implements DeviceTensor {
 export class NodeDevice implements Device {
   readonly ranking: 'device' | 'host'
   readonly #engine: Engine
-  readonly #check: () => void
+  readonly #disposed: () => Promise<void> | undefined
   readonly #passages = new Map<string, Promise<Session>>()
 
-  /** `check` throws once the runtime is disposed. */
-  constructor(engine: Engine, check: () => void, ranking: 'device' | 'host') {
+  /** @param disposed the end of the runtime, once it was asked for */
+  constructor(engine: Engine, disposed: () => Promise<void> | undefined, ranking: 'device' | 'host') {
     this.ranking = ranking
     this.#engine = engine
-    this.#check = check
+    this.#disposed = disposed
   }
 
   async compile(model: Uint8Array, keeps: (output: string) => boolean): Promise<DeviceProgram> {
     this.#check()
     await this.#passage('float32', false)
-    const names = decode('ModelProto', model).graph?.output.map(({ name }) => name ?? '') ?? []
-    const session = await this.#engine.compile(model, { keeps: names.filter(keeps) })
+    const session = await this.#engine.compile(model, { keeps: outputNamesOf(model).filter(keeps) })
     let released: Promise<void> | undefined
     return {
       inputNames: session.inputs.map(({ name }) => name),
@@ -64,7 +71,7 @@ export class NodeDevice implements Device {
         return this.#outputs(session, await this.#engine.run(session.id, this.#operands(session, feeds)))
       },
       release: () => {
-        released ??= this.#engine.release(session.id)
+        released ??= this.#disposed() ?? this.#engine.release(session.id)
         return released
       },
     }
@@ -79,10 +86,18 @@ export class NodeDevice implements Device {
 
   async download(tensor: DeviceTensor): Promise<Tensor> {
     this.#check()
-    const own = this.#own('tensor', tensor)
-    const session = await this.#passage(own.dtype, false)
-    const [result] = await this.#engine.run(session.id, [own])
+    const own = this.#own('download', tensor)
+    return own.during(this.#read(own))
+  }
+
+  async #read({ handle, dtype, dims }: NodeTensor): Promise<Tensor> {
+    const session = await this.#passage(dtype, false)
+    const [result] = await this.#engine.run(session.id, [{ handle, dtype, dims }])
     return result as Tensor
+  }
+
+  #check(): void {
+    if (this.#disposed()) throw new OnnxIreError('runtime', 'this runtime was disposed')
   }
 
   free(tensor: NodeTensor): void {
@@ -107,17 +122,16 @@ export class NodeDevice implements Device {
       const given = feeds[info.name]!
       if ('data' in given) return checkFeed(info, given)
       const own = this.#own(`input '${info.name}'`, given)
-      if (own.dtype === info.dtype) return own
+      if (own.dtype === info.dtype) return { handle: own.handle, dtype: own.dtype, dims: own.dims }
       throw new OnnxIreError('invalid-data', `input '${info.name}': the model wants ${info.dtype}, not ${own.dtype}`)
     })
   }
 
-  #own(what: string, tensor: DeviceTensor): Kept {
+  #own(what: string, tensor: DeviceTensor): NodeTensor {
     if (!(tensor instanceof NodeTensor) || tensor.device !== this)
-      throw new OnnxIreError('invalid-data', `${what}: a device tensor of another runtime`)
+      throw new OnnxIreError('invalid-data', `${what}: a tensor of another device`)
     if (tensor.released) throw new OnnxIreError('runtime', `${what}: this device tensor was released`)
-    const { handle, dtype, dims } = tensor
-    return { handle, dtype, dims }
+    return tensor
   }
 
   /** Identity into the device, or out of it. */
@@ -125,8 +139,7 @@ export class NodeDevice implements Device {
     const key = `${dtype} ${into}`
     let passage = this.#passages.get(key)
     if (!passage) {
-      if (dtype === 'float64' || dtype === 'string')
-        throw new OnnxIreError('invalid-data', `the WebGPU device keeps no ${dtype} tensors`)
+      checkKeepable(dtype)
       // Integers and truth values pass on the CPU, whatever the user's programs may do.
       passage = this.#engine.compile(identity(dtype), { keeps: into ? ['y'] : [], anywhere: !isFloat(dtype) })
       this.#passages.set(key, passage)

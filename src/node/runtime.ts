@@ -111,7 +111,8 @@ export function node(options: NodeOptions = {}): Runtime {
   const engine = worker
     ? new WorkerEngine((gate) => startWorker(sessionOptions, gate, lock))
     : new LocalEngine(sessionOptions, lock && ((work) => lock.hold(work)))
-  const device = (check: () => void) => new NodeDevice(engine, check, options.webgpu?.ranking ?? 'host')
+  const device = (disposed: () => Promise<void> | undefined) =>
+    new NodeDevice(engine, disposed, options.webgpu?.ranking ?? 'host')
   return runtime(description, provider, engine, worker, provider === 'webgpu' ? device : undefined)
 }
 
@@ -133,7 +134,7 @@ function runtime(
   provider: Provider,
   engine: Engine,
   shared: boolean,
-  device?: (check: () => void) => Device,
+  device?: (disposed: () => Promise<void> | undefined) => Device,
 ): Runtime {
   let disposed: Promise<void> | undefined
   const check = () => {
@@ -142,7 +143,7 @@ function runtime(
   return {
     description,
     provider,
-    ...(device ? { device: device(check) } : {}),
+    ...(device ? { device: device(() => disposed) } : {}),
     async compile(model) {
       check()
       const { id, inputs, outputNames } = await engine.compile(model)

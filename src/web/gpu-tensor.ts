@@ -7,13 +7,16 @@ import type { DeviceTensor } from '../runtime/device.js'
  * (onnxruntime rounds sizes up) and belongs to whoever made the tensor.
  */
 export class GpuTensor implements DeviceTensor {
+  /** Where its buffer lies. */
+  readonly gpu: GPUDevice
   readonly dtype: DType
   readonly dims: readonly number[]
   readonly buffer: GPUBuffer
   #free: (() => void) | undefined
 
   /** @param free gives the buffer back, once */
-  constructor(dtype: DType, dims: readonly number[], buffer: GPUBuffer, free?: () => void) {
+  constructor(gpu: GPUDevice, dtype: DType, dims: readonly number[], buffer: GPUBuffer, free?: () => void) {
+    this.gpu = gpu
     this.dtype = dtype
     this.dims = dims
     this.buffer = buffer

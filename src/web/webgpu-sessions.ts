@@ -1,9 +1,9 @@
 import { OnnxIreError } from '../errors.js'
-import { dtypes } from '../ir/dtype.js'
+import { dtypes, type TypedArray } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
-import { decodeModel } from '../onnx/model.js'
 import type { DeviceProgram, DeviceTensor, Feeds } from '../runtime/device.js'
 import { checkFeeds, type InputInfo } from '../runtime/feeds.js'
+import { checkKeepable, outputNamesOf } from '../runtime/kept.js'
 import type { DeviceLife } from './device-life.js'
 import { GpuTensor } from './gpu-tensor.js'
 import {
@@ -47,9 +47,10 @@ export class WebGpuSessions {
 
   async upload(tensor: Tensor): Promise<GpuTensor> {
     this.#alive()
+    checkKeepable(tensor.dtype)
     return this.#life.inTurn(async () => {
-      const { dtype, dims, data } = tensor
-      if (!ArrayBuffer.isView(data)) throw new OnnxIreError('invalid-data', 'strings cannot lie on a GPU')
+      const { dtype, dims } = tensor
+      const data = tensor.data as TypedArray
       // Kernels read vectors of 16 bytes.
       const size = Math.max(16, Math.ceil(data.byteLength / 16) * 16)
       const usage = USAGE.storage | USAGE.copyFrom | USAGE.copyTo
@@ -122,7 +123,7 @@ export class WebGpuSessions {
   }
 
   #tensor(dtype: Tensor['dtype'], dims: readonly number[], buffer: GPUBuffer, free: () => void): GpuTensor {
-    const tensor: GpuTensor = new GpuTensor(dtype, dims, buffer, () => {
+    const tensor: GpuTensor = new GpuTensor(this.#life.gpu, dtype, dims, buffer, () => {
       this.#released.add(tensor)
       void this.#life.free(free)
     })
@@ -153,8 +154,8 @@ export class WebGpuSessions {
   }
 
   #own(tensor: DeviceTensor, where = ''): GpuTensor {
-    if (!(tensor instanceof GpuTensor))
-      throw new OnnxIreError('invalid-data', `${where}the tensor is not one of a WebGPU device`)
+    if (!(tensor instanceof GpuTensor) || tensor.gpu !== this.#life.gpu)
+      throw new OnnxIreError('invalid-data', `${where}a tensor of another device`)
     if (this.#released.has(tensor)) throw new OnnxIreError('runtime', `${where}this device tensor was released`)
     return tensor
   }
@@ -168,7 +169,3 @@ export class WebGpuSessions {
     if (this.#open.delete(session)) await session.release()
   }
 }
-
-/** Read from the model, because onnxruntime is to be told about them before it tells of them. */
-const outputNamesOf = (model: Uint8Array): string[] =>
-  (decodeModel(model).proto.graph?.output ?? []).flatMap(({ name }) => name ?? [])

@@ -138,11 +138,27 @@ export class Playground {
     })
   }
 
+  /** Begins to train, on WebAssembly unless told otherwise. */
+  async train(settings: Readonly<Record<string, string>>): Promise<void> {
+    await this.set({ provider: 'wasm', held: String(held), ...settings })
+    await this.tab.click('#train')
+  }
+
+  /** What the page says of a contender after its last epoch. */
+  async claimed(contender: 'base' | 'ire') {
+    const cells = await this.tab.locator(`#result-${contender} td`).allInnerTexts()
+    const [loss, heldLoss, share, rise] = cells.map((cell) => Number.parseFloat(cell))
+    return { loss: loss!, heldLoss: heldLoss!, accuracy: share! / 100, sharpness: rise! }
+  }
+
   async download(button: string): Promise<Uint8Array> {
     const [download] = await Promise.all([this.tab.waitForEvent('download'), this.tab.click(button)])
     return readFileSync(await download.path())
   }
 }
+
+/** The share of the examples that tests hold out. */
+export const held = 0.25
 
 /** Milliseconds: the machine may be slow and shared. */
 export const patience = 300_000

@@ -77,7 +77,7 @@ export class Memory {
       const slot: Slot = {
         name,
         count,
-        theta: new GpuTensor('float32', dims, own('parameter')),
+        theta: new GpuTensor(this.#device, 'float32', dims, own('parameter')),
         moments: Object.fromEntries(base.moments.map((moment) => [moment, own(moment)])),
         curvature: ire && ire.beta > 0 ? { kept: own('curvature'), pending: own('pending curvature') } : null,
         word,
@@ -90,7 +90,7 @@ export class Memory {
 
   /** Another tensor of a slot's shape. */
   like({ name, count, theta }: Slot, what: string): GpuTensor {
-    return new GpuTensor('float32', theta.dims, this.buffer(`${what} of '${name}'`, 4 * count))
+    return new GpuTensor(this.#device, 'float32', theta.dims, this.buffer(`${what} of '${name}'`, 4 * count))
   }
 
   release(): void {

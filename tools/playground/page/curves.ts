@@ -15,12 +15,19 @@ export class Curves {
   readonly #plot: uPlot
   readonly #points = new Map<number, Partial<Record<Contender, number>>>()
   readonly #logarithmic: boolean
+  /** What a chart is for those who do not see it: its title, and where the lines are now. */
+  readonly #tell: (latest: readonly string[]) => void
+  readonly #shown: (value: number | null) => string
   #drawing = 0
 
   constructor(place: HTMLElement, title: string, { logarithmic = false, percent = false } = {}) {
     this.#logarithmic = logarithmic
     const shown = (value: number | null) =>
       value === null || value === undefined ? '' : percent ? `${(100 * value).toFixed(1)} %` : value.toPrecision(3)
+    this.#shown = shown
+    place.setAttribute('role', 'img')
+    this.#tell = (latest) => place.setAttribute('aria-label', [title, ...latest].join('; '))
+    this.#tell([])
     this.#plot = new uPlot(
       {
         title,
@@ -67,5 +74,11 @@ export class Curves {
     const steps = [...this.#points.keys()].sort((a, b) => a - b)
     const columns = names.map((name) => steps.map((step) => this.#points.get(step)![name] ?? null))
     this.#plot.setData([steps, ...columns] as uPlot.AlignedData)
+    this.#tell(
+      names.flatMap((name, i) => {
+        const at = columns[i]!.findLastIndex((value) => value !== null)
+        return at < 0 ? [] : `${contenders[name]} ${this.#shown(columns[i]![at]!)} at step ${steps[at]! + 1}`
+      }),
+    )
   }
 }

@@ -57,6 +57,7 @@ export class DataPanel {
     const label = byId<HTMLSelectElement>('csv-label')
     csv.addEventListener('change', () =>
       guarded(csv, async () => {
+        say('Reading the table ...')
         const columns = await this.#calls.columns(chosen('csv'))
         label.replaceChildren(...columns.map((value) => element('option', { value, textContent: value })))
         label.value = columns.at(-1)!

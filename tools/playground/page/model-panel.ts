@@ -66,7 +66,7 @@ export class ModelPanel {
 
   #show({ name, bytes, inputs, outputs, parameters, trainable, layers, form }: ModelSummary): void {
     const facts: readonly (readonly [string, string])[] = [
-      ['file', `${name}, ${(bytes / 2 ** 20).toFixed(1)} MiB`],
+      ['file', `${name}, ${sizeText(bytes)}`],
       ['inputs', inputs.join(', ')],
       ['outputs', outputs.join(', ')],
       ['parameters', `${parameters.toLocaleString('en')}, of which ${trainable.toLocaleString('en')} can be trained`],
@@ -95,3 +95,6 @@ export class ModelPanel {
     byId('model-summary').hidden = false
   }
 }
+
+const sizeText = (bytes: number): string =>
+  bytes < 2 ** 19 ? `${(bytes / 2 ** 10).toFixed(1)} KiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`

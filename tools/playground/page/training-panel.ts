@@ -25,6 +25,7 @@ export class TrainingPanel {
   #progress = new Progress()
   #classes: readonly string[] = []
   #running = false
+  #paused = false
 
   constructor(calls: Calls, tried: TryPanel) {
     this.#calls = calls
@@ -32,6 +33,8 @@ export class TrainingPanel {
     button('train').addEventListener('click', () => guarded(null, () => this.#train()))
     button('pause').addEventListener('click', () => guarded(null, () => this.#pause()))
     button('stop').addEventListener('click', () => guarded(null, () => this.#calls.stop()))
+    // What was trained goes with the page: the browser asks.
+    addEventListener('beforeunload', (event) => this.#running && event.preventDefault())
     if ('gpu' in navigator) return
     const provider = byId<HTMLSelectElement>('provider')
     provider.value = 'wasm'
@@ -88,12 +91,10 @@ export class TrainingPanel {
   }
 
   async #pause(): Promise<void> {
-    const pause = button('pause')
-    const paused = pause.getAttribute('aria-pressed') !== 'true'
-    pause.setAttribute('aria-pressed', String(paused))
-    pause.textContent = paused ? 'Go on' : 'Pause'
+    this.#paused = !this.#paused
+    this.#buttons()
     this.#progress.interrupt()
-    await this.#calls.pause(paused)
+    await this.#calls.pause(this.#paused)
   }
 
   #onRound(event: RoundEvent): void {
@@ -140,14 +141,14 @@ export class TrainingPanel {
   }
 
   #buttons(): void {
+    const focused = document.activeElement
+    if (!this.#running) this.#paused = false
     button('train').disabled = this.#running || this.#classes.length === 0
-    button('stop').disabled = !this.#running
+    for (const id of ['pause', 'stop']) button(id).disabled = !this.#running
+    button('pause').textContent = this.#paused ? 'Go on' : 'Pause'
     for (const id of ['model-section', 'data-section', 'settings-section']) byId(id).inert = this.#running
-    const pause = button('pause')
-    pause.disabled = !this.#running
-    if (!this.#running) {
-      pause.setAttribute('aria-pressed', 'false')
-      pause.textContent = 'Pause'
-    }
+    // What is disabled loses the focus: it goes on to what can be pressed now.
+    if (focused?.matches('#train:disabled')) button('pause').focus()
+    else if (focused?.matches('#pause:disabled, #stop:disabled')) button('train').focus()
   }
 }

@@ -46,13 +46,13 @@ export class TryPanel {
   }
 
   #offer(there: boolean): void {
-    if (!there) byId('seen').replaceChildren()
+    if (!there) invite()
     for (const name of names) byId<HTMLButtonElement>(`download-${name}`).disabled = !there
   }
 
   async #look(): Promise<void> {
     // The constructor of the pad clears it before there is one.
-    if (!this.#pad || this.#pad.empty) return byId('seen').replaceChildren()
+    if (!this.#pad || this.#pad.empty) return invite()
     if (this.#looking) {
       this.#again = true
       return
@@ -98,4 +98,9 @@ export class TryPanel {
     setTimeout(() => URL.revokeObjectURL(href), 60_000)
     say('The tuned model is among your downloads.')
   }
+}
+
+function invite(): void {
+  const text = 'Draw here while the models train: they say what they see. By keyboard as in section 2.'
+  byId('seen').replaceChildren(element('p', {}, text))
 }

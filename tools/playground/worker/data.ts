@@ -22,6 +22,7 @@ export async function examplesOf(choice: DataChoice, form: Form, input: string):
     }
     case 'csv': {
       const table = await readCsv(choice.file, {
+        delimiter: await delimiterOf(choice.file),
         tensors: { [input]: '*', labels: { columns: choice.label, as: 'class' } },
       })
       const all = await table.batch(Uint32Array.from({ length: table.length }, (_, i) => i))
@@ -31,10 +32,16 @@ export async function examplesOf(choice: DataChoice, form: Form, input: string):
           'invalid-data',
           `${choice.file.name} has ${width} columns beside '${choice.label}', and the model takes ${form.columns}.`,
         )
+      refuseNumbers(table.classes['labels']!, table.length, choice.label)
       return examples(table, table.classes['labels']!, numbers(all['labels']!))
     }
     case 'idx': {
       const [shown, classes] = await Promise.all([readIdx(choice.images), readIdx(choice.labels)])
+      if (classes.dims.length !== 1)
+        throw new OnnxIreError(
+          'invalid-data',
+          `${choice.labels.name} holds a tensor [${classes.dims.join(', ')}]; labels are one number per image: was the file of the images taken twice?`,
+        )
       const own = numbers(classes)
       const names = Array.from({ length: own.reduce((a, b) => Math.max(a, b), -1) + 1 }, (_, i) => String(i))
       return examples(arrays({ [input]: images(shown, imageOptions(form)), labels: labels(classes) }), names, own)
@@ -48,10 +55,34 @@ export async function examplesOf(choice: DataChoice, form: Form, input: string):
 export async function columnsOf(file: File): Promise<readonly string[]> {
   // The same chunk as that of the reader, loaded when it is needed.
   const { parse } = await import('csv-parse/browser/esm/sync')
-  const delimiter = file.name.endsWith('.tsv') ? '\t' : ','
-  const [header] = parse(await file.slice(0, 65_536).text(), { delimiter, to: 1, bom: true, relax_column_count: true })
+  const delimiter = await delimiterOf(file)
+  const [header] = parse(await beginningOf(file), { delimiter, to: 1, bom: true, relax_column_count: true })
   if (!header?.length) throw new OnnxIreError('invalid-data', `${file.name} is empty.`)
+  if (header.length === 1)
+    throw new OnnxIreError(
+      'invalid-data',
+      `${file.name} has one column only: its first line has to name several, with commas, semicolons or tabs between.`,
+    )
   return header as string[]
+}
+
+const beginningOf = (file: File): Promise<string> => file.slice(0, 65_536).text()
+
+/** What stands between the names of the first line: programs of many countries write semicolons. */
+async function delimiterOf(file: File): Promise<string> {
+  const [first = ''] = (await beginningOf(file)).split(/\r?\n/, 1)
+  const count = (delimiter: string) => first.split(delimiter).length
+  return [',', ';', '\t'].reduce((best, each) => (count(each) > count(best) ? each : best))
+}
+
+/** Throws 'invalid-data' for a column that holds no classes: numbers that are measured, or a name for every row. */
+function refuseNumbers(classes: readonly string[], rows: number, column: string): void {
+  const measured = classes.length > 20 && classes.every((name) => name.trim() !== '' && Number.isFinite(Number(name)))
+  if (!measured && (classes.length <= 2 || classes.length <= rows / 2)) return
+  throw new OnnxIreError(
+    'invalid-data',
+    `'${column}' holds ${classes.length} different values in ${rows} rows, which are no classes: choose another column. The playground teaches classes; numbers are learnt in code, with the loss mse().`,
+  )
 }
 
 /** A picture as a batch of one. */

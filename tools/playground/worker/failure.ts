@@ -13,9 +13,10 @@ export function failureOf(error: unknown): { readonly code: string; readonly mes
       message: `The memory is full: take a smaller batch, smaller images or a smaller model. (${message})`,
     }
   if (!(error instanceof OnnxIreError)) return { code: 'unexpected', message }
-  if (error.code === 'device-lost')
+  // A training that begins falls back where WebGPU cannot start: this is one that had it, and asked for another device.
+  if (error.code === 'device-lost' || message.startsWith('WebGPU cannot start'))
     return {
-      code: error.code,
+      code: 'device-lost',
       message: `The GPU was lost, and no new one could be had: train again, or on WebAssembly. (${message})`,
     }
   return { code: error.code, message }

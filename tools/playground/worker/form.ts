@@ -1,4 +1,4 @@
-import type { Graph, ImageOptions, Value } from 'onnx-ire'
+import type { Graph, ImageOptions, Node, Value } from 'onnx-ire'
 import { OnnxIreError } from 'onnx-ire'
 import { type Form, normalisations } from '../protocol.js'
 
@@ -38,8 +38,8 @@ export function formOf(graph: Graph): Form {
     if (rows === columns || typeof rows !== 'number' || typeof columns !== 'number') {
       const size = typeof rows === 'number' ? rows : typeof columns === 'number' ? columns : 64
       const open = typeof rows !== 'number' && typeof columns !== 'number'
-      const normalisation = channels === 1 ? 'unit' : 'signed'
-      const depth = typeof channels === 'number' ? channels : 3
+      const depth = typeof channels === 'number' ? channels : (channelsOf(graph) ?? 3)
+      const normalisation = depth === 1 ? 'unit' : 'signed'
       return { kind: 'image', size, channels: depth, layout, normalisation, columns: null, open }
     }
   }
@@ -47,6 +47,28 @@ export function formOf(graph: Graph): Form {
     'invalid-model',
     `The playground feeds square pictures [N, C, H, W] or tables [N, columns]; the input '${name}' is [${shape?.join(', ') ?? '?'}].`,
   )
+}
+
+/** How many channels the first convolution reads, whatever the input's declaration leaves open. */
+function channelsOf(graph: Graph): number | undefined {
+  const seen = new Set<Value>()
+  const first = (value: Value | null): Node | undefined => {
+    if (value?.source.kind !== 'node' || seen.has(value)) return undefined
+    seen.add(value)
+    const { source } = value
+    for (const input of source.inputs) {
+      const found = first(input)
+      if (found) return found
+    }
+    return source.operator === 'Conv' ? source : undefined
+  }
+  for (const output of graph.outputs.values()) {
+    const found = first(output)
+    const perGroup = found?.inputs[1]?.shape?.[1]
+    if (found && typeof perGroup === 'number')
+      return perGroup * ((found.attributes['group'] as number | undefined) ?? 1)
+  }
+  return undefined
 }
 
 /** The same as `images` takes it. */

@@ -98,12 +98,20 @@ export class Session implements Calls {
     this.#control = control
     try {
       await this.#closeRace()
+      const held = Math.round(summary.examples * settings.held)
+      if (held < 1 || held >= summary.examples)
+        throw new OnnxIreError(
+          'invalid-option',
+          `Of ${summary.examples} examples a share of ${settings.held} leaves none to ${held < 1 ? 'measure' : 'learn from'}: show more examples, or change the share held out.`,
+        )
       const parts = split(dataset, { validation: settings.held, seed: settings.seed })
       const asked = summary.classes.length
       const model = asked === classes ? file : replaceHead(file, { classes: asked, seed: settings.seed })
       const runtime = runtimes(settings.provider, this.#tell)
       this.#race = await Race.start(model, form, runtime, { parts, settings, control, tell: this.#tell })
       await this.#race.run()
+    } catch (error) {
+      throw form.open ? withSize(error, form) : error
     } finally {
       this.#control = undefined
     }
@@ -141,6 +149,16 @@ export class Session implements Calls {
     this.#race = undefined
     await race?.dispose()
   }
+}
+
+/** A model whose file leaves the size open may nevertheless take one only. */
+function withSize(error: unknown, { size }: Form): unknown {
+  if (!(error instanceof OnnxIreError) || error.code !== 'runtime') return error
+  return new OnnxIreError(
+    'runtime',
+    `The model does not run on pictures of ${size} x ${size}: its file leaves their size open, so try the side that it was made for. (${error.message})`,
+    { cause: error },
+  )
 }
 
 const portText = ({ name, type, shape }: Port): string => `${name}: ${type} [${shape?.join(', ') ?? '?'}]`

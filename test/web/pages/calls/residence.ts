@@ -65,7 +65,7 @@ function tensorsOn(device: GPUDevice, arrays: Readonly<Record<string, FloatArray
     const size = elements.byteLength
     const buffer = device.createBuffer({ size, usage: 0x80 | 0x4 | 0x8 })
     device.queue.writeBuffer(buffer, 0, elements)
-    return [name, new GpuTensor('float32', [array.length], buffer, () => buffer.destroy())] as const
+    return [name, new GpuTensor(device, 'float32', [array.length], buffer, () => buffer.destroy())] as const
   })
   return Object.fromEntries(tensors)
 }
@@ -397,9 +397,9 @@ export async function refuse(kind: 'missing' | 'longer' | 'foreign' | 'integers'
   const { buffer } = a as GpuTensor
   const fed: Readonly<Record<string, DeviceTensors>> = {
     missing: {},
-    longer: { a: new GpuTensor('float32', [4], buffer) },
+    longer: { a: new GpuTensor(device, 'float32', [4], buffer) },
     foreign: { a: { dtype: 'float32', dims: [3], release: () => {} } },
-    integers: { a: new GpuTensor('int32', [3], buffer) },
+    integers: { a: new GpuTensor(device, 'int32', [3], buffer) },
   }
   if (kind === 'released') await residence.release()
   if (kind === 'check') {

@@ -1,7 +1,8 @@
+import type { DeviceProgram, DeviceTensor } from '../../../../src/runtime/device.js'
 import type { Program, Runtime } from '../../../../src/runtime/runtime.js'
 import { wasm, webgpu } from '../../../../src/web/index.js'
 import { taken } from '../exchange.js'
-import { type Plains, plainsOf, tensorsOf } from '../tensors.js'
+import { type Plain, type Plains, plainOf, plainsOf, tensorOf, tensorsOf } from '../tensors.js'
 
 const runtimes: Runtime[] = []
 const programs: Program[] = []
@@ -55,3 +56,41 @@ export const allocated = (id: number, dtype: 'float32' | 'int4' | 'string', leng
 
 export const release = (program: number) => programs[program]!.release()
 export const dispose = (id: number) => runtimes[id]!.dispose()
+
+/** A device tensor as JSON carries it; `there` is undefined for one that somebody made up. */
+export interface There {
+  readonly there: number | undefined
+  readonly dtype: DeviceTensor['dtype']
+  readonly dims: readonly number[]
+}
+
+const devicePrograms: DeviceProgram[] = []
+const deviceTensors: DeviceTensor[] = []
+const thereOf = (tensor: DeviceTensor): There => ({
+  there: deviceTensors.push(tensor) - 1,
+  dtype: tensor.dtype,
+  dims: tensor.dims,
+})
+const backOf = ({ there, dtype, dims }: There): DeviceTensor =>
+  there === undefined ? { dtype, dims, release() {} } : deviceTensors[there]!
+
+export async function compileThere(id: number, model: string, keeps: readonly string[]) {
+  const program = await runtimes[id]!.device!.compile(await taken(model), (name) => keeps.includes(name))
+  const { inputNames, outputNames } = program
+  return { program: devicePrograms.push(program) - 1, inputNames, outputNames }
+}
+
+export async function runThere(program: number, feeds: Readonly<Record<string, Plain | There>>) {
+  const fed = Object.entries(feeds).map(
+    ([name, feed]) => [name, 'data' in feed ? tensorOf(feed) : backOf(feed)] as const,
+  )
+  const { host, kept } = await devicePrograms[program]!.run(Object.fromEntries(fed))
+  const stay = Object.entries(kept).map(([name, tensor]) => [name, thereOf(tensor)] as const)
+  return { host: plainsOf(host), kept: Object.fromEntries(stay) }
+}
+
+export const upload = async (id: number, tensor: Plain) => thereOf(await runtimes[id]!.device!.upload(tensorOf(tensor)))
+export const download = async (id: number, tensor: There) =>
+  plainOf(await runtimes[id]!.device!.download(backOf(tensor)))
+export const free = (tensor: There) => backOf(tensor).release()
+export const releaseThere = (program: number) => devicePrograms[program]!.release()

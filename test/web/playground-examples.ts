@@ -1,0 +1,73 @@
+import { expect } from 'vitest'
+import { convnet } from '../../models/convnet.js'
+import { mlp } from '../../models/mlp.js'
+import { arrays, labels } from '../../src/data/arrays.js'
+import { type Dataset, split } from '../../src/data/dataset.js'
+import { crossEntropy } from '../../src/loss/cross-entropy.js'
+import { accuracy } from '../../src/metric/accuracy.js'
+import { node } from '../../src/node/runtime.js'
+import { modelOf } from '../../src/onnx/export.js'
+import { decodeModel, encodeModel } from '../../src/onnx/model.js'
+import { evaluateModel } from '../../src/train/evaluate.js'
+import { held, type Playground } from './playground.js'
+import { digits, idxOf } from './pretrained.js'
+
+/** A model of pictures of one channel and any size, and one of tables. */
+export const small = encodeModel(modelOf(convnet({ channels: 1, stages: [4, 8], classes: 3, seed: 1 })))
+export const table = encodeModel(modelOf(mlp({ features: 3, hidden: [8], classes: 2, seed: 1 })))
+
+/** Rows of three numbers, told apart by a plane. */
+export const rows = Array.from({ length: 80 }, (_, i) => {
+  const [a, b, c] = [0, 1, 2].map((k) => Math.sin(7 * i + 3 * k)) as [number, number, number]
+  return { numbers: [a, b, c], name: a + b > c / 2 ? 'above' : 'below' }
+})
+export const csv = ['a,b,c,side', ...rows.map(({ numbers, name }) => `${numbers.join()},${name}`)].join('\n')
+export const tableData = () =>
+  arrays({
+    x: { dims: [rows.length, 3], data: Float32Array.from(rows.flatMap(({ numbers }) => numbers)) },
+    labels: labels(rows.map(({ name }) => (name === 'above' ? 0 : 1))),
+  })
+
+/** A page with the model of tables and its rows. */
+export async function openTable(page: Playground): Promise<void> {
+  await page.open()
+  await page.openModel('table.onnx', table)
+  await page.says(/^table.onnx is open/)
+  await page.tab.setInputFiles('#csv', page.file('rows.csv', csv))
+  await page.says(/Choose the column/)
+  expect(await page.tab.inputValue('#csv-label')).toBe('side')
+  await page.tab.click('#use-csv')
+  await page.says(/^Ready/)
+}
+
+/** Gives the page digits as MNIST files. */
+export async function useDigits(page: Playground, classes: readonly number[], count: number) {
+  const { pixels, labels: names } = digits(classes, count)
+  await page.tab.check('input[value=idx]')
+  await page.tab.setInputFiles('#idx-images', page.file(`${count}-images-idx3-ubyte`, idxOf(pixels)))
+  await page.tab.setInputFiles('#idx-labels', page.file(`${count}-labels-idx1-ubyte`, idxOf(names)))
+  await page.tab.click('#use-idx')
+  await page.says(/^Ready/)
+  return { pixels, labels: names }
+}
+
+/** What plain onnxruntime on Node makes of an exported file, on the examples that were held out. */
+async function measured(model: Uint8Array, data: Dataset) {
+  const runtime = node({ worker: false, threads: 1 })
+  const { validation } = split(data, { validation: held, seed: 0 })
+  const measures = await evaluateModel(decodeModel(model), validation, {
+    loss: crossEntropy(),
+    metrics: [accuracy()],
+    runtime,
+  })
+  await runtime.dispose()
+  return measures
+}
+
+/** That a download is as good as the page says: two decimals of a share in percent are lost there, and four of a loss. */
+export async function checkExport(page: Playground, contender: 'base' | 'ire', data: Dataset): Promise<void> {
+  const said = await page.claimed(contender)
+  const found = await measured(await page.download(`#download-${contender}`), data)
+  expect(Math.abs((found['accuracy'] as number) - said.accuracy)).toBeLessThanOrEqual(0.0005 + 1e-9)
+  expect(Math.abs(found.loss - said.heldLoss)).toBeLessThan(2e-4)
+}

@@ -1,0 +1,140 @@
+import { expect, it } from 'vitest'
+import { arrays, labels } from '../../src/data/arrays.js'
+import { images } from '../../src/data/image.js'
+import { input, parameter, tensorFrom } from '../../src/ir/leaf.js'
+import { modelOf } from '../../src/onnx/export.js'
+import { decodeModel, encodeModel } from '../../src/onnx/model.js'
+import { op } from '../../src/op/index.js'
+import { Random } from '../../src/random.js'
+import { describeWithChromium } from './browser.js'
+import { openPlayground, patience } from './playground.js'
+import { checkExport, openTable, tableData, useDigits } from './playground-examples.js'
+
+describeWithChromium('training in the playground', openPlayground, (browser) => {
+  it(
+    'fine-tunes the bundled model on MNIST files without a network, and the download is as good as it says',
+    async () => {
+      const page = browser()
+      await page.open()
+      await page.tab.waitForFunction(() => /without a network/.test(document.getElementById('offline')!.textContent))
+      const loaded = page.requests.length
+      await page.context.setOffline(true)
+      await page.tab.click('#bundled')
+      await page.says(/is open/)
+      expect(await page.text('#model-facts')).toMatch(/softmax_0.tmp_0[\s\S]*129,356, of which 129,356/)
+      await page.set({ size: '32' })
+      await page.says(/choose the data again/)
+      const { pixels, labels: classes } = await useDigits(page, [0, 1, 2], 80)
+      expect(await page.text('#data-summary')).toMatch(/^80 examples of 3 classes: .* by one of 3 classes\.$/)
+      await page.train({ epochs: '2', batch: '20' })
+      await page.says(/^Training/)
+
+      await page.tab.click('#pause')
+      expect(await page.text('#pause')).toBe('Go on')
+      await page.draw('#try-pad', [[0.5, 0.2], [0.5, 0.8]]) // biome-ignore format: a line
+      // Shares of both models, while they stand still.
+      await page.tab.waitForSelector('#seen-ire meter')
+      const shares = await page.tab
+        .locator('#seen-base meter')
+        .evaluateAll((all) => all.map((each) => (each as HTMLMeterElement).value))
+      expect(shares.length).toBe(3)
+      expect(shares.reduce((sum, share) => sum + share, 0)).toBeCloseTo(1, 4)
+      const still = await page.text('#progress-text')
+      await page.tab.waitForTimeout(500)
+      expect(await page.text('#progress-text')).toBe(still)
+      await page.tab.click('#pause')
+      await page.says(/^Done/)
+
+      expect(await page.text('#runtime')).toMatch(/wasm, \d+ threads?$/)
+      expect(await page.tab.evaluate('document.querySelector("#progress").value')).toBe(1)
+      await page.tab.waitForTimeout(500)
+      for (const chart of ['loss', 'accuracy', 'sharpness'])
+        expect(await page.ink(`#${chart}-chart canvas`), chart).toBeGreaterThan(100)
+      const [base, ire] = [await page.claimed('base'), await page.claimed('ire')]
+      for (const { sharpness, loss } of [base, ire])
+        for (const number of [sharpness, loss]) expect(number).toBeGreaterThan(0)
+      expect(ire).not.toEqual(base)
+      const data = arrays({
+        x: images(pixels, { size: 32, channels: 3, fit: 'cover', mean: 0.5, std: 0.5 }),
+        labels: labels(classes),
+      })
+      await checkExport(page, 'base', data)
+      await checkExport(page, 'ire', data)
+      await page.context.setOffline(false)
+      // All was there already, and nothing was asked of anybody else.
+      expect(loaded).toBeGreaterThan(5)
+      for (const address of page.requests) expect(address).toMatch(new RegExp(`^(${page.url}|blob:|data:)`))
+    },
+    patience,
+  )
+
+  it(
+    'learns from a table, pauses, goes on and stops',
+    async () => {
+      const page = browser()
+      await openTable(page)
+      expect(await page.tab.isVisible('#trying')).toBe(false)
+      expect(await page.text('#data-summary')).toMatch(/^80 examples of 2 classes: above .* The last layer stays/)
+      await page.train({ epochs: '3', batch: '10' })
+      await page.says(/^Done/)
+      await checkExport(page, 'base', tableData())
+      await checkExport(page, 'ire', tableData())
+
+      await page.train({ epochs: '1000', batch: '1' })
+      await page.says(/^Training/)
+      expect(await page.tab.isDisabled('#train')).toBe(true)
+      expect(await page.tab.evaluate('document.querySelector("#model-section").inert')).toBe(true)
+      await page.tab.click('#pause')
+      await page.tab.click('#pause')
+      expect(await page.text('#pause')).toBe('Pause')
+      const before = await page.text('#progress-text')
+      await page.tab.waitForFunction((text) => document.getElementById('progress-text')!.textContent !== text, before)
+      await page.tab.click('#pause')
+      await page.tab.click('#stop')
+      await page.says(/^Stopped/)
+      expect(await page.tab.isDisabled('#stop')).toBe(true)
+      expect(decodeModel(await page.download('#download-ire')).proto.graph!.node.length).toBeGreaterThan(0)
+      // Stopped before it has begun.
+      await page.tab.click('#train')
+      await page.tab.click('#stop')
+      await page.says(/^Stopped/)
+    },
+    patience,
+  )
+
+  it(
+    'trains models in half precision, and looks through them',
+    async () => {
+      const page = browser()
+      const random = new Random(1)
+      const half = (name: string, dims: readonly number[]) =>
+        parameter(
+          name,
+          tensorFrom(
+            'float16',
+            dims,
+            random.fill(new Float64Array(dims.reduce((a, b) => a * b)), 'normal').map((z) => z / 8),
+          ),
+        )
+      const x = input('x', 'float16', ['N', 1, 8, 8])
+      const [w1, w2] = [half('w1', [64, 6]), half('w2', [6, 2])]
+      const graph = {
+        name: 'half',
+        inputs: new Map([['x', x]]),
+        parameters: new Map([['w1', w1], ['w2', w2]]), // biome-ignore format: a pair
+        outputs: new Map([['y', op.MatMul(op.Relu(op.MatMul(op.Flatten(x), w1)), w2)]]),
+      }
+      await page.open()
+      await page.openModel('half.onnx', encodeModel(modelOf(graph)))
+      await page.says(/^half.onnx is open/)
+      await useDigits(page, [0, 1], 40)
+      await page.train({ epochs: '2', batch: '10' })
+      await page.says(/^Done/)
+      await page.draw('#try-pad', [[0.5, 0.2], [0.5, 0.8]]) // biome-ignore format: a line
+      await page.tab.waitForSelector('#seen-ire meter')
+      expect((await page.claimed('base')).accuracy).toBeGreaterThan(0.5)
+      expect(decodeModel(await page.download('#download-base')).proto.graph!.initializer[0]!.dataType).toBe(10)
+    },
+    patience,
+  )
+})

@@ -1,0 +1,140 @@
+import { expect, it } from 'vitest'
+import { describeWithChromium } from './browser.js'
+import { openPlayground, patience } from './playground.js'
+import { openTable, useDigits } from './playground-examples.js'
+
+/** Where a picture of the page after a longer training is wanted, as in `PLAYGROUND_PICTURE=docs/playground.png`. */
+const picture = process.env['PLAYGROUND_PICTURE']
+
+describeWithChromium('the playground in use', openPlayground, (browser) => {
+  it(
+    'is used by keyboard alone, and fits a phone',
+    async () => {
+      const page = browser()
+      await openTable(page)
+      const reached: string[] = []
+      await page.tab.evaluate(() => (document.activeElement as HTMLElement | null)?.blur())
+      let rounds = 0
+      for (let i = 0; i < 120; i++) {
+        await page.tab.keyboard.press('Tab')
+        const { id, outline } = await page.tab.evaluate(() => {
+          const element = document.activeElement as HTMLElement
+          const { outlineStyle, outlineWidth } = getComputedStyle(element)
+          return {
+            id: element.id || element.getAttribute('name') || element.tagName,
+            outline: `${outlineStyle} ${outlineWidth}`,
+          }
+        })
+        // Beyond the last control it goes out of the page and in again: nothing holds it.
+        if (id === 'BODY' && ++rounds === 2) break
+        if (id === 'BODY') continue
+        expect(outline, id).toMatch(/^(solid 3px|auto .*)$/)
+        reached.push(id)
+      }
+      // Disabled ones come when there is something to do.
+      const usable = await page.tab.evaluate(() =>
+        [
+          ...document.querySelectorAll<HTMLElement>(
+            'button, select, input:not([type=radio]), canvas[tabindex], summary',
+          ),
+        ]
+          .filter((element) => element.checkVisibility() && !element.matches(':disabled'))
+          .map((element) => element.id || element.tagName),
+      )
+      expect(rounds).toBe(2)
+      expect(usable.length).toBeGreaterThan(15)
+      expect(usable.filter((id) => !reached.includes(id))).toEqual([])
+      expect(reached).toContain('source')
+
+      await page.tab.setViewportSize({ width: 360, height: 740 })
+      for (const source of ['folder', 'csv', 'idx', 'draw', 'camera']) {
+        await page.tab.check(`input[value=${source}]`)
+        expect(await page.tab.evaluate('document.documentElement.scrollWidth'), source).toBeLessThanOrEqual(360)
+      }
+      await page.tab.setViewportSize({ width: 1100, height: 900 })
+    },
+    patience,
+  )
+
+  it(
+    'leads the keyboard on when what it pressed can be pressed no more',
+    async () => {
+      const page = browser()
+      const { keyboard } = page.tab
+      const focused = () => page.tab.evaluate(() => document.activeElement!.id)
+      await openTable(page)
+      await page.set({ provider: 'wasm', epochs: '1000', batch: '1' })
+      await page.tab.focus('#train')
+      await keyboard.press('Enter')
+      await page.says(/^Training/)
+      expect(await focused()).toBe('pause')
+      await keyboard.press('Enter')
+      expect(await page.text('#pause')).toBe('Go on')
+      await keyboard.press('Tab')
+      expect(await focused()).toBe('stop')
+      await keyboard.press('Enter')
+      await page.says(/^Stopped/)
+      expect(await focused()).toBe('train')
+      expect(await page.text('#pause')).toBe('Pause')
+    },
+    patience,
+  )
+
+  it(
+    'has a name for every control and picture, and says in words what the curves show',
+    async () => {
+      const page = browser()
+      await openTable(page)
+      await page.train({ epochs: '2', batch: '20' })
+      await page.says(/^Done/)
+      const charts = page.tab.locator('.charts > div')
+      await expect
+        .poll(() => charts.evaluateAll((all) => all.map((each) => each.ariaLabel)))
+        .toEqual([
+          expect.stringMatching(/^Training loss; AdamW [\d.]+ at step \d+; AdamW \+ IRE [\d.]+ at step \d+$/),
+          expect.stringMatching(/^Held-out accuracy; AdamW [\d.]+ % at step \d+; AdamW \+ IRE [\d.]+ % at step \d+$/),
+          expect.stringMatching(/^Sharpness; AdamW \S+ at step \d+; AdamW \+ IRE \S+ at step \d+$/),
+        ])
+      const session = await page.context.newCDPSession(page.tab)
+      const nameless: string[] = []
+      const roles = new Set<string>()
+      for (const source of ['folder', 'csv', 'idx', 'draw', 'camera']) {
+        await page.tab.check(`input[value=${source}]`)
+        const { nodes } = await session.send('Accessibility.getFullAXTree')
+        for (const { ignored, role, name } of nodes) {
+          const kind: string = role?.value ?? ''
+          if (
+            ignored ||
+            !/^(button|textbox|spinbutton|combobox|radio|checkbox|image|img|application|progressbar|region|columnheader|meter)$/.test(
+              kind,
+            )
+          )
+            continue
+          roles.add(kind)
+          if (!name?.value) nameless.push(`${source}: ${kind}`)
+        }
+      }
+      expect(roles.size).toBeGreaterThan(8)
+      expect(nameless).toEqual([])
+    },
+    patience,
+  )
+
+  it.runIf(picture)(
+    'has its picture taken',
+    async () => {
+      const page = browser()
+      await page.open()
+      await page.tab.click('#bundled')
+      await page.says(/is open/)
+      await useDigits(page, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 400)
+      await page.train({ held: '0.2', epochs: process.env['PLAYGROUND_EPOCHS'] ?? '6' })
+      await page.says(/^Done/)
+      await page.draw('#try-pad', [[0.3, 0.3], [0.5, 0.2], [0.68, 0.3], [0.6, 0.5], [0.3, 0.8], [0.72, 0.8]]) // biome-ignore format: a line
+      await page.tab.waitForSelector('#seen-ire meter')
+      await page.tab.evaluate(() => scrollTo(0, 0))
+      await page.tab.screenshot({ path: picture!, fullPage: true })
+    },
+    600_000,
+  )
+})
