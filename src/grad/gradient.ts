@@ -26,15 +26,15 @@ export function gradients(
   wrt: readonly Value[],
   tables: Calculus = calculus,
 ): (Value | null)[] {
-  return reverse(seeds, wrt, tables, () => true)
+  return gradientsWithin(seeds, wrt, () => true, tables)
 }
 
 /** The same without entering the nodes that `within` refuses: what they give is taken as independent. */
-function reverse(
+export function gradientsWithin(
   seeds: readonly Seed[],
   wrt: readonly Value[],
-  tables: Calculus,
   within: (node: Node) => boolean,
+  tables: Calculus = calculus,
 ): (Value | null)[] {
   const order = topological(
     seeds.map(([y]) => y),
@@ -101,7 +101,7 @@ function derived(
     const wrt = [...new Set(dependenciesOf(node).filter((x) => active.has(x)))]
     const dxs = control(node, dys, wrt, (seeds, wrt) => {
       const scope = currentScope()
-      return reverse(seeds, wrt, tables, (inner) => inner.scope === scope && !operands.has(inner))
+      return gradientsWithin(seeds, wrt, (inner) => inner.scope === scope && !operands.has(inner), tables)
     })
     return atFirst(operandsOf(node), (x) => dxs[wrt.indexOf(x)] ?? null)
   }
@@ -122,7 +122,7 @@ function derived(
   const wrt = [...new Set(node.inputs.filter((x) => x !== null && active.has(x)))] as Value[]
   // The operands may depend on each other; the walk around this one sees to that.
   const operands = new Set(node.inputs.map((x) => x?.source))
-  const dxs = reverse(seeds, wrt, tables, (inner) => !operands.has(inner))
+  const dxs = gradientsWithin(seeds, wrt, (inner) => !operands.has(inner), tables)
   return atFirst(node.inputs, (x) => dxs[wrt.indexOf(x)] ?? null)
 }
 
