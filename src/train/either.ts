@@ -71,7 +71,8 @@ export function eitherGradient(
       const found = gradientsWithin([[y, scalar(y.dtype, 1)]], border, beyond)
       return border.map((x, i) => found[i] ?? zerosLike(x))
     })
-  const dBorder = op.If(choice, { then_branch: branch(sample), else_branch: branch(() => loss) })
+  const dBorder =
+    border.length > 0 ? op.If(choice, { then_branch: branch(sample), else_branch: branch(() => loss) }) : []
   const found = gradients(
     border.map((x, i) => [x, shapedLike(dBorder[i]!, x)]),
     wrt,
