@@ -47,16 +47,26 @@ function overChunks(arrays: readonly Float32Array[], run: (count: number) => voi
   const { buffer } = wasmHost()!
   const counts = new Uint32Array(buffer, 0, VALUES).fill(0)
   const words = new Int32Array(buffer, WORDS_AT, CHUNK)
+  let filled = 0
   let padding = 0
-  for (const bits of arrays.map(wordsOf))
-    for (let from = 0; from < bits.length; from += CHUNK) {
-      const part = bits.subarray(from, from + CHUNK)
-      const whole = 4 * Math.ceil(part.length / 4)
-      words.set(part)
-      words.fill(0, part.length, whole)
-      padding += whole - part.length
-      run(whole)
+  const count = () => {
+    const whole = 4 * Math.ceil(filled / 4)
+    words.fill(0, filled, whole)
+    padding += whole - filled
+    run(whole)
+    filled = 0
+  }
+  for (const array of arrays) {
+    const { buffer, byteOffset, length } = array
+    for (let from = 0; from < length; ) {
+      const n = Math.min(CHUNK - filled, length - from)
+      words.set(new Int32Array(buffer, byteOffset + 4 * from, n), filled)
+      filled += n
+      from += n
+      if (filled === CHUNK) count()
     }
+  }
+  if (filled > 0) count()
   if (zeros) counts[0]! -= padding
   return counts.slice()
 }

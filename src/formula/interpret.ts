@@ -2,6 +2,7 @@ import type { FloatArray } from '../optim/arrays.js'
 import type { Arithmetic, Formula } from './formula.js'
 import type { Arrays, Kernel, Scalars } from './kernel.js'
 import { type Call, type Program, programOf } from './program.js'
+import { sumOfSquares } from './squares.js'
 
 /** Elements per chunk: the registers of one (4 KiB each) stay in the nearest caches. */
 const CHUNK = 512
@@ -66,23 +67,6 @@ function load(register: Float64Array, array: FloatArray | Uint8Array, from: numb
 
 function store(array: FloatArray | Uint8Array, register: Float64Array, from: number, n: number): void {
   for (let i = 0; i < n; i++) array[from + i] = register[i]!
-}
-
-function sumOfSquares(x: Float64Array, n: number): number {
-  // Four partial sums: one alone would wait for the latency of every addition.
-  let a = 0
-  let b = 0
-  let c = 0
-  let d = 0
-  const whole = n - (n % 4)
-  for (let i = 0; i < whole; i += 4) {
-    a += x[i]! * x[i]!
-    b += x[i + 1]! * x[i + 1]!
-    c += x[i + 2]! * x[i + 2]!
-    d += x[i + 3]! * x[i + 3]!
-  }
-  for (let i = whole; i < n; i++) a += x[i]! * x[i]!
-  return a + b + (c + d)
 }
 
 /** y = f(a, b) of n elements; functions of one number get it twice. */

@@ -4,6 +4,20 @@ import type { Arithmetic, Formula, Term } from './formula.js'
 /** Invocations per workgroup: what every WebGPU device allows. */
 export const WORKGROUP = 256
 
+/** The head of an entry point that is dispatched in x and y. */
+export const MAIN = `@compute @workgroup_size(${WORKGROUP})
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {`
+
+/** WGSL of the number of the workgroup, within it. */
+export const GROUP = 'group.y * groups.x + group.x'
+
+/** WGSL of the number of the invocation, within it. */
+export const INVOCATION = `(${GROUP}) * ${WORKGROUP}u + local`
+
 /** How a formula becomes a shader; names are those of the formula's arrays and scalars. */
 export interface ShaderOptions {
   /** Elements per invocation. With 4 every array has a multiple of four elements, and starts on 16 bytes. */
@@ -117,13 +131,8 @@ ${callStruct(scalars.length)}
 ${preamble}
 ${declared.join('\n')}
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let i = (group.y * groups.x + group.x) * ${WORKGROUP}u + local;
+${MAIN}
+  let i = ${INVOCATION};
   if (i >= call.count${unless === undefined ? '' : ` || ${unless}`}) { return; }
   ${lines.join('\n  ')}
   ${results.map(([variable, value]) => `${variable}[i] = ${value};`).join('\n  ')}

@@ -22,15 +22,15 @@ export type Seed = readonly [y: Value, dy: Value]
  * Throws `not-differentiable` listing every operator on the way that has no gradient.
  */
 export function gradients(seeds: readonly Seed[], wrt: readonly Value[], tables: Calculus): (Value | null)[] {
-  return reverse(seeds, wrt, tables, () => true)
+  return gradientsWithin(seeds, wrt, () => true, tables)
 }
 
 /** The same without entering the nodes that `within` refuses: what they give is taken as independent. */
-function reverse(
+export function gradientsWithin(
   seeds: readonly Seed[],
   wrt: readonly Value[],
-  tables: Calculus,
   within: (node: Node) => boolean,
+  tables: Calculus,
 ): (Value | null)[] {
   const order = topological(
     seeds.map(([y]) => y),
@@ -97,7 +97,7 @@ function derived(
     const wrt = [...new Set(dependenciesOf(node).filter((x) => active.has(x)))]
     const dxs = control(node, dys, wrt, (seeds, wrt) => {
       const scope = currentScope()
-      return reverse(seeds, wrt, tables, (inner) => inner.scope === scope && !operands.has(inner))
+      return gradientsWithin(seeds, wrt, (inner) => inner.scope === scope && !operands.has(inner), tables)
     })
     return atFirst(operandsOf(node), (x) => dxs[wrt.indexOf(x)] ?? null)
   }
@@ -118,7 +118,7 @@ function derived(
   const wrt = [...new Set(node.inputs.filter((x) => x !== null && active.has(x)))] as Value[]
   // The operands may depend on each other; the walk around this one sees to that.
   const operands = new Set(node.inputs.map((x) => x?.source))
-  const dxs = reverse(seeds, wrt, tables, (inner) => !operands.has(inner))
+  const dxs = gradientsWithin(seeds, wrt, (inner) => !operands.has(inner), tables)
   return atFirst(node.inputs, (x) => dxs[wrt.indexOf(x)] ?? null)
 }
 

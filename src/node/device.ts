@@ -7,6 +7,7 @@ import { exportGraph } from '../onnx/export.js'
 import { op } from '../op/basic.js'
 import type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, Feeds } from '../runtime/device.js'
 import { checkFeed, checkNames } from '../runtime/feeds.js'
+import { gone } from '../runtime/gone.js'
 import { checkKeepable, outputNamesOf } from '../runtime/kept.js'
 import type { Engine, Kept, Operand, Session } from './engine.js'
 
@@ -67,7 +68,7 @@ export class NodeDevice implements Device {
       outputNames: session.outputNames,
       run: async (feeds) => {
         this.#check()
-        if (released) throw new OnnxIreError('runtime', 'this program was released')
+        if (released) throw gone('program', 'released')
         return this.#outputs(session, await this.#engine.run(session.id, this.#operands(session, feeds)))
       },
       release: () => {

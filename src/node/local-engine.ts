@@ -1,7 +1,7 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { OnnxIreError } from '../errors.js'
-import { type DType, dtypes } from '../ir/dtype.js'
-import type { Tensor } from '../ir/tensor.js'
+import type { DType } from '../ir/dtype.js'
+import { fromOrt } from '../runtime/from-ort.js'
 import type { Compilation, Engine, Operand, Session } from './engine.js'
 import { KeptTensors } from './kept-tensors.js'
 import { PrivateBuffers } from './private-buffers.js'
@@ -154,11 +154,4 @@ function compiledAs(options: InferenceSession.SessionOptions, { keeps = [], anyw
       : {}),
     ...(anywhere ? { extra: { ...extra, session: { ...session, disable_cpu_ep_fallback: '0' } } } : {}),
   }
-}
-
-/** Where the engine has Float16Array, onnxruntime answers in it: we keep to the bits. */
-function fromOrt({ type, dims, data }: OrtTensor): Tensor {
-  if (type === 'string') return { dtype: type, dims, data: data as string[] }
-  const { buffer, byteOffset, length } = data as Exclude<OrtTensor['data'], string[]>
-  return { dtype: type, dims, data: new dtypes[type].array!(buffer, byteOffset, length) }
 }

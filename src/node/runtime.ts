@@ -3,10 +3,11 @@ import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { InferenceSession } from 'onnxruntime-node'
 import { OnnxIreError } from '../errors.js'
-import { dtypes } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
+import { allocate } from '../runtime/allocate.js'
 import type { Device } from '../runtime/device.js'
 import { checkFeeds } from '../runtime/feeds.js'
+import { gone } from '../runtime/gone.js'
 import type { Provider } from '../runtime/provider.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import { NodeDevice } from './device.js'
@@ -165,24 +166,13 @@ function runtime(
       }
       return program
     },
-    allocate(dtype, length) {
-      const { array, bits } = dtypes[dtype]
-      if (array === null) throw new OnnxIreError('invalid-data', 'strings have no typed array')
-      const bytes = Math.ceil((length * bits) / 8)
-      return new array(
-        shared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes),
-        0,
-        Math.ceil(length / (bits === 4 ? 2 : 1)),
-      )
-    },
+    allocate: (dtype, length) => allocate(dtype, length, shared ? 'shared' : 'own'),
     dispose() {
       disposed ??= engine.close()
       return disposed
     },
   }
 }
-
-const gone = (what: string, how: string) => new OnnxIreError('runtime', `this ${what} was ${how}`)
 
 /** The flags of the user's process (`--input-type`, loaders) are not for this thread. */
 function startWorker(options: InferenceSession.SessionOptions, gate: NativeGate, lock: NativeLock | undefined): Worker {

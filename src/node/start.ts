@@ -2,18 +2,22 @@ import { input } from '../ir/leaf.js'
 import { encode } from '../onnx/encode.js'
 import { exportGraph } from '../onnx/export.js'
 import { op } from '../op/basic.js'
+import { insteadOf } from '../runtime/fallback.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { type NodeOptions, node } from './runtime.js'
 
 /** Options of `startNode`. */
 export interface StartOptions extends NodeOptions {
-  /** What is taken where the provider does not start. Default: nothing is, and the reason is thrown. */
-  readonly fallback?: 'cpu' | undefined
+  /**
+   * What is to run instead where the provider does not start, such as `node`, which is the CPU. Default: nothing, it is an
+   * error.
+   */
+  readonly fallback?: (() => Runtime | Promise<Runtime>) | undefined
 }
 
 /**
- * `node`, started: a provider that does not start is known at once. With `fallback: 'cpu'` it is the CPU that is taken then, and the
- * runtime's description says why.
+ * `node`, started: a provider that does not start is known at once. With a `fallback` that runs instead, and its `description` says
+ * why.
  *
  * Throws `invalid-option`, `runtime`.
  */
@@ -25,9 +29,7 @@ export async function startNode({ fallback, ...options }: StartOptions = {}): Pr
     return runtime
   } catch (error) {
     await runtime.dispose()
-    if (fallback !== 'cpu' || runtime.provider === 'cpu') throw error
-    const instead = node({ ...options, provider: 'cpu', webgpu: undefined })
-    return { ...instead, description: `${instead.description}, because ${(error as Error).message}` }
+    return insteadOf(error, fallback)
   }
 }
 

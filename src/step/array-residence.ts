@@ -1,3 +1,4 @@
+import { evaluateEach } from '../formula/each.js'
 import { evaluate } from '../formula/evaluate.js'
 import {
   arrayOf,
@@ -11,7 +12,7 @@ import { clipFactor, clippedNorm, finiteNorm, requireFinite } from '../optim/nor
 import { adaptiveAscent, adaptiveNorm, ascent, updateFormula } from './formulas.js'
 import { type FlatMask, refreshMask } from './mask.js'
 import type { Optimizer } from './optimizer.js'
-import type { Application, Ascent, Refresh, Residence, StepNumbers } from './residence.js'
+import type { Application, Ascent, Refresh, Residence, StepNumbers, TensorUpdate } from './residence.js'
 import { momentsOf, type OptimizerState } from './state.js'
 
 /** Training state in the host's own arrays: `parameters` and `state` are written in place, and by `apply` only. */
@@ -22,11 +23,13 @@ export class ArrayResidence implements Residence<ParameterArrays, Gradients> {
   /** The mask of a step that is not applied yet. */
   private renewed: FlatMask | null = null
   private gradientNorm = 0
+  private readonly count: number
 
   /** @throws 'invalid-data' when the state belongs to another optimizer or other parameters */
   constructor(optimizer: Optimizer, parameters: ParameterArrays, state: OptimizerState) {
     this.parameters = parameters
     this.state = state
+    this.count = Object.keys(parameters).length
     this.moments = momentsOf(optimizer, parameters, state)
   }
 
@@ -39,10 +42,12 @@ export class ArrayResidence implements Residence<ParameterArrays, Gradients> {
     const norm = finiteNorm(parameters, gradients, `step ${step}`, what)
     const scale = rho / ((adaptive ? this.weightedNorm(parameters, gradients) : norm) + 1e-12)
     const ascended = scratchFor(this.state, parameters)
-    for (const [name, theta] of Object.entries(parameters)) {
-      const arrays = { theta, g: gradients[name]!, ascended: ascended[name]! }
-      evaluate(adaptive ? adaptiveAscent : ascent, arrays, { scale })
+    const columns = {
+      theta: Object.values(parameters),
+      g: trained.map((name) => gradients[name]!),
+      ascended: trained.map((name) => ascended[name]!),
     }
+    evaluateEach(adaptive ? adaptiveAscent : ascent, columns, { scale })
     return { ...this.parameters, ...ascended }
   }
 
@@ -54,14 +59,16 @@ export class ArrayResidence implements Residence<ParameterArrays, Gradients> {
     const scale = clipFactor(left, clipNorm)
     const clipped = norm > clipValue
     const mask = this.maskAt(step)
-    const moments = Object.entries(this.moments)
-    for (const { name, factors, enhanced } of tensors) {
-      const n = kappa > 0 && enhanced ? mask?.flat[name] : undefined
-      const arrays: Record<string, FloatArray | Uint8Array> = { theta: trained[name]!, g: gradients[name]! }
-      for (const [moment, own] of moments) arrays[moment] = own[name]!
-      if (n) arrays['n'] = n
-      const variant = updateFormula(formula, { clipped, enhanced: n !== undefined })
-      evaluate(variant, arrays, { ...factors, scale, limit: clipValue, kappa })
+    for (const { factors, enhanced, names } of alike(tensors, (name) => kappa > 0 && mask?.flat[name] !== undefined)) {
+      const arraysOf = (arrays: Readonly<Record<string, FloatArray | Uint8Array>>) => names.map((name) => arrays[name]!)
+      const columns: Record<string, readonly (FloatArray | Uint8Array)[]> = {
+        theta: arraysOf(trained),
+        g: arraysOf(gradients),
+        ...mapArrays(this.moments, arraysOf),
+        ...(enhanced ? { n: arraysOf(mask!.flat) } : {}),
+      }
+      const variant = updateFormula(formula, { clipped, enhanced })
+      evaluateEach(variant, columns, { ...factors, scale, limit: clipValue, kappa })
     }
     this.state.mask = mask
     this.renewed = null
@@ -84,6 +91,7 @@ export class ArrayResidence implements Residence<ParameterArrays, Gradients> {
   }
 
   private named(names: readonly string[]): Readonly<Record<string, FloatArray>> {
+    if (names.length === this.count) return this.parameters
     return Object.fromEntries(names.map((name) => [name, this.parameters[name]!]))
   }
 
@@ -94,6 +102,26 @@ export class ArrayResidence implements Residence<ParameterArrays, Gradients> {
       sum += evaluate(adaptiveNorm, { theta, g: gradients[name]! })['squares']!
     return Math.sqrt(sum)
   }
+}
+
+/** Tensors that move by the same formula and numbers. */
+interface Alike {
+  readonly factors: TensorUpdate['factors']
+  readonly enhanced: boolean
+  readonly names: string[]
+}
+
+function alike(tensors: readonly TensorUpdate[], isEnhanced: (name: string) => boolean): Alike[] {
+  const groups = new Map<TensorUpdate['factors'], Alike[]>()
+  for (const { name, factors, ...others } of tensors) {
+    const enhanced = others.enhanced && isEnhanced(name)
+    const same = groups.get(factors) ?? []
+    groups.set(factors, same)
+    const group = same.find((other) => other.enhanced === enhanced)
+    if (group) group.names.push(name)
+    else same.push({ factors, enhanced, names: [name] })
+  }
+  return [...groups.values()].flat()
 }
 
 const scratch = new WeakMap<object, ParameterArrays>()

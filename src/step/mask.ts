@@ -1,5 +1,5 @@
 import type { OnnxIreError } from '../errors.js'
-import { evaluate } from '../formula/evaluate.js'
+import { evaluateEach } from '../formula/each.js'
 import {
   arrayOf,
   type FloatArray,
@@ -52,16 +52,16 @@ export function refreshMask(
   const signed = ire.curvature === 'hutchinson'
   const own = ranked.map((name) => [name, arrayOf(estimates, name, parameters[name]!.length, what)] as const)
   const take = takeOf({ ire, batchSize })
-  const renewed = (name: string, g: FloatArray): FloatArray => {
-    const F = previous?.curvature?.[name]?.slice() ?? zerosLike(parameters[name]!)
-    evaluate(signed ? smoothedValue : smoothedSquare, { F, g }, { beta: ire.beta, take })
-    return F
+  const renewed = () => {
+    const F = own.map(([name]) => previous?.curvature?.[name]?.slice() ?? zerosLike(parameters[name]!))
+    evaluateEach(signed ? smoothedValue : smoothedSquare, { F, g: own.map(([, g]) => g) }, { beta: ire.beta, take })
+    return Object.fromEntries(own.map(([name], i) => [name, F[i]!]))
   }
   const curvature =
     ire.beta > 0
       ? {
           ...mapArrays(parameters, (parameter, name) => previous?.curvature?.[name] ?? zerosLike(parameter)),
-          ...Object.fromEntries(own.map(([name, g]) => [name, renewed(name, g)])),
+          ...renewed(),
         }
       : null
   const values = own.map(([name, g]) => [name, curvature?.[name] ?? g] as const)
@@ -70,14 +70,14 @@ export function refreshMask(
   const cut = total === 0 ? 0 : kthLargest(arrays, rankOf(ire, total), signed ? 'value' : 'magnitude')
   if (cut === null) throw notFinite(own, values, step, what)
 
-  const counts = { flat: 0, zero: 0 }
   const flat = mapArrays(parameters, ({ length }) => new Uint8Array(length))
-  for (const [name, F] of values) {
-    const found = evaluate(signed ? flatByValue : flatByMagnitude, { F, n: flat[name]! }, { cut })
-    counts.flat += found['flat']!
-    counts.zero += found['zero']!
+  const columns = { F: arrays, n: values.map(([name]) => flat[name]!) }
+  const counts = evaluateEach(signed ? flatByValue : flatByMagnitude, columns, { cut })
+  return {
+    flat,
+    curvature,
+    ...maskNumbers({ ire, step, batchSize }, total, { cut, flat: counts['flat']!, zero: counts['zero']! }),
   }
-  return { flat, curvature, ...maskNumbers({ ire, step, batchSize }, total, { cut, ...counts }) }
 }
 
 /** What a mask was decided by. */

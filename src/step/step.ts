@@ -1,11 +1,12 @@
 import { OnnxIreError } from '../errors.js'
 import type { Gradients, ParameterArrays } from '../optim/arrays.js'
+import type { BaseOptimizer } from '../optim/base.js'
 import { checkNumber, invalidOption, nonNegative, positiveCount } from '../optim/option.js'
 import { checkBase, factorsOf } from './check-base.js'
 import { kappaAt, refreshesAt } from './ire.js'
 import { layers, type Optimizer } from './optimizer.js'
-import type { Named, Residence } from './residence.js'
-import { type ParameterSettings, planStep } from './settings.js'
+import type { Named, Residence, TensorUpdate } from './residence.js'
+import { type ParameterSettings, planStep, type TensorPlan } from './settings.js'
 import type { OptimizerState } from './state.js'
 
 /**
@@ -98,10 +99,8 @@ export function* optimizerStep<P extends Named, G>(
   const lr = base.lr * lrFactor
   const kappa = ire ? kappaAt(ire, t, lrFactor) : 0
   const enhanced = new Set(ranked)
-  const tensors = trained.map((name) => {
-    const { t: age, lrScale, weightDecay } = plan.of(name)
-    return { name, factors: factorsOf(base, age, lr * lrScale, weightDecay), enhanced: enhanced.has(name) }
-  })
+  const factors = factorsBy(base, lr)
+  const tensors = trained.map((name) => ({ name, factors: factors(plan.of(name)), enhanced: enhanced.has(name) }))
 
   const refreshed = ire !== null && refreshesAt(ire, t)
   const refresh = (what: string, { gradients, batchSize = 1 }: GradientReply<G>) => {
@@ -127,6 +126,18 @@ export function* optimizerStep<P extends Named, G>(
   const application = { step: t, formula: base.formula, tensors, kappa, clipValue, clipNorm, what }
   yield* settled(residence.apply(application, reply.gradients))
   return { step: t, loss, lr, kappa, refreshed, ...(yield* settled(residence.numbers())) }
+}
+
+/** The factors of a tensor by its plan: one object for all that have the same. */
+function factorsBy(base: BaseOptimizer, lr: number): (plan: TensorPlan) => TensorUpdate['factors'] {
+  const known: (TensorPlan & { readonly factors: TensorUpdate['factors'] })[] = []
+  return ({ t, lrScale, weightDecay }) => {
+    const same = known.find((other) => other.t === t && other.lrScale === lrScale && other.weightDecay === weightDecay)
+    if (same) return same.factors
+    const factors = factorsOf(base, t, lr * lrScale, weightDecay)
+    known.push({ t, lrScale, weightDecay, factors })
+    return factors
+  }
 }
 
 /** What was begun, once it is there. */

@@ -29,6 +29,8 @@ export interface GradientProgram<P, G> {
  * arrays, on a device its tensors; what trains need not know which.
  */
 export interface Compute<P extends Named, G> {
+  /** Whether training and curvature are better one program than two; see `eitherGradient`. */
+  readonly joins: boolean
   /** Compiles a graph; its outputs `grad/<parameter>` are the gradients. */
   compile(spec: GraphSpec): Promise<GradientProgram<P, G>>
   /** Where training state lives. A state that is not the last call's is taken over, with the host's parameters. */

@@ -13,6 +13,8 @@ import { tensorsOf } from './host-compute.js'
 
 /** Training state on a device: gradients never leave it, and the host's arrays follow when they are asked for. */
 export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
+  /** What an If costs on a device is not measured. */
+  readonly joins = false
   private readonly runtime: Runtime
   private readonly device: Device
   private arithmetic: DeviceArithmetic

@@ -8,7 +8,9 @@ import { accuracy } from '../metric/accuracy.js'
 import { type MeasuredGraph, measuredBy } from '../metric/measured.js'
 import type { Metric } from '../metric/metric.js'
 import type { GraphSpec } from '../onnx/export.js'
+import type { Tensors } from '../runtime/runtime.js'
 import { curvatureOf } from './curvature.js'
+import { eitherGradient, SAMPLED } from './either.js'
 import type { TrainingForm } from './form.js'
 import { gradientOutputs, gradientsOf, lossOutputs } from './outputs.js'
 import { type Trainable, trainableOf } from './weights.js'
@@ -44,6 +46,8 @@ export interface TrainingGraphs {
    * sampled.
    */
   readonly curvature: DrawnGraph | null
+  /** `training` and a sampled `curvature` as one graph, made when first asked for; absent without a sampled one. */
+  readonly either?: () => EitherGraph
   /** The graphs for batches run in parts, made when first asked for; absent where gradients of parts average as they are. */
   readonly parts?: () => PartGraphs
   /** Noise that the host draws for every example in training and curvature graph alike, uniform in [0, 1): for Dropout. */
@@ -63,6 +67,7 @@ export interface TrainingGraphs {
 export interface PartGraphs {
   readonly training: GraphSpec
   readonly curvature: DrawnGraph | null
+  readonly either?: () => EitherGraph
   /** Scalars to be fed by name, how much of a mean of the whole each of the part is; `sharesOf` tells. */
   readonly shares: ReadonlyMap<string, Value>
   /** What that depends on: `count`, and `weight/<mean>` of every mean. */
@@ -76,6 +81,14 @@ export interface DrawnGraph {
   readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: Noise }>
   /** Random signs the host draws, of parameters' shapes; the same for all parts of a batch. */
   readonly probes: ReadonlyMap<string, Value>
+}
+
+/** A training graph whose gradients can be those of the curvature graph instead. */
+export interface EitherGraph extends DrawnGraph {
+  /** What is fed for the gradients of the loss; */
+  readonly plain: Tensors
+  /** and, beside the noise, for the sampled ones. */
+  readonly sampled: Tensors
 }
 
 /**
@@ -113,24 +126,29 @@ export function graphsOf(form: TrainingForm, options: TrainingOptions, calculus:
     metadata: { 'onnx-ire.gradients': JSON.stringify([...outs.keys()].filter((key) => key.startsWith('grad/'))) },
   })
 
+  const ends = [...form.outputs.values()]
   /** Training and curvature graph of a loss, with further inputs. */
   const differentiated = (of: LossGraph, part: string, added: Inputs) => {
     const dLoss = gradientsOf(of.loss, parameters, calculus)
-    const training = new Map([
-      ...lossOutputs(of),
-      ...measured.training.outputs,
-      ...gradientOutputs(dLoss, parameters),
-      ...prefixed('next/', next),
-    ])
+    const always = [...lossOutputs(of), ...measured.training.outputs]
+    const outputs = (gradients: ReadonlyMap<string, Value>) =>
+      new Map([...always, ...gradientOutputs(gradients, parameters), ...prefixed('next/', next)])
     const estimate = curvatureOf(of, dLoss, parameters, options.curvature, calculus)
+    const either = ({ noise, probes }: Omit<DrawnGraph, 'spec'>, sampled: Sampled): EitherGraph => {
+      const computed = always.map(([, value]) => value)
+      const { inputs, gradients, ...told } = eitherGradient(of.loss, sampled, ends, computed, parameters, calculus)
+      const graph = spec(`training${part}, or curvature`, of, outputs(gradients), [...added, ...inputs])
+      return { ...drawnGraph(graph, { noise, probes }), ...told }
+    }
     return {
-      training: spec(`training${part}`, of, training, added),
+      training: spec(`training${part}`, of, outputs(dLoss), added),
       curvature:
         estimate &&
         drawnGraph(spec(`curvature${part}`, of, estimate.outputs, [...added, ...estimate.inputs]), estimate),
+      ...(options.curvature === 'sampled' && estimate && { either: once(() => either(estimate, of.sampled!)) }),
     }
   }
-  const { training, curvature } = differentiated(trained, '', [])
+  const { training, curvature, either } = differentiated(trained, '', [])
   const evaluation = spec('evaluation', evaluated, new Map([...lossOutputs(evaluated), ...measured.evaluation.outputs]))
   const inParts = ({ loss, shares, divisors }: SharedLoss): PartGraphs => ({
     ...differentiated(loss, ' of a part', named(shares)),
@@ -142,6 +160,7 @@ export function graphsOf(form: TrainingForm, options: TrainingOptions, calculus:
     [
       ...trained.targets.keys(),
       ...noise.keys(),
+      ...(either ? [SAMPLED] : []),
       ...(curvature?.noise.keys() ?? []),
       ...(curvature?.probes.keys() ?? []),
       ...named(shared?.shares ?? new Map()).map(([name]) => name),
@@ -152,6 +171,7 @@ export function graphsOf(form: TrainingForm, options: TrainingOptions, calculus:
     training,
     evaluation,
     curvature,
+    ...(either && { either }),
     ...(shared && { parts: once(() => inParts(shared)) }),
     noise,
     data: new Map([...inputs, ...trained.targets]),
@@ -162,6 +182,7 @@ export function graphsOf(form: TrainingForm, options: TrainingOptions, calculus:
   }
 }
 
+type Sampled = NonNullable<LossGraph['sampled']>
 type Inputs = readonly (readonly [string, Value])[]
 
 /** Inputs under their own names. */

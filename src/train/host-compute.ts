@@ -13,6 +13,7 @@ import { addScaled, scale } from './sums.js'
 
 /** Training state in arrays of the host, fed anew in every run. */
 export class HostCompute implements Compute<ParameterArrays, Gradients> {
+  readonly joins = true
   private readonly runtime: Runtime
   private readonly trained: Trained
   private residence: ArrayResidence | undefined

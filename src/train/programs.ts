@@ -59,13 +59,13 @@ export class Programs<P extends Named, G> {
 
   /** Compiles what training needs now, so that a graph the runtime refuses is known before the first step. */
   async prepare(curvature: boolean): Promise<void> {
-    await this.program(this.training().spec)
-    if (curvature) await this.program(this.curvature().spec)
+    await this.program(this.graphOf('loss').spec)
+    if (curvature) await this.program(this.graphOf('curvature').spec)
   }
 
   async gradient(run: GradientRun<P>): Promise<Evaluated<G>> {
     const { kind, batch, size, random, wanted } = run
-    const { spec, noise, probes } = kind === 'curvature' ? this.curvature() : this.training()
+    const { spec, noise, probes, told } = this.graphOf(kind)
     const signs = drawn(
       () => random,
       probes,
@@ -79,7 +79,7 @@ export class Programs<P extends Named, G> {
       const dims = (value: Value) => dimsOf(value, part, this.graphs.data)
       const dropped = drawn(dropping, this.graphs.noise, () => 'uniform', dims)
       const sampled = drawn(sampling, values, (name) => noise.get(name)!.distribution, dims)
-      return this.run(spec, { ...part, ...shares, ...signs, ...dropped, ...sampled }, run, wanted)
+      return this.run(spec, { ...part, ...told, ...shares, ...signs, ...dropped, ...sampled }, run, wanted)
     }
     const shared = this.partGraphs()
     if (!shared) return this.whole(batch, size, noise.size > 0, (part) => gradientOf(part, {}))
@@ -107,13 +107,14 @@ export class Programs<P extends Named, G> {
     for (const program of programs) if (program.status === 'fulfilled') await program.value.release()
   }
 
-  private training(): DrawnGraph {
-    return { spec: (this.partGraphs() ?? this.graphs).training, noise: new Map(), probes: new Map() }
-  }
-
-  private curvature(): DrawnGraph {
-    const { curvature } = this.partGraphs() ?? this.graphs
-    if (curvature) return curvature
+  /** The graph of a gradient, and what it is told beside what is drawn for it. */
+  private graphOf(kind: GradientKind): DrawnGraph & { readonly told: Tensors } {
+    const { training, curvature, either } = this.partGraphs() ?? this.graphs
+    const both = this.compute.joins ? either?.() : undefined
+    if (kind === 'loss')
+      return { spec: both?.spec ?? training, noise: new Map(), probes: new Map(), told: both?.plain ?? {} }
+    if (both) return { ...both, told: both.sampled }
+    if (curvature) return { ...curvature, told: {} }
     throw new OnnxIreError(
       'invalid-option',
       "this loss cannot be sampled, which IRE's curvature needs: give the loss `sampled`, or set curvature: 'empirical' or 'hutchinson'",

@@ -1,6 +1,6 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-web/wasm'
 import { OnnxIreError } from '../errors.js'
-import { type DType, dtypes } from '../ir/dtype.js'
+import type { DType } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import { encode } from '../onnx/encode.js'
@@ -138,17 +138,3 @@ export const inputsOf = (session: InferenceSession): InputInfo[] =>
 /** The dtype and its array have been compared by `checkFeeds`. */
 export const toOrt = (ort: Ort, { dtype, dims, data }: Tensor): OrtTensor =>
   new ort.Tensor(dtype as 'float32', data as Float32Array, dims)
-
-/** Where the engine has Float16Array, onnxruntime answers in it: we keep to the bits. */
-export function fromOrt({ type, dims, data }: OrtTensor): Tensor {
-  if (type === 'string') return { dtype: type, dims, data: data as string[] }
-  const { buffer, byteOffset, length } = data as Exclude<OrtTensor['data'], string[]>
-  return { dtype: type, dims, data: new dtypes[type].array!(buffer, byteOffset, length) }
-}
-
-/** A zeroed array. Throws `invalid-data` for strings. */
-export function allocate(dtype: DType, length: number) {
-  const { array, bits } = dtypes[dtype]
-  if (array === null) throw new OnnxIreError('invalid-data', 'strings have no typed array')
-  return new array(bits === 4 ? Math.ceil(length / 2) : length)
-}

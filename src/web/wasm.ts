@@ -1,11 +1,11 @@
-import { OnnxIreError } from '../errors.js'
 import { checkNames } from '../optim/option.js'
+import { allocate } from '../runtime/allocate.js'
 import { checkFeeds } from '../runtime/feeds.js'
+import { fromOrt } from '../runtime/from-ort.js'
+import { gone } from '../runtime/gone.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import {
-  allocate,
   createSession,
-  fromOrt,
   type InferenceSession,
   inputsOf,
   loaded,
@@ -90,5 +90,3 @@ export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
     },
   }
 }
-
-const gone = (what: string, how: string) => new OnnxIreError('runtime', `this ${what} was ${how}`)

@@ -1,8 +1,10 @@
-import { OnnxIreError } from '../errors.js'
+import type { OnnxIreError } from '../errors.js'
+import { allocate } from '../runtime/allocate.js'
+import { gone } from '../runtime/gone.js'
 import type { Program } from '../runtime/runtime.js'
 import { openDevice } from './adapter.js'
 import { DeviceLife } from './device-life.js'
-import { allocate, type InferenceSession, loaded, type Ort, startProvider } from './ort.js'
+import { type InferenceSession, loaded, type Ort, startProvider } from './ort.js'
 import { Turns } from './turns.js'
 import type { WebGpuOptions, WebGpuRuntime } from './webgpu.js'
 import { WebGpuSessions } from './webgpu-sessions.js'
@@ -63,7 +65,7 @@ async function started(ort: Ort, gpu: GPUDevice, options: WebGpuOptions): Promis
 class WebGpu implements WebGpuRuntime {
   readonly description: string
   readonly provider = 'webgpu'
-  readonly allocate = allocate
+  readonly allocate: WebGpuRuntime['allocate'] = allocate
   readonly device: WebGpuRuntime['device']
   #opened: Opened
   #renewal: Promise<void> | undefined
@@ -81,7 +83,7 @@ class WebGpu implements WebGpuRuntime {
         return webGpuResidence(this.#opened.life, spec)
       },
       renew: async () => {
-        if (this.#disposed) throw new OnnxIreError('runtime', 'this runtime was disposed')
+        if (this.#disposed) throw gone('runtime', 'disposed')
         // Whoever else has lost it may have renewed it, or be about to.
         if (!this.#opened.life.isLost) return
         this.#renewal ??= this.#renewed(open).finally(() => {

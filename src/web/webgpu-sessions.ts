@@ -3,19 +3,12 @@ import { dtypes, type TypedArray } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { DeviceProgram, DeviceTensor, Feeds } from '../runtime/device.js'
 import { checkFeeds, type InputInfo } from '../runtime/feeds.js'
+import { fromOrt } from '../runtime/from-ort.js'
+import { gone } from '../runtime/gone.js'
 import { checkKeepable, outputNamesOf } from '../runtime/kept.js'
 import type { DeviceLife } from './device-life.js'
 import { GpuTensor } from './gpu-tensor.js'
-import {
-  createSession,
-  fromOrt,
-  type InferenceSession,
-  inputsOf,
-  type Ort,
-  type OrtTensor,
-  runSession,
-  toOrt,
-} from './ort.js'
+import { createSession, type InferenceSession, inputsOf, type Ort, type OrtTensor, runSession, toOrt } from './ort.js'
 import { MAP_READ, USAGE } from './webgpu-residence/flags.js'
 
 /** The sessions of one WebGPU device, and the tensors on it. */
@@ -98,7 +91,7 @@ export class WebGpuSessions {
       outputNames,
       run: async (feeds) => {
         this.#alive()
-        if (released) throw new OnnxIreError('runtime', 'this program was released')
+        if (released) throw gone('program', 'released')
         const checked = this.#checked(inputs, feeds)
         return this.#life.inTurn(async () => {
           const own = checked.map(([name, feed]) => [name, this.#fed(feed)] as const)
@@ -162,7 +155,7 @@ export class WebGpuSessions {
 
   #alive(): void {
     this.#life.check()
-    if (this.#closed) throw new OnnxIreError('runtime', 'this runtime was disposed')
+    if (this.#closed) throw gone('runtime', 'disposed')
   }
 
   async #end(session: InferenceSession): Promise<void> {

@@ -1,6 +1,7 @@
-import { OnnxIreError } from '../errors.js'
+import type { OnnxIreError } from '../errors.js'
 import { checkNames, invalidOption } from '../optim/option.js'
 import type { Device } from '../runtime/device.js'
+import { insteadOf } from '../runtime/fallback.js'
 import type { Runtime } from '../runtime/runtime.js'
 import type { WasmSettings } from './ort.js'
 
@@ -16,7 +17,7 @@ export interface WebGpuOptions extends WasmSettings {
    */
   readonly cpuNodes?: 'allowed' | 'refused' | undefined
   /** What is to run instead where WebGPU cannot start, such as `wasm`. Default: nothing, it is an error. */
-  readonly fallback?: (() => Promise<Runtime>) | undefined
+  readonly fallback?: (() => Runtime | Promise<Runtime>) | undefined
 }
 
 /** A runtime on a WebGPU device of its own. */
@@ -49,16 +50,6 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime> {
     const { startWebGpu } = await import('./webgpu-runtime.js')
     return await startWebGpu(options)
   } catch (cause) {
-    if (!options.fallback || !(cause instanceof OnnxIreError) || cause.code !== 'runtime') throw cause
-    return described(await options.fallback(), cause.message)
+    return insteadOf(cause, options.fallback)
   }
 }
-
-const described = (runtime: Runtime, why: string): Runtime => ({
-  description: `${runtime.description}; ${why}`,
-  provider: runtime.provider,
-  ...(runtime.device ? { device: runtime.device } : {}),
-  compile: (model) => runtime.compile(model),
-  allocate: (dtype, length) => runtime.allocate(dtype, length),
-  dispose: () => runtime.dispose(),
-})

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { gradients } from '../../src/grad/gradient.js'
+import { gradients } from '../../src/authoring.js'
 import { input } from '../../src/ir/leaf.js'
 import { fixed } from '../../src/lower/fixed.js'
 import { lowered } from '../../src/lower/lowered.js'

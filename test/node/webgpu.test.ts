@@ -194,10 +194,10 @@ describe.skipIf(skipped)('several WebGPU runtimes of a process', () => {
 })
 
 describe('a provider that does not start', () => {
-  const url = new URL('../../dist/node/start.js', import.meta.url).href
+  const url = new URL('../../dist/node/index.js', import.meta.url).href
   const run = async (script: string) => {
     const env = { ...process.env, VK_ICD_FILENAMES: fileURLToPath(new URL('missing.json', import.meta.url)) }
-    const source = `const { startNode } = await import(${JSON.stringify(url)})\n${script}`
+    const source = `const { node, startNode } = await import(${JSON.stringify(url)})\n${script}`
     return (await promisify(execFile)(process.execPath, ['--input-type=module', '-e', source], { env })).stdout
   }
 
@@ -210,7 +210,7 @@ describe('a provider that does not start', () => {
 
   it.skipIf(process.platform !== 'linux')('gives way to the CPU where that is asked for', async () => {
     const text = await run(`
-      const runtime = await startNode({ provider: 'webgpu', fallback: 'cpu' })
+      const runtime = await startNode({ provider: 'webgpu', fallback: node })
       console.log(runtime.provider, runtime.device === undefined, runtime.description)
       await runtime.dispose()
     `)

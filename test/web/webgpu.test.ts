@@ -144,7 +144,7 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
       'startWithout',
     )
     expect(refusal).toEqual({ code: 'runtime', message: 'WebGPU cannot start: this browser has no navigator.gpu' })
-    expect(description).toMatch(/wasm, \d+ threads?; WebGPU cannot start: this browser has no navigator.gpu$/)
+    expect(description).toMatch(/wasm, \d+ threads?, because WebGPU cannot start: this browser has no navigator.gpu$/)
     await browser().reload()
   })
 })

@@ -3,6 +3,7 @@ import { type DType, dtypes } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { Device, DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
 import { checkFeeds } from '../../runtime/feeds.js'
+import { gone } from '../../runtime/gone.js'
 import type { Engine } from './engine.js'
 import type { Session } from './session.js'
 import { Value } from './value.js'
@@ -81,7 +82,7 @@ function deviceProgram(
     outputNames,
     async run(feeds) {
       alive()
-      if (released) throw new OnnxIreError('runtime', 'this program was released')
+      if (released) throw gone('program', 'released')
       const results = await engine.run(session, fed(engine, session, feeds), places)
       const host: Record<string, Tensor> = {}
       const kept: Record<string, DeviceTensor> = {}

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { OnnxIreError } from '../../errors.js'
-import { dtypes } from '../../ir/dtype.js'
+import { allocate } from '../../runtime/allocate.js'
+import { gone } from '../../runtime/gone.js'
 import type { Program, Runtime } from '../../runtime/runtime.js'
 import type { NodeOptions } from '../runtime.js'
 import { type CudaOptions, cudaProvider } from './cuda.js'
@@ -66,7 +67,7 @@ function whole(option: string, value: number, least: number) {
 function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine, resident: boolean): Runtime {
   let disposed: Promise<void> | undefined
   const alive = () => {
-    if (disposed) throw new OnnxIreError('runtime', 'this runtime was disposed')
+    if (disposed) throw gone('runtime', 'disposed')
   }
   const device = nativeDevice(engine, alive)
   return {
@@ -77,11 +78,7 @@ function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine, 
       const program = await device.compile(model, () => false)
       return { ...program, run: async (feeds) => (await program.run(feeds)).host } satisfies Program
     },
-    allocate(dtype, length) {
-      const { array, bits } = dtypes[dtype]
-      if (array === null) throw new OnnxIreError('invalid-data', 'strings have no typed array')
-      return new array(bits === 4 ? Math.ceil(length / 2) : length)
-    },
+    allocate,
     dispose() {
       disposed ??= engine.close()
       return disposed

@@ -65,6 +65,8 @@ export class FormulaKernel {
     if (known) return known
     const made = this.#compile(width)
     this.#compiled.set(width, made)
+    // One that failed is tried anew when it is needed again.
+    made.catch(() => this.#compiled.delete(width))
     return made
   }
 

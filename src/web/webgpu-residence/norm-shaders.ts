@@ -1,4 +1,4 @@
-import { callStruct, WORKGROUP } from '../../formula/wgsl.js'
+import { callStruct, GROUP, MAIN, WORKGROUP } from '../../formula/wgsl.js'
 import { STAGES, STATE } from './state.js'
 
 /** Elements that one workgroup sums up or counts. */
@@ -46,13 +46,8 @@ ${weighted ? '@group(1) @binding(1) var<storage, read> theta: array<f32>;' : ''}
 @group(2) @binding(0) var<storage, read> gradient: array<u32>;
 ${together}
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let part = group.y * groups.x + group.x;
+${MAIN}
+  let part = ${GROUP};
   if (part >= call.rest) { return; }
   let limit = call.scalars[0].x;
   let end = min(call.count, (part + 1u) * ${PART}u);

@@ -41,6 +41,10 @@ export class Norms {
   /** The norm of theta times these gradients. */
   async addWeighted(plan: Plan, stage: Stage, tensors: readonly Normed[], conclusion: Conclusion): Promise<void> {
     this.#weighted ??= this.#compileWeighted()
+    // One that failed is tried anew when it is needed again.
+    this.#weighted.catch(() => {
+      this.#weighted = undefined
+    })
     this.#add(plan, stage, tensors, conclusion, await this.#weighted)
   }
 

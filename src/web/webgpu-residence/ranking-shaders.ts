@@ -1,4 +1,4 @@
-import { callStruct, WORKGROUP } from '../../formula/wgsl.js'
+import { callStruct, GROUP, INVOCATION, MAIN, WORKGROUP } from '../../formula/wgsl.js'
 import { PART } from './norm-shaders.js'
 import { STATE_UNIFORM } from './state.js'
 
@@ -55,13 +55,8 @@ fn binOf(bits: u32) -> u32 {
 export const countCode = `${counting}
 var<workgroup> bins: array<atomic<u32>, ${BINS}>;
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let part = group.y * groups.x + group.x;
+${MAIN}
+  let part = ${GROUP};
   if (part >= call.rest) { return; }
   let end = min(call.count, (part + 1u) * ${PART}u);
   for (var i = part * ${PART}u + local; i < end; i += ${WORKGROUP}u) {
@@ -132,13 +127,8 @@ var<workgroup> flats: atomic<u32>;
 var<workgroup> zeros: atomic<u32>;
 ${key}
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let word = (group.y * groups.x + group.x) * ${WORKGROUP}u + local;
+${MAIN}
+  let word = ${INVOCATION};
   let start = word * 32u;
   let cut = selection.cut;
   if (start < call.count) {
@@ -167,13 +157,8 @@ ${STATE_UNIFORM}
 @group(1) @binding(0) var<storage, read_write> flat: array<u32>;
 @group(1) @binding(1) var<storage, read> pending: array<u32>;
 
-@compute @workgroup_size(${WORKGROUP})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let i = (group.y * groups.x + group.x) * ${WORKGROUP}u + local;
+${MAIN}
+  let i = ${INVOCATION};
   if (i >= call.count || state.fault != 0u) { return; }
   flat[i] = pending[i];
 }

@@ -3,6 +3,7 @@ import type { Formula } from '../../formula/formula.js'
 import { LARGEST } from '../../formula/sum.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 import type { DeviceTensors } from '../../runtime/device.js'
+import { gone } from '../../runtime/gone.js'
 import { adaptiveAscent, ascent, updateFormula } from '../../step/formulas.js'
 import type { Application, Ascent, DeviceResidence, Refresh, ResidenceSpec, StepNumbers } from '../../step/residence.js'
 import type { OptimizerState } from '../../step/state.js'
@@ -64,7 +65,8 @@ class WebGpuResidence implements DeviceResidence<DeviceTensors> {
   readonly #ascended = new Map<Slot, Slot['theta']>()
   /** The step that calls belong to, and what they looked at; none between steps. */
   #begun: { readonly step: number | null; readonly stages: Map<Stage, Looked> } | undefined
-  #applied: Promise<Applied> | undefined
+  /** The last `apply`, and its numbers once they were asked for. */
+  #applied: { readonly made: Promise<Applied>; numbers?: Promise<StepNumbers> } | undefined
   #released = false
 
   static async make(context: WebGpuContext, spec: ResidenceSpec): Promise<WebGpuResidence> {
@@ -141,13 +143,15 @@ class WebGpuResidence implements DeviceResidence<DeviceTensors> {
   }
 
   apply(application: Application, gradients: DeviceTensors): Promise<void> {
-    this.#applied?.then(
-      ({ report }) => report.drop(),
-      () => {},
-    )
-    const applied = this.#turn(() => this.#apply(application, gradients))
-    this.#applied = applied
-    return applied.then(() => {})
+    // What nobody asked for.
+    if (!this.#applied?.numbers)
+      this.#applied?.made.then(
+        ({ report }) => report.drop(),
+        () => {},
+      )
+    const made = this.#turn(() => this.#apply(application, gradients))
+    this.#applied = { made }
+    return made.then(() => {})
   }
 
   async #apply(application: Application, gradients: DeviceTensors): Promise<Applied> {
@@ -192,8 +196,12 @@ class WebGpuResidence implements DeviceResidence<DeviceTensors> {
 
   async numbers(): Promise<StepNumbers> {
     const applied = this.#applied
-    if (!applied) throw new OnnxIreError('runtime', 'no step was applied since the numbers were last asked for')
-    this.#applied = undefined
+    if (!applied) throw new OnnxIreError('runtime', 'no step was applied: there are no numbers of one')
+    applied.numbers ??= this.#numbersOf(applied.made)
+    return applied.numbers
+  }
+
+  async #numbersOf(applied: Promise<Applied>): Promise<StepNumbers> {
     const { report, stages } = await applied
     const { fault, norm, refresh, counts } = await report.read()
     if (fault) throw faultError(fault, stages)
@@ -242,7 +250,7 @@ class WebGpuResidence implements DeviceResidence<DeviceTensors> {
 
   #turn<T>(work: () => Promise<T>): Promise<T> {
     return this.#context.inTurn(async () => {
-      if (this.#released) throw new OnnxIreError('runtime', 'this residence was released')
+      if (this.#released) throw gone('residence', 'released')
       try {
         return await work()
       } catch (error) {

@@ -1,0 +1,139 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import {
+  adamw,
+  binaryCrossEntropy,
+  combine,
+  crossEntropy,
+  type Graph,
+  huber,
+  importGraph,
+  input,
+  ire,
+  type Loss,
+  l1,
+  labels,
+  modelOf,
+  mse,
+  op,
+  parameter,
+  Random,
+  type Runtime,
+  type Tensor,
+  Trainer,
+  trainingGraphs,
+} from '../../src/index.js'
+import { node } from '../../src/node/index.js'
+import { HostCompute } from '../../src/train/host-compute.js'
+import { Programs } from '../../src/train/programs.js'
+import { clusters, flat, normal, smallConvnet } from './problem.js'
+
+const runtime = node({ threads: 1 })
+afterAll(() => runtime.dispose())
+
+const [examples, features, width, classes] = [6, 4, 5, 3]
+const random = new Random(8)
+
+/** h = relu(x U), z = h V, p = softmax(z), t = tanh(z W): what a loss is built on depends on what another is. */
+const model = (): Graph => {
+  const x = input('x', 'float32', ['N', features])
+  const [u, v, w] = [
+    parameter('u', normal(random, [features, width])),
+    parameter('v', normal(random, [width, classes])),
+    parameter('w', normal(random, [classes, 2])),
+  ]
+  const h = op.Relu(op.MatMul(x, u))
+  const z = op.MatMul(h, v)
+  const outputs = { h, p: op.Softmax(z, { axis: 1 }), t: op.Tanh(op.MatMul(z, w)) }
+  return importGraph(modelOf({ name: 'model', inputs: new Map([['x', x]]), outputs: new Map(Object.entries(outputs)) }))
+}
+
+const weights: Tensor = { dtype: 'float32', dims: [examples], data: Float32Array.of(1, 2, 0, 1, 3, 0.5) }
+const data: Record<string, Tensor> = {
+  x: normal(random, [examples, features]),
+  labels: labels([0, 2, 9, 1, 0, 2]),
+  kinds: labels([0, 2, 1, 1, 0, 2]),
+  targets: normal(random, [examples, 2]),
+  truths: { dtype: 'float32', dims: [examples, 2], data: Float32Array.from({ length: 12 }, (_, i) => i % 2) },
+  weights,
+}
+const categorical = crossEntropy({
+  logits: 'p',
+  labelSmoothing: 0.1,
+  classWeights: [1, 5, 0.5],
+  sampleWeights: 'weights',
+  ignoreIndex: 9,
+})
+const losses: [string, Loss][] = [
+  ['cross-entropy', crossEntropy({ logits: 'p', labels: 'kinds' })],
+  ['cross-entropy, smoothed and weighted', categorical],
+  ['squares', mse({ output: 't', targets: 'targets' })],
+  ['magnitudes', l1({ output: 't', targets: 'targets' })],
+  ['huber', huber({ output: 't', targets: 'targets' })],
+  ['yes or no', binaryCrossEntropy({ logits: 't', targets: 'truths' })],
+  [
+    'of several outputs, one made of the other',
+    combine({ a: { loss: categorical }, b: { loss: mse({ output: 't', targets: 'targets' }), weight: 3 } }),
+  ],
+]
+
+/** Gradients of both kinds by graphs of their own, or by the one that is both. */
+async function gradientsBy(joins: boolean, loss: Loss, microBatch: number | undefined) {
+  const graphs = trainingGraphs(graph, { loss, trainable: ['u', 'v', 'w'], curvature: 'sampled' })
+  const compute = Object.assign(HostCompute.over(runtime, graphs.parameters), { joins })
+  const programs = new Programs(graphs, compute, microBatch)
+  const batch = Object.fromEntries([...graphs.data.keys()].map((name) => [name, data[name]!]))
+  const parameters = Object.fromEntries(
+    [...graphs.parameters].map(([name, { source }]) => [
+      name,
+      (source as { tensor: Tensor }).tensor.data as Float32Array,
+    ]),
+  )
+  const of = (kind: 'loss' | 'curvature') =>
+    programs.gradient({ kind, batch, size: examples, parameters, statistics: {}, random: new Random(4) })
+  const found = { loss: await of('loss'), curvature: await of('curvature'), again: await of('loss') }
+  await programs.release()
+  return found
+}
+const graph = model()
+
+describe('training and curvature in one program', () => {
+  for (const [name, loss] of losses)
+    for (const microBatch of [undefined, 4])
+      it(`${name}${microBatch ? ', in parts' : ''}: to the last bit what two programs give`, async () => {
+        const [one, two] = [await gradientsBy(true, loss, microBatch), await gradientsBy(false, loss, microBatch)]
+        expect(one.loss).toEqual(two.loss)
+        expect(one.again).toEqual(two.loss)
+        expect(one.curvature.gradients).toEqual(two.curvature.gradients)
+        expect(one.curvature.count).toBe(two.curvature.count)
+        const norm = flat(one.curvature.gradients).reduce((sum, g) => sum + g * g, 0)
+        expect(norm).toBeGreaterThan(0)
+        expect(flat(one.curvature.gradients)).not.toEqual(flat(one.loss.gradients))
+      })
+
+  it('is what a trainer with IRE compiles, once, whatever the model has', async () => {
+    let compiled = 0
+    const counting: Runtime = {
+      ...runtime,
+      compile: (model) => {
+        compiled++
+        return runtime.compile(model)
+      },
+    }
+    const trainer = await Trainer.create(smallConvnet(), {
+      loss: crossEntropy({ logits: 'logits' }),
+      optimizer: ire(adamw(), { kappa: 2, gamma: 0.8, interval: 3, warmup: 1 }),
+      runtime: counting,
+      batchNorm: 'trained',
+      batchSize: 6,
+    })
+    const refreshed: boolean[] = []
+    for await (const _ of trainer.fit(clusters(12, [2, 8, 8]), {
+      steps: 6,
+      evaluateEvery: 6,
+      onStep: (step) => void refreshed.push(step.refreshed),
+    }));
+    await trainer.dispose()
+    expect(refreshed).toEqual([false, true, false, false, true, false])
+    expect(compiled).toBe(1)
+  })
+})
