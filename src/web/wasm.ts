@@ -1,28 +1,12 @@
 import { checkNames } from '../optim/option.js'
-import { allocate } from '../runtime/allocate.js'
-import { checkFeeds } from '../runtime/feeds.js'
-import { fromOrt } from '../runtime/from-ort.js'
-import { gone } from '../runtime/gone.js'
-import type { Program, Runtime } from '../runtime/runtime.js'
-import {
-  createSession,
-  type InferenceSession,
-  inputsOf,
-  loaded,
-  runSession,
-  startProvider,
-  toOrt,
-  type WasmSettings,
-} from './ort.js'
-import { Turns } from './turns.js'
+import type { Runtime } from '../runtime/runtime.js'
+import type { WasmSettings } from './ort.js'
 
 /** Options of `wasm`; every one may be left out. */
 export interface WasmOptions extends WasmSettings {
   /** How far onnxruntime rewrites the graph. Default 'all'. */
   readonly graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all' | undefined
 }
-
-const turns = new Turns()
 
 /**
  * onnxruntime-web in WebAssembly, on the processor. A run blocks the thread it is called from: use it in a Web Worker, and
@@ -32,61 +16,7 @@ const turns = new Turns()
  */
 export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
   checkNames('wasm', options, ['wasmPaths', 'threads', 'graphOptimizationLevel'])
-  const ort = await loaded('onnxruntime-web/wasm', () => import('onnxruntime-web/wasm'), options, {
-    wasm: new URL('onnxruntime-web/ort-wasm-simd-threaded.wasm', import.meta.url),
-    mjs: new URL('onnxruntime-web/ort-wasm-simd-threaded.mjs', import.meta.url),
-  })
-  const threads = ort.env.wasm.numThreads ?? 1
-  const sessionOptions: InferenceSession.SessionOptions = {
-    logSeverityLevel: 3,
-    graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
-    enableMemPattern: false,
-    executionProviders: ['wasm'],
-  }
-  await turns.take(() => startProvider(ort, 'wasm', sessionOptions))
-  const open = new Set<InferenceSession>()
-  let disposed: Promise<void> | undefined
-  const end = async (session: InferenceSession) => {
-    if (open.delete(session)) await session.release()
-  }
-  return {
-    description: `onnxruntime-web ${ort.env.versions.web}, wasm, ${threads} thread${threads === 1 ? '' : 's'}`,
-    provider: 'wasm',
-    allocate,
-    compile(model) {
-      return turns.take(async () => {
-        if (disposed) throw gone('runtime', 'disposed')
-        const session = await createSession(ort, model, sessionOptions)
-        open.add(session)
-        const inputs = inputsOf(session)
-        const { outputNames } = session
-        let released: Promise<void> | undefined
-        const program: Program = {
-          inputNames: inputs.map(({ name }) => name),
-          outputNames,
-          async run(feeds) {
-            if (disposed) throw gone('runtime', 'disposed')
-            if (released) throw gone('program', 'released')
-            const tensors = checkFeeds(inputs, feeds)
-            return turns.take(async () => {
-              const own = inputs.map(({ name }, i) => [name, toOrt(ort, tensors[i]!)] as const)
-              const results = await runSession(session, Object.fromEntries(own))
-              return Object.fromEntries(outputNames.map((name) => [name, fromOrt(results[name]!)]))
-            })
-          },
-          release() {
-            released ??= disposed ?? turns.take(() => end(session))
-            return released
-          },
-        }
-        return program
-      })
-    },
-    dispose() {
-      disposed ??= turns.take(async () => {
-        for (const session of open) await end(session)
-      })
-      return disposed
-    },
-  }
+  // A page that has a GPU needs nothing of it.
+  const { startWasm } = await import('./wasm-runtime.js')
+  return startWasm(options)
 }
