@@ -3,7 +3,7 @@ import { checkBoolean, checkNumber, count, positiveCount } from '../optim/option
 import type { Random } from '../random.js'
 import type { Tensors } from '../runtime/runtime.js'
 import type { BatchContext, Dataset } from './dataset.js'
-import { collated, type Data, inOrder, type Numbered, type Stream, shuffled } from './stream.js'
+import type { Data, Stream } from './stream.js'
 
 /** How data are divided into batches. */
 export interface BatchOptions {
@@ -58,7 +58,7 @@ export function batchCount(data: number | Data, { batchSize, dropLast = false }:
   throw tooFew(length, batchSize)
 }
 
-const tooFew = (length: number, batchSize: number) =>
+export const tooFew = (length: number, batchSize: number) =>
   new OnnxIreError(
     'invalid-data',
     length === 0
@@ -87,12 +87,13 @@ export function batches(data: Data, options: EpochOptions): AsyncGenerator<Batch
 }
 
 /** Batches in the order of their numbers; null past the end. */
-interface Source {
+export interface Source {
   load(number: number): Promise<Batch | null>
   close(): Promise<void>
 }
 
-type ContextOf = (number: number) => BatchContext | undefined
+/** What augmentation draws from in a batch, by its number. */
+export type ContextOf = (number: number) => BatchContext | undefined
 
 function ofDataset(
   data: Dataset,
@@ -115,51 +116,18 @@ function ofDataset(
   }
 }
 
+/** Most data are no streams: how one is read is loaded with its first batch. */
 function ofStream(data: Stream, options: EpochOptions, context: ContextOf): Source {
-  const { batchSize, dropLast = false, shuffle, epoch = 0, start = 0 } = options
   const buffer = checkNumber('a stream', 'shuffleBuffer', data.shuffleBuffer ?? 1024, positiveCount)
-  const plain = inOrder(data, epoch)
-  const order = shuffle ? shuffled(plain, buffer, shuffle.stream(`epoch ${epoch}`)) : plain
-  const waiting: Numbered[] = []
-  let [taken, ended] = [0, false]
-  const fill = async (size: number) => {
-    while (waiting.length < size && !ended) {
-      const { done, value } = await order.next()
-      if (done) ended = true
-      else waiting.push(value)
-    }
-  }
-  const take = (size: number) => {
-    const examples = waiting.splice(0, size)
-    taken += examples.length
-    return examples
-  }
-  const skip = async () => {
-    while (taken < start * batchSize && !ended) {
-      await fill(1)
-      take(1)
-    }
-    await fill(1)
-    const whole =
-      taken === start * batchSize || (waiting.length === 0 && Math.ceil(taken / batchSize) === start && !dropLast)
-    if (whole) return
-    throw new OnnxIreError('invalid-data', `cannot begin at batch ${start}: the stream ended after ${taken} examples`)
-  }
+  let source: Promise<Source> | undefined
   return {
     async load(number) {
-      if (number === start && start > 0) await skip()
-      await fill(batchSize + (dropLast ? batchSize : 1))
-      if (taken === 0 && waiting.length < (dropLast ? batchSize : 1)) throw tooFew(waiting.length, batchSize)
-      if (waiting.length < (dropLast ? batchSize : 1)) return null
-      const taking = take(batchSize)
-      const last = waiting.length < (dropLast ? batchSize : 1)
-      const indices = Uint32Array.from(taking, ([index]) => index)
-      const examples = taking.map(([, example]) => example)
-      const tensors = await collated(data, examples, indices, context(number))
-      checkBatch(tensors, examples.length)
-      return { tensors, indices, number, size: examples.length, last }
+      source ??= import('./stream-batches.js').then(({ streamBatches }) =>
+        streamBatches(data, buffer, options, context),
+      )
+      return (await source).load(number)
     },
-    close: async () => void (await order.return()),
+    close: async () => (await source)?.close(),
   }
 }
 
@@ -184,7 +152,7 @@ async function* readAhead(source: Source, start: number): AsyncGenerator<Batch, 
 }
 
 /** Some tensor must have one entry per example; others may be the same for every batch (a sample rate, an initial state). */
-function checkBatch(tensors: Tensors, size: number): void {
+export function checkBatch(tensors: Tensors, size: number): void {
   const shapes = Object.entries(tensors).map(([name, { dims }]) => `'${name}' [${dims.join(', ')}]`)
   if (Object.values(tensors).some(({ dims }) => dims[0] === size)) return
   throw new OnnxIreError(

@@ -1,6 +1,5 @@
 import { OnnxIreError } from '../errors.js'
-import { checkNames, checkNumber, count, positiveCount } from '../optim/option.js'
-import type { Random } from '../random.js'
+import { checkNames, checkNumber, positiveCount } from '../optim/option.js'
 import type { Tensors } from '../runtime/runtime.js'
 import { type Example, stacked } from './collate.js'
 import type { BatchContext, Dataset } from './dataset.js'
@@ -26,18 +25,6 @@ export interface Stream {
 
 /** What can be trained on. */
 export type Data = Dataset | Stream
-
-/** Options of `stream`. */
-/** Throws `invalid-data` for what is no data set, naming what makes one. */
-export function checkData(what: string, data: unknown): asserts data is Data {
-  const given = Object(data) as Partial<Dataset & Stream>
-  if (typeof given.batch === 'function' || typeof given.examples === 'function') return
-  const shown = typeof data === 'object' && data !== null ? `an object of the class ${data.constructor?.name}` : data
-  throw new OnnxIreError(
-    'invalid-data',
-    `${what} is ${String(shown)}: give a data set such as arrays(...), a part of one from split(...), or stream(...)`,
-  )
-}
 
 /** What is known of a stream, and how it is read. */
 export interface StreamOptions {
@@ -99,47 +86,4 @@ export function collated(
   context?: BatchContext,
 ): Tensors | Promise<Tensors> {
   return stream.collate ? stream.collate(examples, indices, context) : stacked(examples, indices)
-}
-
-/** An example and its number in the source, from 0. */
-export type Numbered = readonly [number: number, example: Example]
-
-/** An epoch in the order of the source, at most `length` examples of it. */
-export async function* inOrder(stream: Stream, epoch: number): AsyncGenerator<Numbered, void, undefined> {
-  const { length = Number.POSITIVE_INFINITY } = stream
-  checkNumber('a stream', 'length', Math.min(length, Number.MAX_SAFE_INTEGER), count)
-  let number = 0
-  if (length > 0)
-    for await (const example of stream.examples(epoch)) {
-      yield [number++, example]
-      if (number === length) break
-    }
-  if (number !== length && stream.length !== undefined)
-    throw new OnnxIreError(
-      'invalid-data',
-      `the stream was to have ${length} examples (its length) and ended after ${number}`,
-    )
-}
-
-/**
- * The order of a shuffled epoch: n examples wait in a buffer; one of them, drawn at random, goes and the next of the source
- * takes its place. An example comes at most n - 1 places early, and with no bound late.
- */
-export async function* shuffled(
-  source: AsyncIterable<Numbered>,
-  n: number,
-  random: Random,
-): AsyncGenerator<Numbered, void, undefined> {
-  const buffer: Numbered[] = []
-  for await (const example of source) {
-    if (buffer.length < n) {
-      buffer.push(example)
-      continue
-    }
-    const at = random.integer(n)
-    const chosen = buffer[at]!
-    buffer[at] = example
-    yield chosen
-  }
-  yield* random.shuffle(buffer)
 }

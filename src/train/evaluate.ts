@@ -1,5 +1,6 @@
 import { batches } from '../data/batches.js'
-import { checkData, type Data } from '../data/stream.js'
+import { checkData } from '../data/check-data.js'
+import type { Data } from '../data/stream.js'
 import { operatorsOf } from '../family/on-demand.js'
 import { leavesOf } from '../ir/topology.js'
 import type { Loss } from '../loss/loss.js'

@@ -1,5 +1,6 @@
 import { type Batch, batchCount, batches } from '../data/batches.js'
-import { checkData, type Data } from '../data/stream.js'
+import { checkData } from '../data/check-data.js'
+import type { Data } from '../data/stream.js'
 import { OnnxIreError } from '../errors.js'
 import { learningRateFactor } from '../optim/schedule.js'
 import { Random } from '../random.js'

@@ -1,4 +1,3 @@
-import { parseIdx } from '../../data/idx.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { dataOf, named, type Source } from '../source.js'
 
@@ -8,5 +7,6 @@ import { dataOf, named, type Source } from '../source.js'
  */
 export async function readIdx(source: Source): Promise<Tensor> {
   const bytes = await dataOf(source)
+  const { parseIdx } = await import('../../data/idx.js')
   return named(source, () => parseIdx(bytes))
 }

@@ -3,7 +3,6 @@ import type { Dataset } from '../../data/dataset.js'
 import { decodedImages, type ImageFilesOptions, imageExtensions } from '../../data/image-files.js'
 import { OnnxIreError } from '../../errors.js'
 import { checkNames } from '../../optim/option.js'
-import { decodeImage } from './decode-image.js'
 import { type FolderFile, type FolderFiles, withPaths } from './folder-files.js'
 
 /** Options of `imageFolder`. */
@@ -59,7 +58,10 @@ export function imageFiles(files: FolderFiles, options: ImageFilesOptions = {}):
   return decodedImages(
     named,
     ({ path }) => path,
-    ({ path, file }, decoding) => decodeImage(path, file, decoding),
+    async ({ path, file }, decoding) => {
+      const { decodeImage } = await import('./decode-image.js')
+      return decodeImage(path, file, decoding)
+    },
     options,
   )
 }
