@@ -1,5 +1,4 @@
 import type { Gradients, ParameterArrays } from '../optim/arrays.js'
-import { ArrayResidence } from './array-residence.js'
 import type { Optimizer } from './optimizer.js'
 import type { Named, Residence } from './residence.js'
 import type { OptimizerState } from './state.js'
@@ -24,6 +23,8 @@ export async function takeStep(
   gradient: GradientFunction,
   context: StepContext = {},
 ): Promise<StepReport> {
+  // A device does without.
+  const { ArrayResidence } = await import('./array-residence.js')
   const residence = new ArrayResidence(optimizer, parameters, state)
   const report = await takeStepIn(residence, optimizer, state.step, gradient, context)
   state.step = report.step + 1

@@ -5,9 +5,8 @@ import type { GraphSpec } from '../onnx/export.js'
 import type { FloatArray, Gradients, ParameterArrays } from '../optim/arrays.js'
 import { sgd } from '../optim/sgd.js'
 import type { Runtime, Tensors } from '../runtime/runtime.js'
-import { ArrayResidence } from '../step/array-residence.js'
+import type { ArrayResidence } from '../step/array-residence.js'
 import type { OptimizerState } from '../step/state.js'
-import { average } from './average.js'
 import { byParameter, type Compute, type GradientProgram, readBy, type Trained } from './compute.js'
 import { addScaled, scale } from './sums.js'
 
@@ -47,6 +46,8 @@ export class HostCompute implements Compute<ParameterArrays, Gradients> {
 
   async at(state: OptimizerState): Promise<ArrayResidence> {
     const { optimizer, arrays } = this.trained
+    // Neither evaluation nor a device needs the arithmetic of steps on arrays.
+    const { ArrayResidence } = await import('../step/array-residence.js')
     if (!this.residence || this.state !== state) this.residence = new ArrayResidence(optimizer, arrays, state)
     this.state = state
     return this.residence
@@ -54,7 +55,9 @@ export class HostCompute implements Compute<ParameterArrays, Gradients> {
 
   async average(): Promise<void> {
     const { arrays, averages } = this.trained
-    if (averages) average(averages.arrays, arrays, averages.decay)
+    if (!averages) return
+    const { average } = await import('./average.js')
+    average(averages.arrays, arrays, averages.decay)
   }
 
   async averaged(): Promise<ParameterArrays> {

@@ -3,7 +3,6 @@ import type { Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { type FloatArray, mapArrays, type ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
-import { average } from './average.js'
 import type { RunArrays } from './checkpoint.js'
 import type { Trained } from './compute.js'
 import type { TrainingGraphs } from './graphs.js'
@@ -38,9 +37,11 @@ export class KeptWeights {
   }
 
   /** The running statistics that a step gave; and their averages, which follow. */
-  afterStep(statistics: ParameterArrays): void {
+  async afterStep(statistics: ParameterArrays): Promise<void> {
     for (const [name, next] of Object.entries(statistics)) this.statistics[name]!.set(next)
-    if (this.averages) average(this.averages.arrays, this.statistics, this.averages.decay)
+    if (!this.averages) return
+    const { average } = await import('./average.js')
+    average(this.averages.arrays, this.statistics, this.averages.decay)
   }
 
   /** Which weights validation measures: the average where there is one. */

@@ -152,7 +152,7 @@ export class Run {
     progress.round.add(first!)
     await this.compute.average()
     // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
-    this.weights.afterStep(first!.statistics)
+    await this.weights.afterStep(first!.statistics)
     const { epoch } = progress
     return { ...report, loss: first!.loss, epoch, steps, examples: batch.size, seconds: (Date.now() - started) / 1000 }
   }

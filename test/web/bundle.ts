@@ -9,6 +9,8 @@ export interface Bundle {
   /** Bytes of what is loaded at once, and gzipped. */
   readonly size: number
   readonly gzipped: number
+  /** How many files that is: what several later parts share may stand in files of its own. */
+  readonly files: number
   /** Gzipped bytes of each chunk that is loaded later, when it is needed, by the name of the module that asks for it first. */
   readonly later: Readonly<Record<string, number>>
   /** Bytes at once by package, or by folder of the library. */
@@ -69,6 +71,7 @@ export async function bundled(code: string): Promise<Bundle> {
   return {
     size: sum((code) => Buffer.byteLength(code)),
     gzipped: sum(gzip),
+    files: atOnce.size,
     later,
     parts,
   }
