@@ -5,6 +5,7 @@ import { type convolution, kernelOf, transposedWindowOf } from '../../op/convolu
 import { op } from '../../op/index.js'
 import type { WindowAxis } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'
+import { picked } from './picked.js'
 import { mended, tiled } from './planes.js'
 
 /** One convolution for every group: over three axes there is a kernel for one group only. */
@@ -79,6 +80,8 @@ function transposed(x: Value, w: Value, bias: Value | null, attributes: Transpos
 const convolvedBy =
   (kernels: 'all' | 'own'): NonNullable<Lowerings<typeof convolution>['Conv']> =>
   ([x, w, bias], { group, ...attributes }) => {
+    const columns = bias ? null : picked(x, w, { group, ...attributes })
+    if (columns) return columns
     if (group === 1) return mended(x, w, bias, attributes, kernels)
     if (x.shape?.length !== 5) return null
     const y = groupByGroup(x, w, group, (part, weights) => op.Conv(part, weights, attributes))

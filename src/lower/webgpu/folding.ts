@@ -7,6 +7,7 @@ import { op } from '../../op/index.js'
 import { knownNumbers } from '../../op/known.js'
 import { type WindowAttributes, type WindowAxis, windowOf, windowsAlong } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'
+import { everyOf } from './every.js'
 
 /** Adds [N, C taps, windows] up at where the windows lie in the image; what lies in the padding goes to a place behind it. */
 function folded(x: Value, image: Value, block: Value, attributes: Omit<WindowAttributes, 'auto_pad'>): Value | null {
@@ -48,12 +49,6 @@ function placesOf(
     }),
   )
 }
-
-const everyOf = (lengths: readonly number[]): readonly (readonly number[])[] =>
-  lengths.reduce<readonly (readonly number[])[]>(
-    (all, length) => all.flatMap((one) => Array.from({ length }, (_, i) => [...one, i])),
-    [[]],
-  )
 
 export const foldingLowerings = {
   Col2Im: ([x, image, block], attributes) => folded(x, image, block, attributes),
