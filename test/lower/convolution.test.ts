@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { input } from '../../src/ir/leaf.js'
+import { constant, input, tensorFrom } from '../../src/ir/leaf.js'
 import { withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
 import { lowered } from '../../src/lower/lowered.js'
@@ -143,6 +143,79 @@ const operators = ({ outputs }: GraphSpec) =>
   withBodies(outputs.values())
     .map(({ operator }) => operator)
     .filter((name) => ['Conv', 'ConvTranspose', 'Pad', 'Unsqueeze', 'Squeeze'].includes(name))
+
+/** Kernels that pick taps: those of columns, and others. */
+const pickings: Readonly<
+  Record<
+    string,
+    {
+      x: readonly number[]
+      kernels: readonly number[]
+      taps: readonly number[]
+      attributes: Attributes
+      open?: readonly number[]
+    }
+  >
+> = {
+  'columns of channels over all images': {
+    x: [3, 1, 2, 7, 6],
+    kernels: [6, 1, 1, 3, 2],
+    taps: [0, 1, 2, 3, 4, 5],
+    attributes: { pads: [0, 1, 0, 0, 1, 2], strides: [1, 2, 1], dilations: [1, 1, 2] },
+    open: [2],
+  },
+  'columns of images, channel by channel': {
+    x: [2, 3, 7, 6],
+    kernels: [12, 1, 2, 2],
+    taps: [0, 1, 2, 3],
+    attributes: { group: 3, auto_pad: 'SAME_UPPER', strides: [2, 2] },
+    open: [0],
+  },
+  'rows, backwards': {
+    x: [2, 1, 5, 4, 6],
+    kernels: [3, 1, 1, 1, 3],
+    taps: [2, 1, 0],
+    attributes: { pads: [0, 0, 1, 0, 0, 1] },
+  },
+  'the same tap twice': { x: [2, 1, 9], kernels: [3, 1, 4], taps: [3, 0, 3], attributes: {}, open: [0] },
+}
+
+describe('a convolution that picks taps on WebGPU', () => {
+  it.each(Object.entries(pickings))(
+    '%s',
+    { timeout: 60_000 },
+    async (_, { x, kernels, taps, attributes, open = [] }) => {
+      const size = kernels.slice(2).reduce((a, b) => a * b)
+      const ones = Array.from({ length: kernels[0]! * size }, (_, i) =>
+        Number(i % size === taps[Math.floor(i / size) % taps.length]),
+      )
+      const data = input(
+        'x',
+        'float32',
+        x.map((length, axis) => (open.includes(axis) ? `d${axis}` : length)),
+      )
+      const y = op.Conv(data, constant(tensorFrom('float32', kernels, ones)), null, attributes)
+      const spec: GraphSpec = { name: 'picked', inputs: new Map([['x', data]]), outputs: new Map([['y', y]]) }
+      const found = withBodies(lowered(spec, target).outputs.values()).map(({ operator }) => operator)
+      expect(found).toContain('Gather')
+      expect(found).not.toContain('Conv')
+      const feeds = { x: noise(new Random(6), x) }
+      const expected = await outputsOf(cpu, spec, feeds)
+      expect(await outputsOf(cpuAs('webgpu'), spec, feeds)).toEqual(expected)
+      if (gpu) expect(await outputsOf(gpu, spec, feeds)).toEqual(expected)
+    },
+  )
+
+  it('is none where a kernel does anything else', () => {
+    const x = input('x', 'float32', [2, 1, 6, 6])
+    const kernel = (...values: number[]) => op.Conv(x, constant(tensorFrom('float32', [1, 1, 2, 2], values)))
+    for (const y of [kernel(0, 1, 1, 0), kernel(0, 2, 0, 0), kernel(0, 0, 0, 0)]) {
+      const spec: GraphSpec = { name: 'other', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) }
+      const found = withBodies(lowered(spec, target).outputs.values()).map(({ operator }) => operator)
+      expect(found).not.toContain('Gather')
+    }
+  })
+})
 
 describe('a convolution on WebGPU', () => {
   it.each(Object.entries(forms))('%s', { timeout: 60_000 }, async (_, form) => {

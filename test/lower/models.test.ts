@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { convnet } from '../../models/convnet.js'
+import { lenet } from '../../models/lenet.js'
 import { llama } from '../../models/llama.js'
 import { mlp } from '../../models/mlp.js'
 import { resnet } from '../../models/resnet.js'
@@ -25,6 +26,8 @@ const lengths = new Map([
 const options: TrainingOptions = { loss: crossEntropy(), batchNorm: 'trained' }
 const models: Readonly<Record<string, readonly [Graph, TrainingOptions]>> = {
   mlp: [mlp({ features: 6, hidden: [8], classes: 3, seed: 1 }), { loss: crossEntropy({ labelSmoothing: 0.1 }) }],
+  // A convolution of 6 channels and 16 outputs, and kernels of more taps than columns are made for.
+  lenet: [lenet({ classes: 3, seed: 6 }), options],
   convnet: [convnet({ channels: 2, stages: [4, 6], classes: 3, seed: 2 }), options],
   // BatchNormalization, and a MaxPool whose windows overlap.
   resnet: [resnet({ size: 12, stages: [4], depths: [1], classes: 3, seed: 3 }), options],

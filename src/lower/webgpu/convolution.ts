@@ -6,6 +6,7 @@ import { basic } from '../../op/basic.js'
 import { convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
 import type { WindowAxis } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'
+import { picked } from './picked.js'
 import { mended, tiled } from './planes.js'
 
 const op = operators(basic, convolution)
@@ -82,6 +83,8 @@ function transposed(x: Value, w: Value, bias: Value | null, attributes: Transpos
 const convolvedBy =
   (kernels: 'all' | 'own'): NonNullable<Lowerings<typeof convolution>['Conv']> =>
   ([x, w, bias], { group, ...attributes }) => {
+    const columns = bias ? null : picked(x, w, { group, ...attributes })
+    if (columns) return columns
     if (group === 1) return mended(x, w, bias, attributes, kernels)
     if (x.shape?.length !== 5) return null
     const y = groupByGroup(x, w, group, (part, weights) => op.Conv(part, weights, attributes))

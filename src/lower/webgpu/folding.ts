@@ -8,6 +8,7 @@ import { folding } from '../../op/folding.js'
 import { knownNumbers } from '../../op/known.js'
 import { type WindowAttributes, type WindowAxis, windowOf, windowsAlong } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'
+import { everyOf } from './every.js'
 
 const op = operators(basic, folding)
 
@@ -51,12 +52,6 @@ function placesOf(
     }),
   )
 }
-
-const everyOf = (lengths: readonly number[]): readonly (readonly number[])[] =>
-  lengths.reduce<readonly (readonly number[])[]>(
-    (all, length) => all.flatMap((one) => Array.from({ length }, (_, i) => [...one, i])),
-    [[]],
-  )
 
 export const foldingLowerings = {
   Col2Im: ([x, image, block], attributes) => folded(x, image, block, attributes),

@@ -5,6 +5,7 @@ import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/basic.js'
 import { extentOf, type WindowAttributes, type WindowAxis, windowOf } from '../../op/window.js'
+import { everyOf } from './every.js'
 import { lengthOf, numbersAlong } from './lengths.js'
 
 interface PoolAttributes extends WindowAttributes {
@@ -42,7 +43,7 @@ export function largestPlaces(x: Value, y: Value, attributes: PoolAttributes): V
   const apart = neighbours(x, attributes.storage_order === 1)
   const rows = axes.map((axis, i) => op.Sub(op.Mul(numbersAlong(y, axis), strides[i]!), before[i]!))
   let places: Value | undefined
-  for (const tap of tapsOf(attributes.kernel_shape).toReversed()) {
+  for (const tap of everyOf(attributes.kernel_shape).toReversed()) {
     const starts = tap.map((at, i) => at * window[i]!.dilation)
     const ends = op.Concat(
       starts.map((start, i) => op.Add(reach[i]!, int64s([start]))),
@@ -86,12 +87,6 @@ function sameBefore(x: Value, axis: number, { stride, ...window }: WindowAxis, {
   const half = op.Div(total, 2)
   return auto_pad === 'SAME_UPPER' ? half : op.Sub(total, half)
 }
-
-const tapsOf = (kernel: readonly number[]): (readonly number[])[] =>
-  kernel.reduce<(readonly number[])[]>(
-    (taps, length) => taps.flatMap((tap) => Array.from({ length }, (_, at) => [...tap, at])),
-    [[]],
-  )
 
 /** How far apart neighbours along each axis of space are in a plane, int32 [1]. */
 function neighbours(x: Value, columnMajor: boolean): readonly Value[] {
