@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { modelBytes, oneNode } from '../node/model.js'
+import { oneNode } from '../node/model.js'
 import { type Caller, describeInBrowser } from './browser.js'
 import type { Plains } from './pages/tensors.js'
 
@@ -36,27 +36,6 @@ describeInBrowser('wasm() in Chromium', (browser) => {
     expect((await start(browser().worker)).description).toMatch(/^onnxruntime-web \d+\.\d+\.\d+, wasm, \d+ threads?$/)
   })
 
-  it('carries every type as Node does', async () => {
-    const samples = [
-      { dtype: 'float32', dims: [], data: [5], array: 'Float32Array' },
-      { dtype: 'float32', dims: [0, 3], data: [], array: 'Float32Array' },
-      { dtype: 'float64', dims: [1], data: [Math.PI], array: 'Float64Array' },
-      { dtype: 'float16', dims: [2], data: [0x3c00, 0xfbff], array: 'Uint16Array' },
-      { dtype: 'bool', dims: [3], data: [1, 0, 1], array: 'Uint8Array' },
-      { dtype: 'uint8', dims: [2], data: [0, 255], array: 'Uint8Array' },
-      { dtype: 'int64', dims: [2], data: [String(2n ** 63n - 1n), '-1'], array: 'BigInt64Array' },
-      { dtype: 'string', dims: [2], data: ['', 'größe'], array: 'Array' },
-    ] as const
-    for (const x of samples) {
-      const dims = x.dims.map((_, i) => `d${i}`)
-      const { program } = await compiled(
-        browser().worker,
-        oneNode('Identity', ['x'], { dtype: x.dtype as 'float32', dims }),
-      )
-      expect(await run(browser().worker, program, { x })).toEqual({ y: x })
-    }
-  })
-
   it('leaves what it is fed, and gives outputs memory of their own', async () => {
     const { program } = await compiled(browser().worker, oneNode('Neg', ['x'], vector))
     expect(await browser().worker('runtime', 'memory', program)).toEqual({
@@ -64,15 +43,6 @@ describeInBrowser('wasm() in Chromium', (browser) => {
       first: [9, 9],
       second: [-3, -3],
     })
-  })
-
-  it('carries out overlapping runs one by one', async () => {
-    const { id, program } = await compiled(browser().worker, oneNode('Neg', ['x'], vector))
-    const other = await browser().worker<Compiled>('runtime', 'compile', id, 'model')
-    const asked = Array.from({ length: 10 }, (_, i) => [[program, other.program][i % 2], { x: floats(i) }])
-    expect(await browser().worker('runtime', 'runAll', id, 'model', asked)).toEqual(
-      asked.map((_, i) => ({ y: answer(-i) })),
-    )
   })
 
   it('allocates', async () => {
@@ -84,38 +54,9 @@ describeInBrowser('wasm() in Chromium', (browser) => {
     })
   })
 
-  it('refuses with reasons', async () => {
-    const call = browser().worker
-    const { id, program } = await compiled(call, oneNode('Add', ['a', 'b'], vector))
-    const refused = (feeds: Plains, code: string, message: RegExp) =>
-      expect(run(call, program, feeds)).rejects.toMatchObject({ code, message: expect.stringMatching(message) })
-    await refused({ a: floats(1) }, 'invalid-data', /not fed: b$/)
-    await refused({ a: floats(1), b: floats(1), c: floats(1) }, 'invalid-data', /not an input of the model: c$/)
-    await refused({ a: floats(1, 2), b: floats(1, 2, 3) }, 'runtime', /onnxruntime could not run the model: /)
-    expect(await run(call, program, { a: floats(1), b: floats(2) })).toEqual({ y: answer(3) })
-    browser().exchange.set('damaged', oneNode('Add', ['a', 'b'], vector).subarray(0, 30))
-    await expect(call('runtime', 'compile', id, 'damaged')).rejects.toMatchObject({
-      code: 'runtime',
-      message: expect.stringMatching(/^onnxruntime refused the model: /),
-    })
-    const unknown = modelBytes(
-      [{ op: 'Nonsense', inputs: ['x'], outputs: ['y'] }],
-      [{ name: 'x', ...vector }],
-      [{ name: 'y', ...vector }],
-    )
-    browser().exchange.set('unknown', unknown)
-    await expect(call('runtime', 'compile', id, 'unknown')).rejects.toMatchObject({
-      message: expect.stringMatching(/Nonsense/),
-    })
+  it('refuses numbers of threads that are none', async () => {
     for (const threads of [0, 1.5])
-      await expect(start(call, { threads })).rejects.toMatchObject({ code: 'invalid-option' })
-    await call('runtime', 'release', program)
-    await call('runtime', 'release', program)
-    await refused({ a: floats(1), b: floats(2) }, 'runtime', /this program was released/)
-    await call('runtime', 'dispose', id)
-    await expect(call('runtime', 'compile', id, 'model')).rejects.toMatchObject({
-      message: 'this runtime was disposed',
-    })
+      await expect(start(browser().worker, { threads })).rejects.toMatchObject({ code: 'invalid-option' })
   })
 
   it('says why it cannot start', async () => {

@@ -1,52 +1,10 @@
-import type { DeviceTensor } from '../../../../src/runtime/device.js'
-import { type WebGpuRuntime, webgpu } from '../../../../src/web/index.js'
+import { webgpu } from '../../../../src/web/index.js'
 import { taken } from '../exchange.js'
-import { type Plain, plainOf, plainsOf, tensorOf } from '../tensors.js'
-
-let runtime: WebGpuRuntime | undefined
-const started = async () => {
-  runtime ??= await webgpu()
-  return runtime
-}
+import { plainsOf } from '../tensors.js'
 
 const told = ({ code, message }: { code: string; message: string }) => ({ code, message })
 const floats = (...data: number[]) =>
   ({ dtype: 'float32', dims: [data.length], data: Float32Array.from(data) }) as const
-
-export async function roundTrips(tensors: readonly Plain[]) {
-  const { device } = await started()
-  const results: Plain[] = []
-  for (const each of tensors) {
-    const there = await device.upload(tensorOf(each))
-    results.push(plainOf(await device.download(there)))
-    there.release()
-  }
-  return results
-}
-
-/** y = -x over and over, without leaving the device. */
-export async function chained(model: string, times: number) {
-  const { device } = await started()
-  const program = await device.compile(await taken(model), (name) => name === 'y')
-  let x: DeviceTensor = await device.upload(floats(1, 2, 3))
-  for (let i = 0; i < times; i++) {
-    const { kept, host } = await program.run({ x })
-    if (Object.keys(host).length > 0) throw new Error('an output came back')
-    x.release()
-    x.release()
-    x = kept['y']!
-  }
-  const result = plainOf(await device.download(x))
-  x.release()
-  const afterRelease = [
-    await program.run({ x }).catch(told),
-    await device.download(x).catch(told),
-    await program.run({ x: await device.upload({ dtype: 'int32', dims: [1], data: new Int32Array(1) }) }).catch(told),
-    await program.run({ x: floats(1), z: await device.upload(floats(1)) }).catch(told),
-  ]
-  await program.release()
-  return { result, dims: x.dims, afterRelease }
-}
 
 /** Everything that is asked of a device that is lost, while it is lost and later; then on another one. */
 export async function loss(model: string) {

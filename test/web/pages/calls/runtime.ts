@@ -28,18 +28,6 @@ export async function compile(id: number, model: string) {
 
 export const run = async (program: number, feeds: Plains) => plainsOf(await programs[program]!.run(tensorsOf(feeds)))
 
-/** Runs that overlap, of several programs, beside compiling. */
-export const runAll = async (
-  id: number,
-  model: string,
-  asked: readonly (readonly [program: number, feeds: Plains])[],
-) => {
-  const compiled = [1, 2].map(() => compile(id, model))
-  const results = await Promise.all(asked.map(([program, feeds]) => run(program, feeds)))
-  await Promise.all(compiled)
-  return results
-}
-
 /** Whether what was fed is left as it is, and outputs are memory of their own. */
 export async function memory(program: number) {
   const x = new Float32Array(4).fill(3).subarray(1, 3)
