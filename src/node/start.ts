@@ -1,7 +1,4 @@
-import { input } from '../ir/leaf.js'
-import { encode } from '../onnx/encode.js'
-import { exportGraph } from '../onnx/export.js'
-import { op } from '../op/index.js'
+import { passage } from '../runtime/passage.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { type NodeOptions, node } from './runtime.js'
 
@@ -20,7 +17,7 @@ export interface StartOptions extends NodeOptions {
 export async function startNode({ fallback, ...options }: StartOptions = {}): Promise<Runtime> {
   const runtime = node(options)
   try {
-    const program = await runtime.compile(smallest())
+    const program = await runtime.compile(passage('float32'))
     await program.release()
     return runtime
   } catch (error) {
@@ -29,11 +26,4 @@ export async function startNode({ fallback, ...options }: StartOptions = {}): Pr
     const instead = node({ ...options, provider: 'cpu', webgpu: undefined })
     return { ...instead, description: `${instead.description}, because ${(error as Error).message}` }
   }
-}
-
-/** A model for anything that runs models. */
-function smallest(): Uint8Array {
-  const x = input('x', 'float32', [1])
-  const graph = { name: 'smallest', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Abs(x)]]) }
-  return encode('ModelProto', exportGraph(graph))
 }
