@@ -1,14 +1,11 @@
 import { OnnxIreError } from '../errors.js'
 import { type DType, isFloat } from '../ir/dtype.js'
-import { input } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
-import { encode } from '../onnx/encode.js'
-import { exportGraph } from '../onnx/export.js'
-import { op } from '../op/basic.js'
 import type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, Feeds } from '../runtime/device.js'
 import { checkFeed, checkNames } from '../runtime/feeds.js'
 import { gone } from '../runtime/gone.js'
 import { checkKeepable, outputNamesOf } from '../runtime/kept.js'
+import { passage } from '../runtime/passage.js'
 import type { Engine, Kept, Operand, Session } from './engine.js'
 
 /** A tensor behind an engine, by its number. */
@@ -138,21 +135,13 @@ export class NodeDevice implements Device {
   /** Identity into the device, or out of it. */
   #passage(dtype: DType, into: boolean): Promise<Session> {
     const key = `${dtype} ${into}`
-    let passage = this.#passages.get(key)
-    if (!passage) {
+    let session = this.#passages.get(key)
+    if (!session) {
       checkKeepable(dtype)
       // Integers and truth values pass on the CPU, whatever the user's programs may do.
-      passage = this.#engine.compile(identity(dtype), { keeps: into ? ['y'] : [], anywhere: !isFloat(dtype) })
-      this.#passages.set(key, passage)
+      session = this.#engine.compile(passage(dtype), { keeps: into ? ['y'] : [], anywhere: !isFloat(dtype) })
+      this.#passages.set(key, session)
     }
-    return passage
+    return session
   }
-}
-
-function identity(dtype: DType): Uint8Array {
-  const x = input('x', dtype, undefined)
-  return encode(
-    'ModelProto',
-    exportGraph({ name: 'passage', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Identity(x)]]) }),
-  )
 }

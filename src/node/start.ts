@@ -1,8 +1,5 @@
-import { input } from '../ir/leaf.js'
-import { encode } from '../onnx/encode.js'
-import { exportGraph } from '../onnx/export.js'
-import { op } from '../op/basic.js'
 import { insteadOf } from '../runtime/fallback.js'
+import { passage } from '../runtime/passage.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { type NodeOptions, node } from './runtime.js'
 
@@ -24,18 +21,11 @@ export interface StartOptions extends NodeOptions {
 export async function startNode({ fallback, ...options }: StartOptions = {}): Promise<Runtime> {
   const runtime = node(options)
   try {
-    const program = await runtime.compile(smallest())
+    const program = await runtime.compile(passage('float32'))
     await program.release()
     return runtime
   } catch (error) {
     await runtime.dispose()
     return insteadOf(error, fallback)
   }
-}
-
-/** A model for anything that runs models. */
-function smallest(): Uint8Array {
-  const x = input('x', 'float32', [1])
-  const graph = { name: 'smallest', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Abs(x)]]) }
-  return encode('ModelProto', exportGraph(graph))
 }

@@ -1,12 +1,9 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-web/wasm'
 import { OnnxIreError } from '../errors.js'
 import type { DType } from '../ir/dtype.js'
-import { input } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
-import { encode } from '../onnx/encode.js'
-import { exportGraph } from '../onnx/export.js'
-import { op } from '../op/basic.js'
 import type { InputInfo } from '../runtime/feeds.js'
+import { passage } from '../runtime/passage.js'
 
 export type { InferenceSession, OrtTensor }
 export type Ort = typeof import('onnxruntime-web/wasm')
@@ -87,10 +84,8 @@ export async function startProvider(
   provider: string,
   options: InferenceSession.SessionOptions,
 ): Promise<void> {
-  const x = input('x', 'float32', [1])
-  const model = { name: 'start', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Neg(x)]]) }
   try {
-    const session = await ort.InferenceSession.create(encode('ModelProto', exportGraph(model)), options)
+    const session = await ort.InferenceSession.create(passage('float32'), options)
     await session.release()
   } catch (cause) {
     throw new OnnxIreError('runtime', `onnxruntime's ${provider} does not start: ${messageOf(cause)}`, { cause })

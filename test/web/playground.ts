@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { BrowserContext, Page } from 'playwright-core'
 import { build } from 'vite'
-import { launch } from './browser.js'
+import { heard, launch } from './browser.js'
 import { type Exchange, serve } from './server.js'
 
 const sources = fileURLToPath(new URL('../../tools/playground', import.meta.url))
@@ -15,13 +15,14 @@ const camera = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-s
 /** Chromium with the playground as `npm run playground:build` makes it, served with these headers. */
 export async function openPlayground(
   headers?: Readonly<Record<string, string>>,
+  start = launch,
 ): Promise<{ browser: Playground; close: () => Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-playground-'))
   const page = join(folder, 'page')
   await build({ configFile: join(sources, 'vite.config.ts'), logLevel: 'error', build: { outDir: page } })
   const exchange: Exchange = new Map()
   const server = await serve(page, exchange, headers)
-  const { context, tab, close } = await launch(camera)
+  const { context, tab, close } = await start(camera)
   await tab.setViewportSize({ width: 1100, height: 900 })
   tab.setDefaultTimeout(60_000)
   const requests: string[] = []
@@ -62,6 +63,16 @@ export class Playground {
     this.folder = folder
     this.exchange = exchange
     this.requests = requests
+  }
+
+  /** Closes the tab without a word, as a browser that is short of memory does, and opens the page in another one. */
+  async discard(): Promise<Playground> {
+    const tab = heard(await this.context.newPage())
+    tab.setDefaultTimeout(60_000)
+    await this.tab.close()
+    const next = new Playground(this.context, tab, this.url, this.folder, this.exchange, this.requests)
+    await next.open()
+    return next
   }
 
   /** Loads the page anew. */

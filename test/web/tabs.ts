@@ -11,9 +11,9 @@ import { heard } from './browser.js'
  * Chromium as people have it, in which a tab behind another is hidden. Playwright tells every page that it is seen, and
  * starts the browser with what it does to hidden ones switched off.
  */
-export async function launchWithTabs() {
+export async function launchWithTabs(more: readonly string[] = []) {
   const profile = mkdtempSync(join(tmpdir(), 'onnx-ire-chromium-'))
-  const args = [...flags, '--remote-debugging-port=0', `--user-data-dir=${profile}`, 'about:blank']
+  const args = [...flags, ...more, '--remote-debugging-port=0', `--user-data-dir=${profile}`, 'about:blank']
   const child = spawn(chromiumPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   const address = new Promise<string>((resolve, reject) => {
     let said = ''

@@ -88,14 +88,28 @@ export interface Calls {
   form(form: Form): Promise<void>
   data(choice: DataChoice): Promise<DataSummary>
   columns(file: File): Promise<readonly string[]>
-  /** Resolves when training has ended; what happens meanwhile is told by events. */
-  train(settings: Settings): Promise<{ readonly stopped: boolean }>
+  /** Resolves when training has ended; what happens meanwhile is told by events. With `resume`, from what was kept. */
+  train(settings: Settings, resume?: boolean): Promise<{ readonly stopped: boolean }>
   pause(paused: boolean): Promise<void>
   stop(): Promise<void>
+  /** Keeps the training that is going on in this browser, until it is over or forgotten: the page may be about to go. */
+  keep(): Promise<void>
+  /** The name of the model whose training was kept and not over; null where there is none. */
+  unfinished(): Promise<string | null>
+  /** Opens what was kept again, model and data. */
+  reopen(): Promise<Reopened>
+  forget(): Promise<void>
   /** Shares of the classes that each contender sees in a picture; nothing before there are any. */
   look(pixels: ImageData): Promise<Readonly<Partial<Record<Contender, readonly number[]>>>>
   /** The tuned model as a file. */
   exported(contender: Contender): Promise<Uint8Array>
+}
+
+/** What a kept training began with. */
+export interface Reopened {
+  readonly model: ModelSummary
+  readonly data: DataSummary
+  readonly settings: Settings
 }
 
 export interface StepEvent {

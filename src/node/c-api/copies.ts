@@ -1,7 +1,6 @@
-import { type DType, dtypes } from '../../ir/dtype.js'
+import type { DType } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
-import { create } from '../../onnx/message.js'
-import { encodeModel } from '../../onnx/model.js'
+import { passage } from '../../runtime/passage.js'
 import type { Handle } from './handle.js'
 import type { Ort } from './ort.js'
 import { type Invoke, Session } from './session.js'
@@ -35,7 +34,7 @@ export class Copies {
   async #session(dtype: DType): Promise<Session> {
     const known = this.#sessions.get(dtype)
     if (known) return known
-    const session = await Session.create(this.#ort, this.#invoke, this.#options(), identity(dtype))
+    const session = await Session.create(this.#ort, this.#invoke, this.#options(), passage(dtype))
     this.#sessions.set(dtype, session)
     return session
   }
@@ -44,21 +43,4 @@ export class Copies {
     for (const session of this.#sessions.values()) session.release()
     this.#sessions.clear()
   }
-}
-
-/** y = x, of any shape. */
-function identity(dtype: DType): Uint8Array {
-  const port = (name: string) =>
-    create('ValueInfoProto', {
-      name,
-      type: create('TypeProto', { tensorType: create('TensorType', { elemType: dtypes[dtype].onnx }) }),
-    })
-  const graph = create('GraphProto', {
-    name: 'copy',
-    node: [create('NodeProto', { opType: 'Identity', input: ['x'], output: ['y'] })],
-    input: [port('x')],
-    output: [port('y')],
-  })
-  const opsetImport = [create('OperatorSetIdProto', { domain: '', version: 21n })]
-  return encodeModel({ proto: create('ModelProto', { irVersion: 10n, graph, opsetImport }), external: null })
 }

@@ -115,18 +115,22 @@ export class DataPanel {
     if (!this.#model) throw new Error('Open a model first: it decides what data look like.')
     this.#forget()
     say('Reading the data ...')
-    const summary = await this.#calls.data(choice)
+    this.show(await this.#calls.data(choice))
+    say('Ready to train.')
+  }
+
+  /** Data that the worker has read. */
+  show(summary: DataSummary): void {
     this.#summary = summary
     const counts = summary.classes.map((name, i) => `${name} (${summary.counts[i]})`)
     const shown = counts.length > 12 ? [...counts.slice(0, 12), `and ${counts.length - 12} more`] : counts
     const head =
-      summary.classes.length === this.#model.classes
+      summary.classes.length === this.#model?.classes
         ? ` The last layer stays: its outputs are taken to be these classes, in this order.`
         : ` The last layer is replaced by one of ${summary.classes.length} classes.`
     byId('data-summary').textContent =
       `${summary.examples} examples of ${summary.classes.length} classes: ${shown.join(', ')}.${head}`
     this.#onData()
-    say('Ready to train.')
   }
 
   #forget(): void {

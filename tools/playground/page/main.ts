@@ -7,6 +7,7 @@ import { keepOffline } from './offline.js'
 import { say } from './status.js'
 import { TrainingPanel } from './training-panel.js'
 import { TryPanel } from './try-panel.js'
+import { offerUnfinished } from './unfinished.js'
 
 const calls = startWorker(
   (event: WorkerEvent) => training.onEvent(event),
@@ -15,8 +16,13 @@ const calls = startWorker(
 const tried = new TryPanel(calls)
 const training = new TrainingPanel(calls, tried)
 const data = new DataPanel(calls, () => training.onData(data.classes))
-new ModelPanel(calls, bundledModel, (summary, opened) => {
+const model = new ModelPanel(calls, bundledModel, (summary, opened) => {
   data.onModel(summary)
   if (opened) tried.onModel(summary)
 })
 void keepOffline()
+void offerUnfinished(calls, async (reopened) => {
+  model.show(reopened.model)
+  data.show(reopened.data)
+  await training.goOn(reopened.settings)
+})

@@ -47,11 +47,16 @@ export class ModelPanel {
         summary = { ...summary, name: bundledName, form: { ...summary.form, size: 48, normalisation: 'signed' } }
         await this.#calls.form(summary.form)
       }
-      this.#summary = summary
-      this.#show(summary)
-      this.#onModel(summary, true)
+      this.show(summary)
       say(`${summary.name} is open: now choose data.`)
     })
+  }
+
+  /** A model that the worker has opened. */
+  show(summary: ModelSummary): void {
+    this.#summary = summary
+    this.#show(summary)
+    this.#onModel(summary, true)
   }
 
   async #reform(): Promise<void> {

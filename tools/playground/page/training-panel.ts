@@ -14,6 +14,21 @@ import type { TryPanel } from './try-panel.js'
 
 const button = (id: string) => byId<HTMLButtonElement>(id)
 
+type Numbers = Omit<Settings, 'provider' | 'flatness'>
+
+/** The fields of the settings that are numbers, by their names there. */
+const numberFields: Readonly<Record<keyof Numbers, string>> = {
+  epochs: 'epochs',
+  batchSize: 'batch',
+  lr: 'lr',
+  weightDecay: 'decay',
+  seed: 'seed',
+  held: 'held',
+  kappa: 'kappa',
+  gamma: 'gamma',
+  interval: 'interval',
+}
+
 /** The third and fourth sections: settings, and training as it goes on. */
 export class TrainingPanel {
   readonly #calls: Calls
@@ -33,6 +48,10 @@ export class TrainingPanel {
     button('train').addEventListener('click', () => guarded(null, () => this.#train()))
     button('pause').addEventListener('click', () => guarded(null, () => this.#pause()))
     button('stop').addEventListener('click', () => guarded(null, () => this.#calls.stop()))
+    // A hidden page may be gone without another word.
+    document.addEventListener('visibilitychange', () => {
+      if (document.visibilityState === 'hidden' && this.#running) void this.#calls.keep()
+    })
     // What was trained goes with the page: the browser asks.
     addEventListener('beforeunload', (event) => this.#running && event.preventDefault())
     if ('gpu' in navigator) return
@@ -70,7 +89,17 @@ export class TrainingPanel {
     }
   }
 
-  async #train(): Promise<void> {
+  /** Goes on with the training that was kept. */
+  async goOn(settings: Settings): Promise<void> {
+    const { provider, flatness, ...numbers } = settings
+    byId<HTMLSelectElement>('provider').value = provider
+    inputNamed('flatness').checked = flatness
+    for (const [key, id] of Object.entries(numberFields))
+      inputNamed(id).valueAsNumber = numbers[key as keyof typeof numbers]
+    await this.#train(true)
+  }
+
+  async #train(resume = false): Promise<void> {
     const settings = this.#settings()
     for (const curves of [this.#loss, this.#accuracy, this.#sharpness]) curves.clear()
     this.#latest.clear()
@@ -81,7 +110,7 @@ export class TrainingPanel {
     this.#tried.onStart(this.#classes)
     say('Building and compiling the training graphs ...')
     try {
-      const { stopped } = await this.#calls.train(settings)
+      const { stopped } = await this.#calls.train(settings, resume)
       say(stopped ? 'Stopped.' : 'Done: try the model, or download it.')
       this.#tried.onWeights(true)
     } finally {
@@ -127,15 +156,7 @@ export class TrainingPanel {
   #settings(): Settings {
     return {
       provider: byId<HTMLSelectElement>('provider').value as Settings['provider'],
-      epochs: numberIn('epochs'),
-      batchSize: numberIn('batch'),
-      lr: numberIn('lr'),
-      weightDecay: numberIn('decay'),
-      seed: numberIn('seed'),
-      held: numberIn('held'),
-      kappa: numberIn('kappa'),
-      gamma: numberIn('gamma'),
-      interval: numberIn('interval'),
+      ...(Object.fromEntries(Object.entries(numberFields).map(([key, id]) => [key, numberIn(id)])) as Numbers),
       flatness: inputNamed('flatness').checked,
     }
   }

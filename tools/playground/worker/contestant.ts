@@ -1,5 +1,6 @@
 import {
   adamw,
+  type CheckpointStore,
   crossEntropy,
   type Dataset,
   ire,
@@ -14,6 +15,7 @@ import {
   subset,
   Trainer,
 } from 'onnx-ire'
+import { checkpointFolder } from 'onnx-ire/web'
 import type { Contender, Settings, WorkerEvent } from '../protocol.js'
 import type { Control } from './control.js'
 import { Lock } from './lock.js'
@@ -107,6 +109,22 @@ export class Contestant {
     }
   }
 
+  /** Keeps all that decides the rest of the run. */
+  async keep(): Promise<void> {
+    const free = await this.#weights.take()
+    try {
+      await this.#trainer.sync()
+      await storeOf(this.name).save(this.#trainer.step, this.#trainer.checkpoint())
+    } finally {
+      free()
+    }
+  }
+
+  /** Goes on from what was kept. */
+  async resume(): Promise<void> {
+    await this.#trainer.resume(storeOf(this.name))
+  }
+
   /** The model with the weights as they are. */
   async exported(): Promise<Model> {
     const free = await this.#weights.take()
@@ -141,5 +159,9 @@ export class Contestant {
     }
   }
 }
+
+/** Where the checkpoints of all contestants are kept. */
+export const keptIn = 'playground'
+export const storeOf = (name: Contender): CheckpointStore => checkpointFolder(`${keptIn}/${name}`, { keep: 1 })
 
 const few = (train: Dataset): Dataset => subset(train, { end: Math.min(measured, train.length) })

@@ -69,6 +69,14 @@ export class Race {
     }
   }
 
+  async keep(): Promise<void> {
+    for (const contestant of this.#contestants) await contestant.keep()
+  }
+
+  async resume(): Promise<void> {
+    for (const contestant of this.#contestants) await contestant.resume()
+  }
+
   async exported(name: Contender): Promise<Model> {
     return this.#contestants[names.indexOf(name)]!.exported()
   }

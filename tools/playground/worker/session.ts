@@ -8,7 +8,7 @@ import {
   replaceHead,
   split,
 } from 'onnx-ire'
-import { readModel } from 'onnx-ire/web'
+import { readModel, removeStored } from 'onnx-ire/web'
 import type {
   Calls,
   Contender,
@@ -16,23 +16,30 @@ import type {
   DataSummary,
   Form,
   ModelSummary,
+  Reopened,
   Settings,
   WorkerEvent,
 } from '../protocol.js'
+import { keptIn } from './contestant.js'
 import { Control } from './control.js'
 import { columnsOf, type Examples, examplesOf } from './data.js'
 import { formOf, inputOf, outputOf } from './form.js'
+import { type Begun, forget, keep, kept } from './kept.js'
 import { Race } from './race.js'
 import { runtimes } from './runtimes.js'
 
 /** What the page has opened, and the training of it. */
 export class Session implements Calls {
   readonly #tell: (event: WorkerEvent) => void
-  #model: { readonly file: Model; readonly classes: number | null; form: Form } | undefined
-  #examples: Examples | undefined
+  #model:
+    | { readonly source: File | string; readonly file: Model; readonly classes: number | null; form: Form }
+    | undefined
+  #examples: (Examples & { readonly choice: DataChoice }) | undefined
   #race: Race | undefined
   /** Of the training that is going on, from before the race has begun. */
   #control: Control | undefined
+  /** What the training that is going on began with. */
+  #begun: Begun | undefined
 
   constructor(tell: (event: WorkerEvent) => void) {
     this.#tell = tell
@@ -48,10 +55,10 @@ export class Session implements Calls {
     const last = outputOf(graph).shape?.at(-1)
     const classes = typeof last === 'number' ? last : null
     await this.#closeRace()
-    this.#model = { file, classes, form }
+    this.#model = { source, file, classes, form }
     this.#examples = undefined
     return {
-      name: typeof source === 'string' ? source.split('/').at(-1)! : source.name,
+      name: nameOf(source),
       bytes: encodeModel(file).byteLength,
       inputs: inputs.map(portText),
       outputs: outputs.map(portText),
@@ -85,11 +92,11 @@ export class Session implements Calls {
     this.#refuseWhileTraining()
     const { file, form } = this.#opened()
     const [input] = inputOf(importGraph(file))
-    this.#examples = await examplesOf(choice, form, input)
+    this.#examples = { ...(await examplesOf(choice, form, input)), choice }
     return this.#examples.summary
   }
 
-  async train(settings: Settings): Promise<{ stopped: boolean }> {
+  async train(settings: Settings, resume = false): Promise<{ stopped: boolean }> {
     this.#refuseWhileTraining()
     const { file, form, classes } = this.#opened()
     if (!this.#examples) throw new OnnxIreError('invalid-option', 'There is no data yet: choose some first.')
@@ -109,11 +116,15 @@ export class Session implements Calls {
       const model = asked === classes ? file : replaceHead(file, { classes: asked, seed: settings.seed })
       const runtime = runtimes(settings.provider, this.#tell)
       this.#race = await Race.start(model, form, runtime, { parts, settings, control, tell: this.#tell })
+      this.#begun = { model: this.#opened().source, form, data: this.#examples.choice, settings }
+      if (resume) await this.#race.resume()
       await this.#race.run()
+      await this.forget()
     } catch (error) {
       throw form.open ? withSize(error, form) : error
     } finally {
       this.#control = undefined
+      this.#begun = undefined
     }
     return { stopped: control.stopped }
   }
@@ -124,6 +135,36 @@ export class Session implements Calls {
 
   async stop(): Promise<void> {
     this.#control?.stop()
+  }
+
+  async keep(): Promise<void> {
+    if (!this.#race || !this.#begun) return
+    const begun = this.#begun
+    // Without storage there is nothing to go on from, and nothing else is the worse for it.
+    await this.#race
+      .keep()
+      .then(() => keep(begun))
+      .catch(() => {})
+    // It was over before it was kept.
+    if (this.#begun !== begun) await this.forget()
+  }
+
+  async unfinished(): Promise<string | null> {
+    const begun = await kept().catch(() => null)
+    return begun && nameOf(begun.model)
+  }
+
+  async reopen(): Promise<Reopened> {
+    const begun = await kept()
+    if (!begun) throw new OnnxIreError('io', 'What was kept is there no more.')
+    const model = { ...(await this.open(begun.model)), form: begun.form }
+    await this.form(begun.form)
+    return { model, data: await this.data(begun.data), settings: begun.settings }
+  }
+
+  async forget(): Promise<void> {
+    await forget().catch(() => {})
+    await removeStored(keptIn).catch(() => {})
   }
 
   async look(pixels: ImageData): Promise<Partial<Record<Contender, readonly number[]>>> {
@@ -160,5 +201,7 @@ function withSize(error: unknown, { size }: Form): unknown {
     { cause: error },
   )
 }
+
+const nameOf = (source: File | string): string => (typeof source === 'string' ? source.split('/').at(-1)! : source.name)
 
 const portText = ({ name, type, shape }: Port): string => `${name}: ${type} [${shape?.join(', ') ?? '?'}]`

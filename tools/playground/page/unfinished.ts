@@ -1,0 +1,27 @@
+import type { Calls, Reopened } from '../protocol.js'
+import { byId } from './dom.js'
+import { guarded, say } from './status.js'
+
+/** Offers to go on with a training that the browser ended with its page, as it may with tabs that were hidden for long. */
+export async function offerUnfinished(calls: Calls, goOn: (reopened: Reopened) => Promise<void>): Promise<void> {
+  const model = await calls.unfinished()
+  if (model === null) return
+  const panel = byId('unfinished')
+  byId('unfinished-text').textContent =
+    `A training of ${model} was not over when its page was closed. It is kept in this browser.`
+  panel.hidden = false
+  byId('go-on').addEventListener('click', () =>
+    guarded(null, async () => {
+      panel.hidden = true
+      say('Reading the model and the data again ...')
+      await goOn(await calls.reopen())
+    }),
+  )
+  byId('forget-unfinished').addEventListener('click', () =>
+    guarded(null, async () => {
+      await calls.forget()
+      panel.hidden = true
+      say('It is forgotten. Open a model to begin.')
+    }),
+  )
+}

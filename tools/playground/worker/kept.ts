@@ -1,0 +1,44 @@
+import type { DataChoice, Form, Settings } from '../protocol.js'
+
+/** What a training began with: enough to begin it again. Its weights are beside it, as checkpoints. */
+export interface Begun {
+  readonly model: File | string
+  readonly form: Form
+  readonly data: DataChoice
+  readonly settings: Settings
+}
+
+const name = 'onnx-ire-playground'
+const place = 'unfinished'
+
+/** The training that was going on when the page was last hidden, in this browser; null where there is none. */
+export const kept = async (): Promise<Begun | null> =>
+  (await within<Begun>('readonly', (store) => store.get(place))) ?? null
+export const keep = (begun: Begun): Promise<unknown> => within('readwrite', (store) => store.put(begun, place))
+export const forget = (): Promise<unknown> => within('readwrite', (store) => store.delete(place))
+
+async function within<T>(
+  mode: IDBTransactionMode,
+  work: (store: IDBObjectStore) => IDBRequest,
+): Promise<T | undefined> {
+  const database = await opened()
+  try {
+    const transaction = database.transaction(place, mode)
+    const request = work(transaction.objectStore(place))
+    await new Promise<void>((resolve, reject) => {
+      transaction.oncomplete = () => resolve()
+      transaction.onabort = () => reject(transaction.error)
+    })
+    return request.result
+  } finally {
+    database.close()
+  }
+}
+
+const opened = () =>
+  new Promise<IDBDatabase>((resolve, reject) => {
+    const request = indexedDB.open(name, 1)
+    request.onupgradeneeded = () => request.result.createObjectStore(place)
+    request.onsuccess = () => resolve(request.result)
+    request.onerror = () => reject(request.error)
+  })
