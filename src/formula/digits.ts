@@ -9,7 +9,7 @@ const CHUNK = Math.min(8192, (MEMORY - WORDS_AT) / 4)
 
 /**
  * How many of the float32 numbers have each upper digit, the 16 bits of sign, exponent and leading mantissa bits.
- * @returns by the value of the digit
+ * @returns by the value of the digit; the caller's until digits are counted again
  */
 export function upperCounts(arrays: readonly Float32Array[]): Uint32Array {
   const wasm = instance()
@@ -25,7 +25,7 @@ export function upperCounts(arrays: readonly Float32Array[]): Uint32Array {
 
 /**
  * How many of those numbers whose word satisfies (word & mask) = pattern have each lower digit.
- * @returns by the value of the digit
+ * @returns by the value of the digit; the caller's until digits are counted again
  */
 export function lowerCounts(arrays: readonly Float32Array[], mask: number, pattern: number): Uint32Array {
   const wasm = instance()
@@ -68,7 +68,7 @@ function overChunks(arrays: readonly Float32Array[], run: (count: number) => voi
   }
   if (filled > 0) count()
   if (zeros) counts[0]! -= padding
-  return counts.slice()
+  return counts
 }
 
 interface Exports {

@@ -43,7 +43,7 @@ export class ArrayResidence implements Residence<ParameterArrays, Gradients> {
     const scale = rho / ((adaptive ? this.weightedNorm(parameters, gradients) : norm) + 1e-12)
     const ascended = scratchFor(this.state, parameters)
     const columns = {
-      theta: Object.values(parameters),
+      theta: trained.map((name) => parameters[name]!),
       g: trained.map((name) => gradients[name]!),
       ascended: trained.map((name) => ascended[name]!),
     }

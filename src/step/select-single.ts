@@ -20,10 +20,10 @@ export function selectSingle(arrays: readonly Float32Array[], k: number, order: 
   return numbers[0]!
 }
 
+/** In place. */
 const byMagnitude = (counts: Uint32Array): Uint32Array => {
-  const positive = counts.slice(0, SIGN)
-  for (let i = 0; i < SIGN; i++) positive[i]! += counts[SIGN | i]!
-  return positive
+  for (let i = 0; i < SIGN; i++) counts[i]! += counts[SIGN | i]!
+  return counts.subarray(0, SIGN)
 }
 
 /** Negative numbers first, those of the largest bits at the very first. */

@@ -199,6 +199,12 @@ describeInBrowser('a residence', (browser) => {
     }
   })
 
+  it('compiles again what it could not compile', async () => {
+    const { thrown, a } = await browser().page<{ thrown: string; a: number[] }>('residence', 'retry')
+    expect(thrown).toMatch(/^WebGPU refused the shader of update: .*not now/)
+    expect(a).toEqual([4, 2, 0])
+  })
+
   it.each([
     ['missing', 'invalid-data', /^no loss gradient for parameter 'a'/],
     ['longer', 'invalid-data', /^the loss gradient of 'a' has 4 elements, the parameter has 3$/],

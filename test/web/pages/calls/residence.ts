@@ -1,4 +1,4 @@
-import { array, formula } from '../../../../src/formula/formula.js'
+import { array, formula, mul } from '../../../../src/formula/formula.js'
 import { type FloatArray, type Gradients, mapArrays, type ParameterArrays } from '../../../../src/optim/arrays.js'
 import type { BaseOptimizer } from '../../../../src/optim/base.js'
 import { sgd } from '../../../../src/optim/sgd.js'
@@ -410,6 +410,38 @@ export async function refuse(kind: 'missing' | 'longer' | 'foreign' | 'integers'
     await residence.requireFinite!(['a'], bad, 'step 3: the loss is NaN', 'loss gradient')
   }
   await takeStepIn<DeviceTensors, DeviceTensors>(residence, optimizer, 0, () => ({ gradients: fed[kind] ?? { a: a! } }))
+}
+
+/** A step whose shader the device refuses once, and the same step again: what it threw, and the parameter afterwards. */
+export async function retry() {
+  const device = await open()
+  // A formula that nobody has compiled before.
+  const base: BaseOptimizer = {
+    ...sgd(),
+    moments: [],
+    formula: formula({ d: mul(array('g'), 0.375) }),
+    factors: () => ({}),
+  }
+  const parameters = { a: Float32Array.of(1, 2, 3) }
+  const { residence } = await residenceOf(base, parameters)
+  const state = initialState(base, parameters)
+  await residence.load(parameters, state)
+  const step = () =>
+    takeStepIn<DeviceTensors, DeviceTensors>(residence, base, 0, () => ({
+      gradients: tensorsOn(device, { a: Float32Array.of(8, 0, -8) }),
+    }))
+  const make = device.createComputePipelineAsync.bind(device)
+  device.createComputePipelineAsync = () => Promise.reject(new Error('not now'))
+  const thrown = await step().then(
+    () => 'nothing was thrown',
+    ({ message }: Error) => message,
+  )
+  device.createComputePipelineAsync = make
+  await step()
+  await residence.store(parameters, state)
+  await noProblems(device)
+  await residence.release()
+  return { thrown, a: [...parameters.a] }
 }
 
 /** What one step asks of the device, once all is warm: not counting what the test itself does. */
