@@ -6,7 +6,7 @@ import { op } from '../../op/index.js'
 import type { WindowAxis } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'
 import { picked } from './picked.js'
-import { mended, tiled } from './planes.js'
+import { inPairs, mended, tiled } from './planes.js'
 
 /** One convolution for every group: over three axes there is a kernel for one group only. */
 function groupByGroup(x: Value, w: Value, group: number, convolved: (x: Value, w: Value) => Value): Value | null {
@@ -90,8 +90,11 @@ const convolvedBy =
 
 export const convolutionLowerings = {
   Conv: convolvedBy('all'),
-  ConvTranspose: ([x, w, bias], attributes) =>
-    x.shape?.length === 5 ? transposed(x, w, bias, attributes) : bias ? null : tiled(x, w, attributes),
+  ConvTranspose: ([x, w, bias], attributes) => {
+    if (x.shape?.length === 5) return transposed(x, w, bias, attributes)
+    const y = inPairs(x, w, attributes) ?? (bias ? null : tiled(x, w, attributes))
+    return y && bias ? op.Add(y, perChannel(bias, w.shape!.length)) : y
+  },
 } satisfies Lowerings<typeof convolution>
 
 /** For operator sets after 21, where no kernel of ConvTranspose is left. */
