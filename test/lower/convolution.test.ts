@@ -226,3 +226,67 @@ describe('a convolution on WebGPU', () => {
     if (gpu) expect(distance(await outputsOf(gpu, spec, feeds), expected)).toBeLessThan(1e-4)
   })
 })
+
+type TransposedAttributes = Parameters<typeof op.ConvTranspose>[3] & object
+
+/** Wrong as they are with groups of one output and an even number of channels; slow with one channel and windows side by side. */
+const transposedForms: Readonly<
+  Record<
+    string,
+    { x: readonly number[]; w: readonly number[]; attributes: TransposedAttributes; bias?: boolean; becomes: string }
+  >
+> = {
+  'groups of one output': {
+    x: [2, 4, 5, 4],
+    w: [4, 1, 3, 3],
+    attributes: { group: 2, pads: [1, 0, 1, 0] },
+    bias: true,
+    becomes: 'Pad ConvTranspose Slice Add',
+  },
+  'groups of one output, stride 2, one axis': {
+    x: [2, 12, 5],
+    w: [12, 1, 3],
+    attributes: { group: 3, strides: [2] },
+    becomes: 'Pad ConvTranspose Slice',
+  },
+  'groups of one output and one channel': {
+    x: [2, 3, 5, 4],
+    w: [3, 1, 3, 3],
+    attributes: { group: 3 },
+    becomes: 'ConvTranspose',
+  },
+  'windows side by side': { x: [3, 1, 5, 4], w: [1, 1, 2, 3], attributes: { strides: [2, 3] }, becomes: 'Mul' },
+  'windows side by side, with a rest': {
+    x: [3, 1, 5, 4],
+    w: [1, 1, 2, 2],
+    attributes: { strides: [2, 2], output_padding: [1, 0] },
+    becomes: 'Mul Pad',
+  },
+}
+
+describe('a transposed convolution on WebGPU', () => {
+  it.each(Object.entries(transposedForms))(
+    '%s',
+    { timeout: 60_000 },
+    async (_, { x, w, attributes, bias, becomes }) => {
+      const random = new Random(8)
+      const group = attributes.group ?? 1
+      const dims = { x, w, ...(bias ? { b: [w[1]! * group] } : {}) }
+      const [data, weights, added = null] = Object.entries(dims).map(([name, shape]) =>
+        input(name, 'float32', name === 'x' ? ['N', ...shape.slice(1)] : shape),
+      )
+      const y = op.ConvTranspose(data!, weights!, added, attributes)
+      const spec: GraphSpec = {
+        name: 'transposed',
+        inputs: new Map([data!, weights!, ...(added ? [added] : [])].map((value) => [value.name!, value])),
+        outputs: new Map([['y', y]]),
+      }
+      const found = withBodies(lowered(spec, target).outputs.values()).map(({ operator }) => operator)
+      expect(found.filter((name) => !['Reshape', 'Unsqueeze'].includes(name)).join(' ')).toBe(becomes)
+      const feeds = Object.fromEntries(Object.entries(dims).map(([name, shape]) => [name, noise(random, shape)]))
+      const expected = await outputsOf(cpu, spec, feeds)
+      expect(distance(await outputsOf(cpuAs('webgpu'), spec, feeds), expected)).toBeLessThan(1e-5)
+      if (gpu) expect(distance(await outputsOf(gpu, spec, feeds), expected)).toBeLessThan(1e-4)
+    },
+  )
+})

@@ -43,6 +43,15 @@ describeInBrowser('gradient rules in Chromium', (browser) => {
     )
   })
 
+  it(
+    'Conv of 9 channels, which onnxruntime reads wrong as it is',
+    async () => {
+      const found = await browser().worker<number>('rules', 'compare', 'Conv', '3x3, 9 channels, stride 2')
+      expect(found).toBeLessThan(1e-3)
+    },
+    patience,
+  )
+
   describe('training through time', () => {
     it.each(cells)(
       '%s: the same losses in WebAssembly and on WebGPU',

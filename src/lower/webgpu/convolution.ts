@@ -7,7 +7,7 @@ import { convolution, kernelOf, transposedWindowOf } from '../../op/convolution.
 import type { WindowAxis } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'
 import { picked } from './picked.js'
-import { mended, tiled } from './planes.js'
+import { inPairs, mended, tiled } from './planes.js'
 
 const op = operators(basic, convolution)
 
@@ -93,8 +93,11 @@ const convolvedBy =
 
 export const convolutionLowerings = {
   Conv: convolvedBy('all'),
-  ConvTranspose: ([x, w, bias], attributes) =>
-    x.shape?.length === 5 ? transposed(x, w, bias, attributes) : bias ? null : tiled(x, w, attributes),
+  ConvTranspose: ([x, w, bias], attributes) => {
+    if (x.shape?.length === 5) return transposed(x, w, bias, attributes)
+    const y = inPairs(x, w, attributes) ?? (bias ? null : tiled(x, w, attributes))
+    return y && bias ? op.Add(y, perChannel(bias, w.shape!.length)) : y
+  },
 } satisfies Lowerings<typeof convolution>
 
 /** For operator sets after 21, where no kernel of ConvTranspose is left. */

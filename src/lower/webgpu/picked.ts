@@ -34,16 +34,15 @@ export function picked(x: Value, w: Value, attributes: ConvAttributes): Value | 
   if (taps.length * sizeOf(counts) > MANY_PLACES) return null
   const before = moved.map((axis) => axis.before as number)
   const after = moved.map((axis) => axis.after as number)
-  const images = padded(x, before, after)
   const within = lengths.map((length, i) => length + before[i]! + after[i]!)
   const places = constant(placesOf(taps, kernel.slice(still), within, counts, moved))
   if (still === 0)
     return op.Reshape(
-      op.Gather(op.Reshape(images, [0, 0, -1]), places, { axis: 2 }),
+      op.Gather(op.Reshape(padded(x, before, after), [0, 0, -1]), places, { axis: 2 }),
       int64s([0, group * taps.length, ...counts]),
     )
   const kept = Array<number>(1 + still).fill(0)
-  const flat = op.Reshape(op.Squeeze(images, [1]), int64s([...kept, -1]))
+  const flat = op.Reshape(padded(op.Squeeze(x, [1]), before, after), int64s([...kept, -1]))
   const columns = op.Reshape(op.Gather(flat, places, { axis: -1 }), int64s([...kept, taps.length, sizeOf(counts)]))
   const perm = [0, 1 + still, ...kept.slice(1).map((_, i) => i + 1), 2 + still]
   return op.Reshape(op.Transpose(columns, { perm }), int64s([0, ...kept, ...counts]))

@@ -110,3 +110,20 @@ export function tiled(x: Value, w: Value, attributes: TransposedAttributes): Val
   const none = [0, 0, ...lengths.map(() => 0), 0, 0]
   return window.every(({ trim }) => trim === 0) ? y : op.Pad(y, [...none, ...window.map(({ trim }) => trim)])
 }
+
+/**
+ * Groups of one output each. onnxruntime adds up wrong products for them where the channels of a group are an even number: so
+ * each gets a second output, of zeros, that is left away.
+ */
+export function inPairs(
+  x: Value,
+  w: Value,
+  attributes: TransposedAttributes & { readonly group: number },
+): Value | null {
+  const [channels, outputs] = w.shape ?? []
+  if (attributes.group === 1 || outputs !== 1) return null
+  if (typeof channels === 'number' && (channels / attributes.group) % 2 === 1) return null
+  const none = w.shape!.map(() => 0)
+  const pairs = op.ConvTranspose(x, op.Pad(w, [...none, ...none.with(1, 1)]), null, attributes)
+  return op.Slice(pairs, [0], [2 ** 31 - 1], [1], [2])
+}

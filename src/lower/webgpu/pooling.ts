@@ -1,4 +1,5 @@
 import { poolingExpansions } from '../../grad/rules/pooling.js'
+import { productOf } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import { operators } from '../../op/apply.js'
@@ -8,6 +9,9 @@ import type { Lowerings } from '../lowering.js'
 import { largestPlaces } from './places.js'
 
 const op = operators(basic, pooling)
+
+/** From so many elements on several threads share a sum. */
+const LARGE_PLANE = 256
 
 export const poolingLowerings = {
   MaxPool: ([x], attributes, { wants }) => {
@@ -24,6 +28,11 @@ export const poolingLowerings = {
     return p === 1 ? sums : p === 2 ? op.Sqrt(sums) : op.Pow(sums, 1 / p)
   },
   GlobalLpPool: poolingExpansions.GlobalLpPool,
+  // Its kernel has one thread for each result, which adds up a whole plane.
+  GlobalAveragePool: (inputs) => {
+    const size = productOf(inputs[0].shape?.slice(2) ?? [])
+    return typeof size === 'number' && size >= LARGE_PLANE ? poolingExpansions.GlobalAveragePool(inputs) : null
+  },
 } satisfies Lowerings<typeof pooling>
 
 const raised = (x: Value, p: number): Value => (p === 1 ? x : p === 2 ? op.Mul(x, x) : op.Pow(x, p))

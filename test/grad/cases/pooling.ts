@@ -88,6 +88,7 @@ export const poolingCases = {
     { name: '2-D', float32, linear: true, operands: [shape(2, 3, 4, 5)], build: (x) => op.GlobalAveragePool(x!) },
     { name: '1-D', float32, linear: true, operands: [shape(2, 3, 4)], build: (x) => op.GlobalAveragePool(x!) },
     { name: '3-D', float32, linear: true, operands: [shape(2, 3, 4, 2, 3)], build: (x) => op.GlobalAveragePool(x!) },
+    { name: 'large', float32, linear: true, operands: [shape(2, 2, 16, 17)], build: (x) => op.GlobalAveragePool(x!) },
   ],
   GlobalMaxPool: [
     { name: '2-D', float32, operands: [{ shape: [2, 3, 4, 5], distinct: true }], build: (x) => op.GlobalMaxPool(x!) },

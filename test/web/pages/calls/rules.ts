@@ -53,9 +53,9 @@ export async function check(operator: string) {
   return { count, failures }
 }
 
-/** The gradient of an operator's first case in float32, on WebGPU and in WebAssembly: the largest relative difference. */
-export async function compare(operator: string) {
-  const [case_] = cases[operator]!
+/** The gradient of an operator's first case, or one by name, in float32, on WebGPU and in WebAssembly: the largest relative difference. */
+export async function compare(operator: string, name?: string) {
+  const case_ = cases[operator]!.find((one) => name === undefined || one.name === name)
   const random = new Random(7).stream(case_!.name)
   const operands = case_!.operands.map((operand) => draw(operand, 'float32', random))
   const x = operands.map(({ dtype, dims }, i) => input(`x${i}`, dtype, dims))
