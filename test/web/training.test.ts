@@ -180,7 +180,10 @@ describeInBrowser('training in Chromium', (browser) => {
       await call('endure', 'wasm', [64, 256, 128, 10], 1000, 100)
       browser().tab.off('console', watch)
       expect(memory.length).toBe(10)
-      expect(memory.at(-1)! - memory[0]!, `${memory}`).toBeLessThan(40 * 2 ** 20)
+      // Garbage comes and goes, and the browser takes its room in the first hundred steps: of means, what is lost in 600 steps
+      // would come to 120 MB.
+      const mean = (part: readonly number[]) => part.reduce((sum, bytes) => sum + bytes, 0) / part.length
+      expect(mean(memory.slice(-3)) - mean(memory.slice(1, 4)), `${memory}`).toBeLessThan(40 * 2 ** 20)
     },
     patience,
   )
