@@ -75,11 +75,14 @@ export class Programs<P extends Named, G> {
     const values = new Map([...noise].map(([name, { value }]) => [name, value]))
     const dropping = streams(random.stream('dropout'), this.graphs.noise)
     const sampling = streams(random, values)
-    const gradientOf = (part: Tensors, shares: Tensors) => {
+    const gradientOf = async (part: Tensors, shares: Tensors): Promise<Evaluated<G>> => {
       const dims = (value: Value) => dimsOf(value, part, this.graphs.data)
       const dropped = drawn(dropping, this.graphs.noise, () => 'uniform', dims)
       const sampled = drawn(sampling, values, (name) => noise.get(name)!.distribution, dims)
-      return this.run(spec, { ...part, ...told, ...shares, ...signs, ...dropped, ...sampled }, run, wanted)
+      const feeds = { ...part, ...told, ...shares, ...signs, ...dropped, ...sampled }
+      const found = await this.run(spec, feeds, run, wanted)
+      // What a graph of both kinds tells beside its gradients is of the given targets.
+      return kind === 'loss' ? found : { ...found, loss: 0, sums: {}, statistics: {} }
     }
     const shared = this.partGraphs()
     if (!shared) return this.whole(batch, size, noise.size > 0, (part) => gradientOf(part, {}))
