@@ -1,6 +1,6 @@
+import { getFloat16, setFloat16 } from '@petamoriken/float16'
 import { OnnxIreError } from '../errors.js'
 import { type DType, dtypes, type TypedArray } from './dtype.js'
-import { bfloat16ToNumber, float16ToNumber, numberToBfloat16, numberToFloat16 } from './half.js'
 import { type Dim, type Shape, unknownDim } from './shape.js'
 import { sizeOf, type Tensor, type TensorData } from './tensor.js'
 import { Value } from './value.js'
@@ -33,10 +33,28 @@ function contentsOf(tensor: Tensor): readonly Dim[] | undefined {
 
 /** A tensor's elements as JavaScript numbers; int64 beyond 2^53 is rounded. */
 export function numbersOf(tensor: Tensor): number[] {
-  const { dtype, data } = tensor
-  if (dtype === 'float16') return Array.from(data as Uint16Array, float16ToNumber)
-  if (dtype === 'bfloat16') return Array.from(data as Uint16Array, bfloat16ToNumber)
-  return Array.from(data as ArrayLike<number | bigint>, Number)
+  if (tensor.dtype === 'bfloat16') return Array.from(tensor.data as Uint16Array, bfloat16ToNumber)
+  if (tensor.dtype === 'float16') return Array.from(tensor.data as Uint16Array, float16ToNumber)
+  return Array.from(tensor.data as ArrayLike<number | bigint>, Number)
+}
+
+const word = new DataView(new ArrayBuffer(4))
+function float16ToNumber(bits: number): number {
+  word.setUint16(0, bits)
+  return getFloat16(word, 0)
+}
+function numberToFloat16(value: number): number {
+  setFloat16(word, 0, value)
+  return word.getUint16(0)
+}
+function bfloat16ToNumber(bits: number): number {
+  word.setUint32(0, bits * 0x10000)
+  return word.getFloat32(0)
+}
+function numberToBfloat16(value: number): number {
+  word.setFloat32(0, value)
+  const bits = word.getUint32(0)
+  return Number.isNaN(value) ? 0x7fc0 : ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff
 }
 
 /** A tensor from JavaScript numbers, rounded to `dtype`. */
@@ -46,12 +64,13 @@ export function tensorFrom(dtype: DType, dims: readonly number[], values: ArrayL
 
 function arrayFrom(dtype: DType, values: ArrayLike<number>): TensorData {
   const { array } = dtypes[dtype]
+  if (dtype === 'float16') return Uint16Array.from(values, numberToFloat16)
+  if (dtype === 'bfloat16') return Uint16Array.from(values, numberToBfloat16)
   if (array === null || dtypes[dtype].bits === 4)
     throw new OnnxIreError('invalid-data', `no ${dtype} tensor can be made from numbers`)
   const data: TypedArray = new array(values.length)
   const wide = data instanceof BigInt64Array || data instanceof BigUint64Array
-  const bits = dtype === 'float16' ? numberToFloat16 : dtype === 'bfloat16' ? numberToBfloat16 : undefined
-  for (let i = 0; i < values.length; i++) data[i] = wide ? toInt64(values[i]!) : bits ? bits(values[i]!) : values[i]!
+  for (let i = 0; i < values.length; i++) data[i] = wide ? toInt64(values[i]!) : values[i]!
   return data
 }
 
