@@ -12,6 +12,7 @@ interface Parts<D, R, E, C> {
   readonly upgrades?: Operators['upgrades']
   readonly forms?: Operators['forms']
   readonly sequenceForms?: Operators['sequenceForms']
+  readonly gradientOperator?: Operators['gradientOperator']
 }
 
 /** Operators whose definition neither carries a reason for having no gradient nor has a rule or an expansion. */
@@ -29,15 +30,8 @@ export function family<
   parts: Parts<D, R, E, C> &
     ([Uncovered<D, R & E & C>] extends [never] ? unknown : { readonly withoutGradient: Uncovered<D, R & E & C> }),
 ): Operators {
-  const {
-    definitions,
-    rules = {},
-    expansions = {},
-    control = {},
-    upgrades = {},
-    forms = {},
-    sequenceForms = {},
-  } = parts
+  const { definitions, rules = {}, expansions = {}, control = {} } = parts
+  const { upgrades = {}, forms = {}, sequenceForms = {}, gradientOperator } = parts
   return {
     // The types of the single operators are forgotten from here on.
     definitions: definitions as Readonly<Record<string, Definition>>,
@@ -45,6 +39,7 @@ export function family<
     upgrades,
     forms,
     sequenceForms,
+    gradientOperator,
   }
 }
 
@@ -63,5 +58,6 @@ export function joined(families: readonly Operators[]): Operators {
     upgrades: merged((of) => of.upgrades),
     forms: Object.fromEntries([...domains].map((domain) => [domain, merged((of) => of.forms[domain] ?? {})])),
     sequenceForms: merged((of) => of.sequenceForms),
+    gradientOperator: families.find((of) => of.gradientOperator)?.gradientOperator,
   }
 }

@@ -60,7 +60,7 @@ const families: readonly Listed[] = [
     onnx: `SequenceConstruct SequenceEmpty SplitToSequence SequenceAt SequenceInsert SequenceErase SequenceLength
       ConcatFromSequence`,
   },
-  { load: () => import('./training.js'), training: 'Adam Adagrad Momentum' },
+  { load: () => import('./training.js'), training: 'Gradient Adam Adagrad Momentum' },
   { load: () => import('./microsoft-activation.js'), microsoft: 'Gelu BiasGelu FastGelu QuickGelu' },
   { load: () => import('./microsoft-linalg.js'), microsoft: 'FusedMatMul TransposeMatMul FusedGemm FusedConv' },
   {

@@ -5,10 +5,6 @@ import { scalar } from '../ir/leaf.js'
 import { leavesOf, topological } from '../ir/topology.js'
 import type { Attribute, Value } from '../ir/value.js'
 import { op } from '../op/basic.js'
-import type { NodeProto } from './schema.js'
-
-export const isGradient = ({ opType, domain }: NodeProto): boolean =>
-  opType === 'Gradient' && domain === 'ai.onnx.preview.training'
 
 /**
  * The Gradient operator of ai.onnx.preview.training in operators of ai.onnx: d(sum y) / dx of the tensor named `y` for each

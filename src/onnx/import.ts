@@ -10,7 +10,6 @@ import { attributesOf, checkAttributes } from './attributes.js'
 import { constantFrom, isConstant } from './constant.js'
 import { Declarations, inputOf, inputsOf } from './declared.js'
 import { functionOf, functionsOf } from './functions.js'
-import { gradientOperator, isGradient } from './gradient-operator.js'
 import type { Model } from './model.js'
 import { lookUp, Names } from './names.js'
 import { operatorSets } from './operator-sets.js'
@@ -19,7 +18,7 @@ import { inDependencyOrder } from './order.js'
 import type { FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto } from './schema.js'
 import { settingNames } from './settings.js'
 import { type Site, sitesOf } from './sites.js'
-import { refuseUnsupported } from './unsupported.js'
+import { isGradient, refuseUnsupported } from './unsupported.js'
 import { modernised } from './upgrade/modernise.js'
 import { noSequence, Sequence } from './upgrade/sequence-value.js'
 import type { OldNode } from './upgrade/upgrade.js'
@@ -173,7 +172,7 @@ class Importer {
         : of
           ? this.call(of, inputs, attributes, context)
           : isGradient(node)
-            ? gradientOperator(
+            ? this.operators.gradientOperator!(
                 inputs,
                 attributes,
                 (name) => lookUp(names, name, operator, label)!,

@@ -1,5 +1,6 @@
 import type { Calculus } from '../grad/rule.js'
 import type { Definition } from '../op/define.js'
+import type { gradientOperator } from './gradient-operator.js'
 import type { Upgrade, Upgrades } from './upgrade/upgrade.js'
 
 /** What is known of some operators: all that reading a model and differentiating it goes by. */
@@ -14,4 +15,6 @@ export interface Operators {
   readonly forms: Readonly<Record<string, Readonly<Record<string, Upgrade>>>>
   /** Operators that take or give sequences, or may: written in others while importing follows what is in the sequences. */
   readonly sequenceForms: Readonly<Record<string, Upgrade>>
+  /** How the Gradient operator of ai.onnx.preview.training is written in others, where it is known. */
+  readonly gradientOperator?: typeof gradientOperator | undefined
 }

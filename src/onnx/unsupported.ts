@@ -1,6 +1,5 @@
 import { OnnxIreError } from '../errors.js'
 import { functionOf, functionsOf } from './functions.js'
-import { isGradient } from './gradient-operator.js'
 import type { Operators } from './operators.js'
 import { refused } from './refused.js'
 import type { GraphProto, ModelProto, NodeProto } from './schema.js'
@@ -36,10 +35,15 @@ const standardDomain = (node: NodeProto) => !node.domain || node.domain === 'ai.
 export const qualified = (node: NodeProto) =>
   standardDomain(node) ? (node.opType ?? '?') : `${node.domain}.${node.opType}`
 
+/** Its inputs go by the names of tensors: how it is read, no table of forms tells. */
+export const isGradient = ({ opType, domain }: NodeProto): boolean =>
+  opType === 'Gradient' && domain === 'ai.onnx.preview.training'
+
 /** Whether importing takes the operator of a node, as it is or brought to today's form. */
 export function isSupported(node: NodeProto, operators: Operators): boolean {
   const name = node.opType ?? ''
-  if ((name === 'Constant' && standardDomain(node)) || isGradient(node)) return true
+  if (name === 'Constant' && standardDomain(node)) return true
+  if (isGradient(node)) return operators.gradientOperator !== undefined
   const domain = standardDomain(node) ? '' : node.domain!
   const known = Object.hasOwn(operators.definitions, name) && operators.definitions[name]!.domain === domain
   const legacy = domain === '' && Object.hasOwn(operators.upgrades, name)

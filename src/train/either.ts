@@ -13,6 +13,7 @@ import { basic } from '../op/basic.js'
 import { control } from '../op/control.js'
 import { copyOf, type Substitution } from '../op/inline.js'
 import type { Tensors } from '../runtime/runtime.js'
+import { SAMPLED } from './graphs.js'
 
 const op = operators(basic, control)
 
@@ -27,8 +28,6 @@ export interface EitherGradient {
   /** and, beside the noise, for the sampled ones. */
   readonly sampled: Tensors
 }
-
-export const SAMPLED = 'choice/sampled'
 
 /**
  * Both are made of the same outputs of the model: an If gives the gradients there, of the one or the other, and what is

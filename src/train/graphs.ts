@@ -10,7 +10,6 @@ import type { Metric } from '../metric/metric.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { Tensors } from '../runtime/runtime.js'
 import { curvatureOf } from './curvature.js'
-import { eitherGradient, SAMPLED } from './either.js'
 import type { TrainingForm } from './form.js'
 import { gradientOutputs, gradientsOf, lossOutputs } from './outputs.js'
 import { type Trainable, trainableOf } from './weights.js'
@@ -47,7 +46,7 @@ export interface TrainingGraphs {
    */
   readonly curvature: DrawnGraph | null
   /** `training` and a sampled `curvature` as one graph, made when first asked for; absent without a sampled one. */
-  readonly either?: () => EitherGraph
+  readonly either?: () => Promise<EitherGraph>
   /** The graphs for batches run in parts, made when first asked for; absent where gradients of parts average as they are. */
   readonly parts?: () => PartGraphs
   /** Noise that the host draws for every example in training and curvature graph alike, uniform in [0, 1): for Dropout. */
@@ -67,7 +66,7 @@ export interface TrainingGraphs {
 export interface PartGraphs {
   readonly training: GraphSpec
   readonly curvature: DrawnGraph | null
-  readonly either?: () => EitherGraph
+  readonly either?: () => Promise<EitherGraph>
   /** Scalars to be fed by name, how much of a mean of the whole each of the part is; `sharesOf` tells. */
   readonly shares: ReadonlyMap<string, Value>
   /** What that depends on: `count`, and `weight/<mean>` of every mean. */
@@ -82,6 +81,9 @@ export interface DrawnGraph {
   /** Random signs the host draws, of parameters' shapes; the same for all parts of a batch. */
   readonly probes: ReadonlyMap<string, Value>
 }
+
+/** The input that says which gradients an `EitherGraph` gives. */
+export const SAMPLED = 'choice/sampled'
 
 /** A training graph whose gradients can be those of the curvature graph instead. */
 export interface EitherGraph extends DrawnGraph {
@@ -134,7 +136,8 @@ export function graphsOf(form: TrainingForm, options: TrainingOptions, calculus:
     const outputs = (gradients: ReadonlyMap<string, Value>) =>
       new Map([...always, ...gradientOutputs(gradients, parameters), ...prefixed('next/', next)])
     const estimate = curvatureOf(of, dLoss, parameters, options.curvature, calculus)
-    const either = ({ noise, probes }: Omit<DrawnGraph, 'spec'>, sampled: Sampled): EitherGraph => {
+    const either = async ({ noise, probes }: Omit<DrawnGraph, 'spec'>, sampled: Sampled): Promise<EitherGraph> => {
+      const { eitherGradient } = await import('./either.js')
       const computed = always.map(([, value]) => value)
       const { inputs, gradients, ...told } = eitherGradient(of.loss, sampled, ends, computed, parameters, calculus)
       const graph = spec(`training${part}, or curvature`, of, outputs(gradients), [...added, ...inputs])

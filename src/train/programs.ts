@@ -59,13 +59,13 @@ export class Programs<P extends Named, G> {
 
   /** Compiles what training needs now, so that a graph the runtime refuses is known before the first step. */
   async prepare(curvature: boolean): Promise<void> {
-    await this.program(this.graphOf('loss').spec)
-    if (curvature) await this.program(this.graphOf('curvature').spec)
+    await this.program((await this.graphOf('loss')).spec)
+    if (curvature) await this.program((await this.graphOf('curvature')).spec)
   }
 
   async gradient(run: GradientRun<P>): Promise<Evaluated<G>> {
     const { kind, batch, size, random, wanted } = run
-    const { spec, noise, probes, told } = this.graphOf(kind)
+    const { spec, noise, probes, told } = await this.graphOf(kind)
     const signs = drawn(
       () => random,
       probes,
@@ -111,9 +111,9 @@ export class Programs<P extends Named, G> {
   }
 
   /** The graph of a gradient, and what it is told beside what is drawn for it. */
-  private graphOf(kind: GradientKind): DrawnGraph & { readonly told: Tensors } {
+  private async graphOf(kind: GradientKind): Promise<DrawnGraph & { readonly told: Tensors }> {
     const { training, curvature, either } = this.partGraphs() ?? this.graphs
-    const both = this.compute.joins ? either?.() : undefined
+    const both = this.compute.joins ? await either?.() : undefined
     if (kind === 'loss')
       return { spec: both?.spec ?? training, noise: new Map(), probes: new Map(), told: both?.plain ?? {} }
     if (both) return { ...both, told: both.sampled }

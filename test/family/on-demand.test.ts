@@ -33,6 +33,13 @@ it('loads no family that a model does without', async () => {
   expect(Object.keys(calculus.control)).toEqual([])
 })
 
+it('reads Gradient with the operators of training', async () => {
+  expect((await operatorsNamed(['ai.onnx.preview.training.Gradient'])).gradientOperator).toBe(
+    everyOperator.gradientOperator,
+  )
+  expect((await operatorsNamed(['Add'])).gradientOperator).toBeUndefined()
+})
+
 it('an Identity passes sequences on where there are any', async () => {
   expect((await operatorsNamed(['SequenceAt', 'Identity'])).sequenceForms).toHaveProperty('Identity')
 })
