@@ -1,4 +1,4 @@
-import { decodeModel, Random, type Runtime, type Tensor } from 'onnx-ire'
+import { Random, type Runtime, type Tensor } from 'onnx-ire'
 
 /**
  * How a control's mask is drawn: 'random', over all coordinates alike; 'shuffled', at random within each tensor, which keeps
@@ -7,8 +7,8 @@ import { decodeModel, Random, type Runtime, type Tensor } from 'onnx-ire'
 export type RandomMask = 'random' | 'shuffled'
 
 /**
- * A runtime for the control of IRE that draws its mask by lot. What IRE ranks by is the output of the curvature graph: here
- * independent uniform numbers take its place, or its own in random order within each tensor. So as many coordinates are
+ * A runtime for the control of IRE that draws its mask by lot. What IRE ranks by are gradients against sampled targets: here
+ * independent uniform numbers take their place, or their own in random order within each tensor. So as many coordinates are
  * flat, refreshed as often and at the same cost, and everything else is the same to the bit.
  */
 export function randomlyMasked(runtime: Runtime, mask: RandomMask, seed: number): Runtime {
@@ -25,16 +25,17 @@ export function randomlyMasked(runtime: Runtime, mask: RandomMask, seed: number)
     provider: runtime.provider,
     async compile(bytes) {
       const program = await runtime.compile(bytes)
-      if (!decodeModel(bytes).proto.graph?.name?.endsWith('/curvature')) return program
       return {
         ...program,
-        run: async (feeds) =>
-          Object.fromEntries(
-            Object.entries(await program.run(feeds)).map(([name, tensor]) => [
-              name,
-              name.startsWith('grad/') ? drawn(tensor) : tensor,
-            ]),
-          ),
+        run: async (feeds) => {
+          const outputs = await program.run(feeds)
+          // Training graph and curvature graph are one, which is told what it is.
+          const { data: [sampled] = [0] } = feeds['choice/sampled'] ?? {}
+          if (!sampled) return outputs
+          return Object.fromEntries(
+            Object.entries(outputs).map(([name, tensor]) => [name, name.startsWith('grad/') ? drawn(tensor) : tensor]),
+          )
+        },
       }
     },
     allocate: (dtype, length) => runtime.allocate(dtype, length),
