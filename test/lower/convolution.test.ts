@@ -21,7 +21,7 @@ interface Form {
   readonly w: readonly number[]
   readonly attributes?: Attributes
   /** Axes of x and of w whose lengths are not known before the run. */
-  readonly open?: readonly (readonly number[])[]
+  readonly open?: readonly (readonly number[])[] | 'all of x'
   readonly bias?: boolean
   /** Build with operators of a newer set, in which ConvTranspose has no kernel. */
   readonly newer?: boolean
@@ -49,6 +49,13 @@ const forms: Readonly<Record<string, Form>> = {
     x: [2, 6, 9, 8],
     w: [8, 6, 1, 1],
     attributes: { strides: [2, 2] },
+    becomes: 'Pad Pad Conv',
+  },
+  'data of which not even the number of axes is known': {
+    x: [2, 6, 9, 8],
+    w: [8, 6, 3, 3],
+    attributes: { strides: [2, 2] },
+    open: 'all of x',
     becomes: 'Pad Pad Conv',
   },
   '6 channels over one axis': { x: [2, 6, 9], w: [8, 6, 3], attributes: { strides: [2] }, becomes: 'Pad Pad Conv' },
@@ -123,7 +130,11 @@ function built({ x, w, attributes, open = [], bias, newer }: Form): { spec: Grap
     input(
       name,
       'float32',
-      dims[i]!.map((length, axis) => (open[i]?.includes(axis) ? `${name}${axis}` : length)),
+      open === 'all of x'
+        ? i === 0
+          ? undefined
+          : dims[i]
+        : dims[i]!.map((length, axis) => (open[i]?.includes(axis) ? `${name}${axis}` : length)),
     ),
   )
   const [data, weights, added = null] = values as [Value, Value, Value?]

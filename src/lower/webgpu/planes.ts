@@ -1,5 +1,5 @@
 import { int64s } from '../../ir/leaf.js'
-import { type Dim, isStatic, productOf, type Shape } from '../../ir/shape.js'
+import { type Dim, isStatic, productOf, type Shape, unknownDim } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { kernelOf, transposedWindowOf } from '../../op/convolution.js'
 import { op } from '../../op/index.js'
@@ -27,13 +27,14 @@ export function mended(
   attributes: ConvAttributes,
   kernels: 'all' | 'own',
 ): Value | null {
-  if (!x.shape || !w.shape || w.shape.length > 4) return null
-  const window = windowOf(attributes, kernelOf(w.shape, attributes.kernel_shape), x.shape.slice(2))
+  if (!w.shape || w.shape.length > 4) return null
+  const lengths = x.shape?.slice(2) ?? w.shape.slice(2).map(() => unknownDim())
+  const window = windowOf(attributes, kernelOf(w.shape, attributes.kernel_shape), lengths)
   if (isPointwise(window)) return null
   const [outputs, , ...kernel] = w.shape
   if (kernels === 'all' && isStatic([outputs!, ...kernel])) {
     const { shape } = op.Conv(x, w, bias, attributes)
-    const result = fillsTiles(w, shape!) ? null : asTransposed(x, w, bias, window)
+    const result = fillsTiles(w, shape ?? [unknownDim()]) ? null : asTransposed(x, w, bias, window)
     if (result) return result
   }
   if (!isMisread(w)) return null
