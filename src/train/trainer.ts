@@ -62,7 +62,8 @@ export class Trainer {
     const form = await formOf(graph, options)
     const frozen = frozenOf([...trainableOf(graph, options.trainable).keys()], options)
     const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
-    const { calculus } = await operatorsBehind([options.loss.build(form.outputs).loss])
+    const { loss, sampled } = options.loss.build(form.outputs)
+    const { calculus } = await operatorsBehind(sampled ? [loss, sampled.loss] : [loss])
     const graphs = graphsOf(form, { ...options, frozen, ...curvature }, calculus)
     const trainer = new Trainer(started, options, graph, graphs, await Run.create(graphs, options))
     try {
