@@ -69,7 +69,7 @@ export function refuseUnsupported(model: ModelProto, operators: Operators): void
   if (unknown.size === 0) return
   const lines = [...unknown].map(
     ([key, nodes]) =>
-      `  ${key} x ${nodes.length}: ${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? ', ...' : ''}${refused[key] ? ` (${refused[key]})` : ''}`,
+      `  ${key} x ${nodes.length}: ${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? ', ...' : ''}${Object.hasOwn(refused, key) ? ` (${refused[key]})` : ''}`,
   )
   const quantized = [...unknown.keys()].some((key) => integerOnly.test(key.split('.').at(-1)!))
   const compiled = [...unknown.keys()].some((key) => /^com\.microsoft\.nchwc\.|^com\.ms\.internal\.nhwc\./.test(key))
