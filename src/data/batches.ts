@@ -1,4 +1,5 @@
 import { OnnxIreError } from '../errors.js'
+import { needed } from '../needed.js'
 import { checkBoolean, checkNumber, count, positiveCount } from '../optim/option.js'
 import type { Random } from '../random.js'
 import type { Tensors } from '../runtime/runtime.js'
@@ -122,7 +123,7 @@ function ofStream(data: Stream, options: EpochOptions, context: ContextOf): Sour
   let source: Promise<Source> | undefined
   return {
     async load(number) {
-      source ??= import('./stream-batches.js').then(({ streamBatches }) =>
+      source ??= needed(import('./stream-batches.js')).then(({ streamBatches }) =>
         streamBatches(data, buffer, options, context),
       )
       return (await source).load(number)

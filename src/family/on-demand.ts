@@ -1,5 +1,6 @@
 import { withBodies } from '../ir/topology.js'
 import type { Value } from '../ir/value.js'
+import { needed } from '../needed.js'
 import type { Model } from '../onnx/model.js'
 import type { Operators } from '../onnx/operators.js'
 import { operatorNodes, qualified } from '../onnx/unsupported.js'
@@ -86,8 +87,8 @@ const namesOf = ({ onnx = '', microsoft = '', training = '' }: Listed): string[]
 /** What is known of the operators of these names (`Conv`, `com.microsoft.FusedConv`); the families they need are loaded. */
 export async function operatorsNamed(names: Iterable<string>): Promise<Operators> {
   const asked = new Set(names)
-  const needed = families.filter((family) => namesOf(family).some((name) => asked.has(name)))
-  const loaded = await Promise.all(needed.map(async ({ load }) => (await load()).default))
+  const listed = families.filter((family) => namesOf(family).some((name) => asked.has(name)))
+  const loaded = await Promise.all(listed.map(async ({ load }) => (await needed(load())).default))
   return joined([basic, ...loaded])
 }
 

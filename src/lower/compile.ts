@@ -1,6 +1,7 @@
 import { OnnxIreError } from '../errors.js'
 import { operatorsOf } from '../family/on-demand.js'
 import type { Graph } from '../ir/value.js'
+import { needed } from '../needed.js'
 import { encode } from '../onnx/encode.js'
 import { exportGraph, type GraphSpec } from '../onnx/export.js'
 import { importGraph } from '../onnx/import.js'
@@ -53,7 +54,7 @@ export async function written(
   const target = await targets[provider]?.()
   if (!target) return { bytes: bytesOf(spec) }
   // Loaded when needed: a page that computes in WebAssembly does without.
-  const { conversionOf } = await import('./conversion.js')
+  const { conversionOf } = await needed(import('./conversion.js'))
   const { graph, conversion } = conversionOf(spec, target)
   return { bytes: bytesOf(graph), ...(conversion ? { conversion } : {}) }
 }

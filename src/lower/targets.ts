@@ -1,3 +1,4 @@
+import { needed } from '../needed.js'
 import type { Provider } from '../runtime/provider.js'
 import type { Target } from './lowering.js'
 
@@ -6,5 +7,5 @@ import type { Target } from './lowering.js'
  * WebAssembly does without.
  */
 export const targets: { readonly [P in Provider]?: () => Promise<Target> } = {
-  webgpu: async () => (await import('./webgpu/index.js')).webgpu,
+  webgpu: async () => (await needed(import('./webgpu/index.js'))).webgpu,
 }

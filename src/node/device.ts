@@ -95,7 +95,7 @@ export class NodeDevice implements Device {
   }
 
   #check(): void {
-    if (this.#disposed()) throw new OnnxIreError('runtime', 'this runtime was disposed')
+    if (this.#disposed()) throw gone('runtime', 'disposed')
   }
 
   free(tensor: NodeTensor): void {
@@ -141,6 +141,8 @@ export class NodeDevice implements Device {
       // Integers and truth values pass on the CPU, whatever the user's programs may do.
       session = this.#engine.compile(passage(dtype), { keeps: into ? ['y'] : [], anywhere: !isFloat(dtype) })
       this.#passages.set(key, session)
+      // One that failed is compiled anew when it is needed again.
+      session.catch(() => this.#passages.delete(key))
     }
     return session
   }

@@ -251,18 +251,19 @@ class Importer {
   ): readonly (Value | null)[] {
     if (calls.includes(of)) throw new OnnxIreError('invalid-model', `the function '${of.name}' calls itself`)
     const names = new Names()
-    const context: Context = {
+    for (const [index, name] of of.input.entries()) names.set(name, inputs[index] ?? null)
+    const bare: Context = {
       versions: operatorSets(of.opsetImport),
       settings: settingNames(of, of.output),
-      given: {
-        ...attributesOf({ attribute: of.attributeProto, opType: of.name, output: [] }, this.model.external, (graph) =>
-          this.readBody(graph, names, context),
-        ),
-        ...given,
-      },
+      given: {},
       calls: [...calls, of],
     }
-    for (const [index, name] of of.input.entries()) names.set(name, inputs[index] ?? null)
+    const byDefault = attributesOf(
+      { attribute: of.attributeProto, opType: of.name, output: [] },
+      this.model.external,
+      (graph) => this.readBody(graph, names, bare),
+    )
+    const context = { ...bare, given: { ...byDefault, ...given } }
     this.readTensors(of, names, context)
     this.readNodes(of.node, names, of.valueInfo, context)
     return of.output.map((name) => {

@@ -2,25 +2,33 @@ import { OnnxIreError } from '../errors.js'
 import { functionOf, functionsOf } from './functions.js'
 import type { Operators } from './operators.js'
 import { refused } from './refused.js'
-import type { GraphProto, ModelProto, NodeProto } from './schema.js'
+import type { AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto } from './schema.js'
 import { standardForm } from './upgrade/modernise.js'
 
 /** Names of operators, of onnxruntime's own domain too, whose presence means that weights and activations are integers. */
 const integerOnly =
   /^(Q(Linear|Gemm|Attention|Ordered|EmbedLayer|MoE)|DynamicQuantize|(Conv|MatMul|Mul|ReduceSum)Integer)/
 
+/** A graph or body; of a function also what its attributes are by default. */
+type Nodes = Pick<GraphProto, 'node'> & Partial<Pick<FunctionProto, 'attributeProto'>>
+
 /** Every node of a graph, those inside bodies included. */
-export function* allNodes(graph: Pick<GraphProto, 'node'>): Generator<NodeProto> {
-  for (const node of graph.node) {
+export function* allNodes({ node: nodes, attributeProto = [] }: Nodes): Generator<NodeProto> {
+  for (const node of nodes) {
     yield node
-    for (const { g, graphs } of node.attribute) for (const body of g ? [g, ...graphs] : graphs) yield* allNodes(body)
+    yield* nodesWithin(node.attribute)
   }
+  yield* nodesWithin(attributeProto)
+}
+
+function* nodesWithin(attributes: readonly AttributeProto[]): Generator<NodeProto> {
+  for (const { g, graphs } of attributes) for (const body of g ? [g, ...graphs] : graphs) yield* allNodes(body)
 }
 
 /** The nodes of operators in a model: of its graph and of the functions it calls, each function once, without the calls. */
 export function* operatorNodes(model: ModelProto): Generator<NodeProto> {
   const functions = functionsOf(model)
-  const called = new Set<Pick<GraphProto, 'node'>>(model.graph ? [model.graph] : [])
+  const called = new Set<Nodes>(model.graph ? [model.graph] : [])
   // A set goes on to what is added while it is walked.
   for (const graph of called)
     for (const node of allNodes(graph)) {
@@ -61,7 +69,7 @@ export function refuseUnsupported(model: ModelProto, operators: Operators): void
   if (unknown.size === 0) return
   const lines = [...unknown].map(
     ([key, nodes]) =>
-      `  ${key} x ${nodes.length}: ${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? ', ...' : ''}${refused[key] ? ` (${refused[key]})` : ''}`,
+      `  ${key} x ${nodes.length}: ${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? ', ...' : ''}${Object.hasOwn(refused, key) ? ` (${refused[key]})` : ''}`,
   )
   const quantized = [...unknown.keys()].some((key) => integerOnly.test(key.split('.').at(-1)!))
   const compiled = [...unknown.keys()].some((key) => /^com\.microsoft\.nchwc\.|^com\.ms\.internal\.nhwc\./.test(key))

@@ -22,12 +22,14 @@ export class Writer {
   }
 
   float(value: number): this {
-    this.#view.setFloat32(this.#room(4), value, true)
+    const at = this.#room(4)
+    this.#view.setFloat32(at, value, true)
     return this
   }
 
   double(value: number): this {
-    this.#view.setFloat64(this.#room(8), value, true)
+    const at = this.#room(8)
+    this.#view.setFloat64(at, value, true)
     return this
   }
 
@@ -53,7 +55,7 @@ export class Writer {
     this.len = 0
   }
 
-  /** Where the next `count` bytes go. */
+  /** Where the next `count` bytes go, in bytes that may be others than before. */
   #room(count: number): number {
     const { len } = this
     this.len += count

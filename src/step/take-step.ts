@@ -1,3 +1,4 @@
+import { needed } from '../needed.js'
 import type { Gradients, ParameterArrays } from '../optim/arrays.js'
 import type { Optimizer } from './optimizer.js'
 import type { Named, Residence } from './residence.js'
@@ -24,7 +25,7 @@ export async function takeStep(
   context: StepContext = {},
 ): Promise<StepReport> {
   // A device does without.
-  const { ArrayResidence } = await import('./array-residence.js')
+  const { ArrayResidence } = await needed(import('./array-residence.js'))
   const residence = new ArrayResidence(optimizer, parameters, state)
   const report = await takeStepIn(residence, optimizer, state.step, gradient, context)
   state.step = report.step + 1

@@ -1,5 +1,6 @@
 import { OnnxIreError } from '../errors.js'
 import { compileOnDevice } from '../lower/compile-on-device.js'
+import { needed } from '../needed.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { Device, DeviceTensors } from '../runtime/device.js'
@@ -49,7 +50,7 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
   }
 
   async at(state: OptimizerState): Promise<DeviceResidence<DeviceTensors>> {
-    this.residence ??= this.reside()
+    this.residence ??= this.resided()
     const residence = await this.residence
     if (this.state !== state) {
       const { arrays, averages } = this.trained
@@ -128,13 +129,22 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
     this.averages = undefined
   }
 
+  private resided(): Promise<DeviceResidence<DeviceTensors>> {
+    const made = this.reside()
+    // One that failed is made anew when it is needed again.
+    made.catch(() => {
+      if (this.residence === made) this.residence = undefined
+    })
+    return made
+  }
+
   private async reside(): Promise<DeviceResidence<DeviceTensors>> {
     const { base, ire } = layers(this.trained.optimizer)
     const dims = [...this.trained.values].map(([name, { shape }]) => [name, shape as readonly number[]])
     const spec = { base, ire, parameters: Object.fromEntries(dims) }
     if (this.device.reside) return this.device.reside(spec)
     // Loaded when needed: a device with a residence of its own does without.
-    const { graphResidence } = await import('../step/graph-residence.js')
+    const { graphResidence } = await needed(import('../step/graph-residence.js'))
     return graphResidence(this.device, spec)
   }
 }

@@ -1,4 +1,5 @@
 import type { Graph, Value } from '../ir/value.js'
+import { needed } from '../needed.js'
 import type { TrainingOptions } from './graphs.js'
 import { holdsHalf } from './half.js'
 
@@ -21,6 +22,6 @@ export type FormOptions = Pick<TrainingOptions, 'batchNorm' | 'dropout'>
 export async function formOf(graph: Graph, options: FormOptions): Promise<TrainingForm> {
   if (options.batchNorm !== 'trained' && options.dropout !== 'on' && !holdsHalf(graph))
     return { graph, outputs: graph.outputs, statistics: new Map(), noise: new Map() }
-  const { madeForm } = await import('./made-form.js')
+  const { madeForm } = await needed(import('./made-form.js'))
   return madeForm(graph, options)
 }

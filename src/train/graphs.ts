@@ -7,6 +7,7 @@ import { type SharedLoss, sharedLoss } from '../loss/shares.js'
 import { accuracy } from '../metric/accuracy.js'
 import { type MeasuredGraph, measuredBy } from '../metric/measured.js'
 import type { Metric } from '../metric/metric.js'
+import { needed } from '../needed.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { Tensors } from '../runtime/runtime.js'
 import { curvatureOf } from './curvature.js'
@@ -137,7 +138,7 @@ export function graphsOf(form: TrainingForm, options: TrainingOptions, calculus:
       new Map([...always, ...gradientOutputs(gradients, parameters), ...prefixed('next/', next)])
     const estimate = curvatureOf(of, dLoss, parameters, options.curvature, calculus)
     const either = async ({ noise, probes }: Omit<DrawnGraph, 'spec'>, sampled: Sampled): Promise<EitherGraph> => {
-      const { eitherGradient } = await import('./either.js')
+      const { eitherGradient } = await needed(import('./either.js'))
       const computed = always.map(([, value]) => value)
       const { inputs, gradients, ...told } = eitherGradient(of.loss, sampled, ends, computed, parameters, calculus)
       const graph = spec(`training${part}, or curvature`, of, outputs(gradients), [...added, ...inputs])

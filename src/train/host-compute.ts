@@ -1,6 +1,7 @@
 import type { Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { compileGraph } from '../lower/compile.js'
+import { needed } from '../needed.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { FloatArray, Gradients, ParameterArrays } from '../optim/arrays.js'
 import { sgd } from '../optim/sgd.js'
@@ -47,7 +48,7 @@ export class HostCompute implements Compute<ParameterArrays, Gradients> {
   async at(state: OptimizerState): Promise<ArrayResidence> {
     const { optimizer, arrays } = this.trained
     // Neither evaluation nor a device needs the arithmetic of steps on arrays.
-    const { ArrayResidence } = await import('../step/array-residence.js')
+    const { ArrayResidence } = await needed(import('../step/array-residence.js'))
     if (!this.residence || this.state !== state) this.residence = new ArrayResidence(optimizer, arrays, state)
     this.state = state
     return this.residence
@@ -56,7 +57,7 @@ export class HostCompute implements Compute<ParameterArrays, Gradients> {
   async average(): Promise<void> {
     const { arrays, averages } = this.trained
     if (!averages) return
-    const { average } = await import('./average.js')
+    const { average } = await needed(import('./average.js'))
     average(averages.arrays, arrays, averages.decay)
   }
 

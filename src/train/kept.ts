@@ -1,6 +1,7 @@
 import { OnnxIreError } from '../errors.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
+import { needed } from '../needed.js'
 import { type FloatArray, mapArrays, type ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
 import type { RunArrays } from './checkpoint.js'
@@ -40,7 +41,7 @@ export class KeptWeights {
   async afterStep(statistics: ParameterArrays): Promise<void> {
     for (const [name, next] of Object.entries(statistics)) this.statistics[name]!.set(next)
     if (!this.averages) return
-    const { average } = await import('./average.js')
+    const { average } = await needed(import('./average.js'))
     average(this.averages.arrays, this.statistics, this.averages.decay)
   }
 

@@ -6,6 +6,7 @@ import { sizeOf } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { Noise } from '../loss/loss.js'
 import type { Contribution } from '../metric/tally.js'
+import { needed } from '../needed.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
 import type { Random } from '../random.js'
@@ -157,11 +158,12 @@ export class Programs<P extends Named, G> {
     if (this.released)
       throw new OnnxIreError('runtime', 'this trainer was disposed: it exports and gives checkpoints, and runs no more')
     const key = [spec.name, ...spec.outputs.keys()].join('\n')
-    let program = this.compiled.get(key)
-    if (!program) {
-      program = this.compute.compile(spec)
-      this.compiled.set(key, program)
-    }
+    const known = this.compiled.get(key)
+    if (known) return known
+    const program = this.compute.compile(spec)
+    this.compiled.set(key, program)
+    // One that failed is compiled anew when it is needed again.
+    program.catch(() => this.compiled.get(key) === program && this.compiled.delete(key))
     return program
   }
 
@@ -234,7 +236,7 @@ export class Programs<P extends Named, G> {
 }
 
 /** Most runs take their batches whole. */
-const loadedParts = () => import('./parts.js')
+const loadedParts = () => needed(import('./parts.js'))
 
 /** The same graph without the gradients that nobody wants: what only they need is not computed. */
 const restricted = (spec: GraphSpec, wanted: ReadonlySet<string>): GraphSpec => ({

@@ -2,6 +2,7 @@ import type { Batch } from '../data/batches.js'
 import type { Data } from '../data/stream.js'
 import { OnnxIreError } from '../errors.js'
 import type { Measures } from '../metric/tally.js'
+import { needed } from '../needed.js'
 import { learningRateFactor } from '../optim/schedule.js'
 import { Random } from '../random.js'
 import { layers } from '../step/optimizer.js'
@@ -37,6 +38,8 @@ export class Run {
   /** Throws `invalid-option` for a model that the runtime's device does not train. */
   static async create(graphs: TrainingGraphs, options: TrainerOptions): Promise<Run> {
     const weights = new KeptWeights(graphs, options)
+    // At the end of a step it is too late to find that it does not load.
+    if (weights.averages) await needed(import('./average.js'))
     return new Run(graphs, options, weights, await computeOf(graphs, options, weights))
   }
 
@@ -218,7 +221,7 @@ async function computeOf(
   const trained = { optimizer, values, arrays, ...(averages ? { averages } : {}) }
   if (!runtime.device) return new HostCompute(runtime, trained)
   // Loaded when needed: a page that trains in WebAssembly does without.
-  const { DeviceCompute } = await import('./device-compute.js')
+  const { DeviceCompute } = await needed(import('./device-compute.js'))
   return new DeviceCompute(runtime, runtime.device, trained)
 }
 

@@ -4,6 +4,7 @@ import { OnnxIreError } from '../errors.js'
 import { operatorsBehind, operatorsOf } from '../family/on-demand.js'
 import type { Graph } from '../ir/value.js'
 import type { Measures } from '../metric/tally.js'
+import { needed } from '../needed.js'
 import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
@@ -57,12 +58,15 @@ export class Trainer {
     const { ire } = layers(options.optimizer)
     const operators = await operatorsOf(model)
     // Loaded where it is asked for.
-    const started = options.head ? (await import('./head.js')).replaceHead(model, options.head, operators) : model
+    const started = options.head
+      ? (await needed(import('./head.js'))).replaceHead(model, options.head, operators)
+      : model
     const graph = importGraph(started, operators)
     const form = await formOf(graph, options)
     const frozen = frozenOf([...trainableOf(graph, options.trainable).keys()], options)
     const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
-    const { calculus } = await operatorsBehind([options.loss.build(form.outputs).loss])
+    const { loss, sampled } = options.loss.build(form.outputs)
+    const { calculus } = await operatorsBehind(sampled ? [loss, sampled.loss] : [loss])
     const graphs = graphsOf(form, { ...options, frozen, ...curvature }, calculus)
     const trainer = new Trainer(started, options, graph, graphs, await Run.create(graphs, options))
     try {

@@ -1,3 +1,4 @@
+import { needed } from '../needed.js'
 import { checkNames } from '../optim/option.js'
 import type { Runtime } from '../runtime/runtime.js'
 import type { WasmSettings } from './ort.js'
@@ -17,6 +18,6 @@ export interface WasmOptions extends WasmSettings {
 export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
   checkNames('wasm', options, ['wasmPaths', 'threads', 'graphOptimizationLevel'])
   // A page that has a GPU needs nothing of it.
-  const { startWasm } = await import('./wasm-runtime.js')
+  const { startWasm } = await needed(import('./wasm-runtime.js'))
   return startWasm(options)
 }

@@ -1,4 +1,5 @@
 import type { OnnxIreError } from '../errors.js'
+import { needed } from '../needed.js'
 import { allocate } from '../runtime/allocate.js'
 import { gone } from '../runtime/gone.js'
 import type { Program } from '../runtime/runtime.js'
@@ -79,7 +80,7 @@ class WebGpu implements WebGpuRuntime {
       upload: (tensor) => this.#opened.sessions.upload(tensor),
       download: (tensor) => this.#opened.sessions.download(tensor),
       reside: async (spec) => {
-        const { webGpuResidence } = await import('./webgpu-residence/residence.js')
+        const { webGpuResidence } = await needed(import('./webgpu-residence/residence.js'))
         return webGpuResidence(this.#opened.life, spec)
       },
       renew: async () => {

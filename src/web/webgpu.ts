@@ -1,4 +1,5 @@
 import type { OnnxIreError } from '../errors.js'
+import { needed } from '../needed.js'
 import { checkNames, invalidOption } from '../optim/option.js'
 import type { Device } from '../runtime/device.js'
 import { insteadOf } from '../runtime/fallback.js'
@@ -47,7 +48,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime> {
     throw invalidOption('webgpu', 'cpuNodes', cpuNodes, "'allowed' or 'refused'")
   try {
     // What only WebGPU needs is loaded when it is asked for.
-    const { startWebGpu } = await import('./webgpu-runtime.js')
+    const { startWebGpu } = await needed(import('./webgpu-runtime.js'))
     return await startWebGpu(options)
   } catch (cause) {
     return insteadOf(cause, options.fallback)

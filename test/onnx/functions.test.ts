@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import { operatorsOf } from '../../src/family/on-demand.js'
 import {
   decodeModel,
   encodeModel,
+  type Graph,
   gradientModel,
   importGraph,
   namedTensors,
@@ -11,6 +13,7 @@ import {
 } from '../../src/index.js'
 import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
+import { importGraph as importModel } from '../../src/onnx/import.js'
 import { create } from '../../src/onnx/message.js'
 import type { AttributeProto, FunctionProto, NodeProto } from '../../src/onnx/schema.js'
 import { attributeTypes } from '../../src/onnx/schema.js'
@@ -126,6 +129,36 @@ describe('functions of a model', () => {
     const withDefault = { ...leaky, attribute: [], attributeProto: [slope] }
     const bytes = model([withDefault], [call('Leaky', 'x', 'z'), call('Leaky', 'z', 'y', { slope: float(0.25) })])
     expect(await compute(bytes)).toEqual([1, -0.25, 3, -0.5, 5, -0.75])
+  })
+
+  it('have bodies as defaults, whose operators are loaded with the model', async () => {
+    const body = (operator: string) =>
+      create('AttributeProto', {
+        name: 'body',
+        ...graph(graphProto({ nodes: [node(operator, 'a', 'z')], outputs: [info('z')] })),
+      })
+    const either = (operator: string) =>
+      fn({
+        name: 'Either',
+        inputs: 'a',
+        outputs: 'b',
+        nodes: [
+          node('ReduceSum', 'a', 's', { keepdims: int(0) }),
+          node('Cast', 's', 'c', { to: int(9) }),
+          node('If', 'c', 'b', {
+            then_branch: reference('body', attributeTypes.graph),
+            else_branch: reference('body', attributeTypes.graph),
+          }),
+        ],
+        more: { attributeProto: [body(operator)] },
+      })
+    const bytes = model([either('LpNormalization')], [call('Either', 'x', 'y')])
+    const read = decodeModel(bytes)
+    const on = (found: Graph) => run(encode('ModelProto', exportGraph(found)), { x })
+    const there = await on(importModel(read, await operatorsOf(read)))
+    expect(numbers(there['y']!)).toEqual(numbers((await on(importGraph(read)))['y']!))
+    expect(numbers(there['y']!)[0]).toBeCloseTo(1 / Math.sqrt(14), 6)
+    expect(refusal(model([either('Unheard')], [call('Either', 'x', 'y')])).message).toContain('Unheard x 1: Unheard_z')
   })
 
   it('take the value of a Constant from an attribute', async () => {

@@ -104,6 +104,26 @@ describe('writing', () => {
     expect(own.len).toBe(expected.length)
   })
 
+  it('grows under whatever is written', () => {
+    const pieces: ((to: protobuf.Writer | Writer) => unknown)[] = [
+      (to) => to.float(1.5),
+      (to) => to.double(Math.PI),
+      (to) => to.int32(-1),
+      (to) => to.string('größe'),
+    ]
+    for (const write of pieces)
+      for (let before = 0; before <= 300; before++) {
+        const [own, other] = [new Writer(), new protobuf.Writer()]
+        for (let i = 0; i < before; i++) {
+          own.uint32(7)
+          other.uint32(7)
+        }
+        write(own)
+        write(other)
+        expect(isDeepStrictEqual([...own.written], [...other.finish()])).toBe(true)
+      }
+  })
+
   it('begins again where it is told to', () => {
     const own = new Writer().string('something')
     own.reset()

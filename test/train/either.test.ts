@@ -18,10 +18,13 @@ import {
   parameter,
   Random,
   type Runtime,
+  scalar,
   type Tensor,
   Trainer,
   trainingGraphs,
+  type Value,
 } from '../../src/index.js'
+import { body } from '../../src/ir/scope.js'
 import { node } from '../../src/node/index.js'
 import { HostCompute } from '../../src/train/host-compute.js'
 import { Programs } from '../../src/train/programs.js'
@@ -63,7 +66,33 @@ const categorical = crossEntropy({
   sampleWeights: 'weights',
   ignoreIndex: 9,
 })
+/** A user's own: a weight is in it, and bodies beyond the model capture the noise. */
+const own: Loss = {
+  name: 'own',
+  build(outputs) {
+    const built = mse({ output: 't', targets: 'targets' }).build(outputs)
+    const t = outputs.get('t')!
+    const noise = built.sampled!.noise.get('noise/targets')!.value
+    const total = (x: Value) => op.ReduceSum(x, null, { keepdims: 0 })
+    const decay = op.ReduceSumSquare(graph.parameters.get('w')!, null, { keepdims: 0 })
+    const round = [input('i', 'int64', []), input('go', 'bool', []), input('state', 'float32', t.shape)]
+    const [moved] = op.Loop(scalar('int64', 2), null, [t], {
+      body: body(round, (_, go, state) => [go!, op.Add(op.Tanh(state!), op.Mul(noise, t))]),
+    })
+    const [chosen] = op.If(op.Less(total(t), 0), {
+      then_branch: body([], () => [op.Mul(t, noise)]),
+      else_branch: body([], () => [op.Sin(t)]),
+    })
+    const { loss, ...others } = built.sampled!
+    return {
+      ...built,
+      loss: op.Add(built.loss, decay),
+      sampled: { ...others, loss: op.Add(loss, op.Add(decay, op.Add(total(moved!), total(chosen!)))) },
+    }
+  },
+}
 const losses: [string, Loss][] = [
+  ['one’s own, with bodies', own],
   ['cross-entropy', crossEntropy({ logits: 'p', labels: 'kinds' })],
   ['cross-entropy, smoothed and weighted', categorical],
   ['squares', mse({ output: 't', targets: 'targets' })],

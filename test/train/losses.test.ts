@@ -243,6 +243,28 @@ describe('losses in training', () => {
   })
 })
 
+it('a loss whose sampled form has an operator that neither the model nor the loss has', async () => {
+  const loss: Loss = {
+    name: 'own',
+    build(outputs) {
+      const built = mse().build(outputs)
+      const { loss, noise } = built.sampled!
+      const norms = op.ReduceSum(op.LpNormalization(outputs.get('y')!), { keepdims: 0 })
+      return { ...built, sampled: { loss: op.Add(loss, norms), noise } }
+    },
+  }
+  const trainer = await Trainer.create(modelOf(regression()), {
+    loss,
+    optimizer: ire(sgd({ lr: 0.1 }), { kappa: 1, gamma: 0.5, interval: 1 }),
+    runtime,
+  })
+  const refreshed: boolean[] = []
+  const data = arrays({ x, targets: normal(new Random(2), [examples, classes]) })
+  for await (const _ of trainer.fit(data, { steps: 2, onStep: (step) => void refreshed.push(step.refreshed) }));
+  await trainer.dispose()
+  expect(refreshed).toContain(true)
+})
+
 it('what the loss does not depend on is not trained by default, and is left alone by weight decay', async () => {
   const features_ = input('x', 'float32', ['N', features])
   const other = parameter('other', normal(random, [features, 2]))

@@ -1,6 +1,9 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { adamw, crossEntropy, type FitOptions, Trainer, type TrainerOptions } from '../../src/index.js'
+import { adamw, crossEntropy, type FitOptions, OnnxIreError, Trainer, type TrainerOptions } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
+import type { Device } from '../../src/runtime/device.js'
+import { graphResidence } from '../../src/step/graph-residence.js'
+import { hostDevice } from '../step/host-device.js'
 import { clusters, flat, smallMlp } from './problem.js'
 
 const runtime = node({ threads: 1 })
@@ -72,6 +75,30 @@ describe('a trainer refuses', () => {
     await expect(fitted(trainer)).rejects.toMatchObject({ code: 'runtime', message: expect.stringMatching('disposed') })
     await expect(trainer.evaluate(points)).rejects.toMatchObject({ code: 'runtime' })
     expect(trainer.export()).toBeDefined()
+  })
+
+  it('what the runtime refuses, and compiles it when it is asked for again', async () => {
+    let refusals = 0
+    const compile: typeof runtime.compile = (model) =>
+      refusals-- > 0 ? Promise.reject(new OnnxIreError('runtime', 'not now')) : runtime.compile(model)
+    const trainer = await create({ runtime: { ...runtime, compile } })
+    refusals = 1
+    await expect(trainer.evaluate(points)).rejects.toThrow('not now')
+    expect((await trainer.evaluate(points)).loss).toBeGreaterThan(0)
+    await trainer.dispose()
+  })
+
+  it('a residence that is not made, and makes it when it is asked for again', async () => {
+    let refusals = 1
+    const plain = hostDevice(runtime)
+    const reside: Device['reside'] = (spec) =>
+      refusals-- > 0 ? Promise.reject(new OnnxIreError('runtime', 'not now')) : graphResidence(plain, spec)
+    const device = { ...plain, reside }
+    const trainer = await create({ runtime: { ...runtime, device } })
+    await expect(fitted(trainer)).rejects.toThrow('not now')
+    await fitted(trainer)
+    expect(trainer.step).toBe(10)
+    await trainer.dispose()
   })
 
   it('a second fit in the middle of a step, and the first is none the worse for it', async () => {

@@ -15,6 +15,8 @@ export interface Bundle {
   readonly later: Readonly<Record<string, number>>
   /** Bytes at once by package, or by folder of the library. */
   readonly parts: Readonly<Record<string, number>>
+  /** The library's modules that are loaded at once or later, by their paths in `dist`. */
+  readonly modules: readonly string[]
 }
 
 /** What an application loads that has these imports, onnxruntime left out, as Vite builds it. */
@@ -68,11 +70,17 @@ export async function bundled(code: string): Promise<Bundle> {
   const later: Record<string, number> = {}
   for (const chunk of chunks.values())
     if (!atOnce.has(chunk)) later[chunk.name] = (later[chunk.name] ?? 0) + gzip(chunk.code)
+  const modules = [...chunks.values()].flatMap(({ modules }) =>
+    Object.entries(modules).flatMap(([id, { renderedLength }]) =>
+      renderedLength > 0 ? [/\/dist\/(.*)$/.exec(id)?.[1] ?? []].flat() : [],
+    ),
+  )
   return {
     size: sum((code) => Buffer.byteLength(code)),
     gzipped: sum(gzip),
     files: atOnce.size,
     later,
     parts,
+    modules,
   }
 }

@@ -38,6 +38,7 @@ export function standardForm(
   domain: string,
   { forms, sequenceForms }: Pick<Operators, 'forms' | 'sequenceForms'>,
 ): Upgrade | undefined {
-  const tables = [forms[domain] ?? {}, ...(domain === '' ? [sequenceForms] : [])]
+  const ofDomain = Object.hasOwn(forms, domain) ? [forms[domain]!] : []
+  const tables = [...ofDomain, ...(domain === '' ? [sequenceForms] : [])]
   return tables.find((table) => Object.hasOwn(table, operator))?.[operator]
 }

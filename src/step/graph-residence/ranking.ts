@@ -80,16 +80,18 @@ export class Ranking {
   async #withF<T>(own: Own, previous: BundleMask | null, run: (F: Feeds) => Promise<T>): Promise<T> {
     const passing: DeviceTensor[] = []
     const F: Record<string, DeviceTensor> = {}
-    for (const [i, [name, { dims }]] of own.entries()) {
-      const held = previous instanceof DeviceMask ? previous.F[name] : undefined
-      const data = () => hostF(previous, name) ?? new Float32Array(sizeOf(dims))
-      const fed = held ?? (await this.#device.upload(tensor('float32', dims, data())))
-      if (!held) passing.push(fed)
-      F[`F/${i}`] = fed
+    try {
+      for (const [i, [name, { dims }]] of own.entries()) {
+        const held = previous instanceof DeviceMask ? previous.F[name] : undefined
+        const data = () => hostF(previous, name) ?? new Float32Array(sizeOf(dims))
+        const fed = held ?? (await this.#device.upload(tensor('float32', dims, data())))
+        if (!held) passing.push(fed)
+        F[`F/${i}`] = fed
+      }
+      return await run(F)
+    } finally {
+      for (const each of passing) each.release()
     }
-    const result = await run(F)
-    for (const each of passing) each.release()
-    return result
   }
 
   /** F of tensors that are not ranked now, but were before. */

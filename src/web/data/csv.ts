@@ -3,6 +3,7 @@ import { type CsvFile, type CsvOptions, csvTable } from '../../data/csv.js'
 import { type CsvComplaint, csvFault, csvSettings, LineCount } from '../../data/csv-fault.js'
 import type { Dataset } from '../../data/dataset.js'
 import { OnnxIreError } from '../../errors.js'
+import { needed } from '../../needed.js'
 import { dataOf, nameOf, type Source } from '../source.js'
 
 /**
@@ -21,7 +22,7 @@ export async function readCsv(source: Source, options: CsvOptions): Promise<Data
 
 type Parse = Awaited<ReturnType<typeof parser>>
 /** Loaded when the first file is read. */
-const parser = async () => (await import('csv-parse/browser/esm/sync')).parse
+const parser = async () => (await needed(import('csv-parse/browser/esm/sync'))).parse
 
 function fileOf(path: string, bytes: Uint8Array, parse: Parse): CsvFile {
   const lineAt = (offset: number) => {

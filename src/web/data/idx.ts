@@ -1,4 +1,5 @@
 import type { Tensor } from '../../ir/tensor.js'
+import { needed } from '../../needed.js'
 import { dataOf, named, type Source } from '../source.js'
 
 /**
@@ -7,6 +8,6 @@ import { dataOf, named, type Source } from '../source.js'
  */
 export async function readIdx(source: Source): Promise<Tensor> {
   const bytes = await dataOf(source)
-  const { parseIdx } = await import('../../data/idx.js')
+  const { parseIdx } = await needed(import('../../data/idx.js'))
   return named(source, () => parseIdx(bytes))
 }

@@ -2,6 +2,7 @@ import { labels as labelTensor } from '../../data/arrays.js'
 import type { Dataset } from '../../data/dataset.js'
 import { decodedImages, type ImageFilesOptions, imageExtensions } from '../../data/image-files.js'
 import { OnnxIreError } from '../../errors.js'
+import { needed } from '../../needed.js'
 import { checkNames } from '../../optim/option.js'
 import { type FolderFile, type FolderFiles, withPaths } from './folder-files.js'
 
@@ -59,7 +60,7 @@ export function imageFiles(files: FolderFiles, options: ImageFilesOptions = {}):
     named,
     ({ path }) => path,
     async ({ path, file }, decoding) => {
-      const { decodeImage } = await import('./decode-image.js')
+      const { decodeImage } = await needed(import('./decode-image.js'))
       return decodeImage(path, file, decoding)
     },
     options,
