@@ -146,7 +146,7 @@ class Interrupted extends Error {}
 
 async function formOf(model: Model, { classes, outputs, classNames }: Options): Promise<Omit<Form, 'files'>> {
   if (!classes) return { classes: null, names: undefined }
-  const [{ scoreKindOf }, { matching }] = await Promise.all([import('./scores.js'), import('../train/pattern.js')])
+  const [{ scoreKindOf }, { matching }] = await Promise.all([import('./scores.js'), import('../pattern.js')])
   const all = (model.proto.graph?.output ?? []).map(({ name = '' }) => name)
   const names = matching(outputs ?? '*', all, 'output')
   if (names.length !== 1)

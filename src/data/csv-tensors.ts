@@ -2,7 +2,7 @@ import { OnnxIreError } from '../errors.js'
 import type { DType } from '../ir/dtype.js'
 import { sizeOf } from '../ir/tensor.js'
 import { checkNames, invalidOption } from '../optim/option.js'
-import { matching, type Patterns } from '../train/pattern.js'
+import { matching, type Patterns } from '../pattern.js'
 import { ClassNames } from './class-names.js'
 
 /** How columns make a tensor. */

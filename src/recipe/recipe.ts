@@ -1,7 +1,7 @@
 import type { Schedule } from '../optim/schedule.js'
+import type { Patterns } from '../pattern.js'
 import type { GroupOptions } from '../train/groups.js'
 import type { HeadOptions } from '../train/head.js'
-import type { Patterns } from '../train/pattern.js'
 import type { Weights } from '../train/tuned.js'
 import type { WatchOptions } from '../train/watch.js'
 import type { Trainable } from '../train/weights.js'

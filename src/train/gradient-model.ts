@@ -9,7 +9,7 @@ import { exportGraph } from '../onnx/export.js'
 import { importGraph } from '../onnx/import.js'
 import { decodeModel, type Model } from '../onnx/model.js'
 import type { ModelProto } from '../onnx/schema.js'
-import { matching, type Patterns } from './pattern.js'
+import { matching, type Patterns } from '../pattern.js'
 
 /** Options of `gradientModel`. */
 export interface GradientModelOptions {

@@ -5,9 +5,9 @@ import { rowsOf, sizeOf, type Tensor } from '../ir/tensor.js'
 import { compileModel } from '../lower/compile.js'
 import { inputOf, inputsOf } from '../onnx/declared.js'
 import type { Model } from '../onnx/model.js'
+import { matching, type Patterns } from '../pattern.js'
 import type { Program, Runtime, Tensors } from '../runtime/runtime.js'
 import { conform } from './conform.js'
-import { matching, type Patterns } from './pattern.js'
 import { fixedBatchOf } from './programs.js'
 
 /** Options of `predict`. */

@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from './errors.js'
 
 /** One or several name patterns; `*` stands for any run of characters, everything else for itself. */
 export type Patterns = string | readonly string[]
