@@ -1,4 +1,4 @@
-import { type Operators, operators } from './apply.js'
+import { type OperatorFunction, operators } from './apply.js'
 import { attention } from './attention.js'
 import { basic } from './basic.js'
 import { blockQuantization } from './block-quantization.js'
@@ -40,7 +40,5 @@ export type Definitions = typeof definitions
 
 export type OperatorName = keyof Definitions
 
-export const isOperator = (name: string): name is OperatorName => Object.hasOwn(definitions, name)
-
 /** ONNX operators as functions from values to values: `op.Mul(a, b)`, `op.Softmax(x, { axis: -1 })`. */
-export const op: Operators<Definitions> = operators(definitions)
+export const op = operators(definitions) as { readonly [K in OperatorName]: OperatorFunction<Definitions[K]> }

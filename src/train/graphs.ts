@@ -67,6 +67,7 @@ export interface TrainingGraphs {
 export interface PartGraphs {
   readonly training: GraphSpec
   readonly curvature: DrawnGraph | null
+  /** As of the whole. */
   readonly either?: () => Promise<EitherGraph>
   /** Scalars to be fed by name, how much of a mean of the whole each of the part is; `sharesOf` tells. */
   readonly shares: ReadonlyMap<string, Value>
