@@ -1,10 +1,13 @@
-import { Random, type Runtime, type Tensor } from 'onnx-ire'
+import { OnnxIreError, Random, type Runtime, type Tensor } from 'onnx-ire'
 
 /**
  * How a control's mask is drawn: 'random', over all coordinates alike; 'shuffled', at random within each tensor, which keeps
  * the share of flat coordinates that the curvature gives it.
  */
 export type RandomMask = 'random' | 'shuffled'
+
+/** The input by which a training graph gives what its curvature is estimated by. */
+const SAMPLED = 'choice/sampled'
 
 /**
  * A runtime for the control of IRE that draws its mask by lot. What IRE ranks by are gradients against sampled targets: here
@@ -25,12 +28,18 @@ export function randomlyMasked(runtime: Runtime, mask: RandomMask, seed: number)
     provider: runtime.provider,
     async compile(bytes) {
       const program = await runtime.compile(bytes)
+      const trains = program.outputNames.some((name) => name.startsWith('grad/'))
+      if (trains && !program.inputNames.includes(SAMPLED))
+        throw new OnnxIreError(
+          'invalid-option',
+          'a mask by lot takes the place of sampled curvature: give IRE no other',
+        )
       return {
         ...program,
         run: async (feeds) => {
           const outputs = await program.run(feeds)
           // Training graph and curvature graph are one, which is told what it is.
-          const { data: [sampled] = [0] } = feeds['choice/sampled'] ?? {}
+          const { data: [sampled] = [0] } = feeds[SAMPLED] ?? {}
           if (!sampled) return outputs
           return Object.fromEntries(
             Object.entries(outputs).map(([name, tensor]) => [name, name.startsWith('grad/') ? drawn(tensor) : tensor]),
