@@ -32,25 +32,23 @@ export function evaluateEach(
   const names = Object.keys(columns)
   const written = names.filter((name) => Object.hasOwn(formula.outputs, name))
   const leading = columns[names[0]!]!
-  const scratch = new Map<string, Elements>()
   let waiting: number[] = []
   let elements = 0
+  const alone = (i: number) => run(Object.fromEntries(names.map((name) => [name, columns[name]![i]!])))
   const together = () => {
-    const part = (name: string) => scratch.get(name)!.subarray(0, elements)
-    for (const name of names) {
-      const column = columns[name]!
-      if (!scratch.has(name)) scratch.set(name, likeOf(column[waiting[0]!]!))
-      gather(column, waiting, scratch.get(name)!)
+    if (waiting.length === 1) alone(waiting[0]!)
+    else {
+      const gathered = names.map((name, k) => gather(columns[name]!, waiting, scratchLike(columns[name]![0]!, k)))
+      run(Object.fromEntries(names.map((name, k) => [name, gathered[k]!.subarray(0, elements)])))
+      for (const name of written) scatter(gathered[names.indexOf(name)]!, columns[name]!, waiting)
     }
-    run(Object.fromEntries(names.map((name) => [name, part(name)])))
-    for (const name of written) scatter(scratch.get(name)!, columns[name]!, waiting)
     waiting = []
     elements = 0
   }
   for (let i = 0; i < leading.length; i++) {
     const { length } = leading[i]!
     if (length > SMALL || names.some((name) => columns[name]![i] instanceof Float64Array)) {
-      run(Object.fromEntries(names.map((name) => [name, columns[name]![i]!])))
+      alone(i)
       continue
     }
     if (elements + length > TOGETHER) together()
@@ -61,15 +59,25 @@ export function evaluateEach(
   return sums
 }
 
-const likeOf = (array: Elements): Elements =>
-  array instanceof Uint8Array ? new Uint8Array(TOGETHER) : new Float32Array(TOGETHER)
+/** Every call is over before the next begins: what is gathered in them need not outlive one. */
+const scratch = { bytes: [] as Uint8Array[], floats: [] as Float32Array[] }
 
-function gather(column: readonly Elements[], tensors: readonly number[], into: Elements): void {
+function scratchLike(array: Elements, k: number): Elements {
+  if (array instanceof Uint8Array) {
+    scratch.bytes[k] ??= new Uint8Array(TOGETHER)
+    return scratch.bytes[k]
+  }
+  scratch.floats[k] ??= new Float32Array(TOGETHER)
+  return scratch.floats[k]
+}
+
+function gather(column: readonly Elements[], tensors: readonly number[], into: Elements): Elements {
   let at = 0
   for (const i of tensors) {
     const array = column[i]!
     for (let j = 0; j < array.length; j++) into[at++] = array[j]!
   }
+  return into
 }
 
 function scatter(from: Elements, column: readonly Elements[], tensors: readonly number[]): void {
