@@ -76,7 +76,7 @@ const families: readonly Listed[] = [
   },
 ]
 
-const words = (text: string, domain = ''): string[] => text.split(/\s+/).map((name) => domain + name)
+const words = (text: string, domain = ''): string[] => (text.match(/\S+/g) ?? []).map((name) => domain + name)
 
 const namesOf = ({ onnx = '', microsoft = '', training = '' }: Listed): string[] => [
   ...words(onnx),

@@ -5,8 +5,8 @@ import { body } from '../ir/scope.js'
 import { sizeOf } from '../ir/tensor.js'
 import { type Attribute, type Body, type Graph, nameValue, type Value } from '../ir/value.js'
 import { apply } from '../op/apply.js'
-import { knownCondition } from '../op/inline.js'
 import { attributesOf, checkAttributes } from './attributes.js'
+import { impliedTypes, takenBranch } from './bodies.js'
 import { constantFrom, isConstant } from './constant.js'
 import { Declarations, inputOf, inputsOf } from './declared.js'
 import { functionOf, functionsOf } from './functions.js'
@@ -275,13 +275,6 @@ class Importer {
   }
 }
 
-/** Types of a body's inputs, which a file may leave out: of Loop the round, the condition and the states; of Scan states and slices. */
-function impliedTypes(operator: string, inputs: readonly (Value | null)[]): readonly (DType | undefined)[] {
-  const types = inputs.map((value) => value?.dtype)
-  if (operator === 'Loop') return ['int64', 'bool', ...types.slice(2)]
-  return operator === 'Scan' ? types : []
-}
-
 /** Today's form of a node; what cannot be brought there is refused by name. */
 function modernForm(
   node: OldNode,
@@ -302,15 +295,4 @@ function modernForm(
       },
     )
   }
-}
-
-/**
- * The branch of an If whose condition is known already, as rank checks of a scripted model are; the other one may not even
- * fit the shapes.
- */
-function takenBranch(node: NodeProto, condition: Value | null | undefined): GraphProto | undefined {
-  if (node.opType !== 'If' || node.domain || !condition) return undefined
-  const known = knownCondition(condition)
-  const name = known ? 'then_branch' : 'else_branch'
-  return known === undefined ? undefined : node.attribute.find((attribute) => attribute.name === name)?.g
 }
