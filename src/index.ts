@@ -5,13 +5,13 @@
 
 // Models
 
+export type { Port } from './analysis/inspect/contents.js'
+export { type Inspection, type InspectOptions, inspectModel, type StepCost } from './analysis/inspect/inspect.js'
+export type { Layer } from './analysis/inspect/layers.js'
+export type { InputShapes, MissingLength } from './analysis/inspect/lengths.js'
+export type { Operations, StepMemory } from './analysis/inspect/step.js'
+export type { TensorReport } from './analysis/inspect/tensors.js'
 export { gradients, importGraph, replaceHead, trainingGraphs } from './authoring.js'
-export type { Port } from './inspect/contents.js'
-export { type Inspection, type InspectOptions, inspectModel, type StepCost } from './inspect/inspect.js'
-export type { Layer } from './inspect/layers.js'
-export type { InputShapes, MissingLength } from './inspect/lengths.js'
-export type { Operations, StepMemory } from './inspect/step.js'
-export type { TensorReport } from './inspect/tensors.js'
 export { exportGraph, type GraphSpec, modelOf } from './onnx/export.js'
 export { type ExternalData, externalFiles } from './onnx/external.js'
 export { decodeModel, embedExternalData, encodeModel, type Model, namedTensors, replaceTensors } from './onnx/model.js'
@@ -61,7 +61,6 @@ export {
 export { type R2Options, r2 } from './metric/r2.js'
 export type { Measures } from './metric/tally.js'
 export { topK } from './metric/top-k.js'
-export type { Patterns } from './pattern.js'
 export type { CheckpointStore, Resumed } from './train/checkpoint-store.js'
 export { type EvaluateOptions, evaluateModel } from './train/evaluate.js'
 export type { PartGraphs, TrainingGraphs, TrainingOptions } from './train/graphs.js'
@@ -72,6 +71,7 @@ export { Trainer } from './train/trainer.js'
 export { tunedModel, type Weights } from './train/tuned.js'
 export type { WatchOptions } from './train/watch.js'
 export { type Trainable, trainableOf } from './train/weights.js'
+export type { Patterns } from './util/pattern.js'
 
 // Optimizers and steps
 
@@ -110,30 +110,35 @@ export { type Update, type UpdateInput, update } from './step/update.js'
 
 // Flatness
 
-export { type DensityOptions, type SpectralDensity, spectralDensity } from './flatness/density.js'
-export { type Eigenvalue, type EigenvalueOptions, type Eigenvalues, topEigenvalues } from './flatness/eigenvalues.js'
-export type { Estimate } from './flatness/estimate.js'
-export type { FilterAxes } from './flatness/filters.js'
-export { type Landscape, type LandscapeOptions, lossLandscape } from './flatness/landscape.js'
-export type { Layout, Place } from './flatness/layout.js'
+export { type DensityOptions, type SpectralDensity, spectralDensity } from './analysis/flatness/density.js'
+export {
+  type Eigenvalue,
+  type EigenvalueOptions,
+  type Eigenvalues,
+  topEigenvalues,
+} from './analysis/flatness/eigenvalues.js'
+export type { Estimate } from './analysis/flatness/estimate.js'
+export type { FilterAxes } from './analysis/flatness/filters.js'
+export { type Landscape, type LandscapeOptions, lossLandscape } from './analysis/flatness/landscape.js'
+export type { Layout, Place } from './analysis/flatness/layout.js'
 export {
   type Flatness,
   type FlatnessMeasure,
   type FlatnessOptions,
   type FlatnessProgress,
   measureFlatness,
-} from './flatness/measure.js'
-export { type Sharpness, type SharpnessOptions, sharpness } from './flatness/sharpness.js'
+} from './analysis/flatness/measure.js'
+export { type Sharpness, type SharpnessOptions, sharpness } from './analysis/flatness/sharpness.js'
 export {
   LossSurface,
   type ModelSurfaceOptions,
   type SurfaceOptions,
   type TrainerSurfaceOptions,
   type Watch,
-} from './flatness/surface.js'
-export type { SymmetricOperator } from './flatness/symmetric.js'
-export { hutchinsonTrace, type Trace, type TraceOptions } from './flatness/trace.js'
-export type { Vector } from './flatness/vector.js'
+} from './analysis/flatness/surface.js'
+export type { SymmetricOperator } from './analysis/flatness/symmetric.js'
+export { hutchinsonTrace, type Trace, type TraceOptions } from './analysis/flatness/trace.js'
+export type { Vector } from './analysis/flatness/vector.js'
 
 // Data, random numbers, runtimes, errors
 
@@ -159,14 +164,14 @@ export type { PadOptions, Row } from './data/pad.js'
 export { padded } from './data/padded.js'
 export { type Data, type Examples, type Stream, type StreamOptions, stream } from './data/stream.js'
 export type { TokenHeader } from './data/token-file.js'
+export { Tokenizer } from './data/tokenize/tokenizer.js'
+export { tokenizerJson } from './data/tokenize/tokenizer-json.js'
+export { type BpeOptions, type BpeVocabulary, trainBpe } from './data/tokenize/train-bpe.js'
+export { WordCounts } from './data/tokenize/words.js'
 export { augment, type DataLike, transform } from './data/transform.js'
 export { withWeights } from './data/weights.js'
-export { type ErrorCode, OnnxIreError } from './errors.js'
-export { type Distribution, Random, type RandomState } from './random.js'
 export type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, DeviceTensors, Feeds } from './runtime/device.js'
 export type { Provider } from './runtime/provider.js'
 export type { Program, Runtime, Tensors } from './runtime/runtime.js'
-export { Tokenizer } from './tokenize/tokenizer.js'
-export { tokenizerJson } from './tokenize/tokenizer-json.js'
-export { type BpeOptions, type BpeVocabulary, trainBpe } from './tokenize/train-bpe.js'
-export { WordCounts } from './tokenize/words.js'
+export { type ErrorCode, OnnxIreError } from './util/errors.js'
+export { type Distribution, Random, type RandomState } from './util/random.js'

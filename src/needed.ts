@@ -1,4 +1,4 @@
-import { OnnxIreError } from './errors.js'
+import { OnnxIreError } from './util/errors.js'
 
 /**
  * A part of this library that not every run needs, when a run needs it: `await needed(import('./part.js'))`.

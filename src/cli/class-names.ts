@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import { OnnxIreError } from '../errors.js'
 import { readError } from '../node/files.js'
 import { parseJson } from '../recipe/parse.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** Reads the names of classes: a JSON list, or `classes.json` of a run folder where it has one. Throws `io`, `invalid-data`. */
 export async function readClassNames(path: string): Promise<readonly string[]> {

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
-import { OnnxIreError } from '../errors.js'
 import type { Weights } from '../train/tuned.js'
+import { OnnxIreError } from '../util/errors.js'
 import { plural, print } from './output.js'
 
 interface Options {

@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander'
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** Tells people on stderr, and programs that asked for JSON on stdout, why a command failed. Returns the exit code. */
 export function report(error: unknown, json: boolean): number {

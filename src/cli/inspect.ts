@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { type Command, InvalidArgumentError } from 'commander'
-import type { InputShapes } from '../inspect/lengths.js'
+import type { InputShapes } from '../analysis/inspect/lengths.js'
 import { print } from './output.js'
 
 interface Options {
@@ -31,7 +31,7 @@ Examples:
     .action(async (path: string, { shape: shapes, json, ...lists }: Options) => {
       const [{ readModel }, { inspectModel }, { inspectionText }] = await Promise.all([
         import('../node/model.js'),
-        import('../inspect/inspect.js'),
+        import('../analysis/inspect/inspect.js'),
         import('./inspection-text.js'),
       ])
       const inspection = { file: path, ...inspectModel(await readModel(path), { shapes }) }

@@ -1,6 +1,6 @@
-import type { Port } from '../inspect/contents.js'
-import type { Inspection } from '../inspect/inspect.js'
-import type { TensorReport } from '../inspect/tensors.js'
+import type { Port } from '../analysis/inspect/contents.js'
+import type { Inspection } from '../analysis/inspect/inspect.js'
+import type { TensorReport } from '../analysis/inspect/tensors.js'
 import { costText, layersText } from './layers-text.js'
 import { byteSize, count, indented, plural, table } from './output.js'
 

@@ -1,7 +1,7 @@
-import type { Inspection, StepCost } from '../inspect/inspect.js'
-import type { Layer } from '../inspect/layers.js'
-import type { MissingLength } from '../inspect/lengths.js'
-import type { Operations, StepMemory } from '../inspect/step.js'
+import type { Inspection, StepCost } from '../analysis/inspect/inspect.js'
+import type { Layer } from '../analysis/inspect/layers.js'
+import type { MissingLength } from '../analysis/inspect/lengths.js'
+import type { Operations, StepMemory } from '../analysis/inspect/step.js'
 import { byteSize, indented, plural, table } from './output.js'
 
 /** A batch that the memory of a step is given for, as the trainer's default. */

@@ -1,5 +1,5 @@
 import { realpath } from 'node:fs/promises'
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** Throws `invalid-option` when a command is told to write its result over the model it reads. */
 export async function refuseOverwriting(source: string, target: string): Promise<void> {

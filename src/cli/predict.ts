@@ -1,10 +1,10 @@
 import { extname, resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import type { Data } from '../data/stream.js'
-import { OnnxIreError } from '../errors.js'
 import type { Model } from '../onnx/model.js'
 import type { DataSource } from '../recipe/recipe.js'
 import type { Prediction } from '../train/predict.js'
+import { OnnxIreError } from '../util/errors.js'
 import { collected, listed, wholeNumber } from './arguments.js'
 import { interrupted, onInterrupt } from './interrupts.js'
 import { duration, plural, print } from './output.js'
@@ -146,7 +146,7 @@ class Interrupted extends Error {}
 
 async function formOf(model: Model, { classes, outputs, classNames }: Options): Promise<Omit<Form, 'files'>> {
   if (!classes) return { classes: null, names: undefined }
-  const [{ scoreKindOf }, { matching }] = await Promise.all([import('./scores.js'), import('../pattern.js')])
+  const [{ scoreKindOf }, { matching }] = await Promise.all([import('./scores.js'), import('../util/pattern.js')])
   const all = (model.proto.graph?.output ?? []).map(({ name = '' }) => name)
   const names = matching(outputs ?? '*', all, 'output')
   if (names.length !== 1)

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { basename, dirname, extname, resolve } from 'node:path'
-import { OnnxIreError } from '../errors.js'
 import { readError } from '../node/files.js'
 import { parseRecipe } from '../recipe/parse.js'
 import { mapPaths } from '../recipe/paths.js'
 import type { Recipe } from '../recipe/recipe.js'
 import { closest } from '../recipe/suggestion.js'
+import { OnnxIreError } from '../util/errors.js'
 
 const folder = new URL('../models/recipes/', import.meta.url)
 

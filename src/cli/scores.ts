@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
 import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Model } from '../onnx/model.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** What the numbers are that an output gives per class. */
 export type ScoreKind = 'logits' | 'probabilities' | 'log-probabilities'

@@ -1,9 +1,9 @@
-import type { SpectralDensity } from '../flatness/density.js'
-import type { Eigenvalues } from '../flatness/eigenvalues.js'
-import type { Estimate } from '../flatness/estimate.js'
-import type { Landscape } from '../flatness/landscape.js'
-import type { Flatness } from '../flatness/measure.js'
-import type { Sharpness } from '../flatness/sharpness.js'
+import type { SpectralDensity } from '../analysis/flatness/density.js'
+import type { Eigenvalues } from '../analysis/flatness/eigenvalues.js'
+import type { Estimate } from '../analysis/flatness/estimate.js'
+import type { Landscape } from '../analysis/flatness/landscape.js'
+import type { Flatness } from '../analysis/flatness/measure.js'
+import type { Sharpness } from '../analysis/flatness/sharpness.js'
 import { count, plural, table } from './output.js'
 
 /** What was measured, as people read it. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { Flatness, FlatnessOptions, FlatnessProgress } from '../analysis/flatness/measure.js'
 import type { Data } from '../data/stream.js'
-import type { Flatness, FlatnessOptions, FlatnessProgress } from '../flatness/measure.js'
 import { collected, listed, wholeNumber } from './arguments.js'
 import { type ChoiceOptions, chosenData } from './chosen-data.js'
 import type { Counter } from './counter.js'
@@ -86,8 +86,8 @@ async function measure(path: string, recipePath: string | undefined, options: Op
     await Promise.all([
       import('../node/model.js'),
       import('./provider.js'),
-      import('../flatness/surface.js'),
-      import('../flatness/measure.js'),
+      import('../analysis/flatness/surface.js'),
+      import('../analysis/flatness/measure.js'),
       import('../recipe/loss.js'),
       import('./sharpness-text.js'),
     ])
@@ -149,7 +149,7 @@ async function sampled(data: Data, examples: number | undefined, seed: number): 
   const [{ subset }, { firstOf }, { Random }] = await Promise.all([
     import('../data/dataset.js'),
     import('./data/stream-parts.js'),
-    import('../random.js'),
+    import('../util/random.js'),
   ])
   if (!('batch' in data)) return firstOf(data, examples)
   return subset(data, new Random(seed).stream('examples').permutation(data.length).slice(0, examples).sort())

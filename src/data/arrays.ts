@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
 import { dtypes, type TypedArray } from '../ir/dtype.js'
 import { sizeOf, type Tensor, type TensorData } from '../ir/tensor.js'
 import type { Tensors } from '../runtime/runtime.js'
+import { OnnxIreError } from '../util/errors.js'
 import { checkIndices, type Dataset } from './dataset.js'
 import { dtypeOfArray } from './elements.js'
 

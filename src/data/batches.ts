@@ -1,8 +1,8 @@
-import { OnnxIreError } from '../errors.js'
 import { needed } from '../needed.js'
-import { checkBoolean, checkNumber, count, positiveCount } from '../optim/option.js'
-import type { Random } from '../random.js'
 import type { Tensors } from '../runtime/runtime.js'
+import { checkBoolean, checkNumber, count, positiveCount } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
+import type { Random } from '../util/random.js'
 import type { BatchContext, Dataset } from './dataset.js'
 import type { Data, Stream } from './stream.js'
 

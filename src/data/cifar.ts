@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../errors.js'
 import type { Tensor } from '../ir/tensor.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** Images and class numbers of a CIFAR file. */
 export interface Cifar {

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { checkNumber, count, positiveCount } from '../optim/option.js'
-import { Random } from '../random.js'
+import { checkNumber, count, positiveCount } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
+import { Random } from '../util/random.js'
 import { type Dataset, subset } from './dataset.js'
 
 /** Class numbers: a list, a typed array or a tensor of integers. */

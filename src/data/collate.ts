@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
 import { dtypes, type TypedArray } from '../ir/dtype.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Tensors } from '../runtime/runtime.js'
+import { OnnxIreError } from '../util/errors.js'
 import { dtypeOfArray } from './elements.js'
 import { type PadOptions, padRows } from './pad.js'
 

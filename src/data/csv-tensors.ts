@@ -1,8 +1,8 @@
-import { OnnxIreError } from '../errors.js'
 import type { DType } from '../ir/dtype.js'
 import { sizeOf } from '../ir/tensor.js'
-import { checkNames, invalidOption } from '../optim/option.js'
-import { matching, type Patterns } from '../pattern.js'
+import { checkNames, invalidOption } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
+import { matching, type Patterns } from '../util/pattern.js'
 import { ClassNames } from './class-names.js'
 
 /** How columns make a tensor. */

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
-import { checkNumber } from '../optim/option.js'
-import { Random } from '../random.js'
 import type { Tensors } from '../runtime/runtime.js'
+import { checkNumber } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
+import { Random } from '../util/random.js'
 
 /** What a data set may want to know of the batch it is asked for, besides its examples. */
 export interface BatchContext {

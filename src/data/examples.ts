@@ -1,4 +1,4 @@
-import { checkNames } from '../optim/option.js'
+import { checkNames } from '../util/check.js'
 import { type Example, stacked } from './collate.js'
 import { checkIndices, type Dataset } from './dataset.js'
 import { checkPad, type PadOptions } from './pad.js'

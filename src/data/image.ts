@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import type { Tensor } from '../ir/tensor.js'
-import { checkNames, checkNumber, invalidOption, positiveCount } from '../optim/option.js'
+import { checkNames, checkNumber, invalidOption, positiveCount } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { Column } from './arrays.js'
 import { checkIndices } from './dataset.js'
 import { type Fit, fitted, type Taps, taps } from './taps.js'

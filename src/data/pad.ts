@@ -1,9 +1,9 @@
-import { OnnxIreError } from '../errors.js'
 import { dtypes, type TypedArray } from '../ir/dtype.js'
 import { tensorFrom } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { checkNames, checkNumber, positiveCount } from '../optim/option.js'
 import type { Tensors } from '../runtime/runtime.js'
+import { checkNames, checkNumber, positiveCount } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** How examples of different length along their first axis are made equal within a batch: filled up at their end. */
 export interface PadOptions {

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
 import { type DType, dtypes } from '../ir/dtype.js'
 import { tensorFrom } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { Column } from './arrays.js'
 import { dtypeOfArray } from './elements.js'
 import { checkPad, type PadOptions, padMask, padTensors, type Row } from './pad.js'

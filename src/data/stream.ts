@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
-import { checkNames, checkNumber, positiveCount } from '../optim/option.js'
 import type { Tensors } from '../runtime/runtime.js'
+import { checkNames, checkNumber, positiveCount } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
 import { type Example, stacked } from './collate.js'
 import type { BatchContext, Dataset } from './dataset.js'
 import { checkPad, type PadOptions } from './pad.js'

@@ -1,5 +1,5 @@
-import type { Random } from '../random.js'
 import type { Tensors } from '../runtime/runtime.js'
+import type { Random } from '../util/random.js'
 import type { BatchContext, Dataset } from './dataset.js'
 import { collated, type Data, type Stream } from './stream.js'
 

@@ -1,5 +1,5 @@
 import { getFloat16, setFloat16 } from '@petamoriken/float16'
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 import { type DType, dtypes, type TypedArray } from './dtype.js'
 import { type Dim, type Shape, unknownDim } from './shape.js'
 import { sizeOf, type Tensor, type TensorData } from './tensor.js'

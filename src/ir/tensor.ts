@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 import { type DType, dtypes, type TypedArray } from './dtype.js'
 
 /** Elements of a tensor in row-major order; strings only for dtype 'string'. */

@@ -1,8 +1,8 @@
-import { OnnxIreError } from '../errors.js'
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/basic.js'
-import { checkNumber, nonNegative } from '../optim/option.js'
+import { checkNumber, nonNegative } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
 import { type Loss, type LossGraph, type Mean, meansOf } from './loss.js'
 
 /** One of several things a model learns. */

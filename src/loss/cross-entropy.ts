@@ -1,9 +1,9 @@
-import { OnnxIreError } from '../errors.js'
 import { input, scalar } from '../ir/leaf.js'
 import { unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/basic.js'
-import { belowOne, checkNumber } from '../optim/option.js'
+import { belowOne, checkNumber } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
 import {
   alongClasses,
   checkWeights,

@@ -1,5 +1,5 @@
 import { op } from '../op/basic.js'
-import { invalidOption } from '../optim/option.js'
+import { invalidOption } from '../util/check.js'
 import type { Loss } from './loss.js'
 import { type RegressionOptions, regression } from './regression.js'
 

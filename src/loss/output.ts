@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
 import { dtypes, isHalf } from '../ir/dtype.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/basic.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** The output a loss is told to work on. Throws `invalid-option` listing the outputs there are. */
 export function outputNamed(outputs: ReadonlyMap<string, Value>, name: string | undefined, loss: string): Value {

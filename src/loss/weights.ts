@@ -1,9 +1,9 @@
-import { OnnxIreError } from '../errors.js'
 import { dtypes } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
 import { formatShape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/basic.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { LossGraph } from './loss.js'
 
 /** How much examples and targets count; every loss takes these. */

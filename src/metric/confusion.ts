@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { op } from '../op/basic.js'
-import { invalidOption } from '../optim/option.js'
+import { invalidOption } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
 import { classesOf, decisionsOf, histogram } from './counted.js'
 import type { Metric } from './metric.js'
 

@@ -1,8 +1,8 @@
-import { OnnxIreError } from '../errors.js'
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import type { Compared } from '../loss/loss.js'
 import { op } from '../op/basic.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** Comparisons that are decided one way or another: of classes, or of yes and no. */
 export type Decided = Exclude<Compared, { kind: 'values' }>

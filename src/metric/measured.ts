@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
 import { isStatic } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import type { LossGraph } from '../loss/loss.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { Metric, MetricGraph } from './metric.js'
 
 /** Metrics built onto a loss: what the graph has to give, and how it is read. */

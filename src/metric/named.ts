@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 import { accuracy } from './accuracy.js'
 import { confusion } from './confusion.js'
 import { mae, rmse } from './errors.js'

@@ -1,4 +1,4 @@
-import { invalidOption } from '../optim/option.js'
+import { invalidOption } from '../util/check.js'
 import { type ClassCounts, countsFrom, countsPerClass } from './class-counts.js'
 import type { Metric } from './metric.js'
 

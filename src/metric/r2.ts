@@ -2,7 +2,7 @@ import { dtypes } from '../ir/dtype.js'
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/basic.js'
-import { invalidOption } from '../optim/option.js'
+import { invalidOption } from '../util/check.js'
 import type { Metric } from './metric.js'
 
 /** Options of `r2`. */

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { op } from '../op/basic.js'
-import { checkNumber, positiveCount } from '../optim/option.js'
+import { checkNumber, positiveCount } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
 import { countOf, total } from './counted.js'
 import type { Metric } from './metric.js'
 

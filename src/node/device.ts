@@ -1,4 +1,3 @@
-import { OnnxIreError } from '../errors.js'
 import { type DType, isFloat } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, Feeds } from '../runtime/device.js'
@@ -6,6 +5,7 @@ import { checkFeed, checkNames } from '../runtime/feeds.js'
 import { gone } from '../runtime/gone.js'
 import { checkKeepable, outputNamesOf } from '../runtime/kept.js'
 import { passage } from '../runtime/passage.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { Engine, Kept, Operand, Session } from './engine.js'
 
 /** A tensor behind an engine, by its number. */

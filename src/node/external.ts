@@ -1,7 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, statSync } from 'node:fs'
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
-import { OnnxIreError } from '../errors.js'
 import { checkLocation, type ExternalData } from '../onnx/external.js'
+import { OnnxIreError } from '../util/errors.js'
 import { codeOf, reasonOf } from './files.js'
 
 /** What tells that a file is still the one it was. */

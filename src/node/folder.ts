@@ -1,6 +1,6 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 import { codeOf, reasonOf, stageFile } from './files.js'
 
 /** Makes a folder where there is none and sees that files can be written to it. Throws `io` saying what stands in the way. */

@@ -1,5 +1,5 @@
 import type { Tensor as OrtTensor } from 'onnxruntime-node'
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { Kept } from './engine.js'
 
 /** Tensors of a device by number. What is asked of a tensor that was freed is refused here: onnxruntime would end the process. */

@@ -1,7 +1,7 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
-import { OnnxIreError } from '../errors.js'
 import type { DType } from '../ir/dtype.js'
 import { fromOrt } from '../runtime/from-ort.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { Compilation, Engine, Operand, Session } from './engine.js'
 import { KeptTensors } from './kept-tensors.js'
 import { PrivateBuffers } from './private-buffers.js'

@@ -1,10 +1,10 @@
 import { readFile, rm, stat } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
-import { OnnxIreError } from '../errors.js'
 import { encodeChunks } from '../onnx/encode.js'
 import { isExternal } from '../onnx/external.js'
 import { arrange, type Piece } from '../onnx/layout.js'
 import { checkSize, decodeModel, type Model, maxModelBytes, tensorProtos } from '../onnx/model.js'
+import { OnnxIreError } from '../util/errors.js'
 import { FolderData } from './external.js'
 import { commitAll, readError, stageFile } from './files.js'
 

@@ -1,6 +1,6 @@
 import { parentPort, type TransferListItem, workerData } from 'node:worker_threads'
 import type { InferenceSession } from 'onnxruntime-node'
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 import { LocalEngine } from './local-engine.js'
 import { NativeGate } from './native-gate.js'
 import { NativeLock } from './native-lock.js'

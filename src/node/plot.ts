@@ -1,7 +1,7 @@
 import type { CustomSeriesOption, EChartsOption } from 'echarts'
-import { OnnxIreError } from '../errors.js'
-import type { SpectralDensity } from '../flatness/density.js'
-import type { Landscape } from '../flatness/landscape.js'
+import type { SpectralDensity } from '../analysis/flatness/density.js'
+import type { Landscape } from '../analysis/flatness/landscape.js'
+import { OnnxIreError } from '../util/errors.js'
 import { levelLine, type Point } from './contour.js'
 
 /** Titles and size of a plot, in pixels. */

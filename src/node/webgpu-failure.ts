@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 
 const notStarted = /WebGpuContext::Initialize|Failed to get a WebGPU/
 const lost = /device (?:is|was|has been) lost|DeviceLost|device lost/i

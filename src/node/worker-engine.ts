@@ -1,6 +1,6 @@
 import type { TransferListItem, Worker } from 'node:worker_threads'
-import { type ErrorCode, OnnxIreError } from '../errors.js'
 import { dtypes } from '../ir/dtype.js'
+import { type ErrorCode, OnnxIreError } from '../util/errors.js'
 import type { Compilation, Engine, Operand, Session } from './engine.js'
 import { NativeGate } from './native-gate.js'
 

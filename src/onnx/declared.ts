@@ -1,8 +1,8 @@
-import { OnnxIreError } from '../errors.js'
 import { type DType, dtypeOf } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
 import { type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import { refineShape, type Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { ModelProto, ValueInfoProto } from './schema.js'
 
 /** What has to be fed: up to IR version 3 initializers are listed among the inputs too. */

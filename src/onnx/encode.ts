@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 import { maxDepth } from './decode.js'
 import { type Field, isMessage, messageTypes, type PackedArray, type PackedKind } from './fields.js'
 import { type Origin, originOf } from './message.js'

@@ -1,10 +1,10 @@
-import { OnnxIreError } from '../errors.js'
 import { gradients, zerosLike } from '../grad/gradient.js'
 import type { Calculus } from '../grad/rule.js'
 import { scalar } from '../ir/leaf.js'
 import { leavesOf, topological } from '../ir/topology.js'
 import type { Attribute, Value } from '../ir/value.js'
 import { op } from '../op/basic.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /**
  * The Gradient operator of ai.onnx.preview.training in operators of ai.onnx: d(sum y) / dx of the tensor named `y` for each

@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../errors.js'
 import { dtypeOf } from '../ir/dtype.js'
+import { OnnxIreError } from '../util/errors.js'
 import { encodeChunks } from './encode.js'
 import { type ExternalData, type ExternalRange, externalRange, isExternal, withExternalRange } from './external.js'
 import { embedExternalData, type Model, maxModelBytes, tensorProtos } from './model.js'

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { dtypes } from '../ir/dtype.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { OnnxIreError } from '../util/errors.js'
 import { withConstant } from './constant.js'
 import { decode } from './decode.js'
 import { encodeChunks, joined } from './encode.js'

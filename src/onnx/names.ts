@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../errors.js'
 import type { Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /**
  * Values by name in one graph; a body sees the names of the graphs around it. `null` is an input that the caller of a

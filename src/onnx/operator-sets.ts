@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { OperatorSetIdProto } from './schema.js'
 
 /** The newest operator set whose operators this library has read. */

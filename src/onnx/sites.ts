@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../errors.js'
 import type { Tensor } from '../ir/tensor.js'
+import { OnnxIreError } from '../util/errors.js'
 import { constantOf, isConstant } from './constant.js'
 import type { Model } from './model.js'
 import type { FunctionProto, GraphProto, NodeProto, TensorProto } from './schema.js'

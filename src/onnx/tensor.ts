@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { type DType, dtypeOf, dtypes, type TypedArray } from '../ir/dtype.js'
 import { sizeOf, type Tensor, type TensorData } from '../ir/tensor.js'
+import { OnnxIreError } from '../util/errors.js'
 import { type ExternalData, externalRange, isExternal } from './external.js'
 import { create, edit } from './message.js'
 import type { TensorProto } from './schema.js'

@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 import { functionOf, functionsOf } from './functions.js'
 import type { Operators } from './operators.js'
 import { refused } from './refused.js'

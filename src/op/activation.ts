@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { formatShape } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { type AttributeSpecs, define, float, string } from './define.js'
 import { broadcastType } from './elementwise.js'
 

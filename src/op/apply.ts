@@ -1,9 +1,9 @@
-import { OnnxIreError } from '../errors.js'
 import type { DType } from '../ir/dtype.js'
 import { constant, int64s, scalar, tensorFrom } from '../ir/leaf.js'
 import { currentScope } from '../ir/scope.js'
 import { type Dim, formatShape, isStatic } from '../ir/shape.js'
 import { type Attributes, type Node, type TensorType, Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { AttributeSpec, AttributeSpecs, Call, Definition, GivenAttributes, PerSlot, Slots } from './define.js'
 
 /** An operand: a value, a number (a scalar of the other operands' type) or a list of numbers (a 1-D int64 constant). */

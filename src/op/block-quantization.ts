@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { axisOf, type Dim, formatShape, isStatic, productOf, type Shape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { define, int, zero } from './define.js'
 
 /** y = a W^T + bias, W of the shape [n, k]. */

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { addDims, type Dim, formatShape, mulDims, type Shape, subDims, unknownDim } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { type Call, define, int, ints } from './define.js'
 import { agreed } from './slicing.js'
 import {

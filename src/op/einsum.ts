@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../errors.js'
 import { broadcastShapes, type Dim, formatShape, type Shape } from '../ir/shape.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** An Einsum equation taken apart: the labels of every operand's axes and of the result's. An ellipsis is spelled out as labels. */
 export interface Subscripts {

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
 import { type DType, dtypeOf, dtypes } from '../ir/dtype.js'
 import { addDims, broadcastShapes, type Dim, formatShape, mulDims, subDims, unknownDim } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import {
   castElement,
   elementwiseContents,

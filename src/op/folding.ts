@@ -1,4 +1,3 @@
-import { OnnxIreError } from '../errors.js'
 import {
   addDims,
   divDims,
@@ -11,6 +10,7 @@ import {
   unknownDim,
 } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { define, ints } from './define.js'
 import { checkLengths, shapeFrom } from './movement.js'
 import { windowOf } from './window.js'

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { type Dim, isStatic, type Shape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** Shape arithmetic is followed through tensors of at most this many elements. */
 export const CONTENTS_LIMIT = 64

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { broadcastShapes, type Dim, type Shape, sameShape } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { define, float, int, string } from './define.js'
 import { einsumShape, parseEinsum } from './einsum.js'
 

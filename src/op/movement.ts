@@ -1,4 +1,3 @@
-import { OnnxIreError } from '../errors.js'
 import {
   axisOf,
   broadcastShapes,
@@ -13,6 +12,7 @@ import {
   unknownDim,
 } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { define, int, ints, string, zero } from './define.js'
 import { CONTENTS_LIMIT, checkIntegers, knownNumbers, lengthOf, small, takenFrom } from './known.js'
 

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
 import { type DType, dtypeOf, isFloat } from '../ir/dtype.js'
 import { axisOf, broadcastShapes, type Dim, formatShape, type Shape } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { define, float, int, ints } from './define.js'
 
 /** Per-channel operands are [C], where x is [N, C, ...]. */

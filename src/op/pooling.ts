@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import type { Shape } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { define, int, ints } from './define.js'
 import { type WindowAttributes, windowAttributes, windowOf, windowsAlong, windowsAlongCeil } from './window.js'
 

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { addDims, axisOf, type Dim, mulDims, type Shape, unknownDim } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { exactly, onNumbers } from './contents.js'
 import { type Call, define, int, zero } from './define.js'
 import { knownNumbers, lengthOf } from './known.js'

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { define, float, int, ints, string } from './define.js'
 import { agreed } from './slicing.js'
 

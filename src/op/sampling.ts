@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { kernelOf } from './convolution.js'
 import { define, int, ints, string } from './define.js'
 import { lengthOf } from './known.js'

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { axisOf, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { define, int, string, zero } from './define.js'
 import { checkReduction } from './indexing.js'
 import { checkIntegers } from './known.js'

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { addDims, axisOf, type Dim, divDims, mulDims, type Shape, subDims, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { define, int, zero } from './define.js'
 import { carriedType } from './elementwise.js'
 import { knownNumbers } from './known.js'

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
 import { constantTensor, numbersOf } from '../ir/leaf.js'
 import { addDims, axisOf, ceilDivDims, type Dim, isStatic, type Shape, subDims, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { checkIntegers, knownNumbers, lengthOf, takenFrom } from './known.js'
 
 /** Bounds beyond this are exporters' ways to write "to the end". */

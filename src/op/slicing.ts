@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { addDims, axisOf, ceilDivDims, type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { define, int, ints, string } from './define.js'
 import { CONTENTS_LIMIT, checkIntegers, knownNumbers, lengthOf, small, smallSize } from './known.js'
 import { checkLengths } from './movement.js'

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { axisOf, broadcastShapes, formatShape, type Shape } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
 import { define, int, string, zero } from './define.js'
 
 function alongAxis(x: Value, axis: number): TensorType {

@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../errors.js'
 import { addDims, ceilDivDims, type Dim, divDims, mulDims, subDims, unknownDim } from '../ir/shape.js'
+import { OnnxIreError } from '../util/errors.js'
 import { ints, string } from './define.js'
 
 /** How windows slide over the spatial axes: the attributes shared by convolutions and pools. */

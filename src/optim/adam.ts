@@ -1,6 +1,6 @@
 import { add, array, div, type Formula, formula, mul, scalar, sqrt, sub, type Term } from '../formula/formula.js'
+import { belowOne, checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
 import type { BaseOptimizer } from './base.js'
-import { belowOne, checkNames, checkNumber, invalidOption, nonNegative } from './option.js'
 
 /** Options of `adam` and `adamw`; names and defaults are those of `torch.optim.Adam` and `AdamW`. */
 export interface AdamOptions {

@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** The storage of one parameter tensor: its elements in row-major order. The optimizer never needs the shape. */
 export type FloatArray = Float32Array | Float64Array

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
 import { evaluate } from '../formula/evaluate.js'
 import { abs, array, div, type Formula, formula, min, scalar } from '../formula/formula.js'
 import { sumOfSquares } from '../formula/squares.js'
+import { OnnxIreError } from '../util/errors.js'
 import { arrayOf, type FloatArray, type Gradients, type ParameterArrays } from './arrays.js'
 
 const g = array('g')

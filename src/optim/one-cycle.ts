@@ -1,4 +1,4 @@
-import { checkNames, checkNumber, invalidOption, type Range, unit } from './option.js'
+import { checkNames, checkNumber, invalidOption, type Range, unit } from '../util/check.js'
 
 /**
  * One cycle (Smith & Topin 2017, arXiv 1708.07120), as `torch.optim.lr_scheduler.OneCycleLR` with two phases, the base

@@ -1,4 +1,4 @@
-import { checkNames, checkNumber, count, invalidOption, nonNegative, unit } from './option.js'
+import { checkNames, checkNumber, count, invalidOption, nonNegative, unit } from '../util/check.js'
 
 /**
  * Drops the learning rate when a measure stops improving, as `torch.optim.lr_scheduler.ReduceLROnPlateau` with

@@ -1,5 +1,5 @@
+import { checkNames, checkNumber, count, invalidOption, positiveCount, unit } from '../util/check.js'
 import { type OneCycleSchedule, oneCycle } from './one-cycle.js'
-import { checkNames, checkNumber, count, invalidOption, positiveCount, unit } from './option.js'
 import { checkPlateau, type PlateauSchedule } from './plateau.js'
 
 /** A schedule that starts with a warm-up. */

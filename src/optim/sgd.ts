@@ -1,6 +1,6 @@
 import { add, array, formula, mul, scalar, sub, type Term } from '../formula/formula.js'
+import { checkBoolean, checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
 import type { BaseOptimizer } from './base.js'
-import { checkBoolean, checkNames, checkNumber, invalidOption, nonNegative } from './option.js'
 
 /** Options of `sgd`; names and defaults are those of `torch.optim.SGD`. */
 export interface SgdOptions {

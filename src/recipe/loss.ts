@@ -1,4 +1,3 @@
-import { OnnxIreError } from '../errors.js'
 import { type BinaryCrossEntropyOptions, binaryCrossEntropy } from '../loss/binary-cross-entropy.js'
 import { combine } from '../loss/combine.js'
 import { type CrossEntropyOptions, crossEntropy } from '../loss/cross-entropy.js'
@@ -7,6 +6,7 @@ import { type KlOptions, kl } from '../loss/kl.js'
 import { type L1Options, l1 } from '../loss/l1.js'
 import type { Loss } from '../loss/loss.js'
 import { type MseOptions, mse } from '../loss/mse.js'
+import { OnnxIreError } from '../util/errors.js'
 
 interface OptionsOf {
   'cross-entropy': Omit<CrossEntropyOptions, 'classWeights'> & {

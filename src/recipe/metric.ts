@@ -1,4 +1,3 @@
-import { OnnxIreError } from '../errors.js'
 import { type ConfusionOptions, confusion } from '../metric/confusion.js'
 import type { Metric } from '../metric/metric.js'
 import { metricNamed, metrics } from '../metric/named.js'
@@ -12,6 +11,7 @@ import {
 } from '../metric/precision-recall.js'
 import { type R2Options, r2 } from '../metric/r2.js'
 import { topK } from '../metric/top-k.js'
+import { OnnxIreError } from '../util/errors.js'
 import { choice, either, type JsonSchema, kind, kinds, list, object, real, text, whole } from './json-schema.js'
 import { closest } from './suggestion.js'
 

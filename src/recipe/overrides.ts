@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /**
  * A JSON value with some of its fields changed. An assignment is `path=value`: the path is field names (and numbers of

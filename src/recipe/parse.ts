@@ -1,5 +1,5 @@
 import { Ajv, type ValidateFunction } from 'ajv'
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 import { jsonFault } from './json-fault.js'
 import type { JsonSchema } from './json-schema.js'
 import { assign } from './overrides.js'

@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 import { taskLosses } from './loss.js'
 import { type MetricRecipe, metricOf } from './metric.js'
 import type { EvaluationRecipe, Recipe } from './recipe.js'

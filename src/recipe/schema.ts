@@ -1,7 +1,7 @@
-import type { Patterns } from '../pattern.js'
 import type { ParameterGroup } from '../train/groups.js'
 import type { HeadOptions } from '../train/head.js'
 import type { WatchOptions } from '../train/watch.js'
+import type { Patterns } from '../util/pattern.js'
 import { choice, either, flag, type JsonSchema, list, object, real, text, whole } from './json-schema.js'
 import { lossSchema } from './loss-schema.js'
 import { metricsSchema } from './metric.js'

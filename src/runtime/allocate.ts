@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../errors.js'
 import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** A zeroed array of `length` elements, two to a byte where they have four bits. Throws `invalid-data` for strings. */
 export function allocate(dtype: DType, length: number, memory: 'own' | 'shared' = 'own'): TypedArray {

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import { type DType, dtypes } from '../ir/dtype.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { Tensors } from './runtime.js'
 
 /** A graph input as the compiled model declares it. */

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import type { DType } from '../ir/dtype.js'
 import { decode } from '../onnx/decode.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** What onnxruntime's JavaScript takes for the type of a GPU's buffer. */
 const ofBuffers: ReadonlySet<DType> = new Set(['float32', 'float16', 'int32', 'int64', 'uint32', 'uint8', 'bool'])

@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../errors.js'
 import type { BaseOptimizer } from '../optim/base.js'
+import { OnnxIreError } from '../util/errors.js'
 
 const checked = new WeakSet<BaseOptimizer>()
 

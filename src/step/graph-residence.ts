@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../errors.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { requireFinite } from '../optim/norm.js'
 import type { Device, DeviceTensors, Feeds } from '../runtime/device.js'
+import { OnnxIreError } from '../util/errors.js'
 import { applyGraph, factorName, type Moved } from './graph-residence/apply-graph.js'
 import { ascentGraph } from './graph-residence/ascent-graph.js'
 import { gradientFeeds, number } from './graph-residence/feeds.js'

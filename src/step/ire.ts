@@ -9,7 +9,7 @@ import {
   nonNegative,
   positiveCount,
   unit,
-} from '../optim/option.js'
+} from '../util/check.js'
 import type { SamOptimizer } from './sam.js'
 
 /** Options of `ire`; names are the paper's. */

@@ -1,4 +1,3 @@
-import type { OnnxIreError } from '../errors.js'
 import { evaluateEach } from '../formula/each.js'
 import {
   arrayOf,
@@ -9,6 +8,7 @@ import {
   zerosLike,
 } from '../optim/arrays.js'
 import { faultOf } from '../optim/norm.js'
+import type { OnnxIreError } from '../util/errors.js'
 import { flatByMagnitude, flatByValue, smoothedSquare, smoothedValue } from './formulas.js'
 import type { IreOptimizer } from './ire.js'
 import type { Refresh } from './residence.js'

@@ -1,5 +1,5 @@
 import type { BaseOptimizer } from '../optim/base.js'
-import { checkBoolean, checkNames, checkNumber, invalidOption, nonNegative } from '../optim/option.js'
+import { checkBoolean, checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
 
 /** Options of `sam`. */
 export interface SamOptions {

@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../errors.js'
 import { type FloatArray, mapArrays, type ParameterArrays, zerosLike } from '../optim/arrays.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { FlatMask } from './mask.js'
 import { layers, type Optimizer } from './optimizer.js'
 import { initialState, type OptimizerState } from './state.js'

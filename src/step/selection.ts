@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../errors.js'
 import type { FloatArray } from '../optim/arrays.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { Order } from './histogram.js'
 import { selectDouble } from './select-double.js'
 import { selectSingle } from './select-single.js'

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import type { BaseOptimizer } from '../optim/base.js'
-import { checkBoolean, checkNames, checkNumber, count, nonNegative } from '../optim/option.js'
+import { checkBoolean, checkNames, checkNumber, count, nonNegative } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** How one parameter tensor is trained; what is left out is as for all the others. */
 export interface ParameterSettings {

@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../errors.js'
 import { type FloatArray, type Gradients, mapArrays, type ParameterArrays } from '../optim/arrays.js'
+import { OnnxIreError } from '../util/errors.js'
 import { ArrayResidence } from './array-residence.js'
 import { layers, type Optimizer } from './optimizer.js'
 import { cloneState, initialState, type OptimizerState } from './state.js'

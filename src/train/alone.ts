@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** Lets one work at a time in. Steps of two fits of one trainer would move the same tensors. */
 export class Alone {

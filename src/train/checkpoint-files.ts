@@ -1,4 +1,4 @@
-import { checkNumber, positiveCount } from '../optim/option.js'
+import { checkNumber, positiveCount } from '../util/check.js'
 import type { CheckpointStore } from './checkpoint-store.js'
 
 /** Files of checkpoints in one place, by name. */

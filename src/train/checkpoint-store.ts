@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** Where checkpoints are kept: `checkpointFolder` of 'onnx-ire/node', or an object of your own. */
 export interface CheckpointStore {

@@ -1,4 +1,3 @@
-import { OnnxIreError } from '../errors.js'
 import { type DType, isFloat } from '../ir/dtype.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import { formatShape } from '../ir/shape.js'
@@ -6,6 +5,7 @@ import type { Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { LossGraph } from '../loss/loss.js'
 import type { Tensors } from '../runtime/runtime.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /**
  * A batch in the form the graphs take: only what they read, integers widened to the labels' type, and every length that is

@@ -1,8 +1,8 @@
-import { OnnxIreError } from '../errors.js'
 import { constantNumber, input } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/basic.js'
 import { rewriteGraph } from '../op/rewrite.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** A model whose Dropout nodes are at work, and the uniform noise that decides what they drop. */
 export interface TrainedDropout {

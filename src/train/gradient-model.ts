@@ -1,4 +1,3 @@
-import { OnnxIreError } from '../errors.js'
 import { everyOperator } from '../family/every.js'
 import { gradients, type Seed, zerosLike } from '../grad/gradient.js'
 import { isFloat } from '../ir/dtype.js'
@@ -9,7 +8,8 @@ import { exportGraph } from '../onnx/export.js'
 import { importGraph } from '../onnx/import.js'
 import { decodeModel, type Model } from '../onnx/model.js'
 import type { ModelProto } from '../onnx/schema.js'
-import { matching, type Patterns } from '../pattern.js'
+import { OnnxIreError } from '../util/errors.js'
+import { matching, type Patterns } from '../util/pattern.js'
 
 /** Options of `gradientModel`. */
 export interface GradientModelOptions {

@@ -1,10 +1,10 @@
-import { OnnxIreError } from '../errors.js'
 import type { Value } from '../ir/value.js'
-import { checkNames, checkNumber, count, invalidOption, nonNegative } from '../optim/option.js'
-import { matcher, matching, type Patterns } from '../pattern.js'
 import type { Optimizer } from '../step/optimizer.js'
 import { layers } from '../step/optimizer.js'
 import type { ParameterSettings } from '../step/settings.js'
+import { checkNames, checkNumber, count, invalidOption, nonNegative } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
+import { matcher, matching, type Patterns } from '../util/pattern.js'
 
 /** Tensors that are trained in another way than the rest. What is left out is as for the rest. */
 export interface ParameterGroup {

@@ -1,4 +1,3 @@
-import { OnnxIreError } from '../errors.js'
 import { tensorFrom } from '../ir/leaf.js'
 import { type Dim, formatShape, type Shape } from '../ir/shape.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
@@ -12,7 +11,8 @@ import type { Model } from '../onnx/model.js'
 import type { Operators } from '../onnx/operators.js'
 import { type AttributeProto, attributeTypes, type NodeProto, type ValueInfoProto } from '../onnx/schema.js'
 import { tensorProto } from '../onnx/tensor.js'
-import { Random } from '../random.js'
+import { OnnxIreError } from '../util/errors.js'
+import { Random } from '../util/random.js'
 
 /** Options of `replaceHead`. */
 export interface HeadOptions {

@@ -1,6 +1,6 @@
 import type { Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
-import { compileGraph } from '../lower/compile.js'
+import { compileGraph } from '../lowering/compile.js'
 import { needed } from '../needed.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { FloatArray, Gradients, ParameterArrays } from '../optim/arrays.js'

@@ -1,8 +1,8 @@
-import { OnnxIreError } from '../errors.js'
 import { isFloat } from '../ir/dtype.js'
 import { sizeOf } from '../ir/tensor.js'
 import { type Model, namedTensors } from '../onnx/model.js'
 import type { FloatArray } from '../optim/arrays.js'
+import { OnnxIreError } from '../util/errors.js'
 import { decodeSafetensors } from './safetensors.js'
 import { withTrained } from './trained.js'
 

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../errors.js'
 import type { Measures } from '../metric/tally.js'
-import { checkNames, checkNumber, invalidOption, nonNegative } from '../optim/option.js'
+import { checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** Which measure of the validation data tells a better model. */
 export interface WatchOptions {

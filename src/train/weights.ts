@@ -2,7 +2,7 @@ import type { TypedArray } from '../ir/dtype.js'
 import { numbersOf } from '../ir/leaf.js'
 import { withBodies } from '../ir/topology.js'
 import type { Graph, Node, Value } from '../ir/value.js'
-import { matcher, matching, type Patterns } from '../pattern.js'
+import { matcher, matching, type Patterns } from '../util/pattern.js'
 
 /** Where an operator takes what a layer learns, by input position. */
 const weightInputs: Readonly<Record<string, readonly number[]>> = {

@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** What onnxruntime has a use for, where the adapter has it. */
 const features: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']

@@ -1,9 +1,9 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-web/wasm'
-import { OnnxIreError } from '../errors.js'
 import type { DType } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { InputInfo } from '../runtime/feeds.js'
 import { passage } from '../runtime/passage.js'
+import { OnnxIreError } from '../util/errors.js'
 
 export type { InferenceSession, OrtTensor }
 export type Ort = typeof import('onnxruntime-web/wasm')

@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../errors.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /**
  * The origin's private file system (OPFS): folders and files that only pages of this origin see and that survive a reload.

@@ -1,6 +1,6 @@
 import { needed } from '../needed.js'
-import { checkNames } from '../optim/option.js'
 import type { Runtime } from '../runtime/runtime.js'
+import { checkNames } from '../util/check.js'
 import type { WasmSettings } from './ort.js'
 
 /** Options of `wasm`; every one may be left out. */

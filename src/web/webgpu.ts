@@ -1,9 +1,9 @@
-import type { OnnxIreError } from '../errors.js'
 import { needed } from '../needed.js'
-import { checkNames, invalidOption } from '../optim/option.js'
 import type { Device } from '../runtime/device.js'
 import { insteadOf } from '../runtime/fallback.js'
 import type { Runtime } from '../runtime/runtime.js'
+import { checkNames, invalidOption } from '../util/check.js'
+import type { OnnxIreError } from '../util/errors.js'
 import type { WasmSettings } from './ort.js'
 
 /** Options of `webgpu`; every one may be left out. */

@@ -12,7 +12,7 @@ import { prepareText, type TextOptions, type TextReport } from '../../src/cli/pr
 import { readIdx } from '../../src/node/data/idx.js'
 import { readTokenizer } from '../../src/node/data/tokenizer.js'
 import { readTokens } from '../../src/node/data/tokens.js'
-import { Random } from '../../src/random.js'
+import { Random } from '../../src/util/random.js'
 import { rejection } from '../data/refusal.js'
 import { json, run, start } from './command.js'
 

@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { Flatness } from '../../src/flatness/measure.js'
+import type { Flatness } from '../../src/analysis/flatness/measure.js'
 import { json, run, start } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
 

@@ -4,7 +4,7 @@ import { arrays } from '../../src/data/arrays.js'
 import { type Batch, batchCount, batches, type EpochOptions } from '../../src/data/batches.js'
 import type { Dataset } from '../../src/data/dataset.js'
 import { tensor } from '../../src/ir/tensor.js'
-import { Random } from '../../src/random.js'
+import { Random } from '../../src/util/random.js'
 import { refusal, rejection } from './refusal.js'
 
 const counting = (length: number): Dataset => arrays({ x: Float32Array.from({ length }, (_, i) => i) })

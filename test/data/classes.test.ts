@@ -6,8 +6,8 @@ import type { Dataset } from '../../src/data/dataset.js'
 import { mixup } from '../../src/data/mixup.js'
 import { withWeights } from '../../src/data/weights.js'
 import { tensor } from '../../src/ir/tensor.js'
-import { Random } from '../../src/random.js'
 import type { Tensors } from '../../src/runtime/runtime.js'
+import { Random } from '../../src/util/random.js'
 import { refusal, rejection } from './refusal.js'
 
 describe('class numbers', () => {

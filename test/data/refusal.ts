@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../../src/errors.js'
+import { OnnxIreError } from '../../src/util/errors.js'
 
 /** The message of the error with this code that `action` throws. */
 export function refusal(code: string, action: () => unknown): string {

@@ -5,7 +5,7 @@ import type { Example } from '../../src/data/collate.js'
 import { type Data, type Stream, stream } from '../../src/data/stream.js'
 import { augment, transform } from '../../src/data/transform.js'
 import { tensor } from '../../src/ir/tensor.js'
-import { Random } from '../../src/random.js'
+import { Random } from '../../src/util/random.js'
 import { refusal, rejection } from './refusal.js'
 
 const counting = (n: number, options = {}): Stream =>

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { Random } from '../../src/random.js'
+import { Random } from '../../src/util/random.js'
 import { averageFit, averageRate } from '../../tools/experiments/theory/average-sam.js'
 import { largestEigenvalue } from '../../tools/experiments/theory/diagonal-net.js'
 import { cell, fitted, type Mode, settings } from '../../tools/experiments/theory/full-batch-sam.js'

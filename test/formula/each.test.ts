@@ -4,7 +4,7 @@ import { evaluate } from '../../src/formula/evaluate.js'
 import { add, array, atMost, div, formula, mul, scalar, sqrt } from '../../src/formula/formula.js'
 import { sumOfSquares } from '../../src/formula/squares.js'
 import { squares } from '../../src/optim/norm.js'
-import { Random } from '../../src/random.js'
+import { Random } from '../../src/util/random.js'
 
 const random = new Random(5)
 const draw = (length: number, type: typeof Float32Array | typeof Float64Array) =>

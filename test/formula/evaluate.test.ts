@@ -4,7 +4,7 @@ import { array, atMost, type Formula, formula, mul, scalar, type Term } from '..
 import { interpreted } from '../../src/formula/interpret.js'
 import type { Kernel } from '../../src/formula/kernel.js'
 import { compiled, type Kinds } from '../../src/formula/wasm.js'
-import { Random } from '../../src/random.js'
+import { Random } from '../../src/util/random.js'
 import { expected, randomTerms } from './plain.js'
 
 const random = new Random(11)

@@ -1,5 +1,5 @@
 import type { Arithmetic, Formula, Term } from '../../src/formula/formula.js'
-import type { Random } from '../../src/random.js'
+import type { Random } from '../../src/util/random.js'
 
 /** One element of a term, every operation rounded by `store`: IEEE arithmetic leaves no choice of what it comes to. */
 export function plainly(term: Term, at: (name: string) => number, store: (x: number) => number): number {

@@ -71,7 +71,7 @@ names. The rest carry no gradient by nature, or are replaced on import by operat
   kernel.
 - **CPU**, **wasm**, **WebGPU**: whether it runs, found by trying the cases, or a graph of the operator alone, in float32 and float64, and comparing
   results with the CPU's (\`tools/kernels\`; a test tries the CPU again). *yes*: in all types tried. *float32*: in this type only. *no*: it does not.
-  *lowered*: the WebGPU provider has no kernel for it, or a wrong one, and it is written in operators that run there (\`src/lower\`), as *3 lowered* of its
+  *lowered*: the WebGPU provider has no kernel for it, or a wrong one, and it is written in operators that run there (\`src/lowering\`), as *3 lowered* of its
   forms are. *on CPU*: the WebGPU provider leaves it to the CPU, which takes a copy there and back. *yes, but 2*: two of the forms do otherwise, see
   [exceptions](#exceptions). *to 21*: operator sets after 21 have no such kernel. Empty: no graph has it.
 

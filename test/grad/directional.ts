@@ -4,7 +4,7 @@ import { type DType, isFloat } from '../../src/ir/dtype.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
 import type { GraphSpec } from '../../src/onnx/export.js'
-import { Random } from '../../src/random.js'
+import { Random } from '../../src/util/random.js'
 import type { Case } from './cases/case.js'
 import { type Array64, draw } from './draw.js'
 

@@ -1,5 +1,5 @@
 import type { DType } from '../../src/ir/dtype.js'
-import type { Random } from '../../src/random.js'
+import type { Random } from '../../src/util/random.js'
 import type { Operand } from './cases/case.js'
 
 /** A feed or a result with its elements widened to doubles. */

@@ -7,7 +7,7 @@ import type { Value } from '../../src/ir/value.js'
 import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
 import { op } from '../../src/op/index.js'
-import { Random } from '../../src/random.js'
+import { Random } from '../../src/util/random.js'
 import { checkCase } from './check.js'
 
 type Operator = keyof typeof recurrentExpansions

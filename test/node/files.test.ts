@@ -2,8 +2,8 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { OnnxIreError } from '../../src/errors.js'
 import { writeFileAtomic } from '../../src/node/files.js'
+import { OnnxIreError } from '../../src/util/errors.js'
 
 let folder = ''
 beforeEach(async () => {

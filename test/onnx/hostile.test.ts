@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 import { describe, expect, it } from 'vitest'
-import { OnnxIreError } from '../../src/errors.js'
 import { decode } from '../../src/onnx/decode.js'
 import { encode } from '../../src/onnx/encode.js'
 import { create } from '../../src/onnx/message.js'
 import { decodeModel, encodeModel, namedTensors } from '../../src/onnx/model.js'
 import type { GraphProto } from '../../src/onnx/schema.js'
+import { OnnxIreError } from '../../src/util/errors.js'
 import { filled, smallModel } from './sample.js'
 
 /** The error something throws, which must be ours; null when it throws none. */

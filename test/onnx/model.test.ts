@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { OnnxIreError } from '../../src/errors.js'
 import { dtypes } from '../../src/ir/dtype.js'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
 import { encode } from '../../src/onnx/encode.js'
@@ -16,6 +15,7 @@ import {
   tensorProtos,
 } from '../../src/onnx/model.js'
 import type { AttributeProto, GraphProto } from '../../src/onnx/schema.js'
+import { OnnxIreError } from '../../src/util/errors.js'
 import { smallModel } from './sample.js'
 
 const small = () => decodeModel(encode('ModelProto', smallModel()))

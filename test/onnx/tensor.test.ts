@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { OnnxIreError } from '../../src/errors.js'
 import { type DType, dtypes } from '../../src/ir/dtype.js'
 import type { Tensor, TensorData } from '../../src/ir/tensor.js'
 import { decode } from '../../src/onnx/decode.js'
@@ -8,6 +7,7 @@ import { externalFiles } from '../../src/onnx/external.js'
 import { create } from '../../src/onnx/message.js'
 import type { TensorProto } from '../../src/onnx/schema.js'
 import { tensorOf, tensorProto, withData } from '../../src/onnx/tensor.js'
+import { OnnxIreError } from '../../src/util/errors.js'
 
 const entry = (key: string, value: string) => create('StringStringEntryProto', { key, value })
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type PlateauSchedule, plateauStart, plateauStep } from '../../src/optim/plateau.js'
-import { Random } from '../../src/random.js'
+import { Random } from '../../src/util/random.js'
 
 /** `ReduceLROnPlateau` with threshold_mode='rel', from its manual page, on the rate 1. */
 class ReduceOnPlateau {

@@ -4,9 +4,9 @@ import { batches } from '../../src/data/batches.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Graph } from '../../src/ir/value.js'
 import { op } from '../../src/op/index.js'
-import { Random } from '../../src/random.js'
 import type { LossRecipe } from '../../src/recipe/recipe.js'
 import { mixed, settled } from '../../src/recipe/settle.js'
+import { Random } from '../../src/util/random.js'
 
 /** Scores of four classes at two outputs. */
 function graph(): Graph {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { writeTokens } from '../../src/node/data/tokens.js'
-import { Random } from '../../src/random.js'
+import { Random } from '../../src/util/random.js'
 
 /** Small files of the right format where the recipes of the package look for their data; returns the folder to run in. */
 export async function standIns(): Promise<string> {

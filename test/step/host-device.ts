@@ -1,8 +1,8 @@
-import { OnnxIreError } from '../../src/errors.js'
 import type { TypedArray } from '../../src/ir/dtype.js'
 import type { Tensor } from '../../src/ir/tensor.js'
 import type { Device, DeviceProgram, DeviceTensor } from '../../src/runtime/device.js'
 import type { Runtime, Tensors } from '../../src/runtime/runtime.js'
+import { OnnxIreError } from '../../src/util/errors.js'
 
 /**
  * Any runtime as a device whose tensors are arrays of the host: what keeps its state on a device is tested without one,

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { cApi, node } from '../../src/node/index.js'
-import { Random } from '../../src/random.js'
 import type { Device } from '../../src/runtime/device.js'
+import { Random } from '../../src/util/random.js'
 import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
 import { hostDevice } from './host-device.js'
 import { cutIn, denormal, gammas, hard, Refreshes, selectsAsTheHost, tensorsOf } from './ranking-run.js'

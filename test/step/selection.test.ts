@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { OnnxIreError } from '../../src/errors.js'
 import { adamw } from '../../src/optim/adam.js'
 import type { ParameterArrays } from '../../src/optim/arrays.js'
-import { Random } from '../../src/random.js'
 import { type IreOptimizer, ire } from '../../src/step/ire.js'
 import { type FlatMask, refreshMask } from '../../src/step/mask.js'
 import { kthLargest } from '../../src/step/selection.js'
+import { OnnxIreError } from '../../src/util/errors.js'
+import { Random } from '../../src/util/random.js'
 
 const random = new Random(7)
 const draw = (n: number, f: (i: number) => number) => Array.from({ length: n }, (_, i) => f(i))

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest'
-import { OnnxIreError } from '../../src/errors.js'
 import { adamw } from '../../src/optim/adam.js'
 import { sgd } from '../../src/optim/sgd.js'
 import { ArrayResidence } from '../../src/step/array-residence.js'
@@ -11,6 +10,7 @@ import { initialState } from '../../src/step/state.js'
 import { curvatureDue, type GradientReply, type GradientRequest, optimizerStep } from '../../src/step/step.js'
 import { takeStep } from '../../src/step/take-step.js'
 import { update } from '../../src/step/update.js'
+import { OnnxIreError } from '../../src/util/errors.js'
 import { curvatureOf, flatten, gradientOf, split, start } from '../optim/problem.js'
 
 const answer = ({ kind, parameters }: Pick<GradientRequest, 'kind' | 'parameters'>) =>

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs'
 import type { BrowserContext, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe } from 'vitest'
-import { type ErrorCode, OnnxIreError } from '../../src/errors.js'
+import { type ErrorCode, OnnxIreError } from '../../src/util/errors.js'
 import { launchChromium, whyNoChromium } from '../../tools/chromium.js'
 import type { Answer, Call } from './pages/call.js'
 import { buildPages } from './pages.js'

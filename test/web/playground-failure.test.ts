@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { OnnxIreError } from '../../src/errors.js'
+import { OnnxIreError } from '../../src/util/errors.js'
 import { failureOf } from '../../tools/playground/worker/failure.js'
 
 const full = [

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { cases } from '../grad/cases/index.js'
-import { cells } from '../lower/recurrent.js'
+import { cells } from '../lowering/recurrent.js'
 import { describeInBrowser } from './browser.js'
 
 const patience = 300_000

@@ -1,6 +1,6 @@
 import { expect, it, vi } from 'vitest'
-import { Random } from '../../src/random.js'
 import type { StepContext, StepReport } from '../../src/step/step.js'
+import { Random } from '../../src/util/random.js'
 import { describeInBrowser } from './browser.js'
 import type { OptimizerSpec } from './pages/optimizers.js'
 

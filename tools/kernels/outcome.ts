@@ -3,7 +3,7 @@ import type { Tensor } from '../../src/ir/tensor.js'
 /** What became of a form in a runtime; anything else is `fails: ` and a message. */
 export const outcomes = {
   runs: 'runs',
-  /** In the operators that `src/lower` writes in its place, and in no other way. */
+  /** In the operators that `src/lowering` writes in its place, and in no other way. */
   lowered: 'runs lowered',
   /** Of the WebGPU provider: onnxruntime gives the node to the CPU, and copies what it takes and gives. */
   fallsBack: 'runs on the CPU',

@@ -1,5 +1,5 @@
-import { converted } from '../../src/lower/convert.js'
-import type { Target } from '../../src/lower/lowering.js'
+import { converted } from '../../src/lowering/convert.js'
+import type { Target } from '../../src/lowering/lowering.js'
 import { type Form, loweredForm, operatorSetOf, probeOf } from './form.js'
 import { agrees, outcomes } from './outcome.js'
 import type { Prober, RuntimeName, Trial } from './runtimes.js'

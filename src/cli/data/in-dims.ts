@@ -1,7 +1,7 @@
 import type { Dataset } from '../../data/dataset.js'
 import { transform } from '../../data/transform.js'
-import { OnnxIreError } from '../../errors.js'
 import { sizeOf } from '../../ir/tensor.js'
+import { OnnxIreError } from '../../util/errors.js'
 
 /** A data set in which the examples of a tensor have other dims, their elements in the same order. */
 export function inDims(data: Dataset, name: string, dims: readonly number[] | undefined): Dataset {

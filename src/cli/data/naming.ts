@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../../errors.js'
 import { inputsOf } from '../../onnx/declared.js'
 import type { Target } from '../../recipe/loss.js'
 import type { Naming } from '../../recipe/sources/common.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { Opening } from './opened.js'
 
 /** The model's input that takes a source's examples. Throws `invalid-recipe` where it has to be named. */

@@ -1,8 +1,8 @@
 import type { Example } from '../../data/collate.js'
 import type { Split } from '../../data/dataset.js'
 import type { Stream } from '../../data/stream.js'
-import { OnnxIreError } from '../../errors.js'
-import { Random } from '../../random.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { Random } from '../../util/random.js'
 
 /** The examples of a stream from number `start` up to but without `end`. Throws `invalid-option`. */
 export function streamSubset(data: Stream, start: number, end: number | undefined): Stream {

@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { idxHeader, idxLabelHeader, idxLabels } from './idx-header.js'
 import type { Part, Preparation, Report } from './preparation.js'
 

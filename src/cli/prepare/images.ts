@@ -4,10 +4,10 @@ import { concurrently } from '../../data/concurrent.js'
 import { imageConverter } from '../../data/image.js'
 import { imageExtensions } from '../../data/image-files.js'
 import { type Fit, fitted } from '../../data/taps.js'
-import { OnnxIreError } from '../../errors.js'
 import { decodeImage } from '../../node/data/decode-image.js'
 import { type LabelledFiles, labelledFiles } from '../../node/data/folders.js'
-import { Random } from '../../random.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { Random } from '../../util/random.js'
 import {
   checkAmount,
   finishImages,

@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
-import { OnnxIreError } from '../../errors.js'
-import { tokenizerJson } from '../../tokenize/tokenizer-json.js'
-import { BpeTrainer } from '../../tokenize/train-bpe.js'
-import { WordCounts } from '../../tokenize/words.js'
+import { tokenizerJson } from '../../data/tokenize/tokenizer-json.js'
+import { BpeTrainer } from '../../data/tokenize/train-bpe.js'
+import { WordCounts } from '../../data/tokenize/words.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { Monitor } from './monitor.js'
 
 /** Milliseconds of work between two looks at the outside world. */

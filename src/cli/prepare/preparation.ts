@@ -1,9 +1,9 @@
 import { createReadStream } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { OnnxIreError } from '../../errors.js'
 import { writeFileAtomic } from '../../node/files.js'
 import { makeFolder } from '../../node/folder.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { isIntact, sha256, type Written, writeSummed } from './checksum.js'
 
 /** What a preparation makes and how it knows that it is done: a part of `report.json`. */

@@ -1,4 +1,4 @@
-import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../optim/option.js'
+import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../util/check.js'
 import { type Augmentation, centre, type Fill, type Picture, part, type Size, sides } from './picture.js'
 
 /** Options of `randomCrop`. */

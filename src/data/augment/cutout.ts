@@ -1,4 +1,4 @@
-import { checkNames, checkNumber, positiveCount } from '../../optim/option.js'
+import { checkNames, checkNumber, positiveCount } from '../../util/check.js'
 import type { Augmentation } from './picture.js'
 
 /** Options of `cutout`. */

@@ -1,4 +1,4 @@
-import { checkNames, checkNumber, unit } from '../../optim/option.js'
+import { checkNames, checkNumber, unit } from '../../util/check.js'
 import type { Augmentation } from './picture.js'
 
 /** Left and right exchanged, with a probability of 1/2 unless said otherwise. @throws 'invalid-option' */

@@ -1,4 +1,4 @@
-import { invalidOption } from '../../optim/option.js'
+import { invalidOption } from '../../util/check.js'
 import { type RandomCropOptions, randomCrop } from './crop.js'
 import { type CutoutOptions, cutout } from './cutout.js'
 import { randomFlip } from './flip.js'

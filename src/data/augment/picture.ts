@@ -1,4 +1,4 @@
-import type { Random } from '../../random.js'
+import type { Random } from '../../util/random.js'
 import { roundHalfEven } from './round.js'
 
 /** One image, channel by channel: data[c, y, x] are pixel values from 0 (black) to 255, not necessarily whole. */

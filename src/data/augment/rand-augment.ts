@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../../errors.js'
-import { checkNames, checkNumber, positiveCount } from '../../optim/option.js'
+import { checkNames, checkNumber, positiveCount } from '../../util/check.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { autoContrast, brightness, contrast, equalize, posterize, saturation, sharpness, solarize } from './colour.js'
 import { rotate, shearX, shearY, translate } from './geometry.js'
 import type { Augmentation, Picture } from './picture.js'

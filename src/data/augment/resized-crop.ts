@@ -1,5 +1,5 @@
-import { checkNames, checkNumber, invalidOption, positiveCount } from '../../optim/option.js'
-import type { Random } from '../../random.js'
+import { checkNames, checkNumber, invalidOption, positiveCount } from '../../util/check.js'
+import type { Random } from '../../util/random.js'
 import { fitted, taps } from '../taps.js'
 import { type Augmentation, centre, type Picture, part, type Size, sides } from './picture.js'
 

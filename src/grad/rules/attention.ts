@@ -1,9 +1,9 @@
-import { OnnxIreError } from '../../errors.js'
 import { dtypes } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import type { AttentionAttributes, attention } from '../../op/attention.js'
 import { op } from '../../op/basic.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { Expansions } from '../rule.js'
 import { indicator } from './masked.js'
 

@@ -1,10 +1,10 @@
-import { OnnxIreError } from '../../errors.js'
 import { type DType, dtypes } from '../../ir/dtype.js'
 import { int64s } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/basic.js'
 import type { quantization } from '../../op/quantization.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { Expansions } from '../rule.js'
 
 interface Blocks {

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { library } from './library.js'
 import { answer } from './ort.js'
 import type { Provider } from './provider.js'

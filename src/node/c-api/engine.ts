@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../../errors.js'
 import type { Tensor } from '../../ir/tensor.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { NodeOptions } from '../runtime.js'
 import { Copies } from './copies.js'
 import { isDeviceLost } from './cuda.js'

@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { NodeOptions } from '../runtime.js'
 import { Handle } from './handle.js'
 import { answer, type Ort } from './ort.js'

@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { library } from './library.js'
 import { calls, procedures, questions, type Slot, type Takes } from './slots.js'
 

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../../errors.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { InputInfo } from '../../runtime/feeds.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { Handle } from './handle.js'
 import { answer, type Call, numberOf, type Ort } from './ort.js'
 import { elementType, hostValue, type Owner, Value, valueAt } from './value.js'

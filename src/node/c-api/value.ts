@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../../errors.js'
 import { type DType, dtypeOf, dtypes, type TypedArray } from '../../ir/dtype.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { Handle } from './handle.js'
 import { answer, numberOf, type Ort } from './ort.js'
 

@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises'
 import { pipeline, type Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { codeOf, readError } from '../files.js'
 
 /** Whether bytes begin as gzip makes them. */

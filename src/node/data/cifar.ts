@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Cifar, joinedCifar, parseCifar } from '../../data/cifar.js'
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
 import { bytesOf } from './bytes.js'
 import { readLines } from './text.js'

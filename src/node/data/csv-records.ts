@@ -1,7 +1,7 @@
 import { pipeline, Readable } from 'node:stream'
 import { CsvError, type Options, parse } from 'csv-parse'
 import { type CsvComplaint, csvFault, csvSettings, LineCount } from '../../data/csv-fault.js'
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { bytesOf } from './bytes.js'
 
 /**

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import type { Sharp } from 'sharp'
 import type { Decoding, Pixels } from '../../data/image-files.js'
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
 
 /**

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { extname } from 'node:path'
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
 import { filesBelow } from './folders.js'
 import { streamJsonl } from './jsonl.js'

@@ -1,7 +1,7 @@
 import { labels } from '../../data/arrays.js'
 import type { Dataset } from '../../data/dataset.js'
 import { decodedImages, type ImageFilesOptions, imageExtensions } from '../../data/image-files.js'
-import { checkNames } from '../../optim/option.js'
+import { checkNames } from '../../util/check.js'
 import { decodeImage } from './decode-image.js'
 import { labelledFiles } from './folders.js'
 import type { ClassFolder } from './text-folder.js'

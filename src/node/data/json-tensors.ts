@@ -1,8 +1,8 @@
 import { ClassNames } from '../../data/class-names.js'
-import { OnnxIreError } from '../../errors.js'
 import { tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
-import { checkNames, invalidOption } from '../../optim/option.js'
+import { checkNames, invalidOption } from '../../util/check.js'
+import { OnnxIreError } from '../../util/errors.js'
 
 /** How a field makes a tensor. */
 export interface JsonField {

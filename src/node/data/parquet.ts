@@ -8,8 +8,8 @@ import {
 } from 'hyparquet'
 import { compressors } from 'hyparquet-compressors'
 import { type Stream, stream } from '../../data/stream.js'
-import { OnnxIreError } from '../../errors.js'
-import { checkNames } from '../../optim/option.js'
+import { checkNames } from '../../util/check.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { codeOf, readError } from '../files.js'
 
 /** A text of a parquet file and the number of its row, from 0. */

@@ -1,7 +1,7 @@
 import { labels } from '../../data/arrays.js'
 import { concurrently } from '../../data/concurrent.js'
 import { checkIndices, type Dataset } from '../../data/dataset.js'
-import { checkNames } from '../../optim/option.js'
+import { checkNames } from '../../util/check.js'
 import { type LabelledFiles, labelledFiles } from './folders.js'
 import { readText } from './text.js'
 

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { bytesOf } from './bytes.js'
 
 const newline = 10

@@ -1,5 +1,5 @@
 import { type Stream, stream } from '../../data/stream.js'
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { bytesOf } from './bytes.js'
 import { linesOf } from './lines.js'
 

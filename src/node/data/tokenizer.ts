@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
-import { OnnxIreError } from '../../errors.js'
-import { Tokenizer } from '../../tokenize/tokenizer.js'
+import { Tokenizer } from '../../data/tokenize/tokenizer.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
 
 /**

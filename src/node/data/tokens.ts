@@ -7,10 +7,10 @@ import {
   type TokenHeader,
   tokenBytes,
 } from '../../data/token-file.js'
-import { OnnxIreError } from '../../errors.js'
 import type { Tensor } from '../../ir/tensor.js'
-import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../optim/option.js'
 import type { Tensors } from '../../runtime/runtime.js'
+import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../util/check.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { readError, writeFileAtomic } from '../files.js'
 
 /** Runs of tokens, one after the other. */

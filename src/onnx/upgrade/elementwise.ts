@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../../errors.js'
 import { type DType, dtypes } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { legacyBroadcast } from './legacy-broadcast.js'
 import { type Upgrade, type Upgrades, withoutAttributes } from './upgrade.js'
 

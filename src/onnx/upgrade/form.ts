@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../../errors.js'
 import type { Attribute, Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { OldNode, Upgrade } from './upgrade.js'
 
 /** A node that is rewritten, read with checks: models are not to be trusted. */

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../../errors.js'
 import { formatShape } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../../op/basic.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { OldNode, Upgrade } from './upgrade.js'
 
 /**

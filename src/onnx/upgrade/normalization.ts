@@ -1,9 +1,9 @@
-import { OnnxIreError } from '../../errors.js'
 import { int64s } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { operators } from '../../op/apply.js'
 import { basic } from '../../op/basic.js'
 import { normalization } from '../../op/normalization.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { type Upgrade, type Upgrades, withoutAttributes } from './upgrade.js'
 
 const op = operators(basic, normalization)

@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../../errors.js'
 import { Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
 
 /** A sequence of tensors while a model is imported: its elements are known one by one, and no node ever holds it. */
 export class Sequence extends Value {

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../../errors.js'
 import type { Attribute, Value } from '../../ir/value.js'
 import { op } from '../../op/basic.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { OldNode, Upgrade } from './upgrade.js'
 
 /** What one tensor of an update has: itself, its gradient, its moments; scalars come in its type. */

@@ -1,4 +1,4 @@
-import type { Patterns } from '../../pattern.js'
+import type { Patterns } from '../../util/pattern.js'
 import { choice, either, type JsonSchema, kind, list, map, object, real, text, whole } from '../json-schema.js'
 import { type Extent, extent, type Streaming, streaming } from './common.js'
 

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../../errors.js'
 import { tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { DeviceTensor, DeviceTensors } from '../../runtime/device.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { partName } from './flat.js'
 import type { Bundle } from './layout.js'
 

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../../errors.js'
 import { sizeOf, type Tensor, tensor } from '../../ir/tensor.js'
 import { arrayOf, type FloatArray, type ParameterArrays } from '../../optim/arrays.js'
 import type { Device, DeviceTensor, DeviceTensors } from '../../runtime/device.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { ResidenceSpec } from '../residence.js'
 import { partName } from './flat.js'
 import { type Bundle, bundleOf, regrouped } from './layout.js'

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../../errors.js'
 import { LARGEST } from '../../formula/sum.js'
 import { requireFinite } from '../../optim/norm.js'
 import type { Device, DeviceTensor, DeviceTensors } from '../../runtime/device.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { Bundle } from './layout.js'
 
 /** The sums of squares of gradients, still on the device, and what names the tensor when they are not finite. */

@@ -2,8 +2,8 @@ import type { Classified } from '../../data/class-names.js'
 import { type CsvFile, type CsvOptions, csvTable } from '../../data/csv.js'
 import { type CsvComplaint, csvFault, csvSettings, LineCount } from '../../data/csv-fault.js'
 import type { Dataset } from '../../data/dataset.js'
-import { OnnxIreError } from '../../errors.js'
 import { needed } from '../../needed.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { dataOf, nameOf, type Source } from '../source.js'
 
 /**

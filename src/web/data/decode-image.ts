@@ -1,7 +1,7 @@
 import type { Decoding, Pixels } from '../../data/image-files.js'
 import { resampled } from '../../data/resample.js'
-import { OnnxIreError } from '../../errors.js'
 import type { Tensor } from '../../ir/tensor.js'
+import { OnnxIreError } from '../../util/errors.js'
 
 /**
  * Decodes an image as Node's reader does: grey and palette images become RGB, 16 bits become 8, the orientation that a

@@ -1,9 +1,9 @@
 import { labels as labelTensor } from '../../data/arrays.js'
 import type { Dataset } from '../../data/dataset.js'
 import { decodedImages, type ImageFilesOptions, imageExtensions } from '../../data/image-files.js'
-import { OnnxIreError } from '../../errors.js'
 import { needed } from '../../needed.js'
-import { checkNames } from '../../optim/option.js'
+import { checkNames } from '../../util/check.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { type FolderFile, type FolderFiles, withPaths } from './folder-files.js'
 
 /** Options of `imageFolder`. */

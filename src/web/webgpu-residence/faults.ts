@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { partsOf, type Slot } from './slots.js'
 import type { Fault, Stage } from './state.js'
 

@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../../errors.js'
 import type { Formula } from '../../formula/formula.js'
 import { type Shader, shader, WORKGROUP } from '../../formula/wgsl.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { type Access, type Kernel, type Kernels, MOST_SCALARS } from './kernels.js'
 import type { Plan } from './plan.js'
 import type { Slot } from './slots.js'

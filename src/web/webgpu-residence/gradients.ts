@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../../errors.js'
 import type { DeviceTensors } from '../../runtime/device.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { GpuTensor } from '../gpu-tensor.js'
 import type { Kernels } from './kernels.js'
 import type { Normed } from './norms.js'

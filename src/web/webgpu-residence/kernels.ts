@@ -1,5 +1,5 @@
-import { OnnxIreError } from '../../errors.js'
 import { CALL_HEAD } from '../../formula/wgsl.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { COMPUTE } from './flags.js'
 
 /**

@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../../errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { MAP_READ, USAGE } from './flags.js'
 import { readState, STATE_BYTES, type StateReport } from './state.js'
 

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../../errors.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { DeviceTensors } from '../../runtime/device.js'
 import type { ResidenceSpec } from '../../step/residence.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { GpuTensor } from '../gpu-tensor.js'
 import { USAGE } from './flags.js'
 import { PART } from './norm-shaders.js'

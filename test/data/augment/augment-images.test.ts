@@ -5,7 +5,7 @@ import type { AugmentationSpec } from '../../../src/data/augment/named.js'
 import { batches } from '../../../src/data/batches.js'
 import { images } from '../../../src/data/image.js'
 import { tensor } from '../../../src/ir/tensor.js'
-import { Random } from '../../../src/random.js'
+import { Random } from '../../../src/util/random.js'
 import { refusal, rejection } from '../refusal.js'
 import { noise } from './pictures.js'
 

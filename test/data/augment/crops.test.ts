@@ -6,7 +6,7 @@ import type { Picture } from '../../../src/data/augment/picture.js'
 import { type RandomResizedCropOptions, randomResizedCrop } from '../../../src/data/augment/resized-crop.js'
 import { images } from '../../../src/data/image.js'
 import { tensor } from '../../../src/ir/tensor.js'
-import { Random } from '../../../src/random.js'
+import { Random } from '../../../src/util/random.js'
 import { refusal } from '../refusal.js'
 import { at, equals, noise } from './pictures.js'
 

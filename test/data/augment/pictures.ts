@@ -1,5 +1,5 @@
 import type { Picture } from '../../../src/data/augment/picture.js'
-import { Random } from '../../../src/random.js'
+import { Random } from '../../../src/util/random.js'
 
 /** A picture of random bytes; its mean is 100, 101, ... */
 export function noise(channels: number, rows: number, columns: number, seed = 1): Picture {

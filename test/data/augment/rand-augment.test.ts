@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import type { Picture } from '../../../src/data/augment/picture.js'
 import { randAugment, randAugmentOperations } from '../../../src/data/augment/rand-augment.js'
-import { Random } from '../../../src/random.js'
+import { Random } from '../../../src/util/random.js'
 import { refusal } from '../refusal.js'
 import { noise } from './pictures.js'
 

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { corpusFiles, type DocumentOptions, documentsOf } from '../../../src/node/data/documents.js'
 import { parquetTexts, streamParquet } from '../../../src/node/data/parquet.js'
 import { textPieces } from '../../../src/node/data/text-pieces.js'
-import { Random } from '../../../src/random.js'
+import { Random } from '../../../src/util/random.js'
 import { rejection } from '../../data/refusal.js'
 import { temporaryFolder } from './folder.js'
 

@@ -2,7 +2,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { batches } from '../../../src/data/batches.js'
 import { readTokens, type TokenWindowOptions, writeTokens } from '../../../src/node/data/tokens.js'
-import { Random } from '../../../src/random.js'
+import { Random } from '../../../src/util/random.js'
 import { rejection } from '../../data/refusal.js'
 import { temporaryFolder } from './folder.js'
 

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../../../errors.js'
 import { bodiesOf, topological } from '../../../ir/topology.js'
 import type { Body } from '../../../ir/value.js'
 import { drawsNumbers } from '../../../op/draws.js'
+import { OnnxIreError } from '../../../util/errors.js'
 
 /** A body is computed again for its gradient, and would draw other numbers then. */
 export function refuseRandom(body: Body): void {

@@ -1,9 +1,9 @@
-import { OnnxIreError } from '../../../errors.js'
 import { input } from '../../../ir/leaf.js'
 import { body, currentScope } from '../../../ir/scope.js'
 import { formatShape, subDims } from '../../../ir/shape.js'
 import { bodiesOf, dependenciesOf, topological } from '../../../ir/topology.js'
 import { type Body, placeNode, refineShape, type TensorType, type Value } from '../../../ir/value.js'
+import { OnnxIreError } from '../../../util/errors.js'
 import { activeValues } from '../../active.js'
 import type { Round } from './pullback.js'
 

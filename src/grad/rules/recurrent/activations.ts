@@ -1,6 +1,6 @@
-import { OnnxIreError } from '../../../errors.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/basic.js'
+import { OnnxIreError } from '../../../util/errors.js'
 
 export type Activation = (x: Value) => Value
 

@@ -1,10 +1,10 @@
-import { OnnxIreError } from '../../../errors.js'
 import { dtypes } from '../../../ir/dtype.js'
 import { int64s, scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/basic.js'
 import { knownNumbers } from '../../../op/known.js'
 import { given, type ResizeAttributes, resizedAxes, resizedBy } from '../../../op/resize.js'
+import { OnnxIreError } from '../../../util/errors.js'
 import type { ResizedAxis } from './coordinates.js'
 
 /** An axis whose elements may change. */

@@ -1,10 +1,10 @@
-import { OnnxIreError } from '../../../errors.js'
 import { dtypes } from '../../../ir/dtype.js'
 import { int64s, scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
 import { operators } from '../../../op/apply.js'
 import { attention } from '../../../op/attention.js'
 import { basic } from '../../../op/basic.js'
+import { OnnxIreError } from '../../../util/errors.js'
 import { form, type Reading, unsupported } from '../form.js'
 import { axisLength } from './rotary.js'
 

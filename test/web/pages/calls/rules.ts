@@ -3,14 +3,14 @@ import { type DType, dtypes, isFloat } from '../../../../src/ir/dtype.js'
 import { input } from '../../../../src/ir/leaf.js'
 import type { Tensor } from '../../../../src/ir/tensor.js'
 import type { Value } from '../../../../src/ir/value.js'
-import { compileGraph } from '../../../../src/lower/compile.js'
-import { Random } from '../../../../src/random.js'
+import { compileGraph } from '../../../../src/lowering/compile.js'
 import type { Runtime } from '../../../../src/runtime/runtime.js'
+import { Random } from '../../../../src/util/random.js'
 import { wasm, webgpu } from '../../../../src/web/index.js'
 import { cases } from '../../../grad/cases/index.js'
 import { type Compile, checkCase, graphOf } from '../../../grad/directional.js'
 import { type Array64, draw } from '../../../grad/draw.js'
-import { type Cell, lossesOf } from '../../../lower/recurrent.js'
+import { type Cell, lossesOf } from '../../../lowering/recurrent.js'
 
 let cpu: Promise<Runtime> | undefined
 const onCpu = () => {

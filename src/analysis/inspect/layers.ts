@@ -1,0 +1,146 @@
+import { dtypes, isFloat } from '../../ir/dtype.js'
+import type { Shape } from '../../ir/shape.js'
+import { sizeOf } from '../../ir/tensor.js'
+import { withBodies } from '../../ir/topology.js'
+import type { Graph, Node, Value } from '../../ir/value.js'
+import { parametersBehind } from '../../train/weights.js'
+import { readable } from './lengths.js'
+import { varyingNodes, type Work } from './work.js'
+
+/** An operator that reads weights, together with the bias and the norm behind it; or one without weights. */
+export interface Layer {
+  /** What its weights' names say it is called, else the node's name. */
+  readonly name: string
+  readonly operators: readonly string[]
+  /** Of the result behind bias and norm; null where not even the number of axes is known. */
+  readonly shape: Shape | null
+  /** Numbers in its weights, without running statistics; those that an earlier layer has too are counted there. */
+  readonly parameters: number
+  /** How many of them training varies. */
+  readonly trainable: number
+  /** Operations of the forward pass per example; null where they are not known. */
+  readonly flops: number | null
+}
+
+/** Follow the layer whose result they are the only one to read: a bias or a scale written apart, a norm. */
+const followers = new Set([
+  'Add',
+  'Sub',
+  'Mul',
+  'Div',
+  'BatchNormalization',
+  'InstanceNormalization',
+  'GroupNormalization',
+  'LayerNormalization',
+  'RMSNormalization',
+])
+
+/** Where quantized operators take their weights and biases. */
+const integerWeights: Readonly<Record<string, readonly number[]>> = {
+  QLinearConv: [3, 8],
+  QLinearMatMul: [3],
+  ConvInteger: [1],
+  MatMulInteger: [1],
+  MatMulNBits: [1, 5],
+  GatherBlockQuantized: [0],
+}
+
+interface Row {
+  readonly nodes: Node[]
+  readonly weights: Value[]
+  parameters: number
+  trainable: number
+}
+
+/**
+ * The layers of a graph, in its order, those inside bodies before the operator that carries them.
+ * @param trained names of the tensors that training varies
+ * @param work operations of the forward pass of `examples` examples, where known
+ */
+export function layersOf(graph: Graph, trained: ReadonlySet<string>, work: Work | null, examples: number): Layer[] {
+  const outputs = [...graph.outputs.values()]
+  const all = withBodies(outputs)
+  const varying = new Set(varyingNodes(all, ({ source }) => source.kind === 'parameter'))
+  const readers = countReaders(all, outputs)
+  const seen = new Set<Value>()
+  const rowOf = new Map<Node, Row>()
+  const rows: Row[] = []
+  for (const node of all) {
+    const own = [...new Set(node.inputs.flatMap((x, slot) => heldBy(node, slot, x, trained)))]
+    // What is computed from constants alone is no layer, unless it looks up weights: positions, a class token.
+    if (!varying.has(node) && (own.length === 0 || isView(node))) continue
+    const before = own.length > 0 && follows(node, own) ? layerBefore(node, readers, rowOf) : undefined
+    const row = before ?? { nodes: [], weights: [], parameters: 0, trainable: 0 }
+    if (!before) rows.push(row)
+    rowOf.set(node, row)
+    row.nodes.push(node)
+    row.weights.push(...own)
+    for (const weight of own) {
+      if (seen.has(weight)) continue
+      seen.add(weight)
+      row.parameters += elementsOf(node, weight)
+      if (weight.source.kind === 'parameter') row.trainable += elementsOf(node, weight)
+    }
+  }
+  return rows.map((row) => described(row, work, examples))
+}
+
+function described({ nodes, weights, parameters, trainable }: Row, work: Work | null, examples: number): Layer {
+  const shape = nodes.at(-1)!.outputs[0]?.shape
+  const known = work !== null && !nodes.some((node) => work.unknown.includes(node))
+  return {
+    name: nameOf(nodes[0]!, weights[0]),
+    operators: nodes.map(({ operator }) => operator),
+    shape: shape ? readable(shape) : null,
+    parameters,
+    trainable,
+    flops: known ? nodes.reduce((sum, node) => sum + (work.byNode.get(node) ?? 0), 0) / examples : null,
+  }
+}
+
+/** `layer1.0.conv1.weight` says more than `Conv_12`; `onnx::MatMul_417` less. */
+function nameOf({ name, outputs }: Node, weight: Value | undefined): string {
+  const stem = /^(.+)[./](weight|kernel|gamma|w)$/.exec(weight?.name ?? '')?.[1]
+  return stem ?? name ?? weight?.name ?? outputs[0]?.name ?? ''
+}
+
+/** The weights that an operand is, or is a view of. */
+function heldBy(node: Node, slot: number, x: Value | null, trained: ReadonlySet<string>): readonly Value[] {
+  if (!x) return []
+  const { source } = x
+  if (source.kind === 'constant') return integerWeights[node.operator]?.includes(slot) && isLong(x) ? [x] : []
+  if (source.kind === 'node' && source.operator === 'DequantizeLinear')
+    return source.inputs[0]?.source.kind === 'constant' && isLong(source.inputs[0]) ? [source.inputs[0]] : []
+  const unexpanded = source.kind === 'node' && source.operator === 'Expand' ? source.inputs[0] : x
+  return parametersBehind(unexpanded).filter(({ name = '' }) => trained.has(name))
+}
+
+const isView = ({ operator, outputs }: Node): boolean =>
+  operator === 'Expand' || operator === 'DequantizeLinear' || parametersBehind(outputs[0]).length > 0
+
+const isLong = ({ shape }: Value): boolean => sizeOf(shape as readonly number[]) > 1
+
+/** Bytes of quantized weights hold several of them. */
+function elementsOf({ attributes: { bits } }: Node, { shape, dtype }: Value): number {
+  const each = typeof bits === 'number' && !isFloat(dtype) ? Math.max(1, dtypes[dtype].bits / bits) : 1
+  return each * sizeOf(shape as readonly number[])
+}
+
+const follows = ({ operator }: Node, own: readonly Value[]): boolean =>
+  followers.has(operator) && own.every(({ shape }) => shape!.filter((dim) => dim !== 1).length <= 1)
+
+/** The row of the one operand that comes from a layer, if nothing else reads it. */
+function layerBefore(node: Node, readers: ReadonlyMap<Value, number>, rowOf: ReadonlyMap<Node, Row>): Row | undefined {
+  for (const x of node.inputs) {
+    const row = x?.source.kind === 'node' ? rowOf.get(x.source) : undefined
+    if (row && row.weights.length > 0 && row.nodes.at(-1) === x!.source && readers.get(x!) === 1) return row
+  }
+  return undefined
+}
+
+function countReaders(nodes: readonly Node[], outputs: readonly Value[]): ReadonlyMap<Value, number> {
+  const readers = new Map<Value, number>()
+  for (const x of [...nodes.flatMap(({ inputs }) => inputs), ...outputs])
+    if (x) readers.set(x, (readers.get(x) ?? 0) + 1)
+  return readers
+}

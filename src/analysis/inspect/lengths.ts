@@ -1,0 +1,106 @@
+import { type Dim, formatShape, type Shape } from '../../ir/shape.js'
+import { inputsOf, shapeOf } from '../../onnx/declared.js'
+import { create, edit } from '../../onnx/message.js'
+import type { Model } from '../../onnx/model.js'
+import type { ValueInfoProto } from '../../onnx/schema.js'
+import { OnnxIreError } from '../../util/errors.js'
+
+/** Shapes of a model's inputs, by name. */
+export type InputShapes = Readonly<Record<string, readonly number[]>>
+
+/** A length of an input that neither the file nor the caller tells. */
+export interface MissingLength {
+  readonly input: string
+  /** Null where not even the number of axes is known. */
+  readonly axis: number | null
+  /** What the file calls it, if anything. */
+  readonly name: string | null
+}
+
+/** A model whose inputs have lengths for one run. */
+export interface Sized {
+  readonly model: Model
+  readonly missing: readonly MissingLength[]
+  /** Whether the number of examples is free, and so `batch` was taken. */
+  readonly free: boolean
+}
+
+/**
+ * The model with the lengths of its inputs filled in: those given, and `batch` for a leading length that the file leaves
+ * open. A length that the file names is the same wherever the name stands.
+ * @throws 'invalid-option' where a given shape is of no input or contradicts the file
+ */
+export function sized(model: Model, given: InputShapes, batch: number): Sized {
+  const inputs = inputsOf(model.proto)
+  const declared = new Map(inputs.map((info) => [info.name ?? '', shapeOf(info)]))
+  const lengths = new Map<string, number>()
+  for (const [name, shape] of Object.entries(given)) bind(name, declared, shape, lengths)
+  const leading = [...declared].flatMap(([name, shape]) => (name in given ? [] : (shape?.slice(0, 1) ?? [])))
+  const free = leading.filter((dim) => typeof dim === 'string' && !lengths.has(dim)) as string[]
+  for (const dim of free) lengths.set(dim, batch)
+
+  const known = new Map<string, Shape | undefined>()
+  for (const [name, shape] of declared)
+    known.set(name, given[name] ?? shape?.map((dim) => (typeof dim === 'string' ? (lengths.get(dim) ?? dim) : dim)))
+  const graph = model.proto.graph!
+  const input = graph.input.map((info) =>
+    known.has(info.name ?? '') ? withShape(info, known.get(info.name ?? '')) : info,
+  )
+  return {
+    model: { ...model, proto: edit(model.proto, { graph: edit(graph, { input }) }) },
+    missing: [...known].flatMap(([name, shape]) => missingOf(name, shape)),
+    free: free.length > 0,
+  }
+}
+
+/** Takes from a given shape what the lengths that the file names are. */
+function bind(
+  name: string,
+  declared: ReadonlyMap<string, Shape | undefined>,
+  shape: readonly number[],
+  lengths: Map<string, number>,
+): void {
+  if (!declared.has(name))
+    throw new OnnxIreError(
+      'invalid-option',
+      `a shape is given for '${name}', which is no input of the model: they are ${[...declared.keys()].map((input) => `'${input}'`).join(', ')}`,
+    )
+  const whole = shape.every((length) => Number.isSafeInteger(length) && length >= 0)
+  const expected = declared.get(name)
+  const fits =
+    !expected ||
+    (expected.length === shape.length &&
+      expected.every(
+        (dim, axis) => (typeof dim === 'number' ? dim : (lengths.get(dim) ?? shape[axis])) === shape[axis],
+      ))
+  if (!whole || !fits)
+    throw new OnnxIreError(
+      'invalid-option',
+      `the shape [${shape.join(', ')}] given for the input '${name}' does not fit what the model declares, ${formatShape(expected && readable(expected))}`,
+    )
+  for (const [axis, dim] of (expected ?? []).entries()) if (typeof dim === 'string') lengths.set(dim, shape[axis]!)
+}
+
+function missingOf(input: string, shape: Shape | undefined): MissingLength[] {
+  if (!shape) return [{ input, axis: null, name: null }]
+  return shape.flatMap((dim, axis) =>
+    typeof dim === 'string' ? [{ input, axis, name: dim.includes('?') ? null : dim }] : [],
+  )
+}
+
+/** Lengths without a name are '?'. */
+export const readable = (shape: Shape): Shape =>
+  shape.map((dim): Dim => (typeof dim === 'string' && dim.includes('?') ? '?' : dim))
+
+function withShape(info: ValueInfoProto, shape: Shape | undefined): ValueInfoProto {
+  const { type } = info
+  if (!shape || !type?.tensorType) return info
+  const dim = shape.map((length, axis) => {
+    const before = type.tensorType?.shape?.dim[axis]
+    return typeof length === 'number'
+      ? create('Dimension', { dimValue: BigInt(length) })
+      : (before ?? create('Dimension', {}))
+  })
+  const tensorType = edit(type.tensorType, { shape: create('TensorShapeProto', { dim }) })
+  return edit(info, { type: edit(type, { tensorType }) })
+}

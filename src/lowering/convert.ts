@@ -1,0 +1,45 @@
+import type { DType } from '../ir/dtype.js'
+import { numbersOf, tensorFrom } from '../ir/leaf.js'
+import type { Tensor } from '../ir/tensor.js'
+import { OnnxIreError } from '../util/errors.js'
+
+/**
+ * A tensor in the type that a lowered graph has in the place of its own: int64 as int32, and back. Others stay as they are.
+ * Throws `invalid-data` naming the tensor for numbers beyond 32 bits.
+ */
+export function converted(name: string, tensor: Tensor, to: DType): Tensor {
+  const { dtype, dims, data } = tensor
+  if (dtype === 'int64' && to === 'int32') return { dtype: to, dims, data: narrowed(name, data as BigInt64Array) }
+  if (dtype === 'int32' && to === 'int64')
+    return { dtype: to, dims, data: BigInt64Array.from(data as Int32Array, BigInt) }
+  return tensor
+}
+
+function narrowed(name: string, data: BigInt64Array): Int32Array {
+  const result = new Int32Array(data.length)
+  for (let i = 0; i < data.length; i++) {
+    const element = Number(data[i])
+    result[i] = element
+    if (result[i] !== element) throw tooLong(`input '${name}'`, `${data[i]}`)
+  }
+  return result
+}
+
+/**
+ * A constant of a graph as int32. The ends of int64 are the ends of int32, for they stand for "no bound". Throws `invalid-data`
+ * naming the constant for other numbers beyond 32 bits.
+ */
+export function narrowConstant(tensor: Tensor, name?: string): Tensor {
+  const numbers = numbersOf(tensor).map((x) => {
+    if (Math.abs(x) === 2 ** 63) return x < 0 ? -(2 ** 31) : 2 ** 31 - 1
+    if (x !== (x | 0)) throw tooLong(name ? `the constant '${name}'` : 'a constant of the model', `${x}`)
+    return x
+  })
+  return tensorFrom('int32', tensor.dims, numbers)
+}
+
+const tooLong = (where: string, number: string) =>
+  new OnnxIreError(
+    'invalid-data',
+    `${where}: ${number} does not fit into 32 bits, and this provider has no larger integers; run the model on the CPU`,
+  )

@@ -1,0 +1,156 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import type { Tensor, Tensors } from '../../src/index.js'
+import { constant, input, int64s, scalar, tensorFrom } from '../../src/ir/leaf.js'
+import { body } from '../../src/ir/scope.js'
+import { withBodies } from '../../src/ir/topology.js'
+import type { Value } from '../../src/ir/value.js'
+import { lowered } from '../../src/lowering/lowered.js'
+import { webgpu as target } from '../../src/lowering/webgpu/index.js'
+import type { GraphSpec } from '../../src/onnx/export.js'
+import { op } from '../../src/op/index.js'
+import { Random } from '../../src/util/random.js'
+import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
+import { cpu, cpuAs, distance, outputsOf } from './providers.js'
+
+const skipped = skipLoudly('test/lower/bodies.test.ts, on the device', await whyNoWebgpu())
+const gpu = skipped ? undefined : webgpu()
+afterAll(() => gpu?.dispose())
+
+const noise = (...dims: number[]): Tensor => ({
+  dtype: 'float32',
+  dims,
+  data: new Random(3).fill(new Float32Array(dims.reduce((a, b) => a * b, 1)), 'normal'),
+})
+const longs = (...numbers: number[]): Tensor => tensorFrom('int64', [numbers.length], numbers)
+
+/** A Loop over one state of the shape of `initial`. */
+function loop(rounds: number, initial: Value, build: (i: Value, state: Value) => readonly Value[]): readonly Value[] {
+  const inputs = [input('i', 'int64', []), input('go', 'bool', []), input('state', initial.dtype, initial.shape)]
+  return op.Loop(scalar('int64', rounds), null, [initial], {
+    body: body(inputs, (i, go, state) => [go!, ...build(i!, state!)]),
+  })
+}
+
+interface Case {
+  readonly feeds: Tensors
+  readonly build: (inputs: Readonly<Record<string, Value>>) => Readonly<Record<string, Value>>
+  /** Operators that WebGPU runs wrong or not at all. */
+  readonly gone: readonly string[]
+}
+
+const cases: Readonly<Record<string, Case>> = {
+  'both branches of an If': {
+    feeds: { x: noise(2, 3), ids: longs(2, 0, 1) },
+    build: ({ x, ids }) => {
+      const some = op.Greater(op.ReduceSum(x!, null, { keepdims: 0 }), 100)
+      const [y] = op.If(some, {
+        then_branch: body([], () => [op.Sign(op.Gather(x!, op.Sub(ids!, 1), { axis: 1 }))]),
+        else_branch: body([], () => [op.LogSoftmax(op.Gather(x!, ids!, { axis: 1 }), { axis: 1 })]),
+      })
+      return { y: y! }
+    },
+    gone: ['Sign', 'LogSoftmax'],
+  },
+  'a value from outside as it is, and one that is lowered to it': {
+    feeds: { x: noise(2, 3), ids: longs(2, 0, 1) },
+    build: ({ x, ids }) => {
+      const some = op.Greater(op.ReduceSum(x!, null, { keepdims: 0 }), -100)
+      const moved = op.Add(ids!, 1)
+      const [y, z] = op.If(some, {
+        then_branch: body([], () => [op.Identity(x!), op.Identity(moved)]),
+        else_branch: body([], () => [op.Neg(x!), moved]),
+      })
+      return { y: y!, z: z!, moved }
+    },
+    gone: [],
+  },
+  'a convolution of 6 channels in every round': {
+    feeds: { x: noise(2, 8, 5, 5), narrow: noise(6, 8, 1, 1), wide: noise(8, 6, 3, 3) },
+    build: ({ x, narrow, wide }) => {
+      const pads = [1, 1, 1, 1]
+      const [y] = loop(2, x!, (_, state) => [op.Softsign(op.Conv(op.Conv(state, narrow!), wide!, null, { pads }))])
+      return { y: y! }
+    },
+    gone: ['Softsign'],
+  },
+  'the number of the round, shapes and indices': {
+    feeds: { x: noise(3, 4), ids: longs(1, 2, 0) },
+    build: ({ x, ids }) => {
+      const [y, rows, places] = loop(3, x!, (i, state) => {
+        const row = op.Gather(state, i)
+        const last = op.Sub(op.Shape(state, { end: 1 }), op.Add(i, 1))
+        const best = op.ArgMax(state, { axis: 1, keepdims: 0 })
+        const moved = op.Mod(op.Add(op.Add(best, ids!), i), 4)
+        return [
+          op.Add(state, op.Sign(op.Slice(state, last, op.Add(last, 1), int64s([0])))),
+          op.Mul(row, op.Cast(i, { to: 1 })),
+          moved,
+        ]
+      })
+      return { y: y!, rows: rows!, places: places! }
+    },
+    gone: ['Sign'],
+  },
+  'places of the largest in every slice of a Scan': {
+    feeds: { x: noise(2, 1, 2, 4, 4) },
+    build: ({ x }) => {
+      const state = constant(tensorFrom('float32', [], [1]))
+      const inputs = [input('state', 'float32', []), input('slice', 'float32', [1, 2, 4, 4])]
+      const [sum, spread] = op.Scan([state, x!], {
+        num_scan_inputs: 1,
+        body: body(inputs, (state, slice) => {
+          const [y, indices] = op.MaxPool(slice!, { kernel_shape: [2, 2], strides: [2, 2] })
+          const zeros = op.ConstantOfShape(int64s([32]))
+          const flat = op.ScatterElements(zeros, op.Reshape(indices, [-1]), op.Reshape(y, [-1]))
+          return [op.Add(state!, op.ReduceSum(op.Sign(y), null, { keepdims: 0 })), flat]
+        }),
+      })
+      return { sum: sum!, spread: spread! }
+    },
+    gone: ['Sign', 'ConstantOfShape'],
+  },
+  'a body inside of a body': {
+    feeds: { x: noise(4) },
+    build: ({ x }) => {
+      const [y] = loop(4, x!, (i, state) => {
+        const large = op.Greater(op.Gather(state, i), 0)
+        return op.If(large, {
+          then_branch: body([], () => [op.Sub(state, op.Sign(op.Add(state, x!)))]),
+          else_branch: body([], () => loop(2, state, (_, inner) => [op.Celu(op.Add(inner, op.Gather(x!, i)))])),
+        })
+      })
+      return { y: y! }
+    },
+    gone: ['Sign', 'Celu'],
+  },
+}
+
+const operators = ({ outputs }: GraphSpec) => withBodies(outputs.values()).map(({ operator }) => operator)
+
+describe('bodies on WebGPU', () => {
+  it.each(Object.entries(cases))('%s', { timeout: 120_000 }, async (_, { feeds, build, gone }) => {
+    const inputs = Object.fromEntries(
+      Object.entries(feeds).map(([name, { dtype, dims }]) => [name, input(name, dtype, dims)]),
+    )
+    const graph: GraphSpec = {
+      name: 'bodies',
+      inputs: new Map(Object.entries(inputs)),
+      outputs: new Map(Object.entries(build(inputs))),
+    }
+    const result = operators(lowered(graph, target))
+    for (const operator of gone) {
+      expect(operators(graph)).toContain(operator)
+      expect(result).not.toContain(operator)
+    }
+    const expected = await outputsOf(cpu, graph, feeds)
+    expect(distance(await outputsOf(cpuAs('webgpu'), graph, feeds), expected)).toBeLessThan(1e-5)
+    if (gpu) expect(distance(await outputsOf(gpu, graph, feeds), expected)).toBeLessThan(1e-4)
+  })
+
+  it('shares bodies in which nothing changes', () => {
+    const x = input('x', 'float32', [3])
+    const [y] = loop(2, x, (_, state) => [op.Tanh(state)])
+    const graph: GraphSpec = { name: 'loop', inputs: new Map([['x', x]]), outputs: new Map([['y', y!]]) }
+    expect(lowered(graph, target).outputs.get('y')).toBe(y)
+  })
+})

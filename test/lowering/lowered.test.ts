@@ -1,0 +1,189 @@
+import { describe, expect, it } from 'vitest'
+import { importGraph } from '../../src/authoring.js'
+import { constant, input, int64s, scalar, tensorFrom } from '../../src/ir/leaf.js'
+import { body } from '../../src/ir/scope.js'
+import { withBodies } from '../../src/ir/topology.js'
+import type { Value } from '../../src/ir/value.js'
+import { compileGraph, compileModel } from '../../src/lowering/compile.js'
+import { fixed } from '../../src/lowering/fixed.js'
+import { lowered } from '../../src/lowering/lowered.js'
+import { webgpu } from '../../src/lowering/webgpu/index.js'
+import { until } from '../../src/lowering/webgpu/until.js'
+import { type GraphSpec, modelOf } from '../../src/onnx/export.js'
+import { decodeModel } from '../../src/onnx/model.js'
+import { op } from '../../src/op/index.js'
+import { kernels } from '../generated/kernels.js'
+import { cpu, cpuAs, outputsOf } from './providers.js'
+
+const spec = (inputs: readonly Value[], outputs: Readonly<Record<string, Value>>): GraphSpec => ({
+  name: 'graph',
+  inputs: new Map(inputs.map((x) => [x.name!, x])),
+  outputs: new Map(Object.entries(outputs)),
+})
+const operators = ({ outputs }: GraphSpec): string[] => withBodies(outputs.values()).map(({ operator }) => operator)
+const typesOf = (values: ReadonlyMap<string, Value>) => [...values].map(([name, { dtype }]) => [name, dtype])
+const floats = (dims: readonly number[], ...values: number[]) => tensorFrom('float32', dims, values)
+
+describe('lowered', () => {
+  it.each(['cpu', 'wasm', 'cuda', 'webgpu'] as const)('is what %s gets, where it needs to be', async (provider) => {
+    const x = input('x', 'float32', [2, 3])
+    const graph = spec([x], { y: op.Sign(op.LogSoftmax(x)) })
+    const written: Uint8Array[] = []
+    const compile = (bytes: Uint8Array) => {
+      written.push(bytes)
+      return cpu.compile(bytes)
+    }
+    await (await compileGraph({ ...cpu, provider, compile }, graph)).release()
+    await (await compileModel({ ...cpu, provider, compile }, modelOf(graph))).release()
+    for (const bytes of written) {
+      const found = operators(importGraph(decodeModel(bytes)))
+      if (provider === 'webgpu') expect(found).not.toEqual(expect.arrayContaining(['Sign']))
+      else expect(found).toEqual(['LogSoftmax', 'Sign'])
+    }
+    expect(written).toHaveLength(2)
+  })
+
+  it('shares what it does not change', () => {
+    const x = input('x', 'float32', [2, 3])
+    const y = op.Exp(op.MatMul(x, constant(floats([3, 1], 1, 2, 3))))
+    expect(lowered(spec([x], { y }), webgpu).outputs.get('y')).toBe(y)
+  })
+
+  it('lowers what lowering makes', () => {
+    const [scores, labels] = [input('scores', 'float32', [2, 3]), input('labels', 'int64', [2])]
+    const [loss] = op.SoftmaxCrossEntropyLoss(scores, labels, { ignore_index: -1 })
+    const result = lowered(spec([scores, labels], { loss }), webgpu)
+    expect(operators(result)).not.toEqual(expect.arrayContaining(['LogSoftmax']))
+    expect(operators(result)).toContain('Log')
+    expect(typesOf(result.inputs)).toEqual([
+      ['scores', 'float32'],
+      ['labels', 'int32'],
+    ])
+  })
+
+  it('leaves shapes to the host, also ones that are an input, and computes in int32 what else is int64', () => {
+    const [x, shape, ids] = [
+      input('x', 'float32', ['N', 6]),
+      input('shape', 'int64', [2]),
+      input('ids', 'int64', ['N']),
+    ]
+    const rows = op.Shape(x, { end: 1 })
+    const target = op.Concat([rows, op.Div(int64s([6]), int64s([2])), int64s([2])], { axis: 0 })
+    const outputs = {
+      reshaped: op.Reshape(x, target),
+      given: op.Reshape(x, shape),
+      places: op.Add(op.Mul(ids, 2), rows),
+      rows: op.Mul(rows, int64s([3])),
+    }
+    const result = lowered(spec([x, shape, ids], outputs), webgpu)
+    expect(typesOf(result.inputs)).toEqual([
+      ['x', 'float32'],
+      ['shape', 'int64'],
+      ['ids', 'int32'],
+    ])
+    expect(typesOf(result.outputs)).toEqual([
+      ['reshaped', 'float32'],
+      ['given', 'float32'],
+      ['places', 'int32'],
+      ['rows', 'int64'],
+    ])
+    expect(result.outputs.get('reshaped')).toBe(outputs.reshaped)
+    // The number of rows that is added to int32 is counted on the device: nothing is cast from int64.
+    const casts = withBodies(result.outputs.values()).filter(({ operator }) => operator === 'Cast')
+    expect(casts.filter(({ inputs: [x] }) => x!.dtype === 'int64')).toEqual([])
+  })
+
+  it('gives bodies what they had', async () => {
+    const [x, ids] = [input('x', 'float32', ['N']), input('ids', 'int64', ['N'])]
+    const last = op.Add(ids, 1)
+    const some = op.Greater(op.ReduceSum(op.Cast(last, { to: 1 }), null, { keepdims: 0 }), 5)
+    const [y] = op.If(some, {
+      then_branch: body([], () => [op.Gather(x, op.Sub(last, 1))]),
+      else_branch: body([], () => [op.Sign(x)]),
+    })
+    const graph = spec([x, ids], { y: y! })
+    for (const data of [
+      [2n, 1n, 0n],
+      [0n, 0n, 0n],
+    ]) {
+      const feeds = {
+        x: floats([3], -1, 0, 4),
+        ids: { dtype: 'int64', dims: [3], data: BigInt64Array.from(data) } as const,
+      }
+      expect(await outputsOf(cpuAs('webgpu'), graph, feeds)).toEqual(await outputsOf(cpu, graph, feeds))
+    }
+  })
+
+  it('writes operators of newer sets in older ones where another has no kernel in the newer', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const normalised = op.RMSNormalization(x, constant(floats([4], 1, 1, 1, 1)))
+    const alone = spec([x], { y: normalised })
+    expect(operators(lowered(alone, webgpu))).toEqual(['RMSNormalization'])
+    const turned = lowered(spec([x], { y: op.Sin(normalised) }), webgpu)
+    expect(operators(turned)).toEqual(expect.arrayContaining(['Sin', 'ReduceMean']))
+    expect(operators(turned)).not.toContain('RMSNormalization')
+  })
+
+  it('knows where kernels end as they were measured to', () => {
+    const measured = Object.entries(kernels.operators).flatMap(([name, { webgpu }]) =>
+      webgpu?.until === undefined ? [] : [[name, webgpu.until]],
+    )
+    expect(Object.entries(until).toSorted()).toEqual(measured.toSorted())
+  })
+
+  it('keeps whole numbers of 32 bits, and refuses larger ones by name', async () => {
+    const ids = input('ids', 'int64', ['N'])
+    const graph = spec([ids], { y: op.Add(ids, scalar('int64', 1)) })
+    const feed = (...data: bigint[]) => ({
+      ids: { dtype: 'int64', dims: [data.length], data: BigInt64Array.from(data) } as const,
+    })
+    const { y } = await outputsOf(cpuAs('webgpu'), graph, feed(-5n, 2147483646n))
+    expect(y).toEqual({ dtype: 'int64', dims: [2], data: BigInt64Array.from([-4n, 2147483647n]) })
+    await expect(outputsOf(cpuAs('webgpu'), graph, feed(2147483648n))).rejects.toMatchObject({
+      code: 'invalid-data',
+      message: /^input 'ids': 2147483648 does not fit into 32 bits/,
+    })
+  })
+
+  it('refuses constants beyond 32 bits, but for the ends of int64, which are no bound', async () => {
+    const ids = input('ids', 'int64', [3])
+    const feeds = { ids: { dtype: 'int64', dims: [3], data: BigInt64Array.from([-7n, 0n, 9n]) } as const }
+    const clipped = spec([ids], { y: op.Clip(ids, scalar('int64', -(2 ** 63)), scalar('int64', 2 ** 63)) })
+    expect(await outputsOf(cpuAs('webgpu'), clipped, feeds)).toEqual(await outputsOf(cpu, clipped, feeds))
+    const hash = constant(tensorFrom('int64', [1], [2 ** 40]), 'hash')
+    expect(() => lowered(spec([ids], { y: op.Add(ids, hash) }), webgpu)).toThrow(
+      expect.objectContaining({
+        code: 'invalid-data',
+        message: expect.stringMatching(/^the constant 'hash': 1099511627776 does not fit into 32 bits/),
+      }),
+    )
+    const far = op.Range(scalar('int64', 2 ** 31), scalar('int64', 2 ** 31 + 100), scalar('int64', 1))
+    expect(() => lowered(spec([ids], { y: op.Add(far, op.Gather(ids, 0)) }), webgpu)).toThrow(
+      /does not fit into 32 bits/,
+    )
+  })
+})
+
+describe('fixed', () => {
+  it('puts numbers in the place of symbols, and of what follows from them', async () => {
+    const x = input('x', 'float32', ['N', 'M'])
+    const graph = spec([x], { y: op.Reshape(x, op.Concat([op.Shape(x, { start: 1 }), int64s([-1])], { axis: 0 })) })
+    const known = fixed(
+      graph,
+      new Map([
+        ['N', 2],
+        ['M', 3],
+      ]),
+    )
+    expect(known.inputs.get('x')!.shape).toEqual([2, 3])
+    expect(known.outputs.get('y')!.shape).toEqual([3, 2])
+    expect(operators(known)).toEqual(['Reshape'])
+    const feeds = { x: floats([2, 3], 1, 2, 3, 4, 5, 6) }
+    expect(await outputsOf(cpu, known, feeds)).toEqual(await outputsOf(cpu, graph, feeds))
+  })
+
+  it('leaves symbols that are not named', () => {
+    const x = input('x', 'float32', ['N', 'M'])
+    expect(fixed(spec([x], { y: op.Exp(x) }), new Map([['M', 3]])).outputs.get('y')!.shape).toEqual(['N', 3])
+  })
+})

@@ -1,0 +1,77 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { isStatic } from '../../src/ir/shape.js'
+import { fixed } from '../../src/lowering/fixed.js'
+import { lowered } from '../../src/lowering/lowered.js'
+import { webgpu as target } from '../../src/lowering/webgpu/index.js'
+import type { GraphSpec } from '../../src/onnx/export.js'
+import type { Tensors } from '../../src/runtime/runtime.js'
+import type { Form } from '../../tools/kernels/form.js'
+import { forms } from '../../tools/kernels/forms.js'
+import { outcomes } from '../../tools/kernels/outcome.js'
+import { kernels } from '../generated/kernels.js'
+import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
+import { integerForms } from './integer-forms.js'
+import { cpu, cpuAs, distance, outputsOf } from './providers.js'
+
+const specOf = ({ operator, inputs, outputs }: Form): GraphSpec => ({
+  name: operator,
+  inputs: new Map(inputs.map((x, i) => [`x${i}`, x])),
+  outputs: new Map(outputs.map((y, i) => [`y${i}`, y])),
+})
+const feedsOf = ({ feeds }: Form): Tensors => Object.fromEntries(feeds.map((tensor, i) => [`x${i}`, tensor]))
+
+/** Forms of float32, or of what else an operator takes, that are lowered: they are no more the operator that they were. */
+const changed = [...[...forms().values()].flat(), ...integerForms()]
+  .filter(({ dtype }) => dtype !== 'float64')
+  .flatMap((form) => {
+    const spec = specOf(form)
+    const { outputs } = lowered(spec, target)
+    const same = [...outputs].every(([name, value]) => value === spec.outputs.get(name))
+    return same ? [] : [[form.operator, form.name, form] as const]
+  })
+
+/** Whether something of it stays on the CPU when it is lowered, as OPERATORS.md says. */
+function staysOnCpu({ operator, name, dtype }: Form): boolean {
+  const kernel = kernels.operators[operator]?.webgpu
+  const result = kernel?.lowered?.[dtype] ?? kernel?.types[dtype]
+  return typeof result === 'object'
+    ? (result[outcomes.fallsBack]?.includes(name) ?? false)
+    : result === outcomes.fallsBack
+}
+
+/** Shape arithmetic stays with the host, and there is some where lengths are known only when the graph runs. */
+const isOpen = ({ inputs }: Form): boolean => inputs.some(({ shape }) => !isStatic(shape))
+const lengthsOf = ({ inputs, feeds }: Form): ReadonlyMap<string, number> =>
+  new Map(
+    inputs.flatMap(({ shape }, i) => (shape ?? []).map((dim, axis) => [`${dim}`, feeds[i]!.dims[axis]!] as const)),
+  )
+
+const skipped = skipLoudly('test/lower/lowerings.test.ts, on the device', await whyNoWebgpu())
+const gpu = skipped ? undefined : webgpu({ cpuNodes: 'refused' })
+const mixed = skipped ? undefined : webgpu()
+afterAll(() => Promise.all([gpu?.dispose(), mixed?.dispose()]))
+
+describe('lowered for WebGPU', () => {
+  it('is every operator of the table but for those that its cases leave as they are', () => {
+    const names = new Set(changed.map(([operator]) => operator))
+    expect(Object.keys(target.lowerings).filter((name) => !names.has(name))).toEqual([])
+  })
+
+  it.each(changed)('%s, %s: the same on the CPU', async (_, __, form) => {
+    const spec = specOf(form)
+    const expected = await outputsOf(cpu, spec, feedsOf(form))
+    expect(distance(await outputsOf(cpuAs('webgpu'), spec, feedsOf(form)), expected)).toBeLessThan(2e-5)
+  })
+
+  it.skipIf(skipped).each(changed)(
+    '%s, %s: the same on the device, and all of it there but for what OPERATORS.md says',
+    async (_, __, form) => {
+      const spec = specOf(form)
+      const expected = await outputsOf(cpu, spec, feedsOf(form))
+      const known = isOpen(form) ? fixed(spec, lengthsOf(form)) : spec
+      const alone = known !== spec || !staysOnCpu(form)
+      expect(distance(await outputsOf(alone ? gpu! : mixed!, known, feedsOf(form)), expected)).toBeLessThan(1e-3)
+      if (known !== spec) expect(distance(await outputsOf(mixed!, spec, feedsOf(form)), expected)).toBeLessThan(1e-3)
+    },
+  )
+})

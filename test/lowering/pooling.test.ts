@@ -1,0 +1,81 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { gradients } from '../../src/authoring.js'
+import { input } from '../../src/ir/leaf.js'
+import { fixed } from '../../src/lowering/fixed.js'
+import { lowered } from '../../src/lowering/lowered.js'
+import { webgpu as target } from '../../src/lowering/webgpu/index.js'
+import type { GraphSpec } from '../../src/onnx/export.js'
+import { op } from '../../src/op/index.js'
+import { Random } from '../../src/util/random.js'
+import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
+import { cpu, cpuAs, distance, outputsOf } from './providers.js'
+
+const skipped = skipLoudly('test/lower/pooling.test.ts, on the device', await whyNoWebgpu())
+const gpu = skipped ? undefined : webgpu()
+afterAll(() => gpu?.dispose())
+
+type Attributes = Parameters<typeof op.MaxPool>[1]
+
+/** The largest elements, where they are, and the gradient, for lengths that only the run tells. */
+function pooled(attributes: Attributes): GraphSpec {
+  const x = input('x', 'float32', ['N', 2, 'H', 'W'])
+  const [y, indices] = op.MaxPool(x, attributes)
+  const dy = op.Mul(y, y)
+  const [dx] = gradients([[y, dy]], [x])
+  return {
+    name: 'pool',
+    inputs: new Map([['x', x]]),
+    outputs: new Map([
+      ['y', y],
+      ['indices', indices],
+      ['dx', dx!],
+    ]),
+  }
+}
+
+describe('MaxPool with places on WebGPU', () => {
+  const pads = [...(['SAME_UPPER', 'SAME_LOWER'] as const)].flatMap((auto_pad) =>
+    [
+      { auto_pad, kernel_shape: [3, 3], strides: [2, 3] },
+      { auto_pad, kernel_shape: [4, 3], strides: [3, 1], storage_order: 1 },
+      { auto_pad, kernel_shape: [2, 2], strides: [2, 2] },
+    ].map((attributes) => [`${auto_pad}, ${attributes.kernel_shape} by ${attributes.strides}`, attributes] as const),
+  )
+  it.each(pads)('%s, for any length', { timeout: 120_000 }, async (_, attributes) => {
+    const graph = pooled(attributes)
+    for (const [h, w] of [
+      [7, 6],
+      [8, 5],
+      [3, 9],
+    ] as const) {
+      const data = new Random(h).fill(new Float32Array(2 * 2 * h * w), 'normal')
+      const feeds = { x: { dtype: 'float32', dims: [2, 2, h, w], data } } as const
+      const expected = await outputsOf(cpu, graph, feeds)
+      expect(distance(await outputsOf(cpuAs('webgpu'), graph, feeds), expected)).toBeLessThan(1e-5)
+      const known = fixed(
+        graph,
+        new Map([
+          ['N', 2],
+          ['H', h],
+          ['W', w],
+        ]),
+      )
+      expect(distance(await outputsOf(cpuAs('webgpu'), known, feeds), expected)).toBeLessThan(1e-5)
+      if (gpu) expect(distance(await outputsOf(gpu, graph, feeds), expected)).toBeLessThan(1e-5)
+    }
+  })
+
+  it('is refused, saying why, where not even the number of axes is known', () => {
+    const x = input('x', 'float32', undefined)
+    const [, indices] = op.MaxPool(x, { kernel_shape: [2, 2] })
+    const graph: GraphSpec = { name: 'pool', inputs: new Map([['x', x]]), outputs: new Map([['indices', indices]]) }
+    expect(() => lowered(graph, target)).toThrow(
+      expect.objectContaining({
+        code: 'unsupported-operator',
+        message: expect.stringMatching(
+          /^MaxPool: WebGPU does not tell where .* declare the shape of the model's input/,
+        ),
+      }),
+    )
+  })
+})
