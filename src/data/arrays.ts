@@ -1,6 +1,6 @@
 import { dtypes, type TypedArray } from '../ir/dtype.js'
+import type { Tensors } from '../ir/tensor.js'
 import { sizeOf, type Tensor, type TensorData } from '../ir/tensor.js'
-import type { Tensors } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 import { checkIndices, type Dataset } from './dataset.js'
 import { dtypeOfArray } from './elements.js'

@@ -1,5 +1,5 @@
+import type { Tensors } from '../ir/tensor.js'
 import { needed } from '../needed.js'
-import type { Tensors } from '../runtime/runtime.js'
 import { checkBoolean, checkNumber, count, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'

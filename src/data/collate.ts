@@ -1,6 +1,6 @@
 import { dtypes, type TypedArray } from '../ir/dtype.js'
+import type { Tensors } from '../ir/tensor.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import type { Tensors } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 import { dtypeOfArray } from './elements.js'
 import { type PadOptions, padRows } from './pad.js'

@@ -1,4 +1,4 @@
-import type { Tensors } from '../runtime/runtime.js'
+import type { Tensors } from '../ir/tensor.js'
 import { checkNumber } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'

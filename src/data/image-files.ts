@@ -1,5 +1,4 @@
-import type { Tensor } from '../ir/tensor.js'
-import type { Tensors } from '../runtime/runtime.js'
+import type { Tensor, Tensors } from '../ir/tensor.js'
 import { checkNames } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { concurrently } from './concurrent.js'

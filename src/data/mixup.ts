@@ -1,7 +1,6 @@
 import { isFloat, isHalf } from '../ir/dtype.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
-import type { Tensor } from '../ir/tensor.js'
-import type { Tensors } from '../runtime/runtime.js'
+import type { Tensor, Tensors } from '../ir/tensor.js'
 import { checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { matching, type Patterns } from '../util/pattern.js'

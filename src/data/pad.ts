@@ -1,7 +1,7 @@
 import { dtypes, type TypedArray } from '../ir/dtype.js'
 import { tensorFrom } from '../ir/leaf.js'
+import type { Tensors } from '../ir/tensor.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import type { Tensors } from '../runtime/runtime.js'
 import { checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 

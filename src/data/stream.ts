@@ -1,4 +1,4 @@
-import type { Tensors } from '../runtime/runtime.js'
+import type { Tensors } from '../ir/tensor.js'
 import { checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { type Example, stacked } from './collate.js'

@@ -1,4 +1,4 @@
-import type { Tensors } from '../runtime/runtime.js'
+import type { Tensors } from '../ir/tensor.js'
 import type { Random } from '../util/random.js'
 import type { BatchContext, Dataset } from './dataset.js'
 import { collated, type Data, type Stream } from './stream.js'

@@ -1,4 +1,4 @@
-import type { FloatArray } from '../optim/arrays.js'
+import type { FloatArray } from '../ir/float-array.js'
 import { evaluate } from './evaluate.js'
 import type { Formula } from './formula.js'
 import type { Arrays, Scalars } from './kernel.js'

@@ -1,4 +1,4 @@
-import type { FloatArray } from '../optim/arrays.js'
+import type { FloatArray } from '../ir/float-array.js'
 import type { Arithmetic, Formula } from './formula.js'
 import type { Arrays, Kernel, Scalars } from './kernel.js'
 import { type Call, type Program, programOf } from './program.js'

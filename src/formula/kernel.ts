@@ -1,4 +1,4 @@
-import type { FloatArray } from '../optim/arrays.js'
+import type { FloatArray } from '../ir/float-array.js'
 
 /** What a formula reads and writes, by name, all of one length. Bytes hold a mask, of 0 and 1. */
 export type Arrays = Readonly<Record<string, FloatArray | Uint8Array>>

@@ -1,4 +1,4 @@
-import type { FloatArray } from '../optim/arrays.js'
+import type { FloatArray } from '../ir/float-array.js'
 
 /**
  * The sum of the squares of the first `n` elements, in double precision: element i goes to the partial sum i mod 4, as

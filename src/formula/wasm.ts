@@ -1,4 +1,4 @@
-import type { FloatArray } from '../optim/arrays.js'
+import type { FloatArray } from '../ir/float-array.js'
 import { emitted, type Places } from './emit.js'
 import type { Formula } from './formula.js'
 import { MEMORY, wasmHost } from './host.js'

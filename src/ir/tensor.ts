@@ -43,3 +43,6 @@ export function rowsOf({ dtype, dims, data }: Tensor, from: number, to: number):
     data: (data as TypedArray | readonly string[]).slice(from * width, to * width),
   }
 }
+
+/** Tensors by graph input or output name. */
+export type Tensors = Readonly<Record<string, Tensor>>

@@ -1,22 +1,11 @@
+import type { FloatArray } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
-
-/** The storage of one parameter tensor: its elements in row-major order. The optimizer never needs the shape. */
-export type FloatArray = Float32Array | Float64Array
 
 /** One array per trainable tensor, by name. A frozen tensor is simply not in it. */
 export type ParameterArrays = Readonly<Record<string, FloatArray>>
 
 /** Gradients by parameter name, each as long as its parameter. Names that are not parameters are ignored. */
 export type Gradients = Readonly<Record<string, FloatArray>>
-
-/** A zeroed array of the same length and precision. */
-export const zerosLike = (array: FloatArray): FloatArray =>
-  array instanceof Float64Array ? new Float64Array(array.length) : new Float32Array(array.length)
-
-/** A new record with every array passed through `f`. */
-export function mapArrays<In, Out>(arrays: Readonly<Record<string, In>>, f: (array: In, name: string) => Out) {
-  return Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, f(array, name)]))
-}
 
 /**
  * The array that belongs to parameter `name`.

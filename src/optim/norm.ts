@@ -1,8 +1,9 @@
 import { evaluate } from '../formula/evaluate.js'
 import { abs, array, div, type Formula, formula, min, scalar } from '../formula/formula.js'
 import { sumOfSquares } from '../formula/squares.js'
+import type { FloatArray } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
-import { arrayOf, type FloatArray, type Gradients, type ParameterArrays } from './arrays.js'
+import { arrayOf, type Gradients, type ParameterArrays } from './arrays.js'
 
 const g = array('g')
 

@@ -1,7 +1,7 @@
 import { type DType, dtypes } from '../ir/dtype.js'
+import type { Tensors } from '../ir/tensor.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
-import type { Tensors } from './runtime.js'
 
 /** A graph input as the compiled model declares it. */
 export interface InputInfo {

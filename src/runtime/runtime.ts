@@ -1,10 +1,7 @@
 import type { DType, TypedArray } from '../ir/dtype.js'
-import type { Tensor } from '../ir/tensor.js'
+import type { Tensor, Tensors } from '../ir/tensor.js'
 import type { Device } from './device.js'
 import type { Provider } from './provider.js'
-
-/** Tensors by graph input or output name. */
-export type Tensors = Readonly<Record<string, Tensor>>
 
 /** A compiled ONNX model, ready to run. Calls may overlap; a runtime queues them where its provider cannot. */
 export interface Program {

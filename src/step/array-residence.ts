@@ -1,13 +1,7 @@
 import { evaluateEach } from '../formula/each.js'
 import { evaluate } from '../formula/evaluate.js'
-import {
-  arrayOf,
-  type FloatArray,
-  type Gradients,
-  mapArrays,
-  type ParameterArrays,
-  zerosLike,
-} from '../optim/arrays.js'
+import { type FloatArray, mapArrays, zerosLike } from '../ir/float-array.js'
+import { arrayOf, type Gradients, type ParameterArrays } from '../optim/arrays.js'
 import { clipFactor, clippedNorm, finiteNorm, requireFinite } from '../optim/norm.js'
 import { adaptiveAscent, adaptiveNorm, ascent, updateFormula } from './formulas.js'
 import { type FlatMask, refreshMask } from './mask.js'

@@ -1,12 +1,6 @@
 import { evaluateEach } from '../formula/each.js'
-import {
-  arrayOf,
-  type FloatArray,
-  type Gradients,
-  mapArrays,
-  type ParameterArrays,
-  zerosLike,
-} from '../optim/arrays.js'
+import { type FloatArray, mapArrays, zerosLike } from '../ir/float-array.js'
+import { arrayOf, type Gradients, type ParameterArrays } from '../optim/arrays.js'
 import { faultOf } from '../optim/norm.js'
 import type { OnnxIreError } from '../util/errors.js'
 import { flatByMagnitude, flatByValue, smoothedSquare, smoothedValue } from './formulas.js'

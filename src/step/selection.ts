@@ -1,4 +1,4 @@
-import type { FloatArray } from '../optim/arrays.js'
+import type { FloatArray } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Order } from './histogram.js'
 import { selectDouble } from './select-double.js'

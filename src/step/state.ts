@@ -1,4 +1,5 @@
-import { arrayOf, type FloatArray, mapArrays, type ParameterArrays, zerosLike } from '../optim/arrays.js'
+import { type FloatArray, mapArrays, zerosLike } from '../ir/float-array.js'
+import { arrayOf, type ParameterArrays } from '../optim/arrays.js'
 import type { FlatMask } from './mask.js'
 import { layers, type Optimizer } from './optimizer.js'
 

@@ -1,4 +1,5 @@
-import { type FloatArray, type Gradients, mapArrays, type ParameterArrays } from '../optim/arrays.js'
+import { type FloatArray, mapArrays } from '../ir/float-array.js'
+import type { Gradients, ParameterArrays } from '../optim/arrays.js'
 import { OnnxIreError } from '../util/errors.js'
 import { ArrayResidence } from './array-residence.js'
 import { layers, type Optimizer } from './optimizer.js'

@@ -1,6 +1,7 @@
+import type { FloatArray } from '../ir/float-array.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { SavedTally } from '../metric/tally.js'
-import type { FloatArray, ParameterArrays } from '../optim/arrays.js'
+import type { ParameterArrays } from '../optim/arrays.js'
 import type { PlateauState } from '../optim/plateau.js'
 import { loadState, type SavedState, saveState } from '../step/saved-state.js'
 import type { OptimizerState } from '../step/state.js'

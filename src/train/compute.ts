@@ -1,7 +1,7 @@
+import type { Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { ParameterArrays } from '../optim/arrays.js'
-import type { Tensors } from '../runtime/runtime.js'
 import type { Optimizer } from '../step/optimizer.js'
 import type { Named, Residence } from '../step/residence.js'
 import type { OptimizerState } from '../step/state.js'

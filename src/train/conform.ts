@@ -1,10 +1,9 @@
 import { type DType, isFloat } from '../ir/dtype.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import { formatShape } from '../ir/shape.js'
-import type { Tensor } from '../ir/tensor.js'
+import type { Tensor, Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { LossGraph } from '../loss/loss.js'
-import type { Tensors } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /**

@@ -1,6 +1,6 @@
+import type { FloatArray } from '../ir/float-array.js'
+import type { Tensors } from '../ir/tensor.js'
 import { rowsOf } from '../ir/tensor.js'
-import type { FloatArray } from '../optim/arrays.js'
-import type { Tensors } from '../runtime/runtime.js'
 import type { Named } from '../step/residence.js'
 import type { Compute } from './compute.js'
 import type { Evaluated } from './programs.js'

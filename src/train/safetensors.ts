@@ -1,8 +1,8 @@
 import { type DType, dtypes } from '../ir/dtype.js'
+import type { Tensors } from '../ir/tensor.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { rawBytes } from '../onnx/tensor.js'
 import { textOf } from '../onnx/utf8.js'
-import type { Tensors } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 import { crc32 } from './crc32.js'
 

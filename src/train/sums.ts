@@ -1,4 +1,5 @@
-import { type FloatArray, type ParameterArrays, zerosLike } from '../optim/arrays.js'
+import { type FloatArray, zerosLike } from '../ir/float-array.js'
+import type { ParameterArrays } from '../optim/arrays.js'
 
 /** sums <- sums + factor * arrays, by name; a sum that is not there yet is 0. What counts for nothing may be not a number. */
 export function addScaled(sums: Record<string, FloatArray>, arrays: ParameterArrays, factor: number): void {

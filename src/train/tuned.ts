@@ -1,7 +1,7 @@
 import { isFloat } from '../ir/dtype.js'
+import type { FloatArray } from '../ir/float-array.js'
 import { sizeOf } from '../ir/tensor.js'
 import { type Model, namedTensors } from '../onnx/model.js'
-import type { FloatArray } from '../optim/arrays.js'
 import { OnnxIreError } from '../util/errors.js'
 import { decodeSafetensors } from './safetensors.js'
 import { withTrained } from './trained.js'

@@ -1,6 +1,6 @@
 import { binaryCrossEntropy, crossEntropy, huber, kl, type Loss, l1, mse, op, type Tensor } from '../../src/index.js'
 import { numbersOf } from '../../src/ir/leaf.js'
-import type { Tensors } from '../../src/runtime/runtime.js'
+import type { Tensors } from '../../src/ir/tensor.js'
 import { classes, float, int, logSoftmax, normal, type Shape, sigmoid, softmax, sum } from './problem.js'
 
 type Rows = readonly (readonly number[])[]

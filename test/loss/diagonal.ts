@@ -1,7 +1,7 @@
 import { expect } from 'vitest'
 import { Random, type Tensor } from '../../src/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
-import type { Tensors } from '../../src/runtime/runtime.js'
+import type { Tensors } from '../../src/ir/tensor.js'
 import { type Problem, sum } from './problem.js'
 
 /**

@@ -2,11 +2,11 @@ import { input, type Loss, type Metric, Random, type Runtime, type Tensor } from
 import type { DType } from '../../src/ir/dtype.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import type { Dim } from '../../src/ir/shape.js'
+import type { Tensors } from '../../src/ir/tensor.js'
 import { measuredBy } from '../../src/metric/measured.js'
 import { type Measures, Tally } from '../../src/metric/tally.js'
 import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
-import type { Tensors } from '../../src/runtime/runtime.js'
 
 /** What metrics come to over batches of outputs `y` and what the loss takes beside them. */
 export async function measured(

@@ -1,4 +1,5 @@
-import type { FloatArray, ParameterArrays } from '../../src/optim/arrays.js'
+import type { FloatArray } from '../../src/ir/float-array.js'
+import type { ParameterArrays } from '../../src/optim/arrays.js'
 
 /** Lengths of the tensors; an empty one and a scalar among them. */
 const lengths: Readonly<Record<string, number>> = { weight: 19, bias: 4, nothing: 0, scale: 1, embedding: 12 }

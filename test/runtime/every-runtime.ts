@@ -1,7 +1,8 @@
 import { afterEach, expect, it } from 'vitest'
 import type { DType } from '../../src/ir/dtype.js'
+import type { Tensors } from '../../src/ir/tensor.js'
 import { tensor } from '../../src/ir/tensor.js'
-import type { Runtime, Tensors } from '../../src/runtime/runtime.js'
+import type { Runtime } from '../../src/runtime/runtime.js'
 import { heavy, modelBytes, oneNode } from '../node/model.js'
 import { floats, sample, someDims, square, vector } from './samples.js'
 

@@ -1,7 +1,7 @@
 import type { TypedArray } from '../../src/ir/dtype.js'
-import type { Tensor } from '../../src/ir/tensor.js'
+import type { Tensor, Tensors } from '../../src/ir/tensor.js'
 import type { Device, DeviceProgram, DeviceTensor } from '../../src/runtime/device.js'
-import type { Runtime, Tensors } from '../../src/runtime/runtime.js'
+import type { Runtime } from '../../src/runtime/runtime.js'
 import { OnnxIreError } from '../../src/util/errors.js'
 
 /**

@@ -1,6 +1,6 @@
 import { batches } from '../../data/batches.js'
 import type { Data } from '../../data/stream.js'
-import type { Tensors } from '../../runtime/runtime.js'
+import type { Tensors } from '../../ir/tensor.js'
 import { conform } from '../../train/conform.js'
 import type { TrainingGraphs } from '../../train/graphs.js'
 import { fixedBatchOf } from '../../train/programs.js'

@@ -1,6 +1,7 @@
+import type { FloatArray } from '../../ir/float-array.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import type { FloatArray, ParameterArrays } from '../../optim/arrays.js'
+import type { ParameterArrays } from '../../optim/arrays.js'
 import type { Vector } from './vector.js'
 
 /** Where a parameter's elements lie in the vector of all. */

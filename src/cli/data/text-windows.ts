@@ -1,8 +1,8 @@
 import type { Example } from '../../data/collate.js'
 import { checkIndices, type Dataset } from '../../data/dataset.js'
 import { type Stream, stream } from '../../data/stream.js'
+import type { Tensors } from '../../ir/tensor.js'
 import { bytesOf } from '../../node/data/bytes.js'
-import type { Tensors } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /** How files of bytes become the examples of a language model. */

@@ -7,8 +7,7 @@ import {
   type TokenHeader,
   tokenBytes,
 } from '../../data/token-file.js'
-import type { Tensor } from '../../ir/tensor.js'
-import type { Tensors } from '../../runtime/runtime.js'
+import type { Tensor, Tensors } from '../../ir/tensor.js'
 import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readError, writeFileAtomic } from '../files.js'

@@ -1,5 +1,6 @@
+import type { FloatArray } from '../../ir/float-array.js'
 import { sizeOf, type Tensor, tensor } from '../../ir/tensor.js'
-import { arrayOf, type FloatArray, type ParameterArrays } from '../../optim/arrays.js'
+import { arrayOf, type ParameterArrays } from '../../optim/arrays.js'
 import type { Device, DeviceTensor, DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { ResidenceSpec } from '../residence.js'

@@ -1,6 +1,6 @@
+import { mapArrays } from '../../ir/float-array.js'
 import { tensorFrom } from '../../ir/leaf.js'
 import { sizeOf, tensor } from '../../ir/tensor.js'
-import { mapArrays } from '../../optim/arrays.js'
 import type { Device, DeviceTensor, DeviceTensors, Feeds } from '../../runtime/device.js'
 import { maskNumbers, notFinite, rankOf, refreshMask, takeOf } from '../mask.js'
 import type { Refresh, ResidenceSpec } from '../residence.js'

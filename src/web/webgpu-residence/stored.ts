@@ -1,4 +1,5 @@
-import { arrayOf, type FloatArray, type ParameterArrays } from '../../optim/arrays.js'
+import type { FloatArray } from '../../ir/float-array.js'
+import { arrayOf, type ParameterArrays } from '../../optim/arrays.js'
 import type { MaskNumbers } from '../../step/mask.js'
 import type { OptimizerState } from '../../step/state.js'
 import type { Shared } from './fixed.js'

@@ -1,6 +1,5 @@
 import { type DType, dtypes } from '../../../src/ir/dtype.js'
-import type { Tensor } from '../../../src/ir/tensor.js'
-import type { Tensors } from '../../../src/runtime/runtime.js'
+import type { Tensor, Tensors } from '../../../src/ir/tensor.js'
 
 /** A tensor as JSON carries it; 64-bit integers as text. `array` is the class its elements were in. */
 export interface Plain {

@@ -1,5 +1,6 @@
 import { array, formula, mul } from '../../../../src/formula/formula.js'
-import { type FloatArray, type Gradients, mapArrays, type ParameterArrays } from '../../../../src/optim/arrays.js'
+import { type FloatArray, mapArrays } from '../../../../src/ir/float-array.js'
+import type { Gradients, ParameterArrays } from '../../../../src/optim/arrays.js'
 import type { BaseOptimizer } from '../../../../src/optim/base.js'
 import { sgd } from '../../../../src/optim/sgd.js'
 import type { DeviceTensors } from '../../../../src/runtime/device.js'
