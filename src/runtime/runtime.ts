@@ -1,5 +1,5 @@
 import type { DType, TypedArray } from '../ir/dtype.js'
-import type { Tensor, Tensors } from '../ir/tensor.js'
+import type { Tensors } from '../ir/tensor.js'
 import type { Device } from './device.js'
 import type { Provider } from './provider.js'
 
