@@ -1,4 +1,5 @@
 import { Presets, SingleBar } from 'cli-progress'
+import type { Output } from './io.js'
 
 /** Seconds between two plain lines where there is no terminal to draw on. */
 export const lineInterval = 5
@@ -12,7 +13,7 @@ export interface Bar {
 }
 
 /** @param format as cli-progress takes it */
-export function barOn(stream: NodeJS.WriteStream, format: string): Bar {
+export function barOn(stream: Output, format: string): Bar {
   const options = { format, stream, clearOnComplete: true, gracefulExit: false, stopOnComplete: false, barsize: 24 }
   const drawn = new SingleBar(options, Presets.shades_classic)
   return {

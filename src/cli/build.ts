@@ -7,6 +7,7 @@ import type { Recipe } from '../recipe/recipe.js'
 import type { TrainingOptions } from '../train/graphs.js'
 import type { HeadOptions } from '../train/head.js'
 import { collected, wholeNumber } from './arguments.js'
+import type { Io } from './io.js'
 import { print, table } from './output.js'
 
 const lossKinds: readonly LossKind[] = ['cross-entropy', 'binary-cross-entropy', 'l1', 'huber', 'kl', 'mse']
@@ -28,7 +29,7 @@ interface Written {
   readonly outputs: readonly string[]
 }
 
-export function defineBuild(program: Command): void {
+export function defineBuild(program: Command, io: Io): void {
   const command = program
     .command('build')
     .description('write the graphs of a training run as ONNX models, to open in a viewer or to run elsewhere')
@@ -94,7 +95,7 @@ Examples:
       for (const [file, made] of files) await writeModel(file, made)
       const graphs = files.map(([, , written]) => written)
       const result = { model: own ? join(options.output, 'model.onnx') : startTitle(start), graphs }
-      print(result, options.json, () => text(result.model, graphs, own))
+      print(io, result, options.json, () => text(result.model, graphs, own))
     })
 }
 

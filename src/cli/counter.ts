@@ -1,4 +1,5 @@
 import { barOn, lineInterval } from './bar.js'
+import type { Output } from './io.js'
 import { count, duration } from './output.js'
 
 /** How many examples a command has been through, for people. */
@@ -12,7 +13,7 @@ export interface Counter {
  * A bar on a terminal, plain lines elsewhere, both on stderr.
  * @param total examples in all; undefined where only the end of a stream will tell
  */
-export function counterOn(stream: NodeJS.WriteStream, quiet: boolean, total: number | undefined): Counter {
+export function counterOn(stream: Output, quiet: boolean, total: number | undefined): Counter {
   if (quiet) return { at() {}, stop() {} }
   const started = performance.now()
   const paceAt = (examples: number) => {
@@ -25,7 +26,7 @@ export function counterOn(stream: NodeJS.WriteStream, quiet: boolean, total: num
 
 type PaceAt = (examples: number) => { readonly rate: string; readonly left: string }
 
-function lines(stream: NodeJS.WriteStream, total: number | undefined, paceAt: PaceAt): Counter {
+function lines(stream: Output, total: number | undefined, paceAt: PaceAt): Counter {
   let next = performance.now() + 1000 * lineInterval
   return {
     at(examples) {
@@ -41,7 +42,7 @@ function lines(stream: NodeJS.WriteStream, total: number | undefined, paceAt: Pa
   }
 }
 
-function bar(stream: NodeJS.WriteStream, total: number | undefined, paceAt: PaceAt): Counter {
+function bar(stream: Output, total: number | undefined, paceAt: PaceAt): Counter {
   const drawn = barOn(stream, '{bar} {value}/{total} | {rate} examples/s | ETA {left}')
   return {
     at: (examples) => drawn.at(examples, total ?? 0, paceAt(examples)),

@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Fit } from '../data/taps.js'
 import type { DocumentOptions } from '../node/data/documents.js'
 import { wholeNumber } from './arguments.js'
+import type { Io } from './io.js'
 import { byteSize, count, print, table } from './output.js'
 import type { ImageReport } from './prepare/image-set.js'
 import type { TextReport } from './prepare/text.js'
@@ -34,7 +35,7 @@ interface ImageFlags extends Common {
   readonly seed: number
 }
 
-export function defineData(program: Command): void {
+export function defineData(program: Command, io: Io): void {
   const data = program.command('data').description('make data sets')
   const prepare = data
     .command('prepare')
@@ -45,9 +46,9 @@ export function defineData(program: Command): void {
 Each writes report.json: counts, sizes and SHA-256 checksums of what it made. It is written last. A preparation that was
 interrupted goes on from its last finished part when the same command is given again; one that is done does nothing.`,
     )
-  defineText(prepare)
-  defineImages(prepare)
-  defineCifar(prepare)
+  defineText(prepare, io)
+  defineImages(prepare, io)
+  defineCifar(prepare, io)
 }
 
 const common = (command: Command): Command =>
@@ -57,7 +58,7 @@ const common = (command: Command): Command =>
     .option('--quiet', 'no progress')
     .option('--json', 'write JSON to standard output')
 
-function defineText(prepare: Command): void {
+function defineText(prepare: Command, io: Io): void {
   const command = prepare
     .command('text')
     .description('text to token files: train.tokens, validation.tokens and tokenizer.json')
@@ -99,14 +100,14 @@ Examples:
       const validation = options.validation ?? (validationInput.length > 0 ? 0 : 0.01)
       const ending = separator === false ? null : typeof separator === 'string' ? separator : undefined
       const asked = { ...given, inputs, output, validation, validationInputs: validationInput, separator: ending }
-      await monitored(options, async (monitor) => {
+      await monitored(io, options, async (monitor) => {
         const report = await prepareText(asked, monitor)
-        print(report, options.json, () => textOf(report, output))
+        print(io, report, options.json, () => textOf(report, output))
       })
     })
 }
 
-function defineImages(prepare: Command): void {
+function defineImages(prepare: Command, io: Io): void {
   const command = prepare
     .command('images')
     .description('a folder of images per class to IDX files of one size: train-images.idx, train-labels.idx and so on')
@@ -136,14 +137,14 @@ Examples:
         import('./prepare/monitor.js'),
       ])
       const channels = grey ? 1 : 3
-      await monitored(options, async (monitor) => {
+      await monitored(io, options, async (monitor) => {
         const report = await prepareImages({ validation: 0, ...options, folder, channels }, monitor)
-        print(report, options.json, () => imagesText(report, options.output))
+        print(io, report, options.json, () => imagesText(report, options.output))
       })
     })
 }
 
-function defineCifar(prepare: Command): void {
+function defineCifar(prepare: Command, io: Io): void {
   const command = prepare
     .command('cifar')
     .description(
@@ -155,9 +156,9 @@ function defineCifar(prepare: Command): void {
       import('./prepare/cifar.js'),
       import('./prepare/monitor.js'),
     ])
-    await monitored(options, async (monitor) => {
+    await monitored(io, options, async (monitor) => {
       const report = await prepareCifar({ ...options, folder }, monitor)
-      print(report, options.json, () => imagesText(report, options.output))
+      print(io, report, options.json, () => imagesText(report, options.output))
     })
   })
 }

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { collected, listed, wholeNumber } from './arguments.js'
 import { type ChoiceOptions, chosenData } from './chosen-data.js'
+import type { Io } from './io.js'
 import { inOneLine, tablesOf } from './measures-text.js'
 import { duration, plural, print } from './output.js'
 import { type CliProvider, providerOption } from './provider.js'
@@ -13,7 +14,7 @@ interface Options extends ChoiceOptions {
   readonly json?: true
 }
 
-export function defineEvaluate(program: Command): void {
+export function defineEvaluate(program: Command, io: Io): void {
   const command = program
     .command('evaluate')
     .description('measure the loss and other metrics of a model, in stock onnxruntime')
@@ -62,7 +63,7 @@ Examples:
       const metrics = metricsOf(options.metrics ? { metrics: options.metrics } : recipe)
       const { batchSize = recipe.batchSize, threads = recipe.threads, quiet = false } = options
       const runtime = await runtimeOn(options.provider, threads)
-      const counter = counterOn(process.stderr, quiet, data.length)
+      const counter = counterOn(io.stderr, quiet, data.length)
       try {
         const started = performance.now()
         let examples = 0
@@ -79,7 +80,7 @@ Examples:
         counter.stop()
         const seconds = (performance.now() - started) / 1000
         const result = { model: path, ...measures, examples, seconds, runtime: runtime.description }
-        print({ ...result, ...(Object.keys(classes).length > 0 ? { classes } : {}) }, options.json, () => {
+        print(io, { ...result, ...(Object.keys(classes).length > 0 ? { classes } : {}) }, options.json, () => {
           const over = measures.count === examples ? '' : ` (${plural(measures.count, 'value')})`
           const summary = `${path}: ${inOneLine(measures)} over ${plural(examples, 'example')}${over} in ${duration(seconds)}, ${runtime.description}`
           return [...tablesOf(measures, classes), summary].join('\n')

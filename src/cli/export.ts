@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import type { Weights } from '../train/tuned.js'
 import { OnnxIreError } from '../util/errors.js'
+import type { Io } from './io.js'
 import { plural, print } from './output.js'
 
 interface Options {
@@ -15,7 +16,7 @@ const described: Readonly<Record<Weights, string>> = {
   best: 'the best of its weights',
 }
 
-export function defineExport(program: Command): void {
+export function defineExport(program: Command, io: Io): void {
   program
     .command('export')
     .description("write the model of a run's checkpoint, finished or not")
@@ -71,9 +72,10 @@ Examples:
         return tuned
       })
       for (const { step, error } of skipped)
-        process.stderr.write(`passing over the checkpoint of step ${step}: ${error.message}\n`)
+        io.stderr.write(`passing over the checkpoint of step ${step}: ${error.message}\n`)
       await writeModel(output, model)
       print(
+        io,
         { output, run, model: startTitle(start), step, weights },
         json,
         () =>

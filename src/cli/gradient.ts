@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import type { Io } from './io.js'
 import { print } from './output.js'
 
 interface Options {
@@ -7,7 +8,7 @@ interface Options {
   readonly json?: true
 }
 
-export function defineGradient(program: Command): void {
+export function defineGradient(program: Command, io: Io): void {
   program
     .command('gradient')
     .description("write a model's vector-Jacobian product as a standard ONNX model")
@@ -39,7 +40,7 @@ Examples:
         ports.map(({ name = '' }) => name)
       const result = { output, inputs: names(proto.graph?.input), outputs: names(proto.graph?.output) }
       const gradients = result.outputs.filter((name) => name.startsWith('grad/'))
-      print({ ...result, gradients }, json, () => {
+      print(io, { ...result, gradients }, json, () => {
         const fed = result.inputs.filter((name) => name.startsWith('dy/'))
         return `wrote ${output}: ${result.inputs.length} inputs (${fed.join(', ')} among them), ${gradients.length} gradients`
       })

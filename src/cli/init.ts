@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import type { Preset } from 'onnx-ire/models'
 import type { Graph } from '../ir/value.js'
 import { collected } from './arguments.js'
+import type { Io } from './io.js'
 import { count, print, table } from './output.js'
 
 interface Options {
@@ -12,7 +13,7 @@ interface Options {
   readonly json?: true
 }
 
-export function defineInit(program: Command): void {
+export function defineInit(program: Command, io: Io): void {
   const command = program
     .command('init')
     .description('write a model of a known architecture with fresh weights, to train from scratch')
@@ -33,7 +34,7 @@ Examples:
   $ onnx-ire init resnet-56 --set classes=100 --seed 3 -o resnet.onnx`,
     )
     .action(async (name: string | undefined, options: Options) => {
-      if (options.list) return listed(options.json)
+      if (options.list) return listed(io, options.json)
       if (name === undefined) return command.error('error: name a preset; --list shows them all', { exitCode: 2 })
       const [{ readPreset, presetTitle }, { build }, { modelOf }, { writeModel }, { trainableOf }] = await Promise.all([
         import('./preset.js'),
@@ -55,7 +56,7 @@ Examples:
         inputs: ports(inputs),
         outputs: ports(outputs),
       }
-      print(result, options.json, () => text(result))
+      print(io, result, options.json, () => text(result))
     })
 }
 
@@ -65,7 +66,7 @@ function seed(text: string): number {
   throw new InvalidArgumentError('It must be a whole number from 0 on.')
 }
 
-async function listed(json: true | undefined): Promise<void> {
+async function listed(io: Io, json: true | undefined): Promise<void> {
   const [{ presetNames, readPreset }, { build }, { trainableOf }] = await Promise.all([
     import('./preset.js'),
     import('onnx-ire/models'),
@@ -78,7 +79,7 @@ async function listed(json: true | undefined): Promise<void> {
     }),
   )
   const rows = presets.map(({ name, parameters, about = '' }) => [name, parameters, about])
-  print({ presets }, json, () => table(['preset', 'parameters', ''], rows))
+  print(io, { presets }, json, () => table(['preset', 'parameters', ''], rows))
 }
 
 interface Port {

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { InputShapes } from '../analysis/inspect/lengths.js'
+import type { Io } from './io.js'
 import { print } from './output.js'
 
 interface Options {
@@ -10,7 +11,7 @@ interface Options {
   readonly json?: true
 }
 
-export function defineInspect(program: Command): void {
+export function defineInspect(program: Command, io: Io): void {
   program
     .command('inspect')
     .description('show what a model is made of, what training would vary, and what a step costs')
@@ -37,7 +38,7 @@ Examples:
       const inspection = { file: path, ...inspectModel(await readModel(path), { shapes }) }
       const { size } = await stat(path)
       const whole = { all: lists.all ?? false, tensors: lists.tensors ?? false }
-      print({ ...inspection, bytes: size }, json, () => inspectionText(path, size, inspection, whole))
+      print(io, { ...inspection, bytes: size }, json, () => inspectionText(path, size, inspection, whole))
     })
 }
 

@@ -1,30 +1,28 @@
-/** What Ctrl-C has come to. */
+import type { Io } from './io.js'
+
+/** Thrown by a command that was interrupted and has already reported it: the exit code is 130. */
+export class Interrupted extends Error {}
+
+/** The exit code of an interrupted command: 128 + SIGINT, by convention. */
+export const interruptedExitCode = 130
+
+/** State of SIGINT and SIGTERM for a running command. */
 export interface Interrupts {
   readonly signal: { readonly aborted: boolean }
-  /** Leaves signals to Node again. */
+  /** Restores the default handling of signals. */
   release(): void
 }
 
-/** 128 + SIGINT, as shells count. */
-export const interrupted = 130
-
 /**
- * From now on the first SIGINT or SIGTERM asks for a stop at the next good moment, and the second ends the process at once.
- * @param onFirst told of the first
+ * Handles SIGINT and SIGTERM: the first sets `signal.aborted`, the second ends the process at once.
+ * @param onFirst called at the first signal
  */
-export function onInterrupt(onFirst: () => void): Interrupts {
+export function onInterrupt(io: Pick<Io, 'onSignal' | 'exit'>, onFirst: () => void): Interrupts {
   const signal = { aborted: false }
-  const handle = () => {
-    if (signal.aborted) process.exit(interrupted)
+  const release = io.onSignal(() => {
+    if (signal.aborted) return io.exit(interruptedExitCode)
     signal.aborted = true
     onFirst()
-  }
-  const signals = ['SIGINT', 'SIGTERM'] as const
-  for (const name of signals) process.on(name, handle)
-  return {
-    signal,
-    release: () => {
-      for (const name of signals) process.off(name, handle)
-    },
-  }
+  })
+  return { signal, release }
 }

@@ -1,41 +1,42 @@
-#!/usr/bin/env node
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { defineBuild } from './build.js'
 import { defineData } from './data-prepare.js'
 import { defineEvaluate } from './evaluate.js'
 import { defineExport } from './export.js'
-import { report } from './failure.js'
+import { reportError } from './failure.js'
 import { defineGradient } from './gradient.js'
 import { defineInit } from './init.js'
 import { defineInspect } from './inspect.js'
+import { type Io, processIo } from './io.js'
 import { definePredict } from './predict.js'
 import { defineSharpness } from './sharpness.js'
 import { defineTrain } from './train.js'
 
 const { version, description } = createRequire(import.meta.url)('../../package.json')
 
-const program = new Command('onnx-ire')
-  .description(description)
-  .version(version)
-  .exitOverride()
-  .showHelpAfterError('(--help shows how it is used)')
-  .addHelpText(
-    'after',
-    `
-Examples:
-  $ onnx-ire init llama-tiny -o model.onnx
-  $ onnx-ire inspect model.onnx
-  $ onnx-ire train recipe.json --set optimizer.ire.kappa=3
-  $ onnx-ire evaluate runs/recipe/tuned.onnx recipe.json
-  $ onnx-ire predict runs/recipe/tuned.onnx recipe.json --classes -o predictions.csv
-  $ onnx-ire help train
+/**
+ * Runs one command of `onnx-ire` and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted and saved.
+ * @param args the arguments after the name of the program
+ */
+export async function main(args: readonly string[], io: Io = processIo): Promise<number> {
+  const program = new Command('onnx-ire')
+    .description(description)
+    .version(version)
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) })
+    .showHelpAfterError('(--help shows how it is used)')
+    .addHelpText('after', help)
+  for (const define of commands) define(program, io)
+  try {
+    await program.parseAsync(args, { from: 'user' })
+    return 0
+  } catch (error) {
+    return reportError(io, error, args.includes('--json'))
+  }
+}
 
-Every command takes --json and then writes one JSON document to standard output, { "error": { code, message } } when it
-fails. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted and saved.`,
-  )
-
-for (const define of [
+const commands = [
   defineInit,
   defineInspect,
   defineGradient,
@@ -46,18 +47,16 @@ for (const define of [
   defineSharpness,
   defineExport,
   defineData,
-]) {
-  define(program)
-}
+]
 
-// A reader that has seen enough (head, less) is no failure.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit()
-  throw error
-})
+const help = `
+Examples:
+  $ onnx-ire init llama-tiny -o model.onnx
+  $ onnx-ire inspect model.onnx
+  $ onnx-ire train recipe.json --set optimizer.ire.kappa=3
+  $ onnx-ire evaluate runs/recipe/tuned.onnx recipe.json
+  $ onnx-ire predict runs/recipe/tuned.onnx recipe.json --classes -o predictions.csv
+  $ onnx-ire help train
 
-try {
-  await program.parseAsync()
-} catch (error) {
-  process.exitCode = report(error, process.argv.includes('--json'))
-}
+Every command takes --json and then writes one JSON document to standard output, { "error": { code, message } } when it
+fails. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted and saved.`

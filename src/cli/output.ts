@@ -1,8 +1,9 @@
 import Table from 'cli-table3'
+import type { Io } from './io.js'
 
 /** Prints what a command found: one JSON document, or text for people. */
-export function print(result: object, json: boolean | undefined, text: () => string): void {
-  process.stdout.write(`${json ? JSON.stringify(result, null, 2) : text()}\n`)
+export function print(io: Io, result: object, json: boolean | undefined, text: () => string): void {
+  io.stdout.write(`${json ? JSON.stringify(result, null, 2) : text()}\n`)
 }
 
 /** Columns without rules around them. Numbers are aligned to the right. */

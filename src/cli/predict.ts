@@ -6,7 +6,8 @@ import type { DataSource } from '../recipe/recipe.js'
 import type { Prediction } from '../train/predict.js'
 import { OnnxIreError } from '../util/errors.js'
 import { collected, listed, wholeNumber } from './arguments.js'
-import { interrupted, onInterrupt } from './interrupts.js'
+import { Interrupted, onInterrupt } from './interrupts.js'
+import type { Io } from './io.js'
 import { duration, plural, print } from './output.js'
 import type { Form } from './predictions.js'
 import { type CliProvider, providerOption } from './provider.js'
@@ -26,7 +27,7 @@ interface Options {
   readonly json?: true
 }
 
-export function definePredict(program: Command): void {
+export function definePredict(program: Command, io: Io): void {
   const command = program
     .command('predict')
     .description('write what a model gives for data, example by example')
@@ -76,7 +77,7 @@ Examples:
         return command.error('error: --class-names goes with --classes', { exitCode: 2 })
       }
       const { place, source, split } = await chosen(recipePath, options, command)
-      await write(path, { place, source, split }, options, format)
+      await write(io, path, { place, source, split }, options, format)
     })
 }
 
@@ -89,6 +90,7 @@ interface Chosen {
 }
 
 async function write(
+  io: Io,
   path: string,
   from: Chosen,
   options: Options,
@@ -109,8 +111,8 @@ async function write(
   const form = await formOf(model, options)
   const { data, files } = await openPart(from, model)
   const runtime = await runtimeOn(options.provider, threads)
-  const counter = counterOn(process.stderr, quiet, data.length)
-  const interrupts = onInterrupt(() => {})
+  const counter = counterOn(io.stderr, quiet, data.length)
+  const interrupts = onInterrupt(io, () => {})
   const started = performance.now()
   let examples = 0
   const given = { ...(outputs ? { outputs } : {}), ...(batchSize === undefined ? {} : { batchSize }) }
@@ -127,22 +129,19 @@ async function write(
     counter.stop()
     const seconds = (performance.now() - started) / 1000
     const result = { model: path, output, examples, seconds, runtime: runtime.description }
-    print(result, options.json, () => `wrote ${output}: ${plural(examples, 'example')} in ${duration(seconds)}`)
+    print(io, result, options.json, () => `wrote ${output}: ${plural(examples, 'example')} in ${duration(seconds)}`)
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error
     counter.stop()
-    process.exitCode = interrupted
     const text = `interrupted after ${plural(examples, 'example')}; nothing was written`
-    print({ model: path, output: null, interrupted: true, examples }, options.json, () => text)
+    print(io, { model: path, output: null, interrupted: true, examples }, options.json, () => text)
+    throw error
   } finally {
     interrupts.release()
     counter.stop()
     await runtime.dispose()
   }
 }
-
-/** Thrown out of the predictions when a person wants no more of them. */
-class Interrupted extends Error {}
 
 async function formOf(model: Model, { classes, outputs, classNames }: Options): Promise<Omit<Form, 'files'>> {
   if (!classes) return { classes: null, names: undefined }

@@ -1,5 +1,6 @@
 import type { RoundMetrics, StepProgress } from '../train/options.js'
 import { barOn, lineInterval } from './bar.js'
+import type { Output } from './io.js'
 import { inOneLine, measureText } from './measures-text.js'
 import { count, duration } from './output.js'
 
@@ -15,12 +16,12 @@ export interface Progress {
  * A bar on a terminal, plain lines elsewhere, both on stderr; nothing when it is to be quiet.
  * @param watched the measure of the validation data that the bar shows
  */
-export function progressOn(stream: NodeJS.WriteStream, quiet: boolean, watched: string): Progress {
+export function progressOn(stream: Output, quiet: boolean, watched: string): Progress {
   if (quiet) return { step() {}, epoch() {}, note() {}, stop() {} }
   return stream.isTTY ? bar(stream, watched) : lines(stream)
 }
 
-function lines(stream: NodeJS.WriteStream): Progress {
+function lines(stream: Output): Progress {
   const pace = new Pace()
   let next = 0
   return {
@@ -39,7 +40,7 @@ function lines(stream: NodeJS.WriteStream): Progress {
   }
 }
 
-function bar(stream: NodeJS.WriteStream, watched: string): Progress {
+function bar(stream: Output, watched: string): Progress {
   const pace = new Pace()
   let held = ''
   const drawn = barOn(

@@ -5,7 +5,8 @@ import type { Data } from '../data/stream.js'
 import { collected, listed, wholeNumber } from './arguments.js'
 import { type ChoiceOptions, chosenData } from './chosen-data.js'
 import type { Counter } from './counter.js'
-import { interrupted, onInterrupt } from './interrupts.js'
+import { Interrupted, onInterrupt } from './interrupts.js'
+import type { Io } from './io.js'
 import { duration, plural, print } from './output.js'
 import { type CliProvider, providerOption } from './provider.js'
 
@@ -27,7 +28,7 @@ interface Options extends Omit<ChoiceOptions, 'metrics'> {
   readonly json?: true
 }
 
-export function defineSharpness(program: Command): void {
+export function defineSharpness(program: Command, io: Io): void {
   const command = program
     .command('sharpness')
     .description('measure how flat the loss is around a model: curvature, sharpness, landscape')
@@ -77,11 +78,11 @@ Examples:
       if (options.plot !== undefined && !options.density && options.landscape === undefined) {
         command.error('error: --plot draws --density and --landscape; give one of them', { exitCode: 2 })
       }
-      await measure(path, recipePath, options, command)
+      await measure(io, path, recipePath, options, command)
     })
 }
 
-async function measure(path: string, recipePath: string | undefined, options: Options, command: Command) {
+async function measure(io: Io, path: string, recipePath: string | undefined, options: Options, command: Command) {
   const [{ readModel }, { runtimeOn }, { LossSurface }, { measureFlatness }, { lossOf }, { flatnessText }] =
     await Promise.all([
       import('../node/model.js'),
@@ -100,8 +101,8 @@ async function measure(path: string, recipePath: string | undefined, options: Op
   const seed = options.seed ?? recipe.seed ?? 0
   const data = await sampled(chosen.data, options.examples, seed)
   const runtime = await runtimeOn(options.provider, threads)
-  const progress = await progressOn(options.quiet ?? false, data.length)
-  const interrupts = onInterrupt(() => progress.note('stopping after this batch; once more to quit at once'))
+  const progress = await progressOn(io, options.quiet ?? false, data.length)
+  const interrupts = onInterrupt(io, () => progress.note('stopping after this batch; once more to quit at once'))
   try {
     const started = performance.now()
     const surface = LossSurface.of(model, data, {
@@ -117,14 +118,14 @@ async function measure(path: string, recipePath: string | undefined, options: Op
     const drawn = (await plots?.(found)) ?? []
     const seconds = (performance.now() - started) / 1000
     const about = { model: path, examples: progress.examples, seconds, runtime: runtime.description }
-    if (found.interrupted) process.exitCode = interrupted
-    print({ ...about, ...found, plots: drawn }, options.json, () =>
+    print(io, { ...about, ...found, plots: drawn }, options.json, () =>
       [
         ...flatnessText(found),
         ...drawn.map((file) => `drew ${file}`),
         `${path}: ${plural(found.parameters, 'parameter')}, ${plural(about.examples, 'example')}, products ${found.method === 'exact' ? 'exact' : 'by differences'}, ${found.interrupted ? 'interrupted after' : 'in'} ${duration(seconds)}, ${runtime.description}`,
       ].join('\n'),
     )
+    if (found.interrupted) throw new Interrupted()
   } finally {
     interrupts.release()
     progress.stop()
@@ -184,12 +185,12 @@ async function plotsIn(folder: string): Promise<(found: Flatness) => Promise<str
 }
 
 /** A counter of examples per measure. */
-async function progressOn(quiet: boolean, length: number | undefined) {
+async function progressOn(io: Io, quiet: boolean, length: number | undefined) {
   const { counterOn } = await import('./counter.js')
   let [measure, counter, examples] = ['', undefined as Counter | undefined, length ?? 0]
   const note = (text: string) => {
     counter?.stop()
-    if (!quiet) process.stderr.write(`${text}\n`)
+    if (!quiet) io.stderr.write(`${text}\n`)
   }
   return {
     note,
@@ -201,7 +202,7 @@ async function progressOn(quiet: boolean, length: number | undefined) {
       if (progress.measure !== measure) {
         measure = progress.measure
         note(`${measure}: at most ${progress.passes} passes over the data`)
-        counter = counterOn(process.stderr, quiet, length === undefined ? undefined : progress.passes * length)
+        counter = counterOn(io.stderr, quiet, length === undefined ? undefined : progress.passes * length)
       }
       counter?.at((progress.pass - 1) * (length ?? examples) + progress.examples)
     },

@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
 import type { Recipe } from '../recipe/recipe.js'
 import { collected, seconds } from './arguments.js'
-import { interrupted } from './interrupts.js'
+import { Interrupted } from './interrupts.js'
+import type { Io } from './io.js'
 import { print, table } from './output.js'
 import { type CliProvider, providerOption } from './provider.js'
 
@@ -18,7 +19,7 @@ interface Options {
   readonly json?: true
 }
 
-export function defineTrain(program: Command): void {
+export function defineTrain(program: Command, io: Io): void {
   const command = program
     .command('train')
     .description('train a model as a recipe says')
@@ -94,25 +95,25 @@ evaluateEvery, checkpoints, mixup, weights; --schema says what each takes.`,
     .action(async (path: string | undefined, options: Options) => {
       if (options.schema) {
         const { recipeSchema } = await import('../recipe/schema.js')
-        return print({ $schema: 'http://json-schema.org/draft-07/schema#', ...recipeSchema }, true, () => '')
+        return print(io, { $schema: 'http://json-schema.org/draft-07/schema#', ...recipeSchema }, true, () => '')
       }
-      if (options.list) return listed(options.json)
+      if (options.list) return listed(io, options.json)
       if (path === undefined) return command.error("error: missing required argument 'recipe'", { exitCode: 2 })
       if (options.resume && options.force) {
         return command.error('error: --resume goes on with a run, --force starts over: give one of them', {
           exitCode: 2,
         })
       }
-      await train(path, options)
+      await train(io, path, options)
     })
 }
 
-async function listed(json: true | undefined): Promise<void> {
+async function listed(io: Io, json: true | undefined): Promise<void> {
   const { recipeNames, shippedRecipe } = await import('./recipe-file.js')
   const recipes = await Promise.all(
     (await recipeNames()).map(async (name) => ({ name, about: (await shippedRecipe(name)).about ?? '' })),
   )
-  print({ recipes }, json, () =>
+  print(io, { recipes }, json, () =>
     table(
       ['recipe', ''],
       recipes.map(({ name, about }) => [name, about]),
@@ -120,7 +121,7 @@ async function listed(json: true | undefined): Promise<void> {
   )
 }
 
-async function train(path: string, options: Options): Promise<void> {
+async function train(io: Io, path: string, options: Options): Promise<void> {
   const [{ carryOut }, { defaultRunFolder, readRecipe }, { RunFolder }, { progressOn }, { trainingText }] =
     await Promise.all([
       import('./training.js'),
@@ -131,16 +132,17 @@ async function train(path: string, options: Options): Promise<void> {
     ])
   const recipe = await readRecipe(path, options.set)
   const result = await carryOut({
+    io,
     recipe,
     folder: new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path), recipe.checkpoints?.keep),
-    progress: progressOn(process.stderr, options.quiet ?? false, watchedBy(recipe)),
+    progress: progressOn(io.stderr, options.quiet ?? false, watchedBy(recipe)),
     resume: options.resume ?? false,
     force: options.force ?? false,
     provider: options.provider,
     checkpointSeconds: options.checkpointEvery,
   })
-  print(result, options.json, () => trainingText(result))
-  if (result.interrupted) process.exitCode = interrupted
+  print(io, result, options.json, () => trainingText(result))
+  if (result.interrupted) throw new Interrupted()
 }
 
 /** The measure of the validation data that a run is judged by. */

@@ -15,6 +15,7 @@ import type { ClassNames } from './data/opened.js'
 import { Prepared } from './data/prepared.js'
 import { firstOf } from './data/stream-parts.js'
 import { onInterrupt } from './interrupts.js'
+import type { Io } from './io.js'
 import { refuseOverwriting } from './overwriting.js'
 import type { Progress } from './progress.js'
 import { type CliProvider, runtimeOn } from './provider.js'
@@ -23,6 +24,8 @@ import { startModel, startTitle } from './start.js'
 import { type Verdict, verdictOf } from './verdict.js'
 
 export interface TrainingCall {
+  /** Signals interrupt the run. */
+  readonly io: Pick<Io, 'onSignal' | 'exit'>
   readonly recipe: Recipe
   readonly folder: RunFolder
   readonly progress: Progress
@@ -153,7 +156,7 @@ class Stopped extends Error {}
 
 async function followed(trainer: Trainer, data: Data, validation: Data | undefined, call: TrainingCall) {
   const { recipe, folder, progress } = call
-  const interrupts = onInterrupt(() => progress.note('stopping after this step; once more to quit at once'))
+  const interrupts = onInterrupt(call.io, () => progress.note('stopping after this step; once more to quit at once'))
   const { signal } = interrupts
   const epochs: RoundMetrics[] = []
   const options: FitOptions = {

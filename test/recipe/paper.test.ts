@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
 import { build } from '../../models/index.js'
 import { importGraph } from '../../src/authoring.js'
+import { processIo } from '../../src/cli/io.js'
 import { readPreset } from '../../src/cli/preset.js'
 import { progressOn } from '../../src/cli/progress.js'
 import { recipeNames, shippedRecipe } from '../../src/cli/recipe-file.js'
@@ -73,6 +74,7 @@ describe.each(names)('%s', (name) => {
       recipe,
       folder,
       progress,
+      io: processIo,
       resume: false,
       force: false,
       provider: 'cpu' as const,

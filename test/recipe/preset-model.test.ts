@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { processIo } from '../../src/cli/io.js'
 import { progressOn } from '../../src/cli/progress.js'
 import { RunFolder } from '../../src/cli/run-folder.js'
 import { carryOut } from '../../src/cli/training.js'
@@ -32,6 +33,7 @@ const recipe: Recipe = {
 
 const train = (changes: Partial<Recipe>, out: string, resume = false) =>
   carryOut({
+    io: processIo,
     recipe: { ...recipe, ...changes },
     folder: new RunFolder(path(out)),
     progress: progressOn(process.stderr, true, 'loss'),

@@ -1,9 +1,7 @@
 import { barOn, lineInterval } from '../bar.js'
-import { type Interrupts, interrupted, onInterrupt } from '../interrupts.js'
+import { Interrupted, onInterrupt } from '../interrupts.js'
+import type { Io, Output } from '../io.js'
 import { duration, print } from '../output.js'
-
-/** Thrown at the next good moment after Ctrl-C. */
-class Interrupted extends Error {}
 
 /** Tells people how far a preparation has come, and the preparation that it is to stop. */
 export interface Monitor {
@@ -19,11 +17,12 @@ export interface Monitor {
  * what is finished kept, and a second one at once.
  */
 export async function monitored(
+  io: Io,
   { quiet = false, json }: { readonly quiet?: boolean | undefined; readonly json?: boolean | undefined },
   work: (monitor: Monitor) => Promise<void>,
 ): Promise<void> {
-  const shown = quiet ? silent : process.stderr.isTTY ? bar(process.stderr) : lines(process.stderr)
-  const interrupts: Interrupts = onInterrupt(() => shown.note('stopping; once more to quit at once'))
+  const shown = quiet ? silent : io.stderr.isTTY ? bar(io.stderr) : lines(io.stderr)
+  const interrupts = onInterrupt(io, () => shown.note('stopping; once more to quit at once'))
   const at = (done: number) => {
     if (interrupts.signal.aborted) throw new Interrupted()
     shown.at(done)
@@ -32,9 +31,9 @@ export async function monitored(
     await work({ stage: shown.stage, note: shown.note, at })
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error
-    process.exitCode = interrupted
     const text = 'interrupted: what is finished is kept, and the same command goes on from there'
-    print({ interrupted: true }, json, () => text)
+    print(io, { interrupted: true }, json, () => text)
+    throw error
   } finally {
     interrupts.release()
     shown.stop()
@@ -68,7 +67,7 @@ class Pace {
   }
 }
 
-function lines(stream: NodeJS.WriteStream): Shown {
+function lines(stream: Output): Shown {
   let [name, pace, next] = ['', new Pace(0), 0]
   return {
     stage(title, total) {
@@ -87,7 +86,7 @@ function lines(stream: NodeJS.WriteStream): Shown {
   }
 }
 
-function bar(stream: NodeJS.WriteStream): Shown {
+function bar(stream: Output): Shown {
   let [name, total, pace] = ['', 0, new Pace(0)]
   const drawn = barOn(stream, '{name} {bar} {percent} | ETA {left}')
   return {

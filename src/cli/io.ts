@@ -1,0 +1,28 @@
+/** An output stream; a terminal has `isTTY`. */
+export type Output = NodeJS.WritableStream & { readonly isTTY?: boolean }
+
+/** The surroundings of one command: those of the process, or replacements in a test. */
+export interface Io {
+  /** Results: text for people, or one JSON document. */
+  readonly stdout: Output
+  /** Progress, notes and errors. */
+  readonly stderr: Output
+  /** Calls `listener` on every SIGINT and SIGTERM, until the returned function is called. */
+  onSignal(listener: () => void): () => void
+  /** Ends the process at once. */
+  exit(code: number): void
+}
+
+/** The streams and signals of this process. */
+export const processIo: Io = {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  onSignal(listener) {
+    const signals = ['SIGINT', 'SIGTERM'] as const
+    for (const signal of signals) process.on(signal, listener)
+    return () => {
+      for (const signal of signals) process.off(signal, listener)
+    }
+  },
+  exit: (code) => process.exit(code),
+}

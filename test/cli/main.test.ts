@@ -1,0 +1,68 @@
+import { Writable } from 'node:stream'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { Io } from '../../src/cli/io.js'
+import { main } from '../../src/cli/main.js'
+import { type Workspace, workspace } from './workspace.js'
+
+let space: Workspace
+beforeAll(async () => {
+  space = await workspace()
+})
+afterAll(() => space.remove())
+
+/** Streams that collect what is written, and a signal to send. */
+function fakeIo() {
+  const written = { stdout: '', stderr: '' }
+  const into = (name: keyof typeof written) =>
+    new Writable({
+      write(chunk, _, done) {
+        written[name] += chunk
+        done()
+      },
+    })
+  const listeners = new Set<() => void>()
+  const exits: number[] = []
+  const io: Io = {
+    stdout: into('stdout'),
+    stderr: into('stderr'),
+    onSignal(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    exit: (code) => exits.push(code),
+  }
+  const interrupt = () => {
+    for (const listener of listeners) listener()
+  }
+  return { io, written, listeners, exits, interrupt }
+}
+
+test('main > in process > writes to the given streams and returns the exit code', async () => {
+  const { io, written } = fakeIo()
+  expect(await main(['inspect', space.path('model.onnx'), '--json'], io)).toBe(0)
+  expect(JSON.parse(written.stdout).file).toBe(space.path('model.onnx'))
+  expect(written.stderr).toBe('')
+  expect(process.exitCode).toBeUndefined()
+})
+
+test('main > wrong usage > returns 2, a hint on stderr and an error document on stdout', async () => {
+  const { io, written } = fakeIo()
+  expect(await main(['gradient', 'a.onnx', '--json'], io)).toBe(2)
+  expect(JSON.parse(written.stdout).error.code).toBe('usage')
+  expect(written.stderr).toContain('--help')
+})
+
+test('main > interrupted while training > returns 130 and saves a checkpoint; a second signal exits at once', async () => {
+  const { io, written, listeners, exits, interrupt } = fakeIo()
+  const stderr = new Writable({
+    write(chunk, _, done) {
+      if (/^epoch 1, step 1\//.test(String(chunk))) for (let times = 0; times < 2; times++) interrupt()
+      done()
+    },
+  })
+  const args = ['train', space.path('recipe.json'), '--set', 'epochs=50', '--out', space.path('run'), '--json']
+  expect(await main(args, { ...io, stderr })).toBe(130)
+  expect(JSON.parse(written.stdout)).toMatchObject({ interrupted: true, model: null })
+  expect(exits).toEqual([130])
+  expect(listeners.size).toBe(0)
+})
