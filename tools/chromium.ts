@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type BrowserContext, chromium } from 'playwright-core'
@@ -22,9 +22,14 @@ export interface Chromium {
   close(): Promise<void>
 }
 
-/** Why there is no browser to be had; undefined where there is one. */
+/** Returns why Chromium cannot be started; undefined if it can. */
 export function whyNoChromium(path = chromiumPath): string | undefined {
-  return existsSync(path) ? undefined : `there is no Chromium at ${path} (apt-get install chromium libvulkan1)`
+  try {
+    accessSync(path, constants.X_OK)
+    return undefined
+  } catch {
+    return `no executable Chromium at ${path} (apt-get install chromium)`
+  }
 }
 
 /** Chromium, headless, with a profile of its own, which goes when it is closed. */

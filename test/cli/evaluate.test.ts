@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { exportGraph, input, type Measures, op } from '../../src/index.js'
 import { writeModel } from '../../src/node/index.js'
-import { whyNoCuda } from '../node/cuda.js'
+import { needs } from '../requirements.js'
 import { json, run } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
 
@@ -125,12 +125,12 @@ test.each([
   expect(code).toBe(exit)
 })
 
-const noCuda = whyNoCuda()
+const noCuda = await needs('no CUDA')
 
-test.skipIf(noCuda === undefined)('a provider that does not start says why, and nothing else is taken', async () => {
+test('a provider that does not start says why, and nothing else is taken', noCuda, async () => {
   const { code, stdout, stderr } = await run(
     ...evaluate('--loss', 'cross-entropy', '--data', source(), '--provider', 'cuda'),
   )
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-  expect(stderr).toContain(noCuda)
+  expect(stderr).toContain((await needs('cuda')).why)
 })

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Chromium, launchChromium, whyNoChromium } from '../../tools/chromium.js'
+import { type Chromium, launchChromium } from '../../tools/chromium.js'
+import { needs } from '../requirements.js'
 
 const dist = fileURLToPath(new URL('../../dist', import.meta.url))
 const origin = 'http://formula.test'
@@ -15,10 +16,7 @@ const script = `
   evaluate(lost, { x: Float32Array.of(1), y }, { big: 2 ** 24 })
   document.title = 'y = ' + y[0]`
 
-const missing = whyNoChromium()
-if (missing !== undefined) console.warn(`SKIPPED, ${missing}: a page with a content security policy`)
-
-describe.skipIf(missing !== undefined)('a page with a content security policy, in Chromium', () => {
+describe('a page with a content security policy, in Chromium', await needs('chromium'), () => {
   let browser: Chromium | undefined
   beforeAll(async () => {
     browser = await launchChromium()

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { Tensor, Tensors } from '../../src/index.js'
 import { constant, input, int64s, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import { body } from '../../src/ir/scope.js'
@@ -9,12 +9,8 @@ import { webgpu as target } from '../../src/lowering/webgpu/index.js'
 import type { GraphSpec } from '../../src/onnx/export.js'
 import { op } from '../../src/op/index.js'
 import { Random } from '../../src/util/random.js'
-import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
-import { cpu, cpuAs, distance, outputsOf } from './providers.js'
-
-const skipped = skipLoudly('test/lower/bodies.test.ts, on the device', await whyNoWebgpu())
-const gpu = skipped ? undefined : webgpu()
-afterAll(() => gpu?.dispose())
+import { onCpuAndGpu } from './cpu-and-gpu.js'
+import { cpu, distance, outputsOf } from './providers.js'
 
 const noise = (...dims: number[]): Tensor => ({
   dtype: 'float32',
@@ -127,7 +123,7 @@ const cases: Readonly<Record<string, Case>> = {
 
 const operators = ({ outputs }: GraphSpec) => withBodies(outputs.values()).map(({ operator }) => operator)
 
-describe('bodies on WebGPU', () => {
+onCpuAndGpu('bodies on WebGPU', (on) => {
   it.each(Object.entries(cases))('%s', { timeout: 120_000 }, async (_, { feeds, build, gone }) => {
     const inputs = Object.fromEntries(
       Object.entries(feeds).map(([name, { dtype, dims }]) => [name, input(name, dtype, dims)]),
@@ -143,10 +139,12 @@ describe('bodies on WebGPU', () => {
       expect(result).not.toContain(operator)
     }
     const expected = await outputsOf(cpu, graph, feeds)
-    expect(distance(await outputsOf(cpuAs('webgpu'), graph, feeds), expected)).toBeLessThan(1e-5)
-    if (gpu) expect(distance(await outputsOf(gpu, graph, feeds), expected)).toBeLessThan(1e-4)
+    const { runtime, within } = on()
+    expect(distance(await outputsOf(runtime, graph, feeds), expected)).toBeLessThan(within(1e-5, 1e-4))
   })
+})
 
+describe('lowering for WebGPU', () => {
   it('shares bodies in which nothing changes', () => {
     const x = input('x', 'float32', [3])
     const [y] = loop(2, x, (_, state) => [op.Tanh(state)])

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { constant, input, tensorFrom } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { withBodies } from '../../src/ir/topology.js'
@@ -8,12 +8,8 @@ import { webgpu as target } from '../../src/lowering/webgpu/index.js'
 import type { GraphSpec } from '../../src/onnx/export.js'
 import { op } from '../../src/op/index.js'
 import { Random } from '../../src/util/random.js'
-import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
-import { cpu, cpuAs, distance, outputsOf } from './providers.js'
-
-const skipped = skipLoudly('test/lower/convolution.test.ts, on the device', await whyNoWebgpu())
-const gpu = skipped ? undefined : webgpu()
-afterAll(() => gpu?.dispose())
+import { onCpuAndGpu } from './cpu-and-gpu.js'
+import { cpu, distance, outputsOf } from './providers.js'
 
 type Attributes = Parameters<typeof op.Conv>[3] & object
 interface Form {
@@ -191,7 +187,7 @@ const pickings: Readonly<
   'the same tap twice': { x: [2, 1, 9], kernels: [3, 1, 4], taps: [3, 0, 3], attributes: {}, open: [0] },
 }
 
-describe('a convolution that picks taps on WebGPU', () => {
+onCpuAndGpu('a convolution that picks taps on WebGPU', (on) => {
   it.each(Object.entries(pickings))(
     '%s',
     { timeout: 60_000 },
@@ -212,11 +208,12 @@ describe('a convolution that picks taps on WebGPU', () => {
       expect(found).not.toContain('Conv')
       const feeds = { x: noise(new Random(6), x) }
       const expected = await outputsOf(cpu, spec, feeds)
-      expect(await outputsOf(cpuAs('webgpu'), spec, feeds)).toEqual(expected)
-      if (gpu) expect(await outputsOf(gpu, spec, feeds)).toEqual(expected)
+      expect(await outputsOf(on().runtime, spec, feeds)).toEqual(expected)
     },
   )
+})
 
+describe('a convolution that picks taps', () => {
   it('is none where a kernel does anything else', () => {
     const x = input('x', 'float32', [2, 1, 6, 6])
     const kernel = (...values: number[]) => op.Conv(x, constant(tensorFrom('float32', [1, 1, 2, 2], values)))
@@ -228,13 +225,13 @@ describe('a convolution that picks taps on WebGPU', () => {
   })
 })
 
-describe('a convolution on WebGPU', () => {
+onCpuAndGpu('a convolution on WebGPU', (on) => {
   it.each(Object.entries(forms))('%s', { timeout: 60_000 }, async (_, form) => {
     const { spec, feeds } = built(form)
     expect(operators(lowered(spec, target)).join(' ')).toBe(form.becomes)
     const expected = await outputsOf(cpu, spec, feeds)
-    expect(distance(await outputsOf(cpuAs('webgpu'), spec, feeds), expected)).toBeLessThan(1e-4)
-    if (gpu) expect(distance(await outputsOf(gpu, spec, feeds), expected)).toBeLessThan(1e-4)
+    const { runtime, within } = on()
+    expect(distance(await outputsOf(runtime, spec, feeds), expected)).toBeLessThan(within(1e-4, 1e-4))
   })
 })
 
@@ -275,7 +272,7 @@ const transposedForms: Readonly<
   },
 }
 
-describe('a transposed convolution on WebGPU', () => {
+onCpuAndGpu('a transposed convolution on WebGPU', (on) => {
   it.each(Object.entries(transposedForms))(
     '%s',
     { timeout: 60_000 },
@@ -296,8 +293,8 @@ describe('a transposed convolution on WebGPU', () => {
       expect(found.filter((name) => !['Reshape', 'Unsqueeze'].includes(name)).join(' ')).toBe(becomes)
       const feeds = Object.fromEntries(Object.entries(dims).map(([name, shape]) => [name, noise(random, shape)]))
       const expected = await outputsOf(cpu, spec, feeds)
-      expect(distance(await outputsOf(cpuAs('webgpu'), spec, feeds), expected)).toBeLessThan(1e-5)
-      if (gpu) expect(distance(await outputsOf(gpu, spec, feeds), expected)).toBeLessThan(1e-4)
+      const { runtime, within } = on()
+      expect(distance(await outputsOf(runtime, spec, feeds), expected)).toBeLessThan(within(1e-5, 1e-4))
     },
   )
 })

@@ -9,7 +9,8 @@ import type { Form } from '../../tools/kernels/form.js'
 import { forms } from '../../tools/kernels/forms.js'
 import { outcomes } from '../../tools/kernels/outcome.js'
 import { kernels } from '../generated/kernels.js'
-import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
+import { webgpu } from '../node/webgpu.js'
+import { needs } from '../requirements.js'
 import { integerForms } from './integer-forms.js'
 import { cpu, cpuAs, distance, outputsOf } from './providers.js'
 
@@ -46,9 +47,9 @@ const lengthsOf = ({ inputs, feeds }: Form): ReadonlyMap<string, number> =>
     inputs.flatMap(({ shape }, i) => (shape ?? []).map((dim, axis) => [`${dim}`, feeds[i]!.dims[axis]!] as const)),
   )
 
-const skipped = skipLoudly('test/lower/lowerings.test.ts, on the device', await whyNoWebgpu())
-const gpu = skipped ? undefined : webgpu({ cpuNodes: 'refused' })
-const mixed = skipped ? undefined : webgpu()
+const gpuNeeded = await needs('webgpu')
+const gpu = gpuNeeded.skip ? undefined : webgpu({ cpuNodes: 'refused' })
+const mixed = gpuNeeded.skip ? undefined : webgpu()
 afterAll(() => Promise.all([gpu?.dispose(), mixed?.dispose()]))
 
 describe('lowered for WebGPU', () => {
@@ -63,8 +64,9 @@ describe('lowered for WebGPU', () => {
     expect(distance(await outputsOf(cpuAs('webgpu'), spec, feedsOf(form)), expected)).toBeLessThan(2e-5)
   })
 
-  it.skipIf(skipped).each(changed)(
+  it.each(changed)(
     '%s, %s: the same on the device, and all of it there but for what OPERATORS.md says',
+    gpuNeeded,
     async (_, __, form) => {
       const spec = specOf(form)
       const expected = await outputsOf(cpu, spec, feedsOf(form))

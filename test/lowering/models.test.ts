@@ -11,12 +11,13 @@ import { fixed } from '../../src/lowering/fixed.js'
 import type { GraphSpec } from '../../src/onnx/export.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { Random } from '../../src/util/random.js'
-import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
+import { webgpu } from '../node/webgpu.js'
+import { needs } from '../requirements.js'
 import { cpu, cpuAs, outputsOf } from './providers.js'
 
-const skipped = skipLoudly('test/lower/models.test.ts, on the device', await whyNoWebgpu())
-const gpu = skipped ? undefined : webgpu({ cpuNodes: 'refused' })
-const mixed = skipped ? undefined : webgpu()
+const gpuNeeded = await needs('webgpu')
+const gpu = gpuNeeded.skip ? undefined : webgpu({ cpuNodes: 'refused' })
+const mixed = gpuNeeded.skip ? undefined : webgpu()
 afterAll(() => Promise.all([gpu?.dispose(), mixed?.dispose()]))
 
 const lengths = new Map([
@@ -85,13 +86,13 @@ describe.each(Object.entries(models))('a training step of %s', (_, [model, optio
   })
 
   const { training } = graphs
-  it.skipIf(skipped)('on the device alone, for known lengths', slow, async () => {
+  it('on the device alone, for known lengths', { ...gpuNeeded, ...slow }, async () => {
     const feeds = feedsFor(training, 3)
     const expected = await outputsOf(cpu, training, feeds)
     expect(Math.max(...(await errorsOf(gpu!, fixed(training, lengths), feeds, expected)))).toBeLessThan(1e-3)
   })
 
-  it.skipIf(skipped)('with the host for shapes, for any length', slow, async () => {
+  it('with the host for shapes, for any length', { ...gpuNeeded, ...slow }, async () => {
     const feeds = feedsFor(training, 3)
     const expected = await outputsOf(cpu, training, feeds)
     expect(Math.max(...(await errorsOf(mixed!, training, feeds, expected)))).toBeLessThan(1e-3)

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { gradients } from '../../src/authoring.js'
 import { input } from '../../src/ir/leaf.js'
 import { fixed } from '../../src/lowering/fixed.js'
@@ -7,12 +7,8 @@ import { webgpu as target } from '../../src/lowering/webgpu/index.js'
 import type { GraphSpec } from '../../src/onnx/export.js'
 import { op } from '../../src/op/index.js'
 import { Random } from '../../src/util/random.js'
-import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
-import { cpu, cpuAs, distance, outputsOf } from './providers.js'
-
-const skipped = skipLoudly('test/lower/pooling.test.ts, on the device', await whyNoWebgpu())
-const gpu = skipped ? undefined : webgpu()
-afterAll(() => gpu?.dispose())
+import { onCpuAndGpu } from './cpu-and-gpu.js'
+import { cpu, distance, outputsOf } from './providers.js'
 
 type Attributes = Parameters<typeof op.MaxPool>[1]
 
@@ -33,7 +29,7 @@ function pooled(attributes: Attributes): GraphSpec {
   }
 }
 
-describe('MaxPool with places on WebGPU', () => {
+onCpuAndGpu('MaxPool with indices on WebGPU', (on) => {
   const pads = [...(['SAME_UPPER', 'SAME_LOWER'] as const)].flatMap((auto_pad) =>
     [
       { auto_pad, kernel_shape: [3, 3], strides: [2, 3] },
@@ -51,7 +47,7 @@ describe('MaxPool with places on WebGPU', () => {
       const data = new Random(h).fill(new Float32Array(2 * 2 * h * w), 'normal')
       const feeds = { x: { dtype: 'float32', dims: [2, 2, h, w], data } } as const
       const expected = await outputsOf(cpu, graph, feeds)
-      expect(distance(await outputsOf(cpuAs('webgpu'), graph, feeds), expected)).toBeLessThan(1e-5)
+      expect(distance(await outputsOf(on().runtime, graph, feeds), expected)).toBeLessThan(1e-5)
       const known = fixed(
         graph,
         new Map([
@@ -60,11 +56,12 @@ describe('MaxPool with places on WebGPU', () => {
           ['W', w],
         ]),
       )
-      expect(distance(await outputsOf(cpuAs('webgpu'), known, feeds), expected)).toBeLessThan(1e-5)
-      if (gpu) expect(distance(await outputsOf(gpu, graph, feeds), expected)).toBeLessThan(1e-5)
+      expect(distance(await outputsOf(on().runtime, known, feeds), expected)).toBeLessThan(1e-5)
     }
   })
+})
 
+describe('MaxPool with indices, lowered for WebGPU', () => {
   it('is refused, saying why, where not even the number of axes is known', () => {
     const x = input('x', 'float32', undefined)
     const [, indices] = op.MaxPool(x, { kernel_shape: [2, 2] })

@@ -1,14 +1,15 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
+import { webgpu } from '../node/webgpu.js'
+import { needs } from '../requirements.js'
 import { cpu } from './providers.js'
 import { cells, lossesOf } from './recurrent.js'
 
-const skipped = skipLoudly('test/lower/recurrent.test.ts', await whyNoWebgpu())
-const gpu = skipped ? undefined : webgpu()
+const gpuNeeded = await needs('webgpu')
+const gpu = gpuNeeded.skip ? undefined : webgpu()
 afterAll(() => gpu?.dispose())
 
 /** Their gradients go through the rounds of a Scan, which the host drives. */
-describe.skipIf(skipped)('training through time on WebGPU', () => {
+describe('training through time on WebGPU', gpuNeeded, () => {
   it.each(cells)('%s: the losses of the CPU', { timeout: 300_000 }, async (cell) => {
     const expected = await lossesOf(cell, cpu)
     expect(expected[0]! - expected.at(-1)!).toBeGreaterThan(0.05)

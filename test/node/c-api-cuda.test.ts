@@ -4,14 +4,14 @@ import { cudaRefusal, isDeviceLost } from '../../src/node/c-api/cuda.js'
 import { cApi } from '../../src/node/c-api/runtime.js'
 import { node } from '../../src/node/runtime.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
-import { whyNoCuda } from './cuda.js'
+import { needs } from '../requirements.js'
 import { heavy } from './model.js'
 
-const absent = whyNoCuda()
-if (absent !== undefined) console.warn(`\nNOT TESTED, for CUDA does not start here: the C API on CUDA\n  ${absent}\n`)
+const cudaNeeded = await needs('cuda')
+const noCudaNeeded = await needs('no CUDA')
 
 describe('CUDA where it cannot start', () => {
-  it.skipIf(absent === undefined)('says what is missing', () => {
+  it('says what is missing', noCudaNeeded, () => {
     expect(() => cApi({ provider: 'cuda' })).toThrow(
       expect.objectContaining({
         code: 'runtime',
@@ -40,7 +40,7 @@ describe('CUDA where it cannot start', () => {
   })
 })
 
-describe.skipIf(absent !== undefined)('the C API on CUDA', () => {
+describe('the C API on CUDA', cudaNeeded, () => {
   const open: Runtime[] = []
   const cuda = () => {
     open[0] ??= cApi({ provider: 'cuda' })

@@ -1,9 +1,8 @@
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
+import { needs } from '../requirements.js'
 import { heavy } from './model.js'
 
 /**
@@ -11,9 +10,7 @@ import { heavy } from './model.js'
  * host's either, and a software GPU, which Debian's chromium brings, is enough for it: it stands in for CUDA here, to show that
  * the engine reads no device's memory, copies where it must, and frees in an order that the provider survives.
  */
-const driver = process.env['VK_ICD_FILENAMES'] ?? '/usr/lib/chromium/vk_swiftshader_icd.json'
-const missing = !existsSync(driver)
-if (missing) console.warn(`\nNOT TESTED, for there is no software GPU at ${driver}: the C API on device memory\n`)
+const gpuNeeded = await needs('webgpu')
 
 const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
 
@@ -39,7 +36,7 @@ async function child(program: string) {
     const model = Uint8Array.from(${JSON.stringify(Array.from(heavy(3)))})
     const square = (n, value) => ({ dtype: 'float32', dims: [n, n], data: new Float32Array(n * n).fill(value) })
     ${program}`
-  const env = { ...process.env, ORT_DISABLE_TELEMETRY: '1', VK_ICD_FILENAMES: driver, XDG_RUNTIME_DIR: tmpdir() }
+  const env = { ...process.env, ORT_DISABLE_TELEMETRY: '1' }
   const run = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', source], { env, timeout: 55_000 })
   return run.then(
     ({ stdout }) => ({ code: 0, stdout }),
@@ -47,7 +44,7 @@ async function child(program: string) {
   )
 }
 
-describe.skipIf(missing)("the C API on a device whose memory is not the host's", () => {
+describe("the C API on a device whose memory is not the host's", gpuNeeded, () => {
   it('keeps outputs there, feeds them to programs, copies both ways and frees', async () => {
     const program = `const x0 = await device.upload(square(10, 0.25))
       const program = await device.compile(model, (name) => name === 'y')

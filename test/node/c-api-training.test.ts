@@ -3,20 +3,18 @@ import { adamw, crossEntropy, ire, type Runtime, sam, Trainer } from '../../src/
 import { type CApiOptions, cApi, node } from '../../src/node/index.js'
 import { sgd } from '../../src/optim/sgd.js'
 import type { Device } from '../../src/runtime/device.js'
+import { type Needs, needs } from '../requirements.js'
 import { agree, bases, options, settings } from '../step/device-run.js'
 import { clusters, flat, smallMlp } from '../train/problem.js'
-import { whyNoCuda } from './cuda.js'
 
-const absent = whyNoCuda()
-if (absent !== undefined) console.warn(`\nNOT TESTED, for CUDA does not start here: training on CUDA\n  ${absent}\n`)
+const cudaNeeded = await needs('cuda')
 
 const enhanced = ire(sam(adamw({ lr: 0.03 }), { rho: 0.1 }), options)
 
-describe.each<[string, string | undefined, CApiOptions, number]>([
-  ['the CPU', undefined, { threads: 1, resident: true }, 1e-5],
-  ['CUDA', absent, { provider: 'cuda' }, 1e-3],
-])('training state kept by the C API on %s', (_, why, of, tolerance) => {
-  const skip = why !== undefined
+describe.each<[string, Partial<Needs>, CApiOptions, number]>([
+  ['the CPU', {}, { threads: 1, resident: true }, 1e-5],
+  ['CUDA', cudaNeeded, { provider: 'cuda' }, 1e-3],
+])('training state kept by the C API on %s', (_, needed, of, tolerance) => {
   const open: Runtime[] = []
   const start = () => {
     open[0] ??= cApi(of)
@@ -27,20 +25,21 @@ describe.each<[string, string | undefined, CApiOptions, number]>([
     for (const runtime of open) await runtime.dispose()
   })
 
-  it.skipIf(skip).each(bases)(
+  it.each(bases)(
     'agrees with plain arrays to 1e-5 after 50 steps of %s, with and without SAM and IRE',
+    needed,
     async (_, base) => {
       await agree(device(), base)
       await agree(device(), ire(sam(base, { rho: 0.1 }), options))
     },
   )
 
-  it.skipIf(skip)('agrees with clipping and settings per tensor', async () => {
+  it('agrees with clipping and settings per tensor', needed, async () => {
     await agree(device(), enhanced, { settings, clipNorm: 2, clipValue: 1 })
     await agree(device(), sgd({ lr: 0.02, momentum: 0.8 }), { clipNorm: 1 })
   })
 
-  it.skipIf(skip)('makes a trainer come to what one of arrays comes to', async () => {
+  it('makes a trainer come to what one of arrays comes to', needed, async () => {
     const host = node({ threads: 1, worker: false })
     const data = clusters(40, [6])
     const train = async (runtime: Runtime) => {

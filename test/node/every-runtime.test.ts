@@ -1,16 +1,14 @@
 import { describe } from 'vitest'
 import { type CApiOptions, cApi } from '../../src/node/c-api/runtime.js'
 import { node } from '../../src/node/runtime.js'
+import { type Needs, needs } from '../requirements.js'
 import { everyDevice } from '../runtime/every-device.js'
 import { everyRuntime } from '../runtime/every-runtime.js'
 import { without } from '../runtime/samples.js'
-import { whyNoCuda } from './cuda.js'
-import { skipLoudly, webgpu, whyNoWebgpu } from './webgpu.js'
+import { webgpu } from './webgpu.js'
 
-const noGpu = skipLoudly('what every runtime does, on node({ provider: webgpu })', await whyNoWebgpu())
-const absent = whyNoCuda()
-if (absent !== undefined)
-  console.warn(`\nNOT TESTED, for CUDA does not start here: what every runtime does, on CUDA\n  ${absent}\n`)
+const gpuNeeded = await needs('webgpu')
+const cudaNeeded = await needs('cuda')
 
 const release = 'onnxruntime-node \\d+\\.\\d+\\.\\d+'
 
@@ -26,10 +24,10 @@ describe.each([
   })
 })
 
-describe.skipIf(noGpu).each([
+describe.each([
   ['worker', true],
   ['in process', false],
-])('node({ provider: webgpu }) %s', (place, worker) => {
+])('node({ provider: webgpu }) %s', gpuNeeded, (place, worker) => {
   const start = () => webgpu({}, { worker })
   everyRuntime({
     start,
@@ -41,12 +39,12 @@ describe.skipIf(noGpu).each([
   everyDevice({ start, keeps: ['float32', 'float16', 'int32', 'int64', 'uint32', 'uint8', 'bool'], patience: 120_000 })
 })
 
-describe.each<[string, string | undefined, CApiOptions, RegExp]>([
-  ['thread pool', undefined, { threads: 1, resident: true, blocking: false }, /cpu, 1 thread, thread pool$/],
-  ['blocking', undefined, { threads: 1, resident: true, blocking: true }, /cpu, 1 thread, blocking$/],
-  ['on CUDA', absent, { provider: 'cuda' }, /, cuda 0, /],
-])('cApi() %s', (_, why, options, description) => {
-  describe.skipIf(why !== undefined)('', () => {
+describe.each<[string, Partial<Needs>, CApiOptions, RegExp]>([
+  ['thread pool', {}, { threads: 1, resident: true, blocking: false }, /cpu, 1 thread, thread pool$/],
+  ['blocking', {}, { threads: 1, resident: true, blocking: true }, /cpu, 1 thread, blocking$/],
+  ['on CUDA', cudaNeeded, { provider: 'cuda' }, /, cuda 0, /],
+])('cApi() %s', (_, needed, options, description) => {
+  describe('in this process', needed, () => {
     const start = () => cApi(options)
     everyRuntime({ start, description, carries: without(), local: true })
     everyDevice({ start, keeps: without('string') })

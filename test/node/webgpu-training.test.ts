@@ -2,12 +2,13 @@ import { afterAll, expect, it } from 'vitest'
 import { adamw, crossEntropy, evaluateModel, ire, predict, Trainer } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
+import { needs } from '../requirements.js'
 import { clusters, smallMlp } from '../train/problem.js'
-import { skipLoudly, webgpu, whyNoWebgpu } from './webgpu.js'
+import { webgpu } from './webgpu.js'
 
-const skipped = skipLoudly('test/node/webgpu-training.test.ts', await whyNoWebgpu())
+const gpuNeeded = await needs('webgpu')
 const cpu = node({ threads: 1 })
-const gpu = skipped ? undefined : webgpu()
+const gpu = gpuNeeded.skip ? undefined : webgpu()
 afterAll(() => Promise.all([cpu.dispose(), gpu?.dispose()]))
 
 const data = clusters(20, [6])
@@ -27,7 +28,7 @@ async function run(runtime: Runtime) {
   return { losses, measures, predictions }
 }
 
-it.skipIf(skipped)('trains, evaluates and predicts as the CPU does', { timeout: 300_000 }, async () => {
+it('trains, evaluates and predicts as the CPU does', { ...gpuNeeded, timeout: 300_000 }, async () => {
   const [expected, found] = [await run(cpu), await run(gpu!)]
   expect(found.losses).toEqual(expected.losses.map((loss) => expect.closeTo(loss, 3)))
   expect(found.measures.loss).toBeCloseTo(expected.measures.loss, 3)

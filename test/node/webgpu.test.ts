@@ -12,9 +12,11 @@ import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
 import { op } from '../../src/op/index.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
-import { skipLoudly, webgpu, whyNoWebgpu } from './webgpu.js'
+import { needs } from '../requirements.js'
+import { webgpu } from './webgpu.js'
 
-const skipped = skipLoudly('test/node/webgpu.test.ts', await whyNoWebgpu())
+const gpuNeeded = await needs('webgpu')
+const linuxNeeded = await needs('linux')
 const floats = (...values: number[]) => tensor('float32', [values.length], Float32Array.from(values))
 const numbers = (data: TensorData) => Array.from(data as ArrayLike<number | bigint>, Number)
 
@@ -35,10 +37,10 @@ const started = (...args: Parameters<typeof webgpu>): Runtime => {
   return runtime
 }
 
-describe.skipIf(skipped).each([
+describe.each([
   ['worker', true],
   ['in process', false],
-])('node({ provider: webgpu }) %s', (_, worker) => {
+])('node({ provider: webgpu }) %s', gpuNeeded, (_, worker) => {
   const start = () => started({}, { worker })
 
   const samples: [DType, number[], TensorData][] = [
@@ -80,7 +82,7 @@ describe.skipIf(skipped).each([
   })
 })
 
-describe.skipIf(skipped)('several WebGPU runtimes of a process', () => {
+describe('several WebGPU runtimes of a process', gpuNeeded, () => {
   it('take turns', async () => {
     const runtimes = [started(), started(), started({}, { worker: false })]
     const results = await Promise.all(
@@ -119,14 +121,14 @@ describe('a provider that does not start', () => {
     return (await promisify(execFile)(process.execPath, ['--input-type=module', '-e', source], { env })).stdout
   }
 
-  it.skipIf(process.platform !== 'linux')('says why', async () => {
+  it('says why', linuxNeeded, async () => {
     const text = await run(
       "await startNode({ provider: 'webgpu' }).catch(({ code, message }) => console.log(code, message))",
     )
     expect(text).toMatch(/^runtime WebGPU does not start: .*adapter/)
   })
 
-  it.skipIf(process.platform !== 'linux')('gives way to the CPU where that is asked for', async () => {
+  it('gives way to the CPU where that is asked for', linuxNeeded, async () => {
     const text = await run(`
       const runtime = await startNode({ provider: 'webgpu', fallback: node })
       console.log(runtime.provider, runtime.device === undefined, runtime.description)

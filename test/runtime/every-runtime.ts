@@ -35,6 +35,7 @@ export function starting(start: Place['start']): () => Promise<Runtime> {
 export function everyRuntime({ start: begin, description, carries, local, patience = 60_000 }: Place): void {
   const start = starting(begin)
   const limit = { timeout: patience }
+  const itLocally = (title: string, options: object, test: () => Promise<void>) => local && it(title, options, test)
 
   it('runs a model and knows its names', limit, async () => {
     const runtime = await start()
@@ -55,7 +56,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     }
   })
 
-  it.runIf(local)('gives outputs memory of their own, also those that are its input', limit, async () => {
+  itLocally('gives outputs memory of their own, also those that are its input', limit, async () => {
     const port = { dtype: 'float32', dims: [2] } as const
     const steps = ['y', 'z'].map((name) => ({ op: 'Identity', inputs: ['x'], outputs: [name] }))
     const ports = ['y', 'z'].map((name) => ({ name, ...port }))
@@ -68,7 +69,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     expect(first['y']).toEqual(floats(9, 9))
   })
 
-  it.runIf(local)('reads views at their place, shared memory and memory that may shrink', limit, async () => {
+  itLocally('reads views at their place, shared memory and memory that may shrink', limit, async () => {
     const program = await (await start()).compile(oneNode('Neg', ['x'], vector))
     const run = async (data: Float32Array) => (await program.run({ x: tensor('float32', [data.length], data) }))['y']
     const whole = Float32Array.from([1, 2, 3, 4])
@@ -79,7 +80,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     expect(whole).toEqual(Float32Array.from([1, 2, 3, 4]))
   })
 
-  it.runIf(local)('reads allocated arrays as they are when each run starts, at any length', limit, async () => {
+  itLocally('reads allocated arrays as they are when each run starts, at any length', limit, async () => {
     const runtime = await start()
     const program = await runtime.compile(oneNode('Add', ['a', 'b'], vector))
     for (const n of [3, 5, 2]) {
@@ -143,7 +144,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     expect(await program.run({ a: floats(1), b: floats(2) })).toEqual({ y: floats(3) })
   })
 
-  it.runIf(local)('compiles from shared memory and from a view', limit, async () => {
+  itLocally('compiles from shared memory and from a view', limit, async () => {
     const runtime = await start()
     const bytes = oneNode('Neg', ['x'], vector)
     const padded = new Uint8Array(new SharedArrayBuffer(bytes.length + 8))

@@ -2,13 +2,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { DeviceArithmetic } from '../../src/step/device-arithmetic.js'
 import { ire } from '../../src/step/ire.js'
-import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
+import { webgpu } from '../node/webgpu.js'
 import { gradientOf, split, start } from '../optim/problem.js'
+import { needs } from '../requirements.js'
 import { agree, bases, downloaded, ires, sams, settings, shapesOf, unchanged, uploaded } from './device-run.js'
 
-const skipped = skipLoudly('test/step/graph-residence-webgpu.test.ts', await whyNoWebgpu())
+const gpuNeeded = await needs('webgpu')
 
-describe.skipIf(skipped)('on the WebGPU of Node, with no node on the CPU', () => {
+describe('on the WebGPU of Node, with no node on the CPU', gpuNeeded, () => {
   let runtime: Runtime
   beforeAll(() => {
     runtime = webgpu({ cpuNodes: 'refused', ranking: 'device' })

@@ -2,16 +2,15 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { cApi, node } from '../../src/node/index.js'
 import type { Device } from '../../src/runtime/device.js'
 import { Random } from '../../src/util/random.js'
-import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
+import { webgpu } from '../node/webgpu.js'
+import { needs } from '../requirements.js'
 import { hostDevice } from './host-device.js'
 import { cutIn, denormal, gammas, hard, Refreshes, selectsAsTheHost, tensorsOf } from './ranking-run.js'
 
 const cpu = node({ threads: 1, worker: false })
 const native = cApi({ threads: 1, resident: true })
-const why = await whyNoWebgpu()
-const gpu = skipLoudly('test/step/ranking.test.ts', why)
-  ? undefined
-  : webgpu({ cpuNodes: 'refused', ranking: 'device' })
+const gpuNeeded = await needs('webgpu')
+const gpu = gpuNeeded.skip ? undefined : webgpu({ cpuNodes: 'refused', ranking: 'device' })
 afterAll(async () => {
   await cpu.dispose()
   await native.dispose()
@@ -27,11 +26,12 @@ const places: readonly [string, Device | undefined, readonly number[]][] = [
 ]
 
 describe.each(places)('a mask made on %s is the host’s', (_, device, shares) => {
-  test.skipIf(!device).each(Object.entries(hard))('of numbers %s', async (_, values) => {
+  const needed = device ? {} : gpuNeeded
+  test.each(Object.entries(hard))('of numbers %s', needed, async (_, values) => {
     await selectsAsTheHost(device!, values, shares)
   })
 
-  test.skipIf(!device)('over chunks: counts are added as integers', async () => {
+  test('over chunks: counts are added as integers', needed, async () => {
     const values = normal(1000)
     for (const signed of [false, true]) {
       const sorted = [...values].map((x) => (signed ? x : Math.abs(x))).sort((a, b) => b - a)
@@ -46,7 +46,7 @@ describe.each(places)('a mask made on %s is the host’s', (_, device, shares) =
     }
   })
 
-  test.skipIf(!device)('with smoothing over three refreshes, of tensors that come and go', async () => {
+  test('with smoothing over three refreshes, of tensors that come and go', needed, async () => {
     const { shapes } = tensorsOf(normal(100))
     for (const curvature of ['sampled', 'hutchinson'] as const) {
       const refreshes = await Refreshes.of(device!, shapes, { kappa: 1, gamma: 0.6, beta: 0.7, curvature })
@@ -64,7 +64,7 @@ describe.each(places)('a mask made on %s is the host’s', (_, device, shares) =
     }
   })
 
-  test.skipIf(!device)('and refuses what is not finite, naming it, as the host does', async () => {
+  test('and refuses what is not finite, naming it, as the host does', needed, async () => {
     for (const curvature of ['sampled', 'hutchinson'] as const)
       for (const beta of [0, 0.5])
         for (const bad of [Number.NaN, Infinity, -Infinity]) {
@@ -95,7 +95,7 @@ test('numbers below 2^-126 are ranked too, where they are numbers', async () => 
   await selectsAsTheHost(native.device!, denormal)
 })
 
-test.skipIf(!gpu)('and all 0 where the GPU takes them for that', async () => {
+test('and all 0 where the GPU takes them for that', gpuNeeded, async () => {
   const [exact, flushed] = [tensorsOf(denormal), tensorsOf(denormal.map((x) => (Math.abs(x) < 2 ** -126 ? 0 : x)))]
   for (const gamma of [0.1, 0.75, 0.9]) {
     const options = { kappa: 1, gamma }

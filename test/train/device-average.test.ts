@@ -4,14 +4,14 @@ import { node } from '../../src/node/index.js'
 import type { ParameterArrays } from '../../src/optim/arrays.js'
 import type { Device, DeviceTensor } from '../../src/runtime/device.js'
 import { OnnxIreError } from '../../src/util/errors.js'
-import { skipLoudly, webgpu, whyNoWebgpu } from '../node/webgpu.js'
+import { webgpu } from '../node/webgpu.js'
+import { type Needs, needs } from '../requirements.js'
 import { hostDevice } from '../step/host-device.js'
 import { clusters, smallConvnet, smallMlp } from './problem.js'
 
 const cpu = node({ threads: 1 })
 afterAll(() => cpu.dispose())
-const why = await whyNoWebgpu()
-skipLoudly('test/train/device-average.test.ts', why)
+const gpuNeeded = await needs('webgpu')
 
 const ema = 0.9
 /** 5 steps an epoch. */
@@ -52,12 +52,12 @@ function worst(got: ParameterArrays, wanted: ParameterArrays): number {
   return Math.max(...off)
 }
 
-const places: readonly [string, () => Runtime, number, string | undefined][] = [
-  ['a device made of the CPU', () => ({ ...cpu, device: hostDevice(cpu) }), 1e-5, undefined],
-  ["Node's WebGPU", () => webgpu(), 1e-3, why],
+const places: readonly [string, () => Runtime, number, Partial<Needs>][] = [
+  ['a device made of the CPU', () => ({ ...cpu, device: hostDevice(cpu) }), 1e-5, {}],
+  ["Node's WebGPU", () => webgpu(), 1e-3, gpuNeeded],
 ]
 
-describe.each(places)('the average of the weights on %s', (_, start, tolerance, absent) => {
+describe.each(places)('the average of the weights on %s', (_, start, tolerance, needed) => {
   const open: Runtime[] = []
   const runtime = () => {
     open[0] ??= start()
@@ -67,34 +67,31 @@ describe.each(places)('the average of the weights on %s', (_, start, tolerance, 
     for (const each of open) if (each.provider === 'webgpu') await each.dispose()
   })
 
-  it.skipIf(absent)('is that of a run on arrays after 50 steps, and so is what validation measures', async () => {
+  it('is that of a run on arrays after 50 steps, and so is what validation measures', needed, async () => {
     const [there, here] = [await ended(await trainerOn(runtime())), await ended(await trainerOn(cpu))]
     expect(worst(there.average, here.average)).toBeLessThan(tolerance)
     expect(there.losses).toEqual(here.losses.map((loss) => expect.closeTo(loss, tolerance === 1e-5 ? 5 : 3)))
     expect(worst(here.average, here.parameters)).toBeGreaterThan(100 * tolerance)
   })
 
-  it.skipIf(absent)(
-    'is that of the parameters it passed, to 1e-5, and a sync at every step changes nothing',
-    async () => {
-      const trainer = await trainerOn(runtime())
-      const plain = Object.fromEntries(
-        Object.entries(trainer.parameters).map(([name, x]) => [name, Float64Array.from(x)]),
-      )
-      const followed = await ended(trainer, epochs, async () => {
-        await trainer.sync()
-        for (const [name, array] of Object.entries(trainer.parameters))
-          plain[name]!.forEach((x, i, own) => {
-            own[i] = ema * x + (1 - ema) * array[i]!
-          })
-      })
-      expect(worst(followed.average, plain)).toBeLessThan(1e-5)
-      const { average, parameters } = await ended(await trainerOn(runtime()))
-      expect({ average, parameters }).toEqual({ average: followed.average, parameters: followed.parameters })
-    },
-  )
+  it('is that of the parameters it passed, to 1e-5, and a sync at every step changes nothing', needed, async () => {
+    const trainer = await trainerOn(runtime())
+    const plain = Object.fromEntries(
+      Object.entries(trainer.parameters).map(([name, x]) => [name, Float64Array.from(x)]),
+    )
+    const followed = await ended(trainer, epochs, async () => {
+      await trainer.sync()
+      for (const [name, array] of Object.entries(trainer.parameters))
+        plain[name]!.forEach((x, i, own) => {
+          own[i] = ema * x + (1 - ema) * array[i]!
+        })
+    })
+    expect(worst(followed.average, plain)).toBeLessThan(1e-5)
+    const { average, parameters } = await ended(await trainerOn(runtime()))
+    expect({ average, parameters }).toEqual({ average: followed.average, parameters: followed.parameters })
+  })
 
-  it.skipIf(absent)('goes on from a checkpoint bit for bit', async () => {
+  it('goes on from a checkpoint bit for bit', needed, async () => {
     const whole = await ended(await trainerOn(runtime()))
     const { checkpoint } = await ended(await trainerOn(runtime()), 4)
     const resumed = await ended(await trainerOn(runtime(), checkpoint))

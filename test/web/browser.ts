@@ -2,12 +2,13 @@ import { rmSync } from 'node:fs'
 import type { BrowserContext, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe } from 'vitest'
 import { type ErrorCode, OnnxIreError } from '../../src/util/errors.js'
-import { launchChromium, whyNoChromium } from '../../tools/chromium.js'
+import { launchChromium } from '../../tools/chromium.js'
+import { needs } from '../requirements.js'
 import type { Answer, Call } from './pages/call.js'
 import { buildPages } from './pages.js'
 import { type Exchange, serve } from './server.js'
 
-const missing = whyNoChromium()
+const chromiumNeeded = await needs('chromium')
 
 export interface Browser {
   /** The functions of a module of `pages`, called in the page. */
@@ -28,7 +29,7 @@ export interface Browser {
 /** Calls a function of a module of `pages`. Arguments and result travel as JSON; errors of the library arrive as such. */
 export type Caller = <T = unknown>(module: string, name: string, ...args: readonly unknown[]) => Promise<T>
 
-/** Tests in Chromium; without it they are skipped, each by its name, and it is said aloud. */
+/** Tests in Chromium, skipped if the machine has none. */
 export function describeInBrowser(name: string, tests: (browser: () => Browser) => void, start = launch): void {
   describeWithChromium(name, () => openBrowser(start), tests)
 }
@@ -39,8 +40,7 @@ export function describeWithChromium<T>(
   open: () => Promise<{ readonly browser: T; readonly close: () => Promise<void> }>,
   tests: (browser: () => T) => void,
 ): void {
-  if (missing !== undefined) console.warn(`SKIPPED, ${missing}: ${name}`)
-  describe.skipIf(missing !== undefined)(name, () => {
+  describe(name, chromiumNeeded, () => {
     let browser: T | undefined
     let close: (() => Promise<void>) | undefined
     beforeAll(async () => {

@@ -10,14 +10,15 @@ import { decodeModel } from '../../src/onnx/model.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { evaluateModel } from '../../src/train/evaluate.js'
 import { Trainer } from '../../src/train/trainer.js'
-import { webgpu as nodeGpu, skipLoudly, whyNoWebgpu } from '../node/webgpu.js'
+import { webgpu as nodeGpu } from '../node/webgpu.js'
+import { needs } from '../requirements.js'
 import { describeInBrowser } from './browser.js'
 import type { Outcome } from './pages/calls/training.js'
 import type { Task, Where } from './pages/task.js'
 import { optionsOf } from './pages/task.js'
 import { digits, idxOf, pretrained } from './pretrained.js'
 
-const whyNoNodeGpu = await whyNoWebgpu()
+const gpuNeeded = await needs('webgpu')
 const size = 8
 const others = digits([5, 6, 7, 8, 9], 96)
 const task: Task = {
@@ -89,13 +90,9 @@ describeInBrowser('training in Chromium', (browser) => {
     patience,
   )
 
-  it.skipIf(skipLoudly("the same 50 steps on Node's WebGPU", whyNoNodeGpu))(
-    "takes the same steps on Node's WebGPU",
-    async () => {
-      agree(await onNode(browser().exchange.get('digits')!, nodeGpu()), onCpu)
-    },
-    patience,
-  )
+  it("takes the same steps on Node's WebGPU", { ...gpuNeeded, timeout: patience }, async () => {
+    agree(await onNode(browser().exchange.get('digits')!, nodeGpu()), onCpu)
+  })
 
   it(
     'runs the program of the guide',

@@ -1,0 +1,104 @@
+import { existsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { whyNoChromium } from '../tools/chromium.js'
+
+/**
+ * Everything that a test may require besides Node and the packages that `npm ci` installs. A test that requires one of these
+ * passes `await needs(name)` as its options: if the machine lacks it, the test is skipped, and the closing report of the run
+ * (`skipped-reporter.ts`) lists the test, the reason, and `install`.
+ */
+export const requirements = {
+  chromium: {
+    title: 'Chromium',
+    install: 'apt-get install chromium, or set CHROMIUM to the path of another one',
+    missing: () => whyNoChromium(),
+  },
+  webgpu: {
+    title: "a GPU for onnxruntime's WebGPU provider",
+    install: 'a Vulkan driver and libvulkan1; or, as a software GPU, apt-get install chromium libvulkan1',
+    missing: async () => {
+      const softwareGpu = '/usr/lib/chromium/vk_swiftshader_icd.json'
+      if (process.env['VK_ICD_FILENAMES'] === undefined && existsSync(softwareGpu)) {
+        process.env['VK_ICD_FILENAMES'] = softwareGpu
+        process.env['XDG_RUNTIME_DIR'] ??= tmpdir()
+      }
+      return messageOf(async () => {
+        const { startNode } = await import('../src/node/start.js')
+        await (await startNode({ provider: 'webgpu' })).dispose()
+      })
+    },
+  },
+  cuda: {
+    title: 'CUDA',
+    install: 'an NVIDIA GPU with CUDA 12 and cuDNN 9; see docs/gpu.md',
+    missing: whyNoCuda,
+  },
+  'no CUDA': {
+    title: 'a machine without CUDA',
+    install: 'run the tests where CUDA does not start',
+    missing: async () => ((await whyNoCuda()) === undefined ? 'CUDA starts here' : undefined),
+  },
+  linux: {
+    title: 'Linux',
+    install: 'run the tests on Linux',
+    missing: () => (process.platform === 'linux' ? undefined : `this is ${process.platform}`),
+  },
+} as const satisfies Record<string, Requirement>
+
+interface Requirement {
+  readonly title: string
+  /** How to get it. */
+  readonly install: string
+  /** Returns why the machine lacks it; undefined if the machine has it. */
+  readonly missing: () => string | undefined | Promise<string | undefined>
+}
+
+export type RequirementName = keyof typeof requirements
+
+/** Options of a test or suite. `meta.missing` is read by the closing report. */
+export interface Needs {
+  readonly skip: boolean
+  readonly meta: { readonly missing?: { readonly requirement: RequirementName; readonly why: string } }
+  /** Why the machine lacks the requirement. */
+  readonly why: string | undefined
+}
+
+declare module 'vitest' {
+  interface TaskMeta {
+    missing?: NonNullable<Needs['meta']['missing']>
+  }
+}
+
+const found = new Map<RequirementName, Promise<Needs>>()
+
+/** Options of a test or suite that requires `requirement`: the machine is examined once per test file. */
+export function needs(requirement: RequirementName): Promise<Needs> {
+  let result = found.get(requirement)
+  if (!result) {
+    result = examine(requirement)
+    found.set(requirement, result)
+  }
+  return result
+}
+
+async function examine(requirement: RequirementName): Promise<Needs> {
+  const why = await requirements[requirement].missing()
+  return { skip: why !== undefined, meta: why === undefined ? {} : { missing: { requirement, why } }, why }
+}
+
+function whyNoCuda(): Promise<string | undefined> {
+  return messageOf(async () => {
+    const { cApi } = await import('../src/node/c-api/runtime.js')
+    await cApi({ provider: 'cuda' }).dispose()
+  })
+}
+
+/** The message of the error that `run` throws, if any. */
+async function messageOf(run: () => unknown): Promise<string | undefined> {
+  try {
+    await run()
+    return undefined
+  } catch (error) {
+    return (error as Error).message
+  }
+}
