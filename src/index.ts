@@ -75,13 +75,30 @@ export type { Patterns } from './util/pattern.js'
 
 // Optimizers and steps
 
-export * as term from './formula/formula.js'
+export {
+  curvatureDue,
+  type GradientFunction,
+  type GradientKind,
+  type GradientReply,
+  type StepContext,
+  type StepReport,
+  takeStep,
+  type Update,
+  type UpdateInput,
+  update,
+} from './backend/step.js'
 export type { FloatArray } from './ir/float-array.js'
 export { type AdamOptions, adam, adamw } from './optim/adam.js'
 export type { Gradients, ParameterArrays } from './optim/arrays.js'
-export type { BaseOptimizer } from './optim/base.js'
-export type { OneCycleSchedule } from './optim/one-cycle.js'
+export type { BaseOptimizer } from './optim/base-optimizer.js'
+export * as expr from './optim/expr/expr.js'
+export { type IreOptimizer, type IreOptions, ire } from './optim/ire/ire.js'
+export type { FlatMask } from './optim/ire/mask.js'
+export { describeOptimizer, type Optimizer } from './optim/optimizer.js'
+export type { ParameterSettings } from './optim/parameter-settings.js'
 export { type PlateauSchedule, type PlateauState, plateauStart, plateauStep } from './optim/plateau.js'
+export { type SamOptimizer, type SamOptions, sam } from './optim/sam.js'
+export type { OneCycleSchedule } from './optim/schedule.js'
 export {
   type ConstantSchedule,
   type DecaySchedule,
@@ -92,22 +109,7 @@ export {
   type StepSchedule,
 } from './optim/schedule.js'
 export { type SgdOptions, sgd } from './optim/sgd.js'
-export { type IreOptimizer, type IreOptions, ire } from './step/ire.js'
-export type { FlatMask } from './step/mask.js'
-export { describeOptimizer, type Optimizer } from './step/optimizer.js'
-export { type SamOptimizer, type SamOptions, sam } from './step/sam.js'
-export { loadState, type SavedState, saveState } from './step/saved-state.js'
-export type { ParameterSettings } from './step/settings.js'
-export { initialState, type OptimizerState } from './step/state.js'
-export {
-  curvatureDue,
-  type GradientKind,
-  type GradientReply,
-  type StepContext,
-  type StepReport,
-} from './step/step.js'
-export { type GradientFunction, takeStep } from './step/take-step.js'
-export { type Update, type UpdateInput, update } from './step/update.js'
+export { initialState, loadState, type OptimizerState, type SavedState, saveState } from './optim/state.js'
 
 // Flatness
 

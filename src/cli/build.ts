@@ -136,12 +136,12 @@ async function chosen(path: string, options: Options, command: Command): Promise
 
 /** The graphs that a trainer would make of a recipe. */
 async function graphOptions(recipe: Recipe, original: Model, model: Model): Promise<TrainingOptions> {
-  const [{ importGraph }, { trainerOptions }, { inSteps }, { layers }, { frozenOf }, { trainableOf }, { Prepared }] =
+  const [{ importGraph }, { trainerOptions }, { inSteps }, { unwrap }, { frozenOf }, { trainableOf }, { Prepared }] =
     await Promise.all([
       import('../authoring.js'),
       import('../recipe/build.js'),
       import('../recipe/optimizer.js'),
-      import('../step/optimizer.js'),
+      import('../optim/optimizer.js'),
       import('../train/groups.js'),
       import('../train/weights.js'),
       import('./data/prepared.js'),
@@ -154,7 +154,7 @@ async function graphOptions(recipe: Recipe, original: Model, model: Model): Prom
   return {
     ...options,
     frozen: frozenOf(names, options),
-    curvature: layers(options.optimizer).ire?.curvature === 'hutchinson' ? 'hutchinson' : 'sampled',
+    curvature: unwrap(options.optimizer).ire?.curvature === 'hutchinson' ? 'hutchinson' : 'sampled',
   }
 }
 

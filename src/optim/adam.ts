@@ -1,6 +1,6 @@
-import { add, array, div, type Formula, formula, mul, scalar, sqrt, sub, type Term } from '../formula/formula.js'
 import { belowOne, checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
-import type { BaseOptimizer } from './base.js'
+import type { BaseOptimizer } from './base-optimizer.js'
+import { add, array, div, type Expr, type Formula, formula, mul, scalar, sqrt, sub } from './expr/expr.js'
 
 /** Options of `adam` and `adamw`; names and defaults are those of `torch.optim.Adam` and `AdamW`. */
 export interface AdamOptions {
@@ -52,7 +52,7 @@ function create(name: 'adam' | 'adamw', options: AdamOptions, defaultDecay: numb
     options: Object.freeze({ lr: base, betas: Object.freeze([beta1, beta2]), eps, weightDecay: decay }),
     moments: ['firstMoment', 'secondMoment'],
     formula: name === 'adam' ? coupled : decoupled,
-    factors: (t, lr, weightDecay) => {
+    coefficients: (t, lr, weightDecay) => {
       // Both sides of the fraction times r = sqrt(1 - beta2^t): rate m / (sqrt(v) + eps r), a factor less per element.
       const root = Math.sqrt(1 - beta2 ** (t + 1))
       const rate = (-lr * root) / (1 - beta1 ** (t + 1))
@@ -75,7 +75,7 @@ const decoupled = adamFormula(g, (d) => sub(d, mul(scalar('shrink'), theta)))
  * beta x is written x - (1 - beta) x: single precision holds the digits of 1 - beta, but not those of a beta close to 1.
  * g^2 is taken factor by factor, so that it overflows no earlier than what is kept of it.
  */
-function adamFormula(g: Term, decayed: (d: Term) => Term): Formula {
+function adamFormula(g: Expr, decayed: (d: Expr) => Expr): Formula {
   const [m, v, take1, take2] = [array('firstMoment'), array('secondMoment'), scalar('take1'), scalar('take2')]
   const firstMoment = add(m, mul(take1, sub(g, m)))
   const secondMoment = add(sub(v, mul(take2, v)), mul(mul(take2, g), g))

@@ -1,6 +1,6 @@
-import { add, array, formula, mul, scalar, sub, type Term } from '../formula/formula.js'
 import { checkBoolean, checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
-import type { BaseOptimizer } from './base.js'
+import type { BaseOptimizer } from './base-optimizer.js'
+import { add, array, type Expr, formula, mul, scalar, sub } from './expr/expr.js'
 
 /** Options of `sgd`; names and defaults are those of `torch.optim.SGD`. */
 export interface SgdOptions {
@@ -43,7 +43,7 @@ export function sgd(options: SgdOptions = {}): BaseOptimizer {
     options: Object.freeze({ lr: base, momentum, dampening, nesterov, weightDecay: decay }),
     moments: momentum === 0 ? [] : ['momentum'],
     formula: momentum === 0 ? plain : nesterov ? accelerated : heavyBall,
-    factors: (t, lr, weightDecay) => {
+    coefficients: (t, lr, weightDecay) => {
       if (momentum === 0) return { lr, weightDecay }
       const [keep, take] = t === 0 ? [0, 1] : [momentum, 1 - dampening]
       return { lr, weightDecay, keep, take, ...(nesterov ? { momentum } : {}) }
@@ -53,7 +53,7 @@ export function sgd(options: SgdOptions = {}): BaseOptimizer {
 
 const decayed = add(array('g'), mul(scalar('weightDecay'), array('theta')))
 const buffer = add(mul(scalar('keep'), array('momentum')), mul(scalar('take'), decayed))
-const against = (direction: Term): Term => sub(0, mul(scalar('lr'), direction))
+const against = (direction: Expr): Expr => sub(0, mul(scalar('lr'), direction))
 
 const plain = formula({ d: against(decayed) })
 const heavyBall = formula({ d: against(buffer), momentum: buffer })

@@ -1,9 +1,9 @@
 import { type AdamOptions, adam, adamw } from '../optim/adam.js'
-import type { BaseOptimizer } from '../optim/base.js'
+import type { BaseOptimizer } from '../optim/base-optimizer.js'
+import { type IreOptions, ire } from '../optim/ire/ire.js'
+import type { Optimizer } from '../optim/optimizer.js'
+import { type SamOptions, sam } from '../optim/sam.js'
 import { type SgdOptions, sgd } from '../optim/sgd.js'
-import { type IreOptions, ire } from '../step/ire.js'
-import type { Optimizer } from '../step/optimizer.js'
-import { type SamOptions, sam } from '../step/sam.js'
 import { OnnxIreError } from '../util/errors.js'
 import { choice, either, flag, type JsonSchema, kind, kinds, list, object, real, whole } from './json-schema.js'
 

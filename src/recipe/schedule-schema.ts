@@ -1,10 +1,10 @@
-import type { OneCycleSchedule } from '../optim/one-cycle.js'
 import type { PlateauSchedule } from '../optim/plateau.js'
 import type {
   ConstantSchedule,
   DecaySchedule,
   ExponentialSchedule,
   InverseSqrtSchedule,
+  OneCycleSchedule,
   StepSchedule,
 } from '../optim/schedule.js'
 import { choice, type JsonSchema, kind, kinds, list, object, real, text, whole } from './json-schema.js'

@@ -1,6 +1,6 @@
+import type { DeviceResidence, ResidenceSpec } from '../backend/backend.js'
 import type { DType } from '../ir/dtype.js'
 import type { Tensor, Tensors } from '../ir/tensor.js'
-import type { DeviceResidence, ResidenceSpec } from '../step/residence.js'
 
 /** A tensor that stays where a runtime computes. Only the device that made it can use it. */
 export interface DeviceTensor {

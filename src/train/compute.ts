@@ -1,10 +1,10 @@
+import type { Residence, TensorMap } from '../backend/backend.js'
 import type { Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { ParameterArrays } from '../optim/arrays.js'
-import type { Optimizer } from '../step/optimizer.js'
-import type { Named, Residence } from '../step/residence.js'
-import type { OptimizerState } from '../step/state.js'
+import type { Optimizer } from '../optim/optimizer.js'
+import type { OptimizerState } from '../optim/state.js'
 
 /** What a run trains, and where the host has it: a device's tensors begin as these arrays, which follow them when asked to. */
 export interface Trained {
@@ -28,7 +28,7 @@ export interface GradientProgram<P, G> {
  * Where a training run computes: P stands for a full set of parameters there, G for a set of gradients. On the host both are
  * arrays, on a device its tensors; what trains need not know which.
  */
-export interface Compute<P extends Named, G> {
+export interface Compute<P extends TensorMap, G> {
   /** Whether training and curvature are better one program than two; see `eitherGradient`. */
   readonly joins: boolean
   /** Compiles a graph; its outputs `grad/<parameter>` are the gradients. */

@@ -1,14 +1,14 @@
+import type { DeviceResidence } from '../backend/backend.js'
+import { DeviceArithmetic } from '../backend/onnx/arithmetic.js'
 import type { FloatArray } from '../ir/float-array.js'
 import { compileOnDevice } from '../lowering/compile-on-device.js'
 import { needed } from '../needed.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { ParameterArrays } from '../optim/arrays.js'
+import { unwrap } from '../optim/optimizer.js'
+import type { OptimizerState } from '../optim/state.js'
 import type { Device, DeviceTensors } from '../runtime/device.js'
 import type { Runtime } from '../runtime/runtime.js'
-import { DeviceArithmetic } from '../step/device-arithmetic.js'
-import { layers } from '../step/optimizer.js'
-import type { DeviceResidence } from '../step/residence.js'
-import type { OptimizerState } from '../step/state.js'
 import { OnnxIreError } from '../util/errors.js'
 import { byParameter, type Compute, type GradientProgram, isGradient, readBy, type Trained } from './compute.js'
 import { tensorsOf } from './host-compute.js'
@@ -140,12 +140,12 @@ export class DeviceCompute implements Compute<DeviceTensors, DeviceTensors> {
   }
 
   private async reside(): Promise<DeviceResidence<DeviceTensors>> {
-    const { base, ire } = layers(this.trained.optimizer)
+    const { base, ire } = unwrap(this.trained.optimizer)
     const dims = [...this.trained.values].map(([name, { shape }]) => [name, shape as readonly number[]])
     const spec = { base, ire, parameters: Object.fromEntries(dims) }
     if (this.device.reside) return this.device.reside(spec)
     // Loaded when needed: a device with a residence of its own does without.
-    const { graphResidence } = await needed(import('../step/graph-residence.js'))
+    const { graphResidence } = await needed(import('../backend/onnx/onnx-backend.js'))
     return graphResidence(this.device, spec)
   }
 }

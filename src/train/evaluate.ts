@@ -1,3 +1,4 @@
+import type { TensorMap } from '../backend/backend.js'
 import { batches } from '../data/batches.js'
 import { checkData } from '../data/check-data.js'
 import type { Data } from '../data/stream.js'
@@ -13,7 +14,6 @@ import type { Model } from '../onnx/model.js'
 import type { Operators } from '../onnx/operators.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
-import type { Named } from '../step/residence.js'
 import { conform } from './conform.js'
 import type { TrainingGraphs } from './graphs.js'
 import { HostCompute } from './host-compute.js'
@@ -47,7 +47,7 @@ export async function evaluateModel(model: Model, data: Data, options: EvaluateO
 }
 
 /** Loss and metrics over a data set, in the evaluation form, with these parameters. */
-export async function measureOver<P extends Named, G>(
+export async function measureOver<P extends TensorMap, G>(
   programs: Programs<P, G>,
   data: Data,
   batchSize: number,

@@ -1,7 +1,7 @@
 import type { Value } from '../ir/value.js'
-import type { Optimizer } from '../step/optimizer.js'
-import { layers } from '../step/optimizer.js'
-import type { ParameterSettings } from '../step/settings.js'
+import type { Optimizer } from '../optim/optimizer.js'
+import { unwrap } from '../optim/optimizer.js'
+import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { checkNames, checkNumber, count, invalidOption, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { matcher, matching, type Patterns } from '../util/pattern.js'
@@ -41,7 +41,7 @@ export function checkGroups({ groups = [], layerDecay }: GroupOptions, optimizer
     const owner = `groups[${i}]`
     checkNames(owner, group, ['tensors', 'lr', 'weightDecay', 'ire', 'frozen'])
     if (group.lr !== undefined) checkNumber(owner, 'lr', group.lr, nonNegative)
-    if (group.lr && layers(optimizer).base.lr === 0)
+    if (group.lr && unwrap(optimizer).base.lr === 0)
       throw invalidOption(owner, 'lr', group.lr, "left out: the optimizer's own is 0, of which it would be a multiple")
     const { frozen } = group
     if (frozen !== undefined && typeof frozen !== 'boolean') {
@@ -80,7 +80,7 @@ export function settingsOf(
   stepsPerEpoch: number | undefined,
 ): Record<string, ParameterSettings> {
   const { groups = [], decayVectors = true, layerDecay } = options
-  const { base } = layers(optimizer)
+  const { base } = unwrap(optimizer)
   const scales = layerDecay === undefined ? undefined : layerScales([...parameters.keys()], layerDecay, behind)
   const settings: Record<string, ParameterSettings> = {}
   for (const [name, value] of parameters) {
@@ -93,7 +93,7 @@ export function settingsOf(
       ...(lrScale === 1 ? {} : { lrScale }),
       ...(weightDecay === undefined ? {} : { weightDecay }),
       ...(ire === undefined ? {} : { enhanced: ire }),
-      ...(since === 0 ? {} : { since }),
+      ...(since === 0 ? {} : { startStep: since }),
     }
     if (Object.keys(own).length > 0) settings[name] = own
   }

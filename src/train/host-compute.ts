@@ -1,3 +1,4 @@
+import type { ArrayResidence } from '../backend/host.js'
 import type { FloatArray } from '../ir/float-array.js'
 import type { Tensor, Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
@@ -6,9 +7,8 @@ import { needed } from '../needed.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { Gradients, ParameterArrays } from '../optim/arrays.js'
 import { sgd } from '../optim/sgd.js'
+import type { OptimizerState } from '../optim/state.js'
 import type { Runtime } from '../runtime/runtime.js'
-import type { ArrayResidence } from '../step/array-residence.js'
-import type { OptimizerState } from '../step/state.js'
 import { byParameter, type Compute, type GradientProgram, readBy, type Trained } from './compute.js'
 import { addScaled, scale } from './sums.js'
 
@@ -49,7 +49,7 @@ export class HostCompute implements Compute<ParameterArrays, Gradients> {
   async at(state: OptimizerState): Promise<ArrayResidence> {
     const { optimizer, arrays } = this.trained
     // Neither evaluation nor a device needs the arithmetic of steps on arrays.
-    const { ArrayResidence } = await needed(import('../step/array-residence.js'))
+    const { ArrayResidence } = await needed(import('../backend/host.js'))
     if (!this.residence || this.state !== state) this.residence = new ArrayResidence(optimizer, arrays, state)
     this.state = state
     return this.residence

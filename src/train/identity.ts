@@ -1,4 +1,4 @@
-import { describeOptimizer, type Optimizer } from '../step/optimizer.js'
+import { describeOptimizer, type Optimizer } from '../optim/optimizer.js'
 import type { TrainerOptions } from './options.js'
 
 /** What a run is, apart from how far it has come: a checkpoint only fits a run with the same. */

@@ -1,7 +1,7 @@
+import type { TensorMap } from '../backend/backend.js'
 import type { FloatArray } from '../ir/float-array.js'
 import type { Tensors } from '../ir/tensor.js'
 import { rowsOf } from '../ir/tensor.js'
-import type { Named } from '../step/residence.js'
 import type { Compute } from './compute.js'
 import type { Evaluated } from './programs.js'
 import { addScaled, scale } from './sums.js'
@@ -37,7 +37,7 @@ export function* partsOf(
 export type Weighing = 'mean' | 'sampled' | 'shares'
 
 /** What the whole batch would give. Only one part's gradients are held beside the sum. */
-export async function overParts<P extends Named, G>(
+export async function overParts<P extends TensorMap, G>(
   compute: Compute<P, G>,
   parts: Iterable<Part>,
   weighing: Weighing,
@@ -77,7 +77,7 @@ export function sharesOf(parts: readonly Divisors[], sampled: boolean): Readonly
   )
 }
 
-class SumOfParts<P extends Named, G> {
+class SumOfParts<P extends TensorMap, G> {
   private readonly compute: Compute<P, G>
   private readonly weighing: Weighing
   private gradients: G | null = null

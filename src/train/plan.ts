@@ -1,10 +1,10 @@
+import type { TensorMap } from '../backend/backend.js'
 import { type Batch, batchCount, batches } from '../data/batches.js'
 import { checkData } from '../data/check-data.js'
 import type { Data } from '../data/stream.js'
+import { unwrap } from '../optim/optimizer.js'
+import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { learningRateFactor } from '../optim/schedule.js'
-import { layers } from '../step/optimizer.js'
-import type { Named } from '../step/residence.js'
-import type { ParameterSettings } from '../step/settings.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import { type FitOptions, stepsOf, type TrainerOptions } from './options.js'
@@ -25,7 +25,7 @@ export async function fitPlan(
   data: Data,
   options: FitOptions,
   trainer: TrainerOptions,
-  programs: Pick<Programs<Named, unknown>, 'checkSizes'>,
+  programs: Pick<Programs<TensorMap, unknown>, 'checkSizes'>,
   settings: (perEpoch: number | undefined) => Readonly<Record<string, ParameterSettings>>,
 ): Promise<Plan> {
   const { batchSize = 32, schedule = { kind: 'constant' } } = trainer
@@ -51,7 +51,7 @@ async function fixedCurvatureBatch(
   data: Data,
   { optimizer, batchSize = 32, curvatureBatch, seed = 0 }: TrainerOptions,
 ): Promise<Batch | undefined> {
-  const { ire } = layers(optimizer)
+  const { ire } = unwrap(optimizer)
   if (curvatureBatch !== 'fixed' || !ire || ire.curvature === 'empirical') return undefined
   const shuffle = new Random(seed).stream('curvature batch')
   for await (const batch of batches(data, { batchSize, shuffle })) return batch

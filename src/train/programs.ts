@@ -1,3 +1,5 @@
+import type { TensorMap } from '../backend/backend.js'
+import type { GradientKind } from '../backend/step.js'
 import { evaluateDim } from '../ir/evaluate.js'
 import type { FloatArray } from '../ir/float-array.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
@@ -10,8 +12,6 @@ import type { Contribution } from '../metric/tally.js'
 import { needed } from '../needed.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { ParameterArrays } from '../optim/arrays.js'
-import type { Named } from '../step/residence.js'
-import type { GradientKind } from '../step/step.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
 import { type Compute, type GradientProgram, isGradient } from './compute.js'
@@ -42,7 +42,7 @@ export interface GradientRun<P> {
 }
 
 /** A run's graphs, compiled when first needed. */
-export class Programs<P extends Named, G> {
+export class Programs<P extends TensorMap, G> {
   readonly graphs: TrainingGraphs
   private readonly compute: Compute<P, G>
   private readonly compiled = new Map<string, Promise<GradientProgram<P, G>>>()

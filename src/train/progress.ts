@@ -1,8 +1,8 @@
 import type { Batch } from '../data/batches.js'
 import type { MeasuredGraph } from '../metric/measured.js'
 import { emptyTally, type Measures, Tally } from '../metric/tally.js'
+import { type Optimizer, unwrap } from '../optim/optimizer.js'
 import { type PlateauState, plateauStart, plateauStep } from '../optim/plateau.js'
-import { layers, type Optimizer } from '../step/optimizer.js'
 import type { RunProgress } from './checkpoint.js'
 import type { RoundMetrics, StepProgress, TrainerOptions } from './options.js'
 import { measureOf, type WatchState, watched } from './watch.js'
@@ -12,7 +12,7 @@ export type RoundEnd = Omit<RoundMetrics, 'loss' | 'accuracy' | 'count' | 'step'
 
 export function roundEnd(last: StepProgress, secondsPerStep: number, optimizer: Optimizer): RoundEnd {
   const { epoch, lr, gradientNorm, flatShare } = last
-  return { epoch, lr, gradientNorm, ...(layers(optimizer).ire ? { flatShare } : {}), secondsPerStep }
+  return { epoch, lr, gradientNorm, ...(unwrap(optimizer).ire ? { flatShare } : {}), secondsPerStep }
 }
 
 /** Refuses, before the first evaluation, to go by something that is not measured. Throws `invalid-option`. */

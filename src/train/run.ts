@@ -1,12 +1,12 @@
+import type { TensorMap } from '../backend/backend.js'
+import { takeStepIn } from '../backend/step.js'
 import type { Batch } from '../data/batches.js'
 import type { Data } from '../data/stream.js'
 import type { Measures } from '../metric/tally.js'
 import { needed } from '../needed.js'
+import { unwrap } from '../optim/optimizer.js'
 import { learningRateFactor } from '../optim/schedule.js'
-import { layers } from '../step/optimizer.js'
-import type { Named } from '../step/residence.js'
-import { initialState, type OptimizerState } from '../step/state.js'
-import { takeStepIn } from '../step/take-step.js'
+import { initialState, type OptimizerState } from '../optim/state.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import type { RunArrays } from './checkpoint.js'
@@ -24,10 +24,10 @@ import type { Weights } from './tuned.js'
 
 /** The tensors of a training run, where they are moved, and one step of it. */
 export class Run {
-  readonly programs: Programs<Named, unknown>
+  readonly programs: Programs<TensorMap, unknown>
   readonly random: Random
   private readonly options: TrainerOptions
-  private readonly compute: Compute<Named, unknown>
+  private readonly compute: Compute<TensorMap, unknown>
   private readonly weights: KeptWeights
   private optimizerState: OptimizerState
   /** Whether steps were taken on a device that the host's arrays do not show yet. */
@@ -47,7 +47,7 @@ export class Run {
     graphs: TrainingGraphs,
     options: TrainerOptions,
     weights: KeptWeights,
-    compute: Compute<Named, unknown>,
+    compute: Compute<TensorMap, unknown>,
   ) {
     const { optimizer, microBatch, seed = 0 } = options
     this.options = options
@@ -60,7 +60,7 @@ export class Run {
 
   /** Compiles what training needs. */
   async prepare(): Promise<void> {
-    const { ire } = layers(this.options.optimizer)
+    const { ire } = unwrap(this.options.optimizer)
     await this.programs.prepare(ire !== null && ire.curvature !== 'empirical')
   }
 
@@ -116,9 +116,9 @@ export class Run {
     const { parameters, statistics } = this.weights
     const { step } = this
     const own = this.conformed(batch)
-    const waiting = Object.values(settings).some(({ since = 0 }) => since > step)
+    const waiting = Object.values(settings).some(({ startStep = 0 }) => startStep > step)
     const wanted = waiting
-      ? new Set(Object.keys(parameters).filter((name) => (settings[name]?.since ?? 0) <= step))
+      ? new Set(Object.keys(parameters).filter((name) => (settings[name]?.startStep ?? 0) <= step))
       : undefined
     const started = Date.now()
     let first: Evaluated<unknown> | undefined
@@ -177,7 +177,7 @@ export class Run {
   }
 
   /** Where they are trained. */
-  private async held(weights: Weights): Promise<Named> {
+  private async held(weights: Weights): Promise<TensorMap> {
     if (weights === 'ema') return this.compute.averaged(this.optimizerState)
     return (await this.compute.at(this.optimizerState)).parameters
   }
@@ -217,7 +217,7 @@ async function computeOf(
   { parameters: values }: TrainingGraphs,
   { runtime, optimizer }: TrainerOptions,
   { parameters: arrays, averages }: KeptWeights,
-): Promise<Compute<Named, unknown>> {
+): Promise<Compute<TensorMap, unknown>> {
   const trained = { optimizer, values, arrays, ...(averages ? { averages } : {}) }
   if (!runtime.device) return new HostCompute(runtime, trained)
   // Loaded when needed: a page that trains in WebAssembly does without.

@@ -7,8 +7,8 @@ import { needed } from '../needed.js'
 import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
-import { layers } from '../step/optimizer.js'
-import type { ParameterSettings } from '../step/settings.js'
+import { unwrap } from '../optim/optimizer.js'
+import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Alone } from './alone.js'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
@@ -55,7 +55,7 @@ export class Trainer {
    */
   static async create(model: Model, options: TrainerOptions): Promise<Trainer> {
     checkTrainerOptions(options)
-    const { ire } = layers(options.optimizer)
+    const { ire } = unwrap(options.optimizer)
     const operators = await operatorsOf(model)
     // Loaded where it is asked for.
     const started = options.head

@@ -80,7 +80,7 @@ class WebGpu implements WebGpuRuntime {
       upload: (tensor) => this.#opened.sessions.upload(tensor),
       download: (tensor) => this.#opened.sessions.download(tensor),
       reside: async (spec) => {
-        const { webGpuResidence } = await needed(import('./webgpu-residence/residence.js'))
+        const { webGpuResidence } = await needed(import('./webgpu-backend/residence.js'))
         return webGpuResidence(this.#opened.life, spec)
       },
       renew: async () => {

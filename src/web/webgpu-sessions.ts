@@ -9,7 +9,7 @@ import { OnnxIreError } from '../util/errors.js'
 import type { DeviceLife } from './device-life.js'
 import { GpuTensor } from './gpu-tensor.js'
 import { createSession, type InferenceSession, inputsOf, type Ort, type OrtTensor, runSession, toOrt } from './ort.js'
-import { MAP_READ, USAGE } from './webgpu-residence/flags.js'
+import { MAP_READ, USAGE } from './webgpu-backend/flags.js'
 
 /** The sessions of one WebGPU device, and the tensors on it. */
 export class WebGpuSessions {

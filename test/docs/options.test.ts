@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import { adam, adamw } from '../../src/optim/adam.js'
+import { ire } from '../../src/optim/ire/ire.js'
+import { sam } from '../../src/optim/sam.js'
 import { sgd } from '../../src/optim/sgd.js'
-import { ire } from '../../src/step/ire.js'
-import { sam } from '../../src/step/sam.js'
 import { checkedNames, declaredOptions, publicOptions } from './declared-options.js'
 
 const page = readFileSync(new URL('../../docs/options.md', import.meta.url), 'utf8')

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { ire } from '../../src/optim/ire/ire.js'
+import { sam } from '../../src/optim/sam.js'
 import { sgd } from '../../src/optim/sgd.js'
-import { ire } from '../../src/step/ire.js'
-import { sam } from '../../src/step/sam.js'
 import { descend } from '../../tools/experiments/landscape/descend.js'
 
 // What tools/experiments/landscape/RESULTS.md says of seed 0.

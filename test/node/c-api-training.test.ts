@@ -3,8 +3,8 @@ import { adamw, crossEntropy, ire, type Runtime, sam, Trainer } from '../../src/
 import { type CApiOptions, cApi, node } from '../../src/node/index.js'
 import { sgd } from '../../src/optim/sgd.js'
 import type { Device } from '../../src/runtime/device.js'
+import { agree, bases, options, settings } from '../backend/onnx/device-run.js'
 import { type Needs, needs } from '../requirements.js'
-import { agree, bases, options, settings } from '../step/device-run.js'
 import { clusters, flat, smallMlp } from '../train/problem.js'
 
 const cudaNeeded = await needs('cuda')

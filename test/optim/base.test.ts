@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
+import { update } from '../../src/backend/step.js'
 import { adam, adamw } from '../../src/optim/adam.js'
-import type { BaseOptimizer } from '../../src/optim/base.js'
-import { clipFactor, finiteNorm } from '../../src/optim/norm.js'
+import type { BaseOptimizer } from '../../src/optim/base-optimizer.js'
+import { clipFactor, finiteNorm } from '../../src/optim/gradient-norm.js'
 import { sgd } from '../../src/optim/sgd.js'
-import { update } from '../../src/step/update.js'
 
 /** The one parameter after each gradient, from 1. */
 function values(optimizer: BaseOptimizer, gradients: number[], context: { clipNorm?: number } = {}) {

@@ -1,11 +1,11 @@
-import { term } from 'onnx-ire'
+import { expr } from 'onnx-ire'
 import { describe, expect, test } from 'vitest'
+import { update } from '../../src/backend/step.js'
 import { adamw } from '../../src/optim/adam.js'
-import type { BaseOptimizer } from '../../src/optim/base.js'
-import { ire } from '../../src/step/ire.js'
-import { update } from '../../src/step/update.js'
+import type { BaseOptimizer } from '../../src/optim/base-optimizer.js'
+import { ire } from '../../src/optim/ire/ire.js'
 
-const { add, array, formula, mul, scalar, sign, sub } = term
+const { add, array, formula, mul, scalar, sign, sub } = expr
 
 /** Lion (Chen et al. 2023, arXiv 2302.06675), written as a user of the package would. */
 function lion({ lr = 1e-4, betas: [beta1, beta2] = [0.9, 0.99] as const, weightDecay = 0 } = {}): BaseOptimizer {
@@ -20,7 +20,7 @@ function lion({ lr = 1e-4, betas: [beta1, beta2] = [0.9, 0.99] as const, weightD
     options: { lr, betas: [beta1, beta2], weightDecay },
     moments: ['momentum'],
     formula: formula({ d: mul(scalar('down'), direction), momentum: mixed('beta2') }),
-    factors: (_, lr, weightDecay) => ({ down: -lr, beta1, beta2, weightDecay }),
+    coefficients: (_, lr, weightDecay) => ({ down: -lr, beta1, beta2, weightDecay }),
   }
 }
 
@@ -57,7 +57,7 @@ describe('an optimizer of one’s own', () => {
 
 describe('one that does not fit itself is refused', () => {
   const base = adamw()
-  const { firstMoment, secondMoment, d } = base.formula.outputs as Record<string, term.Term>
+  const { firstMoment, secondMoment, d } = base.formula.outputs as Record<string, expr.Expr>
   const whole = { d: d!, firstMoment: firstMoment!, secondMoment: secondMoment! }
   const renamed = (name: string): Partial<BaseOptimizer> => ({
     moments: [name],
@@ -72,8 +72,12 @@ describe('one that does not fit itself is refused', () => {
     ['with a scalar of the step', { formula: formula({ ...whole, d: scalar('kappa') }) }, /'kappa' is/],
     ['with a moment named n', renamed('n'), /'n' is/],
     ['with a moment named g', renamed('g'), /'g' is/],
-    ['whose factors lack one', { factors: () => ({}) }, /factor '\w+' of update 0 is undefined/],
-    ['with a factor of NaN', { factors: (...of) => ({ ...base.factors(...of), eps: Number.NaN }) }, /'eps' .* is NaN/],
+    ['whose coefficients lack one', { coefficients: () => ({}) }, /factor '\w+' of update 0 is undefined/],
+    [
+      'with a factor of NaN',
+      { coefficients: (...of) => ({ ...base.coefficients(...of), eps: Number.NaN }) },
+      /'eps' .* is NaN/,
+    ],
   ]
   for (const [name, change, message] of refused)
     test(name, () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { describeOptimizer } from '../../src/optim/optimizer.js'
 import { fitOptions, trainerOptions, weightsOf } from '../../src/recipe/build.js'
 import { differences } from '../../src/recipe/difference.js'
 import { inSteps, optimizerOf } from '../../src/recipe/optimizer.js'
@@ -6,7 +7,6 @@ import { assign } from '../../src/recipe/overrides.js'
 import { checkRecipe, checkSource, parseRecipe } from '../../src/recipe/parse.js'
 import { mapPaths } from '../../src/recipe/paths.js'
 import type { DataSource, LossRecipe, Recipe } from '../../src/recipe/recipe.js'
-import { describeOptimizer } from '../../src/step/optimizer.js'
 import { OnnxIreError } from '../../src/util/errors.js'
 
 const recipe: Recipe = {

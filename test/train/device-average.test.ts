@@ -4,9 +4,9 @@ import { node } from '../../src/node/index.js'
 import type { ParameterArrays } from '../../src/optim/arrays.js'
 import type { Device, DeviceTensor } from '../../src/runtime/device.js'
 import { OnnxIreError } from '../../src/util/errors.js'
+import { hostDevice } from '../backend/onnx/host-device.js'
 import { webgpu } from '../node/webgpu.js'
 import { type Needs, needs } from '../requirements.js'
-import { hostDevice } from '../step/host-device.js'
 import { clusters, smallConvnet, smallMlp } from './problem.js'
 
 const cpu = node({ threads: 1 })

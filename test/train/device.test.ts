@@ -11,7 +11,7 @@ import {
   type TrainerOptions,
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
-import { hostDevice } from '../step/host-device.js'
+import { hostDevice } from '../backend/onnx/host-device.js'
 import { clusters, flat, smallConvnet, smallMlp } from './problem.js'
 
 const cpu = node({ threads: 1 })

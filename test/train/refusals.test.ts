@@ -1,9 +1,9 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { graphResidence } from '../../src/backend/onnx/onnx-backend.js'
 import { adamw, crossEntropy, type FitOptions, OnnxIreError, Trainer, type TrainerOptions } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import type { Device } from '../../src/runtime/device.js'
-import { graphResidence } from '../../src/step/graph-residence.js'
-import { hostDevice } from '../step/host-device.js'
+import { hostDevice } from '../backend/onnx/host-device.js'
 import { clusters, flat, smallMlp } from './problem.js'
 
 const runtime = node({ threads: 1 })

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest'
-import type { Arithmetic } from '../../src/formula/formula.js'
+import type { Op } from '../../src/optim/expr/expr.js'
 import { describeInBrowser } from './browser.js'
 
-const all = ['add', 'sub', 'mul', 'div', 'min', 'max', 'atMost', 'sqrt', 'abs', 'sign'] as const satisfies Arithmetic[]
+const all = ['add', 'sub', 'mul', 'div', 'min', 'max', 'atMost', 'sqrt', 'abs', 'sign'] as const satisfies Op[]
 
 describeInBrowser('formulas as shaders give what plain arrays give', (browser) => {
   for (const width of [1, 4] as const) {

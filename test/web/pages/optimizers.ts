@@ -1,8 +1,8 @@
 import { adam, adamw } from '../../../src/optim/adam.js'
+import { type IreOptions, ire } from '../../../src/optim/ire/ire.js'
+import type { Optimizer } from '../../../src/optim/optimizer.js'
+import { type SamOptions, sam } from '../../../src/optim/sam.js'
 import { sgd } from '../../../src/optim/sgd.js'
-import { type IreOptions, ire } from '../../../src/step/ire.js'
-import type { Optimizer } from '../../../src/step/optimizer.js'
-import { type SamOptions, sam } from '../../../src/step/sam.js'
 
 /** An optimizer as JSON. */
 export interface OptimizerSpec {

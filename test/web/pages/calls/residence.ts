@@ -1,19 +1,19 @@
-import { array, formula, mul } from '../../../../src/formula/formula.js'
+import type { GradientKind, GradientReply, StepContext, StepReport } from '../../../../src/backend/step.js'
+import { takeStep, takeStepIn } from '../../../../src/backend/step.js'
 import { type FloatArray, mapArrays } from '../../../../src/ir/float-array.js'
 import type { Gradients, ParameterArrays } from '../../../../src/optim/arrays.js'
-import type { BaseOptimizer } from '../../../../src/optim/base.js'
+import type { BaseOptimizer } from '../../../../src/optim/base-optimizer.js'
+import { array, formula, mul } from '../../../../src/optim/expr/expr.js'
+import { ire } from '../../../../src/optim/ire/ire.js'
+import { type Optimizer, unwrap } from '../../../../src/optim/optimizer.js'
 import { sgd } from '../../../../src/optim/sgd.js'
+import { initialState, type OptimizerState } from '../../../../src/optim/state.js'
 import type { DeviceTensors } from '../../../../src/runtime/device.js'
-import { ire } from '../../../../src/step/ire.js'
-import { layers, type Optimizer } from '../../../../src/step/optimizer.js'
-import { initialState, type OptimizerState } from '../../../../src/step/state.js'
-import type { GradientKind, GradientReply, StepContext, StepReport } from '../../../../src/step/step.js'
-import { takeStep, takeStepIn } from '../../../../src/step/take-step.js'
 import { Random } from '../../../../src/util/random.js'
 import { GpuTensor } from '../../../../src/web/gpu-tensor.js'
 import { Turns } from '../../../../src/web/turns.js'
-import { webGpuResidence } from '../../../../src/web/webgpu-residence/residence.js'
-import { bytesOf, download } from '../../../../src/web/webgpu-residence/transfer.js'
+import { webGpuResidence } from '../../../../src/web/webgpu-backend/residence.js'
+import { bytesOf, download } from '../../../../src/web/webgpu-backend/transfer.js'
 import { curvatureOf, flatten, gradientOf, hessianOf, split, start } from '../../../optim/problem.js'
 import { type OptimizerSpec, optimizerOf } from '../optimizers.js'
 
@@ -89,7 +89,7 @@ const dimsOf = (parameters: ParameterArrays) =>
 async function residenceOf(optimizer: Optimizer, parameters: ParameterArrays) {
   const device = await open()
   const turns = new Turns()
-  const { base, ire } = layers(optimizer)
+  const { base, ire } = unwrap(optimizer)
   const lost = new Promise<never>(() => {})
   const context = { gpu: device, lost, inTurn: <T>(work: () => Promise<T>) => turns.take(work) }
   return { device, residence: await webGpuResidence(context, { base, ire, parameters: dimsOf(parameters) }) }
@@ -208,7 +208,8 @@ export function trajectory(spec: OptimizerSpec, steps: number, context: StepCont
   const gradient: Gradient = (kind, at, step) => {
     const estimate = spec.ire?.curvature === 'hutchinson' ? hessianOf : curvatureOf
     const all = split((kind === 'loss' ? gradientOf : estimate)(flatten(at)), Float32Array)
-    for (const [name, { since = 0 }] of Object.entries(context.settings ?? {})) if (step < since) delete all[name]
+    for (const [name, { startStep = 0 }] of Object.entries(context.settings ?? {}))
+      if (step < startStep) delete all[name]
     return all
   }
   const at = (step: number): StepContext => (decay ? { ...context, lrFactor: 1 / (1 + step / 10) } : context)
@@ -390,7 +391,7 @@ export async function refuse(kind: 'missing' | 'longer' | 'foreign' | 'integers'
     ...sgd(),
     moments,
     formula: formula({ d: array('g'), ...Object.fromEntries(moments.map((name) => [name, array('g')])) }),
-    factors: () => ({}),
+    coefficients: () => ({}),
   }
   const optimizer = kind === 'moments' ? many : sgd({ momentum: 0.9 })
   const parameters = { a: Float32Array.of(1, 2, 3) }
@@ -421,7 +422,7 @@ export async function retry() {
     ...sgd(),
     moments: [],
     formula: formula({ d: mul(array('g'), 0.375) }),
-    factors: () => ({}),
+    coefficients: () => ({}),
   }
   const parameters = { a: Float32Array.of(1, 2, 3) }
   const { residence } = await residenceOf(base, parameters)

@@ -1,23 +1,23 @@
-import { evaluate } from '../../../../src/formula/evaluate.js'
+import { evaluateOne } from '../../../../src/optim/expr/evaluate.js'
 import {
-  type Arithmetic,
   abs,
   add,
   array,
   atMost,
   div,
+  type Expr,
   type Formula,
   formula,
   max,
   min,
   mul,
+  type Op,
   scalar,
   sign,
   sqrt,
   sub,
-  type Term,
-} from '../../../../src/formula/formula.js'
-import { CALL_HEAD, shader, WORKGROUP } from '../../../../src/formula/wgsl.js'
+} from '../../../../src/optim/expr/expr.js'
+import { CALL_HEAD, formulaToWgsl, WORKGROUP } from '../../../../src/optim/expr/wgsl.js'
 
 const numbers = [0, -0, 1, -1, 0.1, -2.5, 3e-20, -7e18, 1.17549435e-38, 3.4e38, 123456.79, -0.333]
 
@@ -30,7 +30,7 @@ async function run(
   width: 1 | 4,
 ): Promise<Record<string, Float32Array>> {
   const device = (await (await navigator.gpu.requestAdapter())!.requestDevice())!
-  const made = shader(of, { width, bits, fed: ['b'] })
+  const made = formulaToWgsl(of, { width, bits, fed: ['b'] })
   const module = device.createShaderModule({ code: made.code })
   const { messages } = await module.getCompilationInfo()
   if (messages.length > 0) throw new Error(messages.map(({ message, lineNum }) => `${lineNum}: ${message}`).join('\n'))
@@ -103,7 +103,7 @@ async function compare(
     expected[name] = bits.includes(name)
       ? Uint8Array.from(arrays[name]!)
       : (arrays[name]?.slice() ?? new Float32Array(length))
-  evaluate(of, expected, scalars)
+  evaluateOne(of, expected, scalars)
   const got = await run(of, arrays, bits, scalars, width)
   return Object.entries(got).flatMap(([name, result]) =>
     [...result].flatMap((x, i) => {
@@ -126,7 +126,7 @@ function pairs(only: (b: number) => boolean) {
   return { a: Float32Array.from(repeated, ([a]) => a), b: Float32Array.from(repeated, ([, b]) => b) }
 }
 
-const made: Readonly<Record<Arithmetic, (a: Term, b: Term) => Term>> = {
+const made: Readonly<Record<Op, (a: Expr, b: Expr) => Expr>> = {
   add,
   sub,
   mul,
@@ -140,7 +140,7 @@ const made: Readonly<Record<Arithmetic, (a: Term, b: Term) => Term>> = {
 }
 
 /** One function of formulas over every pair of numbers. */
-export function arithmetic(f: Arithmetic, width: 1 | 4): Promise<string[]> {
+export function arithmetic(f: Op, width: 1 | 4): Promise<string[]> {
   const { a, b } = pairs((x) => f !== 'div' || Math.abs(x) > 1e-30)
   return compare(formula({ y: made[f](array('a'), array('b')) }), { a, b }, [], {}, width)
 }

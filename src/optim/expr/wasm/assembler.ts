@@ -1,0 +1,165 @@
+/** A piece of WebAssembly's binary format. */
+export type Bytes = readonly number[]
+
+/** The types of values, by their codes. */
+export const types = { i32: 0x7f, f64: 0x7c, v128: 0x7b } as const
+
+/** A type of a local, a parameter or a result. */
+export type ValueType = keyof typeof types
+
+/** Instructions by name; those of vectors follow the prefix 0xfd. */
+const plain = {
+  block: 0x02,
+  loop: 0x03,
+  end: 0x0b,
+  br_if: 0x0d,
+  'local.get': 0x20,
+  'local.set': 0x21,
+  'local.tee': 0x22,
+  'i32.load': 0x28,
+  'i32.load16_u': 0x2f,
+  'i32.store': 0x36,
+  'f64.load': 0x2b,
+  'f64.store': 0x39,
+  'i32.const': 0x41,
+  'i32.eqz': 0x45,
+  'i32.ne': 0x47,
+  'i32.lt_s': 0x48,
+  'i32.add': 0x6a,
+  'i32.sub': 0x6b,
+  'i32.and': 0x71,
+  'i32.shl': 0x74,
+  'i32.shr_u': 0x76,
+  'f64.add': 0xa0,
+} as const
+
+const vector = {
+  'v128.load': 0x00,
+  'v128.load32_splat': 0x09,
+  'v128.load64_splat': 0x0a,
+  'v128.store': 0x0b,
+  'v128.const': 0x0c,
+  'i8x16.shuffle': 0x0d,
+  'i32x4.splat': 0x11,
+  'f64x2.extract_lane': 0x21,
+  'i32x4.eq': 0x37,
+  'i32x4.gt_s': 0x3b,
+  'f32x4.lt': 0x43,
+  'f32x4.gt': 0x44,
+  'f32x4.le': 0x45,
+  'f64x2.lt': 0x49,
+  'f64x2.gt': 0x4a,
+  'f64x2.le': 0x4b,
+  'v128.and': 0x4e,
+  'v128.any_true': 0x53,
+  'v128.store16_lane': 0x59,
+  'v128.store32_lane': 0x5a,
+  'v128.load32_zero': 0x5c,
+  'f64x2.promote_low_f32x4': 0x5f,
+  'i8x16.narrow_i16x8_u': 0x66,
+  'i16x8.narrow_i32x4_s': 0x85,
+  'i16x8.extend_low_i8x16_u': 0x89,
+  'i32x4.extend_low_i16x8_u': 0xa9,
+  'i32x4.add': 0xae,
+  'f32x4.abs': 0xe0,
+  'f32x4.sqrt': 0xe3,
+  'f32x4.add': 0xe4,
+  'f32x4.sub': 0xe5,
+  'f32x4.mul': 0xe6,
+  'f32x4.div': 0xe7,
+  'f32x4.min': 0xe8,
+  'f32x4.max': 0xe9,
+  'f64x2.abs': 0xec,
+  'f64x2.sqrt': 0xef,
+  'f64x2.add': 0xf0,
+  'f64x2.sub': 0xf1,
+  'f64x2.mul': 0xf2,
+  'f64x2.div': 0xf3,
+  'f64x2.min': 0xf4,
+  'f64x2.max': 0xf5,
+  'i32x4.trunc_sat_f32x4_s': 0xf8,
+  'f32x4.convert_i32x4_s': 0xfa,
+  'i32x4.trunc_sat_f64x2_s_zero': 0xfc,
+  'f64x2.convert_low_i32x4_s': 0xfe,
+} as const
+
+/** An instruction that is assembled here. */
+export type Instruction = keyof typeof plain | keyof typeof vector
+
+/** The code of an instruction with its immediate operands. */
+export const code = (name: Instruction, ...immediates: readonly number[]): number[] =>
+  name in vector
+    ? [0xfd, ...unsigned(vector[name as keyof typeof vector]), ...immediates]
+    : [plain[name as keyof typeof plain], ...immediates]
+
+export const get = (local: number): number[] => code('local.get', ...unsigned(local))
+export const set = (local: number): number[] => code('local.set', ...unsigned(local))
+export const tee = (local: number): number[] => code('local.tee', ...unsigned(local))
+export const i32 = (value: number): number[] => code('i32.const', ...signed(value))
+
+/** An access to memory: the address on the stack plus `offset`; `lane` where one of a vector is meant. */
+export const memory = (name: Instruction, offset: number, lane?: number): number[] =>
+  // The alignment is a hint; 0 promises nothing.
+  code(name, 0, ...unsigned(offset), ...(lane === undefined ? [] : [lane]))
+
+/** Repeats `body`, which leaves an i32 on the stack, while that is not 0. */
+export const repeatWhile = (...body: readonly Bytes[]): number[] => [
+  ...code('loop', NO_RESULT),
+  ...body.flat(),
+  ...code('br_if', 0),
+  ...code('end'),
+]
+
+/** A body that `br_if 0` leaves. */
+export const block = (...body: readonly Bytes[]): number[] => [
+  ...code('block', NO_RESULT),
+  ...body.flat(),
+  ...code('end'),
+]
+
+/** An exported function without result. Its parameters are its first locals. */
+export interface Func {
+  readonly name: string
+  readonly parameters: readonly ValueType[]
+  readonly locals: readonly ValueType[]
+  readonly body: Bytes
+}
+
+/** A module of these functions over one imported memory, `host.memory`. */
+export function assemble(functions: readonly Func[], pages: number): Uint8Array<ArrayBuffer> {
+  const vectorOf = (items: readonly Bytes[]) => [...unsigned(items.length), ...items.flat()]
+  const section = (id: number, content: Bytes) => [id, ...unsigned(content.length), ...content]
+  const name = (text: string) => vectorOf([...text].map((c) => [c.charCodeAt(0)]))
+  const valueTypes = (list: readonly ValueType[]) => vectorOf(list.map((type) => [types[type]]))
+  const bodies = functions.map(({ locals, body }) => {
+    const content = [...vectorOf(locals.map((type) => [1, types[type]])), ...body, ...code('end')]
+    return [...unsigned(content.length), ...content]
+  })
+  return Uint8Array.from([
+    ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0], // '\0asm', version 1
+    ...section(1, vectorOf(functions.map(({ parameters }) => [0x60, ...valueTypes(parameters), 0]))),
+    ...section(2, vectorOf([[...name('host'), ...name('memory'), 2, 1, ...unsigned(pages), ...unsigned(pages)]])),
+    ...section(3, vectorOf(functions.map((_, i) => unsigned(i)))),
+    ...section(7, vectorOf(functions.map((f, i) => [...name(f.name), 0, ...unsigned(i)]))),
+    ...section(10, vectorOf(bodies)),
+  ])
+}
+
+const NO_RESULT = 0x40
+
+/** LEB128. */
+function unsigned(value: number): number[] {
+  const bytes: number[] = []
+  for (let left = value; ; left >>>= 7) {
+    if (left < 0x80) return [...bytes, left]
+    bytes.push((left & 0x7f) | 0x80)
+  }
+}
+
+function signed(value: number): number[] {
+  const bytes: number[] = []
+  for (let left = value; ; left >>= 7) {
+    if (left >= -0x40 && left < 0x40) return [...bytes, left & 0x7f]
+    bytes.push((left & 0x7f) | 0x80)
+  }
+}

@@ -1,0 +1,181 @@
+import type { FloatArray } from '../../../ir/float-array.js'
+import type { Formula } from '../expr.js'
+import { type Kernel, linearize, type Value } from '../program.js'
+import { code, type Func, get, i32, memory, repeatWhile, set, tee, type ValueType } from './assembler.js'
+import { getWasm, MEMORY_BYTES } from './instance.js'
+import {
+  addBooleans,
+  addSquares,
+  applyOp,
+  double,
+  loadBytes,
+  single,
+  splat,
+  storeBytes,
+  totalOf,
+  type Vector,
+  widenSum,
+} from './vector.js'
+
+/** Elements per chunk: those of five arrays stay in the second-level cache. */
+const CHUNK = 4096
+
+/** The arrays of a kernel. */
+export interface ArrayTypes {
+  readonly precision: 'single' | 'double'
+  /** The names of those that are bytes. */
+  readonly bytes: ReadonlySet<string>
+}
+
+/**
+ * A formula as WebAssembly, a vector at a time. The arrays stay what they are: a chunk of each is copied into the module's
+ * memory and back. In double precision some may be float32; they are widened, and rounded once.
+ * @returns null where there is no WebAssembly
+ */
+export function compileFormula(formula: Formula, { precision, bytes }: ArrayTypes): Kernel | null {
+  const host = getWasm()
+  if (!host) return null
+  const vector = precision === 'single' ? single : double
+  const Floats = precision === 'single' ? Float32Array : Float64Array
+  const { places, chunk } = layout(formula, bytes, vector)
+  const { run } = host.instantiate<{ run(count: number): void }>([emitFormula(formula, places, vector)])
+  const scalarNames = formula.scalars
+  const scalarView = new Floats(host.buffer, 0, scalarNames.length)
+  const sums = Object.entries(places.squares).map(([name, at]) => [name, new Float64Array(host.buffer, at, 1)] as const)
+  const view = (name: string) =>
+    [name, new (bytes.has(name) ? Uint8Array : Floats)(host.buffer, places.arrays[name]!, chunk)] as const
+  const inputs = formula.arrays.map(view)
+  const outputs = Object.keys(formula.outputs).map(view)
+  const leading = (formula.arrays[0] ?? outputs[0]?.[0])!
+
+  return (arrays, scalars) => {
+    const { length } = arrays[leading]!
+    for (let i = 0; i < scalarNames.length; i++) scalarView[i] = scalars[scalarNames[i]!]!
+    for (const [, sum] of sums) sum[0] = 0
+    for (let from = 0; from < length; from += chunk) {
+      const n = Math.min(chunk, length - from)
+      for (const [name, inside] of inputs) inside.set(viewOf(arrays[name]!, from, n))
+      run(n)
+      for (const [name, inside] of outputs) arrays[name]!.set(n === chunk ? inside : viewOf(inside, 0, n), from)
+    }
+    const found: Record<string, number> = {}
+    for (const [name, sum] of sums) found[name] = sum[0]!
+    return found
+  }
+}
+
+/** A view of some elements; it is made faster from a buffer than from another view. */
+function viewOf(array: FloatArray | Uint8Array, from: number, n: number): FloatArray | Uint8Array {
+  if (n === array.length) return array
+  if (array instanceof Float32Array) return new Float32Array(array.buffer, array.byteOffset + 4 * from, n)
+  return array.subarray(from, from + n)
+}
+
+/** Scalars, then sums, then a chunk of every array. */
+function layout(formula: Formula, bytes: ReadonlySet<string>, { width }: Vector) {
+  const names = [...new Set([...formula.arrays, ...Object.keys(formula.outputs)])]
+  const squares = Object.keys(formula.squares)
+  const aligned = (at: number) => 16 * Math.ceil(at / 16)
+  const sumsAt = aligned(width * formula.scalars.length)
+  const arraysAt = aligned(sumsAt + 8 * squares.length)
+  const widthOf = (name: string) => (bytes.has(name) ? 1 : width)
+  const perElement = names.reduce((sum, name) => sum + widthOf(name), 0)
+  const chunk = Math.min(CHUNK, 16 * Math.floor((MEMORY_BYTES - arraysAt) / perElement / 16))
+  let at = arraysAt
+  const arrays: Record<string, number> = {}
+  for (const name of names) {
+    arrays[name] = at
+    at += chunk * widthOf(name)
+  }
+  const numbered = (list: readonly string[], from: number, width: number) =>
+    Object.fromEntries(list.map((name, i) => [name, from + i * width]))
+  const scalars = numbered(formula.scalars, 0, width)
+  const places: MemoryLayout = { scalars, squares: numbered(squares, sumsAt, 8), arrays, bytes }
+  return { places, chunk }
+}
+
+/** Where a chunk of what a formula reads and writes lies in memory: the byte offsets. */
+export interface MemoryLayout {
+  /** In the precision of the vectors, as the arrays are. */
+  readonly scalars: Readonly<Record<string, number>>
+  readonly arrays: Readonly<Record<string, number>>
+  /** Which arrays hold bytes instead. */
+  readonly bytes: ReadonlySet<string>
+  /** Sums of squares, float64. */
+  readonly squares: Readonly<Record<string, number>>
+}
+
+/** The parameter and the first locals of the function. */
+const [COUNT, AT, END, LANES, COUNTS] = [0, 1, 2, 3, 4] as const
+
+/**
+ * A function of the number of elements, at least 1, that computes a formula on a chunk of them, a vector at a time. Arrays
+ * have room for whole vectors; what is written past the count is worth nothing, and no sum has it.
+ */
+export function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Func {
+  const { values, uniform, outputs, squares } = linearize(formula)
+  const locals: ValueType[] = ['i32', 'i32', 'v128', 'v128']
+  const local = (): number => locals.push('v128') // the parameter is local 0
+  const own = values.map(local)
+  const bits = Math.log2(vector.width)
+  const byteAddress = [...get(AT), ...i32(bits), ...code('i32.shr_u')]
+
+  const codeOf = (value: Value): number[] => {
+    if (value.kind === 'scalar') return [...i32(0), ...memory(vector.splatFrom, places.scalars[value.name]!)]
+    if (value.kind === 'constant') return splat(value.value, vector)
+    if (value.kind === 'call')
+      return applyOp(
+        value.f,
+        value.of.map((i) => get(own[i]!)),
+        vector,
+      )
+    const place = places.arrays[value.name]!
+    if (places.bytes.has(value.name)) return loadBytes(byteAddress, place, vector)
+    return [...get(AT), ...memory('v128.load', place)]
+  }
+  const computed = (wanted: boolean) =>
+    values.flatMap((value, i) => (uniform[i] === wanted ? [...codeOf(value), ...set(own[i]!)] : []))
+  const stored = Object.entries(outputs).flatMap(([name, i]) => {
+    const place = places.arrays[name]!
+    if (places.bytes.has(name)) return storeBytes(byteAddress, get(own[i]!), place, vector)
+    return [...get(AT), ...get(own[i]!), ...memory('v128.store', place)]
+  })
+
+  const inside = local()
+  const sums = Object.entries(squares).map(([name, i]) => {
+    const sum = { low: local(), high: local(), wide: local() }
+    // 0 and 1 are their own squares, and those of a chunk are counted exactly in single precision.
+    const value = values[i]!
+    const isTruth = value.kind === 'call' && value.f === 'atMost'
+    return { x: own[i]!, sum, isTruth, place: places.squares[name]! }
+  })
+  const summed = sums.flatMap(({ x, sum, isTruth }) => [
+    ...[...get(x), ...get(inside), ...code('v128.and'), ...set(x)],
+    ...(isTruth ? addBooleans : addSquares)(x, sum, vector),
+  ])
+  const numbers = 16 / vector.width
+  const counted = [
+    ...[...get(COUNTS), ...get(LANES), ...code('i32x4.gt_s'), ...set(inside)],
+    ...summed,
+    ...[...get(LANES), ...i32(numbers), ...code('i32x4.splat'), ...code('i32x4.add'), ...set(LANES)],
+  ]
+  const next = [...get(AT), ...i32(16), ...code('i32.add'), ...tee(AT), ...get(END), ...code('i32.lt_s')]
+
+  return {
+    name: 'run',
+    parameters: ['i32'],
+    locals,
+    body: [
+      ...[...get(COUNT), ...i32(bits), ...code('i32.shl'), ...set(END)],
+      ...[...get(COUNT), ...code('i32x4.splat'), ...set(COUNTS)],
+      ...[...code('v128.const', ...vector.lanes.flatMap((lane) => [lane, 0, 0, 0])), ...set(LANES)],
+      ...computed(true),
+      ...repeatWhile(computed(false), stored, sums.length > 0 ? counted : [], next),
+      ...sums.flatMap(({ sum, isTruth, place }) => [
+        ...(isTruth ? widenSum(sum, vector) : []),
+        ...[...i32(0), ...i32(0), ...memory('f64.load', place)],
+        ...[...totalOf(sum), ...code('f64.add'), ...memory('f64.store', place)],
+      ]),
+    ],
+  }
+}

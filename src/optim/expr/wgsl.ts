@@ -1,0 +1,167 @@
+import { OnnxIreError } from '../../util/errors.js'
+import type { Expr, Formula, Op } from './expr.js'
+
+/** Invocations per workgroup: what every WebGPU device allows. */
+export const WORKGROUP = 256
+
+/** The head of an entry point that is dispatched in x and y. */
+export const MAIN = `@compute @workgroup_size(${WORKGROUP})
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {`
+
+/** WGSL of the number of the workgroup, within it. */
+export const GROUP = 'group.y * groups.x + group.x'
+
+/** WGSL of the number of the invocation, within it. */
+export const INVOCATION = `(${GROUP}) * ${WORKGROUP}u + local`
+
+/** How a formula becomes a shader; names are those of the formula's arrays and scalars. */
+export interface ShaderOptions {
+  /** Elements per invocation. With 4 every array has a multiple of four elements, and starts on 16 bytes. */
+  readonly width: 1 | 4
+  /** Arrays whose buffers change from call to call; they are bound in a group of their own. */
+  readonly fed?: readonly string[]
+  /** Arrays of 0 and 1 that are kept as bits, 32 elements to a word, from word `call.offset` on. They are only read. */
+  readonly bits?: readonly string[]
+  /** WGSL that the shader starts with; its bindings are in group 0 from binding 1 on. */
+  readonly preamble?: string
+  /** Scalars that are found on the device: their WGSL, of type f32. */
+  readonly found?: Readonly<Record<string, string>>
+  /** WGSL of a bool: where it holds nothing is written. */
+  readonly unless?: string
+}
+
+/** One storage buffer of a shader. */
+export interface ShaderArray {
+  readonly name: string
+  readonly written: boolean
+}
+
+/** A compute shader, entry point `main`, for ceil(items / 256) workgroups in x and y. */
+export interface Shader {
+  readonly code: string
+  /** The storage buffers, bindings 0, 1, ... of group 1. */
+  readonly arrays: readonly ShaderArray[]
+  /** The storage buffers that change from call to call, bindings 0, 1, ... of group 2. */
+  readonly fed: readonly ShaderArray[]
+  /** The numbers of `call.scalars`, in order. */
+  readonly scalars: readonly string[]
+}
+
+/**
+ * WGSL of what every shader is told by its call, a uniform of group 0, binding 0.
+ * @param scalars how many numbers there are
+ */
+export const callStruct = (scalars: number): string => `struct Call {
+  count: u32,
+  offset: u32,
+  stage: u32,
+  rest: u32,
+  scalars: array<vec4f, ${Math.max(1, Math.ceil(scalars / 4))}>,
+}
+@group(0) @binding(0) var<uniform> call: Call;`
+
+/** WGSL of number `i` of the call. */
+export const callScalar = (i: number): string => `call.scalars[${i >> 2}].${'xyzw'[i & 3]}`
+
+/** Bytes before the numbers of a call: `count`, `offset`, `stage` and `rest`. */
+export const CALL_HEAD = 16
+
+/**
+ * A formula as a compute shader: `call.count` items of `width` elements, each computed by one invocation, results in place
+ * of the arrays they are named after. Arithmetic is that of float32.
+ * @throws 'invalid-option' for a constant that float32 cannot hold, and for sums of squares, which need more than one pass
+ */
+export function formulaToWgsl(formula: Formula, options: ShaderOptions): Shader {
+  const { width, fed = [], bits = [], preamble = '', found = {}, unless } = options
+  if (Object.keys(formula.squares).length > 0)
+    throw new OnnxIreError('invalid-option', 'a shader computes elements, and no sums of squares')
+  const written = Object.keys(formula.outputs)
+  const names = [...new Set([...formula.arrays, ...written])]
+  const scalars = formula.scalars.filter((name) => !Object.hasOwn(found, name))
+  const bound = (group: readonly string[]): ShaderArray[] =>
+    group.map((name) => ({ name, written: written.includes(name) }))
+  const arrays = bound(names.filter((name) => !fed.includes(name)))
+  const changing = bound(names.filter((name) => fed.includes(name)))
+
+  const variables = new Map<string, string>()
+  const declared = [arrays, changing].flatMap((group, g) =>
+    group.map(({ name, written }, binding) => {
+      const variable = `${'ab'[g]}${binding}`
+      variables.set(name, variable)
+      const access = written ? 'read_write' : 'read'
+      const element = bits.includes(name) ? 'u32' : 'T'
+      return `@group(${g + 1}) @binding(${binding}) var<storage, ${access}> ${variable}: array<${element}>;`
+    }),
+  )
+  const lines: string[] = []
+  const known = new Map<Expr, string>()
+  const leaves = new Map<string, string>()
+  const leaf = (key: string, make: () => string) => {
+    const before = leaves.get(key)
+    if (before) return before
+    const variable = `x${leaves.size}`
+    leaves.set(key, variable)
+    lines.push(`let ${variable} = ${make()};`)
+    return variable
+  }
+  const expression = (term: Expr): string => {
+    if (term.kind === 'constant') return `T(${literal(term.value)})`
+    if (term.kind === 'scalar')
+      return leaf(`scalar ${term.name}`, () => `T(${found[term.name] ?? callScalar(scalars.indexOf(term.name))})`)
+    if (term.kind === 'array') {
+      const variable = variables.get(term.name)!
+      return leaf(`array ${term.name}`, () => (bits.includes(term.name) ? unpacked(variable, width) : `${variable}[i]`))
+    }
+    const before = known.get(term)
+    if (before) return before
+    const value = calls[term.f](term.of.map(expression))
+    const variable = `t${known.size}`
+    known.set(term, variable)
+    lines.push(`let ${variable} = ${value};`)
+    return variable
+  }
+  // All is computed before anything is written: a result may replace what another one is computed from.
+  const results = written.map((name) => [variables.get(name)!, expression(formula.outputs[name]!)])
+  const code = `alias T = ${width === 4 ? 'vec4f' : 'f32'};
+${callStruct(scalars.length)}
+${preamble}
+${declared.join('\n')}
+
+${MAIN}
+  let i = ${INVOCATION};
+  if (i >= call.count${unless === undefined ? '' : ` || ${unless}`}) { return; }
+  ${lines.join('\n  ')}
+  ${results.map(([variable, value]) => `${variable}[i] = ${value};`).join('\n  ')}
+}
+`
+  return { code, arrays, fed: changing, scalars }
+}
+
+const calls: Readonly<Record<Op, (of: readonly string[]) => string>> = {
+  add: ([a, b]) => `${a} + ${b}`,
+  sub: ([a, b]) => `${a} - ${b}`,
+  mul: ([a, b]) => `${a} * ${b}`,
+  div: ([a, b]) => `${a} / ${b}`,
+  min: ([a, b]) => `min(${a}, ${b})`,
+  max: ([a, b]) => `max(${a}, ${b})`,
+  atMost: ([a, b]) => `select(T(0f), T(1f), ${a} <= ${b})`,
+  sqrt: ([x]) => `sqrt(${x})`,
+  abs: ([x]) => `abs(${x})`,
+  sign: ([x]) => `sign(${x})`,
+}
+
+function unpacked(words: string, width: 1 | 4): string {
+  if (width === 1) return `f32((${words}[call.offset + (i >> 5u)] >> (i & 31u)) & 1u)`
+  return `vec4f((vec4u(${words}[call.offset + (i >> 3u)] >> ((i & 7u) * 4u)) >> vec4u(0u, 1u, 2u, 3u)) & vec4u(1u))`
+}
+
+function literal(value: number): string {
+  const rounded = Math.fround(value)
+  if (!Number.isFinite(rounded))
+    throw new OnnxIreError('invalid-option', `a formula has the constant ${value}; float32 holds up to 3.4e38`)
+  return `${rounded}f`
+}

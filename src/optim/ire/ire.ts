@@ -1,0 +1,80 @@
+import {
+  belowOne,
+  checkBoolean,
+  checkNames,
+  checkNumber,
+  count,
+  invalidOption,
+  nonNegative,
+  positiveCount,
+  unit,
+} from '../../util/check.js'
+import type { BaseOptimizer } from '../base-optimizer.js'
+import type { SamOptimizer } from '../sam.js'
+
+/** Options of `ire`; names are the paper's. */
+export interface IreOptions {
+  /** The enhancement: flat coordinates move (1 + kappa) times as far; >= 0. */
+  readonly kappa: number
+  /**
+   * The share of coordinates treated as flat. The paper stays in (0.5, 1); the whole of [0, 1] is accepted, because the
+   * ends are useful controls: 1 enhances everything, 0 only the coordinates of least curvature.
+   */
+  readonly gamma: number
+  /** Steps between two refreshes of the mask (K); default 10. */
+  readonly interval?: number
+  /** Steps of the pure base optimizer before IRE starts (T_w); default 0. The first refresh is at step `warmup`. */
+  readonly warmup?: number
+  /** Smoothing of the curvature estimate, F <- beta F + (1 - beta) h, in [0, 1); default 0. */
+  readonly beta?: number
+  /** Scale kappa by the learning rate's schedule, lr_t / lr; default false. */
+  readonly kappaDecay?: boolean
+  /**
+   * Where h comes from. 'sampled' (default): the squared gradient against labels sampled from the model's own output,
+   * one extra gradient per refresh. 'empirical': the squared true gradient, at no cost. 'hutchinson': v * Hv with a
+   * random v of -1 and 1, the diagonal of the exact Hessian in expectation (Hutchinson 1990); it has a sign, and
+   * coordinates of negative curvature are flat.
+   */
+  readonly curvature?: 'sampled' | 'empirical' | 'hutchinson'
+}
+
+/** An optimizer whose displacement is enlarged along flat coordinates. */
+export interface IreOptimizer extends Readonly<Required<IreOptions>> {
+  readonly kind: 'ire'
+  readonly inner: BaseOptimizer | SamOptimizer
+}
+
+/**
+ * Implicit Regularization Enhancement (Wang et al. 2024, arXiv 2405.20763, Algorithm 1) around any base optimizer, with
+ * or without SAM: theta <- theta + (1 + kappa n) d, where d is the base's displacement and n = 1 on the flat
+ * coordinates. Moments do not see the enhancement; decoupled weight decay is part of d and is enhanced with it.
+ *
+ * @throws 'invalid-option'
+ */
+export function ire(inner: BaseOptimizer | SamOptimizer, options: IreOptions): IreOptimizer {
+  if (inner.kind !== 'base' && inner.kind !== 'sam')
+    throw invalidOption('ire', 'inner', Object(inner).kind, 'a base optimizer or sam around one')
+  checkNames('ire', options, ['kappa', 'gamma', 'interval', 'warmup', 'beta', 'kappaDecay', 'curvature'])
+  const curvature = options.curvature ?? 'sampled'
+  if (curvature !== 'sampled' && curvature !== 'empirical' && curvature !== 'hutchinson')
+    throw invalidOption('ire', 'curvature', curvature, "'sampled', 'empirical' or 'hutchinson'")
+  return Object.freeze<IreOptimizer>({
+    kind: 'ire',
+    inner,
+    kappa: checkNumber('ire', 'kappa', options.kappa, nonNegative),
+    gamma: checkNumber('ire', 'gamma', options.gamma, unit),
+    interval: checkNumber('ire', 'interval', options.interval ?? 10, positiveCount),
+    warmup: checkNumber('ire', 'warmup', options.warmup ?? 0, count),
+    beta: checkNumber('ire', 'beta', options.beta ?? 0, belowOne),
+    kappaDecay: checkBoolean('ire', 'kappaDecay', options.kappaDecay ?? false),
+    curvature,
+  })
+}
+
+/** Whether step `t`, counted from 0, refreshes the mask: t >= T_w and (t - T_w) mod K = 0. */
+export const refreshesAt = ({ warmup, interval }: IreOptimizer, t: number): boolean =>
+  t >= warmup && (t - warmup) % interval === 0
+
+/** The enhancement at step `t`: 0 during the warm-up. */
+export const kappaAt = ({ kappa, kappaDecay, warmup }: IreOptimizer, t: number, lrFactor: number): number =>
+  t < warmup ? 0 : kappaDecay ? kappa * lrFactor : kappa

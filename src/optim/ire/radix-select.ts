@@ -1,0 +1,292 @@
+import type { FloatArray } from '../../ir/float-array.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { type Bytes, block, code, type Func, get, i32, memory, repeatWhile, set, tee } from '../expr/wasm/assembler.js'
+import { getWasm, MEMORY_BYTES } from '../expr/wasm/instance.js'
+
+/**
+ * The k-th largest number over all arrays together, exactly, in linear time, without sorting or copying; ranked by
+ * magnitude it is the magnitude itself. Null where a number is infinite or NaN.
+ *
+ * IEEE bit patterns order like the magnitudes they stand for. A histogram over the upper 16 bits finds the bin of the k-th
+ * largest, and a second one over the lower 16 bits of that bin's members the number itself; float64 needs four.
+ * @param k from 1 (the largest) to the number of elements
+ * @throws 'invalid-option' when there is no k-th element
+ */
+export function kthLargest(arrays: readonly FloatArray[], k: number, order: Order): number | null {
+  const total = arrays.reduce((sum, array) => sum + array.length, 0)
+  if (!Number.isInteger(k) || k < 1 || k > total)
+    throw new OnnxIreError('invalid-option', `cannot select number ${k} of ${total} values`)
+  const single = arrays.filter((array) => array instanceof Float32Array)
+  const found = single.length === arrays.length ? selectFloat32(single, k, order) : selectFloat64(arrays, k, order)
+  return found === null ? null : found + 0 // -0 and 0 are a tie, and 0 stands for both
+}
+
+/** The upper 16 bits of infinity; everything from there on is infinite or NaN. */
+const INFINITY32 = 0x7f80
+const SIGN = 0x8000
+
+/** `kthLargest` of float32 numbers: raw bits are counted, and the counts are put in order. */
+export function selectFloat32(arrays: readonly Float32Array[], k: number, order: Order): number | null {
+  const counts = countUpperDigits(arrays)
+  if ([0, SIGN].some((sign) => counts.subarray(sign | INFINITY32, sign + SIGN).some((n) => n > 0))) return null
+  const bin = findBin(order === 'magnitude' ? byMagnitude(counts) : byValue(counts), k)
+  const upper = order === 'magnitude' ? bin.index : bitsOfValue(bin.index)
+  // As a magnitude the number may have either sign.
+  const lower = countLowerDigits(arrays, order === 'magnitude' ? 0x7fff0000 : 0xffff0000 | 0, upper << 16)
+  // Of negative numbers the larger ones have the smaller bits.
+  const reversed = upper >= SIGN
+  const { index } = findBin(reversed ? lower.reverse() : lower, bin.rank)
+  words32[0] = (upper << 16) | (reversed ? 0xffff - index : index)
+  return float32[0]!
+}
+
+/** In place. */
+const byMagnitude = (counts: Uint32Array): Uint32Array => {
+  for (let i = 0; i < SIGN; i++) counts[i]! += counts[SIGN | i]!
+  return counts.subarray(0, SIGN)
+}
+
+/** Negative numbers first, those of the largest bits at the very first. */
+const byValue = (counts: Uint32Array): Uint32Array => {
+  const ordered = new Uint32Array(counts.length)
+  ordered.set(counts.slice(SIGN).reverse())
+  ordered.set(counts.subarray(0, SIGN), SIGN)
+  return ordered
+}
+
+/** The upper bits that `byValue` puts at `index`. */
+const bitsOfValue = (index: number): number => (index < SIGN ? 0xffff - index : index - SIGN)
+
+const words32 = new Int32Array(1)
+const float32 = new Float32Array(words32.buffer)
+
+/**
+ * The order-preserving map of one word w of a number whose sign is s (-1 where the sign bit is set, else 0):
+ * (w & keep) ^ (s & flip) ^ top, where `top` is for the word with the sign bit only.
+ */
+interface OrderMap {
+  readonly keep: number
+  readonly flip: number
+  readonly top: number
+}
+
+const magnitudeOrder: OrderMap = { keep: 0x7fffffff, flip: 0, top: 0 }
+const valueOrder: OrderMap = { keep: -1, flip: 0x7fffffff, top: 0x80000000 }
+
+/** The upper 16 bits of infinity; everything from there on is infinite or NaN. */
+const INFINITY64 = 0x7ff0
+
+/**
+ * `kthLargest` of numbers some of which are float64, in four passes of 16 bits: float32 ones are widened, which keeps their
+ * order.
+ */
+export function selectFloat64(arrays: readonly FloatArray[], k: number, order: Order): number | null {
+  const map = order === 'magnitude' ? magnitudeOrder : valueOrder
+  let high = 0 // the bits of the key found so far
+  let low = 0
+  let rank = k
+  const histogram = new Uint32Array(0x10000)
+  for (let pass = 0; pass < 4; pass++) {
+    histogram.fill(0)
+    for (const array of arrays) countDigit(array, pass, high, low, map, histogram)
+    if (pass === 0 && anyNotFinite(histogram, map)) return null
+    const bin = findBin(histogram, rank)
+    rank = bin.rank
+    if (pass < 2) high |= bin.index << (pass === 0 ? 16 : 0)
+    else low |= bin.index << (pass === 2 ? 16 : 0)
+  }
+  const sign = signOf(high, map)
+  words64[HIGH] = high ^ map.top ^ (sign & map.flip)
+  words64[LOW] = low ^ (sign & (map.flip ? -1 : 0))
+  return float64[0]!
+}
+
+/** Counts digit `pass` of the keys whose earlier digits are those of `high` and `low`. */
+function countDigit(
+  array: FloatArray,
+  pass: number,
+  high: number,
+  low: number,
+  { keep, flip, top }: OrderMap,
+  histogram: Uint32Array,
+): void {
+  const highMask = pass === 0 ? 0 : pass === 1 ? 0xffff0000 : 0xffffffff
+  const lowMask = pass === 3 ? 0xffff0000 : 0
+  const lowFlip = flip ? -1 : 0
+  for (let i = 0; i < array.length; i++) {
+    float64[0] = array[i]!
+    const word = words64[HIGH]!
+    const sign = word >> 31
+    const h = (word & keep) ^ (sign & flip) ^ top
+    const l = words64[LOW]! ^ (sign & lowFlip)
+    if (((h ^ high) & highMask) !== 0 || ((l ^ low) & lowMask) !== 0) continue
+    const digits = pass < 2 ? h : l
+    const bin = pass % 2 === 0 ? digits >>> 16 : digits & 0xffff
+    histogram[bin] = histogram[bin]! + 1
+  }
+}
+
+/** -1 where the key is that of a negative number, 0 otherwise: its top bit is clear, and set for the others. */
+const signOf = (key: number, { top }: OrderMap): number => (top === 0 || key < 0 ? 0 : -1)
+
+/** Whether anything counted by the upper 16 bits of its key is infinite or NaN, of either sign. */
+function anyNotFinite(histogram: Uint32Array, { top }: OrderMap): boolean {
+  const any = (from: number, to: number) => histogram.subarray(from, to).some((n) => n > 0)
+  return top === 0 ? any(INFINITY64, 0x8000) : any(INFINITY64 + 0x8000, 0x10000) || any(0, 0x8000 - INFINITY64)
+}
+
+const float64 = new Float64Array(1)
+const words64 = new Int32Array(float64.buffer)
+float64[0] = 1 // 0x3ff00000 00000000 tells which word is the high one on this machine
+const HIGH = words64[1] === 0 ? 0 : 1
+const LOW = 1 - HIGH
+
+/** What numbers are ranked by: their magnitude, or their value with its sign. */
+export type Order = 'magnitude' | 'value'
+
+/** The bin that holds the `rank`-th largest, and its rank within that bin. */
+export function findBin(histogram: Uint32Array, rank: number): { readonly index: number; readonly rank: number } {
+  let left = rank
+  let index = histogram.length - 1
+  for (; index > 0 && histogram[index]! < left; index--) left -= histogram[index]!
+  return { index, rank: left }
+}
+
+/** The values of a digit of 16 bits. */
+const VALUES = 0x10000
+/** The counts lie at 0, a chunk of the words behind them. */
+const WORDS_AT = 4 * VALUES
+const CHUNK = Math.min(8192, (MEMORY_BYTES - WORDS_AT) / 4)
+
+/**
+ * How many of the float32 numbers have each upper digit, the 16 bits of sign, exponent and leading mantissa bits.
+ * @returns by the value of the digit; the caller's until digits are counted again
+ */
+export function countUpperDigits(arrays: readonly Float32Array[]): Uint32Array {
+  const wasm = instance()
+  if (wasm) return countInChunks(arrays, wasm.upper)
+  const counts = new Uint32Array(VALUES)
+  for (const bits of arrays.map(wordsOf))
+    for (let i = 0; i < bits.length; i++) {
+      const digit = bits[i]! >>> 16
+      counts[digit] = counts[digit]! + 1
+    }
+  return counts
+}
+
+/**
+ * How many of those numbers whose word satisfies (word & mask) = pattern have each lower digit.
+ * @returns by the value of the digit; the caller's until digits are counted again
+ */
+export function countLowerDigits(arrays: readonly Float32Array[], mask: number, pattern: number): Uint32Array {
+  const wasm = instance()
+  if (wasm) return countInChunks(arrays, (count) => wasm.lower(count, mask, pattern), pattern === 0)
+  const counts = new Uint32Array(VALUES)
+  for (const bits of arrays.map(wordsOf))
+    for (let i = 0; i < bits.length; i++) {
+      if ((bits[i]! & mask) !== pattern) continue
+      const digit = bits[i]! & 0xffff
+      counts[digit] = counts[digit]! + 1
+    }
+  return counts
+}
+
+const wordsOf = ({ buffer, byteOffset, length }: Float32Array) => new Int32Array(buffer, byteOffset, length)
+
+/** @param zeros whether a word of zeros is counted: what fills up the last four is taken off again */
+function countInChunks(arrays: readonly Float32Array[], run: (count: number) => void, zeros = true): Uint32Array {
+  const { buffer } = getWasm()!
+  const counts = new Uint32Array(buffer, 0, VALUES).fill(0)
+  const words = new Int32Array(buffer, WORDS_AT, CHUNK)
+  let filled = 0
+  let padding = 0
+  const count = () => {
+    const whole = 4 * Math.ceil(filled / 4)
+    words.fill(0, filled, whole)
+    padding += whole - filled
+    run(whole)
+    filled = 0
+  }
+  for (const array of arrays) {
+    const { buffer, byteOffset, length } = array
+    for (let from = 0; from < length; ) {
+      const n = Math.min(CHUNK - filled, length - from)
+      words.set(new Int32Array(buffer, byteOffset + 4 * from, n), filled)
+      filled += n
+      from += n
+      if (filled === CHUNK) count()
+    }
+  }
+  if (filled > 0) count()
+  if (zeros) counts[0]! -= padding
+  return counts
+}
+
+interface Exports {
+  upper(count: number): void
+  lower(count: number, mask: number, pattern: number): void
+}
+
+let exports: Exports | null | undefined
+
+function instance(): Exports | null {
+  if (exports === undefined) exports = getWasm()?.instantiate<Exports>([upperFunc, lowerFunc]) ?? null
+  return exports
+}
+
+/** Adds 1 to the count of the digit on the stack. */
+const increment = (address: number): Bytes => [
+  ...[...i32(2), ...code('i32.shl'), ...tee(address), ...get(address)],
+  ...memory('i32.load', 0),
+  ...[...i32(1), ...code('i32.add')],
+  ...memory('i32.store', 0),
+]
+
+/** Moves on by four words; leaves whether there are more. */
+const next = (at: number, end: number): Bytes => [
+  ...[...get(at), ...i32(16), ...code('i32.add'), ...tee(at)],
+  ...[...get(end), ...code('i32.lt_s')],
+]
+
+const bytesOf = (count: number, end: number): Bytes => [...get(count), ...i32(2), ...code('i32.shl'), ...set(end)]
+
+/** Parameter: the number of words, a multiple of four. */
+const upperFunc: Func = {
+  name: 'upper',
+  parameters: ['i32'],
+  locals: ['i32', 'i32', 'i32'],
+  body: [
+    ...bytesOf(0, 2),
+    ...repeatWhile(
+      // The upper half comes second: words are little-endian.
+      [0, 4, 8, 12].flatMap((i) => [...get(1), ...memory('i32.load16_u', WORDS_AT + i + 2), ...increment(3)]),
+      next(1, 2),
+    ),
+  ],
+}
+
+/** Parameters: the number of words, a multiple of four; mask; pattern. Most fours hold no such word and are passed over. */
+const lowerFunc: Func = {
+  name: 'lower',
+  parameters: ['i32', 'i32', 'i32'],
+  locals: ['i32', 'i32', 'i32'],
+  body: [
+    ...bytesOf(0, 4),
+    ...repeatWhile(
+      block(
+        [...get(3), ...memory('v128.load', WORDS_AT)],
+        [...get(1), ...code('i32x4.splat'), ...code('v128.and')],
+        [...get(2), ...code('i32x4.splat'), ...code('i32x4.eq')],
+        [...code('v128.any_true'), ...code('i32.eqz'), ...code('br_if', 0)],
+        [0, 4, 8, 12].flatMap((i) =>
+          block(
+            [...get(3), ...memory('i32.load', WORDS_AT + i), ...get(1), ...code('i32.and')],
+            [...get(2), ...code('i32.ne'), ...code('br_if', 0)],
+            [...get(3), ...memory('i32.load16_u', WORDS_AT + i), ...increment(5)],
+          ),
+        ),
+      ),
+      next(3, 4),
+    ),
+  ],
+}

@@ -1,0 +1,122 @@
+import { type FloatArray, mapArrays, zerosLike } from '../ir/float-array.js'
+import { OnnxIreError } from '../util/errors.js'
+import { arrayOf, type ParameterArrays } from './arrays.js'
+import type { FlatMask } from './ire/mask.js'
+import { type Optimizer, unwrap } from './optimizer.js'
+
+/** What an optimizer remembers between steps: plain data, saved with `saveState` and read back with `loadState`. */
+export interface OptimizerState {
+  /** Updates done so far. */
+  step: number
+  /** By moment ('momentum'; 'firstMoment', 'secondMoment'), then by parameter, in the parameter's precision. */
+  readonly moments: Readonly<Record<string, Readonly<Record<string, FloatArray>>>>
+  /** IRE's mask; null without IRE and before the first refresh, where n = 0. */
+  mask: FlatMask | null
+}
+
+/** The state before the first step: zero moments, no mask. */
+export function initialState(optimizer: Optimizer, parameters: ParameterArrays): OptimizerState {
+  const moments: Record<string, Record<string, FloatArray>> = {}
+  for (const moment of unwrap(optimizer).base.moments) moments[moment] = mapArrays(parameters, zerosLike)
+  return { step: 0, moments, mask: null }
+}
+
+/** A deep copy. */
+export function cloneState({ step, moments, mask }: OptimizerState): OptimizerState {
+  return {
+    step,
+    moments: mapArrays(moments, (moment) => mapArrays(moment, (array) => array.slice())),
+    mask, // never written to, only replaced
+  }
+}
+
+/**
+ * The moments of an optimizer.
+ * @throws 'invalid-data' when the state belongs to another optimizer or other parameters
+ */
+export function momentsOf(
+  optimizer: Optimizer,
+  parameters: ParameterArrays,
+  state: OptimizerState,
+): OptimizerState['moments'] {
+  const moments: Record<string, ParameterArrays> = {}
+  for (const moment of unwrap(optimizer).base.moments) {
+    const arrays = state.moments[moment] ?? {}
+    for (const [name, parameter] of Object.entries(parameters)) arrayOf(arrays, name, parameter.length, moment)
+    moments[moment] = arrays
+  }
+  return moments
+}
+
+/** A state laid flat for a file: named arrays, and numbers that JSON holds exactly. */
+export interface SavedState {
+  /** '<moment>/<parameter>', 'flat/<parameter>' and, with `beta` > 0, 'curvature/<parameter>'. */
+  readonly arrays: Readonly<Record<string, FloatArray | Uint8Array>>
+  readonly numbers: {
+    readonly step: number
+    readonly mask: Pick<FlatMask, 'refreshedAt' | 'threshold' | 'flatShare' | 'zeroShare'> | null
+  }
+}
+
+/** Lays a state flat. The arrays are the state's own, not copies: write them out before the next step. */
+export function saveState({ step, moments, mask }: OptimizerState): SavedState {
+  const arrays: Record<string, FloatArray | Uint8Array> = {}
+  const put = (group: string, members: Readonly<Record<string, FloatArray | Uint8Array>>) => {
+    for (const [name, array] of Object.entries(members)) arrays[`${group}/${name}`] = array
+  }
+  for (const [moment, members] of Object.entries(moments)) put(moment, members)
+  if (!mask) return { arrays, numbers: { step, mask: null } }
+  const { flat, curvature, ...numbers } = mask
+  put('flat', flat)
+  if (curvature) put('curvature', curvature)
+  return { arrays, numbers: { step, mask: numbers } }
+}
+
+/**
+ * The state that `saveState` laid flat, in arrays of its own; training goes on from it bit for bit.
+ * @throws 'checkpoint' when something is missing, left over, of another length or precision, or not a number
+ */
+export function loadState(optimizer: Optimizer, parameters: ParameterArrays, saved: SavedState): OptimizerState {
+  const { ire } = unwrap(optimizer)
+  const left = new Map(Object.entries(saved.arrays))
+  const take = <A extends FloatArray | Uint8Array>(group: string, name: string, into: A): A => {
+    const key = `${group}/${name}`
+    const array = left.get(key)
+    const type = into.constructor.name
+    if (array?.constructor.name !== type || array.length !== into.length)
+      throw refuse(`'${key}' should be a ${type} of ${into.length} elements`, array)
+    left.delete(key)
+    into.set(array)
+    return into
+  }
+
+  const { step, mask: numbers } = saved.numbers
+  if (!Number.isSafeInteger(step) || step < 0) throw refuse('step should be an integer >= 0', step)
+  const state = initialState(optimizer, parameters)
+  state.step = step
+  for (const [moment, arrays] of Object.entries(state.moments))
+    for (const [name, array] of Object.entries(arrays)) take(moment, name, array)
+  if (ire && numbers) {
+    for (const key of ['refreshedAt', 'threshold', 'flatShare', 'zeroShare'] as const)
+      if (!Number.isFinite(numbers[key])) throw refuse(`mask.${key} should be a number`, numbers[key])
+    const flat = mapArrays(parameters, (array, name) => take('flat', name, new Uint8Array(array.length)))
+    for (const [name, mask] of Object.entries(flat))
+      if (mask.some((n) => n > 1)) throw refuse(`'flat/${name}' should hold 0 and 1 only`, 'something else')
+    const curvature =
+      ire.beta > 0 ? mapArrays(parameters, (array, name) => take('curvature', name, zerosLike(array))) : null
+    const { refreshedAt, threshold, flatShare, zeroShare } = numbers
+    state.mask = { flat, curvature, refreshedAt, threshold, flatShare, zeroShare }
+  }
+  const extra = left.keys().next()
+  if (!extra.done) throw refuse('there is no place', `'${extra.value}'`, 'for')
+  return state
+}
+
+function refuse(wanted: string, got: unknown, joint = 'but it is'): OnnxIreError {
+  const shown =
+    got instanceof Object && 'length' in got ? `a ${got.constructor.name} of ${got.length}` : (got ?? 'missing')
+  return new OnnxIreError(
+    'checkpoint',
+    `optimizer state: ${wanted} ${joint} ${shown}; resume with the optimizer and the parameters that saved it`,
+  )
+}

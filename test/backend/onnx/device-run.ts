@@ -1,0 +1,197 @@
+import { expect } from 'vitest'
+import type { DeviceResidence } from '../../../src/backend/backend.js'
+import { graphResidence } from '../../../src/backend/onnx/onnx-backend.js'
+import type { StepContext, StepReport } from '../../../src/backend/step.js'
+import { type GradientFunction, takeStep, takeStepIn } from '../../../src/backend/step.js'
+import { adam, adamw } from '../../../src/optim/adam.js'
+import type { ParameterArrays } from '../../../src/optim/arrays.js'
+import type { BaseOptimizer } from '../../../src/optim/base-optimizer.js'
+import { type IreOptions, ire } from '../../../src/optim/ire/ire.js'
+import { type Optimizer, unwrap } from '../../../src/optim/optimizer.js'
+import type { ParameterSettings } from '../../../src/optim/parameter-settings.js'
+import { sam } from '../../../src/optim/sam.js'
+import { learningRateFactor } from '../../../src/optim/schedule.js'
+import { sgd } from '../../../src/optim/sgd.js'
+import { cloneState, initialState, type OptimizerState } from '../../../src/optim/state.js'
+import type { Device, DeviceTensors } from '../../../src/runtime/device.js'
+import { curvatureOf, flatten, gradientOf, hessianOf, split, start } from '../../optim/problem.js'
+
+const dimsOf: Readonly<Record<string, readonly number[]>> = { scale: [], embedding: [4, 3], nothing: [0, 5] }
+
+/** Some dims for the arrays of a test's problem. */
+export const shapesOf = (parameters: ParameterArrays) =>
+  Object.fromEntries(Object.entries(parameters).map(([name, { length }]) => [name, dimsOf[name] ?? [length]]))
+
+/** Arrays as tensors of a device. */
+export async function uploaded(
+  device: Device,
+  shapes: Readonly<Record<string, readonly number[]>>,
+  arrays: ParameterArrays,
+): Promise<DeviceTensors> {
+  const tensors: Record<string, DeviceTensors[string]> = {}
+  for (const [name, data] of Object.entries(arrays))
+    tensors[name] = await device.upload({ dtype: 'float32', dims: shapes[name]!, data })
+  return tensors
+}
+
+/** The reverse. */
+export async function downloaded(device: Device, tensors: DeviceTensors): Promise<Record<string, Float32Array>> {
+  const arrays: Record<string, Float32Array> = {}
+  for (const [name, tensor] of Object.entries(tensors))
+    arrays[name] = (await device.download(tensor)).data as Float32Array
+  return arrays
+}
+
+/** One step on a device, of gradients that are computed on the host. */
+export async function deviceStep(
+  device: Device,
+  residence: DeviceResidence<DeviceTensors>,
+  optimizer: Optimizer,
+  step: number,
+  gradient: GradientFunction,
+  context: StepContext,
+): Promise<StepReport> {
+  const asked: DeviceTensors[] = []
+  const answer: GradientFunction<DeviceTensors, DeviceTensors> = async (kind, at) => {
+    const reply = await gradient(kind, await downloaded(device, at))
+    const gradients = await uploaded(device, shapesOf(reply.gradients), reply.gradients)
+    asked.push(gradients)
+    return { ...reply, gradients }
+  }
+  try {
+    return await takeStepIn(residence, optimizer, step, answer, context)
+  } finally {
+    for (const gradients of asked) for (const tensor of Object.values(gradients)) tensor.release()
+  }
+}
+
+const steps = 50
+/** A gradient near a minimum is the difference of terms of this size. */
+const steep = Math.exp(2)
+const lrFactor = (t: number) => learningRateFactor({ kind: 'cosine', warmup: 4, floor: 0.1 }, t, steps)
+const betas = [0.9, 0.99] as const
+export const bases: readonly [string, BaseOptimizer][] = [
+  ['sgd', sgd({ lr: 0.02, weightDecay: 0.01 })],
+  ['sgd with momentum', sgd({ lr: 0.02, momentum: 0.8, dampening: 0.1, weightDecay: 0.01 })],
+  ['nesterov', sgd({ lr: 0.02, momentum: 0.8, nesterov: true, weightDecay: 0.01 })],
+  ['adam', adam({ lr: 0.03, betas, weightDecay: 0.05 })],
+  ['adamw', adamw({ lr: 0.03, betas, weightDecay: 0.05 })],
+]
+export const sams: readonly [string, (base: BaseOptimizer) => ReturnType<typeof sam> | BaseOptimizer][] = [
+  ['', (base) => base],
+  [', sam', (base) => sam(base, { rho: 0.1 })],
+  [', adaptive sam', (base) => sam(base, { rho: 0.1, adaptive: true })],
+]
+export const options: IreOptions = { kappa: 1.5, gamma: 0.7, interval: 3, warmup: 5 }
+export const ires: readonly [string, IreOptions | null][] = [
+  ['', null],
+  [', ire', options],
+  [', ire with kappaDecay and beta', { ...options, beta: 0.6, kappaDecay: true }],
+  [', ire of the empirical curvature', { ...options, curvature: 'empirical' }],
+  [', ire of the Hessian', { ...options, curvature: 'hutchinson', beta: 0.6 }],
+]
+/** Of some of the problem's tensors. */
+export const settings: Readonly<Record<string, ParameterSettings>> = {
+  weight: { lrScale: 0.5, weightDecay: 0.2 },
+  bias: { weightDecay: 0, enhanced: false },
+  scale: { startStep: 9, lrScale: 3 },
+  embedding: { startStep: 7 },
+}
+
+/** Gradients of the problem, of the tensors that are trained at step `t`. */
+export function answers(optimizer: Optimizer, context: StepContext) {
+  const estimate = unwrap(optimizer).ire?.curvature === 'hutchinson' ? hessianOf : curvatureOf
+  return (t: number) => (kind: string, at: ParameterArrays) => {
+    const gradients = split((kind === 'curvature' ? estimate : gradientOf)(flatten(at)), Float32Array)
+    for (const [name, { startStep = 0 }] of Object.entries(context.settings ?? {}))
+      if (t < startStep) delete gradients[name]
+    return { gradients }
+  }
+}
+
+/** Takes the same steps on the host and on the device, comparing after each. */
+export async function agree(device: Device, optimizer: Optimizer, context: StepContext = {}): Promise<string> {
+  const parameters = split(start, Float32Array)
+  const state = initialState(optimizer, parameters)
+  const residence = await resident(device, optimizer, parameters, state)
+  const answer = answers(optimizer, context)
+  for (let t = 0; t < steps; t++) {
+    const here = { ...context, lrFactor: lrFactor(t) }
+    const report = await takeStep(optimizer, parameters, state, answer(t), here)
+    const numbers = await deviceStep(device, residence, optimizer, t, answer(t), here)
+    expectClose(await downloaded(device, residence.parameters), parameters, `step ${t}`)
+    // SAM measures it at the top of the ascent, which moves faster than the parameters do.
+    const norm = report.gradientNorm
+    expect(Math.abs(numbers.gradientNorm - norm)).toBeLessThan(1e-4 * Math.max(1, norm))
+    expect(numbers.flatShare).toBe(report.flatShare)
+    expect(numbers.zeroShare).toBe(report.zeroShare)
+  }
+  const stored = { parameters: split(start, Float32Array), state: initialState(optimizer, parameters) }
+  await residence.store(stored.parameters, stored.state)
+  expectClose(stored.parameters, parameters, 'stored')
+  for (const [moment, arrays] of Object.entries(state.moments))
+    expectClose(stored.state.moments[moment]!, arrays, moment, steep)
+  expect(stored.state.mask?.flat).toEqual(state.mask?.flat)
+  await residence.release()
+  const end = flatten(parameters)
+  expect(Math.max(...end.map((x, i) => Math.abs(x - start[i]!)))).toBeGreaterThan(0.1)
+  return end.map((x) => x.toFixed(5)).join()
+}
+
+/** A residence that has taken over a state. */
+export async function resident(
+  device: Device,
+  optimizer: Optimizer,
+  parameters: ParameterArrays,
+  state: OptimizerState,
+) {
+  const { base, ire } = unwrap(optimizer)
+  const residence = await graphResidence(device, { base, ire, parameters: shapesOf(parameters) })
+  await residence.load(parameters, state)
+  return residence
+}
+
+/** @param small where a coordinate crosses 0 it carries the rounding of the larger values it came from */
+function expectClose(got: ParameterArrays, wanted: ParameterArrays, place: string, small = 0.1): void {
+  expect(Object.keys(got).sort()).toEqual(Object.keys(wanted).sort())
+  for (const [name, array] of Object.entries(wanted)) {
+    const off = array.map((x, i) => Math.abs(got[name]![i]! - x) / Math.max(Math.abs(x), small))
+    expect(Math.max(0, ...off), `${place}, ${name}`).toBeLessThan(1e-5)
+  }
+}
+
+/** Takes two steps and a third one whose gradient is `bad` somewhere: it names that, and changes nothing. */
+export async function unchanged(device: Device, bad: number): Promise<void> {
+  const optimizer = ire(sam(adamw({ lr: 0.03 }), { rho: 0.1 }), { ...options, warmup: 0, interval: 2 })
+  const parameters = split(start, Float32Array)
+  const state = initialState(optimizer, parameters)
+  const residence = await resident(device, optimizer, parameters, state)
+  const answer = answers(optimizer, {})
+  for (let t = 0; t < 2; t++) await deviceStep(device, residence, optimizer, t, answer(t), {})
+  const before = { parameters, state: cloneState(state) }
+  await residence.store(before.parameters, before.state)
+  // Step 2 refreshes: curvature, the first gradient, the one after the ascent.
+  for (const [at, what] of [
+    [1, 'loss gradient'],
+    [2, 'loss gradient after the ascent'],
+  ] as const) {
+    let calls = 0
+    const spoilt = (kind: string, from: ParameterArrays) => {
+      const { gradients } = answer(2)(kind, from)
+      if (calls++ === at) gradients['embedding']![7] = bad
+      return { gradients }
+    }
+    const step = deviceStep(device, residence, optimizer, 2, spoilt, {})
+    await expect(step).rejects.toMatchObject({ code: 'not-finite' })
+    await expect(step).rejects.toThrow(`step 2: the ${what} of 'embedding' is ${bad} at element 7 of 12`)
+    expect(calls).toBe(3)
+    const after = { parameters: split(start, Float32Array), state: initialState(optimizer, parameters) }
+    await residence.store(after.parameters, after.state)
+    expect(after.parameters).toEqual(before.parameters)
+    expect(after.state.moments).toEqual(before.state.moments)
+    expect(after.state.mask).toBe(before.state.mask)
+  }
+  const { gradientNorm } = await deviceStep(device, residence, optimizer, 2, answer(2), {})
+  expect(gradientNorm).toBeGreaterThan(0)
+  await residence.release()
+}

@@ -1,0 +1,64 @@
+import type { TypedArray } from '../../../src/ir/dtype.js'
+import type { Tensor, Tensors } from '../../../src/ir/tensor.js'
+import type { Device, DeviceProgram, DeviceTensor } from '../../../src/runtime/device.js'
+import type { Runtime } from '../../../src/runtime/runtime.js'
+import { OnnxIreError } from '../../../src/util/errors.js'
+
+/**
+ * Any runtime as a device whose tensors are arrays of the host: what keeps its state on a device is tested without one,
+ * by the same graphs. Programs and tensors belong to `runtime`, which stays the caller's to dispose.
+ */
+export function hostDevice(runtime: Pick<Runtime, 'compile'>): Device {
+  return {
+    async compile(model, keeps) {
+      const program = await runtime.compile(model)
+      const run: DeviceProgram['run'] = async (feeds) => {
+        const onHost = Object.entries(feeds).map(([name, fed]) => [name, 'release' in fed ? read(fed) : fed] as const)
+        const outputs = Object.entries(await program.run(Object.fromEntries(onHost)))
+        const host: Tensors = Object.fromEntries(outputs.filter(([name]) => !keeps(name)))
+        const kept = outputs.filter(([name]) => keeps(name)).map(([name, y]) => [name, new HostTensor(y)] as const)
+        return { host, kept: Object.fromEntries(kept) }
+      }
+      return {
+        inputNames: program.inputNames,
+        outputNames: program.outputNames,
+        run,
+        release: () => program.release(),
+      }
+    },
+    upload: async (tensor) => new HostTensor(copied(tensor)),
+    download: async (tensor) => copied(read(tensor)),
+  }
+}
+
+class HostTensor implements DeviceTensor {
+  #tensor: Tensor | undefined
+  readonly dtype: Tensor['dtype']
+  readonly dims: readonly number[]
+
+  constructor(tensor: Tensor) {
+    this.#tensor = tensor
+    this.dtype = tensor.dtype
+    this.dims = tensor.dims
+  }
+
+  get tensor(): Tensor {
+    if (this.#tensor) return this.#tensor
+    throw new OnnxIreError('runtime', `a released tensor ${this.dtype}[${this.dims.join(', ')}] was used`)
+  }
+
+  release(): void {
+    this.#tensor = undefined
+  }
+}
+
+function read(tensor: DeviceTensor): Tensor {
+  if (tensor instanceof HostTensor) return tensor.tensor
+  throw new OnnxIreError('invalid-data', 'a tensor of another device was used')
+}
+
+const copied = ({ dtype, dims, data }: Tensor): Tensor => ({
+  dtype,
+  dims,
+  data: (data as TypedArray | readonly string[]).slice(),
+})

@@ -1,0 +1,46 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { DeviceArithmetic } from '../../../src/backend/onnx/arithmetic.js'
+import { ire } from '../../../src/optim/ire/ire.js'
+import type { Runtime } from '../../../src/runtime/runtime.js'
+import { webgpu } from '../../node/webgpu.js'
+import { gradientOf, split, start } from '../../optim/problem.js'
+import { needs } from '../../requirements.js'
+import { agree, bases, downloaded, ires, sams, settings, shapesOf, unchanged, uploaded } from './device-run.js'
+
+const gpuNeeded = await needs('webgpu')
+
+describe('on the WebGPU of Node, with no node on the CPU', gpuNeeded, () => {
+  let runtime: Runtime
+  beforeAll(() => {
+    runtime = webgpu({ cpuNodes: 'refused', ranking: 'device' })
+  })
+  afterAll(() => runtime.dispose())
+
+  // Between them, every base, ascent and source of curvature, with and without clipping and settings.
+  bases.forEach(([name, base], i) => {
+    const [samName, around] = sams[i % sams.length]!
+    const [ireName, enhancement] = ires[(i + 1) % ires.length]!
+    const context = i % 2 === 0 ? { settings, clipNorm: 2, clipValue: 1 } : {}
+    test(`50 steps agree with those of plain arrays: ${name}${samName}${ireName}`, async () => {
+      await agree(runtime.device!, enhancement ? ire(around(base), enhancement) : around(base), context)
+    })
+  })
+
+  test('a gradient that is not finite changes nothing', async () => {
+    for (const bad of [Number.NaN, Infinity]) await unchanged(runtime.device!, bad)
+  })
+
+  test('sums and averages', async () => {
+    const device = runtime.device!
+    const arithmetic = new DeviceArithmetic(device)
+    const [theta, g] = [split(start, Float32Array), split(gradientOf(start), Float32Array)]
+    const placed = () => uploaded(device, shapesOf(theta), g)
+    const sum = await arithmetic.accumulate(await arithmetic.accumulate(null, await placed(), 2), await placed(), 0.5)
+    const average = await arithmetic.average(await uploaded(device, shapesOf(theta), theta), sum, 0.75)
+    for (const [name, array] of Object.entries(await downloaded(device, average)))
+      array.forEach((x, i) => {
+        expect(x).toBeCloseTo(0.75 * theta[name]![i]! + 0.25 * 2.5 * g[name]![i]!, 5)
+      })
+    await arithmetic.release()
+  })
+})

@@ -1,0 +1,67 @@
+import { describe, expect, test } from 'vitest'
+import { type Columns, evaluate, evaluateOne } from '../../../src/optim/expr/evaluate.js'
+import { add, array, atMost, div, formula, mul, scalar, sqrt } from '../../../src/optim/expr/expr.js'
+import { sumOfSquares } from '../../../src/optim/expr/interpreter.js'
+import { squares } from '../../../src/optim/gradient-norm.js'
+import { Random } from '../../../src/util/random.js'
+
+const random = new Random(5)
+const draw = (length: number, type: typeof Float32Array | typeof Float64Array) =>
+  random.fill(new type(length), 'normal')
+
+/** theta <- theta + k n m / (sqrt(v) + 1e-3), m <- m + g; n is bytes. */
+const [theta, g, m, v, n] = ['theta', 'g', 'm', 'v', 'n'].map(array) as [never, never, never, never, never]
+const moved = formula({
+  theta: add(theta, div(mul(mul(scalar('k'), n), m), add(sqrt(mul(v, v)), 1e-3))),
+  m: add(m, g),
+})
+
+const columnsOf = (lengths: readonly number[], typeAt: (i: number) => typeof Float32Array | typeof Float64Array) => {
+  const column = () => lengths.map((length, i) => draw(length, typeAt(i)))
+  const bytes = lengths.map((length) => Uint8Array.from({ length }, () => random.integer(2)))
+  return { theta: column(), g: column(), m: column(), v: column(), n: bytes }
+}
+
+describe('many tensors at once', () => {
+  const sizes: [string, readonly number[]][] = [
+    ['of one element', Array.from({ length: 5000 }, () => 1)],
+    ['of all small lengths', Array.from({ length: 400 }, (_, i) => i)],
+    ['large ones between small ones', Array.from({ length: 40 }, (_, i) => (i % 3 === 0 ? 5000 : i))],
+    ['that fill a chunk exactly', Array.from({ length: 64 }, () => 128)],
+    ['none', []],
+  ]
+  const types: [string, (i: number) => typeof Float32Array | typeof Float64Array][] = [
+    ['float32', () => Float32Array],
+    ['both precisions', (i) => (i % 4 === 1 ? Float64Array : Float32Array)],
+  ]
+  for (const [size, lengths] of sizes)
+    for (const [kind, typeAt] of types)
+      test(`${size}, ${kind}: to the last bit what each of them gives alone`, () => {
+        const columns = columnsOf(lengths, typeAt)
+        const alone = structuredClone(columns)
+        evaluate(moved, columns, { k: 0.3 })
+        for (const i of lengths.keys())
+          evaluateOne(moved, Object.fromEntries(Object.entries(alone).map(([name, column]) => [name, column[i]!])), {
+            k: 0.3,
+          })
+        expect(columns).toEqual(alone)
+      })
+
+  test('counts of all of them', () => {
+    const lengths = Array.from({ length: 300 }, (_, i) => i)
+    const F = lengths.map((length) => draw(length, Float32Array))
+    const columns: Columns = { F, n: lengths.map((length) => new Uint8Array(length)) }
+    const flat = atMost(array('F'), scalar('cut'))
+    const counted = evaluate(formula({ n: flat }, { flat }), columns, { cut: 0.25 })
+    const wanted = F.flatMap((array) => [...array]).filter((x) => x <= 0.25).length
+    expect(counted).toEqual({ flat: wanted })
+    expect(columns['n']!.flatMap((array) => [...array]).filter((x) => x === 1).length).toBe(wanted)
+  })
+})
+
+test('the sum of squares of a few elements is to the last bit that of a kernel', () => {
+  for (let length = 0; length < 300; length++) {
+    const x = draw(length, Float32Array) as Float32Array
+    expect(sumOfSquares(x, length), `${length}`).toBe(evaluateOne(squares, { g: x })['squares'])
+  }
+})

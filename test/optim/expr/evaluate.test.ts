@@ -1,0 +1,158 @@
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { evaluateOne } from '../../../src/optim/expr/evaluate.js'
+import { array, atMost, type Expr, type Formula, formula, mul, scalar } from '../../../src/optim/expr/expr.js'
+import { interpret } from '../../../src/optim/expr/interpreter.js'
+import type { Kernel } from '../../../src/optim/expr/program.js'
+import { type ArrayTypes, compileFormula } from '../../../src/optim/expr/wasm/compile.js'
+import { Random } from '../../../src/util/random.js'
+import { expected, randomTerms } from './plain.js'
+
+const random = new Random(11)
+const pick = <T>(list: readonly T[]): T => list[random.integer(list.length)]!
+
+/** Many magnitudes; exact zeros of both signs, ties and numbers that single precision only just holds among them. */
+const number = () =>
+  pick([0, -0, 1, -1, random.normal(), random.normal(), 1e3 * random.normal(), 1e-20 * random.normal(), 1e-42, 1e38])
+
+type Type = Float32ArrayConstructor | Float64ArrayConstructor
+
+/** Views that begin within their buffers, some of which are shared. */
+function view<A extends Float32Array | Float64Array | Uint8Array>(
+  type: { new (buffer: ArrayBufferLike, at: number, length: number): A; readonly BYTES_PER_ELEMENT: number },
+  length: number,
+  draw: () => number,
+): A {
+  const bytes = type.BYTES_PER_ELEMENT
+  const Buffer = pick([ArrayBuffer, SharedArrayBuffer])
+  const made = new type(new Buffer(bytes * (length + 5)), 3 * bytes, length)
+  for (let i = 0; i < length; i++) made[i] = draw()
+  return made
+}
+
+const arraysOf = (type: Type, length: number) => ({
+  a: view<Float32Array | Float64Array>(type, length, number),
+  b: view<Float32Array | Float64Array>(type, length, number),
+  mask: view(Uint8Array, length, () => random.integer(2)),
+  c: view<Float32Array | Float64Array>(type, length, number),
+  bits: view(Uint8Array, length, () => 7),
+})
+
+/** A formula that replaces `a`, writes `c` and the bytes `bits`, and sums. */
+function randomFormula() {
+  const leaves: Expr[] = [
+    ...['a', 'b', 'mask'].map(array),
+    ...['s', 't'].map(scalar),
+    ...[pick([0, 1, -2.5, 1e-3]), pick([-0, Infinity, -Infinity])].map((value): Expr => ({ kind: 'constant', value })),
+  ]
+  const terms = randomTerms(random, leaves)
+  const truth = atMost(pick(terms), scalar('t'))
+  return formula({ a: pick(terms), c: terms.at(-1)!, bits: truth }, { sum: pick([...leaves, ...terms]), count: truth })
+}
+
+const bytes = new Set(['mask', 'bits'])
+const lengths = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 31, 511, 513, 4095, 4096, 4097, 9001]
+
+/** Checks one kernel of a formula to the last bit. */
+function check(kernel: Kernel, made: Formula, type: Type, length: number): void {
+  const arrays = arraysOf(type, length)
+  const scalars = { s: number(), t: number() }
+  const store = type === Float32Array ? Math.fround : (x: number) => x
+  const wanted = expected(made, structuredClone(arrays), scalars, store)
+  const untouched = structuredClone(arrays.b)
+  const around = [arrays.a, arrays.c].map((x) => new type(x.buffer as ArrayBuffer))
+  const before = around.map((whole) => [...whole.slice(0, 3), ...whole.slice(3 + length)])
+  const sums = kernel(arrays, scalars)
+  for (const [name, list] of Object.entries(wanted.outputs))
+    expect([...arrays[name as keyof typeof arrays]], name).toEqual(list)
+  expect(arrays.b).toEqual(untouched)
+  for (const [i, whole] of around.entries())
+    expect([...whole.slice(0, 3), ...whole.slice(3 + length)]).toEqual(before[i])
+  for (const [name, sum] of Object.entries(wanted.squares))
+    if (Number.isFinite(sum)) expect(Math.abs(sums[name]! - sum)).toBeLessThanOrEqual(1e-12 * Math.abs(sum))
+    else expect(Number.isFinite(sums[name])).toBe(false)
+}
+
+describe('random formulas, element by element', () => {
+  const wasm = (precision: ArrayTypes['precision'], made: Formula): Kernel => {
+    const kernel = compileFormula(made, { precision, bytes })
+    expect(kernel).not.toBeNull()
+    return kernel!
+  }
+  const targets: [string, Type, (made: Formula) => Kernel][] = [
+    ['WebAssembly in single precision', Float32Array, (made) => wasm('single', made)],
+    ['WebAssembly in double precision', Float64Array, (made) => wasm('double', made)],
+    ['the interpreter', Float64Array, interpret],
+  ]
+  for (const [name, type, kernelOf] of targets) {
+    test(`${name} is right to the last bit`, () => {
+      for (let i = 0; i < 100; i++) {
+        const made = randomFormula()
+        check(kernelOf(made), made, type, i < 20 ? pick(lengths) : random.integer(40))
+      }
+    })
+    test(`${name}, for every length near that of a vector or a chunk`, () => {
+      for (const length of lengths) {
+        const made = randomFormula()
+        check(kernelOf(made), made, type, length)
+      }
+    })
+  }
+})
+
+describe('which of them computes', () => {
+  // (2^24 + x) - 2^24 is 0 in single precision for x = 1, and 1 in double precision.
+  const lost = formula({
+    y: { kind: 'call', f: 'sub', of: [{ kind: 'call', f: 'add', of: [array('x'), scalar('big')] }, scalar('big')] },
+  })
+  const run = (evaluation: typeof evaluateOne, x: Float32Array | Float64Array, y: Float32Array | Float64Array) => {
+    evaluation(lost, { x, y }, { big: 2 ** 24 })
+    return y[0]
+  }
+  afterEach(() => vi.unstubAllGlobals())
+
+  test('single precision where every array is float32, double where one is float64', () => {
+    const [single, double] = [Float32Array.of(1), Float64Array.of(1)]
+    expect(run(evaluateOne, single, new Float32Array(1))).toBe(0)
+    expect(run(evaluateOne, double, new Float64Array(1))).toBe(1)
+    expect(run(evaluateOne, single, new Float64Array(1))).toBe(1)
+    expect(run(evaluateOne, double, new Float32Array(1))).toBe(1)
+    // Of a double only what the other array holds is lost.
+    expect(run(evaluateOne, Float64Array.of(1 + 2 ** -30), new Float32Array(1))).toBe(1)
+    const narrow = Float32Array.of(0)
+    evaluateOne(formula({ y: mul(array('x'), array('x')) }), { x: Float64Array.of(1 + 2 ** -13), y: narrow })
+    expect(narrow[0]).toBe(Math.fround((1 + 2 ** -13) ** 2))
+  })
+
+  const refusals: [string, unknown][] = [
+    ['there is no WebAssembly', undefined],
+    [
+      'a content security policy refuses it',
+      {
+        Module: class {
+          constructor() {
+            throw new Error('Refused to compile or instantiate WebAssembly module')
+          }
+        },
+      },
+    ],
+  ]
+  for (const [name, stub] of refusals)
+    test(`double precision where ${name}`, async () => {
+      vi.resetModules()
+      vi.stubGlobal('WebAssembly', stub)
+      const fresh = await import('../../../src/optim/expr/evaluate.js')
+      expect(run(fresh.evaluateOne, Float32Array.of(1), new Float32Array(1))).toBe(1)
+      const { kthLargest } = await import('../../../src/optim/ire/radix-select.js')
+      expect(kthLargest([Float32Array.of(3, -5, 0, 4)], 2, 'magnitude')).toBe(4)
+      expect(kthLargest([Float32Array.of(3, -5, 0, 4)], 4, 'value')).toBe(-5)
+    })
+})
+
+test('a formula of more arrays than fit at once is computed in smaller chunks', () => {
+  const names = Array.from({ length: 60 }, (_, i) => `x${i}`)
+  const made = formula({ product: names.map(array).reduce((a, b) => mul(a, b)) })
+  const arrays = Object.fromEntries([...names, 'product'].map((name) => [name, new Float32Array(5000).fill(1.25)]))
+  const wanted = names.slice(1).reduce((product) => Math.fround(product * 1.25), 1.25)
+  evaluateOne(made, arrays)
+  expect(new Set(arrays['product'])).toEqual(new Set([wanted]))
+})

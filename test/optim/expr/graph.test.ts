@@ -1,0 +1,84 @@
+import { afterAll, expect, test } from 'vitest'
+import { input } from '../../../src/ir/leaf.js'
+import type { Value } from '../../../src/ir/value.js'
+import { node } from '../../../src/node/index.js'
+import { modelOf } from '../../../src/onnx/export.js'
+import { encodeModel } from '../../../src/onnx/model.js'
+import * as f from '../../../src/optim/expr/expr.js'
+import { formulaToOnnx } from '../../../src/optim/expr/onnx.js'
+
+const runtime = node({ threads: 1, worker: false })
+afterAll(() => runtime.dispose())
+
+const x = f.array('x')
+const y = f.array('y')
+const c = f.scalar('c')
+
+async function computed(
+  outputs: Record<string, f.Expr>,
+  arrays: Record<string, readonly number[]>,
+  scalars: Record<string, number>,
+): Promise<{ results: Record<string, number[]>; operators: string[] }> {
+  const formula = f.formula(outputs)
+  const named = (names: readonly string[], kind: string, dims: readonly number[]) =>
+    Object.fromEntries(names.map((name) => [name, input(`${kind}/${name}`, 'float32', dims)]))
+  const [a, s] = [named(formula.arrays, 'array', [3, 2]), named(formula.scalars, 'scalar', [])]
+  const inputs = new Map<string, Value>(
+    [...Object.values(a), ...Object.values(s)].map((value) => [value.name!, value] as const),
+  )
+  const { outputs: made } = formulaToOnnx(formula, a, s)
+  const model = modelOf({ name: 'formula', inputs, outputs: new Map(Object.entries(made)) })
+  const program = await runtime.compile(encodeModel(model))
+  const feeds = [
+    ...formula.arrays.map(
+      (name) => [`array/${name}`, { dtype: 'float32', dims: [3, 2], data: Float32Array.from(arrays[name]!) }] as const,
+    ),
+    ...formula.scalars.map(
+      (name) => [`scalar/${name}`, { dtype: 'float32', dims: [], data: Float32Array.of(scalars[name]!) }] as const,
+    ),
+  ]
+  const found = await program.run(Object.fromEntries(feeds))
+  for (const { dims } of Object.values(found)) expect(dims).toEqual([3, 2])
+  return {
+    results: Object.fromEntries(Object.entries(found).map(([name, { data }]) => [name, [...(data as Float32Array)]])),
+    operators: model.proto.graph!.node.map(({ opType }) => opType!),
+  }
+}
+
+const xs = [-2.5, -0.0, 0, 0.75, 3, 1e-30]
+const ys = [2, -1, 0.5, 0.75, -4, 7]
+
+test('every arithmetic, on arrays, scalars and numbers', async () => {
+  const terms: Record<string, [f.Expr, (x: number, y: number) => number]> = {
+    add: [f.add(x, y), (x, y) => x + y],
+    sub: [f.sub(x, c), (x) => x - 0.75],
+    subtracted: [f.sub(1, x), (x) => 1 - x],
+    mul: [f.mul(x, y), (x, y) => x * y],
+    div: [f.div(x, y), (x, y) => x / y],
+    min: [f.min(x, c), (x) => Math.min(x, 0.75)],
+    max: [f.max(y, 0.5), (_, y) => Math.max(y, 0.5)],
+    atMost: [f.atMost(x, c), (x) => (x <= 0.75 ? 1 : 0)],
+    sqrt: [f.sqrt(f.abs(x)), (x) => Math.sqrt(Math.abs(x))],
+    sign: [f.add(f.sign(x), 0), (x) => Math.sign(x) + 0],
+    itself: [y, (_, y) => y],
+    uniform: [f.add(c, 1), () => 1.75],
+    constant: [f.mul(f.sub(0, 2), 3), () => -6],
+  }
+  const outputs = Object.fromEntries(Object.entries(terms).map(([name, [term]]) => [name, term]))
+  const { results, operators } = await computed(outputs, { x: xs, y: ys }, { c: 0.75 })
+  for (const [name, [, plain]] of Object.entries(terms))
+    expect(results[name], name).toEqual(xs.map((_, i) => Math.fround(plain(Math.fround(xs[i]!), Math.fround(ys[i]!)))))
+  expect(operators).not.toContain('Sign')
+})
+
+test('what results share is computed once, and an array and a scalar may have one name', async () => {
+  const shared = f.sqrt(f.mul(x, x))
+  const { results, operators } = await computed(
+    { a: f.add(shared, f.scalar('x')), b: f.sub(shared, 1) },
+    { x: xs },
+    { x: 10 },
+  )
+  expect(operators.filter((name) => name === 'Sqrt')).toHaveLength(1)
+  expect(results['a']![4]).toBe(13)
+  expect(results['b']![4]).toBe(2)
+})

@@ -1,0 +1,55 @@
+import type { Expr, Formula, Op } from '../../../src/optim/expr/expr.js'
+import type { Random } from '../../../src/util/random.js'
+
+/** One element of a term, every operation rounded by `store`: IEEE arithmetic leaves no choice of what it comes to. */
+export function plainly(term: Expr, at: (name: string) => number, store: (x: number) => number): number {
+  if (term.kind === 'array') return at(term.name)
+  if (term.kind === 'scalar') return store(at(term.name))
+  if (term.kind === 'constant') return store(term.value)
+  const [a, b] = term.of.map((x) => plainly(x, at, store)) as [number, number]
+  const results: Record<Op, () => number> = {
+    add: () => a + b,
+    sub: () => a - b,
+    mul: () => a * b,
+    div: () => a / b,
+    min: () => Math.min(a, b),
+    max: () => Math.max(a, b),
+    atMost: () => Number(a <= b),
+    sqrt: () => Math.sqrt(a),
+    abs: () => Math.abs(a),
+    sign: () => Math.sign(a) || 0,
+  }
+  return store(results[term.f]())
+}
+
+const binary: readonly Op[] = ['add', 'sub', 'mul', 'div', 'min', 'max', 'atMost']
+const unary: readonly Op[] = ['sqrt', 'abs', 'sign']
+
+/** Up to 20 operations on the leaves, which share what they are made of. */
+export function randomTerms(random: Random, leaves: readonly Expr[]): Expr[] {
+  const pick = <T>(list: readonly T[]): T => list[random.integer(list.length)]!
+  const terms = [...leaves]
+  for (let i = 1 + random.integer(20); i > 0; i--) {
+    const f = pick(random.integer(3) > 0 ? binary : unary)
+    terms.push({ kind: 'call', f, of: binary.includes(f) ? [pick(terms), pick(terms)] : [pick(terms)] })
+  }
+  return terms.slice(leaves.length)
+}
+
+/** Every element of every output, and the sums of squares; `arrays` are only read. */
+export function expected(
+  { outputs, squares }: Formula,
+  arrays: Readonly<Record<string, ArrayLike<number>>>,
+  scalars: Readonly<Record<string, number>>,
+  store: (x: number) => number,
+) {
+  const { length } = Object.values(arrays)[0]!
+  const each = (term: Expr) =>
+    Array.from({ length }, (_, i) => plainly(term, (name) => arrays[name]?.[i] ?? scalars[name]!, store))
+  const map = <T>(terms: Formula['outputs'], f: (term: Expr) => T) =>
+    Object.fromEntries(Object.entries(terms).map(([name, term]) => [name, f(term)]))
+  return {
+    outputs: map(outputs, each),
+    squares: map(squares, (term) => each(term).reduce((sum, x) => sum + x * x, 0)),
+  }
+}

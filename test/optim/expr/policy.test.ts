@@ -1,0 +1,50 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Chromium, launchChromium } from '../../../tools/chromium.js'
+import { needs } from '../../requirements.js'
+
+const dist = fileURLToPath(new URL('../../../dist', import.meta.url))
+const origin = 'http://formula.test'
+
+/** (2^24 + 1) - 2^24 is 0 in single precision, which only WebAssembly computes in, and 1 in double precision. */
+const script = `
+  import { evaluate } from '/formula/evaluate.js'
+  import { add, array, formula, scalar, sub } from '/formula/formula.js'
+  const y = new Float32Array(1)
+  const lost = formula({ y: sub(add(array('x'), scalar('big')), scalar('big')) })
+  evaluate(lost, { x: Float32Array.of(1), y }, { big: 2 ** 24 })
+  document.title = 'y = ' + y[0]`
+
+describe('a page with a content security policy, in Chromium', await needs('chromium'), () => {
+  let browser: Chromium | undefined
+  beforeAll(async () => {
+    browser = await launchChromium()
+  }, 120_000)
+  afterAll(() => browser?.close())
+
+  const computedUnder = async (policy: string) => {
+    const page = await browser!.context.newPage()
+    await page.route(`${origin}/**`, (route) => {
+      const { pathname } = new URL(route.request().url())
+      if (pathname === '/')
+        return route.fulfill({
+          contentType: 'text/html',
+          headers: { 'content-security-policy': policy },
+          body: '<link rel="icon" href="data:,"><script type="module" src="/main.js"></script>',
+        })
+      const body = pathname === '/main.js' ? script : readFileSync(dist + pathname, 'utf8')
+      return route.fulfill({ contentType: 'text/javascript', body })
+    })
+    await page.goto(`${origin}/`)
+    await page.waitForFunction("document.title !== ''", undefined, { timeout: 60_000 })
+    return page.title()
+  }
+
+  it('that allows WebAssembly computes in it', async () => {
+    expect(await computedUnder("script-src 'self' 'wasm-unsafe-eval'")).toBe('y = 0')
+  })
+  it('that refuses it computes all the same', async () => {
+    expect(await computedUnder("script-src 'self'")).toBe('y = 1')
+  })
+})

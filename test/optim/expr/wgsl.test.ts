@@ -1,0 +1,48 @@
+import { describe, expect, test } from 'vitest'
+import { adamw } from '../../../src/optim/adam.js'
+import { add, array, formula, mul, scalar } from '../../../src/optim/expr/expr.js'
+import { formulaToWgsl } from '../../../src/optim/expr/wgsl.js'
+import { updateFormula } from '../../../src/optim/update-formulas.js'
+
+describe('a formula as a shader', () => {
+  test('the update of AdamW with a mask', async () => {
+    const update = updateFormula(adamw().formula, { clipped: true, enhanced: true })
+    const { code, arrays, fed, scalars } = formulaToWgsl(update, { width: 4, fed: ['g'], bits: ['n'] })
+    await expect(code).toMatchFileSnapshot('adamw.wgsl')
+    const written = (of: typeof arrays) => of.map(({ name, written }) => `${name}${written ? ', written' : ''}`)
+    expect(written(arrays).sort()).toEqual(['firstMoment, written', 'n', 'secondMoment, written', 'theta, written'])
+    expect(written(fed)).toEqual(['g'])
+    expect([...scalars].sort()).toEqual(['eps', 'kappa', 'limit', 'rate', 'scale', 'shrink', 'take1', 'take2'])
+  })
+
+  test('what is found on the device is no number of the call', () => {
+    const of = formula({ y: mul(scalar('scale'), add(array('x'), scalar('shift'))) })
+    const { code, scalars } = formulaToWgsl(of, {
+      width: 1,
+      preamble: '// state',
+      found: { scale: 'state.scale' },
+      unless: 'wrong()',
+    })
+    expect(scalars).toEqual(['shift'])
+    expect(code).toContain('T(state.scale)')
+    expect(code).toContain('if (i >= call.count || wrong()) { return; }')
+    expect(code).toContain('// state')
+  })
+
+  test('what is shared is computed once', () => {
+    const shared = mul(array('x'), array('x'))
+    const { code } = formulaToWgsl(formula({ y: add(shared, shared), z: shared }), { width: 1 })
+    expect(code.match(/\*/g)).toHaveLength(3) // one product, and the two of the index
+  })
+
+  test('refused', () => {
+    const code = 'invalid-option'
+    const large = formula({ y: mul(array('x'), 1e39) })
+    expect(() => formulaToWgsl(large, { width: 1 })).toThrow(
+      expect.objectContaining({ code, message: expect.stringMatching(/1e\+39.*float32/) }),
+    )
+    expect(() => formulaToWgsl(formula({ y: array('x') }, { s: array('x') }), { width: 1 })).toThrow(
+      /no sums of squares/,
+    )
+  })
+})

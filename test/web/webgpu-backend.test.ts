@@ -1,0 +1,238 @@
+import { expect, it, vi } from 'vitest'
+import type { StepContext, StepReport } from '../../src/backend/step.js'
+import { Random } from '../../src/util/random.js'
+import { describeInBrowser } from './browser.js'
+import type { OptimizerSpec } from './pages/optimizers.js'
+
+/** The largest differences from the plain arrays over all steps. */
+interface Difference {
+  readonly parameters: number
+  readonly moments: number
+  readonly curvature: number
+  readonly reports: number
+  readonly ascended: number
+  /** Elements of the mask. */
+  readonly flips: number
+  readonly moved: number
+  readonly flat: number | null
+}
+
+const bases: Readonly<Record<string, OptimizerSpec>> = {
+  sgd: { base: 'sgd', options: { lr: 0.02, weightDecay: 0.01 } },
+  'sgd with momentum': { base: 'sgd', options: { lr: 0.02, momentum: 0.8, dampening: 0.1, weightDecay: 0.01 } },
+  nesterov: { base: 'sgd', options: { lr: 0.02, momentum: 0.8, nesterov: true, weightDecay: 0.01 } },
+  adam: { base: 'adam', options: { lr: 0.03, betas: [0.9, 0.99], weightDecay: 0.05 } },
+  adamw: { base: 'adamw', options: { lr: 0.03, betas: [0.9, 0.99], weightDecay: 0.05 } },
+}
+const ascents = {
+  '': {},
+  ', sam': { sam: { rho: 0.1 } },
+  ', adaptive sam': { sam: { rho: 0.3, adaptive: true } },
+} as const
+const enhanced = { kappa: 1.5, gamma: 0.7, interval: 3, warmup: 5 } as const
+const enhancements = {
+  '': {},
+  ', ire': { ire: enhanced },
+  ', ire with beta': { ire: { ...enhanced, beta: 0.6, kappaDecay: true } },
+  ', ire by the Hessian': { ire: { ...enhanced, curvature: 'hutchinson' } },
+  ', ire by the Hessian with beta': { ire: { ...enhanced, curvature: 'hutchinson', beta: 0.6 } },
+  ', ire by the loss gradient': { ire: { ...enhanced, curvature: 'empirical' } },
+} as const
+
+/** Software's GPU is slow, and slower where the machine has other work. */
+vi.setConfig({ testTimeout: 240_000 })
+
+describeInBrowser('50 steps in GPU buffers agree with plain arrays to 1e-5', (browser) => {
+  const agree = async (name: string, ...args: readonly unknown[]) => {
+    const difference = await browser().page<Difference>('residence', name, ...args)
+    expect(difference.flips).toBe(0)
+    for (const key of ['parameters', 'moments', 'curvature', 'reports', 'ascended'] as const)
+      expect(difference[key], key).toBeLessThan(1e-5)
+    expect(difference.moved).toBeGreaterThan(0.1)
+    return difference
+  }
+  const trajectory = (spec: OptimizerSpec, context: StepContext = {}, decay = true) =>
+    agree('trajectory', spec, 50, context, decay)
+
+  for (const [baseName, base] of Object.entries(bases))
+    for (const [samName, sam] of Object.entries(ascents))
+      for (const [ireName, ire] of Object.entries(enhancements)) {
+        // All kinds of ranking with one base, and with the others two that differ most.
+        if (baseName !== 'adamw' && ireName !== '' && ireName !== ', ire with beta') continue
+        it(`${baseName}${samName}${ireName}`, async () => {
+          const { flat } = await trajectory({ ...base, ...sam, ...ire })
+          if (ireName === '') expect(flat).toBeNull()
+          else expect(flat).toBeGreaterThanOrEqual(0.7)
+        })
+      }
+
+  const settings: NonNullable<StepContext['settings']> = {
+    weight: { lrScale: 0.5, weightDecay: 0.2 },
+    bias: { weightDecay: 0, enhanced: false },
+    scale: { startStep: 9, lrScale: 3 },
+    embedding: { startStep: 7 },
+  }
+  const full: OptimizerSpec = { ...bases['adamw']!, sam: { rho: 0.1 }, ire: { ...enhanced, beta: 0.6 } }
+  it('settings per tensor', async () => {
+    for (const base of [full, bases['sgd with momentum']!]) await trajectory(base, { settings })
+  })
+  it('clipping, by value before the norm', async () => {
+    await trajectory(full, { clipNorm: 3 })
+    await trajectory(full, { clipValue: 0.4, clipNorm: 1 })
+    await trajectory(bases['sgd with momentum']!, { clipValue: 0.4 })
+    await trajectory(bases['sgd']!, { clipValue: 3, clipNorm: 0.5 })
+  })
+  it('hundreds of tensors, of 1 to 9 elements and more', async () => {
+    const lengths = Array.from({ length: 150 }, (_, i) => (i < 135 ? 1 + (i % 9) : 3 * i))
+    await agree(
+      'randomly',
+      { base: 'adamw', options: { lr: 0.1 }, sam: {}, ire: { ...enhanced, warmup: 0 } },
+      lengths,
+      8,
+    )
+  })
+  it('tensors beyond one part', async () => {
+    const spec = { base: 'adamw', options: { lr: 0.1 }, sam: { adaptive: true }, ire: { ...enhanced, warmup: 0 } }
+    for (const lengths of [
+      [70_000, 8192, 8193],
+      [69_999, 1, 16_384],
+    ])
+      await agree('randomly', spec, lengths, 5, { clipNorm: 100, clipValue: 2 })
+  })
+})
+
+describeInBrowser('the norm', (browser) => {
+  it.each([
+    ['huge gradients', [1e30], { lr: 0.5 }, { clipNorm: 3 }],
+    ['tiny gradients', [1e-25], { lr: 1e24 }, {}],
+    ['gradients of every size', [1e-30, 1e-12, 1, 1e14, 1e18], { lr: 1e-18 }, {}],
+    ['gradients up to a limit', [1e-12, 1, 1e25], { lr: 0.1 }, { clipValue: 2, clipNorm: 20 }],
+  ])('of %s', async (_, sizes, options, context) => {
+    const spec = { base: 'sgd', options }
+    const difference = await browser().page<Difference>('residence', 'randomly', spec, [1003, 40], 3, context, sizes)
+    expect(difference.reports).toBeLessThan(1e-6)
+    expect(difference.parameters).toBeLessThan(1e-6)
+    expect(difference.moved).toBeGreaterThan(0.1)
+  })
+})
+
+const random = new Random(7)
+const draw = (n: number, f: (i: number) => number) => Array.from({ length: n }, (_, i) => f(i))
+const values: Readonly<Record<string, number[]>> = {
+  'wide range': draw(1001, () => random.normal() * Math.exp(10 * random.normal())),
+  'many ties': draw(1000, () => random.integer(3) - 1),
+  'all equal': draw(64, () => -2.5),
+  'all zero, of both signs': draw(65, (i) => (i % 2 ? 0 : -0)),
+  'zeros of both signs amid others': draw(300, (i) => [0, -0, 1, -1, 2][i % 5]!),
+  denormals: draw(300, () => (random.integer(1 << 20) - (1 << 19)) * 2 ** -149),
+  'same upper digits': draw(500, () => 1 + random.integer(1 << 16) * 2 ** -23),
+  'same but for the last digit': draw(500, () => 1 + random.integer(1 << 9) * 2 ** -23),
+  'huge and tiny': [1, 1 - 2 ** -24, 1 + 2 ** -23, 0.5, -2, 3.4028234663852886e38, -3.4e38, 2 ** -126, -(2 ** -149)],
+  one: [-3],
+  'more than a part': draw(20_000, () => random.normal()),
+}
+
+describeInBrowser('the mask made on the device is exact', (browser) => {
+  for (const [name, list] of Object.entries(values))
+    for (const signed of [false, true])
+      it(`${name}${signed ? ', with the sign' : ''}`, async () => {
+        const n = list.length
+        // k = 1, k = N, and between.
+        const ranks = [0, 1, Math.ceil(n / 10), Math.ceil(n / 2), n - 1, n]
+        const gammas = ranks.map((k) => 1 - k / n)
+        const results = await browser().page<readonly Selected[]>('residence', 'select', list.map(wire), gammas, signed)
+        for (const [i, { wanted, got, wantedFlat, gotFlat }] of results.entries()) {
+          expect(gotFlat, `k = ${ranks[i]}`).toEqual(wantedFlat)
+          expect(got, `k = ${ranks[i]}`).toEqual(wanted)
+        }
+      })
+})
+
+interface Selected {
+  readonly wanted: StepReport
+  readonly got: StepReport
+  readonly wantedFlat: readonly string[]
+  readonly gotFlat: readonly string[]
+}
+
+/** JSON has neither -0 nor NaN nor infinities. */
+const wire = (x: number) => (Object.is(x, -0) ? '-0' : Number.isFinite(x) ? x : String(x))
+
+describeInBrowser('a gradient that is not finite', (browser) => {
+  const sam: OptimizerSpec = { ...bases['adamw']!, sam: { rho: 0.1 }, ire: { ...enhanced, warmup: 0, beta: 0.5 } }
+  const spoil = (...args: readonly unknown[]) =>
+    browser().page<{
+      readonly wanted: string
+      readonly got: string
+      readonly unchanged: boolean
+      readonly after: number
+    }>('residence', 'spoil', ...args)
+
+  it.each([
+    ['of a plain step', bases['adamw'], 0, 'bias', 2, NaN, 'loss gradient'],
+    ['that is infinite', bases['sgd'], 0, 'weight', 18, -Infinity, 'loss gradient'],
+    ['before the ascent', sam, 1, 'scale', 0, Infinity, 'loss gradient'],
+    ['after the ascent', sam, 2, 'embedding', 11, NaN, 'loss gradient after the ascent'],
+    ['of the curvature', sam, 0, 'weight', 3, NaN, 'curvature gradient'],
+    ['of the curvature, whose square overflows', sam, 0, 'weight', 3, 1e30, 'curvature estimate F'],
+  ])('%s leaves all as it was, with the same message', async (_, spec, at, name, element, value, what) => {
+    const { wanted, got, unchanged, after } = await spoil(spec, at, name, element, wire(value))
+    expect(got).toBe(wanted)
+    expect(got).toContain(`step 3: the ${what} of '${name}' is `)
+    expect(unchanged).toBe(true)
+    expect(after).toBeLessThan(1e-6)
+  })
+})
+
+describeInBrowser('a residence', (browser) => {
+  it('forgets what abandoned steps began and what they found', async () => {
+    const sam: OptimizerSpec = { ...bases['adamw']!, sam: { rho: 0.1 } }
+    const full: OptimizerSpec = { ...sam, ire: { ...enhanced, warmup: 0, interval: 1, beta: 0.5 } }
+    for (const [spec, requests, good] of [
+      [full, [1, 2], 2],
+      [full, [1, 2], 0],
+      [sam, [1], 0],
+    ] as const) {
+      const result = await browser().page<Difference>('residence', 'abandon', spec, 3, requests, good)
+      expect(result).toMatchObject({ unchanged: true, givenUp: 3 * requests.length, flips: 0 })
+      for (const key of ['parameters', 'moments', 'curvature'] as const) expect(result[key]).toBeLessThan(1e-5)
+    }
+  })
+
+  it('compiles again what it could not compile', async () => {
+    const { thrown, a } = await browser().page<{ thrown: string; a: number[] }>('residence', 'retry')
+    expect(thrown).toMatch(/^WebGPU refused the shader of update: .*not now/)
+    expect(a).toEqual([4, 2, 0])
+  })
+
+  it.each([
+    ['missing', 'invalid-data', /^no loss gradient for parameter 'a'/],
+    ['longer', 'invalid-data', /^the loss gradient of 'a' has 4 elements, the parameter has 3$/],
+    ['foreign', 'invalid-data', /^the loss gradient of 'a' is no tensor of a WebGPU runtime$/],
+    ['integers', 'invalid-data', /^the loss gradient of 'a' is int32; it must be float32$/],
+    ['moments', 'runtime', /^update: it works on 11 arrays at once and this WebGPU device binds at most 8/],
+    ['released', 'runtime', /^this residence was released$/],
+    ['check', 'not-finite', /^step 3: the loss is NaN: the loss gradient of 'a' is NaN at element 2 of 3;/],
+  ])('refuses: %s', async (kind, code, message) => {
+    await expect(browser().page('residence', 'refuse', kind)).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    })
+  })
+})
+
+describeInBrowser('what a step costs', (browser) => {
+  it('one submit for each call and one small map, whatever the number of tensors', async () => {
+    const spec: OptimizerSpec = { ...bases['adamw']!, sam: { rho: 0.1 }, ire: { ...enhanced, warmup: 0, interval: 2 } }
+    const lengths = Array.from({ length: 120 }, (_, i) => 100 + i)
+    const { counts, milliseconds } = await browser().page<{
+      readonly counts: readonly Readonly<Record<'submits' | 'maps' | 'mappedBytes' | 'dispatches', number>>[]
+      readonly milliseconds: number
+    }>('residence', 'cost', spec, lengths, 4)
+    console.info(
+      `120 tensors: ${milliseconds.toFixed(1)} ms a step, ${counts.map((c) => c.dispatches).join(' ')} dispatches`,
+    )
+    for (const [step, { submits, maps, mappedBytes }] of counts.entries())
+      expect({ submits, maps, mappedBytes }).toEqual({ submits: step % 2 === 0 ? 3 : 2, maps: 1, mappedBytes: 48 })
+  })
+})
