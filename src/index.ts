@@ -11,13 +11,16 @@ export type { Layer } from './analysis/inspect/layers.js'
 export type { InputShapes, MissingLength } from './analysis/inspect/lengths.js'
 export type { Operations, StepMemory } from './analysis/inspect/step.js'
 export type { TensorReport } from './analysis/inspect/tensors.js'
-export { gradients, importGraph, replaceHead, trainingGraphs } from './authoring.js'
+export { gradients } from './grad/gradient.js'
 export { exportGraph, type GraphSpec, modelOf } from './onnx/export.js'
 export { type ExternalData, externalFiles } from './onnx/external.js'
+export { importGraph } from './onnx/import.js'
 export { decodeModel, embedExternalData, encodeModel, type Model, namedTensors, replaceTensors } from './onnx/model.js'
 export { printGraph } from './onnx/print.js'
 export { type GradientModelOptions, gradientModel } from './train/gradient-model.js'
+export { trainingGraphs } from './train/graphs.js'
 export type { HeadOptions } from './train/head.js'
+export { replaceHead } from './train/head.js'
 
 // Graphs and gradients
 
@@ -29,7 +32,7 @@ export type { Dim, Shape } from './ir/shape.js'
 export { type Tensor, type TensorData, tensor } from './ir/tensor.js'
 export type { Body, Graph, Node, Value } from './ir/value.js'
 export type { Operand } from './op/apply.js'
-export { op } from './op/index.js'
+export { op } from './op/op.js'
 
 // Training
 

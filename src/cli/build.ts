@@ -60,13 +60,17 @@ Examples:
     )
     .action(async (path: string, options: Options) => {
       const [
-        { importGraph, replaceHead, trainingGraphs },
+        { importGraph },
+        { replaceHead },
+        { trainingGraphs },
         { exportGraph },
         { writeModel },
         { makeFolder },
         { startModel, startTitle },
       ] = await Promise.all([
-        import('../authoring.js'),
+        import('../onnx/import.js'),
+        import('../train/head.js'),
+        import('../train/graphs.js'),
         import('../onnx/export.js'),
         import('../node/model.js'),
         import('../node/folder.js'),
@@ -138,7 +142,7 @@ async function chosen(path: string, options: Options, command: Command): Promise
 async function graphOptions(recipe: Recipe, original: Model, model: Model): Promise<TrainingOptions> {
   const [{ importGraph }, { trainerOptions }, { inSteps }, { unwrap }, { frozenOf }, { trainableOf }, { Prepared }] =
     await Promise.all([
-      import('../authoring.js'),
+      import('../onnx/import.js'),
       import('../recipe/build.js'),
       import('../recipe/optimizer.js'),
       import('../optim/optimizer.js'),

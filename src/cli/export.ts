@@ -51,7 +51,7 @@ Examples:
         { startModel, startTitle },
       ] = await Promise.all([
         import('../node/model.js'),
-        import('../authoring.js'),
+        import('../train/head.js'),
         import('../train/tuned.js'),
         import('../train/safetensors.js'),
         import('../recipe/build.js'),

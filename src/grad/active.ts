@@ -1,7 +1,7 @@
 import { type DType, dtypes, isFloat } from '../ir/dtype.js'
 import { dependenciesOf } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
-import { definitionOf } from '../op/apply.js'
+import { definitionOf } from '../op/op.js'
 
 /**
  * Values through which `wrt` can influence anything: floating-point results of nodes that read one of them, and integers

@@ -1,7 +1,7 @@
 import { int64s } from '../ir/leaf.js'
 import { sameShape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { reduceOver } from './reduce.js'
 
 /**

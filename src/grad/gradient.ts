@@ -2,12 +2,12 @@ import { currentScope } from '../ir/scope.js'
 import { formatShape, isStatic, sameShape } from '../ir/shape.js'
 import { capturesOf, dependenciesOf, topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
-import { definitionOf } from '../op/apply.js'
-import { op } from '../op/basic.js'
+import { definitionOf, op } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 import { activeValues, gradientType } from './active.js'
 import { sumTo } from './broadcast.js'
-import type { Calculus } from './rule.js'
+import { gradientTables } from './gradient-tables.js'
+import type { GradientTables } from './rule.js'
 import { zerosLike } from './zeros.js'
 
 export { zerosLike }
@@ -21,7 +21,7 @@ export type Seed = readonly [y: Value, dy: Value]
  *
  * Throws `not-differentiable` listing every operator on the way that has no gradient.
  */
-export function gradients(seeds: readonly Seed[], wrt: readonly Value[], tables: Calculus): (Value | null)[] {
+export function gradients(seeds: readonly Seed[], wrt: readonly Value[], tables = gradientTables): (Value | null)[] {
   return gradientsWithin(seeds, wrt, () => true, tables)
 }
 
@@ -30,7 +30,7 @@ export function gradientsWithin(
   seeds: readonly Seed[],
   wrt: readonly Value[],
   within: (node: Node) => boolean,
-  tables: Calculus,
+  tables = gradientTables,
 ): (Value | null)[] {
   const order = topological(
     seeds.map(([y]) => y),
@@ -71,7 +71,7 @@ function propagate(
   node: Node,
   dys: readonly (Value | null)[],
   active: ReadonlySet<Value>,
-  tables: Calculus,
+  tables: GradientTables,
 ): readonly (Value | null)[] | string {
   try {
     return derived(node, dys, active, tables)
@@ -87,7 +87,7 @@ function derived(
   node: Node,
   dys: readonly (Value | null)[],
   active: ReadonlySet<Value>,
-  tables: Calculus,
+  tables: GradientTables,
 ): readonly (Value | null)[] | string {
   const { gradient: none, inputs: slots, outputs } = definitionOf(node.operator)
   if (none?.none === 'zero') return []

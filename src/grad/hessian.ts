@@ -1,7 +1,7 @@
 import { input } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { gradients } from './gradient.js'
-import type { Calculus } from './rule.js'
+import type { GradientTables } from './rule.js'
 
 /** Products of a Hessian with a vector, as part of a graph. */
 export interface HessianProducts {
@@ -20,7 +20,7 @@ export function hessianProducts(
   gradient: readonly (Value | null)[],
   parameters: ReadonlyMap<string, Value>,
   prefix: string,
-  tables: Calculus,
+  tables?: GradientTables,
 ): HessianProducts {
   const vectors = new Map(
     [...parameters].map(([name, { dtype, shape }]) => [prefix + name, input(prefix + name, dtype, shape)]),

@@ -1,6 +1,6 @@
 import { unknownDim } from '../ir/shape.js'
 import { refineShape, type Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 
 /** `x`, known to have `rank` axes because only that makes sense where it is used, also where inference lost their number. */
 export function withRank(x: Value, rank: number | undefined): Value {

@@ -1,5 +1,5 @@
 import type { Value } from '../ir/value.js'
-import type { op } from '../op/basic.js'
+import type { op } from '../op/op.js'
 
 /**
  * The sum or mean of x, of a known number of axes, over axes >= 0 in ascending order. The last ones go first and in a node of

@@ -63,7 +63,7 @@ export type ControlRule = (
 export type ControlRules<Family> = { readonly [K in keyof Family]?: ControlRule }
 
 /** Tables as the walk reads them: names erased to strings, shapes of the tuples no longer tracked. */
-export interface Calculus {
+export interface GradientTables {
   readonly rules: Readonly<Record<string, AnyRule | undefined>>
   readonly expansions: Readonly<Record<string, AnyExpansion | undefined>>
   readonly control: Readonly<Record<string, ControlRule | undefined>>

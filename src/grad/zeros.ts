@@ -1,6 +1,6 @@
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { gradientType } from './active.js'
 
 /** Zeros of the shape of `x` and the type of its gradient. */

@@ -1,6 +1,6 @@
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { checkNumber, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { type Loss, type LossGraph, type Mean, meansOf } from './loss.js'

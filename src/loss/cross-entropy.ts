@@ -1,7 +1,7 @@
 import { input, scalar } from '../ir/leaf.js'
 import { unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { belowOne, checkNumber } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import {

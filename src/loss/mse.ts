@@ -1,4 +1,4 @@
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import type { Loss } from './loss.js'
 import { type RegressionOptions, regression } from './regression.js'
 

@@ -1,6 +1,6 @@
 import { dtypes, isHalf } from '../ir/dtype.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** The output a loss is told to work on. Throws `invalid-option` listing the outputs there are. */

@@ -1,7 +1,7 @@
 import { isFloat } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Loss, Noise } from './loss.js'
 import { inFullPrecision, outputNamed } from './output.js'

@@ -1,6 +1,6 @@
 import { input } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { type LossGraph, meansOf } from './loss.js'
 
 /** A loss of several means for a part of a batch. */

@@ -1,6 +1,6 @@
 import { input } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { alongClasses, perClassWeights, type Scores, sampledLabels } from './categorical.js'
 import type { LossGraph } from './loss.js'
 import { reported, targetInputs, type WeightOptions, weighed, weightedMean } from './weights.js'

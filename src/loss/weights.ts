@@ -2,7 +2,7 @@ import { dtypes } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
 import { formatShape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { LossGraph } from './loss.js'
 

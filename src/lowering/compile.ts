@@ -1,6 +1,4 @@
-import { operatorsOf } from '../family/on-demand.js'
 import type { Graph } from '../ir/value.js'
-import { needed } from '../needed.js'
 import { encode } from '../onnx/encode.js'
 import { exportGraph, type GraphSpec } from '../onnx/export.js'
 import { importGraph } from '../onnx/import.js'
@@ -9,6 +7,7 @@ import type { Provider } from '../runtime/provider.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Conversion } from './conversion.js'
+import { conversionOf } from './conversion.js'
 import { targets } from './targets.js'
 
 /**
@@ -36,7 +35,7 @@ export async function compileModel(runtime: Runtime, model: Model): Promise<Prog
   if (!targets[runtime.provider]) return file()
   let graph: Graph
   try {
-    graph = importGraph(model, await operatorsOf(model))
+    graph = importGraph(model)
   } catch (error) {
     if (error instanceof OnnxIreError && error.code === 'unsupported-operator') return file()
     throw error
@@ -53,8 +52,6 @@ export async function written(
   const bytesOf = (graph: GraphSpec) => encode('ModelProto', exportGraph(graph))
   const target = await targets[provider]?.()
   if (!target) return { bytes: bytesOf(spec) }
-  // Loaded when needed: a page that computes in WebAssembly does without.
-  const { conversionOf } = await needed(import('./conversion.js'))
   const { graph, conversion } = conversionOf(spec, target)
   return { bytes: bytesOf(graph), ...(conversion ? { conversion } : {}) }
 }

@@ -1,6 +1,6 @@
 import type { Value } from '../ir/value.js'
 import type { Compared } from '../loss/loss.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import type { Metric } from './metric.js'
 
 /**

@@ -1,5 +1,5 @@
 import type { Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { classesOf, type Decided, type Decisions, decisionsOf, histogram } from './counted.js'
 
 /** Per class: how often it was decided rightly, how often it was decided, how often it was true. */

@@ -1,4 +1,4 @@
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { classesOf, decisionsOf, histogram } from './counted.js'

@@ -1,7 +1,7 @@
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import type { Compared } from '../loss/loss.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** Comparisons that are decided one way or another: of classes, or of yes and no. */

@@ -1,5 +1,5 @@
 import { scalar } from '../ir/leaf.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { countOf, total } from './counted.js'
 import type { Metric } from './metric.js'
 

@@ -1,4 +1,4 @@
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { countOf, total } from './counted.js'

@@ -1,7 +1,7 @@
 import { dtypes } from '../ir/dtype.js'
 import { dependenciesOf, topological } from '../ir/topology.js'
 import type { Body, Node, Scope, TensorType, Value } from '../ir/value.js'
-import { definitionOf } from '../op/apply.js'
+import { definitionOf } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 import { attributeProtos } from './attributes.js'
 import { attributesText, NamedConstants, nodeText } from './identity.js'

@@ -1,9 +1,8 @@
 import { gradients, zerosLike } from '../grad/gradient.js'
-import type { Calculus } from '../grad/rule.js'
 import { scalar } from '../ir/leaf.js'
 import { leavesOf, topological } from '../ir/topology.js'
 import type { Attribute, Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /**
@@ -18,7 +17,6 @@ export function gradientOperator(
   inputs: readonly (Value | null)[],
   attributes: Readonly<Record<string, Attribute>>,
   named: (name: string) => Value,
-  calculus: Calculus,
 ): readonly Value[] {
   const { xs = [], zs = [], y } = attributes
   if (!isNames(xs) || !isNames(zs) || typeof y !== 'string' || inputs.length !== xs.length + zs.length)
@@ -38,7 +36,7 @@ export function gradientOperator(
       )
   }
   const target = named(y)
-  const dxs = gradients([[target, op.Expand(scalar(target.dtype, 1), op.Shape(target))]], varied, calculus)
+  const dxs = gradients([[target, op.Expand(scalar(target.dtype, 1), op.Shape(target))]], varied)
   return varied.map((x, i) => dxs[i] ?? zerosLike(x))
 }
 

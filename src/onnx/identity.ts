@@ -1,7 +1,7 @@
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Node, Value } from '../ir/value.js'
-import { definitionOf } from '../op/apply.js'
 import { drawsNumbers } from '../op/draws.js'
+import { definitionOf } from '../op/op.js'
 import { rawBytes } from './tensor.js'
 
 /**

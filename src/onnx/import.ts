@@ -4,16 +4,17 @@ import { body } from '../ir/scope.js'
 import { sizeOf } from '../ir/tensor.js'
 import { type Attribute, type Body, type Graph, nameValue, type Value } from '../ir/value.js'
 import { apply } from '../op/apply.js'
+import { definitionOf } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 import { attributesOf, checkAttributes } from './attributes.js'
 import { impliedTypes, takenBranch } from './bodies.js'
 import { constantFrom, isConstant } from './constant.js'
 import { Declarations, inputOf, inputsOf } from './declared.js'
 import { functionOf, functionsOf } from './functions.js'
+import { gradientOperator } from './gradient-operator.js'
 import type { Model } from './model.js'
 import { lookUp, Names } from './names.js'
 import { operatorSets } from './operator-sets.js'
-import type { Operators } from './operators.js'
 import { inDependencyOrder } from './order.js'
 import type { FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto } from './schema.js'
 import { settingNames } from './settings.js'
@@ -40,16 +41,14 @@ interface Context {
  * of If, Loop and Scan and inside functions too; every other tensor is a constant. A tensor that is not of the main graph
  * goes by its own name where no other has it, else by one that tells its place (`If_0/then_branch/weight`).
  *
- * @param operators what is known of the model's operators: those that are not there are refused
- *
  * Throws `unsupported-operator` listing every operator this library does not know, and `invalid-model` with the node or
  * tensor where the model contradicts itself.
  */
-export function importGraph(model: Model, operators: Operators): Graph {
+export function importGraph(model: Model): Graph {
   const graph = model.proto.graph
   if (!graph) throw new OnnxIreError('invalid-model', 'the model holds no graph')
-  refuseUnsupported(model.proto, operators)
-  const importer = new Importer(model, operators)
+  refuseUnsupported(model.proto)
+  const importer = new Importer(model)
   const context: Context = {
     versions: operatorSets(model.proto.opsetImport),
     settings: settingNames(
@@ -83,15 +82,13 @@ class Importer {
   readonly parameters = new Map<string, Value>()
   readonly declarations = new Declarations()
   private readonly model: Model
-  private readonly operators: Operators
   private readonly functions: ReadonlyMap<string, FunctionProto>
   private readonly sites: ReadonlyMap<TensorProto | NodeProto, Site>
   private readonly tensors = new Map<Site, Value>()
   private nodes = 0
 
-  constructor(model: Model, operators: Operators) {
+  constructor(model: Model) {
     this.model = model
-    this.operators = operators
     this.functions = functionsOf(model.proto)
     this.sites = sitesOf(model)
   }
@@ -172,12 +169,7 @@ class Importer {
         : of
           ? this.call(of, inputs, attributes, context)
           : isGradient(node)
-            ? this.operators.gradientOperator!(
-                inputs,
-                attributes,
-                (name) => lookUp(names, name, operator, label)!,
-                this.operators.calculus,
-              )
+            ? gradientOperator(inputs, attributes, (name) => lookUp(names, name, operator, label)!)
             : this.applied(node, inputs, attributes, label, context)
     for (const [index, name] of node.output.entries()) {
       if (name === '') continue
@@ -206,9 +198,9 @@ class Importer {
         `${operator} '${label}' is of the domain '${domain || 'ai.onnx'}', which opset_import does not list`,
       )
     const old = { operator, inputs, attributes, outputCount: node.output.length }
-    const modern = modernForm(old, version, label, domain, this.operators)
+    const modern = modernForm(old, version, label, domain)
     if (!('operator' in modern)) return modern
-    const definition = this.operators.definitions[modern.operator]!
+    const definition = definitionOf(modern.operator)
     checkAttributes(`${operator} '${label}'`, definition.attributes, modern.attributes)
     return apply({
       operator: modern.operator,
@@ -276,15 +268,9 @@ class Importer {
 }
 
 /** Today's form of a node; what cannot be brought there is refused by name. */
-function modernForm(
-  node: OldNode,
-  version: number,
-  label: string,
-  domain: string,
-  operators: Operators,
-): OldNode | readonly Value[] {
+function modernForm(node: OldNode, version: number, label: string, domain: string): OldNode | readonly Value[] {
   try {
-    return modernised(node, version, operators, domain)
+    return modernised(node, version, domain)
   } catch (error) {
     if (!(error instanceof OnnxIreError)) throw error
     throw new OnnxIreError(

@@ -1,7 +1,7 @@
 import type { Dim, Shape } from '../ir/shape.js'
 import { bodiesOf, topological } from '../ir/topology.js'
 import type { Attribute, Body, Graph, Node, TensorType, Value } from '../ir/value.js'
-import { definitionOf } from '../op/apply.js'
+import { definitionOf } from '../op/op.js'
 import { numberText, tensorText } from './literal.js'
 
 const WIDTH = 110

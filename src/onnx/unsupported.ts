@@ -1,9 +1,11 @@
+import type { Definition } from '../op/define.js'
+import { definitions } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 import { functionOf, functionsOf } from './functions.js'
-import type { Operators } from './operators.js'
 import { refused } from './refused.js'
 import type { AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto } from './schema.js'
 import { standardForm } from './upgrade/modernise.js'
+import { upgrades } from './upgrade/tables.js'
 
 /** Names of operators, of onnxruntime's own domain too, whose presence means that weights and activations are integers. */
 const integerOnly =
@@ -48,21 +50,22 @@ export const isGradient = ({ opType, domain }: NodeProto): boolean =>
   opType === 'Gradient' && domain === 'ai.onnx.preview.training'
 
 /** Whether importing takes the operator of a node, as it is or brought to today's form. */
-export function isSupported(node: NodeProto, operators: Operators): boolean {
+export function isSupported(node: NodeProto): boolean {
   const name = node.opType ?? ''
   if (name === 'Constant' && standardDomain(node)) return true
-  if (isGradient(node)) return operators.gradientOperator !== undefined
+  if (isGradient(node)) return true
   const domain = standardDomain(node) ? '' : node.domain!
-  const known = Object.hasOwn(operators.definitions, name) && operators.definitions[name]!.domain === domain
-  const legacy = domain === '' && Object.hasOwn(operators.upgrades, name)
-  return known || legacy || standardForm(name, domain, operators) !== undefined
+  const known =
+    Object.hasOwn(definitions, name) && (definitions as Readonly<Record<string, Definition>>)[name]!.domain === domain
+  const legacy = domain === '' && Object.hasOwn(upgrades, name)
+  return known || legacy || standardForm(name, domain) !== undefined
 }
 
 /** Throws one `unsupported-operator` naming every operator of the model that this library does not know. */
-export function refuseUnsupported(model: ModelProto, operators: Operators): void {
+export function refuseUnsupported(model: ModelProto): void {
   const unknown = new Map<string, string[]>()
   for (const node of operatorNodes(model)) {
-    if (isSupported(node, operators)) continue
+    if (isSupported(node)) continue
     const key = qualified(node)
     unknown.set(key, [...(unknown.get(key) ?? []), node.name || node.output[0] || '?'])
   }

@@ -34,25 +34,11 @@ export type OperatorFunction<D> =
 const isAttributes = (arg: unknown): arg is Attributes =>
   typeof arg === 'object' && arg !== null && !Array.isArray(arg) && !(arg instanceof Value)
 
-/** What the functions of some operators are called by: `op.Gemm(a, b, c, { transB: 1 })`. */
-export type Operators<D> = { readonly [K in keyof D]: OperatorFunction<D[K]> }
-
-/** Operators as functions from values to values, of all the families given. */
-export function operators<D extends readonly Readonly<Record<string, unknown>>[]>(
-  ...families: D
-): Operators<Joined<D>> {
-  const entries = families.flatMap((family) => Object.entries(family as Readonly<Record<string, Definition>>))
-  return Object.fromEntries(
-    entries.map(([name, definition]) => [name, operatorFunction(name, definition)]),
-  ) as unknown as Operators<Joined<D>>
-}
-
-type Joined<D extends readonly unknown[]> = D extends readonly [infer First, ...infer Rest]
-  ? First & Joined<Rest>
-  : unknown
-
 /** Turns a definition into its function. */
-function operatorFunction(operator: string, definition: Definition): (...args: unknown[]) => Value | readonly Value[] {
+export function operatorFunction(
+  operator: string,
+  definition: Definition,
+): (...args: unknown[]) => Value | readonly Value[] {
   const { variadic } = formOf(definition)
   const single = definition.outputs.length === 1 && !definition.outputs[0]!.startsWith('...')
   return (...args) => {
@@ -92,12 +78,6 @@ export interface Application {
   readonly outputCount?: number
 }
 
-/** What nodes have been made of so far. */
-const known = new Map<string, Definition>()
-
-/** What the operator of a node is: that it was made says that it is known. */
-export const definitionOf = (operator: string): Definition => known.get(operator)!
-
 /** Makes a node: checks its operands, infers its outputs' types, and folds integer arithmetic that is fully known. */
 export function apply(application: Application): readonly Value[] {
   const { operator, definition, name } = application
@@ -115,7 +95,6 @@ export function apply(application: Application): readonly Value[] {
   const contents = contentsOf(definition.contents?.(call))
   const folded = types.map((type, index) => fold(type, contents[index]))
   if (folded.every((output) => output !== undefined)) return folded
-  known.set(operator, definition)
   const outputs: Value[] = []
   const node: Node = {
     kind: 'node',

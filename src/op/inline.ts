@@ -3,7 +3,8 @@ import { body } from '../ir/scope.js'
 import { type Shape, unknownDim } from '../ir/shape.js'
 import { bodiesOf, topological } from '../ir/topology.js'
 import { type Attribute, type Body, type Node, refineShape, type Value } from '../ir/value.js'
-import { apply, definitionOf } from './apply.js'
+import { apply } from './apply.js'
+import { definitionOf } from './op.js'
 
 /** What stands for what in a copy. */
 export type Substitution = Map<Value, Value>

@@ -1,10 +1,6 @@
 import type { Value } from '../ir/value.js'
-import { operators } from '../op/apply.js'
-import { basic } from '../op/basic.js'
-import { normalization } from '../op/normalization.js'
+import { op } from '../op/op.js'
 import { rewriteGraph } from '../op/rewrite.js'
-
-const op = operators(basic, normalization)
 
 /** A model whose BatchNormalization layers normalise by the batch, and the running statistics that follow from a batch. */
 export interface TrainedNorms {

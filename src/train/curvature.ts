@@ -1,9 +1,8 @@
 import { zerosLike } from '../grad/gradient.js'
 import { hessianProducts } from '../grad/hessian.js'
-import type { Calculus } from '../grad/rule.js'
 import type { Value } from '../ir/value.js'
 import type { LossGraph } from '../loss/loss.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import type { DrawnGraph } from './graphs.js'
 import { gradientOutputs, gradientsOf, lossOutputs } from './outputs.js'
 
@@ -19,19 +18,18 @@ export function curvatureOf(
   dLoss: ReadonlyMap<string, Value>,
   parameters: ReadonlyMap<string, Value>,
   kind: 'sampled' | 'hutchinson' | undefined,
-  calculus: Calculus,
 ): Estimate | null {
   const counts = lossOutputs(loss).filter(([name]) => name !== 'loss')
   if (kind === 'hutchinson') {
     const g = [...parameters.keys()].map((name) => dLoss.get(name) ?? null)
-    const { vectors: probes, products } = hessianProducts(g, parameters, 'probe/', calculus)
+    const { vectors: probes, products } = hessianProducts(g, parameters, 'probe/')
     const estimates = [...probes.values()].map((v, i) => (products[i] ? op.Mul(v, products[i]) : zerosLike(v)))
     const named = [...parameters.keys()].map((name, i): [string, Value] => [`grad/${name}`, estimates[i]!])
     return { inputs: [...probes], outputs: new Map([...counts, ...named]), noise: new Map(), probes }
   }
   if (kind === undefined || !loss.sampled) return null
   const { loss: plain, noise } = loss.sampled
-  const outputs = new Map([...counts, ...gradientOutputs(gradientsOf(plain, parameters, calculus), parameters)])
+  const outputs = new Map([...counts, ...gradientOutputs(gradientsOf(plain, parameters), parameters)])
   const inputs = [...noise].map(([name, { value }]) => [name, value] as const)
   return { inputs, outputs, noise, probes: new Map() }
 }

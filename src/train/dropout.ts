@@ -1,6 +1,6 @@
 import { constantNumber, input } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/basic.js'
+import { op } from '../op/op.js'
 import { rewriteGraph } from '../op/rewrite.js'
 import { OnnxIreError } from '../util/errors.js'
 

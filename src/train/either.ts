@@ -1,6 +1,5 @@
 import { activeValues } from '../grad/active.js'
 import { gradients, gradientsWithin, zerosLike } from '../grad/gradient.js'
-import type { Calculus } from '../grad/rule.js'
 import { shapedLike } from '../grad/rules/control/round.js'
 import { input, scalar, tensorFrom } from '../ir/leaf.js'
 import { body } from '../ir/scope.js'
@@ -9,13 +8,11 @@ import type { Tensors } from '../ir/tensor.js'
 import { dependenciesOf, topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
 import type { LossGraph } from '../loss/loss.js'
-import { operators } from '../op/apply.js'
-import { basic } from '../op/basic.js'
-import { control } from '../op/control.js'
 import { copyOf, type Substitution } from '../op/inline.js'
-import { SAMPLED } from './graphs.js'
+import { op } from '../op/op.js'
 
-const op = operators(basic, control)
+/** The input that says which gradients an `EitherGraph` gives. */
+export const SAMPLED = 'choice/sampled'
 
 /** The gradients of a loss or, where it is fed so, those of what is sampled of it. */
 export interface EitherGradient {
@@ -42,7 +39,6 @@ export function eitherGradient(
   outputs: Iterable<Value>,
   always: readonly Value[],
   parameters: ReadonlyMap<string, Value>,
-  calculus: Calculus,
 ): EitherGradient {
   const wrt = [...parameters.values()]
   const model = new Set(topological(outputs))
@@ -73,7 +69,7 @@ export function eitherGradient(
   const branch = (of: () => Value) =>
     body([], () => {
       const y = of()
-      const found = gradientsWithin([[y, scalar(y.dtype, 1)]], border, beyond, calculus)
+      const found = gradientsWithin([[y, scalar(y.dtype, 1)]], border, beyond)
       return border.map((x, i) => found[i] ?? zerosLike(x))
     })
   const dBorder =
@@ -81,7 +77,6 @@ export function eitherGradient(
   const found = gradients(
     border.map((x, i) => [x, shapedLike(dBorder[i]!, x)]),
     wrt,
-    calculus,
   )
   return {
     inputs: [[SAMPLED, choice], ...noise.map(({ name, free }) => [name, free] as const)],

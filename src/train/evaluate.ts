@@ -2,7 +2,6 @@ import type { TensorMap } from '../backend/backend.js'
 import { batches } from '../data/batches.js'
 import { checkData } from '../data/check-data.js'
 import type { Data } from '../data/stream.js'
-import { operatorsOf } from '../family/on-demand.js'
 import { leavesOf } from '../ir/topology.js'
 import type { Loss } from '../loss/loss.js'
 import { accuracy } from '../metric/accuracy.js'
@@ -11,7 +10,6 @@ import type { Metric } from '../metric/metric.js'
 import { type Measures, Tally } from '../metric/tally.js'
 import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
-import type { Operators } from '../onnx/operators.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { conform } from './conform.js'
@@ -38,7 +36,7 @@ export interface EvaluateOptions {
  */
 export async function evaluateModel(model: Model, data: Data, options: EvaluateOptions): Promise<Measures> {
   const { batchSize = 32, runtime, onBatch } = options
-  const programs = new Programs(evaluationOnly(model, options, await operatorsOf(model)), HostCompute.over(runtime))
+  const programs = new Programs(evaluationOnly(model, options), HostCompute.over(runtime))
   try {
     return await measureOver(programs, data, batchSize, { parameters: {}, statistics: {} }, onBatch)
   } finally {
@@ -69,8 +67,8 @@ export async function measureOver<P extends TensorMap, G>(
 }
 
 /** Graphs of which only the evaluation is of use: with the model's own tensors inside, and nothing to train. */
-function evaluationOnly(model: Model, { loss, metrics }: EvaluateOptions, operators: Operators): TrainingGraphs {
-  const graph = importGraph(model, operators)
+function evaluationOnly(model: Model, { loss, metrics }: EvaluateOptions): TrainingGraphs {
+  const graph = importGraph(model)
   const built = loss.build(graph.outputs)
   const measured = measuredBy(metrics ?? [accuracy()], built, metrics !== undefined)
   const outputs = new Map([...lossOutputs(built), ...measured.outputs])

@@ -1,27 +1,33 @@
 import type { Graph, Value } from '../ir/value.js'
-import { needed } from '../needed.js'
-import type { TrainingOptions } from './graphs.js'
-import { holdsHalf } from './half.js'
+import { trainNorms } from './batch-norm.js'
+import { trainDropout } from './dropout.js'
+import { widened } from './widen.js'
 
-/** A model in the form in which it is trained. */
-export interface TrainingForm {
-  /** The model as it is evaluated, without half floats. */
+/** A model prepared for training. */
+export interface PreparedModel {
+  /** The model as it is evaluated, in float32 or float64. */
   readonly graph: Graph
-  /** What the loss of training is built of: outputs of `graph`, or of it with norms and Dropout at work. */
+  /** Outputs that the training loss reads: those of `graph`, or of its copy with BatchNormalization and Dropout in training mode. */
   readonly outputs: ReadonlyMap<string, Value>
-  /** Next running statistics of norms at work, by the parameter that holds the present one. */
+  /** Next running statistics of the norms in training mode, by the parameter that holds the present ones. */
   readonly statistics: ReadonlyMap<string, Value>
-  /** What decides what Dropout drops. */
+  /** Random inputs of the Dropout nodes in training mode. */
   readonly noise: ReadonlyMap<string, Value>
 }
 
-/** What decides the form of a model. */
-export type FormOptions = Pick<TrainingOptions, 'batchNorm' | 'dropout'>
+/** Options of `prepareForTraining`. */
+export interface PreparationOptions {
+  /** 'frozen' normalizes by the pretrained statistics, 'trained' by the batch while updating them. Default 'frozen'. */
+  readonly batchNorm?: 'frozen' | 'trained'
+  /** 'on' activates the model's Dropout nodes in training; evaluation never does. Default 'off', as in the file. */
+  readonly dropout?: 'off' | 'on'
+}
 
-/** The form of a model. Most are trained as they are: what makes others of them is loaded when one needs it. */
-export async function formOf(graph: Graph, options: FormOptions): Promise<TrainingForm> {
-  if (options.batchNorm !== 'trained' && options.dropout !== 'on' && !holdsHalf(graph))
-    return { graph, outputs: graph.outputs, statistics: new Map(), noise: new Map() }
-  const { madeForm } = await needed(import('./made-form.js'))
-  return madeForm(graph, options)
+/** Converts half floats to float32, and sets BatchNormalization and Dropout to training mode if the options say so. */
+export function prepareForTraining(model: Graph, { batchNorm, dropout }: PreparationOptions): PreparedModel {
+  const graph = widened(model)
+  const { outputs } = graph
+  const norms = batchNorm === 'trained' ? trainNorms(outputs) : { outputs, statistics: new Map() }
+  const dropped = dropout === 'on' ? trainDropout(norms.outputs) : { outputs: norms.outputs, noise: new Map() }
+  return { graph, statistics: norms.statistics, ...dropped }
 }

@@ -1,4 +1,3 @@
-import { everyOperator } from '../family/every.js'
 import { gradients, type Seed, zerosLike } from '../grad/gradient.js'
 import { isFloat } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
@@ -35,7 +34,7 @@ export function gradientModel(bytes: Uint8Array, options: GradientModelOptions =
 
 /** The same from a model that may have external data. */
 export function differentiated(model: Model, { wrt }: GradientModelOptions = {}): ModelProto {
-  const graph = importGraph(model, everyOperator)
+  const graph = importGraph(model)
   const candidates = new Map([...[...graph.inputs].filter(([, x]) => isFloat(x.dtype)), ...graph.parameters])
   const names =
     wrt === undefined ? [...candidates.keys()] : matching(wrt, candidates.keys(), 'floating-point input or tensor')
@@ -49,7 +48,6 @@ export function differentiated(model: Model, { wrt }: GradientModelOptions = {})
   const found = gradients(
     [...seeds.values()],
     targets.map(([, x]) => x),
-    everyOperator.calculus,
   )
   const dxs = targets.map(([name, x], i): [string, Value] => [`grad/${name}`, found[i] ?? zerosLike(x)])
   return exportGraph({

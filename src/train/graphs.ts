@@ -1,4 +1,3 @@
-import type { Calculus } from '../grad/rule.js'
 import type { Tensors } from '../ir/tensor.js'
 import { leavesOf, topological } from '../ir/topology.js'
 import type { Graph, Value } from '../ir/value.js'
@@ -7,25 +6,21 @@ import { type SharedLoss, sharedLoss } from '../loss/shares.js'
 import { accuracy } from '../metric/accuracy.js'
 import { type MeasuredGraph, measuredBy } from '../metric/measured.js'
 import type { Metric } from '../metric/metric.js'
-import { needed } from '../needed.js'
 import type { GraphSpec } from '../onnx/export.js'
 import { OnnxIreError } from '../util/errors.js'
 import { curvatureOf } from './curvature.js'
-import type { TrainingForm } from './form.js'
+import { eitherGradient, SAMPLED } from './either.js'
+import { type PreparationOptions, type PreparedModel, prepareForTraining } from './form.js'
 import { gradientOutputs, gradientsOf, lossOutputs } from './outputs.js'
 import { type Trainable, trainableOf } from './weights.js'
 
 /** What decides the graphs of a training run. */
-export interface TrainingOptions {
+export interface TrainingOptions extends PreparationOptions {
   readonly loss: Loss
   /** Default: the parameters in weight positions. */
   readonly trainable?: Trainable
   /** Trainable tensors that stay as they are all the same. */
   readonly frozen?: ReadonlySet<string>
-  /** 'frozen' normalises by the pretrained statistics, 'trained' by the batch while updating them. Default 'frozen'. */
-  readonly batchNorm?: 'frozen' | 'trained'
-  /** 'on' lets the model's Dropout nodes drop in training; evaluation never does. Default 'off', as the file says. */
-  readonly dropout?: 'off' | 'on'
   /** What is measured in evaluations beside the loss. Default: `accuracy` where the loss is about classes. */
   readonly metrics?: readonly Metric[]
   /** What the curvature graph gives, as `ire` takes it. Default: there is none. */
@@ -84,9 +79,6 @@ export interface DrawnGraph {
   readonly probes: ReadonlyMap<string, Value>
 }
 
-/** The input that says which gradients an `EitherGraph` gives. */
-export const SAMPLED = 'choice/sampled'
-
 /** A training graph whose gradients can be those of the curvature graph instead. */
 export interface EitherGraph extends DrawnGraph {
   /** What is fed for the gradients of the loss; */
@@ -96,11 +88,17 @@ export interface EitherGraph extends DrawnGraph {
 }
 
 /**
- * Builds the graphs from a model in its form and a loss.
- * @param calculus the derivatives of the operators of both
+ * Builds the graphs of a training run from a model and a loss; float16 and bfloat16 models are trained in float32.
  * Throws `not-differentiable`, `invalid-option`.
  */
-export function graphsOf(form: TrainingForm, options: TrainingOptions, calculus: Calculus): TrainingGraphs {
+export const trainingGraphs = (model: Graph, options: TrainingOptions): TrainingGraphs =>
+  graphsOf(prepareForTraining(model, options), options)
+
+/**
+ * Builds the graphs of a training run from a prepared model and a loss.
+ * Throws `not-differentiable`, `invalid-option`.
+ */
+export function graphsOf(form: PreparedModel, options: TrainingOptions): TrainingGraphs {
   const { graph, noise } = form
   const { loss } = options
   const evaluated = loss.build(graph.outputs)
@@ -133,15 +131,14 @@ export function graphsOf(form: TrainingForm, options: TrainingOptions, calculus:
   const ends = [...form.outputs.values()]
   /** Training and curvature graph of a loss, with further inputs. */
   const differentiated = (of: LossGraph, part: string, added: Inputs) => {
-    const dLoss = gradientsOf(of.loss, parameters, calculus)
+    const dLoss = gradientsOf(of.loss, parameters)
     const always = [...lossOutputs(of), ...measured.training.outputs]
     const outputs = (gradients: ReadonlyMap<string, Value>) =>
       new Map([...always, ...gradientOutputs(gradients, parameters), ...prefixed('next/', next)])
-    const estimate = curvatureOf(of, dLoss, parameters, options.curvature, calculus)
+    const estimate = curvatureOf(of, dLoss, parameters, options.curvature)
     const either = async ({ noise, probes }: Omit<DrawnGraph, 'spec'>, sampled: Sampled): Promise<EitherGraph> => {
-      const { eitherGradient } = await needed(import('./either.js'))
       const computed = always.map(([, value]) => value)
-      const { inputs, gradients, ...told } = eitherGradient(of.loss, sampled, ends, computed, parameters, calculus)
+      const { inputs, gradients, ...told } = eitherGradient(of.loss, sampled, ends, computed, parameters)
       const graph = spec(`training${part}, or curvature`, of, outputs(gradients), [...added, ...inputs])
       return { ...drawnGraph(graph, { noise, probes }), ...told }
     }

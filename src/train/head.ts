@@ -8,7 +8,6 @@ import { shapeOf } from '../onnx/declared.js'
 import { importGraph } from '../onnx/import.js'
 import { create, edit } from '../onnx/message.js'
 import type { Model } from '../onnx/model.js'
-import type { Operators } from '../onnx/operators.js'
 import { type AttributeProto, attributeTypes, type NodeProto, type ValueInfoProto } from '../onnx/schema.js'
 import { tensorProto } from '../onnx/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -40,10 +39,10 @@ interface Head {
  *
  * Throws `invalid-option` when there is no such layer, when other nodes use its weights, or when something behind it fixes the number of classes.
  */
-export function replaceHead(model: Model, { output, classes, seed = 0 }: HeadOptions, operators: Operators): Model {
+export function replaceHead(model: Model, { output, classes, seed = 0 }: HeadOptions): Model {
   if (!Number.isSafeInteger(classes) || classes < 1)
     throw new OnnxIreError('invalid-option', `head: classes is ${classes}; it is a whole number from 1 on`)
-  const graph = importGraph(model, operators)
+  const graph = importGraph(model)
   const name = output ?? (graph.outputs.size === 1 ? [...graph.outputs.keys()][0]! : undefined)
   const value = name === undefined ? undefined : graph.outputs.get(name)
   if (!value)
@@ -74,8 +73,8 @@ export function replaceHead(model: Model, { output, classes, seed = 0 }: HeadOpt
     ...(head.bias ? [drawn(head.bias, head.biasAxis)] : []),
   ])
   const changed = new Set([...valuesBehind(graph, head.layer)].map((x) => x.name).filter((x) => x !== undefined))
-  const resized = checked(withTensors(model, tensors, changed), name!, classes, value.shape, operators)
-  return redeclared(model, resized, changed, operators)
+  const resized = checked(withTensors(model, tensors, changed), name!, classes, value.shape)
+  return redeclared(model, resized, changed)
 }
 
 /** What depends on a layer, its own outputs included. */
@@ -233,16 +232,10 @@ function declared(info: ValueInfoProto, dims: readonly Dim[] | undefined): Value
 }
 
 /** Infers the resized model's shapes, which shows whether a node behind the head fixes the number of classes. */
-function checked(
-  model: Model,
-  output: string,
-  classes: number,
-  before: Shape | undefined,
-  operators: Operators,
-): Model {
+function checked(model: Model, output: string, classes: number, before: Shape | undefined): Model {
   let value: Value
   try {
-    value = importGraph(model, operators).outputs.get(output)!
+    value = importGraph(model).outputs.get(output)!
   } catch (cause) {
     throw new OnnxIreError(
       'invalid-option',
@@ -259,8 +252,8 @@ function checked(
 }
 
 /** Declares the outputs whose shapes changed, with the symbols that the file used for their other axes. */
-function redeclared(before: Model, resized: Model, changed: ReadonlySet<string>, operators: Operators): Model {
-  const { outputs } = importGraph(resized, operators)
+function redeclared(before: Model, resized: Model, changed: ReadonlySet<string>): Model {
+  const { outputs } = importGraph(resized)
   const old = new Map(before.proto.graph!.output.map((info) => [info.name ?? '', info]))
   const graph = resized.proto.graph!
   const output = graph.output.map((info) => {

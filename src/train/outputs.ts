@@ -1,5 +1,4 @@
 import { gradients, zerosLike } from '../grad/gradient.js'
-import type { Calculus } from '../grad/rule.js'
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import type { LossGraph } from '../loss/loss.js'
@@ -12,12 +11,8 @@ export const lossOutputs = ({ loss, count, weight }: LossGraph): [string, Value]
 ]
 
 /** By parameter name, only where there is one. */
-export function gradientsOf(
-  loss: Value,
-  parameters: ReadonlyMap<string, Value>,
-  calculus: Calculus,
-): ReadonlyMap<string, Value> {
-  const found = gradients([[loss, scalar(loss.dtype, 1)]], [...parameters.values()], calculus)
+export function gradientsOf(loss: Value, parameters: ReadonlyMap<string, Value>): ReadonlyMap<string, Value> {
+  const found = gradients([[loss, scalar(loss.dtype, 1)]], [...parameters.values()])
   return new Map([...parameters.keys()].flatMap((name, i) => (found[i] ? [[name, found[i]]] : [])))
 }
 

@@ -1,6 +1,6 @@
 import { withBodies } from '../ir/topology.js'
 import type { Graph, Node } from '../ir/value.js'
-import { definitionOf } from '../op/apply.js'
+import { definitionOf } from '../op/op.js'
 import { parametersBehind } from './weights.js'
 
 /** Which operators read each parameter, themselves or through views of it, and as what: "w of Conv 'conv1'". */

@@ -1,9 +1,7 @@
 import { type Batch, batches } from '../data/batches.js'
 import type { Data } from '../data/stream.js'
-import { operatorsBehind, operatorsOf } from '../family/on-demand.js'
 import type { Graph } from '../ir/value.js'
 import type { Measures } from '../metric/tally.js'
-import { needed } from '../needed.js'
 import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
@@ -14,9 +12,10 @@ import { Alone } from './alone.js'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { type CheckpointStore, newestOf, type Resumed } from './checkpoint-store.js'
 import { layersBehind } from './depth.js'
-import { formOf } from './form.js'
+import { prepareForTraining } from './form.js'
 import { graphsOf, type TrainingGraphs } from './graphs.js'
 import { frozenOf, settingsOf } from './groups.js'
+import { replaceHead } from './head.js'
 import { identityOf } from './identity.js'
 import { checkTrainerOptions, type FitOptions, type RoundMetrics, type TrainerOptions } from './options.js'
 import { fitPlan, type Plan } from './plan.js'
@@ -56,18 +55,12 @@ export class Trainer {
   static async create(model: Model, options: TrainerOptions): Promise<Trainer> {
     checkTrainerOptions(options)
     const { ire } = unwrap(options.optimizer)
-    const operators = await operatorsOf(model)
-    // Loaded where it is asked for.
-    const started = options.head
-      ? (await needed(import('./head.js'))).replaceHead(model, options.head, operators)
-      : model
-    const graph = importGraph(started, operators)
-    const form = await formOf(graph, options)
+    const started = options.head ? replaceHead(model, options.head) : model
+    const graph = importGraph(started)
+    const form = prepareForTraining(graph, options)
     const frozen = frozenOf([...trainableOf(graph, options.trainable).keys()], options)
     const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
-    const { loss, sampled } = options.loss.build(form.outputs)
-    const { calculus } = await operatorsBehind(sampled ? [loss, sampled.loss] : [loss])
-    const graphs = graphsOf(form, { ...options, frozen, ...curvature }, calculus)
+    const graphs = graphsOf(form, { ...options, frozen, ...curvature })
     const trainer = new Trainer(started, options, graph, graphs, await Run.create(graphs, options))
     try {
       trainer.settings(undefined, true)

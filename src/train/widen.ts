@@ -12,8 +12,9 @@ import {
   refineShape,
   type Value,
 } from '../ir/value.js'
-import { apply, definitionOf } from '../op/apply.js'
+import { apply } from '../op/apply.js'
 import { moreKnown, type Substitution } from '../op/inline.js'
+import { definitionOf } from '../op/op.js'
 import { holdsHalf } from './half.js'
 
 const half: ReadonlySet<unknown> = new Set([dtypes.float16.onnx, dtypes.bfloat16.onnx])

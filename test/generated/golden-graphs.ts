@@ -1,10 +1,10 @@
 import { convnet } from '../../models/convnet.js'
 import { mlp } from '../../models/mlp.js'
 import { transformer } from '../../models/transformer.js'
-import { trainingGraphs } from '../../src/authoring.js'
 import type { Graph } from '../../src/ir/value.js'
 import { crossEntropy } from '../../src/loss/cross-entropy.js'
 import { printGraph } from '../../src/onnx/print.js'
+import { trainingGraphs } from '../../src/train/graphs.js'
 
 const models: readonly { readonly name: string; readonly graph: Graph; readonly batchNorm: 'frozen' | 'trained' }[] = [
   { name: 'mlp', graph: mlp({ features: 4, hidden: [8], classes: 3 }), batchNorm: 'frozen' },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { definitions } from '../../src/op/index.js'
+import { definitions } from '../../src/op/op.js'
 import { forms } from '../../tools/kernels/forms.js'
 import { cpu } from '../../tools/kernels/runtimes.js'
 import { kernelOf } from '../../tools/kernels/survey.js'

@@ -1,18 +1,18 @@
-import { everyOperator } from '../../src/family/every.js'
+import { gradientTables } from '../../src/grad/gradient-tables.js'
 import { refused } from '../../src/onnx/refused.js'
+import { forms, sequenceForms, upgrades } from '../../src/onnx/upgrade/tables.js'
 import type { Definition } from '../../src/op/define.js'
-import { definitions } from '../../src/op/index.js'
+import { definitions } from '../../src/op/op.js'
 import { cases } from '../grad/cases/index.js'
 import { ending, exceptions, kernelCells, summaryOf } from './kernels.js'
 import { opset26 } from './opset26.js'
 
-const { calculus, forms, sequenceForms, upgrades } = everyOperator
 const microsoft = forms['com.microsoft']!
 
 /** What happens to a gradient that reaches the operator. */
 function gradientOf(name: string, { gradient }: Definition): string {
   if (gradient) return gradient.none === 'zero' ? `none: ${gradient.reason}` : `**not offered**: ${gradient.reason}`
-  return calculus.rules[name] || calculus.control[name] ? 'rule' : 'expansion'
+  return gradientTables.rules[name] || gradientTables.control[name] ? 'rule' : 'expansion'
 }
 
 const known: Readonly<Record<string, Definition>> = Object.fromEntries(

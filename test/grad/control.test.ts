@@ -1,12 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/authoring.js'
-import { gradients as gradientsBy } from '../../src/grad/gradient.js'
+import { gradients, gradients as gradientsBy } from '../../src/grad/gradient.js'
 import { loop } from '../../src/grad/rules/control/loop.js'
 import { constant, input, int64s, parameter, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import { body } from '../../src/ir/scope.js'
 import { bodiesOf, capturesOf, topological } from '../../src/ir/topology.js'
 import type { Node, Value } from '../../src/ir/value.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 import { evaluate, vector } from './evaluate.js'
 
 const flag = (value: boolean) => constant(tensorFrom('bool', [], [Number(value)]))

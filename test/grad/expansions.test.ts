@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { everyOperator } from '../../src/family/every.js'
+import { gradientTables } from '../../src/grad/gradient-tables.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
 import { Random } from '../../src/util/random.js'
@@ -7,7 +7,7 @@ import { cases } from './cases/index.js'
 import { compile } from './check.js'
 import { draw } from './draw.js'
 
-const { expansions } = everyOperator.calculus
+const { expansions } = gradientTables
 const composite = Object.entries(cases).filter(([operator]) => Object.hasOwn(expansions, operator))
 
 /** An expansion is differentiated in the place of its operator: it has to compute the same. */

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/authoring.js'
+import { gradients } from '../../src/grad/gradient.js'
 import { constant, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 import { evaluate, vector } from './evaluate.js'
 
 /** The error function, by its series. */

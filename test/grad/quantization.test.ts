@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/authoring.js'
+import { gradients } from '../../src/grad/gradient.js'
 import { constant, parameter, tensorFrom } from '../../src/ir/leaf.js'
 import { tensor } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 import { evaluate, vector } from './evaluate.js'
 
 const float = (value: number): Value => parameter('scale', tensorFrom('float32', [], [value]))

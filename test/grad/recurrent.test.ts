@@ -6,7 +6,7 @@ import { input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
 import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
 import { checkCase } from './check.js'
 

@@ -1,11 +1,11 @@
 import * as ort from 'onnxruntime-node'
 import { expect, it } from 'vitest'
-import { gradients } from '../../src/authoring.js'
+import { gradients } from '../../src/grad/gradient.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
 import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 const x = input('x', 'float32', [1, 2, 4, 4])
 const images = input('images', 'int64', ['R'])

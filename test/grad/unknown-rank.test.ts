@@ -1,12 +1,12 @@
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/authoring.js'
+import { gradients } from '../../src/grad/gradient.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
 import type { Value } from '../../src/ir/value.js'
 import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 type Build = (x: Value) => Value
 

@@ -2,7 +2,7 @@ import type { DType } from '../../src/ir/dtype.js'
 import { input, int64s, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import type { Tensor } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 import type { Form } from '../../tools/kernels/form.js'
 
 type Build = (...x: Value[]) => Value | readonly Value[]

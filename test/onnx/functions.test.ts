@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { operatorsOf } from '../../src/family/on-demand.js'
 import {
   decodeModel,
   encodeModel,
@@ -155,7 +154,7 @@ describe('functions of a model', () => {
     const bytes = model([either('LpNormalization')], [call('Either', 'x', 'y')])
     const read = decodeModel(bytes)
     const on = (found: Graph) => run(encode('ModelProto', exportGraph(found)), { x })
-    const there = await on(importModel(read, await operatorsOf(read)))
+    const there = await on(importModel(read))
     expect(numbers(there['y']!)).toEqual(numbers((await on(importGraph(read)))['y']!))
     expect(numbers(there['y']!)[0]).toBeCloseTo(1 / Math.sqrt(14), 6)
     expect(refusal(model([either('Unheard')], [call('Either', 'x', 'y')])).message).toContain('Unheard x 1: Unheard_z')

@@ -3,7 +3,7 @@ import { constant, input, int64s, parameter, scalar, tensorFrom } from '../../sr
 import { unknownDim } from '../../src/ir/shape.js'
 import type { Body, Graph, Value } from '../../src/ir/value.js'
 import { printGraph } from '../../src/onnx/print.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 const graphOf = (
   name: string,

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { exportGraph } from '../../src/index.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 describe('Attention', () => {
   const [q, k, v] = ['q', 'k', 'v'].map((name) => input(name, 'float32', ['N', 2, 'T', 4])) as [Value, Value, Value]

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { constant, tensorFrom } from '../../src/ir/leaf.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 import { evaluate } from '../grad/evaluate.js'
 
 const [float32, float64, int32] = [1, 11, 6]

@@ -3,7 +3,7 @@ import type { DType } from '../../src/ir/dtype.js'
 import { constant, constantTensor, input, int64s, numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import type { Dim } from '../../src/ir/shape.js'
 import type { Value } from '../../src/ir/value.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 const shapeOf = (...shape: readonly Dim[]) => op.Shape(input('x', 'float32', shape))
 const floats = (...values: number[]) => constant(tensorFrom('float32', [values.length], values))

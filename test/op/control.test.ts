@@ -3,7 +3,7 @@ import type { DType } from '../../src/ir/dtype.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
 import type { Body, Value } from '../../src/ir/value.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 const value = (name: string, dtype: DType, ...shape: Shape): Value => input(name, dtype, shape)
 const body = (inputs: readonly Value[], outputs: readonly Value[]): Body => ({

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { input } from '../../src/ir/leaf.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 const x = input('x', 'float32', ['N', 3, 'H', 'W'])
 const weights = (...shape: number[]) => input('w', 'float32', shape)

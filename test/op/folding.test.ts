@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { input } from '../../src/ir/leaf.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 const float = (...shape: (number | string)[]) => input('x', 'float32', shape)
 const places = (...shape: (number | string)[]) => input('indices', 'int64', shape)

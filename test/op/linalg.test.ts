@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/authoring.js'
+import { gradients } from '../../src/grad/gradient.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
 import type { Value } from '../../src/ir/value.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 const x = (...shape: Shape): Value => input('x', 'float32', shape)
 const unranked = input('x', 'float32', undefined)

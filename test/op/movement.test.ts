@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { constant, input, int64s, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
 import type { Value } from '../../src/ir/value.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 const x = (...shape: Shape): Value => input('x', 'float32', shape)
 const int64 = 7

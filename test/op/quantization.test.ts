@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/authoring.js'
+import { gradients } from '../../src/grad/gradient.js'
 import type { DType } from '../../src/ir/dtype.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 const x = (name: string, dtype: DType, ...shape: Shape) => input(name, dtype, shape)
 const scale = x('scale', 'float32')

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { input } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 const x = (name: string, ...shape: Shape) => input(name, 'float32', shape)
 const sequence = x('x', 'T', 'N', 5)

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { gradients } from '../../src/authoring.js'
+import { gradients } from '../../src/grad/gradient.js'
 import { constant, input, int64s, tensorFrom } from '../../src/ir/leaf.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 const x = input('x', 'float32', ['N', 3, 'H', 'W'])
 const scales = (...values: number[]) => constant(tensorFrom('float32', [values.length], values))

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { constant, input, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import { body } from '../../src/ir/scope.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 import { rewriteGraph } from '../../src/op/rewrite.js'
 import { evaluate, vector } from '../grad/evaluate.js'
 

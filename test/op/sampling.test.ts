@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { input } from '../../src/ir/leaf.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 
 const float = (name: string, ...shape: (number | string)[]) => input(name, 'float32', shape)
 const x = float('x', 'N', 3, 'H', 'W')

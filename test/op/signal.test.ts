@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { input, scalar } from '../../src/ir/leaf.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 import { evaluate } from '../grad/evaluate.js'
 
 const float = (...shape: (number | string)[]) => input('x', 'float32', shape)

@@ -11,7 +11,7 @@ import { readCsv } from '../../src/node/data/csv.js'
 import { imageFiles, imageFolder } from '../../src/node/data/image-folder.js'
 import { writeModel } from '../../src/node/model.js'
 import { modelOf } from '../../src/onnx/export.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 import { describeInBrowser } from './browser.js'
 import type { Plains } from './pages/tensors.js'
 

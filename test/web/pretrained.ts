@@ -13,7 +13,7 @@ import { crossEntropy } from '../../src/loss/cross-entropy.js'
 import { node } from '../../src/node/runtime.js'
 import { modelOf } from '../../src/onnx/export.js'
 import { encodeModel } from '../../src/onnx/model.js'
-import { op } from '../../src/op/index.js'
+import { op } from '../../src/op/op.js'
 import { adamw } from '../../src/optim/adam.js'
 import { Trainer } from '../../src/train/trainer.js'
 

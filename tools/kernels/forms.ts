@@ -1,4 +1,4 @@
-import { definitions } from '../../src/op/index.js'
+import { definitions } from '../../src/op/op.js'
 import { caseForms } from './case-forms.js'
 import type { Form } from './form.js'
 import { plainForms } from './plain-forms.js'

@@ -1,5 +1,5 @@
-import { everyOperator } from '../../family/every.js'
 import { gradients, zerosLike } from '../../grad/gradient.js'
+import { gradientTables } from '../../grad/gradient-tables.js'
 import { hessianProducts } from '../../grad/hessian.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
@@ -23,10 +23,7 @@ export interface SurfaceGraphs {
 }
 
 /** Throws `not-differentiable`, `invalid-option`. */
-export function surfaceGraphs(
-  { evaluation, parameters }: TrainingGraphs,
-  tables = everyOperator.calculus,
-): SurfaceGraphs {
+export function surfaceGraphs({ evaluation, parameters }: TrainingGraphs, tables = gradientTables): SurfaceGraphs {
   const kept = (['loss', 'count', 'weight'] as const).flatMap((name): [string, Value][] => {
     const value = evaluation.outputs.get(name)
     return value ? [[name, value]] : []

@@ -1,5 +1,4 @@
 import type { Data } from '../../data/stream.js'
-import { everyOperator } from '../../family/every.js'
 import { type FloatArray, mapArrays } from '../../ir/float-array.js'
 import { numbersOf } from '../../ir/leaf.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
@@ -12,8 +11,8 @@ import type { Model } from '../../onnx/model.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 import type { Program, Runtime } from '../../runtime/runtime.js'
 import type { TrainingGraphs } from '../../train/graphs.js'
+import { trainingGraphs } from '../../train/graphs.js'
 import type { Trainer } from '../../train/trainer.js'
-import { trainingGraphs } from '../../train/training-graphs.js'
 import type { Weights } from '../../train/tuned.js'
 import type { Trainable } from '../../train/weights.js'
 import { checkNumber, positiveCount } from '../../util/check.js'
@@ -112,7 +111,7 @@ export class LossSurface {
   static of(model: Model, data: Data, options: ModelSurfaceOptions): LossSurface {
     const { loss, runtime, trainable } = options
     const chosen = { loss, ...(trainable === undefined ? {} : { trainable }) }
-    const graphs = trainingGraphs(importGraph(model, everyOperator), chosen, everyOperator.calculus)
+    const graphs = trainingGraphs(importGraph(model), chosen)
     const arrays = mapArrays(Object.fromEntries(graphs.parameters), tensorOf)
     return new LossSurface({ graphs, data, runtime, arrays }, options)
   }

@@ -1,4 +1,3 @@
-import { everyOperator } from '../../family/every.js'
 import { type DType, dtypeOf, dtypes, isFloat } from '../../ir/dtype.js'
 import type { Shape } from '../../ir/shape.js'
 import type { Graph } from '../../ir/value.js'
@@ -64,7 +63,7 @@ function typeOf(type: TypeProto | undefined): string {
 function operatorsOf(proto: ModelProto): Contents['operators'] {
   const found = new Map<string, { count: number; supported: boolean }>()
   for (const node of operatorNodes(proto)) {
-    const entry = found.get(qualified(node)) ?? { count: 0, supported: isSupported(node, everyOperator) }
+    const entry = found.get(qualified(node)) ?? { count: 0, supported: isSupported(node) }
     entry.count++
     found.set(qualified(node), entry)
   }

@@ -1,4 +1,3 @@
-import { everyOperator } from '../../family/every.js'
 import { isFloat } from '../../ir/dtype.js'
 import type { Graph } from '../../ir/value.js'
 import { importGraph } from '../../onnx/import.js'
@@ -60,7 +59,7 @@ const largerBatch = 32
  * @throws 'invalid-option' where `shapes` names no input or contradicts the file
  */
 export function inspectModel(model: Model, { shapes = {} }: InspectOptions = {}): Inspection {
-  const imported = attempt(() => importGraph(model, everyOperator))
+  const imported = attempt(() => importGraph(model))
   const graph = imported.value
   const tensors = tensorReports(model, graph)
   const trainable = tensors.filter((tensor) => tensor.trainable)
@@ -97,7 +96,7 @@ function costOf(
   const none: StepCost = { missing: [], error: null, forward: null, training: null, memory: null }
   if (!graph) return { layers: [], cost: none }
   const { model: one, missing, free } = sized(model, shapes, 1)
-  const run = attempt(() => importGraph(one, everyOperator))
+  const run = attempt(() => importGraph(one))
   if (!run.value || missing.length > 0)
     return { layers: layersOf(run.value ?? graph, names, null, 1), cost: { ...none, missing, error: run.error } }
   const examples = examplesOf(run.value)
@@ -121,4 +120,4 @@ const examplesOf = ({ inputs }: Graph): number =>
 
 /** Undefined for a model that takes one example in spite of what it declares. */
 const largerStep = (model: Model, shapes: InputShapes, names: ReadonlySet<string>): TrainingStep | undefined =>
-  attempt(() => trainingStep(importGraph(sized(model, shapes, largerBatch).model, everyOperator), names)).value
+  attempt(() => trainingStep(importGraph(sized(model, shapes, largerBatch).model), names)).value

@@ -1,4 +1,3 @@
-import { everyOperator } from '../../family/every.js'
 import { gradients, type Seed } from '../../grad/gradient.js'
 import { isFloat } from '../../ir/dtype.js'
 import { input } from '../../ir/leaf.js'
@@ -46,7 +45,6 @@ export function trainingStep(graph: Graph, names: ReadonlySet<string>): Training
   const dxs = gradients(
     floats.map(([name, y]): Seed => [y, input(`dy/${name}`, y.dtype, y.shape)]),
     varied,
-    everyOperator.calculus,
   )
   return {
     outputs: [...floats.map(([, y]) => y), ...dxs.filter((dx) => dx !== null)],

@@ -1,6 +1,6 @@
 import type { Value } from '../../ir/value.js'
 import type { GraphSpec } from '../../onnx/export.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import type { Formula } from '../../optim/expr/expr.js'
 import { FLOAT32_MAX, formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'
 import { clippedSquares, squares } from '../../optim/gradient-norm.js'

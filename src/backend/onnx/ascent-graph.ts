@@ -1,6 +1,6 @@
 import type { Value } from '../../ir/value.js'
 import type { GraphSpec } from '../../onnx/export.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import { formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'
 import { squares } from '../../optim/gradient-norm.js'
 import { adaptiveAscent, adaptiveNorm, ascent } from '../../optim/update-formulas.js'

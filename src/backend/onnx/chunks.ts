@@ -1,6 +1,6 @@
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 
 /** Some of a tensor's elements, from `from` to before `to`. */
 export interface Piece {

@@ -1,6 +1,6 @@
 import { input } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import type { Bundle } from './layout.js'
 
 /** A graph's inputs or outputs under way. */

@@ -1,7 +1,7 @@
 import { dtypes } from '../../ir/dtype.js'
 import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 
 /**
  * The k-th largest of finite float32 numbers as part of a graph, exactly, where it is known to be at least 0: the largest t

@@ -1,7 +1,7 @@
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import type { activation } from '../../op/activation.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import type { Expansions, Rules } from '../rule.js'
 import { indicator, masked } from './masked.js'
 

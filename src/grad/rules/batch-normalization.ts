@@ -1,5 +1,5 @@
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import { channelsOf } from './channels.js'
 import { as, share } from './statistics.js'
 

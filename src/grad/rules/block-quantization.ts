@@ -2,16 +2,12 @@ import { isFloat } from '../../ir/dtype.js'
 import { constant, constantTensor } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
 import type { blockQuantization } from '../../op/block-quantization.js'
-import { quantization } from '../../op/quantization.js'
+import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
 import { blocks } from './quantization.js'
-
-const op = operators(basic, quantization)
 
 interface Stored {
   readonly K: number

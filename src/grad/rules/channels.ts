@@ -1,5 +1,5 @@
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import { reduceOver } from '../reduce.js'
 
 /** How a tensor [N, C, ...] is worked on channel by channel. */

@@ -1,7 +1,6 @@
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
-import { convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
+import { type convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
+import { op } from '../../op/op.js'
 import { windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { withRank } from '../ranked.js'
@@ -10,8 +9,6 @@ import { channelsOf } from './channels.js'
 import { inputGradient } from './convolution/input.js'
 import { withKnownPadding } from './convolution/padding.js'
 import { weightGradient } from './convolution/weight.js'
-
-const op = operators(basic, convolution)
 
 const biasGradient = (b: Value | null, dy: Value) => b && channelsOf(dy).perChannel(dy)
 

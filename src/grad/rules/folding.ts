@@ -1,7 +1,7 @@
 import { int64s } from '../../ir/leaf.js'
-import { op } from '../../op/basic.js'
 import type { folding } from '../../op/folding.js'
 import { knownNumbers } from '../../op/known.js'
+import { op } from '../../op/op.js'
 import { windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'

@@ -1,8 +1,8 @@
 import { dtypes } from '../../ir/dtype.js'
 import { constantNumber, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
 import type { generation } from '../../op/generation.js'
+import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
 
 /** What Dropout multiplies the elements it keeps by: 1 / (1 - ratio), or 1 when it is not training. */

@@ -1,9 +1,9 @@
 import { int64s } from '../../ir/leaf.js'
 import { axisOf, isStatic } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
 import { knownNumbers } from '../../op/known.js'
 import type { movement } from '../../op/movement.js'
+import { op } from '../../op/op.js'
 import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
 

@@ -1,16 +1,12 @@
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
 import type { normalization } from '../../op/normalization.js'
-import { pooling } from '../../op/pooling.js'
+import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { sumTo } from '../broadcast.js'
 import type { Expansions, Rules } from '../rule.js'
 import { batchNormalizationFrozen, batchNormalizationTraining } from './batch-normalization.js'
 import { channelsOf } from './channels.js'
 import { as, share, standardized, standardizedGradient } from './statistics.js'
-
-const op = operators(basic, pooling)
 
 /** The axes from `axis` to the last, counted from the end. */
 function axesFrom(axis: number, x: Value): number[] {

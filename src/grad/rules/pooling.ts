@@ -2,17 +2,14 @@ import { int64s, scalar } from '../../ir/leaf.js'
 import type { Dim } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
-import { pooling } from '../../op/pooling.js'
+import { op } from '../../op/op.js'
+import type { pooling } from '../../op/pooling.js'
 import { extentOf, type WindowAttributes, type WindowAxis, windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Expansions, Rules } from '../rule.js'
 import { withKnownPadding } from './convolution/padding.js'
 import { divisorOf } from './pooling/divisor.js'
 import { spread } from './pooling/spread.js'
-
-const op = operators(basic, pooling)
 
 /** Axes of [N, C, ...] that are pooled over. */
 function spatialAxes(operator: string, x: Value): readonly number[] {

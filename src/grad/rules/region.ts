@@ -1,7 +1,7 @@
 import { dtypes } from '../../ir/dtype.js'
 import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import type { region } from '../../op/region.js'
 import type { Expansions } from '../rule.js'
 import { indicator } from './masked.js'

@@ -1,7 +1,7 @@
 import { dtypes } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import type { ResizeAttributes, resize } from '../../op/resize.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'

@@ -1,7 +1,7 @@
 import { constant, int64s, scalar, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
 import { lengthOf } from '../../op/known.js'
+import { op } from '../../op/op.js'
 import { deformWindow, type sampling } from '../../op/sampling.js'
 import type { WindowAxis } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'

@@ -1,16 +1,13 @@
 import { constant, int64s, tensorFrom } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
-import { selection } from '../../op/selection.js'
+import { op } from '../../op/op.js'
+import type { selection } from '../../op/selection.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Expansions, Rules } from '../rule.js'
 import { ungathered } from './indexing.js'
 import { lengthAlong, reshapeLike } from './movement.js'
 import { scattered, scatterGradients } from './scatter.js'
-
-const op = operators(basic, selection)
 
 /** y = off + (on - off) hot, hot being 1 at the indices: the two values meet dy where they stand. */
 function oneHotValues(values: Value, hot: Value, dy: Value): Value {

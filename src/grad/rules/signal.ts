@@ -1,16 +1,13 @@
 import { dtypes } from '../../ir/dtype.js'
 import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
 import { knownNumbers } from '../../op/known.js'
-import { signal, transformedAxis } from '../../op/signal.js'
+import { op } from '../../op/op.js'
+import { type signal, transformedAxis } from '../../op/signal.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Expansions, Rules } from '../rule.js'
 import { lengthAlong } from './movement.js'
 import { countingAlong, scalarLength } from './sampling/pixels.js'
-
-const op = operators(basic, signal)
 
 /** An int64 scalar from any integer with one element. */
 const wholeScalar = (x: Value): Value => op.Reshape(op.Cast(x, { to: dtypes.int64.onnx }), int64s([]))

@@ -1,7 +1,7 @@
 import { constantNumber, int64s } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
 import { knownNumbers } from '../../op/known.js'
+import { op } from '../../op/op.js'
 import { type SliceInputs, type SliceOfAxis, slicesOf } from '../../op/slice.js'
 import { padsOf, type slicing } from '../../op/slicing.js'
 import type { Rules } from '../rule.js'

@@ -1,6 +1,6 @@
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import type { softmax } from '../../op/softmax.js'
 import type { Expansions, Rules } from '../rule.js'
 

@@ -1,6 +1,6 @@
 import { constantNumber, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 
 export const as = (x: Value, like: Value): Value => (x.dtype === like.dtype ? x : op.CastLike(x, like))
 

@@ -3,7 +3,7 @@ import { masked } from '../../grad/rules/masked.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import type { activation } from '../../op/activation.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 
 /** e^(factor x) - 1 where x is negative, 0 elsewhere: nothing overflows. */

@@ -1,12 +1,8 @@
 import { constantTensor, numbersOf } from '../../ir/leaf.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Node, Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
-import { convolution } from '../../op/convolution.js'
+import { op } from '../../op/op.js'
 import { extentOf, type WindowAxis } from '../../op/window.js'
-
-const op = operators(basic, convolution)
 
 /**
  * A convolution of stride 1 and one group as the transposed one of the weights turned around, [M, C, ...] as [C, M, ...]. Null

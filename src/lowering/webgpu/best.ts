@@ -1,6 +1,6 @@
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import { cast } from './through.js'
 
 /** 1 at the first of the largest elements along an axis, 0 elsewhere; int32. */

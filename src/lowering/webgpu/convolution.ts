@@ -1,15 +1,12 @@
 import { swapFirst } from '../../grad/rules/convolution/groups.js'
 import { isStatic } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
-import { convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
+import { type convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
+import { op } from '../../op/op.js'
 import type { WindowAxis } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'
 import { picked } from './picked.js'
 import { inPairs, mended, tiled } from './planes.js'
-
-const op = operators(basic, convolution)
 
 /** One convolution for every group: over three axes there is a kernel for one group only. */
 function groupByGroup(x: Value, w: Value, group: number, convolved: (x: Value, w: Value) => Value): Value | null {

@@ -1,8 +1,8 @@
 import { isFloat } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
 import type { elementwise } from '../../op/elementwise.js'
+import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 import { cast } from './through.js'
 

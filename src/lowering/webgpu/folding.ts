@@ -2,15 +2,12 @@ import { constant, int64s, scalar, tensorFrom } from '../../ir/leaf.js'
 import { isStatic } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
-import { folding } from '../../op/folding.js'
+import type { folding } from '../../op/folding.js'
 import { knownNumbers } from '../../op/known.js'
+import { op } from '../../op/op.js'
 import { type WindowAttributes, type WindowAxis, windowOf, windowsAlong } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'
 import { everyOf } from './every.js'
-
-const op = operators(basic, folding)
 
 /** Adds [N, C taps, windows] up at where the windows lie in the image; what lies in the padding goes to a place behind it. */
 function folded(x: Value, image: Value, block: Value, attributes: Omit<WindowAttributes, 'auto_pad'>): Value | null {

@@ -1,9 +1,9 @@
 import { dtypeOf } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
 import type { generation } from '../../op/generation.js'
 import { knownNumbers } from '../../op/known.js'
+import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 import { cast } from './through.js'
 

@@ -2,7 +2,7 @@ import { lengthAlong } from '../../grad/rules/movement.js'
 import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 
 /** A shape, one that the host knows, as int32 of the device: as many ones as each length, added up. */
 export function lengthsOf(x: Value, start: number, end: number): Value {

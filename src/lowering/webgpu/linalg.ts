@@ -1,9 +1,9 @@
 import { int64s } from '../../ir/leaf.js'
 import type { Dim } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
 import { ELLIPSIS, formatEinsum, parseEinsum } from '../../op/einsum.js'
 import type { linalg } from '../../op/linalg.js'
+import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 
 /** onnxruntime's kernel broadcasts no axes: those of length 1 that others are longer than are repeated first. */

@@ -3,8 +3,8 @@ import { normalizationExpansions } from '../../grad/rules/normalization.js'
 import { standardized } from '../../grad/rules/statistics.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
 import type { normalization } from '../../op/normalization.js'
+import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 
 /** Over a batch: y, and the running statistics moved towards those of the batch, whose variance is over n. */

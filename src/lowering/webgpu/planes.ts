@@ -1,13 +1,10 @@
 import { int64s } from '../../ir/leaf.js'
 import { type Dim, isStatic, productOf, type Shape, unknownDim } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
-import { convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
+import { kernelOf, transposedWindowOf } from '../../op/convolution.js'
+import { op } from '../../op/op.js'
 import { type WindowAttributes, type WindowAxis, windowOf } from '../../op/window.js'
 import { asTransposed } from './as-transposed.js'
-
-const op = operators(basic, convolution)
 
 interface ConvAttributes extends WindowAttributes {
   readonly kernel_shape?: readonly number[] | undefined

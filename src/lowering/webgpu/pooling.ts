@@ -2,13 +2,10 @@ import { poolingExpansions } from '../../grad/rules/pooling.js'
 import { productOf } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
-import { pooling } from '../../op/pooling.js'
+import { op } from '../../op/op.js'
+import type { pooling } from '../../op/pooling.js'
 import type { Lowerings } from '../lowering.js'
 import { largestPlaces } from './places.js'
-
-const op = operators(basic, pooling)
 
 /** From so many elements on several threads share a sum. */
 const LARGE_PLANE = 256

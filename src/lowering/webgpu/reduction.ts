@@ -1,6 +1,6 @@
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
 import { knownNumbers } from '../../op/known.js'
+import { op } from '../../op/op.js'
 import type { reduction } from '../../op/reduction.js'
 import type { Lowerings } from '../lowering.js'
 

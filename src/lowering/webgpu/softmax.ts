@@ -1,6 +1,6 @@
 import { softmaxExpansions } from '../../grad/rules/softmax.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import type { softmax } from '../../op/softmax.js'
 import type { Lowerings } from '../lowering.js'
 import { firstBest } from './best.js'

@@ -1,8 +1,8 @@
 import { type DType, dtypes } from '../../ir/dtype.js'
 import type { Attributes, Value } from '../../ir/value.js'
-import { apply, definitionOf } from '../../op/apply.js'
-import { op } from '../../op/basic.js'
-import type { OperatorName } from '../../op/index.js'
+import { apply } from '../../op/apply.js'
+import type { OperatorName } from '../../op/op.js'
+import { definitionOf, op } from '../../op/op.js'
 import type { AnyLowering } from '../lowering.js'
 
 export const cast = (x: Value, to: DType): Value => (x.dtype === to ? x : op.Cast(x, { to: dtypes[to].onnx }))

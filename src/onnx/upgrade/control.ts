@@ -1,12 +1,8 @@
 import { input, int64s } from '../../ir/leaf.js'
 import { body } from '../../ir/scope.js'
 import type { Body, Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
-import { control } from '../../op/control.js'
+import { op } from '../../op/op.js'
 import type { Upgrade, Upgrades } from './upgrade.js'
-
-const op = operators(basic, control)
 
 /** The first `length` elements along the first axis. */
 const first = (x: Value, length: Value): Value => op.Slice(x, int64s([0]), length, int64s([0]))

@@ -1,6 +1,6 @@
 import { dtypes } from '../../ir/dtype.js'
 import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import { type Upgrade, type Upgrades, withoutAttributes } from './upgrade.js'
 
 /** Until operator set 6 Dropout was at work unless `is_test` said otherwise; from 7 on it passes everything. */

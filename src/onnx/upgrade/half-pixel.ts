@@ -3,13 +3,10 @@ import { coordinatesOf, counting } from '../../grad/rules/resize/coordinates.js'
 import { nearestIndex } from '../../grad/rules/resize/taps.js'
 import { dtypes } from '../../ir/dtype.js'
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
 import { knownNumbers } from '../../op/known.js'
-import { given, resize } from '../../op/resize.js'
+import { op } from '../../op/op.js'
+import { given } from '../../op/resize.js'
 import { form, unsupported } from './form.js'
-
-const op = operators(basic, resize)
 
 const attributes = [
   'coordinate_transformation_mode',

@@ -1,6 +1,6 @@
 import { formatShape } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { OldNode, Upgrade } from './upgrade.js'
 

@@ -1,24 +1,19 @@
 import type { Value } from '../../ir/value.js'
-import type { Operators } from '../operators.js'
 import { noSequence, Sequence } from './sequence-value.js'
+import { forms, sequenceForms, upgrades } from './tables.js'
 import type { OldNode, Upgrade } from './upgrade.js'
 
 /** Takes a node of version `version` of its domain's operator set through every later change of its operator. */
-export function modernised(
-  node: OldNode,
-  version: number,
-  operators: Pick<Operators, 'upgrades' | 'forms' | 'sequenceForms'>,
-  domain = '',
-): OldNode | readonly Value[] {
-  const sequences = domain === '' && Object.hasOwn(operators.sequenceForms, node.operator)
+export function modernised(node: OldNode, version: number, domain = ''): OldNode | readonly Value[] {
+  const sequences = domain === '' && Object.hasOwn(sequenceForms, node.operator)
   if (!sequences && node.inputs.some((value) => value instanceof Sequence)) throw noSequence('reads')
-  const standard = standardForm(node.operator, domain, operators)
+  const standard = standardForm(node.operator, domain)
   if (standard) return standard(node)
   if (domain !== '') return node
   let current = node
   let reached = version
   for (;;) {
-    const changesOf = operators.upgrades[current.operator] ?? {}
+    const changesOf = upgrades[current.operator] ?? {}
     const next = Math.min(
       ...Object.keys(changesOf)
         .map(Number)
@@ -33,11 +28,7 @@ export function modernised(
 }
 
 /** How importing writes an operator in others; undefined where it takes the operator as it is, or not at all. */
-export function standardForm(
-  operator: string,
-  domain: string,
-  { forms, sequenceForms }: Pick<Operators, 'forms' | 'sequenceForms'>,
-): Upgrade | undefined {
+export function standardForm(operator: string, domain: string): Upgrade | undefined {
   const ofDomain = Object.hasOwn(forms, domain) ? [forms[domain]!] : []
   const tables = [...ofDomain, ...(domain === '' ? [sequenceForms] : [])]
   return tables.find((table) => Object.hasOwn(table, operator))?.[operator]

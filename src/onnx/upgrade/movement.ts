@@ -1,5 +1,5 @@
 import { int64s } from '../../ir/leaf.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import { attributeToInput, type Upgrade, type Upgrades } from './upgrade.js'
 
 /** The target became an input (and `consumed_inputs` went). */

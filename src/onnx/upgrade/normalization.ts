@@ -1,12 +1,8 @@
 import { int64s } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
-import { normalization } from '../../op/normalization.js'
+import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type Upgrade, type Upgrades, withoutAttributes } from './upgrade.js'
-
-const op = operators(basic, normalization)
 
 /** `spatial` 0 asked for statistics per element of a sample; version 9 dropped it for good. */
 const spatialOnly: Upgrade = (node) => {

@@ -1,13 +1,9 @@
 import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { operators } from '../../op/apply.js'
-import { basic } from '../../op/basic.js'
 import { knownNumbers, lengthOf } from '../../op/known.js'
-import { resize } from '../../op/resize.js'
+import { op } from '../../op/op.js'
 import { tfHalfPixelForNearest } from './half-pixel.js'
 import type { OldNode, Upgrade, Upgrades } from './upgrade.js'
-
-const op = operators(basic, resize)
 
 const float32s = (values: readonly number[]): Value => constant(tensorFrom('float32', [values.length], values))
 

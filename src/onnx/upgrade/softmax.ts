@@ -1,5 +1,5 @@
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import type { Upgrade, Upgrades } from './upgrade.js'
 
 type Normalizer = (x: Value, attributes: { readonly axis: number }) => Value

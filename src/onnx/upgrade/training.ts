@@ -1,5 +1,5 @@
 import type { Attribute, Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { OldNode, Upgrade } from './upgrade.js'
 

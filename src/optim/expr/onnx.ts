@@ -2,7 +2,7 @@ import { dtypes } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/basic.js'
+import { op } from '../../op/op.js'
 import type { Expr, Formula, Op } from './expr.js'
 
 /** What a formula reads, by name: values, or numbers that are known when the graph is made. */

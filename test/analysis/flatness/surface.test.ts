@@ -5,7 +5,7 @@ import { surfaceGraphs } from '../../../src/analysis/flatness/graphs.js'
 import { LossSurface } from '../../../src/analysis/flatness/surface.js'
 import { hutchinsonTrace } from '../../../src/analysis/flatness/trace.js'
 import { displaced, dot, norm } from '../../../src/analysis/flatness/vector.js'
-import { everyOperator } from '../../../src/family/every.js'
+import { gradientTables } from '../../../src/grad/gradient-tables.js'
 import {
   adamw,
   arrays,
@@ -158,8 +158,8 @@ test('in float32 differences agree with exact products to what rounding leaves',
 
 test('differences take the place of a graph that cannot be, unless exact products are asked for', async () => {
   const graphs = trainingGraphs(importGraph(mlp()), { loss })
-  const { Mul: _, ...rules } = everyOperator.calculus.rules
-  const once = surfaceGraphs(graphs, { ...everyOperator.calculus, rules })
+  const { Mul: _, ...rules } = gradientTables.rules
+  const once = surfaceGraphs(graphs, { ...gradientTables, rules })
   expect(once.product).toBeNull()
   expect(once.obstacle).toMatchObject({ code: 'not-differentiable' })
   expect(once.obstacle!.message).toContain('Mul')

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { costOf, costs } from '../../../src/analysis/inspect/costs/index.js'
 import { input, op, type Value } from '../../../src/index.js'
 import { control } from '../../../src/op/control.js'
-import { definitions } from '../../../src/op/index.js'
+import { definitions } from '../../../src/op/op.js'
 
 const x = (...shape: (number | string)[]): Value => input('x', 'float32', shape)
 const shifts = input('indices', 'int64', [3])

@@ -1,5 +1,5 @@
 import type { activation } from '../../../src/op/activation.js'
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
 const single = 'only a float32 kernel'

@@ -1,6 +1,6 @@
 import type { Value } from '../../../src/ir/value.js'
 import type { attention } from '../../../src/op/attention.js'
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
 const attend = (name: string, operands: readonly Operand[], attributes: Record<string, number> = {}): Case => ({

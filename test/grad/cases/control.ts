@@ -3,7 +3,7 @@ import { body } from '../../../src/ir/scope.js'
 import type { Shape } from '../../../src/ir/shape.js'
 import type { Value } from '../../../src/ir/value.js'
 import type { control } from '../../../src/op/control.js'
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import { type Cases, type Operand, shape } from './case.js'
 
 const flag = (value: 0 | 1): Operand => ({ shape: [], dtype: 'bool', values: [value] })

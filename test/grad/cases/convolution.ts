@@ -1,5 +1,5 @@
 import type { convolution } from '../../../src/op/convolution.js'
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, shape } from './case.js'
 
 const float32 = 'Conv and ConvTranspose have no float64 kernels'

@@ -1,6 +1,6 @@
 import { int64s, scalar } from '../../../src/ir/leaf.js'
 import type { elementwise } from '../../../src/op/elementwise.js'
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
 const single = 'only a float32 kernel'

@@ -1,5 +1,5 @@
 import type { folding } from '../../../src/op/folding.js'
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
 const fold = (

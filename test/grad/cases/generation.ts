@@ -1,5 +1,5 @@
 import type { generation } from '../../../src/op/generation.js'
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import { type Cases, shape } from './case.js'
 
 export const generationCases = {

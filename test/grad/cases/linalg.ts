@@ -1,5 +1,5 @@
-import { op } from '../../../src/op/index.js'
 import type { linalg } from '../../../src/op/linalg.js'
+import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
 const matMul = (name: string, a: readonly number[], b: readonly number[]): Case => ({

@@ -1,6 +1,6 @@
 import { int64s } from '../../../src/ir/leaf.js'
-import { op } from '../../../src/op/index.js'
 import type { movement } from '../../../src/op/movement.js'
+import { op } from '../../../src/op/op.js'
 import { type Cases, type Operand, shape } from './case.js'
 
 /** A run-time operand of whole numbers. */

@@ -1,6 +1,6 @@
 import type { Value } from '../../../src/ir/value.js'
-import { op } from '../../../src/op/index.js'
 import type { normalization } from '../../../src/op/normalization.js'
+import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
 const variance = (...dims: readonly number[]): Operand => ({ shape: dims, range: [0.5, 2] })

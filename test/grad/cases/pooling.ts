@@ -1,4 +1,4 @@
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import type { pooling } from '../../../src/op/pooling.js'
 import { type Case, type Cases, shape } from './case.js'
 

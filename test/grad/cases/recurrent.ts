@@ -1,5 +1,5 @@
 import type { Value } from '../../../src/ir/value.js'
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import type { recurrent } from '../../../src/op/recurrent.js'
 import type { Case, Cases, Operand } from './case.js'
 

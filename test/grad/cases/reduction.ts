@@ -1,5 +1,5 @@
 import { int64s } from '../../../src/ir/leaf.js'
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import type { reduction } from '../../../src/op/reduction.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 

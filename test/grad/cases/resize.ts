@@ -1,5 +1,5 @@
 import { constant, int64s, tensorFrom } from '../../../src/ir/leaf.js'
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import type { resize } from '../../../src/op/resize.js'
 import { type Case, type Cases, shape } from './case.js'
 

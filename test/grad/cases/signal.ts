@@ -1,6 +1,6 @@
 import { scalar } from '../../../src/ir/leaf.js'
 import type { Value } from '../../../src/ir/value.js'
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import type { signal } from '../../../src/op/signal.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 

@@ -1,5 +1,5 @@
 import { int64s, scalar } from '../../../src/ir/leaf.js'
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import type { slicing } from '../../../src/op/slicing.js'
 import { type Cases, type Operand, shape } from './case.js'
 

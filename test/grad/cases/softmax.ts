@@ -1,4 +1,4 @@
-import { op } from '../../../src/op/index.js'
+import { op } from '../../../src/op/op.js'
 import type { softmax } from '../../../src/op/softmax.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 

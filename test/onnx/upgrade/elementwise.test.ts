@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { everyOperator } from '../../../src/family/every.js'
 import type { DType } from '../../../src/ir/dtype.js'
 import { constant, constantNumber, constantTensor, input, numbersOf } from '../../../src/ir/leaf.js'
 import type { Dim } from '../../../src/ir/shape.js'
@@ -7,7 +6,7 @@ import { tensor } from '../../../src/ir/tensor.js'
 import type { Attribute, Value } from '../../../src/ir/value.js'
 import { modernised } from '../../../src/onnx/upgrade/modernise.js'
 import { apply } from '../../../src/op/apply.js'
-import { definitions, type OperatorName } from '../../../src/op/index.js'
+import { definitions, type OperatorName } from '../../../src/op/op.js'
 import { evaluate, vector } from '../../grad/evaluate.js'
 
 const x = (...shape: readonly Dim[]) => input('x', 'float32', shape)
@@ -30,7 +29,7 @@ function imported(
   attributes: Readonly<Record<string, Attribute>> = {},
   outputCount = 1,
 ): readonly Value[] {
-  const result = modernised({ operator, inputs, attributes, outputCount }, version, everyOperator)
+  const result = modernised({ operator, inputs, attributes, outputCount }, version)
   if (!('operator' in result)) return result
   const definition = definitions[result.operator as OperatorName]
   return apply({ ...result, definition: definition as Parameters<typeof apply>[0]['definition'] })

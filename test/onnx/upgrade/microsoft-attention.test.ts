@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { everyOperator } from '../../../src/family/every.js'
 import { op, parameter, Random, type Value } from '../../../src/index.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
 import { modernised } from '../../../src/onnx/upgrade/modernise.js'
@@ -192,7 +191,6 @@ describe('operands that onnxruntime’s CPU provider does not take packed', () =
       modernised(
         { operator: 'MultiHeadAttention', inputs, attributes, outputCount: 1 },
         1,
-        everyOperator,
         'com.microsoft',
       ) as readonly Value[]
     )[0]!

@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { everyOperator } from '../../../src/family/every.js'
 import { constant, input, tensorFrom } from '../../../src/ir/leaf.js'
 import type { Shape } from '../../../src/ir/shape.js'
 import type { Attribute, Value } from '../../../src/ir/value.js'
 import { modernised } from '../../../src/onnx/upgrade/modernise.js'
 import { apply } from '../../../src/op/apply.js'
-import { definitions, type OperatorName } from '../../../src/op/index.js'
+import { definitions, type OperatorName } from '../../../src/op/op.js'
 import { evaluate } from '../../grad/evaluate.js'
 
 const x = (...shape: Shape): Value => input('x', 'float32', shape)
@@ -28,7 +27,7 @@ function imported(
   attributes: Readonly<Record<string, Attribute>> = {},
   outputCount = 1,
 ): readonly Value[] {
-  const result = modernised({ operator, inputs, attributes, outputCount }, version, everyOperator)
+  const result = modernised({ operator, inputs, attributes, outputCount }, version)
   if (!('operator' in result)) return result
   const definition = definitions[result.operator as OperatorName]
   return apply({ ...result, definition: definition as Parameters<typeof apply>[0]['definition'] })

@@ -1,9 +1,9 @@
 import { onnx } from 'onnx-proto'
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
-import { importGraph } from '../../../src/authoring.js'
 import { encode } from '../../../src/onnx/encode.js'
 import { exportGraph } from '../../../src/onnx/export.js'
+import { importGraph } from '../../../src/onnx/import.js'
 import { decodeModel } from '../../../src/onnx/model.js'
 
 interface Old {

@@ -1,16 +1,12 @@
 import { body } from '../../../ir/scope.js'
 import { type Shape, sameShape } from '../../../ir/shape.js'
 import type { Body, Value } from '../../../ir/value.js'
-import { operators } from '../../../op/apply.js'
-import { basic } from '../../../op/basic.js'
-import { control } from '../../../op/control.js'
 import { inlined } from '../../../op/inline.js'
+import { op } from '../../../op/op.js'
 import type { ControlRule } from '../../rule.js'
 import { zerosLike } from '../../zeros.js'
 import { refuseRandom } from './random.js'
 import { shapedLike } from './round.js'
-
-const op = operators(basic, control)
 
 /**
  * If of the same condition over the gradients of its branches; a captured value that the taken branch does not use gets

@@ -1,5 +1,5 @@
 import type { Node, Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 
 /** alpha a^T b of matrices. */
 export interface Product<T> {

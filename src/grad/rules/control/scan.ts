@@ -2,10 +2,8 @@ import { body } from '../../../ir/scope.js'
 import { axisOf, type Shape } from '../../../ir/shape.js'
 import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Value } from '../../../ir/value.js'
-import { operators } from '../../../op/apply.js'
-import { basic } from '../../../op/basic.js'
-import { control } from '../../../op/control.js'
 import { copied, inlined } from '../../../op/inline.js'
+import { op } from '../../../op/op.js'
 import type { ControlRule } from '../../rule.js'
 import { zerosLike } from '../../zeros.js'
 import { stackedProduct } from './product.js'
@@ -14,8 +12,6 @@ import { refuseRandom } from './random.js'
 import { changeOf, placeholder, refuseChange, roundBody, shapedLike, sizeOfBody } from './round.js'
 import { Total } from './total.js'
 import { isShort } from './unroll.js'
-
-const op = operators(basic, control)
 
 interface ScanAttributes {
   readonly body: Body

@@ -1,5 +1,5 @@
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 
 /** Gradients of values that a node may read in several places. */
 export class Total {

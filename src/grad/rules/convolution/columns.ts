@@ -1,13 +1,9 @@
 import { constant, once, tensorFrom } from '../../../ir/leaf.js'
 import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
-import { operators } from '../../../op/apply.js'
-import { basic } from '../../../op/basic.js'
-import { convolution } from '../../../op/convolution.js'
+import { op } from '../../../op/op.js'
 import type { WindowAxis } from '../../../op/window.js'
 import { imagesBehindChannels, swapFirst } from './groups.js'
-
-const op = operators(basic, convolution)
 
 /*
  * Columns are what every window sees. A convolution whose kernels are the unit vectors picks one tap each: faster than slicing

@@ -1,13 +1,9 @@
 import { constant, tensorFrom } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { operators } from '../../../op/apply.js'
-import { basic } from '../../../op/basic.js'
-import { convolution } from '../../../op/convolution.js'
+import { op } from '../../../op/op.js'
 import { extentOf, type WindowAxis } from '../../../op/window.js'
 import { slideOverImages } from './columns.js'
 import { imagesBehindChannels } from './groups.js'
-
-const op = operators(basic, convolution)
 
 /** Kernels of this many rows or columns are left to other forms. */
 const MANY_SHIFTS = 32

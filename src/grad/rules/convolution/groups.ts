@@ -1,5 +1,5 @@
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 
 const swapped = (rank: number) => [1, 0, ...Array.from({ length: rank - 2 }, (_, i) => i + 2)]
 

@@ -3,13 +3,9 @@ import { constant, once, tensorFrom } from '../../../ir/leaf.js'
 import { type Dim, isStatic } from '../../../ir/shape.js'
 import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
-import { operators } from '../../../op/apply.js'
-import { basic } from '../../../op/basic.js'
-import { convolution } from '../../../op/convolution.js'
+import { op } from '../../../op/op.js'
 import { extentOf, type WindowAxis } from '../../../op/window.js'
 import { groupsTransposed } from './groups.js'
-
-const op = operators(basic, convolution)
 
 /**
  * Kernels of up to this many taps are turned by a product with a permutation: exact, and on onnxruntime's CPU provider a tenth

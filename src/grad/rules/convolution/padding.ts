@@ -1,6 +1,6 @@
 import { int64s } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 import type { WindowAxis } from '../../../op/window.js'
 
 /** Gradients of a sliding operator's operands, the data's first. */

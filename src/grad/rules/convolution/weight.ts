@@ -1,7 +1,7 @@
 import { isStatic, productOf } from '../../../ir/shape.js'
 import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 import type { WindowAxis } from '../../../op/window.js'
 import { columnsOfChannels, columnsOfImages } from './columns.js'
 import { depthwiseGradient, shiftsApart } from './depthwise.js'

@@ -1,13 +1,9 @@
 import { constant, int64s, scalar, tensorFrom } from '../../../ir/leaf.js'
 import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
-import { operators } from '../../../op/apply.js'
-import { basic } from '../../../op/basic.js'
-import { convolution } from '../../../op/convolution.js'
+import { op } from '../../../op/op.js'
 import type { WindowAxis } from '../../../op/window.js'
 import { onesKernel } from './spread.js'
-
-const op = operators(basic, convolution)
 
 /** Counts along an axis with more taps in all are left to the run. */
 const MANY_TAPS = 2 ** 20

@@ -1,14 +1,10 @@
 import { constant, int64s, tensorFrom } from '../../../ir/leaf.js'
 import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
-import { operators } from '../../../op/apply.js'
-import { basic } from '../../../op/basic.js'
-import { pooling } from '../../../op/pooling.js'
+import { op } from '../../../op/op.js'
 import type { WindowAxis } from '../../../op/window.js'
 import { inputGradient } from '../convolution/input.js'
 import { withKnownPadding } from '../convolution/padding.js'
-
-const op = operators(basic, pooling)
 
 /**
  * The adjoint of summing over windows: every element of `x` receives the sum of `dy` over the windows that see it.

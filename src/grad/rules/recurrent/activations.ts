@@ -1,5 +1,5 @@
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 import { OnnxIreError } from '../../../util/errors.js'
 
 export type Activation = (x: Value) => Value

@@ -1,6 +1,6 @@
 import { int64s } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 import { zerosLike } from '../../zeros.js'
 import type { Activation } from './activations.js'
 

@@ -1,14 +1,9 @@
 import { input, int64s, scalar } from '../../../ir/leaf.js'
 import { body } from '../../../ir/scope.js'
 import type { Value } from '../../../ir/value.js'
-import { operators } from '../../../op/apply.js'
-import { basic } from '../../../op/basic.js'
-import { control } from '../../../op/control.js'
-import { selection } from '../../../op/selection.js'
+import { op } from '../../../op/op.js'
 import { withRank } from '../../ranked.js'
 import type { Cell, Weights } from './cells.js'
-
-const op = operators(basic, control, selection)
 
 /** The operands that RNN, GRU and LSTM have in common. */
 export interface Operands {

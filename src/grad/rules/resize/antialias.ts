@@ -1,6 +1,6 @@
 import { scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 import type { ResizeAttributes } from '../../../op/resize.js'
 import { counting, type ResizedAxis } from './coordinates.js'
 import { keysFarther, keysNearer } from './taps.js'

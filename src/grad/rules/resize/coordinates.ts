@@ -1,7 +1,7 @@
 import { dtypes } from '../../../ir/dtype.js'
 import { scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 
 /** One resized axis at run time: float32 scalars, as onnxruntime computes with. */
 export interface ResizedAxis {

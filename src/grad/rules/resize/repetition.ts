@@ -1,7 +1,7 @@
 import { int64s } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
 import { knownNumbers } from '../../../op/known.js'
+import { op } from '../../../op/op.js'
 import { type ResizeAttributes, resizedAxes } from '../../../op/resize.js'
 
 /** How often nearest neighbours repeat every element along each axis, where each is repeated equally often; else undefined. */

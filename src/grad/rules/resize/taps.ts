@@ -1,7 +1,7 @@
 import { dtypes } from '../../../ir/dtype.js'
 import { scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 import type { ResizeAttributes } from '../../../op/resize.js'
 
 /** One element of the input that every element of the output is made of. float32 [output length] each; the index lies on the axis. */

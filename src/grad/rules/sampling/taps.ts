@@ -1,7 +1,7 @@
 import { dtypes } from '../../../ir/dtype.js'
 import { int64s, scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 import { indicator } from '../masked.js'
 import { cubicWeights } from '../resize/taps.js'
 import { pixelsAt } from './pixels.js'

@@ -1,5 +1,5 @@
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 import { form, unsupported } from '../form.js'
 
 const functions: Readonly<Record<string, (x: Value, parameters: readonly number[]) => Value>> = {

@@ -1,14 +1,10 @@
 import { dtypes } from '../../../ir/dtype.js'
 import { int64s, scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { operators } from '../../../op/apply.js'
-import { attention } from '../../../op/attention.js'
-import { basic } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 import { OnnxIreError } from '../../../util/errors.js'
 import { form, type Reading, unsupported } from '../form.js'
 import { axisLength } from './rotary.js'
-
-const op = operators(basic, attention)
 
 /** [batch, length, heads * size] -> [batch, heads, length, size] */
 export const byHead = (x: Value, heads: number): Value =>

@@ -1,7 +1,7 @@
 import { scalar } from '../../../ir/leaf.js'
 import { divDims, mulDims } from '../../../ir/shape.js'
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 import { form, type Reading, unsupported } from '../form.js'
 import { attended, type Heads, plus } from './attention.js'
 import { axisLength, consecutive, knownLength, rotated } from './rotary.js'

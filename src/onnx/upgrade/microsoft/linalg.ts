@@ -1,11 +1,7 @@
 import type { Value } from '../../../ir/value.js'
-import { operators } from '../../../op/apply.js'
-import { basic } from '../../../op/basic.js'
-import { convolution } from '../../../op/convolution.js'
+import { op } from '../../../op/op.js'
 import { form, type Reading, unsupported } from '../form.js'
 import { activated } from './activation.js'
-
-const op = operators(basic, convolution)
 
 /** The order in which FusedMatMul takes the axes of an operand; undefined where it takes them as they are. */
 function permutation(rank: number, transpose: boolean, transposeBatch: boolean): number[] | undefined {

@@ -1,12 +1,8 @@
 import { dtypes } from '../../../ir/dtype.js'
 import { int64s, scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { operators } from '../../../op/apply.js'
-import { basic } from '../../../op/basic.js'
-import { normalization } from '../../../op/normalization.js'
+import { op } from '../../../op/op.js'
 import { form, type Reading } from '../form.js'
-
-const op = operators(basic, normalization)
 
 /** 1 / sqrt(mean(x²) + epsilon) over the axes from `axis` on. */
 function inverseRms(x: Value, axis: number, epsilon: number): Value {

@@ -1,11 +1,7 @@
 import { scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { operators } from '../../../op/apply.js'
-import { attention } from '../../../op/attention.js'
-import { basic } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 import { form, unsupported } from '../form.js'
-
-const op = operators(basic, attention)
 
 /** The length of one axis: [1]. */
 export const axisLength = (x: Value, axis: number): Value => op.Shape(x, { start: axis, end: axis + 1 })

@@ -1,6 +1,6 @@
 import { int64s, scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/basic.js'
+import { op } from '../../../op/op.js'
 import { attended, byHead, type Heads } from './attention.js'
 import { axisLength } from './rotary.js'
 

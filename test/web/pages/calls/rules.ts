@@ -1,4 +1,4 @@
-import { gradients } from '../../../../src/authoring.js'
+import { gradients } from '../../../../src/grad/gradient.js'
 import { type DType, dtypes, isFloat } from '../../../../src/ir/dtype.js'
 import { input } from '../../../../src/ir/leaf.js'
 import type { Tensor } from '../../../../src/ir/tensor.js'

@@ -1,0 +1,76 @@
+import type { Definitions } from '../op/op.js'
+import type { GradientTables } from './rule.js'
+import { activationExpansions, activationRules } from './rules/activation.js'
+import { attentionExpansions } from './rules/attention.js'
+import { blockQuantizationRules } from './rules/block-quantization.js'
+import { controlRules } from './rules/control.js'
+import { convolutionRules } from './rules/convolution.js'
+import { elementwiseRules } from './rules/elementwise.js'
+import { foldingRules } from './rules/folding.js'
+import { generationRules } from './rules/generation.js'
+import { indexingRules } from './rules/indexing.js'
+import { linalgRules } from './rules/linalg.js'
+import { movementRules } from './rules/movement.js'
+import { normalizationExpansions, normalizationRules } from './rules/normalization.js'
+import { poolingExpansions, poolingRules } from './rules/pooling.js'
+import { quantizationExpansions } from './rules/quantization.js'
+import { recurrentExpansions } from './rules/recurrent.js'
+import { reductionRules } from './rules/reduction.js'
+import { regionExpansions } from './rules/region.js'
+import { resizeRules } from './rules/resize.js'
+import { samplingExpansions } from './rules/sampling.js'
+import { selectionExpansions, selectionRules } from './rules/selection.js'
+import { signalExpansions, signalRules } from './rules/signal.js'
+import { slicingRules } from './rules/slicing.js'
+import { softmaxExpansions, softmaxRules } from './rules/softmax.js'
+
+const rules = {
+  ...activationRules,
+  ...blockQuantizationRules,
+  ...convolutionRules,
+  ...elementwiseRules,
+  ...foldingRules,
+  ...generationRules,
+  ...indexingRules,
+  ...linalgRules,
+  ...movementRules,
+  ...normalizationRules,
+  ...poolingRules,
+  ...reductionRules,
+  ...resizeRules,
+  ...selectionRules,
+  ...signalRules,
+  ...slicingRules,
+  ...softmaxRules,
+}
+const expansions = {
+  ...activationExpansions,
+  ...attentionExpansions,
+  ...normalizationExpansions,
+  ...poolingExpansions,
+  ...quantizationExpansions,
+  ...recurrentExpansions,
+  ...regionExpansions,
+  ...samplingExpansions,
+  ...selectionExpansions,
+  ...signalExpansions,
+  ...softmaxExpansions,
+}
+
+/** Names of operators whose definition gives no reason for lacking a gradient and that have no rule or expansion. */
+type WithoutGradient = {
+  [K in keyof Definitions]: Definitions[K] extends { readonly gradient: undefined }
+    ? K extends keyof typeof rules | keyof typeof expansions | keyof typeof controlRules
+      ? never
+      : K
+    : never
+}[keyof Definitions]
+
+/**
+ * Returns `tables`. Does not compile while an operator lacks both a gradient and a reason for that: the error names it.
+ */
+const complete = (tables: [WithoutGradient] extends [never] ? object : { readonly withoutGradient: WithoutGradient }) =>
+  tables as unknown as GradientTables
+
+/** The gradient rules and expansions of every operator, by operator name. */
+export const gradientTables: GradientTables = complete({ rules, expansions, control: controlRules })
