@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
+import { entryAliases } from './test/entry-aliases.js'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
 
@@ -9,9 +10,7 @@ export default defineConfig({
     alias: [
       { find: /^(\.\.\/)+src\//, replacement: `${root}dist/` },
       { find: /^(\.\.\/)+models\//, replacement: `${root}dist/models/` },
-      { find: /^onnx-ire$/, replacement: `${root}dist/index.js` },
-      { find: /^onnx-ire\/node$/, replacement: `${root}dist/node/index.js` },
-      { find: /^onnx-ire\/web$/, replacement: `${root}dist/web/index.js` },
+      ...entryAliases(root),
     ],
   },
   test: {

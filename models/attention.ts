@@ -1,4 +1,4 @@
-import { constant, op, type Value } from 'onnx-ire'
+import { constant, op, type Value } from 'onnx-ire/graph'
 import { check } from './check.js'
 import { type Draw, projection } from './layers.js'
 import type { Weights } from './weights.js'

@@ -1,4 +1,4 @@
-import { op, type Value } from 'onnx-ire'
+import { op, type Value } from 'onnx-ire/graph'
 import type { Weights } from './weights.js'
 
 /** How a layer's weight is drawn. */

@@ -1,4 +1,5 @@
-import { constant, type Graph, input, op, type Value } from 'onnx-ire'
+import type { Graph } from 'onnx-ire'
+import { constant, input, op, type Value } from 'onnx-ire/graph'
 import { attention, causalMask } from './attention.js'
 import { type Draw, dropout, projection, rmsNorm } from './layers.js'
 import { Weights } from './weights.js'

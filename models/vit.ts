@@ -1,4 +1,5 @@
-import { type Graph, input, op, type Value } from 'onnx-ire'
+import type { Graph } from 'onnx-ire'
+import { input, op, type Value } from 'onnx-ire/graph'
 import { attention, positionsTo } from './attention.js'
 import { check } from './check.js'
 import { convolution, type Draw, dropout, layerNorm, projection } from './layers.js'

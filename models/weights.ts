@@ -1,4 +1,6 @@
-import { type Graph, parameter, Random, type Tensor, type Value } from 'onnx-ire'
+import type { Graph, Tensor } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
+import { parameter, type Value } from 'onnx-ire/graph'
 
 /**
  * Draws a model's parameters, seeded by name: adding a layer does not change the others. Elements are drawn when they are

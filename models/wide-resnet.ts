@@ -1,4 +1,5 @@
-import { type Graph, input, op } from 'onnx-ire'
+import type { Graph } from 'onnx-ire'
+import { input, op } from 'onnx-ire/graph'
 import { check } from './check.js'
 import { batchNorm, convolution, dropout, linear } from './layers.js'
 import { Weights } from './weights.js'

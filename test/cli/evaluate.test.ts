@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { exportGraph, input, type Measures, op } from '../../src/index.js'
+import { exportGraph, input, op } from '../../src/graph/index.js'
+import type { Measures } from '../../src/index.js'
 import { writeModel } from '../../src/node/index.js'
 import { needs } from '../requirements.js'
 import { json, run } from './command.js'

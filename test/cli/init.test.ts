@@ -2,7 +2,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { decodeModel, importGraph } from '../../src/index.js'
+import { importGraph } from '../../src/graph/index.js'
+import { decodeModel } from '../../src/index.js'
 import { json, run } from './command.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'onnx-ire-init-'))

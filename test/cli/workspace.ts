@@ -2,7 +2,9 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { exportGraph, input, type Model, op, parameter, Random } from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
+import { exportGraph, input, op, parameter } from '../../src/graph/index.js'
+import type { Model } from '../../src/index.js'
 import { writeModel } from '../../src/node/index.js'
 
 const packages = fileURLToPath(new URL('../../node_modules/', import.meta.url))

@@ -13,7 +13,16 @@ export interface Option {
   readonly defaults: readonly string[]
 }
 
-const entries = ['src/index.ts', 'src/node/index.ts', 'src/web/index.ts', 'models/index.ts']
+const entries = [
+  'src/index.ts',
+  'src/graph/index.ts',
+  'src/data/index.ts',
+  'src/optim/index.ts',
+  'src/analysis/flatness/index.ts',
+  'src/node/index.ts',
+  'src/web/index.ts',
+  'models/index.ts',
+]
 const interfaces = /^export interface (\w+)[^{\n]*\{\n([\s\S]*?)^\}/gm
 const holdsOptions = /(Options|Schedule|Settings|Group|^CsvColumns|^JsonField|^Task)$/
 const field = /(?:\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\s*)?^( {2}| {4})readonly (\w+)(\?)?:/gm

@@ -1,4 +1,4 @@
-import { Random } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
 
 const praise = ['wonderful', 'loved', 'brilliant', 'moving', 'delightful', 'superb', 'touching', 'masterpiece']
 const blame = ['dull', 'badly', 'waste', 'boring', 'awful', 'pointless', 'terrible', 'mess']

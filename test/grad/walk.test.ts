@@ -1,17 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import {
-  constant,
-  exportGraph,
-  gradients,
-  input,
-  OnnxIreError,
-  op,
-  Random,
-  scalar,
-  type Tensors,
-  tensor,
-  type Value,
-} from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
+import { constant, exportGraph, gradients, input, op, scalar, tensor, type Value } from '../../src/graph/index.js'
+import { OnnxIreError, type Tensors } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { encode } from '../../src/onnx/encode.js'
 import { numbers, run } from '../onnx/session.js'

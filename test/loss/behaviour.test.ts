@@ -1,17 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import {
-  binaryCrossEntropy,
-  crossEntropy,
-  huber,
-  input,
-  type Loss,
-  l1,
-  mse,
-  OnnxIreError,
-  op,
-  Random,
-  type Value,
-} from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
+import { input, op, type Value } from '../../src/graph/index.js'
+import { binaryCrossEntropy, crossEntropy, huber, type Loss, l1, mse, OnnxIreError } from '../../src/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
 import { encode } from '../../src/onnx/encode.js'

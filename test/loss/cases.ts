@@ -1,4 +1,5 @@
-import { binaryCrossEntropy, crossEntropy, huber, kl, type Loss, l1, mse, op, type Tensor } from '../../src/index.js'
+import { op } from '../../src/graph/index.js'
+import { binaryCrossEntropy, crossEntropy, huber, kl, type Loss, l1, mse, type Tensor } from '../../src/index.js'
 import { numbersOf } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { classes, float, int, logSoftmax, normal, type Shape, sigmoid, softmax, sum } from './problem.js'

@@ -1,17 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import {
-  accuracy,
-  binaryCrossEntropy,
-  combine,
-  crossEntropy,
-  input,
-  type Loss,
-  mae,
-  mse,
-  op,
-  Random,
-  type Value,
-} from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
+import { input, op, type Value } from '../../src/graph/index.js'
+import { accuracy, binaryCrossEntropy, combine, crossEntropy, type Loss, mae, mse } from '../../src/index.js'
 import { numbersOf } from '../../src/ir/leaf.js'
 import { measuredBy } from '../../src/metric/measured.js'
 import { node } from '../../src/node/index.js'

@@ -1,5 +1,6 @@
 import { expect } from 'vitest'
-import { Random, type Tensor } from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
+import type { Tensor } from '../../src/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { type Problem, sum } from './problem.js'

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { Random } from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
 import { numbersOf } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { node } from '../../src/node/index.js'

@@ -1,4 +1,6 @@
-import { gradients, input, type Loss, op, parameter, Random, scalar, type Tensor, type Value } from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
+import { gradients, input, op, parameter, scalar, type Value } from '../../src/graph/index.js'
+import type { Loss, Tensor } from '../../src/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { sizeOf } from '../../src/ir/tensor.js'

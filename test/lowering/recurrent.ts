@@ -1,5 +1,6 @@
 import { Weights } from '../../models/weights.js'
-import { adamw, crossEntropy, input, op, type Runtime, Trainer, type Value } from '../../src/index.js'
+import { input, op, type Value } from '../../src/graph/index.js'
+import { adamw, crossEntropy, type Runtime, Trainer } from '../../src/index.js'
 import { clusters, modelFrom } from '../train/problem.js'
 
 export const cells = ['LSTM', 'GRU', 'RNN'] as const

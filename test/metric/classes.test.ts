@@ -1,10 +1,10 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { input } from '../../src/graph/index.js'
 import {
   accuracy,
   confusion,
   crossEntropy,
   f1,
-  input,
   metricNamed,
   metrics,
   mse,

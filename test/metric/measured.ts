@@ -1,4 +1,6 @@
-import { input, type Loss, type Metric, Random, type Runtime, type Tensor } from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
+import { input } from '../../src/graph/index.js'
+import type { Loss, Metric, Runtime, Tensor } from '../../src/index.js'
 import type { DType } from '../../src/ir/dtype.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import type { Dim } from '../../src/ir/shape.js'

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { type Metric, mae, mse, op, r2, rmse } from '../../src/index.js'
+import { op } from '../../src/graph/index.js'
+import { type Metric, mae, mse, r2, rmse } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
 import { chunks, float, integers, measured, normals } from './measured.js'

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { build, type LlamaOptions, type Preset } from '../../models/index.js'
-import { type Graph, importGraph, trainableOf } from '../../src/index.js'
+import { importGraph, trainableOf } from '../../src/graph/index.js'
+import type { Graph } from '../../src/index.js'
 import { modelFrom } from '../train/problem.js'
 import { preset, presetNames } from './presets.js'
 

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { build } from '../../models/index.js'
-import { encodeModel, modelOf } from '../../src/index.js'
+import { modelOf } from '../../src/graph/index.js'
+import { encodeModel } from '../../src/index.js'
 import { difference, run } from '../onnx/session.js'
 import { preset } from './presets.js'
 import { fed, references } from './reference.js'

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
-import type { Tensor, Value } from '../../src/index.js'
+import type { Value } from '../../src/graph/index.js'
+import type { Tensor } from '../../src/index.js'
 
 interface Reference {
   /** What differs from the preset of the name. */

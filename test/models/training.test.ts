@@ -1,16 +1,7 @@
 import { afterAll, expect, test } from 'vitest'
 import { build, type Preset } from '../../models/index.js'
-import {
-  adamw,
-  arrays,
-  crossEntropy,
-  type Dataset,
-  encodeModel,
-  modelOf,
-  type Tensor,
-  Trainer,
-  trainingGraphs,
-} from '../../src/index.js'
+import { modelOf, trainingGraphs } from '../../src/graph/index.js'
+import { adamw, arrays, crossEntropy, type Dataset, encodeModel, type Tensor, Trainer } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { numbers, run } from '../onnx/session.js'
 import { clusters, modelFrom } from '../train/problem.js'

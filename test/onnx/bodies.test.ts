@@ -1,14 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import {
-  decodeModel,
-  encodeModel,
-  gradientModel,
-  importGraph,
-  namedTensors,
-  replaceTensors,
-  type Tensor,
-  trainableOf,
-} from '../../src/index.js'
+import { importGraph, trainableOf } from '../../src/graph/index.js'
+import { decodeModel, encodeModel, gradientModel, namedTensors, replaceTensors, type Tensor } from '../../src/index.js'
 import { bodiesOf, topological } from '../../src/ir/topology.js'
 import type { Node } from '../../src/ir/value.js'
 import { encode } from '../../src/onnx/encode.js'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { constant, exportGraph, input, op, parameter, tensor, type Value } from '../../src/index.js'
+import { constant, exportGraph, input, op, parameter, tensor, type Value } from '../../src/graph/index.js'
 
 const x = input('x', 'float32', ['N'])
 

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
+import { importGraph } from '../../src/graph/index.js'
 import {
   decodeModel,
   encodeModel,
   type Graph,
   gradientModel,
-  importGraph,
   namedTensors,
   OnnxIreError,
   replaceTensors,

@@ -3,20 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { afterAll, describe, expect, it } from 'vitest'
-import {
-  decodeModel,
-  exportGraph,
-  type Graph,
-  gradients,
-  importGraph,
-  input,
-  op,
-  parameter,
-  Random,
-  type Tensor,
-  tensor,
-  type Value,
-} from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
+import { exportGraph, gradients, importGraph, input, op, parameter, tensor, type Value } from '../../src/graph/index.js'
+import { decodeModel, type Graph, type Tensor } from '../../src/index.js'
 import { encode } from '../../src/onnx/encode.js'
 import { allNodes, qualified } from '../../src/onnx/unsupported.js'
 import { info, modelBytes, node } from './build.js'

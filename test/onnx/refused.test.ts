@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
-import { decodeModel, importGraph } from '../../src/index.js'
+import { importGraph } from '../../src/graph/index.js'
+import { decodeModel } from '../../src/index.js'
 import { create } from '../../src/onnx/message.js'
 import { info, modelBytes, node } from './build.js'
 

@@ -1,5 +1,6 @@
 import * as ort from 'onnxruntime-node'
-import type { Tensor, Tensors, TypedArray } from '../../src/index.js'
+import type { TypedArray } from '../../src/graph/index.js'
+import type { Tensor, Tensors } from '../../src/index.js'
 
 const options = { logSeverityLevel: 3, intraOpNumThreads: 1 } as const
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { decodeModel, importGraph, type Tensor } from '../../src/index.js'
+import { importGraph } from '../../src/graph/index.js'
+import { decodeModel, type Tensor } from '../../src/index.js'
 import { create } from '../../src/onnx/message.js'
 import { floats32, type GraphParts, info, int, modelBytes, node } from './build.js'
 

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { constant, encodeModel, exportGraph, input, op, Random, tensor, type Value } from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
+import { constant, exportGraph, input, op, tensor, type Value } from '../../src/graph/index.js'
+import { encodeModel } from '../../src/index.js'
 import { int64s } from '../../src/ir/leaf.js'
 import { body } from '../../src/ir/scope.js'
 import { allNodes } from '../../src/onnx/unsupported.js'

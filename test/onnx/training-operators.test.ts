@@ -1,20 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import {
-  adam,
-  type BaseOptimizer,
-  decodeModel,
-  importGraph,
-  sgd,
-  type Tensor,
-  type Update,
-  update,
-} from '../../src/index.js'
+import { importGraph } from '../../src/graph/index.js'
+import { adam, type BaseOptimizer, decodeModel, sgd, type Tensor } from '../../src/index.js'
 import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
 import { create } from '../../src/onnx/message.js'
 import type { NodeProto } from '../../src/onnx/schema.js'
 import { attributeTypes } from '../../src/onnx/schema.js'
 import { utf8Of } from '../../src/onnx/utf8.js'
+import { type Update, update } from '../../src/optim/index.js'
 import { float, graphProto, info, node, text } from './build.js'
 import { numbers, session } from './session.js'
 

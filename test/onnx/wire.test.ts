@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import protobuf from 'protobufjs/minimal.js'
 import { describe, expect, it } from 'vitest'
-import { Random } from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
 import { Reader } from '../../src/onnx/reader.js'
 import { textOf, utf8Of } from '../../src/onnx/utf8.js'
 import { Writer } from '../../src/onnx/writer.js'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { exportGraph } from '../../src/index.js'
+import { exportGraph } from '../../src/graph/index.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
 import { op } from '../../src/op/op.js'

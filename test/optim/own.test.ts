@@ -1,4 +1,4 @@
-import { expr } from 'onnx-ire'
+import { expr } from 'onnx-ire/optim'
 import { describe, expect, test } from 'vitest'
 import { update } from '../../src/backend/step.js'
 import { adamw } from '../../src/optim/adam.js'

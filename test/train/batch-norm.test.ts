@@ -1,27 +1,29 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { Random } from '../../src/data/index.js'
+import {
+  importGraph,
+  input,
+  modelOf,
+  op,
+  parameter,
+  tensor,
+  trainingGraphs,
+  type Value,
+} from '../../src/graph/index.js'
 import {
   arrays,
   crossEntropy,
   type Dataset,
   decodeModel,
   encodeModel,
-  importGraph,
-  input,
   ire,
   labels,
   type Model,
-  modelOf,
   type Optimizer,
-  op,
-  parameter,
-  Random,
   sam,
   sgd,
   type Tensor,
   Trainer,
-  tensor,
-  trainingGraphs,
-  type Value,
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { normal } from './problem.js'

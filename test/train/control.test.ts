@@ -2,6 +2,8 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Random } from '../../src/data/index.js'
+import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import {
   adamw,
   arrays,
@@ -9,20 +11,14 @@ import {
   crossEntropy,
   encodeModel,
   type FitOptions,
-  input,
   ire,
   type Model,
-  modelOf,
   mse,
   OnnxIreError,
-  op,
-  parameter,
-  Random,
   type RoundMetrics,
   sgd,
   Trainer,
   type TrainerOptions,
-  tensor,
 } from '../../src/index.js'
 import { checkpointFolder, node } from '../../src/node/index.js'
 import { clusters, flat, smallConvnet, smallMlp } from './problem.js'

@@ -1,21 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import {
-  adamw,
-  crossEntropy,
-  encodeModel,
-  importGraph,
-  input,
-  type Model,
-  modelOf,
-  mse,
-  op,
-  parameter,
-  Random,
-  scalar,
-  sgd,
-  Trainer,
-  trainingGraphs,
-} from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
+import { importGraph, input, modelOf, op, parameter, scalar, trainingGraphs } from '../../src/graph/index.js'
+import { adamw, crossEntropy, encodeModel, type Model, mse, sgd, Trainer } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
 import { HostCompute } from '../../src/train/host-compute.js'

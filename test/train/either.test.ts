@@ -1,4 +1,15 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { Random } from '../../src/data/index.js'
+import {
+  importGraph,
+  input,
+  modelOf,
+  op,
+  parameter,
+  scalar,
+  trainingGraphs,
+  type Value,
+} from '../../src/graph/index.js'
 import {
   adamw,
   binaryCrossEntropy,
@@ -6,23 +17,14 @@ import {
   crossEntropy,
   type Graph,
   huber,
-  importGraph,
-  input,
   ire,
   type Loss,
   l1,
   labels,
-  modelOf,
   mse,
-  op,
-  parameter,
-  Random,
   type Runtime,
-  scalar,
   type Tensor,
   Trainer,
-  trainingGraphs,
-  type Value,
 } from '../../src/index.js'
 import { body } from '../../src/ir/scope.js'
 import { node } from '../../src/node/index.js'

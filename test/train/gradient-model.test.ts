@@ -3,15 +3,14 @@ import { describe, expect, it } from 'vitest'
 import { convnet } from '../../models/convnet.js'
 import { mlp } from '../../models/mlp.js'
 import { transformer } from '../../models/transformer.js'
+import { Random } from '../../src/data/index.js'
+import { importGraph, modelOf } from '../../src/graph/index.js'
 import {
   decodeModel,
   encodeModel,
   type Graph,
   gradientModel,
-  importGraph,
-  modelOf,
   OnnxIreError,
-  Random,
   type Tensor,
   type Tensors,
 } from '../../src/index.js'

@@ -1,9 +1,9 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { transformer } from '../../models/transformer.js'
+import { importGraph } from '../../src/graph/index.js'
 import {
   adamw,
   crossEntropy,
-  importGraph,
   ire,
   OnnxIreError,
   type ParameterGroup,

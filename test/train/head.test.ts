@@ -2,16 +2,9 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { mlp } from '../../models/mlp.js'
 import { transformer } from '../../models/transformer.js'
-import {
-  decodeModel,
-  encodeModel,
-  type HeadOptions,
-  importGraph,
-  type Model,
-  Random,
-  replaceHead,
-  type Tensor,
-} from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
+import { importGraph } from '../../src/graph/index.js'
+import { decodeModel, encodeModel, type HeadOptions, type Model, replaceHead, type Tensor } from '../../src/index.js'
 import { encode } from '../../src/onnx/encode.js'
 import type { GraphProto } from '../../src/onnx/schema.js'
 import { floats32, type GraphParts, info, int, int64s, modelBytes, modelProto, node, value } from '../onnx/build.js'

@@ -1,4 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { Random } from '../../src/data/index.js'
+import { importGraph, input, modelOf, op, parameter, scalar, trainingGraphs } from '../../src/graph/index.js'
 import {
   arrays,
   binaryCrossEntropy,
@@ -7,22 +9,14 @@ import {
   f1,
   type Graph,
   huber,
-  importGraph,
-  input,
   ire,
   type Loss,
   labels,
   mae,
-  modelOf,
   mse,
-  op,
-  parameter,
-  Random,
-  scalar,
   sgd,
   type Tensor,
   Trainer,
-  trainingGraphs,
 } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'

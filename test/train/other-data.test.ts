@@ -1,5 +1,6 @@
 import { afterAll, expect, it } from 'vitest'
-import { adamw, crossEntropy, type Data, stream, subset, Trainer } from '../../src/index.js'
+import { subset } from '../../src/data/index.js'
+import { adamw, crossEntropy, type Data, stream, Trainer } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { clusters, smallMlp } from './problem.js'
 

@@ -1,22 +1,7 @@
 import { afterAll, expect, it } from 'vitest'
-import {
-  combine,
-  crossEntropy,
-  type Dataset,
-  type Dim,
-  input,
-  ire,
-  type Model,
-  modelOf,
-  mse,
-  op,
-  parameter,
-  Random,
-  scalar,
-  sgd,
-  Trainer,
-  transform,
-} from '../../src/index.js'
+import { Random, transform } from '../../src/data/index.js'
+import { input, modelOf, op, parameter, scalar } from '../../src/graph/index.js'
+import { combine, crossEntropy, type Dataset, type Dim, ire, type Model, mse, sgd, Trainer } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { clusters, flat, normal } from './problem.js'
 

@@ -1,21 +1,17 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { subset } from '../../src/data/index.js'
+import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import {
   arrays,
   crossEntropy,
   type Dataset,
   evaluateModel,
-  input,
   labels,
   type Model,
-  modelOf,
   OnnxIreError,
-  op,
   type PredictOptions,
-  parameter,
   predict,
-  subset,
   type Tensor,
-  tensor,
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { argMax, clusters, smallMlp } from './problem.js'

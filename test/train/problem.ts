@@ -1,6 +1,8 @@
 import { convnet } from '../../models/convnet.js'
 import { mlp } from '../../models/mlp.js'
-import { arrays, type Dataset, type Graph, labels, type Model, modelOf, Random, type Tensor } from '../../src/index.js'
+import { Random } from '../../src/data/index.js'
+import { modelOf } from '../../src/graph/index.js'
+import { arrays, type Dataset, type Graph, labels, type Model, type Tensor } from '../../src/index.js'
 
 /** A graph as a model file would hold it. */
 export const modelFrom = ({ name, inputs, outputs }: Graph): Model => modelOf({ name, inputs, outputs })

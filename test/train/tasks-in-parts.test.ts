@@ -1,22 +1,16 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { Random } from '../../src/data/index.js'
+import { importGraph, input, modelOf, op, parameter, tensor, trainingGraphs } from '../../src/graph/index.js'
 import {
   binaryCrossEntropy,
   combine,
   crossEntropy,
-  importGraph,
-  input,
   ire,
   type Loss,
   labels,
-  modelOf,
   mse,
-  op,
-  parameter,
-  Random,
   sgd,
   Trainer,
-  tensor,
-  trainingGraphs,
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { HostCompute } from '../../src/train/host-compute.js'

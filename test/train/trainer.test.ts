@@ -2,30 +2,24 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import { Random, subset, transform } from '../../src/data/index.js'
+import { importGraph, input, modelOf, op, parameter } from '../../src/graph/index.js'
 import {
   adamw,
   arrays,
   crossEntropy,
   type Dataset,
   encodeModel,
-  importGraph,
-  input,
   ire,
   labels,
   type Model,
-  modelOf,
   OnnxIreError,
   type Optimizer,
-  op,
-  parameter,
-  Random,
   type RoundMetrics,
   sam,
   sgd,
-  subset,
   Trainer,
   type TrainerOptions,
-  transform,
 } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node, readModel, writeModel } from '../../src/node/index.js'

@@ -2,20 +2,19 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { convnet } from '../../models/convnet.js'
 import { transformer } from '../../models/transformer.js'
+import { Random } from '../../src/data/index.js'
 import {
   constant,
-  decodeModel,
-  type Graph,
   importGraph,
   input,
   modelOf,
   op,
   parameter,
-  Random,
   tensor,
   trainableOf,
   type Value,
-} from '../../src/index.js'
+} from '../../src/graph/index.js'
+import { decodeModel, type Graph } from '../../src/index.js'
 import { int64s } from '../onnx/build.js'
 import { modelFrom, normal } from './problem.js'
 

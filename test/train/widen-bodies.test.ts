@@ -1,18 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Random } from '../../src/data/index.js'
+import { importGraph, input, modelOf, op, parameter } from '../../src/graph/index.js'
 import {
   adamw,
   crossEntropy,
   type DType,
   encodeModel,
-  importGraph,
-  input,
   ire,
   type Model,
-  modelOf,
   namedTensors,
-  op,
-  parameter,
-  Random,
   type Runtime,
   type Tensor,
   Trainer,

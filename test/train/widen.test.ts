@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Random } from '../../src/data/index.js'
+import { importGraph, input, modelOf, op, parameter } from '../../src/graph/index.js'
 import {
   adamw,
   arrays,
@@ -6,16 +8,10 @@ import {
   type DType,
   encodeModel,
   evaluateModel,
-  importGraph,
-  input,
   inspectModel,
   ire,
   type Model,
-  modelOf,
   namedTensors,
-  op,
-  parameter,
-  Random,
   type Runtime,
   type Tensor,
   Trainer,

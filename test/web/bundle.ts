@@ -1,7 +1,7 @@
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { build, type Rolldown } from 'vite'
+import { entryAliases } from '../entry-aliases.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -26,10 +26,7 @@ export async function bundled(code: string): Promise<Bundle> {
     root,
     logLevel: 'error',
     resolve: {
-      alias: [
-        { find: /^onnx-ire$/, replacement: join(root, 'dist/index.js') },
-        { find: /^onnx-ire\/web$/, replacement: join(root, 'dist/web/index.js') },
-      ],
+      alias: [...entryAliases(root)],
     },
     plugins: [
       {

@@ -15,6 +15,7 @@ import type { Graph } from '../../src/ir/value.js'
 import { modelOf } from '../../src/onnx/export.js'
 import { encodeModel } from '../../src/onnx/model.js'
 import { op } from '../../src/op/op.js'
+import { entryAliases } from '../entry-aliases.js'
 import { describeWithChromium, launch } from './browser.js'
 import { digits, idxOf } from './pretrained.js'
 import { serve } from './server.js'
@@ -44,10 +45,7 @@ async function built(): Promise<{ readonly folder: string; readonly own: Readonl
     base: './',
     logLevel: 'error',
     resolve: {
-      alias: [
-        { find: /^onnx-ire$/, replacement: join(root, 'dist/index.js') },
-        { find: /^onnx-ire\/web$/, replacement: join(root, 'dist/web/index.js') },
-      ],
+      alias: [...entryAliases(root)],
     },
     build: { outDir: folder, emptyOutDir: true, target: 'es2023', modulePreload: false, chunkSizeWarningLimit: 10_000 },
   })) as Rolldown.RolldownOutput

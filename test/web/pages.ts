@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'vite'
+import { entryAliases } from '../entry-aliases.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -18,8 +19,7 @@ export async function buildPages(): Promise<string> {
       alias: [
         { find: /^(\.\.\/)+src\//, replacement: `${root}dist/` },
         { find: /^(\.\.\/)+models\//, replacement: `${root}dist/models/` },
-        { find: /^onnx-ire$/, replacement: `${root}dist/index.js` },
-        { find: /^onnx-ire\/(web|models)$/, replacement: `${root}dist/$1/index.js` },
+        ...entryAliases(root),
       ],
     },
     worker: { format: 'es' },

@@ -1,4 +1,5 @@
-import { crossEntropy, encodeModel, importGraph, modelOf, trainingGraphs } from 'onnx-ire'
+import { crossEntropy, encodeModel } from 'onnx-ire'
+import { importGraph, modelOf, trainingGraphs } from 'onnx-ire/graph'
 import { readModel } from 'onnx-ire/node'
 
 /** What `open.ts FILE` prints, as JSON: seconds, and the nodes of the training graph. */

@@ -1,6 +1,8 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { encodeModel, modelOf, namedTensors, Random, type Tensor, trainableOf } from 'onnx-ire'
+import { encodeModel, namedTensors, type Tensor } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
+import { modelOf, trainableOf } from 'onnx-ire/graph'
 import { type Place, type Problem, problemOf, type Read } from './read.js'
 import type { Workload } from './workloads.js'
 

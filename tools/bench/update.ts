@@ -1,4 +1,6 @@
-import { adamw, initialState, ire, type Optimizer, Random, takeStep } from 'onnx-ire'
+import { adamw, ire, type Optimizer } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
+import { initialState, takeStep } from 'onnx-ire/optim'
 import { type Spread, spreadOf } from './statistics.js'
 
 /** What the optimizer alone takes, nanoseconds per parameter. */

@@ -1,4 +1,6 @@
-import { type Graph, type Random, type Tensor, tensor } from 'onnx-ire'
+import type { Graph, Tensor } from 'onnx-ire'
+import type { Random } from 'onnx-ire/data'
+import { tensor } from 'onnx-ire/graph'
 import { lenet as lenet5, llama, mlp, resnet, vit } from 'onnx-ire/models'
 
 /** One model to train, and what it is trained on: random examples, for only the time counts. */

@@ -1,4 +1,5 @@
-import { OnnxIreError, Random, type Tensor } from 'onnx-ire'
+import { OnnxIreError, type Tensor } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
 import { isFloat } from '../../dist/ir/dtype.js'
 import { numbersOf } from '../../dist/ir/leaf.js'
 import type { Graph } from '../../dist/ir/value.js'

@@ -1,5 +1,6 @@
 import { Float16Array } from '@petamoriken/float16'
-import type { Tensor, TypedArray } from 'onnx-ire'
+import type { Tensor } from 'onnx-ire'
+import type { TypedArray } from 'onnx-ire/graph'
 import type { InferenceSession } from 'onnxruntime-node'
 import { type DType, dtypes } from '../../dist/ir/dtype.js'
 

@@ -1,4 +1,6 @@
-import { type Graph, input, op, parameter, Random, type Value } from '../../dist/index.js'
+import { Random } from '../../dist/data/index.js'
+import { input, op, parameter, type Value } from '../../dist/graph/index.js'
+import type { Graph } from '../../dist/index.js'
 import { tensorFrom } from '../../dist/ir/leaf.js'
 import { body } from '../../dist/ir/scope.js'
 

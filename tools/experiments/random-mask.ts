@@ -1,4 +1,5 @@
-import { OnnxIreError, Random, type Runtime, type Tensor } from 'onnx-ire'
+import { OnnxIreError, type Runtime, type Tensor } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
 
 /**
  * How a control's mask is drawn: 'random', over all coordinates alike; 'shuffled', at random within each tensor, which keeps

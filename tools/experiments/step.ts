@@ -1,11 +1,5 @@
-import {
-  type GradientKind,
-  type Gradients,
-  type Optimizer,
-  type OptimizerState,
-  type ParameterArrays,
-  update,
-} from 'onnx-ire'
+import type { Optimizer, ParameterArrays } from 'onnx-ire'
+import { type GradientKind, type Gradients, type OptimizerState, update } from 'onnx-ire/optim'
 
 /** Parameters small enough to write their gradients by hand. */
 export type Point = Record<string, Float64Array>

@@ -1,4 +1,6 @@
-import { type Dim, Random, type Tensor, type Value } from 'onnx-ire'
+import type { Dim, Tensor } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
+import type { Value } from 'onnx-ire/graph'
 
 /** What a model's file leaves open: lengths by symbol, and inputs that are settings rather than data. */
 interface Setting {

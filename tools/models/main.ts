@@ -7,16 +7,13 @@ import {
   encodeModel,
   type Graph,
   gradientModel,
-  importGraph,
   type Model,
-  modelOf,
   mse,
-  Random,
   type Tensor,
   Trainer,
-  trainableOf,
-  type Value,
 } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
+import { importGraph, modelOf, trainableOf, type Value } from 'onnx-ire/graph'
 import { node, readModel } from 'onnx-ire/node'
 import { inputsFor } from './inputs.js'
 

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { arrays, type Dataset, images, labels, Random, subset } from 'onnx-ire'
+import { arrays, type Dataset, images, labels } from 'onnx-ire'
+import { Random, subset } from 'onnx-ire/data'
 import { readIdx } from 'onnx-ire/node'
 
 const packages = fileURLToPath(new URL('../../node_modules/', import.meta.url))

@@ -1,4 +1,6 @@
-import { importGraph, type Model, Random, replaceTensors, type Tensor, trainableOf } from 'onnx-ire'
+import { type Model, replaceTensors, type Tensor } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
+import { importGraph, trainableOf } from 'onnx-ire/graph'
 
 /**
  * The same network without what it learned: the elements of every weight tensor shuffled, so that each layer keeps the scale

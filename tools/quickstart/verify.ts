@@ -1,4 +1,4 @@
-import type { TypedArray } from 'onnx-ire'
+import type { TypedArray } from 'onnx-ire/graph'
 import { heldOutDigits } from './digits.js'
 
 /** Counts the digits a model reads correctly, in plain onnxruntime: `verify.ts MODEL COUNT`, JSON on standard output. */

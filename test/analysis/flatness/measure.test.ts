@@ -4,17 +4,9 @@ import { type FlatnessProgress, measureFlatness } from '../../../src/analysis/fl
 import { sharpness } from '../../../src/analysis/flatness/sharpness.js'
 import { LossSurface } from '../../../src/analysis/flatness/surface.js'
 import { displaced, norm } from '../../../src/analysis/flatness/vector.js'
-import {
-  crossEntropy,
-  evaluateModel,
-  input,
-  type Model,
-  modelOf,
-  op,
-  parameter,
-  Random,
-  replaceTensors,
-} from '../../../src/index.js'
+import { Random } from '../../../src/data/index.js'
+import { input, modelOf, op, parameter } from '../../../src/graph/index.js'
+import { crossEntropy, evaluateModel, type Model, replaceTensors } from '../../../src/index.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
 import { node } from '../../../src/node/index.js'
 import { explicit, traceOf } from './matrix.js'

@@ -1,15 +1,6 @@
-import {
-  arrays,
-  type Dataset,
-  input,
-  labels,
-  type Model,
-  modelOf,
-  op,
-  parameter,
-  Random,
-  type Value,
-} from '../../../src/index.js'
+import { Random } from '../../../src/data/index.js'
+import { input, modelOf, op, parameter, type Value } from '../../../src/graph/index.js'
+import { arrays, type Dataset, labels, type Model } from '../../../src/index.js'
 import { numbersOf, tensorFrom } from '../../../src/ir/leaf.js'
 import { sizeOf, type Tensor } from '../../../src/ir/tensor.js'
 

@@ -5,26 +5,21 @@ import { surfaceGraphs } from '../../../src/analysis/flatness/graphs.js'
 import { LossSurface } from '../../../src/analysis/flatness/surface.js'
 import { hutchinsonTrace } from '../../../src/analysis/flatness/trace.js'
 import { displaced, dot, norm } from '../../../src/analysis/flatness/vector.js'
+import { Random } from '../../../src/data/index.js'
 import { gradientTables } from '../../../src/grad/gradient-tables.js'
+import { importGraph, input, modelOf, op, parameter, trainingGraphs } from '../../../src/graph/index.js'
 import {
   adamw,
   arrays,
   crossEntropy,
   type Dataset,
   decodeModel,
-  importGraph,
-  input,
   type Loss,
   labels,
   type Model,
-  modelOf,
   OnnxIreError,
-  op,
-  parameter,
-  Random,
   type Runtime,
   Trainer,
-  trainingGraphs,
 } from '../../../src/index.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
 import { node } from '../../../src/node/index.js'

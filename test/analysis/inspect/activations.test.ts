@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { peakBytes } from '../../../src/analysis/inspect/activations.js'
-import { input, op, parameter, type Value } from '../../../src/index.js'
+import { input, op, parameter, type Value } from '../../../src/graph/index.js'
 
 const x = (...shape: number[]): Value => input('x', 'float32', shape)
 const peak = (...outputs: Value[]): number => peakBytes(outputs, () => false)

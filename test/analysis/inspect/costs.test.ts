@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { costOf, costs } from '../../../src/analysis/inspect/costs/index.js'
-import { input, op, type Value } from '../../../src/index.js'
+import { input, op, type Value } from '../../../src/graph/index.js'
 import { control } from '../../../src/op/control.js'
 import { definitions } from '../../../src/op/op.js'
 

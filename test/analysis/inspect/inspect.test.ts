@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { build, type Preset } from '../../../models/index.js'
-import { body, input, inspectModel, type Model, modelOf, op, parameter, type Value } from '../../../src/index.js'
+import { body, input, modelOf, op, parameter, type Value } from '../../../src/graph/index.js'
+import { inspectModel, type Model } from '../../../src/index.js'
 
 const weight = (name: string, ...dims: number[]): Value =>
   parameter(name, {

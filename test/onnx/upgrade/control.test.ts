@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { decodeModel, importGraph, type Tensor } from '../../../src/index.js'
+import { importGraph } from '../../../src/graph/index.js'
+import { decodeModel, type Tensor } from '../../../src/index.js'
 import { encode } from '../../../src/onnx/encode.js'
 import { exportGraph } from '../../../src/onnx/export.js'
 import { floats32, graph, graphProto, info, int, ints, modelBytes, node } from '../build.js'

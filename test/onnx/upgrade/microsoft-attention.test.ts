@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { op, parameter, Random, type Value } from '../../../src/index.js'
+import { Random } from '../../../src/data/index.js'
+import { op, parameter, type Value } from '../../../src/graph/index.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
 import { modernised } from '../../../src/onnx/upgrade/modernise.js'
 import { evaluate } from '../../grad/evaluate.js'

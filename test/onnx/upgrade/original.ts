@@ -1,16 +1,7 @@
 import { expect } from 'vitest'
-import {
-  type DType,
-  decodeModel,
-  exportGraph,
-  gradients,
-  importGraph,
-  input,
-  Random,
-  type Tensor,
-  type Tensors,
-  type Value,
-} from '../../../src/index.js'
+import { Random } from '../../../src/data/index.js'
+import { exportGraph, gradients, importGraph, input, type Value } from '../../../src/graph/index.js'
+import { type DType, decodeModel, type Tensor, type Tensors } from '../../../src/index.js'
 import { isFloat } from '../../../src/ir/dtype.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
 import { encode } from '../../../src/onnx/encode.js'

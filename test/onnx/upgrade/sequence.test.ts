@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { decodeModel, exportGraph, gradients, importGraph, type Tensor } from '../../../src/index.js'
+import { exportGraph, gradients, importGraph } from '../../../src/graph/index.js'
+import { decodeModel, type Tensor } from '../../../src/index.js'
 import { encode } from '../../../src/onnx/encode.js'
 import { create } from '../../../src/onnx/message.js'
 import { floats32, type GraphParts, graph, graphProto, info, int, int64s, modelBytes, node } from '../build.js'

@@ -1,4 +1,5 @@
-import { initialState, type Optimizer, type ParameterArrays } from 'onnx-ire'
+import type { Optimizer, ParameterArrays } from 'onnx-ire'
+import { initialState } from 'onnx-ire/optim'
 import { step } from '../step.js'
 
 /** L(u, v) = (1 + u^2) v^2 / 2: v = 0 is a valley of minima of sharpness 1 + u^2, flattest at u = 0. */

@@ -1,4 +1,5 @@
-import { ire, type Optimizer, Random, sam, sgd } from 'onnx-ire'
+import { ire, type Optimizer, sam, sgd } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
 import { curves } from 'onnx-ire/node'
 import type { Experiment, Lab, Settings } from '../experiment.js'
 import { table, withInterval } from '../markdown.js'

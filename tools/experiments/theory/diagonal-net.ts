@@ -1,4 +1,5 @@
-import type { ParameterArrays, Random } from 'onnx-ire'
+import type { ParameterArrays } from 'onnx-ire'
+import type { Random } from 'onnx-ire/data'
 import { solved } from '../statistics.js'
 import type { Point } from '../step.js'
 import type { Problem } from './problem.js'

@@ -1,4 +1,6 @@
-import { initialState, type Optimizer, Random } from 'onnx-ire'
+import type { Optimizer } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
+import { initialState } from 'onnx-ire/optim'
 import { type Point, step } from '../step.js'
 import type { Problem } from './problem.js'
 

@@ -1,4 +1,6 @@
-import type { Gradients, ParameterArrays, Random } from 'onnx-ire'
+import type { ParameterArrays } from 'onnx-ire'
+import type { Random } from 'onnx-ire/data'
+import type { Gradients } from 'onnx-ire/optim'
 import type { Point } from '../step.js'
 
 /** A loss whose minima form a manifold that is known exactly, with the sharpness of each of them. */

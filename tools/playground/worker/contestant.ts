@@ -4,17 +4,15 @@ import {
   crossEntropy,
   type Dataset,
   ire,
-  LossSurface,
   type Model,
   OnnxIreError,
-  Random,
   type Runtime,
   type Split,
   type StepProgress,
-  sharpness,
-  subset,
   Trainer,
 } from 'onnx-ire'
+import { Random, subset } from 'onnx-ire/data'
+import { LossSurface, sharpness } from 'onnx-ire/flatness'
 import { checkpointFolder } from 'onnx-ire/web'
 import type { Contender, Settings, WorkerEvent } from '../protocol.js'
 import type { Control } from './control.js'

@@ -1,4 +1,5 @@
-import { arrays, type Dataset, images, labels, OnnxIreError, type Tensor, tensor } from 'onnx-ire'
+import { arrays, type Dataset, images, labels, OnnxIreError, type Tensor } from 'onnx-ire'
+import { tensor } from 'onnx-ire/graph'
 import { imageFolder, pixels, readCsv, readIdx } from 'onnx-ire/web'
 import type { DataChoice, DataSummary, Form, ShownExample } from '../protocol.js'
 import { imageOptions } from './form.js'

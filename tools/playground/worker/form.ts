@@ -1,5 +1,6 @@
-import type { Graph, ImageOptions, Node, Value } from 'onnx-ire'
+import type { Graph, ImageOptions } from 'onnx-ire'
 import { OnnxIreError } from 'onnx-ire'
+import type { Node, Value } from 'onnx-ire/graph'
 import { type Form, normalisations } from '../protocol.js'
 
 /** The only input of a model that takes one picture or one row of a table per example, in single or half precision. Throws 'invalid-model' for others. */

@@ -1,17 +1,6 @@
 import { Float16Array } from '@petamoriken/float16'
-import {
-  encodeModel,
-  importGraph,
-  type Model,
-  modelOf,
-  namedTensors,
-  op,
-  type Program,
-  type Runtime,
-  type Tensor,
-  tensor,
-  type Value,
-} from 'onnx-ire'
+import { encodeModel, type Model, namedTensors, type Program, type Runtime, type Tensor } from 'onnx-ire'
+import { importGraph, modelOf, op, tensor, type Value } from 'onnx-ire/graph'
 import { wasm } from 'onnx-ire/web'
 import { inputOf, outputOf } from './form.js'
 

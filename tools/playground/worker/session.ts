@@ -1,13 +1,5 @@
-import {
-  encodeModel,
-  importGraph,
-  inspectModel,
-  type Model,
-  OnnxIreError,
-  type Port,
-  replaceHead,
-  split,
-} from 'onnx-ire'
+import { encodeModel, inspectModel, type Model, OnnxIreError, type Port, replaceHead, split } from 'onnx-ire'
+import { importGraph } from 'onnx-ire/graph'
 import { readModel, removeStored } from 'onnx-ire/web'
 import type {
   Calls,

@@ -7,12 +7,12 @@ import {
   images,
   labels,
   type Measures,
-  modelOf,
   namedTensors,
-  Random,
   type Runtime,
   Trainer,
 } from 'onnx-ire'
+import { Random } from 'onnx-ire/data'
+import { modelOf } from 'onnx-ire/graph'
 import { mlp } from 'onnx-ire/models'
 import {
   checkpointFolder,

@@ -1,0 +1,30 @@
+/**
+ * Data sets, streams, batches, augmentation, tokenizers and random numbers.
+ * @module onnx-ire/data
+ */
+
+export { type Distribution, Random, type RandomState } from '../util/random.js'
+export { type AugmentImagesOptions, augmentImages } from './augment/augment-images.js'
+export { type RandomCropOptions, randomCrop } from './augment/crop.js'
+export { type CutoutOptions, cutout } from './augment/cutout.js'
+export { randomFlip } from './augment/flip.js'
+export { type AugmentationSpec, augmentationOf } from './augment/named.js'
+export type { Fill, Picture, Size } from './augment/picture.js'
+export { type RandAugmentOptions, randAugment } from './augment/rand-augment.js'
+export { type RandomResizedCropOptions, randomResizedCrop } from './augment/resized-crop.js'
+export { type BatchOptions, batchCount, batches, type EpochOptions } from './batches.js'
+export { type Cifar, parseCifar } from './cifar.js'
+export { balanced, type ClassNumbers, classWeights, oneHot } from './classes.js'
+export { subset } from './dataset.js'
+export { datasetOf } from './examples.js'
+export { parseIdx } from './idx.js'
+export { type MixupOptions, mixup } from './mixup.js'
+export type { PadOptions, Row } from './pad.js'
+export { padded } from './padded.js'
+export type { TokenHeader } from './token-file.js'
+export { Tokenizer } from './tokenize/tokenizer.js'
+export { tokenizerJson } from './tokenize/tokenizer-json.js'
+export { type BpeOptions, type BpeVocabulary, trainBpe } from './tokenize/train-bpe.js'
+export { WordCounts } from './tokenize/words.js'
+export { transform } from './transform.js'
+export { withWeights } from './weights.js'
