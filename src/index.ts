@@ -24,30 +24,30 @@ export type { Dim, Shape } from './ir/shape.js'
 export type { Tensor, TensorData, Tensors } from './ir/tensor.js'
 export type { Graph } from './ir/value.js'
 export { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './loss/binary-cross-entropy.js'
-export { combine, type Task } from './loss/combine.js'
+export { combine, type LossTask } from './loss/combine.js'
 export { type CrossEntropyOptions, crossEntropy } from './loss/cross-entropy.js'
-export { type HuberOptions, huber } from './loss/huber.js'
 export { type KlOptions, kl } from './loss/kl.js'
-export { type L1Options, l1 } from './loss/l1.js'
-export type { Compared, Loss, LossGraph, Mean, Means, Noise } from './loss/loss.js'
-export { type MseOptions, mse } from './loss/mse.js'
+export type { Comparison, Loss, LossGraph, MeanTerm, MeanTerms, NoiseDistribution } from './loss/loss.js'
 export type { RegressionOptions } from './loss/regression.js'
-export type { WeightOptions } from './loss/weights.js'
-export { accuracy } from './metric/accuracy.js'
+export { type HuberOptions, huber, type L1Options, l1, type MseOptions, mse } from './loss/regression.js'
+export type { LossWeightOptions } from './loss/sample-weights.js'
+export type { Measures } from './metric/accumulator.js'
+export { accuracy, topK } from './metric/accuracy.js'
 export { type ConfusionOptions, confusion } from './metric/confusion.js'
-export { mae, rmse } from './metric/errors.js'
 export type { Metric, MetricGraph, MetricValue } from './metric/metric.js'
-export { metricNamed, metrics } from './metric/named.js'
 export { perplexity } from './metric/perplexity.js'
 export {
-  type Average,
-  type AverageOptions,
+  type ClassAverage,
+  type ClassAverageOptions,
   f1,
   type PerClassOptions,
   perClass,
   precision,
   recall,
 } from './metric/precision-recall.js'
+
+<<<<<<< HEAD
+
 export { type R2Options, r2 } from './metric/r2.js'
 export type { Measures } from './metric/tally.js'
 export { topK } from './metric/top-k.js'
@@ -73,6 +73,14 @@ export { type SgdOptions, sgd } from './optim/sgd.js'
 export type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, DeviceTensors, Feeds } from './runtime/device.js'
 export type { Provider } from './runtime/provider.js'
 export type { Program, Runtime } from './runtime/runtime.js'
+
+=======
+
+export { createMetric, metrics } from './metric/registry.js'
+export { mae, type R2Options, r2, rmse } from './metric/regression.js'
+
+>>>>>>> 0d0a626 (Losses and metrics: whole files, plain names, registries that recipes derive from)
+
 export type { CheckpointStore, Resumed } from './train/checkpoint-store.js'
 export { type EvaluateOptions, evaluateModel } from './train/evaluate.js'
 export { type GradientModelOptions, gradientModel } from './train/gradient-model.js'

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { type Command, Option } from 'commander'
+import { type LossKind, lossRegistry } from '../loss/registry.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { Model } from '../onnx/model.js'
-import type { LossKind } from '../recipe/loss.js'
 import type { Recipe } from '../recipe/recipe.js'
 import type { TrainingOptions } from '../train/graphs.js'
 import type { HeadOptions } from '../train/head.js'
@@ -10,7 +10,7 @@ import { collected, wholeNumber } from './arguments.js'
 import type { Io } from './io.js'
 import { print, table } from './output.js'
 
-const lossKinds: readonly LossKind[] = ['cross-entropy', 'binary-cross-entropy', 'l1', 'huber', 'kl', 'mse']
+const lossKinds = Object.keys(lossRegistry) as LossKind[]
 
 interface Options {
   readonly loss?: LossKind
@@ -124,9 +124,9 @@ async function chosen(path: string, options: Options, command: Command): Promise
   const { loss, logits, headClasses, trainable, batchNorm } = options
   if (loss === undefined) return command.error('error: give --loss, or a recipe instead of the model', { exitCode: 2 })
   if (options.set.length > 0) command.error('error: --set changes a recipe; a model has none', { exitCode: 2 })
-  const { lossOf, lossOn } = await import('../recipe/loss.js')
+  const { createLoss, lossOnOutput } = await import('../recipe/loss.js')
   const training: TrainingOptions = {
-    loss: lossOf(lossOn(loss, logits)),
+    loss: createLoss(lossOnOutput(loss, logits)),
     curvature: 'sampled',
     ...(trainable === undefined ? {} : { trainable }),
     ...(batchNorm === undefined ? {} : { batchNorm }),

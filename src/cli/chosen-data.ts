@@ -1,8 +1,8 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import type { Data } from '../data/stream.js'
+import type { LossKind } from '../loss/registry.js'
 import type { Model } from '../onnx/model.js'
-import type { LossKind } from '../recipe/loss.js'
 import type { EvaluationRecipe, Recipe } from '../recipe/recipe.js'
 import type { ClassNames } from './data/opened.js'
 
@@ -54,7 +54,7 @@ async function fromOptions(options: ChoiceOptions, command: Command): Promise<Ch
     command.error('error: give a recipe, or both --data and --loss', { exitCode: 2 })
   }
   if (options.set.length > 0) command.error('error: --set changes a recipe, and none is given', { exitCode: 2 })
-  const [{ checkEvaluation, parseJson }, { mapSourcePaths }, { lossOn, targetOf, taskLosses }, { openData }] =
+  const [{ checkEvaluation, parseJson }, { mapSourcePaths }, { lossOnOutput, lossTarget, taskLosses }, { openData }] =
     await Promise.all([
       import('../recipe/parse.js'),
       import('../recipe/sources/source.js'),
@@ -66,10 +66,10 @@ async function fromOptions(options: ChoiceOptions, command: Command): Promise<Ch
   // A kind that is none is refused by the check.
   const { data: source, ...recipe } = checkEvaluation({
     data: parseJson(given),
-    loss: written ? parseJson(loss) : lossOn(loss as LossKind, logits),
+    loss: written ? parseJson(loss) : lossOnOutput(loss as LossKind, logits),
   })
   return async (model) => {
-    const targets = taskLosses(recipe.loss).map(([, task]) => targetOf(task))
+    const targets = taskLosses(recipe.loss).map(([, task]) => lossTarget(task))
     const opening = { model, targets, classes: async () => ({}) }
     const { data, classes = {} } = await openData(
       '--data',

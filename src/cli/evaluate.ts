@@ -48,7 +48,7 @@ Examples:
       --data '{ "kind": "csv", "file": "houses.csv", "tensors": { "x": "*", "targets": ["price"] } }'`,
     )
     .action(async (path: string, recipePath: string | undefined, options: Options) => {
-      const [{ readModel }, { runtimeOn }, { evaluateModel }, { lossOf }, { metricsOf }, { counterOn }] =
+      const [{ readModel }, { runtimeOn }, { evaluateModel }, { createLoss }, { metricsOf }, { counterOn }] =
         await Promise.all([
           import('../node/model.js'),
           import('./provider.js'),
@@ -68,7 +68,7 @@ Examples:
         const started = performance.now()
         let examples = 0
         const measures = await evaluateModel(model, data, {
-          loss: lossOf(recipe.loss),
+          loss: createLoss(recipe.loss),
           runtime,
           ...(metrics ? { metrics } : {}),
           ...(batchSize === undefined ? {} : { batchSize }),

@@ -1,5 +1,5 @@
+import type { Measures } from '../metric/accumulator.js'
 import type { MetricValue } from '../metric/metric.js'
-import type { Measures } from '../metric/tally.js'
 import type { ClassNames } from './data/opened.js'
 import { count, table } from './output.js'
 

@@ -3,12 +3,12 @@ import { basename, extname } from 'node:path'
 import { Ajv } from 'ajv'
 import type { Architecture, Architectures, Preset } from 'onnx-ire/models'
 import { readError } from '../node/files.js'
-import { choice, flag, type JsonSchema, kind, kinds, list, real, text, whole } from '../recipe/json-schema.js'
 import { assign } from '../recipe/overrides.js'
 import { parseJson } from '../recipe/parse.js'
 import { problems } from '../recipe/problems.js'
 import { closest } from '../recipe/suggestion.js'
 import { OnnxIreError } from '../util/errors.js'
+import { choice, flag, type JsonSchema, kind, kinds, list, real, text, whole } from '../util/json-schema.js'
 
 const folder = new URL('../models/presets/', import.meta.url)
 

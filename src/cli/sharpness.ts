@@ -83,7 +83,7 @@ Examples:
 }
 
 async function measure(io: Io, path: string, recipePath: string | undefined, options: Options, command: Command) {
-  const [{ readModel }, { runtimeOn }, { LossSurface }, { measureFlatness }, { lossOf }, { flatnessText }] =
+  const [{ readModel }, { runtimeOn }, { LossSurface }, { measureFlatness }, { createLoss }, { flatnessText }] =
     await Promise.all([
       import('../node/model.js'),
       import('./provider.js'),
@@ -106,7 +106,7 @@ async function measure(io: Io, path: string, recipePath: string | undefined, opt
   try {
     const started = performance.now()
     const surface = LossSurface.of(model, data, {
-      loss: lossOf(recipe.loss),
+      loss: createLoss(recipe.loss),
       runtime,
       ...(batchSize === undefined ? {} : { batchSize }),
       ...(trainable === undefined ? {} : { trainable }),

@@ -1,7 +1,7 @@
 import { subset } from '../data/dataset.js'
 import type { Data } from '../data/stream.js'
 import { transform } from '../data/transform.js'
-import type { Measures } from '../metric/tally.js'
+import type { Measures } from '../metric/accumulator.js'
 import { writeModel } from '../node/model.js'
 import { fitOptions, trainerOptions, weightsOf } from '../recipe/build.js'
 import { differences } from '../recipe/difference.js'

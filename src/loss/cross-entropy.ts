@@ -1,97 +1,249 @@
-import { input, scalar } from '../ir/leaf.js'
-import { unknownDim } from '../ir/shape.js'
+import { isFloat } from '../ir/dtype.js'
+import { constant, input, scalar, tensorFrom } from '../ir/leaf.js'
+import { axisOf, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { belowOne, checkNumber } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { findOutput, type Loss, type LossGraph, skipIdentity, toFullPrecision } from './loss.js'
 import {
-  alongClasses,
-  checkWeights,
-  negativeLogLikelihood,
-  perClassWeights,
-  type Scores,
-  sampledLabels,
-  scoresOf,
-} from './categorical.js'
-import type { Loss, LossGraph } from './loss.js'
-import { softLabels } from './soft-labels.js'
-import { reported, sum, targetInputs, type WeightOptions, weighed, weightedMean } from './weights.js'
+  checkNonNegativeList,
+  countAndWeight,
+  type LossWeightOptions,
+  multiplyOptional,
+  type SampleWeights,
+  sampledMean,
+  sum,
+  targetInputs,
+  weighTargets,
+  weightedMean,
+} from './sample-weights.js'
 
-export interface CrossEntropyOptions extends WeightOptions {
-  /** The output that holds the logits. A trailing Softmax or LogSoftmax there is recognised and bypassed. Default: the only output. */
+/** Options of `crossEntropy`. */
+export interface CrossEntropyOptions extends LossWeightOptions {
+  /**
+   * Output of the model that holds the logits. A trailing Softmax or LogSoftmax is recognized and bypassed. Default: the
+   * only output.
+   */
   readonly logits?: string
   /**
-   * The name under which the data gives the labels: int64, the logits' shape without the class axis; floats of the
-   * logits' shape with `probabilities`. Default 'labels'.
+   * Name of the data's labels: int64, the logits' shape without the class axis; with `probabilities` floats of the logits'
+   * shape. Default 'labels'.
    */
   readonly labels?: string
-  /** The axis of the classes. Default: that of the bypassed Softmax, else the last; 1 for [N, C, H, W]. */
+  /** Axis of the classes. Default: the axis of the bypassed Softmax, else the last; 1 for [N, C, H, W]. */
   readonly axis?: number
-  /** Labels are distributions over the classes, as mixup, distillation and soft labels give. Default false. */
+  /** Whether labels are distributions over the classes, from mixup, distillation or soft labels. Default false. */
   readonly probabilities?: boolean
-  /** Share of the target spread evenly over all classes, in [0, 1). Default 0. */
+  /** Label smoothing in [0, 1): the share of each target that is spread evenly over all classes. Default 0. */
   readonly labelSmoothing?: number
-  /** A weight >= 0 for every class. Default: all weigh 1. */
+  /** Weight >= 0 of every class. Default: all weights are 1. */
   readonly classWeights?: readonly number[]
-  /** A label that marks examples (or positions) to leave out, padding for instance. Not with `probabilities`. Default: none. */
+  /** Label of examples (or positions) to ignore, padding for instance. Not with `probabilities`. Default: none. */
   readonly ignoreIndex?: number
 }
 
 /**
- * Softmax cross-entropy from logits in nats, the weighted mean over all labels that are not left out:
- * sum_i v_i l_i / sum_i v_i w[y_i], l_i = -(1 - s) w[y] log p[y] - s mean_c w[c] log p[c], p = softmax(z), s the label
- * smoothing, w the class weights, v the sample weight times the mask. With `probabilities` t,
- * l_i = -(1 - s) sum_c w[c] t[c] log p[c] - s mean_c w[c] log p[c], and w stays out of the denominator. Both as PyTorch's
- * cross_entropy (https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html).
+ * Softmax cross-entropy from logits z, in nats: the weighted mean over all labels that are not ignored.
  *
- * Its labels are sampled as the arg-max of z plus standard Gumbel noise, which is a draw from softmax(z).
- * Throws `invalid-option`; when built, also `invalid-shape`.
+ *     L = sum_i v_i l_i / sum_i v_i w[y_i]
+ *     l = -(1 - s) w[y] log p[y] - s mean_c w[c] log p[c],   p = softmax(z)
+ *
+ * with label smoothing s, class weights w, and v the sample weight times the mask. For labels that are probabilities t:
+ *
+ *     L = sum_i v_i l_i / sum_i v_i
+ *     l = -(1 - s) sum_c w[c] t[c] log p[c] - s mean_c w[c] log p[c]
+ *
+ * Both follow PyTorch's cross_entropy (https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html).
+ * IRE samples labels as the arg-max of z plus standard Gumbel noise, a sample of softmax(z).
+ *
+ * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
+ * @example
+ * ```ts
+ * const trainer = await Trainer.create(model, { runtime, loss: crossEntropy({ labelSmoothing: 0.1 }), optimizer: adamw() })
+ * ```
  */
 export function crossEntropy(options: CrossEntropyOptions = {}): Loss {
   const { labelSmoothing = 0, classWeights, probabilities = false, ignoreIndex, labels = 'labels' } = options
   checkNumber('crossEntropy', 'labelSmoothing', labelSmoothing, belowOne)
-  checkWeights('crossEntropy', 'classWeights', classWeights)
+  checkNonNegativeList('crossEntropy', 'classWeights', classWeights)
   if (probabilities && ignoreIndex !== undefined)
     throw new OnnxIreError(
       'invalid-option',
-      'crossEntropy: ignoreIndex marks class numbers, and with probabilities there are none; leave targets out with mask',
+      "crossEntropy: option 'ignoreIndex' is a class number, but with 'probabilities' labels are none; use 'mask' to ignore targets",
     )
   return {
     name: 'cross-entropy',
     build(outputs) {
-      const scores = scoresOf(outputs, options.logits, options.axis, 'crossEntropy')
-      return probabilities ? softLabels(scores, labels, options, 'crossEntropy') : classLabels(scores, labels, options)
+      const scores = findClassScores(outputs, options.logits, options.axis, 'crossEntropy')
+      return probabilities
+        ? buildSoftLabelLoss(scores, labels, options, 'crossEntropy')
+        : buildLabelLoss(scores, labels, options)
     },
   }
 }
 
-function classLabels(scores: Scores, name: string, options: CrossEntropyOptions): LossGraph {
+/** Builds the cross-entropy against class numbers. */
+function buildLabelLoss(scores: ClassScores, name: string, options: CrossEntropyOptions): LossGraph {
   const { labelSmoothing = 0, ignoreIndex } = options
   const { z, logP, axis, shape } = scores
-  const labels = input(name, 'int64', shape.toSpliced(axis, 1))
-  const marked = ignoreIndex === undefined ? null : op.Not(op.Equal(labels, scalar('int64', ignoreIndex)))
-  const weighing = weighed(labels, z, options, 'crossEntropy', marked)
-  const { kept, weights: given, count } = weighing
-  const known = kept ? op.Where(kept, labels, scalar('int64', 0)) : labels
-  const classWeights = perClassWeights(options.classWeights, scores, 'crossEntropy')
-  // w[y], and with the other weights what a label weighs in all.
-  const ofLabel = classWeights && op.Gather(classWeights, known)
-  const weights = ofLabel && given ? op.Mul(ofLabel, given) : (ofLabel ?? given)
-  const weighted = { weights, count, total: ofLabel && weights ? sum(weights) : weighing.total }
+  const given = input(name, 'int64', shape.toSpliced(axis, 1))
+  const notIgnored = ignoreIndex === undefined ? null : op.Not(op.Equal(given, scalar('int64', ignoreIndex)))
+  const weighting = weighTargets(given, z, options, 'crossEntropy', notIgnored)
+  const { mask, weights: targetWeights, count } = weighting
+  const labels = mask ? op.Where(mask, given, scalar('int64', 0)) : given
+  const classWeights = classWeightsConstant(options.classWeights, scores, 'crossEntropy')
+  const labelWeights = classWeights && op.Gather(classWeights, labels) // w[y]
+  const weights = multiplyOptional(labelWeights, targetWeights)
+  const all = { weights, count, total: labelWeights && weights ? sum(weights) : weighting.total }
 
-  const nll = negativeLogLikelihood(scores, known)
+  const nll = negativeLogLikelihood(scores, labels)
   const smoothed = (): Value => {
-    const spread = classWeights ? op.Mul(logP, alongClasses(classWeights, scores)) : logP
-    const certain = op.Mul(ofLabel ? op.Mul(nll, ofLabel) : nll, 1 - labelSmoothing)
+    const spread = classWeights ? op.Mul(logP, broadcastAlongClasses(classWeights, scores)) : logP
+    const certain = op.Mul(labelWeights ? op.Mul(nll, labelWeights) : nll, 1 - labelSmoothing)
     return op.Sub(certain, op.Mul(op.ReduceMean(spread, [axis], { keepdims: 0 }), labelSmoothing))
   }
   return {
-    loss:
-      labelSmoothing === 0 ? weightedMean(nll, weighted) : weightedMean(smoothed(), { ...weighted, weights: given }),
-    targets: targetInputs(labels, weighing, 'crossEntropy'),
+    loss: labelSmoothing === 0 ? weightedMean(nll, all) : weightedMean(smoothed(), { ...all, weights: targetWeights }),
+    targets: targetInputs(given, weighting, 'crossEntropy'),
     labels: new Map([[name, { classes: shape[axis] ?? unknownDim(), ignoreIndex }]]),
-    ...reported(weighted),
-    compared: new Map([['', { kind: 'classes', logits: z, axis, labels, kept }]]),
-    sampled: sampledLabels(scores, name, weighted),
+    ...countAndWeight(all),
+    predictions: new Map([['', { kind: 'classes', logits: z, axis, labels: given, mask }]]),
+    sampled: sampleLabels(scores, name, all),
   }
+}
+
+/** Options of `buildSoftLabelLoss`. */
+interface SoftLabelOptions extends LossWeightOptions {
+  readonly labelSmoothing?: number
+  readonly classWeights?: readonly number[]
+  /** Adds sum_c t log t, the negative entropy of the targets: KL divergence instead of cross-entropy. */
+  readonly divergence?: boolean
+}
+
+/**
+ * Builds the cross-entropy against distributions t over the classes: the mean of
+ * -(1 - s) sum_c w[c] t[c] log p[c] - s mean_c w[c] log p[c]. Metrics compare with the class of the largest t, the first
+ * of equal ones.
+ */
+export function buildSoftLabelLoss(
+  scores: ClassScores,
+  name: string,
+  options: SoftLabelOptions,
+  loss: string,
+): LossGraph {
+  const { labelSmoothing = 0, divergence = false } = options
+  const { z, logP, axis, shape } = scores
+  const given = input(name, z.dtype, shape)
+  const labels = op.ArgMax(given, { axis, keepdims: 0 })
+  const weighting = weighTargets(labels, z, options, loss)
+  const { mask, weights, count, total } = weighting
+  const t = mask ? op.Where(op.Unsqueeze(mask, [axis]), given, 0) : given
+  const classWeights = classWeightsConstant(options.classWeights, scores, loss)
+  const weighted = (x: Value) => (classWeights ? op.Mul(x, broadcastAlongClasses(classWeights, scores)) : x)
+  const sumOverClasses = (x: Value) => op.ReduceSum(x, [axis], { keepdims: 0 })
+
+  const logRatio = divergence ? op.Sub(logP, safeLog(t)) : logP
+  const certain = sumOverClasses(weighted(op.Mul(t, logRatio)))
+  const mixed =
+    labelSmoothing === 0
+      ? certain
+      : op.Add(
+          op.Mul(certain, 1 - labelSmoothing),
+          op.Mul(op.ReduceMean(weighted(logP), [axis], { keepdims: 0 }), labelSmoothing),
+        )
+  // The Hessian of a target's loss by z is sum_c w[c] t[c] times the Hessian of -log p of any one class.
+  const curvature = classWeights && sumOverClasses(weighted(t))
+  return {
+    loss: weightedMean(op.Neg(mixed), { weights, count, total }),
+    targets: targetInputs(given, weighting, loss),
+    ...countAndWeight(weighting),
+    predictions: new Map([['', { kind: 'classes', logits: z, axis, labels, mask }]]),
+    sampled: sampleLabels(scores, name, { weights: multiplyOptional(curvature, weights), count, total }),
+  }
+}
+
+/** log t, and 0 for t = 0, so that t log t is 0. */
+const safeLog = (t: Value): Value => op.Log(op.Where(op.Greater(t, 0), t, 1))
+
+/** Class scores of an output: unnormalized, softmax(z) is the distribution. */
+export interface ClassScores {
+  readonly z: Value
+  /** log softmax(z). */
+  readonly logP: Value
+  /** Axis of the classes, >= 0. */
+  readonly axis: number
+  readonly shape: Shape
+}
+
+/**
+ * Finds the scores of an output, before a trailing Softmax or LogSoftmax, and the class axis.
+ * Throws `invalid-option` if the output is not floating-point with a class axis, `invalid-shape` for an invalid axis.
+ */
+export function findClassScores(
+  outputs: ReadonlyMap<string, Value>,
+  name: string | undefined,
+  axis: number | undefined,
+  loss: string,
+): ClassScores {
+  let logits = skipIdentity(findOutput(outputs, name, loss))
+  let classAxis = axis
+  if (!isFloat(logits.dtype) || !logits.shape || logits.shape.length === 0)
+    throw new OnnxIreError(
+      'invalid-option',
+      `${loss}: the logits are ${logits.dtype}${formatShape(logits.shape)}; they must be floating-point with a class axis`,
+    )
+  const rank = logits.shape.length
+  const { source } = logits
+  // Softmax preserves the shape; shape inference may have derived the shape of its output only.
+  let { shape } = logits
+  if (source.kind === 'node' && (source.operator === 'Softmax' || source.operator === 'LogSoftmax')) {
+    const softmaxAxis = axisOf(source.attributes['axis'] as number, rank)
+    // A Softmax along another axis than the classes is part of the model.
+    if (classAxis === undefined || axisOf(classAxis, rank) === softmaxAxis) {
+      classAxis = softmaxAxis
+      logits = source.inputs[0]!
+      shape = logits.shape ?? shape
+    }
+  }
+  const resolved = axisOf(classAxis ?? -1, rank)
+  const z = toFullPrecision(logits)
+  return { z, logP: op.LogSoftmax(z, { axis: resolved }), axis: resolved, shape }
+}
+
+/** -log p[label] of every label. */
+const negativeLogLikelihood = ({ logP, axis }: ClassScores, labels: Value): Value =>
+  op.Neg(op.Squeeze(op.GatherElements(logP, op.Unsqueeze(labels, [axis]), { axis }), [axis]))
+
+/** Builds the loss against labels sampled from softmax(z), as the arg-max of z plus standard Gumbel noise. */
+function sampleLabels(scores: ClassScores, name: string, weights: SampleWeights): NonNullable<LossGraph['sampled']> {
+  const { z, axis } = scores
+  const noise = input(`noise/${name}`, z.dtype, z.shape)
+  const nll = negativeLogLikelihood(scores, op.ArgMax(op.Add(z, noise), { axis, keepdims: 0 }))
+  return {
+    loss: sampledMean(nll, weights),
+    noise: new Map([[noise.name!, { value: noise, distribution: 'gumbel' }]]),
+  }
+}
+
+/** Class weights as a 1-D constant of the scores' type. Throws `invalid-option` if their number is not that of the classes. */
+function classWeightsConstant(
+  given: readonly number[] | undefined,
+  { z, axis, shape }: ClassScores,
+  loss: string,
+): Value | null {
+  if (given === undefined) return null
+  const classes = shape[axis]
+  if (typeof classes === 'number' && classes !== given.length)
+    throw new OnnxIreError(
+      'invalid-option',
+      `${loss}: option 'classWeights' has ${given.length} numbers, but the model has ${classes} classes`,
+    )
+  return constant(tensorFrom(z.dtype, [given.length], given))
+}
+
+/** Reshapes numbers per class [C] so that they broadcast along the class axis. */
+const broadcastAlongClasses = (weights: Value, { axis, shape }: ClassScores): Value => {
+  const following = Array.from({ length: shape.length - 1 - axis }, (_, i) => i + 1)
+  return following.length === 0 ? weights : op.Unsqueeze(weights, following)
 }

@@ -1,97 +1,132 @@
+import { dtypes, isHalf } from '../ir/dtype.js'
 import type { Dim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
+import { op } from '../op/op.js'
+import { OnnxIreError } from '../util/errors.js'
 
-/** How the noise a host feeds is distributed: independent standard draws of the methods of `Random` with these names. */
-export type Noise = 'gumbel' | 'normal' | 'logistic' | 'sign' | { readonly huber: number }
+/**
+ * Distribution of a noise input that the host fills: independent standard samples of the `Random` method of this name
+ * (`huber` with its delta).
+ */
+export type NoiseDistribution = 'gumbel' | 'normal' | 'logistic' | 'sign' | { readonly huber: number }
 
-/** A loss, as part of a graph. */
+/**
+ * Loss that training minimizes, built onto the outputs of a model. Created by `crossEntropy`, `mse` and the like; any
+ * object with these two members is a loss.
+ */
+export interface Loss {
+  /** Name for reports and messages. */
+  readonly name: string
+  /**
+   * Builds the loss onto outputs, by name.
+   * @throws 'invalid-option' or 'invalid-shape' if the outputs do not fit
+   */
+  build(outputs: ReadonlyMap<string, Value>): LossGraph
+}
+
+/** Graph of a loss: the scalar to minimize, the inputs it needs from the data, and the values that metrics read. */
 export interface LossGraph {
-  /** The scalar that is minimised: the (weighted) mean over the examples (or positions) of a batch. */
+  /** Scalar to minimize: the (weighted) mean over the examples or positions of a batch. */
   readonly loss: Value
-  /** Inputs to be fed from the data beside the model's own, by name. */
+  /** Graph inputs that the data feed in addition to the model's own, by name. */
   readonly targets: ReadonlyMap<string, Value>
-  /** Which of the targets are class numbers, so that labels out of range are refused before they are used. */
+  /** Targets that are class numbers, with their valid range; out-of-range labels are rejected before a step. */
   readonly labels?: ReadonlyMap<string, { readonly classes: Dim; readonly ignoreIndex: number | undefined }>
-  /** How many examples (or positions) the mean is over; a float scalar. */
+  /** Number of examples (or positions) in the mean; a float scalar. */
   readonly count: Value
   /**
-   * What the mean is divided by, where that is not `count`: the sum of weights; a float scalar. Parts of a batch, and
-   * batches of a data set, are averaged by it, so that a batch in parts gives what the whole gives.
+   * Divisor of the mean if it is not `count`: the sum of weights, a float scalar. Micro-batches and the batches of an
+   * evaluation are averaged with it, so that their average equals the mean of the whole.
    */
   readonly weight?: Value
-  /** The means it is the sum of, where each is divided by another number, so that batches in parts are exact. */
-  readonly means?: Means
-  /** What is compared, for metrics: by task, '' where there is only one. */
-  readonly compared?: ReadonlyMap<string, Compared>
+  /** Terms of a loss that is a sum of means with different divisors; micro-batches scale each term separately. */
+  readonly meanTerms?: MeanTerms
+  /** Predictions beside their targets, for metrics: by task, under '' if the loss has a single task. */
+  readonly predictions?: ReadonlyMap<string, Comparison>
   /**
-   * A scalar whose gradient is that of the plain loss against targets sampled from the model's own output distribution,
-   * the targets held fixed: IRE's curvature (arXiv 2405.20763, the Fisher diagonal). Where targets weigh omega_i, it is
-   * sum_i sqrt(omega_i) g_i / sqrt(count weight), so that E[count g^2] = sum_i omega_i E[g_i^2] / weight. And the noise that
-   * decides the sample.
+   * Loss against targets sampled from the model's own output distribution, for IRE's curvature (the Fisher diagonal,
+   * arXiv 2405.20763), and the noise inputs that decide the sample. The sampled targets are constants of its gradient.
+   * For target weights omega_i the gradient is sum_i sqrt(omega_i) g_i / sqrt(count weight), so that
+   * E[count g^2] = sum_i omega_i E[g_i^2] / weight.
    */
   readonly sampled?: {
     readonly loss: Value
-    readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: Noise }>
+    readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: NoiseDistribution }>
   }
 }
 
-/** What a loss of several means is made of. */
-export interface Means {
-  /** Their sum. A loss made of this one by something more has another `loss`: these are of no use to it. */
+/** Decomposition of a loss into means with different divisors. */
+export interface MeanTerms {
+  /** Sum of the terms. A loss derived from it has another `loss`, which these terms do not describe. */
   readonly loss: Value
-  /** By task. */
-  readonly each: ReadonlyMap<string, Mean>
+  /** Terms by task. */
+  readonly terms: ReadonlyMap<string, MeanTerm>
 }
 
-/** One of the means that a loss is the sum of. */
-export interface Mean {
-  /** The mean times its factor: what it adds to the loss. */
+/** One of the means whose sum is a loss. */
+export interface MeanTerm {
+  /** Mean times its factor in the sum. */
   readonly loss: Value
-  /** What it is divided by; a float scalar. */
+  /** Divisor of the mean; a float scalar. */
   readonly weight: Value
   /**
-   * What it adds to the sampled loss, there if that is: a sum over its targets, divided by the root of the loss's `count`
-   * times `weight`.
+   * Contribution to the sampled loss, present if the loss has one: a sum over the targets of this term, divided by
+   * sqrt(count weight), with the `count` of the whole loss.
    */
   readonly sampled?: Value
 }
 
-/** A prediction beside its target. `kept` is a bool per target, false for what is ignored; null where all of it counts. */
-export type Compared =
+/** Prediction beside its target. `mask` is a bool per target, false for ignored targets; null if every target counts. */
+export type Comparison =
   | {
-      /** One class of several, per example or position. */
+      /** One of several classes, per example or position. */
       readonly kind: 'classes'
-      /** Unnormalised scores; the classes lie along `axis`. */
+      /** Unnormalized scores; classes are along `axis`. */
       readonly logits: Value
       readonly axis: number
-      /** int64, the logits' shape without the class axis. */
+      /** Class numbers: int64, the logits' shape without the class axis. */
       readonly labels: Value
-      readonly kept: Value | null
+      readonly mask: Value | null
     }
   | {
       /** Yes or no, per element. */
       readonly kind: 'binary'
       readonly logits: Value
-      /** 0 or 1 (or between), of the logits' type and shape. */
+      /** 0 or 1 (or between), with the type and shape of the logits. */
       readonly targets: Value
-      readonly kept: Value | null
+      readonly mask: Value | null
     }
   | {
-      /** Numbers, element by element. */
+      /** Real numbers, element by element. */
       readonly kind: 'values'
       readonly output: Value
       readonly targets: Value
-      readonly kept: Value | null
+      readonly mask: Value | null
     }
 
-/** What is minimised: built onto a model's outputs by name. */
-export interface Loss {
-  /** For reports. */
-  readonly name: string
-  /** Throws `invalid-option` and `invalid-shape` where the outputs do not fit. */
-  build(outputs: ReadonlyMap<string, Value>): LossGraph
+/** Terms of exactly this loss; undefined for a single mean, or if `loss` was derived from the sum of the terms. */
+export const meanTermsOf = ({ loss, meanTerms }: LossGraph): ReadonlyMap<string, MeanTerm> | undefined =>
+  meanTerms?.loss === loss ? meanTerms.terms : undefined
+
+/** Finds the output a loss is computed from: the named one, or the only one. Throws `invalid-option` with their names. */
+export function findOutput(outputs: ReadonlyMap<string, Value>, name: string | undefined, loss: string): Value {
+  const value = name === undefined && outputs.size === 1 ? [...outputs.values()][0] : outputs.get(name ?? '')
+  if (value) return value
+  const available = [...outputs.keys()].map((output) => `'${output}'`).join(', ')
+  throw new OnnxIreError(
+    'invalid-option',
+    name === undefined
+      ? `${loss}: name one of the model's outputs: ${available}`
+      : `${loss}: the model has no output '${name}'; it has ${available}`,
+  )
 }
 
-/** The means that this very loss is the sum of, if there are several. */
-export const meansOf = ({ loss, means }: LossGraph): ReadonlyMap<string, Mean> | undefined =>
-  means?.loss === loss ? means.each : undefined
+/** Follows Identity nodes back to the value they copy. */
+export function skipIdentity(value: Value): Value {
+  let result = value
+  while (result.source.kind === 'node' && result.source.operator === 'Identity') result = result.source.inputs[0]!
+  return result
+}
+
+/** Casts half floats to float32: a sum over the positions of a batch can exceed float16's maximum of 65504. */
+export const toFullPrecision = (x: Value): Value => (isHalf(x.dtype) ? op.Cast(x, { to: dtypes.float32.onnx }) : x)

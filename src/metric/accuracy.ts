@@ -1,31 +1,69 @@
 import type { Value } from '../ir/value.js'
-import type { Compared } from '../loss/loss.js'
 import { op } from '../op/op.js'
+import { checkNumber, positiveCount } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
+import { countUnmasked, type DecisionComparison, sumUnmasked } from './decisions.js'
 import type { Metric } from './metric.js'
 
 /**
- * The share of targets that are met: for classes those whose label has the highest score (the first of equal ones), for
- * yes-or-no those on whose side the logit is. Reported as `accuracy`; measured by default, in training too.
+ * Accuracy: the share of correct decisions. A class is correct if the label has the highest score (the first of equal
+ * ones), a yes or no if the logit is on the side of the target. Reported as `accuracy`; the default metric, also during
+ * training.
+ *
+ * @example
+ * ```ts
+ * await evaluateModel(model, data, { runtime, loss: crossEntropy(), metrics: [accuracy(), topK(5)] })
+ * ```
  */
 export const accuracy = (): Metric => ({
   name: 'accuracy',
-  build(compared) {
-    if (compared.kind === 'values') return null
-    const hit = hits(compared)
-    const { logits, kept } = compared
-    const number = (of: Value) => op.ReduceSum(op.CastLike(of, logits), { keepdims: 0 })
+  build(comparison) {
+    if (comparison.kind === 'values') return null
+    const correct = isCorrect(comparison)
+    const { logits, mask } = comparison
+    const count = (x: Value) => op.ReduceSum(op.CastLike(x, logits), { keepdims: 0 })
     return {
       sums: new Map([
-        ['correct', number(kept ? op.And(hit, kept) : hit)],
-        ['count', kept ? number(kept) : op.CastLike(op.Size(hit), logits)],
+        ['correct', count(mask ? op.And(correct, mask) : correct)],
+        ['count', mask ? count(mask) : op.CastLike(op.Size(correct), logits)],
       ]),
       measure: ({ correct, count }) => ({ accuracy: correct![0]! / count![0]! }),
     }
   },
 })
 
-function hits(compared: Exclude<Compared, { kind: 'values' }>): Value {
-  if (compared.kind === 'binary') return op.Equal(op.Greater(compared.logits, 0), op.Greater(compared.targets, 0.5))
-  const { logits, axis, labels } = compared
+function isCorrect(comparison: DecisionComparison): Value {
+  if (comparison.kind === 'binary')
+    return op.Equal(op.Greater(comparison.logits, 0), op.Greater(comparison.targets, 0.5))
+  const { logits, axis, labels } = comparison
   return op.Equal(op.ArgMax(logits, { axis, keepdims: 0 }), labels)
+}
+
+/**
+ * Top-k accuracy: the share of labels whose class has one of the k highest scores, the first of equal ones. Reported as
+ * `top<k>`.
+ * @throws 'invalid-option', when built onto a model also if it has fewer classes than k
+ */
+export function topK(k: number): Metric {
+  checkNumber('topK', 'k', k, positiveCount)
+  const name = `top${k}`
+  return {
+    name,
+    build(comparison) {
+      if (comparison.kind !== 'classes') return null
+      const { logits, axis, labels, mask } = comparison
+      const classes = logits.shape?.[axis]
+      if (typeof classes === 'number' && classes < k)
+        throw new OnnxIreError('invalid-option', `metrics: ${name} is always 1 for a model with ${classes} classes`)
+      const [, best] = op.TopK(logits, [k], { axis })
+      const hits = op.CastLike(op.Equal(best, op.Unsqueeze(labels, [axis])), logits)
+      return {
+        sums: new Map([
+          ['correct', sumUnmasked(op.ReduceSum(hits, [axis], { keepdims: 0 }), mask)],
+          ['count', countUnmasked(labels, mask, logits)],
+        ]),
+        measure: ({ correct, count }) => ({ [name]: correct![0]! / count![0]! }),
+      }
+    },
+  }
 }

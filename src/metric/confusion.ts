@@ -1,35 +1,35 @@
 import { op } from '../op/op.js'
-import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { classesOf, decisionsOf, histogram } from './counted.js'
+import { checkThreshold, classCount, decide, histogram } from './decisions.js'
 import type { Metric } from './metric.js'
 
-/** A matrix of more classes takes over 16 MB at every batch, and nobody reads it. */
-const MOST_CLASSES = 2000
+/** Limit of the matrix: more classes would take over 16 MB per batch. */
+const maxClasses = 2000
 
 /** Options of `confusion`. */
 export interface ConfusionOptions {
-  /** The probability above which an answer counts as yes, in (0, 1); for yes-or-no. Default 0.5. */
+  /** Probability above which a yes-or-no answer is yes, in (0, 1). Default 0.5. */
   readonly threshold?: number
 }
 
 /**
- * How often each true class was taken for each, `confusion[true][predicted]`; for yes-or-no [[true no, false yes],
- * [false no, true yes]] over all elements. Throws `invalid-option`, also for more than 2,000 classes.
+ * Confusion matrix: how often each true class was predicted as each class, `confusion[true][predicted]`; for yes-or-no
+ * [[true no, false yes], [false no, true yes]] over all elements. Reported as `confusion`.
+ * @throws 'invalid-option', when built onto a model also for more than 2,000 classes
  */
 export function confusion({ threshold = 0.5 }: ConfusionOptions = {}): Metric {
-  if (!(threshold > 0 && threshold < 1)) throw invalidOption('confusion', 'threshold', threshold, 'a number in (0, 1)')
+  checkThreshold('confusion', threshold)
   return {
     name: 'confusion',
-    build(compared) {
-      if (compared.kind === 'values') return null
-      const classes = compared.kind === 'binary' ? 2 : classesOf(compared, 'confusion')
-      if (classes > MOST_CLASSES)
+    build(comparison) {
+      if (comparison.kind === 'values') return null
+      const classes = comparison.kind === 'binary' ? 2 : classCount(comparison, 'confusion')
+      if (classes > maxClasses)
         throw new OnnxIreError(
           'invalid-option',
-          `confusion: a matrix of ${classes} classes is larger than ${MOST_CLASSES} x ${MOST_CLASSES}; measure perClass or f1 instead`,
+          `confusion: the model has ${classes} classes, more than ${maxClasses}; measure perClass or f1 instead`,
         )
-      const { predicted, actual, counted } = decisionsOf(compared, threshold)
+      const { predicted, actual, counted } = decide(comparison, threshold)
       const cells = histogram(op.Add(op.Mul(actual, classes), predicted), counted, classes * classes)
       return {
         sums: new Map([['cells', cells]]),

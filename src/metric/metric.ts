@@ -1,24 +1,24 @@
 import type { Value } from '../ir/value.js'
-import type { Compared } from '../loss/loss.js'
+import type { Comparison } from '../loss/loss.js'
 
-/** A number, or what takes several: one per class, a confusion matrix. */
+/** Value of a metric: a number, one number per class, or a confusion matrix. */
 export type MetricValue = number | readonly number[] | readonly (readonly number[])[]
 
 /**
- * What is measured over a data set beside the loss: sums that add up over batches, computed in the evaluation graph, and
- * what they come to. Exact whatever the batch size; predictions never leave the runtime.
+ * Metric of a data set, measured in addition to the loss. The evaluation graph computes sums that add up over batches, and
+ * the metric is computed from the totals: exact for every batch size, and predictions never leave the runtime.
  */
 export interface Metric {
-  /** For messages, and to tell metrics apart. */
+  /** Unique name within a list of metrics. */
   readonly name: string
-  /** Null for a comparison of another kind than the metric is about. */
-  build(compared: Compared): MetricGraph | null
+  /** Builds the sums of the metric; null if the metric does not apply to this kind of comparison. */
+  build(comparison: Comparison): MetricGraph | null
 }
 
-/** A metric as part of a graph. */
+/** Sums of a metric in a graph, and the function from their totals to the reported values. */
 export interface MetricGraph {
-  /** Float tensors of static shape, by name, each the sum over the batch. */
+  /** Sums over the batch, by name: float tensors of static shape. */
   readonly sums: ReadonlyMap<string, Value>
-  /** From the sums over all batches to what is reported, by the names it is reported under. */
+  /** Computes the reported values, by name, from the sums over all batches. */
   measure(sums: Readonly<Record<string, Float64Array>>): Readonly<Record<string, MetricValue>>
 }

@@ -1,75 +1,81 @@
+import type { Value } from '../ir/value.js'
+import { op } from '../op/op.js'
 import { invalidOption } from '../util/check.js'
-import { type ClassCounts, countsFrom, countsPerClass } from './class-counts.js'
+import { checkThreshold, classCount, type DecisionComparison, type Decisions, decide, histogram } from './decisions.js'
 import type { Metric } from './metric.js'
 
-/** How the numbers of several classes become one. */
-export type Average = 'macro' | 'micro' | 'weighted'
+/** Averaging method of a score over several classes. */
+export type ClassAverage = 'macro' | 'micro' | 'weighted'
 
 /** Options of `precision`, `recall` and `f1`. */
-export interface AverageOptions {
+export interface ClassAverageOptions {
   /**
-   * 'macro': the mean over classes; 'weighted': that weighted by how often each is true; 'micro': of the counts of all classes
-   * together. Without meaning for a single yes-or-no. Default 'macro'.
+   * Average over the classes. 'macro': the mean of the classes' scores; 'weighted': their mean weighted by how often each
+   * class is true; 'micro': the score of the counts of all classes together. Ignored for a single yes-or-no. Default 'macro'.
    */
-  readonly average?: Average
-  /** The probability above which an answer counts as yes, in (0, 1); for yes-or-no. Default 0.5. */
+  readonly average?: ClassAverage
+  /** Probability above which a yes-or-no answer is yes, in (0, 1). Default 0.5. */
   readonly threshold?: number
 }
 
 /** Options of `perClass`. */
 export interface PerClassOptions {
-  /** The probability above which an answer counts as yes, in (0, 1); for yes-or-no. Default 0.5. */
+  /** Probability above which a yes-or-no answer is yes, in (0, 1). Default 0.5. */
   readonly threshold?: number
 }
 
 type Score = (hits: number, predicted: number, actual: number) => number
 
-/** 0 where nothing was predicted or true. */
+/** a / b, and 0 if nothing was predicted or true. */
 const ratio = (a: number, b: number): number => (b === 0 ? 0 : a / b)
 const scores = {
   precision: (hits, predicted) => ratio(hits, predicted),
   recall: (hits, _, actual) => ratio(hits, actual),
-  // The harmonic mean of both.
+  // The harmonic mean of precision and recall.
   f1: (hits, predicted, actual) => ratio(2 * hits, predicted + actual),
 } satisfies Record<string, Score>
 
 /**
- * The share of answers of a class that are right, as scikit-learn's `precision_score` with `zero_division=0`. Reported as
- * `precision`, with another average than 'macro' as `precision-micro` or `precision-weighted`. Throws `invalid-option`.
+ * Precision: the share of the predictions of a class that are correct. Follows scikit-learn's `precision_score` with
+ * `zero_division=0`. Reported as `precision`, for another average than 'macro' as `precision-micro` or `precision-weighted`.
+ * @throws 'invalid-option'
  */
-export const precision = (options: AverageOptions = {}): Metric => averaged('precision', options)
+export const precision = (options: ClassAverageOptions = {}): Metric => averageMetric('precision', options)
 
 /**
- * The share of a class that is found, as scikit-learn's `recall_score` with `zero_division=0`. Reported as `recall`, with
- * another average than 'macro' as `recall-micro` or `recall-weighted`. Throws `invalid-option`.
+ * Recall: the share of the examples of a class that are predicted as that class. Follows scikit-learn's `recall_score` with
+ * `zero_division=0`. Reported as `recall`, for another average than 'macro' as `recall-micro` or `recall-weighted`.
+ * @throws 'invalid-option'
  */
-export const recall = (options: AverageOptions = {}): Metric => averaged('recall', options)
+export const recall = (options: ClassAverageOptions = {}): Metric => averageMetric('recall', options)
 
 /**
- * 2 precision recall / (precision + recall), as scikit-learn's `f1_score` with `zero_division=0`. Reported as `f1`, with
- * another average than 'macro' as `f1-micro` or `f1-weighted`. Throws `invalid-option`.
+ * F1 score: 2 precision recall / (precision + recall). Follows scikit-learn's `f1_score` with `zero_division=0`. Reported as
+ * `f1`, for another average than 'macro' as `f1-micro` or `f1-weighted`.
+ * @throws 'invalid-option'
  */
-export const f1 = (options: AverageOptions = {}): Metric => averaged('f1', options)
+export const f1 = (options: ClassAverageOptions = {}): Metric => averageMetric('f1', options)
 
 /**
- * Precision, recall and F1 of every class, and how often it is true: reported as the lists `precisionPerClass`,
- * `recallPerClass`, `f1PerClass` and `supportPerClass`. For several yes-or-no labels per example, [N, L], one number per label.
- * Throws `invalid-option`.
+ * Precision, recall, F1 and support of every class: reported as the lists `precisionPerClass`, `recallPerClass`,
+ * `f1PerClass` and `supportPerClass` (how often the class is true). For several yes-or-no labels per example, [N, L], the
+ * lists have one number per label.
+ * @throws 'invalid-option'
  */
 export function perClass({ threshold = 0.5 }: PerClassOptions = {}): Metric {
   checkThreshold('perClass', threshold)
   return {
     name: 'perClass',
-    build(compared) {
-      if (compared.kind === 'values') return null
+    build(comparison) {
+      if (comparison.kind === 'values') return null
       return {
-        sums: countsPerClass(compared, threshold, 'perClass').sums,
+        sums: countPerClass(comparison, threshold, 'perClass').sums,
         measure: (sums) => {
-          const counts = countsFrom(sums)
+          const counts = toClassCounts(sums)
           return {
-            precisionPerClass: eachClass(scores.precision, counts),
-            recallPerClass: eachClass(scores.recall, counts),
-            f1PerClass: eachClass(scores.f1, counts),
+            precisionPerClass: scoreClasses(scores.precision, counts),
+            recallPerClass: scoreClasses(scores.recall, counts),
+            f1PerClass: scoreClasses(scores.f1, counts),
             supportPerClass: [...counts.actual],
           }
         },
@@ -78,40 +84,39 @@ export function perClass({ threshold = 0.5 }: PerClassOptions = {}): Metric {
   }
 }
 
-function averaged(kind: keyof typeof scores, { average = 'macro', threshold = 0.5 }: AverageOptions): Metric {
+function averageMetric(kind: keyof typeof scores, { average = 'macro', threshold = 0.5 }: ClassAverageOptions): Metric {
   if (!['macro', 'micro', 'weighted'].includes(average))
     throw invalidOption(kind, 'average', average, "'macro', 'micro' or 'weighted'")
   checkThreshold(kind, threshold)
   const name = average === 'macro' ? kind : `${kind}-${average}`
   return {
     name,
-    build(compared) {
-      if (compared.kind === 'values') return null
-      const { sums, columns } = countsPerClass(compared, threshold, name)
-      return { sums, measure: (sums) => ({ [name]: averageOf(scores[kind], countsFrom(sums), average, columns) }) }
+    build(comparison) {
+      if (comparison.kind === 'values') return null
+      const { sums, isMultiLabel } = countPerClass(comparison, threshold, name)
+      return {
+        sums,
+        measure: (sums) => ({ [name]: averageScores(scores[kind], toClassCounts(sums), average, isMultiLabel) }),
+      }
     },
   }
 }
 
-function checkThreshold(owner: string, threshold: number): void {
-  if (!(threshold > 0 && threshold < 1)) throw invalidOption(owner, 'threshold', threshold, 'a number in (0, 1)')
-}
-
-const eachClass = (score: Score, { hits, predicted, actual }: ClassCounts): number[] =>
+const scoreClasses = (score: Score, { hits, predicted, actual }: ClassCounts): number[] =>
   Array.from(hits, (hit, c) => score(hit, predicted[c]!, actual[c]!))
 
-function averageOf(score: Score, counts: ClassCounts, average: Average, columns: boolean): number {
+function averageScores(score: Score, counts: ClassCounts, average: ClassAverage, isMultiLabel: boolean): number {
   const { hits, predicted, actual } = counts
   if (average === 'micro') return score(sum(hits), sum(predicted), sum(actual))
-  const each = eachClass(score, counts)
+  const perClass = scoreClasses(score, counts)
   if (average === 'weighted')
     return ratio(
-      each.reduce((all, value, c) => all + value * actual[c]!, 0),
+      perClass.reduce((all, value, c) => all + value * actual[c]!, 0),
       sum(actual),
     )
-  // scikit-learn takes the mean over the classes that occur or are predicted, and over every one of several labels.
-  const among = each.filter((_, c) => columns || predicted[c]! > 0 || actual[c]! > 0)
-  return ratio(sum(among), among.length)
+  // scikit-learn averages over the classes that occur or are predicted, but over all labels of a multi-label problem.
+  const averaged = perClass.filter((_, c) => isMultiLabel || predicted[c]! > 0 || actual[c]! > 0)
+  return ratio(sum(averaged), averaged.length)
 }
 
 const sum = (values: Iterable<number>): number => {
@@ -119,3 +124,59 @@ const sum = (values: Iterable<number>): number => {
   for (const value of values) all += value
   return all
 }
+
+/** Counts per class: correct predictions, all predictions, and how often the class is true. */
+interface ClassCounts {
+  readonly hits: Float64Array
+  readonly predicted: Float64Array
+  readonly actual: Float64Array
+}
+
+/** `ClassCounts` as sums of a graph, each [K]. */
+interface ClassCountSums {
+  readonly sums: ReadonlyMap<keyof ClassCounts, Value>
+  /** Whether each example has several yes-or-no labels, counted separately. */
+  readonly isMultiLabel: boolean
+}
+
+/**
+ * Builds counts per class. For yes-or-no the only class is yes; logits with several columns ([N, L], L static) are several
+ * labels per example, with counts per column. Throws `invalid-option` if the number of classes is not static.
+ */
+function countPerClass(comparison: DecisionComparison, threshold: number, metric: string): ClassCountSums {
+  const decisions = decide(comparison, threshold)
+  if (comparison.kind === 'classes') {
+    const classes = classCount(comparison, metric)
+    const { predicted, actual, counted } = decisions
+    const hit = op.Mul(counted, op.CastLike(op.Equal(predicted, actual), counted))
+    const perClass = (numbers: Value, weights: Value) => histogram(numbers, weights, classes)
+    return {
+      sums: toSums(perClass(actual, hit), perClass(predicted, counted), perClass(actual, counted)),
+      isMultiLabel: false,
+    }
+  }
+  const { shape } = comparison.logits
+  const last = shape?.at(-1)
+  const isMultiLabel = shape !== undefined && shape.length > 1 && typeof last === 'number' && last > 1
+  return { sums: countPositives(decisions, isMultiLabel ? last : 1), isMultiLabel }
+}
+
+function countPositives({ predicted, actual, counted }: Decisions, columns: number): ClassCountSums['sums'] {
+  const isYes = (x: Value) => op.Mul(op.CastLike(x, counted), counted)
+  const perColumn = (x: Value) => op.ReduceSum(op.Reshape(x, [-1, columns]), [0], { keepdims: 0 })
+  const [predictedYes, actualYes] = [isYes(predicted), isYes(actual)]
+  return toSums(perColumn(op.Mul(predictedYes, actualYes)), perColumn(predictedYes), perColumn(actualYes))
+}
+
+const toSums = (hits: Value, predicted: Value, actual: Value): ClassCountSums['sums'] =>
+  new Map([
+    ['hits', hits],
+    ['predicted', predicted],
+    ['actual', actual],
+  ])
+
+const toClassCounts = (sums: Readonly<Record<string, Float64Array>>): ClassCounts => ({
+  hits: sums['hits']!,
+  predicted: sums['predicted']!,
+  actual: sums['actual']!,
+})

@@ -1,8 +1,8 @@
 import type { Metric } from '../metric/metric.js'
 import type { FitOptions, TrainerOptions } from '../train/options.js'
 import type { Weights } from '../train/tuned.js'
-import { lossOf } from './loss.js'
-import { metricOf } from './metric.js'
+import { createLoss } from './loss.js'
+import { createRecipeMetric } from './metric.js'
 import { optimizerOf } from './optimizer.js'
 import type { Recipe } from './recipe.js'
 
@@ -14,7 +14,7 @@ export function trainerOptions(recipe: Recipe): Omit<TrainerOptions, 'runtime'> 
   const best = recipe.best === true ? {} : recipe.best || undefined
   const metrics = metricsOf(recipe)
   return {
-    loss: lossOf(recipe.loss),
+    loss: createLoss(recipe.loss),
     optimizer: optimizerOf(recipe.optimizer),
     ...present({ metrics, head, trainable, batchNorm, dropout, groups, decayVectors, layerDecay, schedule }),
     ...present({ clipNorm, clipValue, batchSize, microBatch, curvatureBatch, ema, best, earlyStopping, seed }),
@@ -29,7 +29,8 @@ export const fitOptions = ({
 }: Recipe): Pick<FitOptions, 'epochs' | 'steps' | 'evaluateEvery'> => present({ epochs, steps, evaluateEvery })
 
 /** Throws `invalid-option` for a name that no metric has. */
-export const metricsOf = ({ metrics }: Pick<Recipe, 'metrics'>): readonly Metric[] | undefined => metrics?.map(metricOf)
+export const metricsOf = ({ metrics }: Pick<Recipe, 'metrics'>): readonly Metric[] | undefined =>
+  metrics?.map(createRecipeMetric)
 
 /** Which weights a run gives in the end. */
 export const weightsOf = ({ weights, best, ema }: Pick<Recipe, 'weights' | 'best' | 'ema'>): Weights =>

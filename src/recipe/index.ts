@@ -1,6 +1,6 @@
+export type { JsonSchema } from '../util/json-schema.js'
 export { fitOptions, metricsOf, trainerOptions, weightsOf } from './build.js'
-export type { JsonSchema } from './json-schema.js'
-export { type CombinedLoss, lossOf, type TaskLoss } from './loss.js'
+export { type CombinedLoss, createLoss, type TaskLoss } from './loss.js'
 export type { PresetModel } from './model.js'
 export { type IreRecipe, inSteps, optimizerOf } from './optimizer.js'
 export { checkRecipe, parseRecipe } from './parse.js'

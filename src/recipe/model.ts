@@ -1,4 +1,4 @@
-import { either, type JsonSchema, map, object, text, whole } from './json-schema.js'
+import { either, type JsonSchema, map, object, text, whole } from '../util/json-schema.js'
 
 /** What a run starts from: the path of an ONNX model, or a known architecture with fresh weights. */
 export type ModelRecipe = string | PresetModel

@@ -5,7 +5,7 @@ import type { Optimizer } from '../optim/optimizer.js'
 import { type SamOptions, sam } from '../optim/sam.js'
 import { type SgdOptions, sgd } from '../optim/sgd.js'
 import { OnnxIreError } from '../util/errors.js'
-import { choice, either, flag, type JsonSchema, kind, kinds, list, object, real, whole } from './json-schema.js'
+import { choice, either, flag, type JsonSchema, kind, kinds, list, object, real, whole } from '../util/json-schema.js'
 
 type Around = { readonly sam?: SamOptions; readonly ire?: IreRecipe }
 

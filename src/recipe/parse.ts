@@ -1,7 +1,7 @@
 import { Ajv, type ValidateFunction } from 'ajv'
 import { OnnxIreError } from '../util/errors.js'
+import type { JsonSchema } from '../util/json-schema.js'
 import { jsonFault } from './json-fault.js'
-import type { JsonSchema } from './json-schema.js'
 import { assign } from './overrides.js'
 import { problems } from './problems.js'
 import type { DataSource, EvaluationRecipe, Recipe } from './recipe.js'

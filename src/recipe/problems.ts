@@ -1,5 +1,5 @@
 import type { ErrorObject } from 'ajv'
-import type { JsonSchema } from './json-schema.js'
+import type { JsonSchema } from '../util/json-schema.js'
 import { closest } from './suggestion.js'
 
 /** What ajv found wrong, one sentence each: the field by its path, what it is, what is allowed. */

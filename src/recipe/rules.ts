@@ -1,6 +1,6 @@
 import { OnnxIreError } from '../util/errors.js'
 import { taskLosses } from './loss.js'
-import { type MetricRecipe, metricOf } from './metric.js'
+import { createRecipeMetric, type MetricRecipe } from './metric.js'
 import type { EvaluationRecipe, Recipe } from './recipe.js'
 import { sourceFaults } from './sources/source.js'
 
@@ -69,7 +69,7 @@ function lossFaults({ loss, mixup }: Recipe): string[] {
 function metricFaults(metrics: readonly MetricRecipe[] = []): string[] {
   return metrics.flatMap((metric, i) => {
     try {
-      metricOf(metric)
+      createRecipeMetric(metric)
       return []
     } catch (error) {
       if (!(error instanceof OnnxIreError)) throw error

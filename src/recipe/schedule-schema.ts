@@ -7,7 +7,7 @@ import type {
   OneCycleSchedule,
   StepSchedule,
 } from '../optim/schedule.js'
-import { choice, type JsonSchema, kind, kinds, list, object, real, text, whole } from './json-schema.js'
+import { choice, type JsonSchema, kind, kinds, list, object, real, text, whole } from '../util/json-schema.js'
 
 const share = { minimum: 0, maximum: 1 }
 const warmup = whole(0, 'steps until the full learning rate')

@@ -6,7 +6,7 @@ import { isFloat } from '../ir/dtype.js'
 import { numbersOf } from '../ir/leaf.js'
 import type { Graph } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
-import { lossOf, mapLosses, type TaskLoss, type TaskLossOf, targetOf, taskLosses } from './loss.js'
+import { createLoss, lossTarget, mapLosses, type TaskLoss, type TaskLossOf, taskLosses } from './loss.js'
 import type { MixupRecipe, Recipe } from './recipe.js'
 
 /** What settling looks at, asked for only where it is needed. */
@@ -49,7 +49,7 @@ export async function settled<R extends Pick<Recipe, 'loss' | 'mixup'>>(recipe: 
 export function mixed(data: Data, { loss, mixup: mixing }: Pick<Recipe, 'loss' | 'mixup'>): Data {
   if (!mixing || loss.kind === 'combine') return data
   const { alpha, classes = 0, inputs } = mixing
-  return mixup(data, { alpha, classes, labels: targetOf(loss).name, inputs })
+  return mixup(data, { alpha, classes, labels: lossTarget(loss).name, inputs })
 }
 
 const floatInputs = ({ inputs }: Graph): string[] =>
@@ -58,14 +58,14 @@ const floatInputs = ({ inputs }: Graph): string[] =>
 /** How many classes the model tells apart. */
 function classesOf(place: string, loss: TaskLoss, { graph }: Sight): number {
   const plain = loss.kind === 'cross-entropy' ? withoutWeights(loss) : loss
-  const compared = lossOf(plain).build(graph().outputs).compared?.get('')
+  const compared = createLoss(plain).build(graph().outputs).predictions?.get('')
   const classes = compared?.kind === 'classes' ? compared.logits.shape?.[compared.axis] : undefined
   if (typeof classes === 'number') return classes
   throw new OnnxIreError('invalid-option', `${place}: the model does not say how many classes it tells apart; give it`)
 }
 
 async function balancedWeights(place: string, loss: TaskLossOf<'cross-entropy'>, sight: Sight): Promise<number[]> {
-  const { name } = targetOf(loss)
+  const { name } = lossTarget(loss)
   const classes = classesOf(`${place}.classWeights`, loss, sight)
   const labels: number[] = []
   for await (const { tensors } of batches(await sight.labels(), { batchSize: 1024 })) {

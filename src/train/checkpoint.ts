@@ -1,6 +1,6 @@
 import type { FloatArray } from '../ir/float-array.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import type { SavedTally } from '../metric/tally.js'
+import type { MetricAccumulatorState } from '../metric/accumulator.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { PlateauState } from '../optim/plateau.js'
 import type { OptimizerState } from '../optim/state.js'
@@ -20,7 +20,7 @@ export interface RunProgress {
   /** Batches of this epoch that are done. */
   readonly batch: number
   /** What the unfinished round came to so far. */
-  readonly round: SavedTally | null
+  readonly round: MetricAccumulatorState | null
   /** Where that is whole and has still to be measured: what is told of it. */
   readonly ended: RoundEnd | null
   readonly best: WatchState | null

@@ -4,10 +4,10 @@ import { checkData } from '../data/check-data.js'
 import type { Data } from '../data/stream.js'
 import { leavesOf } from '../ir/topology.js'
 import type { Loss } from '../loss/loss.js'
+import { type Measures, MetricAccumulator } from '../metric/accumulator.js'
 import { accuracy } from '../metric/accuracy.js'
-import { measuredBy } from '../metric/measured.js'
+import { buildMetrics } from '../metric/build.js'
 import type { Metric } from '../metric/metric.js'
-import { type Measures, Tally } from '../metric/tally.js'
 import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
@@ -55,7 +55,7 @@ export async function measureOver<P extends TensorMap, G>(
   const { graphs } = programs
   checkData('evaluate: the data', data)
   if (data.length !== undefined) programs.checkSizes(data.length, batchSize)
-  const tally = new Tally(graphs.measured.evaluation)
+  const tally = new MetricAccumulator(graphs.measured.evaluation)
   let seen = 0
   for await (const { tensors, size } of batches(data, { batchSize })) {
     const batch = conform(tensors, graphs.data, graphs.loss.labels)
@@ -70,7 +70,7 @@ export async function measureOver<P extends TensorMap, G>(
 function evaluationOnly(model: Model, { loss, metrics }: EvaluateOptions): TrainingGraphs {
   const graph = importGraph(model)
   const built = loss.build(graph.outputs)
-  const measured = measuredBy(metrics ?? [accuracy()], built, metrics !== undefined)
+  const measured = buildMetrics(metrics ?? [accuracy()], built, metrics !== undefined)
   const outputs = new Map([...lossOutputs(built), ...measured.outputs])
   const used = new Set(leavesOf(outputs.values()))
   const data = new Map([...[...graph.inputs].filter(([, value]) => used.has(value)), ...built.targets])

@@ -1,10 +1,10 @@
 import type { Tensors } from '../ir/tensor.js'
 import { leavesOf, topological } from '../ir/topology.js'
 import type { Graph, Value } from '../ir/value.js'
-import type { Loss, LossGraph, Noise } from '../loss/loss.js'
-import { type SharedLoss, sharedLoss } from '../loss/shares.js'
+import type { Loss, LossGraph, NoiseDistribution } from '../loss/loss.js'
+import { type ScaledLoss, scaleTerms } from '../loss/loss-scales.js'
 import { accuracy } from '../metric/accuracy.js'
-import { type MeasuredGraph, measuredBy } from '../metric/measured.js'
+import { type BuiltMetrics, buildMetrics } from '../metric/build.js'
 import type { Metric } from '../metric/metric.js'
 import type { GraphSpec } from '../onnx/export.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -52,7 +52,7 @@ export interface TrainingGraphs {
   /** The loss as built for training: what its labels may be. */
   readonly loss: LossGraph
   /** How the metrics of each graph are read from its sums. */
-  readonly measured: { readonly training: MeasuredGraph; readonly evaluation: MeasuredGraph }
+  readonly measured: { readonly training: BuiltMetrics; readonly evaluation: BuiltMetrics }
   readonly parameters: ReadonlyMap<string, Value>
   /** Running statistics of trained norms, updated by the graph and not by the optimizer. */
   readonly statistics: ReadonlyMap<string, Value>
@@ -74,7 +74,7 @@ export interface PartGraphs {
 export interface DrawnGraph {
   readonly spec: GraphSpec
   /** Noise the host draws for every example. */
-  readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: Noise }>
+  readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: NoiseDistribution }>
   /** Random signs the host draws, of parameters' shapes; the same for all parts of a batch. */
   readonly probes: ReadonlyMap<string, Value>
 }
@@ -104,8 +104,8 @@ export function graphsOf(form: PreparedModel, options: TrainingOptions): Trainin
   const evaluated = loss.build(graph.outputs)
   const trained = form.outputs === graph.outputs ? evaluated : loss.build(form.outputs)
   const measured = {
-    training: measuredBy([accuracy()], trained, false),
-    evaluation: measuredBy(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined),
+    training: buildMetrics([accuracy()], trained, false),
+    evaluation: buildMetrics(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined),
   }
 
   const used = new Set(leavesOf([...valuesOf(evaluated, measured.evaluation), ...valuesOf(trained, measured.training)]))
@@ -152,12 +152,12 @@ export function graphsOf(form: PreparedModel, options: TrainingOptions): Trainin
   }
   const { training, curvature, either } = differentiated(trained, '', [])
   const evaluation = spec('evaluation', evaluated, new Map([...lossOutputs(evaluated), ...measured.evaluation.outputs]))
-  const inParts = ({ loss, shares, divisors }: SharedLoss): PartGraphs => ({
+  const inParts = ({ loss, scales: shares, divisors }: ScaledLoss): PartGraphs => ({
     ...differentiated(loss, ' of a part', named(shares)),
     shares,
     divisors: withoutUnused(spec('divisors', trained, divisors)),
   })
-  const shared = sharedLoss(trained)
+  const shared = scaleTerms(trained)
   refuseClashes(
     [
       ...trained.targets.keys(),
@@ -165,7 +165,7 @@ export function graphsOf(form: PreparedModel, options: TrainingOptions): Trainin
       ...(either ? [SAMPLED] : []),
       ...(curvature?.noise.keys() ?? []),
       ...(curvature?.probes.keys() ?? []),
-      ...named(shared?.shares ?? new Map()).map(([name]) => name),
+      ...named(shared?.scales ?? new Map()).map(([name]) => name),
     ],
     graph,
   )
@@ -210,7 +210,7 @@ function once<T>(make: () => T): () => T {
 }
 
 /** What a loss asks to be computed. */
-const valuesOf = ({ loss, count, weight, sampled }: LossGraph, { outputs }: MeasuredGraph): Value[] =>
+const valuesOf = ({ loss, count, weight, sampled }: LossGraph, { outputs }: BuiltMetrics): Value[] =>
   [loss, count, weight, sampled?.loss, ...outputs.values()].filter((value) => value !== undefined)
 
 /**

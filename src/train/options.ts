@@ -1,7 +1,7 @@
 import type { StepReport } from '../backend/step.js'
 import type { Data } from '../data/stream.js'
 import type { Loss } from '../loss/loss.js'
-import type { Measures } from '../metric/tally.js'
+import type { Measures } from '../metric/accumulator.js'
 import type { Optimizer } from '../optim/optimizer.js'
 import { checkSchedule, type Schedule } from '../optim/schedule.js'
 import type { Runtime } from '../runtime/runtime.js'

@@ -7,8 +7,8 @@ import { isStatic } from '../ir/shape.js'
 import type { Tensors } from '../ir/tensor.js'
 import { sizeOf } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
-import type { Noise } from '../loss/loss.js'
-import type { Contribution } from '../metric/tally.js'
+import type { NoiseDistribution } from '../loss/loss.js'
+import type { BatchSums } from '../metric/accumulator.js'
 import { needed } from '../needed.js'
 import type { GraphSpec } from '../onnx/export.js'
 import type { ParameterArrays } from '../optim/arrays.js'
@@ -20,7 +20,7 @@ import { tensorsOf } from './host-compute.js'
 import type { Divisors, Part, Weighing } from './parts.js'
 
 /** One batch's gradient with what else the graph tells; G as in `Compute`. */
-export interface Evaluated<G> extends Contribution {
+export interface Evaluated<G> extends BatchSums {
   readonly loss: number
   readonly gradients: G
   /** Next running statistics, by name; only from a training graph with trained norms. */
@@ -268,7 +268,7 @@ function streams(random: Random, inputs: ReadonlyMap<string, Value>): (name: str
 const drawn = (
   streamOf: (name: string) => Random,
   inputs: ReadonlyMap<string, Value>,
-  distribution: (name: string) => Noise | 'uniform' | 'sign',
+  distribution: (name: string) => NoiseDistribution | 'uniform' | 'sign',
   dimsFor: (value: Value) => readonly number[],
 ): Tensors =>
   Object.fromEntries(

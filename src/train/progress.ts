@@ -1,6 +1,6 @@
 import type { Batch } from '../data/batches.js'
-import type { MeasuredGraph } from '../metric/measured.js'
-import { emptyTally, type Measures, Tally } from '../metric/tally.js'
+import { emptyAccumulatorState, type Measures, MetricAccumulator } from '../metric/accumulator.js'
+import type { BuiltMetrics } from '../metric/build.js'
 import { type Optimizer, unwrap } from '../optim/optimizer.js'
 import { type PlateauState, plateauStart, plateauStep } from '../optim/plateau.js'
 import type { RunProgress } from './checkpoint.js'
@@ -16,8 +16,8 @@ export function roundEnd(last: StepProgress, secondsPerStep: number, optimizer: 
 }
 
 /** Refuses, before the first evaluation, to go by something that is not measured. Throws `invalid-option`. */
-export function checkWatched(measured: MeasuredGraph, { best, earlyStopping, schedule }: TrainerOptions): void {
-  const measures = new Tally(measured, emptyTally(measured)).measures()
+export function checkWatched(measured: BuiltMetrics, { best, earlyStopping, schedule }: TrainerOptions): void {
+  const measures = new MetricAccumulator(measured, emptyAccumulatorState(measured)).measures()
   if (best) measureOf(measures, best.metric ?? 'loss')
   if (earlyStopping) measureOf(measures, earlyStopping.metric ?? 'loss')
   if (schedule?.kind === 'plateau') measureOf(measures, schedule.metric ?? 'loss')
@@ -28,17 +28,17 @@ export class Progress {
   epoch = 0
   /** Batches of this epoch that are done. */
   batch = 0
-  round: Tally
+  round: MetricAccumulator
   /** Of a round that is whole, until it has been measured. */
   ended: RoundEnd | null = null
   private best: WatchState | null = null
   private stopping: WatchState | null = null
   private plateau: PlateauState = plateauStart
-  private readonly measured: MeasuredGraph
+  private readonly measured: BuiltMetrics
 
-  constructor(measured: MeasuredGraph, saved?: RunProgress) {
+  constructor(measured: BuiltMetrics, saved?: RunProgress) {
     this.measured = measured
-    this.round = new Tally(measured, saved?.round ?? undefined)
+    this.round = new MetricAccumulator(measured, saved?.round ?? undefined)
     if (!saved) return
     this.epoch = saved.epoch
     this.batch = saved.batch
@@ -59,7 +59,7 @@ export class Progress {
   }
 
   newRound(): void {
-    this.round = new Tally(this.measured)
+    this.round = new MetricAccumulator(this.measured)
     this.ended = null
   }
 

@@ -1,7 +1,7 @@
 import { type Batch, batches } from '../data/batches.js'
 import type { Data } from '../data/stream.js'
 import type { Graph } from '../ir/value.js'
-import type { Measures } from '../metric/tally.js'
+import type { Measures } from '../metric/accumulator.js'
 import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'

@@ -1,4 +1,4 @@
-import type { Measures } from '../metric/tally.js'
+import type { Measures } from '../metric/accumulator.js'
 import { checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 

@@ -49,7 +49,7 @@ function modelWith(...names: string[]): Model {
 
 const opening = (changes: Partial<Opening> = {}): Opening => ({
   model: modelWith('x'),
-  targets: [{ name: 'labels', classes: true }],
+  targets: [{ name: 'labels', isClasses: true }],
   classes: async () => ({}),
   ...changes,
 })
@@ -76,7 +76,7 @@ test('idx: pixels and labels, a part of them, class numbers or numbers to be met
   const part = await open({ ...source, start: 1, end: 2 })
   expect(await read(part.data)).toEqual({ x: [0.4, 0.6].map(Math.fround), labels: [0] })
   expect(await read(part.labels!)).toEqual({ labels: [0] })
-  const numbers = await open(source, { targets: [{ name: 't', classes: false }] })
+  const numbers = await open(source, { targets: [{ name: 't', isClasses: false }] })
   const { value: batch } = await batches(numbers.data, { batchSize: 1 }).next()
   expect(batch!.tensors['t']).toEqual({ dtype: 'float32', dims: [1], data: Float32Array.of(2) })
   expect(Object.keys(await read((await open(source, { targets: null })).data))).toEqual(['x'])
@@ -95,7 +95,7 @@ test('images in the dims that the model takes', async () => {
 
 test('what is left to the model and the loss has to be named where there are several', async () => {
   const source = { kind: 'idx', images: path('images'), labels: path('labels') } as const
-  const two = { model: modelWith('p', 'q'), targets: ['s', 't'].map((name) => ({ name, classes: true })) }
+  const two = { model: modelWith('p', 'q'), targets: ['s', 't'].map((name) => ({ name, isClasses: true })) }
   await expect(open(source, two)).rejects.toThrow(/^data\.train: the model has 2 inputs \(p, q\); .*"input"/)
   await expect(open({ ...source, input: 'q' }, two)).rejects.toThrow(/the loss looks for s, t; .*"target"/)
   await expect(open({ ...source, input: 'q', target: 'u' }, two)).rejects.toThrow(

@@ -3,7 +3,7 @@ import { Random } from '../../src/data/index.js'
 import { input, op, type Value } from '../../src/graph/index.js'
 import { accuracy, binaryCrossEntropy, combine, crossEntropy, type Loss, mae, mse } from '../../src/index.js'
 import { numbersOf } from '../../src/ir/leaf.js'
-import { measuredBy } from '../../src/metric/measured.js'
+import { buildMetrics } from '../../src/metric/build.js'
 import { node } from '../../src/node/index.js'
 import { expectDiagonal, sliced } from './diagonal.js'
 import {
@@ -117,8 +117,8 @@ describe('several losses on several outputs', () => {
     const z = op.MatMul(input('x', 'float32', ['N', 4]), input('w', 'float32', [4, 3]))
     const outputs = new Map(Object.entries(heads).map(([name, head]) => [name, head(z)]))
     const graph = combine(tasks()).build(outputs)
-    expect([...graph.compared!.keys()]).toEqual(['kind', 'size', 'flags'])
-    const { outputs: sums } = measuredBy([accuracy(), mae()], graph, true)
+    expect([...graph.predictions!.keys()]).toEqual(['kind', 'size', 'flags'])
+    const { outputs: sums } = buildMetrics([accuracy(), mae()], graph, true)
     expect([...sums.keys()]).toEqual([
       'sum/kind/accuracy/correct',
       'sum/kind/accuracy/count',
@@ -128,7 +128,7 @@ describe('several losses on several outputs', () => {
       'sum/size/mae/count',
     ])
     const nested = combine({ all: { loss: combine(tasks()) } }).build(outputs)
-    expect([...nested.compared!.keys()]).toEqual(['all/kind', 'all/size', 'all/flags'])
+    expect([...nested.predictions!.keys()]).toEqual(['all/kind', 'all/size', 'all/flags'])
   })
 
   it('without a way to sample one of them have no curvature', () => {

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { accuracy, binaryCrossEntropy, confusion, f1, perClass, precision, recall } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
-import { chunks, float, integers, measured, normals } from './measured.js'
+import { chunks, float, integers, measured, normals } from './evaluate.js'
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())

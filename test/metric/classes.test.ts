@@ -3,9 +3,9 @@ import { input } from '../../src/graph/index.js'
 import {
   accuracy,
   confusion,
+  createMetric,
   crossEntropy,
   f1,
-  metricNamed,
   metrics,
   mse,
   perClass,
@@ -14,9 +14,9 @@ import {
   recall,
   topK,
 } from '../../src/index.js'
-import { measuredBy } from '../../src/metric/measured.js'
+import { buildMetrics } from '../../src/metric/build.js'
 import { node } from '../../src/node/index.js'
-import { chunks, float, int, integers, measured, normals } from './measured.js'
+import { chunks, float, int, integers, measured, normals } from './evaluate.js'
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())
@@ -176,24 +176,24 @@ describe('which metrics there are, and which are refused', () => {
     crossEntropy().build(new Map([['y', input('y', 'float32', ['N', length])]]))
 
   it('by name', () => {
-    for (const name of Object.keys(metrics)) expect(metricNamed(name).name).toBe(name)
-    expect(metricNamed('top10').name).toBe('top10')
-    for (const name of ['top0', 'f2', 'toString']) expect(() => metricNamed(name)).toThrow(/no metric.*accuracy, top5/)
+    for (const name of Object.keys(metrics)) expect(createMetric(name).name).toBe(name)
+    expect(createMetric('top10').name).toBe('top10')
+    for (const name of ['top0', 'f2', 'toString']) expect(() => createMetric(name)).toThrow(/no metric.*accuracy, top5/)
   })
 
   it('in lists', () => {
-    expect(() => measuredBy([f1(), f1()], classes(3), true)).toThrow(/two named 'f1'/)
+    expect(() => buildMetrics([f1(), f1()], classes(3), true)).toThrow(/two named 'f1'/)
     const values = mse().build(new Map([['y', input('y', 'float32', ['N', 3])]]))
-    expect(() => measuredBy([f1()], values, true)).toThrow(/another kind of target/)
-    expect(measuredBy(all, values, false).parts).toEqual([])
+    expect(() => buildMetrics([f1()], values, true)).toThrow(/another kind of target/)
+    expect(buildMetrics(all, values, false).parts).toEqual([])
   })
 
   it('where the number of classes is open, or too large', () => {
     for (const metric of [confusion(), perClass(), f1()])
-      expect(() => measuredBy([metric], classes('C'), true)).toThrow(/does not say how many classes/)
-    expect(() => measuredBy([confusion()], classes(2001), true)).toThrow(/perClass or f1 instead/)
-    expect(measuredBy([perClass(), f1()], classes(50_000), true).outputs.size).toBe(6)
-    expect(() => measuredBy([topK(5)], classes(3), true)).toThrow(/top5 of a model that tells 3 classes apart/)
+      expect(() => buildMetrics([metric], classes('C'), true)).toThrow(/does not say how many classes/)
+    expect(() => buildMetrics([confusion()], classes(2001), true)).toThrow(/perClass or f1 instead/)
+    expect(buildMetrics([perClass(), f1()], classes(50_000), true).outputs.size).toBe(6)
+    expect(() => buildMetrics([topK(5)], classes(3), true)).toThrow(/top5 of a model that tells 3 classes apart/)
   })
 
   it('options', () => {

@@ -3,7 +3,7 @@ import { op } from '../../src/graph/index.js'
 import { type Metric, mae, mse, r2, rmse } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
-import { chunks, float, integers, measured, normals } from './measured.js'
+import { chunks, float, integers, measured, normals } from './evaluate.js'
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())

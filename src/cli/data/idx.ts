@@ -4,8 +4,8 @@ import { images } from '../../data/image.js'
 import { isFloat } from '../../ir/dtype.js'
 import { numbersOf, tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
+import type { LossTarget } from '../../loss/registry.js'
 import { readIdx } from '../../node/data/idx.js'
-import type { Target } from '../../recipe/loss.js'
 import type { IdxSource } from '../../recipe/sources/idx.js'
 import { augmented } from './augmented.js'
 import { inDims } from './in-dims.js'
@@ -23,7 +23,7 @@ export async function openIdx(source: IdxSource, opening: Opening): Promise<Open
 }
 
 /** Class numbers as int64, everything else in floating point. */
-function asTarget(tensor: Tensor, { classes }: Target): Tensor {
-  if (classes) return labels(tensor)
+function asTarget(tensor: Tensor, { isClasses }: LossTarget): Tensor {
+  if (isClasses) return labels(tensor)
   return isFloat(tensor.dtype) ? tensor : tensorFrom('float32', tensor.dims, numbersOf(tensor))
 }

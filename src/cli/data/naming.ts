@@ -1,5 +1,5 @@
+import type { LossTarget } from '../../loss/registry.js'
 import { inputsOf } from '../../onnx/declared.js'
-import type { Target } from '../../recipe/loss.js'
 import type { Naming } from '../../recipe/sources/common.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Opening } from './opened.js'
@@ -16,7 +16,7 @@ export function inputFor({ input }: Naming, { model }: Opening): string {
 }
 
 /** What a source's labels are for; null where none are asked for. Throws `invalid-recipe` where it has to be named. */
-export function targetFor({ target }: Naming, { targets }: Opening): Target | null {
+export function targetFor({ target }: Naming, { targets }: Opening): LossTarget | null {
   if (targets === null) return null
   const names = [...new Set(targets.map(({ name }) => name))]
   const found = targets.find(({ name }) => name === (target ?? names[0]))

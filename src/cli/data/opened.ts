@@ -1,6 +1,6 @@
 import type { Data } from '../../data/stream.js'
+import type { LossTarget } from '../../loss/registry.js'
 import type { Model } from '../../onnx/model.js'
-import type { Target } from '../../recipe/loss.js'
 
 /** A source of examples, ready to be read. */
 export interface Opened {
@@ -19,7 +19,7 @@ export type ClassNames = Readonly<Record<string, readonly string[]>>
 export interface Opening {
   readonly model: Model
   /** What the loss compares with; null when labels are of no interest. */
-  readonly targets: readonly Target[] | null
+  readonly targets: readonly LossTarget[] | null
   /** Class names as the training data have them, for a source that does not give its own. */
   readonly classes: () => Promise<ClassNames>
 }

@@ -5,7 +5,7 @@ import type { Data } from '../../data/stream.js'
 import { numbersOf } from '../../ir/leaf.js'
 import { importGraph } from '../../onnx/import.js'
 import type { Model } from '../../onnx/model.js'
-import { targetOf, taskLosses } from '../../recipe/loss.js'
+import { lossTarget, taskLosses } from '../../recipe/loss.js'
 import { inSteps } from '../../recipe/optimizer.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { mixed, settled } from '../../recipe/settle.js'
@@ -71,7 +71,7 @@ class Parts {
 
   constructor(recipe: Recipe, model: Model) {
     this.recipe = recipe
-    const targets = taskLosses(recipe.loss).map(([, loss]) => targetOf(loss))
+    const targets = taskLosses(recipe.loss).map(([, loss]) => lossTarget(loss))
     this.opening = { model, targets, classes: async () => ({}) }
   }
 
@@ -115,8 +115,8 @@ class Parts {
   }
 }
 
-async function classNumbers(data: Data, targets: readonly { readonly name: string; readonly classes: boolean }[]) {
-  const [target, ...others] = targets.filter(({ classes }) => classes)
+async function classNumbers(data: Data, targets: readonly { readonly name: string; readonly isClasses: boolean }[]) {
+  const [target, ...others] = targets.filter(({ isClasses }) => isClasses)
   if (!target || others.length > 0)
     throw new OnnxIreError('invalid-option', 'the loss has to compare class numbers, and only once')
   const numbers: number[] = []

@@ -1,5 +1,5 @@
 import type { AugmentationSpec } from '../../data/augment/named.js'
-import { choice, either, type JsonSchema, kind, kinds, list, object, real, whole } from '../json-schema.js'
+import { choice, either, type JsonSchema, kind, kinds, list, object, real, whole } from '../../util/json-schema.js'
 
 type Of<Kind extends AugmentationSpec['kind']> = Extract<AugmentationSpec, { readonly kind: Kind }>
 

@@ -1,5 +1,5 @@
 import type { PadOptions } from '../../data/pad.js'
-import { flag, type JsonSchema, object, real, text, whole } from '../json-schema.js'
+import { flag, type JsonSchema, object, real, text, whole } from '../../util/json-schema.js'
 
 /** A part of a source. */
 export interface Extent {

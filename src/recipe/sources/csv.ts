@@ -1,5 +1,5 @@
+import { choice, either, type JsonSchema, kind, list, map, object, real, text, whole } from '../../util/json-schema.js'
 import type { Patterns } from '../../util/pattern.js'
-import { choice, either, type JsonSchema, kind, list, map, object, real, text, whole } from '../json-schema.js'
 import { type Extent, extent, type Streaming, streaming } from './common.js'
 
 /** A table as a text file, with a record per example. */

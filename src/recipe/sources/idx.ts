@@ -1,6 +1,6 @@
 import type { AugmentationSpec } from '../../data/augment/named.js'
 import type { ImageOptions } from '../../data/image.js'
-import { type JsonSchema, kind, object, text } from '../json-schema.js'
+import { type JsonSchema, kind, object, text } from '../../util/json-schema.js'
 import { augmentSchema } from './augment-schema.js'
 import { type Extent, extent, type Naming, naming } from './common.js'
 import { imageDims, imageSchema } from './image-schema.js'

@@ -1,5 +1,5 @@
 import type { ImageOptions } from '../../data/image.js'
-import { choice, either, type JsonSchema, list, object, real, whole } from '../json-schema.js'
+import { choice, either, type JsonSchema, list, object, real, whole } from '../../util/json-schema.js'
 
 const perChannel = either([real(), list(real(), { minItems: 1 })], 'a number, or a list of one per channel')
 

@@ -1,4 +1,4 @@
-import { type JsonSchema, kinds } from '../json-schema.js'
+import { type JsonSchema, kinds } from '../../util/json-schema.js'
 import { type CifarSource, cifar10Schema, cifar100Schema } from './cifar.js'
 import { type CsvSource, csvSchema } from './csv.js'
 import { type IdxSource, idxSchema } from './idx.js'

@@ -1,4 +1,4 @@
-import { type JsonSchema, kind, object, text, whole } from '../json-schema.js'
+import { type JsonSchema, kind, object, text, whole } from '../../util/json-schema.js'
 import { type Extent, extent, type Naming, naming } from './common.js'
 
 /**

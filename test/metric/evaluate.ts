@@ -5,8 +5,8 @@ import type { DType } from '../../src/ir/dtype.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import type { Dim } from '../../src/ir/shape.js'
 import type { Tensors } from '../../src/ir/tensor.js'
-import { measuredBy } from '../../src/metric/measured.js'
-import { type Measures, Tally } from '../../src/metric/tally.js'
+import { type Measures, MetricAccumulator } from '../../src/metric/accumulator.js'
+import { buildMetrics } from '../../src/metric/build.js'
 import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
 
@@ -21,7 +21,7 @@ export async function measured(
 ): Promise<Measures> {
   const y = input('y', dtype, shape)
   const built = loss.build(new Map([['y', y]]))
-  const graph = measuredBy(metrics, built, true)
+  const graph = buildMetrics(metrics, built, true)
   const program = await runtime.compile(
     encode(
       'ModelProto',
@@ -32,7 +32,7 @@ export async function measured(
       }),
     ),
   )
-  const tally = new Tally(graph)
+  const tally = new MetricAccumulator(graph)
   for (const batch of batches) {
     const outputs = await program.run(batch)
     const sums = [...graph.outputs.keys()].map((name) => [name, numbersOf(outputs[name]!)])

@@ -1,0 +1,109 @@
+import { either, flag, type JsonSchema, list, real, text } from '../util/json-schema.js'
+import { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './binary-cross-entropy.js'
+import { type CrossEntropyOptions, crossEntropy } from './cross-entropy.js'
+import { type KlOptions, kl } from './kl.js'
+import type { Loss } from './loss.js'
+import {
+  type HuberOptions,
+  huber,
+  type L1Options,
+  l1,
+  type MseOptions,
+  mse,
+  type RegressionOptions,
+} from './regression.js'
+
+/** Data that a loss compares the model's output with. */
+export interface LossTarget {
+  /** Name of the tensor in the data. */
+  readonly name: string
+  /** Whether targets are class numbers; else they are real numbers or probabilities. */
+  readonly isClasses: boolean
+}
+
+/** Entry of `lossRegistry`: how a recipe and the command line create a loss. */
+interface LossEntry<Options extends object> {
+  create(options: Options): Loss
+  /** JSON Schema of every option. */
+  readonly options: { readonly [K in keyof Options]-?: JsonSchema }
+  /** Option that names the output of the model. */
+  readonly output: keyof Options & string
+  target(options: Options): LossTarget
+}
+
+const entry = <Options extends object>(definition: LossEntry<Options>) => definition
+
+const nonNegative = { minimum: 0 }
+const weights = {
+  sampleWeights: text("the name of the data's weights of examples"),
+  mask: text("the name of the data's weights of targets; 0 ignores a target"),
+}
+const logits = text("the model's output with the logits")
+const targets = text('the name of the targets in the data')
+const axis: JsonSchema = { type: 'integer', description: 'the axis of the classes' }
+const labelSmoothing = real(
+  { minimum: 0, exclusiveMaximum: 1 },
+  'the share of a target that is spread over the classes',
+)
+const regression = { output: text("the model's output that is compared"), targets, ...weights }
+const realTarget = ({ targets = 'targets' }: Pick<RegressionOptions, 'targets'>) => ({
+  name: targets,
+  isClasses: false,
+})
+
+/** Table of all losses of one output. The losses of recipes, of the command line and of the documentation are derived from it. */
+export const lossRegistry = {
+  'cross-entropy': entry<CrossEntropyOptions>({
+    create: crossEntropy,
+    options: {
+      logits,
+      labels: text('the name of the labels in the data'),
+      axis,
+      probabilities: flag('whether labels are distributions over the classes'),
+      labelSmoothing,
+      classWeights: list(real(nonNegative), { minItems: 1 }, 'a weight for every class'),
+      ...weights,
+      ignoreIndex: { type: 'integer', description: 'the label of examples to ignore' },
+    },
+    output: 'logits',
+    target: ({ labels = 'labels', probabilities }) => ({ name: labels, isClasses: !probabilities }),
+  }),
+  'binary-cross-entropy': entry<BinaryCrossEntropyOptions>({
+    create: binaryCrossEntropy,
+    options: {
+      logits,
+      targets,
+      posWeight: either(
+        [real(nonNegative), list(real(nonNegative), { minItems: 1 })],
+        'the weight of a positive target: a number, or a list with one per element of the last axis',
+      ),
+      labelSmoothing,
+      ...weights,
+    },
+    output: 'logits',
+    target: realTarget,
+  }),
+  l1: entry<L1Options>({ create: l1, options: regression, output: 'output', target: realTarget }),
+  huber: entry<HuberOptions>({
+    create: huber,
+    options: {
+      delta: real({ exclusiveMinimum: 0 }, 'the size of an error above which the loss is linear'),
+      ...regression,
+    },
+    output: 'output',
+    target: realTarget,
+  }),
+  kl: entry<KlOptions>({
+    create: kl,
+    options: { logits, targets, axis, ...weights },
+    output: 'logits',
+    target: realTarget,
+  }),
+  mse: entry<MseOptions>({ create: mse, options: regression, output: 'output', target: realTarget }),
+}
+
+/** Name of a loss in `lossRegistry`. */
+export type LossKind = keyof typeof lossRegistry
+
+/** Options of every loss, by kind. */
+export type LossOptions = { readonly [Kind in LossKind]: Parameters<(typeof lossRegistry)[Kind]['create']>[0] }

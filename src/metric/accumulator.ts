@@ -1,0 +1,92 @@
+import { sizeOf } from '../ir/tensor.js'
+import type { BuiltMetrics } from './build.js'
+import type { MetricValue } from './metric.js'
+
+/** Loss and metrics, measured over examples (or positions). */
+export interface Measures {
+  /** (Weighted) mean of the loss. */
+  readonly loss: number
+  /** Number of examples (or positions) in the mean. */
+  readonly count: number
+  /** Share of correct predictions, for classifiers. */
+  readonly accuracy?: number
+  /** Metrics by name, prefixed by `<task>/` if the loss has tasks; lists for metrics per class. */
+  readonly [metric: string]: MetricValue | undefined
+}
+
+/** Loss and metric sums of one batch. */
+export interface BatchSums {
+  readonly loss: number
+  readonly weight: number
+  readonly count: number
+  readonly sums: Readonly<Record<string, ArrayLike<number>>>
+}
+
+/** State of a `MetricAccumulator` as plain data, for a checkpoint. */
+export interface MetricAccumulatorState {
+  readonly loss: number
+  readonly weight: number
+  readonly count: number
+  readonly sums: Readonly<Record<string, readonly number[]>>
+}
+
+/** State of an accumulator before the first batch, with every sum at 0. */
+export const emptyAccumulatorState = ({ outputs }: BuiltMetrics): MetricAccumulatorState => ({
+  loss: 0,
+  weight: 0,
+  count: 0,
+  sums: Object.fromEntries(
+    [...outputs].map(([name, { shape }]) => [
+      name,
+      new Array<number>(sizeOf((shape ?? []) as readonly number[])).fill(0),
+    ]),
+  ),
+})
+
+/** Accumulator of loss and metric sums over batches, in double precision. */
+export class MetricAccumulator {
+  #loss = 0
+  #weight = 0
+  #count = 0
+  readonly #sums: Record<string, Float64Array> = {}
+  readonly #metrics: BuiltMetrics
+
+  constructor(metrics: BuiltMetrics, state?: MetricAccumulatorState) {
+    this.#metrics = metrics
+    if (!state) return
+    this.#loss = state.loss
+    this.#weight = state.weight
+    this.#count = state.count
+    for (const [name, sum] of Object.entries(state.sums)) this.#sums[name] = Float64Array.from(sum)
+  }
+
+  add({ loss, weight, count, sums }: BatchSums): void {
+    // The mean of a batch with only ignored labels is meaningless.
+    if (weight !== 0) this.#loss += loss * weight
+    this.#weight += weight
+    this.#count += count
+    for (const [name, sum] of Object.entries(sums)) {
+      this.#sums[name] ??= new Float64Array(sum.length)
+      const total = this.#sums[name]
+      for (let i = 0; i < total.length; i++) total[i]! += sum[i]!
+    }
+  }
+
+  /** Loss and metrics of all batches so far. */
+  measures(): Measures {
+    const values: Record<string, MetricValue> = {}
+    for (const { prefix, task, metric } of this.#metrics.parts) {
+      const names = [...metric.sums.keys()]
+      if (names.some((name) => !this.#sums[prefix + name])) continue // no batch has been added
+      const sums = Object.fromEntries(names.map((name) => [name, this.#sums[prefix + name]!]))
+      for (const [name, value] of Object.entries(metric.measure(sums)))
+        values[task === '' ? name : `${task}/${name}`] = value
+    }
+    return { ...values, loss: this.#loss / this.#weight, count: this.#count }
+  }
+
+  save(): MetricAccumulatorState {
+    const sums = Object.fromEntries(Object.entries(this.#sums).map(([name, sum]) => [name, [...sum]]))
+    return { loss: this.#loss, weight: this.#weight, count: this.#count, sums }
+  }
+}

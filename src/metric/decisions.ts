@@ -1,0 +1,66 @@
+import { scalar } from '../ir/leaf.js'
+import type { Value } from '../ir/value.js'
+import type { Comparison } from '../loss/loss.js'
+import { op } from '../op/op.js'
+import { invalidOption } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
+
+/** Comparison with a decision per target: one of several classes, or yes or no. */
+export type DecisionComparison = Exclude<Comparison, { kind: 'values' }>
+
+/** Decisions of a model beside the true classes. */
+export interface Decisions {
+  /** Predicted class numbers, int64; 1 and 0 for yes and no. */
+  readonly predicted: Value
+  /** True class numbers, int64. */
+  readonly actual: Value
+  /** 1 per decision that counts, 0 per ignored one; floats. */
+  readonly counted: Value
+}
+
+/**
+ * Builds the decisions of a comparison: the class of the highest score, the first of equal ones; yes if sigmoid(z) >
+ * threshold, and truly yes if the target is above 1/2. Ignored labels are replaced by 0.
+ */
+export function decide(comparison: DecisionComparison, threshold = 0.5): Decisions {
+  const { logits, mask } = comparison
+  const zero = scalar('int64', 0)
+  const predicted =
+    comparison.kind === 'binary'
+      ? op.CastLike(op.Greater(logits, Math.log(threshold / (1 - threshold))), zero)
+      : op.ArgMax(logits, { axis: comparison.axis, keepdims: 0 })
+  const labels =
+    comparison.kind === 'binary' ? op.CastLike(op.Greater(comparison.targets, 0.5), zero) : comparison.labels
+  const actual = mask ? op.Where(mask, labels, zero) : labels
+  return { predicted, actual, counted: op.CastLike(mask ?? op.Equal(actual, actual), logits) }
+}
+
+/** Counts how often each of the numbers 0 .. bins - 1 occurs among the decisions that count: [bins]. */
+export function histogram(numbers: Value, counted: Value, bins: number): Value {
+  const zeros = op.Expand(scalar(counted.dtype, 0), [bins])
+  const [indices, updates] = [numbers, counted].map((x) => op.Reshape(x, [-1]))
+  return op.ScatterElements(zeros, indices!, updates!, { axis: 0, reduction: 'add' })
+}
+
+/** Number of classes, needed for sums of static shape. Throws `invalid-option` if the model's class axis is symbolic. */
+export function classCount({ logits, axis }: Extract<Comparison, { kind: 'classes' }>, metric: string): number {
+  const classes = logits.shape?.[axis]
+  if (typeof classes === 'number') return classes
+  throw new OnnxIreError(
+    'invalid-option',
+    `${metric}: this metric needs a static number of classes, but the output's class axis is '${classes ?? 'unknown'}'; fix its length in the model, or measure accuracy`,
+  )
+}
+
+/** Sum of all elements that are not masked out. */
+export const sumUnmasked = (x: Value, mask: Value | null): Value =>
+  op.ReduceSum(mask ? op.Where(mask, x, 0) : x, { keepdims: 0 })
+
+/** Number of elements of `x` that are not masked out, in the type of `like`. */
+export const countUnmasked = (x: Value, mask: Value | null, like: Value): Value =>
+  mask ? op.ReduceSum(op.CastLike(mask, like), { keepdims: 0 }) : op.CastLike(op.Size(x), like)
+
+/** Throws `invalid-option` unless the threshold is in (0, 1). */
+export function checkThreshold(owner: string, threshold: number): void {
+  if (!(threshold > 0 && threshold < 1)) throw invalidOption(owner, 'threshold', threshold, 'a number in (0, 1)')
+}

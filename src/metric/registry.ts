@@ -1,0 +1,88 @@
+import { OnnxIreError } from '../util/errors.js'
+import { choice, type JsonSchema, real, whole } from '../util/json-schema.js'
+import { accuracy, topK } from './accuracy.js'
+import { confusion } from './confusion.js'
+import type { Metric } from './metric.js'
+import { perplexity } from './perplexity.js'
+import { type ClassAverageOptions, f1, perClass, precision, recall } from './precision-recall.js'
+import { mae, r2, rmse } from './regression.js'
+
+/** Entry of `metricRegistry`: how a recipe and the command line create a metric. */
+interface MetricEntry<Options extends object> {
+  create(options: Options): Metric
+  /** JSON Schema of every option. */
+  readonly options: { readonly [K in keyof Options]-?: JsonSchema }
+  /** Options that have no default; without them the metric has no name of its own. */
+  readonly required?: readonly (keyof Options & string)[]
+  /** Names of the metric with other options than the defaults. */
+  readonly variants?: Readonly<Record<string, Options>>
+}
+
+const entry = <Options extends object>(definition: MetricEntry<Options>) => definition
+const withoutOptions = (create: () => Metric) => entry<object>({ create, options: {} })
+
+const threshold = real({ exclusiveMinimum: 0, exclusiveMaximum: 1 }, 'the probability above which an answer is yes')
+const averaged = (name: string, create: (options: ClassAverageOptions) => Metric) =>
+  entry<ClassAverageOptions>({
+    create,
+    options: { average: choice(['macro', 'micro', 'weighted'], 'the average over the classes'), threshold },
+    variants: { [`${name}-micro`]: { average: 'micro' }, [`${name}-weighted`]: { average: 'weighted' } },
+  })
+
+/** Table of all metrics. The metrics of recipes, of the command line and of the documentation are derived from it. */
+export const metricRegistry = {
+  accuracy: withoutOptions(accuracy),
+  topK: entry<{ readonly k: number }>({
+    create: ({ k }) => topK(k),
+    options: { k: whole(1, 'the number of highest scores') },
+    required: ['k'],
+    variants: { top5: { k: 5 } },
+  }),
+  precision: averaged('precision', precision),
+  recall: averaged('recall', recall),
+  f1: averaged('f1', f1),
+  confusion: entry({ create: confusion, options: { threshold } }),
+  perClass: entry({ create: perClass, options: { threshold } }),
+  perplexity: withoutOptions(perplexity),
+  mae: withoutOptions(mae),
+  rmse: withoutOptions(rmse),
+  r2: entry({
+    create: r2,
+    options: {
+      shift: real({}, "a number near the targets' mean"),
+      precision: choice(['float32', 'float64'], 'the type of the sums'),
+    },
+  }),
+}
+
+/** Name of a metric in `metricRegistry`. */
+export type MetricKind = keyof typeof metricRegistry
+
+/** Metrics by name, created with their default options. */
+export const metrics: Readonly<Record<string, () => Metric>> = Object.fromEntries(
+  (Object.entries(metricRegistry) as [string, MetricEntry<object>][]).flatMap(
+    ([name, { create, required = [], variants = {} }]) => [
+      ...(required.length === 0 ? [[name, () => create({})] as const] : []),
+      ...Object.entries(variants).map(([variant, options]) => [variant, () => create(options)] as const),
+    ],
+  ),
+)
+
+/**
+ * Creates a metric by name: one of `metrics`, or `top<k>` for any k.
+ * @throws 'invalid-option' with the available names
+ * @example
+ * ```ts
+ * createMetric('f1-weighted')
+ * ```
+ */
+export function createMetric(name: string): Metric {
+  const create = Object.hasOwn(metrics, name) ? metrics[name] : undefined
+  if (create) return create()
+  const top = /^top([1-9]\d*)$/.exec(name)
+  if (top) return topK(Number(top[1]))
+  throw new OnnxIreError(
+    'invalid-option',
+    `there is no metric '${name}'; available: ${Object.keys(metrics).join(', ')} (and top<k> for any k)`,
+  )
+}
