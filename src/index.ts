@@ -45,12 +45,8 @@ export {
   precision,
   recall,
 } from './metric/precision-recall.js'
-
-<<<<<<< HEAD
-
-export { type R2Options, r2 } from './metric/r2.js'
-export type { Measures } from './metric/tally.js'
-export { topK } from './metric/top-k.js'
+export { createMetric, metrics } from './metric/registry.js'
+export { mae, type R2Options, r2, rmse } from './metric/regression.js'
 export { type ExternalData, externalFiles } from './onnx/external.js'
 export { decodeModel, embedExternalData, encodeModel, type Model, namedTensors, replaceTensors } from './onnx/model.js'
 export { type AdamOptions, adam, adamw } from './optim/adam.js'
@@ -73,13 +69,6 @@ export { type SgdOptions, sgd } from './optim/sgd.js'
 export type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, DeviceTensors, Feeds } from './runtime/device.js'
 export type { Provider } from './runtime/provider.js'
 export type { Program, Runtime } from './runtime/runtime.js'
-
-=======
-
-export { createMetric, metrics } from './metric/registry.js'
-export { mae, type R2Options, r2, rmse } from './metric/regression.js'
-
->>>>>>> 0d0a626 (Losses and metrics: whole files, plain names, registries that recipes derive from)
 
 export type { CheckpointStore, Resumed } from './train/checkpoint-store.js'
 export { type EvaluateOptions, evaluateModel } from './train/evaluate.js'

@@ -13,7 +13,7 @@ import { readIdx } from '../../src/node/data/idx.js'
 import { readTokenizer } from '../../src/node/data/tokenizer.js'
 import { readTokens } from '../../src/node/data/tokens.js'
 import { Random } from '../../src/util/random.js'
-import { rejection } from '../data/refusal.js'
+import { rejectedMessage } from '../thrown.js'
 import { json, run, start } from './command.js'
 
 let folder = ''
@@ -206,7 +206,7 @@ describe('data prepare text', () => {
     const options = { inputs: [input], output: path('x'), document: 'line' as const }
     const rest = { vocabulary: 300, learnFrom: 100, validation: 0, validationInputs: [], seed: 0, separator: '<none>' }
     const monitor: Monitor = { stage() {}, at() {}, note() {} }
-    expect(await rejection('invalid-option', () => prepareText({ ...options, ...rest }, monitor))).toMatch(
+    expect(await rejectedMessage('invalid-option', () => prepareText({ ...options, ...rest }, monitor))).toMatch(
       "no token '<none>'",
     )
   })

@@ -5,7 +5,7 @@ import { type Batch, batchCount, batches, type EpochOptions } from '../../src/da
 import type { Dataset } from '../../src/data/dataset.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { Random } from '../../src/util/random.js'
-import { refusal, rejection } from './refusal.js'
+import { rejectedMessage, thrownMessage } from '../thrown.js'
 
 const counting = (length: number): Dataset => arrays({ x: Float32Array.from({ length }, (_, i) => i) })
 
@@ -63,19 +63,23 @@ describe('batches', () => {
   })
 
   it('refuses impossible options before anything is read', () => {
-    const options = (options: EpochOptions) => refusal('invalid-option', () => batches(counting(5), options))
+    const options = (options: EpochOptions) => thrownMessage('invalid-option', () => batches(counting(5), options))
     expect(options({ batchSize: 0 })).toMatch("option 'batchSize' is 0")
     expect(options({ batchSize: 1.5 })).toMatch('integer >= 1')
     expect(options({ batchSize: 2, start: 4 })).toMatch('integer in [0, 3]')
     expect(options({ batchSize: 2, epoch: -1 })).toMatch("option 'epoch' is -1")
-    expect(refusal('invalid-data', () => batches(counting(0), { batchSize: 2 }))).toBe('the data set has no examples')
-    expect(refusal('invalid-data', () => batchCount(5, { batchSize: 6, dropLast: true }))).toMatch('lower batchSize')
+    expect(thrownMessage('invalid-data', () => batches(counting(0), { batchSize: 2 }))).toBe(
+      'the data set has no examples',
+    )
+    expect(thrownMessage('invalid-data', () => batchCount(5, { batchSize: 6, dropLast: true }))).toMatch(
+      'lower batchSize',
+    )
     expect(batchCount(5, { batchSize: 6 })).toBe(1)
   })
 
   it('names the tensor of a data set that returns another number of examples', async () => {
     const wrong: Dataset = { length: 4, batch: () => ({ y: tensor('float32', [3, 1], new Float32Array(3)) }) }
-    expect(await rejection('invalid-data', () => collect(wrong, { batchSize: 2 }))).toMatch(
+    expect(await rejectedMessage('invalid-data', () => collect(wrong, { batchSize: 2 }))).toMatch(
       "asked for 2 examples and returned 'y' [3, 1]",
     )
   })

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { joinedCifar, parseCifar } from '../../src/data/cifar.js'
-import { refusal } from './refusal.js'
+import { thrownMessage } from '../thrown.js'
 
 /** A file of records: labels, then pixel (c, y, x) = (start + 7 i + 31 c + 3 y + x) mod 256. */
 function file(labels: readonly (readonly number[])[], start = 0): Uint8Array {
@@ -40,7 +40,7 @@ describe('parseCifar', () => {
 
   it('refuses damage, naming the offset', () => {
     const message = (bytes: Uint8Array, classes: 10 | 100 = 10) =>
-      refusal('invalid-data', () => parseCifar(bytes, classes))
+      thrownMessage('invalid-data', () => parseCifar(bytes, classes))
     const two = file([[1], [2]])
     expect(message(two.subarray(0, 5000))).toMatch(
       'not a usable file of CIFAR-10: image 1 begins at offset 3073 and takes 3073 bytes, but the file ends at offset 5000',

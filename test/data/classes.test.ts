@@ -8,13 +8,15 @@ import { withWeights } from '../../src/data/weights.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { Random } from '../../src/util/random.js'
-import { refusal, rejection } from './refusal.js'
+import { rejectedMessage, thrownMessage } from '../thrown.js'
 
 describe('class numbers', () => {
   it('become one-hot rows', () => {
     expect(oneHot([2, 0], 3)).toEqual(tensor('float32', [2, 3], Float32Array.of(0, 0, 1, 1, 0, 0)))
     expect(oneHot(tensor('int64', [1, 2], BigInt64Array.of(1n, 0n)), 2).dims).toEqual([1, 2, 2])
-    expect(refusal('invalid-data', () => oneHot([0, 3], 3))).toBe('label 1 is 3; class numbers are whole, from 0 to 2')
+    expect(thrownMessage('invalid-data', () => oneHot([0, 3], 3))).toBe(
+      'label 1 is 3; class numbers are whole, from 0 to 2',
+    )
   })
 
   it("weigh classes as scikit-learn's 'balanced' does", () => {
@@ -23,7 +25,7 @@ describe('class numbers', () => {
     const weights = classWeights(labels(y), 3)
     for (const [c, expected] of [2 / 3, 2, 1].entries()) expect(weights[c]).toBeCloseTo(expected, 6)
     expect(y.reduce((sum, c) => sum + weights[c]!, 0) / y.length).toBeCloseTo(1, 6)
-    expect(refusal('invalid-data', () => classWeights(y, 5))).toMatch('of 5 classes, 3, 4 have no example')
+    expect(thrownMessage('invalid-data', () => classWeights(y, 5))).toMatch('of 5 classes, 3, 4 have no example')
   })
 })
 
@@ -51,7 +53,7 @@ describe('balanced', () => {
     const by = (seed: number) => chosen(balanced(wide, many, { seed }))
     expect(await by(1)).toEqual(await by(1))
     expect(await by(1)).not.toEqual(await by(2))
-    expect(refusal('invalid-data', () => balanced(wide, y))).toMatch('8 labels for 40 examples')
+    expect(thrownMessage('invalid-data', () => balanced(wide, y))).toMatch('8 labels for 40 examples')
   })
 })
 
@@ -59,11 +61,11 @@ describe('withWeights', () => {
   it('adds a tensor of weights and leaves taken names alone', async () => {
     const data = withWeights(arrays({ x: Float32Array.of(5, 6, 7) }), [0.5, 1, 2])
     expect((await data.batch([2, 0]))['weight']).toEqual(tensor('float32', [2], Float32Array.of(2, 0.5)))
-    expect(await rejection('invalid-data', async () => withWeights(data, [1, 1, 1]).batch([0]))).toMatch(
+    expect(await rejectedMessage('invalid-data', async () => withWeights(data, [1, 1, 1]).batch([0]))).toMatch(
       "a 'weight' already",
     )
-    expect(refusal('invalid-data', () => withWeights(data, [1, 1]))).toMatch('2 weights for 3 examples')
-    expect(refusal('invalid-data', () => withWeights(data, [1, Number.NaN, 1]))).toMatch('weight 1 is NaN')
+    expect(thrownMessage('invalid-data', () => withWeights(data, [1, 1]))).toMatch('2 weights for 3 examples')
+    expect(thrownMessage('invalid-data', () => withWeights(data, [1, Number.NaN, 1]))).toMatch('weight 1 is NaN')
   })
 })
 
@@ -134,13 +136,13 @@ describe('mixup', () => {
 
   it('says what it cannot mix', async () => {
     const of = (options: object) =>
-      rejection('invalid-data', async () =>
+      rejectedMessage('invalid-data', async () =>
         mixup(data, { alpha: 1, classes: 4, labels: 'label', ...options }).batch([0, 1], { random: new Random(1) }),
       )
     expect(await of({ labels: 'target' })).toMatch("the data give no 'target' for labels; they give x, ids, label")
     expect(await of({ labels: 'x' })).toMatch("the labels 'x' are float32 [2, 3]")
     expect(await of({ inputs: 'ids' })).toMatch("'ids' is int64 [2]")
-    expect(refusal('invalid-option', () => mixup(data, { alpha: 0, classes: 4, labels: 'label' }))).toMatch(
+    expect(thrownMessage('invalid-option', () => mixup(data, { alpha: 0, classes: 4, labels: 'label' }))).toMatch(
       "'alpha' is 0",
     )
   })

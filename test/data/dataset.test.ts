@@ -3,7 +3,7 @@ import { arrays, labels } from '../../src/data/arrays.js'
 import { type Dataset, split, subset } from '../../src/data/dataset.js'
 import { transform } from '../../src/data/transform.js'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
-import { refusal } from './refusal.js'
+import { thrownMessage } from '../thrown.js'
 
 const counting = (length: number): Dataset => arrays({ x: Float32Array.from({ length }, (_, i) => i) })
 const values = async (dataset: Dataset, indices: ArrayLike<number>) => [
@@ -75,7 +75,7 @@ describe('arrays', () => {
 
   it('refuses what does not fit together', () => {
     const floats = (n: number) => new Float32Array(n)
-    const message = (columns: Parameters<typeof arrays>[0]) => refusal('invalid-data', () => arrays(columns))
+    const message = (columns: Parameters<typeof arrays>[0]) => thrownMessage('invalid-data', () => arrays(columns))
     expect(message({})).toMatch('needs at least one tensor')
     expect(message({ input: floats(3), label: labels([1, 2]) })).toMatch("'input' has 3 examples and 'label' has 2")
     expect(message({ x: { dims: [2, 3], data: floats(5) } })).toMatch(
@@ -97,7 +97,7 @@ describe('arrays', () => {
   it('names an example that is not there', () => {
     const data = counting(4)
     for (const index of [4, -1, 0.5, Number.NaN])
-      expect(refusal('invalid-data', () => data.batch([0, index]))).toBe(
+      expect(thrownMessage('invalid-data', () => data.batch([0, index]))).toBe(
         `there is no example ${index}: the data set has 4, numbered from 0`,
       )
   })
@@ -113,8 +113,8 @@ describe('labels', () => {
   })
 
   it('refuses fractions', () => {
-    expect(refusal('invalid-data', () => labels([1, 0.5]))).toBe('label 1 is 0.5; labels are whole numbers')
-    expect(refusal('invalid-data', () => labels(Float32Array.of(Number.NaN)))).toMatch('label 0 is NaN')
+    expect(thrownMessage('invalid-data', () => labels([1, 0.5]))).toBe('label 1 is 0.5; labels are whole numbers')
+    expect(thrownMessage('invalid-data', () => labels(Float32Array.of(Number.NaN)))).toMatch('label 0 is NaN')
   })
 })
 
@@ -127,11 +127,15 @@ describe('subset', () => {
   })
 
   it('refuses numbers outside of the data set', () => {
-    expect(refusal('invalid-data', () => subset(counting(3), [0, 3]))).toMatch('there is no example 3')
-    expect(refusal('invalid-data', () => subset(counting(3), [-1]))).toMatch('there is no example -1')
-    expect(refusal('invalid-option', () => subset(counting(3), { end: 4 }))).toMatch("option 'end' is 4")
-    expect(refusal('invalid-option', () => subset(counting(3), { start: 2, end: 1 }))).toMatch("option 'end' is 1")
-    expect(refusal('invalid-data', () => subset(counting(3), { end: 1 }).batch([1]))).toMatch('there is no example 1')
+    expect(thrownMessage('invalid-data', () => subset(counting(3), [0, 3]))).toMatch('there is no example 3')
+    expect(thrownMessage('invalid-data', () => subset(counting(3), [-1]))).toMatch('there is no example -1')
+    expect(thrownMessage('invalid-option', () => subset(counting(3), { end: 4 }))).toMatch("option 'end' is 4")
+    expect(thrownMessage('invalid-option', () => subset(counting(3), { start: 2, end: 1 }))).toMatch(
+      "option 'end' is 1",
+    )
+    expect(thrownMessage('invalid-data', () => subset(counting(3), { end: 1 }).batch([1]))).toMatch(
+      'there is no example 1',
+    )
   })
 })
 
@@ -150,8 +154,10 @@ describe('split', () => {
 
   it('refuses an empty part', () => {
     for (const validation of [0, 0.01, 1, 0.99])
-      expect(refusal('invalid-option', () => split(counting(10), { validation, seed: 0 }))).toMatch('at least one')
-    expect(refusal('invalid-option', () => split(counting(10), { validation: 2, seed: 0 }))).toMatch('[0, 1]')
+      expect(thrownMessage('invalid-option', () => split(counting(10), { validation, seed: 0 }))).toMatch(
+        'at least one',
+      )
+    expect(thrownMessage('invalid-option', () => split(counting(10), { validation: 2, seed: 0 }))).toMatch('[0, 1]')
   })
 })
 

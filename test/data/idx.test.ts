@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { parseIdx } from '../../src/data/idx.js'
 import { tensor } from '../../src/ir/tensor.js'
-import { refusal } from './refusal.js'
+import { thrownMessage } from '../thrown.js'
 
 /** One IDX file: header bytes, big-endian dims, data bytes. */
 const file = (code: number, dims: readonly number[], data: readonly number[]) => {
@@ -50,13 +50,13 @@ describe('parseIdx', () => {
     ['bytes too many', file(8, [2], [1, 2, 3]), 'make 10 bytes, but the file has 11: what follows is unknown'],
     ['absurd dimensions', file(14, [0xffffffff, 0xffffffff, 0xffffffff], [1]), 'more bytes than any file has'],
   ])('refuses %s', (_, bytes, message) => {
-    expect(refusal('invalid-data', () => parseIdx(bytes))).toMatch(message)
+    expect(thrownMessage('invalid-data', () => parseIdx(bytes))).toMatch(message)
   })
 
   it('refuses every cut of a file', () => {
     const bytes = file(11, [2, 2], [1, 2, 3, 4, 5, 6, 7, 8])
     for (let length = 0; length < bytes.length; length++)
-      refusal('invalid-data', () => parseIdx(bytes.subarray(0, length)))
+      thrownMessage('invalid-data', () => parseIdx(bytes.subarray(0, length)))
     expect(parseIdx(bytes).dims).toEqual([2, 2])
   })
 })

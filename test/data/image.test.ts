@@ -3,7 +3,7 @@ import { arrays, labels } from '../../src/data/arrays.js'
 import { type ImageOptions, images } from '../../src/data/image.js'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
 import { readIdx } from '../../src/node/data/idx.js'
-import { refusal } from './refusal.js'
+import { thrownMessage } from '../thrown.js'
 
 const pixels = (dims: readonly number[], ...values: number[]) => tensor('uint8', dims, Uint8Array.from(values))
 const raw: ImageOptions = { scale: 1 }
@@ -24,7 +24,7 @@ describe('images', () => {
     const source = pixels([3, 1, 2], 1, 2, 3, 4, 5, 6)
     expect(convert(source, raw, [2, 0])).toEqual({ dims: [2, 1, 1, 2], data: [5, 6, 1, 2] })
     expect(images(source).length).toBe(3)
-    expect(refusal('invalid-data', () => images(source).rows([3]))).toMatch('there is no example 3')
+    expect(thrownMessage('invalid-data', () => images(source).rows([3]))).toMatch('there is no example 3')
   })
 
   it('normalises per channel', () => {
@@ -116,7 +116,7 @@ describe('images', () => {
   })
 
   it('refuses pixels of another kind', () => {
-    const message = (source: Tensor) => refusal('invalid-data', () => images(source))
+    const message = (source: Tensor) => thrownMessage('invalid-data', () => images(source))
     expect(message(tensor('float32', [1, 2, 2], new Float32Array(4)))).toMatch('pixels are float32 [1, 2, 2]')
     expect(message(pixels([4], 1, 2, 3, 4))).toMatch('must be uint8 [N, rows, columns]')
     expect(message(pixels([3, 0, 4]))).toMatch('are empty')
@@ -124,7 +124,8 @@ describe('images', () => {
   })
 
   it('refuses options that make no sense', () => {
-    const message = (options: object) => refusal('invalid-option', () => images(pixels([1, 1, 1, 3], 1, 2, 3), options))
+    const message = (options: object) =>
+      thrownMessage('invalid-option', () => images(pixels([1, 1, 1, 3], 1, 2, 3), options))
     expect(message({ size: 0 })).toMatch("option 'size' is 0")
     expect(message({ size: [4, 2.5] })).toMatch("option 'size' is 2.5")
     expect(message({ channels: 4 })).toMatch('it must be 3, as in the images, or 1 for grey')

@@ -6,7 +6,7 @@ import type { PadOptions } from '../../src/data/pad.js'
 import { padded } from '../../src/data/padded.js'
 import { stream } from '../../src/data/stream.js'
 import { tensor } from '../../src/ir/tensor.js'
-import { refusal, rejection } from './refusal.js'
+import { rejectedMessage, thrownMessage } from '../thrown.js'
 
 const ids = [[1, 2, 3], [4], [], [5, 6]]
 const int64 = (dims: number[], values: number[]) => tensor('int64', dims, BigInt64Array.from(values, BigInt))
@@ -58,22 +58,24 @@ describe('padded', () => {
   })
 
   it('names the row or option that is wrong', async () => {
-    const of = (row: unknown) => refusal('invalid-data', () => padded([[1], row as number[]]))
+    const of = (row: unknown) => thrownMessage('invalid-data', () => padded([[1], row as number[]]))
     expect(of([1, 0.5])).toMatch('entry 1 of row 1 is 0.5')
     expect(of('text')).toMatch('row 1 is neither')
-    expect(refusal('invalid-option', () => padded(ids, { multipleOf: 0 }))).toMatch("padded: option 'multipleOf' is 0")
-    expect(refusal('invalid-option', () => padded(ids, { values: 1 } as object))).toMatch("no option 'values'")
+    expect(thrownMessage('invalid-option', () => padded(ids, { multipleOf: 0 }))).toMatch(
+      "padded: option 'multipleOf' is 0",
+    )
+    expect(thrownMessage('invalid-option', () => padded(ids, { values: 1 } as object))).toMatch("no option 'values'")
     const long = arrays({ ids: padded(ids, { length: 2 }) })
-    expect(await rejection('invalid-data', async () => long.batch([1, 0]))).toMatch(
+    expect(await rejectedMessage('invalid-data', async () => long.batch([1, 0]))).toMatch(
       'padded: row 0 has length 3, more than',
     )
     const mixed = arrays({ x: padded([Float32Array.of(1), Int32Array.of(1)]) })
-    expect(await rejection('invalid-data', async () => mixed.batch([0, 1]))).toMatch(
+    expect(await rejectedMessage('invalid-data', async () => mixed.batch([0, 1]))).toMatch(
       'row 1 is int32 [1]; they may differ',
     )
     const scalar = arrays({ x: padded([tensor('float32', [], Float32Array.of(1))]) })
-    expect(await rejection('invalid-data', async () => scalar.batch([0]))).toMatch('is a scalar')
-    expect(refusal('invalid-data', () => arrays({ mask: padded(ids, { mask: 'mask' }) }))).toMatch(
+    expect(await rejectedMessage('invalid-data', async () => scalar.batch([0]))).toMatch('is a scalar')
+    expect(thrownMessage('invalid-data', () => arrays({ mask: padded(ids, { mask: 'mask' }) }))).toMatch(
       "two tensors named 'mask'",
     )
   })
@@ -100,12 +102,12 @@ describe('padding of examples', () => {
 
   it('says which example or name is wrong', async () => {
     const failure = (padding: Readonly<Record<string, PadOptions>>) =>
-      rejection('invalid-data', async () => datasetOf(examples, { padding }).batch([2, 1]))
+      rejectedMessage('invalid-data', async () => datasetOf(examples, { padding }).batch([2, 1]))
     expect(await failure({})).toMatch("'ids' of example 2 is int64 [3] and 'ids' of example 1 is int64 [1]")
     expect(await failure({ ids: { length: 2 } })).toMatch("'ids' of example 2 has length 3")
     expect(await failure({ ids: {}, tokens: {} })).toMatch("padding is given for 'tokens', but the examples have 'ids'")
     expect(await failure({ ids: { mask: 'label' } })).toMatch("the mask of 'ids' is to be 'label'")
-    expect(refusal('invalid-option', () => stream(examples, { padding: { ids: { length: 0 } } }))).toMatch(
+    expect(thrownMessage('invalid-option', () => stream(examples, { padding: { ids: { length: 0 } } }))).toMatch(
       "padding of 'ids': option 'length' is 0",
     )
   })

@@ -6,7 +6,7 @@ import { type Data, type Stream, stream } from '../../src/data/stream.js'
 import { augment, transform } from '../../src/data/transform.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { Random } from '../../src/util/random.js'
-import { refusal, rejection } from './refusal.js'
+import { rejectedMessage, thrownMessage } from '../thrown.js'
 
 const counting = (n: number, options = {}): Stream =>
   stream(async function* () {
@@ -70,7 +70,9 @@ describe('batches of a stream', () => {
       })(),
     )
     expect(await collect(data, { batchSize: 1 })).toHaveLength(1)
-    expect(await rejection('invalid-data', () => collect(data, { batchSize: 1 }))).toMatch('which can be read once')
+    expect(await rejectedMessage('invalid-data', () => collect(data, { batchSize: 1 }))).toMatch(
+      'which can be read once',
+    )
   })
 
   it('stacks scalars, typed arrays and tensors by their dtype', async () => {
@@ -90,7 +92,7 @@ describe('batches of a stream', () => {
 
   it('names the example that is unlike the others', async () => {
     const failure = (examples: unknown[]) =>
-      rejection('invalid-data', () => collect(stream(examples as Example[]), { batchSize: 4 }))
+      rejectedMessage('invalid-data', () => collect(stream(examples as Example[]), { batchSize: 4 }))
     const two = new Float32Array(2)
     expect(await failure([{ x: two }, { x: two }, { x: new Float32Array(3) }])).toMatch(
       "'x' of example 0 is float32 [2] and 'x' of example 2 is float32 [3]",
@@ -124,7 +126,7 @@ describe('the length of a stream', () => {
   })
 
   it('is an error where the source has less', async () => {
-    expect(await rejection('invalid-data', () => collect(counting(3, { length: 5 }), { batchSize: 2 }))).toMatch(
+    expect(await rejectedMessage('invalid-data', () => collect(counting(3, { length: 5 }), { batchSize: 2 }))).toMatch(
       'to have 5 examples (its length) and ended after 3',
     )
   })
@@ -132,14 +134,16 @@ describe('the length of a stream', () => {
   it('tells the number of batches, or that it is not known', async () => {
     expect(batchCount(counting(3), { batchSize: 2 })).toBeUndefined()
     expect(batchCount(counting(3, { length: 3 }), { batchSize: 2 })).toBe(2)
-    expect(await rejection('invalid-data', () => collect(counting(0), { batchSize: 2 }))).toBe(
+    expect(await rejectedMessage('invalid-data', () => collect(counting(0), { batchSize: 2 }))).toBe(
       'the data set has no examples',
     )
-    expect(await rejection('invalid-data', () => collect(counting(2), { batchSize: 3, dropLast: true }))).toMatch(
+    expect(await rejectedMessage('invalid-data', () => collect(counting(2), { batchSize: 3, dropLast: true }))).toMatch(
       'less than one batch of 3',
     )
-    expect(refusal('invalid-option', () => counting(3, { length: 0 }))).toMatch("option 'length' is 0")
-    expect(refusal('invalid-option', () => counting(3, { shuffleBuffer: 0 }))).toMatch("option 'shuffleBuffer' is 0")
+    expect(thrownMessage('invalid-option', () => counting(3, { length: 0 }))).toMatch("option 'length' is 0")
+    expect(thrownMessage('invalid-option', () => counting(3, { shuffleBuffer: 0 }))).toMatch(
+      "option 'shuffleBuffer' is 0",
+    )
   })
 })
 
@@ -175,13 +179,13 @@ describe('shuffling a stream', () => {
 
   it('refuses to begin past the end', async () => {
     const from = (start: number, dropLast = false) =>
-      rejection('invalid-data', () => collect(counting(7), { batchSize: 3, start, dropLast }))
+      rejectedMessage('invalid-data', () => collect(counting(7), { batchSize: 3, start, dropLast }))
     expect(await from(4)).toMatch('cannot begin at batch 4: the stream ended after 7 examples')
     expect(await from(3, true)).toMatch('cannot begin at batch 3')
     expect(await collect(counting(7), { batchSize: 3, start: 2, dropLast: true })).toEqual([])
-    expect(refusal('invalid-option', () => batches(counting(7, { length: 7 }), { batchSize: 3, start: 4 }))).toMatch(
-      'integer in [0, 3]',
-    )
+    expect(
+      thrownMessage('invalid-option', () => batches(counting(7, { length: 7 }), { batchSize: 3, start: 4 })),
+    ).toMatch('integer in [0, 3]')
   })
 })
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { encodeTokenHeader, parseTokenHeader } from '../../src/data/token-file.js'
-import { refusal } from './refusal.js'
+import { thrownMessage } from '../thrown.js'
 
 const header = { vocabulary: 8192, tokens: 300 }
 
@@ -26,7 +26,7 @@ describe('token headers', () => {
   it('refuses damage, naming the offset', () => {
     const bytes = encodeTokenHeader(header)
     const message = (change: (bytes: Uint8Array) => Uint8Array, size = 632) =>
-      refusal('invalid-data', () => parseTokenHeader(change(bytes.slice()), size))
+      thrownMessage('invalid-data', () => parseTokenHeader(change(bytes.slice()), size))
     expect(message((it) => it.fill(0, 0, 1))).toMatch("does not begin with 'OITOKEN1'")
     expect(message((it) => it.subarray(0, 20), 20)).toMatch('ends at offset 20, within its header')
     expect(message((it) => it.fill(4, 8, 9))).toMatch('at offset 8 it says 4 bytes per token')

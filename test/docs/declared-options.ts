@@ -24,7 +24,7 @@ const entries = [
   'models/index.ts',
 ]
 const interfaces = /^export interface (\w+)[^{\n]*\{\n([\s\S]*?)^\}/gm
-const holdsOptions = /(Options|Schedule|Settings|Group|^CsvColumns|^JsonField|^Task)$/
+const holdsOptions = /(Options|Schedule|Settings|Group|^CsvColumns|^JsonField|^LossTask)$/
 const field = /(?:\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\s*)?^( {2}| {4})readonly (\w+)(\?)?:/gm
 
 /** The interfaces of options in the sources, by name, each with the fields of its own; `kind` tells schedules apart and is none. */

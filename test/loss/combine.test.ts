@@ -5,6 +5,7 @@ import { accuracy, binaryCrossEntropy, combine, crossEntropy, type Loss, mae, ms
 import { numbersOf } from '../../src/ir/leaf.js'
 import { buildMetrics } from '../../src/metric/build.js'
 import { node } from '../../src/node/index.js'
+import { errorWith } from '../thrown.js'
 import { expectDiagonal, sliced } from './diagonal.js'
 import {
   classes,
@@ -46,8 +47,8 @@ const value = (z: readonly (readonly number[])[]): number => {
   return factors.kind * kind + factors.size * size + factors.flags * flag
 }
 
-describe('several losses on several outputs', () => {
-  it('are their weighted sum', async () => {
+describe('combine', () => {
+  it('returns the weighted sum of the losses', async () => {
     const problem = await Problem.create(runtime, combine(tasks()), { heads })
     const { loss, count, weight, gradient } = await problem.measure(data)
     expect(loss).toBeCloseTo(value(rowsOf(x)), 5)
@@ -56,7 +57,7 @@ describe('several losses on several outputs', () => {
     await problem.release()
   })
 
-  it('in parts are what the whole is', async () => {
+  it('gives the same loss and gradient in micro-batches as in one batch', async () => {
     const problem = await Problem.create(runtime, combine(tasks()), { heads })
     const noise = problem.draw(new Random(4), [5, 3])
     const whole = [await problem.measure(data), await problem.sample(data, noise)]
@@ -76,7 +77,7 @@ describe('several losses on several outputs', () => {
     await problem.release()
   })
 
-  it('have the weighted sum of their diagonals as curvature', async () => {
+  it('has the weighted sum of the Fisher diagonals as curvature', async () => {
     const problem = await Problem.create(runtime, combine(tasks({ ignoreIndex: 1 })), { heads })
     const values = numbersOf(x)
     const z = rowsOf(x)
@@ -96,7 +97,7 @@ describe('several losses on several outputs', () => {
     await problem.release()
   })
 
-  it('a task of weight 0 is measured only', async () => {
+  it('only measures a task of weight 0', async () => {
     const { kind, flags } = tasks()
     const problem = await Problem.create(
       runtime,
@@ -113,7 +114,7 @@ describe('several losses on several outputs', () => {
     await alone.release()
   })
 
-  it('report metrics by task', () => {
+  it('reports metrics as <task>/<metric>', () => {
     const z = op.MatMul(input('x', 'float32', ['N', 4]), input('w', 'float32', [4, 3]))
     const outputs = new Map(Object.entries(heads).map(([name, head]) => [name, head(z)]))
     const graph = combine(tasks()).build(outputs)
@@ -131,7 +132,7 @@ describe('several losses on several outputs', () => {
     expect([...nested.predictions!.keys()]).toEqual(['all/kind', 'all/size', 'all/flags'])
   })
 
-  it('without a way to sample one of them have no curvature', () => {
+  it('has no curvature if one of the losses cannot be sampled', () => {
     const z = op.MatMul(input('x', 'float32', ['N', 4]), input('w', 'float32', [4, 3]))
     const outputs = new Map(Object.entries(heads).map(([name, head]) => [name, head(z)]))
     const own: Loss = {
@@ -142,15 +143,15 @@ describe('several losses on several outputs', () => {
     expect(combine({ ...tasks(), own: { loss: own, weight: 0 } }).build(outputs).sampled).toBeDefined()
   })
 
-  it('what is refused', () => {
+  it('rejects invalid tasks with an error that names the task or field', () => {
     const z = op.MatMul(input('x', 'float32', ['N', 4]), input('w', 'float32', [4, 3]))
     const outputs = new Map(Object.entries(heads).map(([name, head]) => [name, head(z)]))
     const a = mse({ output: 'size' })
     expect(() =>
       combine({ a: { loss: a }, b: { loss: binaryCrossEntropy({ logits: 'flags' }) } }).build(outputs),
-    ).toThrow(/'a' and of 'b' are both named 'targets'/)
-    expect(() => combine({})).toThrow(/nothing to learn/)
-    expect(() => combine({ a: { loss: a, weight: -1 } })).toThrow(/'a.weight' is -1/)
-    expect(() => combine({ 'a/b': { loss: a } })).toThrow(/no name of a task/)
+    ).toThrow(errorWith('invalid-option', "'targets'"))
+    expect(() => combine({})).toThrow(errorWith('invalid-option', 'weight'))
+    expect(() => combine({ a: { loss: a, weight: -1 } })).toThrow(errorWith('invalid-option', "'a.weight' is -1"))
+    expect(() => combine({ 'a/b': { loss: a } })).toThrow(errorWith('invalid-option', "'a/b'"))
   })
 })

@@ -30,7 +30,7 @@ const close = (actual: readonly number[], wanted: readonly number[], digits = 5)
 describe.each(cases)('$name', (of) => {
   const { data: given, count, weight, total, fisher } = of
 
-  it('value and gradient are those of plain arithmetic', async () => {
+  it('value and gradient equal plain arithmetic', async () => {
     const { problem, data } = await needed(of)
     const result = await problem.measure(data)
     expect(result.count).toBeCloseTo(count, 5)
@@ -43,7 +43,7 @@ describe.each(cases)('$name', (of) => {
     await problem.release()
   })
 
-  it('a batch in parts gives what the whole gives, sampled or not', async () => {
+  it('micro-batches give the loss and gradient of the batch, sampled or not', async () => {
     const { problem, data } = await needed(of)
     const noise = problem.draw(new Random(3), dimsOf(of))
     const parts = [sliced(data, 0, 2), sliced(data, 2, 5)]
@@ -69,7 +69,7 @@ describe.each(cases)('$name', (of) => {
     await problem.release()
   })
 
-  it('E[B g^2] over sampled targets is the diagonal of the Gauss-Newton matrix', async () => {
+  it('E[B g^2] over sampled targets equals the diagonal of the Gauss-Newton matrix', async () => {
     const { problem, data } = await needed(of)
     const x = numbersOf(given.x)
     const rows = fisher(rowsOf(given.x))

@@ -52,7 +52,7 @@ const batchesOf = (given: readonly Answer[], columns: number, tail: readonly num
     }
   })
 
-describe('yes or no', () => {
+describe('metrics of binary predictions', () => {
   it.each([
     [0.5, ['N', 1], [1]],
     [0.7, ['N'], []],
@@ -83,7 +83,7 @@ describe('yes or no', () => {
     }
   })
 
-  it('several labels per example, each a class', async () => {
+  it('several labels per example are counted as classes', async () => {
     const labels = 3
     // The last label is never true and never predicted: 0 in the mean over labels.
     const given = answers(24 * labels).map((answer, i) => (i % labels === 2 ? { z: -1, t: 0, mask: 1 } : answer))

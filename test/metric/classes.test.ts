@@ -16,6 +16,7 @@ import {
 } from '../../src/index.js'
 import { buildMetrics } from '../../src/metric/build.js'
 import { node } from '../../src/node/index.js'
+import { errorWith } from '../thrown.js'
 import { chunks, float, int, integers, measured, normals } from './evaluate.js'
 
 const runtime = node({ threads: 1, worker: false })
@@ -95,7 +96,7 @@ function expectSame(actual: Readonly<Record<string, unknown>>, wanted: Readonly<
   }
 }
 
-describe('metrics of classes are those of plain arithmetic', () => {
+describe('metrics of classes equal plain arithmetic', () => {
   it('over several batches of different sizes, with classes that never occur', async () => {
     const [n, classes] = [50, 7]
     // Whole numbers: many scores are equal. Class 6 neither occurs nor is predicted, class 5 is predicted only.
@@ -120,7 +121,7 @@ describe('metrics of classes are those of plain arithmetic', () => {
     expect(wanted.supportPerClass[6]! + wanted.confusion.reduce((sum, row) => sum + row[6]!, 0)).toBe(0)
   })
 
-  it('of tokens with padding and a mask', async () => {
+  it('tokens with padding and a mask', async () => {
     const [n, length, classes] = [9, 5, 4]
     const positions = Array.from({ length: n * length }, () => ({
       scores: normals(classes),
@@ -148,7 +149,7 @@ describe('metrics of classes are those of plain arithmetic', () => {
     expectSame(result, plain(counting, classes))
   })
 
-  it('along axis 1, of probabilities', async () => {
+  it('probabilities with classes along axis 1', async () => {
     const [n, classes, length] = [6, 4, 3]
     const z = normals(n * classes * length)
     const t = normals(n * classes * length).map((v) => v * v)
@@ -164,42 +165,43 @@ describe('metrics of classes are those of plain arithmetic', () => {
     expectSame(await measured(runtime, loss, all, ['N', classes, 'T'], [batch]), plain(examples, classes))
   })
 
-  it('a model whose scores are all equal is right by the first class only', async () => {
+  it('equal scores predict the first class', async () => {
     const batch = { y: float([4, 3], Array(12).fill(1)), labels: int([4], [0, 1, 2, 2]) }
     const result = await measured(runtime, crossEntropy(), [accuracy(), topK(1), topK(2)], ['N', 3], [batch])
     expect([result.accuracy, result['top1'], result['top2']]).toEqual([0.25, 0.25, 0.5])
   })
 })
 
-describe('which metrics there are, and which are refused', () => {
+describe('creating and building metrics', () => {
   const classes = (length: number | string) =>
     crossEntropy().build(new Map([['y', input('y', 'float32', ['N', length])]]))
 
-  it('by name', () => {
+  it('createMetric accepts every name of `metrics` and top<k>, and rejects others by name', () => {
     for (const name of Object.keys(metrics)) expect(createMetric(name).name).toBe(name)
     expect(createMetric('top10').name).toBe('top10')
-    for (const name of ['top0', 'f2', 'toString']) expect(() => createMetric(name)).toThrow(/no metric.*accuracy, top5/)
+    for (const name of ['top0', 'f2', 'toString'])
+      expect(() => createMetric(name)).toThrow(errorWith('invalid-option', `'${name}'`))
   })
 
-  it('in lists', () => {
-    expect(() => buildMetrics([f1(), f1()], classes(3), true)).toThrow(/two named 'f1'/)
+  it('buildMetrics rejects duplicates and metrics that do not apply, by name', () => {
+    expect(() => buildMetrics([f1(), f1()], classes(3), true)).toThrow(errorWith('invalid-option', "'f1'"))
     const values = mse().build(new Map([['y', input('y', 'float32', ['N', 3])]]))
-    expect(() => buildMetrics([f1()], values, true)).toThrow(/another kind of target/)
+    expect(() => buildMetrics([f1()], values, true)).toThrow(errorWith('invalid-option', "'f1'"))
     expect(buildMetrics(all, values, false).parts).toEqual([])
   })
 
-  it('where the number of classes is open, or too large', () => {
+  it('buildMetrics rejects a symbolic or unsuitable number of classes, by metric', () => {
     for (const metric of [confusion(), perClass(), f1()])
-      expect(() => buildMetrics([metric], classes('C'), true)).toThrow(/does not say how many classes/)
-    expect(() => buildMetrics([confusion()], classes(2001), true)).toThrow(/perClass or f1 instead/)
+      expect(() => buildMetrics([metric], classes('C'), true)).toThrow(errorWith('invalid-option', metric.name))
+    expect(() => buildMetrics([confusion()], classes(2001), true)).toThrow(errorWith('invalid-option', 'confusion'))
     expect(buildMetrics([perClass(), f1()], classes(50_000), true).outputs.size).toBe(6)
-    expect(() => buildMetrics([topK(5)], classes(3), true)).toThrow(/top5 of a model that tells 3 classes apart/)
+    expect(() => buildMetrics([topK(5)], classes(3), true)).toThrow(errorWith('invalid-option', 'top5'))
   })
 
-  it('options', () => {
-    expect(() => topK(0)).toThrow(/'k' is 0/)
-    expect(() => f1({ average: 'samples' as 'macro' })).toThrow(/'average' is 'samples'/)
+  it('rejects invalid options, with field and value', () => {
+    expect(() => topK(0)).toThrow(errorWith('invalid-option', "'k' is 0"))
+    expect(() => f1({ average: 'samples' as 'macro' })).toThrow(errorWith('invalid-option', "'average' is 'samples'"))
     for (const make of [precision, perClass, confusion])
-      expect(() => make({ threshold: 1 })).toThrow(/'threshold' is 1/)
+      expect(() => make({ threshold: 1 })).toThrow(errorWith('invalid-option', "'threshold' is 1"))
   })
 })

@@ -3,6 +3,7 @@ import { op } from '../../src/graph/index.js'
 import { type Metric, mae, mse, r2, rmse } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
+import { errorWith } from '../thrown.js'
 import { chunks, float, integers, measured, normals } from './evaluate.js'
 
 const runtime = node({ threads: 1, worker: false })
@@ -14,8 +15,8 @@ const determination = (y: readonly number[], t: readonly number[]) => {
   return 1 - mean(t.map((v, i) => (v - y[i]!) ** 2)) / mean(t.map((v) => (v - middle) ** 2))
 }
 
-describe('metrics of values are those of plain arithmetic', () => {
-  it('of several columns, with a mask over targets that are not numbers', async () => {
+describe('metrics of values equal plain arithmetic', () => {
+  it('several columns, with a mask over NaN targets', async () => {
     const [n, columns] = [40, 3]
     const y = normals(n * columns)
     const t = normals(n * columns).map((v, i) => Math.fround(v + y[i]! + (i % columns)))
@@ -54,7 +55,7 @@ describe('metrics of values are those of plain arithmetic', () => {
   })
 })
 
-describe('R2 does not cancel where the mean is far from 0', () => {
+describe('r2 of targets whose mean is far from 0', () => {
   const n = 2000
   const t = normals(n).map((v) => Math.fround(1e4 + v))
   const y = normals(n).map((v, i) => Math.fround(t[i]! + v / 2))
@@ -71,20 +72,20 @@ describe('R2 does not cancel where the mean is far from 0', () => {
       rows.map((i) => t[i]!),
     ),
   }))
-  it('in float64, and in float32 with a shift', async () => {
+  it('is exact in float64, and in float32 with a shift', async () => {
     for (const options of [{}, { precision: 'float32', shift: 1e4 }] as const) {
       const result = await measured(runtime, mse(), [r2(options)], ['N'], batches)
       expect(result['r2']).toBeCloseTo(determination(y, t), 4)
     }
   })
 
-  it('while float32 without a shift has lost it', async () => {
+  it('is inexact in float32 without a shift', async () => {
     const result = await measured(runtime, mse(), [r2({ precision: 'float32' })], ['N'], batches)
     expect(Math.abs(Number(result['r2']) - determination(y, t))).toBeGreaterThan(0.01)
   })
 })
 
-it('R2 of equal targets is 1 for an exact model, else 0', async () => {
+it('r2 of equal targets is 1 for an exact model, else 0', async () => {
   const targets = float([3, 1], [0.1, 0.1, 0.1])
   const r2Of = async (y: readonly number[]) =>
     (await measured(runtime, mse(), [r2()], ['N', 1], [{ y: float([3, 1], y), targets }]))['r2']
@@ -98,12 +99,14 @@ it('float64 outputs are measured in float64', async () => {
   expect(Number(result['mae'])).toBeCloseTo(5e-10, 15)
 })
 
-it('options', () => {
-  expect(() => r2({ shift: Number.NaN })).toThrow(/'shift' is NaN/)
-  expect(() => r2({ precision: 'float16' as 'float32' })).toThrow(/'precision' is 'float16'/)
+it('r2 rejects invalid options, with field and value', () => {
+  expect(() => r2({ shift: Number.NaN })).toThrow(errorWith('invalid-option', "'shift' is NaN"))
+  expect(() => r2({ precision: 'float16' as 'float32' })).toThrow(
+    errorWith('invalid-option', "'precision' is 'float16'"),
+  )
 })
 
-it('a metric of a user’s own: the share of errors within a bound', async () => {
+it('a custom metric, the share of errors within a bound, is measured', async () => {
   const within = (bound: number): Metric => ({
     name: 'within',
     build(compared) {

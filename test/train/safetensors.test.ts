@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
 import { crc32 } from '../../src/train/crc32.js'
 import { decodeSafetensors, encodeSafetensors, safetensorsChunks } from '../../src/train/safetensors.js'
-import { refusal } from '../data/refusal.js'
+import { thrownMessage } from '../thrown.js'
 
 const bytesOf = (text: string) => Uint8Array.from(Buffer.from(text, 'latin1'))
 
@@ -131,7 +131,7 @@ describe('safetensors', () => {
 
   it('refuses to write what it could not read back', () => {
     const message = (named: Record<string, Tensor>, metadata = {}) =>
-      refusal('invalid-data', () => encodeSafetensors({ tensors: named, metadata }))
+      thrownMessage('invalid-data', () => encodeSafetensors({ tensors: named, metadata }))
     expect(message({ q: tensor('int4', [2], new Uint8Array(1)) })).toMatch("tensor 'q' is int4 [2], which")
     expect(message({ s: tensor('string', [1], ['a']) })).toMatch("tensor 's' is string [1], which")
     expect(message({ x: { dtype: 'float32', dims: [3], data: new Float32Array(2) } })).toMatch('but has 2 elements')
@@ -146,7 +146,7 @@ describe('a damaged safetensors file', () => {
     metadata: { step: '3' },
   })
   const message = (bytes: Uint8Array, options?: { checksum: boolean }) =>
-    refusal('damaged', () => decodeSafetensors(bytes, options))
+    thrownMessage('damaged', () => decodeSafetensors(bytes, options))
 
   it('is recognised whichever byte is changed', () => {
     expect(decodeSafetensors(file).metadata).toEqual({ step: '3' })

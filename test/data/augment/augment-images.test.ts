@@ -6,7 +6,7 @@ import { batches } from '../../../src/data/batches.js'
 import { images } from '../../../src/data/image.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import { Random } from '../../../src/util/random.js'
-import { refusal, rejection } from '../refusal.js'
+import { rejectedMessage, thrownMessage } from '../../thrown.js'
 import { noise } from './pictures.js'
 
 const n = 12
@@ -86,19 +86,20 @@ describe('augmentImages', () => {
   })
 
   it('refuses what cannot be', async () => {
-    const message = (options: Partial<AugmentImagesOptions>) => refusal('invalid-option', () => augmented([], options))
+    const message = (options: Partial<AugmentImagesOptions>) =>
+      thrownMessage('invalid-option', () => augmented([], options))
     expect(message({ image: { std: [1, 0, 1] } })).toMatch("option 'std' is 0")
     expect(message({ image: { scale: 0 } })).toMatch("option 'scale' is 0")
     const kind = [JSON.parse('{ "kind": "blur" }')]
-    expect(refusal('invalid-option', () => augmented(kind))).toMatch("option 'kind' is 'blur'")
-    expect(refusal('invalid-option', () => augmented([{ kind: 'flip', p: 1 } as AugmentationSpec]))).toMatch(
+    expect(thrownMessage('invalid-option', () => augmented(kind))).toMatch("option 'kind' is 'blur'")
+    expect(thrownMessage('invalid-option', () => augmented([{ kind: 'flip', p: 1 } as AugmentationSpec]))).toMatch(
       'no option',
     )
     const context = { random: new Random(1) }
     const batch = (options: Partial<AugmentImagesOptions>) => async () =>
       augmented(standard, options).batch([0], context)
-    expect(await rejection('invalid-option', batch({ image: { mean: [1, 2] } }))).toMatch('one per channel: 3')
-    expect(await rejection('invalid-data', batch({ input: 'y' }))).toMatch("there is no tensor 'y'")
-    expect(await rejection('invalid-data', batch({ input: 'label' }))).toMatch("'label' is int64 [1]")
+    expect(await rejectedMessage('invalid-option', batch({ image: { mean: [1, 2] } }))).toMatch('one per channel: 3')
+    expect(await rejectedMessage('invalid-data', batch({ input: 'y' }))).toMatch("there is no tensor 'y'")
+    expect(await rejectedMessage('invalid-data', batch({ input: 'label' }))).toMatch("'label' is int64 [1]")
   })
 })

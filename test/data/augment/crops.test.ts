@@ -7,7 +7,7 @@ import { type RandomResizedCropOptions, randomResizedCrop } from '../../../src/d
 import { images } from '../../../src/data/image.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import { Random } from '../../../src/util/random.js'
-import { refusal } from '../refusal.js'
+import { thrownMessage } from '../../thrown.js'
 import { at, equals, noise } from './pictures.js'
 
 const picture = noise(3, 6, 7)
@@ -78,7 +78,7 @@ describe('randomCrop', () => {
 
   it('refuses what cannot be', () => {
     const message = (options: object) =>
-      refusal('invalid-option', () => randomCrop(options).draw(picture, new Random(1)))
+      thrownMessage('invalid-option', () => randomCrop(options).draw(picture, new Random(1)))
     expect(message({ padding: -1 })).toMatch("option 'padding' is -1")
     expect(message({ fill: 'white' })).toMatch("option 'fill' is 'white'")
     expect(message({ fill: 300 })).toMatch("option 'fill' is 300")
@@ -100,7 +100,7 @@ describe('randomFlip', () => {
     }
     expect(Math.abs(flipped - draws / 2)).toBeLessThan(4 * Math.sqrt(draws / 4))
     expect(randomFlip({ probability: 0 }).draw(picture, random)).toBe(picture)
-    expect(refusal('invalid-option', () => randomFlip({ probability: 2 }))).toMatch("option 'probability' is 2")
+    expect(thrownMessage('invalid-option', () => randomFlip({ probability: 2 }))).toMatch("option 'probability' is 2")
   })
 })
 
@@ -126,7 +126,7 @@ describe('cutout', () => {
   it('takes out several', () => {
     const whole = cutout({ size: 14, count: 2 }).draw(picture, new Random(1))
     expect(equals(whole, (c) => 100 + c)).toBe(true)
-    expect(refusal('invalid-option', () => cutout({ size: 0 }))).toMatch("option 'size' is 0")
+    expect(thrownMessage('invalid-option', () => cutout({ size: 0 }))).toMatch("option 'size' is 0")
   })
 })
 
@@ -184,7 +184,7 @@ describe('randomResizedCrop', () => {
 
   it('refuses what cannot be', () => {
     const message = (options: Partial<RandomResizedCropOptions>) =>
-      refusal('invalid-option', () => randomResizedCrop({ size: 4, ...options }))
+      thrownMessage('invalid-option', () => randomResizedCrop({ size: 4, ...options }))
     expect(message({ size: 0 })).toMatch("option 'size' is 0")
     expect(message({ scale: [0, 1] })).toMatch("option 'scale' is '[0, 1]'; it must be two numbers in order, in (0, 1]")
     expect(message({ scale: [0.5, 1.5] })).toMatch("option 'scale'")

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { Picture } from '../../../src/data/augment/picture.js'
 import { randAugment, randAugmentOperations } from '../../../src/data/augment/rand-augment.js'
 import { Random } from '../../../src/util/random.js'
-import { refusal } from '../refusal.js'
+import { thrownMessage } from '../../thrown.js'
 import { noise } from './pictures.js'
 
 interface Reference {
@@ -82,12 +82,12 @@ describe('randAugment', () => {
   })
 
   it('refuses what it cannot do', () => {
-    const options = (given: object) => refusal('invalid-option', () => randAugment(given))
+    const options = (given: object) => thrownMessage('invalid-option', () => randAugment(given))
     expect(options({ magnitude: 31 })).toMatch("option 'magnitude' is 31; it must be an integer in [0, 30]")
     expect(options({ operations: 0 })).toMatch("option 'operations' is 0")
     expect(options({ bins: 1 })).toMatch("option 'bins' is 1")
     expect(options({ strength: 1 })).toMatch("there is no option 'strength'")
-    expect(refusal('invalid-data', () => draw(noise(4, 3, 3), new Random(1)))).toMatch(
+    expect(thrownMessage('invalid-data', () => draw(noise(4, 3, 3), new Random(1)))).toMatch(
       'have 4 channels; it takes 1 or 3',
     )
   })

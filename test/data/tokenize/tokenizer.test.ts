@@ -5,7 +5,7 @@ import { Tokenizer } from '../../../src/data/tokenize/tokenizer.js'
 import { tokenizerJson } from '../../../src/data/tokenize/tokenizer-json.js'
 import { trainBpe } from '../../../src/data/tokenize/train-bpe.js'
 import { WordCounts } from '../../../src/data/tokenize/words.js'
-import { refusal } from '../refusal.js'
+import { thrownMessage } from '../../thrown.js'
 
 const text = readFileSync('README.md', 'utf8')
 const words = new WordCounts()
@@ -93,7 +93,7 @@ describe('Tokenizer', () => {
   })
 
   it('refuses what is no tokenizer', () => {
-    const message = (value: unknown) => refusal('invalid-data', () => new Tokenizer(value))
+    const message = (value: unknown) => thrownMessage('invalid-data', () => new Tokenizer(value))
     for (const value of [null, 3, [], {}, { model: null }, { model: {} }]) expect(message(value)).toMatch("no 'model'")
     expect(message({ model: { type: 'Oracle', vocab: {} } })).toMatch('not a usable tokenizer.json')
   })

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { type BpeOptions, trainBpe } from '../../../src/data/tokenize/train-bpe.js'
 import { WordCounts, wordsOf } from '../../../src/data/tokenize/words.js'
 import { Random } from '../../../src/util/random.js'
-import { refusal } from '../refusal.js'
+import { thrownMessage } from '../../thrown.js'
 import { naiveBpe } from './naive-bpe.js'
 
 const counted = (...texts: string[]) => {
@@ -84,11 +84,11 @@ describe('trainBpe', () => {
   })
 
   it('refuses options that make no sense', () => {
-    const message = (options: BpeOptions) => refusal('invalid-option', () => trainBpe([['a', 1]], options))
+    const message = (options: BpeOptions) => thrownMessage('invalid-option', () => trainBpe([['a', 1]], options))
     expect(message({ vocabulary: 256 })).toMatch("option 'vocabulary' is 256; it must be an integer in [257,")
     expect(message({ vocabulary: 300, specialTokens: ['x', 'x'] })).toMatch("option 'specialTokens'")
     expect(message({ vocabulary: 300, specialTokens: ['a'] })).toMatch("option 'specialTokens'")
     expect(message({ vocabulary: 300, minFrequency: 0 })).toMatch("option 'minFrequency' is 0")
-    expect(refusal('invalid-data', () => trainBpe([], { vocabulary: 300 }))).toMatch('no text')
+    expect(thrownMessage('invalid-data', () => trainBpe([], { vocabulary: 300 }))).toMatch('no text')
   })
 })

@@ -1,7 +1,7 @@
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { readCifar10, readCifar100 } from '../../../src/node/data/cifar.js'
-import { rejection } from '../../data/refusal.js'
+import { rejectedMessage } from '../../thrown.js'
 import { temporaryFolder } from './folder.js'
 
 const { put, path } = temporaryFolder()
@@ -32,13 +32,17 @@ describe('CIFAR', () => {
 
   it('is refused where it is damaged or not there', async () => {
     const train = () => readCifar10(path('bad'), 'train')
-    expect(await rejection('io', train)).toMatch('no such folder')
+    expect(await rejectedMessage('io', train)).toMatch('no such folder')
     await put('bad/data_batch_1.bin', record(1).subarray(0, 1000))
-    expect(await rejection('io', train)).toMatch('has no data_batch_2.bin')
+    expect(await rejectedMessage('io', train)).toMatch('has no data_batch_2.bin')
     for (let i = 2; i <= 5; i++) await put(`bad/data_batch_${i}.bin`, record(1))
-    expect(await rejection('invalid-data', train)).toMatch(/bad\/data_batch_1\.bin: .* the file ends at offset 1000/)
+    expect(await rejectedMessage('invalid-data', train)).toMatch(
+      /bad\/data_batch_1\.bin: .* the file ends at offset 1000/,
+    )
     await put('bad/data_batch_1.bin', record(1))
     await put('bad/batches.meta.txt', 'cat\ndog\n')
-    expect(await rejection('invalid-data', train)).toMatch('batches.meta.txt has 2 class names; there are 10 classes')
+    expect(await rejectedMessage('invalid-data', train)).toMatch(
+      'batches.meta.txt has 2 class names; there are 10 classes',
+    )
   })
 })

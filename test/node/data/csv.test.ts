@@ -8,7 +8,7 @@ import type { Tensors } from '../../../src/ir/tensor.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import { readCsv, streamCsv } from '../../../src/node/data/csv.js'
 import { Random } from '../../../src/util/random.js'
-import { rejection } from '../../data/refusal.js'
+import { rejectedMessage } from '../../thrown.js'
 import { temporaryFolder } from './folder.js'
 
 const { put, path } = temporaryFolder()
@@ -88,7 +88,7 @@ describe('readCsv and streamCsv', () => {
     const both = { x: ['a', 'b'], y: { columns: 'c', as: 'class' } } as const
     const kept = await of('skip', both)
     expect([kept.length, kept.classes]).toEqual([1, { y: ['x'] }])
-    expect(await rejection('invalid-data', () => of(0, both))).toBe(
+    expect(await rejectedMessage('invalid-data', () => of(0, both))).toBe(
       `${file}:5: column 'c' is empty: fill it in, or see option 'missing'`,
     )
   })
@@ -96,8 +96,8 @@ describe('readCsv and streamCsv', () => {
   it('name file, line and column of what is wrong', async () => {
     const failures = async (content: string, options: CsvOptions) => {
       const file = await put('wrong.csv', content)
-      const read = await rejection('invalid-data', () => readCsv(file, options))
-      const streamed = await rejection('invalid-data', async () => all(await streamCsv(file, options)))
+      const read = await rejectedMessage('invalid-data', () => readCsv(file, options))
+      const streamed = await rejectedMessage('invalid-data', async () => all(await streamCsv(file, options)))
       expect(streamed).toBe(read)
       return read.replace(file, 'FILE')
     }
@@ -124,7 +124,7 @@ describe('readCsv and streamCsv', () => {
 
   it('refuse columns and options that are not there', async () => {
     const file = await put('flowers.csv', flowers)
-    const of = (options: object) => rejection('invalid-option', () => readCsv(file, options as CsvOptions))
+    const of = (options: object) => rejectedMessage('invalid-option', () => readCsv(file, options as CsvOptions))
     expect(await of({ tensors: { x: 'heigth' } })).toMatch(
       /no column for 'x' fits 'heigth'.*length, width, species, note/,
     )
@@ -136,12 +136,12 @@ describe('readCsv and streamCsv', () => {
     expect(await of({ tensors: { x: { columns: 'width', dims: [2] } } })).toMatch('of 1 elements')
     expect(await of({ tensors: { x: 'width' }, missing: 'drop' })).toMatch("'error', 'skip' or a number")
     expect(await of({ tensors: { x: 'width' }, delimiter: '' })).toMatch("option 'delimiter' is ''")
-    expect(await rejection('io', () => readCsv(path('none.csv'), { tensors: { x: 'a' } }))).toMatch(
+    expect(await rejectedMessage('io', () => readCsv(path('none.csv'), { tensors: { x: 'a' } }))).toMatch(
       'there is no such file',
     )
-    expect(await rejection('io', () => readCsv(path('.'), { tensors: { x: 'a' } }))).toMatch('it is a folder')
+    expect(await rejectedMessage('io', () => readCsv(path('.'), { tensors: { x: 'a' } }))).toMatch('it is a folder')
     const cut = await put('cut.csv.gz', gzipSync(flowers.repeat(100)).subarray(0, 60))
-    expect(await rejection('invalid-data', () => readCsv(cut, { tensors }))).toMatch(
+    expect(await rejectedMessage('invalid-data', () => readCsv(cut, { tensors }))).toMatch(
       `${cut}: its gzip data are damaged`,
     )
   })

@@ -6,7 +6,7 @@ import { corpusFiles, type DocumentOptions, documentsOf } from '../../../src/nod
 import { parquetTexts, streamParquet } from '../../../src/node/data/parquet.js'
 import { textPieces } from '../../../src/node/data/text-pieces.js'
 import { Random } from '../../../src/util/random.js'
-import { rejection } from '../../data/refusal.js'
+import { rejectedMessage } from '../../thrown.js'
 import { temporaryFolder } from './folder.js'
 
 const { put, path } = temporaryFolder()
@@ -33,11 +33,11 @@ describe('documents', () => {
     const lines = ['{"text": "a b", "title": "T"}', '{"text": " "}', '', '{"text": "é", "title": "U"}']
     const file = await put('c.jsonl', lines.join('\n'))
     expect(await documents(file)).toEqual(['a b', 'é'])
-    expect(await rejection('invalid-data', () => documents(file, { field: 'title' }))).toMatch(
+    expect(await rejectedMessage('invalid-data', () => documents(file, { field: 'title' }))).toMatch(
       "c.jsonl:2: there is no text in field 'title'; the line's fields are text",
     )
     const cut = await put('d.ndjson.gz', gzipSync('{"text": "a"}\n{"text": '))
-    expect(await rejection('invalid-data', () => documents(cut))).toMatch(/d\.ndjson\.gz:2: the line is not JSON/)
+    expect(await rejectedMessage('invalid-data', () => documents(cut))).toMatch(/d\.ndjson\.gz:2: the line is not JSON/)
   })
 
   it('come from folders in the order of their names', async () => {
@@ -49,9 +49,9 @@ describe('documents', () => {
       { path: path('z/d.md'), bytes: 1 },
       { path: path('y.any'), bytes: 4 },
     ])
-    expect(await rejection('io', () => corpusFiles([path('none')]))).toMatch('there is no such file')
+    expect(await rejectedMessage('io', () => corpusFiles([path('none')]))).toMatch('there is no such file')
     await put('w/x.png', 'x')
-    expect(await rejection('invalid-data', () => corpusFiles([path('w')]))).toMatch('holds no corpus file')
+    expect(await rejectedMessage('invalid-data', () => corpusFiles([path('w')]))).toMatch('holds no corpus file')
   })
 })
 
@@ -86,11 +86,11 @@ describe('pieces of a text file', () => {
     const at = bytes.indexOf(10, 700_000) + 1
     bytes[at] = 0x80
     const file = await put('damaged.txt', bytes)
-    expect(await rejection('invalid-data', () => all(textPieces(file, 5000)))).toMatch(
+    expect(await rejectedMessage('invalid-data', () => all(textPieces(file, 5000)))).toMatch(
       `damaged.txt: the byte at offset ${at} is not UTF-8`,
     )
     const cut = await put('cut.txt', Buffer.from('aé').subarray(0, 2))
-    expect(await rejection('invalid-data', () => documents(cut))).toMatch('offset 1 ')
+    expect(await rejectedMessage('invalid-data', () => documents(cut))).toMatch('offset 1 ')
   })
 })
 
@@ -130,23 +130,23 @@ describe('parquet', () => {
       (name: string, column = 'text') =>
       () =>
         all(parquetTexts(path(name), column))
-    expect(await rejection('invalid-data', texts('whole.parquet', 'body'))).toMatch(
+    expect(await rejectedMessage('invalid-data', texts('whole.parquet', 'body'))).toMatch(
       "whole.parquet has no column 'body'; its columns are text, stars",
     )
-    expect(await rejection('invalid-data', texts('whole.parquet', 'stars'))).toMatch(
+    expect(await rejectedMessage('invalid-data', texts('whole.parquet', 'stars'))).toMatch(
       "row 0 of column 'stars' is no text",
     )
     const bytes = await readFile(file)
     await put('cut.parquet', bytes.subarray(0, bytes.length - 10))
-    expect(await rejection('invalid-data', texts('cut.parquet'))).toMatch(
+    expect(await rejectedMessage('invalid-data', texts('cut.parquet'))).toMatch(
       `cut.parquet: the footer before offset ${bytes.length - 10} cannot be read`,
     )
     const damaged = Buffer.from(bytes)
     damaged.fill(0xff, 10, 400)
     await put('damaged.parquet', damaged)
-    expect(await rejection('invalid-data', texts('damaged.parquet'))).toMatch(
+    expect(await rejectedMessage('invalid-data', texts('damaged.parquet'))).toMatch(
       'damaged.parquet: row group 0 (rows 0 to 99) cannot be read',
     )
-    expect(await rejection('io', texts('none.parquet'))).toMatch('no such file')
+    expect(await rejectedMessage('io', texts('none.parquet'))).toMatch('no such file')
   })
 })

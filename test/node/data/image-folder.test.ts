@@ -5,7 +5,7 @@ import { images } from '../../../src/data/image.js'
 import type { Tensors } from '../../../src/ir/tensor.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import { imageFiles, imageFolder } from '../../../src/node/data/image-folder.js'
-import { rejection } from '../../data/refusal.js'
+import { rejectedMessage } from '../../thrown.js'
 import { temporaryFolder } from './folder.js'
 
 const { put, path } = temporaryFolder()
@@ -150,10 +150,10 @@ describe('imageFolder', () => {
     ])
     const val = await imageFolder(path('set/val'), { classes: ['cat', 'ape'] })
     expect((await val.batch([1]))['label']?.data).toEqual(BigInt64Array.of(1n)) // the damaged one is not touched
-    expect(await rejection('invalid-data', async () => val.batch([0, 1]))).toMatch(
+    expect(await rejectedMessage('invalid-data', async () => val.batch([0, 1]))).toMatch(
       `cannot decode the image ${path('set/val/cat/never.png')}: Input buffer contains unsupported image format`,
     )
-    expect(await rejection('invalid-data', () => imageFolder(path('set')))).toMatch('which are no classes')
+    expect(await rejectedMessage('invalid-data', () => imageFolder(path('set')))).toMatch('which are no classes')
   })
 
   it('names damaged and missing files', async () => {
@@ -161,7 +161,7 @@ describe('imageFolder', () => {
     const data = bytes((p) => [(p * 7919) % 256, (p * 104729) % 251, p % 256], noise)
     const failure = async (name: string, content: Uint8Array) => {
       const file = await put(name, content)
-      const message = await rejection('invalid-data', async () => imageFiles([file]).batch([0]))
+      const message = await rejectedMessage('invalid-data', async () => imageFiles([file]).batch([0]))
       expect(message).not.toContain('\n')
       return message.replace(file, 'FILE')
     }
@@ -175,7 +175,7 @@ describe('imageFolder', () => {
     const flipped = Uint8Array.from(png, (byte, i) => (i > 2000 && i < 2100 ? 255 - byte : byte))
     expect(await failure('flipped.png', flipped)).toMatch('cannot decode the image FILE')
     expect(await failure('empty.png', new Uint8Array(0))).toMatch('FILE: Input Buffer is empty')
-    expect(await rejection('io', async () => imageFiles([path('none.png')]).batch([0]))).toMatch(
+    expect(await rejectedMessage('io', async () => imageFiles([path('none.png')]).batch([0]))).toMatch(
       `cannot read the image ${path('none.png')}: there is no such file`,
     )
   })
@@ -185,14 +185,14 @@ describe('imageFolder', () => {
       await put('6x8.png', await raw(rgb, 3).png().toBuffer()),
       await put('8x6.png', await raw(rgb, 3, { rows: columns, columns: rows }).png().toBuffer()),
     ]
-    expect(await rejection('invalid-data', async () => imageFiles(files).batch([0, 1]))).toMatch(
+    expect(await rejectedMessage('invalid-data', async () => imageFiles(files).batch([0, 1]))).toMatch(
       `${files[0]} is [3, 6, 8] and ${files[1]} is [3, 8, 6]: give image.size`,
     )
-    const of = (image: object) => rejection('invalid-option', async () => imageFiles(files, { image }))
+    const of = (image: object) => rejectedMessage('invalid-option', async () => imageFiles(files, { image }))
     expect(await of({ channels: 2 })).toMatch("option 'channels' is 2")
     expect(await of({ size: 0 })).toMatch("option 'size' is 0")
     expect(await of({ width: 3 })).toMatch("no option 'width'")
-    expect(await rejection('invalid-option', () => imageFolder(path('.'), { images: {} } as object))).toMatch(
+    expect(await rejectedMessage('invalid-option', () => imageFolder(path('.'), { images: {} } as object))).toMatch(
       "no option 'images'",
     )
   })

@@ -5,7 +5,7 @@ import type { Data } from '../../../src/data/stream.js'
 import type { Tensors } from '../../../src/ir/tensor.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import { type JsonlOptions, readJsonl, streamJsonl } from '../../../src/node/data/jsonl.js'
-import { rejection } from '../../data/refusal.js'
+import { rejectedMessage } from '../../thrown.js'
 import { temporaryFolder } from './folder.js'
 
 const { put, path } = temporaryFolder()
@@ -68,8 +68,8 @@ describe('readJsonl and streamJsonl', () => {
   it('name file, line and field of what is wrong', async () => {
     const failures = async (content: string | Uint8Array, options: JsonlOptions) => {
       const file = await put('wrong.jsonl', content)
-      const read = await rejection('invalid-data', () => readJsonl(file, options))
-      expect(await rejection('invalid-data', async () => all(await streamJsonl(file, options)))).toBe(read)
+      const read = await rejectedMessage('invalid-data', () => readJsonl(file, options))
+      expect(await rejectedMessage('invalid-data', async () => all(await streamJsonl(file, options)))).toBe(read)
       return read.replaceAll(file, 'FILE')
     }
     const x: JsonlOptions = { tensors: { x: 'x' } }
@@ -99,15 +99,17 @@ describe('readJsonl and streamJsonl', () => {
   })
 
   it('refuse files and options that are not there', async () => {
-    const of = (options: object) => rejection('invalid-option', () => readJsonl(path('any'), options))
+    const of = (options: object) => rejectedMessage('invalid-option', () => readJsonl(path('any'), options))
     expect(await of({})).toMatch("one of the options 'tensors' and 'map'")
     expect(await of({ tensors: {} })).toMatch('names no tensor')
     expect(await of({ tensors: { x: { field: 'x', as: 'float' } } })).toMatch('one of number, integer, class, text')
     expect(await of({ tensors: { x: 'x' }, lines: 3 })).toMatch("no option 'lines'")
-    expect(await rejection('io', () => readJsonl(path('none'), { tensors: { x: 'x' } }))).toMatch(
+    expect(await rejectedMessage('io', () => readJsonl(path('none'), { tensors: { x: 'x' } }))).toMatch(
       'there is no such file',
     )
     const empty = await put('empty.jsonl', '\n')
-    expect(await rejection('invalid-data', () => readJsonl(empty, { tensors: { x: 'x' } }))).toMatch('no line is left')
+    expect(await rejectedMessage('invalid-data', () => readJsonl(empty, { tensors: { x: 'x' } }))).toMatch(
+      'no line is left',
+    )
   })
 })

@@ -4,7 +4,7 @@ import { batches } from '../../../src/data/batches.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import { readLines, readText, streamLines } from '../../../src/node/data/text.js'
 import { textFolder } from '../../../src/node/data/text-folder.js'
-import { rejection } from '../../data/refusal.js'
+import { rejectedMessage } from '../../thrown.js'
 import { temporaryFolder } from './folder.js'
 
 const { put, path } = temporaryFolder()
@@ -35,11 +35,11 @@ describe('text', () => {
 
   it('says where it is not UTF-8', async () => {
     const file = await put('latin.txt', Uint8Array.of(97, 10, 98, 10, 0xe9, 10))
-    expect(await rejection('invalid-data', () => readLines(file))).toBe(
+    expect(await rejectedMessage('invalid-data', () => readLines(file))).toBe(
       `${file}:3: the line is not UTF-8; convert the file`,
     )
-    expect(await rejection('invalid-data', () => readText(file))).toMatch(`${file}: the file is not UTF-8`)
-    expect(await rejection('io', () => readLines(path('none.txt')))).toMatch('there is no such file')
+    expect(await rejectedMessage('invalid-data', () => readText(file))).toMatch(`${file}: the file is not UTF-8`)
+    expect(await rejectedMessage('io', () => readLines(path('none.txt')))).toMatch('there is no such file')
   })
 })
 
@@ -71,13 +71,13 @@ describe('textFolder', () => {
     await put('parts/val/a/1.txt', 'x')
     await put('hollow/a/1.txt', 'x')
     await put('hollow/b/1.png', 'x')
-    const of = (name: string, options = {}) => rejection('invalid-data', () => textFolder(path(name), options))
+    const of = (name: string, options = {}) => rejectedMessage('invalid-data', () => textFolder(path(name), options))
     expect(await of('flat')).toMatch('has no sub-folders')
     expect(await of('parts')).toMatch(`name one of them, such as ${path('parts/train')}`)
     expect(await of('hollow')).toMatch(`${path('hollow/b')} holds no file named *.txt`)
     expect(await of('hollow', { classes: ['a', 'c'] })).toMatch("has no folder 'c'; its classes are a, b")
-    expect(await rejection('io', () => textFolder(path('none')))).toMatch('there is no such folder')
-    expect(await rejection('io', () => textFolder(path('flat/a.txt')))).toMatch('it is not a folder')
+    expect(await rejectedMessage('io', () => textFolder(path('none')))).toMatch('there is no such folder')
+    expect(await rejectedMessage('io', () => textFolder(path('flat/a.txt')))).toMatch('it is not a folder')
     expect((await textFolder(path('parts/train'))).length).toBe(1)
   })
 })

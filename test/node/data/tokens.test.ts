@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { batches } from '../../../src/data/batches.js'
 import { readTokens, type TokenWindowOptions, writeTokens } from '../../../src/node/data/tokens.js'
 import { Random } from '../../../src/util/random.js'
-import { rejection } from '../../data/refusal.js'
+import { rejectedMessage } from '../../thrown.js'
 import { temporaryFolder } from './folder.js'
 
 const { path } = temporaryFolder()
@@ -81,7 +81,7 @@ describe('token files', () => {
     bytes.fill(0xff, 32 + 2 * 500, 32 + 2 * 600) // not below the vocabulary: only batches that hold it can tell
     await writeFile(file, bytes)
     await data.batch([0, 48])
-    expect(await rejection('invalid-data', async () => data.batch([0, 55]))).toMatch(
+    expect(await rejectedMessage('invalid-data', async () => data.batch([0, 55]))).toMatch(
       `hole.tokens: the token at offset ${32 + 2 * 550} is 65535, not below the vocabulary of 300`,
     )
   })
@@ -90,25 +90,29 @@ describe('token files', () => {
     const file = await written('damaged.tokens', tokensOf(100, 300), 300)
     const data = await readTokens(file, { context: 9 })
     await writeFile(file, (await readFile(file)).subarray(0, 150))
-    expect(await rejection('invalid-data', () => readTokens(file, { context: 9 }))).toMatch(
+    expect(await rejectedMessage('invalid-data', () => readTokens(file, { context: 9 }))).toMatch(
       'damaged.tokens: not a usable token file: its 100 tokens end at offset 232, but the file has 150 bytes',
     )
-    expect(await rejection('invalid-data', async () => data.batch([9]))).toMatch('damaged.tokens ends at offset 150')
+    expect(await rejectedMessage('invalid-data', async () => data.batch([9]))).toMatch(
+      'damaged.tokens ends at offset 150',
+    )
     await writeFile(file, 'text')
-    expect(await rejection('invalid-data', () => readTokens(file, { context: 9 }))).toMatch(
+    expect(await rejectedMessage('invalid-data', () => readTokens(file, { context: 9 }))).toMatch(
       "does not begin with 'OITOKEN1'",
     )
-    expect(await rejection('io', () => readTokens(path('none'), { context: 9 }))).toMatch('no such file')
+    expect(await rejectedMessage('io', () => readTokens(path('none'), { context: 9 }))).toMatch('no such file')
   })
 
   it('are written whole or not at all', async () => {
     const file = path('never.tokens')
     const write = (tokens: number[], count: number) => () =>
       writeTokens(file, [tokens], { vocabulary: 10, tokens: count })
-    expect(await rejection('invalid-data', write([1, 2], 3))).toMatch('was to hold 3 tokens, and 2 came')
-    expect(await rejection('invalid-data', write([1, 10], 2))).toMatch('token 10 is not below the vocabulary of 10')
-    expect(await rejection('invalid-data', write([1, -1], 2))).toMatch('token -1')
-    expect(await rejection('invalid-option', () => writeTokens(file, [], { vocabulary: 0, tokens: 0 }))).toMatch(
+    expect(await rejectedMessage('invalid-data', write([1, 2], 3))).toMatch('was to hold 3 tokens, and 2 came')
+    expect(await rejectedMessage('invalid-data', write([1, 10], 2))).toMatch(
+      'token 10 is not below the vocabulary of 10',
+    )
+    expect(await rejectedMessage('invalid-data', write([1, -1], 2))).toMatch('token -1')
+    expect(await rejectedMessage('invalid-option', () => writeTokens(file, [], { vocabulary: 0, tokens: 0 }))).toMatch(
       'vocabulary',
     )
     await expect(stat(file)).rejects.toThrow('ENOENT')
@@ -116,11 +120,11 @@ describe('token files', () => {
 
   it('refuses options that make no sense', async () => {
     const file = await written('options.tokens', tokensOf(20, 300), 300)
-    const message = (options: TokenWindowOptions) => rejection('invalid-option', () => readTokens(file, options))
+    const message = (options: TokenWindowOptions) => rejectedMessage('invalid-option', () => readTokens(file, options))
     expect(await message({ context: 0 })).toMatch("option 'context' is 0")
     expect(await message({ context: 4, stride: 0.5 })).toMatch("option 'stride' is 0.5")
     expect(await message({ context: 4, target: 'tokens' })).toMatch("option 'target' is 'tokens'")
-    expect(await rejection('invalid-data', () => readTokens(file, { context: 20 }))).toMatch(
+    expect(await rejectedMessage('invalid-data', () => readTokens(file, { context: 20 }))).toMatch(
       'has 20 tokens; an example of 20 takes 21',
     )
   })
