@@ -1,8 +1,8 @@
 import { int64s } from '../ir/leaf.js'
 import { sameShape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
+import { reduceOver } from '../op/compose/statistics.js'
 import { op } from '../op/op.js'
-import { reduceOver } from './reduce.js'
 
 /**
  * Sums the gradient of a broadcast operand back to the operand's shape:

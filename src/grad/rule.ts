@@ -1,11 +1,7 @@
 import type { Node, Value } from '../ir/value.js'
+import type { AnyExpansion, PerOutput } from '../op/compose/expansion.js'
 import type { AttributeSpecs, AttributesOf, Definition, PerSlot, Slots } from '../op/define.js'
 
-type One<O extends Slots, T> = O extends readonly [infer Only]
-  ? Only extends `...${string}`
-    ? readonly T[]
-    : T
-  : PerSlot<O, T, never>
 type Incoming<O extends Slots> = O extends readonly [infer Only]
   ? Only extends `...${string}`
     ? readonly (Value | null)[]
@@ -15,7 +11,7 @@ type Incoming<O extends Slots> = O extends readonly [infer Only]
 /** What a rule may use besides inputs and incoming gradient. */
 export interface Forward<O extends Slots, A extends AttributeSpecs> {
   /** The operator's own output, or its outputs when it has several. */
-  readonly y: One<O, Value>
+  readonly y: PerOutput<O, Value>
   readonly attributes: AttributesOf<A>
 }
 
@@ -31,14 +27,6 @@ export type Rule<D> =
 
 /** Rules for (some of) a family of operators. */
 export type Rules<Family> = { readonly [K in keyof Family]?: Rule<Family[K]> }
-
-/** A composite operator written in simpler ones, as ONNX's own function bodies are; differentiated by differentiating those. */
-export type Expansion<D> =
-  D extends Definition<infer I, infer O, infer A>
-    ? (inputs: PerSlot<I, Value>, attributes: AttributesOf<A>) => One<O, Value>
-    : never
-
-export type Expansions<Family> = { readonly [K in keyof Family]?: Expansion<Family[K]> }
 
 /**
  * Gradients of values that are made where the rule is asked, down to `wrt`; it goes no further back than what the node
@@ -73,4 +61,3 @@ export type AnyRule = (
   dy: Value | readonly (Value | null)[],
   forward: { y: Value | readonly Value[]; attributes: unknown },
 ) => readonly (Value | null)[]
-export type AnyExpansion = (inputs: readonly (Value | null)[], attributes: unknown) => Value | readonly Value[]

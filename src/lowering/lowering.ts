@@ -1,5 +1,5 @@
-import type { Expansion } from '../grad/rule.js'
 import type { Value } from '../ir/value.js'
+import type { Expansion } from '../op/compose/expansion.js'
 import type { AttributesOf, Definition, PerSlot, Slots } from '../op/define.js'
 
 /** What a lowering is told of its node beside inputs and attributes. */

@@ -1,9 +1,9 @@
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import type { activation } from '../../op/activation.js'
+import { indicator, masked } from '../../op/compose/mask.js'
 import { op } from '../../op/op.js'
-import type { Expansions, Rules } from '../rule.js'
-import { indicator, masked } from './masked.js'
+import type { Rules } from '../rule.js'
 
 const square = (x: Value): Value => op.Mul(x, x)
 const positive = (x: Value): Value => op.Greater(x, 0)
@@ -61,7 +61,3 @@ export const activationRules = {
     op.Mul(dy, approximate === 'tanh' ? geluTanhSlope(x) : geluSlope(x)),
   ],
 } satisfies Rules<typeof activation>
-
-export const activationExpansions = {
-  Mish: ([x]) => op.Mul(x, op.Tanh(op.Softplus(x))),
-} satisfies Expansions<typeof activation>

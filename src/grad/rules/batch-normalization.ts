@@ -1,7 +1,6 @@
 import type { Value } from '../../ir/value.js'
+import { as, channelsOf, share } from '../../op/compose/statistics.js'
 import { op } from '../../op/op.js'
-import { channelsOf } from './channels.js'
-import { as, share } from './statistics.js'
 
 type Gradients = readonly [
   dx: Value | null,

@@ -3,11 +3,11 @@ import { constant, constantTensor } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import type { blockQuantization } from '../../op/block-quantization.js'
+import { blocks } from '../../op/compose/quantization.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
-import { blocks } from './quantization.js'
 
 interface Stored {
   readonly K: number

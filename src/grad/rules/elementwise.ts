@@ -1,11 +1,11 @@
 import { dtypes, isFloat } from '../../ir/dtype.js'
 import { constantNumber, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
+import { masked } from '../../op/compose/mask.js'
 import type { elementwise } from '../../op/elementwise.js'
 import { op } from '../../op/op.js'
 import { gradientType } from '../active.js'
 import type { Rules } from '../rule.js'
-import { masked } from './masked.js'
 
 const square = (x: Value): Value => op.Mul(x, x)
 const castTo = (dy: Value, x: Value): Value => {

@@ -1,4 +1,5 @@
 import { int64s } from '../../ir/leaf.js'
+import { reshapeLike } from '../../op/compose/shape.js'
 import type { folding } from '../../op/folding.js'
 import { knownNumbers } from '../../op/known.js'
 import { op } from '../../op/op.js'
@@ -6,7 +7,6 @@ import { windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
 import { columnsOfImages } from './convolution/columns.js'
-import { reshapeLike } from './movement.js'
 
 export const foldingRules = {
   // The adjoint of adding windows up into an image is what they see of it.

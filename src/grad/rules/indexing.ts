@@ -1,10 +1,10 @@
 import { constantTensor, int64s, numbersOf, scalar } from '../../ir/leaf.js'
 import { axisOf, type Dim, exactQuotient, productOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { lengthAlong } from '../../op/compose/shape.js'
 import type { indexing } from '../../op/indexing.js'
 import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
-import { lengthAlong } from './movement.js'
 import { addedAt, scatterGradients } from './scatter.js'
 
 /** The adjoint of Gather: every slice of dy is added where it was taken from. */

@@ -1,14 +1,14 @@
 import { dtypes } from '../../ir/dtype.js'
 import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
+import { masked } from '../../op/compose/mask.js'
+import { lengthAlong } from '../../op/compose/shape.js'
 import { ELLIPSIS, formatEinsum, parseEinsum } from '../../op/einsum.js'
 import type { linalg } from '../../op/linalg.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
-import { masked } from './masked.js'
-import { lengthAlong } from './movement.js'
 
 /** The last two axes exchanged. Where the number of axes is unknown it is two or more, or onnxruntime says so when it runs. */
 function transposed(x: Value): Value {

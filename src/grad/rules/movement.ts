@@ -1,24 +1,11 @@
 import { int64s } from '../../ir/leaf.js'
-import { axisOf, isStatic } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { lengthAlong, reshapeLike } from '../../op/compose/shape.js'
 import { knownNumbers } from '../../op/known.js'
 import type { movement } from '../../op/movement.js'
 import { op } from '../../op/op.js'
 import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
-
-/** `dy` in the shape of `x`; a length that may be 0 is meant as 0, not as "copy". */
-export function reshapeLike(dy: Value, x: Value): Value {
-  const whole = isStatic(x.shape) && !x.shape.includes(0)
-  return op.Reshape(dy, op.Shape(x), whole ? {} : { allowzero: 1 })
-}
-
-/** One element of the shape of `x`, as a 1-D tensor; `axis` may be negative. */
-export function lengthAlong(x: Value, axis: number): Value {
-  if (x.shape === undefined) return op.Gather(op.Shape(x), [axis])
-  const start = axisOf(axis, x.shape.length)
-  return op.Shape(x, { start, end: start + 1 })
-}
 
 function inverse(perm: readonly number[]): readonly number[] {
   const order = Array<number>(perm.length).fill(0)

@@ -1,12 +1,11 @@
 import type { Value } from '../../ir/value.js'
+import { as, channelsOf, share, standardized } from '../../op/compose/statistics.js'
 import type { normalization } from '../../op/normalization.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { sumTo } from '../broadcast.js'
-import type { Expansions, Rules } from '../rule.js'
+import type { Rules } from '../rule.js'
 import { batchNormalizationFrozen, batchNormalizationTraining } from './batch-normalization.js'
-import { channelsOf } from './channels.js'
-import { as, share, standardized, standardizedGradient } from './statistics.js'
 
 /** The axes from `axis` to the last, counted from the end. */
 function axesFrom(axis: number, x: Value): number[] {
@@ -94,20 +93,8 @@ export const normalizationRules = {
   },
 } satisfies Rules<typeof normalization>
 
-/** Subtracted mean, divided by the standard deviation; the constant is the one of the operator's function body. */
-function meanVariance(x: Value, axes: readonly number[]): Value {
-  const centered = op.Sub(x, op.ReduceMean(x, axes, { keepdims: 1 }))
-  const deviation = op.Sqrt(op.ReduceMean(op.Mul(centered, centered), axes, { keepdims: 1 }))
-  return op.Div(centered, op.Add(deviation, 1e-9))
+/** Of x̂: dx = invStd (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)). */
+export function standardizedGradient(xhat: Value, invStd: Value, dxhat: Value, axes: readonly number[]): Value {
+  const mean = (x: Value) => op.ReduceMean(x, axes, { keepdims: 1 })
+  return op.Mul(invStd, op.Sub(op.Sub(dxhat, mean(dxhat)), op.Mul(xhat, mean(op.Mul(dxhat, xhat)))))
 }
-
-export const normalizationExpansions = {
-  MeanVarianceNormalization: ([x], { axes }) => meanVariance(x, axes),
-  // y = x / (bias + alpha/size * sum of x² over `size` neighbouring channels)^beta
-  LRN: ([x], { alpha, beta, bias, size }) => {
-    const squares = op.Unsqueeze(op.Reshape(op.Mul(x, x), [0, 0, -1]), [1])
-    const pads = [Math.floor((size - 1) / 2), 0, Math.ceil((size - 1) / 2), 0]
-    const means = op.AveragePool(squares, { kernel_shape: [size, 1], pads, count_include_pad: 1 })
-    return op.Div(x, op.Pow(op.Add(op.Mul(op.Reshape(means, op.Shape(x)), alpha), bias), beta))
-  },
-} satisfies Expansions<typeof normalization>

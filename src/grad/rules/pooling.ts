@@ -6,19 +6,10 @@ import { op } from '../../op/op.js'
 import type { pooling } from '../../op/pooling.js'
 import { extentOf, type WindowAttributes, type WindowAxis, windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
-import type { Expansions, Rules } from '../rule.js'
+import type { Rules } from '../rule.js'
 import { withKnownPadding } from './convolution/padding.js'
 import { divisorOf } from './pooling/divisor.js'
 import { spread } from './pooling/spread.js'
-
-/** Axes of [N, C, ...] that are pooled over. */
-function spatialAxes(operator: string, x: Value): readonly number[] {
-  if (x.shape) return x.shape.slice(2).map((_, i) => i + 2)
-  throw new OnnxIreError(
-    'not-differentiable',
-    `${operator}: its gradient needs the number of axes of its input; declare the shape of the model's input`,
-  )
-}
 
 /** Lengths of the pooled axes; symbols of their own where not even their number was known. */
 const spatialOf = (x: Value, kernel: readonly number[]): readonly Dim[] =>
@@ -83,14 +74,3 @@ const power = (x: Value, exponent: number): Value => (exponent === 1 ? x : op.Po
 /** sign(x) |x|^(p - 1) */
 const slope = (x: Value, p: number): Value =>
   p === 2 ? x : p === 1 ? op.Sign(x) : op.Mul(op.Sign(x), power(op.Abs(x), p - 1))
-
-export const poolingExpansions = {
-  GlobalAveragePool: ([x]) => op.ReduceMean(x, spatialAxes('GlobalAveragePool', x), { keepdims: 1 }),
-  GlobalMaxPool: ([x]) => op.ReduceMax(x, spatialAxes('GlobalMaxPool', x), { keepdims: 1 }),
-  GlobalLpPool: ([x], { p }) => {
-    const axes = spatialAxes('GlobalLpPool', x)
-    if (p === 1) return op.ReduceL1(x, axes, { keepdims: 1 })
-    if (p === 2) return op.ReduceL2(x, axes, { keepdims: 1 })
-    return op.Pow(op.ReduceSum(op.Pow(op.Abs(x), p), axes, { keepdims: 1 }), 1 / p)
-  },
-} satisfies Expansions<typeof pooling>

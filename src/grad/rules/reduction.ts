@@ -3,10 +3,10 @@ import { scalar } from '../../ir/leaf.js'
 import { isStatic } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
+import { indicator, masked } from '../../op/compose/mask.js'
 import { op } from '../../op/op.js'
 import type { reduction } from '../../op/reduction.js'
 import type { Rules } from '../rule.js'
-import { indicator, masked } from './masked.js'
 
 type Attributes = { readonly keepdims: number; readonly noop_with_empty_axes: number }
 type Formula = (x: Value, dy: Value, y: Value, over: Over) => Value

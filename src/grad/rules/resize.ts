@@ -1,15 +1,13 @@
 import { dtypes } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
+import { type ChangedAxis, changedAxes, coordinatesOf, counting, tapsOf } from '../../op/compose/resize.js'
 import { op } from '../../op/op.js'
 import type { ResizeAttributes, resize } from '../../op/resize.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
 import { antialiased } from './resize/antialias.js'
-import { type ChangedAxis, changedAxes } from './resize/axes.js'
-import { coordinatesOf, counting } from './resize/coordinates.js'
 import { repetitions, sumRepeated } from './resize/repetition.js'
-import { tapsOf } from './resize/taps.js'
 
 const nothing = () => scalar('float32', 0)
 

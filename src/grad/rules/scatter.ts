@@ -1,7 +1,7 @@
 import type { Value } from '../../ir/value.js'
+import { reshapeLike } from '../../op/compose/shape.js'
 import { op } from '../../op/op.js'
 import { zerosLike } from '../zeros.js'
-import { reshapeLike } from './movement.js'
 
 /**
  * Zeros like `x` with `updates` (as many axes as x) added at `indices` along `axis`; an index that occurs twice adds twice.

@@ -1,12 +1,10 @@
-import { constant, int64s, tensorFrom } from '../../ir/leaf.js'
-import { axisOf } from '../../ir/shape.js'
+import { constant, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
+import { reshapeLike } from '../../op/compose/shape.js'
 import { op } from '../../op/op.js'
 import type { selection } from '../../op/selection.js'
-import { OnnxIreError } from '../../util/errors.js'
-import type { Expansions, Rules } from '../rule.js'
+import type { Rules } from '../rule.js'
 import { ungathered } from './indexing.js'
-import { lengthAlong, reshapeLike } from './movement.js'
 import { scattered, scatterGradients } from './scatter.js'
 
 /** y = off + (on - off) hot, hot being 1 at the indices: the two values meet dy where they stand. */
@@ -42,26 +40,3 @@ export const selectionRules = {
   },
   ReverseSequence: ([, lengths], dy, { attributes }) => [op.ReverseSequence(dy, lengths, attributes), null],
 } satisfies Rules<typeof selection>
-
-/** The places along `axis` that TensorScatter writes an update to, int64 of the update's shape. */
-function writtenPlaces(past: Value, update: Value, start: Value | null, axis: number, mode: string): Value {
-  const rank = past.shape?.length ?? update.shape?.length
-  if (rank === undefined) {
-    throw new OnnxIreError('not-differentiable', 'TensorScatter: its gradient needs the number of axes of the cache')
-  }
-  const at = axisOf(axis, rank)
-  const along = (other: number) => Array.from({ length: rank }, (_, own) => (own === other ? -1 : 1))
-  const steps = op.Reshape(op.Range(0, op.Reshape(lengthAlong(update, at), int64s([])), 1), along(at))
-  const places = start ? op.Add(op.Reshape(start, along(0)), steps) : steps
-  return op.Expand(mode === 'circular' ? op.Mod(places, lengthAlong(past, at)) : places, op.Shape(update))
-}
-
-export const selectionExpansions = {
-  TensorScatter: ([past, update, start], { axis, mode }) =>
-    op.ScatterElements(past, writtenPlaces(past, update, start, axis, mode), update, { axis }),
-  // The elements at the positions where the condition holds.
-  Compress: ([x, condition], { axis }) => {
-    const positions = op.Squeeze(op.NonZero(condition), [0])
-    return axis === undefined ? op.Gather(op.Reshape(x, [-1]), positions) : op.Gather(x, positions, { axis })
-  },
-} satisfies Expansions<typeof selection>

@@ -1,12 +1,12 @@
 import { constantNumber, int64s } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
+import { lengthAlong, reshapeLike } from '../../op/compose/shape.js'
 import { knownNumbers } from '../../op/known.js'
 import { op } from '../../op/op.js'
 import { type SliceInputs, type SliceOfAxis, slicesOf } from '../../op/slice.js'
 import { padsOf, type slicing } from '../../op/slicing.js'
 import type { Rules } from '../rule.js'
 import { zerosLike } from '../zeros.js'
-import { lengthAlong, reshapeLike } from './movement.js'
 import { scattered } from './scatter.js'
 
 const [zero, one] = [int64s([0]), int64s([1])]

@@ -1,8 +1,6 @@
-import { scalar } from '../../ir/leaf.js'
-import type { Value } from '../../ir/value.js'
 import { op } from '../../op/op.js'
 import type { softmax } from '../../op/softmax.js'
-import type { Expansions, Rules } from '../rule.js'
+import type { Rules } from '../rule.js'
 
 export const softmaxRules = {
   // dy_i/dx_j = y_i (delta_ij - y_j)
@@ -14,37 +12,3 @@ export const softmaxRules = {
     op.Sub(dy, op.Mul(op.Exp(y), op.ReduceSum(dy, [axis], { keepdims: 1 }))),
   ],
 } satisfies Rules<typeof softmax>
-
-interface LossAttributes {
-  readonly ignore_index: number | undefined
-  readonly reduction: string
-}
-
-/** -weight[target] * input[target]; the mean divides by the sum of the weights; positions labelled ignore_index weigh 0. */
-function negativeLogLikelihood(
-  input: Value,
-  target: Value,
-  weight: Value | null,
-  { ignore_index, reduction }: LossAttributes,
-): Value {
-  const ignored = ignore_index === undefined ? undefined : op.Equal(target, ignore_index)
-  const labels = ignored ? op.Where(ignored, 0, target) : target
-  const losses = op.Neg(op.Squeeze(op.GatherElements(input, op.Unsqueeze(labels, [1]), { axis: 1 }), [1]))
-  const ones = op.Expand(scalar(input.dtype, 1), op.Shape(labels))
-  const given = weight ? op.Gather(weight, labels) : ones
-  const weights = ignored ? op.Where(ignored, 0, given) : given
-  const weighted = weight || ignored ? op.Mul(losses, weights) : losses
-  if (reduction === 'none') return weighted
-  if (reduction === 'mean' && !weight && !ignored) return op.ReduceMean(losses, null, { keepdims: 0 })
-  const total = op.ReduceSum(weighted, null, { keepdims: 0 })
-  return reduction === 'sum' ? total : op.Div(total, op.ReduceSum(weights, null, { keepdims: 0 }))
-}
-
-export const softmaxExpansions = {
-  NegativeLogLikelihoodLoss: ([input, target, weight], attributes) =>
-    negativeLogLikelihood(input, target, weight, attributes),
-  SoftmaxCrossEntropyLoss: ([scores, labels, weights], attributes) => {
-    const logProb = op.LogSoftmax(scores, { axis: 1 })
-    return [negativeLogLikelihood(logProb, labels, weights, attributes), logProb]
-  },
-} satisfies Expansions<typeof softmax>

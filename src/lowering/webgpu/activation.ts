@@ -1,8 +1,8 @@
-import { activationExpansions } from '../../grad/rules/activation.js'
-import { masked } from '../../grad/rules/masked.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import type { activation } from '../../op/activation.js'
+import { activationExpansions } from '../../op/compose/activation.js'
+import { masked } from '../../op/compose/mask.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 

@@ -1,6 +1,6 @@
-import { swapFirst } from '../../grad/rules/convolution/groups.js'
 import { isStatic } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { swapFirst } from '../../op/compose/shape.js'
 import { type convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
 import { op } from '../../op/op.js'
 import type { WindowAxis } from '../../op/window.js'

@@ -1,7 +1,7 @@
-import { selectionExpansions } from '../../grad/rules/selection.js'
 import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { selectionExpansions } from '../../op/compose/selection.js'
 import type { indexing } from '../../op/indexing.js'
 import { knownNumbers } from '../../op/known.js'
 import { op } from '../../op/op.js'

@@ -1,7 +1,7 @@
-import { lengthAlong } from '../../grad/rules/movement.js'
 import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { lengthAlong } from '../../op/compose/shape.js'
 import { op } from '../../op/op.js'
 
 /** A shape, one that the host knows, as int32 of the device: as many ones as each length, added up. */

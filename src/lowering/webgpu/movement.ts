@@ -1,7 +1,7 @@
-import { lengthAlong } from '../../grad/rules/movement.js'
 import { int64s } from '../../ir/leaf.js'
 import { axisOf, productOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { lengthAlong } from '../../op/compose/shape.js'
 import type { movement } from '../../op/movement.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'

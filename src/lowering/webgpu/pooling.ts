@@ -1,7 +1,7 @@
-import { poolingExpansions } from '../../grad/rules/pooling.js'
 import { productOf } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
+import { poolingExpansions } from '../../op/compose/pooling.js'
 import { op } from '../../op/op.js'
 import type { pooling } from '../../op/pooling.js'
 import type { Lowerings } from '../lowering.js'

@@ -1,4 +1,4 @@
-import { recurrentExpansions } from '../../grad/rules/recurrent.js'
+import { recurrentExpansions } from '../../op/compose/recurrent.js'
 import type { recurrent } from '../../op/recurrent.js'
 import type { Lowerings } from '../lowering.js'
 

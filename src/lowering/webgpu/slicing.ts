@@ -1,7 +1,7 @@
-import { lengthAlong } from '../../grad/rules/movement.js'
 import { int64s } from '../../ir/leaf.js'
 import { axisOf, isStatic } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { lengthAlong } from '../../op/compose/shape.js'
 import { knownNumbers } from '../../op/known.js'
 import { op } from '../../op/op.js'
 import type { slicing } from '../../op/slicing.js'

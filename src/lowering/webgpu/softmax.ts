@@ -1,5 +1,5 @@
-import { softmaxExpansions } from '../../grad/rules/softmax.js'
 import type { Value } from '../../ir/value.js'
+import { softmaxExpansions } from '../../op/compose/softmax.js'
 import { op } from '../../op/op.js'
 import type { softmax } from '../../op/softmax.js'
 import type { Lowerings } from '../lowering.js'

@@ -1,9 +1,10 @@
 import { constant, once, tensorFrom } from '../../../ir/leaf.js'
 import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
+import { swapFirst } from '../../../op/compose/shape.js'
 import { op } from '../../../op/op.js'
 import type { WindowAxis } from '../../../op/window.js'
-import { imagesBehindChannels, swapFirst } from './groups.js'
+import { imagesBehindChannels } from './groups.js'
 
 /*
  * Columns are what every window sees. A convolution whose kernels are the unit vectors picks one tap each: faster than slicing

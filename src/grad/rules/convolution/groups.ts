@@ -1,10 +1,6 @@
 import type { Value } from '../../../ir/value.js'
+import { swapFirst } from '../../../op/compose/shape.js'
 import { op } from '../../../op/op.js'
-
-const swapped = (rank: number) => [1, 0, ...Array.from({ length: rank - 2 }, (_, i) => i + 2)]
-
-/** [a, b, ...] -> [b, a, ...] */
-export const swapFirst = (x: Value): Value => op.Transpose(x, { perm: swapped(x.shape!.length) })
 
 /** [N, C, ...] -> [C, 1, N, ...]: channels in the place of images, images as an axis of space. */
 export const imagesBehindChannels = (x: Value): Value => op.Unsqueeze(swapFirst(x), [1])

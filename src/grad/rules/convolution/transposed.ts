@@ -1,9 +1,9 @@
 import { int64s } from '../../../ir/leaf.js'
 import type { Dim } from '../../../ir/shape.js'
 import type { Value } from '../../../ir/value.js'
+import { swapFirst } from '../../../op/compose/shape.js'
 import { op } from '../../../op/op.js'
 import { extentOf, type WindowAxis } from '../../../op/window.js'
-import { swapFirst } from './groups.js'
 
 /**
  * The weight gradient as a convolution of x with dy, images in the place of channels: strides and dilations change places.

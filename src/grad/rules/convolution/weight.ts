@@ -1,11 +1,11 @@
 import { isStatic, productOf } from '../../../ir/shape.js'
 import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
+import { swapFirst } from '../../../op/compose/shape.js'
 import { op } from '../../../op/op.js'
 import type { WindowAxis } from '../../../op/window.js'
 import { columnsOfChannels, columnsOfImages } from './columns.js'
 import { depthwiseGradient, shiftsApart } from './depthwise.js'
-import { swapFirst } from './groups.js'
 import { byTransposedConvolution } from './transposed.js'
 
 // Measured on onnxruntime's CPU provider.

@@ -1,9 +1,8 @@
 import { scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
+import { counting, keysFarther, keysNearer, type ResizedAxis } from '../../../op/compose/resize.js'
 import { op } from '../../../op/op.js'
 import type { ResizeAttributes } from '../../../op/resize.js'
-import { counting, type ResizedAxis } from './coordinates.js'
-import { keysFarther, keysNearer } from './taps.js'
 
 const float = (value: number) => scalar('float32', value)
 

@@ -1,6 +1,6 @@
 import { dtypes } from '../../ir/dtype.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/op.js'
+import { op } from '../op.js'
 
 /** 1 where `mask` holds, else 0, in the type of `like`. */
 export const indicator = (mask: Value, like: Value): Value => op.Cast(mask, { to: dtypes[like.dtype].onnx })

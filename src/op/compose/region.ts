@@ -1,12 +1,12 @@
 import { dtypes } from '../../ir/dtype.js'
 import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/op.js'
-import type { region } from '../../op/region.js'
-import type { Expansions } from '../rule.js'
-import { indicator } from './masked.js'
-import { countingAlong, pixelsAt, scalarLength } from './sampling/pixels.js'
-import { lastElementOutside, sampled, type Taps, tapsAt, weightedPixels } from './sampling/taps.js'
+import { op } from '../op.js'
+import type { region } from '../region.js'
+import type { Expansions } from './expansion.js'
+import { lastElementOutside, pixelsAt, sampled, type Taps, tapsAt, weightedPixels } from './interpolate.js'
+import { indicator } from './mask.js'
+import { countingAlong, scalarLength } from './shape.js'
 
 const toInt = (x: Value): Value => op.Cast(x, { to: dtypes.int64.onnx })
 /** One column of the regions, [count]. */

@@ -2,10 +2,10 @@ import { type DType, dtypes } from '../../ir/dtype.js'
 import { int64s } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { op } from '../../op/op.js'
-import type { quantization } from '../../op/quantization.js'
 import { OnnxIreError } from '../../util/errors.js'
-import type { Expansions } from '../rule.js'
+import { op } from '../op.js'
+import type { quantization } from '../quantization.js'
+import type { Expansions } from './expansion.js'
 
 interface Blocks {
   readonly axis: number

@@ -1,13 +1,11 @@
 import { constant, int64s, scalar, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { lengthOf } from '../../op/known.js'
-import { op } from '../../op/op.js'
-import { deformWindow, type sampling } from '../../op/sampling.js'
-import type { WindowAxis } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
-import type { Expansions } from '../rule.js'
-import { lengthAlong } from './movement.js'
-import { countingAlong, scalarLength } from './sampling/pixels.js'
+import { lengthOf } from '../known.js'
+import { op } from '../op.js'
+import { deformWindow, type sampling } from '../sampling.js'
+import type { WindowAxis } from '../window.js'
+import type { Expansions } from './expansion.js'
 import {
   type Edge,
   lastElementOutside,
@@ -16,7 +14,8 @@ import {
   nothingOutside,
   sampled,
   tapsAt,
-} from './sampling/taps.js'
+} from './interpolate.js'
+import { countingAlong, lengthAlong, scalarLength } from './shape.js'
 
 const joined = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
 

@@ -1,11 +1,11 @@
 import { dtypes } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import type { AttentionAttributes, attention } from '../../op/attention.js'
-import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
-import type { Expansions } from '../rule.js'
-import { indicator } from './masked.js'
+import type { AttentionAttributes, attention } from '../attention.js'
+import { op } from '../op.js'
+import type { Expansions } from './expansion.js'
+import { indicator } from './mask.js'
 
 /** [batch, sequence, heads * size] -> [batch, heads, sequence, size] */
 const split = (x: Value, heads: number) => op.Transpose(op.Reshape(x, [0, 0, heads, -1]), { perm: [0, 2, 1, 3] })

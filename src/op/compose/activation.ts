@@ -1,0 +1,7 @@
+import type { activation } from '../activation.js'
+import { op } from '../op.js'
+import type { Expansions } from './expansion.js'
+
+export const activationExpansions = {
+  Mish: ([x]) => op.Mul(x, op.Tanh(op.Softplus(x))),
+} satisfies Expansions<typeof activation>

@@ -1,0 +1,255 @@
+import { dtypes } from '../../ir/dtype.js'
+import { int64s, scalar } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { knownNumbers } from '../known.js'
+import { op } from '../op.js'
+import { given, type ResizeAttributes, resizedAxes, resizedBy } from '../resize.js'
+
+/** One resized axis at run time: float32 scalars, as onnxruntime computes with. */
+export interface ResizedAxis {
+  readonly scale: Value
+  readonly inputLength: Value
+  readonly outputLength: Value
+  /** What tf_crop_and_resize crops to, in parts of the way from the first element to the last. */
+  readonly region?: { readonly start: Value; readonly end: Value }
+}
+
+const float = (value: number) => scalar('float32', value)
+const wide = (x: Value) => op.Cast(x, { to: dtypes.float64.onnx })
+const narrow = (x: Value) => op.Cast(x, { to: dtypes.float32.onnx })
+
+/** 0, 1, ... n - 1 as float32. */
+export const counting = (n: Value): Value => op.Range(float(0), n, float(1))
+
+/** Where the elements of the output lie on the input axis: float32 [output length]. `tf_half_pixel_for_nn` is that of operator set 11. */
+export function coordinatesOf(mode: string, { scale, inputLength, outputLength, region }: ResizedAxis): Value {
+  const at = counting(outputLength)
+  const lastInput = op.Sub(inputLength, 1)
+  const steps = op.Max([op.Sub(outputLength, 1), float(1)])
+  if (region) {
+    const { start, end } = region
+    const along = op.Div(op.Mul(op.Mul(at, op.Sub(end, start)), lastInput), steps)
+    const middle = op.Mul(op.Mul(op.Add(start, end), 0.5), lastInput)
+    return op.Where(op.Greater(outputLength, 1), op.Add(op.Mul(start, lastInput), along), middle)
+  }
+  const middles = op.Div(op.Add(at, 0.5), scale)
+  switch (mode) {
+    case 'asymmetric':
+      return op.Div(at, scale)
+    case 'align_corners':
+      // A single element lies at 0: its own index is 0.
+      return op.Div(op.Mul(at, lastInput), steps)
+    case 'tf_half_pixel_for_nn':
+      return middles
+    case 'pytorch_half_pixel':
+      return op.Where(op.Greater(outputLength, 1), op.Sub(middles, 0.5), float(0))
+    case 'half_pixel_symmetric': {
+      // Sampled around the middle of the input where scale * length is not whole. The order of the terms and the doubles are
+      // onnxruntime's: otherwise it rounds otherwise where a coordinate is whole.
+      const adjustment = op.Div(outputLength, op.Mul(scale, inputLength))
+      const offset = op.Mul(op.Div(inputLength, 2), op.Sub(1, adjustment))
+      return narrow(op.Sub(op.Add(wide(offset), op.Div(op.Add(wide(at), 0.5), wide(scale))), 0.5))
+    }
+    default:
+      return op.Sub(middles, 0.5)
+  }
+}
+
+/** An axis whose elements may change. */
+export interface ChangedAxis extends ResizedAxis {
+  readonly axis: number
+  /** Bool scalar, where it takes running to know: the axis keeps its elements whatever its coordinates. */
+  readonly kept?: Value
+  /** Bool scalar, likewise: it keeps those that lie within the region. */
+  readonly keptInRegion?: Value
+}
+
+interface Operands {
+  readonly x: Value
+  readonly y: Value
+  readonly roi: Value | null
+  readonly scales: Value | null
+  readonly sizes: Value | null
+}
+
+/**
+ * The axes that change. What onnxruntime copies is no interpolation: the whole tensor where all lengths stay, an axis with
+ * scale 1, and with antialias (whose code also runs cubic with channels last) an axis whose length stays.
+ */
+export function changedAxes(
+  { x, y, roi, scales, sizes }: Operands,
+  attributes: Pick<
+    ResizeAttributes,
+    'antialias' | 'axes' | 'coordinate_transformation_mode' | 'keep_aspect_ratio_policy' | 'mode'
+  >,
+): readonly ChangedAxis[] {
+  const crops = attributes.coordinate_transformation_mode === 'tf_crop_and_resize'
+  const axes = resizedAxes(x.shape!.length, attributes.axes)
+  const by = resizedBy(scales, sizes)
+  const known = knownNumbers(by.scales)
+  const stretches = by.sizes !== null && attributes.keep_aspect_ratio_policy === 'stretch'
+  const lengths = axes.map((axis) => ({ inputLength: lengthAt(x, axis), outputLength: lengthAt(y, axis) }))
+  const factors = by.scales
+    ? axes.map((_, i) => op.Gather(by.scales, scalar('int64', i)))
+    : sizeFactors(by.sizes, lengths, attributes.keep_aspect_ratio_policy)
+  const stays = axes.map((axis, i) => lengthStays(x, y, axis, known?.[i]))
+  if (stays.every((stays) => stays === true)) return []
+  const equal = lengths.map(({ inputLength, outputLength }) => op.Equal(inputLength, outputLength))
+  // Stretched to its own length an axis has scale 1, which all coordinates but a region's map to itself.
+  const allStay =
+    stays.includes(false) || (stretches && !crops)
+      ? undefined
+      : equal.filter((_, i) => stays[i] === undefined).reduce((a, b) => op.And(a, b))
+
+  const unscaled = x.shape!.length === 4 && axes.includes(1) ? unscaledAt(axes.indexOf(1), known, stays) : true
+  const copies = attributes.antialias === 1 || (attributes.mode === 'cubic' && unscaled === false)
+  const stretched = attributes.antialias === 1 || attributes.mode === 'cubic'
+  if (crops && stretched && unscaled !== true && !within(roi, axes.length))
+    throw new OnnxIreError(
+      'not-differentiable',
+      "Resize: no gradient is offered for channels last with antialias or 'cubic' and a roi that may reach beyond the image, where " +
+        'onnxruntime puts extrapolation_value in other places than ONNX says; transpose to channels first, or keep a constant roi in [0, 1)',
+    )
+
+  return axes.flatMap((axis, i) => {
+    if (known ? known[i] === 1 : stretches && stays[i] === true) return []
+    if (copies && !crops && stays[i] === true) return []
+    const unscaled = crops && !known && stays[i] !== false ? op.Equal(factors[i]!, 1) : undefined
+    const kept = unscaled && allStay ? op.Or(unscaled, allStay) : (unscaled ?? allStay)
+    const keptInRegion = copies && stays[i] !== false ? equal[i] : undefined
+    return {
+      axis,
+      scale: factors[i]!,
+      ...lengths[i]!,
+      ...(crops ? { region: regionOf(roi, i, axes.length) } : {}),
+      ...(kept ? { kept } : {}),
+      ...(keptInRegion ? { keptInRegion } : {}),
+    }
+  })
+}
+
+const lengthAt = (x: Value, axis: number): Value =>
+  op.Cast(op.Reshape(op.Shape(x, { start: axis, end: axis + 1 }), int64s([])), { to: dtypes.float32.onnx })
+
+/** Whether the length of an axis is the same before and after; undefined where only running tells. */
+function lengthStays(x: Value, y: Value, axis: number, scale: number | undefined): boolean | undefined {
+  const [before, after] = [x.shape![axis]!, y.shape?.[axis]]
+  if (before === after || scale === 1) return true
+  // From n elements a scale between 1 and 1 + 1/n makes n again.
+  if ((typeof before === 'number' && typeof after === 'number') || (scale !== undefined && (scale < 1 || scale >= 2)))
+    return false
+  return undefined
+}
+
+/** Whether the i-th axis has scale 1; where axis 1 has not, onnxruntime takes images to be [N, H, W, C]. */
+const unscaledAt = (
+  i: number,
+  known: readonly number[] | undefined,
+  stays: readonly (boolean | undefined)[],
+): boolean | undefined => (known ? known[i] === 1 : stays[i])
+
+/** Whether no coordinate of a region can lie beyond an end, rounding included. */
+function within(roi: Value | null, count: number): boolean {
+  const bounds = given(roi)
+  if (!bounds) return true
+  const numbers = knownNumbers(bounds)
+  return Array.from({ length: count }, (_, i) => [numbers?.[i] ?? -1, numbers?.[count + i] ?? -1] as const).every(
+    ([start, end]) => (start === 0 && end === 1) || (start >= 0 && start < 1 && end >= 0 && end < 1),
+  )
+}
+
+/** The i-th of `count` starts and ends; without them the axis from end to end. */
+function regionOf(roi: Value | null, i: number, count: number): { start: Value; end: Value } {
+  const bounds = given(roi)
+  if (!bounds) return { start: scalar('float32', 0), end: scalar('float32', 1) }
+  return { start: op.Gather(bounds, scalar('int64', i)), end: op.Gather(bounds, scalar('int64', count + i)) }
+}
+
+/** size / length of every axis, or with an aspect ratio to keep the smallest or largest of them for all. */
+function sizeFactors(
+  sizes: Value,
+  lengths: readonly { inputLength: Value; outputLength: Value }[],
+  policy: string,
+): readonly Value[] {
+  const ratios = lengths.map(({ inputLength }, i) =>
+    op.Div(op.Cast(op.Gather(sizes, scalar('int64', i)), { to: dtypes.float32.onnx }), inputLength),
+  )
+  if (policy === 'stretch') return ratios
+  const one = policy === 'not_larger' ? op.Min(ratios) : op.Max(ratios)
+  return ratios.map(() => one)
+}
+
+/** One element of the input that every element of the output is made of. float32 [output length] each; the index lies on the axis. */
+interface Tap {
+  readonly index: Value
+  /** Absent: 1. */
+  readonly weight?: Value
+}
+type WeightedTap = Required<Tap>
+
+/** What elements at `coordinates` of an axis of `length` elements are interpolated from. */
+export function tapsOf(coordinates: Value, length: Value, attributes: ResizeAttributes): readonly Tap[] {
+  const last = op.Sub(length, 1)
+  const onAxis = (index: Value) => op.Clip(index, float(0), last)
+  if (attributes.mode === 'nearest') return [{ index: nearestIndex(coordinates, length, attributes.nearest_mode) }]
+  if (attributes.mode === 'linear') {
+    const at = onAxis(coordinates)
+    const below = op.Floor(at)
+    const ratio = op.Sub(at, below)
+    return [
+      { index: below, weight: op.Sub(1, ratio) },
+      { index: onAxis(op.Add(below, 1)), weight: ratio },
+    ]
+  }
+  const below = op.Floor(coordinates)
+  const ratio = op.Sub(coordinates, below)
+  const taps = cubicWeights(ratio, attributes.cubic_coeff_a).map((weight, i) => ({
+    index: op.Add(below, i - 1),
+    weight,
+  }))
+  const counted = attributes.exclude_outside === 1 ? withoutOutside(taps, last) : taps
+  return counted.map(({ index, weight }) => ({ index: onAxis(index), weight }))
+}
+
+/** The elements of an axis of `length` elements nearest to `coordinates`. */
+export const nearestIndex = (coordinates: Value, length: Value, mode: string): Value =>
+  op.Clip(rounded(coordinates, mode), float(0), op.Sub(length, 1))
+
+/** As near a half as this onnxruntime takes a coordinate to be halfway between two elements. */
+const HALF_WAY = 1e-6
+
+function rounded(x: Value, mode: string): Value {
+  if (mode === 'ceil') return op.Ceil(x)
+  const below = op.Floor(x)
+  if (mode === 'floor') return below
+  const rest = op.Sub(x, below)
+  const up = mode === 'round_prefer_ceil' ? op.GreaterOrEqual(rest, 0.5 - HALF_WAY) : op.Greater(rest, 0.5 + HALF_WAY)
+  return op.Add(below, op.Cast(up, { to: dtypes.float32.onnx }))
+}
+
+/** Keys' cubic f(d) = (a + 2) d^3 - (a + 3) d^2 + 1 up to distance 1 ("Cubic convolution interpolation for digital image processing", 1981). */
+export const keysNearer = (d: Value, a: number): Value => polynomial(d, [a + 2, -(a + 3), 0, 1])
+
+/** Keys' cubic f(d) = a d^3 - 5a d^2 + 8a d - 4a from distance 1 to 2. */
+export const keysFarther = (d: Value, a: number): Value => polynomial(d, [a, -5 * a, 8 * a, -4 * a])
+
+/** Weights of the neighbours at distances 1 + t, t, 1 - t, 2 - t. */
+export function cubicWeights(t: Value, a: number): readonly Value[] {
+  const back = op.Sub(1, t)
+  return [keysFarther(op.Add(t, 1), a), keysNearer(t, a), keysNearer(back, a), keysFarther(op.Add(back, 1), a)]
+}
+
+/** Horner's scheme, highest power first. */
+const polynomial = (x: Value, [highest, next, ...rest]: readonly [number, number, ...number[]]): Value =>
+  rest.reduce((sum, coefficient) => op.Add(op.Mul(sum, x), coefficient), op.Add(op.Mul(x, highest), next))
+
+/** Neighbours beyond the ends count for nothing; the others share their weight. */
+function withoutOutside(taps: readonly WeightedTap[], last: Value): readonly WeightedTap[] {
+  const inside = taps.map(({ index, weight }) => {
+    const on = op.And(op.GreaterOrEqual(index, 0), op.LessOrEqual(index, last))
+    return { index, weight: op.Where(on, weight, float(0)) }
+  })
+  const total = inside.map(({ weight }) => weight).reduce((a, b) => op.Add(a, b))
+  return inside.map(({ index, weight }) => ({ index, weight: op.Div(weight, total) }))
+}

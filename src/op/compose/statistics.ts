@@ -1,0 +1,71 @@
+import { constantNumber, scalar } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import { op } from '../op.js'
+
+/**
+ * The sum or mean of x, of a known number of axes, over axes >= 0 in ascending order. The last ones go first and in a node of
+ * their own: onnxruntime's CPU provider takes up to twice as long where one node sums on both sides of an axis that stays.
+ */
+export function reduceOver(
+  reduce: typeof op.ReduceSum | typeof op.ReduceMean,
+  x: Value,
+  axes: readonly number[],
+  keepdims: 0 | 1,
+): Value {
+  const rank = x.shape!.length
+  const inside = axes.filter((axis, i) => axis - i === rank - axes.length)
+  const outside = axes.slice(0, axes.length - inside.length)
+  if (inside.length === 0 || outside.length === 0) return reduce(x, axes, { keepdims })
+  return reduce(reduce(x, inside, { keepdims }), outside, { keepdims })
+}
+
+/** How a tensor [N, C, ...] is worked on channel by channel. */
+interface Channels {
+  /** `x` or a tensor like it, as [N, C, rest] where the number of axes is unknown, else as it is. */
+  flat(like: Value): Value
+  /** The inverse of `flat`. */
+  restored(flat: Value): Value
+  /** [C] -> [C, 1 ...]: broadcasts against `flat(x)`. */
+  column(perChannel: Value): Value
+  /** The axes of `flat(x)` behind the channel. */
+  readonly spatial: readonly number[]
+  /** Sums a tensor like `flat(x)` over everything but the channel: [C]. */
+  perChannel(flat: Value): Value
+  /** Its mean, likewise. */
+  meanPerChannel(flat: Value): Value
+}
+
+export function channelsOf(x: Value): Channels {
+  const spatial = x.shape ? x.shape.map((_, axis) => axis).slice(2) : [2]
+  return {
+    flat: (like) => (x.shape ? like : op.Reshape(like, [0, 0, -1])),
+    restored: (flat) => (x.shape ? flat : op.Reshape(flat, op.Shape(x))),
+    column: (perChannel) =>
+      spatial.length === 0
+        ? perChannel
+        : op.Unsqueeze(
+            perChannel,
+            spatial.map((axis) => axis - 1),
+          ),
+    spatial,
+    perChannel: (flat) => reduceOver(op.ReduceSum, flat, [0, ...spatial], 0),
+    meanPerChannel: (flat) => reduceOver(op.ReduceMean, flat, [0, ...spatial], 0),
+  }
+}
+
+export const as = (x: Value, like: Value): Value => (x.dtype === like.dtype ? x : op.CastLike(x, like))
+
+/** How many elements of `x` share one element of `statistic`, in the type of `x`. */
+export function share(x: Value, statistic: Value): Value {
+  const count = op.Div(op.Size(x), op.Size(statistic))
+  const known = constantNumber(count)
+  return known === undefined ? op.CastLike(count, x) : scalar(x.dtype, known)
+}
+
+/** x̂ = (x - mean) invStd with statistics over `axes`. */
+export function standardized(x: Value, axes: readonly number[], epsilon: number): { xhat: Value; invStd: Value } {
+  const centered = op.Sub(x, op.ReduceMean(x, axes, { keepdims: 1 }))
+  const variance = op.ReduceMean(op.Mul(centered, centered), axes, { keepdims: 1 })
+  const invStd = op.Reciprocal(op.Sqrt(op.Add(variance, epsilon)))
+  return { xhat: op.Mul(centered, invStd), invStd }
+}
