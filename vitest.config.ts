@@ -17,6 +17,7 @@ export default defineConfig({
     env: { ORT_DISABLE_TELEMETRY: '1' },
     include: ['test/**/*.test.ts'],
     testTimeout: 60_000,
+    hookTimeout: 60_000,
     reporters: ['default', './test/skipped-reporter.ts'],
     pool: 'forks',
     maxWorkers: 2,

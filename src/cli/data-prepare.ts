@@ -151,16 +151,18 @@ function defineCifar(prepare: Command, io: Io): void {
       'CIFAR-10 or CIFAR-100 to IDX files: train-images.idx, train-labels.idx, test-images.idx, test-labels.idx',
     )
     .argument('<folder>', 'of the binary version, unpacked: cifar-10-batches-bin or cifar-100-binary')
-  common(command).action(async (folder: string, options: Common) => {
-    const [{ prepareCifar }, { monitored }] = await Promise.all([
-      import('./prepare/cifar.js'),
-      import('./prepare/monitor.js'),
-    ])
-    await monitored(io, options, async (monitor) => {
-      const report = await prepareCifar({ ...options, folder }, monitor)
-      print(io, report, options.json, () => imagesText(report, options.output))
+  common(command)
+    .addHelpText('after', '\nExamples:\n  $ onnx-ire data prepare cifar cifar-10-batches-bin -o cifar-10')
+    .action(async (folder: string, options: Common) => {
+      const [{ prepareCifar }, { monitored }] = await Promise.all([
+        import('./prepare/cifar.js'),
+        import('./prepare/monitor.js'),
+      ])
+      await monitored(io, options, async (monitor) => {
+        const report = await prepareCifar({ ...options, folder }, monitor)
+        print(io, report, options.json, () => imagesText(report, options.output))
+      })
     })
-  })
 }
 
 function share(text: string): number {

@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { main } from '../../src/cli/main.js'
 
-const main = fileURLToPath(new URL('../../dist/cli/bin.js', import.meta.url))
+const program = fileURLToPath(new URL('../../dist/cli/bin.js', import.meta.url))
 
 export interface Finished {
   readonly code: number | null
@@ -9,9 +11,9 @@ export interface Finished {
   readonly stderr: string
 }
 
-/** The command line as users start it: a process of its own, its output not a terminal. */
+/** Starts the program as users do, in a process whose output is not a terminal. For signals, kills and working directories. */
 export function start(args: readonly string[], cwd?: string): { process: ChildProcess; finished: Promise<Finished> } {
-  const child = spawn(process.execPath, [main, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [program, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
   const [stdout, stderr]: [string[], string[]] = [[], []]
   child.stdout.setEncoding('utf8').on('data', (text: string) => stdout.push(text))
   child.stderr.setEncoding('utf8').on('data', (text: string) => stderr.push(text))
@@ -22,7 +24,24 @@ export function start(args: readonly string[], cwd?: string): { process: ChildPr
   return { process: child, finished }
 }
 
-export const run = (...args: readonly string[]): Promise<Finished> => start(args).finished
+/** Runs a command in this process, its output not a terminal. */
+export async function run(...args: readonly string[]): Promise<Finished> {
+  const [stdout, stderr] = [new Text(), new Text()]
+  const exit = (code: number): never => {
+    throw new Error(`process.exit(${code})`)
+  }
+  const code = await main(args, { stdout, stderr, onSignal: () => () => {}, exit })
+  return { code, stdout: stdout.text, stderr: stderr.text }
+}
+
+/** A stream that stores what is written. */
+class Text extends Writable {
+  text = ''
+  override _write(chunk: Buffer, _: BufferEncoding, done: () => void): void {
+    this.text += chunk
+    done()
+  }
+}
 
 /** Runs a command that is to succeed, with --json, and returns its document. */
 export async function json<T>(...args: readonly string[]): Promise<T> {

@@ -1,24 +1,42 @@
+import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { run } from './command.js'
 
-const commands = ['init', 'inspect', 'gradient', 'build', 'train', 'evaluate', 'sharpness', 'export']
+const { stdout: help } = await run('--help')
+const commands = [...help.matchAll(/^ {2}([a-z]+) (?:\[options\] )?(?:[<[]\S+ ?)* *\S/gm)].flatMap(([, name]) =>
+  name === 'help' ? [] : [name!],
+)
 
-test('the help lists every command and the exit codes', async () => {
-  const { code, stdout } = await run('--help')
-  expect(code).toBe(0)
-  for (const command of commands) expect(stdout).toContain(`  ${command} `)
-  expect(stdout).toContain('130 interrupted')
+test('--help > lists every command and the exit codes', async () => {
+  expect(commands).toEqual([
+    'init',
+    'inspect',
+    'gradient',
+    'build',
+    'train',
+    'evaluate',
+    'predict',
+    'sharpness',
+    'export',
+    'data',
+  ])
+  expect(help).toContain('130 interrupted')
 })
 
-test.each(commands)('%s --help explains its options and gives examples', async (command) => {
-  const { code, stdout } = await run(command, '--help')
+test.each([
+  ...commands.filter((name) => name !== 'data'),
+  'data prepare text',
+  'data prepare images',
+  'data prepare cifar',
+])('%s --help > describes usage and --json, with an example', async (command) => {
+  const { code, stdout } = await run(...command.split(' '), '--help')
   expect(code).toBe(0)
-  expect(stdout).toContain(`Usage: onnx-ire ${command}`)
-  expect(stdout).toContain('--json')
-  expect(stdout).toContain(`Examples:\n  $ onnx-ire ${command}`)
+  expect(stdout).toContain(`Usage: onnx-ire ${command} [options]`)
+  expect(stdout).toMatch(/^ {2}--json /m)
+  expect(stdout).toContain(`  $ onnx-ire ${command} `)
 })
 
-test('wrong usage exits with 2 and says how it is used', async () => {
+test('wrong usage > exits with 2 and explains the usage', async () => {
   for (const args of [
     ['inspect'],
     ['inspct', 'a'],
@@ -36,7 +54,8 @@ test('wrong usage exits with 2 and says how it is used', async () => {
   expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'usage' } })
 })
 
-test('--version is that of the package', async () => {
+test('--version > prints the version of the package', async () => {
   const { stdout } = await run('--version')
-  expect(stdout).toMatch(/^\d+\.\d+\.\d+/)
+  const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8'))
+  expect(stdout).toBe(`${version}\n`)
 })
