@@ -1,6 +1,6 @@
 import { barOn, lineInterval } from './bar.js'
 import type { Output } from './io.js'
-import { count, duration } from './output.js'
+import { formatDuration, formatNumber } from './text/format.js'
 
 /** How many examples a command has been through, for people. */
 export interface Counter {
@@ -19,7 +19,7 @@ export function counterOn(stream: Output, quiet: boolean, total: number | undefi
   const paceAt = (examples: number) => {
     const seconds = Math.max((performance.now() - started) / 1000, 1e-3)
     const rate = String(Number((examples / seconds).toPrecision(3)))
-    return { rate, left: total === undefined ? '?' : duration((seconds / examples) * (total - examples)) }
+    return { rate, left: total === undefined ? '?' : formatDuration((seconds / examples) * (total - examples)) }
   }
   return stream.isTTY ? bar(stream, total, paceAt) : lines(stream, total, paceAt)
 }
@@ -33,9 +33,9 @@ function lines(stream: Output, total: number | undefined, paceAt: PaceAt): Count
       if (performance.now() < next) return
       next = performance.now() + 1000 * lineInterval
       const { rate, left } = paceAt(examples)
-      const share = total === undefined ? '' : `/${count(total)}`
+      const share = total === undefined ? '' : `/${formatNumber(total)}`
       stream.write(
-        `${count(examples)}${share} examples, ${rate} examples/s${total === undefined ? '' : `, ${left} left`}\n`,
+        `${formatNumber(examples)}${share} examples, ${rate} examples/s${total === undefined ? '' : `, ${left} left`}\n`,
       )
     },
     stop() {},

@@ -26,3 +26,8 @@ export const processIo: Io = {
   },
   exit: (code) => process.exit(code),
 }
+
+/** Prints what a command found: one JSON document, or text for people. */
+export function print(io: Io, result: object, json: boolean | undefined, text: () => string): void {
+  io.stdout.write(`${json ? JSON.stringify(result, null, 2) : text()}\n`)
+}

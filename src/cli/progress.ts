@@ -1,8 +1,8 @@
 import type { RoundMetrics, StepProgress } from '../train/options.js'
 import { barOn, lineInterval } from './bar.js'
 import type { Output } from './io.js'
-import { inOneLine, measureText } from './measures-text.js'
-import { count, duration } from './output.js'
+import { formatDuration, formatNumber } from './text/format.js'
+import { formatMetric, formatMetricsLine } from './text/metrics.js'
 
 /** How far a run has come, for people. */
 export interface Progress {
@@ -31,7 +31,7 @@ function lines(stream: Output): Progress {
       next = performance.now() + 1000 * lineInterval
       const { step, steps, loss } = progress
       stream.write(
-        `epoch ${progress.epoch + 1}, step ${step + 1}${steps === undefined ? '' : `/${steps}`}: loss ${count(loss)}, ${pace.rate} examples/s${pace.left === '' ? '' : `, ${pace.left} left`}\n`,
+        `epoch ${progress.epoch + 1}, step ${step + 1}${steps === undefined ? '' : `/${steps}`}: loss ${formatNumber(loss)}, ${pace.rate} examples/s${pace.left === '' ? '' : `, ${pace.left} left`}\n`,
       )
     },
     epoch: (metrics) => stream.write(`${epochText(metrics)}\n`),
@@ -51,12 +51,18 @@ function bar(stream: Output, watched: string): Progress {
     step(progress) {
       pace.add(progress)
       const { step, steps, loss } = progress
-      const shown = { epoch: progress.epoch + 1, loss: count(loss), held, rate: pace.rate, left: pace.left || '?' }
+      const shown = {
+        epoch: progress.epoch + 1,
+        loss: formatNumber(loss),
+        held,
+        rate: pace.rate,
+        left: pace.left || '?',
+      }
       drawn.at(step + 1, steps ?? 0, shown)
     },
     epoch(metrics) {
       const value = metrics.validation?.[watched]
-      if (typeof value === 'number') held = ` | held out ${watched} ${measureText(watched, value)}`
+      if (typeof value === 'number') held = ` | held out ${watched} ${formatMetric(watched, value)}`
       drawn.write(epochText(metrics))
     },
     note: drawn.write,
@@ -83,7 +89,7 @@ class Pace {
   }
 
   get left(): string {
-    return this.#remaining === undefined ? '' : duration((this.#elapsed / this.#steps) * this.#remaining)
+    return this.#remaining === undefined ? '' : formatDuration((this.#elapsed / this.#steps) * this.#remaining)
   }
 
   get #elapsed(): number {
@@ -101,11 +107,11 @@ function epochText({
   secondsPerStep,
   flatShare,
 }: RoundMetrics): string {
-  const training = inOneLine({ loss, count: of, ...(accuracy === undefined ? {} : { accuracy }) })
+  const training = formatMetricsLine({ loss, count: of, ...(accuracy === undefined ? {} : { accuracy }) })
   return [
     `epoch ${epoch + 1}, step ${step}: ${training}`,
-    ...(validation ? [`held out: ${inOneLine(validation)}`] : []),
+    ...(validation ? [`held out: ${formatMetricsLine(validation)}`] : []),
     ...(flatShare === undefined ? [] : [`${(100 * flatShare).toFixed(1)} % flat`]),
-    `${count(secondsPerStep)} s/step`,
+    `${formatNumber(secondsPerStep)} s/step`,
   ].join('; ')
 }

@@ -1,7 +1,7 @@
 import { cp, readdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { TrainingResult } from '../../src/cli/training.js'
+import type { TrainingResult } from '../../src/cli/training/run-training.js'
 import { Random } from '../../src/data/index.js'
 import { json, run, start } from './command.js'
 import { recipe as plain, type Workspace, workspace } from './workspace.js'

@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { scoreKindOf, topClasses } from '../../src/cli/scores.js'
+import { scoreKind, topClasses } from '../../src/cli/prediction/top-classes.js'
 import { exportGraph, input, op } from '../../src/graph/index.js'
 import { writeModel } from '../../src/node/index.js'
 import { json, run, start } from './command.js'
@@ -114,7 +114,7 @@ describe('classes', () => {
       ['z', op.Neg(x)],
     ])
     const model = { proto: exportGraph({ name: 'm', inputs: new Map([['x', x]]), outputs }), external: null }
-    const kinds = ['p', 'l', 's', 'z'].map((name) => scoreKindOf(model, name))
+    const kinds = ['p', 'l', 's', 'z'].map((name) => scoreKind(model, name))
     expect(kinds).toEqual(['probabilities', 'log-probabilities', 'probabilities', 'logits'])
   })
 

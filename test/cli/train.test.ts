@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { TrainingResult } from '../../src/cli/training.js'
+import type { TrainingResult } from '../../src/cli/training/run-training.js'
 import type { Measures } from '../../src/index.js'
 import { json, run, start } from './command.js'
 import { pretrained, type Workspace, workspace } from './workspace.js'

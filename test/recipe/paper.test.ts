@@ -4,12 +4,12 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
 import { build } from '../../models/index.js'
 import type { StepReport } from '../../src/backend/step.js'
+import { readPreset } from '../../src/cli/inputs/read-preset.js'
+import { recipeNames, shippedRecipe } from '../../src/cli/inputs/read-recipe.js'
 import { processIo } from '../../src/cli/io.js'
-import { readPreset } from '../../src/cli/preset.js'
 import { progressOn } from '../../src/cli/progress.js'
-import { recipeNames, shippedRecipe } from '../../src/cli/recipe-file.js'
-import { RunFolder } from '../../src/cli/run-folder.js'
-import { carryOut } from '../../src/cli/training.js'
+import { RunFolder } from '../../src/cli/training/run-folder.js'
+import { runTraining } from '../../src/cli/training/run-training.js'
 import { readModel } from '../../src/node/model.js'
 import { importGraph } from '../../src/onnx/import.js'
 import { parseRecipe } from '../../src/recipe/parse.js'
@@ -80,7 +80,7 @@ describe.each(names)('%s', (name) => {
       provider: 'cpu' as const,
       checkpointSeconds: undefined,
     }
-    const result = await carryOut(call)
+    const result = await runTraining(call)
     const steps = epochs === undefined ? 3 : 4
     expect(result.step).toBe(steps)
     expect(result.validation!.loss).toBeGreaterThan(0)

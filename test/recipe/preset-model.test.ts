@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { processIo } from '../../src/cli/io.js'
 import { progressOn } from '../../src/cli/progress.js'
-import { RunFolder } from '../../src/cli/run-folder.js'
-import { carryOut } from '../../src/cli/training.js'
+import { RunFolder } from '../../src/cli/training/run-folder.js'
+import { runTraining } from '../../src/cli/training/run-training.js'
 import { writeTokens } from '../../src/node/data/tokens.js'
 import type { Recipe } from '../../src/recipe/recipe.js'
 import { json, run } from '../cli/command.js'
@@ -32,7 +32,7 @@ const recipe: Recipe = {
 }
 
 const train = (changes: Partial<Recipe>, out: string, resume = false) =>
-  carryOut({
+  runTraining({
     io: processIo,
     recipe: { ...recipe, ...changes },
     folder: new RunFolder(path(out)),

@@ -1,7 +1,7 @@
 import { barOn, lineInterval } from '../bar.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
-import type { Io, Output } from '../io.js'
-import { duration, print } from '../output.js'
+import { type Io, type Output, print } from '../io.js'
+import { formatDuration } from '../text/format.js'
 
 /** Tells people how far a preparation has come, and the preparation that it is to stop. */
 export interface Monitor {
@@ -62,7 +62,7 @@ class Pace {
     const rate = (done - this.#first) / seconds
     return {
       percent: `${Math.floor((100 * done) / Math.max(this.#total, 1))} %`,
-      left: rate > 0 ? duration((this.#total - done) / rate) : '?',
+      left: rate > 0 ? formatDuration((this.#total - done) / rate) : '?',
     }
   }
 }

@@ -1,9 +1,14 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { arrays, type ColumnLike } from '../../data/arrays.js'
 import { type Cifar, joinedCifar, parseCifar } from '../../data/cifar.js'
+import { images } from '../../data/image.js'
+import type { CifarSource } from '../../recipe/sources/cifar.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
 import { bytesOf } from './bytes.js'
+import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
+import { inferInput, inferTarget } from './infer-names.js'
 import { readLines } from './text.js'
 
 /** The part of CIFAR that is read. */
@@ -80,4 +85,18 @@ async function classNames(path: string, isThere: boolean, count: number): Promis
   const names = (await readLines(path)).map((line) => line.trim()).filter((line) => line !== '')
   if (names.length === count) return names
   throw new OnnxIreError('invalid-data', `${path} has ${names.length} class names; there are ${count} classes`)
+}
+
+/** Opens CIFAR-10 or CIFAR-100 for a recipe. */
+export async function openCifar(source: CifarSource, context: OpenContext): Promise<OpenedSource> {
+  const input = inferInput(source, context)
+  const target = inferTarget(source, context)
+  const read = source.kind === 'cifar-10' ? readCifar10 : readCifar100
+  const { pixels, labels, classes } = await read(source.folder, source.part ?? 'train')
+  const columns = { [input]: images(pixels, source.image ?? {}) }
+  const dataset = (given: Readonly<Record<string, ColumnLike>>) =>
+    augmentAndReshape(arrays({ ...columns, ...given }), input, source)
+  if (target === null) return { data: dataset({}) }
+  const given = { [target.name]: labels }
+  return { data: dataset(given), labels: arrays(given), classes: { [target.name]: classes } }
 }

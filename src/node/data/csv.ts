@@ -1,8 +1,14 @@
+import { pipeline, Readable } from 'node:stream'
+import { CsvError, type Options, parse } from 'csv-parse'
 import type { Classified } from '../../data/class-names.js'
 import { type CsvFile, type CsvOptions, csvExamples, csvTable, type StreamCsvOptions } from '../../data/csv.js'
+import { type CsvComplaint, csvFault, csvSettings, LineCount } from '../../data/csv-fault.js'
 import type { Dataset } from '../../data/dataset.js'
 import type { Stream } from '../../data/stream.js'
-import { lineOf, recordsOf } from './csv-records.js'
+import type { CsvSource } from '../../recipe/sources/csv.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { bytesOf } from './bytes.js'
+import { addClassNames, type OpenContext, type OpenedSource } from './data-source.js'
 
 /**
  * Reads a CSV file into memory; compressed with gzip or not, whatever its name.
@@ -29,3 +35,50 @@ const fileAt = (path: string): CsvFile => ({
   records: (delimiter) => recordsOf(path, delimiter),
   lineOf: (delimiter, record) => lineOf(path, delimiter, record),
 })
+
+/**
+ * The records of a CSV file (RFC 4180: quotes, line ends within them; LF or CRLF; a byte order mark), empty lines left out,
+ * the header being the first. All have as many fields.
+ * @throws 'io', or 'invalid-data' naming file and line
+ */
+async function* recordsOf(path: string, delimiter: string): AsyncGenerator<string[], void, undefined> {
+  yield* parsed<string[]>(path, delimiter, {})
+}
+
+/** The line on which record `number` (from 0, header included) ends: read again, since to note it for each takes as long as reading. */
+async function lineOf(path: string, delimiter: string, number: number): Promise<number> {
+  let at = 0
+  for await (const { info } of parsed<{ readonly info: { readonly bytes: number } }>(path, delimiter, { info: true }))
+    if (at++ === number) return lineAt(path, info.bytes - 1)
+  return lineAt(path, Number.POSITIVE_INFINITY)
+}
+
+async function lineAt(path: string, offset: number): Promise<number> {
+  const lines = new LineCount(offset)
+  for await (const block of bytesOf(path)) if (!lines.take(block)) break
+  return lines.line
+}
+
+async function* parsed<R>(path: string, delimiter: string, options: Options): AsyncGenerator<R, void, undefined> {
+  const parser = parse({ ...csvSettings, delimiter, ...options })
+  try {
+    yield* pipeline(Readable.from(bytesOf(path)), parser, () => {})
+  } catch (cause) {
+    if (!(cause instanceof CsvError)) throw cause
+    const { offset, reason } = csvFault(cause as CsvComplaint)
+    throw new OnnxIreError('invalid-data', `${path}:${await lineAt(path, offset)}: ${reason}`, { cause })
+  }
+}
+
+/** Opens a CSV file for a recipe. */
+export async function openCsv(source: CsvSource, context: OpenContext): Promise<OpenedSource> {
+  const { kind: _, file, stream = false, shuffleBuffer, start: __, end: ___, ...options } = source
+  const tensors = await addClassNames(source.tensors, needsClassNames, context)
+  const data = stream
+    ? await streamCsv(file, { ...options, tensors, shuffleBuffer })
+    : await readCsv(file, { ...options, tensors })
+  return { data, classes: data.classes }
+}
+
+const needsClassNames = (tensor: CsvSource['tensors'][string]): boolean =>
+  typeof tensor === 'object' && 'columns' in tensor && tensor.as === 'class' && tensor.classes === undefined

@@ -4,8 +4,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
 import { filesBelow } from './folders.js'
 import { streamJsonl } from './jsonl.js'
-import { linesOf } from './lines.js'
-import { textPieces } from './text-pieces.js'
+import { linesOf, textPieces } from './lines.js'
 
 export interface DocumentOptions {
   /** The field of a JSON line, or the column of a parquet file, that holds the text. Default 'text'. */

@@ -1,9 +1,10 @@
 import { readdir, stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
+import type { Dataset } from '../../data/dataset.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
 
-/** The files of a folder per class. */
+/** Files in one folder per class. */
 export interface LabelledFiles {
   readonly classes: readonly string[]
   /** Paths, class by class. */
@@ -11,6 +12,9 @@ export interface LabelledFiles {
   /** labels[i] is the class number of files[i]. */
   readonly labels: readonly number[]
 }
+
+/** A data set of files in one folder per class; `labels[i]` is the class number of `files[i]`. */
+export type ClassFolder = Dataset & LabelledFiles
 
 const parts = new Set(['train', 'training', 'val', 'valid', 'validation', 'test'])
 

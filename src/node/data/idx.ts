@@ -1,11 +1,19 @@
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
+import { arrays, type ColumnLike, labels } from '../../data/arrays.js'
 import { parseIdx } from '../../data/idx.js'
+import { images } from '../../data/image.js'
+import { isFloat } from '../../ir/dtype.js'
+import { numbersOf, tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
+import type { LossTarget } from '../../loss/registry.js'
+import type { IdxSource } from '../../recipe/sources/idx.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { codeOf, readError } from '../files.js'
 import { damagedGzip, isGzip } from './bytes.js'
+import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
+import { inferInput, inferTarget } from './infer-names.js'
 
 /** What a compressed file may grow to; plain ones are held to the same by Node. */
 const maxBytes = 2 ** 31
@@ -37,4 +45,22 @@ async function decompress(path: string, bytes: Uint8Array): Promise<Uint8Array> 
       { cause },
     )
   }
+}
+
+/** Opens IDX files of images and labels for a recipe. */
+export async function openIdx(source: IdxSource, context: OpenContext): Promise<OpenedSource> {
+  const input = inferInput(source, context)
+  const target = inferTarget(source, context)
+  const columns = { [input]: images(await readIdx(source.images), source.image ?? {}) }
+  const dataset = (given: Readonly<Record<string, ColumnLike>>) =>
+    augmentAndReshape(arrays({ ...columns, ...given }), input, source)
+  if (target === null || source.labels === undefined) return { data: dataset({}) }
+  const given = { [target.name]: toTarget(await readIdx(source.labels), target) }
+  return { data: dataset(given), labels: arrays(given) }
+}
+
+/** Converts class numbers to int64, other integers to float32. */
+function toTarget(tensor: Tensor, { isClasses }: LossTarget): Tensor {
+  if (isClasses) return labels(tensor)
+  return isFloat(tensor.dtype) ? tensor : tensorFrom('float32', tensor.dims, numbersOf(tensor))
 }

@@ -1,10 +1,13 @@
-import { labels } from '../../data/arrays.js'
+import { arrays, labels } from '../../data/arrays.js'
 import type { Dataset } from '../../data/dataset.js'
 import { decodedImages, type ImageFilesOptions, imageExtensions } from '../../data/image-files.js'
+import type { ImageFolderSource } from '../../recipe/sources/image-folder.js'
 import { checkNames } from '../../util/check.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
 import { decodeImage } from './decode-image.js'
-import { labelledFiles } from './folders.js'
-import type { ClassFolder } from './text-folder.js'
+import { type ClassFolder, filesBelow, labelledFiles } from './folders.js'
+import { inferInput, inferTarget } from './infer-names.js'
 
 /** Options of `imageFolder`. */
 export interface ImageFolderOptions extends ImageFilesOptions {
@@ -42,3 +45,24 @@ export async function imageFolder(path: string, options: ImageFolderOptions = {}
 /** Images by path, without labels; otherwise as `imageFolder`. */
 export const imageFiles = (paths: readonly string[], options: ImageFilesOptions = {}): Dataset =>
   decodedImages(paths, (path) => path, decodeImage, options)
+
+/** Opens a folder of images for a recipe. */
+export async function openImageFolder(source: ImageFolderSource, context: OpenContext): Promise<OpenedSource> {
+  const { folder, image } = source
+  const input = inferInput(source, context)
+  const target = inferTarget(source, context)
+  if (target === null) {
+    const files = await filesBelow(folder, imageExtensions)
+    if (files.length === 0)
+      throw new OnnxIreError('invalid-data', `${folder} has no images (${imageExtensions.join(', ')})`)
+    return { data: augmentAndReshape(imageFiles(files, { image, input }), input, source), files }
+  }
+  const classes = source.classes ?? (await context.classes())[target.name]
+  const found = await imageFolder(folder, { image, input, classes, label: target.name })
+  return {
+    data: augmentAndReshape(found, input, source),
+    labels: arrays({ [target.name]: labels(found.labels) }),
+    classes: { [target.name]: found.classes },
+    files: found.files,
+  }
+}

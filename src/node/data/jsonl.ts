@@ -4,8 +4,10 @@ import type { Dataset } from '../../data/dataset.js'
 import { datasetOf } from '../../data/examples.js'
 import type { PadOptions } from '../../data/pad.js'
 import { type Stream, stream } from '../../data/stream.js'
+import type { JsonlSource } from '../../recipe/sources/jsonl.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { addClassNames, type OpenContext, type OpenedSource } from './data-source.js'
 import { type FieldPlan, type JsonTensor, planned, tensorOf } from './json-tensors.js'
 import { linesOf } from './lines.js'
 
@@ -122,3 +124,16 @@ function renumbered(value: Example[string] | undefined, places: readonly number[
   const [number] = (value as { readonly data: BigInt64Array }).data // what `tensorOf` makes of a class
   return BigInt(places[Number(number)]!)
 }
+
+/** Opens a file of JSON lines for a recipe. */
+export async function openJsonl(source: JsonlSource, context: OpenContext): Promise<OpenedSource> {
+  const { file, padding, stream = false, shuffleBuffer } = source
+  const tensors = await addClassNames(source.tensors, needsClassNames, context)
+  const data = stream
+    ? await streamJsonl(file, { tensors, padding, shuffleBuffer })
+    : await readJsonl(file, { tensors, padding })
+  return { data, classes: data.classes }
+}
+
+const needsClassNames = (tensor: JsonlSource['tensors'][string]): boolean =>
+  typeof tensor === 'object' && tensor.as === 'class' && tensor.classes === undefined

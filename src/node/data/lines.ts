@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { OnnxIreError } from '../../util/errors.js'
 import { bytesOf } from './bytes.js'
 
@@ -38,4 +39,51 @@ export async function* linesOf(path: string): AsyncGenerator<Line, void, undefin
     if (from < block.length) open.push(block.subarray(from))
   }
   if (open.length > 0) yield line(Buffer.concat(open))
+}
+
+/**
+ * A UTF-8 file, however large, in pieces that end where a line does: each at least `size` bytes long but for the last. Without
+ * a byte order mark.
+ * @throws 'io', or 'invalid-data' naming file and offset of what is not UTF-8
+ */
+export async function* textPieces(path: string, size: number): AsyncGenerator<string, void, undefined> {
+  let held: Uint8Array[] = []
+  let [length, offset] = [0, 0]
+  const piece = () => {
+    const bytes = Buffer.concat(held)
+    if (!isUtf8(bytes))
+      throw new OnnxIreError(
+        'invalid-data',
+        `${path}: the byte at offset ${offset + firstInvalid(bytes)} is not UTF-8; convert the file`,
+      )
+    const text = new TextDecoder('utf-8', { ignoreBOM: offset > 0 }).decode(bytes)
+    offset += bytes.length
+    held = []
+    length = 0
+    return text
+  }
+  for await (const block of bytesOf(path)) {
+    let from = 0
+    while (length + block.length - from >= size) {
+      const end = block.indexOf(newline, from + Math.max(0, size - length - 1))
+      if (end < 0) break
+      held.push(block.subarray(from, end + 1))
+      yield piece()
+      from = end + 1
+    }
+    held.push(block.subarray(from))
+    length += block.length - from
+  }
+  if (length > 0) yield piece()
+}
+
+/** Where the first character begins that is not UTF-8. */
+function firstInvalid(bytes: Uint8Array): number {
+  for (let at = 0; at < bytes.length; ) {
+    const first = bytes[at]!
+    const width = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4
+    if (!isUtf8(bytes.subarray(at, at + width))) return at
+    at += width
+  }
+  return bytes.length
 }

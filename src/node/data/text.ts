@@ -1,6 +1,19 @@
+import { arrays, labels } from '../../data/arrays.js'
+import { concurrently } from '../../data/concurrent.js'
+import { checkIndices, type Dataset } from '../../data/dataset.js'
+import { datasetOf } from '../../data/examples.js'
+import { type PadOptions, padRows } from '../../data/pad.js'
 import { type Stream, stream } from '../../data/stream.js'
+import { transform } from '../../data/transform.js'
+import type { Tensor, Tensors } from '../../ir/tensor.js'
+import type { TextSource } from '../../recipe/sources/text.js'
+import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { readByteWindows, streamByteWindows } from './byte-windows.js'
 import { bytesOf } from './bytes.js'
+import type { OpenContext, OpenedSource } from './data-source.js'
+import { type ClassFolder, filesBelow, labelledFiles } from './folders.js'
+import { inferInput, inferTarget } from './infer-names.js'
 import { linesOf } from './lines.js'
 
 /**
@@ -41,4 +54,111 @@ export function streamLines(
       for await (const { text } of linesOf(path)) if (text !== '') yield { [name]: text }
   }
   return stream(examples, { shuffleBuffer })
+}
+
+/** Options of `textFolder`. */
+export interface TextFolderOptions {
+  /** The sub-folders in the order of their class numbers. Default: all, sorted by name. */
+  readonly classes?: readonly string[] | undefined
+  /** Names of files end in one of these. Default ['.txt']. */
+  readonly extensions?: readonly string[] | undefined
+  /** Name of the texts: strings [n]. Default 'text'. */
+  readonly text?: string | undefined
+  /** Name of the class numbers: int64 [n]. Default 'label'. */
+  readonly label?: string | undefined
+}
+
+/**
+ * Documents, one UTF-8 file each, in one sub-folder per class. They are read when their batch is asked for.
+ * @throws 'io', 'invalid-option', or 'invalid-data' naming the folder that holds none or the file that is not UTF-8
+ */
+export async function textFolder(path: string, options: TextFolderOptions = {}): Promise<ClassFolder> {
+  checkNames('textFolder', options, ['classes', 'extensions', 'text', 'label'])
+  const { classes, extensions = ['.txt'], text = 'text', label = 'label' } = options
+  const found = await labelledFiles(path, extensions, classes)
+  return {
+    ...found,
+    length: found.files.length,
+    async batch(indices) {
+      checkIndices(indices, found.files.length)
+      const data = await concurrently(indices, 4, (index) => readText(found.files[index]!))
+      return {
+        [text]: { dtype: 'string', dims: [data.length], data },
+        [label]: labels(Array.from(indices, (index) => found.labels[index]!)),
+      }
+    },
+  }
+}
+
+/** Opens a folder of documents or files of text for a recipe. */
+export async function openText(source: TextSource, context: OpenContext): Promise<OpenedSource> {
+  if (source.folder !== undefined) return openDocuments(source, source.folder, context)
+  const input = inferInput(source, context)
+  if (source.context === undefined) return { data: encode(await openLines(source, input), input, source) }
+  const windows = {
+    input,
+    target: inferTarget(source, context)?.name ?? null,
+    context: source.context,
+    stride: source.stride ?? source.context,
+    offset: source.offset ?? 0,
+  }
+  return {
+    data: source.stream
+      ? streamByteWindows(filesOf(source), windows, source.shuffleBuffer)
+      : await readByteWindows(filesOf(source), windows),
+  }
+}
+
+const filesOf = ({ files = [] }: TextSource): readonly string[] => [files].flat()
+
+async function openLines(source: TextSource, text: string): Promise<Dataset | Stream> {
+  const { stream = false, shuffleBuffer } = source
+  if (stream) return streamLines(filesOf(source), { text, ...(shuffleBuffer === undefined ? {} : { shuffleBuffer }) })
+  const lines = (await Promise.all(filesOf(source).map(readLines))).flat().filter((line) => line !== '')
+  if (lines.length === 0) throw new OnnxIreError('invalid-data', `${filesOf(source).join(', ')}: there is no line`)
+  return datasetOf(lines.map((line) => ({ [text]: line })))
+}
+
+async function openDocuments(source: TextSource, folder: string, context: OpenContext): Promise<OpenedSource> {
+  const { extensions = ['.txt'] } = source
+  const text = inferInput(source, context)
+  const target = inferTarget(source, context)
+  if (target === null) {
+    const files = await filesBelow(folder, extensions)
+    if (files.length === 0)
+      throw new OnnxIreError('invalid-data', `${folder} holds no document (${extensions.join(', ')})`)
+    const documents: Dataset = {
+      length: files.length,
+      batch: async (indices) => {
+        const data = await concurrently(indices, 4, (index) => readText(files[index]!))
+        return { [text]: { dtype: 'string', dims: [data.length], data } }
+      },
+    }
+    return { data: encode(documents, text, source), files }
+  }
+  const classes = source.classes ?? (await context.classes())[target.name]
+  const found = await textFolder(folder, { classes, extensions, text, label: target.name })
+  return {
+    data: encode(found, text, source),
+    labels: arrays({ [target.name]: labels(found.labels) }),
+    classes: { [target.name]: found.classes },
+    files: found.files,
+  }
+}
+
+/** Texts as the numbers of their bytes, filled up within a batch. */
+function encode(data: Dataset | Stream, name: string, source: TextSource): Dataset | Stream {
+  const { tokens, offset = 0, padding = {} } = source
+  if (tokens === undefined) return data
+  const encodeBatch = (batch: Tensors, indices: ArrayLike<number>): Tensors => {
+    const texts = batch[name]!.data as readonly string[]
+    const rows = texts.map((text) => encodeBytes(text, offset, padding))
+    return { ...batch, ...padRows(name, rows, padding, (i) => `text ${indices[i]}`) }
+  }
+  return transform(data, encodeBatch)
+}
+
+function encodeBytes(text: string, offset: number, { maxLength }: PadOptions): Tensor {
+  const data = BigInt64Array.from(Buffer.from(text).subarray(0, maxLength), (byte) => BigInt(byte + offset))
+  return { dtype: 'int64', dims: [data.length], data }
 }

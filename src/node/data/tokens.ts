@@ -1,4 +1,4 @@
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, readFile } from 'node:fs/promises'
 import { checkIndices, type Dataset } from '../../data/dataset.js'
 import {
   encodeTokenHeader,
@@ -7,10 +7,14 @@ import {
   type TokenHeader,
   tokenBytes,
 } from '../../data/token-file.js'
+import { Tokenizer } from '../../data/tokenize/tokenizer.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
+import type { TokensSource } from '../../recipe/sources/tokens.js'
 import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readError, writeFileAtomic } from '../files.js'
+import type { OpenContext, OpenedSource } from './data-source.js'
+import { inferInput, inferTarget } from './infer-names.js'
 
 /** Runs of tokens, one after the other. */
 export type TokenBlocks = Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<number>>
@@ -159,4 +163,26 @@ async function withFile<T>(path: string, action: (file: FileHandle) => Promise<T
   } finally {
     await file.close()
   }
+}
+
+/**
+ * Reads a tokenizer.json of HuggingFace.
+ * @throws 'io', or 'invalid-data' naming the file that is none
+ */
+export async function readTokenizer(path: string): Promise<Tokenizer> {
+  const text = await readFile(path, 'utf8').catch((cause) => {
+    throw readError('tokenizer', path, cause)
+  })
+  try {
+    return new Tokenizer(JSON.parse(text))
+  } catch (cause) {
+    throw new OnnxIreError('invalid-data', `${path}: ${cause instanceof Error ? cause.message : cause}`, { cause })
+  }
+}
+
+export async function openTokens(source: TokensSource, opening: OpenContext): Promise<OpenedSource> {
+  const { file, context, stride } = source
+  const input = inferInput(source, opening)
+  const target = inferTarget(source, opening)?.name ?? null
+  return { data: await readTokens(file, { context, stride, input, target }) }
 }

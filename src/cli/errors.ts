@@ -1,0 +1,38 @@
+import { realpath } from 'node:fs/promises'
+import { CommanderError } from 'commander'
+import { OnnxIreError } from '../util/errors.js'
+import { Interrupted, interruptedExitCode } from './interrupts.js'
+import type { Io } from './io.js'
+
+/** Reports why a command failed: as text on stderr and, with `json`, as a document on stdout. Returns the exit code. */
+export function reportError(io: Io, error: unknown, json: boolean): number {
+  const printError = (code: string, message: string): void => {
+    if (json) io.stdout.write(`${JSON.stringify({ error: { code, message } }, null, 2)}\n`)
+  }
+  if (error instanceof Interrupted) return interruptedExitCode
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0
+    // Commander has already written the message to stderr.
+    printError('usage', error.message.replace(/^error: /, ''))
+    return 2
+  }
+  if (error instanceof OnnxIreError) {
+    io.stderr.write(`error (${error.code}): ${error.message}\n`)
+    printError(error.code, error.message)
+    return 1
+  }
+  const stack = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  io.stderr.write(
+    `error (unexpected): ${stack}\nThis is a bug in onnx-ire. Please report it with these lines and the command you ran.\n`,
+  )
+  printError('unexpected', error instanceof Error ? error.message : String(error))
+  return 1
+}
+
+/** Throws `invalid-option` when a command is told to write its result over the model it reads. */
+export async function checkNotOverwriting(source: string, target: string): Promise<void> {
+  const [from, to] = await Promise.all([source, target].map((path) => realpath(path).catch(() => null)))
+  if (from !== null && from === to) {
+    throw new OnnxIreError('invalid-option', `${target} is the model itself, which would be lost; choose another name`)
+  }
+}

@@ -1,0 +1,70 @@
+import type { RoundMetrics } from '../../train/options.js'
+import type { TrainingResult } from '../training/run-training.js'
+import { formatCount, formatTable } from './format.js'
+import { formatMetric, formatMetricTables, scalarMetrics } from './metrics.js'
+
+/** What a run came to, for people. */
+export function formatTrainingResult(result: TrainingResult): string {
+  const { run, model, step, epochs, validation, classes } = result
+  const end =
+    model === null
+      ? `interrupted after ${formatCount(step, 'step')}, saved in ${run}; onnx-ire train --resume goes on`
+      : `${formatCount(step, 'step')} done; the trained model is ${model}${of[result.weights]}`
+  return [
+    ...(epochs.length === 0 ? [] : [measures(epochs)]),
+    ...(validation ? formatMetricTables(validation, classes) : []),
+    ...judged(result),
+    end,
+  ].join('\n')
+}
+
+const of = { last: '', ema: ', with the moving average of its weights', best: ', with its best weights' } as const
+
+function judged({ best, stoppedAfter }: TrainingResult): string[] {
+  if (best === null) return []
+  const value = `${best.metric} ${formatMetric(best.metric, best.value)}`
+  return [
+    ...(stoppedAfter === null ? [] : [`stopped early: no better in ${formatCount(stoppedAfter, 'evaluation')}`]),
+    `best on held-out data: ${value} at step ${best.step.toLocaleString('en-US')}`,
+  ]
+}
+
+type Column = readonly [name: string, cell: (metrics: RoundMetrics) => string | number]
+
+function measures(epochs: readonly RoundMetrics[]): string {
+  const percent = (share: number | undefined) => (share === undefined ? '-' : `${(100 * share).toFixed(2)} %`)
+  const optional: readonly (readonly [...Column, shown: (metrics: RoundMetrics) => unknown])[] = [
+    ['accuracy', ({ accuracy }) => percent(accuracy), ({ accuracy }) => accuracy],
+    ...heldOut(epochs),
+    ['flat', ({ flatShare }) => percent(flatShare), ({ flatShare }) => flatShare],
+  ]
+  const columns: readonly Column[] = [
+    ['epoch', ({ epoch }) => epoch + 1],
+    ['step', ({ step }) => step],
+    ['loss', ({ loss }) => loss],
+    ...optional.flatMap(([name, cell, shown]): Column[] =>
+      epochs.some((metrics) => shown(metrics) !== undefined) ? [[name, cell]] : [],
+    ),
+    ['s/step', ({ secondsPerStep }) => secondsPerStep],
+  ]
+  return formatTable(
+    columns.map(([name]) => name),
+    epochs.map((metrics) => columns.map(([, cell]) => cell(metrics))),
+  )
+}
+
+/** A column for everything that was measured on the validation data and is one number. */
+function heldOut(epochs: readonly RoundMetrics[]): (readonly [...Column, shown: (metrics: RoundMetrics) => unknown])[] {
+  const names = new Set(
+    epochs.flatMap(({ validation }) => (validation ? scalarMetrics(validation).map(([name]) => name) : [])),
+  )
+  return [...names].map((name) => {
+    const value = ({ validation }: RoundMetrics) => validation?.[name]
+    const cell = (metrics: RoundMetrics) => {
+      const found = value(metrics)
+      if (typeof found !== 'number') return '-'
+      return name === 'loss' ? found : formatMetric(name, found)
+    }
+    return [`held-out ${name}`, cell, value] as const
+  })
+}

@@ -1,0 +1,63 @@
+import { type AugmentImagesOptions, augmentImages } from '../../data/augment/augment-images.js'
+import type { AugmentationSpec } from '../../data/augment/named.js'
+import type { Dataset } from '../../data/dataset.js'
+import { reshapeExamples } from '../../data/reshape.js'
+import type { Data } from '../../data/stream.js'
+import type { LossTarget } from '../../loss/registry.js'
+import type { Model } from '../../onnx/model.js'
+
+/** Class names by tensor: the position of a name is its class number. */
+export type ClassNames = Readonly<Record<string, readonly string[]>>
+
+/** A data source of a recipe, opened. */
+export interface OpenedSource {
+  readonly data: Data
+  /** The same examples with the tensors that are cheap to read, for counting labels. Default: `data`. */
+  readonly labels?: Data
+  /** Names of the classes, by tensor. */
+  readonly classes?: ClassNames
+  /** Path of each example, if every example is a file. */
+  readonly files?: readonly string[]
+}
+
+/** Facts about the run that a data source is opened for. */
+export interface OpenContext {
+  readonly model: Model
+  /** Tensors that the loss compares with the outputs of the model; null if labels are not needed. */
+  readonly targets: readonly LossTarget[] | null
+  /** Reads the class names of the training data, for a source that does not list its own. */
+  readonly classes: () => Promise<ClassNames>
+}
+
+/** Adds class names from the training data to every tensor that needs names. Reads them only if a tensor needs some. */
+export async function addClassNames<T>(
+  tensors: Readonly<Record<string, T>>,
+  needsNames: (tensor: T) => boolean,
+  { classes }: OpenContext,
+): Promise<Readonly<Record<string, T>>> {
+  if (!Object.values(tensors).some(needsNames)) return tensors
+  const names = await classes()
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, tensor]) => [
+      name,
+      needsNames(tensor) && names[name] ? ({ ...tensor, classes: names[name] } as T) : tensor,
+    ]),
+  )
+}
+
+/** Applies the augmentations and the dims of an image source to the tensor `input` of a data set. */
+export function augmentAndReshape(
+  data: Dataset,
+  input: string,
+  {
+    augment,
+    image,
+    dims,
+  }: Pick<AugmentImagesOptions, 'image'> & {
+    readonly augment?: readonly AugmentationSpec[]
+    readonly dims?: readonly number[]
+  },
+): Dataset {
+  const augmented = augment === undefined ? data : augmentImages(data, { input, augmentations: augment, image })
+  return dims === undefined ? augmented : reshapeExamples(augmented, input, dims)
+}
