@@ -5,8 +5,8 @@ import { type Dim, type Shape, unknownDim } from './shape.js'
 import { sizeOf, type Tensor, type TensorData } from './tensor.js'
 import { Value } from './value.js'
 
-/** Tensors longer than this are data, not shape arithmetic. */
-const CONTENTS_LIMIT = 64
+/** Largest number of elements of a tensor whose elements are tracked as shape arithmetic; longer ones are data. */
+export const CONTENTS_LIMIT = 64
 
 /** A graph input. */
 export const input = (name: string, dtype: DType, shape: Shape | undefined): Value =>

@@ -1,9 +1,8 @@
+import { CONTENTS_LIMIT } from '../ir/leaf.js'
 import { type Dim, isStatic, type Shape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
 
-/** Shape arithmetic is followed through tensors of at most this many elements. */
-export const CONTENTS_LIMIT = 64
 
 /** The elements of an operand when every one of them is a known number. */
 export function knownNumbers(value: Value | null | undefined): readonly number[] | undefined {
