@@ -3,7 +3,7 @@ import { constant, constantTensor, numbersOf, tensorFrom } from '../ir/leaf.js'
 import { isStatic, type Shape, sameShape } from '../ir/shape.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { type Node, nameValue, placeNode, refineShape, type Value } from '../ir/value.js'
-import { permutation } from '../op/movement.js'
+import { permutation } from '../op/definitions/movement.js'
 import { op } from '../op/op.js'
 
 /** What stands for a value in the file: one that equals it and takes fewer steps. */

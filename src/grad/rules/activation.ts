@@ -1,7 +1,7 @@
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import type { activation } from '../../op/activation.js'
 import { indicator, masked } from '../../op/compose/mask.js'
+import type { activation } from '../../op/definitions/activation.js'
 import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
 

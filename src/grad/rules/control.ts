@@ -1,4 +1,4 @@
-import type { control } from '../../op/control.js'
+import type { control } from '../../op/definitions/control.js'
 import type { ControlRules } from '../rule.js'
 import { branches } from './control/branches.js'
 import { loop } from './control/loop.js'

@@ -1,7 +1,7 @@
 import type { Value } from '../../ir/value.js'
 import { withRank } from '../../op/compose/shape.js'
 import { channelsOf } from '../../op/compose/statistics.js'
-import { type convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
+import { type convolution, kernelOf, transposedWindowOf } from '../../op/definitions/convolution.js'
 import { op } from '../../op/op.js'
 import { windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'

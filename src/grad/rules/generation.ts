@@ -1,7 +1,7 @@
 import { dtypes } from '../../ir/dtype.js'
 import { constantNumber, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import type { generation } from '../../op/generation.js'
+import type { generation } from '../../op/definitions/generation.js'
 import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
 

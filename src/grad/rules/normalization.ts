@@ -1,6 +1,6 @@
 import type { Value } from '../../ir/value.js'
 import { as, channelsOf, share, standardized } from '../../op/compose/statistics.js'
-import type { normalization } from '../../op/normalization.js'
+import type { normalization } from '../../op/definitions/normalization.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { sumTo } from '../broadcast.js'

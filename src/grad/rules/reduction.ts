@@ -4,8 +4,8 @@ import { isStatic } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import { indicator, masked } from '../../op/compose/mask.js'
+import type { reduction } from '../../op/definitions/reduction.js'
 import { op } from '../../op/op.js'
-import type { reduction } from '../../op/reduction.js'
 import type { Rules } from '../rule.js'
 
 type Attributes = { readonly keepdims: number; readonly noop_with_empty_axes: number }

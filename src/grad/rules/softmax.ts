@@ -1,5 +1,5 @@
+import type { softmax } from '../../op/definitions/softmax.js'
 import { op } from '../../op/op.js'
-import type { softmax } from '../../op/softmax.js'
 import type { Rules } from '../rule.js'
 
 export const softmaxRules = {

@@ -1,8 +1,8 @@
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import type { activation } from '../../op/activation.js'
 import { activationExpansions } from '../../op/compose/activation.js'
 import { masked } from '../../op/compose/mask.js'
+import type { activation } from '../../op/definitions/activation.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 

@@ -1,7 +1,7 @@
 import { isStatic } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { swapFirst } from '../../op/compose/shape.js'
-import { type convolution, kernelOf, transposedWindowOf } from '../../op/convolution.js'
+import { type convolution, kernelOf, transposedWindowOf } from '../../op/definitions/convolution.js'
 import { op } from '../../op/op.js'
 import type { WindowAxis } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'

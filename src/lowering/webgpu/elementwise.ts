@@ -1,7 +1,7 @@
 import { isFloat } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import type { elementwise } from '../../op/elementwise.js'
+import type { elementwise } from '../../op/definitions/elementwise.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 import { cast } from './through.js'

@@ -1,8 +1,8 @@
 import { int64s } from '../../ir/leaf.js'
 import type { Dim } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import type { linalg } from '../../op/definitions/linalg.js'
 import { ELLIPSIS, formatEinsum, parseEinsum } from '../../op/einsum.js'
-import type { linalg } from '../../op/linalg.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 

@@ -2,7 +2,7 @@ import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { normalizationExpansions } from '../../op/compose/normalization.js'
 import { channelsOf, standardized } from '../../op/compose/statistics.js'
-import type { normalization } from '../../op/normalization.js'
+import type { normalization } from '../../op/definitions/normalization.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 

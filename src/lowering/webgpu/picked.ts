@@ -2,7 +2,7 @@ import { constant, constantTensor, int64s, numbersOf, tensorFrom } from '../../i
 import { isStatic, type Shape } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import { kernelOf } from '../../op/convolution.js'
+import { kernelOf } from '../../op/definitions/convolution.js'
 import { op } from '../../op/op.js'
 import { type WindowAttributes, type WindowAxis, windowOf, windowsAlong } from '../../op/window.js'
 import { everyOf } from './every.js'

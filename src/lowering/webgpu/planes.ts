@@ -1,7 +1,7 @@
 import { int64s } from '../../ir/leaf.js'
 import { type Dim, isStatic, productOf, type Shape, unknownDim } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { kernelOf, transposedWindowOf } from '../../op/convolution.js'
+import { kernelOf, transposedWindowOf } from '../../op/definitions/convolution.js'
 import { op } from '../../op/op.js'
 import { type WindowAttributes, type WindowAxis, windowOf } from '../../op/window.js'
 import { asTransposed } from './as-transposed.js'

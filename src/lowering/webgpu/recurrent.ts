@@ -1,5 +1,5 @@
 import { recurrentExpansions } from '../../op/compose/recurrent.js'
-import type { recurrent } from '../../op/recurrent.js'
+import type { recurrent } from '../../op/definitions/recurrent.js'
 import type { Lowerings } from '../lowering.js'
 
 /** What the kernels have: the functions of the ONNX page, and no clipping. */

@@ -1,7 +1,7 @@
 import type { Value } from '../../ir/value.js'
-import { knownNumbers } from '../../op/known.js'
+import { knownNumbers } from '../../op/contents.js'
+import type { reduction } from '../../op/definitions/reduction.js'
 import { op } from '../../op/op.js'
-import type { reduction } from '../../op/reduction.js'
 import type { Lowerings } from '../lowering.js'
 
 interface Attributes {

@@ -2,9 +2,9 @@ import { int64s } from '../../ir/leaf.js'
 import { axisOf, isStatic } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { lengthAlong } from '../../op/compose/shape.js'
-import { knownNumbers } from '../../op/known.js'
+import { knownNumbers } from '../../op/contents.js'
+import type { slicing } from '../../op/definitions/slicing.js'
 import { op } from '../../op/op.js'
-import type { slicing } from '../../op/slicing.js'
 import type { Lowerings } from '../lowering.js'
 
 /** Bounds beyond this are ways to write "to the end". */

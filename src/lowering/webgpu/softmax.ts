@@ -1,7 +1,7 @@
 import type { Value } from '../../ir/value.js'
 import { softmaxExpansions } from '../../op/compose/softmax.js'
+import type { softmax } from '../../op/definitions/softmax.js'
 import { op } from '../../op/op.js'
-import type { softmax } from '../../op/softmax.js'
 import type { Lowerings } from '../lowering.js'
 import { firstBest } from './best.js'
 import { cast } from './through.js'

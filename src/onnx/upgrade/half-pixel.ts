@@ -1,9 +1,9 @@
 import { dtypes } from '../../ir/dtype.js'
 import type { Value } from '../../ir/value.js'
 import { type ChangedAxis, changedAxes, coordinatesOf, counting, nearestIndex } from '../../op/compose/resize.js'
-import { knownNumbers } from '../../op/known.js'
+import { knownNumbers } from '../../op/contents.js'
+import { given } from '../../op/definitions/resize.js'
 import { op } from '../../op/op.js'
-import { given } from '../../op/resize.js'
 import { form, unsupported } from './form.js'
 
 const attributes = [

@@ -1,6 +1,6 @@
 import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { knownNumbers, lengthOf } from '../../op/known.js'
+import { knownNumbers, lengthOf } from '../../op/contents.js'
 import { op } from '../../op/op.js'
 import { tfHalfPixelForNearest } from './half-pixel.js'
 import type { OldNode, Upgrade, Upgrades } from './upgrade.js'

@@ -1,4 +1,4 @@
-import type { activation } from '../activation.js'
+import type { activation } from '../definitions/activation.js'
 import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
 

@@ -1,5 +1,5 @@
 import type { Value } from '../../ir/value.js'
-import type { normalization } from '../normalization.js'
+import type { normalization } from '../definitions/normalization.js'
 import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
 

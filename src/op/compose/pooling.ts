@@ -1,7 +1,7 @@
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
+import type { pooling } from '../definitions/pooling.js'
 import { op } from '../op.js'
-import type { pooling } from '../pooling.js'
 import type { Expansions } from './expansion.js'
 
 /** Axes of [N, C, ...] that are pooled over. */

@@ -3,8 +3,8 @@ import { int64s } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
+import type { quantization } from '../definitions/quantization.js'
 import { op } from '../op.js'
-import type { quantization } from '../quantization.js'
 import type { Expansions } from './expansion.js'
 
 interface Blocks {

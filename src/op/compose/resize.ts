@@ -2,9 +2,9 @@ import { dtypes } from '../../ir/dtype.js'
 import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { knownNumbers } from '../known.js'
+import { knownNumbers } from '../contents.js'
+import { given, type ResizeAttributes, resizedAxes, resizedBy } from '../definitions/resize.js'
 import { op } from '../op.js'
-import { given, type ResizeAttributes, resizedAxes, resizedBy } from '../resize.js'
 
 /** One resized axis at run time: float32 scalars, as onnxruntime computes with. */
 export interface ResizedAxis {

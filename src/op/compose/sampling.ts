@@ -1,9 +1,9 @@
 import { constant, int64s, scalar, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { lengthOf } from '../known.js'
+import { lengthOf } from '../contents.js'
+import { deformWindow, type sampling } from '../definitions/sampling.js'
 import { op } from '../op.js'
-import { deformWindow, type sampling } from '../sampling.js'
 import type { WindowAxis } from '../window.js'
 import type { Expansions } from './expansion.js'
 import {

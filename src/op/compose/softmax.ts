@@ -1,7 +1,7 @@
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
+import type { softmax } from '../definitions/softmax.js'
 import { op } from '../op.js'
-import type { softmax } from '../softmax.js'
 import type { Expansions } from './expansion.js'
 
 export interface LossAttributes {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { costOf, costs } from '../../../src/analysis/inspect/costs/index.js'
 import { input, op, type Value } from '../../../src/graph/index.js'
-import { control } from '../../../src/op/control.js'
+import { control } from '../../../src/op/definitions/control.js'
 import { definitions } from '../../../src/op/op.js'
 
 const x = (...shape: (number | string)[]): Value => input('x', 'float32', shape)

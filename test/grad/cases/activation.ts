@@ -1,4 +1,4 @@
-import type { activation } from '../../../src/op/activation.js'
+import type { activation } from '../../../src/op/definitions/activation.js'
 import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 

@@ -1,5 +1,5 @@
 import type { Value } from '../../../src/ir/value.js'
-import type { attention } from '../../../src/op/attention.js'
+import type { attention } from '../../../src/op/definitions/attention.js'
 import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 

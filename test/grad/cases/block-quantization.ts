@@ -1,6 +1,6 @@
 import { constant, tensorFrom } from '../../../src/ir/leaf.js'
 import type { Value } from '../../../src/ir/value.js'
-import type { blockQuantization } from '../../../src/op/block-quantization.js'
+import type { blockQuantization } from '../../../src/op/definitions/quantization.js'
 import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 

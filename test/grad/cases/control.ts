@@ -2,7 +2,7 @@ import { constant, input, int64s, scalar, tensorFrom } from '../../../src/ir/lea
 import { body } from '../../../src/ir/scope.js'
 import type { Shape } from '../../../src/ir/shape.js'
 import type { Value } from '../../../src/ir/value.js'
-import type { control } from '../../../src/op/control.js'
+import type { control } from '../../../src/op/definitions/control.js'
 import { op } from '../../../src/op/op.js'
 import { type Cases, type Operand, shape } from './case.js'
 

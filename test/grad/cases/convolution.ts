@@ -1,4 +1,4 @@
-import type { convolution } from '../../../src/op/convolution.js'
+import type { convolution } from '../../../src/op/definitions/convolution.js'
 import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, shape } from './case.js'
 

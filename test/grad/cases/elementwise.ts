@@ -1,5 +1,5 @@
 import { int64s, scalar } from '../../../src/ir/leaf.js'
-import type { elementwise } from '../../../src/op/elementwise.js'
+import type { elementwise } from '../../../src/op/definitions/elementwise.js'
 import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 

@@ -1,4 +1,4 @@
-import type { folding } from '../../../src/op/folding.js'
+import type { folding } from '../../../src/op/definitions/pooling.js'
 import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 

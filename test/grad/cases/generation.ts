@@ -1,4 +1,4 @@
-import type { generation } from '../../../src/op/generation.js'
+import type { generation } from '../../../src/op/definitions/generation.js'
 import { op } from '../../../src/op/op.js'
 import { type Cases, shape } from './case.js'
 

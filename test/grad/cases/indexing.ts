@@ -1,7 +1,6 @@
 import { constant, scalar, tensorFrom } from '../../../src/ir/leaf.js'
-import type { indexing } from '../../../src/op/indexing.js'
+import type { indexing, selection } from '../../../src/op/definitions/indexing.js'
 import { op } from '../../../src/op/op.js'
-import type { selection } from '../../../src/op/selection.js'
 import { type Cases, type Operand, shape } from './case.js'
 
 const indices = (dims: readonly number[], ...values: readonly number[]): Operand => ({

@@ -1,4 +1,4 @@
-import type { linalg } from '../../../src/op/linalg.js'
+import type { linalg } from '../../../src/op/definitions/linalg.js'
 import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 

@@ -1,5 +1,5 @@
 import { int64s } from '../../../src/ir/leaf.js'
-import type { movement } from '../../../src/op/movement.js'
+import type { movement } from '../../../src/op/definitions/movement.js'
 import { op } from '../../../src/op/op.js'
 import { type Cases, type Operand, shape } from './case.js'
 

@@ -1,5 +1,5 @@
 import type { Value } from '../../../src/ir/value.js'
-import type { normalization } from '../../../src/op/normalization.js'
+import type { normalization } from '../../../src/op/definitions/normalization.js'
 import { op } from '../../../src/op/op.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 

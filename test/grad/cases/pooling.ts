@@ -1,5 +1,5 @@
+import type { pooling } from '../../../src/op/definitions/pooling.js'
 import { op } from '../../../src/op/op.js'
-import type { pooling } from '../../../src/op/pooling.js'
 import { type Case, type Cases, shape } from './case.js'
 
 const float32 = 'the pool has no float64 kernel'

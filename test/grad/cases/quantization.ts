@@ -1,7 +1,7 @@
 import { constant, tensorFrom } from '../../../src/ir/leaf.js'
 import type { Value } from '../../../src/ir/value.js'
+import type { quantization } from '../../../src/op/definitions/quantization.js'
 import { op } from '../../../src/op/op.js'
-import type { quantization } from '../../../src/op/quantization.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
 const float32 = 'the quantizing operators'

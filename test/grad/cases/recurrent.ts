@@ -1,6 +1,6 @@
 import type { Value } from '../../../src/ir/value.js'
+import type { recurrent } from '../../../src/op/definitions/recurrent.js'
 import { op } from '../../../src/op/op.js'
-import type { recurrent } from '../../../src/op/recurrent.js'
 import type { Case, Cases, Operand } from './case.js'
 
 const float32 = 'RNN, GRU and LSTM have float32 kernels alone'

@@ -1,6 +1,6 @@
 import { int64s } from '../../../src/ir/leaf.js'
+import type { reduction } from '../../../src/op/definitions/reduction.js'
 import { op } from '../../../src/op/op.js'
-import type { reduction } from '../../../src/op/reduction.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
 type Reduction = Exclude<keyof typeof reduction, 'ArgMax' | 'ArgMin' | 'CumSum' | 'CumProd' | 'TopK'>

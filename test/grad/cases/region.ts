@@ -1,5 +1,5 @@
+import type { region } from '../../../src/op/definitions/sampling.js'
 import { op } from '../../../src/op/op.js'
-import type { region } from '../../../src/op/region.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
 /** Regions within images of 7 x 9, one reaching beyond, one tiny. */

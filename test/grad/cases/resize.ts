@@ -1,6 +1,6 @@
 import { constant, int64s, tensorFrom } from '../../../src/ir/leaf.js'
+import type { resize } from '../../../src/op/definitions/resize.js'
 import { op } from '../../../src/op/op.js'
-import type { resize } from '../../../src/op/resize.js'
 import { type Case, type Cases, shape } from './case.js'
 
 type Attributes = Record<string, number | string | readonly number[]>

@@ -1,5 +1,5 @@
+import type { sampling } from '../../../src/op/definitions/sampling.js'
 import { op } from '../../../src/op/op.js'
-import type { sampling } from '../../../src/op/sampling.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
 const grid = (

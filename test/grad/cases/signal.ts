@@ -1,7 +1,7 @@
 import { scalar } from '../../../src/ir/leaf.js'
 import type { Value } from '../../../src/ir/value.js'
+import type { signal } from '../../../src/op/definitions/signal.js'
 import { op } from '../../../src/op/op.js'
-import type { signal } from '../../../src/op/signal.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
 const transform = (

@@ -1,6 +1,6 @@
 import { int64s, scalar } from '../../../src/ir/leaf.js'
+import type { slicing } from '../../../src/op/definitions/slicing.js'
 import { op } from '../../../src/op/op.js'
-import type { slicing } from '../../../src/op/slicing.js'
 import { type Cases, type Operand, shape } from './case.js'
 
 /** A run-time operand of whole numbers. */

@@ -1,5 +1,5 @@
+import type { softmax } from '../../../src/op/definitions/softmax.js'
 import { op } from '../../../src/op/op.js'
-import type { softmax } from '../../../src/op/softmax.js'
 import { type Case, type Cases, type Operand, shape } from './case.js'
 
 const along = (operator: 'Softmax' | 'LogSoftmax', axis: number, ...dims: readonly number[]): Case => ({

@@ -1,7 +1,6 @@
 import type { Value } from '../../../ir/value.js'
-import type { activation } from '../../../op/activation.js'
-import type { elementwise } from '../../../op/elementwise.js'
-import type { logical } from '../../../op/logical.js'
+import type { activation } from '../../../op/definitions/activation.js'
+import type { elementwise, logical } from '../../../op/definitions/elementwise.js'
 import { type Costs, free, perOutput, size } from './cost.js'
 
 const one = perOutput(1)

@@ -1,11 +1,10 @@
 import { constantNumber } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import type { generation } from '../../../op/generation.js'
-import type { indexing } from '../../../op/indexing.js'
-import type { movement } from '../../../op/movement.js'
-import type { selection } from '../../../op/selection.js'
-import type { slicing } from '../../../op/slicing.js'
-import type { textual } from '../../../op/text.js'
+import type { generation } from '../../../op/definitions/generation.js'
+import type { indexing, selection } from '../../../op/definitions/indexing.js'
+import type { movement } from '../../../op/definitions/movement.js'
+import type { slicing } from '../../../op/definitions/slicing.js'
+import type { textual } from '../../../op/definitions/text.js'
 import { type Costs, free, perInput, perOutput, size } from './cost.js'
 
 export const movementCosts = {

@@ -1,9 +1,9 @@
 import type { Value } from '../../../ir/value.js'
-import type { attention } from '../../../op/attention.js'
-import type { blockQuantization } from '../../../op/block-quantization.js'
-import type { convolution } from '../../../op/convolution.js'
+import type { attention } from '../../../op/definitions/attention.js'
+import type { convolution } from '../../../op/definitions/convolution.js'
+import type { linalg } from '../../../op/definitions/linalg.js'
+import type { blockQuantization } from '../../../op/definitions/quantization.js'
 import { ELLIPSIS, parseEinsum } from '../../../op/einsum.js'
-import type { linalg } from '../../../op/linalg.js'
 import { along, type Costs, product, size } from './cost.js'
 
 /** One operation per output element for a bias. */

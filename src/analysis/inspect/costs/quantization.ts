@@ -1,4 +1,4 @@
-import type { quantization } from '../../../op/quantization.js'
+import type { quantization } from '../../../op/definitions/quantization.js'
 import { type Costs, perInput, perOutput, size } from './cost.js'
 import { convolved, multiplied } from './products.js'
 

@@ -1,5 +1,5 @@
 import type { Value } from '../../../ir/value.js'
-import type { recurrent } from '../../../op/recurrent.js'
+import type { recurrent } from '../../../op/definitions/recurrent.js'
 import { along, type Costs, size } from './cost.js'
 
 /**

@@ -1,10 +1,9 @@
 import type { Value } from '../../../ir/value.js'
-import type { folding } from '../../../op/folding.js'
-import { knownNumbers } from '../../../op/known.js'
-import type { region } from '../../../op/region.js'
-import type { resize } from '../../../op/resize.js'
-import type { sampling } from '../../../op/sampling.js'
-import type { signal } from '../../../op/signal.js'
+import { knownNumbers } from '../../../op/contents.js'
+import type { folding } from '../../../op/definitions/pooling.js'
+import type { resize } from '../../../op/definitions/resize.js'
+import type { region, sampling } from '../../../op/definitions/sampling.js'
+import type { signal } from '../../../op/definitions/signal.js'
 import { along, type Costs, free, lengthOf, perInput, perOutput, product, size } from './cost.js'
 
 /** Elements that one is interpolated from, along one axis. */

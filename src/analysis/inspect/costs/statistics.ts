@@ -1,7 +1,7 @@
-import type { normalization } from '../../../op/normalization.js'
-import type { pooling } from '../../../op/pooling.js'
-import type { reduction } from '../../../op/reduction.js'
-import type { softmax } from '../../../op/softmax.js'
+import type { normalization } from '../../../op/definitions/normalization.js'
+import type { pooling } from '../../../op/definitions/pooling.js'
+import type { reduction } from '../../../op/definitions/reduction.js'
+import type { softmax } from '../../../op/definitions/softmax.js'
 import { type Costs, perInput, product, size } from './cost.js'
 
 export const reductionCosts = {

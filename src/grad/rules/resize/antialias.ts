@@ -1,8 +1,8 @@
 import { scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
 import { counting, keysFarther, keysNearer, type ResizedAxis } from '../../../op/compose/resize.js'
+import type { ResizeAttributes } from '../../../op/definitions/resize.js'
 import { op } from '../../../op/op.js'
-import type { ResizeAttributes } from '../../../op/resize.js'
 
 const float = (value: number) => scalar('float32', value)
 

@@ -1,8 +1,8 @@
 import { int64s } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
-import { knownNumbers } from '../../../op/known.js'
+import { knownNumbers } from '../../../op/contents.js'
+import { type ResizeAttributes, resizedAxes } from '../../../op/definitions/resize.js'
 import { op } from '../../../op/op.js'
-import { type ResizeAttributes, resizedAxes } from '../../../op/resize.js'
 
 /** How often nearest neighbours repeat every element along each axis, where each is repeated equally often; else undefined. */
 export function repetitions(

@@ -1,7 +1,7 @@
-import { axisOf, broadcastShapes, formatShape, type Shape } from '../ir/shape.js'
-import type { TensorType, Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { define, int, string, zero } from './define.js'
+import { axisOf, broadcastShapes, formatShape, type Shape } from '../../ir/shape.js'
+import type { TensorType, Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { define, int, string, zero } from '../define.js'
 
 function alongAxis(x: Value, axis: number): TensorType {
   if (x.shape && x.shape.length > 0) axisOf(axis, x.shape.length)

@@ -1,8 +1,7 @@
-import { addDims, type Dim, formatShape, mulDims, type Shape, subDims, unknownDim } from '../ir/shape.js'
-import type { TensorType, Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { type Call, define, int, ints } from './define.js'
-import { agreed } from './slicing.js'
+import { addDims, type Dim, formatShape, mulDims, type Shape, subDims, unknownDim } from '../../ir/shape.js'
+import type { TensorType, Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { type Call, define, int, ints } from '../define.js'
 import {
   extentOf,
   split,
@@ -11,7 +10,8 @@ import {
   windowAttributes,
   windowOf,
   windowsAlong,
-} from './window.js'
+} from '../window.js'
+import { agreed } from './slicing.js'
 
 const attributes = { ...windowAttributes, group: int(1), kernel_shape: ints.optional }
 const transposedAttributes = { ...attributes, output_padding: ints.optional, output_shape: ints.optional }

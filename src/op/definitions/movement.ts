@@ -1,3 +1,4 @@
+import { CONTENTS_LIMIT } from '../../ir/leaf.js'
 import {
   axisOf,
   broadcastShapes,
@@ -10,11 +11,11 @@ import {
   productOf,
   type Shape,
   unknownDim,
-} from '../ir/shape.js'
-import type { Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { define, int, ints, string, zero } from './define.js'
-import { CONTENTS_LIMIT, checkIntegers, knownNumbers, lengthOf, small, takenFrom } from './known.js'
+} from '../../ir/shape.js'
+import type { Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { checkIntegers, knownNumbers, lengthOf, small, takenFrom } from '../contents.js'
+import { define, int, ints, string, zero } from '../define.js'
 
 /** More axes than any runtime handles: a rank taken from untrusted data is not followed beyond it. */
 const RANK_LIMIT = 1024

@@ -1,7 +1,7 @@
-import { type DType, dtypeOf, dtypes } from '../ir/dtype.js'
-import { addDims, broadcastShapes, type Dim, formatShape, mulDims, subDims, unknownDim } from '../ir/shape.js'
-import type { TensorType, Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
+import { type DType, dtypeOf, dtypes } from '../../ir/dtype.js'
+import { addDims, broadcastShapes, type Dim, formatShape, mulDims, subDims, unknownDim } from '../../ir/shape.js'
+import type { TensorType, Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
 import {
   castElement,
   elementwiseContents,
@@ -11,8 +11,8 @@ import {
   remainder,
   roundHalfToEven,
   rounding,
-} from './contents.js'
-import { define, int, string, zero } from './define.js'
+} from '../contents.js'
+import { define, int, string, zero } from '../define.js'
 
 /** The result of operands that must agree in type and broadcast in shape. */
 export function broadcastType(...operands: readonly Value[]): TensorType {
@@ -220,3 +220,84 @@ export const elementwise = {
 
 const cast = (x: Value, to: DType) =>
   x.dtype === 'string' || to === 'string' ? undefined : elementwiseContents([x], to, castElement(x.dtype, to))
+
+const truth = zero('truth values')
+type Test = (a: Dim, b: Dim) => Dim
+
+const predicate = (since: number, test: Test) =>
+  define({
+    inputs: ['a', 'b'],
+    since,
+    broadcasts: true,
+    gradient: truth,
+    infer: ({ inputs: [a, b] }) => {
+      broadcastType(a, b)
+      return { dtype: 'bool', shape: broadcastShapes(a.shape, b.shape) }
+    },
+    contents: ({ inputs: [a, b] }) => elementwiseContents([a, b], 'bool', test),
+  })
+
+const comparison = (test: (a: number, b: number) => boolean) => onNumbers((a, b) => Number(test(a, b)))
+
+/** Symbols that stand for lengths are never negative; one that is a difference, or unknown, may be. */
+const isLength = (dim: Dim): boolean => typeof dim === 'string' && !/[-?]/.test(dim)
+
+function equal(a: Dim, b: Dim): Dim {
+  if (typeof a === 'number' && typeof b === 'number') return Number(a === b)
+  if (a === b) return 1
+  const [number, symbol] = typeof a === 'number' ? [a, b] : [b, a]
+  return typeof number === 'number' && number < 0 && isLength(symbol) ? 0 : unknownDim()
+}
+
+/** Comparisons and logic: everything that answers in truth values. */
+export const logical = {
+  Equal: predicate(11, equal),
+  Greater: predicate(
+    9,
+    comparison((a, b) => a > b),
+  ),
+  GreaterOrEqual: predicate(
+    12,
+    comparison((a, b) => a >= b),
+  ),
+  Less: predicate(
+    9,
+    comparison((a, b) => a < b),
+  ),
+  LessOrEqual: predicate(
+    12,
+    comparison((a, b) => a <= b),
+  ),
+  And: predicate(7, (a, b) => (a === 0 || b === 0 ? 0 : a === 1 ? b : b === 1 ? a : unknownDim())),
+  Or: predicate(7, (a, b) => (a === 1 || b === 1 ? 1 : a === 0 ? b : b === 0 ? a : unknownDim())),
+  Xor: predicate(
+    7,
+    comparison((a, b) => a !== b),
+  ),
+  Not: define({
+    inputs: ['x'],
+    since: 1,
+    gradient: truth,
+    infer: ({ inputs: [x] }) => x,
+    contents: ({ inputs: [x] }) =>
+      elementwiseContents(
+        [x],
+        'bool',
+        onNumbers((x) => 1 - x),
+      ),
+  }),
+  IsNaN: define({
+    inputs: ['x'],
+    since: 9,
+    gradient: truth,
+    infer: ({ inputs: [x] }) => ({ dtype: 'bool', shape: x.shape }),
+  }),
+  IsInf: define({
+    inputs: ['x'],
+    attributes: { detect_negative: int(1), detect_positive: int(1) },
+    since: 10,
+    laterTypes: { float16: 20 },
+    gradient: truth,
+    infer: ({ inputs: [x] }) => ({ dtype: 'bool', shape: x.shape }),
+  }),
+}

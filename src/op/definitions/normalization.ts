@@ -1,8 +1,8 @@
-import { type DType, dtypeOf, isFloat } from '../ir/dtype.js'
-import { axisOf, broadcastShapes, type Dim, formatShape, type Shape } from '../ir/shape.js'
-import type { TensorType, Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { define, float, int, ints } from './define.js'
+import { type DType, dtypeOf, isFloat } from '../../ir/dtype.js'
+import { axisOf, broadcastShapes, type Dim, formatShape, type Shape } from '../../ir/shape.js'
+import type { TensorType, Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { define, float, int, ints } from '../define.js'
 
 /** Per-channel operands are [C], where x is [N, C, ...]. */
 function checkedChannels(x: Value, ...perChannel: readonly Value[]): Value {

@@ -1,9 +1,8 @@
-import { addDims, axisOf, type Dim, mulDims, type Shape, unknownDim } from '../ir/shape.js'
-import type { TensorType, Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { exactly, onNumbers } from './contents.js'
-import { type Call, define, int, zero } from './define.js'
-import { knownNumbers, lengthOf } from './known.js'
+import { addDims, axisOf, type Dim, mulDims, type Shape, unknownDim } from '../../ir/shape.js'
+import type { TensorType, Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { exactly, knownNumbers, lengthOf, onNumbers } from '../contents.js'
+import { type Call, define, int, zero } from '../define.js'
 
 const attributes = { keepdims: int(1), noop_with_empty_axes: int(0) }
 type Reduction = Call<readonly ['x', 'axes?'], typeof attributes>

@@ -1,7 +1,7 @@
-import { formatShape } from '../ir/shape.js'
-import type { TensorType, Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { type AttributeSpecs, define, float, string } from './define.js'
+import { formatShape } from '../../ir/shape.js'
+import type { TensorType, Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { type AttributeSpecs, define, float, string } from '../define.js'
 import { broadcastType } from './elementwise.js'
 
 /** ONNX stores attributes in single precision: so are their defaults. */

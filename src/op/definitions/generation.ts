@@ -1,7 +1,7 @@
-import { formatShape, unknownDim } from '../ir/shape.js'
-import type { TensorType, Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { define, float, int, ints, zero } from './define.js'
+import { formatShape, unknownDim } from '../../ir/shape.js'
+import type { TensorType, Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { define, float, int, ints, zero } from '../define.js'
 import { carriedType } from './elementwise.js'
 
 const random = zero('random, whatever the input')

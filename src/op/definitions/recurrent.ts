@@ -1,7 +1,7 @@
-import { type Dim, type Shape, unknownDim } from '../ir/shape.js'
-import type { TensorType, Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { define, float, floats, int, string, strings } from './define.js'
+import { type Dim, type Shape, unknownDim } from '../../ir/shape.js'
+import type { TensorType, Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { define, float, floats, int, string, strings } from '../define.js'
 
 const attributes = {
   activation_alpha: floats.optional,

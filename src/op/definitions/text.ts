@@ -1,5 +1,5 @@
-import { broadcastShapes, unknownDim } from '../ir/shape.js'
-import { define, floats, int, ints, string, strings, zero } from './define.js'
+import { broadcastShapes, unknownDim } from '../../ir/shape.js'
+import { define, floats, int, ints, string, strings, zero } from '../define.js'
 
 const text = zero('text')
 

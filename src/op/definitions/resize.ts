@@ -1,8 +1,8 @@
-import { axisOf, type Dim, divDims, formatShape, mulDims, type Shape, unknownDim } from '../ir/shape.js'
-import type { Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { type AttributesOf, type Call, define, float, int, ints, string } from './define.js'
-import { knownNumbers, lengthOf } from './known.js'
+import { axisOf, type Dim, divDims, formatShape, mulDims, type Shape, unknownDim } from '../../ir/shape.js'
+import type { Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { knownNumbers, lengthOf } from '../contents.js'
+import { type AttributesOf, type Call, define, float, int, ints, string } from '../define.js'
 
 const attributes = {
   antialias: int(0),

@@ -1,9 +1,9 @@
-import { addDims, axisOf, type Dim, divDims, mulDims, type Shape, subDims, unknownDim } from '../ir/shape.js'
-import type { Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { define, int, zero } from './define.js'
+import { addDims, axisOf, type Dim, divDims, mulDims, type Shape, subDims, unknownDim } from '../../ir/shape.js'
+import type { Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { knownNumbers } from '../contents.js'
+import { define, int, zero } from '../define.js'
 import { carriedType } from './elementwise.js'
-import { knownNumbers } from './known.js'
 import { checkLengths } from './movement.js'
 
 /** floor(n / 2) + 1: the frequencies of a real signal of length n, the others being their conjugates. */

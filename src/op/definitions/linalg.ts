@@ -1,8 +1,8 @@
-import { broadcastShapes, type Dim, type Shape, sameShape } from '../ir/shape.js'
-import type { TensorType, Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { define, float, int, string } from './define.js'
-import { einsumShape, parseEinsum } from './einsum.js'
+import { broadcastShapes, type Dim, type Shape, sameShape } from '../../ir/shape.js'
+import type { TensorType, Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { define, float, int, string } from '../define.js'
+import { einsumShape, parseEinsum } from '../einsum.js'
 
 function sameType(first: Value, ...others: readonly (Value | null)[]): void {
   const other = others.find((operand) => operand && operand.dtype !== first.dtype)

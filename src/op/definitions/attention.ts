@@ -1,7 +1,7 @@
-import { addDims, type Dim, divDims, formatShape, mulDims, type Shape, unknownDim } from '../ir/shape.js'
-import type { TensorType, Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { type AttributesOf, define, float, int } from './define.js'
+import { addDims, type Dim, divDims, formatShape, mulDims, type Shape, unknownDim } from '../../ir/shape.js'
+import type { TensorType, Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { type AttributesOf, define, float, int } from '../define.js'
 
 const attributes = {
   is_causal: int(0),

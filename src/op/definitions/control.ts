@@ -1,7 +1,7 @@
-import { axisOf, type Dim, type Shape, unknownDim } from '../ir/shape.js'
-import type { Body, TensorType, Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
-import { body, define, int, ints } from './define.js'
+import { axisOf, type Dim, type Shape, unknownDim } from '../../ir/shape.js'
+import type { Body, TensorType, Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { body, define, int, ints } from '../define.js'
 
 /** What two tensors that may stand for each other have in common. */
 function common(a: TensorType, b: TensorType, place: string): TensorType {
