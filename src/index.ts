@@ -47,7 +47,7 @@ export {
 } from './metric/precision-recall.js'
 export { createMetric, metrics } from './metric/registry.js'
 export { mae, type R2Options, r2, rmse } from './metric/regression.js'
-export { type ExternalData, externalFiles } from './onnx/external.js'
+export { type ExternalData, externalFiles } from './onnx/proto/external-data.js'
 export { decodeModel, embedExternalData, encodeModel, type Model, namedTensors, replaceTensors } from './onnx/model.js'
 export { type AdamOptions, adam, adamw } from './optim/adam.js'
 export type { ParameterArrays } from './optim/arrays.js'

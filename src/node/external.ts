@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, statSync } from 'node:fs'
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
-import { checkLocation, type ExternalData } from '../onnx/external.js'
+import { checkLocation, type ExternalData } from '../onnx/proto/external-data.js'
 import { OnnxIreError } from '../util/errors.js'
 import { codeOf, reasonOf } from './files.js'
 

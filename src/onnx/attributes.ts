@@ -4,11 +4,11 @@ import type { Attribute, Attributes, Body, Node } from '../ir/value.js'
 import type { AttributeSpec, AttributeSpecs } from '../op/define.js'
 import { definitionOf } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
-import type { ExternalData } from './external.js'
-import { create } from './message.js'
-import { type AttributeProto, attributeTypes, type GraphProto, type NodeProto } from './schema.js'
-import { tensorOf, tensorProto } from './tensor.js'
-import { textOf, utf8Of } from './utf8.js'
+import type { ExternalData } from './proto/external-data.js'
+import { create } from './proto/message.js'
+import { type AttributeProto, attributeTypes, type GraphProto, type NodeProto } from './proto/schema.js'
+import { tensorOf, tensorProto } from './proto/tensor.js'
+import { decodeUtf8, encodeUtf8 } from './proto/wire.js'
 
 /** A node's attributes for the file; those that say no more than the operator's default are left out. */
 export function attributeProtos(node: Node, writeBody: (body: Body) => GraphProto): AttributeProto[] {
@@ -32,7 +32,7 @@ function encoded(
     case 'float':
       return { type: attributeTypes.float, f: value as number }
     case 'string':
-      return { type: attributeTypes.string, s: utf8Of(value as string) }
+      return { type: attributeTypes.string, s: encodeUtf8(value as string) }
     case 'tensor':
       return { type: attributeTypes.tensor, t: tensorProto('', value as Tensor) }
     case 'body':
@@ -42,7 +42,7 @@ function encoded(
     case 'floats':
       return { type: attributeTypes.floats, floats: value as readonly number[] }
     case 'strings':
-      return { type: attributeTypes.strings, strings: (value as readonly string[]).map(utf8Of) }
+      return { type: attributeTypes.strings, strings: (value as readonly string[]).map(encodeUtf8) }
   }
 }
 
@@ -101,7 +101,7 @@ function decoded(
     case attributeTypes.float:
       return attribute.f ?? 0
     case attributeTypes.string:
-      return textOf(attribute.s ?? new Uint8Array())
+      return decodeUtf8(attribute.s ?? new Uint8Array())
     case attributeTypes.tensor:
       if (attribute.t) return tensorOf(attribute.t, external)
       break
@@ -113,7 +113,7 @@ function decoded(
     case attributeTypes.floats:
       return attribute.floats
     case attributeTypes.strings:
-      return attribute.strings.map(textOf)
+      return attribute.strings.map(decodeUtf8)
   }
   throw new OnnxIreError(
     'invalid-model',

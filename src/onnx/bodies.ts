@@ -1,7 +1,7 @@
 import type { DType } from '../ir/dtype.js'
 import type { Value } from '../ir/value.js'
 import { knownCondition } from '../op/inline.js'
-import type { GraphProto, NodeProto } from './schema.js'
+import type { GraphProto, NodeProto } from './proto/schema.js'
 
 /** Types of a body's inputs, which a file may leave out: of Loop the round, the condition and the states; of Scan states and slices. */
 export function impliedTypes(operator: string, inputs: readonly (Value | null)[]): readonly (DType | undefined)[] {

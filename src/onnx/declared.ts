@@ -3,7 +3,7 @@ import { input } from '../ir/leaf.js'
 import { type Dim, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import { refineShape, type Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
-import type { ModelProto, ValueInfoProto } from './schema.js'
+import type { ModelProto, ValueInfoProto } from './proto/schema.js'
 
 /** What has to be fed: up to IR version 3 initializers are listed among the inputs too. */
 export function inputsOf({ graph }: ModelProto): readonly ValueInfoProto[] {

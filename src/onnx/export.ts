@@ -5,11 +5,11 @@ import { definitionOf } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 import { attributeProtos } from './attributes.js'
 import { attributesText, NamedConstants, nodeText } from './identity.js'
-import { create } from './message.js'
 import type { Model } from './model.js'
-import type { AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } from './schema.js'
+import { create } from './proto/message.js'
+import type { AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } from './proto/schema.js'
+import { tensorProto } from './proto/tensor.js'
 import { type Substitutes, simplified } from './simplify.js'
-import { tensorProto } from './tensor.js'
 
 /** A graph to be written: what is fed at every run and what is asked for. Any leaf may be an input; tensors that are not become initializers. */
 export interface GraphSpec {

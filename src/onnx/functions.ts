@@ -1,4 +1,4 @@
-import type { FunctionProto, ModelProto, NodeProto } from './schema.js'
+import type { FunctionProto, ModelProto, NodeProto } from './proto/schema.js'
 
 const key = (domain: string | undefined, name: string | undefined, overload: string | undefined): string =>
   JSON.stringify([domain === 'ai.onnx' ? '' : (domain ?? ''), name ?? '', overload ?? ''])

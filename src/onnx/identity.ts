@@ -2,7 +2,7 @@ import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Node, Value } from '../ir/value.js'
 import { drawsNumbers } from '../op/draws.js'
 import { definitionOf } from '../op/op.js'
-import { rawBytes } from './tensor.js'
+import { rawBytes } from './proto/tensor.js'
 
 /**
  * Text equal for nodes that compute the same from inputs of these names; undefined where that cannot be told from text.

@@ -1,11 +1,17 @@
 import { dtypeOf } from '../ir/dtype.js'
 import { OnnxIreError } from '../util/errors.js'
-import { encodeChunks } from './encode.js'
-import { type ExternalData, type ExternalRange, externalRange, isExternal, withExternalRange } from './external.js'
 import { embedExternalData, type Model, maxModelBytes, tensorProtos } from './model.js'
-import type { ModelProto, TensorProto } from './schema.js'
-import { bytesOf, rawBytes, tensorOf } from './tensor.js'
-import { rewrite } from './walk.js'
+import { encodeChunks } from './proto/encode.js'
+import {
+  type ExternalData,
+  type ExternalRange,
+  externalRange,
+  isExternal,
+  withExternalRange,
+} from './proto/external-data.js'
+import { rewrite } from './proto/rewrite.js'
+import type { ModelProto, TensorProto } from './proto/schema.js'
+import { bytesOf, rawBytes, tensorOf } from './proto/tensor.js'
 
 /** A model and the one data file that goes with it. */
 export interface Layout {

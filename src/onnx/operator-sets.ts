@@ -1,5 +1,5 @@
 import { OnnxIreError } from '../util/errors.js'
-import type { OperatorSetIdProto } from './schema.js'
+import type { OperatorSetIdProto } from './proto/schema.js'
 
 /** The newest operator set whose operators this library has read. */
 const newestOperatorSet = 26

@@ -1,5 +1,5 @@
 import { OnnxIreError } from '../util/errors.js'
-import type { GraphProto, NodeProto } from './schema.js'
+import type { GraphProto, NodeProto } from './proto/schema.js'
 
 /**
  * Nodes in an order in which each comes after those it reads from. Files promise this order; some exporters break the

@@ -1,4 +1,4 @@
-import type { GraphProto } from './schema.js'
+import type { GraphProto } from './proto/schema.js'
 import { allNodes, qualified } from './unsupported.js'
 
 /** Floating-point inputs that are not meant to be trained (those that steer an operator, tables of angles, scales of stored integers), by operator and position. */

@@ -1,9 +1,9 @@
 import type { Tensor } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
-import { constantOf, isConstant } from './constant.js'
 import type { Model } from './model.js'
-import type { FunctionProto, GraphProto, NodeProto, TensorProto } from './schema.js'
-import { refused, tensorOf } from './tensor.js'
+import { constantOf, isConstant } from './proto/constant.js'
+import type { FunctionProto, GraphProto, NodeProto, TensorProto } from './proto/schema.js'
+import { refused, tensorOf } from './proto/tensor.js'
 
 /** A constant tensor where it stands: an initializer or Constant node of the main graph, of a body or of a function. */
 export interface Site {

@@ -1,5 +1,5 @@
 import type { DType } from '../ir/dtype.js'
-import { decode } from '../onnx/decode.js'
+import { decode } from '../onnx/proto/decode.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** What onnxruntime's JavaScript takes for the type of a GPU's buffer. */

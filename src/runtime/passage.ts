@@ -1,6 +1,6 @@
 import { type DType, dtypes } from '../ir/dtype.js'
-import { encode } from '../onnx/encode.js'
-import { create } from '../onnx/message.js'
+import { encode } from '../onnx/proto/encode.js'
+import { create } from '../onnx/proto/message.js'
 
 /**
  * y = x of one type and any shape, as ONNX: the least model that starts a provider, and what carries tensors into and out

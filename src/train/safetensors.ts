@@ -1,8 +1,8 @@
 import { type DType, dtypes } from '../ir/dtype.js'
 import type { Tensors } from '../ir/tensor.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { rawBytes } from '../onnx/tensor.js'
-import { textOf } from '../onnx/utf8.js'
+import { rawBytes } from '../onnx/proto/tensor.js'
+import { decodeUtf8 } from '../onnx/proto/wire.js'
 import { OnnxIreError } from '../util/errors.js'
 import { crc32 } from './crc32.js'
 
@@ -134,7 +134,7 @@ function readHeader(bytes: Uint8Array): { header: Record<string, unknown>; start
       `its header should have ${length} bytes, but ${bytes.length - 8} follow: it is cut short or no such file`,
     )
   const start = 8 + Number(length)
-  const text = textOf(bytes.subarray(8, start))
+  const text = decodeUtf8(bytes.subarray(8, start))
   try {
     const header: unknown = JSON.parse(text)
     if (isRecord(header)) return { header, start, text }
@@ -192,7 +192,7 @@ function verify(bytes: Uint8Array): void {
   const after = checksumAt + noChecksum.length
   const zeros = Uint8Array.from(noChecksum, (digit) => digit.charCodeAt(0))
   const found = checksumOf([bytes.subarray(0, checksumAt), zeros, bytes.subarray(after)])
-  const wanted = textOf(bytes.subarray(checksumAt, after))
+  const wanted = decodeUtf8(bytes.subarray(checksumAt, after))
   if (found !== wanted) throw damaged(`its checksum is ${found} instead of ${wanted}`)
 }
 

@@ -1,5 +1,5 @@
-import { checkLocation, externalFiles, externalRange, isExternal } from '../onnx/external.js'
 import { decodeModel, embedExternalData, encodeModel, type Model, tensorProtos } from '../onnx/model.js'
+import { checkLocation, externalFiles, externalRange, isExternal } from '../onnx/proto/external-data.js'
 import { OnnxIreError } from '../util/errors.js'
 import { bytesOf, named, type Source } from './source.js'
 import { storeFile, writeWhole } from './storage.js'

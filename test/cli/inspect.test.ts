@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Inspection } from '../../src/index.js'
 import { encodeModel } from '../../src/index.js'
-import { edit } from '../../src/onnx/message.js'
+import { edit } from '../../src/onnx/proto/message.js'
 import { json, run } from './command.js'
 import { pretrained, smallModel, type Workspace, workspace } from './workspace.js'
 

@@ -1,7 +1,7 @@
 import * as ort from 'onnxruntime-node'
 import { type DType, dtypes } from '../../src/ir/dtype.js'
-import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
+import { encode } from '../../src/onnx/proto/encode.js'
 import type { Case } from './cases/case.js'
 import { type Compile, checkCase as checkWith, graphOf } from './directional.js'
 import type { Array64 } from './draw.js'

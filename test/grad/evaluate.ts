@@ -2,8 +2,8 @@ import * as ort from 'onnxruntime-node'
 import { parameter } from '../../src/ir/leaf.js'
 import { tensor } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
-import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
+import { encode } from '../../src/onnx/proto/encode.js'
 
 /** A 1-D float32 tensor that may be differentiated and carries its elements. */
 export const vector = (name: string, ...elements: readonly number[]): Value =>

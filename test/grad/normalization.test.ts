@@ -6,8 +6,8 @@ import type { DType } from '../../src/ir/dtype.js'
 import { constant, input, tensorFrom } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
 import type { Value } from '../../src/ir/value.js'
-import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
+import { encode } from '../../src/onnx/proto/encode.js'
 import { op } from '../../src/op/op.js'
 
 const wave = (length: number) => Float64Array.from({ length }, (_, i) => Math.sin(1.3 * i + 0.4) + 0.1 * i)

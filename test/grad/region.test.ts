@@ -3,8 +3,8 @@ import { expect, it } from 'vitest'
 import { gradients } from '../../src/grad/gradient.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
-import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
+import { encode } from '../../src/onnx/proto/encode.js'
 import { op } from '../../src/op/op.js'
 
 const x = input('x', 'float32', [1, 2, 4, 4])

@@ -3,7 +3,7 @@ import { Random } from '../../src/data/index.js'
 import { constant, exportGraph, gradients, input, op, scalar, tensor, type Value } from '../../src/graph/index.js'
 import { OnnxIreError, type Tensors } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
-import { encode } from '../../src/onnx/encode.js'
+import { encode } from '../../src/onnx/proto/encode.js'
 import { numbers, run } from '../onnx/session.js'
 
 type Inputs = Readonly<Record<string, Value>>

@@ -4,8 +4,8 @@ import type { Loss, Tensor } from '../../src/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { sizeOf } from '../../src/ir/tensor.js'
-import { encode } from '../../src/onnx/encode.js'
 import { exportGraph, type GraphSpec } from '../../src/onnx/export.js'
+import { encode } from '../../src/onnx/proto/encode.js'
 import type { Program, Runtime } from '../../src/runtime/runtime.js'
 
 export const [features, classes] = [4, 3]

@@ -5,10 +5,11 @@ import type { DType } from '../../src/ir/dtype.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import type { Dim } from '../../src/ir/shape.js'
 import type { Tensors } from '../../src/ir/tensor.js'
-import { type Measures, MetricAccumulator } from '../../src/metric/accumulator.js'
+import { MetricAccumulator } from '../../src/metric/accumulator.js'
 import { buildMetrics } from '../../src/metric/build.js'
-import { encode } from '../../src/onnx/encode.js'
+import { type Measures } from '../../src/metric/accumulator.js'
 import { exportGraph } from '../../src/onnx/export.js'
+import { encode } from '../../src/onnx/proto/encode.js'
 
 /** What metrics come to over batches of outputs `y` and what the loss takes beside them. */
 export async function measured(

@@ -1,18 +1,18 @@
 import type { DType, Tensor } from '../../src/index.js'
 import { dtypes } from '../../src/ir/dtype.js'
-import { encode } from '../../src/onnx/encode.js'
-import { create } from '../../src/onnx/message.js'
-import type { AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto } from '../../src/onnx/schema.js'
-import { attributeTypes } from '../../src/onnx/schema.js'
-import { tensorProto } from '../../src/onnx/tensor.js'
-import { utf8Of } from '../../src/onnx/utf8.js'
+import { encode } from '../../src/onnx/proto/encode.js'
+import { create } from '../../src/onnx/proto/message.js'
+import type { AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto } from '../../src/onnx/proto/schema.js'
+import { attributeTypes } from '../../src/onnx/proto/schema.js'
+import { tensorProto } from '../../src/onnx/proto/tensor.js'
+import { encodeUtf8 } from '../../src/onnx/proto/wire.js'
 
 type Content = Partial<AttributeProto>
 
 /** The content of an attribute, told apart by type as a file tells it. */
 export const int = (value: number | bigint): Content => ({ type: attributeTypes.int, i: BigInt(value) })
 export const float = (f: number): Content => ({ type: attributeTypes.float, f })
-export const text = (value: string): Content => ({ type: attributeTypes.string, s: utf8Of(value) })
+export const text = (value: string): Content => ({ type: attributeTypes.string, s: encodeUtf8(value) })
 export const ints = (...values: readonly (number | bigint)[]): Content => ({
   type: attributeTypes.ints,
   ints: values.map(BigInt),

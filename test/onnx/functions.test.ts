@@ -10,12 +10,12 @@ import {
   replaceTensors,
   type Tensor,
 } from '../../src/index.js'
-import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
 import { importGraph as importModel } from '../../src/onnx/import.js'
-import { create } from '../../src/onnx/message.js'
-import type { AttributeProto, FunctionProto, NodeProto } from '../../src/onnx/schema.js'
-import { attributeTypes } from '../../src/onnx/schema.js'
+import { encode } from '../../src/onnx/proto/encode.js'
+import { create } from '../../src/onnx/proto/message.js'
+import type { AttributeProto, FunctionProto, NodeProto } from '../../src/onnx/proto/schema.js'
+import { attributeTypes } from '../../src/onnx/proto/schema.js'
 import { float, floats32, graph, graphProto, info, int, modelBytes, node, value } from './build.js'
 import { numbers, run } from './session.js'
 

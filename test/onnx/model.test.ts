@@ -2,9 +2,6 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { dtypes } from '../../src/ir/dtype.js'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
-import { encode } from '../../src/onnx/encode.js'
-import { externalFiles } from '../../src/onnx/external.js'
-import { create, edit } from '../../src/onnx/message.js'
 import {
   decodeModel,
   embedExternalData,
@@ -14,7 +11,10 @@ import {
   replaceTensors,
   tensorProtos,
 } from '../../src/onnx/model.js'
-import type { AttributeProto, GraphProto } from '../../src/onnx/schema.js'
+import { encode } from '../../src/onnx/proto/encode.js'
+import { externalFiles } from '../../src/onnx/proto/external-data.js'
+import { create, edit } from '../../src/onnx/proto/message.js'
+import type { AttributeProto, GraphProto } from '../../src/onnx/proto/schema.js'
 import { OnnxIreError } from '../../src/util/errors.js'
 import { smallModel } from './sample.js'
 

@@ -1,6 +1,6 @@
-import { type Field, isMessage, messageTypes, type PackedKind, packedArrays } from '../../src/onnx/fields.js'
-import { create } from '../../src/onnx/message.js'
-import type { MessageName, Messages, ModelProto } from '../../src/onnx/schema.js'
+import { type Field, isMessage, messageTypes, type PackedKind, packedArrays } from '../../src/onnx/proto/fields.js'
+import { create } from '../../src/onnx/proto/message.js'
+import type { MessageName, Messages, ModelProto } from '../../src/onnx/proto/schema.js'
 
 /**
  * A message with a value in every field, to `depth` messages down; of a oneof, the `choice`-th field. Extremes of int64

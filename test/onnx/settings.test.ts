@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import { create } from '../../src/onnx/proto/message.js'
+import { decodeModel } from '../../src/index.js'
 import { importGraph } from '../../src/graph/index.js'
-import { decodeModel, type Tensor } from '../../src/index.js'
-import { create } from '../../src/onnx/message.js'
+import { type Tensor } from '../../src/index.js'
 import { floats32, type GraphParts, info, int, modelBytes, node } from './build.js'
 
 const imports = ['', 'com.microsoft'].map((domain) =>

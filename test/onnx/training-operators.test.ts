@@ -1,18 +1,23 @@
 import { describe, expect, it } from 'vitest'
+import { adam } from '../../src/index.js'
+import { decodeModel } from '../../src/index.js'
 import { importGraph } from '../../src/graph/index.js'
-import { adam, type BaseOptimizer, decodeModel, sgd, type Tensor } from '../../src/index.js'
-import { encode } from '../../src/onnx/encode.js'
+import { sgd } from '../../src/index.js'
+import { type BaseOptimizer } from '../../src/index.js'
+import { type Tensor } from '../../src/index.js'
 import { exportGraph } from '../../src/onnx/export.js'
-import { create } from '../../src/onnx/message.js'
-import type { NodeProto } from '../../src/onnx/schema.js'
-import { attributeTypes } from '../../src/onnx/schema.js'
-import { utf8Of } from '../../src/onnx/utf8.js'
-import { type Update, update } from '../../src/optim/index.js'
+import { attributeTypes } from '../../src/onnx/proto/schema.js'
+import { create } from '../../src/onnx/proto/message.js'
+import { encode } from '../../src/onnx/proto/encode.js'
+import { encodeUtf8 } from '../../src/onnx/proto/wire.js'
+import { update } from '../../src/optim/index.js'
+import { type NodeProto } from '../../src/onnx/proto/schema.js'
+import { type Update } from '../../src/optim/index.js'
 import { float, graphProto, info, node, text } from './build.js'
 import { numbers, session } from './session.js'
 
 const domain = 'ai.onnx.preview.training'
-const list = (...names: string[]) => ({ type: attributeTypes.strings, strings: names.map(utf8Of) })
+const list = (...names: string[]) => ({ type: attributeTypes.strings, strings: names.map(encodeUtf8) })
 
 /** Imports a model of float64 tensors and gives its bytes in operators of ai.onnx. */
 function standard(nodes: readonly NodeProto[], inputs: Readonly<Record<string, readonly number[]>>, outputs: string) {

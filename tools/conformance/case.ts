@@ -1,12 +1,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Tensor } from 'onnx-ire'
-import { decode } from '../../dist/onnx/decode.js'
-import { create, edit } from '../../dist/onnx/message.js'
-import { attributeTypes, type ModelProto, type TypeProto } from '../../dist/onnx/schema.js'
-import { tensorOf } from '../../dist/onnx/tensor.js'
+import { decode } from '../../dist/onnx/proto/decode.js'
+import { create, edit } from '../../dist/onnx/proto/message.js'
+import { attributeTypes, type ModelProto, type TypeProto } from '../../dist/onnx/proto/schema.js'
+import { tensorOf } from '../../dist/onnx/proto/tensor.js'
 import { allNodes } from '../../dist/onnx/unsupported.js'
-import { rewrite } from '../../dist/onnx/walk.js'
+import { rewrite } from '../../dist/onnx/proto/rewrite.js'
 
 /** Where Debian's package libonnx-testdata puts ONNX's backend test data. */
 export const defaultData = '/usr/share/libonnx-testdata/data'

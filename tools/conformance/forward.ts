@@ -1,6 +1,6 @@
 import { OnnxIreError, type Tensor } from 'onnx-ire'
 import { numbersOf } from '../../dist/ir/leaf.js'
-import { encode } from '../../dist/onnx/encode.js'
+import { encode } from '../../dist/onnx/proto/encode.js'
 import { exportGraph } from '../../dist/onnx/export.js'
 import { importGraph } from '../../dist/onnx/import.js'
 import type { Case, DataSet } from './case.js'

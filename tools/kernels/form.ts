@@ -4,9 +4,9 @@ import type { Value } from '../../src/ir/value.js'
 import { converted } from '../../src/lowering/convert.js'
 import { lowered } from '../../src/lowering/lowered.js'
 import type { Target } from '../../src/lowering/lowering.js'
-import { encode } from '../../src/onnx/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
-import { edit } from '../../src/onnx/message.js'
+import { encode } from '../../src/onnx/proto/encode.js'
+import { edit } from '../../src/onnx/proto/message.js'
 
 /** A graph of one operator and what to feed it. Imports are of `src`, as in the cases it comes from: values of one kind meet. */
 export interface Form {

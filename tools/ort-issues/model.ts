@@ -3,10 +3,10 @@ import { constant, input, tensorFrom } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
 import { sizeOf, type Tensor } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
-import { encode } from '../../src/onnx/encode.js'
+import { encode } from '../../src/onnx/proto/encode.js'
 import { exportGraph } from '../../src/onnx/export.js'
-import { create, edit } from '../../src/onnx/message.js'
-import type { ModelProto, NodeProto } from '../../src/onnx/schema.js'
+import { create, edit } from '../../src/onnx/proto/message.js'
+import type { ModelProto, NodeProto } from '../../src/onnx/proto/schema.js'
 import { op } from '../../src/op/op.js'
 
 export { create, edit, op }

@@ -3,7 +3,7 @@ import type { Shape } from '../../ir/shape.js'
 import type { Graph } from '../../ir/value.js'
 import { inputsOf, shapeOf } from '../../onnx/declared.js'
 import { tensorProtos } from '../../onnx/model.js'
-import type { ModelProto, TypeProto, ValueInfoProto } from '../../onnx/schema.js'
+import type { ModelProto, TypeProto, ValueInfoProto } from '../../onnx/proto/schema.js'
 import { isSupported, operatorNodes, qualified } from '../../onnx/unsupported.js'
 import { attempt } from './tensors.js'
 

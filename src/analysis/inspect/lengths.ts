@@ -1,8 +1,8 @@
 import { type Dim, formatShape, type Shape } from '../../ir/shape.js'
 import { inputsOf, shapeOf } from '../../onnx/declared.js'
-import { create, edit } from '../../onnx/message.js'
 import type { Model } from '../../onnx/model.js'
-import type { ValueInfoProto } from '../../onnx/schema.js'
+import { create, edit } from '../../onnx/proto/message.js'
+import type { ValueInfoProto } from '../../onnx/proto/schema.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /** Shapes of a model's inputs, by name. */

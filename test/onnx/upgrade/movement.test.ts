@@ -1,11 +1,11 @@
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
-import { encode } from '../../../src/onnx/encode.js'
 import { exportGraph } from '../../../src/onnx/export.js'
 import { importGraph } from '../../../src/onnx/import.js'
-import { create } from '../../../src/onnx/message.js'
 import { decodeModel } from '../../../src/onnx/model.js'
-import { type AttributeProto, attributeTypes, type ModelProto } from '../../../src/onnx/schema.js'
+import { encode } from '../../../src/onnx/proto/encode.js'
+import { create } from '../../../src/onnx/proto/message.js'
+import { type AttributeProto, attributeTypes, type ModelProto } from '../../../src/onnx/proto/schema.js'
 
 interface Old {
   readonly operator: string

@@ -4,9 +4,9 @@ import { exportGraph, gradients, importGraph, input, type Value } from '../../..
 import { type DType, decodeModel, type Tensor, type Tensors } from '../../../src/index.js'
 import { isFloat } from '../../../src/ir/dtype.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
-import { encode } from '../../../src/onnx/encode.js'
-import { create } from '../../../src/onnx/message.js'
-import type { ModelProto } from '../../../src/onnx/schema.js'
+import { encode } from '../../../src/onnx/proto/encode.js'
+import { create } from '../../../src/onnx/proto/message.js'
+import type { ModelProto } from '../../../src/onnx/proto/schema.js'
 import { info, modelProto, node } from '../build.js'
 import { difference, numbers, run } from '../session.js'
 

@@ -1,10 +1,10 @@
 import { onnx } from 'onnx-proto'
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
-import { encode } from '../../../src/onnx/encode.js'
 import { exportGraph } from '../../../src/onnx/export.js'
 import { importGraph } from '../../../src/onnx/import.js'
 import { decodeModel } from '../../../src/onnx/model.js'
+import { encode } from '../../../src/onnx/proto/encode.js'
 
 interface Old {
   readonly operator: 'Resize' | 'Upsample'

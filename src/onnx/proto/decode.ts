@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../util/errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import {
   type Field,
   isMessage,
@@ -10,8 +10,8 @@ import {
   type ScalarKind,
 } from './fields.js'
 import { remember } from './message.js'
-import { type Reader, readEnd, readerOf, readPacked, readScalar, wireTypeOf } from './proto.js'
 import type { MessageName, Messages } from './schema.js'
+import { createReader, type Reader, readEnd, readPacked, readScalar, skipValue, wireTypeOf } from './wire.js'
 
 /** Messages within messages; protobuf's own limit, so that whatever onnxruntime opens is within it. */
 export const maxDepth = 100
@@ -22,7 +22,7 @@ export const maxDepth = 100
  */
 export function decode<M extends MessageName>(type: M, bytes: Uint8Array): Messages[M] {
   // A Buffer hands out Buffers: make views plain.
-  const reader = readerOf(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+  const reader = createReader(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))
   const path: (string | number)[] = []
   try {
     return decodeMessage(reader, messageTypes[type], reader.len, path) as Messages[M]
@@ -53,7 +53,7 @@ function decodeMessage(reader: Reader, type: MessageType, end: number, path: (st
     const tag = reader.tag()
     const field = type.byNumber.get(tag >>> 3)
     if (!field) {
-      reader.skip(tag)
+      skipValue(reader, tag)
       continue
     }
     path.push(field.name)
@@ -128,7 +128,7 @@ function decodeSpans(reader: Reader, field: Field, spans: readonly Span[], path:
     merged.set(reader.buf.subarray(start, end), size)
     size += end - start
   }
-  return decodeChild(readerOf(merged), kind, size, path)
+  return decodeChild(createReader(merged), kind, size, path)
 }
 
 /** Whether the field is written as a packed run; both ways of writing a list of numbers are read. */

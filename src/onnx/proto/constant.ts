@@ -1,11 +1,11 @@
-import { tensorFrom } from '../ir/leaf.js'
-import { type Tensor, tensor } from '../ir/tensor.js'
-import type { Attribute } from '../ir/value.js'
-import type { ExternalData } from './external.js'
+import { tensorFrom } from '../../ir/leaf.js'
+import { type Tensor, tensor } from '../../ir/tensor.js'
+import type { Attribute } from '../../ir/value.js'
+import type { ExternalData } from './external-data.js'
 import { edit } from './message.js'
 import type { AttributeProto, NodeProto } from './schema.js'
 import { refused, tensorOf, withData } from './tensor.js'
-import { textOf, utf8Of } from './utf8.js'
+import { decodeUtf8, encodeUtf8 } from './wire.js'
 
 /** One of the attributes in which a Constant node may hold its value (https://onnx.ai/onnx/operators/onnx__Constant.html). */
 interface Form {
@@ -42,12 +42,12 @@ const forms: Readonly<Record<string, Form>> = {
     write: (attribute, { data }) => edit(attribute, { ints: Array.from(data as BigInt64Array) }),
   },
   value_string: {
-    read: ({ s }) => tensor('string', [], [s ? textOf(s) : '']),
-    write: (attribute, { data }) => edit(attribute, { s: utf8Of((data as readonly string[])[0] ?? '') }),
+    read: ({ s }) => tensor('string', [], [s ? decodeUtf8(s) : '']),
+    write: (attribute, { data }) => edit(attribute, { s: encodeUtf8((data as readonly string[])[0] ?? '') }),
   },
   value_strings: {
-    read: ({ strings }) => tensor('string', [strings.length], strings.map(textOf)),
-    write: (attribute, { data }) => edit(attribute, { strings: (data as readonly string[]).map(utf8Of) }),
+    read: ({ strings }) => tensor('string', [strings.length], strings.map(decodeUtf8)),
+    write: (attribute, { data }) => edit(attribute, { strings: (data as readonly string[]).map(encodeUtf8) }),
   },
   sparse_value: {
     read: (_attribute, _external, name) =>

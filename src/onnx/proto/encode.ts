@@ -1,19 +1,20 @@
-import { OnnxIreError } from '../util/errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { maxDepth } from './decode.js'
 import { type Field, isMessage, messageTypes, type PackedArray, type PackedKind } from './fields.js'
 import { type Origin, originOf } from './message.js'
+import type { MessageName, Messages } from './schema.js'
 import {
+  createWriter,
+  encodeUtf8,
   type Occurrence,
-  occurrences,
-  packedBytes,
+  readOccurrences,
+  toPackedBytes,
   type Writer,
   wireTypeOf,
-  writer,
-  writeScalar,
+  writeNumber,
   writeTag,
-} from './proto.js'
-import type { MessageName, Messages } from './schema.js'
-import { utf8Of } from './utf8.js'
+  writeText,
+} from './wire.js'
 
 /**
  * Encodes a message. What was decoded and not edited is copied as it was; an edited message keeps the order, the unknown
@@ -52,14 +53,14 @@ const small = 4096
 /** Bytes in the making: what is small goes through a writer, what is large is referred to. */
 class Output {
   size = 0
-  readonly #writer = writer()
+  readonly #writer = createWriter()
   #chunks: Uint8Array[] = []
   #nested: Output | null = null
 
   write(put: (writer: Writer) => void): void {
-    const before = this.#writer.len
+    const before = this.#writer.pos
     put(this.#writer)
-    this.size += this.#writer.len - before
+    this.size += this.#writer.pos - before
   }
 
   add(bytes: Uint8Array): void {
@@ -79,7 +80,7 @@ class Output {
     this.size += other.size
     for (const bytes of other.#chunks) this.#refer(bytes)
     // The writer is used again: what it holds is copied.
-    this.#writer.raw(other.#writer.written)
+    this.#writer.raw(other.#writer.finish(true))
     other.#clear()
   }
 
@@ -96,7 +97,7 @@ class Output {
   }
 
   #flush(): void {
-    if (this.#writer.len > 0) this.#chunks.push(this.#writer.written.slice())
+    if (this.#writer.pos > 0) this.#chunks.push(this.#writer.finish())
     this.#writer.reset()
   }
 
@@ -128,7 +129,7 @@ function encodeMessage(out: Output, type: MessageName, message: object, depth: n
 function encodeEdited(out: Output, type: MessageName, message: object, origin: Origin, depth: number): void {
   const { byNumber, fields } = messageTypes[type]
   const seen = new Map<Field, number>()
-  for (const occurrence of occurrences(origin.bytes, origin.start, origin.end)) {
+  for (const occurrence of readOccurrences(origin.bytes, origin.start, origin.end)) {
     const field = byNumber.get(occurrence.number)
     const nth = field ? (seen.get(field) ?? 0) : 0
     if (field) seen.set(field, nth + 1)
@@ -178,7 +179,7 @@ function encodeField(out: Output, field: Field, value: unknown, depth: number, r
   if (wireType === 2) {
     for (const item of list) encodeDelimited(out, field, item, depth)
   } else if (replaced ? replaced.occurrence.wireType === 2 : field.form === 'packed') {
-    const content = packedBytes(field.kind as PackedKind, list as PackedArray | readonly (number | bigint)[])
+    const content = toPackedBytes(field.kind as PackedKind, list as PackedArray | readonly (number | bigint)[])
     delimit(out, field, content.length, replaced)
     out.add(content)
   } else {
@@ -187,7 +188,7 @@ function encodeField(out: Output, field: Field, value: unknown, depth: number, r
 }
 
 const encodeNumber = (out: Output, { number, kind }: Field, value: number | bigint): void =>
-  out.write((writer) => writeScalar(writeTag(writer, number, wireTypeOf(kind)), kind as PackedKind, value))
+  out.write((writer) => writeNumber(writeTag(writer, number, wireTypeOf(kind)), kind as PackedKind, value))
 
 function encodeDelimited(out: Output, field: Field, value: unknown, depth: number, replaced?: Replaced): void {
   if (isMessage(field.kind)) {
@@ -196,9 +197,9 @@ function encodeDelimited(out: Output, field: Field, value: unknown, depth: numbe
     delimit(out, field, content.size, replaced)
     out.append(content)
   } else if (typeof value === 'string' && !replaced) {
-    out.write((writer) => writeTag(writer, field.number, 2).string(value))
+    out.write((writer) => writeText(writeTag(writer, field.number, 2), value))
   } else {
-    const content = typeof value === 'string' ? utf8Of(value) : (value as Uint8Array)
+    const content = typeof value === 'string' ? encodeUtf8(value) : (value as Uint8Array)
     delimit(out, field, content.length, replaced)
     out.add(content)
   }
