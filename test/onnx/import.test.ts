@@ -1,15 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { OnnxIreError } from '../../src/index.js'
 import { Random } from '../../src/data/index.js'
-import { create } from '../../src/onnx/proto/message.js'
-import { decodeModel } from '../../src/index.js'
+import { exportGraph, importGraph } from '../../src/graph/index.js'
+import { decodeModel, OnnxIreError, type Tensors } from '../../src/index.js'
 import { encode } from '../../src/onnx/proto/encode.js'
-import { exportGraph } from '../../src/graph/index.js'
-import { importGraph } from '../../src/graph/index.js'
+import { create } from '../../src/onnx/proto/message.js'
 import { tensorProto } from '../../src/onnx/proto/tensor.js'
-import { type Tensors } from '../../src/index.js'
 import {
   float,
   floats32,

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
-import { create } from '../../src/onnx/proto/message.js'
-import { decodeModel } from '../../src/index.js'
 import { importGraph } from '../../src/graph/index.js'
+import { decodeModel } from '../../src/index.js'
+import { create } from '../../src/onnx/proto/message.js'
 import { info, modelBytes, node } from './build.js'
 
 it('says why an operator of ONNX is not read', () => {

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { create } from '../../src/onnx/proto/message.js'
-import { decodeModel } from '../../src/index.js'
 import { importGraph } from '../../src/graph/index.js'
-import { type Tensor } from '../../src/index.js'
+import { decodeModel, type Tensor } from '../../src/index.js'
+import { create } from '../../src/onnx/proto/message.js'
 import { floats32, type GraphParts, info, int, modelBytes, node } from './build.js'
 
 const imports = ['', 'com.microsoft'].map((domain) =>

@@ -3,10 +3,10 @@ import { join } from 'node:path'
 import type { Tensor } from 'onnx-ire'
 import { decode } from '../../dist/onnx/proto/decode.js'
 import { create, edit } from '../../dist/onnx/proto/message.js'
+import { rewrite } from '../../dist/onnx/proto/rewrite.js'
 import { attributeTypes, type ModelProto, type TypeProto } from '../../dist/onnx/proto/schema.js'
 import { tensorOf } from '../../dist/onnx/proto/tensor.js'
 import { allNodes } from '../../dist/onnx/unsupported.js'
-import { rewrite } from '../../dist/onnx/proto/rewrite.js'
 
 /** Where Debian's package libonnx-testdata puts ONNX's backend test data. */
 export const defaultData = '/usr/share/libonnx-testdata/data'

@@ -1,8 +1,8 @@
 import { numbersOf } from '../../dist/ir/leaf.js'
 import { create, edit } from '../../dist/onnx/proto/message.js'
+import { rewrite } from '../../dist/onnx/proto/rewrite.js'
 import { type AttributeProto, attributeTypes, type ModelProto, type NodeProto } from '../../dist/onnx/proto/schema.js'
 import { tensorOf, tensorProto } from '../../dist/onnx/proto/tensor.js'
-import { rewrite } from '../../dist/onnx/proto/rewrite.js'
 
 /** TensorProto.DataType */
 const float32 = 1

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { decodeModel } from '../../../src/index.js'
 import { importGraph } from '../../../src/graph/index.js'
-import { type Tensor } from '../../../src/index.js'
+import { decodeModel, type Tensor } from '../../../src/index.js'
 import { exportGraph } from '../../../src/onnx/export.js'
 import { encode } from '../../../src/onnx/proto/encode.js'
 import { floats32, graph, graphProto, info, int, ints, modelBytes, node } from '../build.js'
