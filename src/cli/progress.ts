@@ -1,4 +1,4 @@
-import type { RoundMetrics, StepProgress } from '../train/options.js'
+import type { IntervalMetrics, StepProgress } from '../train/options.js'
 import { barOn, lineInterval } from './bar.js'
 import type { Output } from './io.js'
 import { formatDuration, formatNumber } from './text/format.js'
@@ -7,7 +7,7 @@ import { formatMetric, formatMetricsLine } from './text/metrics.js'
 /** How far a run has come, for people. */
 export interface Progress {
   step(progress: StepProgress): void
-  epoch(metrics: RoundMetrics): void
+  epoch(metrics: IntervalMetrics): void
   note(text: string): void
   stop(): void
 }
@@ -106,7 +106,7 @@ function epochText({
   validation,
   secondsPerStep,
   flatShare,
-}: RoundMetrics): string {
+}: IntervalMetrics): string {
   const training = formatMetricsLine({ loss, count: of, ...(accuracy === undefined ? {} : { accuracy }) })
   return [
     `epoch ${epoch + 1}, step ${step}: ${training}`,

@@ -1,7 +1,7 @@
 import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type CheckpointFolderOptions, checkpointsIn } from '../train/checkpoint-files.js'
-import type { CheckpointStore } from '../train/checkpoint-store.js'
+import type { CheckpointStore } from '../train/checkpoint/store.js'
+import { type CheckpointFolderOptions, createCheckpointStore } from '../train/checkpoint/store.js'
 import { codeOf, readError, writeFileAtomic } from './files.js'
 import { makeFolder } from './folder.js'
 
@@ -30,5 +30,5 @@ export function checkpointFolder(path: string, options: CheckpointFolderOptions 
     },
     remove: (name: string) => rm(join(path, name), { force: true }),
   }
-  return checkpointsIn(files, options)
+  return createCheckpointStore(files, options)
 }

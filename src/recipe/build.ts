@@ -1,6 +1,6 @@
 import type { Metric } from '../metric/metric.js'
+import type { WhichWeights } from '../train/checkpoint/model-from-checkpoint.js'
 import type { FitOptions, TrainerOptions } from '../train/options.js'
-import type { Weights } from '../train/tuned.js'
 import { createLoss } from './loss.js'
 import { createRecipeMetric } from './metric.js'
 import { optimizerOf } from './optimizer.js'
@@ -33,7 +33,7 @@ export const metricsOf = ({ metrics }: Pick<Recipe, 'metrics'>): readonly Metric
   metrics?.map(createRecipeMetric)
 
 /** Which weights a run gives in the end. */
-export const weightsOf = ({ weights, best, ema }: Pick<Recipe, 'weights' | 'best' | 'ema'>): Weights =>
+export const weightsOf = ({ weights, best, ema }: Pick<Recipe, 'weights' | 'best' | 'ema'>): WhichWeights =>
   weights ?? (best ? 'best' : ema === undefined ? 'last' : 'ema')
 
 type Present<T> = { readonly [K in keyof T]?: Exclude<T[K], undefined> }

@@ -1,9 +1,9 @@
 import type { Schedule } from '../optim/schedule.js'
-import type { GroupOptions } from '../train/groups.js'
-import type { HeadOptions } from '../train/head.js'
-import type { Weights } from '../train/tuned.js'
-import type { WatchOptions } from '../train/watch.js'
-import type { Trainable } from '../train/weights.js'
+import type { WhichWeights } from '../train/checkpoint/model-from-checkpoint.js'
+import type { MonitorOptions } from '../train/metric-monitor.js'
+import type { HeadOptions } from '../train/model/replace-head.js'
+import type { Trainable } from '../train/model/trainable.js'
+import type { GroupOptions } from '../train/parameter-groups.js'
 import type { Patterns } from '../util/pattern.js'
 import type { LossRecipe } from './loss.js'
 import type { MetricRecipe } from './metric.js'
@@ -50,10 +50,10 @@ export interface Recipe extends GroupOptions {
   readonly curvatureBatch?: 'step' | 'fixed'
   readonly ema?: number
   /** Keeps the weights that are best on the validation data; `true`: by their loss. */
-  readonly best?: boolean | WatchOptions
-  readonly earlyStopping?: WatchOptions & { readonly patience: number }
+  readonly best?: boolean | MonitorOptions
+  readonly earlyStopping?: MonitorOptions & { readonly patience: number }
   /** Which weights the run gives in the end. Default: the best where they are kept, else their average, else the last. */
-  readonly weights?: Weights
+  readonly weights?: WhichWeights
   /** Either passes over the training data or, in `steps`, optimizer steps in all. */
   readonly epochs?: number
   readonly steps?: number

@@ -1,6 +1,6 @@
-import type { ParameterGroup } from '../train/groups.js'
-import type { HeadOptions } from '../train/head.js'
-import type { WatchOptions } from '../train/watch.js'
+import type { MonitorOptions } from '../train/metric-monitor.js'
+import type { HeadOptions } from '../train/model/replace-head.js'
+import type { ParameterGroup } from '../train/parameter-groups.js'
 import { choice, either, flag, type JsonSchema, list, object, real, text, whole } from '../util/json-schema.js'
 import type { Patterns } from '../util/pattern.js'
 import { lossSchema } from './loss.js'
@@ -122,7 +122,7 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     microBatch: whole(1, 'the most examples computed at once'),
     curvatureBatch: choice(['step', 'fixed'], "what IRE's curvature is estimated on"),
     ema: real({ minimum: 0, exclusiveMaximum: 1 }, 'the decay of the average of the weights'),
-    best: either([flag(), object<WatchOptions>(watch)], 'true, false or { metric, mode, minDelta }'),
+    best: either([flag(), object<MonitorOptions>(watch)], 'true, false or { metric, mode, minDelta }'),
     earlyStopping: object<Exclude<Recipe['earlyStopping'], undefined>>(
       { ...watch, patience: whole(1, 'evaluations that may be no better') },
       ['patience'],

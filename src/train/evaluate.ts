@@ -12,11 +12,11 @@ import { importGraph } from '../onnx/import.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
-import { conform } from './conform.js'
-import type { TrainingGraphs } from './graphs.js'
+import type { TrainingGraphs } from './graphs/build.js'
+import { lossOutputs } from './graphs/loss-and-curvature.js'
 import { HostCompute } from './host-compute.js'
-import { lossOutputs } from './outputs.js'
 import { Programs } from './programs.js'
+import { prepareBatch } from './validate-batch.js'
 
 /** Options of `evaluateModel`. */
 export interface EvaluateOptions {
@@ -38,14 +38,14 @@ export async function evaluateModel(model: Model, data: Data, options: EvaluateO
   const { batchSize = 32, runtime, onBatch } = options
   const programs = new Programs(evaluationOnly(model, options), HostCompute.over(runtime))
   try {
-    return await measureOver(programs, data, batchSize, { parameters: {}, statistics: {} }, onBatch)
+    return await evaluateBatches(programs, data, batchSize, { parameters: {}, statistics: {} }, onBatch)
   } finally {
     await programs.release()
   }
 }
 
 /** Loss and metrics over a data set, in the evaluation form, with these parameters. */
-export async function measureOver<P extends TensorMap, G>(
+export async function evaluateBatches<P extends TensorMap, G>(
   programs: Programs<P, G>,
   data: Data,
   batchSize: number,
@@ -58,7 +58,7 @@ export async function measureOver<P extends TensorMap, G>(
   const tally = new MetricAccumulator(graphs.measured.evaluation)
   let seen = 0
   for await (const { tensors, size } of batches(data, { batchSize })) {
-    const batch = conform(tensors, graphs.data, graphs.loss.labels)
+    const batch = prepareBatch(tensors, graphs.data, graphs.loss.labels)
     tally.add(await programs.evaluate(batch, size, at.parameters, at.statistics))
     seen += size
     onBatch?.(seen)

@@ -5,11 +5,11 @@ import { needed } from '../needed.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
-import type { RunArrays } from './checkpoint.js'
+import type { RunArrays } from './checkpoint/format.js'
+import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import type { Trained } from './compute.js'
-import type { TrainingGraphs } from './graphs.js'
+import type { TrainingGraphs } from './graphs/build.js'
 import type { TrainerOptions } from './options.js'
-import type { Weights } from './tuned.js'
 
 /** All arrays that training moves, in memory that the runtime reads fast. */
 export class KeptWeights {
@@ -47,7 +47,7 @@ export class KeptWeights {
   }
 
   /** Which weights validation measures: the average where there is one. */
-  get measured(): Weights {
+  get measured(): WhichWeights {
     return 'ema' in this.byRole ? 'ema' : 'last'
   }
 
@@ -58,7 +58,7 @@ export class KeptWeights {
   }
 
   /** Parameters and statistics by name. Throws `invalid-option` for weights that are not kept. */
-  of(weights: Weights): ParameterArrays {
+  of(weights: WhichWeights): ParameterArrays {
     if (weights === 'last') return { ...this.parameters, ...this.statistics }
     const kept = this.byRole[weights]
     if (kept) return kept

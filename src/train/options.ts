@@ -7,11 +7,11 @@ import { checkSchedule, type Schedule } from '../optim/schedule.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { belowOne, checkNames, checkNumber, invalidOption, nonNegative, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import type { CheckpointStore } from './checkpoint-store.js'
-import type { TrainingOptions } from './graphs.js'
-import { checkGroups, type GroupOptions } from './groups.js'
-import type { HeadOptions } from './head.js'
-import { checkWatch, type WatchOptions } from './watch.js'
+import type { CheckpointStore } from './checkpoint/store.js'
+import type { TrainingOptions } from './graphs/build.js'
+import { checkMonitor, type MonitorOptions } from './metric-monitor.js'
+import type { HeadOptions } from './model/replace-head.js'
+import { checkGroups, type GroupOptions } from './parameter-groups.js'
 
 /** Options of `Trainer.create`. */
 export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'frozen'>, GroupOptions {
@@ -46,9 +46,9 @@ export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'fro
    */
   readonly ema?: number
   /** Keeps the weights that are best on the validation data, for `export({ weights: 'best' })`. Default: not kept. */
-  readonly best?: WatchOptions
+  readonly best?: MonitorOptions
   /** Ends training when the validation data have not been better for `patience` evaluations. Default: never. */
-  readonly earlyStopping?: WatchOptions & { readonly patience: number }
+  readonly earlyStopping?: MonitorOptions & { readonly patience: number }
   /** Decides the order of the data and all that is drawn. The same seed gives the same run, bit for bit. Default 0. */
   readonly seed?: number
 }
@@ -82,7 +82,7 @@ export interface FitOptions {
    */
   readonly onStep?: Callback<StepProgress>
   /** Called with the metrics of every round, before they are yielded and before the checkpoint is written. */
-  readonly onEvaluate?: Callback<RoundMetrics>
+  readonly onEvaluate?: Callback<IntervalMetrics>
   /** Called with the step of a checkpoint that is in the store. */
   readonly onCheckpoint?: Callback<number>
   /**
@@ -110,7 +110,7 @@ export interface StepProgress extends StepReport {
  * What a round (an epoch, or `evaluateEvery` steps) came to. Training measures are means over its steps, taken before each
  * step's update.
  */
-export interface RoundMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'count'> {
+export interface IntervalMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'count'> {
   /** The epoch it ended in, counted from 0. */
   readonly epoch: number
   /** Steps done since the beginning. */
@@ -161,16 +161,16 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   ] as const)
     if (value !== undefined && !(value > 0)) throw invalidOption('Trainer', name, value, 'a number > 0')
   if (ema !== undefined) checkNumber('Trainer', 'ema', ema, belowOne)
-  if (best) checkWatch('best', best)
+  if (best) checkMonitor('best', best)
   if (earlyStopping) {
-    checkWatch('earlyStopping', earlyStopping, ['patience'])
+    checkMonitor('earlyStopping', earlyStopping, ['patience'])
     checkNumber('earlyStopping', 'patience', earlyStopping.patience, positiveCount)
   }
   checkGroups(options, options.optimizer)
 }
 
 /** The steps after which `fit` ends; undefined for epochs over data of unknown length. Throws `invalid-option`. */
-export function stepsOf(options: FitOptions, perEpoch: number | undefined): number | undefined {
+export function resolveSteps(options: FitOptions, perEpoch: number | undefined): number | undefined {
   checkNames('fit', options, Object.keys(fitOptions))
   if (options.checkpoints) {
     checkNames('fit: checkpoints', options.checkpoints, ['store', 'everySteps', 'everySeconds'])

@@ -8,8 +8,8 @@ import { inputOf, inputsOf } from '../onnx/declared.js'
 import type { Model } from '../onnx/model.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import { matching, type Patterns } from '../util/pattern.js'
-import { conform } from './conform.js'
 import { fixedBatchOf } from './programs.js'
+import { prepareBatch } from './validate-batch.js'
 
 /** Options of `predict`. */
 export interface PredictOptions {
@@ -45,7 +45,7 @@ export async function* predict(
   try {
     const names = matching(options.outputs ?? '*', program.outputNames, 'output')
     for await (const { tensors, indices, size } of batches(data, { batchSize })) {
-      const batch = conform(tensors, inputs, undefined)
+      const batch = prepareBatch(tensors, inputs, undefined)
       const outputs = await runFilled(program, batch, size, part ?? size)
       yield { indices, outputs: Object.fromEntries(names.map((name) => [name, outputs[name]!])) }
     }

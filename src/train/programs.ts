@@ -15,7 +15,8 @@ import type { ParameterArrays } from '../optim/arrays.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
 import { type Compute, type GradientProgram, isGradient } from './compute.js'
-import type { DrawnGraph, PartGraphs, TrainingGraphs } from './graphs.js'
+import type { MicroBatchGraphs, TrainingGraphs } from './graphs/build.js'
+import type { SampledGraph } from './graphs/loss-and-curvature.js'
 import { tensorsOf } from './host-compute.js'
 import type { Divisors, Part, Weighing } from './parts.js'
 
@@ -113,9 +114,9 @@ export class Programs<P extends TensorMap, G> {
   }
 
   /** The graph of a gradient, and what it is told beside what is drawn for it. */
-  private async graphOf(kind: GradientKind): Promise<DrawnGraph & { readonly told: Tensors }> {
-    const { training, curvature, either } = this.partGraphs() ?? this.graphs
-    const both = this.compute.joins ? await either?.() : undefined
+  private async graphOf(kind: GradientKind): Promise<SampledGraph & { readonly told: Tensors }> {
+    const { training, curvature, conditional } = this.partGraphs() ?? this.graphs
+    const both = this.compute.joins ? await conditional?.() : undefined
     if (kind === 'loss')
       return { spec: both?.spec ?? training, noise: new Map(), probes: new Map(), told: both?.plain ?? {} }
     if (both) return { ...both, told: both.sampled }
@@ -127,13 +128,13 @@ export class Programs<P extends TensorMap, G> {
   }
 
   /** Those that add up over parts, where batches may fall into parts and the loss needs it. */
-  private partGraphs(): PartGraphs | undefined {
-    return this.fixedBatch !== undefined || Number.isFinite(this.microBatch) ? this.graphs.parts?.() : undefined
+  private partGraphs(): MicroBatchGraphs | undefined {
+    return this.fixedBatch !== undefined || Number.isFinite(this.microBatch) ? this.graphs.microBatches?.() : undefined
   }
 
   /** What each part is to be fed as its shares: told by the targets, which are counted first. */
   private async sharesOf(
-    { divisors, shares }: PartGraphs,
+    { divisors, shares }: MicroBatchGraphs,
     parts: Iterable<Part>,
     at: Pick<GradientRun<P>, 'parameters' | 'statistics'>,
     sampled: boolean,

@@ -1,26 +1,30 @@
 import type { Batch } from '../data/batches.js'
-import { emptyAccumulatorState, type Measures, MetricAccumulator } from '../metric/accumulator.js'
+import {
+  emptyAccumulatorState,
+  type Measures,
+  MetricAccumulator,
+  type MetricAccumulatorState,
+} from '../metric/accumulator.js'
 import type { BuiltMetrics } from '../metric/build.js'
 import { type Optimizer, unwrap } from '../optim/optimizer.js'
 import { type PlateauState, plateauStart, plateauStep } from '../optim/plateau.js'
-import type { RunProgress } from './checkpoint.js'
-import type { RoundMetrics, StepProgress, TrainerOptions } from './options.js'
-import { measureOf, type WatchState, watched } from './watch.js'
+import { type MonitorState, readMetric, watched } from './metric-monitor.js'
+import type { IntervalMetrics, StepProgress, TrainerOptions } from './options.js'
 
 /** What is told of a round beside its measures. Plain data. */
-export type RoundEnd = Omit<RoundMetrics, 'loss' | 'accuracy' | 'count' | 'step' | 'validation'>
+export type IntervalEnd = Omit<IntervalMetrics, 'loss' | 'accuracy' | 'count' | 'step' | 'validation'>
 
-export function roundEnd(last: StepProgress, secondsPerStep: number, optimizer: Optimizer): RoundEnd {
+export function summarizeInterval(last: StepProgress, secondsPerStep: number, optimizer: Optimizer): IntervalEnd {
   const { epoch, lr, gradientNorm, flatShare } = last
   return { epoch, lr, gradientNorm, ...(unwrap(optimizer).ire ? { flatShare } : {}), secondsPerStep }
 }
 
 /** Refuses, before the first evaluation, to go by something that is not measured. Throws `invalid-option`. */
-export function checkWatched(measured: BuiltMetrics, { best, earlyStopping, schedule }: TrainerOptions): void {
+export function checkMonitors(measured: BuiltMetrics, { best, earlyStopping, schedule }: TrainerOptions): void {
   const measures = new MetricAccumulator(measured, emptyAccumulatorState(measured)).measures()
-  if (best) measureOf(measures, best.metric ?? 'loss')
-  if (earlyStopping) measureOf(measures, earlyStopping.metric ?? 'loss')
-  if (schedule?.kind === 'plateau') measureOf(measures, schedule.metric ?? 'loss')
+  if (best) readMetric(measures, best.metric ?? 'loss')
+  if (earlyStopping) readMetric(measures, earlyStopping.metric ?? 'loss')
+  if (schedule?.kind === 'plateau') readMetric(measures, schedule.metric ?? 'loss')
 }
 
 /** How far a run has come, apart from its arrays. */
@@ -28,17 +32,17 @@ export class Progress {
   epoch = 0
   /** Batches of this epoch that are done. */
   batch = 0
-  round: MetricAccumulator
+  interval: MetricAccumulator
   /** Of a round that is whole, until it has been measured. */
-  ended: RoundEnd | null = null
-  private best: WatchState | null = null
-  private stopping: WatchState | null = null
+  ended: IntervalEnd | null = null
+  private best: MonitorState | null = null
+  private stopping: MonitorState | null = null
   private plateau: PlateauState = plateauStart
   private readonly measured: BuiltMetrics
 
-  constructor(measured: BuiltMetrics, saved?: RunProgress) {
+  constructor(measured: BuiltMetrics, saved?: SavedProgress) {
     this.measured = measured
-    this.round = new MetricAccumulator(measured, saved?.round ?? undefined)
+    this.interval = new MetricAccumulator(measured, saved?.round ?? undefined)
     if (!saved) return
     this.epoch = saved.epoch
     this.batch = saved.batch
@@ -58,8 +62,8 @@ export class Progress {
     this.batch = 0
   }
 
-  newRound(): void {
-    this.round = new MetricAccumulator(this.measured)
+  startInterval(): void {
+    this.interval = new MetricAccumulator(this.measured)
     this.ended = null
   }
 
@@ -68,7 +72,7 @@ export class Progress {
     if (best) this.best = watched(best, this.best, validation, step)
     if (earlyStopping) this.stopping = watched(earlyStopping, this.stopping, validation, step)
     if (schedule?.kind === 'plateau')
-      this.plateau = plateauStep(schedule, this.plateau, measureOf(validation, schedule.metric ?? 'loss'))
+      this.plateau = plateauStep(schedule, this.plateau, readMetric(validation, schedule.metric ?? 'loss'))
     return this.best?.waited === 0
   }
 
@@ -82,8 +86,22 @@ export class Progress {
     return this.plateau.factor
   }
 
-  save(): RunProgress {
+  save(): SavedProgress {
     const { epoch, batch, ended, best, stopping, plateau } = this
-    return { epoch, batch, round: this.round.save(), ended, best, stopping, plateau }
+    return { epoch, batch, round: this.interval.save(), ended, best, stopping, plateau }
   }
+}
+
+/** How far a run has come, apart from its arrays and the optimizer. Plain data. */
+export interface SavedProgress {
+  readonly epoch: number
+  /** Batches of this epoch that are done. */
+  readonly batch: number
+  /** What the unfinished round came to so far. */
+  readonly round: MetricAccumulatorState | null
+  /** Where that is whole and has still to be measured: what is told of it. */
+  readonly ended: IntervalEnd | null
+  readonly best: MonitorState | null
+  readonly stopping: MonitorState | null
+  readonly plateau: PlateauState
 }

@@ -9,18 +9,18 @@ import { learningRateFactor } from '../optim/schedule.js'
 import { initialState, type OptimizerState } from '../optim/state.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
-import type { RunArrays } from './checkpoint.js'
+import type { RunArrays } from './checkpoint/format.js'
+import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import type { Compute } from './compute.js'
-import { conform } from './conform.js'
-import { measureOver } from './evaluate.js'
-import type { TrainingGraphs } from './graphs.js'
+import { evaluateBatches } from './evaluate.js'
+import type { TrainingGraphs } from './graphs/build.js'
 import { HostCompute } from './host-compute.js'
 import { KeptWeights } from './kept.js'
 import type { StepProgress, TrainerOptions } from './options.js'
-import type { Plan } from './plan.js'
 import { type Evaluated, Programs } from './programs.js'
 import type { Progress } from './progress.js'
-import type { Weights } from './tuned.js'
+import type { ResolvedFitOptions } from './resolve-fit-options.js'
+import { prepareBatch } from './validate-batch.js'
 
 /** The tensors of a training run, where they are moved, and one step of it. */
 export class Run {
@@ -69,7 +69,7 @@ export class Run {
   }
 
   /** Which weights validation measures. */
-  get measured(): Weights {
+  get measured(): WhichWeights {
     return this.weights.measured
   }
 
@@ -106,11 +106,11 @@ export class Run {
   }
 
   /** One optimizer step on a batch; `progress` is told what it came to. */
-  take(batch: Batch, plan: Plan, progress: Progress): Promise<StepProgress> {
+  take(batch: Batch, plan: ResolvedFitOptions, progress: Progress): Promise<StepProgress> {
     return this.inTurn(() => this.taken(batch, plan, progress))
   }
 
-  private async taken(batch: Batch, plan: Plan, progress: Progress): Promise<StepProgress> {
+  private async taken(batch: Batch, plan: ResolvedFitOptions, progress: Progress): Promise<StepProgress> {
     const { steps, perEpoch, settings, curvatureBatch } = plan
     const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue } = this.options
     const { parameters, statistics } = this.weights
@@ -152,7 +152,7 @@ export class Run {
     })
     this.optimizerState.step = step + 1
     this.ahead = this.options.runtime.device !== undefined
-    progress.round.add(first!)
+    progress.interval.add(first!)
     await this.compute.average()
     // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
     await this.weights.afterStep(first!.statistics)
@@ -161,23 +161,23 @@ export class Run {
   }
 
   /** Loss and metrics over a data set. */
-  evaluate(data: Data, weights: Weights): Promise<Measures> {
+  evaluate(data: Data, weights: WhichWeights): Promise<Measures> {
     return this.inTurn(() => this.evaluated(data, weights))
   }
 
-  private async evaluated(data: Data, weights: Weights): Promise<Measures> {
+  private async evaluated(data: Data, weights: WhichWeights): Promise<Measures> {
     const statistics = weights === 'last' ? this.weights.statistics : this.weights.of(weights)
     const placed = weights === 'best' ? await this.compute.place(statistics) : undefined
     try {
       const parameters = placed ?? (await this.held(weights))
-      return await measureOver(this.programs, data, this.options.batchSize ?? 32, { parameters, statistics })
+      return await evaluateBatches(this.programs, data, this.options.batchSize ?? 32, { parameters, statistics })
     } finally {
       if (placed) this.compute.drop(placed)
     }
   }
 
   /** Where they are trained. */
-  private async held(weights: Weights): Promise<TensorMap> {
+  private async held(weights: WhichWeights): Promise<TensorMap> {
     if (weights === 'ema') return this.compute.averaged(this.optimizerState)
     return (await this.compute.at(this.optimizerState)).parameters
   }
@@ -201,7 +201,7 @@ export class Run {
 
   private conformed({ tensors, size }: Batch) {
     const { graphs } = this.programs
-    return { batch: conform(tensors, graphs.data, graphs.loss.labels), size }
+    return { batch: prepareBatch(tensors, graphs.data, graphs.loss.labels), size }
   }
 
   private behind(): OnnxIreError {

@@ -9,22 +9,21 @@ import { unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Alone } from './alone.js'
-import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
-import { type CheckpointStore, newestOf, type Resumed } from './checkpoint-store.js'
-import { layersBehind } from './depth.js'
-import { prepareForTraining } from './form.js'
-import { graphsOf, type TrainingGraphs } from './graphs.js'
-import { frozenOf, settingsOf } from './groups.js'
-import { replaceHead } from './head.js'
-import { identityOf } from './identity.js'
-import { checkTrainerOptions, type FitOptions, type RoundMetrics, type TrainerOptions } from './options.js'
-import { fitPlan, type Plan } from './plan.js'
-import { checkWatched, Progress, type RoundEnd, roundEnd } from './progress.js'
+import { createFingerprint, readCheckpoint, writeCheckpoint } from './checkpoint/format.js'
+import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
+import { type CheckpointStore, loadNewest, type Resumed } from './checkpoint/store.js'
+import { CheckpointWriter } from './checkpoint/writer.js'
+import { buildGraphs, type TrainingGraphs } from './graphs/build.js'
+import { layerDepths } from './model/layer-depths.js'
+import { prepareForTraining } from './model/prepare-model.js'
+import { replaceHead } from './model/replace-head.js'
+import { replaceWeights } from './model/replace-weights.js'
+import { findTrainable } from './model/trainable.js'
+import { checkTrainerOptions, type FitOptions, type IntervalMetrics, type TrainerOptions } from './options.js'
+import { findFrozen, resolveParameterSettings } from './parameter-groups.js'
+import { checkMonitors, type IntervalEnd, Progress, summarizeInterval } from './progress.js'
+import { type ResolvedFitOptions, resolveFitOptions } from './resolve-fit-options.js'
 import { Run } from './run.js'
-import { Saver } from './saver.js'
-import { withTrained } from './trained.js'
-import type { Weights } from './tuned.js'
-import { trainableOf } from './weights.js'
 
 /** Fine-tunes one model. Made by `Trainer.create`. */
 export class Trainer {
@@ -43,7 +42,7 @@ export class Trainer {
     this.model = model
     this.options = options
     this.graphs = graphs
-    this.layersBehind = () => layersBehind(graph)
+    this.layersBehind = () => layerDepths(graph)
     this.run = run
     this.progress = new Progress(graphs.measured.training)
   }
@@ -58,13 +57,13 @@ export class Trainer {
     const started = options.head ? replaceHead(model, options.head) : model
     const graph = importGraph(started)
     const form = prepareForTraining(graph, options)
-    const frozen = frozenOf([...trainableOf(graph, options.trainable).keys()], options)
+    const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)
     const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
-    const graphs = graphsOf(form, { ...options, frozen, ...curvature })
+    const graphs = buildGraphs(form, { ...options, frozen, ...curvature })
     const trainer = new Trainer(started, options, graph, graphs, await Run.create(graphs, options))
     try {
       trainer.settings(undefined, true)
-      checkWatched(graphs.measured.evaluation, options)
+      checkMonitors(graphs.measured.evaluation, options)
       await trainer.run.prepare()
     } catch (error) {
       await trainer.dispose()
@@ -90,7 +89,7 @@ export class Trainer {
    * What it trains, to measure it: graphs, where they run, and trained tensors and running statistics as live arrays.
    * Throws as `parameters`.
    */
-  ground(weights: Weights = 'last') {
+  ground(weights: WhichWeights = 'last') {
     return { graphs: this.graphs, runtime: this.options.runtime, arrays: this.run.kept.of(weights) }
   }
 
@@ -110,14 +109,17 @@ export class Trainer {
    * Throws `invalid-data` for data of another shape, and `not-finite` naming step and tensor; the parameters are then
    * those before that step.
    */
-  async *fit(data: Data, options: FitOptions): AsyncGenerator<RoundMetrics, void, undefined> {
+  async *fit(data: Data, options: FitOptions): AsyncGenerator<IntervalMetrics, void, undefined> {
     const { run } = this
-    const plan = await fitPlan(data, options, this.options, run.programs, (perEpoch) => this.settings(perEpoch, false))
-    const saver = options.checkpoints && new Saver(options.checkpoints, () => this.hold(), options.onCheckpoint)
+    const plan = await resolveFitOptions(data, options, this.options, run.programs, (perEpoch) =>
+      this.settings(perEpoch, false),
+    )
+    const saver =
+      options.checkpoints && new CheckpointWriter(options.checkpoints, () => this.hold(), options.onCheckpoint)
     let [steps, started, stopped] = [0, Date.now(), false]
     const aborted = () => options.signal?.aborted === true
     const over = () => stopped || aborted() || this.isOver(plan)
-    const endRound = async (end: RoundEnd, complete: boolean): Promise<RoundMetrics> => {
+    const endRound = async (end: IntervalEnd, complete: boolean): Promise<IntervalMetrics> => {
       const metrics = await this.endRound(end, options.validation, complete)
       stopped = (await options.onEvaluate?.(metrics)) === 'stop' || stopped
       stopped = (await saver?.save(this.step)) === 'stop' || stopped
@@ -138,7 +140,7 @@ export class Trainer {
             this.progress.afterBatch(batch)
             const { evaluateEvery } = options
             const whole = evaluateEvery === undefined ? batch.last : this.step % evaluateEvery === 0
-            const end = roundEnd(done, (Date.now() - started) / 1000 / steps, this.options.optimizer)
+            const end = summarizeInterval(done, (Date.now() - started) / 1000 / steps, this.options.optimizer)
             if (whole || this.isOver(plan)) this.progress.ended = end
             const verdict = await options.onStep?.(done)
             stopped = verdict === 'stop'
@@ -165,7 +167,7 @@ export class Trainer {
   }
 
   /** Loss and metrics over a data set, in the model's evaluation form. */
-  async evaluate(data: Data, { weights = 'last' }: { readonly weights?: Weights } = {}): Promise<Measures> {
+  async evaluate(data: Data, { weights = 'last' }: { readonly weights?: WhichWeights } = {}): Promise<Measures> {
     return this.run.evaluate(data, weights)
   }
 
@@ -175,14 +177,14 @@ export class Trainer {
    * @param options `weights`: of the last step (default), their moving average, or the best ones so far (before any
    *   evaluation those it started with)
    */
-  export({ weights = 'last' }: { readonly weights?: Weights } = {}): Model {
-    return withTrained(this.model, this.run.kept.of(weights))
+  export({ weights = 'last' }: { readonly weights?: WhichWeights } = {}): Model {
+    return replaceWeights(this.model, this.run.kept.of(weights))
   }
 
   /** Everything needed to go on later, as a safetensors file; see `writeCheckpoint`. Throws as `parameters`. */
   checkpoint(): Uint8Array {
     const { kept, state } = this.run
-    return writeCheckpoint(identityOf(this.options), kept.byRole, state, this.progress.save())
+    return writeCheckpoint(createFingerprint(this.options), kept.byRole, state, this.progress.save())
   }
 
   /**
@@ -190,14 +192,14 @@ export class Trainer {
    * Throws `damaged` or `checkpoint` otherwise, changing nothing.
    */
   restore(checkpoint: Uint8Array): void {
-    const { state, progress } = readCheckpoint(checkpoint, identityOf(this.options), this.run.arrays)
+    const { state, progress } = readCheckpoint(checkpoint, createFingerprint(this.options), this.run.arrays)
     this.run.state = state
     this.progress = new Progress(this.graphs.measured.training, progress)
   }
 
   /** Goes on from the newest checkpoint of a store that is whole; null when there is none, and nothing has changed. */
   async resume(store: CheckpointStore): Promise<Resumed | null> {
-    const found = await newestOf(store, (checkpoint) => this.restore(checkpoint))
+    const found = await loadNewest(store, (checkpoint) => this.restore(checkpoint))
     return found && { step: found.step, skipped: found.skipped }
   }
 
@@ -210,17 +212,23 @@ export class Trainer {
   /** @param provisional whether epochs may still be of unknown length */
   private settings(perEpoch: number | undefined, provisional: boolean): Record<string, ParameterSettings> {
     const epoch = provisional ? (perEpoch ?? 1) : perEpoch
-    return settingsOf(this.graphs.parameters, this.options, this.options.optimizer, this.layersBehind, epoch)
+    return resolveParameterSettings(
+      this.graphs.parameters,
+      this.options,
+      this.options.optimizer,
+      this.layersBehind,
+      epoch,
+    )
   }
 
-  private isOver({ steps, epochs }: Plan): boolean {
+  private isOver({ steps, epochs }: ResolvedFitOptions): boolean {
     const { earlyStopping } = this.options
     if (earlyStopping && this.progress.waited >= earlyStopping.patience) return true
     return epochs === undefined ? this.step >= steps! : this.progress.epoch >= epochs
   }
 
   /** The batches of this epoch that are left. */
-  private batches(data: Data, { perEpoch = Infinity }: Plan): AsyncGenerator<Batch> {
+  private batches(data: Data, { perEpoch = Infinity }: ResolvedFitOptions): AsyncGenerator<Batch> {
     const { epoch, batch } = this.progress
     return batches(data, {
       batchSize: this.options.batchSize ?? 32,
@@ -231,13 +239,13 @@ export class Trainer {
   }
 
   /** What a round came to; one that is complete is measured, and moves on what goes by the validation data. */
-  private async endRound(end: RoundEnd, data: Data | undefined, complete: boolean): Promise<RoundMetrics> {
+  private async endRound(end: IntervalEnd, data: Data | undefined, complete: boolean): Promise<IntervalMetrics> {
     const { run } = this
     if (this.options.runtime.device?.renew) await this.hold()
     await run.sync()
-    const measured = this.progress.round.measures()
+    const measured = this.progress.interval.measures()
     const validation = data && complete ? await this.evaluate(data, { weights: run.measured }) : undefined
-    if (complete) this.progress.newRound()
+    if (complete) this.progress.startInterval()
     if (validation && this.progress.judge(validation, this.step, this.options)) run.kept.keepBest()
     const { epoch, ...others } = end
     return { ...measured, epoch, step: this.step, ...(validation ? { validation } : {}), ...others }

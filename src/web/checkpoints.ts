@@ -1,5 +1,5 @@
-import { type CheckpointFolderOptions, checkpointsIn } from '../train/checkpoint-files.js'
-import type { CheckpointStore } from '../train/checkpoint-store.js'
+import type { CheckpointStore } from '../train/checkpoint/store.js'
+import { type CheckpointFolderOptions, createCheckpointStore } from '../train/checkpoint/store.js'
 import { removeStored, storedFile, storedNames, storeFile } from './storage.js'
 
 /**
@@ -15,5 +15,5 @@ export function checkpointFolder(path: string, options: CheckpointFolderOptions 
     write: (name: string, bytes: Uint8Array) => storeFile(`${path}/${name}`, bytes),
     remove: (name: string) => removeStored(`${path}/${name}`),
   }
-  return checkpointsIn(files, options)
+  return createCheckpointStore(files, options)
 }

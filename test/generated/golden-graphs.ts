@@ -4,7 +4,7 @@ import { transformer } from '../../models/transformer.js'
 import type { Graph } from '../../src/ir/value.js'
 import { crossEntropy } from '../../src/loss/cross-entropy.js'
 import { printGraph } from '../../src/onnx/print.js'
-import { trainingGraphs } from '../../src/train/graphs.js'
+import { buildTrainingGraphs } from '../../src/train/graphs/build.js'
 
 const models: readonly { readonly name: string; readonly graph: Graph; readonly batchNorm: 'frozen' | 'trained' }[] = [
   { name: 'mlp', graph: mlp({ features: 4, hidden: [8], classes: 3 }), batchNorm: 'frozen' },
@@ -20,7 +20,7 @@ const models: readonly { readonly name: string; readonly graph: Graph; readonly 
 export function goldenGraphs(): Map<string, string> {
   const files = new Map<string, string>()
   for (const { name, graph, batchNorm } of models) {
-    const { training, curvature } = trainingGraphs(graph, {
+    const { training, curvature } = buildTrainingGraphs(graph, {
       loss: crossEntropy({ logits: 'logits' }),
       batchNorm,
       curvature: 'sampled',

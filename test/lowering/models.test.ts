@@ -5,7 +5,7 @@ import { llama } from '../../models/llama.js'
 import { mlp } from '../../models/mlp.js'
 import { resnet } from '../../models/resnet.js'
 import { vit } from '../../models/vit.js'
-import { trainingGraphs } from '../../src/graph/index.js'
+import { buildTrainingGraphs } from '../../src/graph/index.js'
 import { crossEntropy, type Graph, type Tensor, type TrainingOptions } from '../../src/index.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { fixed } from '../../src/lowering/fixed.js'
@@ -71,7 +71,7 @@ async function errorsOf(runtime: Runtime, spec: GraphSpec, feeds: Tensors, expec
 }
 
 describe.each(Object.entries(models))('a training step of %s', (_, [model, options]) => {
-  const graphs = trainingGraphs(model, { ...options, curvature: 'sampled' })
+  const graphs = buildTrainingGraphs(model, { ...options, curvature: 'sampled' })
   const specs = Object.entries({
     training: graphs.training,
     evaluation: graphs.evaluation,

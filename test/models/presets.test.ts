@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { build, type LlamaOptions, type Preset } from '../../models/index.js'
-import { importGraph, trainableOf } from '../../src/graph/index.js'
+import { findTrainable, importGraph } from '../../src/graph/index.js'
 import type { Graph } from '../../src/index.js'
 import { modelFrom } from '../train/problem.js'
 import { preset, presetNames } from './presets.js'
 
-const trained = (graph: Graph) => [...trainableOf(graph).values()]
+const trained = (graph: Graph) => [...findTrainable(graph).values()]
 const count = (graph: Graph): number =>
   trained(graph).reduce((sum, { shape }) => sum + (shape as readonly number[]).reduce((a, b) => a * b, 1), 0)
 
@@ -73,7 +73,7 @@ const small: readonly Preset[] = [
 test.each(small)('of the file of a $kind all that was drawn is trained, but for running statistics', (options) => {
   const graph = build(options)
   const drawn = [...graph.parameters.keys()].filter((name) => !name.includes('running_'))
-  expect([...trainableOf(importGraph(modelFrom(graph))).keys()].sort()).toEqual(drawn.sort())
+  expect([...findTrainable(importGraph(modelFrom(graph))).keys()].sort()).toEqual(drawn.sort())
 })
 
 test.each(small)('the seed alone decides the weights of a $kind', (options) => {

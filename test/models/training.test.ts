@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from 'vitest'
 import { build, type Preset } from '../../models/index.js'
-import { modelOf, trainingGraphs } from '../../src/graph/index.js'
+import { buildTrainingGraphs, modelOf } from '../../src/graph/index.js'
 import { adamw, arrays, crossEntropy, type Dataset, encodeModel, type Tensor, Trainer } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { numbers, run } from '../onnx/session.js'
@@ -69,7 +69,10 @@ test.each(small)('a $kind learns', async (preset) => {
 
 test.each(small)('every parameter of a $kind has a gradient', async (preset) => {
   const graph = build(preset)
-  const { training, data } = trainingGraphs(graph, { loss: crossEntropy({ logits: 'logits' }), batchNorm: 'trained' })
+  const { training, data } = buildTrainingGraphs(graph, {
+    loss: crossEntropy({ logits: 'logits' }),
+    batchNorm: 'trained',
+  })
   const examples = await dataFor(preset).batch([0, 1, 2, 3])
   const feeds = [...training.inputs].map(([name, { shape }]) => [
     name,

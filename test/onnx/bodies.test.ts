@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { importGraph, trainableOf } from '../../src/graph/index.js'
+import { findTrainable, importGraph } from '../../src/graph/index.js'
 import { decodeModel, encodeModel, gradientModel, namedTensors, replaceTensors, type Tensor } from '../../src/index.js'
 import { bodiesOf, topological } from '../../src/ir/topology.js'
 import type { Node } from '../../src/ir/value.js'
@@ -43,7 +43,9 @@ describe('tensors inside bodies', () => {
   })
 
   it('are weights where layers in bodies read them', () => {
-    expect([...trainableOf(importGraph(model)).keys()].toSorted()).toEqual(['bias', elseWeight, thenWeight].toSorted())
+    expect([...findTrainable(importGraph(model)).keys()].toSorted()).toEqual(
+      ['bias', elseWeight, thenWeight].toSorted(),
+    )
   })
 
   it('are replaced in the file, everything else staying as it was', async () => {

@@ -11,11 +11,11 @@ import {
   crossEntropy,
   encodeModel,
   type FitOptions,
+  type IntervalMetrics,
   ire,
   type Model,
   mse,
   OnnxIreError,
-  type RoundMetrics,
   sgd,
   Trainer,
   type TrainerOptions,
@@ -32,8 +32,8 @@ const others = clusters(24, [6], 9)
 const create = (options: Partial<TrainerOptions> = {}, model: Model = smallMlp()): Promise<Trainer> =>
   Trainer.create(model, { loss: crossEntropy(), optimizer: adamw({ lr: 1e-2 }), runtime, batchSize: 8, ...options })
 
-async function fitted(trainer: Trainer, options: FitOptions, data = points): Promise<RoundMetrics[]> {
-  const rounds: RoundMetrics[] = []
+async function fitted(trainer: Trainer, options: FitOptions, data = points): Promise<IntervalMetrics[]> {
+  const rounds: IntervalMetrics[] = []
   for await (const metrics of trainer.fit(data, options)) rounds.push(metrics)
   return rounds
 }

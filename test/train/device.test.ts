@@ -2,8 +2,8 @@ import { afterAll, describe, expect, it } from 'vitest'
 import {
   adamw,
   crossEntropy,
+  type IntervalMetrics,
   ire,
-  type RoundMetrics,
   type Runtime,
   sam,
   sgd,
@@ -26,7 +26,7 @@ type Options = Partial<TrainerOptions> & { readonly model?: ReturnType<typeof sm
 async function run(runtime: Runtime, { model = smallMlp(), data = points, ...options }: Options) {
   const common = { loss: crossEntropy(), optimizer: adamw({ lr: 1e-2 }), batchSize: 8 }
   const trainer = await Trainer.create(model, { ...common, ...options, runtime })
-  const rounds: RoundMetrics[] = []
+  const rounds: IntervalMetrics[] = []
   for await (const round of trainer.fit(data, { epochs: 10, validation: data })) rounds.push(round)
   await trainer.sync()
   const result = { rounds, parameters: flat(trainer.parameters), step: trainer.step }

@@ -1,13 +1,13 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
 import {
+  buildTrainingGraphs,
   importGraph,
   input,
   modelOf,
   op,
   parameter,
   scalar,
-  trainingGraphs,
   type Value,
 } from '../../src/graph/index.js'
 import {
@@ -109,7 +109,7 @@ const losses: [string, Loss][] = [
 
 /** Gradients of both kinds by graphs of their own, or by the one that is both. */
 async function gradientsBy(joins: boolean, loss: Loss, microBatch: number | undefined) {
-  const graphs = trainingGraphs(graph, { loss, trainable: ['u', 'v', 'w'], curvature: 'sampled' })
+  const graphs = buildTrainingGraphs(graph, { loss, trainable: ['u', 'v', 'w'], curvature: 'sampled' })
   const compute = Object.assign(HostCompute.over(runtime, graphs.parameters), { joins })
   const programs = new Programs(graphs, compute, microBatch)
   const batch = Object.fromEntries([...graphs.data.keys()].map((name) => [name, data[name]!]))

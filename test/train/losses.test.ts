@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
-import { importGraph, input, modelOf, op, parameter, scalar, trainingGraphs } from '../../src/graph/index.js'
+import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter, scalar } from '../../src/graph/index.js'
 import {
   arrays,
   binaryCrossEntropy,
@@ -60,7 +60,7 @@ async function measured(
   kind: 'loss' | 'curvature' = 'loss',
   { microBatch = 5, curvature = 'sampled' }: { microBatch?: number; curvature?: 'sampled' | 'hutchinson' } = {},
 ) {
-  const graphs = trainingGraphs(graph, { loss, trainable: 'w', curvature })
+  const graphs = buildTrainingGraphs(graph, { loss, trainable: 'w', curvature })
   const programs = new Programs(graphs, HostCompute.over(runtime, graphs.parameters), microBatch)
   const parameters = { w: w.data as Float32Array }
   const batch = { x, ...target }
@@ -273,6 +273,6 @@ it('what the loss does not depend on is not trained by default, and is left alon
     }),
   )
   const loss = crossEntropy({ logits: 'y' })
-  expect([...trainingGraphs(graph, { loss }).parameters.keys()]).toEqual(['w'])
-  expect([...trainingGraphs(graph, { loss, trainable: '*' }).parameters.keys()]).toEqual(['w', 'other'])
+  expect([...buildTrainingGraphs(graph, { loss }).parameters.keys()]).toEqual(['w'])
+  expect([...buildTrainingGraphs(graph, { loss, trainable: '*' }).parameters.keys()]).toEqual(['w', 'other'])
 })

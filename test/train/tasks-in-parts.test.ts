@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
-import { importGraph, input, modelOf, op, parameter, tensor, trainingGraphs } from '../../src/graph/index.js'
+import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import {
   binaryCrossEntropy,
   combine,
@@ -78,7 +78,7 @@ async function measured(
   microBatch: number | undefined,
   n: 'N' | 2 = 'N',
 ) {
-  const graphs = trainingGraphs(importGraph(model(n)), { loss, curvature })
+  const graphs = buildTrainingGraphs(importGraph(model(n)), { loss, curvature })
   const given = Object.fromEntries(Object.entries(batch).filter(([name]) => graphs.data.has(name)))
   const programs = new Programs(graphs, HostCompute.over(runtime, graphs.parameters), microBatch)
   const parameters = { trunk: trunk.data as Float32Array, head: head.data as Float32Array }
@@ -120,7 +120,7 @@ it('a loss made of several and more is not taken for their sum', async () => {
       return { ...built, loss: op.Add(built.loss, op.ReduceMean(op.Abs(outputs.get('size')!), { keepdims: 0 })) }
     },
   }
-  expect(trainingGraphs(importGraph(model()), { loss: penalized }).parts).toBeUndefined()
+  expect(buildTrainingGraphs(importGraph(model()), { loss: penalized }).microBatches).toBeUndefined()
   const [plain, more] = [
     await measured(tasks, ['loss', 'sampled'], examples),
     await measured(penalized, ['loss', 'sampled'], examples),
@@ -151,7 +151,7 @@ it('training with IRE in parts is training on whole batches', async () => {
 it('a curvature graph is there only if it is asked for', () => {
   const loss = losses['two tasks']!
   const graph = importGraph(model())
-  expect(trainingGraphs(graph, { loss }).curvature).toBeNull()
-  expect(trainingGraphs(graph, { loss }).parts!().curvature).toBeNull()
-  expect(trainingGraphs(graph, { loss, curvature: 'sampled' }).curvature).not.toBeNull()
+  expect(buildTrainingGraphs(graph, { loss }).curvature).toBeNull()
+  expect(buildTrainingGraphs(graph, { loss }).microBatches!().curvature).toBeNull()
+  expect(buildTrainingGraphs(graph, { loss, curvature: 'sampled' }).curvature).not.toBeNull()
 })

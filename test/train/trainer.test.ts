@@ -10,12 +10,12 @@ import {
   crossEntropy,
   type Dataset,
   encodeModel,
+  type IntervalMetrics,
   ire,
   labels,
   type Model,
   OnnxIreError,
   type Optimizer,
-  type RoundMetrics,
   sam,
   sgd,
   Trainer,
@@ -23,7 +23,7 @@ import {
 } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node, readModel, writeModel } from '../../src/node/index.js'
-import { decodeSafetensors, encodeSafetensors } from '../../src/train/safetensors.js'
+import { decodeSafetensors, encodeSafetensors } from '../../src/train/checkpoint/safetensors.js'
 import { session } from '../onnx/session.js'
 import { argMax, clusters, crossEntropyOf, flat, normal, smallConvnet, smallMlp } from './problem.js'
 
@@ -37,8 +37,8 @@ async function trained(
   trainer: Trainer,
   data: Dataset,
   options: Parameters<Trainer['fit']>[1],
-): Promise<RoundMetrics[]> {
-  const metrics: RoundMetrics[] = []
+): Promise<IntervalMetrics[]> {
+  const metrics: IntervalMetrics[] = []
   for await (const epoch of trainer.fit(data, options)) metrics.push(epoch)
   return metrics
 }
@@ -68,7 +68,7 @@ describe('a training run', () => {
         runtime,
       })
       const before = await trainer.evaluate(points)
-      const metrics: RoundMetrics[] = []
+      const metrics: IntervalMetrics[] = []
       for await (const epoch of trainer.fit(points, { epochs: 30 })) metrics.push(epoch)
       await writeModel(join(folder, 'tuned.onnx'), trainer.export())
       expect(metrics.length).toBe(30)

@@ -1,5 +1,5 @@
 import { crossEntropy, encodeModel } from 'onnx-ire'
-import { importGraph, modelOf, trainingGraphs } from 'onnx-ire/graph'
+import { buildTrainingGraphs, importGraph, modelOf } from 'onnx-ire/graph'
 import { readModel } from 'onnx-ire/node'
 
 /** What `open.ts FILE` prints, as JSON: seconds, and the nodes of the training graph. */
@@ -12,7 +12,7 @@ export interface Opened {
 const start = performance.now()
 const graph = importGraph(await readModel(process.argv[2]!))
 const middle = performance.now()
-const training = modelOf(trainingGraphs(graph, { loss: crossEntropy() }).training)
+const training = modelOf(buildTrainingGraphs(graph, { loss: crossEntropy() }).training)
 encodeModel(training)
 const end = performance.now()
 const opened: Opened = {

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { encodeModel, namedTensors, type Tensor } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
-import { modelOf, trainableOf } from 'onnx-ire/graph'
+import { findTrainable, modelOf } from 'onnx-ire/graph'
 import { type Place, type Problem, problemOf, type Read } from './read.js'
 import type { Workload } from './workloads.js'
 
@@ -37,7 +37,7 @@ export function writeProblem(folder: string, name: string, workload: Workload): 
     adamw: adamwOptions,
     ire: ireOptions,
     weights: placed([...namedTensors(model)].filter(([key]) => graph.parameters.has(key))),
-    trained: [...trainableOf(graph, 'weights').keys()],
+    trained: [...findTrainable(graph, 'weights').keys()],
     batches,
   }
   writeFileSync(join(folder, 'model.onnx'), encodeModel(model))

@@ -13,7 +13,7 @@ import {
   Trainer,
 } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
-import { importGraph, modelOf, trainableOf, type Value } from 'onnx-ire/graph'
+import { findTrainable, importGraph, modelOf, type Value } from 'onnx-ire/graph'
 import { node, readModel } from 'onnx-ire/node'
 import { inputsFor } from './inputs.js'
 
@@ -96,7 +96,7 @@ async function examine(path: string): Promise<Row> {
   const outputs = await outputsOf(model, inputs)
   const gradientError = await gradientErrorOf(model, graph, inputs, outputs)
   const trained = await train(model, graph, inputs, outputs)
-  const parameters = [...trainableOf(graph).values()].reduce((sum, value) => sum + tensorOf(value).data.length, 0)
+  const parameters = [...findTrainable(graph).values()].reduce((sum, value) => sum + tensorOf(value).data.length, 0)
   return {
     file,
     nodes: nodeCountsOf(model, graph),
@@ -175,7 +175,7 @@ async function gradientErrorOf(
       return (dy[`dy/${output}`]!.data as Float32Array).reduce((s, w, i) => s + w * y[i]!, sum)
     }, 0)
   }
-  const names = [...trainableOf(graph).keys()]
+  const names = [...findTrainable(graph).keys()]
   const chosen = names.filter((_, i) => i % Math.ceil(names.length / looked) === 0)
   const errors: number[] = []
   for (const name of chosen) {

@@ -1,6 +1,6 @@
 import { type Model, replaceTensors, type Tensor } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
-import { importGraph, trainableOf } from 'onnx-ire/graph'
+import { findTrainable, importGraph } from 'onnx-ire/graph'
 
 /**
  * The same network without what it learned: the elements of every weight tensor shuffled, so that each layer keeps the scale
@@ -8,7 +8,7 @@ import { importGraph, trainableOf } from 'onnx-ire/graph'
  */
 export function withRandomWeights(model: Model, seed: number): Model {
   const random = new Random(seed).stream('random weights')
-  const shuffled = [...trainableOf(importGraph(model))].map(([name, { source }]): [string, Tensor] => {
+  const shuffled = [...findTrainable(importGraph(model))].map(([name, { source }]): [string, Tensor] => {
     const { tensor } = source as { readonly tensor: Tensor }
     return [name, { ...tensor, data: random.shuffle(Float32Array.from(tensor.data as Float32Array)) }]
   })

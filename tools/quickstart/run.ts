@@ -1,11 +1,11 @@
 import {
   adamw,
   crossEntropy,
+  type IntervalMetrics,
   ire,
   type Measures,
   type Model,
   type Optimizer,
-  type RoundMetrics,
   type Runtime,
   type StepProgress,
   Trainer,
@@ -68,7 +68,7 @@ export async function fineTune(
     schedule: { kind: 'cosine', warmup: 5 },
     seed,
   })
-  let last: RoundMetrics | undefined
+  let last: IntervalMetrics | undefined
   for await (const metrics of trainer.fit(train, { epochs, onStep })) last = metrics
   const outcome: Outcome = {
     name: contender.name,

@@ -4,7 +4,7 @@ import { hessianProducts } from '../../grad/hessian.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import type { GraphSpec } from '../../onnx/export.js'
-import type { TrainingGraphs } from '../../train/graphs.js'
+import type { TrainingGraphs } from '../../train/graphs/build.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /**

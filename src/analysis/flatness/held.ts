@@ -1,9 +1,9 @@
 import { batches } from '../../data/batches.js'
 import type { Data } from '../../data/stream.js'
 import type { Tensors } from '../../ir/tensor.js'
-import { conform } from '../../train/conform.js'
-import type { TrainingGraphs } from '../../train/graphs.js'
+import type { TrainingGraphs } from '../../train/graphs/build.js'
 import { fixedBatchOf } from '../../train/programs.js'
+import { prepareBatch } from '../../train/validate-batch.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /** Data are held in memory up to so many bytes; more is read again in every pass. */
@@ -46,7 +46,7 @@ export class HeldBatches {
     const read: ConformedBatch[] = []
     let bytes = 0
     for await (const batch of batches(this.data, { batchSize: this.batchSize })) {
-      const tensors = conform(batch.tensors, this.graphs.data, this.graphs.loss.labels)
+      const tensors = prepareBatch(batch.tensors, this.graphs.data, this.graphs.loss.labels)
       const conformed = { tensors, size: batch.size }
       for (const { data } of Object.values(tensors)) bytes += 'byteLength' in data ? data.byteLength : 16 * data.length
       if (bytes <= mostBytes) read.push(conformed)

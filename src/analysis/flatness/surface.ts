@@ -10,11 +10,11 @@ import { importGraph } from '../../onnx/import.js'
 import type { Model } from '../../onnx/model.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 import type { Program, Runtime } from '../../runtime/runtime.js'
-import type { TrainingGraphs } from '../../train/graphs.js'
-import { trainingGraphs } from '../../train/graphs.js'
+import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
+import type { TrainingGraphs } from '../../train/graphs/build.js'
+import { buildTrainingGraphs } from '../../train/graphs/build.js'
+import type { Trainable } from '../../train/model/trainable.js'
 import type { Trainer } from '../../train/trainer.js'
-import type { Weights } from '../../train/tuned.js'
-import type { Trainable } from '../../train/weights.js'
 import { checkNumber, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type FilterAxes, filterAxes } from './filters.js'
@@ -47,7 +47,7 @@ export interface ModelSurfaceOptions extends SurfaceOptions {
 /** A trainer's surface. */
 export interface TrainerSurfaceOptions extends SurfaceOptions {
   /** Where on the surface: the last step's weights, their moving average or the best. Default 'last'. */
-  readonly weights?: Weights
+  readonly weights?: WhichWeights
 }
 
 /** Called after every batch with the examples seen in this pass; what it throws ends the pass. */
@@ -111,7 +111,7 @@ export class LossSurface {
   static of(model: Model, data: Data, options: ModelSurfaceOptions): LossSurface {
     const { loss, runtime, trainable } = options
     const chosen = { loss, ...(trainable === undefined ? {} : { trainable }) }
-    const graphs = trainingGraphs(importGraph(model), chosen)
+    const graphs = buildTrainingGraphs(importGraph(model), chosen)
     const arrays = mapArrays(Object.fromEntries(graphs.parameters), tensorOf)
     return new LossSurface({ graphs, data, runtime, arrays }, options)
   }

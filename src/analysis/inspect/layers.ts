@@ -3,7 +3,7 @@ import type { Shape } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import { withBodies } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
-import { parametersBehind } from '../../train/weights.js'
+import { resolveParameters } from '../../train/model/trainable.js'
 import { readable } from './lengths.js'
 import { varyingNodes, type Work } from './work.js'
 
@@ -112,11 +112,11 @@ function heldBy(node: Node, slot: number, x: Value | null, trained: ReadonlySet<
   if (source.kind === 'node' && source.operator === 'DequantizeLinear')
     return source.inputs[0]?.source.kind === 'constant' && isLong(source.inputs[0]) ? [source.inputs[0]] : []
   const unexpanded = source.kind === 'node' && source.operator === 'Expand' ? source.inputs[0] : x
-  return parametersBehind(unexpanded).filter(({ name = '' }) => trained.has(name))
+  return resolveParameters(unexpanded).filter(({ name = '' }) => trained.has(name))
 }
 
 const isView = ({ operator, outputs }: Node): boolean =>
-  operator === 'Expand' || operator === 'DequantizeLinear' || parametersBehind(outputs[0]).length > 0
+  operator === 'Expand' || operator === 'DequantizeLinear' || resolveParameters(outputs[0]).length > 0
 
 const isLong = ({ shape }: Value): boolean => sizeOf(shape as readonly number[]) > 1
 

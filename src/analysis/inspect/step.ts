@@ -3,7 +3,7 @@ import { isFloat } from '../../ir/dtype.js'
 import { input } from '../../ir/leaf.js'
 import { leavesOf } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
-import { widened } from '../../train/widen.js'
+import { toFloat32 } from '../../train/model/precision.js'
 import { bytesOf, peakBytes } from './activations.js'
 import { type Work, workOf } from './work.js'
 
@@ -39,7 +39,7 @@ export interface TrainingStep {
 
 /** Throws `not-differentiable`. */
 export function trainingStep(graph: Graph, names: ReadonlySet<string>): TrainingStep {
-  const { parameters, outputs } = widened(graph)
+  const { parameters, outputs } = toFloat32(graph)
   const varied = [...parameters].flatMap(([name, value]) => (names.has(name) ? [value] : []))
   const floats = [...outputs].filter(([, y]) => isFloat(y.dtype))
   const dxs = gradients(

@@ -2,8 +2,8 @@ import { type DType, isFloat } from '../../ir/dtype.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import type { Graph } from '../../ir/value.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
-import { positionsOf } from '../../train/positions.js'
-import { weightsOf } from '../../train/weights.js'
+import { parameterUses } from '../../train/model/parameter-uses.js'
+import { findWeights } from '../../train/model/trainable.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /** A constant tensor of a model, and whether training would vary it. */
@@ -33,8 +33,8 @@ export function attempt<T>(action: () => T): { readonly value?: T; readonly erro
 /** The constant tensors of a model; `graph` is what it was imported as, if it could be. */
 export function tensorReports(model: Model, graph: Graph | undefined): TensorReport[] {
   const named = attempt(() => namedTensors(model)).value ?? new Map<string, Tensor>()
-  const weights = graph ? new Set([...weightsOf(graph)].map(({ name }) => name)) : undefined
-  const positions = graph ? positionsOf(graph) : undefined
+  const weights = graph ? new Set([...findWeights(graph)].map(({ name }) => name)) : undefined
+  const positions = graph ? parameterUses(graph) : undefined
   return [...named].flatMap(([name, tensor]): TensorReport[] => {
     const known = attempt(() => ({ dtype: tensor.dtype, shape: tensor.dims }))
     if (!known.value) return [{ name, dtype: '?', shape: [], elements: 0, trainable: false, why: known.error!.message }]

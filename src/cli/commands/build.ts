@@ -12,12 +12,12 @@ import { trainerOptions } from '../../recipe/build.js'
 import { createLoss, lossOnOutput } from '../../recipe/loss.js'
 import { inSteps } from '../../recipe/optimizer.js'
 import type { Recipe } from '../../recipe/recipe.js'
-import type { TrainingOptions } from '../../train/graphs.js'
-import { trainingGraphs } from '../../train/graphs.js'
-import { frozenOf } from '../../train/groups.js'
-import type { HeadOptions } from '../../train/head.js'
-import { replaceHead } from '../../train/head.js'
-import { trainableOf } from '../../train/weights.js'
+import type { TrainingOptions } from '../../train/graphs/build.js'
+import { buildTrainingGraphs } from '../../train/graphs/build.js'
+import type { HeadOptions } from '../../train/model/replace-head.js'
+import { replaceHead } from '../../train/model/replace-head.js'
+import { findTrainable } from '../../train/model/trainable.js'
+import { findFrozen } from '../../train/parameter-groups.js'
 import { loadModel, modelTitle } from '../inputs/load-model.js'
 import { isRecipeName, readRecipe } from '../inputs/read-recipe.js'
 import { type Io, print } from '../io.js'
@@ -80,7 +80,7 @@ Examples:
         training: trained,
         evaluation,
         curvature,
-      } = trainingGraphs(importGraph(model), await training(original, model))
+      } = buildTrainingGraphs(importGraph(model), await training(original, model))
       const files: [string, Model, Written][] = []
       const add = (name: string, spec: GraphSpec) => {
         const file = join(options.output, name)
@@ -139,10 +139,10 @@ async function graphOptions(recipe: Recipe, original: Model, model: Model): Prom
   // Steps only matter while training: the graphs are the same however many an epoch has.
   const optimizer = await inSteps(settled.optimizer, async () => 1)
   const options = trainerOptions({ ...settled, optimizer })
-  const names = [...trainableOf(importGraph(model), options.trainable).keys()]
+  const names = [...findTrainable(importGraph(model), options.trainable).keys()]
   return {
     ...options,
-    frozen: frozenOf(names, options),
+    frozen: findFrozen(names, options),
     curvature: unwrap(options.optimizer).ire?.curvature === 'hutchinson' ? 'hutchinson' : 'sampled',
   }
 }

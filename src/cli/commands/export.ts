@@ -1,9 +1,9 @@
 import { type Command, Option } from 'commander'
 import { writeModel } from '../../node/model.js'
 import { weightsOf } from '../../recipe/build.js'
-import { replaceHead } from '../../train/head.js'
-import { decodeSafetensors } from '../../train/safetensors.js'
-import { tunedModel, type Weights } from '../../train/tuned.js'
+import { modelFromCheckpoint, type WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
+import { decodeSafetensors } from '../../train/checkpoint/safetensors.js'
+import { replaceHead } from '../../train/model/replace-head.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { checkNotOverwriting } from '../errors.js'
 import { loadModel, modelTitle } from '../inputs/load-model.js'
@@ -13,11 +13,11 @@ import { RunFolder } from '../training/run-folder.js'
 
 interface Options {
   readonly output: string
-  readonly weights?: Weights
+  readonly weights?: WhichWeights
   readonly json?: true
 }
 
-const described: Readonly<Record<Weights, string>> = {
+const described: Readonly<Record<WhichWeights, string>> = {
   last: 'its last weights',
   ema: 'the moving average of its weights',
   best: 'the best of its weights',
@@ -55,7 +55,7 @@ Examples:
       const original = recipe.head ? replaceHead(read, recipe.head) : read
       const weights = wanted ?? weightsOf(recipe)
       const { model, step, skipped } = await folder.checkpoint((bytes) => {
-        const tuned = tunedModel(original, bytes, weights)
+        const tuned = modelFromCheckpoint(original, bytes, weights)
         if (weights === 'best') refuseUnjudged(decodeSafetensors(bytes).metadata)
         return tuned
       })

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { readModel, writeModel } from '../../node/model.js'
-import { differentiated } from '../../train/gradient-model.js'
+import { buildGradientModel } from '../../train/graphs/gradient-model.js'
 import { checkNotOverwriting } from '../errors.js'
 import { type Io, print } from '../io.js'
 
@@ -31,7 +31,7 @@ Examples:
     .action(async (path: string, { output, wrt, json }: Options) => {
       const model = await readModel(path)
       await checkNotOverwriting(path, output)
-      const proto = differentiated(model, wrt === undefined ? {} : { wrt })
+      const proto = buildGradientModel(model, wrt === undefined ? {} : { wrt })
       await writeModel(output, { proto, external: null })
       const names = (ports: readonly { readonly name?: string | undefined }[] = []) =>
         ports.map(({ name = '' }) => name)

@@ -3,7 +3,7 @@ import { build, type Preset } from 'onnx-ire/models'
 import type { Graph } from '../../ir/value.js'
 import { writeModel } from '../../node/model.js'
 import { modelOf } from '../../onnx/export.js'
-import { trainableOf } from '../../train/weights.js'
+import { findTrainable } from '../../train/model/trainable.js'
 import { presetNames, presetTitle, readPreset } from '../inputs/read-preset.js'
 import { type Io, print } from '../io.js'
 import { collect } from '../options.js'
@@ -49,7 +49,7 @@ Examples:
         output,
         kind: preset.kind,
         seed: options.seed ?? preset.seed ?? 0,
-        parameters: elements(trainableOf({ ...graph, inputs, outputs })),
+        parameters: elements(findTrainable({ ...graph, inputs, outputs })),
         inputs: ports(inputs),
         outputs: ports(outputs),
       }
@@ -67,7 +67,7 @@ async function listed(io: Io, json: true | undefined): Promise<void> {
   const presets = await Promise.all(
     (await presetNames()).map(async (name) => {
       const preset = await readPreset(name)
-      return { name, parameters: elements(trainableOf(build(preset))), ...preset }
+      return { name, parameters: elements(findTrainable(build(preset))), ...preset }
     }),
   )
   const rows = presets.map(({ name, parameters, about = '' }) => [name, parameters, about])

@@ -1,4 +1,4 @@
-import type { RoundMetrics } from '../../train/options.js'
+import type { IntervalMetrics } from '../../train/options.js'
 import type { TrainingResult } from '../training/run-training.js'
 import { formatCount, formatTable } from './format.js'
 import { formatMetric, formatMetricTables, scalarMetrics } from './metrics.js'
@@ -29,11 +29,11 @@ function judged({ best, stoppedAfter }: TrainingResult): string[] {
   ]
 }
 
-type Column = readonly [name: string, cell: (metrics: RoundMetrics) => string | number]
+type Column = readonly [name: string, cell: (metrics: IntervalMetrics) => string | number]
 
-function measures(epochs: readonly RoundMetrics[]): string {
+function measures(epochs: readonly IntervalMetrics[]): string {
   const percent = (share: number | undefined) => (share === undefined ? '-' : `${(100 * share).toFixed(2)} %`)
-  const optional: readonly (readonly [...Column, shown: (metrics: RoundMetrics) => unknown])[] = [
+  const optional: readonly (readonly [...Column, shown: (metrics: IntervalMetrics) => unknown])[] = [
     ['accuracy', ({ accuracy }) => percent(accuracy), ({ accuracy }) => accuracy],
     ...heldOut(epochs),
     ['flat', ({ flatShare }) => percent(flatShare), ({ flatShare }) => flatShare],
@@ -54,13 +54,15 @@ function measures(epochs: readonly RoundMetrics[]): string {
 }
 
 /** A column for everything that was measured on the validation data and is one number. */
-function heldOut(epochs: readonly RoundMetrics[]): (readonly [...Column, shown: (metrics: RoundMetrics) => unknown])[] {
+function heldOut(
+  epochs: readonly IntervalMetrics[],
+): (readonly [...Column, shown: (metrics: IntervalMetrics) => unknown])[] {
   const names = new Set(
     epochs.flatMap(({ validation }) => (validation ? scalarMetrics(validation).map(([name]) => name) : [])),
   )
   return [...names].map((name) => {
-    const value = ({ validation }: RoundMetrics) => validation?.[name]
-    const cell = (metrics: RoundMetrics) => {
+    const value = ({ validation }: IntervalMetrics) => validation?.[name]
+    const cell = (metrics: IntervalMetrics) => {
       const found = value(metrics)
       if (typeof found !== 'number') return '-'
       return name === 'loss' ? found : formatMetric(name, found)

@@ -9,8 +9,8 @@ import { writeModel } from '../../node/model.js'
 import type { Model } from '../../onnx/model.js'
 import { mapPaths } from '../../recipe/paths.js'
 import type { Recipe } from '../../recipe/recipe.js'
-import { type CheckpointStore, newestOf, type Resumed } from '../../train/checkpoint-store.js'
-import type { RoundMetrics } from '../../train/options.js'
+import { type CheckpointStore, loadNewest, type Resumed } from '../../train/checkpoint/store.js'
+import type { IntervalMetrics } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 
@@ -77,7 +77,7 @@ export class RunFolder {
 
   /** What `read` makes of the newest checkpoint that is whole. Throws `io` where there is none. */
   async checkpoint(read: (checkpoint: Uint8Array) => Model): Promise<Resumed & { readonly model: Model }> {
-    const found = await newestOf(this.store, read)
+    const found = await loadNewest(this.store, read)
     if (found) return { model: found.value, step: found.step, skipped: found.skipped }
     throw new OnnxIreError(
       'io',
@@ -116,12 +116,12 @@ export class RunFolder {
   }
 
   /** The metrics of every round so far. */
-  async rounds(): Promise<RoundMetrics[]> {
+  async rounds(): Promise<IntervalMetrics[]> {
     const text = await readFile(this.#metrics, 'utf8')
     return text.split('\n').flatMap((line) => {
       if (!line.startsWith('{"kind":"epoch"')) return []
       // JSON has no NaN and writes null.
-      return [JSON.parse(line, (_, value: unknown) => (value === null ? Number.NaN : value)) as RoundMetrics]
+      return [JSON.parse(line, (_, value: unknown) => (value === null ? Number.NaN : value)) as IntervalMetrics]
     })
   }
 

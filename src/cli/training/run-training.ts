@@ -9,11 +9,11 @@ import { writeModel } from '../../node/model.js'
 import { fitOptions, trainerOptions, weightsOf } from '../../recipe/build.js'
 import { differences } from '../../recipe/difference.js'
 import type { Recipe } from '../../recipe/recipe.js'
-import { replaceHead } from '../../train/head.js'
-import type { FitOptions, RoundMetrics } from '../../train/options.js'
+import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
+import { type MonitorOptions, type MonitorState, watched } from '../../train/metric-monitor.js'
+import { replaceHead } from '../../train/model/replace-head.js'
+import type { FitOptions, IntervalMetrics } from '../../train/options.js'
 import { Trainer } from '../../train/trainer.js'
-import type { Weights } from '../../train/tuned.js'
-import { type WatchOptions, type WatchState, watched } from '../../train/watch.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { checkNotOverwriting } from '../errors.js'
 import { loadModel, modelTitle } from '../inputs/load-model.js'
@@ -45,7 +45,7 @@ export interface TrainingResult extends RunSummary {
   /** The trained model; null when the run was interrupted. */
   readonly model: string | null
   /** Which weights the model has. */
-  readonly weights: Weights
+  readonly weights: WhichWeights
   readonly interrupted: boolean
   /** Steps done since the beginning. */
   readonly step: number
@@ -56,7 +56,7 @@ export interface TrainingResult extends RunSummary {
   /** By tensor, the names of the class numbers in it. */
   readonly classes: ClassNames
   /** The epochs of this call. */
-  readonly epochs: readonly RoundMetrics[]
+  readonly epochs: readonly IntervalMetrics[]
   readonly runtime: string
 }
 
@@ -158,7 +158,7 @@ async function runSteps(trainer: Trainer, data: Data, validation: Data | undefin
   const { recipe, folder, progress } = call
   const interrupts = onInterrupt(call.io, () => progress.note('stopping after this step; once more to quit at once'))
   const { signal } = interrupts
-  const epochs: RoundMetrics[] = []
+  const epochs: IntervalMetrics[] = []
   const options: FitOptions = {
     ...fitOptions(recipe),
     ...(validation ? { validation: stoppable(validation, signal) } : {}),
@@ -214,7 +214,7 @@ export interface RunSummary {
 }
 
 /** @param rounds all evaluations of the run in order */
-export function summarizeRun({ best, earlyStopping }: Recipe, rounds: readonly RoundMetrics[]): RunSummary {
+export function summarizeRun({ best, earlyStopping }: Recipe, rounds: readonly IntervalMetrics[]): RunSummary {
   const keeping = best === true ? {} : best || undefined
   const by = keeping ?? earlyStopping
   const state = by && finalState(by, rounds)
@@ -225,8 +225,8 @@ export function summarizeRun({ best, earlyStopping }: Recipe, rounds: readonly R
   }
 }
 
-const finalState = (options: WatchOptions, rounds: readonly RoundMetrics[]): WatchState | null =>
-  rounds.reduce<WatchState | null>(
+const finalState = (options: MonitorOptions, rounds: readonly IntervalMetrics[]): MonitorState | null =>
+  rounds.reduce<MonitorState | null>(
     (state, { validation, step }) => (validation ? watched(options, state, validation, step) : state),
     null,
   )

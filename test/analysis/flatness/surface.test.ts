@@ -7,7 +7,7 @@ import { hutchinsonTrace } from '../../../src/analysis/flatness/trace.js'
 import { displaced, dot, norm } from '../../../src/analysis/flatness/vector.js'
 import { Random } from '../../../src/data/index.js'
 import { gradientTables } from '../../../src/grad/gradient-tables.js'
-import { importGraph, input, modelOf, op, parameter, trainingGraphs } from '../../../src/graph/index.js'
+import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter } from '../../../src/graph/index.js'
 import {
   adamw,
   arrays,
@@ -152,7 +152,7 @@ test('in float32 differences agree with exact products to what rounding leaves',
 })
 
 test('differences take the place of a graph that cannot be, unless exact products are asked for', async () => {
-  const graphs = trainingGraphs(importGraph(mlp()), { loss })
+  const graphs = buildTrainingGraphs(importGraph(mlp()), { loss })
   const { Mul: _, ...rules } = gradientTables.rules
   const once = surfaceGraphs(graphs, { ...gradientTables, rules })
   expect(once.product).toBeNull()

@@ -1,0 +1,162 @@
+import type { FloatArray } from '../../ir/float-array.js'
+import { sizeOf, type Tensor } from '../../ir/tensor.js'
+import type { ParameterArrays } from '../../optim/arrays.js'
+import { describeOptimizer, type Optimizer } from '../../optim/optimizer.js'
+import { loadState, type OptimizerState, type SavedState, saveState } from '../../optim/state.js'
+import { OnnxIreError } from '../../util/errors.js'
+import type { TrainerOptions } from '../options.js'
+import type { SavedProgress } from '../progress.js'
+import { decodeSafetensors, encodeSafetensors } from './safetensors.js'
+
+/** A run's arrays by role: 'parameter', 'statistic', and where they are kept 'ema', 'best'. */
+export type RunArrays = Readonly<Record<string, ParameterArrays>>
+
+const format = 'onnx-ire checkpoint 2'
+
+/**
+ * A run as a safetensors file. Tensors: `parameter/<name>`, `statistic/<name>` (running statistics of norms),
+ * `ema/<name>` and `best/<name>` where these are kept, and the optimizer's moments and mask as `state/<moment>/<name>`.
+ * Metadata, as JSON: `format`, the version; `run`, the optimizer, seed, batch size and groups; `numbers`, the optimizer's;
+ * `progress`, the position in the data and what was measured. Random numbers are drawn from streams that the seed and the
+ * step decide, so there is no random state to keep.
+ */
+export function writeCheckpoint(
+  run: Fingerprint,
+  arrays: RunArrays,
+  state: OptimizerState,
+  progress: SavedProgress,
+): Uint8Array {
+  const { arrays: moments, numbers } = saveState(state)
+  const tensors = [...Object.entries(arrays), ['state', moments] as const].flatMap(([role, group]) =>
+    Object.entries(group).map(([name, data]) => [`${role}/${name}`, tensorOf(data)] as const),
+  )
+  return encodeSafetensors({
+    tensors: Object.fromEntries(tensors),
+    metadata: {
+      format,
+      run: serializeFingerprint(run),
+      numbers: JSON.stringify(numbers),
+      progress: JSON.stringify(progress),
+    },
+  })
+}
+
+/**
+ * Reads a checkpoint into the run's arrays.
+ * Throws `damaged` for a broken file, `checkpoint` for one of another run, before anything is changed.
+ */
+export function readCheckpoint(
+  bytes: Uint8Array,
+  run: Fingerprint,
+  arrays: RunArrays,
+): { readonly state: OptimizerState; readonly progress: SavedProgress } {
+  const { tensors, metadata } = decodeSafetensors(bytes)
+  if (metadata['format'] !== format)
+    throw new OnnxIreError(
+      'checkpoint',
+      `not a checkpoint of this version: its format is '${metadata['format'] ?? 'unknown'}', expected '${format}'`,
+    )
+  const own = serializeFingerprint(run)
+  if (metadata['run'] !== own)
+    throw new OnnxIreError(
+      'checkpoint',
+      `the checkpoint belongs to another run: ${describeDifferences(metadata['run'], own)}; give the options it was written with`,
+    )
+  const left = new Map(Object.entries(tensors))
+  const found = Object.entries(arrays).flatMap(([role, group]) =>
+    Object.entries(group).map(([name, array]) => [array, taken(left, `${role}/${name}`, array)] as const),
+  )
+  const moments = [...left].flatMap(([name, { data }]) =>
+    name.startsWith('state/') ? [[name.slice('state/'.length), data as FloatArray | Uint8Array] as const] : [],
+  )
+  const extra = [...left.keys()].find((name) => !name.startsWith('state/'))
+  if (extra !== undefined)
+    throw new OnnxIreError(
+      'checkpoint',
+      `the checkpoint holds '${extra}', which this run does not have: it belongs to a run with other trainable tensors`,
+    )
+  const state = loadState(run.optimizer, arrays['parameter']!, {
+    arrays: Object.fromEntries(moments),
+    numbers: parsed(metadata, 'numbers') as SavedState['numbers'],
+  })
+  const progress = parsed(metadata, 'progress') as SavedProgress
+  for (const key of ['epoch', 'batch'] as const)
+    if (!Number.isSafeInteger(progress[key]) || progress[key] < 0)
+      throw new OnnxIreError('checkpoint', `the checkpoint's ${key} is ${progress[key]}, not a count`)
+  for (const [array, saved] of found) array.set(saved)
+  return { state, progress }
+}
+
+function taken(left: Map<string, Tensor>, name: string, array: FloatArray): FloatArray {
+  const tensor = left.get(name)
+  left.delete(name)
+  if (tensor && sizeOf(tensor.dims) === array.length && tensor.data.constructor === array.constructor)
+    return tensor.data as FloatArray
+  throw new OnnxIreError(
+    'checkpoint',
+    `the checkpoint holds no tensor '${name}' of ${array.length} elements: it belongs to another model or run`,
+  )
+}
+
+/** Each number is checked where it is used. */
+function parsed(metadata: Readonly<Record<string, string>>, key: string): object {
+  try {
+    const value: unknown = JSON.parse(metadata[key] ?? '')
+    if (typeof value === 'object' && value !== null) return value
+  } catch {}
+  throw new OnnxIreError('checkpoint', `the checkpoint's ${key} cannot be read`)
+}
+
+const tensorOf = (data: FloatArray | Uint8Array): Tensor => ({
+  dtype: data instanceof Float64Array ? 'float64' : data instanceof Float32Array ? 'float32' : 'uint8',
+  dims: [data.length],
+  data,
+})
+
+/** What a run is, apart from how far it has come: a checkpoint only fits a run with the same. */
+export interface Fingerprint {
+  readonly optimizer: Optimizer
+  readonly seed: number
+  readonly batchSize: number
+  /** What else decides the trajectory, as plain data. */
+  readonly options: Readonly<Record<string, unknown>>
+}
+
+export function createFingerprint(trainer: TrainerOptions): Fingerprint {
+  const { optimizer, seed = 0, batchSize = 32, groups, decayVectors, layerDecay, schedule } = trainer
+  const { clipNorm, clipValue, ema, best, earlyStopping } = trainer
+  const dropout = trainer.dropout === 'on' ? 'on' : undefined
+  const curvatureBatch = trainer.curvatureBatch === 'fixed' ? 'fixed' : undefined
+  const options = {
+    ...{ groups, decayVectors, layerDecay, schedule, clipNorm, clipValue, ema, best, earlyStopping },
+    ...{ dropout, curvatureBatch },
+  }
+  return { optimizer, seed, batchSize, options }
+}
+
+/** As JSON, for a checkpoint. */
+export const serializeFingerprint = ({ optimizer, seed, batchSize, options }: Fingerprint): string =>
+  JSON.stringify({ optimizer: describeOptimizer(optimizer), seed, batchSize, ...options })
+
+/** Where two of them differ, for people: `clipNorm is 2, it was 1`. */
+export function describeDifferences(before: string | undefined, now: string): string {
+  const [old, own] = [fieldsOf(before), fieldsOf(now)]
+  const changes = [...new Set([...Object.keys(old), ...Object.keys(own)])].flatMap((key) => {
+    const [a, b] = [old, own].map((fields) => (Object.hasOwn(fields, key) ? fields[key] : undefined))
+    return a === b ? [] : [`${key} is ${b ?? 'left out'}, it was ${a ?? 'left out'}`]
+  })
+  return changes.join('; ') || `it was ${before}`
+}
+
+/** JSON of every option, those of the optimizer one by one where both runs may have them. */
+function fieldsOf(identity = '{}'): Readonly<Record<string, string>> {
+  const flat = (value: unknown, path: string, depth: number): [string, string][] =>
+    depth > 0 && typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.entries(value).flatMap(([key, each]) => flat(each, path === '' ? key : `${path}.${key}`, depth - 1))
+      : [[path, JSON.stringify(value)]]
+  try {
+    return Object.fromEntries(flat(JSON.parse(identity), '', 4))
+  } catch {
+    return {}
+  }
+}

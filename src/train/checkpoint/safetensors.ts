@@ -1,0 +1,235 @@
+import { type DType, dtypes } from '../../ir/dtype.js'
+import { sizeOf, type Tensor, type Tensors } from '../../ir/tensor.js'
+import { rawBytes } from '../../onnx/proto/tensor.js'
+import { decodeUtf8 } from '../../onnx/proto/wire.js'
+import { OnnxIreError } from '../../util/errors.js'
+
+/** Remainders of one byte followed by 0, 1, 2, 3 zero bytes, for the polynomial 0xEDB88320. */
+const tables = Array.from({ length: 4 }, () => new Int32Array(256)) as [Int32Array, Int32Array, Int32Array, Int32Array]
+for (let byte = 0; byte < 256; byte++) {
+  let crc = byte
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1
+  tables[0][byte] = crc
+}
+for (let zeros = 1; zeros < 4; zeros++) {
+  const before = tables[zeros - 1]!
+  for (let byte = 0; byte < 256; byte++) {
+    tables[zeros]![byte] = (before[byte]! >>> 8) ^ tables[0][before[byte]! & 255]!
+  }
+}
+
+/**
+ * CRC-32 of bytes as zip and PNG use it (ISO-HDLC; Python's `zlib.crc32`), four bytes at a time.
+ * @param before the CRC of the bytes that came before these, to take a file in pieces
+ */
+export function crc32(bytes: Uint8Array, before = 0): number {
+  const [t0, t1, t2, t3] = tables
+  const end = bytes.length & ~3
+  let crc = ~before
+  let i = 0
+  for (; i < end; i += 4) {
+    crc ^= bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24)
+    crc = t3[crc & 255]! ^ t2[(crc >>> 8) & 255]! ^ t1[(crc >>> 16) & 255]! ^ t0[crc >>> 24]!
+  }
+  for (; i < bytes.length; i++) crc = (crc >>> 8) ^ t0[(crc ^ bytes[i]!) & 255]!
+  return ~crc >>> 0
+}
+
+/** Element types by safetensors name. 4-bit integers and strings have none. */
+const names: Readonly<Record<string, DType>> = {
+  F64: 'float64',
+  F32: 'float32',
+  F16: 'float16',
+  BF16: 'bfloat16',
+  I64: 'int64',
+  I32: 'int32',
+  I16: 'int16',
+  I8: 'int8',
+  U64: 'uint64',
+  U32: 'uint32',
+  U16: 'uint16',
+  U8: 'uint8',
+  BOOL: 'bool',
+}
+
+/** Named tensors and texts: what a safetensors file holds. */
+export interface SafetensorsFile {
+  readonly tensors: Tensors
+  readonly metadata: Readonly<Record<string, string>>
+}
+
+/** Headers written here begin with these characters, then the checksum: eight hexadecimal digits at a fixed place. */
+const opening = '{"__metadata__":{"crc32":"'
+const checksumAt = 8 + opening.length
+const noChecksum = '00000000'
+
+/**
+ * A safetensors file (https://huggingface.co/docs/safetensors) in pieces to be written one after the other: the header,
+ * then the elements of the tensors, which are not copied, so leave them alone until they are written. The widest elements
+ * come first and the header fills up to a multiple of 8 bytes, so every element is aligned.
+ *
+ * The metadata entry `crc32` is the CRC-32 of the whole file with its own eight digits taken as zeros.
+ * @throws 'invalid-data' for a tensor of 4-bit integers or strings, and for the names the format reserves
+ */
+export function safetensorsChunks({ tensors, metadata }: SafetensorsFile): Uint8Array[] {
+  if (Object.hasOwn(tensors, '__metadata__') || Object.hasOwn(metadata, 'crc32'))
+    throw new OnnxIreError('invalid-data', "safetensors: tensor '__metadata__' and metadata 'crc32' are reserved names")
+  const named = Object.entries(tensors).sort(([, a], [, b]) => dtypes[b.dtype].bits - dtypes[a.dtype].bits)
+  const header: [string, string][] = [['__metadata__', json([['crc32', quoted(noChecksum)], ...texts(metadata)])]]
+  const chunks: Uint8Array[] = []
+  let offset = 0
+  for (const [name, tensor] of named) {
+    const { dtype, bytes } = stored(name, tensor)
+    const end = offset + bytes.length
+    header.push([name, JSON.stringify({ dtype, shape: tensor.dims, data_offsets: [offset, end] })])
+    chunks.push(bytes)
+    offset = end
+  }
+  const first = headerBytes(json(header))
+  const checksum = checksumOf([first, ...chunks])
+  for (let i = 0; i < checksum.length; i++) first[checksumAt + i] = checksum.charCodeAt(i)
+  return [first, ...chunks]
+}
+
+/** The file of `safetensorsChunks` in one piece: a copy. */
+export function encodeSafetensors(container: SafetensorsFile): Uint8Array {
+  const chunks = safetensorsChunks(container)
+  const file = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, 0))
+  let offset = 0
+  for (const chunk of chunks) {
+    file.set(chunk, offset)
+    offset += chunk.length
+  }
+  return file
+}
+
+/**
+ * What a safetensors file holds. Tensors are views of `bytes` where these are aligned.
+ * @param options `checksum: false` also takes files without one, as other programs write them
+ * @throws 'damaged' saying what is wrong with the file
+ */
+export function decodeSafetensors(bytes: Uint8Array, options: { readonly checksum?: boolean } = {}): SafetensorsFile {
+  const { header, start, text } = readHeader(bytes)
+  const { __metadata__: metadata = {}, ...specs } = header
+  const spans = Object.entries(specs).map(([name, spec]) => spanOf(name, spec))
+  const end = start + spans.reduce((last, span) => Math.max(last, span.end), 0)
+  if (bytes.length !== end) {
+    const what = bytes.length < end ? 'it is cut short' : 'something was added'
+    throw damaged(`it has ${bytes.length} bytes, but its header describes ${end}: ${what}`)
+  }
+  if (text.startsWith(opening)) verify(bytes)
+  else if (options.checksum ?? true) throw damaged('its header does not begin with a checksum')
+  checkCover(spans)
+  if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === 'string'))
+    throw damaged('the metadata in its header are not texts')
+  const data = bytes.subarray(start)
+  const { crc32: _, ...rest } = metadata as Record<string, string>
+  return { metadata: rest, tensors: Object.fromEntries(spans.map((span) => [span.name, view(span, data)])) }
+}
+
+function stored(name: string, tensor: Tensor): { dtype: string; bytes: Uint8Array } {
+  const dtype = Object.keys(names).find((key) => names[key] === tensor.dtype)
+  const what = `safetensors: tensor '${name}' is ${tensor.dtype} [${tensor.dims.join(', ')}]`
+  if (!dtype) throw new OnnxIreError('invalid-data', `${what}, which the format has no name for`)
+  const bytes = rawBytes(tensor)
+  if (bytes.length * 8 !== sizeOf(tensor.dims) * dtypes[tensor.dtype].bits)
+    throw new OnnxIreError('invalid-data', `${what} but has ${tensor.data.length} elements`)
+  return { dtype, bytes }
+}
+
+/** JSON in ASCII, of values that are JSON already. Unlike an object, this keeps a name like '12' in its place. */
+const json = (entries: readonly (readonly [string, string])[]): string =>
+  `{${entries.map(([key, value]) => `${quoted(key)}:${value}`).join(',')}}`
+
+const quoted = (text: string): string =>
+  JSON.stringify(text).replace(/[\u007f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+
+const texts = (metadata: Readonly<Record<string, string>>) =>
+  Object.entries(metadata).map(([key, value]) => [key, quoted(value)] as const)
+
+/** The length of the header as 64 bits, and the header, filled up with spaces. */
+function headerBytes(text: string): Uint8Array {
+  const bytes = new Uint8Array(8 + Math.ceil(text.length / 8) * 8).fill(0x20)
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(bytes.length - 8), true)
+  for (let i = 0; i < text.length; i++) bytes[8 + i] = text.charCodeAt(i)
+  return bytes
+}
+
+function readHeader(bytes: Uint8Array): { header: Record<string, unknown>; start: number; text: string } {
+  if (bytes.length < 8) throw damaged(`it has ${bytes.length} bytes, less than the 8 it begins with`)
+  const length = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true)
+  if (length > bytes.length - 8)
+    throw damaged(
+      `its header should have ${length} bytes, but ${bytes.length - 8} follow: it is cut short or no such file`,
+    )
+  const start = 8 + Number(length)
+  const text = decodeUtf8(bytes.subarray(8, start))
+  try {
+    const header: unknown = JSON.parse(text)
+    if (isRecord(header)) return { header, start, text }
+  } catch (cause) {
+    throw damaged(`its header is no JSON (${cause instanceof Error ? cause.message : String(cause)})`)
+  }
+  throw damaged('its header is no JSON object')
+}
+
+interface Span {
+  readonly name: string
+  readonly dtype: DType
+  readonly dims: readonly number[]
+  /** Bytes of the data section. */
+  readonly begin: number
+  readonly end: number
+}
+
+function spanOf(name: string, spec: unknown): Span {
+  const { dtype: code, shape, data_offsets: offsets } = isRecord(spec) ? spec : {}
+  const dtype = typeof code === 'string' && Object.hasOwn(names, code) ? names[code] : undefined
+  if (!dtype) throw damaged(`tensor '${name}' is of the unknown type ${JSON.stringify(code)}`)
+  if (!isSizes(shape) || !isSizes(offsets)) throw damaged(`the shape or the offsets of tensor '${name}' are no sizes`)
+  const [begin = 0, end = -1] = offsets
+  if (end - begin !== (sizeOf(shape) * dtypes[dtype].bits) / 8)
+    throw damaged(`tensor '${name}', ${dtype} [${shape.join(', ')}], does not fill bytes ${begin} to ${end}`)
+  return { name, dtype, dims: shape, begin, end }
+}
+
+/** Every byte of the data section belongs to exactly one tensor. */
+function checkCover(spans: readonly Span[]): void {
+  let covered = 0
+  for (const { name, begin, end } of spans.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
+    if (begin !== covered)
+      throw damaged(`tensor '${name}' begins at byte ${begin}, but the one before ends at ${covered}`)
+    covered = end
+  }
+}
+
+function view({ dtype, dims, begin, end }: Span, data: Uint8Array): Tensor {
+  const { array: Elements, bits } = dtypes[dtype]
+  const bytes = data.subarray(begin, end)
+  const { buffer, byteOffset } = bytes.byteOffset % (bits / 8) === 0 ? bytes : new Uint8Array(bytes)
+  return { dtype, dims, data: new Elements!(buffer, byteOffset, (end - begin) / (bits / 8)) }
+}
+
+/** Of a file in pieces, with zeros where the checksum goes. */
+const checksumOf = (chunks: readonly Uint8Array[]): string =>
+  chunks
+    .reduce((crc, chunk) => crc32(chunk, crc), 0)
+    .toString(16)
+    .padStart(noChecksum.length, '0')
+
+function verify(bytes: Uint8Array): void {
+  const after = checksumAt + noChecksum.length
+  const zeros = Uint8Array.from(noChecksum, (digit) => digit.charCodeAt(0))
+  const found = checksumOf([bytes.subarray(0, checksumAt), zeros, bytes.subarray(after)])
+  const wanted = decodeUtf8(bytes.subarray(checksumAt, after))
+  if (found !== wanted) throw damaged(`its checksum is ${found} instead of ${wanted}`)
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const isSizes = (value: unknown): value is readonly number[] =>
+  Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0)
+
+const damaged = (what: string) =>
+  new OnnxIreError('damaged', `the safetensors file is damaged: ${what}; use another copy`)

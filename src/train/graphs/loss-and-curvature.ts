@@ -1,0 +1,60 @@
+import { gradients, zerosLike } from '../../grad/gradient.js'
+import { hessianProducts } from '../../grad/hessian.js'
+import { scalar } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import type { LossGraph, NoiseDistribution } from '../../loss/loss.js'
+import type { GraphSpec } from '../../onnx/export.js'
+import { op } from '../../op/op.js'
+
+/** The outputs that every graph of a loss has. */
+export const lossOutputs = ({ loss, count, weight }: LossGraph): [string, Value][] => [
+  ['loss', loss],
+  ['count', count],
+  ...(weight ? [['weight', weight] as [string, Value]] : []),
+]
+
+/** By parameter name, only where there is one. */
+export function buildGradients(loss: Value, parameters: ReadonlyMap<string, Value>): ReadonlyMap<string, Value> {
+  const found = gradients([[loss, scalar(loss.dtype, 1)]], [...parameters.values()])
+  return new Map([...parameters.keys()].flatMap((name, i) => (found[i] ? [[name, found[i]]] : [])))
+}
+
+export const gradientOutputs = (found: ReadonlyMap<string, Value>, parameters: ReadonlyMap<string, Value>) =>
+  [...parameters].map(([name, value]): [string, Value] => [`grad/${name}`, found.get(name) ?? zerosLike(value)])
+
+/** What IRE ranks by, and the inputs that are drawn for it. */
+interface Estimate extends Omit<SampledGraph, 'spec'> {
+  readonly inputs: readonly (readonly [string, Value])[]
+  readonly outputs: ReadonlyMap<string, Value>
+}
+
+/** @param dLoss the gradients of the loss, which 'hutchinson' differentiates again */
+export function buildCurvature(
+  loss: LossGraph,
+  dLoss: ReadonlyMap<string, Value>,
+  parameters: ReadonlyMap<string, Value>,
+  kind: 'sampled' | 'hutchinson' | undefined,
+): Estimate | null {
+  const counts = lossOutputs(loss).filter(([name]) => name !== 'loss')
+  if (kind === 'hutchinson') {
+    const g = [...parameters.keys()].map((name) => dLoss.get(name) ?? null)
+    const { vectors: probes, products } = hessianProducts(g, parameters, 'probe/')
+    const estimates = [...probes.values()].map((v, i) => (products[i] ? op.Mul(v, products[i]) : zerosLike(v)))
+    const named = [...parameters.keys()].map((name, i): [string, Value] => [`grad/${name}`, estimates[i]!])
+    return { inputs: [...probes], outputs: new Map([...counts, ...named]), noise: new Map(), probes }
+  }
+  if (kind === undefined || !loss.sampled) return null
+  const { loss: plain, noise } = loss.sampled
+  const outputs = new Map([...counts, ...gradientOutputs(buildGradients(plain, parameters), parameters)])
+  const inputs = [...noise].map(([name, { value }]) => [name, value] as const)
+  return { inputs, outputs, noise, probes: new Map() }
+}
+
+/** A graph beside what the host draws to feed it. */
+export interface SampledGraph {
+  readonly spec: GraphSpec
+  /** Noise the host draws for every example. */
+  readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: NoiseDistribution }>
+  /** Random signs the host draws, of parameters' shapes; the same for all parts of a batch. */
+  readonly probes: ReadonlyMap<string, Value>
+}

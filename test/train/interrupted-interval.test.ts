@@ -1,0 +1,136 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import {
+  adamw,
+  type CheckpointStore,
+  crossEntropy,
+  type Dataset,
+  encodeModel,
+  type FitOptions,
+  type IntervalMetrics,
+  ire,
+  sam,
+  Trainer,
+} from '../../src/index.js'
+import { node } from '../../src/node/index.js'
+import { clusters, smallMlp } from './problem.js'
+
+const runtime = node({ threads: 1 })
+afterAll(() => runtime.dispose())
+
+const points = clusters(40, [6])
+const others = clusters(24, [6], 9)
+
+/** Everything that moves on at the end of a round. */
+const create = (): Promise<Trainer> =>
+  Trainer.create(smallMlp(), {
+    loss: crossEntropy(),
+    optimizer: ire(sam(adamw({ lr: 0.2 })), { kappa: 1, gamma: 0.8, interval: 3, warmup: 1, beta: 0.5 }),
+    runtime,
+    batchSize: 8,
+    groups: [{ tensors: 'hidden*', frozen: { untilStep: 4 } }],
+    ema: 0.7,
+    best: {},
+    earlyStopping: { patience: 9 },
+    schedule: { kind: 'plateau', patience: 0 },
+  })
+
+function memory(): CheckpointStore {
+  const kept = new Map<number, Uint8Array>()
+  return {
+    save: async (step, checkpoint) => void kept.set(step, checkpoint),
+    steps: async () => [...kept.keys()].sort((a, b) => b - a),
+    load: async (step) => kept.get(step)!,
+  }
+}
+
+async function fitted(trainer: Trainer, options: Partial<FitOptions>): Promise<IntervalMetrics[]> {
+  const rounds: IntervalMetrics[] = []
+  const end = options.steps === undefined ? { epochs: 3 } : {}
+  const plan = { ...end, evaluateEvery: 4, validation: others, ...options }
+  for await (const metrics of trainer.fit(points, plan)) rounds.push(metrics)
+  return rounds
+}
+
+const models = (trainer: Trainer): Buffer[] =>
+  (['last', 'ema', 'best'] as const).map((weights) => Buffer.from(encodeModel(trainer.export({ weights }))))
+
+/** Where a run ends up that is interrupted and resumed: weights, and what it has still told. */
+async function resumed(store: CheckpointStore): Promise<{ trainer: Trainer; rounds: IntervalMetrics[] }> {
+  const trainer = await create()
+  await trainer.resume(store)
+  return { trainer, rounds: await fitted(trainer, {}) }
+}
+
+const judged = (rounds: readonly IntervalMetrics[]) =>
+  rounds.map(({ epoch, step, count, loss, lr, validation }) => ({ epoch, step, count, loss, lr, validation }))
+
+describe('a run of 15 steps in rounds of 4, stopped after any step', () => {
+  const steps = Array.from({ length: 15 }, (_, i) => i)
+
+  it('ends as one that was not stopped: last, average and best weights', async () => {
+    const whole = await create()
+    const told = judged(await fitted(whole, {}))
+    for (const last of steps) {
+      const store = memory()
+      const first = await fitted(await create(), {
+        checkpoints: { store, everySteps: 2 },
+        onStep: ({ step }) => (step === last ? 'stop' : undefined),
+      })
+      const { trainer, rounds } = await resumed(store)
+      expect(models(trainer)).toEqual(models(whole))
+      // A round that is stopped in the middle is told of twice, the second time in whole.
+      const complete = first.filter(({ validation }) => validation)
+      expect(judged([...complete, ...rounds])).toEqual(told)
+    }
+  })
+
+  it('does too when the signal comes in the last step of a round: measured on resume', async () => {
+    const whole = await create()
+    const told = judged(await fitted(whole, {}))
+    for (const last of [7, 14]) {
+      const signal = { aborted: false }
+      const store = memory()
+      const first = await fitted(await create(), {
+        checkpoints: { store },
+        signal,
+        onStep: ({ step }) => {
+          signal.aborted = step === last
+        },
+      })
+      expect(first.at(-1)!.validation).toBeUndefined()
+      const { trainer, rounds } = await resumed(store)
+      expect(models(trainer)).toEqual(models(whole))
+      expect(judged(rounds)).toEqual(told.slice(last === 7 ? 1 : 3))
+    }
+  })
+
+  it('does too when measuring fails, and a checkpoint is taken then', async () => {
+    const whole = await create()
+    await fitted(whole, {})
+    const broken: Dataset = {
+      length: 24,
+      batch: () => {
+        throw new Error('interrupted')
+      },
+    }
+    const trainer = await create()
+    await fitted(trainer, { steps: 4 })
+    await expect(fitted(trainer, { validation: broken })).rejects.toThrow('interrupted')
+    expect(trainer.step).toBe(8)
+    const store = memory()
+    await store.save(8, trainer.checkpoint())
+    expect(models((await resumed(store)).trainer)).toEqual(models(whole))
+    // And without a checkpoint, asked again.
+    await fitted(trainer, {})
+    expect(models(trainer)).toEqual(models(whole))
+  })
+})
+
+it('the checkpoint of the last step knows what was measured after it', async () => {
+  const store = memory()
+  const trainer = await create()
+  await fitted(trainer, { steps: 6, checkpoints: { store, everySteps: 2 } })
+  const again = await create()
+  await again.resume(store)
+  expect(again.checkpoint()).toEqual(trainer.checkpoint())
+})

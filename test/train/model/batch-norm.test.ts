@@ -1,0 +1,183 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { Random } from '../../../src/data/index.js'
+import {
+  buildTrainingGraphs,
+  importGraph,
+  input,
+  modelOf,
+  op,
+  parameter,
+  tensor,
+  type Value,
+} from '../../../src/graph/index.js'
+import {
+  arrays,
+  crossEntropy,
+  type Dataset,
+  decodeModel,
+  encodeModel,
+  ire,
+  labels,
+  type Model,
+  type Optimizer,
+  sam,
+  sgd,
+  type Tensor,
+  Trainer,
+} from '../../../src/index.js'
+import { node } from '../../../src/node/index.js'
+import { normal } from '../problem.js'
+
+const runtime = node({ threads: 1 })
+afterAll(() => runtime.dispose())
+
+const [examples, channels, size, momentum, epsilon] = [6, 3, 4, 0.8, 1e-3]
+const vector = (name: string, ...values: readonly number[]) =>
+  parameter(name, tensor('float32', [values.length], Float32Array.from(values)))
+
+/** Pixels mixed by a 1 x 1 kernel, normalised, pooled, to two classes. */
+function model(): Model {
+  const x = input('x', 'float32', ['N', channels, size, size])
+  const [y] = op.BatchNormalization(
+    op.Conv(x, parameter('kernel', normal(new Random(7), [channels, channels, 1, 1]))),
+    vector('scale', 1, 2, 3),
+    vector('bias', 0, 1, 2),
+    vector('mean', 0.5, 0, -0.5),
+    vector('var', 1, 2, 3),
+    { momentum, epsilon },
+  )
+  const logits = op.MatMul(
+    op.Flatten(op.GlobalAveragePool(op.Tanh(y))),
+    parameter('w', normal(new Random(1), [channels, 2])),
+  )
+  return modelOf({ name: 'norm', inputs: new Map([['x', x]]), outputs: new Map([['logits', logits]]) })
+}
+
+const x = normal(new Random(2), [examples, channels, size, size])
+const data: Dataset = arrays({ x, labels: labels([0, 1, 0, 1, 1, 0]) })
+
+/** Mean and population variance over examples and pixels of one channel of what the kernel gives. */
+function statisticsOf(channel: number, kernel: ArrayLike<number>): { mean: number; variance: number } {
+  const area = size * size
+  const values = Array.from({ length: examples * area }, (_, i) => {
+    const [n, at] = [Math.floor(i / area), i % area]
+    const terms = [0, 1, 2].map((k) => kernel[channel * channels + k]! * Number(x.data[(n * channels + k) * area + at]))
+    return terms.reduce((a, b) => a + b, 0)
+  })
+  const mean = values.reduce((a, b) => a + b, 0) / values.length
+  return { mean, variance: values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / values.length }
+}
+
+const create = (batchNorm: 'frozen' | 'trained', optimizer: Optimizer): Promise<Trainer> =>
+  Trainer.create(model(), { loss: crossEntropy(), optimizer, runtime, batchSize: examples, batchNorm })
+
+const trainTo = async (trainer: Trainer, steps: number, on: Dataset = data): Promise<void> => {
+  for await (const _ of trainer.fit(on, { steps }));
+}
+
+/** Elements of the exported model's tensors, by name. */
+function exported(trainer: Trainer): Record<string, number[]> {
+  const { parameters } = importGraph(decodeModel(encodeModel(trainer.export())))
+  const elements = ({ source }: Value) => Array.from((source as { tensor: Tensor }).tensor.data as Float32Array)
+  return Object.fromEntries([...parameters].map(([name, value]) => [name, elements(value)]))
+}
+
+const optimizers: readonly (readonly [string, Optimizer])[] = [
+  ['SGD', sgd({ lr: 0.1 })],
+  ['SAM', sam(sgd({ lr: 0.1 }), { rho: 0.5 })],
+  ['IRE around SAM', ire(sam(sgd({ lr: 0.1 })), { kappa: 2, gamma: 0.6, interval: 1 })],
+]
+
+describe('trained norms', () => {
+  it.each(optimizers)(
+    '%s: running statistics move once a step, by the batch at the unperturbed parameters',
+    async (_, optimizer) => {
+      const trainer = await create('trained', optimizer)
+      const [means, variances] = [
+        [0.5, 0, -0.5],
+        [1, 2, 3],
+      ]
+      for (const steps of [1, 2, 3]) {
+        const kernel = Array.from(trainer.parameters['kernel']!)
+        await trainTo(trainer, steps)
+        expect(Array.from(trainer.parameters['kernel']!)).not.toEqual(kernel)
+        const now = exported(trainer)
+        for (let c = 0; c < channels; c++) {
+          const { mean, variance } = statisticsOf(c, kernel)
+          means![c] = momentum * means![c]! + (1 - momentum) * mean
+          variances![c] = momentum * variances![c]! + (1 - momentum) * variance
+          expect(now['mean']![c]).toBeCloseTo(means![c]!, 5)
+          expect(now['var']![c]).toBeCloseTo(variances![c]!, 5)
+        }
+      }
+    },
+  )
+
+  it('normalise by the batch in training and by the running statistics in evaluation', async () => {
+    const trainer = await create('trained', sgd({ lr: 0 }))
+    await trainTo(trainer, 200)
+    let last = Number.NaN
+    for await (const { loss } of trainer.fit(data, { steps: 201 })) last = loss
+    // After 200 steps the running statistics are those of the one batch there is.
+    expect((await trainer.evaluate(data)).loss).toBeCloseTo(last, 5)
+    const fresh = await create('trained', sgd({ lr: 0 }))
+    expect(Math.abs((await fresh.evaluate(data)).loss - last)).toBeGreaterThan(1e-3)
+  })
+
+  it('their statistics are no parameters, even when a pattern names them', () => {
+    const graph = importGraph(model())
+    const { parameters, statistics } = buildTrainingGraphs(graph, {
+      loss: crossEntropy(),
+      batchNorm: 'trained',
+      trainable: '*',
+    })
+    expect([...statistics.keys()]).toEqual(['mean', 'var'])
+    expect([...parameters.keys()].sort()).toEqual(['bias', 'kernel', 'scale', 'w'])
+  })
+})
+
+describe('norms that the loss does not depend on', () => {
+  it('stay as they are, and what only they read need not be in the data', async () => {
+    const x = input('x', 'float32', ['N', channels])
+    const aside = input('aside', 'float32', ['N', channels])
+    const norm = (of: Value, name: string) =>
+      op.BatchNormalization(
+        of,
+        vector(`${name}.scale`, 1, 1, 1),
+        vector(`${name}.bias`, 0, 0, 0),
+        vector(`${name}.mean`, 0, 0, 0),
+        vector(`${name}.var`, 1, 1, 1),
+      )[0]
+    const trainer = await Trainer.create(
+      modelOf({
+        name: 'two outputs',
+        inputs: new Map([
+          ['x', x],
+          ['aside', aside],
+        ]),
+        outputs: new Map([
+          ['logits', norm(x, 'first')],
+          ['other', norm(aside, 'second')],
+        ]),
+      }),
+      { loss: crossEntropy({ logits: 'logits' }), optimizer: sgd(), runtime, batchNorm: 'trained' },
+    )
+    const rows = arrays({ x: normal(new Random(2), [examples, channels]), labels: labels([0, 1, 0, 1, 1, 0]) })
+    await trainTo(trainer, 1, rows)
+    const tensors = exported(trainer)
+    expect(tensors['first.mean']).not.toEqual([0, 0, 0])
+    expect(tensors['second.mean']).toEqual([0, 0, 0])
+  })
+})
+
+describe('frozen norms', () => {
+  it.each(optimizers)('%s: scale and bias are trained, running statistics stay as they are', async (_, optimizer) => {
+    const trainer = await create('frozen', optimizer)
+    await trainTo(trainer, 2)
+    const tensors = exported(trainer)
+    expect(tensors['mean']).toEqual([0.5, 0, -0.5])
+    expect(tensors['var']).toEqual([1, 2, 3])
+    expect(tensors['scale']).not.toEqual([1, 2, 3])
+    expect(tensors['bias']).not.toEqual([0, 1, 2])
+  })
+})

@@ -1,0 +1,96 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { Random } from '../../../src/data/index.js'
+import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter, scalar } from '../../../src/graph/index.js'
+import { adamw, crossEntropy, encodeModel, type Model, mse, sgd, Trainer } from '../../../src/index.js'
+import { tensorFrom } from '../../../src/ir/leaf.js'
+import { node } from '../../../src/node/index.js'
+import { HostCompute } from '../../../src/train/host-compute.js'
+import { Programs } from '../../../src/train/programs.js'
+import { clusters } from '../problem.js'
+
+const runtime = node({ threads: 1 })
+afterAll(() => runtime.dispose())
+
+/** x [N, 6], with Dropout before and after a matrix. */
+function dropping(ratio: number): Model {
+  const random = new Random(1)
+  const weights = (rows: number, columns: number) =>
+    tensorFrom('float32', [rows, columns], random.fill(new Float64Array(rows * columns), 'normal'))
+  const x = input('x', 'float32', ['N', 6])
+  const [seen] = op.Dropout(x, scalar('float32', ratio))
+  const hidden = op.Relu(op.MatMul(seen, parameter('w', weights(6, 8))))
+  const [kept] = op.Dropout(hidden, scalar('float32', ratio))
+  return modelOf({
+    name: 'dropping',
+    inputs: new Map([['x', x]]),
+    outputs: new Map([['logits', op.MatMul(kept, parameter('v', weights(8, 3)))]]),
+  })
+}
+
+const points = clusters(40, [6])
+
+describe('dropout', () => {
+  it('drops the share it says and scales up the rest, in the loss and in its gradient', async () => {
+    const x = input('x', 'float32', ['N', 50])
+    const [y] = op.Dropout(x, scalar('float32', 0.25))
+    const w = parameter('w', tensorFrom('float32', [1, 50], new Float64Array(50).fill(1)))
+    const model = modelOf({
+      name: 'scaled',
+      inputs: new Map([['x', x]]),
+      outputs: new Map([['y', op.Mul(y, w)]]),
+    })
+    const loss = mse({ targets: 't' })
+    const graphs = buildTrainingGraphs(importGraph(model), { loss, trainable: 'w', dropout: 'on' })
+    const programs = new Programs(graphs, HostCompute.over(runtime, graphs.parameters))
+    const ones = (value: number) => tensorFrom('float32', [200, 50], new Float64Array(10_000).fill(value))
+    const run = (seed: number) =>
+      programs.gradient({
+        kind: 'loss',
+        batch: { x: ones(1), t: ones(0) },
+        size: 200,
+        parameters: { w: new Float32Array(50).fill(1) },
+        statistics: {},
+        random: new Random(seed),
+      })
+    const result = await run(0)
+    // Each element is (4/3)^2 with probability 3/4: 4/3 in the mean, with variance (16/9)^2 3/16.
+    expect(result.loss).toBeCloseTo(4 / 3, 1)
+    // d loss / d w sums to 2 loss, as the loss is quadratic in w.
+    const sum = Array.from(result.gradients['w']!).reduce((total, g) => total + g, 0)
+    expect(sum).toBeCloseTo(2 * result.loss, 4)
+    expect((await run(0)).loss).toBe(result.loss)
+    expect((await run(1)).loss).not.toBe(result.loss)
+    await programs.release()
+  })
+
+  it('is off in evaluation and in what is exported, and off unless asked for', async () => {
+    const options = { loss: crossEntropy(), optimizer: sgd({ lr: 0.01 }), runtime, batchSize: 8 }
+    const [on, off] = await Promise.all([
+      Trainer.create(dropping(0.5), { ...options, dropout: 'on' }),
+      Trainer.create(dropping(0.5), options),
+    ])
+    const none = await Trainer.create(dropping(0), { ...options, dropout: 'on' })
+    expect((await on.evaluate(points)).loss).toBe((await none.evaluate(points)).loss)
+    expect(Buffer.compare(encodeModel(on.export()), encodeModel(dropping(0.5)))).toBe(0)
+    const losses = await Promise.all(
+      [on, off, none].map(async (trainer) => {
+        const seen: number[] = []
+        for await (const _ of trainer.fit(points, { steps: 3, onStep: ({ loss }) => seen.push(loss) }));
+        return seen
+      }),
+    )
+    expect(losses[1]).toEqual(losses[2])
+    expect(losses[0]![0]).not.toBe(losses[1]![0])
+  })
+
+  it('goes on bit for bit after a resume', async () => {
+    const create = () =>
+      Trainer.create(dropping(0.3), { loss: crossEntropy(), optimizer: adamw(), runtime, batchSize: 8, dropout: 'on' })
+    const [whole, first, second] = await Promise.all([create(), create(), create()])
+    for await (const _ of whole.fit(points, { steps: 7 }));
+    for await (const _ of first.fit(points, { steps: 3 }));
+    second.restore(first.checkpoint())
+    for await (const _ of second.fit(points, { steps: 7 }));
+    expect(Buffer.compare(encodeModel(second.export()), encodeModel(whole.export()))).toBe(0)
+  })
+})

