@@ -10,7 +10,7 @@ import { selectionExpansions } from '../op/compose/selection.js'
 import { signalExpansions } from '../op/compose/signal.js'
 import { softmaxExpansions } from '../op/compose/softmax.js'
 import type { Definitions } from '../op/op.js'
-import type { GradientTables } from './rule.js'
+import type { GradientTables, WithoutGradient } from './rule.js'
 import { activationRules } from './rules/activation.js'
 import { blockQuantizationRules } from './rules/block-quantization.js'
 import { controlRules } from './rules/control.js'
@@ -63,19 +63,12 @@ const expansions = {
   ...softmaxExpansions,
 }
 
-/** Names of operators whose definition gives no reason for lacking a gradient and that have no rule or expansion. */
-type WithoutGradient = {
-  [K in keyof Definitions]: Definitions[K] extends { readonly gradient: undefined }
-    ? K extends keyof typeof rules | keyof typeof expansions | keyof typeof controlRules
-      ? never
-      : K
-    : never
-}[keyof Definitions]
+type Missing = WithoutGradient<Definitions, keyof typeof rules | keyof typeof expansions | keyof typeof controlRules>
 
 /**
  * Returns `tables`. Does not compile while an operator lacks both a gradient and a reason for that: the error names it.
  */
-const complete = (tables: [WithoutGradient] extends [never] ? object : { readonly withoutGradient: WithoutGradient }) =>
+const complete = (tables: [Missing] extends [never] ? object : { readonly withoutGradient: Missing }) =>
   tables as unknown as GradientTables
 
 /** The gradient rules and expansions of every operator, by operator name. */

@@ -25,6 +25,11 @@ export type Rule<D> =
     ? (inputs: PerSlot<I, Value>, dy: Incoming<O>, forward: Forward<O, A>) => PerSlot<I, Value | null>
     : never
 
+/** Names of the operators of `Family` that are not in `Covered` and whose definition gives no reason for lacking a gradient. */
+export type WithoutGradient<Family, Covered extends PropertyKey> = {
+  [K in keyof Family]: Family[K] extends { readonly gradient: undefined } ? (K extends Covered ? never : K) : never
+}[keyof Family]
+
 /** Rules for (some of) a family of operators. */
 export type Rules<Family> = { readonly [K in keyof Family]?: Rule<Family[K]> }
 

@@ -17,9 +17,10 @@ type Operands<S extends Slots> = S extends readonly [infer Head, ...infer Rest e
       : [Operand, ...Operands<Rest>]
   : []
 
-type Arguments<I extends Slots, A extends AttributeSpecs> =
-  | [...Operands<I>, GivenAttributes<A>]
-  | (Record<never, never> extends GivenAttributes<A> ? Operands<I> : never)
+/** Operands, then attributes unless the operator has none; they may be left out if none is required. */
+type Arguments<I extends Slots, A extends AttributeSpecs> = [keyof A] extends [never]
+  ? Operands<I>
+  : [...Operands<I>, GivenAttributes<A>] | (Record<never, never> extends GivenAttributes<A> ? Operands<I> : never)
 
 type Result<O extends Slots> = O extends readonly [infer Only]
   ? Only extends `...${string}`

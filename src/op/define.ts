@@ -54,9 +54,14 @@ type RequiredKeys<A extends AttributeSpecs> = {
 }[keyof A]
 
 /** Attributes as a caller gives them. */
-export type GivenAttributes<A extends AttributeSpecs> = { readonly [K in RequiredKeys<A>]: Holds<A[K]> } & {
-  readonly [K in Exclude<keyof A, RequiredKeys<A>>]?: Holds<A[K]> | undefined
-}
+export type GivenAttributes<A extends AttributeSpecs> = Flat<
+  { readonly [K in RequiredKeys<A>]: Holds<A[K]> } & {
+    readonly [K in Exclude<keyof A, RequiredKeys<A>>]?: Holds<A[K]> | undefined
+  }
+>
+
+/** One object type instead of an intersection: a value that shares no field with it is rejected even if all are optional. */
+type Flat<T> = { readonly [K in keyof T]: T[K] }
 
 /** `'x'` is required, `'b?'` may be absent, `'...xs'` stands for any number and comes last. */
 export type Slots = readonly string[]
