@@ -10,14 +10,20 @@ export type { InputShapes, MissingLength } from './analysis/inspect/lengths.js'
 export type { Operations, StepMemory } from './analysis/inspect/step.js'
 export type { TensorReport } from './analysis/inspect/tensors.js'
 export type { StepReport } from './backend/step.js'
-export { arrays, type Column, type ColumnLike, labels } from './data/arrays.js'
-export type { Augmentation } from './data/augment/picture.js'
+export { type ColumnSource, type DataColumn, fromArrays, labelColumn } from './data/arrays.js'
+export type { Augmentation } from './data/augment/float-image.js'
 export type { Batch } from './data/batches.js'
-export type { Example } from './data/collate.js'
-export { type BatchContext, type Dataset, type Split, split } from './data/dataset.js'
-export { type ImageOptions, images } from './data/image.js'
-export { type Data, type Examples, type Stream, type StreamOptions, stream } from './data/stream.js'
-export { augment, type DataLike } from './data/transform.js'
+export { type BatchContext, type Dataset, type DatasetSplit, split } from './data/dataset.js'
+export type { DataExample } from './data/examples.js'
+export { type ImageOptions, imageColumn } from './data/image/image-column.js'
+export {
+  type DatasetOrStream,
+  type ExampleIterable,
+  type ExampleStream,
+  type StreamOptions,
+  stream,
+} from './data/stream.js'
+export { augment, type TransformedData } from './data/transform.js'
 export type { DType } from './ir/dtype.js'
 export type { FloatArray } from './ir/float-array.js'
 export type { Dim, Shape } from './ir/shape.js'
@@ -82,4 +88,4 @@ export type { GroupOptions, ParameterGroup } from './train/parameter-groups.js'
 export { type Prediction, type PredictOptions, predict } from './train/predict.js'
 export { Trainer } from './train/trainer.js'
 export { type ErrorCode, OnnxIreError } from './util/errors.js'
-export type { Patterns } from './util/pattern.js'
+export type { NamePatterns } from './util/pattern.js'

@@ -41,9 +41,9 @@ const blocks = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```ts
 
 it("runs the README's first code block from the packed package", () => {
   const data = `
-import { arrays, labels } from 'onnx-ire'
+import { fromArrays, labelColumn } from 'onnx-ire'
 const pixels = Float32Array.from({ length: 96 * 64 }, (_, i) => Math.sin(i) + (Math.floor(i / 64) % 3))
-const data = arrays({ input: { dims: [96, 1, 8, 8], data: pixels }, labels: labels(Array.from({ length: 96 }, (_, i) => i % 3)) })
+const data = fromArrays({ input: { dims: [96, 1, 8, 8], data: pixels }, labels: labelColumn(Array.from({ length: 96 }, (_, i) => i % 3)) })
 `
   writeFileSync(join(project, 'first.mjs'), `${data}${blocks[0]}`)
   const printed = run('node', 'first.mjs')

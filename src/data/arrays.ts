@@ -1,24 +1,26 @@
-import { dtypes, type TypedArray } from '../ir/dtype.js'
-import type { Tensors } from '../ir/tensor.js'
-import { sizeOf, type Tensor, type TensorData } from '../ir/tensor.js'
+import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
+import { sizeOf, type Tensor, type TensorData, type Tensors } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
 import { checkIndices, type Dataset } from './dataset.js'
-import { dtypeOfArray } from './elements.js'
 
 /** One tensor of every example, made when asked for: the leading axis of `rows` counts the indices. */
-export interface Column {
+export interface DataColumn {
   readonly length: number
   /** The tensors of these examples, one behind the other. */
   rows(indices: ArrayLike<number>): Tensor
   /** Columns it brings along under names of their own, such as the mask of `padded`. */
-  readonly beside?: Readonly<Record<string, Column>> | undefined
+  readonly companions?: Readonly<Record<string, DataColumn>> | undefined
 }
 
 /**
  * What `arrays` takes for one name, example by example along the leading axis: a tensor; elements and dims, where the
  * dtype follows from the array's class; a typed array, one element per example; or a column such as `images` makes.
  */
-export type ColumnLike = Column | Tensor | TypedArray | { readonly dims: readonly number[]; readonly data: TensorData }
+export type ColumnSource =
+  | DataColumn
+  | Tensor
+  | TypedArray
+  | { readonly dims: readonly number[]; readonly data: TensorData }
 
 /**
  * A data set in memory. Dtypes stay as they are, and nothing is copied before a batch is asked for.
@@ -29,10 +31,10 @@ export type ColumnLike = Column | Tensor | TypedArray | { readonly dims: readonl
  * ```
  * @throws 'invalid-data' naming the entry whose data do not fit its dims, or the two that disagree on the number of examples
  */
-export function arrays(columns: Readonly<Record<string, ColumnLike>>): Dataset {
+export function fromArrays(columns: Readonly<Record<string, ColumnSource>>): Dataset {
   const entries = Object.entries(columns).flatMap(([name, like]) => {
-    const column = columnOf(name, like)
-    return [[name, column] as const, ...Object.entries(column.beside ?? {})]
+    const column = toColumn(name, like)
+    return [[name, column] as const, ...Object.entries(column.companions ?? {})]
   })
   const names = entries.map(([name]) => name)
   const twice = names.find((name, i) => names.indexOf(name) < i)
@@ -65,7 +67,7 @@ export function arrays(columns: Readonly<Record<string, ColumnLike>>): Dataset {
  * @param values whole numbers, or a tensor of integers (its shape is kept)
  * @throws 'invalid-data' naming the first value that is no whole number
  */
-export function labels(values: ArrayLike<number | bigint> | Tensor): Tensor {
+export function labelColumn(values: ArrayLike<number | bigint> | Tensor): Tensor {
   const { dims, data } = 'dtype' in values ? values : { dims: [values.length], data: values }
   const whole = new BigInt64Array(data.length)
   for (let i = 0; i < data.length; i++) {
@@ -77,7 +79,7 @@ export function labels(values: ArrayLike<number | bigint> | Tensor): Tensor {
   return { dtype: 'int64', dims, data: whole }
 }
 
-function columnOf(name: string, like: ColumnLike): Column {
+function toColumn(name: string, like: ColumnSource): DataColumn {
   const refuse = (what: string) => new OnnxIreError('invalid-data', `arrays: '${name}' ${what}`)
   if (typeof like !== 'object' || like === null) throw refuse(`is ${like}, not a tensor`)
   if ('rows' in like) return like
@@ -97,13 +99,13 @@ function columnOf(name: string, like: ColumnLike): Column {
   if (bits % 8 !== 0) throw refuse(`is ${dtype} ${shape}: its examples do not end at whole bytes`)
   if (data.length !== elements)
     throw refuse(`has dims ${shape}, which take ${elements} elements, but its data have ${data.length}`)
-  return { length, rows: (indices) => gather({ dtype, dims, data }, indices) }
+  return { length, rows: (indices) => gatherRows({ dtype, dims, data }, indices) }
 }
 
 const isStrings = (data: unknown) => Array.isArray(data) && data.every((text) => typeof text === 'string')
 
 /** y[i] = x[indices[i]] along the leading axis, row by row as bytes whatever the dtype. */
-function gather({ dtype, dims, data }: Tensor, indices: ArrayLike<number>): Tensor {
+function gatherRows({ dtype, dims, data }: Tensor, indices: ArrayLike<number>): Tensor {
   const [length = 0, ...rest] = dims
   const shape = [indices.length, ...rest]
   if (!ArrayBuffer.isView(data)) {
@@ -121,3 +123,11 @@ function gather({ dtype, dims, data }: Tensor, indices: ArrayLike<number>): Tens
   const { array: Elements } = dtypes[dtype]
   return { dtype, dims: shape, data: new Elements!(to.buffer, 0, to.byteLength / data.BYTES_PER_ELEMENT) }
 }
+
+/** The dtype that a bare array most likely means: float16, bfloat16, bool and the 4-bit types have to be said. */
+export const dtypeOfArray = (data: TensorData): DType | undefined =>
+  ArrayBuffer.isView(data) ? byClass.find((dtype) => data instanceof (dtypes[dtype].array ?? Array)) : 'string'
+
+const byClass = (Object.keys(dtypes) as DType[]).filter(
+  (d) => !['float16', 'bfloat16', 'bool', 'int4', 'uint4'].includes(d),
+)

@@ -1,10 +1,10 @@
 import type { Tensors } from '../ir/tensor.js'
-import { needed } from '../needed.js'
 import { checkBoolean, checkNumber, count, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
 import type { BatchContext, Dataset } from './dataset.js'
-import type { Data, Stream } from './stream.js'
+import type { DataExample } from './examples.js'
+import { collateExamples, type DatasetOrStream, type ExampleStream } from './stream.js'
 
 /** How data are divided into batches. */
 export interface BatchOptions {
@@ -48,18 +48,21 @@ export interface Batch {
  * @throws 'invalid-data' when there is none
  */
 export function batchCount(data: number | Dataset, options: BatchOptions): number
-export function batchCount(data: number | Data, options: BatchOptions): number | undefined
-export function batchCount(data: number | Data, { batchSize, dropLast = false }: BatchOptions): number | undefined {
+export function batchCount(data: number | DatasetOrStream, options: BatchOptions): number | undefined
+export function batchCount(
+  data: number | DatasetOrStream,
+  { batchSize, dropLast = false }: BatchOptions,
+): number | undefined {
   checkNumber('batches', 'batchSize', batchSize, positiveCount)
   checkBoolean('batches', 'dropLast', dropLast)
   const length = typeof data === 'number' ? data : data.length
   if (length === undefined) return undefined
   const batches = dropLast ? Math.floor(length / batchSize) : Math.ceil(length / batchSize)
   if (batches > 0) return batches
-  throw tooFew(length, batchSize)
+  throw tooFewExamples(length, batchSize)
 }
 
-export const tooFew = (length: number, batchSize: number) =>
+export const tooFewExamples = (length: number, batchSize: number) =>
   new OnnxIreError(
     'invalid-data',
     length === 0
@@ -76,32 +79,33 @@ export const tooFew = (length: number, batchSize: number) =>
  * to begin at batch `start`, the examples before it are read and dropped.
  * @throws 'invalid-option', or 'invalid-data' when there are no batches or the data set returns something else than it was asked for
  */
-export function batches(data: Data, options: EpochOptions): AsyncGenerator<Batch, void, undefined> {
+export function batches(data: DatasetOrStream, options: EpochOptions): AsyncGenerator<Batch, void, undefined> {
   const { shuffle, epoch = 0, start = 0 } = options
   const total = batchCount(data, options)
   checkNumber('batches', 'epoch', epoch, count)
   checkNumber('batches', 'start', start, { min: 0, max: total ?? Number.MAX_SAFE_INTEGER, integer: true })
   const context = (number: number): BatchContext | undefined =>
     shuffle && { random: shuffle.stream(`batch ${epoch}/${number}`) }
-  const source = 'batch' in data ? ofDataset(data, options, context, total ?? 0) : ofStream(data, options, context)
+  const source =
+    'batch' in data ? datasetBatches(data, options, context, total ?? 0) : streamBatches(data, options, context)
   return readAhead(source, start)
 }
 
 /** Batches in the order of their numbers; null past the end. */
-export interface Source {
+export interface BatchSource {
   load(number: number): Promise<Batch | null>
   close(): Promise<void>
 }
 
 /** What augmentation draws from in a batch, by its number. */
-export type ContextOf = (number: number) => BatchContext | undefined
+export type BatchContextOf = (number: number) => BatchContext | undefined
 
-function ofDataset(
+function datasetBatches(
   data: Dataset,
   { batchSize, shuffle, epoch = 0 }: EpochOptions,
-  context: ContextOf,
+  context: BatchContextOf,
   total: number,
-): Source {
+): BatchSource {
   const order = shuffle?.stream(`epoch ${epoch}`).permutation(data.length)
   return {
     async load(number) {
@@ -117,22 +121,7 @@ function ofDataset(
   }
 }
 
-/** Most data are no streams: how one is read is loaded with its first batch. */
-function ofStream(data: Stream, options: EpochOptions, context: ContextOf): Source {
-  const buffer = checkNumber('a stream', 'shuffleBuffer', data.shuffleBuffer ?? 1024, positiveCount)
-  let source: Promise<Source> | undefined
-  return {
-    async load(number) {
-      source ??= needed(import('./stream-batches.js')).then(({ streamBatches }) =>
-        streamBatches(data, buffer, options, context),
-      )
-      return (await source).load(number)
-    },
-    close: async () => (await source)?.close(),
-  }
-}
-
-async function* readAhead(source: Source, start: number): AsyncGenerator<Batch, void, undefined> {
+async function* readAhead(source: BatchSource, start: number): AsyncGenerator<Batch, void, undefined> {
   let ahead: Promise<Batch | null> | null = null
   const ask = (number: number) => {
     ahead = source.load(number)
@@ -160,4 +149,95 @@ export function checkBatch(tensors: Tensors, size: number): void {
     'invalid-data',
     `the data set was asked for ${size} examples and returned ${shapes.join(', ') || 'nothing'}; the leading axis of a tensor counts its examples, and none counts ${size}`,
   )
+}
+
+export function streamBatches(data: ExampleStream, options: EpochOptions, context: BatchContextOf): BatchSource {
+  const buffer = checkNumber('a stream', 'shuffleBuffer', data.shuffleBuffer ?? 1024, positiveCount)
+  const { batchSize, dropLast = false, shuffle, epoch = 0, start = 0 } = options
+  const plain = inOrder(data, epoch)
+  const order = shuffle ? shuffled(plain, buffer, shuffle.stream(`epoch ${epoch}`)) : plain
+  const waiting: Numbered[] = []
+  let [taken, ended] = [0, false]
+  const fill = async (size: number) => {
+    while (waiting.length < size && !ended) {
+      const { done, value } = await order.next()
+      if (done) ended = true
+      else waiting.push(value)
+    }
+  }
+  const take = (size: number) => {
+    const examples = waiting.splice(0, size)
+    taken += examples.length
+    return examples
+  }
+  const skip = async () => {
+    while (taken < start * batchSize && !ended) {
+      await fill(1)
+      take(1)
+    }
+    await fill(1)
+    const whole =
+      taken === start * batchSize || (waiting.length === 0 && Math.ceil(taken / batchSize) === start && !dropLast)
+    if (whole) return
+    throw new OnnxIreError('invalid-data', `cannot begin at batch ${start}: the stream ended after ${taken} examples`)
+  }
+  return {
+    async load(number) {
+      if (number === start && start > 0) await skip()
+      await fill(batchSize + (dropLast ? batchSize : 1))
+      if (taken === 0 && waiting.length < (dropLast ? batchSize : 1)) throw tooFewExamples(waiting.length, batchSize)
+      if (waiting.length < (dropLast ? batchSize : 1)) return null
+      const taking = take(batchSize)
+      const last = waiting.length < (dropLast ? batchSize : 1)
+      const indices = Uint32Array.from(taking, ([index]) => index)
+      const examples = taking.map(([, example]) => example)
+      const tensors = await collateExamples(data, examples, indices, context(number))
+      checkBatch(tensors, examples.length)
+      return { tensors, indices, number, size: examples.length, last }
+    },
+    close: async () => void (await order.return()),
+  }
+}
+
+/** An example and its number in the source, from 0. */
+type Numbered = readonly [number: number, example: DataExample]
+
+/** An epoch in the order of the source, at most `length` examples of it. */
+async function* inOrder(stream: ExampleStream, epoch: number): AsyncGenerator<Numbered, void, undefined> {
+  const { length = Number.POSITIVE_INFINITY } = stream
+  checkNumber('a stream', 'length', Math.min(length, Number.MAX_SAFE_INTEGER), count)
+  let number = 0
+  if (length > 0)
+    for await (const example of stream.examples(epoch)) {
+      yield [number++, example]
+      if (number === length) break
+    }
+  if (number !== length && stream.length !== undefined)
+    throw new OnnxIreError(
+      'invalid-data',
+      `the stream was to have ${length} examples (its length) and ended after ${number}`,
+    )
+}
+
+/**
+ * The order of a shuffled epoch: n examples wait in a buffer; one of them, drawn at random, goes and the next of the source
+ * takes its place. An example comes at most n - 1 places early, and with no bound late.
+ */
+async function* shuffled(
+  source: AsyncIterable<Numbered>,
+  n: number,
+  random: Random,
+): AsyncGenerator<Numbered, void, undefined> {
+  const buffer: Numbered[] = []
+  for await (const example of source) {
+    if (buffer.length < n) {
+      buffer.push(example)
+      continue
+    }
+    const at = random.integer(n)
+    const chosen = buffer[at]!
+    buffer[at] = example
+    yield chosen
+  }
+  yield* random.shuffle(buffer)
 }

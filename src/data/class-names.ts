@@ -1,5 +1,5 @@
 /** What a reader with class names knows of them: for each tensor of class numbers, its names in the order of the numbers. */
-export interface Classified {
+export interface WithClassNames {
   readonly classes: Readonly<Record<string, readonly string[]>>
 }
 
@@ -8,9 +8,9 @@ export class ClassNames {
   readonly #numbers: Map<string, number>
   readonly #given: boolean
 
-  constructor(given: readonly string[] | undefined) {
-    this.#given = given !== undefined
-    this.#numbers = new Map(given?.map((name, i) => [name, i]))
+  constructor(isFixed: readonly string[] | undefined) {
+    this.#given = isFixed !== undefined
+    this.#numbers = new Map(isFixed?.map((name, i) => [name, i]))
   }
 
   get given(): boolean {

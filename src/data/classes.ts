@@ -5,14 +5,14 @@ import { Random } from '../util/random.js'
 import { type Dataset, subset } from './dataset.js'
 
 /** Class numbers: a list, a typed array or a tensor of integers. */
-export type ClassNumbers = ArrayLike<number | bigint> | Tensor
+export type ClassLabels = ArrayLike<number | bigint> | Tensor
 
 /**
  * y[i, c] = 1 for c = labels[i], else 0: float32 [..., classes].
  * @throws 'invalid-data' naming the first label outside of [0, classes)
  */
-export function oneHot(labels: ClassNumbers, classes: number): Tensor {
-  const numbers = classNumbers(labels, classes)
+export function oneHot(labels: ClassLabels, classes: number): Tensor {
+  const numbers = toClassNumbers(labels, classes)
   const dims = 'dtype' in labels ? labels.dims : [numbers.length]
   const data = new Float32Array(sizeOf(dims) * classes)
   for (const [i, label] of numbers.entries()) data[i * classes + label] = 1
@@ -24,7 +24,7 @@ export function oneHot(labels: ClassNumbers, classes: number): Tensor {
  * scikit-learn's compute_class_weight). Their mean over the labels is 1.
  * @throws 'invalid-data' naming a label outside of [0, classes), or the classes that have none
  */
-export function classWeights(labels: ClassNumbers, classes: number): Float32Array {
+export function classWeights(labels: ClassLabels, classes: number): Float32Array {
   const counts = frequencies(labels, classes)
   const absent = counts.flatMap((n, c) => (n === 0 ? [c] : []))
   if (absent.length > 0)
@@ -33,9 +33,9 @@ export function classWeights(labels: ClassNumbers, classes: number): Float32Arra
   return Float32Array.from(counts, (n) => total / (classes * n))
 }
 
-function frequencies(labels: ClassNumbers, classes: number): number[] {
+function frequencies(labels: ClassLabels, classes: number): number[] {
   const counts = Array.from({ length: classes }, () => 0)
-  for (const label of classNumbers(labels, classes)) counts[label]!++
+  for (const label of toClassNumbers(labels, classes)) counts[label]!++
   return counts
 }
 
@@ -46,9 +46,9 @@ function frequencies(labels: ClassNumbers, classes: number): number[] {
  * @param options `seed` of the draws, default 0
  * @throws 'invalid-data' when there are not as many labels as examples
  */
-export function balanced(dataset: Dataset, labels: ClassNumbers, options: { readonly seed?: number } = {}): Dataset {
+export function oversample(dataset: Dataset, labels: ClassLabels, options: { readonly seed?: number } = {}): Dataset {
   const seed = checkNumber('balanced', 'seed', options.seed ?? 0, count)
-  const numbers = classNumbers(labels, Number.MAX_SAFE_INTEGER)
+  const numbers = toClassNumbers(labels, Number.MAX_SAFE_INTEGER)
   if (numbers.length !== dataset.length)
     throw new OnnxIreError(
       'invalid-data',
@@ -69,7 +69,7 @@ export function balanced(dataset: Dataset, labels: ClassNumbers, options: { read
   return subset(dataset, Uint32Array.from(chosen).sort())
 }
 
-function classNumbers(labels: ClassNumbers, classes: number): number[] {
+function toClassNumbers(labels: ClassLabels, classes: number): number[] {
   checkNumber('class labels', 'classes', classes, positiveCount)
   const data = 'dtype' in labels ? labels.data : labels
   return Array.from<number | bigint | string, number>(data, (given, i) => {

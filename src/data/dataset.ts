@@ -49,7 +49,7 @@ export function subset(
 }
 
 /** What `split` gives. */
-export interface Split {
+export interface DatasetSplit {
   readonly train: Dataset
   readonly validation: Dataset
 }
@@ -59,7 +59,7 @@ export interface Split {
  * @param options `validation`: the share of examples to hold out, in (0, 1), rounded to whole examples
  * @throws 'invalid-option' when the share is none, or leaves one of the parts empty
  */
-export function split(dataset: Dataset, options: { readonly validation: number; readonly seed: number }): Split {
+export function split(dataset: Dataset, options: { readonly validation: number; readonly seed: number }): DatasetSplit {
   const share = checkNumber('split', 'validation', options.validation, { min: 0, max: 1 })
   const held = Math.round(share * dataset.length)
   if (held === 0 || held === dataset.length)

@@ -1,11 +1,11 @@
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
-import type { Example } from './collate.js'
-import type { Split } from './dataset.js'
-import type { Stream } from './stream.js'
+import type { DatasetSplit } from './dataset.js'
+import type { DataExample } from './examples.js'
+import type { ExampleStream } from './stream.js'
 
 /** The examples of a stream from number `start` up to but without `end`. Throws `invalid-option`. */
-export function streamSubset(data: Stream, start: number, end: number | undefined): Stream {
+export function streamSubset(data: ExampleStream, start: number, end: number | undefined): ExampleStream {
   const { length: whole = Number.POSITIVE_INFINITY } = data
   if (start >= (end ?? whole))
     throw new OnnxIreError('invalid-option', `subset: start is ${start}; it must be below ${end ?? whole}, the end`)
@@ -26,7 +26,7 @@ export function streamSubset(data: Stream, start: number, end: number | undefine
 }
 
 /** The first examples of a stream, at most `count`. */
-export const takeExamples = (data: Stream, count: number): Stream => ({
+export const takeExamples = (data: ExampleStream, count: number): ExampleStream => ({
   ...data,
   length: undefined,
   async *examples(epoch) {
@@ -43,20 +43,20 @@ export const takeExamples = (data: Stream, count: number): Stream => ({
  * share, by a draw of its own.
  */
 export function splitStream(
-  data: Stream,
+  data: ExampleStream,
   options: { readonly validation: number; readonly seed: number },
-): { readonly [Part in keyof Split]: Stream } {
+): { readonly [Part in keyof DatasetSplit]: ExampleStream } {
   const draws = () => {
     const random = new Random(options.seed).stream('split')
     return () => random.uniform() < options.validation
   }
-  const part = (held: boolean): Stream => {
+  const part = (held: boolean): ExampleStream => {
     const isHeld = draws()
     const { length } = data
     return {
       ...data,
       length: length === undefined ? undefined : Array.from({ length }, isHeld).filter((is) => is === held).length,
-      async *examples(epoch): AsyncGenerator<Example> {
+      async *examples(epoch): AsyncGenerator<DataExample> {
         const isHeld = draws()
         for await (const example of data.examples(epoch)) if (isHeld() === held) yield example
       },

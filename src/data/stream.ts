@@ -1,15 +1,15 @@
 import type { Tensors } from '../ir/tensor.js'
 import { checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { type Example, stacked } from './collate.js'
 import type { BatchContext, Dataset } from './dataset.js'
-import { checkPad, type PadOptions } from './pad.js'
+import { type DataExample, stackExamples } from './examples.js'
+import { checkPad, type PadOptions } from './padding.js'
 
 /**
  * Examples of unknown or huge number, read in order: what does not fit in memory, or arises as it is read. An epoch is
  * shuffled through a buffer and gathered into batches by `batches`.
  */
-export interface Stream {
+export interface ExampleStream {
   /** Examples per epoch, if known: a longer source is left there, a shorter one is an error. */
   readonly length?: number | undefined
   /**
@@ -18,13 +18,17 @@ export interface Stream {
    */
   readonly shuffleBuffer?: number | undefined
   /** The examples of one epoch, from 0; the same again for the same epoch, or a resumed run sees others. */
-  examples(epoch: number): AsyncIterable<Example> | Iterable<Example>
+  examples(epoch: number): AsyncIterable<DataExample> | Iterable<DataExample>
   /** Makes a batch of its examples. Default: tensors of one shape are stacked along a new leading axis. */
-  collate?(examples: readonly Example[], indices: ArrayLike<number>, context?: BatchContext): Tensors | Promise<Tensors>
+  collate?(
+    examples: readonly DataExample[],
+    indices: ArrayLike<number>,
+    context?: BatchContext,
+  ): Tensors | Promise<Tensors>
 }
 
 /** What can be trained on. */
-export type Data = Dataset | Stream
+export type DatasetOrStream = Dataset | ExampleStream
 
 /** What is known of a stream, and how it is read. */
 export interface StreamOptions {
@@ -37,7 +41,7 @@ export interface StreamOptions {
 }
 
 /** Examples one by one. */
-export type Examples = AsyncIterable<Example> | Iterable<Example>
+export type ExampleIterable = AsyncIterable<DataExample> | Iterable<DataExample>
 
 /**
  * A stream over what can be iterated: an array, an async iterable that starts anew each time, or a function that makes
@@ -48,7 +52,10 @@ export type Examples = AsyncIterable<Example> | Iterable<Example>
  * ```
  * @throws 'invalid-option'; when iterated, 'invalid-data' for a generator that is to be read a second time
  */
-export function stream(source: Examples | ((epoch: number) => Examples), options: StreamOptions = {}): Stream {
+export function stream(
+  source: ExampleIterable | ((epoch: number) => ExampleIterable),
+  options: StreamOptions = {},
+): ExampleStream {
   checkNames('stream', options, ['length', 'shuffleBuffer', 'padding'])
   const { length, shuffleBuffer, padding } = options
   if (length !== undefined) checkNumber('stream', 'length', length, positiveCount)
@@ -58,12 +65,12 @@ export function stream(source: Examples | ((epoch: number) => Examples), options
     length,
     shuffleBuffer,
     examples: typeof source === 'function' ? source : restartable(source),
-    collate: (examples, indices) => stacked(examples, indices, padding),
+    collate: (examples, indices) => stackExamples(examples, indices, padding),
   }
 }
 
 /** A generator is its own iterator and is spent after one epoch; an array makes a new iterator each time. */
-function restartable(source: Examples): () => Examples {
+function restartable(source: ExampleIterable): () => ExampleIterable {
   let spent = false
   return () => {
     const once = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
@@ -79,11 +86,22 @@ function restartable(source: Examples): () => Examples {
   }
 }
 
-export function collated(
-  stream: Stream,
-  examples: readonly Example[],
+export function collateExamples(
+  stream: ExampleStream,
+  examples: readonly DataExample[],
   indices: ArrayLike<number>,
   context?: BatchContext,
 ): Tensors | Promise<Tensors> {
-  return stream.collate ? stream.collate(examples, indices, context) : stacked(examples, indices)
+  return stream.collate ? stream.collate(examples, indices, context) : stackExamples(examples, indices)
+}
+
+/** Throws `invalid-data` for what is no data set, naming what makes one. */
+export function checkData(what: string, data: unknown): asserts data is DatasetOrStream {
+  const given = Object(data) as Partial<Dataset & ExampleStream>
+  if (typeof given.batch === 'function' || typeof given.examples === 'function') return
+  const shown = typeof data === 'object' && data !== null ? `an object of the class ${data.constructor?.name}` : data
+  throw new OnnxIreError(
+    'invalid-data',
+    `${what} is ${String(shown)}: give a data set such as arrays(...), a part of one from split(...), or stream(...)`,
+  )
 }

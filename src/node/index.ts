@@ -3,10 +3,9 @@
  * @module onnx-ire/node
  */
 
-export type { Classified } from '../data/class-names.js'
-export type { CsvOptions, StreamCsvOptions } from '../data/csv.js'
-export type { CsvColumns, CsvTensor } from '../data/csv-tensors.js'
-export type { ImageFilesOptions } from '../data/image-files.js'
+export type { WithClassNames } from '../data/class-names.js'
+export type { CsvColumns, CsvOptions, CsvTensor, StreamCsvOptions } from '../data/formats/csv.js'
+export type { ImageFilesOptions } from '../data/image/image-files.js'
 export type { CheckpointFolderOptions } from '../train/checkpoint/store.js'
 export type { CudaOptions } from './c-api/cuda.js'
 export { type CApiOptions, cApi } from './c-api/runtime.js'

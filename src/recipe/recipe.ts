@@ -4,7 +4,7 @@ import type { MonitorOptions } from '../train/metric-monitor.js'
 import type { HeadOptions } from '../train/model/replace-head.js'
 import type { Trainable } from '../train/model/trainable.js'
 import type { GroupOptions } from '../train/parameter-groups.js'
-import type { Patterns } from '../util/pattern.js'
+import type { NamePatterns } from '../util/pattern.js'
 import type { LossRecipe } from './loss.js'
 import type { MetricRecipe } from './metric.js'
 import type { ModelRecipe } from './model.js'
@@ -80,7 +80,7 @@ export interface MixupRecipe {
   /** Default: as many as the model tells apart. */
   readonly classes?: number
   /** The tensors to mix. Default: the model's floating-point inputs. */
-  readonly inputs?: Patterns
+  readonly inputs?: NamePatterns
 }
 
 /** When checkpoints are saved beside the end of every epoch (or of `evaluateEvery` steps), and how many are kept. */

@@ -2,7 +2,7 @@ import type { MonitorOptions } from '../train/metric-monitor.js'
 import type { HeadOptions } from '../train/model/replace-head.js'
 import type { ParameterGroup } from '../train/parameter-groups.js'
 import { choice, either, flag, type JsonSchema, list, object, real, text, whole } from '../util/json-schema.js'
-import type { Patterns } from '../util/pattern.js'
+import type { NamePatterns } from '../util/pattern.js'
 import { lossSchema } from './loss.js'
 import { metricsSchema } from './metric.js'
 import { modelSchema } from './model.js'
@@ -39,7 +39,7 @@ const trainable = either(
   [
     text(),
     list(text(), { minItems: 1 }),
-    object<{ include?: Patterns; exclude?: Patterns }>({ include: patterns, exclude: patterns }),
+    object<{ include?: NamePatterns; exclude?: NamePatterns }>({ include: patterns, exclude: patterns }),
   ],
   "'weights', a name pattern or a list of them, or { include, exclude } with patterns",
 )
@@ -65,7 +65,7 @@ const group = object<ParameterGroup>(
 const layerDecay = either(
   [
     real(share),
-    object<{ rate: number; layers: readonly Patterns[] }>(
+    object<{ rate: number; layers: readonly NamePatterns[] }>(
       { rate: real(share, 'the factor per layer'), layers: list(patterns, { minItems: 1 }, 'from input to output') },
       ['rate', 'layers'],
     ),

@@ -1,7 +1,7 @@
+import { mixup } from '../data/augment/mixup.js'
 import { batches } from '../data/batches.js'
 import { classWeights } from '../data/classes.js'
-import { mixup } from '../data/mixup.js'
-import type { Data } from '../data/stream.js'
+import type { DatasetOrStream } from '../data/stream.js'
 import { isFloat } from '../ir/dtype.js'
 import { numbersOf } from '../ir/leaf.js'
 import type { Graph } from '../ir/value.js'
@@ -14,7 +14,7 @@ export interface Sight {
   /** The model to be trained, its head replaced. */
   readonly graph: () => Graph
   /** The training data, or as much of each example as holds the labels. */
-  readonly labels: () => Promise<Data>
+  readonly labels: () => Promise<DatasetOrStream>
 }
 
 /**
@@ -46,7 +46,7 @@ export async function settled<R extends Pick<Recipe, 'loss' | 'mixup'>>(recipe: 
 }
 
 /** The data of a settled recipe as its loss takes them: mixed, where it says so. */
-export function mixed(data: Data, { loss, mixup: mixing }: Pick<Recipe, 'loss' | 'mixup'>): Data {
+export function mixed(data: DatasetOrStream, { loss, mixup: mixing }: Pick<Recipe, 'loss' | 'mixup'>): DatasetOrStream {
   if (!mixing || loss.kind === 'combine') return data
   const { alpha, classes = 0, inputs } = mixing
   return mixup(data, { alpha, classes, labels: lossTarget(loss).name, inputs })

@@ -1,7 +1,7 @@
 import type { TensorMap } from '../backend/backend.js'
 import { batches } from '../data/batches.js'
-import { checkData } from '../data/check-data.js'
-import type { Data } from '../data/stream.js'
+import type { DatasetOrStream } from '../data/stream.js'
+import { checkData } from '../data/stream.js'
 import { leavesOf } from '../ir/topology.js'
 import type { Loss } from '../loss/loss.js'
 import { type Measures, MetricAccumulator } from '../metric/accumulator.js'
@@ -34,7 +34,7 @@ export interface EvaluateOptions {
  * Loss and metrics of a model as it is over a data set. Nothing of it is differentiated, so operators without a gradient
  * do not matter. Throws `unsupported-operator`, `invalid-model`, `invalid-data`, `invalid-option`, `runtime`.
  */
-export async function evaluateModel(model: Model, data: Data, options: EvaluateOptions): Promise<Measures> {
+export async function evaluateModel(model: Model, data: DatasetOrStream, options: EvaluateOptions): Promise<Measures> {
   const { batchSize = 32, runtime, onBatch } = options
   const programs = new Programs(evaluationOnly(model, options), HostCompute.over(runtime))
   try {
@@ -47,7 +47,7 @@ export async function evaluateModel(model: Model, data: Data, options: EvaluateO
 /** Loss and metrics over a data set, in the evaluation form, with these parameters. */
 export async function evaluateBatches<P extends TensorMap, G>(
   programs: Programs<P, G>,
-  data: Data,
+  data: DatasetOrStream,
   batchSize: number,
   at: { readonly parameters: P; readonly statistics: ParameterArrays },
   onBatch?: (examples: number) => void,

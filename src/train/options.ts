@@ -1,5 +1,5 @@
 import type { StepReport } from '../backend/step.js'
-import type { Data } from '../data/stream.js'
+import type { DatasetOrStream } from '../data/stream.js'
 import type { Loss } from '../loss/loss.js'
 import type { Measures } from '../metric/accumulator.js'
 import type { Optimizer } from '../optim/optimizer.js'
@@ -66,7 +66,7 @@ export interface FitOptions {
   /** Optimizer steps in all, counted as `epochs` are. */
   readonly steps?: number
   /** Data that is only evaluated, at the end of every round. */
-  readonly validation?: Data
+  readonly validation?: DatasetOrStream
   /** Steps per round: metrics are given and validation data evaluated after each. Default: a round is an epoch. */
   readonly evaluateEvery?: number
   /** Where to save checkpoints and how often beside the end of every round and of training. */

@@ -4,12 +4,12 @@ import { unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { checkNames, checkNumber, count, invalidOption, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { matcher, matching, type Patterns } from '../util/pattern.js'
+import { createMatcher, matchNames, type NamePatterns } from '../util/pattern.js'
 
 /** Tensors that are trained in another way than the rest. What is left out is as for the rest. */
 export interface ParameterGroup {
   /** Which of the trainable tensors, by name. */
-  readonly tensors: Patterns
+  readonly tensors: NamePatterns
   /** Their learning rate, which the schedule's factor multiplies. */
   readonly lr?: number
   /** Their weight decay. */
@@ -32,7 +32,7 @@ export interface GroupOptions {
    * Layer-wise learning-rate decay: the rate of a tensor is multiplied by this for every layer between it and the output
    * (Howard & Ruder 2018). Layers are counted along the longest path; or list the names of each, from input to output.
    */
-  readonly layerDecay?: number | { readonly rate: number; readonly layers: readonly Patterns[] }
+  readonly layerDecay?: number | { readonly rate: number; readonly layers: readonly NamePatterns[] }
 }
 
 /** Refuses misspelt and impossible groups. Throws `invalid-option`. */
@@ -57,7 +57,7 @@ export function checkGroups({ groups = [], layerDecay }: GroupOptions, optimizer
 
 /** The tensors that groups freeze for good. Throws `invalid-option` for a pattern that fits nothing, and when nothing is left to train. */
 export function findFrozen(names: readonly string[], { groups = [] }: GroupOptions): Set<string> {
-  for (const { tensors } of groups) matching(tensors, names, 'trainable tensor')
+  for (const { tensors } of groups) matchNames(tensors, names, 'trainable tensor')
   const frozen = new Set(names.filter((name) => groups.findLast(of(name, 'frozen'))?.frozen === true))
   if (frozen.size < names.length || frozen.size === 0) return frozen
   throw new OnnxIreError('invalid-option', 'groups: every trainable tensor is frozen; leave some to be trained')
@@ -65,7 +65,7 @@ export function findFrozen(names: readonly string[], { groups = [] }: GroupOptio
 
 /** The last group that says something about this field of this tensor. */
 const of = (name: string, field: keyof ParameterGroup) => (group: ParameterGroup) =>
-  group[field] !== undefined && matcher(group.tensors)(name)
+  group[field] !== undefined && createMatcher(group.tensors)(name)
 
 /**
  * What each tensor's training differs in.
@@ -126,10 +126,10 @@ function layerScales(
     return new Map(names.map((name) => [name, layerDecay ** (layersBehind.get(name) ?? 0)]))
   }
   const { rate, layers: listed } = layerDecay
-  for (const patterns of listed) matching(patterns, names, 'trainable tensor')
+  for (const patterns of listed) matchNames(patterns, names, 'trainable tensor')
   return new Map(
     names.map((name) => {
-      const layer = listed.findIndex((patterns) => matcher(patterns)(name))
+      const layer = listed.findIndex((patterns) => createMatcher(patterns)(name))
       if (layer >= 0) return [name, rate ** (listed.length - 1 - layer)]
       throw new OnnxIreError('invalid-option', `layerDecay: '${name}' is in none of the layers listed`)
     }),

@@ -1,5 +1,5 @@
 import { batches } from '../data/batches.js'
-import type { Data } from '../data/stream.js'
+import type { DatasetOrStream } from '../data/stream.js'
 import type { TypedArray } from '../ir/dtype.js'
 import type { Tensors } from '../ir/tensor.js'
 import { rowsOf, sizeOf, type Tensor } from '../ir/tensor.js'
@@ -7,7 +7,7 @@ import { compileModel } from '../lowering/compile.js'
 import { inputOf, inputsOf } from '../onnx/declared.js'
 import type { Model } from '../onnx/model.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
-import { matching, type Patterns } from '../util/pattern.js'
+import { matchNames, type NamePatterns } from '../util/pattern.js'
 import { fixedBatchOf } from './programs.js'
 import { prepareBatch } from './validate-batch.js'
 
@@ -15,7 +15,7 @@ import { prepareBatch } from './validate-batch.js'
 export interface PredictOptions {
   readonly runtime: Runtime
   /** Which outputs, by name; `*` stands for any characters. Default: all. */
-  readonly outputs?: Patterns
+  readonly outputs?: NamePatterns
   /** Examples per run. Default 32, or the number the model's file fixes. */
   readonly batchSize?: number
 }
@@ -35,7 +35,7 @@ export interface Prediction {
  */
 export async function* predict(
   model: Model,
-  data: Data,
+  data: DatasetOrStream,
   options: PredictOptions,
 ): AsyncGenerator<Prediction, void, undefined> {
   const inputs = new Map(inputsOf(model.proto).map((info) => [info.name ?? '', inputOf(info)]))
@@ -43,7 +43,7 @@ export async function* predict(
   const batchSize = part ?? options.batchSize ?? 32
   const program = await compileModel(options.runtime, model)
   try {
-    const names = matching(options.outputs ?? '*', program.outputNames, 'output')
+    const names = matchNames(options.outputs ?? '*', program.outputNames, 'output')
     for await (const { tensors, indices, size } of batches(data, { batchSize })) {
       const batch = prepareBatch(tensors, inputs, undefined)
       const outputs = await runFilled(program, batch, size, part ?? size)

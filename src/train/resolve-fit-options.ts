@@ -1,7 +1,7 @@
 import type { TensorMap } from '../backend/backend.js'
 import { type Batch, batchCount, batches } from '../data/batches.js'
-import { checkData } from '../data/check-data.js'
-import type { Data } from '../data/stream.js'
+import type { DatasetOrStream } from '../data/stream.js'
+import { checkData } from '../data/stream.js'
 import { unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { learningRateFactor } from '../optim/schedule.js'
@@ -22,7 +22,7 @@ export interface ResolvedFitOptions {
 
 /** What `fit` does with these data. Throws now what would be thrown at some step: `invalid-option`, `invalid-data`. */
 export async function resolveFitOptions(
-  data: Data,
+  data: DatasetOrStream,
   options: FitOptions,
   trainer: TrainerOptions,
   programs: Pick<Programs<TensorMap, unknown>, 'checkSizes'>,
@@ -48,7 +48,7 @@ export async function resolveFitOptions(
 
 /** The same in every run with the same data, seed and batch size. */
 async function fixedCurvatureBatch(
-  data: Data,
+  data: DatasetOrStream,
   { optimizer, batchSize = 32, curvatureBatch, seed = 0 }: TrainerOptions,
 ): Promise<Batch | undefined> {
   const { ire } = unwrap(optimizer)

@@ -1,7 +1,7 @@
 import type { TensorMap } from '../backend/backend.js'
 import { takeStepIn } from '../backend/step.js'
 import type { Batch } from '../data/batches.js'
-import type { Data } from '../data/stream.js'
+import type { DatasetOrStream } from '../data/stream.js'
 import type { Measures } from '../metric/accumulator.js'
 import { needed } from '../needed.js'
 import { unwrap } from '../optim/optimizer.js'
@@ -161,11 +161,11 @@ export class Run {
   }
 
   /** Loss and metrics over a data set. */
-  evaluate(data: Data, weights: WhichWeights): Promise<Measures> {
+  evaluate(data: DatasetOrStream, weights: WhichWeights): Promise<Measures> {
     return this.inTurn(() => this.evaluated(data, weights))
   }
 
-  private async evaluated(data: Data, weights: WhichWeights): Promise<Measures> {
+  private async evaluated(data: DatasetOrStream, weights: WhichWeights): Promise<Measures> {
     const statistics = weights === 'last' ? this.weights.statistics : this.weights.of(weights)
     const placed = weights === 'best' ? await this.compute.place(statistics) : undefined
     try {

@@ -1,5 +1,5 @@
 import { type Batch, batches } from '../data/batches.js'
-import type { Data } from '../data/stream.js'
+import type { DatasetOrStream } from '../data/stream.js'
 import type { Graph } from '../ir/value.js'
 import type { Measures } from '../metric/accumulator.js'
 import { importGraph } from '../onnx/import.js'
@@ -109,7 +109,7 @@ export class Trainer {
    * Throws `invalid-data` for data of another shape, and `not-finite` naming step and tensor; the parameters are then
    * those before that step.
    */
-  async *fit(data: Data, options: FitOptions): AsyncGenerator<IntervalMetrics, void, undefined> {
+  async *fit(data: DatasetOrStream, options: FitOptions): AsyncGenerator<IntervalMetrics, void, undefined> {
     const { run } = this
     const plan = await resolveFitOptions(data, options, this.options, run.programs, (perEpoch) =>
       this.settings(perEpoch, false),
@@ -167,7 +167,10 @@ export class Trainer {
   }
 
   /** Loss and metrics over a data set, in the model's evaluation form. */
-  async evaluate(data: Data, { weights = 'last' }: { readonly weights?: WhichWeights } = {}): Promise<Measures> {
+  async evaluate(
+    data: DatasetOrStream,
+    { weights = 'last' }: { readonly weights?: WhichWeights } = {},
+  ): Promise<Measures> {
     return this.run.evaluate(data, weights)
   }
 
@@ -228,7 +231,7 @@ export class Trainer {
   }
 
   /** The batches of this epoch that are left. */
-  private batches(data: Data, { perEpoch = Infinity }: ResolvedFitOptions): AsyncGenerator<Batch> {
+  private batches(data: DatasetOrStream, { perEpoch = Infinity }: ResolvedFitOptions): AsyncGenerator<Batch> {
     const { epoch, batch } = this.progress
     return batches(data, {
       batchSize: this.options.batchSize ?? 32,
@@ -239,7 +242,11 @@ export class Trainer {
   }
 
   /** What a round came to; one that is complete is measured, and moves on what goes by the validation data. */
-  private async endRound(end: IntervalEnd, data: Data | undefined, complete: boolean): Promise<IntervalMetrics> {
+  private async endRound(
+    end: IntervalEnd,
+    data: DatasetOrStream | undefined,
+    complete: boolean,
+  ): Promise<IntervalMetrics> {
     const { run } = this
     if (this.options.runtime.device?.renew) await this.hold()
     await run.sync()

@@ -11,7 +11,7 @@ export interface RandomState {
 }
 
 /** A method of `Random` that draws one number: by name, Huber's with its delta. */
-export type Distribution = 'uniform' | 'normal' | 'gumbel' | 'logistic' | 'sign' | { readonly huber: number }
+export type RandomDistribution = 'uniform' | 'normal' | 'gumbel' | 'logistic' | 'sign' | { readonly huber: number }
 
 /**
  * A seeded random number generator (xoroshiro128+ from pure-rand): the same seed gives the same numbers. Not for secrets.
@@ -148,7 +148,7 @@ export class Random {
   }
 
   /** Fills `out` with draws of one distribution and returns it. */
-  fill<A extends Float32Array | Float64Array>(out: A, distribution: Distribution): A {
+  fill<A extends Float32Array | Float64Array>(out: A, distribution: RandomDistribution): A {
     const draw = typeof distribution === 'string' ? () => this[distribution]() : () => this.huber(distribution.huber)
     for (let i = 0; i < out.length; i++) out[i] = draw()
     return out

@@ -4,10 +4,9 @@
  * @module onnx-ire/web
  */
 
-export type { Classified } from '../data/class-names.js'
-export type { CsvOptions } from '../data/csv.js'
-export type { CsvColumns, CsvTensor } from '../data/csv-tensors.js'
-export type { ImageFilesOptions } from '../data/image-files.js'
+export type { WithClassNames } from '../data/class-names.js'
+export type { CsvColumns, CsvOptions, CsvTensor } from '../data/formats/csv.js'
+export type { ImageFilesOptions } from '../data/image/image-files.js'
 export type { CheckpointFolderOptions } from '../train/checkpoint/store.js'
 export { checkpointFolder } from './checkpoints.js'
 export { readCsv } from './data/csv.js'

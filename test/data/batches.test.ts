@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
-import { arrays } from '../../src/data/arrays.js'
+import { fromArrays } from '../../src/data/arrays.js'
 import { type Batch, batchCount, batches, type EpochOptions } from '../../src/data/batches.js'
 import type { Dataset } from '../../src/data/dataset.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { Random } from '../../src/util/random.js'
 import { rejectedMessage, thrownMessage } from '../thrown.js'
 
-const counting = (length: number): Dataset => arrays({ x: Float32Array.from({ length }, (_, i) => i) })
+const counting = (length: number): Dataset => fromArrays({ x: Float32Array.from({ length }, (_, i) => i) })
 
 async function collect(dataset: Dataset, options: EpochOptions): Promise<Batch[]> {
   const result: Batch[] = []

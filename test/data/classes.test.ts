@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { arrays, labels } from '../../src/data/arrays.js'
+import { fromArrays, labelColumn } from '../../src/data/arrays.js'
+import { mixup } from '../../src/data/augment/mixup.js'
 import { batches } from '../../src/data/batches.js'
-import { balanced, classWeights, oneHot } from '../../src/data/classes.js'
+import { classWeights, oneHot, oversample } from '../../src/data/classes.js'
 import type { Dataset } from '../../src/data/dataset.js'
-import { mixup } from '../../src/data/mixup.js'
-import { withWeights } from '../../src/data/weights.js'
+import { withSampleWeights } from '../../src/data/sample-weights.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { Random } from '../../src/util/random.js'
@@ -22,7 +22,7 @@ describe('class numbers', () => {
   it("weigh classes as scikit-learn's 'balanced' does", () => {
     // compute_class_weight('balanced', classes=[0, 1, 2], y=[0, 0, 0, 1, 2, 2]) -> [0.667, 2, 1]
     const y = [0, 0, 0, 1, 2, 2]
-    const weights = classWeights(labels(y), 3)
+    const weights = classWeights(labelColumn(y), 3)
     for (const [c, expected] of [2 / 3, 2, 1].entries()) expect(weights[c]).toBeCloseTo(expected, 6)
     expect(y.reduce((sum, c) => sum + weights[c]!, 0) / y.length).toBeCloseTo(1, 6)
     expect(thrownMessage('invalid-data', () => classWeights(y, 5))).toMatch('of 5 classes, 3, 4 have no example')
@@ -31,14 +31,14 @@ describe('class numbers', () => {
 
 describe('balanced', () => {
   const y = [0, 0, 0, 0, 0, 1, 2, 2]
-  const data = arrays({ x: Float32Array.from(y, (_, i) => i), label: labels(y) })
+  const data = fromArrays({ x: Float32Array.from(y, (_, i) => i), label: labelColumn(y) })
   const chosen = async (dataset: Dataset) => {
     const { x } = await dataset.batch(Array.from({ length: dataset.length }, (_, i) => i))
     return Array.from(x?.data ?? [], Number)
   }
 
   it('repeats small classes until all are as frequent', async () => {
-    const all = await chosen(balanced(data, labels(y)))
+    const all = await chosen(oversample(data, labelColumn(y)))
     expect(all).toHaveLength(15)
     const of = (label: number) => all.filter((i) => y[i] === label)
     expect([0, 1, 2].map((label) => of(label).length)).toEqual([5, 5, 5])
@@ -49,37 +49,37 @@ describe('balanced', () => {
 
   it('draws by its seed', async () => {
     const many = Array.from({ length: 40 }, (_, i) => (i < 27 ? 0 : 1))
-    const wide = arrays({ x: Float32Array.from(many, (_, i) => i) })
-    const by = (seed: number) => chosen(balanced(wide, many, { seed }))
+    const wide = fromArrays({ x: Float32Array.from(many, (_, i) => i) })
+    const by = (seed: number) => chosen(oversample(wide, many, { seed }))
     expect(await by(1)).toEqual(await by(1))
     expect(await by(1)).not.toEqual(await by(2))
-    expect(thrownMessage('invalid-data', () => balanced(wide, y))).toMatch('8 labels for 40 examples')
+    expect(thrownMessage('invalid-data', () => oversample(wide, y))).toMatch('8 labels for 40 examples')
   })
 })
 
 describe('withWeights', () => {
   it('adds a tensor of weights and leaves taken names alone', async () => {
-    const data = withWeights(arrays({ x: Float32Array.of(5, 6, 7) }), [0.5, 1, 2])
+    const data = withSampleWeights(fromArrays({ x: Float32Array.of(5, 6, 7) }), [0.5, 1, 2])
     expect((await data.batch([2, 0]))['weight']).toEqual(tensor('float32', [2], Float32Array.of(2, 0.5)))
-    expect(await rejectedMessage('invalid-data', async () => withWeights(data, [1, 1, 1]).batch([0]))).toMatch(
+    expect(await rejectedMessage('invalid-data', async () => withSampleWeights(data, [1, 1, 1]).batch([0]))).toMatch(
       "a 'weight' already",
     )
-    expect(thrownMessage('invalid-data', () => withWeights(data, [1, 1]))).toMatch('2 weights for 3 examples')
-    expect(thrownMessage('invalid-data', () => withWeights(data, [1, Number.NaN, 1]))).toMatch('weight 1 is NaN')
+    expect(thrownMessage('invalid-data', () => withSampleWeights(data, [1, 1]))).toMatch('2 weights for 3 examples')
+    expect(thrownMessage('invalid-data', () => withSampleWeights(data, [1, Number.NaN, 1]))).toMatch('weight 1 is NaN')
   })
 })
 
 describe('mixup', () => {
   const n = 64
   const y = Array.from({ length: n }, (_, i) => i % 4)
-  const data = arrays({
+  const data = fromArrays({
     // Rows whose mixture tells its share and its partner: (class, 1, number).
     x: {
       dims: [n, 3],
       data: Float32Array.from({ length: 3 * n }, (_, i) => [y[Math.floor(i / 3)]!, 1, Math.floor(i / 3)][i % 3]!),
     },
-    ids: labels(y),
-    label: labels(y),
+    ids: labelColumn(y),
+    label: labelColumn(y),
   })
   const mixed = mixup(data, { alpha: 0.4, classes: 4, labels: 'label' })
   const first = async (dataset: Dataset, shuffle?: Random, epoch = 0): Promise<Tensors> => {
@@ -118,7 +118,7 @@ describe('mixup', () => {
   })
 
   it('mixes rows of probabilities, float16, and only what is named', async () => {
-    const both = arrays({
+    const both = fromArrays({
       a: tensor('float16', [2, 1], Uint16Array.of(0x3c00, 0x4000)), // 1, 2
       b: Float32Array.of(1, 2),
       p: { dims: [2, 2], data: Float32Array.of(0.25, 0.75, 1, 0) },

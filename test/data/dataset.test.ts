@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { arrays, labels } from '../../src/data/arrays.js'
+import { fromArrays, labelColumn } from '../../src/data/arrays.js'
 import { type Dataset, split, subset } from '../../src/data/dataset.js'
 import { transform } from '../../src/data/transform.js'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
 import { thrownMessage } from '../thrown.js'
 
-const counting = (length: number): Dataset => arrays({ x: Float32Array.from({ length }, (_, i) => i) })
+const counting = (length: number): Dataset => fromArrays({ x: Float32Array.from({ length }, (_, i) => i) })
 const values = async (dataset: Dataset, indices: ArrayLike<number>) => [
   ...((await dataset.batch(indices))['x'] as Tensor).data,
 ]
@@ -17,9 +17,9 @@ const all = (dataset: Dataset) =>
 
 describe('arrays', () => {
   it('gathers rows in the order asked for, repeats included', async () => {
-    const data = arrays({
+    const data = fromArrays({
       input: { dims: [3, 2], data: Float32Array.of(0, 1, 10, 11, 20, 21) },
-      label: labels([7, 8, 9]),
+      label: labelColumn([7, 8, 9]),
     })
     expect(data.length).toBe(3)
     expect(await data.batch([2, 0, 2])).toEqual({
@@ -48,7 +48,7 @@ describe('arrays', () => {
   ])('carries $dtype unchanged', async (x) => {
     const half = x.data.length / 2
     const swapped = [...x.data.slice(half), ...x.data.slice(0, half)]
-    const { y } = await arrays({ y: x }).batch([1, 0])
+    const { y } = await fromArrays({ y: x }).batch([1, 0])
     expect(y?.dtype).toBe(x.dtype)
     expect(y?.dims).toEqual(x.dims)
     expect([...(y?.data ?? [])]).toEqual(swapped)
@@ -56,7 +56,7 @@ describe('arrays', () => {
   })
 
   it('takes views into larger buffers, and dtypes from bare arrays', async () => {
-    const data = arrays({
+    const data = fromArrays({
       view: new Int16Array(Int16Array.of(9, 9, 5, 6).buffer, 4),
       words: { dims: [2], data: ['x', 'y'] },
     })
@@ -68,16 +68,19 @@ describe('arrays', () => {
 
   it('gives batches of their own memory', async () => {
     const source = Float32Array.of(1, 2)
-    const { x } = await arrays({ x: source }).batch([0, 1])
+    const { x } = await fromArrays({ x: source }).batch([0, 1])
     source[0] = 5
     expect([...(x?.data ?? [])]).toEqual([1, 2])
   })
 
   it('refuses what does not fit together', () => {
     const floats = (n: number) => new Float32Array(n)
-    const message = (columns: Parameters<typeof arrays>[0]) => thrownMessage('invalid-data', () => arrays(columns))
+    const message = (columns: Parameters<typeof fromArrays>[0]) =>
+      thrownMessage('invalid-data', () => fromArrays(columns))
     expect(message({})).toMatch('needs at least one tensor')
-    expect(message({ input: floats(3), label: labels([1, 2]) })).toMatch("'input' has 3 examples and 'label' has 2")
+    expect(message({ input: floats(3), label: labelColumn([1, 2]) })).toMatch(
+      "'input' has 3 examples and 'label' has 2",
+    )
     expect(message({ x: { dims: [2, 3], data: floats(5) } })).toMatch(
       "'x' has dims [2, 3], which take 6 elements, but its data have 5",
     )
@@ -106,15 +109,15 @@ describe('arrays', () => {
 describe('labels', () => {
   it('makes int64 of numbers, arrays and tensors', () => {
     const expected = tensor('int64', [2], BigInt64Array.of(5n, -100n))
-    expect(labels([5, -100])).toEqual(expected)
-    expect(labels(Int8Array.of(5, -100))).toEqual(expected)
-    expect(labels([5n, -100n])).toEqual(expected)
-    expect(labels(tensor('int32', [1, 2], Int32Array.of(5, -100)))).toEqual({ ...expected, dims: [1, 2] })
+    expect(labelColumn([5, -100])).toEqual(expected)
+    expect(labelColumn(Int8Array.of(5, -100))).toEqual(expected)
+    expect(labelColumn([5n, -100n])).toEqual(expected)
+    expect(labelColumn(tensor('int32', [1, 2], Int32Array.of(5, -100)))).toEqual({ ...expected, dims: [1, 2] })
   })
 
   it('refuses fractions', () => {
-    expect(thrownMessage('invalid-data', () => labels([1, 0.5]))).toBe('label 1 is 0.5; labels are whole numbers')
-    expect(thrownMessage('invalid-data', () => labels(Float32Array.of(Number.NaN)))).toMatch('label 0 is NaN')
+    expect(thrownMessage('invalid-data', () => labelColumn([1, 0.5]))).toBe('label 1 is 0.5; labels are whole numbers')
+    expect(thrownMessage('invalid-data', () => labelColumn(Float32Array.of(Number.NaN)))).toMatch('label 0 is NaN')
   })
 })
 

@@ -1,19 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import { type Batch, batchCount, batches, type EpochOptions } from '../../src/data/batches.js'
-import type { Example } from '../../src/data/collate.js'
-import { type Data, type Stream, stream } from '../../src/data/stream.js'
+import type { DataExample } from '../../src/data/examples.js'
+import { type DatasetOrStream, type ExampleStream, stream } from '../../src/data/stream.js'
 import { augment, transform } from '../../src/data/transform.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { Random } from '../../src/util/random.js'
 import { rejectedMessage, thrownMessage } from '../thrown.js'
 
-const counting = (n: number, options = {}): Stream =>
+const counting = (n: number, options = {}): ExampleStream =>
   stream(async function* () {
     for (let i = 0; i < n; i++) yield { x: i }
   }, options)
 
-async function collect(data: Data, options: EpochOptions): Promise<Batch[]> {
+async function collect(data: DatasetOrStream, options: EpochOptions): Promise<Batch[]> {
   const result: Batch[] = []
   for await (const batch of batches(data, options)) result.push(batch)
   return result
@@ -92,7 +92,7 @@ describe('batches of a stream', () => {
 
   it('names the example that is unlike the others', async () => {
     const failure = (examples: unknown[]) =>
-      rejectedMessage('invalid-data', () => collect(stream(examples as Example[]), { batchSize: 4 }))
+      rejectedMessage('invalid-data', () => collect(stream(examples as DataExample[]), { batchSize: 4 }))
     const two = new Float32Array(2)
     expect(await failure([{ x: two }, { x: two }, { x: new Float32Array(3) }])).toMatch(
       "'x' of example 0 is float32 [2] and 'x' of example 2 is float32 [3]",
@@ -237,11 +237,11 @@ describe('reading a stream ahead', () => {
 })
 
 describe('augment and transform', () => {
-  const noisy = (data: Data) =>
+  const noisy = (data: DatasetOrStream) =>
     augment(data, ({ x }, random) => ({
       x: { ...x!, data: Float32Array.from(x!.data as Float32Array, () => random.uniform()) },
     }))
-  const source: Data = {
+  const source: DatasetOrStream = {
     length: 6,
     batch: (indices) => ({ x: tensor('float32', [indices.length], Float32Array.from(indices)) }),
   }
@@ -263,7 +263,7 @@ describe('augment and transform', () => {
 
   it('gives augmentations on top of each other draws of their own', async () => {
     const draws: number[] = []
-    const record = (data: Data) =>
+    const record = (data: DatasetOrStream) =>
       augment(data, (batch, random) => {
         draws.push(random.uniform())
         return batch

@@ -2,7 +2,7 @@ import { afterAll, expect, test } from 'vitest'
 import { mlp } from '../../models/mlp.js'
 import { Random } from '../../src/data/index.js'
 import { modelOf } from '../../src/graph/index.js'
-import { arrays, labels } from '../../src/index.js'
+import { fromArrays, labelColumn } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { flippedAndShifted } from '../../tools/experiments/vision/fashion.js'
 import { hessianTrace } from '../../tools/experiments/vision/trace.js'
@@ -15,9 +15,9 @@ test('the trace of the Hessian of a softmax regression', async () => {
   const random = new Random(5)
   const x = random.fill(new Float32Array(n * features), 'normal')
   const model = modelOf(mlp({ features, hidden: [], classes, seed: 3 }))
-  const data = arrays({
+  const data = fromArrays({
     x: { dims: [n, features], data: x },
-    labels: labels(Array.from({ length: n }, (_, i) => i % classes)),
+    labels: labelColumn(Array.from({ length: n }, (_, i) => i % classes)),
   })
   // tr H = mean_n (|x|^2 + 1) sum_c p_c (1 - p_c)
   const graph = mlp({ features, hidden: [], classes, seed: 3 })

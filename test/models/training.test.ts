@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest'
 import { build, type Preset } from '../../models/index.js'
 import { buildTrainingGraphs, modelOf } from '../../src/graph/index.js'
-import { adamw, arrays, crossEntropy, type Dataset, encodeModel, type Tensor, Trainer } from '../../src/index.js'
+import { adamw, crossEntropy, type Dataset, encodeModel, fromArrays, type Tensor, Trainer } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { numbers, run } from '../onnx/session.js'
 import { clusters, modelFrom } from '../train/problem.js'
@@ -42,7 +42,7 @@ function dataFor(preset: Preset): Dataset {
           BigInt,
         ),
       })
-      return arrays({ tokens: column(0), labels: column(1) })
+      return fromArrays({ tokens: column(0), labels: column(1) })
     }
     case 'lenet':
       return clusters(48, [1, 28, 28])

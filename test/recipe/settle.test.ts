@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { arrays, labels } from '../../src/data/arrays.js'
+import { fromArrays, labelColumn } from '../../src/data/arrays.js'
 import { batches } from '../../src/data/batches.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Graph } from '../../src/ir/value.js'
@@ -28,10 +28,10 @@ function graph(): Graph {
 }
 
 // Class 0 three times, class 1 once, 2 twice, 3 twice; one example to leave out.
-const data = arrays({
+const data = fromArrays({
   x: { dims: [9, 4], data: Float32Array.from({ length: 36 }, (_, i) => i) },
-  ids: labels([0, 1, 2, 3, 4, 5, 6, 7, 8]),
-  labels: labels([0, 0, 0, 1, 2, 2, 3, 3, -1]),
+  ids: labelColumn([0, 1, 2, 3, 4, 5, 6, 7, 8]),
+  labels: labelColumn([0, 0, 0, 1, 2, 2, 3, 3, -1]),
 })
 const sight = { graph, labels: async () => data }
 const untouched = {
@@ -60,7 +60,7 @@ test('labels that are not there, and classes without an example, are named', asy
   await expect(settled({ loss }, sight)).rejects.toThrow(
     /loss\.classWeights: the training data give no 'digits'; they give x, ids, labels/,
   )
-  const few = { graph, labels: async () => arrays({ labels: labels([0, 1]) }) }
+  const few = { graph, labels: async () => fromArrays({ labels: labelColumn([0, 1]) }) }
   const plain: LossRecipe = { kind: 'cross-entropy', logits: 'a', classWeights: 'balanced' }
   await expect(settled({ loss: plain }, few)).rejects.toThrow(/of 4 classes, 2, 3 have no example/)
 })
@@ -69,10 +69,10 @@ test('mixup learns from the model how many classes there are and which inputs ca
   const loss: LossRecipe = { kind: 'cross-entropy', logits: 'b' }
   const recipe = await settled({ loss, mixup: { alpha: 1 } }, sight)
   expect(recipe).toEqual({ loss: { ...loss, probabilities: true }, mixup: { alpha: 1, classes: 4, inputs: ['x'] } })
-  const rows = arrays({
+  const rows = fromArrays({
     x: { dims: [4, 4], data: new Float32Array(16) },
-    ids: labels([0, 1, 2, 3]),
-    labels: labels([0, 1, 2, 3]),
+    ids: labelColumn([0, 1, 2, 3]),
+    labels: labelColumn([0, 1, 2, 3]),
   })
   const { value: batch } = await batches(mixed(rows, recipe), { batchSize: 4, shuffle: new Random(1) }).next()
   const { dims, data: shares } = batch!.tensors['labels']!

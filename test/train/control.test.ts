@@ -6,11 +6,11 @@ import { Random } from '../../src/data/index.js'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import {
   adamw,
-  arrays,
   type CheckpointStore,
   crossEntropy,
   encodeModel,
   type FitOptions,
+  fromArrays,
   type IntervalMetrics,
   ire,
   type Model,
@@ -310,7 +310,7 @@ describe('a fixed curvature batch', () => {
   it('is what every refresh sees; otherwise it is that of the step', async () => {
     const random = new Random(4)
     const x = { dims: [40, 3], data: random.fill(new Float32Array(120), 'normal') }
-    const data = arrays({ x, targets: x })
+    const data = fromArrays({ x, targets: x })
     const leaf = input('x', 'float32', ['N', 3])
     const w = parameter('w', tensor('float32', [3], Float32Array.of(1, 2, 3)))
     const model = modelOf({

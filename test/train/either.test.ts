@@ -20,7 +20,7 @@ import {
   ire,
   type Loss,
   l1,
-  labels,
+  labelColumn,
   mse,
   type Runtime,
   type Tensor,
@@ -55,8 +55,8 @@ const model = (): Graph => {
 const weights: Tensor = { dtype: 'float32', dims: [examples], data: Float32Array.of(1, 2, 0, 1, 3, 0.5) }
 const data: Record<string, Tensor> = {
   x: normal(random, [examples, features]),
-  labels: labels([0, 2, 9, 1, 0, 2]),
-  kinds: labels([0, 2, 1, 1, 0, 2]),
+  labels: labelColumn([0, 2, 9, 1, 0, 2]),
+  kinds: labelColumn([0, 2, 1, 1, 0, 2]),
   targets: normal(random, [examples, 2]),
   truths: { dtype: 'float32', dims: [examples, 2], data: Float32Array.from({ length: 12 }, (_, i) => i % 2) },
   weights,

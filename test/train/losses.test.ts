@@ -2,16 +2,16 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
 import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter, scalar } from '../../src/graph/index.js'
 import {
-  arrays,
   binaryCrossEntropy,
   combine,
   crossEntropy,
   f1,
+  fromArrays,
   type Graph,
   huber,
   ire,
   type Loss,
-  labels,
+  labelColumn,
   mae,
   mse,
   sgd,
@@ -100,7 +100,7 @@ describe('losses in training', () => {
   ] as const)('weighted, %s (%s) of a batch in parts is that of the whole', async (kind, curvature) => {
     const loss = crossEntropy({ classWeights: [1, 5, 0.5], sampleWeights: 'weights', ignoreIndex: 9 })
     const weights: Tensor = { dtype: 'float32', dims: [examples], data: Float32Array.of(1, 2, 0, 1, 3) }
-    const target = { labels: labels([0, 2, 9, 1, 0]), weights }
+    const target = { labels: labelColumn([0, 2, 9, 1, 0]), weights }
     const whole = await measured(regression(), loss, target, kind, { curvature })
     for (const microBatch of [1, 2, 3]) {
       const parts = await measured(regression(), loss, target, kind, { microBatch, curvature })
@@ -123,7 +123,7 @@ describe('losses in training', () => {
     const trainer = await Trainer.create(model, { loss, optimizer: sgd({ lr: 0.1 }), runtime })
     const marks = [0, 1, 2, 255, 2, 0, 1, 1]
     const result = await trainer.evaluate(
-      arrays({ x: pixels, labels: { dtype: 'int64', dims: [2, 2, 2], data: BigInt64Array.from(marks, BigInt) } }),
+      fromArrays({ x: pixels, labels: { dtype: 'int64', dims: [2, 2, 2], data: BigInt64Array.from(marks, BigInt) } }),
     )
     const each = marks.flatMap((mark, i) => {
       const [n, at] = [Math.floor(i / 4), i % 4]
@@ -164,7 +164,7 @@ describe('losses in training', () => {
       )
       return { dtype: 'float32', dims: [64, 1], data: Float32Array.from(rows, of) }
     }
-    const data = arrays({
+    const data = fromArrays({
       x: inputs,
       sizes: column(([a, b]) => 2 * a! - b!),
       flags: column(([a, b]) => Number(a! + b! > 0)),
@@ -191,7 +191,7 @@ describe('losses in training', () => {
       outputs: new Map([['y', op.MatMul(x64, weight)]]),
     })
     const trainer = await Trainer.create(model, { loss: mse(), optimizer: sgd({ lr: 0.25 }), runtime, batchSize: 1 })
-    const data = arrays({
+    const data = fromArrays({
       x: { dims: [1, 2], data: Float64Array.of(1, 0) },
       targets: { dims: [1, 1], data: Float64Array.of(1 / 3) },
     })
@@ -253,7 +253,7 @@ it('a loss whose sampled form has an operator that neither the model nor the los
     runtime,
   })
   const refreshed: boolean[] = []
-  const data = arrays({ x, targets: normal(new Random(2), [examples, classes]) })
+  const data = fromArrays({ x, targets: normal(new Random(2), [examples, classes]) })
   for await (const _ of trainer.fit(data, { steps: 2, onStep: (step) => void refreshed.push(step.refreshed) }));
   await trainer.dispose()
   expect(refreshed).toContain(true)

@@ -1,6 +1,6 @@
 import { afterAll, expect, it } from 'vitest'
 import { subset } from '../../src/data/index.js'
-import { adamw, crossEntropy, type Data, stream, Trainer } from '../../src/index.js'
+import { adamw, crossEntropy, type DatasetOrStream, stream, Trainer } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { clusters, smallMlp } from './problem.js'
 
@@ -17,7 +17,7 @@ const streamed = stream(async function* () {
 })
 
 /** Steps and epochs of the rounds that follow after `steps` steps over 5 batches. */
-async function after(steps: number, data: Data): Promise<number[][]> {
+async function after(steps: number, data: DatasetOrStream): Promise<number[][]> {
   const trainer = await Trainer.create(smallMlp(), {
     loss: crossEntropy(),
     optimizer: adamw({ lr: 1e-2 }),

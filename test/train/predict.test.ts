@@ -2,11 +2,11 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { subset } from '../../src/data/index.js'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import {
-  arrays,
   crossEntropy,
   type Dataset,
   evaluateModel,
-  labels,
+  fromArrays,
+  labelColumn,
   type Model,
   OnnxIreError,
   type PredictOptions,
@@ -63,7 +63,7 @@ describe('predict', () => {
     })
     const values = Float32Array.from({ length: 12 }, (_, i) => i)
     const words: Tensor = { dtype: 'string', dims: [6], data: ['a', 'b', 'c', 'd', 'e', 'f'] }
-    const data = arrays({ x: { dims: [6, 2], data: values }, word: words, labels: labels([0, 0, 0, 0, 0, 0]) })
+    const data = fromArrays({ x: { dims: [6, 2], data: values }, word: words, labels: labelColumn([0, 0, 0, 0, 0, 0]) })
     const seen: unknown[] = []
     for await (const { indices, outputs } of predict(model, data, { runtime }))
       seen.push([[...indices], [...outputs['y']!.data], outputs['same']!.data])

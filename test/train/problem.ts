@@ -2,7 +2,7 @@ import { convnet } from '../../models/convnet.js'
 import { mlp } from '../../models/mlp.js'
 import { Random } from '../../src/data/index.js'
 import { modelOf } from '../../src/graph/index.js'
-import { arrays, type Dataset, type Graph, labels, type Model, type Tensor } from '../../src/index.js'
+import { type Dataset, fromArrays, type Graph, labelColumn, type Model, type Tensor } from '../../src/index.js'
 
 /** A graph as a model file would hold it. */
 export const modelFrom = ({ name, inputs, outputs }: Graph): Model => modelOf({ name, inputs, outputs })
@@ -22,7 +22,7 @@ export function clusters(length: number, dims: readonly number[], seed = 3): Dat
   const width = data.length / length
   const classes = Array.from({ length }, (_, i) => i % 3)
   for (let i = 0; i < data.length; i++) data[i]! += 2 * Math.cos(classes[Math.floor(i / width)]! * 2 + (i % width))
-  return arrays({ x, labels: labels(classes) })
+  return fromArrays({ x, labels: labelColumn(classes) })
 }
 
 /** -(1 - s) log p[label] - s mean_c log p[c] of one list of logits, in plain arithmetic. */

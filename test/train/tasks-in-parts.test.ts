@@ -7,7 +7,7 @@ import {
   crossEntropy,
   ire,
   type Loss,
-  labels,
+  labelColumn,
   mse,
   sgd,
   Trainer,
@@ -41,7 +41,7 @@ const floats = (dims: readonly number[], ...values: number[]) => tensor('float32
 const batch = {
   x: numbers(3, [examples, features]),
   // The third and fourth example have no kind, the first and second no flags.
-  kinds: labels([0, 2, 9, 9, 1, 0]),
+  kinds: labelColumn([0, 2, 9, 9, 1, 0]),
   flags: floats([examples, 2], 1, 0, 0, 1, 1, 1, 0, 0, 1, 0, 0, 1),
   flagMask: floats([examples, 2], 0, 0, 0, 0, 1, 1, 1, 0.5, 2, 0, 1, 1),
   sizes: numbers(4, [examples, 5]),

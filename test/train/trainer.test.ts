@@ -6,13 +6,13 @@ import { Random, subset, transform } from '../../src/data/index.js'
 import { importGraph, input, modelOf, op, parameter } from '../../src/graph/index.js'
 import {
   adamw,
-  arrays,
   crossEntropy,
   type Dataset,
   encodeModel,
+  fromArrays,
   type IntervalMetrics,
   ire,
-  labels,
+  labelColumn,
   type Model,
   OnnxIreError,
   type Optimizer,
@@ -102,7 +102,7 @@ describe('a training run', () => {
     const trainer = await create(smallMlp(), { head: { classes: 5, seed: 3 } })
     const fives = transform(points, (batch, indices) => ({
       x: batch['x']!,
-      labels: labels(Array.from(indices, (index) => index % 5)),
+      labels: labelColumn(Array.from(indices, (index) => index % 5)),
     }))
     await trained(trainer, fives, { epochs: 2 })
     const tuned = importGraph(trainer.export())
@@ -379,22 +379,22 @@ describe('what cannot be trained says so', () => {
   it.each([
     [
       'a label out of range',
-      arrays({ x: normal(new Random(1), [4, 6]), labels: labels([0, 1, 3, 2]) }),
+      fromArrays({ x: normal(new Random(1), [4, 6]), labels: labelColumn([0, 1, 3, 2]) }),
       /'labels' holds the label 3 \(element 2.*3 classes.*0 to 2/,
     ],
     [
       'a negative label',
-      arrays({ x: normal(new Random(1), [4, 6]), labels: labels([0, 1, -1, 2]) }),
+      fromArrays({ x: normal(new Random(1), [4, 6]), labels: labelColumn([0, 1, -1, 2]) }),
       /'labels' holds the label -1/,
     ],
     [
       'data of another shape',
-      arrays({ x: normal(new Random(1), [4, 5]), labels: labels([0, 1, 1, 2]) }),
+      fromArrays({ x: normal(new Random(1), [4, 5]), labels: labelColumn([0, 1, 1, 2]) }),
       /'x' has the shape \[4, 5\], the graph takes \[N, 6\]/,
     ],
     [
       'labels of another shape',
-      arrays({
+      fromArrays({
         x: normal(new Random(1), [4, 6]),
         labels: { dtype: 'int64', dims: [4, 1], data: BigInt64Array.of(0n, 1n, 1n, 2n) },
       }),
@@ -402,20 +402,20 @@ describe('what cannot be trained says so', () => {
     ],
     [
       'data of another type',
-      arrays({ x: { dims: [4, 6], data: new Uint8Array(24) }, labels: labels([0, 1, 1, 2]) }),
+      fromArrays({ x: { dims: [4, 6], data: new Uint8Array(24) }, labels: labelColumn([0, 1, 1, 2]) }),
       /'x' holds uint8, the graph takes float32/,
     ],
     [
       'labels that are not whole numbers',
-      arrays({ x: normal(new Random(1), [4, 6]), labels: { dims: [4], data: new Float32Array(4) } }),
+      fromArrays({ x: normal(new Random(1), [4, 6]), labels: { dims: [4], data: new Float32Array(4) } }),
       /'labels' holds float32, the graph takes int64/,
     ],
     [
       'no labels',
-      arrays({ x: normal(new Random(1), [4, 6]), label: labels([0, 1, 1, 2]) }),
+      fromArrays({ x: normal(new Random(1), [4, 6]), label: labelColumn([0, 1, 1, 2]) }),
       /gives 'x', 'label'.*also need 'labels': int64\[N\]/,
     ],
-    ['no input', arrays({ labels: labels([0, 1, 1, 2]) }), /also need 'x': float32\[N, 6\]/],
+    ['no input', fromArrays({ labels: labelColumn([0, 1, 1, 2]) }), /also need 'x': float32\[N, 6\]/],
   ])('%s', async (_, data, pattern) => {
     const trainer = await create(smallMlp())
     const before = flat(trainer.parameters)
@@ -430,8 +430,12 @@ describe('what cannot be trained says so', () => {
   it('more than the model reads is no harm, nor are int32 labels or float64 data', async () => {
     const random = new Random(1)
     const x = { dims: [4, 6], data: random.fill(new Float64Array(24), 'normal') }
-    const data = arrays({ x, labels: { dims: [4], data: Int32Array.of(0, 1, 1, 2) }, weight: normal(random, [4, 2]) })
-    const same = arrays({ x: { dims: [4, 6], data: Float32Array.from(x.data) }, labels: labels([0, 1, 1, 2]) })
+    const data = fromArrays({
+      x,
+      labels: { dims: [4], data: Int32Array.of(0, 1, 1, 2) },
+      weight: normal(random, [4, 2]),
+    })
+    const same = fromArrays({ x: { dims: [4, 6], data: Float32Array.from(x.data) }, labels: labelColumn([0, 1, 1, 2]) })
     const trainer = await create(smallMlp())
     expect(await trainer.evaluate(data)).toEqual(await trainer.evaluate(same))
   })

@@ -1,7 +1,7 @@
 import { expect } from 'vitest'
 import { convnet } from '../../models/convnet.js'
 import { mlp } from '../../models/mlp.js'
-import { arrays, labels } from '../../src/data/arrays.js'
+import { fromArrays, labelColumn } from '../../src/data/arrays.js'
 import { type Dataset, split } from '../../src/data/dataset.js'
 import { crossEntropy } from '../../src/loss/cross-entropy.js'
 import { accuracy } from '../../src/metric/accuracy.js'
@@ -23,9 +23,9 @@ export const rows = Array.from({ length: 80 }, (_, i) => {
 })
 export const csv = ['a,b,c,side', ...rows.map(({ numbers, name }) => `${numbers.join()},${name}`)].join('\n')
 export const tableData = () =>
-  arrays({
+  fromArrays({
     x: { dims: [rows.length, 3], data: Float32Array.from(rows.flatMap(({ numbers }) => numbers)) },
-    labels: labels(rows.map(({ name }) => (name === 'above' ? 0 : 1))),
+    labels: labelColumn(rows.map(({ name }) => (name === 'above' ? 0 : 1))),
   })
 
 /** A page with the model of tables and its rows. */

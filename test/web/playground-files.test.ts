@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest'
 import { convolution, linear } from '../../models/layers.js'
 import { Weights } from '../../models/weights.js'
-import { arrays, labels } from '../../src/data/arrays.js'
-import { images } from '../../src/data/image.js'
+import { fromArrays, labelColumn } from '../../src/data/arrays.js'
+import { imageColumn } from '../../src/data/image/image-column.js'
 import { input } from '../../src/ir/leaf.js'
 import { modelOf } from '../../src/onnx/export.js'
 import { encodeModel } from '../../src/onnx/model.js'
@@ -102,7 +102,7 @@ describeWithChromium('files that the playground is given', openPlayground, (brow
       const { pixels, labels: names } = await useDigits(page, [0, 1, 2], 60)
       await page.train({ epochs: '1' })
       await page.says(/^Done/)
-      await checkExport(page, 'ire', arrays({ x: images(pixels, { size: 28 }), labels: labels(names) }))
+      await checkExport(page, 'ire', fromArrays({ x: imageColumn(pixels, { size: 28 }), labels: labelColumn(names) }))
       await open('fixed.onnx', ['N', 1, 28, 28])
       expect(await page.tab.inputValue('#size')).toBe('28')
       expect(await page.tab.isDisabled('#size')).toBe(true)

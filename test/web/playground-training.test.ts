@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
-import { arrays, labels } from '../../src/data/arrays.js'
-import { images } from '../../src/data/image.js'
+import { fromArrays, labelColumn } from '../../src/data/arrays.js'
+import { imageColumn } from '../../src/data/image/image-column.js'
 import { input, parameter, tensorFrom } from '../../src/ir/leaf.js'
 import { modelOf } from '../../src/onnx/export.js'
 import { decodeModel, encodeModel } from '../../src/onnx/model.js'
@@ -54,9 +54,9 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       for (const { sharpness, loss } of [base, ire])
         for (const number of [sharpness, loss]) expect(number).toBeGreaterThan(0)
       expect(ire).not.toEqual(base)
-      const data = arrays({
-        x: images(pixels, { size: 32, channels: 3, fit: 'cover', mean: 0.5, std: 0.5 }),
-        labels: labels(classes),
+      const data = fromArrays({
+        x: imageColumn(pixels, { size: 32, channels: 3, fit: 'cover', mean: 0.5, std: 0.5 }),
+        labels: labelColumn(classes),
       })
       await checkExport(page, 'base', data)
       await checkExport(page, 'ire', data)

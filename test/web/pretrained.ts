@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { convolution, linear } from '../../models/layers.js'
 import { Weights } from '../../models/weights.js'
-import { arrays, labels } from '../../src/data/arrays.js'
-import { parseIdx } from '../../src/data/idx.js'
-import { images } from '../../src/data/image.js'
+import { fromArrays, labelColumn } from '../../src/data/arrays.js'
+import { parseIdx } from '../../src/data/formats/idx.js'
+import { imageColumn } from '../../src/data/image/image-column.js'
 import { input } from '../../src/ir/leaf.js'
 import type { Tensor } from '../../src/ir/tensor.js'
 import type { Graph } from '../../src/ir/value.js'
@@ -63,7 +63,7 @@ function network(size: number): Graph {
 export async function pretrained(size: number): Promise<Uint8Array> {
   const graph = network(size)
   const { pixels, labels: classes } = digits([0, 1, 2, 3, 4], 400)
-  const data = arrays({ x: images(pixels, { size, mean: 0.5, std: 0.5 }), labels: labels(classes) })
+  const data = fromArrays({ x: imageColumn(pixels, { size, mean: 0.5, std: 0.5 }), labels: labelColumn(classes) })
   const runtime = node({ worker: false, threads: 1 })
   const trainer = await Trainer.create(modelOf(graph), {
     loss: crossEntropy(),

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import type { ConsoleMessage } from 'playwright-core'
 import { beforeAll, expect, it } from 'vitest'
-import { arrays, labels } from '../../src/data/arrays.js'
-import { images } from '../../src/data/image.js'
+import { fromArrays, labelColumn } from '../../src/data/arrays.js'
+import { imageColumn } from '../../src/data/image/image-column.js'
 import { crossEntropy } from '../../src/loss/cross-entropy.js'
 import { accuracy } from '../../src/metric/accuracy.js'
 import { node } from '../../src/node/runtime.js'
@@ -36,7 +36,10 @@ const task: Task = {
 const patience = 600_000
 
 const held = () =>
-  arrays({ x: images(others.pixels, { size, channels: 1, mean: 0.5, std: 0.5 }), labels: labels(others.labels) })
+  fromArrays({
+    x: imageColumn(others.pixels, { size, channels: 1, mean: 0.5, std: 0.5 }),
+    labels: labelColumn(others.labels),
+  })
 
 /** The losses of the same run on Node. */
 async function onNode(model: Uint8Array, runtime: Runtime): Promise<number[]> {
@@ -51,9 +54,9 @@ async function onNode(model: Uint8Array, runtime: Runtime): Promise<number[]> {
 /** What Node makes of the exported file, on the same digits. */
 async function measured(model: Uint8Array) {
   const runtime = node({ worker: false, threads: 1 })
-  const data = arrays({
-    x: images(others.pixels, { size, channels: 1, mean: 0.5, std: 0.5 }),
-    labels: labels(others.labels),
+  const data = fromArrays({
+    x: imageColumn(others.pixels, { size, channels: 1, mean: 0.5, std: 0.5 }),
+    labels: labelColumn(others.labels),
   })
   const measures = await evaluateModel(decodeModel(model), data, {
     loss: crossEntropy(),

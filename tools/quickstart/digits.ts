@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { arrays, type Dataset, images, labels } from 'onnx-ire'
+import { type Dataset, fromArrays, imageColumn, labelColumn } from 'onnx-ire'
 import { Random, subset } from 'onnx-ire/data'
 import { readIdx } from 'onnx-ire/node'
 
@@ -19,7 +19,7 @@ const form = { size: 48, channels: 3, mean: 0.5, std: 0.5 }
 
 async function mnist(images_: string, labels_: string): Promise<Dataset> {
   const [pixels, classes] = await Promise.all([readIdx(join(folder, images_)), readIdx(join(folder, labels_))])
-  return arrays({ x: images(pixels, form), labels: labels(classes) })
+  return fromArrays({ x: imageColumn(pixels, form), labels: labelColumn(classes) })
 }
 
 export interface Digits {

@@ -1,5 +1,5 @@
 import { batches } from '../../data/batches.js'
-import type { Data } from '../../data/stream.js'
+import type { DatasetOrStream } from '../../data/stream.js'
 import type { Tensors } from '../../ir/tensor.js'
 import type { TrainingGraphs } from '../../train/graphs/build.js'
 import { fixedBatchOf } from '../../train/programs.js'
@@ -16,13 +16,13 @@ export interface ConformedBatch {
 
 /** A data set in the form the graphs take, gone through many times in the same order. */
 export class HeldBatches {
-  private readonly data: Data
+  private readonly data: DatasetOrStream
   private readonly graphs: TrainingGraphs
   private readonly batchSize: number
   private held: readonly ConformedBatch[] | null = null
 
   /** Throws `invalid-data` where the model takes a fixed number of examples that does not divide theirs. */
-  constructor(data: Data, graphs: TrainingGraphs, batchSize: number) {
+  constructor(data: DatasetOrStream, graphs: TrainingGraphs, batchSize: number) {
     const fixed = fixedBatchOf(graphs.data)
     this.data = data
     this.graphs = graphs

@@ -1,4 +1,4 @@
-import type { Data } from '../../data/stream.js'
+import type { DatasetOrStream } from '../../data/stream.js'
 import { type FloatArray, mapArrays } from '../../ir/float-array.js'
 import { numbersOf } from '../../ir/leaf.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
@@ -56,7 +56,7 @@ export type Watch = (examples: number) => void
 /** What surfaces are made of. */
 interface Ground {
   readonly graphs: TrainingGraphs
-  readonly data: Data
+  readonly data: DatasetOrStream
   readonly runtime: Runtime
   /** Parameters and running statistics: read anew in every pass. */
   readonly arrays: ParameterArrays
@@ -108,7 +108,7 @@ export class LossSurface {
    * The surface of a model as it is.
    * Throws `not-differentiable`, `unsupported-operator`, `invalid-model`, `invalid-option`, `invalid-data`.
    */
-  static of(model: Model, data: Data, options: ModelSurfaceOptions): LossSurface {
+  static of(model: Model, data: DatasetOrStream, options: ModelSurfaceOptions): LossSurface {
     const { loss, runtime, trainable } = options
     const chosen = { loss, ...(trainable === undefined ? {} : { trainable }) }
     const graphs = buildTrainingGraphs(importGraph(model), chosen)
@@ -117,7 +117,7 @@ export class LossSurface {
   }
 
   /** The surface that a trainer moves on, at the point where it is when asked: make it once and measure after every round. */
-  static under(trainer: Trainer, data: Data, options: TrainerSurfaceOptions = {}): LossSurface {
+  static under(trainer: Trainer, data: DatasetOrStream, options: TrainerSurfaceOptions = {}): LossSurface {
     return new LossSurface({ ...trainer.ground(options.weights), data }, options)
   }
 

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import type { Fit } from '../../data/taps.js'
+import type { ImageFit } from '../../data/image/bilinear.js'
 import type { DocumentOptions } from '../../node/data/documents.js'
 import { type Io, print } from '../io.js'
 import { parsePositiveInteger } from '../options.js'
@@ -32,7 +32,7 @@ interface TextFlags extends Common {
 
 interface ImageFlags extends Common {
   readonly size: readonly [number, number]
-  readonly fit: Fit
+  readonly fit: ImageFit
   readonly grey?: true
   readonly validation?: number
   readonly seed: number

@@ -2,7 +2,7 @@ import { extname, resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import { split } from '../../data/dataset.js'
 import { splitStream } from '../../data/split-stream.js'
-import type { Data } from '../../data/stream.js'
+import type { DatasetOrStream } from '../../data/stream.js'
 import { openData } from '../../node/data/open-data.js'
 import { writeFileAtomic } from '../../node/files.js'
 import { readModel } from '../../node/model.js'
@@ -12,7 +12,7 @@ import type { DataSource } from '../../recipe/recipe.js'
 import { mapSourcePaths } from '../../recipe/sources/source.js'
 import { type Prediction, predict } from '../../train/predict.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { matching } from '../../util/pattern.js'
+import { matchNames } from '../../util/pattern.js'
 import { readClassNames } from '../class-names.js'
 import { counterOn } from '../counter.js'
 import { checkNotOverwriting } from '../errors.js'
@@ -160,7 +160,7 @@ async function write(
 async function formOf(model: Model, { classes, outputs, classNames }: Options): Promise<Omit<Form, 'files'>> {
   if (!classes) return { classes: null, names: undefined }
   const all = (model.proto.graph?.output ?? []).map(({ name = '' }) => name)
-  const names = matching(outputs ?? '*', all, 'output')
+  const names = matchNames(outputs ?? '*', all, 'output')
   if (names.length !== 1)
     throw new OnnxIreError(
       'invalid-option',
@@ -175,7 +175,7 @@ async function formOf(model: Model, { classes, outputs, classNames }: Options): 
 async function openPart({ place, source, split: part }: Chosen, model: Model) {
   const { data, files } = await openData(place, source, { model, targets: null, classes: async () => ({}) })
   if (part === null) return { data, files }
-  const parts: { readonly train: Data; readonly validation: Data } =
+  const parts: { readonly train: DatasetOrStream; readonly validation: DatasetOrStream } =
     'batch' in data ? split(data, part) : splitStream(data, part)
   return { data: parts[part.part], files: undefined }
 }

@@ -9,7 +9,7 @@ import {
 import { LossSurface } from '../../analysis/flatness/surface.js'
 import { subset } from '../../data/dataset.js'
 import { takeExamples } from '../../data/split-stream.js'
-import type { Data } from '../../data/stream.js'
+import type { DatasetOrStream } from '../../data/stream.js'
 import { writeFileAtomic } from '../../node/files.js'
 import { makeFolder } from '../../node/folder.js'
 import { readModel } from '../../node/model.js'
@@ -161,7 +161,7 @@ function measures({ trace, eigenvalues, density, sam, landscape }: Options): Fla
 }
 
 /** So many examples at random; of a stream the first ones. */
-async function sampled(data: Data, examples: number | undefined, seed: number): Promise<Data> {
+async function sampled(data: DatasetOrStream, examples: number | undefined, seed: number): Promise<DatasetOrStream> {
   if (examples === undefined || (data.length !== undefined && data.length <= examples)) return data
   if (!('batch' in data)) return takeExamples(data, examples)
   return subset(data, new Random(seed).stream('examples').permutation(data.length).slice(0, examples).sort())

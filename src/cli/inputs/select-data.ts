@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import type { Data } from '../../data/stream.js'
+import type { DatasetOrStream } from '../../data/stream.js'
 import type { LossKind } from '../../loss/registry.js'
 import type { ClassNames } from '../../node/data/data-source.js'
 import { openData } from '../../node/data/open-data.js'
@@ -23,7 +23,7 @@ export interface DataOptions {
 
 /** What to evaluate on, once the model is there. */
 export type Choose = (model: Model) => Promise<{
-  readonly data: Data
+  readonly data: DatasetOrStream
   readonly classes: ClassNames
   readonly recipe: Omit<EvaluationRecipe, 'data'> & Pick<Partial<Recipe>, 'trainable' | 'seed'>
 }>

@@ -1,11 +1,11 @@
 import { stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { concurrently } from '../../data/concurrent.js'
-import { imageConverter } from '../../data/image.js'
-import { imageExtensions } from '../../data/image-files.js'
-import { type Fit, fitted } from '../../data/taps.js'
+import { fitSize, type ImageFit } from '../../data/image/bilinear.js'
+import { imageConverter } from '../../data/image/image-column.js'
+import { imageExtensions } from '../../data/image/image-files.js'
 import { decodeImage } from '../../node/data/decode-image.js'
 import { type LabelledFiles, labelledFiles } from '../../node/data/folders.js'
+import { mapConcurrently } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
 import {
@@ -24,7 +24,7 @@ export interface ImagesOptions {
   readonly folder: string
   readonly output: string
   readonly size: readonly [rows: number, columns: number]
-  readonly fit: Fit
+  readonly fit: ImageFit
   readonly channels: 1 | 3
   /** Share of the images that is held out, where the folder has no such part. */
   readonly validation: number
@@ -47,7 +47,7 @@ export async function prepareImages(options: ImagesOptions, monitor: Monitor): P
   const plan = {
     kind: 'images',
     inputs: await Promise.all(
-      splits.map(async ({ name, found }) => ({ name, files: await concurrently(found.files, decoders, dated) })),
+      splits.map(async ({ name, found }) => ({ name, files: await mapConcurrently(found.files, decoders, dated) })),
     ),
     options: { size, fit, channels, validation, seed },
   }
@@ -69,7 +69,7 @@ export async function prepareImages(options: ImagesOptions, monitor: Monitor): P
       const { info } = await imagePart(preparation, part, channels, classes.length, async () => {
         const width = dims[0] * dims[1] * dims[2]
         const pixels = new Uint8Array(files.length * width)
-        await concurrently(files, decoders, async (file, i) => {
+        await mapConcurrently(files, decoders, async (file, i) => {
           pixels.set(await decode(file), i * width)
           monitor.at(++done)
         })
@@ -138,8 +138,8 @@ async function splitsOf({ folder, validation, seed }: ImagesOptions): Promise<Fo
 function decoder({ size, fit, channels }: ImagesOptions): (path: string) => Promise<Uint8Array> {
   const options = { size, fit, channels, scale: 1, layout: 'NHWC' } as const
   return async (path) => {
-    const shrunk = (source: readonly [number, number]) => fitted(source, size, fit)
-    const { data, rows, columns } = await decodeImage(path, { channels: 3, background: 0, shrunk })
+    const targetSize = (source: readonly [number, number]) => fitSize(source, size, fit)
+    const { data, rows, columns } = await decodeImage(path, { channels: 3, background: 0, targetSize })
     const convert = imageConverter([rows, columns, 3], options)
     const made = new Float32Array(convert.size)
     convert.image(data, 0, made, 0)

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { setImmediate } from 'node:timers/promises'
-import { encodeTokenHeader } from '../../data/token-file.js'
+import { encodeTokenHeader } from '../../data/formats/token-file.js'
 import { Tokenizer } from '../../data/tokenize/tokenizer.js'
 import { tokenizerJson } from '../../data/tokenize/tokenizer-json.js'
 import { BpeTrainer } from '../../data/tokenize/train-bpe.js'

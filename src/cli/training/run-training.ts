@@ -1,6 +1,6 @@
 import { subset } from '../../data/dataset.js'
 import { takeExamples } from '../../data/split-stream.js'
-import type { Data } from '../../data/stream.js'
+import type { DatasetOrStream } from '../../data/stream.js'
 import { transform } from '../../data/transform.js'
 import type { Measures } from '../../metric/accumulator.js'
 import type { ClassNames } from '../../node/data/data-source.js'
@@ -127,7 +127,7 @@ async function refuseConflict({ folder, recipe, resume, force }: TrainingRequest
   )
 }
 
-const firstBatch = (data: Data, { batchSize = 32 }: Recipe): Data =>
+const firstBatch = (data: DatasetOrStream, { batchSize = 32 }: Recipe): DatasetOrStream =>
   'batch' in data ? subset(data, { end: Math.min(batchSize, data.length) }) : takeExamples(data, batchSize)
 
 const sizeOf = ({ parameters }: Trainer): number =>
@@ -136,7 +136,7 @@ const sizeOf = ({ parameters }: Trainer): number =>
 /** What the validation data say of the weights that are exported: measured already where the last round measured them. */
 async function measured(
   trainer: Trainer,
-  validation: Data | undefined,
+  validation: DatasetOrStream | undefined,
   {
     weights,
     epochs,
@@ -154,7 +154,12 @@ async function measured(
 /** Thrown out of an evaluation that an interrupt cuts short. */
 class Stopped extends Error {}
 
-async function runSteps(trainer: Trainer, data: Data, validation: Data | undefined, call: TrainingRequest) {
+async function runSteps(
+  trainer: Trainer,
+  data: DatasetOrStream,
+  validation: DatasetOrStream | undefined,
+  call: TrainingRequest,
+) {
   const { recipe, folder, progress } = call
   const interrupts = onInterrupt(call.io, () => progress.note('stopping after this step; once more to quit at once'))
   const { signal } = interrupts
@@ -199,7 +204,7 @@ function checkpointsOf({ recipe: { checkpoints = {} }, checkpointSeconds }: Trai
 }
 
 /** Data that give out nothing once a stop is asked for: an evaluation may take longer than a person waits. */
-const stoppable = (data: Data, signal: { readonly aborted: boolean }): Data =>
+const stoppable = (data: DatasetOrStream, signal: { readonly aborted: boolean }): DatasetOrStream =>
   transform(data, (batch) => {
     if (signal.aborted) throw new Stopped()
     return batch

@@ -2,11 +2,11 @@ import type { Tensor } from '../../ir/tensor.js'
 import { checkNames, checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Random } from '../../util/random.js'
-import type { ImageOptions } from '../image.js'
-import type { Data } from '../stream.js'
-import { type DataLike, mapped } from '../transform.js'
-import { type AugmentationSpec, augmentationOf } from './named.js'
-import type { Augmentation, Picture } from './picture.js'
+import type { ImageOptions } from '../image/image-column.js'
+import type { DatasetOrStream } from '../stream.js'
+import { mapBatches, type TransformedData } from '../transform.js'
+import type { Augmentation, FloatImage } from './float-image.js'
+import { type AugmentationSpec, createAugmentation } from './registry.js'
 
 /** Options of `augmentImages`. */
 export interface AugmentImagesOptions {
@@ -31,23 +31,23 @@ export interface AugmentImagesOptions {
  * ```
  * @throws 'invalid-option'; when a batch is made, 'invalid-data' naming a tensor that holds no images
  */
-export function augmentImages<D extends Data>(data: D, options: AugmentImagesOptions): DataLike<D> {
+export function augmentImages<D extends DatasetOrStream>(data: D, options: AugmentImagesOptions): TransformedData<D> {
   checkNames('augmentImages', options, ['input', 'augmentations', 'image'])
   const { input, image = {} } = options
-  const augmentations = options.augmentations.map((each) => ('kind' in each ? augmentationOf(each) : each))
-  const settings = checked(image)
-  const changesSize = augmentations.some(({ still }) => still)
-  return mapped(data, (batch, { random }) => {
+  const augmentations = options.augmentations.map((each) => ('kind' in each ? createAugmentation(each) : each))
+  const settings = checkNormalization(image)
+  const changesSize = augmentations.some(({ applyInEvaluation }) => applyInEvaluation)
+  return mapBatches(data, (batch, { random }) => {
     const tensor = batch[input]
     if (!tensor) throw new OnnxIreError('invalid-data', `augmentImages: there is no tensor '${input}'`)
     if (!random && !changesSize) return batch
-    return { ...batch, [input]: augmented(tensor, input, augmentations, settings, random) }
+    return { ...batch, [input]: augmentTensor(tensor, input, augmentations, settings, random) }
   })
 }
 
-type Settings = ReturnType<typeof checked>
+type Settings = ReturnType<typeof checkNormalization>
 
-function checked(image: NonNullable<AugmentImagesOptions['image']>) {
+function checkNormalization(image: NonNullable<AugmentImagesOptions['image']>) {
   const owner = 'augmentImages'
   const { scale = 1 / 255, mean = 0, std = 1, layout = 'NCHW' } = image
   const real = { min: -Number.MAX_VALUE, max: Number.MAX_VALUE }
@@ -58,7 +58,7 @@ function checked(image: NonNullable<AugmentImagesOptions['image']>) {
   return { scale, mean, std, layout }
 }
 
-function augmented(
+function augmentTensor(
   { dtype, dims, data }: Tensor,
   name: string,
   augmentations: readonly Augmentation[],
@@ -82,23 +82,24 @@ function augmented(
   // pixel = (x std + mean) / scale
   const picture = { channels: channels!, rows: rows!, columns: columns!, mean: means.map((each) => each / scale) }
   const size = channels! * rows! * columns!
-  const made: Picture[] = []
+  const made: FloatImage[] = []
   for (let i = 0; i < n; i++) {
     const own = data.subarray(i * size, (i + 1) * size)
     const pixels = new Float32Array(size)
     for (let c = 0, to = 0; c < channels!; c++)
       for (let p = 0; p < rows! * columns!; p++, to++)
         pixels[to] = (own[planar ? to : p * channels! + c]! * stds[c]! + means[c]!) / scale
-    let image: Picture = { ...picture, data: pixels }
-    for (const { draw, still } of augmentations) image = random ? draw(image, random) : still ? still(image) : image
+    let image: FloatImage = { ...picture, data: pixels }
+    for (const { apply, applyInEvaluation } of augmentations)
+      image = random ? apply(image, random) : (applyInEvaluation?.(image) ?? image)
     made.push(image)
   }
-  return normalised(made, name, means, stds, scale, planar)
+  return normalizeImages(made, name, means, stds, scale, planar)
 }
 
 /** x = (scale pixel - mean) / std, image after image. */
-function normalised(
-  pictures: readonly Picture[],
+function normalizeImages(
+  pictures: readonly FloatImage[],
   name: string,
   means: readonly number[],
   stds: readonly number[],

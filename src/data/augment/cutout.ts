@@ -1,5 +1,5 @@
 import { checkNames, checkNumber, positiveCount } from '../../util/check.js'
-import type { Augmentation } from './picture.js'
+import type { Augmentation } from './float-image.js'
 
 /** Options of `cutout`. */
 export interface CutoutOptions {
@@ -19,7 +19,7 @@ export function cutout(options: CutoutOptions): Augmentation {
   const size = checkNumber('cutout', 'size', options.size, positiveCount)
   const count = checkNumber('cutout', 'count', options.count ?? 1, positiveCount)
   return {
-    draw(picture, random) {
+    apply(picture, random) {
       const { channels, rows, columns, mean } = picture
       const data = picture.data.slice()
       for (let square = 0; square < count; square++) {

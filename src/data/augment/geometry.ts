@@ -1,38 +1,37 @@
-import { blank, type Picture } from './picture.js'
-import { roundHalfEven } from './round.js'
+import { createFilledImage, type FloatImage, roundHalfEven } from './float-image.js'
 
 /** [x', y'] = [a x + b y, c x + d y]. */
 type Matrix = readonly [a: number, b: number, c: number, d: number]
 
 /** Each row moved to the left by `factor` times its distance from the upper border. */
-export const shearX = (picture: Picture, factor: number): Picture => warped(picture, [1, factor, 0, 1], [0, 0])
+export const shearX = (picture: FloatImage, factor: number): FloatImage => warp(picture, [1, factor, 0, 1], [0, 0])
 
 /** Each column moved up by `factor` times its distance from the left border. */
-export const shearY = (picture: Picture, factor: number): Picture => warped(picture, [1, 0, factor, 1], [0, 0])
+export const shearY = (picture: FloatImage, factor: number): FloatImage => warp(picture, [1, 0, factor, 1], [0, 0])
 
 /** Moved to the right and down by whole pixels. */
-export const translate = (picture: Picture, x: number, y: number): Picture =>
-  warped(picture, [1, 0, 0, 1], [0, 0], [Math.trunc(x), Math.trunc(y)])
+export const translate = (picture: FloatImage, x: number, y: number): FloatImage =>
+  warp(picture, [1, 0, 0, 1], [0, 0], [Math.trunc(x), Math.trunc(y)])
 
 /** Turned about the centre, counter-clockwise, in degrees. */
-export function rotate(picture: Picture, degrees: number): Picture {
+export function rotate(picture: FloatImage, degrees: number): FloatImage {
   const angle = (degrees * Math.PI) / 180
   const [cos, sin] = [Math.cos(angle), Math.sin(angle)]
-  return warped(picture, [cos, -sin, sin, cos], [picture.columns / 2, picture.rows / 2])
+  return warp(picture, [cos, -sin, sin, cos], [picture.columns / 2, picture.rows / 2])
 }
 
 /**
  * Pixel [x, y] of the result is the one of the picture nearest to M ([x, y] - to) + from, both measured at pixel centres; black
  * where there is none.
  */
-function warped(
-  picture: Picture,
+function warp(
+  picture: FloatImage,
   [a, b, c, d]: Matrix,
   from: readonly [x: number, y: number],
   to: readonly [x: number, y: number] = from,
-): Picture {
+): FloatImage {
   const { channels, rows, columns } = picture
-  const out = blank(picture, rows, columns, 0)
+  const out = createFilledImage(picture, rows, columns, 0)
   const plane = rows * columns
   for (let y = 0, i = 0; y < rows; y++)
     for (let x = 0; x < columns; x++, i++) {

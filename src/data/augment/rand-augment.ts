@@ -1,9 +1,9 @@
 import { checkNames, checkNumber, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { autoContrast, brightness, contrast, equalize, posterize, saturation, sharpness, solarize } from './colour.js'
+import { autoContrast, brightness, contrast, equalize, posterize, saturation, sharpness, solarize } from './color.js'
+import type { Augmentation, FloatImage } from './float-image.js'
+import { roundHalfEven } from './float-image.js'
 import { rotate, shearX, shearY, translate } from './geometry.js'
-import type { Augmentation, Picture } from './picture.js'
-import { roundHalfEven } from './round.js'
 
 /** Options of `randAugment`. */
 export interface RandAugmentOptions {
@@ -20,7 +20,7 @@ interface Operation {
   /** Whether the strength goes to either side, which is then drawn. */
   readonly signed?: true
   /** @param m the strength in [0, 1], or [-1, 1] where it is signed */
-  apply(picture: Picture, m: number): Picture
+  apply(picture: FloatImage, m: number): FloatImage
 }
 
 /** The 14 of torchvision's RandAugment, each with its strongest form. */
@@ -55,10 +55,10 @@ export function randAugment(options: RandAugmentOptions = {}): Augmentation {
   const magnitude = checkNumber(owner, 'magnitude', options.magnitude ?? 9, { min: 0, max: bins - 1, integer: true })
   const strength = magnitude / (bins - 1)
   return {
-    draw(picture, random) {
+    apply(picture, random) {
       if (picture.channels !== 1 && picture.channels !== 3)
         throw new OnnxIreError('invalid-data', `randAugment: images have ${picture.channels} channels; it takes 1 or 3`)
-      let made: Picture = {
+      let made: FloatImage = {
         ...picture,
         data: picture.data.map((value) => Math.round(Math.min(255, Math.max(0, value)))),
       }

@@ -1,8 +1,5 @@
 import { checkNames, checkNumber, invalidOption, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { alphabet, byteCharacters, utf8 } from './byte-alphabet.js'
-import { PairQueue } from './pair-queue.js'
-import { PairTable } from './pair-table.js'
 
 /** How large the vocabulary becomes, and of what. */
 export interface BpeOptions {
@@ -53,10 +50,10 @@ export class BpeTrainer {
   readonly #words: Words
 
   constructor(words: Iterable<readonly [word: string, count: number]>, options: BpeOptions) {
-    this.#options = checked(options)
-    this.#tokens = [...this.#options.specialTokens, ...alphabet.map((byte) => byteCharacters[byte]!)]
+    this.#options = checkBpeOptions(options)
+    this.#tokens = [...this.#options.specialTokens, ...bytesInOrder.map((byte) => byteCharacters[byte]!)]
     this.#numbers = new Map(this.#tokens.map((token, i) => [token, i]))
-    this.#words = split(words, this.#options.specialTokens.length)
+    this.#words = splitWords(words, this.#options.specialTokens.length)
     this.#count()
   }
 
@@ -155,12 +152,12 @@ interface Words {
   readonly counts: Float64Array
 }
 
-function split(words: Iterable<readonly [string, number]>, firstByte: number): Words {
+function splitWords(words: Iterable<readonly [string, number]>, firstByte: number): Words {
   const numberOf = new Int32Array(256)
-  for (const [i, byte] of alphabet.entries()) numberOf[byte] = firstByte + i
+  for (const [i, byte] of bytesInOrder.entries()) numberOf[byte] = firstByte + i
   const [symbols, starts, lengths, counts]: number[][] = [[], [], [], []]
   for (const [word, count] of words) {
-    const bytes = utf8(word)
+    const bytes = encodeUtf8(word)
     starts!.push(symbols!.length)
     lengths!.push(bytes.length)
     counts!.push(count)
@@ -175,7 +172,7 @@ function split(words: Iterable<readonly [string, number]>, firstByte: number): W
   }
 }
 
-function checked(options: BpeOptions) {
+function checkBpeOptions(options: BpeOptions) {
   checkNames('bpe', options, ['vocabulary', 'specialTokens', 'minFrequency'])
   const { specialTokens = ['<|endoftext|>'] } = options
   if (specialTokens.includes('') || new Set([...specialTokens, ...byteCharacters]).size < specialTokens.length + 256)
@@ -186,4 +183,163 @@ function checked(options: BpeOptions) {
     vocabulary: checkNumber('bpe', 'vocabulary', options.vocabulary, { min: least, max: 2 ** 24, integer: true }),
     minFrequency: checkNumber('bpe', 'minFrequency', options.minFrequency ?? 2, positiveCount),
   }
+}
+
+/**
+ * Pairs by how often they occur: the most frequent first and, of equals, the one of the smallest token numbers. A binary heap
+ * whose entries keep the count they came with; one that is out of date is put right when it comes to the top.
+ */
+export class PairQueue {
+  readonly #table: PairTable
+  readonly #pairs: number[] = []
+  readonly #counts: number[] = []
+
+  constructor(table: PairTable) {
+    this.#table = table
+  }
+
+  /** Enters a pair with its count at present. A pair whose count has grown is entered again. */
+  push(pair: number): void {
+    let at = this.#pairs.length
+    this.#pairs.push(pair)
+    this.#counts.push(this.#table.counts[pair]!)
+    while (at > 0) {
+      const parent = (at - 1) >> 1
+      if (!this.#precedes(at, parent)) break
+      this.#swap(at, parent)
+      at = parent
+    }
+  }
+
+  /** Takes out the most frequent pair; -1 when none occurs any more. */
+  pop(): number {
+    while (this.#pairs.length > 0) {
+      const [pair, count] = [this.#pairs[0]!, this.#counts[0]!]
+      this.#removeTop()
+      const present = this.#table.counts[pair]!
+      if (present === count && count > 0) return pair
+      if (present < count && present > 0) this.push(pair)
+    }
+    return -1
+  }
+
+  #removeTop(): void {
+    const [pair, count] = [this.#pairs.pop()!, this.#counts.pop()!]
+    const length = this.#pairs.length
+    if (length === 0) return
+    this.#pairs[0] = pair
+    this.#counts[0] = count
+    for (let at = 0; ; ) {
+      let child = 2 * at + 1
+      if (child >= length) return
+      if (child + 1 < length && this.#precedes(child + 1, child)) child++
+      if (!this.#precedes(child, at)) return
+      this.#swap(at, child)
+      at = child
+    }
+  }
+
+  #precedes(a: number, b: number): boolean {
+    const difference = this.#counts[a]! - this.#counts[b]!
+    if (difference !== 0) return difference > 0
+    const { left, right } = this.#table
+    const [first, second] = [this.#pairs[a]!, this.#pairs[b]!]
+    return left[first] === left[second] ? right[first]! < right[second]! : left[first]! < left[second]!
+  }
+
+  #swap(a: number, b: number): void {
+    const [pair, count] = [this.#pairs[a]!, this.#counts[a]!]
+    this.#pairs[a] = this.#pairs[b]!
+    this.#counts[a] = this.#counts[b]!
+    this.#pairs[b] = pair
+    this.#counts[b] = count
+  }
+}
+
+/** Pairs of tokens, numbered as they are met: a hash table with open addressing, linear probing and a load below 1/2. */
+export class PairTable {
+  left: Int32Array = new Int32Array(1024)
+  right: Int32Array = new Int32Array(1024)
+  /** Occurrences of each pair at present. */
+  counts: Float64Array = new Float64Array(1024)
+  size = 0
+  /** The number of the pair in a slot plus one; 0 for a free slot. */
+  #slots = new Int32Array(4096)
+
+  /** The number of the pair, which is made if it is new. */
+  at(left: number, right: number): number {
+    const mask = this.#slots.length - 1
+    let slot = hash(left, right) & mask
+    for (;;) {
+      const pair = this.#slots[slot]! - 1
+      if (pair < 0) break
+      if (this.left[pair] === left && this.right[pair] === right) return pair
+      slot = (slot + 1) & mask
+    }
+    const pair = this.size++
+    if (pair === this.left.length) this.#grow()
+    this.left[pair] = left
+    this.right[pair] = right
+    this.#slots[slot] = pair + 1
+    if (2 * this.size > this.#slots.length) this.#rehash()
+    return pair
+  }
+
+  #grow(): void {
+    const room = 2 * this.left.length
+    const { left, right, counts } = this
+    this.left = new Int32Array(room)
+    this.right = new Int32Array(room)
+    this.counts = new Float64Array(room)
+    this.left.set(left)
+    this.right.set(right)
+    this.counts.set(counts)
+  }
+
+  #rehash(): void {
+    this.#slots = new Int32Array(2 * this.#slots.length)
+    const mask = this.#slots.length - 1
+    for (let pair = 0; pair < this.size; pair++) {
+      let slot = hash(this.left[pair]!, this.right[pair]!) & mask
+      while (this.#slots[slot] !== 0) slot = (slot + 1) & mask
+      this.#slots[slot] = pair + 1
+    }
+  }
+}
+
+function hash(left: number, right: number): number {
+  const mixed = Math.imul(Math.imul(left, 0x9e3779b1) ^ right, 0x85ebca6b)
+  return mixed ^ (mixed >>> 15)
+}
+
+/**
+ * The character that stands for each byte in a byte-level vocabulary (Radford et al. 2019, GPT-2's bytes_to_unicode):
+ * printable Latin-1 stands for itself, and the other 68 bytes, in order, are U+0100 and on. A space becomes 'Ġ'.
+ */
+export const byteCharacters: readonly string[] = createByteCharacters()
+
+function createByteCharacters(): string[] {
+  const isPrintable = (byte: number) =>
+    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff)
+  let next = 0x100
+  return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(isPrintable(byte) ? byte : next++))
+}
+
+/** The bytes in the order of their characters, in which vocabularies number them. */
+export const bytesInOrder: readonly number[] = Array.from({ length: 256 }, (_, byte) => byte).sort(
+  (a, b) => byteCharacters[a]!.charCodeAt(0) - byteCharacters[b]!.charCodeAt(0),
+)
+
+/** UTF-8. A surrogate without its other half becomes U+FFFD, as TextEncoder has it. */
+export function encodeUtf8(text: string): number[] {
+  const bytes: number[] = []
+  for (const character of text) {
+    let code = character.codePointAt(0)!
+    if (code >= 0xd800 && code <= 0xdfff) code = 0xfffd
+    if (code < 0x80) bytes.push(code)
+    else if (code < 0x800) bytes.push(0xc0 | (code >> 6), 0x80 | (code & 63))
+    else if (code < 0x10000) bytes.push(0xe0 | (code >> 12), 0x80 | ((code >> 6) & 63), 0x80 | (code & 63))
+    else bytes.push(0xf0 | (code >> 18), 0x80 | ((code >> 12) & 63), 0x80 | ((code >> 6) & 63), 0x80 | (code & 63))
+  }
+  return bytes
 }

@@ -1,6 +1,6 @@
-import type { Example } from '../../data/collate.js'
 import { checkIndices, type Dataset } from '../../data/dataset.js'
-import { type Stream, stream } from '../../data/stream.js'
+import type { DataExample } from '../../data/examples.js'
+import { type ExampleStream, stream } from '../../data/stream.js'
 import type { Tensors } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { bytesOf } from './bytes.js'
@@ -43,10 +43,10 @@ export async function readByteWindows(paths: readonly string[], shape: WindowSha
 }
 
 /** The same examples as `windows`, read as they are trained on. */
-export function streamByteWindows(paths: readonly string[], shape: WindowShape, shuffleBuffer?: number): Stream {
+export function streamByteWindows(paths: readonly string[], shape: WindowShape, shuffleBuffer?: number): ExampleStream {
   const { input, target, context, stride, offset } = shape
   const tokens = (bytes: Uint8Array) => BigInt64Array.from(bytes, (byte) => BigInt(byte + offset))
-  async function* examples(): AsyncGenerator<Example> {
+  async function* examples(): AsyncGenerator<DataExample> {
     let made = 0
     for (const path of paths)
       for await (const bytes of runsOf(path, context + 1, stride)) {

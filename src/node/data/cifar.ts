@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { arrays, type ColumnLike } from '../../data/arrays.js'
-import { type Cifar, joinedCifar, parseCifar } from '../../data/cifar.js'
-import { images } from '../../data/image.js'
+import { type ColumnSource, fromArrays } from '../../data/arrays.js'
+import { type CifarImages, concatCifar, parseCifar } from '../../data/formats/cifar.js'
+import { imageColumn } from '../../data/image/image-column.js'
 import type { CifarSource } from '../../recipe/sources/cifar.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
@@ -15,7 +15,7 @@ import { readLines } from './text.js'
 export type CifarPart = 'train' | 'test'
 
 /** A part of CIFAR; `classes` are the names of the class numbers. */
-export interface CifarSet extends Cifar {
+export interface CifarSet extends CifarImages {
   readonly classes: readonly string[]
   /** Of CIFAR-100, the names of the superclasses. */
   readonly coarseClasses?: readonly string[]
@@ -57,19 +57,19 @@ async function readCifar(folder: string, part: CifarPart, classes: 10 | 100): Pr
       `${folder} has no ${name}: name the folder of the binary version of CIFAR-${classes}, unpacked`,
     )
   })
-  const parts: Cifar[] = []
+  const parts: CifarImages[] = []
   for (const path of paths) parts.push(await readFile(path, classes))
   const names = (file: string, count: number) => classNames(join(folder, file), there.includes(file), count)
-  if (classes === 10) return { ...joinedCifar(parts), files: paths, classes: await names('batches.meta.txt', 10) }
+  if (classes === 10) return { ...concatCifar(parts), files: paths, classes: await names('batches.meta.txt', 10) }
   return {
-    ...joinedCifar(parts),
+    ...concatCifar(parts),
     files: paths,
     classes: await names('fine_label_names.txt', 100),
     coarseClasses: await names('coarse_label_names.txt', 20),
   }
 }
 
-async function readFile(path: string, classes: 10 | 100): Promise<Cifar> {
+async function readFile(path: string, classes: 10 | 100): Promise<CifarImages> {
   const blocks: Uint8Array[] = []
   for await (const block of bytesOf(path)) blocks.push(block)
   try {
@@ -93,10 +93,10 @@ export async function openCifar(source: CifarSource, context: OpenContext): Prom
   const target = inferTarget(source, context)
   const read = source.kind === 'cifar-10' ? readCifar10 : readCifar100
   const { pixels, labels, classes } = await read(source.folder, source.part ?? 'train')
-  const columns = { [input]: images(pixels, source.image ?? {}) }
-  const dataset = (given: Readonly<Record<string, ColumnLike>>) =>
-    augmentAndReshape(arrays({ ...columns, ...given }), input, source)
+  const columns = { [input]: imageColumn(pixels, source.image ?? {}) }
+  const dataset = (given: Readonly<Record<string, ColumnSource>>) =>
+    augmentAndReshape(fromArrays({ ...columns, ...given }), input, source)
   if (target === null) return { data: dataset({}) }
   const given = { [target.name]: labels }
-  return { data: dataset(given), labels: arrays(given), classes: { [target.name]: classes } }
+  return { data: dataset(given), labels: fromArrays(given), classes: { [target.name]: classes } }
 }

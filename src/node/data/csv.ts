@@ -1,10 +1,16 @@
 import { pipeline, Readable } from 'node:stream'
 import { CsvError, type Options, parse } from 'csv-parse'
-import type { Classified } from '../../data/class-names.js'
-import { type CsvFile, type CsvOptions, csvExamples, csvTable, type StreamCsvOptions } from '../../data/csv.js'
-import { type CsvComplaint, csvFault, csvSettings, LineCount } from '../../data/csv-fault.js'
+import type { WithClassNames } from '../../data/class-names.js'
 import type { Dataset } from '../../data/dataset.js'
-import type { Stream } from '../../data/stream.js'
+import {
+  type CsvFile,
+  type CsvOptions,
+  parseCsvDataset,
+  parseCsvStream,
+  type StreamCsvOptions,
+} from '../../data/formats/csv.js'
+import { type CsvParseError, csvParserOptions, explainCsvError, LineCounter } from '../../data/formats/csv-errors.js'
+import type { ExampleStream } from '../../data/stream.js'
 import type { CsvSource } from '../../recipe/sources/csv.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { bytesOf } from './bytes.js'
@@ -19,16 +25,16 @@ import { addClassNames, type OpenContext, type OpenedSource } from './data-sourc
  * ```
  * @throws 'io', 'invalid-option', or 'invalid-data' naming file, line and column
  */
-export const readCsv = (path: string, options: CsvOptions): Promise<Dataset & Classified> =>
-  csvTable(fileAt(path), options)
+export const readCsv = (path: string, options: CsvOptions): Promise<Dataset & WithClassNames> =>
+  parseCsvDataset(fileAt(path), options)
 
 /**
  * Reads a CSV file as it is trained on, however large. Class names that are not given are gathered at once, which reads the
  * file through and counts its examples, too.
  * @throws as `readCsv`; what concerns a record, when its turn comes
  */
-export const streamCsv = (path: string, options: StreamCsvOptions): Promise<Stream & Classified> =>
-  csvExamples(fileAt(path), options)
+export const streamCsv = (path: string, options: StreamCsvOptions): Promise<ExampleStream & WithClassNames> =>
+  parseCsvStream(fileAt(path), options)
 
 const fileAt = (path: string): CsvFile => ({
   path,
@@ -54,18 +60,18 @@ async function lineOf(path: string, delimiter: string, number: number): Promise<
 }
 
 async function lineAt(path: string, offset: number): Promise<number> {
-  const lines = new LineCount(offset)
-  for await (const block of bytesOf(path)) if (!lines.take(block)) break
+  const lines = new LineCounter(offset)
+  for await (const block of bytesOf(path)) if (!lines.advance(block)) break
   return lines.line
 }
 
 async function* parsed<R>(path: string, delimiter: string, options: Options): AsyncGenerator<R, void, undefined> {
-  const parser = parse({ ...csvSettings, delimiter, ...options })
+  const parser = parse({ ...csvParserOptions, delimiter, ...options })
   try {
     yield* pipeline(Readable.from(bytesOf(path)), parser, () => {})
   } catch (cause) {
     if (!(cause instanceof CsvError)) throw cause
-    const { offset, reason } = csvFault(cause as CsvComplaint)
+    const { offset, reason } = explainCsvError(cause as CsvParseError)
     throw new OnnxIreError('invalid-data', `${path}:${await lineAt(path, offset)}: ${reason}`, { cause })
   }
 }

@@ -1,8 +1,8 @@
 import { type AugmentImagesOptions, augmentImages } from '../../data/augment/augment-images.js'
-import type { AugmentationSpec } from '../../data/augment/named.js'
+import type { AugmentationSpec } from '../../data/augment/registry.js'
 import type { Dataset } from '../../data/dataset.js'
 import { reshapeExamples } from '../../data/reshape.js'
-import type { Data } from '../../data/stream.js'
+import type { DatasetOrStream } from '../../data/stream.js'
 import type { LossTarget } from '../../loss/registry.js'
 import type { Model } from '../../onnx/model.js'
 
@@ -11,9 +11,9 @@ export type ClassNames = Readonly<Record<string, readonly string[]>>
 
 /** A data source of a recipe, opened. */
 export interface OpenedSource {
-  readonly data: Data
+  readonly data: DatasetOrStream
   /** The same examples with the tensors that are cheap to read, for counting labels. Default: `data`. */
-  readonly labels?: Data
+  readonly labels?: DatasetOrStream
   /** Names of the classes, by tensor. */
   readonly classes?: ClassNames
   /** Path of each example, if every example is a file. */

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { Sharp } from 'sharp'
-import type { Decoding, Pixels } from '../../data/image-files.js'
+import type { DecodedImage, DecodeOptions } from '../../data/image/image-files.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
 
@@ -10,7 +10,10 @@ import { readError } from '../files.js'
  * one (libvips, linear kernel), as PIL's bilinear resize does. Runs outside of JavaScript's thread.
  * @throws 'io', or 'invalid-data' naming the file that is damaged or no image
  */
-export async function decodeImage(path: string, { channels, background, shrunk }: Decoding): Promise<Pixels> {
+export async function decodeImage(
+  path: string,
+  { channels, background, targetSize }: DecodeOptions,
+): Promise<DecodedImage> {
   const bytes = await readFile(path).catch((cause) => {
     throw readError('image', path, cause)
   })
@@ -18,7 +21,7 @@ export async function decodeImage(path: string, { channels, background, shrunk }
   try {
     const image = sharp(bytes, { failOn: 'error', ignoreIcc: true, autoOrient: true })
     const { width, height } = (await image.metadata()).autoOrient
-    const [rows, columns] = shrunk([height, width])
+    const [rows, columns] = targetSize([height, width])
     let pixels: Sharp = channels === 4 ? image.ensureAlpha() : image.flatten({ background: grey(background) })
     if (rows < height || columns < width)
       pixels = pixels.resize({ width: columns, height: rows, fit: 'fill', kernel: 'linear' })

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
-import { arrays, type ColumnLike, labels } from '../../data/arrays.js'
-import { parseIdx } from '../../data/idx.js'
-import { images } from '../../data/image.js'
+import { type ColumnSource, fromArrays, labelColumn } from '../../data/arrays.js'
+import { parseIdx } from '../../data/formats/idx.js'
+import { imageColumn } from '../../data/image/image-column.js'
 import { isFloat } from '../../ir/dtype.js'
 import { numbersOf, tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
@@ -51,16 +51,16 @@ async function decompress(path: string, bytes: Uint8Array): Promise<Uint8Array> 
 export async function openIdx(source: IdxSource, context: OpenContext): Promise<OpenedSource> {
   const input = inferInput(source, context)
   const target = inferTarget(source, context)
-  const columns = { [input]: images(await readIdx(source.images), source.image ?? {}) }
-  const dataset = (given: Readonly<Record<string, ColumnLike>>) =>
-    augmentAndReshape(arrays({ ...columns, ...given }), input, source)
+  const columns = { [input]: imageColumn(await readIdx(source.images), source.image ?? {}) }
+  const dataset = (given: Readonly<Record<string, ColumnSource>>) =>
+    augmentAndReshape(fromArrays({ ...columns, ...given }), input, source)
   if (target === null || source.labels === undefined) return { data: dataset({}) }
   const given = { [target.name]: toTarget(await readIdx(source.labels), target) }
-  return { data: dataset(given), labels: arrays(given) }
+  return { data: dataset(given), labels: fromArrays(given) }
 }
 
 /** Converts class numbers to int64, other integers to float32. */
 function toTarget(tensor: Tensor, { isClasses }: LossTarget): Tensor {
-  if (isClasses) return labels(tensor)
+  if (isClasses) return labelColumn(tensor)
   return isFloat(tensor.dtype) ? tensor : tensorFrom('float32', tensor.dims, numbersOf(tensor))
 }

@@ -1,6 +1,6 @@
-import { arrays, labels } from '../../data/arrays.js'
+import { fromArrays, labelColumn } from '../../data/arrays.js'
 import type { Dataset } from '../../data/dataset.js'
-import { decodedImages, type ImageFilesOptions, imageExtensions } from '../../data/image-files.js'
+import { type ImageFilesOptions, imageExtensions, imageFileDataset } from '../../data/image/image-files.js'
 import type { ImageFolderSource } from '../../recipe/sources/image-folder.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -37,14 +37,14 @@ export async function imageFolder(path: string, options: ImageFolderOptions = {}
     length: data.length,
     batch: async (indices) => ({
       ...(await data.batch(indices)),
-      [label]: labels(Array.from(indices, (index) => found.labels[index]!)),
+      [label]: labelColumn(Array.from(indices, (index) => found.labels[index]!)),
     }),
   }
 }
 
 /** Images by path, without labels; otherwise as `imageFolder`. */
 export const imageFiles = (paths: readonly string[], options: ImageFilesOptions = {}): Dataset =>
-  decodedImages(paths, (path) => path, decodeImage, options)
+  imageFileDataset(paths, (path) => path, decodeImage, options)
 
 /** Opens a folder of images for a recipe. */
 export async function openImageFolder(source: ImageFolderSource, context: OpenContext): Promise<OpenedSource> {
@@ -61,7 +61,7 @@ export async function openImageFolder(source: ImageFolderSource, context: OpenCo
   const found = await imageFolder(folder, { image, input, classes, label: target.name })
   return {
     data: augmentAndReshape(found, input, source),
-    labels: arrays({ [target.name]: labels(found.labels) }),
+    labels: fromArrays({ [target.name]: labelColumn(found.labels) }),
     classes: { [target.name]: found.classes },
     files: found.files,
   }

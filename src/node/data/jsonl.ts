@@ -1,9 +1,9 @@
-import { type Classified, ClassNames } from '../../data/class-names.js'
-import type { Example } from '../../data/collate.js'
+import { ClassNames, type WithClassNames } from '../../data/class-names.js'
 import type { Dataset } from '../../data/dataset.js'
-import { datasetOf } from '../../data/examples.js'
-import type { PadOptions } from '../../data/pad.js'
-import { type Stream, stream } from '../../data/stream.js'
+import type { DataExample } from '../../data/examples.js'
+import { fromExamples } from '../../data/examples.js'
+import type { PadOptions } from '../../data/padding.js'
+import { type ExampleStream, stream } from '../../data/stream.js'
 import type { JsonlSource } from '../../recipe/sources/jsonl.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -16,7 +16,7 @@ export interface JsonlOptions {
   /** Which fields make which tensor: `{ input: 'pixels', label: { field: 'digit', as: 'class' } }`. */
   readonly tensors?: Readonly<Record<string, JsonTensor>> | undefined
   /** Instead of `tensors`: the example of a line, or null to leave it out. */
-  readonly map?: ((value: unknown, line: number) => Example | null) | undefined
+  readonly map?: ((value: unknown, line: number) => DataExample | null) | undefined
   /** Tensors of which the examples differ in length, and how those are filled up in a batch. */
   readonly padding?: Readonly<Record<string, PadOptions>> | undefined
 }
@@ -40,9 +40,9 @@ const optionNames = ['tensors', 'map', 'padding']
  * ```
  * @throws 'io', 'invalid-option', or 'invalid-data' naming file, line and field
  */
-export async function readJsonl(path: string, options: JsonlOptions): Promise<Dataset & Classified> {
+export async function readJsonl(path: string, options: JsonlOptions): Promise<Dataset & WithClassNames> {
   const plans = checked(options, optionNames)
-  const examples: Example[] = []
+  const examples: DataExample[] = []
   for await (const example of examplesOf(path, options, plans)) examples.push(example)
   if (examples.length === 0) throw new OnnxIreError('invalid-data', `${path}: no line is left to train on`)
   const orders = plans.flatMap(({ name, classes }) => (classes ? [[name, classes.sorted().places] as const] : []))
@@ -50,7 +50,7 @@ export async function readJsonl(path: string, options: JsonlOptions): Promise<Da
     ...example,
     ...Object.fromEntries(orders.map(([name, places]) => [name, renumbered(example[name], places)])),
   }))
-  return { ...datasetOf(sorted, { padding: options.padding }), classes: namesOf(plans) }
+  return { ...fromExamples(sorted, { padding: options.padding }), classes: namesOf(plans) }
 }
 
 /**
@@ -58,7 +58,7 @@ export async function readJsonl(path: string, options: JsonlOptions): Promise<Da
  * at once, which reads the file through and counts its examples, too.
  * @throws as `readJsonl`; what concerns a line, when its turn comes
  */
-export async function streamJsonl(path: string, options: StreamJsonlOptions): Promise<Stream & Classified> {
+export async function streamJsonl(path: string, options: StreamJsonlOptions): Promise<ExampleStream & WithClassNames> {
   const plans = checked(options, [...optionNames, 'shuffleBuffer'])
   const { shuffleBuffer, padding } = options
   const gathering = plans.filter(({ classes }) => classes && !classes.given)
@@ -84,7 +84,7 @@ async function* examplesOf(
   path: string,
   { map }: JsonlOptions,
   plans: readonly FieldPlan[],
-): AsyncGenerator<Example, void, undefined> {
+): AsyncGenerator<DataExample, void, undefined> {
   for await (const { number, text } of linesOf(path)) {
     if (text.trim() === '') continue
     const value = parsed(path, number, text)
@@ -117,10 +117,10 @@ function located<T>(place: string, action: () => T): T {
   }
 }
 
-const namesOf = (plans: readonly FieldPlan[]): Classified['classes'] =>
+const namesOf = (plans: readonly FieldPlan[]): WithClassNames['classes'] =>
   Object.fromEntries(plans.flatMap(({ name, classes }) => (classes ? [[name, classes.sorted().names]] : [])))
 
-function renumbered(value: Example[string] | undefined, places: readonly number[]): bigint {
+function renumbered(value: DataExample[string] | undefined, places: readonly number[]): bigint {
   const [number] = (value as { readonly data: BigInt64Array }).data // what `tensorOf` makes of a class
   return BigInt(places[Number(number)]!)
 }

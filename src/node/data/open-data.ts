@@ -1,6 +1,6 @@
 import { subset } from '../../data/dataset.js'
 import { streamSubset } from '../../data/split-stream.js'
-import type { Data } from '../../data/stream.js'
+import type { DatasetOrStream } from '../../data/stream.js'
 import type { DataSource } from '../../recipe/recipe.js'
 import type { SourceOf } from '../../recipe/sources/source.js'
 import { withPath } from '../../util/with-path.js'
@@ -41,7 +41,8 @@ export async function openData(place: string, source: DataSource, opening: OpenC
 
 function partOf(opened: OpenedSource, { start = 0, end }: DataSource): OpenedSource {
   if (start === 0 && end === undefined) return opened
-  const part = (data: Data) => ('batch' in data ? subset(data, range(start, end)) : streamSubset(data, start, end))
+  const part = (data: DatasetOrStream) =>
+    'batch' in data ? subset(data, range(start, end)) : streamSubset(data, start, end)
   const { data, labels, files } = opened
   return {
     ...opened,

@@ -7,7 +7,7 @@ import {
   parquetSchema,
 } from 'hyparquet'
 import { compressors } from 'hyparquet-compressors'
-import { type Stream, stream } from '../../data/stream.js'
+import { type ExampleStream, stream } from '../../data/stream.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { codeOf, readError } from '../files.js'
@@ -62,7 +62,7 @@ export async function* parquetTexts(path: string, column: string): AsyncGenerato
 export function streamParquet(
   paths: string | readonly string[],
   options: { readonly column: string; readonly text?: string; readonly shuffleBuffer?: number },
-): Stream {
+): ExampleStream {
   checkNames('streamParquet', options, ['column', 'text', 'shuffleBuffer'])
   const { column, text: name = 'text', shuffleBuffer } = options
   async function* examples() {

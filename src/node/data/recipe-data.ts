@@ -1,8 +1,8 @@
 import { batchCount, batches } from '../../data/batches.js'
-import { balanced } from '../../data/classes.js'
+import { oversample } from '../../data/classes.js'
 import { type Dataset, split } from '../../data/dataset.js'
 import { splitStream } from '../../data/split-stream.js'
-import type { Data } from '../../data/stream.js'
+import type { DatasetOrStream } from '../../data/stream.js'
 import { numbersOf } from '../../ir/leaf.js'
 import { importGraph } from '../../onnx/import.js'
 import type { Model } from '../../onnx/model.js'
@@ -39,11 +39,11 @@ export class RecipeData {
     )
   }
 
-  async train(): Promise<Data> {
+  async train(): Promise<DatasetOrStream> {
     return mixed(await this.parts.train(), this.recipe)
   }
 
-  async validation(): Promise<Data | undefined> {
+  async validation(): Promise<DatasetOrStream | undefined> {
     const data = await this.parts.validation()
     return data && mixed(data, this.recipe)
   }
@@ -61,7 +61,7 @@ export class RecipeData {
   }
 }
 
-const labelsOf = ({ data, labels = data }: OpenedSource): Data => labels
+const labelsOf = ({ data, labels = data }: OpenedSource): DatasetOrStream => labels
 
 /** The sources of a recipe, before anything is done to their examples. */
 class Parts {
@@ -75,18 +75,18 @@ class Parts {
     this.opening = { model, targets, classes: async () => ({}) }
   }
 
-  async train(): Promise<Data> {
+  async train(): Promise<DatasetOrStream> {
     const { train } = await this.divided()
     if (!this.recipe.data.balance) return train.data
     if (!('batch' in train.data))
       throw new OnnxIreError('invalid-option', 'data.balance: a stream is read in order; give classWeights instead')
     return withPath('data.balance', async () => {
       const labels = await classNumbers(labelsOf(train), this.opening.targets ?? [])
-      return balanced(train.data as Dataset, labels, { seed: this.recipe.seed ?? 0 })
+      return oversample(train.data as Dataset, labels, { seed: this.recipe.seed ?? 0 })
     })
   }
 
-  async validation(): Promise<Data | undefined> {
+  async validation(): Promise<DatasetOrStream | undefined> {
     const { validation: source, split: share } = this.recipe.data
     if (share) return (await this.divided()).validation
     if (!source) return undefined
@@ -97,13 +97,13 @@ class Parts {
     return (await this.divided()).train.classes ?? {}
   }
 
-  private async divide(): Promise<{ readonly train: OpenedSource; readonly validation?: Data }> {
+  private async divide(): Promise<{ readonly train: OpenedSource; readonly validation?: DatasetOrStream }> {
     const { train: source, split: share } = this.recipe.data
     const opened = await openData('data.train', source, this.opening)
     if (!share) return { train: opened }
     return withPath('data.split', async () => {
       const options = { validation: share.validation, seed: share.seed ?? 0 }
-      const parts = (data: Data) => ('batch' in data ? split(data, options) : splitStream(data, options))
+      const parts = (data: DatasetOrStream) => ('batch' in data ? split(data, options) : splitStream(data, options))
       const { train, validation } = parts(opened.data)
       // The same draw divides the labels, which are as many.
       const labels = opened.labels && parts(opened.labels).train
@@ -115,7 +115,10 @@ class Parts {
   }
 }
 
-async function classNumbers(data: Data, targets: readonly { readonly name: string; readonly isClasses: boolean }[]) {
+async function classNumbers(
+  data: DatasetOrStream,
+  targets: readonly { readonly name: string; readonly isClasses: boolean }[],
+) {
   const [target, ...others] = targets.filter(({ isClasses }) => isClasses)
   if (!target || others.length > 0)
     throw new OnnxIreError('invalid-option', 'the loss has to compare class numbers, and only once')

@@ -1,13 +1,13 @@
-import { arrays, labels } from '../../data/arrays.js'
-import { concurrently } from '../../data/concurrent.js'
+import { fromArrays, labelColumn } from '../../data/arrays.js'
 import { checkIndices, type Dataset } from '../../data/dataset.js'
-import { datasetOf } from '../../data/examples.js'
-import { type PadOptions, padRows } from '../../data/pad.js'
-import { type Stream, stream } from '../../data/stream.js'
+import { fromExamples } from '../../data/examples.js'
+import { type PadOptions, padRows } from '../../data/padding.js'
+import { type ExampleStream, stream } from '../../data/stream.js'
 import { transform } from '../../data/transform.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
 import type { TextSource } from '../../recipe/sources/text.js'
 import { checkNames } from '../../util/check.js'
+import { mapConcurrently } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readByteWindows, streamByteWindows } from './byte-windows.js'
 import { bytesOf } from './bytes.js'
@@ -47,7 +47,7 @@ export async function readLines(path: string): Promise<string[]> {
 export function streamLines(
   paths: string | readonly string[],
   options: { readonly text?: string; readonly shuffleBuffer?: number } = {},
-): Stream {
+): ExampleStream {
   const { text: name = 'text', shuffleBuffer } = options
   async function* examples() {
     for (const path of [paths].flat())
@@ -81,10 +81,10 @@ export async function textFolder(path: string, options: TextFolderOptions = {}):
     length: found.files.length,
     async batch(indices) {
       checkIndices(indices, found.files.length)
-      const data = await concurrently(indices, 4, (index) => readText(found.files[index]!))
+      const data = await mapConcurrently(indices, 4, (index) => readText(found.files[index]!))
       return {
         [text]: { dtype: 'string', dims: [data.length], data },
-        [label]: labels(Array.from(indices, (index) => found.labels[index]!)),
+        [label]: labelColumn(Array.from(indices, (index) => found.labels[index]!)),
       }
     },
   }
@@ -111,12 +111,12 @@ export async function openText(source: TextSource, context: OpenContext): Promis
 
 const filesOf = ({ files = [] }: TextSource): readonly string[] => [files].flat()
 
-async function openLines(source: TextSource, text: string): Promise<Dataset | Stream> {
+async function openLines(source: TextSource, text: string): Promise<Dataset | ExampleStream> {
   const { stream = false, shuffleBuffer } = source
   if (stream) return streamLines(filesOf(source), { text, ...(shuffleBuffer === undefined ? {} : { shuffleBuffer }) })
   const lines = (await Promise.all(filesOf(source).map(readLines))).flat().filter((line) => line !== '')
   if (lines.length === 0) throw new OnnxIreError('invalid-data', `${filesOf(source).join(', ')}: there is no line`)
-  return datasetOf(lines.map((line) => ({ [text]: line })))
+  return fromExamples(lines.map((line) => ({ [text]: line })))
 }
 
 async function openDocuments(source: TextSource, folder: string, context: OpenContext): Promise<OpenedSource> {
@@ -130,7 +130,7 @@ async function openDocuments(source: TextSource, folder: string, context: OpenCo
     const documents: Dataset = {
       length: files.length,
       batch: async (indices) => {
-        const data = await concurrently(indices, 4, (index) => readText(files[index]!))
+        const data = await mapConcurrently(indices, 4, (index) => readText(files[index]!))
         return { [text]: { dtype: 'string', dims: [data.length], data } }
       },
     }
@@ -140,14 +140,14 @@ async function openDocuments(source: TextSource, folder: string, context: OpenCo
   const found = await textFolder(folder, { classes, extensions, text, label: target.name })
   return {
     data: encode(found, text, source),
-    labels: arrays({ [target.name]: labels(found.labels) }),
+    labels: fromArrays({ [target.name]: labelColumn(found.labels) }),
     classes: { [target.name]: found.classes },
     files: found.files,
   }
 }
 
 /** Texts as the numbers of their bytes, filled up within a batch. */
-function encode(data: Dataset | Stream, name: string, source: TextSource): Dataset | Stream {
+function encode(data: Dataset | ExampleStream, name: string, source: TextSource): Dataset | ExampleStream {
   const { tokens, offset = 0, padding = {} } = source
   if (tokens === undefined) return data
   const encodeBatch = (batch: Tensors, indices: ArrayLike<number>): Tensors => {

@@ -4,9 +4,9 @@ import {
   encodeTokenHeader,
   headerBytes,
   parseTokenHeader,
-  type TokenHeader,
+  type TokenFileHeader,
   tokenBytes,
-} from '../../data/token-file.js'
+} from '../../data/formats/token-file.js'
 import { Tokenizer } from '../../data/tokenize/tokenizer.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
 import type { TokensSource } from '../../recipe/sources/tokens.js'
@@ -24,13 +24,13 @@ export type TokenBlocks = Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<
  * @param header says how many tokens are to come
  * @throws 'io', 'invalid-option', or 'invalid-data' for a token outside of the vocabulary or another number of tokens
  */
-export async function writeTokens(path: string, blocks: TokenBlocks, header: TokenHeader): Promise<void> {
+export async function writeTokens(path: string, blocks: TokenBlocks, header: TokenFileHeader): Promise<void> {
   checkNumber('writeTokens', 'vocabulary', header.vocabulary, { min: 1, max: 2 ** 32 - 1, integer: true })
   checkNumber('writeTokens', 'tokens', header.tokens, count)
   await writeFileAtomic(path, contentOf(path, blocks, header))
 }
 
-async function* contentOf(path: string, blocks: TokenBlocks, header: TokenHeader): AsyncGenerator<Uint8Array> {
+async function* contentOf(path: string, blocks: TokenBlocks, header: TokenFileHeader): AsyncGenerator<Uint8Array> {
   yield encodeTokenHeader(header)
   let written = 0
   for await (const block of blocks) {
@@ -78,7 +78,7 @@ export interface TokenWindowOptions {
  * ```
  * @throws 'io', 'invalid-option', or 'invalid-data' naming file and offset; a damaged token, when its batch is made
  */
-export async function readTokens(path: string, options: TokenWindowOptions): Promise<Dataset & TokenHeader> {
+export async function readTokens(path: string, options: TokenWindowOptions): Promise<Dataset & TokenFileHeader> {
   const owner = 'readTokens'
   checkNames(owner, options, ['context', 'stride', 'input', 'target'])
   const context = checkNumber(owner, 'context', options.context, positiveCount)
@@ -113,7 +113,7 @@ export async function readTokens(path: string, options: TokenWindowOptions): Pro
   }
 }
 
-async function readHeader(path: string, file: FileHandle): Promise<TokenHeader> {
+async function readHeader(path: string, file: FileHandle): Promise<TokenFileHeader> {
   const { size } = await file.stat()
   const { buffer, bytesRead } = await file.read(new Uint8Array(headerBytes), 0, headerBytes, 0)
   try {
@@ -126,7 +126,7 @@ async function readHeader(path: string, file: FileHandle): Promise<TokenHeader> 
 async function readWindow(
   path: string,
   file: FileHandle,
-  { vocabulary }: TokenHeader,
+  { vocabulary }: TokenFileHeader,
   start: number,
   length: number,
 ): Promise<BigInt64Array> {

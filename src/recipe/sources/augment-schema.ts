@@ -1,4 +1,4 @@
-import type { AugmentationSpec } from '../../data/augment/named.js'
+import type { AugmentationSpec } from '../../data/augment/registry.js'
 import { choice, either, type JsonSchema, kind, kinds, list, object, real, whole } from '../../util/json-schema.js'
 
 type Of<Kind extends AugmentationSpec['kind']> = Extract<AugmentationSpec, { readonly kind: Kind }>

@@ -1,4 +1,4 @@
-import type { PadOptions } from '../../data/pad.js'
+import type { PadOptions } from '../../data/padding.js'
 import { flag, type JsonSchema, object, real, text, whole } from '../../util/json-schema.js'
 
 /** A part of a source. */

@@ -1,5 +1,5 @@
 import { choice, either, type JsonSchema, kind, list, map, object, real, text, whole } from '../../util/json-schema.js'
-import type { Patterns } from '../../util/pattern.js'
+import type { NamePatterns } from '../../util/pattern.js'
 import { type Extent, extent, type Streaming, streaming } from './common.js'
 
 /** A table as a text file, with a record per example. */
@@ -7,7 +7,7 @@ export interface CsvSource extends Extent, Streaming {
   readonly kind: 'csv'
   readonly file: string
   /** Which columns make which tensor: the model's inputs, and what the loss looks for. */
-  readonly tensors: Readonly<Record<string, Patterns | CsvColumns>>
+  readonly tensors: Readonly<Record<string, NamePatterns | CsvColumns>>
   /** Default ',', and a tab for files named .tsv. */
   readonly delimiter?: string
   /** Whether the first record names the columns; else they are named '1', '2', ... Default true. */
@@ -19,7 +19,7 @@ export interface CsvSource extends Extent, Streaming {
 /** As `CsvColumns` of 'onnx-ire/node'. */
 export interface CsvColumns {
   /** By name; `*` stands for any characters and takes what no other tensor names. */
-  readonly columns: Patterns
+  readonly columns: NamePatterns
   readonly as?: 'number' | 'integer' | 'class' | 'text'
   /** Of 'class': the names in the order of their numbers. Default: those of the training data, sorted. */
   readonly classes?: readonly string[]

@@ -1,5 +1,5 @@
-import type { AugmentationSpec } from '../../data/augment/named.js'
-import type { ImageOptions } from '../../data/image.js'
+import type { AugmentationSpec } from '../../data/augment/registry.js'
+import type { ImageOptions } from '../../data/image/image-column.js'
 import { type JsonSchema, kind, object, text } from '../../util/json-schema.js'
 import { augmentSchema } from './augment-schema.js'
 import { type Extent, extent, type Naming, naming } from './common.js'

@@ -1,4 +1,4 @@
-import type { ImageOptions } from '../../data/image.js'
+import type { ImageOptions } from '../../data/image/image-column.js'
 import { choice, either, type JsonSchema, list, object, real, whole } from '../../util/json-schema.js'
 
 const perChannel = either([real(), list(real(), { minItems: 1 })], 'a number, or a list of one per channel')

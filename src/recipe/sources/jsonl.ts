@@ -1,4 +1,4 @@
-import type { PadOptions } from '../../data/pad.js'
+import type { PadOptions } from '../../data/padding.js'
 import { either, type JsonSchema, kind, map, object, text } from '../../util/json-schema.js'
 import { type Extent, extent, type Given, padSchema, type Streaming, streaming } from './common.js'
 import { classNames, elementKinds } from './csv.js'

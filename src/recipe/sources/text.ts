@@ -1,4 +1,4 @@
-import type { PadOptions } from '../../data/pad.js'
+import type { PadOptions } from '../../data/padding.js'
 import { choice, either, type JsonSchema, kind, list, object, text, whole } from '../../util/json-schema.js'
 import { type Extent, extent, type Given, type Naming, naming, padSchema, type Streaming, streaming } from './common.js'
 import { classNames } from './csv.js'

@@ -8,12 +8,12 @@ import { decodeModel, type Model } from '../../onnx/model.js'
 import { encode } from '../../onnx/proto/encode.js'
 import type { ModelProto } from '../../onnx/proto/schema.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { matching, type Patterns } from '../../util/pattern.js'
+import { matchNames, type NamePatterns } from '../../util/pattern.js'
 
 /** Options of `gradientModel`. */
 export interface GradientModelOptions {
   /** Which inputs and tensors to differentiate with respect to, by name; `*` stands for any characters. Default: all. */
-  readonly wrt?: Patterns
+  readonly wrt?: NamePatterns
 }
 
 /**
@@ -37,7 +37,7 @@ export function buildGradientModel(model: Model, { wrt }: GradientModelOptions =
   const graph = importGraph(model)
   const candidates = new Map([...[...graph.inputs].filter(([, x]) => isFloat(x.dtype)), ...graph.parameters])
   const names =
-    wrt === undefined ? [...candidates.keys()] : matching(wrt, candidates.keys(), 'floating-point input or tensor')
+    wrt === undefined ? [...candidates.keys()] : matchNames(wrt, candidates.keys(), 'floating-point input or tensor')
   const targets = names.map((name): [string, Value] => [name, candidates.get(name)!])
 
   const seeds = new Map<string, Seed>()

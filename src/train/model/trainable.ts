@@ -2,7 +2,7 @@ import type { TypedArray } from '../../ir/dtype.js'
 import { numbersOf } from '../../ir/leaf.js'
 import { withBodies } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
-import { matcher, matching, type Patterns } from '../../util/pattern.js'
+import { createMatcher, matchNames, type NamePatterns } from '../../util/pattern.js'
 
 /** Where an operator takes what a layer learns, by input position. */
 const weightInputs: Readonly<Record<string, readonly number[]>> = {
@@ -124,15 +124,15 @@ function isLearnedTable(x: Value): boolean {
 const isVector = ({ shape }: Value): boolean => shape?.filter((dim) => dim !== 1).length === 1
 
 /** Which parameters to train: those in weight positions, names that fit patterns, or the weights but for some. */
-export type Trainable = 'weights' | Patterns | { readonly include?: Patterns; readonly exclude?: Patterns }
+export type Trainable = 'weights' | NamePatterns | { readonly include?: NamePatterns; readonly exclude?: NamePatterns }
 
 /** The parameters a choice names, in the model's order. Throws `invalid-option` when a pattern fits nothing. */
 export function findTrainable(graph: Graph, trainable: Trainable = 'weights'): Map<string, Value> {
   const choice = choiceOf(trainable)
   const weights = findWeights(graph)
-  const included = choice.include ? new Set(matching(choice.include, graph.parameters.keys(), 'tensor')) : undefined
-  if (choice.exclude) matching(choice.exclude, graph.parameters.keys(), 'tensor')
-  const excluded = choice.exclude ? matcher(choice.exclude) : () => false
+  const included = choice.include ? new Set(matchNames(choice.include, graph.parameters.keys(), 'tensor')) : undefined
+  if (choice.exclude) matchNames(choice.exclude, graph.parameters.keys(), 'tensor')
+  const excluded = choice.exclude ? createMatcher(choice.exclude) : () => false
   return new Map(
     [...graph.parameters].filter(
       ([name, value]) => (included ? included.has(name) : weights.has(value)) && !excluded(name),
@@ -140,7 +140,7 @@ export function findTrainable(graph: Graph, trainable: Trainable = 'weights'): M
   )
 }
 
-function choiceOf(trainable: Trainable): { readonly include?: Patterns; readonly exclude?: Patterns } {
+function choiceOf(trainable: Trainable): { readonly include?: NamePatterns; readonly exclude?: NamePatterns } {
   if (trainable === 'weights') return {}
   return typeof trainable === 'string' || isList(trainable) ? { include: trainable } : trainable
 }

@@ -1,7 +1,7 @@
-import type { Classified } from '../../data/class-names.js'
-import { type CsvFile, type CsvOptions, csvTable } from '../../data/csv.js'
-import { type CsvComplaint, csvFault, csvSettings, LineCount } from '../../data/csv-fault.js'
+import type { WithClassNames } from '../../data/class-names.js'
 import type { Dataset } from '../../data/dataset.js'
+import { type CsvFile, type CsvOptions, parseCsvDataset } from '../../data/formats/csv.js'
+import { type CsvParseError, csvParserOptions, explainCsvError, LineCounter } from '../../data/formats/csv-errors.js'
 import { needed } from '../../needed.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { dataOf, nameOf, type Source } from '../source.js'
@@ -15,9 +15,9 @@ import { dataOf, nameOf, type Source } from '../source.js'
  * ```
  * @throws 'io', 'invalid-option', or 'invalid-data' naming file, line and column
  */
-export async function readCsv(source: Source, options: CsvOptions): Promise<Dataset & Classified> {
+export async function readCsv(source: Source, options: CsvOptions): Promise<Dataset & WithClassNames> {
   const [bytes, parse] = await Promise.all([dataOf(source), parser()])
-  return csvTable(fileOf(nameOf(source), bytes, parse), options)
+  return parseCsvDataset(fileOf(nameOf(source), bytes, parse), options)
 }
 
 type Parse = Awaited<ReturnType<typeof parser>>
@@ -26,17 +26,17 @@ const parser = async () => (await needed(import('csv-parse/browser/esm/sync'))).
 
 function fileOf(path: string, bytes: Uint8Array, parse: Parse): CsvFile {
   const lineAt = (offset: number) => {
-    const lines = new LineCount(offset)
-    lines.take(bytes)
+    const lines = new LineCounter(offset)
+    lines.advance(bytes)
     return lines.line
   }
   const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
   const parsed = <R>(delimiter: string, info: boolean): R[] => {
     try {
-      return parse(text, { ...csvSettings, delimiter, info }) as R[]
+      return parse(text, { ...csvParserOptions, delimiter, info }) as R[]
     } catch (cause) {
       if (!(cause instanceof Error && 'code' in cause)) throw cause
-      const { offset, reason } = csvFault(cause as Error & CsvComplaint)
+      const { offset, reason } = explainCsvError(cause as Error & CsvParseError)
       throw new OnnxIreError('invalid-data', `${path}:${lineAt(offset)}: ${reason}`, { cause })
     }
   }

@@ -1,5 +1,5 @@
-import type { Decoding, Pixels } from '../../data/image-files.js'
-import { resampled } from '../../data/resample.js'
+import { resizeAntialiased } from '../../data/image/antialias.js'
+import type { DecodedImage, DecodeOptions } from '../../data/image/image-files.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 
@@ -8,7 +8,7 @@ import { OnnxIreError } from '../../util/errors.js'
  * camera noted is applied, colour profiles are not; shrinking averages over all pixels that go into one.
  * @throws 'invalid-data' naming the file that is damaged or no image
  */
-export async function decodeImage(name: string, blob: Blob, decoding: Decoding): Promise<Pixels> {
+export async function decodeImage(name: string, blob: Blob, decoding: DecodeOptions): Promise<DecodedImage> {
   const bitmap = await createImageBitmap(blob, settings).catch((cause) => {
     throw new OnnxIreError(
       'invalid-data',
@@ -17,8 +17,8 @@ export async function decodeImage(name: string, blob: Blob, decoding: Decoding):
     )
   })
   const pixels = pixelsOf(bitmap, decoding)
-  const [rows, columns] = decoding.shrunk([pixels.rows, pixels.columns])
-  return rows < pixels.rows || columns < pixels.columns ? resampled(pixels, [rows, columns]) : pixels
+  const [rows, columns] = decoding.targetSize([pixels.rows, pixels.columns])
+  return rows < pixels.rows || columns < pixels.columns ? resizeAntialiased(pixels, [rows, columns]) : pixels
 }
 
 /** Options of `pixels`. */
@@ -30,7 +30,7 @@ export interface PixelsOptions {
 }
 
 /**
- * The pixels of what can be drawn, a canvas, a frame of a video, an image file, as `images` takes them: uint8
+ * The pixels of what can be drawn, a canvas, a frame of a video, an image file, as `imageColumn` takes them: uint8
  * [1, rows, columns, channels].
  * @throws 'invalid-data'
  */
@@ -47,7 +47,10 @@ export async function pixels(source: ImageBitmapSource, options: PixelsOptions =
 
 const settings = { imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none' } as const
 
-function pixelsOf(bitmap: ImageBitmap, { channels, background }: Pick<Decoding, 'channels' | 'background'>): Pixels {
+function pixelsOf(
+  bitmap: ImageBitmap,
+  { channels, background }: Pick<DecodeOptions, 'channels' | 'background'>,
+): DecodedImage {
   const { height: rows, width: columns } = bitmap
   const canvas = new OffscreenCanvas(columns, rows)
   const context = canvas.getContext('2d', { willReadFrequently: true })!

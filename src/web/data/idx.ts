@@ -8,6 +8,6 @@ import { dataOf, named, type Source } from '../source.js'
  */
 export async function readIdx(source: Source): Promise<Tensor> {
   const bytes = await dataOf(source)
-  const { parseIdx } = await needed(import('../../data/idx.js'))
+  const { parseIdx } = await needed(import('../../data/formats/idx.js'))
   return named(source, () => parseIdx(bytes))
 }

@@ -1,6 +1,6 @@
-import { labels as labelTensor } from '../../data/arrays.js'
+import { labelColumn as labelTensor } from '../../data/arrays.js'
 import type { Dataset } from '../../data/dataset.js'
-import { decodedImages, type ImageFilesOptions, imageExtensions } from '../../data/image-files.js'
+import { type ImageFilesOptions, imageExtensions, imageFileDataset } from '../../data/image/image-files.js'
 import { needed } from '../../needed.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -56,7 +56,7 @@ export function imageFolder(files: FolderFiles, options: ImageFolderOptions = {}
 /** Images without labels, in the order given; otherwise as `imageFolder`. */
 export function imageFiles(files: FolderFiles, options: ImageFilesOptions = {}): Dataset {
   const named = [...files].map((each) => (each instanceof Blob ? { path: each.name, file: each } : each))
-  return decodedImages(
+  return imageFileDataset(
     named,
     ({ path }) => path,
     async ({ path, file }, decoding) => {

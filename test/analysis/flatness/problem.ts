@@ -1,6 +1,6 @@
 import { Random } from '../../../src/data/index.js'
 import { input, modelOf, op, parameter, type Value } from '../../../src/graph/index.js'
-import { arrays, type Dataset, labels, type Model } from '../../../src/index.js'
+import { type Dataset, fromArrays, labelColumn, type Model } from '../../../src/index.js'
 import { numbersOf, tensorFrom } from '../../../src/ir/leaf.js'
 import { sizeOf, type Tensor } from '../../../src/ir/tensor.js'
 
@@ -54,10 +54,10 @@ export function convnet(): Model {
 const classNumbers = Array.from({ length: examples }, (_, i) => (i * 7) % classes)
 
 export const points = (dtype: 'float32' | 'float64' = 'float64'): Dataset =>
-  arrays({ x: drawn('points', dtype, [examples, features]), labels: labels(classNumbers) })
+  fromArrays({ x: drawn('points', dtype, [examples, features]), labels: labelColumn(classNumbers) })
 
 export const pictures = (): Dataset =>
-  arrays({ x: drawn('pictures', 'float32', [examples, 1, 5, 5]), labels: labels(classNumbers) })
+  fromArrays({ x: drawn('pictures', 'float32', [examples, 1, 5, 5]), labels: labelColumn(classNumbers) })
 
 /** The rows of a data set's x, and its labels. */
 export async function rowsOf(data: Dataset): Promise<{ readonly x: number[][]; readonly labels: number[] }> {

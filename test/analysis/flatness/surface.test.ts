@@ -10,12 +10,12 @@ import { gradientTables } from '../../../src/grad/gradient-tables.js'
 import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter } from '../../../src/graph/index.js'
 import {
   adamw,
-  arrays,
   crossEntropy,
   type Dataset,
   decodeModel,
+  fromArrays,
   type Loss,
-  labels,
+  labelColumn,
   type Model,
   OnnxIreError,
   type Runtime,
@@ -194,14 +194,14 @@ test('a convolutional network with a frozen norm: its Hessian is that of differe
 test('batches are averaged by their weight: how the data are cut does not matter', async () => {
   const ignoring: Loss = crossEntropy({ ignoreIndex: -1 })
   const numbers = Array.from({ length: examples }, (_, i) => (i < 6 || i % 3 === 1 ? -1 : i % classes))
-  const data = arrays({ x: drawn('points', 'float64', [examples, features]), labels: labels(numbers) })
+  const data = fromArrays({ x: drawn('points', 'float64', [examples, features]), labels: labelColumn(numbers) })
   const model = mlp()
   const [whole, parts] = [20, 3].map((batchSize) => surfaceOf(model, data, { loss: ignoring, batchSize }))
   const v = new Random(5).fill(new Float64Array(whole!.size), 'normal')
   expect(await parts!.loss()).toBeCloseTo(await whole!.loss(), 12)
   const products = [await whole!.hessian().times(v), await parts!.hessian().times(v)]
   expect(norm(displaced(products[0]!, -1, products[1]!)) / norm(products[0]!)).toBeLessThan(1e-12)
-  const nothing = arrays({ x: drawn('points', 'float64', [2, features]), labels: labels([-1, -1]) })
+  const nothing = fromArrays({ x: drawn('points', 'float64', [2, features]), labels: labelColumn([-1, -1]) })
   const empty = surfaceOf(model, nothing, { loss: ignoring })
   await expect(empty.loss()).rejects.toMatchObject({ code: 'invalid-data' })
   for (const surface of [whole!, parts!, empty]) await surface.release()
@@ -214,7 +214,7 @@ test('a model for a fixed number of examples takes data in parts of it, or refus
   const surface = surfaceOf(model, points())
   expect(await surface.loss()).toBeGreaterThan(0)
   await surface.release()
-  const odd = arrays({ x: drawn('points', 'float64', [7, features]), labels: labels([0, 1, 2, 0, 1, 2, 0]) })
+  const odd = fromArrays({ x: drawn('points', 'float64', [7, features]), labels: labelColumn([0, 1, 2, 0, 1, 2, 0]) })
   expect(() => surfaceOf(model, odd)).toThrow(/divisible by 5/)
 })
 
@@ -259,7 +259,7 @@ test('what is not finite is refused by name', async () => {
     inputs: new Map([['x', x]]),
     outputs: new Map([['y', op.MatMul(op.MatMul(x, w), w)]]),
   })
-  const data = arrays({ x: tensorFrom('float32', [2, 2], [1, 2, 3, 4]), labels: labels([0, 1]) })
+  const data = fromArrays({ x: tensorFrom('float32', [2, 2], [1, 2, 3, 4]), labels: labelColumn([0, 1]) })
   const surface = surfaceOf(model, data)
   await expect(surface.gradient()).rejects.toMatchObject({ code: 'not-finite' })
   await surface.release()

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { arrays, labels } from '../../../src/data/arrays.js'
+import { fromArrays, labelColumn } from '../../../src/data/arrays.js'
 import { type AugmentImagesOptions, augmentImages } from '../../../src/data/augment/augment-images.js'
-import type { AugmentationSpec } from '../../../src/data/augment/named.js'
+import type { AugmentationSpec } from '../../../src/data/augment/registry.js'
 import { batches } from '../../../src/data/batches.js'
-import { images } from '../../../src/data/image.js'
+import { imageColumn } from '../../../src/data/image/image-column.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import { Random } from '../../../src/util/random.js'
 import { rejectedMessage, thrownMessage } from '../../thrown.js'
@@ -13,7 +13,7 @@ const n = 12
 const bytes = Uint8Array.from(noise(3, 8 * n, 8).data)
 const pixels = tensor('uint8', [n, 8, 8, 3], bytes)
 const image = { mean: [0.5, 0.4, 0.3], std: [0.2, 0.3, 0.4] }
-const plain = arrays({ x: images(pixels, image), label: labels(Array.from({ length: n }, (_, i) => i)) })
+const plain = fromArrays({ x: imageColumn(pixels, image), label: labelColumn(Array.from({ length: n }, (_, i) => i)) })
 const augmented = (augmentations: readonly AugmentationSpec[], more: Partial<AugmentImagesOptions> = {}) =>
   augmentImages(plain, { input: 'x', augmentations, image, ...more })
 
@@ -61,7 +61,7 @@ describe('augmentImages', () => {
   })
 
   it('takes either layout', async () => {
-    const other = augmentImages(arrays({ x: images(pixels, { ...image, layout: 'NHWC' }) }), {
+    const other = augmentImages(fromArrays({ x: imageColumn(pixels, { ...image, layout: 'NHWC' }) }), {
       input: 'x',
       augmentations: [...standard, { kind: 'rand-augment' }],
       image: { ...image, layout: 'NHWC' },

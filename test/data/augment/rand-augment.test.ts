@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import type { Picture } from '../../../src/data/augment/picture.js'
+import type { FloatImage } from '../../../src/data/augment/float-image.js'
 import { randAugment, randAugmentOperations } from '../../../src/data/augment/rand-augment.js'
 import { Random } from '../../../src/util/random.js'
 import { thrownMessage } from '../../thrown.js'
@@ -41,9 +41,9 @@ describe('the operations of RandAugment', () => {
 describe('randAugment', () => {
   const full = noise(3, 20, 21)
   const picture = { ...full, data: full.data.map((value) => 30 + Math.floor(0.8 * value)) } // no operation leaves it
-  const { draw } = randAugment()
+  const { apply } = randAugment()
   /** Every result that one operation can have at the default strength, by its name. */
-  const results = (from: Picture) =>
+  const results = (from: FloatImage) =>
     randAugmentOperations.flatMap(({ name, signed, apply }) =>
       (signed ? [0.3, -0.3] : [0.3]).map((m) => [name, apply(from, m).data.join()] as const),
     )
@@ -56,7 +56,7 @@ describe('randAugment', () => {
     const random = new Random(5)
     const draws = 2800
     for (let i = 0; i < draws; i++) {
-      const made = single.draw(picture, random).data.join()
+      const made = single.apply(picture, random).data.join()
       const found = known.filter(([, pixels]) => pixels === made)
       expect(found).toHaveLength(1)
       counts.set(made, (counts.get(made) ?? 0) + 1)
@@ -71,14 +71,14 @@ describe('randAugment', () => {
         (signed ? [0.3, -0.3] : [0.3]).flatMap((m) => results(apply(picture, m)).map(([, pixels]) => pixels)),
       ),
     )
-    for (let i = 0; i < 50; i++) expect(twice.has(draw(picture, random).data.join())).toBe(true)
+    for (let i = 0; i < 50; i++) expect(twice.has(apply(picture, random).data.join())).toBe(true)
   })
 
   it('rounds to bytes first', () => {
     const { data } = picture
     const off = { ...picture, data: data.map((value, i) => value + [0.4, -0.4, 0][i % 3]!) }
     for (let seed = 0; seed < 20; seed++)
-      expect(draw(off, new Random(seed)).data).toEqual(draw(picture, new Random(seed)).data)
+      expect(apply(off, new Random(seed)).data).toEqual(apply(picture, new Random(seed)).data)
   })
 
   it('refuses what it cannot do', () => {
@@ -87,7 +87,7 @@ describe('randAugment', () => {
     expect(options({ operations: 0 })).toMatch("option 'operations' is 0")
     expect(options({ bins: 1 })).toMatch("option 'bins' is 1")
     expect(options({ strength: 1 })).toMatch("there is no option 'strength'")
-    expect(thrownMessage('invalid-data', () => draw(noise(4, 3, 3), new Random(1)))).toMatch(
+    expect(thrownMessage('invalid-data', () => apply(noise(4, 3, 3), new Random(1)))).toMatch(
       'have 4 channels; it takes 1 or 3',
     )
   })

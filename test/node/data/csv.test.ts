@@ -2,8 +2,8 @@ import { open } from 'node:fs/promises'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { batches } from '../../../src/data/batches.js'
-import type { CsvOptions } from '../../../src/data/csv.js'
-import type { Data } from '../../../src/data/stream.js'
+import type { CsvOptions } from '../../../src/data/formats/csv.js'
+import type { DatasetOrStream } from '../../../src/data/stream.js'
 import type { Tensors } from '../../../src/ir/tensor.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import { readCsv, streamCsv } from '../../../src/node/data/csv.js'
@@ -16,7 +16,7 @@ const { put, path } = temporaryFolder()
 const flowers = 'length,width,species,note\n5.1,3.5,setosa,"a, b"\n6.2,2.9,virginica,"two\nlines"\n4.9,3,setosa,""\n'
 const tensors = { input: ['length', 'width'], label: { columns: 'species', as: 'class' } } as const
 
-async function all(data: Data, batchSize = 100): Promise<Tensors> {
+async function all(data: DatasetOrStream, batchSize = 100): Promise<Tensors> {
   for await (const { tensors } of batches(data, { batchSize })) return tensors
   throw new Error('no batch')
 }

@@ -1,7 +1,7 @@
 import sharp, { type Sharp } from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { batches } from '../../../src/data/batches.js'
-import { images } from '../../../src/data/image.js'
+import { imageColumn } from '../../../src/data/image/image-column.js'
 import type { Tensors } from '../../../src/ir/tensor.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import { imageFiles, imageFolder } from '../../../src/node/data/image-folder.js'
@@ -45,9 +45,9 @@ const pixelsOf = async (name: string, image: object = plain) => {
   const { image: tensor } = await imageFiles([path(name)], { image }).batch([0])
   return tensor!
 }
-/** What `images` makes of the same pixels. */
+/** What `imageColumn` makes of the same pixels. */
 const expected = (data: Uint8Array, dims: number[], options: object) =>
-  images(tensor('uint8', dims, data), options).rows([0])
+  imageColumn(tensor('uint8', dims, data), options).rows([0])
 
 describe('decoding', () => {
   it.each(kinds)('reads %s exactly', async (name, image) => {
@@ -105,7 +105,7 @@ describe('decoding', () => {
     expect(Number(data[columns * rows - 1])).toBeLessThan(60)
   })
 
-  it('enlarges and places images as `images` does', async () => {
+  it('enlarges and places images as `imageColumn` does', async () => {
     await put('small.png', await raw(rgb, 3).png().toBuffer())
     for (const fit of ['fill', 'contain', 'none']) {
       const options = { size: [12, 20], fit, mean: [0.1, 0.2, 0.3], std: 0.5, layout: 'NHWC' }

@@ -1,7 +1,7 @@
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { batches } from '../../../src/data/batches.js'
-import type { Data } from '../../../src/data/stream.js'
+import type { DatasetOrStream } from '../../../src/data/stream.js'
 import type { Tensors } from '../../../src/ir/tensor.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import { type JsonlOptions, readJsonl, streamJsonl } from '../../../src/node/data/jsonl.js'
@@ -10,7 +10,7 @@ import { temporaryFolder } from './folder.js'
 
 const { put, path } = temporaryFolder()
 
-async function all(data: Data): Promise<Tensors> {
+async function all(data: DatasetOrStream): Promise<Tensors> {
   for await (const { tensors } of batches(data, { batchSize: 100 })) return tensors
   throw new Error('no batch')
 }

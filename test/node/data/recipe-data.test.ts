@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { batches } from '../../../src/data/index.js'
 import { splitStream, streamSubset } from '../../../src/data/split-stream.js'
 import { exportGraph, input, op } from '../../../src/graph/index.js'
-import { type Data, type Model, stream } from '../../../src/index.js'
+import { type DatasetOrStream, type Model, stream } from '../../../src/index.js'
 import type { OpenContext } from '../../../src/node/data/data-source.js'
 import { openData } from '../../../src/node/data/open-data.js'
 import { RecipeData } from '../../../src/node/data/recipe-data.js'
@@ -55,7 +55,7 @@ const opening = (changes: Partial<OpenContext> = {}): OpenContext => ({
 })
 
 /** All examples, as plain numbers or texts by name. */
-async function read(data: Data, batchSize = 100): Promise<Record<string, unknown>> {
+async function read(data: DatasetOrStream, batchSize = 100): Promise<Record<string, unknown>> {
   const all: Record<string, unknown[]> = {}
   for await (const { tensors } of batches(data, { batchSize }))
     for (const [name, tensor] of Object.entries(tensors))
@@ -84,7 +84,8 @@ test('idx: pixels and labels, a part of them, class numbers or numbers to be met
 
 test('images in the dims that the model takes', async () => {
   const source = { kind: 'idx', images: path('images'), labels: path('labels') } as const
-  const first = async (data: Data) => (await batches(data, { batchSize: 2 }).next()).value!.tensors['x']!.dims
+  const first = async (data: DatasetOrStream) =>
+    (await batches(data, { batchSize: 2 }).next()).value!.tensors['x']!.dims
   expect(await first((await open(source)).data)).toEqual([2, 1, 1, 2])
   expect(await first((await open({ ...source, dims: [2] })).data)).toEqual([2, 2])
   const folder = { kind: 'image-folder', folder: path('photos'), dims: [12] } as const

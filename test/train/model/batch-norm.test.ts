@@ -11,13 +11,13 @@ import {
   type Value,
 } from '../../../src/graph/index.js'
 import {
-  arrays,
   crossEntropy,
   type Dataset,
   decodeModel,
   encodeModel,
+  fromArrays,
   ire,
-  labels,
+  labelColumn,
   type Model,
   type Optimizer,
   sam,
@@ -54,7 +54,7 @@ function model(): Model {
 }
 
 const x = normal(new Random(2), [examples, channels, size, size])
-const data: Dataset = arrays({ x, labels: labels([0, 1, 0, 1, 1, 0]) })
+const data: Dataset = fromArrays({ x, labels: labelColumn([0, 1, 0, 1, 1, 0]) })
 
 /** Mean and population variance over examples and pixels of one channel of what the kernel gives. */
 function statisticsOf(channel: number, kernel: ArrayLike<number>): { mean: number; variance: number } {
@@ -162,7 +162,7 @@ describe('norms that the loss does not depend on', () => {
       }),
       { loss: crossEntropy({ logits: 'logits' }), optimizer: sgd(), runtime, batchNorm: 'trained' },
     )
-    const rows = arrays({ x: normal(new Random(2), [examples, channels]), labels: labels([0, 1, 0, 1, 1, 0]) })
+    const rows = fromArrays({ x: normal(new Random(2), [examples, channels]), labels: labelColumn([0, 1, 0, 1, 1, 0]) })
     await trainTo(trainer, 1, rows)
     const tensors = exported(trainer)
     expect(tensors['first.mean']).not.toEqual([0, 0, 0])

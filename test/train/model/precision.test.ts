@@ -3,11 +3,11 @@ import { Random } from '../../../src/data/index.js'
 import { importGraph, input, modelOf, op, parameter } from '../../../src/graph/index.js'
 import {
   adamw,
-  arrays,
   crossEntropy,
   type DType,
   encodeModel,
   evaluateModel,
+  fromArrays,
   inspectModel,
   ire,
   type Model,
@@ -130,7 +130,7 @@ describe('half floats', () => {
     const [examples, classes, length] = [2, 2, 40_000]
     const x = input('x', 'float16', ['N', classes, length])
     const still = modelOf({ name: 'still', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Mul(x, 1)]]) })
-    const data = arrays({
+    const data = fromArrays({
       x: tensorFrom('float16', [examples, classes, length], new Float32Array(examples * classes * length)),
       labels: { dims: [examples, length], data: new BigInt64Array(examples * length) },
     })

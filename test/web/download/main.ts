@@ -1,13 +1,13 @@
-import { accuracy, adamw, arrays, crossEntropy, images, ire, labels, split, Trainer } from 'onnx-ire'
+import { accuracy, adamw, crossEntropy, fromArrays, imageColumn, ire, labelColumn, split, Trainer } from 'onnx-ire'
 import { checkpointFolder, readIdx, readModel, wasm, webgpu, writeModel } from 'onnx-ire/web'
 
 /** What a page does that fine-tunes a model, from its file to its file, with checkpoints. */
 async function fineTune(where: 'wasm' | 'webgpu', model: string): Promise<number> {
   const runtime = where === 'wasm' ? await wasm({ threads: 1 }) : await webgpu()
   const pixels = await readIdx('/exchange/pixels.idx')
-  const data = arrays({
-    x: images(pixels, { mean: 0.5, std: 0.5 }),
-    labels: labels(await readIdx('/exchange/labels.idx')),
+  const data = fromArrays({
+    x: imageColumn(pixels, { mean: 0.5, std: 0.5 }),
+    labels: labelColumn(await readIdx('/exchange/labels.idx')),
   })
   const { train, validation } = split(data, { validation: 0.25, seed: 0 })
   const trainer = await Trainer.create(await readModel(`/exchange/${model}`), {

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { dirname, join } from 'node:path'
-import { arrays, augment, type Dataset, images, labels, type Tensors } from 'onnx-ire'
+import { augment, type Dataset, fromArrays, imageColumn, labelColumn, type Tensors } from 'onnx-ire'
 import { Random, subset } from 'onnx-ire/data'
 import { readIdx } from 'onnx-ire/node'
 
@@ -46,7 +46,7 @@ async function pair(folder: string, name: string): Promise<Dataset> {
   const [pixels, classes] = await Promise.all(
     ['images-idx3', 'labels-idx1'].map((what) => readIdx(join(folder, `${name}-${what}-ubyte.gz`))),
   )
-  return arrays({ x: images(pixels!, form), labels: labels(classes!) })
+  return fromArrays({ x: imageColumn(pixels!, form), labels: labelColumn(classes!) })
 }
 
 function packaged(): string {

@@ -3,11 +3,11 @@ import {
   type CheckpointStore,
   crossEntropy,
   type Dataset,
+  type DatasetSplit,
   ire,
   type Model,
   OnnxIreError,
   type Runtime,
-  type Split,
   type StepProgress,
   Trainer,
 } from 'onnx-ire'
@@ -23,7 +23,7 @@ const measured = 128
 
 /** What is the same for both. */
 export interface Conditions {
-  readonly parts: Split
+  readonly parts: DatasetSplit
   readonly settings: Settings
   readonly control: Control
   readonly tell: (event: WorkerEvent) => void

@@ -1,4 +1,4 @@
-import { arrays, type Dataset, images, labels, OnnxIreError, type Tensor } from 'onnx-ire'
+import { type Dataset, fromArrays, imageColumn, labelColumn, OnnxIreError, type Tensor } from 'onnx-ire'
 import { tensor } from 'onnx-ire/graph'
 import { imageFolder, pixels, readCsv, readIdx } from 'onnx-ire/web'
 import type { DataChoice, DataSummary, Form, ShownExample } from '../protocol.js'
@@ -45,7 +45,11 @@ export async function examplesOf(choice: DataChoice, form: Form, input: string):
         )
       const own = numbers(classes)
       const names = Array.from({ length: own.reduce((a, b) => Math.max(a, b), -1) + 1 }, (_, i) => String(i))
-      return examples(arrays({ [input]: images(shown, imageOptions(form)), labels: labels(classes) }), names, own)
+      return examples(
+        fromArrays({ [input]: imageColumn(shown, imageOptions(form)), labels: labelColumn(classes) }),
+        names,
+        own,
+      )
     }
     case 'shown':
       return shownExamples(choice.examples, form, input)
@@ -88,7 +92,7 @@ function refuseNumbers(classes: readonly string[], rows: number, column: string)
 
 /** A picture as a batch of one. */
 export async function pictureOf(data: ImageData, form: Form): Promise<Tensor> {
-  return images(await pixels(data, { background: 0 }), imageOptions(form)).rows([0])
+  return imageColumn(await pixels(data, { background: 0 }), imageOptions(form)).rows([0])
 }
 
 async function shownExamples(shown: readonly ShownExample[], form: Form, input: string): Promise<Examples> {
@@ -99,7 +103,7 @@ async function shownExamples(shown: readonly ShownExample[], form: Form, input: 
   for (const [i, { data }] of rows.entries()) all.set(data as Float32Array, i * width)
   const own = shown.map(({ label }) => classes.indexOf(label))
   const pictures = tensor('float32', [rows.length, ...rows[0]!.dims.slice(1)], all)
-  return examples(arrays({ [input]: pictures, labels: labels(own) }), classes, own)
+  return examples(fromArrays({ [input]: pictures, labels: labelColumn(own) }), classes, own)
 }
 
 function examples(dataset: Dataset, classes: readonly string[], own: readonly number[]): Examples {

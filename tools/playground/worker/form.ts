@@ -72,7 +72,7 @@ function channelsOf(graph: Graph): number | undefined {
   return undefined
 }
 
-/** The same as `images` takes it. */
+/** The same as `imageColumn` takes it. */
 export function imageOptions({ size, channels, layout, normalisation }: Form): ImageOptions {
   const { mean, std } = normalisations[normalisation]
   const each = (x: number | readonly number[]) => (Array.isArray(x) && channels !== 3 ? (x[1] as number) : x)

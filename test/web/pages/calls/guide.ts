@@ -1,4 +1,4 @@
-import { accuracy, adamw, arrays, crossEntropy, images, ire, labels, Trainer } from 'onnx-ire'
+import { accuracy, adamw, crossEntropy, fromArrays, imageColumn, ire, labelColumn, Trainer } from 'onnx-ire'
 import { checkpointFolder, readIdx, readModel, wasm, webgpu, writeModel } from 'onnx-ire/web'
 
 /** The program of docs/browser.md, as it stands there. */
@@ -8,9 +8,9 @@ export async function tune(report: (line: string) => void = console.info) {
 
   const model = await readModel('/exchange/digits.onnx')
   const pixels = await readIdx('/exchange/pixels.idx')
-  const data = arrays({
-    x: images(pixels, { size: 8, mean: 0.5, std: 0.5 }),
-    labels: labels(await readIdx('/exchange/labels.idx')),
+  const data = fromArrays({
+    x: imageColumn(pixels, { size: 8, mean: 0.5, std: 0.5 }),
+    labels: labelColumn(await readIdx('/exchange/labels.idx')),
   })
 
   const trainer = await Trainer.create(model, {

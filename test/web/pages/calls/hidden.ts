@@ -1,4 +1,4 @@
-import { type Data, Trainer } from 'onnx-ire'
+import { type DatasetOrStream, Trainer } from 'onnx-ire'
 import { checkpointFolder, readModel, removeStored } from 'onnx-ire/web'
 import { optionsOf, type Task, type Where } from '../task.js'
 import { dataOf, start } from './training.js'
@@ -36,7 +36,7 @@ export async function train(where: Where, task: Task, fresh: boolean): Promise<T
   return taken
 }
 
-async function steps(trainer: Trainer, data: Data, until: number): Promise<Taken> {
+async function steps(trainer: Trainer, data: DatasetOrStream, until: number): Promise<Taken> {
   const store = checkpointFolder(folder)
   const resumed = await trainer.resume(store)
   const [taken, saved]: [[number, number][], number[]] = [[], []]

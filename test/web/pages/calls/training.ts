@@ -1,11 +1,11 @@
 import {
   adamw,
-  arrays,
   crossEntropy,
-  type Data,
+  type DatasetOrStream,
   encodeModel,
-  images,
-  labels,
+  fromArrays,
+  imageColumn,
+  labelColumn,
   type Measures,
   namedTensors,
   type Runtime,
@@ -32,9 +32,9 @@ import { tune } from './guide.js'
 
 export const start = (where: Where): Promise<Runtime> => (where === 'wasm' ? wasm({ threads: 1 }) : webgpu())
 
-export async function dataOf({ pixels, labels: classes, size }: Task): Promise<Data> {
+export async function dataOf({ pixels, labels: classes, size }: Task): Promise<DatasetOrStream> {
   const [x, label] = await Promise.all([readIdx(`/exchange/${pixels}`), readIdx(`/exchange/${classes}`)])
-  return arrays({ x: images(x, { size, channels: 1, mean: 0.5, std: 0.5 }), labels: labels(label) })
+  return fromArrays({ x: imageColumn(x, { size, channels: 1, mean: 0.5, std: 0.5 }), labels: labelColumn(label) })
 }
 
 export interface Outcome {
@@ -154,9 +154,9 @@ export async function endure(where: Where, [features, ...hidden]: number[], step
   const count = 'gpu' in runtime ? counted((runtime as WebGpuRuntime).gpu) : () => 0
   const classes = hidden.pop()!
   const random = new Random(1)
-  const data = arrays({
+  const data = fromArrays({
     x: { dims: [64, features!], data: Float32Array.from({ length: 64 * features! }, () => random.uniform()) },
-    labels: labels(Array.from({ length: 64 }, (_, i) => i % classes)),
+    labels: labelColumn(Array.from({ length: 64 }, (_, i) => i % classes)),
   })
   const trainer = await Trainer.create(modelOf(mlp({ features: features!, hidden, classes })), {
     loss: crossEntropy(),

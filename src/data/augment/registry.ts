@@ -1,10 +1,9 @@
 import { invalidOption } from '../../util/check.js'
-import { type RandomCropOptions, randomCrop } from './crop.js'
+import { type RandomCropOptions, type RandomResizedCropOptions, randomCrop, randomResizedCrop } from './crop.js'
 import { type CutoutOptions, cutout } from './cutout.js'
 import { randomFlip } from './flip.js'
-import type { Augmentation } from './picture.js'
+import type { Augmentation } from './float-image.js'
 import { type RandAugmentOptions, randAugment } from './rand-augment.js'
-import { type RandomResizedCropOptions, randomResizedCrop } from './resized-crop.js'
 
 /** An augmentation as plain data. */
 export type AugmentationSpec =
@@ -15,7 +14,7 @@ export type AugmentationSpec =
   | ({ readonly kind: 'rand-augment' } & RandAugmentOptions)
 
 /** @throws 'invalid-option' */
-export function augmentationOf(spec: AugmentationSpec): Augmentation {
+export function createAugmentation(spec: AugmentationSpec): Augmentation {
   switch (spec.kind) {
     case 'crop': {
       const { kind: _, ...options } = spec

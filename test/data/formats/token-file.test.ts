@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { encodeTokenHeader, parseTokenHeader } from '../../src/data/token-file.js'
-import { thrownMessage } from '../thrown.js'
+import { encodeTokenHeader, parseTokenHeader } from '../../../src/data/formats/token-file.js'
+import { thrownMessage } from '../../thrown.js'
 
 const header = { vocabulary: 8192, tokens: 300 }
 

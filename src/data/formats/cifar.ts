@@ -1,8 +1,8 @@
-import type { Tensor } from '../ir/tensor.js'
-import { OnnxIreError } from '../util/errors.js'
+import type { Tensor } from '../../ir/tensor.js'
+import { OnnxIreError } from '../../util/errors.js'
 
 /** Images and class numbers of a CIFAR file. */
-export interface Cifar {
+export interface CifarImages {
   /** uint8 [n, 32, 32, 3], as `images` takes them. */
   readonly pixels: Tensor
   /** int64 [n]; of CIFAR-100 the fine classes. */
@@ -23,7 +23,7 @@ const labelBytes = { 10: [10], 100: [20, 100] } as const
  * (https://www.cs.toronto.edu/~kriz/cifar.html).
  * @throws 'invalid-data' naming the offset of what is wrong
  */
-export function parseCifar(bytes: Uint8Array, classes: 10 | 100): Cifar {
+export function parseCifar(bytes: Uint8Array, classes: 10 | 100): CifarImages {
   const limits = labelBytes[classes]
   const record = limits.length + 3 * plane
   const n = Math.floor(bytes.length / record)
@@ -58,16 +58,16 @@ export function parseCifar(bytes: Uint8Array, classes: 10 | 100): Cifar {
 }
 
 /** Files of one after the other. */
-export function joinedCifar(parts: readonly Cifar[]): Cifar {
+export function concatCifar(parts: readonly CifarImages[]): CifarImages {
   const coarse = parts.flatMap((part) => part.coarse ?? [])
   return {
-    pixels: joined(parts.map(({ pixels }) => pixels)),
-    labels: joined(parts.map(({ labels }) => labels)),
-    ...(coarse.length > 0 ? { coarse: joined(coarse) } : {}),
+    pixels: concatTensors(parts.map(({ pixels }) => pixels)),
+    labels: concatTensors(parts.map(({ labels }) => labels)),
+    ...(coarse.length > 0 ? { coarse: concatTensors(coarse) } : {}),
   }
 }
 
-function joined(tensors: readonly Tensor[]): Tensor {
+function concatTensors(tensors: readonly Tensor[]): Tensor {
   const [{ dtype, dims }] = tensors as readonly [Tensor, ...Tensor[]]
   const total = tensors.reduce((sum, tensor) => sum + tensor.data.length, 0)
   const data = dtype === 'uint8' ? new Uint8Array(total) : new BigInt64Array(total)

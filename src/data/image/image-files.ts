@@ -1,13 +1,13 @@
-import type { Tensor, Tensors } from '../ir/tensor.js'
-import { checkNames } from '../util/check.js'
-import { OnnxIreError } from '../util/errors.js'
-import { concurrently } from './concurrent.js'
-import { checkIndices, type Dataset } from './dataset.js'
-import { type ImageOptions, imageConverter } from './image.js'
-import { fitted } from './taps.js'
+import type { Tensor, Tensors } from '../../ir/tensor.js'
+import { checkNames } from '../../util/check.js'
+import { mapConcurrently } from '../../util/concurrent.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { checkIndices, type Dataset } from '../dataset.js'
+import { fitSize } from './bilinear.js'
+import { type ImageOptions, imageConverter } from './image-column.js'
 
 /** An image as bytes [rows, columns, channels]. */
-export interface Pixels {
+export interface DecodedImage {
   readonly data: Uint8Array
   readonly rows: number
   readonly columns: number
@@ -15,13 +15,13 @@ export interface Pixels {
 }
 
 /** How a file is to be decoded. */
-export interface Decoding {
+export interface DecodeOptions {
   /** 3 (RGB) or 4 (with alpha). */
   readonly channels: 3 | 4
   /** Grey, 0 to 255, that shows through where an image of 3 channels is transparent. */
   readonly background: number
   /** The rows and columns that an image of these is to be given; where that is fewer, it is shrunk. */
-  shrunk(size: readonly [rows: number, columns: number]): readonly [rows: number, columns: number]
+  targetSize(size: readonly [rows: number, columns: number]): readonly [rows: number, columns: number]
 }
 
 /** Options of `imageFiles`. */
@@ -39,48 +39,48 @@ export interface ImageFilesOptions {
 export const imageExtensions = ['.jpg', '.jpeg', '.png', '.webp']
 
 /** Images decoded at the same time: as many as the threads that Node has for it. */
-const decoders = 4
+const concurrentDecoders = 4
 
 /**
  * Images that are decoded when their batch is asked for, and then forgotten.
  * @param decode decodes one; what it throws names the file
  */
-export function decodedImages<F>(
+export function imageFileDataset<F>(
   files: readonly F[],
   nameOf: (file: F) => string,
-  decode: (file: F, decoding: Decoding) => Promise<Pixels>,
+  decode: (file: F, decoding: DecodeOptions) => Promise<DecodedImage>,
   options: ImageFilesOptions,
 ): Dataset {
   checkNames('imageFiles', options, ['image', 'input'])
   const { image = {}, input = 'image' } = options
-  const convert = converter(image, decode)
+  const convert = createConverter(image, decode)
   return {
     length: files.length,
     async batch(indices): Promise<Tensors> {
       checkIndices(indices, files.length)
-      const converted = await concurrently(indices, decoders, (index) => convert(files[index]!))
-      return { [input]: stacked(converted, (i) => nameOf(files[indices[i]!]!)) }
+      const converted = await mapConcurrently(indices, concurrentDecoders, (index) => convert(files[index]!))
+      return { [input]: stackImages(converted, (i) => nameOf(files[indices[i]!]!)) }
     },
   }
 }
 
-interface Converted {
+interface ConvertedImage {
   readonly dims: readonly number[]
   readonly data: Float32Array
 }
 
-function converter<F>(
+function createConverter<F>(
   options: ImageOptions,
-  decode: (file: F, decoding: Decoding) => Promise<Pixels>,
-): (file: F) => Promise<Converted> {
+  decode: (file: F, decoding: DecodeOptions) => Promise<DecodedImage>,
+): (file: F) => Promise<ConvertedImage> {
   const { channels = 3, size, fit = 'fill', background = 0 } = options
   const depth = channels === 4 ? 4 : 3
   imageConverter([1, 1, depth], { ...options, channels }) // refuses impossible options before anything is read
   const target = typeof size === 'number' ? ([size, size] as const) : size
-  const decoding: Decoding = {
+  const decoding: DecodeOptions = {
     channels: depth,
     background,
-    shrunk: (source) => (target ? fitted(source, target, fit) : source),
+    targetSize: (source) => (target ? fitSize(source, target, fit) : source),
   }
   return async (file) => {
     const { data, ...pixels } = await decode(file, decoding)
@@ -91,7 +91,7 @@ function converter<F>(
   }
 }
 
-function stacked(images: readonly Converted[], name: (i: number) => string): Tensor {
+function stackImages(images: readonly ConvertedImage[], name: (i: number) => string): Tensor {
   const [first] = images
   if (!first) throw new OnnxIreError('invalid-data', 'a batch of no images has no size')
   const data = new Float32Array(images.length * first.data.length)

@@ -1,9 +1,9 @@
-import type { Tensor } from '../ir/tensor.js'
-import { checkNames, checkNumber, invalidOption, positiveCount } from '../util/check.js'
-import { OnnxIreError } from '../util/errors.js'
-import type { Column } from './arrays.js'
-import { checkIndices } from './dataset.js'
-import { type Fit, fitted, type Taps, taps } from './taps.js'
+import type { Tensor } from '../../ir/tensor.js'
+import { checkNames, checkNumber, invalidOption, positiveCount } from '../../util/check.js'
+import { OnnxIreError } from '../../util/errors.js'
+import type { DataColumn } from '../arrays.js'
+import { checkIndices } from '../dataset.js'
+import { type BilinearTaps, bilinearTaps, fitSize, type ImageFit } from './bilinear.js'
 
 /** The form of a model's images: size, channels, normalisation. */
 export interface ImageOptions {
@@ -13,7 +13,7 @@ export interface ImageOptions {
    * How images of another size get there: stretched ('fill', the default), scaled to fit with background beside them
    * ('contain'), scaled to cover with the rest cut off ('cover'), or left as they are ('none'). All are centred.
    */
-  readonly fit?: Fit
+  readonly fit?: ImageFit
   /** Channels of the model's input. Grey becomes 3 equal channels; 3 become grey as 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601). Default: those of the images. */
   readonly channels?: number
   /** Factor applied to pixel values first. Default 1/255, which takes them to [0, 1]. */
@@ -36,7 +36,7 @@ const optionNames = ['size', 'fit', 'channels', 'scale', 'mean', 'std', 'backgro
  * @param pixels uint8, [N, rows, columns] or [N, rows, columns, channels]
  * @throws 'invalid-data' when `pixels` is something else, 'invalid-option'
  */
-export function images(pixels: Tensor, options: ImageOptions = {}): Column {
+export function imageColumn(pixels: Tensor, options: ImageOptions = {}): DataColumn {
   const { length, source, data } = checkPixels(pixels)
   const convert = imageConverter(source, options)
   return {
@@ -79,11 +79,11 @@ export interface ImageConverter {
 
 /** How images of one size are converted. Throws `invalid-option`. */
 export function imageConverter(source: Source, options: ImageOptions): ImageConverter {
-  const { rows, columns, fit, channels, factor, shift, background, planar } = settings(source, options)
+  const { rows, columns, fit, channels, factor, shift, background, planar } = resolveImageOptions(source, options)
   const [height, width, depth] = source
   const mix = depth === channels ? null : depth === 1 ? 'repeat' : 'grey'
-  const [fitRows, fitColumns] = fitted([height, width], [rows, columns], fit)
-  const [down, across] = [taps(height, fitRows, rows), taps(width, fitColumns, columns)]
+  const [fitRows, fitColumns] = fitSize([height, width], [rows, columns], fit)
+  const [down, across] = [bilinearTaps(height, fitRows, rows), bilinearTaps(width, fitColumns, columns)]
   const whole = down.start === 0 && down.end === rows && across.start === 0 && across.end === columns
   const size = channels * rows * columns
   const [xStep, channelStep] = planar ? [1, rows * columns] : [channels, 1]
@@ -122,7 +122,13 @@ export function imageConverter(source: Source, options: ImageOptions): ImageConv
 }
 
 /** One row of the source, between two: [columns, channels]. */
-function blendRows(data: Uint8Array, from: number, { low, high, fraction }: Taps, y: number, to: Float64Array): void {
+function blendRows(
+  data: Uint8Array,
+  from: number,
+  { low, high, fraction }: BilinearTaps,
+  y: number,
+  to: Float64Array,
+): void {
   const [above, below, f] = [from + low[y]! * to.length, from + high[y]! * to.length, fraction[y]!]
   for (let i = 0; i < to.length; i++) {
     const value = data[above + i]!
@@ -132,7 +138,7 @@ function blendRows(data: Uint8Array, from: number, { low, high, fraction }: Taps
 
 function blendColumns(
   row: Float64Array,
-  { start, end, low, high, fraction }: Taps,
+  { start, end, low, high, fraction }: BilinearTaps,
   depth: number,
   to: Float64Array,
 ): void {
@@ -146,12 +152,12 @@ function blendColumns(
 }
 
 /** In place: pixel x moves from 3x, 3x + 1, 3x + 2 to x, which no later pixel reads. */
-function toGrey(line: Float64Array, { start, end }: Taps): void {
+function toGrey(line: Float64Array, { start, end }: BilinearTaps): void {
   for (let x = start; x < end; x++) line[x] = 0.299 * line[3 * x]! + 0.587 * line[3 * x + 1]! + 0.114 * line[3 * x + 2]!
 }
 
 /** The options with their defaults, checked; normalisation as pixel * factor + shift per output channel. */
-function settings([height, width, depth]: Source, options: ImageOptions) {
+function resolveImageOptions([height, width, depth]: Source, options: ImageOptions) {
   const owner = 'images'
   checkNames(owner, options, optionNames)
   const { size = [height, width], fit = 'fill', channels = depth, layout = 'NCHW' } = options

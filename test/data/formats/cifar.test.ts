@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { joinedCifar, parseCifar } from '../../src/data/cifar.js'
-import { thrownMessage } from '../thrown.js'
+import { concatCifar, parseCifar } from '../../../src/data/formats/cifar.js'
+import { thrownMessage } from '../../thrown.js'
 
 /** A file of records: labels, then pixel (c, y, x) = (start + 7 i + 31 c + 3 y + x) mod 256. */
 function file(labels: readonly (readonly number[])[], start = 0): Uint8Array {
@@ -35,7 +35,7 @@ describe('parseCifar', () => {
   it('joins files', () => {
     const [a, b] = [file([[1], [2]]), file([[3]], 50)]
     const whole = parseCifar(Buffer.concat([a, b]), 10)
-    expect(joinedCifar([parseCifar(a, 10), parseCifar(b, 10)])).toEqual(whole)
+    expect(concatCifar([parseCifar(a, 10), parseCifar(b, 10)])).toEqual(whole)
   })
 
   it('refuses damage, naming the offset', () => {

@@ -1,11 +1,11 @@
 /** How the target is filled: the names of CSS object-fit. */
-export type Fit = 'fill' | 'contain' | 'cover' | 'none'
+export type ImageFit = 'fill' | 'contain' | 'cover' | 'none'
 
 /**
  * One axis of a bilinear resize: target position t, in [start, end), lies at `fraction[t]` of the way from source position
  * `low[t]` to `high[t]`. Positions outside of [start, end) show background.
  */
-export interface Taps {
+export interface BilinearTaps {
   readonly start: number
   readonly end: number
   readonly low: Int32Array
@@ -14,10 +14,10 @@ export interface Taps {
 }
 
 /** Rows and columns the source takes, in target pixels, before what sticks out is cut off. */
-export function fitted(
+export function fitSize(
   source: readonly [number, number],
   target: readonly [number, number],
-  fit: Fit,
+  fit: ImageFit,
 ): [number, number] {
   const [rows, columns] = [target[0] / source[0], target[1] / source[1]]
   if (fit === 'fill') return [target[0], target[1]]
@@ -31,7 +31,7 @@ export function fitted(
  * of the resized image lies at (t + 1/2) source / size - 1/2, held inside of the image: the convention of PyTorch's
  * interpolate with align_corners=False and of ONNX Resize with half_pixel. Shrinking averages no more than two pixels.
  */
-export function taps(source: number, size: number, target: number): Taps {
+export function bilinearTaps(source: number, size: number, target: number): BilinearTaps {
   const offset = Math.floor((target - size) / 2)
   const [low, high, fraction] = [new Int32Array(target), new Int32Array(target), new Float64Array(target)]
   const [start, end] = [Math.max(0, offset), Math.min(target, offset + size)]

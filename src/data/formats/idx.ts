@@ -1,6 +1,6 @@
-import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { OnnxIreError } from '../util/errors.js'
+import { type DType, dtypes, type TypedArray } from '../../ir/dtype.js'
+import { sizeOf, type Tensor } from '../../ir/tensor.js'
+import { OnnxIreError } from '../../util/errors.js'
 
 /** Element types by the third byte of the file. */
 const types: Readonly<Record<number, DType>> = {

@@ -1,5 +1,5 @@
 /** What csv-parse says of a record it refuses. */
-export interface CsvComplaint {
+export interface CsvParseError {
   readonly code: string
   readonly message: string
   /** Where the field in question begins, or where a whole record of the wrong length ended. */
@@ -8,7 +8,7 @@ export interface CsvComplaint {
 }
 
 /** Options that csv-parse is given wherever it runs. An open quote is the likely cause of a record of more than 16 MiB. */
-export const csvSettings = { bom: true, skip_empty_lines: true, max_record_size: 2 ** 24 } as const
+export const csvParserOptions = { bom: true, skip_empty_lines: true, max_record_size: 2 ** 24 } as const
 
 const reasons: Readonly<Record<string, string>> = {
   CSV_QUOTE_NOT_CLOSED: 'a quote is opened and never closed',
@@ -19,7 +19,10 @@ const reasons: Readonly<Record<string, string>> = {
 }
 
 /** What is wrong, and at which byte. */
-export function csvFault({ code, message, bytes = 0, record = [] }: CsvComplaint): { offset: number; reason: string } {
+export function explainCsvError({ code, message, bytes = 0, record = [] }: CsvParseError): {
+  offset: number
+  reason: string
+} {
   if (code === 'CSV_RECORD_INCONSISTENT_FIELDS_LENGTH')
     return {
       offset: bytes - 1,
@@ -29,7 +32,7 @@ export function csvFault({ code, message, bytes = 0, record = [] }: CsvComplaint
 }
 
 /** Counts the lines before a byte, block by block. csv-parse's own count takes CRLF within quotes for two lines. */
-export class LineCount {
+export class LineCounter {
   line = 1
   #left: number
   #after = 0
@@ -39,7 +42,7 @@ export class LineCount {
   }
 
   /** Whether the byte lies further on. */
-  take(block: Uint8Array): boolean {
+  advance(block: Uint8Array): boolean {
     for (const byte of block.subarray(0, Math.min(this.#left, block.length))) {
       if (byte === 10 || this.#after === 13) this.line++
       this.#after = byte

@@ -1,7 +1,7 @@
-import { OnnxIreError } from '../util/errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 
 /** Of a file of tokens. */
-export interface TokenHeader {
+export interface TokenFileHeader {
   /** Tokens are below it. */
   readonly vocabulary: number
   readonly tokens: number
@@ -20,7 +20,7 @@ export const tokenBytes = ({ vocabulary }: { readonly vocabulary: number }): 2 |
  * 12 the vocabulary (uint32), at 16 the number of tokens (uint64), at 24 eight zeros. Tokens follow at 32 as uint16 or
  * uint32: numpy reads them with `np.memmap(path, '<u2', 'r', offset=32)`.
  */
-export function encodeTokenHeader(header: TokenHeader): Uint8Array {
+export function encodeTokenHeader(header: TokenFileHeader): Uint8Array {
   const bytes = new Uint8Array(headerBytes)
   for (let i = 0; i < magic.length; i++) bytes[i] = magic.charCodeAt(i)
   const view = new DataView(bytes.buffer)
@@ -35,7 +35,7 @@ export function encodeTokenHeader(header: TokenHeader): Uint8Array {
  * @param size bytes of the whole file
  * @throws 'invalid-data' naming the offset of what is wrong
  */
-export function parseTokenHeader(bytes: Uint8Array, size: number): TokenHeader {
+export function parseTokenHeader(bytes: Uint8Array, size: number): TokenFileHeader {
   if (magic !== String.fromCharCode(...bytes.subarray(0, magic.length)))
     throw refuse(`it does not begin with '${magic}'; make one with 'onnx-ire data prepare text'`)
   if (bytes.length < headerBytes)

@@ -7,7 +7,7 @@ import type { Dataset } from './dataset.js'
  * @param name what a loss with sample weights reads. Default 'weight'
  * @throws 'invalid-data' for another number of weights, one that is no weight, or a name that is taken
  */
-export function withWeights(dataset: Dataset, weights: ArrayLike<number>, name = 'weight'): Dataset {
+export function withSampleWeights(dataset: Dataset, weights: ArrayLike<number>, name = 'weight'): Dataset {
   if (weights.length !== dataset.length)
     throw new OnnxIreError(
       'invalid-data',

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { Random } from '../src/util/random.js'
+import { Random } from '../../src/util/random.js'
 
 const draws = (random: Random, n: number) => Array.from({ length: n }, () => random.uniform())
 const mean = (x: ArrayLike<number>) => Array.from(x).reduce((a, b) => a + b, 0) / x.length

@@ -1,9 +1,9 @@
-import { dtypes, type TypedArray } from '../ir/dtype.js'
+import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
 import { tensorFrom } from '../ir/leaf.js'
-import type { Tensors } from '../ir/tensor.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
 import { checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { type DataColumn, dtypeOfArray } from './arrays.js'
 
 /** How examples of different length along their first axis are made equal within a batch: filled up at their end. */
 export interface PadOptions {
@@ -19,11 +19,11 @@ export interface PadOptions {
   readonly mask?: string | undefined
 }
 
-export const padNames = ['value', 'length', 'maxLength', 'multipleOf', 'mask']
+export const padOptionNames = ['value', 'length', 'maxLength', 'multipleOf', 'mask']
 
 /** Refuses impossible options as 'invalid-option'. */
 export function checkPad(owner: string, options: PadOptions): void {
-  checkNames(owner, options, padNames)
+  checkNames(owner, options, padOptionNames)
   const { value, length, maxLength, multipleOf } = options
   for (const [name, size] of Object.entries({ length, maxLength, multipleOf }))
     if (size !== undefined) checkNumber(owner, name, size, positiveCount)
@@ -48,9 +48,9 @@ export function padRows(
 }
 
 export function padTensors(rows: readonly Tensor[], options: PadOptions, label: (row: number) => string): Tensor {
-  checkAlike(rows, label)
+  checkSameShape(rows, label)
   const { dtype, dims } = rows[0]!
-  const [lengths, longest] = lengthsOf(rows, options, label)
+  const [lengths, longest] = paddedLengths(rows, options, label)
   const width = sizeOf(dims.slice(1))
   const data = new dtypes[dtype].array!(rows.length * longest * width)
   if (options.value) data.fill(tensorFrom(dtype, [], [options.value]).data[0] as never) // bigint or number, as `data` holds
@@ -61,13 +61,13 @@ export function padTensors(rows: readonly Tensor[], options: PadOptions, label: 
 
 /** m[i, t] = 1 where t < t_i, else 0: int64 [n, T]. */
 export function padMask(rows: readonly Tensor[], options: PadOptions, label: (row: number) => string): Tensor {
-  const [lengths, longest] = lengthsOf(rows, options, label)
+  const [lengths, longest] = paddedLengths(rows, options, label)
   const data = new BigInt64Array(rows.length * longest)
   for (const [i, length] of lengths.entries()) data.fill(1n, i * longest, i * longest + length)
   return { dtype: 'int64', dims: [rows.length, longest], data }
 }
 
-function lengthsOf(
+function paddedLengths(
   rows: readonly Tensor[],
   { length, maxLength = Number.POSITIVE_INFINITY, multipleOf = 1 }: PadOptions,
   label: (row: number) => string,
@@ -83,7 +83,7 @@ function lengthsOf(
   )
 }
 
-function checkAlike(rows: readonly Tensor[], label: (row: number) => string): void {
+function checkSameShape(rows: readonly Tensor[], label: (row: number) => string): void {
   const [first] = rows
   const shown = ({ dtype, dims }: Tensor) => `${dtype} [${dims.join(', ')}]`
   for (const [i, row] of rows.entries()) {
@@ -104,4 +104,54 @@ function checkAlike(rows: readonly Tensor[], label: (row: number) => string): vo
 }
 
 /** A row of `padded`: numbers (int64), a typed array, or a tensor [t, ...]. */
-export type Row = Tensor | TypedArray | readonly number[]
+export type PaddedRow = Tensor | TypedArray | readonly number[]
+
+/**
+ * A column of rows that differ in length, such as token numbers: [n, T] with T the longest of the batch, or [n, T, ...] for
+ * rows [t, ...] such as spectrogram frames. With `mask`, the attention mask comes along under that name.
+ *
+ * ```ts
+ * arrays({ input_ids: padded([[5, 6, 7], [8]], { mask: 'attention_mask' }), label: labels([0, 1]) })
+ * ```
+ * @param rows lists of whole numbers become int64; typed arrays and tensors keep their dtype
+ * @throws 'invalid-option', or 'invalid-data' naming the row
+ */
+export function paddedColumn(rows: ArrayLike<PaddedRow>, options: PadOptions = {}): DataColumn {
+  checkPad('padded', options)
+  const tensors = Array.from(rows, rowTensor)
+  const pick = (indices: ArrayLike<number>) => Array.from(indices, (index) => tensors[index]!)
+  const label = (indices: ArrayLike<number>) => (i: number) => `padded: row ${indices[i]}`
+  const column = {
+    length: tensors.length,
+    rows: (indices: ArrayLike<number>) => padTensors(pick(indices), options, label(indices)),
+  }
+  if (options.mask === undefined) return column
+  const mask = {
+    length: tensors.length,
+    rows: (indices: ArrayLike<number>) => padMask(pick(indices), options, label(indices)),
+  }
+  return { ...column, companions: { [options.mask]: mask } }
+}
+
+function rowTensor(row: PaddedRow, i: number): Tensor {
+  if (Array.isArray(row)) {
+    const odd = row.findIndex((value) => !Number.isSafeInteger(value))
+    if (odd < 0) return tensorFrom('int64', [row.length], row)
+    throw new OnnxIreError(
+      'invalid-data',
+      `padded: entry ${odd} of row ${i} is ${row[odd]}; lists are whole numbers, other numbers take a Float32Array`,
+    )
+  }
+  const given = row as Exclude<PaddedRow, readonly number[]>
+  const tensor = ArrayBuffer.isView(given) ? vectorTensor(given) : given
+  if (tensor && Object.hasOwn(dtypes, tensor.dtype) && tensor.data.length === sizeOf(tensor.dims)) return tensor
+  throw new OnnxIreError(
+    'invalid-data',
+    `padded: row ${i} is neither a list of whole numbers, a typed array nor a tensor [t, ...] with as many elements as its dims say`,
+  )
+}
+
+function vectorTensor(data: Exclude<PaddedRow, Tensor | readonly number[]>): Tensor | undefined {
+  const dtype: DType | undefined = dtypeOfArray(data)
+  return dtype && { dtype, dims: [data.length], data }
+}

@@ -1,27 +1,27 @@
-import type { Picture } from './picture.js'
+import type { FloatImage } from './float-image.js'
 
 // Pixels are whole here and stay so. Where torchvision computes in float32 and cuts off fractions, so do these: `fround`.
 const { fround } = Math
 
 /** Towards black (factor 0) or away from it. */
-export const brightness = (picture: Picture, factor: number): Picture => blend(picture, () => 0, factor)
+export const brightness = (picture: FloatImage, factor: number): FloatImage => blend(picture, () => 0, factor)
 
 /** Towards grey or away from it. Grey pictures stay as they are. */
-export function saturation(picture: Picture, factor: number): Picture {
+export function saturation(picture: FloatImage, factor: number): FloatImage {
   if (picture.channels === 1) return picture
-  const grey = greyOf(picture)
+  const grey = toGray(picture)
   return blend(picture, (i) => grey[i % grey.length]!, factor)
 }
 
 /** Towards the mean of its grey or away from it. */
-export function contrast(picture: Picture, factor: number): Picture {
-  const grey = greyOf(picture)
+export function contrast(picture: FloatImage, factor: number): FloatImage {
+  const grey = toGray(picture)
   const mean = fround(grey.reduce((sum, value) => sum + value, 0) / grey.length)
   return blend(picture, () => mean, factor)
 }
 
 /** Towards a smoothed picture or away from it: 3x3, 5/13 in the middle and 1/13 around; the border is not smoothed. */
-export function sharpness(picture: Picture, factor: number): Picture {
+export function sharpness(picture: FloatImage, factor: number): FloatImage {
   const { rows, columns, data } = picture
   if (rows <= 2 || columns <= 2) return picture
   const smooth = data.slice()
@@ -38,16 +38,16 @@ export function sharpness(picture: Picture, factor: number): Picture {
 }
 
 /** Keeps the leading bits of 8. */
-export const posterize = (picture: Picture, bits: number): Picture =>
-  each(picture, (value) => value & (0x100 - 2 ** (8 - bits)))
+export const posterize = (picture: FloatImage, bits: number): FloatImage =>
+  mapPixels(picture, (value) => value & (0x100 - 2 ** (8 - bits)))
 
 /** Inverts what is at the threshold or above. */
-export const solarize = (picture: Picture, threshold: number): Picture =>
-  each(picture, (value) => (value >= threshold ? 255 - value : value))
+export const solarize = (picture: FloatImage, threshold: number): FloatImage =>
+  mapPixels(picture, (value) => (value >= threshold ? 255 - value : value))
 
 /** Stretches each channel to 0 .. 255. */
-export const autoContrast = (picture: Picture): Picture =>
-  channelwise(picture, (channel) => {
+export const autoContrast = (picture: FloatImage): FloatImage =>
+  mapChannels(picture, (channel) => {
     const [least, most] = [channel.reduce((a, b) => Math.min(a, b)), channel.reduce((a, b) => Math.max(a, b))]
     if (least === most) return
     const scale = fround(255 * fround(1 / (most - least)))
@@ -55,8 +55,8 @@ export const autoContrast = (picture: Picture): Picture =>
   })
 
 /** Makes each channel's histogram as flat as its steps allow: value v becomes (pixels below v + step / 2) / step. */
-export const equalize = (picture: Picture): Picture =>
-  channelwise(picture, (channel) => {
+export const equalize = (picture: FloatImage): FloatImage =>
+  mapChannels(picture, (channel) => {
     const histogram = new Array<number>(256).fill(0)
     for (const value of channel) histogram[value]!++
     const last = histogram[channel.reduce((a, b) => Math.max(a, b))]!
@@ -72,7 +72,7 @@ export const equalize = (picture: Picture): Picture =>
   })
 
 /** factor * x + (1 - factor) * other, cut off to a byte. */
-function blend(picture: Picture, other: (i: number) => number, factor: number): Picture {
+function blend(picture: FloatImage, other: (i: number) => number, factor: number): FloatImage {
   const [own, its] = [fround(factor), fround(1 - factor)]
   return {
     ...picture,
@@ -82,10 +82,13 @@ function blend(picture: Picture, other: (i: number) => number, factor: number): 
 
 const byte = (value: number) => Math.floor(Math.min(255, Math.max(0, value)))
 
-const each = (picture: Picture, f: (value: number) => number): Picture => ({ ...picture, data: picture.data.map(f) })
+const mapPixels = (picture: FloatImage, f: (value: number) => number): FloatImage => ({
+  ...picture,
+  data: picture.data.map(f),
+})
 
 /** Luma by ITU-R BT.601, cut off to whole numbers; one channel is grey itself. */
-function greyOf({ channels, data }: Picture): Float32Array {
+function toGray({ channels, data }: FloatImage): Float32Array {
   const size = data.length / channels
   if (channels === 1) return data
   const [r, g, b] = [fround(0.2989), fround(0.587), fround(0.114)]
@@ -96,7 +99,7 @@ function greyOf({ channels, data }: Picture): Float32Array {
 }
 
 /** `f` changes a copy of each channel. */
-function channelwise(picture: Picture, f: (channel: Float32Array) => void): Picture {
+function mapChannels(picture: FloatImage, f: (channel: Float32Array) => void): FloatImage {
   const data = picture.data.slice()
   const size = data.length / picture.channels
   for (let at = 0; at < data.length; at += size) f(data.subarray(at, at + size))

@@ -1,15 +1,15 @@
-import type { Pixels } from './image-files.js'
+import type { DecodedImage } from './image-files.js'
 
 /**
  * An image of another size: every target pixel is the mean of the source pixels around it, weighted by a triangle as wide
  * as two target pixels, or two source pixels where those are larger: PIL's bilinear resize, which shrinks without aliasing.
  */
-export function resampled(
-  { data, rows, columns, channels }: Pixels,
+export function resizeAntialiased(
+  { data, rows, columns, channels }: DecodedImage,
   to: readonly [rows: number, columns: number],
-): Pixels {
-  const across = weightsOf(columns, to[1])
-  const down = weightsOf(rows, to[0])
+): DecodedImage {
+  const across = pixelWeights(columns, to[1])
+  const down = pixelWeights(rows, to[0])
   const lines = new Float32Array(rows * to[1] * channels)
   for (let y = 0; y < rows; y++) average(data, y * columns * channels, channels, across, lines, y * to[1] * channels)
   const out = new Uint8ClampedArray(to[0] * to[1] * channels)
@@ -24,7 +24,7 @@ export function resampled(
 }
 
 /** Source pixels that go into a target pixel: `weights` from `first` on. */
-interface Share {
+interface PixelWeights {
   readonly first: number
   readonly weights: Float64Array
 }
@@ -33,7 +33,7 @@ function average(
   from: Uint8Array,
   start: number,
   channels: number,
-  shares: readonly Share[],
+  shares: readonly PixelWeights[],
   to: Float32Array,
   at: number,
 ): void {
@@ -45,7 +45,7 @@ function average(
     }
 }
 
-function weightsOf(source: number, target: number): Share[] {
+function pixelWeights(source: number, target: number): PixelWeights[] {
   const scale = source / target
   const reach = Math.max(1, scale)
   return Array.from({ length: target }, (_, t) => {

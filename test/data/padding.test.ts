@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { arrays, labels } from '../../src/data/arrays.js'
+import { fromArrays, labelColumn } from '../../src/data/arrays.js'
 import { batches } from '../../src/data/batches.js'
-import { datasetOf } from '../../src/data/examples.js'
-import type { PadOptions } from '../../src/data/pad.js'
-import { padded } from '../../src/data/padded.js'
+import { fromExamples } from '../../src/data/examples.js'
+import type { PadOptions } from '../../src/data/padding.js'
+import { paddedColumn } from '../../src/data/padding.js'
 import { stream } from '../../src/data/stream.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { rejectedMessage, thrownMessage } from '../thrown.js'
@@ -13,7 +13,7 @@ const int64 = (dims: number[], values: number[]) => tensor('int64', dims, BigInt
 
 describe('padded', () => {
   it('fills up to the longest of the batch, with a mask', async () => {
-    const data = arrays({ ids: padded(ids, { value: 9, mask: 'mask' }), label: labels([0, 1, 2, 3]) })
+    const data = fromArrays({ ids: paddedColumn(ids, { value: 9, mask: 'mask' }), label: labelColumn([0, 1, 2, 3]) })
     expect(await data.batch([1, 3])).toEqual({
       ids: int64([2, 2], [4, 9, 5, 6]),
       mask: int64([2, 2], [1, 0, 1, 1]),
@@ -29,7 +29,7 @@ describe('padded', () => {
     [{ maxLength: 1 }, [4, 5]],
     [{ maxLength: 1, length: 2 }, [4, 0, 5, 0]],
   ])('takes %o', async (options, expected) => {
-    const { ids: x } = await arrays({ ids: padded(ids, options) }).batch([1, 3])
+    const { ids: x } = await fromArrays({ ids: paddedColumn(ids, options) }).batch([1, 3])
     expect(x).toEqual(int64([2, expected.length / 2], expected))
   })
 
@@ -42,10 +42,10 @@ describe('padded', () => {
       ),
     )
     const halves = [Uint16Array.of(0x3c00), Uint16Array.of(0x3c00, 0x3c00)]
-    const data = arrays({
-      frames: padded(frames, { value: -1 }),
-      small: padded([Int8Array.of(1), Int8Array.of(1, 2)], { value: -100 }),
-      half: padded(
+    const data = fromArrays({
+      frames: paddedColumn(frames, { value: -1 }),
+      small: paddedColumn([Int8Array.of(1), Int8Array.of(1, 2)], { value: -100 }),
+      half: paddedColumn(
         halves.map((data) => tensor('float16', [data.length], data)),
         { value: 2 },
       ),
@@ -58,24 +58,26 @@ describe('padded', () => {
   })
 
   it('names the row or option that is wrong', async () => {
-    const of = (row: unknown) => thrownMessage('invalid-data', () => padded([[1], row as number[]]))
+    const of = (row: unknown) => thrownMessage('invalid-data', () => paddedColumn([[1], row as number[]]))
     expect(of([1, 0.5])).toMatch('entry 1 of row 1 is 0.5')
     expect(of('text')).toMatch('row 1 is neither')
-    expect(thrownMessage('invalid-option', () => padded(ids, { multipleOf: 0 }))).toMatch(
+    expect(thrownMessage('invalid-option', () => paddedColumn(ids, { multipleOf: 0 }))).toMatch(
       "padded: option 'multipleOf' is 0",
     )
-    expect(thrownMessage('invalid-option', () => padded(ids, { values: 1 } as object))).toMatch("no option 'values'")
-    const long = arrays({ ids: padded(ids, { length: 2 }) })
+    expect(thrownMessage('invalid-option', () => paddedColumn(ids, { values: 1 } as object))).toMatch(
+      "no option 'values'",
+    )
+    const long = fromArrays({ ids: paddedColumn(ids, { length: 2 }) })
     expect(await rejectedMessage('invalid-data', async () => long.batch([1, 0]))).toMatch(
       'padded: row 0 has length 3, more than',
     )
-    const mixed = arrays({ x: padded([Float32Array.of(1), Int32Array.of(1)]) })
+    const mixed = fromArrays({ x: paddedColumn([Float32Array.of(1), Int32Array.of(1)]) })
     expect(await rejectedMessage('invalid-data', async () => mixed.batch([0, 1]))).toMatch(
       'row 1 is int32 [1]; they may differ',
     )
-    const scalar = arrays({ x: padded([tensor('float32', [], Float32Array.of(1))]) })
+    const scalar = fromArrays({ x: paddedColumn([tensor('float32', [], Float32Array.of(1))]) })
     expect(await rejectedMessage('invalid-data', async () => scalar.batch([0]))).toMatch('is a scalar')
-    expect(thrownMessage('invalid-data', () => arrays({ mask: padded(ids, { mask: 'mask' }) }))).toMatch(
+    expect(thrownMessage('invalid-data', () => fromArrays({ mask: paddedColumn(ids, { mask: 'mask' }) }))).toMatch(
       "two tensors named 'mask'",
     )
   })
@@ -90,7 +92,7 @@ describe('padding of examples', () => {
   const padding = { ids: { value: 7, mask: 'mask' } }
 
   it('works alike for lists and streams', async () => {
-    for (const data of [datasetOf(examples, { padding }), stream(examples, { padding })]) {
+    for (const data of [fromExamples(examples, { padding }), stream(examples, { padding })]) {
       const seen = []
       for await (const { tensors } of batches(data, { batchSize: 2 })) seen.push(tensors)
       expect(seen).toEqual([
@@ -102,7 +104,7 @@ describe('padding of examples', () => {
 
   it('says which example or name is wrong', async () => {
     const failure = (padding: Readonly<Record<string, PadOptions>>) =>
-      rejectedMessage('invalid-data', async () => datasetOf(examples, { padding }).batch([2, 1]))
+      rejectedMessage('invalid-data', async () => fromExamples(examples, { padding }).batch([2, 1]))
     expect(await failure({})).toMatch("'ids' of example 2 is int64 [3] and 'ids' of example 1 is int64 [1]")
     expect(await failure({ ids: { length: 2 } })).toMatch("'ids' of example 2 has length 3")
     expect(await failure({ ids: {}, tokens: {} })).toMatch("padding is given for 'tokens', but the examples have 'ids'")

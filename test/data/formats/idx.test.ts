@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { parseIdx } from '../../src/data/idx.js'
-import { tensor } from '../../src/ir/tensor.js'
-import { thrownMessage } from '../thrown.js'
+import { parseIdx } from '../../../src/data/formats/idx.js'
+import { tensor } from '../../../src/ir/tensor.js'
+import { thrownMessage } from '../../thrown.js'
 
 /** One IDX file: header bytes, big-endian dims, data bytes. */
 const file = (code: number, dims: readonly number[], data: readonly number[]) => {

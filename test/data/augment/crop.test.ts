@@ -1,10 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import { type RandomCropOptions, randomCrop } from '../../../src/data/augment/crop.js'
+import {
+  type RandomCropOptions,
+  type RandomResizedCropOptions,
+  randomCrop,
+  randomResizedCrop,
+} from '../../../src/data/augment/crop.js'
 import { cutout } from '../../../src/data/augment/cutout.js'
 import { randomFlip } from '../../../src/data/augment/flip.js'
-import type { Picture } from '../../../src/data/augment/picture.js'
-import { type RandomResizedCropOptions, randomResizedCrop } from '../../../src/data/augment/resized-crop.js'
-import { images } from '../../../src/data/image.js'
+import type { FloatImage } from '../../../src/data/augment/float-image.js'
+import { imageColumn } from '../../../src/data/image/image-column.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import { Random } from '../../../src/util/random.js'
 import { thrownMessage } from '../../thrown.js'
@@ -22,7 +26,7 @@ function expectUniform(counts: ReadonlyMap<string, number>, outcomes: number): v
 
 describe('randomCrop', () => {
   /** The places where a drawn part may come from, by trying them all. */
-  function places(made: Picture, padding: number, outside: (c: number, y: number, x: number) => number): string[] {
+  function places(made: FloatImage, padding: number, outside: (c: number, y: number, x: number) => number): string[] {
     const found: string[] = []
     for (let top = -padding; top <= 6 + padding - made.rows; top++)
       for (let left = -padding; left <= 7 + padding - made.columns; left++)
@@ -31,11 +35,11 @@ describe('randomCrop', () => {
     return found
   }
   function drawn(options: RandomCropOptions, padding: number, outside: (c: number, y: number, x: number) => number) {
-    const { draw } = randomCrop(options)
+    const { apply } = randomCrop(options)
     const random = new Random(3)
     const counts = new Map<string, number>()
     for (let i = 0; i < draws; i++) {
-      const [place, ...others] = places(draw(picture, random), padding, outside)
+      const [place, ...others] = places(apply(picture, random), padding, outside)
       expect(others).toEqual([])
       counts.set(place!, (counts.get(place!) ?? 0) + 1)
     }
@@ -66,19 +70,19 @@ describe('randomCrop', () => {
   })
 
   it('pads by 4 unless said otherwise, and takes the middle in evaluation', () => {
-    const { draw, still } = randomCrop()
+    const { apply, applyInEvaluation } = randomCrop()
     const corners = new Set<number>()
-    for (let seed = 0; seed < 300; seed++) corners.add(draw(noise(1, 1, 1), new Random(seed)).data[0]!)
+    for (let seed = 0; seed < 300; seed++) corners.add(apply(noise(1, 1, 1), new Random(seed)).data[0]!)
     expect(corners.size).toBe(2)
-    expect(still?.(picture)).toBe(picture)
-    const small = randomCrop({ size: [3, 4] }).still!(picture)
+    expect(applyInEvaluation?.(picture)).toBe(picture)
+    const small = randomCrop({ size: [3, 4] }).applyInEvaluation!(picture)
     expect(equals(small, (c, y, x) => at(picture, c, y + 2, x + 2)!)).toBe(true) // 3 / 2 rounds to 2, as in torchvision
     expect([small.rows, small.columns]).toEqual([3, 4])
   })
 
   it('refuses what cannot be', () => {
     const message = (options: object) =>
-      thrownMessage('invalid-option', () => randomCrop(options).draw(picture, new Random(1)))
+      thrownMessage('invalid-option', () => randomCrop(options).apply(picture, new Random(1)))
     expect(message({ padding: -1 })).toMatch("option 'padding' is -1")
     expect(message({ fill: 'white' })).toMatch("option 'fill' is 'white'")
     expect(message({ fill: 300 })).toMatch("option 'fill' is 300")
@@ -91,15 +95,15 @@ describe('randomCrop', () => {
 describe('randomFlip', () => {
   it('exchanges left and right half of the time', () => {
     const random = new Random(1)
-    const { draw } = randomFlip()
+    const { apply } = randomFlip()
     let flipped = 0
     for (let i = 0; i < draws; i++) {
-      const made = draw(picture, random)
+      const made = apply(picture, random)
       if (equals(made, (c, y, x) => at(picture, c, y, 6 - x)!)) flipped++
       else expect(made).toBe(picture)
     }
     expect(Math.abs(flipped - draws / 2)).toBeLessThan(4 * Math.sqrt(draws / 4))
-    expect(randomFlip({ probability: 0 }).draw(picture, random)).toBe(picture)
+    expect(randomFlip({ probability: 0 }).apply(picture, random)).toBe(picture)
     expect(thrownMessage('invalid-option', () => randomFlip({ probability: 2 }))).toMatch("option 'probability' is 2")
   })
 })
@@ -107,10 +111,10 @@ describe('randomFlip', () => {
 describe('cutout', () => {
   it('takes out a square anywhere, cut off at the border', () => {
     const random = new Random(2)
-    const { draw } = cutout({ size: 3 })
+    const { apply } = cutout({ size: 3 })
     const counts = new Map<string, number>()
     for (let i = 0; i < draws; i++) {
-      const made = draw(picture, random)
+      const made = apply(picture, random)
       const places: string[] = []
       for (let row = 0; row < 6; row++)
         for (let column = 0; column < 7; column++) {
@@ -124,7 +128,7 @@ describe('cutout', () => {
   })
 
   it('takes out several', () => {
-    const whole = cutout({ size: 14, count: 2 }).draw(picture, new Random(1))
+    const whole = cutout({ size: 14, count: 2 }).apply(picture, new Random(1))
     expect(equals(whole, (c) => 100 + c)).toBe(true)
     expect(thrownMessage('invalid-option', () => cutout({ size: 0 }))).toMatch("option 'size' is 0")
   })
@@ -134,15 +138,15 @@ describe('randomResizedCrop', () => {
   it('takes parts of the share and shape that are asked for', () => {
     const side = 200
     // Pixels tell where they are from: the result's slopes give the part's sides, and its middle the place.
-    const ramp = (f: (y: number, x: number) => number): Picture => ({
+    const ramp = (f: (y: number, x: number) => number): FloatImage => ({
       ...{ channels: 1, rows: side, columns: side, mean: [0] },
       data: Float32Array.from({ length: side * side }, (_, i) => f(Math.floor(i / side), i % side)),
     })
-    const slope = (made: Picture, step: number) => (made.data[4 * 8 + 4]! - made.data[4 * 8 + 4 - step]!) * 8
-    const { draw } = randomResizedCrop({ size: 8, scale: [0.2, 0.8], ratio: [0.5, 2] })
+    const slope = (made: FloatImage, step: number) => (made.data[4 * 8 + 4]! - made.data[4 * 8 + 4 - step]!) * 8
+    const { apply } = randomResizedCrop({ size: 8, scale: [0.2, 0.8], ratio: [0.5, 2] })
     const [shares, logs]: [number[], number[]] = [[], []]
     for (let seed = 0; seed < 600; seed++) {
-      const [down, across] = [ramp((y) => y), ramp((_, x) => x)].map((each) => draw(each, new Random(seed)))
+      const [down, across] = [ramp((y) => y), ramp((_, x) => x)].map((each) => apply(each, new Random(seed)))
       expect([down!.rows, down!.columns]).toEqual([8, 8])
       const [height, width] = [slope(down!, 8), slope(across!, 1)]
       shares.push((height * width) / side ** 2)
@@ -163,22 +167,22 @@ describe('randomResizedCrop', () => {
       { length: 126 },
       (_, i) => at(picture, i % 3, Math.floor(i / 21), Math.floor(i / 3) % 7)!,
     )
-    const expected = images(tensor('uint8', [1, 6, 7, 3], bytes), { size: [9, 4], scale: 1 }).rows([0])
-    const made = randomResizedCrop(whole).draw(picture, new Random(1))
+    const expected = imageColumn(tensor('uint8', [1, 6, 7, 3], bytes), { size: [9, 4], scale: 1 }).rows([0])
+    const made = randomResizedCrop(whole).apply(picture, new Random(1))
     expect(made.data).toHaveLength(expected.data.length)
     for (const [i, value] of made.data.entries()) expect(value).toBeCloseTo(Number(expected.data[i]), 3)
   })
 
   it('falls back on the middle where no part fits', () => {
     const wide = noise(1, 2, 40)
-    const made = randomResizedCrop({ size: 2, scale: [1, 1], ratio: [1, 1] }).draw(wide, new Random(1))
+    const made = randomResizedCrop({ size: 2, scale: [1, 1], ratio: [1, 1] }).apply(wide, new Random(1))
     expect(equals(made, (_, y, x) => at(wide, 0, y, x + 19)!)).toBe(true)
   })
 
   it('takes the middle in evaluation', () => {
-    const { still } = randomResizedCrop({ size: 4 })
-    expect(equals(still!(picture), (c, y, x) => at(picture, c, y + 1, x + 2)!)).toBe(true)
-    const small = randomResizedCrop({ size: 12 }).still!(picture)
+    const { applyInEvaluation } = randomResizedCrop({ size: 4 })
+    expect(equals(applyInEvaluation!(picture), (c, y, x) => at(picture, c, y + 1, x + 2)!)).toBe(true)
+    const small = randomResizedCrop({ size: 12 }).applyInEvaluation!(picture)
     expect([small.rows, small.columns]).toEqual([12, 12])
   })
 

@@ -1,5 +1,5 @@
 /** f of every item, at most `limit` at a time, in order. The first failure is thrown once what runs has ended. */
-export async function concurrently<T, R>(
+export async function mapConcurrently<T, R>(
   items: ArrayLike<T>,
   limit: number,
   f: (item: T, i: number) => Promise<R>,
