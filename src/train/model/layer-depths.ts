@@ -2,12 +2,12 @@ import { dependenciesOf, topological } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
 import { resolveParameters } from './trainable.js'
 
-/** Operators that make a layer of the parameter they read; norms, biases and scales belong to the layer before them. */
+/** Operators whose parameter is a layer. Norms, biases and scales belong to the layer upstream of them. */
 const layerOperators = new Set(['Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'Einsum', 'Gather', 'LSTM', 'GRU', 'RNN'])
 
 /**
- * How many layers lie behind each parameter on the longest way to an output: 0 for those of the last layer. A layer is a
- * convolution, a matrix product, an embedding or a recurrent operator that reads a parameter.
+ * Counts the layers downstream of each parameter on the longest path to an output: 0 for parameters of the last layer. A
+ * layer is a convolution, a matrix product, an embedding or a recurrent operator that reads a parameter.
  */
 export function layerDepths(graph: Graph): Map<string, number> {
   const onPath = new Set<Value>(graph.inputs.values())
@@ -15,7 +15,7 @@ export function layerDepths(graph: Graph): Map<string, number> {
   const found = new Map<Value, number>()
   for (const node of topological(graph.outputs.values())) {
     const dependencies = dependenciesOf(node)
-    // What is computed from parameters alone (a transposed weight) is part of the layer that reads it.
+    // A value computed from parameters alone (a transposed weight) belongs to the layer that reads it.
     if (!dependencies.some((x) => onPath.has(x))) continue
     const parameters = dependencies.filter((x) => !onPath.has(x)).flatMap(resolveParameters)
     const before = Math.max(0, ...dependencies.map((x) => depths.get(x) ?? 0))

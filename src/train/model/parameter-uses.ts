@@ -3,21 +3,21 @@ import type { Graph, Node } from '../../ir/value.js'
 import { definitionOf } from '../../op/op.js'
 import { resolveParameters } from './trainable.js'
 
-/** Which operators read each parameter, themselves or through views of it, and as what: "w of Conv 'conv1'". */
+/** Lists the operator inputs that read each parameter, directly or through views: "w of Conv 'conv1'". */
 export function parameterUses(graph: Graph): Map<string, string[]> {
-  const positions = new Map<string, string[]>()
-  const add = (name: string, position: string) => positions.set(name, [...(positions.get(name) ?? []), position])
+  const uses = new Map<string, string[]>()
   for (const node of withBodies(graph.outputs.values())) {
-    const slots = definitionOf(node.operator).inputs
+    const names = definitionOf(node.operator).inputs
     for (const [index, value] of node.inputs.entries()) {
-      const slot = (slots[index] ?? slots.at(-1) ?? '').replace(/^\.\.\.|\?$/g, '')
-      for (const { name } of resolveParameters(value)) if (name !== undefined) add(name, `${slot} of ${labelled(node)}`)
+      const input = (names[index] ?? names.at(-1) ?? '').replace(/^\.\.\.|\?$/g, '')
+      for (const { name } of resolveParameters(value))
+        if (name !== undefined) uses.set(name, [...(uses.get(name) ?? []), `${input} of ${describeNode(node)}`])
     }
   }
-  return positions
+  return uses
 }
 
-function labelled({ operator, name, outputs }: Node): string {
+function describeNode({ operator, name, outputs }: Node): string {
   const label = name ?? outputs[0]?.name
   return label === undefined ? operator : `${operator} '${label}'`
 }

@@ -16,7 +16,7 @@ import { apply } from '../../op/apply.js'
 import { moreKnown, type Substitution } from '../../op/inline.js'
 import { definitionOf } from '../../op/op.js'
 
-/** Whether anything in a graph, bodies of control flow included, is in float16 or bfloat16. */
+/** Whether a graph has a float16 or bfloat16 value, bodies of control flow included. */
 export function hasHalfPrecision({ inputs, outputs, parameters }: Graph): boolean {
   const values = [
     ...withBodies(outputs.values()).flatMap((node) => [...node.inputs, ...node.outputs]),
@@ -25,9 +25,9 @@ export function hasHalfPrecision({ inputs, outputs, parameters }: Graph): boolea
   return values.some((value) => value && isHalf(value.dtype))
 }
 
-const half: ReadonlySet<unknown> = new Set([dtypes.float16.onnx, dtypes.bfloat16.onnx])
+const halfTypes: ReadonlySet<unknown> = new Set([dtypes.float16.onnx, dtypes.bfloat16.onnx])
 
-/** Attributes that number a type. */
+/** Attributes whose value is the number of an element type. */
 const typeAttributes: ReadonlySet<string> = new Set([
   'to',
   'dtype',
@@ -38,80 +38,79 @@ const typeAttributes: ReadonlySet<string> = new Set([
 ])
 
 /**
- * The same graph in float32 wherever it is in float16 or bfloat16, bodies of control flow included: parameters become float32
- * masters, and what is computed from them does not lose small gradients, so that no loss has to be scaled. A graph without
- * half floats is returned as it is.
+ * Converts float16 and bfloat16 values of a graph to float32, bodies of control flow included. Parameters become float32
+ * masters, and gradients do not underflow, so the loss needs no scaling. Returns a graph without half precision unchanged.
  */
 export function toFloat32(graph: Graph): Graph {
   if (!hasHalfPrecision(graph)) return graph
 
-  const wide: Substitution = new Map()
-  remake(topological(graph.outputs.values()), wide)
+  const converted: Substitution = new Map()
+  rebuild(topological(graph.outputs.values()), converted)
   const all = (values: ReadonlyMap<string, Value>) =>
-    new Map([...values].map(([name, value]) => [name, wideOf(value, wide)]))
+    new Map([...values].map(([name, value]) => [name, convert(value, converted)]))
   return { name: graph.name, inputs: all(graph.inputs), parameters: all(graph.parameters), outputs: all(graph.outputs) }
 }
 
-/** Nodes of the main graph or of the body that is being made, again over what has become of their operands. */
-function remake(nodes: readonly Node[], wide: Substitution): void {
+/** Builds nodes of the main graph or of the current body again, on the converted values of their inputs. */
+function rebuild(nodes: readonly Node[], converted: Substitution): void {
   for (const node of nodes) {
     const results = apply({
       operator: node.operator,
       definition: definitionOf(node.operator),
-      inputs: node.inputs.map((value) => value && wideOf(value, wide)),
-      attributes: wideAttributes(node.attributes, wide),
+      inputs: node.inputs.map((value) => value && convert(value, converted)),
+      attributes: convertAttributes(node.attributes, converted),
       name: node.name,
       outputCount: node.outputs.length,
     })
     for (const [i, value] of node.outputs.entries()) {
       const result = results[i]!
       if (result.source.kind === 'node') refineShape(result, moreKnown(result.shape, value.shape))
-      wide.set(value, result)
+      converted.set(value, result)
     }
   }
 }
 
-/** What has become of a value; leaves are widened where they are first met, so that all bodies see the same one. */
-function wideOf(value: Value, wide: Substitution): Value {
-  const known = wide.get(value) ?? (value.source.kind === 'node' ? value : wideLeaf(value))
-  wide.set(value, known)
-  return known
+/** Returns the converted value. A leaf is converted at its first use, so that all bodies share the same one. */
+function convert(value: Value, converted: Substitution): Value {
+  const result = converted.get(value) ?? (value.source.kind === 'node' ? value : convertLeaf(value))
+  converted.set(value, result)
+  return result
 }
 
-function wideLeaf(value: Value): Value {
+function convertLeaf(value: Value): Value {
   const { dtype, shape, source, name = '' } = value
   if (!isHalf(dtype) || source.kind === 'node') return value
   if (source.kind === 'input') return input(name, 'float32', shape)
-  const tensor = wideTensor(source.tensor)
+  const tensor = convertTensor(source.tensor)
   return source.kind === 'parameter' ? parameter(name, tensor) : constant(tensor, name)
 }
 
-const wideTensor = (tensor: Tensor): Tensor =>
+const convertTensor = (tensor: Tensor): Tensor =>
   isHalf(tensor.dtype) ? tensorFrom('float32', tensor.dims, numbersOf(tensor)) : tensor
 
-const wideAttributes = (attributes: Attributes, wide: Substitution): Attributes =>
+const convertAttributes = (attributes: Attributes, converted: Substitution): Attributes =>
   Object.fromEntries(
     Object.entries(attributes).map(([key, value]) => [
       key,
-      typeAttributes.has(key) && half.has(value) ? dtypes.float32.onnx : wideAttribute(value, wide),
+      typeAttributes.has(key) && halfTypes.has(value) ? dtypes.float32.onnx : convertAttribute(value, converted),
     ]),
   )
 
-/** Attributes may hold a tensor (ConstantOfShape's `value`) and bodies. */
-function wideAttribute(attribute: Attribute | undefined, wide: Substitution): Attribute | undefined {
+/** Converts an attribute that is a tensor (ConstantOfShape's `value`) or a body. */
+function convertAttribute(attribute: Attribute | undefined, converted: Substitution): Attribute | undefined {
   if (typeof attribute !== 'object' || !('dims' in attribute || 'kind' in attribute)) return attribute
-  return 'kind' in attribute ? wideBody(attribute, wide) : wideTensor(attribute)
+  return 'kind' in attribute ? convertBody(attribute, converted) : convertTensor(attribute)
 }
 
-/** A body over what has become of the values it captures. */
-function wideBody(of: Body, wide: Substitution): Body {
+/** Builds a body again, on the converted values of its captures. */
+function convertBody(of: Body, converted: Substitution): Body {
   const inputs = of.inputs.map(({ name = 'x', dtype, shape }) => input(name, isHalf(dtype) ? 'float32' : dtype, shape))
   return body(inputs, (...inputs) => {
-    for (const [i, value] of of.inputs.entries()) wide.set(value, inputs[i]!)
-    remake(
+    for (const [i, value] of of.inputs.entries()) converted.set(value, inputs[i]!)
+    rebuild(
       topological(of.outputs, ({ scope }) => scope === of.scope),
-      wide,
+      converted,
     )
-    return of.outputs.map((value) => wideOf(value, wide))
+    return of.outputs.map((value) => convert(value, converted))
   })
 }

@@ -7,13 +7,13 @@ import { toFloat32 } from './precision.js'
 
 /** A model prepared for training. */
 export interface PreparedModel {
-  /** The model as it is evaluated, in float32 or float64. */
+  /** The model for evaluation, in float32 or float64. */
   readonly graph: Graph
-  /** Outputs that the training loss reads: those of `graph`, or of its copy with BatchNormalization and Dropout in training mode. */
+  /** Outputs for the training loss: those of `graph`, or of its copy with BatchNormalization and Dropout in training mode. */
   readonly outputs: ReadonlyMap<string, Value>
-  /** Next running statistics of the norms in training mode, by the parameter that holds the present ones. */
+  /** Next running statistics of the norms in training mode, by the name of the parameter with the current statistic. */
   readonly statistics: ReadonlyMap<string, Value>
-  /** Random inputs of the Dropout nodes in training mode. */
+  /** Random inputs of the Dropout nodes in training mode, uniform in [0, 1). */
   readonly noise: ReadonlyMap<string, Value>
 }
 
@@ -25,7 +25,11 @@ export interface PreparationOptions {
   readonly dropout?: 'off' | 'on'
 }
 
-/** Converts half floats to float32, and sets BatchNormalization and Dropout to training mode if the options say so. */
+/**
+ * Prepares a model for training: converts half precision to float32, and sets BatchNormalization and Dropout to training
+ * mode if the options say so.
+ * @throws OnnxIreError `invalid-shape` for a Dropout node whose input has no known shape
+ */
 export function prepareForTraining(model: Graph, { batchNorm, dropout }: PreparationOptions): PreparedModel {
   const graph = toFloat32(model)
   const { outputs } = graph
@@ -34,61 +38,39 @@ export function prepareForTraining(model: Graph, { batchNorm, dropout }: Prepara
   return { graph, statistics: norms.statistics, ...dropped }
 }
 
-/** A model whose BatchNormalization layers normalise by the batch, and the running statistics that follow from a batch. */
-export interface TrainedNorms {
-  readonly outputs: ReadonlyMap<string, Value>
-  /** Next running mean or variance, by the name of the parameter that holds the present one. */
-  readonly statistics: ReadonlyMap<string, Value>
-}
-
 /**
- * Switches every BatchNormalization with running statistics of its own to its training form
- * (https://onnx.ai/onnx/operators/onnx__BatchNormalization.html, training_mode = 1). With momentum 0 the node gives mean and
- * variance of the batch, which its gradient needs as well; running = momentum * running + (1 - momentum) * batch stands
- * behind it.
+ * Switches every BatchNormalization whose running statistics are parameters to training mode
+ * (https://onnx.ai/onnx/operators/onnx__BatchNormalization.html, training_mode = 1). With momentum 0 the node returns mean
+ * and variance of the batch, which its gradient needs too. The next running statistics are computed from them:
+ * running = momentum * running + (1 - momentum) * batch.
  */
-export function enableBatchStatistics(outputs: ReadonlyMap<string, Value>): TrainedNorms {
+function enableBatchStatistics(outputs: ReadonlyMap<string, Value>): Pick<PreparedModel, 'outputs' | 'statistics'> {
   const statistics = new Map<string, Value>()
   const values = rewriteGraph([...outputs.values()], (node, inputs) => {
     const [x, scale, bias, mean, variance] = inputs
     if (node.operator !== 'BatchNormalization' || node.attributes['training_mode'] === 1) return undefined
     if (mean?.source.kind !== 'parameter' || variance?.source.kind !== 'parameter') return undefined
     const { epsilon, momentum } = node.attributes as { epsilon: number; momentum: number }
-    // onnxruntime writes the new statistics over the old ones, whoever else reads them: it gets others to write over.
-    const [y, batchMean, batchVariance] = op.BatchNormalization(
-      x!,
-      scale!,
-      bias!,
-      op.Mul(mean, 0),
-      op.Mul(variance, 0),
-      {
-        epsilon,
-        momentum: 0,
-        training_mode: 1,
-      },
-    )
+    // ORT overwrites its running-stats inputs in place, so pass it copies.
+    const copies = [op.Mul(mean, 0), op.Mul(variance, 0)] as const
+    const settings = { epsilon, momentum: 0, training_mode: 1 }
+    const [y, batchMean, batchVariance] = op.BatchNormalization(x!, scale!, bias!, ...copies, settings)
     const next = (running: Value, batch: Value) => op.Add(op.Mul(running, momentum), op.Mul(batch, 1 - momentum))
     statistics.set(mean.name!, next(mean, batchMean))
     statistics.set(variance.name!, next(variance, batchVariance))
     return [y]
   })
-  return { outputs: new Map([...outputs.keys()].map((name, i) => [name, values[i]!])), statistics }
-}
-
-/** A model whose Dropout nodes are at work, and the uniform noise that decides what they drop. */
-export interface TrainedDropout {
-  readonly outputs: ReadonlyMap<string, Value>
-  readonly noise: ReadonlyMap<string, Value>
+  return { outputs: rename(outputs, values), statistics }
 }
 
 /**
- * Switches every Dropout to its training form (https://onnx.ai/onnx/operators/onnx__Dropout.html):
- * y = x (noise >= ratio) / (1 - ratio). The noise is an input that the host draws, so that a seed decides it and a resumed
- * run drops what an uninterrupted one drops; onnxruntime's own depends on all that its session drew before.
+ * Switches every Dropout to training mode (https://onnx.ai/onnx/operators/onnx__Dropout.html):
+ * y = x (noise >= ratio) / (1 - ratio). The noise is a graph input that the host samples, so that a seed determines it and a
+ * resumed run samples the same noise. The random state of ORT depends on everything that its session has sampled before.
  *
- * A Dropout inside of a body stays as it is, and so does one whose ratio is no constant.
+ * A Dropout inside a body stays off, and so does one whose ratio is not constant.
  */
-export function enableDropout(outputs: ReadonlyMap<string, Value>): TrainedDropout {
+function enableDropout(outputs: ReadonlyMap<string, Value>): Pick<PreparedModel, 'outputs' | 'noise'> {
   const noise = new Map<string, Value>()
   const values = rewriteGraph([...outputs.values()], (node, [x, ratio]) => {
     if (node.operator !== 'Dropout') return undefined
@@ -98,13 +80,17 @@ export function enableDropout(outputs: ReadonlyMap<string, Value>): TrainedDropo
     if (!shape)
       throw new OnnxIreError(
         'invalid-shape',
-        `dropout: nothing is known of the shape of what Dropout '${node.name ?? ''}' drops; declare the model's input shapes`,
+        `dropout: the input of Dropout '${node.name ?? ''}' has no known shape: declare the model's input shapes`,
       )
     const name = `noise/dropout/${noise.size}`
     const uniform = input(name, dtype, shape)
     noise.set(name, uniform)
-    const kept = op.GreaterOrEqual(uniform, rate)
-    return [op.Mul(x!, op.Mul(op.CastLike(kept, x!), 1 / (1 - rate))), kept]
+    const mask = op.GreaterOrEqual(uniform, rate)
+    return [op.Mul(x!, op.Mul(op.CastLike(mask, x!), 1 / (1 - rate))), mask]
   })
-  return { outputs: new Map([...outputs.keys()].map((name, i) => [name, values[i]!])), noise }
+  return { outputs: rename(outputs, values), noise }
 }
+
+/** Rewritten values under the names of the original outputs. */
+const rename = (outputs: ReadonlyMap<string, Value>, values: readonly Value[]): ReadonlyMap<string, Value> =>
+  new Map([...outputs.keys()].map((name, i) => [name, values[i]!]))

@@ -4,8 +4,9 @@ import { type Model, namedTensors, replaceTensors } from '../../onnx/model.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 
 /**
- * The model with trained elements in its tensors, rounded to the types these have in the file; everything else stays as it was.
- * The elements are copied.
+ * Replaces the elements of model tensors by copies of trained arrays, rounded to the element types of the file. Everything
+ * else of the model is unchanged.
+ * @param trained arrays by tensor name
  */
 export function replaceWeights(model: Model, trained: ParameterArrays): Model {
   const originals = namedTensors(model)
