@@ -12,20 +12,26 @@ import { zerosLike } from './zeros.js'
 
 export { zerosLike }
 
-/** An output together with its incoming gradient, of the output's shape and type. */
+/** An output and its incoming gradient, which has the output's shape and type. */
 export type Seed = readonly [y: Value, dy: Value]
 
 /**
- * The vector-Jacobian product d(sum <dy, y>) / dx for every `x` of `wrt`, by reverse accumulation. `null` where `x` does
- * not influence any `y` differentiably; `zerosLike(x)` is then its gradient.
+ * Builds the vector-Jacobian product d(sum <dy, y>) / dx for every `x` of `wrt` by reverse accumulation.
  *
- * Throws `not-differentiable` listing every operator on the way that has no gradient.
+ * @param seeds outputs `y` with their incoming gradients `dy`
+ * @returns one value per `x`, of its shape; `null` if no `y` depends on `x` differentiably, so that its gradient is
+ *   `zerosLike(x)`
+ * @throws 'not-differentiable' listing every operator between `wrt` and the outputs that has no gradient
+ * @example
+ * const x = input('x', 'float32', ['N'])
+ * const y = op.ReduceSum(op.Mul(x, x), { keepdims: 0 })
+ * const [dx] = gradients([[y, scalar('float32', 1)]], [x]) // 2 x
  */
 export function gradients(seeds: readonly Seed[], wrt: readonly Value[], tables = gradientTables): (Value | null)[] {
   return gradientsWithin(seeds, wrt, () => true, tables)
 }
 
-/** The same without entering the nodes that `within` refuses: what they give is taken as independent. */
+/** `gradients` restricted to the nodes for which `within` is true; results of other nodes are treated as independent variables. */
 export function gradientsWithin(
   seeds: readonly Seed[],
   wrt: readonly Value[],
@@ -50,23 +56,23 @@ export function gradientsWithin(
     const dxs = propagate(node, dys, active, tables)
     if (typeof dxs === 'string') {
       blocking.set(node, dxs)
-      // Beyond an operator that blocks, go on with zeros, so that one error names all of them.
+      // Continue with zeros, so that one error lists every operator without a gradient.
       for (const x of dependenciesOf(node)) if (active.has(x)) collect(x, zerosLike(x))
       continue
     }
     for (const [index, x] of operandsOf(node).entries()) {
       const dx = x && active.has(x) ? dxs[index] : null
-      if (x && dx) collect(x, fitted(node, x, dx))
+      if (x && dx) collect(x, reduceToOperand(node, x, dx))
     }
   }
-  if (blocking.size > 0) throw blocked(blocking)
+  if (blocking.size > 0) throw notDifferentiable(blocking)
   return wrt.map((x) => collected.get(x) ?? null)
 }
 
-/** A node's inputs, then what its bodies capture. */
+/** Inputs of a node, then the values that its bodies capture. */
 const operandsOf = (node: Node): readonly (Value | null)[] => [...node.inputs, ...capturesOf(node)]
 
-/** Gradients of a node's operands, or the reason why there are none. */
+/** Gradients of a node's operands, or the reason for their absence. */
 function propagate(
   node: Node,
   dys: readonly (Value | null)[],
@@ -74,16 +80,16 @@ function propagate(
   tables: GradientTables,
 ): readonly (Value | null)[] | string {
   try {
-    return derived(node, dys, active, tables)
+    return differentiateNode(node, dys, active, tables)
   } catch (error) {
-    if (error instanceof Blocked) return `made of\n${error.lines.join('\n').replaceAll(/^/gm, '  ')}`
-    // A rule may refuse some forms of its operator.
+    if (error instanceof NotDifferentiableError) return `composed of\n${error.lines.join('\n').replaceAll(/^/gm, '  ')}`
+    // A rule may support some forms of its operator only.
     if (error instanceof OnnxIreError && error.code === 'not-differentiable') return error.message
     throw error
   }
 }
 
-function derived(
+function differentiateNode(
   node: Node,
   dys: readonly (Value | null)[],
   active: ReadonlySet<Value>,
@@ -99,7 +105,7 @@ function derived(
       const scope = currentScope()
       return gradientsWithin(seeds, wrt, (inner) => inner.scope === scope && !operands.has(inner), tables)
     })
-    return atFirst(operandsOf(node), (x) => dxs[wrt.indexOf(x)] ?? null)
+    return atFirstOccurrence(operandsOf(node), (x) => dxs[wrt.indexOf(x)] ?? null)
   }
   const rule = tables.rules[node.operator]
   if (rule) {
@@ -116,18 +122,20 @@ function derived(
   const expanded = [expansion(node.inputs, node.attributes)].flat()
   const seeds = dys.flatMap((dy, index): Seed[] => (dy && expanded[index] ? [[expanded[index], dy]] : []))
   const wrt = [...new Set(node.inputs.filter((x) => x !== null && active.has(x)))] as Value[]
-  // The operands may depend on each other; the walk around this one sees to that.
+  // The operands may depend on each other; the outer walk handles that.
   const operands = new Set(node.inputs.map((x) => x?.source))
   const dxs = gradientsWithin(seeds, wrt, (inner) => !operands.has(inner), tables)
-  return atFirst(node.inputs, (x) => dxs[wrt.indexOf(x)] ?? null)
+  return atFirstOccurrence(node.inputs, (x) => dxs[wrt.indexOf(x)] ?? null)
 }
 
-/** An operand that comes twice gets its whole gradient at once. */
-const atFirst = (operands: readonly (Value | null)[], gradient: (x: Value) => Value | null): (Value | null)[] =>
-  operands.map((x, index) => (x && operands.indexOf(x) === index ? gradient(x) : null))
+/** Gradients by operand; if an operand occurs twice, its first occurrence gets the whole gradient. */
+const atFirstOccurrence = (
+  operands: readonly (Value | null)[],
+  gradient: (x: Value) => Value | null,
+): (Value | null)[] => operands.map((x, index) => (x && operands.indexOf(x) === index ? gradient(x) : null))
 
-/** Brings a rule's gradient to its input's shape; only broadcasting operators may give another one. */
-function fitted(node: Node, x: Value, dx: Value): Value {
+/** Sums the gradient of a broadcasting operator to its operand's shape; throws if another operator's rule gives a wrong shape or type. */
+function reduceToOperand(node: Node, x: Value, dx: Value): Value {
   if (definitionOf(node.operator).broadcasts) return sumTo(dx, x)
   const wrong =
     dx.shape &&
@@ -142,28 +150,28 @@ function fitted(node: Node, x: Value, dx: Value): Value {
   return dx
 }
 
-function described({ operator, name, inputs, outputs }: Node): string {
+function describeNode({ operator, name, inputs, outputs }: Node): string {
   const label = name ?? outputs[0]?.name
   const types = inputs.map((x) => (x ? `${x.dtype}${formatShape(x.shape)}` : '-'))
   return `${operator}${label ? ` '${label}'` : ''} (inputs ${types.join(', ')})`
 }
 
-function blocked(blocking: ReadonlyMap<Node, string>): OnnxIreError {
+function notDifferentiable(blocking: ReadonlyMap<Node, string>): OnnxIreError {
   const byReason = new Map<string, string[]>()
-  for (const [node, reason] of blocking) byReason.set(reason, [...(byReason.get(reason) ?? []), described(node)])
+  for (const [node, reason] of blocking) byReason.set(reason, [...(byReason.get(reason) ?? []), describeNode(node)])
   const lines = [...byReason].map(([reason, nodes]) => `  ${nodes.join(',\n  ')}: ${reason}`)
-  return new Blocked(blocking.size, lines)
+  return new NotDifferentiableError(blocking.size, lines)
 }
 
-/** Operators in the way of a gradient; a composite operator, or one with bodies, passes on which they are inside of it. */
-class Blocked extends OnnxIreError {
+/** Error that lists the operators without a gradient; composite operators and bodies pass the list of inner operators outwards. */
+class NotDifferentiableError extends OnnxIreError {
   readonly lines: readonly string[]
 
   constructor(count: number, lines: readonly string[]) {
     super(
       'not-differentiable',
       `${count === 1 ? 'an operator' : `${count} operators`} between the parameters and the outputs cannot be differentiated:\n${lines.join('\n')}\n` +
-        'Train only parameters behind them (narrow the trainable set), or train an output before them.',
+        'Train only parameters downstream of them (narrow the trainable set), or train an output upstream of them.',
     )
     this.lines = lines
   }

@@ -3,18 +3,18 @@ import type { Value } from '../ir/value.js'
 import { gradients } from './gradient.js'
 import type { GradientTables } from './rule.js'
 
-/** Products of a Hessian with a vector, as part of a graph. */
+/** Hessian-vector products as part of a graph. */
 export interface HessianProducts {
-  /** v by input name, `<prefix><parameter>`, each of its parameter's type and shape. */
+  /** Vectors v by input name, `<prefix><parameter>`, each with the type and shape of its parameter. */
   readonly vectors: ReadonlyMap<string, Value>
-  /** Hv, one per parameter; null where it is zero. */
+  /** Products Hv, one per parameter; null if zero. */
   readonly products: readonly (Value | null)[]
 }
 
 /**
- * Hv as the gradient of <g, v>, g the gradient (Pearlmutter 1994): exact, no differences.
- * @param gradient g, one per parameter; null where it is zero
- * Throws `not-differentiable` where the gradient cannot be differentiated again.
+ * Builds exact Hessian-vector products: Hv is the gradient of <g, v>, where g is the gradient (Pearlmutter 1994).
+ * @param gradient g, one per parameter; null if zero
+ * @throws 'not-differentiable' if the gradient cannot be differentiated again
  */
 export function hessianProducts(
   gradient: readonly (Value | null)[],

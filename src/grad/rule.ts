@@ -8,17 +8,17 @@ type Incoming<O extends Slots> = O extends readonly [infer Only]
     : Value
   : PerSlot<O, Value | null, never>
 
-/** What a rule may use besides inputs and incoming gradient. */
+/** Outputs and attributes of the node that a rule differentiates. */
 export interface Forward<O extends Slots, A extends AttributeSpecs> {
-  /** The operator's own output, or its outputs when it has several. */
+  /** Output of the operator, or its outputs if it has several. */
   readonly y: PerOutput<O, Value>
   readonly attributes: AttributesOf<A>
 }
 
 /**
- * The derivative of one operator: from its inputs and the gradient `dy` of its output to one gradient per input; `null`
- * says that no gradient flows there. Where an operator has several outputs, `dy` is a list with `null` for those that
- * nothing depends on. Rules neither sum broadcast axes nor ask what is needed: the walk does, and what nobody uses is never written.
+ * Gradient rule of one operator: maps its inputs and the gradient `dy` of its output to one gradient per input, `null` if no
+ * gradient flows to that input. For an operator with several outputs `dy` is a list, with `null` for unused outputs. Rules neither
+ * sum broadcast axes nor test which gradients are needed: the walk sums, and unused nodes are never written.
  */
 export type Rule<D> =
   D extends Definition<infer I, infer O, infer A>
@@ -30,12 +30,12 @@ export type WithoutGradient<Family, Covered extends PropertyKey> = {
   [K in keyof Family]: Family[K] extends { readonly gradient: undefined } ? (K extends Covered ? never : K) : never
 }[keyof Family]
 
-/** Rules for (some of) a family of operators. */
+/** Rules of some operators of a family, by operator name. */
 export type Rules<Family> = { readonly [K in keyof Family]?: Rule<Family[K]> }
 
 /**
- * Gradients of values that are made where the rule is asked, down to `wrt`; it goes no further back than what the node
- * itself reads, and not out of the body it is called in.
+ * Differentiates values that a rule creates, with respect to `wrt`. It stops at the operands of the node and never leaves the body
+ * in which it is called.
  */
 export type Differentiate = (
   seeds: readonly (readonly [y: Value, dy: Value])[],
@@ -43,8 +43,8 @@ export type Differentiate = (
 ) => (Value | null)[]
 
 /**
- * The derivative of an operator with bodies, which may read more than its inputs: from the gradients of its outputs to one
- * gradient for each of `wrt`, the inputs and captured values that are asked for.
+ * Gradient rule of an operator with bodies, which also reads captured values: maps the gradients of its outputs to one gradient for
+ * each of `wrt`, the inputs and captured values whose gradients are needed.
  */
 export type ControlRule = (
   node: Node,
@@ -55,7 +55,7 @@ export type ControlRule = (
 
 export type ControlRules<Family> = { readonly [K in keyof Family]?: ControlRule }
 
-/** Tables as the walk reads them: names erased to strings, shapes of the tuples no longer tracked. */
+/** Rules, expansions and rules of operators with bodies, by operator name, with the types of single operators erased. */
 export interface GradientTables {
   readonly rules: Readonly<Record<string, AnyRule | undefined>>
   readonly expansions: Readonly<Record<string, AnyExpansion | undefined>>

@@ -9,14 +9,14 @@ import { OnnxIreError } from '../../util/errors.js'
 import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
 
-interface Stored {
+interface BlockLayout {
   readonly K: number
   readonly N: number
   readonly bits: number
   readonly block_size: number
 }
 
-function stored(value: Value, what: string): Tensor {
+function storedBytes(value: Value, what: string): Tensor {
   const tensor = constantTensor(value)
   if (tensor?.dtype !== 'uint8')
     throw new OnnxIreError('not-differentiable', `its ${what} are not stored in the model as uint8`)
@@ -24,7 +24,7 @@ function stored(value: Value, what: string): Tensor {
 }
 
 /** The same bytes, two elements in each: the lower four bits come first in ONNX too. The data is not looked at. */
-const reinterpreted = (tensor: Tensor, dims: readonly number[], bits: number): Value =>
+const reinterpret = (tensor: Tensor, dims: readonly number[], bits: number): Value =>
   constant({
     dtype: bits === 4 ? 'uint4' : 'uint8',
     dims,
@@ -34,8 +34,8 @@ const reinterpreted = (tensor: Tensor, dims: readonly number[], bits: number): V
   })
 
 /** Zero points [N, blocks]. Rows of 4 bits begin with a whole byte; where there are none they are half the range. */
-function zeroPoints(value: Value | null, count: number, { N, bits }: Stored): Value {
-  const bytes = value && (stored(value, 'zero points').data as Uint8Array)
+function zeroPoints(value: Value | null, count: number, { N, bits }: BlockLayout): Value {
+  const bytes = value && (storedBytes(value, 'zero points').data as Uint8Array)
   const stride = Math.ceil((count * bits) / 8)
   const element = (row: number, column: number): number => {
     if (!bytes) return 2 ** (bits - 1)
@@ -55,11 +55,11 @@ function zeroPoints(value: Value | null, count: number, { N, bits }: Stored): Va
  * W [N, K] = (q - z) s, one zero point and scale for each block. Written with DequantizeLinear, which onnxruntime does not
  * fold into a tensor of floats when it loads a model.
  */
-function weight(b: Value, scales: Value, zeros: Value | null, stored_: Stored): Value {
+function dequantizeWeight(b: Value, scales: Value, zeros: Value | null, stored_: BlockLayout): Value {
   const { K, N, bits, block_size } = stored_
   if (bits !== 4 && bits !== 8) throw new OnnxIreError('not-differentiable', `weights of ${bits} bits`)
   const count = Math.ceil(K / block_size)
-  const q = reinterpreted(stored(b, 'weights'), [N, count * block_size], bits)
+  const q = reinterpret(storedBytes(b, 'weights'), [N, count * block_size], bits)
   const steps = op.Reshape(scales, [N, count])
   const shift = zeros && isFloat(zeros.dtype) ? op.Reshape(zeros, [N, count]) : null
   const z = shift ? null : zeroPoints(zeros, count, stored_)
@@ -74,7 +74,7 @@ export const blockQuantizationRules = {
     if (groupIndices) throw new OnnxIreError('not-differentiable', 'its columns are in another order (g_idx)')
     if (attributes.weight_prepacked)
       throw new OnnxIreError('not-differentiable', 'its weights are packed for one device; use the model from before')
-    const da = op.MatMul(dy, weight(b, scales, zeros, attributes))
+    const da = op.MatMul(dy, dequantizeWeight(b, scales, zeros, attributes))
     return [da, null, null, null, null, bias && sumTo(dy, bias)]
   },
 } satisfies Rules<typeof blockQuantization>

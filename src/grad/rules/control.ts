@@ -1,7 +1,7 @@
 import type { control } from '../../op/definitions/control.js'
 import type { ControlRules } from '../rule.js'
-import { branches } from './control/branches.js'
-import { loop } from './control/loop.js'
-import { scan } from './control/scan.js'
+import { ifRule } from './control/if.js'
+import { loopRule } from './control/loop.js'
+import { scanRule } from './control/scan.js'
 
-export const controlRules = { If: branches, Loop: loop, Scan: scan } satisfies ControlRules<typeof control>
+export const controlRules = { If: ifRule, Loop: loopRule, Scan: scanRule } satisfies ControlRules<typeof control>

@@ -13,7 +13,7 @@ import { weightGradient } from './convolution/weight.js'
 const biasGradient = (b: Value | null, dy: Value) => b && channelsOf(dy).perChannel(dy)
 
 /** The number of axes decides the form of everything here. */
-function needRanks(operator: string, ...operands: readonly Value[]): void {
+function requireRanks(operator: string, ...operands: readonly Value[]): void {
   if (operands.some(({ shape }) => shape === undefined)) {
     throw new OnnxIreError(
       'not-differentiable',
@@ -25,7 +25,7 @@ function needRanks(operator: string, ...operands: readonly Value[]): void {
 export const convolutionRules = {
   Conv: ([data, w, b], dy, { attributes }) => {
     const x = withRank(data, w.shape?.length)
-    needRanks('Conv', x, w)
+    requireRanks('Conv', x, w)
     const { group, auto_pad } = attributes
     const window = windowOf(attributes, kernelOf(w.shape!, attributes.kernel_shape), x.shape!.slice(2))
     const [dx, dw] = withKnownPadding(x, op.Shape(w, { start: 2 }), window, auto_pad, (x, window) => [
@@ -37,7 +37,7 @@ export const convolutionRules = {
   // The adjoint of a convolution that takes the output back to the input.
   ConvTranspose: ([data, w, b], dy, { attributes }) => {
     const x = withRank(data, w.shape?.length)
-    needRanks('ConvTranspose', x, w)
+    requireRanks('ConvTranspose', x, w)
     const { group } = attributes
     const window = transposedWindowOf(attributes, kernelOf(w.shape!, attributes.kernel_shape), x.shape!.slice(2))
     if (window.some(({ before, after }) => typeof before !== 'number' || typeof after !== 'number')) {

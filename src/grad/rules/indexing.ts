@@ -5,24 +5,25 @@ import { lengthAlong } from '../../op/compose/shape.js'
 import type { indexing } from '../../op/definitions/indexing.js'
 import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
-import { addedAt, scatterGradients } from './scatter.js'
+import { scatterAdd, scatterGradients } from './scatter.js'
 
 /** The adjoint of Gather: every slice of dy is added where it was taken from. */
-export function ungathered(x: Value, indices: Value, dy: Value, axis: number): Value {
+export function gatherGradient(x: Value, indices: Value, dy: Value, axis: number): Value {
   const tensor = constantTensor(indices)
   if (tensor && x.shape && tensor.dims.length < 2) {
     const [known, at] = [numbersOf(tensor), axisOf(axis, x.shape.length)]
-    if (known.length === 1) return placedAt(known[0]!, x, tensor.dims.length === 0 ? op.Unsqueeze(dy, [at]) : dy, at)
-    const order = tensor.dims.length === 1 ? inverse(known, x.shape[at]!) : undefined
+    if (known.length === 1) return padSlice(known[0]!, x, tensor.dims.length === 0 ? op.Unsqueeze(dy, [at]) : dy, at)
+    const order = tensor.dims.length === 1 ? inverseOrder(known, x.shape[at]!) : undefined
     if (order) return op.Gather(dy, order, { axis })
   }
   const updates = indices.shape?.length === 1 ? dy : op.Reshape(dy, shapeOfSlices(x, indices, axis), { allowzero: 1 })
-  if (x.shape && notMore(x, updates)) return addedAlongLast(x, indices, updates, axisOf(axis, x.shape.length))
-  return addedAt(x, op.Expand(column(x, indices, axis), op.Shape(updates)), updates, axis)
+  if (x.shape && hasAtMostAsManyElements(x, updates))
+    return scatterAddAlongLastAxis(x, indices, updates, axisOf(axis, x.shape.length))
+  return scatterAdd(x, op.Expand(indexColumn(x, indices, axis), op.Shape(updates)), updates, axis)
 }
 
 /** Whether `a` has no more elements than `b`, as far as their shapes tell. */
-function notMore(a: Value, b: Value): boolean {
+function hasAtMostAsManyElements(a: Value, b: Value): boolean {
   if (!a.shape || !b.shape) return false
   const [few, many] = [productOf(a.shape), productOf(b.shape)]
   if (typeof few === 'number' && typeof many === 'number') return few <= many
@@ -34,10 +35,10 @@ function notMore(a: Value, b: Value): boolean {
  * The same with the axis moved to the end, where onnxruntime's CPU provider adds at scattered places twice as fast as in
  * front: of use unless there is more to move than to add.
  */
-function addedAlongLast(x: Value, indices: Value, updates: Value, axis: number): Value {
+function scatterAddAlongLastAxis(x: Value, indices: Value, updates: Value, axis: number): Value {
   const axes = x.shape!.map((_, index) => index)
   const last = axes.length - 1
-  if (axis === last) return addedAt(x, op.Expand(op.Reshape(indices, [-1]), op.Shape(updates)), updates, axis)
+  if (axis === last) return scatterAdd(x, op.Expand(op.Reshape(indices, [-1]), op.Shape(updates)), updates, axis)
   const perm = [...axes.slice(0, axis), ...axes.slice(axis + 1), axis]
   const slices = op.Transpose(updates, { perm })
   const zeros = op.Expand(scalar(updates.dtype, 0), op.Gather(op.Shape(x), perm))
@@ -53,14 +54,14 @@ function shapeOfSlices(x: Value, indices: Value, axis: number): Value {
 }
 
 /** The indices along `axis`, the axes behind it having length 1. */
-function column(x: Value, indices: Value, axis: number): Value {
+function indexColumn(x: Value, indices: Value, axis: number): Value {
   if (x.shape) return op.Reshape(indices, [-1, ...x.shape.slice(axisOf(axis, x.shape.length) + 1).map(() => 1)])
   const after = axis === -1 ? int64s([]) : op.Shape(x, { start: axis + 1 })
   return op.Reshape(indices, op.Concat([int64s([-1]), op.Expand(int64s([1]), op.Shape(after))], { axis: 0 }))
 }
 
 /** One slice, as it stands at a known place of `x`, among zeros. */
-function placedAt(index: number, x: Value, slice: Value, axis: number): Value {
+function padSlice(index: number, x: Value, slice: Value, axis: number): Value {
   const length = lengthAlong(x, axis)
   const before = index < 0 ? op.Add(length, int64s([index])) : int64s([index])
   const after = index < 0 ? int64s([-1 - index]) : op.Sub(length, int64s([index + 1]))
@@ -69,7 +70,7 @@ function placedAt(index: number, x: Value, slice: Value, axis: number): Value {
 }
 
 /** The order that undoes taking `indices` of an axis of that many elements, when they name each once. */
-function inverse(indices: readonly number[], length: Dim): readonly number[] | undefined {
+function inverseOrder(indices: readonly number[], length: Dim): readonly number[] | undefined {
   if (indices.length !== length) return undefined
   const order = Array<number>(length).fill(-1)
   for (const [to, from] of indices.entries()) order[from < 0 ? from + length : from] = to
@@ -77,8 +78,8 @@ function inverse(indices: readonly number[], length: Dim): readonly number[] | u
 }
 
 export const indexingRules = {
-  Gather: ([x, indices], dy, { attributes: { axis } }) => [ungathered(x, indices, dy, axis), null],
-  GatherElements: ([x, indices], dy, { attributes: { axis } }) => [addedAt(x, indices, dy, axis), null],
+  Gather: ([x, indices], dy, { attributes: { axis } }) => [gatherGradient(x, indices, dy, axis), null],
+  GatherElements: ([x, indices], dy, { attributes: { axis } }) => [scatterAdd(x, indices, dy, axis), null],
   ScatterElements: ([x, indices, updates], dy, { y, attributes: { axis, reduction } }) => {
     const [dx, du] = scatterGradients([x, updates], dy, y, reduction, {
       take: (from) => op.GatherElements(from, indices, { axis }),

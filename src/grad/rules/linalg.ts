@@ -11,7 +11,7 @@ import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
 
 /** The last two axes exchanged. Where the number of axes is unknown it is two or more, or onnxruntime says so when it runs. */
-function transposed(x: Value): Value {
+function transposeLastTwo(x: Value): Value {
   if (!x.shape) return op.Einsum([x], { equation: '...ij->...ji' })
   const axes = x.shape.map((_, axis) => axis)
   return op.Transpose(x, { perm: [...axes.slice(0, -2), axes.length - 1, axes.length - 2] })
@@ -19,7 +19,7 @@ function transposed(x: Value): Value {
 
 /** Gradients of a matrix product of operands with two or more axes. */
 function matMulGradients(a: Value, b: Value, dy: Value): [da: Value, db: Value] {
-  if (b.shape?.length !== 2) return [op.MatMul(dy, transposed(b)), op.MatMul(transposed(a), dy)]
+  if (b.shape?.length !== 2) return [op.MatMul(dy, transposeLastTwo(b)), op.MatMul(transposeLastTwo(a), dy)]
   if (a.shape?.length === 2) return [op.Gemm(dy, b, { transB: 1 }), op.Gemm(a, dy, { transA: 1 })]
   // A weight under an activation with leading axes: rows are rows, so both gradients are single products of flat matrices.
   const rows = op.Flatten(dy, { axis: -1 })
@@ -64,13 +64,13 @@ function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation
     return [labels.slice(0, at).includes(ELLIPSIS) ? at - labels.length : at]
   })
   const whole = absent.length > 0 ? op.Unsqueeze(dx, absent) : dx
-  const read = repeated.reduce((dx, at) => masked(dx, diagonal(x, labels, at, equation)), whole)
+  const read = repeated.reduce((dx, at) => masked(dx, diagonalMask(x, labels, at, equation)), whole)
   const settled = read.shape?.every((dim, axis) => dim === x.shape?.[axis] || x.shape?.[axis] === 1)
   return settled ? read : op.Expand(read, op.Shape(x))
 }
 
 /** Where the place along axis `second` of `x` is that along the first axis of the same label; broadcasts to `x`. */
-function diagonal(x: Value, labels: readonly string[], second: number, equation: string): Value {
+function diagonalMask(x: Value, labels: readonly string[], second: number, equation: string): Value {
   const first = labels.indexOf(labels[second]!)
   const behind = labels.slice(first)
   if (behind.includes(ELLIPSIS)) {
@@ -98,11 +98,11 @@ function cofactors(x: Value): Value {
   const others = op.Add(left, op.Cast(op.GreaterOrEqual(left, all), { to: dtypes.int64.onnx }))
   const minors = op.Gather(op.Gather(x, others, { axis: -2 }), others, { axis: -1 })
   const even = op.Equal(op.Mod(op.Add(all, op.Transpose(all)), 2), 0)
-  return op.Mul(op.Det(middleExchanged(minors)), op.Where(even, scalar(x.dtype, 1), scalar(x.dtype, -1)))
+  return op.Mul(op.Det(swapMiddleAxes(minors)), op.Where(even, scalar(x.dtype, 1), scalar(x.dtype, -1)))
 }
 
 /** [..., i, r, j, c] -> [..., i, j, r, c] */
-function middleExchanged(x: Value): Value {
+function swapMiddleAxes(x: Value): Value {
   if (!x.shape) return op.Einsum([x], { equation: '...irjc->...ijrc' })
   const axes = x.shape.map((_, axis) => axis)
   const [r, j, c] = axes.slice(-3) as [number, number, number]
@@ -118,6 +118,6 @@ export const linalgRules = {
   ],
   Det: ([x], dy) => [op.Mul(op.Unsqueeze(dy, [-2, -1]), cofactors(x))],
   // d(x^-1) = -x^-1 dx x^-1
-  Inverse: (_, dy, { y }) => [op.Neg(op.MatMul(op.MatMul(transposed(y), dy), transposed(y)))],
+  Inverse: (_, dy, { y }) => [op.Neg(op.MatMul(op.MatMul(transposeLastTwo(y), dy), transposeLastTwo(y)))],
   Einsum: (xs, dy, { attributes: { equation } }) => xs.map((_, index) => einsumGradient(xs, index, dy, equation)),
 } satisfies Rules<typeof linalg>

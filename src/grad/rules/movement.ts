@@ -7,14 +7,14 @@ import { op } from '../../op/op.js'
 import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
 
-function inverse(perm: readonly number[]): readonly number[] {
+function inversePermutation(perm: readonly number[]): readonly number[] {
   const order = Array<number>(perm.length).fill(0)
   for (const [to, from] of perm.entries()) order[from] = to
   return order
 }
 
 /** x repeated r_a times along axis a is x with axes (r_a, d_a) in place of d_a: the adjoint sums over the r_a. */
-function untiled(dy: Value, x: Value, repeats: Value): Value {
+function tileGradient(dy: Value, x: Value, repeats: Value): Value {
   const known = knownNumbers(repeats)
   if (known && x.shape) {
     const repeated = known.flatMap((count, axis) => (count === 1 ? [] : [axis]))
@@ -30,7 +30,7 @@ function untiled(dy: Value, x: Value, repeats: Value): Value {
 }
 
 /** [N, C, H b, W b] back to [N, C b b, H, W], the blocks' elements behind (mode CRD) their channel. */
-function spaceToColumns(dy: Value, x: Value, b: number): Value {
+function depthToSpaceGradient(dy: Value, x: Value, b: number): Value {
   const [n, c, h, w] = [0, 1, 2, 3].map((axis) => lengthAlong(x, axis)) as [Value, Value, Value, Value]
   const block = int64s([b])
   const split = op.Concat([n, op.Div(c, int64s([b * b])), h, block, w, block], { axis: 0 })
@@ -42,11 +42,13 @@ export const movementRules = {
   Flatten: ([x], dy) => [reshapeLike(dy, x)],
   Squeeze: ([x, axes], dy) => [axes ? op.Unsqueeze(dy, axes) : reshapeLike(dy, x), null],
   Unsqueeze: ([, axes], dy) => [op.Squeeze(dy, axes), null],
-  Transpose: (_, dy, { attributes: { perm } }) => [perm ? op.Transpose(dy, { perm: inverse(perm) }) : op.Transpose(dy)],
+  Transpose: (_, dy, { attributes: { perm } }) => [
+    perm ? op.Transpose(dy, { perm: inversePermutation(perm) }) : op.Transpose(dy),
+  ],
   Expand: ([x], dy) => [sumTo(dy, x), null],
-  Tile: ([x, repeats], dy) => [untiled(dy, x, repeats), null],
+  Tile: ([x, repeats], dy) => [tileGradient(dy, x, repeats), null],
   DepthToSpace: ([x], dy, { attributes: { blocksize, mode } }) => [
-    mode === 'CRD' ? spaceToColumns(dy, x, blocksize) : op.SpaceToDepth(dy, { blocksize }),
+    mode === 'CRD' ? depthToSpaceGradient(dy, x, blocksize) : op.SpaceToDepth(dy, { blocksize }),
   ],
   SpaceToDepth: (_, dy, { attributes: { blocksize } }) => [op.DepthToSpace(dy, { blocksize })],
 } satisfies Rules<typeof movement>

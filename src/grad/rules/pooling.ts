@@ -8,8 +8,8 @@ import { extentOf, type WindowAttributes, type WindowAxis, windowOf } from '../.
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
 import { withKnownPadding } from './convolution/padding.js'
-import { divisorOf } from './pooling/divisor.js'
-import { spread } from './pooling/spread.js'
+import { averagePoolDivisor } from './pooling/divisor.js'
+import { spreadOverWindows } from './pooling/spread.js'
 
 /** Lengths of the pooled axes; symbols of their own where not even their number was known. */
 const spatialOf = (x: Value, kernel: readonly number[]): readonly Dim[] =>
@@ -56,8 +56,8 @@ export const poolingRules = {
         includePad: count_include_pad === 1,
         pad: padded === x ? undefined : pad,
       }
-      const divisor = divisorOf(x, dy, counting)
-      return [spread(op.Div(dy, divisor), window, 'NOTSET', padded)]
+      const divisor = averagePoolDivisor(x, dy, counting)
+      return [spreadOverWindows(op.Div(dy, divisor), window, 'NOTSET', padded)]
     })
     return [dx]
   },
@@ -65,7 +65,7 @@ export const poolingRules = {
   LpPool: ([x], dy, { y, attributes }) => {
     const { p, auto_pad } = attributes
     const share = op.Where(op.Equal(y, 0), 0, op.Div(dy, power(y, p - 1)))
-    return [op.Mul(slope(x, p), spread(share, poolWindow('LpPool', x, attributes), auto_pad, x))]
+    return [op.Mul(slope(x, p), spreadOverWindows(share, poolWindow('LpPool', x, attributes), auto_pad, x))]
   },
 } satisfies Rules<typeof pooling>
 

@@ -17,7 +17,7 @@ type Over = { readonly sum: (x: Value) => Value; readonly product: (x: Value) =>
  * A reduction's rule from its formula, which sees `y` and `dy` with the reduced axes kept as 1, so that they broadcast against
  * `x`.
  */
-const along =
+const reductionRule =
   (formula: Formula) =>
   ([x, axes]: readonly [Value, Value | null], dy: Value, { y, attributes }: { y: Value; attributes: Attributes }) => {
     const { keepdims, noop_with_empty_axes } = attributes
@@ -30,10 +30,10 @@ const along =
     return [formula(x, kept(dy), kept(y), over), null] as const
   }
 
-const spread = (dy: Value, x: Value): Value => op.Expand(dy, op.Shape(x))
+const expandLike = (dy: Value, x: Value): Value => op.Expand(dy, op.Shape(x))
 
 /** How many elements of `x` go into one of `y`, counted in float32 as float16 ends at 65504. */
-function perElement(x: Value, y: Value): Value {
+function reductionRatio(x: Value, y: Value): Value {
   if (isStatic(x.shape) && isStatic(y.shape)) return scalar(x.dtype, sizeOf(x.shape) / sizeOf(y.shape))
   const count = (value: Value) => op.Cast(op.Size(value), { to: dtypes.float32.onnx })
   const ratio = op.Div(count(x), count(y))
@@ -41,13 +41,13 @@ function perElement(x: Value, y: Value): Value {
 }
 
 /** Elements that attain an extremum share its gradient evenly. */
-const extremum: Formula = (x, dy, y, { sum }) => {
+const extremumGradient: Formula = (x, dy, y, { sum }) => {
   const attains = indicator(op.Equal(x, y), x)
   return op.Mul(attains, op.Div(dy, sum(attains)))
 }
 
 /** The product of the other factors: 0 where one of those is, also for a factor that is 0 itself. */
-const product: Formula = (x, dy, _, { sum, product }) => {
+const productGradient: Formula = (x, dy, _, { sum, product }) => {
   const zero = indicator(op.Equal(x, 0), x)
   const factors = op.Add(x, zero)
   const otherZeros = op.Sub(sum(zero), zero)
@@ -58,7 +58,7 @@ const product: Formula = (x, dy, _, { sum, product }) => {
  * The sum over all products y_i that x_j is a factor of, of dy_i times the other factors: y_i / x_j, and for x_j = 0 the
  * product of the factors that are not, where x_j is the only one that is.
  */
-function productOfOthers(
+function cumulativeProductGradient(
   x: Value,
   axis: Value,
   dy: Value,
@@ -75,25 +75,25 @@ function productOfOthers(
 }
 
 export const reductionRules = {
-  ReduceSum: along((x, dy) => spread(dy, x)),
-  ReduceMean: along((x, dy, y) => spread(op.Div(dy, perElement(x, y)), x)),
-  ReduceMax: along(extremum),
-  ReduceMin: along(extremum),
-  ReduceProd: along(product),
-  ReduceL1: along((x, dy) => op.Mul(op.Sign(x), dy)),
+  ReduceSum: reductionRule((x, dy) => expandLike(dy, x)),
+  ReduceMean: reductionRule((x, dy, y) => expandLike(op.Div(dy, reductionRatio(x, y)), x)),
+  ReduceMax: reductionRule(extremumGradient),
+  ReduceMin: reductionRule(extremumGradient),
+  ReduceProd: reductionRule(productGradient),
+  ReduceL1: reductionRule((x, dy) => op.Mul(op.Sign(x), dy)),
   // x / y, and 0 where every x is.
-  ReduceL2: along((x, dy, y) => op.Mul(x, op.Div(dy, op.Where(op.Equal(y, 0), 1, y)))),
-  ReduceLogSum: along((x, dy, y) => spread(op.Mul(dy, op.Exp(op.Neg(y))), x)),
+  ReduceL2: reductionRule((x, dy, y) => op.Mul(x, op.Div(dy, op.Where(op.Equal(y, 0), 1, y)))),
+  ReduceLogSum: reductionRule((x, dy, y) => expandLike(op.Mul(dy, op.Exp(op.Neg(y))), x)),
   // e^(x - y), and 0 where every x is minus infinity.
-  ReduceLogSumExp: along((x, dy, y) =>
+  ReduceLogSumExp: reductionRule((x, dy, y) =>
     op.Mul(op.Exp(op.Sub(x, op.Where(op.Equal(y, Number.NEGATIVE_INFINITY), 0, y))), dy),
   ),
-  ReduceSumSquare: along((x, dy) => op.Mul(x, op.Mul(dy, 2))),
+  ReduceSumSquare: reductionRule((x, dy) => op.Mul(x, op.Mul(dy, 2))),
   CumSum: ([, axis], dy, { attributes: { exclusive, reverse } }) => [
     op.CumSum(dy, axis, { exclusive, reverse: 1 - reverse }),
     null,
   ],
-  CumProd: ([x, axis], dy, { y, attributes }) => [productOfOthers(x, axis, dy, y, attributes), null],
+  CumProd: ([x, axis], dy, { y, attributes }) => [cumulativeProductGradient(x, axis, dy, y, attributes), null],
   TopK: ([x], [dy], { y: [, indices], attributes: { axis } }) => [
     dy && op.ScatterElements(op.Expand(scalar(x.dtype, 0), op.Shape(x)), indices, dy, { axis }),
     null,

@@ -6,8 +6,8 @@ import type { ResizeAttributes, resize } from '../../op/definitions/resize.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
-import { antialiased } from './resize/antialias.js'
-import { repetitions, sumRepeated } from './resize/repetition.js'
+import { antialiasWeights } from './resize/antialias.js'
+import { findRepetitions, sumRepeated } from './resize/repetition.js'
 
 const nothing = () => scalar('float32', 0)
 
@@ -18,7 +18,7 @@ function interpolation(axis: ChangedAxis, attributes: ResizeAttributes): Value {
   const oneAt = (index: Value) => op.Equal(op.Unsqueeze(index, [1]), places)
   const weights = () =>
     attributes.antialias === 1
-      ? antialiased(coordinates, axis, attributes)
+      ? antialiasWeights(coordinates, axis, attributes)
       : tapsOf(coordinates, axis.inputLength, attributes)
           .map(({ index, weight }) =>
             weight ? op.Where(oneAt(index), op.Unsqueeze(weight, [1]), nothing()) : asNumber(oneAt(index)),
@@ -53,7 +53,7 @@ export const resizeRules = {
         'not-differentiable',
         'Resize: no gradient is offered for data with an unknown number of axes; declare its shape, or train only behind it',
       )
-    const repeats = repetitions(x, y, scales, attributes)
+    const repeats = findRepetitions(x, y, scales, attributes)
     if (repeats) return [sumRepeated(dy, x, repeats), null, null, null]
     const dx = changedAxes({ x, y, roi, scales, sizes }, attributes).reduceRight(
       (dy, axis) => alongAxis(dy, op.CastLike(interpolation(axis, attributes), dy), axis.axis),

@@ -8,15 +8,18 @@ import { zerosLike } from '../zeros.js'
  * By ScatterElements: ScatterND is faster in onnxruntime's CPU provider, but adds from several threads without protection,
  * so that repeated indices lose additions now and then.
  */
-export const addedAt = (x: Value, indices: Value, updates: Value, axis: number): Value =>
+export const scatterAdd = (x: Value, indices: Value, updates: Value, axis: number): Value =>
   op.ScatterElements(zerosLike(x), indices, updates, { axis, reduction: 'add' })
 
 /** The position in memory of every element of `x`. */
 const positionsIn = (x: Value): Value => op.Reshape(op.Range(0, op.Size(x), 1), op.Shape(x), { allowzero: 1 })
 
 /** The adjoint of `move`, which moves or repeats elements of x: their positions, moved likewise, say where each element of dy came from. */
-export function scattered(x: Value, dy: Value, move: (positions: Value) => Value): Value {
-  return reshapeLike(addedAt(op.Reshape(x, [-1]), op.Reshape(move(positionsIn(x)), [-1]), op.Reshape(dy, [-1]), 0), x)
+export function scatterByPosition(x: Value, dy: Value, move: (positions: Value) => Value): Value {
+  return reshapeLike(
+    scatterAdd(op.Reshape(x, [-1]), op.Reshape(move(positionsIn(x)), [-1]), op.Reshape(dy, [-1]), 0),
+    x,
+  )
 }
 
 /** How a scattering operator addresses elements. */
@@ -39,7 +42,10 @@ export function scatterGradients(
   if (reduction === 'mul') {
     const product = put(nonZero(x), nonZero(u), 'mul')
     const zeros = put(isZero(x), isZero(u), 'add')
-    return [op.Mul(dy, withoutOne(x, product, zeros)), op.Mul(take(dy), withoutOne(u, take(product), take(zeros)))]
+    return [
+      op.Mul(dy, productWithout(x, product, zeros)),
+      op.Mul(take(dy), productWithout(u, take(product), take(zeros))),
+    ]
   }
   // max and min: those that are the extreme share its gradient.
   const [isX, isU] = [same(x, y), same(u, take(y))]
@@ -52,5 +58,5 @@ const isZero = (x: Value): Value => same(x, zerosLike(x))
 const nonZero = (x: Value): Value => op.Where(op.Equal(x, zerosLike(x)), op.Add(x, 1), x)
 
 /** The product of all factors but `factor`, from the product of those that are not 0 and the number of those that are. */
-const withoutOne = (factor: Value, product: Value, zeros: Value): Value =>
+const productWithout = (factor: Value, product: Value, zeros: Value): Value =>
   op.Mul(op.Div(product, nonZero(factor)), same(zeros, isZero(factor)))

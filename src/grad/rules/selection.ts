@@ -4,11 +4,11 @@ import { reshapeLike } from '../../op/compose/shape.js'
 import type { selection } from '../../op/definitions/indexing.js'
 import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
-import { ungathered } from './indexing.js'
-import { scattered, scatterGradients } from './scatter.js'
+import { gatherGradient } from './indexing.js'
+import { scatterByPosition, scatterGradients } from './scatter.js'
 
 /** y = off + (on - off) hot, hot being 1 at the indices: the two values meet dy where they stand. */
-function oneHotValues(values: Value, hot: Value, dy: Value): Value {
+function oneHotValueGradient(values: Value, hot: Value, dy: Value): Value {
   const all = op.ReduceSum(dy, null, { keepdims: 0 })
   const on = op.ReduceSum(op.Mul(dy, hot), null, { keepdims: 0 })
   return reshapeLike(op.Concat([op.Unsqueeze(op.Sub(all, on), [0]), op.Unsqueeze(on, [0])], { axis: 0 }), values)
@@ -16,7 +16,7 @@ function oneHotValues(values: Value, hot: Value, dy: Value): Value {
 
 export const selectionRules = {
   GatherND: ([x, indices], dy, { attributes: { batch_dims } }) => [
-    scattered(x, dy, (positions) => op.GatherND(positions, indices, { batch_dims })),
+    scatterByPosition(x, dy, (positions) => op.GatherND(positions, indices, { batch_dims })),
     null,
   ],
   ScatterND: ([x, indices, updates], dy, { y, attributes: { reduction } }) => {
@@ -28,14 +28,14 @@ export const selectionRules = {
   },
   OneHot: ([indices, depth, values], dy, { attributes: { axis } }) => {
     const hot = op.OneHot(indices, depth, constant(tensorFrom(values.dtype, [2], [0, 1])), { axis })
-    return [null, null, oneHotValues(values, hot, dy)]
+    return [null, null, oneHotValueGradient(values, hot, dy)]
   },
   Unique: ([x], [dy], { y: [, first], attributes: { axis } }) => {
     if (!dy) return [null]
     return [
       axis === undefined
-        ? reshapeLike(ungathered(op.Reshape(x, [-1]), first, dy, 0), x)
-        : ungathered(x, first, dy, axis),
+        ? reshapeLike(gatherGradient(op.Reshape(x, [-1]), first, dy, 0), x)
+        : gatherGradient(x, first, dy, axis),
     ]
   },
   ReverseSequence: ([, lengths], dy, { attributes }) => [op.ReverseSequence(dy, lengths, attributes), null],

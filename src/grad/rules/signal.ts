@@ -9,7 +9,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
 
 /** `length` elements along `axis`, cut off or with zeros behind. */
-function resized(x: Value, axis: number, length: Value): Value {
+function cropOrPad(x: Value, axis: number, length: Value): Value {
   const missing = op.Sub(length, lengthAlong(x, axis))
   if (knownNumbers(missing)?.[0] === 0) return x
   return op.Pad(x, op.Concat([int64s([0]), missing], { axis: 0 }), null, [axis])
@@ -42,12 +42,12 @@ export const signalRules = {
       const n = scalarLength(y, at)
       const spectrum = op.DFT(dy, null, along, { onesided: 1 })
       const counts = op.CastLike(multiplicity(scalarLength(spectrum, at), n, at, x.shape.length), dy)
-      return [resized(op.Mul(spectrum, op.Div(counts, op.CastLike(n, dy))), at, own), null, null]
+      return [cropOrPad(op.Mul(spectrum, op.Div(counts, op.CastLike(n, dy))), at, own), null, null]
     }
     // The frequencies that a one-sided spectrum leaves out receive nothing: DFT puts zeros in their place.
     const n = length ? wholeScalar(length) : scalarLength(x, at)
     const back = op.DFT(dy, onesided ? n : null, along, { inverse: 1 - inverse })
     const whole = inverse ? op.Div(back, op.CastLike(n, dy)) : op.Mul(back, op.CastLike(n, dy))
-    return [partsLike(resized(whole, at, own), x), null, null]
+    return [partsLike(cropOrPad(whole, at, own), x), null, null]
   },
 } satisfies Rules<typeof signal>

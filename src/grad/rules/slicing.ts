@@ -6,18 +6,18 @@ import { padsOf, type SliceInputs, type SliceOfAxis, slicesOf, type slicing } fr
 import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
 import { zerosLike } from '../zeros.js'
-import { scattered } from './scatter.js'
+import { scatterByPosition } from './scatter.js'
 
 const [zero, one] = [int64s([0]), int64s([1])]
-const joined = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
+const concat = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
 
 /** dy cut where the operands met. */
-function cut(xs: readonly Value[], dy: Value, axis: number): readonly Value[] {
-  return xs.length === 1 ? [dy] : op.Split(dy, joined(xs.map((x) => lengthAlong(x, axis))), { axis })
+function splitGradient(xs: readonly Value[], dy: Value, axis: number): readonly Value[] {
+  return xs.length === 1 ? [dy] : op.Split(dy, concat(xs.map((x) => lengthAlong(x, axis))), { axis })
 }
 
 /** The first element in memory order that a slice takes of an axis: going backwards, that is the last one it comes to. */
-function firstTaken(start: Value, length: Value, taken: Value, step: number): Value {
+function firstPosition(start: Value, length: Value, taken: Value, step: number): Value {
   if (step > 0 && constantNumber(start) === 0) return zero
   const bound = op.Max([op.Where(op.Less(start, zero), op.Add(start, length), start), zero])
   if (step > 0) return op.Min([bound, length])
@@ -25,13 +25,13 @@ function firstTaken(start: Value, length: Value, taken: Value, step: number): Va
 }
 
 /** dy turned round along `axes`. */
-function turned(dy: Value, axes: readonly number[]): Value {
+function reverseAlong(dy: Value, axes: readonly number[]): Value {
   const all = (bound: number) => axes.map(() => bound)
   return axes.length === 0 ? dy : op.Slice(dy, all(-1), all(-(2 ** 63)), axes, all(-1))
 }
 
 /** dy with step - 1 zeros behind every element along `axis`. */
-function dilated(dy: Value, axis: number, step: number): Value {
+function dilate(dy: Value, axis: number, step: number): Value {
   const rank = dy.shape!.length
   const pads = Array.from({ length: 2 * (rank + 1) }, (_, index) => (index === rank + 1 + axis + 1 ? step - 1 : 0))
   const spread = op.Pad(op.Unsqueeze(dy, [axis + 1]), pads)
@@ -60,26 +60,27 @@ function stridesOf(inputs: SliceInputs): readonly Stride[] | undefined {
  * The adjoint of Slice puts dy back among zeros: turned round where the step is negative, spread where it is not 1, then padded.
  * Where rank, axes or steps are known only at run time, every element's position is sliced like the element itself.
  */
-function unsliced(inputs: SliceInputs, dy: Value): Value {
+function sliceGradient(inputs: SliceInputs, dy: Value): Value {
   const [x, starts, ends, axes, steps] = inputs
   const strides = stridesOf(inputs)
-  if (!x.shape || !strides) return scattered(x, dy, (positions) => op.Slice(positions, starts, ends, axes, steps))
+  if (!x.shape || !strides)
+    return scatterByPosition(x, dy, (positions) => op.Slice(positions, starts, ends, axes, steps))
   const backwards = strides.filter(({ step }) => step < 0).map(({ axis }) => axis)
   const apart = strides.filter(({ step }) => Math.abs(step) > 1)
-  const spread = apart.reduce((dx, { axis, step }) => dilated(dx, axis, Math.abs(step)), turned(dy, backwards))
+  const spread = apart.reduce((dx, { axis, step }) => dilate(dx, axis, Math.abs(step)), reverseAlong(dy, backwards))
   const margins = x.shape.map((_, axis): [before: Value, after: Value] => {
     const stride = strides.find((candidate) => candidate.axis === axis)
     if (!stride) return [zero, zero]
     const length = lengthAlong(x, axis)
-    const before = firstTaken(stride.start, length, lengthAlong(dy, axis), stride.step)
+    const before = firstPosition(stride.start, length, lengthAlong(dy, axis), stride.step)
     return [before, op.Sub(op.Sub(length, before), lengthAlong(spread, axis))]
   })
-  const pads = joined([...margins.map(([before]) => before), ...margins.map(([, after]) => after)])
+  const pads = concat([...margins.map(([before]) => before), ...margins.map(([, after]) => after)])
   return knownNumbers(pads)?.every((pad) => pad === 0) ? spread : op.Pad(spread, pads)
 }
 
 /** The adjoint of padding with a constant crops; where Pad crops (negative pads), it pads with zeros. */
-function cropped(x: Value, dy: Value, pads: Value, axes: Value | null): Value {
+function padGradient(x: Value, dy: Value, pads: Value, axes: Value | null): Value {
   const known = padsOf(x, pads, axes)
   const padded = [...(known ?? [])].filter(([, margins]) => margins.some((margin) => margin !== 0))
   const simple = padded.every(([, margins]) => margins.every((margin) => typeof margin === 'number' && margin >= 0))
@@ -96,11 +97,11 @@ function cropped(x: Value, dy: Value, pads: Value, axes: Value | null): Value {
 }
 
 /** What a padding constant reaches: everything that is not an element of x. */
-const outside = (value: Value, dy: Value, dx: Value): Value =>
+const padValueGradient = (value: Value, dy: Value, dx: Value): Value =>
   reshapeLike(op.Sub(op.ReduceSum(dy, null, { keepdims: 0 }), op.ReduceSum(dx, null, { keepdims: 0 })), value)
 
 export const slicingRules = {
-  Concat: (xs, dy, { attributes: { axis } }) => cut(xs, dy, axis),
+  Concat: (xs, dy, { attributes: { axis } }) => splitGradient(xs, dy, axis),
   Split: (_, dys, { y, attributes: { axis } }) => [
     op.Concat(
       dys.map((dy, index) => dy ?? zerosLike(y[index]!)),
@@ -108,12 +109,12 @@ export const slicingRules = {
     ),
     null,
   ],
-  Slice: (inputs, dy) => [unsliced(inputs, dy), null, null, null, null],
+  Slice: (inputs, dy) => [sliceGradient(inputs, dy), null, null, null, null],
   Pad: ([x, pads, value, axes], dy, { attributes: { mode } }) => {
     if (mode !== 'constant')
-      return [scattered(x, dy, (positions) => op.Pad(positions, pads, null, axes, { mode })), null, null, null]
-    const dx = cropped(x, dy, pads, axes)
-    return [dx, null, value && outside(value, dy, dx), null]
+      return [scatterByPosition(x, dy, (positions) => op.Pad(positions, pads, null, axes, { mode })), null, null, null]
+    const dx = padGradient(x, dy, pads, axes)
+    return [dx, null, value && padValueGradient(value, dy, dx), null]
   },
   Trilu: ([, k], dy, { attributes: { upper } }) => [op.Trilu(dy, k, { upper }), null],
   // Cropping and padding leave the same margin, floor(difference / 2), in front.

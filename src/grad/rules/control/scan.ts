@@ -6,12 +6,19 @@ import { copied, inlined } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
 import type { ControlRule } from '../../rule.js'
 import { zerosLike } from '../../zeros.js'
-import { stackedProduct } from './product.js'
-import { type Factor, type Pullback, pullback, where } from './pullback.js'
-import { refuseRandom } from './random.js'
-import { changeOf, placeholder, refuseChange, roundBody, shapedLike, sizeOfBody } from './round.js'
-import { Total } from './total.js'
-import { isShort } from './unroll.js'
+import {
+  countNodes,
+  findShapeChange,
+  GradientSums,
+  isFasterUnrolled,
+  iterationBody,
+  placeholder,
+  rejectRandomNodes,
+  rejectShapeChange,
+  withShapeOf,
+} from './iteration.js'
+import { stackedMatMul } from './stacked-matmul.js'
+import { buildIterationVjp, type Factor, type IterationVjp, select } from './vjp.js'
 
 interface ScanAttributes {
   readonly body: Body
@@ -22,32 +29,32 @@ interface ScanAttributes {
   readonly scan_output_directions?: readonly number[]
 }
 
-/** How a tensor is cut into slices or put together from them: along `axis`, from its end where `reverse` is 1. */
-interface Course {
+/** Axis along which a tensor is split into slices or concatenated from them, and the direction: from the end if `reverse` is 1. */
+interface SliceOrder {
   readonly axis: number
   readonly reverse: number
 }
 
 /**
- * Scan is differentiated by one that reads what the first read, and writes gradients of it, in the opposite direction. Each of
- * its rounds computes a round of the first again, from the states it began with and the results of costly operators, which
- * another run of the first Scan has kept; it carries the gradients of the states and adds up those of captured values. Few
- * rounds are written out instead.
+ * Gradient rule of Scan: a second Scan that reads the inputs of the first, and writes their gradients, in the opposite direction.
+ * Each iteration recomputes one of the first Scan from its initial states and the results of expensive operators, which another
+ * run of the first Scan has stored. It carries the gradients of the states and sums those of captured values. A few iterations are
+ * unrolled instead.
  */
-export const scan: ControlRule = (node, dys, wrt, differentiate) => {
+export const scanRule: ControlRule = (node, dys, wrt, differentiate) => {
   const attributes = node.attributes as unknown as ScanAttributes
   const { body: of } = attributes
-  refuseRandom(of)
+  rejectRandomNodes(of)
   const count = node.inputs.length - attributes.num_scan_inputs
   const initial = node.inputs.slice(0, count) as Value[]
   const scanned = node.inputs.slice(count) as Value[]
-  const ins = scanned.map((_, i) => course(attributes.scan_input_axes?.[i], attributes.scan_input_directions?.[i]))
+  const ins = scanned.map((_, i) => sliceOrder(attributes.scan_input_axes?.[i], attributes.scan_input_directions?.[i]))
   const outs = dys
     .slice(count)
-    .map((_, i) => course(attributes.scan_output_axes?.[i], attributes.scan_output_directions?.[i]))
-  const rounds = scanned[0]?.shape?.[axisOf(ins[0]!.axis, scanned[0].shape.length)]
-  if (typeof rounds === 'number' && rounds > 0 && isShort(rounds, sizeOfBody(of))) {
-    const ys = unrolled(of, rounds, initial, scanned, ins, outs)
+    .map((_, i) => sliceOrder(attributes.scan_output_axes?.[i], attributes.scan_output_directions?.[i]))
+  const iterations = scanned[0]?.shape?.[axisOf(ins[0]!.axis, scanned[0].shape.length)]
+  if (typeof iterations === 'number' && iterations > 0 && isFasterUnrolled(iterations, countNodes(of))) {
+    const ys = unrollScan(of, iterations, initial, scanned, ins, outs)
     return differentiate(
       ys.flatMap((y, i) => (dys[i] ? [[y, dys[i]] as const] : [])),
       wrt,
@@ -61,34 +68,34 @@ export const scan: ControlRule = (node, dys, wrt, differentiate) => {
       placeholder({ dtype: x.dtype, shape: without(x.shape, ins[i]!.axis) ?? of.inputs[count + i]?.shape }, 'slice'),
     ),
   ]
-  const round = body(inputs, () => inlined(of, inputs))
-  refuseChange(changeOf(inputs.slice(0, count), round.outputs))
-  const back = pullback(
+  const iteration = body(inputs, () => inlined(of, inputs))
+  rejectShapeChange(findShapeChange(inputs.slice(0, count), iteration.outputs))
+  const back = buildIterationVjp(
     {
-      of: round,
+      of: iteration,
       lead: 0,
       skip: 0,
       count,
       inputs,
-      asked: node.inputs.map((x) => x !== null && wrt.includes(x)),
+      differentiated: node.inputs.map((x) => x !== null && wrt.includes(x)),
       incoming: dys.slice(count).map((dy) => dy !== null),
       captured,
-      stacked: true,
+      inputsAreStacked: true,
     },
     differentiate,
   )
 
-  const kept = inputs.map((_, i) => i < count && (back.used[i]! || isFactor(back, i)))
+  const stored = inputs.map((_, i) => i < count && (back.used[i]! || isFactor(back, i)))
   const stacks =
-    kept.includes(true) || back.saved.length > 0
+    stored.includes(true) || back.saved.length > 0
       ? op
           .Scan([...initial, ...scanned], {
-            body: roundBody(
+            body: iterationBody(
               inputs.map((x) => placeholder(x)),
               (...xs) => {
-                const copies = copied(round, xs)
+                const copies = copied(iteration, xs)
                 const now = (x: Value) => copies.get(x) ?? x
-                return [...round.outputs.slice(0, count).map(now), ...where(xs, kept), ...back.saved.map(now)]
+                return [...iteration.outputs.slice(0, count).map(now), ...select(xs, stored), ...back.saved.map(now)]
               },
             ),
             num_scan_inputs: scanned.length,
@@ -97,32 +104,35 @@ export const scan: ControlRule = (node, dys, wrt, differentiate) => {
           })
           .slice(count)
       : []
-  const stackOf = new Map(where(inputs, kept).map((x, i) => [x, stacks[i]!]))
+  const stackOf = new Map(select(inputs, stored).map((x, i) => [x, stacks[i]!]))
 
   const carried = initial.flatMap((x, i) => (back.states[i] ? [dys[i] ?? zerosLike(x)] : []))
   const summed = captured.filter((_, i) => back.captured[i]!.sums)
   const start = [...carried, ...summed.map(zerosLike)]
-  const read: [Value, Course][] = [
-    ...where(inputs, back.used).flatMap((x): [Value, Course][] =>
+  const read: [Value, SliceOrder][] = [
+    ...select(inputs, back.used).flatMap((x): [Value, SliceOrder][] =>
       stackOf.has(x) ? [[stackOf.get(x)!, backwards]] : [],
     ),
-    ...scanned.flatMap((x, i): [Value, Course][] => (back.used[count + i] ? [[x, turned(ins[i]!)]] : [])),
-    ...stacks.slice(stackOf.size).map((x): [Value, Course] => [x, backwards]),
-    ...dys.slice(count).flatMap((dy, i): [Value, Course][] => (dy ? [[dy, turned(outs[i]!)]] : [])),
+    ...scanned.flatMap((x, i): [Value, SliceOrder][] => (back.used[count + i] ? [[x, reverseOf(ins[i]!)]] : [])),
+    ...stacks.slice(stackOf.size).map((x): [Value, SliceOrder] => [x, backwards]),
+    ...dys.slice(count).flatMap((dy, i): [Value, SliceOrder][] => (dy ? [[dy, reverseOf(outs[i]!)]] : [])),
   ]
-  // Something has to be read for there to be rounds.
-  if (read.length === 0) read.push([scanned[0]!, turned(ins[0]!)])
-  const answers = [...where(ins, back.answered.slice(count)).map(turned), ...back.factors.map(() => backwards)]
+  // A Scan without scan inputs would have no iterations.
+  if (read.length === 0) read.push([scanned[0]!, reverseOf(ins[0]!)])
+  const answers = [
+    ...select(ins, back.inputsWithGradient.slice(count)).map(reverseOf),
+    ...back.factors.map(() => backwards),
+  ]
   const result = op.Scan([...start, ...read.map(([x]) => x)], {
-    body: roundBody(
+    body: iterationBody(
       [
         ...start.map((x) => placeholder(x, 'gradient')),
         ...read.map(([x, { axis }]) => placeholder({ dtype: x.dtype, shape: without(x.shape, axis) }, 'slice')),
       ],
       (...all) => {
         const [now, rest] = [all.slice(0, start.length), all.slice(start.length)]
-        const xs = inputs.map((x, i) => (back.used[i] ? shapedLike(rest.shift()!, x) : x))
-        const saved = rest.splice(0, back.saved.length).map((x, i) => shapedLike(x, back.saved[i]!))
+        const xs = inputs.map((x, i) => (back.used[i] ? withShapeOf(rest.shift()!, x) : x))
+        const saved = rest.splice(0, back.saved.length).map((x, i) => withShapeOf(x, back.saved[i]!))
         const dxs = back.apply(xs, saved, now.slice(0, carried.length), rest)
         const sums = dxs.sums.map((dx, i) => op.Add(now[carried.length + i]!, dx))
         return [...dxs.states, ...sums, ...dxs.inputs, ...dxs.factors]
@@ -134,71 +144,73 @@ export const scan: ControlRule = (node, dys, wrt, differentiate) => {
     scan_output_axes: answers.map(({ axis }) => axis),
     scan_output_directions: answers.map(({ reverse }) => reverse),
   })
-  const total = new Total()
+  const total = new GradientSums()
   const rest = [...result]
-  for (const x of where(initial, back.states)) total.add(x, shapedLike(rest.shift()!, x))
-  for (const x of summed) total.add(x, shapedLike(rest.shift()!, x))
+  for (const x of select(initial, back.states)) total.add(x, withShapeOf(rest.shift()!, x))
+  for (const x of summed) total.add(x, withShapeOf(rest.shift()!, x))
   const dScanned = new Map(
-    scanned.flatMap((x, i) => (back.answered[count + i] ? [[i, shapedLike(rest.shift()!, x)]] : [])),
+    scanned.flatMap((x, i) => (back.inputsWithGradient[count + i] ? [[i, withShapeOf(rest.shift()!, x)]] : [])),
   )
   for (const [i, dx] of dScanned) total.add(scanned[i], dx)
-  // What is left are factors, in the order of the rounds of the first Scan, as its stacks are.
+  // The remaining results are factors, in the iteration order of the first Scan, as its stacks are.
   const factor = ({ kind, index }: Factor): Value => {
     if (kind === 'result') return rest[index]!
     if (index < count) return stackOf.get(inputs[index]!)!
     const i = index - count
-    return inRounds(kind === 'input' ? scanned[i]! : dScanned.get(i)!, ins[i]!)
+    return inIterationOrder(kind === 'input' ? scanned[i]! : dScanned.get(i)!, ins[i]!)
   }
   for (const [i, { products }] of back.captured.entries())
     for (const { a, b, alpha } of products)
-      total.add(captured[i], shapedLike(stackedProduct({ a: factor(a), b: factor(b), alpha }), captured[i]!))
-  return wrt.map((x) => total.of(x))
+      total.add(captured[i], withShapeOf(stackedMatMul({ a: factor(a), b: factor(b), alpha }), captured[i]!))
+  return wrt.map((x) => total.get(x))
 }
 
-const isFactor = ({ captured }: Pullback, input: number): boolean =>
+const isFactor = ({ captured }: IterationVjp, input: number): boolean =>
   captured.some(({ products }) =>
     products.some(({ a, b }) => [a, b].some(({ kind, index }) => kind === 'input' && index === input)),
   )
 
-/** A stack of matrices with its slices in the order of the rounds, along the first axis. */
-function inRounds(x: Value, { axis, reverse }: Course): Value {
+/** A stack of matrices with its slices in iteration order along the first axis. */
+function inIterationOrder(x: Value, { axis, reverse }: SliceOrder): Value {
   const at = axisOf(axis, 3)
   const first = at === 0 ? x : op.Transpose(x, { perm: [at, ...[0, 1, 2].filter((other) => other !== at)] })
   return reverse ? op.Slice(first, [-1], [-(2 ** 63)], [0], [-1]) : first
 }
 
-const backwards: Course = { axis: 0, reverse: 1 }
-const course = (axis = 0, reverse = 0): Course => ({ axis, reverse })
-const turned = ({ axis, reverse }: Course): Course => ({ axis, reverse: 1 - reverse })
+const backwards: SliceOrder = { axis: 0, reverse: 1 }
+const sliceOrder = (axis = 0, reverse = 0): SliceOrder => ({ axis, reverse })
+const reverseOf = ({ axis, reverse }: SliceOrder): SliceOrder => ({ axis, reverse: 1 - reverse })
 
 const without = (shape: Shape | undefined, axis: number): Shape | undefined =>
   shape?.toSpliced(axisOf(axis, shape.length), 1)
 
-/** Results of a scan written out. */
-function unrolled(
+/** Results of an unrolled Scan. */
+function unrollScan(
   of: Body,
-  rounds: number,
+  iterations: number,
   initial: readonly Value[],
   scanned: readonly Value[],
-  ins: readonly Course[],
-  outs: readonly Course[],
+  ins: readonly SliceOrder[],
+  outs: readonly SliceOrder[],
 ): Value[] {
-  const cut = scanned.map((x, i) => inOrder(parts(x, ins[i]!.axis, rounds), ins[i]!))
+  const cut = scanned.map((x, i) => inOrder(splitSlices(x, ins[i]!.axis, iterations), ins[i]!))
   let states = [...initial]
   const stacks: Value[][] = outs.map(() => [])
-  for (let round = 0; round < rounds; round++) {
-    const results = inlined(of, [...states, ...cut.map((slices) => slices[round]!)])
+  for (let iteration = 0; iteration < iterations; iteration++) {
+    const results = inlined(of, [...states, ...cut.map((slices) => slices[iteration]!)])
     states = results.slice(0, initial.length)
     for (const [i, stack] of stacks.entries()) stack.push(op.Unsqueeze(results[initial.length + i]!, [outs[i]!.axis]))
   }
-  return [...states, ...stacks.map((stack, i) => joined(inOrder(stack, outs[i]!), outs[i]!.axis))]
+  return [...states, ...stacks.map((stack, i) => joinSlices(inOrder(stack, outs[i]!), outs[i]!.axis))]
 }
 
-const inOrder = (slices: readonly Value[], { reverse }: Course): readonly Value[] =>
+const inOrder = (slices: readonly Value[], { reverse }: SliceOrder): readonly Value[] =>
   reverse ? slices.toReversed() : slices
 
-const parts = (x: Value, axis: number, rounds: number): readonly Value[] =>
-  (rounds === 1 ? [x] : op.Split(x, Array<number>(rounds).fill(1), { axis })).map((part) => op.Squeeze(part, [axis]))
+const splitSlices = (x: Value, axis: number, iterations: number): readonly Value[] =>
+  (iterations === 1 ? [x] : op.Split(x, Array<number>(iterations).fill(1), { axis })).map((part) =>
+    op.Squeeze(part, [axis]),
+  )
 
-const joined = (slices: readonly Value[], axis: number): Value =>
+const joinSlices = (slices: readonly Value[], axis: number): Value =>
   slices.length === 1 ? slices[0]! : op.Concat(slices, { axis })

@@ -4,7 +4,7 @@ import type { Value } from '../../../ir/value.js'
 import { swapFirst } from '../../../op/compose/shape.js'
 import { op } from '../../../op/op.js'
 import type { WindowAxis } from '../../../op/window.js'
-import { imagesBehindChannels } from './groups.js'
+import { imagesToSpatialAxis } from './groups.js'
 
 /*
  * Columns are what every window sees. A convolution whose kernels are the unit vectors picks one tap each: faster than slicing
@@ -18,17 +18,17 @@ export function columnsOfImages(
   window: readonly WindowAxis[],
   channels: number,
 ): Value {
-  if (isPointwise(kernel, window)) return everyStride(x, window)
-  return op.Conv(x, unitKernels(x, channels, kernel), { group: channels, ...slide(window) })
+  if (isPointwise(kernel, window)) return takeStrided(x, window)
+  return op.Conv(x, unitKernels(x, channels, kernel), { group: channels, ...slidingAttributes(window) })
 }
 
 /** Columns of each channel over all images, which become a further spatial axis: [N, C, ...] -> [C, taps, N, ...windows]. */
 export function columnsOfChannels(x: Value, kernel: readonly number[], window: readonly WindowAxis[]): Value {
-  if (isPointwise(kernel, window)) return swapFirst(everyStride(x, window))
+  if (isPointwise(kernel, window)) return swapFirst(takeStrided(x, window))
   return op.Conv(
-    imagesBehindChannels(x),
+    imagesToSpatialAxis(x),
     once(`units ${x.dtype} ${kernel}`, () => unitKernels(x, 1, [1, ...kernel])),
-    slideOverImages(window),
+    slidingAttributesOverImages(window),
   )
 }
 
@@ -40,21 +40,21 @@ function unitKernels(like: Value, groups: number, kernel: readonly number[]): Va
   return constant(tensorFrom(like.dtype, [groups * taps, 1, ...kernel], units))
 }
 
-export const slide = (window: readonly WindowAxis[]) => ({
+export const slidingAttributes = (window: readonly WindowAxis[]) => ({
   strides: window.map(({ stride }) => stride),
   dilations: window.map(({ dilation }) => dilation),
   pads: [...window.map(({ before }) => before as number), ...window.map(({ after }) => after as number)],
 })
 
 /** The same with an axis of images before the others, one at a time. */
-export const slideOverImages = (window: readonly WindowAxis[]) =>
-  slide([{ kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 }, ...window])
+export const slidingAttributesOverImages = (window: readonly WindowAxis[]) =>
+  slidingAttributes([{ kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 }, ...window])
 
 const isPointwise = (kernel: readonly number[], window: readonly WindowAxis[]): boolean =>
   sizeOf(kernel) === 1 && window.every(({ before, after }) => before === 0 && after === 0)
 
 /** x[:, :, ::stride, ...] */
-function everyStride(x: Value, window: readonly WindowAxis[]): Value {
+function takeStrided(x: Value, window: readonly WindowAxis[]): Value {
   const strided = window.flatMap(({ stride }, i) => (stride > 1 ? [{ stride, axis: i + 2 }] : []))
   if (strided.length === 0) return x
   return op.Slice(

@@ -2,16 +2,16 @@ import { constant, tensorFrom } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/op.js'
 import { extentOf, type WindowAxis } from '../../../op/window.js'
-import { slideOverImages } from './columns.js'
-import { imagesBehindChannels } from './groups.js'
+import { slidingAttributesOverImages } from './columns.js'
+import { imagesToSpatialAxis } from './groups.js'
 
 /** Kernels of this many rows or columns are left to other forms. */
-const MANY_SHIFTS = 32
+const MAX_KERNEL_LENGTH = 32
 
 /** Whether `depthwiseGradient` serves: two spatial axes, the second moved over by one and padded by less than the window. */
-export function shiftsApart(kernel: readonly number[], window: readonly WindowAxis[]): boolean {
+export function hasDepthwiseForm(kernel: readonly number[], window: readonly WindowAxis[]): boolean {
   const [, columns] = window
-  if (window.length !== 2 || columns?.stride !== 1 || kernel.some((length) => length >= MANY_SHIFTS)) return false
+  if (window.length !== 2 || columns?.stride !== 1 || kernel.some((length) => length >= MAX_KERNEL_LENGTH)) return false
   return [columns.before, columns.after].every((pad) => (pad as number) < (extentOf(columns) as number))
 }
 
@@ -19,7 +19,7 @@ export function shiftsApart(kernel: readonly number[], window: readonly WindowAx
  * The gradient of depthwise weights [C, 1, kh, kw] for two spatial axes. Tap (i, j) is the product of x moved by i rows and dy
  * moved back by j columns: kh + kw moved copies and one product over all images in the place of kh kw.
  */
-export function depthwiseGradient(x: Value, dy: Value, window: readonly WindowAxis[]): Value {
+export function depthwiseWeightGradient(x: Value, dy: Value, window: readonly WindowAxis[]): Value {
   const [rows, columns] = window as readonly [WindowAxis, WindowAxis]
   const [kh, kw] = [rows.kernel as number, columns.kernel as number]
   const still: WindowAxis = { kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 }
@@ -32,8 +32,16 @@ export function depthwiseGradient(x: Value, dy: Value, window: readonly WindowAx
   // One kernel for each row, its one at that row; for each column, counted from the end.
   const down = constant(tensorFrom(x.dtype, [kh, 1, 1, kh, 1], unitVectors(kh)))
   const across = constant(tensorFrom(x.dtype, [kw, 1, 1, 1, kw], unitVectors(kw, 'fromTheEnd')))
-  const moved = op.Reshape(op.Conv(imagesBehindChannels(x), down, slideOverImages([rows, still])), [0, kh, -1])
-  const movedBack = op.Reshape(op.Conv(imagesBehindChannels(dy), across, slideOverImages([still, back])), [0, kw, -1])
+  const moved = op.Reshape(op.Conv(imagesToSpatialAxis(x), down, slidingAttributesOverImages([rows, still])), [
+    0,
+    kh,
+    -1,
+  ])
+  const movedBack = op.Reshape(op.Conv(imagesToSpatialAxis(dy), across, slidingAttributesOverImages([still, back])), [
+    0,
+    kw,
+    -1,
+  ])
   return op.MatMul(moved, op.Transpose(movedBack, { perm: [0, 2, 1] }))
 }
 

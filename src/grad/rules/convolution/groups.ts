@@ -3,10 +3,10 @@ import { swapFirst } from '../../../op/compose/shape.js'
 import { op } from '../../../op/op.js'
 
 /** [N, C, ...] -> [C, 1, N, ...]: channels in the place of images, images as an axis of space. */
-export const imagesBehindChannels = (x: Value): Value => op.Unsqueeze(swapFirst(x), [1])
+export const imagesToSpatialAxis = (x: Value): Value => op.Unsqueeze(swapFirst(x), [1])
 
 /** Weights [g m, c, ...] -> [g c, m, ...], of known shape: input and output channels exchanged within every group. */
-export function groupsTransposed(w: Value, group: number): Value {
+export function transposeGroups(w: Value, group: number): Value {
   const [outputs, c, ...kernel] = w.shape as readonly number[]
   const m = outputs! / group
   if (group === 1) return swapFirst(w)

@@ -5,7 +5,7 @@ import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/op.js'
 import { extentOf, type WindowAxis } from '../../../op/window.js'
-import { groupsTransposed } from './groups.js'
+import { transposeGroups } from './groups.js'
 
 /**
  * Kernels of up to this many taps are turned by a product with a permutation: exact, and on onnxruntime's CPU provider a tenth
@@ -20,9 +20,9 @@ const MANY_TAPS = 64
  */
 export function inputGradient(dy: Value, w: Value, window: readonly WindowAxis[], group: number, x: Value): Value {
   const tails = window.map((axis, i) => tailOf(axis, x.shape?.[i + 2], dy.shape?.[i + 2]))
-  if (!tails.every((tail) => tail !== undefined)) return cropped(dy, w, window, group, x)
-  return turnedPads(w, window, tails)
-    ? op.Conv(dy, turned(w, group), { group, dilations: dilationsOf(window), pads: turnedPads(w, window, tails) })
+  if (!tails.every((tail) => tail !== undefined)) return transposeAndCrop(dy, w, window, group, x)
+  return flippedPads(w, window, tails)
+    ? op.Conv(dy, flipKernels(w, group), { group, dilations: dilationsOf(window), pads: flippedPads(w, window, tails) })
     : op.ConvTranspose(dy, w, {
         ...stepsOf(window, group),
         pads: [...beforeOf(window), ...tails.map((tail) => Math.max(0, tail))],
@@ -48,7 +48,7 @@ function tailOf(axis: WindowAxis, length: Dim | undefined, windows: Dim | undefi
 }
 
 /** Pads of the convolution with turned weights; undefined unless every stride is 1 and the pads are not negative. */
-function turnedPads(w: Value, window: readonly WindowAxis[], tails: readonly number[]): readonly number[] | undefined {
+function flippedPads(w: Value, window: readonly WindowAxis[], tails: readonly number[]): readonly number[] | undefined {
   if (!isStatic(w.shape) || window.some(({ stride }) => stride !== 1)) return undefined
   const reach = window.map((axis) => (extentOf(axis) as number) - 1)
   const pads = [...beforeOf(window), ...tails].map((pad, i) => reach[i % reach.length]! - pad)
@@ -56,13 +56,13 @@ function turnedPads(w: Value, window: readonly WindowAxis[], tails: readonly num
 }
 
 /** [g m, c, ...] -> [g c, m, ...], every kernel read backwards. */
-function turned(w: Value, group: number): Value {
-  const transposed = groupsTransposed(w, group)
+function flipKernels(w: Value, group: number): Value {
+  const transposed = transposeGroups(w, group)
   const shape = transposed.shape as readonly number[]
   const taps = sizeOf(shape.slice(2))
   if (taps === 1) return transposed
   if (taps <= MANY_TAPS)
-    return op.Reshape(op.MatMul(op.Reshape(transposed, [-1, taps]), reversal(w.dtype, taps)), shape)
+    return op.Reshape(op.MatMul(op.Reshape(transposed, [-1, taps]), reversalMatrix(w.dtype, taps)), shape)
   const axes = shape.flatMap((length, axis) => (axis > 1 && length !== 1 ? [axis] : []))
   const backwards = axes.map(() => -1)
   return op.Slice(
@@ -75,14 +75,14 @@ function turned(w: Value, group: number): Value {
 }
 
 /** The matrix that reads rows of `taps` backwards: 1 from corner to corner. */
-const reversal = (dtype: DType, taps: number): Value =>
+const reversalMatrix = (dtype: DType, taps: number): Value =>
   once(`reversal ${dtype} ${taps}`, () => {
     const ones = Array.from({ length: taps ** 2 }, (_, i) => Number((i % taps) + Math.floor(i / taps) === taps - 1))
     return constant(tensorFrom(dtype, [taps, taps], ones))
   })
 
 /** Lengths known only at run time: as much as the windows can reach, cut to the length of x. */
-function cropped(dy: Value, w: Value, window: readonly WindowAxis[], group: number, x: Value): Value {
+function transposeAndCrop(dy: Value, w: Value, window: readonly WindowAxis[], group: number, x: Value): Value {
   const whole = op.ConvTranspose(dy, w, {
     ...stepsOf(window, group),
     pads: [...beforeOf(window), ...window.map(() => 0)],

@@ -20,16 +20,16 @@ interface Counting {
  * What AveragePool divides the sum of a window by: how many of its taps lie on x, or with `includePad` on x and its padding.
  * A scalar where all windows agree, else it broadcasts to `dy`.
  */
-export function divisorOf(x: Value, dy: Value, { window, ceil, includePad, pad }: Counting): Value {
+export function averagePoolDivisor(x: Value, dy: Value, { window, ceil, includePad, pad }: Counting): Value {
   const kernel = window.map(({ kernel }) => kernel as number)
   const padded = pad !== undefined || window.some(({ before, after }) => before !== 0 || after !== 0)
   const overhangs = ceil && window.some(({ stride }) => stride > 1)
   if (!overhangs && (includePad || !padded)) return scalar(dy.dtype, sizeOf(kernel))
-  if (pad) return countedAtRunTime(x, dy, window, includePad, pad)
+  if (pad) return countAtRunTime(x, dy, window, includePad, pad)
   const counts = window.map((axis, i) => countsAlong(axis, x.shape?.[i + 2], dy.shape?.[i + 2], includePad))
   return counts.every((count) => count !== undefined)
     ? outer(counts, dy)
-    : countedAtRunTime(x, dy, window, includePad, (ones) => ones)
+    : countAtRunTime(x, dy, window, includePad, (ones) => ones)
 }
 
 /** Taps of every window along one axis that count. */
@@ -60,7 +60,7 @@ function outer(counts: readonly (readonly number[])[], dy: Value): Value {
 }
 
 /** The same as a sum over windows of ones, cut to the windows there are. */
-function countedAtRunTime(
+function countAtRunTime(
   x: Value,
   dy: Value,
   window: readonly WindowAxis[],

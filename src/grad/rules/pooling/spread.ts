@@ -9,7 +9,7 @@ import { withKnownPadding } from '../convolution/padding.js'
 /**
  * The adjoint of summing over windows: every element of `x` receives the sum of `dy` over the windows that see it.
  */
-export function spread(dy: Value, window: readonly WindowAxis[], autoPad: string, x: Value): Value {
+export function spreadOverWindows(dy: Value, window: readonly WindowAxis[], autoPad: string, x: Value): Value {
   const kernel = window.map(({ kernel }) => kernel as number)
   const [dx] = withKnownPadding(x, int64s(kernel), window, autoPad, (x, window) => [
     window.every(isDense)

@@ -11,7 +11,7 @@ const float = (value: number) => scalar('float32', value)
  * w_ij = f((j - x_i) min(scale, 1)) / sum_j f, f being the hat 1 - |d| or Keys' cubic. The sum runs over all whole j; the
  * weights beyond an end count for the last element there, or with `exclude_outside` for nothing, in the sum neither.
  */
-export function antialiased(
+export function antialiasWeights(
   coordinates: Value,
   { scale, inputLength }: ResizedAxis,
   { mode, cubic_coeff_a, exclude_outside }: ResizeAttributes,

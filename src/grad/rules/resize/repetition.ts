@@ -5,7 +5,7 @@ import { type ResizeAttributes, resizedAxes } from '../../../op/definitions/resi
 import { op } from '../../../op/op.js'
 
 /** How often nearest neighbours repeat every element along each axis, where each is repeated equally often; else undefined. */
-export function repetitions(
+export function findRepetitions(
   x: Value,
   y: Value,
   scales: Value | null,
