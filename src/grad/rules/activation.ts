@@ -11,13 +11,13 @@ const positive = (x: Value): Value => op.Greater(x, 0)
 const density = 1 / Math.sqrt(2 * Math.PI)
 const sqrt2OverPi = Math.sqrt(2 / Math.PI)
 
-/** d/dx of x (1 + erf(x / sqrt 2)) / 2: the normal distribution function plus x times its density. */
+/** Derivative of x (1 + erf(x / sqrt 2)) / 2: Phi(x) + x phi(x), the normal distribution function and its density. */
 function geluSlope(x: Value): Value {
   const distribution = op.Mul(op.Add(op.Erf(op.Mul(x, Math.SQRT1_2)), 1), 0.5)
   return op.Add(distribution, op.Mul(x, op.Mul(op.Exp(op.Mul(square(x), -0.5)), density)))
 }
 
-/** d/dx of x (1 + t) / 2 with t = tanh(sqrt(2 / pi) (x + 0.044715 x^3)). */
+/** Derivative of x (1 + t) / 2 with t = tanh(sqrt(2 / pi) (x + 0.044715 x^3)). */
 function geluTanhSlope(x: Value): Value {
   const xx = square(x)
   const t = op.Tanh(op.Mul(op.Mul(x, op.Add(op.Mul(xx, 0.044715), 1)), sqrt2OverPi))
@@ -25,7 +25,7 @@ function geluTanhSlope(x: Value): Value {
   return op.Add(op.Mul(op.Add(t, 1), 0.5), op.Mul(op.Mul(x, op.Sub(1, square(t))), inner))
 }
 
-/** Derivatives at kinks are those of PyTorch: the left one for the rectifiers, 0 outside open intervals. */
+/** Gradient rules of activations. At kinks they equal PyTorch's: the left derivative for rectifiers, 0 outside open intervals. */
 export const activationRules = {
   Relu: ([x], dy) => [masked(dy, positive(x))],
   LeakyRelu: ([x], dy, { attributes: { alpha } }) => [
@@ -33,18 +33,18 @@ export const activationRules = {
   ],
   PRelu: ([x, slope], dy) => [op.Mul(dy, op.Where(positive(x), 1, slope)), op.Mul(dy, op.Min([x, 0]))],
   ThresholdedRelu: ([x], dy, { attributes: { alpha } }) => [masked(dy, op.Greater(x, alpha))],
-  // alpha e^x = y + alpha where x <= 0.
+  // For x <= 0 the slope is alpha e^x = y + alpha.
   Elu: ([x], dy, { y, attributes: { alpha } }) => [op.Mul(dy, op.Where(positive(x), 1, op.Add(y, alpha)))],
-  // e^(x / alpha) = y / alpha + 1 where x <= 0.
+  // For x <= 0 the slope is e^(x / alpha) = y / alpha + 1.
   Celu: ([x], dy, { y, attributes: { alpha } }) => [
     op.Mul(dy, op.Where(positive(x), 1, op.Add(op.Mul(y, 1 / alpha), 1))),
   ],
-  // gamma alpha e^x = y + gamma alpha where x <= 0.
+  // For x <= 0 the slope is gamma alpha e^x = y + gamma alpha.
   Selu: ([x], dy, { y, attributes: { alpha, gamma } }) => [
     op.Mul(dy, op.Where(positive(x), gamma, op.Add(y, gamma * alpha))),
   ],
   Sigmoid: (_, dy, { y }) => [op.Mul(dy, op.Mul(y, op.Sub(1, y)))],
-  // With s = sigmoid(alpha x), y = x s: s + alpha x s (1 - s).
+  // y = x s with s = sigmoid(alpha x): the slope is s + alpha y (1 - s).
   Swish: ([x], dy, { y, attributes: { alpha } }) => {
     const s = op.Sigmoid(op.Mul(x, alpha))
     return [op.Mul(dy, op.Add(s, op.Mul(op.Mul(y, alpha), op.Sub(1, s))))]
@@ -54,7 +54,7 @@ export const activationRules = {
     op.Mul(dy, op.Where(op.Less(op.Abs(x), 3), op.Add(op.Mul(x, 1 / 3), 0.5), indicator(positive(x), x))),
   ],
   Softplus: ([x], dy) => [op.Mul(dy, op.Sigmoid(x))],
-  // 1 / (1 + |x|) = 1 - |y|
+  // The slope is 1 / (1 + |x|)^2 = (1 - |y|)^2.
   Softsign: (_, dy, { y }) => [op.Mul(dy, square(op.Sub(1, op.Abs(y))))],
   Shrink: ([x], dy, { attributes: { lambd } }) => [masked(dy, op.Greater(op.Abs(x), lambd))],
   Gelu: ([x], dy, { attributes: { approximate } }) => [

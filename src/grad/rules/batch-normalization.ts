@@ -10,7 +10,11 @@ type Gradients = readonly [
   dVariance: Value | null,
 ]
 
-/** y = (x - mean) scale / sqrt(var + epsilon) + bias, with statistics that are inputs like any other. */
+/**
+ * Gradients of y = (x - mean) scale / std + bias with std = sqrt(var + epsilon), where mean and var are inputs:
+ * dx = dy scale / std, dscale = sum(dy (x - mean)) / std, dbias = sum(dy), dmean = -dbias scale / std,
+ * dvar = -dscale scale / (2 (var + epsilon)).
+ */
 export function batchNormalizationFrozen(
   x: Value,
   scale: Value,
@@ -32,10 +36,10 @@ export function batchNormalizationFrozen(
 }
 
 /**
- * The same with mean and variance of the batch, through which gradients flow too:
- * dx = scale/std (dy - sum(dy)/n - c sum(dy c)/(n std²)), c = x - mean. The running statistics
- * momentum * old + (1 - momentum) * batch pass their gradients to the old ones and to x; with momentum 0 they are those of
- * the batch, which then need not be computed again.
+ * Gradients of BatchNormalization in training mode, where mean and variance depend on x:
+ * dx = scale / std (dy - sum(dy) / n - c sum(dy c) / (n std^2)) with c = x - mean. The running statistics
+ * momentum * old + (1 - momentum) * batch pass their gradients to the old ones and to x. With momentum 0 they equal those of the
+ * batch, which are then not computed again.
  */
 export function batchNormalizationTraining(
   x: Value,

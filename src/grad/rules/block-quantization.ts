@@ -19,11 +19,11 @@ interface BlockLayout {
 function storedBytes(value: Value, what: string): Tensor {
   const tensor = constantTensor(value)
   if (tensor?.dtype !== 'uint8')
-    throw new OnnxIreError('not-differentiable', `its ${what} are not stored in the model as uint8`)
+    throw new OnnxIreError('not-differentiable', `its ${what} must be stored in the model as uint8`)
   return tensor
 }
 
-/** The same bytes, two elements in each: the lower four bits come first in ONNX too. The data is not looked at. */
+/** Returns the same bytes as 4-bit or 8-bit elements, without reading them: ONNX also stores the lower four bits first. */
 const reinterpret = (tensor: Tensor, dims: readonly number[], bits: number): Value =>
   constant({
     dtype: bits === 4 ? 'uint4' : 'uint8',
@@ -33,7 +33,7 @@ const reinterpret = (tensor: Tensor, dims: readonly number[], bits: number): Val
     },
   })
 
-/** Zero points [N, blocks]. Rows of 4 bits begin with a whole byte; where there are none they are half the range. */
+/** Zero points [N, blocks]. Rows of 4-bit elements start at a byte boundary; the default is half the range. */
 function zeroPoints(value: Value | null, count: number, { N, bits }: BlockLayout): Value {
   const bytes = value && (storedBytes(value, 'zero points').data as Uint8Array)
   const stride = Math.ceil((count * bits) / 8)
@@ -52,12 +52,13 @@ function zeroPoints(value: Value | null, count: number, { N, bits }: BlockLayout
 }
 
 /**
- * W [N, K] = (q - z) s, one zero point and scale for each block. Written with DequantizeLinear, which onnxruntime does not
- * fold into a tensor of floats when it loads a model.
+ * Weight W [N, K] = (q - z) s with one zero point z and scale s per block, by DequantizeLinear, which onnxruntime does not fold into
+ * a float tensor when it loads a model.
  */
 function dequantizeWeight(b: Value, scales: Value, zeros: Value | null, stored_: BlockLayout): Value {
   const { K, N, bits, block_size } = stored_
-  if (bits !== 4 && bits !== 8) throw new OnnxIreError('not-differentiable', `weights of ${bits} bits`)
+  if (bits !== 4 && bits !== 8)
+    throw new OnnxIreError('not-differentiable', `weights of ${bits} bits are not supported; 4 and 8 are`)
   const count = Math.ceil(K / block_size)
   const q = reinterpret(storedBytes(b, 'weights'), [N, count * block_size], bits)
   const steps = op.Reshape(scales, [N, count])
@@ -69,11 +70,14 @@ function dequantizeWeight(b: Value, scales: Value, zeros: Value | null, stored_:
 }
 
 export const blockQuantizationRules = {
-  // y = a W^T + bias; the weight and its scales are taken as fixed.
+  // y = a W^T + bias: da = dy W. The weight and its scales are constants.
   MatMulNBits: ([, b, scales, zeros, groupIndices, bias], dy, { attributes }) => {
-    if (groupIndices) throw new OnnxIreError('not-differentiable', 'its columns are in another order (g_idx)')
+    if (groupIndices) throw new OnnxIreError('not-differentiable', 'reordered columns (g_idx) are not supported')
     if (attributes.weight_prepacked)
-      throw new OnnxIreError('not-differentiable', 'its weights are packed for one device; use the model from before')
+      throw new OnnxIreError(
+        'not-differentiable',
+        'weights prepacked for one device are not supported; use the model from before prepacking',
+      )
     const da = op.MatMul(dy, dequantizeWeight(b, scales, zeros, attributes))
     return [da, null, null, null, null, bias && sumTo(dy, bias)]
   },

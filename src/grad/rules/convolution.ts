@@ -12,16 +12,17 @@ import { weightGradient } from './convolution/weight.js'
 
 const biasGradient = (b: Value | null, dy: Value) => b && channelsOf(dy).perChannel(dy)
 
-/** The number of axes decides the form of everything here. */
+/** Throws `not-differentiable` if the rank of an operand is unknown. */
 function requireRanks(operator: string, ...operands: readonly Value[]): void {
   if (operands.some(({ shape }) => shape === undefined)) {
     throw new OnnxIreError(
       'not-differentiable',
-      `${operator}: its gradient needs the number of axes of its operands; declare the shape of the model's input`,
+      `${operator}: its gradient needs operands of known rank; declare the shape of the model's input`,
     )
   }
 }
 
+/** Gradient rules of Conv and ConvTranspose; the forms of the gradients are in `convolution/`. */
 export const convolutionRules = {
   Conv: ([data, w, b], dy, { attributes }) => {
     const x = withRank(data, w.shape?.length)
@@ -34,7 +35,7 @@ export const convolutionRules = {
     ])
     return [dx, dw!, biasGradient(b, dy)]
   },
-  // The adjoint of a convolution that takes the output back to the input.
+  // ConvTranspose is the adjoint of a convolution: dx is that convolution of dy, and x and dy swap roles in the weight gradient.
   ConvTranspose: ([data, w, b], dy, { attributes }) => {
     const x = withRank(data, w.shape?.length)
     requireRanks('ConvTranspose', x, w)
@@ -43,7 +44,7 @@ export const convolutionRules = {
     if (window.some(({ before, after }) => typeof before !== 'number' || typeof after !== 'number')) {
       throw new OnnxIreError(
         'not-differentiable',
-        "ConvTranspose: with output_shape or auto_pad its gradient needs the kernel and the lengths of its input; declare the shape of the model's input",
+        "ConvTranspose: with output_shape or auto_pad its gradient needs a known kernel shape and known input lengths; declare the shape of the model's input",
       )
     }
     const trimmed = window.flatMap(({ trim }, i) => (trim > 0 ? [{ trim, axis: i + 2 }] : []))

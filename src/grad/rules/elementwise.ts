@@ -13,7 +13,7 @@ const castTo = (dy: Value, x: Value): Value => {
   return dy.dtype === dtype ? dy : op.Cast(dy, { to: dtypes[dtype].onnx })
 }
 
-/** d x^c / dx for the exponents that networks use, without a Pow. */
+/** Derivative of x^c with respect to x for the exponents that networks use, without Pow; undefined if c is not constant. */
 function powerSlope(x: Value, y: Value, c: number | undefined): Value | undefined {
   if (c === 2) return op.Mul(x, 2)
   if (c === 3) return op.Mul(square(x), 3)
@@ -25,21 +25,21 @@ function powerSlope(x: Value, y: Value, c: number | undefined): Value | undefine
   return c === undefined ? undefined : op.Mul(op.Pow(x, c - 1), c)
 }
 
-/** The same for any exponent: 0 where the exponent is 0, at x = 0 too. */
+/** Derivative c x^(c - 1) for any exponent; 0 if c = 0, also at x = 0. */
 function slopeOfPower(x: Value, exponent: Value): Value {
   const c = castTo(exponent, x)
   return op.Where(op.Equal(c, 0), 0, op.Mul(c, op.Pow(x, op.Sub(c, 1))))
 }
 
-/** d x^c / dc = x^c log(x), taken as 0 where x <= 0: the logarithm never sees such an x. */
+/** Derivative of x^c with respect to c: x^c log(x), and 0 for x <= 0, which the logarithm never gets. */
 function slopeOfExponent(x: Value, y: Value): Value {
   const positive = op.Greater(x, 0)
   return op.Where(positive, op.Mul(y, op.Log(op.Where(positive, x, 1))), 0)
 }
 
 /**
- * The gradient of Max and Min goes to the first operand that attains the extremum: operand i takes what the operands
- * before it have left wherever it is at least as extreme as all those after it.
+ * Builds the gradient rule of Max or Min: the gradient goes to the first operand that attains the extremum. Operand i takes the
+ * gradient that earlier operands left, in all positions in which it is at least as extreme as every later operand.
  */
 const toExtremum =
   (wins: (a: Value, b: Value) => Value, extremum: (xs: readonly Value[]) => Value) =>
@@ -54,12 +54,13 @@ const toExtremum =
     })
   }
 
+/** Gradient rules of element-wise operators; broadcast axes are summed by the walk. */
 export const elementwiseRules = {
   Add: (_, dy) => [dy, dy],
   Sub: (_, dy) => [dy, op.Neg(dy)],
   Mul: ([a, b], dy) => [op.Mul(dy, b), op.Mul(dy, a)],
   Div: ([, b], dy, { y }) => [op.Div(dy, b), op.Neg(op.Div(op.Mul(dy, y), b))],
-  // a - b * q, where q is a whole number.
+  // y = a - b q with an integer q: da = dy, db = -dy q.
   Mod: ([a, b], dy, { y }) => [dy, op.Neg(op.Mul(dy, op.Round(op.Div(op.Sub(a, y), b))))],
   Pow: ([x, exponent], dy, { y }) => [
     op.Mul(dy, powerSlope(x, y, constantNumber(exponent)) ?? slopeOfPower(x, exponent)),
@@ -94,7 +95,7 @@ export const elementwiseRules = {
   ),
   Sum: (xs, dy) => xs.map(() => dy),
   Mean: (xs, dy) => Array(xs.length).fill(op.Mul(dy, 1 / xs.length)),
-  // Inside the closed interval, and only there, y = x. With min > max every y is max.
+  // y = x exactly inside the closed interval. If min > max, every y is max.
   Clip: ([x, min, max], dy, { y }) => [
     masked(dy, op.Equal(x, y)),
     min && masked(dy, max ? op.And(op.Less(x, min), op.LessOrEqual(min, max)) : op.Less(x, min)),

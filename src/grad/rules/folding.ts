@@ -9,7 +9,7 @@ import type { Rules } from '../rule.js'
 import { columnsOfImages } from './convolution/columns.js'
 
 export const foldingRules = {
-  // The adjoint of adding windows up into an image is what they see of it.
+  // The adjoint of summing windows into an image is extracting them from it.
   Col2Im: ([x, image, block], dy, { attributes }) => {
     const kernel = knownNumbers(block)
     if (!kernel) throw new OnnxIreError('not-differentiable', 'Col2Im: its gradient needs a constant block_shape')
@@ -19,6 +19,6 @@ export const foldingRules = {
     const images = op.Reshape(dy, op.Concat([int64s([-1, 1]), size], { axis: 0 }))
     return [reshapeLike(columnsOfImages(images, kernel, window, 1), x), null, null]
   },
-  // Where indices repeat, which element wins is not defined: all of them receive the gradient.
+  // If indices repeat, ONNX leaves open which element wins: all of them receive the gradient.
   MaxUnpool: ([, indices], dy) => [op.Gather(op.Reshape(dy, [-1]), indices), null, null],
 } satisfies Rules<typeof folding>

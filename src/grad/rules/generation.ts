@@ -5,7 +5,7 @@ import type { generation } from '../../op/definitions/generation.js'
 import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
 
-/** What Dropout multiplies the elements it keeps by: 1 / (1 - ratio), or 1 when it is not training. */
+/** Factor of the elements that Dropout keeps: 1 / (1 - ratio), or 1 outside training mode. */
 function dropoutScale(x: Value, ratio: Value | null, training: Value): Value {
   const given = ratio ?? scalar(x.dtype, 0.5)
   const scale = op.Reciprocal(op.Sub(1, op.Cast(given, { to: dtypes[x.dtype].onnx })))

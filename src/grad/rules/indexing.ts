@@ -7,7 +7,7 @@ import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
 import { scatterAdd, scatterGradients } from './scatter.js'
 
-/** The adjoint of Gather: every slice of dy is added where it was taken from. */
+/** Gradient of Gather: every slice of dy is added at the index it was taken from. */
 export function gatherGradient(x: Value, indices: Value, dy: Value, axis: number): Value {
   const tensor = constantTensor(indices)
   if (tensor && x.shape && tensor.dims.length < 2) {
@@ -22,7 +22,7 @@ export function gatherGradient(x: Value, indices: Value, dy: Value, axis: number
   return scatterAdd(x, op.Expand(indexColumn(x, indices, axis), op.Shape(updates)), updates, axis)
 }
 
-/** Whether `a` has no more elements than `b`, as far as their shapes tell. */
+/** Whether `a` certainly has at most as many elements as `b`. */
 function hasAtMostAsManyElements(a: Value, b: Value): boolean {
   if (!a.shape || !b.shape) return false
   const [few, many] = [productOf(a.shape), productOf(b.shape)]
@@ -32,8 +32,8 @@ function hasAtMostAsManyElements(a: Value, b: Value): boolean {
 }
 
 /**
- * The same with the axis moved to the end, where onnxruntime's CPU provider adds at scattered places twice as fast as in
- * front: of use unless there is more to move than to add.
+ * `scatterAdd` with the axis moved to the end, where onnxruntime's CPU provider scatters twice as fast as in front. It pays off unless
+ * more elements are moved than added.
  */
 function scatterAddAlongLastAxis(x: Value, indices: Value, updates: Value, axis: number): Value {
   const axes = x.shape!.map((_, index) => index)
@@ -47,20 +47,20 @@ function scatterAddAlongLastAxis(x: Value, indices: Value, updates: Value, axis:
   return op.Transpose(sums, { perm: [...axes.slice(0, axis), last, ...axes.slice(axis, -1)] })
 }
 
-/** The shape of `x` with as many slices along `axis` as there are indices. */
+/** Shape of `x` with one slice along `axis` per index. */
 function shapeOfSlices(x: Value, indices: Value, axis: number): Value {
   const after = axis === -1 ? int64s([]) : op.Shape(x, { start: axis + 1 })
   return op.Concat([op.Shape(x, { end: axis }), op.Reshape(op.Size(indices), [1]), after], { axis: 0 })
 }
 
-/** The indices along `axis`, the axes behind it having length 1. */
+/** Indices along `axis`, followed by axes of length 1. */
 function indexColumn(x: Value, indices: Value, axis: number): Value {
   if (x.shape) return op.Reshape(indices, [-1, ...x.shape.slice(axisOf(axis, x.shape.length) + 1).map(() => 1)])
   const after = axis === -1 ? int64s([]) : op.Shape(x, { start: axis + 1 })
   return op.Reshape(indices, op.Concat([int64s([-1]), op.Expand(int64s([1]), op.Shape(after))], { axis: 0 }))
 }
 
-/** One slice, as it stands at a known place of `x`, among zeros. */
+/** Pads one slice with zeros so that it is at a constant index of `x`. */
 function padSlice(index: number, x: Value, slice: Value, axis: number): Value {
   const length = lengthAlong(x, axis)
   const before = index < 0 ? op.Add(length, int64s([index])) : int64s([index])
@@ -69,7 +69,7 @@ function padSlice(index: number, x: Value, slice: Value, axis: number): Value {
   return op.Pad(slice, op.Concat(pads, { axis: 0 }))
 }
 
-/** The order that undoes taking `indices` of an axis of that many elements, when they name each once. */
+/** Permutation that inverts gathering `indices` from an axis of `length` elements; undefined if they are not a permutation. */
 function inverseOrder(indices: readonly number[], length: Dim): readonly number[] | undefined {
   if (indices.length !== length) return undefined
   const order = Array<number>(length).fill(-1)
@@ -87,7 +87,7 @@ export const indexingRules = {
     })
     return [dx, null, du]
   },
-  // y_i = start + i delta
+  // y_i = start + i delta: dstart = sum(dy), ddelta = sum(dy i).
   Range: (_, dy) => {
     const i = op.CastLike(op.Range(0, op.Size(dy), 1), dy)
     return [op.ReduceSum(dy, null, { keepdims: 0 }), null, op.ReduceSum(op.Mul(dy, i), null, { keepdims: 0 })]

@@ -10,18 +10,18 @@ import { OnnxIreError } from '../../util/errors.js'
 import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
 
-/** The last two axes exchanged. Where the number of axes is unknown it is two or more, or onnxruntime says so when it runs. */
+/** Swaps the last two axes. If the rank is unknown, onnxruntime rejects fewer than two axes when it runs. */
 function transposeLastTwo(x: Value): Value {
   if (!x.shape) return op.Einsum([x], { equation: '...ij->...ji' })
   const axes = x.shape.map((_, axis) => axis)
   return op.Transpose(x, { perm: [...axes.slice(0, -2), axes.length - 1, axes.length - 2] })
 }
 
-/** Gradients of a matrix product of operands with two or more axes. */
+/** Gradients of Y = A B for operands with two or more axes: dA = dY B^T, dB = A^T dY. */
 function matMulGradients(a: Value, b: Value, dy: Value): [da: Value, db: Value] {
   if (b.shape?.length !== 2) return [op.MatMul(dy, transposeLastTwo(b)), op.MatMul(transposeLastTwo(a), dy)]
   if (a.shape?.length === 2) return [op.Gemm(dy, b, { transB: 1 }), op.Gemm(a, dy, { transA: 1 })]
-  // A weight under an activation with leading axes: rows are rows, so both gradients are single products of flat matrices.
+  // A weight matrix and an activation with leading axes: both gradients are single products of flattened matrices.
   const rows = op.Flatten(dy, { axis: -1 })
   return [
     op.Reshape(op.Gemm(rows, b, { transB: 1 }), op.Shape(a)),
@@ -29,7 +29,7 @@ function matMulGradients(a: Value, b: Value, dy: Value): [da: Value, db: Value] 
   ]
 }
 
-/** 1-D operands get the axis that MatMul gives them (a row on the left, a column on the right), and lose it again. */
+/** Gradients of MatMul. A 1-D operand gets the axis that MatMul adds (a row on the left, a column on the right) and loses it again. */
 function matMulRule(a: Value, b: Value, dy: Value): [da: Value, db: Value] {
   const [row, column] = [a.shape?.length === 1, b.shape?.length === 1]
   if (!row && !column) return matMulGradients(a, b, dy)
@@ -43,9 +43,9 @@ function matMulRule(a: Value, b: Value, dy: Value): [da: Value, db: Value] {
 }
 
 /**
- * y = einsum(x_1 .. x_n -> out): the gradient of x_i contracts dy with the other operands, onto the labels of x_i. Along axes
- * that were summed, and that no other operand has (or has with length 1), it is constant. Of an operand that repeats a label
- * only the diagonal was read, and the gradient is 0 beside it.
+ * Gradient of y = einsum(x_1 .. x_n -> out) with respect to x_i: the contraction of dy with the other operands, onto the labels of
+ * x_i. It is constant along summed axes that no other operand has (or has with length 1). If an operand repeats a label, only its
+ * diagonal was read, and the gradient is 0 outside it.
  */
 function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation: string): Value {
   const { operands, output } = parseEinsum(
@@ -59,37 +59,37 @@ function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation
   const dx = op.Einsum([dy, ...others.map((other) => xs[other]!)], { equation: formatEinsum(terms, reached) })
   const repeated = labels.flatMap((label, at) => (labels.indexOf(label) < at ? [at] : []))
   const absent = labels.flatMap((label, at) => {
-    // An ellipsis that the result lacks stands for no axis, or onnxruntime refuses the equation.
+    // An ellipsis that the result lacks represents no axis; otherwise onnxruntime rejects the equation.
     if (label === ELLIPSIS || (reached.includes(label) && !repeated.includes(at))) return []
     return [labels.slice(0, at).includes(ELLIPSIS) ? at - labels.length : at]
   })
   const whole = absent.length > 0 ? op.Unsqueeze(dx, absent) : dx
   const read = repeated.reduce((dx, at) => masked(dx, diagonalMask(x, labels, at, equation)), whole)
-  const settled = read.shape?.every((dim, axis) => dim === x.shape?.[axis] || x.shape?.[axis] === 1)
-  return settled ? read : op.Expand(read, op.Shape(x))
+  const hasShapeOfX = read.shape?.every((dim, axis) => dim === x.shape?.[axis] || x.shape?.[axis] === 1)
+  return hasShapeOfX ? read : op.Expand(read, op.Shape(x))
 }
 
-/** Where the place along axis `second` of `x` is that along the first axis of the same label; broadcasts to `x`. */
+/** Mask of the elements of `x` whose index along axis `second` equals that along the first axis with the same label; broadcasts to `x`. */
 function diagonalMask(x: Value, labels: readonly string[], second: number, equation: string): Value {
   const first = labels.indexOf(labels[second]!)
-  const behind = labels.slice(first)
-  if (behind.includes(ELLIPSIS)) {
-    const form = `the gradient of Einsum '${equation}' is not offered for a diagonal before an ellipsis ('${labels.join('')}')`
+  const following = labels.slice(first)
+  if (following.includes(ELLIPSIS)) {
+    const form = `Einsum '${equation}' has no gradient for a diagonal before an ellipsis ('${labels.join('')}')`
     throw new OnnxIreError(
       'not-differentiable',
       `${form} over an unknown number of axes; declare the shape of the model's input`,
     )
   }
   const length = op.Reshape(lengthAlong(x, first - labels.length), int64s([]))
-  const places = op.Range(scalar('int32', 0), op.Cast(length, { to: dtypes.int32.onnx }), scalar('int32', 1))
-  const square = op.Equal(op.Unsqueeze(places, [1]), places)
-  const between = behind.flatMap((_, axis) => (axis === 0 || axis === second - first ? [] : [axis]))
+  const indices = op.Range(scalar('int32', 0), op.Cast(length, { to: dtypes.int32.onnx }), scalar('int32', 1))
+  const square = op.Equal(op.Unsqueeze(indices, [1]), indices)
+  const between = following.flatMap((_, axis) => (axis === 0 || axis === second - first ? [] : [axis]))
   return between.length > 0 ? op.Unsqueeze(square, between) : square
 }
 
 /**
- * Cofactors of matrices [..., n, n]: the determinants without row i and column j, times (-1)^(i + j). Unlike the inverse, of
- * which they are a multiple, singular matrices have them too; they take n^4 elements of memory.
+ * Cofactors of matrices [..., n, n]: (-1)^(i + j) times the determinant without row i and column j. Unlike the inverse, they exist for
+ * singular matrices too. They take n^4 elements of memory.
  */
 function cofactors(x: Value): Value {
   const n = op.Reshape(lengthAlong(x, -1), int64s([]))
@@ -117,7 +117,7 @@ export const linalgRules = {
     c && (beta === 1 ? dy : op.Mul(sumTo(dy, c), beta)),
   ],
   Det: ([x], dy) => [op.Mul(op.Unsqueeze(dy, [-2, -1]), cofactors(x))],
-  // d(x^-1) = -x^-1 dx x^-1
+  // Y = X^-1: dX = -Y^T dY Y^T
   Inverse: (_, dy, { y }) => [op.Neg(op.MatMul(op.MatMul(transposeLastTwo(y), dy), transposeLastTwo(y)))],
   Einsum: (xs, dy, { attributes: { equation } }) => xs.map((_, index) => einsumGradient(xs, index, dy, equation)),
 } satisfies Rules<typeof linalg>

@@ -13,7 +13,7 @@ function inversePermutation(perm: readonly number[]): readonly number[] {
   return order
 }
 
-/** x repeated r_a times along axis a is x with axes (r_a, d_a) in place of d_a: the adjoint sums over the r_a. */
+/** Gradient of Tile: x repeated r_a times along axis a has axes (r_a, d_a) for d_a; the gradient sums over every r_a. */
 function tileGradient(dy: Value, x: Value, repeats: Value): Value {
   const known = knownNumbers(repeats)
   if (known && x.shape) {
@@ -29,7 +29,7 @@ function tileGradient(dy: Value, x: Value, repeats: Value): Value {
   return op.ReduceSum(op.Reshape(dy, shape), axes, { keepdims: 0, noop_with_empty_axes: 1 })
 }
 
-/** [N, C, H b, W b] back to [N, C b b, H, W], the blocks' elements behind (mode CRD) their channel. */
+/** Gradient of DepthToSpace in mode CRD: [N, C, H b, W b] to [N, C b b, H, W], elements of a block after their channel. */
 function depthToSpaceGradient(dy: Value, x: Value, b: number): Value {
   const [n, c, h, w] = [0, 1, 2, 3].map((axis) => lengthAlong(x, axis)) as [Value, Value, Value, Value]
   const block = int64s([b])

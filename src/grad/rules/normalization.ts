@@ -7,13 +7,13 @@ import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
 import { batchNormalizationFrozen, batchNormalizationTraining } from './batch-normalization.js'
 
-/** The axes from `axis` to the last, counted from the end. */
+/** Axes from `axis` to the last, as negative numbers. Throws `not-differentiable` if they are unknown. */
 function axesFrom(axis: number, x: Value): number[] {
   const first = axis >= 0 && x.shape ? axis - x.shape.length : axis
   if (first >= 0)
     throw new OnnxIreError(
       'not-differentiable',
-      `a normalization from axis ${axis} on of an unknown number of axes has no gradient`,
+      `no gradient for a normalization from axis ${axis} of a tensor of unknown rank; declare the shape of the model's input`,
     )
   return Array.from({ length: -first }, (_, i) => first + i)
 }
@@ -24,13 +24,16 @@ export const normalizationRules = {
       ? batchNormalizationTraining(x, scale, mean, variance, dys, y, attributes)
       : batchNormalizationFrozen(x, scale, mean, variance, dys[0]!, attributes.epsilon),
 
+  // y = x̂ scale + bias with x̂ = (x - mean) r, r = 1 / sqrt(var + epsilon):
+  // dx = r (g - mean(g) - x̂ mean(g x̂)) with g = dy scale, dscale = sum(dy x̂), dbias = sum(dy).
+  // The outputs mean and r add dmean / n and -dr r² x̂ / n to dx, where n is the number of normalized elements.
   LayerNormalization: (
     [x, scale, bias],
     [dy, dMean, dInvStd],
     { y: [, mean, invStdDev], attributes: { axis, epsilon } },
   ) => {
     const axes = axesFrom(axis, x)
-    // float16 is worked in the type of the statistics; for float64, which saves them as float32, they are taken anew.
+    // float16 is computed in the type of the statistics. float64 recomputes them: onnxruntime saves them as float32.
     const work = x.dtype === 'float64' ? x : as(x, mean)
     const saved = work.dtype === mean.dtype
     const { xhat, invStd } = saved
@@ -53,7 +56,8 @@ export const normalizationRules = {
     ]
   },
 
-  // y = x r scale with r = 1 / sqrt(mean(x²) + epsilon): dx = r (g - x̂ mean(g x̂)), g = dy scale, x̂ = x r
+  // y = x̂ scale with x̂ = x r, r = 1 / sqrt(mean(x²) + epsilon):
+  // dx = r (g - x̂ mean(g x̂)) with g = dy scale, dscale = sum(dy x̂).
   RMSNormalization: ([x, scale], dy, { attributes: { axis, epsilon } }) => {
     const axes = axesFrom(axis, x)
     const mean = (of: Value) => op.ReduceMean(of, axes, { keepdims: 1 })
@@ -65,6 +69,7 @@ export const normalizationRules = {
     return [dx, as(sumTo(op.Mul(incoming, xhat), scale), scale)]
   },
 
+  // As LayerNormalization, over the spatial axes, with one scale per channel.
   InstanceNormalization: ([x, scale], dy, { attributes: { epsilon } }) => {
     const { flat, restored, column, spatial, perChannel } = channelsOf(x)
     const { xhat, invStd } = standardized(flat(x), spatial, epsilon)
@@ -72,6 +77,7 @@ export const normalizationRules = {
     return [restored(dx), perChannel(op.Mul(flat(dy), xhat)), perChannel(flat(dy))]
   },
 
+  // As LayerNormalization, over the channels of a group and the spatial axes, with one scale per channel.
   GroupNormalization: ([x, scale], dy, { attributes: { epsilon, num_groups } }) => {
     const { flat, column, perChannel } = channelsOf(x)
     const grouped = (t: Value) => op.Reshape(t, [0, num_groups, -1])
@@ -85,7 +91,7 @@ export const normalizationRules = {
     ]
   },
 
-  // y = x / |x|_p: dx = (dy - (d|x|_p / dx) sum(dy y)) / |x|_p
+  // y = x / |x|_p: dx = (dy - s sum(dy y)) / |x|_p with s = d|x|_p / dx, which is sign(x) for p = 1 and y for p = 2.
   LpNormalization: ([x], dy, { y, attributes: { axis, p } }) => {
     const norm = p === 1 ? op.ReduceL1(x, [axis], { keepdims: 1 }) : op.ReduceL2(x, [axis], { keepdims: 1 })
     const along = op.Mul(p === 1 ? op.Sign(x) : y, op.ReduceSum(op.Mul(dy, y), [axis], { keepdims: 1 }))
@@ -93,7 +99,7 @@ export const normalizationRules = {
   },
 } satisfies Rules<typeof normalization>
 
-/** Of x̂: dx = invStd (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)). */
+/** Gradient of x̂ = (x - mean(x)) invStd: dx = invStd (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)). */
 export function standardizedGradient(xhat: Value, invStd: Value, dxhat: Value, axes: readonly number[]): Value {
   const mean = (x: Value) => op.ReduceMean(x, axes, { keepdims: 1 })
   return op.Mul(invStd, op.Sub(op.Sub(dxhat, mean(dxhat)), op.Mul(xhat, mean(op.Mul(dxhat, xhat)))))

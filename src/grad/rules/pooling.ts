@@ -11,7 +11,7 @@ import { withKnownPadding } from './convolution/padding.js'
 import { averagePoolDivisor } from './pooling/divisor.js'
 import { spreadOverWindows } from './pooling/spread.js'
 
-/** Lengths of the pooled axes; symbols of their own where not even their number was known. */
+/** Lengths of the pooled axes; new symbols if the rank is unknown. */
 const spatialOf = (x: Value, kernel: readonly number[]): readonly Dim[] =>
   x.shape?.slice(2) ?? kernel.map((_, i) => `?axis${i}`)
 
@@ -19,7 +19,7 @@ interface PoolAttributes extends WindowAttributes {
   readonly kernel_shape: readonly number[]
 }
 
-/** No pool over real data is larger; the kernel of ones that its gradient needs is a constant of this size. */
+/** Largest number of taps of a window: the gradient needs a kernel of ones of this size as a constant. */
 const MANY_TAPS = 2 ** 20
 
 function poolWindow(operator: string, x: Value, attributes: PoolAttributes): readonly WindowAxis[] {
@@ -27,14 +27,14 @@ function poolWindow(operator: string, x: Value, attributes: PoolAttributes): rea
   if (sizeOf(kernel_shape) > MANY_TAPS) {
     throw new OnnxIreError(
       'not-differentiable',
-      `${operator}: no gradient is offered for windows of [${kernel_shape.join(', ')}]; use a global pool`,
+      `${operator}: windows of [${kernel_shape.join(', ')}] are too large for a gradient; use a global pool`,
     )
   }
   return windowOf(attributes, kernel_shape, spatialOf(x, kernel_shape))
 }
 
 export const poolingRules = {
-  // The element of each window that was the largest, by its place in the whole tensor, receives the window's gradient.
+  // The largest element of each window, by its index in the whole tensor, receives the window's gradient.
   MaxPool: ([x], [dy], { y: [, indices], attributes }) => {
     if (!dy) return [null]
     const rowMajor = attributes.storage_order === 0 ? indices : op.MaxPool(x, { ...attributes, storage_order: 0 })[1]
@@ -61,7 +61,7 @@ export const poolingRules = {
     })
     return [dx]
   },
-  // y = (sum |x|^p)^(1/p); where a window is all zeros the gradient is taken to be zero.
+  // y = (sum |x|^p)^(1/p): dx = sign(x) |x|^(p - 1) sum over windows of dy / y^(p - 1), and 0 for windows of zeros.
   LpPool: ([x], dy, { y, attributes }) => {
     const { p, auto_pad } = attributes
     const share = op.Where(op.Equal(y, 0), 0, op.Div(dy, power(y, p - 1)))
@@ -71,6 +71,6 @@ export const poolingRules = {
 
 const power = (x: Value, exponent: number): Value => (exponent === 1 ? x : op.Pow(x, exponent))
 
-/** sign(x) |x|^(p - 1) */
+/** Factor sign(x) |x|^(p - 1). */
 const slope = (x: Value, p: number): Value =>
   p === 2 ? x : p === 1 ? op.Sign(x) : op.Mul(op.Sign(x), power(op.Abs(x), p - 1))

@@ -14,25 +14,25 @@ type Formula = (x: Value, dy: Value, y: Value, over: Over) => Value
 type Over = { readonly sum: (x: Value) => Value; readonly product: (x: Value) => Value }
 
 /**
- * A reduction's rule from its formula, which sees `y` and `dy` with the reduced axes kept as 1, so that they broadcast against
- * `x`.
+ * Builds the gradient rule of a reduction from a formula. The formula gets `y` and `dy` with reduced axes of length 1, so that they
+ * broadcast with `x`.
  */
 const reductionRule =
   (formula: Formula) =>
   ([x, axes]: readonly [Value, Value | null], dy: Value, { y, attributes }: { y: Value; attributes: Attributes }) => {
     const { keepdims, noop_with_empty_axes } = attributes
-    // Without axes y has one element, or all of x's, and broadcasts as it is.
-    const kept = (value: Value) => (keepdims || axes === null ? value : op.Unsqueeze(value, axes))
+    // Without axes y has one element, or the shape of x, and broadcasts unchanged.
+    const unreduced = (value: Value) => (keepdims || axes === null ? value : op.Unsqueeze(value, axes))
     const over: Over = {
       sum: (terms) => op.ReduceSum(terms, axes, { keepdims: 1, noop_with_empty_axes }),
       product: (factors) => op.ReduceProd(factors, axes, { keepdims: 1, noop_with_empty_axes }),
     }
-    return [formula(x, kept(dy), kept(y), over), null] as const
+    return [formula(x, unreduced(dy), unreduced(y), over), null] as const
   }
 
 const expandLike = (dy: Value, x: Value): Value => op.Expand(dy, op.Shape(x))
 
-/** How many elements of `x` go into one of `y`, counted in float32 as float16 ends at 65504. */
+/** Number of elements of `x` per element of `y`, counted in float32 because float16 ends at 65504. */
 function reductionRatio(x: Value, y: Value): Value {
   if (isStatic(x.shape) && isStatic(y.shape)) return scalar(x.dtype, sizeOf(x.shape) / sizeOf(y.shape))
   const count = (value: Value) => op.Cast(op.Size(value), { to: dtypes.float32.onnx })
@@ -40,13 +40,13 @@ function reductionRatio(x: Value, y: Value): Value {
   return x.dtype === 'float32' ? ratio : op.Cast(ratio, { to: dtypes[x.dtype].onnx })
 }
 
-/** Elements that attain an extremum share its gradient evenly. */
+/** Gradient of ReduceMax and ReduceMin: elements that attain the extremum share dy equally. */
 const extremumGradient: Formula = (x, dy, y, { sum }) => {
   const attains = indicator(op.Equal(x, y), x)
   return op.Mul(attains, op.Div(dy, sum(attains)))
 }
 
-/** The product of the other factors: 0 where one of those is, also for a factor that is 0 itself. */
+/** Gradient of ReduceProd: dy times the product of the other factors, also if x or one of them is 0. */
 const productGradient: Formula = (x, dy, _, { sum, product }) => {
   const zero = indicator(op.Equal(x, 0), x)
   const factors = op.Add(x, zero)
@@ -55,8 +55,8 @@ const productGradient: Formula = (x, dy, _, { sum, product }) => {
 }
 
 /**
- * The sum over all products y_i that x_j is a factor of, of dy_i times the other factors: y_i / x_j, and for x_j = 0 the
- * product of the factors that are not, where x_j is the only one that is.
+ * Gradient of CumProd: dx_j is the sum, over all products y_i that contain x_j, of dy_i times the other factors. These are y_i / x_j; for
+ * x_j = 0 they are the product of the nonzero factors if x_j is the only zero, and 0 otherwise.
  */
 function cumulativeProductGradient(
   x: Value,
@@ -81,10 +81,10 @@ export const reductionRules = {
   ReduceMin: reductionRule(extremumGradient),
   ReduceProd: reductionRule(productGradient),
   ReduceL1: reductionRule((x, dy) => op.Mul(op.Sign(x), dy)),
-  // x / y, and 0 where every x is.
+  // dx = dy x / y, and 0 if every x is 0.
   ReduceL2: reductionRule((x, dy, y) => op.Mul(x, op.Div(dy, op.Where(op.Equal(y, 0), 1, y)))),
   ReduceLogSum: reductionRule((x, dy, y) => expandLike(op.Mul(dy, op.Exp(op.Neg(y))), x)),
-  // e^(x - y), and 0 where every x is minus infinity.
+  // dx = dy e^(x - y), and 0 if every x is minus infinity.
   ReduceLogSumExp: reductionRule((x, dy, y) =>
     op.Mul(op.Exp(op.Sub(x, op.Where(op.Equal(y, Number.NEGATIVE_INFINITY), 0, y))), dy),
   ),

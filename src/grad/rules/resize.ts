@@ -11,11 +11,11 @@ import { findRepetitions, sumRepeated } from './resize/repetition.js'
 
 const nothing = () => scalar('float32', 0)
 
-/** Interpolation weights of one axis as a matrix, float32 [output length, input length]: y = A x + c along the axis. */
+/** Interpolation matrix A of one axis, float32 [output length, input length]: y = A x + c along the axis. */
 function interpolation(axis: ChangedAxis, attributes: ResizeAttributes): Value {
   const coordinates = coordinatesOf(attributes.coordinate_transformation_mode, axis)
-  const places = counting(axis.inputLength)
-  const oneAt = (index: Value) => op.Equal(op.Unsqueeze(index, [1]), places)
+  const positions = counting(axis.inputLength)
+  const oneAt = (index: Value) => op.Equal(op.Unsqueeze(index, [1]), positions)
   const weights = () =>
     attributes.antialias === 1
       ? antialiasWeights(coordinates, axis, attributes)
@@ -29,14 +29,14 @@ function interpolation(axis: ChangedAxis, attributes: ResizeAttributes): Value {
 
   const a = keptIf(axis.keptInRegion, weights())
   if (!axis.region) return keptIf(axis.kept, a)
-  // Beyond the ends of the axis lies extrapolation_value.
+  // Coordinates outside the axis give extrapolation_value, which does not depend on x.
   const beyond = op.Or(op.Less(coordinates, 0), op.Greater(coordinates, op.Sub(axis.inputLength, 1)))
   return keptIf(axis.kept, op.Where(op.Unsqueeze(beyond, [1]), nothing(), a))
 }
 
 const asNumber = (truth: Value): Value => op.Cast(truth, { to: dtypes.float32.onnx })
 
-/** A^T dy along one axis. */
+/** Product A^T dy along one axis. */
 function alongAxis(dy: Value, a: Value, axis: number): Value {
   const rank = dy.shape!.length
   if (axis === rank - 1) return op.MatMul(dy, a)
@@ -46,12 +46,12 @@ function alongAxis(dy: Value, a: Value, axis: number): Value {
 }
 
 export const resizeRules = {
-  // y = A x + c along every resized axis, so that dx = A^T dy.
+  // y = A x + c along every resized axis: dx = A^T dy.
   Resize: ([x, roi, scales, sizes], dy, { y, attributes }) => {
     if (!x.shape)
       throw new OnnxIreError(
         'not-differentiable',
-        'Resize: no gradient is offered for data with an unknown number of axes; declare its shape, or train only behind it',
+        'Resize: no gradient for data of unknown rank; declare its shape, or train only parameters downstream of it',
       )
     const repeats = findRepetitions(x, y, scales, attributes)
     if (repeats) return [sumRepeated(dy, x, repeats), null, null, null]

@@ -8,18 +8,18 @@ import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
 
-/** `length` elements along `axis`, cut off or with zeros behind. */
+/** Crops `x` to `length` elements along `axis`, or pads it with zeros at the end. */
 function cropOrPad(x: Value, axis: number, length: Value): Value {
   const missing = op.Sub(length, lengthAlong(x, axis))
   if (knownNumbers(missing)?.[0] === 0) return x
   return op.Pad(x, op.Concat([int64s([0]), missing], { axis: 0 }), null, [axis])
 }
 
-/** The real part of a spectrum where `x` is real. */
+/** Real part of a spectrum if `x` is real, else the whole spectrum. */
 const partsLike = (spectrum: Value, x: Value): Value =>
   x.shape?.at(-1) === 2 ? spectrum : op.Slice(spectrum, [0], lengthAlong(x, -1), [-1])
 
-/** How many frequencies each of a one-sided spectrum stands for: 1 for 0 and, of an even length n, n / 2, else it and its conjugate. */
+/** Number of frequencies that each one of a one-sided spectrum represents: 1 for 0 and, if n is even, n / 2; else 2. */
 function multiplicity(frequencies: Value, n: Value, axis: number, rank: number): Value {
   const k = countingAlong(frequencies, axis, rank)
   const alone = op.Or(op.Equal(k, 0), op.Equal(op.Mul(k, 2), n))
@@ -27,13 +27,13 @@ function multiplicity(frequencies: Value, n: Value, axis: number, rank: number):
 }
 
 export const signalRules = {
-  // y = F x with symmetric F: its adjoint is its conjugate, the transform the other way, without or with the factor 1 / n.
+  // y = F x with a symmetric F: dx = conj(F) dy, the inverse transform up to the factor n.
   DFT: ([x, length, axis], dy, { y, attributes: { inverse, onesided } }) => {
     const at = transformedAxis(x, axis)
     if (at === undefined || !x.shape) {
       throw new OnnxIreError(
         'not-differentiable',
-        "DFT: its gradient needs a constant axis and the number of axes of its input; declare the shape of the model's input",
+        "DFT: its gradient needs a constant axis and an input of known rank; declare the shape of the model's input",
       )
     }
     const along = scalar('int64', at)
@@ -44,7 +44,7 @@ export const signalRules = {
       const counts = op.CastLike(multiplicity(scalarLength(spectrum, at), n, at, x.shape.length), dy)
       return [cropOrPad(op.Mul(spectrum, op.Div(counts, op.CastLike(n, dy))), at, own), null, null]
     }
-    // The frequencies that a one-sided spectrum leaves out receive nothing: DFT puts zeros in their place.
+    // The frequencies that a one-sided spectrum omits have no gradient: DFT pads them with zeros.
     const n = length ? wholeScalar(length) : scalarLength(x, at)
     const back = op.DFT(dy, onesided ? n : null, along, { inverse: 1 - inverse })
     const whole = inverse ? op.Div(back, op.CastLike(n, dy)) : op.Mul(back, op.CastLike(n, dy))

@@ -11,12 +11,12 @@ import { scatterByPosition } from './scatter.js'
 const [zero, one] = [int64s([0]), int64s([1])]
 const concat = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
 
-/** dy cut where the operands met. */
+/** Gradients of Concat's operands: dy split at their boundaries. */
 function splitGradient(xs: readonly Value[], dy: Value, axis: number): readonly Value[] {
   return xs.length === 1 ? [dy] : op.Split(dy, concat(xs.map((x) => lengthAlong(x, axis))), { axis })
 }
 
-/** The first element in memory order that a slice takes of an axis: going backwards, that is the last one it comes to. */
+/** Smallest index that a slice takes along an axis; for a negative step that is the last one taken. */
 function firstPosition(start: Value, length: Value, taken: Value, step: number): Value {
   if (step > 0 && constantNumber(start) === 0) return zero
   const bound = op.Max([op.Where(op.Less(start, zero), op.Add(start, length), start), zero])
@@ -24,13 +24,13 @@ function firstPosition(start: Value, length: Value, taken: Value, step: number):
   return op.Add(op.Min([bound, op.Sub(length, one)]), op.Mul(op.Sub(taken, one), int64s([step])))
 }
 
-/** dy turned round along `axes`. */
+/** Reverses dy along `axes`. */
 function reverseAlong(dy: Value, axes: readonly number[]): Value {
   const all = (bound: number) => axes.map(() => bound)
   return axes.length === 0 ? dy : op.Slice(dy, all(-1), all(-(2 ** 63)), axes, all(-1))
 }
 
-/** dy with step - 1 zeros behind every element along `axis`. */
+/** Inserts step - 1 zeros after every element of dy along `axis`. */
 function dilate(dy: Value, axis: number, step: number): Value {
   const rank = dy.shape!.length
   const pads = Array.from({ length: 2 * (rank + 1) }, (_, index) => (index === rank + 1 + axis + 1 ? step - 1 : 0))
@@ -57,8 +57,8 @@ function stridesOf(inputs: SliceInputs): readonly Stride[] | undefined {
 }
 
 /**
- * The adjoint of Slice puts dy back among zeros: turned round where the step is negative, spread where it is not 1, then padded.
- * Where rank, axes or steps are known only at run time, every element's position is sliced like the element itself.
+ * Gradient of Slice: dy reversed along axes with a negative step, dilated along axes with a step other than 1, and padded with zeros. If
+ * rank, axes or steps are known only at run time, the positions of the elements are sliced instead.
  */
 function sliceGradient(inputs: SliceInputs, dy: Value): Value {
   const [x, starts, ends, axes, steps] = inputs
@@ -79,7 +79,7 @@ function sliceGradient(inputs: SliceInputs, dy: Value): Value {
   return knownNumbers(pads)?.every((pad) => pad === 0) ? spread : op.Pad(spread, pads)
 }
 
-/** The adjoint of padding with a constant crops; where Pad crops (negative pads), it pads with zeros. */
+/** Gradient of Pad with a constant: dy cropped, or padded with zeros if a pad is negative. */
 function padGradient(x: Value, dy: Value, pads: Value, axes: Value | null): Value {
   const known = padsOf(x, pads, axes)
   const padded = [...(known ?? [])].filter(([, margins]) => margins.some((margin) => margin !== 0))
@@ -96,7 +96,7 @@ function padGradient(x: Value, dy: Value, pads: Value, axes: Value | null): Valu
   )
 }
 
-/** What a padding constant reaches: everything that is not an element of x. */
+/** Gradient of a padding constant: the sum of dy over all elements that are not from x. */
 const padValueGradient = (value: Value, dy: Value, dx: Value): Value =>
   reshapeLike(op.Sub(op.ReduceSum(dy, null, { keepdims: 0 }), op.ReduceSum(dx, null, { keepdims: 0 })), value)
 
@@ -117,7 +117,7 @@ export const slicingRules = {
     return [dx, null, value && padValueGradient(value, dy, dx), null]
   },
   Trilu: ([, k], dy, { attributes: { upper } }) => [op.Trilu(dy, k, { upper }), null],
-  // Cropping and padding leave the same margin, floor(difference / 2), in front.
+  // Cropping and padding use the same leading margin, floor(difference / 2).
   CenterCropPad: ([x], dy, { attributes: { axes } }) => [
     op.CenterCropPad(dy, axes ? op.Gather(op.Shape(x), axes) : op.Shape(x), { axes }),
     null,

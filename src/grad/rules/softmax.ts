@@ -3,11 +3,11 @@ import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
 
 export const softmaxRules = {
-  // dy_i/dx_j = y_i (delta_ij - y_j)
+  // dx = y (dy - sum(dy y))
   Softmax: (_, dy, { y, attributes: { axis } }) => [
     op.Mul(y, op.Sub(dy, op.ReduceSum(op.Mul(dy, y), [axis], { keepdims: 1 }))),
   ],
-  // dy_i/dx_j = delta_ij - softmax(x)_j
+  // dx = dy - softmax(x) sum(dy), softmax(x) = e^y
   LogSoftmax: (_, dy, { y, attributes: { axis } }) => [
     op.Sub(dy, op.Mul(op.Exp(y), op.ReduceSum(dy, [axis], { keepdims: 1 }))),
   ],

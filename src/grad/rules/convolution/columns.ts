@@ -7,11 +7,11 @@ import type { WindowAxis } from '../../../op/window.js'
 import { imagesToSpatialAxis } from './groups.js'
 
 /*
- * Columns are what every window sees. A convolution whose kernels are the unit vectors picks one tap each: faster than slicing
- * and joining, and it follows strides, dilations and pads by itself.
+ * Columns are the elements of each window (im2col). A convolution with unit-vector kernels extracts one tap per kernel: this is faster
+ * than slicing and concatenating, and it supports strides, dilations and pads.
  */
 
-/** Columns of each image: [N, C, ...] -> [N, C * taps, ...windows]. */
+/** Columns of each image: [N, C, ...] to [N, C * taps, ...windows]. */
 export function columnsOfImages(
   x: Value,
   kernel: readonly number[],
@@ -22,7 +22,7 @@ export function columnsOfImages(
   return op.Conv(x, unitKernels(x, channels, kernel), { group: channels, ...slidingAttributes(window) })
 }
 
-/** Columns of each channel over all images, which become a further spatial axis: [N, C, ...] -> [C, taps, N, ...windows]. */
+/** Columns of each channel over all images, which become an additional spatial axis: [N, C, ...] to [C, taps, N, ...windows]. */
 export function columnsOfChannels(x: Value, kernel: readonly number[], window: readonly WindowAxis[]): Value {
   if (isPointwise(kernel, window)) return swapFirst(takeStrided(x, window))
   return op.Conv(
@@ -32,7 +32,7 @@ export function columnsOfChannels(x: Value, kernel: readonly number[], window: r
   )
 }
 
-/** [groups * taps, 1, ...kernel]: in every group kernel t has a one at tap t. */
+/** Unit kernels [groups * taps, 1, ...kernel]: in every group, kernel t is 1 at tap t and 0 elsewhere. */
 function unitKernels(like: Value, groups: number, kernel: readonly number[]): Value {
   const taps = sizeOf(kernel)
   const units = new Uint8Array(groups * taps * taps)
@@ -40,20 +40,21 @@ function unitKernels(like: Value, groups: number, kernel: readonly number[]): Va
   return constant(tensorFrom(like.dtype, [groups * taps, 1, ...kernel], units))
 }
 
+/** Attributes of Conv for a window. */
 export const slidingAttributes = (window: readonly WindowAxis[]) => ({
   strides: window.map(({ stride }) => stride),
   dilations: window.map(({ dilation }) => dilation),
   pads: [...window.map(({ before }) => before as number), ...window.map(({ after }) => after as number)],
 })
 
-/** The same with an axis of images before the others, one at a time. */
+/** Attributes of Conv for a window that slides over an additional first axis of images, one at a time. */
 export const slidingAttributesOverImages = (window: readonly WindowAxis[]) =>
   slidingAttributes([{ kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 }, ...window])
 
 const isPointwise = (kernel: readonly number[], window: readonly WindowAxis[]): boolean =>
   sizeOf(kernel) === 1 && window.every(({ before, after }) => before === 0 && after === 0)
 
-/** x[:, :, ::stride, ...] */
+/** Takes every stride-th element: x[:, :, ::stride, ...]. */
 function takeStrided(x: Value, window: readonly WindowAxis[]): Value {
   const strided = window.flatMap(({ stride }, i) => (stride > 1 ? [{ stride, axis: i + 2 }] : []))
   if (strided.length === 0) return x

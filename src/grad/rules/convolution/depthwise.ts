@@ -5,10 +5,10 @@ import { extentOf, type WindowAxis } from '../../../op/window.js'
 import { slidingAttributesOverImages } from './columns.js'
 import { imagesToSpatialAxis } from './groups.js'
 
-/** Kernels of this many rows or columns are left to other forms. */
+/** Kernels with this many rows or columns, or more, use other forms. */
 const MAX_KERNEL_LENGTH = 32
 
-/** Whether `depthwiseGradient` serves: two spatial axes, the second moved over by one and padded by less than the window. */
+/** Whether `depthwiseWeightGradient` applies: two spatial axes, the second with stride 1 and pads smaller than the window. */
 export function hasDepthwiseForm(kernel: readonly number[], window: readonly WindowAxis[]): boolean {
   const [, columns] = window
   if (window.length !== 2 || columns?.stride !== 1 || kernel.some((length) => length >= MAX_KERNEL_LENGTH)) return false
@@ -16,8 +16,8 @@ export function hasDepthwiseForm(kernel: readonly number[], window: readonly Win
 }
 
 /**
- * The gradient of depthwise weights [C, 1, kh, kw] for two spatial axes. Tap (i, j) is the product of x moved by i rows and dy
- * moved back by j columns: kh + kw moved copies and one product over all images in the place of kh kw.
+ * Gradient of depthwise weights [C, 1, kh, kw] for two spatial axes. Tap (i, j) is the product of x shifted by i rows and dy shifted
+ * back by j columns: kh + kw shifted copies and one matrix product over all images instead of kh kw products.
  */
 export function depthwiseWeightGradient(x: Value, dy: Value, window: readonly WindowAxis[]): Value {
   const [rows, columns] = window as readonly [WindowAxis, WindowAxis]
@@ -29,7 +29,7 @@ export function depthwiseWeightGradient(x: Value, dy: Value, window: readonly Wi
     before: reach - (columns.before as number),
     after: reach - (columns.after as number),
   }
-  // One kernel for each row, its one at that row; for each column, counted from the end.
+  // Kernel k is 1 at row k; in the second tensor it is 1 at column k from the end.
   const down = constant(tensorFrom(x.dtype, [kh, 1, 1, kh, 1], unitVectors(kh)))
   const across = constant(tensorFrom(x.dtype, [kw, 1, 1, 1, kw], unitVectors(kw, 'fromTheEnd')))
   const moved = op.Reshape(op.Conv(imagesToSpatialAxis(x), down, slidingAttributesOverImages([rows, still])), [

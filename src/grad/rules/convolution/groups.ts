@@ -2,10 +2,10 @@ import type { Value } from '../../../ir/value.js'
 import { swapFirst } from '../../../op/compose/shape.js'
 import { op } from '../../../op/op.js'
 
-/** [N, C, ...] -> [C, 1, N, ...]: channels in the place of images, images as an axis of space. */
+/** Moves images to a spatial axis: [N, C, ...] to [C, 1, N, ...]. */
 export const imagesToSpatialAxis = (x: Value): Value => op.Unsqueeze(swapFirst(x), [1])
 
-/** Weights [g m, c, ...] -> [g c, m, ...], of known shape: input and output channels exchanged within every group. */
+/** Swaps input and output channels within every group: weights [g m, c, ...] of known shape to [g c, m, ...]. */
 export function transposeGroups(w: Value, group: number): Value {
   const [outputs, c, ...kernel] = w.shape as readonly number[]
   const m = outputs! / group

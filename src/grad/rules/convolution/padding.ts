@@ -4,14 +4,14 @@ import { samePads } from '../../../op/compose/padding.js'
 import { op } from '../../../op/op.js'
 import type { WindowAxis } from '../../../op/window.js'
 
-/** Gradients of a sliding operator's operands, the data's first. */
+/** Gradients of the operands of a sliding-window operator, the data's first. */
 type Gradients = readonly [dx: Value, ...others: Value[]]
 
 /**
- * Differentiates windows over `x` whose padding is known. SAME padding of symbolic lengths is not: there x is padded by a
- * node of its own, and the gradient of that is cut back.
- *
- * `kernel`: its spatial lengths as a 1-D int64 tensor. `pad` pads another tensor of the spatial lengths of `x` in the same way.
+ * Calls `gradients` with windows of known padding. SAME padding of symbolic lengths is unknown: a Pad node then pads x, and the gradient
+ * is cropped.
+ * @param kernel spatial lengths of the kernel as a 1-D int64 tensor
+ * @param gradients gets x, its windows and a function that pads another tensor with the spatial lengths of x in the same way
  */
 export function withKnownPadding(
   x: Value,

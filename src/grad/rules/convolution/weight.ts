@@ -11,14 +11,14 @@ import { columnsOfChannels, columnsOfImages } from './columns.js'
 import { depthwiseWeightGradient, hasDepthwiseForm } from './depthwise.js'
 
 // Measured on onnxruntime's CPU provider.
-/** Kernels with more taps are not worth unfolding into columns. */
+/** Largest number of taps for which columns are fastest. */
 const MANY_TAPS = 15
-/** From this many windows per image on, a product for each image is faster than bringing all images together. */
+/** Largest number of windows per image for which one product over all images is fastest. */
 const MANY_WINDOWS = 512
 
 /**
- * The gradient of Conv's weights [g m, c, ...]: every weight meets, over all images and windows, the element it was
- * multiplied with and the gradient of the result. Four forms of the same sum, each where it is the fastest.
+ * Gradient of Conv's weights [g m, c, ...]: dw[o, i, t] = sum over images and windows of dy[o, window] x[i, window at tap t]. Four forms of
+ * this sum, each used for the shapes for which it was measured to be the fastest.
  */
 export function weightGradient(x: Value, w: Value, dy: Value, window: readonly WindowAxis[], group: number): Value {
   if (!isStatic(w.shape)) return weightGradientByConvolution(x, w, dy, window, group)
@@ -28,7 +28,7 @@ export function weightGradient(x: Value, w: Value, dy: Value, window: readonly W
     return op.Reshape(depthwiseWeightGradient(x, dy, window), w.shape)
   if (taps > MANY_TAPS) return weightGradientByConvolution(x, w, dy, window, group)
   const windows = productOf(dy.shape!.slice(2))
-  // Images become a spatial axis where they come together, and there are no convolutions over four.
+  // One product over all images needs images as a spatial axis, and Conv supports at most three.
   const apart = kernel.length > 2 || (typeof windows === 'number' && windows > MANY_WINDOWS)
   const m = outputs! / group
   return op.Reshape(
@@ -39,7 +39,7 @@ export function weightGradient(x: Value, w: Value, dy: Value, window: readonly W
   )
 }
 
-/** [g, m, N windows] [g, c taps, N windows]^T */
+/** Product over all images at once: [g, m, N windows] [g, c taps, N windows]^T. */
 function overAllImages(columns: Value, dy: Value, group: number, m: number, rows: number): Value {
   if (group === 1) return op.Gemm(op.Reshape(swapFirst(dy), [m, -1]), op.Reshape(columns, [rows, -1]), { transB: 1 })
   return op.MatMul(
@@ -48,7 +48,7 @@ function overAllImages(columns: Value, dy: Value, group: number, m: number, rows
   )
 }
 
-/** sum over N of [g, m, windows] [g, c taps, windows]^T */
+/** Sum of the products of each image: sum over N of [g, m, windows] [g, c taps, windows]^T. */
 function overEachImage(columns: Value, dy: Value, group: number, m: number): Value {
   const rows = op.Reshape(columns, [0, group, (columns.shape![1] as number) / group, -1])
   const product = op.MatMul(op.Reshape(dy, [0, group, m, -1]), op.Transpose(rows, { perm: [0, 1, 3, 2] }))
@@ -56,8 +56,8 @@ function overEachImage(columns: Value, dy: Value, group: number, m: number): Val
 }
 
 /**
- * The weight gradient as a convolution of x with dy, images in the place of channels: strides and dilations change places.
- * [N, g c, ...] and [N, g m, ...] give [c, g m, taps], and nothing needs to be known before running.
+ * Gradient of Conv's weights as a convolution of x with dy in which images act as channels, and strides and dilations are swapped:
+ * [N, g c, ...] and [N, g m, ...] give [c, g m, taps]. It needs no static lengths.
  */
 export function weightGradientByConvolution(
   x: Value,
@@ -74,7 +74,7 @@ export function weightGradientByConvolution(
   })
   const dw = swapFirst(product)
   const exact = window.every(
-    (axis, i) => (restOf(axis, x.shape![i + 2]!, dy.shape![i + 2]!) ?? axis.stride - 1) < axis.dilation,
+    (axis, i) => (uncoveredElements(axis, x.shape![i + 2]!, dy.shape![i + 2]!) ?? axis.stride - 1) < axis.dilation,
   )
   const axes = window.map((_, i) => i + 2)
   return exact
@@ -87,14 +87,14 @@ export function weightGradientByConvolution(
       )
 }
 
-/** Elements at the end of the padded axis that no window reaches: they would make a further tap. */
-function restOf(axis: WindowAxis, length: Dim, windows: Dim): number | undefined {
+/** Number of elements at the end of the padded axis that no window covers; they would add a tap. Undefined if not static. */
+function uncoveredElements(axis: WindowAxis, length: Dim, windows: Dim): number | undefined {
   const extent = extentOf(axis)
   if (typeof length !== 'number' || typeof windows !== 'number' || typeof extent !== 'number') return undefined
   return length + (axis.before as number) + (axis.after as number) - extent - (windows - 1) * axis.stride
 }
 
-/** [N, g c, ...] -> [c, g N, ...] */
+/** Moves channels to the front: [N, g c, ...] to [c, g N, ...]. */
 function channelsFirst(x: Value, w: Value, group: number): Value {
   const swapped = swapFirst(x)
   if (group === 1) return swapped

@@ -5,20 +5,20 @@ import { op } from '../../../op/op.js'
 import type { WindowAxis } from '../../../op/window.js'
 import { onesKernel } from './spread.js'
 
-/** Counts along an axis with more taps in all are left to the run. */
+/** Largest total number of taps along an axis that is counted when the graph is built. */
 const MANY_TAPS = 2 ** 20
 
 interface Counting {
   readonly window: readonly WindowAxis[]
   readonly ceil: boolean
   readonly includePad: boolean
-  /** Padding that is a node of its own. */
+  /** Pads a tensor of ones, if padding is a separate node. */
   readonly pad: ((ones: Value) => Value) | undefined
 }
 
 /**
- * What AveragePool divides the sum of a window by: how many of its taps lie on x, or with `includePad` on x and its padding.
- * A scalar where all windows agree, else it broadcasts to `dy`.
+ * Divisor of AveragePool: the number of taps of a window on x, or with `includePad` on x and its padding. It is a scalar if all windows
+ * have the same number; otherwise it broadcasts to `dy`.
  */
 export function averagePoolDivisor(x: Value, dy: Value, { window, ceil, includePad, pad }: Counting): Value {
   const kernel = window.map(({ kernel }) => kernel as number)
@@ -32,7 +32,7 @@ export function averagePoolDivisor(x: Value, dy: Value, { window, ceil, includeP
     : countAtRunTime(x, dy, window, includePad, (ones) => ones)
 }
 
-/** Taps of every window along one axis that count. */
+/** Number of counted taps of every window along one axis; undefined if known only at run time. */
 function countsAlong(axis: WindowAxis, length: unknown, windows: unknown, includePad: boolean): number[] | undefined {
   const { kernel, stride, dilation, before, after } = axis as WindowAxis & {
     kernel: number
@@ -47,7 +47,7 @@ function countsAlong(axis: WindowAxis, length: unknown, windows: unknown, includ
   })
 }
 
-/** The product of counts along each axis, [Ho, 1] [1, Wo]. */
+/** Product of the counts along each axis, [Ho, 1] [1, Wo]. */
 function outer(counts: readonly (readonly number[])[], dy: Value): Value {
   const factors = counts.map((count, i) => {
     const uniform = count.every((taps) => taps === count[0])
@@ -59,7 +59,7 @@ function outer(counts: readonly (readonly number[])[], dy: Value): Value {
   return factors.reduce((a, b) => op.Mul(a, b))
 }
 
-/** The same as a sum over windows of ones, cut to the windows there are. */
+/** Divisor computed at run time: a sum over windows of ones, cropped to the number of windows. */
 function countAtRunTime(
   x: Value,
   dy: Value,
@@ -71,7 +71,7 @@ function countAtRunTime(
   const [before, after] = [window.map(({ before }) => before as number), window.map(({ after }) => after as number)]
   const length = op.Shape(x, { start: 2 })
   const counted = includePad ? op.Add(length, int64s(before.map((pad, i) => pad + after[i]!))) : length
-  // A window of ceil_mode may overhang by a stride less one.
+  // With ceil_mode a window may exceed the data by stride - 1.
   const overhang = window.map(({ stride }) => stride - 1)
   const pads = includePad
     ? [...before.map(() => 0), ...overhang]

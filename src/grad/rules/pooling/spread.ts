@@ -7,7 +7,7 @@ import { inputGradient } from '../convolution/input.js'
 import { withKnownPadding } from '../convolution/padding.js'
 
 /**
- * The adjoint of summing over windows: every element of `x` receives the sum of `dy` over the windows that see it.
+ * Adjoint of summing over windows: every element of `x` receives the sum of `dy` over the windows that cover it.
  */
 export function spreadOverWindows(dy: Value, window: readonly WindowAxis[], autoPad: string, x: Value): Value {
   const kernel = window.map(({ kernel }) => kernel as number)
@@ -19,18 +19,18 @@ export function spreadOverWindows(dy: Value, window: readonly WindowAxis[], auto
   return dx
 }
 
-/** Channels become images: one kernel for all of them, however many there are. */
+/** Merges channels into the batch axis, so that one kernel serves any number of channels. */
 const images = (dy: Value): Value =>
   op.Reshape(dy, op.Concat([int64s([-1, 1]), op.Shape(dy, { start: 2 })], { axis: 0 }))
 
-/** The kernel that sums over a window. */
+/** Kernel of ones, which sums over a window. */
 export const onesKernel = (like: Value, kernel: readonly number[]): Value =>
   constant(tensorFrom(like.dtype, [1, 1, ...kernel], Array<number>(sizeOf(kernel)).fill(1)))
 
 const isDense = ({ kernel, stride, dilation, before, after }: WindowAxis): boolean =>
   stride === 1 && dilation === 1 && [before, after].every((pad) => (pad as number) < (kernel as number))
 
-/** Moving by one, the windows that see an element lie as a window themselves: their sum is their average times their number. */
+/** Spreading at stride 1: the windows that cover an element form a window themselves, and their sum is their average times their number. */
 function sumOverDense(dy: Value, window: readonly WindowAxis[]): Value {
   const kernel = window.map(({ kernel }) => kernel as number)
   const left = (pad: 'before' | 'after') => window.map((axis, i) => kernel[i]! - 1 - (axis[pad] as number))

@@ -4,7 +4,7 @@ import { knownNumbers } from '../../../op/contents.js'
 import { type ResizeAttributes, resizedAxes } from '../../../op/definitions/resize.js'
 import { op } from '../../../op/op.js'
 
-/** How often nearest neighbours repeat every element along each axis, where each is repeated equally often; else undefined. */
+/** Number of repetitions per axis if nearest-neighbor resizing repeats every element equally often; else undefined. */
 export function findRepetitions(
   x: Value,
   y: Value,
@@ -28,15 +28,15 @@ export function findRepetitions(
 }
 
 /**
- * Output k i + r lies at i + r / k in asymmetric coordinates, which floor takes to i, and at most (k - 1) / 2k from i in the
- * half-pixel ones, which rounding does.
+ * Whether resizing by an integer factor k repeats every element k times. Output k i + r has the asymmetric coordinate i + r / k, which
+ * floor maps to i; its half-pixel coordinate is at most (k - 1) / 2k from i, which rounding maps to i.
  */
 const repeats = ({ coordinate_transformation_mode: coordinates, nearest_mode: rounding }: ResizeAttributes): boolean =>
   coordinates === 'asymmetric'
     ? rounding === 'floor'
     : ['half_pixel', 'half_pixel_symmetric'].includes(coordinates) && rounding.startsWith('round')
 
-/** [..., n k, ...] -> [..., n, ...], k neighbours summed. */
+/** Sums k neighbors: [..., n k, ...] to [..., n, ...]. */
 export function sumRepeated(dy: Value, x: Value, counts: readonly number[]): Value {
   const parts = counts.flatMap((count, axis) =>
     count === 1
