@@ -4,8 +4,8 @@ import type { Node, Value } from '../ir/value.js'
 import { definitionOf } from '../op/op.js'
 
 /**
- * Values that depend differentiably on `wrt`: floating-point results of nodes that read one of them, and quantized integers
- * from the node that rounds them on.
+ * Values that depend differentiably on `wrt`: floating-point results of nodes that read one of them, and quantized
+ * integers from the node that rounds them on.
  */
 export function activeValues(order: readonly Node[], wrt: Iterable<Value>): Set<Value> {
   const active = new Set(wrt)

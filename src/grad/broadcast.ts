@@ -5,8 +5,8 @@ import { reduceOver } from '../op/compose/statistics.js'
 import { op } from '../op/op.js'
 
 /**
- * Sums the gradient of a broadcast operand to the operand's shape: the adjoint of repeating along an axis is summing along
- * it.
+ * Sums the gradient of a broadcast operand to the operand's shape: the adjoint of repeating along an axis is summing
+ * along it.
  */
 export function sumTo(dy: Value, x: Value): Value {
   if (sameShape(dy.shape, x.shape)) return dy
@@ -31,7 +31,10 @@ function broadcastAxes(dy: Value, x: Value): number[] | undefined {
   return isDecided ? axes.filter((axis) => axis < lead || dy.shape![axis] !== 1) : undefined
 }
 
-/** `sumTo` with axes that the graph finds when it runs: those along which the two shapes, aligned at their ends, differ. */
+/**
+ * `sumTo` with axes that the graph finds when it runs: those along which the two shapes, aligned at their ends,
+ * differ.
+ */
 function sumToAtRunTime(dy: Value, x: Value): Value {
   const [to, from] = [op.Shape(x), op.Shape(dy)]
   const missing = op.Sub(op.Shape(from), op.Shape(to))

@@ -31,7 +31,10 @@ export function gradients(seeds: readonly Seed[], wrt: readonly Value[], tables 
   return gradientsWithin(seeds, wrt, () => true, tables)
 }
 
-/** `gradients` restricted to the nodes for which `within` is true; results of other nodes are treated as independent variables. */
+/**
+ * `gradients` restricted to the nodes for which `within` is true; results of other nodes are treated as independent
+ * variables.
+ */
 export function gradientsWithin(
   seeds: readonly Seed[],
   wrt: readonly Value[],
@@ -134,7 +137,10 @@ const atFirstOccurrence = (
   gradient: (x: Value) => Value | null,
 ): (Value | null)[] => operands.map((x, index) => (x && operands.indexOf(x) === index ? gradient(x) : null))
 
-/** Sums the gradient of a broadcasting operator to its operand's shape; throws if another operator's rule gives a wrong shape or type. */
+/**
+ * Sums the gradient of a broadcasting operator to its operand's shape; throws if another operator's rule gives a
+ * wrong shape or type.
+ */
 function reduceToOperand(node: Node, x: Value, dx: Value): Value {
   if (definitionOf(node.operator).broadcasts) return sumTo(dx, x)
   const wrong =
@@ -163,7 +169,10 @@ function notDifferentiable(blocking: ReadonlyMap<Node, string>): OnnxIreError {
   return new NotDifferentiableError(blocking.size, lines)
 }
 
-/** Error that lists the operators without a gradient; composite operators and bodies pass the list of inner operators outwards. */
+/**
+ * Error that lists the operators without a gradient; composite operators and bodies pass the list of inner operators
+ * outwards.
+ */
 class NotDifferentiableError extends OnnxIreError {
   readonly lines: readonly string[]
 

@@ -25,7 +25,10 @@ function geluTanhSlope(x: Value): Value {
   return op.Add(op.Mul(op.Add(t, 1), 0.5), op.Mul(op.Mul(x, op.Sub(1, square(t))), inner))
 }
 
-/** Gradient rules of activations. At kinks they equal PyTorch's: the left derivative for rectifiers, 0 outside open intervals. */
+/**
+ * Gradient rules of activations. At kinks they equal PyTorch's: the left derivative for rectifiers, 0 outside open
+ * intervals.
+ */
 export const activationRules = {
   Relu: ([x], dy) => [masked(dy, positive(x))],
   LeakyRelu: ([x], dy, { attributes: { alpha } }) => [

@@ -36,10 +36,10 @@ export function batchNormalizationFrozen(
 }
 
 /**
- * Gradients of BatchNormalization in training mode, where mean and variance depend on x:
- * dx = scale / std (dy - sum(dy) / n - c sum(dy c) / (n std^2)) with c = x - mean. The running statistics
- * momentum * old + (1 - momentum) * batch pass their gradients to the old ones and to x. With momentum 0 they equal those of the
- * batch, which are then not computed again.
+ * Gradients of BatchNormalization in training mode, where mean and variance depend on x: dx = scale / std (dy -
+ * sum(dy) / n - c sum(dy c) / (n std^2)) with c = x - mean. The running statistics momentum * old + (1 - momentum) *
+ * batch pass their gradients to the old ones and to x. With momentum 0 they equal those of the batch, which are then
+ * not computed again.
  */
 export function batchNormalizationTraining(
   x: Value,

@@ -23,7 +23,10 @@ function storedBytes(value: Value, what: string): Tensor {
   return tensor
 }
 
-/** Returns the same bytes as 4-bit or 8-bit elements, without reading them: ONNX also stores the lower four bits first. */
+/**
+ * Returns the same bytes as 4-bit or 8-bit elements, without reading them: ONNX also stores the lower four bits
+ * first.
+ */
 const reinterpret = (tensor: Tensor, dims: readonly number[], bits: number): Value =>
   constant({
     dtype: bits === 4 ? 'uint4' : 'uint8',
@@ -52,8 +55,8 @@ function zeroPoints(value: Value | null, count: number, { N, bits }: BlockLayout
 }
 
 /**
- * Weight W [N, K] = (q - z) s with one zero point z and scale s per block, by DequantizeLinear, which onnxruntime does not fold into
- * a float tensor when it loads a model.
+ * Weight W [N, K] = (q - z) s with one zero point z and scale s per block, by DequantizeLinear, which onnxruntime
+ * does not fold into a float tensor when it loads a model.
  */
 function dequantizeWeight(b: Value, scales: Value, zeros: Value | null, stored_: BlockLayout): Value {
   const { K, N, bits, block_size } = stored_

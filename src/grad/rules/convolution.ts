@@ -35,7 +35,8 @@ export const convolutionRules = {
     ])
     return [dx, dw!, biasGradient(b, dy)]
   },
-  // ConvTranspose is the adjoint of a convolution: dx is that convolution of dy, and x and dy swap roles in the weight gradient.
+  // ConvTranspose is the adjoint of a convolution: dx is that convolution of dy, and x and dy swap roles in the
+  // weight gradient.
   ConvTranspose: ([data, w, b], dy, { attributes }) => {
     const x = withRank(data, w.shape?.length)
     requireRanks('ConvTranspose', x, w)

@@ -13,7 +13,10 @@ const castTo = (dy: Value, x: Value): Value => {
   return dy.dtype === dtype ? dy : op.Cast(dy, { to: dtypes[dtype].onnx })
 }
 
-/** Derivative of x^c with respect to x for the exponents that networks use, without Pow; undefined if c is not constant. */
+/**
+ * Derivative of x^c with respect to x for the exponents that networks use, without Pow; undefined if c is not
+ * constant.
+ */
 function powerSlope(x: Value, y: Value, c: number | undefined): Value | undefined {
   if (c === 2) return op.Mul(x, 2)
   if (c === 3) return op.Mul(square(x), 3)
@@ -38,8 +41,9 @@ function slopeOfExponent(x: Value, y: Value): Value {
 }
 
 /**
- * Builds the gradient rule of Max or Min: the gradient goes to the first operand that attains the extremum. Operand i takes the
- * gradient that earlier operands left, in all positions in which it is at least as extreme as every later operand.
+ * Builds the gradient rule of Max or Min: the gradient goes to the first operand that attains the extremum. Operand i
+ * takes the gradient that earlier operands left, in all positions in which it is at least as extreme as every later
+ * operand.
  */
 const toExtremum =
   (wins: (a: Value, b: Value) => Value, extremum: (xs: readonly Value[]) => Value) =>

@@ -32,8 +32,8 @@ function hasAtMostAsManyElements(a: Value, b: Value): boolean {
 }
 
 /**
- * `scatterAdd` with the axis moved to the end, where onnxruntime's CPU provider scatters twice as fast as in front. It pays off unless
- * more elements are moved than added.
+ * `scatterAdd` with the axis moved to the end, where onnxruntime's CPU provider scatters twice as fast as in front.
+ * It pays off unless more elements are moved than added.
  */
 function scatterAddAlongLastAxis(x: Value, indices: Value, updates: Value, axis: number): Value {
   const axes = x.shape!.map((_, index) => index)
@@ -69,7 +69,10 @@ function padSlice(index: number, x: Value, slice: Value, axis: number): Value {
   return op.Pad(slice, op.Concat(pads, { axis: 0 }))
 }
 
-/** Permutation that inverts gathering `indices` from an axis of `length` elements; undefined if they are not a permutation. */
+/**
+ * Permutation that inverts gathering `indices` from an axis of `length` elements; undefined if they are not a
+ * permutation.
+ */
 function inverseOrder(indices: readonly number[], length: Dim): readonly number[] | undefined {
   if (indices.length !== length) return undefined
   const order = Array<number>(length).fill(-1)

@@ -29,7 +29,10 @@ function matMulGradients(a: Value, b: Value, dy: Value): [da: Value, db: Value] 
   ]
 }
 
-/** Gradients of MatMul. A 1-D operand gets the axis that MatMul adds (a row on the left, a column on the right) and loses it again. */
+/**
+ * Gradients of MatMul. A 1-D operand gets the axis that MatMul adds (a row on the left, a column on the right) and
+ * loses it again.
+ */
 function matMulRule(a: Value, b: Value, dy: Value): [da: Value, db: Value] {
   const [row, column] = [a.shape?.length === 1, b.shape?.length === 1]
   if (!row && !column) return matMulGradients(a, b, dy)
@@ -43,9 +46,9 @@ function matMulRule(a: Value, b: Value, dy: Value): [da: Value, db: Value] {
 }
 
 /**
- * Gradient of y = einsum(x_1 .. x_n -> out) with respect to x_i: the contraction of dy with the other operands, onto the labels of
- * x_i. It is constant along summed axes that no other operand has (or has with length 1). If an operand repeats a label, only its
- * diagonal was read, and the gradient is 0 outside it.
+ * Gradient of y = einsum(x_1 .. x_n -> out) with respect to x_i: the contraction of dy with the other operands, onto
+ * the labels of x_i. It is constant along summed axes that no other operand has (or has with length 1). If an operand
+ * repeats a label, only its diagonal was read, and the gradient is 0 outside it.
  */
 function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation: string): Value {
   const { operands, output } = parseEinsum(
@@ -69,7 +72,10 @@ function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation
   return hasShapeOfX ? read : op.Expand(read, op.Shape(x))
 }
 
-/** Mask of the elements of `x` whose index along axis `second` equals that along the first axis with the same label; broadcasts to `x`. */
+/**
+ * Mask of the elements of `x` whose index along axis `second` equals that along the first axis with the same label;
+ * broadcasts to `x`.
+ */
 function diagonalMask(x: Value, labels: readonly string[], second: number, equation: string): Value {
   const first = labels.indexOf(labels[second]!)
   const following = labels.slice(first)
@@ -88,8 +94,8 @@ function diagonalMask(x: Value, labels: readonly string[], second: number, equat
 }
 
 /**
- * Cofactors of matrices [..., n, n]: (-1)^(i + j) times the determinant without row i and column j. Unlike the inverse, they exist for
- * singular matrices too. They take n^4 elements of memory.
+ * Cofactors of matrices [..., n, n]: (-1)^(i + j) times the determinant without row i and column j. Unlike the
+ * inverse, they exist for singular matrices too. They take n^4 elements of memory.
  */
 function cofactors(x: Value): Value {
   const n = op.Reshape(lengthAlong(x, -1), int64s([]))

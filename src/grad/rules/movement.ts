@@ -13,7 +13,9 @@ function inversePermutation(perm: readonly number[]): readonly number[] {
   return order
 }
 
-/** Gradient of Tile: x repeated r_a times along axis a has axes (r_a, d_a) for d_a; the gradient sums over every r_a. */
+/**
+ * Gradient of Tile: x repeated r_a times along axis a has axes (r_a, d_a) for d_a; the gradient sums over every r_a.
+ */
 function tileGradient(dy: Value, x: Value, repeats: Value): Value {
   const known = knownNumbers(repeats)
   if (known && x.shape) {
@@ -29,7 +31,10 @@ function tileGradient(dy: Value, x: Value, repeats: Value): Value {
   return op.ReduceSum(op.Reshape(dy, shape), axes, { keepdims: 0, noop_with_empty_axes: 1 })
 }
 
-/** Gradient of DepthToSpace in mode CRD: [N, C, H b, W b] to [N, C b b, H, W], elements of a block after their channel. */
+/**
+ * Gradient of DepthToSpace in mode CRD: [N, C, H b, W b] to [N, C b b, H, W], elements of a block after their
+ * channel.
+ */
 function depthToSpaceGradient(dy: Value, x: Value, b: number): Value {
   const [n, c, h, w] = [0, 1, 2, 3].map((axis) => lengthAlong(x, axis)) as [Value, Value, Value, Value]
   const block = int64s([b])

@@ -14,8 +14,8 @@ type Formula = (x: Value, dy: Value, y: Value, over: Over) => Value
 type Over = { readonly sum: (x: Value) => Value; readonly product: (x: Value) => Value }
 
 /**
- * Builds the gradient rule of a reduction from a formula. The formula gets `y` and `dy` with reduced axes of length 1, so that they
- * broadcast with `x`.
+ * Builds the gradient rule of a reduction from a formula. The formula gets `y` and `dy` with reduced axes of length
+ * 1, so that they broadcast with `x`.
  */
 const reductionRule =
   (formula: Formula) =>
@@ -55,8 +55,9 @@ const productGradient: Formula = (x, dy, _, { sum, product }) => {
 }
 
 /**
- * Gradient of CumProd: dx_j is the sum, over all products y_i that contain x_j, of dy_i times the other factors. These are y_i / x_j; for
- * x_j = 0 they are the product of the nonzero factors if x_j is the only zero, and 0 otherwise.
+ * Gradient of CumProd: dx_j is the sum, over all products y_i that contain x_j, of dy_i times the other factors.
+ * These are y_i / x_j; for x_j = 0 they are the product of the nonzero factors if x_j is the only zero, and 0
+ * otherwise.
  */
 function cumulativeProductGradient(
   x: Value,

@@ -4,9 +4,9 @@ import { op } from '../../op/op.js'
 import { zerosLike } from '../zeros.js'
 
 /**
- * Zeros like `x` with `updates` (of the rank of x) added at `indices` along `axis`; repeated indices add repeatedly. It uses
- * ScatterElements: ScatterND is faster on onnxruntime's CPU provider but adds from several threads without synchronization and
- * sometimes loses additions at repeated indices.
+ * Zeros like `x` with `updates` (of the rank of x) added at `indices` along `axis`; repeated indices add repeatedly.
+ * It uses ScatterElements: ScatterND is faster on onnxruntime's CPU provider but adds from several threads without
+ * synchronization and sometimes loses additions at repeated indices.
  */
 export const scatterAdd = (x: Value, indices: Value, updates: Value, axis: number): Value =>
   op.ScatterElements(zerosLike(x), indices, updates, { axis, reduction: 'add' })
@@ -14,7 +14,10 @@ export const scatterAdd = (x: Value, indices: Value, updates: Value, axis: numbe
 /** Row-major position of every element of `x`. */
 const positionsIn = (x: Value): Value => op.Reshape(op.Range(0, op.Size(x), 1), op.Shape(x), { allowzero: 1 })
 
-/** Gradient of `move`, which moves or repeats elements of x: it moves their positions too, and adds each element of dy at its origin. */
+/**
+ * Gradient of `move`, which moves or repeats elements of x: it moves their positions too, and adds each element of dy
+ * at its origin.
+ */
 export function scatterByPosition(x: Value, dy: Value, move: (positions: Value) => Value): Value {
   return reshapeLike(
     scatterAdd(op.Reshape(x, [-1]), op.Reshape(move(positionsIn(x)), [-1]), op.Reshape(dy, [-1]), 0),
@@ -30,8 +33,8 @@ interface Addresses {
 }
 
 /**
- * Gradients of y = scatter(x, indices, u) with respect to x and u. With reduction 'none' ONNX leaves open which of several updates at
- * one index wins.
+ * Gradients of y = scatter(x, indices, u) with respect to x and u. With reduction 'none' ONNX leaves open which of
+ * several updates at one index wins.
  */
 export function scatterGradients(
   [x, u]: readonly [Value, Value],

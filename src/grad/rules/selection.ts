@@ -7,7 +7,9 @@ import type { Rules } from '../rule.js'
 import { gatherGradient } from './indexing.js'
 import { scatterByPosition, scatterGradients } from './scatter.js'
 
-/** Gradient of OneHot's values [off, on]: y = off + (on - off) hot, so doff = sum(dy (1 - hot)) and don = sum(dy hot). */
+/**
+ * Gradient of OneHot's values [off, on]: y = off + (on - off) hot, so doff = sum(dy (1 - hot)) and don = sum(dy hot).
+ */
 function oneHotValueGradient(values: Value, hot: Value, dy: Value): Value {
   const all = op.ReduceSum(dy, null, { keepdims: 0 })
   const on = op.ReduceSum(op.Mul(dy, hot), null, { keepdims: 0 })

@@ -57,8 +57,9 @@ function stridesOf(inputs: SliceInputs): readonly Stride[] | undefined {
 }
 
 /**
- * Gradient of Slice: dy reversed along axes with a negative step, dilated along axes with a step other than 1, and padded with zeros. If
- * rank, axes or steps are known only at run time, the positions of the elements are sliced instead.
+ * Gradient of Slice: dy reversed along axes with a negative step, dilated along axes with a step other than 1, and
+ * padded with zeros. If rank, axes or steps are known only at run time, the positions of the elements are sliced
+ * instead.
  */
 function sliceGradient(inputs: SliceInputs, dy: Value): Value {
   const [x, starts, ends, axes, steps] = inputs

@@ -8,8 +8,9 @@ import { zerosLike } from '../../zeros.js'
 import { rejectRandomNodes, withShapeOf } from './iteration.js'
 
 /**
- * Gradient rule of If: an If with the same condition over the gradients of its branches. A captured value that the selected branch
- * does not use gets zeros. Each branch is computed again, because values inside it are invisible outside.
+ * Gradient rule of If: an If with the same condition over the gradients of its branches. A captured value that the
+ * selected branch does not use gets zeros. Each branch is computed again, because values inside it are invisible
+ * outside.
  */
 export const ifRule: ControlRule = (node, dys, wrt, differentiate) => {
   const gradient = (branch: Body): Body => {

@@ -89,8 +89,8 @@ export function findActiveStates(
 }
 
 /**
- * Body of a Loop or Scan. Its inputs are `lead` others, then the states, then slices; its results are `skip` others, then states,
- * then slices.
+ * Body of a Loop or Scan. Its inputs are `lead` others, then the states, then slices; its results are `skip` others,
+ * then states, then slices.
  */
 export interface IterationBody {
   readonly of: Body
@@ -100,7 +100,10 @@ export interface IterationBody {
   readonly count: number
 }
 
-/** Throws `not-differentiable` for random nodes in a body: the gradient runs the body again and would sample other numbers. */
+/**
+ * Throws `not-differentiable` for random nodes in a body: the gradient runs the body again and would sample other
+ * numbers.
+ */
 export function rejectRandomNodes(body: Body): void {
   for (const node of topological(body.outputs, ({ scope }) => scope === body.scope)) {
     if (drawsNumbers(node))

@@ -22,9 +22,10 @@ import { stackedMatMul } from './stacked-matmul.js'
 import { buildIterationVjp, select } from './vjp.js'
 
 /**
- * Gradient rule of Loop: a second Loop that runs the iterations in reverse. Each iteration recomputes one of the first Loop from its
- * initial states and the results of expensive operators, which another run of the first Loop has stored. It carries the gradients
- * of the states and sums those of captured values. A small constant number of iterations is unrolled instead.
+ * Gradient rule of Loop: a second Loop that runs the iterations in reverse. Each iteration recomputes one of the
+ * first Loop from its initial states and the results of expensive operators, which another run of the first Loop has
+ * stored. It carries the gradients of the states and sums those of captured values. A small constant number of
+ * iterations is unrolled instead.
  */
 export const loopRule: ControlRule = (node, dys, wrt, differentiate) => {
   const [m = null, go = null] = node.inputs
@@ -134,7 +135,10 @@ function unrollLoop(of: Body, iterations: number, initial: readonly Value[]): (V
   return [...states, ...slices.map((stack) => (stack.length > 0 ? op.Concat(stack, { axis: 0 }) : undefined))]
 }
 
-/** Dims of the iteration number and the condition: onnxruntime passes scalars or vectors of length 1, as the body declares them. */
+/**
+ * Dims of the iteration number and the condition: onnxruntime passes scalars or vectors of length 1, as the body
+ * declares them.
+ */
 const ones = (declared: Value): readonly number[] => (declared.shape?.length === 1 ? [1] : [])
 const yes = (declared: Value): Value => constant(tensorFrom('bool', ones(declared), [1]))
 const numbered = (declared: Value): Value => placeholder({ dtype: 'int64', shape: ones(declared), name: declared.name })

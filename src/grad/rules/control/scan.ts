@@ -29,17 +29,20 @@ interface ScanAttributes {
   readonly scan_output_directions?: readonly number[]
 }
 
-/** Axis along which a tensor is split into slices or concatenated from them, and the direction: from the end if `reverse` is 1. */
+/**
+ * Axis along which a tensor is split into slices or concatenated from them, and the direction: from the end if
+ * `reverse` is 1.
+ */
 interface SliceOrder {
   readonly axis: number
   readonly reverse: number
 }
 
 /**
- * Gradient rule of Scan: a second Scan that reads the inputs of the first, and writes their gradients, in the opposite direction.
- * Each iteration recomputes one of the first Scan from its initial states and the results of expensive operators, which another
- * run of the first Scan has stored. It carries the gradients of the states and sums those of captured values. A few iterations are
- * unrolled instead.
+ * Gradient rule of Scan: a second Scan that reads the inputs of the first, and writes their gradients, in the
+ * opposite direction. Each iteration recomputes one of the first Scan from its initial states and the results of
+ * expensive operators, which another run of the first Scan has stored. It carries the gradients of the states and
+ * sums those of captured values. A few iterations are unrolled instead.
  */
 export const scanRule: ControlRule = (node, dys, wrt, differentiate) => {
   const attributes = node.attributes as unknown as ScanAttributes

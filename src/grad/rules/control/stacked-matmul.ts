@@ -42,6 +42,9 @@ const hasShapeOf = (x: Value | null, { shape }: Value): boolean =>
 const isProduct = ({ operator, inputs, attributes }: Node): boolean =>
   operator === 'Gemm' && !inputs[2] && attributes['transA'] === 1 && attributes['transB'] === 0
 
-/** The sum over t of alpha a_t^T b_t, of stacked factors [T, K, M] and [T, K, N]: the rows of all iterations are the rows of one matrix. */
+/**
+ * The sum over t of alpha a_t^T b_t, of stacked factors [T, K, M] and [T, K, N]: the rows of all iterations are the
+ * rows of one matrix.
+ */
 export const stackedMatMul = ({ a, b, alpha }: Product<Value>): Value =>
   op.Gemm(op.Flatten(a, { axis: 2 }), op.Flatten(b, { axis: 2 }), { transA: 1, alpha })

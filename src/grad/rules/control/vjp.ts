@@ -19,7 +19,10 @@ export interface VjpRequest extends IterationBody {
   readonly incoming: readonly boolean[]
   /** Captured values that are differentiated. */
   readonly captured: readonly Value[]
-  /** Whether the caller already has the inputs of all iterations, and their gradients, in one tensor each. They are then not stacked as factors. */
+  /**
+   * Whether the caller already has the inputs of all iterations, and their gradients, in one tensor each. They are
+   * then not stacked as factors.
+   */
   readonly inputsAreStacked: boolean
 }
 
@@ -47,8 +50,9 @@ export interface IterationVjp {
 }
 
 /**
- * Gradient of a captured value in one iteration: a term that is summed over the iterations, if `sums`, and matrix products
- * whose factors are stacked instead, because one product of the stacked factors equals the sum over all iterations.
+ * Gradient of a captured value in one iteration: a term that is summed over the iterations, if `sums`, and matrix
+ * products whose factors are stacked instead, because one product of the stacked factors equals the sum over all
+ * iterations.
  */
 export interface Contribution {
   readonly sums: boolean
@@ -56,8 +60,8 @@ export interface Contribution {
 }
 
 /**
- * Index of a factor among the results of `apply`; or, if `inputsAreStacked`, index of the body's input that is the factor or whose
- * gradient is.
+ * Index of a factor among the results of `apply`; or, if `inputsAreStacked`, index of the body's input that is the
+ * factor or whose gradient is.
  */
 export type Factor = { readonly kind: 'result' | 'input' | 'gradient'; readonly index: number }
 

@@ -22,7 +22,10 @@ export function columnsOfImages(
   return op.Conv(x, unitKernels(x, channels, kernel), { group: channels, ...slidingAttributes(window) })
 }
 
-/** Columns of each channel over all images, which become an additional spatial axis: [N, C, ...] to [C, taps, N, ...windows]. */
+/**
+ * Columns of each channel over all images, which become an additional spatial axis: [N, C, ...] to [C, taps, N,
+ * ...windows].
+ */
 export function columnsOfChannels(x: Value, kernel: readonly number[], window: readonly WindowAxis[]): Value {
   if (isPointwise(kernel, window)) return swapFirst(takeStrided(x, window))
   return op.Conv(

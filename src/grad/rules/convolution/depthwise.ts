@@ -8,7 +8,10 @@ import { imagesToSpatialAxis } from './groups.js'
 /** Kernels with this many rows or columns, or more, use other forms. */
 const MAX_KERNEL_LENGTH = 32
 
-/** Whether `depthwiseWeightGradient` applies: two spatial axes, the second with stride 1 and pads smaller than the window. */
+/**
+ * Whether `depthwiseWeightGradient` applies: two spatial axes, the second with stride 1 and pads smaller than the
+ * window.
+ */
 export function hasDepthwiseForm(kernel: readonly number[], window: readonly WindowAxis[]): boolean {
   const [, columns] = window
   if (window.length !== 2 || columns?.stride !== 1 || kernel.some((length) => length >= MAX_KERNEL_LENGTH)) return false
@@ -16,8 +19,9 @@ export function hasDepthwiseForm(kernel: readonly number[], window: readonly Win
 }
 
 /**
- * Gradient of depthwise weights [C, 1, kh, kw] for two spatial axes. Tap (i, j) is the product of x shifted by i rows and dy shifted
- * back by j columns: kh + kw shifted copies and one matrix product over all images instead of kh kw products.
+ * Gradient of depthwise weights [C, 1, kh, kw] for two spatial axes. Tap (i, j) is the product of x shifted by i rows
+ * and dy shifted back by j columns: kh + kw shifted copies and one matrix product over all images instead of kh kw
+ * products.
  */
 export function depthwiseWeightGradient(x: Value, dy: Value, window: readonly WindowAxis[]): Value {
   const [rows, columns] = window as readonly [WindowAxis, WindowAxis]

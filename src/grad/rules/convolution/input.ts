@@ -8,15 +8,15 @@ import { extentOf, type WindowAxis } from '../../../op/window.js'
 import { transposeGroups } from './groups.js'
 
 /**
- * Kernels of up to this many taps are flipped by a product with a permutation matrix: exact, and on onnxruntime's CPU provider ten times
- * as fast as a reversing Slice. Flipping dy and dx instead of w gains almost nothing more.
+ * Kernels of up to this many taps are flipped by a product with a permutation matrix: exact, and on onnxruntime's CPU
+ * provider ten times as fast as a reversing Slice. Flipping dy and dx instead of w gains almost nothing more.
  */
 const MANY_TAPS = 64
 
 /**
- * Gradient of Conv with respect to its input: every window adds its gradient times the weights to the elements it covers. Only the
- * spatial lengths of `x` are used. At stride 1 this is a convolution with flipped kernels, which onnxruntime's CPU provider runs twice
- * as fast as ConvTranspose.
+ * Gradient of Conv with respect to its input: every window adds its gradient times the weights to the elements it
+ * covers. Only the spatial lengths of `x` are used. At stride 1 this is a convolution with flipped kernels, which
+ * onnxruntime's CPU provider runs twice as fast as ConvTranspose.
  */
 export function inputGradient(dy: Value, w: Value, window: readonly WindowAxis[], group: number, x: Value): Value {
   const tails = window.map((axis, i) => tailOf(axis, x.shape?.[i + 2], dy.shape?.[i + 2]))
@@ -38,7 +38,10 @@ const stepsOf = (window: readonly WindowAxis[], group: number) => ({
   dilations: dilationsOf(window),
 })
 
-/** Elements by which the last window exceeds x, negative if it leaves elements uncovered; undefined if known only at run time. */
+/**
+ * Elements by which the last window exceeds x, negative if it leaves elements uncovered; undefined if known only at
+ * run time.
+ */
 function tailOf(axis: WindowAxis, length: Dim | undefined, windows: Dim | undefined): number | undefined {
   const extent = extentOf(axis)
   if (typeof length === 'number' && typeof windows === 'number' && typeof extent === 'number') {

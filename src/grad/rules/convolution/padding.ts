@@ -8,10 +8,11 @@ import type { WindowAxis } from '../../../op/window.js'
 type Gradients = readonly [dx: Value, ...others: Value[]]
 
 /**
- * Calls `gradients` with windows of known padding. SAME padding of symbolic lengths is unknown: a Pad node then pads x, and the gradient
- * is cropped.
+ * Calls `gradients` with windows of known padding. SAME padding of symbolic lengths is unknown: a Pad node then pads
+ * x, and the gradient is cropped.
  * @param kernel spatial lengths of the kernel as a 1-D int64 tensor
- * @param gradients gets x, its windows and a function that pads another tensor with the spatial lengths of x in the same way
+ * @param gradients gets x, its windows and a function that pads another tensor with the spatial lengths of x in the
+ *   same way
  */
 export function withKnownPadding(
   x: Value,

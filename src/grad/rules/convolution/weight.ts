@@ -17,8 +17,8 @@ const MANY_TAPS = 15
 const MANY_WINDOWS = 512
 
 /**
- * Gradient of Conv's weights [g m, c, ...]: dw[o, i, t] = sum over images and windows of dy[o, window] x[i, window at tap t]. Four forms of
- * this sum, each used for the shapes for which it was measured to be the fastest.
+ * Gradient of Conv's weights [g m, c, ...]: dw[o, i, t] = sum over images and windows of dy[o, window] x[i, window at
+ * tap t]. Four forms of this sum, each used for the shapes for which it was measured to be the fastest.
  */
 export function weightGradient(x: Value, w: Value, dy: Value, window: readonly WindowAxis[], group: number): Value {
   if (!isStatic(w.shape)) return weightGradientByConvolution(x, w, dy, window, group)
@@ -56,8 +56,8 @@ function overEachImage(columns: Value, dy: Value, group: number, m: number): Val
 }
 
 /**
- * Gradient of Conv's weights as a convolution of x with dy in which images act as channels, and strides and dilations are swapped:
- * [N, g c, ...] and [N, g m, ...] give [c, g m, taps]. It needs no static lengths.
+ * Gradient of Conv's weights as a convolution of x with dy in which images act as channels, and strides and dilations
+ * are swapped: [N, g c, ...] and [N, g m, ...] give [c, g m, taps]. It needs no static lengths.
  */
 export function weightGradientByConvolution(
   x: Value,
@@ -87,7 +87,10 @@ export function weightGradientByConvolution(
       )
 }
 
-/** Number of elements at the end of the padded axis that no window covers; they would add a tap. Undefined if not static. */
+/**
+ * Number of elements at the end of the padded axis that no window covers; they would add a tap. Undefined if not
+ * static.
+ */
 function uncoveredElements(axis: WindowAxis, length: Dim, windows: Dim): number | undefined {
   const extent = extentOf(axis)
   if (typeof length !== 'number' || typeof windows !== 'number' || typeof extent !== 'number') return undefined

@@ -17,8 +17,8 @@ interface Counting {
 }
 
 /**
- * Divisor of AveragePool: the number of taps of a window on x, or with `includePad` on x and its padding. It is a scalar if all windows
- * have the same number; otherwise it broadcasts to `dy`.
+ * Divisor of AveragePool: the number of taps of a window on x, or with `includePad` on x and its padding. It is a
+ * scalar if all windows have the same number; otherwise it broadcasts to `dy`.
  */
 export function averagePoolDivisor(x: Value, dy: Value, { window, ceil, includePad, pad }: Counting): Value {
   const kernel = window.map(({ kernel }) => kernel as number)

@@ -30,7 +30,10 @@ export const onesKernel = (like: Value, kernel: readonly number[]): Value =>
 const isDense = ({ kernel, stride, dilation, before, after }: WindowAxis): boolean =>
   stride === 1 && dilation === 1 && [before, after].every((pad) => (pad as number) < (kernel as number))
 
-/** Spreading at stride 1: the windows that cover an element form a window themselves, and their sum is their average times their number. */
+/**
+ * Spreading at stride 1: the windows that cover an element form a window themselves, and their sum is their average
+ * times their number.
+ */
 function sumOverDense(dy: Value, window: readonly WindowAxis[]): Value {
   const kernel = window.map(({ kernel }) => kernel as number)
   const left = (pad: 'before' | 'after') => window.map((axis, i) => kernel[i]! - 1 - (axis[pad] as number))

@@ -7,9 +7,9 @@ import { op } from '../../../op/op.js'
 const float = (value: number) => scalar('float32', value)
 
 /**
- * Interpolation weights of antialiased resizing, float32 [output length, input length]: w_ij = f((j - x_i) min(scale, 1)) / sum_j f,
- * where f is the hat function 1 - |d| or Keys' cubic. The sum runs over all integers j. Weights beyond an end are added to the last
- * element there; with `exclude_outside` they are omitted, from the sum too.
+ * Interpolation weights of antialiased resizing, float32 [output length, input length]: w_ij = f((j - x_i) min(scale,
+ * 1)) / sum_j f, where f is the hat function 1 - |d| or Keys' cubic. The sum runs over all integers j. Weights beyond
+ * an end are added to the last element there; with `exclude_outside` they are omitted, from the sum too.
  */
 export function antialiasWeights(
   coordinates: Value,
@@ -25,7 +25,8 @@ export function antialiasWeights(
   const positions = counting(inputLength)
   const inside = weights(positions)
   if (exclude_outside === 1) return op.Div(inside, sum(inside))
-  // Sufficient reach: the filter ends 1 or 2 stretched elements from its center, which is less than half an element beyond the ends.
+  // Sufficient reach: the filter ends 1 or 2 stretched elements from its center, which is less than half an element
+  // beyond the ends.
   const reach = op.Ceil(op.Div(mode === 'linear' ? 2 : 3, op.Min([scale, float(1)])))
   const before = sum(weights(op.Range(op.Neg(reach), float(0), float(1))))
   const after = sum(weights(op.Range(inputLength, op.Add(inputLength, reach), float(1))))

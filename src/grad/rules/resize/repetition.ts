@@ -28,8 +28,9 @@ export function findRepetitions(
 }
 
 /**
- * Whether resizing by an integer factor k repeats every element k times. Output k i + r has the asymmetric coordinate i + r / k, which
- * floor maps to i; its half-pixel coordinate is at most (k - 1) / 2k from i, which rounding maps to i.
+ * Whether resizing by an integer factor k repeats every element k times. Output k i + r has the asymmetric coordinate
+ * i + r / k, which floor maps to i; its half-pixel coordinate is at most (k - 1) / 2k from i, which rounding maps to
+ * i.
  */
 const repeats = ({ coordinate_transformation_mode: coordinates, nearest_mode: rounding }: ResizeAttributes): boolean =>
   coordinates === 'asymmetric'
