@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { convnet } from '../models/convnet.js'
-import { modelOf } from '../src/onnx/export.js'
+import { modelOf } from '../src/onnx/export/export-graph.js'
 import { encodeModel } from '../src/onnx/model.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))

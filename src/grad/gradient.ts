@@ -1,4 +1,4 @@
-import { currentScope } from '../ir/scope.js'
+import { currentScope } from '../ir/body.js'
 import { formatShape, isStatic, sameShape } from '../ir/shape.js'
 import { capturesOf, dependenciesOf, topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'

@@ -4,13 +4,13 @@
  */
 
 export { gradients, type Seed, zerosLike } from '../grad/gradient.js'
+export { body } from '../ir/body.js'
 export type { TypedArray } from '../ir/dtype.js'
 export { constant, input, parameter, scalar } from '../ir/leaf.js'
-export { body } from '../ir/scope.js'
 export { tensor } from '../ir/tensor.js'
 export type { Body, Node, Value } from '../ir/value.js'
-export { exportGraph, type GraphSpec, modelOf } from '../onnx/export.js'
-export { importGraph } from '../onnx/import.js'
+export { exportGraph, type GraphSpec, modelOf } from '../onnx/export/export-graph.js'
+export { importGraph } from '../onnx/import/import-graph.js'
 export { printGraph } from '../onnx/print.js'
 export type { Operand } from '../op/apply.js'
 export { op } from '../op/op.js'

@@ -82,7 +82,7 @@ const made = new Map<string, Value>()
 const MOST_MADE = 4096
 
 /** A small constant that rules make over and over (axes, shapes, zeros and ones), made once as long as not too many others are. */
-export function once(key: string, make: () => Value): Value {
+export function internConstant(key: string, make: () => Value): Value {
   let value = made.get(key)
   if (value) return value
   if (made.size >= MOST_MADE) made.clear()
@@ -93,13 +93,13 @@ export function once(key: string, make: () => Value): Value {
 
 /** A constant with no axes. */
 export const scalar = (dtype: DType, value: number): Value =>
-  once(`${dtype} ${Object.is(value, -0) ? '-0' : value}`, () => constant(tensorFrom(dtype, [], [value])))
+  internConstant(`${dtype} ${Object.is(value, -0) ? '-0' : value}`, () => constant(tensorFrom(dtype, [], [value])))
 
 /** A 1-D int64 constant: axes, shapes, pads. Throws `invalid-model` for anything but a list, as damaged models hold. */
 export function int64s(values: readonly number[]): Value {
   if (!Array.isArray(values) || !values.every(Number.isInteger))
     throw new OnnxIreError('invalid-model', `[${values}] is not a list of integers`)
-  return once(`[${values}]`, () => constant(tensorFrom('int64', [values.length], values)))
+  return internConstant(`[${values}]`, () => constant(tensorFrom('int64', [values.length], values)))
 }
 
 /** The tensor behind a constant, or undefined for anything that may vary. */

@@ -1,4 +1,4 @@
-import type { GraphSpec } from '../onnx/export.js'
+import type { GraphSpec } from '../onnx/export/export-graph.js'
 import type { Device, DeviceProgram } from '../runtime/device.js'
 import type { Provider } from '../runtime/provider.js'
 import { written } from './compile.js'

@@ -1,6 +1,6 @@
 import type { Graph } from '../ir/value.js'
-import { exportGraph, type GraphSpec } from '../onnx/export.js'
-import { importGraph } from '../onnx/import.js'
+import { exportGraph, type GraphSpec } from '../onnx/export/export-graph.js'
+import { importGraph } from '../onnx/import/import-graph.js'
 import { embedExternalData, type Model } from '../onnx/model.js'
 import { encode } from '../onnx/proto/encode.js'
 import type { Provider } from '../runtime/provider.js'

@@ -1,7 +1,7 @@
 import type { DType } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
-import type { GraphSpec } from '../onnx/export.js'
+import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { converted } from './convert.js'
 import { lowered } from './lowered.js'
 import type { Target } from './lowering.js'

@@ -1,8 +1,8 @@
-import { evaluateDim } from '../ir/evaluate.js'
+import { evaluateDim } from '../ir/dim.js'
 import { input } from '../ir/leaf.js'
 import { topological } from '../ir/topology.js'
 import type { Value } from '../ir/value.js'
-import type { GraphSpec } from '../onnx/export.js'
+import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { copyOf } from '../op/inline.js'
 
 /**

@@ -1,6 +1,6 @@
 import { withBodies } from '../ir/topology.js'
 import type { Value } from '../ir/value.js'
-import type { GraphSpec } from '../onnx/export.js'
+import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { Lowerer } from './lowerer.js'
 import type { Target } from './lowering.js'
 

@@ -1,6 +1,6 @@
+import { body, currentScope } from '../ir/body.js'
 import { dtypes } from '../ir/dtype.js'
 import { constant, constantTensor, input } from '../ir/leaf.js'
-import { body, currentScope } from '../ir/scope.js'
 import { bodiesOf, dependenciesOf, topological } from '../ir/topology.js'
 import { type Attribute, type Body, type Node, refineShape, type Scope, type Value } from '../ir/value.js'
 import { apply } from '../op/apply.js'

@@ -1,7 +1,7 @@
 import { readFile, rm, stat } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
-import { arrange, type Piece } from '../onnx/layout.js'
-import { checkSize, decodeModel, type Model, maxModelBytes, tensorProtos } from '../onnx/model.js'
+import { checkModelSize, collectTensorProtos, decodeModel, type Model, maxModelBytes } from '../onnx/model.js'
+import { type DataPiece, layOutModel } from '../onnx/model-layout.js'
 import { encodeChunks } from '../onnx/proto/encode.js'
 import { isExternal } from '../onnx/proto/external-data.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -15,7 +15,7 @@ import { commitAll, readError, stageFile } from './files.js'
 export async function readModel(path: string): Promise<Model> {
   const external = new FolderData(path)
   const model = decodeModel(await readBytes(path), external)
-  const outside = tensorProtos(model.proto).filter(isExternal)
+  const outside = collectTensorProtos(model.proto).filter(isExternal)
   if (outside.length === 0) return { ...model, external: null }
   const locations = outside.flatMap(({ externalData }) => externalData.filter(({ key }) => key === 'location'))
   for (const location of new Set(locations.map(({ value = '' }) => value))) external.watch(location)
@@ -55,9 +55,9 @@ export interface WriteModelOptions {
 export async function writeModel(path: string, model: Model, options: WriteModelOptions = {}): Promise<void> {
   const replaced = await dataOf(path)
   const dataPath = dataPathOf(path, model, replaced)
-  const { proto, pieces } = arrange(model, basename(dataPath), options.externalData)
+  const { proto, pieces } = layOutModel(model, basename(dataPath), options.externalData)
   const { size, chunks } = encodeChunks('ModelProto', proto)
-  checkSize(size)
+  checkModelSize(size)
   const data = pieces.length > 0 ? [await stageFile(dataPath, contentOf(pieces))] : []
   try {
     await commitAll([...data, await stageFile(path, chunks)])
@@ -92,7 +92,7 @@ function dataPathOf(path: string, { external }: Model, replaced: ReadonlySet<str
   return candidate
 }
 
-async function* contentOf(pieces: readonly Piece[]): AsyncGenerator<Uint8Array> {
+async function* contentOf(pieces: readonly DataPiece[]): AsyncGenerator<Uint8Array> {
   let at = 0
   for (const { offset, length, bytes } of pieces) {
     for (; at < offset; at += Math.min(offset - at, zeros.length)) yield zeros.subarray(0, offset - at)

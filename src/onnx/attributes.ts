@@ -7,21 +7,21 @@ import { OnnxIreError } from '../util/errors.js'
 import type { ExternalData } from './proto/external-data.js'
 import { create } from './proto/message.js'
 import { type AttributeProto, attributeTypes, type GraphProto, type NodeProto } from './proto/schema.js'
-import { tensorOf, tensorProto } from './proto/tensor.js'
+import { readTensor, toTensorProto } from './proto/tensor.js'
 import { decodeUtf8, encodeUtf8 } from './proto/wire.js'
 
 /** A node's attributes for the file; those that say no more than the operator's default are left out. */
-export function attributeProtos(node: Node, writeBody: (body: Body) => GraphProto): AttributeProto[] {
+export function writeAttributes(node: Node, writeBody: (body: Body) => GraphProto): AttributeProto[] {
   const specs: AttributeSpecs = definitionOf(node.operator).attributes
   return Object.entries(node.attributes).flatMap(([name, value]) => {
     const spec = specs[name]
     return value === undefined || !spec || value === spec.default
       ? []
-      : [create('AttributeProto', { name, ...encoded(spec.type, value, writeBody) })]
+      : [create('AttributeProto', { name, ...writeValue(spec.type, value, writeBody) })]
   })
 }
 
-function encoded(
+function writeValue(
   type: AttributeSpec['type'],
   value: Attribute,
   writeBody: (body: Body) => GraphProto,
@@ -34,7 +34,7 @@ function encoded(
     case 'string':
       return { type: attributeTypes.string, s: encodeUtf8(value as string) }
     case 'tensor':
-      return { type: attributeTypes.tensor, t: tensorProto('', value as Tensor) }
+      return { type: attributeTypes.tensor, t: toTensorProto('', value as Tensor) }
     case 'body':
       return { type: attributeTypes.graph, g: writeBody(value as Body) }
     case 'ints':
@@ -46,7 +46,7 @@ function encoded(
   }
 }
 
-const holds: Readonly<Record<AttributeSpec['type'], (value: Attribute) => boolean>> = {
+const hasType: Readonly<Record<AttributeSpec['type'], (value: Attribute) => boolean>> = {
   int: (value) => Number.isInteger(value),
   float: (value) => typeof value === 'number',
   string: (value) => typeof value === 'string',
@@ -62,7 +62,7 @@ const isList = (value: Attribute): value is Extract<Attribute, readonly unknown[
 export function checkAttributes(place: string, specs: AttributeSpecs, attributes: Attributes): void {
   for (const [name, value] of Object.entries(attributes)) {
     const spec = Object.hasOwn(specs, name) ? specs[name] : undefined
-    if (spec && value !== undefined && !holds[spec.type](value))
+    if (spec && value !== undefined && !hasType[spec.type](value))
       throw new OnnxIreError('invalid-model', `${place}: its attribute '${name}' is not of the type ${spec.type}`)
   }
 }
@@ -73,7 +73,7 @@ type Carrier = Pick<NodeProto, 'attribute' | 'opType' | 'name' | 'output'>
  * A node's attributes as values. `readBody` reads the graphs of control flow; `given` is what attributes of the function
  * around the node stand for: one that refers to an attribute that was not given is absent.
  */
-export function attributesOf(
+export function readAttributes(
   node: Carrier,
   external: ExternalData | null,
   readBody: (graph: GraphProto) => Body,
@@ -82,20 +82,20 @@ export function attributesOf(
   return Object.fromEntries(
     node.attribute.flatMap((attribute) => {
       const { name = '', refAttrName } = attribute
-      if (!refAttrName) return [[name, decoded(attribute, node, external, readBody)]]
+      if (!refAttrName) return [[name, readValue(attribute, node, external, readBody)]]
       const value = Object.hasOwn(given, refAttrName) ? given[refAttrName] : undefined
       return value === undefined ? [] : [[name, value]]
     }),
   )
 }
 
-function decoded(
+function readValue(
   attribute: AttributeProto,
   node: Carrier,
   external: ExternalData | null,
   readBody: (graph: GraphProto) => Body,
 ): Attribute {
-  switch (attribute.type ?? typeFromContent(attribute)) {
+  switch (attribute.type ?? inferType(attribute)) {
     case attributeTypes.int:
       return Number(attribute.i ?? 0n)
     case attributeTypes.float:
@@ -103,7 +103,7 @@ function decoded(
     case attributeTypes.string:
       return decodeUtf8(attribute.s ?? new Uint8Array())
     case attributeTypes.tensor:
-      if (attribute.t) return tensorOf(attribute.t, external)
+      if (attribute.t) return readTensor(attribute.t, external)
       break
     case attributeTypes.graph:
       if (attribute.g) return readBody(attribute.g)
@@ -122,7 +122,7 @@ function decoded(
 }
 
 /** Files before IR version 2 leave the type out. */
-function typeFromContent({ i, f, s, t, g, ints, floats, strings }: AttributeProto): number | undefined {
+function inferType({ i, f, s, t, g, ints, floats, strings }: AttributeProto): number | undefined {
   if (i !== undefined) return attributeTypes.int
   if (f !== undefined) return attributeTypes.float
   if (s !== undefined) return attributeTypes.string

@@ -1,16 +1,16 @@
 import { dtypes } from '../ir/dtype.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
-import { withConstant } from './proto/constant.js'
+import { replaceConstant } from './proto/constant.js'
 import { decode } from './proto/decode.js'
-import { encodeChunks, joined } from './proto/encode.js'
-import { type ExternalData, externalRange, isExternal, withRawData } from './proto/external-data.js'
+import { encodeChunks, joinChunks } from './proto/encode.js'
+import { type ExternalData, embedRawData, isExternal, readExternalRange } from './proto/external-data.js'
 import { describeFormat } from './proto/file-format.js'
 import { edit } from './proto/message.js'
 import { rewrite } from './proto/rewrite.js'
 import type { ModelProto, NodeProto, TensorProto } from './proto/schema.js'
-import { rawBytes, tensorOf, withData } from './proto/tensor.js'
-import { sitesOf } from './sites.js'
+import { readTensor, replaceData, toRawBytes } from './proto/tensor.js'
+import { locateTensors } from './tensor-locations.js'
 
 /** A model as it stands in a file, and where the tensors are that lie outside of it. */
 export interface Model {
@@ -46,7 +46,7 @@ export function decodeModel(bytes: Uint8Array, external: ExternalData | null = n
  * tensors lie in other files, and when it is too large for one message.
  */
 export function encodeModel({ proto }: Model): Uint8Array {
-  const outside = tensorProtos(proto).filter(isExternal)
+  const outside = collectTensorProtos(proto).filter(isExternal)
   const [first] = outside
   if (first) {
     throw new OnnxIreError(
@@ -55,11 +55,11 @@ export function encodeModel({ proto }: Model): Uint8Array {
     )
   }
   const encoded = encodeChunks('ModelProto', proto)
-  checkSize(encoded.size)
-  return joined(encoded)
+  checkModelSize(encoded.size)
+  return joinChunks(encoded)
 }
 
-export function checkSize(bytes: number): void {
+export function checkModelSize(bytes: number): void {
   if (bytes > maxModelBytes) {
     throw new OnnxIreError(
       'external-data',
@@ -70,16 +70,16 @@ export function checkSize(bytes: number): void {
 
 /** The model with its external tensors inside. Throws `external-data` when they cannot be read or exceed 2 GiB. */
 export function embedExternalData({ proto, external }: Model): Model {
-  const outside = tensorProtos(proto).filter(isExternal)
-  const lengths = outside.map((tensor) => tensor.rawData?.length ?? externalRange(tensor).length ?? 0)
-  checkSize(lengths.reduce((sum, length) => sum + length, encodeChunks('ModelProto', proto).size))
+  const outside = collectTensorProtos(proto).filter(isExternal)
+  const lengths = outside.map((tensor) => tensor.rawData?.length ?? readExternalRange(tensor).length ?? 0)
+  checkModelSize(lengths.reduce((sum, length) => sum + length, encodeChunks('ModelProto', proto).size))
   const embed = (tensor: TensorProto) =>
-    isExternal(tensor) ? withRawData(tensor, rawBytes(tensorOf(tensor, external))) : tensor
+    isExternal(tensor) ? embedRawData(tensor, toRawBytes(readTensor(tensor, external))) : tensor
   return { proto: rewrite('ModelProto', proto, 'TensorProto', embed), external: null }
 }
 
 /** Every tensor in the model: of its graph and subgraphs, its attributes and its functions. */
-export function tensorProtos(proto: ModelProto): readonly TensorProto[] {
+export function collectTensorProtos(proto: ModelProto): readonly TensorProto[] {
   const found: TensorProto[] = []
   rewrite('ModelProto', proto, 'TensorProto', (tensor) => {
     found.push(tensor)
@@ -96,7 +96,7 @@ export function tensorProtos(proto: ModelProto): readonly TensorProto[] {
  */
 export function namedTensors(model: Model): Map<string, Tensor> {
   if (!model.proto.graph) throw new OnnxIreError('invalid-model', 'the model has no graph')
-  return new Map([...sitesOf(model).values()].map(({ name, tensor }) => [name, tensor]))
+  return new Map([...locateTensors(model.proto, model.external).values()].map(({ name, tensor }) => [name, tensor]))
 }
 
 /**
@@ -107,25 +107,25 @@ export function namedTensors(model: Model): Map<string, Tensor> {
 export function replaceTensors(model: Model, replacements: ReadonlyMap<string, Tensor>): Model {
   const tensors = namedTensors(model)
   for (const [name, tensor] of replacements) checkReplacement(name, tensors.get(name), tensor)
-  const sites = sitesOf(model)
+  const sites = locateTensors(model.proto, model.external)
   const replacement = (at: TensorProto | NodeProto) => replacements.get(sites.get(at)?.name ?? '')
   const initializer = (proto: TensorProto) => {
     const tensor = sites.has(proto) ? replacement(proto) : undefined
-    return tensor ? withData(proto, tensor) : proto
+    return tensor ? replaceData(proto, tensor) : proto
   }
   const constant = (node: NodeProto) => {
     const tensor = sites.has(node) ? replacement(node) : undefined
-    return tensor ? withConstant(node, tensor) : node
+    return tensor ? replaceConstant(node, tensor) : node
   }
   const inGraphs = rewrite('ModelProto', model.proto, 'GraphProto', (graph) =>
-    changed(graph, { initializer: graph.initializer.map(initializer), node: graph.node.map(constant) }),
+    editLists(graph, { initializer: graph.initializer.map(initializer), node: graph.node.map(constant) }),
   )
-  const functions = inGraphs.functions.map((each) => changed(each, { node: each.node.map(constant) }))
-  return { ...model, proto: changed(inGraphs, { functions }) }
+  const functions = inGraphs.functions.map((each) => editLists(each, { node: each.node.map(constant) }))
+  return { ...model, proto: editLists(inGraphs, { functions }) }
 }
 
 /** An edit of lists, unless their items are what they were. */
-function changed<T extends object>(message: T, lists: Partial<T> & Readonly<Record<string, readonly object[]>>): T {
+function editLists<T extends object>(message: T, lists: Partial<T> & Readonly<Record<string, readonly object[]>>): T {
   const before = message as Readonly<Record<string, unknown>>
   const differs = Object.entries(lists).some(([key, items]) =>
     items.some((item, i) => item !== (before[key] as readonly object[])[i]),
@@ -134,11 +134,11 @@ function changed<T extends object>(message: T, lists: Partial<T> & Readonly<Reco
 }
 
 function checkReplacement(name: string, old: Tensor | undefined, tensor: Tensor): void {
-  const reason = old ? misfit(old, tensor) : 'the model has no initializer and no Constant node of that name'
+  const reason = old ? findMismatch(old, tensor) : 'the model has no initializer and no Constant node of that name'
   if (reason) throw new OnnxIreError('invalid-data', `cannot replace tensor ${JSON.stringify(name)}: ${reason}`)
 }
 
-function misfit(old: Tensor, tensor: Tensor): string | null {
+function findMismatch(old: Tensor, tensor: Tensor): string | null {
   const show = ({ dtype, dims }: Tensor) => `${dtype} [${dims.join(', ')}]`
   if (show(old) !== show(tensor)) return `it is ${show(old)}, the new one is ${show(tensor)}`
   const length = Math.ceil(sizeOf(old.dims) / (dtypes[old.dtype].bits === 4 ? 2 : 1))

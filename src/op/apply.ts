@@ -1,6 +1,6 @@
+import { currentScope } from '../ir/body.js'
 import type { DType } from '../ir/dtype.js'
 import { constant, int64s, scalar, tensorFrom } from '../ir/leaf.js'
-import { currentScope } from '../ir/scope.js'
 import { type Dim, formatShape, isStatic } from '../ir/shape.js'
 import { type Attributes, type Node, type TensorType, Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'

@@ -1,5 +1,5 @@
+import { body } from '../ir/body.js'
 import { input } from '../ir/leaf.js'
-import { body } from '../ir/scope.js'
 import { type Shape, unknownDim } from '../ir/shape.js'
 import { bodiesOf, topological } from '../ir/topology.js'
 import { type Attribute, type Body, type Node, refineShape, type Value } from '../ir/value.js'

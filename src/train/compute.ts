@@ -1,7 +1,7 @@
 import type { Residence, TensorMap } from '../backend/backend.js'
 import type { Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
-import type { GraphSpec } from '../onnx/export.js'
+import type { GraphSpec } from '../onnx/export/export-graph.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { Optimizer } from '../optim/optimizer.js'
 import type { OptimizerState } from '../optim/state.js'

@@ -4,7 +4,7 @@ import type { TypedArray } from '../ir/dtype.js'
 import type { Tensors } from '../ir/tensor.js'
 import { rowsOf, sizeOf, type Tensor } from '../ir/tensor.js'
 import { compileModel } from '../lowering/compile.js'
-import { inputOf, inputsOf } from '../onnx/declared.js'
+import { createInput, listInputs } from '../onnx/import/declarations.js'
 import type { Model } from '../onnx/model.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import { matchNames, type NamePatterns } from '../util/pattern.js'
@@ -38,7 +38,7 @@ export async function* predict(
   data: DatasetOrStream,
   options: PredictOptions,
 ): AsyncGenerator<Prediction, void, undefined> {
-  const inputs = new Map(inputsOf(model.proto).map((info) => [info.name ?? '', inputOf(info)]))
+  const inputs = new Map(listInputs(model.proto).map((info) => [info.name ?? '', createInput(info)]))
   const part = fixedBatchOf(inputs)
   const batchSize = part ?? options.batchSize ?? 32
   const program = await compileModel(options.runtime, model)

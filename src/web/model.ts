@@ -1,5 +1,5 @@
-import { decodeModel, embedExternalData, encodeModel, type Model, tensorProtos } from '../onnx/model.js'
-import { checkLocation, externalFiles, externalRange, isExternal } from '../onnx/proto/external-data.js'
+import { collectTensorProtos, decodeModel, embedExternalData, encodeModel, type Model } from '../onnx/model.js'
+import { checkLocation, externalFiles, isExternal, readExternalRange } from '../onnx/proto/external-data.js'
 import { OnnxIreError } from '../util/errors.js'
 import { bytesOf, named, type Source } from './source.js'
 import { storeFile, writeWhole } from './storage.js'
@@ -26,10 +26,10 @@ export interface ReadModelOptions {
 export async function readModel(source: Source, options: ReadModelOptions = {}): Promise<Model> {
   const bytes = await bytesOf('model', source)
   const model = named(source, () => decodeModel(bytes))
-  const outside = tensorProtos(model.proto).filter(isExternal)
+  const outside = collectTensorProtos(model.proto).filter(isExternal)
   if (outside.length === 0) return model
   const files = new Map<string, Uint8Array>()
-  for (const location of new Set(outside.map((tensor) => externalRange(tensor).location))) {
+  for (const location of new Set(outside.map((tensor) => readExternalRange(tensor).location))) {
     checkLocation(location)
     files.set(location, await externalBytes(source, location, options))
   }

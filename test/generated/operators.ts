@@ -1,5 +1,5 @@
 import { gradientTables } from '../../src/grad/gradient-tables.js'
-import { refused } from '../../src/onnx/refused.js'
+import { unsupportedOperators } from '../../src/onnx/import/unsupported.js'
 import { forms, sequenceForms, upgrades } from '../../src/onnx/upgrade/tables.js'
 import type { Definition } from '../../src/op/define.js'
 import { definitions } from '../../src/op/op.js'
@@ -24,7 +24,7 @@ function otherwise(name: string): string {
   if (name === 'Constant') return 'none: a constant'
   if (upgrades[name]) return 'replaced on import by what ONNX has in its place'
   if (sequenceForms[name]) return 'resolved on import, at positions that are known then'
-  const reason = refused[name]
+  const reason = unsupportedOperators[name]
   if (!reason) throw new Error(`${name} is neither known nor refused with a reason`)
   return `**not read**: ${reason}`
 }
@@ -54,7 +54,7 @@ export function operatorsDocument(): string {
   const others = Object.keys(known).filter((name) => known[name]!.domain !== '')
   const differentiable = names.filter((name) => !known[name]!.gradient)
   const missing = names.filter((name) => known[name]!.gradient?.none === 'missing')
-  const notRead = opset26.filter((name) => Object.hasOwn(refused, name))
+  const notRead = opset26.filter((name) => Object.hasOwn(unsupportedOperators, name))
   return `# Operators
 
 Generated from the tables in \`src/op\`, \`src/grad/rules\` and \`src/onnx/upgrade\` by \`npm run generate\`; a test compares.

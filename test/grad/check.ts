@@ -1,6 +1,6 @@
 import * as ort from 'onnxruntime-node'
 import { type DType, dtypes } from '../../src/ir/dtype.js'
-import { exportGraph } from '../../src/onnx/export.js'
+import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import type { Case } from './cases/case.js'
 import { type Compile, checkCase as checkWith, graphOf } from './directional.js'

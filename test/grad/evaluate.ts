@@ -2,7 +2,7 @@ import * as ort from 'onnxruntime-node'
 import { parameter } from '../../src/ir/leaf.js'
 import { tensor } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
-import { exportGraph } from '../../src/onnx/export.js'
+import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 
 /** A 1-D float32 tensor that may be differentiated and carries its elements. */

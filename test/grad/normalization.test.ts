@@ -6,7 +6,7 @@ import type { DType } from '../../src/ir/dtype.js'
 import { constant, input, tensorFrom } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
 import type { Value } from '../../src/ir/value.js'
-import { exportGraph } from '../../src/onnx/export.js'
+import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { op } from '../../src/op/op.js'
 

@@ -4,7 +4,7 @@ import type { Loss, Tensor } from '../../src/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { sizeOf } from '../../src/ir/tensor.js'
-import { exportGraph, type GraphSpec } from '../../src/onnx/export.js'
+import { exportGraph, type GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import type { Program, Runtime } from '../../src/runtime/runtime.js'
 

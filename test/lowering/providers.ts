@@ -1,7 +1,7 @@
 import type { Tensors } from '../../src/ir/tensor.js'
 import { compileGraph } from '../../src/lowering/compile.js'
 import { node } from '../../src/node/runtime.js'
-import type { GraphSpec } from '../../src/onnx/export.js'
+import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 
 export const cpu = node({ worker: false })

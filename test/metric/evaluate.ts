@@ -7,7 +7,7 @@ import type { Dim } from '../../src/ir/shape.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { type Measures, MetricAccumulator } from '../../src/metric/accumulator.js'
 import { buildMetrics } from '../../src/metric/build.js'
-import { exportGraph } from '../../src/onnx/export.js'
+import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 
 /** What metrics come to over batches of outputs `y` and what the loss takes beside them. */

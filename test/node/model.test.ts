@@ -17,10 +17,10 @@ import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { tensor } from '../../src/ir/tensor.js'
 import { readModel, writeModel } from '../../src/node/model.js'
-import { arrange } from '../../src/onnx/layout.js'
 import { decodeModel, encodeModel, namedTensors, replaceTensors } from '../../src/onnx/model.js'
+import { layOutModel } from '../../src/onnx/model-layout.js'
 import { encode } from '../../src/onnx/proto/encode.js'
-import { externalRange, withExternalRange } from '../../src/onnx/proto/external-data.js'
+import { moveToExternalData, readExternalRange } from '../../src/onnx/proto/external-data.js'
 import { create, edit } from '../../src/onnx/proto/message.js'
 import type { TensorProto } from '../../src/onnx/proto/schema.js'
 import { OnnxIreError } from '../../src/util/errors.js'
@@ -52,7 +52,7 @@ async function writeExternal(
 ): Promise<string> {
   const proto = smallModel()
   const graph = proto.graph!
-  const w = withExternalRange(graph.initializer[0]!, { location, offset, length: 12 })
+  const w = moveToExternalData(graph.initializer[0]!, { location, offset, length: 12 })
   await writeFile(at(name), encode('ModelProto', edit(proto, { graph: edit(graph, { initializer: [w] }) })))
   const file = await open(at(location), 'w').catch(() => null)
   await file?.write(new Uint8Array(bytes.buffer), 0, bytes.byteLength, offset)
@@ -112,7 +112,7 @@ describe('external data', () => {
     expect(await run(at('m.onnx'))).toEqual([11, 22, 33])
     const written = await readModel(at('tuned.onnx'))
     expect(namedTensors(written).get('w')?.data).toEqual(Float32Array.of(4, 5, 6))
-    expect(externalRange(written.proto.graph!.initializer[0]!)).toEqual({
+    expect(readExternalRange(written.proto.graph!.initializer[0]!)).toEqual({
       location: 'tuned.onnx.data',
       offset: 4096,
       length: 12,
@@ -201,7 +201,7 @@ describe('external data', () => {
   it('that tensors share is written once, until one of them is replaced', async () => {
     const [first] = smallModel().graph!.initializer
     const range = { location: 'w.bin', offset: 0, length: 12 }
-    const initializer = ['w', 'v'].map((name) => withExternalRange(edit(first!, { name }), range))
+    const initializer = ['w', 'v'].map((name) => moveToExternalData(edit(first!, { name }), range))
     const proto = edit(smallModel(), { graph: edit(smallModel().graph!, { initializer }) })
     await writeExternal('m.onnx', 'w.bin')
     await writeFile(at('m.onnx'), encode('ModelProto', proto))
@@ -247,7 +247,7 @@ describe('external data that is not to be read', () => {
       await writeExternal('m.onnx', 'inside.bin')
       const model = await readModel(at('m.onnx'))
       const graph = model.proto.graph!
-      const bad = withExternalRange(graph.initializer[0]!, { location, offset: 0, length: 12 })
+      const bad = moveToExternalData(graph.initializer[0]!, { location, offset: 0, length: 12 })
       await writeFile(
         at('bad.onnx'),
         encode('ModelProto', edit(model.proto, { graph: edit(graph, { initializer: [bad] }) })),
@@ -294,7 +294,7 @@ describe('a model of more than 2 GiB', () => {
   async function writeLarge(): Promise<string> {
     await writeExternal('m.onnx', 'm.onnx.data', large)
     const { proto } = decodeModel(await readFile(at('m.onnx')))
-    const hole: TensorProto = withExternalRange(
+    const hole: TensorProto = moveToExternalData(
       create('TensorProto', { name: 'hole', dims: [BigInt(large)], dataType: 2 }),
       {
         location: 'm.onnx.data',
@@ -319,7 +319,7 @@ describe('a model of more than 2 GiB', () => {
     const count = 48
     const bytes = 2 ** 23
     const initializer = Array.from({ length: count }, (_, i) =>
-      withExternalRange(create('TensorProto', { name: `t${i}`, dims: [BigInt(bytes)], dataType: 2 }), {
+      moveToExternalData(create('TensorProto', { name: `t${i}`, dims: [BigInt(bytes)], dataType: 2 }), {
         location: 'w.bin',
         offset: i * bytes,
         length: bytes,
@@ -348,11 +348,11 @@ describe('a model of more than 2 GiB', () => {
     ]
     const proto = edit(smallModel(), { graph: edit(smallModel().graph!, { initializer }) })
     // The large tensor's pages are never touched, here or there.
-    const { proto: arranged, pieces } = arrange({ proto, external: null }, 'm.data', undefined)
+    const { proto: arranged, pieces } = layOutModel({ proto, external: null }, 'm.data', undefined)
     expect(pieces.map(({ offset, length }) => [offset, length])).toEqual([[0, large]])
     expect(arranged.graph?.initializer.map(({ dataLocation }) => dataLocation)).toEqual([undefined, 1])
     expect(encode('ModelProto', arranged).length).toBeLessThan(1000)
-    expect(arrange({ proto: smallModel(), external: null }, 'm.data', undefined).pieces).toEqual([])
-    expect(arrange({ proto, external: null }, 'm.data', undefined, Infinity).pieces).toEqual([])
+    expect(layOutModel({ proto: smallModel(), external: null }, 'm.data', undefined).pieces).toEqual([])
+    expect(layOutModel({ proto, external: null }, 'm.data', undefined, Infinity).pieces).toEqual([])
   })
 })

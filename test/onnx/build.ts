@@ -4,7 +4,7 @@ import { encode } from '../../src/onnx/proto/encode.js'
 import { create } from '../../src/onnx/proto/message.js'
 import type { AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto } from '../../src/onnx/proto/schema.js'
 import { attributeTypes } from '../../src/onnx/proto/schema.js'
-import { tensorProto } from '../../src/onnx/proto/tensor.js'
+import { toTensorProto } from '../../src/onnx/proto/tensor.js'
 import { encodeUtf8 } from '../../src/onnx/proto/wire.js'
 
 type Content = Partial<AttributeProto>
@@ -19,7 +19,7 @@ export const ints = (...values: readonly (number | bigint)[]): Content => ({
 })
 export const floats = (...values: readonly number[]): Content => ({ type: attributeTypes.floats, floats: values })
 export const graph = (g: GraphProto): Content => ({ type: attributeTypes.graph, g })
-export const value = (tensor: Tensor): Content => ({ type: attributeTypes.tensor, t: tensorProto('', tensor) })
+export const value = (tensor: Tensor): Content => ({ type: attributeTypes.tensor, t: toTensorProto('', tensor) })
 
 /** `node('Gemm', 'x w b', 'y', { transB: int(1) })`; `_` stands for an absent operand. */
 export function node(
@@ -80,7 +80,7 @@ export const graphProto = ({ nodes, inputs = [], outputs, initializers = {} }: G
     node: nodes,
     input: inputs,
     output: outputs,
-    initializer: Object.entries(initializers).map(([name, tensor]) => tensorProto(name, tensor)),
+    initializer: Object.entries(initializers).map(([name, tensor]) => toTensorProto(name, tensor)),
   })
 
 export function modelProto(

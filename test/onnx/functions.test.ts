@@ -10,8 +10,8 @@ import {
   replaceTensors,
   type Tensor,
 } from '../../src/index.js'
-import { exportGraph } from '../../src/onnx/export.js'
-import { importGraph as importModel } from '../../src/onnx/import.js'
+import { exportGraph } from '../../src/onnx/export/export-graph.js'
+import { importGraph as importModel } from '../../src/onnx/import/import-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { create } from '../../src/onnx/proto/message.js'
 import type { AttributeProto, FunctionProto, NodeProto } from '../../src/onnx/proto/schema.js'

@@ -6,7 +6,7 @@ import { exportGraph, importGraph } from '../../src/graph/index.js'
 import { decodeModel, OnnxIreError, type Tensors } from '../../src/index.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { create } from '../../src/onnx/proto/message.js'
-import { tensorProto } from '../../src/onnx/proto/tensor.js'
+import { toTensorProto } from '../../src/onnx/proto/tensor.js'
 import {
   float,
   floats32,
@@ -122,7 +122,7 @@ describe('a model that contradicts itself is refused, and the message says where
 
   it('initializers that are sparse, or have absurd dims', () => {
     const parts = { nodes: [node('Add', 'x w', 'y')], inputs: [x], outputs: [y] }
-    const sparse = create('SparseTensorProto', { values: tensorProto('w', floats32([1], [1])) })
+    const sparse = create('SparseTensorProto', { values: toTensorProto('w', floats32([1], [1])) })
     const proto = modelProto(parts)
     const withSparse = { ...proto, graph: create('GraphProto', { ...proto.graph!, sparseInitializer: [sparse] }) }
     expect(refusal(encode('ModelProto', withSparse)).message).toMatch(/"w" is a sparse tensor/)

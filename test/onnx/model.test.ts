@@ -3,13 +3,13 @@ import { describe, expect, it } from 'vitest'
 import { dtypes } from '../../src/ir/dtype.js'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
 import {
+  collectTensorProtos,
   decodeModel,
   embedExternalData,
   encodeModel,
   type Model,
   namedTensors,
   replaceTensors,
-  tensorProtos,
 } from '../../src/onnx/model.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { externalFiles } from '../../src/onnx/proto/external-data.js'
@@ -143,7 +143,7 @@ describe('replaceTensors', () => {
         ),
       )
     }
-    for (const { rawData, dataType } of tensorProtos(model.proto)) {
+    for (const { rawData, dataType } of collectTensorProtos(model.proto)) {
       if (dataType === dtypes.float32.onnx && rawData)
         ranges.push([rawData.byteOffset, rawData.byteOffset + rawData.length])
     }
@@ -192,7 +192,7 @@ describe('external data', () => {
   it('can be embedded', () => {
     const embedded = decodeModel(encodeModel(embedExternalData(model)))
     expect(namedTensors(embedded).get('w')?.data).toEqual(Float32Array.of(4, 5, 6))
-    expect(tensorProtos(embedded.proto)[0]?.externalData).toEqual([])
+    expect(collectTensorProtos(embedded.proto)[0]?.externalData).toEqual([])
   })
 
   it('can be replaced without being read', () => {

@@ -6,8 +6,8 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
 import { exportGraph, gradients, importGraph, input, op, parameter, tensor, type Value } from '../../src/graph/index.js'
 import { decodeModel, type Graph, type Tensor } from '../../src/index.js'
+import { qualifiedName, walkNodes } from '../../src/onnx/import/unsupported.js'
 import { encode } from '../../src/onnx/proto/encode.js'
-import { allNodes, qualified } from '../../src/onnx/unsupported.js'
 import { info, modelBytes, node } from './build.js'
 import { difference, run } from './session.js'
 
@@ -29,7 +29,7 @@ async function optimized(bytes: Uint8Array) {
   const options = { graphOptimizationLevel: 'extended', optimizedModelFilePath: to, logSeverityLevel: 4 } as const
   await (await ort.InferenceSession.create(from, options)).release()
   const model = decodeModel(readFileSync(to))
-  const operators = new Set([...allNodes(model.proto.graph!)].map(qualified).filter((name) => name.includes('.')))
+  const operators = new Set([...walkNodes(model.proto.graph!)].map(qualifiedName).filter((name) => name.includes('.')))
   return { model, operators: [...operators].map((name) => name.replace('com.microsoft.', '')).toSorted() }
 }
 

@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
 import { constant, exportGraph, input, op, tensor, type Value } from '../../src/graph/index.js'
 import { encodeModel } from '../../src/index.js'
+import { body } from '../../src/ir/body.js'
 import { int64s } from '../../src/ir/leaf.js'
-import { body } from '../../src/ir/scope.js'
-import { allNodes } from '../../src/onnx/unsupported.js'
+import { walkNodes } from '../../src/onnx/import/unsupported.js'
 import { numbers, run } from './session.js'
 
 const x = input('x', 'float32', ['N', 3, 4])
@@ -17,7 +17,7 @@ function written(...outputs: readonly Value[]) {
   })
 }
 const operators = (...outputs: readonly Value[]) =>
-  [...allNodes(written(...outputs).graph!)].map(({ opType }) => opType)
+  [...walkNodes(written(...outputs).graph!)].map(({ opType }) => opType)
 const swapped = (y: Value) => op.Transpose(y, { perm: [0, 2, 1] })
 
 describe('what is written', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { importGraph } from '../../src/graph/index.js'
 import { adam, type BaseOptimizer, decodeModel, sgd, type Tensor } from '../../src/index.js'
-import { exportGraph } from '../../src/onnx/export.js'
+import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { create } from '../../src/onnx/proto/message.js'
 import { attributeTypes, type NodeProto } from '../../src/onnx/proto/schema.js'

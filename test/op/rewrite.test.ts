@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import { body } from '../../src/ir/body.js'
 import { constant, input, scalar, tensorFrom } from '../../src/ir/leaf.js'
-import { body } from '../../src/ir/scope.js'
 import { op } from '../../src/op/op.js'
 import { rewriteGraph } from '../../src/op/rewrite.js'
 import { evaluate, vector } from '../grad/evaluate.js'

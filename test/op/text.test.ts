@@ -2,7 +2,7 @@ import * as ort from 'onnxruntime-node'
 import { expect, it } from 'vitest'
 import { input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
-import { exportGraph } from '../../src/onnx/export.js'
+import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { op } from '../../src/op/op.js'
 

@@ -26,7 +26,7 @@ import {
   type Tensor,
   Trainer,
 } from '../../src/index.js'
-import { body } from '../../src/ir/scope.js'
+import { body } from '../../src/ir/body.js'
 import { node } from '../../src/node/index.js'
 import { HostCompute } from '../../src/train/host-compute.js'
 import { Programs } from '../../src/train/programs.js'

@@ -1,12 +1,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Tensor } from 'onnx-ire'
+import { walkNodes } from '../../dist/onnx/import/unsupported.js'
 import { decode } from '../../dist/onnx/proto/decode.js'
 import { create, edit } from '../../dist/onnx/proto/message.js'
 import { rewrite } from '../../dist/onnx/proto/rewrite.js'
 import { attributeTypes, type ModelProto, type TypeProto } from '../../dist/onnx/proto/schema.js'
-import { tensorOf } from '../../dist/onnx/proto/tensor.js'
-import { allNodes } from '../../dist/onnx/unsupported.js'
+import { readTensor } from '../../dist/onnx/proto/tensor.js'
 
 /** Where Debian's package libonnx-testdata puts ONNX's backend test data. */
 export const defaultData = '/usr/share/libonnx-testdata/data'
@@ -55,7 +55,7 @@ export function readCase(data: string, name: string): Case {
     new Map(
       names.map((value, i) => {
         const file = readFileSync(join(folder, set, `${kind}_${i}.pb`))
-        return [value, tensorOf(decode('TensorProto', new Uint8Array(file)), null, value)] as const
+        return [value, readTensor(decode('TensorProto', new Uint8Array(file)), null, value)] as const
       }),
     )
   const sets = readdirSync(folder)
@@ -65,7 +65,7 @@ export function readCase(data: string, name: string): Case {
     name,
     bytes,
     proto: completed(name, proto),
-    operators: [...new Set([...allNodes(graph)].map(({ opType = '?' }) => opType))],
+    operators: [...new Set([...walkNodes(graph)].map(({ opType = '?' }) => opType))],
     sets,
   }
 }

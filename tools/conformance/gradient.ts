@@ -3,12 +3,12 @@ import { Random } from 'onnx-ire/data'
 import { isFloat } from '../../dist/ir/dtype.js'
 import { numbersOf } from '../../dist/ir/leaf.js'
 import type { Graph } from '../../dist/ir/value.js'
-import { exportGraph } from '../../dist/onnx/export.js'
-import { importGraph } from '../../dist/onnx/import.js'
+import { exportGraph } from '../../dist/onnx/export/export-graph.js'
+import { findConfigInputs } from '../../dist/onnx/import/config-inputs.js'
+import { importGraph } from '../../dist/onnx/import/import-graph.js'
 import { encode } from '../../dist/onnx/proto/encode.js'
 import { edit } from '../../dist/onnx/proto/message.js'
 import type { ModelProto } from '../../dist/onnx/proto/schema.js'
-import { settingNames } from '../../dist/onnx/settings.js'
 import { differentiated } from '../../dist/train/gradient-model.js'
 import type { Case } from './case.js'
 import { isRandom } from './forward.js'
@@ -87,7 +87,7 @@ async function attempt(case_: Case, proto: ModelProto, precision: Precision): Pr
       ? exception('cannot be imported', error.message.split('\n').slice(0, 3).join(' '))
       : failed(`${error.code}: ${error.message}`)
   }
-  const settings = settingNames(proto.graph!, [...graph.outputs.keys()])
+  const settings = findConfigInputs(proto.graph!, [...graph.outputs.keys()])
   if (targetsOf(graph, settings).length === 0) return { result: 'nothing' }
   const forward = exportGraph({
     name: 'forward',

@@ -2,7 +2,7 @@ import { numbersOf } from '../../dist/ir/leaf.js'
 import { create, edit } from '../../dist/onnx/proto/message.js'
 import { rewrite } from '../../dist/onnx/proto/rewrite.js'
 import { type AttributeProto, attributeTypes, type ModelProto, type NodeProto } from '../../dist/onnx/proto/schema.js'
-import { tensorOf, tensorProto } from '../../dist/onnx/proto/tensor.js'
+import { readTensor, toTensorProto } from '../../dist/onnx/proto/tensor.js'
 
 /** TensorProto.DataType */
 const float32 = 1
@@ -28,14 +28,14 @@ export function widened(model: ModelProto, types: Widening): ModelProto {
   const tensors = rewrite('ModelProto', model, 'TensorProto', (proto) => {
     const type = types.get(proto.dataType ?? 0)
     if (type === undefined) return proto
-    const tensor = tensorOf(proto, null)
+    const tensor = readTensor(proto, null)
     const { dims } = tensor
     const values = numbersOf(tensor)
     const wide =
       type === float64
         ? ({ dtype: 'float64', dims, data: Float64Array.from(values) } as const)
         : ({ dtype: 'float32', dims, data: Float32Array.from(values) } as const)
-    return tensorProto(proto.name ?? '', wide)
+    return toTensorProto(proto.name ?? '', wide)
   })
   const declared = rewrite('ModelProto', tensors, 'TensorType', (type) => {
     const to = types.get(type.elemType ?? 0)
@@ -62,5 +62,5 @@ const tensorAttribute = (dims: readonly number[], values: readonly number[]): At
   create('AttributeProto', {
     name: 'value',
     type: attributeTypes.tensor,
-    t: tensorProto('', { dtype: 'float64', dims, data: Float64Array.from(values) }),
+    t: toTensorProto('', { dtype: 'float64', dims, data: Float64Array.from(values) }),
   })

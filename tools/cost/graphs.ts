@@ -1,8 +1,8 @@
 import { Random } from '../../dist/data/index.js'
 import { input, op, parameter, type Value } from '../../dist/graph/index.js'
 import type { Graph } from '../../dist/index.js'
+import { body } from '../../dist/ir/body.js'
 import { tensorFrom } from '../../dist/ir/leaf.js'
-import { body } from '../../dist/ir/scope.js'
 
 /** Graphs of about `nodes` nodes, each of a form that a careless walk pays for. */
 export const forms: Readonly<Record<string, (nodes: number) => Graph>> = {

@@ -4,19 +4,19 @@ import { gradients } from '../../dist/grad/gradient.js'
 import { decodeModel } from '../../dist/index.js'
 import { isFloat } from '../../dist/ir/dtype.js'
 import { input } from '../../dist/ir/leaf.js'
-import { exportGraph } from '../../dist/onnx/export.js'
-import { importGraph } from '../../dist/onnx/import.js'
+import { exportGraph } from '../../dist/onnx/export/export-graph.js'
+import { importGraph } from '../../dist/onnx/import/import-graph.js'
+import { walkNodes } from '../../dist/onnx/import/unsupported.js'
 import { encode } from '../../dist/onnx/proto/encode.js'
 import type { GraphProto } from '../../dist/onnx/proto/schema.js'
-import { allNodes } from '../../dist/onnx/unsupported.js'
 import { differentiated } from '../../dist/train/gradient-model.js'
 import { forms } from './graphs.js'
 
 /** Nodes of the main graph that compute what another one does, and nodes that nothing uses. */
 function superfluous(graph: GraphProto): number {
   const used = new Set(graph.output.map(({ name }) => name))
-  for (const node of allNodes(graph)) for (const name of node.input) used.add(name)
-  for (const node of allNodes(graph))
+  for (const node of walkNodes(graph)) for (const name of node.input) used.add(name)
+  for (const node of walkNodes(graph))
     for (const { g } of node.attribute) for (const { name } of g?.output ?? []) used.add(name)
   const seen = new Set<string>()
   return graph.node.filter(({ opType, input, output, attribute }) => {
@@ -80,7 +80,7 @@ function costOf(bytes: Uint8Array): Cost {
   encode('ModelProto', written)
   const t3 = busy()
   const imported = exportGraph({ name: 'model', inputs: graph.inputs, outputs: graph.outputs })
-  const count = (of: typeof written) => [...allNodes(of.graph!)].length
+  const count = (of: typeof written) => [...walkNodes(of.graph!)].length
   return {
     before: count(model.proto),
     imported: count(imported),

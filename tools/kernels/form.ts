@@ -4,7 +4,7 @@ import type { Value } from '../../src/ir/value.js'
 import { converted } from '../../src/lowering/convert.js'
 import { lowered } from '../../src/lowering/lowered.js'
 import type { Target } from '../../src/lowering/lowering.js'
-import { exportGraph } from '../../src/onnx/export.js'
+import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { edit } from '../../src/onnx/proto/message.js'
 

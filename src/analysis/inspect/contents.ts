@@ -1,10 +1,10 @@
 import { type DType, dtypeOf, dtypes, isFloat } from '../../ir/dtype.js'
 import type { Shape } from '../../ir/shape.js'
 import type { Graph } from '../../ir/value.js'
-import { inputsOf, shapeOf } from '../../onnx/declared.js'
-import { tensorProtos } from '../../onnx/model.js'
+import { listInputs, readShape } from '../../onnx/import/declarations.js'
+import { isSupported, qualifiedName, walkOperatorNodes } from '../../onnx/import/unsupported.js'
+import { collectTensorProtos } from '../../onnx/model.js'
 import type { ModelProto, TypeProto, ValueInfoProto } from '../../onnx/proto/schema.js'
-import { isSupported, operatorNodes, qualified } from '../../onnx/unsupported.js'
 import { attempt } from './tensors.js'
 
 /** An input or output of a model. */
@@ -37,7 +37,7 @@ export function contentsOf(proto: ModelProto, graph: Graph | undefined): Content
     opsets: Object.fromEntries(proto.opsetImport.map(({ domain = '', version = 1n }) => [domain, Number(version)])),
     producer: { name: proto.producerName ?? '', version: proto.producerVersion ?? '' },
     graph: proto.graph?.name ?? '',
-    inputs: inputsOf(proto).map((info) => portOf(info, graph?.inputs.get(info.name ?? '')?.shape)),
+    inputs: listInputs(proto).map((info) => portOf(info, graph?.inputs.get(info.name ?? '')?.shape)),
     outputs: (proto.graph?.output ?? []).map((info) => portOf(info, graph?.outputs.get(info.name ?? '')?.shape)),
     operators: operatorsOf(proto),
     stored: storedIn(proto),
@@ -45,7 +45,7 @@ export function contentsOf(proto: ModelProto, graph: Graph | undefined): Content
 }
 
 function portOf(info: ValueInfoProto, inferred: Shape | undefined): Port {
-  const shape = inferred ?? attempt(() => shapeOf(info)).value
+  const shape = inferred ?? attempt(() => readShape(info)).value
   // A symbol of inference's own stands for a length about which nothing is known; a long expression tells nobody anything.
   const known =
     shape?.map((dim) => (typeof dim === 'string' && (dim.includes('?') || dim.length > 40) ? '?' : dim)) ?? null
@@ -62,17 +62,17 @@ function typeOf(type: TypeProto | undefined): string {
 
 function operatorsOf(proto: ModelProto): Contents['operators'] {
   const found = new Map<string, { count: number; supported: boolean }>()
-  for (const node of operatorNodes(proto)) {
-    const entry = found.get(qualified(node)) ?? { count: 0, supported: isSupported(node) }
+  for (const node of walkOperatorNodes(proto)) {
+    const entry = found.get(qualifiedName(node)) ?? { count: 0, supported: isSupported(node) }
     entry.count++
-    found.set(qualified(node), entry)
+    found.set(qualifiedName(node), entry)
   }
   const all = [...found].map(([operator, entry]) => ({ operator, ...entry }))
   return all.sort((a, b) => b.count - a.count || (a.operator < b.operator ? -1 : 1))
 }
 
 function storedIn(proto: ModelProto): Contents['stored'] {
-  const all = tensorProtos(proto).map(({ dims, dataType, stringData }) => {
+  const all = collectTensorProtos(proto).map(({ dims, dataType, stringData }) => {
     const dtype = dtypeOf(dataType ?? 0)
     const elements = dims.reduce((product, dim) => product * Number(dim), 1)
     const strings = stringData.reduce((sum, { length }) => sum + length, 0)

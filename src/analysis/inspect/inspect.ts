@@ -1,6 +1,6 @@
 import { isFloat } from '../../ir/dtype.js'
 import type { Graph } from '../../ir/value.js'
-import { importGraph } from '../../onnx/import.js'
+import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import { fixedBatchOf } from '../../train/programs.js'
 import { type Contents, contentsOf } from './contents.js'

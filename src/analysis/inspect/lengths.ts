@@ -1,5 +1,5 @@
 import { type Dim, formatShape, type Shape } from '../../ir/shape.js'
-import { inputsOf, shapeOf } from '../../onnx/declared.js'
+import { listInputs, readShape } from '../../onnx/import/declarations.js'
 import type { Model } from '../../onnx/model.js'
 import { create, edit } from '../../onnx/proto/message.js'
 import type { ValueInfoProto } from '../../onnx/proto/schema.js'
@@ -31,8 +31,8 @@ export interface Sized {
  * @throws 'invalid-option' where a given shape is of no input or contradicts the file
  */
 export function sized(model: Model, given: InputShapes, batch: number): Sized {
-  const inputs = inputsOf(model.proto)
-  const declared = new Map(inputs.map((info) => [info.name ?? '', shapeOf(info)]))
+  const inputs = listInputs(model.proto)
+  const declared = new Map(inputs.map((info) => [info.name ?? '', readShape(info)]))
   const lengths = new Map<string, number>()
   for (const [name, shape] of Object.entries(given)) bind(name, declared, shape, lengths)
   const leading = [...declared].flatMap(([name, shape]) => (name in given ? [] : (shape?.slice(0, 1) ?? [])))

@@ -1,5 +1,5 @@
 import type { Value } from '../../ir/value.js'
-import type { GraphSpec } from '../../onnx/export.js'
+import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { op } from '../../op/op.js'
 import type { Formula } from '../../optim/expr/expr.js'
 import { FLOAT32_MAX, formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'

@@ -1,7 +1,7 @@
 import { input } from '../../ir/leaf.js'
 import { sizeOf, tensor } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import type { GraphSpec } from '../../onnx/export.js'
+import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { add, array, type Formula, formula, mul, scalar } from '../../optim/expr/expr.js'
 import { formulaToOnnx } from '../../optim/expr/onnx.js'
 import { movedAverage } from '../../optim/update-formulas.js'

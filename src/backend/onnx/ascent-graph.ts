@@ -1,5 +1,5 @@
 import type { Value } from '../../ir/value.js'
-import type { GraphSpec } from '../../onnx/export.js'
+import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { op } from '../../op/op.js'
 import { formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'
 import { squares } from '../../optim/gradient-norm.js'

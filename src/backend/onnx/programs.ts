@@ -1,4 +1,4 @@
-import { type GraphSpec, modelOf } from '../../onnx/export.js'
+import { type GraphSpec, modelOf } from '../../onnx/export/export-graph.js'
 import { encodeModel } from '../../onnx/model.js'
 import type { Device, DeviceProgram } from '../../runtime/device.js'
 

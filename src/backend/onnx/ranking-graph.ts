@@ -1,7 +1,7 @@
 import { dtypes } from '../../ir/dtype.js'
 import { constant, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import type { GraphSpec } from '../../onnx/export.js'
+import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { op } from '../../op/op.js'
 import { FLOAT32_MAX, formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'
 import { flatByMagnitude, flatByValue, smoothedSquare, smoothedValue } from '../../optim/update-formulas.js'

@@ -1,6 +1,6 @@
 import { build } from 'onnx-ire/models'
 import { readModel } from '../../node/model.js'
-import { modelOf } from '../../onnx/export.js'
+import { modelOf } from '../../onnx/export/export-graph.js'
 import type { Model } from '../../onnx/model.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { withPath } from '../../util/with-path.js'

@@ -1,5 +1,5 @@
 import type { LossTarget } from '../../loss/registry.js'
-import { inputsOf } from '../../onnx/declared.js'
+import { listInputs } from '../../onnx/import/declarations.js'
 import type { Naming } from '../../recipe/sources/common.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { OpenContext } from './data-source.js'
@@ -7,7 +7,7 @@ import type { OpenContext } from './data-source.js'
 /** The model's input that takes a source's examples. Throws `invalid-recipe` where it has to be named. */
 export function inferInput({ input }: Naming, { model }: OpenContext): string {
   if (input !== undefined) return input
-  const names = inputsOf(model.proto).map(({ name = '' }) => name)
+  const names = listInputs(model.proto).map(({ name = '' }) => name)
   if (names.length === 1) return names[0]!
   throw new OnnxIreError(
     'invalid-recipe',

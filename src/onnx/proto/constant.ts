@@ -4,7 +4,7 @@ import type { Attribute } from '../../ir/value.js'
 import type { ExternalData } from './external-data.js'
 import { edit } from './message.js'
 import type { AttributeProto, NodeProto } from './schema.js'
-import { refused, tensorOf, withData } from './tensor.js'
+import { createUnreadableTensor, readTensor, replaceData } from './tensor.js'
 import { decodeUtf8, encodeUtf8 } from './wire.js'
 
 /** One of the attributes in which a Constant node may hold its value (https://onnx.ai/onnx/operators/onnx__Constant.html). */
@@ -15,15 +15,15 @@ interface Form {
 }
 
 const noTensor = (name: string) =>
-  refused(
+  createUnreadableTensor(
     'invalid-model',
     `Constant ${JSON.stringify(name)} has a value attribute without a tensor: the model is damaged`,
   )
 
 const forms: Readonly<Record<string, Form>> = {
   value: {
-    read: ({ t }, external, name) => (t ? tensorOf(t, external, name) : noTensor(name)),
-    write: (attribute, value) => (attribute.t ? edit(attribute, { t: withData(attribute.t, value) }) : attribute),
+    read: ({ t }, external, name) => (t ? readTensor(t, external, name) : noTensor(name)),
+    write: (attribute, value) => (attribute.t ? edit(attribute, { t: replaceData(attribute.t, value) }) : attribute),
   },
   value_float: {
     read: ({ f }) => tensor('float32', [], Float32Array.of(f ?? 0)),
@@ -51,7 +51,10 @@ const forms: Readonly<Record<string, Form>> = {
   },
   sparse_value: {
     read: (_attribute, _external, name) =>
-      refused('invalid-model', `Constant ${JSON.stringify(name)} is a sparse tensor: save the model with dense ones`),
+      createUnreadableTensor(
+        'invalid-model',
+        `Constant ${JSON.stringify(name)} is a sparse tensor: save the model with dense ones`,
+      ),
     write: (attribute) => attribute,
   },
 }
@@ -63,17 +66,17 @@ const formOf = ({ name = '' }: AttributeProto): Form | undefined =>
   Object.hasOwn(forms, name) ? forms[name] : undefined
 
 /** The value of a Constant node. A node without one, or with a sparse one, gives a tensor that throws when looked at. */
-export function constantOf(node: NodeProto, external: ExternalData | null): Tensor {
+export function readConstant(node: NodeProto, external: ExternalData | null): Tensor {
   const name = node.output[0] ?? ''
   for (const attribute of node.attribute) {
     const form = formOf(attribute)
     if (form) return form.read(attribute, external, name)
   }
-  return refused('invalid-model', `Constant ${JSON.stringify(name)} has no value: the model is damaged`)
+  return createUnreadableTensor('invalid-model', `Constant ${JSON.stringify(name)} has no value: the model is damaged`)
 }
 
 /** The value of a Constant node from its decoded attributes: one that takes it from an attribute of its function. */
-export function constantFrom(name: string, attributes: Readonly<Record<string, Attribute>>): Tensor {
+export function constantFromAttributes(name: string, attributes: Readonly<Record<string, Attribute>>): Tensor {
   for (const [form, value] of Object.entries(attributes)) {
     if (form === 'value' && typeof value === 'object' && 'dtype' in value) return value
     if (form === 'value_float' && typeof value === 'number') return tensorFrom('float32', [], [value])
@@ -85,11 +88,14 @@ export function constantFrom(name: string, attributes: Readonly<Record<string, A
     if (form === 'value_floats') return tensorFrom('float32', [list.length], list.map(Number))
     if (form === 'value_ints') return tensorFrom('int64', [list.length], list.map(Number))
   }
-  return refused('invalid-model', `Constant ${JSON.stringify(name)} has no value: the function's call gives it none`)
+  return createUnreadableTensor(
+    'invalid-model',
+    `Constant ${JSON.stringify(name)} has no value: the function's call gives it none`,
+  )
 }
 
 /** A Constant node with another value of the same dtype and dims, in the attribute that held the old one. */
-export function withConstant(node: NodeProto, value: Tensor): NodeProto {
+export function replaceConstant(node: NodeProto, value: Tensor): NodeProto {
   return edit(node, {
     attribute: node.attribute.map((attribute) => formOf(attribute)?.write(attribute, value) ?? attribute),
   })

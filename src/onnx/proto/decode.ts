@@ -9,12 +9,12 @@ import {
   packedArrays,
   type ScalarKind,
 } from './fields.js'
-import { remember } from './message.js'
+import { setOrigin } from './message.js'
 import type { MessageName, Messages } from './schema.js'
 import { createReader, type Reader, readEnd, readPacked, readScalar, skipValue, wireTypeOf } from './wire.js'
 
 /** Messages within messages; protobuf's own limit, so that whatever onnxruntime opens is within it. */
-export const maxDepth = 100
+export const maxMessageDepth = 100
 
 /**
  * Decodes a message. What comes back is frozen, remembers its bytes, and refers to `bytes` for everything long: do not
@@ -57,8 +57,8 @@ function decodeMessage(reader: Reader, type: MessageType, end: number, path: (st
       continue
     }
     path.push(field.name)
-    const run = checkWireType(field, tag & 7)
-    if (field.group) forgetGroup(type, field, draft, children)
+    const run = isPackedRun(field, tag & 7)
+    if (field.group) clearOneof(type, field, draft, children)
     if (field.form === 'one') {
       if (isMessage(field.kind)) {
         const end = readEnd(reader)
@@ -89,33 +89,33 @@ function decodeMessage(reader: Reader, type: MessageType, end: number, path: (st
   }
   if (lists) {
     for (const [field, list] of lists) {
-      draft[field.name] = field.form === 'packed' ? joined(field.kind as PackedKind, list) : Object.freeze(list)
+      draft[field.name] = field.form === 'packed' ? joinPieces(field.kind as PackedKind, list) : Object.freeze(list)
     }
   }
   if (children) {
     for (const [field, spans] of children) {
       path.push(field.name)
-      draft[field.name] = decodeSpans(reader, field, spans, path)
+      draft[field.name] = decodeMerged(reader, field, spans, path)
       path.pop()
     }
   }
   reader.pos = end
   reader.len = outerEnd
   const message = Object.freeze(draft)
-  remember(message, { message, bytes, start, end })
+  setOrigin(message, { message, bytes, start, end })
   return message
 }
 
 function decodeChild(reader: Reader, kind: MessageName, end: number, path: (string | number)[]): object {
   // Every level adds a name to the path, and an index where it is a list.
-  if (path.length > maxDepth && path.filter((step) => typeof step === 'string').length > maxDepth) {
-    throw new RangeError(`messages are nested more than ${maxDepth} deep`)
+  if (path.length > maxMessageDepth && path.filter((step) => typeof step === 'string').length > maxMessageDepth) {
+    throw new RangeError(`messages are nested more than ${maxMessageDepth} deep`)
   }
   return decodeMessage(reader, messageTypes[kind], end, path)
 }
 
 /** A message that is present several times is the merger of its occurrences, which is what their bytes in a row mean. */
-function decodeSpans(reader: Reader, field: Field, spans: readonly Span[], path: (string | number)[]): object {
+function decodeMerged(reader: Reader, field: Field, spans: readonly Span[], path: (string | number)[]): object {
   const kind = field.kind as MessageName
   const [first] = spans
   if (spans.length === 1 && first) {
@@ -132,7 +132,7 @@ function decodeSpans(reader: Reader, field: Field, spans: readonly Span[], path:
 }
 
 /** Whether the field is written as a packed run; both ways of writing a list of numbers are read. */
-function checkWireType(field: Field, wireType: number): boolean {
+function isPackedRun(field: Field, wireType: number): boolean {
   const expected = wireTypeOf(field.kind)
   if (wireType === expected) return false
   if (wireType === 2 && field.form !== 'one') return true
@@ -140,7 +140,7 @@ function checkWireType(field: Field, wireType: number): boolean {
 }
 
 /** Of the fields of a oneof, the last one read counts. */
-function forgetGroup(type: MessageType, field: Field, draft: Draft, children: Map<Field, Span[]> | null): void {
+function clearOneof(type: MessageType, field: Field, draft: Draft, children: Map<Field, Span[]> | null): void {
   for (const other of type.fields) {
     if (other.group !== field.group || other === field) continue
     delete draft[other.name]
@@ -157,7 +157,7 @@ function listOf<K, V>(lists: Map<K, V[]>, key: K): V[] {
 }
 
 /** One typed array from runs and single numbers; the usual single run as it is. */
-function joined(kind: PackedKind, pieces: readonly unknown[]): PackedArray {
+function joinPieces(kind: PackedKind, pieces: readonly unknown[]): PackedArray {
   if (pieces.length === 1 && ArrayBuffer.isView(pieces[0])) return pieces[0] as PackedArray
   const length = pieces.reduce<number>(
     (sum, piece) => sum + (ArrayBuffer.isView(piece) ? (piece as PackedArray).length : 1),

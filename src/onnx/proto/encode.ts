@@ -1,7 +1,7 @@
 import { OnnxIreError } from '../../util/errors.js'
-import { maxDepth } from './decode.js'
+import { maxMessageDepth } from './decode.js'
 import { type Field, isMessage, messageTypes, type PackedArray, type PackedKind } from './fields.js'
-import { type Origin, originOf } from './message.js'
+import { getOrigin, type Origin } from './message.js'
 import type { MessageName, Messages } from './schema.js'
 import {
   createWriter,
@@ -21,9 +21,9 @@ import {
  * fields and the way of writing of everything that was not changed; a new one is written in the order of field numbers.
  */
 export const encode = <M extends MessageName>(type: M, message: Messages[M]): Uint8Array =>
-  joined(encodeChunks(type, message))
+  joinChunks(encodeChunks(type, message))
 
-export function joined({ size, chunks }: Encoded): Uint8Array {
+export function joinChunks({ size, chunks }: Encoded): Uint8Array {
   const bytes = new Uint8Array(size)
   let at = 0
   for (const chunk of chunks) {
@@ -48,7 +48,7 @@ export function encodeChunks<M extends MessageName>(type: M, message: Messages[M
 }
 
 /** Up to this size copying bytes costs less than keeping track of them. */
-const small = 4096
+const maxCopiedBytes = 4096
 
 /** Bytes in the making: what is small goes through a writer, what is large is referred to. */
 class Output {
@@ -64,7 +64,7 @@ class Output {
   }
 
   add(bytes: Uint8Array): void {
-    if (bytes.length <= small) this.#writer.raw(bytes)
+    if (bytes.length <= maxCopiedBytes) this.#writer.raw(bytes)
     else this.#refer(bytes)
     this.size += bytes.length
   }
@@ -109,13 +109,13 @@ class Output {
 }
 
 function encodeMessage(out: Output, type: MessageName, message: object, depth: number): void {
-  if (depth > maxDepth) {
+  if (depth > maxMessageDepth) {
     throw new OnnxIreError(
       'invalid-model',
-      `a ${type} is nested more than ${maxDepth} messages deep: no reader opens that`,
+      `a ${type} is nested more than ${maxMessageDepth} messages deep: no reader opens that`,
     )
   }
-  const origin = originOf(message)
+  const origin = getOrigin(message)
   if (!origin) {
     for (const field of messageTypes[type].fields) encodeField(out, field, fieldValue(message, field), depth)
   } else if (origin.message === message) {
@@ -180,7 +180,7 @@ function encodeField(out: Output, field: Field, value: unknown, depth: number, r
     for (const item of list) encodeDelimited(out, field, item, depth)
   } else if (replaced ? replaced.occurrence.wireType === 2 : field.form === 'packed') {
     const content = toPackedBytes(field.kind as PackedKind, list as PackedArray | readonly (number | bigint)[])
-    delimit(out, field, content.length, replaced)
+    writeTagAndLength(out, field, content.length, replaced)
     out.add(content)
   } else {
     for (const item of list) encodeNumber(out, field, item as number | bigint)
@@ -194,19 +194,19 @@ function encodeDelimited(out: Output, field: Field, value: unknown, depth: numbe
   if (isMessage(field.kind)) {
     const content = out.nested()
     encodeMessage(content, field.kind, value as object, depth + 1)
-    delimit(out, field, content.size, replaced)
+    writeTagAndLength(out, field, content.size, replaced)
     out.append(content)
   } else if (typeof value === 'string' && !replaced) {
     out.write((writer) => writeText(writeTag(writer, field.number, 2), value))
   } else {
     const content = typeof value === 'string' ? encodeUtf8(value) : (value as Uint8Array)
-    delimit(out, field, content.length, replaced)
+    writeTagAndLength(out, field, content.length, replaced)
     out.add(content)
   }
 }
 
 /** Tag and length; the old ones where the length stays, however long they were written. */
-function delimit(out: Output, { number }: Field, size: number, replaced?: Replaced): void {
+function writeTagAndLength(out: Output, { number }: Field, size: number, replaced?: Replaced): void {
   if (replaced && replaced.occurrence.end - replaced.occurrence.body === size) {
     out.add(replaced.bytes.subarray(replaced.occurrence.start, replaced.occurrence.body))
   } else {

@@ -28,17 +28,17 @@ export const isExternal = (proto: TensorProto): boolean => proto.dataLocation ==
  * tells, on POSIX and on Windows; whoever opens the file has to look at links.
  */
 export function checkLocation(location: string): void {
-  const reason = refusal(location)
+  const reason = describeRejection(location)
   if (reason) throw new OnnxIreError('external-data', `external data ${reason}`)
 }
 
-function refusal(location: string): string | null {
-  const fault = faultOf(location)
+function describeRejection(location: string): string | null {
+  const fault = findPathFault(location)
   const rule = "paths must be relative and stay within the model's folder"
   return fault && `${JSON.stringify(location)}, which is refused: ${fault}, but ${rule}`
 }
 
-function faultOf(location: string): string | null {
+function findPathFault(location: string): string | null {
   if (location === '') return 'the path is missing'
   if (location.includes('\0')) return 'the path contains a zero byte'
   if (/^[/\\]/.test(location)) return 'the path is absolute'
@@ -48,20 +48,20 @@ function faultOf(location: string): string | null {
 }
 
 /** Where an external tensor says its bytes are. Throws `external-data`, naming the tensor, on a bad path or number. */
-export function externalRange(proto: TensorProto, name = proto.name ?? ''): ExternalRange {
+export function readExternalRange(proto: TensorProto, name = proto.name ?? ''): ExternalRange {
   const entries = new Map(proto.externalData.map(({ key, value }) => [key, value ?? '']))
   const location = entries.get('location') ?? ''
-  const offset = byteCount(entries.get('offset') || '0')
-  const length = entries.get('length') ? byteCount(entries.get('length') ?? '') : undefined
+  const offset = parseByteCount(entries.get('offset') || '0')
+  const length = entries.get('length') ? parseByteCount(entries.get('length') ?? '') : undefined
   const reason =
-    refusal(location) ??
+    describeRejection(location) ??
     (Number.isNaN(offset) ? `at offset ${JSON.stringify(entries.get('offset'))}, which is no byte count` : null) ??
     (Number.isNaN(length) ? `of length ${JSON.stringify(entries.get('length'))}, which is no byte count` : null)
   if (reason) throw new OnnxIreError('external-data', `tensor ${JSON.stringify(name)} lies in external data ${reason}`)
   return { location, offset, length }
 }
 
-const byteCount = (text: string): number => {
+const parseByteCount = (text: string): number => {
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
   return Number.isSafeInteger(value) ? value : Number.NaN
 }
@@ -77,14 +77,14 @@ const noElements = (({ floatData, int32Data, int64Data, uint64Data, doubleData, 
 }))(create('TensorProto', {}))
 
 /** `proto` with its elements as raw data in the message. */
-export const withRawData = (proto: TensorProto, rawData: Uint8Array): TensorProto =>
+export const embedRawData = (proto: TensorProto, rawData: Uint8Array): TensorProto =>
   edit(proto, { ...noElements, rawData, dataLocation: undefined, externalData: [] })
 
 /**
  * `proto` with its elements in a file instead of in the message. Entries that already say so stay untouched; a checksum
  * goes, as it is of another file.
  */
-export function withExternalRange(proto: TensorProto, range: ExternalRange & { length: number }): TensorProto {
+export function moveToExternalData(proto: TensorProto, range: ExternalRange & { length: number }): TensorProto {
   const wanted = new Map([
     ['location', range.location],
     ['offset', String(range.offset)],

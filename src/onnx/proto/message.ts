@@ -12,9 +12,9 @@ export interface Origin {
 const origins = new WeakMap<object, Origin>()
 
 /** The bytes a message, or the message it was edited from, was decoded from. */
-export const originOf = (message: object): Origin | undefined => origins.get(message)
+export const getOrigin = (message: object): Origin | undefined => origins.get(message)
 
-export const remember = (message: object, origin: Origin): void => {
+export const setOrigin = (message: object, origin: Origin): void => {
   origins.set(message, origin)
 }
 

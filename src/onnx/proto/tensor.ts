@@ -1,7 +1,7 @@
 import { type DType, dtypeOf, dtypes, type TypedArray } from '../../ir/dtype.js'
 import { sizeOf, type Tensor, type TensorData } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { type ExternalData, externalRange, isExternal } from './external-data.js'
+import { type ExternalData, isExternal, readExternalRange } from './external-data.js'
 import { create, edit } from './message.js'
 import type { TensorProto } from './schema.js'
 import { decodeUtf8, encodeUtf8 } from './wire.js'
@@ -14,7 +14,7 @@ import { decodeUtf8, encodeUtf8 } from './wire.js'
  *
  * @param name for messages, where the proto carries none
  */
-export function tensorOf(proto: TensorProto, external: ExternalData | null, name = proto.name ?? ''): Tensor {
+export function readTensor(proto: TensorProto, external: ExternalData | null, name = proto.name ?? ''): Tensor {
   const label = `tensor ${JSON.stringify(name)}`
   if (proto.segment) {
     throw new OnnxIreError(
@@ -22,17 +22,17 @@ export function tensorOf(proto: TensorProto, external: ExternalData | null, name
       `${label} is stored in segments, which no runtime reads: save it in one piece`,
     )
   }
-  const dims = dimsOf(proto, label)
+  const dims = readDims(proto, label)
   const dtype = dtypeOf(proto.dataType ?? 0)
   if (!dtype) {
     const type = typeNames[proto.dataType ?? 0] ?? `of unknown type ${proto.dataType}`
-    return refused(
+    return createUnreadableTensor(
       'invalid-model',
       `${label} is ${type}, which this library does not carry: convert it to another type`,
     )
   }
-  const stored = { proto, dtype, name, label, dims, elements: elementsOf(dims), bytes: bytesOf(dtype, dims) }
-  const decode = isExternal(proto) && !proto.rawData ? fromFile(stored, external) : fromMessage(stored)
+  const stored = { proto, dtype, name, label, dims, elements: countElements(dims), bytes: countRawBytes(dtype, dims) }
+  const decode = isExternal(proto) && !proto.rawData ? prepareExternalRead(stored, external) : prepareRead(stored)
   let data: TensorData | null = null
   return {
     dtype,
@@ -60,7 +60,7 @@ const typeNames: Readonly<Record<number, string>> = {
 }
 
 /** A tensor that is there but cannot be used: every look at it throws. */
-export function refused(code: 'invalid-model', message: string): Tensor {
+export function createUnreadableTensor(code: 'invalid-model', message: string): Tensor {
   const refuse = (): never => {
     throw new OnnxIreError(code, message)
   }
@@ -78,26 +78,26 @@ export function refused(code: 'invalid-model', message: string): Tensor {
 }
 
 /** More elements than any machine holds: 2^50 bytes are a petabyte. */
-const absurd = 2 ** 50
+const maxElements = 2 ** 50
 
-function dimsOf(proto: TensorProto, label: string): readonly number[] {
+function readDims(proto: TensorProto, label: string): readonly number[] {
   const dims = proto.dims.map(Number)
   const text = () => `[${proto.dims.slice(0, 16).join(', ')}${dims.length > 16 ? ', ...' : ''}]`
   if (dims.some((dim) => dim < 0)) {
     throw new OnnxIreError('invalid-model', `${label} has a negative dimension: ${text()}`)
   }
-  if (dims.some((dim) => dim > absurd) || elementsOf(dims) > absurd) {
+  if (dims.some((dim) => dim > maxElements) || countElements(dims) > maxElements) {
     throw new OnnxIreError('invalid-model', `${label} has absurd dimensions: ${text()}`)
   }
   return Object.freeze(dims)
 }
 
 /** Without multiplying dimensions whose product would be infinite by a zero among them. */
-const elementsOf = (dims: readonly number[]): number => (dims.includes(0) ? 0 : sizeOf(dims))
+const countElements = (dims: readonly number[]): number => (dims.includes(0) ? 0 : sizeOf(dims))
 
 /** Bytes of a tensor as raw data, where it has such a form. */
-export const bytesOf = (dtype: DType, dims: readonly number[]): number =>
-  Math.ceil((elementsOf(dims) * dtypes[dtype].bits) / 8)
+export const countRawBytes = (dtype: DType, dims: readonly number[]): number =>
+  Math.ceil((countElements(dims) * dtypes[dtype].bits) / 8)
 
 interface Stored {
   readonly proto: TensorProto
@@ -109,10 +109,13 @@ interface Stored {
   readonly bytes: number
 }
 
-function fromFile({ proto, dtype, name, label, bytes }: Stored, external: ExternalData | null): () => TensorData {
+function prepareExternalRead(
+  { proto, dtype, name, label, bytes }: Stored,
+  external: ExternalData | null,
+): () => TensorData {
   if (dtype === 'string')
     throw new OnnxIreError('invalid-model', `${label} holds strings, which cannot be external data`)
-  const range = externalRange(proto, name)
+  const range = readExternalRange(proto, name)
   if (range.length !== undefined && range.length !== bytes) {
     throw new OnnxIreError(
       'external-data',
@@ -127,7 +130,7 @@ function fromFile({ proto, dtype, name, label, bytes }: Stored, external: Extern
       )
     }
     try {
-      return arrayOf(dtype, external.read(range.location, range.offset, bytes))
+      return viewElements(dtype, external.read(range.location, range.offset, bytes))
     } catch (cause) {
       if (!(cause instanceof OnnxIreError)) throw cause
       throw new OnnxIreError(cause.code, `${label} (${bytes} bytes): ${cause.message}`, { cause })
@@ -135,7 +138,7 @@ function fromFile({ proto, dtype, name, label, bytes }: Stored, external: Extern
   }
 }
 
-function fromMessage(stored: Stored): () => TensorData {
+function prepareRead(stored: Stored): () => TensorData {
   const { proto, dtype, label, dims, elements, bytes } = stored
   const expect = (found: number, needed: number, unit: string) => {
     if (found === needed) return
@@ -146,9 +149,9 @@ function fromMessage(stored: Stored): () => TensorData {
   if (rawData) {
     if (dtype === 'string') throw new OnnxIreError('invalid-model', `${label} holds strings, which cannot be raw data`)
     expect(rawData.length, bytes, 'bytes')
-    return () => arrayOf(dtype, rawData)
+    return () => viewElements(dtype, rawData)
   }
-  const field = fieldOf(dtype)
+  const field = dataFieldOf(dtype)
   const values = proto[field]
   // Two 4-bit integers share one element of int32_data.
   expect(values.length, dtypes[dtype].bits === 4 ? bytes : elements, `elements of ${field}`)
@@ -169,7 +172,7 @@ function fromMessage(stored: Stored): () => TensorData {
 type DataField = 'floatData' | 'doubleData' | 'int64Data' | 'uint64Data' | 'stringData' | 'int32Data'
 
 /** The field that holds elements of a type when they are not raw bytes: float16 and small integers go with int32. */
-function fieldOf(dtype: DType): DataField {
+function dataFieldOf(dtype: DType): DataField {
   switch (dtype) {
     case 'float32':
       return 'floatData'
@@ -188,7 +191,7 @@ function fieldOf(dtype: DType): DataField {
 }
 
 /** Raw little-endian bytes as elements: a view where they are aligned, otherwise a copy. */
-function arrayOf(dtype: DType, bytes: Uint8Array): TypedArray {
+function viewElements(dtype: DType, bytes: Uint8Array): TypedArray {
   const { array: Elements, bits } = dtypes[dtype]
   if (!Elements) throw new TypeError(`a ${dtype} has no raw form`)
   const width = Math.max(bits / 8, 1)
@@ -197,20 +200,20 @@ function arrayOf(dtype: DType, bytes: Uint8Array): TypedArray {
 }
 
 /** The bytes of a tensor as raw data; a view, so that a large tensor is not held twice. */
-export function rawBytes({ dtype, data }: Tensor): Uint8Array {
+export function toRawBytes({ dtype, data }: Tensor): Uint8Array {
   if (!ArrayBuffer.isView(data)) throw new OnnxIreError('invalid-data', `a ${dtype} tensor has no raw bytes`)
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 }
 
 /** A tensor as a TensorProto, as raw data that refers to the tensor's own elements. */
-export function tensorProto(name: string, tensor: Tensor): TensorProto {
+export function toTensorProto(name: string, tensor: Tensor): TensorProto {
   const { dtype, dims, data } = tensor
   return create('TensorProto', {
     name,
     dims: dims.map(BigInt),
     dataType: dtypes[dtype].onnx,
     ...(ArrayBuffer.isView(data)
-      ? { rawData: rawBytes(tensor) }
+      ? { rawData: toRawBytes(tensor) }
       : { stringData: (data as readonly string[]).map(encodeUtf8) }),
   })
 }
@@ -219,10 +222,10 @@ export function tensorProto(name: string, tensor: Tensor): TensorProto {
  * `proto` with the elements of `tensor`, of the same dtype and dims, stored the way its own were. An external tensor
  * carries them as raw data until the model is written, when they go to its data file.
  */
-export function withData(proto: TensorProto, tensor: Tensor): TensorProto {
+export function replaceData(proto: TensorProto, tensor: Tensor): TensorProto {
   const { data } = tensor
-  if (isExternal(proto) || proto.rawData) return edit(proto, { rawData: rawBytes(tensor) })
-  const field = fieldOf(tensor.dtype)
+  if (isExternal(proto) || proto.rawData) return edit(proto, { rawData: toRawBytes(tensor) })
+  const field = dataFieldOf(tensor.dtype)
   if (field === 'stringData') return edit(proto, { stringData: (data as readonly string[]).map(encodeUtf8) })
   if (field === 'uint64Data' && tensor.dtype === 'uint32') {
     return edit(proto, { uint64Data: BigUint64Array.from(data as Uint32Array, BigInt) })

@@ -1,5 +1,5 @@
+import { body } from '../../ir/body.js'
 import { input, int64s } from '../../ir/leaf.js'
-import { body } from '../../ir/scope.js'
 import type { Body, Value } from '../../ir/value.js'
 import { op } from '../../op/op.js'
 import type { Upgrade, Upgrades } from './upgrade.js'

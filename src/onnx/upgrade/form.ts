@@ -5,30 +5,30 @@ import type { OldNode, Upgrade } from './upgrade.js'
 /** A node that is rewritten, read with checks: models are not to be trusted. */
 export class Reading {
   readonly outputCount: number
-  private readonly inputs: readonly (Value | null)[]
-  private readonly attributes: Readonly<Record<string, Attribute>>
+  readonly #inputs: readonly (Value | null)[]
+  readonly #attributes: Readonly<Record<string, Attribute>>
 
   constructor(node: OldNode) {
-    this.inputs = node.inputs
-    this.attributes = node.attributes
+    this.#inputs = node.inputs
+    this.#attributes = node.attributes
     this.outputCount = node.outputCount
   }
 
   /** The operand in place `index`. */
   operand(index: number): Value {
-    const value = this.inputs[index]
+    const value = this.#inputs[index]
     if (!value) throw new OnnxIreError('invalid-model', `needs its input number ${index}`)
     return value
   }
 
   optional(index: number): Value | null {
-    return this.inputs[index] ?? null
+    return this.#inputs[index] ?? null
   }
 
   number(name: string): number | undefined
   number(name: string, otherwise: number): number
   number(name: string, otherwise?: number): number | undefined {
-    return this.typed(name, (value) => typeof value === 'number', 'a number') ?? otherwise
+    return this.#typed(name, (value) => typeof value === 'number', 'a number') ?? otherwise
   }
 
   /** A number of heads or the like: positive, and always given. */
@@ -40,26 +40,22 @@ export class Reading {
   }
 
   text(name: string): string {
-    return this.typed(name, (value) => typeof value === 'string', 'text') ?? ''
+    return this.#typed(name, (value) => typeof value === 'string', 'text') ?? ''
   }
 
   numbers(name: string): readonly number[] | undefined {
     const list = (value: Attribute): value is readonly number[] =>
       Array.isArray(value) && value.every((item) => typeof item === 'number')
-    return this.typed(name, list, 'a list of numbers')
+    return this.#typed(name, list, 'a list of numbers')
   }
 
   /** Those attributes that are there, as they are. */
   attributesOf(...names: readonly string[]): Record<string, Attribute> {
-    return Object.fromEntries(Object.entries(this.attributes).filter(([name]) => names.includes(name)))
+    return Object.fromEntries(Object.entries(this.#attributes).filter(([name]) => names.includes(name)))
   }
 
-  private typed<T extends Attribute>(
-    name: string,
-    holds: (value: Attribute) => value is T,
-    what: string,
-  ): T | undefined {
-    const value = this.attributes[name]
+  #typed<T extends Attribute>(name: string, holds: (value: Attribute) => value is T, what: string): T | undefined {
+    const value = this.#attributes[name]
     if (value === undefined || holds(value)) return value
     throw new OnnxIreError('invalid-model', `its attribute '${name}' is not ${what}`)
   }

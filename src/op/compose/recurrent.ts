@@ -1,5 +1,5 @@
+import { body } from '../../ir/body.js'
 import { input, int64s, scalar } from '../../ir/leaf.js'
-import { body } from '../../ir/scope.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { recurrent } from '../definitions/recurrent.js'

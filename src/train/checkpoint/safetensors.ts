@@ -1,6 +1,6 @@
 import { type DType, dtypes } from '../../ir/dtype.js'
 import { sizeOf, type Tensor, type Tensors } from '../../ir/tensor.js'
-import { rawBytes } from '../../onnx/proto/tensor.js'
+import { toRawBytes } from '../../onnx/proto/tensor.js'
 import { decodeUtf8 } from '../../onnx/proto/wire.js'
 import { OnnxIreError } from '../../util/errors.js'
 
@@ -131,7 +131,7 @@ function stored(name: string, tensor: Tensor): { dtype: string; bytes: Uint8Arra
   const dtype = Object.keys(names).find((key) => names[key] === tensor.dtype)
   const what = `safetensors: tensor '${name}' is ${tensor.dtype} [${tensor.dims.join(', ')}]`
   if (!dtype) throw new OnnxIreError('invalid-data', `${what}, which the format has no name for`)
-  const bytes = rawBytes(tensor)
+  const bytes = toRawBytes(tensor)
   if (bytes.length * 8 !== sizeOf(tensor.dims) * dtypes[tensor.dtype].bits)
     throw new OnnxIreError('invalid-data', `${what} but has ${tensor.data.length} elements`)
   return { dtype, bytes }

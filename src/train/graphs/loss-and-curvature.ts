@@ -3,7 +3,7 @@ import { hessianProducts } from '../../grad/hessian.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import type { LossGraph, NoiseDistribution } from '../../loss/loss.js'
-import type { GraphSpec } from '../../onnx/export.js'
+import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { op } from '../../op/op.js'
 
 /** The outputs that every graph of a loss has. */

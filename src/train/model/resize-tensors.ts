@@ -1,12 +1,12 @@
 import type { Dim } from '../../ir/shape.js'
 import type { Tensor } from '../../ir/tensor.js'
-import { shapeOf } from '../../onnx/declared.js'
-import { importGraph } from '../../onnx/import.js'
+import { readShape } from '../../onnx/import/declarations.js'
+import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import { isConstant } from '../../onnx/proto/constant.js'
 import { create, edit } from '../../onnx/proto/message.js'
 import { type AttributeProto, attributeTypes, type NodeProto, type ValueInfoProto } from '../../onnx/proto/schema.js'
-import { tensorProto } from '../../onnx/proto/tensor.js'
+import { toTensorProto } from '../../onnx/proto/tensor.js'
 
 /**
  * Replaces tensors of a model by tensors of other sizes, and removes the declared shapes of the values that change with them.
@@ -16,7 +16,7 @@ export function resizeTensors(model: Model, tensors: ReadonlyMap<string, Tensor>
   const graph = model.proto.graph!
   const replaced = edit(graph, {
     initializer: graph.initializer.map((proto) =>
-      tensors.has(proto.name ?? '') ? tensorProto(proto.name!, tensors.get(proto.name!)!) : proto,
+      tensors.has(proto.name ?? '') ? toTensorProto(proto.name!, tensors.get(proto.name!)!) : proto,
     ),
     node: graph.node.map((node) =>
       isConstant(node) && tensors.has(node.output[0] ?? '') ? replaceValue(node, tensors.get(node.output[0]!)!) : node,
@@ -35,7 +35,7 @@ function replaceValue(node: NodeProto, tensor: Tensor): NodeProto {
   const value: AttributeProto = create('AttributeProto', {
     name: 'value',
     type: attributeTypes.tensor,
-    t: tensorProto('', tensor),
+    t: toTensorProto('', tensor),
   })
   return edit(node, { attribute: [value] })
 }
@@ -81,6 +81,6 @@ export function declareOutputs(before: Model, resized: Model, changed: ReadonlyS
 /** Returns the symbol of the original file for an axis, if any. Symbols that only inference uses become '?'. */
 function keepSymbol(dim: Dim, axis: number, info: ValueInfoProto): Dim {
   if (typeof dim === 'number') return dim
-  const symbol = shapeOf(info)?.[axis]
+  const symbol = readShape(info)?.[axis]
   return typeof symbol === 'string' ? symbol : /^[\w.]+$/.test(dim) ? dim : '?'
 }

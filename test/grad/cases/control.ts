@@ -1,5 +1,5 @@
+import { body } from '../../../src/ir/body.js'
 import { constant, input, int64s, scalar, tensorFrom } from '../../../src/ir/leaf.js'
-import { body } from '../../../src/ir/scope.js'
 import type { Shape } from '../../../src/ir/shape.js'
 import type { Value } from '../../../src/ir/value.js'
 import type { control } from '../../../src/op/definitions/control.js'

@@ -6,7 +6,7 @@ import { encode } from '../../../src/onnx/proto/encode.js'
 import { externalFiles } from '../../../src/onnx/proto/external-data.js'
 import { create } from '../../../src/onnx/proto/message.js'
 import type { TensorProto } from '../../../src/onnx/proto/schema.js'
-import { tensorOf, tensorProto, withData } from '../../../src/onnx/proto/tensor.js'
+import { readTensor, replaceData, toTensorProto } from '../../../src/onnx/proto/tensor.js'
 import { OnnxIreError } from '../../../src/util/errors.js'
 
 const entry = (key: string, value: string) => create('StringStringEntryProto', { key, value })
@@ -72,14 +72,14 @@ describe.each(cases)('%s', (dtype, { data, other }) => {
 
   it('is read from its typed field, and replaced there', () => {
     const proto = sent({ dims: [3n], dataType, ...typedFields(dtype, data) })
-    holds(tensorOf(proto, null), dtype, data)
-    const replaced = withData(proto, replacement)
+    holds(readTensor(proto, null), dtype, data)
+    const replaced = replaceData(proto, replacement)
     expect(replaced.rawData).toBeUndefined()
-    holds(tensorOf(sent(replaced), null), dtype, other)
+    holds(readTensor(sent(replaced), null), dtype, other)
   })
 
   it('is written as tensorProto writes it', () => {
-    holds(tensorOf(sent(tensorProto('t', { dtype, dims: [3], data })), null), dtype, data)
+    holds(readTensor(sent(toTensorProto('t', { dtype, dims: [3], data })), null), dtype, data)
   })
 
   if (dtype === 'string') return
@@ -88,12 +88,12 @@ describe.each(cases)('%s', (dtype, { data, other }) => {
     for (let shift = 0; shift < 8; shift++) {
       const raw = rawOf(data)
       const shifted = new Uint8Array([...new Uint8Array(shift), ...raw]).subarray(shift)
-      holds(tensorOf(create('TensorProto', { dims: [3n], dataType, rawData: shifted }), null), dtype, data)
+      holds(readTensor(create('TensorProto', { dims: [3n], dataType, rawData: shifted }), null), dtype, data)
     }
     const proto = sent({ dims: [3n], dataType, rawData: rawOf(data) })
-    const replaced = withData(proto, replacement)
+    const replaced = replaceData(proto, replacement)
     expect(replaced.rawData).toEqual(rawOf(other))
-    holds(tensorOf(sent(replaced), null), dtype, other)
+    holds(readTensor(sent(replaced), null), dtype, other)
   })
 
   it('is read from external data with offset and length, and replaced there', () => {
@@ -101,11 +101,11 @@ describe.each(cases)('%s', (dtype, { data, other }) => {
     const external = externalFiles(new Map([['w.bin', new Uint8Array([9, 9, 9, ...raw, 9])]]))
     const at = [entry('location', 'w.bin'), entry('offset', '3'), entry('length', String(raw.length))]
     const proto = sent({ dims: [3n], dataType, dataLocation: 1, externalData: at })
-    holds(tensorOf(proto, external), dtype, data)
-    holds(tensorOf(sent({ ...proto, externalData: at.slice(0, 2) }), external), dtype, data)
-    const replaced = withData(proto, replacement)
+    holds(readTensor(proto, external), dtype, data)
+    holds(readTensor(sent({ ...proto, externalData: at.slice(0, 2) }), external), dtype, data)
+    const replaced = replaceData(proto, replacement)
     expect(replaced.dataLocation).toBe(1)
-    holds(tensorOf(replaced, external), dtype, other)
+    holds(readTensor(replaced, external), dtype, other)
   })
 })
 
@@ -114,7 +114,7 @@ describe('a tensor', () => {
     let reads = 0
     const external = { read: () => new Uint8Array(8 + 0 * ++reads) }
     const proto = sent({ dims: [2n], dataType: 1, dataLocation: 1, externalData: [entry('location', 'w')] })
-    const tensor = tensorOf(proto, external)
+    const tensor = readTensor(proto, external)
     expect(reads).toBe(0)
     expect(tensor.data).toBe(tensor.data)
     expect(reads).toBe(1)
@@ -123,20 +123,20 @@ describe('a tensor', () => {
   it('is a view of aligned raw data', () => {
     const rawData = new Uint8Array(8)
     expect(
-      (tensorOf(create('TensorProto', { dims: [2n], dataType: 1, rawData }), null).data as Float32Array).buffer,
+      (readTensor(create('TensorProto', { dims: [2n], dataType: 1, rawData }), null).data as Float32Array).buffer,
     ).toBe(rawData.buffer)
   })
 
   it('may be a scalar, or empty', () => {
-    expect(tensorOf(sent({ dataType: 1, floatData: Float32Array.of(7) }), null)).toMatchObject({ dims: [] })
-    expect(tensorOf(sent({ dims: [0n, 5n], dataType: 7 }), null).data).toHaveLength(0)
+    expect(readTensor(sent({ dataType: 1, floatData: Float32Array.of(7) }), null)).toMatchObject({ dims: [] })
+    expect(readTensor(sent({ dims: [0n, 5n], dataType: 7 }), null).data).toHaveLength(0)
   })
 })
 
 describe('a bad tensor', () => {
   const refusal = (fields: Partial<TensorProto>, look: (tensor: Tensor) => unknown = (tensor) => tensor.data) => {
     try {
-      look(tensorOf(sent(fields), null))
+      look(readTensor(sent(fields), null))
     } catch (error) {
       if (error instanceof OnnxIreError) return error
       throw error
@@ -172,7 +172,7 @@ describe('a bad tensor', () => {
 
   it('of a type this library does not carry is refused only when looked at', () => {
     const proto = sent({ dims: [1n], dataType: 17, rawData: new Uint8Array(1) })
-    const tensor = tensorOf(proto, null)
+    const tensor = readTensor(proto, null)
     expect(() => tensor.dtype).toThrow(OnnxIreError)
   })
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { importGraph } from '../../../src/graph/index.js'
 import { decodeModel, type Tensor } from '../../../src/index.js'
-import { exportGraph } from '../../../src/onnx/export.js'
+import { exportGraph } from '../../../src/onnx/export/export-graph.js'
 import { encode } from '../../../src/onnx/proto/encode.js'
 import { floats32, graph, graphProto, info, int, ints, modelBytes, node } from '../build.js'
 import { numbers, run } from '../session.js'

@@ -1,8 +1,8 @@
 import { onnx } from 'onnx-proto'
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
-import { exportGraph } from '../../../src/onnx/export.js'
-import { importGraph } from '../../../src/onnx/import.js'
+import { exportGraph } from '../../../src/onnx/export/export-graph.js'
+import { importGraph } from '../../../src/onnx/import/import-graph.js'
 import { decodeModel } from '../../../src/onnx/model.js'
 import { encode } from '../../../src/onnx/proto/encode.js'
 

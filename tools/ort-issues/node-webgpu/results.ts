@@ -1,5 +1,5 @@
+import { body } from '../../../src/ir/body.js'
 import { input, scalar } from '../../../src/ir/leaf.js'
-import { body } from '../../../src/ir/scope.js'
 import { type Finding, firstLine, type Reproducer, type Reproducers } from '../issue.js'
 import { difference, int64s, noise, of, op, type Probe, probe } from '../model.js'
 import { runNode, startWebgpu, strictWebgpu, webgpuOptions } from '../node.js'

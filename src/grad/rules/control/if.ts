@@ -1,4 +1,4 @@
-import { body } from '../../../ir/scope.js'
+import { body } from '../../../ir/body.js'
 import { type Shape, sameShape } from '../../../ir/shape.js'
 import type { Body, Value } from '../../../ir/value.js'
 import { inlined } from '../../../op/inline.js'

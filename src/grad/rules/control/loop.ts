@@ -1,5 +1,5 @@
+import { body } from '../../../ir/body.js'
 import { constant, constantNumber, scalar, tensorFrom } from '../../../ir/leaf.js'
-import { body } from '../../../ir/scope.js'
 import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Value } from '../../../ir/value.js'
 import { copied, inlined } from '../../../op/inline.js'

@@ -1,4 +1,4 @@
-import { body } from '../../../ir/scope.js'
+import { body } from '../../../ir/body.js'
 import { axisOf, type Shape } from '../../../ir/shape.js'
 import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Value } from '../../../ir/value.js'

@@ -1,4 +1,4 @@
-import { body } from '../../../ir/scope.js'
+import { body } from '../../../ir/body.js'
 import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Node, TensorType, Value } from '../../../ir/value.js'
 import { copied, inlined } from '../../../op/inline.js'

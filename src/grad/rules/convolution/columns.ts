@@ -1,4 +1,4 @@
-import { constant, once, tensorFrom } from '../../../ir/leaf.js'
+import { constant, internConstant, tensorFrom } from '../../../ir/leaf.js'
 import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
 import { swapFirst } from '../../../op/compose/shape.js'
@@ -30,7 +30,7 @@ export function columnsOfChannels(x: Value, kernel: readonly number[], window: r
   if (isPointwise(kernel, window)) return swapFirst(takeStrided(x, window))
   return op.Conv(
     imagesToSpatialAxis(x),
-    once(`units ${x.dtype} ${kernel}`, () => unitKernels(x, 1, [1, ...kernel])),
+    internConstant(`units ${x.dtype} ${kernel}`, () => unitKernels(x, 1, [1, ...kernel])),
     slidingAttributesOverImages(window),
   )
 }

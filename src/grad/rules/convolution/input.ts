@@ -1,5 +1,5 @@
 import type { DType } from '../../../ir/dtype.js'
-import { constant, once, tensorFrom } from '../../../ir/leaf.js'
+import { constant, internConstant, tensorFrom } from '../../../ir/leaf.js'
 import { type Dim, isStatic } from '../../../ir/shape.js'
 import { sizeOf } from '../../../ir/tensor.js'
 import type { Value } from '../../../ir/value.js'
@@ -79,7 +79,7 @@ function flipKernels(w: Value, group: number): Value {
 
 /** Matrix that reverses rows of `taps` elements: ones on the antidiagonal. */
 const reversalMatrix = (dtype: DType, taps: number): Value =>
-  once(`reversal ${dtype} ${taps}`, () => {
+  internConstant(`reversal ${dtype} ${taps}`, () => {
     const ones = Array.from({ length: taps ** 2 }, (_, i) => Number((i % taps) + Math.floor(i / taps) === taps - 1))
     return constant(tensorFrom(dtype, [taps, taps], ones))
   })

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { evaluateDim } from '../../src/ir/evaluate.js'
+import { evaluateDim } from '../../src/ir/dim.js'
 import { addDims, ceilDivDims, type Dim, divDims, mulDims, subDims } from '../../src/ir/shape.js'
 
 const lengths = new Map([

@@ -1,28 +1,33 @@
-import { type DType, isFloat } from '../ir/dtype.js'
-import { constant, parameter } from '../ir/leaf.js'
-import { body } from '../ir/scope.js'
-import { sizeOf } from '../ir/tensor.js'
-import { type Attribute, type Body, type Graph, nameValue, type Value } from '../ir/value.js'
-import { apply } from '../op/apply.js'
-import { definitionOf } from '../op/op.js'
-import { OnnxIreError } from '../util/errors.js'
-import { attributesOf, checkAttributes } from './attributes.js'
-import { impliedTypes, takenBranch } from './bodies.js'
-import { Declarations, inputOf, inputsOf } from './declared.js'
-import { functionOf, functionsOf } from './functions.js'
-import { gradientOperator } from './gradient-operator.js'
-import type { Model } from './model.js'
-import { lookUp, Names } from './names.js'
-import { operatorSets } from './operator-sets.js'
-import { inDependencyOrder } from './order.js'
-import { constantFrom, isConstant } from './proto/constant.js'
-import type { FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto } from './proto/schema.js'
-import { settingNames } from './settings.js'
-import { type Site, sitesOf } from './sites.js'
-import { isGradient, refuseUnsupported } from './unsupported.js'
-import { modernised } from './upgrade/modernise.js'
-import { noSequence, Sequence } from './upgrade/sequence-value.js'
-import type { OldNode } from './upgrade/upgrade.js'
+import { body } from '../../ir/body.js'
+import { type DType, isFloat } from '../../ir/dtype.js'
+import { constant, parameter } from '../../ir/leaf.js'
+import { sizeOf } from '../../ir/tensor.js'
+import { type Attribute, type Body, type Graph, nameValue, type Value } from '../../ir/value.js'
+import { apply } from '../../op/apply.js'
+import { definitionOf } from '../../op/op.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { checkAttributes, readAttributes } from '../attributes.js'
+import type { Model } from '../model.js'
+import { constantFromAttributes, isConstant } from '../proto/constant.js'
+import type { FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto } from '../proto/schema.js'
+import { locateTensors, type StoredTensor } from '../tensor-locations.js'
+import { modernised } from '../upgrade/modernise.js'
+import { noSequence, Sequence } from '../upgrade/sequence-value.js'
+import type { OldNode } from '../upgrade/upgrade.js'
+import { findConfigInputs } from './config-inputs.js'
+import {
+  createInput,
+  Declarations,
+  inferBodyInputTypes,
+  listInputs,
+  readOperatorSets,
+  selectBranch,
+} from './declarations.js'
+import { findFunction, indexFunctions } from './functions.js'
+import { importGradient } from './gradient-operator.js'
+import { lookUp, NameScope } from './name-scope.js'
+import { sortNodes } from './sort-nodes.js'
+import { checkOperators, isGradient } from './unsupported.js'
 
 /** Where nodes are read: the main graph with its bodies, or a function at one of its calls. */
 interface Context {
@@ -47,21 +52,21 @@ interface Context {
 export function importGraph(model: Model): Graph {
   const graph = model.proto.graph
   if (!graph) throw new OnnxIreError('invalid-model', 'the model holds no graph')
-  refuseUnsupported(model.proto)
+  checkOperators(model.proto)
   const importer = new Importer(model)
   const context: Context = {
-    versions: operatorSets(model.proto.opsetImport),
-    settings: settingNames(
+    versions: readOperatorSets(model.proto.opsetImport),
+    settings: findConfigInputs(
       graph,
       graph.output.map(({ name = '' }) => name),
     ),
     given: {},
     calls: [],
   }
-  const names = new Names()
+  const names = new NameScope()
   importer.readTensors(graph, names, context)
   const inputs = new Map<string, Value>()
-  for (const info of inputsOf(model.proto)) {
+  for (const info of listInputs(model.proto)) {
     if (!info.name) continue
     const value = importer.declarations.input(info)
     inputs.set(info.name, value)
@@ -81,44 +86,44 @@ const mostNodes = 250_000
 class Importer {
   readonly parameters = new Map<string, Value>()
   readonly declarations = new Declarations()
-  private readonly model: Model
-  private readonly functions: ReadonlyMap<string, FunctionProto>
-  private readonly sites: ReadonlyMap<TensorProto | NodeProto, Site>
-  private readonly tensors = new Map<Site, Value>()
-  private nodes = 0
+  readonly #model: Model
+  readonly #functions: ReadonlyMap<string, FunctionProto>
+  readonly #sites: ReadonlyMap<TensorProto | NodeProto, StoredTensor>
+  readonly #tensors = new Map<StoredTensor, Value>()
+  #nodes = 0
 
   constructor(model: Model) {
-    this.model = model
-    this.functions = functionsOf(model.proto)
-    this.sites = sitesOf(model)
+    this.#model = model
+    this.#functions = indexFunctions(model.proto)
+    this.#sites = locateTensors(model.proto, model.external)
   }
 
   /** Gives the constant tensors of a graph, body or function their names there. */
-  readTensors(graph: GraphProto | FunctionProto, names: Names, context: Context): void {
+  readTensors(graph: GraphProto | FunctionProto, names: NameScope, context: Context): void {
     const protos =
       'initializer' in graph
         ? [...graph.initializer, ...graph.sparseInitializer.flatMap(({ values }) => values ?? [])]
         : []
     for (const proto of [...protos, ...graph.node]) {
-      const site = this.sites.get(proto)
-      if (site) names.set(site.local, this.tensorAt(site, context))
+      const site = this.#sites.get(proto)
+      if (site) names.set(site.local, this.#tensorAt(site, context))
     }
   }
 
-  private tensorAt(site: Site, { settings }: Context): Value {
-    const known = this.tensors.get(site)
+  #tensorAt(site: StoredTensor, { settings }: Context): Value {
+    const known = this.#tensors.get(site)
     if (known) return known
     const { name, local, tensor, initializer } = site
     const varies = isFloat(tensor.dtype) && (initializer || sizeOf(tensor.dims) > 1) && !settings.has(local)
     const value = varies ? parameter(name, tensor) : constant(tensor, name)
     if (varies) this.parameters.set(name, value)
-    this.tensors.set(site, value)
+    this.#tensors.set(site, value)
     return value
   }
 
   /** Reads the nodes of a graph or body; returns its outputs. */
-  readGraph(graph: GraphProto, names: Names, context: Context): [string, Value][] {
-    this.readNodes(graph.node, names, [...graph.valueInfo, ...graph.output], context)
+  readGraph(graph: GraphProto, names: NameScope, context: Context): [string, Value][] {
+    this.#readNodes(graph.node, names, [...graph.valueInfo, ...graph.output], context)
     return graph.output.map(({ name = '' }) => {
       const value = names.get(name)
       if (!value) throw new OnnxIreError('invalid-model', `no node gives the output '${name}'`)
@@ -127,50 +132,45 @@ class Importer {
     })
   }
 
-  private readNodes(
+  #readNodes(
     nodes: readonly NodeProto[],
-    names: Names,
+    names: NameScope,
     declarations: readonly ValueInfoProto[],
     context: Context,
   ): void {
     const declared = new Map(declarations.map((info) => [info.name ?? '', info]))
-    for (const node of inDependencyOrder(nodes, (name) => names.get(name) !== undefined)) {
-      if (context.calls.length > 0 && ++this.nodes > mostNodes)
+    for (const node of sortNodes(nodes, (name) => names.get(name) !== undefined)) {
+      if (context.calls.length > 0 && ++this.#nodes > mostNodes)
         throw new OnnxIreError(
           'invalid-model',
           `inlining its functions makes more than ${mostNodes} nodes of the model`,
         )
       // Tensors of the model are in `names` from the start.
-      if (!this.sites.has(node)) this.readNode(node, names, declared, context)
+      if (!this.#sites.has(node)) this.#readNode(node, names, declared, context)
     }
   }
 
-  private readNode(
-    node: NodeProto,
-    names: Names,
-    declared: ReadonlyMap<string, ValueInfoProto>,
-    context: Context,
-  ): void {
+  #readNode(node: NodeProto, names: NameScope, declared: ReadonlyMap<string, ValueInfoProto>, context: Context): void {
     const operator = node.opType ?? ''
     const label = node.name || node.output.find((name) => name !== '') || '?'
     const inputs = node.input.map((name) => (name === '' ? null : lookUp(names, name, operator, label)))
-    const taken = takenBranch(node, inputs[0])
-    const attributes = attributesOf(
+    const taken = selectBranch(node, inputs[0])
+    const attributes = readAttributes(
       taken ? { ...node, attribute: [] } : node,
-      this.model.external,
-      (graph) => this.readBody(graph, names, context, impliedTypes(operator, inputs)),
+      this.#model.external,
+      (graph) => this.#readBody(graph, names, context, inferBodyInputTypes(operator, inputs)),
       context.given,
     )
-    const of = functionOf(this.functions, node)
+    const of = findFunction(this.#functions, node)
     const values = taken
-      ? this.readInside(taken, names, context)
+      ? this.#readInside(taken, names, context)
       : isConstant(node)
-        ? [constant(constantFrom(label, attributes))]
+        ? [constant(constantFromAttributes(label, attributes))]
         : of
-          ? this.call(of, inputs, attributes, context)
+          ? this.#call(of, inputs, attributes, context)
           : isGradient(node)
-            ? gradientOperator(inputs, attributes, (name) => lookUp(names, name, operator, label)!)
-            : this.applied(node, inputs, attributes, label, context)
+            ? importGradient(inputs, attributes, (name) => lookUp(names, name, operator, label)!)
+            : this.#applied(node, inputs, attributes, label, context)
     for (const [index, name] of node.output.entries()) {
       if (name === '') continue
       const value = values[index]
@@ -182,7 +182,7 @@ class Importer {
     }
   }
 
-  private applied(
+  #applied(
     node: NodeProto,
     inputs: readonly (Value | null)[],
     attributes: Readonly<Record<string, Attribute>>,
@@ -213,51 +213,46 @@ class Importer {
   }
 
   /** The results of a branch that is taken in any case: its nodes are made where its If stands. */
-  private readInside(graph: GraphProto, outer: Names, context: Context): Value[] {
-    const names = new Names(outer)
+  #readInside(graph: GraphProto, outer: NameScope, context: Context): Value[] {
+    const names = new NameScope(outer)
     this.readTensors(graph, names, context)
     return this.readGraph(graph, names, context).map(([, value]) => value)
   }
 
-  private readBody(
-    graph: GraphProto,
-    outer: Names,
-    context: Context,
-    implied: readonly (DType | undefined)[] = [],
-  ): Body {
-    const names = new Names(outer)
+  #readBody(graph: GraphProto, outer: NameScope, context: Context, implied: readonly (DType | undefined)[] = []): Body {
+    const names = new NameScope(outer)
     this.readTensors(graph, names, context)
     const inputs = graph.input
       .filter(({ name }) => name && !graph.initializer.some((tensor) => tensor.name === name))
-      .map((info, i) => inputOf(info, implied[i]))
+      .map((info, i) => createInput(info, implied[i]))
     for (const value of inputs) names.set(value.name!, value)
     return body(inputs, () => this.readGraph(graph, names, context).map(([, value]) => value))
   }
 
   /** A function's nodes in place of its call; it sees nothing of the graph around the call but its inputs. */
-  private call(
+  #call(
     of: FunctionProto,
     inputs: readonly (Value | null)[],
     given: Readonly<Record<string, Attribute>>,
     { calls }: Context,
   ): readonly (Value | null)[] {
     if (calls.includes(of)) throw new OnnxIreError('invalid-model', `the function '${of.name}' calls itself`)
-    const names = new Names()
+    const names = new NameScope()
     for (const [index, name] of of.input.entries()) names.set(name, inputs[index] ?? null)
     const bare: Context = {
-      versions: operatorSets(of.opsetImport),
-      settings: settingNames(of, of.output),
+      versions: readOperatorSets(of.opsetImport),
+      settings: findConfigInputs(of, of.output),
       given: {},
       calls: [...calls, of],
     }
-    const byDefault = attributesOf(
+    const byDefault = readAttributes(
       { attribute: of.attributeProto, opType: of.name, output: [] },
-      this.model.external,
-      (graph) => this.readBody(graph, names, bare),
+      this.#model.external,
+      (graph) => this.#readBody(graph, names, bare),
     )
     const context = { ...bare, given: { ...byDefault, ...given } }
     this.readTensors(of, names, context)
-    this.readNodes(of.node, names, of.valueInfo, context)
+    this.#readNodes(of.node, names, of.valueInfo, context)
     return of.output.map((name) => {
       const value = names.get(name)
       if (value === undefined)

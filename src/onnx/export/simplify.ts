@@ -1,10 +1,10 @@
-import { dtypes } from '../ir/dtype.js'
-import { constant, constantTensor, numbersOf, tensorFrom } from '../ir/leaf.js'
-import { isStatic, type Shape, sameShape } from '../ir/shape.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { type Node, nameValue, placeNode, refineShape, type Value } from '../ir/value.js'
-import { permutation } from '../op/definitions/movement.js'
-import { op } from '../op/op.js'
+import { dtypes } from '../../ir/dtype.js'
+import { constant, constantTensor, numbersOf, tensorFrom } from '../../ir/leaf.js'
+import { isStatic, type Shape, sameShape } from '../../ir/shape.js'
+import { sizeOf, type Tensor } from '../../ir/tensor.js'
+import { type Node, nameValue, placeNode, refineShape, type Value } from '../../ir/value.js'
+import { permutation } from '../../op/definitions/movement.js'
+import { op } from '../../op/op.js'
 
 /** What stands for a value in the file: one that equals it and takes fewer steps. */
 export type Substitutes = Map<Value, Value>
@@ -17,7 +17,7 @@ const WRITTEN_OUT = 1024
  * is laid out anew anyway, and without those whose results are known. What stands for their results goes into `substitutes`.
  * Nodes that nothing reads any more are still there.
  */
-export function simplified(order: readonly Node[], substitutes: Substitutes): readonly Node[] {
+export function simplify(order: readonly Node[], substitutes: Substitutes): readonly Node[] {
   const nodes: Node[] = []
   for (const node of order) {
     const instead = mayBeSimpler(node) ? new Simplification(node, substitutes).result() : undefined
@@ -50,41 +50,41 @@ const mayBeSimpler = ({ outputs, operator, domain }: Node): boolean =>
 
 /** Looks at one node with a single result `y`. */
 class Simplification {
-  private readonly node: Node
-  private readonly y: Value
-  private readonly substitutes: Substitutes
+  readonly #node: Node
+  readonly #y: Value
+  readonly #substitutes: Substitutes
 
   constructor(node: Node, substitutes: Substitutes) {
-    this.node = node
-    this.y = node.outputs[0]!
-    this.substitutes = substitutes
+    this.#node = node
+    this.#y = node.outputs[0]!
+    this.#substitutes = substitutes
   }
 
   result(): Instead | undefined {
-    const { operator, inputs } = this.node
-    const known = this.y.contents && knownTensor(this.y)
+    const { operator, inputs } = this.#node
+    const known = this.#y.contents && knownTensor(this.#y)
     if (known) return existing(constant(known))
     const [x] = inputs
     if (!x) return undefined
-    if (operator === 'Identity') return existing(this.settled(x))
-    if (operator === 'Expand') return existing(this.expanded(this.settled(x)))
-    if (operator === 'Transpose') return this.transposed(this.settled(x))
-    return layouts.has(operator) ? this.laidOut(this.settled(x)) : undefined
+    if (operator === 'Identity') return existing(this.#settled(x))
+    if (operator === 'Expand') return existing(this.#expanded(this.#settled(x)))
+    if (operator === 'Transpose') return this.#transposed(this.#settled(x))
+    return layouts.has(operator) ? this.#laidOut(this.#settled(x)) : undefined
   }
 
-  private settled(value: Value): Value {
-    return this.substitutes.get(value) ?? value
+  #settled(value: Value): Value {
+    return this.#substitutes.get(value) ?? value
   }
 
   /** The input of the node in this scope that gives `x`, if its operator is one of these. */
-  private behind(x: Value, is: (operator: string) => boolean): Value | undefined {
+  #behind(x: Value, is: (operator: string) => boolean): Value | undefined {
     const { source } = x
-    const inside = source.kind === 'node' && source.domain === '' && source.scope === this.node.scope
-    return inside && is(source.operator) ? this.settled(source.inputs[0]!) : undefined
+    const inside = source.kind === 'node' && source.domain === '' && source.scope === this.#node.scope
+    return inside && is(source.operator) ? this.#settled(source.inputs[0]!) : undefined
   }
 
-  private expanded(x: Value): Value | undefined {
-    const { y } = this
+  #expanded(x: Value): Value | undefined {
+    const y = this.#y
     if (sameShape(x.shape, y.shape)) return x
     const tensor = constantTensor(x)
     if (!tensor || !isStatic(y.shape) || sizeOf(tensor.dims) !== 1 || sizeOf(y.shape) > WRITTEN_OUT) return undefined
@@ -95,34 +95,34 @@ class Simplification {
   }
 
   /** Two orders of axes after each other are one; one that leaves all axes longer than 1 in place is a layout. */
-  private transposed(x: Value): Instead | undefined {
-    const { y } = this
+  #transposed(x: Value): Instead | undefined {
+    const y = this.#y
     if (!y.shape) return undefined
     const rank = y.shape.length
-    const outer = permutation(rank, permOf(this.node))
-    const from = this.behind(x, (operator) => operator === 'Transpose')
+    const outer = permutation(rank, permOf(this.#node))
+    const from = this.#behind(x, (operator) => operator === 'Transpose')
     const inner = from ? permutation(rank, permOf(x.source as Node)) : undefined
     const perm = inner ? outer.map((axis) => inner[axis]!) : outer
     const root = from ?? x
     if (perm.every((axis, index) => axis === index)) return existing(root)
     const moved = perm.filter((axis) => root.shape?.[axis] !== 1)
     if (root.shape && moved.every((axis, index) => index === 0 || axis > moved[index - 1]!)) {
-      const layout = this.laidOut(root, true)
+      const layout = this.#laidOut(root, true)
       if (layout) return layout
     }
     return from && made(op.Transpose(root, { perm }))
   }
 
   /** Elements of `x` in the same order, in another shape: only the last shape counts. */
-  private laidOut(x: Value, transposed = false): Instead | undefined {
-    const { y } = this
+  #laidOut(x: Value, transposed = false): Instead | undefined {
+    const y = this.#y
     let root = x
-    for (let next: Value | undefined = x; next; next = this.behind(root, (operator) => layouts.has(operator)))
+    for (let next: Value | undefined = x; next; next = this.#behind(root, (operator) => layouts.has(operator)))
       root = next
     if (sameShape(root.shape, y.shape)) return existing(root)
     const tensor = constantTensor(root)
     if (tensor && isStatic(y.shape)) return existing(constant(relabelled(tensor, y.shape)))
-    const given = this.node.operator === 'Reshape' ? this.node.inputs[1]! : undefined
+    const given = this.#node.operator === 'Reshape' ? this.#node.inputs[1]! : undefined
     const known = given?.contents
     if (known?.every((length) => typeof length === 'number' && length !== 0))
       return root === x ? undefined : made(op.Reshape(root, given!))

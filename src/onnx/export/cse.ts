@@ -1,14 +1,14 @@
-import { sizeOf, type Tensor } from '../ir/tensor.js'
-import type { Node, Value } from '../ir/value.js'
-import { drawsNumbers } from '../op/draws.js'
-import { definitionOf } from '../op/op.js'
-import { rawBytes } from './proto/tensor.js'
+import { sizeOf, type Tensor } from '../../ir/tensor.js'
+import type { Node, Value } from '../../ir/value.js'
+import { drawsNumbers } from '../../op/draws.js'
+import { definitionOf } from '../../op/op.js'
+import { toRawBytes } from '../proto/tensor.js'
 
 /**
  * Text equal for nodes that compute the same from inputs of these names; undefined where that cannot be told from text.
  * `attributes`: what `attributesText` says of them.
  */
-export function nodeText(
+export function nodeKey(
   node: Node,
   inputs: readonly string[],
   attributes: string | undefined,
@@ -24,7 +24,7 @@ export function nodeText(
 }
 
 /** Text equal for equal attributes of one operator; undefined where they hold tensors or bodies. */
-export function attributesText({ operator, attributes }: Node): string | undefined {
+export function attributesKey({ operator, attributes }: Node): string | undefined {
   let text = ''
   let specs: ReturnType<typeof definitionOf>['attributes'] | undefined
   for (const key in attributes) {
@@ -51,29 +51,29 @@ interface Named {
 }
 
 /** Constants that have a name already, by their elements. */
-export class NamedConstants {
-  private readonly named = new Map<string, Named[]>()
+export class ConstantNames {
+  readonly #named = new Map<string, Named[]>()
 
   /** The name of an equal tensor, or that which `give` gives to this one. */
   nameOf(tensor: Tensor, give: () => string): string {
-    const key = constantText(tensor)
+    const key = tensorKey(tensor)
     if (key === undefined) return give()
-    const alike = this.named.get(key) ?? []
+    const alike = this.#named.get(key) ?? []
     const equal = alike.find((other) => sameElements(other.tensor, tensor))
     if (equal) return equal.name
     const name = give()
-    this.named.set(key, [...alike, { tensor, name }])
+    this.#named.set(key, [...alike, { tensor, name }])
     return name
   }
 }
 
-function constantText(tensor: Tensor): string | undefined {
+function tensorKey(tensor: Tensor): string | undefined {
   const { dtype, dims } = tensor
   if (sizeOf(dims) <= TEXT_LIMIT) {
     return JSON.stringify([dtype, dims, Array.from(tensor.data as ArrayLike<unknown>, exactText)])
   }
-  if (dtype === 'string' || sizeOf(dims) > BYTES_LIMIT || rawBytes(tensor).length > BYTES_LIMIT) return undefined
-  return `${dtype} ${dims} ${hash(rawBytes(tensor))}`
+  if (dtype === 'string' || sizeOf(dims) > BYTES_LIMIT || toRawBytes(tensor).length > BYTES_LIMIT) return undefined
+  return `${dtype} ${dims} ${hash(toRawBytes(tensor))}`
 }
 
 /** FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv). */
@@ -86,7 +86,7 @@ function hash(bytes: Uint8Array): number {
 function sameElements(a: Tensor, b: Tensor): boolean {
   // Text of this length says all.
   if (sizeOf(a.dims) <= TEXT_LIMIT) return true
-  const [left, right] = [rawBytes(a), rawBytes(b)]
+  const [left, right] = [toRawBytes(a), toRawBytes(b)]
   return left.length === right.length && left.every((byte, i) => byte === right[i])
 }
 

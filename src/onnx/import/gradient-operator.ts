@@ -1,9 +1,9 @@
-import { gradients, zerosLike } from '../grad/gradient.js'
-import { scalar } from '../ir/leaf.js'
-import { leavesOf, topological } from '../ir/topology.js'
-import type { Attribute, Value } from '../ir/value.js'
-import { op } from '../op/op.js'
-import { OnnxIreError } from '../util/errors.js'
+import { gradients, zerosLike } from '../../grad/gradient.js'
+import { scalar } from '../../ir/leaf.js'
+import { leavesOf, topological } from '../../ir/topology.js'
+import type { Attribute, Value } from '../../ir/value.js'
+import { op } from '../../op/op.js'
+import { OnnxIreError } from '../../util/errors.js'
 
 /**
  * The Gradient operator of ai.onnx.preview.training in operators of ai.onnx: d(sum y) / dx of the tensor named `y` for each
@@ -13,7 +13,7 @@ import { OnnxIreError } from '../util/errors.js'
  * @throws OnnxIreError `invalid-model`, `not-differentiable`; `unsupported-operator` where the operator is given other values
  *   than those of the tensors it names, or where one of these tensors depends on another
  */
-export function gradientOperator(
+export function importGradient(
   inputs: readonly (Value | null)[],
   attributes: Readonly<Record<string, Attribute>>,
   named: (name: string) => Value,

@@ -1,8 +1,8 @@
-import type { GraphProto } from './proto/schema.js'
-import { allNodes, qualified } from './unsupported.js'
+import type { GraphProto } from '../proto/schema.js'
+import { qualifiedName, walkNodes } from './unsupported.js'
 
 /** Floating-point inputs that are not meant to be trained (those that steer an operator, tables of angles, scales of stored integers), by operator and position. */
-const settingInputs: Readonly<Record<string, readonly number[]>> = {
+const configInputs: Readonly<Record<string, readonly number[]>> = {
   Resize: [1, 2],
   Upsample: [1],
   Dropout: [1],
@@ -21,11 +21,11 @@ const settingInputs: Readonly<Record<string, readonly number[]>> = {
 }
 
 /** Names of tensors used as settings and as nothing else: they stay constants, so that shapes can be told from them. */
-export function settingNames(graph: Pick<GraphProto, 'node'>, outputs: readonly string[]): Set<string> {
+export function findConfigInputs(graph: Pick<GraphProto, 'node'>, outputs: readonly string[]): Set<string> {
   const settings = new Set<string>()
   const operands = new Set<string>()
-  for (const node of allNodes(graph)) {
-    const slots = settingInputs[qualified(node)] ?? []
+  for (const node of walkNodes(graph)) {
+    const slots = configInputs[qualifiedName(node)] ?? []
     for (const [index, name] of node.input.entries()) (slots.includes(index) ? settings : operands).add(name)
   }
   for (const name of outputs) operands.add(name)

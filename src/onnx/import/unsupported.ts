@@ -1,11 +1,21 @@
-import type { Definition } from '../op/define.js'
-import { definitions } from '../op/op.js'
-import { OnnxIreError } from '../util/errors.js'
-import { functionOf, functionsOf } from './functions.js'
-import type { AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto } from './proto/schema.js'
-import { refused } from './refused.js'
-import { standardForm } from './upgrade/modernise.js'
-import { upgrades } from './upgrade/tables.js'
+import type { Definition } from '../../op/define.js'
+import { definitions } from '../../op/op.js'
+import { OnnxIreError } from '../../util/errors.js'
+import type { AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto } from '../proto/schema.js'
+import { standardForm } from '../upgrade/modernise.js'
+import { upgrades } from '../upgrade/tables.js'
+import { findFunction, indexFunctions } from './functions.js'
+
+const optional = 'its values may be absent, and those of a graph here are there'
+
+/** Operators of ai.onnx that no form of is read, with the reason. */
+export const unsupportedOperators: Readonly<Record<string, string>> = {
+  ImageDecoder: 'it decodes compressed images, for which onnxruntime has no kernel: decode them before the model',
+  Optional: optional,
+  OptionalGetElement: optional,
+  OptionalHasElement: optional,
+  SequenceMap: 'it runs a graph for every tensor of a sequence: unroll it, or use Scan',
+}
 
 /** Names of operators, of onnxruntime's own domain too, whose presence means that weights and activations are integers. */
 const integerOnly =
@@ -15,35 +25,35 @@ const integerOnly =
 type Nodes = Pick<GraphProto, 'node'> & Partial<Pick<FunctionProto, 'attributeProto'>>
 
 /** Every node of a graph, those inside bodies included. */
-export function* allNodes({ node: nodes, attributeProto = [] }: Nodes): Generator<NodeProto> {
+export function* walkNodes({ node: nodes, attributeProto = [] }: Nodes): Generator<NodeProto> {
   for (const node of nodes) {
     yield node
-    yield* nodesWithin(node.attribute)
+    yield* walkAttributeNodes(node.attribute)
   }
-  yield* nodesWithin(attributeProto)
+  yield* walkAttributeNodes(attributeProto)
 }
 
-function* nodesWithin(attributes: readonly AttributeProto[]): Generator<NodeProto> {
-  for (const { g, graphs } of attributes) for (const body of g ? [g, ...graphs] : graphs) yield* allNodes(body)
+function* walkAttributeNodes(attributes: readonly AttributeProto[]): Generator<NodeProto> {
+  for (const { g, graphs } of attributes) for (const body of g ? [g, ...graphs] : graphs) yield* walkNodes(body)
 }
 
 /** The nodes of operators in a model: of its graph and of the functions it calls, each function once, without the calls. */
-export function* operatorNodes(model: ModelProto): Generator<NodeProto> {
-  const functions = functionsOf(model)
+export function* walkOperatorNodes(model: ModelProto): Generator<NodeProto> {
+  const functions = indexFunctions(model)
   const called = new Set<Nodes>(model.graph ? [model.graph] : [])
   // A set goes on to what is added while it is walked.
   for (const graph of called)
-    for (const node of allNodes(graph)) {
-      const of = functionOf(functions, node)
+    for (const node of walkNodes(graph)) {
+      const of = findFunction(functions, node)
       if (of) called.add(of)
       else yield node
     }
 }
 
-const standardDomain = (node: NodeProto) => !node.domain || node.domain === 'ai.onnx'
+const isStandardDomain = (node: NodeProto) => !node.domain || node.domain === 'ai.onnx'
 /** `Conv`, or `com.microsoft.FusedMatMul` outside of ai.onnx. */
-export const qualified = (node: NodeProto) =>
-  standardDomain(node) ? (node.opType ?? '?') : `${node.domain}.${node.opType}`
+export const qualifiedName = (node: NodeProto) =>
+  isStandardDomain(node) ? (node.opType ?? '?') : `${node.domain}.${node.opType}`
 
 /** Its inputs go by the names of tensors: how it is read, no table of forms tells. */
 export const isGradient = ({ opType, domain }: NodeProto): boolean =>
@@ -52,9 +62,9 @@ export const isGradient = ({ opType, domain }: NodeProto): boolean =>
 /** Whether importing takes the operator of a node, as it is or brought to today's form. */
 export function isSupported(node: NodeProto): boolean {
   const name = node.opType ?? ''
-  if (name === 'Constant' && standardDomain(node)) return true
+  if (name === 'Constant' && isStandardDomain(node)) return true
   if (isGradient(node)) return true
-  const domain = standardDomain(node) ? '' : node.domain!
+  const domain = isStandardDomain(node) ? '' : node.domain!
   const known =
     Object.hasOwn(definitions, name) && (definitions as Readonly<Record<string, Definition>>)[name]!.domain === domain
   const legacy = domain === '' && Object.hasOwn(upgrades, name)
@@ -62,17 +72,17 @@ export function isSupported(node: NodeProto): boolean {
 }
 
 /** Throws one `unsupported-operator` naming every operator of the model that this library does not know. */
-export function refuseUnsupported(model: ModelProto): void {
+export function checkOperators(model: ModelProto): void {
   const unknown = new Map<string, string[]>()
-  for (const node of operatorNodes(model)) {
+  for (const node of walkOperatorNodes(model)) {
     if (isSupported(node)) continue
-    const key = qualified(node)
+    const key = qualifiedName(node)
     unknown.set(key, [...(unknown.get(key) ?? []), node.name || node.output[0] || '?'])
   }
   if (unknown.size === 0) return
   const lines = [...unknown].map(
     ([key, nodes]) =>
-      `  ${key} x ${nodes.length}: ${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? ', ...' : ''}${Object.hasOwn(refused, key) ? ` (${refused[key]})` : ''}`,
+      `  ${key} x ${nodes.length}: ${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? ', ...' : ''}${Object.hasOwn(unsupportedOperators, key) ? ` (${unsupportedOperators[key]})` : ''}`,
   )
   const quantized = [...unknown.keys()].some((key) => integerOnly.test(key.split('.').at(-1)!))
   const compiled = [...unknown.keys()].some((key) => /^com\.microsoft\.nchwc\.|^com\.ms\.internal\.nhwc\./.test(key))

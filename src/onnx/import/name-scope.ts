@@ -1,32 +1,32 @@
-import type { Value } from '../ir/value.js'
-import { OnnxIreError } from '../util/errors.js'
+import type { Value } from '../../ir/value.js'
+import { OnnxIreError } from '../../util/errors.js'
 
 /**
  * Values by name in one graph; a body sees the names of the graphs around it. `null` is an input that the caller of a
  * function left out.
  */
-export class Names {
-  private readonly values = new Map<string, Value | null>()
-  private readonly outer: Names | undefined
+export class NameScope {
+  readonly #values = new Map<string, Value | null>()
+  readonly #outer: NameScope | undefined
 
-  constructor(outer?: Names) {
-    this.outer = outer
+  constructor(outer?: NameScope) {
+    this.#outer = outer
   }
 
   get(name: string): Value | null | undefined {
-    const own = this.values.get(name)
-    return own === undefined ? this.outer?.get(name) : own
+    const own = this.#values.get(name)
+    return own === undefined ? this.#outer?.get(name) : own
   }
 
   set(name: string, value: Value | null): void {
-    if (this.values.has(name))
+    if (this.#values.has(name))
       throw new OnnxIreError('invalid-model', `two tensors are named '${name}'; names must be unique in a graph`)
-    this.values.set(name, value)
+    this.#values.set(name, value)
   }
 }
 
 /** What a node reads. Throws `invalid-model` when nothing has that name. */
-export function lookUp(names: Names, name: string, operator: string, label: string): Value | null {
+export function lookUp(names: NameScope, name: string, operator: string, label: string): Value | null {
   const value = names.get(name)
   if (value !== undefined) return value
   throw new OnnxIreError(
