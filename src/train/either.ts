@@ -1,7 +1,7 @@
 import { activeValues } from '../grad/active.js'
 import { gradients, gradientsWithin, zerosLike } from '../grad/gradient.js'
-import { body } from '../ir/body.js'
 import { withShapeOf } from '../grad/rules/control/iteration.js'
+import { body } from '../ir/body.js'
 import { input, scalar, tensorFrom } from '../ir/leaf.js'
 import { unknownDim } from '../ir/shape.js'
 import type { Tensors } from '../ir/tensor.js'

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { gradients, gradients as gradientsBy } from '../../src/grad/gradient.js'
-import { body } from '../../src/ir/body.js'
 import { loopRule } from '../../src/grad/rules/control/loop.js'
+import { body } from '../../src/ir/body.js'
 import { constant, input, int64s, parameter, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import { bodiesOf, capturesOf, topological } from '../../src/ir/topology.js'
 import type { Node, Value } from '../../src/ir/value.js'

@@ -3,8 +3,8 @@ import { gradientTables } from '../../grad/gradient-tables.js'
 import { hessianProducts } from '../../grad/hessian.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { type GraphSpec } from '../../onnx/export/export-graph.js'
-import { type TrainingGraphs } from '../../train/graphs/build.js'
+import type { GraphSpec } from '../../onnx/export/export-graph.js'
+import type { TrainingGraphs } from '../../train/graphs/build.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /**

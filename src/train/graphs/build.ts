@@ -1,30 +1,23 @@
-import { OnnxIreError } from '../../util/errors.js'
-import { SAMPLED } from '../either.js'
+import type { Tensors } from '../../ir/tensor.js'
+import { leavesOf, topological } from '../../ir/topology.js'
+import type { Graph, Value } from '../../ir/value.js'
+import type { Loss, LossGraph } from '../../loss/loss.js'
+import { type ScaledLoss, scaleTerms } from '../../loss/loss-scales.js'
 import { accuracy } from '../../metric/accuracy.js'
-import { buildCurvature } from './loss-and-curvature.js'
-import { buildGradients } from './loss-and-curvature.js'
-import { buildMetrics } from '../../metric/build.js'
-import { eitherGradient } from '../either.js'
-import { findTrainable } from '../model/trainable.js'
-import { gradientOutputs } from './loss-and-curvature.js'
-import { leavesOf } from '../../ir/topology.js'
-import { lossOutputs } from './loss-and-curvature.js'
-import { prepareForTraining } from '../model/prepare-model.js'
-import { scaleTerms } from '../../loss/loss-scales.js'
-import { topological } from '../../ir/topology.js'
-import { type BuiltMetrics } from '../../metric/build.js'
-import { type Graph } from '../../ir/value.js'
-import { type GraphSpec } from '../../onnx/export/export-graph.js'
-import { type Loss } from '../../loss/loss.js'
-import { type LossGraph } from '../../loss/loss.js'
-import { type Metric } from '../../metric/metric.js'
-import { type PreparationOptions } from '../model/prepare-model.js'
-import { type PreparedModel } from '../model/prepare-model.js'
-import { type SampledGraph } from './loss-and-curvature.js'
-import { type ScaledLoss } from '../../loss/loss-scales.js'
-import { type Tensors } from '../../ir/tensor.js'
-import { type Trainable } from '../model/trainable.js'
-import { type Value } from '../../ir/value.js'
+import { type BuiltMetrics, buildMetrics } from '../../metric/build.js'
+import type { Metric } from '../../metric/metric.js'
+import type { GraphSpec } from '../../onnx/export/export-graph.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { eitherGradient, SAMPLED } from '../either.js'
+import { type PreparationOptions, type PreparedModel, prepareForTraining } from '../model/prepare-model.js'
+import { findTrainable, type Trainable } from '../model/trainable.js'
+import {
+  buildCurvature,
+  buildGradients,
+  gradientOutputs,
+  lossOutputs,
+  type SampledGraph,
+} from './loss-and-curvature.js'
 
 /** What decides the graphs of a training run. */
 export interface TrainingOptions extends PreparationOptions {

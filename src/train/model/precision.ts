@@ -1,6 +1,6 @@
+import { body } from '../../ir/body.js'
 import { dtypes, isHalf } from '../../ir/dtype.js'
 import { constant, input, numbersOf, parameter, tensorFrom } from '../../ir/leaf.js'
-import { body } from '../../ir/body.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { topological, withBodies } from '../../ir/topology.js'
 import {

@@ -13,9 +13,9 @@ import {
   type Tensor,
   Trainer,
 } from '../../../src/index.js'
+import { body } from '../../../src/ir/body.js'
 import { dtypes } from '../../../src/ir/dtype.js'
 import { constant, numbersOf, scalar, tensorFrom } from '../../../src/ir/leaf.js'
-import { body } from '../../../src/ir/body.js'
 import { sizeOf } from '../../../src/ir/tensor.js'
 import { bodiesOf, withBodies } from '../../../src/ir/topology.js'
 import type { Value } from '../../../src/ir/value.js'

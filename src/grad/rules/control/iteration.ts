@@ -1,5 +1,5 @@
-import { input } from '../../../ir/leaf.js'
 import { body, currentScope } from '../../../ir/body.js'
+import { input } from '../../../ir/leaf.js'
 import { formatShape, subDims } from '../../../ir/shape.js'
 import { bodiesOf, dependenciesOf, topological } from '../../../ir/topology.js'
 import type { Body, Value } from '../../../ir/value.js'
