@@ -8,50 +8,70 @@ import {
 import type { BuiltMetrics } from '../metric/build.js'
 import { type Optimizer, unwrap } from '../optim/optimizer.js'
 import { type PlateauState, plateauStart, plateauStep } from '../optim/plateau.js'
-import { type MonitorState, readMetric, watched } from './metric-monitor.js'
+import { MetricMonitor, type MonitorState, readMetric } from './metric-monitor.js'
 import type { IntervalMetrics, StepProgress, TrainerOptions } from './options.js'
 
-/** What is told of a round beside its measures. Plain data. */
+/** The metrics of an evaluation interval that come from its last step and from the clock. Plain data. */
 export type IntervalEnd = Omit<IntervalMetrics, 'loss' | 'accuracy' | 'count' | 'step' | 'validation'>
 
+/** Summarizes an interval by its last step. */
 export function summarizeInterval(last: StepProgress, secondsPerStep: number, optimizer: Optimizer): IntervalEnd {
   const { epoch, lr, gradientNorm, flatShare } = last
   return { epoch, lr, gradientNorm, ...(unwrap(optimizer).ire ? { flatShare } : {}), secondsPerStep }
 }
 
-/** Refuses, before the first evaluation, to go by something that is not measured. Throws `invalid-option`. */
-export function checkMonitors(measured: BuiltMetrics, { best, earlyStopping, schedule }: TrainerOptions): void {
-  const measures = new MetricAccumulator(measured, emptyAccumulatorState(measured)).measures()
+/** Checks that all monitored metrics exist, before the first evaluation. Throws `invalid-option`. */
+export function checkMonitors(metrics: BuiltMetrics, { best, earlyStopping, schedule }: TrainerOptions): void {
+  const measures = new MetricAccumulator(metrics, emptyAccumulatorState(metrics)).measures()
   if (best) readMetric(measures, best.metric ?? 'loss')
   if (earlyStopping) readMetric(measures, earlyStopping.metric ?? 'loss')
   if (schedule?.kind === 'plateau') readMetric(measures, schedule.metric ?? 'loss')
 }
 
-/** How far a run has come, apart from its arrays. */
+/** Progress of a run, except its arrays and the optimizer. Plain data: checkpoints store it under these names. */
+export interface SavedProgress {
+  readonly epoch: number
+  /** Number of batches of this epoch that are done. */
+  readonly batch: number
+  /** Training metrics of the current evaluation interval. */
+  readonly round: MetricAccumulatorState | null
+  /** Set if the interval is complete but validation has not run yet. */
+  readonly ended: IntervalEnd | null
+  readonly best: MonitorState | null
+  readonly stopping: MonitorState | null
+  readonly plateau: PlateauState
+}
+
+/** Progress of a run: position in the data, training metrics of the current interval, and monitors of validation metrics. */
 export class Progress {
   epoch = 0
-  /** Batches of this epoch that are done. */
+  /** Number of batches of this epoch that are done. */
   batch = 0
+  /** Training metrics of the current evaluation interval. */
   interval: MetricAccumulator
-  /** Of a round that is whole, until it has been measured. */
+  /** Set if the interval is complete but validation has not run yet. */
   ended: IntervalEnd | null = null
-  private best: MonitorState | null = null
-  private stopping: MonitorState | null = null
-  private plateau: PlateauState = plateauStart
-  private readonly measured: BuiltMetrics
+  readonly #metrics: BuiltMetrics
+  readonly #options: TrainerOptions
+  readonly #best: MetricMonitor | null
+  readonly #stopping: MetricMonitor | null
+  #plateau: PlateauState = plateauStart
 
-  constructor(measured: BuiltMetrics, saved?: SavedProgress) {
-    this.measured = measured
-    this.interval = new MetricAccumulator(measured, saved?.round ?? undefined)
+  constructor(metrics: BuiltMetrics, options: TrainerOptions, saved?: SavedProgress) {
+    const { best, earlyStopping } = options
+    this.#metrics = metrics
+    this.#options = options
+    this.interval = new MetricAccumulator(metrics, saved?.round ?? undefined)
+    this.#best = best ? new MetricMonitor(best, saved?.best) : null
+    this.#stopping = earlyStopping ? new MetricMonitor(earlyStopping, saved?.stopping) : null
     if (!saved) return
     this.epoch = saved.epoch
     this.batch = saved.batch
     this.ended = saved.ended ?? null
-    this.best = saved.best
-    this.stopping = saved.stopping
-    this.plateau = saved.plateau
+    this.#plateau = saved.plateau
   }
 
+  /** Moves the position in the data after a batch. */
   afterBatch({ number, last }: Pick<Batch, 'number' | 'last'>): void {
     if (last) this.nextEpoch()
     else this.batch = number + 1
@@ -62,46 +82,36 @@ export class Progress {
     this.batch = 0
   }
 
+  /** Starts the next evaluation interval. */
   startInterval(): void {
-    this.interval = new MetricAccumulator(this.measured)
+    this.interval = new MetricAccumulator(this.#metrics)
     this.ended = null
   }
 
-  /** Takes note of what the validation data say; returns whether they have never said better. */
-  judge(validation: Measures, step: number, { best, earlyStopping, schedule }: TrainerOptions): boolean {
-    if (best) this.best = watched(best, this.best, validation, step)
-    if (earlyStopping) this.stopping = watched(earlyStopping, this.stopping, validation, step)
+  /** Updates monitors and plateau schedule by validation metrics. Returns whether the option `best` has a new best value. */
+  addValidation(validation: Measures, step: number): boolean {
+    const { schedule } = this.#options
+    const isBest = this.#best?.add(validation, step) ?? false
+    this.#stopping?.add(validation, step)
     if (schedule?.kind === 'plateau')
-      this.plateau = plateauStep(schedule, this.plateau, readMetric(validation, schedule.metric ?? 'loss'))
-    return this.best?.waited === 0
+      this.#plateau = plateauStep(schedule, this.#plateau, readMetric(validation, schedule.metric ?? 'loss'))
+    return isBest
   }
 
-  /** Evaluations in a row that were not better, as early stopping counts them. */
-  get waited(): number {
-    return this.stopping?.waited ?? 0
+  /** Whether early stopping ends training. */
+  get isStoppedEarly(): boolean {
+    const { earlyStopping } = this.#options
+    return earlyStopping !== undefined && this.#stopping!.patienceUsed >= earlyStopping.patience
   }
 
-  /** What a plateau schedule has come down to. */
+  /** Learning-rate factor of a plateau schedule; 1 for other schedules. */
   get lrFactor(): number {
-    return this.plateau.factor
+    return this.#plateau.factor
   }
 
   save(): SavedProgress {
-    const { epoch, batch, ended, best, stopping, plateau } = this
-    return { epoch, batch, round: this.interval.save(), ended, best, stopping, plateau }
+    const [best, stopping] = [this.#best?.state ?? null, this.#stopping?.state ?? null]
+    const { epoch, batch, ended } = this
+    return { epoch, batch, round: this.interval.save(), ended, best, stopping, plateau: this.#plateau }
   }
-}
-
-/** How far a run has come, apart from its arrays and the optimizer. Plain data. */
-export interface SavedProgress {
-  readonly epoch: number
-  /** Batches of this epoch that are done. */
-  readonly batch: number
-  /** What the unfinished round came to so far. */
-  readonly round: MetricAccumulatorState | null
-  /** Where that is whole and has still to be measured: what is told of it. */
-  readonly ended: IntervalEnd | null
-  readonly best: MonitorState | null
-  readonly stopping: MonitorState | null
-  readonly plateau: PlateauState
 }

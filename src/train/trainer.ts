@@ -44,7 +44,7 @@ export class Trainer {
     this.graphs = graphs
     this.layersBehind = () => layerDepths(graph)
     this.run = run
-    this.progress = new Progress(graphs.measured.training)
+    this.progress = new Progress(graphs.measured.training, options)
   }
 
   /**
@@ -197,7 +197,7 @@ export class Trainer {
   restore(checkpoint: Uint8Array): void {
     const { state, progress } = readCheckpoint(checkpoint, createFingerprint(this.options), this.run.arrays)
     this.run.state = state
-    this.progress = new Progress(this.graphs.measured.training, progress)
+    this.progress = new Progress(this.graphs.measured.training, this.options, progress)
   }
 
   /** Goes on from the newest checkpoint of a store that is whole; null when there is none, and nothing has changed. */
@@ -225,8 +225,7 @@ export class Trainer {
   }
 
   private isOver({ steps, epochs }: ResolvedFitOptions): boolean {
-    const { earlyStopping } = this.options
-    if (earlyStopping && this.progress.waited >= earlyStopping.patience) return true
+    if (this.progress.isStoppedEarly) return true
     return epochs === undefined ? this.step >= steps! : this.progress.epoch >= epochs
   }
 
@@ -253,7 +252,7 @@ export class Trainer {
     const measured = this.progress.interval.measures()
     const validation = data && complete ? await this.evaluate(data, { weights: run.measured }) : undefined
     if (complete) this.progress.startInterval()
-    if (validation && this.progress.judge(validation, this.step, this.options)) run.kept.keepBest()
+    if (validation && this.progress.addValidation(validation, this.step)) run.kept.keepBest()
     const { epoch, ...others } = end
     return { ...measured, epoch, step: this.step, ...(validation ? { validation } : {}), ...others }
   }

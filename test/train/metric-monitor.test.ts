@@ -1,19 +1,20 @@
 import { expect, it } from 'vitest'
-import { type MonitorState, watched } from '../../src/train/metric-monitor.js'
+import { MetricMonitor, type MonitorState } from '../../src/train/metric-monitor.js'
 
-const after = (losses: readonly number[]): MonitorState | null =>
-  losses.reduce<MonitorState | null>((state, loss, step) => {
-    const next = watched({}, state, { loss, count: 1 }, step)
-    // As through a checkpoint.
-    const kept: MonitorState = JSON.parse(JSON.stringify(next))
-    expect(kept).toEqual(next)
-    return kept
+/** The state after evaluations with these losses, saved and restored after each one. */
+const stateAfter = (losses: readonly number[]): MonitorState | null =>
+  losses.reduce<MonitorState | null>((saved, loss, step) => {
+    const monitor = new MetricMonitor({}, saved)
+    monitor.add({ loss, count: 1 }, step)
+    const restored: MonitorState = JSON.parse(JSON.stringify(monitor.state))
+    expect(restored).toEqual(monitor.state)
+    return restored
   }, null)
 
-it('what is not finite is never better, and anything finite is better than it', () => {
-  expect(after([3, Number.NaN, Infinity, -Infinity])).toEqual({ value: 3, step: 0, waited: 3 })
-  for (const odd of [Number.NaN, Infinity, -Infinity]) {
-    expect(after([odd, odd])!.waited).toBe(2)
-    expect(after([odd, 1e300])).toEqual({ value: 1e300, step: 1, waited: 0 })
+it('a value that is not finite is never better, and any finite value is better', () => {
+  expect(stateAfter([3, Number.NaN, Infinity, -Infinity])).toEqual({ value: 3, step: 0, waited: 3 })
+  for (const value of [Number.NaN, Infinity, -Infinity]) {
+    expect(stateAfter([value, value])!.waited).toBe(2)
+    expect(stateAfter([value, 1e300])).toEqual({ value: 1e300, step: 1, waited: 0 })
   }
 })

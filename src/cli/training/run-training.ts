@@ -10,7 +10,7 @@ import { fitOptions, trainerOptions, weightsOf } from '../../recipe/build.js'
 import { differences } from '../../recipe/difference.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
-import { type MonitorOptions, type MonitorState, watched } from '../../train/metric-monitor.js'
+import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
 import { replaceHead } from '../../train/model/replace-head.js'
 import type { FitOptions, IntervalMetrics } from '../../train/options.js'
 import { Trainer } from '../../train/trainer.js'
@@ -230,8 +230,8 @@ export function summarizeRun({ best, earlyStopping }: Recipe, rounds: readonly I
   }
 }
 
-const finalState = (options: MonitorOptions, rounds: readonly IntervalMetrics[]): MonitorState | null =>
-  rounds.reduce<MonitorState | null>(
-    (state, { validation, step }) => (validation ? watched(options, state, validation, step) : state),
-    null,
-  )
+function finalState(options: MonitorOptions, rounds: readonly IntervalMetrics[]): MonitorState | null {
+  const monitor = new MetricMonitor(options)
+  for (const { validation, step } of rounds) if (validation) monitor.add(validation, step)
+  return monitor.state
+}

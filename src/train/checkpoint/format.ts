@@ -8,17 +8,17 @@ import type { TrainerOptions } from '../options.js'
 import type { SavedProgress } from '../progress.js'
 import { decodeSafetensors, encodeSafetensors } from './safetensors.js'
 
-/** A run's arrays by role: 'parameter', 'statistic', and where they are kept 'ema', 'best'. */
+/** Arrays of a run by group: 'parameter', 'statistic' and, if the run has them, 'ema' and 'best'. */
 export type RunArrays = Readonly<Record<string, ParameterArrays>>
 
 const format = 'onnx-ire checkpoint 2'
 
 /**
- * A run as a safetensors file. Tensors: `parameter/<name>`, `statistic/<name>` (running statistics of norms),
- * `ema/<name>` and `best/<name>` where these are kept, and the optimizer's moments and mask as `state/<moment>/<name>`.
- * Metadata, as JSON: `format`, the version; `run`, the optimizer, seed, batch size and groups; `numbers`, the optimizer's;
- * `progress`, the position in the data and what was measured. Random numbers are drawn from streams that the seed and the
- * step decide, so there is no random state to keep.
+ * Encodes a run as a safetensors file. Tensors: `parameter/<name>`, `statistic/<name>` (running statistics of norms),
+ * `ema/<name>` and `best/<name>` if the run has them, and the optimizer's moments and mask as `state/<moment>/<name>`.
+ * Metadata, as JSON: `format`, the version; `run`, the fingerprint of the options; `numbers`, scalars of the optimizer;
+ * `progress`, the position in the data and the metrics so far. Random streams depend only on the seed and the step, so the
+ * file has no random state.
  */
 export function writeCheckpoint(
   run: Fingerprint,
@@ -42,8 +42,8 @@ export function writeCheckpoint(
 }
 
 /**
- * Reads a checkpoint into the run's arrays.
- * Throws `damaged` for a broken file, `checkpoint` for one of another run, before anything is changed.
+ * Reads a checkpoint into the arrays of a run.
+ * @throws OnnxIreError `damaged` for a damaged file, `checkpoint` for a checkpoint of another run; nothing has changed then
  */
 export function readCheckpoint(
   bytes: Uint8Array,
@@ -64,7 +64,7 @@ export function readCheckpoint(
     )
   const left = new Map(Object.entries(tensors))
   const found = Object.entries(arrays).flatMap(([role, group]) =>
-    Object.entries(group).map(([name, array]) => [array, taken(left, `${role}/${name}`, array)] as const),
+    Object.entries(group).map(([name, array]) => [array, takeTensor(left, `${role}/${name}`, array)] as const),
   )
   const moments = [...left].flatMap(([name, { data }]) =>
     name.startsWith('state/') ? [[name.slice('state/'.length), data as FloatArray | Uint8Array] as const] : [],
@@ -73,33 +73,34 @@ export function readCheckpoint(
   if (extra !== undefined)
     throw new OnnxIreError(
       'checkpoint',
-      `the checkpoint holds '${extra}', which this run does not have: it belongs to a run with other trainable tensors`,
+      `the checkpoint has the tensor '${extra}', which this run does not have: it belongs to a run with other trainable tensors`,
     )
   const state = loadState(run.optimizer, arrays['parameter']!, {
     arrays: Object.fromEntries(moments),
-    numbers: parsed(metadata, 'numbers') as SavedState['numbers'],
+    numbers: parseMetadata(metadata, 'numbers') as SavedState['numbers'],
   })
-  const progress = parsed(metadata, 'progress') as SavedProgress
+  const progress = parseMetadata(metadata, 'progress') as SavedProgress
   for (const key of ['epoch', 'batch'] as const)
     if (!Number.isSafeInteger(progress[key]) || progress[key] < 0)
-      throw new OnnxIreError('checkpoint', `the checkpoint's ${key} is ${progress[key]}, not a count`)
+      throw new OnnxIreError('checkpoint', `the checkpoint's ${key} must be an integer >= 0, got ${progress[key]}`)
   for (const [array, saved] of found) array.set(saved)
   return { state, progress }
 }
 
-function taken(left: Map<string, Tensor>, name: string, array: FloatArray): FloatArray {
+/** Removes a tensor from `left` and returns its elements. Throws `checkpoint` for a missing tensor or another size. */
+function takeTensor(left: Map<string, Tensor>, name: string, array: FloatArray): FloatArray {
   const tensor = left.get(name)
   left.delete(name)
   if (tensor && sizeOf(tensor.dims) === array.length && tensor.data.constructor === array.constructor)
     return tensor.data as FloatArray
   throw new OnnxIreError(
     'checkpoint',
-    `the checkpoint holds no tensor '${name}' of ${array.length} elements: it belongs to another model or run`,
+    `the checkpoint has no tensor '${name}' with ${array.length} elements: it belongs to another model or run`,
   )
 }
 
-/** Each number is checked where it is used. */
-function parsed(metadata: Readonly<Record<string, string>>, key: string): object {
+/** Parses a JSON object of the metadata. Its fields are checked by their users. */
+function parseMetadata(metadata: Readonly<Record<string, string>>, key: string): object {
   try {
     const value: unknown = JSON.parse(metadata[key] ?? '')
     if (typeof value === 'object' && value !== null) return value
@@ -113,15 +114,16 @@ const tensorOf = (data: FloatArray | Uint8Array): Tensor => ({
   data,
 })
 
-/** What a run is, apart from how far it has come: a checkpoint only fits a run with the same. */
+/** The options that determine the trajectory of a run. A checkpoint can only be restored by a run with the same fingerprint. */
 export interface Fingerprint {
   readonly optimizer: Optimizer
   readonly seed: number
   readonly batchSize: number
-  /** What else decides the trajectory, as plain data. */
+  /** All other options that determine the trajectory, as plain data. */
   readonly options: Readonly<Record<string, unknown>>
 }
 
+/** Collects the options of a trainer that determine its trajectory. */
 export function createFingerprint(trainer: TrainerOptions): Fingerprint {
   const { optimizer, seed = 0, batchSize = 32, groups, decayVectors, layerDecay, schedule } = trainer
   const { clipNorm, clipValue, ema, best, earlyStopping } = trainer
@@ -134,13 +136,13 @@ export function createFingerprint(trainer: TrainerOptions): Fingerprint {
   return { optimizer, seed, batchSize, options }
 }
 
-/** As JSON, for a checkpoint. */
+/** Serializes a fingerprint as JSON, for a checkpoint. */
 export const serializeFingerprint = ({ optimizer, seed, batchSize, options }: Fingerprint): string =>
   JSON.stringify({ optimizer: describeOptimizer(optimizer), seed, batchSize, ...options })
 
-/** Where two of them differ, for people: `clipNorm is 2, it was 1`. */
+/** Describes how two serialized fingerprints differ, for an error message: `clipNorm is 2, it was 1`. */
 export function describeDifferences(before: string | undefined, now: string): string {
-  const [old, own] = [fieldsOf(before), fieldsOf(now)]
+  const [old, own] = [flattenFingerprint(before), flattenFingerprint(now)]
   const changes = [...new Set([...Object.keys(old), ...Object.keys(own)])].flatMap((key) => {
     const [a, b] = [old, own].map((fields) => (Object.hasOwn(fields, key) ? fields[key] : undefined))
     return a === b ? [] : [`${key} is ${b ?? 'left out'}, it was ${a ?? 'left out'}`]
@@ -148,14 +150,14 @@ export function describeDifferences(before: string | undefined, now: string): st
   return changes.join('; ') || `it was ${before}`
 }
 
-/** JSON of every option, those of the optimizer one by one where both runs may have them. */
-function fieldsOf(identity = '{}'): Readonly<Record<string, string>> {
+/** Returns the options of a serialized fingerprint as JSON by path, with nested objects as separate paths. */
+function flattenFingerprint(fingerprint = '{}'): Readonly<Record<string, string>> {
   const flat = (value: unknown, path: string, depth: number): [string, string][] =>
     depth > 0 && typeof value === 'object' && value !== null && !Array.isArray(value)
       ? Object.entries(value).flatMap(([key, each]) => flat(each, path === '' ? key : `${path}.${key}`, depth - 1))
       : [[path, JSON.stringify(value)]]
   try {
-    return Object.fromEntries(flat(JSON.parse(identity), '', 4))
+    return Object.fromEntries(flat(JSON.parse(fingerprint), '', 4))
   } catch {
     return {}
   }

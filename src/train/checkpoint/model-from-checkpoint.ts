@@ -6,20 +6,27 @@ import { OnnxIreError } from '../../util/errors.js'
 import { replaceWeights } from '../model/replace-weights.js'
 import { decodeSafetensors } from './safetensors.js'
 
-/** Which weights of a run: those of its last step, their moving average, or those that were best on the validation data. */
+/** Weights of a run: 'last' of the last step, 'ema' their moving average, 'best' the best on the validation data. */
 export type WhichWeights = 'last' | 'ema' | 'best'
 
-const roles = { last: ['parameter/', 'statistic/'], ema: ['ema/'], best: ['best/'] } as const
+const prefixes = { last: ['parameter/', 'statistic/'], ema: ['ema/'], best: ['best/'] } as const
 
 /**
- * The model a checkpoint stands for, without a runtime: what `Trainer.export` gives after `Trainer.restore`.
- * @param model the model the run started from, its head replaced if the run replaced it
- * @throws OnnxIreError `checkpoint` when the checkpoint is damaged or belongs to another model
+ * Returns a model with the weights of a checkpoint, without a runtime: the same as `Trainer.export` after `Trainer.restore`.
+ *
+ * @example
+ * const model = await readModel('model.onnx')
+ * const store = checkpointFolder('run/checkpoints')
+ * const [newest] = await store.steps()
+ * await writeModel('tuned.onnx', modelFromCheckpoint(model, await store.load(newest!), 'best'))
+ *
+ * @param model the model that the run started from; its head replaced, if the run replaced it
+ * @throws OnnxIreError `damaged` for a damaged file, `checkpoint` for a checkpoint of another model or without these weights
  */
 export function modelFromCheckpoint(model: Model, checkpoint: Uint8Array, weights: WhichWeights = 'last'): Model {
   const originals = namedTensors(model)
   const trained = Object.entries(decodeSafetensors(checkpoint).tensors).flatMap(([key, { dtype, data }]) => {
-    const prefix = roles[weights].find((each) => key.startsWith(each))
+    const prefix = prefixes[weights].find((each) => key.startsWith(each))
     if (prefix === undefined) return []
     const name = key.slice(prefix.length)
     const original = originals.get(name)
@@ -27,10 +34,10 @@ export function modelFromCheckpoint(model: Model, checkpoint: Uint8Array, weight
     if (!original || !isFloat(original.dtype) || trainedAs !== dtype || sizeOf(original.dims) !== data.length) {
       throw new OnnxIreError(
         'checkpoint',
-        `the checkpoint belongs to another model: it trained '${name}', ${dtype} of ${data.length} elements, ` +
+        `the checkpoint belongs to another model: it has trained '${name}', ${dtype} with ${data.length} elements, but ` +
           (original
-            ? `which is ${original.dtype} [${original.dims.join(', ')}] in this one`
-            : 'which this one does not have'),
+            ? `'${name}' of this model is ${original.dtype} [${original.dims.join(', ')}]`
+            : 'this model has no tensor of that name'),
       )
     }
     return [[name, data as FloatArray] as const]
@@ -39,8 +46,8 @@ export function modelFromCheckpoint(model: Model, checkpoint: Uint8Array, weight
     throw new OnnxIreError(
       'checkpoint',
       weights === 'last'
-        ? 'the file holds no trained tensors: it is no checkpoint of onnx-ire'
-        : `the checkpoint holds no '${weights}' weights: the run did not keep them`,
+        ? 'the file has no trained tensors: it is not a checkpoint of onnx-ire'
+        : `the checkpoint has no '${weights}' weights: set the trainer option ${weights} to save them`,
     )
   return replaceWeights(model, Object.fromEntries(trained))
 }

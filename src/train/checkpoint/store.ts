@@ -1,28 +1,39 @@
 import { checkNumber, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 
-/** Where checkpoints are kept: `checkpointFolder` of 'onnx-ire/node', or an object of your own. */
+/**
+ * A store of checkpoints: `checkpointFolder` of 'onnx-ire/node' or 'onnx-ire/web', or any object with these methods.
+ *
+ * @example
+ * const saved = new Map<number, Uint8Array>()
+ * const store: CheckpointStore = {
+ *   save: async (step, checkpoint) => void saved.set(step, checkpoint),
+ *   steps: async () => [...saved.keys()].sort((a, b) => b - a),
+ *   load: async (step) => saved.get(step)!,
+ * }
+ */
 export interface CheckpointStore {
-  /** Keeps a checkpoint, whole or not at all, as that of this step. */
+  /** Saves the checkpoint of a step, completely or not at all. */
   save(step: number, checkpoint: Uint8Array): Promise<void>
-  /** The steps of the checkpoints that are kept, newest first. */
+  /** Returns the steps of the stored checkpoints, newest first. */
   steps(): Promise<readonly number[]>
-  /** The checkpoint of one of these steps. */
+  /** Returns the checkpoint of one of these steps. */
   load(step: number): Promise<Uint8Array>
 }
 
-/** What was found in a store. */
+/** The result of `Trainer.resume`: the checkpoint that was restored. */
 export interface Resumed {
-  /** Steps that were done when the checkpoint was written. */
+  /** Number of steps before the checkpoint. */
   readonly step: number
   /** Newer checkpoints that could not be used, and why. */
   readonly skipped: readonly { readonly step: number; readonly error: OnnxIreError }[]
 }
 
 /**
- * What `read` makes of the newest checkpoint that is whole; null where there is none at all. One that is damaged, or cannot
- * be read, is passed over.
- * Throws `checkpoint` when all are damaged, and when the first whole one belongs to another run.
+ * Reads the newest checkpoint of a store that is not damaged. Returns null if the store is empty.
+ * @param read throws `damaged` for a damaged checkpoint, which is then skipped
+ * @throws OnnxIreError `damaged` if all checkpoints are damaged or cannot be read, `checkpoint` if the newest undamaged one
+ *   belongs to another run
  */
 export async function loadNewest<T>(
   store: CheckpointStore,
@@ -41,31 +52,31 @@ export async function loadNewest<T>(
   const [newest] = skipped
   throw new OnnxIreError(
     'damaged',
-    `none of ${skipped.length} checkpoints can be used; the newest: ${newest!.error.message}`,
+    `none of ${skipped.length} checkpoints can be used; error of the newest: ${newest!.error.message}`,
     { cause: newest!.error },
   )
 }
 
-/** Files of checkpoints in one place, by name. */
+/** The files of a folder, by name. */
 export interface CheckpointFiles {
-  /** Those that are there, and maybe others. */
+  /** Returns the names of all files, which may include other files than checkpoints. */
   names(): Promise<readonly string[]>
   read(name: string): Promise<Uint8Array>
-  /** Writes one whole or not at all. */
+  /** Writes a file, completely or not at all. */
   write(name: string, bytes: Uint8Array): Promise<void>
   remove(name: string): Promise<void>
 }
 
 /** Options of `checkpointFolder`. */
 export interface CheckpointFolderOptions {
-  /** How many of the newest checkpoints to keep. Default 3. */
+  /** Number of checkpoints to keep, the newest ones. Default 3. */
   readonly keep?: number
 }
 
 const pattern = /^checkpoint-(\d+)\.safetensors$/
-const nameOf = (step: number) => `checkpoint-${String(step).padStart(8, '0')}.safetensors`
+const fileName = (step: number) => `checkpoint-${String(step).padStart(8, '0')}.safetensors`
 
-/** A store over files `checkpoint-<step>.safetensors`, of which it keeps the newest. */
+/** Creates a store in files `checkpoint-<step>.safetensors`. Saving removes all but the newest `keep` checkpoints. */
 export function createCheckpointStore(files: CheckpointFiles, { keep = 3 }: CheckpointFolderOptions): CheckpointStore {
   checkNumber('checkpointFolder', 'keep', keep, positiveCount)
   const steps = async (): Promise<number[]> =>
@@ -76,12 +87,13 @@ export function createCheckpointStore(files: CheckpointFiles, { keep = 3 }: Chec
   return {
     steps,
     async save(step, checkpoint) {
-      await files.write(nameOf(step), checkpoint)
-      // Those of later steps belong to a future that a resumed run has left.
+      await files.write(fileName(step), checkpoint)
       const others = (await steps()).filter((each) => each !== step)
-      const old = [...others.filter((each) => each > step), ...others.filter((each) => each < step).slice(keep - 1)]
-      for (const each of old) await files.remove(nameOf(each))
+      // Later steps are from before this run was resumed at an earlier checkpoint: they are no longer part of the run.
+      const later = others.filter((each) => each > step)
+      const oldest = others.filter((each) => each < step).slice(keep - 1)
+      for (const each of [...later, ...oldest]) await files.remove(fileName(each))
     },
-    load: (step) => files.read(nameOf(step)),
+    load: (step) => files.read(fileName(step)),
   }
 }

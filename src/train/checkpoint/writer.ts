@@ -1,53 +1,57 @@
 import type { FitOptions } from '../options.js'
 
-/** Writes checkpoints while training goes on: one at a time, each whole before the next begins. */
+/** Writes checkpoints during training: one at a time, each one complete before the next one starts. */
 export class CheckpointWriter {
-  private readonly settings: Exclude<FitOptions['checkpoints'], undefined>
-  private readonly take: () => Promise<Uint8Array>
-  private readonly onSaved: FitOptions['onCheckpoint']
-  private saving: Promise<unknown> = Promise.resolve(undefined)
-  private savedStep = -1
-  private savedAt = Date.now()
+  readonly #settings: Exclude<FitOptions['checkpoints'], undefined>
+  readonly #createCheckpoint: () => Promise<Uint8Array>
+  readonly #onCheckpoint: FitOptions['onCheckpoint']
+  /** The current write. Resolves to the answer of `onCheckpoint`. */
+  #pending: Promise<unknown> = Promise.resolve(undefined)
+  #savedStep = -1
+  #savedAt = Date.now()
 
   constructor(
     settings: Exclude<FitOptions['checkpoints'], undefined>,
-    take: () => Promise<Uint8Array>,
-    onSaved: FitOptions['onCheckpoint'],
+    createCheckpoint: () => Promise<Uint8Array>,
+    onCheckpoint: FitOptions['onCheckpoint'],
   ) {
-    this.settings = settings
-    this.take = take
-    this.onSaved = onSaved
+    this.#settings = settings
+    this.#createCheckpoint = createCheckpoint
+    this.#onCheckpoint = onCheckpoint
   }
 
-  /** Saves if it is time to, or asked for. */
-  async afterStep(step: number, asked: boolean): Promise<unknown> {
-    const { everySteps, everySeconds } = this.settings
+  /** Saves a checkpoint if one is due or requested. Returns as `save`. */
+  async afterStep(step: number, requested: boolean): Promise<unknown> {
+    const { everySteps, everySeconds } = this.#settings
     const due =
-      asked ||
+      requested ||
       (everySteps !== undefined && step % everySteps === 0) ||
-      (everySeconds !== undefined && Date.now() - this.savedAt >= 1000 * everySeconds)
+      (everySeconds !== undefined && Date.now() - this.#savedAt >= 1000 * everySeconds)
     return due ? this.save(step) : undefined
   }
 
-  /** Begins to save, once what was being saved is; the answer is that of the one before. Throws what saving threw. */
+  /**
+   * Waits for the previous write, then starts the next one. Returns the answer of `onCheckpoint` for the previous checkpoint,
+   * and throws the error of the previous write.
+   */
   async save(step: number): Promise<unknown> {
-    const verdict = await this.saving
-    this.saving = Promise.resolve(undefined)
-    if (step === this.savedStep) return verdict
-    this.savedStep = step
-    this.savedAt = Date.now()
-    this.saving = this.write(step, await this.take())
-    this.saving.catch(() => {}) // looked at when the next one is saved, or at the end
-    return verdict
+    const answer = await this.#pending
+    this.#pending = Promise.resolve(undefined)
+    if (step === this.#savedStep) return answer
+    this.#savedStep = step
+    this.#savedAt = Date.now()
+    this.#pending = this.#write(step, await this.#createCheckpoint())
+    this.#pending.catch(() => {}) // the next save(), or end(), throws the error
+    return answer
   }
 
-  private async write(step: number, checkpoint: Uint8Array): Promise<unknown> {
-    await this.settings.store.save(step, checkpoint)
-    return this.onSaved?.(step)
-  }
-
-  /** Waits for the last one. Throws what saving it threw. */
+  /** Waits for the last write, and throws its error. */
   async end(): Promise<void> {
-    await this.saving
+    await this.#pending
+  }
+
+  async #write(step: number, checkpoint: Uint8Array): Promise<unknown> {
+    await this.#settings.store.save(step, checkpoint)
+    return this.#onCheckpoint?.(step)
   }
 }

@@ -4,7 +4,7 @@ import { withBodies } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
 import { createMatcher, matchNames, type NamePatterns } from '../../util/pattern.js'
 
-/** Where an operator takes what a layer learns, by input position. */
+/** Input positions of weights, by operator. */
 const weightInputs: Readonly<Record<string, readonly number[]>> = {
   Conv: [1, 2],
   ConvTranspose: [1, 2],
@@ -23,22 +23,24 @@ const weightInputs: Readonly<Record<string, readonly number[]>> = {
   RNN: [1, 2, 3],
 }
 
-/** Operators by which exporters write a layer's bias or scale apart from it. */
+/** Operators that exporters use for a separate bias or scale of a layer. */
 const perChannel = new Set(['Add', 'Sub', 'Mul', 'Div'])
-/** Operators that pass a weight on unchanged but for its form. */
+/** Operators whose output has the elements of the input in another shape, order or type. */
 const views = new Set(['Transpose', 'Reshape', 'Identity', 'Cast', 'Squeeze', 'Unsqueeze', 'Slice'])
 
 /**
- * The parameters in weight positions: weights and biases of convolutions, matrix products, norms, embeddings, PReLU and
- * recurrent layers; and vectors along one axis that are added or multiplied onto what such a layer gives, which is how
- * exporters write a bias or a norm's scale apart; and tables of feature vectors that are added to a layer's, or joined to
- * them, as positions and class tokens are. A mask, a rotary table, a pixel mean, a grid of anchors is none of these.
+ * Finds the parameters in weight positions:
+ * - weights and biases of convolutions, matrix products, norms, embeddings, PReLU and recurrent layers;
+ * - vectors along one axis that are added to, or multiplied by, the output of such a layer: a separate bias or norm scale;
+ * - tables of feature vectors that are added to, or concatenated with, the output of a layer: positions and class tokens.
+ *
+ * Masks, rotary tables, pixel means and anchor grids are not weights.
  */
 export function findWeights(graph: Graph): Set<Value> {
   const weights = new Set<Value>()
   const learned = new Set<Node>()
   const nodes = withBodies(graph.outputs.values())
-  const users = usersOf(nodes)
+  const users = findUsers(nodes)
   for (const node of nodes) {
     const slots = weightInputs[node.operator] ?? []
     const direct = slots.flatMap((index) => resolveParameters(node.inputs[index]))
@@ -48,7 +50,7 @@ export function findWeights(graph: Graph): Set<Value> {
       for (const x of node.inputs) if (x?.source.kind === 'parameter' && isVector(x)) weights.add(x)
     }
     if (fromLayer && (node.operator === 'Add' || node.operator === 'Concat')) {
-      for (const x of node.inputs.map(unexpanded))
+      for (const x of node.inputs.map(skipExpand))
         if (x?.source.kind === 'parameter' && isLearnedTable(x)) weights.add(x)
     }
     if (direct.length > 0 || fromLayer) learned.add(node)
@@ -56,28 +58,31 @@ export function findWeights(graph: Graph): Set<Value> {
   return weights
 }
 
-/** The parameters an operator reads: one, itself or through views or cuts of it, or several joined to one tensor. */
+/**
+ * Returns the parameters that a value consists of: a parameter, a view or slice of one, or a concatenation of several.
+ * Returns an empty list for any other value.
+ */
 export function resolveParameters(value: Value | null | undefined): readonly Value[] {
   const parameters = new Set<Value>()
-  const open = new Set(value ? [value] : [])
-  // A set goes on to what is added while it is walked.
-  for (const each of open) {
+  const pending = new Set(value ? [value] : [])
+  // The loop also visits values that are added during iteration.
+  for (const each of pending) {
     if (each.source.kind === 'parameter') parameters.add(each)
     else if (each.source.kind !== 'node') return []
-    else if (views.has(each.source.operator)) open.add(each.source.inputs[0]!)
-    else if (each.source.operator === 'Concat') for (const part of each.source.inputs) open.add(part!)
+    else if (views.has(each.source.operator)) pending.add(each.source.inputs[0]!)
+    else if (each.source.operator === 'Concat') for (const input of each.source.inputs) pending.add(input!)
     else return []
   }
   return [...parameters]
 }
 
-function usersOf(nodes: readonly Node[]): ReadonlyMap<Value, readonly Node[]> {
+function findUsers(nodes: readonly Node[]): ReadonlyMap<Value, readonly Node[]> {
   const users = new Map<Value, Node[]>()
   for (const node of nodes) for (const x of node.inputs) if (x) users.set(x, [...(users.get(x) ?? []), node])
   return users
 }
 
-/** A table of vectors that is looked up, and not one of cosines or sines that turn what they meet by its position. */
+/** Whether a lookup table is an embedding, and not a rotary table of cosines or sines. */
 function isEmbedding(table: Value, lookup: Node, users: ReadonlyMap<Value, readonly Node[]>): boolean {
   if ((table.shape?.length ?? 0) < 2) return false
   return !(onlyMultiplies(lookup.outputs[0]!, users) && beginsAtAngleZero(table))
@@ -95,7 +100,7 @@ function onlyMultiplies(value: Value, users: ReadonlyMap<Value, readonly Node[]>
   )
 }
 
-/** Position 0 is turned by no angle: cosines are 1 there, sines 0. */
+/** Whether the first row of a table consists of cosines (1) or sines (0) of angle 0. */
 function beginsAtAngleZero({ source, shape }: Value): boolean {
   if (source.kind !== 'parameter') return false
   const { dtype, data } = source.tensor
@@ -104,11 +109,14 @@ function beginsAtAngleZero({ source, shape }: Value): boolean {
   return first.every((x) => x === 1) || first.every((x) => x === 0)
 }
 
-/** What is repeated along axes of length 1: a class token is, for every example. */
-const unexpanded = (x: Value | null): Value | null | undefined =>
+/** Returns the input of an Expand, and any other value unchanged: exporters expand a class token to the batch. */
+const skipExpand = (x: Value | null): Value | null | undefined =>
   x?.source.kind === 'node' && x.source.operator === 'Expand' ? x.source.inputs[0] : x
 
-/** Vectors of features that look drawn or learned: wide, of many values, and no multiples of 1/2 (as anchors are) or waves. */
+/**
+ * Whether a parameter looks like a table of random or learned feature vectors: wide, with many different values, and neither
+ * multiples of 1/2 (anchor grids) nor sines and cosines.
+ */
 function isLearnedTable(x: Value): boolean {
   const { source, shape, dtype } = x
   const width = shape?.at(-1)
@@ -116,19 +124,22 @@ function isLearnedTable(x: Value): boolean {
   const { data } = source.tensor
   const some = numbersOf({ dtype, dims: [Math.min(data.length, 4096)], data: (data as TypedArray).subarray(0, 4096) })
   if (new Set(some).size < 8 || some.every((value) => Number.isInteger(2 * value))) return false
-  // A table of sines and cosines begins with angle 0.
+  // A table of sines and cosines starts with angle 0.
   return !some.slice(0, width).every((value) => value === 0 || value === 1)
 }
 
-/** All elements along one axis, and more than one of them. */
+/** Whether a value has exactly one axis longer than 1. A scalar is no vector here: it may be any constant of the model. */
 const isVector = ({ shape }: Value): boolean => shape?.filter((dim) => dim !== 1).length === 1
 
-/** Which parameters to train: those in weight positions, names that fit patterns, or the weights but for some. */
+/** Parameters to train: 'weights' for all parameters in weight positions, names as patterns, or weights with exclusions. */
 export type Trainable = 'weights' | NamePatterns | { readonly include?: NamePatterns; readonly exclude?: NamePatterns }
 
-/** The parameters a choice names, in the model's order. Throws `invalid-option` when a pattern fits nothing. */
+/**
+ * Finds the parameters to train by name, in the order of the model.
+ * @throws OnnxIreError `invalid-option` for a pattern without a match
+ */
 export function findTrainable(graph: Graph, trainable: Trainable = 'weights'): Map<string, Value> {
-  const choice = choiceOf(trainable)
+  const choice = toPatterns(trainable)
   const weights = findWeights(graph)
   const included = choice.include ? new Set(matchNames(choice.include, graph.parameters.keys(), 'tensor')) : undefined
   if (choice.exclude) matchNames(choice.exclude, graph.parameters.keys(), 'tensor')
@@ -140,7 +151,7 @@ export function findTrainable(graph: Graph, trainable: Trainable = 'weights'): M
   )
 }
 
-function choiceOf(trainable: Trainable): { readonly include?: NamePatterns; readonly exclude?: NamePatterns } {
+function toPatterns(trainable: Trainable): { readonly include?: NamePatterns; readonly exclude?: NamePatterns } {
   if (trainable === 'weights') return {}
   return typeof trainable === 'string' || isList(trainable) ? { include: trainable } : trainable
 }

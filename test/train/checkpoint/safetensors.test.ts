@@ -4,7 +4,7 @@ import {
   crc32,
   decodeSafetensors,
   encodeSafetensors,
-  safetensorsChunks,
+  encodeSafetensorsChunks,
 } from '../../../src/train/checkpoint/safetensors.js'
 import { thrownMessage } from '../../thrown.js'
 
@@ -109,7 +109,7 @@ describe('safetensors', () => {
 
   it('writes in pieces without copying the elements', () => {
     const weights = Float32Array.of(1, 2, 3)
-    const [first, second, ...more] = safetensorsChunks({
+    const [first, second, ...more] = encodeSafetensorsChunks({
       tensors: { w: tensor('float32', [3], weights) },
       metadata: {},
     })
