@@ -32,7 +32,7 @@ describe('a trainer refuses', () => {
     [{ runtime: {} }, /'runtime'.*node\(\)/],
     [{ batchNorm: 'train' }, /'batchNorm' is 'train'.*'trained'/],
     [{ dropout: true }, /'dropout' is true.*'on'/],
-    [{ metrics: ['accuracy'] }, /'accuracy' is no metric.*accuracy\(\)/],
+    [{ metrics: ['accuracy'] }, /metrics.*'accuracy'.*accuracy\(\)/],
     [{ groups: [{ tensors: '*', frozen: 'yes' }] }, /groups\[0\].*'frozen'.*untilStep/],
     [{ groups: [{ tensors: '*', frozen: { untilSteps: 3 } }] }, /'frozen'.*untilSteps.*untilStep/],
     [{ best: { metric: 'acc' } }, /'acc'.*'accuracy'/],

@@ -128,16 +128,16 @@ describe('safetensors', () => {
     expect(decodeSafetensors(shifted.subarray(1)).tensors['i64']).toEqual(aligned)
   })
 
-  it('holds nothing at all, if that is what it is given', () => {
+  it('without tensors and metadata is read back empty', () => {
     const read = decodeSafetensors(encodeSafetensors({ tensors: {}, metadata: {} }))
     expect(read).toEqual({ tensors: {}, metadata: {} })
   })
 
-  it('refuses to write what it could not read back', () => {
+  it('rejects tensors and names that it could not read back', () => {
     const message = (named: Record<string, Tensor>, metadata = {}) =>
       thrownMessage('invalid-data', () => encodeSafetensors({ tensors: named, metadata }))
-    expect(message({ q: tensor('int4', [2], new Uint8Array(1)) })).toMatch("tensor 'q' is int4 [2], which")
-    expect(message({ s: tensor('string', [1], ['a']) })).toMatch("tensor 's' is string [1], which")
+    expect(message({ q: tensor('int4', [2], new Uint8Array(1)) })).toMatch("tensor 'q' is int4 [2]")
+    expect(message({ s: tensor('string', [1], ['a']) })).toMatch("tensor 's' is string [1]")
     expect(message({ x: { dtype: 'float32', dims: [3], data: new Float32Array(2) } })).toMatch('but has 2 elements')
     expect(message({ __metadata__: tensor('int8', [0], new Int8Array(0)) })).toMatch('reserved')
     expect(message({}, { crc32: '' })).toMatch('reserved')
@@ -165,12 +165,12 @@ describe('a damaged safetensors file', () => {
 
   it('is recognised wherever it is cut, and when something is added', () => {
     for (let length = 0; length < file.length; length++) message(file.subarray(0, length))
-    expect(message(file.subarray(0, 5))).toMatch('it has 5 bytes, less than the 8 it begins with')
-    expect(message(file.subarray(0, 20))).toMatch(/its header should have \d+ bytes, but 12 follow: it is cut short/)
+    expect(message(file.subarray(0, 5))).toMatch(/ 5 bytes.* 8 bytes/)
+    expect(message(file.subarray(0, 20))).toMatch(/header .* \d+ bytes, but 12 follow/)
     expect(message(file.subarray(0, file.length - 2))).toMatch(
-      `it has ${file.length - 2} bytes, but its header describes ${file.length}: it is cut short`,
+      new RegExp(` ${file.length - 2} bytes.*header .* ${file.length}`),
     )
-    expect(message(Uint8Array.of(...file, 0))).toMatch('something was added')
+    expect(message(Uint8Array.of(...file, 0))).toMatch(new RegExp(` ${file.length + 1} bytes`))
   })
 
   it('says when only the elements or only the checksum changed', () => {
@@ -183,13 +183,13 @@ describe('a damaged safetensors file', () => {
   const one = (spec: string, data: ArrayLike<number> = [0, 0, 0, 0]) => handmade(`{"a":${spec}}`, data)
   it.each([
     ['random bytes', Uint8Array.from({ length: 64 }, (_, i) => (i * 197 + 91) & 255), 'but 56 follow'],
-    ['no JSON', handmade('{"a":'), 'its header is no JSON'],
-    ['a list', handmade('[]'), 'its header is no JSON object'],
+    ['a header that is not JSON', handmade('{"a":'), /header .*JSON/],
+    ['a header that is a list', handmade('[]'), /header .*JSON object/],
     ['an unknown type', one('{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}'), 'unknown type "F8_E4M3"'],
     ['an inherited name as type', one('{"dtype":"toString","shape":[4],"data_offsets":[0,4]}'), 'unknown type'],
-    ['no type', one('5'), "tensor 'a' is of the unknown type undefined"],
-    ['a negative size', one('{"dtype":"U8","shape":[-4],"data_offsets":[0,4]}'), 'are no sizes'],
-    ['no shape', one('{"dtype":"U8","data_offsets":[0,4]}'), 'are no sizes'],
+    ['a missing type', one('5'), /tensor 'a' .*type undefined/],
+    ['a negative size', one('{"dtype":"U8","shape":[-4],"data_offsets":[0,4]}'), /shape .*tensor 'a'/],
+    ['a missing shape', one('{"dtype":"U8","data_offsets":[0,4]}'), /shape .*tensor 'a'/],
     [
       'absurd shape',
       one('{"dtype":"U8","shape":[9007199254740991,9007199254740991],"data_offsets":[0,4]}'),
@@ -198,21 +198,17 @@ describe('a damaged safetensors file', () => {
     ['a wrong shape', one('{"dtype":"F32","shape":[2],"data_offsets":[0,4]}'), 'does not fill bytes 0 to 4'],
     ['reversed offsets', one('{"dtype":"U8","shape":[4],"data_offsets":[4,0]}'), 'does not fill bytes 4 to 0'],
     ['one offset', one('{"dtype":"U8","shape":[4],"data_offsets":[4]}'), 'does not fill'],
-    [
-      'a hole',
-      one('{"dtype":"U8","shape":[2],"data_offsets":[2,4]}'),
-      'begins at byte 2, but the one before ends at 0',
-    ],
+    ['a hole', one('{"dtype":"U8","shape":[2],"data_offsets":[2,4]}'), /tensor 'a' .*byte 2, .* 0/],
     [
       'an overlap',
       handmade(
         '{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}}',
         [1, 2, 3, 4],
       ),
-      "tensor 'b' begins at byte 2, but the one before ends at 3",
+      /tensor 'b' .*byte 2, .* 3/,
     ],
-    ['metadata that are no texts', handmade('{"__metadata__":{"step":3}}'), 'are not texts'],
-  ])('is refused for %s', (_, bytes, expected) => {
+    ['metadata that are not strings', handmade('{"__metadata__":{"step":3}}'), 'metadata'],
+  ])('is rejected for %s', (_, bytes, expected) => {
     expect(message(bytes, { checksum: false })).toMatch(expected)
   })
 
