@@ -6,10 +6,14 @@ import { codeOf, readError, writeFileAtomic } from './files.js'
 import { makeFolder } from './folder.js'
 
 /**
- * Keeps checkpoints in a folder, as `checkpoint-<step>.safetensors`. Each is written beside and renamed into place, so a
- * crash or a full disk leaves the ones before; then the oldest beyond `keep` are removed, and those of later steps, which
- * this run has not come to: give every run a folder of its own. The folder is made when needed.
- * Its methods throw `io` saying what stands in the way.
+ * Stores checkpoints in a folder, as `checkpoint-<step>.safetensors`. Each is written to a temporary file and renamed,
+ * so a crash or a full disk leaves the earlier ones intact. Afterwards the oldest checkpoints beyond `keep` are
+ * removed, and those of later steps, which belong to another run: use one folder per run. The folder is created when it
+ * is needed.
+ * @throws 'io' with the reason, from its methods
+ * @example
+ * const store = checkpointFolder('runs/digits', { keep: 3 })
+ * await trainer.train(data, { epochs: 10, checkpoints: { store, everySeconds: 60 } })
  */
 export function checkpointFolder(path: string, options: CheckpointFolderOptions = {}): CheckpointStore {
   const files = {

@@ -1,11 +1,12 @@
-/** A place on a plot. */
+/** A point of a plot. */
 export type Point = readonly [x: number, y: number]
+/** A straight segment of a level line. */
 export type Segment = readonly [Point, Point]
 
 /**
- * The level line z = level of a function on a grid, by marching squares: straight pieces, one or two in each cell that it
- * crosses, interpolated along the cell's edges. Cells with a corner that is no number have none.
- * @param z rows of equal y, as long as `xs`
+ * Level line z = level of a function on a grid, by marching squares: one or two segments in each cell that it crosses,
+ * interpolated along the edges of the cell. Cells with a corner that is not finite have none.
+ * @param z rows of equal y, each as long as `xs`
  */
 export function levelLine(
   xs: readonly number[],
@@ -29,7 +30,7 @@ export function levelLine(
 
 type Corner = readonly [x: number, y: number, height: number]
 
-/** Through one cell, its corners in turn. */
+/** Segments through one cell, given its corners in order. */
 function crossing(corners: readonly Corner[]): Segment[] {
   const ends = corners.flatMap((from, k) => {
     const to = corners[(k + 1) % 4]!
@@ -38,7 +39,7 @@ function crossing(corners: readonly Corner[]): Segment[] {
   const [a, b, c, d] = ends as [Point, Point, Point?, Point?]
   if (ends.length === 0) return []
   if (!c || !d) return [[a, b]]
-  // A saddle: the middle of the cell is on the side of the first corner, or not.
+  // A saddle: the sign of the mean at the center decides which corners are connected.
   const middle = corners.reduce((sum, [, , height]) => sum + height, 0)
   const joined = middle < 0 === corners[0]![2] < 0
   return joined

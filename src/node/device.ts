@@ -39,8 +39,9 @@ class NodeTensor implements DeviceTensor {
 }
 
 /**
- * The device of onnxruntime-node's WebGPU provider. Its JavaScript can neither read nor write device tensors, so they come and
- * go through a program of Identity, one per type; the first of them, never released, is also what keeps the device itself alive.
+ * The device of onnxruntime-node's WebGPU provider. Its JavaScript can neither read nor write device tensors, so they
+ * come and go through a program of Identity, one per type; the first of them, never released, is also what keeps the
+ * device itself alive.
  */
 export class NodeDevice implements Device {
   readonly ranking: 'device' | 'host'
@@ -127,7 +128,7 @@ export class NodeDevice implements Device {
 
   #own(what: string, tensor: DeviceTensor): NodeTensor {
     if (!(tensor instanceof NodeTensor) || tensor.device !== this)
-      throw new OnnxIreError('invalid-data', `${what}: a tensor of another device`)
+      throw new OnnxIreError('invalid-data', `${what}: the tensor belongs to another device`)
     if (tensor.released) throw new OnnxIreError('runtime', `${what}: this device tensor was released`)
     return tensor
   }

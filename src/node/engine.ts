@@ -2,41 +2,42 @@ import type { DType } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { InputInfo } from '../runtime/feeds.js'
 
-/** A model an engine holds; `id` names it in later calls. */
+/** A model that an engine has compiled; later calls refer to it by `id`. */
 export interface Session {
   readonly id: number
   readonly inputs: readonly InputInfo[]
   readonly outputNames: readonly string[]
 }
 
-/** A tensor that the engine keeps on its device, by a number. */
+/** Reference to a tensor in device memory. */
 export interface Kept {
   readonly handle: number
   readonly dtype: DType
   readonly dims: readonly number[]
 }
 
-/** What a program is fed and gives. */
+/** Input or output of a session. */
 export type Operand = Tensor | Kept
 
-/** How a model is compiled. */
+/** Options of compiling a model. */
 export interface Compilation {
-  /** Outputs that stay on the device. */
+  /** Outputs that remain on the device. */
   readonly keeps?: readonly string[]
-  /** Whether nodes that the provider does not run may run on the CPU, also where the engine's options forbid it. */
+  /** Whether nodes that the provider does not support may run on the CPU, even if the engine's options forbid it. */
   readonly anywhere?: boolean
 }
 
 /**
- * onnxruntime in some thread. Calls are carried out one at a time in the order they were made, so `close` and `release`
- * wait for the runs before them. Tensors are positional: inputs as `Session.inputs`, outputs as `Session.outputNames`.
+ * onnxruntime in the calling thread or in a worker. Calls are executed one at a time in the order they were made, so
+ * `close` and `release` wait for earlier runs. Tensors are positional: inputs as `Session.inputs`, outputs as
+ * `Session.outputNames`.
  */
 export interface Engine {
   compile(model: Uint8Array, how?: Compilation): Promise<Session>
   run(id: number, inputs: readonly Operand[]): Promise<Operand[]>
   release(id: number): Promise<void>
-  /** Frees a kept tensor. */
+  /** Frees a device tensor. */
   free(handle: number): Promise<void>
-  /** Frees every kept tensor and every session; the engine is of no use afterwards. */
+  /** Frees every device tensor and every session; the engine cannot be used afterwards. */
   close(): Promise<void>
 }

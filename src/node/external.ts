@@ -4,7 +4,7 @@ import { checkLocation, type ExternalData } from '../onnx/proto/external-data.js
 import { OnnxIreError } from '../util/errors.js'
 import { codeOf, reasonOf } from './files.js'
 
-/** What tells that a file is still the one it was. */
+/** Properties of a file that change if it is replaced or modified. */
 interface Identity {
   readonly inode: number
   readonly size: number
@@ -12,11 +12,11 @@ interface Identity {
 }
 
 /**
- * The data files in a model's folder, read piece by piece on demand. A file outside of the folder, by its path or through
- * links, is refused, and so is one that changed since it was first seen.
+ * External data files in a model's folder, read in pieces on demand. Files outside the folder, by their path or through
+ * links, are rejected, and so are files that changed since they were first read.
  */
 export class FolderData implements ExternalData {
-  /** The model's file, absolute. */
+  /** Absolute path of the model's file. */
   readonly model: string
   readonly folder: string
   readonly #seen = new Map<string, Identity>()
@@ -26,17 +26,17 @@ export class FolderData implements ExternalData {
     this.folder = dirname(this.model)
   }
 
-  /** The data files seen so far, as the model names them. */
+  /** Data files that were read or watched so far, by the names that the model uses. */
   get locations(): readonly string[] {
     return [...this.#seen.keys()]
   }
 
-  /** Whether an absolute path is one of the data files seen so far. */
+  /** Whether an absolute path is one of these data files. */
   holds(path: string): boolean {
     return [...this.#seen.keys()].some((location) => resolve(this.folder, location) === path)
   }
 
-  /** Remembers a data file as it is now; one that is missing is complained about when it is read. */
+  /** Records the present state of a data file; a missing file causes an error only when it is read. */
   watch(location: string): void {
     try {
       checkLocation(location)
@@ -58,7 +58,7 @@ export class FolderData implements ExternalData {
       if (offset > size || end > size) {
         throw new OnnxIreError(
           'external-data',
-          `external data file ${path} is too short: it has ${size} bytes, and bytes ${offset} to ${end} are needed; fetch it again`,
+          `external data file ${path} is too short: it has ${size} bytes, but bytes ${offset} to ${end} are needed; download it again`,
         )
       }
       return readAt(file, offset, end - offset)
@@ -69,7 +69,7 @@ export class FolderData implements ExternalData {
     }
   }
 
-  /** The file behind a location, where it is one and lies in the folder. */
+  /** Resolves a location to a file inside the folder. */
   #resolve(location: string): string {
     checkLocation(location)
     const path = resolve(this.folder, location)
@@ -79,10 +79,10 @@ export class FolderData implements ExternalData {
       if (inside === '..' || inside.startsWith(`..${sep}`) || isAbsolute(inside)) {
         throw new OnnxIreError(
           'external-data',
-          `external data file ${path} is refused: it is a link to ${real}, outside of the model's folder; copy the file into the folder`,
+          `external data file ${path} is rejected: it is a link to ${real}, outside the model's folder; copy the file into the folder`,
         )
       }
-      // Opening a pipe would wait for a writer forever.
+      // Opening a pipe would block forever.
       if (!statSync(real).isFile()) throw new OnnxIreError('external-data', `external data path ${path} is not a file`)
       return real
     } catch (error) {
@@ -104,14 +104,14 @@ export class FolderData implements ExternalData {
 const stale = (location: string): OnnxIreError =>
   new OnnxIreError(
     'external-data',
-    `external data file ${location} was changed or replaced since the model was read: read the model again`,
+    `external data file ${location} has changed since the model was read; read the model again`,
   )
 
 function readAt(file: number, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length)
   for (let at = 0; at < length; ) {
     const count = readSync(file, bytes, at, Math.min(length - at, 2 ** 30), offset + at)
-    if (count === 0) throw new OnnxIreError('external-data', 'the external data file became shorter while it was read')
+    if (count === 0) throw new OnnxIreError('external-data', 'the external data file was truncated while it was read')
     at += count
   }
   return bytes
@@ -119,10 +119,10 @@ function readAt(file: number, offset: number, length: number): Uint8Array {
 
 function unreadable(path: string, cause: unknown): OnnxIreError {
   const reason = reasonOf(cause, {
-    ENOENT: 'it does not exist; put it beside the model',
-    ENOTDIR: 'it does not exist; put it beside the model',
-    EACCES: 'it may not be read; change its permissions',
-    ELOOP: 'its links lead in a circle',
+    ENOENT: 'it does not exist; put it next to the model',
+    ENOTDIR: 'it does not exist; put it next to the model',
+    EACCES: 'permission denied; change its permissions',
+    ELOOP: 'its symbolic links form a cycle',
   })
   return new OnnxIreError('external-data', `cannot read external data file ${path}: ${reason}`, { cause })
 }

@@ -3,26 +3,27 @@ import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promi
 import { basename, dirname, join } from 'node:path'
 import { OnnxIreError } from '../util/errors.js'
 
+/** Content of a file: text, bytes, or bytes in chunks. */
 export type FileContent = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 
-/** A complete file beside the one it is to become. */
+/** A completely written temporary file that can replace its target. */
 export interface StagedFile {
-  /** Puts it in place of what was there, in one step. */
+  /** Atomically replaces the target. */
   commit(): Promise<void>
-  /** Removes it. Does nothing after `commit`. */
+  /** Removes the temporary file. Does nothing after `commit`. */
   discard(): Promise<void>
 }
 
 /**
- * Writes a file so that its path holds either what it held before or all of `content`, never a part. Throws `io` saying
- * what stands in the way, and leaves nothing behind; an error thrown by `content` passes through.
+ * Writes a file atomically: its path holds either the previous content or all of `content`, never a part.
+ * @throws 'io' with the reason, leaving no temporary file; an error thrown by `content` passes through
  */
 export async function writeFileAtomic(path: string, content: FileContent): Promise<void> {
   const staged = await stageFile(path, content)
   await commitAll([staged])
 }
 
-/** Commits in order; when one fails, those after it are discarded. */
+/** Commits files in order; if one fails, the remaining ones are discarded. */
 export async function commitAll(files: readonly StagedFile[]): Promise<void> {
   try {
     for (const file of files) await file.commit()
@@ -31,7 +32,7 @@ export async function commitAll(files: readonly StagedFile[]): Promise<void> {
   }
 }
 
-/** The first half of `writeFileAtomic`: content on disk under a temporary name. */
+/** Writes `content` to disk under a temporary name next to `path`. */
 export async function stageFile(path: string, content: FileContent): Promise<StagedFile> {
   const { target, mode } = await targetOf(path)
   const temporary = join(dirname(target), `.onnx-ire-${randomBytes(8).toString('hex')}.tmp`)
@@ -58,7 +59,10 @@ export async function stageFile(path: string, content: FileContent): Promise<Sta
   }
 }
 
-/** Where the path leads, through links, and the mode of the file there. What is there and is no file must not be replaced. */
+/**
+ * Resolves links of a path and returns the mode of the existing file. Throws `io` if something other than a file exists
+ * there.
+ */
 async function targetOf(path: string): Promise<{ target: string; mode: number }> {
   try {
     const found = await stat(path)
@@ -71,7 +75,7 @@ async function targetOf(path: string): Promise<{ target: string; mode: number }>
   }
 }
 
-/** The content in pieces worth a call of the system: small chunks are gathered, large ones passed on. */
+/** Content in blocks that are worth a system call: small chunks are collected, large ones passed on. */
 async function* blocksOf(content: FileContent): AsyncGenerator<Uint8Array> {
   if (typeof content === 'string' || content instanceof Uint8Array) {
     yield typeof content === 'string' ? Buffer.from(content) : content
@@ -94,7 +98,7 @@ async function* blocksOf(content: FileContent): AsyncGenerator<Uint8Array> {
   yield block.subarray(0, used)
 }
 
-/** One call of the system writes at most 2 GiB, and may write less than it was given. */
+/** Writes a chunk completely: one system call writes at most 2 GiB and may write less than requested. */
 async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
   for (let at = 0; at < chunk.length; ) {
     const { bytesWritten } = await file.write(chunk, at, Math.min(chunk.length - at, 2 ** 30))
@@ -102,7 +106,7 @@ async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
   }
 }
 
-/** Makes a rename last through a power failure, on systems where folders can be synced. */
+/** Syncs a folder, so that a rename survives a power failure, on systems that support it. */
 async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r').catch(() => null)
   await folder?.sync().catch(() => {})
@@ -117,17 +121,18 @@ async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Error code of the operating system, such as 'ENOENT'. */
 export const codeOf = (error: unknown): string | undefined =>
   error instanceof Error && 'code' in error ? String(error.code) : undefined
 
-/** Why the system refused: in the words that `reasons` has for its error code, else in its own. */
+/** Reason of a file-system error: the text that `reasons` has for its code, otherwise its own message. */
 export const reasonOf = (error: unknown, reasons: Readonly<Record<string, string>>): string =>
   reasons[codeOf(error) ?? ''] ?? (error instanceof Error ? error.message : String(error))
 
 /**
- * The `io` error for a file that cannot be read.
- * @param what what it was to be: 'model', 'recipe'
- * @param reasons what error codes mean for such a file, where that is more than for any
+ * Creates the `io` error for a file that cannot be read.
+ * @param what kind of file, for the message: 'model', 'recipe'
+ * @param reasons explanations of error codes that are specific to this kind of file
  */
 export function readError(
   what: string,
@@ -139,8 +144,8 @@ export function readError(
     ENOENT: 'there is no such file',
     ENOTDIR: 'there is no such file',
     EISDIR: 'it is a folder',
-    EACCES: 'it may not be read; change its permissions',
-    ERR_FS_FILE_TOO_LARGE: 'it has more than 2 GiB',
+    EACCES: 'permission denied; change its permissions',
+    ERR_FS_FILE_TOO_LARGE: 'it is larger than 2 GiB',
     ...reasons,
   })
   return new OnnxIreError('io', `cannot read the ${what} ${path}: ${reason}`, { cause })
@@ -151,14 +156,14 @@ function writeError(path: string, cause: unknown): OnnxIreError {
   const reason = reasonOf(cause, {
     ENOENT: `the folder ${folder} does not exist; create it first`,
     ENOTDIR: `${folder} is not a folder`,
-    EACCES: `${folder} may not be written to; choose another folder or change its permissions`,
-    EPERM: `${folder} may not be written to; choose another folder or change its permissions`,
+    EACCES: `${folder} is not writable; choose another folder or change its permissions`,
+    EPERM: `${folder} is not writable; choose another folder or change its permissions`,
     EROFS: `${folder} is on a read-only file system; choose another folder`,
     ENOSPC: 'the disk is full; free some space or choose another disk',
-    EDQUOT: 'your disk quota is used up; free some space or choose another disk',
-    EFBIG: 'the file system does not take files of this size; choose another disk',
+    EDQUOT: 'your disk quota is exhausted; free some space or choose another disk',
+    EFBIG: 'the file system does not support files of this size; choose another disk',
     ENAMETOOLONG: `the name ${basename(path)} is too long`,
-    ELOOP: 'its links lead in a circle',
+    ELOOP: 'its symbolic links form a cycle',
   })
   return new OnnxIreError('io', `cannot write ${path}: ${reason}`, { cause })
 }

@@ -3,27 +3,30 @@ import { dirname, join } from 'node:path'
 import { OnnxIreError } from '../util/errors.js'
 import { codeOf, reasonOf, stageFile } from './files.js'
 
-/** Makes a folder where there is none and sees that files can be written to it. Throws `io` saying what stands in the way. */
+/** Creates a folder if it does not exist and checks that files can be written to it. Throws `io` with the reason. */
 export async function makeFolder(path: string): Promise<void> {
   try {
     await makePath(path)
   } catch (cause) {
     const reason = reasonOf(cause, {
-      EEXIST: 'there is a file of that name; choose another name',
-      ENOENT: 'the folder it is to be in takes no new ones; choose another place',
-      ENOTDIR: 'a part of its path is a file; choose another name',
-      EACCES: 'the folder it is to be in may not be written to; choose another one or change its permissions',
-      EPERM: 'the folder it is to be in may not be written to; choose another one or change its permissions',
-      EROFS: 'it would be on a read-only file system; choose another place',
+      EEXIST: 'a file of that name exists; choose another name',
+      ENOENT: 'its parent folder does not accept new folders; choose another location',
+      ENOTDIR: 'a component of its path is a file; choose another name',
+      EACCES: 'its parent folder is not writable; choose another one or change its permissions',
+      EPERM: 'its parent folder is not writable; choose another one or change its permissions',
+      EROFS: 'the file system is read-only; choose another location',
       ENOSPC: 'the disk is full; free some space or choose another disk',
     })
-    throw new OnnxIreError('io', `cannot make the folder ${path}: ${reason}`, { cause })
+    throw new OnnxIreError('io', `cannot create the folder ${path}: ${reason}`, { cause })
   }
   const probe = await stageFile(join(path, 'probe'), '')
   await probe.discard()
 }
 
-/** As `mkdir` with `recursive`, which in Node 20 never ends where a folder takes no new ones (/proc). */
+/**
+ * Creates a folder and its parents. Node 20's recursive `mkdir` never returns in folders such as /proc that accept no
+ * new ones.
+ */
 async function makePath(path: string): Promise<void> {
   const code = await attempt(path)
   if (code === 'ENOENT' && dirname(path) !== path) {
@@ -32,7 +35,7 @@ async function makePath(path: string): Promise<void> {
   }
 }
 
-/** Makes one folder; the error's code when only the folder around it may be missing. */
+/** Creates one folder; returns 'ENOENT' if its parent may be missing. */
 async function attempt(path: string): Promise<string | undefined> {
   try {
     await mkdir(path)

@@ -2,12 +2,14 @@ import type { Tensor as OrtTensor } from 'onnxruntime-node'
 import { OnnxIreError } from '../util/errors.js'
 import type { Kept } from './engine.js'
 
-/** Tensors of a device by number. What is asked of a tensor that was freed is refused here: onnxruntime would end the process. */
+/**
+ * Table of device tensors by handle. Rejects the use of a freed tensor, which would end the process inside onnxruntime.
+ */
 export class KeptTensors {
   readonly #tensors = new Map<number, { readonly tensor: OrtTensor; readonly session: number }>()
   #last = 0
 
-  /** @param session the one that made it, and whose memory it lies in */
+  /** @param session session that created the tensor and owns its memory */
   add(tensor: OrtTensor, session: number): Kept {
     const handle = ++this.#last
     this.#tensors.set(handle, { tensor, session })
@@ -20,7 +22,7 @@ export class KeptTensors {
     return kept.tensor
   }
 
-  /** The session that made it; undefined where it was freed before. */
+  /** Frees a tensor and returns its session; undefined if it was freed before. */
   free(handle: number): number | undefined {
     const kept = this.#tensors.get(handle)
     kept?.tensor.dispose()
@@ -28,7 +30,7 @@ export class KeptTensors {
     return kept?.session
   }
 
-  /** Whether tensors of a session are left. */
+  /** Whether a session has tensors in the table. */
   anyOf(session: number): boolean {
     return [...this.#tensors.values()].some((kept) => kept.session === session)
   }

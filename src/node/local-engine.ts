@@ -16,19 +16,19 @@ interface Loaded {
   readonly session: InferenceSession
 }
 
-/** onnxruntime in the calling thread, which is blocked while a model runs. */
+/** onnxruntime in the calling thread, which blocks while a model runs. */
 export class LocalEngine implements Engine {
   readonly #options: InferenceSession.SessionOptions
   readonly #guard: Guard
   readonly #sessions = new Map<number, Loaded>()
   readonly #buffers = new PrivateBuffers()
   readonly #kept = new KeptTensors()
-  /** Sessions that were released. */
+  /** Sessions that were released but still own device tensors. */
   readonly #leaving = new Set<number>()
   #tail: Promise<void> = Promise.resolve()
   #lastId = 0
 
-  /** `guard` surrounds each call into onnxruntime. */
+  /** @param guard wraps each call into onnxruntime */
   constructor(options: InferenceSession.SessionOptions, guard: Guard = (work) => work()) {
     this.#options = options
     this.#guard = guard
@@ -40,7 +40,10 @@ export class LocalEngine implements Engine {
       const session = await create(ort, model, compiledAs(this.#options, how))
       const inputs = session.inputMetadata.map((input) => {
         if (input.isTensor) return { name: input.name, dtype: input.type as DType }
-        throw new OnnxIreError('runtime', `input '${input.name}' is no tensor: sequences and maps cannot be fed`)
+        throw new OnnxIreError(
+          'runtime',
+          `input '${input.name}' is not a tensor: sequences and maps are not supported as inputs`,
+        )
       })
       const id = ++this.#lastId
       this.#sessions.set(id, { ort, session })
@@ -84,7 +87,7 @@ export class LocalEngine implements Engine {
 
   close(): Promise<void> {
     return this.#queue(async () => {
-      // Before the sessions: a tensor used after the last of them is gone ends the process.
+      // Tensors first: using one after the last session was released ends the process.
       this.#kept.clear()
       for (const { session } of this.#sessions.values()) await session.release()
       this.#sessions.clear()
@@ -92,7 +95,7 @@ export class LocalEngine implements Engine {
     })
   }
 
-  /** A released session ends with the last tensor that lies in its memory: one that is freed later ends the process. */
+  /** Ends a released session once its last device tensor is freed: freeing one later would end the process. */
   async #endOnceFree(id: number): Promise<void> {
     if (!this.#leaving.has(id) || this.#kept.anyOf(id)) return
     await this.#sessions.get(id)?.session.release()
@@ -101,12 +104,12 @@ export class LocalEngine implements Engine {
     this.#keepBuffers()
   }
 
-  /** Those of inputs that some program has. */
+  /** Frees the buffers of inputs that no program has. */
   #keepBuffers(): void {
     this.#buffers.keepOnly(new Set([...this.#sessions.values()].flatMap(({ session }) => session.inputNames)))
   }
 
-  /** One at a time: a private buffer belongs to one run until that run is over. */
+  /** Runs calls one at a time: an input buffer belongs to one run until that run ends. */
   #queue<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#tail.then(() => this.#guard(work))
     this.#tail = result.then(
@@ -117,7 +120,7 @@ export class LocalEngine implements Engine {
   }
 }
 
-/** Imported on first use: the environment must be set before the library loads. */
+/** Imports onnxruntime-node on first use: environment variables must be set before the library loads. */
 async function load(): Promise<Ort> {
   try {
     const ort = await import('onnxruntime-node')
@@ -132,7 +135,7 @@ async function load(): Promise<Ort> {
 async function create(ort: Ort, model: Uint8Array, options: InferenceSession.SessionOptions) {
   const shared = model.buffer instanceof SharedArrayBuffer
   try {
-    // onnxruntime takes no shared memory.
+    // onnxruntime rejects shared memory.
     return await ort.InferenceSession.create(shared ? new Uint8Array(model) : model, options)
   } catch (cause) {
     const { message } = cause as Error
@@ -141,7 +144,7 @@ async function create(ort: Ort, model: Uint8Array, options: InferenceSession.Ses
     const hint = message.startsWith('Unsupported data type')
       ? '. Graph inputs and outputs of this ONNX type cannot cross into JavaScript (16 is bfloat16): cast them to float32 in the graph'
       : ''
-    throw new OnnxIreError('runtime', `onnxruntime refused the model: ${message}${hint}`, { cause })
+    throw new OnnxIreError('runtime', `onnxruntime rejected the model: ${message}${hint}`, { cause })
   }
 }
 

@@ -9,8 +9,10 @@ import { FolderData } from './external.js'
 import { commitAll, readError, stageFile } from './files.js'
 
 /**
- * Reads an ONNX model. Tensors in external data are read from the model's folder when their elements are first looked at.
- * Throws `io` when the file cannot be read and `invalid-model` when it is not a model.
+ * Reads an ONNX model. Tensors in external data are read from the model's folder when their elements are first used.
+ * @throws 'io' if the file cannot be read, 'invalid-model' if it is not a model
+ * @example
+ * const model = await readModel('model.onnx')
  */
 export async function readModel(path: string): Promise<Model> {
   const external = new FolderData(path)
@@ -30,7 +32,7 @@ async function readBytes(path: string): Promise<Uint8Array> {
   if (size > maxModelBytes) {
     throw new OnnxIreError(
       'invalid-model',
-      `${path} has ${size} bytes: an ONNX model file has at most 2 GiB, the rest goes to external data`,
+      `${path} has ${size} bytes: an ONNX model file has at most 2 GiB; move tensors to external data`,
     )
   }
   return readFile(path).catch(refuse)
@@ -39,18 +41,21 @@ async function readBytes(path: string): Promise<Uint8Array> {
 /** Options of `writeModel`. */
 export interface WriteModelOptions {
   /**
-   * Where tensors go. By default external tensors stay external, and only a model of more than 2 GiB has its initializers
-   * moved out. `true` moves out initializers of 1024 bytes and more, a number those of so many bytes and more; `false`
-   * puts everything into the model.
+   * Location of tensors. By default external tensors stay external, and initializers are moved to external data only if
+   * the model exceeds 2 GiB. `true` moves initializers of 1024 bytes and more, a number those of at least that many
+   * bytes; `false` writes all tensors into the model.
    */
   readonly externalData?: boolean | number
 }
 
 /**
- * Writes an ONNX model, and beside it `<name>.data` (or `<name>.2.data` ...) when it has external tensors. Data never goes
- * over that of a model that is there: the new model takes its place only when its own data is complete, in one step, so a
- * failure or a crash leaves what was there; then data that only the replaced model used is removed. Tensors are read and
- * written one by one. Throws `io` saying what stands in the way, and `external-data` when a tensor cannot be read.
+ * Writes an ONNX model, with `<name>.data` (or `<name>.2.data` ...) next to it if it has external tensors. The data of
+ * an existing model is never overwritten: the new model replaces it atomically after its own data is complete, so a
+ * failure or a crash leaves the old model intact. Data files that only the replaced model used are removed afterwards.
+ * Tensors are read and written one at a time.
+ * @throws 'io' with the reason, 'external-data' if a tensor cannot be read
+ * @example
+ * await writeModel('tuned.onnx', trainer.export())
  */
 export async function writeModel(path: string, model: Model, options: WriteModelOptions = {}): Promise<void> {
   const replaced = await dataOf(path)
@@ -67,7 +72,7 @@ export async function writeModel(path: string, model: Model, options: WriteModel
   for (const file of replaced) await rm(file, { force: true })
 }
 
-/** Data files that the model at `path` has of its own, by the names given here; none where there is no readable model. */
+/** Data files of the model at `path` whose names `writeModel` assigned; empty if there is no readable model. */
 async function dataOf(path: string): Promise<ReadonlySet<string>> {
   try {
     const { external } = await readModel(path)
@@ -79,11 +84,11 @@ async function dataOf(path: string): Promise<ReadonlySet<string>> {
   }
 }
 
-/** `<model>.data` and `<model>.<number>.data`. */
+/** Whether a location is `<model>.data` or `<model>.<number>.data`. */
 const isOwnData = (name: string, location: string): boolean =>
   location.startsWith(`${name}.`) && /^(\d+\.)?data$/.test(location.slice(name.length + 1))
 
-/** `<model>.data`, or a numbered name where that is the data of the model being replaced or of the one this was read from. */
+/** Path `<model>.data`, or a numbered one if the replaced model, or the model that was read, uses it. */
 function dataPathOf(path: string, { external }: Model, replaced: ReadonlySet<string>): string {
   const inUse = (candidate: string) =>
     replaced.has(resolve(candidate)) || (external instanceof FolderData && external.holds(resolve(candidate)))

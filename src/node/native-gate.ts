@@ -2,22 +2,21 @@ const INSIDE = 0
 const SHUT = 1
 
 /**
- * Two threads' agreement on when a worker may be ended. A worker stopped while onnxruntime's native code runs takes the
- * whole process down ("terminate called after throwing an instance of 'Napi::Error'"), and process.exit() or an
- * uncaught error stops workers. So the worker passes this gate on its way in and out of native code, and the exiting
- * thread shuts it first.
+ * Delays the end of a worker while it runs native code. Stopping a worker inside onnxruntime aborts the whole process
+ * ("terminate called after throwing an instance of 'Napi::Error'"), and process.exit() or an uncaught error stops
+ * workers. The worker therefore marks when it enters and leaves native code, and the exiting thread waits for it.
  */
 export class NativeGate {
-  /** Shared between the threads: is the worker inside, is the gate shut. */
+  /** Shared flags: whether the worker is in native code, and whether it may enter. */
   readonly cells: Int32Array<SharedArrayBuffer>
 
   constructor(cells = new Int32Array(new SharedArrayBuffer(8))) {
     this.cells = cells
   }
 
-  /** Worker: does `work`, which calls native code. Never settles once the gate is shut, for the worker is about to end. */
+  /** Runs `work`, which calls native code, in the worker. Never settles after `shut`: the worker is about to end. */
   async pass<T>(work: () => Promise<T>): Promise<T> {
-    // Each side writes its own cell before it reads the other's, so they cannot miss each other.
+    // Each thread writes its own cell before it reads the other's, so that neither misses the other.
     Atomics.store(this.cells, INSIDE, 1)
     try {
       if (Atomics.load(this.cells, SHUT) === 0) return await work()
@@ -28,7 +27,10 @@ export class NativeGate {
     return new Promise(() => {})
   }
 
-  /** Other thread: lets nothing in any more and blocks while the worker is inside, for `patience` milliseconds at most. */
+  /**
+   * Called by the exiting thread: forbids further native calls and blocks while one is running, for at most `patience`
+   * milliseconds.
+   */
   shut(patience: number): void {
     Atomics.store(this.cells, SHUT, 1)
     Atomics.wait(this.cells, INSIDE, 1, patience)

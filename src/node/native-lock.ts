@@ -1,11 +1,12 @@
-/** Where waiting in the caller's thread does not stop it; Node 20 has it, TypeScript's lib for it is newer than ours. */
+/** Waits without blocking the thread. Node 20 has it; TypeScript declares it in a newer lib than ours. */
 const { waitAsync } = Atomics as unknown as {
   waitAsync(cells: Int32Array, index: number, value: number): { readonly value: Promise<string> | string }
 }
 
 /**
- * One thread at a time: onnxruntime's WebGPU provider has one device for the whole process, and calls into it from two threads at
- * once end the process with a segmentation fault. All WebGPU runtimes of a process share one lock, whose cell their workers get.
+ * Mutual exclusion between threads. onnxruntime's WebGPU provider has one device per process, and concurrent calls from
+ * two threads end the process with a segmentation fault. All WebGPU runtimes of a process share one lock, whose cell
+ * their workers receive.
  */
 export class NativeLock {
   readonly cell: Int32Array<SharedArrayBuffer>

@@ -6,15 +6,15 @@ import { NativeGate } from './native-gate.js'
 import { NativeLock } from './native-lock.js'
 import type { Failure, Reply, Request } from './worker-engine.js'
 
-/** What the thread is started with. */
+/** Data that the worker thread is started with. */
 export interface WorkerData {
   readonly options: InferenceSession.SessionOptions
   readonly gateCells: Int32Array<SharedArrayBuffer>
-  /** The cell of the lock that this provider needs. */
+  /** Cell of the lock that the provider needs, if any. */
   readonly lockCell?: Int32Array<SharedArrayBuffer>
 }
 
-/** The worker's side of WorkerEngine: a LocalEngine behind messages. */
+/** Worker side of `WorkerEngine`: a `LocalEngine` that is called by messages. */
 const { options, gateCells, lockCell } = workerData as WorkerData
 const gate = new NativeGate(gateCells)
 const lock = lockCell && new NativeLock(lockCell)
@@ -26,7 +26,7 @@ port.on('message', async (request: Request) => {
   let transfer: TransferListItem[] = []
   try {
     const value = await answer(request)
-    // onnxruntime-node gives every output an ArrayBuffer of its own.
+    // Every output of onnxruntime-node has its own ArrayBuffer.
     if (Array.isArray(value))
       transfer = value.flatMap((output) =>
         'data' in output && 'buffer' in output.data ? [output.data.buffer as ArrayBuffer] : [],
@@ -59,7 +59,7 @@ async function answer(request: Request) {
   }
 }
 
-/** Structured cloning keeps an Error's message and cause and loses its class. */
+/** Converts an error for the caller's thread: structured cloning preserves message and cause but not the class. */
 function failureOf(error: unknown): Failure {
   if (error instanceof OnnxIreError) return { code: error.code, message: error.message, cause: error.cause }
   return { code: 'runtime', message: `onnxruntime's thread failed: ${error}`, cause: error }

@@ -7,7 +7,7 @@ import { levelLine, type Point } from './contour.js'
 /** Titles and size of a plot, in pixels. */
 export interface PlotOptions {
   readonly title?: string
-  /** What the axes show. */
+  /** Labels of the axes. */
   readonly x?: string
   readonly y?: string
   /** Pixels. Default 800 x 500. */
@@ -15,23 +15,26 @@ export interface PlotOptions {
   readonly height?: number
 }
 
-/** A curve, in the order of its points. Points that are not finite leave a gap. */
+/** A curve through points in their order. Points that are not finite leave a gap. */
 export interface Curve {
   readonly name: string
   readonly points: readonly Point[]
   readonly dashed?: boolean
-  /** Half the height of a band around each point, such as its standard error. */
+  /** Half the height of a band around each point, for example its standard error. */
   readonly errors?: readonly number[]
 }
 
 /** The axes of a plot of curves. */
 export interface CurveOptions extends PlotOptions {
-  /** Axes with a logarithmic scale; values that are not positive leave a gap. */
+  /** Whether the axes are logarithmic; values that are not positive leave a gap. */
   readonly logX?: boolean
   readonly logY?: boolean
 }
 
-/** Curves over a common x, as SVG; names that are many or long stand to the right of them. Throws `invalid-option` where echarts is not installed. */
+/**
+ * Plots curves over a common x axis, as SVG. A long legend is placed to the right.
+ * @throws 'invalid-option' if echarts is not installed
+ */
 export function curves(series: readonly Curve[], options: CurveOptions = {}): Promise<string> {
   const { logX = false, logY = false } = options
   const names = series.length > 1 || !options.title ? series.map(({ name }) => name) : []
@@ -57,8 +60,9 @@ export function curves(series: readonly Curve[], options: CurveOptions = {}): Pr
 }
 
 /**
- * A spectral density on a logarithmic scale with the band of its error, and eigenvalues that are known as marks on the
- * axis, as SVG. Throws `invalid-option` where echarts is not installed.
+ * Plots a spectral density on a logarithmic scale with its error band, and known eigenvalues as marks on the axis, as
+ * SVG.
+ * @throws 'invalid-option' if echarts is not installed
  */
 export function spectrum(
   { grid, density, errors }: Pick<SpectralDensity, 'grid' | 'density' | 'errors'>,
@@ -87,15 +91,16 @@ export function spectrum(
   })
 }
 
-/** How a landscape is drawn. */
+/** Options of a plot of a loss landscape. */
 export interface LandscapePlotOptions extends PlotOptions {
-  /** Level lines, evenly spaced on the colours' scale. Default 12. */
+  /** Number of level lines, evenly spaced on the color scale. Default 12. */
   readonly levels?: number
 }
 
 /**
- * A loss landscape as a map of colours with level lines, as SVG; the scale is logarithmic where all losses are positive.
- * Places that are not finite stay empty. Throws `invalid-option` where echarts is not installed.
+ * Plots a loss landscape as a color map with level lines, as SVG. The scale is logarithmic if all losses are positive.
+ * Cells that are not finite stay empty.
+ * @throws 'invalid-option' if echarts is not installed
  */
 export function landscape({ axis: at, losses }: Landscape, options: LandscapePlotOptions = {}): Promise<string> {
   const { levels = 12, width = 620, height = 540 } = options
@@ -131,7 +136,7 @@ export function landscape({ axis: at, losses }: Landscape, options: LandscapePlo
             const [x, y] = [Number(api.value(0)), Number(api.value(1))]
             const [left, top] = api.coord([x - half, y + half]) as [number, number]
             const [right, bottom] = api.coord([x + half, y - half]) as Pixel
-            // Half a pixel more, so that nothing shows between cells.
+            // Half a pixel more, so that no gaps are visible between cells.
             const shape = { x: left, y: top, width: right - left + 0.5, height: bottom - top + 0.5 }
             return { type: 'rect', shape, style: { fill: api.visual('color') as string } }
           },
@@ -160,10 +165,10 @@ export function landscape({ axis: at, losses }: Landscape, options: LandscapePlo
   )
 }
 
-/** What echarts calls a list of numbers. */
+/** Pixel coordinates, typed as echarts expects them. */
 type Pixel = [x: number, y: number]
 
-/** The ends of the axes are half a cell outside of what was computed. */
+/** Axis labels only inside the computed range; the axes extend half a cell beyond it. */
 const within = (at: readonly number[]) => ({
   formatter: (value: number) => (value < at[0]! - 1e-9 || value > at.at(-1)! + 1e-9 ? '' : tick(value)),
 })
@@ -183,18 +188,18 @@ const tick = (value: number): string =>
 
 const legend = (names: readonly string[]) => ({ show: names.length > 0, data: [...names], top: 10, right: 20 })
 
-/** To the right of the plot: 6.5 pixels a character, and the line before them. */
+/** Legend to the right of the plot: 6.5 pixels per character, plus the line symbol. */
 function legendBeside(names: readonly string[], { title, width = defaultWidth }: PlotOptions) {
-  const taken = 50 + 6.5 * Math.max(...names.map(({ length }) => length))
+  const legendWidth = 50 + 6.5 * Math.max(...names.map(({ length }) => length))
   const top = title === undefined ? 40 : 60
-  const left = width - taken
+  const left = width - legendWidth
   return {
     legend: { ...legend(names), orient: 'vertical' as const, align: 'left' as const, left, right: 'auto', top },
-    grid: { left: 75, right: taken + 15, top, bottom: 55 },
+    grid: { left: 75, right: legendWidth + 15, top, bottom: 55 },
   }
 }
 
-/** The area within `errors` of a curve. */
+/** Band of height `errors` around a curve. */
 function band(
   points: readonly Point[],
   errors: readonly number[],
@@ -223,7 +228,7 @@ function band(
   }
 }
 
-/** Okabe and Ito's palette: told apart also by the colour-blind. */
+/** Okabe and Ito's palette, which color-blind people can distinguish. */
 const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#555555']
 const viridis = ['#440154', '#46327e', '#365c8d', '#277f8e', '#1fa187', '#4ac16d', '#a0da39', '#fde725']
 
@@ -250,19 +255,19 @@ async function drawn(
   }
 }
 
-/** Throws `invalid-option` where plots cannot be drawn, before what they are to show is computed. */
+/** Throws `invalid-option` if echarts is missing: call it before an expensive computation. */
 export async function requirePlots(): Promise<void> {
   await echarts()
 }
 
-/** An optional peer dependency: loaded by the first plot. */
+/** Loads echarts, an optional peer dependency, with the first plot. */
 async function echarts(): Promise<typeof import('echarts')> {
   try {
     return await import('echarts')
   } catch (cause) {
     throw new OnnxIreError(
       'invalid-option',
-      'plots are drawn by echarts, which is not installed: npm install echarts',
+      'plots need the package echarts, which is not installed: npm install echarts',
       {
         cause,
       },

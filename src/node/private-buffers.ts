@@ -3,21 +3,23 @@ import { dtypes, type TypedArray } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
 
 /**
- * onnxruntime refuses arrays over a SharedArrayBuffer. What is fed from one is copied into a private buffer that outlives
- * the run: one memcpy and no allocation. An engine runs one program at a time, so inputs of one name have one buffer
- * between all its programs: training, curvature and evaluation graph have the same parameters.
+ * Reusable buffers for inputs in shared memory. onnxruntime rejects arrays over a SharedArrayBuffer, so such inputs are
+ * copied to a buffer that outlives the run: one memcpy and no allocation. An engine runs one program at a time, so all
+ * its programs share one buffer per input name: training, curvature and evaluation graph have the same parameters.
  */
 export class PrivateBuffers {
   readonly #buffers = new Map<string, ArrayBuffer>()
 
-  /** The tensor of an input, over its own array or over the private copy, which is valid until the name is fed again. */
+  /**
+   * Creates the tensor of an input, over its own array or over a copy that is valid until the same name is fed again.
+   */
   feed(ort: typeof import('onnxruntime-node'), name: string, { dtype, dims, data }: Tensor): OrtTensor {
     const own = isStrings(data) ? data : this.#unshared(name, dtypes[dtype].array!, data)
-    // The constructor's overloads tie each dtype to its array; checkFeeds has compared the two.
+    // The constructor's overloads bind each dtype to its array type; checkFeeds has compared them.
     return new ort.Tensor(dtype as 'float32', own as Float32Array, dims)
   }
 
-  /** Frees the buffers of all other names. */
+  /** Frees the buffers of all other input names. */
   keepOnly(names: ReadonlySet<string>): void {
     for (const name of this.#buffers.keys()) if (!names.has(name)) this.#buffers.delete(name)
   }

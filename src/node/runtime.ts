@@ -21,8 +21,9 @@ import { WorkerEngine } from './worker-engine.js'
 /** Options of `node`; every one may be left out. */
 export interface NodeOptions {
   /**
-   * What computes: 'cpu' (default), or 'webgpu', a GPU behind Vulkan, Metal or Direct3D 12. Nothing is found out by trying: where
-   * it does not start, the first `compile` says why. See `startNode` to know at once, and for another choice.
+   * What computes: 'cpu' (default), or 'webgpu', a GPU behind Vulkan, Metal or Direct3D 12. Nothing is found out by
+   * trying: where it does not start, the first `compile` says why. See `startNode` to know at once, and for another
+   * choice.
    */
   readonly provider?: 'cpu' | 'webgpu' | undefined
   /** Of provider 'webgpu' only. */
@@ -49,15 +50,18 @@ export interface NodeOptions {
 /** Options of the provider 'webgpu'. */
 export interface NodeWebGpuOptions {
   /**
-   * What becomes of nodes that the provider does not run: 'allowed' (default) runs them on the CPU, which takes copies there and
-   * back; 'refused' makes `compile` throw.
+   * What becomes of nodes that the provider does not run: 'allowed' (default) runs them on the CPU, which takes copies
+   * there and back; 'refused' makes `compile` throw.
    */
   readonly cpuNodes?: 'allowed' | 'refused' | undefined
-  /** How much of each call the WebGPU implementation checks; 'basic' finds mistakes, 'disabled' (onnxruntime's default) is fastest. */
+  /**
+   * How much of each call the WebGPU implementation checks; 'basic' finds mistakes, 'disabled' (onnxruntime's default)
+   * is fastest.
+   */
   readonly validation?: 'disabled' | 'wgpuOnly' | 'basic' | 'full' | undefined
   /**
-   * Where IRE ranks its curvature estimates: 'host' (default) copies them there and the mask back, 'device' runs some three hundred
-   * small operations, so that nothing of the parameters' size crosses. Both select the same.
+   * Where IRE ranks its curvature estimates: 'host' (default) copies them there and the mask back, 'device' runs some
+   * three hundred small operations, so that nothing of the parameters' size crosses. Both select the same.
    */
   readonly ranking?: 'host' | 'device' | undefined
 }
@@ -83,9 +87,9 @@ export interface SessionOptions {
 }
 
 /**
- * onnxruntime-node, on the CPU or a GPU. One thread of its own runs every program of this runtime, one run at a time; it starts
- * with the first `compile` and does not keep the process alive when nothing is pending. With the provider 'webgpu' the runtime
- * has a `device`.
+ * onnxruntime-node, on the CPU or a GPU. One thread of its own runs every program of this runtime, one run at a time;
+ * it starts with the first `compile` and does not keep the process alive when nothing is pending. With the provider
+ * 'webgpu' the runtime has a `device`.
  *
  * Throws `invalid-option`.
  */
@@ -181,9 +185,10 @@ function startWorker(options: InferenceSession.SessionOptions, gate: NativeGate,
 }
 
 /**
- * What suits training. Without a memory pattern onnxruntime does not plan one block for all tensors of a run beside what its
- * first run allocated: a step takes as long, and a quarter to two fifths less memory. Threads that stop spinning at the end
- * of a run leave the cores to the optimizer and to the other graphs of a trainer, and a run takes as long.
+ * What suits training. Without a memory pattern onnxruntime does not plan one block for all tensors of a run beside
+ * what its first run allocated: a step takes as long, and a quarter to two fifths less memory. Threads that stop
+ * spinning at the end of a run leave the cores to the optimizer and to the other graphs of a trainer, and a run takes
+ * as long.
  */
 const tuned = ({ session = {}, webgpu }: NodeOptions): SessionOptions => ({
   ...session,

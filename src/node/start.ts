@@ -6,15 +6,15 @@ import { type NodeOptions, node } from './runtime.js'
 /** Options of `startNode`. */
 export interface StartOptions extends NodeOptions {
   /**
-   * What is to run instead where the provider does not start, such as `node`, which is the CPU. Default: nothing, it is an
-   * error.
+   * What is to run instead where the provider does not start, such as `node`, which is the CPU. Default: nothing, it is
+   * an error.
    */
   readonly fallback?: (() => Runtime | Promise<Runtime>) | undefined
 }
 
 /**
- * `node`, started: a provider that does not start is known at once. With a `fallback` that runs instead, and its `description` says
- * why.
+ * `node`, started: a provider that does not start is known at once. With a `fallback` that runs instead, and its
+ * `description` says why.
  *
  * Throws `invalid-option`, `runtime`.
  */

@@ -4,7 +4,7 @@ import { type ErrorCode, OnnxIreError } from '../util/errors.js'
 import type { Compilation, Engine, Operand, Session } from './engine.js'
 import { NativeGate } from './native-gate.js'
 
-/** What a call asks of the worker. */
+/** A call to the worker. */
 type Work =
   | { readonly kind: 'compile'; readonly model: Uint8Array; readonly how: Compilation }
   | { readonly kind: 'run'; readonly id: number; readonly inputs: readonly Operand[] }
@@ -12,19 +12,22 @@ type Work =
   | { readonly kind: 'free'; readonly handle: number }
   | { readonly kind: 'close' }
 
+/** A call with its number. */
 export type Request = Work & { readonly call: number }
 
+/** An error in a form that structured cloning preserves. */
 export interface Failure {
   readonly code: ErrorCode
   readonly message: string
   readonly cause: unknown
 }
 
+/** Result of a call, or its failure. */
 export type Reply =
   | { readonly call: number; readonly value: Session | Operand[] | undefined }
   | { readonly call: number; readonly failure: Failure }
 
-/** How long an exiting process waits for the run it is in the middle of, milliseconds. */
+/** Milliseconds that an exiting process waits for the current run. */
 const exitPatience = 60_000
 
 interface Pending {
@@ -34,8 +37,8 @@ interface Pending {
 
 /**
  * onnxruntime in a worker thread, so that a run does not block the caller's event loop. The thread starts with the
- * first call, and keeps the process alive only while a call is pending. When it dies, every pending and later call is
- * rejected with `runtime`.
+ * first call and keeps the process alive only while a call is pending. If it ends unexpectedly, every pending and later
+ * call is rejected with `runtime`.
  */
 export class WorkerEngine implements Engine {
   readonly #start: (gate: NativeGate) => Worker
@@ -78,7 +81,7 @@ export class WorkerEngine implements Engine {
   async close(): Promise<void> {
     if (this.#worker === undefined || this.#death !== undefined) return
     await this.#call({ kind: 'close' }, [])
-    // No native code runs now, so nothing is interrupted half-way.
+    // No native code is running now, so nothing is interrupted.
     await this.#worker.terminate()
   }
 
@@ -89,7 +92,7 @@ export class WorkerEngine implements Engine {
       const request: Request = { ...work, call: ++this.#lastCall }
       this.#worker.postMessage(request, transfer)
       if (this.#pending.size === 0) this.#worker.ref()
-      // The reply to a request has the type that its method promises.
+      // The value of a reply has the type that the calling method declares.
       this.#pending.set(request.call, { resolve: resolve as (value: unknown) => void, reject })
     })
   }
@@ -101,7 +104,7 @@ export class WorkerEngine implements Engine {
     process.on('exit', onProcessExit)
     worker.on('exit', () => process.off('exit', onProcessExit))
     worker.on('message', (reply: Reply) => this.#settle(worker, reply))
-    worker.on('messageerror', (error) => this.#die('sent what cannot be read', error))
+    worker.on('messageerror', (error) => this.#die('sent an unreadable message', error))
     worker.on('error', (error) => this.#die(`failed: ${error.message}`, error))
     worker.on('exit', (code) => this.#die(`stopped with exit code ${code}`))
     worker.unref()
@@ -119,7 +122,7 @@ export class WorkerEngine implements Engine {
   }
 
   #die(how: string, cause?: unknown) {
-    const text = `onnxruntime's worker thread ${how}; its programs are lost, make a new runtime`
+    const text = `onnxruntime's worker thread ${how}; its programs are lost; create a new runtime`
     this.#death ??= new OnnxIreError('runtime', text, { cause })
     for (const { reject } of this.#pending.values()) reject(this.#death)
     this.#pending.clear()
@@ -128,8 +131,8 @@ export class WorkerEngine implements Engine {
 }
 
 /**
- * Exactly the viewed bytes, copied once so that they can be transferred: cloning would copy twice, and would send the
- * whole file behind a view.
+ * Copies exactly the viewed bytes, so that they can be transferred: structured cloning would copy twice and send the
+ * whole underlying buffer.
  */
 function own({ buffer, byteOffset, byteLength }: ArrayBufferView): ArrayBuffer {
   if (buffer instanceof ArrayBuffer) return buffer.slice(byteOffset, byteOffset + byteLength)

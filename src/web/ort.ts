@@ -103,7 +103,7 @@ export async function createSession(
   try {
     return await ort.InferenceSession.create(own, options)
   } catch (cause) {
-    throw new OnnxIreError('runtime', `onnxruntime refused the model: ${messageOf(cause)}`, { cause })
+    throw new OnnxIreError('runtime', `onnxruntime rejected the model: ${messageOf(cause)}`, { cause })
   }
 }
 

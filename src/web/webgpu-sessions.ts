@@ -148,7 +148,7 @@ export class WebGpuSessions {
 
   #own(tensor: DeviceTensor, where = ''): GpuTensor {
     if (!(tensor instanceof GpuTensor) || tensor.gpu !== this.#life.gpu)
-      throw new OnnxIreError('invalid-data', `${where}a tensor of another device`)
+      throw new OnnxIreError('invalid-data', `${where}the tensor belongs to another device`)
     if (this.#released.has(tensor)) throw new OnnxIreError('runtime', `${where}this device tensor was released`)
     return tensor
   }

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { tensor } from '../../src/ir/tensor.js'
-import { cudaRefusal, isDeviceLost } from '../../src/node/c-api/cuda.js'
+import { explainCudaFailure, isDeviceLost } from '../../src/node/c-api/cuda.js'
 import { cApi } from '../../src/node/c-api/runtime.js'
 import { node } from '../../src/node/runtime.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
@@ -25,9 +25,9 @@ describe('CUDA where it cannot start', () => {
   it('names the libraries of CUDA that are missing', () => {
     const absent =
       'Failed to load library libonnxruntime_providers_cuda.so with error: libcublasLt.so.12: cannot open shared object file: No such file or directory'
-    expect(cudaRefusal(absent)).toMatch(/libcublasLt\.so\.12 is part of CUDA 12 or cuDNN 9: .*LD_LIBRARY_PATH/)
-    expect(cudaRefusal(absent)).toContain(absent)
-    expect(cudaRefusal('CUDA failure 2: out of memory')).not.toContain('LD_LIBRARY_PATH')
+    expect(explainCudaFailure(absent)).toMatch(/libcublasLt\.so\.12 is part of CUDA 12 or cuDNN 9: .*LD_LIBRARY_PATH/)
+    expect(explainCudaFailure(absent)).toContain(absent)
+    expect(explainCudaFailure('CUDA failure 2: out of memory')).not.toContain('LD_LIBRARY_PATH')
   })
 
   it('tells a lost device from a failed run', () => {

@@ -83,7 +83,7 @@ describe.each([
     }
     await expect(local().compile(written(graph, 13))).rejects.toMatchObject({
       code: 'runtime',
-      message: /^output 'y' is no tensor/,
+      message: /^output 'y' is not a tensor/,
     })
   })
 

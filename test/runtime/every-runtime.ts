@@ -131,7 +131,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
 
   it("surfaces onnxruntime's own errors and stays usable", limit, async () => {
     const runtime = await start()
-    const refused = { code: 'runtime', message: expect.stringMatching(/^onnxruntime refused the model: .*protobuf/s) }
+    const refused = { code: 'runtime', message: expect.stringMatching(/^onnxruntime rejected the model: .*protobuf/s) }
     await expect(runtime.compile(Uint8Array.of(1, 2, 3))).rejects.toMatchObject(refused)
     await expect(runtime.compile(oneNode('NoSuchOp', ['x'], vector))).rejects.toThrow(/NoSuchOp/)
     const program = await runtime.compile(oneNode('Add', ['a', 'b'], vector))

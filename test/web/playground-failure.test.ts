@@ -12,7 +12,7 @@ const full = [
   ),
   new OnnxIreError(
     'runtime',
-    "onnxruntime refused the model: Can't create a session. ERROR_CODE: 6, ERROR_MESSAGE: std::bad_alloc",
+    "onnxruntime rejected the model: Can't create a session. ERROR_CODE: 6, ERROR_MESSAGE: std::bad_alloc",
   ),
   new OnnxIreError(
     'runtime',

@@ -8,7 +8,7 @@ const patience = 300_000
 /** What onnxruntime-web refuses though Node's onnxruntime runs it, and why. */
 const refused: Readonly<Record<string, RegExp>> = {
   // Its shape inference does not stretch a diagonal of length 1.
-  Einsum: /'ii,i->i' of \[1,1\] and \[4\]: onnxruntime refused the model: .*Can't merge shape info/,
+  Einsum: /'ii,i->i' of \[1,1\] and \[4\]: onnxruntime rejected the model: .*Can't merge shape info/,
 }
 
 describeInBrowser('gradient rules in Chromium', (browser) => {

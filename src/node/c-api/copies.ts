@@ -7,8 +7,8 @@ import { type Invoke, Session } from './session.js'
 import type { Value } from './value.js'
 
 /**
- * Moves tensors between memories through models of one Identity: onnxruntime's own functions for copies know nothing of
- * its built-in CUDA provider, while a run reads from any memory and leaves its output in any.
+ * Copies tensors between memories with models of one Identity node: onnxruntime's copy functions do not support its
+ * built-in CUDA provider, but a run reads from any memory and writes its output to any.
  */
 export class Copies {
   readonly #ort: Ort
@@ -24,10 +24,10 @@ export class Copies {
     this.#hostMemory = hostMemory
   }
 
-  /** A copy of `source` in the memory `place`. Throws `OrtFailure`. */
-  async to(place: bigint, source: Tensor | Value): Promise<Value> {
+  /** Copies `source` to the memory `memory`. Throws `OrtFailure`. */
+  async to(memory: bigint, source: Tensor | Value): Promise<Value> {
     const session = await this.#session(source.dtype)
-    const [copy] = await session.run(this.#invoke, this.#hostMemory, [source], [place])
+    const [copy] = await session.run(this.#invoke, this.#hostMemory, [source], [memory])
     return copy!
   }
 

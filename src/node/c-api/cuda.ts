@@ -5,14 +5,15 @@ import { library } from './library.js'
 import { answer } from './ort.js'
 import type { Provider } from './provider.js'
 
-/** Options of onnxruntime's CUDA provider, under its own names: `{ gpu_mem_limit: 2 ** 33 }`. */
+/** Options of onnxruntime's CUDA provider, by its own names: `{ gpu_mem_limit: 2 ** 33 }`. */
 export type CudaOptions = Readonly<Record<string, string | number | boolean>>
 
 const libraries = ['libonnxruntime_providers_shared.so', 'libonnxruntime_providers_cuda.so']
 
 /**
- * An NVIDIA GPU. Other defaults than onnxruntime's: float32 products in float32 (`use_tf32: 0`), and memory is taken as
- * it is needed (`arena_extend_strategy: kSameAsRequested`), since every model of a trainer has an arena of its own.
+ * Creates the CUDA provider. Two defaults differ from onnxruntime's: `use_tf32: 0` computes float32 products in
+ * float32, and `arena_extend_strategy: kSameAsRequested` allocates only what is needed, because every program of a
+ * trainer has its own arena.
  */
 export function cudaProvider(device: number, options: CudaOptions): Provider {
   const settings: Record<string, string> = {
@@ -34,7 +35,7 @@ export function cudaProvider(device: number, options: CudaOptions): Provider {
         ort.UpdateCUDAProviderOptions(cuda, keys, Object.values(settings), keys.length)
         ort.SessionOptionsAppendExecutionProvider_CUDA_V2(sessionOptions, cuda)
       } catch (cause) {
-        throw new OnnxIreError('runtime', cudaRefusal((cause as Error).message), { cause })
+        throw new OnnxIreError('runtime', explainCudaFailure((cause as Error).message), { cause })
       } finally {
         ort.ReleaseCUDAProviderOptions(cuda)
       }
@@ -42,7 +43,7 @@ export function cudaProvider(device: number, options: CudaOptions): Provider {
   }
 }
 
-/** onnxruntime reads 0 and 1. */
+/** Text of a setting; onnxruntime expects 0 and 1 for booleans. */
 const setting = (value: string | number | boolean) =>
   typeof value === 'boolean' ? String(Number(value)) : String(value)
 
@@ -55,11 +56,11 @@ function requireLibraries(folder: string) {
   }
   throw new OnnxIreError(
     'runtime',
-    `CUDA: ${missing.join(' and ')} not found in ${folder}. onnxruntime-node downloads them when it is told to: ONNXRUNTIME_NODE_INSTALL=cuda12 node ${join(folder, '..', '..', '..', '..', 'script', 'install.js')}`,
+    `CUDA: ${missing.join(' and ')} not found in ${folder}. download them with onnxruntime-node's install script: ONNXRUNTIME_NODE_INSTALL=cuda12 node ${join(folder, '..', '..', '..', '..', 'script', 'install.js')}`,
   )
 }
 
-/** The number of NVIDIA GPUs that this process may use. Throws 'runtime' where there is no driver, or it refuses. */
+/** Number of NVIDIA GPUs that this process may use. Throws 'runtime' if the driver is missing or fails. */
 export function cudaDevices(): number {
   const { load } = library()
   const name = process.platform === 'win32' ? 'nvcuda.dll' : 'libcuda.so.1'
@@ -72,30 +73,30 @@ export function cudaDevices(): number {
   }
   const count = new Int32Array(1)
   const fault = driver.func('cuInit', 'int', ['uint32'])(0) || driver.func('cuDeviceGetCount', 'int', ['void *'])(count)
-  if (fault !== 0) throw new OnnxIreError('runtime', `CUDA: the NVIDIA driver refuses with error ${fault}`)
+  if (fault !== 0) throw new OnnxIreError('runtime', `CUDA: the NVIDIA driver fails with error ${fault}`)
   return count[0]!
 }
 
 function requireDevice(device: number) {
   const count = cudaDevices()
   if (device < count) return
-  throw new OnnxIreError('runtime', `CUDA: there is no device ${device}; the driver has ${count}`)
+  throw new OnnxIreError('runtime', `CUDA: device ${device} does not exist; the driver has ${count}`)
 }
 
-/** What to do about onnxruntime's own message. */
-export function cudaRefusal(message: string): string {
+/** Explains onnxruntime's message and says what to do. */
+export function explainCudaFailure(message: string): string {
   const absent =
     /(lib(?:cublas|cublasLt|cudart|cudnn|cufft|curand|nvrtc)\w*\.so[.\d]*): cannot open shared object/.exec(message)
   const remedy = absent
-    ? ` ${absent[1]} is part of CUDA 12 or cuDNN 9: install both, and have their folders on the loader's path (LD_LIBRARY_PATH).`
+    ? ` ${absent[1]} is part of CUDA 12 or cuDNN 9: install both and add their folders to the loader's path (LD_LIBRARY_PATH).`
     : ''
   return `CUDA could not start.${remedy} onnxruntime says: ${message.trim()}`
 }
 
-/** Faults after which a CUDA context is of no use: an illegal access, a failed assertion, a lost or broken device. */
+/** CUDA errors after which a context is unusable: an illegal access, a failed assertion, a lost or broken device. */
 const fatal = new Set([46, 214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721])
 
-/** Whether a failed run means that the device is gone for this process. */
+/** Whether a failed run means that this process has lost the device. */
 export function isDeviceLost(message: string): boolean {
   const fault = /CUDA (?:failure|error):? (\d+)/i.exec(message)
   return fault !== null && fatal.has(Number(fault[1]))

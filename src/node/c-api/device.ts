@@ -8,10 +8,13 @@ import type { Engine } from './engine.js'
 import type { Session } from './session.js'
 import { Value } from './value.js'
 
-/** Strings are the host's, and onnxruntime has no kernel that copies packed integers. */
-const stays = (dtype: DType) => dtypes[dtype].bits >= 8
+/**
+ * Whether tensors of a type can be in device memory: strings cannot, and onnxruntime has no kernel that copies packed
+ * integers.
+ */
+const canBeOnDevice = (dtype: DType) => dtypes[dtype].bits >= 8
 
-/** A tensor in the memory of one engine's provider. */
+/** A tensor in the memory of an engine's provider. */
 class NativeTensor implements DeviceTensor {
   readonly dtype: DType
   readonly dims: readonly number[]
@@ -26,9 +29,11 @@ class NativeTensor implements DeviceTensor {
     this.dims = value.dims
   }
 
-  /** What onnxruntime knows it as, for calls on `engine`. `what` it is there, for messages. Throws 'invalid-data', 'runtime'. */
+  /**
+   * onnxruntime's value, for calls on `engine`; `what` names the tensor in messages. Throws 'invalid-data', 'runtime'.
+   */
   value(engine: Engine, what: string): Value {
-    if (this.engine !== engine) throw new OnnxIreError('invalid-data', `${what}: a tensor of another device`)
+    if (this.engine !== engine) throw new OnnxIreError('invalid-data', `${what}: the tensor belongs to another device`)
     if (this.#released) throw new OnnxIreError('runtime', `${what}: this device tensor was released`)
     return this.#value
   }
@@ -36,27 +41,27 @@ class NativeTensor implements DeviceTensor {
   release(): void {
     if (this.#released) return
     this.#released = true
-    // Behind the calls that use it; where the engine is closed or lost it is gone with that.
+    // Queued after the calls that use it; a closed or lost engine has already freed it.
     this.engine.free(this.#value).catch(() => {})
   }
 }
 
-/** The device of an engine; `alive` throws once its runtime is disposed. */
+/** Creates the device of an engine; `alive` throws once its runtime is disposed. */
 export function nativeDevice(engine: Engine, alive: () => void): Device {
   return {
     async compile(model, keeps) {
       alive()
       const session = await engine.compile(model)
-      const misplaced = session.outputs.find(({ name, dtype }) => keeps(name) && !stays(dtype))
+      const misplaced = session.outputs.find(({ name, dtype }) => keeps(name) && !canBeOnDevice(dtype))
       if (misplaced === undefined) return deviceProgram(engine, session, keeps, alive)
       await engine.release(session)
-      const text = `output '${misplaced.name}': ${misplaced.dtype} tensors cannot be kept on a device`
+      const text = `output '${misplaced.name}': ${misplaced.dtype} tensors cannot stay on a device`
       throw new OnnxIreError('invalid-data', text)
     },
     async upload(tensor) {
       alive()
-      if (!stays(tensor.dtype))
-        throw new OnnxIreError('invalid-data', `${tensor.dtype} tensors cannot be kept on a device`)
+      if (!canBeOnDevice(tensor.dtype))
+        throw new OnnxIreError('invalid-data', `${tensor.dtype} tensors cannot stay on a device`)
       const [fed] = checkFeeds([{ name: 'upload', dtype: tensor.dtype }], { upload: tensor })
       return new NativeTensor(engine, await engine.upload(fed!))
     },
@@ -99,13 +104,13 @@ function deviceProgram(
   }
 }
 
-/** The feeds in the order of the model's inputs. Throws 'invalid-data' naming the input. */
+/** Returns the feeds in the order of the model's inputs. Throws 'invalid-data' naming the input. */
 function fed(engine: Engine, { inputs }: Session, feeds: Feeds): (Tensor | Value)[] {
   const known = new Set(inputs.map(({ name }) => name))
   const onHost: Record<string, Tensor> = {}
   const onDevice = new Map<string, Value>()
   for (const [name, feed] of Object.entries(feeds)) {
-    // A name that the model does not have is checkFeeds's to report.
+    // checkFeeds reports names that the model does not have.
     if ('data' in feed || !known.has(name)) onHost[name] = feed as Tensor
     else onDevice.set(name, valueBehind(engine, feed, `input '${name}'`))
   }
@@ -118,11 +123,11 @@ function fed(engine: Engine, { inputs }: Session, feeds: Feeds): (Tensor | Value
     const value = onDevice.get(name)
     if (value === undefined) return tensors[next++]!
     if (value.dtype === dtype) return value
-    throw new OnnxIreError('invalid-data', `input '${name}': the model wants ${dtype}, not ${value.dtype}`)
+    throw new OnnxIreError('invalid-data', `input '${name}': the model expects ${dtype}, got ${value.dtype}`)
   })
 }
 
 function valueBehind(engine: Engine, tensor: DeviceTensor, what: string): Value {
   if (tensor instanceof NativeTensor) return tensor.value(engine, what)
-  throw new OnnxIreError('invalid-data', `${what}: a tensor of another device`)
+  throw new OnnxIreError('invalid-data', `${what}: the tensor belongs to another device`)
 }

@@ -10,18 +10,19 @@ import { cpuMemory, type Provider } from './provider.js'
 import { type Invoke, Session } from './session.js'
 import { tensorOf, type Value } from './value.js'
 
+/** Options of an engine. */
 export interface EngineOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | 'worker'> {
   readonly threads: number
   readonly blocking: boolean
 }
 
-/** What has not been closed in this thread. */
+/** Engines of this thread that have not been closed. */
 const engines = new Set<Engine>()
 let prepared = false
 
 /**
- * A GPU's library may be torn down before onnxruntime's destructors run, which then crash in it. So everything is freed when
- * the process, or the worker thread, ends; where a run is in the way of that, the process ends without destructors.
+ * Frees everything when the process or worker thread exits: a GPU's library may be unloaded before onnxruntime's
+ * destructors run, which would then crash. If a run is in progress, the process exits without destructors instead.
  */
 function freeAtExit(ort: Ort) {
   if (prepared) return
@@ -33,17 +34,17 @@ function freeAtExit(ort: Ort) {
   })
 }
 
-/** Where an output of a run goes. */
+/** Memory of an output of a run. */
 export type Place = 'host' | 'device'
 
 /**
- * onnxruntime on one provider, by its C API. Calls are carried out one at a time in the order they were made. Tensors are
- * positional: inputs as `Session.inputs`, outputs as `Session.outputs`.
+ * onnxruntime with one provider, called through its C API. Calls are executed one at a time in the order they were
+ * made. Tensors are positional: inputs as `Session.inputs`, outputs as `Session.outputs`.
  */
 export class Engine {
   readonly #ort: Ort
   readonly #invoke: Invoke
-  /** Makes session options. They are made for each session anew: a provider may count the sessions that its options made. */
+  /** Creates new session options for each session: a provider may count the sessions that share options. */
   readonly #options: () => Handle
   readonly #host: Handle
   readonly #memory: Handle
@@ -51,11 +52,11 @@ export class Engine {
   readonly #sessions = new Set<Session>()
   readonly #values = new Set<Value>()
   #tail: Promise<void> = Promise.resolve()
-  /** A call is in native code, or about to be. */
+  /** Whether a call is in native code or about to enter it. */
   #busy = false
   #lost: OnnxIreError | undefined
 
-  /** Throws 'runtime' with why the provider cannot start, 'invalid-option'. */
+  /** @throws 'runtime' if the provider cannot start, with the reason; 'invalid-option' */
   constructor(ort: Ort, provider: Provider, options: EngineOptions) {
     this.#ort = ort
     this.#invoke = options.blocking ? (call, ...args) => call(...args) : (call, ...args) => call.later(...args)
@@ -70,7 +71,7 @@ export class Engine {
       return handle
     }
     this.#options = () => made(options)
-    // What is wrong with them is said at once.
+    // Reports invalid options immediately.
     this.#options().release()
     engines.add(this)
     freeAtExit(ort)
@@ -80,14 +81,14 @@ export class Engine {
   }
 
   compile(model: Uint8Array): Promise<Session> {
-    return this.#queue('onnxruntime refused the model', async () => {
+    return this.#queue('onnxruntime rejected the model', async () => {
       const session = await Session.create(this.#ort, this.#invoke, this.#options(), model)
       this.#sessions.add(session)
       return session
     })
   }
 
-  /** Outputs that went to the host are tensors, those that stayed on the device values. */
+  /** Runs a session. Outputs on the host are returned as tensors, outputs on the device as values. */
   run(session: Session, feeds: readonly (Tensor | Value)[], places: readonly Place[]): Promise<(Tensor | Value)[]> {
     return this.#queue('onnxruntime could not run the model', async () => {
       const [host, memory] = [this.#host.address, this.#memory.address]
@@ -95,23 +96,23 @@ export class Engine {
       const outputs = await session.run(this.#invoke, host, feeds, memories, (shared, i) =>
         places[i] === 'host' ? shared : this.#copies.to(memory, shared),
       )
-      return outputs.map((value, i) => (places[i] === 'device' ? this.#kept(value) : this.#taken(value)))
+      return outputs.map((value, i) => (places[i] === 'device' ? this.#trackOnDevice(value) : this.#moveToHost(value)))
     })
   }
 
   upload(tensor: Tensor): Promise<Value> {
     return this.#queue('onnxruntime could not copy to the device', async () =>
-      this.#kept(await this.#copies.to(this.#memory.address, tensor)),
+      this.#trackOnDevice(await this.#copies.to(this.#memory.address, tensor)),
     )
   }
 
   download(value: Value): Promise<Tensor> {
     return this.#queue('onnxruntime could not copy from the device', async () =>
-      this.#taken(await this.#copies.to(this.#host.address, value)),
+      this.#moveToHost(await this.#copies.to(this.#host.address, value)),
     )
   }
 
-  /** Frees a value that stayed on the device. */
+  /** Frees a value on the device. */
   free(value: Value): Promise<void> {
     return this.#queue('onnxruntime could not free a tensor', () => {
       value.release()
@@ -126,15 +127,18 @@ export class Engine {
     })
   }
 
-  /** Frees everything; the engine is of no use afterwards. */
+  /** Frees everything; the engine cannot be used afterwards. */
   async close(): Promise<void> {
     await this.#tail
-    // What a lost GPU held is gone, and freeing it calls into what is broken.
+    // The memory of a lost GPU is gone, and freeing it would call into a broken driver.
     if (this.#lost) return
     await this.#queue('onnxruntime could not be closed', () => this.#free())
   }
 
-  /** Frees everything now, for the process ends; where native code is running nothing is touched, and the answer false. */
+  /**
+   * Frees everything immediately, because the process ends. Returns false, and frees nothing, if native code is
+   * running.
+   */
   abandon(): boolean {
     if (this.#busy || this.#lost) return false
     this.#free()
@@ -142,7 +146,7 @@ export class Engine {
   }
 
   #free() {
-    // Memory goes back to the provider of its session, so tensors go first.
+    // Tensors first: their memory returns to the provider of their session.
     for (const value of this.#values) value.release()
     for (const session of this.#sessions) session.release()
     this.#copies.release()
@@ -150,12 +154,12 @@ export class Engine {
     engines.delete(this)
   }
 
-  #kept(value: Value): Value {
+  #trackOnDevice(value: Value): Value {
     this.#values.add(value)
     return value
   }
 
-  #taken(value: Value): Tensor {
+  #moveToHost(value: Value): Tensor {
     try {
       return tensorOf(this.#ort, value)
     } finally {
@@ -170,7 +174,7 @@ export class Engine {
       try {
         return await work()
       } catch (error) {
-        throw this.#explained(failure, error)
+        throw this.#explain(failure, error)
       } finally {
         this.#busy = false
       }
@@ -182,18 +186,18 @@ export class Engine {
     return result
   }
 
-  #explained(failure: string, error: unknown): unknown {
+  #explain(failure: string, error: unknown): unknown {
     if (!(error instanceof OrtFailure)) return error
     const message = `${failure}: ${error.message}`
     if (!isDeviceLost(error.message)) return new OnnxIreError('runtime', message, { cause: error })
-    this.#lost = new OnnxIreError('device-lost', `the GPU is of no more use to this process; ${message}`, {
+    this.#lost = new OnnxIreError('device-lost', `this process can no longer use the GPU; ${message}`, {
       cause: error,
     })
     return this.#lost
   }
 }
 
-/** OrtDeviceAllocator and OrtMemTypeDefault: memory as the provider itself hands it out. */
+/** Creates OrtMemoryInfo with OrtDeviceAllocator and OrtMemTypeDefault: memory that the provider allocates. */
 function memoryInfo(ort: Ort, { name, device }: Provider['memory']): Handle {
   const address = answer((out) => ort.CreateMemoryInfo(name, 0, device, 0, out))
   return new Handle('memory info', address, ort.ReleaseMemoryInfo)

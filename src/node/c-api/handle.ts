@@ -1,6 +1,6 @@
 /**
- * An object of onnxruntime's that is ours to free. Freeing one twice, or while native code works with it, would crash the
- * process, and so would using it afterwards: here the first does nothing and the others throw.
+ * An onnxruntime object that this library must free. Freeing it twice, while native code uses it, or using it
+ * afterwards would crash the process: here a second release does nothing, and the other two throw.
  */
 export class Handle {
   readonly #what: string
@@ -8,7 +8,7 @@ export class Handle {
   #address: bigint | null
   #users = 0
 
-  /** `what` it is, for messages. */
+  /** @param what name of the object in messages */
   constructor(what: string, address: bigint, free: (address: bigint) => void) {
     this.#what = what
     this.#address = address
@@ -24,7 +24,7 @@ export class Handle {
     return this.#address === null
   }
 
-  /** Native code works with it until `work` settles. */
+  /** Marks the object as used by native code until `work` settles. */
   async during<T>(work: () => T | Promise<T>): Promise<T> {
     if (this.#address === null) throw new Error(`the ${this.#what} was released`)
     this.#users++

@@ -4,37 +4,38 @@ import { OnnxIreError } from '../../util/errors.js'
 
 type Koffi = typeof import('koffi')
 
-/** onnxruntime's shared library in this thread. */
+/** onnxruntime's shared library, loaded in this thread. */
 export interface Library {
   readonly koffi: Koffi
-  /** The folder it came from, where the libraries of its providers belong. */
+  /** Folder of the library, which must also contain the libraries of its providers. */
   readonly folder: string
   readonly version: string
-  /** The address of its `OrtApi`. */
+  /** Address of its `OrtApi`. */
   readonly api: bigint
-  /** Copies bytes, C's own way. */
+  /** C's memcpy. */
   memcpy(to: ArrayBufferView, from: bigint, bytes: number): void
-  /** Loads another library, for good. Throws the loader's error. */
+  /** Loads another library and never unloads it. Throws the loader's error. */
   load(path: string): ReturnType<Koffi['load']>
-  /** Ends this process, once it exits, without the destructors of libraries; nothing where C has no such function. */
+  /**
+   * Makes this process exit without the destructors of libraries; does nothing if the C library has no such function.
+   */
   skipDestructors(): void
 }
 
-/** The release whose table of functions `slots.ts` was checked against. */
+/** Release for which the function table in `slots.ts` was verified. */
 const release = '1.30'
-/** The oldest version of the interface with all of those functions; later ones begin with the same table. */
+/** Oldest version of the interface with all of these functions; later versions start with the same table. */
 const interfaceVersion = 24
-/** onnxruntime recurses over graphs: koffi's own stacks are too small for large ones. */
+/** Stack size for calls: onnxruntime recurses over graphs, and koffi's default stacks are too small for large ones. */
 const stackBytes = 8 * 2 ** 20
 
 const require = createRequire(import.meta.url)
 let loaded: Library | undefined
 
 /**
- * The libonnxruntime inside onnxruntime-node, loaded once per thread and never unloaded. It is the one that the official
- * binding uses, so both share one copy in memory.
- *
- * Throws 'runtime' where koffi or onnxruntime-node is missing or of another version than this was written for.
+ * Loads the libonnxruntime inside onnxruntime-node, once per thread, and never unloads it. The official binding uses
+ * the same file, so both share one copy in memory.
+ * @throws 'runtime' if koffi or onnxruntime-node is missing or has an unsupported version
  */
 export function library(): Library {
   loaded ??= load()
@@ -45,7 +46,7 @@ function load(): Library {
   const koffi = loadKoffi()
   const home = dirname(require.resolve('onnxruntime-node/package.json'))
   const { version: installed } = require('onnxruntime-node/package.json')
-  refuseOther(installed, 'onnxruntime-node')
+  checkRelease(installed, 'onnxruntime-node')
   const folder = join(home, 'bin', 'napi-v6', process.platform, process.arch)
   const names: Partial<Record<string, string>> = { linux: '.so.1', darwin: '.1.dylib' }
   const windows = process.platform === 'win32'
@@ -62,7 +63,7 @@ function load(): Library {
   const at = (address: bigint, result: string, takes: string[]) =>
     koffi.decode(koffi.decode(address, 'void *'), koffi.proto(result, takes))
   const version: string = at(base + 8n, 'str', [])()
-  refuseOther(version, path)
+  checkRelease(version, path)
   const api: bigint | null = at(base, 'void *', ['uint32'])(interfaceVersion)
   if (api === null) throw new OnnxIreError('runtime', `${path} has no interface of version ${interfaceVersion}`)
   const c = windows ? koffi.load('msvcrt.dll') : koffi.load(null)
@@ -77,10 +78,10 @@ function load(): Library {
     skipDestructors() {
       if (process.platform !== 'linux') return
       try {
-        // glibc's: the last function given to it is the first that exit() calls, with the exit code.
+        // glibc calls the function registered last first, with the exit code.
         c.func('on_exit', 'int', ['void *', 'void *'])(c.symbol('_exit'), null)
       } catch {
-        // musl has none.
+        // musl does not have it.
       }
     },
   }
@@ -90,17 +91,17 @@ function loadKoffi(): Koffi {
   try {
     return require('koffi')
   } catch (cause) {
-    const text = "onnxruntime's C API is called through the package koffi, which does not load; npm install koffi"
+    const text = "onnxruntime's C API needs the package koffi, which does not load; npm install koffi"
     throw new OnnxIreError('runtime', `${text} (${(cause as Error).message})`, { cause })
   }
 }
 
-/** A table of another release may differ, and a wrong call is a crash. */
-function refuseOther(version: string, what: string) {
+/** Throws 'runtime' for another release: its function table may differ, and a wrong call crashes the process. */
+function checkRelease(version: string, what: string) {
   if (version.startsWith(`${release}.`)) return
   throw new OnnxIreError(
     'runtime',
-    `${what} is version ${version}; onnxruntime's C API is only called on ${release}, use node() with this one`,
+    `${what} is version ${version}; onnxruntime's C API is only supported for ${release}; use node() with this version`,
   )
 }
 
@@ -111,14 +112,14 @@ function growStacks(koffi: Koffi) {
   try {
     koffi.config(sizes)
   } catch (cause) {
-    const text = `koffi has loaded a library already, with stacks too small for onnxruntime; call koffi.config(${JSON.stringify(sizes)}) before that`
+    const text = `koffi has already loaded a library with stacks too small for onnxruntime; call koffi.config(${JSON.stringify(sizes)}) before that call`
     throw new OnnxIreError('runtime', text, { cause })
   }
 }
 
 /**
- * koffi unloads a library once its handle is collected, or the thread that loaded it ends, while functions read out of
- * it hold nothing. So the system is asked for it once more, and that is never given back.
+ * Loads a library and pins it. koffi unloads a library when its handle is collected or the loading thread ends,
+ * although functions of it are still referenced; a second handle from the system is never released.
  */
 function loadPinned(koffi: Koffi, path: string) {
   const handle = koffi.load(path)
@@ -127,5 +128,5 @@ function loadPinned(koffi: Koffi, path: string) {
   return handle
 }
 
-/** RTLD_NOW */
+/** Flag RTLD_NOW of dlopen. */
 const resolveAll = 2

@@ -6,7 +6,7 @@ import { answer, type Ort } from './ort.js'
 const levels = { disabled: 0, basic: 1, extended: 2, layout: 3, all: 99 }
 const modes = { sequential: 0, parallel: 1 }
 
-/** `OrtSessionOptions` of what `node` has options for, with the defaults of `node`. Throws 'invalid-option'. */
+/** Creates `OrtSessionOptions` from the options of `node`, with the defaults of `node`. Throws 'invalid-option'. */
 export function sessionOptions(ort: Ort, options: NodeOptions & { readonly threads: number }): Handle {
   const session = options.session ?? {}
   const handle = new Handle(
@@ -35,7 +35,7 @@ export function sessionOptions(ort: Ort, options: NodeOptions & { readonly threa
   if (session.enableProfiling) ort.EnableProfiling(address, session.profileFilePrefix ?? 'onnxruntime_profile_')
   for (const [name, size] of Object.entries(session.freeDimensionOverrides ?? {}))
     ort.AddFreeDimensionOverrideByName(address, name, size)
-  const entries = new Map([['session.force_spinning_stop', '1'], ...flat('', session.extra ?? {})])
+  const entries = new Map([['session.force_spinning_stop', '1'], ...flatten('', session.extra ?? {})])
   for (const [key, value] of entries) ort.AddSessionConfigEntry(address, key, value)
   return handle
 }
@@ -43,14 +43,15 @@ export function sessionOptions(ort: Ort, options: NodeOptions & { readonly threa
 function choice<T extends object>(option: string, of: T, given: keyof T & string): T[keyof T] {
   if (Object.hasOwn(of, given)) return of[given]
   const known = Object.keys(of).join(', ')
-  throw new OnnxIreError('invalid-option', `${option} is one of ${known}, not ${given}`)
+  throw new OnnxIreError('invalid-option', `${option} must be one of ${known}, got ${given}`)
 }
 
-/** `{ session: { a: '1' } }` is the entry 'session.a'. */
-function flat(prefix: string, entries: Readonly<Record<string, unknown>>): [string, string][] {
+/** Flattens nested entries: `{ session: { a: '1' } }` becomes 'session.a'. */
+function flatten(prefix: string, entries: Readonly<Record<string, unknown>>): [string, string][] {
   return Object.entries(entries).flatMap(([key, value]): [string, string][] => {
     if (value === undefined) return []
-    if (typeof value === 'object' && value !== null) return flat(`${prefix}${key}.`, value as Record<string, unknown>)
+    if (typeof value === 'object' && value !== null)
+      return flatten(`${prefix}${key}.`, value as Record<string, unknown>)
     return [[`${prefix}${key}`, String(value)]]
   })
 }

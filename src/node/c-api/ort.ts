@@ -2,9 +2,9 @@ import { OnnxIreError } from '../../util/errors.js'
 import { library } from './library.js'
 import { calls, procedures, questions, type Slot, type Takes } from './slots.js'
 
-/** onnxruntime's own words for what went wrong. */
+/** Error with onnxruntime's own message. */
 export class OrtFailure extends Error {
-  /** `OrtErrorCode`. */
+  /** Value of `OrtErrorCode`. */
   readonly status: number
 
   constructor(status: number, message: string) {
@@ -14,7 +14,9 @@ export class OrtFailure extends Error {
   }
 }
 
-/** A call into onnxruntime: here and now, or on a thread of Node's pool while the event loop goes on. Throws `OrtFailure`. */
+/**
+ * A function of onnxruntime, called synchronously or, with `later`, on a thread of Node's pool. Throws `OrtFailure`.
+ */
 export interface Call<A extends unknown[]> {
   (...args: A): void
   later(...args: A): Promise<void>
@@ -24,28 +26,28 @@ type Api = { readonly [N in keyof typeof calls]: Call<Takes<(typeof calls)[N]>> 
   readonly [N in keyof typeof procedures]: (...args: Takes<(typeof procedures)[N]>) => void
 }
 
-/** The functions of onnxruntime, in this thread. */
+/** Functions of onnxruntime in this thread. */
 export interface Ort extends Api {
   readonly version: string
-  /** The folder of the library. */
+  /** Folder of the library. */
   readonly folder: string
-  /** The process's `OrtEnv`. */
+  /** `OrtEnv` of the process. */
   readonly env: bigint
-  /** The allocator of host memory that answers are made with. */
+  /** Allocator of the host memory in which onnxruntime returns results. */
   readonly allocator: bigint
   /** Copies bytes out of native memory. */
   memcpy(to: ArrayBufferView, from: bigint, bytes: number): void
-  /** See `Library`. */
+  /** Makes this process exit without destructors; see `Library`. */
   skipDestructors(): void
-  /** The zero-terminated text at an address. */
+  /** Reads the zero-terminated text at an address. */
   text(at: bigint): string
-  /** `count` addresses that stand at an address. */
+  /** Reads `count` addresses at an address. */
   addresses(at: bigint, count: number): bigint[]
 }
 
 let ready: Ort | undefined
 
-/** onnxruntime's C API in this thread; the first call loads it. Throws 'runtime'. */
+/** Returns onnxruntime's C API in this thread; the first call loads it. Throws 'runtime'. */
 export function ort(): Ort {
   ready ??= open()
   return ready
@@ -77,7 +79,7 @@ function open(): Ort {
   }
   const build: string = bind(questions.GetBuildInfoString, 'str')()
   if (!build.startsWith('ORT Build Info'))
-    throw new OnnxIreError('runtime', `onnxruntime ${version} has another table of functions than expected`)
+    throw new OnnxIreError('runtime', `onnxruntime ${version} has an unexpected function table`)
 
   const checked = (slot: Slot) => {
     const native = bind(slot, 'void *')
@@ -85,7 +87,7 @@ function open(): Ort {
       later: (...args: unknown[]) =>
         new Promise<void>((resolve, reject) => {
           native.async(...args, (error: unknown, status: bigint | null) => {
-            // koffi refers to no array that it hands to C: until here this closure has.
+            // koffi does not reference arrays that it passes to C; until here this closure did.
             args.length = 0
             try {
               if (error) throw error
@@ -116,14 +118,14 @@ function open(): Ort {
   }
 }
 
-/** The address that `call` writes to where it is told to. */
+/** Returns the address that `call` writes to its out parameter. */
 export function answer(call: (out: BigUint64Array) => void): bigint {
   const out = new BigUint64Array(1)
   call(out)
   return out[0]!
 }
 
-/** The 32-bit number that `call` writes to where it is told to. */
+/** Returns the 32-bit number that `call` writes to its out parameter. */
 export function numberOf(call: (out: Int32Array) => void): number {
   const out = new Int32Array(1)
   call(out)

@@ -1,18 +1,18 @@
 import type { Ort } from './ort.js'
 
-/** What computes, and the memory it computes in. */
+/** An execution provider and its memory. */
 export interface Provider {
-  /** For people: 'cpu', 'cuda 0'. */
+  /** Display name: 'cpu', 'cuda 0'. */
   readonly name: string
-  /** Of `Runtime.provider`. */
+  /** Value of `Runtime.provider`. */
   readonly kind: 'cpu' | 'cuda'
-  /** Its memory, in the name that onnxruntime gives it. */
+  /** Its memory, by onnxruntime's name. */
   readonly memory: { readonly name: string; readonly device: number }
-  /** Puts it before the CPU in session options. Throws 'runtime' with what is missing. */
+  /** Adds the provider before the CPU to session options. Throws 'runtime' naming what is missing. */
   append(ort: Ort, sessionOptions: bigint): void
 }
 
 export const cpuMemory = { name: 'Cpu', device: 0 }
 
-/** The host itself: its tensors stay in onnxruntime's own arena. */
+/** The CPU provider: its tensors are in onnxruntime's own arena. */
 export const cpuProvider: Provider = { name: 'cpu', kind: 'cpu', memory: cpuMemory, append() {} }

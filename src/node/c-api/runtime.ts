@@ -10,32 +10,34 @@ import { Engine } from './engine.js'
 import { ort } from './ort.js'
 import { cpuProvider } from './provider.js'
 
-/** Options of `cApi`; every one may be left out. */
+/** Options of `cApi`. */
 export interface CApiOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | 'worker'> {
-  /** What computes. 'cuda' is an NVIDIA GPU on Linux x64. Default 'cpu'. */
+  /** Execution provider. 'cuda' is an NVIDIA GPU on Linux x64. Default 'cpu'. */
   readonly provider?: 'cpu' | 'cuda' | undefined
-  /** Which GPU, from 0. Default 0. */
+  /** Index of the GPU. Default 0. */
   readonly device?: number | undefined
   /**
-   * Whether a trainer keeps its state in the provider's memory (`Runtime.device`) or in arrays of the host. Default: yes with
-   * 'cuda'; no with 'cpu', where arrays are as near and the library's own loops over them faster than update graphs.
+   * Whether a trainer stores its state in the provider's memory (`Runtime.device`) instead of host arrays. Default:
+   * true for 'cuda'; false for 'cpu', where loops over host arrays are faster than update graphs.
    */
   readonly resident?: boolean | undefined
-  /** Options of onnxruntime's CUDA provider, under its own names: `{ gpu_mem_limit: 2 ** 33 }`. */
+  /** Options of onnxruntime's CUDA provider, by its own names: `{ gpu_mem_limit: 2 ** 33 }`. */
   readonly cuda?: CudaOptions | undefined
   /**
-   * Run in the calling thread, whose event loop stands still meanwhile. Default false: runs go to a thread of Node's pool,
-   * for some 40 microseconds more per run. Blocking is for small models, from a worker thread of your own.
+   * Whether to run in the calling thread and block its event loop. Default false: runs use a thread of Node's pool,
+   * which costs about 40 microseconds per run. Use true for small models, in a worker thread of your own.
    */
   readonly blocking?: boolean | undefined
 }
 
 /**
- * onnxruntime by its C API instead of its official binding: tensors may stay in the provider's memory between runs
- * (`Runtime.device`), so that CUDA trains without copying parameters to the GPU and gradients back, and arrays over shared
- * memory are read in place. It needs the package koffi, which is not installed with this one. One run at a time.
- *
- * Throws 'runtime' with what is missing, 'invalid-option'.
+ * Creates a runtime that calls onnxruntime's C API instead of its official binding. Tensors can stay in the provider's
+ * memory between runs (`Runtime.device`), so that CUDA trains without copying parameters to the GPU and gradients back,
+ * and arrays in shared memory are read in place. It needs the package koffi, which is not installed with this one. One
+ * run at a time.
+ * @throws 'runtime' naming what is missing, 'invalid-option'
+ * @example
+ * const runtime = cApi({ provider: 'cuda' })
  */
 export function cApi(options: CApiOptions = {}): Runtime {
   const {
@@ -46,22 +48,22 @@ export function cApi(options: CApiOptions = {}): Runtime {
     blocking = false,
     resident = provider === 'cuda',
   } = options
-  whole('threads', threads, 1)
-  whole('device', device, 0)
+  checkInteger('threads', threads, 1)
+  checkInteger('device', device, 0)
   if (provider !== 'cpu' && provider !== 'cuda')
-    throw new OnnxIreError('invalid-option', `provider is one of cpu, cuda, not ${provider}`)
+    throw new OnnxIreError('invalid-option', `provider must be 'cpu' or 'cuda', got '${provider}'`)
   if (!telemetry) process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
   const chosen = provider === 'cuda' ? cudaProvider(device, options.cuda ?? {}) : cpuProvider
   const native = ort()
   const engine = new Engine(native, chosen, { ...options, threads, blocking })
   const manner = blocking ? 'blocking' : 'thread pool'
-  const description = `onnxruntime ${native.version} by its C API, ${chosen.name}, ${threads} thread${threads === 1 ? '' : 's'}, ${manner}`
+  const description = `onnxruntime ${native.version} through its C API, ${chosen.name}, ${threads} thread${threads === 1 ? '' : 's'}, ${manner}`
   return runtime(description, chosen.kind, engine, resident)
 }
 
-function whole(option: string, value: number, least: number) {
+function checkInteger(option: string, value: number, least: number) {
   if (Number.isSafeInteger(value) && value >= least) return
-  throw new OnnxIreError('invalid-option', `${option} must be a whole number of at least ${least}, not ${value}`)
+  throw new OnnxIreError('invalid-option', `${option} must be an integer >= ${least}, got ${value}`)
 }
 
 function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine, resident: boolean): Runtime {

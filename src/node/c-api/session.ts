@@ -5,15 +5,14 @@ import { Handle } from './handle.js'
 import { answer, type Call, numberOf, type Ort } from './ort.js'
 import { elementType, hostValue, type Owner, Value, valueAt } from './value.js'
 
-/** Calls a function of onnxruntime that takes long: at once, or off the event loop. */
+/** Calls a slow function of onnxruntime, synchronously or off the event loop. */
 export type Invoke = <A extends unknown[]>(call: Call<A>, ...args: A) => void | Promise<void>
 
 const tensorType = 1
 
 /**
- * A model that onnxruntime holds, and the binding that its runs go through. One run at a time.
- *
- * It outlives its release for as long as tensors do that its runs left on the device: their memory is its provider's.
+ * A compiled model and the I/O binding of its runs. One run at a time. After `release` the session lives until its last
+ * device tensor is freed, because its provider owns their memory.
  */
 export class Session implements Owner {
   readonly inputs: readonly InputInfo[]
@@ -25,11 +24,11 @@ export class Session implements Owner {
   #abandoned = false
 
   /**
-   * Releases `options` in the end. Throws `OrtFailure` with why onnxruntime refuses the model, 'runtime' for inputs and outputs
-   * that are no tensors.
+   * Compiles a model and releases `options`. Throws `OrtFailure` with onnxruntime's message, and 'runtime' for inputs
+   * and outputs that are not tensors.
    */
   static async create(ort: Ort, invoke: Invoke, options: Handle, model: Uint8Array): Promise<Session> {
-    // Its own bytes: the caller's may be written to, or be gone, before onnxruntime has read them.
+    // A copy: the caller may change its bytes before onnxruntime has read them.
     const bytes = model.slice()
     const out = new BigUint64Array(1)
     try {
@@ -53,12 +52,12 @@ export class Session implements Owner {
     const inputCount = Number(answer((out) => ort.SessionGetInputCount(address, out)))
     const outputCount = Number(answer((out) => ort.SessionGetOutputCount(address, out)))
     this.inputs = Array.from({ length: inputCount }, (_, i) => {
-      const name = take(ort, (out) => ort.SessionGetInputName(address, i, ort.allocator, out))
+      const name = readText(ort, (out) => ort.SessionGetInputName(address, i, ort.allocator, out))
       const info = answer((out) => ort.SessionGetInputTypeInfo(address, i, out))
       return { name, dtype: portType(ort, info, `input '${name}'`) }
     })
     this.outputs = Array.from({ length: outputCount }, (_, i) => {
-      const name = take(ort, (out) => ort.SessionGetOutputName(address, i, ort.allocator, out))
+      const name = readText(ort, (out) => ort.SessionGetOutputName(address, i, ort.allocator, out))
       const info = answer((out) => ort.SessionGetOutputTypeInfo(address, i, out))
       return { name, dtype: portType(ort, info, `output '${name}'`) }
     })
@@ -70,9 +69,9 @@ export class Session implements Owner {
   }
 
   /**
-   * Runs the model on feeds in the order of `inputs`, from the host (whose memory is `hostMemory`) or values. Every output
-   * is a new value in the memory that stands in `places`. One that lies in the memory of a feed, which the model passes
-   * through, or of another output is what `separate` makes of it. Throws `OrtFailure`.
+   * Runs the model on feeds in the order of `inputs`, which are host tensors (in `hostMemory`) or values. Every output
+   * is a new value in the memory given by `places`. An output that shares its elements with a feed or another output is
+   * replaced by the result of `separate`. Throws `OrtFailure`.
    */
   async run(
     invoke: Invoke,
@@ -95,10 +94,10 @@ export class Session implements Owner {
       for (const [i, place] of places.entries()) ort.BindOutputToDevice(binding, this.outputs[i]!.name, place)
       await this.#handle.during(() => invoke(ort.RunWithBinding, this.#handle.address, null, binding))
       const outputs = this.#collect(binding)
-      if (separate) await apart(fed, outputs, separate)
+      if (separate) await separateOutputs(fed, outputs, separate)
       return outputs
     } finally {
-      // The binding would keep what it was given, and the next run would write into this one's outputs.
+      // Otherwise the binding would reference its tensors, and the next run would write to the outputs of this one.
       ort.ClearBoundInputs(binding)
       ort.ClearBoundOutputs(binding)
       for (const value of own) value.release()
@@ -123,18 +122,18 @@ export class Session implements Owner {
     }
   }
 
-  /** Counts a tensor of its runs that is alive. */
+  /** Counts a device tensor of this session. */
   keep(): void {
     this.#kept++
   }
 
-  /** Such a tensor is gone. */
+  /** Counts a device tensor of this session that was freed. */
   drop(): void {
     this.#kept--
     if (this.#abandoned && this.#kept === 0) this.#free()
   }
 
-  /** No more runs will follow. */
+  /** Ends the session once its device tensors are freed. */
   release(): void {
     this.#abandoned = true
     if (this.#kept === 0) this.#free()
@@ -146,8 +145,8 @@ export class Session implements Owner {
   }
 }
 
-/** Replaces the outputs that have the elements of a feed or of another output. On failure they are all released. */
-async function apart(
+/** Replaces outputs that share elements with a feed or another output. Releases all outputs on failure. */
+async function separateOutputs(
   feeds: readonly Value[],
   outputs: Value[],
   separate: (shared: Value, output: number) => Value | Promise<Value>,
@@ -168,8 +167,8 @@ async function apart(
   }
 }
 
-/** Text that onnxruntime allocated for us. */
-function take(ort: Ort, call: (out: BigUint64Array) => void): string {
+/** Reads and frees a text that onnxruntime allocated. */
+function readText(ort: Ort, call: (out: BigUint64Array) => void): string {
   const address = answer(call)
   const text = ort.text(address)
   ort.AllocatorFree(ort.allocator, address)
@@ -181,7 +180,7 @@ function portType(ort: Ort, info: bigint, what: string) {
     if (numberOf((out) => ort.GetOnnxTypeFromTypeInfo(info, out)) !== tensorType)
       throw new OnnxIreError(
         'runtime',
-        `${what} is no tensor: sequences, maps and optional values cannot be fed or read`,
+        `${what} is not a tensor: sequences, maps and optional values are not supported`,
       )
     return elementType(
       ort,

@@ -1,6 +1,6 @@
-/** What crosses into C: an address or the memory of a view, text, numbers, texts. */
+/** Types of the arguments of C functions. */
 export interface Crossing {
-  /** An address, or memory of ours that C reads or writes: the view's own bytes, not a copy. */
+  /** An address, or a view whose own bytes C reads or writes. */
   ptr: bigint | ArrayBufferView | null
   /** Zero-terminated UTF-8. */
   str: string
@@ -8,16 +8,16 @@ export interface Crossing {
   path: string
   strs: readonly string[]
   int: number
-  /** size_t, and int64_t where it stands for a length. */
+  /** size_t, and int64_t for lengths. */
   size: number
 }
 
 type Kind = keyof Crossing
 
-/** Where a function stands in `OrtApi`, and what it takes. The table only ever grows at its end. */
+/** Index of a function in `OrtApi` and the types of its arguments. The table only grows at its end. */
 export type Slot = readonly [index: number, ...takes: Kind[]]
 
-/** Functions of `OrtApi` that answer with an `OrtStatus`, null for success. */
+/** Functions of `OrtApi` that return an `OrtStatus`, null for success. */
 export const calls = {
   CreateEnv: [3, 'int', 'str', 'ptr'],
   CreateSessionFromArray: [8, 'ptr', 'ptr', 'size', 'ptr', 'ptr'],
@@ -69,7 +69,7 @@ export const calls = {
   UpdateCUDAProviderOptions: [206, 'ptr', 'strs', 'strs', 'size'],
 } as const satisfies Record<string, Slot>
 
-/** Functions of `OrtApi` without an answer. */
+/** Functions of `OrtApi` that return nothing. */
 export const procedures = {
   ReleaseEnv: [92, 'ptr'],
   ReleaseStatus: [93, 'ptr'],
@@ -85,13 +85,14 @@ export const procedures = {
   ReleaseCUDAProviderOptions: [208, 'ptr'],
 } as const satisfies Record<string, Slot>
 
-/** What onnxruntime says of a status and of itself. */
+/** Functions of `OrtApi` that describe a status or the library. */
 export const questions = {
   GetErrorCode: [1, 'ptr'],
   GetErrorMessage: [2, 'ptr'],
   GetBuildInfoString: [254],
 } as const satisfies Record<string, Slot>
 
+/** Argument types of a function. */
 export type Takes<S extends Slot> = S extends readonly [number, ...infer K]
   ? { [I in keyof K]: Crossing[K[I] & Kind] }
   : never

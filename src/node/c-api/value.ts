@@ -4,13 +4,13 @@ import { OnnxIreError } from '../../util/errors.js'
 import { Handle } from './handle.js'
 import { answer, numberOf, type Ort } from './ort.js'
 
-/** Whom a value needs for as long as it is there. */
+/** An object that must outlive a value. */
 export interface Owner {
   keep(): void
   drop(): void
 }
 
-/** A tensor as onnxruntime holds it. */
+/** An OrtValue that holds a tensor. */
 export class Value extends Handle {
   readonly dtype: DType
   readonly dims: readonly number[]
@@ -27,14 +27,14 @@ export class Value extends Handle {
     this.dims = dims
   }
 
-  /** Where its elements are, 0 where it has none; in a device's memory that only means something to the device. */
+  /** Address of its elements, 0 if it has none. An address in device memory is meaningful only to the device. */
   get elements(): bigint {
     if (this.dtype === 'string' || this.dims.includes(0)) return 0n
     return answer((out) => this.#ort.GetTensorMutableData(this.address, out))
   }
 }
 
-/** Holds the array that a value lies in, so that it is not collected before the value is released. */
+/** References the array of a value, so that it is not garbage-collected before the value is released. */
 class Memory implements Owner {
   array: TypedArray | null
 
@@ -54,12 +54,12 @@ interface Type {
   readonly dims: readonly number[]
 }
 
-/** The value that `owner` made at `address`. */
+/** Wraps the OrtValue at `address`, which `owner` created. */
 export function valueAt(ort: Ort, address: bigint, owner: Owner): Value {
   return new Value(ort, address, typeOf(ort, address), owner)
 }
 
-/** A value over the elements of `tensor` where they lie, or with copies of its strings. */
+/** Creates a value over the elements of a host tensor without a copy; strings are copied. */
 export function hostValue(ort: Ort, hostMemory: bigint, { dtype, dims, data }: Tensor): Value {
   const shape = BigInt64Array.from(dims, BigInt)
   const type = dtypes[dtype].onnx
@@ -73,13 +73,13 @@ export function hostValue(ort: Ort, hostMemory: bigint, { dtype, dims, data }: T
   }
   if (!isStrings(data)) return make(data.length === 0 ? null : fixed(data))
   if (data.some((text) => text.includes('\0')))
-    throw new OnnxIreError('invalid-data', 'onnxruntime takes no strings that contain the character 0')
+    throw new OnnxIreError('invalid-data', 'strings must not contain the character U+0000')
   const value = make(null)
   if (data.length > 0) ort.FillStringTensor(value.address, data, data.length)
   return value
 }
 
-/** A copy of a value in host memory. */
+/** Copies a value in host memory to a tensor. */
 export function tensorOf(ort: Ort, value: Value): Tensor {
   const { dtype, dims } = value
   const { array, bits } = dtypes[dtype]
@@ -103,14 +103,14 @@ function typeOf(ort: Ort, value: bigint): Type {
   }
 }
 
-/** The dtype of an `OrtTensorTypeAndShapeInfo`. */
+/** Type of the elements of an `OrtTensorTypeAndShapeInfo`. */
 export function elementType(ort: Ort, info: bigint): DType {
   const type = numberOf((out) => ort.GetTensorElementType(info, out))
   const dtype = dtypeOf(type)
   if (dtype === undefined)
     throw new OnnxIreError(
       'runtime',
-      `tensors of ONNX type ${type} cannot cross into JavaScript; cast them in the graph`,
+      `tensors of ONNX type ${type} are not supported in JavaScript; cast them in the graph`,
     )
   return dtype
 }
@@ -125,7 +125,7 @@ function stringsOf(ort: Ort, value: Value, count: number): string[] {
   return Array.from(offsets, (start, i) => decoder.decode(bytes.subarray(Number(start), end(i))))
 }
 
-/** A buffer that its owner may shrink could give its pages back under native code that reads them. */
+/** Copies an array over a resizable buffer: shrinking it would free pages that native code reads. */
 function fixed(data: TypedArray): TypedArray {
   const { buffer } = data as { buffer: { resizable?: boolean; growable?: boolean } }
   return buffer.resizable || buffer.growable ? data.slice() : data
