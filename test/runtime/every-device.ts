@@ -122,7 +122,9 @@ export function everyDevice({ start: begin, keeps, patience = 60_000 }: DevicePl
     const program = await on.compile(oneNode('Neg', ['x'], vector), () => false)
     const refused = (message: RegExp) => ({ code: 'invalid-data', message: expect.stringMatching(message) })
     const foreign = await other.upload(floats(1))
-    await expect(program.run({ x: foreign })).rejects.toMatchObject(refused(/^input 'x': the tensor belongs to another device$/))
+    await expect(program.run({ x: foreign })).rejects.toMatchObject(
+      refused(/^input 'x': the tensor belongs to another device$/),
+    )
     await expect(on.download(foreign)).rejects.toMatchObject(refused(/the tensor belongs to another device$/))
     const fake: DeviceTensor = { dtype: 'float32', dims: [1], release() {} }
     await expect(on.download(fake)).rejects.toMatchObject(refused(/the tensor belongs to another device$/))
