@@ -1,7 +1,7 @@
 import type { DType } from '../ir/dtype.js'
 import type { Dim } from '../ir/shape.js'
 import type { Tensor } from '../ir/tensor.js'
-import type { Body, TensorType, Value } from '../ir/value.js'
+import type { Attributes, Body, TensorType, Value } from '../ir/value.js'
 
 interface AttributeTypes {
   int: number
@@ -22,6 +22,8 @@ export interface AttributeSpec<
   readonly type: keyof AttributeTypes
   readonly presence: Presence
   readonly default?: T
+  /** True if the attribute is the ONNX number of an element type. */
+  readonly numbersType?: boolean
 }
 
 const attribute = <K extends keyof AttributeTypes>(type: K) => {
@@ -34,6 +36,14 @@ const attribute = <K extends keyof AttributeTypes>(type: K) => {
 
 /** `int(1)` has a default, `int.required` must be given, `int.optional` may be absent. */
 export const int = attribute('int')
+/** `int` attributes that are ONNX numbers of element types (TensorProto.DataType): `elementType(1)` is float32. */
+export const elementType = ((): typeof int => {
+  const numbersType = { numbersType: true } as const
+  return Object.assign((value: number) => ({ ...int(value), ...numbersType }), {
+    required: { ...int.required, ...numbersType },
+    optional: { ...int.optional, ...numbersType },
+  })
+})()
 export const float = attribute('float')
 export const string = attribute('string')
 export const tensorAttribute = attribute('tensor')
@@ -73,6 +83,93 @@ export type PerSlot<S extends Slots, T, Absent = null> = S extends readonly [inf
     : readonly [Head extends `${string}?` ? T | Absent : T, ...PerSlot<Rest, T, Absent>]
   : readonly []
 
+/** Name of an input, without the marks of optional and variadic ones: `'b'` of `'b?'`, `'xs'` of `'...xs'`. */
+export type InputName<I extends Slots> = NameOf<I[number]>
+type NameOf<S extends string> = S extends `...${infer Name}` ? Name : S extends `${infer Name}?` ? Name : S
+
+/** Lists of inputs that an operator's definition may have. */
+export interface InputFacts<Name = string> {
+  /** Inputs whose parameters a layer learns: weights, biases, scales of norms. */
+  readonly weights: readonly Name[]
+  /**
+   * Inputs whose parameters are learned if they are vectors along one axis and another input is the result of a layer:
+   * exporters write biases and scales as nodes of their own.
+   */
+  readonly vectorWeights: readonly Name[]
+  /** Inputs that hold the quantized weights of a layer. */
+  readonly quantizedWeights: readonly Name[]
+  /** Floating-point inputs that configure the operator and are not trained: factors, tables of angles, quantization scales. */
+  readonly configInputs: readonly Name[]
+  /**
+   * Inputs that onnxruntime reads in host memory on every provider: shapes, axes, counts, conditions. The host computes
+   * their values, so that no run waits for a device to return a shape.
+   */
+  readonly hostInputs: readonly Name[]
+  /** Inputs, other than `hostInputs`, that must be int64. */
+  readonly int64Inputs: readonly Name[]
+}
+
+/** Properties of an operator that name no inputs. */
+export interface Facts {
+  /**
+   * The result holds elements of the first input and nothing else. 'same': all of them, unchanged. 'reshaped': all of them
+   * in the same order, under another shape. 'rearranged': some of them, or in another order or type.
+   */
+  readonly view: 'same' | 'reshaped' | 'rearranged' | undefined
+  /** Each output element depends on one element of each input; kernels may write the result over an input. */
+  readonly elementwise: boolean
+  /** The result depends on the shape of the input only. */
+  readonly shapeOnly: boolean
+  /** The result may have more elements than the inputs. */
+  readonly enlarges: boolean
+  /** Integer outputs are indices along `axis` (an attribute) of the first input. */
+  readonly indexesAxis: boolean
+  /** ONNX defines the operator for int32 wherever it does for int64, except for `hostInputs` and `int64Inputs`. */
+  readonly acceptsInt32: boolean
+  /** The operator works for any number of classes, so a classifier's last layer may be replaced upstream of it. */
+  readonly keepsClasses: boolean
+  /**
+   * 'own': the operator and the weights it reads are a layer. 'previous': it belongs to the layer whose result it reads
+   * (norms, and biases and scales in nodes of their own).
+   */
+  readonly layer: 'own' | 'previous' | undefined
+  /** Last operator set for which onnxruntime's provider has a kernel, by provider, if that is not the newest. */
+  readonly maxOpset: Readonly<Record<string, number>>
+}
+
+/** Number of operations of one application (see `op/flops.ts`); NaN if it depends on unknown lengths or on the data. */
+export type Flops<I extends Slots, A extends AttributeSpecs> = (
+  inputs: PerSlot<I, Value>,
+  outputs: readonly Value[],
+  attributes: AttributesOf<A>,
+) => number
+
+/** Facts that are functions of a node's inputs or attributes, typed by the definition. */
+interface ComputedFacts<I extends Slots, A extends AttributeSpecs> {
+  /** Whether the output differs from run to run for the same inputs. */
+  readonly random?: boolean | ((inputs: PerSlot<I, Value>) => boolean)
+  /** Undefined for operators with bodies, which take the operations of their bodies. */
+  readonly flops: Flops<I, A> | undefined
+  /**
+   * By input, the axes that count a weight's filters (a filter produces one output channel or one neuron), given the
+   * weight's number of axes.
+   */
+  readonly filterAxes?: {
+    readonly [K in InputName<I>]?: (attributes: AttributesOf<A>, rank: number) => readonly number[] | undefined
+  }
+}
+
+/** `ComputedFacts` as the library reads them: the types of the single definition are erased. */
+interface ErasedFacts {
+  readonly random: boolean | ((inputs: readonly (Value | null)[]) => boolean)
+  readonly flops:
+    | ((inputs: readonly (Value | null)[], outputs: readonly Value[], attributes: Attributes) => number)
+    | undefined
+  readonly filterAxes: Readonly<
+    Record<string, ((attributes: Attributes, rank: number) => readonly number[] | undefined) | undefined>
+  >
+}
+
 export interface Call<I extends Slots, A extends AttributeSpecs> {
   readonly inputs: PerSlot<I, Value>
   readonly attributes: AttributesOf<A>
@@ -84,11 +181,10 @@ export interface Call<I extends Slots, A extends AttributeSpecs> {
  * What an operator is: its form in the newest operator set this library writes, as its page under
  * https://onnx.ai/onnx/operators/ gives it.
  */
-export interface Definition<
-  I extends Slots = Slots,
-  O extends Slots = Slots,
-  A extends AttributeSpecs = AttributeSpecs,
-> {
+export interface Definition<I extends Slots = Slots, O extends Slots = Slots, A extends AttributeSpecs = AttributeSpecs>
+  extends Facts,
+    InputFacts,
+    ErasedFacts {
   readonly inputs: I
   readonly outputs: O
   readonly attributes: A
@@ -114,17 +210,19 @@ export interface Definition<
 type Options<I extends Slots, O extends Slots, A extends AttributeSpecs, G> = Pick<
   Definition<I, O, A>,
   'inputs' | 'since' | 'infer'
-> & {
-  readonly outputs?: O
-  readonly attributes?: A
-  readonly later?: Readonly<Record<string, number>>
-  readonly laterTypes?: Readonly<Partial<Record<DType, number>>>
-  readonly domain?: string
-  readonly broadcasts?: boolean
-  readonly straightThrough?: boolean
-  readonly gradient?: G
-  readonly contents?: (call: Call<I, A>) => readonly Dim[] | readonly (readonly Dim[])[] | undefined
-}
+> &
+  Partial<Facts & InputFacts<InputName<NoInfer<I>>>> &
+  ComputedFacts<NoInfer<I>, A> & {
+    readonly outputs?: O
+    readonly attributes?: A
+    readonly later?: Readonly<Record<string, number>>
+    readonly laterTypes?: Readonly<Partial<Record<DType, number>>>
+    readonly domain?: string
+    readonly broadcasts?: boolean
+    readonly straightThrough?: boolean
+    readonly gradient?: G
+    readonly contents?: (call: Call<I, A>) => readonly Dim[] | readonly (readonly Dim[])[] | undefined
+  }
 
 type NoGradient = { readonly none: 'zero' | 'missing'; readonly reason: string } | undefined
 
@@ -143,8 +241,25 @@ export function define<
     domain: '',
     broadcasts: false,
     straightThrough: false,
+    weights: [],
+    vectorWeights: [],
+    quantizedWeights: [],
+    configInputs: [],
+    hostInputs: [],
+    int64Inputs: [],
+    view: undefined,
+    elementwise: false,
+    shapeOnly: false,
+    enlarges: false,
+    indexesAxis: false,
+    acceptsInt32: false,
+    keepsClasses: false,
+    layer: undefined,
+    maxOpset: {},
+    random: false,
+    filterAxes: {},
     contents: undefined,
-    ...options,
+    ...(options as Omit<typeof options, keyof ErasedFacts> & Partial<ErasedFacts> & Pick<ErasedFacts, 'flops'>),
     gradient: options.gradient as G,
   }
 }

@@ -1,7 +1,8 @@
 import { addDims, type Dim, divDims, formatShape, mulDims, type Shape, unknownDim } from '../../ir/shape.js'
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { type AttributesOf, define, float, int } from '../define.js'
+import { type AttributesOf, define, elementType, float, int } from '../define.js'
+import { lengthAt, size } from '../flops.js'
 
 const attributes = {
   is_causal: int(0),
@@ -10,7 +11,7 @@ const attributes = {
   qk_matmul_output_mode: int(0),
   scale: float.optional,
   softcap: float(0),
-  softmax_precision: int.optional,
+  softmax_precision: elementType.optional,
 }
 
 export type AttentionAttributes = AttributesOf<typeof attributes>
@@ -52,6 +53,13 @@ function attentionTypes(
   ]
 }
 
+/** Two products and a sum for each feature that is rotated: 3 per element. */
+function rotaryFlops(x: Value, cos: Value, attributes: { num_heads: number; rotary_embedding_dim: number }): number {
+  const { num_heads, rotary_embedding_dim: rotated } = attributes
+  const head = x.shape?.length === 3 && num_heads > 0 ? lengthAt(x, -1) / num_heads : lengthAt(x, -1)
+  return 3 * size(x) * (rotated === 0 ? 1 : (2 * lengthAt(cos, -1)) / head)
+}
+
 export const attention = {
   /** softmax(scale q k^T + mask) v for every head; key and value heads are shared by equal groups of query heads. */
   Attention: define({
@@ -61,6 +69,9 @@ export const attention = {
     attributes,
     since: 23,
     later: { 'nonpadKvSeqlen?': 24 },
+    // q k^T, scale, mask, softmax and the product with v, for every pair of positions, masked ones included
+    flops: ([, , , mask], [, key, value, scores], { softcap }) =>
+      size(scores!) * (2 * lengthAt(key!, -1) + 1 + (softcap ? 3 : 0) + (mask ? 1 : 0) + 5 + 2 * lengthAt(value!, -1)),
     infer: ({ inputs: [q, k, v, , pastKey], attributes }) => attentionTypes(q, k, v, pastKey, attributes),
   }),
   /** Turns pairs of features by angles given as cosines and sines, looked up at `positionIds` where those are given. */
@@ -68,6 +79,8 @@ export const attention = {
     inputs: ['x', 'cosCache', 'sinCache', 'positionIds?'],
     attributes: { interleaved: int(0), num_heads: int(0), rotary_embedding_dim: int(0) },
     since: 23,
+    configInputs: ['cosCache', 'sinCache'],
+    flops: ([x, cos], _, attributes) => rotaryFlops(x, cos, attributes),
     infer: ({ inputs: [x], attributes: { num_heads } }) => {
       byHead(x.shape, num_heads)
       return x

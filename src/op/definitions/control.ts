@@ -45,6 +45,9 @@ export const control = {
     outputs: ['...outputs'],
     attributes: { then_branch: body.required, else_branch: body.required },
     since: 1,
+    hostInputs: ['cond'],
+    maxOpset: { webgpu: 22 },
+    flops: undefined,
     infer: ({ attributes: { then_branch, else_branch } }) => branchTypes(then_branch, else_branch),
   }),
   /** The body maps (round, condition, ...states) to (condition, ...states, ...slices); slices are stacked along a new first axis. */
@@ -53,6 +56,8 @@ export const control = {
     outputs: ['...final'],
     attributes: { body: body.required },
     since: 1,
+    hostInputs: ['m', 'cond'],
+    flops: undefined,
     infer: ({ inputs: [, , ...initial], attributes: { body } }) => {
       const results = body.outputs.slice(1)
       // The condition may end it before the bound does.
@@ -76,6 +81,7 @@ export const control = {
       scan_output_directions: ints.optional,
     },
     since: 9,
+    flops: undefined,
     infer: ({ inputs, attributes: { body, num_scan_inputs, scan_input_axes, scan_output_axes } }) => {
       const states = inputs.length - num_scan_inputs
       if (states < 0 || num_scan_inputs < 1) {

@@ -2,6 +2,7 @@ import { addDims, type Dim, formatShape, mulDims, type Shape, subDims, unknownDi
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type Call, define, int, ints } from '../define.js'
+import { biasFlops, convolutionFlops, product, size } from '../flops.js'
 import {
   extentOf,
   split,
@@ -150,6 +151,27 @@ function transposed({ inputs: [x, w, b], attributes }: TransposedConvolution): T
 
 /** Convolutions over one or more spatial axes; data [N, C, ...], weights [M, C / group, ...] ([C, M / group, ...] transposed). */
 export const convolution = {
-  Conv: define({ inputs: ['x', 'w', 'b?'], attributes, since: 11, infer: convolved }),
-  ConvTranspose: define({ inputs: ['x', 'w', 'b?'], attributes: transposedAttributes, since: 11, infer: transposed }),
+  Conv: define({
+    inputs: ['x', 'w', 'b?'],
+    attributes,
+    since: 11,
+    weights: ['w', 'b'],
+    layer: 'own',
+    filterAxes: { w: () => [0] },
+    maxOpset: { webgpu: 24 },
+    flops: ([, w, b], [y]) => convolutionFlops(w, y!, b),
+    infer: convolved,
+  }),
+  ConvTranspose: define({
+    inputs: ['x', 'w', 'b?'],
+    attributes: transposedAttributes,
+    since: 11,
+    weights: ['w', 'b'],
+    layer: 'own',
+    filterAxes: { w: () => [1] },
+    maxOpset: { webgpu: 21 },
+    // Each input element is spread over M/g k1 k2 ... elements.
+    flops: ([x, w, b], [y]) => 2 * size(x) * product(w.shape?.slice(1)) + biasFlops(b, y!),
+    infer: transposed,
+  }),
 }

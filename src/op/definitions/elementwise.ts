@@ -12,7 +12,8 @@ import {
   roundHalfToEven,
   rounding,
 } from '../contents.js'
-import { define, int, string, zero } from '../define.js'
+import { define, elementType, type Facts, int, string, zero } from '../define.js'
+import { noFlops, perOutput, size } from '../flops.js'
 
 /** The result of operands that must agree in type and broadcast in shape. */
 export function broadcastType(...operands: readonly Value[]): TensorType {
@@ -33,10 +34,20 @@ export function carriedType(onnx: number): DType {
 /** Arithmetic took 8- and 16-bit integers with version 14. */
 const smallIntegers = { int8: 14, int16: 14, uint8: 14, uint16: 14 } as const
 
+/** Facts of sums, differences, products and quotients, as which exporters also write biases and scales. */
+const arithmetic = {
+  vectorWeights: ['a', 'b'],
+  layer: 'previous',
+  elementwise: true,
+  acceptsInt32: true,
+  flops: perOutput(1),
+} as const
+
 const binary = (since: number, compute: (a: Dim, b: Dim) => Dim) =>
   define({
     inputs: ['a', 'b'],
     since,
+    ...arithmetic,
     laterTypes: smallIntegers,
     broadcasts: true,
     infer: ({ inputs: [a, b] }) => broadcastType(a, b),
@@ -49,14 +60,20 @@ const bitwise = () =>
     since: 18,
     broadcasts: true,
     gradient: zero('integers'),
+    elementwise: true,
+    flops: perOutput(1),
     infer: ({ inputs: [a, b] }) => broadcastType(a, b),
   })
 
-const variadic = (since: number, compute?: (dtype: DType) => (a: Dim, b: Dim) => Dim) =>
+/** Any number of operands, combined two at a time; `finalOperations` follow per element. */
+const variadic = (since: number, compute?: (dtype: DType) => (a: Dim, b: Dim) => Dim, finalOperations = 0) =>
   define({
     inputs: ['...xs'],
     since,
     broadcasts: true,
+    elementwise: true,
+    acceptsInt32: true,
+    flops: (xs, [y]) => (xs.length - 1 + finalOperations) * size(y!),
     infer: ({ inputs }) => broadcastType(...inputs),
     contents: ({ inputs }) => {
       const { dtype } = inputs[0]!
@@ -65,10 +82,14 @@ const variadic = (since: number, compute?: (dtype: DType) => (a: Dim, b: Dim) =>
     },
   })
 
-const unary = (since: number, compute?: (x: Dim) => Dim) =>
+const unary = (since: number, compute?: (x: Dim) => Dim, facts: Partial<Facts> = {}) =>
   define({
     inputs: ['x'],
     since,
+    elementwise: true,
+    acceptsInt32: true,
+    ...facts,
+    flops: perOutput(1),
     infer: ({ inputs: [x] }) => x,
     contents: ({ inputs: [x] }) => compute && elementwiseContents([x], x.dtype, exactly(x.dtype, compute)),
   })
@@ -78,6 +99,9 @@ const stepwise = (since: number, compute: (x: Dim) => Dim) =>
     inputs: ['x'],
     since,
     gradient: zero('piecewise constant'),
+    elementwise: true,
+    acceptsInt32: true,
+    flops: perOutput(1),
     infer: ({ inputs: [x] }) => x,
     contents: ({ inputs: [x] }) => elementwiseContents([x], x.dtype, compute),
   })
@@ -86,6 +110,8 @@ const same = (a: Dim, b: Dim, compute: (a: number, b: number) => number): Dim =>
   a === b ? a : typeof a === 'number' && typeof b === 'number' ? compute(a, b) : unknownDim()
 
 const extremum = (compute: (a: number, b: number) => number) => () => (a: Dim, b: Dim) => same(a, b, compute)
+
+const upTo21 = { maxOpset: { webgpu: 21 } }
 
 export const elementwise = {
   Add: binary(7, addDims),
@@ -96,6 +122,7 @@ export const elementwise = {
     since: 7,
     laterTypes: smallIntegers,
     broadcasts: true,
+    ...arithmetic,
     infer: ({ inputs: [a, b] }) => broadcastType(a, b),
     contents: ({ inputs: [a, b] }) => elementwiseContents([a, b], a.dtype, exactly(a.dtype, quotient(a.dtype))),
   }),
@@ -104,6 +131,9 @@ export const elementwise = {
     attributes: { fmod: int(0) },
     since: 10,
     broadcasts: true,
+    elementwise: true,
+    acceptsInt32: true,
+    flops: perOutput(1),
     infer: ({ inputs: [a, b] }) => broadcastType(a, b),
     contents: ({ inputs: [a, b], attributes: { fmod } }) =>
       elementwiseContents([a, b], a.dtype, exactly(a.dtype, remainder(fmod))),
@@ -112,6 +142,9 @@ export const elementwise = {
     inputs: ['x', 'exponent'],
     since: 12,
     broadcasts: true,
+    elementwise: true,
+    acceptsInt32: true,
+    flops: perOutput(1),
     infer: ({ inputs: [x, exponent] }) => ({ dtype: x.dtype, shape: broadcastShapes(x.shape, exponent.shape) }),
   }),
   Neg: unary(6, (x) => subDims(0, x)),
@@ -120,18 +153,18 @@ export const elementwise = {
   Reciprocal: unary(6),
   Exp: unary(6),
   Log: unary(6),
-  Sin: unary(7),
-  Cos: unary(7),
-  Tan: unary(7),
-  Asin: unary(7),
-  Acos: unary(7),
-  Atan: unary(7),
-  Sinh: unary(9),
-  Cosh: unary(9),
+  Sin: unary(7, undefined, upTo21),
+  Cos: unary(7, undefined, upTo21),
+  Tan: unary(7, undefined, upTo21),
+  Asin: unary(7, undefined, upTo21),
+  Acos: unary(7, undefined, upTo21),
+  Atan: unary(7, undefined, upTo21),
+  Sinh: unary(9, undefined, upTo21),
+  Cosh: unary(9, undefined, upTo21),
   Tanh: unary(6),
-  Asinh: unary(9),
-  Acosh: unary(9),
-  Atanh: unary(9),
+  Asinh: unary(9, undefined, upTo21),
+  Acosh: unary(9, undefined, upTo21),
+  Atanh: unary(9, undefined, upTo21),
   Erf: unary(9),
   Sign: stepwise(9, onNumbers(Math.sign)),
   Ceil: stepwise(6, rounding('ceil', Math.ceil)),
@@ -140,11 +173,14 @@ export const elementwise = {
   Min: variadic(12, extremum(Math.min)),
   Max: variadic(12, extremum(Math.max)),
   Sum: variadic(8, (dtype) => exactly(dtype, addDims)),
-  Mean: variadic(8),
+  Mean: variadic(8, undefined, 1),
   Clip: define({
     inputs: ['x', 'min?', 'max?'],
     since: 12,
     broadcasts: true,
+    elementwise: true,
+    acceptsInt32: true,
+    flops: ([x, min, max]) => ((min ? 1 : 0) + (max ? 1 : 0)) * size(x),
     infer: ({ inputs: [x, min, max] }) => {
       for (const bound of [min, max]) {
         if (bound?.shape?.some((dim) => typeof dim === 'number' && dim !== 1)) {
@@ -163,6 +199,9 @@ export const elementwise = {
     inputs: ['condition', 'x', 'y'],
     since: 9,
     broadcasts: true,
+    elementwise: true,
+    acceptsInt32: true,
+    flops: perOutput(1),
     infer: ({ inputs: [condition, x, y] }) => ({
       ...broadcastType(x, y),
       shape: broadcastShapes(condition.shape, x.shape, y.shape),
@@ -175,13 +214,23 @@ export const elementwise = {
   Identity: define({
     inputs: ['x'],
     since: 1,
+    view: 'same',
+    elementwise: true,
+    acceptsInt32: true,
+    keepsClasses: true,
+    flops: noFlops,
     infer: ({ inputs: [x] }) => x,
     contents: ({ inputs: [x] }) => x.contents,
   }),
   Cast: define({
     inputs: ['x'],
-    attributes: { to: int.required, saturate: int(1) },
+    attributes: { to: elementType.required, saturate: int(1) },
     since: 19,
+    view: 'rearranged',
+    elementwise: true,
+    acceptsInt32: true,
+    keepsClasses: true,
+    flops: noFlops,
     infer: ({ inputs: [x], attributes: { to } }) => ({ dtype: carriedType(to), shape: x.shape }),
     contents: ({ inputs: [x], attributes: { to } }) => cast(x, carriedType(to)),
   }),
@@ -189,14 +238,19 @@ export const elementwise = {
     inputs: ['x', 'target'],
     attributes: { saturate: int(1) },
     since: 19,
+    elementwise: true,
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: [x, target] }) => ({ dtype: target.dtype, shape: x.shape }),
     contents: ({ inputs: [x, target] }) => cast(x, target.dtype),
   }),
   BitCast: define({
     inputs: ['x'],
-    attributes: { to: int.required },
+    attributes: { to: elementType.required },
     since: 26,
     gradient: zero('the bits of its input, not its value'),
+    elementwise: true,
+    flops: noFlops,
     infer: ({ inputs: [x], attributes: { to } }) => {
       const dtype = carriedType(to)
       if (dtypes[dtype].bits !== dtypes[x.dtype].bits)
@@ -210,12 +264,21 @@ export const elementwise = {
     since: 11,
     broadcasts: true,
     gradient: zero('integers'),
+    elementwise: true,
+    flops: perOutput(1),
     infer: ({ inputs: [x, y] }) => broadcastType(x, y),
   }),
   BitwiseAnd: bitwise(),
   BitwiseOr: bitwise(),
   BitwiseXor: bitwise(),
-  BitwiseNot: define({ inputs: ['x'], since: 18, gradient: zero('integers'), infer: ({ inputs: [x] }) => x }),
+  BitwiseNot: define({
+    inputs: ['x'],
+    since: 18,
+    gradient: zero('integers'),
+    elementwise: true,
+    flops: perOutput(1),
+    infer: ({ inputs: [x] }) => x,
+  }),
 }
 
 const cast = (x: Value, to: DType) =>
@@ -230,6 +293,9 @@ const predicate = (since: number, test: Test) =>
     since,
     broadcasts: true,
     gradient: truth,
+    elementwise: true,
+    acceptsInt32: true,
+    flops: perOutput(1),
     infer: ({ inputs: [a, b] }) => {
       broadcastType(a, b)
       return { dtype: 'bool', shape: broadcastShapes(a.shape, b.shape) }
@@ -278,6 +344,8 @@ export const logical = {
     inputs: ['x'],
     since: 1,
     gradient: truth,
+    elementwise: true,
+    flops: perOutput(1),
     infer: ({ inputs: [x] }) => x,
     contents: ({ inputs: [x] }) =>
       elementwiseContents(
@@ -290,6 +358,8 @@ export const logical = {
     inputs: ['x'],
     since: 9,
     gradient: truth,
+    elementwise: true,
+    flops: perOutput(1),
     infer: ({ inputs: [x] }) => ({ dtype: 'bool', shape: x.shape }),
   }),
   IsInf: define({
@@ -298,6 +368,8 @@ export const logical = {
     since: 10,
     laterTypes: { float16: 20 },
     gradient: truth,
+    elementwise: true,
+    flops: perOutput(1),
     infer: ({ inputs: [x] }) => ({ dtype: 'bool', shape: x.shape }),
   }),
 }

@@ -5,6 +5,7 @@ import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { checkIntegers, knownNumbers, offsetIn, smallSize, takenFrom } from '../contents.js'
 import { define, int, string, tensorAttribute, zero } from '../define.js'
+import { noFlops, perOutput, size, unknownFlops } from '../flops.js'
 import { checkLengths, shapeFrom } from './movement.js'
 
 function gathered(x: Value, indices: Value, axis: number): Shape | undefined {
@@ -59,11 +60,19 @@ function rangeLength(start: Value, limit: Value, delta: Value): Dim {
   return from === 0 && step === 1 && typeof to === 'string' ? to : unknownDim()
 }
 
+/** One operation per update that is added, multiplied or compared. */
+const scatterFlops = (updates: Value, reduction: string): number => (reduction === 'none' ? 0 : size(updates))
+
 export const indexing = {
   Gather: define({
     inputs: ['x', 'indices'],
     attributes: { axis: int(0) },
     since: 11,
+    weights: ['x'],
+    layer: 'own',
+    filterAxes: { x: () => [0] },
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: [x, indices], attributes: { axis } }) => ({ dtype: x.dtype, shape: gathered(x, indices, axis) }),
     contents: ({ inputs: [x, indices], attributes: { axis } }) => gatheredContents(x, indices, axis),
   }),
@@ -71,6 +80,8 @@ export const indexing = {
     inputs: ['x', 'indices'],
     attributes: { axis: int(0) },
     since: 11,
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: [x, indices], attributes: { axis } }) => {
       checkRanks(x, indices, axis)
       return { dtype: x.dtype, shape: indices.shape ?? x.shape?.map(unknownDim) }
@@ -80,6 +91,8 @@ export const indexing = {
     inputs: ['x', 'indices', 'updates'],
     attributes: { axis: int(0), reduction: string('none') },
     since: 18,
+    acceptsInt32: true,
+    flops: ([, , updates], _, { reduction }) => scatterFlops(updates, reduction),
     infer: ({ inputs: [x, indices], attributes: { axis, reduction } }) => {
       checkRanks(x, indices, axis)
       checkReduction(reduction)
@@ -90,6 +103,7 @@ export const indexing = {
     inputs: ['x'],
     since: 9,
     gradient: zero('positions of elements'),
+    flops: noFlops,
     infer: ({ inputs: [x] }) => ({
       dtype: 'int64',
       shape: [x.shape ? x.shape.length : unknownDim(), countNonZero(x) ?? unknownDim()],
@@ -102,6 +116,10 @@ export const indexing = {
   Range: define({
     inputs: ['start', 'limit', 'delta'],
     since: 11,
+    configInputs: ['start', 'limit', 'delta'],
+    hostInputs: ['start', 'limit', 'delta'],
+    enlarges: true,
+    flops: perOutput(1),
     infer: ({ inputs: [start, limit, delta] }) => ({ dtype: start.dtype, shape: [rangeLength(start, limit, delta)] }),
     contents: ({ inputs: [start, limit, delta] }) => {
       const length = rangeLength(start, limit, delta)
@@ -119,6 +137,9 @@ export const indexing = {
     attributes: { value: tensorAttribute.optional },
     since: 9,
     gradient: zero('a constant'),
+    hostInputs: ['shape'],
+    enlarges: true,
+    flops: noFlops,
     infer: ({ inputs: [shape], attributes: { value } }) => ({
       dtype: value?.dtype ?? 'float32',
       shape: checkLengths(shapeFrom(shape)),
@@ -154,6 +175,9 @@ export const selection = {
     inputs: ['x', 'indices'],
     attributes: { batch_dims: int(0) },
     since: 12,
+    int64Inputs: ['indices'],
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: [x, indices], attributes: { batch_dims } }) => ({
       dtype: x.dtype,
       shape: gatheredNd(x, indices, batch_dims),
@@ -163,6 +187,9 @@ export const selection = {
     inputs: ['x', 'indices', 'updates'],
     attributes: { reduction: string('none') },
     since: 18,
+    int64Inputs: ['indices'],
+    acceptsInt32: true,
+    flops: ([, , updates], _, { reduction }) => scatterFlops(updates, reduction),
     infer: ({ inputs: [x, indices], attributes: { reduction } }) => {
       checkReduction(reduction)
       gatheredNd(x, indices, 0)
@@ -173,6 +200,7 @@ export const selection = {
     inputs: ['past_cache', 'update', 'write_indices?'],
     attributes: { axis: int(-2), mode: string('linear') },
     since: 24,
+    flops: noFlops,
     infer: ({ inputs: [past, update], attributes: { axis, mode } }) => {
       if (!['linear', 'circular'].includes(mode))
         throw new OnnxIreError('invalid-model', `mode '${mode}' is none of linear, circular`)
@@ -191,6 +219,8 @@ export const selection = {
     inputs: ['x', 'condition'],
     attributes: { axis: int.optional },
     since: 11,
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: [x], attributes: { axis } }) => {
       if (axis === undefined) return { dtype: x.dtype, shape: [unknownDim()] }
       const at = x.shape && axisOf(axis, x.shape.length)
@@ -201,6 +231,11 @@ export const selection = {
     inputs: ['indices', 'depth', 'values'],
     attributes: { axis: int(-1) },
     since: 11,
+    configInputs: ['depth'],
+    hostInputs: ['depth'],
+    enlarges: true,
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: [indices, depth, values], attributes: { axis } }) => {
       if (!indices.shape) return { dtype: values.dtype, shape: undefined }
       const at = axisOf(axis, indices.shape.length + 1)
@@ -214,6 +249,7 @@ export const selection = {
     outputs: ['y', 'indices', 'inverse_indices', 'counts'],
     attributes: { axis: int.optional, sorted: int(1) },
     since: 11,
+    flops: noFlops,
     infer: ({ inputs: [x], attributes: { axis } }) => {
       const count = unknownDim()
       const positions = { dtype: 'int64', shape: [count] } as const
@@ -228,12 +264,15 @@ export const selection = {
     attributes: { center_point_box: int(0) },
     since: 10,
     gradient: zero('positions of boxes'),
+    // The scores decide which boxes are compared.
+    flops: unknownFlops,
     infer: () => ({ dtype: 'int64', shape: [unknownDim(), 3] }),
   }),
   ReverseSequence: define({
     inputs: ['x', 'sequence_lens'],
     attributes: { batch_axis: int(1), time_axis: int(0) },
     since: 10,
+    flops: noFlops,
     infer: ({ inputs: [x], attributes: { batch_axis, time_axis } }) => {
       if (x.shape && (axisOf(batch_axis, x.shape.length) === axisOf(time_axis, x.shape.length) || x.shape.length < 2)) {
         throw new OnnxIreError('invalid-shape', 'batch_axis and time_axis are the same axis')

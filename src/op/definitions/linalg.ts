@@ -2,7 +2,8 @@ import { broadcastShapes, type Dim, type Shape, sameShape } from '../../ir/shape
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { define, float, int, string } from '../define.js'
-import { einsumShape, parseEinsum } from '../einsum.js'
+import { ELLIPSIS, einsumShape, parseEinsum } from '../einsum.js'
+import { biasFlops, lengthAt, matMulFlops, product, size } from '../flops.js'
 
 function sameType(first: Value, ...others: readonly (Value | null)[]): void {
   const other = others.find((operand) => operand && operand.dtype !== first.dtype)
@@ -51,11 +52,39 @@ function checkSquare(operator: string, x: Shape | undefined): void {
   }
 }
 
+/** Operands are contracted from left to right; an axis is summed over as soon as nothing further needs it. */
+function einsumFlops(xs: readonly Value[], equation: string): number {
+  const { operands, output } = parseEinsum(
+    equation,
+    xs.map(({ shape }) => shape),
+  )
+  const lengths = new Map<string, number>([[ELLIPSIS, Number.NaN]])
+  for (const [i, labels] of operands.entries())
+    for (const [axis, label] of labels.entries())
+      lengths.set(label, Math.max(lengths.get(label) ?? 1, lengthAt(xs[i]!, axis)))
+  let left = new Set(operands[0])
+  let total = operands.length === 1 && output.length < left.size ? size(xs[0]!) : 0
+  for (let i = 1; i < operands.length; i++) {
+    const all = new Set([...left, ...operands[i]!])
+    const needed = new Set([...operands.slice(i + 1).flat(), ...output])
+    left = new Set([...all].filter((label) => needed.has(label)))
+    total += (left.size < all.size ? 2 : 1) * product([...all].map((label) => lengths.get(label)!))
+  }
+  return total
+}
+
 export const linalg = {
   MatMul: define({
     inputs: ['a', 'b'],
     since: 9,
     broadcasts: true,
+    weights: ['a', 'b'],
+    layer: 'own',
+    filterAxes: {
+      a: (_, rank) => (rank < 2 ? undefined : [rank - 2]),
+      b: (_, rank) => (rank < 2 ? undefined : [rank - 1]),
+    },
+    flops: ([a], [y]) => matMulFlops(a, y!),
     infer: ({ inputs: [a, b] }) => {
       sameType(a, b)
       return { dtype: a.dtype, shape: matMulShape(a.shape, b.shape) }
@@ -66,6 +95,10 @@ export const linalg = {
     attributes: { alpha: float(1), beta: float(1), transA: int(0), transB: int(0) },
     since: 11,
     broadcasts: true,
+    weights: ['a', 'b', 'c'],
+    layer: 'own',
+    filterAxes: { a: ({ transA }) => [transA ? 1 : 0], b: ({ transB }) => [transB ? 0 : 1] },
+    flops: ([a, , c], [y], { transA }) => 2 * size(y!) * lengthAt(a, transA ? 0 : 1) + biasFlops(c, y!),
     infer: ({ inputs: [a, b, c], attributes: { transA, transB } }) => gemmType(a, b, c, transA, transB),
   }),
   Einsum: define({
@@ -73,6 +106,9 @@ export const linalg = {
     attributes: { equation: string.required },
     since: 12,
     broadcasts: true,
+    weights: ['xs'],
+    layer: 'own',
+    flops: (xs, _, { equation }) => einsumFlops(xs, equation),
     infer: ({ inputs: [first, ...others], attributes: { equation } }) => {
       if (!first) throw new OnnxIreError('invalid-model', 'Einsum needs an operand')
       sameType(first, ...others)
@@ -83,6 +119,8 @@ export const linalg = {
   Det: define({
     inputs: ['x'],
     since: 11,
+    // by LU decomposition
+    flops: ([x]) => (size(x) * lengthAt(x, -1) * 2) / 3,
     infer: ({ inputs: [x] }) => {
       checkSquare('Det', x.shape)
       return { dtype: x.dtype, shape: x.shape?.slice(0, -2) }
@@ -93,6 +131,7 @@ export const linalg = {
     inputs: ['x'],
     domain: 'com.microsoft',
     since: 1,
+    flops: ([x]) => 2 * size(x) * lengthAt(x, -1),
     infer: ({ inputs: [x] }) => {
       checkSquare('Inverse', x.shape)
       return x

@@ -16,6 +16,7 @@ import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { checkIntegers, knownNumbers, lengthOf, small, takenFrom } from '../contents.js'
 import { define, int, ints, string, zero } from '../define.js'
+import { noFlops } from '../flops.js'
 
 /** More axes than any runtime handles: a rank taken from untrusted data is not followed beyond it. */
 const RANK_LIMIT = 1024
@@ -146,6 +147,10 @@ export const movement = {
     attributes: { start: int(0), end: int.optional },
     since: 15,
     gradient: zero('a shape, not elements'),
+    shapeOnly: true,
+    acceptsInt32: true,
+    maxOpset: { webgpu: 24 },
+    flops: noFlops,
     infer: ({ inputs: [x], attributes: { start, end } }) => ({
       dtype: 'int64',
       shape: [x.shape ? x.shape.slice(start, end).length : unknownDim()],
@@ -156,6 +161,9 @@ export const movement = {
     inputs: ['x'],
     since: 1,
     gradient: zero('a number of elements'),
+    shapeOnly: true,
+    acceptsInt32: true,
+    flops: noFlops,
     infer: () => ({ dtype: 'int64', shape: [] }),
     contents: ({ inputs: [x] }) => x.shape && [productOf(x.shape)],
   }),
@@ -163,6 +171,11 @@ export const movement = {
     inputs: ['x', 'shape'],
     attributes: { allowzero: int(0) },
     since: 14,
+    view: 'reshaped',
+    hostInputs: ['shape'],
+    acceptsInt32: true,
+    keepsClasses: true,
+    flops: noFlops,
     infer: ({ inputs: [x, shape], attributes: { allowzero } }) => ({
       dtype: x.dtype,
       shape: reshaped(x.shape, shapeFrom(shape), allowzero === 1),
@@ -173,6 +186,11 @@ export const movement = {
     inputs: ['x'],
     attributes: { axis: int(1) },
     since: 11,
+    view: 'reshaped',
+    acceptsInt32: true,
+    keepsClasses: true,
+    maxOpset: { webgpu: 22 },
+    flops: noFlops,
     infer: ({ inputs: [x], attributes: { axis } }) => {
       if (!x.shape) return { dtype: x.dtype, shape: [unknownDim(), unknownDim()] }
       const at = axis === x.shape.length ? axis : axisOf(axis, x.shape.length)
@@ -183,12 +201,22 @@ export const movement = {
   Squeeze: define({
     inputs: ['x', 'axes?'],
     since: 13,
+    view: 'reshaped',
+    hostInputs: ['axes'],
+    acceptsInt32: true,
+    keepsClasses: true,
+    maxOpset: { webgpu: 24 },
+    flops: noFlops,
     infer: ({ inputs: [x, axes] }) => ({ dtype: x.dtype, shape: squeezed(x.shape, axes) }),
     contents: ({ inputs: [x] }) => x.contents,
   }),
   Unsqueeze: define({
     inputs: ['x', 'axes'],
     since: 13,
+    view: 'reshaped',
+    hostInputs: ['axes'],
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: [x, axes] }) => ({ dtype: x.dtype, shape: unsqueezed(x.shape, axes) }),
     contents: ({ inputs: [x] }) => x.contents,
   }),
@@ -196,6 +224,11 @@ export const movement = {
     inputs: ['x'],
     attributes: { perm: ints.optional },
     since: 1,
+    view: 'rearranged',
+    acceptsInt32: true,
+    keepsClasses: true,
+    maxOpset: { webgpu: 24 },
+    flops: noFlops,
     infer: ({ inputs: [x], attributes: { perm } }) => ({ dtype: x.dtype, shape: transposed(x.shape, perm) }),
     contents: ({ inputs: [x], attributes: { perm } }) => {
       const order = x.shape && permutation(x.shape.length, perm)
@@ -205,6 +238,10 @@ export const movement = {
   Expand: define({
     inputs: ['x', 'shape'],
     since: 8,
+    hostInputs: ['shape'],
+    enlarges: true,
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: [x, shape] }) => ({
       dtype: x.dtype,
       shape: checkLengths(broadcastShapes(x.shape, shapeFrom(shape))),
@@ -219,6 +256,10 @@ export const movement = {
   Tile: define({
     inputs: ['x', 'repeats'],
     since: 6,
+    hostInputs: ['repeats'],
+    enlarges: true,
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: [x, repeats] }) => ({ dtype: x.dtype, shape: tiled(x.shape, repeats) }),
     contents: ({ inputs: [x, repeats] }) => {
       const [count] = knownNumbers(repeats) ?? []
@@ -230,6 +271,8 @@ export const movement = {
     inputs: ['x'],
     attributes: { blocksize: int.required, mode: string('DCR') },
     since: 11,
+    maxOpset: { webgpu: 24 },
+    flops: noFlops,
     infer: ({ inputs: [x], attributes: { blocksize } }) => ({
       dtype: x.dtype,
       shape: blocks(x.shape, blocksize, false),
@@ -239,6 +282,7 @@ export const movement = {
     inputs: ['x'],
     attributes: { blocksize: int.required },
     since: 1,
+    flops: noFlops,
     infer: ({ inputs: [x], attributes: { blocksize } }) => ({
       dtype: x.dtype,
       shape: blocks(x.shape, blocksize, true),

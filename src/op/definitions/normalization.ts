@@ -2,7 +2,8 @@ import { type DType, dtypeOf, isFloat } from '../../ir/dtype.js'
 import { axisOf, broadcastShapes, type Dim, formatShape, type Shape } from '../../ir/shape.js'
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { define, float, int, ints } from '../define.js'
+import { define, elementType, float, int, ints } from '../define.js'
+import { perInput, size } from '../flops.js'
 
 /** Per-channel operands are [C], where x is [N, C, ...]. */
 function checkedChannels(x: Value, ...perChannel: readonly Value[]): Value {
@@ -65,6 +66,11 @@ export const normalization = {
     outputs: ['y', 'runningMean', 'runningVar'],
     attributes: { epsilon: float(1e-5), momentum: float(0.9), training_mode: int(0) },
     since: 14,
+    weights: ['scale', 'bias'],
+    layer: 'previous',
+    maxOpset: { webgpu: 24 },
+    // Fixed statistics, scale and shift combine to one factor and one summand per channel.
+    flops: ([x], _, { training_mode }) => (training_mode ? 7 : 2) * size(x),
     infer: ({ inputs: [x, scale, bias, mean, variance], attributes: { training_mode } }) => {
       checkedChannels(x, scale, bias, mean, variance)
       return training_mode ? [x, mean, variance].map(({ dtype, shape }) => ({ dtype, shape })) : [x]
@@ -73,8 +79,12 @@ export const normalization = {
   LayerNormalization: define({
     inputs: ['x', 'scale', 'bias?'],
     outputs: ['y', 'mean?', 'invStdDev?'],
-    attributes: { axis: int(-1), epsilon: float(1e-5), stash_type: int(1) },
+    attributes: { axis: int(-1), epsilon: float(1e-5), stash_type: elementType(1) },
     since: 17,
+    weights: ['scale', 'bias'],
+    layer: 'previous',
+    // mean, x - mean, its square and their mean, times 1 / deviation, scale, shift
+    flops: ([x, , bias]) => (bias ? 7 : 6) * size(x),
     infer: ({ inputs: [x, scale, bias], attributes: { axis, stash_type } }) => {
       checkAffine(x, scale, bias)
       const saved = savedType(x, axis, stash_type)
@@ -83,8 +93,11 @@ export const normalization = {
   }),
   RMSNormalization: define({
     inputs: ['x', 'scale'],
-    attributes: { axis: int(-1), epsilon: float(1e-5), stash_type: int(1) },
+    attributes: { axis: int(-1), epsilon: float(1e-5), stash_type: elementType(1) },
     since: 23,
+    weights: ['scale'],
+    layer: 'previous',
+    flops: perInput(4),
     infer: ({ inputs: [x, scale], attributes: { axis } }) => {
       checkAffine(x, scale)
       if (x.shape) axisOf(axis, x.shape.length)
@@ -95,12 +108,18 @@ export const normalization = {
     inputs: ['x', 'scale', 'bias'],
     attributes: { epsilon: float(1e-5) },
     since: 6,
+    weights: ['scale', 'bias'],
+    layer: 'previous',
+    flops: perInput(7),
     infer: ({ inputs: [x, scale, bias] }) => checkedChannels(x, scale, bias),
   }),
   GroupNormalization: define({
     inputs: ['x', 'scale', 'bias'],
-    attributes: { epsilon: float(1e-5), num_groups: int.required, stash_type: int(1) },
+    attributes: { epsilon: float(1e-5), num_groups: int.required, stash_type: elementType(1) },
     since: 21,
+    weights: ['scale', 'bias'],
+    layer: 'previous',
+    flops: perInput(7),
     infer: ({ inputs: [x, scale, bias], attributes: { num_groups } }) => {
       checkedChannels(x, scale, bias)
       checkGroups(x, num_groups)
@@ -111,6 +130,7 @@ export const normalization = {
     inputs: ['x'],
     attributes: { alpha: float(1e-4), beta: float(0.75), bias: float(1), size: int.required },
     since: 1,
+    flops: ([x], _, { size: window }) => (window + 5) * size(x),
     infer: ({ inputs: [x], attributes: { size } }) => {
       if (size < 1) throw new OnnxIreError('invalid-model', `a window of ${size} channels holds none`)
       return checkedChannels(x)
@@ -120,6 +140,7 @@ export const normalization = {
     inputs: ['x'],
     attributes: { axis: int(-1), p: int(2) },
     since: 1,
+    flops: perInput(3),
     infer: ({ inputs: [x], attributes: { axis, p } }) => {
       if (p !== 1 && p !== 2) throw new OnnxIreError('invalid-model', `p is 1 or 2, not ${p}`)
       if (x.shape) axisOf(axis, x.shape.length)
@@ -130,6 +151,7 @@ export const normalization = {
     inputs: ['x'],
     attributes: { axes: ints([0, 2, 3]) },
     since: 9,
+    flops: perInput(5),
     infer: ({ inputs: [x], attributes: { axes } }) => {
       if (x.shape) for (const axis of axes) axisOf(axis, x.shape.length)
       return x

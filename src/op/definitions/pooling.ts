@@ -12,6 +12,7 @@ import {
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { define, int, ints } from '../define.js'
+import { noFlops, perInput, product, size } from '../flops.js'
 import { type WindowAttributes, windowAttributes, windowOf, windowsAlong, windowsAlongCeil } from '../window.js'
 import { checkLengths, shapeFrom } from './movement.js'
 
@@ -57,6 +58,8 @@ export const pooling = {
     outputs: ['y', 'indices?'],
     attributes: { ...attributes, storage_order: int(0) },
     since: 12,
+    maxOpset: { webgpu: 21 },
+    flops: (_, [y], { kernel_shape }) => product(kernel_shape) * size(y!),
     infer: ({ inputs: [x], attributes }) => {
       const y = pooled(x, attributes)
       return [y, { dtype: 'int64', shape: y.shape }]
@@ -66,17 +69,39 @@ export const pooling = {
     inputs: ['x'],
     attributes: { ...attributes, count_include_pad: int(0) },
     since: 19,
+    maxOpset: { webgpu: 24 },
+    flops: (_, [y], { kernel_shape }) => product(kernel_shape) * size(y!),
     infer: ({ inputs: [x], attributes }) => pooled(x, attributes),
   }),
   LpPool: define({
     inputs: ['x'],
     attributes: { ...attributes, p: int(2) },
     since: 18,
+    flops: (_, [y], { kernel_shape }) => 2 * product(kernel_shape) * size(y!),
     infer: ({ inputs: [x], attributes }) => pooled(x, attributes),
   }),
-  GlobalAveragePool: define({ inputs: ['x'], since: 1, infer: globallyPooled }),
-  GlobalMaxPool: define({ inputs: ['x'], since: 1, infer: globallyPooled }),
-  GlobalLpPool: define({ inputs: ['x'], attributes: { p: int(2) }, since: 2, infer: globallyPooled }),
+  GlobalAveragePool: define({
+    inputs: ['x'],
+    since: 1,
+    keepsClasses: true,
+    maxOpset: { webgpu: 21 },
+    flops: perInput(1),
+    infer: globallyPooled,
+  }),
+  GlobalMaxPool: define({
+    inputs: ['x'],
+    since: 1,
+    maxOpset: { webgpu: 21 },
+    flops: perInput(1),
+    infer: globallyPooled,
+  }),
+  GlobalLpPool: define({
+    inputs: ['x'],
+    attributes: { p: int(2) },
+    since: 2,
+    flops: perInput(2),
+    infer: globallyPooled,
+  }),
 }
 
 const windows = { dilations: ints.optional, pads: ints.optional, strides: ints.optional }
@@ -121,6 +146,8 @@ export const folding = {
     inputs: ['x', 'image_shape', 'block_shape'],
     attributes: windows,
     since: 18,
+    hostInputs: ['image_shape', 'block_shape'],
+    flops: perInput(1),
     infer: ({ inputs: [x, image, block] }) => ({
       dtype: x.dtype,
       shape: folded(x.shape, checkLengths(shapeFrom(image)), checkLengths(shapeFrom(block))),
@@ -130,6 +157,9 @@ export const folding = {
     inputs: ['x', 'indices', 'output_shape?'],
     attributes: { kernel_shape: ints.required, pads: ints.optional, strides: ints.optional },
     since: 11,
+    hostInputs: ['output_shape'],
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: [x, , to], attributes }) => ({ dtype: x.dtype, shape: unpooledShape(x, to, attributes) }),
   }),
 }

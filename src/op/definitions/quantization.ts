@@ -2,7 +2,8 @@ import { type DType, dtypeOf } from '../../ir/dtype.js'
 import { axisOf, type Dim, formatShape, isStatic, productOf, type Shape, unknownDim } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { define, int, ints, missing, zero } from '../define.js'
+import { define, elementType, int, ints, missing, zero } from '../define.js'
+import { biasFlops, convolutionFlops, matMulFlops, perInput, perOutput, size } from '../flops.js'
 import { windowAttributes } from '../window.js'
 import { convolution } from './convolution.js'
 import { matMulShape } from './linalg.js'
@@ -21,13 +22,22 @@ const convolvedShape = (x: Value, w: Value, bias: Value | null, attributes: Conv
 const quantizedType = (zeroPoint: Value | null, outputDtype: number): DType =>
   zeroPoint?.dtype ?? dtypeOf(outputDtype) ?? 'uint8'
 
+/** Products of integers count like those of reals; a scale and a zero point are two operations. */
 export const quantization = {
   /** y = saturate(round(x / scale) + zero point), with one scale, one for each index of `axis`, or one for each block along it. */
   QuantizeLinear: define({
     inputs: ['x', 'yScale', 'yZeroPoint?'],
-    attributes: { axis: int(1), block_size: int(0), output_dtype: int(0), precision: int(0), saturate: int(1) },
+    attributes: {
+      axis: int(1),
+      block_size: int(0),
+      output_dtype: elementType(0),
+      precision: elementType(0),
+      saturate: int(1),
+    },
     since: 23,
     straightThrough: true,
+    configInputs: ['yScale'],
+    flops: perOutput(2),
     infer: ({ inputs: [x, , zeroPoint], attributes: { output_dtype } }) => ({
       dtype: quantizedType(zeroPoint, output_dtype),
       shape: x.shape,
@@ -36,8 +46,11 @@ export const quantization = {
   /** y = (x - zero point) scale */
   DequantizeLinear: define({
     inputs: ['x', 'xScale', 'xZeroPoint?'],
-    attributes: { axis: int(1), block_size: int(0), output_dtype: int(0) },
+    attributes: { axis: int(1), block_size: int(0), output_dtype: elementType(0) },
     since: 23,
+    configInputs: ['xScale'],
+    maxOpset: { webgpu: 23 },
+    flops: perOutput(2),
     infer: ({ inputs: [x, scale], attributes: { output_dtype } }) => ({
       dtype: dtypeOf(output_dtype) ?? scale.dtype,
       shape: x.shape,
@@ -48,6 +61,7 @@ export const quantization = {
     outputs: ['y', 'yScale', 'yZeroPoint'],
     since: 11,
     gradient,
+    flops: perInput(4),
     infer: ({ inputs: [x] }) => [
       { dtype: 'uint8', shape: x.shape },
       { dtype: 'float32', shape: [] },
@@ -59,12 +73,16 @@ export const quantization = {
     attributes: convolutionAttributes,
     since: 10,
     gradient,
+    quantizedWeights: ['w'],
+    flops: ([, w], [y]) => convolutionFlops(w, y!),
     infer: ({ inputs: [x, w], attributes }) => ({ dtype: 'int32', shape: convolvedShape(x, w, null, attributes) }),
   }),
   MatMulInteger: define({
     inputs: ['a', 'b', 'aZeroPoint?', 'bZeroPoint?'],
     since: 10,
     gradient,
+    quantizedWeights: ['b'],
+    flops: ([a], [y]) => matMulFlops(a, y!),
     infer: ({ inputs: [a, b] }) => ({ dtype: 'int32', shape: matMulShape(a.shape, b.shape) }),
   }),
   QLinearConv: define({
@@ -72,6 +90,8 @@ export const quantization = {
     attributes: convolutionAttributes,
     since: 10,
     gradient,
+    quantizedWeights: ['w', 'b'],
+    flops: ([, , , w, , , , , b], [y]) => convolutionFlops(w, y!, b) + 2 * size(y!),
     infer: ({ inputs: [x, , , w, , , , zeroPoint, bias], attributes }) => ({
       dtype: zeroPoint.dtype,
       shape: convolvedShape(x, w, bias, attributes),
@@ -81,6 +101,8 @@ export const quantization = {
     inputs: ['a', 'aScale', 'aZeroPoint', 'b', 'bScale', 'bZeroPoint', 'yScale', 'yZeroPoint'],
     since: 10,
     gradient,
+    quantizedWeights: ['b'],
+    flops: ([a], [y]) => matMulFlops(a, y!) + 2 * size(y!),
     infer: ({ inputs: [a, , , b, , , , zeroPoint] }) => ({
       dtype: zeroPoint.dtype,
       shape: matMulShape(a.shape, b.shape),
@@ -142,6 +164,10 @@ export const blockQuantization = {
     },
     domain: 'com.microsoft',
     since: 1,
+    quantizedWeights: ['b', 'bias'],
+    configInputs: ['scales', 'zeroPoints'],
+    // The weight is (q - zero point) scale.
+    flops: ([, , , , , bias], [y], { K, N }) => 2 * size(y!) * K + 2 * K * N + biasFlops(bias, y!),
     infer: ({ inputs: [a, b], attributes: { K, N, bits, block_size } }) => {
       checkBlocks(b, K, N, bits, block_size)
       return { dtype: a.dtype, shape: productShape(a, K, N) }
@@ -154,6 +180,9 @@ export const blockQuantization = {
     domain: 'com.microsoft',
     since: 1,
     gradient: zero('looks up integers by integers; its scales are taken as fixed'),
+    quantizedWeights: ['data'],
+    configInputs: ['scales'],
+    flops: perOutput(2),
     infer: ({ inputs: [data, indices, scales], attributes: { gather_axis, bits } }) => ({
       dtype: scales.dtype,
       shape: gatheredShape(data, indices, gather_axis, bits),

@@ -2,6 +2,7 @@ import { type Dim, type Shape, unknownDim } from '../../ir/shape.js'
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { define, float, floats, int, string, strings } from '../define.js'
+import { lengthAt, size } from '../flops.js'
 
 const attributes = {
   activation_alpha: floats.optional,
@@ -38,12 +39,29 @@ function types(
   return [y, ...Array.from({ length: states }, () => state)].map((shape) => ({ dtype: x.dtype, shape }))
 }
 
+/** Filters of the weights [D, gates H, I] and [D, gates H, H]: one per direction and gate unit. */
+const filterAxes = { w: () => [0, 1], r: () => [0, 1] }
+
+/**
+ * Every step multiplies x [I] and the state [H] by the weights of all gates. `gate` operations per hidden unit and gate (sum of
+ * the two products and the bias, activation), `cell` more per hidden unit.
+ */
+function layerFlops(x: Value, w: Value, r: Value, gate: number, cell: number): number {
+  const steps = size(x) / lengthAt(x, -1)
+  const units = lengthAt(r, 0) * lengthAt(r, 2)
+  return steps * (2 * size(w) + 2 * size(r) + gate * lengthAt(r, 0) * lengthAt(r, 1) + cell * units)
+}
+
 export const recurrent = {
   RNN: define({
     inputs: ['x', 'w', 'r', 'b?', 'sequenceLens?', 'initialH?'],
     outputs: ['y?', 'yH?'],
     attributes,
     since: 14,
+    weights: ['w', 'r', 'b'],
+    layer: 'own',
+    filterAxes,
+    flops: ([x, w, r, b]) => layerFlops(x, w, r, b ? 3 : 2, 0),
     infer: ({ inputs: [x, , r], attributes }) => types(x, r, attributes, 1),
   }),
   GRU: define({
@@ -51,6 +69,12 @@ export const recurrent = {
     outputs: ['y?', 'yH?'],
     attributes: { ...attributes, linear_before_reset: int(0) },
     since: 14,
+    weights: ['w', 'r', 'b'],
+    layer: 'own',
+    filterAxes,
+    maxOpset: { webgpu: 21 },
+    // (1 - z) h~ + z h, and r h
+    flops: ([x, w, r, b]) => layerFlops(x, w, r, b ? 3 : 2, 5),
     infer: ({ inputs: [x, , r], attributes }) => types(x, r, attributes, 1),
   }),
   LSTM: define({
@@ -58,6 +82,12 @@ export const recurrent = {
     outputs: ['y?', 'yH?', 'yC?'],
     attributes: { ...attributes, input_forget: int(0) },
     since: 14,
+    weights: ['w', 'r', 'b', 'p'],
+    layer: 'own',
+    filterAxes,
+    maxOpset: { webgpu: 21 },
+    // c = f c + i g, h = o tanh(c); peepholes are three products added
+    flops: ([x, w, r, b, , , , p]) => layerFlops(x, w, r, b ? 3 : 2, p ? 11 : 5),
     infer: ({ inputs: [x, , r], attributes }) => types(x, r, attributes, 2),
   }),
 }

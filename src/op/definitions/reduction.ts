@@ -2,7 +2,8 @@ import { addDims, axisOf, type Dim, mulDims, type Shape, unknownDim } from '../.
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { exactly, knownNumbers, lengthOf, onNumbers } from '../contents.js'
-import { type Call, define, int, zero } from '../define.js'
+import { type Call, define, type Facts, int, zero } from '../define.js'
+import { perInput } from '../flops.js'
 
 const attributes = { keepdims: int(1), noop_with_empty_axes: int(0) }
 type Reduction = Call<readonly ['x', 'axes?'], typeof attributes>
@@ -36,11 +37,14 @@ function without(shape: Shape, axes: readonly number[], keepdims: number): Shape
 }
 
 /** `combine` follows shape arithmetic: the reduction of a small 1-D tensor (a product of lengths, say). */
-const reduce = (since: number, combine?: (a: Dim, b: Dim) => Dim) =>
+const reduce = (since: number, operations: number, combine?: (a: Dim, b: Dim) => Dim, facts: Partial<Facts> = {}) =>
   define({
     inputs: ['x', 'axes?'],
     attributes,
     since,
+    hostInputs: ['axes'],
+    ...facts,
+    flops: perInput(operations),
     infer: reducedType,
     contents: ({ inputs: [x, axes], attributes: { noop_with_empty_axes } }) => {
       if (!combine || !x.contents?.length || x.shape?.length !== 1) return undefined
@@ -55,17 +59,23 @@ const best = define({
   attributes: { axis: int(0), keepdims: int(1), select_last_index: int(0) },
   since: 12,
   gradient: zero('an index'),
+  indexesAxis: true,
+  acceptsInt32: true,
+  flops: perInput(1),
   infer: ({ inputs: [x], attributes: { axis, keepdims } }) => ({
     dtype: 'int64',
     shape: x.shape && without(x.shape, [axisOf(axis, x.shape.length)], keepdims),
   }),
 })
 
-const cumulative = (since: number) =>
+const cumulative = (since: number, facts: Partial<Facts> = {}) =>
   define({
     inputs: ['x', 'axis'],
     attributes: { exclusive: int(0), reverse: int(0) },
     since,
+    hostInputs: ['axis'],
+    ...facts,
+    flops: perInput(1),
     infer: ({ inputs: [x, axis] }) => {
       const [number] = knownNumbers(axis) ?? []
       if (x.shape && number !== undefined) axisOf(number, x.shape.length)
@@ -73,26 +83,33 @@ const cumulative = (since: number) =>
     },
   })
 
+const int32 = { acceptsInt32: true }
+
 export const reduction = {
-  ReduceSum: reduce(13, addDims),
-  ReduceMean: reduce(18),
-  ReduceMax: reduce(18, onNumbers(Math.max)),
-  ReduceMin: reduce(18, onNumbers(Math.min)),
-  ReduceProd: reduce(18, mulDims),
-  ReduceL1: reduce(18),
-  ReduceL2: reduce(18),
-  ReduceLogSum: reduce(18),
-  ReduceLogSumExp: reduce(18),
-  ReduceSumSquare: reduce(18),
+  ReduceSum: reduce(13, 1, addDims, int32),
+  ReduceMean: reduce(18, 1, undefined, { ...int32, keepsClasses: true }),
+  ReduceMax: reduce(18, 1, onNumbers(Math.max), int32),
+  ReduceMin: reduce(18, 1, onNumbers(Math.min), int32),
+  ReduceProd: reduce(18, 1, mulDims, int32),
+  ReduceL1: reduce(18, 2),
+  ReduceL2: reduce(18, 2),
+  ReduceLogSum: reduce(18, 1),
+  // max + log sum exp(x - max)
+  ReduceLogSumExp: reduce(18, 4),
+  ReduceSumSquare: reduce(18, 2),
   ArgMax: best,
   ArgMin: best,
-  CumSum: cumulative(11),
+  CumSum: cumulative(11, int32),
   CumProd: cumulative(26),
   TopK: define({
     inputs: ['x', 'k'],
     outputs: ['values', 'indices'],
     attributes: { axis: int(-1), largest: int(1), sorted: int(1) },
     since: 11,
+    hostInputs: ['k'],
+    indexesAxis: true,
+    acceptsInt32: true,
+    flops: perInput(1),
     infer: ({ inputs: [x, k], attributes: { axis } }) => {
       const shape = x.shape && chosen(x.shape, axisOf(axis, x.shape.length), k)
       return [

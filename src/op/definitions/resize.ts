@@ -3,6 +3,7 @@ import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { knownNumbers, lengthOf } from '../contents.js'
 import { type AttributesOf, type Call, define, float, int, ints, string } from '../define.js'
+import { knownLength, product, size } from '../flops.js'
 
 const attributes = {
   antialias: int(0),
@@ -109,12 +110,27 @@ function sized(lengths: readonly Dim[], sizes: readonly Dim[] | undefined, polic
   return lengths.map((length) => Math.floor(Math.fround(scale * (length as number)) + 0.5))
 }
 
+/** Input elements along one axis from which an output element is interpolated. */
+export const tapsPerAxis = (mode: string): number => (mode === 'nearest' ? 0 : mode === 'cubic' ? 4 : 2)
+
+/** A weighted sum over the taps of all resized axes; antialiasing widens the sum where an axis shrinks. */
+function resizeFlops(x: Value, y: Value, mode: string, antialias: boolean): number {
+  if (!x.shape || !y.shape) return Number.NaN
+  const ratios = y.shape.flatMap((dim, axis) =>
+    dim === x.shape![axis] ? [] : [knownLength(x.shape![axis]) / knownLength(dim)],
+  )
+  return 2 * size(y) * product(ratios.map((ratio) => tapsPerAxis(mode) * (antialias ? Math.max(1, ratio) : 1)))
+}
+
 /** Resampling of any axes, https://onnx.ai/onnx/operators/onnx__Resize.html. */
 export const resize = {
   Resize: define({
     inputs: ['x', 'roi?', 'scales?', 'sizes?'],
     attributes,
     since: 19,
+    configInputs: ['roi', 'scales'],
+    hostInputs: ['roi', 'scales', 'sizes'],
+    flops: ([x], [y], { mode, antialias }) => (mode === 'nearest' ? 0 : resizeFlops(x, y!, mode, antialias === 1)),
     infer: (call) => ({ dtype: call.inputs[0].dtype, shape: resized(call) }),
   }),
 }

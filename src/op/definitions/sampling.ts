@@ -3,9 +3,11 @@ import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { lengthOf } from '../contents.js'
 import { define, float, int, ints, string } from '../define.js'
+import { biasFlops, lengthAt, product, size, unknownFlops } from '../flops.js'
 import { type WindowAxis, windowOf, windowsAlong } from '../window.js'
 import { kernelOf } from './convolution.js'
 import { checkLengths, shapeFrom } from './movement.js'
+import { tapsPerAxis } from './resize.js'
 import { agreed } from './slicing.js'
 
 function oneOf(name: string, value: string, allowed: readonly string[]): void {
@@ -81,12 +83,22 @@ function deformed(x: Value, w: Value, attributes: DeformAttributes): TensorType 
   return { dtype: x.dtype, shape: [x.shape[0]!, w.shape[0]!, ...spatial] }
 }
 
-/** Operators that read tensors at fractional places. */
+/** The convolution, and every tap interpolated between four pixels and scaled by the mask. */
+function deformFlops(x: Value, w: Value, bias: Value | null, mask: Value | null, y: Value): number {
+  const windows = size(y) / lengthAt(y, 1)
+  const kernel = product(w.shape?.slice(2))
+  const sampled = windows * lengthAt(x, 1) * kernel * (mask ? 9 : 8)
+  return sampled + 2 * size(y) * lengthAt(w, 1) * kernel + biasFlops(bias, y)
+}
+
+/** Operators that read tensors at fractional positions. */
 export const sampling = {
   GridSample: define({
     inputs: ['x', 'grid'],
     attributes: { align_corners: int(0), mode: string('linear'), padding_mode: string('zeros') },
     since: 20,
+    flops: ([x], [y], { mode }) =>
+      mode === 'nearest' ? 0 : 2 * size(y!) * tapsPerAxis(mode) ** ((x.shape?.length ?? Number.NaN) - 2),
     infer: ({ inputs: [x, grid], attributes: { mode, padding_mode } }) => {
       oneOf('mode', mode, ['linear', 'nearest', 'cubic'])
       oneOf('padding_mode', padding_mode, ['zeros', 'border', 'reflection'])
@@ -97,12 +109,14 @@ export const sampling = {
     inputs: ['theta', 'size'],
     attributes: { align_corners: int(0) },
     since: 20,
+    flops: ([theta], [y]) => 2 * size(y!) * (lengthAt(theta, 2) - 1),
     infer: ({ inputs: [theta, size] }) => ({ dtype: theta.dtype, shape: affineGridShape(theta.shape, size) }),
   }),
   DeformConv: define({
     inputs: ['x', 'w', 'offset', 'b?', 'mask?'],
     attributes: deformAttributes,
     since: 19,
+    flops: ([x, w, , b, mask], [y]) => deformFlops(x, w, b, mask, y!),
     infer: ({ inputs: [x, w], attributes }) => deformed(x, w, attributes),
   }),
 }
@@ -137,6 +151,8 @@ export const region = {
       spatial_scale: float(1),
     },
     since: 16,
+    // Without a ratio the number of sampled points depends on the regions.
+    flops: (_, [y], { sampling_ratio: ratio }) => (ratio > 0 ? 9 * ratio * ratio * size(y!) : Number.NaN),
     infer: ({ inputs: [x, rois, batch], attributes }) => {
       const { mode, coordinate_transformation_mode: coordinates, output_height, output_width } = attributes
       if (!['avg', 'max'].includes(mode)) throw new OnnxIreError('invalid-shape', `mode '${mode}' is none of avg, max`)
@@ -155,6 +171,7 @@ export const region = {
     inputs: ['x', 'rois'],
     attributes: { pooled_shape: ints.required, spatial_scale: float(1) },
     since: 1,
+    flops: unknownFlops,
     infer: ({ inputs: [x, rois], attributes: { pooled_shape } }) => ({
       dtype: x.dtype,
       shape: regionShape(x, regionsOf(rois.shape, 5), [pooled_shape[0], pooled_shape[1]]),

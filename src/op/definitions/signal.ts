@@ -2,7 +2,8 @@ import { addDims, axisOf, type Dim, divDims, mulDims, type Shape, subDims, unkno
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { knownNumbers } from '../contents.js'
-import { define, int, zero } from '../define.js'
+import { define, elementType, int, zero } from '../define.js'
+import { lengthAt, perOutput, size } from '../flops.js'
 import { carriedType } from './elementwise.js'
 import { checkLengths } from './movement.js'
 
@@ -61,16 +62,32 @@ function spectrogramShape(signal: Value, step: Value, frame: Dim, onesided: numb
   return [shape?.[0] ?? unknownDim(), frames, onesided ? half(frame) : frame, 2]
 }
 
-const taper = define({
-  inputs: ['size'],
-  attributes: { output_datatype: int(1), periodic: int(1) },
-  since: 17,
-  gradient: zero('a constant of its size'),
-  infer: ({ inputs: [size], attributes: { output_datatype } }) => ({
-    dtype: carriedType(output_datatype),
-    shape: [lengthIn(size)],
-  }),
-})
+const window = (operations: number) =>
+  define({
+    inputs: ['size'],
+    attributes: { output_datatype: elementType(1), periodic: int(1) },
+    since: 17,
+    flops: perOutput(operations),
+    gradient: zero('a constant of its size'),
+    infer: ({ inputs: [size], attributes: { output_datatype } }) => ({
+      dtype: carriedType(output_datatype),
+      shape: [lengthIn(size)],
+    }),
+  })
+
+/** A fast Fourier transform of n numbers: 5 n log2 n, the usual count by which transforms are compared. */
+const fftFlops = (n: number): number => 5 * n * Math.log2(Math.max(n, 2))
+
+function dftFlops(x: Value, length: Value | null, axis: Value | null): number {
+  const at = axis ? (knownNumbers(axis)?.[0] ?? Number.NaN) : -2
+  const points = length ? (knownNumbers(length)?.[0] ?? Number.NaN) : lengthAt(x, at)
+  return (size(x) / lengthAt(x, at) / lengthAt(x, -1)) * fftFlops(points)
+}
+
+function stftFlops(window: Value | null, length: Value | null, y: Value): number {
+  const points = window ? lengthAt(window, 0) : (knownNumbers(length)?.[0] ?? Number.NaN)
+  return (size(y) / lengthAt(y, -1) / lengthAt(y, -2)) * (fftFlops(points) + (window ? points : 0))
+}
 
 /**
  * Fourier transforms (complex numbers are a last axis of length 2) and what goes with them. Two forms come out of
@@ -82,6 +99,7 @@ export const signal = {
     inputs: ['x', 'dft_length?', 'axis?'],
     attributes: { inverse: int(0), onesided: int(0) },
     since: 20,
+    flops: ([x, length, axis]) => dftFlops(x, length, axis),
     infer: ({ inputs: [x, length, axis], attributes: { inverse, onesided } }) => ({
       dtype: x.dtype,
       shape: transformedShape(x, length, axis, inverse, onesided),
@@ -91,19 +109,22 @@ export const signal = {
     inputs: ['signal', 'frame_step', 'window?', 'frame_length?'],
     attributes: { onesided: int(1) },
     since: 17,
+    flops: ([, , window, length], [y]) => stftFlops(window, length, y!),
     infer: ({ inputs: [signal, step, window, frameLength], attributes: { onesided } }) => ({
       dtype: signal.dtype,
       shape: spectrogramShape(signal, step, frameLengthOf(window, frameLength), onesided),
     }),
   }),
-  HannWindow: taper,
-  HammingWindow: taper,
-  BlackmanWindow: taper,
+  HannWindow: window(4),
+  HammingWindow: window(4),
+  BlackmanWindow: window(8),
   MelWeightMatrix: define({
     inputs: ['num_mel_bins', 'dft_length', 'sample_rate', 'lower_edge_hertz', 'upper_edge_hertz'],
-    attributes: { output_datatype: int(1) },
+    attributes: { output_datatype: elementType(1) },
     since: 17,
     gradient: zero('a filter bank whose edges are rounded to frequencies'),
+    configInputs: ['lower_edge_hertz', 'upper_edge_hertz'],
+    flops: perOutput(4),
     infer: ({ inputs: [bins, length], attributes: { output_datatype } }) => ({
       dtype: carriedType(output_datatype),
       shape: [half(lengthIn(length)), lengthIn(bins)],

@@ -14,6 +14,7 @@ import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { checkIntegers, knownNumbers, lengthOf, small, smallSize, takenFrom } from '../contents.js'
 import { define, int, ints, string } from '../define.js'
+import { noFlops } from '../flops.js'
 import { checkLengths } from './movement.js'
 
 /** Bounds beyond this are exporters' ways to write "to the end". */
@@ -220,6 +221,8 @@ export const slicing = {
     inputs: ['...xs'],
     attributes: { axis: int.required },
     since: 4,
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: xs, attributes: { axis } }) => {
       const [first] = xs
       if (!first) throw new OnnxIreError('invalid-model', 'needs at least one input')
@@ -234,6 +237,9 @@ export const slicing = {
     outputs: ['...ys'],
     attributes: { axis: int(0), num_outputs: int.optional },
     since: 18,
+    hostInputs: ['split'],
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: [x, split], attributes: { axis, num_outputs }, outputCount }) => {
       const at = x.shape && axisOf(axis, x.shape.length)
       const sizes = splitSizes(at === undefined ? unknownDim() : x.shape![at]!, split, num_outputs, outputCount)
@@ -255,6 +261,10 @@ export const slicing = {
   Slice: define({
     inputs: ['x', 'starts', 'ends', 'axes?', 'steps?'],
     since: 10,
+    view: 'rearranged',
+    hostInputs: ['starts', 'ends', 'axes', 'steps'],
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs }) => ({ dtype: inputs[0].dtype, shape: sliced(inputs) }),
     contents: ({ inputs }) => slicedContents(inputs),
   }),
@@ -262,6 +272,11 @@ export const slicing = {
     inputs: ['x', 'pads', 'constant_value?', 'axes?'],
     attributes: { mode: string('constant') },
     since: 19,
+    hostInputs: ['pads', 'axes'],
+    enlarges: true,
+    acceptsInt32: true,
+    maxOpset: { webgpu: 23 },
+    flops: noFlops,
     infer: ({ inputs: [x, pads, , axes], attributes: { mode } }) => ({
       dtype: x.dtype,
       shape: padded(x, pads, axes, mode),
@@ -271,6 +286,9 @@ export const slicing = {
     inputs: ['x', 'k?'],
     attributes: { upper: int(1) },
     since: 14,
+    hostInputs: ['k'],
+    acceptsInt32: true,
+    flops: noFlops,
     infer: ({ inputs: [x] }) => {
       if (x.shape && x.shape.length < 2) throw new OnnxIreError('invalid-shape', 'needs at least two axes')
       return x
@@ -280,6 +298,8 @@ export const slicing = {
     inputs: ['x', 'shape'],
     attributes: { axes: ints.optional },
     since: 18,
+    hostInputs: ['shape'],
+    flops: noFlops,
     infer: ({ inputs: [x, shape], attributes: { axes } }) => ({ dtype: x.dtype, shape: cropped(x, shape, axes) }),
   }),
 }

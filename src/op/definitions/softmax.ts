@@ -2,6 +2,7 @@ import { axisOf, broadcastShapes, formatShape, type Shape } from '../../ir/shape
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { define, int, string, zero } from '../define.js'
+import { perInput, size } from '../flops.js'
 
 function alongAxis(x: Value, axis: number): TensorType {
   if (x.shape && x.shape.length > 0) axisOf(axis, x.shape.length)
@@ -36,12 +37,17 @@ export const softmax = {
     inputs: ['x'],
     attributes: { axis: int(-1) },
     since: 13,
+    keepsClasses: true,
+    // max, x - max, exp, sum, quotient
+    flops: perInput(5),
     infer: ({ inputs: [x], attributes: { axis } }) => alongAxis(x, axis),
   }),
   LogSoftmax: define({
     inputs: ['x'],
     attributes: { axis: int(-1) },
     since: 13,
+    keepsClasses: true,
+    flops: perInput(5),
     infer: ({ inputs: [x], attributes: { axis } }) => alongAxis(x, axis),
   }),
   Hardmax: define({
@@ -49,6 +55,7 @@ export const softmax = {
     attributes: { axis: int(-1) },
     since: 13,
     gradient: zero('a one-hot of the largest element: constant wherever it is differentiable'),
+    flops: perInput(1),
     infer: ({ inputs: [x], attributes: { axis } }) => alongAxis(x, axis),
   }),
   SoftmaxCrossEntropyLoss: define({
@@ -56,6 +63,8 @@ export const softmax = {
     outputs: ['output', 'logProb?'],
     attributes: { ignore_index, reduction },
     since: 12,
+    acceptsInt32: true,
+    flops: ([scores, labels]) => 5 * size(scores) + 2 * size(labels),
     infer: ({ inputs: [scores, labels, weights], attributes }) => [
       { dtype: scores.dtype, shape: lossShape(scores, labels, weights, attributes.reduction) },
       scores,
@@ -66,6 +75,8 @@ export const softmax = {
     outputs: ['loss'],
     attributes: { ignore_index, reduction },
     since: 12,
+    acceptsInt32: true,
+    flops: ([, labels]) => 2 * size(labels),
     infer: ({ inputs: [input, target, weight], attributes }) => ({
       dtype: input.dtype,
       shape: lossShape(input, target, weight, attributes.reduction),

@@ -1,5 +1,6 @@
 import { broadcastShapes, unknownDim } from '../../ir/shape.js'
 import { define, floats, int, ints, string, strings, zero } from '../define.js'
+import { noFlops } from '../flops.js'
 
 const text = zero('text')
 
@@ -15,6 +16,7 @@ export const textual = {
     },
     since: 10,
     gradient: text,
+    flops: noFlops,
     infer: ({ inputs: [x], attributes: { stopwords } }) => ({
       dtype: 'string',
       shape: stopwords?.length
@@ -26,6 +28,7 @@ export const textual = {
     inputs: ['x', 'y'],
     since: 20,
     gradient: text,
+    flops: noFlops,
     infer: ({ inputs: [x, y] }) => ({ dtype: 'string', shape: broadcastShapes(x.shape, y.shape) }),
   }),
   StringSplit: define({
@@ -34,6 +37,7 @@ export const textual = {
     attributes: { delimiter: string.optional, maxsplit: int.optional },
     since: 20,
     gradient: text,
+    flops: noFlops,
     infer: ({ inputs: [x] }) => [
       { dtype: 'string', shape: x.shape && [...x.shape, unknownDim()] },
       { dtype: 'int64', shape: x.shape },
@@ -44,6 +48,7 @@ export const textual = {
     attributes: { pattern: string.optional },
     since: 20,
     gradient: zero('truth values'),
+    flops: noFlops,
     infer: ({ inputs: [x] }) => ({ dtype: 'bool', shape: x.shape }),
   }),
   TfIdfVectorizer: define({
@@ -61,6 +66,7 @@ export const textual = {
     },
     since: 9,
     gradient: zero('counts of words, which are integers or text'),
+    flops: noFlops,
     infer: ({ inputs: [x], attributes: { ngram_indexes } }) => ({
       dtype: 'float32',
       shape: x.shape && [...x.shape.slice(0, -1), ngram_indexes.reduce((a, b) => Math.max(a, b), -1) + 1],
