@@ -149,10 +149,11 @@ const family = {
     inputs: ['x', 'by?'],
     attributes: { alpha: float(1), axis: int.required },
     since: 1,
+    flops: undefined,
     infer: () => type,
   }),
-  Halves: define({ inputs: ['x'], outputs: ['low', 'high'], since: 1, infer: () => [type, type] }),
-  Size: define({ inputs: ['x'], since: 1, gradient: zero('integers'), infer: () => type }),
+  Halves: define({ inputs: ['x'], outputs: ['low', 'high'], since: 1, flops: undefined, infer: () => [type, type] }),
+  Size: define({ inputs: ['x'], since: 1, gradient: zero('integers'), flops: undefined, infer: () => type }),
 }
 
 describe('define > infer', () => {
@@ -161,6 +162,11 @@ describe('define > infer', () => {
       inputs: ['x', 'b?', '...rest'],
       attributes: { alpha: float(1), mode: string.optional, perm: ints.required },
       since: 1,
+      flops: ([x, b, ...rest], [y], { alpha }) => {
+        expectTypeOf([x, b, rest] as const).toEqualTypeOf<readonly [Value, Value | null, Value[]]>()
+        expectTypeOf(y).toEqualTypeOf<Value | undefined>()
+        return alpha
+      },
       infer: ({ inputs, attributes }) => {
         expectTypeOf(inputs).toEqualTypeOf<readonly [Value, Value | null, ...(readonly Value[])]>()
         expectTypeOf(attributes.alpha).toEqualTypeOf<number>()
@@ -173,12 +179,40 @@ describe('define > infer', () => {
     })
   })
 
-  it('rejects a definition without infer or since', () => {
+  it('rejects a definition without infer, flops or since', () => {
     rejected(
       // @ts-expect-error: infer is required
-      () => define({ inputs: ['x'], since: 1 }),
+      () => define({ inputs: ['x'], flops: undefined, since: 1 }),
+      // @ts-expect-error: flops is required
+      () => define({ inputs: ['x'], since: 1, infer: () => type }),
       // @ts-expect-error: since is required
-      () => define({ inputs: ['x'], infer: () => type }),
+      () => define({ inputs: ['x'], flops: undefined, infer: () => type }),
+    )
+  })
+})
+
+describe('define > facts', () => {
+  it('name inputs without the marks of optional and variadic ones', () => {
+    define({
+      inputs: ['x', 'b?', '...rest'],
+      since: 1,
+      weights: ['b'],
+      hostInputs: ['rest'],
+      filterAxes: { b: () => [0] },
+      flops: undefined,
+      infer: () => type,
+    })
+  })
+
+  it('reject an input that the operator lacks', () => {
+    rejected(
+      // @ts-expect-error: no input w
+      () => define({ inputs: ['x', 'b?'], since: 1, weights: ['w'], flops: undefined, infer: () => type }),
+      // @ts-expect-error: the input is called b
+      () => define({ inputs: ['x', 'b?'], since: 1, hostInputs: ['b?'], flops: undefined, infer: () => type }),
+      () =>
+        // @ts-expect-error: no input w
+        define({ inputs: ['x'], since: 1, filterAxes: { w: () => [0] }, flops: undefined, infer: () => type }),
     )
   })
 })

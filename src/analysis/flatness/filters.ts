@@ -1,5 +1,6 @@
 import { topological } from '../../ir/topology.js'
-import type { Node, Value } from '../../ir/value.js'
+import type { Value } from '../../ir/value.js'
+import { filterAxesOf } from '../../op/facts.js'
 
 /** By parameter name, the axes that count its filters: what is left of the tensor at one place of these is one filter. */
 export type FilterAxes = ReadonlyMap<string, readonly number[]>
@@ -13,7 +14,7 @@ export function filterAxes(outputs: readonly Value[], parameters: ReadonlyMap<st
   for (const node of topological(outputs)) {
     for (const [i, x] of node.inputs.entries()) {
       if (!x?.shape) continue
-      const axes = axesRead(node, i, x.shape.length)
+      const axes = filterAxesOf(node, i, x.shape.length)
       if (axes) follow(x, axes, found)
     }
   }
@@ -22,29 +23,6 @@ export function filterAxes(outputs: readonly Value[], parameters: ReadonlyMap<st
 
 /** Biases and norms' scales, also those written as [1, C, 1, 1]. */
 const isVector = ({ shape }: Value): boolean => (shape ?? []).filter((dim) => dim !== 1).length <= 1
-
-function axesRead({ operator, attributes }: Node, input: number, rank: number): readonly number[] | undefined {
-  switch (operator) {
-    case 'Conv':
-      return input === 1 ? [0] : undefined
-    case 'ConvTranspose':
-      return input === 1 ? [1] : undefined
-    case 'Gather':
-      return input === 0 ? [0] : undefined
-    case 'Gemm':
-      if (input === 0) return [attributes['transA'] ? 1 : 0]
-      return input === 1 ? [attributes['transB'] ? 0 : 1] : undefined
-    case 'MatMul':
-      if (rank < 2) return undefined
-      return input === 1 ? [rank - 1] : [rank - 2]
-    case 'LSTM':
-    case 'GRU':
-    case 'RNN':
-      return input === 1 || input === 2 ? [0, 1] : undefined
-    default:
-      return undefined
-  }
-}
 
 /** To the parameter behind transposes and changes of type. */
 function follow(x: Value, axes: readonly number[], found: Map<Value, readonly number[]>): void {

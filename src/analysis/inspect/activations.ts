@@ -1,10 +1,9 @@
 import { dtypes } from '../../ir/dtype.js'
-import { constantNumber } from '../../ir/leaf.js'
 import { bodiesOf, dependenciesOf, topological } from '../../ir/topology.js'
 import type { Body, Node, TensorType, Value } from '../../ir/value.js'
-import { activation } from '../../op/definitions/activation.js'
-import { elementwise } from '../../op/definitions/elementwise.js'
-import { size } from './costs/cost.js'
+import { isRandom } from '../../op/facts.js'
+import { size } from '../../op/flops.js'
+import { definitionOf } from '../../op/op.js'
 import { varyingNodes } from './work.js'
 
 /** The bytes of a tensor; NaN where a length is not known. Strings count nothing. */
@@ -83,9 +82,9 @@ const highest = (a: number, b: number): number => (a > b ? a : b >= a ? b : Numb
 
 const nodesOf = (of: Body): Node[] => topological(of.outputs, ({ scope }) => scope === of.scope)
 
-const views = new Set(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Identity'])
-const isView = ({ operator, inputs }: Node): boolean =>
-  views.has(operator) || (operator === 'Dropout' && (!inputs[2] || constantNumber(inputs[2]) === 0))
+const isView = (node: Node): boolean => {
+  const { view } = definitionOf(node.operator)
+  return (view === 'same' || view === 'reshaped') && !isRandom(node)
+}
 
-const overwrites = ({ operator }: Node): boolean =>
-  Object.hasOwn(elementwise, operator) || Object.hasOwn(activation, operator)
+const overwrites = ({ operator }: Node): boolean => definitionOf(operator).elementwise

@@ -3,6 +3,8 @@ import type { Shape } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import { withBodies } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
+import { isInput } from '../../op/facts.js'
+import { definitionOf } from '../../op/op.js'
 import { resolveParameters } from '../../train/model/trainable.js'
 import { readable } from './lengths.js'
 import { varyingNodes, type Work } from './work.js'
@@ -20,29 +22,6 @@ export interface Layer {
   readonly trainable: number
   /** Operations of the forward pass per example; null where they are not known. */
   readonly flops: number | null
-}
-
-/** Follow the layer whose result they are the only one to read: a bias or a scale written apart, a norm. */
-const followers = new Set([
-  'Add',
-  'Sub',
-  'Mul',
-  'Div',
-  'BatchNormalization',
-  'InstanceNormalization',
-  'GroupNormalization',
-  'LayerNormalization',
-  'RMSNormalization',
-])
-
-/** Where quantized operators take their weights and biases. */
-const integerWeights: Readonly<Record<string, readonly number[]>> = {
-  QLinearConv: [3, 8],
-  QLinearMatMul: [3],
-  ConvInteger: [1],
-  MatMulInteger: [1],
-  MatMulNBits: [1, 5],
-  GatherBlockQuantized: [0],
 }
 
 interface Row {
@@ -108,7 +87,8 @@ function nameOf({ name, outputs }: Node, weight: Value | undefined): string {
 function heldBy(node: Node, slot: number, x: Value | null, trained: ReadonlySet<string>): readonly Value[] {
   if (!x) return []
   const { source } = x
-  if (source.kind === 'constant') return integerWeights[node.operator]?.includes(slot) && isLong(x) ? [x] : []
+  if (source.kind === 'constant')
+    return isInput(definitionOf(node.operator), 'quantizedWeights', slot) && isLong(x) ? [x] : []
   if (source.kind === 'node' && source.operator === 'DequantizeLinear')
     return source.inputs[0]?.source.kind === 'constant' && isLong(source.inputs[0]) ? [source.inputs[0]] : []
   const unexpanded = source.kind === 'node' && source.operator === 'Expand' ? source.inputs[0] : x
@@ -127,7 +107,7 @@ function elementsOf({ attributes: { bits } }: Node, { shape, dtype }: Value): nu
 }
 
 const follows = ({ operator }: Node, own: readonly Value[]): boolean =>
-  followers.has(operator) && own.every(({ shape }) => shape!.filter((dim) => dim !== 1).length <= 1)
+  definitionOf(operator).layer === 'previous' && own.every(({ shape }) => shape!.filter((dim) => dim !== 1).length <= 1)
 
 /** The row of the one operand that comes from a layer, if nothing else reads it. */
 function layerBefore(node: Node, readers: ReadonlyMap<Value, number>, rowOf: ReadonlyMap<Node, Row>): Row | undefined {

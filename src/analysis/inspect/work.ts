@@ -1,9 +1,8 @@
 import { bodiesOf, dependenciesOf, topological } from '../../ir/topology.js'
 import type { Body, Node, Value } from '../../ir/value.js'
-import { drawsNumbers } from '../../op/draws.js'
+import { flopsOf, isRandom } from '../../op/facts.js'
 import { copied } from '../../op/inline.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { costOf } from './costs/index.js'
 import { roundInputs, roundsOf } from './rounds.js'
 
 /** The operations that computing some values takes. */
@@ -36,7 +35,7 @@ export function varyingNodes(order: readonly Node[], constant: (leaf: Value) => 
   const isFixed = (x: Value) =>
     x.source.kind === 'node' ? fixed.has(x.source) : x.source.kind === 'constant' || constant(x)
   return order.filter((node) => {
-    const folded = dependenciesOf(node).every(isFixed) && !drawsNumbers(node)
+    const folded = dependenciesOf(node).every(isFixed) && !isRandom(node)
     if (folded) fixed.add(node)
     return !folded
   })
@@ -55,7 +54,7 @@ class Counter {
   }
 
   private count(node: Node, seen: Node, times: number): number {
-    const flops = bodiesOf(seen).length > 0 ? this.controlled(seen, times) : times * costOf(seen)
+    const flops = bodiesOf(seen).length > 0 ? this.controlled(seen, times) : times * flopsOf(seen)
     if (Number.isNaN(flops)) this.unknown.add(node)
     const known = Number.isNaN(flops) ? 0 : flops
     this.byNode.set(node, (this.byNode.get(node) ?? 0) + known)

@@ -1,6 +1,6 @@
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import type { Node, Value } from '../../ir/value.js'
-import { drawsNumbers } from '../../op/draws.js'
+import { isRandom } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
 import { toRawBytes } from '../proto/tensor.js'
 
@@ -14,7 +14,7 @@ export function nodeKey(
   attributes: string | undefined,
   settled: (value: Value) => Value,
 ): string | undefined {
-  if (attributes === undefined || drawsNumbers(node)) return undefined
+  if (attributes === undefined || isRandom(node)) return undefined
   let text = `${node.domain}:${node.operator}/${node.outputs.length}${attributes}`
   // Lengths of the same text are the same lengths, whichever tensor has them.
   const measured = node.operator === 'Shape' ? settled(node.inputs[0]!).shape : undefined

@@ -4,7 +4,7 @@ import { isStatic, type Shape, sameShape } from '../../ir/shape.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import { type Node, nameValue, placeNode, refineShape, type Value } from '../../ir/value.js'
 import { permutation } from '../../op/definitions/movement.js'
-import { op } from '../../op/op.js'
+import { definitionOf, op } from '../../op/op.js'
 
 /** What stands for a value in the file: one that equals it and takes fewer steps. */
 export type Substitutes = Map<Value, Value>
@@ -42,11 +42,12 @@ interface Instead {
 const existing = (value: Value | undefined): Instead | undefined => value && { value, made: false }
 const made = (value: Value): Instead => ({ value, made: true })
 
-const layouts: ReadonlySet<string> = new Set(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze'])
-const moving: ReadonlySet<string> = new Set([...layouts, 'Identity', 'Expand', 'Transpose'])
+const isLayout = (operator: string): boolean => definitionOf(operator).view === 'reshaped'
 
 const mayBeSimpler = ({ outputs, operator, domain }: Node): boolean =>
-  outputs.length === 1 && domain === '' && (moving.has(operator) || outputs[0]!.contents !== undefined)
+  outputs.length === 1 &&
+  domain === '' &&
+  (definitionOf(operator).view !== undefined || operator === 'Expand' || outputs[0]!.contents !== undefined)
 
 /** Looks at one node with a single result `y`. */
 class Simplification {
@@ -69,7 +70,7 @@ class Simplification {
     if (operator === 'Identity') return existing(this.#settled(x))
     if (operator === 'Expand') return existing(this.#expanded(this.#settled(x)))
     if (operator === 'Transpose') return this.#transposed(this.#settled(x))
-    return layouts.has(operator) ? this.#laidOut(this.#settled(x)) : undefined
+    return isLayout(operator) ? this.#laidOut(this.#settled(x)) : undefined
   }
 
   #settled(value: Value): Value {
@@ -117,8 +118,7 @@ class Simplification {
   #laidOut(x: Value, transposed = false): Instead | undefined {
     const y = this.#y
     let root = x
-    for (let next: Value | undefined = x; next; next = this.#behind(root, (operator) => layouts.has(operator)))
-      root = next
+    for (let next: Value | undefined = x; next; next = this.#behind(root, isLayout)) root = next
     if (sameShape(root.shape, y.shape)) return existing(root)
     const tensor = constantTensor(root)
     if (tensor && isStatic(y.shape)) return existing(constant(relabelled(tensor, y.shape)))

@@ -1,5 +1,4 @@
-import type { Definition } from '../../op/define.js'
-import { definitions } from '../../op/op.js'
+import { findDefinition } from '../../op/facts.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto } from '../proto/schema.js'
 import { standardForm } from '../upgrade/modernise.js'
@@ -50,7 +49,7 @@ export function* walkOperatorNodes(model: ModelProto): Generator<NodeProto> {
     }
 }
 
-const isStandardDomain = (node: NodeProto) => !node.domain || node.domain === 'ai.onnx'
+export const isStandardDomain = (node: NodeProto) => !node.domain || node.domain === 'ai.onnx'
 /** `Conv`, or `com.microsoft.FusedMatMul` outside of ai.onnx. */
 export const qualifiedName = (node: NodeProto) =>
   isStandardDomain(node) ? (node.opType ?? '?') : `${node.domain}.${node.opType}`
@@ -65,8 +64,7 @@ export function isSupported(node: NodeProto): boolean {
   if (name === 'Constant' && isStandardDomain(node)) return true
   if (isGradient(node)) return true
   const domain = isStandardDomain(node) ? '' : node.domain!
-  const known =
-    Object.hasOwn(definitions, name) && (definitions as Readonly<Record<string, Definition>>)[name]!.domain === domain
+  const known = findDefinition(domain, name) !== undefined
   const legacy = domain === '' && Object.hasOwn(upgrades, name)
   return known || legacy || standardForm(name, domain) !== undefined
 }

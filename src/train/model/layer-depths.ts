@@ -1,9 +1,7 @@
 import { dependenciesOf, topological } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
+import { definitionOf } from '../../op/op.js'
 import { resolveParameters } from './trainable.js'
-
-/** Operators whose parameter is a layer. Norms, biases and scales belong to the layer upstream of them. */
-const layerOperators = new Set(['Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'Einsum', 'Gather', 'LSTM', 'GRU', 'RNN'])
 
 /**
  * Counts the layers downstream of each parameter on the longest path to an output: 0 for parameters of the last layer. A
@@ -36,4 +34,4 @@ export function layerDepths(graph: Graph): Map<string, number> {
 }
 
 const isLayer = ({ operator }: Node, parameters: readonly Value[]): boolean =>
-  parameters.length > 0 && layerOperators.has(operator)
+  parameters.length > 0 && definitionOf(operator).layer === 'own'

@@ -13,6 +13,7 @@ import {
   type Value,
 } from '../../ir/value.js'
 import { apply } from '../../op/apply.js'
+import { replaceElementTypes } from '../../op/facts.js'
 import { moreKnown, type Substitution } from '../../op/inline.js'
 import { definitionOf } from '../../op/op.js'
 
@@ -26,16 +27,6 @@ export function hasHalfPrecision({ inputs, outputs, parameters }: Graph): boolea
 }
 
 const halfTypes: ReadonlySet<unknown> = new Set([dtypes.float16.onnx, dtypes.bfloat16.onnx])
-
-/** Attributes whose value is the number of an element type. */
-const typeAttributes: ReadonlySet<string> = new Set([
-  'to',
-  'dtype',
-  'output_dtype',
-  'precision',
-  'softmax_precision',
-  'stash_type',
-])
 
 /**
  * Converts float16 and bfloat16 values of a graph to float32, bodies of control flow included. Parameters become float32
@@ -58,7 +49,7 @@ function rebuild(nodes: readonly Node[], converted: Substitution): void {
       operator: node.operator,
       definition: definitionOf(node.operator),
       inputs: node.inputs.map((value) => value && convert(value, converted)),
-      attributes: convertAttributes(node.attributes, converted),
+      attributes: convertAttributes(node, converted),
       name: node.name,
       outputCount: node.outputs.length,
     })
@@ -88,12 +79,11 @@ function convertLeaf(value: Value): Value {
 const convertTensor = (tensor: Tensor): Tensor =>
   isHalf(tensor.dtype) ? tensorFrom('float32', tensor.dims, numbersOf(tensor)) : tensor
 
-const convertAttributes = (attributes: Attributes, converted: Substitution): Attributes =>
+const convertAttributes = (node: Node, converted: Substitution): Attributes =>
   Object.fromEntries(
-    Object.entries(attributes).map(([key, value]) => [
-      key,
-      typeAttributes.has(key) && halfTypes.has(value) ? dtypes.float32.onnx : convertAttribute(value, converted),
-    ]),
+    Object.entries(replaceElementTypes(node, (type) => (halfTypes.has(type) ? dtypes.float32.onnx : type))).map(
+      ([key, value]) => [key, convertAttribute(value, converted)],
+    ),
   )
 
 /** Converts an attribute that is a tensor (ConstantOfShape's `value`) or a body. */

@@ -5,6 +5,7 @@ import { dependenciesOf, topological } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
+import { definitionOf } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
 import { declareOutputs, resizeTensors } from './resize-tensors.js'
@@ -88,21 +89,6 @@ function downstreamValues(graph: Graph, layer: Node): Set<Value> {
 
 const tensorOf = (value: Value): Tensor => (value.source as { tensor: Tensor }).tensor
 
-/** Operators between the last layer and the output that work with any number of classes. */
-const transparent = new Set([
-  'Softmax',
-  'LogSoftmax',
-  'Sigmoid',
-  'Identity',
-  'Flatten',
-  'Squeeze',
-  'Reshape',
-  'GlobalAveragePool',
-  'ReduceMean',
-  'Cast',
-  'Transpose',
-])
-
 function findHead(output: Value, name: string): Head {
   let value = output
   let addedBias: Value | undefined
@@ -119,7 +105,7 @@ function findHead(output: Value, name: string): Head {
       const rest = node.inputs.find((x) => x !== addedBias)
       if (!addedBias || !rest) break
       value = rest
-    } else if (transparent.has(node.operator)) value = node.inputs[0]!
+    } else if (definitionOf(node.operator).keepsClasses) value = node.inputs[0]!
     else break
   }
   const { source } = value

@@ -2,31 +2,15 @@ import type { TypedArray } from '../../ir/dtype.js'
 import { numbersOf } from '../../ir/leaf.js'
 import { withBodies } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
+import { inputsWith } from '../../op/facts.js'
+import { definitionOf } from '../../op/op.js'
 import { createMatcher, matchNames, type NamePatterns } from '../../util/pattern.js'
 
-/** Input positions of weights, by operator. */
-const weightInputs: Readonly<Record<string, readonly number[]>> = {
-  Conv: [1, 2],
-  ConvTranspose: [1, 2],
-  Gemm: [0, 1, 2],
-  MatMul: [0, 1],
-  BatchNormalization: [1, 2],
-  InstanceNormalization: [1, 2],
-  LayerNormalization: [1, 2],
-  GroupNormalization: [1, 2],
-  RMSNormalization: [1],
-  PRelu: [1],
-  Gather: [0],
-  Einsum: [0, 1, 2, 3],
-  LSTM: [1, 2, 3, 7],
-  GRU: [1, 2, 3],
-  RNN: [1, 2, 3],
+/** Whether the output has the elements of the input in another shape, order or type. */
+const isView = ({ operator }: Node): boolean => {
+  const { view, random } = definitionOf(operator)
+  return view !== undefined && random === false
 }
-
-/** Operators that exporters use for a separate bias or scale of a layer. */
-const perChannel = new Set(['Add', 'Sub', 'Mul', 'Div'])
-/** Operators whose output has the elements of the input in another shape, order or type. */
-const views = new Set(['Transpose', 'Reshape', 'Identity', 'Cast', 'Squeeze', 'Unsqueeze', 'Slice'])
 
 /**
  * Finds the parameters in weight positions:
@@ -42,12 +26,12 @@ export function findWeights(graph: Graph): Set<Value> {
   const nodes = withBodies(graph.outputs.values())
   const users = findUsers(nodes)
   for (const node of nodes) {
-    const slots = weightInputs[node.operator] ?? []
-    const direct = slots.flatMap((index) => resolveParameters(node.inputs[index]))
+    const direct = inputsWith('weights', node).flatMap(resolveParameters)
     for (const weight of direct) if (node.operator !== 'Gather' || isEmbedding(weight, node, users)) weights.add(weight)
     const fromLayer = node.inputs.some((x) => x?.source.kind === 'node' && learned.has(x.source))
-    if (fromLayer && perChannel.has(node.operator)) {
-      for (const x of node.inputs) if (x?.source.kind === 'parameter' && isVector(x)) weights.add(x)
+    if (fromLayer) {
+      for (const x of inputsWith('vectorWeights', node))
+        if (x.source.kind === 'parameter' && isVector(x)) weights.add(x)
     }
     if (fromLayer && (node.operator === 'Add' || node.operator === 'Concat')) {
       for (const x of node.inputs.map(skipExpand))
@@ -69,7 +53,7 @@ export function resolveParameters(value: Value | null | undefined): readonly Val
   for (const each of pending) {
     if (each.source.kind === 'parameter') parameters.add(each)
     else if (each.source.kind !== 'node') return []
-    else if (views.has(each.source.operator)) pending.add(each.source.inputs[0]!)
+    else if (isView(each.source)) pending.add(each.source.inputs[0]!)
     else if (each.source.operator === 'Concat') for (const input of each.source.inputs) pending.add(input!)
     else return []
   }
@@ -93,7 +77,7 @@ function onlyMultiplies(value: Value, users: ReadonlyMap<Value, readonly Node[]>
   return (
     nodes.length > 0 &&
     nodes.every((node) =>
-      views.has(node.operator)
+      isView(node)
         ? onlyMultiplies(node.outputs[0]!, users)
         : node.operator === 'Mul' && node.inputs.some((x) => x !== value && x?.source.kind === 'node'),
     )

@@ -2,9 +2,8 @@ import { body, currentScope } from '../../../ir/body.js'
 import { input } from '../../../ir/leaf.js'
 import { formatShape, subDims } from '../../../ir/shape.js'
 import { bodiesOf, dependenciesOf, topological } from '../../../ir/topology.js'
-import type { Body, Value } from '../../../ir/value.js'
-import { placeNode, refineShape, type TensorType } from '../../../ir/value.js'
-import { drawsNumbers } from '../../../op/draws.js'
+import { type Body, placeNode, refineShape, type TensorType, type Value } from '../../../ir/value.js'
+import { isRandom } from '../../../op/facts.js'
 import { op } from '../../../op/op.js'
 import { OnnxIreError } from '../../../util/errors.js'
 import { activeValues } from '../../active.js'
@@ -106,7 +105,7 @@ export interface IterationBody {
  */
 export function rejectRandomNodes(body: Body): void {
   for (const node of topological(body.outputs, ({ scope }) => scope === body.scope)) {
-    if (drawsNumbers(node))
+    if (isRandom(node))
       throw new OnnxIreError(
         'not-differentiable',
         `${node.operator} '${node.name ?? node.outputs[0]?.name ?? '?'}' samples random numbers inside a body, which runs a second time for its gradient; sample them outside the body`,
