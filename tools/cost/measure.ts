@@ -9,7 +9,7 @@ import { importGraph } from '../../dist/onnx/import/import-graph.js'
 import { walkNodes } from '../../dist/onnx/import/unsupported.js'
 import { encode } from '../../dist/onnx/proto/encode.js'
 import type { GraphProto } from '../../dist/onnx/proto/schema.js'
-import { differentiated } from '../../dist/train/gradient-model.js'
+import { differentiated } from '../../dist/train/graphs/gradient-model.js'
 import { forms } from './graphs.js'
 
 /** Nodes of the main graph that compute what another one does, and nodes that nothing uses. */

@@ -5,7 +5,7 @@ import { decodeModel, type Model, namedTensors, OnnxIreError, type Tensor } from
 import { numbersOf } from '../../dist/ir/leaf.js'
 import { encode } from '../../dist/onnx/proto/encode.js'
 import type { ModelProto } from '../../dist/onnx/proto/schema.js'
-import { differentiated } from '../../dist/train/gradient-model.js'
+import { differentiated } from '../../dist/train/graphs/gradient-model.js'
 import { Session } from '../conformance/session.js'
 import { toFloat64, widened } from '../conformance/widen.js'
 
