@@ -9,7 +9,7 @@ import { importGraph } from '../../dist/onnx/import/import-graph.js'
 import { encode } from '../../dist/onnx/proto/encode.js'
 import { edit } from '../../dist/onnx/proto/message.js'
 import type { ModelProto } from '../../dist/onnx/proto/schema.js'
-import { differentiated } from '../../dist/train/graphs/gradient-model.js'
+import { buildGradientModel } from '../../dist/train/graphs/gradient-model.js'
 import type { Case } from './case.js'
 import { isRandom } from './forward.js'
 import { exception, failed, messageOf, type Outcome } from './outcome.js'
@@ -77,7 +77,7 @@ async function attempt(case_: Case, proto: ModelProto, precision: Precision): Pr
     const floating = [...graph.outputs.values()].some(({ dtype }) => isFloat(dtype))
     if (!floating || targetsOf(graph, new Set()).length === 0) return { result: 'nothing' }
     if (isRandom(case_)) return exception('drawn at random', 'results of two runs have no difference to compare')
-    gradient = differentiated({ proto, external: null })
+    gradient = buildGradientModel({ proto, external: null })
   } catch (error) {
     if (!(error instanceof OnnxIreError)) throw error
     if (error.code === 'not-differentiable')

@@ -5,7 +5,7 @@ import { decodeModel, type Model, namedTensors, OnnxIreError, type Tensor } from
 import { numbersOf } from '../../dist/ir/leaf.js'
 import { encode } from '../../dist/onnx/proto/encode.js'
 import type { ModelProto } from '../../dist/onnx/proto/schema.js'
-import { differentiated } from '../../dist/train/graphs/gradient-model.js'
+import { buildGradientModel } from '../../dist/train/graphs/gradient-model.js'
 import { Session } from '../conformance/session.js'
 import { toFloat64, widened } from '../conformance/widen.js'
 
@@ -63,7 +63,7 @@ async function compared(name: string, model: Model, truth: ReadonlyMap<string, T
     let results: ReadonlyMap<string, Tensor>
     let gradient: ModelProto
     try {
-      gradient = differentiated({ proto, external: null })
+      gradient = buildGradientModel({ proto, external: null })
       const session = await Session.load(encode('ModelProto', gradient))
       results = await session.run(feeds)
       await session.dispose()
