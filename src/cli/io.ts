@@ -1,7 +1,7 @@
 /** An output stream; a terminal has `isTTY`. */
 export type Output = NodeJS.WritableStream & { readonly isTTY?: boolean }
 
-/** The surroundings of one command: those of the process, or replacements in a test. */
+/** The streams and signals of one command: those of the process, or replacements in a test. */
 export interface Io {
   /** Results: text for people, or one JSON document. */
   readonly stdout: Output
@@ -27,7 +27,7 @@ export const processIo: Io = {
   exit: (code) => process.exit(code),
 }
 
-/** Prints what a command found: one JSON document, or text for people. */
+/** Prints the result of a command: one JSON document if `json` is set, else text. */
 export function print(io: Io, result: object, json: boolean | undefined, text: () => string): void {
   io.stdout.write(`${json ? JSON.stringify(result, null, 2) : text()}\n`)
 }

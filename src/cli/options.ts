@@ -1,46 +1,90 @@
-import { InvalidArgumentError, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { cApi } from '../node/c-api/runtime.js'
 import { startNode } from '../node/start.js'
 import type { Runtime } from '../runtime/runtime.js'
 
-/** For an option that may be repeated. */
-export const collect = (value: string, before: readonly string[]): string[] => [...before, value]
+/** Collects the values of an option that may be repeated. */
+const collect = (value: string, previous: readonly string[] = []): string[] => [...previous, value]
 
-/** A list with commas between its items. */
+/** Parses a comma-separated list. */
 export function parseList(text: string): string[] {
   const items = text.split(',').map((item) => item.trim())
   if (!items.includes('')) return items
-  throw new InvalidArgumentError('It must be a list with commas between its items.')
+  throw new InvalidArgumentError('It must be a comma-separated list.')
 }
 
+/** Parses an integer of at least 1. */
 export function parsePositiveInteger(text: string): number {
-  const value = Number(text)
-  if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= 1) return value
-  throw new InvalidArgumentError('It must be a whole number from 1 on.')
+  const value = parseInteger(text)
+  if (value !== null && value >= 1) return value
+  throw new InvalidArgumentError('It must be an integer of at least 1.')
 }
 
+/** Parses an integer of at least 0: the seed of a random generator. */
+export function parseSeed(text: string): number {
+  const value = parseInteger(text)
+  if (value !== null) return value
+  throw new InvalidArgumentError('It must be an integer of at least 0.')
+}
+
+const parseInteger = (text: string): number | null =>
+  /^\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : null
+
+/** Parses a finite number above 0. */
 export function parsePositiveNumber(text: string): number {
   const value = Number(text)
-  if (text.trim() !== '' && value > 0) return value
-  throw new InvalidArgumentError('It must be a number of seconds above 0.')
+  if (text.trim() !== '' && value > 0 && Number.isFinite(value)) return value
+  throw new InvalidArgumentError('It must be a number above 0.')
 }
 
+/** Parses a number from 0 up to, but excluding, 1. */
+export function parseFraction(text: string): number {
+  const value = Number(text)
+  if (text.trim() !== '' && value >= 0 && value < 1) return value
+  throw new InvalidArgumentError('It must be a fraction: at least 0 and below 1.')
+}
+
+/** The option `--json`, which every command has. */
+export const jsonOption = (): Option => new Option('--json', 'write one JSON document to standard output')
+
+/** The option `--set`, which changes fields of a recipe or preset for one run. */
+export const setOption = (description: string): Option =>
+  new Option('--set <path=value>', `${description}; may be repeated`).argParser(collect).default([], 'no changes')
+
 const providers = ['cpu', 'webgpu', 'cuda'] as const
+
+/** Value of `--provider`. */
 export type CliProvider = (typeof providers)[number]
 
-/** What every command that runs a model takes. */
-export const providerOption = () =>
+/** Values of the options that `addRuntimeOptions` adds. */
+export interface RuntimeOptions {
+  readonly batchSize?: number
+  readonly threads?: number
+  readonly provider: CliProvider
+  readonly quiet?: true
+  readonly json?: true
+}
+
+/** Adds the options of every command that runs a model over data. */
+export function addRuntimeOptions(command: Command): void {
+  command
+    .option('--batch-size <n>', 'examples per batch', parsePositiveInteger)
+    .option('--threads <n>', 'threads per operator', parsePositiveInteger)
+    .addOption(providerOption())
+    .option('--quiet', 'show no progress')
+    .addOption(jsonOption())
+}
+
+/** The option `--provider`. */
+export const providerOption = (): Option =>
   new Option(
     '--provider <name>',
-    'what computes: webgpu is a GPU by Vulkan, Metal or Direct3D 12; cuda an NVIDIA GPU, and needs the package koffi (docs/gpu.md)',
+    'device: webgpu is a GPU through Vulkan, Metal or Direct3D 12; cuda is an NVIDIA GPU and needs the package koffi (docs/gpu.md)',
   )
     .choices(providers)
     .default('cpu')
 
-/** The runtime that was asked for, started. Throws `runtime` saying why it does not start. */
+/** Starts the runtime of a provider. Throws `runtime` with the reason if the provider does not start. */
 export async function createRuntime(provider: CliProvider, threads: number | undefined): Promise<Runtime> {
-  if (provider === 'cuda') {
-    return cApi({ provider, threads })
-  }
-  return startNode({ provider, threads })
+  return provider === 'cuda' ? cApi({ provider, threads }) : startNode({ provider, threads })
 }

@@ -4,22 +4,22 @@ import type { DatasetSplit } from './dataset.js'
 import type { DataExample } from './examples.js'
 import type { ExampleStream } from './stream.js'
 
-/** The examples of a stream from number `start` up to but without `end`. Throws `invalid-option`. */
+/** The examples of a stream from index `start` up to, but excluding, `end`. Throws `invalid-option`. */
 export function streamSubset(data: ExampleStream, start: number, end: number | undefined): ExampleStream {
-  const { length: whole = Number.POSITIVE_INFINITY } = data
-  if (start >= (end ?? whole))
-    throw new OnnxIreError('invalid-option', `subset: start is ${start}; it must be below ${end ?? whole}, the end`)
-  if (end !== undefined && end > whole)
-    throw new OnnxIreError('invalid-option', `subset: end is ${end}, and there are ${whole} examples`)
-  const length = Math.min(end ?? whole, whole) - start
+  const { length: available = Number.POSITIVE_INFINITY } = data
+  if (start >= (end ?? available))
+    throw new OnnxIreError('invalid-option', `subset: start is ${start}; it must be below the end, ${end ?? available}`)
+  if (end !== undefined && end > available)
+    throw new OnnxIreError('invalid-option', `subset: end is ${end}, but there are only ${available} examples`)
+  const length = Math.min(end ?? available, available) - start
   return {
     ...data,
     length: Number.isFinite(length) ? length : undefined,
     async *examples(epoch) {
-      let number = 0
+      let index = 0
       for await (const example of data.examples(epoch)) {
-        if (number++ >= start) yield example
-        if (number === end) return
+        if (index++ >= start) yield example
+        if (index === end) return
       }
     },
   }
@@ -39,26 +39,29 @@ export const takeExamples = (data: ExampleStream, count: number): ExampleStream 
 })
 
 /**
- * Divides a stream into two parts, as `split` does a data set: an example is held out with the probability that is the
- * share, by a draw of its own.
+ * Splits a stream into training and validation examples, like `split` for a data set. Each example goes to the validation part
+ * with probability `validation`, independently of the others.
  */
 export function splitStream(
   data: ExampleStream,
   options: { readonly validation: number; readonly seed: number },
 ): { readonly [Part in keyof DatasetSplit]: ExampleStream } {
-  const draws = () => {
+  const createSelector = () => {
     const random = new Random(options.seed).stream('split')
     return () => random.uniform() < options.validation
   }
-  const part = (held: boolean): ExampleStream => {
-    const isHeld = draws()
+  const part = (validation: boolean): ExampleStream => {
+    const isValidation = createSelector()
     const { length } = data
     return {
       ...data,
-      length: length === undefined ? undefined : Array.from({ length }, isHeld).filter((is) => is === held).length,
+      length:
+        length === undefined
+          ? undefined
+          : Array.from({ length }, isValidation).filter((selected) => selected === validation).length,
       async *examples(epoch): AsyncGenerator<DataExample> {
-        const isHeld = draws()
-        for await (const example of data.examples(epoch)) if (isHeld() === held) yield example
+        const isValidation = createSelector()
+        for await (const example of data.examples(epoch)) if (isValidation() === validation) yield example
       },
     }
   }

@@ -49,7 +49,7 @@ test('--set changes options, --seed the weights', async () => {
   expect(importGraph(decodeModel(a!)).outputs.get('logits')!.shape).toEqual(['N', 7])
 })
 
-test('a preset may be a file of its own', async () => {
+test('init > a preset file > writes its model', async () => {
   await writeFile(path('small.json'), JSON.stringify({ kind: 'mlp', features: 4, hidden: [3], classes: 2 }))
   const { parameters } = await json<Written>('init', path('small.json'), '-o', path('small.onnx'))
   expect(parameters).toBe(4 * 3 + 3 + 3 * 2 + 2)
@@ -70,7 +70,7 @@ test.each([
   ],
   [['vit-t-4', '--set', 'heads=5'], 'invalid-option', 'a width of 192 does not divide into 5 heads'],
   [[path('missing.json')], 'io', 'missing.json'],
-] as const)('init %j is refused as %s', async (args, code, message) => {
+] as const)('init > %j > fails with %s', async (args, code, message) => {
   const { code: exit, stdout } = await run('init', ...args, '-o', path('none.onnx'), '--json')
   expect(exit).toBe(1)
   expect(JSON.parse(stdout).error).toEqual({ code, message: expect.stringContaining(message) })

@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { scoreKind, topClasses } from '../../src/cli/prediction/top-classes.js'
+import { findScoreKind, topClasses } from '../../src/cli/prediction/top-classes.js'
 import { exportGraph, input, op } from '../../src/graph/index.js'
 import { writeModel } from '../../src/node/index.js'
 import { json, run, start } from './command.js'
@@ -114,7 +114,7 @@ describe('classes', () => {
       ['z', op.Neg(x)],
     ])
     const model = { proto: exportGraph({ name: 'm', inputs: new Map([['x', x]]), outputs }), external: null }
-    const kinds = ['p', 'l', 's', 'z'].map((name) => scoreKind(model, name))
+    const kinds = ['p', 'l', 's', 'z'].map((name) => findScoreKind(model, name))
     expect(kinds).toEqual(['probabilities', 'log-probabilities', 'probabilities', 'logits'])
   })
 
@@ -137,14 +137,24 @@ describe('classes', () => {
 })
 
 test.each([
-  ['an ending that says nothing', ['-o', 'p.txt'], 2, /has to end in \.jsonl or \.csv/],
-  ['class names without classes', ['-o', 'p.csv', '--class-names', 'names.json'], 2, /goes with --classes/],
-  ['several outputs to take classes from', ['-o', 'p.csv', '--classes'], 1, /there are same, sum, grid.*--outputs/],
-  ['an output that is not there', ['-o', 'p.csv', '--outputs', 'z'], 1, /no output fits 'z'/],
-  ['positions with classes, as CSV', ['-o', 'p.csv', '--classes', '--outputs', 'grid'], 1, /write them as \.jsonl/],
-  ['no data', ['-o', 'p.csv'], 2, /give a recipe, or --data/],
+  ['an unknown extension', ['-o', 'p.txt'], 2, /--output .*\.jsonl .*\.csv/],
+  ['class names without classes', ['-o', 'p.csv', '--class-names', 'names.json'], 2, /--class-names .*--classes/],
+  [
+    'classes of several outputs',
+    ['-o', 'p.csv', '--classes'],
+    1,
+    /invalid-option.*--classes.*same, sum, grid.*--outputs/,
+  ],
+  ['an unknown output', ['-o', 'p.csv', '--outputs', 'z'], 1, /no output fits 'z'/],
+  [
+    'positions with classes, as CSV',
+    ['-o', 'p.csv', '--classes', '--outputs', 'grid'],
+    1,
+    /invalid-data.*'grid'.*\.jsonl/,
+  ],
+  ['no data', ['-o', 'p.csv'], 2, /a recipe, or --data/],
   ['data that do not fit', ['-o', 'p.csv', '--data', rows.replace('"*"', '"a"')], 1, /'x' has the shape \[3\]/],
-])('%s is refused, and nothing is written', async (_, args, exit, message) => {
+])('predict > %s > is rejected, and nothing is written', async (_, args, exit, message) => {
   const data = args.includes('--data') || exit === 2 ? [] : ['--data', rows]
   const { finished } = start(['predict', 'several.onnx', ...args, ...data], space.folder)
   const { code, stderr } = await finished
@@ -154,7 +164,7 @@ test.each([
   expect(names.filter((name) => name.startsWith('p.') || name.includes('.tmp'))).toEqual([])
 })
 
-test('Ctrl-C leaves no half-written file', async () => {
+test('predict > Ctrl-C > leaves no partial file', async () => {
   const line = `${Array.from({ length: 64 }, (_, i) => i % 9).join(',')}\n`
   await writeFile(space.path('long.csv'), line + line.repeat(60_000))
   const tensors = { x: { columns: '*', dims: [1, 8, 8] } }

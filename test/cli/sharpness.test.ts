@@ -89,7 +89,7 @@ test('Ctrl-C ends it with what is complete', async () => {
   expect(found).not.toHaveProperty('landscape')
 })
 
-test('wrong usage is told before anything is read', async () => {
+test('sharpness > wrong usage > exits with 2 before any file is read', async () => {
   for (const args of [
     ['sharpness'],
     ['sharpness', 'none.onnx'],

@@ -5,9 +5,9 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { build } from '../../models/index.js'
 import type { StepReport } from '../../src/backend/step.js'
 import { readPreset } from '../../src/cli/inputs/read-preset.js'
-import { recipeNames, shippedRecipe } from '../../src/cli/inputs/read-recipe.js'
+import { readShippedRecipe, recipeNames } from '../../src/cli/inputs/read-recipe.js'
 import { processIo } from '../../src/cli/io.js'
-import { progressOn } from '../../src/cli/progress.js'
+import { createTrainingProgress } from '../../src/cli/progress.js'
 import { RunFolder } from '../../src/cli/training/run-folder.js'
 import { runTraining } from '../../src/cli/training/run-training.js'
 import { readModel } from '../../src/node/model.js'
@@ -38,7 +38,7 @@ const ran = new Set<string>()
 
 describe.each(names)('%s', (name) => {
   test('takes a model of the package, and data of the shape that it reads', async () => {
-    const { model, data, loss, optimizer } = await shippedRecipe(name)
+    const { model, data, loss, optimizer } = await readShippedRecipe(name)
     if (typeof model === 'string') throw new Error('the model is no preset')
     const changes = Object.entries(model.options ?? {}).map(([option, value]) => `${option}=${JSON.stringify(value)}`)
     const preset = await readPreset(model.preset, changes)
@@ -51,7 +51,7 @@ describe.each(names)('%s', (name) => {
   })
 
   test('trains a smaller model on files of the right format, IRE included', async () => {
-    const written = await shippedRecipe(name)
+    const written = await readShippedRecipe(name)
     const { model, epochs } = written
     if (typeof model === 'string') throw new Error('the model is no preset')
     ran.add(model.preset)
@@ -69,7 +69,7 @@ describe.each(names)('%s', (name) => {
     ]
     const recipe = mapPaths(parseRecipe(JSON.stringify(written), shrunk), (path) => resolve(root, path))
     const folder = new RunFolder(join(root, 'runs', name))
-    const progress = progressOn(process.stderr, true, 'loss')
+    const progress = createTrainingProgress(process.stderr, true, 'loss')
     const call = {
       recipe,
       folder,

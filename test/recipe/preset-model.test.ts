@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { processIo } from '../../src/cli/io.js'
-import { progressOn } from '../../src/cli/progress.js'
+import { createTrainingProgress } from '../../src/cli/progress.js'
 import { RunFolder } from '../../src/cli/training/run-folder.js'
 import { runTraining } from '../../src/cli/training/run-training.js'
 import { writeTokens } from '../../src/node/data/tokens.js'
@@ -36,7 +36,7 @@ const train = (changes: Partial<Recipe>, out: string, resume = false) =>
     io: processIo,
     recipe: { ...recipe, ...changes },
     folder: new RunFolder(path(out)),
-    progress: progressOn(process.stderr, true, 'loss'),
+    progress: createTrainingProgress(process.stderr, true, 'loss'),
     resume,
     force: false,
     provider: 'cpu',

@@ -18,10 +18,11 @@ import type { HeadOptions } from '../../train/model/replace-head.js'
 import { replaceHead } from '../../train/model/replace-head.js'
 import { findTrainable } from '../../train/model/trainable.js'
 import { findFrozen } from '../../train/parameter-groups.js'
+import { usageError } from '../errors.js'
 import { loadModel, modelTitle } from '../inputs/load-model.js'
 import { isRecipeName, readRecipe } from '../inputs/read-recipe.js'
 import { type Io, print } from '../io.js'
-import { collect, parsePositiveInteger } from '../options.js'
+import { jsonOption, parsePositiveInteger, setOption } from '../options.js'
 import { formatTable } from '../text/format.js'
 
 const lossKinds = Object.keys(lossRegistry) as LossKind[]
@@ -37,35 +38,37 @@ interface Options {
   readonly json?: true
 }
 
-interface Written {
+/** A file that was written, and the names of its inputs and outputs. */
+interface WrittenGraph {
   readonly file: string
   readonly inputs: readonly string[]
   readonly outputs: readonly string[]
 }
 
+/** Defines `onnx-ire build`. */
 export function defineBuild(program: Command, io: Io): void {
   const command = program
     .command('build')
     .description('write the graphs of a training run as ONNX models, to open in a viewer or to run elsewhere')
-    .argument('<model|recipe>', 'an ONNX file, or a recipe: a .json file or a name that train --list gives')
-    .requiredOption('-o, --output <folder>', 'where to write training.onnx, evaluation.onnx and curvature.onnx')
-    .addOption(new Option('--loss <kind>', 'what is minimised').choices(lossKinds))
-    .option('--logits <name>', "the model's output the loss works on (default: the only one)")
+    .argument('<model|recipe>', 'an ONNX file; or a recipe: a .json file, or a name from train --list')
+    .requiredOption('-o, --output <folder>', 'folder for training.onnx, evaluation.onnx and curvature.onnx')
+    .addOption(new Option('--loss <kind>', 'the loss to minimize').choices(lossKinds))
+    .option('--logits <name>', 'the output of the model that the loss reads (default: the only output)')
     .option(
       '--head-classes <n>',
-      'give the model a new last layer of so many classes; written as model.onnx',
+      'replace the last layer by a new one with n classes; the model is written as model.onnx',
       parsePositiveInteger,
     )
-    .option('--trainable <pattern...>', 'train the tensors of these names (default: all in weight positions)')
-    .addOption(new Option('--batch-norm <mode>', 'BatchNormalization statistics').choices(['frozen', 'trained']))
-    .option('--set <path=value>', 'change a field of the recipe; may be repeated', collect, [])
-    .option('--json', 'write JSON to standard output')
+    .option('--trainable <pattern...>', 'tensors to train, by name (default: all weights)')
+    .addOption(new Option('--batch-norm <mode>', 'statistics of BatchNormalization').choices(['frozen', 'trained']))
+    .addOption(setOption('change a field of the recipe'))
+    .addOption(jsonOption())
     .addHelpText(
       'after',
       `
-training.onnx gives loss and gradients, evaluation.onnx the loss and for classifiers the number of correct examples,
-curvature.onnx the gradients against labels sampled from the model's own output (from the noise it is fed). Parameters
-are inputs under their own names; the metadata entry onnx-ire.gradients lists the gradients.
+training.onnx computes the loss and the gradients; evaluation.onnx the loss, and for classifiers the number of correct examples;
+curvature.onnx the gradients for labels sampled from the output of the model, with noise as an input. Parameters are inputs
+under their own names; the metadata entry onnx-ire.gradients lists the gradients.
 
 Examples:
   $ onnx-ire build model.onnx --loss cross-entropy -o graphs
@@ -73,54 +76,62 @@ Examples:
   $ onnx-ire build recipe.json -o graphs`,
     )
     .action(async (path: string, options: Options) => {
-      const { start, head, training } = await chosen(path, options, command)
+      const { start, head, trainingOptions } = await readRequest(path, options, command)
       const original = await loadModel(start)
       const model = head ? replaceHead(original, head) : original
-      const {
-        training: trained,
-        evaluation,
-        curvature,
-      } = buildTrainingGraphs(importGraph(model), await training(original, model))
-      const files: [string, Model, Written][] = []
-      const add = (name: string, spec: GraphSpec) => {
-        const file = join(options.output, name)
-        const written = { file, inputs: [...spec.inputs.keys()], outputs: [...spec.outputs.keys()] }
-        files.push([file, { proto: exportGraph(spec), external: null }, written])
-      }
-      add('training.onnx', trained)
-      add('evaluation.onnx', evaluation)
-      if (curvature) add('curvature.onnx', curvature.spec)
+      const built = buildTrainingGraphs(importGraph(model), await trainingOptions(original, model))
+      const specs: readonly (readonly [name: string, spec: GraphSpec])[] = [
+        ['training.onnx', built.training],
+        ['evaluation.onnx', built.evaluation],
+        ...(built.curvature ? [['curvature.onnx', built.curvature.spec] as const] : []),
+      ]
+      // All graphs are exported before the first file is written, since an export may fail.
+      const files = specs.map(([name, spec]) => ({ file: join(options.output, name), spec, proto: exportGraph(spec) }))
       await makeFolder(options.output)
-      const own = head !== undefined || typeof start.model !== 'string'
-      if (own) await writeModel(join(options.output, 'model.onnx'), model)
-      for (const [file, made] of files) await writeModel(file, made)
-      const graphs = files.map(([, , written]) => written)
-      const result = { model: own ? join(options.output, 'model.onnx') : modelTitle(start), graphs }
-      print(io, result, options.json, () => text(result.model, graphs, own))
+      const isNewModel = head !== undefined || typeof start.model !== 'string'
+      const modelFile = isNewModel ? join(options.output, 'model.onnx') : modelTitle(start)
+      if (isNewModel) await writeModel(modelFile, model)
+      for (const { file, proto } of files) await writeModel(file, { proto, external: null })
+      const graphs = files.map(({ file, spec: { inputs, outputs } }) => ({
+        file,
+        inputs: [...inputs.keys()],
+        outputs: [...outputs.keys()],
+      }))
+      print(io, { model: modelFile, graphs }, options.json, () =>
+        [
+          ...(isNewModel ? [`wrote ${modelFile}: the initial model, with the initial parameters`] : []),
+          formatGraphs(graphs),
+        ].join('\n'),
+      )
     })
 }
 
-interface Chosen {
+/** Graphs to build. */
+interface Request {
   readonly start: Pick<Recipe, 'model' | 'seed'>
   readonly head: HeadOptions | undefined
-  /** What the graphs are to be, once the model is there. */
-  readonly training: (original: Model, model: Model) => Promise<TrainingOptions>
+  /** Options of the graphs, which may depend on the model. */
+  readonly trainingOptions: (original: Model, model: Model) => Promise<TrainingOptions>
 }
 
-/** What to build, from a recipe or from the command line. */
-async function chosen(path: string, options: Options, command: Command): Promise<Chosen> {
+/** Reads what to build from a recipe or from the command line. */
+async function readRequest(path: string, options: Options, command: Command): Promise<Request> {
   if (path.toLowerCase().endsWith('.json') || isRecipeName(path)) {
-    const given = (['loss', 'logits', 'headClasses', 'trainable', 'batchNorm'] as const).find(
+    const conflict = (['loss', 'logits', 'headClasses', 'trainable', 'batchNorm'] as const).find(
       (name) => options[name] !== undefined,
     )
-    if (given) command.error(`error: a recipe says ${given} itself; change it with --set`, { exitCode: 2 })
+    if (conflict) usageError(command, `a recipe sets ${conflict} itself; change it with --set`)
     const recipe = await readRecipe(path, options.set)
-    return { start: recipe, head: recipe.head, training: (...models) => graphOptions(recipe, ...models) }
+    return {
+      start: recipe,
+      head: recipe.head,
+      trainingOptions: (original, model) => recipeTrainingOptions(recipe, original, model),
+    }
   }
   const { loss, logits, headClasses, trainable, batchNorm } = options
-  if (loss === undefined) return command.error('error: give --loss, or a recipe instead of the model', { exitCode: 2 })
-  if (options.set.length > 0) command.error('error: --set changes a recipe; a model has none', { exitCode: 2 })
-  const training: TrainingOptions = {
+  if (loss === undefined) return usageError(command, 'give --loss, or a recipe in place of the model')
+  if (options.set.length > 0) usageError(command, '--set changes a recipe, but no recipe is given')
+  const trainingOptions: TrainingOptions = {
     loss: createLoss(lossOnOutput(loss, logits)),
     curvature: 'sampled',
     ...(trainable === undefined ? {} : { trainable }),
@@ -130,15 +141,15 @@ async function chosen(path: string, options: Options, command: Command): Promise
     headClasses === undefined
       ? undefined
       : { classes: headClasses, ...(logits === undefined ? {} : { output: logits }) }
-  return { start: { model: path }, head, training: async () => training }
+  return { start: { model: path }, head, trainingOptions: async () => trainingOptions }
 }
 
-/** The graphs that a trainer would make of a recipe. */
-async function graphOptions(recipe: Recipe, original: Model, model: Model): Promise<TrainingOptions> {
-  const { recipe: settled } = await RecipeData.of(recipe, original, model)
-  // Steps only matter while training: the graphs are the same however many an epoch has.
-  const optimizer = await inSteps(settled.optimizer, async () => 1)
-  const options = trainerOptions({ ...settled, optimizer })
+/** Options of the graphs that a trainer would build for a recipe. */
+async function recipeTrainingOptions(recipe: Recipe, original: Model, model: Model): Promise<TrainingOptions> {
+  const { recipe: resolved } = await RecipeData.open(recipe, original, model)
+  // The number of steps per epoch matters for training only: the graphs do not depend on it.
+  const optimizer = await inSteps(resolved.optimizer, async () => 1)
+  const options = trainerOptions({ ...resolved, optimizer })
   const names = [...findTrainable(importGraph(model), options.trainable).keys()]
   return {
     ...options,
@@ -147,19 +158,20 @@ async function graphOptions(recipe: Recipe, original: Model, model: Model): Prom
   }
 }
 
-function text(model: string, graphs: readonly Written[], own: boolean): string {
-  const rows = graphs.map(({ file, inputs, outputs }) => {
-    const gradients = outputs.filter((name) => name.startsWith('grad/'))
-    const others = outputs.filter((name) => !name.startsWith('grad/'))
-    return [
-      file,
-      excerpted(inputs).join(', '),
-      [...excerpted(others), ...(gradients.length > 0 ? [`${gradients.length} grad/<parameter>`] : [])].join(', '),
-    ]
-  })
-  return `${own ? `wrote ${model}, the model that training starts from: the parameters to begin with\n` : ''}${formatTable(['wrote', 'inputs', 'outputs'], rows)}`
-}
+const formatGraphs = (graphs: readonly WrittenGraph[]): string =>
+  formatTable(
+    ['wrote', 'inputs', 'outputs'],
+    graphs.map(({ file, inputs, outputs }) => {
+      const gradients = outputs.filter((name) => name.startsWith('grad/'))
+      const others = outputs.filter((name) => !name.startsWith('grad/'))
+      return [
+        file,
+        abbreviate(inputs).join(', '),
+        [...abbreviate(others), ...(gradients.length > 0 ? [`${gradients.length} grad/<parameter>`] : [])].join(', '),
+      ]
+    }),
+  )
 
-const shownNames = 4
-const excerpted = (all: readonly string[]): string[] =>
-  all.length > shownNames + 1 ? [...all.slice(0, shownNames), `${all.length - shownNames} more`] : [...all]
+/** The first four names and the number of the others. */
+const abbreviate = (names: readonly string[]): string[] =>
+  names.length > 5 ? [...names.slice(0, 4), `${names.length - 4} more`] : [...names]

@@ -8,6 +8,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { checkNotOverwriting } from '../errors.js'
 import { loadModel, modelTitle } from '../inputs/load-model.js'
 import { type Io, print } from '../io.js'
+import { jsonOption } from '../options.js'
 import { formatCount } from '../text/format.js'
 import { RunFolder } from '../training/run-folder.js'
 
@@ -17,67 +18,68 @@ interface Options {
   readonly json?: true
 }
 
-const described: Readonly<Record<WhichWeights, string>> = {
-  last: 'its last weights',
-  ema: 'the moving average of its weights',
-  best: 'the best of its weights',
+const weightsText: Readonly<Record<WhichWeights, string>> = {
+  last: 'last weights',
+  ema: 'moving average of the weights',
+  best: 'best weights',
 }
 
+/** Defines `onnx-ire export`. */
 export function defineExport(program: Command, io: Io): void {
   program
     .command('export')
-    .description("write the model of a run's checkpoint, finished or not")
-    .argument('<run>', 'a run folder, as train writes it')
-    .requiredOption('-o, --output <file>', 'where to write the trained model')
+    .description('write the model of the newest checkpoint of a run, finished or not')
+    .argument('<run>', 'a run folder, written by train')
+    .requiredOption('-o, --output <file>', 'path of the trained model')
     .addOption(
       new Option(
         '--weights <which>',
-        "of the last step, their moving average, or the best on the validation data (default: as the run's recipe says)",
+        'weights of the last step, their moving average, or the best on the validation data (default: as the recipe of the run sets)',
       ).choices(['last', 'ema', 'best']),
     )
-    .option('--json', 'write JSON to standard output')
+    .addOption(jsonOption())
     .addHelpText(
       'after',
       `
-The model the run started from is read again, so it must still be where the run's recipe.json says (the model of a preset is
-in the run folder).
+The initial model of the run is read again, from the path in recipe.json of the run folder (start.onnx of the run folder for a
+preset).
 
 Examples:
   $ onnx-ire export runs/recipe -o tuned.onnx
   $ onnx-ire export runs/recipe --weights last -o last.onnx`,
     )
-    .action(async (run: string, { output, weights: wanted, json }: Options) => {
+    .action(async (run: string, { output, weights: requested, json }: Options) => {
       const folder = new RunFolder(run)
-      const recipe = await folder.recipe()
-      const start = folder.started(recipe)
-      const read = await loadModel(start)
-      if (typeof start.model === 'string') await checkNotOverwriting(start.model, output)
-      const original = recipe.head ? replaceHead(read, recipe.head) : read
-      const weights = wanted ?? weightsOf(recipe)
-      const { model, step, skipped } = await folder.checkpoint((bytes) => {
+      const recipe = await folder.readRecipe()
+      const started = folder.withStartModel(recipe)
+      const initial = await loadModel(started)
+      if (typeof started.model === 'string') await checkNotOverwriting(started.model, output)
+      const original = recipe.head ? replaceHead(initial, recipe.head) : initial
+      const weights = requested ?? weightsOf(recipe)
+      const { model, step, skipped } = await folder.readCheckpoint((bytes) => {
         const tuned = modelFromCheckpoint(original, bytes, weights)
-        if (weights === 'best') refuseUnjudged(decodeSafetensors(bytes).metadata)
+        if (weights === 'best') checkEvaluated(decodeSafetensors(bytes).metadata)
         return tuned
       })
       for (const { step, error } of skipped)
-        io.stderr.write(`passing over the checkpoint of step ${step}: ${error.message}\n`)
+        io.stderr.write(`skipping the checkpoint of step ${step}: ${error.message}\n`)
       await writeModel(output, model)
       print(
         io,
-        { output, run, model: modelTitle(start), step, weights },
+        { output, run, model: modelTitle(started), step, weights },
         json,
         () =>
-          `wrote ${output}: ${modelTitle(recipe)} as trained in ${run}, ${formatCount(step, 'step')}, ${described[weights]}`,
+          `wrote ${output}: ${modelTitle(recipe)} trained in ${run}, ${formatCount(step, 'step')}, ${weightsText[weights]}`,
       )
     })
 }
 
-/** Before the first evaluation, the best weights are those the run began with. */
-function refuseUnjudged({ progress = '{}' }: Readonly<Record<string, string>>): void {
+/** Throws `invalid-option` if the checkpoint was saved before the first evaluation: its best weights are the initial ones. */
+function checkEvaluated({ progress = '{}' }: Readonly<Record<string, string>>): void {
   const { best } = JSON.parse(progress) as { readonly best?: unknown }
   if (best !== null) return
   throw new OnnxIreError(
     'invalid-option',
-    'nothing has been evaluated yet, so no weights are the best; take those of the last step: --weights last',
+    'the run has not been evaluated yet and has no best weights; export the last weights with --weights last',
   )
 }

@@ -3,6 +3,7 @@ import { readModel, writeModel } from '../../node/model.js'
 import { buildGradientModel } from '../../train/graphs/gradient-model.js'
 import { checkNotOverwriting } from '../errors.js'
 import { type Io, print } from '../io.js'
+import { jsonOption } from '../options.js'
 
 interface Options {
   readonly output: string
@@ -10,19 +11,20 @@ interface Options {
   readonly json?: true
 }
 
+/** Defines `onnx-ire gradient`. */
 export function defineGradient(program: Command, io: Io): void {
   program
     .command('gradient')
     .description("write a model's vector-Jacobian product as a standard ONNX model")
     .argument('<model>', 'an ONNX file')
-    .requiredOption('-o, --output <file>', 'where to write the gradient model')
-    .option('--wrt <pattern...>', 'only gradients of inputs and tensors of these names; * stands for any characters')
-    .option('--json', 'write JSON to standard output')
+    .requiredOption('-o, --output <file>', 'path of the gradient model')
+    .option('--wrt <pattern...>', 'differentiate only these inputs and tensors; * matches any characters')
+    .addOption(jsonOption())
     .addHelpText(
       'after',
       `
-The gradient model has the inputs of the model, one input dy/<output> per floating-point output, and every
-floating-point tensor as an input; it gives the outputs of the model and grad/<name> for every input and tensor.
+Inputs of the gradient model: the inputs of the model, dy/<output> per floating-point output, and every floating-point tensor.
+Outputs: the outputs of the model, and grad/<name> for every input and tensor.
 
 Examples:
   $ onnx-ire gradient model.onnx -o gradient.onnx
@@ -38,8 +40,8 @@ Examples:
       const result = { output, inputs: names(proto.graph?.input), outputs: names(proto.graph?.output) }
       const gradients = result.outputs.filter((name) => name.startsWith('grad/'))
       print(io, { ...result, gradients }, json, () => {
-        const fed = result.inputs.filter((name) => name.startsWith('dy/'))
-        return `wrote ${output}: ${result.inputs.length} inputs (${fed.join(', ')} among them), ${gradients.length} gradients`
+        const outputGradients = result.inputs.filter((name) => name.startsWith('dy/'))
+        return `wrote ${output}: ${result.inputs.length} inputs (including ${outputGradients.join(', ')}), ${gradients.length} gradients`
       })
     })
 }

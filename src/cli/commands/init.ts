@@ -1,12 +1,13 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { build, type Preset } from 'onnx-ire/models'
 import type { Graph } from '../../ir/value.js'
 import { writeModel } from '../../node/model.js'
 import { modelOf } from '../../onnx/export/export-graph.js'
 import { findTrainable } from '../../train/model/trainable.js'
+import { usageError } from '../errors.js'
 import { presetNames, presetTitle, readPreset } from '../inputs/read-preset.js'
 import { type Io, print } from '../io.js'
-import { collect } from '../options.js'
+import { jsonOption, parseSeed, setOption } from '../options.js'
 import { formatNumber, formatTable } from '../text/format.js'
 
 interface Options {
@@ -17,20 +18,21 @@ interface Options {
   readonly json?: true
 }
 
+/** Defines `onnx-ire init`. */
 export function defineInit(program: Command, io: Io): void {
   const command = program
     .command('init')
-    .description('write a model of a known architecture with fresh weights, to train from scratch')
-    .argument('[preset]', 'a name that --list gives, or a preset of your own (.json)')
-    .option('-o, --output <file>', 'where to write the model (default: <preset>.onnx)')
-    .option('--set <path=value>', 'change an option of the preset; may be repeated', collect, [])
-    .option('--seed <n>', 'decides the weights: the same seed gives the same file (default: 0)', seed)
-    .option('--list', 'name the presets')
-    .option('--json', 'write JSON to standard output')
+    .description('write a model of a known architecture with random weights, to train from scratch')
+    .argument('[preset]', 'a name from --list, or a preset of your own (.json)')
+    .option('-o, --output <file>', 'path of the model (default: <preset>.onnx)')
+    .addOption(setOption('change an option of the preset'))
+    .option('--seed <n>', 'seed of the weights; the same seed writes the same file (default: 0)', parseSeed)
+    .option('--list', 'print the presets')
+    .addOption(jsonOption())
     .addHelpText(
       'after',
       `
-The model is in its evaluation form. Training with batchNorm 'trained' normalises by the batch.
+The file holds the inference form of the model. To normalize by batch statistics in training, set batchNorm: 'trained'.
 
 Examples:
   $ onnx-ire init --list
@@ -38,8 +40,8 @@ Examples:
   $ onnx-ire init resnet-56 --set classes=100 --seed 3 -o resnet.onnx`,
     )
     .action(async (name: string | undefined, options: Options) => {
-      if (options.list) return listed(io, options.json)
-      if (name === undefined) return command.error('error: name a preset; --list shows them all', { exitCode: 2 })
+      if (options.list) return listPresets(io, options.json)
+      if (name === undefined) return usageError(command, 'name a preset; --list prints all presets')
       const preset = await readPreset(name, options.set)
       const { inputs, outputs, ...graph } = build(preset, options.seed)
       const title = presetTitle(name)
@@ -49,25 +51,19 @@ Examples:
         output,
         kind: preset.kind,
         seed: options.seed ?? preset.seed ?? 0,
-        parameters: elements(findTrainable({ ...graph, inputs, outputs })),
-        inputs: ports(inputs),
-        outputs: ports(outputs),
+        parameters: countElements(findTrainable({ ...graph, inputs, outputs })),
+        inputs: toPorts(inputs),
+        outputs: toPorts(outputs),
       }
-      print(io, result, options.json, () => text(result))
+      print(io, result, options.json, () => formatResult(result))
     })
 }
 
-function seed(text: string): number {
-  const value = Number(text)
-  if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value
-  throw new InvalidArgumentError('It must be a whole number from 0 on.')
-}
-
-async function listed(io: Io, json: true | undefined): Promise<void> {
+async function listPresets(io: Io, json: true | undefined): Promise<void> {
   const presets = await Promise.all(
     (await presetNames()).map(async (name) => {
       const preset = await readPreset(name)
-      return { name, parameters: elements(findTrainable(build(preset))), ...preset }
+      return { name, parameters: countElements(findTrainable(build(preset))), ...preset }
     }),
   )
   const rows = presets.map(({ name, parameters, about = '' }) => [name, parameters, about])
@@ -88,14 +84,14 @@ interface Result {
   readonly outputs: readonly Port[]
 }
 
-const ports = (values: Graph['inputs']): Port[] =>
+const toPorts = (values: Graph['inputs']): Port[] =>
   [...values].map(([name, { dtype, shape = [] }]) => ({ name, type: dtype, shape }))
 
-const elements = (values: Graph['parameters']): number =>
+const countElements = (values: Graph['parameters']): number =>
   [...values.values()].reduce((sum, { shape = [] }) => sum + shape.reduce<number>((n, dim) => n * Number(dim), 1), 0)
 
-function text({ output, kind, parameters, inputs, outputs }: Result): string {
-  const written = (all: readonly Port[]) =>
+function formatResult({ output, kind, parameters, inputs, outputs }: Result): string {
+  const listPorts = (all: readonly Port[]) =>
     all.map(({ name, type, shape }) => `${name} ${type} [${shape.join(', ')}]`).join(', ')
-  return `wrote ${output}: ${kind} of ${formatNumber(parameters)} parameters, ${written(inputs)} to ${written(outputs)}`
+  return `wrote ${output}: ${kind} with ${formatNumber(parameters)} parameters, ${listPorts(inputs)} to ${listPorts(outputs)}`
 }

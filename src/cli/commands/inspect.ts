@@ -4,6 +4,7 @@ import { inspectModel } from '../../analysis/inspect/inspect.js'
 import type { InputShapes } from '../../analysis/inspect/lengths.js'
 import { readModel } from '../../node/model.js'
 import { type Io, print } from '../io.js'
+import { jsonOption } from '../options.js'
 import { formatInspection } from '../text/inspection.js'
 
 interface Options {
@@ -13,15 +14,21 @@ interface Options {
   readonly json?: true
 }
 
+/** Defines `onnx-ire inspect`. */
 export function defineInspect(program: Command, io: Io): void {
   program
     .command('inspect')
-    .description('show what a model is made of, what training would vary, and what a step costs')
+    .description('show the layers and tensors of a model, which tensors training changes, and the cost of a step')
     .argument('<model>', 'an ONNX file')
-    .option('--shape <input=lengths>', 'lengths of an input that the file leaves open; may be repeated', addShape, {})
-    .option('--all', 'list operators without weights among the layers')
+    .option(
+      '--shape <input=lengths>',
+      'lengths of an input whose shape the file does not fix; may be repeated',
+      addShape,
+      {},
+    )
+    .option('--all', 'list operators without weights, too')
     .option('--tensors', 'list every tensor')
-    .option('--json', 'write JSON to standard output')
+    .addOption(jsonOption())
     .addHelpText(
       'after',
       `
@@ -34,15 +41,15 @@ Examples:
     .action(async (path: string, { shape: shapes, json, ...lists }: Options) => {
       const inspection = { file: path, ...inspectModel(await readModel(path), { shapes }) }
       const { size } = await stat(path)
-      const whole = { all: lists.all ?? false, tensors: lists.tensors ?? false }
-      print(io, { ...inspection, bytes: size }, json, () => formatInspection(path, size, inspection, whole))
+      const complete = { all: lists.all ?? false, tensors: lists.tensors ?? false }
+      print(io, { ...inspection, bytes: size }, json, () => formatInspection(path, size, inspection, complete))
     })
 }
 
-/** `x=1x3x224x224`; a scalar is `x=`. */
-function addShape(text: string, before: InputShapes): InputShapes {
+/** Adds an input shape: `x=1x3x224x224`, or `x=` for a scalar. */
+function addShape(text: string, previous: InputShapes): InputShapes {
   const [, name, lengths] = /^(.+)=((?:\d+(?:x\d+)*)?)$/s.exec(text) ?? []
   if (name === undefined || lengths === undefined)
-    throw new InvalidArgumentError('It must be an input and its lengths, as in x=1x3x224x224.')
-  return { ...before, [name]: lengths === '' ? [] : lengths.split('x').map(Number) }
+    throw new InvalidArgumentError('It must be an input and its lengths, such as x=1x3x224x224.')
+  return { ...previous, [name]: lengths === '' ? [] : lengths.split('x').map(Number) }
 }

@@ -1,11 +1,12 @@
 import type { Command } from 'commander'
 import type { Recipe } from '../../recipe/recipe.js'
 import { recipeSchema } from '../../recipe/schema.js'
-import { defaultRunFolder, readRecipe, recipeNames, shippedRecipe } from '../inputs/read-recipe.js'
+import { usageError } from '../errors.js'
+import { defaultRunFolder, readRecipe, readShippedRecipe, recipeNames } from '../inputs/read-recipe.js'
 import { Interrupted } from '../interrupts.js'
 import { type Io, print } from '../io.js'
-import { type CliProvider, collect, parsePositiveNumber, providerOption } from '../options.js'
-import { progressOn } from '../progress.js'
+import { type CliProvider, jsonOption, parsePositiveNumber, providerOption, setOption } from '../options.js'
+import { createTrainingProgress } from '../progress.js'
 import { formatTable } from '../text/format.js'
 import { formatTrainingResult } from '../text/training.js'
 import { RunFolder } from '../training/run-folder.js'
@@ -24,35 +25,36 @@ interface Options {
   readonly json?: true
 }
 
+/** Defines `onnx-ire train`. */
 export function defineTrain(program: Command, io: Io): void {
   const command = program
     .command('train')
-    .description('train a model as a recipe says')
+    .description('train a model with the settings of a recipe')
     .argument(
       '[recipe]',
-      'a recipe: one JSON file, paths in it relative to it; or a name that --list gives, paths relative to this folder',
+      'a JSON file, whose paths are relative to the file; or a name from --list, with paths relative to the working directory',
     )
-    .option('--set <path=value>', 'change a field of the recipe, null removes it; may be repeated', collect, [])
-    .option('--out <folder>', "the run folder (default: the recipe's output, else runs/<recipe> beside it)")
-    .option('--resume', "go on from the run folder's checkpoint, as if the run had never stopped")
-    .option('--force', 'replace the run that is in the run folder')
+    .addOption(setOption('change a field of the recipe (null removes it)'))
+    .option('--out <folder>', 'the run folder (default: output of the recipe, else runs/<recipe> beside the recipe)')
+    .option('--resume', 'resume from the last checkpoint in the run folder, with the result of an uninterrupted run')
+    .option('--force', 'replace the run in the run folder')
     .option(
       '--checkpoint-every <seconds>',
-      "how often to save within an epoch (default: as the recipe's checkpoints say, else 60)",
+      'seconds between checkpoints within an epoch (default: checkpoints of the recipe, else 60)',
       parsePositiveNumber,
     )
     .addOption(providerOption())
-    .option('--list', 'name the recipes that come with onnx-ire and stop')
-    .option('--schema', 'print the JSON Schema of recipes and stop')
-    .option('--quiet', 'no progress')
-    .option('--json', 'write JSON to standard output')
+    .option('--list', 'print the recipes of the package')
+    .option('--schema', 'print the JSON Schema of recipes')
+    .option('--quiet', 'show no progress')
+    .addOption(jsonOption())
     .addHelpText(
       'after',
       `
-The run folder gets recipe.json, start.onnx (the model, where it was made of a preset), classes.json (the names of classes, where
-the data have some), metrics.jsonl (a line per step and evaluation), checkpoints/ (after every epoch, every minute or as the
-recipe says, and on Ctrl-C, which finishes the step and saves) and in the end tuned.onnx. A checkpoint that was damaged is passed
-over for the one before.
+Files in the run folder: recipe.json; start.onnx, the initial model of a preset; classes.json, the class names, if the data set
+has some; metrics.jsonl, a line per step and evaluation; checkpoints/, written after every epoch, every minute or as the recipe
+sets, and on Ctrl-C after the current step; and tuned.onnx at the end. A damaged checkpoint is skipped: the run resumes from the
+checkpoint before it.
 
 Examples:
   $ onnx-ire train recipe.json
@@ -77,44 +79,40 @@ A recipe:
     "batchSize": 32, "epochs": 3, "best": true, "seed": 0
   }
 
-A model from scratch takes the place of the path: "model": { "preset": "resnet-20", "options": { "classes": 100 } }, and goes
-with "batchNorm": "trained" where it has such norms, "dropout": "on" where it drops.
+To train from scratch: "model": { "preset": "resnet-20", "options": { "classes": 100 } }, with "batchNorm": "trained" if the
+model has BatchNormalization, and "dropout": "on" if it has Dropout.
 
-Other sources of data (all take start and end; csv, jsonl and text also "stream": true, for files larger than memory):
+Other data sources (all accept start and end; csv, jsonl and text also accept "stream": true, for files larger than memory):
   { "kind": "image-folder", "folder": "flowers/train", "image": { "size": 224, "mean": [0.485, 0.456, 0.406] } }
   { "kind": "csv", "file": "iris.csv", "tensors": { "x": "*", "labels": { "columns": "species", "as": "class" } } }
   { "kind": "jsonl", "file": "reviews.jsonl", "padding": { "input_ids": { "mask": "attention_mask" } },
     "tensors": { "input_ids": { "field": "tokens", "as": "integer" }, "labels": { "field": "mood", "as": "class" } } }
   { "kind": "text", "files": "book.txt", "tokens": "bytes", "context": 128 }
-  { "kind": "tokens", "file": "corpus/train.tokens", "context": 256 } (as data prepare text makes them)
+  { "kind": "tokens", "file": "corpus/train.tokens", "context": 256 } (written by data prepare text)
   { "kind": "cifar-10", "folder": "cifar-10-batches-bin", "part": "train", "augment": [{ "kind": "crop" }, { "kind": "flip" }] }
-Images (idx, image-folder, cifar-10, cifar-100) are augmented in training: crop, flip, cutout, resized-crop, rand-augment.
+Augmentations of images (idx, image-folder, cifar-10, cifar-100): crop, flip, cutout, resized-crop, rand-augment.
 
-Losses: cross-entropy (classWeights: a list, or "balanced"), binary-cross-entropy, l1, huber, kl, mse, and several at once:
+Losses: cross-entropy (classWeights: a list, or "balanced"), binary-cross-entropy, l1, huber, kl, mse, and a sum of several:
   { "kind": "combine", "tasks": { "kind": { "loss": { "kind": "cross-entropy", "logits": "a", "labels": "a_labels" } },
                                   "size": { "loss": { "kind": "huber", "output": "b", "targets": "sizes" }, "weight": 0.1 } } }
 
 Further fields: about, groups, decayVectors, layerDecay, trainable, batchNorm, clipNorm, clipValue, microBatch, ema, earlyStopping,
-evaluateEvery, checkpoints, mixup, weights; --schema says what each takes.`,
+evaluateEvery, checkpoints, mixup, weights; --schema describes each.`,
     )
     .action(async (path: string | undefined, options: Options) => {
-      if (options.schema) {
+      if (options.schema)
         return print(io, { $schema: 'http://json-schema.org/draft-07/schema#', ...recipeSchema }, true, () => '')
-      }
-      if (options.list) return listed(io, options.json)
-      if (path === undefined) return command.error("error: missing required argument 'recipe'", { exitCode: 2 })
-      if (options.resume && options.force) {
-        return command.error('error: --resume goes on with a run, --force starts over: give one of them', {
-          exitCode: 2,
-        })
-      }
+      if (options.list) return listRecipes(io, options.json)
+      if (path === undefined) return usageError(command, "missing required argument 'recipe'")
+      if (options.resume && options.force)
+        return usageError(command, '--resume continues the run in the folder, --force replaces it: give one of them')
       await train(io, path, options)
     })
 }
 
-async function listed(io: Io, json: true | undefined): Promise<void> {
+async function listRecipes(io: Io, json: true | undefined): Promise<void> {
   const recipes = await Promise.all(
-    (await recipeNames()).map(async (name) => ({ name, about: (await shippedRecipe(name)).about ?? '' })),
+    (await recipeNames()).map(async (name) => ({ name, about: (await readShippedRecipe(name)).about ?? '' })),
   )
   print(io, { recipes }, json, () =>
     formatTable(
@@ -130,7 +128,7 @@ async function train(io: Io, path: string, options: Options): Promise<void> {
     io,
     recipe,
     folder: new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path), recipe.checkpoints?.keep),
-    progress: progressOn(io.stderr, options.quiet ?? false, watchedBy(recipe)),
+    progress: createTrainingProgress(io.stderr, options.quiet ?? false, monitoredMetric(recipe)),
     resume: options.resume ?? false,
     force: options.force ?? false,
     provider: options.provider,
@@ -140,8 +138,8 @@ async function train(io: Io, path: string, options: Options): Promise<void> {
   if (result.interrupted) throw new Interrupted()
 }
 
-/** The measure of the validation data that a run is judged by. */
-const watchedBy = ({ best, earlyStopping, schedule }: Recipe): string =>
+/** The validation metric that selects the best weights, stops the run or lowers the learning rate. */
+const monitoredMetric = ({ best, earlyStopping, schedule }: Recipe): string =>
   (typeof best === 'object' ? best.metric : undefined) ??
   earlyStopping?.metric ??
   (schedule?.kind === 'plateau' ? schedule.metric : undefined) ??

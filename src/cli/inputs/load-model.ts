@@ -7,21 +7,19 @@ import { withPath } from '../../util/with-path.js'
 import { presetTitle, readPreset } from './read-preset.js'
 
 /**
- * The model a recipe starts from: read from its file, or made of its preset.
- * Throws `io`, `invalid-model`; for a preset `invalid-option`, and `invalid-recipe` naming every option that is wrong.
+ * Loads the model that a recipe starts from: reads its file, or builds its preset.
+ * Throws `io`, `invalid-model`; for a preset `invalid-option`, and `invalid-recipe` naming every invalid option.
  */
 export async function loadModel({ model, seed }: Pick<Recipe, 'model' | 'seed'>): Promise<Model> {
-  if (typeof model === 'string') {
-    return readModel(model)
-  }
+  if (typeof model === 'string') return readModel(model)
   const { preset: name, options = {} } = model
   return withPath('model', async () => {
-    const changes = Object.entries(options).map(([option, value]) => `${option}=${JSON.stringify(value)}`)
-    const { inputs, outputs } = build(await readPreset(name, changes), model.seed ?? seed)
+    const assignments = Object.entries(options).map(([option, value]) => `${option}=${JSON.stringify(value)}`)
+    const { inputs, outputs } = build(await readPreset(name, assignments), model.seed ?? seed)
     return modelOf({ name: presetTitle(name), inputs, outputs })
   })
 }
 
-/** What a recipe starts from, for people. */
+/** Name of the initial model: the path of its file, or its preset. */
 export const modelTitle = ({ model }: Pick<Recipe, 'model'>): string =>
   typeof model === 'string' ? model : model.preset

@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { basename, extname } from 'node:path'
 import { Ajv } from 'ajv'
 import type { Architecture, Architectures, Preset } from 'onnx-ire/models'
@@ -6,103 +6,90 @@ import { readError } from '../../node/files.js'
 import { assign } from '../../recipe/overrides.js'
 import { parseJson } from '../../recipe/parse.js'
 import { problems } from '../../recipe/problems.js'
-import { closest } from '../../recipe/suggestion.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { choice, flag, type JsonSchema, kind, kinds, list, real, text, whole } from '../../util/json-schema.js'
+import { prefixError } from '../../util/with-path.js'
+import { checkShippedName, shippedNames } from './shipped-files.js'
 
 const folder = new URL('../../models/presets/', import.meta.url)
 
-/** The presets of the package, families and sizes in order. */
-export async function presetNames(): Promise<string[]> {
-  const files = await readdir(folder)
-  return files
-    .filter((file) => file.endsWith('.json'))
-    .map((file) => file.slice(0, -'.json'.length))
-    .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
-}
+/** Names of the presets in the package, numbers in names in numeric order. */
+export const presetNames = (): Promise<string[]> => shippedNames(folder)
 
 /**
- * A preset of the package by its name, or one in a JSON file by its path. Throws `invalid-option` for a name that is not
- * there, `io`, and `invalid-recipe` naming every field that is wrong.
+ * Reads a preset of the package by its name, or a JSON file by its path. Throws `invalid-option` for an unknown name, `io`,
+ * and `invalid-recipe` naming every invalid field.
  * @param assignments `path=value` changes
  */
 export async function readPreset(name: string, assignments: readonly string[] = []): Promise<Preset> {
-  const own = name.toLowerCase().endsWith('.json')
-  if (!own) await refuseUnknown(name)
-  const source = own ? name : new URL(`${name}.json`, folder)
+  const isFile = name.toLowerCase().endsWith('.json')
+  if (!isFile) {
+    const hint = 'onnx-ire init --list prints the presets; a preset of your own is a .json file'
+    checkShippedName(name, await presetNames(), 'preset', hint)
+  }
+  const source = isFile ? name : new URL(`${name}.json`, folder)
   const json = await readFile(source, 'utf8').catch((cause) => {
     throw readError('preset', String(source), cause)
   })
   try {
     return checkPreset(presetTitle(name), assign(parseJson(json), assignments))
   } catch (cause) {
-    if (!own || !(cause instanceof OnnxIreError) || cause.code !== 'invalid-recipe') throw cause
-    throw new OnnxIreError('invalid-recipe', `${name}: ${cause.message}`, { cause })
+    throw isFile ? prefixError(cause, name, 'invalid-recipe') : cause
   }
 }
 
-/** What a preset is called: the name of its file without folder and ending. */
+/** Title of a preset: the name of its file without folder and extension. */
 export const presetTitle = (name: string): string => basename(name, extname(name) === '.json' ? '.json' : '')
 
-async function refuseUnknown(name: string): Promise<void> {
-  const names = await presetNames()
-  if (names.includes(name)) return
-  const meant = closest(name, names)
-  throw new OnnxIreError(
-    'invalid-option',
-    `there is no preset '${name}'${meant === undefined ? '' : `, did you mean '${meant}'?`}; onnx-ire init --list names them, and a preset of your own is a .json file`,
-  )
-}
-
-/** Checks that a value is a preset. Throws `invalid-recipe`. */
+/** Checks that a value is a preset. Throws `invalid-recipe` naming every invalid field. */
 export function checkPreset(title: string, value: unknown): Preset {
-  // A field of an object, so that what is wrong is said of the preset by its name.
+  // The preset is a field of an object, so that paths in messages begin with its name.
   const schema: JsonSchema = { type: 'object', properties: { [title]: presetSchema } }
   const validate = new Ajv({ allErrors: true, verbose: true, discriminator: true, strict: true }).compile(schema)
   if (validate({ [title]: value })) return value as Preset
   throw new OnnxIreError('invalid-recipe', `the preset is not valid: ${problems(validate.errors ?? []).join('\n  ')}`)
 }
 
-/** An object with exactly the options of an architecture. */
+/** Schema of an object with exactly the options of one architecture. */
 const preset = <A extends Architecture>(
   name: A,
   options: { readonly [K in keyof Architectures[A]]-?: JsonSchema },
 ): JsonSchema => ({
   type: 'object',
-  properties: { kind: kind(name), about: text('what the model is'), ...options },
+  properties: { kind: kind(name), about: text('description of the model'), ...options },
   required: ['kind'],
   additionalProperties: false,
 })
 
 const count = (description: string) => whole(1, description)
 const counts = (description: string) => list(whole(1), { minItems: 1 }, description)
-const classes = count('the number of classes')
-const seed = whole(0, 'decides the first weights')
-const dropout = real({ minimum: 0, exclusiveMaximum: 1 }, 'the share of elements that training drops')
-const channels = count('the channels of an image')
-const size = count('the side of a square image')
+const classes = count('number of classes')
+const seed = whole(0, 'seed of the initial weights')
+const dropout = real({ minimum: 0, exclusiveMaximum: 1 }, 'fraction of elements that training drops')
+const channels = count('number of image channels')
+const size = count('side of a square image')
 const stack = {
   width: count('features per position'),
-  heads: count('attention heads; they divide the width'),
-  layers: count('the number of blocks'),
+  heads: count('attention heads; a divisor of the width'),
+  layers: count('number of blocks'),
   dropout,
 }
-const language = { vocabulary: count('the number of tokens'), context: count('tokens per example'), ...stack, seed }
+const language = { vocabulary: count('number of tokens'), context: count('tokens per example'), ...stack, seed }
 
 /** JSON schema of a preset. */
 export const presetSchema: JsonSchema = kinds(
-  preset('mlp', { features: count('the numbers of an example'), hidden: counts('units of each layer'), classes, seed }),
+  preset('mlp', { features: count('numbers per example'), hidden: counts('units per layer'), classes, seed }),
   preset('lenet', { channels, classes, seed }),
-  preset('convnet', { channels, stages: counts('channels of each stage'), classes, seed }),
+  preset('convnet', { channels, stages: counts('channels per stage'), classes, seed }),
   preset('resnet', {
     channels,
     size,
     stem: choice(['imagenet', 'cifar']),
     block: choice(['basic', 'bottleneck']),
-    depths: counts('blocks of each stage'),
-    stages: counts('channels of each stage'),
+    depths: counts('blocks per stage'),
+    stages: counts('channels per stage'),
     shortcut: choice(['projection', 'padding']),
-    zeroScale: flag('whether blocks begin as identities'),
+    zeroScale: flag('whether blocks are initialized as identities'),
     classes,
     seed,
   }),
@@ -110,7 +97,7 @@ export const presetSchema: JsonSchema = kinds(
     channels,
     size,
     depth: whole(10, '6 n + 4 layers'),
-    widen: count('the factor on the channels'),
+    widen: count('factor of the number of channels'),
     dropout,
     classes,
     seed,
@@ -118,7 +105,7 @@ export const presetSchema: JsonSchema = kinds(
   preset('vit', {
     channels,
     size,
-    patch: count('the side of a square patch; it divides the size'),
+    patch: count('side of a square patch; a divisor of the size'),
     ...stack,
     hidden: count('units of the feed-forward layers'),
     classes,
@@ -128,6 +115,6 @@ export const presetSchema: JsonSchema = kinds(
   preset('llama', {
     ...language,
     hidden: count('units of the feed-forward layers'),
-    tied: flag('whether the head is the embedding'),
+    tied: flag('whether head and embedding share their weights'),
   }),
 )

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { DatasetOrStream } from '../../data/stream.js'
 import type { LossKind } from '../../loss/registry.js'
 import type { ClassNames } from '../../node/data/data-source.js'
@@ -10,8 +10,11 @@ import { lossOnOutput, lossTarget, taskLosses } from '../../recipe/loss.js'
 import { checkEvaluation, parseJson } from '../../recipe/parse.js'
 import type { EvaluationRecipe, Recipe } from '../../recipe/recipe.js'
 import { mapSourcePaths } from '../../recipe/sources/source.js'
+import { usageError } from '../errors.js'
+import { setOption } from '../options.js'
 import { readRecipe } from './read-recipe.js'
 
+/** Values of the options that select data and loss. */
 export interface DataOptions {
   readonly on: 'train' | 'validation'
   readonly set: readonly string[]
@@ -21,58 +24,74 @@ export interface DataOptions {
   readonly metrics?: readonly string[]
 }
 
-/** What to evaluate on, once the model is there. */
-export type Choose = (model: Model) => Promise<{
+/**
+ * Adds the options that select data and loss: from a recipe, or in place of one.
+ * @param on the default of --on
+ */
+export function addDataOptions(command: Command, on: DataOptions['on']): void {
+  command
+    .addOption(onOption(on))
+    .addOption(setOption('change a field of the recipe'))
+    .option('--data <json>', `in place of a recipe: the data, like data.${on} of a recipe`)
+    .option('--loss <kind|json>', 'in place of a recipe: the loss, by its kind or like the loss of a recipe')
+    .option('--logits <name>', 'in place of a recipe: the output of the model that the loss reads')
+}
+
+/** The option `--on`, which selects training or validation data of a recipe. */
+export const onOption = (defaultData: DataOptions['on']): Option =>
+  new Option('--on <data>', 'which data of the recipe').choices(['train', 'validation']).default(defaultData)
+
+/** Opens the selected data for a model. */
+export type OpenSelectedData = (model: Model) => Promise<{
   readonly data: DatasetOrStream
   readonly classes: ClassNames
   readonly recipe: Omit<EvaluationRecipe, 'data'> & Pick<Partial<Recipe>, 'trainable' | 'seed'>
 }>
 
-/** Data and loss of a recipe, or of the options that stand in for one; wrong usage is told before anything is opened. */
-export const selectData = (path: string | undefined, options: DataOptions, command: Command): Promise<Choose> =>
-  path === undefined ? fromOptions(options, command) : fromRecipe(path, options, command)
+/** Selects data and loss from a recipe or from options. Wrong usage is reported here, before any file is opened. */
+export const selectData = (
+  path: string | undefined,
+  options: DataOptions,
+  command: Command,
+): Promise<OpenSelectedData> =>
+  path === undefined ? selectFromOptions(options, command) : selectFromRecipe(path, options, command)
 
-async function fromRecipe(path: string, options: DataOptions, command: Command): Promise<Choose> {
-  if (options.data !== undefined || options.loss !== undefined || options.logits !== undefined) {
-    command.error('error: --data, --loss and --logits stand in for a recipe; change a recipe with --set', {
-      exitCode: 2,
-    })
-  }
+async function selectFromRecipe(path: string, options: DataOptions, command: Command): Promise<OpenSelectedData> {
+  if (options.data !== undefined || options.loss !== undefined || options.logits !== undefined)
+    usageError(command, '--data, --loss and --logits replace a recipe; change a recipe with --set')
   const recipe = await readRecipe(path, options.set)
-  if (options.on === 'validation' && !recipe.data.validation && !recipe.data.split) {
-    command.error(`error: ${path} has neither data.validation nor data.split; add one, or use --on train`, {
-      exitCode: 2,
-    })
-  }
+  if (options.on === 'validation' && !recipe.data.validation && !recipe.data.split)
+    usageError(command, `${path} has neither data.validation nor data.split; add one, or use --on train`)
   return async (model) => {
-    const prepared = await RecipeData.of(recipe, model, model)
-    const data = (options.on === 'validation' && (await prepared.validation())) || (await prepared.train())
-    // Without tables no names are shown, and to find them may take reading the training data.
+    const recipeData = await RecipeData.open(recipe, model, model)
+    const data = (options.on === 'validation' && (await recipeData.validation())) || (await recipeData.train())
+    // Class names appear in tables only, and reading them may mean reading the training data.
     const tables = options.metrics ?? recipe.metrics ?? []
-    return { data, classes: tables.length > 0 ? await prepared.classes() : {}, recipe: prepared.recipe }
+    return { data, classes: tables.length > 0 ? await recipeData.classes() : {}, recipe: recipeData.recipe }
   }
 }
 
-async function fromOptions(options: DataOptions, command: Command): Promise<Choose> {
-  const { data: given, loss, logits } = options
-  if (given === undefined || loss === undefined) {
-    command.error('error: give a recipe, or both --data and --loss', { exitCode: 2 })
-  }
-  if (options.set.length > 0) command.error('error: --set changes a recipe, and none is given', { exitCode: 2 })
-  const written = loss.trimStart().startsWith('{')
-  if (written && logits !== undefined) command.error('error: --logits goes with a loss by its kind', { exitCode: 2 })
-  // A kind that is none is refused by the check.
+async function selectFromOptions(options: DataOptions, command: Command): Promise<OpenSelectedData> {
+  const { data: dataJson, loss, logits } = options
+  if (dataJson === undefined || loss === undefined)
+    return usageError(command, 'give a recipe, or both --data and --loss')
+  if (options.set.length > 0) usageError(command, '--set changes a recipe, but no recipe is given')
+  const isJson = loss.trimStart().startsWith('{')
+  if (isJson && logits !== undefined) usageError(command, '--logits needs a --loss that is a kind, not JSON')
   const { data: source, ...recipe } = checkEvaluation({
-    data: parseJson(given),
-    loss: written ? parseJson(loss) : lossOnOutput(loss as LossKind, logits),
+    data: parseJson(dataJson),
+    // checkEvaluation rejects an unknown kind.
+    loss: isJson ? parseJson(loss) : lossOnOutput(loss as LossKind, logits),
   })
   return async (model) => {
-    const targets = taskLosses(recipe.loss).map(([, task]) => lossTarget(task))
-    const opening = { model, targets, classes: async () => ({}) }
     const { data, classes = {} } = await openData(
       '--data',
       mapSourcePaths(source, (path) => resolve(path)),
-      opening,
+      {
+        model,
+        targets: taskLosses(recipe.loss).map(([, task]) => lossTarget(task)),
+        classes: async () => ({}),
+      },
     )
     return { data, classes, recipe }
   }

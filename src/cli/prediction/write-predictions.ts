@@ -5,77 +5,83 @@ import type { Prediction } from '../../train/predict.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type ScoreKind, type TopClass, topClasses } from './top-classes.js'
 
-/** What is written of an example. */
-export interface Form {
-  /** How to read scores: top classes are written in place of outputs; null for the outputs themselves. */
-  readonly classes: ScoreKind | null
-  /** The names of classes, by number. */
-  readonly names: readonly string[] | undefined
-  /** The file that each example is. */
+/** Content of a file of predictions. */
+export interface PredictionFormat {
+  /** Meaning of the scores, to write top classes in place of outputs; null to write the outputs. */
+  readonly scores: ScoreKind | null
+  /** Names of the classes, by class number. */
+  readonly classNames: readonly string[] | undefined
+  /** Path of each example, if every example is a file. */
   readonly files: readonly string[] | undefined
 }
 
-/** A line of JSON per example. */
-export async function* jsonLines(predictions: AsyncIterable<Prediction>, form: Form): AsyncGenerator<Uint8Array> {
+/** Writes a line of JSON per example. */
+export async function* writeJsonLines(
+  predictions: AsyncIterable<Prediction>,
+  format: PredictionFormat,
+): AsyncGenerator<Uint8Array> {
   for await (const { indices, outputs } of predictions) {
     const columns = Object.entries(outputs).map(([name, tensor]) => [
       name,
-      columnOf(name, tensor, indices.length, form),
+      toColumn(name, tensor, indices.length, format),
     ])
     const lines = Array.from(indices, (index, i) => {
       const values = columns.map(([name, column]) => [name, (column as readonly unknown[])[i]] as const)
-      const told = form.classes === null ? { outputs: Object.fromEntries(values) } : values[0]![1]
-      return `${JSON.stringify({ index, ...fileOf(form, index), ...Object(told) })}\n`
+      const content = format.scores === null ? { outputs: Object.fromEntries(values) } : values[0]![1]
+      return `${JSON.stringify({ index, ...fileOf(format, index), ...Object(content) })}\n`
     })
     yield Buffer.from(lines.join(''))
   }
 }
 
-const fileOf = ({ files }: Form, index: number) => (files ? { file: files[index] } : {})
+const fileOf = ({ files }: PredictionFormat, index: number) => (files ? { file: files[index] } : {})
 
-/** What is written of every example: its part of the output as nested lists, or its top class. */
-function columnOf(name: string, tensor: Tensor, examples: number, form: Form): readonly unknown[] {
-  checkExamples(name, tensor, examples)
+/** The content per example of an output: the elements as nested lists, or the top class. */
+function toColumn(name: string, tensor: Tensor, examples: number, format: PredictionFormat): readonly unknown[] {
+  checkLeadingAxis(name, tensor, examples)
   const dims = tensor.dims.slice(1)
-  if (form.classes === null) return nested(valuesOf(tensor), [examples, ...dims]) as readonly unknown[]
-  const top = topClasses(name, tensor, form.classes).map((each) => withName(each, form))
+  if (format.scores === null) return nest(toJsonValues(tensor), [examples, ...dims]) as readonly unknown[]
+  const top = topClasses(name, tensor, format.scores).map((each) => withName(each, format))
   if (dims.length === 1) return top
-  // A class per position.
-  const places = nested(top, [examples, ...dims.slice(0, -1)]) as readonly unknown[]
-  return places.map((classes) => ({ classes }))
+  // The output has a class per position.
+  const positions = nest(top, [examples, ...dims.slice(0, -1)]) as readonly unknown[]
+  return positions.map((classes) => ({ classes }))
 }
 
-const withName = ({ class: number, probability }: TopClass, { names }: Form) => ({
+const withName = ({ class: number, probability }: TopClass, { classNames }: PredictionFormat) => ({
   class: number,
-  ...(names?.[number] === undefined ? {} : { name: names[number] }),
-  probability: short(probability),
+  ...(classNames?.[number] === undefined ? {} : { name: classNames[number] }),
+  probability: shorten(probability),
 })
 
-function nested(values: readonly unknown[], dims: readonly number[]): unknown {
+function nest(values: readonly unknown[], dims: readonly number[]): unknown {
   const [length = 0, ...rest] = dims
   if (dims.length === 0) return values[0]
   if (rest.length === 0) return values
   const width = sizeOf(rest)
-  return Array.from({ length }, (_, i) => nested(values.slice(i * width, (i + 1) * width), rest))
+  return Array.from({ length }, (_, i) => nest(values.slice(i * width, (i + 1) * width), rest))
 }
 
-/** A record per example, under a header: an element of an output, or a class and its probability, to a column. */
-export async function* csvRecords(predictions: AsyncIterable<Prediction>, form: Form): AsyncGenerator<Uint8Array> {
+/** Writes a header and a CSV record per example: a column per element of an output, or the class and its probability. */
+export async function* writeCsv(
+  predictions: AsyncIterable<Prediction>,
+  format: PredictionFormat,
+): AsyncGenerator<Uint8Array> {
   let header: readonly string[] | undefined
   for await (const { indices, outputs } of predictions) {
     const tensors = Object.entries(outputs)
-    for (const [name, tensor] of tensors) checkExamples(name, tensor, indices.length)
-    const columns = tensors.flatMap(([name, tensor]) => csvColumns(name, tensor, form))
-    const names = ['index', ...(form.files ? ['file'] : []), ...columns.map(({ name }) => name)]
-    if (header === undefined) yield Buffer.from(recordOf(names))
+    for (const [name, tensor] of tensors) checkLeadingAxis(name, tensor, indices.length)
+    const columns = tensors.flatMap(([name, tensor]) => csvColumns(name, tensor, format))
+    const names = ['index', ...(format.files ? ['file'] : []), ...columns.map(({ name }) => name)]
+    if (header === undefined) yield Buffer.from(formatRecord(names))
     else if (names.join('\n') !== header.join('\n'))
       throw new OnnxIreError(
         'invalid-data',
-        `the outputs of example ${indices[0]} are of another shape than those before; write them as .jsonl`,
+        `the outputs of example ${indices[0]} have another shape than the outputs before; write them as .jsonl`,
       )
     header = names
     const records = Array.from(indices, (index, i) =>
-      recordOf([index, ...(form.files ? [form.files[index]] : []), ...columns.map(({ values }) => values[i])]),
+      formatRecord([index, ...(format.files ? [format.files[index]] : []), ...columns.map(({ values }) => values[i])]),
     )
     yield Buffer.from(records.join(''))
   }
@@ -87,55 +93,55 @@ interface CsvColumn {
   readonly values: readonly unknown[]
 }
 
-function csvColumns(name: string, tensor: Tensor, form: Form): CsvColumn[] {
+function csvColumns(name: string, tensor: Tensor, format: PredictionFormat): CsvColumn[] {
   const dims = tensor.dims.slice(1)
-  if (form.classes === null) {
+  if (format.scores === null) {
     const width = sizeOf(dims)
-    const values = valuesOf(tensor)
+    const values = toJsonValues(tensor)
     return Array.from({ length: width }, (_, k) => ({
-      name: dims.length === 0 ? name : `${name}[${placeOf(k, dims).join(',')}]`,
+      name: dims.length === 0 ? name : `${name}[${indicesOf(k, dims).join(',')}]`,
       values: Array.from({ length: tensor.dims[0]! }, (_, i) => values[i * width + k]),
     }))
   }
   if (dims.length !== 1)
     throw new OnnxIreError(
       'invalid-data',
-      `the output '${name}' has classes for each of several positions of an example; write them as .jsonl`,
+      `the output '${name}' has several positions per example; write the classes as .jsonl`,
     )
-  const top = topClasses(name, tensor, form.classes)
-  const named = { name: 'name', values: top.map((each) => form.names?.[each.class] ?? '') }
+  const top = topClasses(name, tensor, format.scores)
+  const named = { name: 'name', values: top.map((each) => format.classNames?.[each.class] ?? '') }
   return [
     { name: 'class', values: top.map((each) => each.class) },
-    ...(form.names ? [named] : []),
-    { name: 'probability', values: top.map(({ probability }) => short(probability)) },
+    ...(format.classNames ? [named] : []),
+    { name: 'probability', values: top.map(({ probability }) => shorten(probability)) },
   ]
 }
 
-/** The indices of element `k`, in row-major order. */
-function placeOf(k: number, dims: readonly number[]): number[] {
-  const place: number[] = []
+/** Indices of the element at row-major position `k`. */
+function indicesOf(k: number, dims: readonly number[]): number[] {
+  const indices: number[] = []
   let rest = k
   for (const dim of dims.toReversed()) {
-    place.unshift(rest % dim)
+    indices.unshift(rest % dim)
     rest = Math.floor(rest / dim)
   }
-  return place
+  return indices
 }
 
-/** RFC 4180. */
-const recordOf = (fields: readonly unknown[]): string =>
+/** A CSV record, quoted as in RFC 4180. */
+const formatRecord = (fields: readonly unknown[]): string =>
   `${fields.map((field) => (/[",\r\n]/.test(String(field)) ? `"${String(field).replaceAll('"', '""')}"` : field)).join(',')}\n`
 
-function checkExamples(name: string, { dims }: Tensor, examples: number): void {
+function checkLeadingAxis(name: string, { dims }: Tensor, examples: number): void {
   if (dims[0] === examples) return
   throw new OnnxIreError(
     'invalid-data',
-    `the output '${name}' is [${dims.join(', ')}] for ${examples} examples: its leading axis does not count them; leave it out with --outputs`,
+    `the output '${name}' is [${dims.join(', ')}] for a batch of ${examples} examples: its leading axis is not the batch; exclude it with --outputs`,
   )
 }
 
-/** An output's elements as JSON has them: numbers, true and false, texts; what JSON has no number for as a text. */
-function valuesOf(tensor: Tensor): (number | string | boolean)[] {
+/** Elements of an output as JSON values; numbers that JSON cannot hold (NaN, Infinity, large int64) become strings. */
+function toJsonValues(tensor: Tensor): (number | string | boolean)[] {
   const { dtype, data } = tensor
   if (dtype === 'string') return [...data].map(String)
   if (dtype === 'bool') return [...data].map((bit) => bit === 1)
@@ -143,11 +149,11 @@ function valuesOf(tensor: Tensor): (number | string | boolean)[] {
     return Array.from(data, (x) => (Number.isSafeInteger(Number(x)) ? Number(x) : String(x)))
   const numbers = numbersOf(tensor)
   if (!isFloat(dtype)) return numbers
-  return numbers.map((x) => (Number.isFinite(x) ? (dtype === 'float64' ? x : short(x)) : String(x)))
+  return numbers.map((x) => (Number.isFinite(x) ? (dtype === 'float64' ? x : shorten(x)) : String(x)))
 }
 
-/** The fewest digits that tell a float32 from the next; nine always do. */
-function short(x: number): number {
+/** Rounds to the fewest digits that identify a float32; nine digits always do. */
+function shorten(x: number): number {
   for (const digits of [6, 7, 8]) {
     const rounded = Number(x.toPrecision(digits))
     if (Math.fround(rounded) === x) return rounded

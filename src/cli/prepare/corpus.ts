@@ -1,22 +1,23 @@
 import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { corpusFiles, type DocumentOptions, documentsOf } from '../../node/data/documents.js'
+import { type DocumentOptions, iterateDocuments, listCorpusFiles } from '../../node/data/documents.js'
 
-/** Where a document begins: the file's number, and the document's within it. */
+/** Position of a document: the index of its file, and its index within the file. */
 export interface Position {
   readonly file: number
   readonly document: number
 }
 
-export interface Placed {
+/** A document of a corpus and its position. */
+export interface CorpusDocument {
   readonly text: string
-  /** Of the document after it. */
+  /** Position of the next document. */
   readonly next: Position
-  /** Bytes of files read so far, roughly: of compressed ones, what their text takes, up to their size. */
+  /** Estimated bytes of files read so far; for a compressed file the length of its text, up to the size of the file. */
   readonly bytes: number
 }
 
-/** Files of text as one sequence of documents, which can be entered anywhere. */
+/** Text files as one sequence of documents, which can be read from any position. */
 export class Corpus {
   readonly #files: readonly { readonly path: string; readonly bytes: number }[]
   readonly #options: DocumentOptions
@@ -27,7 +28,7 @@ export class Corpus {
   }
 
   static async open(paths: readonly string[], options: DocumentOptions): Promise<Corpus> {
-    return new Corpus(await corpusFiles(paths), options)
+    return new Corpus(await listCorpusFiles(paths), options)
   }
 
   get files(): number {
@@ -38,26 +39,27 @@ export class Corpus {
     return this.#files.reduce((sum, { bytes }) => sum + bytes, 0)
   }
 
-  /** What tells these files from others: paths, sizes, dates of change. */
-  async plan(): Promise<readonly object[]> {
+  /** Identifies the files: paths, sizes and times of modification. */
+  async fingerprint(): Promise<readonly object[]> {
     return Promise.all(
       this.#files.map(async ({ path, bytes }) => ({ path: resolve(path), bytes, changed: (await stat(path)).mtimeMs })),
     )
   }
 
-  async *documents(from: Position = { file: 0, document: 0 }): AsyncGenerator<Placed, void, undefined> {
-    let before = this.#files.slice(0, from.file).reduce((sum, { bytes }) => sum + bytes, 0)
+  /** Iterates over the documents from a position on. */
+  async *documents(from: Position = { file: 0, document: 0 }): AsyncGenerator<CorpusDocument, void, undefined> {
+    let previousBytes = this.#files.slice(0, from.file).reduce((sum, { bytes }) => sum + bytes, 0)
     for (let file = from.file; file < this.#files.length; file++) {
       const { path, bytes } = this.#files[file]!
       const skipped = file === from.file ? from.document : 0
       let [document, read] = [0, 0]
-      for await (const text of documentsOf(path, this.#options)) {
+      for await (const text of iterateDocuments(path, this.#options)) {
         document++
         read += text.length
         if (document <= skipped) continue
-        yield { text, next: { file, document }, bytes: before + Math.min(read, bytes) }
+        yield { text, next: { file, document }, bytes: previousBytes + Math.min(read, bytes) }
       }
-      before += bytes
+      previousBytes += bytes
     }
   }
 }

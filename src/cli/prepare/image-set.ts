@@ -7,49 +7,52 @@ export interface ImagePart {
   readonly labels: ArrayLike<number | bigint>
 }
 
-/** What is kept of a part beside its files. */
-export interface ImageFacts {
+/** Statistics of a part, stored with its files. */
+export interface ImageStatistics {
   readonly images: number
-  /** Images of each class. */
+  /** Number of images per class. */
   readonly classes: readonly number[]
-  /** Per channel, of pixel values from 0 to 1. */
+  /** Sum per channel of pixel values between 0 and 1. */
   readonly sums: readonly number[]
+  /** Sum of squares per channel. */
   readonly squares: readonly number[]
 }
 
+/** Content of `report.json` of an image data set. */
 export interface ImageReport extends Report {
   readonly kind: 'images' | 'cifar'
-  /** Of an image: rows, columns, channels. */
+  /** Shape of an image: rows, columns, channels. */
   readonly size: readonly number[]
   readonly classes: readonly string[]
   readonly parts: Readonly<Record<string, { readonly images: number; readonly perClass: readonly number[] }>>
-  /** Of the images to train on, per channel, of pixel values from 0 to 1: for `image.mean` and `image.std`. */
+  /** Mean per channel of the training images, for `image.mean`; pixel values between 0 and 1. */
   readonly mean: readonly number[]
+  /** Standard deviation per channel of the training images, for `image.std`. */
   readonly std: readonly number[]
 }
 
-/** What one file of IDX may hold to be read into memory. */
+/** Largest number of pixels in an IDX file, which is read into memory as a whole. */
 const maxBytes = 2 ** 31 - 1024
 
-/** Throws 'invalid-data' when so many images are more than a file of them may hold. */
-export function checkAmount(images: number, size: readonly number[]): void {
+/** Throws 'invalid-data' if an IDX file cannot hold so many images. */
+export function checkImageCount(images: number, size: readonly number[]): void {
   const bytes = size.reduce((a, b) => a * b, images)
   if (bytes <= maxBytes) return
   throw new OnnxIreError(
     'invalid-data',
-    `${images} images of [${size.join(', ')}] take ${(bytes / 2 ** 30).toFixed(1)} GiB, and a data set in memory holds 2: lower --size, or train from the folder itself (kind 'image-folder'), which is read as it goes`,
+    `${images} images of [${size.join(', ')}] take ${(bytes / 2 ** 30).toFixed(1)} GiB, more than the 2 GiB of an IDX file; lower --size, or train from the folder itself (kind 'image-folder'), which is read during training`,
   )
 }
 
-/** The part of this name, as files and facts. */
-export function imagePart(
+/** Makes a part of the data set, or reads it if an earlier run made it: files of pixels and labels, and statistics. */
+export function makeImagePart(
   preparation: Preparation,
   name: string,
   channels: number,
   classes: number,
   make: () => Promise<ImagePart>,
-): Promise<Part<ImageFacts>> {
-  return preparation.part(name, async () => {
+): Promise<Part<ImageStatistics>> {
+  return preparation.makePart(name, async () => {
     const { pixels, labels } = await make()
     const perClass = new Array<number>(classes).fill(0)
     for (let i = 0; i < labels.length; i++) perClass[Number(labels[i])]!++
@@ -60,20 +63,24 @@ export function imagePart(
       squares[i % channels]! += value * value
     }
     return {
-      files: { [`${name}.pixels`]: pixels, [`${name}.labels`]: idxLabels(labels) },
+      files: { [`${name}.pixels`]: pixels, [`${name}.labels`]: encodeLabels(labels) },
       info: { images: labels.length, classes: perClass, sums, squares },
     }
   })
 }
 
+/** A split of the data set: train, validation or test. */
 export interface ImageSplit {
   readonly name: string
-  /** Names of its parts, and what was kept of them. */
-  readonly parts: readonly (readonly [name: string, facts: ImageFacts])[]
+  /** Names and statistics of the parts. */
+  readonly parts: readonly (readonly [name: string, statistics: ImageStatistics])[]
 }
 
-/** Writes `<split>-images.idx` and `<split>-labels.idx` of each split, `classes.json` and the report. The first is trained on. */
-export async function finishImages(
+/**
+ * Writes `<split>-images.idx` and `<split>-labels.idx` of each split, `classes.json` and the report. The first split is the
+ * training split.
+ */
+export async function writeImageSet(
   preparation: Preparation,
   kind: ImageReport['kind'],
   size: readonly [rows: number, columns: number, channels: number],
@@ -82,28 +89,28 @@ export async function finishImages(
 ): Promise<ImageReport> {
   const parts: Record<string, ImageReport['parts'][string]> = {}
   for (const { name, parts: own } of splits) {
-    const images = own.reduce((sum, [, facts]) => sum + facts.images, 0)
+    const images = own.reduce((sum, [, statistics]) => sum + statistics.images, 0)
     const file = (ending: string) => own.map(([part]) => `${part}.${ending}`)
     await preparation.assemble(`${name}-images.idx`, idxHeader([images, ...size]), file('pixels'))
     await preparation.assemble(`${name}-labels.idx`, idxLabelHeader(images), file('labels'))
-    parts[name] = { images, perClass: totals(own.map(([, facts]) => facts.classes)) }
+    parts[name] = { images, perClass: sumRows(own.map(([, statistics]) => statistics.classes)) }
   }
   await preparation.write('classes.json', `${JSON.stringify(classes, null, 2)}\n`)
-  const trained = splits[0]!.parts.map(([, facts]) => facts)
+  const training = splits[0]!.parts.map(([, statistics]) => statistics)
   const pixels = parts[splits[0]!.name]!.images * size[0] * size[1]
-  const mean = totals(trained.map(({ sums }) => sums)).map((sum) => sum / pixels)
+  const mean = sumRows(training.map(({ sums }) => sums)).map((sum) => sum / pixels)
   // Var x = E x^2 - (E x)^2
-  const variance = totals(trained.map(({ squares }) => squares)).map((sum, c) => sum / pixels - mean[c]! ** 2)
+  const variance = sumRows(training.map(({ squares }) => squares)).map((sum, c) => sum / pixels - mean[c]! ** 2)
   const std = variance.map((value) => Math.sqrt(Math.max(value, 0)))
   return preparation.finish({ kind, size, classes, parts, mean, std })
 }
 
-/** Element by element. */
-const totals = (rows: readonly (readonly number[])[]): number[] =>
+/** Sums rows of equal length element by element. */
+const sumRows = (rows: readonly (readonly number[])[]): number[] =>
   rows[0]!.map((_, i) => rows.reduce((sum, row) => sum + row[i]!, 0))
 
-/** Of uint8 elements: two zeros, the type 8, the rank, and the dims as big-endian uint32. */
-export function idxHeader(dims: readonly number[]): Uint8Array {
+/** Header of an IDX file of uint8: two zeros, the type 8, the rank, and the dims as big-endian uint32. */
+function idxHeader(dims: readonly number[]): Uint8Array {
   const bytes = new Uint8Array(4 + 4 * dims.length)
   bytes[2] = 0x08
   bytes[3] = dims.length
@@ -112,15 +119,15 @@ export function idxHeader(dims: readonly number[]): Uint8Array {
   return bytes
 }
 
-/** The same for int32 class numbers, of which there may be more than 256. */
-export function idxLabelHeader(examples: number): Uint8Array {
+/** Header of an IDX file of int32 class numbers, since there may be more than 256 classes. */
+function idxLabelHeader(examples: number): Uint8Array {
   const bytes = idxHeader([examples])
   bytes[2] = 0x0c
   return bytes
 }
 
-/** Class numbers as big-endian int32. */
-export function idxLabels(labels: ArrayLike<number | bigint>): Uint8Array {
+/** Encodes class numbers as big-endian int32. */
+function encodeLabels(labels: ArrayLike<number | bigint>): Uint8Array {
   const bytes = new Uint8Array(4 * labels.length)
   const view = new DataView(bytes.buffer)
   for (let i = 0; i < labels.length; i++) view.setInt32(4 * i, Number(labels[i]))

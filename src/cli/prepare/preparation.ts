@@ -6,30 +6,30 @@ import { writeFileAtomic } from '../../node/files.js'
 import { makeFolder } from '../../node/folder.js'
 import { OnnxIreError } from '../../util/errors.js'
 
-/** What a preparation makes and how it knows that it is done: a part of `report.json`. */
+/** Content of `report.json` that is common to all data sets. */
 export interface Report {
-  /** Checksum of what was asked for: inputs, their sizes and dates, and options. */
+  /** Checksum of the plan: the inputs with sizes and dates, and the options. */
   readonly plan: string
-  readonly files: Readonly<Record<string, Written>>
+  readonly files: Readonly<Record<string, FileSummary>>
 }
 
-/** A finished part: its files by name, and what its maker wants to know of it later. */
+/** A finished part: its files by name, and what later steps need to know about the part. */
 export interface Part<Info> {
-  readonly files: Readonly<Record<string, Written>>
+  readonly files: Readonly<Record<string, FileSummary>>
   readonly info: Info
 }
 
 /**
- * A data set on its way. Parts are kept in the folder `.prepare` of the output as they are finished, so that a preparation
- * that was cut short goes on after the last one that is whole; in the end they become the files of the data set, and
- * `report.json` is written last.
+ * A data set in preparation. Finished parts are stored in the folder `.prepare` of the output, so that an interrupted
+ * preparation resumes after its last complete part. At the end the parts become the files of the data set; `report.json` is
+ * written last.
  */
 export class Preparation {
   readonly output: string
   readonly #parts: string
   readonly #plan: string
-  readonly #written: Record<string, Written> = {}
-  #kept = 0
+  readonly #written: Record<string, FileSummary> = {}
+  #reused = 0
 
   private constructor(output: string, plan: string) {
     this.output = output
@@ -38,10 +38,10 @@ export class Preparation {
   }
 
   /**
-   * Begins, or goes on with what is there of the same plan.
-   * @param plan all that decides what is made, as plain data
-   * @returns the report instead where all is done already
-   * @throws 'io', or 'invalid-option' when the folder holds a data set of another plan
+   * Begins a preparation, or resumes one of the same plan.
+   * @param plan everything that determines the data set, as plain data
+   * @returns the report if the data set is already complete
+   * @throws 'io', or 'invalid-option' if the folder holds a data set of another plan
    */
   static async open(
     output: string,
@@ -50,59 +50,59 @@ export class Preparation {
   ): Promise<Preparation | Report> {
     const text = `${JSON.stringify(plan, null, 2)}\n`
     const preparation = new Preparation(resolve(output), sha256(text))
-    const report = force ? null : await preparation.#report()
+    const report = force ? null : await preparation.#readReport()
     if (report) return report
     await makeFolder(preparation.output)
-    const planned = join(preparation.#parts, 'plan.json')
-    if (force || (await contentOf(planned)) !== text) await preparation.#discardParts()
+    const planFile = join(preparation.#parts, 'plan.json')
+    if (force || (await readOrNull(planFile)) !== text) await preparation.#discardParts()
     await makeFolder(preparation.#parts)
-    await writeFileAtomic(planned, text)
+    await writeFileAtomic(planFile, text)
     await rm(preparation.#path('report.json'), { force: true })
     return preparation
   }
 
-  /** Parts found finished. */
-  get kept(): number {
-    return this.#kept
+  /** Number of parts that an earlier run finished. */
+  get reused(): number {
+    return this.#reused
   }
 
-  /** The part of this name: as it was kept, if its files are whole; else made now. */
-  async part<Info>(
+  /** Makes a part, or returns the stored part if its files are intact. */
+  async makePart<Info>(
     name: string,
     make: () => Promise<{ readonly files: Readonly<Record<string, Uint8Array>>; readonly info: Info }>,
   ): Promise<Part<Info>> {
     const record = join(this.#parts, `${name}.json`)
-    const kept = parsed(await contentOf(record)) as Part<Info> | null // written below
-    if (kept && (await this.#isWhole(this.#parts, kept.files))) {
-      this.#kept++
-      return kept
+    const stored = parseOrNull(await readOrNull(record)) as Part<Info> | null // written below
+    if (stored && (await this.#areIntact(this.#parts, stored.files))) {
+      this.#reused++
+      return stored
     }
     const { files, info } = await make()
-    const written: Record<string, Written> = {}
+    const written: Record<string, FileSummary> = {}
     for (const [file, content] of Object.entries(files))
-      written[file] = await writeSummed(join(this.#parts, file), [content])
+      written[file] = await writeWithChecksum(join(this.#parts, file), [content])
     await writeFileAtomic(record, `${JSON.stringify({ files: written, info })}\n`)
     return { files: written, info }
   }
 
-  /** Writes a file of the data set: a header, and then files of parts one after the other. */
-  async assemble(name: string, header: Uint8Array, parts: readonly string[]): Promise<Written> {
+  /** Writes a file of the data set: a header and the concatenated files of parts. */
+  async assemble(name: string, header: Uint8Array, parts: readonly string[]): Promise<FileSummary> {
     const folder = this.#parts
     async function* blocks(): AsyncGenerator<Uint8Array> {
       yield header
       for (const part of parts) yield* createReadStream(join(folder, part), { highWaterMark: 2 ** 20 })
     }
-    const written = await writeSummed(this.#path(name), blocks())
+    const written = await writeWithChecksum(this.#path(name), blocks())
     this.#written[name] = written
     return written
   }
 
   /** Writes a file of the data set from memory. */
   async write(name: string, content: string): Promise<void> {
-    this.#written[name] = await writeSummed(this.#path(name), [Buffer.from(content)])
+    this.#written[name] = await writeWithChecksum(this.#path(name), [Buffer.from(content)])
   }
 
-  /** Writes the report, which says that all is done, and forgets the parts. */
+  /** Writes the report, which marks the data set as complete, and deletes the parts. */
   async finish<Facts extends object>(facts: Facts): Promise<Facts & Report> {
     const report = { ...facts, files: this.#written, plan: this.#plan }
     await writeFileAtomic(this.#path('report.json'), `${JSON.stringify(report, null, 2)}\n`)
@@ -118,28 +118,28 @@ export class Preparation {
     await rm(this.#parts, { recursive: true, force: true })
   }
 
-  /** The report of what is there if it was made by this plan and is whole. */
-  async #report(): Promise<Report | null> {
-    const report = parsed(await contentOf(this.#path('report.json'))) as Report | null // written by `finish`
+  /** Reads the report, if the data set has this plan and is intact. */
+  async #readReport(): Promise<Report | null> {
+    const report = parseOrNull(await readOrNull(this.#path('report.json'))) as Report | null // written by `finish`
     if (!report?.files) return null
     if (report.plan !== this.#plan)
       throw new OnnxIreError(
         'invalid-option',
-        `${this.output} holds a data set made of other inputs or with other options; choose another folder, or replace it with --force`,
+        `${this.output} holds a data set of other inputs or options; choose another folder, or replace it with --force`,
       )
-    return (await this.#isWhole(this.output, report.files)) ? report : null
+    return (await this.#areIntact(this.output, report.files)) ? report : null
   }
 
-  async #isWhole(folder: string, files: Readonly<Record<string, Written>>): Promise<boolean> {
+  async #areIntact(folder: string, files: Readonly<Record<string, FileSummary>>): Promise<boolean> {
     for (const [name, written] of Object.entries(files))
       if (!(await isIntact(join(folder, name), written))) return false
     return true
   }
 }
 
-const contentOf = (path: string): Promise<string | null> => readFile(path, 'utf8').catch(() => null)
+const readOrNull = (path: string): Promise<string | null> => readFile(path, 'utf8').catch(() => null)
 
-function parsed(text: string | null): unknown {
+function parseOrNull(text: string | null): unknown {
   try {
     return text === null ? null : JSON.parse(text)
   } catch {
@@ -147,34 +147,34 @@ function parsed(text: string | null): unknown {
   }
 }
 
-/** What a file held when it was written. */
-export interface Written {
+/** Size and checksum of a written file. */
+export interface FileSummary {
   readonly bytes: number
   readonly sha256: string
 }
 
 export const sha256 = (content: string | Uint8Array): string => createHash('sha256').update(content).digest('hex')
 
-/** Writes a file, all of it or nothing, and says what it holds. */
-export async function writeSummed(
+/** Writes a file atomically and returns its size and checksum. */
+async function writeWithChecksum(
   path: string,
   blocks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
-): Promise<Written> {
+): Promise<FileSummary> {
   const hash = createHash('sha256')
   let bytes = 0
-  async function* summed() {
+  async function* hashBlocks() {
     for await (const block of blocks) {
       hash.update(block)
       bytes += block.length
       yield block
     }
   }
-  await writeFileAtomic(path, summed())
+  await writeFileAtomic(path, hashBlocks())
   return { bytes, sha256: hash.digest('hex') }
 }
 
-/** Whether a file holds what was written. */
-export async function isIntact(path: string, written: Written): Promise<boolean> {
+/** Whether a file still has its size and checksum. */
+async function isIntact(path: string, written: FileSummary): Promise<boolean> {
   const hash = createHash('sha256')
   let bytes = 0
   try {

@@ -6,93 +6,101 @@ import { tokenizerJson } from '../../data/tokenize/tokenizer-json.js'
 import { BpeTrainer } from '../../data/tokenize/train-bpe.js'
 import { WordCounts } from '../../data/tokenize/words.js'
 import type { DocumentOptions } from '../../node/data/documents.js'
-import { readTokenizer, tokensAsBytes } from '../../node/data/tokens.js'
+import { encodeTokens, readTokenizer } from '../../node/data/tokens.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
 import { Corpus, type Position } from './corpus.js'
-import type { Monitor } from './monitor.js'
 import { type Part, Preparation, type Report, sha256 } from './preparation.js'
+import type { Monitor } from './run-preparation.js'
 
+/** Options of `prepareText`. */
 export interface TextOptions extends DocumentOptions {
   readonly inputs: readonly string[]
   readonly output: string
-  /** Tokens to learn, where no tokenizer is given. */
+  /** Number of tokens to learn, if no tokenizer is given. */
   readonly vocabulary: number
+  /** Path of a tokenizer.json to use. */
   readonly tokenizer?: string | undefined
-  /** Characters that the vocabulary is learnt from, at most: the first ones. */
+  /** Largest number of characters to learn the vocabulary from; the first ones are taken. */
   readonly learnFrom: number
-  /** The token after each document; null for none. Default: the first of those usual that the tokenizer has. */
+  /** Token after each document; null for no token. Default: the first common end token that the tokenizer has. */
   readonly separator?: string | null | undefined
-  /** Share of the documents that is held out. */
+  /** Fraction of the documents for validation. */
   readonly validation: number
   readonly validationInputs: readonly string[]
   readonly seed: number
   readonly force?: boolean | undefined
-  /** Characters of a part: what may have to be done again after an interruption. Default 2^24. */
+  /** Characters per part, the unit that is repeated after an interruption. Default 2^24. */
   readonly partCharacters?: number | undefined
 }
 
+/** Content of `report.json` of a text data set. */
 export interface TextReport extends Report {
   readonly kind: 'text'
   readonly vocabulary: number
-  /** The token after each document. */
+  /** Token after each document. */
   readonly separator: string | null
   readonly characters: number
   readonly parts: Readonly<Record<string, Counts>>
 }
 
-/** Of a token file. */
+/** Size of a token file. */
 interface Counts {
   readonly documents: number
   readonly tokens: number
 }
 
+/** Facts about a part, stored with its files. */
 interface PartInfo {
-  readonly counts: Readonly<Record<Name, Counts>>
+  readonly counts: Readonly<Record<SplitName, Counts>>
   readonly characters: number
-  /** Where the next part begins; null after the last. */
+  /** Position of the next part; null after the last part. */
   readonly next: Position | null
 }
 
-type Name = 'train' | 'validation'
+type SplitName = 'train' | 'validation'
 
+/** End tokens of common tokenizers, in order of preference. */
 const separators = ['<|endoftext|>', '</s>', '<eos>', '<|end_of_text|>', '[SEP]']
 
-/** Turns text into token files: `train.tokens`, `validation.tokens`, `tokenizer.json` and `report.json`. */
+/** Encodes text to token files: `train.tokens`, `validation.tokens`, `tokenizer.json` and `report.json`. */
 export async function prepareText(options: TextOptions, monitor: Monitor): Promise<TextReport> {
   const { field, document, seed, validation, validationInputs, separator, force, partCharacters = 2 ** 24 } = options
   const corpus = await Corpus.open(options.inputs, { field, document })
-  const held = validationInputs.length > 0 ? await Corpus.open(validationInputs, { field, document }) : null
-  const given = options.tokenizer === undefined ? null : await readFileOf(options.tokenizer)
+  const validationCorpus = validationInputs.length > 0 ? await Corpus.open(validationInputs, { field, document }) : null
+  const givenTokenizer = options.tokenizer === undefined ? null : await readTokenizerJson(options.tokenizer)
   const plan = {
     kind: 'text',
-    inputs: await corpus.plan(),
-    validationInputs: (await held?.plan()) ?? [],
-    tokenizer: given === null ? { vocabulary: options.vocabulary, learnFrom: options.learnFrom } : sha256(given),
+    inputs: await corpus.fingerprint(),
+    validationInputs: (await validationCorpus?.fingerprint()) ?? [],
+    tokenizer:
+      givenTokenizer === null
+        ? { vocabulary: options.vocabulary, learnFrom: options.learnFrom }
+        : sha256(givenTokenizer),
     options: { field, document, separator, validation, seed, partCharacters },
   }
   const preparation = await Preparation.open(options.output, plan, { force })
-  if (!(preparation instanceof Preparation)) return preparation as TextReport // written below
-  const json = given ?? (await learnt(preparation, corpus, options, monitor))
+  if (!(preparation instanceof Preparation)) return preparation as TextReport // written by `finish` below
+  const json = givenTokenizer ?? (await learnTokenizer(preparation, corpus, options, monitor))
   const tokenizer = new Tokenizer(JSON.parse(json))
-  const ending = separatorOf(tokenizer, separator)
+  const ending = selectSeparator(tokenizer, separator)
   const encoder = { tokenizer, ending: ending === null ? null : tokenizer.numberOf(ending)! }
   const common = { seed, partCharacters }
-  monitor.stage('turning text into tokens', corpus.bytes + (held?.bytes ?? 0))
-  const parts = await encoded(
+  monitor.stage('encoding text', corpus.bytes + (validationCorpus?.bytes ?? 0))
+  const parts = await encodeCorpus(
     preparation,
     corpus,
     encoder,
-    { ...common, name: 'inputs', share: validation, before: 0 },
+    { ...common, name: 'inputs', share: validation, previousBytes: 0 },
     monitor,
   )
-  if (held)
+  if (validationCorpus)
     parts.push(
-      ...(await encoded(
+      ...(await encodeCorpus(
         preparation,
-        held,
+        validationCorpus,
         encoder,
-        { ...common, name: 'held', share: 1, before: corpus.bytes },
+        { ...common, name: 'held', share: 1, previousBytes: corpus.bytes },
         monitor,
       )),
     )
@@ -101,7 +109,7 @@ export async function prepareText(options: TextOptions, monitor: Monitor): Promi
     const documents = parts.reduce((sum, { info }) => sum + info.counts[name].documents, 0)
     const tokens = parts.reduce((sum, { info }) => sum + info.counts[name].tokens, 0)
     if (documents > 0) counts[name] = { documents, tokens }
-    else if (name === 'train' || validation > 0 || held) throw nothingIn(name, parts)
+    else if (name === 'train' || validation > 0 || validationCorpus) throw emptySplitError(name, parts)
   }
   for (const [name, { tokens }] of Object.entries(counts)) {
     const header = encodeTokenHeader({ vocabulary: tokenizer.vocabulary, tokens })
@@ -118,18 +126,18 @@ export async function prepareText(options: TextOptions, monitor: Monitor): Promi
   })
 }
 
-async function readFileOf(path: string): Promise<string> {
-  await readTokenizer(path) // says what is wrong with it
+async function readTokenizerJson(path: string): Promise<string> {
+  await readTokenizer(path) // throws if the file is not a tokenizer
   return readFile(path, 'utf8')
 }
 
-async function learnt(
+async function learnTokenizer(
   preparation: Preparation,
   corpus: Corpus,
   { vocabulary, learnFrom }: TextOptions,
   monitor: Monitor,
 ): Promise<string> {
-  const { info } = await preparation.part('tokenizer', async () => {
+  const { info } = await preparation.makePart('tokenizer', async () => {
     monitor.stage('counting words', Math.min(corpus.bytes, learnFrom))
     async function* texts() {
       let characters = 0
@@ -140,47 +148,57 @@ async function learnt(
         if (characters >= learnFrom) return
       }
     }
-    return { files: {}, info: await learnTokenizer(texts(), vocabulary, monitor) }
+    return { files: {}, info: await trainTokenizer(texts(), vocabulary, monitor) }
   })
   return info
 }
 
-function separatorOf(tokenizer: Tokenizer, asked: string | null | undefined): string | null {
-  if (asked === null) return null
-  const found = (asked === undefined ? separators : [asked]).find((token) => tokenizer.numberOf(token) !== undefined)
+function selectSeparator(tokenizer: Tokenizer, requested: string | null | undefined): string | null {
+  if (requested === null) return null
+  const found = (requested === undefined ? separators : [requested]).find(
+    (token) => tokenizer.numberOf(token) !== undefined,
+  )
   if (found !== undefined) return found
   throw new OnnxIreError(
     'invalid-option',
-    `the tokenizer has no token ${asked === undefined ? separators.join(', ') : `'${asked}'`} to end documents with; name one with --separator, or leave it out with --no-separator. Its special tokens: ${tokenizer.specialTokens.join(', ') || 'none'}`,
+    `the tokenizer has no token ${requested === undefined ? separators.join(', ') : `'${requested}'`} to put after documents; name a token with --separator, or use --no-separator; its special tokens: ${tokenizer.specialTokens.join(', ') || 'none'}`,
   )
 }
 
+/** A tokenizer, and how documents are separated. */
 interface Encoder {
   readonly tokenizer: Tokenizer
-  /** The token after each document. */
+  /** Token after each document, if any. */
   readonly ending: number | null
 }
 
+/** How the documents of one corpus are encoded. */
 interface Section {
   readonly name: string
-  /** Of the documents that go to validation, each by a draw of its own. */
+  /** Probability of each document to go to the validation split. */
   readonly share: number
   readonly seed: number
   readonly partCharacters: number
-  /** Bytes of other corpora, for the monitor. */
-  readonly before: number
+  /** Bytes of the corpora before this one, for the progress. */
+  readonly previousBytes: number
 }
 
-/** The parts of a corpus: each goes on where the one before ended, which a kept one knows. */
-async function encoded(preparation: Preparation, corpus: Corpus, encoder: Encoder, section: Section, monitor: Monitor) {
+/** Encodes a corpus in parts. Each part begins at the position that the part before it recorded. */
+async function encodeCorpus(
+  preparation: Preparation,
+  corpus: Corpus,
+  encoder: Encoder,
+  section: Section,
+  monitor: Monitor,
+) {
   const parts: Part<PartInfo>[] = []
   for (let position: Position | null = { file: 0, document: 0 }; position; ) {
     const name: string = `${section.name}-${String(parts.length).padStart(5, '0')}`
     const from: Position = position
-    const draws = new Random(section.seed).stream('validation').stream(name)
-    const isHeld = () => section.share === 1 || (section.share > 0 && draws.uniform() < section.share)
-    const part: Part<PartInfo> = await preparation.part(name, () =>
-      encodedPart(name, corpus, from, encoder, section, isHeld, monitor),
+    const random = new Random(section.seed).stream('validation').stream(name)
+    const isValidation = () => section.share === 1 || (section.share > 0 && random.uniform() < section.share)
+    const part: Part<PartInfo> = await preparation.makePart(name, () =>
+      encodePart(name, corpus, from, encoder, section, isValidation, monitor),
     )
     parts.push(part)
     position = part.info.next
@@ -188,29 +206,29 @@ async function encoded(preparation: Preparation, corpus: Corpus, encoder: Encode
   return parts
 }
 
-async function encodedPart(
+async function encodePart(
   name: string,
   corpus: Corpus,
   from: Position,
   { tokenizer, ending }: Encoder,
   section: Section,
-  isHeld: () => boolean,
+  isValidation: () => boolean,
   monitor: Monitor,
 ) {
-  const tokens: Record<Name, Uint8Array[]> = { train: [], validation: [] }
-  const documents: Record<Name, number> = { train: 0, validation: 0 }
-  const counts: Record<Name, number> = { train: 0, validation: 0 }
+  const tokens: Record<SplitName, Uint8Array[]> = { train: [], validation: [] }
+  const documents: Record<SplitName, number> = { train: 0, validation: 0 }
+  const counts: Record<SplitName, number> = { train: 0, validation: 0 }
   let characters = 0
   let next: Position | null = null
   for await (const document of corpus.documents(from)) {
-    const own = tokenizer.encode(document.text)
-    if (ending !== null) own.push(ending)
-    const to: Name = isHeld() ? 'validation' : 'train'
-    tokens[to].push(tokensAsBytes(own, tokenizer.vocabulary))
+    const encoded = tokenizer.encode(document.text)
+    if (ending !== null) encoded.push(ending)
+    const to: SplitName = isValidation() ? 'validation' : 'train'
+    tokens[to].push(encodeTokens(encoded, tokenizer.vocabulary))
     documents[to]++
-    counts[to] += own.length
+    counts[to] += encoded.length
     characters += document.text.length
-    monitor.at(section.before + document.bytes)
+    monitor.at(section.previousBytes + document.bytes)
     if (characters >= section.partCharacters) {
       next = document.next
       break
@@ -228,7 +246,7 @@ async function encodedPart(
   return { files: Object.fromEntries(names.map((each) => [`${name}.${each}`, Buffer.concat(tokens[each])])), info }
 }
 
-function nothingIn(name: Name, parts: readonly { readonly info: PartInfo }[]): OnnxIreError {
+function emptySplitError(name: SplitName, parts: readonly { readonly info: PartInfo }[]): OnnxIreError {
   const { train, validation } = parts.reduce(
     (sum, { info: { counts } }) => ({
       train: sum.train + counts.train.documents,
@@ -240,34 +258,30 @@ function nothingIn(name: Name, parts: readonly { readonly info: PartInfo }[]): O
   return new OnnxIreError(
     'invalid-data',
     all === 0
-      ? 'the inputs hold no text'
-      : `of ${all} documents none was drawn for ${name}: change --validation, make more of them with --document line or paragraph, or give --validation-input`,
+      ? 'the inputs contain no text'
+      : `none of the ${all} documents was selected for ${name}; change --validation, split the text into more documents with --document line or paragraph, or give --validation-input`,
   )
 }
 
-/** Milliseconds of work between two looks at the outside world. */
-const slice = 50
+/** Milliseconds between two returns to the event loop, for progress and signals. */
+const sliceMilliseconds = 50
 
-/** The content of a tokenizer.json learnt from texts. */
-export async function learnTokenizer(
-  texts: AsyncIterable<string>,
-  vocabulary: number,
-  monitor: Monitor,
-): Promise<string> {
+/** Trains a byte-level BPE tokenizer; returns the content of its tokenizer.json. */
+async function trainTokenizer(texts: AsyncIterable<string>, vocabulary: number, monitor: Monitor): Promise<string> {
   const words = new WordCounts()
   for await (const text of texts) words.add(text)
-  if (words.size === 0) throw new OnnxIreError('invalid-data', 'the inputs hold no text')
+  if (words.size === 0) throw new OnnxIreError('invalid-data', 'the inputs contain no text')
   const trainer = new BpeTrainer(words, { vocabulary })
-  const first = trainer.size
-  monitor.stage('learning the vocabulary', vocabulary - first)
-  let rest = performance.now() + slice
+  const initial = trainer.size
+  monitor.stage('learning the vocabulary', vocabulary - initial)
+  let sliceEnd = performance.now() + sliceMilliseconds
   while (trainer.merge()) {
-    if (performance.now() < rest) continue
-    monitor.at(trainer.size - first)
+    if (performance.now() < sliceEnd) continue
+    monitor.at(trainer.size - initial)
     await setImmediate()
-    rest = performance.now() + slice
+    sliceEnd = performance.now() + sliceMilliseconds
   }
   if (trainer.size < vocabulary)
-    monitor.note(`the text gives a vocabulary of ${trainer.size} only: no other pair of tokens occurs twice`)
+    monitor.note(`the vocabulary has ${trainer.size} tokens only: no other pair of tokens occurs twice in the text`)
   return `${JSON.stringify(tokenizerJson(trainer.vocabulary()), null, 1)}\n`
 }

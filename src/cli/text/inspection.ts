@@ -6,34 +6,32 @@ import type { Operations, StepMemory } from '../../analysis/inspect/step.js'
 import type { TensorReport } from '../../analysis/inspect/tensors.js'
 import { formatBytes, formatCount, formatNumber, formatTable, indent } from './format.js'
 
-/** Tensors shown of a list that nobody asked to see whole. */
-const excerpt = 12
+/** Tensors listed without --tensors. */
+const shownTensors = 12
 
-/** What `inspect` found, for people. @param whole which lists are shown whole */
+/** Report of a model as text. @param complete lists that are printed completely */
 export function formatInspection(
   path: string,
   bytes: number,
   inspection: Inspection,
-  whole: { readonly all: boolean; readonly tensors: boolean },
+  complete: { readonly all: boolean; readonly tensors: boolean },
 ): string {
   const { stored, training } = inspection
   const unsupported = inspection.operators.filter(({ supported }) => !supported)
   return [
-    `${path}: ${header(inspection)}, ${formatBytes(bytes)}`,
-    `\nInputs\n${ports(inspection.inputs)}`,
-    `\nOutputs\n${ports(inspection.outputs)}`,
-    ...(inspection.layers.length > 0 ? [`\nLayers\n${layersText(inspection, whole.all)}`] : []),
-    `\nCost, one multiply-add being two FLOPs\n${costText(inspection)}`,
+    `${path}: ${formatHeader(inspection)}, ${formatBytes(bytes)}`,
+    `\nInputs\n${formatPorts(inspection.inputs)}`,
+    `\nOutputs\n${formatPorts(inspection.outputs)}`,
+    ...(inspection.layers.length > 0 ? [`\nLayers\n${formatLayers(inspection, complete.all)}`] : []),
+    `\nCost, one multiply-add being two FLOPs\n${formatCost(inspection)}`,
     `\nOperators: ${formatCount(
       inspection.operators.reduce((sum, operator) => sum + operator.count, 0),
       'node',
-    )}\n${operators(inspection.operators)}`,
-    ...(unsupported.length > 0
-      ? [`  not known to onnx-ire: ${unsupported.map(({ operator }) => operator).join(', ')}`]
-      : []),
+    )}\n${formatOperators(inspection.operators)}`,
+    ...(unsupported.length > 0 ? [`  unsupported: ${unsupported.map(({ operator }) => operator).join(', ')}`] : []),
     `\nStored: ${formatCount(stored.floatElements, 'parameter')} (floating-point numbers), ${formatCount(stored.tensors, 'tensor')}, ${formatBytes(stored.bytes)}`,
-    `\nTraining varies ${formatCount(training.tensors, 'tensor')}, ${formatCount(training.elements, 'parameter')}${training.tensors > 0 ? '\n' : ''}${trained(inspection.tensors, whole.tensors)}`,
-    left(inspection.tensors, whole.tensors),
+    `\nTraining changes ${formatCount(training.tensors, 'tensor')}, ${formatCount(training.elements, 'parameter')}${training.tensors > 0 ? '\n' : ''}${formatTrainable(inspection.tensors, complete.tensors)}`,
+    formatUntrained(inspection.tensors, complete.tensors),
     ...(training.blocked
       ? [`\nTraining is blocked (${training.blocked.code})\n${indent(training.blocked.message)}`]
       : []),
@@ -42,18 +40,18 @@ export function formatInspection(
     .join('\n')
 }
 
-function header({ irVersion, opsets, producer, graph }: Inspection): string {
+function formatHeader({ irVersion, opsets, producer, graph }: Inspection): string {
   const sets = Object.entries(opsets).map(([domain, version]) => `${domain || 'ai.onnx'} ${version}`)
-  const maker = `${producer.name} ${producer.version}`.trim()
+  const producedBy = `${producer.name} ${producer.version}`.trim()
   return [
     `ONNX IR ${irVersion ?? '?'}`,
     `operator sets ${sets.join(', ') || 'none'}`,
-    ...(maker ? [`made by ${maker}`] : []),
+    ...(producedBy ? [`produced by ${producedBy}`] : []),
     ...(graph ? [`graph '${graph}'`] : []),
   ].join(', ')
 }
 
-const ports = (all: readonly Port[]): string =>
+const formatPorts = (all: readonly Port[]): string =>
   all.length === 0
     ? '  none'
     : formatTable(
@@ -61,7 +59,7 @@ const ports = (all: readonly Port[]): string =>
         all.map(({ name, type, shape }) => [name, type, shape ? `[${shape.join(', ')}]` : 'unknown']),
       )
 
-function operators(all: Inspection['operators']): string {
+function formatOperators(all: Inspection['operators']): string {
   const lines = ['']
   for (const { operator, count: times } of all) {
     const item = `${operator} ${formatNumber(times)}`
@@ -71,27 +69,27 @@ function operators(all: Inspection['operators']): string {
   return indent(lines.join('\n'))
 }
 
-function trained(tensors: readonly TensorReport[], all: boolean): string {
+function formatTrainable(tensors: readonly TensorReport[], all: boolean): string {
   const rows = tensors.filter(({ trainable }) => trainable)
-  return rows.length === 0 ? '' : listing(rows, all)
+  return rows.length === 0 ? '' : formatTensors(rows, all)
 }
 
-function left(tensors: readonly TensorReport[], all: boolean): string {
+function formatUntrained(tensors: readonly TensorReport[], all: boolean): string {
   const rows = tensors.filter(({ trainable }) => !trainable)
   if (rows.length === 0) return ''
-  if (all) return `\nTraining leaves ${formatCount(rows.length, 'tensor')} as they are\n${listing(rows, true)}`
+  if (all) return `\nTraining does not change ${formatCount(rows.length, 'tensor')}\n${formatTensors(rows, true)}`
   const reasons = new Map<string, number>()
   for (const { why } of rows) {
-    // What keeps a tensor, without the names of the nodes.
+    // The reason without the names of nodes.
     const reason = why.replace(/,? '.*$/s, '')
     reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
   }
   const lines = [...reasons].map(([reason, times]) => `  ${formatNumber(times)}: ${reason}`)
-  return `\nTraining leaves ${formatCount(rows.length, 'tensor')} as they are (--tensors lists them)\n${lines.join('\n')}`
+  return `\nTraining does not change ${formatCount(rows.length, 'tensor')} (--tensors lists them)\n${lines.join('\n')}`
 }
 
-function listing(rows: readonly TensorReport[], all: boolean): string {
-  const shown = all ? rows : rows.slice(0, excerpt)
+function formatTensors(rows: readonly TensorReport[], all: boolean): string {
+  const shown = all ? rows : rows.slice(0, shownTensors)
   const rest = rows.length - shown.length
   const listed = formatTable(
     ['name', 'type', 'shape', 'elements', ''],
@@ -100,17 +98,17 @@ function listing(rows: readonly TensorReport[], all: boolean): string {
   return rest > 0 ? `${listed}\n  and ${formatNumber(rest)} more: --tensors lists them all` : listed
 }
 
-/** A batch that the memory of a step is given for, as the trainer's default. */
-const batch = 32
+/** Batch size for which memory is reported: the default of the trainer. */
+const batchSize = 32
 
-/** The table of layers. @param all with the operators that have no weights */
-export function layersText({ layers, cost }: Inspection, all: boolean): string {
+/** Table of layers. @param all whether operators without weights are listed */
+export function formatLayers({ layers, cost }: Inspection, all: boolean): string {
   const shown = all ? layers : layers.filter(({ parameters }) => parameters > 0)
   const folded = all ? [] : layers.filter(({ parameters }) => parameters === 0)
   const rows = shown.map((layer) => [
-    shortened(layer.name, 23),
-    shortened(namesOf(layer), 24),
-    layer.shape ? shortened(`[${layer.shape.join(', ')}]`, 18) : 'unknown',
+    shorten(layer.name, 23),
+    shorten(formatOperatorNames(layer), 24),
+    layer.shape ? shorten(`[${layer.shape.join(', ')}]`, 18) : 'unknown',
     layer.parameters,
     layer.parameters === 0
       ? ''
@@ -119,7 +117,7 @@ export function layersText({ layers, cost }: Inspection, all: boolean): string {
         : layer.trainable === layer.parameters
           ? 'yes'
           : 'partly',
-    share(layer.flops, cost).padStart(6),
+    formatShare(layer.flops, cost).padStart(6),
   ])
   const rest = folded.reduce((sum, { flops }) => sum + (flops ?? 0), 0)
   return [
@@ -128,45 +126,45 @@ export function layersText({ layers, cost }: Inspection, all: boolean): string {
       : []),
     ...(folded.length > 0
       ? [
-          `  and ${formatCount(folded.length, 'operator')} without weights${cost.forward ? `, ${share(rest, cost)} of the FLOPs` : ''} (--all lists them)`,
+          `  and ${formatCount(folded.length, 'operator')} without weights${cost.forward ? `, ${formatShare(rest, cost)} of the FLOPs` : ''} (--all lists them)`,
         ]
       : []),
   ].join('\n')
 }
 
-/** `Conv, BatchNormalization`; more than two are told by their number. */
-const namesOf = ({ operators }: Layer): string =>
+/** The operators of a layer: `Conv, BatchNormalization`, or `Conv and 3 more`. */
+const formatOperatorNames = ({ operators }: Layer): string =>
   operators.length > 2 ? `${operators[0]} and ${operators.length - 1} more` : operators.join(', ')
 
-function share(flops: number | null, { forward }: StepCost): string {
+function formatShare(flops: number | null, { forward }: StepCost): string {
   if (flops === null || !forward || forward.flops === 0) return '?'
   const percent = (100 * flops) / forward.flops
   return percent > 0 && percent < 0.1 ? '< 0.1%' : `${percent.toFixed(1)}%`
 }
 
-/** FLOPs and memory of a step, or what has to be known for them. */
-export function costText({ cost, training, inputs }: Inspection): string {
+/** FLOPs and memory of a training step, or the reason why they are unknown. */
+export function formatCost({ cost, training, inputs }: Inspection): string {
   const { missing, error, forward, memory } = cost
-  if (missing.length > 0) return `  unknown: ${hint(missing, inputs)}`
+  if (missing.length > 0) return `  unknown: ${formatMissing(missing, inputs)}`
   if (error) return `  unknown (${error.code})\n${indent(indent(error.message))}`
   if (!forward) return '  unknown: the model cannot be imported'
   return [
-    operations('forward', forward),
+    formatOperations('forward', forward),
     cost.training
-      ? operations('training step', cost.training, cost.training.flops / forward.flops)
+      ? formatOperations('training step', cost.training, cost.training.flops / forward.flops)
       : `  training step: none, ${training.blocked ? 'training is blocked' : 'nothing is trained'}`,
-    ...(memory ? memoryText(memory) : []),
+    ...(memory ? formatMemory(memory) : []),
   ].join('\n')
 }
 
-function operations(what: string, { flops, atLeast, notes }: Operations, ratio?: number): string {
+function formatOperations(what: string, { flops, atLeast, notes }: Operations, ratio?: number): string {
   const times = ratio !== undefined && Number.isFinite(ratio) ? `, ${ratio.toFixed(1)} times the forward pass` : ''
-  const line = `  ${what}: ${atLeast ? 'at least ' : ''}${amount(flops)}FLOPs per example${times}`
+  const line = `  ${what}: ${atLeast ? 'at least ' : ''}${formatAmount(flops)}FLOPs per example${times}`
   return [line, ...notes.map((note) => `    ${note}`)].join('\n')
 }
 
-/** Three digits and a unit of a thousand: `4.11 G`. */
-function amount(value: number): string {
+/** A number with three digits and an SI prefix: `4.11 G`. */
+function formatAmount(value: number): string {
   const units = ['', 'k', 'M', 'G', 'T', 'P']
   const power = Math.min(Math.floor(Math.log10(Math.max(value, 1)) / 3), units.length - 1)
   const scaled = value / 1000 ** power
@@ -175,34 +173,34 @@ function amount(value: number): string {
   return `${scaled.toFixed(digits)} ${units[power]}`
 }
 
-/** Its end, which tells layers of one model apart. */
-const shortened = (text: string, width: number): string =>
+/** The end of a long name: names of layers differ at the end. */
+const shorten = (text: string, width: number): string =>
   text.length <= width ? text : `...${text.slice(text.length - width + 3)}`
 
-function memoryText({ parameters, gradients, moments, activations }: StepMemory): string[] {
-  const kept = [
+function formatMemory({ parameters, gradients, moments, activations }: StepMemory): string[] {
+  const lines = [
     `  parameters: ${formatBytes(parameters)}, gradients ${formatBytes(gradients)}`,
     `  optimizer: momentum ${formatBytes(moments.sgd)} or Adam's moments ${formatBytes(moments.adam)}, IRE's mask ${formatBytes(moments.ireMask)}`,
   ]
-  if (!activations) return [...kept, '  activations: unknown, their lengths depend on the data']
+  if (!activations) return [...lines, '  activations: unknown, their sizes depend on the data']
   const { fixed, perExample } = activations
   const start = fixed > 0 ? `${formatBytes(Math.round(fixed))} and ` : ''
-  const whole = formatBytes(Math.round(fixed + batch * perExample))
+  const perBatch = formatBytes(Math.round(fixed + batchSize * perExample))
   return [
-    ...kept,
-    `  activations: about ${start}${formatBytes(Math.round(perExample))} per example, ${whole} for a batch of ${batch}`,
+    ...lines,
+    `  activations: about ${start}${formatBytes(Math.round(perExample))} per example, ${perBatch} for a batch of ${batchSize}`,
   ]
 }
 
-/** Which lengths to give, and how. */
-function hint(missing: readonly MissingLength[], inputs: Inspection['inputs']): string {
+/** The open lengths of the inputs, and the options that set them. */
+function formatMissing(missing: readonly MissingLength[], inputs: Inspection['inputs']): string {
   const lengths = missing.map(({ input, axis, name }) =>
     axis === null ? `the shape of '${input}'` : `axis ${axis} of '${input}'${name ? ` (${name})` : ''}`,
   )
   const options = inputs
     .filter(({ name }) => missing.some(({ input }) => input === name))
     .map(({ name, shape }) => `--shape ${name}=${shape ? shape.map(lengthOrGap).join('x') : '?'}`)
-  return `the file leaves open ${lengths.join(', ')}\n  Give lengths for every ?: ${options.join(' ')}`
+  return `the file does not set ${lengths.join(', ')}\n  Set every ?: ${options.join(' ')}`
 }
 
 const lengthOrGap = (dim: string | number, axis: number): string =>

@@ -3,14 +3,14 @@ import type { MetricValue } from '../../metric/metric.js'
 import type { ClassNames } from '../../node/data/data-source.js'
 import { formatNumber, formatTable } from './format.js'
 
-/** Measures that are shares of 1. */
-const shares = /(^|\/)(accuracy|top\d+|(precision|recall|f1)(-micro|-weighted)?)$/
+/** Metrics between 0 and 1, shown in percent. */
+const fractions = /(^|\/)(accuracy|top\d+|(precision|recall|f1)(-micro|-weighted)?)$/
 
-/** A number that was measured, as people read it. */
+/** The value of a metric as people read it. */
 export const formatMetric = (name: string, value: number): string =>
-  shares.test(name) ? `${(100 * value).toFixed(2)} %` : formatNumber(value)
+  fractions.test(name) ? `${(100 * value).toFixed(2)} %` : formatNumber(value)
 
-/** The measures that are one number, the loss first. */
+/** Metrics that are one number, the loss first. */
 export function scalarMetrics({ loss, count: _, ...rest }: Measures): [name: string, value: number][] {
   const others = Object.entries(rest).flatMap(([name, value]): [string, number][] =>
     typeof value === 'number' ? [[name, value]] : [],
@@ -18,17 +18,18 @@ export function scalarMetrics({ loss, count: _, ...rest }: Measures): [name: str
   return [['loss', loss], ...others]
 }
 
+/** The metrics that are one number, in one line: `loss 0.52, accuracy 81.25 %`. */
 export const formatMetricsLine = (measures: Measures): string =>
   scalarMetrics(measures)
     .map(([name, value]) => `${name} ${formatMetric(name, value)}`)
     .join(', ')
 
-/** The names of classes, where the data told them; else their numbers. */
+/** Names of the classes, if the data set has names. */
 type Labels = readonly string[] | undefined
 
 /**
- * What takes more than a number: a table of all classes, and the confusion matrix, each for every task.
- * @param names class names by tensor; used where there is only one set of them
+ * Metrics that are lists or matrices, per task: a table of all classes, and the confusion matrix.
+ * @param names class names by tensor; used if exactly one tensor has names
  */
 export function formatMetricTables(measures: Measures, names: ClassNames = {}): string[] {
   const sets = Object.values(names)
@@ -39,15 +40,15 @@ export function formatMetricTables(measures: Measures, names: ClassNames = {}): 
     const matrix = measures[`${task}confusion`]
     return [
       ...(rows
-        ? [titled(task, 'per class', formatTable(['class', 'precision', 'recall', 'F1', 'examples'], rows))]
+        ? [withTitle(task, 'per class', formatTable(['class', 'precision', 'recall', 'F1', 'examples'], rows))]
         : []),
-      ...(isMatrix(matrix) ? [titled(task, 'confusion', confusionTable(matrix, labels))] : []),
+      ...(isMatrix(matrix) ? [withTitle(task, 'confusion', confusionTable(matrix, labels))] : []),
     ]
   })
 }
 
-const titled = (task: string, what: string, text: string): string =>
-  `${what}${task === '' ? '' : ` of ${task.slice(0, -1)}`}:\n${text}`
+const withTitle = (task: string, title: string, text: string): string =>
+  `${title}${task === '' ? '' : ` of ${task.slice(0, -1)}`}:\n${text}`
 
 function perClassRows(measures: Measures, task: string, labels: Labels): (string | number)[][] | null {
   const list = (name: string): readonly number[] => {
@@ -56,9 +57,9 @@ function perClassRows(measures: Measures, task: string, labels: Labels): (string
   }
   const [precision, recall, f1, support] = ['precision', 'recall', 'f1', 'support'].map(list)
   if (support!.length === 0) return null
-  const percent = (share: number | undefined) => formatMetric('f1', share ?? 0)
+  const percent = (value: number | undefined) => formatMetric('f1', value ?? 0)
   return support!.map((examples, c) => [
-    nameOf(labels, c, support!.length),
+    classLabel(labels, c, support!.length),
     percent(precision![c]),
     percent(recall![c]),
     percent(f1![c]),
@@ -66,21 +67,21 @@ function perClassRows(measures: Measures, task: string, labels: Labels): (string
   ])
 }
 
-/** Wider matrices do not fit a terminal. */
-const widest = 20
+/** Largest number of classes whose matrix is printed: a larger one does not fit on a terminal. */
+const mostColumns = 20
 
 function confusionTable(matrix: readonly (readonly number[])[], labels: Labels): string {
   const classes = matrix.length
-  if (classes > widest) return `  ${classes} x ${classes}, more than fits here: --json gives it`
-  const name = (c: number) => nameOf(labels, c, classes)
+  if (classes > mostColumns) return `  ${classes} x ${classes}, too large to print; --json writes it`
+  const name = (c: number) => classLabel(labels, c, classes)
   return formatTable(
     ['true \\ predicted', ...matrix.map((_, c) => name(c))],
     matrix.map((row, c) => [name(c), ...row]),
   )
 }
 
-/** Names count only where there is one for each class. */
-const nameOf = (labels: Labels, c: number, classes: number): string =>
+/** The name of class `c`, or its number if the names do not match the number of classes. */
+const classLabel = (labels: Labels, c: number, classes: number): string =>
   labels?.length === classes ? labels[c]! : String(c)
 
 const isMatrix = (value: MetricValue | undefined): value is readonly (readonly number[])[] =>

@@ -3,24 +3,28 @@ import type { TrainingResult } from '../training/run-training.js'
 import { formatCount, formatTable } from './format.js'
 import { formatMetric, formatMetricTables, scalarMetrics } from './metrics.js'
 
-/** What a run came to, for people. */
+/** Table of metrics and outcome of a training run. */
 export function formatTrainingResult(result: TrainingResult): string {
   const { run, model, step, epochs, validation, classes } = result
   const end =
     model === null
-      ? `interrupted after ${formatCount(step, 'step')}, saved in ${run}; onnx-ire train --resume goes on`
-      : `${formatCount(step, 'step')} done; the trained model is ${model}${of[result.weights]}`
+      ? `interrupted after ${formatCount(step, 'step')}, saved in ${run}; resume it with onnx-ire train --resume`
+      : `${formatCount(step, 'step')} done; the trained model is ${model}${weightsText[result.weights]}`
   return [
-    ...(epochs.length === 0 ? [] : [measures(epochs)]),
+    ...(epochs.length === 0 ? [] : [metricsTable(epochs)]),
     ...(validation ? formatMetricTables(validation, classes) : []),
-    ...judged(result),
+    ...formatBest(result),
     end,
   ].join('\n')
 }
 
-const of = { last: '', ema: ', with the moving average of its weights', best: ', with its best weights' } as const
+const weightsText = {
+  last: '',
+  ema: ', with the moving average of its weights',
+  best: ', with its best weights',
+} as const
 
-function judged({ best, stoppedAfter }: TrainingResult): string[] {
+function formatBest({ best, stoppedAfter }: TrainingResult): string[] {
   if (best === null) return []
   const value = `${best.metric} ${formatMetric(best.metric, best.value)}`
   return [
@@ -31,11 +35,11 @@ function judged({ best, stoppedAfter }: TrainingResult): string[] {
 
 type Column = readonly [name: string, cell: (metrics: IntervalMetrics) => string | number]
 
-function measures(epochs: readonly IntervalMetrics[]): string {
+function metricsTable(epochs: readonly IntervalMetrics[]): string {
   const percent = (share: number | undefined) => (share === undefined ? '-' : `${(100 * share).toFixed(2)} %`)
   const optional: readonly (readonly [...Column, shown: (metrics: IntervalMetrics) => unknown])[] = [
     ['accuracy', ({ accuracy }) => percent(accuracy), ({ accuracy }) => accuracy],
-    ...heldOut(epochs),
+    ...validationColumns(epochs),
     ['flat', ({ flatShare }) => percent(flatShare), ({ flatShare }) => flatShare],
   ]
   const columns: readonly Column[] = [
@@ -53,8 +57,8 @@ function measures(epochs: readonly IntervalMetrics[]): string {
   )
 }
 
-/** A column for everything that was measured on the validation data and is one number. */
-function heldOut(
+/** A column per validation metric that is one number. */
+function validationColumns(
   epochs: readonly IntervalMetrics[],
 ): (readonly [...Column, shown: (metrics: IntervalMetrics) => unknown])[] {
   const names = new Set(

@@ -14,30 +14,30 @@ import type { IntervalMetrics } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 
-/** One line of `metrics.jsonl`. `step` counts the steps done. */
+/** A line of `metrics.jsonl`. `step` is the number of completed steps. */
 export interface LogEntry {
   readonly kind: 'step' | 'epoch'
   readonly step: number
 }
 
 /**
- * Where a run keeps what it is and what came of it: `recipe.json`, its paths relative to the folder, so that it can be
- * trained as it stands; `start.onnx`, the model of a preset as the run began; `classes.json`, the names of class numbers where the data have some; `metrics.jsonl`;
- * `checkpoints/`; and in the end `tuned.onnx`.
+ * The folder of a training run: `recipe.json`, with paths relative to the folder, so that it can be trained again;
+ * `start.onnx`, the initial model if it was built from a preset; `classes.json`, the class names, if the data set has some;
+ * `metrics.jsonl`; `checkpoints/`; and at the end `tuned.onnx`.
  */
 export class RunFolder {
   readonly path: string
   readonly tuned: string
-  /** Where a model that was made of a preset is kept. */
+  /** Path of the initial model, if it was built from a preset. */
   readonly start: string
   readonly #recipe: string
   readonly #classes: string
   readonly #metrics: string
   readonly #checkpoints: string
-  /** Where its checkpoints are kept. */
+  /** Stores the checkpoints of the run. */
   readonly store: CheckpointStore
 
-  /** @param keep how many checkpoints to keep */
+  /** @param keep number of checkpoints to keep */
   constructor(path: string, keep?: number) {
     this.path = resolve(path)
     this.tuned = join(this.path, 'tuned.onnx')
@@ -49,7 +49,7 @@ export class RunFolder {
     this.store = checkpointFolder(this.#checkpoints, keep === undefined ? {} : { keep })
   }
 
-  /** Whether something came of a run here. */
+  /** Whether the folder holds results of a run. */
   get isUsed(): boolean {
     const logged = existsSync(this.#metrics) && statSync(this.#metrics).size > 0
     return logged || this.hasCheckpoint || existsSync(this.tuned)
@@ -59,54 +59,52 @@ export class RunFolder {
     return existsSync(this.#checkpoints) && readdirSync(this.#checkpoints).length > 0
   }
 
-  /** The recipe of the run in the folder. Throws `io` where there is none. */
-  async recipe(): Promise<Recipe> {
+  /** Reads the recipe of the run. Throws `io` if the folder holds no run. */
+  async readRecipe(): Promise<Recipe> {
     if (!existsSync(this.#recipe)) {
       throw new OnnxIreError(
         'io',
-        `${this.path} is no run folder: there is no recipe.json in it; name the folder that train wrote`,
+        `${this.path} is not a run folder: it has no recipe.json; name a folder that train wrote`,
       )
     }
     return readRecipe(this.#recipe)
   }
 
-  /** A recipe of the run in the folder, with the model that is kept here where it names a preset. */
-  started(recipe: Recipe): Recipe {
+  /** Replaces the preset of a recipe by the initial model in this folder, if any. */
+  withStartModel(recipe: Recipe): Recipe {
     return typeof recipe.model === 'string' || !existsSync(this.start) ? recipe : { ...recipe, model: this.start }
   }
 
-  /** What `read` makes of the newest checkpoint that is whole. Throws `io` where there is none. */
-  async checkpoint(read: (checkpoint: Uint8Array) => Model): Promise<Resumed & { readonly model: Model }> {
+  /** Reads a model from the newest undamaged checkpoint with `read`. Throws `io` if there is no checkpoint. */
+  async readCheckpoint(read: (checkpoint: Uint8Array) => Model): Promise<Resumed & { readonly model: Model }> {
     const found = await loadNewest(this.store, read)
     if (found) return { model: found.value, step: found.step, skipped: found.skipped }
-    throw new OnnxIreError(
-      'io',
-      `${this.path} has no checkpoint: the run has not saved one yet; train it further with onnx-ire train --resume`,
-    )
+    throw new OnnxIreError('io', `${this.path} has no checkpoint yet; continue the run with onnx-ire train --resume`)
   }
 
-  /** Makes the folder and sees that it can be written to, before anything is computed. Throws `io`. */
+  /** Creates the folder and checks that it is writable. Throws `io`. */
   async prepare(): Promise<void> {
     await makeFolder(this.path)
   }
 
   /**
-   * Begins a run, or goes on with the one that is there from the step of its checkpoint, forgetting what was logged later.
-   * @param made the model to keep, where it was made of a preset just now
+   * Begins a run, or resumes the run in the folder at `step`: later lines of the log are removed.
+   * @param startModel the initial model to store, if it was built from a preset
    */
-  async begin(recipe: Recipe, classes: ClassNames, step: number, made?: Model): Promise<void> {
+  async begin(recipe: Recipe, classes: ClassNames, step: number, startModel?: Model): Promise<void> {
     await rm(this.tuned, { force: true })
-    // That of another run goes before this one's recipe comes, and never counts for it.
-    if (made) await rm(this.start, { force: true })
+    // The initial model of a replaced run is removed before the new recipe is written, so that the two never mix.
+    if (startModel) await rm(this.start, { force: true })
     if (step === 0) await rm(this.#checkpoints, { recursive: true, force: true })
     const written = mapPaths({ ...recipe, output: this.path }, (path) => this.#relative(path))
     await writeFileAtomic(this.#recipe, `${JSON.stringify(written, null, 2)}\n`)
     if (Object.keys(classes).length === 0) await rm(this.#classes, { force: true })
     else await writeFileAtomic(this.#classes, `${JSON.stringify(classes, null, 2)}\n`)
-    if (made) await writeModel(this.start, made)
+    if (startModel) await writeModel(this.start, startModel)
     await writeFileAtomic(this.#metrics, step === 0 ? '' : await this.#logUntil(step))
   }
 
+  /** Appends a line to `metrics.jsonl`. Throws `io`. */
   log(entry: LogEntry): void {
     try {
       appendFileSync(this.#metrics, `${JSON.stringify(entry)}\n`)
@@ -115,12 +113,12 @@ export class RunFolder {
     }
   }
 
-  /** The metrics of every round so far. */
-  async rounds(): Promise<IntervalMetrics[]> {
+  /** Reads the metrics of every evaluation so far. */
+  async readEvaluations(): Promise<IntervalMetrics[]> {
     const text = await readFile(this.#metrics, 'utf8')
     return text.split('\n').flatMap((line) => {
       if (!line.startsWith('{"kind":"epoch"')) return []
-      // JSON has no NaN and writes null.
+      // JSON writes NaN as null.
       return [JSON.parse(line, (_, value: unknown) => (value === null ? Number.NaN : value)) as IntervalMetrics]
     })
   }
@@ -134,13 +132,13 @@ export class RunFolder {
       .join('')
   }
 
-  /** With slashes, which every system reads. */
+  /** A path relative to the folder, with slashes on every system. */
   #relative(path: string): string {
     return (relative(this.path, path) || '.').split(sep).join('/')
   }
 }
 
-/** Undefined for a line that was cut off. */
+/** The step of a line; undefined for a truncated line. */
 function stepOf(line: string): number | undefined {
   try {
     return (JSON.parse(line) as LogEntry).step

@@ -20,76 +20,79 @@ import { loadModel, modelTitle } from '../inputs/load-model.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
-import type { Progress } from '../progress.js'
+import type { TrainingProgress } from '../progress.js'
 import type { RunFolder } from './run-folder.js'
 
+/** A training run to carry out. */
 export interface TrainingRequest {
-  /** Signals interrupt the run. */
+  /** Signals that interrupt the run. */
   readonly io: Pick<Io, 'onSignal' | 'exit'>
   readonly recipe: Recipe
   readonly folder: RunFolder
-  readonly progress: Progress
-  /** Go on from the folder's checkpoint. */
+  readonly progress: TrainingProgress
+  /** Resume from the newest checkpoint in the folder. */
   readonly resume: boolean
-  /** Take the place of another run. */
+  /** Replace the run in the folder. */
   readonly force: boolean
-  /** What computes. */
   readonly provider: CliProvider
-  /** Seconds between two checkpoints; undefined for what the recipe says. */
+  /** Seconds between two checkpoints; undefined for the setting of the recipe. */
   readonly checkpointSeconds: number | undefined
 }
 
+/** Result of a training run, printed with --json. */
 export interface TrainingResult extends RunSummary {
   /** The run folder. */
   readonly run: string
-  /** The trained model; null when the run was interrupted. */
+  /** Path of the trained model; null if the run was interrupted. */
   readonly model: string | null
   /** Which weights the model has. */
   readonly weights: WhichWeights
   readonly interrupted: boolean
-  /** Steps done since the beginning. */
+  /** Steps since the beginning of the run, resumed parts included. */
   readonly step: number
-  /** How many numbers were trained. */
+  /** Number of trained parameters. */
   readonly parameters: number
-  /** Of the model, over the validation data; null without such data, and when the run was interrupted. */
+  /** Metrics of the trained model on the validation data; null without such data, or if the run was interrupted. */
   readonly validation: Measures | null
-  /** By tensor, the names of the class numbers in it. */
+  /** Class names by tensor. */
   readonly classes: ClassNames
-  /** The epochs of this call. */
+  /** Evaluations of this call. */
   readonly epochs: readonly IntervalMetrics[]
   readonly runtime: string
 }
 
-/** Carries out a recipe in a run folder. Whatever can be found wrong is found before the folder is touched. */
-export async function runTraining(call: TrainingRequest): Promise<TrainingResult> {
-  const { recipe, folder, progress, resume } = call
-  await refuseConflict(call)
-  const start = resume ? folder.started(recipe) : recipe
+/** Trains a recipe in a run folder. Errors that can be found before training are thrown before the folder is changed. */
+export async function runTraining(request: TrainingRequest): Promise<TrainingResult> {
+  const { recipe, folder, progress, resume } = request
+  await checkRunFolder(request)
+  const start = resume ? folder.withStartModel(recipe) : recipe
   const model = await loadModel(start)
   if (typeof start.model === 'string') await checkNotOverwriting(start.model, folder.tuned)
-  const prepared = await RecipeData.of(recipe, model, recipe.head ? replaceHead(model, recipe.head) : model)
-  const data = await prepared.train()
-  const validation = await prepared.validation()
-  const classes = await prepared.classes()
+  const recipeData = await RecipeData.open(recipe, model, recipe.head ? replaceHead(model, recipe.head) : model)
+  const data = await recipeData.train()
+  const validation = await recipeData.validation()
+  const classes = await recipeData.classes()
   await folder.prepare()
-  const runtime = await createRuntime(call.provider, recipe.threads)
+  const runtime = await createRuntime(request.provider, recipe.threads)
   try {
-    const trainer = await Trainer.create(model, { ...trainerOptions(await prepared.inSteps()), runtime })
+    const trainer = await Trainer.create(model, { ...trainerOptions(await recipeData.inSteps()), runtime })
     const resumed = resume ? await trainer.resume(folder.store) : null
     for (const { step, error } of resumed?.skipped ?? [])
-      progress.note(`passing over the checkpoint of step ${step}: ${error.message}`)
-    // What does not fit the model shows in the first examples: before another run's files are replaced.
+      progress.note(`skipping the checkpoint of step ${step}: ${error.message}`)
+    // A first batch shows whether the data fit the model, before the files of another run are replaced.
     for (const set of validation ? [data, validation] : [data]) await trainer.evaluate(firstBatch(set, recipe))
     await folder.begin(recipe, classes, trainer.step, typeof start.model === 'string' ? undefined : model)
-    const begun = resumed === null ? '' : `, going on from step ${trainer.step}`
+    const from = resumed === null ? '' : `, resuming from step ${trainer.step}`
     progress.note(
-      `training ${sizeOf(trainer)} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${begun}`,
+      `training ${countParameters(trainer)} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}`,
     )
-    const { epochs, interrupted } = await runSteps(trainer, data, validation, call)
+    const { epochs, interrupted } = await runSteps(trainer, data, validation, request)
     const weights = weightsOf(recipe)
-    const verdict = summarizeRun(recipe, await folder.rounds())
+    const summary = summarizeRun(recipe, await folder.readEvaluations())
     if (!interrupted) await writeModel(folder.tuned, trainer.export({ weights }))
-    const held = interrupted ? null : await measured(trainer, validation, { weights, epochs, verdict, recipe })
+    const metrics = interrupted
+      ? null
+      : await evaluateTrained(trainer, validation, { weights, epochs, summary, recipe })
     await trainer.dispose()
     return {
       run: folder.path,
@@ -97,9 +100,9 @@ export async function runTraining(call: TrainingRequest): Promise<TrainingResult
       weights,
       interrupted,
       step: trainer.step,
-      ...verdict,
-      parameters: sizeOf(trainer),
-      validation: held,
+      ...summary,
+      parameters: countParameters(trainer),
+      validation: metrics,
       classes,
       epochs,
       runtime: runtime.description,
@@ -110,19 +113,19 @@ export async function runTraining(call: TrainingRequest): Promise<TrainingResult
   }
 }
 
-async function refuseConflict({ folder, recipe, resume, force }: TrainingRequest): Promise<void> {
+async function checkRunFolder({ folder, recipe, resume, force }: TrainingRequest): Promise<void> {
   if (!resume) {
     if (!folder.isUsed || force) return
     throw new OnnxIreError(
       'invalid-option',
-      `${folder.path} holds a run already: --resume goes on with it, --force starts over and replaces it, --out takes another folder`,
+      `${folder.path} already holds a run: resume it with --resume, replace it with --force, or choose another folder with --out`,
     )
   }
-  const different = differences(await folder.recipe(), recipe)
-  if (different.length === 0) return
+  const changed = differences(await folder.readRecipe(), recipe)
+  if (changed.length === 0) return
   throw new OnnxIreError(
     'invalid-option',
-    `the run in ${folder.path} is another one; its recipe differs in ${different.join(', ')}. Resume it with its own recipe ` +
+    `the run in ${folder.path} has another recipe, which differs in ${changed.join(', ')}; resume it with its own recipe ` +
       `(${folder.path}/recipe.json), or start a new run with --out`,
   )
 }
@@ -130,45 +133,47 @@ async function refuseConflict({ folder, recipe, resume, force }: TrainingRequest
 const firstBatch = (data: DatasetOrStream, { batchSize = 32 }: Recipe): DatasetOrStream =>
   'batch' in data ? subset(data, { end: Math.min(batchSize, data.length) }) : takeExamples(data, batchSize)
 
-const sizeOf = ({ parameters }: Trainer): number =>
+const countParameters = ({ parameters }: Trainer): number =>
   Object.values(parameters).reduce((sum, { length }) => sum + length, 0)
 
-/** What the validation data say of the weights that are exported: measured already where the last round measured them. */
-async function measured(
+/** Metrics of the exported weights on the validation data: those of the last evaluation, if it measured the same weights. */
+async function evaluateTrained(
   trainer: Trainer,
   validation: DatasetOrStream | undefined,
   {
     weights,
     epochs,
-    verdict,
+    summary,
     recipe,
-  }: Pick<TrainingResult, 'weights' | 'epochs'> & { verdict: RunSummary; recipe: Recipe },
+  }: Pick<TrainingResult, 'weights' | 'epochs'> & { summary: RunSummary; recipe: Recipe },
 ): Promise<Measures | null> {
   if (!validation) return null
   const last = epochs.at(-1)
-  const watched = recipe.ema === undefined ? 'last' : 'ema'
-  const same = weights === 'best' ? verdict.best?.step === last?.step : weights === watched
+  const evaluated = recipe.ema === undefined ? 'last' : 'ema'
+  const same = weights === 'best' ? summary.best?.step === last?.step : weights === evaluated
   return (same && last?.validation) || (await trainer.evaluate(validation, { weights }))
 }
 
-/** Thrown out of an evaluation that an interrupt cuts short. */
+/** Thrown by the validation data to end an evaluation after an interrupt. */
 class Stopped extends Error {}
 
 async function runSteps(
   trainer: Trainer,
   data: DatasetOrStream,
   validation: DatasetOrStream | undefined,
-  call: TrainingRequest,
+  request: TrainingRequest,
 ) {
-  const { recipe, folder, progress } = call
-  const interrupts = onInterrupt(call.io, () => progress.note('stopping after this step; once more to quit at once'))
+  const { recipe, folder, progress } = request
+  const interrupts = onInterrupt(request.io, () =>
+    progress.note('stopping after this step; press Ctrl-C again to quit at once'),
+  )
   const { signal } = interrupts
   const epochs: IntervalMetrics[] = []
   const options: FitOptions = {
     ...fitOptions(recipe),
-    ...(validation ? { validation: stoppable(validation, signal) } : {}),
+    ...(validation ? { validation: stopOnAbort(validation, signal) } : {}),
     signal,
-    checkpoints: { store: folder.store, ...checkpointsOf(call) },
+    checkpoints: { store: folder.store, ...checkpointSchedule(request) },
     onStep(done) {
       const { step, epoch, loss, lr, gradientNorm, kappa, refreshed, flatShare, seconds } = done
       folder.log({
@@ -180,7 +185,7 @@ async function runSteps(
     onEvaluate(metrics) {
       epochs.push(metrics)
       folder.log({ kind: 'epoch', ...metrics })
-      progress.epoch(metrics)
+      progress.evaluation(metrics)
     },
   }
   try {
@@ -194,7 +199,7 @@ async function runSteps(
   return { epochs, interrupted: signal.aborted }
 }
 
-function checkpointsOf({ recipe: { checkpoints = {} }, checkpointSeconds }: TrainingRequest) {
+function checkpointSchedule({ recipe: { checkpoints = {} }, checkpointSeconds }: TrainingRequest) {
   const { everySteps } = checkpoints
   const everySeconds = checkpointSeconds ?? checkpoints.everySeconds ?? (everySteps === undefined ? 60 : undefined)
   return {
@@ -203,35 +208,35 @@ function checkpointsOf({ recipe: { checkpoints = {} }, checkpointSeconds }: Trai
   }
 }
 
-/** Data that give out nothing once a stop is asked for: an evaluation may take longer than a person waits. */
-const stoppable = (data: DatasetOrStream, signal: { readonly aborted: boolean }): DatasetOrStream =>
+/** Data that throw `Stopped` after an interrupt, since a whole evaluation may take too long to wait for. */
+const stopOnAbort = (data: DatasetOrStream, signal: { readonly aborted: boolean }): DatasetOrStream =>
   transform(data, (batch) => {
     if (signal.aborted) throw new Stopped()
     return batch
   })
 
-/** What a run's validation data said of it over its whole length, resumes included. */
+/** Validation results of a whole run, resumed parts included. */
 export interface RunSummary {
-  /** The best evaluation, by the measure that is watched; null where none is. */
+  /** The best evaluation by the monitored metric; null if no metric is monitored. */
   readonly best: { readonly metric: string; readonly value: number; readonly step: number } | null
-  /** Evaluations in a row that were no better, when that ended the run; else null. */
+  /** Number of evaluations without improvement that stopped the run early; else null. */
   readonly stoppedAfter: number | null
 }
 
-/** @param rounds all evaluations of the run in order */
-export function summarizeRun({ best, earlyStopping }: Recipe, rounds: readonly IntervalMetrics[]): RunSummary {
-  const keeping = best === true ? {} : best || undefined
-  const by = keeping ?? earlyStopping
-  const state = by && finalState(by, rounds)
-  const waited = earlyStopping && finalState(earlyStopping, rounds)?.waited
+/** Summarizes a run. @param evaluations all evaluations of the run in order */
+export function summarizeRun({ best, earlyStopping }: Recipe, evaluations: readonly IntervalMetrics[]): RunSummary {
+  const bestOptions = best === true ? {} : best || undefined
+  const monitored = bestOptions ?? earlyStopping
+  const state = monitored && finalState(monitored, evaluations)
+  const waited = earlyStopping && finalState(earlyStopping, evaluations)?.waited
   return {
-    best: state ? { metric: by?.metric ?? 'loss', value: state.value, step: state.step } : null,
+    best: state ? { metric: monitored?.metric ?? 'loss', value: state.value, step: state.step } : null,
     stoppedAfter: earlyStopping && waited !== undefined && waited >= earlyStopping.patience ? waited : null,
   }
 }
 
-function finalState(options: MonitorOptions, rounds: readonly IntervalMetrics[]): MonitorState | null {
+function finalState(options: MonitorOptions, evaluations: readonly IntervalMetrics[]): MonitorState | null {
   const monitor = new MetricMonitor(options)
-  for (const { validation, step } of rounds) if (validation) monitor.add(validation, step)
+  for (const { validation, step } of evaluations) if (validation) monitor.add(validation, step)
   return monitor.state
 }

@@ -3,7 +3,7 @@ import type { DataExample } from '../../data/examples.js'
 import { type ExampleStream, stream } from '../../data/stream.js'
 import type { Tensors } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { bytesOf } from './bytes.js'
+import { iterateBytes } from './bytes.js'
 
 /** How files of bytes become the examples of a language model. */
 export interface WindowShape {
@@ -63,7 +63,7 @@ export function streamByteWindows(paths: readonly string[], shape: WindowShape, 
 async function* runsOf(path: string, length: number, stride: number): AsyncGenerator<Uint8Array> {
   let held = Buffer.alloc(0)
   let skip = 0
-  for await (const block of bytesOf(path)) {
+  for await (const block of iterateBytes(path)) {
     held = Buffer.concat([held, block])
     const dropped = Math.min(skip, held.length)
     let at = dropped
@@ -83,7 +83,7 @@ const countOf = (size: number, { context, stride }: WindowShape): number =>
 
 async function wholeFile(path: string): Promise<Uint8Array> {
   const blocks: Uint8Array[] = []
-  for await (const block of bytesOf(path)) blocks.push(block)
+  for await (const block of iterateBytes(path)) blocks.push(block)
   return Buffer.concat(blocks)
 }
 

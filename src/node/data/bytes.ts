@@ -7,7 +7,7 @@ import { codeOf, readError } from '../files.js'
 /** Whether bytes begin as gzip makes them. */
 export const isGzip = ([first, second]: Uint8Array): boolean => first === 0x1f && second === 0x8b
 
-export const damagedGzip = (path: string, cause: unknown): OnnxIreError =>
+export const damagedGzipError = (path: string, cause: unknown): OnnxIreError =>
   new OnnxIreError(
     'invalid-data',
     `cannot read the data file ${path}: its gzip data are damaged or cut short (${cause instanceof Error ? cause.message : String(cause)}); fetch it again`,
@@ -19,11 +19,11 @@ export const damagedGzip = (path: string, cause: unknown): OnnxIreError =>
  * is left.
  * @throws 'io' when it cannot be read, 'invalid-data' when its gzip data are damaged
  */
-export async function* bytesOf(path: string): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* iterateBytes(path: string): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     yield* await opened(path)
   } catch (cause) {
-    throw codeOf(cause)?.startsWith('Z_') ? damagedGzip(path, cause) : readError('data file', path, cause)
+    throw codeOf(cause)?.startsWith('Z_') ? damagedGzipError(path, cause) : readError('data file', path, cause)
   }
 }
 

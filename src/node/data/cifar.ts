@@ -6,7 +6,7 @@ import { imageColumn } from '../../data/image/image-column.js'
 import type { CifarSource } from '../../recipe/sources/cifar.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
-import { bytesOf } from './bytes.js'
+import { iterateBytes } from './bytes.js'
 import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
 import { inferInput, inferTarget } from './infer-names.js'
 import { readLines } from './text.js'
@@ -71,7 +71,7 @@ async function readCifar(folder: string, part: CifarPart, classes: 10 | 100): Pr
 
 async function readFile(path: string, classes: 10 | 100): Promise<CifarImages> {
   const blocks: Uint8Array[] = []
-  for await (const block of bytesOf(path)) blocks.push(block)
+  for await (const block of iterateBytes(path)) blocks.push(block)
   try {
     return parseCifar(Buffer.concat(blocks), classes)
   } catch (cause) {

@@ -13,7 +13,7 @@ import { type CsvParseError, csvParserOptions, explainCsvError, LineCounter } fr
 import type { ExampleStream } from '../../data/stream.js'
 import type { CsvSource } from '../../recipe/sources/csv.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { bytesOf } from './bytes.js'
+import { iterateBytes } from './bytes.js'
 import { addClassNames, type OpenContext, type OpenedSource } from './data-source.js'
 
 /**
@@ -61,14 +61,14 @@ async function lineOf(path: string, delimiter: string, number: number): Promise<
 
 async function lineAt(path: string, offset: number): Promise<number> {
   const lines = new LineCounter(offset)
-  for await (const block of bytesOf(path)) if (!lines.advance(block)) break
+  for await (const block of iterateBytes(path)) if (!lines.advance(block)) break
   return lines.line
 }
 
 async function* parsed<R>(path: string, delimiter: string, options: Options): AsyncGenerator<R, void, undefined> {
   const parser = parse({ ...csvParserOptions, delimiter, ...options })
   try {
-    yield* pipeline(Readable.from(bytesOf(path)), parser, () => {})
+    yield* pipeline(Readable.from(iterateBytes(path)), parser, () => {})
   } catch (cause) {
     if (!(cause instanceof CsvError)) throw cause
     const { offset, reason } = explainCsvError(cause as CsvParseError)

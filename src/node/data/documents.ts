@@ -2,9 +2,9 @@ import { stat } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
-import { filesBelow } from './folders.js'
+import { listFiles } from './folders.js'
 import { streamJsonl } from './jsonl.js'
-import { linesOf, textPieces } from './lines.js'
+import { iterateLines, iterateTextChunks } from './lines.js'
 
 export interface DocumentOptions {
   /** The field of a JSON line, or the column of a parquet file, that holds the text. Default 'text'. */
@@ -22,13 +22,13 @@ const extensions = ['.txt', '.text', '.md', '.jsonl', '.ndjson', '.parquet', '.g
 const pieceBytes = 2 ** 16
 
 /** The files that paths stand for, a folder for those within it, and their sizes. Throws 'io', or 'invalid-data' for none. */
-export async function corpusFiles(
+export async function listCorpusFiles(
   paths: readonly string[],
 ): Promise<{ readonly path: string; readonly bytes: number }[]> {
   const files: { path: string; bytes: number }[] = []
   for (const path of paths) {
     const found = await statOf(path)
-    const own = found.isDirectory() ? await filesBelow(path, extensions) : [path]
+    const own = found.isDirectory() ? await listFiles(path, extensions) : [path]
     if (own.length === 0)
       throw new OnnxIreError(
         'invalid-data',
@@ -44,7 +44,7 @@ export async function corpusFiles(
  * parquet compressed with gzip or not. Those of white space alone are left out.
  * @throws 'io', or 'invalid-data' naming the file and the line, offset or row
  */
-export async function* documentsOf(
+export async function* iterateDocuments(
   path: string,
   options: DocumentOptions = {},
 ): AsyncGenerator<string, void, undefined> {
@@ -60,7 +60,7 @@ async function* textsOf(path: string, { field = 'text', document = 'file' }: Doc
     const { examples } = await streamJsonl(path, { map: (value) => ({ text: textIn(value, field) }) })
     for await (const { text } of examples(0)) yield text as string // what `map` made
   } else if (document === 'file') {
-    yield* textPieces(path, pieceBytes)
+    yield* iterateTextChunks(path, pieceBytes)
   } else {
     yield* linesIn(path, document)
   }
@@ -75,7 +75,7 @@ function textIn(value: unknown, field: string): string {
 
 async function* linesIn(path: string, document: 'line' | 'paragraph'): AsyncGenerator<string> {
   let open: string[] = []
-  for await (const { text } of linesOf(path)) {
+  for await (const { text } of iterateLines(path)) {
     if (document === 'line') yield text
     else if (text.trim() !== '') open.push(text)
     else if (open.length > 0) {

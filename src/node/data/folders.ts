@@ -5,7 +5,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
 
 /** Files in one folder per class. */
-export interface LabelledFiles {
+export interface LabeledFiles {
   readonly classes: readonly string[]
   /** Paths, class by class. */
   readonly files: readonly string[]
@@ -14,7 +14,7 @@ export interface LabelledFiles {
 }
 
 /** A data set of files in one folder per class; `labels[i]` is the class number of `files[i]`. */
-export type ClassFolder = Dataset & LabelledFiles
+export type ClassFolder = Dataset & LabeledFiles
 
 const parts = new Set(['train', 'training', 'val', 'valid', 'validation', 'test'])
 
@@ -24,11 +24,11 @@ const parts = new Set(['train', 'training', 'val', 'valid', 'validation', 'test'
  * @param classes the sub-folders in the order of their numbers. Default: all, sorted by name, as torchvision's ImageFolder does
  * @throws 'io', or 'invalid-data' naming the folder that has no class or no file
  */
-export async function labelledFiles(
+export async function listLabeledFiles(
   path: string,
   extensions: readonly string[],
   classes?: readonly string[],
-): Promise<LabelledFiles> {
+): Promise<LabeledFiles> {
   const there = (await entriesOf(path)).filter((entry) => entry.folder).map(({ name }) => name)
   if (there.length === 0)
     throw new OnnxIreError(
@@ -46,7 +46,7 @@ export async function labelledFiles(
   for (const [label, name] of names.entries()) {
     if (!there.includes(name))
       throw new OnnxIreError('invalid-data', `${path} has no folder '${name}'; its classes are ${there.join(', ')}`)
-    const own = await filesBelow(join(path, name), extensions)
+    const own = await listFiles(join(path, name), extensions)
     if (own.length === 0)
       throw new OnnxIreError(
         'invalid-data',
@@ -61,10 +61,10 @@ export async function labelledFiles(
 }
 
 /** The files below a folder with one of the extensions, in the order of their names. */
-export async function filesBelow(path: string, extensions: readonly string[]): Promise<string[]> {
+export async function listFiles(path: string, extensions: readonly string[]): Promise<string[]> {
   const files: string[] = []
   for (const { name, folder } of await entriesOf(path)) {
-    if (folder) files.push(...(await filesBelow(join(path, name), extensions)))
+    if (folder) files.push(...(await listFiles(join(path, name), extensions)))
     else if (extensions.includes(extname(name).toLowerCase())) files.push(join(path, name))
   }
   return files

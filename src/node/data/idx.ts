@@ -11,7 +11,7 @@ import type { LossTarget } from '../../loss/registry.js'
 import type { IdxSource } from '../../recipe/sources/idx.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { codeOf, readError } from '../files.js'
-import { damagedGzip, isGzip } from './bytes.js'
+import { damagedGzipError, isGzip } from './bytes.js'
 import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
 import { inferInput, inferTarget } from './infer-names.js'
 
@@ -38,7 +38,7 @@ async function decompress(path: string, bytes: Uint8Array): Promise<Uint8Array> 
   try {
     return await promisify(gunzip)(bytes, { maxOutputLength: maxBytes })
   } catch (cause) {
-    if (codeOf(cause) !== 'ERR_BUFFER_TOO_LARGE') throw damagedGzip(path, cause)
+    if (codeOf(cause) !== 'ERR_BUFFER_TOO_LARGE') throw damagedGzipError(path, cause)
     throw new OnnxIreError(
       'invalid-data',
       `cannot read the data file ${path}: it has more than 2 GiB when decompressed`,

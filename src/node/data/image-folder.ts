@@ -6,7 +6,7 @@ import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
 import { decodeImage } from './decode-image.js'
-import { type ClassFolder, filesBelow, labelledFiles } from './folders.js'
+import { type ClassFolder, listFiles, listLabeledFiles } from './folders.js'
 import { inferInput, inferTarget } from './infer-names.js'
 
 /** Options of `imageFolder`. */
@@ -30,7 +30,7 @@ export interface ImageFolderOptions extends ImageFilesOptions {
 export async function imageFolder(path: string, options: ImageFolderOptions = {}): Promise<ClassFolder> {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
   const { classes, label = 'label', image, input } = options
-  const found = await labelledFiles(path, imageExtensions, classes)
+  const found = await listLabeledFiles(path, imageExtensions, classes)
   const data = imageFiles(found.files, { image, input })
   return {
     ...found,
@@ -52,7 +52,7 @@ export async function openImageFolder(source: ImageFolderSource, context: OpenCo
   const input = inferInput(source, context)
   const target = inferTarget(source, context)
   if (target === null) {
-    const files = await filesBelow(folder, imageExtensions)
+    const files = await listFiles(folder, imageExtensions)
     if (files.length === 0)
       throw new OnnxIreError('invalid-data', `${folder} has no images (${imageExtensions.join(', ')})`)
     return { data: augmentAndReshape(imageFiles(files, { image, input }), input, source), files }

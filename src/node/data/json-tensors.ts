@@ -30,7 +30,7 @@ export interface FieldPlan {
 const kinds = ['number', 'integer', 'class', 'text']
 
 /** Checks what is asked for. Throws 'invalid-option'. */
-export function planned(tensors: Readonly<Record<string, JsonTensor>>): FieldPlan[] {
+export function parseFieldPlans(tensors: Readonly<Record<string, JsonTensor>>): FieldPlan[] {
   const plans = Object.entries(tensors).map(([name, given]): FieldPlan => {
     const options = typeof given === 'string' ? { field: given } : given
     const owner = `jsonl: tensor '${name}'`
@@ -46,7 +46,7 @@ export function planned(tensors: Readonly<Record<string, JsonTensor>>): FieldPla
 }
 
 /** The tensor of one line. Throws 'invalid-data' naming the field; the reader adds file and line. */
-export function tensorOf({ field, as, classes }: FieldPlan, line: unknown): Tensor {
+export function toTensor({ field, as, classes }: FieldPlan, line: unknown): Tensor {
   const refuse = (what: string) => new OnnxIreError('invalid-data', `field '${field}' ${what}`)
   const value = found(line, field)
   if (value === undefined) throw refuse('is not there')

@@ -8,8 +8,8 @@ import type { JsonlSource } from '../../recipe/sources/jsonl.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { addClassNames, type OpenContext, type OpenedSource } from './data-source.js'
-import { type FieldPlan, type JsonTensor, planned, tensorOf } from './json-tensors.js'
-import { linesOf } from './lines.js'
+import { type FieldPlan, type JsonTensor, parseFieldPlans, toTensor } from './json-tensors.js'
+import { iterateLines } from './lines.js'
 
 /** Options of `readJsonl`. */
 export interface JsonlOptions {
@@ -77,7 +77,7 @@ function checked(options: StreamJsonlOptions, names: readonly string[]): FieldPl
   checkNames('jsonl', options, names)
   if ((options.tensors === undefined) === (options.map === undefined))
     throw new OnnxIreError('invalid-option', "jsonl: one of the options 'tensors' and 'map' must say what a line holds")
-  return options.tensors ? planned(options.tensors) : []
+  return options.tensors ? parseFieldPlans(options.tensors) : []
 }
 
 async function* examplesOf(
@@ -85,11 +85,11 @@ async function* examplesOf(
   { map }: JsonlOptions,
   plans: readonly FieldPlan[],
 ): AsyncGenerator<DataExample, void, undefined> {
-  for await (const { number, text } of linesOf(path)) {
+  for await (const { number, text } of iterateLines(path)) {
     if (text.trim() === '') continue
     const value = parsed(path, number, text)
     const example = located(`${path}:${number}`, () =>
-      map ? map(value, number) : Object.fromEntries(plans.map((plan) => [plan.name, tensorOf(plan, value)])),
+      map ? map(value, number) : Object.fromEntries(plans.map((plan) => [plan.name, toTensor(plan, value)])),
     )
     if (example) yield example
   }

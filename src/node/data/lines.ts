@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { OnnxIreError } from '../../util/errors.js'
-import { bytesOf } from './bytes.js'
+import { iterateBytes } from './bytes.js'
 
 export interface Line {
   /** From 1. */
@@ -14,7 +14,7 @@ const newline = 10
  * The lines of a UTF-8 file, without their ends (LF or CRLF) and without a byte order mark.
  * @throws 'io', or 'invalid-data' naming file and line where it is not UTF-8
  */
-export async function* linesOf(path: string): AsyncGenerator<Line, void, undefined> {
+export async function* iterateLines(path: string): AsyncGenerator<Line, void, undefined> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
   let number = 0
   const line = (bytes: Uint8Array): Line => {
@@ -28,7 +28,7 @@ export async function* linesOf(path: string): AsyncGenerator<Line, void, undefin
     }
   }
   let open: Uint8Array[] = [] // the pieces of a line whose end has not come
-  for await (const block of bytesOf(path)) {
+  for await (const block of iterateBytes(path)) {
     let from = 0
     for (let end = block.indexOf(newline); end >= 0; end = block.indexOf(newline, from)) {
       const piece = block.subarray(from, end)
@@ -46,7 +46,7 @@ export async function* linesOf(path: string): AsyncGenerator<Line, void, undefin
  * a byte order mark.
  * @throws 'io', or 'invalid-data' naming file and offset of what is not UTF-8
  */
-export async function* textPieces(path: string, size: number): AsyncGenerator<string, void, undefined> {
+export async function* iterateTextChunks(path: string, size: number): AsyncGenerator<string, void, undefined> {
   let held: Uint8Array[] = []
   let [length, offset] = [0, 0]
   const piece = () => {
@@ -62,7 +62,7 @@ export async function* textPieces(path: string, size: number): AsyncGenerator<st
     length = 0
     return text
   }
-  for await (const block of bytesOf(path)) {
+  for await (const block of iterateBytes(path)) {
     let from = 0
     while (length + block.length - from >= size) {
       const end = block.indexOf(newline, from + Math.max(0, size - length - 1))

@@ -13,9 +13,9 @@ import { openJsonl } from './jsonl.js'
 import { openText } from './text.js'
 import { openTokens } from './tokens.js'
 
-/** How each kind of source is opened. */
+/** The opener of each kind of data source. Another kind is another entry here and another schema in src/recipe/sources. */
 const openers: {
-  readonly [Kind in DataSource['kind']]: (source: SourceOf<Kind>, opening: OpenContext) => Promise<OpenedSource>
+  readonly [Kind in DataSource['kind']]: (source: SourceOf<Kind>, context: OpenContext) => Promise<OpenedSource>
 } = {
   idx: openIdx,
   'cifar-10': openCifar,
@@ -28,21 +28,21 @@ const openers: {
 }
 
 /**
- * Opens a recipe's source of examples.
- * @param place the source's path in the recipe, for messages
+ * Opens a data source of a recipe, restricted to its examples from `start` to `end`.
+ * @param path the field of the source in the recipe, for messages
  */
-export async function openData(place: string, source: DataSource, opening: OpenContext): Promise<OpenedSource> {
-  return withPath(place, async () => {
-    // The kind ties the opener to its source; the compiler does not follow that through a table.
-    const open = openers[source.kind] as (source: DataSource, opening: OpenContext) => Promise<OpenedSource>
-    return partOf(await open(source, opening), source)
+export async function openData(path: string, source: DataSource, context: OpenContext): Promise<OpenedSource> {
+  return withPath(path, async () => {
+    // TypeScript cannot relate the kind of the source to the parameter of its opener.
+    const open = openers[source.kind] as (source: DataSource, context: OpenContext) => Promise<OpenedSource>
+    return restrict(await open(source, context), source)
   })
 }
 
-function partOf(opened: OpenedSource, { start = 0, end }: DataSource): OpenedSource {
+function restrict(opened: OpenedSource, { start = 0, end }: DataSource): OpenedSource {
   if (start === 0 && end === undefined) return opened
-  const part = (data: DatasetOrStream) =>
-    'batch' in data ? subset(data, range(start, end)) : streamSubset(data, start, end)
+  const range = { start, ...(end === undefined ? {} : { end }) }
+  const part = (data: DatasetOrStream) => ('batch' in data ? subset(data, range) : streamSubset(data, start, end))
   const { data, labels, files } = opened
   return {
     ...opened,
@@ -51,5 +51,3 @@ function partOf(opened: OpenedSource, { start = 0, end }: DataSource): OpenedSou
     ...(files ? { files: files.slice(start, end) } : {}),
   }
 }
-
-const range = (start: number, end: number | undefined) => ({ start, ...(end === undefined ? {} : { end }) })

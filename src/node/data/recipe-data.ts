@@ -1,9 +1,10 @@
 import { batchCount, batches } from '../../data/batches.js'
 import { oversample } from '../../data/classes.js'
-import { type Dataset, split } from '../../data/dataset.js'
+import { split } from '../../data/dataset.js'
 import { splitStream } from '../../data/split-stream.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { numbersOf } from '../../ir/leaf.js'
+import type { LossTarget } from '../../loss/registry.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import { lossTarget, taskLosses } from '../../recipe/loss.js'
@@ -15,98 +16,102 @@ import { withPath } from '../../util/with-path.js'
 import type { ClassNames, OpenContext, OpenedSource } from './data-source.js'
 import { openData } from './open-data.js'
 
-/** A recipe's data, opened when first asked for, and the recipe with what it left to them. */
+/** Data sets of a recipe, opened at first use, and the recipe with its data-dependent fields resolved. */
 export class RecipeData {
-  /** Everything but `data` is settled. */
+  /** The recipe; every field except `data` is resolved. */
   readonly recipe: Recipe
-  private readonly parts: Parts
+  readonly #sources: RecipeSources
 
-  private constructor(recipe: Recipe, parts: Parts) {
+  private constructor(recipe: Recipe, sources: RecipeSources) {
     this.recipe = recipe
-    this.parts = parts
+    this.#sources = sources
   }
 
   /**
-   * @param model the model the data are for
-   * @param trained the model with its head replaced, as it is trained
+   * Resolves the fields of a recipe that depend on the model or the data. Opens the data only if a field needs them.
+   * @param model the model that reads the data
+   * @param trained the model to be trained, with its head replaced
    */
-  static async of(recipe: Recipe, model: Model, trained: Model): Promise<RecipeData> {
-    const parts = new Parts(recipe, model)
-    const graph = once(() => importGraph(trained))
-    return new RecipeData(
-      await settled(recipe, { graph, labels: async () => labelsOf((await parts.divided()).train) }),
-      parts,
-    )
+  static async open(recipe: Recipe, model: Model, trained: Model): Promise<RecipeData> {
+    const sources = new RecipeSources(recipe, model)
+    const graph = lazy(() => importGraph(trained))
+    return new RecipeData(await settled(recipe, { graph, labels: () => sources.labels() }), sources)
   }
 
+  /** The training data, with mixup if the recipe sets it. */
   async train(): Promise<DatasetOrStream> {
-    return mixed(await this.parts.train(), this.recipe)
+    return mixed(await this.#sources.train(), this.recipe)
   }
 
+  /** The validation data, if any. */
   async validation(): Promise<DatasetOrStream | undefined> {
-    const data = await this.parts.validation()
+    const data = await this.#sources.validation()
     return data && mixed(data, this.recipe)
   }
 
-  /** The recipe with what it says in epochs counted in steps, for which the training data are opened. */
+  /** Converts optimizer settings given in epochs to steps. Opens the training data to count its batches. */
   async inSteps(): Promise<Recipe> {
     const { batchSize = 32, optimizer } = this.recipe
     const steps = async () => batchCount(await this.train(), { batchSize })
     return { ...this.recipe, optimizer: await inSteps(optimizer, steps) }
   }
 
-  /** By tensor, the names of the class numbers in it. */
+  /** Class names of the training data, by tensor. */
   classes(): Promise<ClassNames> {
-    return this.parts.classes()
+    return this.#sources.classes()
   }
 }
 
-const labelsOf = ({ data, labels = data }: OpenedSource): DatasetOrStream => labels
-
-/** The sources of a recipe, before anything is done to their examples. */
-class Parts {
-  private readonly recipe: Recipe
-  private readonly opening: OpenContext
-  readonly divided = once(() => this.divide())
+/** The data sources of a recipe: split and balanced, without mixup. */
+class RecipeSources {
+  readonly #recipe: Recipe
+  readonly #context: OpenContext
+  readonly #split = lazy(() => this.#openAndSplit())
 
   constructor(recipe: Recipe, model: Model) {
-    this.recipe = recipe
+    this.#recipe = recipe
     const targets = taskLosses(recipe.loss).map(([, loss]) => lossTarget(loss))
-    this.opening = { model, targets, classes: async () => ({}) }
+    this.#context = { model, targets, classes: async () => ({}) }
   }
 
   async train(): Promise<DatasetOrStream> {
-    const { train } = await this.divided()
-    if (!this.recipe.data.balance) return train.data
-    if (!('batch' in train.data))
-      throw new OnnxIreError('invalid-option', 'data.balance: a stream is read in order; give classWeights instead')
+    const { data } = (await this.#split()).train
+    if (!this.#recipe.data.balance) return data
+    if (!('batch' in data))
+      throw new OnnxIreError('invalid-option', 'data.balance: streams cannot be balanced; use classWeights of the loss')
     return withPath('data.balance', async () => {
-      const labels = await classNumbers(labelsOf(train), this.opening.targets ?? [])
-      return oversample(train.data as Dataset, labels, { seed: this.recipe.seed ?? 0 })
+      const labels = await readClassNumbers(await this.labels(), this.#context.targets ?? [])
+      return oversample(data, labels, { seed: this.#recipe.seed ?? 0 })
     })
   }
 
+  /** The training data, restricted to cheap tensors if the source provides them. */
+  async labels(): Promise<DatasetOrStream> {
+    const { data, labels = data } = (await this.#split()).train
+    return labels
+  }
+
   async validation(): Promise<DatasetOrStream | undefined> {
-    const { validation: source, split: share } = this.recipe.data
-    if (share) return (await this.divided()).validation
+    const { validation: source, split: fraction } = this.#recipe.data
+    if (fraction) return (await this.#split()).validation
     if (!source) return undefined
-    return (await openData('data.validation', source, { ...this.opening, classes: () => this.classes() })).data
+    return (await openData('data.validation', source, { ...this.#context, classes: () => this.classes() })).data
   }
 
   async classes(): Promise<ClassNames> {
-    return (await this.divided()).train.classes ?? {}
+    return (await this.#split()).train.classes ?? {}
   }
 
-  private async divide(): Promise<{ readonly train: OpenedSource; readonly validation?: DatasetOrStream }> {
-    const { train: source, split: share } = this.recipe.data
-    const opened = await openData('data.train', source, this.opening)
-    if (!share) return { train: opened }
+  async #openAndSplit(): Promise<{ readonly train: OpenedSource; readonly validation?: DatasetOrStream }> {
+    const { train: source, split: fraction } = this.#recipe.data
+    const opened = await openData('data.train', source, this.#context)
+    if (!fraction) return { train: opened }
     return withPath('data.split', async () => {
-      const options = { validation: share.validation, seed: share.seed ?? 0 }
-      const parts = (data: DatasetOrStream) => ('batch' in data ? split(data, options) : splitStream(data, options))
-      const { train, validation } = parts(opened.data)
-      // The same draw divides the labels, which are as many.
-      const labels = opened.labels && parts(opened.labels).train
+      const options = { validation: fraction.validation, seed: fraction.seed ?? 0 }
+      const splitData = (data: DatasetOrStream) => ('batch' in data ? split(data, options) : splitStream(data, options))
+      const { train, validation } = splitData(opened.data)
+      // The same seed splits the labels in the same way: they are the same examples.
+      const labels = opened.labels && splitData(opened.labels).train
       return {
         train: { data: train, ...(labels ? { labels } : {}), ...(opened.classes ? { classes: opened.classes } : {}) },
         validation,
@@ -115,27 +120,26 @@ class Parts {
   }
 }
 
-async function classNumbers(
-  data: DatasetOrStream,
-  targets: readonly { readonly name: string; readonly isClasses: boolean }[],
-) {
+/** Reads the class number of every example. Throws unless the loss compares exactly one tensor of class numbers. */
+async function readClassNumbers(data: DatasetOrStream, targets: readonly LossTarget[]): Promise<number[]> {
   const [target, ...others] = targets.filter(({ isClasses }) => isClasses)
   if (!target || others.length > 0)
-    throw new OnnxIreError('invalid-option', 'the loss has to compare class numbers, and only once')
+    throw new OnnxIreError('invalid-option', 'the loss must compare exactly one tensor of class numbers')
   const numbers: number[] = []
   for await (const { tensors, size } of batches(data, { batchSize: 1024 })) {
     const tensor = tensors[target.name]
     if (tensor?.dims.length !== 1 || tensor.dims[0] !== size)
-      throw new OnnxIreError('invalid-data', `the data give no class number per example as '${target.name}'`)
+      throw new OnnxIreError('invalid-data', `the data have no class number per example in '${target.name}'`)
     numbers.push(...numbersOf(tensor))
   }
   return numbers
 }
 
-function once<T>(make: () => T): () => T {
-  let made: { readonly value: T } | undefined
+/** A function that computes its result at the first call. */
+function lazy<T>(compute: () => T): () => T {
+  let result: { readonly value: T } | undefined
   return () => {
-    made ??= { value: make() }
-    return made.value
+    result ??= { value: compute() }
+    return result.value
   }
 }

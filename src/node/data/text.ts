@@ -10,11 +10,11 @@ import { checkNames } from '../../util/check.js'
 import { mapConcurrently } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readByteWindows, streamByteWindows } from './byte-windows.js'
-import { bytesOf } from './bytes.js'
+import { iterateBytes } from './bytes.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
-import { type ClassFolder, filesBelow, labelledFiles } from './folders.js'
+import { type ClassFolder, listFiles, listLabeledFiles } from './folders.js'
 import { inferInput, inferTarget } from './infer-names.js'
-import { linesOf } from './lines.js'
+import { iterateLines } from './lines.js'
 
 /**
  * A whole UTF-8 file as one text, without a byte order mark; decompressed if gzip made it.
@@ -22,7 +22,7 @@ import { linesOf } from './lines.js'
  */
 export async function readText(path: string): Promise<string> {
   const blocks: Uint8Array[] = []
-  for await (const block of bytesOf(path)) blocks.push(block)
+  for await (const block of iterateBytes(path)) blocks.push(block)
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(blocks))
   } catch (cause) {
@@ -36,7 +36,7 @@ export async function readText(path: string): Promise<string> {
  */
 export async function readLines(path: string): Promise<string[]> {
   const lines: string[] = []
-  for await (const { text } of linesOf(path)) lines.push(text)
+  for await (const { text } of iterateLines(path)) lines.push(text)
   return lines
 }
 
@@ -51,7 +51,7 @@ export function streamLines(
   const { text: name = 'text', shuffleBuffer } = options
   async function* examples() {
     for (const path of [paths].flat())
-      for await (const { text } of linesOf(path)) if (text !== '') yield { [name]: text }
+      for await (const { text } of iterateLines(path)) if (text !== '') yield { [name]: text }
   }
   return stream(examples, { shuffleBuffer })
 }
@@ -75,7 +75,7 @@ export interface TextFolderOptions {
 export async function textFolder(path: string, options: TextFolderOptions = {}): Promise<ClassFolder> {
   checkNames('textFolder', options, ['classes', 'extensions', 'text', 'label'])
   const { classes, extensions = ['.txt'], text = 'text', label = 'label' } = options
-  const found = await labelledFiles(path, extensions, classes)
+  const found = await listLabeledFiles(path, extensions, classes)
   return {
     ...found,
     length: found.files.length,
@@ -124,7 +124,7 @@ async function openDocuments(source: TextSource, folder: string, context: OpenCo
   const text = inferInput(source, context)
   const target = inferTarget(source, context)
   if (target === null) {
-    const files = await filesBelow(folder, extensions)
+    const files = await listFiles(folder, extensions)
     if (files.length === 0)
       throw new OnnxIreError('invalid-data', `${folder} holds no document (${extensions.join(', ')})`)
     const documents: Dataset = {

@@ -34,7 +34,7 @@ async function* contentOf(path: string, blocks: TokenBlocks, header: TokenFileHe
   yield encodeTokenHeader(header)
   let written = 0
   for await (const block of blocks) {
-    yield tokensAsBytes(block, header.vocabulary)
+    yield encodeTokens(block, header.vocabulary)
     written += block.length
   }
   if (written !== header.tokens)
@@ -42,7 +42,7 @@ async function* contentOf(path: string, blocks: TokenBlocks, header: TokenFileHe
 }
 
 /** Little-endian uint16 or uint32, as the vocabulary asks for. Throws 'invalid-data' for what is outside of it. */
-export function tokensAsBytes(tokens: ArrayLike<number>, vocabulary: number): Uint8Array {
+export function encodeTokens(tokens: ArrayLike<number>, vocabulary: number): Uint8Array {
   const width = tokenBytes({ vocabulary })
   const bytes = new Uint8Array(tokens.length * width)
   const view = new DataView(bytes.buffer)

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { gzipSync } from 'node:zlib'
 import { parquetWriteBuffer } from 'hyparquet-writer'
 import { describe, expect, it } from 'vitest'
-import { corpusFiles, type DocumentOptions, documentsOf } from '../../../src/node/data/documents.js'
-import { textPieces } from '../../../src/node/data/lines.js'
+import { type DocumentOptions, iterateDocuments, listCorpusFiles } from '../../../src/node/data/documents.js'
+import { iterateTextChunks } from '../../../src/node/data/lines.js'
 import { parquetTexts, streamParquet } from '../../../src/node/data/parquet.js'
 import { Random } from '../../../src/util/random.js'
 import { rejectedMessage } from '../../thrown.js'
@@ -16,7 +16,7 @@ async function all<T>(values: AsyncIterable<T>): Promise<T[]> {
   for await (const value of values) found.push(value)
   return found
 }
-const documents = (file: string, options?: DocumentOptions) => all(documentsOf(file, options))
+const documents = (file: string, options?: DocumentOptions) => all(iterateDocuments(file, options))
 
 describe('documents', () => {
   it('are files, lines or paragraphs of plain text', async () => {
@@ -42,16 +42,16 @@ describe('documents', () => {
 
   it('come from folders in the order of their names', async () => {
     for (const name of ['z/b.jsonl', 'z/a/c.txt', 'z/x.png', 'z/d.md']) await put(name, 'x')
-    const found = await corpusFiles([path('z'), await put('y.any', 'four')])
+    const found = await listCorpusFiles([path('z'), await put('y.any', 'four')])
     expect(found).toEqual([
       { path: path('z/a/c.txt'), bytes: 1 },
       { path: path('z/b.jsonl'), bytes: 1 },
       { path: path('z/d.md'), bytes: 1 },
       { path: path('y.any'), bytes: 4 },
     ])
-    expect(await rejectedMessage('io', () => corpusFiles([path('none')]))).toMatch('there is no such file')
+    expect(await rejectedMessage('io', () => listCorpusFiles([path('none')]))).toMatch('there is no such file')
     await put('w/x.png', 'x')
-    expect(await rejectedMessage('invalid-data', () => corpusFiles([path('w')]))).toMatch('holds no corpus file')
+    expect(await rejectedMessage('invalid-data', () => listCorpusFiles([path('w')]))).toMatch('holds no corpus file')
   })
 })
 
@@ -66,7 +66,7 @@ describe('pieces of a text file', () => {
     const file = await put('long.txt', text)
     expect(Buffer.byteLength(text)).toBeGreaterThan(2 ** 20)
     for (const size of [1, 5000, 2 ** 16, 2 ** 23]) {
-      const pieces = await all(textPieces(file, size))
+      const pieces = await all(iterateTextChunks(file, size))
       expect(pieces.join('')).toBe(text)
       for (const piece of pieces.slice(0, -1)) {
         expect(piece.endsWith('\n')).toBe(true)
@@ -78,7 +78,7 @@ describe('pieces of a text file', () => {
 
   it('do without the byte order mark', async () => {
     const marked = await put('marked.txt', '\ufeffone\n\ufefftwo')
-    expect(await all(textPieces(marked, 1))).toEqual(['one\n', '\ufefftwo'])
+    expect(await all(iterateTextChunks(marked, 1))).toEqual(['one\n', '\ufefftwo'])
   })
 
   it('are refused where they are not UTF-8', async () => {
@@ -86,7 +86,7 @@ describe('pieces of a text file', () => {
     const at = bytes.indexOf(10, 700_000) + 1
     bytes[at] = 0x80
     const file = await put('damaged.txt', bytes)
-    expect(await rejectedMessage('invalid-data', () => all(textPieces(file, 5000)))).toMatch(
+    expect(await rejectedMessage('invalid-data', () => all(iterateTextChunks(file, 5000)))).toMatch(
       `damaged.txt: the byte at offset ${at} is not UTF-8`,
     )
     const cut = await put('cut.txt', Buffer.from('aé').subarray(0, 2))

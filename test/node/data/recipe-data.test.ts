@@ -98,9 +98,9 @@ test('what is left to the model and the loss has to be named where there are sev
   const source = { kind: 'idx', images: path('images'), labels: path('labels') } as const
   const two = { model: modelWith('p', 'q'), targets: ['s', 't'].map((name) => ({ name, isClasses: true })) }
   await expect(open(source, two)).rejects.toThrow(/^data\.train: the model has 2 inputs \(p, q\); .*"input"/)
-  await expect(open({ ...source, input: 'q' }, two)).rejects.toThrow(/the loss looks for s, t; .*"target"/)
+  await expect(open({ ...source, input: 'q' }, two)).rejects.toThrow(/^data\.train: .* s, t; .*"target"/)
   await expect(open({ ...source, input: 'q', target: 'u' }, two)).rejects.toThrow(
-    /target is 'u', but the loss looks for s, t/,
+    /^data\.train: target is 'u', .* s, t/,
   )
   const { data } = await open({ ...source, input: 'q', target: 't' }, two)
   expect(Object.keys(await read(data))).toEqual(['q', 't'])
@@ -214,7 +214,7 @@ test('a stream is divided and cut as a data set is', async () => {
   expect((await read(splitStream(counted(), { ...options, seed: 4 }).validation))['x']).not.toEqual(held)
   expect((await read(streamSubset(counted(), 97, undefined)))['x']).toEqual([97, 98, 99])
   expect(streamSubset(counted(100), 97, undefined).length).toBe(3)
-  expect(() => streamSubset(counted(), 5, 5)).toThrow(/start is 5; it must be below 5/)
+  expect(() => streamSubset(counted(), 5, 5)).toThrow(/start is 5; .* 5$/)
   await expect(read(streamSubset(counted(), 90, 101))).rejects.toThrow(/was to have 11 examples/)
 })
 
@@ -229,23 +229,23 @@ const recipe = (data: Recipe['data'], more: Partial<Recipe> = {}): Recipe => ({
 
 test('a split holds out a part of the training data, with its labels', async () => {
   const data = { train: table('train.csv'), split: { validation: 0.25, seed: 1 } }
-  const prepared = await RecipeData.of(recipe(data), modelWith('x'), modelWith('x'))
+  const prepared = await RecipeData.open(recipe(data), modelWith('x'), modelWith('x'))
   const [train, held] = [await read(await prepared.train()), await read((await prepared.validation())!)]
   expect((train['x'] as number[]).length).toBe(6)
   expect([...(train['x'] as number[]), ...(held['x'] as number[])].sort()).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
   expect(await prepared.classes()).toEqual({ labels: ['apple', 'fig', 'pear'] })
-  const none = await RecipeData.of(recipe({ ...data, split: { validation: 0.01 } }), modelWith('x'), modelWith('x'))
+  const none = await RecipeData.open(recipe({ ...data, split: { validation: 0.01 } }), modelWith('x'), modelWith('x'))
   await expect(none.train()).rejects.toThrow(/^data\.split: .*both parts need at least one/)
 })
 
 test('balanced training data have every class as often, and held-out data stay', async () => {
   const data = { train: table('train.csv'), validation: table('held.csv'), balance: true }
-  const prepared = await RecipeData.of(recipe(data), modelWith('x'), modelWith('x'))
+  const prepared = await RecipeData.open(recipe(data), modelWith('x'), modelWith('x'))
   const { labels } = await read(await prepared.train())
   expect((labels as number[]).sort()).toEqual([0, 0, 1, 1, 2, 2])
   expect((await read((await prepared.validation())!))['labels']).toEqual([2, 1])
   const streamed = recipe({ train: table('train.csv', { stream: true }), balance: true })
-  await expect((await RecipeData.of(streamed, modelWith('x'), modelWith('x'))).train()).rejects.toThrow(
+  await expect((await RecipeData.open(streamed, modelWith('x'), modelWith('x'))).train()).rejects.toThrow(
     /^data\.balance: /,
   )
 })
@@ -253,6 +253,6 @@ test('balanced training data have every class as often, and held-out data stay',
 test('class weights are balanced by what is left of the training data', async () => {
   const loss = { kind: 'cross-entropy', classWeights: 'balanced' } as const
   const train = recipe({ train: table('train.csv') }, { loss })
-  const { recipe: settled } = await RecipeData.of(train, modelWith('x'), modelWith('x'))
+  const { recipe: settled } = await RecipeData.open(train, modelWith('x'), modelWith('x'))
   expect(settled.loss).toEqual({ kind: 'cross-entropy', classWeights: [4 / 6, 4 / 3, 4 / 3].map(Math.fround) })
 })
