@@ -117,9 +117,9 @@ test.each([
   [['--loss', 'crossentropy'], 1, /loss\.kind is the text 'crossentropy', did you mean 'cross-entropy'\?/],
   [['--loss', '{"kind":"mse"}', '--logits', 'y'], 2, /--logits .*--loss/],
   [['--loss', 'cross-entropy', '--metrics', 'acuracy'], 1, /did you mean 'accuracy'\?/],
-  [['--loss', 'cross-entropy', '--metrics', 'mae'], 1, /'mae' measures another kind of target/],
+  [['--loss', 'cross-entropy', '--metrics', 'mae'], 1, /metrics.*'mae'/],
   [['--loss', 'cross-entropy', '--metrics', 'f1,,mae'], 2, /--metrics/],
-  [['--loss', '{"kind":"cross-entropy","classWeights":"balanced"}'], 1, /'balanced' is computed from the labels/],
+  [['--loss', '{"kind":"cross-entropy","classWeights":"balanced"}'], 1, /loss\.classWeights.*'balanced'/],
 ])('evaluate > %j > is rejected', async (args, exit, message) => {
   const { code, stderr } = await run(...evaluate('--data', source(), ...args))
   expect(stderr).toMatch(message)
