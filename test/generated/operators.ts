@@ -1,13 +1,15 @@
 import { gradientTables } from '../../src/grad/gradient-tables.js'
 import { unsupportedOperators } from '../../src/onnx/import/unsupported.js'
-import { forms, sequenceForms, upgrades } from '../../src/onnx/upgrade/tables.js'
+import { sequenceRewrites } from '../../src/onnx/upgrade/sequence.js'
+import { upgrades } from '../../src/onnx/upgrade/table.js'
+import { rewrites } from '../../src/onnx/upgrade/upgrade-node.js'
 import type { Definition } from '../../src/op/define.js'
 import { definitions } from '../../src/op/op.js'
 import { cases } from '../grad/cases/index.js'
 import { ending, exceptions, kernelCells, summaryOf } from './kernels.js'
 import { opset26 } from './opset26.js'
 
-const microsoft = forms['com.microsoft']!
+const microsoft = rewrites['com.microsoft']!
 
 /** What happens to a gradient that reaches the operator. */
 function gradientOf(name: string, { gradient }: Definition): string {
@@ -23,7 +25,7 @@ const known: Readonly<Record<string, Definition>> = Object.fromEntries(
 function otherwise(name: string): string {
   if (name === 'Constant') return 'none: a constant'
   if (upgrades[name]) return 'replaced on import by what ONNX has in its place'
-  if (sequenceForms[name]) return 'resolved on import, at positions that are known then'
+  if (sequenceRewrites[name]) return 'resolved on import, at positions that are known then'
   const reason = unsupportedOperators[name]
   if (!reason) throw new Error(`${name} is neither known nor refused with a reason`)
   return `**not read**: ${reason}`

@@ -11,9 +11,9 @@ import type { Model } from '../model.js'
 import { constantFromAttributes, isConstant } from '../proto/constant.js'
 import type { FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto } from '../proto/schema.js'
 import { locateTensors, type StoredTensor } from '../tensor-locations.js'
-import { modernised } from '../upgrade/modernise.js'
-import { noSequence, Sequence } from '../upgrade/sequence-value.js'
-import type { OldNode } from '../upgrade/upgrade.js'
+import type { OldNode } from '../upgrade/rewrite.js'
+import { Sequence, sequenceError } from '../upgrade/sequence.js'
+import { upgradeNode } from '../upgrade/upgrade-node.js'
 import { findConfigInputs } from './config-inputs.js'
 import {
   createInput,
@@ -127,7 +127,7 @@ class Importer {
     return graph.output.map(({ name = '' }) => {
       const value = names.get(name)
       if (!value) throw new OnnxIreError('invalid-model', `no node gives the output '${name}'`)
-      if (value instanceof Sequence) throw noSequence(`the output '${name}' is`)
+      if (value instanceof Sequence) throw sequenceError(`the output '${name}' is`)
       return [name, value]
     })
   }
@@ -265,7 +265,7 @@ class Importer {
 /** Today's form of a node; what cannot be brought there is refused by name. */
 function modernForm(node: OldNode, version: number, label: string, domain: string): OldNode | readonly Value[] {
   try {
-    return modernised(node, version, domain)
+    return upgradeNode(node, version, domain)
   } catch (error) {
     if (!(error instanceof OnnxIreError)) throw error
     throw new OnnxIreError(

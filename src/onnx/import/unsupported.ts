@@ -1,8 +1,8 @@
 import { findDefinition } from '../../op/facts.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto } from '../proto/schema.js'
-import { standardForm } from '../upgrade/modernise.js'
-import { upgrades } from '../upgrade/tables.js'
+import { upgrades } from '../upgrade/table.js'
+import { findRewrite } from '../upgrade/upgrade-node.js'
 import { findFunction, indexFunctions } from './functions.js'
 
 const optional = 'its values may be absent, and those of a graph here are there'
@@ -66,7 +66,7 @@ export function isSupported(node: NodeProto): boolean {
   const domain = isStandardDomain(node) ? '' : node.domain!
   const known = findDefinition(domain, name) !== undefined
   const legacy = domain === '' && Object.hasOwn(upgrades, name)
-  return known || legacy || standardForm(name, domain) !== undefined
+  return known || legacy || findRewrite(name, domain) !== undefined
 }
 
 /** Throws one `unsupported-operator` naming every operator of the model that this library does not know. */

@@ -4,7 +4,7 @@ import { constant, constantNumber, constantTensor, input, numbersOf } from '../.
 import type { Dim } from '../../../src/ir/shape.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import type { Attribute, Value } from '../../../src/ir/value.js'
-import { modernised } from '../../../src/onnx/upgrade/modernise.js'
+import { upgradeNode } from '../../../src/onnx/upgrade/upgrade-node.js'
 import { apply } from '../../../src/op/apply.js'
 import { definitions, type OperatorName } from '../../../src/op/op.js'
 import { evaluate, vector } from '../../grad/evaluate.js'
@@ -29,7 +29,7 @@ function imported(
   attributes: Readonly<Record<string, Attribute>> = {},
   outputCount = 1,
 ): readonly Value[] {
-  const result = modernised({ operator, inputs, attributes, outputCount }, version)
+  const result = upgradeNode({ operator, inputs, attributes, outputCount }, version)
   if (!('operator' in result)) return result
   const definition = definitions[result.operator as OperatorName]
   return apply({ ...result, definition: definition as Parameters<typeof apply>[0]['definition'] })

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Random } from '../../../src/data/index.js'
 import { op, parameter, type Value } from '../../../src/graph/index.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
-import { modernised } from '../../../src/onnx/upgrade/modernise.js'
+import { upgradeNode } from '../../../src/onnx/upgrade/upgrade-node.js'
 import { evaluate } from '../../grad/evaluate.js'
 import { float, int } from '../build.js'
 import { checkOriginal, int32, int64, type Operand, type Original, of, symbolic } from './original.js'
@@ -189,7 +189,7 @@ describe('operands that onnxruntime’s CPU provider does not take packed', () =
   const attention = (...inputs: readonly (Value | null)[]): Value => {
     const attributes = { num_heads: 2 }
     return (
-      modernised(
+      upgradeNode(
         { operator: 'MultiHeadAttention', inputs, attributes, outputCount: 1 },
         1,
         'com.microsoft',

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { constant, input, tensorFrom } from '../../../src/ir/leaf.js'
 import type { Shape } from '../../../src/ir/shape.js'
 import type { Attribute, Value } from '../../../src/ir/value.js'
-import { modernised } from '../../../src/onnx/upgrade/modernise.js'
+import { upgradeNode } from '../../../src/onnx/upgrade/upgrade-node.js'
 import { apply } from '../../../src/op/apply.js'
 import { definitions, type OperatorName } from '../../../src/op/op.js'
 import { evaluate } from '../../grad/evaluate.js'
@@ -27,7 +27,7 @@ function imported(
   attributes: Readonly<Record<string, Attribute>> = {},
   outputCount = 1,
 ): readonly Value[] {
-  const result = modernised({ operator, inputs, attributes, outputCount }, version)
+  const result = upgradeNode({ operator, inputs, attributes, outputCount }, version)
   if (!('operator' in result)) return result
   const definition = definitions[result.operator as OperatorName]
   return apply({ ...result, definition: definition as Parameters<typeof apply>[0]['definition'] })

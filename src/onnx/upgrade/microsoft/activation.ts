@@ -1,6 +1,6 @@
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/op.js'
-import { form, unsupported } from '../form.js'
+import { defineRewrite, unsupportedError } from '../rewrite.js'
 
 const functions: Readonly<Record<string, (x: Value, parameters: readonly number[]) => Value>> = {
   Relu: (x) => op.Relu(x),
@@ -17,22 +17,22 @@ const functions: Readonly<Record<string, (x: Value, parameters: readonly number[
 }
 
 /** The function that onnxruntime's optimizer has merged into the operator before it; '' is none. */
-export function activated(x: Value, name: string, parameters: readonly number[]): Value {
+export function applyActivation(x: Value, name: string, parameters: readonly number[]): Value {
   if (name === '') return x
   const apply = Object.hasOwn(functions, name) ? functions[name] : undefined
-  if (!apply) throw unsupported(`its activation '${name}' is not known here`)
+  if (!apply) throw unsupportedError(`its activation '${name}' is not known here`)
   return apply(x, parameters)
 }
 
-export const activationForms = {
-  Gelu: form([], (node) => [op.Gelu(node.operand(0))]),
-  BiasGelu: form([], (node) => [op.Gelu(op.Add(node.operand(0), node.operand(1)))]),
-  FastGelu: form([], (node) => {
-    const [x, bias] = [node.operand(0), node.optional(1)]
+export const activationRewrites = {
+  Gelu: defineRewrite([], (node) => [op.Gelu(node.operand(0))]),
+  BiasGelu: defineRewrite([], (node) => [op.Gelu(op.Add(node.operand(0), node.operand(1)))]),
+  FastGelu: defineRewrite([], (node) => {
+    const [x, bias] = [node.operand(0), node.optionalOperand(1)]
     return [op.Gelu(bias ? op.Add(x, bias) : x, { approximate: 'tanh' })]
   }),
   // x sigmoid(alpha x)
-  QuickGelu: form(['alpha'], (node) => {
+  QuickGelu: defineRewrite(['alpha'], (node) => {
     const x = node.operand(0)
     const alpha = node.number('alpha', Math.fround(1.702))
     return [op.Mul(x, op.Sigmoid(alpha === 1 ? x : op.Mul(x, alpha)))]

@@ -3,13 +3,13 @@ import { int64s, scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/op.js'
 import { OnnxIreError } from '../../../util/errors.js'
-import { form, type Reading, unsupported } from '../form.js'
+import { defineRewrite, type NodeReader, unsupportedError } from '../rewrite.js'
 import { axisLength } from './rotary.js'
 
 /** [batch, length, heads * size] -> [batch, heads, length, size] */
-export const byHead = (x: Value, heads: number): Value =>
+export const splitHeads = (x: Value, heads: number): Value =>
   op.Transpose(op.Reshape(x, [0, 0, heads, -1]), { perm: [0, 2, 1, 3] })
-const joined = (x: Value): Value => op.Reshape(op.Transpose(x, { perm: [0, 2, 1, 3] }), [0, 0, -1])
+const mergeHeads = (x: Value): Value => op.Reshape(op.Transpose(x, { perm: [0, 2, 1, 3] }), [0, 0, -1])
 
 export interface Heads {
   /** [batch, length, heads * size]; keys and values also [batch, heads, length, size]. */
@@ -25,30 +25,30 @@ export interface Heads {
 }
 
 /** The operator of ai.onnx: [y, presentKey, presentValue]. Everywhere a scale of 0 is the one it has by itself. */
-export function attended({ operands, heads, keyHeads, bias, past, causal, scale, softcap = 0 }: Heads): Value[] {
+export function buildAttention({ operands, heads, keyHeads, bias, past, causal, scale, softcap = 0 }: Heads): Value[] {
   const flat = operands.every((x) => x.shape?.length === 3)
   const [q, k, v] = operands.map((x, i) =>
-    flat || x.shape?.length === 4 ? x : byHead(x, i === 0 ? heads : keyHeads),
+    flat || x.shape?.length === 4 ? x : splitHeads(x, i === 0 ? heads : keyHeads),
   ) as [Value, Value, Value]
   const length = op.Shape(q, flat ? { start: 1, end: 2 } : { start: 2, end: 3 })
-  const [y, presentKey, presentValue] = op.Attention(q, k, v, bias && perQuery(bias, length), ...past, {
+  const [y, presentKey, presentValue] = op.Attention(q, k, v, bias && expandQueries(bias, length), ...past, {
     is_causal: causal ? 1 : 0,
     softcap,
     ...(scale ? { scale } : {}),
     ...(flat ? { q_num_heads: heads, kv_num_heads: keyHeads } : {}),
   })
-  return [flat ? y : joined(y), presentKey, presentValue]
+  return [flat ? y : mergeHeads(y), presentKey, presentValue]
 }
 
 /** onnxruntime broadcasts a bias over batch and heads, but not over queries. */
-const perQuery = (bias: Value, length: Value): Value =>
+const expandQueries = (bias: Value, length: Value): Value =>
   bias.shape?.at(-2) === 1 ? op.Expand(bias, op.Concat([length, int64s([1])], { axis: 0 })) : bias
 
 /** Adds what may be absent. */
-export const plus = (a: Value | null, b: Value | null): Value | null => (a && b ? op.Add(a, b) : (a ?? b))
+export const addOptional = (a: Value | null, b: Value | null): Value | null => (a && b ? op.Add(a, b) : (a ?? b))
 
 /** 0 where a key may be seen, else `filter`. */
-const biasOf = (visible: Value, like: Value, filter: number): Value =>
+const toBias = (visible: Value, like: Value, filter: number): Value =>
   op.Where(
     visible,
     scalar(like.dtype, 0),
@@ -61,28 +61,28 @@ const biasOf = (visible: Value, like: Value, filter: number): Value =>
  * - [batch, total] or [batch, length, total]: 1 where a key may be seen
  * - [batch, 1, most, most]: the same, of which the rows of the queries are taken
  */
-function maskBias(
+function buildMaskBias(
   mask: Value | null,
   q: Value,
   { past, total, filter }: { past: Value | null; total: Value; filter: number },
 ): Value | null {
   if (!mask) return null
   const { shape } = mask
-  if (!shape) throw unsupported('a mask of an unknown number of axes')
-  if (shape.length === 1) return biasOf(withinLengths(mask, q, total), q, filter)
+  if (!shape) throw unsupportedError('a mask of an unknown number of axes')
+  if (shape.length === 1) return toBias(isWithinLengths(mask, q, total), q, filter)
   const seen = op.Greater(mask, 0)
-  if (shape.length === 2) return biasOf(op.Unsqueeze(seen, [1, 2]), q, filter)
-  if (shape.length === 3) return biasOf(op.Unsqueeze(seen, [1]), q, filter)
+  if (shape.length === 2) return toBias(op.Unsqueeze(seen, [1, 2]), q, filter)
+  if (shape.length === 3) return toBias(op.Unsqueeze(seen, [1]), q, filter)
   const first = past ?? op.Sub(total, total)
   const rows = op.Slice(mask, first, op.Add(first, axisLength(q, 1)), [2])
-  return biasOf(op.Greater(op.Slice(rows, [0], total, [3]), 0), q, filter)
+  return toBias(op.Greater(op.Slice(rows, [0], total, [3]), 0), q, filter)
 }
 
 /** Keys before the end of each row and, where given, not before its start: bool [batch, 1, 1, total]. */
-function withinLengths(mask: Value, q: Value, total: Value): Value {
+function isWithinLengths(mask: Value, q: Value, total: Value): Value {
   const [length, rows] = [mask.shape![0], q.shape?.[0]]
   if (typeof length === 'number' && typeof rows === 'number' && length !== rows && length !== 2 * rows)
-    throw unsupported(`a mask [${length}] for a batch of ${rows}`)
+    throw unsupportedError(`a mask [${length}] for a batch of ${rows}`)
   const keys = op.Range(
     scalar('int32', 0),
     op.Squeeze(op.Cast(total, { to: dtypes.int32.onnx }), [0]),
@@ -101,13 +101,13 @@ const split = (x: Value, axis: number): Value[] =>
   op.Split(x, { axis, num_outputs: 2 }).map((part) => op.Squeeze(part, [axis]))
 
 /** Past keys and values in one tensor [2, batch, heads, past, size]. */
-const pastOf = (past: Value | null): readonly [Value | null, Value | null] =>
+const splitPast = (past: Value | null): readonly [Value | null, Value | null] =>
   past ? (split(past, 0) as [Value, Value]) : [null, null]
 
-const filterOf = (node: Reading): number => node.number('mask_filter_value', -10000)
+const readFilter = (node: NodeReader): number => node.number('mask_filter_value', -10000)
 
 /** Self-attention with the projection of its input: y = attention of the three parts of x W + b. */
-const selfAttention = form(
+const selfAttention = defineRewrite(
   [
     'do_rotary',
     'mask_filter_value',
@@ -119,9 +119,14 @@ const selfAttention = form(
     'unidirectional',
   ],
   (node) => {
-    const [x, weight, bias, past] = [node.operand(0), node.operand(1), node.optional(2), pastOf(node.optional(4))]
-    if (node.number('do_rotary', 0)) throw unsupported('do_rotary')
-    if (node.number('past_present_share_buffer', 0)) throw unsupported('past_present_share_buffer')
+    const [x, weight, bias, past] = [
+      node.operand(0),
+      node.operand(1),
+      node.optionalOperand(2),
+      splitPast(node.optionalOperand(4)),
+    ]
+    if (node.number('do_rotary', 0)) throw unsupportedError('do_rotary')
+    if (node.number('past_present_share_buffer', 0)) throw unsupportedError('past_present_share_buffer')
     const product = op.MatMul(x, weight)
     const projected = bias ? op.Add(product, bias) : product
     const sizes = node.numbers('qkv_hidden_sizes')
@@ -130,14 +135,14 @@ const selfAttention = form(
       : op.Split(projected, { axis: 2, num_outputs: 3 })
     if (qkv.length !== 3) throw new OnnxIreError('invalid-model', 'qkv_hidden_sizes holds three lengths')
     const pastLength = past[0] && axisLength(past[0], 2)
-    const total = plus(axisLength(x, 1), pastLength)!
+    const total = addOptional(axisLength(x, 1), pastLength)!
     const heads = node.count('num_heads')
-    const mask = maskBias(node.optional(3), x, { past: pastLength, total, filter: filterOf(node) })
-    const [y, presentKey, presentValue] = attended({
+    const mask = buildMaskBias(node.optionalOperand(3), x, { past: pastLength, total, filter: readFilter(node) })
+    const [y, presentKey, presentValue] = buildAttention({
       operands: qkv as [Value, Value, Value],
       heads,
       keyHeads: heads,
-      bias: plus(mask, node.optional(5)),
+      bias: addOptional(mask, node.optionalOperand(5)),
       past,
       causal: node.number('unidirectional', 0) !== 0,
       scale: node.number('scale'),
@@ -148,7 +153,7 @@ const selfAttention = form(
 )
 
 /** [batch, length, heads, parts, size] taken apart into [batch, length, heads * size]. */
-const unpacked = (x: Value, parts: number): Value[] =>
+const unpackOperands = (x: Value, parts: number): Value[] =>
   op
     .Split(
       x,
@@ -158,18 +163,21 @@ const unpacked = (x: Value, parts: number): Value[] =>
     .map((part) => op.Reshape(part, [0, 0, -1]))
 
 /** Queries, keys and values from one packed operand, two or three. */
-function operandsOf(node: Reading): [q: Value, k: Value, v: Value] {
-  const [query, key, value] = [node.operand(0), node.optional(1), node.optional(2)]
-  if (!query.shape || (key && !key.shape)) throw unsupported('operands of an unknown number of axes')
-  if (query.shape.length === 5) return unpacked(query, 3) as [Value, Value, Value]
+function readOperands(node: NodeReader): [q: Value, k: Value, v: Value] {
+  const [query, key, value] = [node.operand(0), node.optionalOperand(1), node.optionalOperand(2)]
+  if (!query.shape || (key && !key.shape)) throw unsupportedError('operands of an unknown number of axes')
+  if (query.shape.length === 5) return unpackOperands(query, 3) as [Value, Value, Value]
   if (!key) throw new OnnxIreError('invalid-model', 'needs a key')
-  if (key.shape!.length === 5) return [query, ...(unpacked(key, 2) as [Value, Value])]
+  if (key.shape!.length === 5) return [query, ...(unpackOperands(key, 2) as [Value, Value])]
   if (!value) throw new OnnxIreError('invalid-model', 'needs a value')
   return [query, key, value]
 }
 
 /** Adds the parts of one bias to queries, keys and values; to keys that come by head there is nothing to add. */
-function biased(operands: readonly [q: Value, k: Value, v: Value], bias: Value | null): [q: Value, k: Value, v: Value] {
+function addBias(
+  operands: readonly [q: Value, k: Value, v: Value],
+  bias: Value | null,
+): [q: Value, k: Value, v: Value] {
   if (!bias) return [...operands]
   const [q, k, v] = operands
   if (k.shape?.length === 4) return [op.Add(q, op.Slice(bias, [0], axisLength(q, 2), [0])), k, v]
@@ -184,24 +192,24 @@ function biased(operands: readonly [q: Value, k: Value, v: Value], bias: Value |
   return operands.map((x, i) => op.Add(x, parts[i]!)) as [Value, Value, Value]
 }
 
-const multiHeadAttention = form(['mask_filter_value', 'num_heads', 'scale', 'unidirectional'], (node) => {
-  if (node.optional(8) ?? node.optional(9)) throw unsupported('a shared buffer of past keys')
-  const operands = biased(operandsOf(node), node.optional(3))
+const multiHeadAttention = defineRewrite(['mask_filter_value', 'num_heads', 'scale', 'unidirectional'], (node) => {
+  if (node.optionalOperand(8) ?? node.optionalOperand(9)) throw unsupportedError('a shared buffer of past keys')
+  const operands = addBias(readOperands(node), node.optionalOperand(3))
   const [q, k] = operands
-  const past = [node.optional(6), node.optional(7)] as const
+  const past = [node.optionalOperand(6), node.optionalOperand(7)] as const
   const pastLength = past[0] && axisLength(past[0], 2)
-  const total = plus(axisLength(k, k.shape?.length === 4 ? 2 : 1), pastLength)!
+  const total = addOptional(axisLength(k, k.shape?.length === 4 ? 2 : 1), pastLength)!
   const heads = node.count('num_heads')
-  const mask = maskBias(node.optional(4), q, { past: pastLength, total, filter: filterOf(node) })
-  return attended({
+  const mask = buildMaskBias(node.optionalOperand(4), q, { past: pastLength, total, filter: readFilter(node) })
+  return buildAttention({
     operands,
     heads,
     keyHeads: heads,
-    bias: plus(mask, node.optional(5)),
+    bias: addOptional(mask, node.optionalOperand(5)),
     past,
     causal: node.number('unidirectional', 0) !== 0,
     scale: node.number('scale'),
   })
 })
 
-export const attentionForms = { Attention: selfAttention, MultiHeadAttention: multiHeadAttention }
+export const attentionRewrites = { Attention: selfAttention, MultiHeadAttention: multiHeadAttention }

@@ -1,19 +1,51 @@
-import { scalar } from '../../../ir/leaf.js'
+import { int64s, scalar } from '../../../ir/leaf.js'
 import { divDims, mulDims } from '../../../ir/shape.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/op.js'
-import { form, type Reading, unsupported } from '../form.js'
-import { attended, type Heads, plus } from './attention.js'
-import { axisLength, consecutive, knownLength, rotated } from './rotary.js'
-import { attendedWithSink } from './sink.js'
+import { defineRewrite, type NodeReader, unsupportedError } from '../rewrite.js'
+import { addOptional, buildAttention, type Heads, splitHeads } from './attention.js'
+import { axisLength, consecutivePositions, requireLength, rotate } from './rotary.js'
+
+/** One key or value of zeros behind those of every head. */
+const appendZero = (x: Value): Value =>
+  op.Concat(
+    [
+      x,
+      op.Expand(scalar(x.dtype, 0), op.Concat([op.Shape(x, { end: 2 }), int64s([1]), axisLength(x, 3)], { axis: 0 })),
+    ],
+    {
+      axis: 2,
+    },
+  )
+
+/**
+ * softmax with e^sink in its denominator, one sink per head: attention to one more key of zeros, whose score is the bias
+ * `sink` and whose value is zero.
+ */
+export function buildAttentionWithSink(attention: Heads, sink: Value): Value[] {
+  const { operands, heads, keyHeads, past } = attention
+  const [key, value] = [splitHeads(operands[1], keyHeads), splitHeads(operands[2], keyHeads)]
+  const presentKey = past[0] ? op.Concat([past[0], key], { axis: 2 }) : key
+  const presentValue = past[1] ? op.Concat([past[1], value], { axis: 2 }) : value
+  const perHead = op.Expand(op.Reshape(sink, [1, -1, 1, 1]), [1, heads, 1, 1])
+  const bias = op.Add(attention.bias!, op.Sub(perHead, perHead))
+  const column = op.Expand(perHead, op.Concat([op.Shape(bias, { end: 3 }), int64s([1])], { axis: 0 }))
+  const [y] = buildAttention({
+    ...attention,
+    operands: [operands[0], appendZero(presentKey), appendZero(presentValue)],
+    bias: op.Concat([bias, column], { axis: 3 }),
+    past: [null, null],
+  })
+  return [y!, presentKey, presentValue]
+}
 
 type Operands = [q: Value, k: Value, v: Value]
 
 /** Queries, keys and values, or the three one after the other in one operand. */
-function operandsOf(node: Reading, heads: number, keyHeads: number): Operands {
-  const [query, key, value] = [node.operand(0), node.optional(1), node.optional(2)]
+function readOperands(node: NodeReader, heads: number, keyHeads: number): Operands {
+  const [query, key, value] = [node.operand(0), node.optionalOperand(1), node.optionalOperand(2)]
   if (key && value) return [query, key, value]
-  const size = divDims(knownLength(query, 2, 'packed queries, keys and values'), heads + 2 * keyHeads) as number
+  const size = divDims(requireLength(query, 2, 'packed queries, keys and values'), heads + 2 * keyHeads) as number
   return op.Split(
     query,
     [heads, keyHeads, keyHeads].map((count) => count * size),
@@ -22,7 +54,7 @@ function operandsOf(node: Reading, heads: number, keyHeads: number): Operands {
 }
 
 /** Bias that hides keys after a query and those `window` or more before it: [length, total]. */
-function windowBias(q: Value, first: Value, total: Value, window: number): Value {
+function buildWindowBias(q: Value, first: Value, total: Value, window: number): Value {
   const range = (length: Value) => op.Range(scalar('int64', 0), op.Squeeze(length, [0]), scalar('int64', 1))
   const positions = op.Unsqueeze(op.Add(range(axisLength(q, 1)), first), [1])
   const distance = op.Sub(positions, range(total))
@@ -51,41 +83,46 @@ const attributes = [
  * All past keys count, so that `seqlens_k` says nothing new: rows may be padded at their end, where nothing is
  * looked at, and not within the past.
  */
-export const groupedQueryForms = {
-  GroupQueryAttention: form(attributes, (node) => {
+export const groupedQueryRewrites = {
+  GroupQueryAttention: defineRewrite(attributes, (node) => {
     const [heads, keyHeads] = [node.count('num_heads'), node.count('kv_num_heads')]
-    if (node.optional(12) ?? node.optional(13)) throw unsupported('a quantized key cache')
-    const [query, key, v] = operandsOf(node, heads, keyHeads)
-    const past = [node.optional(3), node.optional(4)] as const
+    if (node.optionalOperand(12) ?? node.optionalOperand(13)) throw unsupportedError('a quantized key cache')
+    const [query, key, v] = readOperands(node, heads, keyHeads)
+    const past = [node.optionalOperand(3), node.optionalOperand(4)] as const
     const length = axisLength(query, 1)
     const first = past[0] ? axisLength(past[0], 2) : op.Sub(length, length)
-    const turned = rotation(node, query, first, heads)
+    const turned = chooseRotation(node, query, first, heads)
     const [q, k] = [turned(query, heads), turned(key, keyHeads)]
-    const sink = node.optional(11) ?? (node.number('smooth_softmax', 0) > 0 ? scalar(q.dtype, 0) : null)
+    const sink = node.optionalOperand(11) ?? (node.number('smooth_softmax', 0) > 0 ? scalar(q.dtype, 0) : null)
     const window = node.number('local_window_size', -1)
     const causal = window <= 0 && !sink
-    const hidden = causal ? null : windowBias(q, first, op.Add(first, length), window)
+    const hidden = causal ? null : buildWindowBias(q, first, op.Add(first, length), window)
     const attention: Heads = {
       operands: [q, k, v],
       heads,
       keyHeads,
-      bias: plus(hidden, node.optional(10)),
+      bias: addOptional(hidden, node.optionalOperand(10)),
       past,
       causal,
       scale: node.number('scale'),
       softcap: node.number('softcap', 0),
     }
-    return sink ? attendedWithSink(attention, sink) : attended(attention)
+    return sink ? buildAttentionWithSink(attention, sink) : buildAttention(attention)
   }),
 }
 
-function rotation(node: Reading, query: Value, first: Value, heads: number): (x: Value, count: number) => Value {
+function chooseRotation(
+  node: NodeReader,
+  query: Value,
+  first: Value,
+  heads: number,
+): (x: Value, count: number) => Value {
   if (!node.number('do_rotary', 0)) return (x) => x
   const caches = [node.operand(7), node.operand(8)] as const
-  const positions = node.optional(9) ?? consecutive(first, axisLength(query, 0), axisLength(query, 1))
+  const positions = node.optionalOperand(9) ?? consecutivePositions(first, axisLength(query, 0), axisLength(query, 1))
   const width = query.shape?.[2]
   const size = width === undefined ? undefined : divDims(width, mulDims(heads, 1))
   const interleaved = node.number('rotary_interleaved', 0)
   return (x, count) =>
-    rotated(x, caches, positions, { heads: count, size: typeof size === 'number' ? size : undefined, interleaved })
+    rotate(x, caches, positions, { heads: count, size: typeof size === 'number' ? size : undefined, interleaved })
 }

@@ -1,7 +1,7 @@
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/op.js'
-import { form, type Reading, unsupported } from '../form.js'
-import { activated } from './activation.js'
+import { defineRewrite, type NodeReader, unsupportedError } from '../rewrite.js'
+import { applyActivation } from './activation.js'
 
 /** The order in which FusedMatMul takes the axes of an operand; undefined where it takes them as they are. */
 function permutation(rank: number, transpose: boolean, transposeBatch: boolean): number[] | undefined {
@@ -13,23 +13,23 @@ function permutation(rank: number, transpose: boolean, transposeBatch: boolean):
   return transpose ? [...batch, columns, rows] : [...batch, rows, columns]
 }
 
-function permuted(x: Value, transpose: boolean, transposeBatch: boolean): Value {
+function permute(x: Value, transpose: boolean, transposeBatch: boolean): Value {
   if (!transpose && !transposeBatch) return x
   if (x.shape) {
     const perm = permutation(x.shape.length, transpose, transposeBatch)
     return perm ? op.Transpose(x, { perm }) : x
   }
-  if (transposeBatch) throw unsupported('a transposed batch of an operand with an unknown number of axes')
+  if (transposeBatch) throw unsupportedError('a transposed batch of an operand with an unknown number of axes')
   return op.Einsum([x], { equation: '...ij->...ji' })
 }
 
 const matMulAttributes = ['alpha', 'transA', 'transB', 'transBatchA', 'transBatchB']
 
-function matMul(node: Reading): Value {
+function buildMatMul(node: NodeReader): Value {
   const is = (name: string) => node.number(name, 0) !== 0
   const product = op.MatMul(
-    permuted(node.operand(0), is('transA'), is('transBatchA')),
-    permuted(node.operand(1), is('transB'), is('transBatchB')),
+    permute(node.operand(0), is('transA'), is('transBatchA')),
+    permute(node.operand(1), is('transB'), is('transBatchB')),
   )
   const alpha = node.number('alpha', 1)
   return alpha === 1 ? product : op.Mul(product, alpha)
@@ -39,24 +39,36 @@ const gemmAttributes = ['alpha', 'beta', 'transA', 'transB']
 const windowAttributes = ['auto_pad', 'dilations', 'group', 'kernel_shape', 'pads', 'strides']
 const activationAttributes = ['activation', 'activation_alpha', 'activation_beta', 'activation_gamma']
 
-function activationParameters(node: Reading): number[] {
+function readActivationParameters(node: NodeReader): number[] {
   return ['activation_alpha', 'activation_beta', 'activation_gamma']
     .map((name) => node.number(name))
     .filter((value) => value !== undefined)
 }
 
-export const linalgForms = {
-  FusedMatMul: form(matMulAttributes, (node) => [matMul(node)]),
+export const linalgRewrites = {
+  FusedMatMul: defineRewrite(matMulAttributes, (node) => [buildMatMul(node)]),
   /** FusedMatMul of older versions. */
-  TransposeMatMul: form(matMulAttributes, (node) => [matMul(node)]),
-  FusedGemm: form([...gemmAttributes, ...activationAttributes], (node) => {
-    const product = op.Gemm(node.operand(0), node.operand(1), node.optional(2), node.attributesOf(...gemmAttributes))
-    return [activated(product, node.text('activation'), activationParameters(node))]
+  TransposeMatMul: defineRewrite(matMulAttributes, (node) => [buildMatMul(node)]),
+  FusedGemm: defineRewrite([...gemmAttributes, ...activationAttributes], (node) => {
+    const product = op.Gemm(
+      node.operand(0),
+      node.operand(1),
+      node.optionalOperand(2),
+      node.pickAttributes(...gemmAttributes),
+    )
+    return [applyActivation(product, node.text('activation'), readActivationParameters(node))]
   }),
   /** Conv, to which a fourth operand is added, and then an activation. */
-  FusedConv: form([...windowAttributes, 'activation', 'activation_params'], (node) => {
-    const [x, weight, bias, added] = [node.operand(0), node.operand(1), node.optional(2), node.optional(3)]
-    const y = op.Conv(x, weight, bias, node.attributesOf(...windowAttributes))
-    return [activated(added ? op.Add(y, added) : y, node.text('activation'), node.numbers('activation_params') ?? [])]
+  FusedConv: defineRewrite([...windowAttributes, 'activation', 'activation_params'], (node) => {
+    const [x, weight, bias, added] = [
+      node.operand(0),
+      node.operand(1),
+      node.optionalOperand(2),
+      node.optionalOperand(3),
+    ]
+    const y = op.Conv(x, weight, bias, node.pickAttributes(...windowAttributes))
+    return [
+      applyActivation(added ? op.Add(y, added) : y, node.text('activation'), node.numbers('activation_params') ?? []),
+    ]
   }),
 }

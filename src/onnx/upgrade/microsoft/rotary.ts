@@ -1,32 +1,32 @@
 import { scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/op.js'
-import { form, unsupported } from '../form.js'
+import { defineRewrite, unsupportedError } from '../rewrite.js'
 
 /** The length of one axis: [1]. */
 export const axisLength = (x: Value, axis: number): Value => op.Shape(x, { start: axis, end: axis + 1 })
 
 /** Positions first, first + 1 ... for every row: [batch, length]. */
-export function consecutive(first: Value, batch: Value, length: Value): Value {
+export function consecutivePositions(first: Value, batch: Value, length: Value): Value {
   const steps = op.Range(scalar('int64', 0), op.Squeeze(length, [0]), scalar('int64', 1))
   return op.Expand(op.Add(steps, first), op.Concat([batch, length], { axis: 0 }))
 }
 
 /** The length of an axis where it has to be known to split heads. */
-export function knownLength(x: Value, axis: number, what: string): number {
+export function requireLength(x: Value, axis: number, what: string): number {
   const length = x.shape?.[axis]
   if (typeof length === 'number') return length
-  throw unsupported(`${what} of unknown length`)
+  throw unsupportedError(`${what} of unknown length`)
 }
 
 /** Turns [batch, length, heads * size] by the angles at `positions`. */
-export function rotated(
+export function rotate(
   x: Value,
   caches: readonly [cos: Value, sin: Value],
   positions: Value,
   { heads, size, interleaved }: { heads: number; size: number | undefined; interleaved: number },
 ): Value {
-  const turning = 2 * knownLength(caches[0], 1, 'rotary embedding with a cache')
+  const turning = 2 * requireLength(caches[0], 1, 'rotary embedding with a cache')
   return op.RotaryEmbedding(x, ...caches, positions, {
     interleaved,
     num_heads: heads,
@@ -34,21 +34,26 @@ export function rotated(
   })
 }
 
-export const rotaryForms = {
-  RotaryEmbedding: form(['interleaved', 'is_packed_batching', 'num_heads', 'rotary_embedding_dim', 'scale'], (node) => {
-    const [x, positionIds, cos, sin] = [node.operand(0), node.operand(1), node.operand(2), node.operand(3)]
-    if (node.number('is_packed_batching', 0)) throw unsupported('packed batching')
-    if (node.number('scale', 1) !== 1) throw unsupported('a scale')
-    const flat = x.shape?.length === 3
-    if (!flat && x.shape?.length !== 4) throw unsupported('an operand of an unknown number of axes')
-    // One position is where every row begins.
-    const offset = positionIds.shape?.length === 1
-    const positions = offset ? consecutive(positionIds, axisLength(x, 0), axisLength(x, flat ? 1 : 2)) : positionIds
-    const rotary_embedding_dim = node.number('rotary_embedding_dim', 0)
-    // Without a number of heads, the cache covers each of them whole.
-    const heads = () => knownLength(x, 2, 'heads') / (2 * knownLength(cos, 1, 'a cache'))
-    const num_heads = flat ? node.number('num_heads', 0) || heads() : 0
-    const interleaved = node.number('interleaved', 0)
-    return [op.RotaryEmbedding(x, cos, sin, positions, { interleaved, num_heads, rotary_embedding_dim })]
-  }),
+export const rotaryRewrites = {
+  RotaryEmbedding: defineRewrite(
+    ['interleaved', 'is_packed_batching', 'num_heads', 'rotary_embedding_dim', 'scale'],
+    (node) => {
+      const [x, positionIds, cos, sin] = [node.operand(0), node.operand(1), node.operand(2), node.operand(3)]
+      if (node.number('is_packed_batching', 0)) throw unsupportedError('packed batching')
+      if (node.number('scale', 1) !== 1) throw unsupportedError('a scale')
+      const flat = x.shape?.length === 3
+      if (!flat && x.shape?.length !== 4) throw unsupportedError('an operand of an unknown number of axes')
+      // One position is where every row begins.
+      const offset = positionIds.shape?.length === 1
+      const positions = offset
+        ? consecutivePositions(positionIds, axisLength(x, 0), axisLength(x, flat ? 1 : 2))
+        : positionIds
+      const rotary_embedding_dim = node.number('rotary_embedding_dim', 0)
+      // Without a number of heads, the cache covers each of them whole.
+      const heads = () => requireLength(x, 2, 'heads') / (2 * requireLength(cos, 1, 'a cache'))
+      const num_heads = flat ? node.number('num_heads', 0) || heads() : 0
+      const interleaved = node.number('interleaved', 0)
+      return [op.RotaryEmbedding(x, cos, sin, positions, { interleaved, num_heads, rotary_embedding_dim })]
+    },
+  ),
 }

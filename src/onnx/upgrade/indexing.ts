@@ -1,5 +1,0 @@
-import type { Upgrades } from './upgrade.js'
-
-export const indexingUpgrades: Upgrades = {
-  Scatter: { 11: (node) => ({ ...node, operator: 'ScatterElements' }) },
-}
