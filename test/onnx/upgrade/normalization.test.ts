@@ -58,7 +58,7 @@ describe('BatchNormalization', () => {
     })
   })
 
-  it('refuses statistics per element', () => {
+  it('spatial = 0 > throws unsupported-operator', () => {
     expect(() => imported('BatchNormalization', 7, operands, { spatial: 0 })).toThrow(
       expect.objectContaining({ code: 'unsupported-operator', message: expect.stringContaining('spatial = 0') }),
     )

@@ -140,7 +140,7 @@ describe('old forms of Resize compute the same when imported', () => {
     compareWithImported,
   )
 
-  it('knows half pixels of nearest neighbours only', () => {
+  it('tf_half_pixel_for_nn > mode linear > throws unsupported-operator', () => {
     const bytes = oldModel({ operator: 'Resize', version: 11, mode: 'linear', scales: larger, nearest_mode: 'floor' })
     expect(() => importGraph(decodeModel(bytes))).toThrow(
       expect.objectContaining({ code: 'unsupported-operator', message: expect.stringMatching(/tf_half_pixel_for_nn/) }),
