@@ -3,10 +3,14 @@ import { type CheckpointFolderOptions, createCheckpointStore } from '../train/ch
 import { removeStored, storedFile, storedNames, storeFile } from './storage.js'
 
 /**
- * Keeps checkpoints in a folder of the origin's private file system, as `checkpoint-<step>.safetensors`. One takes its place
- * when it is written whole, so a closed tab or a full disk leaves the ones before; then the oldest beyond `keep` are removed,
- * and those of later steps, which this run has not come to: give every run a folder of its own.
- * Its methods throw `io` saying what stands in the way.
+ * Stores checkpoints in a folder of the origin's private file system, as `checkpoint-<step>.safetensors`. A checkpoint
+ * appears only when it has been written completely, so a closed tab or a full disk leaves the earlier ones intact.
+ * Afterwards the oldest checkpoints beyond `keep` are removed, and those of later steps, which belong to another run:
+ * use one folder per run.
+ * @throws 'io' with the reason, from its methods
+ * @example
+ * const store = checkpointFolder('runs/digits')
+ * await trainer.resume(store)
  */
 export function checkpointFolder(path: string, options: CheckpointFolderOptions = {}): CheckpointStore {
   const files = {

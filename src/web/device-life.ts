@@ -2,19 +2,19 @@ import { OnnxIreError } from '../util/errors.js'
 import type { Turns } from './turns.js'
 
 /**
- * A WebGPU device while it is there. onnxruntime goes on as if nothing had happened when it is not, and gives whatever lay
- * in memory: so everything asked of a device passes here, and fails once it is lost.
+ * A GPU device whose loss is detected. onnxruntime does not notice a lost device and returns arbitrary memory, so every
+ * call passes through this class and fails once the device is lost.
  */
 export class DeviceLife {
   readonly gpu: GPUDevice
-  /** Resolves when the device is lost; never where it was only given back. */
+  /** Resolves when the device is lost; never after `end`. */
   readonly lost: Promise<OnnxIreError>
   readonly #turns: Turns
   readonly #waiting = new Set<(error: OnnxIreError) => void>()
   #error: OnnxIreError | undefined
   #ended = false
 
-  /** @param turns those of all works that must not overlap, on whatever device */
+  /** @param turns queue of all calls that must not overlap, on any device */
   constructor(gpu: GPUDevice, turns: Turns) {
     this.gpu = gpu
     this.#turns = turns
@@ -27,14 +27,14 @@ export class DeviceLife {
     return this.#error !== undefined
   }
 
-  /** Throws `device-lost` where it is. */
+  /** Throws `device-lost` if the device is lost. */
   check(): void {
     if (this.#error) throw this.#error
   }
 
   /**
-   * What `work` comes to, when its turn has come. Throws `device-lost` as soon as the device is; its turn lasts until it is
-   * over nevertheless.
+   * Runs `work` in the queue and returns its result. Throws `device-lost` as soon as the device is lost; the queue
+   * still waits until `work` settles.
    */
   async inTurn<T>(work: () => Promise<T>): Promise<T> {
     this.check()
@@ -47,12 +47,12 @@ export class DeviceLife {
     })
   }
 
-  /** Frees something, when the turns taken before are over and whether or not the device is there: failures do not matter. */
+  /** Frees something after the calls queued before, whether or not the device is lost; failures are ignored. */
   async free(work: () => void | Promise<void>): Promise<void> {
     await this.#turns.take(async () => work()).catch(() => {})
   }
 
-  /** Gives the device back: that it is gone afterwards is no loss. */
+  /** Destroys the device; this does not count as a loss. */
   end(): void {
     this.#ended = true
     this.gpu.destroy()
@@ -67,14 +67,14 @@ export class DeviceLife {
     const how = reason === 'destroyed' ? 'was destroyed' : 'was lost'
     this.#error = new OnnxIreError(
       'device-lost',
-      `the WebGPU device ${how}${message ? ` (${message})` : ''}: renew the runtime's device, or make another runtime, and go on from a checkpoint`,
+      `the WebGPU device ${how}${message ? ` (${message})` : ''}: renew the runtime's device or create another runtime, and resume from a checkpoint`,
     )
     for (const reject of this.#waiting) reject(this.#error)
     this.#waiting.clear()
     return this.#error
   }
 
-  /** The loss that explains a failure: the news may come a moment later. */
+  /** Loss that explains a failure, if any; the browser may report it a moment later. */
   async #loss(): Promise<OnnxIreError | undefined> {
     if (!this.#error && !this.#ended)
       await Promise.race([this.lost, new Promise((resolve) => setTimeout(resolve, moment))])
@@ -82,5 +82,5 @@ export class DeviceLife {
   }
 }
 
-/** Milliseconds from a failure to the news of a loss. */
+/** Milliseconds to wait for the report of a loss after a failure. */
 const moment = 20

@@ -3,18 +3,18 @@ import { sizeOf } from '../ir/tensor.js'
 import type { DeviceTensor } from '../runtime/device.js'
 
 /**
- * A device tensor of the WebGPU runtime: its elements are the first of `buffer`, which may be longer than they are
- * (onnxruntime rounds sizes up) and belongs to whoever made the tensor.
+ * A device tensor of the WebGPU runtime. Its elements are at the start of `buffer`, which may be longer (onnxruntime
+ * rounds sizes up) and is owned by the creator of the tensor.
  */
 export class GpuTensor implements DeviceTensor {
-  /** Where its buffer lies. */
+  /** Device of its buffer. */
   readonly gpu: GPUDevice
   readonly dtype: DType
   readonly dims: readonly number[]
   readonly buffer: GPUBuffer
   #free: (() => void) | undefined
 
-  /** @param free gives the buffer back, once */
+  /** @param free frees the buffer; called once */
   constructor(gpu: GPUDevice, dtype: DType, dims: readonly number[], buffer: GPUBuffer, free?: () => void) {
     this.gpu = gpu
     this.dtype = dtype
@@ -23,12 +23,12 @@ export class GpuTensor implements DeviceTensor {
     this.#free = free
   }
 
-  /** The number of elements, which no size of a buffer tells. */
+  /** Number of elements; it does not follow from the size of the buffer. */
   get elements(): number {
     return sizeOf(this.dims)
   }
 
-  /** Bytes of the elements. */
+  /** Number of bytes of the elements. */
   get byteLength(): number {
     return Math.ceil((this.elements * dtypes[this.dtype].bits) / 8)
   }

@@ -7,21 +7,19 @@ import { storeFile, writeWhole } from './storage.js'
 /** Options of `readModel`. */
 export interface ReadModelOptions {
   /**
-   * Files that hold external data, found by their names (or by `webkitRelativePath`), or the folder they lie in. Default:
-   * for an address, what lies beside it.
+   * Files with external data, found by their names (or by `webkitRelativePath`), or the folder that contains them.
+   * Default: for a URL, the files next to it.
    */
   readonly external?: Iterable<File> | FileSystemDirectoryHandle | undefined
 }
 
 /**
- * Loads an ONNX model, and the external data it refers to, into memory.
- *
- * ```ts
- * const model = await readModel('models/mobilenet.onnx')       // and models/mobilenet.onnx.data, if it says so
+ * Loads an ONNX model and its external data into memory.
+ * @throws 'io', 'invalid-model', or 'external-data' naming the missing file
+ * @example
+ * const model = await readModel('models/mobilenet.onnx')       // and models/mobilenet.onnx.data, if it is used
  * const dropped = await readModel(file, { external: files })   // from a drop or an <input type="file" multiple>
  * const stored = await readModel(await storedFile('tuned.onnx'))
- * ```
- * @throws 'io', 'invalid-model', or 'external-data' naming the file that is missing
  */
 export async function readModel(source: Source, options: ReadModelOptions = {}): Promise<Model> {
   const bytes = await bytesOf('model', source)
@@ -55,7 +53,7 @@ async function externalBytes(source: Source, location: string, { external }: Rea
         (file) => file.webkitRelativePath.endsWith(`/${location}`) || file.name === location || file.name === name,
       )
       if (found) return await bytesOf('external data', found)
-      throw missing('which is not among the files given')
+      throw missing('which is not among the given files')
     }
     if (typeof source === 'string' || source instanceof URL)
       return await bytesOf('external data', new URL(location, new URL(source, globalThis.location?.href)))
@@ -63,13 +61,13 @@ async function externalBytes(source: Source, location: string, { external }: Rea
     if (cause instanceof OnnxIreError && cause.code === 'external-data') throw cause
     throw missing(`which cannot be read: ${(cause as Error).message}`, cause)
   }
-  throw missing("which lies outside of it: give it with the option 'external'")
+  throw missing("which is a separate file: provide it with the option 'external'")
 }
 
 /**
- * Writes a model, with its external data inside: to a path of the origin's private file system, or a file that was picked
- * (`showSaveFilePicker`). What was there is replaced when all is written.
- * @throws 'io', and 'external-data' when it has more than 2 GiB
+ * Writes a model with its external data embedded, to a path of the origin's private file system or to a file from
+ * `showSaveFilePicker`. An existing file is replaced when all bytes are written.
+ * @throws 'io', and 'external-data' if the model exceeds 2 GiB
  */
 export async function writeModel(model: Model, to: string | FileSystemFileHandle): Promise<void> {
   const bytes = encodeModel(embedExternalData(model))
@@ -77,12 +75,12 @@ export async function writeModel(model: Model, to: string | FileSystemFileHandle
   await writeWhole(to, bytes)
 }
 
-/** Hands a model to the user as a download, with its external data inside. In a page; a worker has no downloads. */
+/** Offers a model with its external data embedded as a download. Call it in a page; workers cannot download. */
 export function downloadModel(model: Model, name: string): void {
   const bytes = encodeModel(embedExternalData(model)) as Uint8Array<ArrayBuffer>
   const address = URL.createObjectURL(new Blob([bytes], { type: 'application/octet-stream' }))
   const link = Object.assign(document.createElement('a'), { href: address, download: name })
   link.click()
-  // The browser has begun to read it by then, and what it reads stays.
+  // By then the browser has started the download, which keeps the data alive.
   setTimeout(() => URL.revokeObjectURL(address), 60_000)
 }

@@ -8,48 +8,47 @@ import { OnnxIreError } from '../util/errors.js'
 export type { InferenceSession, OrtTensor }
 export type Ort = typeof import('onnxruntime-web/wasm')
 
-/** Addresses of onnxruntime-web's WebAssembly and of the module that loads it. */
+/** URLs of onnxruntime-web's WebAssembly and of the module that loads it. */
 export interface WasmFiles {
   readonly wasm?: string | URL
   readonly mjs?: string | URL
 }
 
-/** Where onnxruntime's WebAssembly comes from, and how it runs. */
+/** Location of onnxruntime's WebAssembly and its number of threads. */
 export interface WasmSettings {
   /**
-   * Where onnxruntime-web's `ort-wasm-*` files are: a folder, ending in '/', or the addresses of the two. Default: where
-   * Vite (or another bundler that follows `new URL(..., import.meta.url)`) puts them; without one, beside onnxruntime-web's
-   * own module, where the package has them.
+   * Location of onnxruntime-web's `ort-wasm-*` files: a folder, ending in '/', or the URLs of the two. Default: the
+   * location to which Vite (or another bundler that supports `new URL(..., import.meta.url)`) copies them; without a
+   * bundler, next to onnxruntime-web's own module.
    */
   readonly wasmPaths?: string | WasmFiles | undefined
   /**
-   * Threads one operator may use; more than 1 need a page that is cross-origin isolated. Default: the processor's, where
-   * the page is, else 1; with `webgpu` 1, for the GPU does the work.
+   * Number of threads of one operator; more than 1 need a cross-origin isolated page. Default: the number of cores if
+   * the page is isolated, otherwise 1; always 1 with `webgpu`, because the GPU does the work.
    */
   readonly threads?: number | undefined
 }
 
-/** Threads of a runtime. Throws `invalid-option`. */
+/** Number of threads of a runtime. Throws `invalid-option`. */
 export function threadsOf({ threads }: WasmSettings): number {
   const isolated = globalThis.crossOriginIsolated === true
   if (threads === undefined) return isolated ? Math.max(1, navigator.hardwareConcurrency) : 1
   if (!Number.isSafeInteger(threads) || threads < 1)
-    throw new OnnxIreError('invalid-option', `threads must be a whole number of at least 1, not ${threads}`)
+    throw new OnnxIreError('invalid-option', `threads must be an integer >= 1, got ${threads}`)
   if (threads > 1 && !isolated)
     throw new OnnxIreError(
       'invalid-option',
-      `${threads} threads need a page that is cross-origin isolated: serve it with the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp, or leave threads out`,
+      `${threads} threads need a cross-origin isolated page: serve it with the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp, or omit threads`,
     )
   return threads
 }
 
 /**
- * Loads one of onnxruntime-web's modules. Its settings hold for all that is loaded from it, and from when it first makes a
- * session.
+ * Loads one of onnxruntime-web's modules. Its settings apply to all of its sessions, from the first one on.
  * @param bundled its files, as `new URL(..., import.meta.url)`
- * @throws 'runtime' when it cannot be loaded
+ * @throws 'runtime' if it cannot be loaded
  */
-export async function loaded(
+export async function loadOrt(
   name: string,
   load: () => Promise<unknown>,
   settings: WasmSettings,
@@ -59,25 +58,25 @@ export async function loaded(
   const ort = (await load().catch((cause) => {
     throw new OnnxIreError(
       'runtime',
-      `${name} does not load: ${(cause as Error).message}; the package onnxruntime-web must be installed, and its module within the page's reach`,
+      `${name} does not load: ${(cause as Error).message}; the package onnxruntime-web must be installed, and the page must be able to load its module`,
       { cause },
     )
   })) as Ort
   ort.env.logLevel = 'error'
   ort.env.wasm.numThreads = threads
-  // By itself onnxruntime starts threads from the module it stands in, which a bundler may have given imports that no
-  // worker can run: it hangs. The files of their own have none.
+  // By default onnxruntime starts threads from its own module. A bundler may have added imports to it that a worker cannot load, and
+  // then it hangs. The separate files have no imports.
   const wasmPaths = settings.wasmPaths ?? (isUnbundled(bundled.mjs) ? undefined : bundled)
   if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths
   return ort
 }
 
-/** Whether no bundler has replaced the address, which then leads nowhere. */
+/** Whether no bundler has replaced the URL, which then does not exist. */
 const isUnbundled = (mjs: string | URL): boolean => /\/onnxruntime-web\/ort-wasm[^/]*$/.test(String(mjs))
 
 /**
- * Starts a provider by a model of one node, for onnxruntime does so only when it first has a model.
- * @throws 'runtime' saying what provider does not start, and why
+ * Starts a provider with a model of one node: onnxruntime starts it only with its first model.
+ * @throws 'runtime' naming the provider that does not start, and the reason
  */
 export async function startProvider(
   ort: Ort,
@@ -92,13 +91,13 @@ export async function startProvider(
   }
 }
 
-/** @throws 'runtime' with onnxruntime's own message */
+/** Creates a session. @throws 'runtime' with onnxruntime's own message */
 export async function createSession(
   ort: Ort,
   model: Uint8Array,
   options: InferenceSession.SessionOptions,
 ): Promise<InferenceSession> {
-  // Shared memory cannot be decoded.
+  // onnxruntime cannot decode shared memory.
   const own = model.buffer instanceof ArrayBuffer ? model : new Uint8Array(model)
   try {
     return await ort.InferenceSession.create(own, options)
@@ -107,7 +106,7 @@ export async function createSession(
   }
 }
 
-/** @throws 'runtime' with onnxruntime's own message */
+/** Runs a session. @throws 'runtime' with onnxruntime's own message */
 export async function runSession(
   session: InferenceSession,
   feeds: Readonly<Record<string, OrtTensor>>,
@@ -119,17 +118,20 @@ export async function runSession(
   }
 }
 
-/** WebAssembly's own failures are thrown as numbers: pointers into its memory. */
+/** Message of an error. WebAssembly throws its own failures as numbers, pointers into its memory. */
 const messageOf = (cause: unknown): string =>
   cause instanceof Error ? cause.message : `it failed within WebAssembly (${cause}); out of memory is the likely cause`
 
-/** @throws 'runtime' for an input that is no tensor */
+/** Names and types of a session's inputs. @throws 'runtime' for an input that is not a tensor */
 export const inputsOf = (session: InferenceSession): InputInfo[] =>
   session.inputMetadata.map((input) => {
     if (input.isTensor) return { name: input.name, dtype: input.type as DType }
-    throw new OnnxIreError('runtime', `input '${input.name}' is no tensor: sequences and maps cannot be fed`)
+    throw new OnnxIreError(
+      'runtime',
+      `input '${input.name}' is not a tensor: sequences and maps are not supported as inputs`,
+    )
   })
 
-/** The dtype and its array have been compared by `checkFeeds`. */
+/** Converts a tensor whose dtype and array `checkFeeds` has compared. */
 export const toOrt = (ort: Ort, { dtype, dims, data }: Tensor): OrtTensor =>
   new ort.Tensor(dtype as 'float32', data as Float32Array, dims)

@@ -1,14 +1,14 @@
 import { OnnxIreError } from '../util/errors.js'
 
 /**
- * The origin's private file system (OPFS): folders and files that only pages of this origin see and that survive a reload.
- * The browser may clear it when disk space runs short, unless `navigator.storage.persist()` was granted.
+ * The origin's private file system (OPFS): folders and files that only pages of this origin see and that survive a
+ * reload. The browser may clear it when disk space runs short, unless `navigator.storage.persist()` was granted.
  */
 
-/** The bytes of what to write. */
+/** Content of a file to write. */
 export type Content = Uint8Array | Blob
 
-/** A file of the origin's private file system, as it is now. @throws 'io' saying what stands in the way */
+/** Returns a file of the origin's private file system in its current state. @throws 'io' with the reason */
 export async function storedFile(path: string): Promise<File> {
   const { folder, name } = placeOf(path)
   try {
@@ -19,9 +19,9 @@ export async function storedFile(path: string): Promise<File> {
 }
 
 /**
- * Writes a file of the origin's private file system; folders are made when needed. What was there is replaced when all is
- * written, in one step: a failure or a crash leaves it.
- * @throws 'io' saying what stands in the way
+ * Writes a file of the origin's private file system and creates its folders. An existing file is replaced atomically
+ * when all bytes are written: a failure or a crash leaves it intact.
+ * @throws 'io' with the reason
  */
 export async function storeFile(path: string, content: Content): Promise<void> {
   const { folder, name } = placeOf(path)
@@ -32,7 +32,7 @@ export async function storeFile(path: string, content: Content): Promise<void> {
   }
 }
 
-/** Removes a file or a folder with all that is in it; nothing where there is none. @throws 'io' */
+/** Removes a file, or a folder with its content; does nothing if it does not exist. @throws 'io' */
 export async function removeStored(path: string): Promise<void> {
   const { folder, name } = placeOf(path)
   try {
@@ -42,7 +42,7 @@ export async function removeStored(path: string): Promise<void> {
   }
 }
 
-/** The names of what is in a folder, sorted; none where there is no such folder. @throws 'io' */
+/** Returns the sorted names of the entries of a folder; empty if there is no such folder. @throws 'io' */
 export async function storedNames(path: string): Promise<string[]> {
   try {
     const names: string[] = []
@@ -54,11 +54,11 @@ export async function storedNames(path: string): Promise<string[]> {
   }
 }
 
-/** What a writable has been given takes the file's place when it is closed. */
+/** Replaces a file atomically: closing the writable stream commits its content. */
 export async function writeWhole(file: FileSystemFileHandle, content: Content): Promise<void> {
   const writable = await file.createWritable()
   try {
-    // Typed arrays over shared memory are not taken.
+    // Typed arrays over shared memory are not accepted.
     await writable.write(
       content instanceof Blob || content.buffer instanceof ArrayBuffer
         ? (content as Blob | Uint8Array<ArrayBuffer>)
@@ -90,14 +90,15 @@ const isMissing = (cause: unknown): boolean => cause instanceof DOMException && 
 
 const reasons: Readonly<Record<string, string>> = {
   NotFoundError: 'there is no such file',
-  TypeMismatchError: 'a folder stands where a file should, or a file where a folder should',
-  QuotaExceededError: "the browser's disk space for this origin is used up; remove something or free some space",
-  NoModificationAllowedError: 'another page or worker has it open; close that one',
-  InvalidModificationError: 'another page or worker has it open; close that one',
-  SecurityError: 'the browser allows this page no storage: it may be a private window, or not be from https',
-  NotAllowedError: 'the browser allows this page no storage',
+  TypeMismatchError: 'a folder was found instead of a file, or a file instead of a folder',
+  QuotaExceededError: "the browser's storage quota for this origin is exhausted; remove something or free some space",
+  NoModificationAllowedError: 'another page or worker has it open; close it there',
+  InvalidModificationError: 'another page or worker has it open; close it there',
+  SecurityError: 'the browser does not allow this page to store data: it may be a private window, or not be from https',
+  NotAllowedError: 'the browser does not allow this page to store data',
 }
 
+/** Creates the `io` error for a failed access to the private file system. */
 export function storageError(what: string, path: string, cause: unknown): OnnxIreError {
   if (cause instanceof OnnxIreError) return cause
   const { name = '', message = String(cause) } = cause as Partial<DOMException>

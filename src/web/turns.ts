@@ -1,10 +1,10 @@
-/** Milliseconds that works may take one after another before others have their turn: about what a page draws in. */
+/** Milliseconds of work after which the queue yields to the event loop: about one frame of a page. */
 const patience = 16
 
 /**
- * Carries out works one at a time, in the order they were asked for, whatever became of those before. Between two of them, every so
- * often, the thread is let go: what runs in WebAssembly comes back in microtasks, so that a loop over it would keep the thread
- * from messages, from drawing, and from being frozen with its page.
+ * Serial queue of asynchronous tasks; a failed task does not stop later ones. Between tasks it regularly yields to the
+ * event loop: WebAssembly returns in microtasks, so a loop over it would block messages, drawing and the freezing of a
+ * hidden page.
  */
 export class Turns {
   #last: Promise<unknown> = Promise.resolve()
@@ -23,7 +23,7 @@ export class Turns {
   }
 }
 
-/** Resolves behind the events that are waiting; a timer would wait for milliseconds, and in hidden pages for seconds. */
+/** Resolves after the pending events; a timer would take milliseconds, and seconds in hidden pages. */
 function nextTask(): Promise<void> {
   const { port1, port2 } = new MessageChannel()
   return new Promise((resolve) => {

@@ -3,15 +3,15 @@ import { checkFeeds } from '../runtime/feeds.js'
 import { fromOrt } from '../runtime/from-ort.js'
 import { gone } from '../runtime/gone.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
-import { createSession, type InferenceSession, inputsOf, loaded, runSession, startProvider, toOrt } from './ort.js'
+import { createSession, type InferenceSession, inputsOf, loadOrt, runSession, startProvider, toOrt } from './ort.js'
 import { Turns } from './turns.js'
 import type { WasmOptions } from './wasm.js'
 
 const turns = new Turns()
 
-/** @throws 'runtime' saying why it cannot start */
+/** Starts onnxruntime-web in WebAssembly. @throws 'runtime' with the reason */
 export async function startWasm(options: WasmOptions): Promise<Runtime> {
-  const ort = await loaded('onnxruntime-web/wasm', () => import('onnxruntime-web/wasm'), options, {
+  const ort = await loadOrt('onnxruntime-web/wasm', () => import('onnxruntime-web/wasm'), options, {
     wasm: new URL('onnxruntime-web/ort-wasm-simd-threaded.wasm', import.meta.url),
     mjs: new URL('onnxruntime-web/ort-wasm-simd-threaded.mjs', import.meta.url),
   })

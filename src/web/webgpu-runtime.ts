@@ -3,29 +3,29 @@ import { allocate } from '../runtime/allocate.js'
 import { gone } from '../runtime/gone.js'
 import type { Program } from '../runtime/runtime.js'
 import type { OnnxIreError } from '../util/errors.js'
-import { openDevice } from './adapter.js'
+import { requestDevice } from './adapter.js'
 import { DeviceLife } from './device-life.js'
-import { type InferenceSession, loaded, type Ort, startProvider } from './ort.js'
+import { type InferenceSession, loadOrt, type Ort, startProvider } from './ort.js'
 import { Turns } from './turns.js'
 import type { WebGpuOptions, WebGpuRuntime } from './webgpu.js'
 import { WebGpuSessions } from './webgpu-sessions.js'
 
-/** onnxruntime hangs when it is entered while it is inside, by whatever session. */
+/** Queue of all calls: onnxruntime hangs if two overlap, even of different sessions. */
 const turns = new Turns()
 
-/** What goes with a device when it is lost. */
+/** A device and its sessions, which are lost together. */
 interface Opened {
   readonly life: DeviceLife
   readonly sessions: WebGpuSessions
 }
 
-/** @throws 'runtime' saying why it cannot start */
+/** Starts onnxruntime-web's WebGPU provider. @throws 'runtime' with the reason */
 export async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime> {
-  // The device first: without one there is no need to load 27 MB.
-  const gpu = await openDevice(options.powerPreference)
+  // The device first: without one, 27 MB need not be loaded.
+  const gpu = await requestDevice(options.powerPreference)
   let ort: Ort
   try {
-    ort = await loaded(
+    ort = await loadOrt(
       'onnxruntime-web/webgpu',
       () => import('onnxruntime-web/webgpu'),
       { ...options, threads: options.threads ?? 1 },
@@ -42,7 +42,7 @@ export async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime
   const { vendor, architecture, description } = gpu.adapterInfo
   const name = [vendor, architecture, description].filter(Boolean).join(' ')
   return new WebGpu(`onnxruntime-web ${ort.env.versions.web}, webgpu${name && ` on ${name}`}`, opened, async () =>
-    started(ort, await openDevice(options.powerPreference), options),
+    started(ort, await requestDevice(options.powerPreference), options),
   )
 }
 
@@ -85,7 +85,7 @@ class WebGpu implements WebGpuRuntime {
       },
       renew: async () => {
         if (this.#disposed) throw gone('runtime', 'disposed')
-        // Whoever else has lost it may have renewed it, or be about to.
+        // Another caller may have renewed the lost device, or may be renewing it.
         if (!this.#opened.life.isLost) return
         this.#renewal ??= this.#renewed(open).finally(() => {
           this.#renewal = undefined

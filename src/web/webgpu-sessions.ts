@@ -11,7 +11,7 @@ import { GpuTensor } from './gpu-tensor.js'
 import { createSession, type InferenceSession, inputsOf, type Ort, type OrtTensor, runSession, toOrt } from './ort.js'
 import { MAP_READ, USAGE } from './webgpu-backend/flags.js'
 
-/** The sessions of one WebGPU device, and the tensors on it. */
+/** Sessions and tensors of one GPU device. */
 export class WebGpuSessions {
   readonly #ort: Ort
   readonly #life: DeviceLife
@@ -44,7 +44,7 @@ export class WebGpuSessions {
     return this.#life.inTurn(async () => {
       const { dtype, dims } = tensor
       const data = tensor.data as TypedArray
-      // Kernels read vectors of 16 bytes.
+      // Kernels read 16-byte vectors.
       const size = Math.max(16, Math.ceil(data.byteLength / 16) * 16)
       const usage = USAGE.storage | USAGE.copyFrom | USAGE.copyTo
       const buffer = this.#life.gpu.createBuffer({ size, usage, mappedAtCreation: true })
@@ -74,7 +74,7 @@ export class WebGpuSessions {
     })
   }
 
-  /** Frees every session, once the calls made before are over. */
+  /** Frees every session after the calls made before. */
   close(): Promise<void> {
     this.#closed ??= this.#life.free(async () => {
       for (const session of this.#open) await this.#end(session)
@@ -110,7 +110,7 @@ export class WebGpuSessions {
     }
   }
 
-  /** One that onnxruntime allocated: what is freed goes back to its pool, and is used again by the next run. */
+  /** Wraps a tensor that onnxruntime allocated; freeing returns its memory to onnxruntime's pool. */
   #kept(tensor: OrtTensor): GpuTensor {
     return this.#tensor(tensor.type, [...tensor.dims], tensor.gpuBuffer as GPUBuffer, () => tensor.dispose())
   }
@@ -129,18 +129,18 @@ export class WebGpuSessions {
     return this.#ort.Tensor.fromGpuBuffer(buffer as never, { dataType: dtype as 'float32', dims })
   }
 
-  /** The feeds, those of the host and those of the device, checked. Throws `invalid-data` naming the input. */
+  /** Checks the feeds, on the host and on the device. Throws `invalid-data` naming the input. */
   #checked(inputs: readonly InputInfo[], feeds: Feeds): [name: string, feed: Tensor | GpuTensor][] {
     const onDevice = new Map<string, GpuTensor>()
     for (const { name, dtype } of inputs) {
       const feed = feeds[name]
       if (feed === undefined || 'data' in feed) continue
       if (feed.dtype !== dtype)
-        throw new OnnxIreError('invalid-data', `input '${name}': the model wants ${dtype}, not ${feed.dtype}`)
+        throw new OnnxIreError('invalid-data', `input '${name}': the model expects ${dtype}, got ${feed.dtype}`)
       onDevice.set(name, this.#own(feed, `input '${name}': `))
     }
     const onHost = inputs.filter(({ name }) => !onDevice.has(name))
-    // What the model does not know is left in, to be refused by name.
+    // Unknown names stay in, so that checkFeeds reports them.
     const others = Object.fromEntries(Object.entries(feeds).filter(([name]) => !onDevice.has(name)))
     const checked = checkFeeds(onHost, others as Record<string, Tensor>)
     return [...onDevice, ...onHost.map(({ name }, i): [string, Tensor] => [name, checked[i]!])]

@@ -2,12 +2,11 @@ import type { WithClassNames } from '../../data/class-names.js'
 import type { Dataset } from '../../data/dataset.js'
 import { type CsvFile, type CsvOptions, parseCsvDataset } from '../../data/formats/csv.js'
 import { type CsvParseError, csvParserOptions, explainCsvError, LineCounter } from '../../data/formats/csv-errors.js'
-import { needed } from '../../needed.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { dataOf, nameOf, type Source } from '../source.js'
 
 /**
- * Reads a CSV file into memory; compressed with gzip or not, whatever its name.
+ * Reads a CSV file into memory. gzip is detected by the content, not by the name.
  *
  * ```ts
  * const iris = await readCsv(file, { tensors: { input: '*', label: { columns: 'species', as: 'class' } } })
@@ -21,8 +20,8 @@ export async function readCsv(source: Source, options: CsvOptions): Promise<Data
 }
 
 type Parse = Awaited<ReturnType<typeof parser>>
-/** Loaded when the first file is read. */
-const parser = async () => (await needed(import('csv-parse/browser/esm/sync'))).parse
+/** Loads the CSV parser with the first file. */
+const parser = async () => (await import('csv-parse/browser/esm/sync')).parse
 
 function fileOf(path: string, bytes: Uint8Array, parse: Parse): CsvFile {
   const lineAt = (offset: number) => {

@@ -4,9 +4,9 @@ import type { Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /**
- * Decodes an image as Node's reader does: grey and palette images become RGB, 16 bits become 8, the orientation that a
- * camera noted is applied, colour profiles are not; shrinking averages over all pixels that go into one.
- * @throws 'invalid-data' naming the file that is damaged or no image
+ * Decodes an image like Node's reader: gray and palette images become RGB, 16 bits become 8, the camera's orientation
+ * is applied, color profiles are not. Downscaling averages all pixels that fall into one.
+ * @throws 'invalid-data' naming a file that is damaged or not an image
  */
 export async function decodeImage(name: string, blob: Blob, decoding: DecodeOptions): Promise<DecodedImage> {
   const bitmap = await createImageBitmap(blob, settings).catch((cause) => {
@@ -23,21 +23,23 @@ export async function decodeImage(name: string, blob: Blob, decoding: DecodeOpti
 
 /** Options of `pixels`. */
 export interface PixelsOptions {
-  /** 3 (RGB, the default), or 4 (with alpha). */
+  /** Number of channels: 3 (RGB, default) or 4 (with alpha). */
   readonly channels?: 3 | 4 | undefined
-  /** Grey, 0 to 255, that shows through where an image of 3 channels is transparent. Default 0. */
+  /** Gray value, 0 to 255, behind transparent pixels if `channels` is 3. Default 0. */
   readonly background?: number | undefined
 }
 
 /**
- * The pixels of what can be drawn, a canvas, a frame of a video, an image file, as `imageColumn` takes them: uint8
+ * Reads the pixels of a canvas, a video frame or an image file, in the form that `imageColumn` expects: uint8
  * [1, rows, columns, channels].
  * @throws 'invalid-data'
+ * @example
+ * const x = await pixels(canvas, { channels: 3 })
  */
 export async function pixels(source: ImageBitmapSource, options: PixelsOptions = {}): Promise<Tensor> {
   const { channels = 3, background = 0 } = options
   const bitmap = await createImageBitmap(source, settings).catch((cause) => {
-    throw new OnnxIreError('invalid-data', `there are no pixels in what was given: ${(cause as Error).message}`, {
+    throw new OnnxIreError('invalid-data', `cannot read pixels from this source: ${(cause as Error).message}`, {
       cause,
     })
   })

@@ -1,14 +1,17 @@
 /** A file in a folder. */
 export interface FolderFile {
-  /** Within the folder: 'daisy/1.jpg'. */
+  /** Path within the folder: 'daisy/1.jpg'. */
   readonly path: string
   readonly file: Blob
 }
 
-/** Files of a folder: those of an `<input type="file" webkitdirectory>`, or with paths of their own. */
+/** Files of a folder: from an `<input type="file" webkitdirectory>`, or with explicit paths. */
 export type FolderFiles = Iterable<File | FolderFile>
 
-/** All files below a folder that was picked, dropped, or is the origin's own, however deep; names beginning with a dot are left out. */
+/**
+ * Lists all files below a folder that was picked, dropped or belongs to the origin, at any depth; names that start with
+ * a dot are skipped.
+ */
 export async function filesIn(folder: FileSystemDirectoryHandle, path = ''): Promise<FolderFile[]> {
   const files: FolderFile[] = []
   for await (const [name, handle] of folder.entries()) {
@@ -20,7 +23,7 @@ export async function filesIn(folder: FileSystemDirectoryHandle, path = ''): Pro
   return files
 }
 
-/** With paths, sorted by them. The first folder of a picked file's path is the one that was picked. */
+/** Adds paths to files and sorts by them. The first folder of a picked file's path is the picked folder itself. */
 export function withPaths(files: FolderFiles): FolderFile[] {
   const named = [...files].map((file): FolderFile => {
     if (!(file instanceof Blob)) return file

@@ -1,13 +1,12 @@
+import { parseIdx } from '../../data/formats/idx.js'
 import type { Tensor } from '../../ir/tensor.js'
-import { needed } from '../../needed.js'
 import { dataOf, named, type Source } from '../source.js'
 
 /**
- * Reads a file in IDX format, the one of MNIST and Fashion-MNIST; compressed with gzip or not, whatever its name.
- * @throws 'io' when it cannot be read, 'invalid-data' when it is damaged or no IDX file, both naming it
+ * Reads a file in IDX format (MNIST, Fashion-MNIST). gzip is detected by the content, not by the name.
+ * @throws 'io' if it cannot be read, 'invalid-data' if it is damaged or not an IDX file, both naming it
  */
 export async function readIdx(source: Source): Promise<Tensor> {
   const bytes = await dataOf(source)
-  const { parseIdx } = await needed(import('../../data/formats/idx.js'))
   return named(source, () => parseIdx(bytes))
 }

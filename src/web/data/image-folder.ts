@@ -1,20 +1,20 @@
 import { labelColumn as labelTensor } from '../../data/arrays.js'
 import type { Dataset } from '../../data/dataset.js'
 import { type ImageFilesOptions, imageExtensions, imageFileDataset } from '../../data/image/image-files.js'
-import { needed } from '../../needed.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { decodeImage } from './decode-image.js'
 import { type FolderFile, type FolderFiles, withPaths } from './folder-files.js'
 
 /** Options of `imageFolder`. */
 export interface ImageFolderOptions extends ImageFilesOptions {
-  /** The sub-folders in the order of their class numbers. Default: all, sorted by name. */
+  /** Sub-folders in the order of their class numbers. Default: all, sorted by name. */
   readonly classes?: readonly string[] | undefined
-  /** Name of the class numbers: int64 [n]. Default 'label'. */
+  /** Name of the column of class numbers, int64 [n]. Default 'label'. */
   readonly label?: string | undefined
 }
 
-/** A data set of files in a folder per class; `labels[i]` is the class number of `files[i]`. */
+/** Data set of files in one folder per class; `labels[i]` is the class number of `files[i]`. */
 export interface ClassFolder extends Dataset {
   readonly classes: readonly string[]
   /** Paths within the folder, class by class. */
@@ -23,14 +23,11 @@ export interface ClassFolder extends Dataset {
 }
 
 /**
- * Images in one sub-folder per class: JPEG, PNG or WebP, from a folder that was picked or dropped. Each is decoded when its
- * batch is asked for and then forgotten, so they may be more than fit in memory.
- *
- * ```ts
- * const train = imageFolder(input.files, { image: { size: 224, fit: 'cover' } })  // <input type="file" webkitdirectory>
- * const other = imageFolder(await filesIn(await showDirectoryPicker()), { image: { size: 224 } })
- * ```
- * @throws 'invalid-option', or 'invalid-data' naming the folder without images; when a batch is made, the damaged file
+ * Creates a data set of JPEG, PNG or WebP images in one sub-folder per class, from a folder that was picked or dropped.
+ * An image is decoded when its batch is requested and not cached, so the folder may be larger than memory.
+ * @throws 'invalid-option', or 'invalid-data' naming the folder without images; a batch throws naming the damaged file
+ * @example const train = imageFolder(input.files, { image: { size: 224, fit: 'cover' } }) // <input type="file"
+ * webkitdirectory> const other = imageFolder(await filesIn(await showDirectoryPicker()), { image: { size: 224 } })
  */
 export function imageFolder(files: FolderFiles, options: ImageFolderOptions = {}): ClassFolder {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
@@ -53,14 +50,13 @@ export function imageFolder(files: FolderFiles, options: ImageFolderOptions = {}
   }
 }
 
-/** Images without labels, in the order given; otherwise as `imageFolder`. */
+/** Creates a data set of images without labels, in the given order; otherwise like `imageFolder`. */
 export function imageFiles(files: FolderFiles, options: ImageFilesOptions = {}): Dataset {
   const named = [...files].map((each) => (each instanceof Blob ? { path: each.name, file: each } : each))
   return imageFileDataset(
     named,
     ({ path }) => path,
     async ({ path, file }, decoding) => {
-      const { decodeImage } = await needed(import('./decode-image.js'))
       return decodeImage(path, file, decoding)
     },
     options,
@@ -71,7 +67,7 @@ function labelled(files: readonly FolderFile[], given: readonly string[] | undef
   const refuse = (what: string) => new OnnxIreError('invalid-data', `imageFolder: ${what}`)
   const folderOf = ({ path }: FolderFile) => (path.includes('/') ? path.slice(0, path.indexOf('/')) : '')
   const there = [...new Set(files.map(folderOf))].filter((name) => name !== '').sort()
-  if (there.length === 0) throw refuse('there are no sub-folders; there must be one per class, with its files inside')
+  if (there.length === 0) throw refuse('there are no sub-folders; create one per class with its files')
   const classes = given ?? there
   const images = files.filter(({ path }) => imageExtensions.some((end) => path.toLowerCase().endsWith(end)))
   const found = classes.flatMap((name, number) => {
@@ -79,7 +75,7 @@ function labelled(files: readonly FolderFile[], given: readonly string[] | undef
     const own = images.filter((file) => folderOf(file) === name)
     if (own.length > 0) return own.map((file) => ({ file, number }))
     throw refuse(
-      `${name} holds no file named ${imageExtensions.map((each) => `*${each}`).join(', ')}; remove the folder or fill it`,
+      `${name} contains no file named ${imageExtensions.map((each) => `*${each}`).join(', ')}; remove the folder or fill it`,
     )
   })
   return { classes, found }
