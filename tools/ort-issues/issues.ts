@@ -3,18 +3,21 @@ import { processIssues } from './cpu/processes.js'
 import { sessionIssues } from './cpu/sessions.js'
 import { speedIssues } from './cpu/speed.js'
 import { typeIssues } from './cpu/types.js'
+import { cudaIssues } from './cuda/issues.js'
 import type { ProviderName, Reproducer, Reproducers } from './issue.js'
 import { processIssues as webgpuProcessIssues } from './node-webgpu/processes.js'
 import { fallbackIssues, resultIssues } from './node-webgpu/results.js'
 import { speedIssues as webgpuSpeedIssues } from './node-webgpu/speed.js'
+import { wasmIssues } from './web-wasm/issues.js'
+import { wasmPageIssues, webGpuIssues } from './web-webgpu/issues.js'
 
 /** Every reproducer, by provider, in the order of the document. */
 const issues: Readonly<Record<ProviderName, Reproducers>> = {
   cpu: { ...operatorIssues, ...typeIssues, ...sessionIssues, ...processIssues, ...speedIssues },
   'node-webgpu': { ...resultIssues, ...fallbackIssues, ...webgpuProcessIssues, ...webgpuSpeedIssues },
-  'web-wasm': {},
-  'web-webgpu': {},
-  cuda: {},
+  'web-wasm': { ...wasmIssues, ...wasmPageIssues },
+  'web-webgpu': webGpuIssues,
+  cuda: cudaIssues,
 }
 
 export interface Issue {

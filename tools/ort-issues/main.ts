@@ -25,6 +25,8 @@ const { only, provider, list, json, write } = program.opts<{
 }>()
 
 const chosen = (only?.map(findReproducer) ?? allIssues).filter((issue) => provider?.includes(issue.provider) ?? true)
+// The processes of reproducers end with this one.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
 if (list) for (const { slug, provider } of chosen) console.log(`${provider}\t${slug}`)
 else await run()
 

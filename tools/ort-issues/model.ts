@@ -92,3 +92,6 @@ export function difference(a: ArrayLike<number | bigint>, b: ArrayLike<number | 
 /** An int64 or float32 constant of one axis. */
 export const int64s = (...values: readonly number[]): Value => constant(of('int64', [values.length], ...values))
 export const float32s = (...values: readonly number[]): Value => constant(of('float32', [values.length], ...values))
+
+/** An int64 constant without axes. */
+export const int64Scalar = (value: number): Value => constant(of('int64', [], value))

@@ -8,6 +8,10 @@ const LIMIT = 60
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
+/** Processes that are running; they end with this one. */
+const running = new Set<number>()
+process.on('exit', () => running.forEach(endGroup))
+
 /** Runs one reproducer in a process of its own and judges what the process reported and how it ended. */
 export function runIssue(slug: string, provider: ProviderName, reproducer: Reproducer): Promise<Verdict> {
   const { symptom, limit = LIMIT } = reproducer
@@ -19,6 +23,7 @@ export function runIssue(slug: string, provider: ProviderName, reproducer: Repro
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       detached: true,
     })
+    if (child.pid !== undefined) running.add(child.pid)
     let armed: string | undefined
     let finding: Finding | undefined
     let errors = ''
@@ -28,7 +33,7 @@ export function runIssue(slug: string, provider: ProviderName, reproducer: Repro
     const finish = (verdict: Verdict['verdict'], detail: string) => {
       clearTimeout(timer)
       child.removeAllListeners()
-      endGroup(child.pid)
+      if (child.pid !== undefined) endGroup(child.pid)
       resolve({ slug, provider, verdict, detail, seconds: (performance.now() - start) / 1000 })
     }
     const timer = setTimeout(() => {
@@ -59,8 +64,8 @@ function reasonIn(errors: string): string {
 }
 
 /** Ends the process and those it started, such as a browser. */
-function endGroup(pid: number | undefined): void {
-  if (pid === undefined) return
+function endGroup(pid: number): void {
+  running.delete(pid)
   try {
     process.kill(-pid, 'SIGKILL')
   } catch {

@@ -1,5 +1,17 @@
 import { type Finding, type Reproducers, throwing } from '../issue.js'
-import { changeNodes, create, difference, edit, filled, int64s, noise, of, op, type Probe, probe } from '../model.js'
+import {
+  changeNodes,
+  create,
+  difference,
+  edit,
+  filled,
+  int64Scalar,
+  noise,
+  of,
+  op,
+  type Probe,
+  probe,
+} from '../model.js'
 import { loadNode, quiet, runNode } from '../node.js'
 
 /** Element-wise comparison with the right result. */
@@ -252,5 +264,3 @@ export const operatorIssues: Reproducers = {
 
 const noKernel = /NOT_IMPLEMENTED|Could not find an implementation/
 const unregistered = /not a registered function\/op/
-
-const int64Scalar = (value: number) => op.Squeeze(int64s(value))
