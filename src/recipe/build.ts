@@ -26,7 +26,8 @@ export const fitOptions = ({
   epochs,
   steps,
   evaluateEvery,
-}: Recipe): Pick<FitOptions, 'epochs' | 'steps' | 'evaluateEvery'> => present({ epochs, steps, evaluateEvery })
+}: Recipe): Pick<FitOptions, 'totalEpochs' | 'totalSteps' | 'evaluateEvery'> =>
+  present({ totalEpochs: epochs, totalSteps: steps, evaluateEvery })
 
 /** Throws `invalid-option` for a name that no metric has. */
 export const metricsOf = ({ metrics }: Pick<Recipe, 'metrics'>): readonly Metric[] | undefined =>

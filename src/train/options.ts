@@ -17,104 +17,108 @@ import { checkGroups, type GroupOptions } from './parameter-groups.js'
 export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'frozen'>, GroupOptions {
   readonly loss: Loss
   readonly optimizer: Optimizer
-  /** Where it runs: `node()` from 'onnx-ire/node'. */
+  /** Runtime that runs the graphs: `node()` of 'onnx-ire/node', for example. */
   readonly runtime: Runtime
   /** Resizes the model's last layer before training; see `replaceHead`. */
   readonly head?: HeadOptions
-  /** Examples per step. Default 32. */
+  /** Number of examples per step. Default 32. */
   readonly batchSize?: number
   /**
-   * The most examples the runtime computes at once. Gradients of a larger batch are accumulated, to what the whole batch
-   * gives; norms trained by the batch see these many. Default: the whole batch.
+   * Largest number of examples that the runtime computes at once. Gradients of larger batches are accumulated, and are the
+   * same as those of the whole batch, except that norms trained by the batch normalize over a micro-batch. Default: the
+   * whole batch.
    */
   readonly microBatch?: number
   /**
-   * What IRE's curvature is estimated on: the batch of the step (default), or for 'fixed' one batch of the training data,
-   * drawn and augmented once, which is the same over the whole run (as in the paper's runs on CIFAR). Labels are sampled
-   * anew at every refresh either way. Without effect on 'empirical' curvature.
+   * The batch that IRE's curvature is estimated on: the batch of the step (default), or for 'fixed' one batch of the training
+   * data, sampled and augmented once, which is the same over the whole run (as in the paper's runs on CIFAR). Labels are
+   * sampled again at every refresh in both cases. Without effect on 'empirical' curvature.
    */
   readonly curvatureBatch?: 'step' | 'fixed'
-  /** How the learning rate moves over the run. Default constant. */
+  /** Learning-rate schedule. Default constant. */
   readonly schedule?: Schedule
   /** Largest global norm of the gradient. Default none. */
   readonly clipNorm?: number
   /** Largest magnitude of an element of the gradient; applied before `clipNorm`. Default none. */
   readonly clipValue?: number
   /**
-   * Decay of an exponential moving average of the weights, such as 0.999, in [0, 1): validation then measures the average,
-   * and `export({ weights: 'ema' })` gives it. Default none.
+   * Decay of an exponential moving average of the weights, such as 0.999, in [0, 1). Validation then evaluates the average,
+   * and `export({ weights: 'ema' })` returns it. Default none.
    */
   readonly ema?: number
-  /** Keeps the weights that are best on the validation data, for `export({ weights: 'best' })`. Default: not kept. */
+  /** Stores the weights that are best on the validation data, for `export({ weights: 'best' })`. Default: not stored. */
   readonly best?: MonitorOptions
-  /** Ends training when the validation data have not been better for `patience` evaluations. Default: never. */
+  /** Ends training after `patience` evaluations of the validation data without improvement. Default: never. */
   readonly earlyStopping?: MonitorOptions & { readonly patience: number }
-  /** Decides the order of the data and all that is drawn. The same seed gives the same run, bit for bit. Default 0. */
+  /** Seed of the data order and of all random numbers. The same seed gives the same run, bit for bit. Default 0. */
   readonly seed?: number
 }
 
-/** Called back while training goes on; waited for. Training ends after this step if it answers 'stop'. */
+/** A callback of `Trainer.fit`, which is awaited. Training ends after the current step if it returns 'stop'. */
 export type Callback<T> = (about: T) => unknown
 
-/** Options of `Trainer.fit`: how long, and what happens on the way. */
+/** Options of `Trainer.fit` and `Trainer.train`. Either `totalSteps` or `totalEpochs` is required. */
 export interface FitOptions {
   /**
-   * Passes over the data in all, counted from the beginning of training also after a resume and in a second `fit`. Give
-   * either this or `steps`.
+   * Number of passes over the data, counted from the beginning of training: a second `fit` or a resumed run continues up to
+   * this total.
    */
-  readonly epochs?: number
-  /** Optimizer steps in all, counted as `epochs` are. */
-  readonly steps?: number
-  /** Data that is only evaluated, at the end of every round. */
+  readonly totalEpochs?: number
+  /** Number of optimizer steps, counted from the beginning of training as for `totalEpochs`. */
+  readonly totalSteps?: number
+  /** Validation data, evaluated at the end of every evaluation interval. */
   readonly validation?: DatasetOrStream
-  /** Steps per round: metrics are given and validation data evaluated after each. Default: a round is an epoch. */
+  /** Steps per evaluation interval. Each interval ends with its training metrics and a validation. Default: an epoch. */
   readonly evaluateEvery?: number
-  /** Where to save checkpoints and how often beside the end of every round and of training. */
+  /** Store for checkpoints, which are saved at the end of every interval and of training, and in addition as often as set here. */
   readonly checkpoints?: {
     readonly store: CheckpointStore
+    /** Number of steps between checkpoints. */
     readonly everySteps?: number
-    /** Seconds of wall-clock time. */
+    /** Seconds of wall-clock time between checkpoints. */
     readonly everySeconds?: number
   }
   /**
-   * Called after every step: for progress. A checkpoint is saved where it answers 'save', beside those that `checkpoints` asks
-   * for, as when the page is hidden or the process is told to end.
+   * Called after every step, to show progress. If it returns 'save', a checkpoint is saved in addition to those of
+   * `checkpoints`: when the page is hidden or the process is about to end, for example.
    */
   readonly onStep?: Callback<StepProgress>
-  /** Called with the metrics of every round, before they are yielded and before the checkpoint is written. */
+  /** Called with the metrics of every interval, before `fit` yields them and before the checkpoint is written. */
   readonly onEvaluate?: Callback<IntervalMetrics>
-  /** Called with the step of a checkpoint that is in the store. */
+  /** Called with the step of a checkpoint after it is written. */
   readonly onCheckpoint?: Callback<number>
   /**
-   * Called when a device was lost and the run begins again on a new one, with the step that it goes on from: that of the
-   * last checkpoint or end of a round. The steps after it are taken again, and are the same.
+   * Called after a device was lost and replaced, with the step at which the run continues: that of the last checkpoint or end
+   * of an interval. The steps after it are repeated, with the same results.
    */
   readonly onDeviceLost?: Callback<number>
-  /** Stop after the step in progress once it is aborted, as Ctrl-C does; `fit` then ends without error. */
+  /** Ends training after the current step, without an error, once it is aborted: on Ctrl-C, for example. */
   readonly signal?: { readonly aborted: boolean }
 }
 
+/** The result of one training step, for progress displays. */
 export interface StepProgress extends StepReport {
   readonly loss: number
-  /** Counted from 0. */
+  /** Index of the epoch, from 0. */
   readonly epoch: number
-  /** Steps in all when `fit` ends; undefined where only the end of a stream will tell. */
-  readonly steps: number | undefined
-  /** Examples of this step's batch. */
+  /** Total number of steps when `fit` ends; undefined for epochs over a stream of unknown length. */
+  readonly totalSteps: number | undefined
+  /** Number of examples in the batch. */
   readonly examples: number
   /** Wall-clock time of this step. */
   readonly seconds: number
 }
 
 /**
- * What a round (an epoch, or `evaluateEvery` steps) came to. Training measures are means over its steps, taken before each
- * step's update.
+ * Metrics of an evaluation interval: an epoch, or `evaluateEvery` steps. Training metrics are means over the steps of the
+ * interval, each computed before the update of the step.
  */
 export interface IntervalMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'count'> {
-  /** The epoch it ended in, counted from 0. */
+  /** Index of the epoch in which the interval ended, from 0. */
   readonly epoch: number
-  /** Steps done since the beginning. */
+  /** Number of steps since the beginning of training. */
   readonly step: number
+  /** Loss and metrics of the validation data, if any. */
   readonly validation?: Measures
   /** Learning rate of the last step. */
   readonly lr: number
@@ -125,7 +129,7 @@ export interface IntervalMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'c
   readonly secondsPerStep: number
 }
 
-/** All options by name: a misspelt one would be ignored without a word. */
+/** Names of all options: unknown names are rejected. */
 const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
   ...{ loss: true, optimizer: true, runtime: true, head: true, trainable: true, metrics: true, seed: true },
   ...{ batchNorm: true, dropout: true, batchSize: true, microBatch: true, schedule: true, clipNorm: true },
@@ -133,11 +137,11 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
   ...{ curvatureBatch: true, groups: true, decayVectors: true, layerDecay: true },
 }
 const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
-  ...{ epochs: true, steps: true, validation: true, evaluateEvery: true, checkpoints: true },
+  ...{ totalEpochs: true, totalSteps: true, validation: true, evaluateEvery: true, checkpoints: true },
   ...{ onStep: true, onEvaluate: true, onCheckpoint: true, onDeviceLost: true, signal: true },
 }
 
-/** Refuses options that are misspelt, missing or out of range. Throws `invalid-option`. */
+/** Checks trainer options. Throws `invalid-option` for an option that is unknown, missing or out of range. */
 export function checkTrainerOptions(options: TrainerOptions): void {
   checkNames('Trainer', options, Object.keys(trainerOptions))
   const { loss, optimizer, runtime, batchNorm = 'frozen', dropout = 'off', curvatureBatch = 'step' } = options
@@ -169,8 +173,11 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   checkGroups(options, options.optimizer)
 }
 
-/** The steps after which `fit` ends; undefined for epochs over data of unknown length. Throws `invalid-option`. */
-export function resolveSteps(options: FitOptions, perEpoch: number | undefined): number | undefined {
+/**
+ * Checks fit options, and returns the total number of steps; undefined for epochs over data of unknown length.
+ * @throws OnnxIreError `invalid-option` for an option that is unknown, missing or out of range
+ */
+export function resolveTotalSteps(options: FitOptions, stepsPerEpoch: number | undefined): number | undefined {
   checkNames('fit', options, Object.keys(fitOptions))
   if (options.checkpoints) {
     checkNames('fit: checkpoints', options.checkpoints, ['store', 'everySteps', 'everySeconds'])
@@ -183,13 +190,13 @@ export function resolveSteps(options: FitOptions, perEpoch: number | undefined):
         "a store such as checkpointFolder(path) of 'onnx-ire/node'",
       )
   }
-  const { epochs, steps, evaluateEvery, checkpoints: { everySteps, everySeconds } = {} } = options
-  if ((epochs === undefined) === (steps === undefined))
-    throw new OnnxIreError('invalid-option', 'fit: give either epochs or steps')
+  const { totalEpochs, totalSteps, evaluateEvery, checkpoints: { everySteps, everySeconds } = {} } = options
+  if ((totalEpochs === undefined) === (totalSteps === undefined))
+    throw new OnnxIreError('invalid-option', 'fit: set either totalEpochs or totalSteps')
   if (evaluateEvery !== undefined) checkNumber('fit', 'evaluateEvery', evaluateEvery, positiveCount)
   if (everySteps !== undefined) checkNumber('fit', 'checkpoints.everySteps', everySteps, positiveCount)
   if (everySeconds !== undefined) checkNumber('fit', 'checkpoints.everySeconds', everySeconds, nonNegative)
-  if (steps !== undefined) return checkNumber('fit', 'steps', steps, positiveCount)
-  checkNumber('fit', 'epochs', epochs!, positiveCount)
-  return perEpoch === undefined ? undefined : epochs! * perEpoch
+  if (totalSteps !== undefined) return checkNumber('fit', 'totalSteps', totalSteps, positiveCount)
+  checkNumber('fit', 'totalEpochs', totalEpochs!, positiveCount)
+  return stepsPerEpoch === undefined ? undefined : totalEpochs! * stepsPerEpoch
 }

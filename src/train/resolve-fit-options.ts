@@ -7,7 +7,7 @@ import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { learningRateFactor } from '../optim/schedule.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
-import { type FitOptions, resolveSteps, type TrainerOptions } from './options.js'
+import { type FitOptions, resolveTotalSteps, type TrainerOptions } from './options.js'
 import type { Programs } from './programs.js'
 
 /** What one `fit` goes by. */
@@ -32,7 +32,7 @@ export async function resolveFitOptions(
   checkData('fit: the data', data)
   if (options.validation !== undefined) checkData('fit: validation', options.validation)
   const perEpoch = batchCount(data, { batchSize })
-  const steps = resolveSteps(options, perEpoch)
+  const steps = resolveTotalSteps(options, perEpoch)
   const judged = trainer.best !== undefined || trainer.earlyStopping !== undefined
   if ((judged || schedule.kind === 'plateau') && !options.validation)
     throw new OnnxIreError(
@@ -43,7 +43,7 @@ export async function resolveFitOptions(
     if (set.length !== undefined) programs.checkSizes(set.length, batchSize)
   learningRateFactor(schedule, 2 ** 40, steps ?? Infinity, perEpoch)
   const curvatureBatch = await fixedCurvatureBatch(data, trainer)
-  return { steps, epochs: options.epochs, perEpoch, settings: settings(perEpoch), curvatureBatch }
+  return { steps, epochs: options.totalEpochs, perEpoch, settings: settings(perEpoch), curvatureBatch }
 }
 
 /** The same in every run with the same data, seed and batch size. */

@@ -157,7 +157,14 @@ export class Run {
     // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
     await this.weights.afterStep(first!.statistics)
     const { epoch } = progress
-    return { ...report, loss: first!.loss, epoch, steps, examples: batch.size, seconds: (Date.now() - started) / 1000 }
+    return {
+      ...report,
+      loss: first!.loss,
+      epoch,
+      totalSteps: steps,
+      examples: batch.size,
+      seconds: (Date.now() - started) / 1000,
+    }
   }
 
   /** Loss and metrics over a data set. */

@@ -38,7 +38,7 @@ export async function lossesOf(cell: Cell, runtime: Runtime): Promise<number[]> 
     seed: 2,
   })
   const losses: number[] = []
-  for await (const { loss } of trainer.fit(clusters(6, [length, features]), { epochs: 2 })) losses.push(loss)
+  for await (const { loss } of trainer.fit(clusters(6, [length, features]), { totalEpochs: 2 })) losses.push(loss)
   await trainer.dispose()
   return losses
 }

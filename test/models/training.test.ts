@@ -61,7 +61,7 @@ test.each(small)('a $kind learns', async (preset) => {
     seed: 2,
   })
   const losses: number[] = []
-  for await (const { loss } of trainer.fit(dataFor(preset), { epochs: 20 })) losses.push(loss)
+  for await (const { loss } of trainer.fit(dataFor(preset), { totalEpochs: 20 })) losses.push(loss)
   await trainer.dispose()
   expect(losses.every(Number.isFinite)).toBe(true)
   expect(losses.at(-1)).toBeLessThan(0.5 * losses[0]!)

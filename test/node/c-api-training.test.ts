@@ -46,7 +46,7 @@ describe.each<[string, Partial<Needs>, CApiOptions, number]>([
       const common = { loss: crossEntropy(), optimizer: enhanced, batchSize: 8, runtime }
       const trainer = await Trainer.create(smallMlp(), common)
       const losses: number[] = []
-      for await (const { loss } of trainer.fit(data, { epochs: 10 })) losses.push(loss)
+      for await (const { loss } of trainer.fit(data, { totalEpochs: 10 })) losses.push(loss)
       await trainer.sync()
       const parameters = flat(trainer.parameters)
       await trainer.dispose()

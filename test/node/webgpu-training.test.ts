@@ -18,7 +18,7 @@ async function run(runtime: Runtime) {
   const optimizer = ire(adamw({ lr: 1e-2 }), { kappa: 1, gamma: 0.5, interval: 2 })
   const trainer = await Trainer.create(smallMlp(), { loss: crossEntropy(), optimizer, runtime, batchSize: 8 })
   const losses: number[] = []
-  for await (const { loss } of trainer.fit(data, { epochs: 2 })) losses.push(loss)
+  for await (const { loss } of trainer.fit(data, { totalEpochs: 2 })) losses.push(loss)
   const model = trainer.export()
   const measures = await evaluateModel(model, data, { loss: crossEntropy(), runtime, batchSize: 8 })
   const predictions: number[] = []

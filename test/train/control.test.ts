@@ -61,11 +61,11 @@ function memory(): CheckpointStore & { readonly kept: Map<number, Uint8Array> } 
 
 describe('rounds', () => {
   it('end with an epoch, or after as many steps as asked for, across epochs', async () => {
-    expect((await fitted(await create(), { epochs: 2 })).map(({ step, epoch }) => [step, epoch])).toEqual([
+    expect((await fitted(await create(), { totalEpochs: 2 })).map(({ step, epoch }) => [step, epoch])).toEqual([
       [5, 0],
       [10, 1],
     ])
-    const rounds = await fitted(await create(), { epochs: 2, evaluateEvery: 4, validation: others })
+    const rounds = await fitted(await create(), { totalEpochs: 2, evaluateEvery: 4, validation: others })
     expect(rounds.map(({ step, epoch, count }) => [step, epoch, count])).toEqual([
       [4, 0, 32],
       [8, 1, 32],
@@ -75,13 +75,13 @@ describe('rounds', () => {
   })
 
   it('that were cut short by a resume come to what they would have come to', async () => {
-    const whole = await fitted(await create(), { epochs: 2 })
+    const whole = await fitted(await create(), { totalEpochs: 2 })
     const first = await create()
-    const cut = await fitted(first, { epochs: 2, onStep: ({ step }) => (step === 6 ? 'stop' : undefined) })
+    const cut = await fitted(first, { totalEpochs: 2, onStep: ({ step }) => (step === 6 ? 'stop' : undefined) })
     expect(cut.map(({ step }) => step)).toEqual([5, 7])
     const second = await create()
     second.restore(first.checkpoint())
-    const [rest] = await fitted(second, { epochs: 2 })
+    const [rest] = await fitted(second, { totalEpochs: 2 })
     const { loss, accuracy, count, step } = whole[1]!
     expect(rest).toMatchObject({ loss, accuracy, count, step })
   })
@@ -92,7 +92,7 @@ describe('callbacks', () => {
     const seen: string[] = []
     const trainer = await create()
     await fitted(trainer, {
-      epochs: 3,
+      totalEpochs: 3,
       validation: others,
       checkpoints: { store: memory(), everySteps: 2 },
       onStep: async ({ step }) => {
@@ -115,14 +115,18 @@ describe('callbacks', () => {
     ])
     expect(seen.filter((each) => each.startsWith('saved'))).toEqual([2, 4, 5, 6, 8, 10].map((step) => `saved ${step}`))
     const stopped = await create()
-    await fitted(stopped, { epochs: 3, checkpoints: { store: memory(), everySteps: 2 }, onCheckpoint: () => 'stop' })
+    await fitted(stopped, {
+      totalEpochs: 3,
+      checkpoints: { store: memory(), everySteps: 2 },
+      onCheckpoint: () => 'stop',
+    })
     expect(stopped.step).toBe(4)
   })
 
   it('have a checkpoint saved that nothing else asks for', async () => {
     const [store, saved] = [memory(), [] as number[]]
     await fitted(await create(), {
-      steps: 5,
+      totalSteps: 5,
       checkpoints: { store },
       // The last step of a round is saved in any case, and once.
       onStep: ({ step }) => (step === 1 || step === 4 ? 'save' : undefined),
@@ -132,11 +136,11 @@ describe('callbacks', () => {
     const whole = await create()
     const other = await create()
     other.restore(store.kept.get(2)!)
-    await fitted(whole, { steps: 5 })
-    await fitted(other, { steps: 5 })
+    await fitted(whole, { totalSteps: 5 })
+    await fitted(other, { totalSteps: 5 })
     expect(flat(other.parameters)).toEqual(flat(whole.parameters))
     const nowhere = { code: 'invalid-option', message: expect.stringMatching(/'save'.*checkpoints/) }
-    await expect(fitted(await create(), { steps: 5, onStep: () => 'save' })).rejects.toMatchObject(nowhere)
+    await expect(fitted(await create(), { totalSteps: 5, onStep: () => 'save' })).rejects.toMatchObject(nowhere)
   })
 })
 
@@ -145,7 +149,7 @@ describe('the best weights', () => {
     const trainer = await create({ best: { metric: 'loss' }, optimizer: adamw({ lr: 0.3 }) })
     const exported: Model[] = []
     const rounds = await fitted(trainer, {
-      epochs: 6,
+      totalEpochs: 6,
       validation: others,
       onEvaluate: () => exported.push(trainer.export()),
     })
@@ -162,16 +166,16 @@ describe('the best weights', () => {
 
   it('end training early when they do not get better, also if asked again', async () => {
     const trainer = await create({ earlyStopping: { patience: 2 }, optimizer: sgd({ lr: 0 }) })
-    const rounds = await fitted(trainer, { epochs: 9, validation: others })
+    const rounds = await fitted(trainer, { totalEpochs: 9, validation: others })
     // The first is the best; two more are not better.
     expect(rounds).toHaveLength(3)
     const resumed = await create({ earlyStopping: { patience: 2 }, optimizer: sgd({ lr: 0 }) })
     resumed.restore(trainer.checkpoint())
-    expect(await fitted(resumed, { epochs: 9, validation: others })).toHaveLength(0)
+    expect(await fitted(resumed, { totalEpochs: 9, validation: others })).toHaveLength(0)
   })
 
   it('need validation data, and a number to go by', async () => {
-    expect(await codeOf(async () => fitted(await create({ best: {} }), { epochs: 1 }))).toBe('invalid-option')
+    expect(await codeOf(async () => fitted(await create({ best: {} }), { totalEpochs: 1 }))).toBe('invalid-option')
     expect(await codeOf(() => create({ best: { metric: 'accuracies' } }))).toBe('invalid-option')
     expect(await codeOf(async () => (await create()).export({ weights: 'ema' }))).toBe('invalid-option')
   })
@@ -183,7 +187,7 @@ describe('the moving average', () => {
     const trainer = await create({ ema: decay })
     let expected = flat(trainer.parameters)
     const rounds = await fitted(trainer, {
-      epochs: 2,
+      totalEpochs: 2,
       validation: others,
       onStep: () => {
         expected = flat(trainer.parameters).map((theta, i) => decay * expected[i]! + (1 - decay) * theta)
@@ -203,11 +207,11 @@ describe('a plateau schedule', () => {
       schedule: { kind: 'plateau', factor: 0.5, patience: 1, threshold: 0.1 } as const,
     }
     const trainer = await create(options)
-    const rounds = await fitted(trainer, { epochs: 4, validation: others })
+    const rounds = await fitted(trainer, { totalEpochs: 4, validation: others })
     expect(rounds.map(({ lr }) => lr * 1e9)).toEqual([1, 1, 1, 0.5].map((x) => expect.closeTo(x, 9)))
     const resumed = await create(options)
     resumed.restore(trainer.checkpoint())
-    const more = await fitted(resumed, { epochs: 6, validation: others })
+    const more = await fitted(resumed, { totalEpochs: 6, validation: others })
     expect(more.map(({ lr }) => lr * 1e9)).toEqual([0.5, 0.25].map((x) => expect.closeTo(x, 9)))
   })
 })
@@ -227,11 +231,11 @@ describe('a folder of checkpoints', () => {
 
   it('keeps the newest few, and a run goes on from them bit for bit', async () => {
     const whole = await create(settings)
-    await fitted(whole, { epochs: 3, validation: others })
+    await fitted(whole, { totalEpochs: 3, validation: others })
     const path = join(folder, 'of a', 'run')
     const first = await create(settings)
     await fitted(first, {
-      epochs: 3,
+      totalEpochs: 3,
       validation: others,
       checkpoints: { store: checkpointFolder(path, { keep: 2 }), everySteps: 1 },
       onStep: ({ step }) => (step === 7 ? 'stop' : undefined),
@@ -239,7 +243,7 @@ describe('a folder of checkpoints', () => {
     expect((await readdir(path)).sort()).toEqual(['checkpoint-00000007.safetensors', 'checkpoint-00000008.safetensors'])
     const second = await create(settings)
     expect(await second.resume(checkpointFolder(path))).toEqual({ step: 8, skipped: [] })
-    await fitted(second, { epochs: 3, validation: others })
+    await fitted(second, { totalEpochs: 3, validation: others })
     for (const weights of ['last', 'ema', 'best'] as const)
       expect(Buffer.compare(encodeModel(second.export({ weights })), encodeModel(whole.export({ weights })))).toBe(0)
   })
@@ -247,7 +251,7 @@ describe('a folder of checkpoints', () => {
   it('passes over damaged ones, and refuses when all are', async () => {
     const store = checkpointFolder(folder)
     const trainer = await create(settings)
-    await fitted(trainer, { steps: 6, validation: others, checkpoints: { store, everySteps: 2 } })
+    await fitted(trainer, { totalSteps: 6, validation: others, checkpoints: { store, everySteps: 2 } })
     expect(await store.steps()).toEqual([6, 5, 4])
     const newest = join(folder, 'checkpoint-00000006.safetensors')
     const bytes = await readFile(newest)
@@ -273,7 +277,7 @@ describe('a folder of checkpoints', () => {
     await writeFile(join(folder, 'file'), '')
     const trainer = await create()
     const store = checkpointFolder(join(folder, 'file'))
-    expect(await codeOf(() => fitted(trainer, { epochs: 1, checkpoints: { store } }))).toBe('io')
+    expect(await codeOf(() => fitted(trainer, { totalEpochs: 1, checkpoints: { store } }))).toBe('io')
   })
 })
 
@@ -282,10 +286,10 @@ describe('gradient accumulation', () => {
     const loss = crossEntropy({ ignoreIndex: 2, classWeights: [1, 3, 1], labelSmoothing: 0.1 })
     const optimizer = sgd({ lr: 0.1, momentum: 0.9 })
     const whole = await create({ loss, optimizer })
-    await fitted(whole, { epochs: 2 })
+    await fitted(whole, { totalEpochs: 2 })
     for (const microBatch of [1, 3, 4]) {
       const parts = await create({ loss, optimizer, microBatch })
-      const rounds = await fitted(parts, { epochs: 2 })
+      const rounds = await fitted(parts, { totalEpochs: 2 })
       const expected = flat(whole.parameters)
       const scale = Math.max(...expected.map(Math.abs))
       for (const [i, value] of flat(parts.parameters).entries())
@@ -299,8 +303,8 @@ describe('gradient accumulation', () => {
     const optimizer = ire(sgd({ lr: 0.05 }), { kappa: 1, gamma: 0.9, interval: 2, curvature: 'hutchinson' })
     const whole = await create({ optimizer }, smallConvnet())
     const parts = await create({ optimizer, microBatch: 3 }, smallConvnet())
-    await fitted(whole, { epochs: 1 }, images)
-    await fitted(parts, { epochs: 1 }, images)
+    await fitted(whole, { totalEpochs: 1 }, images)
+    await fitted(parts, { totalEpochs: 1 }, images)
     const expected = flat(whole.parameters)
     for (const [i, value] of flat(parts.parameters).entries()) expect(value).toBeCloseTo(expected[i]!, 4)
   })
@@ -323,7 +327,7 @@ describe('a fixed curvature batch', () => {
     const thresholds = async (curvatureBatch: 'fixed' | 'step') => {
       const trainer = await create({ optimizer, curvatureBatch, loss: mse(), trainable: 'w' }, model)
       const seen = new Set<number | null>()
-      await fitted(trainer, { steps: 4, onStep: ({ threshold }) => seen.add(threshold) }, data)
+      await fitted(trainer, { totalSteps: 4, onStep: ({ threshold }) => seen.add(threshold) }, data)
       return seen.size
     }
     expect([await thresholds('fixed'), await thresholds('step')]).toEqual([1, 4])

@@ -36,7 +36,7 @@ const averageOf = (trainer: Trainer): Record<string, Float32Array> =>
 /** What a run ends with: parameters and their average. */
 async function ended(trainer: Trainer, until = epochs, onStep?: () => unknown) {
   const losses: number[] = []
-  const options = { epochs: until, validation: points, ...(onStep ? { onStep } : {}) }
+  const options = { totalEpochs: until, validation: points, ...(onStep ? { onStep } : {}) }
   for await (const { validation } of trainer.fit(points, options)) losses.push(validation!.loss)
   const parameters = Object.fromEntries(Object.entries(trainer.parameters).map(([name, x]) => [name, x.slice()]))
   const result = { parameters, average: averageOf(trainer), losses, checkpoint: trainer.checkpoint() }
@@ -112,7 +112,7 @@ it('does not come to the host at a step', async () => {
   }
   const trainer = await trainerOn({ ...cpu, device: counting })
   const perStep: number[] = []
-  for await (const _ of trainer.fit(points, { steps: 5, onStep: () => void perStep.push(elements) }));
+  for await (const _ of trainer.fit(points, { totalSteps: 5, onStep: () => void perStep.push(elements) }));
   const parameters = Object.values(trainer.parameters).reduce((sum, { length }) => sum + length, 0)
   // A step brings the sums of squares of its bundles; the end of the round parameters, moments and averages.
   expect(perStep.map((n, i) => n - (perStep[i - 1] ?? 0)).slice(1)).toEqual([1, 1, 1, 1])
@@ -140,7 +140,7 @@ it('of norms that are trained has the running statistics with it', async () => {
   const run = async (runtime: Runtime) => {
     const common = { loss: crossEntropy(), optimizer: adamw({ lr: 1e-2 }), batchSize: 8, ema, runtime }
     const trainer = await Trainer.create(smallConvnet(), { ...common, batchNorm: 'trained' })
-    for await (const _ of trainer.fit(data, { epochs: 4 }));
+    for await (const _ of trainer.fit(data, { totalEpochs: 4 }));
     const result = { average: averageOf(trainer), loss: (await trainer.evaluate(data, { weights: 'ema' })).loss }
     await trainer.dispose()
     return result
@@ -201,7 +201,7 @@ it('is what it would be when the device is lost on the way, wherever in a step',
   for (const at of [[8], [9], [10], [17, 40]]) {
     const lostAt: number[] = []
     const trainer = await trainerOn({ ...cpu, device: losing(at) })
-    for await (const _ of trainer.fit(points, { epochs: 3, onDeviceLost: (step) => void lostAt.push(step) }));
+    for await (const _ of trainer.fit(points, { totalEpochs: 3, onDeviceLost: (step) => void lostAt.push(step) }));
     expect(lostAt.length).toBe(at.length)
     expect(averageOf(trainer)).toEqual(whole.average)
     expect(trainer.parameters).toEqual(whole.parameters)

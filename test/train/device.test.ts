@@ -27,7 +27,7 @@ async function run(runtime: Runtime, { model = smallMlp(), data = points, ...opt
   const common = { loss: crossEntropy(), optimizer: adamw({ lr: 1e-2 }), batchSize: 8 }
   const trainer = await Trainer.create(model, { ...common, ...options, runtime })
   const rounds: IntervalMetrics[] = []
-  for await (const round of trainer.fit(data, { epochs: 10, validation: data })) rounds.push(round)
+  for await (const round of trainer.fit(data, { totalEpochs: 10, validation: data })) rounds.push(round)
   await trainer.sync()
   const result = { rounds, parameters: flat(trainer.parameters), step: trainer.step }
   await trainer.dispose()

@@ -158,7 +158,7 @@ describe('training and curvature in one program', () => {
     })
     const refreshed: boolean[] = []
     for await (const _ of trainer.fit(clusters(12, [2, 8, 8]), {
-      steps: 6,
+      totalSteps: 6,
       evaluateEvery: 6,
       onStep: (step) => void refreshed.push(step.refreshed),
     }));

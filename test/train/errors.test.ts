@@ -20,7 +20,7 @@ const create = (options: object = {}): Promise<Trainer> =>
     ...(options as Partial<TrainerOptions>), // also what the types refuse
   })
 
-async function fitted(trainer: Trainer, options: object = { epochs: 2 }): Promise<void> {
+async function fitted(trainer: Trainer, options: object = { totalEpochs: 2 }): Promise<void> {
   for await (const _ of trainer.fit(points, options as FitOptions));
 }
 
@@ -46,11 +46,11 @@ describe('a trainer refuses', () => {
   })
 
   it.each([
-    [{ maxEpochs: 3, epochs: 1 }, /'maxEpochs'.*epochs/],
-    [{ epochs: 1, checkpoints: { store: {}, every: 2 } }, /'every'.*everySteps/],
-    [{ epochs: 1, checkpoints: { store: './runs' } }, /'store' is '.\/runs'.*checkpointFolder/],
-    [{ epochs: 1, checkpoints: {} }, /'store' is undefined/],
-    [{ epochs: 1, validation: 0.2 }, /validation is 0.2.*split\(/],
+    [{ maxEpochs: 3, totalEpochs: 1 }, /'maxEpochs'.*totalEpochs/],
+    [{ totalEpochs: 1, checkpoints: { store: {}, every: 2 } }, /'every'.*everySteps/],
+    [{ totalEpochs: 1, checkpoints: { store: './runs' } }, /'store' is '.\/runs'.*checkpointFolder/],
+    [{ totalEpochs: 1, checkpoints: {} }, /'store' is undefined/],
+    [{ totalEpochs: 1, validation: 0.2 }, /validation is 0.2.*split\(/],
   ])('to fit with %j', async (options, message) => {
     const refused = fitted(await create(), options)
     await expect(refused).rejects.toMatchObject({
@@ -64,7 +64,7 @@ describe('a trainer refuses', () => {
     for (const data of [undefined, [points], 7]) {
       const given = data as never // what the types refuse
       const refused = { code: 'invalid-data', message: expect.stringMatching(/arrays\(\.\.\.\)/) }
-      await expect(trainer.fit(given, { epochs: 1 }).next()).rejects.toMatchObject(refused)
+      await expect(trainer.fit(given, { totalEpochs: 1 }).next()).rejects.toMatchObject(refused)
       await expect(trainer.evaluate(given)).rejects.toMatchObject(refused)
     }
   })

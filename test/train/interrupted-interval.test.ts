@@ -45,7 +45,7 @@ function memory(): CheckpointStore {
 
 async function fitted(trainer: Trainer, options: Partial<FitOptions>): Promise<IntervalMetrics[]> {
   const rounds: IntervalMetrics[] = []
-  const end = options.steps === undefined ? { epochs: 3 } : {}
+  const end = options.totalSteps === undefined ? { epochs: 3 } : {}
   const plan = { ...end, evaluateEvery: 4, validation: others, ...options }
   for await (const metrics of trainer.fit(points, plan)) rounds.push(metrics)
   return rounds
@@ -114,7 +114,7 @@ describe('a run of 15 steps in rounds of 4, stopped after any step', () => {
       },
     }
     const trainer = await create()
-    await fitted(trainer, { steps: 4 })
+    await fitted(trainer, { totalSteps: 4 })
     await expect(fitted(trainer, { validation: broken })).rejects.toThrow('interrupted')
     expect(trainer.step).toBe(8)
     const store = memory()
@@ -129,7 +129,7 @@ describe('a run of 15 steps in rounds of 4, stopped after any step', () => {
 it('the checkpoint of the last step knows what was measured after it', async () => {
   const store = memory()
   const trainer = await create()
-  await fitted(trainer, { steps: 6, checkpoints: { store, everySteps: 2 } })
+  await fitted(trainer, { totalSteps: 6, checkpoints: { store, everySteps: 2 } })
   const again = await create()
   await again.resume(store)
   expect(again.checkpoint()).toEqual(trainer.checkpoint())

@@ -172,7 +172,7 @@ describe('losses in training', () => {
     const optimizer = ire(sgd({ lr: 0.1 }), { kappa: 1, gamma: 0.5, interval: 2, warmup: 0 })
     const trainer = await Trainer.create(model, { loss, optimizer, runtime, batchSize: 16, metrics: [mae(), f1()] })
     const before = await trainer.evaluate(data)
-    for await (const _ of trainer.fit(data, { epochs: 20 }));
+    for await (const _ of trainer.fit(data, { totalEpochs: 20 }));
     const after = await trainer.evaluate(data)
     expect(Object.keys(after).sort()).toEqual(['count', 'flag/f1', 'loss', 'size/mae'])
     expect(after.count).toBe(128)
@@ -195,7 +195,7 @@ describe('losses in training', () => {
       x: { dims: [1, 2], data: Float64Array.of(1, 0) },
       targets: { dims: [1, 1], data: Float64Array.of(1 / 3) },
     })
-    for await (const _ of trainer.fit(data, { steps: 1 }));
+    for await (const _ of trainer.fit(data, { totalSteps: 1 }));
     expect(trainer.parameters['w']).toEqual(Float64Array.of(1 - 0.25 * 2 * (1 - 1 / 3), 2))
     await trainer.dispose()
   })
@@ -254,7 +254,7 @@ it('a loss whose sampled form has an operator that neither the model nor the los
   })
   const refreshed: boolean[] = []
   const data = fromArrays({ x, targets: normal(new Random(2), [examples, classes]) })
-  for await (const _ of trainer.fit(data, { steps: 2, onStep: (step) => void refreshed.push(step.refreshed) }));
+  for await (const _ of trainer.fit(data, { totalSteps: 2, onStep: (step) => void refreshed.push(step.refreshed) }));
   await trainer.dispose()
   expect(refreshed).toContain(true)
 })

@@ -24,9 +24,9 @@ async function after(steps: number, data: DatasetOrStream): Promise<number[][]> 
     runtime,
     batchSize: 8,
   })
-  for await (const _ of trainer.fit(points, { steps }));
+  for await (const _ of trainer.fit(points, { totalSteps: steps }));
   const rounds: number[][] = []
-  for await (const { step, epoch } of trainer.fit(data, { epochs: 2 })) rounds.push([step, epoch])
+  for await (const { step, epoch } of trainer.fit(data, { totalEpochs: 2 })) rounds.push([step, epoch])
   return rounds
 }
 

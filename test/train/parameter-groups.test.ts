@@ -26,7 +26,7 @@ const create = (options: Partial<TrainerOptions>): Promise<Trainer> =>
 async function moves(options: Partial<TrainerOptions>, steps = 1): Promise<Record<string, number[]>> {
   const trainer = await create(options)
   const before = Object.entries(trainer.parameters).map(([name, array]) => [name, Array.from(array)] as const)
-  for await (const _ of trainer.fit(points, { steps }));
+  for await (const _ of trainer.fit(points, { totalSteps: steps }));
   return Object.fromEntries(before.map(([name, old]) => [name, old.map((x, i) => trainer.parameters[name]![i]! - x)]))
 }
 

@@ -49,7 +49,7 @@ async function trained(model: Model, data: Dataset, batchSize: number, microBatc
     batchSize,
     ...(microBatch === undefined ? {} : { microBatch }),
   })
-  for await (const _ of trainer.fit(data, { epochs: 1 }));
+  for await (const _ of trainer.fit(data, { totalEpochs: 1 }));
   await trainer.dispose()
   return flat(trainer.parameters)
 }
@@ -86,7 +86,7 @@ it('draw what the whole draws, where several tensors are drawn', async () => {
       microBatch,
       dropout: 'on',
     })
-    for await (const _ of trainer.fit(data, { epochs: 1 }));
+    for await (const _ of trainer.fit(data, { totalEpochs: 1 }));
     return flat(trainer.parameters)
   }
   const whole = await run(8)

@@ -139,7 +139,7 @@ it('training with IRE in parts is training on whole batches', async () => {
     })
     const { x, kinds, flags, flagMask } = batch
     const data = { length: examples, batch: () => ({ x, kinds, flags, flagMask }) }
-    for await (const _ of trainer.fit(data, { steps: 5 }));
+    for await (const _ of trainer.fit(data, { totalSteps: 5 }));
     await trainer.dispose()
     return flat(trainer.parameters)
   }

@@ -69,7 +69,7 @@ describe('a training run', () => {
       })
       const before = await trainer.evaluate(points)
       const metrics: IntervalMetrics[] = []
-      for await (const epoch of trainer.fit(points, { epochs: 30 })) metrics.push(epoch)
+      for await (const epoch of trainer.fit(points, { totalEpochs: 30 })) metrics.push(epoch)
       await writeModel(join(folder, 'tuned.onnx'), trainer.export())
       expect(metrics.length).toBe(30)
       expect(metrics[29]).toMatchObject({ epoch: 29, step: 60, count: 40 })
@@ -90,7 +90,7 @@ describe('a training run', () => {
     const optimizer = ire(adamw({ lr: 1e-2 }), { kappa: 2, gamma: 0.6, interval: 2 })
     const run = async (seed: number) => {
       const trainer = await create(smallMlp(), { optimizer, seed })
-      const metrics = await trained(trainer, points, { epochs: 3 })
+      const metrics = await trained(trainer, points, { totalEpochs: 3 })
       return { parameters: flat(trainer.parameters), losses: metrics.map(({ loss }) => loss) }
     }
     const first = await run(5)
@@ -104,7 +104,7 @@ describe('a training run', () => {
       x: batch['x']!,
       labels: labelColumn(Array.from(indices, (index) => index % 5)),
     }))
-    await trained(trainer, fives, { epochs: 2 })
+    await trained(trainer, fives, { totalEpochs: 2 })
     const tuned = importGraph(trainer.export())
     expect(tuned.outputs.get('logits')!.shape).toEqual(['N', 5])
     const { run } = await session(encodeModel(trainer.export()))
@@ -114,23 +114,25 @@ describe('a training run', () => {
 
   it('steps count from the beginning; epochs are passes over the data', async () => {
     const trainer = await create(smallMlp())
-    const metrics = await trained(trainer, points, { steps: 7 })
+    const metrics = await trained(trainer, points, { totalSteps: 7 })
     expect(metrics.map(({ epoch, step, count }) => [epoch, step, count])).toEqual([
       [0, 5, 40],
       [1, 7, 16],
     ])
     expect(trainer.step).toBe(7)
-    expect(await trained(trainer, points, { steps: 7 })).toEqual([])
-    expect((await trained(trainer, points, { epochs: 2 })).map(({ step }) => step)).toEqual([10])
-    expect((await refusal(() => trained(trainer, points, {}))).message).toMatch(/either epochs or steps/)
-    expect((await refusal(() => trained(trainer, points, { epochs: 1, steps: 1 }))).code).toBe('invalid-option')
-    expect((await refusal(() => trained(trainer, points, { epochs: 0 }))).code).toBe('invalid-option')
+    expect(await trained(trainer, points, { totalSteps: 7 })).toEqual([])
+    expect((await trained(trainer, points, { totalEpochs: 2 })).map(({ step }) => step)).toEqual([10])
+    expect((await refusal(() => trained(trainer, points, {}))).message).toMatch(/totalEpochs.*totalSteps/)
+    expect((await refusal(() => trained(trainer, points, { totalEpochs: 1, totalSteps: 1 }))).code).toBe(
+      'invalid-option',
+    )
+    expect((await refusal(() => trained(trainer, points, { totalEpochs: 0 }))).code).toBe('invalid-option')
   })
 
   it('measures held-out data after every epoch', async () => {
     const trainer = await create(smallMlp())
     const validation = subset(points, { start: 30 })
-    const metrics = await trained(trainer, subset(points, { end: 30 }), { epochs: 2, validation })
+    const metrics = await trained(trainer, subset(points, { end: 30 }), { totalEpochs: 2, validation })
     expect(metrics[1]!.validation).toEqual(await trainer.evaluate(validation))
     expect(metrics[1]!.validation!.count).toBe(10)
   })
@@ -138,7 +140,7 @@ describe('a training run', () => {
   it('its training measures are means over examples, the last batch smaller', async () => {
     const ragged = subset(points, { end: 11 })
     const trainer = await create(smallMlp(), { optimizer: sgd({ lr: 0 }) })
-    const [metrics] = await trained(trainer, ragged, { epochs: 1 })
+    const [metrics] = await trained(trainer, ragged, { totalEpochs: 1 })
     const still = await trainer.evaluate(ragged)
     expect(metrics!.count).toBe(11)
     expect(metrics!.loss).toBeCloseTo(still.loss, 6)
@@ -149,7 +151,7 @@ describe('a training run', () => {
     const trainer = await create(smallMlp())
     const signal = { aborted: false }
     const metrics = await trained(trainer, points, {
-      epochs: 3,
+      totalEpochs: 3,
       signal,
       onStep: ({ step }) => {
         signal.aborted = step === 6
@@ -157,7 +159,7 @@ describe('a training run', () => {
     })
     expect(trainer.step).toBe(7)
     expect(metrics.map(({ step }) => step)).toEqual([5, 7])
-    expect(await trained(trainer, points, { epochs: 3, signal: { aborted: true } })).toEqual([])
+    expect(await trained(trainer, points, { totalEpochs: 3, signal: { aborted: true } })).toEqual([])
   })
 })
 
@@ -171,22 +173,22 @@ describe('a checkpoint', () => {
   it.each(optimizers)('taken within an epoch goes on to the last bit: %s, trained norms', async (_, optimizer) => {
     const options = { optimizer, batchNorm: 'trained', seed: 9, schedule: { kind: 'cosine' } } as const
     const whole = await create(smallConvnet(), options)
-    await trained(whole, images, { epochs: 3 })
+    await trained(whole, images, { totalEpochs: 3 })
 
     const half = await create(smallConvnet(), options)
     const signal = { aborted: false }
     const onStep = ({ step }: { readonly step: number }) => {
       signal.aborted = step === 3
     }
-    await trained(half, images, { epochs: 3, signal, onStep })
+    await trained(half, images, { totalEpochs: 3, signal, onStep })
     expect(half.step).toBe(4)
     const saved = half.checkpoint()
-    await trained(half, images, { epochs: 3 })
+    await trained(half, images, { totalEpochs: 3 })
 
     const resumed = await create(smallConvnet(), options)
     resumed.restore(saved)
     expect(resumed.step).toBe(4)
-    await trained(resumed, images, { epochs: 3 })
+    await trained(resumed, images, { totalEpochs: 3 })
     const model = encodeModel(whole.export())
     expect(Buffer.compare(encodeModel(resumed.export()), model)).toBe(0)
     expect(Buffer.compare(encodeModel(half.export()), model)).toBe(0)
@@ -195,7 +197,7 @@ describe('a checkpoint', () => {
   it('of another run is refused, and nothing changes', async () => {
     const trainer = await create(smallMlp())
     const saved = trainer.checkpoint()
-    await trained(trainer, points, { steps: 2 })
+    await trained(trainer, points, { totalSteps: 2 })
     const before = flat(trainer.parameters)
     const others = await Promise.all([
       create(smallMlp(), { seed: 1 }),
@@ -229,7 +231,7 @@ describe('what is exported', () => {
     const trainer = await create(model, {
       trainable: { exclude: ['stage0*', '*running*'], include: ['stage*', 'head*'] },
     })
-    await trained(trainer, images, { epochs: 1 })
+    await trained(trainer, images, { totalEpochs: 1 })
     const after = encodeModel(trainer.export())
     expect(encodeModel(model)).toEqual(before)
     expect(after.length).toBe(before.length)
@@ -255,7 +257,7 @@ describe('what is exported', () => {
     const trainer = await create(smallMlp())
     const exported = trainer.export()
     const before = encodeModel(exported).slice()
-    await trained(trainer, points, { steps: 2 })
+    await trained(trainer, points, { totalSteps: 2 })
     expect(encodeModel(exported)).toEqual(before)
     expect(encodeModel(trainer.export())).not.toEqual(before)
   })
@@ -263,7 +265,7 @@ describe('what is exported', () => {
   it('scores the same in plain onnxruntime, with trained norms too', async () => {
     for (const batchNorm of ['frozen', 'trained'] as const) {
       const trainer = await create(smallConvnet(), { batchNorm })
-      await trained(trainer, images, { epochs: 2 })
+      await trained(trainer, images, { totalEpochs: 2 })
       const { loss, accuracy } = await trainer.evaluate(images)
       expect(await scores(trainer.export(), images)).toEqual({ loss: expect.closeTo(loss, 5), accuracy })
     }
@@ -301,7 +303,7 @@ describe('a model whose file fixes the number of examples', () => {
   it('is trained in parts, which come to the same as the whole batch', async () => {
     const optimizer = ire(sgd({ lr: 0.1, momentum: 0.9 }), { kappa: 2, gamma: 0.6, interval: 2 })
     const trainers = await Promise.all([4, 1, 'N'].map((examples) => create(fixed(examples), { optimizer })))
-    const metrics = await Promise.all(trainers.map((trainer) => trained(trainer, points, { epochs: 3 })))
+    const metrics = await Promise.all(trainers.map((trainer) => trained(trainer, points, { totalEpochs: 3 })))
     const whole = flat(trainers[2]!.parameters)
     for (const k of [0, 1]) {
       for (const [i, value] of flat(trainers[k]!.parameters).entries())
@@ -332,15 +334,17 @@ describe('a model whose file fixes the number of examples', () => {
 
   it('needs batches that fall into such parts', async () => {
     const trainer = await create(fixed(4), { batchSize: 6 })
-    const { code, message } = await refusal(() => trained(trainer, points, { epochs: 1 }))
+    const { code, message } = await refusal(() => trained(trainer, points, { totalEpochs: 1 }))
     expect(code).toBe('invalid-data')
     expect(message).toMatch(/takes 4 examples at once.*batch holds 6/)
     const last = await create(fixed(4), { batchSize: 8 })
     const before = flat(last.parameters)
-    expect((await refusal(() => trained(last, subset(points, { end: 18 }), { epochs: 1 }))).message).toMatch(/holds 2/)
+    expect((await refusal(() => trained(last, subset(points, { end: 18 }), { totalEpochs: 1 }))).message).toMatch(
+      /holds 2/,
+    )
     expect(flat(last.parameters)).toEqual(before)
     const validation = subset(points, { end: 18 })
-    const held = await refusal(() => trained(last, subset(points, { end: 16 }), { epochs: 1, validation }))
+    const held = await refusal(() => trained(last, subset(points, { end: 16 }), { totalEpochs: 1, validation }))
     expect(held.message).toMatch(/holds 2/)
     expect(flat(last.parameters)).toEqual(before)
   })
@@ -361,7 +365,7 @@ describe('what cannot be trained says so', () => {
     let steps = 0
     const { code, message } = await refusal(() =>
       trained(trainer, poisoned, {
-        epochs: 1,
+        totalEpochs: 1,
         onStep: () => {
           before = flat(trainer.parameters)
           steps++
@@ -419,7 +423,7 @@ describe('what cannot be trained says so', () => {
   ])('%s', async (_, data, pattern) => {
     const trainer = await create(smallMlp())
     const before = flat(trainer.parameters)
-    for (const action of [() => trained(trainer, data, { epochs: 1 }), () => trainer.evaluate(data)]) {
+    for (const action of [() => trained(trainer, data, { totalEpochs: 1 }), () => trainer.evaluate(data)]) {
       const { code, message } = await refusal(action)
       expect(code).toBe('invalid-data')
       expect(message).toMatch(pattern)

@@ -72,7 +72,7 @@ export async function pretrained(size: number): Promise<Uint8Array> {
     batchSize: 16,
     seed: 1,
   })
-  for await (const _ of trainer.fit(data, { epochs: 3 }));
+  for await (const _ of trainer.fit(data, { totalEpochs: 3 }));
   const bytes = encodeModel(trainer.export())
   await trainer.dispose()
   await runtime.dispose()

@@ -45,7 +45,7 @@ const held = () =>
 async function onNode(model: Uint8Array, runtime: Runtime): Promise<number[]> {
   const trainer = await Trainer.create(decodeModel(model), optionsOf(task, runtime))
   const losses: number[] = []
-  for await (const _ of trainer.fit(held(), { steps: task.steps, onStep: ({ loss }) => void losses.push(loss) }));
+  for await (const _ of trainer.fit(held(), { totalSteps: task.steps, onStep: ({ loss }) => void losses.push(loss) }));
   await trainer.dispose()
   await runtime.dispose()
   return losses

@@ -48,7 +48,7 @@ await serve({ about: runtime.description, parameters }, async (steps) => {
   const losses: number[] = []
   inRuntime = 0
   const onStep = ({ loss }: { loss: number }) => void losses.push(loss)
-  const rounds = trainer.fit(data, { steps: trainer.step + steps, evaluateEvery: Number.MAX_SAFE_INTEGER, onStep })
+  const rounds = trainer.fit(data, { totalSteps: trainer.step + steps, evaluateEvery: Number.MAX_SAFE_INTEGER, onStep })
   for await (const _ of rounds);
   return { losses, inRuntime }
 })

@@ -58,7 +58,7 @@ export async function trained(
     measured,
   })
   try {
-    for await (const round of trainer.fit(train, { steps, evaluateEvery, validation, signal, onStep })) {
+    for await (const round of trainer.fit(train, { totalSteps: steps, evaluateEvery, validation, signal, onStep })) {
       if (!round.validation) continue
       curve.push({ step: round.step, loss: short(round.validation.loss), trainingLoss: short(round.loss) })
       const value = await measure?.(trainer, round.step)

@@ -228,7 +228,7 @@ async function train(
       batchSize: 1,
     })
     const { loss: first } = await trainer.evaluate(set)
-    for await (const _ of trainer.fit(set, { steps }));
+    for await (const _ of trainer.fit(set, { totalSteps: steps }));
     const { loss } = await trainer.evaluate(set)
     const exported = trainer.export()
     await trainer.dispose()

@@ -143,7 +143,7 @@ function progressOf(name: string): { onStep: (progress: StepProgress) => void; e
   if (!process.stderr.isTTY) {
     const started = Date.now()
     return {
-      onStep: ({ step, steps = 0, loss }) => {
+      onStep: ({ step, totalSteps: steps = 0, loss }) => {
         if ((step + 1) % Math.ceil(steps / 5) !== 0) return
         const left = ((Date.now() - started) / 1000 / (step + 1)) * (steps - step - 1)
         say(`${label} step ${step + 1}/${steps}  loss ${loss.toFixed(3)}  ${left.toFixed(0)} s left`)
@@ -158,7 +158,7 @@ function progressOf(name: string): { onStep: (progress: StepProgress) => void; e
   })
   bar.start(1, 0, { loss: '-' })
   return {
-    onStep: ({ step, steps = 0, loss }) => {
+    onStep: ({ step, totalSteps: steps = 0, loss }) => {
       bar.setTotal(steps)
       bar.update(step + 1, { loss: loss.toFixed(3) })
     },

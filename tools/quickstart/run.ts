@@ -69,7 +69,7 @@ export async function fineTune(
     seed,
   })
   let last: IntervalMetrics | undefined
-  for await (const metrics of trainer.fit(train, { epochs, onStep })) last = metrics
+  for await (const metrics of trainer.fit(train, { totalEpochs: epochs, onStep })) last = metrics
   const outcome: Outcome = {
     name: contender.name,
     training: await trainer.evaluate(train),

@@ -232,7 +232,7 @@ test('a surface under a trainer follows it, and leaves it alone', async () => {
   const averaged = LossSurface.under(trainer, data, { weights: 'ema' })
   const seen: number[] = []
   for await (const { step } of trainer.fit(data, {
-    epochs: 3,
+    totalEpochs: 3,
     onEvaluate: async () => {
       const before = trainer.checkpoint()
       await surface.hessian().times(surface.here())

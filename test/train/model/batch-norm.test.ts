@@ -72,7 +72,7 @@ const create = (batchNorm: 'frozen' | 'trained', optimizer: Optimizer): Promise<
   Trainer.create(model(), { loss: crossEntropy(), optimizer, runtime, batchSize: examples, batchNorm })
 
 const trainTo = async (trainer: Trainer, steps: number, on: Dataset = data): Promise<void> => {
-  for await (const _ of trainer.fit(on, { steps }));
+  for await (const _ of trainer.fit(on, { totalSteps: steps }));
 }
 
 /** Elements of the exported model's tensors, by name. */
@@ -117,7 +117,7 @@ describe('trained norms', () => {
     const trainer = await create('trained', sgd({ lr: 0 }))
     await trainTo(trainer, 200)
     let last = Number.NaN
-    for await (const { loss } of trainer.fit(data, { steps: 201 })) last = loss
+    for await (const { loss } of trainer.fit(data, { totalSteps: 201 })) last = loss
     // After 200 steps the running statistics are those of the one batch there is.
     expect((await trainer.evaluate(data)).loss).toBeCloseTo(last, 5)
     const fresh = await create('trained', sgd({ lr: 0 }))

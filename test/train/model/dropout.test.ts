@@ -75,7 +75,7 @@ describe('dropout', () => {
     const losses = await Promise.all(
       [on, off, none].map(async (trainer) => {
         const seen: number[] = []
-        for await (const _ of trainer.fit(points, { steps: 3, onStep: ({ loss }) => seen.push(loss) }));
+        for await (const _ of trainer.fit(points, { totalSteps: 3, onStep: ({ loss }) => seen.push(loss) }));
         return seen
       }),
     )
@@ -87,10 +87,10 @@ describe('dropout', () => {
     const create = () =>
       Trainer.create(dropping(0.3), { loss: crossEntropy(), optimizer: adamw(), runtime, batchSize: 8, dropout: 'on' })
     const [whole, first, second] = await Promise.all([create(), create(), create()])
-    for await (const _ of whole.fit(points, { steps: 7 }));
-    for await (const _ of first.fit(points, { steps: 3 }));
+    for await (const _ of whole.fit(points, { totalSteps: 7 }));
+    for await (const _ of first.fit(points, { totalSteps: 3 }));
     second.restore(first.checkpoint())
-    for await (const _ of second.fit(points, { steps: 7 }));
+    for await (const _ of second.fit(points, { totalSteps: 7 }));
     expect(Buffer.compare(encodeModel(second.export()), encodeModel(whole.export()))).toBe(0)
   })
 })

@@ -176,7 +176,7 @@ async function trainAndExport(model: Model): Promise<void> {
     runtime,
   })
   const losses: number[] = []
-  for await (const { loss } of trainer.fit(data, { epochs: 8 })) losses.push(loss)
+  for await (const { loss } of trainer.fit(data, { totalEpochs: 8 })) losses.push(loss)
   expect(losses.at(-1)!).toBeLessThan(0.7 * losses[0]!)
   expect(Object.values(trainer.parameters).every((array) => array instanceof Float32Array)).toBe(true)
 

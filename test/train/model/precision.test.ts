@@ -56,7 +56,7 @@ const train = (of: Model, epochs: number) =>
     runtime,
   }).then(async (trainer) => {
     const losses: number[] = []
-    for await (const { loss } of trainer.fit(clusters(96, [6]), { epochs })) losses.push(loss)
+    for await (const { loss } of trainer.fit(clusters(96, [6]), { totalEpochs: epochs })) losses.push(loss)
     return { trainer, losses }
   })
 

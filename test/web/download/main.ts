@@ -19,7 +19,7 @@ async function fineTune(where: 'wasm' | 'webgpu', model: string): Promise<number
   })
   let last = Number.NaN
   const store = checkpointFolder(`${where}/${model}`)
-  for await (const { loss } of trainer.fit(train, { steps: 4, validation, checkpoints: { store, everySteps: 2 } }))
+  for await (const { loss } of trainer.fit(train, { totalSteps: 4, validation, checkpoints: { store, everySteps: 2 } }))
     last = loss
   await writeModel(trainer.export(), `${where}-${model}`)
   await trainer.dispose()

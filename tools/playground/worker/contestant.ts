@@ -69,7 +69,7 @@ export class Contestant {
     let free = await this.#weights.take()
     let surface = this.#surface()
     let [untold, since] = [{ losses: 0, steps: 0 }, 0]
-    const onStep = async ({ step, steps, loss }: StepProgress) => {
+    const onStep = async ({ step, totalSteps: steps, loss }: StepProgress) => {
       untold = { losses: untold.losses + loss, steps: untold.steps + 1 }
       // A small model takes thousands of steps a second: more than a page can show, or anybody see.
       if (performance.now() - since > 50 || step + 1 === steps) {
@@ -87,7 +87,13 @@ export class Contestant {
     }
     const { signal } = control
     try {
-      for await (const round of this.#trainer.fit(train, { epochs, validation, signal, onStep, onDeviceLost })) {
+      for await (const round of this.#trainer.fit(train, {
+        totalEpochs: epochs,
+        validation,
+        signal,
+        onStep,
+        onDeviceLost,
+      })) {
         if (!round.validation) continue // stopped within an epoch
         tell({
           kind: 'round',

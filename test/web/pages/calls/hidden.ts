@@ -50,7 +50,7 @@ async function steps(trainer: Trainer, data: DatasetOrStream, until: number): Pr
     return asked ? 'save' : undefined
   }
   const fitting = trainer.fit(data, {
-    steps: until,
+    totalSteps: until,
     // One round: nothing but being hidden is a reason to save, or to let go of the thread.
     evaluateEvery: until,
     checkpoints: { store },

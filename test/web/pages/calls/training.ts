@@ -51,7 +51,7 @@ export async function fineTune(where: Where, task: Task): Promise<Outcome> {
   const trainer = await Trainer.create(await readModel(`/exchange/${task.model}`), optionsOf(task, runtime))
   const before = await trainer.evaluate(data)
   const losses: number[] = []
-  for await (const _ of trainer.fit(data, { steps: task.steps, onStep: ({ loss }) => void losses.push(loss) }));
+  for await (const _ of trainer.fit(data, { totalSteps: task.steps, onStep: ({ loss }) => void losses.push(loss) }));
   const after = await trainer.evaluate(data)
   await writeModel(trainer.export(), 'tuned.onnx')
   await put('tuned', new Uint8Array(await (await storedFile('tuned.onnx')).arrayBuffer()))
@@ -73,7 +73,7 @@ export async function goOn(where: Where, task: Task, until: number, name: string
   const resumed = await trainer.resume(store)
   const losses: number[] = []
   for await (const _ of trainer.fit(data, {
-    steps: task.steps,
+    totalSteps: task.steps,
     checkpoints: { store, everySteps: 5 },
     onStep: ({ loss }) => {
       losses.push(loss)
@@ -105,7 +105,7 @@ export async function interrupted(task: Task, at: readonly number[]) {
   const losses: number[] = []
   const lostAt: number[] = []
   for await (const _ of trainer.fit(data, {
-    steps: task.steps,
+    totalSteps: task.steps,
     onStep: ({ loss }) => {
       losses.push(loss)
       if (at.includes(losses.length)) runtime.gpu.destroy()
@@ -134,7 +134,7 @@ export async function averaged(where: Where, task: Task & { readonly ema: number
     for (const [name, own] of plain)
       for (const [i, x] of trainer.parameters[name]!.entries()) own[i] = task.ema * own[i]! + (1 - task.ema) * x
   }
-  for await (const _ of trainer.fit(data, { steps: task.steps, onStep }));
+  for await (const _ of trainer.fit(data, { totalSteps: task.steps, onStep }));
   const average = namedTensors(trainer.export({ weights: 'ema' }))
   let [off, moved] = [0, 0]
   for (const [name, own] of plain)
@@ -171,7 +171,7 @@ export async function endure(where: Where, [features, ...hidden]: number[], step
     counts.push(count())
     console.log(`steps ${trainer.step}`)
   }
-  for await (const _ of trainer.fit(data, { steps, onStep }));
+  for await (const _ of trainer.fit(data, { totalSteps: steps, onStep }));
   await trainer.dispose()
   await runtime.dispose()
   return { counts }

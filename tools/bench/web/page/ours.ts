@@ -40,7 +40,7 @@ export async function start({ problem, tensor }: Read, backend: string): Promise
   let failed: (error: unknown) => void = () => {}
   const all = async () => {
     await asked
-    for await (const _ of trainer.fit(data, { steps: 1e9, evaluateEvery: 1e9, onStep }));
+    for await (const _ of trainer.fit(data, { totalSteps: 1e9, evaluateEvery: 1e9, onStep }));
   }
   all().catch((error) => failed(error))
   return {
