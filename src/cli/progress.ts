@@ -129,8 +129,9 @@ export function createTrainingProgress(stream: Output, quiet: boolean, metric: s
       const done = progress.step + 1
       const seconds = secondsSince(started)
       // Evaluations count: the time left includes those to come.
-      const left = progress.steps === undefined ? '?' : formatDuration((seconds / steps) * (progress.steps - done))
-      display.update(done, progress.steps, {
+      const left =
+        progress.totalSteps === undefined ? '?' : formatDuration((seconds / steps) * (progress.totalSteps - done))
+      display.update(done, progress.totalSteps, {
         epoch: progress.epoch + 1,
         loss: formatNumber(progress.loss),
         validation,
