@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs'
 import type { BrowserContext, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe } from 'vitest'
 import { type ErrorCode, OnnxIreError } from '../../src/util/errors.js'
@@ -114,7 +113,6 @@ async function openBrowser(start: typeof launch): Promise<{ browser: Browser; cl
     close: async () => {
       await close()
       await server.close()
-      rmSync(pages, { recursive: true, force: true, maxRetries: 5 })
     },
   }
 }

@@ -1,16 +1,16 @@
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'vite'
 import { entryAliases } from '../entry-aliases.js'
+import { sharedBuild } from './shared-build.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-/** Builds the pages with the compiled library as an application would, and says in which folder they are. */
-export async function buildPages(): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-pages-'))
-  await build({
+/** Builds the pages with the compiled library as an application would, once per run; returns their folder. */
+export const buildPages = (): Promise<string> => sharedBuild('pages', buildInto)
+
+const buildInto = (folder: string) =>
+  build({
     configFile: false,
     root: join(root, 'test/web/pages'),
     base: './',
@@ -25,5 +25,3 @@ export async function buildPages(): Promise<string> {
     worker: { format: 'es' },
     build: { outDir: folder, emptyOutDir: true, minify: false, target: 'es2023', chunkSizeWarningLimit: 10_000 },
   })
-  return folder
-}

@@ -6,6 +6,7 @@ import type { BrowserContext, Page } from 'playwright-core'
 import { build } from 'vite'
 import { heard, launch } from './browser.js'
 import { type Exchange, serve } from './server.js'
+import { sharedBuild } from './shared-build.js'
 
 const sources = fileURLToPath(new URL('../../tools/playground', import.meta.url))
 
@@ -18,8 +19,9 @@ export async function openPlayground(
   start = launch,
 ): Promise<{ browser: Playground; close: () => Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-playground-'))
-  const page = join(folder, 'page')
-  await build({ configFile: join(sources, 'vite.config.ts'), logLevel: 'error', build: { outDir: page } })
+  const page = await sharedBuild('playground', (outDir) =>
+    build({ configFile: join(sources, 'vite.config.ts'), logLevel: 'error', build: { outDir } }),
+  )
   const exchange: Exchange = new Map()
   const server = await serve(page, exchange, headers)
   const { context, tab, close } = await start(camera)

@@ -123,6 +123,8 @@ describe('which of them computes', () => {
     expect(narrow[0]).toBe(Math.fround((1 + 2 ** -13) ** 2))
   })
 
+  // Vitest can load the sources again; Node loads the compiled modules once.
+  const source = (file: string) => new URL(`../../../src/optim/${file}`, import.meta.url).pathname
   const refusals: [string, unknown][] = [
     ['there is no WebAssembly', undefined],
     [
@@ -140,9 +142,12 @@ describe('which of them computes', () => {
     test(`double precision where ${name}`, async () => {
       vi.resetModules()
       vi.stubGlobal('WebAssembly', stub)
-      const fresh = await import('../../../src/optim/expr/evaluate.js')
+      const fresh: typeof import('../../../src/optim/expr/evaluate.js') = await import(source('expr/evaluate.ts'))
       expect(run(fresh.evaluateOne, Float32Array.of(1), new Float32Array(1))).toBe(1)
-      const { kthLargest } = await import('../../../src/optim/ire/radix-select.js')
+      const select: typeof import('../../../src/optim/ire/radix-select.js') = await import(
+        source('ire/radix-select.ts')
+      )
+      const { kthLargest } = select
       expect(kthLargest([Float32Array.of(3, -5, 0, 4)], 2, 'magnitude')).toBe(4)
       expect(kthLargest([Float32Array.of(3, -5, 0, 4)], 4, 'value')).toBe(-5)
     })
