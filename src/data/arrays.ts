@@ -3,18 +3,19 @@ import { sizeOf, type Tensor, type TensorData, type Tensors } from '../ir/tensor
 import { OnnxIreError } from '../util/errors.js'
 import { checkIndices, type Dataset } from './dataset.js'
 
-/** One tensor of every example, made when asked for: the leading axis of `rows` counts the indices. */
+/** Column of a data set: one tensor per example, created on demand. */
 export interface DataColumn {
   readonly length: number
-  /** The tensors of these examples, one behind the other. */
+  /** Tensors of these examples, stacked along a leading axis. */
   rows(indices: ArrayLike<number>): Tensor
-  /** Columns it brings along under names of their own, such as the mask of `padded`. */
+  /** Further columns of the data set, by name, such as the mask of `paddedColumn`. */
   readonly companions?: Readonly<Record<string, DataColumn>> | undefined
 }
 
 /**
- * What `arrays` takes for one name, example by example along the leading axis: a tensor; elements and dims, where the
- * dtype follows from the array's class; a typed array, one element per example; or a column such as `images` makes.
+ * Source of a column of `fromArrays`, with examples along the leading axis: a tensor; elements with dims, the dtype
+ * following from the array's class; a typed array with one element per example; or a column, from `imageColumn` for
+ * example.
  */
 export type ColumnSource =
   | DataColumn
@@ -23,13 +24,13 @@ export type ColumnSource =
   | { readonly dims: readonly number[]; readonly data: TensorData }
 
 /**
- * A data set in memory. Dtypes stay as they are, and nothing is copied before a batch is asked for.
- *
+ * Creates a data set from arrays in memory, by tensor name. Dtypes are preserved, and arrays are copied batch by batch.
+ * @throws 'invalid-data' if the data of a column do not fit its dims, or two columns have different numbers of examples
+ * @example
  * ```ts
- * arrays({ image: images(pixels, { size: 48, channels: 3 }), label: labels(digits) })
- * arrays({ input: { dims: [1000, 16], data: floats }, label: labels([0, 2, 1, ...]) })
+ * fromArrays({ image: imageColumn(pixels, { size: 48, channels: 3 }), label: labelColumn(digits) })
+ * fromArrays({ input: { dims: [1000, 16], data: floats }, label: labelColumn([0, 2, 1, ...]) })
  * ```
- * @throws 'invalid-data' naming the entry whose data do not fit its dims, or the two that disagree on the number of examples
  */
 export function fromArrays(columns: Readonly<Record<string, ColumnSource>>): Dataset {
   const entries = Object.entries(columns).flatMap(([name, like]) => {
@@ -41,16 +42,16 @@ export function fromArrays(columns: Readonly<Record<string, ColumnSource>>): Dat
   if (twice !== undefined)
     throw new OnnxIreError(
       'invalid-data',
-      `arrays: there are two tensors named '${twice}', one of them a mask: rename it`,
+      `fromArrays: two tensors have the name '${twice}', one of them a mask; rename it`,
     )
   const [first, ...others] = entries
-  if (!first) throw new OnnxIreError('invalid-data', 'arrays: a data set needs at least one tensor')
+  if (!first) throw new OnnxIreError('invalid-data', 'fromArrays: a data set needs at least one tensor')
   const length = first[1].length
   for (const [name, column] of others) {
     if (column.length !== length)
       throw new OnnxIreError(
         'invalid-data',
-        `arrays: '${first[0]}' has ${length} examples and '${name}' has ${column.length}; they must have as many`,
+        `fromArrays: '${first[0]}' has ${length} examples and '${name}' has ${column.length}; the numbers must be equal`,
       )
   }
   return {
@@ -63,48 +64,48 @@ export function fromArrays(columns: Readonly<Record<string, ColumnSource>>): Dat
 }
 
 /**
- * Class numbers as an int64 tensor [n], the form classification losses take.
- * @param values whole numbers, or a tensor of integers (its shape is kept)
- * @throws 'invalid-data' naming the first value that is no whole number
+ * Converts class numbers to an int64 tensor [n], as classification losses expect.
+ * @param values integers, or a tensor of integers, whose shape is preserved
+ * @throws 'invalid-data' with the first value that is not an integer
  */
 export function labelColumn(values: ArrayLike<number | bigint> | Tensor): Tensor {
   const { dims, data } = 'dtype' in values ? values : { dims: [values.length], data: values }
-  const whole = new BigInt64Array(data.length)
+  const numbers = new BigInt64Array(data.length)
   for (let i = 0; i < data.length; i++) {
     const value = data[i]
     if (typeof value !== 'bigint' && !Number.isSafeInteger(value))
-      throw new OnnxIreError('invalid-data', `label ${i} is ${value}; labels are whole numbers`)
-    whole[i] = BigInt(value!)
+      throw new OnnxIreError('invalid-data', `label ${i} is ${value}; labels must be integers`)
+    numbers[i] = BigInt(value!)
   }
-  return { dtype: 'int64', dims, data: whole }
+  return { dtype: 'int64', dims, data: numbers }
 }
 
 function toColumn(name: string, like: ColumnSource): DataColumn {
-  const refuse = (what: string) => new OnnxIreError('invalid-data', `arrays: '${name}' ${what}`)
-  if (typeof like !== 'object' || like === null) throw refuse(`is ${like}, not a tensor`)
+  const invalid = (problem: string) => new OnnxIreError('invalid-data', `fromArrays: '${name}' ${problem}`)
+  if (typeof like !== 'object' || like === null) throw invalid(`is ${like}, not a tensor`)
   if ('rows' in like) return like
   const { dims, data } = 'dims' in like ? like : { dims: [like.length], data: like }
   if (!Array.isArray(dims) || !(ArrayBuffer.isView(data) || isStrings(data)))
-    throw refuse('is neither a tensor, { dims, data } nor a typed array; for a list of class numbers use labels(...)')
+    throw invalid('must be a tensor, { dims, data } or a typed array; convert a list of class numbers with labelColumn(...)')
   const dtype = 'dtype' in like ? like.dtype : dtypeOfArray(data)
   const shape = `[${dims.join(', ')}]`
   const length = dims[0]
   if (length === undefined || !dims.every((dim) => Number.isSafeInteger(dim) && dim >= 0))
-    throw refuse(`has dims ${shape}; it needs a leading axis, one entry per example, and whole sizes`)
-  if (dtype && !Object.hasOwn(dtypes, dtype)) throw refuse(`is of the unknown dtype '${dtype}'`)
+    throw invalid(`has dims ${shape}; it needs a leading axis of examples, and integer sizes`)
+  if (dtype && !Object.hasOwn(dtypes, dtype)) throw invalid(`has the unknown dtype '${dtype}'`)
   if (!dtype || !(data instanceof (dtypes[dtype].array ?? Array)))
-    throw refuse(`is ${dtype ? `called ${dtype} but its data are` : 'given as'} a ${data.constructor.name}`)
+    throw invalid(`has ${dtype ? `dtype ${dtype}, but ` : ''}data in a ${data.constructor.name}`)
   const bits = sizeOf(dims.slice(1)) * dtypes[dtype].bits
   const elements = dtypes[dtype].bits === 4 ? (length * bits) / 8 : sizeOf(dims)
-  if (bits % 8 !== 0) throw refuse(`is ${dtype} ${shape}: its examples do not end at whole bytes`)
+  if (bits % 8 !== 0) throw invalid(`is ${dtype} ${shape}: an example must fill whole bytes`)
   if (data.length !== elements)
-    throw refuse(`has dims ${shape}, which take ${elements} elements, but its data have ${data.length}`)
+    throw invalid(`has dims ${shape}, which require ${elements} elements, but its data have ${data.length}`)
   return { length, rows: (indices) => gatherRows({ dtype, dims, data }, indices) }
 }
 
 const isStrings = (data: unknown) => Array.isArray(data) && data.every((text) => typeof text === 'string')
 
-/** y[i] = x[indices[i]] along the leading axis, row by row as bytes whatever the dtype. */
+/** Gathers rows along the leading axis, y[i] = x[indices[i]], as bytes for every dtype. */
 function gatherRows({ dtype, dims, data }: Tensor, indices: ArrayLike<number>): Tensor {
   const [length = 0, ...rest] = dims
   const shape = [indices.length, ...rest]
@@ -124,7 +125,7 @@ function gatherRows({ dtype, dims, data }: Tensor, indices: ArrayLike<number>): 
   return { dtype, dims: shape, data: new Elements!(to.buffer, 0, to.byteLength / data.BYTES_PER_ELEMENT) }
 }
 
-/** The dtype that a bare array most likely means: float16, bfloat16, bool and the 4-bit types have to be said. */
+/** Infers the dtype of an array from its class; float16, bfloat16, bool and 4-bit types cannot be inferred. */
 export const dtypeOfArray = (data: TensorData): DType | undefined =>
   ArrayBuffer.isView(data) ? byClass.find((dtype) => data instanceof (dtypes[dtype].array ?? Array)) : 'string'
 

@@ -6,46 +6,46 @@ import type { BatchContext, Dataset } from './dataset.js'
 import type { DataExample } from './examples.js'
 import { collateExamples, type DatasetOrStream, type ExampleStream } from './stream.js'
 
-/** How data are divided into batches. */
+/** Options that divide data into batches. */
 export interface BatchOptions {
   /** Examples per batch. */
   readonly batchSize: number
-  /** Leaves out the last batch of an epoch when it is not full. Default false. */
+  /** Whether to drop the last batch of an epoch if it is not full. Default false. */
   readonly dropLast?: boolean | undefined
 }
 
 /** Options of `batches`. */
 export interface EpochOptions extends BatchOptions {
   /**
-   * Shuffles: the order of epoch e is a permutation drawn from this generator's stream 'epoch e', which depends on its
-   * seed and e alone, so any epoch can be entered at any batch and sees what an uninterrupted run saw. Without it the
-   * order is that of the data set. A stream is shuffled through its buffer. Batches b of epoch e draw augmentation from the
-   * stream 'batch e/b'.
+   * Generator that shuffles the examples; without it they keep the order of the data set. Epoch e is a permutation
+   * sampled from the generator's stream 'epoch e', which depends only on the seed and e, so that a resumed run sees the
+   * same batches as an uninterrupted one. A stream of examples is shuffled through its buffer. Augmentation of batch b
+   * of epoch e uses the stream 'batch e/b'.
    */
   readonly shuffle?: Random | undefined
-  /** Which epoch, from 0. Default 0. */
+  /** Index of the epoch, from 0. Default 0. */
   readonly epoch?: number | undefined
-  /** The batch of the epoch to begin with, from 0. Default 0. */
+  /** Index of the first batch within the epoch, from 0. Default 0. */
   readonly start?: number | undefined
 }
 
-/** Some examples, and where in the epoch they stand. */
+/** Batch of examples with its position in the epoch. */
 export interface Batch {
   readonly tensors: Tensors
-  /** The numbers of its examples in the data set, or in the order of the stream. */
+  /** Indices of its examples in the data set, or in the order of the stream. */
   readonly indices: Uint32Array
-  /** Its number in the epoch, from 0: resume with `start: number + 1`. */
+  /** Index of the batch in the epoch, from 0: resume with `start: number + 1`. */
   readonly number: number
-  /** Examples in it. */
+  /** Number of examples. */
   readonly size: number
-  /** Whether it is the last one of the epoch. */
+  /** Whether the batch is the last one of the epoch. */
   readonly last: boolean
 }
 
 /**
- * How many batches an epoch has; undefined for a stream of unknown length.
- * @param data what is trained on, or the number of its examples
- * @throws 'invalid-data' when there is none
+ * Number of batches in an epoch; undefined for a stream of unknown length.
+ * @param data the data, or their number of examples
+ * @throws 'invalid-data' if the epoch has no batch
  */
 export function batchCount(data: number | Dataset, options: BatchOptions): number
 export function batchCount(data: number | DatasetOrStream, options: BatchOptions): number | undefined
@@ -67,17 +67,24 @@ export const tooFewExamples = (length: number, batchSize: number) =>
     'invalid-data',
     length === 0
       ? 'the data set has no examples'
-      : `the data set has ${length} examples, less than one batch of ${batchSize}, and dropLast leaves that out: lower batchSize`,
+      : `the data set has ${length} examples, fewer than one batch of ${batchSize}, which dropLast drops; lower batchSize`,
   )
 
 /**
- * One epoch of a data set or stream, batch by batch. While the consumer works on a batch the next one is already asked for,
- * and no more than that one; should that fail, the error comes when it is the next one's turn. Leaving the loop early waits
- * for the batch that was asked for and drops it. With `shuffle`, batches are told what to draw augmentation from.
+ * Iterates over one epoch of a data set or stream in batches. The next batch is loaded while the caller uses the
+ * current one; if loading fails, the error is thrown when that batch is due. Leaving the loop early waits for the
+ * pending batch and drops it. With `shuffle`, batches are augmented.
  *
- * A stream is read past the batch by one example (with dropLast, by one batch), which is how it is known to be the last; and
- * to begin at batch `start`, the examples before it are read and dropped.
- * @throws 'invalid-option', or 'invalid-data' when there are no batches or the data set returns something else than it was asked for
+ * A stream is read one example (with dropLast, one batch) ahead, to detect the last batch; for `start` > 0 the
+ * preceding examples are read and dropped.
+ * @throws 'invalid-option', or 'invalid-data' if the epoch has no batch or the data set returns a wrong number of
+ * examples
+ * @example
+ * ```ts
+ * for await (const { tensors } of batches(data, { batchSize: 32, shuffle: new Random(0), epoch: 1 })) {
+ *   // ...
+ * }
+ * ```
  */
 export function batches(data: DatasetOrStream, options: EpochOptions): AsyncGenerator<Batch, void, undefined> {
   const { shuffle, epoch = 0, start = 0 } = options
@@ -91,13 +98,13 @@ export function batches(data: DatasetOrStream, options: EpochOptions): AsyncGene
   return readAhead(source, start)
 }
 
-/** Batches in the order of their numbers; null past the end. */
+/** Source of the batches of an epoch. `load` is called in the order of their indices and returns null past the end. */
 export interface BatchSource {
   load(number: number): Promise<Batch | null>
   close(): Promise<void>
 }
 
-/** What augmentation draws from in a batch, by its number. */
+/** Context of a batch (its random generator) by index. */
 export type BatchContextOf = (number: number) => BatchContext | undefined
 
 function datasetBatches(
@@ -123,15 +130,15 @@ function datasetBatches(
 
 async function* readAhead(source: BatchSource, start: number): AsyncGenerator<Batch, void, undefined> {
   let ahead: Promise<Batch | null> | null = null
-  const ask = (number: number) => {
+  const load = (number: number) => {
     ahead = source.load(number)
-    ahead.catch(() => {}) // looked at when its turn comes: until then a failure is nobody's unhandled rejection
+    ahead.catch(() => {}) // thrown when the batch is due; not an unhandled rejection until then
     return ahead
   }
   try {
-    let batch = await ask(start)
+    let batch = await load(start)
     while (batch) {
-      const next: Promise<Batch | null> | null = batch.last ? null : ask(batch.number + 1)
+      const next: Promise<Batch | null> | null = batch.last ? null : load(batch.number + 1)
       yield batch
       batch = next && (await next)
     }
@@ -141,21 +148,21 @@ async function* readAhead(source: BatchSource, start: number): AsyncGenerator<Ba
   }
 }
 
-/** Some tensor must have one entry per example; others may be the same for every batch (a sample rate, an initial state). */
+/** Checks that some tensor has one entry per example; others may be constant (a sample rate, an initial state). */
 export function checkBatch(tensors: Tensors, size: number): void {
   const shapes = Object.entries(tensors).map(([name, { dims }]) => `'${name}' [${dims.join(', ')}]`)
   if (Object.values(tensors).some(({ dims }) => dims[0] === size)) return
   throw new OnnxIreError(
     'invalid-data',
-    `the data set was asked for ${size} examples and returned ${shapes.join(', ') || 'nothing'}; the leading axis of a tensor counts its examples, and none counts ${size}`,
+    `the data set returned ${shapes.join(', ') || 'no tensors'} for ${size} examples; at least one tensor must have a leading axis of ${size}`,
   )
 }
 
 export function streamBatches(data: ExampleStream, options: EpochOptions, context: BatchContextOf): BatchSource {
   const buffer = checkNumber('a stream', 'shuffleBuffer', data.shuffleBuffer ?? 1024, positiveCount)
   const { batchSize, dropLast = false, shuffle, epoch = 0, start = 0 } = options
-  const plain = inOrder(data, epoch)
-  const order = shuffle ? shuffled(plain, buffer, shuffle.stream(`epoch ${epoch}`)) : plain
+  const plain = readExamples(data, epoch)
+  const order = shuffle ? shuffleBuffered(plain, buffer, shuffle.stream(`epoch ${epoch}`)) : plain
   const waiting: Numbered[] = []
   let [taken, ended] = [0, false]
   const fill = async (size: number) => {
@@ -179,7 +186,7 @@ export function streamBatches(data: ExampleStream, options: EpochOptions, contex
     const whole =
       taken === start * batchSize || (waiting.length === 0 && Math.ceil(taken / batchSize) === start && !dropLast)
     if (whole) return
-    throw new OnnxIreError('invalid-data', `cannot begin at batch ${start}: the stream ended after ${taken} examples`)
+    throw new OnnxIreError('invalid-data', `cannot start at batch ${start}: the stream ended after ${taken} examples`)
   }
   return {
     async load(number) {
@@ -199,11 +206,11 @@ export function streamBatches(data: ExampleStream, options: EpochOptions, contex
   }
 }
 
-/** An example and its number in the source, from 0. */
+/** Example with its index in the source, from 0. */
 type Numbered = readonly [number: number, example: DataExample]
 
-/** An epoch in the order of the source, at most `length` examples of it. */
-async function* inOrder(stream: ExampleStream, epoch: number): AsyncGenerator<Numbered, void, undefined> {
+/** Reads an epoch in the order of the source, at most `length` examples. */
+async function* readExamples(stream: ExampleStream, epoch: number): AsyncGenerator<Numbered, void, undefined> {
   const { length = Number.POSITIVE_INFINITY } = stream
   checkNumber('a stream', 'length', Math.min(length, Number.MAX_SAFE_INTEGER), count)
   let number = 0
@@ -215,15 +222,15 @@ async function* inOrder(stream: ExampleStream, epoch: number): AsyncGenerator<Nu
   if (number !== length && stream.length !== undefined)
     throw new OnnxIreError(
       'invalid-data',
-      `the stream was to have ${length} examples (its length) and ended after ${number}`,
+      `the stream ended after ${number} examples, but its length is ${length}`,
     )
 }
 
 /**
- * The order of a shuffled epoch: n examples wait in a buffer; one of them, drawn at random, goes and the next of the source
- * takes its place. An example comes at most n - 1 places early, and with no bound late.
+ * Shuffles a stream through a buffer of n examples: a random one is yielded and replaced by the next of the source. An
+ * example can be yielded at most n - 1 positions early, and arbitrarily late.
  */
-async function* shuffled(
+async function* shuffleBuffered(
   source: AsyncIterable<Numbered>,
   n: number,
   random: Random,

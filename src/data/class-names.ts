@@ -1,9 +1,9 @@
-/** What a reader with class names knows of them: for each tensor of class numbers, its names in the order of the numbers. */
+/** Data with class names: for each tensor of class numbers, the names in the order of their numbers. */
 export interface WithClassNames {
   readonly classes: Readonly<Record<string, readonly string[]>>
 }
 
-/** Class names and their numbers: given in order, or gathered from the data. */
+/** Mapping of class names to numbers, fixed by the caller or collected from the data. */
 export class ClassNames {
   readonly #numbers: Map<string, number>
   readonly #given: boolean
@@ -21,27 +21,32 @@ export class ClassNames {
     return [...this.#numbers.keys()]
   }
 
-  /** @param refuse makes the error for a name that is not among those given */
-  numberOf(name: string, refuse: (what: string) => Error): number {
+  /**
+   * Number of a class; a new name gets the next number unless the names are fixed.
+   * @param toError creates the error for an unknown name from the description of the problem
+   */
+  numberOf(name: string, toError: (problem: string) => Error): number {
     const known = this.#numbers.get(name)
     if (known !== undefined) return known
     if (this.#given) {
       const shown = this.names.slice(0, 10).map((each) => `'${each}'`)
       const more = this.#numbers.size - shown.length
-      throw refuse(`is '${name}', none of the classes ${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`)
+      throw toError(`is '${name}', not one of the classes ${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`)
     }
     const number = this.#numbers.size
     this.#numbers.set(name, number)
     return number
   }
 
-  /** The names in order (as numbers, if all of them are whole numbers), and where each number given out so far goes. */
-  sorted(): { readonly names: string[]; readonly places: number[] } {
+  /**
+   * Names in sorted order (numerically if all are integers), and the sorted position of each number assigned so far.
+   */
+  sorted(): { readonly names: string[]; readonly positions: number[] } {
     const { names } = this
-    if (this.#given) return { names, places: names.map((_, i) => i) }
+    if (this.#given) return { names, positions: names.map((_, i) => i) }
     const numeric = names.every((name) => /^-?\d{1,15}$/.test(name))
     const sorted = numeric ? names.toSorted((a, b) => Number(a) - Number(b)) : names.toSorted()
-    const place = new Map(sorted.map((name, i) => [name, i]))
-    return { names: sorted, places: names.map((name) => place.get(name)!) }
+    const position = new Map(sorted.map((name, i) => [name, i]))
+    return { names: sorted, positions: names.map((name) => position.get(name)!) }
   }
 }

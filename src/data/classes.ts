@@ -8,8 +8,8 @@ import { type Dataset, subset } from './dataset.js'
 export type ClassLabels = ArrayLike<number | bigint> | Tensor
 
 /**
- * y[i, c] = 1 for c = labels[i], else 0: float32 [..., classes].
- * @throws 'invalid-data' naming the first label outside of [0, classes)
+ * One-hot encoding of class numbers: y[i, c] = 1 for c = labels[i], else 0; float32 [..., classes].
+ * @throws 'invalid-data' with the first label outside [0, classes)
  */
 export function oneHot(labels: ClassLabels, classes: number): Tensor {
   const numbers = toClassNumbers(labels, classes)
@@ -20,39 +20,43 @@ export function oneHot(labels: ClassLabels, classes: number): Tensor {
 }
 
 /**
- * Weights that make every class count alike: w_c = N / (C n_c), with n_c of N labels of class c ('balanced' in
- * scikit-learn's compute_class_weight). Their mean over the labels is 1.
- * @throws 'invalid-data' naming a label outside of [0, classes), or the classes that have none
+ * Class weights that give every class the same total weight: w_c = N / (C n_c), with n_c of N labels in class c
+ * ('balanced' in scikit-learn's compute_class_weight). Their mean over the labels is 1.
+ * @throws 'invalid-data' with a label outside [0, classes), or the classes without an example
  */
 export function classWeights(labels: ClassLabels, classes: number): Float32Array {
-  const counts = frequencies(labels, classes)
+  const counts = countLabels(labels, classes)
   const absent = counts.flatMap((n, c) => (n === 0 ? [c] : []))
   if (absent.length > 0)
-    throw new OnnxIreError('invalid-data', `classWeights: of ${classes} classes, ${absent.join(', ')} have no example`)
+    throw new OnnxIreError('invalid-data', `classWeights: classes without an example: ${absent.join(', ')}`)
   const total = counts.reduce((sum, n) => sum + n, 0)
   return Float32Array.from(counts, (n) => total / (classes * n))
 }
 
-function frequencies(labels: ClassLabels, classes: number): number[] {
+function countLabels(labels: ClassLabels, classes: number): number[] {
   const counts = Array.from({ length: classes }, () => 0)
   for (const label of toClassNumbers(labels, classes)) counts[label]!++
   return counts
 }
 
 /**
- * A data set in which every class is equally frequent: each is repeated in whole, and in part by a draw without
- * replacement, until it has as many examples as the largest. Every example is in it; nothing is copied.
+ * Oversamples the rarer classes of a data set until every class is as frequent as the largest. The examples of a class
+ * are repeated as a whole, and the remainder is sampled without replacement. Examples are not copied.
  * @param labels one class number per example of the data set
- * @param options `seed` of the draws, default 0
- * @throws 'invalid-data' when there are not as many labels as examples
+ * @param options `seed` of the sampled remainder, default 0
+ * @throws 'invalid-data' if the number of labels is not the number of examples
+ * @example
+ * ```ts
+ * const train = oversample(data, labels)
+ * ```
  */
 export function oversample(dataset: Dataset, labels: ClassLabels, options: { readonly seed?: number } = {}): Dataset {
-  const seed = checkNumber('balanced', 'seed', options.seed ?? 0, count)
+  const seed = checkNumber('oversample', 'seed', options.seed ?? 0, count)
   const numbers = toClassNumbers(labels, Number.MAX_SAFE_INTEGER)
   if (numbers.length !== dataset.length)
     throw new OnnxIreError(
       'invalid-data',
-      `balanced: there are ${numbers.length} labels for ${dataset.length} examples; each needs one`,
+      `oversample: there are ${numbers.length} labels for ${dataset.length} examples; each needs one`,
     )
   const members = new Map<number, number[]>()
   for (const [i, label] of numbers.entries()) {
@@ -77,7 +81,7 @@ function toClassNumbers(labels: ClassLabels, classes: number): number[] {
     if (Number.isInteger(label) && label >= 0 && label < classes) return label
     throw new OnnxIreError(
       'invalid-data',
-      `label ${i} is ${given}; class numbers are whole${classes < Number.MAX_SAFE_INTEGER ? `, from 0 to ${classes - 1}` : ' and not negative'}`,
+      `label ${i} is ${given}; class numbers must be integers ${classes < Number.MAX_SAFE_INTEGER ? `from 0 to ${classes - 1}` : '>= 0'}`,
     )
   })
 }

@@ -3,32 +3,31 @@ import { checkNumber } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 
-/** What a data set may want to know of the batch it is asked for, besides its examples. */
+/** Context of a batch, in addition to its examples. */
 export interface BatchContext {
   /**
-   * What to draw augmentation from: there in training and not in evaluation. It depends on the seed, the epoch and the
-   * number of the batch alone, so that a resumed run draws what an uninterrupted one draws.
+   * Random generator for augmentation, present in training and absent in evaluation. It depends only on the seed, the
+   * epoch and the index of the batch, so that a resumed run samples the same numbers as an uninterrupted one.
    */
   readonly random?: Random | undefined
 }
 
-/** Examples, by number. Anything with these two members can be trained on. */
+/** Data set of examples addressed by index. Any object with these two members can be trained on. */
 export interface Dataset {
-  /** Examples in the set. */
+  /** Number of examples. */
   readonly length: number
   /**
-   * The examples of these numbers, in this order: one tensor per name, with one entry of the leading axis per number
-   * (but for what is the same in every batch, such as a sample rate).
-   * Called for one batch at a time and with the same numbers again in every epoch. It should give the same tensors for the
-   * same numbers, but for what it draws from `context.random`.
+   * Loads the examples of these indices, in this order: tensors by name, with one entry of the leading axis per index
+   * (except for constants such as a sample rate). Called for one batch at a time, with the same indices in every epoch.
+   * The tensors must depend only on the indices and on `context.random`.
    */
   batch(indices: ArrayLike<number>, context?: BatchContext): Tensors | Promise<Tensors>
 }
 
 /**
- * Part of a data set: the examples of the given numbers in the given order (twice if named twice), or those from
- * `start` up to but without `end`. Nothing is copied.
- * @throws 'invalid-data' naming the first number that the data set does not have
+ * Subset of a data set: the examples of the given indices in the given order (repeated indices are allowed), or from
+ * `start` up to, but excluding, `end`. Examples are not copied.
+ * @throws 'invalid-data' with the first index that the data set does not have
  */
 export function subset(
   dataset: Dataset,
@@ -48,40 +47,44 @@ export function subset(
   }
 }
 
-/** What `split` gives. */
+/** Parts of a data set, from `split`. */
 export interface DatasetSplit {
   readonly train: Dataset
   readonly validation: Dataset
 }
 
 /**
- * Divides a data set at random into two parts without common examples. The same seed gives the same parts.
- * @param options `validation`: the share of examples to hold out, in (0, 1), rounded to whole examples
- * @throws 'invalid-option' when the share is none, or leaves one of the parts empty
+ * Splits a data set at random into two disjoint parts. The same seed gives the same parts.
+ * @param options `validation`: the share of examples to hold out, in (0, 1), rounded to a number of examples
+ * @throws 'invalid-option' for an invalid share, or one that leaves a part empty
+ * @example
+ * ```ts
+ * const { train, validation } = split(data, { validation: 0.1, seed: 0 })
+ * ```
  */
 export function split(dataset: Dataset, options: { readonly validation: number; readonly seed: number }): DatasetSplit {
   const share = checkNumber('split', 'validation', options.validation, { min: 0, max: 1 })
-  const held = Math.round(share * dataset.length)
-  if (held === 0 || held === dataset.length)
+  const heldOut = Math.round(share * dataset.length)
+  if (heldOut === 0 || heldOut === dataset.length)
     throw new OnnxIreError(
       'invalid-option',
-      `split: option 'validation' is ${share}, which divides ${dataset.length} examples into ${dataset.length - held} and ${held}; both parts need at least one`,
+      `split: option 'validation' is ${share}, which splits ${dataset.length} examples into ${dataset.length - heldOut} and ${heldOut}; both parts need at least one`,
     )
   const order = new Random(options.seed).stream('split').permutation(dataset.length)
   return {
-    train: subset(dataset, order.slice(held).sort()),
-    validation: subset(dataset, order.slice(0, held).sort()),
+    train: subset(dataset, order.slice(heldOut).sort()),
+    validation: subset(dataset, order.slice(0, heldOut).sort()),
   }
 }
 
-/** Throws 'invalid-data' unless every index is one of `length` examples. */
+/** Throws 'invalid-data' unless every index is an integer in [0, length). */
 export function checkIndices(indices: ArrayLike<number>, length: number): void {
   for (let i = 0; i < indices.length; i++) {
     const index = indices[i]!
     if (!(Number.isInteger(index) && index >= 0 && index < length))
       throw new OnnxIreError(
         'invalid-data',
-        `there is no example ${index}: the data set has ${length}, numbered from 0`,
+        `there is no example ${index}: the data set has ${length} examples, numbered from 0`,
       )
   }
 }

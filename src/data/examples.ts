@@ -7,14 +7,15 @@ import { checkIndices, type Dataset } from './dataset.js'
 import { checkPad, type PadOptions, padRows } from './padding.js'
 
 /**
- * One example: by name a tensor without the axis that counts examples, a typed array for a tensor of rank 1 (dtype by its
- * class), or a scalar: a number is float32, a bigint int64 (class numbers), a text string.
+ * Example of a data set: tensors by name, without the axis of examples. A typed array is a tensor of rank 1 (with the
+ * dtype of its class); a number is a float32 scalar, a bigint an int64 scalar (class numbers), and a string a string
+ * scalar.
  */
 export type DataExample = Readonly<Record<string, Tensor | TypedArray | number | bigint | string>>
 
 /**
- * Examples as a batch: y[i] = example i, along a new leading axis; what `padding` names may differ in length.
- * @throws 'invalid-data' naming the tensor and the two examples that differ
+ * Stacks examples along a new leading axis to a batch; tensors with `padding` may differ in length.
+ * @throws 'invalid-data' with the tensor and the two examples that differ
  */
 export function stackExamples(
   examples: readonly DataExample[],
@@ -27,7 +28,7 @@ export function stackExamples(
     if (others.length !== names.length || !names.every((name) => Object.hasOwn(example, name)))
       throw new OnnxIreError(
         'invalid-data',
-        `example ${indices[0]} has ${quoteNames(names)} and example ${indices[i]} has ${quoteNames(others)}; all must have the same`,
+        `example ${indices[0]} has ${quoteNames(names)} and example ${indices[i]} has ${quoteNames(others)}; all examples must have the same names`,
       )
   }
   const batch: Record<string, Tensor> = {}
@@ -41,18 +42,18 @@ export function stackExamples(
     if (mask !== undefined && names.includes(mask))
       throw new OnnxIreError(
         'invalid-data',
-        `the mask of '${name}' is to be '${mask}', which the examples have already`,
+        `padding of '${name}': the examples already have a tensor named '${mask}', the name of the mask`,
       )
     if (!names.includes(name))
       throw new OnnxIreError(
         'invalid-data',
-        `padding is given for '${name}', but the examples have ${quoteNames(names)}`,
+        `padding of '${name}': there is no such tensor; the examples have ${quoteNames(names)}`,
       )
   }
   return batch
 }
 
-/** An entry of an example as a tensor. */
+/** Converts an entry of an example to a tensor. */
 function toTensor(value: DataExample[string] | undefined, label: () => string): Tensor {
   if (typeof value === 'number') return { dtype: 'float32', dims: [], data: Float32Array.of(value) }
   if (typeof value === 'bigint') return { dtype: 'int64', dims: [], data: BigInt64Array.of(value) }
@@ -62,16 +63,16 @@ function toTensor(value: DataExample[string] | undefined, label: () => string): 
     if (dtype) return { dtype, dims: [value.length], data: value }
   } else if (typeof value === 'object' && value !== null && Object.hasOwn(dtypes, value.dtype)) {
     if (dtypes[value.dtype].bits === 4)
-      throw new OnnxIreError('invalid-data', `${label()} is ${value.dtype}, whose elements cannot be stacked: use int8`)
+      throw new OnnxIreError('invalid-data', `${label()} is ${value.dtype}, which cannot be stacked; use int8`)
     if (value.data.length === sizeOf(value.dims)) return value
     throw new OnnxIreError(
       'invalid-data',
-      `${label()} has dims [${value.dims.join(', ')}], which take ${sizeOf(value.dims)} elements, but its data have ${value.data.length}`,
+      `${label()} has dims [${value.dims.join(', ')}], which require ${sizeOf(value.dims)} elements, but its data have ${value.data.length}`,
     )
   }
   throw new OnnxIreError(
     'invalid-data',
-    `${label()} is ${value === null ? 'null' : typeof value}, not a tensor, a typed array, a number or a text`,
+    `${label()} is ${value === null ? 'null' : typeof value}, not a tensor, a typed array, a number, a bigint or a string`,
   )
 }
 
@@ -83,7 +84,7 @@ function stackTensors(rows: readonly Tensor[], label: (row: number) => string): 
       throw new OnnxIreError(
         'invalid-data',
         `${label(0)} is ${dtype} [${dims.join(', ')}] and ${label(i)} is ${row.dtype} [${row.dims.join(', ')}]; ` +
-          'a batch stacks equal shapes: resize them, or give padding for what differs in length',
+          'a batch requires equal shapes; resize the tensors, or pad them with the option padding',
       )
   const { array: Elements } = dtypes[dtype]
   if (!Elements) return { dtype, dims: [rows.length, ...dims], data: rows.flatMap(({ data }) => [...data].map(String)) }
@@ -92,7 +93,7 @@ function stackTensors(rows: readonly Tensor[], label: (row: number) => string): 
   return { dtype, dims: [rows.length, ...dims], data }
 }
 
-/** Elements of one class from one array into another. */
+/** Copies all elements of an array into another of the same class, from position `at`. */
 export function copyInto(to: TypedArray, from: Tensor['data'], at: number): void {
   const bytes = new Uint8Array(to.buffer, to.byteOffset, to.byteLength)
   if (ArrayBuffer.isView(from))
@@ -102,21 +103,21 @@ export function copyInto(to: TypedArray, from: Tensor['data'], at: number): void
 const quoteNames = (names: readonly string[]) => names.map((name) => `'${name}'`).join(', ') || 'nothing'
 
 /**
- * A data set over a list of examples in memory, for those that come one by one or differ in length.
- *
+ * Creates a data set from a list of examples in memory, which may differ in length.
+ * @throws 'invalid-option'; when a batch is loaded, 'invalid-data' with the example that differs
+ * @example
  * ```ts
- * datasetOf(rows.map(({ tokens, label }) => ({ input_ids: BigInt64Array.from(tokens), label: BigInt(label) })), {
+ * fromExamples(rows.map(({ tokens, label }) => ({ input_ids: BigInt64Array.from(tokens), label: BigInt(label) })), {
  *   padding: { input_ids: { mask: 'attention_mask' } },
  * })
  * ```
- * @throws 'invalid-option'; when a batch is made, 'invalid-data' naming the example unlike the others
  */
 export function fromExamples(
   examples: readonly DataExample[],
   options: { readonly padding?: Readonly<Record<string, PadOptions>> | undefined } = {},
 ): Dataset {
-  checkNames('datasetOf', options, ['padding'])
-  for (const [name, pad] of Object.entries(options.padding ?? {})) checkPad(`datasetOf: padding of '${name}'`, pad)
+  checkNames('fromExamples', options, ['padding'])
+  for (const [name, pad] of Object.entries(options.padding ?? {})) checkPad(`fromExamples: padding of '${name}'`, pad)
   return {
     length: examples.length,
     batch(indices) {

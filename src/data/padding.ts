@@ -5,23 +5,23 @@ import { checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { type DataColumn, dtypeOfArray } from './arrays.js'
 
-/** How examples of different length along their first axis are made equal within a batch: filled up at their end. */
+/** Options of padding: rows of different length along their first axis are padded at their end to equal lengths. */
 export interface PadOptions {
-  /** What fills: the number of the padding token, or what the loss ignores. Default 0. */
+  /** Padding value: the number of the padding token, or a label that the loss ignores. Default 0. */
   readonly value?: number | undefined
-  /** Length of every batch. Longer examples are an error. Default: that of the longest example of the batch. */
+  /** Length of every batch; longer examples are an error. Default: the longest example of the batch. */
   readonly length?: number | undefined
-  /** Examples longer than this lose their end. Default: none does. */
+  /** Maximum length; longer examples are truncated at their end. Default: no truncation. */
   readonly maxLength?: number | undefined
-  /** Rounds the length of a batch up to a multiple of this, so that fewer different shapes arise. Default 1. */
+  /** Rounds the length of a batch up to a multiple of this number, for fewer distinct shapes. Default 1. */
   readonly multipleOf?: number | undefined
-  /** Name for the attention mask that goes with it: int64 [n, length], 1 for what is there and 0 for what fills. */
+  /** Name of an attention mask to create: int64 [n, length], 1 for elements and 0 for padding. Default: no mask. */
   readonly mask?: string | undefined
 }
 
 export const padOptionNames = ['value', 'length', 'maxLength', 'multipleOf', 'mask']
 
-/** Refuses impossible options as 'invalid-option'. */
+/** Throws `invalid-option` for invalid padding options. */
 export function checkPad(owner: string, options: PadOptions): void {
   checkNames(owner, options, padOptionNames)
   const { value, length, maxLength, multipleOf } = options
@@ -31,9 +31,9 @@ export function checkPad(owner: string, options: PadOptions): void {
 }
 
 /**
- * Rows [t_i, ...] as one tensor [n, T, ...] under `name`, and their mask, if one is asked for. T is at least 1.
- * @param label names row i in errors
- * @throws 'invalid-data' naming the row that is longer than `length`, or unlike the first in more than its length
+ * Pads rows [t_i, ...] to a tensor [n, T, ...] under `name`, with its mask if requested. T is at least 1.
+ * @param label describes row i in errors
+ * @throws 'invalid-data' with the row that is longer than `length`, or differs from the first in more than its length
  */
 export function padRows(
   name: string,
@@ -59,7 +59,7 @@ export function padTensors(rows: readonly Tensor[], options: PadOptions, label: 
   return { dtype, dims: [rows.length, longest, ...dims.slice(1)], data }
 }
 
-/** m[i, t] = 1 where t < t_i, else 0: int64 [n, T]. */
+/** Creates the attention mask of padded rows: m[i, t] = 1 if t < t_i, else 0; int64 [n, T]. */
 export function padMask(rows: readonly Tensor[], options: PadOptions, label: (row: number) => string): Tensor {
   const [lengths, longest] = paddedLengths(rows, options, label)
   const data = new BigInt64Array(rows.length * longest)
@@ -78,8 +78,8 @@ function paddedLengths(
   if (longest <= length) return [lengths, length]
   throw new OnnxIreError(
     'invalid-data',
-    `${label(lengths.indexOf(longest))} has length ${longest}, more than the ${length} that the padding's 'length' gives every batch: ` +
-      `raise it, or set maxLength: ${length} to cut`,
+    `${label(lengths.indexOf(longest))} has length ${longest}, but the padding option 'length' is ${length}: ` +
+      `raise it, or set maxLength: ${length} to truncate`,
   )
 }
 
@@ -88,7 +88,7 @@ function checkSameShape(rows: readonly Tensor[], label: (row: number) => string)
   const shown = ({ dtype, dims }: Tensor) => `${dtype} [${dims.join(', ')}]`
   for (const [i, row] of rows.entries()) {
     if (row.dims.length === 0)
-      throw new OnnxIreError('invalid-data', `${label(i)} is a scalar, which has no length to pad`)
+      throw new OnnxIreError('invalid-data', `${label(i)} is a scalar, which cannot be padded`)
     if (!dtypes[row.dtype].array || dtypes[row.dtype].bits === 4)
       throw new OnnxIreError('invalid-data', `${label(i)} is ${row.dtype}, which cannot be padded`)
     if (
@@ -98,29 +98,30 @@ function checkSameShape(rows: readonly Tensor[], label: (row: number) => string)
     )
       throw new OnnxIreError(
         'invalid-data',
-        `${label(0)} is ${shown(first!)} and ${label(i)} is ${shown(row)}; they may differ along their first axis only`,
+        `${label(0)} is ${shown(first!)} and ${label(i)} is ${shown(row)}; only their first axis may differ`,
       )
   }
 }
 
-/** A row of `padded`: numbers (int64), a typed array, or a tensor [t, ...]. */
+/** Row of `paddedColumn`: numbers (int64), a typed array, or a tensor [t, ...]. */
 export type PaddedRow = Tensor | TypedArray | readonly number[]
 
 /**
- * A column of rows that differ in length, such as token numbers: [n, T] with T the longest of the batch, or [n, T, ...] for
- * rows [t, ...] such as spectrogram frames. With `mask`, the attention mask comes along under that name.
- *
+ * Creates a column of rows that differ in length, such as token numbers: [n, T] with the longest row T of the batch, or
+ * [n, T, ...] for rows [t, ...] such as spectrogram frames. With `mask`, an attention mask is a further column of that
+ * name.
+ * @param rows lists of integers become int64; typed arrays and tensors keep their dtype
+ * @throws 'invalid-option', or 'invalid-data' with the row
+ * @example
  * ```ts
- * arrays({ input_ids: padded([[5, 6, 7], [8]], { mask: 'attention_mask' }), label: labels([0, 1]) })
+ * fromArrays({ input_ids: paddedColumn([[5, 6, 7], [8]], { mask: 'attention_mask' }), label: labelColumn([0, 1]) })
  * ```
- * @param rows lists of whole numbers become int64; typed arrays and tensors keep their dtype
- * @throws 'invalid-option', or 'invalid-data' naming the row
  */
 export function paddedColumn(rows: ArrayLike<PaddedRow>, options: PadOptions = {}): DataColumn {
-  checkPad('padded', options)
+  checkPad('paddedColumn', options)
   const tensors = Array.from(rows, rowTensor)
   const pick = (indices: ArrayLike<number>) => Array.from(indices, (index) => tensors[index]!)
-  const label = (indices: ArrayLike<number>) => (i: number) => `padded: row ${indices[i]}`
+  const label = (indices: ArrayLike<number>) => (i: number) => `paddedColumn: row ${indices[i]}`
   const column = {
     length: tensors.length,
     rows: (indices: ArrayLike<number>) => padTensors(pick(indices), options, label(indices)),
@@ -139,7 +140,7 @@ function rowTensor(row: PaddedRow, i: number): Tensor {
     if (odd < 0) return tensorFrom('int64', [row.length], row)
     throw new OnnxIreError(
       'invalid-data',
-      `padded: entry ${odd} of row ${i} is ${row[odd]}; lists are whole numbers, other numbers take a Float32Array`,
+      `paddedColumn: entry ${odd} of row ${i} is ${row[odd]}; lists must be integers, for other numbers use a Float32Array`,
     )
   }
   const given = row as Exclude<PaddedRow, readonly number[]>
@@ -147,7 +148,7 @@ function rowTensor(row: PaddedRow, i: number): Tensor {
   if (tensor && Object.hasOwn(dtypes, tensor.dtype) && tensor.data.length === sizeOf(tensor.dims)) return tensor
   throw new OnnxIreError(
     'invalid-data',
-    `padded: row ${i} is neither a list of whole numbers, a typed array nor a tensor [t, ...] with as many elements as its dims say`,
+    `paddedColumn: row ${i} must be a list of integers, a typed array, or a tensor [t, ...] whose data fit its dims`,
   )
 }
 

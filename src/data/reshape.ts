@@ -4,8 +4,8 @@ import type { Dataset } from './dataset.js'
 import { transform } from './transform.js'
 
 /**
- * Changes the dims of each example of the tensor `name`; the elements keep their order. Throws `invalid-data` when a batch
- * is read whose examples have another number of elements.
+ * Changes the dims of each example of the tensor `name`; the elements keep their order. Throws `invalid-data` when a
+ * batch is read whose examples have another number of elements.
  */
 export function reshapeExamples(data: Dataset, name: string, dims: readonly number[]): Dataset {
   return transform(data, (batch) => {

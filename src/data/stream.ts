@@ -6,20 +6,20 @@ import { type DataExample, stackExamples } from './examples.js'
 import { checkPad, type PadOptions } from './padding.js'
 
 /**
- * Examples of unknown or huge number, read in order: what does not fit in memory, or arises as it is read. An epoch is
- * shuffled through a buffer and gathered into batches by `batches`.
+ * Stream of examples that are read in order: data that do not fit in memory, or are generated. `batches` shuffles an
+ * epoch through a buffer and collects its examples into batches.
  */
 export interface ExampleStream {
-  /** Examples per epoch, if known: a longer source is left there, a shorter one is an error. */
+  /** Number of examples per epoch, if known: a longer source is cut there, a shorter one is an error. */
   readonly length?: number | undefined
   /**
-   * Examples among which the next one is drawn when the order is shuffled; 1 keeps the order of the source. They are held
-   * in memory. Sources that are sorted, by class for instance, want to be shuffled before. Default 1024.
+   * Size of the shuffle buffer, in examples kept in memory: the next example is a random one of the buffer; 1 keeps the
+   * order of the source. A sorted source (by class, for instance) should be shuffled beforehand. Default 1024.
    */
   readonly shuffleBuffer?: number | undefined
-  /** The examples of one epoch, from 0; the same again for the same epoch, or a resumed run sees others. */
+  /** Reads the examples of an epoch, from 0. The same epoch must give the same examples, or a resumed run differs. */
   examples(epoch: number): AsyncIterable<DataExample> | Iterable<DataExample>
-  /** Makes a batch of its examples. Default: tensors of one shape are stacked along a new leading axis. */
+  /** Collates examples to a batch. Default: tensors of equal shape are stacked along a new leading axis. */
   collate?(
     examples: readonly DataExample[],
     indices: ArrayLike<number>,
@@ -27,30 +27,32 @@ export interface ExampleStream {
   ): Tensors | Promise<Tensors>
 }
 
-/** What can be trained on. */
+/** Data to train or evaluate on: a data set, or a stream of examples. */
 export type DatasetOrStream = Dataset | ExampleStream
 
-/** What is known of a stream, and how it is read. */
+/** Options of `stream`. */
 export interface StreamOptions {
-  /** Examples per epoch, if known. */
+  /** Number of examples per epoch, if known. */
   readonly length?: number | undefined
-  /** Examples to shuffle among. Default 1024. */
+  /** Size of the shuffle buffer, in examples. Default 1024. */
   readonly shuffleBuffer?: number | undefined
-  /** Names of which the examples differ in length, and how those are filled up in a batch. */
+  /** Padding of the tensors whose examples differ in length, by name. */
   readonly padding?: Readonly<Record<string, PadOptions>> | undefined
 }
 
-/** Examples one by one. */
+/** Iterable of examples. */
 export type ExampleIterable = AsyncIterable<DataExample> | Iterable<DataExample>
 
 /**
- * A stream over what can be iterated: an array, an async iterable that starts anew each time, or a function that makes
- * one for an epoch, such as an async generator function.
- *
+ * Creates a stream of examples from an array, an async iterable that restarts on each iteration, or a function that
+ * returns an iterable for an epoch, such as an async generator function.
+ * @throws 'invalid-option'; when iterated, 'invalid-data' if a generator is read a second time
+ * @example
  * ```ts
- * stream(async function* () { for await (const row of rows()) yield { input: row.values, label: BigInt(row.label) } })
+ * stream(async function* () {
+ *   for await (const row of rows()) yield { input: row.values, label: BigInt(row.label) }
+ * })
  * ```
- * @throws 'invalid-option'; when iterated, 'invalid-data' for a generator that is to be read a second time
  */
 export function stream(
   source: ExampleIterable | ((epoch: number) => ExampleIterable),
@@ -64,13 +66,13 @@ export function stream(
   return {
     length,
     shuffleBuffer,
-    examples: typeof source === 'function' ? source : restartable(source),
+    examples: typeof source === 'function' ? source : checkRestart(source),
     collate: (examples, indices) => stackExamples(examples, indices, padding),
   }
 }
 
-/** A generator is its own iterator and is spent after one epoch; an array makes a new iterator each time. */
-function restartable(source: ExampleIterable): () => ExampleIterable {
+/** Detects a second read of a generator, which is its own iterator; an array returns a new iterator each time. */
+function checkRestart(source: ExampleIterable): () => ExampleIterable {
   let spent = false
   return () => {
     const once = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
@@ -78,7 +80,7 @@ function restartable(source: ExampleIterable): () => ExampleIterable {
       if (spent)
         throw new OnnxIreError(
           'invalid-data',
-          'the stream is over a generator, which can be read once, and was read: give stream(...) the function that makes it',
+          'the stream reads a generator object, which can be read only once; pass the generator function to stream(...)',
         )
       spent = true
     }
@@ -86,6 +88,7 @@ function restartable(source: ExampleIterable): () => ExampleIterable {
   }
 }
 
+/** Collates examples with the stream's own function, or by stacking them. */
 export function collateExamples(
   stream: ExampleStream,
   examples: readonly DataExample[],
@@ -95,13 +98,13 @@ export function collateExamples(
   return stream.collate ? stream.collate(examples, indices, context) : stackExamples(examples, indices)
 }
 
-/** Throws `invalid-data` for what is no data set, naming what makes one. */
+/** Throws `invalid-data` for a value that is neither a data set nor a stream. */
 export function checkData(what: string, data: unknown): asserts data is DatasetOrStream {
   const given = Object(data) as Partial<Dataset & ExampleStream>
   if (typeof given.batch === 'function' || typeof given.examples === 'function') return
   const shown = typeof data === 'object' && data !== null ? `an object of the class ${data.constructor?.name}` : data
   throw new OnnxIreError(
     'invalid-data',
-    `${what} is ${String(shown)}: give a data set such as arrays(...), a part of one from split(...), or stream(...)`,
+    `${what} is ${String(shown)}: pass a data set such as fromArrays(...), a part of one from split(...), or stream(...)`,
   )
 }

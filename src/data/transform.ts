@@ -4,8 +4,12 @@ import type { BatchContext, Dataset } from './dataset.js'
 import { collateExamples, type DatasetOrStream, type ExampleStream } from './stream.js'
 
 /**
- * A data set whose batches pass through `f` when they are asked for: renaming, casting, normalising.
- * @param f is given the numbers of the examples too. What it draws at random is the matter of `augment`
+ * Transforms every batch of a data set on demand: renaming, casting, normalizing. For random changes use `augment`.
+ * @param f receives the batch and the indices of its examples
+ * @example
+ * ```ts
+ * transform(data, ({ pixels, ...rest }) => ({ ...rest, image: toFloat(pixels) }))
+ * ```
  */
 export function transform<D extends DatasetOrStream>(
   data: D,
@@ -15,8 +19,12 @@ export function transform<D extends DatasetOrStream>(
 }
 
 /**
- * A data set whose batches pass through `f` in training, where what it draws from `random` is another in every epoch and
- * the same in every run with the same seed; in evaluation they stay as they are.
+ * Transforms every batch of a data set in training, with random numbers; in evaluation batches are unchanged. The
+ * random numbers differ between epochs, and are the same in every run with the same seed.
+ * @example
+ * ```ts
+ * augment(data, (batch, random) => ({ ...batch, x: addNoise(batch.x, random) }))
+ * ```
  */
 export function augment<D extends DatasetOrStream>(
   data: D,
@@ -25,10 +33,13 @@ export function augment<D extends DatasetOrStream>(
   return mapBatches(data, (batch, { random }, indices) => (random ? f(batch, random, indices) : batch))
 }
 
-/** A data set stays a data set, a stream a stream. */
+/** Type of transformed data: a data set for a data set, a stream for a stream. */
 export type TransformedData<D extends DatasetOrStream> = D extends Dataset ? Dataset : ExampleStream
 
-/** Batches through `f` with their context. What lies below draws from a stream of its own, so neither shifts the other. */
+/**
+ * Maps batches by `f` with their context. `data` itself uses a separate random stream, independent of the numbers that
+ * `f` samples.
+ */
 export function mapBatches<D extends DatasetOrStream>(
   data: D,
   f: (batch: Tensors, context: BatchContext, indices: ArrayLike<number>) => Tensors | Promise<Tensors>,
@@ -37,17 +48,17 @@ export function mapBatches(
   data: DatasetOrStream,
   f: (batch: Tensors, context: BatchContext, indices: ArrayLike<number>) => Tensors | Promise<Tensors>,
 ): DatasetOrStream {
-  const below = ({ random }: BatchContext): BatchContext => (random ? { random: random.stream('below') } : {})
+  const contextOfSource = ({ random }: BatchContext): BatchContext => (random ? { random: random.stream('below') } : {})
   if ('batch' in data)
     return {
       length: data.length,
-      batch: async (indices, context = {}) => f(await data.batch(indices, below(context)), context, indices),
+      batch: async (indices, context = {}) => f(await data.batch(indices, contextOfSource(context)), context, indices),
     }
   return {
     length: data.length,
     shuffleBuffer: data.shuffleBuffer,
     examples: (epoch) => data.examples(epoch),
     collate: async (examples, indices, context = {}) =>
-      f(await collateExamples(data, examples, indices, below(context)), context, indices),
+      f(await collateExamples(data, examples, indices, contextOfSource(context)), context, indices),
   }
 }

@@ -19,11 +19,16 @@ import {
 
 /** Options of `binaryCrossEntropy`. */
 export interface BinaryCrossEntropyOptions extends LossWeightOptions {
-  /** Output of the model that holds the logits. A trailing Sigmoid is recognized and bypassed. Default: the only output. */
+  /**
+   * Output of the model that holds the logits. A trailing Sigmoid is recognized and bypassed. Default: the only output.
+   */
   readonly logits?: string
   /** Name of the data's targets: floats in [0, 1] with the type and shape of the logits. Default 'targets'. */
   readonly targets?: string
-  /** Weight of positive targets relative to negative ones: a number >= 0, or one per element of the last axis. Default 1. */
+  /**
+   * Weight of positive targets relative to negative ones: a number >= 0, or one per element of the last axis. Default
+   * 1.
+   */
   readonly posWeight?: number | readonly number[]
   /** Label smoothing s in [0, 1): a target t becomes t (1 - s) + s / 2. Default 0. */
   readonly labelSmoothing?: number
@@ -82,8 +87,8 @@ export function binaryCrossEntropy(options: BinaryCrossEntropyOptions = {}): Los
 }
 
 /**
- * Loss of every element, q t softplus(-z) + (1 - t) softplus(z). For q = 1 this equals max(z, 0) - z t + log(1 + exp(-|z|)):
- * no overflow and no cancellation, and smooth at z = 0, where training of a new head starts.
+ * Loss of every element, q t softplus(-z) + (1 - t) softplus(z). For q = 1 this equals max(z, 0) - z t + log(1 +
+ * exp(-|z|)): no overflow and no cancellation, and smooth at z = 0, where training of a new head starts.
  */
 function elementLoss(z: Value, t: Value, q: Value | null): Value {
   const positive = op.Mul(t, softplus(op.Neg(z)))

@@ -20,9 +20,10 @@ type BuiltTask = { readonly task: string; readonly weight: number; readonly grap
  *
  *     L = sum_k w_k L_k   over tasks k, each L_k a mean of its own
  *
- * Metrics are reported as `<task>/<metric>`; `count` is the number of targets of all tasks. IRE's curvature is the weighted
- * sum of the tasks' Fisher diagonals: the sampled gradient is sum_k sqrt(w_k B_k / B) g_k, with the tasks' counts B_k and
- * their sum B, so that E[B g^2] = sum_k w_k E[B_k g_k^2]. It exists if every task with a weight above 0 has one.
+ * Metrics are reported as `<task>/<metric>`; `count` is the number of targets of all tasks. IRE's curvature is the
+ * weighted sum of the tasks' Fisher diagonals: the sampled gradient is sum_k sqrt(w_k B_k / B) g_k, with the tasks'
+ * counts B_k and their sum B, so that E[B g^2] = sum_k w_k E[B_k g_k^2]. It exists if every task with a weight above 0
+ * has one.
  *
  * @throws 'invalid-option', when built onto a model also if two tasks give an input the same name
  * @example

@@ -22,13 +22,13 @@ import {
 /** Options of `crossEntropy`. */
 export interface CrossEntropyOptions extends LossWeightOptions {
   /**
-   * Output of the model that holds the logits. A trailing Softmax or LogSoftmax is recognized and bypassed. Default: the
-   * only output.
+   * Output of the model that holds the logits. A trailing Softmax or LogSoftmax is recognized and bypassed. Default:
+   * the only output.
    */
   readonly logits?: string
   /**
-   * Name of the data's labels: int64, the logits' shape without the class axis; with `probabilities` floats of the logits'
-   * shape. Default 'labels'.
+   * Name of the data's labels: int64, the logits' shape without the class axis; with `probabilities` floats of the
+   * logits' shape. Default 'labels'.
    */
   readonly labels?: string
   /** Axis of the classes. Default: the axis of the bypassed Softmax, else the last; 1 for [N, C, H, W]. */
@@ -122,9 +122,8 @@ interface SoftLabelOptions extends LossWeightOptions {
 }
 
 /**
- * Builds the cross-entropy against distributions t over the classes: the mean of
- * -(1 - s) sum_c w[c] t[c] log p[c] - s mean_c w[c] log p[c]. Metrics compare with the class of the largest t, the first
- * of equal ones.
+ * Builds the cross-entropy against distributions t over the classes: the mean of -(1 - s) sum_c w[c] t[c] log p[c] - s
+ * mean_c w[c] log p[c]. Metrics compare with the class of the largest t, the first of equal ones.
  */
 export function buildSoftLabelLoss(
   scores: ClassScores,
@@ -226,7 +225,10 @@ function sampleLabels(scores: ClassScores, name: string, weights: SampleWeights)
   }
 }
 
-/** Class weights as a 1-D constant of the scores' type. Throws `invalid-option` if their number is not that of the classes. */
+/**
+ * Class weights as a 1-D constant of the scores' type. Throws `invalid-option` if their number is not that of the
+ * classes.
+ */
 function classWeightsConstant(
   given: readonly number[] | undefined,
   { z, axis, shape }: ClassScores,

@@ -5,8 +5,8 @@ import type { LossWeightOptions } from './sample-weights.js'
 /** Options of `kl`. */
 export interface KlOptions extends LossWeightOptions {
   /**
-   * Output of the model that holds the logits. A trailing Softmax or LogSoftmax is recognized and bypassed. Default: the
-   * only output.
+   * Output of the model that holds the logits. A trailing Softmax or LogSoftmax is recognized and bypassed. Default:
+   * the only output.
    */
   readonly logits?: string
   /** Name of the data's target probabilities: floats of the logits' shape. Default 'targets'. */
@@ -21,8 +21,8 @@ export interface KlOptions extends LossWeightOptions {
  *     l = KL(t || p) = sum_c t[c] (log t[c] - log p[c]),   p = softmax(z)
  *
  * For [N, C] this is PyTorch's KLDivLoss with reduction 'batchmean'
- * (https://docs.pytorch.org/docs/stable/generated/torch.nn.KLDivLoss.html); for [N, T, C] the mean over all N T positions.
- * Its gradient equals the gradient of the cross-entropy against t; IRE samples labels in the same way.
+ * (https://docs.pytorch.org/docs/stable/generated/torch.nn.KLDivLoss.html); for [N, T, C] the mean over all N T
+ * positions. Its gradient equals the gradient of the cross-entropy against t; IRE samples labels in the same way.
  *
  * @throws 'invalid-option' and 'invalid-shape' when built onto a model
  * @example

@@ -5,7 +5,9 @@ import { type LossGraph, meanTermsOf } from './loss.js'
 
 /** Loss of a micro-batch with its terms scaled by inputs. */
 export interface ScaledLoss {
-  /** Loss (and sampled loss) with every term times its scale; the sum over the micro-batches is that of the whole batch. */
+  /**
+   * Loss (and sampled loss) with every term times its scale; the sum over the micro-batches is that of the whole batch.
+   */
   readonly loss: LossGraph
   /** Scalar inputs that scale the terms, by term. */
   readonly scales: ReadonlyMap<string, Value>
@@ -14,8 +16,8 @@ export interface ScaledLoss {
 }
 
 /**
- * Scales every mean term of a loss by an input. Terms have different divisors, so no single factor turns the gradients of
- * micro-batches into the gradient of the batch. Undefined for a loss that is a single mean.
+ * Scales every mean term of a loss by an input. Terms have different divisors, so no single factor turns the gradients
+ * of micro-batches into the gradient of the batch. Undefined for a loss that is a single mean.
  */
 export function scaleTerms(whole: LossGraph): ScaledLoss | undefined {
   const terms = [...(meanTermsOf(whole) ?? [])]

@@ -76,7 +76,9 @@ export interface MeanTerm {
   readonly sampled?: Value
 }
 
-/** Prediction beside its target. `mask` is a bool per target, false for ignored targets; null if every target counts. */
+/**
+ * Prediction beside its target. `mask` is a bool per target, false for ignored targets; null if every target counts.
+ */
 export type Comparison =
   | {
       /** One of several classes, per example or position. */
@@ -108,7 +110,9 @@ export type Comparison =
 export const meanTermsOf = ({ loss, meanTerms }: LossGraph): ReadonlyMap<string, MeanTerm> | undefined =>
   meanTerms?.loss === loss ? meanTerms.terms : undefined
 
-/** Finds the output a loss is computed from: the named one, or the only one. Throws `invalid-option` with their names. */
+/**
+ * Finds the output a loss is computed from: the named one, or the only one. Throws `invalid-option` with their names.
+ */
 export function findOutput(outputs: ReadonlyMap<string, Value>, name: string | undefined, loss: string): Value {
   const value = name === undefined && outputs.size === 1 ? [...outputs.values()][0] : outputs.get(name ?? '')
   if (value) return value

@@ -51,7 +51,10 @@ const realTarget = ({ targets = 'targets' }: Pick<RegressionOptions, 'targets'>)
   isClasses: false,
 })
 
-/** Table of all losses of one output. The losses of recipes, of the command line and of the documentation are derived from it. */
+/**
+ * Table of all losses of one output. The losses of recipes, of the command line and of the documentation are derived
+ * from it.
+ */
 export const lossRegistry = {
   'cross-entropy': entry<CrossEntropyOptions>({
     create: crossEntropy,

@@ -30,8 +30,8 @@ export interface MseOptions extends RegressionOptions {}
  *
  *     l = e^2,   e = y - t
  *
- * Implied likelihood: exp(-e^2) up to a factor, a normal distribution around the output. IRE samples targets as the output
- * plus normal noise of variance 1/2, so that its curvature is the Gauss-Newton diagonal, 2 (dy)^2.
+ * Implied likelihood: exp(-e^2) up to a factor, a normal distribution around the output. IRE samples targets as the
+ * output plus normal noise of variance 1/2, so that its curvature is the Gauss-Newton diagonal, 2 (dy)^2.
  *
  * @throws 'invalid-option' when built onto a model
  * @example
@@ -59,7 +59,8 @@ export interface L1Options extends RegressionOptions {}
  *     l = |e|,   e = y - t
  *
  * Follows PyTorch's L1Loss (https://docs.pytorch.org/docs/stable/generated/torch.nn.L1Loss.html). Implied likelihood:
- * exp(-|e|) / 2, a Laplace distribution around the output. Only the sign of a sample decides the slope, so IRE samples signs.
+ * exp(-|e|) / 2, a Laplace distribution around the output. Only the sign of a sample decides the slope, so IRE samples
+ * signs.
  *
  * @throws 'invalid-option' when built onto a model
  */
@@ -78,8 +79,9 @@ export interface HuberOptions extends RegressionOptions {
  *     l = e^2 / 2                      if |e| <= delta,   e = y - t
  *         delta (|e| - delta / 2)      else
  *
- * Follows PyTorch's HuberLoss (https://docs.pytorch.org/docs/stable/generated/torch.nn.HuberLoss.html). Implied likelihood:
- * exp(-l) up to a factor, normal in the middle with exponential tails; IRE samples from exactly that (`Random.huber`).
+ * Follows PyTorch's HuberLoss (https://docs.pytorch.org/docs/stable/generated/torch.nn.HuberLoss.html). Implied
+ * likelihood: exp(-l) up to a factor, normal in the middle with exponential tails; IRE samples from exactly that
+ * (`Random.huber`).
  *
  * @throws 'invalid-option'
  */
@@ -101,7 +103,9 @@ export function huber(options: HuberOptions = {}): Loss {
   )
 }
 
-/** Loss of the error e = y - t of every element; its implied likelihood of t has density exp(-value(e)) up to a factor. */
+/**
+ * Loss of the error e = y - t of every element; its implied likelihood of t has density exp(-value(e)) up to a factor.
+ */
 interface ErrorLoss {
   readonly name: string
   /** Loss of every element. */

@@ -100,7 +100,8 @@ export const weightedMean = (losses: Value, { weights, count, total }: SampleWei
 
 /**
  * Mean for sampled targets, sum_i sqrt(w_i) l_i / sqrt(count total). For gradients g_i of l_i with E[g_i g_j] = 0, its
- * gradient g has E[count g^2] = sum_i w_i E[g_i^2] / total: the weighted mean of the targets' terms of the Fisher diagonal.
+ * gradient g has E[count g^2] = sum_i w_i E[g_i^2] / total: the weighted mean of the targets' terms of the Fisher
+ * diagonal.
  */
 export const sampledMean = (losses: Value, { weights, count, total }: SampleWeights): Value =>
   weights

@@ -42,7 +42,9 @@ export function histogram(numbers: Value, counted: Value, bins: number): Value {
   return op.ScatterElements(zeros, indices!, updates!, { axis: 0, reduction: 'add' })
 }
 
-/** Number of classes, needed for sums of static shape. Throws `invalid-option` if the model's class axis is symbolic. */
+/**
+ * Number of classes, needed for sums of static shape. Throws `invalid-option` if the model's class axis is symbolic.
+ */
 export function classCount({ logits, axis }: Extract<Comparison, { kind: 'classes' }>, metric: string): number {
   const classes = logits.shape?.[axis]
   if (typeof classes === 'number') return classes

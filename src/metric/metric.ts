@@ -5,8 +5,8 @@ import type { Comparison } from '../loss/loss.js'
 export type MetricValue = number | readonly number[] | readonly (readonly number[])[]
 
 /**
- * Metric of a data set, measured in addition to the loss. The evaluation graph computes sums that add up over batches, and
- * the metric is computed from the totals: exact for every batch size, and predictions never leave the runtime.
+ * Metric of a data set, measured in addition to the loss. The evaluation graph computes sums that add up over batches,
+ * and the metric is computed from the totals: exact for every batch size, and predictions never leave the runtime.
  */
 export interface Metric {
   /** Unique name within a list of metrics. */

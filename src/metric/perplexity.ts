@@ -4,8 +4,8 @@ import { countUnmasked, sumUnmasked } from './decisions.js'
 import type { Metric } from './metric.js'
 
 /**
- * Perplexity: exp of the mean of -log p[label] over all labels (or positions), without weights or label smoothing. Equals
- * the number of equally likely classes with the same uncertainty. Reported as `perplexity`.
+ * Perplexity: exp of the mean of -log p[label] over all labels (or positions), without weights or label smoothing.
+ * Equals the number of equally likely classes with the same uncertainty. Reported as `perplexity`.
  */
 export const perplexity = (): Metric => ({
   name: 'perplexity',

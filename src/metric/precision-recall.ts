@@ -10,8 +10,9 @@ export type ClassAverage = 'macro' | 'micro' | 'weighted'
 /** Options of `precision`, `recall` and `f1`. */
 export interface ClassAverageOptions {
   /**
-   * Average over the classes. 'macro': the mean of the classes' scores; 'weighted': their mean weighted by how often each
-   * class is true; 'micro': the score of the counts of all classes together. Ignored for a single yes-or-no. Default 'macro'.
+   * Average over the classes. 'macro': the mean of the classes' scores; 'weighted': their mean weighted by how often
+   * each class is true; 'micro': the score of the counts of all classes together. Ignored for a single yes-or-no.
+   * Default 'macro'.
    */
   readonly average?: ClassAverage
   /** Probability above which a yes-or-no answer is yes, in (0, 1). Default 0.5. */
@@ -37,29 +38,31 @@ const scores = {
 
 /**
  * Precision: the share of the predictions of a class that are correct. Follows scikit-learn's `precision_score` with
- * `zero_division=0`. Reported as `precision`, for another average than 'macro' as `precision-micro` or `precision-weighted`.
+ * `zero_division=0`. Reported as `precision`, for another average than 'macro' as `precision-micro` or
+ * `precision-weighted`.
  * @throws 'invalid-option'
  */
 export const precision = (options: ClassAverageOptions = {}): Metric => averageMetric('precision', options)
 
 /**
- * Recall: the share of the examples of a class that are predicted as that class. Follows scikit-learn's `recall_score` with
- * `zero_division=0`. Reported as `recall`, for another average than 'macro' as `recall-micro` or `recall-weighted`.
+ * Recall: the share of the examples of a class that are predicted as that class. Follows scikit-learn's `recall_score`
+ * with `zero_division=0`. Reported as `recall`, for another average than 'macro' as `recall-micro` or
+ * `recall-weighted`.
  * @throws 'invalid-option'
  */
 export const recall = (options: ClassAverageOptions = {}): Metric => averageMetric('recall', options)
 
 /**
- * F1 score: 2 precision recall / (precision + recall). Follows scikit-learn's `f1_score` with `zero_division=0`. Reported as
- * `f1`, for another average than 'macro' as `f1-micro` or `f1-weighted`.
+ * F1 score: 2 precision recall / (precision + recall). Follows scikit-learn's `f1_score` with `zero_division=0`.
+ * Reported as `f1`, for another average than 'macro' as `f1-micro` or `f1-weighted`.
  * @throws 'invalid-option'
  */
 export const f1 = (options: ClassAverageOptions = {}): Metric => averageMetric('f1', options)
 
 /**
  * Precision, recall, F1 and support of every class: reported as the lists `precisionPerClass`, `recallPerClass`,
- * `f1PerClass` and `supportPerClass` (how often the class is true). For several yes-or-no labels per example, [N, L], the
- * lists have one number per label.
+ * `f1PerClass` and `supportPerClass` (how often the class is true). For several yes-or-no labels per example, [N, L],
+ * the lists have one number per label.
  * @throws 'invalid-option'
  */
 export function perClass({ threshold = 0.5 }: PerClassOptions = {}): Metric {
@@ -140,8 +143,8 @@ interface ClassCountSums {
 }
 
 /**
- * Builds counts per class. For yes-or-no the only class is yes; logits with several columns ([N, L], L static) are several
- * labels per example, with counts per column. Throws `invalid-option` if the number of classes is not static.
+ * Builds counts per class. For yes-or-no the only class is yes; logits with several columns ([N, L], L static) are
+ * several labels per example, with counts per column. Throws `invalid-option` if the number of classes is not static.
  */
 function countPerClass(comparison: DecisionComparison, threshold: number, metric: string): ClassCountSums {
   const decisions = decide(comparison, threshold)

@@ -35,8 +35,9 @@ const errorMetric = (name: string, f: (error: Value) => Value, fromMean: (mean: 
 /** Options of `r2`. */
 export interface R2Options {
   /**
-   * Number near the mean of the targets, in their unit, subtracted from them before they are summed. It changes only the
-   * rounding error, which grows with (mean - shift)^2 / variance: 1e-16 of that in float64, 1e-7 in float32. Default 0.
+   * Number near the mean of the targets, in their unit, subtracted from them before they are summed. It changes only
+   * the rounding error, which grows with (mean - shift)^2 / variance: 1e-16 of that in float64, 1e-7 in float32.
+   * Default 0.
    */
   readonly shift?: number
   /** Type of the sums. 'float32' is for runtimes without float64; set `shift` too. Default 'float64'. */
@@ -44,9 +45,9 @@ export interface R2Options {
 }
 
 /**
- * Coefficient of determination, 1 - sum (t - y)^2 / sum (t - mean t)^2, with the definition of scikit-learn's `r2_score`.
- * For outputs with several columns ([N, D], D static) the mean over the columns; a column whose targets are all equal counts
- * 1 if every output equals them, else 0. Reported as `r2`.
+ * Coefficient of determination, 1 - sum (t - y)^2 / sum (t - mean t)^2, with the definition of scikit-learn's
+ * `r2_score`. For outputs with several columns ([N, D], D static) the mean over the columns; a column whose targets are
+ * all equal counts 1 if every output equals them, else 0. Reported as `r2`.
  * @throws 'invalid-option'
  */
 export function r2({ shift = 0, precision = 'float64' }: R2Options = {}): Metric {

@@ -1,6 +1,6 @@
 import { OnnxIreError } from './errors.js'
 
-/** The numbers an option may take. Bounds are inclusive unless `open` says otherwise. */
+/** Range of the numbers an option allows. Bounds are inclusive, except the maximum with `open: 'max'`. */
 export interface Range {
   readonly min: number
   readonly max: number
@@ -19,13 +19,13 @@ const describe = ({ min, max, open, integer }: Range): string => {
   return max >= Number.MAX_SAFE_INTEGER ? `${kind} >= ${min}` : `${kind} in [${min}, ${max}${open ? ')' : ']'}`
 }
 
-/** The 'invalid-option' error: whose option, the value that was given, what is allowed. */
+/** Creates the 'invalid-option' error of an option: its owner, its name, the given value and the allowed values. */
 export const invalidOption = (owner: string, name: string, value: unknown, allowed: string): OnnxIreError => {
   const shown = typeof value === 'string' ? `'${value}'` : String(value)
   return new OnnxIreError('invalid-option', `${owner}: option '${name}' is ${shown}; it must be ${allowed}`)
 }
 
-/** Passes a finite number within `range` through and refuses everything else as 'invalid-option'. */
+/** Returns a finite number within `range`; throws 'invalid-option' for any other value. */
 export function checkNumber(owner: string, name: string, value: number, range: Range): number {
   const { min, max, open, integer } = range
   const inside = Number.isFinite(value) && value >= min && (open ? value < max : value <= max)
@@ -33,15 +33,15 @@ export function checkNumber(owner: string, name: string, value: number, range: R
   return value
 }
 
-/** Passes a boolean through and refuses everything else as 'invalid-option'. */
+/** Returns a boolean; throws 'invalid-option' for any other value. */
 export function checkBoolean(owner: string, name: string, value: boolean): boolean {
   if (typeof value !== 'boolean') throw invalidOption(owner, name, value, 'true or false')
   return value
 }
 
-/** Refuses misspelt options, which would otherwise be ignored without a word. */
+/** Throws 'invalid-option' for misspelled options, which would otherwise be ignored silently. */
 export function checkNames(owner: string, options: object, known: readonly string[]): void {
   for (const name of Object.keys(options))
     if (!known.includes(name))
-      throw new OnnxIreError('invalid-option', `${owner}: there is no option '${name}'; it takes ${known.join(', ')}`)
+      throw new OnnxIreError('invalid-option', `${owner}: there is no option '${name}'; available: ${known.join(', ')}`)
 }

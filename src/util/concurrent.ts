@@ -1,4 +1,7 @@
-/** f of every item, at most `limit` at a time, in order. The first failure is thrown once what runs has ended. */
+/**
+ * Maps every item by `f`, at most `limit` at a time. After a failure, pending calls are awaited and the first error is
+ * thrown.
+ */
 export async function mapConcurrently<T, R>(
   items: ArrayLike<T>,
   limit: number,

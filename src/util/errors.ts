@@ -1,4 +1,4 @@
-/** Why something was refused, for programs to branch on; the message is for people. */
+/** Code of an error, for programs to branch on; the message is for people. */
 export type ErrorCode =
   | 'invalid-model'
   | 'unsupported-operator'
@@ -16,8 +16,14 @@ export type ErrorCode =
   | 'damaged'
 
 /**
- * Every error this library raises on purpose. `code` says what kind it is; the message says where
- * (operator, node, file, field) and what to do about it.
+ * Error thrown by this library. `code` is the kind of the error; the message gives its location (operator, node, file,
+ * field) and a remedy.
+ * @example
+ * ```ts
+ * catch (error) {
+ *   if (error instanceof OnnxIreError && error.code === 'unsupported-operator') showUnsupported(error.message)
+ * }
+ * ```
  */
 export class OnnxIreError extends Error {
   readonly code: ErrorCode

@@ -4,20 +4,27 @@ import { xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus'
 import type { JumpableRandomGenerator } from 'pure-rand/types/JumpableRandomGenerator'
 import { OnnxIreError } from './errors.js'
 
-/** A generator's identity (`key`) and position (`position`): eight 32-bit integers, plain data for a checkpoint. */
+/** State of a generator, its identity (`key`) and `position`: eight 32-bit integers, plain data for a checkpoint. */
 export interface RandomState {
   readonly key: readonly number[]
   readonly position: readonly number[]
 }
 
-/** A method of `Random` that draws one number: by name, Huber's with its delta. */
+/** Distribution of random numbers: the name of a method of `Random`, or Huber's with its delta. */
 export type RandomDistribution = 'uniform' | 'normal' | 'gumbel' | 'logistic' | 'sign' | { readonly huber: number }
 
 /**
- * A seeded random number generator (xoroshiro128+ from pure-rand): the same seed gives the same numbers. Not for secrets.
+ * Seeded random number generator (xoroshiro128+ from pure-rand): the same seed gives the same numbers. Not for
+ * cryptography.
  *
- * Give every use a stream of its own - `random.stream('shuffle')`, `random.stream('curvature')` - so that one use never
- * shifts the numbers of another: two runs that differ in one of them still see the same data in the same order.
+ * Use a separate stream per purpose, `random.stream('shuffle')` and `random.stream('curvature')`, so that the numbers
+ * of one purpose do not depend on another: two runs that differ in one of them still see the same data in the same
+ * order.
+ * @example
+ * ```ts
+ * const random = new Random(0)
+ * const noise = random.stream('noise').fill(new Float32Array(100), 'normal')
+ * ```
  */
 export class Random {
   readonly #key: readonly number[]
@@ -28,7 +35,7 @@ export class Random {
    * @throws 'invalid-option'
    */
   constructor(seed: number)
-  /** @param state from `state()`: goes on where that generator stood */
+  /** @param state result of `state()`; the new generator continues from there */
   constructor(state: RandomState)
   constructor(from: number | RandomState) {
     if (typeof from === 'number') {
@@ -40,41 +47,47 @@ export class Random {
       const { key, position } = from
       for (const words of [key, position])
         if (!Array.isArray(words) || words.length !== 4 || !words.every((word) => Number.isInteger(word)))
-          throw new OnnxIreError('checkpoint', 'a random state must hold two lists of four integers, key and position')
+          throw new OnnxIreError('checkpoint', 'a random state must have two lists of four integers, key and position')
       this.#key = key.map((word) => word | 0)
       this.#generator = xoroshiro128plusFromState(position.map((word) => word | 0))
     }
   }
 
-  /** The sub-stream of this name. It depends on the seed and the name alone, not on what was drawn before. */
+  /** Creates the sub-stream of a name. It depends only on the seed and the name, not on the numbers sampled before. */
   stream(name: string): Random {
     const key = derive(this.#key, name)
     return new Random({ key, position: key })
   }
 
-  /** Where the generator stands, for `new Random(state)`. */
+  /** Current state of the generator, for `new Random(state)`. */
   state(): RandomState {
     return { key: [...this.#key], position: [...this.#generator.getState()] }
   }
 
-  /** Uniform in [0, 1), a multiple of 2^-53. */
+  /** Samples a uniform number in [0, 1), a multiple of 2^-53. */
   uniform(): number {
     return uniformFloat64(this.#generator)
   }
 
-  /** Standard normal, by Box and Muller: sqrt(-2 ln u) cos(2 pi v). */
+  /** Samples a standard normal number, by Box and Muller: sqrt(-2 ln u) cos(2 pi v). */
   normal(): number {
     return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform())
   }
 
-  /** Standard Gumbel, -ln(-ln u): the arg-max of logits + Gumbel noise is a sample of their softmax. Always finite. */
+  /**
+   * Samples a standard Gumbel number, -ln(-ln u): the arg-max of logits + Gumbel noise is a sample of their softmax.
+   * Always finite.
+   */
   gumbel(): number {
     let u = this.uniform()
     while (u === 0) u = this.uniform()
     return -Math.log(-Math.log(u))
   }
 
-  /** Standard logistic, ln(u / (1 - u)): logit + logistic noise > 0 is a draw from Bernoulli(sigmoid(logit)). Always finite. */
+  /**
+   * Samples a standard logistic number, ln(u / (1 - u)): logit + logistic noise > 0 is a sample of
+   * Bernoulli(sigmoid(logit)). Always finite.
+   */
   logistic(): number {
     let u = this.uniform()
     while (u === 0) u = this.uniform()
@@ -82,16 +95,16 @@ export class Random {
   }
 
   /**
-   * Density exp(-H(x)) up to a factor, H the Huber loss: x^2 / 2 for |x| <= delta, else delta (|x| - delta / 2). The tails
-   * are exponential beyond delta, the middle is normal draws that fall inside; masses are 2 exp(-delta^2 / 2) / delta and
-   * sqrt(2 pi) before the rejection.
+   * Samples from the density exp(-H(x)) up to a factor, with the Huber loss H: x^2 / 2 for |x| <= delta, else delta
+   * (|x| - delta / 2). The tails are exponential beyond delta; the middle is normal samples inside [-delta, delta].
+   * Their masses are 2 exp(-delta^2 / 2) / delta and sqrt(2 pi) before the rejection.
    * @throws 'invalid-option' unless delta is positive
    */
   huber(delta: number): number {
     if (!(delta > 0 && Number.isFinite(delta)))
       throw new OnnxIreError(
         'invalid-option',
-        `cannot draw from a Huber density of delta ${delta}: it must be positive`,
+        `huber: delta is ${delta}; it must be positive`,
       )
     const [middle, tails] = [Math.sqrt(2 * Math.PI), (2 / delta) * Math.exp((-delta * delta) / 2)]
     for (;;) {
@@ -101,13 +114,14 @@ export class Random {
     }
   }
 
-  /** -1 or 1, equally likely (Rademacher). */
+  /** Samples -1 or 1, equally likely (Rademacher). */
   sign(): number {
     return this.uniform() < 0.5 ? -1 : 1
   }
 
   /**
-   * Gamma with the given shape and scale 1, by Marsaglia and Tsang (2000), A simple method for generating gamma variables.
+   * Samples a gamma variable with the given shape and scale 1, by Marsaglia and Tsang (2000), A simple method for
+   * generating gamma variables.
    * @throws 'invalid-option' unless the shape is positive
    */
   gamma(shape: number): number {
@@ -115,7 +129,8 @@ export class Random {
   }
 
   /**
-   * Beta(a, b) as x / (x + y) of two gamma draws, taken from their logarithms, which small shapes do not underflow.
+   * Samples Beta(a, b) as x / (x + y) of two gamma variables, from their logarithms, which do not underflow for small
+   * shapes.
    * @throws 'invalid-option' unless both are positive
    */
   beta(a: number, b: number): number {
@@ -123,10 +138,13 @@ export class Random {
     return 1 / (1 + Math.exp(this.#logGamma(b) - x))
   }
 
-  /** With d = shape - 1/3: d v for v = (1 + x / sqrt(9 d))^3, accepted by u; below 1, gamma(shape + 1) u^(1 / shape). */
+  /**
+   * Samples the logarithm of a gamma variable. With d = shape - 1/3: d v for v = (1 + x / sqrt(9 d))^3, accepted by u;
+   * below 1, gamma(shape + 1) u^(1 / shape).
+   */
   #logGamma(shape: number): number {
     if (!(shape > 0 && Number.isFinite(shape)))
-      throw new OnnxIreError('invalid-option', `cannot draw a gamma variable of shape ${shape}: it must be positive`)
+      throw new OnnxIreError('invalid-option', `gamma: shape is ${shape}; it must be positive`)
     if (shape < 1) return this.#logGamma(shape + 1) + Math.log(1 - this.uniform()) / shape
     const d = shape - 1 / 3
     for (;;) {
@@ -138,40 +156,42 @@ export class Random {
   }
 
   /**
-   * A uniform integer in [0, n).
+   * Samples a uniform integer in [0, n).
    * @throws 'invalid-option' unless n is an integer in [1, 2^53)
    */
   integer(n: number): number {
     if (!Number.isSafeInteger(n) || n < 1)
-      throw new OnnxIreError('invalid-option', `cannot draw an integer below ${n}: it must be an integer in [1, 2^53)`)
+      throw new OnnxIreError('invalid-option', `integer: n is ${n}; it must be an integer in [1, 2^53)`)
     return uniformInt(this.#generator, 0, n - 1)
   }
 
-  /** Fills `out` with draws of one distribution and returns it. */
+  /** Fills an array with samples of a distribution and returns it. */
   fill<A extends Float32Array | Float64Array>(out: A, distribution: RandomDistribution): A {
-    const draw = typeof distribution === 'string' ? () => this[distribution]() : () => this.huber(distribution.huber)
-    for (let i = 0; i < out.length; i++) out[i] = draw()
+    const sample = typeof distribution === 'string' ? () => this[distribution]() : () => this.huber(distribution.huber)
+    for (let i = 0; i < out.length; i++) out[i] = sample()
     return out
   }
 
-  /** Shuffles in place (Fisher-Yates: every order equally likely) and returns the array. */
+  /** Shuffles an array in place (Fisher-Yates, all orders equally likely) and returns it. */
   shuffle<A extends { readonly length: number; [index: number]: unknown }>(array: A): A {
     for (let i = array.length - 1; i > 0; i--) {
       const j = this.integer(i + 1)
-      const kept = array[i]
+      const value = array[i]
       array[i] = array[j]
-      array[j] = kept
+      array[j] = value
     }
     return array
   }
 
-  /** The integers 0 .. n-1 in random order. */
+  /** Returns the integers 0 .. n-1 in random order. */
   permutation(n: number): Uint32Array {
     return this.shuffle(Uint32Array.from({ length: n }, (_, i) => i))
   }
 }
 
-/** 128 bits from a parent key and a name, in the manner of MurmurHash3: every input bit reaches every output bit. */
+/**
+ * Derives a key of 128 bits from a parent key and a name, like MurmurHash3: every input bit affects every output bit.
+ */
 function derive(key: readonly number[], name: string): readonly number[] {
   const lanes = [...key]
   const absorb = (word: number) => {
@@ -185,7 +205,7 @@ function derive(key: readonly number[], name: string): readonly number[] {
   for (let round = 0; round < 4; round++) {
     for (let lane = 0; lane < 4; lane++) lanes[lane] = avalanche(lanes[lane]! + lanes[(lane + 1) & 3]!)
   }
-  if (!lanes.some(Boolean)) lanes[0] = 1 // the one state that xoroshiro never leaves
+  if (!lanes.some(Boolean)) lanes[0] = 1 // xoroshiro never leaves the all-zero state
   return lanes
 }
 

@@ -1,6 +1,8 @@
 import { type ErrorCode, OnnxIreError } from './errors.js'
 
-/** Runs `action`; an `OnnxIreError` that it throws gets `path` (a file, or a field of a recipe) in front of its message. */
+/**
+ * Runs `action`; an `OnnxIreError` that it throws gets `path` (a file, or a field of a recipe) in front of its message.
+ */
 export async function withPath<T>(path: string, action: () => T | Promise<T>): Promise<T> {
   try {
     return await action()

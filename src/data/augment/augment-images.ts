@@ -10,26 +10,26 @@ import { type AugmentationSpec, createAugmentation } from './registry.js'
 
 /** Options of `augmentImages`. */
 export interface AugmentImagesOptions {
-  /** The tensor of images. */
+  /** Name of the image tensor. */
   readonly input: string
-  /** What is done to them, in order. */
+  /** Augmentations, applied in order. */
   readonly augmentations: readonly (Augmentation | AugmentationSpec)[]
-  /** How the images were normalised, as told to `images`: augmentation works on pixel values. */
+  /** Normalization of the images, as given to `imageColumn`; augmentations receive pixel values. */
   readonly image?: Pick<ImageOptions, 'scale' | 'mean' | 'std' | 'layout'> | undefined
 }
 
 /**
- * A data set whose images are augmented in training: float32 [n, C, rows, columns] (or NHWC), taken back to pixel values,
- * changed, and normalised again. What is drawn comes from the batch's `context.random`. In evaluation images stay as they are,
- * but for those augmentations that settle the size.
- *
+ * Augments the images of a data set in training: float32 [n, C, rows, columns] (or NHWC) are converted back to pixel
+ * values, augmented, and normalized again. Random numbers come from the batch's `context.random`. In evaluation images
+ * are unchanged, except by augmentations that change the size.
+ * @throws 'invalid-option'; when a batch is loaded, 'invalid-data' for a tensor that does not hold images
+ * @example
  * ```ts
  * const image = { mean: [0.491, 0.482, 0.447], std: [0.247, 0.243, 0.262] }
- * const train = augmentImages(arrays({ x: images(pixels, image), label }), {
+ * const train = augmentImages(fromArrays({ x: imageColumn(pixels, image), label }), {
  *   input: 'x', image, augmentations: [randomCrop({ padding: 4 }), randomFlip(), cutout({ size: 16 })],
  * })
  * ```
- * @throws 'invalid-option'; when a batch is made, 'invalid-data' naming a tensor that holds no images
  */
 export function augmentImages<D extends DatasetOrStream>(data: D, options: AugmentImagesOptions): TransformedData<D> {
   checkNames('augmentImages', options, ['input', 'augmentations', 'image'])
@@ -52,7 +52,7 @@ function checkNormalization(image: NonNullable<AugmentImagesOptions['image']>) {
   const { scale = 1 / 255, mean = 0, std = 1, layout = 'NCHW' } = image
   const real = { min: -Number.MAX_VALUE, max: Number.MAX_VALUE }
   for (const [name, value] of [['scale', scale] as const, ...[std].flat().map((each) => ['std', each] as const)])
-    if (checkNumber(owner, name, value, real) === 0) throw invalidOption(owner, name, value, 'other than 0')
+    if (checkNumber(owner, name, value, real) === 0) throw invalidOption(owner, name, value, 'a number other than 0')
   for (const each of [mean].flat()) checkNumber(owner, 'mean', each, real)
   if (layout !== 'NCHW' && layout !== 'NHWC') throw invalidOption(owner, 'layout', layout, "'NCHW' or 'NHWC'")
   return { scale, mean, std, layout }
@@ -80,46 +80,46 @@ function augmentTensor(
   }
   const [means, stds] = [perChannel('mean', mean), perChannel('std', std)]
   // pixel = (x std + mean) / scale
-  const picture = { channels: channels!, rows: rows!, columns: columns!, mean: means.map((each) => each / scale) }
+  const template = { channels: channels!, rows: rows!, columns: columns!, mean: means.map((each) => each / scale) }
   const size = channels! * rows! * columns!
-  const made: FloatImage[] = []
+  const results: FloatImage[] = []
   for (let i = 0; i < n; i++) {
     const own = data.subarray(i * size, (i + 1) * size)
     const pixels = new Float32Array(size)
     for (let c = 0, to = 0; c < channels!; c++)
       for (let p = 0; p < rows! * columns!; p++, to++)
         pixels[to] = (own[planar ? to : p * channels! + c]! * stds[c]! + means[c]!) / scale
-    let image: FloatImage = { ...picture, data: pixels }
+    let image: FloatImage = { ...template, data: pixels }
     for (const { apply, applyInEvaluation } of augmentations)
       image = random ? apply(image, random) : (applyInEvaluation?.(image) ?? image)
-    made.push(image)
+    results.push(image)
   }
-  return normalizeImages(made, name, means, stds, scale, planar)
+  return normalizeImages(results, name, means, stds, scale, planar)
 }
 
-/** x = (scale pixel - mean) / std, image after image. */
+/** Normalizes images to a batch, x = (scale pixel - mean) / std. */
 function normalizeImages(
-  pictures: readonly FloatImage[],
+  images: readonly FloatImage[],
   name: string,
   means: readonly number[],
   stds: readonly number[],
   scale: number,
   planar: boolean,
 ): Tensor {
-  const { channels = 0, rows = 0, columns = 0 } = pictures[0] ?? {}
+  const { channels = 0, rows = 0, columns = 0 } = images[0] ?? {}
   const plane = rows * columns
-  const data = new Float32Array(pictures.length * channels * plane)
-  for (const [i, picture] of pictures.entries()) {
-    if (picture.rows !== rows || picture.columns !== columns)
+  const data = new Float32Array(images.length * channels * plane)
+  for (const [i, image] of images.entries()) {
+    if (image.rows !== rows || image.columns !== columns)
       throw new OnnxIreError(
         'invalid-data',
-        `augmentImages: images of '${name}' came out as [${rows}, ${columns}] and [${picture.rows}, ${picture.columns}]`,
+        `augmentImages: images of '${name}' have different sizes after augmentation, [${rows}, ${columns}] and [${image.rows}, ${image.columns}]`,
       )
     for (let c = 0, from = 0; c < channels; c++)
       for (let p = 0; p < plane; p++, from++)
         data[i * channels * plane + (planar ? from : p * channels + c)] =
-          (scale * picture.data[from]! - means[c]!) / stds[c]!
+          (scale * image.data[from]! - means[c]!) / stds[c]!
   }
   const dims = planar ? [channels, rows, columns] : [rows, columns, channels]
-  return { dtype: 'float32', dims: [pictures.length, ...dims], data }
+  return { dtype: 'float32', dims: [images.length, ...dims], data }
 }

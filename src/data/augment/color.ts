@@ -1,29 +1,32 @@
 import type { FloatImage } from './float-image.js'
 
-// Pixels are whole here and stay so. Where torchvision computes in float32 and cuts off fractions, so do these: `fround`.
+// Pixels are integers before and after each function. Like torchvision, they compute in float32 (`fround`) and truncate.
 const { fround } = Math
 
-/** Towards black (factor 0) or away from it. */
-export const brightness = (picture: FloatImage, factor: number): FloatImage => blend(picture, () => 0, factor)
+/** Changes the brightness: blends with black (factor 0), or away from it (factor > 1). */
+export const brightness = (image: FloatImage, factor: number): FloatImage => blend(image, () => 0, factor)
 
-/** Towards grey or away from it. Grey pictures stay as they are. */
-export function saturation(picture: FloatImage, factor: number): FloatImage {
-  if (picture.channels === 1) return picture
-  const grey = toGray(picture)
-  return blend(picture, (i) => grey[i % grey.length]!, factor)
+/** Changes the saturation: blends with gray (factor 0), or away from it (factor > 1). Gray images are unchanged. */
+export function saturation(image: FloatImage, factor: number): FloatImage {
+  if (image.channels === 1) return image
+  const gray = toGray(image)
+  return blend(image, (i) => gray[i % gray.length]!, factor)
 }
 
-/** Towards the mean of its grey or away from it. */
-export function contrast(picture: FloatImage, factor: number): FloatImage {
-  const grey = toGray(picture)
-  const mean = fround(grey.reduce((sum, value) => sum + value, 0) / grey.length)
-  return blend(picture, () => mean, factor)
+/** Changes the contrast: blends with the mean gray value (factor 0), or away from it (factor > 1). */
+export function contrast(image: FloatImage, factor: number): FloatImage {
+  const gray = toGray(image)
+  const mean = fround(gray.reduce((sum, value) => sum + value, 0) / gray.length)
+  return blend(image, () => mean, factor)
 }
 
-/** Towards a smoothed picture or away from it: 3x3, 5/13 in the middle and 1/13 around; the border is not smoothed. */
-export function sharpness(picture: FloatImage, factor: number): FloatImage {
-  const { rows, columns, data } = picture
-  if (rows <= 2 || columns <= 2) return picture
+/**
+ * Changes the sharpness: blends with a smoothed image (factor 0), or away from it (factor > 1). The 3x3 kernel is 5/13
+ * in the center and 1/13 around; the border is not smoothed.
+ */
+export function sharpness(image: FloatImage, factor: number): FloatImage {
+  const { rows, columns, data } = image
+  if (rows <= 2 || columns <= 2) return image
   const smooth = data.slice()
   for (let line = 0; line < data.length; line += columns) {
     const y = (line / columns) % rows
@@ -34,29 +37,29 @@ export function sharpness(picture: FloatImage, factor: number): FloatImage {
       smooth[i] = Math.round(sum / 13)
     }
   }
-  return blend(picture, (i) => smooth[i]!, factor)
+  return blend(image, (i) => smooth[i]!, factor)
 }
 
-/** Keeps the leading bits of 8. */
-export const posterize = (picture: FloatImage, bits: number): FloatImage =>
-  mapPixels(picture, (value) => value & (0x100 - 2 ** (8 - bits)))
+/** Reduces each pixel to its leading bits. */
+export const posterize = (image: FloatImage, bits: number): FloatImage =>
+  mapPixels(image, (value) => value & (0x100 - 2 ** (8 - bits)))
 
-/** Inverts what is at the threshold or above. */
-export const solarize = (picture: FloatImage, threshold: number): FloatImage =>
-  mapPixels(picture, (value) => (value >= threshold ? 255 - value : value))
+/** Inverts the pixels at or above the threshold. */
+export const solarize = (image: FloatImage, threshold: number): FloatImage =>
+  mapPixels(image, (value) => (value >= threshold ? 255 - value : value))
 
-/** Stretches each channel to 0 .. 255. */
-export const autoContrast = (picture: FloatImage): FloatImage =>
-  mapChannels(picture, (channel) => {
+/** Stretches the values of each channel to 0 .. 255. */
+export const autoContrast = (image: FloatImage): FloatImage =>
+  mapChannels(image, (channel) => {
     const [least, most] = [channel.reduce((a, b) => Math.min(a, b)), channel.reduce((a, b) => Math.max(a, b))]
     if (least === most) return
     const scale = fround(255 * fround(1 / (most - least)))
-    for (let i = 0; i < channel.length; i++) channel[i] = byte(fround((channel[i]! - least) * scale))
+    for (let i = 0; i < channel.length; i++) channel[i] = toByte(fround((channel[i]! - least) * scale))
   })
 
-/** Makes each channel's histogram as flat as its steps allow: value v becomes (pixels below v + step / 2) / step. */
-export const equalize = (picture: FloatImage): FloatImage =>
-  mapChannels(picture, (channel) => {
+/** Equalizes the histogram of each channel: value v becomes (pixels below v + step / 2) / step. */
+export const equalize = (image: FloatImage): FloatImage =>
+  mapChannels(image, (channel) => {
     const histogram = new Array<number>(256).fill(0)
     for (const value of channel) histogram[value]!++
     const last = histogram[channel.reduce((a, b) => Math.max(a, b))]!
@@ -71,23 +74,23 @@ export const equalize = (picture: FloatImage): FloatImage =>
     for (let i = 0; i < channel.length; i++) channel[i] = table[channel[i]!]!
   })
 
-/** factor * x + (1 - factor) * other, cut off to a byte. */
-function blend(picture: FloatImage, other: (i: number) => number, factor: number): FloatImage {
-  const [own, its] = [fround(factor), fround(1 - factor)]
+/** Blends two images, factor * x + (1 - factor) * other, truncated to a byte. */
+function blend(image: FloatImage, other: (i: number) => number, factor: number): FloatImage {
+  const [weight, otherWeight] = [fround(factor), fround(1 - factor)]
   return {
-    ...picture,
-    data: picture.data.map((value, i) => byte(fround(fround(own * value) + fround(its * other(i))))),
+    ...image,
+    data: image.data.map((value, i) => toByte(fround(fround(weight * value) + fround(otherWeight * other(i))))),
   }
 }
 
-const byte = (value: number) => Math.floor(Math.min(255, Math.max(0, value)))
+const toByte = (value: number) => Math.floor(Math.min(255, Math.max(0, value)))
 
-const mapPixels = (picture: FloatImage, f: (value: number) => number): FloatImage => ({
-  ...picture,
-  data: picture.data.map(f),
+const mapPixels = (image: FloatImage, f: (value: number) => number): FloatImage => ({
+  ...image,
+  data: image.data.map(f),
 })
 
-/** Luma by ITU-R BT.601, cut off to whole numbers; one channel is grey itself. */
+/** Converts an image to gray: luma by ITU-R BT.601, truncated to integers. */
 function toGray({ channels, data }: FloatImage): Float32Array {
   const size = data.length / channels
   if (channels === 1) return data
@@ -98,10 +101,10 @@ function toGray({ channels, data }: FloatImage): Float32Array {
   })
 }
 
-/** `f` changes a copy of each channel. */
-function mapChannels(picture: FloatImage, f: (channel: Float32Array) => void): FloatImage {
-  const data = picture.data.slice()
-  const size = data.length / picture.channels
+/** Applies `f`, which works in place, to a copy of each channel. */
+function mapChannels(image: FloatImage, f: (channel: Float32Array) => void): FloatImage {
+  const data = image.data.slice()
+  const size = data.length / image.channels
   for (let at = 0; at < data.length; at += size) f(data.subarray(at, at + size))
-  return { ...picture, data }
+  return { ...image, data }
 }

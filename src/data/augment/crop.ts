@@ -13,17 +13,18 @@ import {
 
 /** Options of `randomCrop`. */
 export interface RandomCropOptions {
-  /** Pixels put on every side before. Default 4, the usual of CIFAR. */
+  /** Padding on every side, in pixels. Default 4, common for CIFAR. */
   readonly padding?: number | undefined
-  /** What is put there: a pixel value from 0 to 255, the mean, or the image mirrored at its border. Default 0. */
+  /** Fill of the padding: a pixel value from 0 to 255, the mean, or the image mirrored at its border. Default 0. */
   readonly fill?: ImageFill | 'reflect' | undefined
-  /** Rows and columns of the part. Default: those of the image. */
+  /** Rows and columns of the crop. Default: the size of the image. */
   readonly size?: ImageSize | undefined
 }
 
 /**
- * A random part of the padded image, every place equally likely (torchvision's RandomCrop). In evaluation, the middle.
- * @throws 'invalid-option', also for a part larger than the image
+ * Crops the padded image at a random position, all equally likely (torchvision's RandomCrop); in evaluation at the
+ * center.
+ * @throws 'invalid-option', also for a crop larger than the image
  */
 export function randomCrop(options: RandomCropOptions = {}): Augmentation {
   const owner = 'randomCrop'
@@ -34,56 +35,56 @@ export function randomCrop(options: RandomCropOptions = {}): Augmentation {
   else if (fill !== 'mean' && fill !== 'reflect')
     throw invalidOption(owner, 'fill', fill, "a pixel value, 'mean' or 'reflect'")
   if (size !== undefined) for (const side of toRowsAndColumns(size)) checkNumber(owner, 'size', side, positiveCount)
-  const target = (picture: FloatImage) => {
-    const [rows, columns] = size === undefined ? [picture.rows, picture.columns] : toRowsAndColumns(size)
-    if (rows <= picture.rows && columns <= picture.columns) return [rows, columns] as const
+  const target = (image: FloatImage) => {
+    const [rows, columns] = size === undefined ? [image.rows, image.columns] : toRowsAndColumns(size)
+    if (rows <= image.rows && columns <= image.columns) return [rows, columns] as const
     throw invalidOption(
       owner,
       'size',
       `[${rows}, ${columns}]`,
-      `within the image, [${picture.rows}, ${picture.columns}]`,
+      `at most the size of the image, [${image.rows}, ${image.columns}]`,
     )
   }
   return {
-    apply(picture, random) {
-      const [rows, columns] = target(picture)
-      const top = random.integer(picture.rows + 2 * padding - rows + 1) - padding
-      const left = random.integer(picture.columns + 2 * padding - columns + 1) - padding
-      if (fill !== 'reflect') return cropImage(picture, top, left, rows, columns, fill)
-      if (padding >= Math.min(picture.rows, picture.columns))
-        throw invalidOption(owner, 'padding', padding, "less than the image's sides, to be mirrored from them")
-      return cropMirrored(picture, top, left, rows, columns)
+    apply(image, random) {
+      const [rows, columns] = target(image)
+      const top = random.integer(image.rows + 2 * padding - rows + 1) - padding
+      const left = random.integer(image.columns + 2 * padding - columns + 1) - padding
+      if (fill !== 'reflect') return cropImage(image, top, left, rows, columns, fill)
+      if (padding >= Math.min(image.rows, image.columns))
+        throw invalidOption(owner, 'padding', padding, "less than the image's rows and columns, to mirror the image")
+      return cropMirrored(image, top, left, rows, columns)
     },
-    applyInEvaluation: (picture) => (size === undefined ? picture : cropCenter(picture, ...target(picture))),
+    applyInEvaluation: (image) => (size === undefined ? image : cropCenter(image, ...target(image))),
   }
 }
 
-/** As `part`; beyond the border come the pixels before it, the border itself not repeated: 2 1 | 0 1 2 ... */
-function cropMirrored(picture: FloatImage, top: number, left: number, rows: number, columns: number): FloatImage {
-  const data = new Float32Array(picture.channels * rows * columns)
+/** Crops an image like `cropImage`, mirrored beyond the border without repeating the border itself: 2 1 | 0 1 2 ... */
+function cropMirrored(image: FloatImage, top: number, left: number, rows: number, columns: number): FloatImage {
+  const data = new Float32Array(image.channels * rows * columns)
   const within = (at: number, size: number) => (at < 0 ? -at : at < size ? at : 2 * (size - 1) - at)
-  for (let c = 0, i = 0; c < picture.channels; c++)
+  for (let c = 0, i = 0; c < image.channels; c++)
     for (let y = 0; y < rows; y++) {
-      const line = (c * picture.rows + within(top + y, picture.rows)) * picture.columns
-      for (let x = 0; x < columns; x++) data[i++] = picture.data[line + within(left + x, picture.columns)]!
+      const line = (c * image.rows + within(top + y, image.rows)) * image.columns
+      for (let x = 0; x < columns; x++) data[i++] = image.data[line + within(left + x, image.columns)]!
     }
-  return { ...picture, rows, columns, data }
+  return { ...image, rows, columns, data }
 }
 
 /** Options of `randomResizedCrop`. */
 export interface RandomResizedCropOptions {
   /** Rows and columns of the result. */
   readonly size: ImageSize
-  /** Bounds of the part's share of the area. Default [0.08, 1]. */
+  /** Bounds of the crop's share of the area. Default [0.08, 1]. */
   readonly scale?: readonly [least: number, most: number] | undefined
-  /** Bounds of width / height. Default [3/4, 4/3]. */
+  /** Bounds of the crop's width / height. Default [3/4, 4/3]. */
   readonly ratio?: readonly [least: number, most: number] | undefined
 }
 
 /**
- * A random part of the image, stretched to one size (Szegedy et al. 2015; torchvision's RandomResizedCrop): its share of the
- * area is uniform, the logarithm of its width / height too. Bilinear at half pixels, as `images` resizes. In evaluation, the
- * middle of that size, of an image that is enlarged first if it is smaller.
+ * Crops a random part of the image and resizes it (Szegedy et al. 2015; torchvision's RandomResizedCrop). Its share of
+ * the area and the logarithm of its width / height are uniform; resizing is bilinear, as in `imageColumn`. In
+ * evaluation, crops the center, of the enlarged image if the image is smaller.
  * @throws 'invalid-option'
  */
 export function randomResizedCrop(options: RandomResizedCropOptions): Augmentation {
@@ -94,14 +95,14 @@ export function randomResizedCrop(options: RandomResizedCropOptions): Augmentati
   const scale = checkBounds(owner, 'scale', options.scale ?? [0.08, 1], 1)
   const ratio = checkBounds(owner, 'ratio', options.ratio ?? [3 / 4, 4 / 3], Number.MAX_VALUE)
   return {
-    apply(picture, random) {
-      const [top, left, height, width] = randomPart(picture, scale, ratio, random)
-      return resizeBilinear(cropImage(picture, top, left, height, width, 0), rows, columns)
+    apply(image, random) {
+      const [top, left, height, width] = randomPart(image, scale, ratio, random)
+      return resizeBilinear(cropImage(image, top, left, height, width, 0), rows, columns)
     },
-    applyInEvaluation(picture) {
-      if (picture.rows >= rows && picture.columns >= columns) return cropCenter(picture, rows, columns)
+    applyInEvaluation(image) {
+      if (image.rows >= rows && image.columns >= columns) return cropCenter(image, rows, columns)
       return cropCenter(
-        resizeBilinear(picture, ...fitSize([picture.rows, picture.columns], [rows, columns], 'cover')),
+        resizeBilinear(image, ...fitSize([image.rows, image.columns], [rows, columns], 'cover')),
         rows,
         columns,
       )
@@ -111,7 +112,9 @@ export function randomResizedCrop(options: RandomResizedCropOptions): Augmentati
 
 type Bounds = readonly [least: number, most: number]
 
-/** Ten attempts at a part that lies within the picture, then the middle, as wide and as high as the ratios allow. */
+/**
+ * Samples a part within the image in up to ten attempts; then falls back to the center, as large as the ratios allow.
+ */
 function randomPart({ rows, columns }: FloatImage, scale: Bounds, ratio: Bounds, random: Random) {
   for (let attempt = 0; attempt < 10; attempt++) {
     const area = rows * columns * uniformBetween(scale[0], scale[1], random)
@@ -134,23 +137,23 @@ function checkBounds(owner: string, name: string, [least, most]: Bounds, max: nu
     owner,
     name,
     `[${least}, ${most}]`,
-    `two numbers in order, in (0, ${max === 1 ? '1]' : 'infinity)'}`,
+    `two ascending numbers in (0, ${max === 1 ? '1]' : 'infinity)'}`,
   )
 }
 
-function resizeBilinear(picture: FloatImage, rows: number, columns: number): FloatImage {
-  const [down, across] = [bilinearTaps(picture.rows, rows, rows), bilinearTaps(picture.columns, columns, columns)]
-  const data = new Float32Array(picture.channels * rows * columns)
-  for (let c = 0, i = 0; c < picture.channels; c++)
+function resizeBilinear(image: FloatImage, rows: number, columns: number): FloatImage {
+  const [down, across] = [bilinearTaps(image.rows, rows, rows), bilinearTaps(image.columns, columns, columns)]
+  const data = new Float32Array(image.channels * rows * columns)
+  for (let c = 0, i = 0; c < image.channels; c++)
     for (let y = 0; y < rows; y++) {
-      const above = (c * picture.rows + down.low[y]!) * picture.columns
-      const below = (c * picture.rows + down.high[y]!) * picture.columns
+      const above = (c * image.rows + down.low[y]!) * image.columns
+      const below = (c * image.rows + down.high[y]!) * image.columns
       const f = down.fraction[y]!
-      const at = (x: number) => picture.data[above + x]! * (1 - f) + picture.data[below + x]! * f
+      const at = (x: number) => image.data[above + x]! * (1 - f) + image.data[below + x]! * f
       for (let x = 0; x < columns; x++) {
         const g = across.fraction[x]!
         data[i++] = at(across.low[x]!) * (1 - g) + at(across.high[x]!) * g
       }
     }
-  return { ...picture, rows, columns, data }
+  return { ...image, rows, columns, data }
 }

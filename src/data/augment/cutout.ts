@@ -3,15 +3,15 @@ import type { Augmentation } from './float-image.js'
 
 /** Options of `cutout`. */
 export interface CutoutOptions {
-  /** Pixels of a side: 16 for CIFAR-10 and 8 for CIFAR-100 in the paper. */
+  /** Side of the square in pixels; the paper uses 16 for CIFAR-10 and 8 for CIFAR-100. */
   readonly size: number
-  /** Squares. Default 1. */
+  /** Number of squares. Default 1. */
   readonly count?: number | undefined
 }
 
 /**
- * Cutout (DeVries and Taylor 2017): a square becomes the mean of the data set. Its centre is anywhere in the image, each
- * pixel equally likely, so that a part of the square may lie outside.
+ * Cutout (DeVries and Taylor 2017): replaces a random square by the mean of the data set. Its center is a random pixel,
+ * all equally likely, so that part of the square may be outside the image.
  * @throws 'invalid-option'
  */
 export function cutout(options: CutoutOptions): Augmentation {
@@ -19,9 +19,9 @@ export function cutout(options: CutoutOptions): Augmentation {
   const size = checkNumber('cutout', 'size', options.size, positiveCount)
   const count = checkNumber('cutout', 'count', options.count ?? 1, positiveCount)
   return {
-    apply(picture, random) {
-      const { channels, rows, columns, mean } = picture
-      const data = picture.data.slice()
+    apply(image, random) {
+      const { channels, rows, columns, mean } = image
+      const data = image.data.slice()
       for (let square = 0; square < count; square++) {
         const [top, left] = [random.integer(rows) - (size >> 1), random.integer(columns) - (size >> 1)]
         const [from, to] = [Math.max(0, left), Math.min(columns, left + size)]
@@ -31,7 +31,7 @@ export function cutout(options: CutoutOptions): Augmentation {
             data.fill(mean[c]!, line + from, line + to)
           }
       }
-      return { ...picture, data }
+      return { ...image, data }
     },
   }
 }

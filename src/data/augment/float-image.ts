@@ -1,27 +1,29 @@
 import type { Random } from '../../util/random.js'
 
-/** One image, channel by channel: data[c, y, x] are pixel values from 0 (black) to 255, not necessarily whole. */
+/** Image as float pixel values, channel by channel: data[c, y, x] from 0 (black) to 255, not necessarily integers. */
 export interface FloatImage {
   readonly channels: number
   readonly rows: number
   readonly columns: number
   readonly data: Float32Array
-  /** Per channel, the pixel value that normalises to 0: the mean of the data set. */
+  /** Mean of the data set per channel: the pixel value that is normalized to 0. */
   readonly mean: readonly number[]
 }
 
-/** What is done to an image: something drawn at random in training and, where the size is to change, its like in evaluation. */
+/**
+ * Augmentation of an image: a random change in training and, if it changes the size, a fixed counterpart in evaluation.
+ */
 export interface Augmentation {
-  /** The picture as it is seen in training. */
-  apply(picture: FloatImage, random: Random): FloatImage
-  /** As it is seen in evaluation, where that is another one: cropped, say. */
-  applyInEvaluation?(picture: FloatImage): FloatImage
+  /** Changes an image in training, with random numbers from `random`. */
+  apply(image: FloatImage, random: Random): FloatImage
+  /** Changes an image in evaluation, a center crop for instance. Default: the image is unchanged. */
+  applyInEvaluation?(image: FloatImage): FloatImage
 }
 
-/** What is put where an image has no pixels: a pixel value for all channels, or the mean of the data set. */
+/** Fill of an area outside the image: a pixel value for all channels, or the mean of the data set. */
 export type ImageFill = number | 'mean'
 
-/** A picture of another size whose every pixel is `fill`. */
+/** Creates an image of another size filled with `fill`. */
 export function createFilledImage(like: FloatImage, rows: number, columns: number, fill: ImageFill): FloatImage {
   const data = new Float32Array(like.channels * rows * columns)
   for (let c = 0; c < like.channels; c++)
@@ -29,44 +31,45 @@ export function createFilledImage(like: FloatImage, rows: number, columns: numbe
   return { ...like, rows, columns, data }
 }
 
-/** The part of size [rows, columns] whose first pixel is at [top, left]; outside of the picture it is `fill`. */
+/** Crops an image to size [rows, columns] from pixel [top, left]; the area outside the image is filled with `fill`. */
 export function cropImage(
-  picture: FloatImage,
+  image: FloatImage,
   top: number,
   left: number,
   rows: number,
   columns: number,
   fill: ImageFill,
 ): FloatImage {
-  const out = createFilledImage(picture, rows, columns, fill)
-  const [from, to] = [Math.max(0, -left), Math.min(columns, picture.columns - left)]
+  const out = createFilledImage(image, rows, columns, fill)
+  const [from, to] = [Math.max(0, -left), Math.min(columns, image.columns - left)]
   if (to <= from) return out
-  for (let c = 0; c < picture.channels; c++)
-    for (let y = Math.max(0, -top); y < Math.min(rows, picture.rows - top); y++) {
-      const line = (c * picture.rows + top + y) * picture.columns + left
-      out.data.set(picture.data.subarray(line + from, line + to), (c * rows + y) * columns + from)
+  for (let c = 0; c < image.channels; c++)
+    for (let y = Math.max(0, -top); y < Math.min(rows, image.rows - top); y++) {
+      const line = (c * image.rows + top + y) * image.columns + left
+      out.data.set(image.data.subarray(line + from, line + to), (c * rows + y) * columns + from)
     }
   return out
 }
 
-/** The middle of a picture, where torchvision's CenterCrop finds it. */
-export const cropCenter = (picture: FloatImage, rows: number, columns: number): FloatImage =>
+/** Crops the center of an image, at the position of torchvision's CenterCrop. */
+export const cropCenter = (image: FloatImage, rows: number, columns: number): FloatImage =>
   cropImage(
-    picture,
-    roundHalfEven((picture.rows - rows) / 2),
-    roundHalfEven((picture.columns - columns) / 2),
+    image,
+    roundHalfEven((image.rows - rows) / 2),
+    roundHalfEven((image.columns - columns) / 2),
     rows,
     columns,
     0,
   )
 
-/** One number for squares, or [rows, columns]. */
+/** Size of an image: one number for squares, or [rows, columns]. */
 export type ImageSize = number | readonly [rows: number, columns: number]
 
+/** Converts an image size to [rows, columns]. */
 export const toRowsAndColumns = (size: ImageSize): readonly [rows: number, columns: number] =>
   typeof size === 'number' ? [size, size] : size
 
-/** To the nearest integer; a half goes to the even one, as in IEEE 754 and Python. */
+/** Rounds to the nearest integer, with halves to the even one, as in IEEE 754 and Python. */
 export function roundHalfEven(x: number): number {
   const rounded = Math.round(x)
   return rounded - x === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded

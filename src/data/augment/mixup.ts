@@ -10,20 +10,29 @@ import { mapBatches, type TransformedData } from '../transform.js'
 
 /** Options of `mixup`. */
 export interface MixupOptions {
-  /** Of Beta(alpha, alpha), which the shares are drawn from: 0.2 mixes little, 1 uniformly. */
+  /** Parameter of Beta(alpha, alpha), the distribution of the mixing shares: 0.2 mixes little, 1 is uniform. */
   readonly alpha: number
+  /** Number of classes. */
   readonly classes: number
-  /** The tensor of class numbers [n], or of probability rows [n, classes]. */
+  /** Name of the labels: class numbers [n], or probabilities [n, classes]. */
   readonly labels: string
-  /** The tensors to mix. Default: those of floating point, but for the labels. */
+  /** Names of the tensors to mix. Default: all floating-point tensors except the labels. */
   readonly inputs?: NamePatterns | undefined
 }
 
 /**
- * mixup (Zhang et al. 2018): in training, example i becomes lambda x_i + (1 - lambda) x_j, with j a random other place in
- * the batch and lambda ~ Beta(alpha, alpha), both drawn anew for each i; its label becomes the same mixture of one-hot rows.
- * In evaluation inputs stay as they are. Labels are float32 [n, classes] either way, for a loss that takes probabilities.
- * @throws 'invalid-option'; when a batch is made, 'invalid-data' naming the tensor that cannot be mixed
+ * mixup (Zhang et al. 2018): in training, mixes each example of a batch with a random other one,
+ *
+ *     x_i <- lambda_i x_i + (1 - lambda_i) x_j,   lambda_i ~ Beta(alpha, alpha)
+ *
+ * and its one-hot label in the same way. In evaluation inputs are unchanged. Labels are float32 [n, classes] in both
+ * cases, for a loss with probabilities.
+ * @throws 'invalid-option'; when a batch is loaded, 'invalid-data' with the tensor that cannot be mixed
+ * @example
+ * ```ts
+ * const train = mixup(data, { alpha: 0.2, classes: 10, labels: 'labels' })
+ * const loss = crossEntropy({ probabilities: true })
+ * ```
  */
 export function mixup<D extends DatasetOrStream>(data: D, options: MixupOptions): TransformedData<D> {
   checkNames('mixup', options, ['alpha', 'classes', 'labels', 'inputs'])
@@ -45,7 +54,7 @@ function toProbabilities(batch: Tensors, name: string, classes: number): Tensor 
   if (!labels)
     throw new OnnxIreError(
       'invalid-data',
-      `mixup: the data give no '${name}' for labels; they give ${Object.keys(batch).join(', ')}`,
+      `mixup: the data have no labels '${name}'; they have ${Object.keys(batch).join(', ')}`,
     )
   if (labels.dims.length === 1 && labels.dtype.includes('int')) return oneHot(labels, classes)
   if (labels.dtype === 'float32' && labels.dims.length === 2 && labels.dims[1] === classes) return labels
@@ -60,16 +69,16 @@ function mixedInputs(batch: Tensors, { inputs, labels }: MixupOptions): string[]
   if (inputs !== undefined) return matchNames(inputs, others, 'tensor of the data')
   const floats = others.filter((name) => isFloat(batch[name]!.dtype) && batch[name]!.dims.length > 0)
   if (floats.length > 0) return floats
-  throw new OnnxIreError('invalid-data', `mixup: none of ${others.join(', ')} holds floating-point numbers to mix`)
+  throw new OnnxIreError('invalid-data', `mixup: none of ${others.join(', ')} is floating-point`)
 }
 
-/** y_i = s_i x_i + (1 - s_i) x_partner(i) along the leading axis. */
+/** Mixes rows with their partners along the leading axis: y_i = s_i x_i + (1 - s_i) x_partner(i). */
 function mix(name: string, x: Tensor, partners: Uint32Array, shares: Float64Array): Tensor {
   const n = partners.length
   if (!isFloat(x.dtype) || x.dims[0] !== n)
     throw new OnnxIreError(
       'invalid-data',
-      `mixup: '${name}' is ${x.dtype} [${x.dims.join(', ')}]; what is mixed holds floating-point numbers of ${n} examples`,
+      `mixup: '${name}' is ${x.dtype} [${x.dims.join(', ')}]; mixed tensors must be floating-point with ${n} examples`,
     )
   const from = isHalf(x.dtype) ? numbersOf(x) : (x.data as Float32Array | Float64Array)
   const to = x.dtype === 'float64' ? new Float64Array(from.length) : new Float32Array(from.length)

@@ -5,7 +5,7 @@ import { randomFlip } from './flip.js'
 import type { Augmentation } from './float-image.js'
 import { type RandAugmentOptions, randAugment } from './rand-augment.js'
 
-/** An augmentation as plain data. */
+/** Augmentation as plain data, for recipes. */
 export type AugmentationSpec =
   | ({ readonly kind: 'crop' } & RandomCropOptions)
   | { readonly kind: 'flip'; readonly probability?: number | undefined }
@@ -13,7 +13,14 @@ export type AugmentationSpec =
   | ({ readonly kind: 'resized-crop' } & RandomResizedCropOptions)
   | ({ readonly kind: 'rand-augment' } & RandAugmentOptions)
 
-/** @throws 'invalid-option' */
+/**
+ * Creates an augmentation from plain data.
+ * @throws 'invalid-option'
+ * @example
+ * ```ts
+ * createAugmentation({ kind: 'crop', padding: 4 })
+ * ```
+ */
 export function createAugmentation(spec: AugmentationSpec): Augmentation {
   switch (spec.kind) {
     case 'crop': {

@@ -3,34 +3,34 @@ import { OnnxIreError } from '../../util/errors.js'
 
 /** Images and class numbers of a CIFAR file. */
 export interface CifarImages {
-  /** uint8 [n, 32, 32, 3], as `images` takes them. */
+  /** uint8 [n, 32, 32, 3], for `imageColumn`. */
   readonly pixels: Tensor
-  /** int64 [n]; of CIFAR-100 the fine classes. */
+  /** Class numbers, int64 [n]; the fine classes of CIFAR-100. */
   readonly labels: Tensor
-  /** Of CIFAR-100, the superclasses: int64 [n]. */
+  /** Superclass numbers of CIFAR-100, int64 [n]. */
   readonly coarse?: Tensor
 }
 
 const side = 32
 const plane = side * side
 
-/** Bytes before the pixels of an image, and how many values each may take. */
+/** Number of values of each label byte before the pixels of an image. */
 const labelBytes = { 10: [10], 100: [20, 100] } as const
 
 /**
- * Reads the content of a file of CIFAR's binary version: per image its class in one byte (CIFAR-10), or superclass and class
- * in two (CIFAR-100), then 1024 bytes of red, green and blue each, row by row
+ * Parses a file of CIFAR's binary version: per image the class in one byte (CIFAR-10), or superclass and class in two
+ * bytes (CIFAR-100), then 1024 bytes each of red, green and blue, row by row
  * (https://www.cs.toronto.edu/~kriz/cifar.html).
- * @throws 'invalid-data' naming the offset of what is wrong
+ * @throws 'invalid-data' with the offset of the error
  */
 export function parseCifar(bytes: Uint8Array, classes: 10 | 100): CifarImages {
   const limits = labelBytes[classes]
   const record = limits.length + 3 * plane
   const n = Math.floor(bytes.length / record)
   if (n === 0 || n * record !== bytes.length)
-    throw refuse(
+    throw invalidFile(
       classes,
-      `image ${n} begins at offset ${n * record} and takes ${record} bytes, but the file ends at offset ${bytes.length}: it is cut short or another format`,
+      `image ${n} starts at offset ${n * record} and has ${record} bytes, but the file ends at offset ${bytes.length}: it is truncated or in another format`,
     )
   const pixels = new Uint8Array(n * 3 * plane)
   const labels = limits.map(() => new BigInt64Array(n))
@@ -39,9 +39,9 @@ export function parseCifar(bytes: Uint8Array, classes: 10 | 100): CifarImages {
     for (const [k, limit] of limits.entries()) {
       const label = bytes[start + k]!
       if (label >= limit)
-        throw refuse(
+        throw invalidFile(
           classes,
-          `the class of image ${i}, at offset ${start + k}, is ${label}; it must be below ${limit}: the file is damaged or another format`,
+          `the class of image ${i}, at offset ${start + k}, is ${label}; it must be below ${limit}: the file is damaged or in another format`,
         )
       labels[k]![i] = BigInt(label)
     }
@@ -57,7 +57,7 @@ export function parseCifar(bytes: Uint8Array, classes: 10 | 100): CifarImages {
   }
 }
 
-/** Files of one after the other. */
+/** Concatenates the images of several files. */
 export function concatCifar(parts: readonly CifarImages[]): CifarImages {
   const coarse = parts.flatMap((part) => part.coarse ?? [])
   return {
@@ -79,5 +79,5 @@ function concatTensors(tensors: readonly Tensor[]): Tensor {
   return { dtype, dims: [tensors.reduce((sum, tensor) => sum + tensor.dims[0]!, 0), ...dims.slice(1)], data }
 }
 
-const refuse = (classes: number, what: string) =>
-  new OnnxIreError('invalid-data', `not a usable file of CIFAR-${classes}: ${what}`)
+const invalidFile = (classes: number, problem: string) =>
+  new OnnxIreError('invalid-data', `not a valid CIFAR-${classes} file: ${problem}`)

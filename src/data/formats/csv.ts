@@ -11,59 +11,59 @@ import { type ExampleStream, stream } from '../stream.js'
 
 /** Options of `readCsv`. */
 export interface CsvOptions {
-  /** Which columns make which tensor: `{ input: '*', label: { columns: 'species', as: 'class' } }`. */
+  /** Tensors and the columns they are read from: `{ input: '*', label: { columns: 'species', as: 'class' } }`. */
   readonly tensors: Readonly<Record<string, CsvTensor>>
-  /** Default ',', and a tab for files named .tsv. */
+  /** Field delimiter. Default ',', or a tab for files named .tsv. */
   readonly delimiter?: string | undefined
-  /** Whether the first record names the columns; else they are named '1', '2', ... Default true. */
+  /** Whether the first record contains the column names; otherwise columns are named '1', '2', ... Default true. */
   readonly header?: boolean | undefined
   /**
-   * What becomes of an example of which a field is empty (or NA, NaN, null, None) where a number or class is to be: it is
-   * refused ('error', the default) or left out ('skip'), or this number takes the place of missing numbers.
+   * Treatment of an example with a missing number or class (an empty field, or NA, NaN, null, None): 'error' throws
+   * (the default), 'skip' omits the example, and a number replaces missing numbers.
    */
   readonly missing?: 'error' | 'skip' | number | undefined
 }
 
 /** Options of `streamCsv`. */
 export interface StreamCsvOptions extends CsvOptions {
-  /** Examples to shuffle among. Default 1024. */
+  /** Size of the shuffle buffer, in examples. Default 1024. */
   readonly shuffleBuffer?: number | undefined
 }
 
 const csvOptionNames = ['tensors', 'delimiter', 'header', 'missing']
 
-/** A CSV file (RFC 4180), read anew each time; where from is the platform's business. */
+/** CSV file (RFC 4180) that a platform reads; every call of `records` reads it again. */
 export interface CsvFile {
-  /** For messages; one that ends in .tsv has tabs. */
+  /** Path for messages; the default delimiter of .tsv is a tab. */
   readonly path: string
-  /** Its records, the header being the first. All have as many fields. */
+  /** Reads the records, including the header; all have the same number of fields. */
   records(delimiter: string): AsyncIterable<readonly string[]>
-  /** The line on which a record, from 0 and counting the header, ends. */
+  /** Line on which a record ends; records are numbered from 0, including the header. */
   lineOf(delimiter: string, record: number): Promise<number>
 }
 
-/** What `readCsv` makes of a file. */
+/** Reads a CSV file into a data set in memory, with the class names it contains. */
 export async function parseCsvDataset(source: CsvFile, options: CsvOptions): Promise<Dataset & WithClassNames> {
   const { path } = source
   const file = await openCsv(source, options, csvOptionNames)
   const columns = file.plans.map((plan) => ({ plan, elements: new ArrayBuilder(plan.dtype) }))
   let rows = 0
-  const keep = (record: readonly string[]) => {
+  const append = (record: readonly string[]) => {
     for (const { plan, elements } of columns)
       for (const field of plan.columns) elements.push(parseField(plan, field, record, file.substitute))
   }
-  for await (const _ of file.records(keep)) rows++
-  if (rows === 0) throw new OnnxIreError('invalid-data', `${path}: no record is left to train on`)
+  for await (const _ of file.records(append)) rows++
+  if (rows === 0) throw new OnnxIreError('invalid-data', `${path}: it has no usable record`)
   const tensors: Record<string, Tensor> = {}
   for (const { plan, elements } of columns) {
     const data = elements.elements()
-    if (plan.classes && data instanceof BigInt64Array) renumber(data, plan.classes.sorted().places)
+    if (plan.classes && data instanceof BigInt64Array) renumber(data, plan.classes.sorted().positions)
     tensors[plan.name] = { dtype: plan.dtype, dims: [rows, ...plan.dims], data }
   }
   return { ...fromArrays(tensors), classes: classNamesOf(file.plans) }
 }
 
-/** What `streamCsv` makes of a file. */
+/** Creates a stream of the examples of a CSV file, with the class names it contains. */
 export async function parseCsvStream(
   source: CsvFile,
   options: StreamCsvOptions,
@@ -71,12 +71,12 @@ export async function parseCsvStream(
   const { path } = source
   const file = await openCsv(source, options, [...csvOptionNames, 'shuffleBuffer'])
   const { shuffleBuffer } = options
-  const gathering = file.plans.filter(({ classes }) => classes && !classes.given)
+  const collecting = file.plans.filter(({ classes }) => classes && !classes.given)
   let length: number | undefined
-  if (gathering.length > 0) {
+  if (collecting.length > 0) {
     length = 0
-    for await (const _ of file.records((record) => toExample(gathering, record, file.substitute))) length++
-    if (length === 0) throw new OnnxIreError('invalid-data', `${path}: no record is left to train on`)
+    for await (const _ of file.records((record) => toExample(collecting, record, file.substitute))) length++
+    if (length === 0) throw new OnnxIreError('invalid-data', `${path}: it has no usable record`)
   }
   const classes = classNamesOf(file.plans)
   const plans = file.plans.map((plan) => ({ ...plan, classes: plan.classes && new ClassNames(classes[plan.name]) }))
@@ -86,19 +86,19 @@ export async function parseCsvStream(
 
 interface OpenCsv {
   readonly plans: readonly CsvTensorPlan[]
-  /** What missing numbers become. */
+  /** Replacement of missing numbers. */
   readonly substitute: number | undefined
-  /** Its records through `convert`, whose complaints about a field are given file and line. */
+  /** Converts each record; errors of a field get the file and the line. */
   records<T>(convert: (record: readonly string[]) => T): AsyncGenerator<T, void, undefined>
 }
 
-/** Checks the options against each other and the header. */
+/** Checks the options, against each other and against the header. */
 async function openCsv(source: CsvFile, options: CsvOptions, names: readonly string[]): Promise<OpenCsv> {
   const { path } = source
   checkNames('csv', options, names)
   const { header = true, missing = 'error', delimiter = path.endsWith('.tsv') ? '\t' : ',' } = options
   checkBoolean('csv', 'header', header)
-  if (typeof delimiter !== 'string' || delimiter === '') throw invalidOption('csv', 'delimiter', delimiter, 'a text')
+  if (typeof delimiter !== 'string' || delimiter === '') throw invalidOption('csv', 'delimiter', delimiter, 'a non-empty string')
   if (typeof missing === 'number')
     checkNumber('csv', 'missing', missing, { min: -Number.MAX_VALUE, max: Number.MAX_VALUE })
   else if (missing !== 'error' && missing !== 'skip')
@@ -130,7 +130,7 @@ async function readColumnNames(source: CsvFile, delimiter: string, header: boole
     if (!header) return record.map((_, i) => String(i + 1))
     const twice = record.find((name, i) => record.indexOf(name) < i)
     if (twice === undefined) return record
-    throw new OnnxIreError('invalid-data', `${path}:1: two columns are named '${twice}'; rename one`)
+    throw new OnnxIreError('invalid-data', `${path}:1: two columns have the name '${twice}'; rename one of them`)
   }
   throw new OnnxIreError('invalid-data', `${path}: the file is empty`)
 }
@@ -149,7 +149,7 @@ function toExample(
       continue
     }
     const data: TypedArray = dtype === 'int64' ? new BigInt64Array(columns.length) : new Float32Array(columns.length)
-    for (let i = 0; i < data.length; i++) data[i] = element(i) as number // a bigint where `data` holds those
+    for (let i = 0; i < data.length; i++) data[i] = element(i) as number // a bigint for int64
     example[name] = { dtype, dims, data }
   }
   return example
@@ -158,32 +158,34 @@ function toExample(
 const classNamesOf = (plans: readonly CsvTensorPlan[]): WithClassNames['classes'] =>
   Object.fromEntries(plans.flatMap(({ name, classes }) => (classes ? [[name, classes.sorted().names]] : [])))
 
-function renumber(numbers: BigInt64Array, places: readonly number[]): void {
-  for (let i = 0; i < numbers.length; i++) numbers[i] = BigInt(places[Number(numbers[i])]!)
+/** Replaces each class number by its position in the sorted class names. */
+function renumber(numbers: BigInt64Array, positions: readonly number[]): void {
+  for (let i = 0; i < numbers.length; i++) numbers[i] = BigInt(positions[Number(numbers[i])]!)
 }
 
-/** How columns make a tensor. */
+/** Tensor that is read from columns of a CSV file. */
 export interface CsvColumns {
-  /** One column, or several side by side, by name; `*` stands for any characters and takes what no other tensor names. */
+  /** Names of one or several columns; the pattern `*` matches any characters, in columns that no other tensor names. */
   readonly columns: NamePatterns
   /**
-   * 'number' (default) for float32, 'integer' for int64, 'class' for the int64 number of a class name, 'text' for strings.
+   * Type of the elements: 'number' (default) for float32, 'integer' for int64, 'class' for the int64 number of a class
+   * name, 'text' for strings.
    */
   readonly as?: 'number' | 'integer' | 'class' | 'text' | undefined
-  /** Of 'class': the names in the order of their numbers. Default: those of the file, sorted. */
+  /** Class names in the order of their numbers, for 'class'. Default: the sorted names of the file. */
   readonly classes?: readonly string[] | undefined
-  /** Of one example. Default [] for one column by its name, else [columns]. */
+  /** Dims of one example. Default: [] for a single named column, else [columns]. */
   readonly dims?: readonly number[] | undefined
 }
 
-/** Which columns make a tensor: by themselves they are numbers. */
+/** Columns of a tensor; a name or pattern alone gives float32 numbers. */
 export type CsvTensor = NamePatterns | CsvColumns
 
-/** A tensor of the file, ready to be filled from records. */
+/** Resolved tensor of a CSV file: its type, and its fields in a record. */
 export interface CsvTensorPlan {
   readonly name: string
   readonly dtype: DType
-  /** Of one example. */
+  /** Dims of one example. */
   readonly dims: readonly number[]
   readonly columns: readonly CsvField[]
   readonly as: NonNullable<CsvColumns['as']>
@@ -192,7 +194,7 @@ export interface CsvTensorPlan {
 
 interface CsvField {
   readonly name: string
-  /** Its place in a record, from 0. */
+  /** Index of the field in a record, from 0. */
   readonly at: number
 }
 
@@ -200,12 +202,12 @@ const kinds = ['number', 'integer', 'class', 'text']
 const dtypeOf = { number: 'float32', integer: 'int64', class: 'int64', text: 'string' } as const
 
 /**
- * Which fields of a record make which tensor.
- * @throws 'invalid-option' for what the header does not have
+ * Resolves the fields of every tensor from the header.
+ * @throws 'invalid-option' for columns that the header does not have
  */
 export function planTensors(header: readonly string[], tensors: Readonly<Record<string, CsvTensor>>): CsvTensorPlan[] {
   const full = Object.entries(tensors).map(([name, given]) => [name, toColumns(given)] as const)
-  if (full.length === 0) throw new OnnxIreError('invalid-option', "csv: option 'tensors' names no tensor")
+  if (full.length === 0) throw new OnnxIreError('invalid-option', "csv: option 'tensors' must name at least one tensor")
   const named = new Set(full.flatMap(([, { columns }]) => [columns].flat()))
   const at = new Map(header.map((name, i) => [name, i]))
   const free = header.filter((name) => !named.has(name))
@@ -214,11 +216,11 @@ export function planTensors(header: readonly string[], tensors: Readonly<Record<
     checkNames(owner, options, ['columns', 'as', 'classes', 'dims'])
     const { as = 'number', classes } = options
     if (!kinds.includes(as)) throw invalidOption(owner, 'as', as, `one of ${kinds.join(', ')}`)
-    if (classes && as !== 'class') throw invalidOption(owner, 'classes', classes, "left out, unless as is 'class'")
+    if (classes && as !== 'class') throw invalidOption(owner, 'classes', classes, "omitted unless 'as' is 'class'")
     const columns = [options.columns].flat().flatMap((pattern) => {
       if (at.has(pattern)) return [pattern]
       return pattern.includes('*')
-        ? matchNames(pattern, free, `column that no other tensor names, for '${name}',`)
+        ? matchNames(pattern, free, `column not used by another tensor, for '${name}',`)
         : matchNames(pattern, header, `column for '${name}'`)
     })
     const single = typeof options.columns === 'string' && at.has(options.columns)
@@ -239,22 +241,22 @@ export function planTensors(header: readonly string[], tensors: Readonly<Record<
 const toColumns = (given: CsvTensor): CsvColumns =>
   typeof given === 'object' && 'columns' in given ? given : { columns: given }
 
-/** What stands for nothing in the usual exports of tables. */
+/** Texts that usual table exports write for a missing value. */
 const missingTexts = new Set(['', 'NA', 'N/A', 'NaN', 'nan', 'null', 'NULL', 'None'])
 
 const isMissing = ({ as }: CsvTensorPlan, text: string) =>
   as !== 'text' && (as === 'class' ? text === '' : missingTexts.has(text))
 
-/** Whether a field that some tensor needs is empty. */
+/** Whether a field of some tensor is missing. */
 export const hasMissing = (plans: readonly CsvTensorPlan[], record: readonly string[]): boolean =>
   plans.some((plan) => plan.columns.some(({ at }) => isMissing(plan, record[at]!)))
 
-/** A field that is not what its tensor holds; the reader adds file and line. */
+/** Error of a field whose text does not fit its tensor; the reader adds the file and the line. */
 export class FieldError extends Error {}
 
 /**
- * The element that a field makes: a number, a bigint for int64, a text.
- * @param substitute for an empty field of numbers
+ * Parses a field to an element: a number, a bigint for int64, or a string.
+ * @param substitute replacement of a missing number
  */
 export function parseField(
   plan: CsvTensorPlan,
@@ -265,29 +267,29 @@ export function parseField(
   const text = record[at]!
   const { as, classes } = plan
   if (as === 'text') return text
-  const refuse = (what: string) => new FieldError(`column '${name}' ${what}`)
+  const toError = (problem: string) => new FieldError(`column '${name}' ${problem}`)
   if (isMissing(plan, text)) {
     if (substitute === undefined || classes)
-      throw refuse(`is ${text === '' ? 'empty' : `'${text}'`}: fill it in, or see option 'missing'`)
+      throw toError(`is ${text === '' ? 'empty' : `'${text}'`}: fill it in, or set option 'missing'`)
     return as === 'integer' ? BigInt(substitute) : substitute
   }
-  if (classes) return BigInt(classes.numberOf(text, refuse))
+  if (classes) return BigInt(classes.numberOf(text, toError))
   const value = Number(text)
-  if (!Number.isFinite(value) || /^\s*(?:$|0[xob])/i.test(text)) throw refuse(`is '${text}', not a number`)
+  if (!Number.isFinite(value) || /^\s*(?:$|0[xob])/i.test(text)) throw toError(`is '${text}', not a number`)
   if (as === 'number') return value
-  if (!Number.isSafeInteger(value)) throw refuse(`is '${text}', not a whole number`)
+  if (!Number.isSafeInteger(value)) throw toError(`is '${text}', not an integer`)
   return BigInt(value)
 }
 
-/** Elements of a tensor whose number is not known yet: room doubles as it runs out. */
+/** Builder of an array of unknown length; the capacity doubles when it is full. */
 export class ArrayBuilder {
   readonly #strings: string[] = []
-  #room: TypedArray | null
+  #buffer: TypedArray | null
   #used = 0
 
   constructor(dtype: DType) {
     const { array: Elements } = dtypes[dtype]
-    this.#room = Elements && new Elements(1024)
+    this.#buffer = Elements && new Elements(1024)
   }
 
   push(value: number | bigint | string): void {
@@ -295,17 +297,17 @@ export class ArrayBuilder {
       this.#strings.push(value)
       return
     }
-    const room = this.#room!
-    if (this.#used === room.length) {
-      const Elements = room.constructor as new (length: number) => TypedArray
-      this.#room = new Elements(2 * room.length)
-      new Uint8Array(this.#room.buffer).set(new Uint8Array(room.buffer))
+    const buffer = this.#buffer!
+    if (this.#used === buffer.length) {
+      const Elements = buffer.constructor as new (length: number) => TypedArray
+      this.#buffer = new Elements(2 * buffer.length)
+      new Uint8Array(this.#buffer.buffer).set(new Uint8Array(buffer.buffer))
     }
-    this.#room![this.#used++] = value
+    this.#buffer![this.#used++] = value
   }
 
-  /** Those pushed so far. */
+  /** Elements pushed so far. */
   elements(): TensorData {
-    return this.#room ? this.#room.slice(0, this.#used) : this.#strings
+    return this.#buffer ? this.#buffer.slice(0, this.#used) : this.#strings
   }
 }

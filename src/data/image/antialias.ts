@@ -1,8 +1,8 @@
 import type { DecodedImage } from './image-files.js'
 
 /**
- * An image of another size: every target pixel is the mean of the source pixels around it, weighted by a triangle as wide
- * as two target pixels, or two source pixels where those are larger: PIL's bilinear resize, which shrinks without aliasing.
+ * Resizes an image without aliasing, as PIL's bilinear resize: every target pixel is the mean of the source pixels
+ * around it, weighted by a triangle as wide as two target pixels (or two source pixels, if those are larger).
  */
 export function resizeAntialiased(
   { data, rows, columns, channels }: DecodedImage,
@@ -11,7 +11,7 @@ export function resizeAntialiased(
   const across = pixelWeights(columns, to[1])
   const down = pixelWeights(rows, to[0])
   const lines = new Float32Array(rows * to[1] * channels)
-  for (let y = 0; y < rows; y++) average(data, y * columns * channels, channels, across, lines, y * to[1] * channels)
+  for (let y = 0; y < rows; y++) averagePixels(data, y * columns * channels, channels, across, lines, y * to[1] * channels)
   const out = new Uint8ClampedArray(to[0] * to[1] * channels)
   const width = to[1] * channels
   for (const [y, { first, weights }] of down.entries())
@@ -23,13 +23,13 @@ export function resizeAntialiased(
   return { data: new Uint8Array(out.buffer), rows: to[0], columns: to[1], channels }
 }
 
-/** Source pixels that go into a target pixel: `weights` from `first` on. */
+/** Weights of the source pixels of a target pixel, starting at the source pixel `first`. */
 interface PixelWeights {
   readonly first: number
   readonly weights: Float64Array
 }
 
-function average(
+function averagePixels(
   from: Uint8Array,
   start: number,
   channels: number,
@@ -49,11 +49,11 @@ function pixelWeights(source: number, target: number): PixelWeights[] {
   const scale = source / target
   const reach = Math.max(1, scale)
   return Array.from({ length: target }, (_, t) => {
-    const centre = (t + 0.5) * scale
-    const first = Math.max(0, Math.floor(centre - reach + 0.5))
-    const end = Math.min(source, Math.floor(centre + reach + 0.5))
+    const center = (t + 0.5) * scale
+    const first = Math.max(0, Math.floor(center - reach + 0.5))
+    const end = Math.min(source, Math.floor(center + reach + 0.5))
     const weights = Float64Array.from({ length: end - first }, (_, i) =>
-      Math.max(0, 1 - Math.abs(first + i + 0.5 - centre) / reach),
+      Math.max(0, 1 - Math.abs(first + i + 0.5 - center) / reach),
     )
     const total = weights.reduce((sum, weight) => sum + weight, 0)
     return { first, weights: weights.map((weight) => weight / total) }

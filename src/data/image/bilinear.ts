@@ -1,9 +1,9 @@
-/** How the target is filled: the names of CSS object-fit. */
+/** Method of fitting an image to a target size, with the names of CSS object-fit. */
 export type ImageFit = 'fill' | 'contain' | 'cover' | 'none'
 
 /**
- * One axis of a bilinear resize: target position t, in [start, end), lies at `fraction[t]` of the way from source position
- * `low[t]` to `high[t]`. Positions outside of [start, end) show background.
+ * Interpolation weights of one axis of a bilinear resize: target position t, in [start, end), is at `fraction[t]`
+ * between the source positions `low[t]` and `high[t]`. Positions outside [start, end) show the background.
  */
 export interface BilinearTaps {
   readonly start: number
@@ -13,7 +13,7 @@ export interface BilinearTaps {
   readonly fraction: Float64Array
 }
 
-/** Rows and columns the source takes, in target pixels, before what sticks out is cut off. */
+/** Computes the rows and columns of the resized source, in target pixels, before cropping. */
 export function fitSize(
   source: readonly [number, number],
   target: readonly [number, number],
@@ -27,9 +27,9 @@ export function fitSize(
 }
 
 /**
- * The taps of an axis of `source` pixels that is resized to `size` and centred in `target`. The centre of target pixel t
- * of the resized image lies at (t + 1/2) source / size - 1/2, held inside of the image: the convention of PyTorch's
- * interpolate with align_corners=False and of ONNX Resize with half_pixel. Shrinking averages no more than two pixels.
+ * Computes the weights of an axis of `source` pixels that is resized to `size` and centered in `target`. The center of
+ * pixel t of the resized image is at (t + 1/2) source / size - 1/2, clamped to the image: the convention of PyTorch's
+ * interpolate with align_corners=False and of ONNX Resize with half_pixel. Shrinking averages at most two pixels.
  */
 export function bilinearTaps(source: number, size: number, target: number): BilinearTaps {
   const offset = Math.floor((target - size) / 2)

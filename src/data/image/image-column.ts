@@ -5,36 +5,43 @@ import type { DataColumn } from '../arrays.js'
 import { checkIndices } from '../dataset.js'
 import { type BilinearTaps, bilinearTaps, fitSize, type ImageFit } from './bilinear.js'
 
-/** The form of a model's images: size, channels, normalisation. */
+/** Format of a model's image input: size, channels, normalization. */
 export interface ImageOptions {
-  /** Rows and columns of the model's input; one number for squares. Default: those of the images. */
+  /** Rows and columns of the model's input; one number for squares. Default: the size of the images. */
   readonly size?: number | readonly [rows: number, columns: number]
   /**
-   * How images of another size get there: stretched ('fill', the default), scaled to fit with background beside them
-   * ('contain'), scaled to cover with the rest cut off ('cover'), or left as they are ('none'). All are centred.
+   * Resizing of images of another size: 'fill' (the default) stretches, 'contain' scales to fit and adds background,
+   * 'cover' scales to cover and crops, 'none' keeps the size. The image is centered.
    */
   readonly fit?: ImageFit
-  /** Channels of the model's input. Grey becomes 3 equal channels; 3 become grey as 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601). Default: those of the images. */
+  /**
+   * Channels of the model's input. Gray becomes 3 equal channels; RGB becomes gray as 0.299 R + 0.587 G + 0.114 B
+   * (ITU-R BT.601). Default: the channels of the images.
+   */
   readonly channels?: number
-  /** Factor applied to pixel values first. Default 1/255, which takes them to [0, 1]. */
+  /** Factor of the pixel values, applied first. Default 1/255, for values in [0, 1]. */
   readonly scale?: number
-  /** Subtracted after scaling; one number, or one per output channel. Default 0. */
+  /** Mean subtracted after scaling: one number, or one per output channel. Default 0. */
   readonly mean?: number | readonly number[]
-  /** Divided by after that; one number, or one per output channel. Default 1. */
+  /** Standard deviation divided by after that: one number, or one per output channel. Default 1. */
   readonly std?: number | readonly number[]
-  /** Pixel value, 0 to 255, beside the image. Default 0. */
+  /** Pixel value, 0 to 255, of the background. Default 0. */
   readonly background?: number
-  /** Order of the axes: 'NCHW' (the default, what PyTorch exports) or 'NHWC' (what TensorFlow exports). */
+  /** Order of the axes: 'NCHW' (the default, as PyTorch exports) or 'NHWC' (as TensorFlow exports). */
   readonly layout?: 'NCHW' | 'NHWC'
 }
 
 const optionNames = ['size', 'fit', 'channels', 'scale', 'mean', 'std', 'background', 'layout']
 
 /**
- * Images as a float32 model input: (scale * pixel - mean) / std, resized bilinearly, [N, C, rows, columns] or
- * [N, rows, columns, C]. Each batch is made when it is asked for; the whole set stays in bytes.
+ * Creates a column of images from bytes: (scale * pixel - mean) / std, resized bilinearly, as float32 [N, C, rows,
+ * columns] or [N, rows, columns, C]. Images are converted batch by batch; the data set stays in bytes.
  * @param pixels uint8, [N, rows, columns] or [N, rows, columns, channels]
- * @throws 'invalid-data' when `pixels` is something else, 'invalid-option'
+ * @throws 'invalid-data' if `pixels` has another dtype or rank, 'invalid-option'
+ * @example
+ * ```ts
+ * fromArrays({ image: imageColumn(pixels, { size: 224, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }), label })
+ * ```
  */
 export function imageColumn(pixels: Tensor, options: ImageOptions = {}): DataColumn {
   const { length, source, data } = checkPixels(pixels)
@@ -59,29 +66,31 @@ function checkPixels({ dtype, dims, data }: Tensor): { length: number; source: S
   if (dtype !== 'uint8' || !(data instanceof Uint8Array) || (dims.length !== 3 && dims.length !== 4))
     throw new OnnxIreError(
       'invalid-data',
-      `images: pixels are ${shape}; they must be uint8 [N, rows, columns] or [N, rows, columns, channels]`,
+      `imageColumn: pixels are ${shape}; they must be uint8 [N, rows, columns] or [N, rows, columns, channels]`,
     )
-  if (rows * columns * channels === 0) throw new OnnxIreError('invalid-data', `images: pixels ${shape} are empty`)
+  if (rows * columns * channels === 0) throw new OnnxIreError('invalid-data', `imageColumn: pixels ${shape} are empty`)
   if (data.length !== length * rows * columns * channels)
-    throw new OnnxIreError('invalid-data', `images: pixels are ${shape} but have ${data.length} elements`)
+    throw new OnnxIreError('invalid-data', `imageColumn: pixels are ${shape} but have ${data.length} elements`)
   return { length, source: [rows, columns, channels], data }
 }
 
+/** Converter of the images of one size. */
 export interface ImageConverter {
-  /** Of one converted image. */
+  /** Dims of one converted image. */
   readonly dims: readonly number[]
+  /** Elements of one converted image. */
   readonly size: number
-  /** Bytes of one image. */
+  /** Bytes of one source image. */
   readonly stride: number
   /** Converts the image at `from` into `out` at `to`. */
   image(data: Uint8Array, from: number, out: Float32Array, to: number): void
 }
 
-/** How images of one size are converted. Throws `invalid-option`. */
+/** Creates the converter of images of one size. Throws `invalid-option`. */
 export function imageConverter(source: Source, options: ImageOptions): ImageConverter {
   const { rows, columns, fit, channels, factor, shift, background, planar } = resolveImageOptions(source, options)
   const [height, width, depth] = source
-  const mix = depth === channels ? null : depth === 1 ? 'repeat' : 'grey'
+  const mix = depth === channels ? null : depth === 1 ? 'repeat' : 'gray'
   const [fitRows, fitColumns] = fitSize([height, width], [rows, columns], fit)
   const [down, across] = [bilinearTaps(height, fitRows, rows), bilinearTaps(width, fitColumns, columns)]
   const whole = down.start === 0 && down.end === rows && across.start === 0 && across.end === columns
@@ -98,7 +107,7 @@ export function imageConverter(source: Source, options: ImageOptions): ImageConv
       for (let y = down.start; y < down.end; y++) {
         blendRows(data, from, down, y, blended)
         blendColumns(blended, across, depth, line)
-        if (mix === 'grey') toGrey(line, across)
+        if (mix === 'gray') toGray(line, across)
         write(out, to + y * columns * xStep)
       }
     },
@@ -111,9 +120,9 @@ export function imageConverter(source: Source, options: ImageOptions): ImageConv
     }
   }
 
-  /** Normalises one line of pixels into row `to` of the output. */
+  /** Normalizes one line of pixels into row `to` of the output. */
   function write(out: Float32Array, to: number): void {
-    const step = mix === null ? depth : 1 // after `toGrey` the line has one channel
+    const step = mix === null ? depth : 1 // after `toGray` the line has one channel
     for (let c = 0; c < channels; c++) {
       const [a, b, first, base] = [factor[c]!, shift[c]!, mix === null ? c : 0, to + c * channelStep]
       for (let x = across.start; x < across.end; x++) out[base + x * xStep] = line[x * step + first]! * a + b
@@ -121,7 +130,7 @@ export function imageConverter(source: Source, options: ImageOptions): ImageConv
   }
 }
 
-/** One row of the source, between two: [columns, channels]. */
+/** Interpolates between two rows of the source: [columns, channels]. */
 function blendRows(
   data: Uint8Array,
   from: number,
@@ -136,6 +145,7 @@ function blendRows(
   }
 }
 
+/** Interpolates between the columns of a row. */
 function blendColumns(
   row: Float64Array,
   { start, end, low, high, fraction }: BilinearTaps,
@@ -151,14 +161,14 @@ function blendColumns(
   }
 }
 
-/** In place: pixel x moves from 3x, 3x + 1, 3x + 2 to x, which no later pixel reads. */
-function toGrey(line: Float64Array, { start, end }: BilinearTaps): void {
+/** Converts a line to gray in place: pixel x moves from 3x, 3x + 1, 3x + 2 to x, which no later pixel reads. */
+function toGray(line: Float64Array, { start, end }: BilinearTaps): void {
   for (let x = start; x < end; x++) line[x] = 0.299 * line[3 * x]! + 0.587 * line[3 * x + 1]! + 0.114 * line[3 * x + 2]!
 }
 
-/** The options with their defaults, checked; normalisation as pixel * factor + shift per output channel. */
+/** Checks the options and fills in defaults, with normalization as pixel * factor + shift per output channel. */
 function resolveImageOptions([height, width, depth]: Source, options: ImageOptions) {
-  const owner = 'images'
+  const owner = 'imageColumn'
   checkNames(owner, options, optionNames)
   const { size = [height, width], fit = 'fill', channels = depth, layout = 'NCHW' } = options
   const [rows, columns] = typeof size === 'number' ? [size, size] : size
@@ -169,7 +179,7 @@ function resolveImageOptions([height, width, depth]: Source, options: ImageOptio
       owner,
       'channels',
       channels,
-      `${depth}, as in the images${depth === 3 ? ', or 1 for grey' : ''}`,
+      `${depth}, as in the images${depth === 3 ? ', or 1 for gray' : ''}`,
     )
   if (!['fill', 'contain', 'cover', 'none'].includes(fit))
     throw invalidOption(owner, 'fit', fit, "'fill', 'contain', 'cover' or 'none'")
@@ -194,6 +204,6 @@ function resolveImageOptions([height, width, depth]: Source, options: ImageOptio
     background,
     planar: layout === 'NCHW',
     factor: std.map((deviation) => scale / deviation),
-    shift: mean.map((centre, c) => -centre / std[c]!),
+    shift: mean.map((value, c) => -value / std[c]!),
   }
 }

@@ -6,7 +6,7 @@ import { checkIndices, type Dataset } from '../dataset.js'
 import { fitSize } from './bilinear.js'
 import { type ImageOptions, imageConverter } from './image-column.js'
 
-/** An image as bytes [rows, columns, channels]. */
+/** Decoded image: bytes [rows, columns, channels]. */
 export interface DecodedImage {
   readonly data: Uint8Array
   readonly rows: number
@@ -14,36 +14,36 @@ export interface DecodedImage {
   readonly channels: number
 }
 
-/** How a file is to be decoded. */
+/** Options of decoding an image file. */
 export interface DecodeOptions {
-  /** 3 (RGB) or 4 (with alpha). */
+  /** Channels of the decoded image: 3 (RGB) or 4 (with alpha). */
   readonly channels: 3 | 4
-  /** Grey, 0 to 255, that shows through where an image of 3 channels is transparent. */
+  /** Gray value, 0 to 255, behind transparent pixels of an image of 3 channels. */
   readonly background: number
-  /** The rows and columns that an image of these is to be given; where that is fewer, it is shrunk. */
+  /** Computes the rows and columns to shrink an image to while decoding; a larger size leaves it unchanged. */
   targetSize(size: readonly [rows: number, columns: number]): readonly [rows: number, columns: number]
 }
 
 /** Options of `imageFiles`. */
 export interface ImageFilesOptions {
   /**
-   * Size, channels and normalisation of the model's input, as for `images`, but that channels are 3 unless said otherwise.
-   * Without `size` all files must have the same.
+   * Size, channels and normalization of the model's input, as for `imageColumn`, with 3 channels by default. Without
+   * `size` all files must have the same size.
    */
   readonly image?: ImageOptions | undefined
-  /** Name of the images. Default 'image'. */
+  /** Name of the image tensor. Default 'image'. */
   readonly input?: string | undefined
 }
 
-/** What names of images end in. */
+/** File name extensions of images. */
 export const imageExtensions = ['.jpg', '.jpeg', '.png', '.webp']
 
-/** Images decoded at the same time: as many as the threads that Node has for it. */
+/** Number of images decoded at the same time: the size of Node's thread pool. */
 const concurrentDecoders = 4
 
 /**
- * Images that are decoded when their batch is asked for, and then forgotten.
- * @param decode decodes one; what it throws names the file
+ * Creates a data set of image files, decoded when their batch is loaded and not cached.
+ * @param decode decodes one file; its errors name the file
  */
 export function imageFileDataset<F>(
   files: readonly F[],
@@ -75,7 +75,7 @@ function createConverter<F>(
 ): (file: F) => Promise<ConvertedImage> {
   const { channels = 3, size, fit = 'fill', background = 0 } = options
   const depth = channels === 4 ? 4 : 3
-  imageConverter([1, 1, depth], { ...options, channels }) // refuses impossible options before anything is read
+  imageConverter([1, 1, depth], { ...options, channels }) // checks the options before any file is read
   const target = typeof size === 'number' ? ([size, size] as const) : size
   const decoding: DecodeOptions = {
     channels: depth,
@@ -93,13 +93,13 @@ function createConverter<F>(
 
 function stackImages(images: readonly ConvertedImage[], name: (i: number) => string): Tensor {
   const [first] = images
-  if (!first) throw new OnnxIreError('invalid-data', 'a batch of no images has no size')
+  if (!first) throw new OnnxIreError('invalid-data', 'a batch must have at least one image')
   const data = new Float32Array(images.length * first.data.length)
   for (const [i, { dims, data: own }] of images.entries()) {
     if (dims.some((dim, axis) => dim !== first.dims[axis]))
       throw new OnnxIreError(
         'invalid-data',
-        `${name(0)} is [${first.dims.join(', ')}] and ${name(i)} is [${dims.join(', ')}]: give image.size, to which all are resized`,
+        `${name(0)} is [${first.dims.join(', ')}] and ${name(i)} is [${dims.join(', ')}]; set image.size to resize all images`,
       )
     data.set(own, i * first.data.length)
   }

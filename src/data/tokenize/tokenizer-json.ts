@@ -1,19 +1,19 @@
 import type { BpeVocabulary } from './train-bpe.js'
 
-/** `wordPattern` as HuggingFace writes it for GPT-2; `\s` is Unicode's White_Space there. */
+/** `wordPattern` in HuggingFace's syntax for GPT-2, where `\s` is Unicode's White_Space. */
 const pattern = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false }
 
-/** GPT-2's division into words, then bytes as characters. */
+/** Pre-tokenizer that splits text into GPT-2's words, then maps bytes to characters. */
 export const byteLevelWords = {
   type: 'Sequence',
   pretokenizers: [{ type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false }, byteLevel],
 } as const
 
 /**
- * A vocabulary as the content of HuggingFace's tokenizer.json: words and bytes before, BPE within each word, and special
- * tokens taken whole wherever they stand. Nothing is put before or after a text.
+ * Creates the content of HuggingFace's tokenizer.json from a vocabulary: text is split into words and bytes, with BPE
+ * within each word. Special tokens are recognized anywhere in the text. No tokens are added before or after a text.
  */
 export function tokenizerJson({ tokens, specialTokens, merges }: BpeVocabulary): object {
   const special = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }

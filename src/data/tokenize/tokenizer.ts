@@ -1,30 +1,37 @@
 import { Tokenizer as Library } from '@huggingface/tokenizers'
 import { OnnxIreError } from '../../util/errors.js'
 import { byteLevelWords } from './tokenizer-json.js'
-import { wordsOf } from './words.js'
+import { splitIntoWords } from './words.js'
 
-/** Words whose tokens are remembered: of English text all but the rare ones. */
-const remembered = 2 ** 18
+/** Limit of the cache of words: all but the rare words of English text. */
+const cacheLimit = 2 ** 18
 
-/** Text to token numbers and back, as a tokenizer.json of HuggingFace says. */
+/**
+ * Tokenizer defined by HuggingFace's tokenizer.json: text to token numbers and back.
+ * @example
+ * ```ts
+ * const tokenizer = new Tokenizer(JSON.parse(await readFile('tokenizer.json', 'utf8')))
+ * const tokens = tokenizer.encode('Hello, world')
+ * ```
+ */
 export class Tokenizer {
   readonly #library: Library
-  /** The special tokens as they stand in text. */
+  /** Special tokens, as written in text. */
   readonly specialTokens: readonly string[]
-  /** One more than the largest token number: the rows that a table of embeddings needs. */
+  /** Largest token number plus one: the rows of an embedding table. */
   readonly vocabulary: number
-  /** Tokens of words seen before, where a word's tokens depend on the word alone; else null. */
+  /** Cache of the tokens of words, if a word's tokens depend on the word alone; else null. */
   readonly #words: Map<string, readonly number[]> | null
 
   /**
    * @param json the parsed content of a tokenizer.json
-   * @throws 'invalid-data' when it is something else
+   * @throws 'invalid-data' if the content is not a tokenizer.json
    */
   constructor(json: unknown) {
     if (!isTokenizer(json))
       throw new OnnxIreError(
         'invalid-data',
-        "not a tokenizer.json: it has no 'model' with a 'type'; name the file that HuggingFace tokenizers write",
+        "not a valid tokenizer.json: it has no 'model' with a 'type'; use the file that HuggingFace tokenizers write",
       )
     try {
       this.#library = new Library(json, {})
@@ -34,36 +41,39 @@ export class Tokenizer {
       this.vocabulary = largest + 1
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause)
-      throw new OnnxIreError('invalid-data', `not a usable tokenizer.json: ${reason}`, { cause })
+      throw new OnnxIreError('invalid-data', `not a valid tokenizer.json: ${reason}`, { cause })
     }
     this.specialTokens = [...this.#library.get_added_tokens_decoder().values()].map(({ content }) => content)
     this.#words = isByteLevel(json) ? new Map() : null
   }
 
-  /** Token numbers of a text. What the file's post-processor puts around a text ([CLS], <s>) is left out unless asked for. */
+  /**
+   * Encodes a text to token numbers.
+   * @param options `around`: whether to add the tokens of the file's post-processor ([CLS], <s>). Default false
+   */
   encode(text: string, options: { readonly around?: boolean } = {}): number[] {
     const words = this.#words
     if (!words || this.specialTokens.some((token) => text.includes(token)))
       return this.#library.encode(text, { add_special_tokens: options.around ?? false }).ids
     const tokens: number[] = []
-    for (const word of wordsOf(text))
-      for (const token of words.get(word) ?? this.#learn(word, words)) tokens.push(token)
+    for (const word of splitIntoWords(text))
+      for (const token of words.get(word) ?? this.#encodeWord(word, words)) tokens.push(token)
     return tokens
   }
 
-  /** The text of token numbers. */
+  /** Decodes token numbers to text. */
   decode(tokens: ArrayLike<number>): string {
-    if (tokens.length === 0) return '' // which the library refuses
+    if (tokens.length === 0) return '' // the library throws for an empty list
     return this.#library.decode(Array.from(tokens), { clean_up_tokenization_spaces: false })
   }
 
-  /** The number of a token as the vocabulary writes it, special or not. */
+  /** Number of a token, special or not, as written in the vocabulary; undefined if it is not in the vocabulary. */
   numberOf(token: string): number | undefined {
     return this.#library.token_to_id(token)
   }
 
-  #learn(word: string, words: Map<string, readonly number[]>): readonly number[] {
-    if (words.size >= remembered) words.clear()
+  #encodeWord(word: string, words: Map<string, readonly number[]>): readonly number[] {
+    if (words.size >= cacheLimit) words.clear()
     const tokens = this.#library.encode(word, { add_special_tokens: false }).ids
     words.set(word, tokens)
     return tokens
@@ -87,7 +97,7 @@ const isTokenizer = (json: unknown): json is TokenizerJson =>
   'type' in json.model &&
   typeof json.model.type === 'string'
 
-/** Whether it is as `tokenizerJson` makes them: then words are encoded one by one. */
+/** Whether the tokenizer has the form that `tokenizerJson` creates; words are then encoded one by one. */
 const isByteLevel = ({ model, normalizer, pre_tokenizer, post_processor }: TokenizerJson): boolean =>
   model.type === 'BPE' &&
   !normalizer &&

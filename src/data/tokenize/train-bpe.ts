@@ -1,31 +1,37 @@
 import { checkNames, checkNumber, invalidOption, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 
-/** How large the vocabulary becomes, and of what. */
+/** Options of `trainBpe`. */
 export interface BpeOptions {
-  /** Tokens in all: the special ones, 256 bytes, and those that merges make. Fewer come out of a text too short for them. */
+  /** Size of the vocabulary: special tokens, 256 bytes, and merged tokens. A short text gives fewer tokens. */
   readonly vocabulary: number
-  /** Numbered from 0, before all others. Default ['<|endoftext|>']. */
+  /** Special tokens, numbered from 0, before all others. Default ['<|endoftext|>']. */
   readonly specialTokens?: readonly string[] | undefined
-  /** A pair that occurs less often is not merged. Default 2. */
+  /** Minimum number of occurrences of a pair to be merged. Default 2. */
   readonly minFrequency?: number | undefined
 }
 
-/** A byte-level vocabulary. Token k is made of bytes that stand as characters of GPT-2's byte alphabet. */
+/** Byte-level vocabulary. Tokens are sequences of bytes, written in the characters of GPT-2's byte alphabet. */
 export interface BpeVocabulary {
-  /** The special tokens, the bytes in the order of their characters, and then what merges made, in order. */
+  /** Special tokens, bytes in the order of their characters, then merged tokens in the order of the merges. */
   readonly tokens: readonly string[]
   readonly specialTokens: readonly string[]
-  /** Pairs of tokens that become one, the first before the later ones. */
+  /** Pairs of tokens to merge, in order of priority. */
   readonly merges: readonly (readonly [left: string, right: string])[]
 }
 
 /**
- * Byte pair encoding (Sennrich, Haddow and Birch 2016) of bytes: the pair of neighbouring tokens that occurs most often
- * within the words becomes a token, again and again. Of equally frequent pairs, the one of the smallest token numbers goes
- * first, as in HuggingFace's trainer.
- * @param words each with how often it occurs, such as a WordCounts
- * @throws 'invalid-option', or 'invalid-data' when there are no words
+ * Trains a byte pair encoding (Sennrich, Haddow and Birch 2016) on bytes: the most frequent pair of adjacent tokens
+ * within the words is merged to a new token, repeatedly. Of equally frequent pairs the one with the smallest token
+ * numbers is merged first, as in HuggingFace's trainer.
+ * @param words words with their number of occurrences, such as a WordCounts
+ * @throws 'invalid-option', or 'invalid-data' if there are no words
+ * @example
+ * ```ts
+ * const counts = new WordCounts()
+ * counts.add(text)
+ * const json = tokenizerJson(trainBpe(counts, { vocabulary: 8192 }))
+ * ```
  */
 export function trainBpe(words: Iterable<readonly [word: string, count: number]>, options: BpeOptions): BpeVocabulary {
   const trainer = new BpeTrainer(words, options)
@@ -34,8 +40,8 @@ export function trainBpe(words: Iterable<readonly [word: string, count: number]>
 }
 
 /**
- * `trainBpe`, a merge at a time. Counts are kept up to date where a merge changes them, and only the words that held the
- * pair are looked at: O(words that change) for a merge.
+ * Trainer of a byte pair encoding, one merge at a time. A merge updates only the counts that change and visits only the
+ * words that contain the pair: O(changed words) per merge.
  */
 export class BpeTrainer {
   readonly #options: Required<{ [K in keyof BpeOptions]: NonNullable<BpeOptions[K]> }>
@@ -45,7 +51,7 @@ export class BpeTrainer {
   readonly #merged = new Set<number>()
   readonly #pairs = new PairTable()
   readonly #queue = new PairQueue(this.#pairs)
-  /** The words a pair has been seen in; some may hold it no more. */
+  /** Words in which a pair has occurred, by pair; some may no longer contain it. */
   readonly #where: number[][] = []
   readonly #words: Words
 
@@ -57,12 +63,12 @@ export class BpeTrainer {
     this.#count()
   }
 
-  /** Tokens so far. */
+  /** Number of tokens so far. */
   get size(): number {
     return this.#tokens.length
   }
 
-  /** Makes the next token. False when the vocabulary is full or no pair is frequent enough. */
+  /** Creates the next token; false if the vocabulary is full or no pair is frequent enough. */
   merge(): boolean {
     const { vocabulary, minFrequency } = this.#options
     if (this.#tokens.length >= vocabulary) return false
@@ -70,12 +76,12 @@ export class BpeTrainer {
     if (pair < 0 || this.#pairs.counts[pair]! < minFrequency) return false
     const [left, right] = [this.#pairs.left[pair]!, this.#pairs.right[pair]!]
     const [first, second] = [this.#tokens[left]!, this.#tokens[right]!]
-    const made = first + second
-    // Another pair may have made the same token, whose own pairs then come back: they are merged as before.
-    const token = this.#numbers.get(made) ?? this.#tokens.length
+    const merged = first + second
+    // Another pair may have formed the same token; its pairs can then occur again and are merged as before.
+    const token = this.#numbers.get(merged) ?? this.#tokens.length
     if (token === this.#tokens.length) {
-      this.#tokens.push(made)
-      this.#numbers.set(made, token)
+      this.#tokens.push(merged)
+      this.#numbers.set(merged, token)
     }
     if (!this.#merged.has(pair)) {
       this.#merged.add(pair)
@@ -107,7 +113,10 @@ export class BpeTrainer {
     return pair
   }
 
-  /** In every word, from left to right: x [left right] y becomes x [token] y, and so do the counts of the pairs around. */
+  /**
+   * Merges the pair in every word, from left to right: x [left right] y becomes x [token] y; updates the adjacent
+   * counts.
+   */
   #apply(pair: number, left: number, right: number, token: number): void {
     const words = this.#where[pair]!
     this.#where[pair] = []
@@ -144,7 +153,7 @@ export class BpeTrainer {
   }
 }
 
-/** Words as token numbers, one after the other. */
+/** Words as token numbers in one array. */
 interface Words {
   readonly symbols: Int32Array
   readonly starts: Int32Array
@@ -163,7 +172,7 @@ function splitWords(words: Iterable<readonly [string, number]>, firstByte: numbe
     counts!.push(count)
     for (const byte of bytes) symbols!.push(numberOf[byte]!)
   }
-  if (symbols!.length === 0) throw new OnnxIreError('invalid-data', 'bpe: there is no text to learn a vocabulary from')
+  if (symbols!.length === 0) throw new OnnxIreError('invalid-data', 'bpe: the text has no words to train on')
   return {
     symbols: Int32Array.from(symbols!),
     starts: Int32Array.from(starts!),
@@ -176,7 +185,7 @@ function checkBpeOptions(options: BpeOptions) {
   checkNames('bpe', options, ['vocabulary', 'specialTokens', 'minFrequency'])
   const { specialTokens = ['<|endoftext|>'] } = options
   if (specialTokens.includes('') || new Set([...specialTokens, ...byteCharacters]).size < specialTokens.length + 256)
-    throw invalidOption('bpe', 'specialTokens', specialTokens, 'different texts, not empty and no single bytes')
+    throw invalidOption('bpe', 'specialTokens', specialTokens, 'distinct strings, neither empty nor single bytes')
   const least = specialTokens.length + 256
   return {
     specialTokens,
@@ -186,8 +195,8 @@ function checkBpeOptions(options: BpeOptions) {
 }
 
 /**
- * Pairs by how often they occur: the most frequent first and, of equals, the one of the smallest token numbers. A binary heap
- * whose entries keep the count they came with; one that is out of date is put right when it comes to the top.
+ * Priority queue of pairs: the most frequent first and, of equals, the one with the smallest token numbers. A binary
+ * heap whose entries store the count at insertion; an outdated entry is corrected when it reaches the top.
  */
 export class PairQueue {
   readonly #table: PairTable
@@ -198,7 +207,7 @@ export class PairQueue {
     this.#table = table
   }
 
-  /** Enters a pair with its count at present. A pair whose count has grown is entered again. */
+  /** Inserts a pair with its current count. A pair whose count has grown is inserted again. */
   push(pair: number): void {
     let at = this.#pairs.length
     this.#pairs.push(pair)
@@ -211,7 +220,7 @@ export class PairQueue {
     }
   }
 
-  /** Takes out the most frequent pair; -1 when none occurs any more. */
+  /** Removes and returns the most frequent pair; -1 if no pair occurs. */
   pop(): number {
     while (this.#pairs.length > 0) {
       const [pair, count] = [this.#pairs[0]!, this.#counts[0]!]
@@ -256,17 +265,20 @@ export class PairQueue {
   }
 }
 
-/** Pairs of tokens, numbered as they are met: a hash table with open addressing, linear probing and a load below 1/2. */
+/**
+ * Table of token pairs, numbered in order of insertion: a hash table with open addressing, linear probing and load <
+ * 1/2.
+ */
 export class PairTable {
   left: Int32Array = new Int32Array(1024)
   right: Int32Array = new Int32Array(1024)
-  /** Occurrences of each pair at present. */
+  /** Current number of occurrences of each pair. */
   counts: Float64Array = new Float64Array(1024)
   size = 0
-  /** The number of the pair in a slot plus one; 0 for a free slot. */
+  /** Number of the pair in each slot plus one; 0 for a free slot. */
   #slots = new Int32Array(4096)
 
-  /** The number of the pair, which is made if it is new. */
+  /** Number of a pair; a new pair is inserted. */
   at(left: number, right: number): number {
     const mask = this.#slots.length - 1
     let slot = hash(left, right) & mask
@@ -313,8 +325,8 @@ function hash(left: number, right: number): number {
 }
 
 /**
- * The character that stands for each byte in a byte-level vocabulary (Radford et al. 2019, GPT-2's bytes_to_unicode):
- * printable Latin-1 stands for itself, and the other 68 bytes, in order, are U+0100 and on. A space becomes 'Ġ'.
+ * Characters that represent the bytes in a byte-level vocabulary (Radford et al. 2019, GPT-2's bytes_to_unicode):
+ * printable Latin-1 represents itself, and the other 68 bytes, in order, are U+0100 and up. A space is 'Ġ'.
  */
 export const byteCharacters: readonly string[] = createByteCharacters()
 
@@ -325,12 +337,12 @@ function createByteCharacters(): string[] {
   return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(isPrintable(byte) ? byte : next++))
 }
 
-/** The bytes in the order of their characters, in which vocabularies number them. */
+/** Bytes in the order of their characters, the order of their token numbers. */
 export const bytesInOrder: readonly number[] = Array.from({ length: 256 }, (_, byte) => byte).sort(
   (a, b) => byteCharacters[a]!.charCodeAt(0) - byteCharacters[b]!.charCodeAt(0),
 )
 
-/** UTF-8. A surrogate without its other half becomes U+FFFD, as TextEncoder has it. */
+/** Encodes text as UTF-8. An unpaired surrogate becomes U+FFFD, as in TextEncoder. */
 export function encodeUtf8(text: string): number[] {
   const bytes: number[] = []
   for (const character of text) {

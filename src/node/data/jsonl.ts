@@ -45,10 +45,10 @@ export async function readJsonl(path: string, options: JsonlOptions): Promise<Da
   const examples: DataExample[] = []
   for await (const example of examplesOf(path, options, plans)) examples.push(example)
   if (examples.length === 0) throw new OnnxIreError('invalid-data', `${path}: no line is left to train on`)
-  const orders = plans.flatMap(({ name, classes }) => (classes ? [[name, classes.sorted().places] as const] : []))
+  const orders = plans.flatMap(({ name, classes }) => (classes ? [[name, classes.sorted().positions] as const] : []))
   const sorted = examples.map((example) => ({
     ...example,
-    ...Object.fromEntries(orders.map(([name, places]) => [name, renumbered(example[name], places)])),
+    ...Object.fromEntries(orders.map(([name, positions]) => [name, renumbered(example[name], positions)])),
   }))
   return { ...fromExamples(sorted, { padding: options.padding }), classes: namesOf(plans) }
 }
@@ -120,9 +120,9 @@ function located<T>(place: string, action: () => T): T {
 const namesOf = (plans: readonly FieldPlan[]): WithClassNames['classes'] =>
   Object.fromEntries(plans.flatMap(({ name, classes }) => (classes ? [[name, classes.sorted().names]] : [])))
 
-function renumbered(value: DataExample[string] | undefined, places: readonly number[]): bigint {
+function renumbered(value: DataExample[string] | undefined, positions: readonly number[]): bigint {
   const [number] = (value as { readonly data: BigInt64Array }).data // what `tensorOf` makes of a class
-  return BigInt(places[Number(number)]!)
+  return BigInt(positions[Number(number)]!)
 }
 
 /** Opens a file of JSON lines for a recipe. */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { type BpeOptions, trainBpe } from '../../../src/data/tokenize/train-bpe.js'
-import { WordCounts, wordsOf } from '../../../src/data/tokenize/words.js'
+import { WordCounts, splitIntoWords } from '../../../src/data/tokenize/words.js'
 import { Random } from '../../../src/util/random.js'
 import { thrownMessage } from '../../thrown.js'
 import { naiveBpe } from './naive-bpe.js'
@@ -14,17 +14,17 @@ const counted = (...texts: string[]) => {
 
 describe('words', () => {
   it('are divided as GPT-2 does', () => {
-    expect(wordsOf("I can't  see 23 été's…\n\n  fin ")).toEqual([
+    expect(splitIntoWords("I can't  see 23 été's…\n\n  fin ")).toEqual([
       'I', ' can', "'t", ' ', ' see', ' 23', ' été', "'s", '…', '\n\n ', ' fin', ' ',
     ]) // biome-ignore format: as text
-    expect(wordsOf("HE'S")).toEqual(['HE', "'", 'S'])
-    expect(wordsOf('a\u0085\ufeffb')).toEqual(['a', '\u0085', '\ufeff', 'b']) // white space is what Unicode says
-    expect(wordsOf('')).toEqual([])
+    expect(splitIntoWords("HE'S")).toEqual(['HE', "'", 'S'])
+    expect(splitIntoWords('a\u0085\ufeffb')).toEqual(['a', '\u0085', '\ufeff', 'b']) // white space is what Unicode says
+    expect(splitIntoWords('')).toEqual([])
   })
 
   it('together are the text', () => {
     const text = readFileSync('README.md', 'utf8')
-    expect(wordsOf(text).join('')).toBe(text)
+    expect(splitIntoWords(text).join('')).toBe(text)
     const counts = counted(text)
     expect([...counts].reduce((sum, [word, count]) => sum + count * word.length, 0)).toBe(text.length)
   })
