@@ -86,7 +86,9 @@ function toColumn(name: string, like: ColumnSource): DataColumn {
   if ('rows' in like) return like
   const { dims, data } = 'dims' in like ? like : { dims: [like.length], data: like }
   if (!Array.isArray(dims) || !(ArrayBuffer.isView(data) || isStrings(data)))
-    throw invalid('must be a tensor, { dims, data } or a typed array; convert a list of class numbers with labelColumn(...)')
+    throw invalid(
+      'must be a tensor, { dims, data } or a typed array; convert a list of class numbers with labelColumn(...)',
+    )
   const dtype = 'dtype' in like ? like.dtype : dtypeOfArray(data)
   const shape = `[${dims.join(', ')}]`
   const length = dims[0]

@@ -220,10 +220,7 @@ async function* readExamples(stream: ExampleStream, epoch: number): AsyncGenerat
       if (number === length) break
     }
   if (number !== length && stream.length !== undefined)
-    throw new OnnxIreError(
-      'invalid-data',
-      `the stream ended after ${number} examples, but its length is ${length}`,
-    )
+    throw new OnnxIreError('invalid-data', `the stream ended after ${number} examples, but its length is ${length}`)
 }
 
 /**

@@ -87,8 +87,7 @@ function checkSameShape(rows: readonly Tensor[], label: (row: number) => string)
   const [first] = rows
   const shown = ({ dtype, dims }: Tensor) => `${dtype} [${dims.join(', ')}]`
   for (const [i, row] of rows.entries()) {
-    if (row.dims.length === 0)
-      throw new OnnxIreError('invalid-data', `${label(i)} is a scalar, which cannot be padded`)
+    if (row.dims.length === 0) throw new OnnxIreError('invalid-data', `${label(i)} is a scalar, which cannot be padded`)
     if (!dtypes[row.dtype].array || dtypes[row.dtype].bits === 4)
       throw new OnnxIreError('invalid-data', `${label(i)} is ${row.dtype}, which cannot be padded`)
     if (

@@ -30,7 +30,10 @@ export function withSampleWeights(dataset: Dataset, weights: ArrayLike<number>, 
     async batch(indices, context) {
       const batch = await dataset.batch(indices, context)
       if (Object.hasOwn(batch, name))
-        throw new OnnxIreError('invalid-data', `withSampleWeights: the data set already has a tensor '${name}'; choose another name`)
+        throw new OnnxIreError(
+          'invalid-data',
+          `withSampleWeights: the data set already has a tensor '${name}'; choose another name`,
+        )
       const data = Float32Array.from(indices, (index) => values[index]!)
       return { ...batch, [name]: { dtype: 'float32', dims: [data.length], data } }
     },

@@ -1,7 +1,8 @@
 import type { Tensors } from '../ir/tensor.js'
 import { checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import type { BatchContext, Dataset } from './dataset.js'
+import { Random } from '../util/random.js'
+import type { BatchContext, Dataset, DatasetSplit } from './dataset.js'
 import { type DataExample, stackExamples } from './examples.js'
 import { checkPad, type PadOptions } from './padding.js'
 
@@ -107,4 +108,66 @@ export function checkData(what: string, data: unknown): asserts data is DatasetO
     'invalid-data',
     `${what} is ${String(shown)}: pass a data set such as fromArrays(...), a part of one from split(...), or stream(...)`,
   )
+}
+
+/** Subset of a stream: its examples from index `start` up to, but excluding, `end`. Throws `invalid-option`. */
+export function streamSubset(data: ExampleStream, start: number, end: number | undefined): ExampleStream {
+  const { length: whole = Number.POSITIVE_INFINITY } = data
+  if (start >= (end ?? whole))
+    throw new OnnxIreError('invalid-option', `subset: start is ${start}; it must be below the end, ${end ?? whole}`)
+  if (end !== undefined && end > whole)
+    throw new OnnxIreError('invalid-option', `subset: end is ${end}, but the stream has ${whole} examples`)
+  const length = Math.min(end ?? whole, whole) - start
+  return {
+    ...data,
+    length: Number.isFinite(length) ? length : undefined,
+    async *examples(epoch) {
+      let number = 0
+      for await (const example of data.examples(epoch)) {
+        if (number++ >= start) yield example
+        if (number === end) return
+      }
+    },
+  }
+}
+
+/** Stream of the first examples of a stream, at most `count`. */
+export const takeExamples = (data: ExampleStream, count: number): ExampleStream => ({
+  ...data,
+  length: undefined,
+  async *examples(epoch) {
+    let left = count
+    for await (const example of data.examples(epoch)) {
+      yield example
+      if (--left === 0) return
+    }
+  },
+})
+
+/**
+ * Splits a stream at random into two disjoint parts. Every example is held out independently, with the probability
+ * `validation`.
+ */
+export function splitStream(
+  data: ExampleStream,
+  options: { readonly validation: number; readonly seed: number },
+): { readonly [Part in keyof DatasetSplit]: ExampleStream } {
+  const createSampler = () => {
+    const random = new Random(options.seed).stream('split')
+    return () => random.uniform() < options.validation
+  }
+  const part = (heldOut: boolean): ExampleStream => {
+    const isHeldOut = createSampler()
+    const { length } = data
+    return {
+      ...data,
+      length:
+        length === undefined ? undefined : Array.from({ length }, isHeldOut).filter((is) => is === heldOut).length,
+      async *examples(epoch): AsyncGenerator<DataExample> {
+        const isHeldOut = createSampler()
+        for await (const example of data.examples(epoch)) if (isHeldOut() === heldOut) yield example
+      },
+    }
+  }
+  return { train: part(false), validation: part(true) }
 }

@@ -7,11 +7,11 @@ export type NamePatterns = string | readonly string[]
 export function createMatcher(patterns: NamePatterns): (name: string) => boolean {
   const expressions = [patterns]
     .flat()
-    .map((pattern) => new RegExp(`^${pattern.split('*').map(escape).join('.*')}$`, 's'))
+    .map((pattern) => new RegExp(`^${pattern.split('*').map(escapePattern).join('.*')}$`, 's'))
   return (name) => expressions.some((expression) => expression.test(name))
 }
 
-const escape = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+const escapePattern = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
 
 /**
  * Selects the matching names. Throws `invalid-option` for a pattern without a match, since a misspelled one would be

@@ -102,10 +102,7 @@ export class Random {
    */
   huber(delta: number): number {
     if (!(delta > 0 && Number.isFinite(delta)))
-      throw new OnnxIreError(
-        'invalid-option',
-        `huber: delta is ${delta}; it must be positive`,
-      )
+      throw new OnnxIreError('invalid-option', `huber: delta is ${delta}; it must be positive`)
     const [middle, tails] = [Math.sqrt(2 * Math.PI), (2 / delta) * Math.exp((-delta * delta) / 2)]
     for (;;) {
       if (this.uniform() * (middle + tails) < tails) return this.sign() * (delta - Math.log(1 - this.uniform()) / delta)

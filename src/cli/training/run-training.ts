@@ -1,6 +1,6 @@
 import { subset } from '../../data/dataset.js'
-import { takeExamples } from '../../data/split-stream.js'
 import type { DatasetOrStream } from '../../data/stream.js'
+import { takeExamples } from '../../data/stream.js'
 import { transform } from '../../data/transform.js'
 import type { Measures } from '../../metric/accumulator.js'
 import type { ClassNames } from '../../node/data/data-source.js'

@@ -61,7 +61,10 @@ export function randAugment(options: RandAugmentOptions = {}): Augmentation {
   return {
     apply(image, random) {
       if (image.channels !== 1 && image.channels !== 3)
-        throw new OnnxIreError('invalid-data', `randAugment: images have ${image.channels} channels; they must have 1 or 3`)
+        throw new OnnxIreError(
+          'invalid-data',
+          `randAugment: images have ${image.channels} channels; they must have 1 or 3`,
+        )
       let result: FloatImage = {
         ...image,
         data: image.data.map((value) => Math.round(Math.min(255, Math.max(0, value)))),

@@ -98,7 +98,8 @@ async function openCsv(source: CsvFile, options: CsvOptions, names: readonly str
   checkNames('csv', options, names)
   const { header = true, missing = 'error', delimiter = path.endsWith('.tsv') ? '\t' : ',' } = options
   checkBoolean('csv', 'header', header)
-  if (typeof delimiter !== 'string' || delimiter === '') throw invalidOption('csv', 'delimiter', delimiter, 'a non-empty string')
+  if (typeof delimiter !== 'string' || delimiter === '')
+    throw invalidOption('csv', 'delimiter', delimiter, 'a non-empty string')
   if (typeof missing === 'number')
     checkNumber('csv', 'missing', missing, { min: -Number.MAX_VALUE, max: Number.MAX_VALUE })
   else if (missing !== 'error' && missing !== 'skip')

@@ -26,7 +26,8 @@ export function parseIdx(bytes: Uint8Array): Tensor {
   const [zero, one, code = 0, rank = 0] = bytes
   if (zero === 0x1f && one === 0x8b) throw invalidFile('it is compressed with gzip; decompress it first')
   if (bytes.length < 4) throw invalidFile(`it has ${bytes.length} bytes, fewer than the 4 of the header`)
-  if (zero !== 0 || one !== 0) throw invalidFile(`bytes 0 and 1 are ${zero} and ${one}, but must be 0: it is in another format`)
+  if (zero !== 0 || one !== 0)
+    throw invalidFile(`bytes 0 and 1 are ${zero} and ${one}, but must be 0: it is in another format`)
   const dtype = types[code]
   if (!dtype) {
     const known = Object.entries(types).map(([number, name]) => `${number} (${name})`)
@@ -41,7 +42,8 @@ export function parseIdx(bytes: Uint8Array): Tensor {
   const expected = start + (sizeOf(dims) * dtypes[dtype].bits) / 8
   if (bytes.length !== expected) {
     const size = Number.isSafeInteger(expected) ? `${expected} bytes` : 'more bytes than any file has'
-    const problem = bytes.length < expected ? 'it is truncated or its header is damaged' : 'the remaining bytes are unknown'
+    const problem =
+      bytes.length < expected ? 'it is truncated or its header is damaged' : 'the remaining bytes are unknown'
     throw invalidFile(
       `${dtype} elements [${dims.join(', ')}] from offset ${start} require a file of ${size}, but it has ${bytes.length}: ${problem}`,
     )

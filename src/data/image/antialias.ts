@@ -11,7 +11,8 @@ export function resizeAntialiased(
   const across = pixelWeights(columns, to[1])
   const down = pixelWeights(rows, to[0])
   const lines = new Float32Array(rows * to[1] * channels)
-  for (let y = 0; y < rows; y++) averagePixels(data, y * columns * channels, channels, across, lines, y * to[1] * channels)
+  for (let y = 0; y < rows; y++)
+    averagePixels(data, y * columns * channels, channels, across, lines, y * to[1] * channels)
   const out = new Uint8ClampedArray(to[0] * to[1] * channels)
   const width = to[1] * channels
   for (const [y, { first, weights }] of down.entries())

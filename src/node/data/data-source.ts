@@ -1,8 +1,8 @@
 import { type AugmentImagesOptions, augmentImages } from '../../data/augment/augment-images.js'
 import type { AugmentationSpec } from '../../data/augment/registry.js'
 import type { Dataset } from '../../data/dataset.js'
-import { reshapeExamples } from '../../data/reshape.js'
 import type { DatasetOrStream } from '../../data/stream.js'
+import { reshapeExamples } from '../../data/transform.js'
 import type { LossTarget } from '../../loss/registry.js'
 import type { Model } from '../../onnx/model.js'
 

@@ -1,6 +1,6 @@
 import { subset } from '../../data/dataset.js'
-import { streamSubset } from '../../data/split-stream.js'
 import type { DatasetOrStream } from '../../data/stream.js'
+import { streamSubset } from '../../data/stream.js'
 import type { DataSource } from '../../recipe/recipe.js'
 import type { SourceOf } from '../../recipe/sources/source.js'
 import { withPath } from '../../util/with-path.js'
