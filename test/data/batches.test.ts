@@ -17,7 +17,7 @@ async function collect(dataset: Dataset, options: EpochOptions): Promise<Batch[]
 const numbers = (run: readonly Batch[]) => run.map(({ indices }) => [...indices])
 
 describe('batches', () => {
-  it('covers the data set in order, the last batch partial', async () => {
+  it('covers the data set in order, with a partial last batch', async () => {
     const run = await collect(counting(7), { batchSize: 3 })
     expect(numbers(run)).toEqual([[0, 1, 2], [3, 4, 5], [6]])
     expect(run.map(({ number, size, last }) => [number, size, last])).toEqual([
@@ -28,7 +28,7 @@ describe('batches', () => {
     expect(run[1]?.tensors).toEqual({ x: tensor('float32', [3], Float32Array.of(3, 4, 5)) })
   })
 
-  it('can leave out the partial batch', async () => {
+  it('drops the partial batch with dropLast', async () => {
     const run = await collect(counting(7), { batchSize: 3, dropLast: true })
     expect(numbers(run)).toEqual([
       [0, 1, 2],
@@ -38,7 +38,7 @@ describe('batches', () => {
     expect(await collect(counting(6), { batchSize: 3, dropLast: true })).toHaveLength(2)
   })
 
-  it('visits every example once per shuffled epoch, in another order in each', async () => {
+  it('visits every example once per epoch, in another order per epoch', async () => {
     const shuffle = new Random(3)
     const orders = []
     for (const epoch of [0, 1]) {
@@ -49,7 +49,7 @@ describe('batches', () => {
     expect(orders[0]).not.toEqual(orders[1])
   })
 
-  it('enters any epoch at any batch as if it had never stopped', async () => {
+  it('starting at any batch of any epoch gives the batches of an uninterrupted run', async () => {
     const options = { batchSize: 4, epoch: 2 }
     const random = new Random(5)
     for (const epoch of [0, 1]) await collect(counting(30), { ...options, epoch, shuffle: random })
@@ -62,7 +62,7 @@ describe('batches', () => {
     expect(await collect(counting(30), { ...options, shuffle: new Random(new Random(5).state()) })).toEqual(whole)
   })
 
-  it('refuses impossible options before anything is read', () => {
+  it('rejects invalid options before reading data', () => {
     const options = (options: EpochOptions) => thrownMessage('invalid-option', () => batches(counting(5), options))
     expect(options({ batchSize: 0 })).toMatch("option 'batchSize' is 0")
     expect(options({ batchSize: 1.5 })).toMatch('integer >= 1')
@@ -77,14 +77,14 @@ describe('batches', () => {
     expect(batchCount(5, { batchSize: 6 })).toBe(1)
   })
 
-  it('names the tensor of a data set that returns another number of examples', async () => {
+  it('rejects a batch with a wrong number of examples, with its tensors', async () => {
     const wrong: Dataset = { length: 4, batch: () => ({ y: tensor('float32', [3, 1], new Float32Array(3)) }) }
     expect(await rejectedMessage('invalid-data', () => collect(wrong, { batchSize: 2 }))).toMatch(
-      "asked for 2 examples and returned 'y' [3, 1]",
+      "returned 'y' [3, 1] for 2 examples",
     )
   })
 
-  it('takes what is the same in every batch as it is', async () => {
+  it('accepts tensors that are constant over batches', async () => {
     const rate = tensor('int64', [], BigInt64Array.of(16000n))
     const sound: Dataset = {
       length: 4,
@@ -113,7 +113,7 @@ describe('reading ahead', () => {
     return { log, dataset }
   }
 
-  it('prepares one batch, and only one, while the consumer works', async () => {
+  it('loads exactly one batch ahead', async () => {
     const { log, dataset } = slow(3, 5)
     for await (const { number } of batches(dataset, { batchSize: 1 })) {
       log.push(`work ${number}`)
@@ -126,7 +126,7 @@ describe('reading ahead', () => {
     ])
   })
 
-  it('reads nothing before the first batch is asked for', async () => {
+  it('reads nothing before the first batch is requested', async () => {
     const { log, dataset } = slow(3, 1)
     const run = batches(dataset, { batchSize: 1 })
     await sleep(10)
@@ -135,7 +135,7 @@ describe('reading ahead', () => {
     expect(await run.next()).toEqual({ done: true, value: undefined })
   })
 
-  it('reports a failure at the turn of its batch', async () => {
+  it('throws a failure when its batch is due', async () => {
     const { dataset } = slow(5, 1, 2)
     const seen: number[] = []
     const unhandled: unknown[] = []
@@ -155,7 +155,7 @@ describe('reading ahead', () => {
     expect(unhandled).toEqual([])
   })
 
-  it('ends with nothing under way when the loop is left, even where the batch ahead fails', async () => {
+  it('leaves no pending load if the loop is left, even if the load ahead fails', async () => {
     for (const failAt of [Number.NaN, 1]) {
       const { log, dataset } = slow(4, 10, failAt)
       for await (const _ of batches(dataset, { batchSize: 1 })) break

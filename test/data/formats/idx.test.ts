@@ -24,7 +24,7 @@ describe('parseIdx', () => {
     expect(parseIdx(file(8, [0, 28], []))).toEqual(tensor('uint8', [0, 28], new Uint8Array(0)))
   })
 
-  it('reads a file that lies at an odd place of a larger buffer', () => {
+  it('reads a file at an odd offset of a larger buffer', () => {
     const bytes = file(12, [1], [0, 0, 1, 2])
     const buffer = new Uint8Array(bytes.length + 5)
     buffer.set(bytes, 3)
@@ -32,28 +32,20 @@ describe('parseIdx', () => {
   })
 
   it.each([
-    ['nothing', new Uint8Array(0), 'the file has 0 bytes, less than the 4'],
+    ['nothing', new Uint8Array(0), '0 bytes'],
     ['text', Uint8Array.from('label,pixel', (c) => c.charCodeAt(0)), 'bytes 0 and 1 are 108 and 97'],
     ['gzip', Uint8Array.of(0x1f, 0x8b, 8, 0), 'compressed with gzip'],
     ['an unknown type', file(10, [1], [0]), 'byte 2, the element type, is 10; it must be one of 8 (uint8)'],
     ['no dimensions', file(8, [], [1]), 'byte 3, the number of dimensions, is 0'],
-    [
-      'a header cut short',
-      file(8, [2, 2], []).subarray(0, 10),
-      'ends at offset 10, but 2 dimensions take it to offset 12',
-    ],
-    [
-      'data cut short',
-      file(11, [3], [0, 1, 0, 2]),
-      'int16 elements [3] from offset 8 make 14 bytes, but the file has 12',
-    ],
-    ['bytes too many', file(8, [2], [1, 2, 3]), 'make 10 bytes, but the file has 11: what follows is unknown'],
+    ['a header cut short', file(8, [2, 2], []).subarray(0, 10), 'ends at offset 12'],
+    ['data cut short', file(11, [3], [0, 1, 0, 2]), 'int16 elements [3] from offset 8 require a file of 14 bytes'],
+    ['bytes too many', file(8, [2], [1, 2, 3]), '10 bytes, but it has 11'],
     ['absurd dimensions', file(14, [0xffffffff, 0xffffffff, 0xffffffff], [1]), 'more bytes than any file has'],
-  ])('refuses %s', (_, bytes, message) => {
+  ])('rejects %s', (_, bytes, message) => {
     expect(thrownMessage('invalid-data', () => parseIdx(bytes))).toMatch(message)
   })
 
-  it('refuses every cut of a file', () => {
+  it('rejects every truncation of a file', () => {
     const bytes = file(11, [2, 2], [1, 2, 3, 4, 5, 6, 7, 8])
     for (let length = 0; length < bytes.length; length++)
       thrownMessage('invalid-data', () => parseIdx(bytes.subarray(0, length)))

