@@ -87,7 +87,7 @@ describe('fromArrays', () => {
     expect(message({ x: { dims: [], data: floats(1) } })).toMatch('needs a leading axis')
     expect(message({ x: { dims: [-1], data: floats(1) } })).toMatch('integer sizes')
     expect(message({ x: { dtype: 'int64', dims: [2], data: Int32Array.of(1, 2) } })).toMatch(
-      'called int64 but its data are a Int32Array',
+      'dtype int64, but data in a Int32Array',
     )
     expect(message({ x: tensor('int4', [2, 3], new Uint8Array(3)) })).toMatch('do not end at whole bytes')
     for (const x of [[1, 2], { dims: [2], data: [1, 2] }, { dims: 2, data: floats(2) }])

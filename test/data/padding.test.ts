@@ -69,7 +69,7 @@ describe('paddedColumn', () => {
     )
     const long = fromArrays({ ids: paddedColumn(ids, { length: 2 }) })
     expect(await rejectedMessage('invalid-data', async () => long.batch([1, 0]))).toMatch(
-      'padded: row 0 has length 3, more than',
+      'paddedColumn: row 0 has length 3',
     )
     const mixed = fromArrays({ x: paddedColumn([Float32Array.of(1), Int32Array.of(1)]) })
     expect(await rejectedMessage('invalid-data', async () => mixed.batch([0, 1]))).toMatch(

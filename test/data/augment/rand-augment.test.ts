@@ -18,7 +18,7 @@ const references: readonly Reference[] = JSON.parse(readFileSync(new URL('torchv
 const blended = ['Brightness', 'Color', 'Contrast', 'Sharpness']
 
 describe('operations of RandAugment', () => {
-  it.each(randAugmentOperations)('$name equals torchvision's', ({ name, apply }) => {
+  it.each(randAugmentOperations)('$name gives the pixels of torchvision', ({ name, apply }) => {
     let compared = 0
     for (const { shape, image, results } of references) {
       const [channels, rows, columns] = shape
@@ -87,8 +87,6 @@ describe('randAugment', () => {
     expect(options({ operations: 0 })).toMatch("option 'operations' is 0")
     expect(options({ bins: 1 })).toMatch("option 'bins' is 1")
     expect(options({ strength: 1 })).toMatch("there is no option 'strength'")
-    expect(thrownMessage('invalid-data', () => apply(noise(4, 3, 3), new Random(1)))).toMatch(
-      '4 channels',
-    )
+    expect(thrownMessage('invalid-data', () => apply(noise(4, 3, 3), new Random(1)))).toMatch('4 channels')
   })
 })

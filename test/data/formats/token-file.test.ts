@@ -30,7 +30,7 @@ describe('token headers', () => {
     expect(message((it) => it.fill(0, 0, 1))).toMatch("does not start with 'OITOKEN1'")
     expect(message((it) => it.subarray(0, 20), 20)).toMatch('ends at offset 20, within its header')
     expect(message((it) => it.fill(4, 8, 9))).toMatch('offset 8 gives 4 bytes per token')
-    expect(message((it) => it, 630)).toMatch('end at offset 632, but the file has 630 bytes: it is cut short')
+    expect(message((it) => it, 630)).toMatch('end at offset 632, but the file has 630 bytes: it is truncated')
     expect(message((it) => it, 640)).toMatch('640 bytes: it is damaged')
   })
 })
