@@ -89,7 +89,7 @@ describe('fromArrays', () => {
     expect(message({ x: { dtype: 'int64', dims: [2], data: Int32Array.of(1, 2) } })).toMatch(
       'dtype int64, but data in a Int32Array',
     )
-    expect(message({ x: tensor('int4', [2, 3], new Uint8Array(3)) })).toMatch('do not end at whole bytes')
+    expect(message({ x: tensor('int4', [2, 3], new Uint8Array(3)) })).toMatch('whole bytes')
     for (const x of [[1, 2], { dims: [2], data: [1, 2] }, { dims: 2, data: floats(2) }])
       expect(message({ x: x as never })).toMatch('use labels(...)')
     expect(message({ x: undefined as never })).toMatch("'x' is undefined, not a tensor")

@@ -72,9 +72,7 @@ describe('paddedColumn', () => {
       'paddedColumn: row 0 has length 3',
     )
     const mixed = fromArrays({ x: paddedColumn([Float32Array.of(1), Int32Array.of(1)]) })
-    expect(await rejectedMessage('invalid-data', async () => mixed.batch([0, 1]))).toMatch(
-      'row 1 is int32 [1]; they may differ',
-    )
+    expect(await rejectedMessage('invalid-data', async () => mixed.batch([0, 1]))).toMatch('row 1 is int32 [1]')
     const scalar = fromArrays({ x: paddedColumn([tensor('float32', [], Float32Array.of(1))]) })
     expect(await rejectedMessage('invalid-data', async () => scalar.batch([0]))).toMatch('is a scalar')
     expect(thrownMessage('invalid-data', () => fromArrays({ mask: paddedColumn(ids, { mask: 'mask' }) }))).toMatch(

@@ -56,7 +56,7 @@ describe('readIdx', () => {
     )
     const text = await put('text', Buffer.from('label,pixel0'))
     expect(await rejectedMessage('invalid-data', () => readIdx(text))).toMatch(
-      `${text}: not a usable IDX file: bytes 0 and 1`,
+      `${text}: not a valid IDX file: bytes 0 and 1`,
     )
   })
 })

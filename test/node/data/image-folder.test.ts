@@ -186,7 +186,7 @@ describe('imageFolder', () => {
       await put('8x6.png', await raw(rgb, 3, { rows: columns, columns: rows }).png().toBuffer()),
     ]
     expect(await rejectedMessage('invalid-data', async () => imageFiles(files).batch([0, 1]))).toMatch(
-      `${files[0]} is [3, 6, 8] and ${files[1]} is [3, 8, 6]: give image.size`,
+      `${files[0]} is [3, 6, 8] and ${files[1]} is [3, 8, 6]; set image.size`,
     )
     const of = (image: object) => rejectedMessage('invalid-option', async () => imageFiles(files, { image }))
     expect(await of({ channels: 2 })).toMatch("option 'channels' is 2")

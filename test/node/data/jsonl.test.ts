@@ -87,7 +87,7 @@ describe('readJsonl and streamJsonl', () => {
     expect(await failures('{"x": 1}\n', kinds('text'))).toBe("FILE:1: field 'x' is 1, not a text")
     expect(await failures('{"x": []}\n', kinds('class'))).toBe("FILE:1: field 'x' is [], not a class name")
     expect(await failures('{"x": "c"}\n', kinds('class', ['a', 'b']))).toMatch(
-      "FILE:1: field 'x' is 'c', none of the classes",
+      "FILE:1: field 'x' is 'c', not one of the classes",
     )
     expect(await failures(Uint8Array.of(123, 125, 10, 0xff, 10), { map: () => ({ x: 1 }) })).toMatch(
       'FILE:2: the line is not UTF-8',

@@ -134,7 +134,7 @@ test.each([false, true])(
     const other = async () => ({ labels: ['apple', 'pear'] })
     const opened = open(table('held.csv', { stream: streaming }), { classes: other })
     await expect(opened.then(({ data }) => read(data))).rejects.toThrow(
-      /held\.csv:3: column 'kind' is 'fig', none of the classes/,
+      /held\.csv:3: column 'kind' is 'fig', not one of the classes/,
     )
   },
 )

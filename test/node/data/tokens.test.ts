@@ -91,7 +91,7 @@ describe('token files', () => {
     const data = await readTokens(file, { context: 9 })
     await writeFile(file, (await readFile(file)).subarray(0, 150))
     expect(await rejectedMessage('invalid-data', () => readTokens(file, { context: 9 }))).toMatch(
-      'damaged.tokens: not a usable token file: its 100 tokens end at offset 232, but the file has 150 bytes',
+      'damaged.tokens: not a valid token file: its 100 tokens end at offset 232, but the file has 150 bytes',
     )
     expect(await rejectedMessage('invalid-data', async () => data.batch([9]))).toMatch(
       'damaged.tokens ends at offset 150',
