@@ -1,4 +1,4 @@
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { type ProviderName, providers, type Verdict } from './issue.js'
 import { allIssues, findReproducer } from './issues.js'
 import { versionText, writeTable } from './report.js'
@@ -8,7 +8,7 @@ import { runIssue } from './run.js'
 const program = new Command('ort-issues')
   .description('Runs the reproducers of docs/onnxruntime-issues.md: still there, fixed, or not tested here (and why).')
   .option('--only <slugs...>', 'run only these issues')
-  .option('--provider <providers...>', `run only the issues of these providers: ${providers.join(', ')}`)
+  .addOption(new Option('--provider <names...>', 'run only the issues of these providers').choices(providers))
   .option('--list', 'print the slugs and end')
   .option('--json', 'print the verdicts as JSON')
   .option(
@@ -23,6 +23,9 @@ const { only, provider, list, json, write } = program.opts<{
   json?: boolean
   write?: boolean
 }>()
+
+const unknown = only?.find((slug) => !allIssues.some((issue) => issue.slug === slug))
+if (unknown !== undefined) program.error(`error: no issue '${unknown}'; --list prints the slugs`)
 
 const chosen = (only?.map(findReproducer) ?? allIssues).filter((issue) => provider?.includes(issue.provider) ?? true)
 // The processes of reproducers end with this one.
