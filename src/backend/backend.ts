@@ -1,104 +1,194 @@
+/**
+ * A training backend stores the state of a training run and computes on it: host arrays (`HostBackend`), ONNX graphs on any
+ * device (`OnnxBackend`), WebGPU compute shaders in a browser (`WebGpuBackend`).
+ *
+ * To add a backend, implement `TrainingBackend<T>`, where T is a set of tensors by parameter name in the backend's memory.
+ * `compile`, `upload` and `release` connect it to the runtime, `load` and `download` copy the training state between it and
+ * host arrays, and `accumulate`, `scale` and `updateAverages` are arithmetic on whole sets. A step calls `refreshMask`,
+ * `ascend`, `applyUpdate` and `stats`, in this order; their arithmetic comes as formulas (`updateFormula`, `ascentFormula`),
+ * which src/optim/expr compiles to WebAssembly, ONNX or WGSL, so a backend contains no optimizer. Until `applyUpdate` a step
+ * changes nothing that a repeated step would read, and if a gradient is not finite, parameters, moments and mask remain as
+ * before the step; a device that only queues work reports such a gradient from `stats`. Return the backend from
+ * `createBackend` of the platform's device (see `TrainingDevice`), and run test/backend against it.
+ */
+import type { Tensors } from '../ir/tensor.js'
+import type { Value } from '../ir/value.js'
+import type { GraphSpec } from '../onnx/export/export-graph.js'
 import type { ParameterArrays } from '../optim/arrays.js'
-import type { BaseOptimizer } from '../optim/base-optimizer.js'
 import type { Formula } from '../optim/expr/expr.js'
-import type { IreOptimizer } from '../optim/ire/ire.js'
 import type { MaskRequest } from '../optim/ire/mask.js'
+import type { Optimizer } from '../optim/optimizer.js'
 import type { SamOptimizer } from '../optim/sam.js'
 import type { OptimizerState } from '../optim/state.js'
+import type { Device, DeviceTensors } from '../runtime/device.js'
+import type { Runtime } from '../runtime/runtime.js'
 
-/** SAM's ascent, theta + e; see `sam`. */
+/** Tensors by parameter name, in the form in which a backend stores them. */
+export type TensorMap = Readonly<Record<string, unknown>>
+
+/** A result that may be available at once. */
+type Awaitable<T> = T | Promise<T>
+
+/** SAM's ascent to theta + e; see `sam`. */
 export interface AscentRequest {
   readonly sam: SamOptimizer
   readonly step: number
-  /** The tensors for which e is not 0, and whose gradients make the norm. */
+  /** Names of the tensors that are trained at this step: e is 0 for others, and the norm is over these. */
   readonly trained: readonly string[]
-  /** What the gradients are, for messages: 'loss gradient'. */
+  /** The kind of gradients, for messages: 'loss gradient'. */
   readonly what: string
 }
 
-/** How one tensor is moved. */
+/** The update of one tensor. */
 export interface TensorUpdate {
   readonly name: string
-  /** The scalars of the base optimizer's formula, for this tensor at this step. */
+  /** Scalars of the base optimizer's formula for this tensor and step. */
   readonly coefficients: Readonly<Record<string, number>>
-  /** Whether IRE may enhance it. */
+  /** Whether IRE may enhance the tensor. */
   readonly enhanced: boolean
 }
 
-/** The update of a step: theta <- theta + (1 + kappa n) d, with the moments it goes by. */
+/** The update of a step: theta <- theta + (1 + kappa n) d, and the moments. */
 export interface UpdateRequest {
   readonly step: number
-  /**
-   * The base optimizer's: outputs `d` and every moment, from arrays `theta`, `g` and the moments. `updateFormula` makes the
-   * whole update of it. The same object at every step.
-   */
+  /** The base optimizer's formula, the same object at every step; `updateFormula` builds the whole update from it. */
   readonly formula: Formula
-  /** The tensors that are trained at this step; their gradients make the norm. */
+  /** The tensors that are trained at this step. The gradient norm is over these. */
   readonly tensors: readonly TensorUpdate[]
   readonly kappa: number
-  /** Largest magnitude of a gradient's element; Infinity for none. It comes before `clipNorm`. */
+  /** Largest magnitude of a gradient element, applied before `clipNorm`; Infinity for none. */
   readonly clipValue: number
-  /** Largest global norm; Infinity for none. */
+  /** Largest global norm of the gradients; Infinity for none. */
   readonly clipNorm: number
-  /** What the gradients are, for messages: 'loss gradient after the ascent'. */
+  /** The kind of gradients, for messages: 'loss gradient after the ascent'. */
   readonly what: string
 }
 
-/** What a step came to. */
+/** Statistics of the last update. */
 export interface StepStats {
-  /** The global norm of the gradient that was applied, before clipping. */
+  /** Global norm of the applied gradient, before clipping. */
   readonly gradientNorm: number
-  /** See `FlatMask`; 0, null and null before the first refresh and without IRE. */
+  /** See `FlatMask`; 0 without a mask. */
   readonly flatShare: number
+  /** See `FlatMask`; null without a mask. */
   readonly zeroShare: number | null
+  /** See `FlatMask`; null without a mask. */
   readonly threshold: number | null
 }
 
-/** Parameters by name, in whatever form a residence holds them. */
-export type TensorMap = Readonly<Record<string, unknown>>
+/** Training state in host arrays. */
+export interface TrainingState {
+  readonly parameters: ParameterArrays
+  /** Moments and mask. The backend ignores `step`. */
+  readonly optimizer: OptimizerState
+  /** Exponential moving averages of the parameters, if the run has them. */
+  readonly averages?: ParameterArrays
+}
 
-/**
- * Where the parameters of a run, their moments and IRE's mask live, and the arithmetic of a step there. P stands for a full
- * set of parameters to evaluate at, by name, G for a set of gradients; only who computes gradients looks inside.
- *
- * A step calls, in this order: `refresh` where one is due, `ascend` where there is SAM, `apply`, `numbers`. Until `apply`
- * nothing changes that a step begun anew would see. On a device calls may only be queued: what they find wrong is then
- * thrown by `numbers`, and parameters, moments and mask are as before the step.
- *
- * Throws 'not-finite' naming the step and the tensor, 'invalid-data' for missing or misshapen gradients.
- */
-export interface Residence<P extends TensorMap, G> {
-  /** The parameters as they are now, to evaluate at; not to be written to or kept. */
-  readonly parameters: P
-  /** Ranks by `estimates` and makes the mask that the next `apply` uses; F is that of `refreshMask`. */
-  refresh(refresh: MaskRequest, estimates: G): void | Promise<void>
-  /** theta + e, of all parameters, valid until the next `ascend` or `apply`. */
-  ascend(ascent: AscentRequest, gradients: G): P | Promise<P>
-  apply(application: UpdateRequest, gradients: G): void | Promise<void>
-  /** What the last `apply` came to. */
-  numbers(): StepStats | Promise<StepStats>
+/** The description of a training run that a backend is created for. */
+export interface BackendSpec {
+  readonly optimizer: Optimizer
+  /** The trained parameters by name; their shapes are static. */
+  readonly parameters: ReadonlyMap<string, Value>
+}
+
+/** A compiled graph of a training run. */
+export interface GradientProgram<T extends TensorMap> {
   /**
-   * Throws 'not-finite' where one of these gradients is, so that an error about the loss can name the tensor. Without it
-   * the error names the loss only.
-   * @param place where we are, for the message: 'step 3: the loss is NaN'
+   * Runs the graph. Parameters that the graph does not read are ignored.
+   * @returns the gradients (outputs `grad/<parameter>`) in the backend's memory, the other outputs as host tensors
    */
-  requireFinite?(names: readonly string[], gradients: G, place: string, what: string): void | Promise<void>
-}
-
-/** What a residence on a device is made for. */
-export interface ResidenceSpec {
-  readonly base: BaseOptimizer
-  readonly ire: IreOptimizer | null
-  /** The dims of every parameter; all are float32. */
-  readonly parameters: Readonly<Record<string, readonly number[]>>
-}
-
-/** A residence on a device, T being sets of its tensors: what is on the host follows when it is asked to. */
-export interface DeviceResidence<T extends TensorMap> extends Residence<T, T> {
-  /** Takes over parameters and state; `state.step` stays the caller's. */
-  load(parameters: ParameterArrays, state: OptimizerState): Promise<void>
-  /** Writes to these arrays, and to `state.mask`, what the device holds. */
-  store(parameters: ParameterArrays, state: OptimizerState): Promise<void>
-  /** Frees what it holds. */
+  run(feeds: Tensors, parameters: T): Promise<{ readonly outputs: Tensors; readonly gradients: T }>
   release(): Promise<void>
 }
+
+/** Storage and arithmetic of a training run. Every method throws `device-lost` if its device is lost. */
+export interface TrainingBackend<T extends TensorMap> {
+  /** Whether one program for loss and curvature gradients is better than two; see `buildConditionalGradient`. */
+  readonly fusesCurvature: boolean
+  /** The current parameters. Valid after `load`; read-only, until the next `applyUpdate`. */
+  readonly parameters: T
+  /** The current moving averages; null if `load` got none. */
+  readonly averages: T | null
+
+  /** Compiles a graph of the run for the backend's runtime. */
+  compile(spec: GraphSpec): Promise<GradientProgram<T>>
+
+  /**
+   * Takes over a training state.
+   * @throws 'invalid-data' if the state belongs to another optimizer or other parameters
+   */
+  load(state: TrainingState): Awaitable<void>
+  /** Writes the current training state to host arrays: those of `load`, or of the same lengths. */
+  download(state: TrainingState): Awaitable<void>
+  /** Copies host parameters to the backend's memory, to evaluate at. The caller releases the result. */
+  upload(parameters: ParameterArrays): Awaitable<T>
+  /** Frees a set of tensors: uploaded parameters or gradients. */
+  release(tensors: T): void
+
+  /**
+   * Computes the mask of IRE for the next `applyUpdate` of the same step, as `refreshMask` of src/optim/ire.
+   * @throws 'not-finite' naming the step and the tensor, 'invalid-data' for missing or misshapen estimates
+   */
+  refreshMask(request: MaskRequest, estimates: T): Awaitable<void>
+  /**
+   * Computes theta + e for all parameters, valid until the next `ascend` or `applyUpdate`.
+   * @throws 'not-finite', 'invalid-data'
+   */
+  ascend(request: AscentRequest, gradients: T): Awaitable<T>
+  /** Updates parameters and moments. Throws as `ascend`. */
+  applyUpdate(request: UpdateRequest, gradients: T): Awaitable<void>
+  /** Returns the statistics of the last update. Throws `not-finite` if the update found a bad gradient and was not applied. */
+  stats(): Awaitable<StepStats>
+  /**
+   * Throws 'not-finite' if one of these gradients has NaN or infinite elements.
+   * @param place the position in training, for the message: 'step 3: the loss is NaN'
+   */
+  checkFinite(names: readonly string[], gradients: T, place: string, what: string): Awaitable<void>
+
+  /** sum <- sum + factor * gradients. A null sum is 0. Both sets are consumed; NaN times a factor of 0 counts as 0. */
+  accumulate(sum: T | null, gradients: T, factor: number): Awaitable<T>
+  /** sum <- factor * sum. The set is consumed. */
+  scale(sum: T, factor: number): Awaitable<T>
+  /** averages <- decay * averages + (1 - decay) * parameters. Does nothing if `load` got no averages. */
+  updateAverages(decay: number): Awaitable<void>
+
+  /** Replaces a lost device. Programs and state are lost: compile and load again. Returns false if that is impossible. */
+  recover(): Promise<boolean>
+  /** Frees the training state. Programs are released on their own. */
+  dispose(): Promise<void>
+}
+
+/** The part of a backend that one optimizer step uses. */
+export type StepBackend<T extends TensorMap> = Pick<
+  TrainingBackend<T>,
+  'parameters' | 'refreshMask' | 'ascend' | 'applyUpdate' | 'stats' | 'checkFinite'
+>
+
+/** A device with its own training backend. The training state of other devices is in an `OnnxBackend`. */
+export interface TrainingDevice extends Device {
+  /** @throws 'invalid-option' if the device cannot train these parameters */
+  createBackend(runtime: Runtime, spec: BackendSpec): TrainingBackend<DeviceTensors>
+}
+
+/** Whether a graph output is a gradient. */
+export const isGradient = (output: string): boolean => output.startsWith('grad/')
+
+/** Selects the gradients among graph outputs and names them by parameter. */
+export const gradientsByParameter = <V>(outputs: Readonly<Record<string, V>>): Record<string, V> =>
+  Object.fromEntries(
+    Object.entries(outputs).flatMap(([name, value]) => (isGradient(name) ? [[name.slice('grad/'.length), value]] : [])),
+  )
+
+/** Selects the tensors of a set that a program reads. */
+export const selectInputs = <V>(inputNames: readonly string[], set: Readonly<Record<string, V>>): Record<string, V> =>
+  Object.fromEntries(inputNames.flatMap((name) => (Object.hasOwn(set, name) ? [[name, set[name]!]] : [])))
+
+/** Wraps arrays as tensors of the dtypes and shapes of `values`. */
+export const toTensors = (values: ReadonlyMap<string, Value>, arrays: ParameterArrays): Tensors =>
+  Object.fromEntries(
+    [...values].map(([name, { dtype, shape }]) => [
+      name,
+      { dtype, dims: shape as readonly number[], data: arrays[name]! },
+    ]),
+  )

@@ -1,117 +1,223 @@
 import { type FloatArray, mapArrays, zerosLike } from '../ir/float-array.js'
-import { arrayOf, type Gradients, type ParameterArrays } from '../optim/arrays.js'
+import type { Value } from '../ir/value.js'
+import { compileGraph } from '../lowering/compile.js'
+import type { GraphSpec } from '../onnx/export/export-graph.js'
+import { addScaled, arrayOf, type Gradients, type ParameterArrays, scaleArrays } from '../optim/arrays.js'
+import { updateAverages } from '../optim/ema.js'
 import { evaluate, evaluateOne } from '../optim/expr/evaluate.js'
 import { clipFactor, clippedNorm, finiteNorm, requireFinite } from '../optim/gradient-norm.js'
-import type { MaskRequest } from '../optim/ire/mask.js'
-import { type FlatMask, refreshMask } from '../optim/ire/mask.js'
+import { type FlatMask, type MaskRequest, refreshMask } from '../optim/ire/mask.js'
 import type { Optimizer } from '../optim/optimizer.js'
+import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula } from '../optim/sam.js'
+import { sgd } from '../optim/sgd.js'
 import { momentsOf, type OptimizerState } from '../optim/state.js'
-import { adaptiveAscent, adaptiveNorm, ascent, updateFormula } from '../optim/update-formulas.js'
-import type { AscentRequest, Residence, StepStats, TensorUpdate, UpdateRequest } from './backend.js'
+import { updateFormula } from '../optim/update-formula.js'
+import type { Runtime } from '../runtime/runtime.js'
+import {
+  type AscentRequest,
+  type BackendSpec,
+  type GradientProgram,
+  gradientsByParameter,
+  type StepBackend,
+  type StepStats,
+  selectInputs,
+  type TensorUpdate,
+  type TrainingBackend,
+  type TrainingState,
+  toTensors,
+  type UpdateRequest,
+} from './backend.js'
 
-/** Training state in the host's own arrays: `parameters` and `state` are written in place, and by `apply` only. */
-export class ArrayResidence implements Residence<ParameterArrays, Gradients> {
-  readonly parameters: ParameterArrays
-  private readonly state: OptimizerState
-  private readonly moments: Readonly<Record<string, ParameterArrays>>
+/** Optimizer steps on host arrays. Parameters and state are written in place, by `applyUpdate` only. */
+export class HostStepBackend implements StepBackend<ParameterArrays> {
+  readonly #optimizer: Optimizer
+  #loaded: Loaded | undefined
   /** The mask of a step that is not applied yet. */
-  private renewed: FlatMask | null = null
-  private gradientNorm = 0
-  private readonly count: number
+  #pendingMask: FlatMask | null = null
+  #gradientNorm = 0
 
-  /** @throws 'invalid-data' when the state belongs to another optimizer or other parameters */
-  constructor(optimizer: Optimizer, parameters: ParameterArrays, state: OptimizerState) {
-    this.parameters = parameters
-    this.state = state
-    this.count = Object.keys(parameters).length
-    this.moments = momentsOf(optimizer, parameters, state)
+  /** @throws 'invalid-data' if the state belongs to another optimizer or other parameters */
+  constructor(optimizer: Optimizer, state?: Pick<TrainingState, 'parameters' | 'optimizer'>) {
+    this.#optimizer = optimizer
+    if (state) this.load(state)
   }
 
-  refresh(refresh: MaskRequest, estimates: Gradients): void {
-    this.renewed = refreshMask(refresh, this.parameters, estimates, this.state.mask)
+  load({ parameters, optimizer: state }: TrainingState): void {
+    this.#loaded = {
+      parameters,
+      state,
+      moments: momentsOf(this.#optimizer, parameters, state),
+      count: Object.keys(parameters).length,
+    }
+    this.#pendingMask = null
+    this.#gradientNorm = 0
+  }
+
+  get parameters(): ParameterArrays {
+    return this.#loaded!.parameters
+  }
+
+  refreshMask(request: MaskRequest, estimates: Gradients): void {
+    const { parameters, state } = this.#loaded!
+    this.#pendingMask = refreshMask(request, parameters, estimates, state.mask)
   }
 
   ascend({ sam: { rho, adaptive }, step, trained, what }: AscentRequest, gradients: Gradients): ParameterArrays {
-    const parameters = this.named(trained)
+    const parameters = this.#select(trained)
     const norm = finiteNorm(parameters, gradients, `step ${step}`, what)
-    const scale = rho / ((adaptive ? this.weightedNorm(parameters, gradients) : norm) + 1e-12)
-    const ascended = scratchFor(this.state, parameters)
-    const columns = {
+    const scale = rho / ((adaptive ? weightedNorm(parameters, gradients) : norm) + 1e-12)
+    const ascended = ascentArrays(this.#loaded!.state, parameters)
+    const tensors = {
       theta: trained.map((name) => parameters[name]!),
       g: trained.map((name) => gradients[name]!),
       ascended: trained.map((name) => ascended[name]!),
     }
-    evaluate(adaptive ? adaptiveAscent : ascent, columns, { scale })
+    evaluate(adaptive ? adaptiveAscentFormula : ascentFormula, tensors, { scale })
     return { ...this.parameters, ...ascended }
   }
 
-  apply(application: UpdateRequest, gradients: Gradients): void {
-    const { step, formula, tensors, kappa, clipValue, clipNorm, what } = application
-    const trained = this.named(tensors.map(({ name }) => name))
+  applyUpdate(request: UpdateRequest, gradients: Gradients): void {
+    const { step, formula, tensors, kappa, clipValue, clipNorm, what } = request
+    const { state, moments } = this.#loaded!
+    const trained = this.#select(tensors.map(({ name }) => name))
     const norm = finiteNorm(trained, gradients, `step ${step}`, what)
-    const left = clipNorm < Infinity ? clippedNorm(trained, gradients, norm, clipValue) : norm
-    const scale = clipFactor(left, clipNorm)
+    const normAfterClipValue = clipNorm < Infinity ? clippedNorm(trained, gradients, norm, clipValue) : norm
+    const scale = clipFactor(normAfterClipValue, clipNorm)
     const clipped = norm > clipValue
-    const mask = this.maskAt(step)
-    for (const { coefficients, enhanced, names } of alike(
-      tensors,
-      (name) => kappa > 0 && mask?.flat[name] !== undefined,
-    )) {
-      const arraysOf = (arrays: Readonly<Record<string, FloatArray | Uint8Array>>) => names.map((name) => arrays[name]!)
-      const columns: Record<string, readonly (FloatArray | Uint8Array)[]> = {
-        theta: arraysOf(trained),
-        g: arraysOf(gradients),
-        ...mapArrays(this.moments, arraysOf),
-        ...(enhanced ? { n: arraysOf(mask!.flat) } : {}),
+    // A pending mask of another step is left from an abandoned step.
+    const mask = this.#pendingMask?.refreshedAt === step ? this.#pendingMask : state.mask
+    const isEnhanced = (name: string) => kappa > 0 && mask?.flat[name] !== undefined
+    for (const { coefficients, enhanced, names } of groupTensors(tensors, isEnhanced)) {
+      const select = (arrays: Readonly<Record<string, FloatArray | Uint8Array>>) => names.map((name) => arrays[name]!)
+      const arrays: Record<string, readonly (FloatArray | Uint8Array)[]> = {
+        theta: select(trained),
+        g: select(gradients),
+        ...mapArrays(moments, select),
+        ...(enhanced ? { n: select(mask!.flat) } : {}),
       }
-      const variant = updateFormula(formula, { clipped, enhanced })
-      evaluate(variant, columns, { ...coefficients, scale, limit: clipValue, kappa })
+      const update = updateFormula(formula, { clipped, enhanced })
+      evaluate(update, arrays, { ...coefficients, scale, limit: clipValue, kappa })
     }
-    this.state.mask = mask
-    this.renewed = null
-    this.gradientNorm = norm
+    state.mask = mask
+    this.#pendingMask = null
+    this.#gradientNorm = norm
   }
 
-  numbers(): StepStats {
-    const { flatShare = 0, zeroShare = null, threshold = null } = this.state.mask ?? {}
-    return { gradientNorm: this.gradientNorm, flatShare, zeroShare, threshold }
+  stats(): StepStats {
+    const { flatShare = 0, zeroShare = null, threshold = null } = this.#loaded!.state.mask ?? {}
+    return { gradientNorm: this.#gradientNorm, flatShare, zeroShare, threshold }
   }
 
-  requireFinite(names: readonly string[], gradients: Gradients, place: string, what: string): void {
-    for (const [name, { length }] of Object.entries(this.named(names)))
+  checkFinite(names: readonly string[], gradients: Gradients, place: string, what: string): void {
+    for (const [name, { length }] of Object.entries(this.#select(names)))
       requireFinite(arrayOf(gradients, name, length, what), name, place, what)
   }
 
-  /** The mask that step `step` made, unless it is an abandoned one's; else the one before it. */
-  private maskAt(step: number): FlatMask | null {
-    return this.renewed?.refreshedAt === step ? this.renewed : this.state.mask
-  }
-
-  private named(names: readonly string[]): Readonly<Record<string, FloatArray>> {
-    if (names.length === this.count) return this.parameters
-    return Object.fromEntries(names.map((name) => [name, this.parameters[name]!]))
-  }
-
-  /** ||abs(theta) g|| over all tensors. */
-  private weightedNorm(parameters: ParameterArrays, gradients: Gradients): number {
-    let sum = 0
-    for (const [name, theta] of Object.entries(parameters))
-      sum += evaluateOne(adaptiveNorm, { theta, g: gradients[name]! })['squares']!
-    return Math.sqrt(sum)
+  #select(names: readonly string[]): Readonly<Record<string, FloatArray>> {
+    const { parameters, count } = this.#loaded!
+    if (names.length === count) return parameters
+    return Object.fromEntries(names.map((name) => [name, parameters[name]!]))
   }
 }
 
-/** Tensors that move by the same formula and numbers. */
-interface Alike {
+/** Training state in host arrays, fed to the runtime at every run. */
+export class HostBackend extends HostStepBackend implements TrainingBackend<ParameterArrays> {
+  readonly fusesCurvature = true
+  readonly #runtime: Runtime
+  readonly #values: ReadonlyMap<string, Value>
+  #averages: ParameterArrays | null = null
+
+  constructor(runtime: Runtime, { optimizer, parameters }: BackendSpec) {
+    super(optimizer)
+    this.#runtime = runtime
+    this.#values = parameters
+  }
+
+  /** Creates a backend for gradients and evaluation at given parameters, without a training state. */
+  static forEvaluation(runtime: Runtime, parameters: BackendSpec['parameters'] = new Map()): HostBackend {
+    return new HostBackend(runtime, { optimizer: sgd(), parameters })
+  }
+
+  get averages(): ParameterArrays | null {
+    return this.#averages
+  }
+
+  async compile(spec: GraphSpec): Promise<GradientProgram<ParameterArrays>> {
+    const program = await compileGraph(this.#runtime, spec)
+    return {
+      run: async (feeds, parameters) => {
+        const inputs = selectInputs(program.inputNames, toTensors(this.#values, parameters))
+        const outputs = await program.run({ ...feeds, ...inputs })
+        const gradients = mapArrays(gradientsByParameter(outputs), ({ data }) => data as FloatArray)
+        return { outputs, gradients }
+      },
+      release: () => program.release(),
+    }
+  }
+
+  override load(state: TrainingState): void {
+    super.load(state)
+    this.#averages = state.averages ?? null
+  }
+
+  /** Does nothing: the arrays of `load` are the training state. */
+  download(): void {}
+
+  upload(parameters: ParameterArrays): ParameterArrays {
+    return parameters
+  }
+
+  release(): void {}
+
+  accumulate(sum: Gradients | null, gradients: Gradients, factor: number): Gradients {
+    const sums: Record<string, FloatArray> = { ...sum }
+    addScaled(sums, gradients, factor)
+    return sums
+  }
+
+  scale(sum: Gradients, factor: number): Gradients {
+    scaleArrays(sum, factor)
+    return sum
+  }
+
+  updateAverages(decay: number): void {
+    if (this.#averages) updateAverages(this.#averages, this.parameters, decay)
+  }
+
+  async recover(): Promise<boolean> {
+    return false
+  }
+
+  async dispose(): Promise<void> {}
+}
+
+interface Loaded {
+  readonly parameters: ParameterArrays
+  readonly state: OptimizerState
+  readonly moments: Readonly<Record<string, ParameterArrays>>
+  /** The number of parameters. */
+  readonly count: number
+}
+
+/** ||abs(theta) g|| over all tensors. */
+function weightedNorm(parameters: ParameterArrays, gradients: Gradients): number {
+  let sum = 0
+  for (const [name, theta] of Object.entries(parameters))
+    sum += evaluateOne(adaptiveNormFormula, { theta, g: gradients[name]! })['squares']!
+  return Math.sqrt(sum)
+}
+
+/** Tensors with the same update formula and coefficients. */
+interface TensorGroup {
   readonly coefficients: TensorUpdate['coefficients']
   readonly enhanced: boolean
   readonly names: string[]
 }
 
-function alike(tensors: readonly TensorUpdate[], isEnhanced: (name: string) => boolean): Alike[] {
-  const groups = new Map<TensorUpdate['coefficients'], Alike[]>()
-  for (const { name, coefficients, ...others } of tensors) {
-    const enhanced = others.enhanced && isEnhanced(name)
+function groupTensors(tensors: readonly TensorUpdate[], isEnhanced: (name: string) => boolean): TensorGroup[] {
+  const groups = new Map<TensorUpdate['coefficients'], TensorGroup[]>()
+  for (const { name, coefficients, ...tensor } of tensors) {
+    const enhanced = tensor.enhanced && isEnhanced(name)
     const same = groups.get(coefficients) ?? []
     groups.set(coefficients, same)
     const group = same.find((other) => other.enhanced === enhanced)
@@ -121,15 +227,15 @@ function alike(tensors: readonly TensorUpdate[], isEnhanced: (name: string) => b
   return [...groups.values()].flat()
 }
 
-const scratch = new WeakMap<object, ParameterArrays>()
+const scratch = new WeakMap<OptimizerState, ParameterArrays>()
 
-/** Where theta + e is written: arrays kept per state, those of the last call where they fit, so that they stay the same over a run. */
-function scratchFor(owner: object, parameters: ParameterArrays): ParameterArrays {
-  const kept = scratch.get(owner)
-  const made = mapArrays(parameters, (array, name) => {
-    const own = kept && Object.hasOwn(kept, name) ? kept[name] : undefined
+/** Arrays for theta + e. They are cached per optimizer state, so that a run uses the same arrays at every step. */
+function ascentArrays(state: OptimizerState, parameters: ParameterArrays): ParameterArrays {
+  const cached = scratch.get(state)
+  const arrays = mapArrays(parameters, (array, name) => {
+    const own = cached && Object.hasOwn(cached, name) ? cached[name] : undefined
     return own?.length === array.length && own.constructor === array.constructor ? own : zerosLike(array)
   })
-  scratch.set(owner, made)
-  return made
+  scratch.set(state, arrays)
+  return arrays
 }

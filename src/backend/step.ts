@@ -1,5 +1,4 @@
 import { type FloatArray, mapArrays } from '../ir/float-array.js'
-import { needed } from '../needed.js'
 import type { Gradients, ParameterArrays } from '../optim/arrays.js'
 import { type BaseOptimizer, checkBaseOptimizer, coefficientsOf } from '../optim/base-optimizer.js'
 import { kappaAt, refreshesAt } from '../optim/ire/ire.js'
@@ -8,100 +7,104 @@ import { type ParameterSettings, planStep, type TensorPlan } from '../optim/para
 import { cloneState, initialState, type OptimizerState } from '../optim/state.js'
 import { checkNumber, invalidOption, nonNegative, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import type { Residence, TensorMap, TensorUpdate } from './backend.js'
-import { ArrayResidence } from './host.js'
+import type { StepBackend, TensorMap, TensorUpdate } from './backend.js'
+import { HostStepBackend } from './host.js'
 
 /**
- * What a step asks for: 'loss', the gradient of the training loss on the step's batch; 'curvature', what IRE ranks by.
- * With `curvature: 'sampled'` that is the gradient of the plain loss (mean reduction, no label smoothing) against labels
- * sampled from the model's own output; with 'hutchinson' the estimate v * Hv of the Hessian's diagonal, where H is that
- * of the loss and every element of v is -1 or 1 by a fair coin.
+ * The gradient that a step requests. 'loss': the gradient of the training loss on the step's batch. 'curvature': the
+ * estimates that IRE ranks. With `curvature: 'sampled'` these are the gradient of the plain loss (mean reduction, no label
+ * smoothing) against labels sampled from the model's output; with 'hutchinson' the estimate v * Hv of the Hessian's
+ * diagonal, with H of the training loss and v of random -1 and 1.
  */
 export type GradientKind = 'loss' | 'curvature'
 
-/** One gradient that a step needs, at `parameters`: evaluate there, and do not keep or write these arrays. */
-export interface GradientRequest<P = ParameterArrays> {
+/** A request for one gradient at `parameters`, which are read-only and valid until the reply. */
+export interface GradientRequest<T = ParameterArrays> {
   readonly kind: GradientKind
-  readonly parameters: P
+  readonly parameters: T
 }
 
-/** The answer. Its arrays are read before the next request is made, never later: they may be reused for it. */
-export interface GradientReply<G = Gradients> {
-  readonly gradients: G
-  /** The loss there; the step checks that it is finite and passes the first one on in its report. */
+/** The reply to a gradient request. Its arrays are read before the next request and may be reused for it. */
+export interface GradientReply<T = Gradients> {
+  readonly gradients: T
+  /** The loss at these parameters. The step checks that it is finite; the first one is in the step's report. */
   readonly loss?: number
-  /** The number of samples a curvature gradient is the mean over (the factor B of h = B g^2); default 1. */
+  /** The number of samples whose mean a curvature gradient is (B in h = B g^2); default 1. */
   readonly batchSize?: number
 }
 
-/** What a step is told from outside. */
+/** Computes one gradient at `parameters`. With SAM, the second call of a step has other parameters than the trained ones. */
+export type GradientFunction<T = ParameterArrays> = (
+  kind: GradientKind,
+  parameters: T,
+) => GradientReply<T> | Promise<GradientReply<T>>
+
+/** Options of one step. */
 export interface StepContext {
   /** The schedule's factor on the learning rate; default 1. */
   readonly lrFactor?: number
   /**
-   * The largest global norm of the gradient that reaches the base optimizer; default none. As with
-   * `torch.nn.utils.clip_grad_norm_` right before `optimizer.step()`: with SAM that is the second gradient. SAM's ascent,
+   * Largest global norm of the gradient that the base optimizer gets; default none. As
+   * `torch.nn.utils.clip_grad_norm_` right before `optimizer.step()`: with SAM this is the second gradient. SAM's ascent,
    * the curvature gradient and the enhancement are never clipped.
    */
   readonly clipNorm?: number
   /**
-   * The largest magnitude of an element of the gradient that reaches the base optimizer; default none. As with
-   * `torch.nn.utils.clip_grad_value_`, before `clipNorm`, and of the same gradient.
+   * Largest magnitude of an element of the gradient that the base optimizer gets; default none. As
+   * `torch.nn.utils.clip_grad_value_`; applied before `clipNorm`, to the same gradient.
    */
   readonly clipValue?: number
-  /** By parameter name, for tensors that are trained unlike the others. */
+  /** Settings of single tensors, by parameter name. */
   readonly settings?: Readonly<Record<string, ParameterSettings>>
 }
 
-/** What a step did. */
+/** The result of one step. */
 export interface StepReport {
-  /** Which step this was, from 0. */
+  /** The step, from 0. */
   readonly step: number
-  /** The training loss before the step, where the caller gave it. */
+  /** The training loss before the step; null if the gradient function returned none. */
   readonly loss: number | null
-  /** The global norm of the gradient the base optimizer got, before clipping. */
+  /** Global norm of the gradient that the base optimizer got, before clipping. */
   readonly gradientNorm: number
-  /** The learning rate of this step, of tensors whose `lrScale` is 1. */
+  /** Learning rate of tensors whose `lrScale` is 1. */
   readonly lr: number
   /** The enhancement of this step: 0 without IRE and during its warm-up. */
   readonly kappa: number
-  /** Whether this step renewed the mask. */
+  /** Whether this step refreshed the mask. */
   readonly refreshed: boolean
-  /** The share of the coordinates IRE may enhance that are flat; 0 before the first refresh. */
+  /** Flat share of the coordinates that IRE may enhance; 0 before the first refresh. */
   readonly flatShare: number
-  /** The share of the same whose curvature is exactly 0; null before the first refresh. */
+  /** Share of these coordinates with curvature 0; null before the first refresh. */
   readonly zeroShare: number | null
-  /** The curvature F up to which a coordinate is flat; null before the first refresh. */
+  /** The largest curvature F of a flat coordinate; null before the first refresh. */
   readonly threshold: number | null
 }
 
-/** What a step waits for: a gradient, or what a residence has begun. */
-export type Wanted<P> = GradientRequest<P> | Promise<unknown>
-
 /**
- * One training step of a residence as a generator, so that one implementation serves synchronous and asynchronous callers:
- * it yields what it waits for, receives the reply or the promise's value through `next`, and returns its report.
+ * One training step as a generator, so that synchronous and asynchronous callers share one implementation. It yields
+ * gradient requests and the promises of the backend, receives the replies and the values of the promises through `next`,
+ * and returns the report.
  *
- * Requests, in this order: 'curvature' when a refresh is due; 'loss' at the parameters; with SAM 'loss' at theta + e.
+ * Requests, in this order: 'curvature' if a mask refresh is due; 'loss' at the parameters; with SAM 'loss' at theta + e.
  * @param t the step, from 0
  * @throws 'not-finite' naming the step and the tensor; 'invalid-data' for missing or misshapen gradients
  */
-export function* optimizerStep<P extends TensorMap, G>(
-  residence: Residence<P, G>,
+export function* optimizerStep<T extends TensorMap>(
+  backend: StepBackend<T>,
   optimizer: Optimizer,
   t: number,
   context: StepContext = {},
-): Generator<Wanted<P>, StepReport, unknown> {
+): Generator<GradientRequest<T> | Promise<unknown>, StepReport, unknown> {
   const { base, sam, ire } = unwrap(optimizer)
   checkBaseOptimizer(base)
   const { lrFactor, clipNorm, clipValue, settings } = checkContext(context)
-  const { parameters } = residence
+  const { parameters } = backend
   const plan = planStep(base, Object.keys(parameters), settings, t)
   const { trained, enhanced: ranked } = plan
   const lr = base.lr * lrFactor
   const kappa = ire ? kappaAt(ire, t, lrFactor) : 0
   const enhanced = new Set(ranked)
-  const coefficients = coefficientsBy(base, lr)
+  const coefficients = coefficientCache(base, lr)
   const tensors = trained.map((name) => ({
     name,
     coefficients: coefficients(plan.of(name)),
@@ -109,90 +112,57 @@ export function* optimizerStep<P extends TensorMap, G>(
   }))
 
   const refreshed = ire !== null && refreshesAt(ire, t)
-  const refresh = (what: string, { gradients, batchSize = 1 }: GradientReply<G>) => {
+  const refresh = (what: string, { gradients, batchSize = 1 }: GradientReply<T>) => {
     checkNumber('step', 'batchSize', batchSize, positiveCount)
-    return settled(residence.refresh({ ire: ire!, step: t, batchSize, ranked, what }, gradients))
+    return wait(backend.refreshMask({ ire: ire!, step: t, batchSize, ranked, what }, gradients))
   }
-  const ask = (kind: GradientKind, at: P, what: string, names: readonly string[]) =>
-    answered(residence, { kind, parameters: at }, `step ${t}`, what, names)
+  const request = (kind: GradientKind, at: T, what: string, names: readonly string[]) =>
+    requestGradient(backend, { kind, parameters: at }, `step ${t}`, what, names)
 
   if (refreshed && ire.curvature !== 'empirical') {
     const what = ire.curvature === 'sampled' ? 'curvature gradient' : 'curvature estimate v * Hv'
-    yield* refresh(what, yield* ask('curvature', parameters, what, ranked))
+    yield* refresh(what, yield* request('curvature', parameters, what, ranked))
   }
   let what = 'loss gradient'
-  let reply = yield* ask('loss', parameters, what, trained)
+  let reply = yield* request('loss', parameters, what, trained)
   const loss = reply.loss ?? null
   if (refreshed && ire.curvature === 'empirical') yield* refresh(what, reply)
   if (sam) {
-    const ascended = yield* settled(residence.ascend({ sam, step: t, trained, what }, reply.gradients))
+    const ascended = yield* wait(backend.ascend({ sam, step: t, trained, what }, reply.gradients))
     what = 'loss gradient after the ascent'
-    reply = yield* ask('loss', ascended, what, trained)
+    reply = yield* request('loss', ascended, what, trained)
   }
-  const application = { step: t, formula: base.formula, tensors, kappa, clipValue, clipNorm, what }
-  yield* settled(residence.apply(application, reply.gradients))
-  return { step: t, loss, lr, kappa, refreshed, ...(yield* settled(residence.numbers())) }
+  const update = { step: t, formula: base.formula, tensors, kappa, clipValue, clipNorm, what }
+  yield* wait(backend.applyUpdate(update, reply.gradients))
+  return { step: t, loss, lr, kappa, refreshed, ...(yield* wait(backend.stats())) }
 }
-
-/** The coefficients of a tensor by its plan: one object for all that have the same. */
-function coefficientsBy(base: BaseOptimizer, lr: number): (plan: TensorPlan) => TensorUpdate['coefficients'] {
-  const known: (TensorPlan & { readonly coefficients: TensorUpdate['coefficients'] })[] = []
-  return ({ t, lrScale, weightDecay }) => {
-    const same = known.find((other) => other.t === t && other.lrScale === lrScale && other.weightDecay === weightDecay)
-    if (same) return same.coefficients
-    const coefficients = coefficientsOf(base, t, lr * lrScale, weightDecay)
-    known.push({ t, lrScale, weightDecay, coefficients })
-    return coefficients
-  }
-}
-
-/** What was begun, once it is there. */
-function* settled<T>(begun: T | Promise<T>): Generator<Promise<unknown>, T, unknown> {
-  return begun instanceof Promise ? ((yield begun) as T) : begun
-}
-
-/** The reply to a request, its loss known to be finite. */
-function* answered<P extends TensorMap, G>(
-  residence: Residence<P, G>,
-  request: GradientRequest<P>,
-  place: string,
-  what: string,
-  names: readonly string[],
-): Generator<Wanted<P>, GradientReply<G>, unknown> {
-  const reply = (yield request) as GradientReply<G>
-  const { gradients, loss } = reply
-  if (loss === undefined || Number.isFinite(loss)) return reply
-  yield* settled(residence.requireFinite?.(names, gradients, `${place}: the loss is ${loss}`, what))
-  throw new OnnxIreError(
-    'not-finite',
-    `${place}: the loss is ${loss} though its gradients are finite; look for bad values in the data; the parameters are unchanged`,
-  )
-}
-
-/** Whether the next step will ask for a 'curvature' gradient. */
-export function curvatureDue(optimizer: Optimizer, state: OptimizerState): boolean {
-  const { ire } = unwrap(optimizer)
-  return ire !== null && ire.curvature !== 'empirical' && refreshesAt(ire, state.step)
-}
-
-function checkContext({ lrFactor = 1, clipNorm = Infinity, clipValue = Infinity, settings = {} }: StepContext) {
-  checkNumber('step', 'lrFactor', lrFactor, nonNegative)
-  for (const [name, limit] of Object.entries({ clipNorm, clipValue }))
-    if (!(limit > 0)) throw invalidOption('step', name, limit, 'a number > 0')
-  return { lrFactor, clipNorm, clipValue, settings }
-}
-
-/** Computes one gradient at `parameters`, which differ from the trained ones on SAM's second call. */
-export type GradientFunction<P = ParameterArrays, G = Gradients> = (
-  kind: GradientKind,
-  parameters: P,
-) => GradientReply<G> | Promise<GradientReply<G>>
 
 /**
- * Takes one step in place, asking `gradient` for what it needs, in this order: 'curvature' when a refresh of IRE's mask is
- * due; 'loss' at the parameters; with SAM 'loss' at theta + e. When `gradient` fails, or what it returns is not finite,
- * `parameters` and `state` are as before.
- * @throws 'not-finite', 'invalid-data', 'invalid-option', and whatever `gradient` throws
+ * Takes one step on a backend.
+ * @param step the step, from 0; the caller counts
+ * @throws 'not-finite', 'invalid-data', 'invalid-option', and errors of `gradient` and of the backend
+ */
+export async function runStep<T extends TensorMap>(
+  backend: StepBackend<T>,
+  optimizer: Optimizer,
+  step: number,
+  gradient: GradientFunction<T>,
+  context: StepContext = {},
+): Promise<StepReport> {
+  const generator = optimizerStep(backend, optimizer, step, context)
+  let next = generator.next()
+  while (!next.done) {
+    const pending = next.value
+    next = generator.next(await (pending instanceof Promise ? pending : gradient(pending.kind, pending.parameters)))
+  }
+  return next.value
+}
+
+/**
+ * Takes one step on plain arrays, in place. Calls `gradient` for 'curvature' if a refresh of IRE's mask is due, for 'loss'
+ * at the parameters, and with SAM for 'loss' at theta + e. If `gradient` throws or returns values that are not finite,
+ * `parameters` and `state` remain as before.
+ * @throws 'not-finite', 'invalid-data', 'invalid-option', and errors of `gradient`
  */
 export async function takeStep(
   optimizer: Optimizer,
@@ -201,56 +171,33 @@ export async function takeStep(
   gradient: GradientFunction,
   context: StepContext = {},
 ): Promise<StepReport> {
-  // A device does without.
-  const { ArrayResidence } = await needed(import('./host.js'))
-  const residence = new ArrayResidence(optimizer, parameters, state)
-  const report = await takeStepIn(residence, optimizer, state.step, gradient, context)
+  const backend = new HostStepBackend(optimizer, { parameters, optimizer: state })
+  const report = await runStep(backend, optimizer, state.step, gradient, context)
   state.step = report.step + 1
   return report
 }
 
-/**
- * Takes one step where parameters, moments and mask live; `takeStep` is the case of plain arrays.
- * @param step which one, from 0; to count is the caller's
- * @throws 'not-finite', 'invalid-data', 'invalid-option', and whatever `gradient` and the residence throw
- */
-export async function takeStepIn<P extends TensorMap, G>(
-  residence: Residence<P, G>,
-  optimizer: Optimizer,
-  step: number,
-  gradient: GradientFunction<P, G>,
-  context: StepContext = {},
-): Promise<StepReport> {
-  const course = optimizerStep(residence, optimizer, step, context)
-  let next = course.next()
-  while (!next.done) {
-    const wanted = next.value
-    next = course.next(await (wanted instanceof Promise ? wanted : gradient(wanted.kind, wanted.parameters)))
-  }
-  return next.value
-}
-
-/** What one `update` takes. */
+/** Input of `update`. */
 export interface UpdateInput extends StepContext {
   readonly optimizer: Optimizer
   readonly parameters: ParameterArrays
-  /** The gradient of the loss; for SAM, which needs it at a second point too, a function of the parameters. */
+  /** The gradient of the loss. SAM needs it at a second point: give a function of the parameters. */
   readonly gradients: Gradients | ((parameters: ParameterArrays) => Gradients)
   /**
-   * What IRE ranks by, needed when `curvatureDue` and ignored otherwise: with `curvature: 'sampled'` the gradient against
-   * sampled labels, which is squared; with 'hutchinson' v * Hv, which is taken as it is.
+   * The estimates that IRE ranks: needed if `curvatureDue`, otherwise ignored. With `curvature: 'sampled'` the gradient
+   * against sampled labels, which is squared; with 'hutchinson' v * Hv, which is used as it is.
    */
   readonly curvature?: Gradients | ((parameters: ParameterArrays) => Gradients)
   /**
-   * B, the number of samples `curvature` is the mean over; default 1. It scales F and does not change the ranking; with
-   * 'hutchinson' it plays no part.
+   * B, the number of samples whose mean `curvature` is; default 1. It scales F and does not change the ranking. Ignored
+   * with 'hutchinson'.
    */
   readonly batchSize?: number
-  /** From the previous update; left out on the first. */
+  /** The state of the previous update; left out at the first. */
   readonly state?: OptimizerState
 }
 
-/** What one `update` returns: new arrays throughout, the given ones are untouched. */
+/** Result of `update`. All arrays are new. */
 export interface Update {
   readonly parameters: Record<string, FloatArray>
   readonly state: OptimizerState
@@ -258,10 +205,9 @@ export interface Update {
 }
 
 /**
- * One optimizer step over plain arrays, without a model: from parameters and gradients to new parameters and a new state.
- * It is a pure function: the same input gives the same output, and nothing given is written to.
+ * Computes one optimizer step on plain arrays, without a model. A pure function: nothing given is written to.
  *
- * @throws 'invalid-option' when curvature gradients are due and not given, or SAM is given arrays instead of a function;
+ * @throws 'invalid-option' if curvature gradients are due and missing, or SAM gets arrays instead of a function;
  *   'invalid-data' for missing or misshapen arrays; 'not-finite' naming the step and the tensor
  */
 export function update(input: UpdateInput): Update {
@@ -273,30 +219,80 @@ export function update(input: UpdateInput): Update {
     )
   const parameters = mapArrays(input.parameters, (array) => array.slice())
   const state = input.state ? cloneState(input.state) : initialState(optimizer, parameters)
-  const residence = new ArrayResidence(optimizer, parameters, state)
-  const course = optimizerStep(residence, optimizer, state.step, input)
-  let next = course.next()
-  // Arrays are here and now: no promise is ever among what is wanted.
+  const backend = new HostStepBackend(optimizer, { parameters, optimizer: state })
+  const generator = optimizerStep(backend, optimizer, state.step, input)
+  let next = generator.next()
+  // The host backend returns no promises, so only gradient requests are yielded.
   while (!next.done)
-    next = course.next({ gradients: answer(input, next.value as GradientRequest, state.step), batchSize })
+    next = generator.next({ gradients: replyFrom(input, next.value as GradientRequest, state.step), batchSize })
   state.step = next.value.step + 1
   return { parameters, state, report: next.value }
 }
 
-function answer(
+function replyFrom(
   { optimizer, gradients, curvature }: UpdateInput,
   { kind, parameters }: GradientRequest,
   step: number,
 ): Gradients {
   const source = kind === 'curvature' ? curvature : gradients
-  const needed =
-    unwrap(optimizer).ire?.curvature === 'hutchinson'
-      ? "v * Hv, the estimate of the Hessian's diagonal"
-      : "the gradients against labels sampled from the model's own output"
-  if (source === undefined)
+  if (source === undefined) {
+    const estimates =
+      unwrap(optimizer).ire?.curvature === 'hutchinson'
+        ? "v * Hv, the estimate of the Hessian's diagonal"
+        : "the gradients against labels sampled from the model's own output"
     throw new OnnxIreError(
       'invalid-option',
-      `update: step ${step} refreshes IRE's mask and needs \`curvature\`: ${needed}; curvatureDue(optimizer, state) tells when, and curvature: 'empirical' does without`,
+      `update: step ${step} refreshes IRE's mask and needs \`curvature\`: ${estimates}; check curvatureDue(optimizer, state) before each update, or set curvature: 'empirical'`,
     )
+  }
   return typeof source === 'function' ? source(parameters) : source
+}
+
+/** Whether the next step requests a 'curvature' gradient. */
+export function curvatureDue(optimizer: Optimizer, state: OptimizerState): boolean {
+  const { ire } = unwrap(optimizer)
+  return ire !== null && ire.curvature !== 'empirical' && refreshesAt(ire, state.step)
+}
+
+/** Returns the coefficients of a tensor's plan: one object for all tensors with equal plans. */
+function coefficientCache(base: BaseOptimizer, lr: number): (plan: TensorPlan) => TensorUpdate['coefficients'] {
+  const known: (TensorPlan & { readonly coefficients: TensorUpdate['coefficients'] })[] = []
+  return ({ t, lrScale, weightDecay }) => {
+    const same = known.find((other) => other.t === t && other.lrScale === lrScale && other.weightDecay === weightDecay)
+    if (same) return same.coefficients
+    const coefficients = coefficientsOf(base, t, lr * lrScale, weightDecay)
+    known.push({ t, lrScale, weightDecay, coefficients })
+    return coefficients
+  }
+}
+
+/** Yields a promise and returns its value; returns other values at once. */
+function* wait<T>(result: T | Promise<T>): Generator<Promise<unknown>, T, unknown> {
+  return result instanceof Promise ? ((yield result) as T) : result
+}
+
+/** Yields a request and returns the reply, after checking that its loss is finite. */
+function* requestGradient<T extends TensorMap>(
+  backend: StepBackend<T>,
+  request: GradientRequest<T>,
+  place: string,
+  what: string,
+  names: readonly string[],
+): Generator<GradientRequest<T> | Promise<unknown>, GradientReply<T>, unknown> {
+  const reply = (yield request) as GradientReply<T>
+  const { gradients, loss } = reply
+  if (loss === undefined || Number.isFinite(loss)) return reply
+  // An error about the gradients names the tensor.
+  yield* wait(backend.checkFinite(names, gradients, `${place}: the loss is ${loss}`, what))
+  throw new OnnxIreError(
+    'not-finite',
+    `${place}: the loss is ${loss} though its gradients are finite; look for bad values in the data; the parameters are unchanged`,
+  )
+}
+
+function checkContext({ lrFactor = 1, clipNorm = Infinity, clipValue = Infinity, settings = {} }: StepContext) {
+  checkNumber('step', 'lrFactor', lrFactor, nonNegative)
+  for (const [name, limit] of Object.entries({ clipNorm, clipValue }))
+    if (!(limit > 0)) throw invalidOption('step', name, limit, 'a number > 0')
+  return { lrFactor, clipNorm, clipValue, settings }
 }

@@ -44,14 +44,12 @@ class NodeTensor implements DeviceTensor {
  * device itself alive.
  */
 export class NodeDevice implements Device {
-  readonly ranking: 'device' | 'host'
   readonly #engine: Engine
   readonly #disposed: () => Promise<void> | undefined
   readonly #passages = new Map<string, Promise<Session>>()
 
   /** @param disposed the end of the runtime, once it was asked for */
-  constructor(engine: Engine, disposed: () => Promise<void> | undefined, ranking: 'device' | 'host') {
-    this.ranking = ranking
+  constructor(engine: Engine, disposed: () => Promise<void> | undefined) {
     this.#engine = engine
     this.#disposed = disposed
   }

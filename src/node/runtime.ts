@@ -59,11 +59,6 @@ export interface NodeWebGpuOptions {
    * is fastest.
    */
   readonly validation?: 'disabled' | 'wgpuOnly' | 'basic' | 'full' | undefined
-  /**
-   * Where IRE ranks its curvature estimates: 'host' (default) copies them there and the mask back, 'device' runs some
-   * three hundred small operations, so that nothing of the parameters' size crosses. Both select the same.
-   */
-  readonly ranking?: 'host' | 'device' | undefined
 }
 
 /**
@@ -116,8 +111,7 @@ export function node(options: NodeOptions = {}): Runtime {
   const engine = worker
     ? new WorkerEngine((gate) => startWorker(sessionOptions, gate, lock))
     : new LocalEngine(sessionOptions, lock && ((work) => lock.hold(work)))
-  const device = (disposed: () => Promise<void> | undefined) =>
-    new NodeDevice(engine, disposed, options.webgpu?.ranking ?? 'host')
+  const device = (disposed: () => Promise<void> | undefined) => new NodeDevice(engine, disposed)
   return runtime(description, provider, engine, worker, provider === 'webgpu' ? device : undefined)
 }
 
@@ -130,8 +124,6 @@ function checkProvider({ provider = 'cpu', webgpu }: NodeOptions): void {
   }
   if (provider !== 'cpu' && provider !== 'webgpu') refuse(`provider '${provider}' is none of cpu, webgpu`)
   if (webgpu && provider !== 'webgpu') refuse(`the option webgpu is for provider 'webgpu', not '${provider}'`)
-  const { ranking = 'host' } = webgpu ?? {}
-  if (ranking !== 'host' && ranking !== 'device') refuse(`webgpu.ranking '${ranking}' is none of host, device`)
 }
 
 function runtime(

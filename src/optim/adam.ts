@@ -1,6 +1,7 @@
-import { belowOne, checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
+import { belowOne, nonNegative } from '../util/check.js'
 import type { BaseOptimizer } from './base-optimizer.js'
-import { add, array, div, type Expr, type Formula, formula, mul, scalar, sqrt, sub } from './expr/expr.js'
+import { array, type Expr, type Formula, formula, scalar } from './expr/expr.js'
+import { type OptionSpecs, readOptions } from './option-specs.js'
 
 /** Options of `adam` and `adamw`; names and defaults are those of `torch.optim.Adam` and `AdamW`. */
 export interface AdamOptions {
@@ -14,6 +15,24 @@ export interface AdamOptions {
   readonly weightDecay?: number
 }
 
+export const adamOptions: OptionSpecs<AdamOptions> = {
+  lr: { type: 'number', default: 1e-3, range: nonNegative, description: 'the learning rate' },
+  betas: {
+    type: 'numbers',
+    default: [0.9, 0.999],
+    range: belowOne,
+    allowed: 'two numbers in [0, 1)',
+    description: 'the decay rates of the two moments, from 0 to below 1',
+  },
+  eps: { type: 'number', default: 1e-8, range: nonNegative, description: 'added to the root of the second moment' },
+  weightDecay: { type: 'number', default: 0, range: nonNegative, description: 'L2, added to the gradient' },
+}
+
+export const adamwOptions: OptionSpecs<AdamOptions> = {
+  ...adamOptions,
+  weightDecay: { type: 'number', default: 0.01, range: nonNegative, description: 'decoupled weight decay, times lr' },
+}
+
 /**
  * Adam (Kingma & Ba 2015, arXiv 1412.6980), exactly as `torch.optim.Adam`; t counts from 1:
  *
@@ -24,61 +43,71 @@ export interface AdamOptions {
  *
  * @throws 'invalid-option'
  */
-export const adam = (options: AdamOptions = {}): BaseOptimizer => create('adam', options, 0)
-
-/**
- * AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), exactly as `torch.optim.AdamW`: Adam without the first line, and
- * d has the additional term -lr weightDecay theta.
- *
- * @throws 'invalid-option'
- */
-export const adamw = (options: AdamOptions = {}): BaseOptimizer => create('adamw', options, 0.01)
-
-function create(name: 'adam' | 'adamw', options: AdamOptions, defaultDecay: number): BaseOptimizer {
-  checkNames(name, options, ['lr', 'betas', 'eps', 'weightDecay'])
-  const base = checkNumber(name, 'lr', options.lr ?? 1e-3, nonNegative)
-  const betas = options.betas ?? [0.9, 0.999]
-  if (!Array.isArray(betas) || betas.length !== 2) throw invalidOption(name, 'betas', betas, 'two numbers in [0, 1)')
-  const beta1 = checkNumber(name, 'betas[0]', betas[0], belowOne)
-  const beta2 = checkNumber(name, 'betas[1]', betas[1], belowOne)
-  const eps = checkNumber(name, 'eps', options.eps ?? 1e-8, nonNegative)
-  const decay = checkNumber(name, 'weightDecay', options.weightDecay ?? defaultDecay, nonNegative)
-
+export function adam(options: AdamOptions = {}): BaseOptimizer {
+  const { lr, betas, eps, weightDecay } = readOptions('adam', adamOptions, options)
   return Object.freeze<BaseOptimizer>({
     kind: 'base',
-    name,
-    lr: base,
-    weightDecay: decay,
-    options: Object.freeze({ lr: base, betas: Object.freeze([beta1, beta2]), eps, weightDecay: decay }),
+    name: 'adam',
+    lr,
+    weightDecay,
+    options: Object.freeze({ lr, betas, eps, weightDecay }),
     moments: ['firstMoment', 'secondMoment'],
-    formula: name === 'adam' ? coupled : decoupled,
-    coefficients: (t, lr, weightDecay) => {
-      // Both sides of the fraction times r = sqrt(1 - beta2^t): rate m / (sqrt(v) + eps r), a factor less per element.
-      const root = Math.sqrt(1 - beta2 ** (t + 1))
-      const rate = (-lr * root) / (1 - beta1 ** (t + 1))
-      const decay = name === 'adam' ? { l2: weightDecay } : { shrink: lr * weightDecay }
-      return { take1: 1 - beta1, take2: 1 - beta2, rate, eps: eps * root, ...decay }
-    },
+    formula: adamFormula,
+    coefficients: (t, lr, weightDecay) => ({ ...adamCoefficients(t, lr, betas, eps), weightDecay }),
   })
 }
 
-const theta = array('theta')
-const g = array('g')
+/**
+ * AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), exactly as `torch.optim.AdamW`: Adam without weight decay in the
+ * gradient, and with it in the displacement,
+ *
+ *     d = -lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) - lr weightDecay theta
+ *
+ * @throws 'invalid-option'
+ */
+export function adamw(options: AdamOptions = {}): BaseOptimizer {
+  const { lr, betas, eps, weightDecay } = readOptions('adamw', adamwOptions, options)
+  return Object.freeze<BaseOptimizer>({
+    kind: 'base',
+    name: 'adamw',
+    lr,
+    weightDecay,
+    options: Object.freeze({ lr, betas, eps, weightDecay }),
+    moments: ['firstMoment', 'secondMoment'],
+    formula: adamwFormula,
+    coefficients: (t, lr, weightDecay) => ({ ...adamCoefficients(t, lr, betas, eps), decay: lr * weightDecay }),
+  })
+}
 
-/** With weight decay as a term of the gradient. */
-const coupled = adamFormula(add(g, mul(scalar('l2'), theta)), (d) => d)
-
-/** With weight decay as a term of d. */
-const decoupled = adamFormula(g, (d) => sub(d, mul(scalar('shrink'), theta)))
+const [theta, g] = [array('theta'), array('g')]
+const [m, v] = [array('firstMoment'), array('secondMoment')]
+const [oneMinusBeta1, oneMinusBeta2] = [scalar('oneMinusBeta1'), scalar('oneMinusBeta2')]
 
 /**
- * beta x is written x - (1 - beta) x: single precision holds the digits of 1 - beta, but not those of a beta close to 1.
- * g^2 is taken factor by factor, so that it overflows no earlier than what is kept of it.
+ * The moments and the displacement for the gradient g.
+ *
+ * beta x is written x - (1 - beta) x: float32 keeps the digits of 1 - beta, but not those of a beta near 1. g^2 is
+ * multiplied factor by factor, so that it overflows no earlier than the moment itself.
  */
-function adamFormula(g: Expr, decayed: (d: Expr) => Expr): Formula {
-  const [m, v, take1, take2] = [array('firstMoment'), array('secondMoment'), scalar('take1'), scalar('take2')]
-  const firstMoment = add(m, mul(take1, sub(g, m)))
-  const secondMoment = add(sub(v, mul(take2, v)), mul(mul(take2, g), g))
-  const d = div(mul(scalar('rate'), firstMoment), add(sqrt(secondMoment), scalar('eps')))
-  return formula({ d: decayed(d), firstMoment, secondMoment })
+function adamStep(g: Expr) {
+  const firstMoment = m.add(g.sub(m).mul(oneMinusBeta1))
+  const secondMoment = v.sub(v.mul(oneMinusBeta2)).add(g.mul(oneMinusBeta2).mul(g))
+  const d = firstMoment.mul(scalar('stepSize')).div(secondMoment.sqrt().add(scalar('eps')))
+  return { d, firstMoment, secondMoment }
+}
+
+const adamFormula: Formula = formula(adamStep(g.add(theta.mul(scalar('weightDecay')))))
+
+const { d, ...moments } = adamStep(g)
+const adamwFormula: Formula = formula({ d: d.sub(theta.mul(scalar('decay'))), ...moments })
+
+/**
+ * The scalars of update t, from 0. Numerator and denominator of d are multiplied by r = sqrt(1 - beta2^(t + 1)):
+ *
+ *     stepSize = -lr r / (1 - beta1^(t + 1)), eps <- eps r
+ */
+function adamCoefficients(t: number, lr: number, [beta1, beta2]: readonly [number, number], eps: number) {
+  const r = Math.sqrt(1 - beta2 ** (t + 1))
+  const stepSize = (-lr * r) / (1 - beta1 ** (t + 1))
+  return { oneMinusBeta1: 1 - beta1, oneMinusBeta2: 1 - beta2, stepSize, eps: eps * r }
 }

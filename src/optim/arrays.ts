@@ -1,4 +1,4 @@
-import type { FloatArray } from '../ir/float-array.js'
+import { type FloatArray, zerosLike } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** One array per trainable tensor, by name. A frozen tensor is simply not in it. */
@@ -32,4 +32,18 @@ export function arrayOf(
       `the ${what} of '${name}' has ${array.length} elements, the parameter has ${length}`,
     )
   return array
+}
+
+/** sums <- sums + factor * arrays, by name. A missing sum is 0. A factor of 0 adds nothing, even for NaN. */
+export function addScaled(sums: Record<string, FloatArray>, arrays: ParameterArrays, factor: number): void {
+  for (const [name, array] of Object.entries(arrays)) {
+    const sum = sums[name] ?? zerosLike(array)
+    sums[name] = sum
+    if (factor !== 0) for (let i = 0; i < sum.length; i++) sum[i]! += factor * array[i]!
+  }
+}
+
+/** arrays <- factor * arrays */
+export function scaleArrays(arrays: Readonly<Record<string, FloatArray>>, factor: number): void {
+  for (const array of Object.values(arrays)) for (let i = 0; i < array.length; i++) array[i]! *= factor
 }

@@ -1,73 +1,78 @@
 import type { FloatArray } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
 import { arrayOf, type Gradients, type ParameterArrays } from './arrays.js'
-import { evaluateOne } from './expr/evaluate.js'
-import { abs, array, div, type Formula, formula, min, scalar } from './expr/expr.js'
+import { evaluateOne, SMALL_TENSOR } from './expr/evaluate.js'
+import { array, type Formula, formula, scalar } from './expr/expr.js'
 import { sumOfSquares } from './expr/interpreter.js'
 
 const g = array('g')
 
 /** ||g||^2 */
-export const squares: Formula = formula({}, { squares: g })
-/** ||clipped g||^2 / limit^2: of numbers up to 1, whatever the limit, so that nothing overflows. */
-export const clippedSquares: Formula = formula({}, { squares: min(1, div(abs(g), scalar('limit'))) })
+export const squaresFormula: Formula = formula({}, { squares: g })
+
+/** ||clipped g||^2 / limit^2. The summands are at most 1, so the sum does not overflow for any limit. */
+export const clippedSquaresFormula: Formula = formula({}, { squares: g.abs().div(scalar('limit')).min(1) })
 
 /**
- * The Euclidean norm of all gradients together, in double precision; it also proves them finite.
- * @param place where we are, for the message: 'step 12'
- * @param what what these gradients are: 'loss gradient', 'curvature gradient'
- * @throws 'not-finite' naming the step, the tensor and the element; 'invalid-data' when an array is missing or too short
+ * Computes the Euclidean norm of all gradients together in double precision.
+ * @param place the position in training, for messages: 'step 12'
+ * @param what the kind of gradients, for messages: 'loss gradient', 'curvature gradient'
+ * @throws 'not-finite' naming the step, the tensor and the element; 'invalid-data' if an array is missing or too short
  */
 export function finiteNorm(parameters: ParameterArrays, gradients: Gradients, place: string, what: string): number {
   let sum = 0
   for (const [name, parameter] of Object.entries(parameters)) {
     const gradient = arrayOf(gradients, name, parameter.length, what)
-    const part = squaresOf(gradient)
-    if (!Number.isFinite(part)) requireFinite(gradient, name, place, what)
-    sum += part
+    const squares = squaresOf(gradient)
+    if (!Number.isFinite(squares)) requireFinite(gradient, name, place, what)
+    sum += squares
   }
   return Number.isFinite(sum) ? Math.sqrt(sum) : scaledNorm(parameters, gradients)
 }
 
-/** Of few elements without the call of a kernel, which takes as long as some hundred do; bit for bit the same sum. */
+/** Small tensors are summed without a kernel call, which costs as much as some hundred elements. The sum is the same. */
 const squaresOf = (g: FloatArray): number =>
-  g.length <= FEW && g instanceof Float32Array ? sumOfSquares(g, g.length) : evaluateOne(squares, { g })['squares']!
+  g.length <= SMALL_TENSOR && g instanceof Float32Array
+    ? sumOfSquares(g, g.length)
+    : evaluateOne(squaresFormula, { g })['squares']!
 
-const FEW = 192
-
-/** The factor that brings a gradient of this norm down to `maxNorm`, as `torch.nn.utils.clip_grad_norm_`. */
+/** The factor that reduces a gradient of this norm to `maxNorm`, as in `torch.nn.utils.clip_grad_norm_`. */
 export const clipFactor = (norm: number, maxNorm: number): number => Math.min(1, maxNorm / (norm + 1e-6))
 
 /**
- * The norm that is left of gradients of the finite norm `norm` once every element is clipped to [-limit, limit].
+ * Computes the norm of gradients after clipping every element to [-limit, limit].
+ * @param norm the norm before clipping
  * @param limit > 0
  */
 export function clippedNorm(parameters: ParameterArrays, gradients: Gradients, norm: number, limit: number): number {
-  if (norm <= limit) return norm // no element is above the norm of all
-  let sum = 0 // of numbers up to 1: whatever the limit, their squares do not overflow
+  if (norm <= limit) return norm // no element exceeds the norm of all
+  let sum = 0
   for (const name of Object.keys(parameters))
-    sum += evaluateOne(clippedSquares, { g: gradients[name]! }, { limit })['squares']!
+    sum += evaluateOne(clippedSquaresFormula, { g: gradients[name]! }, { limit })['squares']!
   return limit * Math.sqrt(sum)
 }
 
 /** @throws 'not-finite' at the first NaN or infinity */
 export function requireFinite(array: FloatArray, name: string, place: string, what: string): void {
-  const fault = faultOf(array, name, place, what)
-  if (fault) throw fault
+  const error = notFiniteError(array, name, place, what)
+  if (error) throw error
 }
 
-/** The 'not-finite' error about the first NaN or infinity; null where there is none. */
-export function faultOf(array: FloatArray, name: string, place: string, what: string): OnnxIreError | null {
+/** Returns the 'not-finite' error of the first NaN or infinity, or null if all elements are finite. */
+export function notFiniteError(array: FloatArray, name: string, place: string, what: string): OnnxIreError | null {
   const index = array.findIndex((x) => !Number.isFinite(x))
-  if (index < 0) return null
-  return new OnnxIreError(
+  return index < 0 ? null : notFiniteAt(place, `${what} of '${name}'`, array[index]!, index, array.length)
+}
+
+/** Creates the 'not-finite' error of one element. */
+export const notFiniteAt = (place: string, what: string, value: number, index: number, length: number): OnnxIreError =>
+  new OnnxIreError(
     'not-finite',
-    `${place}: the ${what} of '${name}' is ${array[index]} at element ${index} of ${array.length}; ` +
+    `${place}: the ${what} is ${value} at element ${index} of ${length}; ` +
       'lower the learning rate, clip the gradient, or look for bad values in the data; the parameters are unchanged',
   )
-}
 
-/** For finite float64 gradients above 1e154, whose squares overflow. */
+/** The norm of finite float64 gradients above 1e154, whose squares overflow. */
 function scaledNorm(parameters: ParameterArrays, gradients: Gradients): number {
   let largest = 0
   for (const name of Object.keys(parameters)) for (const x of gradients[name]!) largest = Math.max(largest, Math.abs(x))

@@ -1,6 +1,7 @@
-import { checkBoolean, checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
+import { invalidOption, nonNegative } from '../util/check.js'
 import type { BaseOptimizer } from './base-optimizer.js'
-import { add, array, type Expr, formula, mul, scalar, sub } from './expr/expr.js'
+import { array, formula, scalar } from './expr/expr.js'
+import { type OptionSpecs, readOptions } from './option-specs.js'
 
 /** Options of `sgd`; names and defaults are those of `torch.optim.SGD`. */
 export interface SgdOptions {
@@ -16,6 +17,14 @@ export interface SgdOptions {
   readonly weightDecay?: number
 }
 
+export const sgdOptions: OptionSpecs<SgdOptions> = {
+  lr: { type: 'number', default: 1e-3, range: nonNegative, description: 'the learning rate' },
+  momentum: { type: 'number', default: 0, range: nonNegative, description: 'the decay of the momentum buffer' },
+  dampening: { type: 'number', default: 0, range: nonNegative, description: 'the buffer takes (1 - dampening) g' },
+  nesterov: { type: 'boolean', default: false, description: 'Nesterov momentum' },
+  weightDecay: { type: 'number', default: 0, range: nonNegative, description: 'L2, added to the gradient' },
+}
+
 /**
  * Stochastic gradient descent, exactly as `torch.optim.SGD`:
  *
@@ -26,35 +35,38 @@ export interface SgdOptions {
  * @throws 'invalid-option'
  */
 export function sgd(options: SgdOptions = {}): BaseOptimizer {
-  checkNames('sgd', options, ['lr', 'momentum', 'dampening', 'nesterov', 'weightDecay'])
-  const base = checkNumber('sgd', 'lr', options.lr ?? 1e-3, nonNegative)
-  const momentum = checkNumber('sgd', 'momentum', options.momentum ?? 0, nonNegative)
-  const dampening = checkNumber('sgd', 'dampening', options.dampening ?? 0, nonNegative)
-  const nesterov = checkBoolean('sgd', 'nesterov', options.nesterov ?? false)
-  const decay = checkNumber('sgd', 'weightDecay', options.weightDecay ?? 0, nonNegative)
+  const resolved = readOptions('sgd', sgdOptions, options)
+  const { lr, momentum, dampening, nesterov, weightDecay } = resolved
   if (nesterov && (momentum === 0 || dampening !== 0))
     throw invalidOption('sgd', 'nesterov', nesterov, 'false unless momentum > 0 and dampening is 0')
+  const hasMomentum = momentum !== 0
 
   return Object.freeze<BaseOptimizer>({
     kind: 'base',
     name: 'sgd',
-    lr: base,
-    weightDecay: decay,
-    options: Object.freeze({ lr: base, momentum, dampening, nesterov, weightDecay: decay }),
-    moments: momentum === 0 ? [] : ['momentum'],
-    formula: momentum === 0 ? plain : nesterov ? accelerated : heavyBall,
+    lr,
+    weightDecay,
+    options: resolved,
+    moments: hasMomentum ? ['momentum'] : [],
+    formula: !hasMomentum ? plainFormula : nesterov ? nesterovFormula : momentumFormula,
     coefficients: (t, lr, weightDecay) => {
-      if (momentum === 0) return { lr, weightDecay }
+      if (!hasMomentum) return { lr, weightDecay }
       const [keep, take] = t === 0 ? [0, 1] : [momentum, 1 - dampening]
       return { lr, weightDecay, keep, take, ...(nesterov ? { momentum } : {}) }
     },
   })
 }
 
-const decayed = add(array('g'), mul(scalar('weightDecay'), array('theta')))
-const buffer = add(mul(scalar('keep'), array('momentum')), mul(scalar('take'), decayed))
-const against = (direction: Expr): Expr => sub(0, mul(scalar('lr'), direction))
+const [theta, g, b, lr] = [array('theta'), array('g'), array('momentum'), scalar('lr')]
+const decayed = g.add(theta.mul(scalar('weightDecay')))
+const buffer = b.mul(scalar('keep')).add(decayed.mul(scalar('take')))
 
-const plain = formula({ d: against(decayed) })
-const heavyBall = formula({ d: against(buffer), momentum: buffer })
-const accelerated = formula({ d: against(add(decayed, mul(scalar('momentum'), buffer))), momentum: buffer })
+const plainFormula = formula({ d: decayed.mul(lr).negate() })
+const momentumFormula = formula({ d: buffer.mul(lr).negate(), momentum: buffer })
+const nesterovFormula = formula({
+  d: decayed
+    .add(buffer.mul(scalar('momentum')))
+    .mul(lr)
+    .negate(),
+  momentum: buffer,
+})

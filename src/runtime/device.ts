@@ -1,24 +1,30 @@
-import type { DeviceResidence, ResidenceSpec } from '../backend/backend.js'
+/**
+ * A device stores tensors between runs of a runtime: a GPU, or memory of a native library. To implement one: `compile`
+ * models so that some outputs remain on the device, copy tensors with `upload` and `download`, and free them with
+ * `DeviceTensor.release`. Carry out calls in the order in which they are made, and throw `device-lost` from every call after
+ * the loss of the device; a device that can be replaced implements `renew`. Training state on a device needs nothing
+ * more: see src/backend.
+ */
 import type { DType } from '../ir/dtype.js'
 import type { Tensor, Tensors } from '../ir/tensor.js'
 
-/** A tensor that stays where a runtime computes. Only the device that made it can use it. */
+/** A tensor in device memory. Only its own device can use it. */
 export interface DeviceTensor {
   readonly dtype: DType
   readonly dims: readonly number[]
-  /** Frees its memory once the calls already made are over. Using it afterwards is an error; releasing twice is not. */
+  /** Frees the memory after all calls made before. Using the tensor afterwards is an error; releasing it twice is not. */
   release(): void
 }
 
 /** Device tensors by name. */
 export type DeviceTensors = Readonly<Record<string, DeviceTensor>>
 
-/** What a device program is fed: tensors of the host or of its device. */
+/** Feeds of a device program: host tensors, or tensors of its device. */
 export type Feeds = Readonly<Record<string, Tensor | DeviceTensor>>
 
-/** What a run gives. Every device tensor of it is the caller's to release, and shares memory with none that it was fed. */
+/** Outputs of a device program. The caller releases the device tensors, which share no memory with the feeds. */
 export interface DeviceOutputs {
-  /** Outputs that came back to the host. */
+  /** Outputs that were copied to the host. */
   readonly host: Tensors
   /** Outputs that stayed on the device. */
   readonly kept: DeviceTensors
@@ -28,33 +34,23 @@ export interface DeviceOutputs {
 export interface DeviceProgram {
   readonly inputNames: readonly string[]
   readonly outputNames: readonly string[]
-  /** Runs the model once; what `Program.run` says of feeds, order and errors holds here too. */
+  /** Runs the model once. Feeds, order and errors are those of `Program.run`. */
   run(feeds: Feeds): Promise<DeviceOutputs>
-  /** Frees the session once the runs already asked for are over. */
+  /** Frees the session after all runs requested before. */
   release(): Promise<void>
 }
 
-/**
- * The part of a runtime that keeps tensors between runs. Calls are carried out in the order they were made.
- * What it throws is what `Runtime` throws, and `device-lost` once the device is gone.
- */
+/** The memory of a runtime between runs. Throws what `Runtime` throws, and `device-lost` after the loss of the device. */
 export interface Device {
-  /** Compiles serialized ONNX; the outputs that `keeps` names stay on the device. */
+  /** Compiles serialized ONNX. Outputs for which `keeps` returns true stay on the device. */
   compile(model: Uint8Array, keeps: (output: string) => boolean): Promise<DeviceProgram>
-  /** A copy of a tensor on the device, the caller's to release. Throws `invalid-data` for dtypes that cannot lie there. */
+  /** Copies a tensor to the device; the caller releases it. Throws `invalid-data` for dtypes that the device cannot store. */
   upload(tensor: Tensor): Promise<DeviceTensor>
-  /** A copy of a device tensor on the host. Throws `invalid-data` for one of another device, `runtime` for one released. */
+  /** Copies a device tensor to the host. Throws `invalid-data` for a tensor of another device, `runtime` for a released one. */
   download(tensor: DeviceTensor): Promise<Tensor>
   /**
-   * After a 'device-lost': starts over on a new device; tensors, programs and residences of the old one are gone. A trainer
-   * calls it, compiles again and goes on from its last snapshot. Absent where a loss is final.
+   * After `device-lost`: opens a new device. Tensors and programs of the old one are lost; a trainer compiles again and
+   * continues from its last snapshot. Absent if a loss is final.
    */
   renew?(): Promise<void>
-  /**
-   * Where such updates rank for IRE's mask: on the device (default), by some three hundred small operations, or on the 'host',
-   * which copies estimates there and the mask back.
-   */
-  readonly ranking?: 'device' | 'host'
-  /** Where training state lives on this device. Without it, updates are ONNX graphs run on the device (`graphResidence`). */
-  reside?(spec: ResidenceSpec): Promise<DeviceResidence<DeviceTensors>>
 }

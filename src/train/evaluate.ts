@@ -1,4 +1,5 @@
 import type { TensorMap } from '../backend/backend.js'
+import { HostBackend } from '../backend/host.js'
 import { batches } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
 import { checkData } from '../data/stream.js'
@@ -14,7 +15,6 @@ import type { ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
 import type { TrainingGraphs } from './graphs/build.js'
 import { lossOutputs } from './graphs/loss-and-curvature.js'
-import { HostCompute } from './host-compute.js'
 import { Programs } from './programs.js'
 import { prepareBatch } from './validate-batch.js'
 
@@ -36,7 +36,7 @@ export interface EvaluateOptions {
  */
 export async function evaluateModel(model: Model, data: DatasetOrStream, options: EvaluateOptions): Promise<Measures> {
   const { batchSize = 32, runtime, onBatch } = options
-  const programs = new Programs(evaluationOnly(model, options), HostCompute.over(runtime))
+  const programs = new Programs(evaluationOnly(model, options), HostBackend.forEvaluation(runtime))
   try {
     return await evaluateBatches(programs, data, batchSize, { parameters: {}, statistics: {} }, onBatch)
   } finally {
@@ -45,11 +45,11 @@ export async function evaluateModel(model: Model, data: DatasetOrStream, options
 }
 
 /** Loss and metrics over a data set, in the evaluation form, with these parameters. */
-export async function evaluateBatches<P extends TensorMap, G>(
-  programs: Programs<P, G>,
+export async function evaluateBatches<T extends TensorMap>(
+  programs: Programs<T>,
   data: DatasetOrStream,
   batchSize: number,
-  at: { readonly parameters: P; readonly statistics: ParameterArrays },
+  at: { readonly parameters: T; readonly statistics: ParameterArrays },
   onBatch?: (examples: number) => void,
 ): Promise<Measures> {
   const { graphs } = programs

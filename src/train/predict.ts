@@ -8,7 +8,7 @@ import { createInput, listInputs } from '../onnx/import/declarations.js'
 import type { Model } from '../onnx/model.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import { matchNames, type NamePatterns } from '../util/pattern.js'
-import { fixedBatchOf } from './programs.js'
+import { fixedBatchSize } from './micro-batches.js'
 import { prepareBatch } from './validate-batch.js'
 
 /** Options of `predict`. */
@@ -39,7 +39,7 @@ export async function* predict(
   options: PredictOptions,
 ): AsyncGenerator<Prediction, void, undefined> {
   const inputs = new Map(listInputs(model.proto).map((info) => [info.name ?? '', createInput(info)]))
-  const part = fixedBatchOf(inputs)
+  const part = fixedBatchSize(inputs)
   const batchSize = part ?? options.batchSize ?? 32
   const program = await compileModel(options.runtime, model)
   try {

@@ -25,7 +25,7 @@ export async function resolveFitOptions(
   data: DatasetOrStream,
   options: FitOptions,
   trainer: TrainerOptions,
-  programs: Pick<Programs<TensorMap, unknown>, 'checkSizes'>,
+  programs: Pick<Programs<TensorMap>, 'checkSizes'>,
   settings: (perEpoch: number | undefined) => Readonly<Record<string, ParameterSettings>>,
 ): Promise<ResolvedFitOptions> {
   const { batchSize = 32, schedule = { kind: 'constant' } } = trainer

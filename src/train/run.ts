@@ -1,143 +1,144 @@
-import type { TensorMap } from '../backend/backend.js'
-import { takeStepIn } from '../backend/step.js'
+import type { TensorMap, TrainingBackend, TrainingState } from '../backend/backend.js'
+import { createBackend } from '../backend/create.js'
+import { runStep } from '../backend/step.js'
 import type { Batch } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
 import type { Measures } from '../metric/accumulator.js'
-import { needed } from '../needed.js'
 import { unwrap } from '../optim/optimizer.js'
 import { learningRateFactor } from '../optim/schedule.js'
 import { initialState, type OptimizerState } from '../optim/state.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
+import { SerialQueue } from '../util/serial-queue.js'
 import type { RunArrays } from './checkpoint/format.js'
 import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
-import type { Compute } from './compute.js'
 import { evaluateBatches } from './evaluate.js'
 import type { TrainingGraphs } from './graphs/build.js'
-import { HostCompute } from './host-compute.js'
-import { KeptWeights } from './kept.js'
 import type { StepProgress, TrainerOptions } from './options.js'
-import { type Evaluated, Programs } from './programs.js'
+import { type BatchResult, Programs } from './programs.js'
 import type { Progress } from './progress.js'
 import type { ResolvedFitOptions } from './resolve-fit-options.js'
 import { prepareBatch } from './validate-batch.js'
+import { WeightStore } from './weight-store.js'
 
-/** The tensors of a training run, where they are moved, and one step of it. */
+/** The weights, optimizer state and backend of a training run, and single steps of it. */
 export class Run {
-  readonly programs: Programs<TensorMap, unknown>
+  readonly programs: Programs<TensorMap>
   readonly random: Random
-  private readonly options: TrainerOptions
-  private readonly compute: Compute<TensorMap, unknown>
-  private readonly weights: KeptWeights
-  private optimizerState: OptimizerState
-  /** Whether steps were taken on a device that the host's arrays do not show yet. */
-  private ahead = false
-  /** Settles when the works asked for are over, however they end: a step moves what a sync or an evaluation reads. */
-  private working: Promise<void> = Promise.resolve()
+  readonly #options: TrainerOptions
+  readonly #backend: TrainingBackend<TensorMap>
+  readonly #weights: WeightStore
+  #state: OptimizerState
+  /** The state that the backend has. */
+  #loaded: OptimizerState | undefined
+  /** Whether the backend is ahead of the host arrays. */
+  #hostIsStale = false
+  #stepping = false
+  /** Steps change what a sync or an evaluation reads: they run one at a time. */
+  readonly #queue = new SerialQueue()
 
-  /** Throws `invalid-option` for a model that the runtime's device does not train. */
-  static async create(graphs: TrainingGraphs, options: TrainerOptions): Promise<Run> {
-    const weights = new KeptWeights(graphs, options)
-    // At the end of a step it is too late to find that it does not load.
-    if (weights.averages) await needed(import('./average.js'))
-    return new Run(graphs, options, weights, await computeOf(graphs, options, weights))
-  }
-
-  private constructor(
-    graphs: TrainingGraphs,
-    options: TrainerOptions,
-    weights: KeptWeights,
-    compute: Compute<TensorMap, unknown>,
-  ) {
-    const { optimizer, microBatch, seed = 0 } = options
-    this.options = options
+  /** Throws `invalid-option` if the runtime's device cannot train the model. */
+  constructor(graphs: TrainingGraphs, options: TrainerOptions) {
+    const { runtime, optimizer, microBatch, seed = 0 } = options
+    this.#options = options
     this.random = new Random(seed)
-    this.weights = weights
-    this.optimizerState = initialState(optimizer, weights.parameters)
-    this.compute = compute
-    this.programs = new Programs(graphs, compute, microBatch)
+    this.#weights = new WeightStore(graphs, options)
+    this.#state = initialState(optimizer, this.#weights.parameters)
+    this.#backend = createBackend(runtime, { optimizer, parameters: graphs.parameters })
+    this.programs = new Programs(graphs, this.#backend, microBatch)
   }
 
-  /** Compiles what training needs. */
+  /** Compiles the training graphs. */
   async prepare(): Promise<void> {
-    const { ire } = unwrap(this.options.optimizer)
+    const { ire } = unwrap(this.#options.optimizer)
     await this.programs.prepare(ire !== null && ire.curvature !== 'empirical')
   }
 
   get step(): number {
-    return this.optimizerState.step
+    return this.#state.step
   }
 
-  /** Which weights validation measures. */
-  get measured(): WhichWeights {
-    return this.weights.measured
+  /** The weights that validation evaluates. */
+  get validatedWeights(): WhichWeights {
+    return this.#weights.validated
   }
 
-  /** What the host holds. Throws `runtime` while a device is ahead of it. */
-  get kept(): KeptWeights {
-    if (this.ahead) throw this.behind()
-    return this.weights
+  /** The weights on the host. Throws `runtime` if a device is ahead of them. */
+  get hostWeights(): WeightStore {
+    if (this.#hostIsStale) throw this.#staleHostError()
+    return this.#weights
   }
 
-  /** The arrays of the host, to be written to before a new `state` is set. */
+  /** The host arrays, to be overwritten before a new `state` is set. */
   get arrays(): RunArrays {
-    return this.weights.byRole
+    return this.#weights.groups
   }
 
-  /** As `kept`. */
+  /** The optimizer state on the host. Throws as `hostWeights`. */
   get state(): OptimizerState {
-    if (this.ahead) throw this.behind()
-    return this.optimizerState
+    if (this.#hostIsStale) throw this.#staleHostError()
+    return this.#state
   }
 
-  /** Goes on from this state, and from the arrays that `kept` holds now. */
+  /** Continues from this state and from the current host arrays. */
   set state(state: OptimizerState) {
-    this.optimizerState = state
-    this.ahead = false
+    this.#state = state
+    this.#hostIsStale = false
   }
 
-  /** Brings the host up to what a device holds, once the step in progress is over. */
+  /** Downloads the training state to the host, after the current step. */
   sync(): Promise<void> {
-    return this.inTurn(async () => {
-      if (!this.ahead) return
-      await this.compute.follow(this.optimizerState)
-      this.ahead = false
+    return this.#queue.run(async () => {
+      if (!this.#hostIsStale) return
+      if (this.#loaded === this.#state) await this.#backend.download(this.#trainingState())
+      this.#hostIsStale = false
     })
   }
 
-  /** One optimizer step on a batch; `progress` is told what it came to. */
-  take(batch: Batch, plan: ResolvedFitOptions, progress: Progress): Promise<StepProgress> {
-    return this.inTurn(() => this.taken(batch, plan, progress))
+  /**
+   * Takes one optimizer step on a batch, and adds its training metrics to `progress`.
+   * @throws 'invalid-option' during another step of this run: two fits would change the same tensors
+   */
+  async takeStep(batch: Batch, options: ResolvedFitOptions, progress: Progress): Promise<StepProgress> {
+    if (this.#stepping)
+      throw new OnnxIreError(
+        'invalid-option',
+        'fit: another fit of this trainer is in the middle of a step: await that fit first, or create one trainer for each',
+      )
+    this.#stepping = true
+    try {
+      return await this.#queue.run(() => this.#takeStep(batch, options, progress))
+    } finally {
+      this.#stepping = false
+    }
   }
 
-  private async taken(batch: Batch, plan: ResolvedFitOptions, progress: Progress): Promise<StepProgress> {
-    const { steps, perEpoch, settings, curvatureBatch } = plan
-    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue } = this.options
-    const { parameters, statistics } = this.weights
+  async #takeStep(batch: Batch, options: ResolvedFitOptions, progress: Progress): Promise<StepProgress> {
+    const { steps, perEpoch, settings, curvatureBatch } = options
+    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema } = this.#options
+    const { statistics } = this.#weights
     const { step } = this
-    const own = this.conformed(batch)
-    const waiting = Object.values(settings).some(({ startStep = 0 }) => startStep > step)
-    const wanted = waiting
-      ? new Set(Object.keys(parameters).filter((name) => (settings[name]?.startStep ?? 0) <= step))
-      : undefined
+    const prepared = this.#prepareBatch(batch)
+    const parameterNames = this.#trainedAt(step, settings)
     const started = Date.now()
-    let first: Evaluated<unknown> | undefined
-    const used: unknown[] = []
-    const report = await takeStepIn(
-      await this.compute.at(this.optimizerState),
+    let first: BatchResult<TensorMap> | undefined
+    const gradients: TensorMap[] = []
+    await this.#load()
+    const report = await runStep(
+      this.#backend,
       optimizer,
       step,
-      async (kind, at) => {
+      async (kind, parameters) => {
         const result = await this.programs.gradient({
           kind,
-          ...(kind === 'curvature' && curvatureBatch ? this.conformed(curvatureBatch) : own),
-          parameters: at,
+          ...(kind === 'curvature' && curvatureBatch ? this.#prepareBatch(curvatureBatch) : prepared),
+          parameters,
           statistics,
-          // A stream per step: a resumed run draws what an uninterrupted one draws.
+          // One random stream per step: a resumed run samples the same numbers as an uninterrupted one.
           random: this.random.stream(`${kind} ${step}`),
-          ...(wanted ? { wanted } : {}),
+          ...(parameterNames ? { parameterNames } : {}),
         })
-        used.push(result.gradients)
+        gradients.push(result.gradients)
         if (kind === 'loss') first ??= result
         return kind === 'loss' ? result : { gradients: result.gradients, batchSize: Math.max(1, result.count) }
       },
@@ -148,14 +149,14 @@ export class Run {
         ...(clipValue === undefined ? {} : { clipValue }),
       },
     ).finally(() => {
-      for (const gradients of used) this.compute.discard(gradients)
+      for (const set of gradients) this.#backend.release(set)
     })
-    this.optimizerState.step = step + 1
-    this.ahead = this.options.runtime.device !== undefined
+    this.#state.step = step + 1
+    this.#hostIsStale = this.#options.runtime.device !== undefined
     progress.interval.add(first!)
-    await this.compute.average()
-    // Running statistics follow the unperturbed pass only: neither SAM's second pass nor the curvature moves them.
-    await this.weights.afterStep(first!.statistics)
+    if (ema !== undefined) await this.#backend.updateAverages(ema)
+    // Running statistics come from the loss gradient at the unperturbed parameters only.
+    this.#weights.updateStatistics(first!.statistics)
     const { epoch } = progress
     return {
       ...report,
@@ -167,69 +168,62 @@ export class Run {
     }
   }
 
-  /** Loss and metrics over a data set. */
+  /** Names of the parameters that are trained at a step; undefined for all. */
+  #trainedAt(step: number, settings: ResolvedFitOptions['settings']): ReadonlySet<string> | undefined {
+    if (!Object.values(settings).some(({ startStep = 0 }) => startStep > step)) return undefined
+    return new Set(Object.keys(this.#weights.parameters).filter((name) => (settings[name]?.startStep ?? 0) <= step))
+  }
+
+  /** Computes loss and metrics over a data set. */
   evaluate(data: DatasetOrStream, weights: WhichWeights): Promise<Measures> {
-    return this.inTurn(() => this.evaluated(data, weights))
+    return this.#queue.run(async () => {
+      const statistics = weights === 'last' ? this.#weights.statistics : this.#weights.get(weights)
+      const uploaded = weights === 'best' ? await this.#backend.upload(statistics) : undefined
+      try {
+        if (!uploaded) await this.#load()
+        const parameters = uploaded ?? (weights === 'ema' ? this.#backend.averages! : this.#backend.parameters)
+        return await evaluateBatches(this.programs, data, this.#options.batchSize ?? 32, { parameters, statistics })
+      } finally {
+        if (uploaded) this.#backend.release(uploaded)
+      }
+    })
   }
 
-  private async evaluated(data: DatasetOrStream, weights: WhichWeights): Promise<Measures> {
-    const statistics = weights === 'last' ? this.weights.statistics : this.weights.of(weights)
-    const placed = weights === 'best' ? await this.compute.place(statistics) : undefined
-    try {
-      const parameters = placed ?? (await this.held(weights))
-      return await evaluateBatches(this.programs, data, this.options.batchSize ?? 32, { parameters, statistics })
-    } finally {
-      if (placed) this.compute.drop(placed)
-    }
-  }
-
-  /** Where they are trained. */
-  private async held(weights: WhichWeights): Promise<TensorMap> {
-    if (weights === 'ema') return this.compute.averaged(this.optimizerState)
-    return (await this.compute.at(this.optimizerState)).parameters
-  }
-
-  /** After a loss of the device: begins anew on another; false where that is not possible. The state is still to be set. */
-  async renew(): Promise<boolean> {
+  /** Replaces a lost device. Returns false if that is impossible; otherwise set `state` before the next step. */
+  async recover(): Promise<boolean> {
     this.programs.forget()
-    return this.compute.renew()
+    this.#loaded = undefined
+    return this.#backend.recover()
   }
 
-  async release(): Promise<void> {
+  async dispose(): Promise<void> {
     await this.programs.release()
-    await this.compute.release()
+    this.#loaded = undefined
+    await this.#backend.dispose()
   }
 
-  private inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.working.then(work)
-    this.working = result.then(nothing, nothing)
-    return result
+  /** Loads the state into the backend, unless the backend has it. */
+  async #load(): Promise<void> {
+    if (this.#loaded === this.#state) return
+    this.#loaded = undefined
+    await this.#backend.load(this.#trainingState())
+    this.#loaded = this.#state
   }
 
-  private conformed({ tensors, size }: Batch) {
+  #trainingState(): TrainingState {
+    const { parameters, averages } = this.#weights
+    return { parameters, optimizer: this.#state, ...(averages ? { averages } : {}) }
+  }
+
+  #prepareBatch({ tensors, size }: Batch) {
     const { graphs } = this.programs
     return { batch: prepareBatch(tensors, graphs.data, graphs.loss.labels), size }
   }
 
-  private behind(): OnnxIreError {
+  #staleHostError(): OnnxIreError {
     return new OnnxIreError(
       'runtime',
       `the parameters of step ${this.step} are on the device: await trainer.sync() first; if the device is lost, make a new trainer and resume from a checkpoint`,
     )
   }
 }
-
-/** Where a run computes: where its runtime keeps tensors, else on the host. */
-async function computeOf(
-  { parameters: values }: TrainingGraphs,
-  { runtime, optimizer }: TrainerOptions,
-  { parameters: arrays, averages }: KeptWeights,
-): Promise<Compute<TensorMap, unknown>> {
-  const trained = { optimizer, values, arrays, ...(averages ? { averages } : {}) }
-  if (!runtime.device) return new HostCompute(runtime, trained)
-  // Loaded when needed: a page that trains in WebAssembly does without.
-  const { DeviceCompute } = await needed(import('./device-compute.js'))
-  return new DeviceCompute(runtime, runtime.device, trained)
-}
-
-const nothing = () => {}

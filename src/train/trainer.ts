@@ -8,7 +8,6 @@ import type { ParameterArrays } from '../optim/arrays.js'
 import { unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { OnnxIreError } from '../util/errors.js'
-import { Alone } from './alone.js'
 import { createFingerprint, readCheckpoint, writeCheckpoint } from './checkpoint/format.js'
 import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import { type CheckpointStore, loadNewest, type Resumed } from './checkpoint/store.js'
@@ -36,7 +35,6 @@ export class Trainer {
   /** Where a run on a device goes on from when that is lost, and how often it was lost without a step in between. */
   private snapshot: Uint8Array | undefined
   private losses = { at: -1, times: 0 }
-  private readonly steps = new Alone()
 
   private constructor(model: Model, options: TrainerOptions, graph: Graph, graphs: TrainingGraphs, run: Run) {
     this.model = model
@@ -60,7 +58,7 @@ export class Trainer {
     const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)
     const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
     const graphs = buildGraphs(form, { ...options, frozen, ...curvature })
-    const trainer = new Trainer(started, options, graph, graphs, await Run.create(graphs, options))
+    const trainer = new Trainer(started, options, graph, graphs, new Run(graphs, options))
     try {
       trainer.settings(undefined, true)
       checkMonitors(graphs.measured.evaluation, options)
@@ -82,7 +80,7 @@ export class Trainer {
    * Throws `runtime` in the middle of a round on a device, before `sync`.
    */
   get parameters(): ParameterArrays {
-    return this.run.kept.parameters
+    return this.run.hostWeights.parameters
   }
 
   /**
@@ -90,7 +88,7 @@ export class Trainer {
    * Throws as `parameters`.
    */
   ground(weights: WhichWeights = 'last') {
-    return { graphs: this.graphs, runtime: this.options.runtime, arrays: this.run.kept.of(weights) }
+    return { graphs: this.graphs, runtime: this.options.runtime, arrays: this.run.hostWeights.get(weights) }
   }
 
   /**
@@ -135,7 +133,7 @@ export class Trainer {
           if (over()) break
           const { step } = this
           for await (const batch of this.batches(data, plan)) {
-            const done = await this.steps.run(() => run.take(batch, plan, this.progress))
+            const done = await run.takeStep(batch, plan, this.progress)
             steps++
             this.progress.afterBatch(batch)
             const { evaluateEvery } = options
@@ -181,13 +179,13 @@ export class Trainer {
    *   evaluation those it started with)
    */
   export({ weights = 'last' }: { readonly weights?: WhichWeights } = {}): Model {
-    return replaceWeights(this.model, this.run.kept.of(weights))
+    return replaceWeights(this.model, this.run.hostWeights.get(weights))
   }
 
   /** Everything needed to go on later, as a safetensors file; see `writeCheckpoint`. Throws as `parameters`. */
   checkpoint(): Uint8Array {
-    const { kept, state } = this.run
-    return writeCheckpoint(createFingerprint(this.options), kept.byRole, state, this.progress.save())
+    const { hostWeights, state } = this.run
+    return writeCheckpoint(createFingerprint(this.options), hostWeights.groups, state, this.progress.save())
   }
 
   /**
@@ -209,7 +207,7 @@ export class Trainer {
   /** Frees the compiled graphs. The runtime stays usable. */
   async dispose(): Promise<void> {
     await this.run.sync().catch(() => {}) // what a lost device held is lost
-    await this.run.release()
+    await this.run.dispose()
   }
 
   /** @param provisional whether epochs may still be of unknown length */
@@ -250,9 +248,9 @@ export class Trainer {
     if (this.options.runtime.device?.renew) await this.hold()
     await run.sync()
     const measured = this.progress.interval.measures()
-    const validation = data && complete ? await this.evaluate(data, { weights: run.measured }) : undefined
+    const validation = data && complete ? await this.evaluate(data, { weights: run.validatedWeights }) : undefined
     if (complete) this.progress.startInterval()
-    if (validation && this.progress.addValidation(validation, this.step)) run.kept.keepBest()
+    if (validation && this.progress.addValidation(validation, this.step)) run.hostWeights.saveBest()
     const { epoch, ...others } = end
     return { ...measured, epoch, step: this.step, ...(validation ? { validation } : {}), ...others }
   }
@@ -269,7 +267,7 @@ export class Trainer {
     if (!(error instanceof OnnxIreError) || error.code !== 'device-lost' || !this.snapshot) return false
     const { step } = this
     this.losses = { at: step, times: step > this.losses.at ? 1 : this.losses.times + 1 }
-    if (this.losses.times > 3 || !(await this.run.renew())) return false
+    if (this.losses.times > 3 || !(await this.run.recover())) return false
     this.restore(this.snapshot)
     return true
   }

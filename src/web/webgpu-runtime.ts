@@ -1,4 +1,3 @@
-import { needed } from '../needed.js'
 import { allocate } from '../runtime/allocate.js'
 import { gone } from '../runtime/gone.js'
 import type { Program } from '../runtime/runtime.js'
@@ -8,6 +7,7 @@ import { DeviceLife } from './device-life.js'
 import { type InferenceSession, loadOrt, type Ort, startProvider } from './ort.js'
 import { Turns } from './turns.js'
 import type { WebGpuOptions, WebGpuRuntime } from './webgpu.js'
+import { WebGpuBackend } from './webgpu-backend/webgpu-backend.js'
 import { WebGpuSessions } from './webgpu-sessions.js'
 
 /** Queue of all calls: onnxruntime hangs if two overlap, even of different sessions. */
@@ -79,10 +79,7 @@ class WebGpu implements WebGpuRuntime {
       compile: (model, keeps) => this.#opened.sessions.compile(model, keeps),
       upload: (tensor) => this.#opened.sessions.upload(tensor),
       download: (tensor) => this.#opened.sessions.download(tensor),
-      reside: async (spec) => {
-        const { webGpuResidence } = await needed(import('./webgpu-backend/residence.js'))
-        return webGpuResidence(this.#opened.life, spec)
-      },
+      createBackend: (runtime, spec) => new WebGpuBackend(runtime, this.device, () => this.#opened.life, spec),
       renew: async () => {
         if (this.#disposed) throw gone('runtime', 'disposed')
         // Another caller may have renewed the lost device, or may be renewing it.

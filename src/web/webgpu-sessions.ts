@@ -9,7 +9,7 @@ import { OnnxIreError } from '../util/errors.js'
 import type { DeviceLife } from './device-life.js'
 import { GpuTensor } from './gpu-tensor.js'
 import { createSession, type InferenceSession, inputsOf, type Ort, type OrtTensor, runSession, toOrt } from './ort.js'
-import { MAP_READ, USAGE } from './webgpu-backend/flags.js'
+import { MAP_READ, USAGE } from './webgpu-backend/constants.js'
 
 /** Sessions and tensors of one GPU device. */
 export class WebGpuSessions {

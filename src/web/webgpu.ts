@@ -1,3 +1,4 @@
+import type { TrainingDevice } from '../backend/backend.js'
 import type { Device } from '../runtime/device.js'
 import { insteadOf } from '../runtime/fallback.js'
 import type { Runtime } from '../runtime/runtime.js'
@@ -22,7 +23,7 @@ export interface WebGpuOptions extends WasmSettings {
 
 /** A runtime with its own WebGPU device. */
 export interface WebGpuRuntime extends Runtime {
-  readonly device: Device & Required<Pick<Device, 'renew'>>
+  readonly device: TrainingDevice & Required<Pick<Device, 'renew'>>
   /** Its GPU device, with all limits of the adapter; `device.renew()` replaces it. */
   readonly gpu: GPUDevice
   /** Resolves with the error of all later calls when that device is lost. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { ArrayResidence } from '../../src/backend/host.js'
+import { HostStepBackend } from '../../src/backend/host.js'
 import {
   curvatureDue,
   type GradientReply,
@@ -134,7 +134,7 @@ describe('a step that fails leaves no trace', () => {
       })
       await expect(failing).rejects.toThrow('session lost')
       expect({ parameters, state }).toEqual(before)
-      const abandoned = optimizerStep(new ArrayResidence(full, parameters, state), full, state.step)
+      const abandoned = optimizerStep(new HostStepBackend(full, { parameters, optimizer: state }), full, state.step)
       let next = abandoned.next()
       for (let i = 0; i < at && !next.done; i++)
         next = abandoned.next({ gradients: answer(next.value as GradientRequest) })

@@ -139,9 +139,6 @@ describe('a provider that does not start', () => {
 
   it('is refused by name', async () => {
     expect(() => node({ provider: 'cuda' as 'cpu' })).toThrow(/provider 'cuda' is none of cpu, webgpu/)
-    expect(() => node({ provider: 'webgpu', webgpu: { ranking: 'gpu' as 'host' } })).toThrow(
-      /webgpu.ranking 'gpu' is none of host, device/,
-    )
     expect(() => node({ webgpu: {} })).toThrow(/webgpu is for provider 'webgpu'/)
     const runtime = await startNode({ threads: 1 })
     expect(runtime.provider).toBe('cpu')

@@ -5,13 +5,15 @@ import { adamw } from '../../src/optim/adam.js'
 import type { BaseOptimizer } from '../../src/optim/base-optimizer.js'
 import { ire } from '../../src/optim/ire/ire.js'
 
-const { add, array, formula, mul, scalar, sign, sub } = expr
+const { array, constant, formula, scalar } = expr
 
 /** Lion (Chen et al. 2023, arXiv 2302.06675), written as a user of the package would. */
 function lion({ lr = 1e-4, betas: [beta1, beta2] = [0.9, 0.99] as const, weightDecay = 0 } = {}): BaseOptimizer {
   const [theta, g, m] = [array('theta'), array('g'), array('momentum')]
-  const mixed = (beta: string) => add(mul(scalar(beta), m), mul(sub(1, scalar(beta)), g))
-  const direction = add(sign(mixed('beta1')), mul(scalar('weightDecay'), theta))
+  const mixed = (beta: string) => m.mul(scalar(beta)).add(g.mul(constant(1).sub(scalar(beta))))
+  const direction = mixed('beta1')
+    .sign()
+    .add(theta.mul(scalar('weightDecay')))
   return {
     kind: 'base',
     name: 'lion',
@@ -19,7 +21,7 @@ function lion({ lr = 1e-4, betas: [beta1, beta2] = [0.9, 0.99] as const, weightD
     weightDecay,
     options: { lr, betas: [beta1, beta2], weightDecay },
     moments: ['momentum'],
-    formula: formula({ d: mul(scalar('down'), direction), momentum: mixed('beta2') }),
+    formula: formula({ d: direction.mul(scalar('down')), momentum: mixed('beta2') }),
     coefficients: (_, lr, weightDecay) => ({ down: -lr, beta1, beta2, weightDecay }),
   }
 }
@@ -72,7 +74,7 @@ describe('one that does not fit itself is refused', () => {
     ['with a scalar of the step', { formula: formula({ ...whole, d: scalar('kappa') }) }, /'kappa' is/],
     ['with a moment named n', renamed('n'), /'n' is/],
     ['with a moment named g', renamed('g'), /'g' is/],
-    ['whose coefficients lack one', { coefficients: () => ({}) }, /factor '\w+' of update 0 is undefined/],
+    ['whose coefficients lack one', { coefficients: () => ({}) }, /coefficient '\w+' of update 0 is undefined/],
     [
       'with a factor of NaN',
       { coefficients: (...of) => ({ ...base.coefficients(...of), eps: Number.NaN }) },

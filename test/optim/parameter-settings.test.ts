@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { takeStep, update } from '../../src/backend/step.js'
 import { adamw } from '../../src/optim/adam.js'
 import type { BaseOptimizer } from '../../src/optim/base-optimizer.js'
-import { array, formula, mul, scalar, sign } from '../../src/optim/expr/expr.js'
+import { array, formula, scalar } from '../../src/optim/expr/expr.js'
 import { ire } from '../../src/optim/ire/ire.js'
 import type { ParameterSettings } from '../../src/optim/parameter-settings.js'
 import { sam } from '../../src/optim/sam.js'
@@ -107,7 +107,7 @@ test('a base optimizer of one’s own is told t, the learning rate and the weigh
     weightDecay: 0.5,
     options: {},
     moments: [],
-    formula: formula({ d: mul(scalar('step'), sign(array('g'))) }),
+    formula: formula({ d: array('g').sign().mul(scalar('step')) }),
     coefficients: (t, lr, weightDecay) => {
       told.push([t, lr, weightDecay])
       return { step: -lr }

@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { HostBackend } from '../../src/backend/host.js'
 import { Random } from '../../src/data/index.js'
 import {
   buildTrainingGraphs,
@@ -28,7 +29,6 @@ import {
 } from '../../src/index.js'
 import { body } from '../../src/ir/body.js'
 import { node } from '../../src/node/index.js'
-import { HostCompute } from '../../src/train/host-compute.js'
 import { Programs } from '../../src/train/programs.js'
 import { clusters, flat, normal, smallConvnet } from './problem.js'
 
@@ -110,8 +110,9 @@ const losses: [string, Loss][] = [
 /** Gradients of both kinds by graphs of their own, or by the one that is both. */
 async function gradientsBy(joins: boolean, loss: Loss, microBatch: number | undefined) {
   const graphs = buildTrainingGraphs(graph, { loss, trainable: ['u', 'v', 'w'], curvature: 'sampled' })
-  const compute = Object.assign(HostCompute.over(runtime, graphs.parameters), { joins })
-  const programs = new Programs(graphs, compute, microBatch)
+  const backend = HostBackend.forEvaluation(runtime, graphs.parameters)
+  Object.defineProperty(backend, 'fusesCurvature', { value: joins })
+  const programs = new Programs(graphs, backend, microBatch)
   const batch = Object.fromEntries([...graphs.data.keys()].map((name) => [name, data[name]!]))
   const parameters = Object.fromEntries(
     [...graphs.parameters].map(([name, { source }]) => [

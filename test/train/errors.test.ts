@@ -1,8 +1,8 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { graphResidence } from '../../src/backend/onnx/onnx-backend.js'
+import type { TrainingDevice } from '../../src/backend/backend.js'
+import { OnnxBackend } from '../../src/backend/onnx/onnx-backend.js'
 import { adamw, crossEntropy, type FitOptions, OnnxIreError, Trainer, type TrainerOptions } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
-import type { Device } from '../../src/runtime/device.js'
 import { hostDevice } from '../backend/onnx/host-device.js'
 import { clusters, flat, smallMlp } from './problem.js'
 
@@ -88,12 +88,16 @@ describe('a trainer refuses', () => {
     await trainer.dispose()
   })
 
-  it('a residence that is not made, and makes it when it is asked for again', async () => {
+  it('a backend that fails to load, and loads it at the next fit', async () => {
     let refusals = 1
     const plain = hostDevice(runtime)
-    const reside: Device['reside'] = (spec) =>
-      refusals-- > 0 ? Promise.reject(new OnnxIreError('runtime', 'not now')) : graphResidence(plain, spec)
-    const device = { ...plain, reside }
+    class Failing extends OnnxBackend {
+      override load(...args: Parameters<OnnxBackend['load']>): Promise<void> {
+        return refusals-- > 0 ? Promise.reject(new OnnxIreError('runtime', 'not now')) : super.load(...args)
+      }
+    }
+    const createBackend: TrainingDevice['createBackend'] = (own, spec) => new Failing(own, plain, spec)
+    const device: TrainingDevice = { ...plain, createBackend }
     const trainer = await create({ runtime: { ...runtime, device } })
     await expect(fitted(trainer)).rejects.toThrow('not now')
     await fitted(trainer)

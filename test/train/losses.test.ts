@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { HostBackend } from '../../src/backend/host.js'
 import { Random } from '../../src/data/index.js'
 import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter, scalar } from '../../src/graph/index.js'
 import {
@@ -20,7 +21,6 @@ import {
 } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
-import { HostCompute } from '../../src/train/host-compute.js'
 import { Programs } from '../../src/train/programs.js'
 import { argMax, crossEntropyOf, normal } from './problem.js'
 
@@ -61,7 +61,7 @@ async function measured(
   { microBatch = 5, curvature = 'sampled' }: { microBatch?: number; curvature?: 'sampled' | 'hutchinson' } = {},
 ) {
   const graphs = buildTrainingGraphs(graph, { loss, trainable: 'w', curvature })
-  const programs = new Programs(graphs, HostCompute.over(runtime, graphs.parameters), microBatch)
+  const programs = new Programs(graphs, HostBackend.forEvaluation(runtime, graphs.parameters), microBatch)
   const parameters = { w: w.data as Float32Array }
   const batch = { x, ...target }
   const result = await programs.gradient({

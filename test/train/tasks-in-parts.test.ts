@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { HostBackend } from '../../src/backend/host.js'
 import { Random } from '../../src/data/index.js'
 import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import {
@@ -13,7 +14,6 @@ import {
   Trainer,
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
-import { HostCompute } from '../../src/train/host-compute.js'
 import { Programs } from '../../src/train/programs.js'
 import { flat, normal } from './problem.js'
 
@@ -80,7 +80,7 @@ async function measured(
 ) {
   const graphs = buildTrainingGraphs(importGraph(model(n)), { loss, curvature })
   const given = Object.fromEntries(Object.entries(batch).filter(([name]) => graphs.data.has(name)))
-  const programs = new Programs(graphs, HostCompute.over(runtime, graphs.parameters), microBatch)
+  const programs = new Programs(graphs, HostBackend.forEvaluation(runtime, graphs.parameters), microBatch)
   const parameters = { trunk: trunk.data as Float32Array, head: head.data as Float32Array }
   const at = { parameters, statistics: {}, random: new Random(1) }
   const result = await programs.gradient({ kind, batch: given, size: examples, ...at })

@@ -44,7 +44,7 @@ vi.setConfig({ testTimeout: 240_000 })
 
 describeInBrowser('50 steps in GPU buffers agree with plain arrays to 1e-5', (browser) => {
   const agree = async (name: string, ...args: readonly unknown[]) => {
-    const difference = await browser().page<Difference>('residence', name, ...args)
+    const difference = await browser().page<Difference>('backend', name, ...args)
     expect(difference.flips).toBe(0)
     for (const key of ['parameters', 'moments', 'curvature', 'reports', 'ascended'] as const)
       expect(difference[key], key).toBeLessThan(1e-5)
@@ -109,7 +109,7 @@ describeInBrowser('the norm', (browser) => {
     ['gradients up to a limit', [1e-12, 1, 1e25], { lr: 0.1 }, { clipValue: 2, clipNorm: 20 }],
   ])('of %s', async (_, sizes, options, context) => {
     const spec = { base: 'sgd', options }
-    const difference = await browser().page<Difference>('residence', 'randomly', spec, [1003, 40], 3, context, sizes)
+    const difference = await browser().page<Difference>('backend', 'randomly', spec, [1003, 40], 3, context, sizes)
     expect(difference.reports).toBeLessThan(1e-6)
     expect(difference.parameters).toBeLessThan(1e-6)
     expect(difference.moved).toBeGreaterThan(0.1)
@@ -140,7 +140,7 @@ describeInBrowser('the mask made on the device is exact', (browser) => {
         // k = 1, k = N, and between.
         const ranks = [0, 1, Math.ceil(n / 10), Math.ceil(n / 2), n - 1, n]
         const gammas = ranks.map((k) => 1 - k / n)
-        const results = await browser().page<readonly Selected[]>('residence', 'select', list.map(wire), gammas, signed)
+        const results = await browser().page<readonly Selected[]>('backend', 'select', list.map(wire), gammas, signed)
         for (const [i, { wanted, got, wantedFlat, gotFlat }] of results.entries()) {
           expect(gotFlat, `k = ${ranks[i]}`).toEqual(wantedFlat)
           expect(got, `k = ${ranks[i]}`).toEqual(wanted)
@@ -166,7 +166,7 @@ describeInBrowser('a gradient that is not finite', (browser) => {
       readonly got: string
       readonly unchanged: boolean
       readonly after: number
-    }>('residence', 'spoil', ...args)
+    }>('backend', 'spoil', ...args)
 
   it.each([
     ['of a plain step', bases['adamw'], 0, 'bias', 2, NaN, 'loss gradient'],
@@ -184,7 +184,7 @@ describeInBrowser('a gradient that is not finite', (browser) => {
   })
 })
 
-describeInBrowser('a residence', (browser) => {
+describeInBrowser('a backend', (browser) => {
   it('forgets what abandoned steps began and what they found', async () => {
     const sam: OptimizerSpec = { ...bases['adamw']!, sam: { rho: 0.1 } }
     const full: OptimizerSpec = { ...sam, ire: { ...enhanced, warmup: 0, interval: 1, beta: 0.5 } }
@@ -193,28 +193,28 @@ describeInBrowser('a residence', (browser) => {
       [full, [1, 2], 0],
       [sam, [1], 0],
     ] as const) {
-      const result = await browser().page<Difference>('residence', 'abandon', spec, 3, requests, good)
+      const result = await browser().page<Difference>('backend', 'abandon', spec, 3, requests, good)
       expect(result).toMatchObject({ unchanged: true, givenUp: 3 * requests.length, flips: 0 })
       for (const key of ['parameters', 'moments', 'curvature'] as const) expect(result[key]).toBeLessThan(1e-5)
     }
   })
 
   it('compiles again what it could not compile', async () => {
-    const { thrown, a } = await browser().page<{ thrown: string; a: number[] }>('residence', 'retry')
-    expect(thrown).toMatch(/^WebGPU refused the shader of update: .*not now/)
+    const { thrown, a } = await browser().page<{ thrown: string; a: number[] }>('backend', 'retry')
+    expect(thrown).toMatch(/^WebGPU rejected the shader of update: .*not now/)
     expect(a).toEqual([4, 2, 0])
   })
 
   it.each([
     ['missing', 'invalid-data', /^no loss gradient for parameter 'a'/],
     ['longer', 'invalid-data', /^the loss gradient of 'a' has 4 elements, the parameter has 3$/],
-    ['foreign', 'invalid-data', /^the loss gradient of 'a' is no tensor of a WebGPU runtime$/],
+    ['foreign', 'invalid-data', /^the loss gradient of 'a' is not a tensor of a WebGPU runtime$/],
     ['integers', 'invalid-data', /^the loss gradient of 'a' is int32; it must be float32$/],
-    ['moments', 'runtime', /^update: it works on 11 arrays at once and this WebGPU device binds at most 8/],
-    ['released', 'runtime', /^this residence was released$/],
+    ['moments', 'runtime', /^update: the shader needs 11 arrays at once and this WebGPU device binds at most 8/],
+    ['released', 'runtime', /^this backend was disposed$/],
     ['check', 'not-finite', /^step 3: the loss is NaN: the loss gradient of 'a' is NaN at element 2 of 3;/],
   ])('refuses: %s', async (kind, code, message) => {
-    await expect(browser().page('residence', 'refuse', kind)).rejects.toMatchObject({
+    await expect(browser().page('backend', 'refuse', kind)).rejects.toMatchObject({
       code,
       message: expect.stringMatching(message),
     })
@@ -228,7 +228,7 @@ describeInBrowser('what a step costs', (browser) => {
     const { counts, milliseconds } = await browser().page<{
       readonly counts: readonly Readonly<Record<'submits' | 'maps' | 'mappedBytes' | 'dispatches', number>>[]
       readonly milliseconds: number
-    }>('residence', 'cost', spec, lengths, 4)
+    }>('backend', 'cost', spec, lengths, 4)
     console.info(
       `120 tensors: ${milliseconds.toFixed(1)} ms a step, ${counts.map((c) => c.dispatches).join(' ')} dispatches`,
     )

@@ -2,7 +2,7 @@ import { batches } from '../../data/batches.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import type { Tensors } from '../../ir/tensor.js'
 import type { TrainingGraphs } from '../../train/graphs/build.js'
-import { fixedBatchOf } from '../../train/programs.js'
+import { fixedBatchSize } from '../../train/micro-batches.js'
 import { prepareBatch } from '../../train/validate-batch.js'
 import { OnnxIreError } from '../../util/errors.js'
 
@@ -23,7 +23,7 @@ export class HeldBatches {
 
   /** Throws `invalid-data` where the model takes a fixed number of examples that does not divide theirs. */
   constructor(data: DatasetOrStream, graphs: TrainingGraphs, batchSize: number) {
-    const fixed = fixedBatchOf(graphs.data)
+    const fixed = fixedBatchSize(graphs.data)
     this.data = data
     this.graphs = graphs
     this.batchSize = fixed ?? batchSize

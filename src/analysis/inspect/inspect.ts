@@ -2,7 +2,7 @@ import { isFloat } from '../../ir/dtype.js'
 import type { Graph } from '../../ir/value.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
-import { fixedBatchOf } from '../../train/programs.js'
+import { fixedBatchSize } from '../../train/micro-batches.js'
 import { type Contents, contentsOf } from './contents.js'
 import { type Layer, layersOf } from './layers.js'
 import { type InputShapes, type MissingLength, sized } from './lengths.js'
@@ -116,7 +116,7 @@ function costOf(
 
 /** How many examples a graph of known lengths takes. */
 const examplesOf = ({ inputs }: Graph): number =>
-  [...inputs.values()].some(({ shape }) => (shape?.length ?? 0) > 1) ? (fixedBatchOf(inputs) ?? 1) : 1
+  [...inputs.values()].some(({ shape }) => (shape?.length ?? 0) > 1) ? (fixedBatchSize(inputs) ?? 1) : 1
 
 /** Undefined for a model that takes one example in spite of what it declares. */
 const largerStep = (model: Model, shapes: InputShapes, names: ReadonlySet<string>): TrainingStep | undefined =>

@@ -1,242 +1,254 @@
-import type { ParameterArrays } from '../../optim/arrays.js'
+import { sizeOf } from '../../ir/tensor.js'
 import { requireFinite } from '../../optim/gradient-norm.js'
-import type { MaskRequest } from '../../optim/ire/mask.js'
-import { momentsOf, type OptimizerState } from '../../optim/state.js'
+import { type MaskRequest, refreshMask } from '../../optim/ire/mask.js'
+import { unwrap } from '../../optim/optimizer.js'
+import { momentsOf } from '../../optim/state.js'
 import type { Device, DeviceTensors, Feeds } from '../../runtime/device.js'
+import type { Runtime } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
-import type {
-  AscentRequest,
-  DeviceResidence,
-  ResidenceSpec,
-  StepStats,
-  TensorUpdate,
-  UpdateRequest,
-} from '../backend.js'
-import { applyGraph, factorName, type Moved } from './apply-graph.js'
-import { ascentGraph } from './ascent-graph.js'
-import { gradientFeeds, number } from './feeds.js'
-import { partName } from './flat.js'
-import { Held } from './held.js'
-import { type BundleMask, HostMask } from './masks.js'
-import { Measured } from './measured.js'
-import { Programs } from './programs.js'
-import { Ranking } from './ranking.js'
+import type { AscentRequest, BackendSpec, StepStats, TensorUpdate, TrainingState, UpdateRequest } from '../backend.js'
+import { DeviceBackend } from './device-backend.js'
+import { DeviceMask } from './device-mask.js'
+import {
+  DeviceState,
+  downloadFloats,
+  gradientFeeds,
+  gradientOf,
+  type ParameterDims,
+  scalarFeed,
+} from './device-state.js'
+import { GradientNorms } from './gradient-norms.js'
+import { ProgramCache } from './program-cache.js'
+import { buildAscentGraph, buildUpdateGraph, coefficientName, type GroupUpdate, partName } from './step-graphs.js'
 
-/**
- * Training state on any device, updated by ONNX graphs that run there: parameters, moments and mask stay there, and
- * `numbers` brings back one number per large tensor and per bundle of small ones. Unlike on the host:
- *
- * - the arithmetic is in float32, and gradients whose squares overflow it (from 1.8e19 on) count as not finite;
- * - the state from before and after a step are both there while it is applied, so that a failed one changes nothing;
- * - a refresh computes F in float32 and ranks it exactly, there or where `device.ranking` says; a GPU may take numbers below
- *   1.2e-38 for 0.
- */
-export async function graphResidence(device: Device, spec: ResidenceSpec): Promise<DeviceResidence<DeviceTensors>> {
-  return new GraphResidence(device, spec)
-}
-
-/** A mask, and the one to go back to should the step turn out not to be finite. */
+/** The current mask, and the mask before the last update, in case the update turns out not to be finite. */
 interface Masks {
-  readonly current: BundleMask | null
-  readonly before: BundleMask | null
+  readonly current: DeviceMask | null
+  readonly previous: DeviceMask | null
 }
 
-/** What SAM's ascent came to. */
+/** The result of SAM's ascent. */
 interface Ascended {
   readonly step: number
-  readonly measured: Measured
-  /** Its point, of the trained tensors, and `total`, the sum of squares of its gradient. */
-  readonly made: DeviceTensors
+  readonly norms: GradientNorms
+  /** theta + e of the trained tensors, and `total`, the sum of squares of the gradient. */
+  readonly outputs: DeviceTensors
 }
 
-class GraphResidence implements DeviceResidence<DeviceTensors> {
+/**
+ * Training state in the memory of any device, updated by ONNX graphs. `stats` downloads one number per group of tensors.
+ * Differences from the host:
+ *
+ * - Arithmetic is float32. Gradients whose squares overflow it (from 1.8e19 on) count as not finite.
+ * - The states before and after an update are both in device memory for a moment, so that a failed update changes nothing.
+ * - A mask refresh downloads the estimates and ranks them on the host.
+ */
+export class OnnxBackend extends DeviceBackend {
   readonly #device: Device
-  readonly #spec: ResidenceSpec
-  readonly #programs: Programs
-  readonly #held: Held
-  readonly #ranking: Ranking
-  #masks: Masks = { current: null, before: null }
-  /** Made by `refresh`, for this step's `apply`. */
-  #pending: BundleMask | null = null
+  readonly #spec: BackendSpec
+  readonly #dims: ParameterDims
+  #programs: ProgramCache
+  #state: DeviceState
+  #masks: Masks = { current: null, previous: null }
+  /** The mask for the `applyUpdate` of the same step. */
+  #pendingMask: DeviceMask | null = null
   #ascended: Ascended | null = null
-  /** What the last step measured; null where it trained nothing. */
-  #measured: Measured | null = null
-  #numbers: Promise<StepStats> | undefined
+  /** Norms of the last update; null if it had no tensors. */
+  #norms: GradientNorms | null = null
+  #stats: Promise<StepStats> | undefined
 
-  constructor(device: Device, spec: ResidenceSpec) {
+  /** Throws `invalid-option` for float64 parameters. */
+  constructor(runtime: Runtime, device: Device, spec: BackendSpec) {
+    super(runtime, device, spec)
     this.#device = device
     this.#spec = spec
-    this.#programs = new Programs(device)
-    this.#held = new Held(device, spec)
-    this.#ranking = new Ranking(device, spec, this.#programs)
+    this.#dims = Object.fromEntries([...spec.parameters].map(([name, { shape }]) => [name, shape as readonly number[]]))
+    this.#programs = new ProgramCache(device)
+    this.#state = this.#createState()
   }
 
   get parameters(): DeviceTensors {
-    return this.#held.parameters
+    return this.#state.parameters
   }
 
-  async load(parameters: ParameterArrays, state: OptimizerState): Promise<void> {
-    await this.#held.load(parameters, momentsOf(this.#spec.base, parameters, state))
-    await this.#forget()
-    this.#become({ current: state.mask && new HostMask(this.#device, state.mask), before: null })
+  override async load(state: TrainingState): Promise<void> {
+    const { parameters, optimizer } = state
+    await this.#state.upload(parameters, momentsOf(this.#spec.optimizer, parameters, optimizer))
+    await this.#releaseStep()
+    this.#setMasks({ current: optimizer.mask && new DeviceMask(this.#device, optimizer.mask), previous: null })
+    await super.load(state)
   }
 
-  async store(parameters: ParameterArrays, state: OptimizerState): Promise<void> {
-    await this.#held.store(parameters, momentsOf(this.#spec.base, parameters, state))
-    state.mask = (await this.#masks.current?.stored()) ?? null
+  override async download(state: TrainingState): Promise<void> {
+    const { parameters, optimizer } = state
+    await this.#state.download(parameters, momentsOf(this.#spec.optimizer, parameters, optimizer))
+    optimizer.mask = this.#masks.current?.mask ?? null
+    await super.download(state)
   }
 
-  async release(): Promise<void> {
-    this.#held.release()
-    await this.#forget()
+  override async dispose(): Promise<void> {
+    this.#state.release()
+    await this.#releaseStep()
+    await super.dispose()
   }
 
-  async refresh(refresh: MaskRequest, estimates: DeviceTensors): Promise<void> {
-    const made = await this.#ranking.refreshed(refresh, estimates, this.#masks.current)
-    this.#pending?.release()
-    this.#pending = made
+  protected reset(): void {
+    this.#programs = new ProgramCache(this.#device)
+    this.#state = this.#createState()
+    this.#masks = { current: null, previous: null }
+    this.#pendingMask = null
+    this.#ascended = null
+    this.#norms = null
+    this.#stats = undefined
   }
 
-  async requireFinite(names: readonly string[], gradients: DeviceTensors, place: string, what: string): Promise<void> {
-    for (const [name, array] of Object.entries(await this.#downloaded(names, gradients)))
-      requireFinite(array, name, place, what)
-  }
-
-  async #downloaded(names: readonly string[], tensors: DeviceTensors): Promise<Record<string, Float32Array>> {
+  async refreshMask(request: MaskRequest, estimates: DeviceTensors): Promise<void> {
+    const own = request.ranked.map(
+      (name) => [name, gradientOf(estimates, name, this.#dims[name]!, request.what)] as const,
+    )
     const arrays: Record<string, Float32Array> = {}
-    for (const name of names) {
-      const tensor = Object.hasOwn(tensors, name) ? tensors[name] : undefined
-      if (tensor) arrays[name] = (await this.#device.download(tensor)).data as Float32Array
-    }
-    return arrays
+    for (const [name, tensor] of own) arrays[name] = await downloadFloats(this.#device, tensor)
+    // Only the lengths are read.
+    const parameters = Object.fromEntries(
+      Object.entries(this.#dims).map(([name, dims]) => [name, new Float32Array(sizeOf(dims))]),
+    )
+    const mask = refreshMask(request, parameters, arrays, this.#masks.current?.mask ?? null)
+    this.#pendingMask?.release()
+    this.#pendingMask = new DeviceMask(this.#device, mask)
   }
 
   async ascend({ sam, step, trained, what }: AscentRequest, gradients: DeviceTensors): Promise<DeviceTensors> {
-    this.#dropAscent()
+    this.#releaseAscent()
     const names = new Set(trained)
-    await this.#held.settle((name) => (names.has(name) ? 'trained' : undefined))
-    const bundles = this.#held.bundles.filter(({ parts }) => names.has(parts[0]!.name))
-    if (bundles.length === 0) return this.parameters
-    const program = await this.#programs.get(
-      JSON.stringify(['ascent', sam.adaptive, bundles.map(({ id }) => id)]),
-      () => ascentGraph(bundles, sam.adaptive),
+    await this.#state.regroup((name) => (names.has(name) ? 'trained' : undefined))
+    const groups = this.#state.groups.filter(({ parts }) => names.has(parts[0]!.name))
+    if (groups.length === 0) return this.parameters
+    const program = await this.#programs.get(JSON.stringify(['ascent', sam.adaptive, groups.map(({ id }) => id)]), () =>
+      buildAscentGraph(groups, sam.adaptive),
     )
-    const feeds: Record<string, Feeds[string]> = { rho: number(sam.rho) }
-    Object.assign(feeds, gradientFeeds(bundles, gradients, what))
-    for (const bundle of bundles) feeds[`theta/${bundle.id}`] = this.#held.feeds(bundle)[`theta/${bundle.id}`]!
-    const { kept } = await program.run(feeds)
-    const measured = new Measured(this.#device, `step ${step}`, what, bundles, kept)
-    this.#ascended = { step, measured, made: kept }
-    const ascended = bundles.flatMap(({ id, parts }) =>
-      parts.map(({ name }, i) => [name, kept[partName('ascended', id, i)]!] as const),
+    const feeds: Record<string, Feeds[string]> = { rho: scalarFeed(sam.rho) }
+    Object.assign(feeds, gradientFeeds(groups, gradients, what))
+    for (const group of groups) feeds[`theta/${group.id}`] = this.#state.feeds(group)[`theta/${group.id}`]!
+    const { kept: outputs } = await program.run(feeds)
+    const norms = new GradientNorms(this.#device, `step ${step}`, what, groups, outputs)
+    this.#ascended = { step, norms, outputs }
+    const ascended = groups.flatMap(({ id, parts }) =>
+      parts.map(({ name }, i) => [name, outputs[partName('ascended', id, i)]!] as const),
     )
     return { ...this.parameters, ...Object.fromEntries(ascended) }
   }
 
-  async apply(application: UpdateRequest, gradients: DeviceTensors): Promise<void> {
-    const { step, tensors, formula, kappa, clipValue, clipNorm, what } = application
+  async applyUpdate(request: UpdateRequest, gradients: DeviceTensors): Promise<void> {
+    const { step, tensors, formula, kappa, clipValue, clipNorm, what } = request
+    // Results of another step are left from an abandoned step.
     const ascended = this.#ascended?.step === step ? this.#ascended : null
-    const mask = this.#pending?.numbers.refreshedAt === step ? this.#pending : this.#masks.current
-    const updates = new Map(tensors.map((update) => [update.name, { update, key: keyOf(update) }]))
-    await this.#held.settle((name) => updates.get(name)?.key)
+    const mask = this.#pendingMask?.mask.refreshedAt === step ? this.#pendingMask : this.#masks.current
+    const byName = new Map(tensors.map((update) => [update.name, { update, key: keyOf(update) }]))
+    await this.#state.regroup((name) => byName.get(name)?.key)
 
     const feeds: Record<string, Feeds[string]> = {}
-    const moved: Moved[] = []
+    const updates: GroupUpdate[] = []
     const numbers = new Map<string, number>()
-    for (const bundle of this.#held.bundles) {
-      const found = updates.get(bundle.parts[0]!.name)
+    for (const group of this.#state.groups) {
+      const found = byName.get(group.parts[0]!.name)
       if (!found) continue
       const { key, update } = found
-      const group = numbers.get(key) ?? numbers.size
-      numbers.set(key, group)
-      for (const name of formula.scalars) feeds[factorName(group, name)] = number(update.coefficients[name]!)
+      const coefficients = numbers.get(key) ?? numbers.size
+      numbers.set(key, coefficients)
+      for (const name of formula.scalars)
+        feeds[coefficientName(coefficients, name)] = scalarFeed(update.coefficients[name]!)
       const enhanced = kappa > 0 && mask !== null && update.enhanced
-      if (enhanced) feeds[`n/${bundle.id}`] = await mask.n(bundle)
-      if (enhanced) feeds['kappa'] = number(kappa)
-      Object.assign(feeds, this.#held.feeds(bundle))
-      moved.push({ bundle, factors: group, enhanced })
+      if (enhanced) feeds[`n/${group.id}`] = await mask.upload(group)
+      if (enhanced) feeds['kappa'] = scalarFeed(kappa)
+      Object.assign(feeds, this.#state.feeds(group))
+      updates.push({ group, coefficients, enhanced })
     }
-    const bundles = moved.map(({ bundle }) => bundle)
-    Object.assign(feeds, gradientFeeds(bundles, gradients, what))
+    const groups = updates.map(({ group }) => group)
+    Object.assign(feeds, gradientFeeds(groups, gradients, what))
     const [clipsValue, clipsNorm] = [clipValue < Infinity, clipNorm < Infinity]
-    if (clipsValue) feeds['clipValue'] = number(clipValue)
-    if (clipsNorm) feeds['clipNorm'] = number(clipNorm)
-    if (ascended) feeds['ascent'] = ascended.made['total']!
+    if (clipsValue) feeds['clipValue'] = scalarFeed(clipValue)
+    if (clipsNorm) feeds['clipNorm'] = scalarFeed(clipNorm)
+    if (ascended) feeds['ascent'] = ascended.outputs['total']!
 
-    let measured: Measured | null = null
-    if (bundles.length > 0) {
-      const form = {
-        formula,
-        moments: this.#spec.base.moments,
-        moved,
-        clipsValue,
-        clipsNorm,
-        ascended: ascended !== null,
-      }
+    let norms: GradientNorms | null = null
+    if (groups.length > 0) {
+      const { moments } = unwrap(this.#spec.optimizer).base
+      const form = { formula, moments, updates, clipsValue, clipsNorm, ascended: ascended !== null }
       const key = JSON.stringify([
-        'apply',
+        'update',
         formula.outputs,
-        moved.map(({ bundle, factors, enhanced }) => [bundle.id, factors, enhanced]),
+        updates.map(({ group, coefficients, enhanced }) => [group.id, coefficients, enhanced]),
         [clipsValue, clipsNorm, form.ascended],
       ])
-      const program = await this.#programs.get(key, () => applyGraph(form))
-      const { kept } = await program.run(feeds)
-      for (const bundle of bundles) this.#held.advance(bundle, kept)
-      measured = new Measured(this.#device, `step ${step}`, what, bundles, kept, ascended?.measured)
+      const program = await this.#programs.get(key, () => buildUpdateGraph(form))
+      const { kept: outputs } = await program.run(feeds)
+      for (const group of groups) this.#state.replace(group, outputs)
+      norms = new GradientNorms(this.#device, `step ${step}`, what, groups, outputs, ascended?.norms)
     }
-    this.#become({ current: mask, before: this.#masks.current })
-    this.#measured?.release()
-    this.#measured = measured
-    this.#numbers = undefined
-    this.#dropAscent(measured && ascended)
+    this.#setMasks({ current: mask, previous: this.#masks.current })
+    this.#norms?.release()
+    this.#norms = norms
+    this.#stats = undefined
+    this.#releaseAscent(norms && ascended)
   }
 
-  numbers(): Promise<StepStats> {
-    this.#numbers ??= this.#read()
-    return this.#numbers
+  stats(): Promise<StepStats> {
+    this.#stats ??= this.#readStats()
+    return this.#stats
   }
 
-  async #read(): Promise<StepStats> {
+  async checkFinite(names: readonly string[], gradients: DeviceTensors, place: string, what: string): Promise<void> {
+    for (const name of names) {
+      const tensor = Object.hasOwn(gradients, name) ? gradients[name] : undefined
+      if (tensor) requireFinite(await downloadFloats(this.#device, tensor), name, place, what)
+    }
+  }
+
+  async #readStats(): Promise<StepStats> {
     try {
-      const gradientNorm = (await this.#measured?.norm()) ?? 0
-      // There is no going back from here.
-      this.#become({ current: this.#masks.current, before: null })
-      const { flatShare = 0, zeroShare = null, threshold = null } = this.#masks.current?.numbers ?? {}
+      const gradientNorm = (await this.#norms?.download()) ?? 0
+      // The update is final: the previous mask is no longer needed.
+      this.#setMasks({ current: this.#masks.current, previous: null })
+      const { flatShare = 0, zeroShare = null, threshold = null } = this.#masks.current?.mask ?? {}
       return { gradientNorm, flatShare, zeroShare, threshold }
     } catch (error) {
       if (error instanceof OnnxIreError && error.code === 'not-finite')
-        this.#become({ current: this.#masks.before, before: this.#masks.before })
+        this.#setMasks({ current: this.#masks.previous, previous: this.#masks.previous })
       throw error
     }
   }
 
-  /** Puts masks into force and frees those of before that are none of them. */
-  #become(masks: Masks): void {
-    const { current, before } = this.#masks
-    const left = new Set([current, before, this.#pending])
-    for (const mask of [masks.current, masks.before]) left.delete(mask)
-    for (const mask of left) mask?.release()
-    this.#masks = masks
-    this.#pending = null
+  #createState(): DeviceState {
+    return new DeviceState(this.#device, this.#dims, unwrap(this.#spec.optimizer).base.moments)
   }
 
-  /** Frees the ascent's point; what it measured too, unless a step `used` it. */
-  #dropAscent(used: Ascended | null = null): void {
-    for (const [name, tensor] of Object.entries(this.#ascended?.made ?? {}))
+  /** Replaces the masks, and releases those that are no longer used. */
+  #setMasks(masks: Masks): void {
+    const unused = new Set([this.#masks.current, this.#masks.previous, this.#pendingMask])
+    for (const mask of [masks.current, masks.previous]) unused.delete(mask)
+    for (const mask of unused) mask?.release()
+    this.#masks = masks
+    this.#pendingMask = null
+  }
+
+  /** Releases the result of the ascent; its norms too, unless an update took them over. */
+  #releaseAscent(takenOver: Ascended | null = null): void {
+    for (const [name, tensor] of Object.entries(this.#ascended?.outputs ?? {}))
       if (name === 'total' || name.startsWith('ascended/')) tensor.release()
-    if (this.#ascended !== used) this.#ascended?.measured.release()
+    if (this.#ascended !== takenOver) this.#ascended?.norms.release()
     this.#ascended = null
   }
 
-  async #forget(): Promise<void> {
-    this.#dropAscent()
-    this.#measured?.release()
-    this.#measured = null
-    this.#numbers = undefined
-    this.#become({ current: null, before: null })
+  /** Releases everything but parameters, moments and averages. */
+  async #releaseStep(): Promise<void> {
+    this.#releaseAscent()
+    this.#norms?.release()
+    this.#norms = null
+    this.#stats = undefined
+    this.#setMasks({ current: null, previous: null })
     await this.#programs.release()
   }
 }
 
-/** Tensors of one key may share a bundle. */
+/** Tensors of the same key may be in one group. */
 const keyOf = ({ coefficients, enhanced }: TensorUpdate): string => JSON.stringify([enhanced, coefficients])

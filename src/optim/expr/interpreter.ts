@@ -2,12 +2,12 @@ import type { FloatArray } from '../../ir/float-array.js'
 import type { Formula, Op } from './expr.js'
 import { type Arrays, type Call, type Kernel, linearize, type Program, type Scalars } from './program.js'
 
-/** Elements per chunk: the registers of one (4 KiB each) stay in the nearest caches. */
+/** Elements per chunk: its registers, 4 KiB each, fit the first-level cache. */
 const CHUNK = 512
 
 /**
- * A formula in double precision without generated code, for where WebAssembly is refused: chunk by chunk, one loop per
- * value of its program over a register of float64. What is written is rounded once, to the precision of its array.
+ * Creates a kernel that interprets a formula in double precision, for hosts without WebAssembly. Each value of the program
+ * is one loop over a register of a chunk; results are rounded once, to the precision of their array.
  */
 export function interpret(formula: Formula): Kernel {
   const program = linearize(formula)
@@ -30,7 +30,7 @@ export function interpret(formula: Formula): Kernel {
   }
 }
 
-/** Fills the registers that are the same for all chunks. */
+/** Computes the values that are the same for all elements. */
 function prepare({ values, uniform }: Program, registers: readonly Float64Array[], scalars: Scalars, n: number): void {
   for (let i = 0; i < values.length; i++) {
     if (!uniform[i]) continue
@@ -56,8 +56,8 @@ function compute(
   }
 }
 
-const call = ({ f, of }: Call, y: Float64Array, registers: readonly Float64Array[], n: number): void =>
-  loops[f](y, registers[of[0]!]!, registers[of.at(-1)!]!, n)
+const call = ({ op, operands }: Call, y: Float64Array, registers: readonly Float64Array[], n: number): void =>
+  loops[op](y, registers[operands[0]!]!, registers[operands.at(-1)!]!, n)
 
 function load(register: Float64Array, array: FloatArray | Uint8Array, from: number, n: number): void {
   for (let i = 0; i < n; i++) register[i] = array[from + i]!
@@ -67,7 +67,7 @@ function store(array: FloatArray | Uint8Array, register: Float64Array, from: num
   for (let i = 0; i < n; i++) array[from + i] = register[i]!
 }
 
-/** y = f(a, b) of n elements; functions of one number get it twice. */
+/** y = op(a, b) for n elements. A unary operation gets its operand twice. */
 type Loop = (y: Float64Array, a: Float64Array, b: Float64Array, n: number) => void
 
 const loops: Readonly<Record<Op, Loop>> = {
@@ -104,8 +104,8 @@ const loops: Readonly<Record<Op, Loop>> = {
 }
 
 /**
- * The sum of the squares of the first `n` elements, in double precision: element i goes to the partial sum i mod 4, as
- * with vectors of four, for one sum alone would wait for the latency of every addition.
+ * Sums the squares of the first `n` elements in double precision. Four partial sums hide the latency of the additions;
+ * element i is in the partial sum i mod 4, as in the WebAssembly kernels.
  */
 export function sumOfSquares(x: FloatArray, n: number): number {
   let [a, b, c, d] = [0, 0, 0, 0]

@@ -5,20 +5,19 @@ import type { Value } from '../../ir/value.js'
 import { op } from '../../op/op.js'
 import type { Expr, Formula, Op } from './expr.js'
 
-/** What a formula reads, by name: values, or numbers that are known when the graph is made. */
+/** Scalars of a formula by name: values of the graph, or fixed numbers. */
 export type Operands = Readonly<Record<string, Value | number>>
 
-/** What a formula gives, by name. */
+/** Results of a formula in a graph, by name. */
 export interface FormulaValues {
   readonly outputs: Readonly<Record<string, Value>>
-  /** Without axes. */
+  /** Scalars. */
   readonly squares: Readonly<Record<string, Value>>
 }
 
 /**
- * A formula as part of a graph in float32: its results from its arrays, all of one shape, whose dims are known, and from
- * its scalars, which have no axes. Only operators that every execution provider has a kernel for are used. A term that
- * several results share is computed once.
+ * Adds a formula to a float32 graph. The arrays have one static shape, the scalars have rank 0. Uses only operators that
+ * every execution provider implements. A shared expression is computed once.
  */
 export function formulaToOnnx(
   { outputs, squares, arrays: read }: Formula,
@@ -26,51 +25,55 @@ export function formulaToOnnx(
   scalars: Operands = {},
 ): FormulaValues {
   const known = new Map<Expr, Value | number>()
-  const evaluate = (term: Expr): Value | number => {
-    if (term.kind === 'constant') return term.value
-    if (term.kind === 'array') return arrays[term.name]!
-    if (term.kind === 'scalar') return scalars[term.name]!
-    let result = known.get(term)
+  const build = (expr: Expr): Value | number => {
+    const { node } = expr
+    if (node.kind === 'constant') return node.value
+    if (node.kind === 'array') return arrays[node.name]!
+    if (node.kind === 'scalar') return scalars[node.name]!
+    let result = known.get(expr)
     if (result === undefined) {
-      result = applyOp(term.f, term.of.map(evaluate))
-      known.set(term, result)
+      result = applyOp(node.op, node.operands.map(build))
+      known.set(expr, result)
     }
     return result
   }
   const dims = read[0] === undefined ? [] : (arrays[read[0]]!.shape as readonly number[])
-  const spread = (term: Expr): Value => {
-    const found = evaluate(term)
-    const value = typeof found === 'number' ? scalar('float32', found) : found
-    // What depends on scalars only is the same for all elements.
+  const buildElements = (expr: Expr): Value => {
+    const built = build(expr)
+    const value = typeof built === 'number' ? scalar('float32', built) : built
+    // An expression of scalars only is the same for all elements.
     return value.shape?.length === dims.length ? value : op.Expand(value, dims)
   }
-  const each = <T>(terms: Readonly<Record<string, T>>, f: (term: T) => Value) =>
-    Object.fromEntries(Object.entries(terms).map(([name, term]) => [name, f(term)]))
-  return { outputs: each(outputs, spread), squares: each(squares, (term) => sumElements(spread(term), 'squares')) }
+  const mapExprs = (exprs: Readonly<Record<string, Expr>>, f: (expr: Expr) => Value) =>
+    Object.fromEntries(Object.entries(exprs).map(([name, expr]) => [name, f(expr)]))
+  return {
+    outputs: mapExprs(outputs, buildElements),
+    squares: mapExprs(squares, (expr) => sumElements(buildElements(expr), 'squares')),
+  }
 }
 
-function applyOp(f: Op, of: readonly (Value | number)[]): Value | number {
-  const numbers = of.filter((x) => typeof x === 'number')
-  if (numbers.length === of.length) return onNumbers[f](numbers[0]!, numbers[1]!)
-  if (f === 'mul' && numbers[0] === 1) return of.find((x) => x !== 1)!
-  return onValues[f](of as [Value, Value])
+function applyOp(name: Op, operands: readonly (Value | number)[]): Value | number {
+  const numbers = operands.filter((x) => typeof x === 'number')
+  if (numbers.length === operands.length) return onNumbers[name](numbers[0]!, numbers[1]!)
+  if (name === 'mul' && numbers[0] === 1) return operands.find((x) => x !== 1)!
+  return onValues[name](operands as [Value, Value])
 }
 
 const FLOAT = dtypes.float32.onnx
 const toFloat = (condition: Value): Value => op.Cast(condition, { to: FLOAT })
 
-/** Of the operands one at least is a value. */
-const onValues: Readonly<Record<Op, (of: [Value, Value]) => Value>> = {
+/** At least one operand is a value of the graph. */
+const onValues: Readonly<Record<Op, (operands: [Value, Value]) => Value>> = {
   add: ([a, b]) => op.Add(a, b),
   sub: ([a, b]) => op.Sub(a, b),
   mul: ([a, b]) => op.Mul(a, b),
   div: ([a, b]) => op.Div(a, b),
-  min: (of) => op.Min(of),
-  max: (of) => op.Max(of),
+  min: (operands) => op.Min(operands),
+  max: (operands) => op.Max(operands),
   atMost: ([a, b]) => toFloat(op.LessOrEqual(a, b)),
   sqrt: ([x]) => op.Sqrt(x),
   abs: ([x]) => op.Abs(x),
-  // Sign itself is no WebGPU kernel.
+  // onnxruntime has no WebGPU kernel for Sign.
   sign: ([x]) => op.Sub(toFloat(op.Greater(x, 0)), toFloat(op.Less(x, 0))),
 }
 
@@ -87,13 +90,13 @@ const onNumbers: Readonly<Record<Op, (a: number, b: number) => number>> = {
   sign: (a) => Math.sign(a),
 }
 
-/** The largest float32: what is not at most this is infinite or NaN. */
+/** The largest finite float32. */
 export const FLOAT32_MAX = 3.4028234663852886e38
 
 /**
- * The sum over all elements of x, whose dims are known, as a scalar: in two stages of about the root of their number, for
- * in float32 one long sum would lose digits, and on a GPU one work group would do all of it.
- * @param of what is summed: the elements or their squares
+ * Sums all elements of x, of static shape, to a scalar. Two stages of about sqrt(n) elements: one long float32 sum would
+ * lose digits, and on a GPU one workgroup would compute all of it.
+ * @param of 'squares' sums the squares of the elements
  */
 export function sumElements(x: Value, of: 'elements' | 'squares' = 'elements'): Value {
   const length = sizeOf(x.shape as readonly number[])
@@ -106,9 +109,10 @@ export function sumElements(x: Value, of: 'elements' | 'squares' = 'elements'): 
   return op.ReduceSum(reduce(op.Reshape(whole, [rows, columns]), [1], { keepdims: 0 }), [0], { keepdims: 0 })
 }
 
+/** Elements up to which one stage is enough. */
 const ONE_STAGE = 1024
 
-/** A divisor near the root of `length`, else the root itself, for an array to be padded. */
+/** A divisor of `length` near its square root; if there is no such divisor the root itself, and the array is padded. */
 function columnsFor(length: number): number {
   const root = Math.ceil(Math.sqrt(length))
   for (let columns = root; columns <= 4 * root; columns++) if (length % columns === 0) return columns

@@ -1,67 +1,69 @@
 import type { FloatArray } from '../../ir/float-array.js'
-import type { Expr, Formula, Op } from './expr.js'
+import type { Expr, ExprNode, Formula, Op } from './expr.js'
 
-/** What a formula reads and writes, by name, all of one length. Bytes hold a mask, of 0 and 1. */
+/** Arrays that a formula reads and writes, by name, all of one length. A Uint8Array holds a mask of 0 and 1. */
 export type Arrays = Readonly<Record<string, FloatArray | Uint8Array>>
 
-/** The numbers that are the same for all elements, by name. */
+/** Scalars of a formula by name. */
 export type Scalars = Readonly<Record<string, number>>
 
-/** A formula made ready to be computed: it writes the outputs in place and returns the sums of squares by name. */
+/** A formula compiled for certain array types: writes the outputs in place and returns the sums of squares by name. */
 export type Kernel = (arrays: Arrays, scalars: Scalars) => Readonly<Record<string, number>>
 
-/** One value of a program; operands are indices of earlier ones. */
-export type Value = Exclude<Expr, { kind: 'call' }> | Call
+/** One value of a program. */
+export type Value = Exclude<ExprNode, { kind: 'call' }> | Call
 
-/** A value computed from earlier ones. */
+/** A value computed from earlier values. */
 export interface Call {
   readonly kind: 'call'
-  readonly f: Op
-  readonly of: readonly number[]
+  readonly op: Op
+  /** Indices of earlier values. */
+  readonly operands: readonly number[]
 }
 
-/** A formula written out in the order in which it is computed, every value once. */
+/** A formula as a list of values in order of computation. Equal expressions are one value. */
 export interface Program {
   readonly values: readonly Value[]
-  /** Whether a value is the same for all elements. */
+  /** Whether a value is the same for all elements, by index. */
   readonly uniform: readonly boolean[]
-  /** The indices of the formula's outputs. */
+  /** Index of the value of each output. */
   readonly outputs: Readonly<Record<string, number>>
-  /** The indices of its `squares`. */
+  /** Index of the value of each sum of squares. */
   readonly squares: Readonly<Record<string, number>>
 }
 
 const programs = new WeakMap<Formula, Program>()
 
-/** The program of a formula: equal terms become one value, whether or not they are one object. */
+/** Converts a formula to a program. Structurally equal expressions become one value, even if they are different objects. */
 export function linearize(formula: Formula): Program {
   const known = programs.get(formula)
   if (known) return known
   const values: Value[] = []
   const uniform: boolean[] = []
-  const byTerm = new Map<Expr, number>()
-  const byText = new Map<string, number>()
-  const indexOf = (term: Expr): number => {
-    const known = byTerm.get(term)
+  const byExpr = new Map<Expr, number>()
+  const byKey = new Map<string, number>()
+  const indexOf = (expr: Expr): number => {
+    const known = byExpr.get(expr)
     if (known !== undefined) return known
-    const value: Value = term.kind === 'call' ? { ...term, of: term.of.map(indexOf) } : term
-    const text = textOf(value)
-    let index = byText.get(text)
+    const { node } = expr
+    const value: Value = node.kind === 'call' ? { ...node, operands: node.operands.map(indexOf) } : node
+    const key = keyOf(value)
+    let index = byKey.get(key)
     if (index === undefined) {
       index = values.push(value) - 1
-      uniform.push(value.kind === 'call' ? value.of.every((i) => uniform[i]) : value.kind !== 'array')
-      byText.set(text, index)
+      uniform.push(value.kind === 'call' ? value.operands.every((i) => uniform[i]) : value.kind !== 'array')
+      byKey.set(key, index)
     }
-    byTerm.set(term, index)
+    byExpr.set(expr, index)
     return index
   }
-  const indices = (terms: Readonly<Record<string, Expr>>) =>
-    Object.fromEntries(Object.entries(terms).map(([name, term]) => [name, indexOf(term)]))
+  const indices = (exprs: Readonly<Record<string, Expr>>) =>
+    Object.fromEntries(Object.entries(exprs).map(([name, expr]) => [name, indexOf(expr)]))
   const program = { outputs: indices(formula.outputs), squares: indices(formula.squares), values, uniform }
   programs.set(formula, program)
   return program
 }
 
-/** Equal values have equal texts; JSON would take infinity for NaN and -0 for 0. */
-const textOf = (value: Value): string =>
+/** Equal values have equal keys. JSON does not distinguish infinity from NaN, nor -0 from 0. */
+const keyOf = (value: Value): string =>
   value.kind !== 'constant' ? JSON.stringify(value) : Object.is(value.value, -0) ? '-0' : `${value.value}`

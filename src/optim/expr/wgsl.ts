@@ -108,24 +108,25 @@ export function formulaToWgsl(formula: Formula, options: ShaderOptions): Shader 
     lines.push(`let ${variable} = ${make()};`)
     return variable
   }
-  const expression = (term: Expr): string => {
-    if (term.kind === 'constant') return `T(${literal(term.value)})`
-    if (term.kind === 'scalar')
-      return leaf(`scalar ${term.name}`, () => `T(${found[term.name] ?? callScalar(scalars.indexOf(term.name))})`)
-    if (term.kind === 'array') {
-      const variable = variables.get(term.name)!
-      return leaf(`array ${term.name}`, () => (bits.includes(term.name) ? unpacked(variable, width) : `${variable}[i]`))
+  const emit = (expr: Expr): string => {
+    const { node } = expr
+    if (node.kind === 'constant') return `T(${literal(node.value)})`
+    if (node.kind === 'scalar')
+      return leaf(`scalar ${node.name}`, () => `T(${found[node.name] ?? callScalar(scalars.indexOf(node.name))})`)
+    if (node.kind === 'array') {
+      const variable = variables.get(node.name)!
+      return leaf(`array ${node.name}`, () => (bits.includes(node.name) ? unpacked(variable, width) : `${variable}[i]`))
     }
-    const before = known.get(term)
+    const before = known.get(expr)
     if (before) return before
-    const value = calls[term.f](term.of.map(expression))
+    const value = calls[node.op](node.operands.map(emit))
     const variable = `t${known.size}`
-    known.set(term, variable)
+    known.set(expr, variable)
     lines.push(`let ${variable} = ${value};`)
     return variable
   }
-  // All is computed before anything is written: a result may replace what another one is computed from.
-  const results = written.map((name) => [variables.get(name)!, expression(formula.outputs[name]!)])
+  // Compute all results before writing the first: a result may replace an operand of another.
+  const results = written.map((name) => [variables.get(name)!, emit(formula.outputs[name]!)])
   const code = `alias T = ${width === 4 ? 'vec4f' : 'f32'};
 ${callStruct(scalars.length)}
 ${preamble}

@@ -1,15 +1,6 @@
-import {
-  belowOne,
-  checkBoolean,
-  checkNames,
-  checkNumber,
-  count,
-  invalidOption,
-  nonNegative,
-  positiveCount,
-  unit,
-} from '../../util/check.js'
+import { belowOne, count, invalidOption, nonNegative, positiveCount, unit } from '../../util/check.js'
 import type { BaseOptimizer } from '../base-optimizer.js'
+import { type OptionSpecs, readOptions } from '../option-specs.js'
 import type { SamOptimizer } from '../sam.js'
 
 /** Options of `ire`; names are the paper's. */
@@ -38,6 +29,21 @@ export interface IreOptions {
   readonly curvature?: 'sampled' | 'empirical' | 'hutchinson'
 }
 
+export const ireOptions: OptionSpecs<IreOptions> = {
+  kappa: { type: 'number', range: nonNegative, description: 'the enhancement' },
+  gamma: { type: 'number', range: unit, description: 'the share of coordinates treated as flat' },
+  interval: { type: 'number', default: 10, range: positiveCount, description: 'steps between two mask refreshes' },
+  warmup: { type: 'number', default: 0, range: count, description: 'the steps before IRE starts' },
+  beta: { type: 'number', default: 0, range: belowOne, description: 'the smoothing of the curvature' },
+  kappaDecay: { type: 'boolean', default: false, description: 'whether kappa follows the learning rate schedule' },
+  curvature: {
+    type: 'choice',
+    default: 'sampled',
+    choices: ['sampled', 'empirical', 'hutchinson'],
+    description: 'the source of the curvature estimate',
+  },
+}
+
 /** An optimizer whose displacement is enlarged along flat coordinates. */
 export interface IreOptimizer extends Readonly<Required<IreOptions>> {
   readonly kind: 'ire'
@@ -54,21 +60,7 @@ export interface IreOptimizer extends Readonly<Required<IreOptions>> {
 export function ire(inner: BaseOptimizer | SamOptimizer, options: IreOptions): IreOptimizer {
   if (inner.kind !== 'base' && inner.kind !== 'sam')
     throw invalidOption('ire', 'inner', Object(inner).kind, 'a base optimizer or sam around one')
-  checkNames('ire', options, ['kappa', 'gamma', 'interval', 'warmup', 'beta', 'kappaDecay', 'curvature'])
-  const curvature = options.curvature ?? 'sampled'
-  if (curvature !== 'sampled' && curvature !== 'empirical' && curvature !== 'hutchinson')
-    throw invalidOption('ire', 'curvature', curvature, "'sampled', 'empirical' or 'hutchinson'")
-  return Object.freeze<IreOptimizer>({
-    kind: 'ire',
-    inner,
-    kappa: checkNumber('ire', 'kappa', options.kappa, nonNegative),
-    gamma: checkNumber('ire', 'gamma', options.gamma, unit),
-    interval: checkNumber('ire', 'interval', options.interval ?? 10, positiveCount),
-    warmup: checkNumber('ire', 'warmup', options.warmup ?? 0, count),
-    beta: checkNumber('ire', 'beta', options.beta ?? 0, belowOne),
-    kappaDecay: checkBoolean('ire', 'kappaDecay', options.kappaDecay ?? false),
-    curvature,
-  })
+  return Object.freeze<IreOptimizer>({ kind: 'ire', inner, ...readOptions('ire', ireOptions, options) })
 }
 
 /** Whether step `t`, counted from 0, refreshes the mask: t >= T_w and (t - T_w) mod K = 0. */

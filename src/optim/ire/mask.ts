@@ -2,124 +2,141 @@ import { type FloatArray, mapArrays, zerosLike } from '../../ir/float-array.js'
 import type { OnnxIreError } from '../../util/errors.js'
 import { arrayOf, type Gradients, type ParameterArrays } from '../arrays.js'
 import { evaluate } from '../expr/evaluate.js'
-import { faultOf } from '../gradient-norm.js'
-import { flatByMagnitude, flatByValue, smoothedSquare, smoothedValue } from '../update-formulas.js'
+import { array, type Expr, type Formula, formula, scalar } from '../expr/expr.js'
+import { notFiniteError } from '../gradient-norm.js'
 import type { IreOptimizer } from './ire.js'
 import { kthLargest } from './radix-select.js'
 
-/** Which coordinates are flat, and what that was decided by. Replaced as a whole at each refresh. */
+/** IRE's mask of flat coordinates with its statistics. Immutable; a refresh creates a new mask. */
 export interface FlatMask {
-  /** n per parameter: 1 flat, 0 sharp or not IRE's to enhance. */
+  /** n per parameter: 1 for flat coordinates, 0 for sharp ones and for tensors that IRE does not enhance. */
   readonly flat: Readonly<Record<string, Uint8Array>>
-  /** F per parameter, kept in its precision, when `beta` > 0; null otherwise. */
+  /** F per parameter, in the parameter's precision, if `beta` > 0; otherwise null. */
   readonly curvature: Readonly<Record<string, FloatArray>> | null
-  /** The step that made it. */
+  /** The step of the refresh. */
   readonly refreshedAt: number
   /** The largest F that counts as flat. */
   readonly threshold: number
-  /** The share of all ranked coordinates that are flat: about gamma, more when many tie with the threshold. */
+  /** Flat share of all ranked coordinates: about gamma, more if many tie with the threshold. */
   readonly flatShare: number
-  /** The share of all ranked coordinates whose F is exactly 0. If it exceeds gamma, squared F have the threshold 0. */
+  /** Share of all ranked coordinates with F = 0. If it exceeds gamma, the threshold of squared F is 0. */
   readonly zeroShare: number
 }
 
+/** Statistics of a mask. */
+export type MaskStats = Pick<FlatMask, 'refreshedAt' | 'threshold' | 'flatShare' | 'zeroShare'>
+
+/** A refresh of the mask. */
+export interface MaskRequest {
+  readonly ire: IreOptimizer
+  /** The step, from 0. */
+  readonly step: number
+  /** B, the number of samples whose mean the estimates are. */
+  readonly batchSize: number
+  /** Names of the tensors that IRE may enhance; their elements are the N of the threshold. Others keep n = 0. */
+  readonly ranked: readonly string[]
+  /** The kind of estimates, for messages: 'curvature gradient'. */
+  readonly what: string
+}
+
+const [g, F, beta, take] = [array('g'), array('F'), scalar('beta'), scalar('take')]
+
+/** F <- beta F + take g^2, with take = (1 - beta) B. */
+export const smoothedSquareFormula: Formula = formula({ F: F.mul(beta).add(g.mul(take).mul(g)) })
+
+/** F <- beta F + take g, with take = 1 - beta. */
+export const smoothedValueFormula: Formula = formula({ F: F.mul(beta).add(g.mul(take)) })
+
+/** n = 1 if `ranked` <= cut, else 0. Counts the flat coordinates and those with F = 0. */
+const flatFormula = (ranked: Expr): Formula => {
+  const flat = ranked.atMost(scalar('cut'))
+  return formula({ n: flat }, { flat, zero: F.abs().atMost(0) })
+}
+
+const flatByMagnitudeFormula = flatFormula(F.abs())
+const flatByValueFormula = flatFormula(F)
+
 /**
- * The mask of one refresh: F = beta F + (1 - beta) h, one threshold over the N numbers of all ranked tensors, the k-th
- * largest F with k = floor((1 - gamma) N); flat where F <= threshold, ties included; k = 0 makes everything flat.
+ * Computes the mask of one refresh: F <- beta F + (1 - beta) h, with one threshold over the N elements of all ranked
+ * tensors, the k-th largest F, k = floor((1 - gamma) N). A coordinate is flat if F <= threshold, ties included.
  *
- *     h = B g^2     for the curvatures 'sampled' and 'empirical', g being `estimates`
- *     h = v * Hv    for 'hutchinson', which `estimates` are themselves; F has a sign then, and is ranked with it
+ *     h = B g^2     for the curvatures 'sampled' and 'empirical', with g = `estimates`
+ *     h = v * Hv    for 'hutchinson', with `estimates` = v * Hv; F has a sign and is ranked by value
  *
- * Without smoothing B g^2 orders like abs(g), which is ranked instead: the same selection, exact where g^2 would overflow
- * or vanish.
- * @param parameters all of them; those that are not ranked keep n = 0
- * @param previous the mask so far
+ * Without smoothing, abs(g) is ranked instead of B g^2: the same selection, exact even if g^2 overflows or underflows.
+ * @param parameters all parameters; only their lengths and precision are used
+ * @param previous the mask before the refresh
  * @throws 'not-finite' naming the step and the tensor, 'invalid-data' for missing or misshapen estimates
  */
 export function refreshMask(
-  { ire, step, batchSize, ranked, what }: MaskRequest,
+  request: MaskRequest,
   parameters: ParameterArrays,
   estimates: Gradients,
   previous: FlatMask | null,
 ): FlatMask {
+  const { ire, step, ranked, what } = request
   const signed = ire.curvature === 'hutchinson'
   const own = ranked.map((name) => [name, arrayOf(estimates, name, parameters[name]!.length, what)] as const)
-  const take = takeOf({ ire, batchSize })
-  const renewed = () => {
+  const smooth = () => {
     const F = own.map(([name]) => previous?.curvature?.[name]?.slice() ?? zerosLike(parameters[name]!))
-    evaluate(signed ? smoothedValue : smoothedSquare, { F, g: own.map(([, g]) => g) }, { beta: ire.beta, take })
+    const scalars = { beta: ire.beta, take: takeOf(request) }
+    evaluate(signed ? smoothedValueFormula : smoothedSquareFormula, { F, g: own.map(([, g]) => g) }, scalars)
     return Object.fromEntries(own.map(([name], i) => [name, F[i]!]))
   }
   const curvature =
     ire.beta > 0
       ? {
           ...mapArrays(parameters, (parameter, name) => previous?.curvature?.[name] ?? zerosLike(parameter)),
-          ...renewed(),
+          ...smooth(),
         }
       : null
   const values = own.map(([name, g]) => [name, curvature?.[name] ?? g] as const)
   const total = values.reduce((sum, [, { length }]) => sum + length, 0)
   const arrays = values.map(([, array]) => array)
   const cut = total === 0 ? 0 : kthLargest(arrays, rankOf(ire, total), signed ? 'value' : 'magnitude')
-  if (cut === null) throw notFinite(own, values, step, what)
+  if (cut === null) throw findNotFinite(own, values, step, what)
 
   const flat = mapArrays(parameters, ({ length }) => new Uint8Array(length))
-  const columns = { F: arrays, n: values.map(([name]) => flat[name]!) }
-  const counts = evaluate(signed ? flatByValue : flatByMagnitude, columns, { cut })
-  return {
-    flat,
-    curvature,
-    ...maskNumbers({ ire, step, batchSize }, total, { cut, flat: counts['flat']!, zero: counts['zero']! }),
-  }
+  const tensors = { F: arrays, n: values.map(([name]) => flat[name]!) }
+  const counts = evaluate(signed ? flatByValueFormula : flatByMagnitudeFormula, tensors, { cut })
+  const stats = maskStats(request, total, { cut, flat: counts['flat']!, zero: counts['zero']! })
+  return { flat, curvature, ...stats }
 }
 
-/** What a mask was decided by. */
-export type MaskNumbers = Pick<FlatMask, 'refreshedAt' | 'threshold' | 'flatShare' | 'zeroShare'>
+/** The rank k of the threshold. The k-th largest F is flat itself, so k = 0 and k = 1 both leave every coordinate flat. */
+export const rankOf = ({ gamma }: IreOptimizer, total: number): number => Math.max(1, Math.floor((1 - gamma) * total))
 
-/** N numbers of which some were counted, and the largest of them that is flat. */
-interface Counted {
+/** The coefficient `take` of new estimates in F: (1 - beta) B, or 1 - beta for v * Hv. */
+export const takeOf = ({ ire, batchSize }: Pick<MaskRequest, 'ire' | 'batchSize'>): number =>
+  (1 - ire.beta) * (ire.curvature === 'hutchinson' ? 1 : batchSize)
+
+/** Result of ranking N numbers: the k-th largest, and the counts of flat and of zero coordinates. */
+export interface Selection {
   readonly cut: number
   readonly flat: number
   readonly zero: number
 }
 
-/** The k of the threshold: the k-th largest is flat itself, so k = 0 and k = 1 both leave every coordinate flat. */
-export const rankOf = ({ gamma }: IreOptimizer, total: number): number => Math.max(1, Math.floor((1 - gamma) * total))
-
-/** The factor of what is new in F, (1 - beta) B or, of v * Hv, 1 - beta. */
-export const takeOf = ({ ire, batchSize }: Pick<MaskRequest, 'ire' | 'batchSize'>): number =>
-  (1 - ire.beta) * (ire.curvature === 'hutchinson' ? 1 : batchSize)
-
-/** The numbers of the mask that a refresh made. */
-export function maskNumbers(
+/**
+ * Computes the statistics of a mask.
+ * @param total the N of the threshold
+ */
+export function maskStats(
   { ire, step, batchSize }: Pick<MaskRequest, 'ire' | 'step' | 'batchSize'>,
   total: number,
-  { cut, flat, zero }: Counted,
-): MaskNumbers {
+  { cut, flat, zero }: Selection,
+): MaskStats {
   const share = (n: number) => (total === 0 ? 0 : n / total)
   const ranksF = ire.beta > 0 || ire.curvature === 'hutchinson'
   const threshold = ranksF ? cut : Math.min(batchSize * cut * cut, Number.MAX_VALUE)
   return { refreshedAt: step, threshold, flatShare: share(flat), zeroShare: share(zero) }
 }
 
-type Named = readonly (readonly [name: string, array: FloatArray])[]
+type NamedArrays = readonly (readonly [name: string, array: FloatArray])[]
 
-/** What is wrong with the estimates, or else with the F made of them. */
-export function notFinite(estimates: Named, F: Named, step: number, what: string): OnnxIreError {
-  const fault = (named: Named, what: string) =>
-    named.map(([name, array]) => faultOf(array, name, `step ${step}`, what)).find((error) => error !== null)
-  return (fault(estimates, what) ?? fault(F, 'curvature estimate F'))!
-}
-
-/** A refresh of the flat mask; see `refreshMask`. */
-export interface MaskRequest {
-  readonly ire: IreOptimizer
-  /** The step, from 0. */
-  readonly step: number
-  /** B, the number of samples that the estimates are the mean over. */
-  readonly batchSize: number
-  /** The tensors IRE may enhance, whose elements are the N of the threshold; the others keep n = 0. */
-  readonly ranked: readonly string[]
-  /** What the estimates are, for messages: 'curvature gradient'. */
-  readonly what: string
+/** The 'not-finite' error of the first NaN or infinity in the estimates, or else in F. */
+function findNotFinite(estimates: NamedArrays, F: NamedArrays, step: number, what: string): OnnxIreError {
+  const find = (named: NamedArrays, what: string) =>
+    named.map(([name, array]) => notFiniteError(array, name, `step ${step}`, what)).find((error) => error !== null)
+  return (find(estimates, what) ?? find(F, 'curvature estimate F'))!
 }

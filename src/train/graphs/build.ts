@@ -8,9 +8,9 @@ import { type BuiltMetrics, buildMetrics } from '../../metric/build.js'
 import type { Metric } from '../../metric/metric.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { eitherGradient, SAMPLED } from '../either.js'
 import { type PreparationOptions, type PreparedModel, prepareForTraining } from '../model/prepare-model.js'
 import { findTrainable, type Trainable } from '../model/trainable.js'
+import { buildConditionalGradient, SAMPLED } from './conditional-gradient.js'
 import {
   buildCurvature,
   buildGradients,
@@ -47,7 +47,7 @@ export interface TrainingGraphs {
    */
   readonly curvature: SampledGraph | null
   /** `training` and a sampled `curvature` as one graph, made when first asked for; absent without a sampled one. */
-  readonly conditional?: () => Promise<ConditionalGraph>
+  readonly conditional?: () => ConditionalGraph
   /** The graphs for batches run in parts, made when first asked for; absent where gradients of parts average as they are. */
   readonly microBatches?: () => MicroBatchGraphs
   /** Noise that the host draws for every example in training and curvature graph alike, uniform in [0, 1): for Dropout. */
@@ -68,7 +68,7 @@ export interface MicroBatchGraphs {
   readonly training: GraphSpec
   readonly curvature: SampledGraph | null
   /** As of the whole. */
-  readonly conditional?: () => Promise<ConditionalGraph>
+  readonly conditional?: () => ConditionalGraph
   /** Scalars to be fed by name, how much of a mean of the whole each of the part is; `sharesOf` tells. */
   readonly shares: ReadonlyMap<string, Value>
   /** What that depends on: `count`, and `weight/<mean>` of every mean. */
@@ -77,10 +77,10 @@ export interface MicroBatchGraphs {
 
 /** A training graph whose gradients can be those of the curvature graph instead. */
 export interface ConditionalGraph extends SampledGraph {
-  /** What is fed for the gradients of the loss; */
-  readonly plain: Tensors
-  /** and, beside the noise, for the sampled ones. */
-  readonly sampled: Tensors
+  /** Feeds that select the gradients of the loss. */
+  readonly lossFeeds: Tensors
+  /** Feeds that select the sampled gradients, in addition to the noise. */
+  readonly curvatureFeeds: Tensors
 }
 
 /**
@@ -132,14 +132,11 @@ export function buildGraphs(form: PreparedModel, options: TrainingOptions): Trai
     const outputs = (gradients: ReadonlyMap<string, Value>) =>
       new Map([...always, ...gradientOutputs(gradients, parameters), ...prefixed('next/', next)])
     const estimate = buildCurvature(of, dLoss, parameters, options.curvature)
-    const either = async (
-      { noise, probes }: Omit<SampledGraph, 'spec'>,
-      sampled: Sampled,
-    ): Promise<ConditionalGraph> => {
+    const either = ({ noise, probes }: Omit<SampledGraph, 'spec'>, sampled: Sampled): ConditionalGraph => {
       const computed = always.map(([, value]) => value)
-      const { inputs, gradients, ...told } = eitherGradient(of.loss, sampled, ends, computed, parameters)
+      const { inputs, gradients, ...feeds } = buildConditionalGradient(of.loss, sampled, ends, computed, parameters)
       const graph = spec(`training${part}, or curvature`, of, outputs(gradients), [...added, ...inputs])
-      return { ...sampledGraph(graph, { noise, probes }), ...told }
+      return { ...sampledGraph(graph, { noise, probes }), ...feeds }
     }
     return {
       training: spec(`training${part}`, of, outputs(dLoss), added),

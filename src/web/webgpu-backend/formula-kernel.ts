@@ -1,71 +1,71 @@
 import type { Formula } from '../../optim/expr/expr.js'
 import { formulaToWgsl, type Shader, WORKGROUP } from '../../optim/expr/wgsl.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { type Access, type Kernel, type Kernels, MOST_SCALARS } from './kernels.js'
-import type { Plan } from './plan.js'
-import type { Slot } from './slots.js'
-import { STATE_UNIFORM } from './state.js'
+import type { DispatchList } from './dispatch-list.js'
+import { type Access, type Kernel, type KernelCache, MAX_SCALARS } from './kernel-cache.js'
+import type { ParameterBuffers } from './parameter-buffers.js'
+import { STATE_UNIFORM } from './step-state.js'
 
-/** The buffers of a formula's arrays in one slot, but for `g`, which is fed. */
-export type ArraysOf = (slot: Slot, array: string) => GPUBuffer
+/** Returns the buffer of a formula's array for one parameter; `g` is bound separately. */
+export type BufferOf = (buffers: ParameterBuffers, array: string) => GPUBuffer
 
 interface Compiled {
   readonly shader: Shader
   readonly kernel: Kernel
-  readonly groups: Map<Slot, GPUBindGroup>
+  readonly groups: Map<ParameterBuffers, GPUBindGroup>
 }
 
 /**
- * A formula that runs over slots, in place, while nothing is wrong with the step. Its array `g` is fed, `n` is the mask,
- * and its scalar `scale` is the device's.
+ * A formula as a compute shader over parameters, in place. The array `g` is bound per call, `n` is the mask, and the scalar
+ * `scale` is in the step's state. After a fault in the step nothing is written.
  */
 export class FormulaKernel {
   readonly #label: string
   readonly #formula: Formula
-  readonly #kernels: Kernels
-  readonly #arrays: ArraysOf
+  readonly #kernels: KernelCache
+  readonly #bufferOf: BufferOf
   readonly #compiled = new Map<1 | 4, Promise<Compiled>>()
 
-  constructor(label: string, formula: Formula, kernels: Kernels, arrays: ArraysOf) {
+  constructor(label: string, formula: Formula, kernels: KernelCache, bufferOf: BufferOf) {
     this.#label = label
     this.#formula = formula
     this.#kernels = kernels
-    this.#arrays = arrays
+    this.#bufferOf = bufferOf
   }
 
   /**
-   * Adds the dispatch of one slot to a plan.
-   * @param fed the bind group of `g`; null where the formula has none
-   * @throws 'runtime' when the device refuses the shader
+   * Adds the dispatch of one parameter.
+   * @param input the bind group of `g`; null if the formula does not read it
+   * @throws 'runtime' if WebGPU rejects the shader
    */
   async add(
-    plan: Plan,
-    slot: Slot,
-    fed: GPUBindGroup | null,
+    dispatches: DispatchList,
+    buffers: ParameterBuffers,
+    input: GPUBindGroup | null,
     scalars: Readonly<Record<string, number>>,
   ): Promise<void> {
-    const { shader, kernel, groups } = await this.#of(slot.width)
+    const { shader, kernel, groups } = await this.#get(buffers.width)
     const own =
-      groups.get(slot) ??
+      groups.get(buffers) ??
       this.#kernels.group(
         kernel.groups[1]!,
-        shader.arrays.map(({ name }) => this.#arrays(slot, name)),
+        shader.arrays.map(({ name }) => this.#bufferOf(buffers, name)),
       )
-    groups.set(slot, own)
-    const count = slot.count / slot.width
-    plan.add(kernel, fed ? [own, fed] : [own], Math.ceil(count / WORKGROUP), {
+    groups.set(buffers, own)
+    const count = buffers.count / buffers.width
+    dispatches.add(kernel, input ? [own, input] : [own], Math.ceil(count / WORKGROUP), {
       count,
-      offset: slot.word,
+      offset: buffers.word,
       scalars: shader.scalars.map((name) => scalars[name]!),
     })
   }
 
-  #of(width: 1 | 4): Promise<Compiled> {
+  #get(width: 1 | 4): Promise<Compiled> {
     const known = this.#compiled.get(width)
     if (known) return known
     const made = this.#compile(width)
     this.#compiled.set(width, made)
-    // One that failed is tried anew when it is needed again.
+    // A failed compilation is repeated at the next call.
     made.catch(() => this.#compiled.delete(width))
     return made
   }
@@ -79,10 +79,10 @@ export class FormulaKernel {
       found: { scale: 'state.scale' },
       unless: 'state.fault != 0u',
     })
-    if (made.scalars.length > MOST_SCALARS)
+    if (made.scalars.length > MAX_SCALARS)
       throw new OnnxIreError(
         'invalid-option',
-        `${this.#label}: the optimizer's formula has ${made.scalars.length} scalars; at most ${MOST_SCALARS} are carried to a WebGPU shader`,
+        `${this.#label}: the optimizer's formula has ${made.scalars.length} scalars; a WebGPU shader takes at most ${MAX_SCALARS}`,
       )
     const access = (written: boolean): Access => (written ? 'write' : 'read')
     const groups = [made.arrays, made.fed].map((arrays) => arrays.map(({ written }) => access(written)))

@@ -2,7 +2,7 @@ import { afterAll, expect, test } from 'vitest'
 import { DeviceArithmetic } from '../../../src/backend/onnx/arithmetic.js'
 import { node } from '../../../src/node/index.js'
 import type { ParameterArrays } from '../../../src/optim/arrays.js'
-import { average } from '../../../src/train/average.js'
+import { updateAverages } from '../../../src/optim/ema.js'
 import { gradientOf, split, start } from '../../optim/problem.js'
 import { downloaded, shapesOf, uploaded } from './device-run.js'
 import { hostDevice } from './host-device.js'
@@ -28,7 +28,7 @@ function expectClose(got: Record<string, Float32Array>, wanted: Record<string, A
   }
 }
 
-test('gradients of parts are added by their weights and scaled', async () => {
+test('accumulate and scale > gradients of micro-batches > returns the weighted sum', async () => {
   let sum = await arithmetic.accumulate(null, await placed(g()), 3)
   sum = await arithmetic.accumulate(sum, await placed(theta()), 0.25)
   sum = await arithmetic.scale(sum, 0.5)
@@ -38,7 +38,7 @@ test('gradients of parts are added by their weights and scaled', async () => {
   expectClose(await downloaded(device, sum), wanted)
 })
 
-test('what counts for nothing may be not a number', async () => {
+test('accumulate and scale > factor 0 for NaN > counts as 0', async () => {
   const spoilt = () =>
     Object.fromEntries(Object.entries(g()).map(([name, array]) => [name, array.map(() => Number.NaN)]))
   let sum = await arithmetic.accumulate(null, await placed(spoilt()), 0)
@@ -51,23 +51,23 @@ test('what counts for nothing may be not a number', async () => {
   )
 })
 
-test('a moving average follows what the host computes; what is given up is released, what is not stays', async () => {
+test('updateAverages > 20 updates > equals the host; consumed sets are released, values are not', async () => {
   const host = theta()
   const trained = await placed(g())
   let averages = await placed(theta())
   for (let t = 0; t < 20; t++) {
     const before = averages
-    averages = await arithmetic.average(averages, trained, 0.9)
-    average(host, g(), 0.9)
+    averages = await arithmetic.updateAverages(averages, trained, 0.9)
+    updateAverages(host, g(), 0.9)
     await expect(device.download(before['bias']!)).rejects.toMatchObject({ code: 'runtime' })
   }
   expectClose(await downloaded(device, averages), host)
   expect(await downloaded(device, trained)).toEqual(g())
 })
 
-test('sets of other names or dims are refused, and stay what they were', async () => {
+test('accumulate > sets of different names > rejects, sets unchanged', async () => {
   const { bias: _, ...others } = g()
   const [sum, part] = [await placed(theta()), await placed(others)]
-  await expect(arithmetic.accumulate(sum, part, 1)).rejects.toThrow("'bias' is not in both sets")
+  await expect(arithmetic.accumulate(sum, part, 1)).rejects.toThrow("'bias' is missing in one of the two sets")
   expect(await downloaded(device, sum)).toEqual(theta())
 })

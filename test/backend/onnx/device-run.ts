@@ -1,8 +1,9 @@
 import { expect } from 'vitest'
-import type { DeviceResidence } from '../../../src/backend/backend.js'
-import { graphResidence } from '../../../src/backend/onnx/onnx-backend.js'
+import type { StepBackend } from '../../../src/backend/backend.js'
+import { OnnxBackend } from '../../../src/backend/onnx/onnx-backend.js'
 import type { StepContext, StepReport } from '../../../src/backend/step.js'
-import { type GradientFunction, takeStep, takeStepIn } from '../../../src/backend/step.js'
+import { type GradientFunction, runStep, takeStep } from '../../../src/backend/step.js'
+import { input } from '../../../src/ir/leaf.js'
 import { adam, adamw } from '../../../src/optim/adam.js'
 import type { ParameterArrays } from '../../../src/optim/arrays.js'
 import type { BaseOptimizer } from '../../../src/optim/base-optimizer.js'
@@ -14,6 +15,7 @@ import { learningRateFactor } from '../../../src/optim/schedule.js'
 import { sgd } from '../../../src/optim/sgd.js'
 import { cloneState, initialState, type OptimizerState } from '../../../src/optim/state.js'
 import type { Device, DeviceTensors } from '../../../src/runtime/device.js'
+import type { Runtime } from '../../../src/runtime/runtime.js'
 import { curvatureOf, flatten, gradientOf, hessianOf, split, start } from '../../optim/problem.js'
 
 const dimsOf: Readonly<Record<string, readonly number[]>> = { scale: [], embedding: [4, 3], nothing: [0, 5] }
@@ -45,21 +47,21 @@ export async function downloaded(device: Device, tensors: DeviceTensors): Promis
 /** One step on a device, of gradients that are computed on the host. */
 export async function deviceStep(
   device: Device,
-  residence: DeviceResidence<DeviceTensors>,
+  backend: StepBackend<DeviceTensors>,
   optimizer: Optimizer,
   step: number,
   gradient: GradientFunction,
   context: StepContext,
 ): Promise<StepReport> {
   const asked: DeviceTensors[] = []
-  const answer: GradientFunction<DeviceTensors, DeviceTensors> = async (kind, at) => {
+  const answer: GradientFunction<DeviceTensors> = async (kind, at) => {
     const reply = await gradient(kind, await downloaded(device, at))
     const gradients = await uploaded(device, shapesOf(reply.gradients), reply.gradients)
     asked.push(gradients)
     return { ...reply, gradients }
   }
   try {
-    return await takeStepIn(residence, optimizer, step, answer, context)
+    return await runStep(backend, optimizer, step, answer, context)
   } finally {
     for (const gradients of asked) for (const tensor of Object.values(gradients)) tensor.release()
   }
@@ -113,13 +115,13 @@ export function answers(optimizer: Optimizer, context: StepContext) {
 export async function agree(device: Device, optimizer: Optimizer, context: StepContext = {}): Promise<string> {
   const parameters = split(start, Float32Array)
   const state = initialState(optimizer, parameters)
-  const residence = await resident(device, optimizer, parameters, state)
+  const backend = await loadedBackend(device, optimizer, parameters, state)
   const answer = answers(optimizer, context)
   for (let t = 0; t < steps; t++) {
     const here = { ...context, lrFactor: lrFactor(t) }
     const report = await takeStep(optimizer, parameters, state, answer(t), here)
-    const numbers = await deviceStep(device, residence, optimizer, t, answer(t), here)
-    expectClose(await downloaded(device, residence.parameters), parameters, `step ${t}`)
+    const numbers = await deviceStep(device, backend, optimizer, t, answer(t), here)
+    expectClose(await downloaded(device, backend.parameters), parameters, `step ${t}`)
     // SAM measures it at the top of the ascent, which moves faster than the parameters do.
     const norm = report.gradientNorm
     expect(Math.abs(numbers.gradientNorm - norm)).toBeLessThan(1e-4 * Math.max(1, norm))
@@ -127,28 +129,37 @@ export async function agree(device: Device, optimizer: Optimizer, context: StepC
     expect(numbers.zeroShare).toBe(report.zeroShare)
   }
   const stored = { parameters: split(start, Float32Array), state: initialState(optimizer, parameters) }
-  await residence.store(stored.parameters, stored.state)
+  await backend.download({ parameters: stored.parameters, optimizer: stored.state })
   expectClose(stored.parameters, parameters, 'stored')
   for (const [moment, arrays] of Object.entries(state.moments))
     expectClose(stored.state.moments[moment]!, arrays, moment, steep)
   expect(stored.state.mask?.flat).toEqual(state.mask?.flat)
-  await residence.release()
+  await backend.dispose()
   const end = flatten(parameters)
   expect(Math.max(...end.map((x, i) => Math.abs(x - start[i]!)))).toBeGreaterThan(0.1)
   return end.map((x) => x.toFixed(5)).join()
 }
 
-/** A residence that has taken over a state. */
-export async function resident(
+/** Creates the ONNX backend of a device with a loaded state. */
+export async function loadedBackend(
   device: Device,
   optimizer: Optimizer,
   parameters: ParameterArrays,
   state: OptimizerState,
-) {
-  const { base, ire } = unwrap(optimizer)
-  const residence = await graphResidence(device, { base, ire, parameters: shapesOf(parameters) })
-  await residence.load(parameters, state)
-  return residence
+): Promise<OnnxBackend> {
+  const backend = createOnnxBackend(device, optimizer, shapesOf(parameters))
+  await backend.load({ parameters, optimizer: state })
+  return backend
+}
+
+/** Creates the ONNX backend of a device for float32 parameters of these dims. */
+export function createOnnxBackend(
+  device: Device,
+  optimizer: Optimizer,
+  shapes: Readonly<Record<string, readonly number[]>>,
+): OnnxBackend {
+  const parameters = Object.entries(shapes).map(([name, dims]) => [name, input(name, 'float32', dims)] as const)
+  return new OnnxBackend({ provider: 'cpu' } as Runtime, device, { optimizer, parameters: new Map(parameters) })
 }
 
 /** @param small where a coordinate crosses 0 it carries the rounding of the larger values it came from */
@@ -165,11 +176,11 @@ export async function unchanged(device: Device, bad: number): Promise<void> {
   const optimizer = ire(sam(adamw({ lr: 0.03 }), { rho: 0.1 }), { ...options, warmup: 0, interval: 2 })
   const parameters = split(start, Float32Array)
   const state = initialState(optimizer, parameters)
-  const residence = await resident(device, optimizer, parameters, state)
+  const backend = await loadedBackend(device, optimizer, parameters, state)
   const answer = answers(optimizer, {})
-  for (let t = 0; t < 2; t++) await deviceStep(device, residence, optimizer, t, answer(t), {})
+  for (let t = 0; t < 2; t++) await deviceStep(device, backend, optimizer, t, answer(t), {})
   const before = { parameters, state: cloneState(state) }
-  await residence.store(before.parameters, before.state)
+  await backend.download({ parameters: before.parameters, optimizer: before.state })
   // Step 2 refreshes: curvature, the first gradient, the one after the ascent.
   for (const [at, what] of [
     [1, 'loss gradient'],
@@ -181,17 +192,17 @@ export async function unchanged(device: Device, bad: number): Promise<void> {
       if (calls++ === at) gradients['embedding']![7] = bad
       return { gradients }
     }
-    const step = deviceStep(device, residence, optimizer, 2, spoilt, {})
+    const step = deviceStep(device, backend, optimizer, 2, spoilt, {})
     await expect(step).rejects.toMatchObject({ code: 'not-finite' })
     await expect(step).rejects.toThrow(`step 2: the ${what} of 'embedding' is ${bad} at element 7 of 12`)
     expect(calls).toBe(3)
     const after = { parameters: split(start, Float32Array), state: initialState(optimizer, parameters) }
-    await residence.store(after.parameters, after.state)
+    await backend.download({ parameters: after.parameters, optimizer: after.state })
     expect(after.parameters).toEqual(before.parameters)
     expect(after.state.moments).toEqual(before.state.moments)
     expect(after.state.mask).toBe(before.state.mask)
   }
-  const { gradientNorm } = await deviceStep(device, residence, optimizer, 2, answer(2), {})
+  const { gradientNorm } = await deviceStep(device, backend, optimizer, 2, answer(2), {})
   expect(gradientNorm).toBeGreaterThan(0)
-  await residence.release()
+  await backend.dispose()
 }

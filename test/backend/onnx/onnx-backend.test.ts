@@ -1,6 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest'
-import { graphResidence } from '../../../src/backend/onnx/onnx-backend.js'
-import { takeStep, takeStepIn } from '../../../src/backend/step.js'
+import { runStep, takeStep } from '../../../src/backend/step.js'
 import { node } from '../../../src/node/index.js'
 import { adamw } from '../../../src/optim/adam.js'
 import type { ParameterArrays } from '../../../src/optim/arrays.js'
@@ -14,11 +13,12 @@ import {
   agree,
   answers,
   bases,
+  createOnnxBackend,
   deviceStep,
   downloaded,
   ires,
+  loadedBackend,
   options,
-  resident,
   sams,
   settings,
   unchanged,
@@ -58,91 +58,81 @@ describe('50 steps by graphs on a device agree with those of plain arrays to 1e-
   }
 })
 
-test('the same with estimates that are ranked on the host', async () => {
-  const ranking: Device = { ...device, ranking: 'host' }
-  for (const [, enhancement] of ires)
-    if (enhancement) await agree(ranking, ire(adamw({ lr: 0.03 }), enhancement), { settings })
-})
-
-test.each(['device', 'host'] as const)(
-  'every tensor of the device is freed: as many are there after 5 steps as after 50, and none in the end, ranked on the %s',
-  async (ranking) => {
-    const live = new Set<DeviceTensor>()
-    const counted = <T extends DeviceTensor>(tensor: T): T => {
-      const { release } = tensor
-      live.add(tensor)
-      return Object.assign(tensor, {
-        release() {
-          live.delete(tensor)
-          release.call(tensor)
-        },
-      })
-    }
-    const counting: Device = {
-      ranking,
-      compile: async (model, keeps) => {
-        const program = await device.compile(model, keeps)
-        const run: typeof program.run = async (feeds) => {
-          const outputs = await program.run(feeds)
-          Object.values(outputs.kept).forEach(counted)
-          return outputs
-        }
-        return { ...program, run }
+test('device memory > 50 steps > the number of tensors is constant, and 0 after dispose', async () => {
+  const live = new Set<DeviceTensor>()
+  const counted = <T extends DeviceTensor>(tensor: T): T => {
+    const { release } = tensor
+    live.add(tensor)
+    return Object.assign(tensor, {
+      release() {
+        live.delete(tensor)
+        release.call(tensor)
       },
-      upload: async (tensor) => counted(await device.upload(tensor)),
-      download: (tensor) => device.download(tensor),
-    }
-    const optimizer = ire(sam(adamw({ lr: 0.03 })), { ...options, warmup: 0, beta: 0.5 })
-    const parameters = split(start, Float32Array)
-    const residence = await resident(counting, optimizer, parameters, initialState(optimizer, parameters))
-    const counts: number[] = []
-    for (let t = 0; t < 50; t++) {
-      await deviceStep(counting, residence, optimizer, t, answers(optimizer, { settings })(t), {
-        settings,
-        clipNorm: 1,
-      })
-      if (t === 11 || t === 20 || t === 49) counts.push(live.size)
-    }
-    // Parameters, bundles, what the last step measured, the mask with its F.
-    expect(counts).toEqual([counts[0], counts[0], counts[0]])
-    expect(counts[0]).toBeLessThan(30)
-    await residence.load(parameters, initialState(optimizer, parameters))
-    await residence.release()
-    expect(live.size).toBe(0)
-  },
-)
+    })
+  }
+  const counting: Device = {
+    compile: async (model, keeps) => {
+      const program = await device.compile(model, keeps)
+      const run: typeof program.run = async (feeds) => {
+        const outputs = await program.run(feeds)
+        Object.values(outputs.kept).forEach(counted)
+        return outputs
+      }
+      return { ...program, run }
+    },
+    upload: async (tensor) => counted(await device.upload(tensor)),
+    download: (tensor) => device.download(tensor),
+  }
+  const optimizer = ire(sam(adamw({ lr: 0.03 })), { ...options, warmup: 0, beta: 0.5 })
+  const parameters = split(start, Float32Array)
+  const backend = await loadedBackend(counting, optimizer, parameters, initialState(optimizer, parameters))
+  const counts: number[] = []
+  for (let t = 0; t < 50; t++) {
+    await deviceStep(counting, backend, optimizer, t, answers(optimizer, { settings })(t), {
+      settings,
+      clipNorm: 1,
+    })
+    if (t === 11 || t === 20 || t === 49) counts.push(live.size)
+  }
+  // Parameters, bundles, what the last step measured, the mask with its F.
+  expect(counts).toEqual([counts[0], counts[0], counts[0]])
+  expect(counts[0]).toBeLessThan(30)
+  await backend.load({ parameters, optimizer: initialState(optimizer, parameters) })
+  await backend.dispose()
+  expect(live.size).toBe(0)
+})
 
 test('a loss that is not finite names the tensor whose gradient is not either', async () => {
   const optimizer = sgd({ lr: 0.1 })
   const parameters = split(start, Float32Array)
-  const residence = await resident(device, optimizer, parameters, initialState(optimizer, parameters))
+  const backend = await loadedBackend(device, optimizer, parameters, initialState(optimizer, parameters))
   const gradients = split(gradientOf(start), Float32Array)
   gradients['bias']![2] = Number.NaN
-  const step = deviceStep(device, residence, optimizer, 0, () => ({ gradients, loss: Number.NaN }), {})
+  const step = deviceStep(device, backend, optimizer, 0, () => ({ gradients, loss: Number.NaN }), {})
   await expect(step).rejects.toThrow("step 0: the loss is NaN: the loss gradient of 'bias' is NaN at element 2 of 4")
-  expect(await downloaded(device, residence.parameters)).toEqual(parameters)
+  expect(await downloaded(device, backend.parameters)).toEqual(parameters)
 })
 
 test('missing and misshapen gradients are refused before anything is done', async () => {
   const optimizer = sam(sgd({ lr: 0.1 }))
   const parameters = split(start, Float32Array)
-  const residence = await resident(device, optimizer, parameters, initialState(optimizer, parameters))
+  const backend = await loadedBackend(device, optimizer, parameters, initialState(optimizer, parameters))
   const { bias, ...others } = split(gradientOf(start), Float32Array)
   for (const [gradients, message] of [
     [others, "no loss gradient for parameter 'bias'"],
     [{ ...others, bias: bias!.slice(1) }, "the loss gradient of 'bias' is float32[3], the parameter float32[4]"],
   ] as const) {
-    const step = deviceStep(device, residence, optimizer, 0, () => ({ gradients }), {})
+    const step = deviceStep(device, backend, optimizer, 0, () => ({ gradients }), {})
     await expect(step).rejects.toMatchObject({ code: 'invalid-data' })
     await expect(step).rejects.toThrow(message)
   }
-  expect(await downloaded(device, residence.parameters)).toEqual(parameters)
+  expect(await downloaded(device, backend.parameters)).toEqual(parameters)
 })
 
 test('a device keeps float32 only', async () => {
   const optimizer = sgd({ lr: 0.1 })
   const parameters = split(start, Float64Array)
-  const loading = resident(device, optimizer, parameters, initialState(optimizer, parameters))
+  const loading = loadedBackend(device, optimizer, parameters, initialState(optimizer, parameters))
   await expect(loading).rejects.toMatchObject({ code: 'invalid-data' })
 })
 
@@ -155,17 +145,17 @@ test('what is stored and loaded goes on bit for bit', async () => {
   const run = async (resumesAt: number) => {
     const parameters = split(start, Float32Array)
     const state = initialState(optimizer, parameters)
-    let residence = await resident(device, optimizer, parameters, state)
+    let backend = await loadedBackend(device, optimizer, parameters, state)
     const context = { settings, clipNorm: 2 }
     for (let t = 0; t < 20; t++) {
       if (t === resumesAt) {
-        await residence.store(parameters, state)
-        await residence.release()
-        residence = await resident(device, optimizer, parameters, cloneState(state))
+        await backend.download({ parameters: parameters, optimizer: state })
+        await backend.dispose()
+        backend = await loadedBackend(device, optimizer, parameters, cloneState(state))
       }
-      await deviceStep(device, residence, optimizer, t, answers(optimizer, context)(t), context)
+      await deviceStep(device, backend, optimizer, t, answers(optimizer, context)(t), context)
     }
-    await residence.store(parameters, state)
+    await backend.download({ parameters: parameters, optimizer: state })
     return { parameters, moments: state.moments, mask: state.mask }
   }
   expect(await run(11)).toEqual(await run(-1))
@@ -193,12 +183,8 @@ test('tensors large and small, of lengths that do not divide', async () => {
   const optimizer = ire(sam(adamw({ lr: 0.03 }), { rho: 0.5, adaptive: true }), { kappa: 1, gamma: 0.6, interval: 2 })
   const parameters = arrays(0.3)
   const state = initialState(optimizer, parameters)
-  const residence = await graphResidence(device, {
-    base: optimizer.inner.kind === 'sam' ? optimizer.inner.base : optimizer.inner,
-    ire: optimizer,
-    parameters: dims,
-  })
-  await residence.load(parameters, state)
+  const backend = createOnnxBackend(device, optimizer, dims)
+  await backend.load({ parameters, optimizer: state })
   for (let t = 0; t < 4; t++) {
     let calls = 0
     // They depend on the ascent too.
@@ -214,8 +200,8 @@ test('tensors large and small, of lengths that do not divide', async () => {
     const context = { clipValue: 1.5, clipNorm: 100, settings: { bias: { lrScale: t < 2 ? 1 : 0.5 } } }
     const report = await takeStep(optimizer, parameters, state, gradient, context)
     calls = 0
-    const there = await takeStepIn(
-      residence,
+    const there = await runStep(
+      backend,
       optimizer,
       t,
       async (kind, at) => ({
@@ -224,7 +210,7 @@ test('tensors large and small, of lengths that do not divide', async () => {
       context,
     )
     expect(Math.abs(there.gradientNorm / report.gradientNorm - 1)).toBeLessThan(1e-5)
-    for (const [name, array] of Object.entries(await downloaded(device, residence.parameters)))
+    for (const [name, array] of Object.entries(await downloaded(device, backend.parameters)))
       expect(
         array.reduce((worst, x, i) => Math.max(worst, Math.abs(x - parameters[name]![i]!)), 0),
         name,

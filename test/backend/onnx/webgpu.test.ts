@@ -12,7 +12,7 @@ const gpuNeeded = await needs('webgpu')
 describe('on the WebGPU of Node, with no node on the CPU', gpuNeeded, () => {
   let runtime: Runtime
   beforeAll(() => {
-    runtime = webgpu({ cpuNodes: 'refused', ranking: 'device' })
+    runtime = webgpu({ cpuNodes: 'refused' })
   })
   afterAll(() => runtime.dispose())
 
@@ -36,7 +36,7 @@ describe('on the WebGPU of Node, with no node on the CPU', gpuNeeded, () => {
     const [theta, g] = [split(start, Float32Array), split(gradientOf(start), Float32Array)]
     const placed = () => uploaded(device, shapesOf(theta), g)
     const sum = await arithmetic.accumulate(await arithmetic.accumulate(null, await placed(), 2), await placed(), 0.5)
-    const average = await arithmetic.average(await uploaded(device, shapesOf(theta), theta), sum, 0.75)
+    const average = await arithmetic.updateAverages(await uploaded(device, shapesOf(theta), theta), sum, 0.75)
     for (const [name, array] of Object.entries(await downloaded(device, average)))
       array.forEach((x, i) => {
         expect(x).toBeCloseTo(0.75 * theta[name]![i]! + 0.25 * 2.5 * g[name]![i]!, 5)

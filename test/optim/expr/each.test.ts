@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { type Columns, evaluate, evaluateOne } from '../../../src/optim/expr/evaluate.js'
-import { add, array, atMost, div, formula, mul, scalar, sqrt } from '../../../src/optim/expr/expr.js'
+import { evaluate, evaluateOne, type TensorArrays } from '../../../src/optim/expr/evaluate.js'
+import { array, formula, scalar } from '../../../src/optim/expr/expr.js'
 import { sumOfSquares } from '../../../src/optim/expr/interpreter.js'
-import { squares } from '../../../src/optim/gradient-norm.js'
+import { squaresFormula } from '../../../src/optim/gradient-norm.js'
 import { Random } from '../../../src/util/random.js'
 
 const random = new Random(5)
@@ -10,10 +10,10 @@ const draw = (length: number, type: typeof Float32Array | typeof Float64Array) =
   random.fill(new type(length), 'normal')
 
 /** theta <- theta + k n m / (sqrt(v) + 1e-3), m <- m + g; n is bytes. */
-const [theta, g, m, v, n] = ['theta', 'g', 'm', 'v', 'n'].map(array) as [never, never, never, never, never]
+const [theta, g, m, v, n] = [array('theta'), array('g'), array('m'), array('v'), array('n')]
 const moved = formula({
-  theta: add(theta, div(mul(mul(scalar('k'), n), m), add(sqrt(mul(v, v)), 1e-3))),
-  m: add(m, g),
+  theta: theta.add(n.mul(scalar('k')).mul(m).div(v.mul(v).sqrt().add(1e-3))),
+  m: m.add(g),
 })
 
 const columnsOf = (lengths: readonly number[], typeAt: (i: number) => typeof Float32Array | typeof Float64Array) => {
@@ -50,8 +50,8 @@ describe('many tensors at once', () => {
   test('counts of all of them', () => {
     const lengths = Array.from({ length: 300 }, (_, i) => i)
     const F = lengths.map((length) => draw(length, Float32Array))
-    const columns: Columns = { F, n: lengths.map((length) => new Uint8Array(length)) }
-    const flat = atMost(array('F'), scalar('cut'))
+    const columns: TensorArrays = { F, n: lengths.map((length) => new Uint8Array(length)) }
+    const flat = array('F').atMost(scalar('cut'))
     const counted = evaluate(formula({ n: flat }, { flat }), columns, { cut: 0.25 })
     const wanted = F.flatMap((array) => [...array]).filter((x) => x <= 0.25).length
     expect(counted).toEqual({ flat: wanted })
@@ -62,6 +62,6 @@ describe('many tensors at once', () => {
 test('the sum of squares of a few elements is to the last bit that of a kernel', () => {
   for (let length = 0; length < 300; length++) {
     const x = draw(length, Float32Array) as Float32Array
-    expect(sumOfSquares(x, length), `${length}`).toBe(evaluateOne(squares, { g: x })['squares'])
+    expect(sumOfSquares(x, length), `${length}`).toBe(evaluateOne(squaresFormula, { g: x })['squares'])
   }
 })

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { evaluateOne } from '../../../src/optim/expr/evaluate.js'
-import { array, atMost, type Expr, type Formula, formula, mul, scalar } from '../../../src/optim/expr/expr.js'
+import { array, constant, type Expr, type Formula, formula, scalar } from '../../../src/optim/expr/expr.js'
 import { interpret } from '../../../src/optim/expr/interpreter.js'
 import type { Kernel } from '../../../src/optim/expr/program.js'
 import { type ArrayTypes, compileFormula } from '../../../src/optim/expr/wasm/compile.js'
@@ -42,10 +42,10 @@ function randomFormula() {
   const leaves: Expr[] = [
     ...['a', 'b', 'mask'].map(array),
     ...['s', 't'].map(scalar),
-    ...[pick([0, 1, -2.5, 1e-3]), pick([-0, Infinity, -Infinity])].map((value): Expr => ({ kind: 'constant', value })),
+    ...[pick([0, 1, -2.5, 1e-3]), pick([-0, Infinity, -Infinity])].map(constant),
   ]
   const terms = randomTerms(random, leaves)
-  const truth = atMost(pick(terms), scalar('t'))
+  const truth = pick(terms).atMost(scalar('t'))
   return formula({ a: pick(terms), c: terms.at(-1)!, bits: truth }, { sum: pick([...leaves, ...terms]), count: truth })
 }
 
@@ -102,7 +102,7 @@ describe('random formulas, element by element', () => {
 describe('which of them computes', () => {
   // (2^24 + x) - 2^24 is 0 in single precision for x = 1, and 1 in double precision.
   const lost = formula({
-    y: { kind: 'call', f: 'sub', of: [{ kind: 'call', f: 'add', of: [array('x'), scalar('big')] }, scalar('big')] },
+    y: array('x').add(scalar('big')).sub(scalar('big')),
   })
   const run = (evaluation: typeof evaluateOne, x: Float32Array | Float64Array, y: Float32Array | Float64Array) => {
     evaluation(lost, { x, y }, { big: 2 ** 24 })
@@ -119,7 +119,7 @@ describe('which of them computes', () => {
     // Of a double only what the other array holds is lost.
     expect(run(evaluateOne, Float64Array.of(1 + 2 ** -30), new Float32Array(1))).toBe(1)
     const narrow = Float32Array.of(0)
-    evaluateOne(formula({ y: mul(array('x'), array('x')) }), { x: Float64Array.of(1 + 2 ** -13), y: narrow })
+    evaluateOne(formula({ y: array('x').mul(array('x')) }), { x: Float64Array.of(1 + 2 ** -13), y: narrow })
     expect(narrow[0]).toBe(Math.fround((1 + 2 ** -13) ** 2))
   })
 
@@ -155,7 +155,7 @@ describe('which of them computes', () => {
 
 test('a formula of more arrays than fit at once is computed in smaller chunks', () => {
   const names = Array.from({ length: 60 }, (_, i) => `x${i}`)
-  const made = formula({ product: names.map(array).reduce((a, b) => mul(a, b)) })
+  const made = formula({ product: names.map(array).reduce((a, b) => a.mul(b)) })
   const arrays = Object.fromEntries([...names, 'product'].map((name) => [name, new Float32Array(5000).fill(1.25)]))
   const wanted = names.slice(1).reduce((product) => Math.fround(product * 1.25), 1.25)
   evaluateOne(made, arrays)

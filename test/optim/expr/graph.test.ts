@@ -50,19 +50,19 @@ const ys = [2, -1, 0.5, 0.75, -4, 7]
 
 test('every arithmetic, on arrays, scalars and numbers', async () => {
   const terms: Record<string, [f.Expr, (x: number, y: number) => number]> = {
-    add: [f.add(x, y), (x, y) => x + y],
-    sub: [f.sub(x, c), (x) => x - 0.75],
-    subtracted: [f.sub(1, x), (x) => 1 - x],
-    mul: [f.mul(x, y), (x, y) => x * y],
-    div: [f.div(x, y), (x, y) => x / y],
-    min: [f.min(x, c), (x) => Math.min(x, 0.75)],
-    max: [f.max(y, 0.5), (_, y) => Math.max(y, 0.5)],
-    atMost: [f.atMost(x, c), (x) => (x <= 0.75 ? 1 : 0)],
-    sqrt: [f.sqrt(f.abs(x)), (x) => Math.sqrt(Math.abs(x))],
-    sign: [f.add(f.sign(x), 0), (x) => Math.sign(x) + 0],
+    add: [x.add(y), (x, y) => x + y],
+    sub: [x.sub(c), (x) => x - 0.75],
+    subtracted: [f.constant(1).sub(x), (x) => 1 - x],
+    mul: [x.mul(y), (x, y) => x * y],
+    div: [x.div(y), (x, y) => x / y],
+    min: [x.min(c), (x) => Math.min(x, 0.75)],
+    max: [y.max(0.5), (_, y) => Math.max(y, 0.5)],
+    atMost: [x.atMost(c), (x) => (x <= 0.75 ? 1 : 0)],
+    sqrt: [x.abs().sqrt(), (x) => Math.sqrt(Math.abs(x))],
+    sign: [x.sign().add(0), (x) => Math.sign(x) + 0],
     itself: [y, (_, y) => y],
-    uniform: [f.add(c, 1), () => 1.75],
-    constant: [f.mul(f.sub(0, 2), 3), () => -6],
+    uniform: [c.add(1), () => 1.75],
+    constant: [f.constant(0).sub(2).mul(3), () => -6],
   }
   const outputs = Object.fromEntries(Object.entries(terms).map(([name, [term]]) => [name, term]))
   const { results, operators } = await computed(outputs, { x: xs, y: ys }, { c: 0.75 })
@@ -72,9 +72,9 @@ test('every arithmetic, on arrays, scalars and numbers', async () => {
 })
 
 test('what results share is computed once, and an array and a scalar may have one name', async () => {
-  const shared = f.sqrt(f.mul(x, x))
+  const shared = x.mul(x).sqrt()
   const { results, operators } = await computed(
-    { a: f.add(shared, f.scalar('x')), b: f.sub(shared, 1) },
+    { a: shared.add(f.scalar('x')), b: shared.sub(1) },
     { x: xs },
     { x: 10 },
   )

@@ -1,12 +1,13 @@
-import type { Expr, Formula, Op } from '../../../src/optim/expr/expr.js'
+import { Expr, type Formula, type Op } from '../../../src/optim/expr/expr.js'
 import type { Random } from '../../../src/util/random.js'
 
 /** One element of a term, every operation rounded by `store`: IEEE arithmetic leaves no choice of what it comes to. */
 export function plainly(term: Expr, at: (name: string) => number, store: (x: number) => number): number {
-  if (term.kind === 'array') return at(term.name)
-  if (term.kind === 'scalar') return store(at(term.name))
-  if (term.kind === 'constant') return store(term.value)
-  const [a, b] = term.of.map((x) => plainly(x, at, store)) as [number, number]
+  const { node } = term
+  if (node.kind === 'array') return at(node.name)
+  if (node.kind === 'scalar') return store(at(node.name))
+  if (node.kind === 'constant') return store(node.value)
+  const [a, b] = node.operands.map((x) => plainly(x, at, store)) as [number, number]
   const results: Record<Op, () => number> = {
     add: () => a + b,
     sub: () => a - b,
@@ -19,7 +20,7 @@ export function plainly(term: Expr, at: (name: string) => number, store: (x: num
     abs: () => Math.abs(a),
     sign: () => Math.sign(a) || 0,
   }
-  return store(results[term.f]())
+  return store(results[node.op]())
 }
 
 const binary: readonly Op[] = ['add', 'sub', 'mul', 'div', 'min', 'max', 'atMost']
@@ -30,8 +31,9 @@ export function randomTerms(random: Random, leaves: readonly Expr[]): Expr[] {
   const pick = <T>(list: readonly T[]): T => list[random.integer(list.length)]!
   const terms = [...leaves]
   for (let i = 1 + random.integer(20); i > 0; i--) {
-    const f = pick(random.integer(3) > 0 ? binary : unary)
-    terms.push({ kind: 'call', f, of: binary.includes(f) ? [pick(terms), pick(terms)] : [pick(terms)] })
+    const op = pick(random.integer(3) > 0 ? binary : unary)
+    const operands = binary.includes(op) ? [pick(terms), pick(terms)] : [pick(terms)]
+    terms.push(new Expr({ kind: 'call', op, operands }))
   }
   return terms.slice(leaves.length)
 }

@@ -10,9 +10,9 @@ const origin = 'http://formula.test'
 /** (2^24 + 1) - 2^24 is 0 in single precision, which only WebAssembly computes in, and 1 in double precision. */
 const script = `
   import { evaluateOne } from '/optim/expr/evaluate.js'
-  import { add, array, formula, scalar, sub } from '/optim/expr/expr.js'
+  import { array, formula, scalar } from '/optim/expr/expr.js'
   const y = new Float32Array(1)
-  const lost = formula({ y: sub(add(array('x'), scalar('big')), scalar('big')) })
+  const lost = formula({ y: array('x').add(scalar('big')).sub(scalar('big')) })
   evaluateOne(lost, { x: Float32Array.of(1), y }, { big: 2 ** 24 })
   document.title = 'y = ' + y[0]`
 

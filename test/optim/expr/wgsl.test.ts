@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { adamw } from '../../../src/optim/adam.js'
-import { add, array, formula, mul, scalar } from '../../../src/optim/expr/expr.js'
+import { array, formula, scalar } from '../../../src/optim/expr/expr.js'
 import { formulaToWgsl } from '../../../src/optim/expr/wgsl.js'
-import { updateFormula } from '../../../src/optim/update-formulas.js'
+import { updateFormula } from '../../../src/optim/update-formula.js'
 
 describe('a formula as a shader', () => {
   test('the update of AdamW with a mask', async () => {
@@ -16,7 +16,7 @@ describe('a formula as a shader', () => {
   })
 
   test('what is found on the device is no number of the call', () => {
-    const of = formula({ y: mul(scalar('scale'), add(array('x'), scalar('shift'))) })
+    const of = formula({ y: array('x').add(scalar('shift')).mul(scalar('scale')) })
     const { code, scalars } = formulaToWgsl(of, {
       width: 1,
       preamble: '// state',
@@ -30,14 +30,14 @@ describe('a formula as a shader', () => {
   })
 
   test('what is shared is computed once', () => {
-    const shared = mul(array('x'), array('x'))
-    const { code } = formulaToWgsl(formula({ y: add(shared, shared), z: shared }), { width: 1 })
+    const shared = array('x').mul(array('x'))
+    const { code } = formulaToWgsl(formula({ y: shared.add(shared), z: shared }), { width: 1 })
     expect(code.match(/\*/g)).toHaveLength(3) // one product, and the two of the index
   })
 
   test('refused', () => {
     const code = 'invalid-option'
-    const large = formula({ y: mul(array('x'), 1e39) })
+    const large = formula({ y: array('x').mul(1e39) })
     expect(() => formulaToWgsl(large, { width: 1 })).toThrow(
       expect.objectContaining({ code, message: expect.stringMatching(/1e\+39.*float32/) }),
     )

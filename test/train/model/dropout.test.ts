@@ -1,10 +1,10 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { HostBackend } from '../../../src/backend/host.js'
 import { Random } from '../../../src/data/index.js'
 import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter, scalar } from '../../../src/graph/index.js'
 import { adamw, crossEntropy, encodeModel, type Model, mse, sgd, Trainer } from '../../../src/index.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
 import { node } from '../../../src/node/index.js'
-import { HostCompute } from '../../../src/train/host-compute.js'
 import { Programs } from '../../../src/train/programs.js'
 import { clusters } from '../problem.js'
 
@@ -41,7 +41,7 @@ describe('dropout', () => {
     })
     const loss = mse({ targets: 't' })
     const graphs = buildTrainingGraphs(importGraph(model), { loss, trainable: 'w', dropout: 'on' })
-    const programs = new Programs(graphs, HostCompute.over(runtime, graphs.parameters))
+    const programs = new Programs(graphs, HostBackend.forEvaluation(runtime, graphs.parameters))
     const ones = (value: number) => tensorFrom('float32', [200, 50], new Float64Array(10_000).fill(value))
     const run = (seed: number) =>
       programs.gradient({

@@ -125,8 +125,8 @@ export function emitFormula(formula: Formula, places: MemoryLayout, vector: Vect
     if (value.kind === 'constant') return splat(value.value, vector)
     if (value.kind === 'call')
       return applyOp(
-        value.f,
-        value.of.map((i) => get(own[i]!)),
+        value.op,
+        value.operands.map((i) => get(own[i]!)),
         vector,
       )
     const place = places.arrays[value.name]!
@@ -146,7 +146,7 @@ export function emitFormula(formula: Formula, places: MemoryLayout, vector: Vect
     const sum = { low: local(), high: local(), wide: local() }
     // 0 and 1 are their own squares, and those of a chunk are counted exactly in single precision.
     const value = values[i]!
-    const isTruth = value.kind === 'call' && value.f === 'atMost'
+    const isTruth = value.kind === 'call' && value.op === 'atMost'
     return { x: own[i]!, sum, isTruth, place: places.squares[name]! }
   })
   const summed = sums.flatMap(({ x, sum, isTruth }) => [

@@ -45,8 +45,8 @@ export function splat(x: number, { width }: Vector): number[] {
   return code('v128.const', ...new Uint8Array(view.buffer))
 }
 
-/** f of vectors. */
-export function applyOp(f: Op, operands: readonly Bytes[], vector: Vector): number[] {
+/** Applies an operation to vectors. */
+export function applyOp(op: Op, operands: readonly Bytes[], vector: Vector): number[] {
   const { type } = vector
   // A comparison has all bits set where it holds; anded with those of 1 that is 1.
   const oneWhere = (comparison: 'le' | 'lt' | 'gt', of: Bytes) => [
@@ -56,8 +56,8 @@ export function applyOp(f: Op, operands: readonly Bytes[], vector: Vector): numb
     ...code('v128.and'),
   ]
   const all = operands.flat()
-  if (f === 'atMost') return oneWhere('le', all)
-  if (f !== 'sign') return [...all, ...code(`${type}.${f}`)]
+  if (op === 'atMost') return oneWhere('le', all)
+  if (op !== 'sign') return [...all, ...code(`${type}.${op}`)]
   const withZero = [...all, ...splat(0, vector)]
   return [...oneWhere('gt', withZero), ...oneWhere('lt', withZero), ...code(`${type}.sub`)]
 }

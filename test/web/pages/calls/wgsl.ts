@@ -1,22 +1,5 @@
 import { evaluateOne } from '../../../../src/optim/expr/evaluate.js'
-import {
-  abs,
-  add,
-  array,
-  atMost,
-  div,
-  type Expr,
-  type Formula,
-  formula,
-  max,
-  min,
-  mul,
-  type Op,
-  scalar,
-  sign,
-  sqrt,
-  sub,
-} from '../../../../src/optim/expr/expr.js'
+import { array, Expr, type Formula, formula, type Op, scalar } from '../../../../src/optim/expr/expr.js'
 import { CALL_HEAD, formulaToWgsl, WORKGROUP } from '../../../../src/optim/expr/wgsl.js'
 
 const numbers = [0, -0, 1, -1, 0.1, -2.5, 3e-20, -7e18, 1.17549435e-38, 3.4e38, 123456.79, -0.333]
@@ -126,43 +109,27 @@ function pairs(only: (b: number) => boolean) {
   return { a: Float32Array.from(repeated, ([a]) => a), b: Float32Array.from(repeated, ([, b]) => b) }
 }
 
-const made: Readonly<Record<Op, (a: Expr, b: Expr) => Expr>> = {
-  add,
-  sub,
-  mul,
-  div,
-  min,
-  max,
-  atMost,
-  sqrt: (a) => sqrt(abs(a)),
-  abs,
-  sign,
-}
-
-/** One function of formulas over every pair of numbers. */
-export function arithmetic(f: Op, width: 1 | 4): Promise<string[]> {
-  const { a, b } = pairs((x) => f !== 'div' || Math.abs(x) > 1e-30)
-  return compare(formula({ y: made[f](array('a'), array('b')) }), { a, b }, [], {}, width)
+/** One operation over every pair of numbers. */
+export function arithmetic(op: Op, width: 1 | 4): Promise<string[]> {
+  const { a, b } = pairs((x) => op !== 'div' || Math.abs(x) > 1e-30)
+  const [x, y] = [array('a'), array('b')]
+  const operands = ['abs', 'sign'].includes(op) ? [x] : op === 'sqrt' ? [x.abs()] : [x, y]
+  return compare(formula({ y: new Expr({ kind: 'call', op, operands }) }), { a, b }, [], {}, width)
 }
 
 /** In place, from each other's old values, with scalars beyond one vector, constants and a mask of bits. */
 export function together(length: number, width: 1 | 4): Promise<string[]> {
-  const [a, b, m] = [array('a'), array('b'), array('a name; no identifier')]
+  const maskName = 'a name; no identifier'
+  const [a, b, m] = [array('a'), array('b'), array(maskName)]
   const many = Array.from({ length: 6 }, (_, i) => scalar(`s${i}`))
-  const sum = many.reduce((x, y, i) => add(x, mul(y, i === 3 ? a : b)))
+  const sum = many.reduce((x, y, i) => x.add(y.mul(i === 3 ? a : b)))
   const of = formula({
-    a: add(mul(sum, m), sub(b, 0.1)),
-    c: mul(a, -1e-8),
-    d: add(m, atMost(a, 0.25)),
+    a: sum.mul(m).add(b.sub(0.1)),
+    c: a.mul(-1e-8),
+    d: m.add(a.atMost(0.25)),
   })
   const wave = (k: number) => Float32Array.from({ length }, (_, i) => Math.sin(k * i + 1) / 2 + 0.7)
   const mask = Float32Array.from({ length }, (_, i) => Number((i * 7) % 5 < 2))
   const scalars = Object.fromEntries(many.map((_, i) => [`s${i}`, 1 / (3 + i)]))
-  return compare(
-    of,
-    { a: wave(1.3), b: wave(2.7), [m.kind === 'array' ? m.name : '']: mask },
-    ['a name; no identifier'],
-    scalars,
-    width,
-  )
+  return compare(of, { a: wave(1.3), b: wave(2.7), [maskName]: mask }, [maskName], scalars, width)
 }

@@ -1,0 +1,217 @@
+import type { FloatArray } from '../../ir/float-array.js'
+import { tensorFrom } from '../../ir/leaf.js'
+import { sizeOf, type Tensor, tensor } from '../../ir/tensor.js'
+import { arrayOf, type ParameterArrays } from '../../optim/arrays.js'
+import type { Device, DeviceTensor, DeviceTensors } from '../../runtime/device.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { partName } from './step-graphs.js'
+import { createGroup, regroup, type TensorGroup } from './tensor-groups.js'
+
+/** Names and dims of the parameters. */
+export type ParameterDims = Readonly<Record<string, readonly number[]>>
+
+/** State of a group on the device. */
+interface GroupState {
+  /** theta, then the moments. The theta of a group of one tensor is the parameter itself. */
+  readonly tensors: readonly DeviceTensor[]
+  /** Whether no step has updated the group yet. */
+  readonly fresh: boolean
+}
+
+/** Arrays by moment, then by parameter. */
+type Moments = Readonly<Record<string, ParameterArrays>>
+
+/** Parameters and moments in device memory: every parameter on its own, theta and moments by group. */
+export class DeviceState {
+  readonly #device: Device
+  readonly #dims: ParameterDims
+  /** The names of a group's tensors in programs. */
+  readonly #names: readonly string[]
+  readonly #groups = new Map<TensorGroup, GroupState>()
+  readonly #parameters: Record<string, DeviceTensor> = {}
+  #lastId = 0
+
+  constructor(device: Device, dims: ParameterDims, moments: readonly string[]) {
+    this.#device = device
+    this.#dims = dims
+    this.#names = ['theta', ...moments]
+  }
+
+  get parameters(): DeviceTensors {
+    return this.#parameters
+  }
+
+  /** The groups of all tensors that have elements. */
+  get groups(): readonly TensorGroup[] {
+    return [...this.#groups.keys()]
+  }
+
+  /** Uploads parameters and moments. Throws `invalid-data` for arrays that are missing, misshapen or not float32. */
+  async upload(parameters: ParameterArrays, moments: Moments): Promise<void> {
+    const given = Object.entries(this.#dims).map(([name, dims]) => {
+      const arrays = this.#names.map((what) => {
+        const array = arrayOf(what === 'theta' ? parameters : moments[what]!, name, sizeOf(dims), what)
+        if (array instanceof Float32Array) return array
+        throw new OnnxIreError(
+          'invalid-data',
+          `the ${what} of '${name}' must be a Float32Array to be stored on a device`,
+        )
+      })
+      return { name, dims, arrays }
+    })
+    this.release()
+    for (const { name, dims, arrays } of given) {
+      this.#parameters[name] = await this.#uploadArray(dims, arrays[0]!)
+      if (sizeOf(dims) > 0) await this.#addGroup([[name, dims]], arrays, true)
+    }
+  }
+
+  /** Writes parameters and moments to host arrays. */
+  async download(parameters: ParameterArrays, moments: Moments): Promise<void> {
+    for (const group of this.groups) {
+      const arrays = await this.#downloadGroup(group)
+      for (const { name, offset, length } of group.parts)
+        arrays.forEach((flat, i) => {
+          const target: FloatArray = (i === 0 ? parameters : moments[this.#names[i]!]!)[name]!
+          target.set(flat.subarray(offset, offset + length))
+        })
+    }
+  }
+
+  /** Regroups the tensors so that all tensors of a group have the same key; see `regroup`. */
+  async regroup(keyOf: (name: string) => string | undefined): Promise<void> {
+    const groups = regroup(this.groups, keyOf, (group) => this.#groups.get(group)!.fresh)
+    if (groups) await this.#rebuild(groups)
+  }
+
+  /** The feeds of a group's state: `theta/<id>` and `<moment>/<id>`. */
+  feeds(group: TensorGroup): Record<string, DeviceTensor> {
+    const { tensors } = this.#groups.get(group)!
+    return Object.fromEntries(this.#names.map((name, i) => [`${name}/${group.id}`, tensors[i]!]))
+  }
+
+  /** Replaces a group's state by the results of an update: `next/theta/<id>`, `next/<moment>/<id>`, `parameter/<id>/<part>`. */
+  replace(group: TensorGroup, results: DeviceTensors): void {
+    const before = this.#groups.get(group)!
+    const tensors = this.#names.map((name) => results[`next/${name}/${group.id}`]!)
+    this.#groups.set(group, { tensors, fresh: false })
+    for (const tensor of before.tensors) tensor.release()
+    group.parts.forEach(({ name }, i) => {
+      this.#parameters[name]!.release()
+      this.#parameters[name] = group.parts.length === 1 ? tensors[0]! : results[partName('parameter', group.id, i)]!
+    })
+  }
+
+  release(): void {
+    for (const group of this.groups) this.#releaseGroup(group)
+    for (const name of Object.keys(this.#parameters)) {
+      this.#parameters[name]!.release()
+      delete this.#parameters[name]
+    }
+  }
+
+  async #rebuild(groups: readonly (readonly string[])[]): Promise<void> {
+    const old = new Map(this.groups.flatMap((group) => group.parts.map((part) => [part.name, { group, part }])))
+    const downloads = new Map<TensorGroup, readonly Float32Array[]>()
+    for (const names of groups) {
+      const members = names.map((name) => old.get(name)!)
+      const unchanged =
+        members[0]!.group.parts.length === names.length && new Set(members.map(({ group }) => group)).size === 1
+      if (unchanged) continue
+      for (const { group } of members) if (!downloads.has(group)) downloads.set(group, await this.#downloadGroup(group))
+      const arrays = this.#names.map((_, i) =>
+        concatenate(
+          members.map(({ group, part: { offset, length } }) =>
+            downloads.get(group)![i]!.subarray(offset, offset + length),
+          ),
+        ),
+      )
+      const fresh = members.every(({ group }) => this.#groups.get(group)!.fresh)
+      const tensors = members.map(({ part: { name, dims } }) => [name, dims] as const)
+      await this.#addGroup(tensors, arrays, fresh)
+    }
+    for (const group of downloads.keys()) this.#releaseGroup(group)
+  }
+
+  async #addGroup(
+    members: readonly (readonly [string, readonly number[]])[],
+    arrays: readonly Float32Array[],
+    fresh: boolean,
+  ): Promise<void> {
+    const group = createGroup(++this.#lastId, members)
+    const tensors = group.parts.length === 1 ? [this.#parameters[group.parts[0]!.name]!] : []
+    for (const flat of arrays.slice(tensors.length)) tensors.push(await this.#uploadArray(group.dims, flat))
+    this.#groups.set(group, { tensors, fresh })
+  }
+
+  /** Frees a group, but not its parameters. */
+  #releaseGroup(group: TensorGroup): void {
+    const { tensors } = this.#groups.get(group)!
+    for (const tensor of tensors) if (tensor !== this.#parameters[group.parts[0]!.name]) tensor.release()
+    this.#groups.delete(group)
+  }
+
+  async #downloadGroup(group: TensorGroup): Promise<readonly Float32Array[]> {
+    const arrays: Float32Array[] = []
+    for (const tensor of this.#groups.get(group)!.tensors) arrays.push(await downloadFloats(this.#device, tensor))
+    return arrays
+  }
+
+  #uploadArray(dims: readonly number[], data: FloatArray): Promise<DeviceTensor> {
+    return this.#device.upload(tensor('float32', dims, data))
+  }
+}
+
+/** Downloads the elements of a float32 tensor. */
+export const downloadFloats = async (device: Device, tensor: DeviceTensor): Promise<Float32Array> =>
+  (await device.download(tensor)).data as Float32Array
+
+/** A float32 scalar as a feed. */
+export const scalarFeed = (x: number): Tensor => tensorFrom('float32', [], [x])
+
+/**
+ * Returns the gradient of a parameter.
+ * @throws 'invalid-data' if it is missing or misshapen
+ */
+export function gradientOf(
+  gradients: DeviceTensors,
+  name: string,
+  dims: readonly number[],
+  what: string,
+): DeviceTensor {
+  const g = Object.hasOwn(gradients, name) ? gradients[name] : undefined
+  if (!g)
+    throw new OnnxIreError(
+      'invalid-data',
+      `no ${what} for parameter '${name}': give one tensor per parameter, or leave '${name}' out of the parameters to freeze it`,
+    )
+  if (g.dtype !== 'float32' || g.dims.length !== dims.length || g.dims.some((dim, axis) => dim !== dims[axis]))
+    throw new OnnxIreError(
+      'invalid-data',
+      `the ${what} of '${name}' is ${g.dtype}[${g.dims.join(', ')}], the parameter float32[${dims.join(', ')}]`,
+    )
+  return g
+}
+
+/** The feeds of the gradients of groups, `g/<group>/<part>`. Throws as `gradientOf`. */
+export function gradientFeeds(
+  groups: readonly TensorGroup[],
+  gradients: DeviceTensors,
+  what: string,
+): Record<string, DeviceTensor> {
+  const feeds: Record<string, DeviceTensor> = {}
+  for (const { id, parts } of groups)
+    for (const [i, { name, dims }] of parts.entries())
+      feeds[partName('g', id, i)] = gradientOf(gradients, name, dims, what)
+  return feeds
+}
+
+function concatenate(arrays: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0))
+  let offset = 0
+  for (const array of arrays) {
+    whole.set(array, offset)
+    offset += array.length
+  }
+  return whole
+}

@@ -1,0 +1,150 @@
+import { input } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import type { GraphSpec } from '../../onnx/export/export-graph.js'
+import { op } from '../../op/op.js'
+import type { Formula } from '../../optim/expr/expr.js'
+import { FLOAT32_MAX, formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'
+import { clippedSquaresFormula, squaresFormula } from '../../optim/gradient-norm.js'
+import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula } from '../../optim/sam.js'
+import { updateFormula } from '../../optim/update-formula.js'
+import type { TensorGroup } from './tensor-groups.js'
+
+/** One group in the update of a step. */
+export interface GroupUpdate {
+  readonly group: TensorGroup
+  /** Number of a set of coefficients; groups of the same number share the inputs. */
+  readonly coefficients: number
+  /** Whether the mask of the group is an input. */
+  readonly enhanced: boolean
+}
+
+/** The properties that determine the graph of an update. */
+export interface UpdateForm {
+  /** The base optimizer's formula. */
+  readonly formula: Formula
+  readonly moments: readonly string[]
+  readonly updates: readonly GroupUpdate[]
+  readonly clipsValue: boolean
+  readonly clipsNorm: boolean
+  /** Whether the sum of squares of the ascent's gradient is an input; it has to be finite too. */
+  readonly ascended: boolean
+}
+
+/** Inputs or outputs of a graph under construction. */
+type Ports = Map<string, Value>
+
+/** The name of one tensor of a group in a graph. */
+export const partName = (prefix: string, group: number, part: number): string => `${prefix}/${group}/${part}`
+
+/** The name of a coefficient in a graph. */
+export const coefficientName = (coefficients: number, scalar: string): string => `coefficient/${coefficients}/${scalar}`
+
+/**
+ * Builds the update of a step: theta and the moments by `updateFormula`, with scale = min(1, clipNorm / (||g|| + 1e-6)) for
+ * the g after clipping by value. If the sum of squares is not finite, all outputs equal the inputs.
+ *
+ * Inputs: `g/<group>/<part>`, `theta/<group>`, `<moment>/<group>`, `n/<group>`, `coefficient/<number>/<scalar>`, `kappa`,
+ * `clipValue`, `clipNorm`, `ascent`. Outputs: `next/theta/<group>`, `next/<moment>/<group>`; for groups of several tensors
+ * `parameter/<group>/<part>` and the gradients `flat/<group>`; `sums`, the sum of squares of every group's gradient,
+ * followed by `ascent`.
+ */
+export function buildUpdateGraph(form: UpdateForm): GraphSpec {
+  const { updates, clipsValue, clipsNorm, ascended } = form
+  const inputs: Ports = new Map()
+  const outputs: Ports = new Map()
+  const limit = clipsValue ? addInput(inputs, 'clipValue') : Infinity
+  const gradients = updates.map(({ group }) => packInputs(inputs, 'g', group))
+  const sums = stackScalars(gradients.map((g) => formulaToOnnx(squaresFormula, { g }).squares['squares']!))
+  const total = sumElements(sums)
+  const ascent = ascended ? addInput(inputs, 'ascent') : undefined
+  outputs.set('sums', ascent ? op.Concat([sums, op.Reshape(ascent, [1])], { axis: 0 }) : sums)
+  const isFinite = op.LessOrEqual(total, FLOAT32_MAX)
+  const proceed = ascent ? op.And(isFinite, op.LessOrEqual(ascent, FLOAT32_MAX)) : isFinite
+  const norm = () => (limit === Infinity ? op.Sqrt(total) : clippedNorm(gradients, limit as Value))
+  const scale = clipsNorm ? op.Min([op.Div(addInput(inputs, 'clipNorm'), op.Add(norm(), 1e-6)), 1]) : 1
+
+  updates.forEach(({ group, coefficients, enhanced }, i) => {
+    const { id, dims, parts } = group
+    const g = gradients[i]!
+    const old: Record<string, Value> = { theta: addInput(inputs, `theta/${id}`, dims) }
+    for (const moment of form.moments) old[moment] = addInput(inputs, `${moment}/${id}`, dims)
+    const scalars: Record<string, Value | number> = { limit, scale }
+    for (const name of form.formula.scalars) scalars[name] = sharedInput(inputs, coefficientName(coefficients, name))
+    if (enhanced) scalars['kappa'] = sharedInput(inputs, 'kappa')
+    const arrays = { ...old, g, ...(enhanced ? { n: addInput(inputs, `n/${id}`, dims) } : {}) }
+    const update = updateFormula(form.formula, { clipped: clipsValue, enhanced })
+    for (const [name, value] of Object.entries(formulaToOnnx(update, arrays, scalars).outputs))
+      outputs.set(`next/${name}/${id}`, op.Where(proceed, value, old[name]!))
+    if (parts.length === 1) return
+    unpackOutputs(outputs, 'parameter', group, outputs.get(`next/theta/${id}`)!)
+    outputs.set(`flat/${id}`, g)
+  })
+  return { name: 'update', inputs, outputs }
+}
+
+/**
+ * Builds SAM's ascent: `ascentFormula` or `adaptiveAscentFormula`, with scale = rho / (norm + 1e-12).
+ *
+ * Inputs: `g/<group>/<part>`, `theta/<group>`, `rho`. Outputs: `ascended/<group>/<part>`; for groups of several tensors the
+ * gradients `flat/<group>`; `sums`, the sum of squares of every group's gradient, and `total`, their sum.
+ */
+export function buildAscentGraph(groups: readonly TensorGroup[], adaptive: boolean): GraphSpec {
+  const inputs: Ports = new Map()
+  const outputs: Ports = new Map()
+  const arrays = groups.map((group) => ({
+    theta: addInput(inputs, `theta/${group.id}`, group.dims),
+    g: packInputs(inputs, 'g', group),
+  }))
+  const sumSquares = (formula: Formula): Value =>
+    stackScalars(arrays.map((own) => formulaToOnnx(formula, own).squares['squares']!))
+  const sums = sumSquares(squaresFormula)
+  const total = sumElements(sums)
+  outputs.set('sums', sums)
+  outputs.set('total', total)
+  const norm = op.Sqrt(adaptive ? sumElements(sumSquares(adaptiveNormFormula)) : total)
+  const scale = op.Div(addInput(inputs, 'rho'), op.Add(norm, 1e-12))
+  groups.forEach((group, i) => {
+    const results = formulaToOnnx(adaptive ? adaptiveAscentFormula : ascentFormula, arrays[i]!, { scale }).outputs
+    unpackOutputs(outputs, 'ascended', group, results['ascended']!)
+    if (group.parts.length > 1) outputs.set(`flat/${group.id}`, arrays[i]!.g)
+  })
+  return { name: 'ascent', inputs, outputs }
+}
+
+function addInput(inputs: Ports, name: string, dims: readonly number[] = []): Value {
+  const value = input(name, 'float32', dims)
+  inputs.set(name, value)
+  return value
+}
+
+/** A scalar input that several groups read. */
+const sharedInput = (inputs: Ports, name: string): Value => inputs.get(name) ?? addInput(inputs, name)
+
+/** Adds one input per tensor of a group, `<prefix>/<group>/<part>`, and concatenates them to the group's array. */
+function packInputs(inputs: Ports, prefix: string, { id, parts }: TensorGroup): Value {
+  const tensors = parts.map(({ dims }, i) => addInput(inputs, partName(prefix, id, i), dims))
+  if (tensors.length === 1) return tensors[0]!
+  const flat = tensors.map((x, i) => op.Reshape(x, [parts[i]!.length]))
+  return op.Concat(flat, { axis: 0 })
+}
+
+/** Adds one output per tensor of a group, `<prefix>/<group>/<part>`, sliced from the group's array. */
+function unpackOutputs(outputs: Ports, prefix: string, { id, parts }: TensorGroup, x: Value): void {
+  parts.forEach(({ dims, offset, length }, i) => {
+    const part = parts.length === 1 ? x : op.Reshape(op.Slice(x, [offset], [offset + length], [0]), dims)
+    outputs.set(partName(prefix, id, i), part)
+  })
+}
+
+/** Stacks scalars to one vector. */
+const stackScalars = (scalars: readonly Value[]): Value =>
+  op.Concat(
+    scalars.map((x) => op.Reshape(x, [1])),
+    { axis: 0 },
+  )
+
+/** The norm of gradients after clipping every element to [-limit, limit]. */
+function clippedNorm(gradients: readonly Value[], limit: Value): Value {
+  const sums = gradients.map((g) => formulaToOnnx(clippedSquaresFormula, { g }, { limit }).squares['squares']!)
+  return op.Mul(limit, op.Sqrt(sumElements(stackScalars(sums))))
+}

@@ -1,0 +1,136 @@
+import type { TensorMap, TrainingBackend } from '../backend/backend.js'
+import type { FloatArray } from '../ir/float-array.js'
+import { rowsOf, type Tensors } from '../ir/tensor.js'
+import type { Value } from '../ir/value.js'
+import { addScaled, scaleArrays } from '../optim/arrays.js'
+import type { BatchResult } from './programs.js'
+
+/** Some examples of a batch. */
+export interface MicroBatch {
+  readonly tensors: Tensors
+  readonly examples: number
+}
+
+/**
+ * Splits a batch of `size` examples into micro-batches of `microSize`; the last one may be smaller.
+ * @param hasExampleAxis whether the first axis of an input is the axis of the examples
+ */
+export function* splitBatch(
+  batch: Tensors,
+  size: number,
+  microSize: number,
+  hasExampleAxis: (name: string) => boolean,
+): Generator<MicroBatch> {
+  for (let from = 0; from < size; from += microSize) {
+    const examples = Math.min(microSize, size - from)
+    const slices = Object.entries(batch).map(([name, tensor]) => [
+      name,
+      tensor.dims[0] === size && hasExampleAxis(name) ? rowsOf(tensor, from, from + examples) : tensor,
+    ])
+    yield { tensors: Object.fromEntries(slices), examples }
+  }
+}
+
+/**
+ * Returns the number of examples that a model's file fixes: a leading length that all inputs of rank > 0 share. A length
+ * that only some inputs have is not the batch size.
+ */
+export function fixedBatchSize(data: ReadonlyMap<string, Value>): number | undefined {
+  const lengths = new Set([...data.values()].flatMap(({ shape }) => (shape?.length === 0 ? [] : [shape?.[0]])))
+  const [length] = lengths
+  return lengths.size === 1 && typeof length === 'number' ? length : undefined
+}
+
+/**
+ * The way in which results of micro-batches are combined. 'mean': gradients of means, weighted by their divisors.
+ * 'sampled': gradients of sampled losses, which were divided by sqrt(count weight). 'sum': the graph has applied loss
+ * scales, and the gradients are added.
+ */
+export type Reduction = 'mean' | 'sampled' | 'sum'
+
+/** Runs micro-batches and returns the result of the whole batch. At most one gradient is stored besides the sum. */
+export async function accumulate<T extends TensorMap>(
+  backend: Accumulator<T>,
+  microBatches: Iterable<MicroBatch>,
+  reduction: Reduction,
+  run: (tensors: Tensors, index: number) => Promise<BatchResult<T>>,
+): Promise<BatchResult<T>> {
+  const sum = new ResultSum(backend, reduction)
+  let index = 0
+  for (const { tensors, examples } of microBatches) await sum.add(await run(tensors, index++), examples)
+  return sum.result()
+}
+
+/** Divisors of the means of a micro-batch: the number of its targets, and the weight of each mean. */
+export interface Divisors {
+  readonly count: number
+  readonly weights: Readonly<Record<string, number>>
+}
+
+/**
+ * Computes the loss scales of micro-batches p, by mean k. The loss of mean k is a sum over targets divided by W_k, so its
+ * scale is W_kp / W_k. Its sampled gradient is divided by sqrt(B W_k), with B the number of all targets, so the scale is
+ * sqrt(B_p W_kp / (B W_k)).
+ */
+export function lossScales(microBatches: readonly Divisors[], sampled: boolean): Readonly<Record<string, number>>[] {
+  const total = (of: (divisors: Divisors) => number) => microBatches.reduce((sum, divisors) => sum + of(divisors), 0)
+  const count = total((divisors) => divisors.count)
+  const names = Object.keys(microBatches[0]?.weights ?? {})
+  const weights = Object.fromEntries(names.map((name) => [name, total((divisors) => divisors.weights[name]!)]))
+  // A mean whose weight is 0 in all micro-batches is 0.
+  const ratio = (part: number, whole: number) => (whole === 0 ? 0 : part / whole)
+  return microBatches.map((own) =>
+    Object.fromEntries(
+      names.map((name) => {
+        const share = ratio(own.weights[name]!, weights[name]!)
+        return [name, sampled ? Math.sqrt(share * ratio(own.count, count)) : share]
+      }),
+    ),
+  )
+}
+
+type Accumulator<T extends TensorMap> = Pick<TrainingBackend<T>, 'accumulate' | 'scale'>
+
+class ResultSum<T extends TensorMap> {
+  readonly #backend: Accumulator<T>
+  readonly #reduction: Reduction
+  #gradients: T | null = null
+  readonly #statistics: Record<string, FloatArray> = {}
+  readonly #sums: Record<string, FloatArray> = {}
+  #loss = 0
+  #count = 0
+  #weight = 0
+  #examples = 0
+
+  constructor(backend: Accumulator<T>, reduction: Reduction) {
+    this.#backend = backend
+    this.#reduction = reduction
+  }
+
+  async add(result: BatchResult<T>, examples: number): Promise<void> {
+    const { loss, count, weight, sums, gradients, statistics } = result
+    // If every label is ignored, the loss and the gradients are 0 or NaN and do not count.
+    if (weight !== 0) this.#loss += loss * (this.#reduction === 'sum' ? 1 : weight)
+    this.#count += count
+    this.#weight += weight
+    this.#examples += examples
+    this.#gradients = await this.#backend.accumulate(this.#gradients, gradients, this.#divisor(count, weight))
+    addScaled(this.#sums, sums as Record<string, FloatArray>, 1)
+    // Every micro-batch starts from the same running statistics.
+    addScaled(this.#statistics, statistics, examples)
+  }
+
+  async result(): Promise<BatchResult<T>> {
+    const [count, weight] = [this.#count, this.#weight]
+    const divisor = this.#reduction === 'sum' ? 1 : this.#divisor(count, weight)
+    const gradients = await this.#backend.scale(this.#gradients!, divisor === 0 ? 0 : 1 / divisor)
+    scaleArrays(this.#statistics, 1 / this.#examples)
+    const loss = this.#reduction === 'sum' ? this.#loss : weight === 0 ? 0 : this.#loss / weight
+    return { loss, count, weight, sums: this.#sums, gradients, statistics: this.#statistics }
+  }
+
+  #divisor(count: number, weight: number): number {
+    if (this.#reduction === 'sampled') return Math.sqrt(count * weight)
+    return this.#reduction === 'mean' || weight === 0 ? weight : 1
+  }
+}

@@ -1,0 +1,174 @@
+import type { FloatArray } from '../../ir/float-array.js'
+import { arrayOf, type ParameterArrays } from '../../optim/arrays.js'
+import type { MaskStats } from '../../optim/ire/mask.js'
+import type { OptimizerState } from '../../optim/state.js'
+import { MAP_READ, USAGE } from './constants.js'
+import type { ParameterBuffers } from './parameter-buffers.js'
+import type { SharedBuffers } from './shared-buffers.js'
+import { decodeState, encodeState, type MaskCounts } from './step-state.js'
+
+/** Pairs every array of the host, parameters and moments, with its buffer. */
+function* pairBuffers(
+  tensors: readonly ParameterBuffers[],
+  parameters: ParameterArrays,
+  { moments }: OptimizerState,
+): Generator<readonly [GPUBuffer, FloatArray]> {
+  for (const { name, count, theta, moments: own } of tensors) {
+    yield [theta.buffer, arrayOf(parameters, name, count, 'value')]
+    for (const [moment, buffer] of Object.entries(own))
+      yield [buffer, arrayOf(moments[moment] ?? {}, name, count, moment)]
+  }
+}
+
+/**
+ * Copies parameters and optimizer state to the device.
+ * @param refresh the id of the mask's refresh on the device; 0 for none
+ * @throws 'invalid-data' if they belong to another optimizer or other parameters
+ */
+export function uploadState(
+  device: GPUDevice,
+  tensors: readonly ParameterBuffers[],
+  shared: SharedBuffers,
+  parameters: ParameterArrays,
+  state: OptimizerState,
+  refresh: number,
+): void {
+  for (const [buffer, array] of [...pairBuffers(tensors, parameters, state)]) uploadArray(device, buffer, array)
+  const { mask } = state
+  const words = new Uint32Array(shared.words)
+  for (const { name, count, word, curvature } of tensors) {
+    const flat = mask?.flat[name]
+    if (flat && shared.words > 0) packBits(flat, words, word)
+    if (curvature) uploadArray(device, curvature.current, mask?.curvature?.[name] ?? new Float32Array(count))
+  }
+  if (shared.words > 0) device.queue.writeBuffer(shared.flat, 0, words)
+  device.queue.writeBuffer(shared.state, 0, encodeState(refresh))
+}
+
+/**
+ * Copies parameters and optimizer state from the device.
+ * @param statsOf returns the mask statistics of a refresh by id; null without IRE
+ * @throws 'device-lost'; 'invalid-data' if the arrays belong to another optimizer or other parameters
+ */
+export async function downloadState(
+  device: GPUDevice,
+  tensors: readonly ParameterBuffers[],
+  shared: SharedBuffers,
+  parameters: ParameterArrays,
+  state: OptimizerState,
+  statsOf: ((id: number, counts: MaskCounts) => MaskStats | null) | null,
+): Promise<void> {
+  const pairs = [...pairBuffers(tensors, parameters, state)].map(([buffer, array]) => ({
+    buffer,
+    array,
+    float32: array instanceof Float32Array ? array : new Float32Array(array.length),
+  }))
+  const copies: BufferCopy[] = pairs.map(({ buffer, float32 }) => ({ buffer, into: bytesOf(float32) }))
+  const words = new Uint32Array(shared.words)
+  const stateWords = encodeState(0)
+  const curvature: Record<string, Float32Array> = {}
+  if (statsOf) {
+    copies.push({ buffer: shared.flat, into: bytesOf(words) }, { buffer: shared.state, into: bytesOf(stateWords) })
+    for (const { name, count, curvature: F } of tensors) {
+      if (!F) continue
+      curvature[name] = new Float32Array(count)
+      copies.push({ buffer: F.current, into: bytesOf(curvature[name]) })
+    }
+  }
+  await downloadBuffers(device, copies)
+  for (const { array, float32 } of pairs) if (array !== float32) array.set(float32)
+  const { refresh, counts } = decodeState(stateWords.buffer)
+  const stats = statsOf?.(refresh, counts)
+  if (!stats) {
+    state.mask = null
+    return
+  }
+  const flat = Object.fromEntries(tensors.map(({ name, word, count }) => [name, unpackBits(words, word, count)]))
+  state.mask = { flat, curvature: Object.keys(curvature).length > 0 ? curvature : null, ...stats }
+}
+
+/** Largest number of bytes in staging at once. */
+const STAGING = 2 ** 25
+
+/** A copy of the first `into.byteLength` bytes of a buffer. */
+export interface BufferCopy {
+  readonly buffer: GPUBuffer
+  readonly into: Uint8Array
+}
+
+/** A view of the bytes of an array. */
+export const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength)
+
+/** Copies from the device through one staging buffer, in batches of at most its size. Byte lengths are multiples of 4. */
+export async function downloadBuffers(device: GPUDevice, copies: readonly BufferCopy[]): Promise<void> {
+  const total = copies.reduce((sum, { into }) => sum + into.byteLength, 0)
+  if (total === 0) return
+  const staging = device.createBuffer({
+    label: 'staging',
+    size: Math.min(total, STAGING),
+    usage: USAGE.mapRead | USAGE.copyTo,
+  })
+  try {
+    for (const batch of batches(copies, staging.size)) {
+      const encoder = device.createCommandEncoder()
+      for (const { copy, from, at, bytes } of batch) encoder.copyBufferToBuffer(copy.buffer, from, staging, at, bytes)
+      device.queue.submit([encoder.finish()])
+      await staging.mapAsync(MAP_READ)
+      const mapped = staging.getMappedRange()
+      for (const { copy, from, at, bytes } of batch) copy.into.set(new Uint8Array(mapped, at, bytes), from)
+      staging.unmap()
+    }
+  } finally {
+    staging.destroy()
+  }
+}
+
+/** The part of a copy that is in one batch. */
+interface CopyPart {
+  readonly copy: BufferCopy
+  readonly from: number
+  readonly at: number
+  readonly bytes: number
+}
+
+function* batches(copies: readonly BufferCopy[], size: number): Generator<readonly CopyPart[]> {
+  let batch: CopyPart[] = []
+  let at = 0
+  for (const copy of copies)
+    for (let from = 0; from < copy.into.byteLength; ) {
+      const bytes = Math.min(copy.into.byteLength - from, size - at)
+      batch.push({ copy, from, at, bytes })
+      from += bytes
+      at += bytes
+      if (at < size) continue
+      yield batch
+      batch = []
+      at = 0
+    }
+  if (batch.length > 0) yield batch
+}
+
+/** Copies an array to the start of a buffer, as float32. */
+export function uploadArray(device: GPUDevice, buffer: GPUBuffer, array: Float32Array | Float64Array): void {
+  const single = array instanceof Float32Array ? array : Float32Array.from(array)
+  const step = STAGING / 4
+  for (let from = 0; from < single.length; from += step)
+    device.queue.writeBuffer(
+      buffer,
+      4 * from,
+      single as Float32Array<ArrayBuffer>,
+      from,
+      Math.min(step, single.length - from),
+    )
+}
+
+/** Packs elements of 0 and 1 into bits, 32 per word, from word `word` on. */
+export function packBits(flat: Uint8Array, words: Uint32Array, word: number): void {
+  for (let i = 0; i < flat.length; i++) if (flat[i]) words[word + (i >> 5)]! |= 1 << (i & 31)
+}
+
+/** Inverts `packBits`. */
+export function unpackBits(words: Uint32Array, word: number, length: number): Uint8Array {
+  return Uint8Array.from({ length }, (_, i) => (words[word + (i >> 5)]! >> (i & 31)) & 1)
+}
