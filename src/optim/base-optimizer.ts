@@ -81,7 +81,7 @@ export function coefficientsOf(base: BaseOptimizer, t: number, lr: number, weigh
     if (!Number.isFinite(factors[scalar]))
       throw new OnnxIreError(
         'invalid-option',
-        `optimizer '${base.name}': the factor '${scalar}' of update ${t} is ${factors[scalar]}; it must be a finite number`,
+        `optimizer '${base.name}': the coefficient '${scalar}' of update ${t} is ${factors[scalar]}; it must be a finite number`,
       )
   return factors
 }

@@ -26,7 +26,7 @@ interface Group {
   readonly lrScale?: number
   readonly weightDecay?: number
   readonly enhanced?: boolean
-  readonly since?: number
+  readonly startStep?: number
 }
 
 export interface OracleProblem {
@@ -43,7 +43,7 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
   const { base, sam, ire, clip, clipValue, group = (): Group => ({}) } = options
   const { gradient, curvature, lrFactor, store } = problem
   const zeros = () => problem.start.map(() => 0)
-  const own = problem.start.map((_, i) => ({ lrScale: 1, enhanced: true, since: 0, ...group(i) }))
+  const own = problem.start.map((_, i) => ({ lrScale: 1, enhanced: true, startStep: 0, ...group(i) }))
   const decay = problem.start.map((_, i) => group(i).weightDecay ?? base.weightDecay)
   let theta = [...problem.start]
   let [buffer, m, v, F, n] = [zeros(), zeros(), zeros(), zeros(), zeros()]
@@ -51,7 +51,7 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
 
   for (let t = 0; t < steps; t++) {
     const lr = base.lr * lrFactor(t)
-    const asleep = own.map(({ since }) => t < since)
+    const asleep = own.map(({ startStep }) => t < startStep)
     const awake = (g: number[]) => g.map((x, i) => (asleep[i] ? 0 : x))
 
     if (ire && t >= ire.warmup && (t - ire.warmup) % ire.interval === 0) {
@@ -84,7 +84,9 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
     let d: number[]
     if (base.kind === 'sgd') {
       g = g.map((x, i) => x + decay[i]! * theta[i]!)
-      const fresh = g.map((x, i) => (t === own[i]!.since ? x : base.momentum * buffer[i]! + (1 - base.dampening) * x))
+      const fresh = g.map((x, i) =>
+        t === own[i]!.startStep ? x : base.momentum * buffer[i]! + (1 - base.dampening) * x,
+      )
       const direction = base.nesterov ? g.map((x, i) => x + base.momentum * fresh[i]!) : base.momentum > 0 ? fresh : g
       d = direction.map((x, i) => -rate[i]! * x)
       buffer = fresh.map(store)
@@ -93,7 +95,7 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
       const first = g.map((x, i) => base.beta1 * m[i]! + (1 - base.beta1) * x)
       const second = g.map((x, i) => base.beta2 * v[i]! + (1 - base.beta2) * x * x)
       d = theta.map((x, i) => {
-        const updates = t + 1 - own[i]!.since
+        const updates = t + 1 - own[i]!.startStep
         const mHat = first[i]! / (1 - base.beta1 ** updates)
         const vHat = second[i]! / (1 - base.beta2 ** updates)
         const adam = (-rate[i]! * mHat) / (Math.sqrt(vHat) + base.eps)

@@ -336,7 +336,7 @@ describe('a model whose file fixes the number of examples', () => {
     const trainer = await create(fixed(4), { batchSize: 6 })
     const { code, message } = await refusal(() => trained(trainer, points, { totalEpochs: 1 }))
     expect(code).toBe('invalid-data')
-    expect(message).toMatch(/takes 4 examples at once.*batch holds 6/)
+    expect(message).toMatch(/takes 4 examples at once.*batch has 6/)
     const last = await create(fixed(4), { batchSize: 8 })
     const before = flat(last.parameters)
     expect((await refusal(() => trained(last, subset(points, { end: 18 }), { totalEpochs: 1 }))).message).toMatch(
@@ -345,7 +345,7 @@ describe('a model whose file fixes the number of examples', () => {
     expect(flat(last.parameters)).toEqual(before)
     const validation = subset(points, { end: 18 })
     const held = await refusal(() => trained(last, subset(points, { end: 16 }), { totalEpochs: 1, validation }))
-    expect(held.message).toMatch(/holds 2/)
+    expect(held.message).toMatch(/has 2/)
     expect(flat(last.parameters)).toEqual(before)
   })
 })

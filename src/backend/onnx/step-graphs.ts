@@ -58,8 +58,8 @@ export function buildUpdateGraph(form: UpdateForm): GraphSpec {
   const total = sumElements(sums)
   const ascent = ascended ? addInput(inputs, 'ascent') : undefined
   outputs.set('sums', ascent ? op.Concat([sums, op.Reshape(ascent, [1])], { axis: 0 }) : sums)
-  const isFinite = op.LessOrEqual(total, FLOAT32_MAX)
-  const proceed = ascent ? op.And(isFinite, op.LessOrEqual(ascent, FLOAT32_MAX)) : isFinite
+  const finite = op.LessOrEqual(total, FLOAT32_MAX)
+  const proceed = ascent ? op.And(finite, op.LessOrEqual(ascent, FLOAT32_MAX)) : finite
   const norm = () => (limit === Infinity ? op.Sqrt(total) : clippedNorm(gradients, limit as Value))
   const scale = clipsNorm ? op.Min([op.Div(addInput(inputs, 'clipNorm'), op.Add(norm(), 1e-6)), 1]) : 1
 

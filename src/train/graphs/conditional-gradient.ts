@@ -1,6 +1,6 @@
 import { activeValues } from '../../grad/active.js'
 import { gradients, gradientsWithin, zerosLike } from '../../grad/gradient.js'
-import { shapedLike } from '../../'
+import { withShapeOf } from '../../grad/rules/control/iteration.js'
 import { input, scalar, tensorFrom } from '../../ir/leaf.js'
 import { body } from '../../ir/body.js'
 import { unknownDim } from '../../ir/shape.js'
@@ -60,7 +60,7 @@ export function buildConditionalGradient(
 
   const known = new Set(topological([loss, ...always]))
   const sample = (): Value => {
-    const copies: Substitution = new Map(noise.map(({ value, free }) => [value, shapedLike(op.Identity(free), value)]))
+    const copies: Substitution = new Map(noise.map(({ value, free }) => [value, withShapeOf(op.Identity(free), value)]))
     for (const node of topological([sampled.loss], (node) => isDownstream(node) && !known.has(node)))
       for (const [i, copy] of copyOf(node, copies).entries()) copies.set(node.outputs[i]!, copy)
     return copies.get(sampled.loss) ?? sampled.loss
@@ -74,7 +74,7 @@ export function buildConditionalGradient(
   const dBorder =
     border.length > 0 ? op.If(choice, { then_branch: branch(sample), else_branch: branch(() => loss) }) : []
   const found = gradients(
-    border.map((x, i) => [x, shapedLike(dBorder[i]!, x)]),
+    border.map((x, i) => [x, withShapeOf(dBorder[i]!, x)]),
     wrt,
   )
   return {

@@ -12,10 +12,19 @@ describe('a formula as a shader', () => {
     const written = (of: typeof arrays) => of.map(({ name, written }) => `${name}${written ? ', written' : ''}`)
     expect(written(arrays).sort()).toEqual(['firstMoment, written', 'n', 'secondMoment, written', 'theta, written'])
     expect(written(fed)).toEqual(['g'])
-    expect([...scalars].sort()).toEqual(['eps', 'kappa', 'limit', 'rate', 'scale', 'shrink', 'take1', 'take2'])
+    expect([...scalars].sort()).toEqual([
+      'decay',
+      'eps',
+      'kappa',
+      'limit',
+      'oneMinusBeta1',
+      'oneMinusBeta2',
+      'scale',
+      'stepSize',
+    ])
   })
 
-  test('what is found on the device is no number of the call', () => {
+  test('formulaToWgsl > a scalar that is found on the device > is not an argument of the call', () => {
     const of = formula({ y: array('x').add(scalar('shift')).mul(scalar('scale')) })
     const { code, scalars } = formulaToWgsl(of, {
       width: 1,
