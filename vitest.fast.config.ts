@@ -20,22 +20,30 @@ const sourceAliases = entryAliases(root).map(({ find, replacement }) => ({
   replacement: replacement.replace('/dist/models/', '/models/').replace('/dist/', '/src/').replace(/\.js$/, '.ts'),
 }))
 
-/** Files that need a build, a browser, a process or a package install. */
+/** Files that need a build (the compiled presets and recipes too), a browser, a process or a package install. */
 const outside = [
   'test/{cli,docs,experiments,web}/**',
   'test/package.test.ts',
   'test/optim/expr/policy.test.ts',
+  'test/recipe/{paper,preset-model}.test.ts',
   'test/node/{c-api*,every-runtime,runtime,webgpu*}.test.ts',
 ]
 
-/** Files that take more than about 4 s of a core, or test that the calling thread stays free. */
+/** Files that take about 3 s of a core or more; `test/grad/rules.test.ts` takes longer and stays. */
 const slow = [
-  'test/backend/onnx/onnx-backend.test.ts',
-  'test/lowering/{convolution,lowerings,models,recurrent}.test.ts',
+  'test/analysis/inspect/inspect.test.ts',
+  'test/backend/{onnx/{onnx-backend,ranking},trajectory}.test.ts',
+  'test/data/augment/crop.test.ts',
+  'test/generated/kernels.test.ts',
   'test/grad/recurrent.test.ts',
-  'test/data/augment/crops.test.ts',
-  'test/onnx/hostile.test.ts',
+  'test/loss/losses.test.ts',
+  'test/lowering/{convolution,lowerings,models,older,recurrent}.test.ts',
+  'test/models/{reference,training}.test.ts',
+  'test/node/{data/csv,model}.test.ts',
+  'test/onnx/proto/hostile.test.ts',
   'test/onnx/upgrade/{microsoft-attention,resize}.test.ts',
+  'test/optim/expr/each.test.ts',
+  'test/train/{device-average,interrupted-interval,graphs/gradient-model}.test.ts',
 ]
 
 /** `npm run test:fast`: from source, without a build, in the caller's thread. */
