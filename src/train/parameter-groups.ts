@@ -6,43 +6,45 @@ import { checkNames, checkNumber, count, invalidOption, nonNegative } from '../u
 import { OnnxIreError } from '../util/errors.js'
 import { createMatcher, matchNames, type NamePatterns } from '../util/pattern.js'
 
-/** Tensors that are trained in another way than the rest. What is left out is as for the rest. */
+/** A group of trainable tensors with different training options. Omitted fields are the same as for all other tensors. */
 export interface ParameterGroup {
-  /** Which of the trainable tensors, by name. */
+  /** Names of the trainable tensors in the group. */
   readonly tensors: NamePatterns
-  /** Their learning rate, which the schedule's factor multiplies. */
+  /** Learning rate, multiplied by the factor of the schedule. */
   readonly lr?: number
-  /** Their weight decay. */
+  /** Weight decay. */
   readonly weightDecay?: number
-  /** False: IRE neither enhances them nor counts them in its threshold. */
+  /** False: IRE does not enhance these tensors, and they do not count in its threshold. */
   readonly ire?: boolean
-  /** Not trained: at all, or until a step or an epoch (gradual unfreezing). What is frozen costs no gradient. */
+  /** Not trained: never, or not until a step or an epoch (gradual unfreezing). No gradient of frozen tensors is computed. */
   readonly frozen?: boolean | { readonly untilStep: number } | { readonly untilEpoch: number }
 }
 
-/** How tensors differ in their training. */
+/** Options that differ between tensors. */
 export interface GroupOptions {
-  /** Tensors with options of their own. Of two groups that name the same tensor the later one decides, field by field. */
+  /** Groups of tensors with different options. If several groups set a field of a tensor, the last one is used. */
   readonly groups?: readonly ParameterGroup[]
   /**
-   * False: no weight decay on biases, scales of norms and all other tensors with one axis. Default true, as in PyTorch.
+   * False: no weight decay on biases, norm scales and all other tensors with at most one axis longer than 1. Default true, as
+   * in PyTorch.
    */
   readonly decayVectors?: boolean
   /**
-   * Layer-wise learning-rate decay: the rate of a tensor is multiplied by this for every layer between it and the output
-   * (Howard & Ruder 2018). Layers are counted along the longest path; or list the names of each, from input to output.
+   * Layer-wise learning-rate decay: the learning rate of a tensor is multiplied by this factor for every layer downstream of
+   * its own layer (Howard & Ruder 2018). Layers are counted along the longest path; or list the names of each layer, from
+   * input to output.
    */
   readonly layerDecay?: number | { readonly rate: number; readonly layers: readonly NamePatterns[] }
 }
 
-/** Refuses misspelt and impossible groups. Throws `invalid-option`. */
+/** Checks group options. Throws `invalid-option`. */
 export function checkGroups({ groups = [], layerDecay }: GroupOptions, optimizer: Optimizer): void {
   for (const [i, group] of groups.entries()) {
     const owner = `groups[${i}]`
     checkNames(owner, group, ['tensors', 'lr', 'weightDecay', 'ire', 'frozen'])
     if (group.lr !== undefined) checkNumber(owner, 'lr', group.lr, nonNegative)
     if (group.lr && unwrap(optimizer).base.lr === 0)
-      throw invalidOption(owner, 'lr', group.lr, "left out: the optimizer's own is 0, of which it would be a multiple")
+      throw invalidOption(owner, 'lr', group.lr, "omitted, because the optimizer's lr is 0 and a group scales it")
     const { frozen } = group
     if (frozen !== undefined && typeof frozen !== 'boolean') {
       const times = Object.keys(Object(frozen))
@@ -55,53 +57,56 @@ export function checkGroups({ groups = [], layerDecay }: GroupOptions, optimizer
   checkNumber('Trainer', 'layerDecay', rate, { min: 0, max: 1 })
 }
 
-/** The tensors that groups freeze for good. Throws `invalid-option` for a pattern that fits nothing, and when nothing is left to train. */
+/**
+ * Finds the tensors that groups freeze permanently.
+ * @throws OnnxIreError `invalid-option` for a pattern without a match, and if all tensors are frozen
+ */
 export function findFrozen(names: readonly string[], { groups = [] }: GroupOptions): Set<string> {
   for (const { tensors } of groups) matchNames(tensors, names, 'trainable tensor')
-  const frozen = new Set(names.filter((name) => groups.findLast(of(name, 'frozen'))?.frozen === true))
+  const frozen = new Set(names.filter((name) => groups.findLast(setsField(name, 'frozen'))?.frozen === true))
   if (frozen.size < names.length || frozen.size === 0) return frozen
-  throw new OnnxIreError('invalid-option', 'groups: every trainable tensor is frozen; leave some to be trained')
+  throw new OnnxIreError('invalid-option', 'groups: every trainable tensor is frozen; at least one must be trained')
 }
 
-/** The last group that says something about this field of this tensor. */
-const of = (name: string, field: keyof ParameterGroup) => (group: ParameterGroup) =>
+/** Whether a group sets a field for a tensor. */
+const setsField = (name: string, field: keyof ParameterGroup) => (group: ParameterGroup) =>
   group[field] !== undefined && createMatcher(group.tensors)(name)
 
 /**
- * What each tensor's training differs in.
- * @param behind layers behind each tensor, for `layerDecay`
- * @param stepsPerEpoch undefined where nobody knows
+ * Resolves group options to settings per tensor, for tensors that have any.
+ * @param layerDepths number of layers downstream of each tensor, for `layerDecay`
+ * @param stepsPerEpoch undefined for data of unknown length
  */
 export function resolveParameterSettings(
   parameters: ReadonlyMap<string, Value>,
   options: GroupOptions,
   optimizer: Optimizer,
-  behind: () => ReadonlyMap<string, number>,
+  layerDepths: () => ReadonlyMap<string, number>,
   stepsPerEpoch: number | undefined,
 ): Record<string, ParameterSettings> {
   const { groups = [], decayVectors = true, layerDecay } = options
   const { base } = unwrap(optimizer)
-  const scales = layerDecay === undefined ? undefined : layerScales([...parameters.keys()], layerDecay, behind)
+  const scales = layerDecay === undefined ? undefined : layerScales([...parameters.keys()], layerDecay, layerDepths)
   const settings: Record<string, ParameterSettings> = {}
   for (const [name, value] of parameters) {
-    const said = <K extends keyof ParameterGroup>(field: K) => groups.findLast(of(name, field))?.[field]
-    const [lr, decay, ire, frozen] = [said('lr'), said('weightDecay'), said('ire'), said('frozen')]
+    const find = <K extends keyof ParameterGroup>(field: K) => groups.findLast(setsField(name, field))?.[field]
+    const [lr, decay, ire, frozen] = [find('lr'), find('weightDecay'), find('ire'), find('frozen')]
     const lrScale = (lr === undefined ? 1 : lr / base.lr) * (scales?.get(name) ?? 1)
-    const weightDecay = decay ?? (decayVectors || !isVector(value) ? undefined : 0)
-    const since = typeof frozen === 'object' ? firstStep(frozen, stepsPerEpoch) : 0
+    const weightDecay = decay ?? (decayVectors || !isVectorOrScalar(value) ? undefined : 0)
+    const startStep = typeof frozen === 'object' ? firstStep(frozen, stepsPerEpoch) : 0
     const own: ParameterSettings = {
       ...(lrScale === 1 ? {} : { lrScale }),
       ...(weightDecay === undefined ? {} : { weightDecay }),
       ...(ire === undefined ? {} : { enhanced: ire }),
-      ...(since === 0 ? {} : { startStep: since }),
+      ...(startStep === 0 ? {} : { startStep }),
     }
     if (Object.keys(own).length > 0) settings[name] = own
   }
   return settings
 }
 
-/** At most one axis that is longer than 1: exporters write a bias as [C, 1, 1] too. */
-const isVector = ({ shape }: Value): boolean => (shape?.filter((dim) => dim !== 1).length ?? 0) <= 1
+/** Whether a value has at most one axis longer than 1: exporters also write a bias as [C, 1, 1]. */
+const isVectorOrScalar = ({ shape }: Value): boolean => (shape?.filter((dim) => dim !== 1).length ?? 0) <= 1
 
 function firstStep(
   frozen: { readonly untilStep: number } | { readonly untilEpoch: number },
@@ -112,26 +117,26 @@ function firstStep(
   if (stepsPerEpoch !== undefined) return epoch * stepsPerEpoch
   throw new OnnxIreError(
     'invalid-option',
-    'groups: frozen.untilEpoch needs data of known length; give untilStep instead',
+    'groups: frozen.untilEpoch needs data of known length; set untilStep instead',
   )
 }
 
 function layerScales(
   names: readonly string[],
   layerDecay: Exclude<GroupOptions['layerDecay'], undefined>,
-  behind: () => ReadonlyMap<string, number>,
+  layerDepths: () => ReadonlyMap<string, number>,
 ): Map<string, number> {
   if (typeof layerDecay === 'number') {
-    const layersBehind = behind()
-    return new Map(names.map((name) => [name, layerDecay ** (layersBehind.get(name) ?? 0)]))
+    const depths = layerDepths()
+    return new Map(names.map((name) => [name, layerDecay ** (depths.get(name) ?? 0)]))
   }
-  const { rate, layers: listed } = layerDecay
-  for (const patterns of listed) matchNames(patterns, names, 'trainable tensor')
+  const { rate, layers } = layerDecay
+  for (const patterns of layers) matchNames(patterns, names, 'trainable tensor')
   return new Map(
     names.map((name) => {
-      const layer = listed.findIndex((patterns) => createMatcher(patterns)(name))
-      if (layer >= 0) return [name, rate ** (listed.length - 1 - layer)]
-      throw new OnnxIreError('invalid-option', `layerDecay: '${name}' is in none of the layers listed`)
+      const layer = layers.findIndex((patterns) => createMatcher(patterns)(name))
+      if (layer >= 0) return [name, rate ** (layers.length - 1 - layer)]
+      throw new OnnxIreError('invalid-option', `layerDecay.layers: no layer matches the tensor '${name}'`)
     }),
   )
 }

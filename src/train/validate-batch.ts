@@ -7,9 +7,9 @@ import type { LossGraph } from '../loss/loss.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /**
- * A batch in the form the graphs take: only what they read, integers widened to the labels' type, and every length that is
- * known checked but for the number of examples, which a batch need not have in common with the model (it is run in parts).
- * Throws `invalid-data` naming the tensor, what it is and what it should be.
+ * Checks a batch and converts it to the inputs of the graphs: selects the tensors that they read, converts element types, and
+ * compares all known lengths except the number of examples, which may differ from the model's (micro-batches).
+ * @throws OnnxIreError `invalid-data` naming the tensor, its type or shape, and the expected one
  */
 export function prepareBatch(
   batch: Tensors,
@@ -21,16 +21,16 @@ export function prepareBatch(
     [...expected].map(([name, value]) => {
       const given = batch[name]
       if (!given) {
-        const there =
+        const available =
           Object.keys(batch)
             .map((key) => `'${key}'`)
             .join(', ') || 'nothing'
         throw new OnnxIreError(
           'invalid-data',
-          `the data gives ${there}, but the model and its loss also need '${name}': ${value.dtype}${formatShape(value.shape)}`,
+          `the model and its loss need '${name}', ${value.dtype}${formatShape(value.shape)}, but the data has ${available}`,
         )
       }
-      const tensor = converted(name, given, value.dtype)
+      const tensor = convert(name, given, value.dtype)
       checkShape(name, tensor, value, symbols)
       const classes = labels?.get(name)
       if (classes && typeof classes.classes === 'number')
@@ -40,13 +40,13 @@ export function prepareBatch(
   )
 }
 
-function converted(name: string, tensor: Tensor, dtype: DType): Tensor {
+function convert(name: string, tensor: Tensor, dtype: DType): Tensor {
   if (tensor.dtype === dtype) return tensor
   const widening = isFloat(dtype) ? isFloat(tensor.dtype) : dtype === 'int64' || dtype === 'int32'
   if (!widening || isFloat(tensor.dtype) !== isFloat(dtype) || tensor.dtype === 'string') {
     throw new OnnxIreError(
       'invalid-data',
-      `'${name}' holds ${tensor.dtype}, the graph takes ${dtype}: convert the data (labels(...) makes class numbers, images(...) pixels)`,
+      `'${name}' is ${tensor.dtype}, but the graph takes ${dtype}: convert the data (labels(...) for class numbers, images(...) for pixels)`,
     )
   }
   return tensorFrom(dtype, tensor.dims, numbersOf(tensor))
@@ -65,7 +65,7 @@ function checkShape(
   if (wrong)
     throw new OnnxIreError(
       'invalid-data',
-      `'${name}' has the shape ${formatShape(dims)}, the graph takes ${formatShape(shape)}`,
+      `'${name}' has the shape ${formatShape(dims)}, but the graph takes ${formatShape(shape)}`,
     )
   for (const [axis, symbol] of shape.entries()) {
     if (typeof symbol === 'number') continue
@@ -74,7 +74,7 @@ function checkShape(
     if (before && before.length !== length) {
       throw new OnnxIreError(
         'invalid-data',
-        `'${name}' has ${length} along axis ${axis}, '${before.name}' has ${before.length} there; both are the length '${symbol}'`,
+        `'${symbol}' is ${length} in axis ${axis} of '${name}', but ${before.length} in '${before.name}'`,
       )
     }
     symbols.set(symbol, { name, length })
@@ -89,8 +89,8 @@ function checkLabels(name: string, { data }: Tensor, classes: number, ignoreInde
     if (label === ignoreIndex) continue
     throw new OnnxIreError(
       'invalid-data',
-      `'${name}' holds the label ${label} (element ${i} of the batch), but the model tells ${classes} classes apart: labels are 0 to ${classes - 1}; ` +
-        'give the model a head of the right size (head: { classes }), or set ignoreIndex for labels to leave out',
+      `'${name}' has the label ${label} (element ${i} of the batch), but the model has ${classes} classes: labels must be 0 to ${classes - 1}; ` +
+        'resize the model (head: { classes }), or set ignoreIndex for labels to skip',
     )
   }
 }

@@ -384,17 +384,17 @@ describe('what cannot be trained says so', () => {
     [
       'a label out of range',
       fromArrays({ x: normal(new Random(1), [4, 6]), labels: labelColumn([0, 1, 3, 2]) }),
-      /'labels' holds the label 3 \(element 2.*3 classes.*0 to 2/,
+      /'labels' .* 3 \(element 2.*3 classes.*0 to 2/,
     ],
     [
       'a negative label',
       fromArrays({ x: normal(new Random(1), [4, 6]), labels: labelColumn([0, 1, -1, 2]) }),
-      /'labels' holds the label -1/,
+      /'labels' .* label -1/,
     ],
     [
       'data of another shape',
       fromArrays({ x: normal(new Random(1), [4, 5]), labels: labelColumn([0, 1, 1, 2]) }),
-      /'x' has the shape \[4, 5\], the graph takes \[N, 6\]/,
+      /'x' has the shape \[4, 5\].*\[N, 6\]/,
     ],
     [
       'labels of another shape',
@@ -402,24 +402,24 @@ describe('what cannot be trained says so', () => {
         x: normal(new Random(1), [4, 6]),
         labels: { dtype: 'int64', dims: [4, 1], data: BigInt64Array.of(0n, 1n, 1n, 2n) },
       }),
-      /'labels' has the shape \[4, 1\], the graph takes \[N\]/,
+      /'labels' has the shape \[4, 1\].* \[N\]/,
     ],
     [
       'data of another type',
       fromArrays({ x: { dims: [4, 6], data: new Uint8Array(24) }, labels: labelColumn([0, 1, 1, 2]) }),
-      /'x' holds uint8, the graph takes float32/,
+      /'x' is uint8.* float32/,
     ],
     [
       'labels that are not whole numbers',
       fromArrays({ x: normal(new Random(1), [4, 6]), labels: { dims: [4], data: new Float32Array(4) } }),
-      /'labels' holds float32, the graph takes int64/,
+      /'labels' is float32.* int64/,
     ],
     [
       'no labels',
       fromArrays({ x: normal(new Random(1), [4, 6]), label: labelColumn([0, 1, 1, 2]) }),
-      /gives 'x', 'label'.*also need 'labels': int64\[N\]/,
+      /'labels', int64\[N\].*'x', 'label'/,
     ],
-    ['no input', fromArrays({ labels: labelColumn([0, 1, 1, 2]) }), /also need 'x': float32\[N, 6\]/],
+    ['no input', fromArrays({ labels: labelColumn([0, 1, 1, 2]) }), /'x', float32\[N, 6\]/],
   ])('%s', async (_, data, pattern) => {
     const trainer = await create(smallMlp())
     const before = flat(trainer.parameters)

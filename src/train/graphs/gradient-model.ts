@@ -12,27 +12,33 @@ import { matchNames, type NamePatterns } from '../../util/pattern.js'
 
 /** Options of `gradientModel`. */
 export interface GradientModelOptions {
-  /** Which inputs and tensors to differentiate with respect to, by name; `*` stands for any characters. Default: all. */
+  /** Names of inputs and tensors to differentiate with respect to; `*` matches any characters. Default: all. */
   readonly wrt?: NamePatterns
 }
 
 /**
- * The vector-Jacobian product of a model as a model: standard ONNX that any onnxruntime runs.
+ * Builds the vector-Jacobian product of a model as a standard ONNX model, which runs in any onnxruntime.
  *
- * Inputs: the original ones; `dy/<output>` for every floating-point output, of its type and shape; and every floating-point
- * initializer, and floating-point Constant node with more than one element, under its own name (a Constant's is its
- * output's). Settings that no gradient reaches (Resize's scales, Dropout's ratio) stay as they are.
- * Outputs: the original ones; and `grad/<name>` for every floating-point input and every such tensor, of its shape:
- * d(sum_i <dy_i, y_i>) / d<name>, zeros where it has no influence.
+ * Inputs: the original ones; `dy/<output>` for every floating-point output, with its type and shape; and every floating-point
+ * initializer, and floating-point Constant node with more than one element, under its name (the output name of a Constant).
+ * Inputs without a gradient (Resize's scales, Dropout's ratio) are unchanged.
  *
- * @param bytes a serialized ModelProto whose tensors lie inside it
- * @throws OnnxIreError `not-differentiable` listing every operator on the way that has no gradient, `unsupported-operator`, `invalid-model`
+ * Outputs: the original ones; and `grad/<name>` for every floating-point input and every such tensor, with its shape:
+ * d(sum_i <dy_i, y_i>) / d<name>, zeros if the outputs do not depend on it.
+ *
+ * @example
+ * const gradient = gradientModel(await readFile('model.onnx'), { wrt: 'x' })
+ * await writeFile('gradient.onnx', gradient) // inputs: those of the model, dy/y; outputs: y, grad/x
+ *
+ * @param bytes a serialized ModelProto without external data
+ * @throws OnnxIreError `not-differentiable` listing every operator without a gradient between `wrt` and the outputs,
+ *   `unsupported-operator`, `invalid-model`
  */
 export function gradientModel(bytes: Uint8Array, options: GradientModelOptions = {}): Uint8Array {
   return encode('ModelProto', buildGradientModel(decodeModel(bytes), options))
 }
 
-/** The same from a model that may have external data. */
+/** Builds a gradient model like `gradientModel`, from a decoded model that may have external data. */
 export function buildGradientModel(model: Model, { wrt }: GradientModelOptions = {}): ModelProto {
   const graph = importGraph(model)
   const candidates = new Map([...[...graph.inputs].filter(([, x]) => isFloat(x.dtype)), ...graph.parameters])
@@ -44,7 +50,7 @@ export function buildGradientModel(model: Model, { wrt }: GradientModelOptions =
   for (const [name, y] of graph.outputs) {
     if (isFloat(y.dtype)) seeds.set(`dy/${name}`, [y, input(`dy/${name}`, y.dtype, y.shape)])
   }
-  refuseTaken(graph, [...seeds.keys(), ...names.map((name) => `grad/${name}`)])
+  checkUnusedNames(graph, [...seeds.keys(), ...names.map((name) => `grad/${name}`)])
   const found = gradients(
     [...seeds.values()],
     targets.map(([, x]) => x),
@@ -64,12 +70,12 @@ export function buildGradientModel(model: Model, { wrt }: GradientModelOptions =
   })
 }
 
-/** A gradient model has such names already: its own gradient is that of a copy with other names. */
-function refuseTaken({ inputs, outputs, parameters }: Graph, names: readonly string[]): void {
-  const taken = names.find((name) => inputs.has(name) || outputs.has(name) || parameters.has(name))
-  if (taken !== undefined)
+/** Throws `invalid-option` if the model already uses one of the names. A gradient model does: rename its tensors first. */
+function checkUnusedNames({ inputs, outputs, parameters }: Graph, names: readonly string[]): void {
+  const used = names.find((name) => inputs.has(name) || outputs.has(name) || parameters.has(name))
+  if (used !== undefined)
     throw new OnnxIreError(
       'invalid-option',
-      `the model has a tensor named '${taken}' already, which the gradient model would add: rename it, or leave out what it is the gradient of (wrt)`,
+      `the gradient model would add a tensor '${used}', but the model has one of that name: rename it, or exclude its gradient by wrt`,
     )
 }

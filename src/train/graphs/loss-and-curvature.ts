@@ -6,35 +6,40 @@ import type { LossGraph, NoiseDistribution } from '../../loss/loss.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { op } from '../../op/op.js'
 
-/** The outputs that every graph of a loss has. */
+/** Outputs of every graph of a loss: `loss`, `count` and, for weighted examples, `weight`. */
 export const lossOutputs = ({ loss, count, weight }: LossGraph): [string, Value][] => [
   ['loss', loss],
   ['count', count],
   ...(weight ? [['weight', weight] as [string, Value]] : []),
 ]
 
-/** By parameter name, only where there is one. */
+/** Builds the gradients of a loss by parameter name, for parameters that have one. */
 export function buildGradients(loss: Value, parameters: ReadonlyMap<string, Value>): ReadonlyMap<string, Value> {
   const found = gradients([[loss, scalar(loss.dtype, 1)]], [...parameters.values()])
   return new Map([...parameters.keys()].flatMap((name, i) => (found[i] ? [[name, found[i]]] : [])))
 }
 
+/** Gradients as graph outputs `grad/<parameter>`, zeros for parameters without one. */
 export const gradientOutputs = (found: ReadonlyMap<string, Value>, parameters: ReadonlyMap<string, Value>) =>
   [...parameters].map(([name, value]): [string, Value] => [`grad/${name}`, found.get(name) ?? zerosLike(value)])
 
-/** What IRE ranks by, and the inputs that are drawn for it. */
-interface Estimate extends Omit<SampledGraph, 'spec'> {
+/** A curvature estimate, which IRE ranks, and its random inputs. */
+interface CurvatureEstimate extends Omit<SampledGraph, 'spec'> {
   readonly inputs: readonly (readonly [string, Value])[]
   readonly outputs: ReadonlyMap<string, Value>
 }
 
-/** @param dLoss the gradients of the loss, which 'hutchinson' differentiates again */
+/**
+ * Builds the curvature estimate of a loss. 'sampled': the gradient against sampled targets. 'hutchinson': v * Hv with a random
+ * sign vector v, an estimate of the Hessian's diagonal (Bekas et al. 2007). Returns null for a loss that cannot be sampled.
+ * @param dLoss the gradients of the loss, which 'hutchinson' differentiates again
+ */
 export function buildCurvature(
   loss: LossGraph,
   dLoss: ReadonlyMap<string, Value>,
   parameters: ReadonlyMap<string, Value>,
   kind: 'sampled' | 'hutchinson' | undefined,
-): Estimate | null {
+): CurvatureEstimate | null {
   const counts = lossOutputs(loss).filter(([name]) => name !== 'loss')
   if (kind === 'hutchinson') {
     const g = [...parameters.keys()].map((name) => dLoss.get(name) ?? null)
