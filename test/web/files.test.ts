@@ -41,7 +41,7 @@ describeInBrowser('files in Chromium', (browser) => {
     for (const from of ['address', 'picked', 'folder', 'saved']) expect(found[from], from).toEqual({ w: [...data] })
     const refused = (code: string, message: RegExp) => ({ code, message: expect.stringMatching(message) })
     expect(found['alone']).toEqual(refused('external-data', /"weights\/n.bin", which is a separate file: provide it/))
-    expect(found['others']).toEqual(refused('external-data', /"weights\/n.bin", which is not among the files given/))
+    expect(found['others']).toEqual(refused('external-data', /"weights\/n.bin", which is not among the given files/))
     expect(found['corrupt']).toEqual(refused('invalid-model', /^\/exchange\/corrupt.onnx: /))
     expect(found['text']).toEqual(refused('invalid-model', /^page.onnx: not an ONNX model: .*web page/))
     expect(found['missing']).toEqual(refused('io', /^cannot fetch the model \/exchange\/nothing.onnx: .*404/))
