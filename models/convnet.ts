@@ -6,13 +6,16 @@ import { Weights } from './weights.js'
 /** Sizes of `convnet`. */
 export interface ConvnetOptions {
   readonly channels?: number
-  /** Channels of each stage; every stage but the first halves the size. */
+  /** Channels of each stage; every stage except the first halves the size. */
   readonly stages?: readonly number[]
   readonly classes?: number
   readonly seed?: number
 }
 
-/** A plain convolutional network, Conv-BatchNorm-ReLU stages and a pooled linear head: x [N, channels, H, W] to logits [N, classes]. */
+/**
+ * Plain convolutional network: Conv-BatchNorm-ReLU stages, global average pool, linear head; x [N, channels, H, W] to
+ * logits [N, classes].
+ */
 export function convnet({ channels = 3, stages = [16, 32, 64], classes = 10, seed = 0 }: ConvnetOptions = {}): Graph {
   const weights = new Weights(seed)
   const x = input('x', 'float32', ['N', channels, 'H', 'W'])
@@ -28,7 +31,7 @@ export function convnet({ channels = 3, stages = [16, 32, 64], classes = 10, see
   return {
     name: 'convnet',
     inputs: new Map([['x', x]]),
-    parameters: weights.drawn,
+    parameters: weights.parameters,
     outputs: new Map([['logits', logits]]),
   }
 }

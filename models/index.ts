@@ -1,5 +1,5 @@
 /**
- * Architectures with weights drawn at random.
+ * Architectures with random weights.
  * @module onnx-ire/models
  */
 
@@ -32,7 +32,7 @@ export {
   wideResnet,
 }
 
-/** The options of every architecture, by the name presets call it. */
+/** Options of every architecture, by the name that presets use. */
 export interface Architectures {
   readonly mlp: MlpOptions
   readonly lenet: LenetOptions
@@ -44,15 +44,15 @@ export interface Architectures {
   readonly llama: LlamaOptions
 }
 
-/** The name of an architecture. */
+/** Name of an architecture. */
 export type Architecture = keyof Architectures
 
-/** A model of one size as data: what the JSON files of `presets/` hold. `about` is for people. */
+/** A model of one size as data, as in the JSON files of `presets/`; `about` describes it. */
 export type Preset = {
   [A in Architecture]: { readonly kind: A; readonly about?: string } & Architectures[A]
 }[Architecture]
 
-/** The model of a preset, drawn by `seed`, else by the preset's own, else by 0. */
+/** Builds the model of a preset, initialized with `seed`, otherwise the preset's seed, otherwise 0. */
 export function build(preset: Preset, seed: number = preset.seed ?? 0): Graph {
   switch (preset.kind) {
     case 'mlp':

@@ -1,46 +1,50 @@
 import { op, type Value } from 'onnx-ire/graph'
 import type { Weights } from './weights.js'
 
-/** How a layer's weight is drawn. */
-export type Draw = (name: string, dims: readonly number[]) => Value
+/** Creates a randomly initialized weight. */
+export type Initializer = (name: string, dims: readonly number[]) => Value
 
-/** x W^T + b over the last axis of a matrix; weight [to, from]. */
+/** Linear layer x W^T + b on a matrix; weight [to, from]. */
 export function linear(weights: Weights, name: string, x: Value, from: number, to: number): Value {
   return op.Gemm(x, weights.uniform(`${name}.weight`, [to, from], from), weights.uniform(`${name}.bias`, [to], from), {
     transB: 1,
   })
 }
 
+/** Options of `projection`. */
 export interface ProjectionOptions {
-  /** Default: normal, of standard deviation 0.02. */
-  readonly draw?: Draw
+  /** Initializer of the weight. Default: normal with standard deviation 0.02. */
+  readonly initialize?: Initializer
   readonly bias?: boolean
 }
 
-/** x W + b over the last axis of a tensor of any rank; weight [from, to]. */
+/** Linear layer x W + b on the last axis of a tensor of any rank; weight [from, to]. */
 export function projection(
   weights: Weights,
   name: string,
   x: Value,
   from: number,
   to: number,
-  { draw = (key, dims) => weights.normal(key, dims, 0.02), bias = true }: ProjectionOptions = {},
+  { initialize = (key, dims) => weights.normal(key, dims, 0.02), bias = true }: ProjectionOptions = {},
 ): Value {
-  const y = op.MatMul(x, draw(`${name}.weight`, [from, to]))
+  const y = op.MatMul(x, initialize(`${name}.weight`, [from, to]))
   return bias ? op.Add(y, weights.fill(`${name}.bias`, [to], 0)) : y
 }
 
+/** Options of `convolution`. */
 export interface ConvolutionOptions {
   readonly kernel?: number
   readonly stride?: number
-  /** Default: what keeps the size at stride 1. */
+  /** Padding on every side. Default: preserves the size at stride 1. */
   readonly pad?: number
   readonly bias?: boolean
-  /** 'he': normal of variance 2 / (kernel^2 to), He et al. 2015 by fan-out. Default 'uniform' as `Weights.uniform`. */
+  /**
+   * 'he': normal with variance 2 / (kernel^2 to), He et al. 2015 with fan-out. Default 'uniform', as `Weights.uniform`.
+   */
   readonly init?: 'uniform' | 'he'
 }
 
-/** A square convolution; weight [to, from, kernel, kernel]. */
+/** Convolution with a square kernel; weight [to, from, kernel, kernel]. */
 export function convolution(
   weights: Weights,
   name: string,
@@ -62,7 +66,7 @@ export function convolution(
     : op.Conv(x, weight, attributes)
 }
 
-/** Batch normalisation by running statistics; a trainer with `batchNorm: 'trained'` normalises by the batch. */
+/** Batch normalization with running statistics; a trainer with `batchNorm: 'trained'` uses those of the batch. */
 export function batchNorm(weights: Weights, name: string, x: Value, channels: number, scale = 1): Value {
   const vector = (key: string, value: number) => weights.fill(`${name}.${key}`, [channels], value)
   const [y] = op.BatchNormalization(
@@ -75,6 +79,7 @@ export function batchNorm(weights: Weights, name: string, x: Value, channels: nu
   return y
 }
 
+/** Layer normalization over the last axis (Ba et al. 2016). */
 export function layerNorm(weights: Weights, name: string, x: Value, width: number, epsilon = 1e-5): Value {
   const [y] = op.LayerNormalization(
     x,
@@ -85,12 +90,14 @@ export function layerNorm(weights: Weights, name: string, x: Value, width: numbe
   return y
 }
 
-/** x / sqrt(mean(x^2) + epsilon) times a learned scale, over the last axis (Zhang and Sennrich 2019). */
+/**
+ * RMS normalization over the last axis: x / sqrt(mean(x^2) + epsilon) times a learned scale (Zhang and Sennrich 2019).
+ */
 export function rmsNorm(weights: Weights, name: string, x: Value, width: number, epsilon = 1e-5): Value {
   return op.RMSNormalization(x, weights.fill(`${name}.weight`, [width], 1), { axis: -1, epsilon })
 }
 
-/** Zeroes a share `rate` of the elements in training. The node has no training mode: as it stands it passes x on. */
+/** Zeroes a share `rate` of the elements in training. In the file the node is in inference mode and passes x on. */
 export function dropout(x: Value, rate: number): Value {
   return rate === 0 ? x : op.Dropout(x, rate)[0]
 }

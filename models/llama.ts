@@ -1,12 +1,12 @@
 import type { Graph } from 'onnx-ire'
 import { constant, input, op, type Value } from 'onnx-ire/graph'
 import { attention, causalMask } from './attention.js'
-import { type Draw, dropout, projection, rmsNorm } from './layers.js'
+import { dropout, type Initializer, projection, rmsNorm } from './layers.js'
 import { Weights } from './weights.js'
 
 /** Sizes of `llama`. */
 export interface LlamaOptions {
-  /** Default 256: bytes. */
+  /** Number of tokens. Default 256, for bytes. */
   readonly vocabulary?: number
   /** Tokens per example. Default 128. */
   readonly context?: number
@@ -15,53 +15,56 @@ export interface LlamaOptions {
   readonly layers?: number
   /** Width of the feed-forward layer. Default 8/3 width, rounded up to a multiple of 256. */
   readonly hidden?: number
-  /** Whether the head is the embedding. Default false. */
+  /** Whether the head shares the embedding's weights. Default false. */
   readonly tied?: boolean
-  /** Of what every block adds, in training. Default 0. */
+  /** Dropout rate of the residual branches, in training. Default 0. */
   readonly dropout?: number
   readonly seed?: number
 }
 
 /**
  * Llama (Touvron et al. 2023, https://arxiv.org/abs/2302.13971: RMS norms first, rotary positions, SwiGLU, no biases):
- * tokens int64 [N, context] to logits [N, context, vocabulary]. Weights begin normal of deviation 0.02, those that add to
- * the residual stream of 0.02 / sqrt(2 layers), as in GPT-2.
+ * tokens int64 [N, context] to logits [N, context, vocabulary]. Weights are initialized as in GPT-2: normal with
+ * standard deviation 0.02, and 0.02 / sqrt(2 layers) for those that add to the residual stream.
  */
 export function llama(options: LlamaOptions = {}): Graph {
   const { vocabulary = 256, context = 128, width = 128, heads = 4, layers = 2, tied = false, seed = 0 } = options
   const { hidden = 256 * Math.ceil((8 * width) / 3 / 256), dropout: rate = 0 } = options
   const weights = new Weights(seed)
-  const draw: Draw = (name, dims) => weights.normal(name, dims, 0.02)
-  const drawOutput: Draw = (name, dims) => weights.normal(name, dims, 0.02 / Math.sqrt(2 * layers))
-  const turn = rotary(context, width / heads)
+  const initialize: Initializer = (name, dims) => weights.normal(name, dims, 0.02)
+  const initializeOutput: Initializer = (name, dims) => weights.normal(name, dims, 0.02 / Math.sqrt(2 * layers))
+  const rotate = rotary(context, width / heads)
   const mask = causalMask(context)
 
   const tokens = input('tokens', 'int64', ['N', context])
-  const embedding = draw('embedding.weight', [vocabulary, width])
+  const embedding = initialize('embedding.weight', [vocabulary, width])
   let y = op.Gather(embedding, tokens)
   for (let i = 0; i < layers; i++) {
     const name = `block${i}`
-    const shape = { length: context, width, heads, bias: false, draw, drawOutput, mask, turn }
+    const shape = { length: context, width, heads, bias: false, initialize, initializeOutput, mask, rotate }
     const seen = rmsNorm(weights, `${name}.norm1`, y, width)
     y = op.Add(y, dropout(attention(weights, `${name}.attention`, seen, shape), rate))
     const read = rmsNorm(weights, `${name}.norm2`, y, width)
-    const gate = projection(weights, `${name}.mlp.gate`, read, width, hidden, { draw, bias: false })
-    const up = projection(weights, `${name}.mlp.up`, read, width, hidden, { draw, bias: false })
+    const gate = projection(weights, `${name}.mlp.gate`, read, width, hidden, { initialize, bias: false })
+    const up = projection(weights, `${name}.mlp.up`, read, width, hidden, { initialize, bias: false })
     // SwiGLU (Shazeer 2020): silu(gate) up, with silu(x) = x sigmoid(x)
     const inner = op.Mul(op.Mul(gate, op.Sigmoid(gate)), up)
-    const down = projection(weights, `${name}.mlp.down`, inner, hidden, width, { draw: drawOutput, bias: false })
+    const down = projection(weights, `${name}.mlp.down`, inner, hidden, width, {
+      initialize: initializeOutput,
+      bias: false,
+    })
     y = op.Add(y, dropout(down, rate))
   }
   const read = rmsNorm(weights, 'norm', y, width)
   const logits = tied
     ? op.MatMul(read, op.Transpose(embedding, { perm: [1, 0] }))
-    : projection(weights, 'head', read, width, vocabulary, { draw, bias: false })
+    : projection(weights, 'head', read, width, vocabulary, { initialize, bias: false })
   return weights.graph('llama', tokens, logits)
 }
 
 /**
- * Rotary positions (Su et al. 2021): features i and i + size/2 of position t are turned by t / 10000^(2i / size),
- * (a, b) -> (a cos - b sin, b cos + a sin). The last feature of an odd size stays as it is.
+ * Rotary positions (Su et al. 2021): features i and i + size/2 of position t are rotated by the angle t / 10000^(2i /
+ * size), (a, b) -> (a cos - b sin, b cos + a sin). The last feature of an odd size is unchanged.
  */
 function rotary(length: number, size: number): (x: Value) => Value {
   const half = Math.floor(size / 2)

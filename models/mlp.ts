@@ -22,5 +22,10 @@ export function mlp({ features = 784, hidden = [512, 512], classes = 10, seed = 
     width = size
   }
   const logits = linear(weights, 'head', y, width, classes)
-  return { name: 'mlp', inputs: new Map([['x', x]]), parameters: weights.drawn, outputs: new Map([['logits', logits]]) }
+  return {
+    name: 'mlp',
+    inputs: new Map([['x', x]]),
+    parameters: weights.parameters,
+    outputs: new Map([['logits', logits]]),
+  }
 }

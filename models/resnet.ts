@@ -4,7 +4,7 @@ import { check } from './check.js'
 import { batchNorm, convolution, linear } from './layers.js'
 import { Weights } from './weights.js'
 
-/** Sizes and form of `resnet`. */
+/** Options of `resnet`. */
 export interface ResnetOptions {
   /** Channels of the image. Default 3. */
   readonly channels?: number
@@ -12,15 +12,23 @@ export interface ResnetOptions {
   readonly size?: number
   /** 'imagenet': a 7 x 7 convolution of stride 2 and a max pool; 'cifar': a 3 x 3 convolution. Default 'imagenet'. */
   readonly stem?: 'imagenet' | 'cifar'
-  /** Two 3 x 3 convolutions, or 1 x 1, 3 x 3 and 1 x 1 with four times the channels behind. Default 'basic'. */
+  /**
+   * 'basic': two 3 x 3 convolutions; 'bottleneck': 1 x 1, 3 x 3, and 1 x 1 to four times the channels. Default 'basic'.
+   */
   readonly block?: 'basic' | 'bottleneck'
   /** Blocks of each stage. Default ResNet-18's [2, 2, 2, 2]. */
   readonly depths?: readonly number[]
-  /** Channels of each stage; every stage but the first halves the size. */
+  /** Channels of each stage; every stage except the first halves the size. */
   readonly stages?: readonly number[]
-  /** Past a change of shape: a 1 x 1 convolution (B in the paper), or every other pixel and zeros in new channels (A). */
+  /**
+   * Shortcut of blocks that change the shape: a 1 x 1 convolution (B in the paper), or every second pixel and zero
+   * channels (A).
+   */
   readonly shortcut?: 'projection' | 'padding'
-  /** Begin with a scale of 0 in the last norm of every block (Goyal et al. 2017): blocks begin as identities. */
+  /**
+   * Initializes the scale of the last norm of every block with 0, so that blocks start as identities (Goyal et al.
+   * 2017).
+   */
   readonly zeroScale?: boolean
   readonly classes?: number
   readonly seed?: number
@@ -93,7 +101,7 @@ const shortcuts = {
   },
 }
 
-/** Convolution and norm number `i` of a block. */
+/** Convolution and norm with index `i` of a block. */
 function normed(
   weights: Weights,
   name: string,

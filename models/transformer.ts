@@ -11,7 +11,7 @@ export interface TransformerOptions {
   readonly width?: number
   readonly heads?: number
   readonly layers?: number
-  /** Of the embedded tokens and of what every block adds, in training. Default 0. */
+  /** Dropout rate of the embedded tokens and the residual branches, in training. Default 0. */
   readonly dropout?: number
   readonly seed?: number
 }

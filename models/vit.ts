@@ -2,7 +2,7 @@ import type { Graph } from 'onnx-ire'
 import { input, op, type Value } from 'onnx-ire/graph'
 import { attention, positionsTo } from './attention.js'
 import { check } from './check.js'
-import { convolution, type Draw, dropout, layerNorm, projection } from './layers.js'
+import { convolution, dropout, type Initializer, layerNorm, projection } from './layers.js'
 import { Weights } from './weights.js'
 
 /** Sizes of `vit`. */
@@ -13,20 +13,20 @@ export interface VitOptions {
   readonly size?: number
   /** Side of a square patch; divides `size`. Default 16. */
   readonly patch?: number
-  /** Default ViT-Tiny's 192. */
+  /** Width of the tokens. Default 192, as ViT-Tiny. */
   readonly width?: number
   readonly heads?: number
   readonly layers?: number
-  /** Width of the feed-forward layer. Default 4 width. */
+  /** Width of the feed-forward layer. Default 4 * width. */
   readonly hidden?: number
-  /** Of the embedded patches and of what every block adds, in training. Default 0. */
+  /** Dropout rate of the embedded patches and the residual branches, in training. Default 0. */
   readonly dropout?: number
   readonly classes?: number
   readonly seed?: number
 }
 
 /**
- * A vision transformer (Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929; sizes and first weights as in DeiT,
+ * A vision transformer (Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929; sizes and initialization as in DeiT,
  * Touvron et al. 2021): x [N, channels, size, size] to logits [N, classes], read at the class token.
  */
 export function vit(options: VitOptions = {}): Graph {
@@ -34,7 +34,7 @@ export function vit(options: VitOptions = {}): Graph {
   const { width = 192, heads = 3, layers = 12, hidden = 4 * width } = options
   check(size % patch === 0, 'vit', `patches of ${patch} pixels do not divide a side of ${size}`)
   const weights = new Weights(seed)
-  const draw: Draw = (name, dims) => weights.truncatedNormal(name, dims, 0.02)
+  const initialize: Initializer = (name, dims) => weights.truncatedNormal(name, dims, 0.02)
   const x = input('x', 'float32', ['N', channels, size, size])
   const patches = (size / patch) ** 2
   const length = patches + 1
@@ -46,24 +46,26 @@ export function vit(options: VitOptions = {}): Graph {
     bias: true,
   })
   const embedded = op.Transpose(op.Reshape(pixels, [0, width, patches]), { perm: [0, 2, 1] })
-  // Tables looked up, as a text model's are: the class token [1, 1, width] and the positions [length, width].
-  const token = op.Gather(draw('token.weight', [1, width]), op.Reshape(positionsTo(1), [1, 1]))
+  // Embedding tables, as in a text model: the class token [1, 1, width] and the positions [length, width].
+  const token = op.Gather(initialize('token.weight', [1, width]), op.Reshape(positionsTo(1), [1, 1]))
   const tokens = op.Expand(
     token,
     op.Concat([op.Shape(x, { start: 0, end: 1 }), op.Shape(token, { start: 1 })], { axis: 0 }),
   )
-  const positions = op.Gather(draw('positions.weight', [length, width]), positionsTo(length))
+  const positions = op.Gather(initialize('positions.weight', [length, width]), positionsTo(length))
   let y = dropout(op.Add(op.Concat([tokens, embedded], { axis: 1 }), positions), rate)
 
   const norm = (name: string, of: Value) => layerNorm(weights, name, of, width, 1e-6)
   for (let i = 0; i < layers; i++) {
     const name = `block${i}`
-    const shape = { length, width, heads, draw }
+    const shape = { length, width, heads, initialize }
     y = op.Add(y, dropout(attention(weights, `${name}.attention`, norm(`${name}.norm1`, y), shape), rate))
-    const inner = op.Gelu(projection(weights, `${name}.mlp.expand`, norm(`${name}.norm2`, y), width, hidden, { draw }))
-    y = op.Add(y, dropout(projection(weights, `${name}.mlp.contract`, inner, hidden, width, { draw }), rate))
+    const inner = op.Gelu(
+      projection(weights, `${name}.mlp.expand`, norm(`${name}.norm2`, y), width, hidden, { initialize }),
+    )
+    y = op.Add(y, dropout(projection(weights, `${name}.mlp.contract`, inner, hidden, width, { initialize }), rate))
   }
   const read = op.Squeeze(op.Slice(y, [0], [1], [1]), [1])
-  const logits = projection(weights, 'head', norm('norm', read), width, classes, { draw })
+  const logits = projection(weights, 'head', norm('norm', read), width, classes, { initialize })
   return weights.graph('vit', x, logits)
 }

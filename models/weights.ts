@@ -3,54 +3,60 @@ import { Random } from 'onnx-ire/data'
 import { parameter, type Value } from 'onnx-ire/graph'
 
 /**
- * Draws a model's parameters, seeded by name: adding a layer does not change the others. Elements are drawn when they are
- * first read, so a graph of any size is made at once.
+ * Randomly initialized parameters of a model. Each is seeded by its name, so adding a layer does not change the others.
+ * Elements are generated when they are first read, so building a graph of any size is fast.
  */
 export class Weights {
-  /** Every parameter drawn so far, by name. */
-  readonly drawn = new Map<string, Value>()
-  private readonly random: Random
+  /** Parameters created so far, by name. */
+  readonly parameters = new Map<string, Value>()
+  readonly #random: Random
 
   constructor(seed: number) {
-    this.random = new Random(seed)
+    this.#random = new Random(seed)
   }
 
-  /** Uniform in +-sqrt(1 / fanIn): PyTorch's default for linear and convolution layers (He, leaky slope sqrt(5)). */
+  /** Uniform in +-sqrt(1 / fanIn), PyTorch's default for linear and convolutional layers (He, leaky slope sqrt(5)). */
   uniform(name: string, dims: readonly number[], fanIn: number): Value {
     return this.within(name, dims, Math.sqrt(1 / fanIn))
   }
 
   /** Uniform in +-bound. */
   within(name: string, dims: readonly number[], bound: number): Value {
-    return this.add(name, dims, (random) => bound * (2 * random.uniform() - 1))
+    return this.#add(name, dims, (random) => bound * (2 * random.uniform() - 1))
   }
 
   /** Normal with the given standard deviation. */
   normal(name: string, dims: readonly number[], deviation: number): Value {
-    return this.add(name, dims, (random) => deviation * random.normal())
+    return this.#add(name, dims, (random) => deviation * random.normal())
   }
 
-  /** Normal with the given standard deviation, drawn again beyond two of them. */
+  /** Normal with the given standard deviation, resampled beyond two standard deviations. */
   truncatedNormal(name: string, dims: readonly number[], deviation: number): Value {
-    return this.add(name, dims, (random) => {
+    return this.#add(name, dims, (random) => {
       let z = random.normal()
       while (Math.abs(z) > 2) z = random.normal()
       return deviation * z
     })
   }
 
+  /** Constant. */
   fill(name: string, dims: readonly number[], value: number): Value {
-    return this.add(name, dims, () => value)
+    return this.#add(name, dims, () => value)
   }
 
-  /** The model of one input and one output `logits` whose parameters these are. */
+  /** Model with one input, one output `logits` and these parameters. */
   graph(name: string, x: Value, logits: Value): Graph {
-    return { name, inputs: new Map([[x.name!, x]]), parameters: this.drawn, outputs: new Map([['logits', logits]]) }
+    return {
+      name,
+      inputs: new Map([[x.name!, x]]),
+      parameters: this.parameters,
+      outputs: new Map([['logits', logits]]),
+    }
   }
 
-  private add(name: string, dims: readonly number[], element: (random: Random) => number): Value {
-    const drawn = () => {
-      const random = this.random.stream(name)
+  #add(name: string, dims: readonly number[], element: (random: Random) => number): Value {
+    const generate = () => {
+      const random = this.#random.stream(name)
       const data = new Float32Array(dims.reduce((a, b) => a * b, 1))
       for (let i = 0; i < data.length; i++) data[i] = element(random)
       return data
@@ -60,12 +66,12 @@ export class Weights {
       dtype: 'float32',
       dims,
       get data() {
-        data ??= drawn()
+        data ??= generate()
         return data
       },
     }
     const value = parameter(name, tensor)
-    this.drawn.set(name, value)
+    this.parameters.set(name, value)
     return value
   }
 }

@@ -10,19 +10,19 @@ export interface WideResnetOptions {
   readonly channels?: number
   /** Side of the square image. Default 32. */
   readonly size?: number
-  /** Layers: 6 n + 4 for n blocks in each of three stages. Default 28. */
+  /** Number of layers: 6 n + 4 for n blocks in each of three stages. Default 28. */
   readonly depth?: number
-  /** The factor on the channels 16, 32 and 64 of the stages. Default 10. */
+  /** Factor on the channels 16, 32 and 64 of the stages. Default 10. */
   readonly widen?: number
-  /** Between the convolutions of a block, in training. Default 0. */
+  /** Dropout rate between the convolutions of a block, in training. Default 0. */
   readonly dropout?: number
   readonly classes?: number
   readonly seed?: number
 }
 
 /**
- * A wide residual network (Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146), norms and ReLUs before the
- * convolutions: x [N, channels, size, size] to logits [N, classes].
+ * A wide residual network (Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146), with norms and ReLUs before
+ * the convolutions: x [N, channels, size, size] to logits [N, classes].
  */
 export function wideResnet(options: WideResnetOptions = {}): Graph {
   const { channels = 3, size = 32, depth = 28, widen = 10, dropout: rate = 0, classes = 10, seed = 0 } = options

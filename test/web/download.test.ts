@@ -27,7 +27,12 @@ function perceptron(): Graph {
   const x = input('x', 'float32', ['N', 1, 28, 28])
   const hidden = op.Relu(linear(weights, 'hidden', op.Flatten(x), 784, 32))
   const logits = linear(weights, 'head', hidden, 32, 10)
-  return { name: 'mlp', inputs: new Map([['x', x]]), parameters: weights.drawn, outputs: new Map([['logits', logits]]) }
+  return {
+    name: 'mlp',
+    inputs: new Map([['x', x]]),
+    parameters: weights.parameters,
+    outputs: new Map([['logits', logits]]),
+  }
 }
 
 const models = {

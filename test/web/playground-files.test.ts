@@ -86,7 +86,7 @@ describeWithChromium('files that the playground is given', openPlayground, (brow
         const graph = {
           name: 'open',
           inputs: new Map([['x', x]]),
-          parameters: weights.drawn,
+          parameters: weights.parameters,
           outputs: new Map([['y', y]]),
         }
         await page.openModel(name, encodeModel(modelOf(graph)))

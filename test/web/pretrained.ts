@@ -54,7 +54,7 @@ function network(size: number): Graph {
   return {
     name: 'digits',
     inputs: new Map([['x', x]]),
-    parameters: weights.drawn,
+    parameters: weights.parameters,
     outputs: new Map([['logits', logits]]),
   }
 }
