@@ -4,30 +4,31 @@ import { createGunzip } from 'node:zlib'
 import { OnnxIreError } from '../../util/errors.js'
 import { codeOf, readError } from '../files.js'
 
-/** Whether bytes begin as gzip makes them. */
+/** Whether bytes begin with the magic number of gzip. */
 export const isGzip = ([first, second]: Uint8Array): boolean => first === 0x1f && second === 0x8b
 
+/** The error for a gzip file that cannot be decompressed. */
 export const damagedGzipError = (path: string, cause: unknown): OnnxIreError =>
   new OnnxIreError(
     'invalid-data',
-    `cannot read the data file ${path}: its gzip data are damaged or cut short (${cause instanceof Error ? cause.message : String(cause)}); fetch it again`,
+    `cannot read the data file ${path}: its gzip data are damaged or truncated (${cause instanceof Error ? cause.message : String(cause)}); download it again`,
     { cause },
   )
 
 /**
- * The bytes of a file in pieces, decompressed if gzip made them, whatever its name. The file is closed when the loop ends or
- * is left.
- * @throws 'io' when it cannot be read, 'invalid-data' when its gzip data are damaged
+ * Iterates over the bytes of a file in blocks. Gzip data are decompressed, whatever the name of the file. The file is closed
+ * when the iteration ends.
+ * @throws 'io' if the file cannot be read, 'invalid-data' if its gzip data are damaged
  */
 export async function* iterateBytes(path: string): AsyncGenerator<Uint8Array, void, undefined> {
   try {
-    yield* await opened(path)
+    yield* await openBytes(path)
   } catch (cause) {
     throw codeOf(cause)?.startsWith('Z_') ? damagedGzipError(path, cause) : readError('data file', path, cause)
   }
 }
 
-async function opened(path: string): Promise<Readable> {
+async function openBytes(path: string): Promise<Readable> {
   const file = await open(path)
   try {
     const start = new Uint8Array(2)
@@ -38,4 +39,11 @@ async function opened(path: string): Promise<Readable> {
     await file.close()
     throw cause
   }
+}
+
+/** Reads a whole file into memory, decompressed like `iterateBytes`. */
+export async function readBytes(path: string): Promise<Uint8Array> {
+  const blocks: Uint8Array[] = []
+  for await (const block of iterateBytes(path)) blocks.push(block)
+  return Buffer.concat(blocks)
 }

@@ -5,21 +5,22 @@ import { type CifarImages, concatCifar, parseCifar } from '../../data/formats/ci
 import { imageColumn } from '../../data/image/image-column.js'
 import type { CifarSource } from '../../recipe/sources/cifar.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { withPath } from '../../util/with-path.js'
 import { readError } from '../files.js'
-import { iterateBytes } from './bytes.js'
+import { readBytes } from './bytes.js'
 import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
 import { inferInput, inferTarget } from './infer-names.js'
 import { readLines } from './text.js'
 
-/** The part of CIFAR that is read. */
+/** The training or the test images of CIFAR. */
 export type CifarPart = 'train' | 'test'
 
-/** A part of CIFAR; `classes` are the names of the class numbers. */
+/** A part of CIFAR: images, labels and class names. */
 export interface CifarSet extends CifarImages {
   readonly classes: readonly string[]
-  /** Of CIFAR-100, the names of the superclasses. */
+  /** Names of the superclasses of CIFAR-100. */
   readonly coarseClasses?: readonly string[]
-  /** Paths, in the order of the images. */
+  /** Paths of the files, in the order of the images. */
   readonly files: readonly string[]
 }
 
@@ -32,7 +33,7 @@ const files = {
 }
 
 /**
- * Reads CIFAR-10 from the folder of its binary version, cifar-10-batches-bin: 50,000 images to train on, 10,000 to test.
+ * Reads CIFAR-10 from the folder of its binary version, cifar-10-batches-bin: 50,000 training or 10,000 test images.
  *
  * ```ts
  * const { pixels, labels } = await readCifar10('cifar-10-batches-bin', 'train')
@@ -42,24 +43,24 @@ const files = {
  */
 export const readCifar10 = (folder: string, part: CifarPart): Promise<CifarSet> => readCifar(folder, part, 10)
 
-/** Reads CIFAR-100 from cifar-100-binary: labels are the fine classes, `coarse` the superclasses. As `readCifar10`. */
+/** Reads CIFAR-100 from cifar-100-binary, like `readCifar10`: labels are the fine classes, `coarse` the superclasses. */
 export const readCifar100 = (folder: string, part: CifarPart): Promise<CifarSet> => readCifar(folder, part, 100)
 
 async function readCifar(folder: string, part: CifarPart, classes: 10 | 100): Promise<CifarSet> {
-  const there = await readdir(folder).catch((cause) => {
+  const available = await readdir(folder).catch((cause) => {
     throw readError('folder', folder, cause, { ENOENT: 'there is no such folder', ENOTDIR: 'it is not a folder' })
   })
   const paths = files[classes][part].map((name) => {
-    const found = [name, `${name}.gz`].find((each) => there.includes(each))
+    const found = [name, `${name}.gz`].find((each) => available.includes(each))
     if (found) return join(folder, found)
     throw new OnnxIreError(
       'io',
-      `${folder} has no ${name}: name the folder of the binary version of CIFAR-${classes}, unpacked`,
+      `${folder} has no ${name}: name the folder of the unpacked binary version of CIFAR-${classes}`,
     )
   })
   const parts: CifarImages[] = []
   for (const path of paths) parts.push(await readFile(path, classes))
-  const names = (file: string, count: number) => classNames(join(folder, file), there.includes(file), count)
+  const names = (file: string, count: number) => readClassNames(join(folder, file), available.includes(file), count)
   if (classes === 10) return { ...concatCifar(parts), files: paths, classes: await names('batches.meta.txt', 10) }
   return {
     ...concatCifar(parts),
@@ -70,21 +71,16 @@ async function readCifar(folder: string, part: CifarPart, classes: 10 | 100): Pr
 }
 
 async function readFile(path: string, classes: 10 | 100): Promise<CifarImages> {
-  const blocks: Uint8Array[] = []
-  for await (const block of iterateBytes(path)) blocks.push(block)
-  try {
-    return parseCifar(Buffer.concat(blocks), classes)
-  } catch (cause) {
-    throw cause instanceof OnnxIreError ? new OnnxIreError(cause.code, `${path}: ${cause.message}`, { cause }) : cause
-  }
+  const bytes = await readBytes(path)
+  return withPath(path, () => parseCifar(bytes, classes))
 }
 
-/** The names in a file of one per line; the numbers themselves where the file is not there. */
-async function classNames(path: string, isThere: boolean, count: number): Promise<string[]> {
-  if (!isThere) return Array.from({ length: count }, (_, i) => String(i))
+/** Reads a file with a class name per line. Returns the class numbers if the file does not exist. */
+async function readClassNames(path: string, exists: boolean, count: number): Promise<string[]> {
+  if (!exists) return Array.from({ length: count }, (_, i) => String(i))
   const names = (await readLines(path)).map((line) => line.trim()).filter((line) => line !== '')
   if (names.length === count) return names
-  throw new OnnxIreError('invalid-data', `${path} has ${names.length} class names; there are ${count} classes`)
+  throw new OnnxIreError('invalid-data', `${path} has ${names.length} class names, but there are ${count} classes`)
 }
 
 /** Opens CIFAR-10 or CIFAR-100 for a recipe. */

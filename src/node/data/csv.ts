@@ -17,7 +17,7 @@ import { iterateBytes } from './bytes.js'
 import { addClassNames, type OpenContext, type OpenedSource } from './data-source.js'
 
 /**
- * Reads a CSV file into memory; compressed with gzip or not, whatever its name.
+ * Reads a CSV file, optionally gzipped, into memory.
  *
  * ```ts
  * const iris = await readCsv('iris.csv', { tensors: { input: '*', label: { columns: 'species', as: 'class' } } })
@@ -26,53 +26,58 @@ import { addClassNames, type OpenContext, type OpenedSource } from './data-sourc
  * @throws 'io', 'invalid-option', or 'invalid-data' naming file, line and column
  */
 export const readCsv = (path: string, options: CsvOptions): Promise<Dataset & WithClassNames> =>
-  parseCsvDataset(fileAt(path), options)
+  parseCsvDataset(csvFile(path), options)
 
 /**
- * Reads a CSV file as it is trained on, however large. Class names that are not given are gathered at once, which reads the
- * file through and counts its examples, too.
- * @throws as `readCsv`; what concerns a record, when its turn comes
+ * Streams a CSV file of any size during training. If class names are missing from the options, the file is read once first
+ * to collect the names and count the examples.
+ * @throws like `readCsv`; errors of a record when it is reached
  */
 export const streamCsv = (path: string, options: StreamCsvOptions): Promise<ExampleStream & WithClassNames> =>
-  parseCsvStream(fileAt(path), options)
+  parseCsvStream(csvFile(path), options)
 
-const fileAt = (path: string): CsvFile => ({
+const csvFile = (path: string): CsvFile => ({
   path,
-  records: (delimiter) => recordsOf(path, delimiter),
-  lineOf: (delimiter, record) => lineOf(path, delimiter, record),
+  records: (delimiter) => iterateRecords(path, delimiter),
+  lineOf: (delimiter, record) => findLine(path, delimiter, record),
 })
 
 /**
- * The records of a CSV file (RFC 4180: quotes, line ends within them; LF or CRLF; a byte order mark), empty lines left out,
- * the header being the first. All have as many fields.
+ * Iterates over the records of a CSV file (RFC 4180: quotes, line ends within quotes; LF or CRLF; a byte order mark), starting
+ * with the header. Empty lines are skipped. All records have the same number of fields.
  * @throws 'io', or 'invalid-data' naming file and line
  */
-async function* recordsOf(path: string, delimiter: string): AsyncGenerator<string[], void, undefined> {
-  yield* parsed<string[]>(path, delimiter, {})
+async function* iterateRecords(path: string, delimiter: string): AsyncGenerator<string[], void, undefined> {
+  yield* parseRecords<string[]>(path, delimiter, {})
 }
 
-/** The line on which record `number` (from 0, header included) ends: read again, since to note it for each takes as long as reading. */
-async function lineOf(path: string, delimiter: string, number: number): Promise<number> {
+/**
+ * Finds the last line of record `number` (from 0, including the header). Reads the file again, because recording the line of
+ * every record would double the reading time.
+ */
+async function findLine(path: string, delimiter: string, number: number): Promise<number> {
   let at = 0
-  for await (const { info } of parsed<{ readonly info: { readonly bytes: number } }>(path, delimiter, { info: true }))
-    if (at++ === number) return lineAt(path, info.bytes - 1)
-  return lineAt(path, Number.POSITIVE_INFINITY)
+  for await (const { info } of parseRecords<{ readonly info: { readonly bytes: number } }>(path, delimiter, {
+    info: true,
+  }))
+    if (at++ === number) return lineAtOffset(path, info.bytes - 1)
+  return lineAtOffset(path, Number.POSITIVE_INFINITY)
 }
 
-async function lineAt(path: string, offset: number): Promise<number> {
+async function lineAtOffset(path: string, offset: number): Promise<number> {
   const lines = new LineCounter(offset)
   for await (const block of iterateBytes(path)) if (!lines.advance(block)) break
   return lines.line
 }
 
-async function* parsed<R>(path: string, delimiter: string, options: Options): AsyncGenerator<R, void, undefined> {
+async function* parseRecords<R>(path: string, delimiter: string, options: Options): AsyncGenerator<R, void, undefined> {
   const parser = parse({ ...csvParserOptions, delimiter, ...options })
   try {
     yield* pipeline(Readable.from(iterateBytes(path)), parser, () => {})
   } catch (cause) {
     if (!(cause instanceof CsvError)) throw cause
     const { offset, reason } = explainCsvError(cause as CsvParseError)
-    throw new OnnxIreError('invalid-data', `${path}:${await lineAt(path, offset)}: ${reason}`, { cause })
+    throw new OnnxIreError('invalid-data', `${path}:${await lineAtOffset(path, offset)}: ${reason}`, { cause })
   }
 }
 

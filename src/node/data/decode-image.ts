@@ -5,10 +5,10 @@ import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files.js'
 
 /**
- * Decodes a JPEG, PNG or WebP file: grey and palette images become RGB, 16 bits become 8, the orientation that a camera
- * noted is applied, colour profiles are not (as in PIL and torchvision). Shrinking averages over all pixels that go into
- * one (libvips, linear kernel), as PIL's bilinear resize does. Runs outside of JavaScript's thread.
- * @throws 'io', or 'invalid-data' naming the file that is damaged or no image
+ * Decodes a JPEG, PNG or WebP file. Gray and palette images become RGB, 16 bits become 8. The EXIF orientation is applied,
+ * color profiles are not (like PIL and torchvision). Shrinking averages over all source pixels of a target pixel (libvips,
+ * linear kernel), like bilinear resizing in PIL. Runs outside of the JavaScript thread.
+ * @throws 'io', or 'invalid-data' naming a file that is damaged or not an image
  */
 export async function decodeImage(
   path: string,
@@ -17,12 +17,12 @@ export async function decodeImage(
   const bytes = await readFile(path).catch((cause) => {
     throw readError('image', path, cause)
   })
-  const sharp = await library()
+  const sharp = await loadSharp()
   try {
     const image = sharp(bytes, { failOn: 'error', ignoreIcc: true, autoOrient: true })
     const { width, height } = (await image.metadata()).autoOrient
     const [rows, columns] = targetSize([height, width])
-    let pixels: Sharp = channels === 4 ? image.ensureAlpha() : image.flatten({ background: grey(background) })
+    let pixels: Sharp = channels === 4 ? image.ensureAlpha() : image.flatten({ background: gray(background) })
     if (rows < height || columns < width)
       pixels = pixels.resize({ width: columns, height: rows, fit: 'fill', kernel: 'linear' })
     const { data, info } = await pixels.toColourspace('srgb').raw().toBuffer({ resolveWithObject: true })
@@ -37,16 +37,16 @@ export async function decodeImage(
   }
 }
 
-const grey = (value: number) => ({ r: value, g: value, b: value })
+const gray = (value: number) => ({ r: value, g: value, b: value })
 
-/** Loaded when the first image is decoded: it brings a native library along. */
-async function library() {
+/** Loads sharp, which contains a native library, for the first image. */
+async function loadSharp() {
   try {
     return (await import('sharp')).default
   } catch (cause) {
     throw new OnnxIreError(
       'runtime',
-      `sharp, which decodes images, cannot be loaded: ${cause instanceof Error ? cause.message : cause}`,
+      `cannot load sharp, which decodes images: ${cause instanceof Error ? cause.message : cause}`,
       { cause },
     )
   }

@@ -6,22 +6,23 @@ import { listFiles } from './folders.js'
 import { streamJsonl } from './jsonl.js'
 import { iterateLines, iterateTextChunks } from './lines.js'
 
+/** How files are divided into documents. */
 export interface DocumentOptions {
-  /** The field of a JSON line, or the column of a parquet file, that holds the text. Default 'text'. */
+  /** Field of a JSON line, or column of a parquet file, that holds the text. Default 'text'. */
   readonly field?: string | undefined
   /**
-   * What one document of a plain text file is: the file (default; a large one is cut into documents of about 64 KiB where a
-   * line ends), each line, or each paragraph, which an empty line ends.
+   * Unit of a plain text file that is a document: the file (default; a large file is split at line ends into documents of
+   * about 64 KiB), a line, or a paragraph, which ends at an empty line.
    */
   readonly document?: 'file' | 'line' | 'paragraph' | undefined
 }
 
-/** What names of files of a folder end in, before .gz. */
+/** Extensions of corpus files in a folder. */
 const extensions = ['.txt', '.text', '.md', '.jsonl', '.ndjson', '.parquet', '.gz']
 
-const pieceBytes = 2 ** 16
+const chunkBytes = 2 ** 16
 
-/** The files that paths stand for, a folder for those within it, and their sizes. Throws 'io', or 'invalid-data' for none. */
+/** Lists the corpus files at paths, with sizes; a folder stands for its files. Throws 'io', or 'invalid-data' for a folder without files. */
 export async function listCorpusFiles(
   paths: readonly string[],
 ): Promise<{ readonly path: string; readonly bytes: number }[]> {
@@ -40,50 +41,53 @@ export async function listCorpusFiles(
 }
 
 /**
- * The documents of a corpus file, in order, by its name: .jsonl and .ndjson, .parquet, anything else plain UTF-8; all but
- * parquet compressed with gzip or not. Those of white space alone are left out.
+ * Iterates over the documents of a corpus file. The format follows from the name: .jsonl and .ndjson, .parquet, otherwise
+ * plain UTF-8; all except parquet optionally gzipped. Documents of white space alone are skipped.
  * @throws 'io', or 'invalid-data' naming the file and the line, offset or row
  */
 export async function* iterateDocuments(
   path: string,
   options: DocumentOptions = {},
 ): AsyncGenerator<string, void, undefined> {
-  for await (const text of textsOf(path, options)) if (/\S/.test(text)) yield text
+  for await (const text of iterateTexts(path, options)) if (/\S/.test(text)) yield text
 }
 
-async function* textsOf(path: string, { field = 'text', document = 'file' }: DocumentOptions): AsyncGenerator<string> {
+async function* iterateTexts(
+  path: string,
+  { field = 'text', document = 'file' }: DocumentOptions,
+): AsyncGenerator<string> {
   const kind = extname(path.toLowerCase().replace(/\.gz$/, ''))
   if (kind === '.parquet') {
     const { parquetTexts } = await import('./parquet.js')
     for await (const { text } of parquetTexts(path, field)) yield text
   } else if (kind === '.jsonl' || kind === '.ndjson') {
-    const { examples } = await streamJsonl(path, { map: (value) => ({ text: textIn(value, field) }) })
-    for await (const { text } of examples(0)) yield text as string // what `map` made
+    const { examples } = await streamJsonl(path, { map: (value) => ({ text: readField(value, field) }) })
+    for await (const { text } of examples(0)) yield text as string // type of `map` above
   } else if (document === 'file') {
-    yield* iterateTextChunks(path, pieceBytes)
+    yield* iterateTextChunks(path, chunkBytes)
   } else {
-    yield* linesIn(path, document)
+    yield* splitLines(path, document)
   }
 }
 
-function textIn(value: unknown, field: string): string {
+function readField(value: unknown, field: string): string {
   const text = typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[field] : undefined
   if (typeof text === 'string') return text
   const fields = typeof value === 'object' && value !== null ? Object.keys(value).join(', ') : 'none'
-  throw new OnnxIreError('invalid-data', `there is no text in field '${field}'; the line's fields are ${fields}`)
+  throw new OnnxIreError('invalid-data', `field '${field}' holds no text; the fields of the line are ${fields}`)
 }
 
-async function* linesIn(path: string, document: 'line' | 'paragraph'): AsyncGenerator<string> {
-  let open: string[] = []
+async function* splitLines(path: string, document: 'line' | 'paragraph'): AsyncGenerator<string> {
+  let paragraph: string[] = []
   for await (const { text } of iterateLines(path)) {
     if (document === 'line') yield text
-    else if (text.trim() !== '') open.push(text)
-    else if (open.length > 0) {
-      yield open.join('\n')
-      open = []
+    else if (text.trim() !== '') paragraph.push(text)
+    else if (paragraph.length > 0) {
+      yield paragraph.join('\n')
+      paragraph = []
     }
   }
-  if (open.length > 0) yield open.join('\n')
+  if (paragraph.length > 0) yield paragraph.join('\n')
 }
 
 const statOf = (path: string) =>

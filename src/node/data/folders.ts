@@ -7,7 +7,7 @@ import { readError } from '../files.js'
 /** Files in one folder per class. */
 export interface LabeledFiles {
   readonly classes: readonly string[]
-  /** Paths, class by class. */
+  /** Paths, grouped by class. */
   readonly files: readonly string[]
   /** labels[i] is the class number of files[i]. */
   readonly labels: readonly number[]
@@ -16,36 +16,38 @@ export interface LabeledFiles {
 /** A data set of files in one folder per class; `labels[i]` is the class number of `files[i]`. */
 export type ClassFolder = Dataset & LabeledFiles
 
-const parts = new Set(['train', 'training', 'val', 'valid', 'validation', 'test'])
+/** Names of folders that are splits of a data set, not classes. */
+const splitNames = new Set(['train', 'training', 'val', 'valid', 'validation', 'test'])
 
 /**
- * The files of a folder that has one sub-folder per class, in the order of their names. Files are those with one of the
- * extensions, however deep; names beginning with a dot are left out.
- * @param classes the sub-folders in the order of their numbers. Default: all, sorted by name, as torchvision's ImageFolder does
- * @throws 'io', or 'invalid-data' naming the folder that has no class or no file
+ * Lists the files in a folder with one sub-folder per class, sorted by name. Files with one of the extensions are listed, at
+ * any depth, except names that begin with a dot.
+ * @param classes the sub-folders in the order of their class numbers. Default: all, sorted by name, like ImageFolder of
+ * torchvision
+ * @throws 'io', or 'invalid-data' naming a folder without classes or without files
  */
 export async function listLabeledFiles(
   path: string,
   extensions: readonly string[],
   classes?: readonly string[],
 ): Promise<LabeledFiles> {
-  const there = (await entriesOf(path)).filter((entry) => entry.folder).map(({ name }) => name)
-  if (there.length === 0)
+  const available = (await readEntries(path)).filter((entry) => entry.folder).map(({ name }) => name)
+  if (available.length === 0)
     throw new OnnxIreError(
       'invalid-data',
       `${path} has no sub-folders; it must have one per class, with its files inside`,
     )
-  if (there.every((name) => parts.has(name)))
+  if (available.every((name) => splitNames.has(name)))
     throw new OnnxIreError(
       'invalid-data',
-      `${path} has the folders ${there.join(', ')}, which are no classes: name one of them, such as ${join(path, there[0]!)}`,
+      `${path} has the folders ${available.join(', ')}, which are splits, not classes; name one of them, such as ${join(path, available[0]!)}`,
     )
-  const names = classes ?? there
+  const names = classes ?? available
   const files: string[] = []
   const labels: number[] = []
   for (const [label, name] of names.entries()) {
-    if (!there.includes(name))
-      throw new OnnxIreError('invalid-data', `${path} has no folder '${name}'; its classes are ${there.join(', ')}`)
+    if (!available.includes(name))
+      throw new OnnxIreError('invalid-data', `${path} has no folder '${name}'; its classes are ${available.join(', ')}`)
     const own = await listFiles(join(path, name), extensions)
     if (own.length === 0)
       throw new OnnxIreError(
@@ -60,17 +62,17 @@ export async function listLabeledFiles(
   return { classes: names, files, labels }
 }
 
-/** The files below a folder with one of the extensions, in the order of their names. */
+/** Lists the files in a folder and its sub-folders that have one of the extensions, sorted by name. */
 export async function listFiles(path: string, extensions: readonly string[]): Promise<string[]> {
   const files: string[] = []
-  for (const { name, folder } of await entriesOf(path)) {
+  for (const { name, folder } of await readEntries(path)) {
     if (folder) files.push(...(await listFiles(join(path, name), extensions)))
     else if (extensions.includes(extname(name).toLowerCase())) files.push(join(path, name))
   }
   return files
 }
 
-async function entriesOf(path: string): Promise<{ readonly name: string; readonly folder: boolean }[]> {
+async function readEntries(path: string): Promise<{ readonly name: string; readonly folder: boolean }[]> {
   const entries = await readdir(path, { withFileTypes: true }).catch((cause) => {
     throw readError('folder', path, cause, { ENOENT: 'there is no such folder', ENOTDIR: 'it is not a folder' })
   })
@@ -80,13 +82,13 @@ async function entriesOf(path: string): Promise<{ readonly name: string; readonl
       .sort((a, b) => (a.name < b.name ? -1 : 1))
       .map(async (entry) => ({
         name: entry.name,
-        folder: entry.isDirectory() || (entry.isSymbolicLink() && (await leadsToFolder(join(path, entry.name)))),
+        folder: entry.isDirectory() || (entry.isSymbolicLink() && (await pointsToFolder(join(path, entry.name)))),
       })),
   )
 }
 
-const leadsToFolder = (path: string): Promise<boolean> =>
+const pointsToFolder = (path: string): Promise<boolean> =>
   stat(path).then(
     (found) => found.isDirectory(),
-    () => false, // a link to nothing: a file that cannot be read, which says so when its turn comes
+    () => false, // a broken link counts as a file; reading it throws
   )

@@ -10,28 +10,25 @@ import type { Tensor } from '../../ir/tensor.js'
 import type { LossTarget } from '../../loss/registry.js'
 import type { IdxSource } from '../../recipe/sources/idx.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { withPath } from '../../util/with-path.js'
 import { codeOf, readError } from '../files.js'
 import { damagedGzipError, isGzip } from './bytes.js'
 import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
 import { inferInput, inferTarget } from './infer-names.js'
 
-/** What a compressed file may grow to; plain ones are held to the same by Node. */
+/** Largest decompressed size; Node has the same limit for reading a file. */
 const maxBytes = 2 ** 31
 
 /**
- * Reads a file in IDX format, the one of MNIST and Fashion-MNIST; compressed with gzip or not, whatever its name.
- * @throws 'io' when the file cannot be read, 'invalid-data' when it is damaged or no IDX file, both naming the file
+ * Reads a file in IDX format, the format of MNIST and Fashion-MNIST, optionally gzipped.
+ * @throws 'io' if the file cannot be read, 'invalid-data' if it is damaged or not an IDX file; both name the file
  */
 export async function readIdx(path: string): Promise<Tensor> {
   const bytes: Uint8Array = await readFile(path).catch((cause) => {
     throw readError('data file', path, cause)
   })
   const plain = isGzip(bytes) ? await decompress(path, bytes) : bytes
-  try {
-    return parseIdx(plain)
-  } catch (cause) {
-    throw cause instanceof OnnxIreError ? new OnnxIreError(cause.code, `${path}: ${cause.message}`, { cause }) : cause
-  }
+  return withPath(path, () => parseIdx(plain))
 }
 
 async function decompress(path: string, bytes: Uint8Array): Promise<Uint8Array> {
@@ -41,7 +38,7 @@ async function decompress(path: string, bytes: Uint8Array): Promise<Uint8Array> 
     if (codeOf(cause) !== 'ERR_BUFFER_TOO_LARGE') throw damagedGzipError(path, cause)
     throw new OnnxIreError(
       'invalid-data',
-      `cannot read the data file ${path}: it has more than 2 GiB when decompressed`,
+      `cannot read the data file ${path}: it is larger than 2 GiB when decompressed`,
       { cause },
     )
   }

@@ -13,19 +13,19 @@ import { inferInput, inferTarget } from './infer-names.js'
 export interface ImageFolderOptions extends ImageFilesOptions {
   /** The sub-folders in the order of their class numbers. Default: all, sorted by name. */
   readonly classes?: readonly string[] | undefined
-  /** Name of the class numbers: int64 [n]. Default 'label'. */
+  /** Name of the class numbers, int64 [n]. Default 'label'. */
   readonly label?: string | undefined
 }
 
 /**
- * Images in one sub-folder per class, the layout of ImageNet: JPEG, PNG or WebP. Each is decoded when its batch is asked
- * for and then forgotten, so the folder may be larger than memory.
+ * Opens JPEG, PNG or WebP images in one sub-folder per class, the layout of ImageNet. Images are decoded per batch and not
+ * cached, so the folder may be larger than memory.
  *
  * ```ts
  * const train = await imageFolder('flowers/train', { image: { size: 224, fit: 'cover', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } })
  * train.classes // ['daisy', 'rose', ...]
  * ```
- * @throws 'io', 'invalid-option', or 'invalid-data' naming the folder without images; when a batch is made, the damaged file
+ * @throws 'io', 'invalid-option', or 'invalid-data' naming a folder without images or, when its batch is read, a damaged file
  */
 export async function imageFolder(path: string, options: ImageFolderOptions = {}): Promise<ClassFolder> {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
@@ -42,7 +42,7 @@ export async function imageFolder(path: string, options: ImageFolderOptions = {}
   }
 }
 
-/** Images by path, without labels; otherwise as `imageFolder`. */
+/** Opens image files without labels. Options and errors are those of `imageFolder`. */
 export const imageFiles = (paths: readonly string[], options: ImageFilesOptions = {}): Dataset =>
   imageFileDataset(paths, (path) => path, decodeImage, options)
 

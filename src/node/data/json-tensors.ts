@@ -4,22 +4,23 @@ import type { Tensor } from '../../ir/tensor.js'
 import { checkNames, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 
-/** How a field makes a tensor. */
+/** How a field of a JSON line becomes a tensor. */
 export interface JsonField {
-  /** Name of the field; dots lead into objects: 'meta.length'. */
+  /** Name of the field; dots separate nested fields: 'meta.length'. */
   readonly field: string
   /**
-   * 'number' (default) for float32 and 'integer' for int64, of a number or of lists of them, lists of lists ...;
-   * 'class' for the int64 number of a class name; 'text' for a string.
+   * 'number' (default): float32; 'integer': int64; both from a number or nested lists of numbers. 'class': the int64 number
+   * of a class name. 'text': a string.
    */
   readonly as?: 'number' | 'integer' | 'class' | 'text' | undefined
-  /** Of 'class': the names in the order of their numbers. Default: those of the file, sorted. */
+  /** Class names in the order of their numbers, for 'class'. Default: the names in the file, sorted. */
   readonly classes?: readonly string[] | undefined
 }
 
-/** Which field makes a tensor: by its name alone it is numbers. */
+/** The field of a tensor: the name of a field of numbers, or a `JsonField`. */
 export type JsonTensor = string | JsonField
 
+/** A checked `JsonTensor`. */
 export interface FieldPlan {
   readonly name: string
   readonly field: string
@@ -29,7 +30,7 @@ export interface FieldPlan {
 
 const kinds = ['number', 'integer', 'class', 'text']
 
-/** Checks what is asked for. Throws 'invalid-option'. */
+/** Checks the tensors of the options. Throws 'invalid-option'. */
 export function parseFieldPlans(tensors: Readonly<Record<string, JsonTensor>>): FieldPlan[] {
   const plans = Object.entries(tensors).map(([name, given]): FieldPlan => {
     const options = typeof given === 'string' ? { field: given } : given
@@ -45,51 +46,52 @@ export function parseFieldPlans(tensors: Readonly<Record<string, JsonTensor>>): 
   return plans
 }
 
-/** The tensor of one line. Throws 'invalid-data' naming the field; the reader adds file and line. */
+/** Converts the field of one line to a tensor. Throws 'invalid-data' naming the field; the caller adds file and line. */
 export function toTensor({ field, as, classes }: FieldPlan, line: unknown): Tensor {
-  const refuse = (what: string) => new OnnxIreError('invalid-data', `field '${field}' ${what}`)
-  const value = found(line, field)
-  if (value === undefined) throw refuse('is not there')
+  const fieldError = (what: string) => new OnnxIreError('invalid-data', `field '${field}' ${what}`)
+  const value = findField(line, field)
+  if (value === undefined) throw fieldError('is missing')
   if (as === 'text') {
     if (typeof value === 'string') return { dtype: 'string', dims: [], data: [value] }
-    throw refuse(`is ${shown(value)}, not a text`)
+    throw fieldError(`is ${abbreviate(value)}, not a string`)
   }
   if (classes) {
-    if (!['string', 'number', 'boolean'].includes(typeof value)) throw refuse(`is ${shown(value)}, not a class name`)
-    return { dtype: 'int64', dims: [], data: BigInt64Array.of(BigInt(classes.numberOf(String(value), refuse))) }
+    if (!['string', 'number', 'boolean'].includes(typeof value))
+      throw fieldError(`is ${abbreviate(value)}, not a class name`)
+    return { dtype: 'int64', dims: [], data: BigInt64Array.of(BigInt(classes.numberOf(String(value), fieldError))) }
   }
   const dims: number[] = []
   for (let level = value; Array.isArray(level); level = level[0]) dims.push(level.length)
   const numbers: number[] = []
-  const gather = (part: unknown, depth: number): void => {
+  const collect = (part: unknown, depth: number): void => {
     if (depth < dims.length) {
       if (!Array.isArray(part) || part.length !== dims[depth])
-        throw refuse(
+        throw fieldError(
           `has lists of different length where [${dims.join(', ')}] began: only the first axis can be padded`,
         )
-      for (const each of part) gather(each, depth + 1)
+      for (const each of part) collect(each, depth + 1)
       return
     }
     if (typeof part !== 'number' || (as === 'integer' && !Number.isSafeInteger(part)))
-      throw refuse(
-        `${dims.length > 0 ? 'holds' : 'is'} ${shown(part)}, not a ${as === 'integer' ? 'whole ' : ''}number`,
+      throw fieldError(
+        `${dims.length > 0 ? 'holds' : 'is'} ${abbreviate(part)}, not ${as === 'integer' ? 'an integer' : 'a number'}`,
       )
     numbers.push(part)
   }
-  gather(value, 0)
+  collect(value, 0)
   return tensorFrom(as === 'integer' ? 'int64' : 'float32', dims, numbers)
 }
 
-/** The field of this name, or else the one its dots lead to. */
-function found(value: unknown, field: string): unknown {
+/** Value of the field with this name, or of the nested field that its dots describe. */
+function findField(value: unknown, field: string): unknown {
   if (typeof value !== 'object' || value === null) return undefined
   const entries = new Map(Object.entries(value))
   if (entries.has(field)) return entries.get(field)
   const dot = field.indexOf('.')
-  return dot < 0 ? undefined : found(entries.get(field.slice(0, dot)), field.slice(dot + 1))
+  return dot < 0 ? undefined : findField(entries.get(field.slice(0, dot)), field.slice(dot + 1))
 }
 
-function shown(value: unknown): string {
+function abbreviate(value: unknown): string {
   const text = JSON.stringify(value)
   return text.length > 40 ? `${text.slice(0, 40)}...` : text
 }

@@ -13,24 +13,24 @@ import { iterateLines } from './lines.js'
 
 /** Options of `readJsonl`. */
 export interface JsonlOptions {
-  /** Which fields make which tensor: `{ input: 'pixels', label: { field: 'digit', as: 'class' } }`. */
+  /** Fields by tensor: `{ input: 'pixels', label: { field: 'digit', as: 'class' } }`. */
   readonly tensors?: Readonly<Record<string, JsonTensor>> | undefined
-  /** Instead of `tensors`: the example of a line, or null to leave it out. */
+  /** In place of `tensors`: converts a line to an example; null skips the line. */
   readonly map?: ((value: unknown, line: number) => DataExample | null) | undefined
-  /** Tensors of which the examples differ in length, and how those are filled up in a batch. */
+  /** Padding of tensors whose examples differ in length, by tensor. */
   readonly padding?: Readonly<Record<string, PadOptions>> | undefined
 }
 
 /** Options of `streamJsonl`. */
 export interface StreamJsonlOptions extends JsonlOptions {
-  /** Examples to shuffle among. Default 1024. */
+  /** Size of the shuffle buffer, in examples. Default 1024. */
   readonly shuffleBuffer?: number | undefined
 }
 
 const optionNames = ['tensors', 'map', 'padding']
 
 /**
- * Reads a file of one JSON value per line into memory; compressed with gzip or not. Blank lines are left out.
+ * Reads a file with a JSON value per line, optionally gzipped, into memory. Blank lines are skipped.
  *
  * ```ts
  * await readJsonl('reviews.jsonl', {
@@ -41,61 +41,61 @@ const optionNames = ['tensors', 'map', 'padding']
  * @throws 'io', 'invalid-option', or 'invalid-data' naming file, line and field
  */
 export async function readJsonl(path: string, options: JsonlOptions): Promise<Dataset & WithClassNames> {
-  const plans = checked(options, optionNames)
+  const plans = checkOptions(options, optionNames)
   const examples: DataExample[] = []
-  for await (const example of examplesOf(path, options, plans)) examples.push(example)
-  if (examples.length === 0) throw new OnnxIreError('invalid-data', `${path}: no line is left to train on`)
+  for await (const example of iterateExamples(path, options, plans)) examples.push(example)
+  if (examples.length === 0) throw new OnnxIreError('invalid-data', `${path}: there are no examples`)
   const orders = plans.flatMap(({ name, classes }) => (classes ? [[name, classes.sorted().positions] as const] : []))
   const sorted = examples.map((example) => ({
     ...example,
-    ...Object.fromEntries(orders.map(([name, positions]) => [name, renumbered(example[name], positions)])),
+    ...Object.fromEntries(orders.map(([name, positions]) => [name, renumber(example[name], positions)])),
   }))
-  return { ...fromExamples(sorted, { padding: options.padding }), classes: namesOf(plans) }
+  return { ...fromExamples(sorted, { padding: options.padding }), classes: classNamesOf(plans) }
 }
 
 /**
- * Reads a file of one JSON value per line as it is trained on, however large. Class names that are not given are gathered
- * at once, which reads the file through and counts its examples, too.
- * @throws as `readJsonl`; what concerns a line, when its turn comes
+ * Streams a file with a JSON value per line, of any size, during training. If class names are missing from the options, the
+ * file is read once first to collect the names and count the examples.
+ * @throws like `readJsonl`; errors of a line when it is reached
  */
 export async function streamJsonl(path: string, options: StreamJsonlOptions): Promise<ExampleStream & WithClassNames> {
-  const plans = checked(options, [...optionNames, 'shuffleBuffer'])
+  const plans = checkOptions(options, [...optionNames, 'shuffleBuffer'])
   const { shuffleBuffer, padding } = options
-  const gathering = plans.filter(({ classes }) => classes && !classes.given)
+  const incomplete = plans.filter(({ classes }) => classes && !classes.given)
   let length: number | undefined
-  if (gathering.length > 0) {
+  if (incomplete.length > 0) {
     length = 0
-    for await (const _ of examplesOf(path, options, gathering)) length++
-    if (length === 0) throw new OnnxIreError('invalid-data', `${path}: no line is left to train on`)
+    for await (const _ of iterateExamples(path, options, incomplete)) length++
+    if (length === 0) throw new OnnxIreError('invalid-data', `${path}: there are no examples`)
   }
-  const classes = namesOf(plans)
-  const settled = plans.map((plan) => ({ ...plan, classes: plan.classes && new ClassNames(classes[plan.name]) }))
-  return { ...stream(() => examplesOf(path, options, settled), { shuffleBuffer, length, padding }), classes }
+  const classes = classNamesOf(plans)
+  const complete = plans.map((plan) => ({ ...plan, classes: plan.classes && new ClassNames(classes[plan.name]) }))
+  return { ...stream(() => iterateExamples(path, options, complete), { shuffleBuffer, length, padding }), classes }
 }
 
-function checked(options: StreamJsonlOptions, names: readonly string[]): FieldPlan[] {
+function checkOptions(options: StreamJsonlOptions, names: readonly string[]): FieldPlan[] {
   checkNames('jsonl', options, names)
   if ((options.tensors === undefined) === (options.map === undefined))
-    throw new OnnxIreError('invalid-option', "jsonl: one of the options 'tensors' and 'map' must say what a line holds")
+    throw new OnnxIreError('invalid-option', "jsonl: set exactly one of the options 'tensors' and 'map'")
   return options.tensors ? parseFieldPlans(options.tensors) : []
 }
 
-async function* examplesOf(
+async function* iterateExamples(
   path: string,
   { map }: JsonlOptions,
   plans: readonly FieldPlan[],
 ): AsyncGenerator<DataExample, void, undefined> {
   for await (const { number, text } of iterateLines(path)) {
     if (text.trim() === '') continue
-    const value = parsed(path, number, text)
-    const example = located(`${path}:${number}`, () =>
+    const value = parseLine(path, number, text)
+    const example = withLine(`${path}:${number}`, () =>
       map ? map(value, number) : Object.fromEntries(plans.map((plan) => [plan.name, toTensor(plan, value)])),
     )
     if (example) yield example
   }
 }
 
-function parsed(path: string, number: number, text: string): unknown {
+function parseLine(path: string, number: number, text: string): unknown {
   try {
     return JSON.parse(text)
   } catch (cause) {
@@ -105,7 +105,7 @@ function parsed(path: string, number: number, text: string): unknown {
   }
 }
 
-function located<T>(place: string, action: () => T): T {
+function withLine<T>(place: string, action: () => T): T {
   try {
     return action()
   } catch (cause) {
@@ -117,11 +117,11 @@ function located<T>(place: string, action: () => T): T {
   }
 }
 
-const namesOf = (plans: readonly FieldPlan[]): WithClassNames['classes'] =>
+const classNamesOf = (plans: readonly FieldPlan[]): WithClassNames['classes'] =>
   Object.fromEntries(plans.flatMap(({ name, classes }) => (classes ? [[name, classes.sorted().names]] : [])))
 
-function renumbered(value: DataExample[string] | undefined, positions: readonly number[]): bigint {
-  const [number] = (value as { readonly data: BigInt64Array }).data // what `tensorOf` makes of a class
+function renumber(value: DataExample[string] | undefined, positions: readonly number[]): bigint {
+  const [number] = (value as { readonly data: BigInt64Array }).data // type of `toTensor` for a class
   return BigInt(positions[Number(number)]!)
 }
 

@@ -2,8 +2,9 @@ import { isUtf8 } from 'node:buffer'
 import { OnnxIreError } from '../../util/errors.js'
 import { iterateBytes } from './bytes.js'
 
+/** A line of a text file. */
 export interface Line {
-  /** From 1. */
+  /** Line number, from 1. */
   readonly number: number
   readonly text: string
 }
@@ -11,8 +12,8 @@ export interface Line {
 const newline = 10
 
 /**
- * The lines of a UTF-8 file, without their ends (LF or CRLF) and without a byte order mark.
- * @throws 'io', or 'invalid-data' naming file and line where it is not UTF-8
+ * Iterates over the lines of a UTF-8 file, without line ends (LF or CRLF) and without a byte order mark.
+ * @throws 'io', or 'invalid-data' naming file and line that is not UTF-8
  */
 export async function* iterateLines(path: string): AsyncGenerator<Line, void, undefined> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -27,30 +28,30 @@ export async function* iterateLines(path: string): AsyncGenerator<Line, void, un
       throw new OnnxIreError('invalid-data', `${path}:${number}: the line is not UTF-8; convert the file`, { cause })
     }
   }
-  let open: Uint8Array[] = [] // the pieces of a line whose end has not come
+  let pending: Uint8Array[] = [] // beginning of a line whose end is in a later block
   for await (const block of iterateBytes(path)) {
     let from = 0
     for (let end = block.indexOf(newline); end >= 0; end = block.indexOf(newline, from)) {
       const piece = block.subarray(from, end)
-      yield line(open.length === 0 ? piece : Buffer.concat([...open, piece]))
-      open = []
+      yield line(pending.length === 0 ? piece : Buffer.concat([...pending, piece]))
+      pending = []
       from = end + 1
     }
-    if (from < block.length) open.push(block.subarray(from))
+    if (from < block.length) pending.push(block.subarray(from))
   }
-  if (open.length > 0) yield line(Buffer.concat(open))
+  if (pending.length > 0) yield line(Buffer.concat(pending))
 }
 
 /**
- * A UTF-8 file, however large, in pieces that end where a line does: each at least `size` bytes long but for the last. Without
- * a byte order mark.
- * @throws 'io', or 'invalid-data' naming file and offset of what is not UTF-8
+ * Iterates over a UTF-8 file of any size in chunks that end at line ends. Every chunk except the last has at least `size`
+ * bytes. A byte order mark is removed.
+ * @throws 'io', or 'invalid-data' naming file and offset of a byte that is not UTF-8
  */
 export async function* iterateTextChunks(path: string, size: number): AsyncGenerator<string, void, undefined> {
-  let held: Uint8Array[] = []
+  let blocks: Uint8Array[] = []
   let [length, offset] = [0, 0]
-  const piece = () => {
-    const bytes = Buffer.concat(held)
+  const decodeChunk = () => {
+    const bytes = Buffer.concat(blocks)
     if (!isUtf8(bytes))
       throw new OnnxIreError(
         'invalid-data',
@@ -58,7 +59,7 @@ export async function* iterateTextChunks(path: string, size: number): AsyncGener
       )
     const text = new TextDecoder('utf-8', { ignoreBOM: offset > 0 }).decode(bytes)
     offset += bytes.length
-    held = []
+    blocks = []
     length = 0
     return text
   }
@@ -67,17 +68,17 @@ export async function* iterateTextChunks(path: string, size: number): AsyncGener
     while (length + block.length - from >= size) {
       const end = block.indexOf(newline, from + Math.max(0, size - length - 1))
       if (end < 0) break
-      held.push(block.subarray(from, end + 1))
-      yield piece()
+      blocks.push(block.subarray(from, end + 1))
+      yield decodeChunk()
       from = end + 1
     }
-    held.push(block.subarray(from))
+    blocks.push(block.subarray(from))
     length += block.length - from
   }
-  if (length > 0) yield piece()
+  if (length > 0) yield decodeChunk()
 }
 
-/** Where the first character begins that is not UTF-8. */
+/** Offset of the first character that is not UTF-8. */
 function firstInvalid(bytes: Uint8Array): number {
   for (let at = 0; at < bytes.length; ) {
     const first = bytes[at]!

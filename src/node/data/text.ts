@@ -10,29 +10,28 @@ import { checkNames } from '../../util/check.js'
 import { mapConcurrently } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readByteWindows, streamByteWindows } from './byte-windows.js'
-import { iterateBytes } from './bytes.js'
+import { readBytes } from './bytes.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
 import { type ClassFolder, listFiles, listLabeledFiles } from './folders.js'
 import { inferInput, inferTarget } from './infer-names.js'
 import { iterateLines } from './lines.js'
 
 /**
- * A whole UTF-8 file as one text, without a byte order mark; decompressed if gzip made it.
- * @throws 'io', or 'invalid-data' when it is not UTF-8
+ * Reads a UTF-8 file, optionally gzipped, as one string without a byte order mark.
+ * @throws 'io', or 'invalid-data' if the file is not UTF-8
  */
 export async function readText(path: string): Promise<string> {
-  const blocks: Uint8Array[] = []
-  for await (const block of iterateBytes(path)) blocks.push(block)
+  const bytes = await readBytes(path)
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(blocks))
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch (cause) {
     throw new OnnxIreError('invalid-data', `${path}: the file is not UTF-8; convert it`, { cause })
   }
 }
 
 /**
- * The lines of a UTF-8 file, empty ones too, without their ends.
- * @throws 'io', or 'invalid-data' naming file and line where it is not UTF-8
+ * Reads the lines of a UTF-8 file, including empty lines, without line ends.
+ * @throws 'io', or 'invalid-data' naming file and line that is not UTF-8
  */
 export async function readLines(path: string): Promise<string[]> {
   const lines: string[] = []
@@ -41,8 +40,8 @@ export async function readLines(path: string): Promise<string[]> {
 }
 
 /**
- * The lines of UTF-8 files, however large, one example each: a string under `text`, for a tokenizer to turn into numbers
- * with `transform`. Empty lines are left out.
+ * Streams the lines of UTF-8 files of any size, one example each: a string under `text`, which `transform` and a tokenizer
+ * convert to tokens. Empty lines are skipped.
  */
 export function streamLines(
   paths: string | readonly string[],
@@ -60,17 +59,17 @@ export function streamLines(
 export interface TextFolderOptions {
   /** The sub-folders in the order of their class numbers. Default: all, sorted by name. */
   readonly classes?: readonly string[] | undefined
-  /** Names of files end in one of these. Default ['.txt']. */
+  /** Extensions of the documents. Default ['.txt']. */
   readonly extensions?: readonly string[] | undefined
-  /** Name of the texts: strings [n]. Default 'text'. */
+  /** Name of the texts, strings [n]. Default 'text'. */
   readonly text?: string | undefined
-  /** Name of the class numbers: int64 [n]. Default 'label'. */
+  /** Name of the class numbers, int64 [n]. Default 'label'. */
   readonly label?: string | undefined
 }
 
 /**
- * Documents, one UTF-8 file each, in one sub-folder per class. They are read when their batch is asked for.
- * @throws 'io', 'invalid-option', or 'invalid-data' naming the folder that holds none or the file that is not UTF-8
+ * Opens documents, one UTF-8 file each, in one sub-folder per class. Documents are read per batch.
+ * @throws 'io', 'invalid-option', or 'invalid-data' naming a folder without documents or a file that is not UTF-8
  */
 export async function textFolder(path: string, options: TextFolderOptions = {}): Promise<ClassFolder> {
   checkNames('textFolder', options, ['classes', 'extensions', 'text', 'label'])
@@ -115,7 +114,7 @@ async function openLines(source: TextSource, text: string): Promise<Dataset | Ex
   const { stream = false, shuffleBuffer } = source
   if (stream) return streamLines(filesOf(source), { text, ...(shuffleBuffer === undefined ? {} : { shuffleBuffer }) })
   const lines = (await Promise.all(filesOf(source).map(readLines))).flat().filter((line) => line !== '')
-  if (lines.length === 0) throw new OnnxIreError('invalid-data', `${filesOf(source).join(', ')}: there is no line`)
+  if (lines.length === 0) throw new OnnxIreError('invalid-data', `${filesOf(source).join(', ')}: there are no lines`)
   return fromExamples(lines.map((line) => ({ [text]: line })))
 }
 
@@ -126,7 +125,7 @@ async function openDocuments(source: TextSource, folder: string, context: OpenCo
   if (target === null) {
     const files = await listFiles(folder, extensions)
     if (files.length === 0)
-      throw new OnnxIreError('invalid-data', `${folder} holds no document (${extensions.join(', ')})`)
+      throw new OnnxIreError('invalid-data', `${folder} has no documents (${extensions.join(', ')})`)
     const documents: Dataset = {
       length: files.length,
       batch: async (indices) => {
@@ -146,7 +145,7 @@ async function openDocuments(source: TextSource, folder: string, context: OpenCo
   }
 }
 
-/** Texts as the numbers of their bytes, filled up within a batch. */
+/** Converts texts to the numbers of their bytes, padded within a batch. */
 function encode(data: Dataset | ExampleStream, name: string, source: TextSource): Dataset | ExampleStream {
   const { tokens, offset = 0, padding = {} } = source
   if (tokens === undefined) return data

@@ -12,25 +12,26 @@ import type { Tensor, Tensors } from '../../ir/tensor.js'
 import type { TokensSource } from '../../recipe/sources/tokens.js'
 import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { withPath } from '../../util/with-path.js'
 import { readError, writeFileAtomic } from '../files.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
 import { inferInput, inferTarget } from './infer-names.js'
 
-/** Runs of tokens, one after the other. */
+/** Tokens in consecutive blocks. */
 export type TokenBlocks = Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<number>>
 
 /**
- * Writes a token file (`encodeTokenHeader` says how it looks): all of it or nothing.
- * @param header says how many tokens are to come
+ * Writes a token file atomically. `encodeTokenHeader` documents the format.
+ * @param header vocabulary and number of tokens
  * @throws 'io', 'invalid-option', or 'invalid-data' for a token outside of the vocabulary or another number of tokens
  */
 export async function writeTokens(path: string, blocks: TokenBlocks, header: TokenFileHeader): Promise<void> {
   checkNumber('writeTokens', 'vocabulary', header.vocabulary, { min: 1, max: 2 ** 32 - 1, integer: true })
   checkNumber('writeTokens', 'tokens', header.tokens, count)
-  await writeFileAtomic(path, contentOf(path, blocks, header))
+  await writeFileAtomic(path, encodeFile(path, blocks, header))
 }
 
-async function* contentOf(path: string, blocks: TokenBlocks, header: TokenFileHeader): AsyncGenerator<Uint8Array> {
+async function* encodeFile(path: string, blocks: TokenBlocks, header: TokenFileHeader): AsyncGenerator<Uint8Array> {
   yield encodeTokenHeader(header)
   let written = 0
   for await (const block of blocks) {
@@ -38,10 +39,13 @@ async function* contentOf(path: string, blocks: TokenBlocks, header: TokenFileHe
     written += block.length
   }
   if (written !== header.tokens)
-    throw new OnnxIreError('invalid-data', `${path} was to hold ${header.tokens} tokens, and ${written} came`)
+    throw new OnnxIreError(
+      'invalid-data',
+      `${path}: the header announces ${header.tokens} tokens, but ${written} were given`,
+    )
 }
 
-/** Little-endian uint16 or uint32, as the vocabulary asks for. Throws 'invalid-data' for what is outside of it. */
+/** Encodes tokens as little-endian uint16, or uint32 for a large vocabulary. Throws 'invalid-data' for an unknown token. */
 export function encodeTokens(tokens: ArrayLike<number>, vocabulary: number): Uint8Array {
   const width = tokenBytes({ vocabulary })
   const bytes = new Uint8Array(tokens.length * width)
@@ -56,27 +60,27 @@ export function encodeTokens(tokens: ArrayLike<number>, vocabulary: number): Uin
   return bytes
 }
 
-/** Which runs of tokens are examples, and what they are called. */
+/** Options of `readTokens`: position and names of the windows. */
 export interface TokenWindowOptions {
   /** Tokens per example. */
   readonly context: number
-  /** Tokens between the beginnings of two examples. Default: the context, so that every token is read once. */
+  /** Tokens between the starts of two examples. Default: `context`, so that every token is read once. */
   readonly stride?: number | undefined
-  /** Name of the tokens: int64 [n, context]. Default 'tokens'. */
+  /** Name of the tokens, int64 [n, context]. Default 'tokens'. */
   readonly input?: string | undefined
-  /** Name of the tokens one further on, which are to be predicted: int64 [n, context]. Default 'labels'; null to leave them out. */
+  /** Name of the next tokens, the labels, int64 [n, context]. Default 'labels'; null to leave them out. */
   readonly target?: string | null | undefined
 }
 
 /**
- * The windows of a token file: example i holds the tokens from i * stride on. They are read from the file when their batch
- * is asked for and then forgotten, so the file may be larger than memory.
+ * Opens a token file as windows: example i holds the tokens from position i * stride on. Windows are read per batch and not
+ * cached, so the file may be larger than memory.
  *
  * ```ts
  * const train = await readTokens('corpus/train.tokens', { context: 256 })
  * train.vocabulary // 8192
  * ```
- * @throws 'io', 'invalid-option', or 'invalid-data' naming file and offset; a damaged token, when its batch is made
+ * @throws 'io', 'invalid-option', or 'invalid-data' naming file and offset, for a damaged token when its batch is read
  */
 export async function readTokens(path: string, options: TokenWindowOptions): Promise<Dataset & TokenFileHeader> {
   const owner = 'readTokens'
@@ -84,15 +88,15 @@ export async function readTokens(path: string, options: TokenWindowOptions): Pro
   const context = checkNumber(owner, 'context', options.context, positiveCount)
   const stride = checkNumber(owner, 'stride', options.stride ?? context, positiveCount)
   const { input = 'tokens', target = 'labels' } = options
-  if (input === target) throw invalidOption(owner, 'target', target, 'another name than that of the input')
+  if (input === target) throw invalidOption(owner, 'target', target, 'a name other than the input')
   const header = await withFile(path, (file) => readHeader(path, file))
-  const taken = target === null ? context : context + 1
-  if (header.tokens < taken)
+  const windowLength = target === null ? context : context + 1
+  if (header.tokens < windowLength)
     throw new OnnxIreError(
       'invalid-data',
-      `${path} has ${header.tokens} tokens; an example of ${context} takes ${taken}: lower context`,
+      `${path} has ${header.tokens} tokens; an example of ${context} needs ${windowLength}; lower context`,
     )
-  const length = Math.floor((header.tokens - taken) / stride) + 1
+  const length = Math.floor((header.tokens - windowLength) / stride) + 1
   return {
     ...header,
     length,
@@ -102,7 +106,7 @@ export async function readTokens(path: string, options: TokenWindowOptions): Pro
       const [tokens, following] = [new BigInt64Array(n * context), new BigInt64Array(target === null ? 0 : n * context)]
       await withFile(path, async (file) => {
         for (let i = 0; i < n; i++) {
-          const window = await readWindow(path, file, header, indices[i]! * stride, taken)
+          const window = await readWindow(path, file, header, indices[i]! * stride, windowLength)
           tokens.set(window.subarray(0, context), i * context)
           if (target !== null) following.set(window.subarray(1), i * context)
         }
@@ -116,11 +120,7 @@ export async function readTokens(path: string, options: TokenWindowOptions): Pro
 async function readHeader(path: string, file: FileHandle): Promise<TokenFileHeader> {
   const { size } = await file.stat()
   const { buffer, bytesRead } = await file.read(new Uint8Array(headerBytes), 0, headerBytes, 0)
-  try {
-    return parseTokenHeader(buffer.subarray(0, bytesRead), size)
-  } catch (cause) {
-    throw cause instanceof OnnxIreError ? new OnnxIreError(cause.code, `${path}: ${cause.message}`, { cause }) : cause
-  }
+  return withPath(path, () => parseTokenHeader(buffer.subarray(0, bytesRead), size))
 }
 
 async function readWindow(
@@ -135,7 +135,7 @@ async function readWindow(
   const { buffer, bytesRead } = await file.read(new Uint8Array(length * width), 0, length * width, at)
   if (bytesRead < length * width) {
     const { size } = await file.stat()
-    throw new OnnxIreError('invalid-data', `${path} ends at offset ${size}: it was cut after it was opened`)
+    throw new OnnxIreError('invalid-data', `${path} ends at offset ${size}: it was truncated after it was opened`)
   }
   const view = new DataView(buffer.buffer)
   const tokens = new BigInt64Array(length)
@@ -144,14 +144,14 @@ async function readWindow(
     if (token >= vocabulary)
       throw new OnnxIreError(
         'invalid-data',
-        `${path}: the token at offset ${at + t * width} is ${token}, not below the vocabulary of ${vocabulary}: the file is damaged; make it again`,
+        `${path}: the token at offset ${at + t * width} is ${token}, not below the vocabulary of ${vocabulary}: the file is damaged; write it again`,
       )
     tokens[t] = BigInt(token)
   }
   return tokens
 }
 
-/** Opened for each batch: nothing is left open when a data set is no longer used. */
+/** Opens the file for one batch, so that no file remains open when a data set is no longer used. */
 async function withFile<T>(path: string, action: (file: FileHandle) => Promise<T>): Promise<T> {
   const file = await open(path).catch((cause) => {
     throw readError('token file', path, cause)
@@ -166,8 +166,8 @@ async function withFile<T>(path: string, action: (file: FileHandle) => Promise<T
 }
 
 /**
- * Reads a tokenizer.json of HuggingFace.
- * @throws 'io', or 'invalid-data' naming the file that is none
+ * Reads a tokenizer.json of Hugging Face.
+ * @throws 'io', or 'invalid-data' naming a file that is not a tokenizer
  */
 export async function readTokenizer(path: string): Promise<Tokenizer> {
   const text = await readFile(path, 'utf8').catch((cause) => {
@@ -180,9 +180,10 @@ export async function readTokenizer(path: string): Promise<Tokenizer> {
   }
 }
 
-export async function openTokens(source: TokensSource, opening: OpenContext): Promise<OpenedSource> {
+/** Opens a token file for a recipe. */
+export async function openTokens(source: TokensSource, openContext: OpenContext): Promise<OpenedSource> {
   const { file, context, stride } = source
-  const input = inferInput(source, opening)
-  const target = inferTarget(source, opening)?.name ?? null
+  const input = inferInput(source, openContext)
+  const target = inferTarget(source, openContext)?.name ?? null
   return { data: await readTokens(file, { context, stride, input, target }) }
 }
