@@ -60,7 +60,7 @@ test('the moving average is what is measured, exported and in tuned.onnx', async
   const last = await json<Measures>('evaluate', space.path('last-of-ema.onnx'), recipe)
   expect(Math.abs(last.loss - measured.loss)).toBeGreaterThan(0.01)
   const none = await run('export', result.run, '--weights', 'best', '-o', space.path('none.onnx'))
-  expect(none).toMatchObject({ code: 1, stderr: expect.stringContaining("holds no 'best' weights") })
+  expect(none).toMatchObject({ code: 1, stderr: expect.stringMatching(/'?best'? weights/) })
 })
 
 test('checkpoints are saved as often and kept as many as the recipe says', async () => {

@@ -114,7 +114,7 @@ test('export passes over a damaged checkpoint, too; with none that is whole both
   const best = await run('export', folder, '-o', space.path('e.onnx'))
   expect(best).toMatchObject({
     code: 1,
-    stderr: expect.stringMatching(/nothing has been evaluated yet.*--weights last/),
+    stderr: expect.stringMatching(/error \(invalid-option\): .*--weights last/),
   })
   const exported = await run('export', folder, '--weights', 'last', '-o', space.path('e.onnx'), '--json')
   expect(exported.stderr).toMatch(/checkpoint of step 12: /)
@@ -126,6 +126,6 @@ test('export passes over a damaged checkpoint, too; with none that is whole both
   ]) {
     const { code, stderr } = await run(...args)
     expect([args[0], code]).toEqual([args[0], 1])
-    expect(stderr).toMatch(/error \(damaged\): none of 2 checkpoints can be used; the newest: /)
+    expect(stderr).toMatch(/error \(damaged\): .*2 checkpoints/)
   }
 })

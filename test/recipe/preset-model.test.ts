@@ -66,7 +66,7 @@ test('the run keeps the model it starts from, and goes on without the preset', a
     await json('export', path('halved'), '-o', path('exported.onnx'))
     expect((await content('exported.onnx')).equals(await content('whole', 'tuned.onnx'))).toBe(true)
     const over = await run('export', path('halved'), '-o', path('halved/start.onnx'))
-    expect(over.stderr).toContain('is the model itself')
+    expect(over.stderr).toContain('error (invalid-option): ')
   } finally {
     await writeFile(
       path('own.json'),

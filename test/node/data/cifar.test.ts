@@ -41,8 +41,6 @@ describe('CIFAR', () => {
     )
     await put('bad/data_batch_1.bin', record(1))
     await put('bad/batches.meta.txt', 'cat\ndog\n')
-    expect(await rejectedMessage('invalid-data', train)).toMatch(
-      'batches.meta.txt has 2 class names; there are 10 classes',
-    )
+    expect(await rejectedMessage('invalid-data', train)).toMatch(/batches\.meta\.txt has 2 class names.* 10 /)
   })
 })

@@ -45,9 +45,7 @@ describe('readIdx', () => {
     expect(await rejectedMessage('io', () => readIdx(folder))).toMatch(`${folder}: it is a folder`)
     const compressed = gzipSync(await readFile(mnist('t10k-labels-idx1-ubyte')))
     const cut = await put('cut.gz', compressed.subarray(0, 1000))
-    expect(await rejectedMessage('invalid-data', () => readIdx(cut))).toMatch(
-      `${cut}: its gzip data are damaged or cut short`,
-    )
+    expect(await rejectedMessage('invalid-data', () => readIdx(cut))).toMatch(`${cut}: its gzip data are damaged`)
     const flipped = compressed.slice()
     flipped[2000] = 255 - (flipped[2000] ?? 0)
     const damaged = await put('damaged.gz', flipped)
