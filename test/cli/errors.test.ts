@@ -82,7 +82,7 @@ const cases: readonly Case[] = [
   ['a wrong kind', train('loss.kind=crossentropy'), 'invalid-recipe', /did you mean 'cross-entropy'\?; it must be/],
   ['an assignment that is none', train('epochs'), 'invalid-option', /path=value/],
   ['a missing data file', train('data.train.images=none'), 'io', /data\.train: cannot read the data file .*none/],
-  ['a data file of another format', train('data.train.images=model.onnx'), 'invalid-data', /not a usable IDX file/],
+  ['a data file of another format', train('data.train.images=model.onnx'), 'invalid-data', /not a valid IDX file/],
   [
     'fewer labels than images',
     train('data.train.labels=few-labels'),

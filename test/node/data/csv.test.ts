@@ -118,8 +118,8 @@ describe('readCsv and streamCsv', () => {
     const integer: CsvOptions = { tensors: { y: { columns: 'a', as: 'integer' } } }
     expect(await failures('a\n1\n1.5\n', integer)).toBe("FILE:3: column 'a' is '1.5', not a whole number")
     const named: CsvOptions = { tensors: { y: { columns: 'a', as: 'class', classes: ['x', 'y'] } } }
-    expect(await failures('a\nx\nz\n', named)).toBe("FILE:3: column 'a' is 'z', none of the classes 'x', 'y'")
-    expect(await failures('a,b\n', { tensors: { y: { columns: 'a', as: 'class' } } })).toMatch('no record is left')
+    expect(await failures('a\nx\nz\n', named)).toBe("FILE:3: column 'a' is 'z', not one of the classes 'x', 'y'")
+    expect(await failures('a,b\n', { tensors: { y: { columns: 'a', as: 'class' } } })).toMatch('no usable record')
   })
 
   it('refuse columns and options that are not there', async () => {
