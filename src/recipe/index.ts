@@ -1,10 +1,14 @@
+/**
+ * Recipes: training runs as JSON, checked against a schema, and converted to the options of a trainer.
+ * @module onnx-ire/recipe
+ */
+
 export type { JsonSchema } from '../util/json-schema.js'
-export { fitOptions, metricsOf, trainerOptions, weightsOf } from './build.js'
-export { type CombinedLoss, createLoss, type TaskLoss } from './loss.js'
+export { fitOptions, trainerOptions } from './build.js'
+export type { CombinedLoss, TaskLoss } from './loss.js'
 export type { PresetModel } from './model.js'
-export { type IreRecipe, inSteps, optimizerOf } from './optimizer.js'
+export type { IreRecipe } from './optimizer.js'
 export { checkRecipe, parseRecipe } from './parse.js'
-export { mapPaths } from './paths.js'
 export type {
   CheckpointsRecipe,
   DataRecipe,
@@ -17,11 +21,6 @@ export type {
   Recipe,
 } from './recipe.js'
 export { recipeSchema } from './schema.js'
-export { mixed, type Sight, settled } from './settle.js'
-export type { CifarSource } from './sources/cifar.js'
-export type { CsvSource } from './sources/csv.js'
-export type { IdxSource } from './sources/idx.js'
-export type { ImageFolderSource } from './sources/image-folder.js'
-export type { JsonlSource } from './sources/jsonl.js'
-export type { TextSource } from './sources/text.js'
-export type { TokensSource } from './sources/tokens.js'
+export type { CifarSource, IdxSource, ImageFolderSource } from './sources/images.js'
+export type { CsvSource, JsonlSource } from './sources/tables.js'
+export type { TextSource, TokensSource } from './sources/text.js'

@@ -1,8 +1,8 @@
 import type { Metric } from '../metric/metric.js'
 import { createMetric, type MetricKind, metricRegistry, metrics } from '../metric/registry.js'
+import { closest } from '../util/closest.js'
 import { OnnxIreError } from '../util/errors.js'
 import { either, type JsonSchema, kind, kinds, list, object, text } from '../util/json-schema.js'
-import { closest } from './suggestion.js'
 
 type MetricOptions = { readonly [Kind in MetricKind]: Parameters<(typeof metricRegistry)[Kind]['create']>[0] }
 

@@ -1,26 +1,27 @@
 import { either, type JsonSchema, map, object, text, whole } from '../util/json-schema.js'
 
-/** What a run starts from: the path of an ONNX model, or a known architecture with fresh weights. */
+/** Model of a recipe: the path of an ONNX model, or a preset architecture with new weights. */
 export type ModelRecipe = string | PresetModel
 
-/** A model as `onnx-ire init` makes it, made when the run begins. */
+/** Model that is created when the run starts, as by `onnx-ire init`. */
 export interface PresetModel {
-  /** A name that `onnx-ire init --list` gives, or the path of a preset (.json). */
+  /** Name of a preset from `onnx-ire init --list`, or the path of a preset (.json). */
   readonly preset: string
-  /** Options of the architecture that differ from the preset's. */
+  /** Options of the architecture that override the preset's. */
   readonly options?: Readonly<Record<string, unknown>>
-  /** Decides the first weights. Default: the seed of the recipe, else the preset's. */
+  /** Seed of the initial weights. Default: the seed of the recipe, else the preset's. */
   readonly seed?: number
 }
 
+/** JSON Schema of the model of a recipe. */
 export const modelSchema: JsonSchema = either(
   [
     text(),
     object<PresetModel>(
       {
-        preset: text('a name that onnx-ire init --list gives, or the path of a preset (.json)'),
+        preset: text('a name from onnx-ire init --list, or the path of a preset (.json)'),
         options: map({}, 'options of the architecture'),
-        seed: whole(0, 'decides the first weights'),
+        seed: whole(0, 'the seed of the initial weights'),
       },
       ['preset'],
     ),
@@ -28,10 +29,10 @@ export const modelSchema: JsonSchema = either(
   'the path of the ONNX model to start from, or { preset, options, seed }',
 )
 
-/** Whether a preset is named by its path. */
+/** Whether a preset is given by its path. */
 export const isPresetPath = (preset: string): boolean => preset.toLowerCase().endsWith('.json')
 
-/** A model with every path in it passed through `f`. */
+/** Maps every path of a model recipe by `f`. */
 export function mapModelPath(model: ModelRecipe, f: (path: string) => string): ModelRecipe {
   if (typeof model === 'string') return f(model)
   return isPresetPath(model.preset) ? { ...model, preset: f(model.preset) } : model

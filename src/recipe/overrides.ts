@@ -1,13 +1,12 @@
 import { OnnxIreError } from '../util/errors.js'
 
 /**
- * A JSON value with some of its fields changed. An assignment is `path=value`: the path is field names (and numbers of
- * list elements) with dots between them; the value is JSON, or taken as text where it is no JSON; `null` removes the
- * field. Objects on the way are made. The given value stays as it is.
- *
- * Throws `invalid-option` for what is no assignment and for a path through something that has no fields.
+ * Returns a copy of a JSON value with some fields changed. An assignment is `path=value`: the path is field names (and
+ * indices of list elements) separated by dots; the value is JSON, or a string if it is not valid JSON; `null` removes
+ * the field. Missing objects on the path are created.
+ * @throws 'invalid-option' for an invalid assignment, or a path through a value without fields
  */
-export function assign(value: unknown, assignments: readonly string[]): unknown {
+export function applyOverrides(value: unknown, assignments: readonly string[]): unknown {
   return assignments.reduce((whole, assignment) => {
     const at = assignment.indexOf('=')
     const path = assignment.slice(0, at).trim().split('.')
@@ -17,11 +16,11 @@ export function assign(value: unknown, assignments: readonly string[]): unknown 
         `--set ${assignment}: write it as path=value, for instance optimizer.ire.kappa=3`,
       )
     }
-    return withField(whole, path, parsedOrText(assignment.slice(at + 1)), assignment)
+    return setField(whole, path, parseValue(assignment.slice(at + 1)), assignment)
   }, value)
 }
 
-function parsedOrText(text: string): unknown {
+function parseValue(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
@@ -29,7 +28,7 @@ function parsedOrText(text: string): unknown {
   }
 }
 
-function withField(whole: unknown, path: readonly string[], value: unknown, assignment: string): unknown {
+function setField(whole: unknown, path: readonly string[], value: unknown, assignment: string): unknown {
   const [name, ...rest] = path
   if (name === undefined) return value
   if (Array.isArray(whole)) {
@@ -40,17 +39,17 @@ function withField(whole: unknown, path: readonly string[], value: unknown, assi
         `--set ${assignment}: there is no element '${name}' in a list of ${whole.length}`,
       )
     }
-    return whole.with(index, withField(whole[index], rest, value, assignment))
+    return whole.with(index, setField(whole[index], rest, value, assignment))
   }
   if (whole !== undefined && (typeof whole !== 'object' || whole === null)) {
     throw new OnnxIreError(
       'invalid-option',
-      `--set ${assignment}: what '${name}' is to be set in is ${JSON.stringify(whole)}, which has no fields`,
+      `--set ${assignment}: cannot set '${name}' in ${JSON.stringify(whole)}, which has no fields`,
     )
   }
-  // Entries, not assignment: a field named __proto__ stays a field.
+  // A Map, not an object: a field may be named __proto__.
   const fields = new Map(Object.entries(whole ?? {}))
-  const changed = withField(fields.get(name), rest, value, assignment)
+  const changed = setField(fields.get(name), rest, value, assignment)
   if (changed === null) fields.delete(name)
   else fields.set(name, changed)
   return Object.fromEntries(fields)

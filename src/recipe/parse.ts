@@ -1,57 +1,75 @@
 import { Ajv, type ValidateFunction } from 'ajv'
 import { OnnxIreError } from '../util/errors.js'
 import type { JsonSchema } from '../util/json-schema.js'
-import { jsonFault } from './json-fault.js'
-import { assign } from './overrides.js'
-import { problems } from './problems.js'
+import { findEvaluationProblems, findRecipeProblems } from './cross-field-checks.js'
+import { formatErrors } from './format-errors.js'
+import { jsonErrorPosition } from './json-error-position.js'
+import { applyOverrides } from './overrides.js'
 import type { DataSource, EvaluationRecipe, Recipe } from './recipe.js'
-import { evaluationFaults, recipeFaults } from './rules.js'
 import { evaluationSchema, recipeSchema } from './schema.js'
-import { sourceSchema, textFaults } from './sources/source.js'
+import { findTextProblems, sourceSchema } from './sources/source.js'
 
 /**
- * A recipe from the text of its file. Throws `invalid-recipe` naming every field that is wrong, what it is, and what is
- * allowed.
- * @param assignments changes made before it is checked, each `path=value`; see `assign`
+ * Parses and checks the text of a recipe file.
+ * @param assignments changes applied before the check, each `path=value`, as in `onnx-ire train --set`
+ * @throws 'invalid-recipe' with every invalid field, its value and the allowed values
+ * @example
+ * ```ts
+ * const recipe = parseRecipe(await readFile('recipe.json', 'utf8'), ['optimizer.lr=0.001'])
+ * const trainer = await Trainer.create(model, { runtime, ...trainerOptions(recipe) })
+ * for await (const metrics of trainer.fit(data, fitOptions(recipe))) console.log(metrics)
+ * ```
  */
 export function parseRecipe(text: string, assignments: readonly string[] = []): Recipe {
-  return checkRecipe(assign(parseJson(text), assignments))
+  return checkRecipe(applyOverrides(parseJson(text), assignments))
 }
 
-/** Checks that a value is a recipe. Throws `invalid-recipe`. */
-export const checkRecipe = (value: unknown): Recipe => checked<Recipe>('recipe', recipeSchema, value, recipeFaults)
+/**
+ * Checks that a value is a recipe.
+ * @throws 'invalid-recipe' with every invalid field, its value and the allowed values
+ */
+export const checkRecipe = (value: unknown): Recipe =>
+  checkAgainst<Recipe>('recipe', recipeSchema, value, findRecipeProblems)
 
-/** Checks what `evaluate` is told. Throws `invalid-recipe`. */
+/** Checks that a value is an evaluation recipe. Throws `invalid-recipe`. */
 export const checkEvaluation = (value: unknown): EvaluationRecipe =>
-  checked<EvaluationRecipe>('evaluation', evaluationSchema, value, evaluationFaults)
+  checkAgainst<EvaluationRecipe>('evaluation', evaluationSchema, value, findEvaluationProblems)
 
-/** Checks a source of examples, which need no labels. Throws `invalid-recipe`. */
+/** Checks that a value is a data source, possibly without labels. Throws `invalid-recipe`. */
 export const checkSource = (value: unknown): DataSource =>
-  checked<DataSource>('source of data', sourceSchema, value, (source) =>
-    source.kind === 'text' ? textFaults('the source', source) : [],
+  checkAgainst<DataSource>('data source', sourceSchema, value, (source) =>
+    source.kind === 'text' ? findTextProblems('the source', source) : [],
   )
 
-/** Throws `invalid-recipe` with line and column where a text is no JSON. */
+/** Parses JSON. Throws `invalid-recipe` with the line and the column of the error. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch (cause) {
-    const before = text.slice(0, jsonFault(text)).split('\n')
-    const place = `line ${before.length}, column ${before.at(-1)!.length + 1}`
-    throw new OnnxIreError('invalid-recipe', `not valid JSON: ${place}: ${(cause as Error).message}`, { cause })
+    const before = text.slice(0, jsonErrorPosition(text)).split('\n')
+    const position = `line ${before.length}, column ${before.at(-1)!.length + 1}`
+    throw new OnnxIreError('invalid-recipe', `not valid JSON: ${position}: ${(cause as Error).message}`, { cause })
   }
 }
 
 const validators = new Map<JsonSchema, ValidateFunction>()
 
-/** @param faults what is wrong with a value that the schema lets through */
-function checked<T>(what: string, schema: JsonSchema, value: unknown, faults: (value: T) => readonly string[]): T {
+/**
+ * Checks a value against a schema.
+ * @param findProblems finds problems across the fields of a value that is valid by the schema
+ */
+function checkAgainst<T>(
+  what: string,
+  schema: JsonSchema,
+  value: unknown,
+  findProblems: (value: T) => readonly string[],
+): T {
   let validate = validators.get(schema)
   if (!validate) {
     validate = new Ajv({ allErrors: true, verbose: true, discriminator: true, strict: true }).compile(schema)
     validators.set(schema, validate)
   }
-  const found = validate(value) ? faults(value as T) : problems(validate.errors ?? [])
+  const found = validate(value) ? findProblems(value as T) : formatErrors(validate.errors ?? [])
   if (found.length === 0) return value as T
   const lines = found.length === 1 ? ` ${found[0]}` : `\n${found.map((problem) => `  ${problem}`).join('\n')}`
   throw new OnnxIreError('invalid-recipe', `the ${what} is not valid:${lines}`)

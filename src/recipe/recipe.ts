@@ -18,27 +18,27 @@ export type { OptimizerRecipe } from './optimizer.js'
 export type { DataSource } from './sources/source.js'
 
 /**
- * A training run as data. Paths are relative to the file it stands in; what is left out has the library's default. Fields
- * that are options of `Trainer` or `fit` mean what these say.
+ * Training run as data. Paths are relative to the recipe file; omitted fields have the library's defaults. Fields that
+ * are options of `Trainer` or `fit` have the same meaning.
  */
 export interface Recipe extends GroupOptions {
   readonly $schema?: string
-  /** What the run is, for people. */
+  /** Description of the run. */
   readonly about?: string
-  /** The ONNX model to start from, or the preset to make one of. */
+  /** ONNX model to start from, or preset to create it from. */
   readonly model: ModelRecipe
-  /** The run folder. Default: `runs/<name of the recipe>` beside the recipe. */
+  /** Path of the run folder. Default: `runs/<name of the recipe>` beside the recipe. */
   readonly output?: string
   readonly data: DataRecipe
-  /** Mixes the examples of training batches, and their labels as probabilities. For cross-entropy and KL. */
+  /** Mixup of the examples of training batches; for cross-entropy and KL. */
   readonly mixup?: MixupRecipe
   readonly loss: LossRecipe
-  /** What is measured on validation data. Default: accuracy where the loss is about classes. */
+  /** Metrics measured on the validation data. Default: accuracy, if the loss compares classes. */
   readonly metrics?: readonly MetricRecipe[]
   readonly head?: HeadOptions
   readonly trainable?: Trainable
   readonly batchNorm?: 'frozen' | 'trained'
-  /** Whether training drops what the model's Dropout nodes say. */
+  /** Whether the model's Dropout nodes are active in training. */
   readonly dropout?: 'off' | 'on'
   readonly optimizer: OptimizerRecipe
   readonly schedule?: Schedule
@@ -46,53 +46,53 @@ export interface Recipe extends GroupOptions {
   readonly clipValue?: number
   readonly batchSize?: number
   readonly microBatch?: number
-  /** What IRE's curvature is estimated on: the batch of the step (default), or one for the whole run. */
+  /** Batch that IRE's curvature is estimated on: the batch of the step (default), or one batch for the whole run. */
   readonly curvatureBatch?: 'step' | 'fixed'
   readonly ema?: number
-  /** Keeps the weights that are best on the validation data; `true`: by their loss. */
+  /** Stores the weights that are best on the validation data; `true`: by their loss. */
   readonly best?: boolean | MonitorOptions
   readonly earlyStopping?: MonitorOptions & { readonly patience: number }
-  /** Which weights the run gives in the end. Default: the best where they are kept, else their average, else the last. */
+  /** Weights that the run exports. Default: the best if they are stored, else the average if any, else the last. */
   readonly weights?: WhichWeights
-  /** Either passes over the training data or, in `steps`, optimizer steps in all. */
+  /** Length of the run in passes over the training data; alternatively `steps`, the total number of optimizer steps. */
   readonly epochs?: number
   readonly steps?: number
-  /** Steps between two evaluations. Default: one after every epoch. */
+  /** Steps between two evaluations. Default: an evaluation after every epoch. */
   readonly evaluateEvery?: number
   readonly checkpoints?: CheckpointsRecipe
   readonly seed?: number
-  /** Threads one operator may use. Default: all cores. */
+  /** Threads per operator. Default: all cores. */
   readonly threads?: number
 }
 
 export interface DataRecipe {
   readonly train: DataSource
-  /** Data that are only evaluated: a source of their own... */
+  /** Source of the validation data; alternatively `split`. */
   readonly validation?: DataSource
-  /** ...or a share of the training data, drawn at random. The seed is 0 unless given. */
+  /** Share of the training data held out at random for validation. Default seed 0. */
   readonly split?: { readonly validation: number; readonly seed?: number }
-  /** Repeats examples of rarer classes until every class has as many. Default false. */
+  /** Whether to repeat examples of rarer classes until all classes are equally frequent. Default false. */
   readonly balance?: boolean
 }
 
 export interface MixupRecipe {
   readonly alpha: number
-  /** Default: as many as the model tells apart. */
+  /** Number of classes. Default: the classes of the model. */
   readonly classes?: number
-  /** The tensors to mix. Default: the model's floating-point inputs. */
+  /** Names of the tensors to mix. Default: the model's floating-point inputs. */
   readonly inputs?: NamePatterns
 }
 
-/** When checkpoints are saved beside the end of every epoch (or of `evaluateEvery` steps), and how many are kept. */
+/** Checkpoints of a run, in addition to one at the end of every epoch (or every `evaluateEvery` steps). */
 export interface CheckpointsRecipe {
   readonly everySteps?: number
-  /** Seconds. Default 60, unless `everySteps` is given. */
+  /** Seconds between two checkpoints. Default 60, unless `everySteps` is given. */
   readonly everySeconds?: number
-  /** Default 3. */
+  /** Number of checkpoints to keep. Default 3. */
   readonly keep?: number
 }
 
-/** What evaluating a model takes of a recipe. */
+/** Fields of a recipe that an evaluation needs, with one data source. */
 export type EvaluationRecipe = Pick<Recipe, 'loss' | 'metrics' | 'batchSize' | 'threads'> & {
   readonly data: DataSource
 }

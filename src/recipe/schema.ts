@@ -1,14 +1,34 @@
+import type { PlateauSchedule } from '../optim/plateau.js'
+import type {
+  ConstantSchedule,
+  DecaySchedule,
+  ExponentialSchedule,
+  InverseSqrtSchedule,
+  OneCycleSchedule,
+  StepSchedule,
+} from '../optim/schedule.js'
 import type { MonitorOptions } from '../train/metric-monitor.js'
 import type { HeadOptions } from '../train/model/replace-head.js'
 import type { ParameterGroup } from '../train/parameter-groups.js'
-import { choice, either, flag, type JsonSchema, list, object, real, text, whole } from '../util/json-schema.js'
+import {
+  choice,
+  either,
+  flag,
+  type JsonSchema,
+  kind,
+  kinds,
+  list,
+  object,
+  real,
+  text,
+  whole,
+} from '../util/json-schema.js'
 import type { NamePatterns } from '../util/pattern.js'
 import { lossSchema } from './loss.js'
 import { metricsSchema } from './metric.js'
 import { modelSchema } from './model.js'
 import { optimizerSchema } from './optimizer.js'
 import type { CheckpointsRecipe, DataRecipe, EvaluationRecipe, MixupRecipe, Recipe } from './recipe.js'
-import { scheduleSchema } from './schedule-schema.js'
 import { sourceSchema } from './sources/source.js'
 
 const share = { minimum: 0, maximum: 1 }
@@ -16,7 +36,59 @@ const nonNegative = { minimum: 0 }
 const above0 = { exclusiveMinimum: 0 }
 const patterns = either(
   [text(), list(text(), { minItems: 1 })],
-  'a name pattern or a list of them; * stands for any characters',
+  'a name pattern or a list of patterns; * matches any characters',
+)
+
+const warmup = whole(0, 'steps until the full learning rate')
+const floor = real(share, 'the share of the learning rate left at the end')
+const per = choice(['step', 'epoch'], 'the unit of the schedule')
+const drop = real(share, 'the factor of the learning rate')
+const divisor = { minimum: 1 }
+
+export const scheduleSchema: JsonSchema = kinds(
+  object<ConstantSchedule>({ kind: kind('constant'), warmup }, ['kind']),
+  object<DecaySchedule<'cosine'>>({ kind: kind('cosine'), warmup, per, floor }, ['kind']),
+  object<DecaySchedule<'linear'>>({ kind: kind('linear'), warmup, per, floor }, ['kind']),
+  object<StepSchedule>(
+    {
+      kind: kind('step'),
+      warmup,
+      per,
+      every: whole(1, 'steps between two drops'),
+      at: list(whole(0), { minItems: 1 }, 'the steps of the drops'),
+      factor: drop,
+    },
+    ['kind'],
+  ),
+  object<ExponentialSchedule>({ kind: kind('exponential'), warmup, per, factor: drop }, ['kind', 'factor']),
+  object<InverseSqrtSchedule>({ kind: kind('inverse-sqrt'), warmup: whole(1, 'steps until the full learning rate') }, [
+    'kind',
+    'warmup',
+  ]),
+  object<OneCycleSchedule>(
+    {
+      kind: kind('one-cycle'),
+      div: real(divisor, 'the peak over the start'),
+      finalDiv: real(divisor, 'the start over the end'),
+      pctStart: real(share, 'the share of the run in which the learning rate rises'),
+      anneal: choice(['cosine', 'linear'], 'the shape of the two phases'),
+    },
+    ['kind'],
+  ),
+  object<PlateauSchedule>(
+    {
+      kind: kind('plateau'),
+      warmup,
+      metric: text('the metric to follow'),
+      mode: choice(['min', 'max'], 'which values are better'),
+      factor: drop,
+      patience: whole(0, 'evaluations without improvement before a drop'),
+      threshold: real({ minimum: 0 }, 'the least improvement that counts, as a share'),
+      cooldown: whole(0, 'evaluations after a drop that do not count'),
+      floor,
+    },
+    ['kind'],
+  ),
 )
 
 const data = object<DataRecipe>(
@@ -41,7 +113,7 @@ const trainable = either(
     list(text(), { minItems: 1 }),
     object<{ include?: NamePatterns; exclude?: NamePatterns }>({ include: patterns, exclude: patterns }),
   ],
-  "'weights', a name pattern or a list of them, or { include, exclude } with patterns",
+  "'weights', a name pattern or a list of patterns, or { include, exclude } with patterns",
 )
 
 const group = object<ParameterGroup>(
@@ -49,7 +121,7 @@ const group = object<ParameterGroup>(
     tensors: patterns,
     lr: real(nonNegative, 'the learning rate'),
     weightDecay: real(nonNegative),
-    ire: flag('whether IRE enhances them'),
+    ire: flag('whether IRE applies to the group'),
     frozen: either(
       [
         flag(),
@@ -74,25 +146,25 @@ const layerDecay = either(
 )
 
 const watch = {
-  metric: text('the measure of the validation data to follow'),
+  metric: text('the validation metric to follow'),
   mode: choice(['min', 'max'], 'which values are better'),
-  minDelta: real(nonNegative, 'what better has to be better by'),
+  minDelta: real(nonNegative, 'the minimum improvement that counts'),
 }
 
 const batchSize = whole(1, 'examples per step')
-const threads = whole(1, 'threads one operator may use')
+const threads = whole(1, 'the threads per operator')
 
-/** The JSON Schema of a recipe. */
+/** JSON Schema (draft 7) of a recipe, for editors and other validators. */
 export const recipeSchema: JsonSchema = object<Recipe>(
   {
     $schema: text('the address of this schema, for editors'),
-    about: text('what the run is'),
+    about: text('a description of the run'),
     model: modelSchema,
     output: text('the path of the run folder'),
     data,
     mixup: object<MixupRecipe>(
       {
-        alpha: real(above0, 'of the Beta distribution of the shares'),
+        alpha: real(above0, 'the parameter of the Beta distribution of the mixing shares'),
         classes: whole(1, 'the number of classes'),
         inputs: patterns,
       },
@@ -110,8 +182,8 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     ),
     trainable,
     batchNorm: choice(['frozen', 'trained']),
-    dropout: choice(['off', 'on'], 'whether training drops what Dropout nodes say'),
-    groups: list(group, {}, 'tensors that are trained in another way'),
+    dropout: choice(['off', 'on'], 'whether Dropout nodes are active in training'),
+    groups: list(group, {}, 'groups of tensors with other settings'),
     decayVectors: flag('whether biases and scales of norms decay'),
     layerDecay,
     optimizer: optimizerSchema,
@@ -143,7 +215,7 @@ export const recipeSchema: JsonSchema = object<Recipe>(
   'a training run of onnx-ire',
 )
 
-/** The JSON Schema of what evaluating takes. */
+/** JSON Schema of an evaluation recipe. */
 export const evaluationSchema: JsonSchema = object<EvaluationRecipe>(
   { data: sourceSchema, loss: lossSchema, metrics: metricsSchema, batchSize, threads },
   ['data', 'loss'],

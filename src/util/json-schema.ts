@@ -1,4 +1,4 @@
-/** The part of JSON Schema (draft 7, and OpenAPI's discriminator) that the recipe's schema uses. */
+/** Subset of JSON Schema (draft 7, with OpenAPI's discriminator) that the schemas of this library use. */
 export interface JsonSchema {
   readonly type?: 'object' | 'array' | 'string' | 'number' | 'integer' | 'boolean'
   readonly description?: string
@@ -22,7 +22,7 @@ export interface JsonSchema {
 
 type Fields<T> = { readonly [K in keyof T]-?: JsonSchema }
 
-/** An object with exactly the fields of `T`: one that is missing here, or misspelt, does not compile. */
+/** Schema of an object with exactly the fields of `T`: a missing or misspelled field does not compile. */
 export const object = <T extends object>(
   properties: Fields<T>,
   required: readonly (keyof T & string)[] = [],
@@ -35,11 +35,11 @@ export const object = <T extends object>(
   additionalProperties: false,
 })
 
-/** An object of any fields, each with a value of this kind. */
+/** Schema of an object of arbitrary fields with values of one schema. */
 export const map = (values: JsonSchema, description?: string): JsonSchema =>
   described({ type: 'object', additionalProperties: values }, description)
 
-/** One of several objects, told apart by their field `kind`. */
+/** Schema of one of several objects, distinguished by their field `kind`. */
 export const kinds = (...oneOf: readonly JsonSchema[]): JsonSchema => ({
   type: 'object',
   discriminator: { propertyName: 'kind' },
@@ -56,7 +56,7 @@ export const flag = (description?: string): JsonSchema => described({ type: 'boo
 export const choice = (values: readonly string[], description?: string): JsonSchema =>
   described({ enum: values }, description)
 
-/** A whole number from `minimum` on, exact as a JavaScript number. */
+/** Schema of a safe integer >= `minimum`. */
 export const whole = (minimum: number, description?: string): JsonSchema =>
   described({ type: 'integer', minimum, maximum: Number.MAX_SAFE_INTEGER }, description)
 

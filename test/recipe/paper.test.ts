@@ -12,8 +12,8 @@ import { RunFolder } from '../../src/cli/training/run-folder.js'
 import { runTraining } from '../../src/cli/training/run-training.js'
 import { readModel } from '../../src/node/model.js'
 import { importGraph } from '../../src/onnx/import/import-graph.js'
+import { mapPaths } from '../../src/recipe/map-paths.js'
 import { parseRecipe } from '../../src/recipe/parse.js'
-import { mapPaths } from '../../src/recipe/paths.js'
 import { standIns, vocabulary } from './stand-ins.js'
 
 const names = await recipeNames()
@@ -37,7 +37,7 @@ const small: Readonly<Record<string, object>> = {
 const ran = new Set<string>()
 
 describe.each(names)('%s', (name) => {
-  test('takes a model of the package, and data of the shape that it reads', async () => {
+  test('uses a shipped model, and data of its input shape', async () => {
     const { model, data, loss, optimizer } = await readShippedRecipe(name)
     if (typeof model === 'string') throw new Error('the model is no preset')
     const changes = Object.entries(model.options ?? {}).map(([option, value]) => `${option}=${JSON.stringify(value)}`)
@@ -50,7 +50,7 @@ describe.each(names)('%s', (name) => {
     expect(optimizer.ire).toMatchObject({ interval: 10, curvature: 'sampled' })
   })
 
-  test('trains a smaller model on files of the right format, IRE included', async () => {
+  test('trains a smaller model on files of the same format, with IRE', async () => {
     const written = await readShippedRecipe(name)
     const { model, epochs } = written
     if (typeof model === 'string') throw new Error('the model is no preset')
@@ -102,11 +102,11 @@ describe.each(names)('%s', (name) => {
   })
 })
 
-test('every preset that was made smaller is one that a recipe takes', () => {
+test('every reduced preset is used by a recipe', () => {
   expect([...ran].sort()).toEqual(Object.keys(small).sort())
 })
 
-test('the models are as large as they are called', async () => {
+test('the models have the sizes in their names', async () => {
   const sizes = [
     ['llama-60m', 60],
     ['llama-119m', 119],
@@ -124,7 +124,7 @@ test('the models are as large as they are called', async () => {
   }
 })
 
-test('what stands in their table is what they are', async () => {
+test('the table of models matches the models', async () => {
   const readme = await readFile(fileURLToPath(new URL('../../models/recipes/README.md', import.meta.url)), 'utf8')
   const listed = [...readme.matchAll(/^\| `([\w-]+)`/gm)].map(([, name]) => name!)
   expect([...listed].sort()).toEqual([...names].sort())

@@ -53,7 +53,7 @@ beforeAll(async () => {
   await train({}, 'whole')
 })
 
-test('the run keeps the model it starts from, and goes on without the preset', async () => {
+test('preset model > the run stores its model and resumes without the preset', async () => {
   await train({ epochs: 1 }, 'halved')
   await rm(path('own.json'))
   try {
@@ -75,7 +75,7 @@ test('the run keeps the model it starts from, and goes on without the preset', a
   }
 })
 
-test("the recipe's seed draws the first weights, unless the model has its own; dropout is at work", async () => {
+test("preset model > initial weights use the recipe's seed unless the model has its own; dropout is active", async () => {
   await train({ seed: 6, epochs: 1 }, 'other')
   await train({ seed: 6, epochs: 1, model: { ...Object(recipe.model), seed: 5 } }, 'own')
   await train({ epochs: 2, dropout: 'off' }, 'kept')
@@ -88,7 +88,7 @@ test("the recipe's seed draws the first weights, unless the model has its own; d
   expect((await content('kept', 'tuned.onnx')).equals(await content('whole', 'tuned.onnx'))).toBe(false)
 })
 
-test('IRE starts with the epoch that the recipe says', async () => {
+test('IRE warm-up in epochs > IRE starts with that epoch', async () => {
   const log = String(await content('whole', 'metrics.jsonl'))
     .trim()
     .split('\n')
@@ -98,7 +98,7 @@ test('IRE starts with the epoch that the recipe says', async () => {
   expect(steps.map(({ kappa }) => kappa)).toEqual([0, 0, 0, 1, 1, 1])
 })
 
-test('an option that the architecture does not have is named, and nothing is written', async () => {
+test('unknown preset option > rejected by name, and nothing is written', async () => {
   const model = { preset: 'mlp', options: { hiden: [3] } }
   await expect(train({ model }, 'none')).rejects.toThrow(
     /model: .*mlp\.hiden: there is no such field, did you mean 'hidden'/,
@@ -106,7 +106,7 @@ test('an option that the architecture does not have is named, and nothing is wri
   await expect(content('none', 'recipe.json')).rejects.toThrow()
 })
 
-test('build, evaluate and predict take such recipes; recipes of the package go by their names', async () => {
+test('build, evaluate and predict > accept recipes with presets; shipped recipes are found by name', async () => {
   await writeFile(path('recipe.json'), JSON.stringify(recipe))
   const { model } = await json<{ model: string }>('build', path('recipe.json'), '-o', path('graphs'))
   expect((await readFile(model)).equals(await content('whole', 'start.onnx'))).toBe(true)

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { readModel } from '../../node/model.js'
-import { metricsOf } from '../../recipe/build.js'
+import { createMetrics } from '../../recipe/build.js'
 import { createLoss } from '../../recipe/loss.js'
 import { evaluateModel } from '../../train/evaluate.js'
 import { addDataOptions, type DataOptions, selectData } from '../inputs/select-data.js'
@@ -39,7 +39,7 @@ Examples:
       const openSelectedData = await selectData(recipePath, options, command)
       const model = await readModel(path)
       const { data, classes, recipe } = await openSelectedData(model)
-      const metrics = metricsOf(options.metrics ? { metrics: options.metrics } : recipe)
+      const metrics = createMetrics(options.metrics ? { metrics: options.metrics } : recipe)
       const { batchSize = recipe.batchSize, threads = recipe.threads, quiet = false } = options
       const runtime = await createRuntime(options.provider, threads)
       const counter = createExampleCounter(io.stderr, quiet, data.length)

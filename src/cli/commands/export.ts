@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { writeModel } from '../../node/model.js'
-import { weightsOf } from '../../recipe/build.js'
+import { finalWeights } from '../../recipe/build.js'
 import { modelFromCheckpoint, type WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
 import { decodeSafetensors } from '../../train/checkpoint/safetensors.js'
 import { replaceHead } from '../../train/model/replace-head.js'
@@ -55,7 +55,7 @@ Examples:
       const initial = await loadModel(started)
       if (typeof started.model === 'string') await checkNotOverwriting(started.model, output)
       const original = recipe.head ? replaceHead(initial, recipe.head) : initial
-      const weights = requested ?? weightsOf(recipe)
+      const weights = requested ?? finalWeights(recipe)
       const { model, step, skipped } = await folder.readCheckpoint((bytes) => {
         const tuned = modelFromCheckpoint(original, bytes, weights)
         if (weights === 'best') checkEvaluated(decodeSafetensors(bytes).metadata)

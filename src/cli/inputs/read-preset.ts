@@ -3,9 +3,9 @@ import { basename, extname } from 'node:path'
 import { Ajv } from 'ajv'
 import type { Architecture, Architectures, Preset } from 'onnx-ire/models'
 import { readError } from '../../node/files.js'
-import { assign } from '../../recipe/overrides.js'
+import { formatErrors } from '../../recipe/format-errors.js'
+import { applyOverrides } from '../../recipe/overrides.js'
 import { parseJson } from '../../recipe/parse.js'
-import { problems } from '../../recipe/problems.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { choice, flag, type JsonSchema, kind, kinds, list, real, text, whole } from '../../util/json-schema.js'
 import { prefixError } from '../../util/with-path.js'
@@ -32,7 +32,7 @@ export async function readPreset(name: string, assignments: readonly string[] = 
     throw readError('preset', String(source), cause)
   })
   try {
-    return checkPreset(presetTitle(name), assign(parseJson(json), assignments))
+    return checkPreset(presetTitle(name), applyOverrides(parseJson(json), assignments))
   } catch (cause) {
     throw isFile ? prefixError(cause, name, 'invalid-recipe') : cause
   }
@@ -47,7 +47,10 @@ export function checkPreset(title: string, value: unknown): Preset {
   const schema: JsonSchema = { type: 'object', properties: { [title]: presetSchema } }
   const validate = new Ajv({ allErrors: true, verbose: true, discriminator: true, strict: true }).compile(schema)
   if (validate({ [title]: value })) return value as Preset
-  throw new OnnxIreError('invalid-recipe', `the preset is not valid: ${problems(validate.errors ?? []).join('\n  ')}`)
+  throw new OnnxIreError(
+    'invalid-recipe',
+    `the preset is not valid: ${formatErrors(validate.errors ?? []).join('\n  ')}`,
+  )
 }
 
 /** Schema of an object with exactly the options of one architecture. */

@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises'
-import { closest } from '../../recipe/suggestion.js'
+import { closest } from '../../util/closest.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /** Names of the JSON files in a folder of the package, without the extension; numbers in names in numeric order. */

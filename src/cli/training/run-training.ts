@@ -6,8 +6,8 @@ import type { Measures } from '../../metric/accumulator.js'
 import type { ClassNames } from '../../node/data/data-source.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
 import { writeModel } from '../../node/model.js'
-import { fitOptions, trainerOptions, weightsOf } from '../../recipe/build.js'
-import { differences } from '../../recipe/difference.js'
+import { finalWeights, fitOptions, trainerOptions } from '../../recipe/build.js'
+import { diffRecipes } from '../../recipe/diff.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
 import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
@@ -87,7 +87,7 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
       `training ${countParameters(trainer)} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}`,
     )
     const { epochs, interrupted } = await runSteps(trainer, data, validation, request)
-    const weights = weightsOf(recipe)
+    const weights = finalWeights(recipe)
     const summary = summarizeRun(recipe, await folder.readEvaluations())
     if (!interrupted) await writeModel(folder.tuned, trainer.export({ weights }))
     const metrics = interrupted
@@ -121,7 +121,7 @@ async function checkRunFolder({ folder, recipe, resume, force }: TrainingRequest
       `${folder.path} already holds a run: resume it with --resume, replace it with --force, or choose another folder with --out`,
     )
   }
-  const changed = differences(await folder.readRecipe(), recipe)
+  const changed = diffRecipes(await folder.readRecipe(), recipe)
   if (changed.length === 0) return
   throw new OnnxIreError(
     'invalid-option',

@@ -11,7 +11,7 @@ import {
 } from '../../data/formats/csv.js'
 import { type CsvParseError, csvParserOptions, explainCsvError, LineCounter } from '../../data/formats/csv-errors.js'
 import type { ExampleStream } from '../../data/stream.js'
-import type { CsvSource } from '../../recipe/sources/csv.js'
+import type { CsvSource } from '../../recipe/sources/tables.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { iterateBytes } from './bytes.js'
 import { addClassNames, type OpenContext, type OpenedSource } from './data-source.js'

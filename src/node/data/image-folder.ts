@@ -1,7 +1,7 @@
 import { fromArrays, labelColumn } from '../../data/arrays.js'
 import type { Dataset } from '../../data/dataset.js'
 import { type ImageFilesOptions, imageExtensions, imageFileDataset } from '../../data/image/image-files.js'
-import type { ImageFolderSource } from '../../recipe/sources/image-folder.js'
+import type { ImageFolderSource } from '../../recipe/sources/images.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'

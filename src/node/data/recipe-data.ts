@@ -10,7 +10,7 @@ import type { Model } from '../../onnx/model.js'
 import { lossTarget, taskLosses } from '../../recipe/loss.js'
 import { inSteps } from '../../recipe/optimizer.js'
 import type { Recipe } from '../../recipe/recipe.js'
-import { mixed, settled } from '../../recipe/settle.js'
+import { applyMixup, resolveRecipe } from '../../recipe/resolve.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { withPath } from '../../util/with-path.js'
 import type { ClassNames, OpenContext, OpenedSource } from './data-source.js'
@@ -35,18 +35,18 @@ export class RecipeData {
   static async open(recipe: Recipe, model: Model, trained: Model): Promise<RecipeData> {
     const sources = new RecipeSources(recipe, model)
     const graph = lazy(() => importGraph(trained))
-    return new RecipeData(await settled(recipe, { graph, labels: () => sources.labels() }), sources)
+    return new RecipeData(await resolveRecipe(recipe, { graph, labels: () => sources.labels() }), sources)
   }
 
   /** The training data, with mixup if the recipe sets it. */
   async train(): Promise<DatasetOrStream> {
-    return mixed(await this.#sources.train(), this.recipe)
+    return applyMixup(await this.#sources.train(), this.recipe)
   }
 
   /** The validation data, if any. */
   async validation(): Promise<DatasetOrStream | undefined> {
     const data = await this.#sources.validation()
-    return data && mixed(data, this.recipe)
+    return data && applyMixup(data, this.recipe)
   }
 
   /** Converts optimizer settings given in epochs to steps. Opens the training data to count its batches. */

@@ -9,7 +9,7 @@ import {
 } from '../../data/formats/token-file.js'
 import { Tokenizer } from '../../data/tokenize/tokenizer.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
-import type { TokensSource } from '../../recipe/sources/tokens.js'
+import type { TokensSource } from '../../recipe/sources/text.js'
 import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { withPath } from '../../util/with-path.js'

@@ -1,52 +1,52 @@
 import type { PadOptions } from '../../data/padding.js'
 import { flag, type JsonSchema, object, real, text, whole } from '../../util/json-schema.js'
 
-/** A part of a source. */
-export interface Extent {
-  /** The examples from number `start` up to but without `end`. Default: all. */
+/** Range of the examples of a source. */
+export interface SourceRange {
+  /** Index of the first example; the range excludes `end`. Default: all examples. */
   readonly start?: number
   readonly end?: number
 }
 
-export const extent = {
-  start: whole(0, 'the number of the first example'),
-  end: whole(1, 'the number after the last example'),
+export const rangeFields = {
+  start: whole(0, 'the index of the first example'),
+  end: whole(1, 'the index after the last example'),
 }
 
-/** How a file is read that may be larger than memory. */
-export interface Streaming {
-  /** Read as it is trained on, and shuffled through a buffer, instead of being held in memory. Default false. */
+/** Streaming of a file that may be larger than memory. */
+export interface SourceStreaming {
+  /** Whether to read the file during training and shuffle it through a buffer, instead of loading it. Default false. */
   readonly stream?: boolean
-  /** Examples to shuffle among when streaming. Default 1024. */
+  /** Size of the shuffle buffer when streaming, in examples. Default 1024. */
   readonly shuffleBuffer?: number
 }
 
-export const streaming = {
-  stream: flag('whether the file is read as it is trained on, not held in memory'),
-  shuffleBuffer: whole(1, 'examples to shuffle among when streaming'),
+export const streamingFields = {
+  stream: flag('whether the file is read during training instead of loaded into memory'),
+  shuffleBuffer: whole(1, 'the size of the shuffle buffer when streaming, in examples'),
 }
 
-/** What a source that makes an input and its labels calls them. */
-export interface Naming {
-  /** The model's input that takes the examples. Default: its only input. */
+/** Names of the tensors of a source with an input and labels. */
+export interface SourceNames {
+  /** Input of the model that receives the examples. Default: the only input. */
   readonly input?: string
-  /** The name under which the loss looks for labels. Default: its only one. */
+  /** Name of the labels that the loss reads. Default: its only labels. */
   readonly target?: string
 }
 
-export const naming = {
-  input: text("the model's input that takes the examples"),
-  target: text('the name under which the loss looks for the labels'),
+export const nameFields = {
+  input: text("the model's input that receives the examples"),
+  target: text('the name of the labels that the loss reads'),
 }
 
-/** How examples that differ in length are filled up. */
+/** JSON Schema of padding. */
 export const padSchema: JsonSchema = object<PadOptions>({
-  value: real({}, 'what fills'),
+  value: real({}, 'the padding value'),
   length: whole(1, 'the length of every batch'),
-  maxLength: whole(1, 'the length to which longer examples are cut'),
-  multipleOf: whole(1, 'what the length of a batch is a multiple of'),
-  mask: text('the name of the attention mask to make'),
+  maxLength: whole(1, 'the length to which longer examples are truncated'),
+  multipleOf: whole(1, 'the multiple to which the length of a batch is rounded up'),
+  mask: text('the name of the attention mask to create'),
 })
 
-/** `Options` as a recipe has them: fields are there or not, never undefined. */
-export type Given<Options> = { readonly [K in keyof Options]: Exclude<Options[K], undefined> }
+/** Options of a recipe: fields are present or absent, never undefined. */
+export type Defined<Options> = { readonly [K in keyof Options]: Exclude<Options[K], undefined> }

@@ -1,13 +1,17 @@
 import { type JsonSchema, kinds } from '../../util/json-schema.js'
-import { type CifarSource, cifar10Schema, cifar100Schema } from './cifar.js'
-import { type CsvSource, csvSchema } from './csv.js'
-import { type IdxSource, idxSchema } from './idx.js'
-import { type ImageFolderSource, imageFolderSchema } from './image-folder.js'
-import { type JsonlSource, jsonlSchema } from './jsonl.js'
-import { type TextSource, textSchema } from './text.js'
-import { type TokensSource, tokensSchema } from './tokens.js'
+import {
+  type CifarSource,
+  cifar10Schema,
+  cifar100Schema,
+  type IdxSource,
+  type ImageFolderSource,
+  idxSchema,
+  imageFolderSchema,
+} from './images.js'
+import { type CsvSource, csvSchema, type JsonlSource, jsonlSchema } from './tables.js'
+import { type TextSource, type TokensSource, textSchema, tokensSchema } from './text.js'
 
-/** Where examples come from. Another kind of source is another member here, in the tables below and in `src/cli/data`. */
+/** Source of examples. A new kind is added here, to the tables below, and in `src/node/data`. */
 export type DataSource =
   | IdxSource
   | CifarSource
@@ -30,7 +34,7 @@ export const sourceSchema: JsonSchema = kinds(
   tokensSchema,
 )
 
-/** The fields that are paths, by kind of source. */
+/** Fields that are paths, by kind of source. */
 const pathFields = {
   idx: ['images', 'labels'],
   'cifar-10': ['folder'],
@@ -42,7 +46,7 @@ const pathFields = {
   tokens: ['file'],
 } as const satisfies { readonly [Kind in DataSource['kind']]: readonly (keyof SourceOf<Kind>)[] }
 
-/** A source with every path in it passed through `f`. */
+/** Maps every path of a source by `f`. */
 export function mapSourcePaths(source: DataSource, f: (path: string) => string): DataSource {
   const paths: readonly string[] = pathFields[source.kind]
   const entries = Object.entries(source).map(([field, value]: [string, unknown]) => {
@@ -52,39 +56,39 @@ export function mapSourcePaths(source: DataSource, f: (path: string) => string):
   return Object.fromEntries(entries) as DataSource
 }
 
-/** What is wrong with a source although each of its fields is right. */
-export function sourceFaults(place: string, source: DataSource): string[] {
+/** Finds problems across the fields of a source whose single fields are valid. */
+export function findSourceProblems(place: string, source: DataSource): string[] {
   if (source.kind === 'idx') {
     return source.labels === undefined
       ? [`${place}.labels is missing: it must be the path of the IDX file with the labels`]
       : []
   }
-  return source.kind === 'text' ? textFaults(place, source) : []
+  return source.kind === 'text' ? findTextProblems(place, source) : []
 }
 
-/** Also for sources without labels. */
-export function textFaults(place: string, source: TextSource): string[] {
+/** Finds problems across the fields of a text source, with or without labels. */
+export function findTextProblems(place: string, source: TextSource): string[] {
   const { folder, files, context, tokens } = source
   const given = (...fields: readonly (keyof TextSource)[]) => fields.filter((field) => source[field] !== undefined)
   if ((folder === undefined) === (files === undefined))
     return [
       `${place} has ${folder === undefined ? 'neither folder nor files' : 'both folder and files'}: give one of them`,
     ]
-  const idle = [
+  const unused = [
     ...(folder === undefined ? given('classes', 'extensions') : given('context', 'stream', 'shuffleBuffer')),
     ...(context === undefined ? given('stride') : given('padding')),
     ...(tokens === undefined ? given('offset', 'padding', 'context') : []),
   ]
-  return [...new Set(idle)].map((field) => `${place}.${field} is of no use here: ${reasons[field]}`)
+  return [...new Set(unused)].map((field) => `${place}.${field} has no effect: ${reasons[field]}`)
 }
 
 const reasons: Partial<Record<keyof TextSource, string>> = {
-  classes: 'lines have no classes; only a folder has',
-  extensions: 'files are named one by one; only a folder is searched',
-  context: 'it takes files whose tokens are bytes: "files": ..., "tokens": "bytes"',
-  stream: 'the documents of a folder are read as they are needed',
-  shuffleBuffer: 'the documents of a folder are read as they are needed',
-  stride: 'it goes with context',
-  padding: 'it fills up tokens of texts that differ in length',
-  offset: 'it is added to bytes: "tokens": "bytes"',
+  classes: 'only a folder has classes, lines have none',
+  extensions: 'only a folder is searched by extension',
+  context: 'it requires files with tokens: "files": ..., "tokens": "bytes"',
+  stream: 'the documents of a folder are always read on demand',
+  shuffleBuffer: 'the documents of a folder are always read on demand',
+  stride: 'it requires context',
+  padding: 'it applies to texts as tokens, without context',
+  offset: 'it requires "tokens": "bytes"',
 }

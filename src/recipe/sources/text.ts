@@ -1,47 +1,83 @@
 import type { PadOptions } from '../../data/padding.js'
 import { choice, either, type JsonSchema, kind, list, object, text, whole } from '../../util/json-schema.js'
-import { type Extent, extent, type Given, type Naming, naming, padSchema, type Streaming, streaming } from './common.js'
-import { classNames } from './csv.js'
+import {
+  type Defined,
+  nameFields,
+  padSchema,
+  rangeFields,
+  type SourceNames,
+  type SourceRange,
+  type SourceStreaming,
+  streamingFields,
+} from './common.js'
+import { classNames } from './tables.js'
 
 /**
- * UTF-8 texts: the documents of a folder with a sub-folder per class; or files, of which every line is an example, or with
- * `context` every run of so many tokens, the labels being the tokens that follow.
+ * UTF-8 texts. Either a folder of documents with a sub-folder per class; or files, whose examples are lines, or with
+ * `context` windows of tokens, labeled with the tokens that follow.
  */
-export interface TextSource extends Naming, Extent, Streaming {
+export interface TextSource extends SourceNames, SourceRange, SourceStreaming {
   readonly kind: 'text'
   readonly folder?: string
-  /** Of a folder: the sub-folders in the order of their class numbers. Default: those of the training data, sorted. */
+  /**
+   * Sub-folders of `folder` in the order of their class numbers. Default: the sub-folders of the training data, sorted.
+   */
   readonly classes?: readonly string[]
-  /** Of a folder: names of documents end in one of these. Default ['.txt']. */
+  /** File name extensions of the documents of `folder`. Default ['.txt']. */
   readonly extensions?: readonly string[]
   readonly files?: string | readonly string[]
-  /** Left out, the model takes the texts themselves as strings; 'bytes': int64 numbers, those of the text's bytes. */
+  /** Tokens of the model: 'bytes' for the text's bytes as int64. Default: the model receives strings. */
   readonly tokens?: 'bytes'
-  /** Added to each byte, for models whose first numbers have other meanings (3 for ByT5). Default 0. */
+  /** Offset added to each byte, for models whose first token numbers are reserved (3 for ByT5). Default 0. */
   readonly offset?: number
-  /** How texts of different length are filled up in a batch, with `tokens`. Default: with 0. */
-  readonly padding?: Given<PadOptions>
-  /** Tokens per example, of a language model: input t_i ... t_(i+n-1), labels t_(i+1) ... t_(i+n). */
+  /** Padding of texts of different length, with `tokens`. Default: padded with 0. */
+  readonly padding?: Defined<PadOptions>
+  /** Tokens per example of a language model: input t_i ... t_(i+n-1), labels t_(i+1) ... t_(i+n). */
   readonly context?: number
-  /** Tokens between the beginnings of two examples. Default: `context`, so that they touch. */
+  /** Tokens between the starts of two examples. Default: `context`, for adjacent examples. */
   readonly stride?: number
 }
 
 export const textSchema: JsonSchema = object<TextSource>(
   {
     kind: kind('text'),
-    folder: text('the path of the folder that has a sub-folder per class'),
+    folder: text('the path of the folder with a sub-folder per class'),
     classes: classNames,
-    extensions: list(text(), { minItems: 1 }, 'what names of documents end in'),
-    files: either([text(), list(text(), { minItems: 1 })], 'the path of a text file, or a list of them'),
-    tokens: choice(['bytes'], 'what the numbers are that the model reads'),
-    offset: whole(0, 'what is added to each byte'),
+    extensions: list(text(), { minItems: 1 }, 'the file name extensions of documents'),
+    files: either([text(), list(text(), { minItems: 1 })], 'the path of a text file, or a list of paths'),
+    tokens: choice(['bytes'], 'the tokens of the model'),
+    offset: whole(0, 'the offset added to each byte'),
     padding: padSchema,
     context: whole(1, 'tokens per example of a language model'),
-    stride: whole(1, 'tokens between the beginnings of two examples'),
-    ...naming,
-    ...streaming,
-    ...extent,
+    stride: whole(1, 'tokens between the starts of two examples'),
+    ...nameFields,
+    ...streamingFields,
+    ...rangeFields,
   },
   ['kind'],
+)
+
+/**
+ * Token file of `onnx-ire data prepare text`, for a language model: input t_i ... t_(i+n-1), labels t_(i+1) ...
+ * t_(i+n). It is read batch by batch and may be larger than memory.
+ */
+export interface TokensSource extends SourceNames, SourceRange {
+  readonly kind: 'tokens'
+  readonly file: string
+  /** Tokens per example. */
+  readonly context: number
+  /** Tokens between the starts of two examples. Default: `context`, for adjacent examples. */
+  readonly stride?: number
+}
+
+export const tokensSchema: JsonSchema = object<TokensSource>(
+  {
+    kind: kind('tokens'),
+    file: text('the path of the token file'),
+    context: whole(1, 'tokens per example'),
+    stride: whole(1, 'tokens between the starts of two examples'),
+    ...nameFields,
+    ...rangeFields,
+  },
+  ['kind', 'file', 'context'],
 )

@@ -1,98 +1,99 @@
 import type { ErrorObject } from 'ajv'
+import { closest } from '../util/closest.js'
 import type { JsonSchema } from '../util/json-schema.js'
-import { closest } from './suggestion.js'
 
-/** What ajv found wrong, one sentence each: the field by its path, what it is, what is allowed. */
-export function problems(errors: readonly ErrorObject[]): string[] {
-  return [...new Set(told(errors).map(sentence))]
+/** Formats the errors of ajv, one sentence each: the path of the field, its value, and the allowed values. */
+export function formatErrors(errors: readonly ErrorObject[]): string[] {
+  return [...new Set(selectErrors(errors).map(formatError))]
 }
 
 /**
- * Of a field that may be one of several things, only the whole is spoken about; but of an object that may be an object of
- * one kind only, the fields.
+ * Selects the errors to report. For a field with several alternatives only the field itself is reported, unless the
+ * value is an object and only one alternative is an object: then the fields of the object are.
  */
-function told(errors: readonly ErrorObject[]): ErrorObject[] {
-  const meant = errors.flatMap((error) => (error.keyword === 'anyOf' ? branchMeant(error) : []))
+function selectErrors(errors: readonly ErrorObject[]): ErrorObject[] {
+  const chosen = errors.flatMap((error) => (error.keyword === 'anyOf' ? onlyObjectAlternative(error) : []))
   return errors.filter(({ keyword, schemaPath, instancePath }) => {
-    const about = meant.filter((branch) => within(instancePath, branch.instancePath))
+    const relevant = chosen.filter((branch) => within(instancePath, branch.instancePath))
     if (
       keyword === 'anyOf' &&
-      about.some((branch) => branch.anyOf === schemaPath && branch.instancePath === instancePath)
+      relevant.some((branch) => branch.anyOf === schemaPath && branch.instancePath === instancePath)
     )
       return false
     const choices = schemaPath.match(/\/anyOf\/\d+/g)?.length ?? 0
-    return choices === about.filter(({ schemaPath: path }) => within(schemaPath, path)).length
+    return choices === relevant.filter(({ schemaPath: path }) => within(schemaPath, path)).length
   })
 }
 
 const within = (path: string, outer: string): boolean => path === outer || path.startsWith(`${outer}/`)
 
-/** The only alternative that an object can be meant as. */
-function branchMeant({ data, schemaPath, instancePath, parentSchema }: ErrorObject) {
+/** Finds the only alternative of a schema that is an object. */
+function onlyObjectAlternative({ data, schemaPath, instancePath, parentSchema }: ErrorObject) {
   if (typeof data !== 'object' || data === null || Array.isArray(data)) return []
   const alternatives = ((parentSchema ?? {}) as JsonSchema).anyOf ?? []
   const objects = alternatives.flatMap(({ type }, i) => (type === 'object' ? [i] : []))
   return objects.length === 1 ? [{ anyOf: schemaPath, schemaPath: `${schemaPath}/${objects[0]}`, instancePath }] : []
 }
 
-function sentence(error: ErrorObject): string {
+function formatError(error: ErrorObject): string {
   const { keyword, params, instancePath, data } = error
   const schema = (error.parentSchema ?? {}) as JsonSchema
-  const place = placeOf(instancePath)
+  const path = toFieldPath(instancePath)
   switch (keyword) {
     case 'additionalProperties': {
       const name = String(params['additionalProperty'])
       const known = Object.keys(schema.properties ?? {})
-      return `${placeOf(instancePath, name)}: there is no such field${didYouMean(name, known)}; ${place || 'a recipe'} takes ${known.join(', ')}`
+      return `${toFieldPath(instancePath, name)}: there is no such field${didYouMean(name, known)}; available in ${path || 'a recipe'}: ${known.join(', ')}`
     }
     case 'required': {
       const name = String(params['missingProperty'])
-      return `${placeOf(instancePath, name)} is missing: it must be ${allowed(schema.properties?.[name] ?? kindSchema(schema))}`
+      return `${toFieldPath(instancePath, name)} is missing: it must be ${describeAllowed(schema.properties?.[name] ?? kindSchema(schema))}`
     }
     case 'discriminator': {
       const name = String(params['tag'])
       const value: unknown = params['tagValue']
       const field = kindSchema(schema)
-      if (value === undefined) return `${placeOf(instancePath, name)} is missing: it must be ${allowed(field)}`
-      return `${placeOf(instancePath, name)} is ${shown(value)}${didYouMean(value, field.enum ?? [])}; it must be ${allowed(field)}`
+      if (value === undefined)
+        return `${toFieldPath(instancePath, name)} is missing: it must be ${describeAllowed(field)}`
+      return `${toFieldPath(instancePath, name)} is ${formatValue(value)}${didYouMean(value, field.enum ?? [])}; it must be ${describeAllowed(field)}`
     }
     default:
-      return `${place || 'the recipe'} is ${shown(data)}${didYouMean(data, schema.enum ?? [])}; it must be ${allowed(schema)}`
+      return `${path || 'the recipe'} is ${formatValue(data)}${didYouMean(data, schema.enum ?? [])}; it must be ${describeAllowed(schema)}`
   }
 }
 
-/** `/optimizer/ire/kappa` as `optimizer.ire.kappa`. */
-const placeOf = (instancePath: string, field?: string): string =>
+/** Converts a JSON pointer, `/optimizer/ire/kappa`, to a path, `optimizer.ire.kappa`. */
+const toFieldPath = (instancePath: string, field?: string): string =>
   [...instancePath.split('/').slice(1), ...(field === undefined ? [] : [field])]
     .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
     .join('.')
 
-/** The field `kind` of an object of one of several kinds. */
+/** Schema of the field `kind` of an object of several kinds. */
 const kindSchema = ({ oneOf = [] }: JsonSchema): JsonSchema => ({
   enum: oneOf.flatMap(({ properties }) => properties?.['kind']?.const ?? []),
 })
 
-/** What a schema lets through, in words. */
-function allowed(schema: JsonSchema): string {
+/** Describes the values that a schema allows. */
+function describeAllowed(schema: JsonSchema): string {
   const values = schema.const === undefined ? schema.enum : [schema.const]
-  if (values) return listed(values.map((value) => `'${value}'`))
-  const type = schema.anyOf ? listed(schema.anyOf.map(allowed)) : typeOf(schema)
+  if (values) return joinAlternatives(values.map((value) => `'${value}'`))
+  const type = schema.anyOf ? joinAlternatives(schema.anyOf.map(describeAllowed)) : describeType(schema)
   return schema.description === undefined ? type : schema.anyOf ? schema.description : `${type} (${schema.description})`
 }
 
-function typeOf(schema: JsonSchema): string {
+function describeType(schema: JsonSchema): string {
   switch (schema.type) {
     case 'integer':
-      return `a whole number${bounds(schema)}`
+      return `an integer${describeBounds(schema)}`
     case 'number':
-      return `a number${bounds(schema)}`
+      return `a number${describeBounds(schema)}`
     case 'string':
-      return 'a text that is not empty'
+      return 'a non-empty string'
     case 'boolean':
       return 'true or false'
     case 'array': {
       const { minItems = 0, maxItems } = schema
-      return `a list of ${maxItems === undefined ? `at least ${minItems}` : maxItems}, each ${allowed(schema.items ?? {})}`
+      return `a list of ${maxItems === undefined ? `at least ${minItems}` : maxItems}, each ${describeAllowed(schema.items ?? {})}`
     }
     default: {
       if (typeof schema.additionalProperties === 'object') return 'an object { name: ... }'
@@ -102,16 +103,16 @@ function typeOf(schema: JsonSchema): string {
   }
 }
 
-function bounds({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: JsonSchema): string {
+function describeBounds({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: JsonSchema): string {
   const low =
     minimum !== undefined ? ` from ${minimum}` : exclusiveMinimum !== undefined ? ` above ${exclusiveMinimum}` : ''
   if (exclusiveMaximum !== undefined) return `${low} to below ${exclusiveMaximum}`
   if (maximum === undefined || maximum === Number.MAX_SAFE_INTEGER)
-    return low === '' || exclusiveMinimum !== undefined ? low : `${low} on`
+    return low === '' || exclusiveMinimum !== undefined ? low : `${low} up`
   return `${low} to ${maximum}`
 }
 
-const listed = (items: readonly string[]): string =>
+const joinAlternatives = (items: readonly string[]): string =>
   items.length < 2 ? (items[0] ?? 'something else') : `${items.slice(0, -1).join(', ')} or ${items.at(-1)}`
 
 function didYouMean(value: unknown, candidates: readonly string[]): string {
@@ -119,8 +120,8 @@ function didYouMean(value: unknown, candidates: readonly string[]): string {
   return meant === undefined ? '' : `, did you mean '${meant}'?`
 }
 
-function shown(value: unknown): string {
-  if (typeof value === 'string') return `the text '${value}'`
+function formatValue(value: unknown): string {
+  if (typeof value === 'string') return `'${value}'`
   const json = JSON.stringify(value) ?? 'nothing'
   return json.length > 60 ? `${json.slice(0, 57)}...` : json
 }

@@ -1,6 +1,6 @@
 import type { Recipe } from './recipe.js'
 
-/** What a resumed run may change: how long it trains, what it keeps and where, and what it uses of the machine. */
+/** Fields that may differ when a run is resumed: its length, its output and the resources of the machine. */
 const changeable: readonly string[] = [
   '$schema',
   'about',
@@ -12,18 +12,18 @@ const changeable: readonly string[] = [
   'threads',
 ]
 
-/** The paths of the fields in which two recipes are different runs. */
-export function differences(a: Recipe, b: Recipe): string[] {
+/** Paths of the fields that make two recipes different runs. */
+export function diffRecipes(a: Recipe, b: Recipe): string[] {
   const fields = new Set([...Object.keys(a), ...Object.keys(b)])
   return [...fields]
     .filter((field) => !changeable.includes(field))
-    .flatMap((field) => differing(a[field as keyof Recipe], b[field as keyof Recipe], field))
+    .flatMap((field) => diffValues(a[field as keyof Recipe], b[field as keyof Recipe], field))
 }
 
-function differing(a: unknown, b: unknown, path: string): string[] {
+function diffValues(a: unknown, b: unknown, path: string): string[] {
   if (!isObject(a) || !isObject(b)) return JSON.stringify(a) === JSON.stringify(b) ? [] : [path]
   const fields = new Set([...Object.keys(a), ...Object.keys(b)])
-  return [...fields].flatMap((field) => differing(a[field], b[field], `${path}.${field}`))
+  return [...fields].flatMap((field) => diffValues(a[field], b[field], `${path}.${field}`))
 }
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>

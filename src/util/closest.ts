@@ -1,4 +1,4 @@
-/** The one of `candidates` that `word` was most likely meant to be: at most a third of its characters are wrong. */
+/** Finds the candidate closest to a misspelled word, with at most a third of its characters wrong. */
 export function closest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined
   let least = Math.max(1, Math.floor(word.length / 3)) + 1
@@ -9,7 +9,7 @@ export function closest(word: string, candidates: Iterable<string>): string | un
   return best
 }
 
-/** Insertions, deletions, replacements and swaps of neighbours that make `b` of `a` (optimal string alignment). */
+/** Number of insertions, deletions, replacements and swaps of neighbors from `a` to `b` (optimal string alignment). */
 function editDistance(a: string, b: string): number {
   let [before, row]: [number[], number[]] = [[], Array.from({ length: b.length + 1 }, (_, j) => j)]
   for (let i = 1; i <= a.length; i++) {

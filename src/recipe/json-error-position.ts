@@ -1,10 +1,10 @@
 const space = /[ \t\n\r]*/y
 const scalar = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
-// biome-ignore lint/suspicious/noControlCharactersInRegex: JSON strings may hold none of them.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: JSON strings must not contain control characters.
 const string = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y
 
-/** Where a text stops being JSON (RFC 8259): the offset of the first character that cannot stand there. */
-export function jsonFault(text: string): number {
+/** Offset of the first character at which a text is not valid JSON (RFC 8259). */
+export function jsonErrorPosition(text: string): number {
   let at = 0
   const skip = (token: RegExp): boolean => {
     token.lastIndex = at
@@ -12,8 +12,8 @@ export function jsonFault(text: string): number {
     if (matched) at = token.lastIndex
     return matched
   }
-  /** Steps over one character and the space around it. */
-  const takes = (character: string): boolean => {
+  /** Consumes one character and the white space around it, if it is next. */
+  const consume = (character: string): boolean => {
     skip(space)
     if (text[at] !== character) return false
     at++
@@ -21,17 +21,17 @@ export function jsonFault(text: string): number {
     return true
   }
   const list = (end: string, item: () => boolean): boolean => {
-    if (takes(end)) return true
+    if (consume(end)) return true
     while (item()) {
-      if (takes(end)) return true
-      if (!takes(',')) return false
+      if (consume(end)) return true
+      if (!consume(',')) return false
     }
     return false
   }
-  const member = (): boolean => skip(string) && takes(':') && value()
+  const member = (): boolean => skip(string) && consume(':') && value()
   const value = (): boolean => {
-    if (takes('{')) return list('}', member)
-    if (takes('[')) return list(']', value)
+    if (consume('{')) return list('}', member)
+    if (consume('[')) return list(']', value)
     return skip(string) || skip(scalar)
   }
   if (value()) skip(space)

@@ -5,7 +5,7 @@ import { input } from '../../src/ir/leaf.js'
 import type { Graph } from '../../src/ir/value.js'
 import { op } from '../../src/op/op.js'
 import type { LossRecipe } from '../../src/recipe/recipe.js'
-import { mixed, settled } from '../../src/recipe/settle.js'
+import { applyMixup, resolveRecipe } from '../../src/recipe/resolve.js'
 import { Random } from '../../src/util/random.js'
 
 /** Scores of four classes at two outputs. */
@@ -43,38 +43,38 @@ const untouched = {
   },
 }
 
-test('balanced class weights are N / (C n_c), also in one of several tasks', async () => {
+test('balanced class weights > N / (C n_c), also for one of several tasks', async () => {
   const loss: LossRecipe = { kind: 'cross-entropy', logits: 'a', classWeights: 'balanced', ignoreIndex: -1 }
   const weights = [8 / 12, 8 / 4, 8 / 8, 8 / 8].map(Math.fround)
-  expect((await settled({ loss }, sight)).loss).toEqual({ ...loss, classWeights: weights })
+  expect((await resolveRecipe({ loss }, sight)).loss).toEqual({ ...loss, classWeights: weights })
   const other: LossRecipe = { kind: 'mse', output: 'b' }
   const both: LossRecipe = { kind: 'combine', tasks: { a: { loss, weight: 2 }, b: { loss: other } } }
-  expect((await settled({ loss: both }, sight)).loss).toEqual({
+  expect((await resolveRecipe({ loss: both }, sight)).loss).toEqual({
     kind: 'combine',
     tasks: { a: { loss: { ...loss, classWeights: weights }, weight: 2 }, b: { loss: other } },
   })
 })
 
-test('labels that are not there, and classes without an example, are named', async () => {
+test('missing labels or classes without an example > rejected by name', async () => {
   const loss: LossRecipe = { kind: 'cross-entropy', logits: 'a', labels: 'digits', classWeights: 'balanced' }
-  await expect(settled({ loss }, sight)).rejects.toThrow(
+  await expect(resolveRecipe({ loss }, sight)).rejects.toThrow(
     /loss\.classWeights: the training data give no 'digits'; they give x, ids, labels/,
   )
   const few = { graph, labels: async () => fromArrays({ labels: labelColumn([0, 1]) }) }
   const plain: LossRecipe = { kind: 'cross-entropy', logits: 'a', classWeights: 'balanced' }
-  await expect(settled({ loss: plain }, few)).rejects.toThrow(/of 4 classes, 2, 3 have no example/)
+  await expect(resolveRecipe({ loss: plain }, few)).rejects.toThrow(/of 4 classes, 2, 3 have no example/)
 })
 
-test('mixup learns from the model how many classes there are and which inputs can be mixed', async () => {
+test('mixup > gets the number of classes and the inputs from the model', async () => {
   const loss: LossRecipe = { kind: 'cross-entropy', logits: 'b' }
-  const recipe = await settled({ loss, mixup: { alpha: 1 } }, sight)
+  const recipe = await resolveRecipe({ loss, mixup: { alpha: 1 } }, sight)
   expect(recipe).toEqual({ loss: { ...loss, probabilities: true }, mixup: { alpha: 1, classes: 4, inputs: ['x'] } })
   const rows = fromArrays({
     x: { dims: [4, 4], data: new Float32Array(16) },
     ids: labelColumn([0, 1, 2, 3]),
     labels: labelColumn([0, 1, 2, 3]),
   })
-  const { value: batch } = await batches(mixed(rows, recipe), { batchSize: 4, shuffle: new Random(1) }).next()
+  const { value: batch } = await batches(applyMixup(rows, recipe), { batchSize: 4, shuffle: new Random(1) }).next()
   const { dims, data: shares } = batch!.tensors['labels']!
   expect(dims).toEqual([4, 4])
   const sums = [0, 1, 2, 3].map((i) => (shares as Float32Array).slice(4 * i, 4 * i + 4).reduce((a, b) => a + b))
@@ -83,10 +83,10 @@ test('mixup learns from the model how many classes there are and which inputs ca
   expect(batch!.tensors['ids']!.dtype).toBe('int64')
 })
 
-test('what needs neither model nor data asks for neither', async () => {
+test('nothing to resolve > loads neither model nor data', async () => {
   const loss: LossRecipe = { kind: 'cross-entropy', classWeights: [1, 2] }
-  expect(await settled({ loss }, untouched)).toEqual({ loss })
+  expect(await resolveRecipe({ loss }, untouched)).toEqual({ loss })
   const full = { loss, mixup: { alpha: 0.2, classes: 2, inputs: 'x' } }
-  expect(await settled(full, untouched)).toEqual({ ...full, loss: { ...loss, probabilities: true } })
-  expect(mixed(data, { loss })).toBe(data)
+  expect(await resolveRecipe(full, untouched)).toEqual({ ...full, loss: { ...loss, probabilities: true } })
+  expect(applyMixup(data, { loss })).toBe(data)
 })

@@ -2,7 +2,7 @@ import { mapModelPath } from './model.js'
 import type { Recipe } from './recipe.js'
 import { mapSourcePaths } from './sources/source.js'
 
-/** A recipe with every path in it passed through `f`. */
+/** Maps every path of a recipe by `f`, to resolve paths relative to its file for instance. */
 export function mapPaths(recipe: Recipe, f: (path: string) => string): Recipe {
   const { train, validation } = recipe.data
   return {

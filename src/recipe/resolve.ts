@@ -1,0 +1,96 @@
+import { mixup } from '../data/augment/mixup.js'
+import { batches } from '../data/batches.js'
+import { classWeights } from '../data/classes.js'
+import type { DatasetOrStream } from '../data/stream.js'
+import { isFloat } from '../ir/dtype.js'
+import { numbersOf } from '../ir/leaf.js'
+import type { Graph } from '../ir/value.js'
+import { OnnxIreError } from '../util/errors.js'
+import { createLoss, lossTarget, mapLosses, type TaskLoss, type TaskLossOf, taskLosses } from './loss.js'
+import type { MixupRecipe, Recipe } from './recipe.js'
+
+/** Model and data of a run, loaded only if a recipe needs them to be resolved. */
+export interface RecipeContext {
+  /** Graph of the model to train, with its new head. */
+  readonly graph: () => Graph
+  /** Training data, or only the labels of their examples. */
+  readonly labels: () => Promise<DatasetOrStream>
+}
+
+/**
+ * Resolves the fields of a recipe that depend on the model or the data: balanced class weights become numbers, mixup
+ * gets the number of classes and the inputs to mix, and the loss of mixed examples compares probabilities.
+ * @throws 'invalid-option', 'invalid-data'
+ */
+export async function resolveRecipe<R extends Pick<Recipe, 'loss' | 'mixup'>>(
+  recipe: R,
+  context: RecipeContext,
+): Promise<R> {
+  const balanced = new Map<TaskLoss, readonly number[]>()
+  for (const [path, loss] of taskLosses(recipe.loss))
+    if (loss.kind === 'cross-entropy' && loss.classWeights === 'balanced')
+      balanced.set(loss, await computeBalancedWeights(path, loss, context))
+  const loss = mapLosses(recipe.loss, (task) => {
+    const weights = balanced.get(task)
+    if (task.kind !== 'cross-entropy') return task
+    return {
+      ...task,
+      ...(weights ? { classWeights: weights } : {}),
+      ...(recipe.mixup ? { probabilities: true } : {}),
+    }
+  })
+  if (!recipe.mixup) return { ...recipe, loss }
+  const resolved: MixupRecipe = {
+    ...recipe.mixup,
+    classes: recipe.mixup.classes ?? findClassCount('mixup.classes', taskLosses(recipe.loss)[0]![1], context),
+    inputs: recipe.mixup.inputs ?? floatInputs(context.graph()),
+  }
+  return { ...recipe, loss, mixup: resolved }
+}
+
+/** Applies the mixup of a resolved recipe, if any, to its data. */
+export function applyMixup(
+  data: DatasetOrStream,
+  { loss, mixup: options }: Pick<Recipe, 'loss' | 'mixup'>,
+): DatasetOrStream {
+  if (!options || loss.kind === 'combine') return data
+  const { alpha, classes = 0, inputs } = options
+  return mixup(data, { alpha, classes, labels: lossTarget(loss).name, inputs })
+}
+
+const floatInputs = ({ inputs }: Graph): string[] =>
+  [...inputs].flatMap(([name, { dtype }]) => (isFloat(dtype) ? [name] : []))
+
+/** Finds the number of classes of the model from the predictions of the loss. */
+function findClassCount(path: string, loss: TaskLoss, { graph }: RecipeContext): number {
+  const plain = loss.kind === 'cross-entropy' ? withoutWeights(loss) : loss
+  const comparison = createLoss(plain).build(graph().outputs).predictions?.get('')
+  const classes = comparison?.kind === 'classes' ? comparison.logits.shape?.[comparison.axis] : undefined
+  if (typeof classes === 'number') return classes
+  throw new OnnxIreError('invalid-option', `${path}: the model has no static number of classes; set it in the recipe`)
+}
+
+async function computeBalancedWeights(
+  path: string,
+  loss: TaskLossOf<'cross-entropy'>,
+  context: RecipeContext,
+): Promise<number[]> {
+  const { name } = lossTarget(loss)
+  const classes = findClassCount(`${path}.classWeights`, loss, context)
+  const labels: number[] = []
+  for await (const { tensors } of batches(await context.labels(), { batchSize: 1024 })) {
+    const tensor = tensors[name]
+    if (!tensor)
+      throw new OnnxIreError(
+        'invalid-data',
+        `${path}.classWeights: the training data have no '${name}'; they have ${Object.keys(tensors).join(', ')}`,
+      )
+    for (const label of numbersOf(tensor)) if (label !== loss.ignoreIndex) labels.push(label)
+  }
+  return Array.from(classWeights(labels, classes))
+}
+
+function withoutWeights(loss: TaskLossOf<'cross-entropy'>): TaskLoss {
+  const { classWeights: _, ...rest } = loss
+  return rest
+}

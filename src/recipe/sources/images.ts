@@ -1,0 +1,185 @@
+import type { AugmentationSpec } from '../../data/augment/registry.js'
+import type { ImageOptions } from '../../data/image/image-column.js'
+import {
+  choice,
+  either,
+  type JsonSchema,
+  kind,
+  kinds,
+  list,
+  object,
+  real,
+  text,
+  whole,
+} from '../../util/json-schema.js'
+import { nameFields, rangeFields, type SourceNames, type SourceRange } from './common.js'
+
+const perChannel = either([real(), list(real(), { minItems: 1 })], 'a number, or a list of one per channel')
+
+/** JSON Schema of the conversion of pixels to a model's input. */
+export const imageSchema: JsonSchema = object<ImageOptions>({
+  size: either(
+    [whole(1), list(whole(1), { minItems: 2, maxItems: 2 })],
+    "the side of the model's square input, or [rows, columns]",
+  ),
+  fit: choice(['fill', 'contain', 'cover', 'none'], 'the resizing of images of another size'),
+  channels: whole(1, "the channels of the model's input"),
+  scale: real({}, 'the factor of pixel values, 1/255 by default'),
+  mean: perChannel,
+  std: perChannel,
+  background: real({ minimum: 0, maximum: 255 }, 'the pixel value of the background'),
+  layout: choice(['NCHW', 'NHWC'], 'the order of the axes'),
+})
+
+export const imageDims = list(whole(1), { minItems: 1 }, "the dims of one image in the model's input")
+
+type Of<Kind extends AugmentationSpec['kind']> = Extract<AugmentationSpec, { readonly kind: Kind }>
+
+const pair = (bounds: Omit<JsonSchema, 'type'>, description: string) =>
+  list(real(bounds), { minItems: 2, maxItems: 2 }, description)
+
+const size = either(
+  [whole(1), list(whole(1), { minItems: 2, maxItems: 2 })],
+  'the side of a square, or [rows, columns]',
+)
+
+/** JSON Schema of the augmentations of images in training. */
+export const augmentSchema: JsonSchema = list(
+  kinds(
+    object<Of<'crop'>>(
+      {
+        kind: kind('crop'),
+        padding: whole(0, 'the padding on every side, in pixels'),
+        fill: either(
+          [real({ minimum: 0, maximum: 255 }), choice(['mean', 'reflect'])],
+          "the fill of the padding: a pixel value, 'mean' or 'reflect'",
+        ),
+        size,
+      },
+      ['kind'],
+    ),
+    object<Of<'flip'>>({ kind: kind('flip'), probability: real({ minimum: 0, maximum: 1 }) }, ['kind']),
+    object<Of<'cutout'>>(
+      {
+        kind: kind('cutout'),
+        size: whole(1, 'the side of a square, in pixels'),
+        count: whole(1, 'the number of squares'),
+      },
+      ['kind', 'size'],
+    ),
+    object<Of<'resized-crop'>>(
+      {
+        kind: kind('resized-crop'),
+        size,
+        scale: pair({ exclusiveMinimum: 0, maximum: 1 }, "bounds of the crop's share of the area"),
+        ratio: pair({ exclusiveMinimum: 0 }, 'bounds of width / height'),
+      },
+      ['kind', 'size'],
+    ),
+    object<Of<'rand-augment'>>(
+      {
+        kind: kind('rand-augment'),
+        operations: whole(1, 'the number of operations per image'),
+        magnitude: whole(0, 'the strength of the operations'),
+        bins: whole(2, 'the number of strengths'),
+      },
+      ['kind'],
+    ),
+  ),
+  {},
+  'the augmentations of the images in training, in order',
+)
+
+/** Folder of JPEG, PNG and WebP files with a sub-folder per class; images are decoded on demand. */
+export interface ImageFolderSource extends SourceNames, SourceRange {
+  readonly kind: 'image-folder'
+  readonly folder: string
+  /** Sub-folders in the order of their class numbers. Default: the sub-folders of the training data, sorted by name. */
+  readonly classes?: readonly string[]
+  /** Conversion of pixels to the model's input, with 3 channels by default. */
+  readonly image?: ImageOptions
+  /** Augmentations of the images in training, in order. */
+  readonly augment?: readonly AugmentationSpec[]
+  /** Dims of one image in the model's input, [784] for flat pixels for instance. Default: three axes, as in `image`. */
+  readonly dims?: readonly number[]
+}
+
+export const imageFolderSchema: JsonSchema = object<ImageFolderSource>(
+  {
+    kind: kind('image-folder'),
+    folder: text('the path of the folder with a sub-folder per class'),
+    classes: list(text(), { minItems: 1 }, 'the sub-folders in the order of their class numbers'),
+    image: imageSchema,
+    augment: augmentSchema,
+    dims: imageDims,
+    ...nameFields,
+    ...rangeFields,
+  },
+  ['kind', 'folder'],
+)
+
+/** Two files in IDX format: images and labels. */
+export interface IdxSource extends SourceNames, SourceRange {
+  readonly kind: 'idx'
+  readonly images: string
+  /** Path of the labels; optional for predictions only. */
+  readonly labels?: string
+  /** Conversion of uint8 pixels to the model's input. */
+  readonly image?: ImageOptions
+  /** Augmentations of the images in training, in order. */
+  readonly augment?: readonly AugmentationSpec[]
+  /** Dims of one image in the model's input, [784] for flat pixels for instance. Default: three axes, as in `image`. */
+  readonly dims?: readonly number[]
+}
+
+export const idxSchema: JsonSchema = object<IdxSource>(
+  {
+    kind: kind('idx'),
+    images: text('the path of the IDX file with the images'),
+    labels: text('the path of the IDX file with the labels'),
+    image: imageSchema,
+    augment: augmentSchema,
+    dims: imageDims,
+    ...nameFields,
+    ...rangeFields,
+  },
+  ['kind', 'images'],
+)
+
+/** CIFAR-10, or CIFAR-100 with its fine classes, in its binary version. */
+export type CifarSource = CifarOf<'cifar-10'> | CifarOf<'cifar-100'>
+
+interface CifarOf<Kind extends string> extends SourceNames, SourceRange {
+  readonly kind: Kind
+  /** Path of the unpacked folder: cifar-10-batches-bin or cifar-100-binary. */
+  readonly folder: string
+  /** Part of the data set: 'train' (default) has 50,000 images, 'test' 10,000. */
+  readonly part?: 'train' | 'test'
+  /** Conversion of uint8 pixels to the model's input. */
+  readonly image?: ImageOptions
+  /** Augmentations of the images in training, in order. */
+  readonly augment?: readonly AugmentationSpec[]
+  /**
+   * The dims in which the model takes one image: [3072] where it wants rows of pixels. Default: three axes, as in
+   * `image`.
+   */
+  readonly dims?: readonly number[]
+}
+
+const cifarSchema = (name: CifarSource['kind']): JsonSchema =>
+  object<CifarSource>(
+    {
+      kind: kind(name),
+      folder: text('the path of the folder with the binary version'),
+      part: choice(['train', 'test'], 'the training images or the test images'),
+      image: imageSchema,
+      augment: augmentSchema,
+      dims: imageDims,
+      ...nameFields,
+      ...rangeFields,
+    },
+    ['kind', 'folder'],
+  )
+
+export const cifar10Schema = cifarSchema('cifar-10')
+export const cifar100Schema = cifarSchema('cifar-100')
