@@ -3,19 +3,23 @@ import { exportGraph, type GraphSpec } from '../onnx/export/export-graph.js'
 import { importGraph } from '../onnx/import/import-graph.js'
 import { embedExternalData, type Model } from '../onnx/model.js'
 import { encode } from '../onnx/proto/encode.js'
+import type { Device, DeviceProgram } from '../runtime/device.js'
 import type { Provider } from '../runtime/provider.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
-import type { Conversion } from './conversion.js'
-import { conversionOf } from './conversion.js'
-import { targets } from './targets.js'
+import { type Conversion, createConversion } from './convert.js'
+import type { Target } from './lowering.js'
+import { webgpu } from './webgpu/index.js'
+
+/** What each provider needs rewritten; a provider that is missing here runs every operator. */
+export const targets: { readonly [P in Provider]?: Target } = { webgpu }
 
 /**
- * Compiles a graph in operators that the runtime's provider runs. The program takes and gives what `spec` says: where the
- * provider has int32 in the place of int64, it converts.
+ * Compiles a graph, rewritten in operators that the runtime's provider runs. The program has the inputs and outputs of `spec`:
+ * if the provider computes in int32 instead of int64, feeds and results are converted.
  */
 export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<Program> {
-  const { bytes, conversion } = await written(runtime.provider, spec)
+  const { bytes, conversion } = encodeGraph(runtime.provider, spec)
   const program = await runtime.compile(bytes)
   if (!conversion) return program
   return {
@@ -27,8 +31,8 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
 }
 
 /**
- * Compiles a model: the file itself where the provider runs everything, and where this library does not read it; else its graph,
- * lowered.
+ * Compiles a model: the file itself if the provider runs every operator, or if this library does not support an operator of
+ * the model; otherwise the rewritten graph.
  */
 export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
   const file = () => runtime.compile(encode('ModelProto', embedExternalData(model).proto))
@@ -44,14 +48,35 @@ export async function compileModel(runtime: Runtime, model: Model): Promise<Prog
   return compileGraph(runtime, { name, inputs, outputs })
 }
 
-/** A graph as bytes that the provider takes, and what has to be converted then. */
-export async function written(
+/** Encodes a graph for a provider, with the conversion of feeds and results if their types change. */
+function encodeGraph(
   provider: Provider,
   spec: GraphSpec,
-): Promise<{ readonly bytes: Uint8Array; readonly conversion?: Conversion }> {
+): { readonly bytes: Uint8Array; readonly conversion?: Conversion } {
   const bytesOf = (graph: GraphSpec) => encode('ModelProto', exportGraph(graph))
-  const target = await targets[provider]?.()
+  const target = targets[provider]
   if (!target) return { bytes: bytesOf(spec) }
-  const { graph, conversion } = conversionOf(spec, target)
+  const { graph, conversion } = createConversion(spec, target)
   return { bytes: bytesOf(graph), ...(conversion ? { conversion } : {}) }
+}
+
+/** `compileGraph` for a device of the provider's runtime. Tensors that stay on the device have the provider's types. */
+export async function compileOnDevice(
+  provider: Provider,
+  device: Device,
+  spec: GraphSpec,
+  keeps: (output: string) => boolean,
+): Promise<DeviceProgram> {
+  const { bytes, conversion } = encodeGraph(provider, spec)
+  const program = await device.compile(bytes, keeps)
+  if (!conversion) return program
+  return {
+    inputNames: program.inputNames,
+    outputNames: program.outputNames,
+    run: async (given) => {
+      const { host, kept } = await program.run(conversion.feeds(given))
+      return { host: conversion.outputs(host), kept }
+    },
+    release: () => program.release(),
+  }
 }

@@ -1,44 +1,48 @@
 import type { Value } from '../ir/value.js'
 import type { Expansion } from '../op/compose/expansion.js'
 import type { AttributesOf, Definition, PerSlot, Slots } from '../op/define.js'
+import type { Provider } from '../runtime/provider.js'
 
-/** What a lowering is told of its node beside inputs and attributes. */
-export interface Asked {
-  /** Whether anything reads this output. */
-  wants(output: number): boolean
-  /** How many outputs the node has: Split may have any number. */
-  readonly outputs: number
+/** What a lowering may read of its node in addition to inputs and attributes. */
+export interface LoweringContext {
+  /** Whether any node, or the caller of the graph, reads output number `output`. */
+  isUsed(output: number): boolean
+  /** Number of outputs of the node: variable for Split. */
+  readonly outputCount: number
 }
 
 /**
- * The same result in operators that a provider runs; null where it runs this node as it is. It may use operators that are
- * lowered in turn. Where ONNX gives int64, int32 may be given: see `Lowerer`.
+ * Rewrites one node in operators that a provider runs; returns null if the provider runs the node as it is. The result may use
+ * operators that are lowered in turn. It may be int32 where ONNX specifies int64: see `lower`.
  */
 export type Lowering<D> =
   D extends Definition<infer I, Slots, infer A>
-    ? (inputs: PerSlot<I, Value>, attributes: AttributesOf<A>, asked: Asked) => ReturnType<Expansion<D>> | null
+    ? (
+        inputs: PerSlot<I, Value>,
+        attributes: AttributesOf<A>,
+        context: LoweringContext,
+      ) => ReturnType<Expansion<D>> | null
     : never
 
-/** Lowerings for (some of) a family of operators. */
+/** Lowerings of some operators of a family, by name. */
 export type Lowerings<Family> = { readonly [K in keyof Family]?: Lowering<Family[K]> }
 
-/** A lowering as the walk sees it: the shapes of the tuples no longer tracked. */
+/** A lowering of any operator: the types of the single definition are erased. */
 export type AnyLowering = (
   inputs: readonly (Value | null)[],
   attributes: unknown,
-  asked: Asked,
+  context: LoweringContext,
 ) => Value | readonly Value[] | null
 
-/** What a provider does not run as it is. */
+/** What has to be rewritten for a provider. */
 export interface Target {
+  readonly provider: Provider
   readonly lowerings: Readonly<Record<string, AnyLowering | undefined>>
-  /** More of them, for graphs in which an operator needs a newer operator set than the kernels of another are made for. */
-  readonly older: Readonly<Record<string, AnyLowering | undefined>>
-  /** The last operator set in which an operator has a kernel, where that is not the newest. */
-  readonly until: Readonly<Record<string, number | undefined>>
+  /** Additional lowerings, for graphs with an operator that needs a newer operator set than other operators have kernels for. */
+  readonly downlevel: Readonly<Record<string, AnyLowering | undefined>>
   /**
-   * Where int64 is for shapes only, and all else is computed in int32: the numbers, as int32, among which an int64 tensor counts
-   * places; null where it is something else.
+   * Present if the provider computes in int32 instead of int64, except for shapes. If `value` is an int64 index: its valid
+   * range 0, 1, 2 ... as int32; else null.
    */
-  readonly countedIn?: (value: Value) => Value | null
+  readonly indexRange?: (value: Value) => Value | null
 }

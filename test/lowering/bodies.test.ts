@@ -4,7 +4,7 @@ import { body } from '../../src/ir/body.js'
 import { constant, input, int64s, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import { withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
-import { lowered } from '../../src/lowering/lowered.js'
+import { lower } from '../../src/lowering/lower.js'
 import { webgpu as target } from '../../src/lowering/webgpu/index.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
@@ -133,7 +133,7 @@ onCpuAndGpu('bodies on WebGPU', (on) => {
       inputs: new Map(Object.entries(inputs)),
       outputs: new Map(Object.entries(build(inputs))),
     }
-    const result = operators(lowered(graph, target))
+    const result = operators(lower(graph, target))
     for (const operator of gone) {
       expect(operators(graph)).toContain(operator)
       expect(result).not.toContain(operator)
@@ -149,6 +149,6 @@ describe('lowering for WebGPU', () => {
     const x = input('x', 'float32', [3])
     const [y] = loop(2, x, (_, state) => [op.Tanh(state)])
     const graph: GraphSpec = { name: 'loop', inputs: new Map([['x', x]]), outputs: new Map([['y', y!]]) }
-    expect(lowered(graph, target).outputs.get('y')).toBe(y)
+    expect(lower(graph, target).outputs.get('y')).toBe(y)
   })
 })

@@ -3,7 +3,7 @@ import { constant, input, tensorFrom } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
-import { lowered } from '../../src/lowering/lowered.js'
+import { lower } from '../../src/lowering/lower.js'
 import { webgpu as target } from '../../src/lowering/webgpu/index.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
@@ -203,7 +203,7 @@ onCpuAndGpu('a convolution that picks taps on WebGPU', (on) => {
       )
       const y = op.Conv(data, constant(tensorFrom('float32', kernels, ones)), null, attributes)
       const spec: GraphSpec = { name: 'picked', inputs: new Map([['x', data]]), outputs: new Map([['y', y]]) }
-      const found = withBodies(lowered(spec, target).outputs.values()).map(({ operator }) => operator)
+      const found = withBodies(lower(spec, target).outputs.values()).map(({ operator }) => operator)
       expect(found).toContain('Gather')
       expect(found).not.toContain('Conv')
       const feeds = { x: noise(new Random(6), x) }
@@ -219,7 +219,7 @@ describe('a convolution that picks taps', () => {
     const kernel = (...values: number[]) => op.Conv(x, constant(tensorFrom('float32', [1, 1, 2, 2], values)))
     for (const y of [kernel(0, 1, 1, 0), kernel(0, 2, 0, 0), kernel(0, 0, 0, 0)]) {
       const spec: GraphSpec = { name: 'other', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) }
-      const found = withBodies(lowered(spec, target).outputs.values()).map(({ operator }) => operator)
+      const found = withBodies(lower(spec, target).outputs.values()).map(({ operator }) => operator)
       expect(found).not.toContain('Gather')
     }
   })
@@ -228,7 +228,7 @@ describe('a convolution that picks taps', () => {
 onCpuAndGpu('a convolution on WebGPU', (on) => {
   it.each(Object.entries(forms))('%s', { timeout: 60_000 }, async (_, form) => {
     const { spec, feeds } = built(form)
-    expect(operators(lowered(spec, target)).join(' ')).toBe(form.becomes)
+    expect(operators(lower(spec, target)).join(' ')).toBe(form.becomes)
     const expected = await outputsOf(cpu, spec, feeds)
     const { runtime, within } = on()
     expect(distance(await outputsOf(runtime, spec, feeds), expected)).toBeLessThan(within(1e-4, 1e-4))
@@ -289,7 +289,7 @@ onCpuAndGpu('a transposed convolution on WebGPU', (on) => {
         inputs: new Map([data!, weights!, ...(added ? [added] : [])].map((value) => [value.name!, value])),
         outputs: new Map([['y', y]]),
       }
-      const found = withBodies(lowered(spec, target).outputs.values()).map(({ operator }) => operator)
+      const found = withBodies(lower(spec, target).outputs.values()).map(({ operator }) => operator)
       expect(found.filter((name) => !['Reshape', 'Unsqueeze'].includes(name)).join(' ')).toBe(becomes)
       const feeds = Object.fromEntries(Object.entries(dims).map(([name, shape]) => [name, noise(random, shape)]))
       const expected = await outputsOf(cpu, spec, feeds)

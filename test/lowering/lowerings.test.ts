@@ -1,8 +1,8 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { isStatic } from '../../src/ir/shape.js'
 import type { Tensors } from '../../src/ir/tensor.js'
-import { fixed } from '../../src/lowering/fixed.js'
-import { lowered } from '../../src/lowering/lowered.js'
+import { lower } from '../../src/lowering/lower.js'
+import { specialize } from '../../src/lowering/specialize.js'
 import { webgpu as target } from '../../src/lowering/webgpu/index.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import type { Form } from '../../tools/kernels/form.js'
@@ -26,7 +26,7 @@ const changed = [...[...forms().values()].flat(), ...integerForms()]
   .filter(({ dtype }) => dtype !== 'float64')
   .flatMap((form) => {
     const spec = specOf(form)
-    const { outputs } = lowered(spec, target)
+    const { outputs } = lower(spec, target)
     const same = [...outputs].every(([name, value]) => value === spec.outputs.get(name))
     return same ? [] : [[form.operator, form.name, form] as const]
   })
@@ -70,7 +70,7 @@ describe('lowered for WebGPU', () => {
     async (_, __, form) => {
       const spec = specOf(form)
       const expected = await outputsOf(cpu, spec, feedsOf(form))
-      const known = isOpen(form) ? fixed(spec, lengthsOf(form)) : spec
+      const known = isOpen(form) ? specialize(spec, lengthsOf(form)) : spec
       const alone = known !== spec || !staysOnCpu(form)
       expect(distance(await outputsOf(alone ? gpu! : mixed!, known, feedsOf(form)), expected)).toBeLessThan(1e-3)
       if (known !== spec) expect(distance(await outputsOf(mixed!, spec, feedsOf(form)), expected)).toBeLessThan(1e-3)

@@ -8,7 +8,7 @@ import { vit } from '../../models/vit.js'
 import { buildTrainingGraphs } from '../../src/graph/index.js'
 import { crossEntropy, type Graph, type Tensor, type TrainingOptions } from '../../src/index.js'
 import type { Tensors } from '../../src/ir/tensor.js'
-import { fixed } from '../../src/lowering/fixed.js'
+import { specialize } from '../../src/lowering/specialize.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { Random } from '../../src/util/random.js'
@@ -81,7 +81,7 @@ describe.each(Object.entries(models))('a training step of %s', (_, [model, optio
   it.each(specs)('%s: the same on the CPU when lowered', async (_, spec) => {
     const feeds = feedsFor(spec, 3)
     const expected = await outputsOf(cpu, spec, feeds)
-    const known = fixed(spec, lengths)
+    const known = specialize(spec, lengths)
     for (const graph of [spec, known])
       expect(Math.max(...(await errorsOf(cpuAs('webgpu'), graph, feeds, expected)))).toBeLessThan(1e-4)
   })
@@ -90,7 +90,7 @@ describe.each(Object.entries(models))('a training step of %s', (_, [model, optio
   it('on the device alone, for known lengths', { ...gpuNeeded, ...slow }, async () => {
     const feeds = feedsFor(training, 3)
     const expected = await outputsOf(cpu, training, feeds)
-    expect(Math.max(...(await errorsOf(gpu!, fixed(training, lengths), feeds, expected)))).toBeLessThan(1e-3)
+    expect(Math.max(...(await errorsOf(gpu!, specialize(training, lengths), feeds, expected)))).toBeLessThan(1e-3)
   })
 
   it('with the host for shapes, for any length', { ...gpuNeeded, ...slow }, async () => {

@@ -1,8 +1,8 @@
 import type { DType } from '../../src/ir/dtype.js'
 import type { Tensor } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
-import { converted } from '../../src/lowering/convert.js'
-import { lowered } from '../../src/lowering/lowered.js'
+import { convertTensor } from '../../src/lowering/convert.js'
+import { lower } from '../../src/lowering/lower.js'
 import type { Target } from '../../src/lowering/lowering.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
@@ -46,10 +46,15 @@ export function probeOf({ operator, inputs, outputs, feeds }: Form, operatorSet?
 /** The form in operators that a target runs, with feeds of its types; itself where nothing is changed. */
 export function loweredForm(form: Form, target: Target): Form {
   const named = (values: readonly Value[]) => new Map(values.map((value, i) => [`${i}`, value]))
-  const graph = lowered({ name: form.operator, inputs: named(form.inputs), outputs: named(form.outputs) }, target)
+  const graph = lower({ name: form.operator, inputs: named(form.inputs), outputs: named(form.outputs) }, target)
   const [inputs, outputs] = [[...graph.inputs.values()], [...graph.outputs.values()]]
   if ([...inputs, ...outputs].every((value, i) => value === [...form.inputs, ...form.outputs][i])) return form
-  return { ...form, inputs, outputs, feeds: form.feeds.map((feed, i) => converted(`x${i}`, feed, inputs[i]!.dtype)) }
+  return {
+    ...form,
+    inputs,
+    outputs,
+    feeds: form.feeds.map((feed, i) => convertTensor(`x${i}`, feed, inputs[i]!.dtype)),
+  }
 }
 
 /** The operator set a form is written in. */

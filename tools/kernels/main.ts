@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
-import { targets } from '../../src/lowering/targets.js'
+import { targets } from '../../src/lowering/compile.js'
 import { probeOf } from './form.js'
 import { forms } from './forms.js'
 import { outcomes } from './outcome.js'
@@ -45,7 +45,7 @@ for (const runtime of chosen) {
     if (only && !only.includes(name)) continue
     // WGSL has no float64.
     const tried = runtime === 'webgpu' ? ofOperator.filter(({ dtype }) => dtype !== 'float64') : ofOperator
-    const kernel = await kernelOf(tried, prober, runtime === 'cpu' ? undefined : reference, await targets[runtime]?.())
+    const kernel = await kernelOf(tried, prober, runtime === 'cpu' ? undefined : reference, targets[runtime])
     operators[name]![runtime] = kernel
     console.log(`${runtime} ${name} ${JSON.stringify(kernel)}`)
   }

@@ -1,4 +1,4 @@
-import { converted } from '../../src/lowering/convert.js'
+import { convertTensor } from '../../src/lowering/convert.js'
 import type { Target } from '../../src/lowering/lowering.js'
 import { type Form, loweredForm, operatorSetOf, probeOf } from './form.js'
 import { agrees, outcomes } from './outcome.js'
@@ -75,7 +75,9 @@ async function outcomeIn(form: Form, prober: Prober, reference: Prober | undefin
 async function loweredOutcome(lowered: Form, form: Form, prober: Prober, reference: Prober): Promise<string> {
   const { outcome, outputs } = await prober(probeOf(lowered))
   if (outcome !== outcomes.runs) return outcome
-  const expected = (await reference(probeOf(form))).outputs.map((tensor, i) => converted('', tensor, outputs[i]!.dtype))
+  const expected = (await reference(probeOf(form))).outputs.map((tensor, i) =>
+    convertTensor('', tensor, outputs[i]!.dtype),
+  )
   return agrees(outputs, expected, form.open) ? outcomes.lowered : outcomes.wrong
 }
 

@@ -1,5 +1,5 @@
 import type { FloatArray } from '../../ir/float-array.js'
-import { compileOnDevice } from '../../lowering/compile-on-device.js'
+import { compileOnDevice } from '../../lowering/compile.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 import type { MaskRequest } from '../../optim/ire/mask.js'

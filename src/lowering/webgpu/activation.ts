@@ -6,7 +6,7 @@ import type { activation } from '../../op/definitions/activation.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 
-/** e^(factor x) - 1 where x is negative, 0 elsewhere: nothing overflows. */
+/** e^(factor min(x, 0)) - 1: does not overflow. */
 const decay = (x: Value, factor = 1): Value => {
   const negative = op.Min([x, 0])
   return op.Sub(op.Exp(factor === 1 ? negative : op.Mul(negative, factor)), 1)
@@ -22,8 +22,8 @@ export const activationLowerings = {
   Mish: activationExpansions.Mish,
 } satisfies Lowerings<typeof activation>
 
-/** For operator sets that have no kernel of these. */
-export const olderActivations = {
+/** For operator sets for which these operators have no kernel. */
+export const downlevelActivations = {
   Elu: ([x], { alpha }) => op.Add(op.Max([x, 0]), op.Mul(decay(x), alpha)),
   HardSigmoid: ([x], { alpha, beta }) => op.Clip(op.Add(op.Mul(x, alpha), beta), 0, 1),
   HardSwish: ([x]) => op.Mul(x, op.Clip(op.Add(op.Mul(x, 1 / 6), 0.5), 0, 1)),

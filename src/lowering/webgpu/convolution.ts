@@ -5,10 +5,10 @@ import { type convolution, kernelOf, transposedWindowOf } from '../../op/definit
 import { op } from '../../op/op.js'
 import type { WindowAxis } from '../../op/window.js'
 import type { Lowerings } from '../lowering.js'
-import { picked } from './picked.js'
-import { inPairs, mended, tiled } from './planes.js'
+import { depthwiseAsMul, fixConv, padGroupsToTwo } from './conv-workarounds.js'
+import { convAsGather } from './gather-conv.js'
 
-/** One convolution for every group: over three axes there is a kernel for one group only. */
+/** One convolution per group: over three axes onnxruntime has a kernel for one group only. */
 function groupByGroup(x: Value, w: Value, group: number, convolved: (x: Value, w: Value) => Value): Value | null {
   const [channels, outputs] = [x.shape?.[1], w.shape?.[0]]
   if (typeof channels !== 'number' || typeof outputs !== 'number') return null
@@ -27,8 +27,8 @@ const perChannel = (bias: Value, rank: number): Value =>
     Array.from({ length: rank - 2 }, (_, i) => i + 1),
   )
 
-/** The elements of x `stride` apart, with zeros between them and behind the last. */
-function apart(x: Value, window: readonly WindowAxis[]): Value {
+/** The elements of x at distance `stride`, with zeros between them and after the last. */
+function spreadElements(x: Value, window: readonly WindowAxis[]): Value {
   return window.reduce((y, { stride }, i) => {
     if (stride === 1) return y
     const axis = i + 2
@@ -46,9 +46,10 @@ type Transposed = Parameters<typeof transposedWindowOf>[0] & {
 }
 
 /**
- * The convolution of x, its elements a stride apart, with the weights turned around: [C, M / group, ...] as [M, C / group, ...].
+ * A transposed convolution as a convolution of x, with zeros between its elements, and the reversed kernels: weights
+ * [C, M / group, ...] as [M, C / group, ...].
  */
-function transposed(x: Value, w: Value, bias: Value | null, attributes: Transposed): Value | null {
+function convTranspose(x: Value, w: Value, bias: Value | null, attributes: Transposed): Value | null {
   const { group } = attributes
   if (!isStatic(x.shape) || !isStatic(w.shape)) return null
   const kernel = kernelOf(w.shape, attributes.kernel_shape) as readonly number[]
@@ -62,9 +63,9 @@ function transposed(x: Value, w: Value, bias: Value | null, attributes: Transpos
       axes,
       axes.map(() => -1),
     )
-  const spread = apart(x, window)
+  const spread = spreadElements(x, window)
   const pads = window.map(({ before, dilation }, i) => (kernel[i]! - 1) * dilation - (before as number))
-  // The zeros behind the last element count as padding.
+  // The zeros after the last element count as padding.
   const ends = window.map(({ output, dilation, stride }, i) => {
     const seen = (output as number) + (kernel[i]! - 1) * dilation
     return seen - pads[i]! - (x.shape as readonly number[])[i + 2]! * stride
@@ -77,28 +78,28 @@ function transposed(x: Value, w: Value, bias: Value | null, attributes: Transpos
   return y && bias ? op.Add(y, perChannel(bias, x.shape.length)) : y
 }
 
-const convolvedBy =
+const lowerConv =
   (kernels: 'all' | 'own'): NonNullable<Lowerings<typeof convolution>['Conv']> =>
   ([x, w, bias], { group, ...attributes }) => {
-    const columns = bias ? null : picked(x, w, { group, ...attributes })
+    const columns = bias ? null : convAsGather(x, w, { group, ...attributes })
     if (columns) return columns
-    if (group === 1) return mended(x, w, bias, attributes, kernels)
+    if (group === 1) return fixConv(x, w, bias, attributes, kernels)
     if (x.shape?.length !== 5) return null
     const y = groupByGroup(x, w, group, (part, weights) => op.Conv(part, weights, attributes))
     return y && bias ? op.Add(y, perChannel(bias, 5)) : y
   }
 
 export const convolutionLowerings = {
-  Conv: convolvedBy('all'),
+  Conv: lowerConv('all'),
   ConvTranspose: ([x, w, bias], attributes) => {
-    if (x.shape?.length === 5) return transposed(x, w, bias, attributes)
-    const y = inPairs(x, w, attributes) ?? (bias ? null : tiled(x, w, attributes))
+    if (x.shape?.length === 5) return convTranspose(x, w, bias, attributes)
+    const y = padGroupsToTwo(x, w, attributes) ?? (bias ? null : depthwiseAsMul(x, w, attributes))
     return y && bias ? op.Add(y, perChannel(bias, w.shape!.length)) : y
   },
 } satisfies Lowerings<typeof convolution>
 
-/** For operator sets after 21, where no kernel of ConvTranspose is left. */
-export const olderConvolutions = {
-  Conv: convolvedBy('own'),
-  ConvTranspose: ([x, w, bias], attributes) => transposed(x, w, bias, attributes),
+/** For operator sets after 21, for which there is no kernel of ConvTranspose. */
+export const downlevelConvolutions = {
+  Conv: lowerConv('own'),
+  ConvTranspose: ([x, w, bias], attributes) => convTranspose(x, w, bias, attributes),
 } satisfies Lowerings<typeof convolution>

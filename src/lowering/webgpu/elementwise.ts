@@ -1,35 +1,35 @@
 import { isFloat } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import type { elementwise } from '../../op/definitions/elementwise.js'
+import type { elementwise, logical } from '../../op/definitions/elementwise.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
-import { cast } from './through.js'
+import { cast } from './via-float32.js'
 
-const total = (xs: readonly Value[]): Value => xs.reduce((sum, x) => op.Add(sum, x))
-const negated = (x: Value): Value => op.Sub(scalar(x.dtype, 0), x)
-const truncated = (x: Value): Value => op.Where(op.Less(x, 0), op.Ceil(x), op.Floor(x))
-/** -1, 0 or 1; what is not a number stays so. */
+const sum = (xs: readonly Value[]): Value => xs.reduce((sum, x) => op.Add(sum, x))
+const negate = (x: Value): Value => op.Sub(scalar(x.dtype, 0), x)
+const truncate = (x: Value): Value => op.Where(op.Less(x, 0), op.Ceil(x), op.Floor(x))
+/** -1, 0 or 1; NaN for NaN. */
 const sign = (x: Value): Value => op.Where(op.Greater(x, 0), 1, op.Where(op.Less(x, 0), -1, x))
 
-/** a - b trunc(a / b), which has the sign of a. A quotient that was rounded to the next whole number is noticed and mended. */
+/** a - b trunc(a / b), which has the sign of a. Corrects quotients that were rounded to the next integer. */
 function fmod(a: Value, b: Value): Value {
-  const remainder = op.Sub(a, op.Mul(b, isFloat(a.dtype) ? truncated(op.Div(a, b)) : op.Div(a, b)))
+  const remainder = op.Sub(a, op.Mul(b, isFloat(a.dtype) ? truncate(op.Div(a, b)) : op.Div(a, b)))
   if (!isFloat(a.dtype)) return remainder
   const step = op.Mul(sign(a), op.Abs(b))
   const low = op.Where(op.Less(op.Mul(remainder, sign(a)), 0), op.Add(remainder, step), remainder)
   return op.Where(op.GreaterOrEqual(op.Abs(low), op.Abs(b)), op.Sub(low, step), low)
 }
 
-/** With the sign of b, as Python has it. */
+/** Remainder with the sign of b, as in Python. */
 function mod(a: Value, b: Value): Value {
   const remainder = fmod(a, b)
   const other = op.Less(op.Mul(sign(remainder), sign(b)), 0)
   return op.Where(other, op.Add(remainder, b), remainder)
 }
 
-/** The nearest whole number, of two that are as near the even one. */
-function rounded(x: Value): Value {
+/** Rounds to the nearest integer, halves to even. */
+function roundHalfToEven(x: Value): Value {
   const floor = op.Floor(x)
   const rest = op.Sub(x, floor)
   const half = op.Mul(floor, 0.5)
@@ -38,25 +38,45 @@ function rounded(x: Value): Value {
   return op.Add(floor, op.Where(op.Greater(rest, 0.5), 1, tie))
 }
 
-/** Of two types: that of the floating-point one, for the time being. */
+/** Power of two types: computed in the floating-point one, then cast to the type of `x`. */
 const power = (x: Value, exponent: Value): Value =>
   isFloat(x.dtype) || !isFloat(exponent.dtype)
     ? op.Pow(x, cast(exponent, x.dtype))
     : cast(op.Pow(cast(x, exponent.dtype), exponent), x.dtype)
 
 export const elementwiseLowerings = {
-  Sum: ([...xs]) => total(xs),
-  Mean: ([...xs]) => op.Mul(total(xs), 1 / xs.length),
+  Sum: ([...xs]) => sum(xs),
+  Mean: ([...xs]) => op.Mul(sum(xs), 1 / xs.length),
   Sign: ([x]) => sign(x),
   Mod: ([a, b], { fmod: truncating }) => (truncating ? fmod(a, b) : mod(a, b)),
-  Round: ([x]) => rounded(x),
-  Neg: ([x]) => (isFloat(x.dtype) ? null : negated(x)),
-  Abs: ([x]) => (isFloat(x.dtype) ? null : op.Max([x, negated(x)])),
+  Round: ([x]) => roundHalfToEven(x),
+  Neg: ([x]) => (isFloat(x.dtype) ? null : negate(x)),
+  Abs: ([x]) => (isFloat(x.dtype) ? null : op.Max([x, negate(x)])),
   Pow: ([x, exponent]) => (x.dtype === exponent.dtype ? null : power(x, exponent)),
   Identity: ([x]) => x,
-  // To int64 is to int32: see `Lowerer`.
+  // int64 becomes int32: see `Lowerer`.
   Cast: ([x], { to }) => (to === INT64 ? cast(x, 'int32') : null),
   CastLike: ([x, target]) => cast(x, target.dtype),
 } satisfies Lowerings<typeof elementwise>
 
 const INT64 = 7
+
+const largestFinite = (x: Value): number => (x.dtype === 'float16' ? 65504 : 3.4028234663852886e38)
+
+/** Whether comparisons of this type have kernels. */
+const hasComparison = (x: Value): boolean => isFloat(x.dtype) || x.dtype === 'int32' || x.dtype === 'uint32'
+const equalAsInt32 = (a: Value, b: Value): Value => op.Equal(cast(a, 'int32'), cast(b, 'int32'))
+
+export const logicalLowerings = {
+  Equal: ([a, b]) => (hasComparison(a) ? null : equalAsInt32(a, b)),
+  Or: ([a, b]) => op.Not(op.And(op.Not(a), op.Not(b))),
+  Xor: ([a, b]) => op.Not(equalAsInt32(a, b)),
+  // NaN alone differs from itself.
+  IsNaN: ([x]) => op.Not(op.Equal(x, x)),
+  IsInf: ([x], { detect_negative, detect_positive }) => {
+    const above = op.Greater(x, scalar(x.dtype, largestFinite(x)))
+    const below = op.Less(x, scalar(x.dtype, -largestFinite(x)))
+    if (detect_positive && detect_negative) return op.Greater(op.Abs(x), scalar(x.dtype, largestFinite(x)))
+    return detect_positive ? above : detect_negative ? below : op.And(above, below)
+  },
+} satisfies Lowerings<typeof logical>

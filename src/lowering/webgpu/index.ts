@@ -1,29 +1,45 @@
 import type { Value } from '../../ir/value.js'
 import { attentionExpansions } from '../../op/compose/attention.js'
+import { recurrentExpansions } from '../../op/compose/recurrent.js'
 import { regionExpansions } from '../../op/compose/region.js'
 import { samplingExpansions } from '../../op/compose/sampling.js'
 import { signalExpansions } from '../../op/compose/signal.js'
-import type { Definitions } from '../../op/op.js'
+import type { recurrent } from '../../op/definitions/recurrent.js'
+import { type Definitions, definitionOf } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { AnyLowering, Lowerings, Target } from '../lowering.js'
-import { activationLowerings, olderActivations } from './activation.js'
-import { convolutionLowerings, olderConvolutions } from './convolution.js'
-import { elementwiseLowerings } from './elementwise.js'
-import { foldingLowerings } from './folding.js'
-import { generationLowerings } from './generation.js'
-import { indexingLowerings } from './indexing.js'
-import { numbersAlong } from './lengths.js'
+import { activationLowerings, downlevelActivations } from './activation.js'
+import { convolutionLowerings, downlevelConvolutions } from './convolution.js'
+import { moveLowerings, movementLowerings, slicingLowerings } from './data-movement.js'
+import { rangeAlong } from './dims.js'
+import { elementwiseLowerings, logicalLowerings } from './elementwise.js'
+import { generationLowerings, indexingLowerings } from './indexing.js'
 import { linalgLowerings } from './linalg.js'
-import { logicalLowerings } from './logical.js'
-import { movementLowerings } from './movement.js'
-import { moves } from './moves.js'
-import { normalizationLowerings, olderNormalizations } from './normalization.js'
-import { olderPools, poolingLowerings } from './pooling.js'
-import { recurrentLowerings } from './recurrent.js'
+import { downlevelNormalizations, normalizationLowerings, softmaxLowerings } from './normalization.js'
+import { downlevelPools, foldingLowerings, poolingLowerings } from './pooling.js'
 import { reductionLowerings } from './reduction.js'
-import { slicingLowerings } from './slicing.js'
-import { softmaxLowerings } from './softmax.js'
-import { until } from './until.js'
+
+/** Activations for which GRU and LSTM have kernels: the defaults of the ONNX page, without clipping. */
+const usualActivations: Readonly<Record<string, readonly string[]>> = {
+  GRU: ['Sigmoid', 'Tanh'],
+  LSTM: ['Sigmoid', 'Tanh', 'Tanh'],
+}
+
+const isUsual = (operator: string, { activations, clip }: CellAttributes): boolean =>
+  clip === undefined &&
+  (activations?.every((name, i) => name === usualActivations[operator]![i % usualActivations[operator]!.length]) ??
+    true)
+
+interface CellAttributes {
+  readonly activations?: readonly string[] | undefined
+  readonly clip?: number | undefined
+}
+
+/** Cells with other activations become a Scan, which the CPU runs step by step. */
+export const recurrentLowerings = {
+  GRU: (inputs, attributes) => (isUsual('GRU', attributes) ? null : recurrentExpansions.GRU(inputs, attributes)),
+  LSTM: (inputs, attributes) => (isUsual('LSTM', attributes) ? null : recurrentExpansions.LSTM(inputs, attributes)),
+} satisfies Lowerings<typeof recurrent>
 
 const { Attention, RotaryEmbedding } = attentionExpansions
 
@@ -49,29 +65,26 @@ const lowerings = {
   Attention,
 } satisfies Lowerings<Definitions>
 
-const older = {
-  ...olderActivations,
-  ...olderConvolutions,
-  ...olderNormalizations,
-  ...olderPools,
+const downlevel = {
+  ...downlevelActivations,
+  ...downlevelConvolutions,
+  ...downlevelNormalizations,
+  ...downlevelPools,
   RotaryEmbedding,
 } satisfies Lowerings<Definitions>
 
-/** Operators whose integer output counts along an axis of their input. */
-const counting: ReadonlySet<string> = new Set(['ArgMax', 'ArgMin', 'TopK'])
-
-/** Casting from int64 has no kernel, being looked up has: an index becomes int32 as the element at its place of the numbers from 0. */
-function countedIn({ source }: Value): Value | null {
-  if (source.kind !== 'node' || !counting.has(source.operator)) return null
-  return numbersAlong(source.inputs[0]!, source.attributes['axis'] as number)
+/** WebGPU has no kernel that casts from int64, but Gather takes int64 indices: an index becomes int32 as that element of 0, 1, 2 ... */
+function indexRange({ source }: Value): Value | null {
+  if (source.kind !== 'node' || !definitionOf(source.operator).indexesAxis) return null
+  return rangeAlong(source.inputs[0]!, source.attributes['axis'] as number)
 }
 
-/** An expansion that needs to know more than it is told leaves the node to the CPU. */
-const optional =
+/** Leaves a node to the CPU if its expansion needs a shape that is not known. */
+const skipIfUnknown =
   (lowering: AnyLowering): AnyLowering =>
-  (inputs, attributes, asked) => {
+  (inputs, attributes, context) => {
     try {
-      return lowering(inputs, attributes, asked)
+      return lowering(inputs, attributes, context)
     } catch (error) {
       if (error instanceof OnnxIreError && error.code === 'not-differentiable') return null
       throw error
@@ -80,8 +93,13 @@ const optional =
 
 const table = (of: object) =>
   Object.fromEntries(
-    Object.entries(of as Record<string, AnyLowering>).map(([name, lowering]) => [name, optional(lowering)]),
+    Object.entries(of as Record<string, AnyLowering>).map(([name, lowering]) => [name, skipIfUnknown(lowering)]),
   )
 
-/** onnxruntime's WebGPU provider, as `tools/kernels` finds it. */
-export const webgpu: Target = { lowerings: { ...table(lowerings), ...moves }, older: table(older), until, countedIn }
+/** Lowerings for onnxruntime's WebGPU provider; `tools/kernels` measures which operators need one. */
+export const webgpu: Target = {
+  provider: 'webgpu',
+  lowerings: { ...table(lowerings), ...moveLowerings },
+  downlevel: table(downlevel),
+  indexRange,
+}

@@ -6,8 +6,8 @@ import { ELLIPSIS, formatEinsum, parseEinsum } from '../../op/einsum.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 
-/** onnxruntime's kernel broadcasts no axes: those of length 1 that others are longer than are repeated first. */
-function repeated(operands: readonly Value[], equation: string): Value | null {
+/** onnxruntime's Einsum kernel does not broadcast: axes of length 1 are repeated to the length that another operand has. */
+function repeatBroadcastAxes(operands: readonly Value[], equation: string): Value | null {
   const subscripts = parseEinsum(
     equation,
     operands.map(({ shape }) => shape),
@@ -42,5 +42,5 @@ function repeated(operands: readonly Value[], equation: string): Value | null {
 }
 
 export const linalgLowerings = {
-  Einsum: ([...operands], { equation }) => repeated(operands, equation),
+  Einsum: ([...operands], { equation }) => repeatBroadcastAxes(operands, equation),
 } satisfies Lowerings<typeof linalg>

@@ -1,13 +1,37 @@
+import { scalar } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { normalizationExpansions } from '../../op/compose/normalization.js'
+
+import { softmaxExpansions } from '../../op/compose/softmax.js'
 import { channelsOf, standardized } from '../../op/compose/statistics.js'
 import type { normalization } from '../../op/definitions/normalization.js'
+import type { softmax } from '../../op/definitions/softmax.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
+import { cast } from './via-float32.js'
 
-/** Over a batch: y, and the running statistics moved towards those of the batch, whose variance is over n. */
-function overBatch(
+/** 1 at the first maximal element along an axis, 0 elsewhere; int32. */
+function argmaxOneHot(x: Value, axis: number): Value {
+  const best = cast(op.Equal(x, op.ReduceMax(x, [axis], { keepdims: 1 })), 'int32')
+  const before = op.CumSum(best, scalar('int64', axis), { exclusive: 1 })
+  return op.Mul(best, cast(op.Equal(before, 0), 'int32'))
+}
+
+/** x - m - log(sum e^(x - m)), m = max(x) */
+function logSoftmax(x: Value, axis: number): Value {
+  const below = op.Sub(x, op.ReduceMax(x, [axis], { keepdims: 1 }))
+  return op.Sub(below, op.Log(op.ReduceSum(op.Exp(below), [axis], { keepdims: 1 })))
+}
+
+export const softmaxLowerings = {
+  LogSoftmax: ([x], { axis }) => logSoftmax(x, axis),
+  Hardmax: ([x], { axis }) => cast(argmaxOneHot(x, axis), x.dtype),
+  ...softmaxExpansions,
+} satisfies Lowerings<typeof softmax>
+
+/** BatchNormalization in training mode: y and the updated running mean and variance (of n elements, not n - 1). */
+function normalizeBatch(
   [x, scale, bias, mean, variance]: readonly [Value, Value, Value, Value, Value],
   { epsilon, momentum }: { readonly epsilon: number; readonly momentum: number },
 ): readonly [Value, Value, Value] {
@@ -23,7 +47,7 @@ function overBatch(
 }
 
 export const normalizationLowerings = {
-  BatchNormalization: (inputs, attributes) => (attributes.training_mode ? overBatch(inputs, attributes) : null),
+  BatchNormalization: (inputs, attributes) => (attributes.training_mode ? normalizeBatch(inputs, attributes) : null),
   GroupNormalization: ([x, scale, bias], { epsilon, num_groups }) => {
     const { flat, restored, column } = channelsOf(x)
     const { xhat } = standardized(op.Reshape(x, [0, num_groups, -1]), [2], epsilon)
@@ -33,7 +57,7 @@ export const normalizationLowerings = {
   ...normalizationExpansions,
 } satisfies Lowerings<typeof normalization>
 
-export const olderNormalizations = {
+export const downlevelNormalizations = {
   // x / sqrt(mean(x²) + epsilon) scale
   RMSNormalization: ([x, scale], { axis, epsilon }) => {
     if (!x.shape) return null

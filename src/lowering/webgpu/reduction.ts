@@ -8,22 +8,22 @@ interface Attributes {
   readonly noop_with_empty_axes: number
 }
 
-/** Along no axes a reduction is what it does to each element; onnxruntime copies the elements as they are. */
-const alongNone =
+/** A reduction over no axes applies its function to each element; onnxruntime's kernel copies the elements instead. */
+const withoutAxes =
   (each: (x: Value) => Value) =>
   ([x, axes]: readonly [Value, Value | null], { noop_with_empty_axes }: Attributes): Value | null =>
     noop_with_empty_axes && (axes === null || knownNumbers(axes)?.length === 0) ? each(x) : null
 
 export const reductionLowerings = {
-  ReduceL1: alongNone((x) => op.Abs(x)),
-  ReduceL2: alongNone((x) => op.Abs(x)),
-  ReduceLogSum: alongNone((x) => op.Log(x)),
-  ReduceSumSquare: alongNone((x) => op.Mul(x, x)),
-  CumProd: ([x, axis], { exclusive, reverse }) => running(x, axis, exclusive === 1, reverse === 1),
+  ReduceL1: withoutAxes((x) => op.Abs(x)),
+  ReduceL2: withoutAxes((x) => op.Abs(x)),
+  ReduceLogSum: withoutAxes((x) => op.Log(x)),
+  ReduceSumSquare: withoutAxes((x) => op.Mul(x, x)),
+  CumProd: ([x, axis], { exclusive, reverse }) => cumulativeProduct(x, axis, exclusive === 1, reverse === 1),
 } satisfies Lowerings<typeof reduction>
 
-/** Products of 1, 2, 4 ... neighbours: each round multiplies by what stands that many places before, or by 1. */
-function running(x: Value, axis: Value, exclusive: boolean, reverse: boolean): Value | null {
+/** Cumulative product by doubling: pass k multiplies each element by the one 2^k positions before it, or by 1. */
+function cumulativeProduct(x: Value, axis: Value, exclusive: boolean, reverse: boolean): Value | null {
   const [at] = knownNumbers(axis) ?? []
   if (at === undefined || !x.shape) return null
   const place = at < 0 ? at + x.shape.length : at

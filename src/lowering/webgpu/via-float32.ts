@@ -1,28 +1,29 @@
 import { type DType, dtypes } from '../../ir/dtype.js'
 import type { Attributes, Value } from '../../ir/value.js'
 import { apply } from '../../op/apply.js'
-import type { OperatorName } from '../../op/op.js'
-import { definitionOf, op } from '../../op/op.js'
+import { definitionOf, type OperatorName, op } from '../../op/op.js'
 import type { AnyLowering } from '../lowering.js'
 
 export const cast = (x: Value, to: DType): Value => (x.dtype === to ? x : op.Cast(x, { to: dtypes[to].onnx }))
 
 type Move = (parts: readonly Value[]) => readonly Value[]
 
-/** Types that float32 holds exactly. */
+/** Types whose values float32 represents exactly. */
 const short: ReadonlySet<DType> = new Set(['bool', 'uint8', 'int8', 'uint16', 'int16'])
 
 /**
- * An operator that only moves elements, of types that its kernel does not have: bool and 8 and 16 bits go as float32; int32, where
- * `wide` says that it needs to, in two halves of 16 bits as float32, which are put together again.
+ * A lowering of an operator that only moves elements, for types that its kernel lacks. Booleans and 8- and 16-bit integers are
+ * moved as float32; int32, if `wide`, as two 16-bit halves in float32 that are combined again.
+ * @param slots the inputs whose elements are moved
+ * @param otherwise the lowering for types that the kernel has
  */
-export function moving(
+export function viaFloat32(
   operator: OperatorName,
   slots: readonly number[] | 'all',
   wide: boolean,
   otherwise?: AnyLowering,
 ): AnyLowering {
-  return (inputs, attributes, asked) => {
+  return (inputs, attributes, context) => {
     const moves = (slot: number) => slots === 'all' || slots.includes(slot)
     const dtype = inputs.find((value, slot) => value && moves(slot))!.dtype
     const move: Move = (parts) => {
@@ -32,18 +33,18 @@ export function moving(
         definition: definitionOf(operator),
         inputs: inputs.map((value, slot) => (value && moves(slot) ? rest.next().value! : value)),
         attributes: attributes as Attributes,
-        outputCount: asked.outputs,
+        outputCount: context.outputCount,
       })
     }
     const moved = inputs.filter((value, slot): value is Value => value !== null && moves(slot))
     if (short.has(dtype)) return move(moved.map((x) => cast(x, 'float32'))).map((y) => cast(y, dtype))
-    if (wide && dtype === 'int32') return inHalves(moved, move)
-    return otherwise?.(inputs, attributes, asked) ?? null
+    if (wide && dtype === 'int32') return splitInt32(moved, move)
+    return otherwise?.(inputs, attributes, context) ?? null
   }
 }
 
 /** x = 65536 high + low, both exact in float32. */
-function inHalves(xs: readonly Value[], move: Move): readonly Value[] {
+function splitInt32(xs: readonly Value[], move: Move): readonly Value[] {
   const high = xs.map((x) => op.Div(x, 2 ** 16))
   const low = xs.map((x, i) => op.Sub(x, op.Mul(high[i]!, 2 ** 16)))
   const [highs, lows] = [high, low].map((parts) => move(parts.map((part) => cast(part, 'float32'))))

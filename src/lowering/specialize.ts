@@ -6,10 +6,10 @@ import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { copyOf } from '../op/inline.js'
 
 /**
- * The same graph for inputs of these lengths only, by symbol: what follows from them is known and no longer computed. A program
- * of it leaves no shape arithmetic to the host, and a runtime that cannot avoid the host for it (see `lowered`) has none to do.
+ * Specializes a graph to given lengths of symbolic dims: shapes become constants, so that neither host nor device computes
+ * them.
  */
-export function fixed(spec: GraphSpec, lengths: ReadonlyMap<string, number>): GraphSpec {
+export function specialize(spec: GraphSpec, lengths: ReadonlyMap<string, number>): GraphSpec {
   const copies = new Map<Value, Value>()
   const inputs = new Map(
     [...spec.inputs].map(([name, value]) => {

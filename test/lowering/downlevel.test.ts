@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { dtypes } from '../../src/ir/dtype.js'
 import { scalar } from '../../src/ir/leaf.js'
 import { topological } from '../../src/ir/topology.js'
-import { lowered } from '../../src/lowering/lowered.js'
+import { lower } from '../../src/lowering/lower.js'
 import { webgpu } from '../../src/lowering/webgpu/index.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
@@ -22,7 +22,7 @@ function specsOf({ operator, inputs, outputs }: Form): readonly [GraphSpec, Grap
   return [alone, { ...alone, outputs: new Map([...alone.outputs, ...Object.entries(beside)]) }]
 }
 
-const cases = Object.keys(webgpu.older).flatMap((operator) =>
+const cases = Object.keys(webgpu.downlevel).flatMap((operator) =>
   forms()
     .get(operator)!
     .filter(({ dtype }) => dtype === 'float32')
@@ -32,7 +32,7 @@ const cases = Object.keys(webgpu.older).flatMap((operator) =>
 describe('lowered for WebGPU beside an operator of the newest set', () => {
   it.each(cases)('%s, %s: in older operators, with the same result', async (operator, _, form) => {
     const [alone, spec] = specsOf(form)
-    const nodes = topological(lowered(spec, webgpu).outputs.values())
+    const nodes = topological(lower(spec, webgpu).outputs.values())
     // Conv has nothing in its place; what may stand for it in older sets has not.
     const without = operator === 'Conv' ? 'ConvTranspose' : operator
     expect(nodes.map((node) => node.operator)).not.toContain(without)
