@@ -1,36 +1,26 @@
-import { type AdamOptions, adam, adamw } from '../optim/adam.js'
-import type { BaseOptimizer } from '../optim/base-optimizer.js'
-import { type IreOptions, ire } from '../optim/ire/ire.js'
+import { type IreOptions, ire, ireOptions } from '../optim/ire/ire.js'
 import type { Optimizer } from '../optim/optimizer.js'
-import { type SamOptions, sam } from '../optim/sam.js'
-import { type SgdOptions, sgd } from '../optim/sgd.js'
+import type { OptionSpec, OptionSpecs } from '../optim/option-specs.js'
+import { type BaseOptimizerRecipe, baseOptimizers, createBaseOptimizer } from '../optim/registry.js'
+import { type SamOptions, sam, samOptions } from '../optim/sam.js'
 import { OnnxIreError } from '../util/errors.js'
 import { choice, either, flag, type JsonSchema, kind, kinds, list, object, real, whole } from '../util/json-schema.js'
 
-type Around = { readonly sam?: SamOptions; readonly ire?: IreRecipe }
-
+/** Options of IRE in a recipe. */
 export interface IreRecipe extends Omit<IreOptions, 'warmup'> {
   /** In steps, or in epochs of the training data: IRE then starts with the first step of that epoch, counted from 0. */
   readonly warmup?: number | { readonly epochs: number }
 }
 
-/** A base optimizer, with SAM and IRE around it where they are given. */
-export type OptimizerRecipe = (
-  | ({ readonly kind: 'sgd' } & SgdOptions)
-  | ({ readonly kind: 'adam' } & AdamOptions)
-  | ({ readonly kind: 'adamw' } & AdamOptions)
-) &
-  Around
+/** A base optimizer, optionally with SAM and IRE around it. */
+export type OptimizerRecipe = BaseOptimizerRecipe & { readonly sam?: SamOptions; readonly ire?: IreRecipe }
 
-const bases = { sgd, adam, adamw } satisfies Record<OptimizerRecipe['kind'], unknown>
-
-/** The optimizer of a recipe. Throws `invalid-option`, also for epochs that are still to be counted in steps. */
+/** Creates the optimizer of a recipe. Throws `invalid-option`, also for a warm-up in epochs: see `inSteps`. */
 export function optimizerOf(recipe: OptimizerRecipe): Optimizer {
-  const { kind, sam: samOptions, ire: ireOptions, ...options } = recipe
-  // The kind ties the function to its options; the compiler does not follow that through a table.
-  const base = (bases[kind] as (options: SgdOptions & AdamOptions) => BaseOptimizer)(options)
-  const inner = samOptions ? sam(base, samOptions) : base
-  return ireOptions ? ire(inner, counted(ireOptions)) : inner
+  const { sam: samRecipe, ire: ireRecipe, ...baseRecipe } = recipe
+  const base = createBaseOptimizer(baseRecipe)
+  const inner = samRecipe ? sam(base, samRecipe) : base
+  return ireRecipe ? ire(inner, counted(ireRecipe)) : inner
 }
 
 function counted({ warmup, ...options }: IreRecipe): IreOptions {
@@ -61,56 +51,45 @@ export async function inSteps(
   return { ...optimizer, ire: { ...options, warmup: options.warmup.epochs * steps } }
 }
 
-const nonNegative = { minimum: 0 }
-const belowOne = { minimum: 0, exclusiveMaximum: 1 }
-const lr = real(nonNegative, 'the learning rate')
-const weightDecay = real(nonNegative)
+/** The JSON schema of one option of an optimizer. */
+function optionSchema(spec: OptionSpec): JsonSchema {
+  const { description } = spec
+  if (spec.type === 'boolean') return flag(description)
+  if (spec.type === 'choice') return choice(spec.choices, description)
+  const { min, max, open, integer } = spec.range
+  const bounds = {
+    minimum: min,
+    ...(max === Number.MAX_VALUE ? {} : open ? { exclusiveMaximum: max } : { maximum: max }),
+  }
+  if (spec.type === 'number') return integer ? whole(min, description) : real(bounds, description)
+  const length = spec.default.length
+  return list(real(bounds), { minItems: length, maxItems: length }, description)
+}
+
+const optionSchemas = <Options extends object>(specs: OptionSpecs<Options>) =>
+  Object.fromEntries(
+    Object.entries(specs as Readonly<Record<string, OptionSpec>>).map(([name, spec]) => [name, optionSchema(spec)]),
+  )
 
 const around = {
-  sam: object<SamOptions>({ rho: real(nonNegative, 'the length of the ascent'), adaptive: flag() }),
-  ire: object<IreRecipe>(
+  sam: object<Record<string, unknown>>(optionSchemas(samOptions)),
+  ire: object<Record<string, unknown>>(
     {
-      kappa: real(nonNegative, 'the enhancement'),
-      gamma: real({ minimum: 0, maximum: 1 }, 'the share of coordinates treated as flat'),
-      interval: whole(1, 'steps between two refreshes of the mask'),
+      ...optionSchemas(ireOptions),
       warmup: either(
         [whole(0), object<{ epochs: number }>({ epochs: whole(0) }, ['epochs'])],
         'the steps before IRE starts, or { epochs }',
       ),
-      beta: real(belowOne, 'the smoothing of the curvature'),
-      kappaDecay: flag('whether kappa follows the schedule'),
-      curvature: choice(['sampled', 'empirical', 'hutchinson'], 'where the curvature comes from'),
     },
-    ['kappa', 'gamma'],
+    Object.entries(ireOptions).flatMap(([name, spec]) => (spec.default === undefined ? [name] : [])),
   ),
 }
 
-const adamLike = (name: 'adam' | 'adamw') =>
-  object<{ kind: string } & AdamOptions & Around>(
-    {
-      kind: kind(name),
-      lr,
-      betas: list(real(belowOne), { minItems: 2, maxItems: 2 }, 'two numbers from 0 to below 1'),
-      eps: real(nonNegative),
-      weightDecay,
-      ...around,
-    },
-    ['kind'],
-  )
-
+/** The JSON schema of an optimizer in a recipe, derived from the table of base optimizers. */
 export const optimizerSchema: JsonSchema = kinds(
-  object<{ kind: string } & SgdOptions & Around>(
-    {
-      kind: kind('sgd'),
-      lr,
-      momentum: real(nonNegative),
-      dampening: real(nonNegative),
-      nesterov: flag(),
-      weightDecay,
-      ...around,
-    },
-    ['kind'],
+  ...Object.entries(baseOptimizers).map(([name, { options }]) =>
+    object<Record<string, unknown>>({ kind: kind(name), ...optionSchemas(options as OptionSpecs<object>), ...around }, [
+      'kind',
+    ]),
   ),
-  adamLike('adam'),
-  adamLike('adamw'),
 )

@@ -1,49 +1,39 @@
 import { describe, expect, test } from 'vitest'
 import { takeStep, update } from '../../src/backend/step.js'
-import { adam, adamw } from '../../src/optim/adam.js'
-import type { BaseOptimizer } from '../../src/optim/base-optimizer.js'
-import { ire } from '../../src/optim/ire/ire.js'
 import type { Optimizer } from '../../src/optim/optimizer.js'
 import type { ParameterSettings } from '../../src/optim/parameter-settings.js'
-import { sam } from '../../src/optim/sam.js'
+import { type BaseOptimizerRecipe, createBaseOptimizer } from '../../src/optim/registry.js'
 import { learningRateFactor } from '../../src/optim/schedule.js'
-import { sgd } from '../../src/optim/sgd.js'
 import { initialState } from '../../src/optim/state.js'
+import { allOptimizers, bases, createOptimizer, ireOptions, type OptimizerSpec, sams } from '../optim/optimizers.js'
 import { type OracleOptions, oracleTrajectory } from '../optim/oracle.js'
 import { curvatureOf, flatten, gradientOf, hessianOf, nameOf, split, start } from '../optim/problem.js'
 
 const steps = 40
 const lrFactor = (t: number) => learningRateFactor({ kind: 'cosine', warmup: 4, floor: 0.1 }, t, steps)
 
-const sgdOptions = { kind: 'sgd', lr: 0.02, momentum: 0, dampening: 0, nesterov: false, weightDecay: 0.01 } as const
-const adamOptions = { lr: 0.03, beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.05 }
-const betas = [0.9, 0.99] as const
-const bases: [string, BaseOptimizer, OracleOptions['base']][] = [
-  ['sgd', sgd({ lr: 0.02, weightDecay: 0.01 }), sgdOptions],
-  [
-    'sgd with momentum',
-    sgd({ lr: 0.02, momentum: 0.8, dampening: 0.1, weightDecay: 0.01 }),
-    { ...sgdOptions, momentum: 0.8, dampening: 0.1 },
-  ],
-  [
-    'nesterov',
-    sgd({ lr: 0.02, momentum: 0.8, nesterov: true, weightDecay: 0.01 }),
-    { ...sgdOptions, momentum: 0.8, nesterov: true },
-  ],
-  ['adam', adam({ lr: 0.03, betas, weightDecay: 0.05 }), { kind: 'adam', ...adamOptions }],
-  ['adamw', adamw({ lr: 0.03, betas, weightDecay: 0.05 }), { kind: 'adamw', ...adamOptions }],
-]
-const sams: [string, OracleOptions['sam']][] = [
-  ['', null],
-  [', sam', { rho: 0.1, adaptive: false }],
-  [', adaptive sam', { rho: 0.3, adaptive: true }],
-]
-const ireOptions = { kappa: 1.5, gamma: 0.7, interval: 3, warmup: 5, beta: 0, kappaDecay: false }
-const ires: [string, OracleOptions['ire']][] = [
-  ['', null],
-  [', ire', ireOptions],
-  [', ire with kappaDecay and beta', { ...ireOptions, beta: 0.6, kappaDecay: true }],
-]
+/** The oracle's form of a base optimizer. A new kind needs its formula in the oracle. */
+function oracleBase(recipe: BaseOptimizerRecipe): OracleOptions['base'] {
+  const { lr, options } = createBaseOptimizer(recipe)
+  if (recipe.kind === 'sgd') return { kind: 'sgd', ...(options as Omit<SgdOracle, 'kind'>) }
+  const {
+    eps,
+    weightDecay,
+    betas: [beta1, beta2],
+  } = options as { eps: number; weightDecay: number; betas: [number, number] }
+  return { kind: recipe.kind, lr, beta1, beta2, eps, weightDecay }
+}
+
+type SgdOracle = Extract<OracleOptions['base'], { kind: 'sgd' }>
+
+const oracleOptions = ({ base, sam, ire }: OptimizerSpec): OracleOptions => ({
+  base: oracleBase(base),
+  sam: sam ? { rho: sam.rho!, adaptive: sam.adaptive ?? false } : null,
+  ire: ire ? { interval: 10, warmup: 0, beta: 0, kappaDecay: false, ...ire } : null,
+})
+
+const withSam = { sam: { rho: 0.1 } } as const
+const enhanced = { ire: ireOptions } as const
 
 /** The plain implementation rounds what it stores; in single precision an update rounds every operation besides. */
 const tolerance = (type: Float32ArrayConstructor | Float64ArrayConstructor) => (type === Float32Array ? 5e-6 : 1e-11)
@@ -95,79 +85,46 @@ const settings: Readonly<Record<string, ParameterSettings>> = {
 }
 const group = (i: number) => settings[nameOf(i)] ?? {}
 
-const compose = (
-  base: BaseOptimizer,
-  samOptions: OracleOptions['sam'],
-  enhancement: OracleOptions['ire'],
-): Optimizer => {
-  const inner = samOptions ? sam(base, samOptions) : base
-  return enhancement ? ire(inner, enhancement) : inner
-}
-
 for (const type of [Float32Array, Float64Array])
   describe(`40 steps in ${type.name} agree with the plain implementation to ${tolerance(type)}`, () => {
+    const run = (spec: OptimizerSpec, extra: Partial<OracleOptions> = {}, far?: number) =>
+      agree(createOptimizer(spec), { ...oracleOptions(spec), ...extra }, type, far)
     const ends = new Set<string>()
-    for (const [baseName, base, oracleBase] of bases)
-      for (const [samName, samOptions] of sams)
-        for (const [ireName, enhancement] of ires)
-          test(`${baseName}${samName}${ireName}`, async () => {
-            const options = { base: oracleBase, sam: samOptions, ire: enhancement }
-            const end = await agree(compose(base, samOptions, enhancement), options, type)
-            ends.add(end.map((x) => x.toFixed(5)).join())
-          })
-    test('and no two of them are the same optimizer', () => {
-      expect(ends.size).toBe(bases.length * sams.length * ires.length)
+    for (const [name, spec] of allOptimizers())
+      test(name, async () => {
+        const end = await run(spec)
+        ends.add(end.map((x) => x.toFixed(5)).join())
+      })
+    test('all optimizers > end of the trajectory > differs for each', () => {
+      expect(ends.size).toBe(allOptimizers().length)
     })
-    test('with clipping, which SAM applies to the second gradient', async () => {
-      for (const [, base, oracleBase] of bases)
-        await agree(
-          compose(base, sams[1]![1], ires[1]![1]),
-          { base: oracleBase, sam: sams[1]![1], ire: ires[1]![1], clip: 3 },
-          type,
-        )
-    })
-    test('with empirical curvature, which asks for no gradient of its own', async () => {
-      const [, base, oracleBase] = bases[4]!
-      const optimizer = ire(sam(base, { rho: 0.1 }), { ...ireOptions, curvature: 'empirical' })
-      await agree(
-        optimizer,
-        { base: oracleBase, sam: { rho: 0.1, adaptive: false }, ire: { ...ireOptions, curvature: 'empirical' } },
-        type,
-      )
-    })
-    test('clipped by value, alone and before the norm', async () => {
-      for (const [, base, oracleBase] of bases)
+    for (const [name, base] of Object.entries(bases)) {
+      test(`${name} > clipNorm with SAM and IRE > clips the second gradient`, async () => {
+        await run({ base, ...withSam, ...enhanced }, { clip: 3 })
+      })
+      test(`${name} > clipValue > is applied alone and before clipNorm`, async () => {
         for (const clips of [{ clipValue: 0.4 }, { clipValue: 0.4, clip: 1 }, { clipValue: 3, clip: 0.5 }])
-          await agree(
-            compose(base, sams[1]![1], ires[1]![1]),
-            { base: oracleBase, sam: sams[1]![1], ire: ires[1]![1], ...clips },
-            type,
-            0.1,
-          )
-    })
-    for (const beta of [0, 0.6])
-      test(`with the Hessian's diagonal, smoothed by ${beta}`, async () => {
-        const enhancement = { ...ireOptions, beta, curvature: 'hutchinson' } as const
-        for (const [, base, oracleBase] of bases)
-          await agree(compose(base, null, enhancement), { base: oracleBase, sam: null, ire: enhancement }, type)
+          await run({ base, ...withSam, ...enhanced }, clips, 0.1)
       })
-    for (const [baseName, base, oracleBase] of bases)
-      test(`with settings per tensor: ${baseName}`, async () => {
-        for (const [, samOptions] of sams)
+      test(`${name} > settings per tensor`, async () => {
+        for (const around of Object.values(sams))
           for (const enhancement of [
-            null,
-            ireOptions,
-            { ...ireOptions, beta: 0.6, curvature: 'empirical' },
-            { ...ireOptions, beta: 0.6, curvature: 'hutchinson' },
-          ] as const) {
-            const options = { base: oracleBase, sam: samOptions, ire: enhancement, clip: 2, clipValue: 1, group }
-            await agree(compose(base, samOptions, enhancement), options, type, 0.1)
-          }
+            {},
+            enhanced,
+            { ire: { ...ireOptions, beta: 0.6, curvature: 'empirical' } },
+            { ire: { ...ireOptions, beta: 0.6, curvature: 'hutchinson' } },
+          ] as const)
+            await run({ base, ...around, ...enhancement }, { clip: 2, clipValue: 1, group }, 0.1)
       })
+    }
   })
 
 test('update, the entry over plain arrays, takes the same steps and leaves its input alone', async () => {
-  const optimizer = compose(bases[4]![1], sams[1]![1], ires[2]![1])
+  const optimizer = createOptimizer({
+    base: bases['adamw']!,
+    ...withSam,
+    ire: { ...ireOptions, beta: 0.6, kappaDecay: true },
+  })
   const gradients = (at: ReturnType<typeof split>) => split(gradientOf(flatten(at)), Float32Array)
   const curvature = (at: ReturnType<typeof split>) => split(curvatureOf(flatten(at)), Float32Array)
   const inPlace = split(start, Float32Array)

@@ -3,13 +3,14 @@ import { adamw, crossEntropy, ire, type Runtime, sam, Trainer } from '../../src/
 import { type CApiOptions, cApi, node } from '../../src/node/index.js'
 import { sgd } from '../../src/optim/sgd.js'
 import type { Device } from '../../src/runtime/device.js'
-import { agree, bases, options, settings } from '../backend/onnx/device-run.js'
+import { agree, settings } from '../backend/onnx/device-run.js'
+import { bases, createOptimizer, ireOptions } from '../optim/optimizers.js'
 import { type Needs, needs } from '../requirements.js'
 import { clusters, flat, smallMlp } from '../train/problem.js'
 
 const cudaNeeded = await needs('cuda')
 
-const enhanced = ire(sam(adamw({ lr: 0.03 }), { rho: 0.1 }), options)
+const enhanced = ire(sam(adamw({ lr: 0.03 }), { rho: 0.1 }), ireOptions)
 
 describe.each<[string, Partial<Needs>, CApiOptions, number]>([
   ['the CPU', {}, { threads: 1, resident: true }, 1e-5],
@@ -25,12 +26,12 @@ describe.each<[string, Partial<Needs>, CApiOptions, number]>([
     for (const runtime of open) await runtime.dispose()
   })
 
-  it.each(bases)(
+  it.each(Object.entries(bases))(
     'agrees with plain arrays to 1e-5 after 50 steps of %s, with and without SAM and IRE',
     needed,
     async (_, base) => {
-      await agree(device(), base)
-      await agree(device(), ire(sam(base, { rho: 0.1 }), options))
+      await agree(device(), createOptimizer({ base }))
+      await agree(device(), createOptimizer({ base, sam: { rho: 0.1 }, ire: ireOptions }))
     },
   )
 

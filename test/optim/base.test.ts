@@ -59,7 +59,7 @@ describe('options', () => {
     ['beta of 1', () => adam({ betas: [0.9, 1] }), /adam: option 'betas\[1\]' is 1; it must be a number in \[0, 1\)/],
     ['Nesterov alone', () => sgd({ nesterov: true }), /'nesterov'/],
     ['Nesterov dampened', () => sgd({ nesterov: true, momentum: 0.9, dampening: 0.1 }), /'nesterov'/],
-    ['misspelt', () => adamw(JSON.parse('{ "weight_decay": 0.1 }')), /no option 'weight_decay'; it takes lr, betas/],
+    ['misspelt', () => adamw(JSON.parse('{ "weight_decay": 0.1 }')), /no option 'weight_decay'.*lr, betas/],
     ['no pair', () => adamw(JSON.parse('{ "betas": 0.9 }')), /two numbers/],
     ['a string', () => sgd(JSON.parse('{ "lr": "0.1" }')), /'lr' is '0.1'/],
   ]

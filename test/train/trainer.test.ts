@@ -340,7 +340,7 @@ describe('a model whose file fixes the number of examples', () => {
     const last = await create(fixed(4), { batchSize: 8 })
     const before = flat(last.parameters)
     expect((await refusal(() => trained(last, subset(points, { end: 18 }), { totalEpochs: 1 }))).message).toMatch(
-      /holds 2/,
+      /has 2/,
     )
     expect(flat(last.parameters)).toEqual(before)
     const validation = subset(points, { end: 18 })

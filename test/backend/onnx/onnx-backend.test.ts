@@ -8,18 +8,15 @@ import { sam } from '../../../src/optim/sam.js'
 import { sgd } from '../../../src/optim/sgd.js'
 import { cloneState, initialState } from '../../../src/optim/state.js'
 import type { Device, DeviceTensor } from '../../../src/runtime/device.js'
+import { allOptimizers, bases, createOptimizer, ireOptions } from '../../optim/optimizers.js'
 import { gradientOf, split, start } from '../../optim/problem.js'
 import {
   agree,
   answers,
-  bases,
   createOnnxBackend,
   deviceStep,
   downloaded,
-  ires,
   loadedBackend,
-  options,
-  sams,
   settings,
   unchanged,
   uploaded,
@@ -32,30 +29,23 @@ afterAll(() => runtime.dispose())
 
 describe('50 steps by graphs on a device agree with those of plain arrays to 1e-5', () => {
   const ends = new Set<string>()
-  for (const [baseName, base] of bases)
-    for (const [samName, around] of sams)
-      test(`${baseName}${samName}`, async () => {
-        for (const [, enhancement] of ires) {
-          const inner = around(base)
-          ends.add(await agree(device, enhancement ? ire(inner, enhancement) : inner))
-        }
-      })
-  test('and no two of them are the same optimizer', () => {
-    expect(ends.size).toBe(bases.length * sams.length * ires.length)
+  for (const [name, spec] of allOptimizers())
+    test(name, async () => {
+      ends.add(await agree(device, createOptimizer(spec)))
+    })
+  test('all optimizers > end of the trajectory > differs for each', () => {
+    expect(ends.size).toBe(allOptimizers().length)
   })
-  for (const [baseName, base] of bases) {
-    test(`${baseName}, clipped by value and norm`, async () => {
+  for (const [name, base] of Object.entries(bases))
+    test(`${name} > clipping by value and norm`, async () => {
+      const optimizer = createOptimizer({ base, sam: { rho: 0.1 }, ire: ireOptions })
       for (const clips of [{ clipNorm: 3 }, { clipValue: 0.4 }, { clipValue: 0.4, clipNorm: 1 }, { clipNorm: 1e30 }])
-        await agree(device, ire(sam(base, { rho: 0.1 }), options), clips)
+        await agree(device, optimizer, clips)
     })
-    test(`${baseName}, with settings per tensor`, async () => {
-      for (const [, around] of sams)
-        for (const [, enhancement] of ires) {
-          const inner = around(base)
-          await agree(device, enhancement ? ire(inner, enhancement) : inner, { settings, clipNorm: 2, clipValue: 1 })
-        }
+  for (const [name, spec] of allOptimizers())
+    test(`${name} > settings per tensor`, async () => {
+      await agree(device, createOptimizer(spec), { settings, clipNorm: 2, clipValue: 1 })
     })
-  }
 })
 
 test('device memory > 50 steps > the number of tensors is constant, and 0 after dispose', async () => {
@@ -83,7 +73,7 @@ test('device memory > 50 steps > the number of tensors is constant, and 0 after 
     upload: async (tensor) => counted(await device.upload(tensor)),
     download: (tensor) => device.download(tensor),
   }
-  const optimizer = ire(sam(adamw({ lr: 0.03 })), { ...options, warmup: 0, beta: 0.5 })
+  const optimizer = ire(sam(adamw({ lr: 0.03 })), { ...ireOptions, warmup: 0, beta: 0.5 })
   const parameters = split(start, Float32Array)
   const backend = await loadedBackend(counting, optimizer, parameters, initialState(optimizer, parameters))
   const counts: number[] = []
@@ -141,7 +131,7 @@ test('a gradient that is not finite leaves everything as it was, mask too', asyn
 })
 
 test('what is stored and loaded goes on bit for bit', async () => {
-  const optimizer = ire(adamw({ lr: 0.03 }), { ...options, beta: 0.5 })
+  const optimizer = ire(adamw({ lr: 0.03 }), { ...ireOptions, beta: 0.5 })
   const run = async (resumesAt: number) => {
     const parameters = split(start, Float32Array)
     const state = initialState(optimizer, parameters)

@@ -16,8 +16,8 @@ import { GpuTensor } from '../../../../src/web/gpu-tensor.js'
 import { Turns } from '../../../../src/web/turns.js'
 import { bytesOf, downloadBuffers } from '../../../../src/web/webgpu-backend/state-transfer.js'
 import { WebGpuBackend } from '../../../../src/web/webgpu-backend/webgpu-backend.js'
+import { createOptimizer, type OptimizerSpec } from '../../../optim/optimizers.js'
 import { curvatureOf, flatten, gradientOf, hessianOf, split, start } from '../../../optim/problem.js'
-import { type OptimizerSpec, optimizerOf } from '../optimizers.js'
 
 /** What was asked of the device so far. */
 const asked = { submits: 0, maps: 0, mappedBytes: 0, dispatches: 0 }
@@ -218,7 +218,7 @@ export function trajectory(spec: OptimizerSpec, steps: number, context: StepCont
     return all
   }
   const at = (step: number): StepContext => (decay ? { ...context, lrFactor: 1 / (1 + step / 10) } : context)
-  return compare(optimizerOf(spec), split(start, Float32Array), gradient, steps, at)
+  return compare(createOptimizer(spec), split(start, Float32Array), gradient, steps, at)
 }
 
 /** Steps with random gradients, of tensors of these lengths; `sizes` are the magnitudes that gradients have by turns. */
@@ -236,7 +236,7 @@ export function randomly(
     )
   const gradient = () => draw((i) => sizes[i % sizes.length]!)
   return compare(
-    optimizerOf(spec),
+    createOptimizer(spec),
     draw(() => 1),
     gradient,
     steps,
@@ -285,7 +285,7 @@ export async function spoil(
   value: number | string,
   context: StepContext = {},
 ) {
-  const optimizer = optimizerOf(spec)
+  const optimizer = createOptimizer(spec)
   const parameters = split(start, Float32Array)
   const state = initialState(optimizer, parameters)
   const good = (kind: GradientKind, where: ParameterArrays) =>
@@ -344,7 +344,7 @@ export async function spoil(
  * in plain arrays that never were.
  */
 export async function abandon(spec: OptimizerSpec, steps: number, requests: readonly number[], good: number) {
-  const optimizer = optimizerOf(spec)
+  const optimizer = createOptimizer(spec)
   const parameters = split(start, Float32Array)
   const state = initialState(optimizer, parameters)
   const { device, backend } = await backendOf(optimizer, parameters)
@@ -454,7 +454,7 @@ export async function retry() {
 /** What one step asks of the device, once all is warm: not counting what the test itself does. */
 export async function cost(spec: OptimizerSpec, lengths: readonly number[], steps: number) {
   const random = new Random(5)
-  const optimizer = optimizerOf(spec)
+  const optimizer = createOptimizer(spec)
   const entries = lengths.map((n, i) => [`t${i}`, Float32Array.from({ length: n }, () => random.normal())] as const)
   const parameters: ParameterArrays = Object.fromEntries(entries)
   const { device, backend } = await backendOf(optimizer, parameters)

@@ -1,0 +1,42 @@
+import { adam, adamOptions, adamw, adamwOptions } from './adam.js'
+import type { BaseOptimizer } from './base-optimizer.js'
+import type { OptionSpecs } from './option-specs.js'
+import { sgd, sgdOptions } from './sgd.js'
+
+/** A base optimizer: its factory, its options, and a summary for help texts. */
+interface RegisteredOptimizer<Options extends object> {
+  readonly create: (options?: Options) => BaseOptimizer
+  readonly options: OptionSpecs<Options>
+  readonly summary: string
+}
+
+const register = <Options extends object>(
+  create: (options?: Options) => BaseOptimizer,
+  options: OptionSpecs<Options>,
+  summary: string,
+): RegisteredOptimizer<Options> => ({ create, options, summary })
+
+/**
+ * All base optimizers by kind. Recipes, their JSON schema, the help of the command line and the tests are derived from this
+ * table: a new optimizer needs its file, a row here and an export.
+ */
+export const baseOptimizers = {
+  sgd: register(sgd, sgdOptions, 'gradient descent with momentum'),
+  adam: register(adam, adamOptions, 'Adam with L2'),
+  adamw: register(adamw, adamwOptions, 'Adam with decoupled weight decay'),
+} as const
+
+/** The kind of a base optimizer in a recipe. */
+export type OptimizerKind = keyof typeof baseOptimizers
+
+/** A base optimizer as plain data: its kind and options. */
+export type BaseOptimizerRecipe = {
+  [Kind in OptimizerKind]: { readonly kind: Kind } & NonNullable<Parameters<(typeof baseOptimizers)[Kind]['create']>[0]>
+}[OptimizerKind]
+
+/** Creates a base optimizer from its kind and options. Throws `invalid-option`. */
+export function createBaseOptimizer({ kind, ...options }: BaseOptimizerRecipe): BaseOptimizer {
+  // The type of a recipe ties the options to the kind; the compiler does not follow this through the table.
+  const { create } = baseOptimizers[kind] as RegisteredOptimizer<object>
+  return create(options)
+}

@@ -1,0 +1,83 @@
+import { type IreOptions, ire } from '../../src/optim/ire/ire.js'
+import type { Optimizer } from '../../src/optim/optimizer.js'
+import { type BaseOptimizerRecipe, baseOptimizers, createBaseOptimizer } from '../../src/optim/registry.js'
+import { type SamOptions, sam } from '../../src/optim/sam.js'
+
+/** An optimizer as JSON. */
+export interface OptimizerSpec {
+  readonly base: BaseOptimizerRecipe
+  readonly sam?: SamOptions
+  readonly ire?: IreOptions
+}
+
+export function createOptimizer({ base, sam: samOptions, ire: ireOptions }: OptimizerSpec): Optimizer {
+  const inner = samOptions ? sam(createBaseOptimizer(base), samOptions) : createBaseOptimizer(base)
+  return ireOptions ? ire(inner, ireOptions) : inner
+}
+
+/** Values of options under test that differ from the defaults; a registered optimizer gets those that it has. */
+const testValues: Readonly<Record<string, unknown>> = { lr: 0.03, betas: [0.9, 0.99], weightDecay: 0.05 }
+
+/** Further cases of optimizers whose options change the formula. */
+const variants: Readonly<Record<string, BaseOptimizerRecipe>> = {
+  'sgd with momentum': { kind: 'sgd', lr: 0.02, momentum: 0.8, dampening: 0.1, weightDecay: 0.01 },
+  nesterov: { kind: 'sgd', lr: 0.02, momentum: 0.8, nesterov: true, weightDecay: 0.01 },
+}
+
+/** Every registered base optimizer, and variants: the cases of all tests of optimizers, on every backend. */
+export const bases: Readonly<Record<string, BaseOptimizerRecipe>> = {
+  ...Object.fromEntries(
+    Object.entries(baseOptimizers).map(([kind, { options }]) => [
+      kind,
+      { kind, ...Object.fromEntries(Object.entries(testValues).filter(([name]) => name in options)) },
+    ]),
+  ),
+  ...variants,
+} as Record<string, BaseOptimizerRecipe>
+
+export const sams: Readonly<Record<string, Pick<OptimizerSpec, 'sam'>>> = {
+  '': {},
+  ', sam': { sam: { rho: 0.1 } },
+  ', adaptive sam': { sam: { rho: 0.3, adaptive: true } },
+}
+
+export const ireOptions = { kappa: 1.5, gamma: 0.7, interval: 3, warmup: 5 } as const
+
+export const ires: Readonly<Record<string, Pick<OptimizerSpec, 'ire'>>> = {
+  '': {},
+  ', ire': { ire: ireOptions },
+  ', ire with kappaDecay and beta': { ire: { ...ireOptions, beta: 0.6, kappaDecay: true } },
+  ', ire of the empirical curvature': { ire: { ...ireOptions, curvature: 'empirical' } },
+  ', ire of the Hessian': { ire: { ...ireOptions, curvature: 'hutchinson' } },
+  ', ire of the Hessian with beta': { ire: { ...ireOptions, curvature: 'hutchinson', beta: 0.6 } },
+}
+
+/** Every combination of base, SAM and IRE, by name. */
+export const allOptimizers = (): [name: string, spec: OptimizerSpec][] =>
+  Object.entries(bases).flatMap(([baseName, base]) =>
+    Object.entries(sams).flatMap(([samName, around]) =>
+      Object.entries(ires).map(([ireName, enhancement]): [string, OptimizerSpec] => [
+        `${baseName}${samName}${ireName}`,
+        { base, ...around, ...enhancement },
+      ]),
+    ),
+  )
+
+/** Combinations that cover every pair of base and SAM, base and IRE, SAM and IRE: greedy, in a fixed order. */
+export function pairwiseOptimizers(): [name: string, spec: OptimizerSpec][] {
+  const pairsOf = ([name, { base, sam, ire }]: [string, OptimizerSpec]) => {
+    const [b, s, i] = [JSON.stringify(base), JSON.stringify(sam ?? null), JSON.stringify(ire ?? null)]
+    return { name, pairs: [`b${b} s${s}`, `b${b} i${i}`, `s${s} i${i}`] }
+  }
+  const candidates = allOptimizers()
+  const open = new Set(candidates.flatMap((candidate) => pairsOf(candidate).pairs))
+  const chosen: [string, OptimizerSpec][] = []
+  while (open.size > 0) {
+    const gain = (candidate: [string, OptimizerSpec]) =>
+      pairsOf(candidate).pairs.filter((pair) => open.has(pair)).length
+    const best = candidates.reduce((a, b) => (gain(b) > gain(a) ? b : a))
+    for (const pair of pairsOf(best).pairs) open.delete(pair)
+    chosen.push(best)
+  }
+  return chosen
+}
