@@ -10,7 +10,7 @@ import { type AttributeProto, attributeTypes, type GraphProto, type NodeProto } 
 import { readTensor, toTensorProto } from './proto/tensor.js'
 import { decodeUtf8, encodeUtf8 } from './proto/wire.js'
 
-/** A node's attributes for the file; those that say no more than the operator's default are left out. */
+/** Converts the attributes of a node to messages. Attributes equal to the operator's default are omitted. */
 export function writeAttributes(node: Node, writeBody: (body: Body) => GraphProto): AttributeProto[] {
   const specs: AttributeSpecs = definitionOf(node.operator).attributes
   return Object.entries(node.attributes).flatMap(([name, value]) => {
@@ -58,23 +58,25 @@ const hasType: Readonly<Record<AttributeSpec['type'], (value: Attribute) => bool
 }
 const isList = (value: Attribute): value is Extract<Attribute, readonly unknown[]> => Array.isArray(value)
 
-/** Throws `invalid-model` naming the first attribute that holds another type than the operator takes. */
+/** Throws `invalid-model` with the name of the first attribute whose type differs from that in the operator's definition. */
 export function checkAttributes(place: string, specs: AttributeSpecs, attributes: Attributes): void {
   for (const [name, value] of Object.entries(attributes)) {
     const spec = Object.hasOwn(specs, name) ? specs[name] : undefined
     if (spec && value !== undefined && !hasType[spec.type](value))
-      throw new OnnxIreError('invalid-model', `${place}: its attribute '${name}' is not of the type ${spec.type}`)
+      throw new OnnxIreError('invalid-model', `${place}: its attribute '${name}' must have the type ${spec.type}`)
   }
 }
 
-type Carrier = Pick<NodeProto, 'attribute' | 'opType' | 'name' | 'output'>
+type AttributeOwner = Pick<NodeProto, 'attribute' | 'opType' | 'name' | 'output'>
 
 /**
- * A node's attributes as values. `readBody` reads the graphs of control flow; `given` is what attributes of the function
- * around the node stand for: one that refers to an attribute that was not given is absent.
+ * Reads the attributes of a node.
+ *
+ * @param readBody reads the graphs of control flow
+ * @param given the attribute values of the enclosing function. An attribute that refers to a missing one is absent.
  */
 export function readAttributes(
-  node: Carrier,
+  node: AttributeOwner,
   external: ExternalData | null,
   readBody: (graph: GraphProto) => Body,
   given: Readonly<Record<string, Attribute>> = {},
@@ -91,7 +93,7 @@ export function readAttributes(
 
 function readValue(
   attribute: AttributeProto,
-  node: Carrier,
+  node: AttributeOwner,
   external: ExternalData | null,
   readBody: (graph: GraphProto) => Body,
 ): Attribute {
@@ -117,11 +119,11 @@ function readValue(
   }
   throw new OnnxIreError(
     'invalid-model',
-    `${node.opType} '${node.name ?? node.output[0]}': attribute '${attribute.name}' has no usable value (type ${attribute.type})`,
+    `${node.opType} '${node.name ?? node.output[0]}': attribute '${attribute.name}' has no value of a supported type (type ${attribute.type})`,
   )
 }
 
-/** Files before IR version 2 leave the type out. */
+/** The type of an attribute from its content: files before IR version 2 have no explicit type. */
 function inferType({ i, f, s, t, g, ints, floats, strings }: AttributeProto): number | undefined {
   if (i !== undefined) return attributeTypes.int
   if (f !== undefined) return attributeTypes.float

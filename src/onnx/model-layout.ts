@@ -13,30 +13,32 @@ import { rewrite } from './proto/rewrite.js'
 import type { ModelProto, TensorProto } from './proto/schema.js'
 import { countRawBytes, readTensor, toRawBytes } from './proto/tensor.js'
 
-/** A model and the one data file that goes with it. */
+/** A model message and the content of its data file. */
 export interface ModelLayout {
   readonly proto: ModelProto
-  /** What goes where in the data file, in order; the bytes between are zero. Empty when there is no data file. */
+  /** The pieces of the data file in order; bytes between them are zero. Empty if the model has no data file. */
   readonly pieces: readonly DataPiece[]
 }
 
 export interface DataPiece {
   readonly offset: number
   readonly length: number
-  /** Reads or refers to the bytes; called once, when it is this piece's turn. */
+  /** Returns the bytes, possibly as a view. Called once, when the piece is written. */
   bytes(): Uint8Array
 }
 
-/** onnxruntime maps a data file into memory page by page. */
+/** The page size by which onnxruntime maps a data file into memory. */
 const pageBytes = 4096
 
-/** From this size on a tensor is worth its own place outside of the model; what onnx itself uses. */
+/** The size in bytes from which tensors are moved to external data, as in the Python package onnx. */
 const defaultThreshold = 1024
 
 /**
- * What goes into a model's file and what into a data file named `location` beside it. Without a wish, external tensors
- * stay external and others move out only from a model of more than `limit` bytes; `true` moves out large initializers, a
- * number those of so many bytes and more, and `false` moves everything in.
+ * Lays out a model for a model file and a data file named `location` next to it.
+ *
+ * @param externalData `true` moves large initializers to the data file, a number those of at least so many bytes; `false`
+ *   moves all tensors into the model file. By default external tensors remain external, and large initializers move to
+ *   the data file only if the model file would exceed `limit` bytes.
  */
 export function layOutModel(
   model: Model,
@@ -53,16 +55,18 @@ export function layOutModel(
 }
 
 /**
- * Puts a model's external tensors, and with a `threshold` also the initializers of its main graph that have at least so
- * many bytes, into one file named `location`. A model whose tensors already share one file keeps them where they are
- * in it, so that only replaced tensors change the file; otherwise they follow one another, the large ones on page
- * boundaries.
+ * Moves the external tensors of a model, and the initializers of its main graph that have at least `threshold` bytes (none
+ * for null), to one file named `location`. If all external tensors already share a file and none is added, they keep their
+ * offsets, so that only replaced tensors change the file. Otherwise they follow one another, large ones at page boundaries.
  */
 function layOutExternal({ proto, external }: Model, location: string, threshold: number | null): ModelLayout {
-  const outside = collectTensorProtos(proto).filter(isExternal)
+  const externalTensors = collectTensorProtos(proto).filter(isExternal)
   const moved =
     threshold === null ? [] : (proto.graph?.initializer ?? []).filter((tensor) => isMovable(tensor, threshold))
-  const slots = moved.length === 0 && sharesOneFile(outside) ? readSlots(outside) : assignSlots([...outside, ...moved])
+  const slots =
+    moved.length === 0 && sharesOneFile(externalTensors)
+      ? readSlots(externalTensors)
+      : assignSlots([...externalTensors, ...moved])
 
   const ranges = new Map<TensorProto, ExternalRange & { length: number }>()
   for (const { tensors, offset, length } of slots) {
@@ -81,7 +85,7 @@ function layOutExternal({ proto, external }: Model, location: string, threshold:
   }
 }
 
-/** Tensors that share bytes, and where they lie. */
+/** Tensors that share bytes, and their range in the data file. */
 interface Slot {
   readonly tensors: readonly TensorProto[]
   readonly offset: number
@@ -101,7 +105,7 @@ function storedBytes(tensor: TensorProto): number {
   if (length === undefined) {
     throw new OnnxIreError(
       'external-data',
-      `tensor ${JSON.stringify(tensor.name ?? '')} is external data without a length, of a type this library does not know`,
+      `tensor ${JSON.stringify(tensor.name ?? '')} is external data of an unsupported type and without a length`,
     )
   }
   return length
@@ -116,7 +120,7 @@ function readBytes(tensor: TensorProto, length: number, external: ExternalData |
 
 const rangeKey = (tensor: TensorProto): string => JSON.stringify(readExternalRange(tensor))
 
-/** Tensors with the same range are tied; one whose elements were replaced is on its own. */
+/** Groups tensors with the same range. A tensor whose elements were replaced is a group of its own. */
 function groupByRange(tensors: readonly TensorProto[]): readonly (readonly TensorProto[])[] {
   const groups = new Map<TensorProto | string, TensorProto[]>()
   for (const tensor of tensors) {
@@ -140,10 +144,10 @@ function readSlots(tensors: readonly TensorProto[]): readonly Slot[] {
     .sort((a, b) => a.offset - b.offset)
 }
 
-/** A hole that no alignment explains: the file is also used by others, or is no file anyone wrote. */
+/** The largest gap between tensors that alignment explains. A larger one means that the file is also used by others. */
 const maxGap = 2 ** 20
 
-/** Whether the tensors lie in one file, without overlaps and large holes. */
+/** Whether the tensors are in one file, without overlaps and large gaps. */
 function sharesOneFile(tensors: readonly TensorProto[]): boolean {
   if (new Set(tensors.map((tensor) => readExternalRange(tensor).location)).size > 1) return false
   let end = 0

@@ -12,22 +12,28 @@ import type { ModelProto, NodeProto, TensorProto } from './proto/schema.js'
 import { readTensor, replaceData, toRawBytes } from './proto/tensor.js'
 import { locateTensors } from './tensor-locations.js'
 
-/** A model as it stands in a file, and where the tensors are that lie outside of it. */
+/** A model file: its decoded message, and the source of its external data (null if it has none, or none was given). */
 export interface Model {
   readonly proto: ModelProto
   readonly external: ExternalData | null
 }
 
-/** The most bytes a protobuf message, and so a model file without external data, may have. */
+/** The largest protobuf message in bytes, and so the largest model file without external data. */
 export const maxModelBytes = 2 ** 31 - 1
 
 /**
- * Reads an ONNX model. Its tensors refer to `bytes`: do not write to them afterwards. Throws `invalid-model` when they are
- * not a model, saying what they are instead where that can be told.
+ * Decodes an ONNX model from the bytes of a file. Its tensors are views of `bytes`, so do not write to them afterwards.
+ *
+ * @param external the source of tensors in other files, for instance `externalFiles`
+ * @throws OnnxIreError `invalid-model` if the bytes are not an ONNX model; the message names their format if it is known
+ *
+ * @example
+ * const bytes = new Uint8Array(await (await fetch('model.onnx')).arrayBuffer())
+ * const model = decodeModel(bytes)
  */
 export function decodeModel(bytes: Uint8Array, external: ExternalData | null = null): Model {
   const format = describeFormat(bytes)
-  if (bytes.length === 0) throw new OnnxIreError('invalid-model', 'not an ONNX model: there are no bytes in it')
+  if (bytes.length === 0) throw new OnnxIreError('invalid-model', 'not an ONNX model: it has no bytes')
   let proto: ModelProto
   try {
     proto = decode('ModelProto', bytes)
@@ -36,22 +42,28 @@ export function decodeModel(bytes: Uint8Array, external: ExternalData | null = n
     throw new OnnxIreError('invalid-model', `not an ONNX model: ${format}`, { cause })
   }
   if (!proto.graph) {
-    throw new OnnxIreError('invalid-model', `not an ONNX model: ${format ?? 'there is no graph in it'}`)
+    throw new OnnxIreError('invalid-model', `not an ONNX model: ${format ?? 'it has no graph'}`)
   }
   return { proto, external }
 }
 
 /**
- * The bytes of a model: those it was decoded from wherever nothing was changed. Throws `external-data` when some of its
- * tensors lie in other files, and when it is too large for one message.
+ * Encodes a model as the bytes of a file. Everything that was not changed keeps the bytes from which it was decoded.
+ *
+ * @throws OnnxIreError `external-data` if tensors are in other files (use `embedExternalData` or `writeModel`), or if the
+ *   model exceeds 2 GiB
+ *
+ * @example
+ * const tuned = replaceTensors(model, new Map([['fc.weight', weight]]))
+ * const bytes = encodeModel(tuned)
  */
 export function encodeModel({ proto }: Model): Uint8Array {
-  const outside = collectTensorProtos(proto).filter(isExternal)
-  const [first] = outside
+  const externalTensors = collectTensorProtos(proto).filter(isExternal)
+  const [first] = externalTensors
   if (first) {
     throw new OnnxIreError(
       'external-data',
-      `${outside.length} tensors of the model (${JSON.stringify(first.name ?? '')} is the first) are external data, which its bytes alone cannot hold: write the model to a file with writeModel, or put them into it with embedExternalData`,
+      `${externalTensors.length} tensors of the model are external data (first: ${JSON.stringify(first.name ?? '')}), which the bytes of the model cannot contain: write the model with writeModel, or call embedExternalData first`,
     )
   }
   const encoded = encodeChunks('ModelProto', proto)
@@ -59,26 +71,34 @@ export function encodeModel({ proto }: Model): Uint8Array {
   return joinChunks(encoded)
 }
 
+/** Throws `external-data` for a model of more than 2 GiB. */
 export function checkModelSize(bytes: number): void {
   if (bytes > maxModelBytes) {
     throw new OnnxIreError(
       'external-data',
-      `the model has ${bytes} bytes, more than the 2 GiB a model file may have: write it with writeModel from 'onnx-ire/node', which moves its tensors to external data`,
+      `the model has ${bytes} bytes, but a model file is limited to 2 GiB: write it with writeModel from 'onnx-ire/node', which moves its tensors to external data`,
     )
   }
 }
 
-/** The model with its external tensors inside. Throws `external-data` when they cannot be read or exceed 2 GiB. */
+/**
+ * Moves the external tensors of a model into its message, so that `encodeModel` can encode it.
+ *
+ * @throws OnnxIreError `external-data` if they cannot be read, or if the model then exceeds 2 GiB
+ *
+ * @example
+ * const bytes = encodeModel(embedExternalData(decodeModel(modelBytes, externalFiles(files))))
+ */
 export function embedExternalData({ proto, external }: Model): Model {
-  const outside = collectTensorProtos(proto).filter(isExternal)
-  const lengths = outside.map((tensor) => tensor.rawData?.length ?? readExternalRange(tensor).length ?? 0)
+  const externalTensors = collectTensorProtos(proto).filter(isExternal)
+  const lengths = externalTensors.map((tensor) => tensor.rawData?.length ?? readExternalRange(tensor).length ?? 0)
   checkModelSize(lengths.reduce((sum, length) => sum + length, encodeChunks('ModelProto', proto).size))
   const embed = (tensor: TensorProto) =>
     isExternal(tensor) ? embedRawData(tensor, toRawBytes(readTensor(tensor, external))) : tensor
   return { proto: rewrite('ModelProto', proto, 'TensorProto', embed), external: null }
 }
 
-/** Every tensor in the model: of its graph and subgraphs, its attributes and its functions. */
+/** All tensors of a model: those of its graph, subgraphs, attributes and functions. */
 export function collectTensorProtos(proto: ModelProto): readonly TensorProto[] {
   const found: TensorProto[] = []
   rewrite('ModelProto', proto, 'TensorProto', (tensor) => {
@@ -89,10 +109,15 @@ export function collectTensorProtos(proto: ModelProto): readonly TensorProto[] {
 }
 
 /**
- * The constant tensors of a model, initializers and Constant nodes, by the names that `importGraph` gives them: those of
- * the main graph by their own (a Constant's is its output's), those inside bodies and functions too. Their
- * elements are decoded when first read. One that cannot be used (sparse, or of a type this library does not carry)
- * throws when it is looked at. Throws `invalid-model` when two have the same name or one is damaged.
+ * The constant tensors of a model (initializers and Constant nodes, also those in bodies and functions), by the names that
+ * `importGraph` gives them. A tensor of the main graph has its own name; that of a Constant is the name of its output.
+ * Elements are decoded when first read. A tensor that cannot be used (sparse, or of an unsupported type) throws when its
+ * dtype, dims or data are read.
+ *
+ * @throws OnnxIreError `invalid-model` if two tensors have the same name or one is damaged
+ *
+ * @example
+ * for (const [name, { dtype, dims }] of namedTensors(model)) console.log(name, dtype, dims)
  */
 export function namedTensors(model: Model): Map<string, Tensor> {
   if (!model.proto.graph) throw new OnnxIreError('invalid-model', 'the model has no graph')
@@ -100,21 +125,25 @@ export function namedTensors(model: Model): Map<string, Tensor> {
 }
 
 /**
- * The model with other elements in some of its `namedTensors`, stored as the old ones were; everything else stays byte for
- * byte. The model refers to the new tensors' elements until it is written. Throws `invalid-data` when a name is not in the
- * model or a tensor has another dtype or other dims.
+ * Replaces the elements of some `namedTensors` of a model, in the same storage form. Everything else keeps its bytes. The
+ * returned model refers to the elements of the new tensors until it is written.
+ *
+ * @throws OnnxIreError `invalid-data` if the model has no tensor of a name, or if dtype or dims differ
+ *
+ * @example
+ * const tuned = replaceTensors(model, new Map([['fc.bias', tensor('float32', [10], new Float32Array(10))]]))
  */
 export function replaceTensors(model: Model, replacements: ReadonlyMap<string, Tensor>): Model {
   const tensors = namedTensors(model)
   for (const [name, tensor] of replacements) checkReplacement(name, tensors.get(name), tensor)
-  const sites = locateTensors(model.proto, model.external)
-  const replacement = (at: TensorProto | NodeProto) => replacements.get(sites.get(at)?.name ?? '')
+  const stored = locateTensors(model.proto, model.external)
+  const replacement = (at: TensorProto | NodeProto) => replacements.get(stored.get(at)?.name ?? '')
   const initializer = (proto: TensorProto) => {
-    const tensor = sites.has(proto) ? replacement(proto) : undefined
+    const tensor = stored.has(proto) ? replacement(proto) : undefined
     return tensor ? replaceData(proto, tensor) : proto
   }
   const constant = (node: NodeProto) => {
-    const tensor = sites.has(node) ? replacement(node) : undefined
+    const tensor = stored.has(node) ? replacement(node) : undefined
     return tensor ? replaceConstant(node, tensor) : node
   }
   const inGraphs = rewrite('ModelProto', model.proto, 'GraphProto', (graph) =>
@@ -124,7 +153,7 @@ export function replaceTensors(model: Model, replacements: ReadonlyMap<string, T
   return { ...model, proto: editLists(inGraphs, { functions }) }
 }
 
-/** An edit of lists, unless their items are what they were. */
+/** Edits lists of a message, unless all their items are unchanged. */
 function editLists<T extends object>(message: T, lists: Partial<T> & Readonly<Record<string, readonly object[]>>): T {
   const before = message as Readonly<Record<string, unknown>>
   const differs = Object.entries(lists).some(([key, items]) =>
@@ -134,13 +163,13 @@ function editLists<T extends object>(message: T, lists: Partial<T> & Readonly<Re
 }
 
 function checkReplacement(name: string, old: Tensor | undefined, tensor: Tensor): void {
-  const reason = old ? findMismatch(old, tensor) : 'the model has no initializer and no Constant node of that name'
+  const reason = old ? findMismatch(old, tensor) : 'the model has no initializer or Constant node of this name'
   if (reason) throw new OnnxIreError('invalid-data', `cannot replace tensor ${JSON.stringify(name)}: ${reason}`)
 }
 
 function findMismatch(old: Tensor, tensor: Tensor): string | null {
   const show = ({ dtype, dims }: Tensor) => `${dtype} [${dims.join(', ')}]`
-  if (show(old) !== show(tensor)) return `it is ${show(old)}, the new one is ${show(tensor)}`
+  if (show(old) !== show(tensor)) return `it is ${show(old)}, the new tensor is ${show(tensor)}`
   const length = Math.ceil(sizeOf(old.dims) / (dtypes[old.dtype].bits === 4 ? 2 : 1))
-  return length === tensor.data.length ? null : `the new one has ${tensor.data.length} elements, not ${length}`
+  return length === tensor.data.length ? null : `the new tensor has ${tensor.data.length} elements, not ${length}`
 }

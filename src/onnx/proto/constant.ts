@@ -7,14 +7,14 @@ import type { AttributeProto, NodeProto } from './schema.js'
 import { createUnreadableTensor, readTensor, replaceData } from './tensor.js'
 import { decodeUtf8, encodeUtf8 } from './wire.js'
 
-/** One of the attributes in which a Constant node may hold its value (https://onnx.ai/onnx/operators/onnx__Constant.html). */
+/** Access to one of the attributes that can be the value of a Constant (https://onnx.ai/onnx/operators/onnx__Constant.html). */
 interface Form {
   read(attribute: AttributeProto, external: ExternalData | null, name: string): Tensor
-  /** The attribute with another value of the same dtype and dims. */
+  /** Replaces the value by one of the same dtype and dims. */
   write(attribute: AttributeProto, value: Tensor): AttributeProto
 }
 
-const noTensor = (name: string) =>
+const missingTensor = (name: string) =>
   createUnreadableTensor(
     'invalid-model',
     `Constant ${JSON.stringify(name)} has a value attribute without a tensor: the model is damaged`,
@@ -22,7 +22,7 @@ const noTensor = (name: string) =>
 
 const forms: Readonly<Record<string, Form>> = {
   value: {
-    read: ({ t }, external, name) => (t ? readTensor(t, external, name) : noTensor(name)),
+    read: ({ t }, external, name) => (t ? readTensor(t, external, name) : missingTensor(name)),
     write: (attribute, value) => (attribute.t ? edit(attribute, { t: replaceData(attribute.t, value) }) : attribute),
   },
   value_float: {
@@ -53,7 +53,7 @@ const forms: Readonly<Record<string, Form>> = {
     read: (_attribute, _external, name) =>
       createUnreadableTensor(
         'invalid-model',
-        `Constant ${JSON.stringify(name)} is a sparse tensor: save the model with dense ones`,
+        `Constant ${JSON.stringify(name)} is a sparse tensor, which is not supported: save the model with dense tensors`,
       ),
     write: (attribute) => attribute,
   },
@@ -62,20 +62,20 @@ const forms: Readonly<Record<string, Form>> = {
 export const isConstant = ({ opType, domain = '' }: NodeProto): boolean =>
   opType === 'Constant' && (domain === '' || domain === 'ai.onnx')
 
-const formOf = ({ name = '' }: AttributeProto): Form | undefined =>
+const findForm = ({ name = '' }: AttributeProto): Form | undefined =>
   Object.hasOwn(forms, name) ? forms[name] : undefined
 
-/** The value of a Constant node. A node without one, or with a sparse one, gives a tensor that throws when looked at. */
+/** Reads the value of a Constant node. If the value is missing or sparse, the returned tensor throws when it is used. */
 export function readConstant(node: NodeProto, external: ExternalData | null): Tensor {
   const name = node.output[0] ?? ''
   for (const attribute of node.attribute) {
-    const form = formOf(attribute)
+    const form = findForm(attribute)
     if (form) return form.read(attribute, external, name)
   }
   return createUnreadableTensor('invalid-model', `Constant ${JSON.stringify(name)} has no value: the model is damaged`)
 }
 
-/** The value of a Constant node from its decoded attributes: one that takes it from an attribute of its function. */
+/** The value of a Constant node from its attributes as values, for a Constant that refers to an attribute of its function. */
 export function constantFromAttributes(name: string, attributes: Readonly<Record<string, Attribute>>): Tensor {
   for (const [form, value] of Object.entries(attributes)) {
     if (form === 'value' && typeof value === 'object' && 'dtype' in value) return value
@@ -90,13 +90,13 @@ export function constantFromAttributes(name: string, attributes: Readonly<Record
   }
   return createUnreadableTensor(
     'invalid-model',
-    `Constant ${JSON.stringify(name)} has no value: the function's call gives it none`,
+    `Constant ${JSON.stringify(name)} has no value: the call of its function does not pass one`,
   )
 }
 
-/** A Constant node with another value of the same dtype and dims, in the attribute that held the old one. */
+/** Replaces the value of a Constant node by one of the same dtype and dims, in the same attribute. */
 export function replaceConstant(node: NodeProto, value: Tensor): NodeProto {
   return edit(node, {
-    attribute: node.attribute.map((attribute) => formOf(attribute)?.write(attribute, value) ?? attribute),
+    attribute: node.attribute.map((attribute) => findForm(attribute)?.write(attribute, value) ?? attribute),
   })
 }

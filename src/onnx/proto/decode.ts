@@ -13,15 +13,17 @@ import { setOrigin } from './message.js'
 import type { MessageName, Messages } from './schema.js'
 import { createReader, type Reader, readEnd, readPacked, readScalar, skipValue, wireTypeOf } from './wire.js'
 
-/** Messages within messages; protobuf's own limit, so that whatever onnxruntime opens is within it. */
+/** The deepest nesting of messages. It is the limit of protobuf, so every model that onnxruntime opens is within it. */
 export const maxMessageDepth = 100
 
 /**
- * Decodes a message. What comes back is frozen, remembers its bytes, and refers to `bytes` for everything long: do not
- * write to them afterwards. Throws `invalid-model` with the message and the byte at which the input is damaged.
+ * Decodes a message. The result is frozen. Its bytes and packed floats are views of `bytes`, which must not change
+ * afterwards, and it keeps a reference to its own bytes (see `edit`).
+ *
+ * @throws OnnxIreError `invalid-model` with the path of the field and the byte at which the input is damaged
  */
 export function decode<M extends MessageName>(type: M, bytes: Uint8Array): Messages[M] {
-  // A Buffer hands out Buffers: make views plain.
+  // Views of a Buffer would be Buffers: views of a Uint8Array are not.
   const reader = createReader(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))
   const path: (string | number)[] = []
   try {
@@ -29,9 +31,13 @@ export function decode<M extends MessageName>(type: M, bytes: Uint8Array): Messa
   } catch (cause) {
     const place = path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('')
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new OnnxIreError('invalid-model', `${type}${place} is damaged or cut off at byte ${reader.pos}: ${reason}`, {
-      cause,
-    })
+    throw new OnnxIreError(
+      'invalid-model',
+      `${type}${place} is damaged or truncated at byte ${reader.pos}: ${reason}`,
+      {
+        cause,
+      },
+    )
   }
 }
 
@@ -42,7 +48,7 @@ interface Span {
   readonly end: number
 }
 
-/** Decodes the message that ends at `end`. When it throws, `path` leads to the field at fault. */
+/** Decodes the message that ends at `end`. If this function throws, `path` is the path of the damaged field. */
 function decodeMessage(reader: Reader, type: MessageType, end: number, path: (string | number)[]): object {
   const { pos: start, len: outerEnd, buf: bytes } = reader
   reader.len = end
@@ -107,14 +113,14 @@ function decodeMessage(reader: Reader, type: MessageType, end: number, path: (st
 }
 
 function decodeChild(reader: Reader, kind: MessageName, end: number, path: (string | number)[]): object {
-  // Every level adds a name to the path, and an index where it is a list.
+  // Every level adds a name to the path, and an index if the field is a list.
   if (path.length > maxMessageDepth && path.filter((step) => typeof step === 'string').length > maxMessageDepth) {
     throw new RangeError(`messages are nested more than ${maxMessageDepth} deep`)
   }
   return decodeMessage(reader, messageTypes[kind], end, path)
 }
 
-/** A message that is present several times is the merger of its occurrences, which is what their bytes in a row mean. */
+/** Decodes a message field that occurs once or more. Occurrences merge, which equals decoding their concatenated bytes. */
 function decodeMerged(reader: Reader, field: Field, spans: readonly Span[], path: (string | number)[]): object {
   const kind = field.kind as MessageName
   const [first] = spans
@@ -131,7 +137,7 @@ function decodeMerged(reader: Reader, field: Field, spans: readonly Span[], path
   return decodeChild(createReader(merged), kind, size, path)
 }
 
-/** Whether the field is written as a packed run; both ways of writing a list of numbers are read. */
+/** Whether the field is packed. Lists of numbers are read in both encodings, packed and one by one. */
 function isPackedRun(field: Field, wireType: number): boolean {
   const expected = wireTypeOf(field.kind)
   if (wireType === expected) return false
@@ -139,7 +145,7 @@ function isPackedRun(field: Field, wireType: number): boolean {
   throw new TypeError(`field ${field.number} has wire type ${wireType}, not ${expected}`)
 }
 
-/** Of the fields of a oneof, the last one read counts. */
+/** Removes the other fields of the oneof that `field` belongs to: the last field read is the one that counts. */
 function clearOneof(type: MessageType, field: Field, draft: Draft, children: Map<Field, Span[]> | null): void {
   for (const other of type.fields) {
     if (other.group !== field.group || other === field) continue
@@ -156,7 +162,7 @@ function listOf<K, V>(lists: Map<K, V[]>, key: K): V[] {
   return list
 }
 
-/** One typed array from runs and single numbers; the usual single run as it is. */
+/** One typed array from packed runs and single numbers. A single run, the usual case, is returned as it is. */
 function joinPieces(kind: PackedKind, pieces: readonly unknown[]): PackedArray {
   if (pieces.length === 1 && ArrayBuffer.isView(pieces[0])) return pieces[0] as PackedArray
   const length = pieces.reduce<number>(

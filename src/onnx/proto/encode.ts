@@ -17,12 +17,16 @@ import {
 } from './wire.js'
 
 /**
- * Encodes a message. What was decoded and not edited is copied as it was; an edited message keeps the order, the unknown
- * fields and the way of writing of everything that was not changed; a new one is written in the order of field numbers.
+ * Encodes a message. A decoded message that was not edited is written as its original bytes. An edited message keeps the
+ * order, the unknown fields and the encoding of all fields that were not changed. A new message is written in the order
+ * of its field numbers.
+ *
+ * @throws OnnxIreError `invalid-model` for messages nested more than 100 deep
  */
 export const encode = <M extends MessageName>(type: M, message: Messages[M]): Uint8Array =>
   joinChunks(encodeChunks(type, message))
 
+/** Concatenates the chunks of an encoded message. */
 export function joinChunks({ size, chunks }: Encoded): Uint8Array {
   const bytes = new Uint8Array(size)
   let at = 0
@@ -33,24 +37,25 @@ export function joinChunks({ size, chunks }: Encoded): Uint8Array {
   return bytes
 }
 
+/** An encoded message in chunks. */
 export interface Encoded {
-  /** Bytes of all chunks together. */
+  /** The number of bytes of all chunks together. */
   readonly size: number
-  /** Mostly views of the tensors and of the input, so that a large model is not held a second time. */
+  /** Mostly views of tensors and of the decoded input, so that a large model is not in memory twice. */
   readonly chunks: readonly Uint8Array[]
 }
 
-/** `encode` for a file or a stream. */
+/** Encodes a message into chunks, for a file or a stream. Like `encode`, without the copy into one array. */
 export function encodeChunks<M extends MessageName>(type: M, message: Messages[M]): Encoded {
   const out = new Output()
   encodeMessage(out, type, message, 0)
   return { size: out.size, chunks: out.take() }
 }
 
-/** Up to this size copying bytes costs less than keeping track of them. */
+/** Byte arrays up to this length are copied, which costs less than a chunk for each of them. */
 const maxCopiedBytes = 4096
 
-/** Bytes in the making: what is small goes through a writer, what is large is referred to. */
+/** Collects encoded bytes: small ones in a writer, large ones by reference. */
 class Output {
   size = 0
   readonly #writer = createWriter()
@@ -69,17 +74,17 @@ class Output {
     this.size += bytes.length
   }
 
-  /** An empty output for the content of one nested message, which ends with the next call. */
+  /** An empty output for the content of one nested message. It is valid until the next call of `nested`. */
   nested(): Output {
     this.#nested ??= new Output()
     return this.#nested
   }
 
-  /** Moves everything in `other` to the end of this. */
+  /** Moves the content of `other` to the end of this output. */
   append(other: Output): void {
     this.size += other.size
     for (const bytes of other.#chunks) this.#refer(bytes)
-    // The writer is used again: what it holds is copied.
+    // The content of the other writer is copied, because that writer is used again.
     this.#writer.raw(other.#writer.finish(true))
     other.#clear()
   }
@@ -112,7 +117,7 @@ function encodeMessage(out: Output, type: MessageName, message: object, depth: n
   if (depth > maxMessageDepth) {
     throw new OnnxIreError(
       'invalid-model',
-      `a ${type} is nested more than ${maxMessageDepth} messages deep: no reader opens that`,
+      `a ${type} is nested more than ${maxMessageDepth} messages deep, which protobuf readers reject`,
     )
   }
   const origin = getOrigin(message)
@@ -125,7 +130,7 @@ function encodeMessage(out: Output, type: MessageName, message: object, depth: n
   }
 }
 
-/** Walks the bytes the message had before it was edited and replaces the fields that changed where they stood. */
+/** Copies the original bytes of an edited message and replaces the changed fields at their positions. */
 function encodeEdited(out: Output, type: MessageName, message: object, origin: Origin, depth: number): void {
   const { byNumber, fields } = messageTypes[type]
   const seen = new Map<Field, number>()
@@ -138,7 +143,7 @@ function encodeEdited(out: Output, type: MessageName, message: object, origin: O
     if (!field || Object.is(was, is)) {
       out.add(origin.bytes.subarray(occurrence.start, occurrence.end))
     } else if (field.form === 'many' && wireTypeOf(field.kind) === 2) {
-      // Element by element: the nth gives way to the new nth, and the last is followed by what there is more.
+      // Element by element: the nth is replaced by the new nth, and additional elements follow the last.
       const before = was as readonly unknown[]
       const after = is as readonly unknown[]
       const last = nth === before.length - 1
@@ -157,7 +162,7 @@ function encodeEdited(out: Output, type: MessageName, message: object, origin: O
   }
 }
 
-/** How the field that a new value replaces was written. */
+/** The original encoding of a field whose value was replaced. */
 interface Replaced {
   readonly occurrence: Occurrence
   readonly bytes: Uint8Array
@@ -205,7 +210,7 @@ function encodeDelimited(out: Output, field: Field, value: unknown, depth: numbe
   }
 }
 
-/** Tag and length; the old ones where the length stays, however long they were written. */
+/** Writes tag and length. If the length is unchanged, the original bytes are kept: a varint may be longer than needed. */
 function writeTagAndLength(out: Output, { number }: Field, size: number, replaced?: Replaced): void {
   if (replaced && replaced.occurrence.end - replaced.occurrence.body === size) {
     out.add(replaced.bytes.subarray(replaced.occurrence.start, replaced.occurrence.body))

@@ -5,9 +5,9 @@ export type PackedKind = 'int32' | 'int64' | 'uint64' | 'float' | 'double'
 export type FieldKind = ScalarKind | MessageName
 
 /**
- * How one field is written: its number in onnx.proto, the kind of its elements and
- * - `one`: at most one element; `group` names the oneof it belongs to, of whose fields the last one read counts;
- * - `many`: a list, written element by element;
+ * The encoding of a field: its number in onnx.proto, the kind of its elements, and its form:
+ * - `one`: at most one element. `group` is the name of its oneof, if any; the last field read of a oneof counts.
+ * - `many`: a list, written element by element.
  * - `packed`: a typed array, written as one run of bytes.
  */
 export interface FieldSpec<Form extends 'one' | 'many' | 'packed' = 'one' | 'many' | 'packed', Kind = FieldKind> {
@@ -78,14 +78,14 @@ type SpecOf<T> = [T] extends [PackedArray]
       ? FieldSpec<'many', KindOf<Item>>
       : FieldSpec<'one', KindOf<T>>
 
-/** A spec for every field of every message in `schema`, of the form and kind its type asks for. */
+/** A spec for every field of every message in `schema.ts`, with the form and kind that follow from its type. */
 type Table = {
   readonly [M in MessageName]: {
     readonly [F in keyof Messages[M]]-?: SpecOf<Exclude<Messages[M][F], undefined>>
   }
 }
 
-/** Field numbers of onnx.proto at IR version 13. */
+/** The fields of onnx.proto at IR version 13 (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). */
 export const fields = {
   ModelProto: {
     irVersion: one(1, 'int64'),
@@ -235,17 +235,18 @@ export const fields = {
   },
 } as const satisfies Table
 
-/** A field with its name, as the codec walks it. */
+/** A field spec with the name of the field. */
 export interface Field extends FieldSpec {
   readonly name: string
 }
 
+/** The fields of a message type. */
 export interface MessageType {
   readonly name: MessageName
-  /** In the order of their numbers. */
+  /** All fields in the order of their numbers. */
   readonly fields: readonly Field[]
   readonly byNumber: ReadonlyMap<number, Field>
-  /** The value of every list that is absent. */
+  /** The values of absent lists, by field name. */
   readonly empty: Readonly<Record<string, unknown>>
 }
 

@@ -1,7 +1,7 @@
 import { messageTypes } from './fields.js'
 import type { MessageName, Messages } from './schema.js'
 
-/** Where a message was decoded from: what it said then, and the bytes that said it. */
+/** The origin of a decoded or edited message: the message as it was decoded, and its bytes [start, end). */
 export interface Origin {
   readonly message: object
   readonly bytes: Uint8Array
@@ -11,22 +11,31 @@ export interface Origin {
 
 const origins = new WeakMap<object, Origin>()
 
-/** The bytes a message, or the message it was edited from, was decoded from. */
+/** The origin of a message, or of the message from which it was edited; undefined for a new message. */
 export const getOrigin = (message: object): Origin | undefined => origins.get(message)
 
 export const setOrigin = (message: object, origin: Origin): void => {
   origins.set(message, origin)
 }
 
-/** A new message: absent lists are empty, absent scalars stay absent. */
+/**
+ * Creates a message. Absent lists are empty, absent scalars remain absent (proto2: an explicit 0 is not an absent field).
+ *
+ * @example
+ * const node = create('NodeProto', { opType: 'Relu', input: ['x'], output: ['y'] })
+ */
 export function create<M extends MessageName>(type: M, fields: Partial<Messages[M]>): Messages[M] {
   const message: object = { ...messageTypes[type].empty, ...fields }
   return Object.freeze(message) as Messages[M]
 }
 
 /**
- * `message` with some fields changed; undefined removes a scalar or message. Unlike a plain spread, the result remembers
- * the bytes it came from, so that whatever was not changed, unknown fields included, is written as it was read.
+ * Copies a message with some fields changed; undefined removes a scalar or message. Unlike an object spread, the copy
+ * keeps the origin of the message, so everything that was not changed, unknown fields included, is encoded byte for byte
+ * as it was decoded.
+ *
+ * @example
+ * const renamed = edit(model.proto, { graph: edit(model.proto.graph!, { name: 'tuned' }) })
  */
 export function edit<T extends object>(message: T, changes: Partial<T>): T {
   const edited = Object.freeze({ ...message, ...changes })

@@ -3,8 +3,8 @@ import { edit } from './message.js'
 import type { MessageName, Messages } from './schema.js'
 
 /**
- * `message` with every message of type `target` inside it replaced by what `change` makes of it, innermost first;
- * whatever has none inside, or none that changed, stays the same object.
+ * Replaces every message of type `target` within `message` (and `message` itself) by the result of `change`, innermost
+ * first. A message without a changed message inside remains the same object.
  */
 export function rewrite<M extends MessageName, T extends MessageName>(
   type: M,
@@ -28,14 +28,14 @@ export function rewrite<M extends MessageName, T extends MessageName>(
       }
     }
     const edited = Object.keys(changes).length > 0 ? edit(message, changes) : message
-    // `type` is `target` here, which is what Messages[T] says; the compiler cannot tie the two.
+    // `type` equals `target` here, so `edited` is a Messages[T]; the compiler cannot infer that.
     return (type as MessageName) === target ? change(edited as Messages[T]) : edited
   }
 
   return visit(type, message) as Messages[M]
 }
 
-/** The message types that can contain `target`, itself included. */
+/** The message types that can contain a message of type `target`, `target` included. */
 function typesHolding(target: MessageName): ReadonlySet<MessageName> {
   const holders = new Set<MessageName>([target])
   for (let size = 0; size < holders.size; ) {

@@ -1,6 +1,7 @@
 /**
- * The messages of ONNX up to IR version 13, as onnx.proto names them (in camelCase). int64 is bigint; an absent scalar
- * or message is undefined; an absent list is empty. The fields that hold a tensor's elements are typed arrays.
+ * The messages of ONNX up to IR version 13, with the names of onnx.proto in camelCase
+ * (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). int64 is bigint. An absent scalar or message is undefined, an
+ * absent list is empty. The elements of a tensor are typed arrays.
  */
 export interface Messages {
   readonly AttributeProto: AttributeProto
@@ -125,7 +126,7 @@ export interface ValueInfoProto {
 
 export interface TensorProto {
   readonly dims: readonly bigint[]
-  /** TensorProto.DataType: the `onnx` number of `dtypes`, or one that this library does not carry. */
+  /** TensorProto.DataType: the `onnx` number of an entry of `dtypes`, or of a type that this library does not support. */
   readonly dataType?: number | undefined
   readonly segment?: Segment | undefined
   readonly floatData: Float32Array
@@ -158,14 +159,14 @@ export interface TensorShapeProto {
   readonly dim: readonly Dimension[]
 }
 
-/** One of `dimValue` and `dimParam`; neither when nothing is known. */
+/** The length of an axis: `dimValue` or `dimParam`, or neither if it is unknown. */
 export interface Dimension {
   readonly dimValue?: bigint | undefined
   readonly dimParam?: string | undefined
   readonly denotation?: string | undefined
 }
 
-/** At most one of the `...Type` fields is present. */
+/** The type of a value. At most one of the `...Type` fields is present. */
 export interface TypeProto {
   readonly tensorType?: TensorType | undefined
   readonly sequenceType?: SequenceType | undefined
@@ -270,7 +271,7 @@ export interface ShardedDimProto {
   readonly simpleSharding: readonly SimpleShardedDimProto[]
 }
 
-/** One of `dimValue` and `dimParam`. */
+/** The sharding of an axis: `dimValue` or `dimParam` is present. */
 export interface SimpleShardedDimProto {
   readonly dimValue?: bigint | undefined
   readonly dimParam?: string | undefined

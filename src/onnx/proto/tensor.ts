@@ -7,19 +7,20 @@ import type { TensorProto } from './schema.js'
 import { decodeUtf8, encodeUtf8 } from './wire.js'
 
 /**
- * The tensor a TensorProto holds, in whatever form it is stored. Dims and lengths are checked here, before anything is
- * allocated or read; elements are decoded when `data` is first read, as a view of the stored bytes where these are
- * aligned (so do not write to it). Throws `invalid-model` or `external-data` naming the tensor; a tensor of a type this
- * library does not carry (complex, float8, float4, 2-bit) is refused when its dtype or data are read.
+ * Reads the tensor of a TensorProto, in any of its storage forms. Dims and lengths are checked at once, before anything
+ * is allocated; elements are decoded when `data` is first read. Aligned elements are a view of the stored bytes, so do not
+ * write to them. A tensor of an unsupported type (complex, float8, float4, 2-bit) throws when its dtype or data are read.
  *
- * @param name for messages, where the proto carries none
+ * @param external the source of external data; null if only the model's own bytes are available
+ * @param name the name in error messages, if the proto has none
+ * @throws OnnxIreError `invalid-model` or `external-data` with the name of the tensor
  */
 export function readTensor(proto: TensorProto, external: ExternalData | null, name = proto.name ?? ''): Tensor {
   const label = `tensor ${JSON.stringify(name)}`
   if (proto.segment) {
     throw new OnnxIreError(
       'invalid-model',
-      `${label} is stored in segments, which no runtime reads: save it in one piece`,
+      `${label} is stored in segments, which is not supported: save it in one piece`,
     )
   }
   const dims = readDims(proto, label)
@@ -28,7 +29,7 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
     const type = typeNames[proto.dataType ?? 0] ?? `of unknown type ${proto.dataType}`
     return createUnreadableTensor(
       'invalid-model',
-      `${label} is ${type}, which this library does not carry: convert it to another type`,
+      `${label} is ${type}, which is not supported: convert it to another type`,
     )
   }
   const stored = { proto, dtype, name, label, dims, elements: countElements(dims), bytes: countRawBytes(dtype, dims) }
@@ -44,7 +45,7 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
   }
 }
 
-/** Types of TensorProto.DataType that have no DType. */
+/** Names of the types of TensorProto.DataType that have no DType. */
 const typeNames: Readonly<Record<number, string>> = {
   0: 'of undefined type',
   14: 'complex64',
@@ -59,25 +60,25 @@ const typeNames: Readonly<Record<number, string>> = {
   26: 'int2',
 }
 
-/** A tensor that is there but cannot be used: every look at it throws. */
+/** Creates a tensor that cannot be used: reading its dtype, dims or data throws. */
 export function createUnreadableTensor(code: 'invalid-model', message: string): Tensor {
-  const refuse = (): never => {
+  const fail = (): never => {
     throw new OnnxIreError(code, message)
   }
   return {
     get dtype() {
-      return refuse()
+      return fail()
     },
     get dims() {
-      return refuse()
+      return fail()
     },
     get data() {
-      return refuse()
+      return fail()
     },
   }
 }
 
-/** More elements than any machine holds: 2^50 bytes are a petabyte. */
+/** A limit on the number of elements that no real tensor reaches: 2^50 bytes are a petabyte. */
 const maxElements = 2 ** 50
 
 function readDims(proto: TensorProto, label: string): readonly number[] {
@@ -87,15 +88,15 @@ function readDims(proto: TensorProto, label: string): readonly number[] {
     throw new OnnxIreError('invalid-model', `${label} has a negative dimension: ${text()}`)
   }
   if (dims.some((dim) => dim > maxElements) || countElements(dims) > maxElements) {
-    throw new OnnxIreError('invalid-model', `${label} has absurd dimensions: ${text()}`)
+    throw new OnnxIreError('invalid-model', `${label} has impossible dimensions: ${text()}`)
   }
   return Object.freeze(dims)
 }
 
-/** Without multiplying dimensions whose product would be infinite by a zero among them. */
+/** The number of elements; 0 if any dimension is 0, even if the product of the others is infinite. */
 const countElements = (dims: readonly number[]): number => (dims.includes(0) ? 0 : sizeOf(dims))
 
-/** Bytes of a tensor as raw data, where it has such a form. */
+/** The number of bytes of a tensor as raw data. Not for strings, which have no raw form. */
 export const countRawBytes = (dtype: DType, dims: readonly number[]): number =>
   Math.ceil((countElements(dims) * dtypes[dtype].bits) / 8)
 
@@ -114,7 +115,7 @@ function prepareExternalRead(
   external: ExternalData | null,
 ): () => TensorData {
   if (dtype === 'string')
-    throw new OnnxIreError('invalid-model', `${label} holds strings, which cannot be external data`)
+    throw new OnnxIreError('invalid-model', `${label} is of type string, which cannot be external data`)
   const range = readExternalRange(proto, name)
   if (range.length !== undefined && range.length !== bytes) {
     throw new OnnxIreError(
@@ -126,7 +127,7 @@ function prepareExternalRead(
     if (!external) {
       throw new OnnxIreError(
         'external-data',
-        `${label} lies in the file ${JSON.stringify(range.location)}, and only the model's own bytes were given: read the model from its file, or hand in its external data`,
+        `${label} is in the file ${JSON.stringify(range.location)}, but only the bytes of the model were given: read the model from its file, or pass its external data`,
       )
     }
     try {
@@ -142,12 +143,13 @@ function prepareRead(stored: Stored): () => TensorData {
   const { proto, dtype, label, dims, elements, bytes } = stored
   const expect = (found: number, needed: number, unit: string) => {
     if (found === needed) return
-    const what = `${label}, ${dtype} [${dims.join(', ')}], needs ${needed} ${unit} and holds ${found}`
+    const what = `${label}, ${dtype} [${dims.join(', ')}], needs ${needed} ${unit} and has ${found}`
     throw new OnnxIreError('invalid-model', `${what}: the model is damaged, or its dimensions are wrong`)
   }
   const { rawData } = proto
   if (rawData) {
-    if (dtype === 'string') throw new OnnxIreError('invalid-model', `${label} holds strings, which cannot be raw data`)
+    if (dtype === 'string')
+      throw new OnnxIreError('invalid-model', `${label} is of type string, which cannot be raw data`)
     expect(rawData.length, bytes, 'bytes')
     return () => viewElements(dtype, rawData)
   }
@@ -162,7 +164,7 @@ function prepareRead(stored: Stored): () => TensorData {
     if (dtype === 'uint32') return Uint32Array.from(proto.uint64Data, Number)
     const array = dtypes[dtype].array
     if (dtype === 'int32' || !array) return proto.int32Data
-    // Every type stored here has 16 bits or fewer; `set` keeps the low ones.
+    // The other types of this field have 16 bits or fewer, and `set` keeps the low bits.
     const narrow = new array(proto.int32Data.length) as Uint16Array
     narrow.set(proto.int32Data)
     return narrow
@@ -171,7 +173,7 @@ function prepareRead(stored: Stored): () => TensorData {
 
 type DataField = 'floatData' | 'doubleData' | 'int64Data' | 'uint64Data' | 'stringData' | 'int32Data'
 
-/** The field that holds elements of a type when they are not raw bytes: float16 and small integers go with int32. */
+/** The field of TensorProto with the elements of a type, if they are not raw data: int32_data for float16 and small integers. */
 function dataFieldOf(dtype: DType): DataField {
   switch (dtype) {
     case 'float32':
@@ -190,7 +192,7 @@ function dataFieldOf(dtype: DType): DataField {
   }
 }
 
-/** Raw little-endian bytes as elements: a view where they are aligned, otherwise a copy. */
+/** The elements in raw little-endian bytes: a view if they are aligned, otherwise a copy. */
 function viewElements(dtype: DType, bytes: Uint8Array): TypedArray {
   const { array: Elements, bits } = dtypes[dtype]
   if (!Elements) throw new TypeError(`a ${dtype} has no raw form`)
@@ -199,13 +201,13 @@ function viewElements(dtype: DType, bytes: Uint8Array): TypedArray {
   return new Elements(buffer, byteOffset, byteLength / width)
 }
 
-/** The bytes of a tensor as raw data; a view, so that a large tensor is not held twice. */
+/** The bytes of a tensor as raw data: a view, so that a large tensor is not in memory twice. */
 export function toRawBytes({ dtype, data }: Tensor): Uint8Array {
   if (!ArrayBuffer.isView(data)) throw new OnnxIreError('invalid-data', `a ${dtype} tensor has no raw bytes`)
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 }
 
-/** A tensor as a TensorProto, as raw data that refers to the tensor's own elements. */
+/** Converts a tensor to a TensorProto whose raw data is a view of the elements. */
 export function toTensorProto(name: string, tensor: Tensor): TensorProto {
   const { dtype, dims, data } = tensor
   return create('TensorProto', {
@@ -219,8 +221,8 @@ export function toTensorProto(name: string, tensor: Tensor): TensorProto {
 }
 
 /**
- * `proto` with the elements of `tensor`, of the same dtype and dims, stored the way its own were. An external tensor
- * carries them as raw data until the model is written, when they go to its data file.
+ * Replaces the elements of `proto` by those of `tensor`, which has the same dtype and dims, in the same storage form. For
+ * an external tensor they are raw data until the model is written; then they move to its data file.
  */
 export function replaceData(proto: TensorProto, tensor: Tensor): TensorProto {
   const { data } = tensor
