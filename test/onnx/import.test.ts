@@ -21,6 +21,7 @@ import {
   node,
   text,
 } from './build.js'
+import { errorAt } from './errors.js'
 import { difference, run } from './session.js'
 
 const imported = (bytes: Uint8Array) => importGraph(decodeModel(bytes))
@@ -29,7 +30,7 @@ const imported = (bytes: Uint8Array) => importGraph(decodeModel(bytes))
 const reexported = (bytes: Uint8Array): Uint8Array => encode('ModelProto', exportGraph(imported(bytes)))
 
 /** The error of importing a model. */
-function refusal(bytes: Uint8Array): OnnxIreError {
+function importError(bytes: Uint8Array): OnnxIreError {
   try {
     imported(bytes)
   } catch (error) {
@@ -42,38 +43,30 @@ function refusal(bytes: Uint8Array): OnnxIreError {
 const x = info('x', ['N', 4])
 const y = info('y')
 
-describe('a model that contradicts itself is refused, and the message says where', () => {
+describe('an invalid model > import > throws an error that names the node or tensor', () => {
   it.each([
     [
       'a cycle',
       { nodes: [node('Add', 'x b', 'a'), node('Relu', 'a', 'b'), node('Relu', 'b', 'y')] },
-      /cyclic: Add 'Add_a' -> Relu 'Relu_b' -> Add 'Add_a'/,
+      /Add 'Add_a' -> Relu 'Relu_b' -> Add 'Add_a'/,
     ],
-    ['a node that reads itself', { nodes: [node('Add', 'x y', 'y')] }, /cyclic: Add 'Add_y' -> Add 'Add_y'/],
+    ['a node that reads itself', { nodes: [node('Add', 'x y', 'y')] }, /Add 'Add_y' -> Add 'Add_y'/],
     [
       'two nodes of one output',
       { nodes: [node('Relu', 'x', 'y'), node('Tanh', 'x', 'y')] },
-      /two nodes give 'y': Relu 'Relu_y' and Tanh 'Tanh_y'/,
+      /'y'.* Relu 'Relu_y' and Tanh 'Tanh_y'/,
     ],
-    [
-      'a node that gives an input again',
-      { nodes: [node('Relu', 'x', 'x'), node('Relu', 'x', 'y')] },
-      /two tensors are named 'x'/,
-    ],
+    ['a node that gives an input again', { nodes: [node('Relu', 'x', 'x'), node('Relu', 'x', 'y')] }, /'x'/],
     [
       'a node that gives an initializer again',
       { nodes: [node('Relu', 'x', 'w'), node('Relu', 'w', 'y')], initializers: { w: floats32([4], [1, 2, 3, 4]) } },
-      /two tensors are named 'w'/,
+      /'w'/,
     ],
-    ['two inputs of one name', { nodes: [node('Relu', 'x', 'y')], inputs: [x, x] }, /two tensors are named 'x'/],
-    ['two outputs of one name', { nodes: [node('Relu', 'x', 'y')], outputs: [y, y] }, /output 'y' is listed twice/],
-    [
-      'a tensor that nothing gives',
-      { nodes: [node('Add', 'x w', 'y')] },
-      /Add 'Add_y' reads 'w', which is neither an input, an initializer/,
-    ],
-    ['an output that nothing gives', { nodes: [node('Relu', 'x', 'z')] }, /no node gives the output 'y'/],
-    ['an operand left out', { nodes: [node('Add', 'x', 'y')] }, /Add 'Add_y' needs its input 'b'/],
+    ['two inputs of one name', { nodes: [node('Relu', 'x', 'y')], inputs: [x, x] }, /'x'/],
+    ['two outputs of one name', { nodes: [node('Relu', 'x', 'y')], outputs: [y, y] }, /outputs.*'y'/],
+    ['a tensor that nothing gives', { nodes: [node('Add', 'x w', 'y')] }, /^Add 'Add_y' .*'w'/],
+    ['an output that nothing gives', { nodes: [node('Relu', 'x', 'z')] }, /output 'y'/],
+    ['an operand left out', { nodes: [node('Add', 'x', 'y')] }, /^Add 'Add_y' .*input 'b'/],
     [
       'shapes that do not fit',
       { nodes: [node('Add', 'x w', 'y')], initializers: { w: floats32([3], [1, 2, 3]) } },
@@ -82,50 +75,46 @@ describe('a model that contradicts itself is refused, and the message says where
     [
       'a declared shape that is wrong',
       { nodes: [node('Relu', 'x', 'y')], outputs: [info('y', ['N', 5])] },
-      /'y' is declared \[N, 5\], but Relu gives \[N, 4\]/,
+      /^'y' .*\[N, 5\].*Relu.*\[N, 4\]/,
     ],
     [
       'a declared number of axes that is wrong',
       { nodes: [node('Relu', 'x', 'y')], outputs: [info('y', ['N', 4, 1])] },
-      /'y' is declared \[N, 4, 1\]/,
+      /^'y' .*\[N, 4, 1\]/,
     ],
     [
       'a declared type that is wrong',
       { nodes: [node('Relu', 'x', 'y')], outputs: [info('y', ['N', 4], 'int64')] },
-      /'y' is declared int64, but Relu gives float32/,
+      /^'y' .*int64.*Relu.*float32/,
     ],
     [
       'an absurd length',
       { nodes: [node('Relu', 'x', 'y')], inputs: [info('x', [2n ** 62n, 4])] },
-      /'x' declares an axis of 4611686018427387904 elements/,
+      /^'x' .*4611686018427387904/,
     ],
     [
       'an attribute of another type',
       { nodes: [node('Softmax', 'x', 'y', { axis: text('last') })] },
-      /Softmax 'Softmax_y': its attribute 'axis' is not of the type int/,
+      /^Softmax 'Softmax_y': .*'axis'.* int\b/,
     ],
     [
       'an attribute that does not exist',
       { nodes: [node('Relu', 'x', 'y', { alpha: float(1) })] },
-      /Relu 'Relu_y' has no attribute 'alpha'/,
+      /^Relu 'Relu_y' .*'alpha'/,
     ],
-    [
-      'more outputs than there are',
-      { nodes: [node('Relu', 'x', 'y z')] },
-      /Relu 'Relu_y' has no output number 1 \('z'\)/,
-    ],
-  ])('%s', (_, parts, message) => {
-    const { code, message: said } = refusal(modelBytes({ inputs: [x], outputs: [y], ...parts }))
-    expect(said).toMatch(message)
+    ['more outputs than there are', { nodes: [node('Relu', 'x', 'y z')] }, /^Relu 'Relu_y' .*'z'/],
+  ])('%s', (_, parts, place) => {
+    const { code, message } = importError(modelBytes({ inputs: [x], outputs: [y], ...parts }))
+    expect(message).toMatch(place)
     expect(['invalid-model', 'invalid-shape']).toContain(code)
   })
 
-  it('initializers that are sparse, or have absurd dims', () => {
+  it('sparse initializers and impossible dims', () => {
     const parts = { nodes: [node('Add', 'x w', 'y')], inputs: [x], outputs: [y] }
     const sparse = create('SparseTensorProto', { values: toTensorProto('w', floats32([1], [1])) })
     const proto = modelProto(parts)
     const withSparse = { ...proto, graph: create('GraphProto', { ...proto.graph!, sparseInitializer: [sparse] }) }
-    expect(refusal(encode('ModelProto', withSparse)).message).toMatch(/"w" is a sparse tensor/)
+    expect(importError(encode('ModelProto', withSparse))).toEqual(errorAt('invalid-model', 'initializer "w"'))
     const huge = create('TensorProto', {
       name: 'w',
       dataType: 1,
@@ -133,7 +122,7 @@ describe('a model that contradicts itself is refused, and the message says where
       rawData: new Uint8Array(4),
     })
     const withHuge = { ...proto, graph: create('GraphProto', { ...proto.graph!, initializer: [huge] }) }
-    expect(refusal(encode('ModelProto', withHuge)).message).toMatch(/"w" has absurd dimensions/)
+    expect(importError(encode('ModelProto', withHuge))).toEqual(errorAt('invalid-model', 'tensor "w"'))
   })
 
   it.each([
@@ -151,27 +140,27 @@ describe('a model that contradicts itself is refused, and the message says where
           { more: { opsetImport: [create('OperatorSetIdProto', { domain: 'a.b', version: 1n })] } },
         ),
       ),
-      /Relu 'Relu_y' is of the domain 'ai.onnx', which opset_import does not list/,
+      /^Relu 'Relu_y' .*'ai\.onnx'.*opset_import/,
     ],
     [
       'an operator set of the future',
       modelBytes({ nodes: [node('Relu', 'x', 'y')], inputs: [x], outputs: [y] }, { opset: 99 }),
-      /operator set 99; 1 to 26 are known/,
+      /operator set 99\b.* 1 to 26 /,
     ],
     [
       'an input that is no tensor',
       modelBytes({ nodes: [node('Relu', 'x', 'y')], inputs: [create('ValueInfoProto', { name: 'x' })], outputs: [y] }),
-      /input 'x' is not a tensor/,
+      /input 'x'/,
     ],
-  ])('%s', (_, bytes, message) => {
-    expect(refusal(bytes).message).toMatch(message)
+  ])('%s', (_, bytes, place) => {
+    expect(importError(bytes).message).toMatch(place)
   })
 })
 
-describe('operators this library does not know', () => {
-  it('are all listed in one error, those inside bodies too', () => {
+describe('unsupported operators', () => {
+  it('in a graph and in bodies > import > throws one error that lists all of them', () => {
     const branch = (op: string) => graphProto({ nodes: [node(op, 'x', `${op}_out`)], outputs: [info(`${op}_out`)] })
-    const error = refusal(
+    const error = importError(
       modelBytes({
         nodes: [
           node('Frobnicate', 'x', 'a'),
@@ -189,12 +178,12 @@ describe('operators this library does not know', () => {
     expect(error.message).toMatch(/Quux x 1/)
   })
 
-  it('of a quantized model: the message says what to do', () => {
-    const error = refusal(
+  it('of a quantized model > import > throws an error with advice', () => {
+    const error = importError(
       modelBytes({ nodes: [node('QGemm', 'x x x', 'y', {}, 'com.microsoft')], inputs: [x], outputs: [y] }),
     )
     expect(error.code).toBe('unsupported-operator')
-    expect(error.message).toMatch(/quantized.*Fine-tune the float model/s)
+    expect(error.message).toMatch(/com\.microsoft\.QGemm x 1: .*quantized/s)
   })
 })
 

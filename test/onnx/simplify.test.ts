@@ -4,7 +4,7 @@ import { constant, exportGraph, input, op, tensor, type Value } from '../../src/
 import { encodeModel } from '../../src/index.js'
 import { body } from '../../src/ir/body.js'
 import { int64s } from '../../src/ir/leaf.js'
-import { walkNodes } from '../../src/onnx/import/unsupported.js'
+import { walkNodes } from '../../src/onnx/import/model-nodes.js'
 import { numbers, run } from './session.js'
 
 const x = input('x', 'float32', ['N', 3, 4])

@@ -1,10 +1,12 @@
 import { expect, it } from 'vitest'
 import { importGraph } from '../../src/graph/index.js'
 import { decodeModel } from '../../src/index.js'
+import { unsupportedOperators } from '../../src/onnx/import/unsupported.js'
 import { create } from '../../src/onnx/proto/message.js'
 import { info, modelBytes, node } from './build.js'
+import { errorAt } from './errors.js'
 
-it('says why an operator of ONNX is not read', () => {
+it('an unsupported operator of ONNX > import > throws an error with the reason', () => {
   const model = modelBytes(
     {
       nodes: [node('Optional', 'x', 'maybe'), node('OptionalGetElement', 'maybe', 'y')],
@@ -13,14 +15,16 @@ it('says why an operator of ONNX is not read', () => {
     },
     { opset: 18 },
   )
-  expect(() => importGraph(decodeModel(model))).toThrow(/Optional x 1: .*\(its values may be absent/)
+  expect(() => importGraph(decodeModel(model))).toThrow(
+    errorAt('unsupported-operator', `Optional x 1: Optional_maybe (${unsupportedOperators['Optional']})`),
+  )
 })
 
 it.each([
   ['constructor', 'name'],
   ['', 'constructor'],
   ['', '__proto__'],
-])('an operator that only every object of JavaScript has: %s %s', (domain, operator) => {
+])('an operator with the name of an object property > import > throws: %s %s', (domain, operator) => {
   const graph = {
     nodes: [node(operator, 'x', 'y', {}, domain)],
     inputs: [info('x', [2])],
@@ -28,5 +32,7 @@ it.each([
   }
   const more = { opsetImport: ['', domain].map((each) => create('OperatorSetIdProto', { domain: each, version: 18n })) }
   const name = domain ? `${domain}.${operator}` : operator
-  expect(() => importGraph(decodeModel(modelBytes(graph, { more })))).toThrow(`  ${name} x 1: ${operator}_y\n`)
+  expect(() => importGraph(decodeModel(modelBytes(graph, { more })))).toThrow(
+    errorAt('unsupported-operator', `  ${name} x 1: ${operator}_y\n`),
+  )
 })

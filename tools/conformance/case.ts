@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Tensor } from 'onnx-ire'
-import { walkNodes } from '../../dist/onnx/import/unsupported.js'
+import { walkNodes } from '../../dist/onnx/import/model-nodes.js'
 import { decode } from '../../dist/onnx/proto/decode.js'
 import { create, edit } from '../../dist/onnx/proto/message.js'
 import { rewrite } from '../../dist/onnx/proto/rewrite.js'

@@ -1,6 +1,6 @@
 import { findDefinition, isInput } from '../../op/facts.js'
 import type { GraphProto, NodeProto } from '../proto/schema.js'
-import { isStandardDomain, qualifiedName, walkNodes } from './unsupported.js'
+import { isStandardDomain, qualifiedName, walkNodes } from './model-nodes.js'
 
 /**
  * Inputs that configure an operator and are not trained, by operator and position, of forms that are rewritten at import. The
@@ -21,13 +21,16 @@ function isConfigInput(node: NodeProto, index: number): boolean {
   return definition !== undefined && isInput(definition, 'configInputs', index)
 }
 
-/** Names of tensors used as settings and as nothing else: they stay constants, so that shapes can be told from them. */
+/**
+ * The names of tensors that are only read as configuration inputs. They are imported as constants, so that shapes can be
+ * inferred from them.
+ */
 export function findConfigInputs(graph: Pick<GraphProto, 'node'>, outputs: readonly string[]): Set<string> {
-  const settings = new Set<string>()
+  const configuration = new Set<string>()
   const operands = new Set<string>()
   for (const node of walkNodes(graph)) {
-    for (const [index, name] of node.input.entries()) (isConfigInput(node, index) ? settings : operands).add(name)
+    for (const [index, name] of node.input.entries()) (isConfigInput(node, index) ? configuration : operands).add(name)
   }
   for (const name of outputs) operands.add(name)
-  return new Set([...settings].filter((name) => !operands.has(name)))
+  return new Set([...configuration].filter((name) => !operands.has(name)))
 }

@@ -6,13 +6,13 @@ import { knownCondition } from '../../op/inline.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto } from '../proto/schema.js'
 
-/** What has to be fed: up to IR version 3 initializers are listed among the inputs too. */
+/** The inputs of a model that must be fed. Before IR version 4 the inputs of a graph include its initializers. */
 export function listInputs({ graph }: ModelProto): readonly ValueInfoProto[] {
   const initializers = new Set(graph?.initializer.map(({ name }) => name))
   return graph?.input.filter(({ name }) => !initializers.has(name)) ?? []
 }
 
-/** The value a declaration of a graph's input stands for; `implied` is its type where a body leaves it out. */
+/** Creates the value of a graph input. `implied` is the type of a body's input whose declaration has none. */
 export function createInput(info: ValueInfoProto, implied?: DType): Value {
   const name = info.name ?? ''
   const type = info.type?.tensorType
@@ -21,47 +21,50 @@ export function createInput(info: ValueInfoProto, implied?: DType): Value {
   if (!type || !dtype) {
     throw new OnnxIreError(
       'invalid-model',
-      `input '${name}' is not a tensor of a type this library carries; sequences, maps and optionals are not supported`,
+      `input '${name}' is not a tensor of a supported type; sequences, maps and optionals are not supported`,
     )
   }
   return input(name, dtype, readShape(info))
 }
 
-/** The shape a file declares; undefined where it declares none. */
+/** The declared shape; undefined if there is none. */
 export function readShape(info: ValueInfoProto): Shape | undefined {
   return info.type?.tensorType?.shape?.dim.map(({ dimValue, dimParam }): Dim => {
-    // A name that begins with `?` would be taken for one of ours, and says nothing.
+    // Names that begin with `?` are unknown lengths, in this library and in some exporters.
     if (dimValue === undefined) return dimParam && !dimParam.startsWith('?') ? dimParam : unknownDim()
     const length = Number(dimValue)
     // Some exporters write -1 for "any length".
     if (length < 0) return unknownDim()
     if (length > 2 ** 40)
-      throw new OnnxIreError('invalid-model', `'${info.name}' declares an axis of ${dimValue} elements`)
+      throw new OnnxIreError('invalid-model', `'${info.name}' has an impossible dimension: ${dimValue}`)
     return length
   })
 }
 
-/** What a file declares of its inputs and of the results of its nodes. */
+/** The shapes that a file declares for its inputs and the results of its nodes. */
 export class Declarations {
-  /** Nameless lengths that inputs leave open. */
+  /** Unknown lengths of inputs. */
   readonly #open = new Set<Dim>()
-  /** Whether it fixes lengths that its inputs leave open: they were opened after the rest was written. */
+  /**
+   * Whether a result has a fixed length although it depends on an unknown length of an input: then the axes of the inputs
+   * were made dynamic after the shapes of the results were written, and fixed lengths are ignored.
+   */
   #outdated = false
 
-  /** A graph's input, as `inputOf` has it. */
+  /** Creates the value of a graph input. */
   input(info: ValueInfoProto): Value {
     const value = createInput(info)
     for (const dim of value.shape ?? []) this.#open.add(dim)
     return value
   }
 
-  /** Takes over what a declaration knows beyond inference; refuses one that contradicts it. */
+  /** Adds the lengths of a declaration that inference does not know. Throws `invalid-model` if it contradicts inference. */
   refine(value: Value, info: ValueInfoProto | undefined, operator: string): void {
     const dtype = dtypeOf(info?.type?.tensorType?.elemType ?? 0)
     if (dtype && dtype !== value.dtype)
       throw new OnnxIreError(
         'invalid-model',
-        `'${info?.name}' is declared ${dtype}, but ${operator} gives ${value.dtype}; correct the declaration or remove it`,
+        `'${info?.name}' is declared ${dtype}, but ${operator} returns ${value.dtype}; correct or remove the declaration`,
       )
     const declared = info && readShape(info)
     if (!declared) return
@@ -69,7 +72,7 @@ export class Declarations {
     if (shape && contradict(shape, declared)) {
       throw new OnnxIreError(
         'invalid-model',
-        `'${info.name}' is declared ${formatShape(declared)}, but ${operator} gives ${formatShape(shape)}; correct the declaration or remove it`,
+        `'${info.name}' is declared ${formatShape(declared)}, but ${operator} returns ${formatShape(shape)}; correct or remove the declaration`,
       )
     }
     this.#outdated ||= shape?.some((dim, axis) => typeof declared[axis] === 'number' && this.#isOpen(dim)) ?? false
@@ -81,7 +84,7 @@ export class Declarations {
     )
   }
 
-  /** Whether a length is one that the file names or an input leaves open, or is computed from such. */
+  /** Whether a length depends on a named length of the file or on an unknown length of an input. */
   #isOpen(dim: Dim): boolean {
     if (typeof dim === 'number') return false
     const named = dim.replace(/\?\d+/g, (unknown) => (this.#open.has(unknown) ? unknown : ''))
@@ -89,18 +92,18 @@ export class Declarations {
   }
 }
 
-/** Whether two shapes cannot be those of one tensor. */
+/** Whether no tensor can have both shapes. */
 const contradict = (a: Shape, b: Shape): boolean =>
   a.length !== b.length ||
   a.some((dim, axis) => typeof dim === 'number' && typeof b[axis] === 'number' && dim !== b[axis])
 
-/** The newest operator set whose operators this library has read. */
+/** The newest supported operator set of ai.onnx. */
 const newestOperatorSet = 26
 
-/** The versions a model, or a function of it, says its operators have, by domain. */
+/** The versions of the operator sets that a model or function imports, by domain. */
 export function readOperatorSets(imports: readonly OperatorSetIdProto[]): ReadonlyMap<string, number> {
   const versions = new Map([
-    // Files before IR version 3 name no operator set: version 1.
+    // Files before IR version 3 do not list operator sets: they use version 1.
     ...(imports.length === 0 ? [['', 1] as const] : []),
     ...imports.map(
       ({ domain, version }) => [domain === 'ai.onnx' ? '' : (domain ?? ''), Number(version ?? 1n)] as const,
@@ -110,12 +113,15 @@ export function readOperatorSets(imports: readonly OperatorSetIdProto[]): Readon
   if (version < 1 || version > newestOperatorSet)
     throw new OnnxIreError(
       'invalid-model',
-      `the model uses operator set ${version}; 1 to ${newestOperatorSet} are known: export it with one of those`,
+      `the model uses operator set ${version}, but 1 to ${newestOperatorSet} are supported: export it with one of these`,
     )
   return versions
 }
 
-/** Types of a body's inputs, which a file may leave out: of Loop the round, the condition and the states; of Scan states and slices. */
+/**
+ * The types of a body's inputs, which a file may omit. The inputs are the iteration, the condition and the states for Loop,
+ * states and slices for Scan.
+ */
 export function inferBodyInputTypes(
   operator: string,
   inputs: readonly (Value | null)[],
@@ -126,8 +132,8 @@ export function inferBodyInputTypes(
 }
 
 /**
- * The branch of an If whose condition is known already, as rank checks of a scripted model are; the other one may not even
- * fit the shapes.
+ * The branch of an If with a constant condition, such as a rank check in a scripted PyTorch model. The other branch is not
+ * imported: it may be invalid for the shapes of the model.
  */
 export function selectBranch(node: NodeProto, condition: Value | null | undefined): GraphProto | undefined {
   if (node.opType !== 'If' || node.domain || !condition) return undefined

@@ -6,12 +6,12 @@ import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /**
- * The Gradient operator of ai.onnx.preview.training in operators of ai.onnx: d(sum y) / dx of the tensor named `y` for each
- * of those named `xs`, while those named `zs` do not vary.
+ * Imports the Gradient operator of ai.onnx.preview.training: d(sum y) / dx of the tensor named `y`, for every tensor x named
+ * in `xs`; the tensors named in `zs` are constants.
  *
- * @param named the tensor of a name where the node stands
- * @throws OnnxIreError `invalid-model`, `not-differentiable`; `unsupported-operator` where the operator is given other values
- *   than those of the tensors it names, or where one of these tensors depends on another
+ * @param named returns the value of a name in the graph of the node
+ * @throws OnnxIreError `invalid-model`, `not-differentiable`; `unsupported-operator` if the inputs are not the named tensors,
+ *   or if one of these tensors depends on another
  */
 export function importGradient(
   inputs: readonly (Value | null)[],
@@ -20,24 +20,27 @@ export function importGradient(
 ): readonly Value[] {
   const { xs = [], zs = [], y } = attributes
   if (!isNames(xs) || !isNames(zs) || typeof y !== 'string' || inputs.length !== xs.length + zs.length)
-    throw new OnnxIreError('invalid-model', 'Gradient needs the names xs and y, and one input for each of xs and zs')
-  const varied = xs.map(named)
-  const fixed = new Set([...varied, ...zs.map(named)])
-  const elsewhere = [...xs, ...zs].find((name, i) => named(name) !== inputs[i])
-  if (elsewhere !== undefined)
-    throw unsupported(`at another value of '${elsewhere}' than the graph computes with`, 'give it that tensor itself')
+    throw new OnnxIreError(
+      'invalid-model',
+      'Gradient needs the attributes xs and y, and one input for each name in xs and zs',
+    )
+  const variables = xs.map(named)
+  const fixed = new Set([...variables, ...zs.map(named)])
+  const mismatch = [...xs, ...zs].find((name, i) => named(name) !== inputs[i])
+  if (mismatch !== undefined)
+    throw unsupported(`whose input is not the tensor '${mismatch}' itself`, 'use the named tensors as inputs')
   for (const value of fixed) {
     const before = value.source.kind === 'node' ? value.source.inputs.filter((x) => x !== null) : []
     const others = [...leavesOf(before), ...topological(before).flatMap(({ outputs }) => outputs)]
     if (others.some((other) => fixed.has(other)))
       throw unsupported(
-        `with '${value.name}' held apart from what it depends on`,
+        `for '${value.name}', which depends on another named tensor,`,
         'name only tensors that do not depend on each other',
       )
   }
   const target = named(y)
-  const dxs = gradients([[target, op.Expand(scalar(target.dtype, 1), op.Shape(target))]], varied)
-  return varied.map((x, i) => dxs[i] ?? zerosLike(x))
+  const dxs = gradients([[target, op.Expand(scalar(target.dtype, 1), op.Shape(target))]], variables)
+  return variables.map((x, i) => dxs[i] ?? zerosLike(x))
 }
 
 const isNames = (value: Attribute | undefined): value is readonly string[] =>

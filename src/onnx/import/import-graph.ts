@@ -23,40 +23,46 @@ import {
   readOperatorSets,
   selectBranch,
 } from './declarations.js'
-import { findFunction, indexFunctions } from './functions.js'
 import { importGradient } from './gradient-operator.js'
+import { findFunction, indexFunctions, isGradient } from './model-nodes.js'
 import { lookUp, NameScope } from './name-scope.js'
 import { sortNodes } from './sort-nodes.js'
-import { checkOperators, isGradient } from './unsupported.js'
+import { checkOperators } from './unsupported.js'
 
-/** Where nodes are read: the main graph with its bodies, or a function at one of its calls. */
+/** The context in which nodes are imported: the main graph with its bodies, or one call of a function. */
 interface Context {
+  /** Versions of the operator sets, by domain. */
   readonly versions: ReadonlyMap<string, number>
-  /** Tensors that steer an operator and stay constant. */
-  readonly settings: ReadonlySet<string>
-  /** What the call of a function gives to its attributes. */
+  /** The names of tensors that configure an operator and remain constants. */
+  readonly configInputs: ReadonlySet<string>
+  /** The attributes of the function, from its call and its defaults. */
   readonly given: Readonly<Record<string, Attribute>>
-  /** The functions being read, outermost first. */
+  /** The functions that are being inlined, outermost first. */
   readonly calls: readonly FunctionProto[]
 }
 
 /**
- * The graph of a model, its operators brought to today's form and the functions it defines inlined. Floating-point
- * initializers, and floating-point Constant nodes with more than one element, become `parameters`, those inside the bodies
- * of If, Loop and Scan and inside functions too; every other tensor is a constant. A tensor that is not of the main graph
- * goes by its own name where no other has it, else by one that tells its place (`If_0/then_branch/weight`).
+ * Imports the graph of a model: operators are upgraded to their newest form, functions of the model are inlined, and shapes
+ * are inferred. Floating-point initializers and floating-point Constant nodes with more than one element become
+ * `parameters`, also those in functions and in the bodies of If, Loop and Scan. Every other tensor is a constant.
+ * Parameters have the names of `namedTensors`: a tensor of a body or function has its own name if that is unique,
+ * otherwise its path (`If_0/then_branch/weight`).
  *
- * Throws `unsupported-operator` listing every operator this library does not know, and `invalid-model` with the node or
- * tensor where the model contradicts itself.
+ * @throws OnnxIreError `unsupported-operator` with the names of all unsupported operators; `invalid-model` or
+ *   `invalid-shape` with the node or tensor that is invalid
+ *
+ * @example
+ * const graph = importGraph(decodeModel(bytes))
+ * console.log([...graph.inputs.keys()], [...graph.parameters.keys()], [...graph.outputs.keys()])
  */
 export function importGraph(model: Model): Graph {
   const graph = model.proto.graph
-  if (!graph) throw new OnnxIreError('invalid-model', 'the model holds no graph')
+  if (!graph) throw new OnnxIreError('invalid-model', 'the model has no graph')
   checkOperators(model.proto)
   const importer = new Importer(model)
   const context: Context = {
     versions: readOperatorSets(model.proto.opsetImport),
-    settings: findConfigInputs(
+    configInputs: findConfigInputs(
       graph,
       graph.output.map(({ name = '' }) => name),
     ),
@@ -74,59 +80,59 @@ export function importGraph(model: Model): Graph {
   }
   const outputs = new Map<string, Value>()
   for (const [name, value] of importer.readGraph(graph, names, context)) {
-    if (outputs.has(name)) throw new OnnxIreError('invalid-model', `the output '${name}' is listed twice`)
+    if (outputs.has(name)) throw new OnnxIreError('invalid-model', `two outputs of the graph are named '${name}'`)
     outputs.set(name, value)
   }
   return { name: graph.name ?? '', inputs, parameters: importer.parameters, outputs }
 }
 
-/** Calls of functions multiply; more nodes inside them than this are no model but an attack. */
-const mostNodes = 250_000
+/** The largest number of nodes from inlined functions. Nested calls multiply, so a small file could exhaust the memory. */
+const maxInlinedNodes = 250_000
 
 class Importer {
   readonly parameters = new Map<string, Value>()
   readonly declarations = new Declarations()
   readonly #model: Model
   readonly #functions: ReadonlyMap<string, FunctionProto>
-  readonly #sites: ReadonlyMap<TensorProto | NodeProto, StoredTensor>
+  readonly #stored: ReadonlyMap<TensorProto | NodeProto, StoredTensor>
   readonly #tensors = new Map<StoredTensor, Value>()
   #nodes = 0
 
   constructor(model: Model) {
     this.#model = model
     this.#functions = indexFunctions(model.proto)
-    this.#sites = locateTensors(model.proto, model.external)
+    this.#stored = locateTensors(model.proto, model.external)
   }
 
-  /** Gives the constant tensors of a graph, body or function their names there. */
+  /** Adds the constant tensors of a graph, body or function to `names`. */
   readTensors(graph: GraphProto | FunctionProto, names: NameScope, context: Context): void {
     const protos =
       'initializer' in graph
         ? [...graph.initializer, ...graph.sparseInitializer.flatMap(({ values }) => values ?? [])]
         : []
     for (const proto of [...protos, ...graph.node]) {
-      const site = this.#sites.get(proto)
-      if (site) names.set(site.local, this.#tensorAt(site, context))
+      const stored = this.#stored.get(proto)
+      if (stored) names.set(stored.local, this.#importTensor(stored, context))
     }
   }
 
-  #tensorAt(site: StoredTensor, { settings }: Context): Value {
-    const known = this.#tensors.get(site)
+  #importTensor(stored: StoredTensor, { configInputs }: Context): Value {
+    const known = this.#tensors.get(stored)
     if (known) return known
-    const { name, local, tensor, initializer } = site
-    const varies = isFloat(tensor.dtype) && (initializer || sizeOf(tensor.dims) > 1) && !settings.has(local)
-    const value = varies ? parameter(name, tensor) : constant(tensor, name)
-    if (varies) this.parameters.set(name, value)
-    this.#tensors.set(site, value)
+    const { name, local, tensor, initializer } = stored
+    const isParameter = isFloat(tensor.dtype) && (initializer || sizeOf(tensor.dims) > 1) && !configInputs.has(local)
+    const value = isParameter ? parameter(name, tensor) : constant(tensor, name)
+    if (isParameter) this.parameters.set(name, value)
+    this.#tensors.set(stored, value)
     return value
   }
 
-  /** Reads the nodes of a graph or body; returns its outputs. */
+  /** Imports the nodes of a graph or body. Returns its outputs by name. */
   readGraph(graph: GraphProto, names: NameScope, context: Context): [string, Value][] {
     this.#readNodes(graph.node, names, [...graph.valueInfo, ...graph.output], context)
     return graph.output.map(({ name = '' }) => {
       const value = names.get(name)
-      if (!value) throw new OnnxIreError('invalid-model', `no node gives the output '${name}'`)
+      if (!value) throw new OnnxIreError('invalid-model', `the output '${name}' is not a result of any node`)
       if (value instanceof Sequence) throw sequenceError(`the output '${name}' is`)
       return [name, value]
     })
@@ -140,13 +146,13 @@ class Importer {
   ): void {
     const declared = new Map(declarations.map((info) => [info.name ?? '', info]))
     for (const node of sortNodes(nodes, (name) => names.get(name) !== undefined)) {
-      if (context.calls.length > 0 && ++this.#nodes > mostNodes)
+      if (context.calls.length > 0 && ++this.#nodes > maxInlinedNodes)
         throw new OnnxIreError(
           'invalid-model',
-          `inlining its functions makes more than ${mostNodes} nodes of the model`,
+          `the functions of the model have more than ${maxInlinedNodes} nodes when they are inlined`,
         )
-      // Tensors of the model are in `names` from the start.
-      if (!this.#sites.has(node)) this.#readNode(node, names, declared, context)
+      // Constant nodes are stored tensors, which `readTensors` has added to `names`.
+      if (!this.#stored.has(node)) this.#readNode(node, names, declared, context)
     }
   }
 
@@ -154,35 +160,34 @@ class Importer {
     const operator = node.opType ?? ''
     const label = node.name || node.output.find((name) => name !== '') || '?'
     const inputs = node.input.map((name) => (name === '' ? null : lookUp(names, name, operator, label)))
-    const taken = selectBranch(node, inputs[0])
+    const branch = selectBranch(node, inputs[0])
     const attributes = readAttributes(
-      taken ? { ...node, attribute: [] } : node,
+      branch ? { ...node, attribute: [] } : node,
       this.#model.external,
       (graph) => this.#readBody(graph, names, context, inferBodyInputTypes(operator, inputs)),
       context.given,
     )
-    const of = findFunction(this.#functions, node)
-    const values = taken
-      ? this.#readInside(taken, names, context)
+    const callee = findFunction(this.#functions, node)
+    const values = branch
+      ? this.#inlineBranch(branch, names, context)
       : isConstant(node)
         ? [constant(constantFromAttributes(label, attributes))]
-        : of
-          ? this.#call(of, inputs, attributes, context)
+        : callee
+          ? this.#inlineCall(callee, inputs, attributes, context)
           : isGradient(node)
             ? importGradient(inputs, attributes, (name) => lookUp(names, name, operator, label)!)
-            : this.#applied(node, inputs, attributes, label, context)
+            : this.#applyOperator(node, inputs, attributes, label, context)
     for (const [index, name] of node.output.entries()) {
       if (name === '') continue
       const value = values[index]
-      if (!value)
-        throw new OnnxIreError('invalid-model', `${operator} '${label}' has no output number ${index} ('${name}')`)
+      if (!value) throw new OnnxIreError('invalid-model', `${operator} '${label}' has no output ${index} ('${name}')`)
       if (value.source.kind === 'node') nameValue(value, name)
       this.declarations.refine(value, declared.get(name), operator)
       names.set(name, value)
     }
   }
 
-  #applied(
+  #applyOperator(
     node: NodeProto,
     inputs: readonly (Value | null)[],
     attributes: Readonly<Record<string, Attribute>>,
@@ -195,25 +200,25 @@ class Importer {
     if (version === undefined)
       throw new OnnxIreError(
         'invalid-model',
-        `${operator} '${label}' is of the domain '${domain || 'ai.onnx'}', which opset_import does not list`,
+        `${operator} '${label}' has the domain '${domain || 'ai.onnx'}', which is missing in opset_import`,
       )
     const old = { operator, inputs, attributes, outputCount: node.output.length }
-    const modern = modernForm(old, version, label, domain)
-    if (!('operator' in modern)) return modern
-    const definition = definitionOf(modern.operator)
-    checkAttributes(`${operator} '${label}'`, definition.attributes, modern.attributes)
+    const upgraded = upgradeWithContext(old, version, label, domain)
+    if (!('operator' in upgraded)) return upgraded
+    const definition = definitionOf(upgraded.operator)
+    checkAttributes(`${operator} '${label}'`, definition.attributes, upgraded.attributes)
     return apply({
-      operator: modern.operator,
+      operator: upgraded.operator,
       definition,
-      inputs: modern.inputs,
-      attributes: modern.attributes,
+      inputs: upgraded.inputs,
+      attributes: upgraded.attributes,
       name: node.name || undefined,
       outputCount: node.output.length,
     })
   }
 
-  /** The results of a branch that is taken in any case: its nodes are made where its If stands. */
-  #readInside(graph: GraphProto, outer: NameScope, context: Context): Value[] {
+  /** Imports the branch of an If with a constant condition in place of the If. Returns its results. */
+  #inlineBranch(graph: GraphProto, outer: NameScope, context: Context): Value[] {
     const names = new NameScope(outer)
     this.readTensors(graph, names, context)
     return this.readGraph(graph, names, context).map(([, value]) => value)
@@ -229,41 +234,44 @@ class Importer {
     return body(inputs, () => this.readGraph(graph, names, context).map(([, value]) => value))
   }
 
-  /** A function's nodes in place of its call; it sees nothing of the graph around the call but its inputs. */
-  #call(
-    of: FunctionProto,
+  /** Imports the nodes of a function in place of its call. A function cannot read names of the calling graph. */
+  #inlineCall(
+    callee: FunctionProto,
     inputs: readonly (Value | null)[],
     given: Readonly<Record<string, Attribute>>,
     { calls }: Context,
   ): readonly (Value | null)[] {
-    if (calls.includes(of)) throw new OnnxIreError('invalid-model', `the function '${of.name}' calls itself`)
+    if (calls.includes(callee)) throw new OnnxIreError('invalid-model', `the function '${callee.name}' calls itself`)
     const names = new NameScope()
-    for (const [index, name] of of.input.entries()) names.set(name, inputs[index] ?? null)
-    const bare: Context = {
-      versions: readOperatorSets(of.opsetImport),
-      settings: findConfigInputs(of, of.output),
+    for (const [index, name] of callee.input.entries()) names.set(name, inputs[index] ?? null)
+    const outerContext: Context = {
+      versions: readOperatorSets(callee.opsetImport),
+      configInputs: findConfigInputs(callee, callee.output),
       given: {},
-      calls: [...calls, of],
+      calls: [...calls, callee],
     }
-    const byDefault = readAttributes(
-      { attribute: of.attributeProto, opType: of.name, output: [] },
+    const defaults = readAttributes(
+      { attribute: callee.attributeProto, opType: callee.name, output: [] },
       this.#model.external,
-      (graph) => this.#readBody(graph, names, bare),
+      (graph) => this.#readBody(graph, names, outerContext),
     )
-    const context = { ...bare, given: { ...byDefault, ...given } }
-    this.readTensors(of, names, context)
-    this.#readNodes(of.node, names, of.valueInfo, context)
-    return of.output.map((name) => {
+    const context = { ...outerContext, given: { ...defaults, ...given } }
+    this.readTensors(callee, names, context)
+    this.#readNodes(callee.node, names, callee.valueInfo, context)
+    return callee.output.map((name) => {
       const value = names.get(name)
       if (value === undefined)
-        throw new OnnxIreError('invalid-model', `no node of the function '${of.name}' gives its output '${name}'`)
+        throw new OnnxIreError(
+          'invalid-model',
+          `the output '${name}' of the function '${callee.name}' is not a result of any of its nodes`,
+        )
       return value
     })
   }
 }
 
-/** Today's form of a node; what cannot be brought there is refused by name. */
-function modernForm(node: OldNode, version: number, label: string, domain: string): OldNode | readonly Value[] {
+/** Upgrades a node. Errors name the node, its operator and its version. */
+function upgradeWithContext(node: OldNode, version: number, label: string, domain: string): OldNode | readonly Value[] {
   try {
     return upgradeNode(node, version, domain)
   } catch (error) {

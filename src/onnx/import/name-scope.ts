@@ -1,10 +1,7 @@
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 
-/**
- * Values by name in one graph; a body sees the names of the graphs around it. `null` is an input that the caller of a
- * function left out.
- */
+/** Values by name in a graph. A body can read the names of its outer graphs. `null` is an omitted input of a function. */
 export class NameScope {
   readonly #values = new Map<string, Value | null>()
   readonly #outer: NameScope | undefined
@@ -25,12 +22,12 @@ export class NameScope {
   }
 }
 
-/** What a node reads. Throws `invalid-model` when nothing has that name. */
+/** The value of a node's input. Throws `invalid-model` if no value has the name. */
 export function lookUp(names: NameScope, name: string, operator: string, label: string): Value | null {
   const value = names.get(name)
   if (value !== undefined) return value
   throw new OnnxIreError(
     'invalid-model',
-    `${operator} '${label}' reads '${name}', which is neither an input, an initializer nor the output of a node`,
+    `${operator} '${label}' reads '${name}', which is not an input, an initializer or an output of a node`,
   )
 }

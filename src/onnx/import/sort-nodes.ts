@@ -2,8 +2,11 @@ import { OnnxIreError } from '../../util/errors.js'
 import type { GraphProto, NodeProto } from '../proto/schema.js'
 
 /**
- * Nodes in an order in which each comes after those it reads from. Files promise this order; some exporters break the
- * promise. Throws `invalid-model` naming the nodes of a cycle.
+ * Sorts nodes topologically: every node follows the nodes whose results it reads. ONNX requires this order, but not every
+ * exporter writes it.
+ *
+ * @param isKnown whether a name is defined outside these nodes
+ * @throws OnnxIreError `invalid-model` with the nodes of a cycle, or with two nodes that have an output of the same name
  */
 export function sortNodes(nodes: readonly NodeProto[], isKnown: (name: string) => boolean): readonly NodeProto[] {
   const producer = new Map<string, NodeProto>()
@@ -13,7 +16,7 @@ export function sortNodes(nodes: readonly NodeProto[], isKnown: (name: string) =
       if (producer.has(name))
         throw new OnnxIreError(
           'invalid-model',
-          `two nodes give '${name}': ${describeNode(producer.get(name)!)} and ${describeNode(node)}`,
+          `two nodes have the output '${name}': ${describeNode(producer.get(name)!)} and ${describeNode(node)}`,
         )
       producer.set(name, node)
     }
@@ -46,7 +49,7 @@ export function sortNodes(nodes: readonly NodeProto[], isKnown: (name: string) =
 
 const createFrame = (node: NodeProto) => ({ node, names: listReadNames(node), next: 0 })
 
-/** What a node reads: its inputs and, for control flow, whatever its bodies take from outside. */
+/** The names that a node reads: its inputs, and the outer names that its bodies read. */
 function listReadNames(node: NodeProto): readonly string[] {
   const bodies = node.attribute.flatMap(({ g, graphs }) => (g ? [g, ...graphs] : graphs))
   return bodies.length === 0 ? node.input : [...node.input, ...bodies.flatMap(listFreeNames)]
@@ -69,5 +72,5 @@ function cycleError(open: readonly NodeProto[], again: NodeProto): OnnxIreError 
   const nodes = open.slice(open.indexOf(again))
   const shown =
     nodes.length > 8 ? [...nodes.slice(0, 8).map(describeNode), `... (${nodes.length} nodes)`] : nodes.map(describeNode)
-  return new OnnxIreError('invalid-model', `the graph is cyclic: ${shown.join(' -> ')} -> ${describeNode(again)}`)
+  return new OnnxIreError('invalid-model', `the graph has a cycle: ${shown.join(' -> ')} -> ${describeNode(again)}`)
 }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { checkLocation, externalFiles } from '../../../src/onnx/proto/external-data.js'
-import { OnnxIreError } from '../../../src/util/errors.js'
+import { errorAt } from '../errors.js'
 
-describe('external data locations', () => {
+describe('location of external data', () => {
   it.each([
     '',
     '/etc/passwd',
@@ -15,27 +15,29 @@ describe('external data locations', () => {
     'C:\\w',
     'c:w',
     'w\0.bin',
-  ])('%j is refused', (location) => {
-    expect(() => checkLocation(location)).toThrow(OnnxIreError)
-    expect(() => checkLocation(location)).toThrow(/is refused/)
+  ])('%j > throws external-data', (location) => {
+    expect(() => checkLocation(location)).toThrow(errorAt('external-data', JSON.stringify(location)))
   })
 
-  it.each(['w', 'model.onnx.data', 'sub/w.bin', './w', 'a..b', '..w', 'w..', 'größe'])('%j is taken', (location) => {
-    expect(() => checkLocation(location)).not.toThrow()
-  })
+  it.each(['w', 'model.onnx.data', 'sub/w.bin', './w', 'a..b', '..w', 'w..', 'größe'])(
+    '%j > is accepted',
+    (location) => {
+      expect(() => checkLocation(location)).not.toThrow()
+    },
+  )
 })
 
-describe('external files in memory', () => {
+describe('externalFiles', () => {
   const files = externalFiles(new Map([['w', Uint8Array.of(1, 2, 3, 4)]]))
 
-  it('are read in part and to the end', () => {
+  it('a range > returns its bytes, to the end by default', () => {
     expect([...files.read('w', 1, 2)]).toEqual([2, 3])
     expect([...files.read('w', 1, undefined)]).toEqual([2, 3, 4])
   })
 
-  it('that are missing or too short are refused', () => {
-    expect(() => files.read('v', 0, 1)).toThrow(/"v" was not given/)
-    expect(() => files.read('w', 2, 3)).toThrow(/has 4 bytes, but bytes 2 to 5/)
-    expect(() => files.read('w', 5, undefined)).toThrow(OnnxIreError)
+  it('a missing or short file > throws external-data', () => {
+    expect(() => files.read('v', 0, 1)).toThrow(errorAt('external-data', '"v"'))
+    expect(() => files.read('w', 2, 3)).toThrow(errorAt('external-data', /"w" .*4 bytes.* 2 to 5\b/))
+    expect(() => files.read('w', 5, undefined)).toThrow(errorAt('external-data', '"w"'))
   })
 })
