@@ -29,7 +29,8 @@ export async function checkForward(case_: Case): Promise<Outcome> {
   } catch (error) {
     if (!(error instanceof OnnxIreError)) throw error
     if (error.code === 'unsupported-operator') return exception('operator not read', reasonOf(error.message))
-    if (/does not carry/.test(error.message)) return exception('element type not carried', error.message)
+    if (/does not carry|convert it to another type/.test(error.message))
+      return exception('element type not carried', error.message)
     return failed(`${error.code}: ${error.message}`)
   }
   const original = await outputsOf(case_.bytes, case_.sets)

@@ -15,7 +15,7 @@ async function outcomeOf(name: string): Promise<CaseOutcome> {
     const outcome =
       error instanceof NotTensors
         ? exception('inputs or outputs that are no tensors', messageOf(error))
-        : /does not carry/.test(messageOf(error))
+        : /does not carry|convert it to another type/.test(messageOf(error))
           ? exception('element type not carried', messageOf(error))
           : failed(messageOf(error))
     return { name, operators: [], forward: outcome, gradient: outcome }
