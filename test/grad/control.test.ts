@@ -30,33 +30,33 @@ function powers(s: Value, w: Value, m: Value, limit = Number.POSITIVE_INFINITY):
 describe('Loop', () => {
   const [s, w] = [vector('s', 3), vector('w', 2)]
 
-  it('is differentiated as many times as it ran: d(s w^n) = w^n ds + n s w^(n-1) dw', async () => {
+  it('n iterations > gradient is d(s w^n) = w^n ds + n s w^(n-1) dw', async () => {
     const y = powers(s, w, dynamic(5))
     const [ds, dw] = gradients([seed(y)], [s, w])
     expect(await evaluate(ds!, dw!)).toEqual([[32], [5 * 3 * 16]])
   })
 
-  it('that its condition ends early counts the rounds that it made', async () => {
+  it('condition that ends the loop early > gradient counts the executed iterations', async () => {
     // 3, 6, 12, 24, 48: four rounds.
     const y = powers(s, w, dynamic(100), 30)
     const [ds, dw] = gradients([seed(y)], [s, w])
     expect(await evaluate(y, ds!, dw!)).toEqual([[48], [16], [4 * 3 * 8]])
   })
 
-  it('of no round passes gradients through', async () => {
+  it('zero iterations > passes gradients through', async () => {
     const y = powers(s, w, dynamic(0))
     const [ds, dw] = gradients([seed(y)], [s, w])
     expect(await evaluate(ds!, dw!)).toEqual([[1], [0]])
   })
 
-  it('has a second derivative: d2(s w^n)/dw2 = n (n-1) s w^(n-2)', async () => {
+  it('second derivative > is d2(s w^n)/dw2 = n (n-1) s w^(n-2)', async () => {
     const y = powers(s, w, dynamic(4))
     const [dw] = gradients([seed(y)], [w])
     const [second, mixed] = gradients([seed(dw!)], [w, s])
     expect(await evaluate(second!, mixed!)).toEqual([[4 * 3 * 3 * 4], [4 * 8]])
   })
 
-  it('keeps of its states only what the gradient looks at', () => {
+  it('stored states > are only those that the gradient reads', () => {
     const x = input('x', 'float32', ['N'])
     const [a, b] = [input('a', 'float32', ['N']), input('b', 'int64', [])]
     const y = op.Loop(dynamic(7), null, [x, scalar('int64', 0)], {
@@ -67,7 +67,7 @@ describe('Loop', () => {
     expect(loops.map(({ outputs }) => outputs.length).toSorted()).toEqual([2, 3])
   })
 
-  it('computes what is the same in every round once, outside', () => {
+  it('invariant work > is moved out of the loop', () => {
     const x = input('x', 'float32', [2, 'N'])
     const m = parameter('m', tensorFrom('float32', [2, 2], [1, 2, 3, 4]))
     const state = input('s', 'float32', [2, 'N'])
@@ -82,7 +82,7 @@ describe('Loop', () => {
     expect(nodes.some(({ operator }) => operator === 'Transpose')).toBe(true)
   })
 
-  it('says which state changes its shape, and how', () => {
+  it('state that changes its shape > is rejected with its name and both shapes', () => {
     const x = input('x', 'float32', [1, 3])
     const state = input('grown', 'float32', undefined)
     const y = op.Loop(dynamic(3), null, [x], {
@@ -96,7 +96,7 @@ describe('Loop', () => {
     )
   })
 
-  it('refuses to draw random numbers twice', () => {
+  it('random node in the body > is rejected', () => {
     const x = input('x', 'float32', [3])
     const state = input('s', 'float32', [3])
     const y = op.Loop(dynamic(3), null, [x], {
@@ -107,7 +107,7 @@ describe('Loop', () => {
     )
   })
 
-  it('names the operators in its body that cannot be differentiated', () => {
+  it('operators in the body without a gradient > are listed', () => {
     const x = input('x', 'float32', [3])
     const state = input('s', 'float32', [3])
     const y = op.Loop(dynamic(3), null, [x], {
@@ -124,7 +124,7 @@ describe('Loop', () => {
 })
 
 describe('If', () => {
-  it('has zeros of the right shape where the branch taken does not look', async () => {
+  it('value that the selected branch does not read > gets zeros of its shape', async () => {
     const [a, b] = [vector('a', 1, 2), vector('b', 3, 4, 5)]
     const branch = (cond: boolean) => {
       const y = op.If(op.Less(dynamic(Number(cond)), 1), {
@@ -144,7 +144,7 @@ describe('If', () => {
     ])
   })
 
-  it('in a Loop reads the state of its round', async () => {
+  it('inside a Loop > reads the state of the iteration', async () => {
     // Doubled while below 10, then 1 is taken: 3, 6, 12, 11, 10, 9, 18.
     const s = vector('s', 3)
     const state = input('s', 'float32', [1])
@@ -161,7 +161,7 @@ describe('If', () => {
     expect(await evaluate(y, ds!)).toEqual([[18], [8]])
   })
 
-  it('differentiates a branch only with respect to what is asked', () => {
+  it('branches > are differentiated only with respect to the requested values', () => {
     const [a, b] = [input('a', 'float32', [2]), input('b', 'float32', [2])]
     const y = op.If(input('cond', 'bool', []), {
       then_branch: body([], () => [op.Mul(a, b)]),
@@ -175,7 +175,7 @@ describe('If', () => {
     expect(capturesOf(node)).not.toContain(a)
   })
 
-  it('takes a branch that cannot have been taken as giving nothing', async () => {
+  it('branch that cannot have been selected > contributes zeros', async () => {
     const x = vector('x', 1, 2)
     const y = op.If(op.Equal(op.Size(op.Shape(x)), dynamic(2)), {
       // Of three axes, whereas the gradient that comes in has one.

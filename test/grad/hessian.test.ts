@@ -90,7 +90,7 @@ describe.each(Object.keys(losses))('Hessian of a two-layer perceptron under %s',
         functions = await compile(losses[loss]!, layers[layer]!, rows)
       })
 
-      it('times a vector is the difference of gradients along it', async () => {
+      it('Hessian-vector product > equals the difference of gradients along the vector', async () => {
         const h = 1e-5
         const at = (sign: number) =>
           functions.gradient(
@@ -107,7 +107,7 @@ describe.each(Object.keys(losses))('Hessian of a two-layer perceptron under %s',
         }
       })
 
-      it('is symmetric', async () => {
+      it('Hessian > is symmetric', async () => {
         const [hv, hu] = [await functions.product(theta, v), await functions.product(theta, u)]
         expect(dot(u, hv)).toBeCloseTo(dot(v, hu), 12)
       })

@@ -64,7 +64,7 @@ async function gradientOf({ dims, build }: Form, shape: Shape | undefined): Prom
   return (await run(new Map([['dx', dx!]]), x, new ort.Tensor('float64', wave(length), dims)))['dx']!
 }
 
-describe('gradients where the number of axes is unknown', () => {
+describe('gradients of normalizations of unknown rank', () => {
   it.each(Object.entries(forms))('%s', async (_, form) => {
     const [known, unknown] = [await gradientOf(form, form.dims), await gradientOf(form, undefined)]
     expect(unknown.dims).toEqual(known.dims)
@@ -74,7 +74,7 @@ describe('gradients where the number of axes is unknown', () => {
     })
   })
 
-  it('refuses a normalization from an axis that cannot be counted from the end', () => {
+  it('rejects a normalization whose axis cannot be counted from the end', () => {
     const x = input('x', 'float32', undefined)
     const y = op.RMSNormalization(x, fixed('float32', 1, 2), { axis: 1 })
     expect(() => gradients([[y, y]], [x])).toThrow(expect.objectContaining({ code: 'not-differentiable' }))
@@ -82,7 +82,7 @@ describe('gradients where the number of axes is unknown', () => {
 })
 
 describe('BatchNormalization', () => {
-  it('in float16 takes float32 statistics, and gives each operand a gradient of its own type', () => {
+  it('float16 with float32 statistics > each operand gets a gradient of its own type', () => {
     const x = input('x', 'float16', ['N', 2, 'W'])
     const wrt = [x, ...['scale', 'bias'].map((name) => input(name, 'float16', [2]))]
     const statistics = ['mean', 'variance'].map((name) => input(name, 'float32', [2]))
@@ -91,7 +91,7 @@ describe('BatchNormalization', () => {
     expect(dx.map((value) => value!.dtype)).toEqual(['float16', 'float16', 'float16', 'float32', 'float32'])
   })
 
-  it('keeps running statistics as onnxruntime does: old * momentum + batch * (1 - momentum), variance over n', async () => {
+  it('training mode > running statistics > old * momentum + batch * (1 - momentum), with the variance over n', async () => {
     const x = input('x', 'float64', [2, 1, 3])
     const one = fixed('float64', 1)
     const outputs = op.BatchNormalization(x, one, one, fixed('float64', 10), fixed('float64', 20), {
@@ -105,7 +105,7 @@ describe('BatchNormalization', () => {
     expect((results['y2']!.data as Float64Array)[0]).toBeCloseTo(0.75 * 20 + 0.25 * population, 10)
   })
 
-  it('does not ask for a running statistic in inference', () => {
+  it('inference > needs no running statistics as outputs', () => {
     const x = input('x', 'float32', [2, 3, 4])
     const channel = (name: string) => input(name, 'float32', [3])
     expect(op.BatchNormalization(x, channel('s'), channel('b'), channel('m'), channel('v'))).toHaveLength(1)
@@ -113,14 +113,14 @@ describe('BatchNormalization', () => {
 })
 
 describe('LayerNormalization', () => {
-  it('in float16 is worked in the type of its statistics, and gives float16', () => {
+  it('float16 > is computed in the type of its statistics and returns float16', () => {
     const wrt = [input('x', 'float16', ['N', 8]), input('scale', 'float16', [8]), input('bias', 'float16', [8])]
     const [y, mean] = op.LayerNormalization(wrt[0]!, wrt[1]!, wrt[2]!)
     expect([y.dtype, mean.dtype]).toEqual(['float16', 'float32'])
     expect(gradients([[y, y]], wrt).map((value) => value!.dtype)).toEqual(['float16', 'float16', 'float16'])
   })
 
-  it('in float32 differentiates from its saved statistics: one node recomputes nothing', () => {
+  it('float32 > uses the saved statistics instead of computing them again', () => {
     const x = input('x', 'float32', ['N', 8])
     const scale = input('scale', 'float32', [8])
     const [y] = op.LayerNormalization(x, scale)

@@ -54,7 +54,7 @@ const points = [-4.2, -2.6, -1.3, -0.51, -0.09, 0.11, 0.7, 1.4, 2.3, 3.7]
 
 // Their kernels are float32 only, where differences of the kernel tell little: compare with the formulas in float64.
 describe.each(Object.entries(pointwise))('%s', (_, [build, formula, within = 5]) => {
-  it('has the values and slopes of its formula', async () => {
+  it('values and slopes > equal those of its formula', async () => {
     const at = points.filter((point) => Math.abs(point) < within)
     const x = vector('x', ...at)
     const y = build(x)
@@ -79,7 +79,7 @@ async function slopesAt(build: (x: Value) => Value, ...elements: readonly number
   return (await evaluate(dx!))[0]!
 }
 
-describe('at kinks derivatives are those of PyTorch', () => {
+describe('derivatives at kinks > equal those of PyTorch', () => {
   it.each<[string, (x: Value) => Value, number[], number[]]>([
     ['Relu', (x) => op.Relu(x), [0, -0], [0, 0]],
     ['LeakyRelu', (x) => op.LeakyRelu(x, { alpha: 0.25 }), [0], [0.25]],
@@ -107,7 +107,7 @@ describe('at kinks derivatives are those of PyTorch', () => {
   })
 })
 
-describe('Dropout at work', () => {
+describe('Dropout in training mode', () => {
   const ones = Array<number>(64).fill(1)
   const yes = constant(tensorFrom('bool', [], [1]))
   const decidedLater = op.Squeeze(op.Greater(vector('t', 1), 0), [0])

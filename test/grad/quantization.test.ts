@@ -14,12 +14,12 @@ describe('the straight-through estimator', () => {
   const x = vector('x', -0.06, -0.04, 0.31, 0.96, 25.54, 25.56, 30)
   const dy = vector('dy', 1, 2, 3, 4, 5, 6, 7)
 
-  it('passes gradients where x can be represented, and none beyond', async () => {
+  it('gradient of x > passes inside the representable range and is zero outside', async () => {
     const [dx] = gradients([[rounded(x, float(0.1)), dy]], [x])
     expect(await evaluate(dx!)).toEqual([[0, 2, 3, 4, 5, 0, 0]])
   })
 
-  it('takes the range from the type and its zero point', async () => {
+  it('range > follows from the type and the zero point', async () => {
     const zero = constant(tensorFrom('int8', [], [10]))
     const values = vector('x', -13.9, -13.8, 0, 11.7, 11.8)
     const ones = vector('dy', 1, 1, 1, 1, 1)
@@ -27,7 +27,7 @@ describe('the straight-through estimator', () => {
     expect(await evaluate(dx!)).toEqual([[0, 1, 1, 1, 0]])
   })
 
-  it('gives a pair the scale gradient of learned step size quantization', async () => {
+  it('QuantizeLinear and DequantizeLinear > scale gradient is that of learned step size quantization', async () => {
     const scale = float(0.1)
     const [ds] = gradients([[rounded(x, scale), dy]], [scale])
     // round(x / s) - x / s within the range, the bound beyond it.
@@ -37,7 +37,7 @@ describe('the straight-through estimator', () => {
     expect(measured).toBeCloseTo(expected, 2)
   })
 
-  it('reaches through what moves integers, and through an integer that is cast', async () => {
+  it('gradient > passes operators that move or cast quantized integers', async () => {
     const scale = float(0.1)
     const moved = op.Concat([op.Slice(op.QuantizeLinear(x, scale), [2], [4], [0]), op.QuantizeLinear(x, scale)], {
       axis: 0,
@@ -48,14 +48,14 @@ describe('the straight-through estimator', () => {
     expect(values!.map((value) => Math.round(value * 1e6) / 1e6)).toEqual([0, 1, 2, 2, 1, 0, 0])
   })
 
-  it('does not take lengths and indices for reals', () => {
+  it('lengths and indices > have no gradient', () => {
     const y = op.Mul(op.CastLike(op.Size(op.QuantizeLinear(x, float(0.1))), x), 1)
     expect(gradients([[y, y]], [x])).toEqual([null])
   })
 })
 
-describe('a product with weights of few bits', () => {
-  it('keeps its weights packed where its gradient is', () => {
+describe('matrix products with 4-bit and 8-bit weights', () => {
+  it('gradient > leaves the weights packed', () => {
     const b = constant(tensor('uint8', [3, 2, 8], new Uint8Array(48).fill(0x5a)))
     const scales = constant(tensorFrom('float32', [6], [1, 2, 3, 4, 5, 6]))
     const a = parameter(
@@ -112,7 +112,7 @@ describe('a product with weights of few bits', () => {
     )
   })
 
-  it('is refused where the attributes describe no weight', () => {
+  it('attributes that do not describe the weight > are rejected', () => {
     const b = constant(tensor('uint8', [3, 2, 8], new Uint8Array(48)))
     const scales = constant(tensorFrom('float32', [6], [1, 2, 3, 4, 5, 6]))
     const a = vector('a', ...Array.from({ length: 32 }, () => 1))

@@ -159,12 +159,12 @@ const forms = (operator: Operator): Form[] => {
 }
 
 describe.each(['RNN', 'GRU', 'LSTM'] as const)('the expansion of %s', (operator) => {
-  it.each(forms(operator))("gives what onnxruntime's kernel gives: $name", async (form) => {
+  it.each(forms(operator))("$name > equals onnxruntime's kernel", async (form) => {
     expect(await difference(operator, form)).toBeLessThan(1e-5)
   })
 })
 
-describe.each(['RNN', 'GRU', 'LSTM'] as const)('the expansion of %s, in float64', (operator) => {
+describe.each(['RNN', 'GRU', 'LSTM'] as const)('the expansion of %s in float64', (operator) => {
   // The kernels are float32; what they are differentiated as is not.
   const state = { shape: [1, N, H] }
   const weights = [
@@ -192,7 +192,7 @@ describe.each(['RNN', 'GRU', 'LSTM'] as const)('the expansion of %s, in float64'
     },
   )
 
-  it('with the batch first is that with time first, transposed', async () => {
+  it('batch-first layout > equals the transposed time-first layout', async () => {
     const values = { x: [N, T, I], w: [1, gates[operator] * H, I], r: [1, gates[operator] * H, H], h: [N, 1, H] }
     const random = new Random(5)
     const feeds = Object.fromEntries(

@@ -40,19 +40,19 @@ async function expectRight(dims: readonly number[], f: (x: Value) => Value): Pro
   })
 }
 
-describe('operators written in simpler ones', () => {
+describe('composite operators', () => {
   const rows = (x: Value) => op.Reshape(x, [1, 1, 2, 3])
-  it('whose operands are one tensor', () =>
+  it('operands that are one tensor > get the whole gradient once', () =>
     expectRight([2, 3], (x) => total(op.Mul(op.Attention(rows(x), rows(x), rows(x))[0], rows(x)))))
 
-  it('whose operands are the same value', async () => {
+  it('operands that are the same value > get the whole gradient once', async () => {
     await expectRight([2, 3], (x) => {
       const q = rows(x)
       return total(op.Mul(op.Attention(q, q, q)[0], q))
     })
   })
 
-  it('whose operands depend on each other', async () => {
+  it('operands that depend on each other > get their own gradients', async () => {
     await expectRight([2, 3], (x) => {
       const q = rows(x)
       const k = op.Tanh(q)
@@ -62,14 +62,14 @@ describe('operators written in simpler ones', () => {
 })
 
 describe('the walk', () => {
-  it('adds up what comes back along every path', async () => {
+  it('several paths > their gradients are added', async () => {
     await expectRight([4], (x) => {
       const y = op.Tanh(x)
       return total(op.Mul(op.Add(y, op.Mul(y, y)), op.Sub(x, y)))
     })
   })
 
-  it('adds up seeds of one output, and reaches values in the middle and at the start', async () => {
+  it('several seeds of one output > are added; inner values and leaves have gradients', async () => {
     const x = input('x', 'float32', [2])
     const middle = op.Mul(x, x)
     const y = op.Mul(middle, 3)
@@ -92,14 +92,14 @@ describe('the walk', () => {
     expect(numbers(results['dy']!)).toEqual([2, 20])
   })
 
-  it('gives null where there is no influence, or none that can be differentiated', () => {
+  it('value without differentiable influence > gets null', () => {
     const [x, z] = [input('x', 'float32', [2]), input('z', 'float32', [2])]
     const y = op.Add(op.Floor(x), op.Cast(op.Shape(z), { to: 1 }))
     expect(gradients([[y, y]], [x, z, input('other', 'float32', [2])])).toEqual([null, null, null])
     expect(gradients([], [x])).toEqual([null])
   })
 
-  it('lists what blocks together with the forms that a rule refuses', () => {
+  it('operators without a gradient > are listed with the forms that rules reject', () => {
     const x = input('x', 'float32', undefined)
     const [, scale] = op.DynamicQuantizeLinear(x)
     const y = op.Add(op.Einsum([x], { equation: 'i...i->...' }), scale)
@@ -116,7 +116,7 @@ describe('the walk', () => {
     throw new Error('it was differentiated')
   })
 
-  it('does not overflow on 20,000 nodes in a chain', () => {
+  it('chain of 20,000 nodes > does not overflow the stack', () => {
     const x = input('x', 'float32', [1])
     let y: Value = x
     for (let i = 0; i < 20_000; i++) y = op.Tanh(y)

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { addDims, ceilDivDims, type Dim, divDims, factorsOf, mulDims, subDims } from '../../src/ir/shape.js'
 
-describe('arithmetic on lengths', () => {
+describe('arithmetic of dims', () => {
   it.each<[Dim, Dim]>([
     [addDims(2, 3), 5],
     [addDims('N', 0), 'N'],
@@ -40,14 +40,14 @@ describe('arithmetic on lengths', () => {
     expect(computed).toBe(expected)
   })
 
-  it('takes names apart only where they are expressions', () => {
+  it('names > are parsed only if they are expressions', () => {
     expect(factorsOf('B*(N+1)*2')).toEqual(['B', 'N+1', 2])
     expect(factorsOf('floor(A*B/2)')).toEqual(['floor(A*B/2)'])
     expect(addDims('batch--size', 1)).toBe('(batch--size)+1')
     expect(subDims(addDims('batch--size', 1), 1)).toBe('batch--size')
   })
 
-  it('agrees with numbers put in place of the symbols', () => {
+  it('symbols replaced by numbers > equals the arithmetic of numbers', () => {
     const values: Readonly<Record<string, number>> = { N: 7, H: 5, 'a.b': 3 }
     const numberFor = (dim: Dim): number =>
       new Function('floor', 'ceil', `return ${`${dim}`.replace(/a\.b|[NH]/g, (symbol) => `${values[symbol]}`)}`)(

@@ -9,7 +9,7 @@ const lengths = new Map([
   ['2d', 9],
 ])
 
-describe('the number an expression stands for', () => {
+describe('value of a dim expression', () => {
   it.each<[Dim, number | undefined]>([
     [3, 3],
     ['N', 7],
@@ -29,7 +29,7 @@ describe('the number an expression stands for', () => {
     expect(evaluateDim(dim, lengths)).toBe(value)
   })
 
-  it('is what the arithmetic gives on numbers', () => {
+  it('symbols replaced by numbers > equals the arithmetic of numbers', () => {
     const forms: ((n: Dim, h: Dim) => Dim)[] = [
       (n, h) => addDims(mulDims(n, h), 3),
       (n, h) => subDims(mulDims(addDims(n, 4), h), n),
