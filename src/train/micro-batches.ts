@@ -2,8 +2,17 @@ import type { TensorMap, TrainingBackend } from '../backend/backend.js'
 import type { FloatArray } from '../ir/float-array.js'
 import { rowsOf, type Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
+import type { BatchSums } from '../metric/accumulator.js'
+import type { ParameterArrays } from '../optim/arrays.js'
 import { addScaled, scaleArrays } from '../optim/arrays.js'
-import type { BatchResult } from './programs.js'
+
+/** The outputs of a training or evaluation graph for one batch; T as in `TrainingBackend`. */
+export interface BatchResult<T> extends BatchSums {
+  readonly loss: number
+  readonly gradients: T
+  /** Next running statistics by name; only from a training graph with trained norms. */
+  readonly statistics: ParameterArrays
+}
 
 /** Some examples of a batch. */
 export interface MicroBatch {

@@ -1,8 +1,10 @@
 import type { StepReport } from '../backend/step.js'
+import type { Batch } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
 import type { Loss } from '../loss/loss.js'
 import type { Measures } from '../metric/accumulator.js'
 import type { Optimizer } from '../optim/optimizer.js'
+import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { checkSchedule, type Schedule } from '../optim/schedule.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { belowOne, checkNames, checkNumber, invalidOption, nonNegative, positiveCount } from '../util/check.js'
@@ -94,6 +96,18 @@ export interface FitOptions {
   readonly onDeviceLost?: Callback<number>
   /** Ends training after the current step, without an error, once it is aborted: on Ctrl-C, for example. */
   readonly signal?: { readonly aborted: boolean }
+}
+
+/** The options of one `fit`, resolved for its data. */
+export interface ResolvedFitOptions {
+  /** Total number of steps; undefined for epochs over data of unknown length. */
+  readonly totalSteps: number | undefined
+  readonly totalEpochs: number | undefined
+  /** Number of batches of an epoch; undefined for data of unknown length. */
+  readonly stepsPerEpoch: number | undefined
+  readonly settings: Readonly<Record<string, ParameterSettings>>
+  /** The fixed batch that the curvature is estimated on; undefined for the batch of the step. */
+  readonly curvatureBatch: Batch | undefined
 }
 
 /** The result of one training step, for progress displays. */

@@ -10,13 +10,13 @@ import type { FloatArray } from '../ir/float-array.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import type { Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
-import type { BatchSums } from '../metric/accumulator.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
 import type { MicroBatchGraphs, TrainingGraphs } from './graphs/build.js'
 import type { SampledGraph } from './graphs/loss-and-curvature.js'
+import type { BatchResult } from './micro-batches.js'
 import {
   accumulate,
   type Divisors,
@@ -27,14 +27,6 @@ import {
   splitBatch,
 } from './micro-batches.js'
 import { inputStreams, resolveDims, sampleInputs } from './random-inputs.js'
-
-/** The outputs of a training or evaluation graph for one batch; T as in `TrainingBackend`. */
-export interface BatchResult<T> extends BatchSums {
-  readonly loss: number
-  readonly gradients: T
-  /** Next running statistics by name; only from a training graph with trained norms. */
-  readonly statistics: ParameterArrays
-}
 
 /** The inputs of a gradient; T as in `TrainingBackend`. */
 export interface GradientInputs<T> {

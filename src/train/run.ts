@@ -10,24 +10,25 @@ import { initialState, type OptimizerState } from '../optim/state.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import { SerialQueue } from '../util/serial-queue.js'
-import type { RunArrays } from './checkpoint/format.js'
+import { createFingerprint, readCheckpoint, writeCheckpoint } from './checkpoint/format.js'
 import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import { evaluateBatches } from './evaluate.js'
 import type { TrainingGraphs } from './graphs/build.js'
-import type { StepProgress, TrainerOptions } from './options.js'
-import { type BatchResult, Programs } from './programs.js'
-import type { Progress } from './progress.js'
-import type { ResolvedFitOptions } from './resolve-fit-options.js'
+import type { BatchResult } from './micro-batches.js'
+import type { ResolvedFitOptions, StepProgress, TrainerOptions } from './options.js'
+import { Programs } from './programs.js'
+import { Progress } from './progress.js'
 import { prepareBatch } from './validate-batch.js'
 import { WeightStore } from './weight-store.js'
 
-/** The weights, optimizer state and backend of a training run, and single steps of it. */
+/** A training run: weights, optimizer state, progress and backend, single steps, and checkpoints. */
 export class Run {
   readonly programs: Programs<TensorMap>
   readonly random: Random
   readonly #options: TrainerOptions
   readonly #backend: TrainingBackend<TensorMap>
   readonly #weights: WeightStore
+  #progress: Progress
   #state: OptimizerState
   /** The state that the backend has. */
   #loaded: OptimizerState | undefined
@@ -46,6 +47,7 @@ export class Run {
     this.#state = initialState(optimizer, this.#weights.parameters)
     this.#backend = createBackend(runtime, { optimizer, parameters: graphs.parameters })
     this.programs = new Programs(graphs, this.#backend, microBatch)
+    this.#progress = new Progress(graphs.measured.training, options)
   }
 
   /** Compiles the training graphs. */
@@ -54,8 +56,14 @@ export class Run {
     await this.programs.prepare(ire !== null && ire.curvature !== 'empirical')
   }
 
+  /** Number of steps since the beginning of training. */
   get step(): number {
     return this.#state.step
+  }
+
+  /** The position in the data, and the metrics so far. `restore` replaces the object. */
+  get progress(): Progress {
+    return this.#progress
   }
 
   /** The weights that validation evaluates. */
@@ -69,21 +77,18 @@ export class Run {
     return this.#weights
   }
 
-  /** The host arrays, to be overwritten before a new `state` is set. */
-  get arrays(): RunArrays {
-    return this.#weights.groups
+  /** Creates a checkpoint of the host arrays and the progress; see `writeCheckpoint`. Throws as `hostWeights`. */
+  checkpoint(): Uint8Array {
+    const { groups } = this.hostWeights
+    return writeCheckpoint(createFingerprint(this.#options), groups, this.#state, this.#progress.save())
   }
 
-  /** The optimizer state on the host. Throws as `hostWeights`. */
-  get state(): OptimizerState {
-    if (this.#hostIsStale) throw this.#staleHostError()
-    return this.#state
-  }
-
-  /** Continues from this state and from the current host arrays. */
-  set state(state: OptimizerState) {
+  /** Continues from a checkpoint. Throws `damaged` or `checkpoint` without any change. */
+  restore(checkpoint: Uint8Array): void {
+    const { state, progress } = readCheckpoint(checkpoint, createFingerprint(this.#options), this.#weights.groups)
     this.#state = state
     this.#hostIsStale = false
+    this.#progress = new Progress(this.programs.graphs.measured.training, this.#options, progress)
   }
 
   /** Downloads the training state to the host, after the current step. */
@@ -96,10 +101,10 @@ export class Run {
   }
 
   /**
-   * Takes one optimizer step on a batch, and adds its training metrics to `progress`.
-   * @throws 'invalid-option' during another step of this run: two fits would change the same tensors
+   * Takes one optimizer step on a batch, and adds its training metrics to the current interval.
+   * @throws OnnxIreError `invalid-option` during another step of this run: two fits would change the same tensors
    */
-  async takeStep(batch: Batch, options: ResolvedFitOptions, progress: Progress): Promise<StepProgress> {
+  async takeStep(batch: Batch, options: ResolvedFitOptions): Promise<StepProgress> {
     if (this.#stepping)
       throw new OnnxIreError(
         'invalid-option',
@@ -107,17 +112,17 @@ export class Run {
       )
     this.#stepping = true
     try {
-      return await this.#queue.run(() => this.#takeStep(batch, options, progress))
+      return await this.#queue.run(() => this.#takeStep(batch, options))
     } finally {
       this.#stepping = false
     }
   }
 
-  async #takeStep(batch: Batch, options: ResolvedFitOptions, progress: Progress): Promise<StepProgress> {
-    const { steps, perEpoch, settings, curvatureBatch } = options
+  async #takeStep(batch: Batch, options: ResolvedFitOptions): Promise<StepProgress> {
+    const { totalSteps, stepsPerEpoch, settings, curvatureBatch } = options
     const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema } = this.#options
     const { statistics } = this.#weights
-    const { step } = this
+    const { step, progress } = this
     const prepared = this.#prepareBatch(batch)
     const parameterNames = this.#trainedAt(step, settings)
     const started = Date.now()
@@ -143,7 +148,7 @@ export class Run {
         return kind === 'loss' ? result : { gradients: result.gradients, batchSize: Math.max(1, result.count) }
       },
       {
-        lrFactor: learningRateFactor(schedule, step, steps ?? Infinity, perEpoch) * progress.lrFactor,
+        lrFactor: learningRateFactor(schedule, step, totalSteps ?? Infinity, stepsPerEpoch) * progress.lrFactor,
         settings,
         ...(clipNorm === undefined ? {} : { clipNorm }),
         ...(clipValue === undefined ? {} : { clipValue }),
@@ -162,7 +167,7 @@ export class Run {
       ...report,
       loss: first!.loss,
       epoch,
-      totalSteps: steps,
+      totalSteps,
       examples: batch.size,
       seconds: (Date.now() - started) / 1000,
     }
@@ -189,7 +194,7 @@ export class Run {
     })
   }
 
-  /** Replaces a lost device. Returns false if that is impossible; otherwise set `state` before the next step. */
+  /** Replaces a lost device. Returns false if that is impossible; otherwise call `restore` before the next step. */
   async recover(): Promise<boolean> {
     this.programs.forget()
     this.#loaded = undefined
@@ -223,7 +228,7 @@ export class Run {
   #staleHostError(): OnnxIreError {
     return new OnnxIreError(
       'runtime',
-      `the parameters of step ${this.step} are on the device: await trainer.sync() first; if the device is lost, make a new trainer and resume from a checkpoint`,
+      `the parameters of step ${this.step} are on the device: await trainer.sync() first; if the device is lost, create a new trainer and resume from a checkpoint`,
     )
   }
 }

@@ -49,7 +49,7 @@ describe.each<[string, Partial<Needs>, CApiOptions, number]>([
       const losses: number[] = []
       for await (const { loss } of trainer.fit(data, { totalEpochs: 10 })) losses.push(loss)
       await trainer.sync()
-      const parameters = flat(trainer.parameters)
+      const parameters = flat(await trainer.parameters())
       await trainer.dispose()
       return { losses, parameters }
     }

@@ -138,7 +138,7 @@ describe('callbacks', () => {
     other.restore(store.kept.get(2)!)
     await fitted(whole, { totalSteps: 5 })
     await fitted(other, { totalSteps: 5 })
-    expect(flat(other.parameters)).toEqual(flat(whole.parameters))
+    expect(flat(await other.parameters())).toEqual(flat(await whole.parameters()))
     const nowhere = { code: 'invalid-option', message: expect.stringMatching(/'save'.*checkpoints/) }
     await expect(fitted(await create(), { totalSteps: 5, onStep: () => 'save' })).rejects.toMatchObject(nowhere)
   })
@@ -164,14 +164,16 @@ describe('the best weights', () => {
     expect((await trainer.evaluate(others, { weights: 'best' })).loss).toBe(losses[best])
   })
 
-  it('end training early when they do not get better, also if asked again', async () => {
+  it('end training early without improvement, also after a resume', async () => {
     const trainer = await create({ earlyStopping: { patience: 2 }, optimizer: sgd({ lr: 0 }) })
     const rounds = await fitted(trainer, { totalEpochs: 9, validation: others })
     // The first is the best; two more are not better.
     expect(rounds).toHaveLength(3)
     const resumed = await create({ earlyStopping: { patience: 2 }, optimizer: sgd({ lr: 0 }) })
     resumed.restore(trainer.checkpoint())
-    expect(await fitted(resumed, { totalEpochs: 9, validation: others })).toHaveLength(0)
+    expect(resumed.isFinished({ totalEpochs: 9 })).toBe(true)
+    expect(await codeOf(() => fitted(resumed, { totalEpochs: 9, validation: others }))).toBe('invalid-option')
+    expect(resumed.step).toBe(trainer.step)
   })
 
   it('need validation data, and a number to go by', async () => {
@@ -185,16 +187,16 @@ describe('the moving average', () => {
   it('is e = d e + (1 - d) theta after every step, and what validation measures', async () => {
     const decay = 0.7
     const trainer = await create({ ema: decay })
-    let expected = flat(trainer.parameters)
+    let expected = flat(await trainer.parameters())
     const rounds = await fitted(trainer, {
       totalEpochs: 2,
       validation: others,
-      onStep: () => {
-        expected = flat(trainer.parameters).map((theta, i) => decay * expected[i]! + (1 - decay) * theta)
+      onStep: async () => {
+        expected = flat(await trainer.parameters()).map((theta, i) => decay * expected[i]! + (1 - decay) * theta)
       },
     })
     const averaged = await create({}, trainer.export({ weights: 'ema' }))
-    for (const [i, value] of flat(averaged.parameters).entries()) expect(value).toBeCloseTo(expected[i]!, 5)
+    for (const [i, value] of flat(await averaged.parameters()).entries()) expect(value).toBeCloseTo(expected[i]!, 5)
     expect(rounds.at(-1)!.validation).toEqual(await averaged.evaluate(others))
     expect(rounds.at(-1)!.validation).not.toEqual(await trainer.evaluate(others))
   })
@@ -290,9 +292,9 @@ describe('gradient accumulation', () => {
     for (const microBatch of [1, 3, 4]) {
       const parts = await create({ loss, optimizer, microBatch })
       const rounds = await fitted(parts, { totalEpochs: 2 })
-      const expected = flat(whole.parameters)
+      const expected = flat(await whole.parameters())
       const scale = Math.max(...expected.map(Math.abs))
-      for (const [i, value] of flat(parts.parameters).entries())
+      for (const [i, value] of flat(await parts.parameters()).entries())
         expect(Math.abs(value - expected[i]!)).toBeLessThan(1e-6 * scale)
       expect(rounds).toHaveLength(2)
     }
@@ -305,8 +307,8 @@ describe('gradient accumulation', () => {
     const parts = await create({ optimizer, microBatch: 3 }, smallConvnet())
     await fitted(whole, { totalEpochs: 1 }, images)
     await fitted(parts, { totalEpochs: 1 }, images)
-    const expected = flat(whole.parameters)
-    for (const [i, value] of flat(parts.parameters).entries()) expect(value).toBeCloseTo(expected[i]!, 4)
+    const expected = flat(await whole.parameters())
+    for (const [i, value] of flat(await parts.parameters()).entries()) expect(value).toBeCloseTo(expected[i]!, 4)
   })
 })
 

@@ -38,7 +38,9 @@ async function ended(trainer: Trainer, until = epochs, onStep?: () => unknown) {
   const losses: number[] = []
   const options = { totalEpochs: until, validation: points, ...(onStep ? { onStep } : {}) }
   for await (const { validation } of trainer.fit(points, options)) losses.push(validation!.loss)
-  const parameters = Object.fromEntries(Object.entries(trainer.parameters).map(([name, x]) => [name, x.slice()]))
+  const parameters = Object.fromEntries(
+    Object.entries(await trainer.parameters()).map(([name, x]) => [name, x.slice()]),
+  )
   const result = { parameters, average: averageOf(trainer), losses, checkpoint: trainer.checkpoint() }
   await trainer.dispose()
   return result
@@ -77,11 +79,11 @@ describe.each(places)('the average of the weights on %s', (_, start, tolerance, 
   it('is that of the parameters it passed, to 1e-5, and a sync at every step changes nothing', needed, async () => {
     const trainer = await trainerOn(runtime())
     const plain = Object.fromEntries(
-      Object.entries(trainer.parameters).map(([name, x]) => [name, Float64Array.from(x)]),
+      Object.entries(await trainer.parameters()).map(([name, x]) => [name, Float64Array.from(x)]),
     )
     const followed = await ended(trainer, epochs, async () => {
       await trainer.sync()
-      for (const [name, array] of Object.entries(trainer.parameters))
+      for (const [name, array] of Object.entries(await trainer.parameters()))
         plain[name]!.forEach((x, i, own) => {
           own[i] = ema * x + (1 - ema) * array[i]!
         })
@@ -113,7 +115,7 @@ it('does not come to the host at a step', async () => {
   const trainer = await trainerOn({ ...cpu, device: counting })
   const perStep: number[] = []
   for await (const _ of trainer.fit(points, { totalSteps: 5, onStep: () => void perStep.push(elements) }));
-  const parameters = Object.values(trainer.parameters).reduce((sum, { length }) => sum + length, 0)
+  const parameters = Object.values(await trainer.parameters()).reduce((sum, { length }) => sum + length, 0)
   // A step brings the sums of squares of its bundles; the end of the round parameters, moments and averages.
   expect(perStep.map((n, i) => n - (perStep[i - 1] ?? 0)).slice(1)).toEqual([1, 1, 1, 1])
   expect(elements - perStep[4]!).toBe(4 * parameters)
@@ -204,7 +206,7 @@ it('is what it would be when the device is lost on the way, wherever in a step',
     for await (const _ of trainer.fit(points, { totalEpochs: 3, onDeviceLost: (step) => void lostAt.push(step) }));
     expect(lostAt.length).toBe(at.length)
     expect(averageOf(trainer)).toEqual(whole.average)
-    expect(trainer.parameters).toEqual(whole.parameters)
+    expect(await trainer.parameters()).toEqual(whole.parameters)
     await trainer.dispose()
   }
 })

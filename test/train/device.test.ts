@@ -29,7 +29,7 @@ async function run(runtime: Runtime, { model = smallMlp(), data = points, ...opt
   const rounds: IntervalMetrics[] = []
   for await (const round of trainer.fit(data, { totalEpochs: 10, validation: data })) rounds.push(round)
   await trainer.sync()
-  const result = { rounds, parameters: flat(trainer.parameters), step: trainer.step }
+  const result = { rounds, parameters: flat(await trainer.parameters()), step: trainer.step }
   await trainer.dispose()
   return result
 }

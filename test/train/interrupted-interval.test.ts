@@ -45,9 +45,10 @@ function memory(): CheckpointStore {
 
 async function fitted(trainer: Trainer, options: Partial<FitOptions>): Promise<IntervalMetrics[]> {
   const rounds: IntervalMetrics[] = []
-  const end = options.totalSteps === undefined ? { epochs: 3 } : {}
-  const plan = { ...end, evaluateEvery: 4, validation: others, ...options }
-  for await (const metrics of trainer.fit(points, plan)) rounds.push(metrics)
+  const end = options.totalSteps === undefined ? { totalEpochs: 3 } : {}
+  const all = { ...end, evaluateEvery: 4, validation: others, ...options }
+  if (trainer.isFinished(all)) return []
+  for await (const metrics of trainer.fit(points, all)) rounds.push(metrics)
   return rounds
 }
 

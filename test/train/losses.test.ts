@@ -196,7 +196,7 @@ describe('losses in training', () => {
       targets: { dims: [1, 1], data: Float64Array.of(1 / 3) },
     })
     for await (const _ of trainer.fit(data, { totalSteps: 1 }));
-    expect(trainer.parameters['w']).toEqual(Float64Array.of(1 - 0.25 * 2 * (1 - 1 / 3), 2))
+    expect((await trainer.parameters())['w']).toEqual(Float64Array.of(1 - 0.25 * 2 * (1 - 1 / 3), 2))
     await trainer.dispose()
   })
 

@@ -22,12 +22,13 @@ const points = clusters(40, [6])
 const create = (options: Partial<TrainerOptions>): Promise<Trainer> =>
   Trainer.create(smallMlp(), { loss: crossEntropy(), optimizer: sgd({ lr: 0.1 }), runtime, batchSize: 8, ...options })
 
-/** What each tensor moved by in so many steps. */
+/** Trains for some steps and returns the change of each tensor. */
 async function moves(options: Partial<TrainerOptions>, steps = 1): Promise<Record<string, number[]>> {
   const trainer = await create(options)
-  const before = Object.entries(trainer.parameters).map(([name, array]) => [name, Array.from(array)] as const)
+  const before = Object.entries(await trainer.parameters()).map(([name, array]) => [name, Array.from(array)] as const)
   for await (const _ of trainer.fit(points, { totalSteps: steps }));
-  return Object.fromEntries(before.map(([name, old]) => [name, old.map((x, i) => trainer.parameters[name]![i]! - x)]))
+  const after = await trainer.parameters()
+  return Object.fromEntries(before.map(([name, old]) => [name, old.map((x, i) => after[name]![i]! - x)]))
 }
 
 const isZero = (move: readonly number[] | undefined) => move!.every((x) => x === 0)
@@ -45,7 +46,7 @@ async function refusal(options: Partial<TrainerOptions>): Promise<string> {
   return 'accepted'
 }
 
-const names = Object.keys((await create({})).parameters)
+const names = Object.keys(await (await create({})).parameters())
 const weight = names.filter((name) => name.endsWith('weight'))
 const bias = names.filter((name) => name.endsWith('bias'))
 
@@ -87,7 +88,7 @@ describe('groups', () => {
         { tensors: 'head*', frozen: false },
       ],
     })
-    expect(Object.keys(trainer.parameters)).toEqual(names.filter((name) => name.startsWith('head')))
+    expect(Object.keys(await trainer.parameters())).toEqual(names.filter((name) => name.startsWith('head')))
   })
 
   it('are unfrozen gradually, as if training of them began there', async () => {
@@ -114,9 +115,7 @@ describe('groups', () => {
   })
 
   it('are refused when they make no sense', async () => {
-    expect(await refusal({ groups: [{ tensors: 'haed*', lr: 1 }] })).toMatch(
-      "invalid-option: no trainable tensor fits 'haed*'",
-    )
+    expect(await refusal({ groups: [{ tensors: 'haed*', lr: 1 }] })).toMatch(/invalid-option: .*'haed\*'/)
     expect(await refusal({ groups: [{ tensors: '*', lr: -1 }] })).toMatch('invalid-option')
     expect(await refusal({ groups: [{ tensors: '*', frozen: true }] })).toMatch('every trainable tensor is frozen')
     expect(await refusal({ groups: [{ tensors: '*', rate: 1 } as never] })).toMatch("there is no option 'rate'")

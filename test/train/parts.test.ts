@@ -51,7 +51,7 @@ async function trained(model: Model, data: Dataset, batchSize: number, microBatc
   })
   for await (const _ of trainer.fit(data, { totalEpochs: 1 }));
   await trainer.dispose()
-  return flat(trainer.parameters)
+  return flat(await trainer.parameters())
 }
 
 const closeTo = (expected: readonly number[]) => expected.map((value) => expect.closeTo(value, 5))
@@ -87,7 +87,7 @@ it('draw what the whole draws, where several tensors are drawn', async () => {
       dropout: 'on',
     })
     for await (const _ of trainer.fit(data, { totalEpochs: 1 }));
-    return flat(trainer.parameters)
+    return flat(await trainer.parameters())
   }
   const whole = await run(8)
   for (const microBatch of [1, 3]) expect(await run(microBatch)).toEqual(closeTo(whole))

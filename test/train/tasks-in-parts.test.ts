@@ -141,7 +141,7 @@ it('training with IRE in parts is training on whole batches', async () => {
     const data = { length: examples, batch: () => ({ x, kinds, flags, flagMask }) }
     for await (const _ of trainer.fit(data, { totalSteps: 5 }));
     await trainer.dispose()
-    return flat(trainer.parameters)
+    return flat(await trainer.parameters())
   }
   const whole = await trained()
   for (const microBatch of [1, 4])

@@ -43,7 +43,7 @@ const data: Dataset = {
   batch: () => batches[next++ % batches.length]!,
 }
 
-const parameters = Object.values(trainer.parameters).reduce((sum, { length }) => sum + length, 0)
+const parameters = Object.values(await trainer.parameters()).reduce((sum, { length }) => sum + length, 0)
 await serve({ about: runtime.description, parameters }, async (steps) => {
   const losses: number[] = []
   inRuntime = 0

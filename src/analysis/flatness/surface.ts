@@ -14,7 +14,7 @@ import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.
 import type { TrainingGraphs } from '../../train/graphs/build.js'
 import { buildTrainingGraphs } from '../../train/graphs/build.js'
 import type { Trainable } from '../../train/model/trainable.js'
-import type { Trainer } from '../../train/trainer.js'
+import { type Trainer, trainerInternals } from '../../train/trainer.js'
 import { checkNumber, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type FilterAxes, filterAxes } from './filters.js'
@@ -118,7 +118,7 @@ export class LossSurface {
 
   /** The surface that a trainer moves on, at the point where it is when asked: make it once and measure after every round. */
   static under(trainer: Trainer, data: DatasetOrStream, options: TrainerSurfaceOptions = {}): LossSurface {
-    return new LossSurface({ ...trainer.ground(options.weights), data }, options)
+    return new LossSurface({ ...trainerInternals(trainer, options.weights), data }, options)
   }
 
   /** How Hessian-vector products are computed; that the runtime does not take their graph shows in the first one. */

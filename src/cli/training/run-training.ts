@@ -83,8 +83,9 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
     for (const set of validation ? [data, validation] : [data]) await trainer.evaluate(firstBatch(set, recipe))
     await folder.begin(recipe, classes, trainer.step, typeof start.model === 'string' ? undefined : model)
     const from = resumed === null ? '' : `, resuming from step ${trainer.step}`
+    const parameters = await countParameters(trainer)
     progress.note(
-      `training ${countParameters(trainer)} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}`,
+      `training ${parameters} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}`,
     )
     const { epochs, interrupted } = await runSteps(trainer, data, validation, request)
     const weights = finalWeights(recipe)
@@ -101,7 +102,7 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
       interrupted,
       step: trainer.step,
       ...summary,
-      parameters: countParameters(trainer),
+      parameters,
       validation: metrics,
       classes,
       epochs,
@@ -133,8 +134,8 @@ async function checkRunFolder({ folder, recipe, resume, force }: TrainingRequest
 const firstBatch = (data: DatasetOrStream, { batchSize = 32 }: Recipe): DatasetOrStream =>
   'batch' in data ? subset(data, { end: Math.min(batchSize, data.length) }) : takeExamples(data, batchSize)
 
-const countParameters = ({ parameters }: Trainer): number =>
-  Object.values(parameters).reduce((sum, { length }) => sum + length, 0)
+const countParameters = async (trainer: Trainer): Promise<number> =>
+  Object.values(await trainer.parameters()).reduce((sum, { length }) => sum + length, 0)
 
 /** Metrics of the exported weights on the validation data: those of the last evaluation, if it measured the same weights. */
 async function evaluateTrained(
@@ -189,7 +190,7 @@ async function runSteps(
     },
   }
   try {
-    for await (const _ of trainer.fit(data, options));
+    if (!trainer.isFinished(options)) await trainer.train(data, options)
   } catch (error) {
     if (!(error instanceof Stopped)) throw error
     await folder.store.save(trainer.step, trainer.checkpoint())

@@ -98,9 +98,9 @@ describe('trained norms', () => {
         [1, 2, 3],
       ]
       for (const steps of [1, 2, 3]) {
-        const kernel = Array.from(trainer.parameters['kernel']!)
+        const kernel = Array.from((await trainer.parameters())['kernel']!)
         await trainTo(trainer, steps)
-        expect(Array.from(trainer.parameters['kernel']!)).not.toEqual(kernel)
+        expect(Array.from((await trainer.parameters())['kernel']!)).not.toEqual(kernel)
         const now = exported(trainer)
         for (let c = 0; c < channels; c++) {
           const { mean, variance } = statisticsOf(c, kernel)

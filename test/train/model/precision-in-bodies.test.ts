@@ -178,14 +178,15 @@ async function trainAndExport(model: Model): Promise<void> {
   const losses: number[] = []
   for await (const { loss } of trainer.fit(data, { totalEpochs: 8 })) losses.push(loss)
   expect(losses.at(-1)!).toBeLessThan(0.7 * losses[0]!)
-  expect(Object.values(trainer.parameters).every((array) => array instanceof Float32Array)).toBe(true)
+  expect(Object.values(await trainer.parameters()).every((array) => array instanceof Float32Array)).toBe(true)
 
   const tuned = trainer.export()
   const [before, after] = [namedTensors(model), namedTensors(tuned)]
   expect([...after].map(([name, { dtype }]) => [name, dtype])).toEqual(
     [...before].map(([name, { dtype }]) => [name, dtype]),
   )
-  for (const name of Object.keys(trainer.parameters)) expect(after.get(name)!.data).not.toEqual(before.get(name)!.data)
+  for (const name of Object.keys(await trainer.parameters()))
+    expect(after.get(name)!.data).not.toEqual(before.get(name)!.data)
   expect(interfaceOf(tuned)).toEqual(interfaceOf(model))
   const { accuracy } = await trainer.evaluate(data)
   await trainer.dispose()

@@ -82,13 +82,13 @@ describe('half floats', () => {
     const start = model(dtype, mixed)
     const { trainer, losses } = await train(start, 6)
     expect(losses.at(-1)!).toBeLessThan(0.5 * losses[0]!)
-    expect(trainer.parameters['w1']).toBeInstanceOf(Float32Array)
+    expect((await trainer.parameters())['w1']).toBeInstanceOf(Float32Array)
 
     const tuned = trainer.export()
     const before = namedTensors(start)
     for (const [name, tensor] of namedTensors(tuned)) {
       expect(tensor.dtype).toBe(before.get(name)!.dtype)
-      const exact = Array.from(trainer.parameters[name]!)
+      const exact = Array.from((await trainer.parameters())[name]!)
       // Rounded to nearest: half a unit in the last of 11 (or 8) binary digits.
       const unit = tensor.dtype === 'float16' ? 2 ** -11 : tensor.dtype === 'bfloat16' ? 2 ** -8 : 0
       for (const [i, value] of numbersOf(tensor).entries())

@@ -128,11 +128,14 @@ export async function averaged(where: Where, task: Task & { readonly ema: number
   const runtime = await start(where)
   const data = await dataOf(task)
   const trainer = await Trainer.create(await readModel(`/exchange/${task.model}`), optionsOf(task, runtime))
-  const plain = new Map(Object.entries(trainer.parameters).map(([name, array]) => [name, Float64Array.from(array)]))
+  const plain = new Map(
+    Object.entries(await trainer.parameters()).map(([name, array]) => [name, Float64Array.from(array)]),
+  )
   const onStep = async () => {
     await trainer.sync()
     for (const [name, own] of plain)
-      for (const [i, x] of trainer.parameters[name]!.entries()) own[i] = task.ema * own[i]! + (1 - task.ema) * x
+      for (const [i, x] of (await trainer.parameters())[name]!.entries())
+        own[i] = task.ema * own[i]! + (1 - task.ema) * x
   }
   for await (const _ of trainer.fit(data, { totalSteps: task.steps, onStep }));
   const average = namedTensors(trainer.export({ weights: 'ema' }))
@@ -141,7 +144,7 @@ export async function averaged(where: Where, task: Task & { readonly ema: number
     for (const [i, x] of own.entries()) {
       const got = (average.get(name)!.data as Float32Array)[i]!
       off = Math.max(off, Math.abs(got - x) / Math.max(0.1, Math.abs(x)))
-      moved = Math.max(moved, Math.abs(got - trainer.parameters[name]![i]!))
+      moved = Math.max(moved, Math.abs(got - (await trainer.parameters())[name]![i]!))
     }
   await trainer.dispose()
   await runtime.dispose()

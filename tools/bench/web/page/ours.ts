@@ -22,7 +22,7 @@ export async function start({ problem, tensor }: Read, backend: string): Promise
   )
   let next = 0
   const data: Dataset = { length: size, batch: () => batches[next++ % batches.length]! }
-  const parameters = Object.values(trainer.parameters).reduce((sum, { length }) => sum + length, 0)
+  const parameters = Object.values(await trainer.parameters()).reduce((sum, { length }) => sum + length, 0)
 
   // One fit over all steps that are ever asked for: every step is handed out as it is taken.
   let taken: (loss: number) => void = () => {}

@@ -1,0 +1,227 @@
+import type { TensorMap } from '../backend/backend.js'
+import { type Batch, batchCount, batches } from '../data/batches.js'
+import { checkData, type DatasetOrStream } from '../data/stream.js'
+import { unwrap } from '../optim/optimizer.js'
+import type { ParameterSettings } from '../optim/parameter-settings.js'
+import { learningRateFactor } from '../optim/schedule.js'
+import { OnnxIreError } from '../util/errors.js'
+import { Random } from '../util/random.js'
+import { CheckpointWriter } from './checkpoint/writer.js'
+import {
+  type FitOptions,
+  type IntervalMetrics,
+  type ResolvedFitOptions,
+  resolveTotalSteps,
+  type StepProgress,
+  type TrainerOptions,
+} from './options.js'
+import type { Programs } from './programs.js'
+import { type IntervalEnd, summarizeInterval } from './progress.js'
+import type { Run } from './run.js'
+
+/**
+ * Resolves and checks the options of a `fit`, so that errors of later steps are thrown before the first one.
+ * @throws OnnxIreError `invalid-option`, `invalid-data`
+ */
+export async function resolveFitOptions(
+  data: DatasetOrStream,
+  options: FitOptions,
+  trainer: TrainerOptions,
+  programs: Pick<Programs<TensorMap>, 'checkSizes'>,
+  settings: (stepsPerEpoch: number | undefined) => Readonly<Record<string, ParameterSettings>>,
+): Promise<ResolvedFitOptions> {
+  const { batchSize = 32, schedule = { kind: 'constant' }, best, earlyStopping } = trainer
+  const { validation, totalEpochs } = options
+  checkData('fit: the data', data)
+  if (validation !== undefined) checkData('fit: validation', validation)
+  const stepsPerEpoch = batchCount(data, { batchSize })
+  const totalSteps = resolveTotalSteps(options, stepsPerEpoch)
+  if ((best || earlyStopping || schedule.kind === 'plateau') && !validation)
+    throw new OnnxIreError(
+      'invalid-option',
+      'fit: validation is required for the trainer options best, earlyStopping and a plateau schedule',
+    )
+  for (const set of validation ? [data, validation] : [data])
+    if (set.length !== undefined) programs.checkSizes(set.length, batchSize)
+  learningRateFactor(schedule, 2 ** 40, totalSteps ?? Infinity, stepsPerEpoch)
+  const curvatureBatch = await readCurvatureBatch(data, trainer)
+  return { totalSteps, totalEpochs, stepsPerEpoch, settings: settings(stepsPerEpoch), curvatureBatch }
+}
+
+/** Reads the fixed curvature batch, if any. It is the same in every run with the same data, seed and batch size. */
+async function readCurvatureBatch(
+  data: DatasetOrStream,
+  { optimizer, batchSize = 32, curvatureBatch, seed = 0 }: TrainerOptions,
+): Promise<Batch | undefined> {
+  const { ire } = unwrap(optimizer)
+  if (curvatureBatch !== 'fixed' || !ire || ire.curvature === 'empirical') return undefined
+  const shuffle = new Random(seed).stream('curvature batch')
+  for await (const batch of batches(data, { batchSize, shuffle })) return batch
+  return undefined
+}
+
+/** Whether a run has reached the totals of a `fit`, or early stopping has ended it. */
+export function hasReachedTotals(
+  { step, progress }: Run,
+  { totalSteps, totalEpochs }: { readonly totalSteps?: number | undefined; readonly totalEpochs?: number | undefined },
+): boolean {
+  if (progress.isStoppedEarly) return true
+  return totalEpochs === undefined ? step >= totalSteps! : progress.epoch >= totalEpochs
+}
+
+/** Number of recoveries from lost devices that are tried without a step in between. */
+const maxRecoveries = 3
+
+/** One call of `Trainer.fit`: steps, evaluation intervals, checkpoints, and recovery from lost devices. */
+export class FitLoop {
+  readonly #run: Run
+  readonly #data: DatasetOrStream
+  readonly #trainer: TrainerOptions
+  readonly #options: FitOptions
+  readonly #resolved: ResolvedFitOptions
+  readonly #writer: CheckpointWriter | undefined
+  /** Whether a callback has returned 'stop'. */
+  #stopped = false
+  /** Number of steps of the current interval in this call, and the time of its start. */
+  #intervalSteps = 0
+  #intervalStart = Date.now()
+  /** The checkpoint from which a run continues after a lost device. */
+  #snapshot: Uint8Array | undefined
+  #recoveries = { step: -1, count: 0 }
+
+  constructor(
+    run: Run,
+    data: DatasetOrStream,
+    trainer: TrainerOptions,
+    options: FitOptions,
+    resolved: ResolvedFitOptions,
+  ) {
+    const { checkpoints, onCheckpoint } = options
+    this.#run = run
+    this.#data = data
+    this.#trainer = trainer
+    this.#options = options
+    this.#resolved = resolved
+    this.#writer = checkpoints && new CheckpointWriter(checkpoints, () => this.#takeSnapshot(), onCheckpoint)
+  }
+
+  /** Runs the loop, and yields the metrics of every interval. */
+  async *run(): AsyncGenerator<IntervalMetrics, void, undefined> {
+    try {
+      if (this.#canRecover) await this.#takeSnapshot()
+      for (;;) {
+        try {
+          const { ended } = this.#run.progress
+          // The run was interrupted after the last step of an interval, before its validation.
+          if (ended && !this.#isAborted) yield await this.#endInterval(ended, true)
+          if (this.#isOver) break
+          yield* this.#runEpoch()
+        } catch (error) {
+          await this.#recover(error)
+        }
+      }
+    } finally {
+      // The caller has left the loop, or a step has failed. The state on a lost device cannot be downloaded.
+      await this.#run.sync().catch(() => {})
+      await this.#writer?.end()
+    }
+  }
+
+  /** Runs the remaining batches of the current epoch. */
+  async *#runEpoch(): AsyncGenerator<IntervalMetrics, void, undefined> {
+    const run = this.#run
+    const { step } = run
+    for await (const batch of this.#remainingBatches()) {
+      const done = await run.takeStep(batch, this.#resolved)
+      this.#intervalSteps++
+      run.progress.afterBatch(batch)
+      const { evaluateEvery } = this.#options
+      const complete = evaluateEvery === undefined ? batch.last : run.step % evaluateEvery === 0
+      const end = this.#summarizeInterval(done)
+      if (complete || hasReachedTotals(run, this.#resolved)) run.progress.ended = end
+      await this.#afterStep(done, complete)
+      if (!complete && !this.#isOver) continue
+      // If aborted within an interval: yield training metrics now, and validate when the resumed run completes the interval.
+      yield await this.#endInterval(end, run.progress.ended !== null && !this.#isAborted)
+      if (this.#isOver) return
+    }
+    // No batches were left: the epoch was interrupted on data with more batches than this data.
+    if (run.step === step) run.progress.nextEpoch()
+  }
+
+  #remainingBatches(): AsyncGenerator<Batch> {
+    const { epoch, batch } = this.#run.progress
+    return batches(this.#data, {
+      batchSize: this.#trainer.batchSize ?? 32,
+      shuffle: this.#run.random.stream('order'),
+      epoch,
+      start: Math.min(batch, this.#resolved.stepsPerEpoch ?? Infinity),
+    })
+  }
+
+  #summarizeInterval(last: StepProgress): IntervalEnd {
+    const secondsPerStep = (Date.now() - this.#intervalStart) / 1000 / this.#intervalSteps
+    return summarizeInterval(last, secondsPerStep, this.#trainer.optimizer)
+  }
+
+  /** Calls `onStep`, and saves a checkpoint if one is due within an interval. */
+  async #afterStep(done: StepProgress, complete: boolean): Promise<void> {
+    const answer = await this.#options.onStep?.(done)
+    this.#stopped = answer === 'stop'
+    if (answer === 'save' && !this.#writer)
+      throw new OnnxIreError('invalid-option', "fit: onStep returned 'save', which needs the option checkpoints")
+    // The checkpoint at the end of an interval is saved after its validation.
+    if (!complete && !this.#isOver)
+      this.#stopped = (await this.#writer?.afterStep(this.#run.step, answer === 'save')) === 'stop'
+  }
+
+  /** Ends an interval. If complete: validates, then updates the plateau schedule, early stopping and the best weights. */
+  async #endInterval(end: IntervalEnd, complete: boolean): Promise<IntervalMetrics> {
+    const run = this.#run
+    const { validation: data, onEvaluate } = this.#options
+    if (this.#canRecover) await this.#takeSnapshot()
+    await run.sync()
+    const training = run.progress.interval.measures()
+    const validation = data && complete ? await run.evaluate(data, run.validatedWeights) : undefined
+    if (complete) run.progress.startInterval()
+    if (validation && run.progress.addValidation(validation, run.step)) run.hostWeights.saveBest()
+    const { epoch, ...others } = end
+    const metrics = { ...training, epoch, step: run.step, ...(validation ? { validation } : {}), ...others }
+    if ((await onEvaluate?.(metrics)) === 'stop') this.#stopped = true
+    if ((await this.#writer?.save(run.step)) === 'stop') this.#stopped = true
+    this.#intervalSteps = 0
+    this.#intervalStart = Date.now()
+    return metrics
+  }
+
+  /** Downloads the state and creates a checkpoint, from which the run continues after a lost device. */
+  async #takeSnapshot(): Promise<Uint8Array> {
+    await this.#run.sync()
+    this.#snapshot = this.#run.checkpoint()
+    return this.#snapshot
+  }
+
+  /** Replaces a lost device and restores the snapshot. Throws any other error, and after repeated losses at one step. */
+  async #recover(error: unknown): Promise<void> {
+    const run = this.#run
+    const isLost = error instanceof OnnxIreError && error.code === 'device-lost'
+    if (!isLost || !this.#snapshot) throw error
+    const { step, count } = this.#recoveries
+    this.#recoveries = { step: run.step, count: run.step > step ? 1 : count + 1 }
+    if (this.#recoveries.count > maxRecoveries || !(await run.recover())) throw error
+    run.restore(this.#snapshot)
+    this.#stopped = (await this.#options.onDeviceLost?.(run.step)) === 'stop'
+  }
+
+  get #canRecover(): boolean {
+    return this.#trainer.runtime.device?.renew !== undefined
+  }
+
+  get #isAborted(): boolean {
+    return this.#options.signal?.aborted === true
+  }
+
+  get #isOver(): boolean {
+    return this.#stopped || this.#isAborted || hasReachedTotals(this.#run, this.#resolved)
+  }
+}
