@@ -67,7 +67,7 @@ describeWithChromium('files that the playground is given', openPlayground, (brow
       await expect(choose('one.csv', 'notes\nhello\n')).rejects.toThrow(/one.csv has one column only: .*semicolons/)
       await choose('two.csv', 'a,b,c,s\n1,2,3,x\n1,2,4,y')
       await page.train({ held: '0.2' })
-      await expect(page.says(/^Done/)).rejects.toThrow(/Of 2 examples a share of 0.2 leaves none to measure: show more/)
+      await expect(page.says(/^Done/)).rejects.toThrow(/Of 2 examples a share of 0.2 leaves none for evaluation: /)
       expect(await page.tab.isEnabled('#train')).toBe(true)
     },
     patience,

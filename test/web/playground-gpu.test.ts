@@ -25,7 +25,7 @@ describeWithChromium('the playground and the GPU', openPlayground, (browser) => 
       await page.says(/^Training/)
       expect(await page.text('#runtime')).toMatch(/^onnxruntime-web .*, webgpu/)
       await worker.evaluate(() => (globalThis as unknown as { devices: GPUDevice[] }).devices.at(-1)!.destroy())
-      await page.says(/^The GPU was lost; AdamW \+ IRE goes on from step \d+ on a new device/)
+      await page.says(/^The GPU was lost; AdamW \+ IRE continues from step \d+ on a new device/)
       await page.says(/^Done/)
       expect(await worker.evaluate(() => (globalThis as unknown as { devices: GPUDevice[] }).devices.length)).toBe(3)
       await checkExport(page, 'base', tableData())

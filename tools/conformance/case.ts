@@ -8,17 +8,17 @@ import { rewrite } from '../../dist/onnx/proto/rewrite.js'
 import { attributeTypes, type ModelProto, type TypeProto } from '../../dist/onnx/proto/schema.js'
 import { readTensor } from '../../dist/onnx/proto/tensor.js'
 
-/** Where Debian's package libonnx-testdata puts ONNX's backend test data. */
+/** Folder of the ONNX backend test data in the Debian package libonnx-testdata. */
 export const defaultData = '/usr/share/libonnx-testdata/data'
 export const suites = ['node', 'simple', 'pytorch-operator', 'pytorch-converted'] as const
 
-/** One model of ONNX's backend tests with what it computes. */
+/** A model of the ONNX backend tests with inputs and expected outputs. */
 export interface Case {
-  /** `node/test_add` */
+  /** Suite and name: `node/test_add`. */
   readonly name: string
   readonly bytes: Uint8Array
   readonly proto: ModelProto
-  /** Operators it uses, bodies included. */
+  /** Operators of the model, including bodies. */
   readonly operators: readonly string[]
   readonly sets: readonly DataSet[]
 }
@@ -28,7 +28,7 @@ export interface DataSet {
   readonly outputs: ReadonlyMap<string, Tensor>
 }
 
-/** The names of all cases under a folder of test data. */
+/** Lists the names of all cases in a folder of test data. */
 export const caseNames = (data: string): string[] =>
   suites.flatMap((suite) =>
     readdirSync(join(data, suite))
@@ -36,7 +36,7 @@ export const caseNames = (data: string): string[] =>
       .map((name) => `${suite}/${name}`),
   )
 
-/** A case that cannot be stated with plain tensors. */
+/** Thrown for a case that plain tensors cannot express. */
 export class NotTensors extends Error {}
 
 export function readCase(data: string, name: string): Case {
@@ -80,7 +80,7 @@ const kindOf = (type: TypeProto | undefined): string =>
         : 'no tensor'
 
 /**
- * The stored outputs of this case were computed with an epsilon that its generator does not write into the node
+ * The stored outputs of this case were computed with an epsilon that its generator does not write to the node
  * (backend/test/case/node/adam.py of ONNX 1.12).
  */
 function completed(name: string, proto: ModelProto): ModelProto {

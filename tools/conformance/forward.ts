@@ -7,7 +7,7 @@ import type { Case, DataSet } from './case.js'
 import { exception, failed, messageOf, type Outcome } from './outcome.js'
 import { Session } from './session.js'
 
-/** Operators whose results are drawn: only types and shapes can be compared. */
+/** Operators with random results: only types and shapes can be compared. */
 const random = new Set([
   'RandomNormal',
   'RandomNormalLike',
@@ -20,7 +20,7 @@ const random = new Set([
 export const isRandom = ({ operators, name }: Case): boolean =>
   operators.some((operator) => random.has(operator)) || (/training_dropout/.test(name) && !/zero_ratio/.test(name))
 
-/** Import, export, run: the outputs equal the stored ones as ONNX's own runner compares them. */
+/** Imports, exports and runs a case, and compares the outputs with the stored outputs like the runner of ONNX. */
 export async function checkForward(case_: Case): Promise<Outcome> {
   let bytes: Uint8Array
   try {
@@ -36,7 +36,7 @@ export async function checkForward(case_: Case): Promise<Outcome> {
   const original = await outputsOf(case_.bytes, case_.sets)
   const ours = await outputsOf(bytes, case_.sets)
   if (typeof ours === 'string') {
-    if (typeof original === 'string') return exception('onnxruntime refuses the original too', original)
+    if (typeof original === 'string') return exception('onnxruntime rejects the original, too', original)
     return failed(`the exported model does not run: ${ours}`)
   }
   const misfits = case_.sets.flatMap(({ outputs }, i) => {
@@ -45,9 +45,9 @@ export async function checkForward(case_: Case): Promise<Outcome> {
   })
   if (misfits.length === 0) {
     const note = isRandom(case_)
-      ? 'types and shapes of drawn outputs'
+      ? 'types and shapes of random outputs'
       : typeof original === 'string'
-        ? 'runs though onnxruntime refuses the original'
+        ? 'runs, although onnxruntime rejects the original'
         : undefined
     return { result: 'passed', ...(note ? { note } : {}) }
   }
@@ -55,11 +55,11 @@ export async function checkForward(case_: Case): Promise<Outcome> {
     typeof original !== 'string' &&
     case_.sets.every((_, i) => different(original[i]!, ours[i]!, false) === undefined)
   )
-    return exception('onnxruntime computes the original so too, unlike the stored output', misfits[0]!)
+    return exception('onnxruntime computes the same for the original, unlike the stored output', misfits[0]!)
   return failed(misfits[0]!)
 }
 
-/** The operators an error lists, or the error itself. */
+/** The operators that an error lists, or its message. */
 function reasonOf(message: string): string {
   const listed = message.split('\n').filter((line) => line.startsWith('  '))
   return listed.length === 0 ? message : listed.map((line) => line.trim()).join('; ')
@@ -77,7 +77,7 @@ async function outputsOf(bytes: Uint8Array, sets: readonly DataSet[]): Promise<R
   }
 }
 
-/** Where results differ from what is expected: |a - e| > 1e-7 + 1e-3 |e|, the default of ONNX's runner. */
+/** The first difference with |a - e| > 1e-7 + 1e-3 |e|, the default tolerance of the runner of ONNX. */
 function different(
   expected: ReadonlyMap<string, Tensor>,
   results: ReadonlyMap<string, Tensor>,
@@ -86,8 +86,8 @@ function different(
   for (const [name, e] of expected) {
     const a = results.get(name)
     if (!a) return `no output '${name}'`
-    const [type, wanted] = [a, e].map(({ dtype, dims }) => `${dtype}[${dims}]`)
-    if (type !== wanted) return `'${name}' is ${type}, not ${wanted}`
+    const [type, expected] = [a, e].map(({ dtype, dims }) => `${dtype}[${dims}]`)
+    if (type !== expected) return `'${name}' is ${type}, not ${expected}`
     if (typesOnly) continue
     if (e.dtype === 'string') {
       const at = (e.data as readonly string[]).findIndex((text, i) => text !== a.data[i])

@@ -23,7 +23,7 @@ interface Precision {
   readonly tolerance: number
 }
 
-/** Differences of float32 results carry their rounding: steps are larger there, and the tolerance with them. */
+/** Step and tolerance per precision: differences of float32 results contain rounding errors, so both are larger. */
 const precisions: readonly Precision[] = [
   { name: 'float64', types: toFloat64, steps: [1e-5, 1e-4, 1e-6, 1e-3], tolerance: 1e-6 },
   { name: 'float32', types: toFloat32, steps: [1e-2, 1e-1, 1e-3, 1], tolerance: 5e-3 },
@@ -32,15 +32,15 @@ const precisions: readonly Precision[] = [
 /** Operators whose float64 kernel computes with float32 constants or in float32. */
 const roundsToFloat32 = new Set(['Shrink'])
 
-/** How far a point is moved when it may lie on a kink or a jump. */
+/** Distances by which a point is moved if it may be at a kink or a jump. */
 const shifts = [0, 0.01, 0.1, 0.4]
 
 type Point = ReadonlyMap<string, Tensor>
 
 /**
- * The gradient model against central differences (f(x + hv) - f(x - hv)) / 2h of f(x) = sum <dy, y(x)>, along directions of
- * all floating-point inputs and of each alone, one random and one uphill, where nothing cancels: in float64 where
- * onnxruntime has the kernels, else in float32.
+ * Compares the gradient model with central differences (f(x + hv) - f(x - hv)) / 2h of f(x) = sum <dy, y(x)>. Directions vary
+ * all floating-point inputs together and each alone; one is random, one is along the gradient, without cancellation. Runs in
+ * float64 if onnxruntime has the kernels, else in float32.
  */
 export async function checkGradient(case_: Case): Promise<Outcome> {
   let refusal = ''
@@ -56,7 +56,7 @@ export async function checkGradient(case_: Case): Promise<Outcome> {
   return failed(refusal)
 }
 
-/** Some outputs have their declared shape only where the stored inputs are, as Unique's have where elements are equal. */
+/** Some outputs have their declared shape only at the stored inputs, for example those of Unique with equal elements. */
 const withoutOutputShapes = (proto: ModelProto): ModelProto =>
   edit(proto, {
     graph: edit(proto.graph!, {
@@ -68,7 +68,7 @@ const withoutOutputShapes = (proto: ModelProto): ModelProto =>
     }),
   })
 
-/** An outcome, or why onnxruntime cannot compute in this precision. */
+/** An outcome, or the reason why onnxruntime cannot compute in this precision. */
 async function attempt(case_: Case, proto: ModelProto, precision: Precision): Promise<Outcome | string> {
   let graph: Graph
   let gradient: ModelProto
@@ -76,7 +76,7 @@ async function attempt(case_: Case, proto: ModelProto, precision: Precision): Pr
     graph = importGraph({ proto, external: null })
     const floating = [...graph.outputs.values()].some(({ dtype }) => isFloat(dtype))
     if (!floating || targetsOf(graph, new Set()).length === 0) return { result: 'nothing' }
-    if (isRandom(case_)) return exception('drawn at random', 'results of two runs have no difference to compare')
+    if (isRandom(case_)) return exception('random outputs', 'results of two runs cannot be compared')
     gradient = buildGradientModel({ proto, external: null })
   } catch (error) {
     if (!(error instanceof OnnxIreError)) throw error
@@ -112,13 +112,13 @@ async function attempt(case_: Case, proto: ModelProto, precision: Precision): Pr
   }
 }
 
-/** What may be moved: settings (Resize's scales, Dropout's ratio) may not. */
+/** Inputs that may be varied; settings (scales of Resize, ratio of Dropout) may not. */
 const targetsOf = (graph: Graph, settings: ReadonlySet<string>): string[] =>
   [...graph.inputs, ...graph.parameters]
     .filter(([name, { dtype }]) => isFloat(dtype) && !settings.has(name))
     .map(([name]) => name)
 
-/** Some cases of PyTorch were recorded with inputs that nobody had written to. */
+/** Some PyTorch cases were recorded with uninitialized inputs. */
 const absurd = 1e15
 
 function retyped(tensor: Tensor, dtype: Tensor['dtype']): Tensor {
@@ -141,7 +141,7 @@ async function compare(
   for (const shift of shifts) {
     const at = moved(start, new Map(targets.map((key) => [key, directionOf(start.get(key)!, random)])), shift)
     const found = await misfitAt(at, graph, targets, f, df, precision, random).catch((error: unknown) => {
-      // Moved too far for what an input has to be; at the stored point the model has to run.
+      // A moved input may be invalid; at the stored inputs the model must run.
       if (shift === 0 || !/invalid (dimensions|rank)/i.test(messageOf(error))) throw error
       return messageOf(error)
     })
@@ -155,7 +155,7 @@ async function compare(
   return failed(`${precision.name}: ${misfit}`)
 }
 
-/** Each element -1 to -1/2 or 1/2 to 1. */
+/** A random direction with elements in [-1, -1/2] or [1/2, 1]. */
 const directionOf = ({ data }: Tensor, random: Random): Float64Array =>
   Float64Array.from({ length: data.length }, () => (random.uniform() < 0.5 ? -1 : 1) * (0.5 + random.uniform() / 2))
 
@@ -186,7 +186,7 @@ async function misfitAt(
     if (!isFloat(dtype)) continue
     const y = outputs.get(name)!
     const v = directionOf(y, random)
-    // Where the result is infinite or no number there is no difference to take.
+    // Infinite or NaN results have no difference.
     const weights = v.map((weight, i) => (Number.isFinite(Number(y.data[i])) ? weight : 0))
     dys.set(`dy/${name}`, { ...y, data: y.dtype === 'float64' ? weights : Float32Array.from(weights) })
   }
@@ -212,7 +212,7 @@ async function misfitAt(
   const alone = targets.slice(0, 12).map((target) => [target])
   const slopesOf = (key: string) => gradients.get(`grad/${key}`)!.data as Float64Array
   const slopes = targets.flatMap((key) => Array.from(slopesOf(key)))
-  // Results that are no numbers are left out above, and so is what they alone depend on.
+  // NaN results are skipped above, and with them the inputs that only they depend on.
   if (finite && !slopes.every(Number.isFinite)) return 'the gradient has elements that are no numbers'
   for (const [moving, kind] of (targets.length > 1 ? [...alone, targets] : alone).flatMap((group) => [
     [group, 'random'] as const,

@@ -7,8 +7,8 @@ import { type CaseOutcome, failed } from './outcome.js'
 import { printed, written } from './report.js'
 
 /**
- * Every case of ONNX's backend tests through the library: `npx tsx tools/conformance/main.ts`. Needs a built `dist` and the
- * test data (Debian: libonnx-testdata).
+ * Runs every ONNX backend test through the library: `npx tsx tools/conformance/main.ts`. Needs a built `dist` and the test data
+ * (Debian: libonnx-testdata).
  */
 const program = new Command('conformance')
   .option('--filter <text>', 'only cases whose name or operator contains it')
@@ -42,7 +42,7 @@ process.exitCode = outcomes.some(({ forward, gradient }) => forward.result === '
   ? 1
   : 0
 
-/** Takes cases from the queue, with a process that is replaced when a case kills it or takes too long. */
+/** Checks cases from the queue in a worker process, which is replaced if a case crashes it or takes too long. */
 async function work(): Promise<void> {
   let child: ChildProcess | undefined
   for (const name of queue) {

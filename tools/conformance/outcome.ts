@@ -1,9 +1,9 @@
-/** What became of one half of a case. */
+/** Outcome of the forward or the gradient check of a case. */
 export type Outcome =
   | { readonly result: 'passed'; readonly note?: string }
-  /** Nothing to check: no floating-point input or output. */
+  /** Not applicable: no floating-point input or output. */
   | { readonly result: 'nothing' }
-  /** It cannot be checked, or not be done, for a reason that is no fault of the library. */
+  /** Not checked, for a reason outside of the library. */
   | { readonly result: 'exception'; readonly reason: string; readonly detail: string }
   | { readonly result: 'failed'; readonly detail: string }
 

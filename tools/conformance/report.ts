@@ -55,7 +55,7 @@ function table(of: readonly Line[]): string {
   return ['| reason | case | detail |', '|---|---|---|', ...rows].join('\n')
 }
 
-/** For the terminal. */
+/** Formats a summary for the terminal. */
 export function printed(cases: readonly CaseOutcome[]): string {
   const parts = halves.flatMap((half) =>
     (['failed', 'exception'] as const).flatMap((result) => {
@@ -73,7 +73,7 @@ export function printed(cases: readonly CaseOutcome[]): string {
   return [...parts, '', counts(cases), '', notes(cases)].join('\n')
 }
 
-/** RESULTS.md */
+/** Formats RESULTS.md. */
 export function written(cases: readonly CaseOutcome[]): string {
   const sections = halves.flatMap((half) => {
     const bad = lines(cases, half, 'failed')

@@ -7,7 +7,7 @@ import { type DType, dtypes } from '../../dist/ir/dtype.js'
 process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
 const ort = await import('onnxruntime-node')
 
-/** A model loaded into onnxruntime's CPU provider. */
+/** A model loaded by the CPU provider of onnxruntime. */
 export class Session {
   private readonly session: InferenceSession
 
@@ -19,7 +19,7 @@ export class Session {
     return new Session(await ort.InferenceSession.create(bytes, { logSeverityLevel: 4, intraOpNumThreads: 1 }))
   }
 
-  /** Inputs the model does not have are left out. */
+  /** Runs the model; feeds for inputs that the model does not have are ignored. */
   async run(inputs: ReadonlyMap<string, Tensor>): Promise<ReadonlyMap<string, Tensor>> {
     const feeds = this.session.inputNames.flatMap((name) => {
       const tensor = inputs.get(name)
@@ -41,7 +41,7 @@ function toOrt({ dtype, dims, data }: Tensor): InstanceType<typeof ort.Tensor> {
 
 function fromOrt({ type, dims, data }: InstanceType<typeof ort.Tensor>): Tensor {
   const dtype = type as DType
-  // The binding hands out float16 as Float16Array where the platform has one.
+  // The binding returns float16 as Float16Array if the platform has one.
   const bits =
     dtype === 'float16' && !(data instanceof Uint16Array)
       ? new Uint16Array(Float16Array.from(data as never).buffer)

@@ -4,13 +4,13 @@ import { rewrite } from '../../dist/onnx/proto/rewrite.js'
 import { type AttributeProto, attributeTypes, type ModelProto, type NodeProto } from '../../dist/onnx/proto/schema.js'
 import { readTensor, toTensorProto } from '../../dist/onnx/proto/tensor.js'
 
-/** TensorProto.DataType */
+/** Values of TensorProto.DataType. */
 const float32 = 1
 const float16 = 10
 const float64 = 11
 const bfloat16 = 16
 
-/** What takes the place of a floating-point type, by TensorProto.DataType; other types stay. */
+/** Wider type per floating-point type, by TensorProto.DataType; other types are unchanged. */
 export type Widening = ReadonlyMap<number, number>
 
 export const toFloat64: Widening = new Map([
@@ -23,7 +23,7 @@ export const toFloat32: Widening = new Map([
   [bfloat16, float32],
 ])
 
-/** The model computing in wider floating-point types: tensors, declarations, and attributes that name a type. */
+/** Converts a model to wider floating-point types: tensors, declarations, and attributes that name a type. */
 export function widened(model: ModelProto, types: Widening): ModelProto {
   const tensors = rewrite('ModelProto', model, 'TensorProto', (proto) => {
     const type = types.get(proto.dataType ?? 0)

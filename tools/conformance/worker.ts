@@ -3,7 +3,7 @@ import { checkForward } from './forward.js'
 import { checkGradient } from './gradient.js'
 import { type CaseOutcome, exception, failed, messageOf, type Outcome } from './outcome.js'
 
-/** Checks cases in a process of its own, one for every message: a case that takes the process down is named by the one that waits. */
+/** Worker process that checks one case per message. If a case crashes the process, the parent reports the case. */
 const data = process.argv[2]!
 process.on('message', async (name: string) => process.send!(await outcomeOf(name)))
 
@@ -14,7 +14,7 @@ async function outcomeOf(name: string): Promise<CaseOutcome> {
   } catch (error) {
     const outcome =
       error instanceof NotTensors
-        ? exception('inputs or outputs that are no tensors', messageOf(error))
+        ? exception('inputs or outputs that are not tensors', messageOf(error))
         : /does not carry|convert it to another type/.test(messageOf(error))
           ? exception('element type not carried', messageOf(error))
           : failed(messageOf(error))

@@ -4,15 +4,15 @@ import type { Graph } from '../../dist/index.js'
 import { body } from '../../dist/ir/body.js'
 import { tensorFrom } from '../../dist/ir/leaf.js'
 
-/** Graphs of about `nodes` nodes, each of a form that a careless walk pays for. */
+/** Graphs of about `nodes` nodes, each of a form for which a naive graph traversal is slow. */
 export const forms: Readonly<Record<string, (nodes: number) => Graph>> = {
-  /** One element-wise node after the other. */
+  /** A chain of element-wise nodes. */
   chain: (nodes) =>
     built((x) => {
       for (let i = 0; i < nodes; i++) x = i % 2 === 0 ? op.Tanh(x) : op.Mul(x, weight(i, [width]))
       return x
     }),
-  /** Every node adds two of those before it: gradients meet everywhere. */
+  /** Every node adds two earlier nodes: gradients accumulate everywhere. */
   graph: (nodes) =>
     built((x) => {
       const random = new Random(1)
@@ -24,7 +24,7 @@ export const forms: Readonly<Record<string, (nodes: number) => Graph>> = {
       }
       return values.at(-1)!
     }),
-  /** Pre-norm residual blocks with a symbolic batch, columns exchanged as heads are: reductions, products and layouts. */
+  /** Pre-norm residual blocks with a symbolic batch and transposed heads: reductions, matrix products and layouts. */
   transformer: (nodes) =>
     built((x) => {
       for (let i = 0; i < nodes / 7; i++) {
@@ -35,7 +35,7 @@ export const forms: Readonly<Record<string, (nodes: number) => Graph>> = {
       }
       return x
     }),
-  /** Convolutions over an image of symbolic size, which shrinks with each; shape arithmetic must not grow with depth. */
+  /** Convolutions over an image of symbolic size, each with a smaller result; shape arithmetic must not grow with depth. */
   convolution: (nodes) => {
     const image = input('image', 'float32', ['batch', 2, 'height', 'width'])
     let x = image
@@ -43,16 +43,16 @@ export const forms: Readonly<Record<string, (nodes: number) => Graph>> = {
       x = op.Relu(op.Conv(x, weight(i, [2, 2, 3, 3]), null, { pads: [i % 2, 0, 0, 1] }))
     return { name: 'cost', inputs: new Map([['image', image]]), parameters: new Map(), outputs: new Map([['y', x]]) }
   },
-  /** One tensor that every node uses: its gradient has as many terms. */
+  /** One tensor that every node uses: its gradient has a term per node. */
   shared: (nodes) =>
     built((x) => {
       const w = weight(0, [width])
       for (let i = 0; i < nodes / 2; i++) x = op.Tanh(op.Add(x, w))
       return x
     }),
-  /** All nodes side by side, joined at the end. */
+  /** Parallel nodes, combined at the end. */
   wide: (nodes) => built((x) => op.Sum(Array.from({ length: nodes }, (_, i) => op.Mul(x, weight(i, [width]))))),
-  /** A loop whose body has all the nodes. */
+  /** A Loop with all nodes in its body. */
   loop: (nodes) =>
     built((x) => {
       const step = input('step', 'int64', [])
@@ -65,7 +65,7 @@ export const forms: Readonly<Record<string, (nodes: number) => Graph>> = {
       })
       return op.Loop(3, null, [x], { body: inside } as never)[0]!
     }),
-  /** Ifs, one after the other, each with a few nodes in its branches that use tensors from outside. */
+  /** A chain of If nodes, each with a few nodes in its branches that use outer tensors. */
   branches: (nodes) =>
     built((x, condition) => {
       for (let i = 0; i < nodes / 5; i++) {

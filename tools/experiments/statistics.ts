@@ -1,10 +1,10 @@
-/** A sample's mean and how well it is known. */
+/** Mean of a sample, with its uncertainty. */
 export interface Spread {
   readonly n: number
   readonly mean: number
-  /** Standard deviation, of n - 1 degrees of freedom; NaN for one value. */
+  /** Standard deviation with n - 1 degrees of freedom; NaN for one value. */
   readonly deviation: number
-  /** Half the width of the mean's 95 % confidence interval by Student's t. */
+  /** Half width of the 95 % confidence interval of the mean, by Student's t. */
   readonly half: number
 }
 
@@ -17,10 +17,10 @@ export function spreadOf(values: readonly number[]): Spread {
   return { n, mean: centre, deviation, half: (quantile(n - 1) * deviation) / Math.sqrt(n) }
 }
 
-/** Of a[i] - b[i]: runs of the same seed see the same data, whose part in the spread cancels. */
+/** Statistics of a[i] - b[i]: runs with the same seed have the same data, whose contribution to the variance cancels. */
 export const paired = (a: readonly number[], b: readonly number[]): Spread => spreadOf(a.map((x, i) => x - b[i]!))
 
-/** t at 0.975 for 1 to 30 degrees of freedom (any table), after that t = z + (z^3 + z) / (4 f), good to 0.002. */
+/** Quantile 0.975 of t for 1 to 30 degrees of freedom; for more, t = z + (z^3 + z) / (4 f), with an error below 0.002. */
 function quantile(freedom: number): number {
   const z = 1.959964
   return table[freedom - 1] ?? (freedom < 1 ? Number.NaN : z + (z ** 3 + z) / (4 * freedom))
@@ -32,13 +32,13 @@ const table = [
 ]
 
 /**
- * Exponents c of y = a prod_k x_k^(c_k), by least squares in logarithms.
+ * Fits the exponents c of y = a prod_k x_k^(c_k) by least squares in logarithms.
  * @param points x and y, all positive
  */
 export function exponents(points: readonly { readonly x: readonly number[]; readonly y: number }[]): number[] {
   const rows = points.map(({ x }) => [1, ...x.map(Math.log)])
   const size = rows[0]!.length
-  // Normal equations, A^T A c = A^T ln y
+  // Normal equations: A^T A c = A^T ln y
   const system = Array.from({ length: size }, (_, i) => [
     ...Array.from({ length: size }, (_, j) => rows.reduce((sum, row) => sum + row[i]! * row[j]!, 0)),
     rows.reduce((sum, row, r) => sum + row[i]! * Math.log(points[r]!.y), 0),
@@ -46,7 +46,7 @@ export function exponents(points: readonly { readonly x: readonly number[]; read
   return solved(system).slice(1)
 }
 
-/** The solution of the n equations [A | b], by elimination with row pivots. */
+/** Solves the n equations [A | b] by Gaussian elimination with row pivots. */
 export function solved(system: readonly (readonly number[])[]): number[] {
   const rows = system.map((row) => [...row])
   const n = rows.length

@@ -1,10 +1,10 @@
 import type { Optimizer, ParameterArrays } from 'onnx-ire'
 import { type GradientKind, type Gradients, type OptimizerState, update } from 'onnx-ire/optim'
 
-/** Parameters small enough to write their gradients by hand. */
+/** Parameters of a problem with hand-written gradients. */
 export type Point = Record<string, Float64Array>
 
-/** One step of the library's optimizer in place, on gradients computed here and now. */
+/** Applies one step of a library optimizer in place, with gradients from a callback. */
 export function step(
   optimizer: Optimizer,
   point: Point,

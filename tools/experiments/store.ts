@@ -8,16 +8,16 @@ export interface Run {
   readonly seconds: number
 }
 
-/** The same text for the same settings, in whatever order they are written. */
+/** Canonical JSON of settings, independent of the order of fields. */
 export const keyOf = (settings: Settings): string => JSON.stringify(settings, (_, value) => sorted(value))
 
-/** The runs of an experiment in one JSON file, which is written anew, beside and renamed, after each of them. */
+/** Runs of an experiment in one JSON file, which is rewritten atomically after every run. */
 export class Store {
   readonly #path: string
   readonly #runs = new Map<string, Run>()
   readonly #asked = new Set<string>()
 
-  /** @param resume whether to begin with what the file holds */
+  /** @param resume whether to start with the runs in the file */
   constructor(path: string, resume: boolean) {
     this.#path = path
     if (resume) for (const run of read(path)) this.#runs.set(keyOf(run.settings), run)
@@ -34,7 +34,7 @@ export class Store {
     this.#write([...this.#runs.values()], null)
   }
 
-  /** Writes the summary, and the runs that it is of, those asked for since the file was opened, in that order. */
+  /** Writes the summary and the runs requested since the file was opened, in that order. */
   finish(summary: Readonly<Record<string, unknown>>): void {
     this.#write(
       [...this.#asked].flatMap((key) => this.#runs.get(key) ?? []),

@@ -3,25 +3,25 @@ import { type Dataset, type Model, OnnxIreError, type StepProgress, Trainer, typ
 export interface Training extends Omit<TrainerOptions, 'runtime'> {
   readonly model: Model
   readonly train: Dataset
-  /** What settings are chosen by. */
+  /** Data for choosing settings. */
   readonly validation: Dataset
-  /** What results are reported on: used by no choice, measured once at the end. */
+  /** Data for reported results: never used to choose settings, evaluated once at the end. */
   readonly test: Dataset
   readonly steps: number
   readonly evaluateEvery: number
 }
 
-/** What one training run came to; numbers only, to be kept as JSON. */
+/** Result of a training run, as plain numbers for JSON. */
 export interface Outcome {
-  /** Loss on the validation data at the end; null when the run diverged. */
+  /** Final validation loss; null if the run diverged. */
   readonly loss: number | null
-  /** Of the test data at the end; null when the run diverged. */
+  /** Final test metrics; null if the run diverged. */
   readonly test: { readonly loss: number; readonly accuracy: number } | null
-  /** Mean over the last round. */
+  /** Mean over the last evaluation interval. */
   readonly trainingLoss: number | null
-  /** After every round. */
+  /** Values after every evaluation interval. */
   readonly curve: readonly { readonly step: number; readonly loss: number; readonly trainingLoss: number }[]
-  /** Shares of the coordinates that IRE treats as flat, and whose curvature is exactly 0, at the last refresh. */
+  /** Fractions of coordinates that IRE treats as flat, and with curvature exactly 0, at the last refresh. */
   readonly flatShare: number | null
   readonly zeroShare: number | null
   /** Whatever `measure` gave after a round, by step. */

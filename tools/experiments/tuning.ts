@@ -1,4 +1,4 @@
-/** One candidate with what it scored; lower is better, null for a run that diverged. */
+/** A candidate and its score; lower is better, null for a run that diverged. */
 export interface Tried<Candidate> {
   readonly candidate: Candidate
   readonly score: number | null
@@ -9,7 +9,7 @@ export interface Tuned<Candidate> {
   readonly tried: readonly Tried<Candidate>[]
 }
 
-/** The candidate of the lowest score; all are asked for at once. */
+/** Finds the candidate with the lowest score; all candidates run concurrently. */
 export async function tuned<Candidate>(
   candidates: readonly Candidate[],
   score: (candidate: Candidate) => Promise<number | null>,
@@ -19,9 +19,9 @@ export async function tuned<Candidate>(
 }
 
 /**
- * The best learning rate. The grid is ascending by a factor of two, and grows on the side where the best one stands at its
- * edge: a rate is only tuned when both of its neighbours are worse.
- * @param most how many may be tried in all
+ * Finds the best learning rate. The grid is ascending by factors of two and grows at the edge where the best rate is: a rate is
+ * tuned only if both of its neighbors are worse.
+ * @param most largest number of rates to try
  */
 export async function tunedRate(
   grid: readonly number[],
@@ -41,7 +41,7 @@ export async function tunedRate(
   return { best: bestOf(tried), tried }
 }
 
-/** Tries one more rate, the geometric mean of the best one and its better neighbour. */
+/** Tries one more rate: the geometric mean of the best rate and its better neighbor. */
 export async function refined(
   { best, tried }: Tuned<number>,
   score: (lr: number) => Promise<number | null>,

@@ -8,7 +8,7 @@ import { cases } from '../../test/grad/cases/index.js'
 import { draw } from '../../test/grad/draw.js'
 import type { Form } from './form.js'
 
-/** The cases of the gradient rules that are their operator and no other, in both floating types. */
+/** Gradient-rule test cases that consist of one operator, in both floating-point types. */
 export const caseForms = (): Form[] =>
   Object.entries(cases).flatMap(([operator, ofOperator]) =>
     ofOperator.flatMap((case_) =>

@@ -8,26 +8,26 @@ import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { edit } from '../../src/onnx/proto/message.js'
 
-/** A graph of one operator and what to feed it. Imports are of `src`, as in the cases it comes from: values of one kind meet. */
+/** A graph of one operator and its feeds. Imports `src` like the test cases, so that both have the same value classes. */
 export interface Form {
   readonly operator: string
   readonly name: string
-  /** The type it is about: of the elements that the operator computes with. */
+  /** Element type that the operator computes with. */
   readonly dtype: DType
   readonly inputs: readonly Value[]
   readonly outputs: readonly Value[]
   readonly feeds: readonly Tensor[]
-  /** Its elements are random, or in an order that is left open: runtimes agree on shapes only. */
+  /** Whether elements are random or their order is unspecified, so that only shapes are compared. */
   readonly open: boolean
 }
 
-/** Bytes of a model and its feeds by name: what can be sent to another process. */
+/** A model as bytes and its feeds by name, which can be sent to another process. */
 export interface Probe {
   readonly bytes: Uint8Array
   readonly feeds: Readonly<Record<string, Tensor>>
 }
 
-/** The form as the library writes it, in the lowest operator set that has it, or in a later one. */
+/** Exports the form in the lowest operator set that has it, or in a given later set. */
 export function probeOf({ operator, inputs, outputs, feeds }: Form, operatorSet?: number): Probe {
   const model = exportGraph({
     name: operator,
@@ -43,7 +43,7 @@ export function probeOf({ operator, inputs, outputs, feeds }: Form, operatorSet?
   return { bytes: encode('ModelProto', later), feeds: Object.fromEntries(feeds.map((tensor, i) => [`x${i}`, tensor])) }
 }
 
-/** The form in operators that a target runs, with feeds of its types; itself where nothing is changed. */
+/** Lowers the form for a target, with feeds of the target's types. Returns the form if nothing changes. */
 export function loweredForm(form: Form, target: Target): Form {
   const named = (values: readonly Value[]) => new Map(values.map((value, i) => [`${i}`, value]))
   const graph = lower({ name: form.operator, inputs: named(form.inputs), outputs: named(form.outputs) }, target)
@@ -57,7 +57,7 @@ export function loweredForm(form: Form, target: Target): Form {
   }
 }
 
-/** The operator set a form is written in. */
+/** Operator set of an exported form. */
 export const operatorSetOf = ({ inputs, outputs }: Form): number => {
   const { opsetImport } = exportGraph({
     name: 'form',

@@ -3,7 +3,7 @@ import { caseForms } from './case-forms.js'
 import type { Form } from './form.js'
 import { plainForms } from './plain-forms.js'
 
-/** The forms of every operator that a graph may have, by operator. */
+/** Forms of every supported operator, by operator. */
 export function forms(): ReadonlyMap<string, readonly Form[]> {
   const all = new Map<string, Form[]>()
   for (const form of [...caseForms(), ...plainForms()])

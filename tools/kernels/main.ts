@@ -11,9 +11,9 @@ import { cpu, type RuntimeName, runtimes } from './runtimes.js'
 import { type Kernel, type Kernels, kernelOf } from './survey.js'
 
 /**
- * Which runtimes have kernels for which operators, by trying: `npx tsx tools/kernels/main.ts`, then `npm run generate`,
- * which takes them into OPERATORS.md. WebGPU needs a GPU, or one made of software: with Debian's chromium installed,
- * VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json and XDG_RUNTIME_DIR any folder that can be written to.
+ * Tests by running which runtimes have kernels for which operators: `npx tsx tools/kernels/main.ts`, then `npm run generate`,
+ * which writes them to OPERATORS.md. WebGPU needs a GPU or a software GPU: with chromium of Debian installed, set
+ * VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json and XDG_RUNTIME_DIR to any writable folder.
  */
 const program = new Command('kernels')
   .addOption(new Option('--runtime <names...>', 'only these; the rest stays').choices(runtimes).default(runtimes))
@@ -53,7 +53,7 @@ for (const runtime of chosen) {
 }
 write()
 
-/** One line for each runtime of an operator, as far as the formatter lets it be one. */
+/** Formats one line per runtime of an operator, if the formatter keeps it on one line. */
 function write(): void {
   const rows = Object.entries(operators).map(([name, kernels]) => {
     const lines = Object.entries(kernels).map(([runtime, kernel]) => `"${runtime}": ${JSON.stringify(kernel)}`)

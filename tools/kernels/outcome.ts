@@ -1,16 +1,16 @@
 import type { Tensor } from '../../src/ir/tensor.js'
 
-/** What became of a form in a runtime; anything else is `fails: ` and a message. */
+/** Outcome of a form in a runtime; other outcomes are `fails: ` and a message. */
 export const outcomes = {
   runs: 'runs',
-  /** In the operators that `src/lowering` writes in its place, and in no other way. */
+  /** Runs only after lowering by `src/lowering`. */
   lowered: 'runs lowered',
-  /** Of the WebGPU provider: onnxruntime gives the node to the CPU, and copies what it takes and gives. */
+  /** WebGPU provider only: onnxruntime runs the node on the CPU and copies its inputs and outputs. */
   fallsBack: 'runs on the CPU',
   noKernel: 'no kernel',
-  /** ONNX does not have the operator for this type. */
+  /** ONNX does not define the operator for this type. */
   noType: 'not a type of it',
-  /** Ran to the end, with another result than the CPU. */
+  /** Completed with a result other than that of the CPU. */
   wrong: 'wrong result',
 } as const
 
@@ -18,7 +18,7 @@ const noKernel = /Could not find an implementation|NOT_IMPLEMENTED|does not supp
 const fallsBack = /fallback to CPU EP has been explicitly disabled/
 const noType = /Type Error: Type .* is invalid/
 
-/** What stands before the reason: what the web build adds, the node, the C++ function. */
+/** Prefixes of the reason in a message: of the web build, the node, the C++ function. */
 const beforeReason = [
   /^Can't create a session\. ERROR_CODE: \d+, ERROR_MESSAGE: /,
   /^failed to call OrtRun\(\)\. ERROR_CODE: \d+, ERROR_MESSAGE: /,
@@ -27,7 +27,7 @@ const beforeReason = [
   /^\S+\.(?:cc|h):\d+ (?:.*?\w\([^)]*\)(?: const)? |\w+ )/,
 ]
 
-/** An error of onnxruntime as an outcome. */
+/** Converts an error of onnxruntime to an outcome. */
 export function outcomeOf(message: string): string {
   if (noKernel.test(message)) return outcomes.noKernel
   if (noType.test(message)) return outcomes.noType
@@ -37,10 +37,10 @@ export function outcomeOf(message: string): string {
   return `fails: ${reason.length > 120 ? `${reason.slice(0, 117)}...` : reason}`
 }
 
-/** Rounding, and the functions of a GPU, whose sine is right to 2e-4. */
+/** Tolerance for rounding and for GPU functions; sine has an error of 2e-4. */
 const tolerance = 1e-3
 
-/** Whether a runtime gave what the CPU gave; of an open form, in types and shapes. */
+/** Whether results equal those of the CPU; for an open form, in types and shapes only. */
 export const agrees = (outputs: readonly Tensor[], expected: readonly Tensor[], open: boolean): boolean =>
   outputs.every(({ dtype, dims, data }, i) => {
     const right = expected[i]!

@@ -8,7 +8,7 @@ import type { Form } from './form.js'
 type Build = (...x: Value[]) => Value | readonly Value[]
 
 interface Options {
-  /** Lengths are not known while the graph is built: they would be folded into constants. */
+  /** Whether lengths are symbolic in the graph; known lengths would be folded into constants. */
   readonly symbolic?: boolean
   readonly open?: boolean
 }
@@ -157,7 +157,7 @@ const indexed = (
     name: `MaxPool with indices, ${name}${symbolic ? ', of lengths known when run' : ''}`,
   })),
 )
-/** Some of its elements are as large as each other. */
+/** A tensor with equal elements. */
 function plane(): Tensor {
   return of('float32', [2, 2, 5, 6], ...Array.from({ length: 120 }, (_, i) => ((i * 37) % 11) - 5))
 }
@@ -211,7 +211,7 @@ const textual = [
   ),
 ]
 
-/** Forms of operators that carry no gradient, and of those that the cases have only beside others. */
+/** Forms of operators without gradient, and of operators that the gradient cases contain only in combination with others. */
 export const plainForms = (): Form[] => [
   ...pointwise,
   ...comparisons,

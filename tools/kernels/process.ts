@@ -3,10 +3,10 @@ import { fileURLToPath } from 'node:url'
 import type { Probe } from './form.js'
 import type { Prober, RuntimeName, Trial } from './runtimes.js'
 
-/** The longest a probe may take, in ms: shaders of a GPU made of software are slow to compile. */
+/** Time limit of a probe in ms; shaders of a software GPU compile slowly. */
 const patience = 120_000
 
-/** A runtime in a process of its own, replaced after every failure: one may have left it in pieces. */
+/** A runtime in a separate process, which is replaced after every failure, since a failure may corrupt it. */
 export function inProcess(runtime: RuntimeName): { readonly prober: Prober; readonly end: () => void } {
   let child: ChildProcess | undefined
   const start = () =>

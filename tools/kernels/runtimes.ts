@@ -13,10 +13,10 @@ export interface Trial {
   readonly outputs: readonly Tensor[]
 }
 
-/** Puts one probe to a runtime. */
+/** Runs one probe in a runtime. */
 export type Prober = (probe: Probe) => Promise<Trial>
 
-/** The part of onnxruntime's interface that its packages for Node and for the web share. */
+/** The interface that onnxruntime-node and onnxruntime-web have in common. */
 interface Ort {
   readonly InferenceSession: { create(bytes: Uint8Array, options: object): Promise<Session> }
   readonly Tensor: new (dtype: string, data: unknown, dims: readonly number[]) => OrtTensor
@@ -37,14 +37,14 @@ interface OrtTensor {
 const common = { logSeverityLevel: 4, intraOpNumThreads: 1 }
 const require = createRequire(import.meta.url)
 
-/** onnxruntime-node's CPU provider. */
+/** The CPU provider of onnxruntime-node. */
 export async function cpu(): Promise<Prober> {
   process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
   const ort: Ort = await import('onnxruntime-node')
   return (probe) => trial(ort, probe, { ...common, executionProviders: ['cpu'] })
 }
 
-/** onnxruntime-web's `/wasm`, which runs in Node too. */
+/** onnxruntime-web/wasm, which also runs in Node. */
 async function wasm(): Promise<Prober> {
   const ort = await import('onnxruntime-web/wasm')
   ort.env.wasm.numThreads = 1
@@ -52,7 +52,7 @@ async function wasm(): Promise<Prober> {
   return (probe) => trial(ort, probe, { ...common, executionProviders: ['wasm'] })
 }
 
-/** onnxruntime-node's WebGPU provider: first with the CPU forbidden, then allowed. */
+/** The WebGPU provider of onnxruntime-node: first without, then with fallback to the CPU. */
 async function webgpu(): Promise<Prober> {
   process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
   const ort: Ort = await import('onnxruntime-node')
@@ -86,7 +86,7 @@ async function trial(ort: Ort, { bytes, feeds }: Probe, options: object): Promis
   }
 }
 
-/** Results are copied: some lie in the memory of the runtime. */
+/** Copies results, since some are views of runtime memory. */
 const tensorOf = ({ type, dims, data }: OrtTensor): Tensor => ({
   dtype: type as DType,
   dims: [...dims],

@@ -4,24 +4,24 @@ import { type Form, loweredForm, operatorSetOf, probeOf } from './form.js'
 import { agrees, outcomes } from './outcome.js'
 import type { Prober, RuntimeName, Trial } from './runtimes.js'
 
-/** What became of all forms of a type; or, by outcome, which ones they are: `others` where they run. */
+/** Outcome of all forms of a type, or the forms by outcome; `others` are the forms that run. */
 export type Result = string | Readonly<Record<string, typeof others | readonly string[]>>
 
 export const others = 'the others'
 
-/** One operator in one runtime. */
+/** Results of one operator in one runtime. */
 export interface Kernel {
-  /** By type of the elements. */
+  /** Outcomes by element type. */
   readonly types: Readonly<Record<string, Result>>
-  /** The same as this library has the forms run, where that is otherwise: in operators that the provider runs. */
+  /** Outcomes after lowering, where they differ. */
   readonly lowered?: Readonly<Record<string, Result>>
-  /** The last operator set in which its first form fares as well as in its own, where that is not the newest. */
+  /** The last operator set with the same outcome for the first form, if not the newest. */
   readonly until?: number
 }
 
-/** kernels.json */
+/** Content of kernels.json. */
 export interface Kernels {
-  /** The packages and the device, by runtime. */
+  /** Versions of packages and the device, by runtime. */
   readonly measured: Partial<Record<RuntimeName, string>>
   readonly operators: Readonly<Record<string, Partial<Record<RuntimeName, Kernel>>>>
 }
@@ -29,8 +29,8 @@ export interface Kernels {
 const newest = 26
 
 /**
- * All forms of an operator in a runtime. `reference` is the CPU, which runs are compared with; `target` is whose lowerings are
- * tried too.
+ * Runs all forms of an operator in a runtime. Results are compared with `reference`, the CPU; lowerings for `target` are tried,
+ * too.
  */
 export async function kernelOf(
   forms: readonly Form[],
@@ -49,7 +49,7 @@ export async function kernelOf(
       byOutcome.set(outcome, [...(byOutcome.get(outcome) ?? []), form.name])
       const instead = target && loweredForm(form, target)
       const lowered = instead && instead !== form ? await loweredOutcome(instead, form, prober, reference!) : outcome
-      // What runs as it is may be changed in passing, as its indices are.
+      // A form that runs unchanged may still be lowered, for example its indices.
       const tried = lowered === outcomes.lowered && outcome === outcomes.runs ? outcome : lowered
       byLowered.set(tried, [...(byLowered.get(tried) ?? []), form.name])
       if (until === undefined && outcome === outcomes.runs) until = await lastSet(form, prober)
@@ -81,7 +81,7 @@ async function loweredOutcome(lowered: Form, form: Form, prober: Prober, referen
   return agrees(outputs, expected, form.open) ? outcomes.lowered : outcomes.wrong
 }
 
-/** The last operator set in which a form still runs. */
+/** The last operator set in which a form runs. */
 async function lastSet(form: Form, prober: Prober): Promise<number> {
   for (let set = newest; set > operatorSetOf(form); set--)
     if ((await prober(probeOf(form, set))).outcome === outcomes.runs) return set

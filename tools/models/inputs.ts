@@ -2,14 +2,14 @@ import type { Dim, Tensor } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
 import type { Value } from 'onnx-ire/graph'
 
-/** What a model's file leaves open: lengths by symbol, and inputs that are settings rather than data. */
+/** Facts that a model file does not contain: lengths by symbol, and values of inputs that are settings. */
 interface Setting {
   readonly match: RegExp
   readonly lengths?: Readonly<Record<string, number>>
-  /** Length of every axis without a symbol that is not listed. */
+  /** Length of every axis without a symbol, or with an unlisted symbol. */
   readonly open?: number
   readonly values?: Readonly<Record<string, number>>
-  /** A picture of strokes in a row, dark on white, for a model whose output is flat without text. */
+  /** Whether the image shows a row of dark strokes on white, for a model whose output is constant without text. */
   readonly text?: true
 }
 
@@ -22,7 +22,7 @@ const settings: readonly Setting[] = [
   { match: /silero_vad_v[56]/, open: 512, values: { sr: 16000 } },
 ]
 
-/** Seeded inputs for a model of this file name: uniform in [0, 1), one example unless the file fixes another number. */
+/** Random inputs for the model of this file name: uniform in [0, 1), one example unless the file fixes another batch size. */
 export function inputsFor(file: string, inputs: ReadonlyMap<string, Value>): Record<string, Tensor> {
   const setting = settings.find(({ match }) => match.test(file))
   const random = new Random(0)
@@ -45,11 +45,11 @@ function lengthOf(dim: Dim, axis: number, name: string, setting: Setting | undef
   if (typeof dim === 'number') return dim
   const length = setting?.lengths?.[dim]
   if (length !== undefined) return length
-  // The state of a recurrent model has its batch in the middle.
+  // The batch axis of a recurrent state is the middle axis.
   return axis === 0 || /^(h|c|state)$/.test(name) ? 1 : (setting?.open ?? 64)
 }
 
-/** [N, C, rows, columns]: upright strokes with a bar through every one, over the middle third of a white page. */
+/** Images [N, C, rows, columns] of vertical strokes, each with a horizontal bar, in the middle third of a white page. */
 function strokes([n = 1, channels = 3, rows = 1, columns = 1]: readonly number[]): Float32Array {
   const page = Float32Array.from({ length: rows * columns }, (_, i) => {
     const [y, x] = [Math.floor(i / columns), i % columns]

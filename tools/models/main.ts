@@ -18,11 +18,11 @@ import { node, readModel } from 'onnx-ire/node'
 import { inputsFor } from './inputs.js'
 
 /**
- * Takes every model under a folder through all of it: import, gradient of a random scalar against differences, tensor by
- * tensor, twenty training steps on random targets, export, and the exported model in onnxruntime.
+ * Checks every model in a folder: import, gradient of a random scalar against differences tensor by tensor, twenty training
+ * steps on random targets, export, and a run of the exported model in onnxruntime.
  */
 const command = new Command('models')
-  .argument('<folder>', 'where the models are')
+  .argument('<folder>', 'folder with the models')
   .option('-o, --output <file>', 'the table', 'MODELS.md')
   .option('--steps <n>', 'training steps', Number, 20)
   .parse()
@@ -38,10 +38,10 @@ interface Row {
   readonly seconds: number
 }
 
-/** Learning rates tried in turn until the loss falls: models differ by orders of magnitude in how far a step may go. */
+/** Learning rates, tried in order until the loss falls: the largest usable step differs by orders of magnitude. */
 const rates = [1e-3, 1e-4, 1e-5, 1e-6]
 
-/** Tensors looked at one by one, evenly spaced over a model's; all at once, a deep model is too far from linear for float32. */
+/** Number of tensors checked, evenly spaced. Each is checked alone: varied together, a deep model is too nonlinear for float32. */
 const looked = 16
 
 const runtime = node({ worker: false })
@@ -126,7 +126,7 @@ function nodeCountsOf(model: Model, graph: Graph): NodeCounts {
 
 type GraphProto = NonNullable<Model['proto']['graph']>
 
-/** Bodies count with their nodes. */
+/** Counts nodes, including those of bodies. */
 function nodesIn({ node }: GraphProto): number {
   const bodies = node.flatMap(({ attribute }) => attribute.flatMap(({ g, graphs }) => (g ? [g, ...graphs] : graphs)))
   return bodies.reduce((sum, body) => sum + nodesIn(body), node.length)
@@ -144,8 +144,8 @@ async function outputsOf(model: Model, inputs: Record<string, Tensor>): Promise<
 }
 
 /**
- * Per tensor |<gradient, v> - (f(w + hv) - f(w - hv)) / 2h| / |<gradient, v>|, v along the signs of the gradient so that
- * terms do not cancel, at the best of a few steps h.
+ * Relative error per tensor, |<gradient, v> - (f(w + hv) - f(w - hv)) / 2h| / |<gradient, v>|, the smallest over a few h. The
+ * direction v has the signs of the gradient, so that terms do not cancel.
  */
 async function gradientErrorOf(
   model: Model,
@@ -204,7 +204,7 @@ interface Spread {
   readonly worst: number
 }
 
-/** Trains towards targets near the model's own output; checks what is exported. */
+/** Trains on targets near the output of the model and checks the exported model. */
 async function train(
   model: Model,
   graph: Graph,

@@ -1,7 +1,7 @@
 /**
- * An address of a module from which a worker starts under the policy of whoever starts it. A worker made from a file goes by
- * the headers of that file's response, of which a static site has none to choose: it could fetch from anywhere. One made
- * from a blob inherits the content security policy.
+ * Creates a blob URL of a module worker, so that the worker inherits the content security policy of its creator. A worker started
+ * from a file has the policy of the headers of that file instead, which a static site cannot set, so it could fetch from
+ * anywhere.
  */
 export function inherited(module: string | URL): string {
   const address = new URL(module, location.href).href

@@ -1,6 +1,6 @@
-/** What the page and its training worker say to each other. Everything travels by structured cloning. */
+/** Messages between the page and its training worker, sent by structured cloning. */
 
-/** How pixels become the model's input. */
+/** Conversion of pixels to the model input. */
 export interface Form {
   readonly kind: 'image' | 'table'
   /** Rows and columns of images. */
@@ -8,9 +8,9 @@ export interface Form {
   readonly channels: number
   readonly layout: 'NCHW' | 'NHWC'
   readonly normalisation: Normalisation
-  /** Columns of tables; null where the model takes any number. */
+  /** Number of table columns; null if the model accepts any number. */
   readonly columns: number | null
-  /** Whether the file leaves the size of images open. */
+  /** Whether the model declares a variable image size. */
   readonly open: boolean
 }
 
@@ -29,7 +29,7 @@ export interface ModelSummary {
   readonly layers: readonly LayerSummary[]
   readonly parameters: number
   readonly trainable: number
-  /** Classes its output counts; null where the file does not say. */
+  /** Number of classes of the output; null if the file does not fix it. */
   readonly classes: number | null
   readonly form: Form
 }
@@ -42,14 +42,14 @@ export interface LayerSummary {
   readonly trainable: boolean
 }
 
-/** Where examples come from. */
+/** Source of the examples. */
 export type DataChoice =
   | { readonly kind: 'folder'; readonly files: readonly { readonly path: string; readonly file: File }[] }
   | { readonly kind: 'csv'; readonly file: File; readonly label: string }
   | { readonly kind: 'idx'; readonly images: File; readonly labels: File }
   | { readonly kind: 'shown'; readonly examples: readonly ShownExample[] }
 
-/** A picture that was drawn or filmed here. */
+/** An image from the canvas or the camera. */
 export interface ShownExample {
   readonly pixels: ImageData
   readonly label: string
@@ -58,7 +58,7 @@ export interface ShownExample {
 export interface DataSummary {
   readonly examples: number
   readonly classes: readonly string[]
-  /** Examples of each class. */
+  /** Number of examples per class. */
   readonly counts: readonly number[]
 }
 
@@ -69,43 +69,43 @@ export interface Settings {
   readonly lr: number
   readonly weightDecay: number
   readonly seed: number
-  /** Share of the examples that is only measured. */
+  /** Fraction of the examples for evaluation only. */
   readonly held: number
   readonly kappa: number
   readonly gamma: number
   readonly interval: number
-  /** Whether the sharpness is measured after every epoch. */
+  /** Whether to measure the sharpness after every epoch. */
   readonly flatness: boolean
 }
 
-/** The two runs from one seed. */
+/** The two training runs with the same seed. */
 export const contenders = { base: 'AdamW', ire: 'AdamW + IRE' } as const
 export type Contender = keyof typeof contenders
 
-/** What can be asked of the worker, and what it answers. */
+/** Calls of the worker and their results. */
 export interface Calls {
   open(model: File | string): Promise<ModelSummary>
   form(form: Form): Promise<void>
   data(choice: DataChoice): Promise<DataSummary>
   columns(file: File): Promise<readonly string[]>
-  /** Resolves when training has ended; what happens meanwhile is told by events. With `resume`, from what was kept. */
+  /** Trains; resolves at the end and reports progress as events. With `resume`, continues the stored run. */
   train(settings: Settings, resume?: boolean): Promise<{ readonly stopped: boolean }>
   pause(paused: boolean): Promise<void>
   stop(): Promise<void>
-  /** Keeps the training that is going on in this browser, until it is over or forgotten: the page may be about to go. */
+  /** Stores the current training run in this browser until it ends or is discarded, since the page may be closed. */
   keep(): Promise<void>
-  /** The name of the model whose training was kept and not over; null where there is none. */
+  /** Name of the model of the stored unfinished run; null if there is no such run. */
   unfinished(): Promise<string | null>
-  /** Opens what was kept again, model and data. */
+  /** Opens model and data of the stored run. */
   reopen(): Promise<Reopened>
   forget(): Promise<void>
-  /** Shares of the classes that each contender sees in a picture; nothing before there are any. */
+  /** Class probabilities of each contender for an image; undefined before training. */
   look(pixels: ImageData): Promise<Readonly<Partial<Record<Contender, readonly number[]>>>>
-  /** The tuned model as a file. */
+  /** Exports the tuned model as a file. */
   exported(contender: Contender): Promise<Uint8Array>
 }
 
-/** What a kept training began with. */
+/** Initial state of a stored training run. */
 export interface Reopened {
   readonly model: ModelSummary
   readonly data: DataSummary
@@ -117,7 +117,7 @@ export interface StepEvent {
   readonly contender: Contender
   readonly step: number
   readonly steps: number
-  /** The mean since the last event. */
+  /** Mean since the last event. */
   readonly loss: number
 }
 
@@ -130,19 +130,19 @@ export interface RoundEvent {
   readonly accuracy: number
   readonly heldLoss: number
   readonly heldAccuracy: number
-  /** How far the loss rises within a ball of radius 0.05 around the weights; null where it is not measured. */
+  /** Rise of the loss within a ball of radius 0.05 around the weights; null if not measured. */
   readonly sharpness: number | null
 }
 
-/** What runs, said once when training starts. */
+/** The runtime, reported once at the start of training. */
 export interface RuntimeEvent {
   readonly kind: 'runtime'
   readonly description: string
-  /** Why WebGPU does not run though it was asked for. */
+  /** Why WebGPU does not run although it was requested. */
   readonly fallback: string | null
 }
 
-/** A lost device was replaced: training goes on from this step. */
+/** A lost device was replaced; training continues from this step. */
 export interface LostEvent {
   readonly kind: 'lost'
   readonly contender: Contender

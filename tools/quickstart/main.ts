@@ -11,7 +11,7 @@ import { type Contender, contenders, fineTune, type Outcome } from './run.js'
 
 const positive = (text: string): number => {
   const value = Number(text)
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('a whole number from 1 on, please')
+  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('It must be an integer of at least 1.')
   return value
 }
 
@@ -21,7 +21,7 @@ const { epochs, examples, heldOut, batchSize, seeds, json, output } = new Comman
   )
   .option('--epochs <n>', 'passes over the labelled digits', positive, 8)
   .option('--examples <n>', 'labelled digits to learn from', positive, 600)
-  .option('--held-out <n>', 'digits of the test set to measure on', positive, 2000)
+  .option('--held-out <n>', 'number of test digits for evaluation', positive, 2000)
   .option('--batch-size <n>', 'examples per step', positive, 32)
   .option('--seeds <n>', 'repeat with seeds 0 to n-1 and report mean and spread', positive, 1)
   .option('-o, --output <file>', 'the trained model', 'tuned.onnx')
@@ -46,7 +46,7 @@ const say = (text: string) => (json ? process.stderr : process.stdout).write(`${
 const model = await readModel(modelPath)
 const runtime = node()
 say(`Model     PaddleOCR's text-direction classifier (MobileNetV3, 2 classes), given a new head of 10 classes`)
-say(`Data      ${examples} MNIST digits to learn from, ${heldOut} of the test set held out`)
+say(`Data      ${examples} MNIST training digits, ${heldOut} of the test set held out`)
 say(`Runtime   ${runtime.description}, ${availableParallelism()} cores\n`)
 
 const steps = Math.ceil(examples / batchSize) * epochs
@@ -124,7 +124,7 @@ function printTable(rows: readonly Row[]): void {
   say(`\n${table}`)
 }
 
-/** The mean, and the standard deviation over seeds where there are several. */
+/** The mean and, for several seeds, the standard deviation. */
 function spread(values: readonly number[], show: (value: number) => string): string {
   const mean = values.reduce((sum, x) => sum + x, 0) / values.length
   if (values.length === 1) return show(mean)
@@ -136,7 +136,7 @@ function percent(share: number): string {
   return `${(100 * share).toFixed(1)} %`
 }
 
-/** A bar with time left on a terminal, one line per tenth elsewhere. */
+/** A progress bar with the time left on a terminal, a line per tenth of the work on another output. */
 function progressOf(name: string): { onStep: (progress: StepProgress) => void; end: (outcome: Outcome) => void } {
   const label = name.padEnd(22)
   const done = ({ heldOut: { accuracy } }: Outcome) => say(`${label} held-out accuracy ${percent(accuracy!)}`)

@@ -13,7 +13,7 @@ import {
 import type { Digits } from './digits.js'
 import { withRandomWeights } from './random-weights.js'
 
-/** One row of the table: a way to fine-tune. */
+/** A row of the table: one fine-tuning method. */
 export interface Contender {
   readonly name: string
   readonly optimizer: Optimizer
@@ -25,7 +25,7 @@ export interface Outcome {
   readonly training: Measures
   readonly heldOut: Measures
   readonly secondsPerStep: number
-  /** Share of coordinates that IRE treated as flat; null without IRE. */
+  /** Fraction of coordinates that IRE treated as flat; null without IRE. */
   readonly flatShare: number | null
   readonly tuned: Model
 }
@@ -36,7 +36,7 @@ export interface Plan {
   readonly seed: number
 }
 
-/** The best of each kind in sweep.md, by loss on digits that are not in the table. */
+/** The best settings of each kind in sweep.md, by loss on digits that the table does not use. */
 export const contenders = (steps: number): readonly Contender[] => [
   { name: 'AdamW, random weights', optimizer: adamw({ lr: 12e-3 }), weights: 'random' },
   { name: 'AdamW', optimizer: adamw({ lr: 3e-3 }), weights: 'pretrained' },
@@ -47,7 +47,7 @@ export const contenders = (steps: number): readonly Contender[] => [
   },
 ]
 
-/** Fine-tunes the model with a new ten-class head and measures it on digits it has not seen. */
+/** Fine-tunes the model with a new ten-class head and evaluates it on held-out digits. */
 export async function fineTune(
   model: Model,
   contender: Contender,
@@ -62,7 +62,7 @@ export async function fineTune(
     optimizer: contender.optimizer,
     runtime,
     head: { classes: 10, seed },
-    // Statistics of the pretrained layers say nothing about random ones.
+    // The batch statistics of the pretrained layers do not fit random layers.
     batchNorm: contender.weights === 'random' ? 'trained' : 'frozen',
     batchSize,
     schedule: { kind: 'cosine', warmup: 5 },

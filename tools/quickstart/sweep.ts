@@ -6,8 +6,8 @@ import { digits, modelPath, tuningDigits } from './digits.js'
 import { type Contender, fineTune } from './run.js'
 
 /**
- * The settings of the quickstart, tuned: every contender over a grid, three seeds each, measured on digits that neither
- * training nor the quickstart's table uses. `npx tsx tools/quickstart/sweep.ts` takes about 20 minutes and writes sweep.md.
+ * Tunes the settings of the quickstart: every method over a grid, three seeds each, evaluated on digits that neither training
+ * nor the table of the quickstart uses. `npx tsx tools/quickstart/sweep.ts` takes about 20 minutes and writes sweep.md.
  */
 const seeds = [0, 1, 2]
 const [epochs, examples, batchSize] = [8, 600, 32]

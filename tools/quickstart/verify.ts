@@ -1,7 +1,7 @@
 import type { TypedArray } from 'onnx-ire/graph'
 import { heldOutDigits } from './digits.js'
 
-/** Counts the digits a model reads correctly, in plain onnxruntime: `verify.ts MODEL COUNT`, JSON on standard output. */
+/** Counts the digits that a model classifies correctly, in plain onnxruntime: `verify.ts MODEL COUNT`, JSON on stdout. */
 process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
 const { InferenceSession, Tensor } = await import('onnxruntime-node')
 const [file, count] = [process.argv[2]!, Number(process.argv[3])]

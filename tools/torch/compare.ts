@@ -10,9 +10,9 @@ import { Session } from '../conformance/session.js'
 import { toFloat64, widened } from '../conformance/widen.js'
 
 /**
- * Gradients of exported architectures against PyTorch's: `npx tsx tools/torch/compare.ts FOLDER`, the folder written by
- * export.py. Errors are those of the largest element, relative to the tensor's largest; a tensor whose gradient is less than
- * a thousandth of the largest in the model (a bias before a normalization has none at all) is measured by that instead.
+ * Compares gradients of exported architectures with those of PyTorch: `npx tsx tools/torch/compare.ts FOLDER`, a folder written
+ * by export.py. The error is the largest difference relative to the largest element of the tensor, or to a thousandth of the
+ * largest gradient of the model if that is larger (the gradient of a bias before a normalization is 0).
  */
 const folder = process.argv[2]
 if (!folder) throw new OnnxIreError('invalid-option', 'usage: compare.ts FOLDER')
@@ -27,7 +27,7 @@ interface Row {
   readonly output: number
   readonly error: number
   readonly worst: string
-  /** Of PyTorch's own gradients in float32. */
+  /** Error of the float32 gradients of PyTorch. */
   readonly theirs: number
 }
 

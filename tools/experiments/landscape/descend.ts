@@ -8,18 +8,18 @@ export function gradient({ u, v }: ParameterArrays): Record<string, Float64Array
   return { u: Float64Array.of(x * y * y), v: Float64Array.of((1 + x * x) * y) }
 }
 
-/** How far v may leave the valley before a run counts as diverged. */
+/** Distance of v from the valley at which a run counts as diverged. */
 const divergence = 10
 
 export interface Descent {
-  /** u after each step, from the start on. */
+  /** u at the start and after each step. */
   readonly u: readonly number[]
   readonly v: number
-  /** The step after which |v| was beyond 10; null if it never was. */
+  /** The step after which |v| exceeded 10; null if it never did. */
   readonly divergedAt: number | null
 }
 
-/** Steps from (u, v), at most `steps`, ending early where `until` holds. */
+/** Runs at most `steps` steps from (u, v); ends early when `until` holds. */
 export function descend(
   optimizer: Optimizer,
   from: readonly [u: number, v: number],

@@ -6,11 +6,11 @@ import { table, withInterval } from '../markdown.js'
 import { spreadOf } from '../statistics.js'
 import { descend } from './descend.js'
 
-/** gamma 0 of two coordinates: only the one of less curvature, u, is flat. Half of the coordinates, then. */
+/** gamma 0 with two coordinates: only u, which has less curvature, is flat: half of the coordinates. */
 const flatU = { gamma: 0, interval: 1, curvature: 'empirical' } as const
 const flatShare = 1 / 2
 
-/** Starts are the figure's for seed 0, and within 2 % of it for the others. */
+/** The start is that of the figure for seed 0, and within 2 % of it for other seeds. */
 function start(u: number, v: number, seed: number): [number, number] {
   const random = new Random(seed).stream('start')
   const factor = () => (seed === 0 ? 1 : 1 + 0.02 * (2 * random.uniform() - 1))
@@ -21,7 +21,7 @@ interface End {
   readonly u: number
   readonly steps: number
   readonly divergedAt: number | null
-  /** Steps and u, for the chart; of seed 0. */
+  /** Steps and u of seed 0, for the chart. */
   readonly path: readonly (readonly [step: number, u: number])[]
 }
 
@@ -41,10 +41,10 @@ const ascending: Make = (lr, kappa) => {
   return kappa === 0 ? base : ire(base, { kappa, ...flatU })
 }
 
-/** In the flat part of the valley, and no farther from its ground than at the start. */
+/** Whether a run is in the flat part of the valley and no farther from its bottom than at the start. */
 const arrived = (u: number, v: number) => Math.abs(u) < drift.goal && Math.abs(v) <= drift.from[1]
 
-/** One row: a run per seed. */
+/** A row of the table, with a run per seed. */
 async function row(lab: Lab, name: string, settings: Settings, run: (seed: number) => End): Promise<Row> {
   const ends: End[] = []
   for (const seed of lab.seeds) ends.push(await lab.measure({ ...settings, seed }, 1, () => run(seed)))
@@ -66,7 +66,7 @@ function withSam(lab: Lab, name: string, lr: number, kappa: number): Promise<Row
   })
 }
 
-/** Every step at first, then steps 4 % apart. */
+/** Steps of the chart: every step at first, then 4 % apart. */
 function pathOf(u: readonly number[], seed: number): [number, number][] {
   if (seed !== 0) return []
   const path: [number, number][] = []
@@ -137,7 +137,7 @@ SAM's drift gets shorter as 1 / (1 + kappa), until steps in u become jumps (kapp
   },
 }
 
-/** The two larger learning rates that IRE might be no more than. */
+/** The two larger learning rates to which IRE might be equivalent. */
 const controls = (kappa: number) =>
   [
     [`(1 + ${kappa})`, 1 + kappa],

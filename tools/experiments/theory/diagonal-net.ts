@@ -4,18 +4,18 @@ import { solved } from '../statistics.js'
 import type { Point } from '../step.js'
 import type { Problem } from './problem.js'
 
-/** Examples and features: the manifold has 2 features - examples dimensions. */
+/** Numbers of examples and features: the manifold has 2 features - examples dimensions. */
 export const [examples, features] = [6, 12]
 
 export interface DiagonalNet extends Problem {
-  /** Adds kappa times the part of the displacement that lies along the manifold at the nearest minimum. */
+  /** Adds kappa times the component of the displacement along the manifold at the nearest minimum. */
   enhanced(kappa: number): (at: Point, displacement: Point) => void
 }
 
 /**
  * A diagonal linear network, f(x) = <x, u^2 - v^2>, with the squared error sum_i (f(x_i) - y_i)^2 / (2 n) of fewer examples
  * than features: every (u, v) with f(x_i) = y_i is a minimum, of Hessian J^T J / n with J_i = 2 (x_i u, -x_i v). The data
- * are drawn by the seed of the start and scaled so that the largest eigenvalue there is 2.
+ * are sampled with the seed of the start and scaled so that the largest eigenvalue at the start is 2.
  */
 export function diagonalNet(): DiagonalNet {
   let x: Float64Array[] = []
@@ -23,7 +23,7 @@ export function diagonalNet(): DiagonalNet {
 
   const residuals = ({ u, v }: ParameterArrays) =>
     x.map((row, i) => row.reduce((sum, xj, j) => sum + xj * (u![j]! ** 2 - v![j]! ** 2), 0) - y[i]!)
-  /** Rows of J, u before v. */
+  /** Rows of J, with u before v. */
   const jacobian = ({ u, v }: ParameterArrays) =>
     x.map((row) =>
       Float64Array.from(
@@ -33,7 +33,7 @@ export function diagonalNet(): DiagonalNet {
     )
   const gram = (J: readonly Float64Array[]) => J.map((a) => J.map((b) => dot(a, b)))
 
-  /** The nearest minimum, by Gauss and Newton: theta <- theta - J^T (J J^T)^-1 r. */
+  /** Nearest minimum, by Gauss-Newton steps: theta <- theta - J^T (J J^T)^-1 r. */
   const nearest = (from: ParameterArrays): Point => {
     const at: Point = { u: Float64Array.from(from['u']!), v: Float64Array.from(from['v']!) }
     for (let i = 0; i < 4; i++) {
@@ -108,7 +108,7 @@ function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return sum
 }
 
-/** Of a symmetric matrix without negative eigenvalues, by power iteration on its 64th power. */
+/** Largest eigenvalue of a positive semidefinite matrix, by power iteration on its 64th power. */
 export function largestEigenvalue(matrix: readonly (readonly number[])[]): number {
   let power = matrix.map((row) => [...row])
   for (let i = 0; i < 6; i++) {

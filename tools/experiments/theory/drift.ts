@@ -7,26 +7,26 @@ import type { Problem } from './problem.js'
 export interface DriftOptions {
   readonly optimizer: Optimizer
   readonly seed: number
-  /** Steps before measuring, until the oscillation across the manifold is the steady one. */
+  /** Steps before measuring, until the oscillation across the manifold is steady. */
   readonly settling: number
-  /** Steps to measure over, at most; even, since SAM's oscillation has period 2. */
+  /** Largest number of measured steps; even, since the oscillation of SAM has period 2. */
   readonly steps: number
-  /** Measuring ends when this share of the sharpness is gone. */
+  /** Measuring ends when the sharpness has fallen by this fraction. */
   readonly enough?: number
-  /** Adds a random perturbation of this length to the point every gradient is taken at: average SAM. */
+  /** Length of a random perturbation of the point of every gradient: average SAM. */
   readonly noise?: number
-  /** Applied to each step's displacement after settling, in place of a mask. */
+  /** Transforms the displacement of each step after settling, in place of a mask. */
   readonly enhance?: (at: Point, displacement: Point) => void
 }
 
 export interface Drift {
-  /** -d ln(sharpness) / dt per step; null when the run left the manifold, or went to sharper minima. */
+  /** -d ln(sharpness) / dt per step; null if the run left the manifold or moved to sharper minima. */
   readonly rate: number | null
-  /** Where measuring began. */
+  /** State at the start of measuring. */
   readonly sharpness: number
 }
 
-/** How fast an optimizer drifts towards flat minima. */
+/** Measures how fast an optimizer drifts towards flat minima. */
 export function drift(problem: Problem, options: DriftOptions): Drift {
   const { optimizer, seed, settling, steps, enough = 0.01, noise = 0, enhance } = options
   const random = new Random(seed)
@@ -51,7 +51,7 @@ export function drift(problem: Problem, options: DriftOptions): Drift {
   for (let t = 2; t <= steps; t += 2) {
     move(true)
     move(true)
-    // The sharpness of a long run is only needed now and then.
+    // The sharpness of a long run is computed at intervals only.
     if (t < steps && t % 20 !== 0 && t > 20) continue
     last = problem.sharpness(at)
     if (!(last > 0 && last < 2 * first)) break
@@ -63,7 +63,7 @@ export function drift(problem: Problem, options: DriftOptions): Drift {
 
 const copied = (at: Point): Point => Object.fromEntries(Object.entries(at).map(([name, x]) => [name, x.slice()]))
 
-/** The point plus a vector of the given length in a direction uniform over the sphere. */
+/** Adds a vector of the given length with a direction uniform over the sphere to a point. */
 function perturbed(at: Point, length: number, random: Random): Point {
   const moved = copied(at)
   let square = 0

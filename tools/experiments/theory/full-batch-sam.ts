@@ -10,7 +10,7 @@ import { type Problem, valleys } from './problem.js'
 export const etas = [0.01, 0.02, 0.04, 0.08]
 export const rhos = [0.005, 0.01, 0.02, 0.04]
 
-/** How the drift is enhanced: not at all, by kappa = 1 / rho, by a kappa that does not grow; by larger learning rates. */
+/** Enhancement of the drift: none, kappa = 1 / rho, a constant kappa, or larger learning rates. */
 export type Mode =
   | 'SAM'
   | 'SAM-IRE, kappa 1 / rho'
@@ -26,11 +26,11 @@ export const modes: readonly Mode[] = [
   'SAM, lr (1 + kappa share)',
 ]
 
-/** A problem, the share of its coordinates that the manifold has, and how IRE is applied to it. */
+/** A problem, the fraction of coordinates along its manifold, and how IRE is applied. */
 export interface Setting {
   readonly problem: Problem
   readonly share: number
-  /** Enhances along the manifold itself, where that is not along coordinates. */
+  /** Enhances along the manifold, if its directions are not coordinates. */
   readonly exact?: (kappa: number) => NonNullable<Parameters<typeof drift>[1]['enhance']>
 }
 
@@ -48,7 +48,7 @@ function learningRate(mode: Mode, share: number, eta: number, rho: number): numb
   return mode === 'SAM, lr (1 + kappa share)' ? eta * (1 + share / rho) : eta
 }
 
-/** The drift of one cell of the grid. */
+/** Drift of one cell of the grid. */
 export function cell({ problem, share, exact }: Setting, mode: Mode, eta: number, rho: number, seed: number): Drift {
   const kappa = mode === 'SAM-IRE, kappa 5' ? 5 : 1 / rho
   const lr = learningRate(mode, share, eta, rho)
@@ -68,7 +68,7 @@ type Cell = Drift & { readonly eta: number; readonly rho: number }
 
 const defined = (cells: readonly Cell[]) => cells.filter((each): each is Cell & { rate: number } => each.rate !== null)
 
-/** The exponents of eta and rho; those of eta once more without SAM's finite-step factor (2 / (2 - eta lambda))^2. */
+/** Exponents of eta and rho; that of eta also without the finite-step factor of SAM, (2 / (2 - eta lambda))^2. */
 export function fitted(cells: readonly Cell[]): { eta: number; rho: number; etaAlone: number } {
   const rates = defined(cells)
   const [eta, rho] = exponents(rates.map((each) => ({ x: [each.eta, each.rho], y: each.rate })))
@@ -180,7 +180,7 @@ ${mask.markdown}`,
   }
 }
 
-/** What a mask over coordinates gets of the drift, where the manifold is not along them. */
+/** Effect of a mask over coordinates on the drift, if the directions of the manifold are not coordinates. */
 async function maskOnNet(lab: Lab, setting: Setting): Promise<Pick<Report, 'markdown' | 'summary'>> {
   const { problem, exact } = setting
   const [eta, rho, settling] = [0.02, 0.02, 300]

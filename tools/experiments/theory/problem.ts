@@ -3,24 +3,24 @@ import type { Random } from 'onnx-ire/data'
 import type { Gradients } from 'onnx-ire/optim'
 import type { Point } from '../step.js'
 
-/** A loss whose minima form a manifold that is known exactly, with the sharpness of each of them. */
+/** A loss whose manifold of minima and their sharpness are known exactly. */
 export interface Problem {
   readonly name: string
-  /** The gamma that makes exactly the manifold's directions flat; the k-th largest curvature is flat itself. */
+  /** The gamma for which exactly the directions of the manifold are flat; the k-th largest curvature counts as flat. */
   readonly gamma: number
-  /** A point of the manifold, and close to it. */
+  /** A point of the manifold, and a point close to it. */
   start(random: Random): Point
   gradient(at: ParameterArrays): Gradients
   /** v * Hv for random signs v, at a point near the manifold. */
   curvature(at: ParameterArrays, random: Random): Gradients
-  /** The sharpness of the minimum that gradient flow from here would end in, to first order. */
+  /** Sharpness of the minimum at the end of the gradient flow from a point, to first order. */
   sharpness(at: ParameterArrays): number
 }
 
 /**
  * L(u, v) = sum_j (1 + |u_j|^2) v_j^2 / 2, u_j of `along` coordinates each: the minima are v = 0, of Hessian eigenvalues
  * s_j = scale_j (1 + |u_j|^2) across the manifold and 0 along it.
- * @param measure which sharpness: full-batch SAM lowers the largest eigenvalue, average SAM the trace
+ * @param measure the kind of sharpness: full-batch SAM lowers the largest eigenvalue, average SAM the trace
  */
 export function valleys(name: string, scales: readonly number[], along: number, measure: 'largest' | 'trace'): Problem {
   const m = scales.length
@@ -33,7 +33,7 @@ export function valleys(name: string, scales: readonly number[], along: number, 
     })
   return {
     name,
-    // k = m + 1: the m eigenvalues across the manifold are larger than the k-th largest. Half a coordinate against rounding.
+    // k = m + 1: the m eigenvalues across the manifold are larger than the k-th largest. Half a coordinate is added against rounding.
     gamma: Math.max(0, 1 - (m + 1.5) / total),
     start(random) {
       const u = new Float64Array(m * along)

@@ -6,15 +6,15 @@ import { diagonalNet } from './diagonal-net.js'
 import { drift } from './drift.js'
 import { digits, fitted } from './full-batch-sam.js'
 
-/** Up to eta lambda = 0.8, and up to perturbations that are not small. */
+/** Grid with eta lambda up to 0.8 and large perturbations. */
 export const wideEtas = [0.05, 0.1, 0.2, 0.4]
 export const wideRhos = [0.02, 0.05, 0.1]
 
-/** For how long a drift is measured. */
+/** Number of steps over which a drift is measured. */
 export type Window = 'until 1 % of the sharpness is gone' | 'over 200 steps'
 const all: readonly Window[] = ['until 1 % of the sharpness is gone', 'over 200 steps']
 
-/** The exponents on the diagonal linear net over a wide grid: SAM, or SAM-IRE with kappa = 1 / rho and the exact projector. */
+/** Exponents on the diagonal linear net over a wide grid, for SAM, or SAM-IRE with kappa = 1 / rho and the exact projector. */
 export function wideFit(isEnhanced: boolean, window: Window, seed: number) {
   const net = diagonalNet()
   const length = window === 'over 200 steps' ? { steps: 200, enough: 1 } : { steps: 1000 }
@@ -35,7 +35,7 @@ export function wideFit(isEnhanced: boolean, window: Window, seed: number) {
   )
 }
 
-/** What large steps and a long window make of the exponents. */
+/** Effect of large steps and a long window on the exponents. */
 export async function wideGrid(lab: Lab): Promise<Pick<Report, 'markdown' | 'summary'>> {
   lab.expect(2 * all.length * lab.seeds.length)
   const rows: { name: string; window: Window; eta: Spread; etaAlone: Spread; rho: Spread }[] = []

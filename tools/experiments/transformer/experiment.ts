@@ -9,23 +9,23 @@ import { grammarText } from './grammar.js'
 import { type Contender, type TextModel, type TextRun, trainText } from './run.js'
 import { reviews, type Text, tokenized } from './text.js'
 
-/** What is compared: a model on a text for N steps, and the settings to begin tuning with. */
+/** Subject of the comparison: a model on a text for N steps, and the initial settings for tuning. */
 interface Subject {
   readonly name: string
   readonly model: TextModel
   readonly text: Text
-  /** What says which text it is. */
+  /** Identifies the text. */
   readonly data: Readonly<Record<string, unknown>>
   readonly steps: number
   readonly batchSize: number
-  /** Ascending by factors of two, for N and for 2 N steps. */
+  /** Learning rates, ascending by factors of two, for N and for 2 N steps. */
   readonly rates: readonly number[]
   readonly ratesTwice: readonly number[]
-  /** With further controls. */
+  /** Whether further control runs are made. */
   readonly thorough: boolean
 }
 
-/** What AdmIRE is tuned over, lr as a share of AdamW's best: lr (1 + kappa) stays near that. */
+/** Settings over which AdmIRE is tuned; lr as a fraction of the best rate of AdamW, with lr (1 + kappa) near that rate. */
 const enhancements = [
   { share: 1 / 4, kappa: 4, gamma: 0.6 },
   { share: 1 / 2, kappa: 3, gamma: 0.6 },
@@ -35,7 +35,7 @@ const enhancements = [
 
 const vocabulary = 1024
 
-/** Two layers of width 128; 640 thousand parameters as a Llama. */
+/** Two layers of width 128; as a Llama, 640,000 parameters. */
 const size = { vocabulary, context: 64, width: 128, heads: 4, layers: 2 } as const
 const models = {
   llama: { kind: 'llama', ...size, hidden: 320 },
@@ -84,7 +84,7 @@ export const transformer: Experiment = {
   },
 }
 
-/** The same at the size of a test. */
+/** The same subject at the size of a test. */
 export const grammar: Experiment = {
   name: 'grammar',
   about: 'AdamW and AdmIRE on sentences of a small grammar, with a very small Llama',
@@ -135,7 +135,7 @@ async function compareAll(lab: Lab, subjects: readonly Subject[], introduction: 
   }
 }
 
-/** The runs of one subject. */
+/** Results of the runs of one subject. */
 class Study {
   readonly lab: Lab
   readonly subject: Subject
@@ -178,7 +178,7 @@ async function compare(study: Study): Promise<Report> {
   const { lab, subject } = study
   const { steps, name } = subject
   const seeds = lab.seeds.length
-  // Tuning: rates at N and at 2 N, each likely to grow by one, and IRE; then the other seeds of these, and the controls.
+  // Tuning of rates at N and 2 N steps, each likely to grow by one, and of IRE; then the other seeds and the controls.
   lab.expect(steps * (5 + 2 * 3 + enhancements.length + (seeds - 1) * 4 + seeds * (subject.thorough ? 6 : 4)))
   const score = (contender: Contender, length: number) =>
     study.run(contender, length, lab.seeds[0]!).then(({ loss }) => loss)
@@ -254,7 +254,7 @@ Tuning, held-out loss of seed ${lab.seeds[0]}: AdamW in N steps ${trials(base)};
   }
 }
 
-/** Steps that AdamW needs for a loss, over N, where a doubling of the steps takes it from `once` to `double`. */
+/** Steps that AdamW needs to reach a loss, relative to N, if doubling the steps lowers the loss from `once` to `double`. */
 export const speedUp = (loss: readonly number[], once: readonly number[], double: readonly number[]): Spread =>
   spreadOf(loss.map((x, i) => 2 ** ((once[i]! - x) / (once[i]! - double[i]!))))
 

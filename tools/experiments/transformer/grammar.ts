@@ -1,7 +1,7 @@
 import { Random } from 'onnx-ire/data'
 import { type Text, tokenized } from './text.js'
 
-/** Sentences of a small grammar: enough to learn from words to order, in seconds. */
+/** Random sentences of a small grammar, from which word order is learned in seconds. */
 function sentences(count: number, seed: number): string[] {
   const random = new Random(seed)
   const one = (words: string) => {
@@ -16,6 +16,6 @@ function sentences(count: number, seed: number): string[] {
   )
 }
 
-/** As tokens, between letters and words. */
+/** The sentences as tokens between letters and words. */
 export const grammarText = (): Text =>
   tokenized({ train: sentences(2000, 1), validation: sentences(100, 2), test: sentences(200, 3) }, 300)

@@ -5,13 +5,13 @@ import { type RandomMask, randomlyMasked } from '../random-mask.js'
 import { type Outcome, trained } from '../train.js'
 import { type Text, windows } from './text.js'
 
-/** A run's optimizer as numbers: AdamW, and with kappa IRE around it. */
+/** Optimizer settings of a run, as numbers: AdamW, with IRE if kappa is set. */
 export interface Contender {
   readonly lr: number
   readonly kappa?: number
   readonly gamma?: number
   readonly curvature?: 'sampled' | 'empirical'
-  /** Draws the mask by lot. */
+  /** Replaces the mask by a random mask. */
   readonly mask?: RandomMask
 }
 
@@ -22,7 +22,7 @@ export type TextModel =
 export interface TextRun {
   readonly model: TextModel
   readonly steps: number
-  /** Steps of the learning rate's warm-up, after which IRE begins. */
+  /** Warm-up steps of the learning rate, after which IRE begins. */
   readonly warmup: number
   readonly evaluateEvery: number
   readonly batchSize: number
@@ -32,13 +32,13 @@ export interface TextRun {
 export const graphOf = (model: TextModel, seed: number): Graph =>
   model.kind === 'llama' ? llama({ ...model, seed }) : transformer({ ...model, seed })
 
-/** AdamW as the paper's runs have it, with and without IRE. */
+/** AdamW with the settings of the paper, with and without IRE. */
 export function optimizerOf({ lr, kappa, gamma = 0.6, curvature = 'sampled' }: Contender, warmup: number): Optimizer {
   const base = adamw({ lr, betas: [0.9, 0.95], weightDecay: 0.1 })
   return kappa === undefined ? base : ire(base, { kappa, gamma, interval: 10, warmup, curvature })
 }
 
-/** Trains a language model: clipped at norm 1, cosine to a twentieth. */
+/** Trains a language model: gradient norm clipped at 1, cosine schedule to a twentieth of the rate. */
 export function trainText(
   contender: Contender,
   { model, steps, warmup, evaluateEvery, batchSize, seed }: TextRun,

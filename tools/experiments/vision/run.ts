@@ -6,15 +6,15 @@ import { type Outcome, trained } from '../train.js'
 import type { Fashion } from './fashion.js'
 import { hessianTrace } from './trace.js'
 
-/** A run's optimizer as numbers. */
+/** Optimizer settings of a run, as numbers. */
 export interface Contender {
   readonly base: 'sgd' | 'sam' | 'adamw'
   readonly lr: number
   readonly kappa?: number
   readonly gamma?: number
-  /** The share of the run after which IRE begins. */
+  /** Fraction of the run after which IRE begins. */
   readonly from?: number
-  /** Draws the mask by lot. */
+  /** Replaces the mask by a random mask. */
   readonly mask?: RandomMask
 }
 
@@ -24,17 +24,17 @@ export interface ImageRun {
   readonly examples: number
   readonly batchSize: number
   readonly seed: number
-  /** Measurements of the Hessian's trace over the run; the last one is at its end. */
+  /** Number of measurements of the trace of the Hessian; the last is at the end of the run. */
   readonly traces: number
 }
 
-/** ResNet-8 of 8, 16 and 32 channels, 20 thousand parameters; a vision transformer of four layers, 0.2 million. */
+/** ResNet-8 with 8, 16 and 32 channels, 20,000 parameters; a vision transformer with four layers, 0.2 million parameters. */
 export const graphOf = (model: ImageRun['model'], seed: number): Graph =>
   model === 'resnet'
     ? resnet({ channels: 1, size: 28, stem: 'cifar', depths: [1, 1, 1], stages: [8, 16, 32], classes: 10, seed })
     : vit({ channels: 1, size: 28, patch: 7, width: 64, heads: 4, layers: 4, classes: 10, seed })
 
-/** SGD and SAM as the paper runs them on CIFAR, AdamW as on its vision transformers. */
+/** SGD and SAM with the settings of the paper on CIFAR, AdamW with those on vision transformers. */
 export function optimizerOf({ base, lr, kappa, gamma = 0.9, from = 0.5 }: Contender, steps: number): Optimizer {
   const inner = {
     sgd: () => sgd({ lr, momentum: 0.9, weightDecay: 5e-4 }),
@@ -44,7 +44,7 @@ export function optimizerOf({ base, lr, kappa, gamma = 0.9, from = 0.5 }: Conten
   return kappa === undefined ? inner : ire(inner, { kappa, gamma, interval: 10, warmup: Math.round(from * steps) })
 }
 
-/** Of the vision transformer. */
+/** Shape of the vision transformer. */
 export const warmupEpochs = 2
 
 export function trainImages(

@@ -3,16 +3,16 @@ import { Random, subset } from 'onnx-ire/data'
 import { hutchinsonTrace, LossSurface } from 'onnx-ire/flatness'
 
 export interface TraceOptions {
-  /** Examples that the loss is the mean over; those of the beginning. */
+  /** Number of examples of the mean loss; the first ones are taken. */
   readonly examples: number
   readonly batchSize: number
-  /** Random sign vectors, each of them over all the examples. */
+  /** Number of random sign vectors, each applied to all examples. */
   readonly probes: number
 }
 
 /**
- * The trace of the Hessian of the cross-entropy, with norms in the form of inference. Signs are the same at every call, so
- * that traces of different weights differ by the weights.
+ * Estimates the trace of the Hessian of the cross-entropy, with norms in inference mode. Signs are the same in every call, so
+ * that traces of different weights are comparable.
  */
 export async function hessianTrace(
   model: Model,

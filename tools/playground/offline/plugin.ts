@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import type { Plugin } from 'vite'
 
-/** Builds the service worker beside the page, with the list of the files it keeps. */
+/** Builds the service worker with the list of files to cache. */
 export function offline(): Plugin {
   return {
     name: 'playground-offline',

@@ -1,16 +1,16 @@
 /// <reference lib="webworker" />
 
-/** Keeps the page's own files in the browser, so that it works without a network: nothing else is kept or fetched. */
+/** Service worker that caches the files of the page for use without a network; it caches and fetches nothing else. */
 const worker = globalThis as unknown as ServiceWorkerGlobalScope
 
-/** Written by the build: another name, and so another worker, whenever a file has changed. */
+/** Name of the cache, set by the build: it changes, and with it the worker, whenever a file changes. */
 declare const __PAGE__: { readonly version: string; readonly files: readonly string[] }
 const page = __PAGE__
 const prefix = 'onnx-ire-playground-'
 const version = prefix + page.version
 
 worker.addEventListener('install', (event) => {
-  // What the page has just loaded comes from the browser's own cache.
+  // Files that the page has just loaded come from the HTTP cache.
   event.waitUntil(caches.open(version).then((cache) => cache.addAll(page.files)))
 })
 

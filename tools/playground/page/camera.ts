@@ -1,4 +1,4 @@
-/** The webcam, seen in a video element; nothing of it leaves the page. */
+/** The webcam, shown in a video element; its images do not leave the page. */
 export class Camera {
   readonly #video: HTMLVideoElement
   #stream: MediaStream | undefined
@@ -11,7 +11,7 @@ export class Camera {
     return this.#stream !== undefined
   }
 
-  /** Throws where there is no camera, or it may not be used. */
+  /** Starts the camera. Throws if no camera exists or its use is not permitted. */
   async start(): Promise<void> {
     if (!navigator.mediaDevices)
       throw new Error('This page may not use a camera: open it over https or from localhost.')
@@ -35,7 +35,7 @@ export class Camera {
     this.#video.srcObject = null
   }
 
-  /** The square in the middle of the picture. */
+  /** Reads the central square of the image. */
   get pixels(): ImageData {
     const { videoWidth, videoHeight } = this.#video
     const side = Math.min(videoWidth, videoHeight)

@@ -2,7 +2,7 @@ import { inherited } from '../inherited.js'
 import type { Calls, Reply, Request, WorkerEvent } from '../protocol.js'
 import training from '../worker/worker.ts?worker&url'
 
-/** What went wrong in the worker, in words for people. */
+/** An error of the worker, with a message for the user. */
 export class Failure extends Error {
   readonly code: string
   constructor(code: string, message: string) {
@@ -11,7 +11,7 @@ export class Failure extends Error {
   }
 }
 
-/** The training worker's calls, and its events. */
+/** Calls to the training worker, and its events. */
 export function startWorker(onEvent: (event: WorkerEvent) => void, onCrash: (message: string) => void): Calls {
   const worker = new Worker(inherited(training), { type: 'module', name: 'training' })
   const open = new Map<number, { resolve(value: unknown): void; reject(error: Failure): void }>()

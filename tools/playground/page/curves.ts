@@ -4,18 +4,18 @@ import { type Contender, contenders } from '../protocol.js'
 
 const names = Object.keys(contenders) as Contender[]
 const colours: Readonly<Record<Contender, string>> = { base: '#c2410c', ire: '#1d4ed8' }
-/** Told apart without colours too. */
+/** Line styles, distinguishable without color. */
 const dashes: Readonly<Record<Contender, number[]>> = { base: [6, 4], ire: [] }
 
-/** How often a chart is drawn anew, milliseconds: steps may be quicker than that. */
+/** Milliseconds between two redraws of a chart; steps may be faster. */
 const pace = 200
 
-/** One chart over steps, with a line for each contender. */
+/** A chart over steps, with a line per contender. */
 export class Curves {
   readonly #plot: uPlot
   readonly #points = new Map<number, Partial<Record<Contender, number>>>()
   readonly #logarithmic: boolean
-  /** What a chart is for those who do not see it: its title, and where the lines are now. */
+  /** Text alternative of the chart: its title and the current values. */
   readonly #tell: (latest: readonly string[]) => void
   readonly #shown: (value: number | null) => string
   #drawing = 0

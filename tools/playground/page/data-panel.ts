@@ -4,7 +4,7 @@ import { byId, element, fileInput, inputNamed } from './dom.js'
 import { Pad } from './pad.js'
 import { guarded, say } from './status.js'
 
-/** The second section: what the model is to learn from. */
+/** The second section: the data. */
 export class DataPanel {
   readonly #calls: Calls
   readonly #onData: () => void
@@ -45,7 +45,7 @@ export class DataPanel {
       guarded(folder, () =>
         this.#use({
           kind: 'folder',
-          // The path is lost when a File is cloned to the worker.
+          // Cloning a File to the worker loses its path.
           files: [...(folder.files ?? [])].map((file) => ({
             path: file.webkitRelativePath.split('/').slice(1).join('/'),
             file,
@@ -112,14 +112,14 @@ export class DataPanel {
   }
 
   async #use(choice: DataChoice): Promise<void> {
-    if (!this.#model) throw new Error('Open a model first: it decides what data look like.')
+    if (!this.#model) throw new Error('Open a model first: it determines the form of the data.')
     this.#forget()
     say('Reading the data ...')
     this.show(await this.#calls.data(choice))
     say('Ready to train.')
   }
 
-  /** Data that the worker has read. */
+  /** Shows data that the worker has read. */
   show(summary: DataSummary): void {
     this.#summary = summary
     const counts = summary.classes.map((name, i) => `${name} (${summary.counts[i]})`)
@@ -148,7 +148,7 @@ export class DataPanel {
   #choose(source: string): void {
     for (const part of document.querySelectorAll<HTMLElement>('[data-source]'))
       part.hidden = part.dataset['source'] !== source
-    // Nobody is filmed unseen.
+    // The camera runs only while its image is visible.
     if (source !== 'camera' && this.#camera.on) {
       this.#camera.stop()
       this.#onCamera()

@@ -1,11 +1,11 @@
-/** The element of the page with this id. */
+/** Finds the element with this id. */
 export function byId<E extends HTMLElement = HTMLElement>(id: string): E {
   const found = document.getElementById(id)
   if (!found) throw new Error(`the page has no element #${id}`)
   return found as E
 }
 
-/** A new element. */
+/** Creates an element. */
 export function element<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   properties: Partial<HTMLElementTagNameMap[K]> = {},
@@ -18,7 +18,7 @@ export function element<K extends keyof HTMLElementTagNameMap>(
 
 export const inputNamed = (id: string): HTMLInputElement => byId<HTMLInputElement>(id)
 
-/** A number of a form, checked by its min, max and step. Throws with what the browser says is wrong. */
+/** Reads a number field, checked against its min, max and step. Throws the validation message of the browser. */
 export function numberIn(id: string): number {
   const field = inputNamed(id)
   if (!field.reportValidity())
@@ -26,7 +26,7 @@ export function numberIn(id: string): number {
   return field.valueAsNumber
 }
 
-/** An input for files that also tells when the same file is picked again, as after an error. */
+/** Creates a file input that also reports choosing the same file again, for example after an error. */
 export function fileInput(id: string): HTMLInputElement {
   const field = inputNamed(id)
   field.addEventListener('click', () => {

@@ -4,7 +4,7 @@ import { guarded, say } from './status.js'
 
 const bundledName = "PaddleOCR's text-direction classifier"
 
-/** The first section: which model, and what it is made of. */
+/** The first section: the model and its layers. */
 export class ModelPanel {
   readonly #calls: Calls
   readonly #onModel: (summary: ModelSummary, opened: boolean) => void
@@ -42,7 +42,7 @@ export class ModelPanel {
     guarded(control, async () => {
       say('Reading the model ...')
       let summary = await this.#calls.open(source)
-      // What the bundled model was trained on is known, though its file does not say.
+      // The preprocessing of the bundled model is known, but not in its file.
       if (kind === 'bundled') {
         summary = { ...summary, name: bundledName, form: { ...summary.form, size: 48, normalisation: 'signed' } }
         await this.#calls.form(summary.form)
@@ -52,7 +52,7 @@ export class ModelPanel {
     })
   }
 
-  /** A model that the worker has opened. */
+  /** Shows a model that the worker has opened. */
   show(summary: ModelSummary): void {
     this.#summary = summary
     this.#show(summary)
@@ -66,7 +66,7 @@ export class ModelPanel {
     await this.#calls.form(form)
     this.#summary = { ...this.#summary, form }
     this.#onModel(this.#summary, false)
-    say('Pictures will be read anew: choose the data again.')
+    say('The input size has changed: choose the data again.')
   }
 
   #show({ name, bytes, inputs, outputs, parameters, trainable, layers, form }: ModelSummary): void {

@@ -1,6 +1,6 @@
 import { byId } from './dom.js'
 
-/** Keeps the page's files for when there is no network, and says when they are all here. */
+/** Stores the files of the page for use without a network, and reports when all are stored. */
 export async function keepOffline(): Promise<void> {
   const note = byId('offline')
   if (import.meta.env.MODE === 'development') return
@@ -13,6 +13,6 @@ export async function keepOffline(): Promise<void> {
     await navigator.serviceWorker.ready
     note.textContent = 'All of this page is here now: it works without a network.'
   } catch (error) {
-    note.textContent = `This page needs the network: it could not be kept (${(error as Error).message}).`
+    note.textContent = `This page needs a network connection: it could not be stored (${(error as Error).message}).`
   }
 }

@@ -1,14 +1,14 @@
 import { element } from './dom.js'
 
 /**
- * A canvas to draw on, white on black as MNIST has it: with pointer or touch, or by keyboard: arrow keys move the pen, Space
- * puts it down and lifts it, Delete clears.
+ * A canvas for drawing white on black, like MNIST, with pointer, touch or keyboard: arrow keys move the pen, Space lowers or
+ * lifts it, Delete clears.
  */
 export class Pad {
   readonly canvas: HTMLCanvasElement
   readonly #context: CanvasRenderingContext2D
   readonly #onChange: () => void
-  /** Shows where the pen is: beside the canvas, for what is on it is what the models see. */
+  /** Marks the position of the pen, outside of the canvas, since its pixels are the input of the models. */
   readonly #marker = element('span', { className: 'pen' })
   #pen: { x: number; y: number; down: boolean }
 
@@ -102,7 +102,7 @@ export class Pad {
     this.#marker.classList.toggle('down', down)
   }
 
-  /** The canvas may be shown in another size than it has. */
+  /** Converts page to canvas coordinates: the canvas may be displayed at another size. */
   #place({ offsetX, offsetY }: PointerEvent): { x: number; y: number } {
     const { clientWidth, clientHeight, width, height } = this.canvas
     return { x: (offsetX / clientWidth) * width, y: (offsetY / clientHeight) * height }

@@ -1,9 +1,9 @@
 import type { Contender, StepEvent } from '../protocol.js'
 
-/** How far both runs have come, and how long the rest takes at the pace of the last steps, measurements included. */
+/** Progress of both runs, and the time left at the speed of the last steps, including evaluations. */
 export class Progress {
   readonly #steps = new Map<Contender, number>()
-  /** Mean milliseconds between two steps of either. */
+  /** Mean milliseconds between two steps of either run. */
   #pace = 0
   #counted = 0
   #last: number | undefined
@@ -16,7 +16,7 @@ export class Progress {
     const before = this.#done
     this.#steps.set(contender, step + 1)
     const done = this.#done
-    // An event may tell of many steps, and after the loss of a device of fewer than were done.
+    // An event may report several steps, and fewer steps than before after a lost device.
     if (this.#last !== undefined && done > before)
       this.#pace += ((now - this.#last) / (done - before) - this.#pace) / Math.min(++this.#counted, 40)
     this.#last = now
@@ -26,12 +26,12 @@ export class Progress {
     return { share: done / (2 * steps), text: `Step ${step + 1} of ${steps}${pace}` }
   }
 
-  /** Steps of both. */
+  /** Steps of both runs. */
   get #done(): number {
     return [...this.#steps.values()].reduce((sum, each) => sum + each, 0)
   }
 
-  /** The time until the next step is none of training. */
+  /** Excludes the time until the next step from the speed. */
   interrupt(): void {
     this.#last = undefined
   }

@@ -1,6 +1,6 @@
 import { byId } from './dom.js'
 
-/** Tells people, and screen readers, what is going on. */
+/** Shows a status message, also to screen readers. */
 export function say(message: string, kind: 'info' | 'warning' | 'error' = 'info'): void {
   const status = byId('status')
   status.setAttribute('role', kind === 'error' ? 'alert' : 'status')
@@ -8,7 +8,7 @@ export function say(message: string, kind: 'info' | 'warning' | 'error' = 'info'
   status.dataset['kind'] = kind
 }
 
-/** Runs what a control asks for; what fails is said, and the control is not to be used meanwhile. */
+/** Runs the action of a control, which is disabled meanwhile, and shows an error if the action fails. */
 export async function guarded(control: HTMLButtonElement | HTMLInputElement | null, work: () => Promise<void>) {
   const focused = control !== null && document.activeElement === control
   if (control) control.disabled = true
@@ -19,7 +19,7 @@ export async function guarded(control: HTMLButtonElement | HTMLInputElement | nu
     say(error instanceof Error ? error.message : String(error), 'error')
   } finally {
     if (control) control.disabled = false
-    // What is disabled loses the focus.
+    // A disabled control loses the focus.
     if (focused && document.activeElement === document.body) control.focus()
     document.body.removeAttribute('aria-busy')
   }

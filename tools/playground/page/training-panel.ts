@@ -16,7 +16,7 @@ const button = (id: string) => byId<HTMLButtonElement>(id)
 
 type Numbers = Omit<Settings, 'provider' | 'flatness'>
 
-/** The fields of the settings that are numbers, by their names there. */
+/** Ids of the number fields, by setting. */
 const numberFields: Readonly<Record<keyof Numbers, string>> = {
   epochs: 'epochs',
   batchSize: 'batch',
@@ -29,7 +29,7 @@ const numberFields: Readonly<Record<keyof Numbers, string>> = {
   interval: 'interval',
 }
 
-/** The third and fourth sections: settings, and training as it goes on. */
+/** The third and fourth sections: settings, and the progress of training. */
 export class TrainingPanel {
   readonly #calls: Calls
   readonly #tried: TryPanel
@@ -48,11 +48,11 @@ export class TrainingPanel {
     button('train').addEventListener('click', () => guarded(null, () => this.#train()))
     button('pause').addEventListener('click', () => guarded(null, () => this.#pause()))
     button('stop').addEventListener('click', () => guarded(null, () => this.#calls.stop()))
-    // A hidden page may be gone without another word.
+    // A hidden page may be closed without another event.
     document.addEventListener('visibilitychange', () => {
       if (document.visibilityState === 'hidden' && this.#running) void this.#calls.keep()
     })
-    // What was trained goes with the page: the browser asks.
+    // Closing the page loses the trained models, so the browser asks for confirmation.
     addEventListener('beforeunload', (event) => this.#running && event.preventDefault())
     if ('gpu' in navigator) return
     const provider = byId<HTMLSelectElement>('provider')
@@ -61,7 +61,7 @@ export class TrainingPanel {
     byId('no-webgpu').hidden = false
   }
 
-  /** @param classes none where there are no data */
+  /** @param classes empty if there are no data */
   onData(classes: readonly string[]): void {
     this.#classes = classes
     this.#buttons()
@@ -78,7 +78,7 @@ export class TrainingPanel {
     } else if (event.kind === 'round') this.#onRound(event)
     else if (event.kind === 'lost')
       say(
-        `The GPU was lost; ${contenders[event.contender]} goes on from step ${event.step} on a new device.`,
+        `The GPU was lost; ${contenders[event.contender]} continues from step ${event.step} on a new device.`,
         'warning',
       )
     else {
@@ -89,7 +89,7 @@ export class TrainingPanel {
     }
   }
 
-  /** Goes on with the training that was kept. */
+  /** Resumes the stored training run. */
   async goOn(settings: Settings): Promise<void> {
     const { provider, flatness, ...numbers } = settings
     byId<HTMLSelectElement>('provider').value = provider
@@ -168,7 +168,7 @@ export class TrainingPanel {
     for (const id of ['pause', 'stop']) button(id).disabled = !this.#running
     button('pause').textContent = this.#paused ? 'Go on' : 'Pause'
     for (const id of ['model-section', 'data-section', 'settings-section']) byId(id).inert = this.#running
-    // What is disabled loses the focus: it goes on to what can be pressed now.
+    // A disabled button loses the focus, which moves to the enabled button.
     if (focused?.matches('#train:disabled')) button('pause').focus()
     else if (focused?.matches('#pause:disabled, #stop:disabled')) button('train').focus()
   }

@@ -3,12 +3,12 @@ import { byId, element } from './dom.js'
 import { Pad } from './pad.js'
 import { guarded, say } from './status.js'
 
-/** How often the models look at the canvas while they train, milliseconds. */
+/** Milliseconds between two predictions for the canvas during training. */
 const pace = 700
 
 const names = Object.keys(contenders) as Contender[]
 
-/** The last section: the models at work on what is drawn, and as files. */
+/** The last section: predictions of the models for a drawing, and the models as files. */
 export class TryPanel {
   readonly #calls: Calls
   #classes: readonly string[] = []
@@ -27,19 +27,19 @@ export class TryPanel {
     }
   }
 
-  /** What was trained before is gone. */
+  /** Clears the section: earlier models are discarded. */
   onModel({ form }: Pick<ModelSummary, 'form'>): void {
     this.#offer(false)
     byId('trying').hidden = form.kind !== 'image'
   }
 
-  /** Another training begins, for these classes. */
+  /** Prepares the section for a new training run with these classes. */
   onStart(classes: readonly string[]): void {
     this.#classes = classes
     this.#offer(false)
   }
 
-  /** The weights have changed, perhaps for the last time. */
+  /** Updates the predictions after a change of weights. */
   onWeights(last = false): void {
     this.#offer(true)
     if (last || performance.now() - this.#lookedAt > pace) this.#look()
@@ -51,7 +51,7 @@ export class TryPanel {
   }
 
   async #look(): Promise<void> {
-    // The constructor of the pad clears it before there is one.
+    // The constructor of the pad clears it before the field is set.
     if (!this.#pad || this.#pad.empty) return invite()
     if (this.#looking) {
       this.#again = true

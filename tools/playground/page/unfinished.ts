@@ -2,13 +2,13 @@ import type { Calls, Reopened } from '../protocol.js'
 import { byId } from './dom.js'
 import { guarded, say } from './status.js'
 
-/** Offers to go on with a training that the browser ended with its page, as it may with tabs that were hidden for long. */
+/** Offers to resume a training run whose page the browser closed, which happens to tabs hidden for long. */
 export async function offerUnfinished(calls: Calls, goOn: (reopened: Reopened) => Promise<void>): Promise<void> {
   const model = await calls.unfinished()
   if (model === null) return
   const panel = byId('unfinished')
   byId('unfinished-text').textContent =
-    `A training of ${model} was not over when its page was closed. It is kept in this browser.`
+    `A training run of ${model} was unfinished when its page was closed. It is stored in this browser.`
   panel.hidden = false
   byId('go-on').addEventListener('click', () =>
     guarded(null, async () => {

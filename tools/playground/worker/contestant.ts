@@ -18,10 +18,10 @@ import type { Contender, Settings, WorkerEvent } from '../protocol.js'
 import type { Control } from './control.js'
 import { Lock } from './lock.js'
 
-/** On how many training examples the sharpness is measured. */
+/** Number of training examples for measuring the sharpness. */
 const measured = 128
 
-/** What is the same for both. */
+/** Settings that both contenders share. */
 export interface Conditions {
   readonly parts: DatasetSplit
   readonly settings: Settings
@@ -29,13 +29,13 @@ export interface Conditions {
   readonly tell: (event: WorkerEvent) => void
 }
 
-/** One of the two runs. */
+/** One of the two training runs. */
 export class Contestant {
   readonly name: Contender
   readonly #trainer: Trainer
   readonly #runtime: Runtime
   readonly #conditions: Conditions
-  /** Held while weights move: they are read between two steps. */
+  /** Lock held while weights change: they are read between two steps. */
   readonly #weights = new Lock()
 
   private constructor(name: Contender, trainer: Trainer, runtime: Runtime, conditions: Conditions) {
@@ -45,7 +45,7 @@ export class Contestant {
     this.#conditions = conditions
   }
 
-  /** Takes the runtime over: it is disposed with the contestant, or when there is none. */
+  /** Creates a contestant, which owns and disposes the runtime. The runtime is also disposed if creation fails. */
   static async create(name: Contender, model: Model, runtime: Runtime, conditions: Conditions): Promise<Contestant> {
     const { parts, settings } = conditions
     const { lr, weightDecay, kappa, gamma, interval, batchSize, seed, epochs } = settings
@@ -71,7 +71,7 @@ export class Contestant {
     let [untold, since] = [{ losses: 0, steps: 0 }, 0]
     const onStep = async ({ step, totalSteps: steps, loss }: StepProgress) => {
       untold = { losses: untold.losses + loss, steps: untold.steps + 1 }
-      // A small model takes thousands of steps a second: more than a page can show, or anybody see.
+      // A small model takes thousands of steps per second, more than a page can display.
       if (performance.now() - since > 50 || step + 1 === steps) {
         tell({ kind: 'step', contender: this.name, step, steps: steps!, loss: untold.losses / untold.steps })
         ;[untold, since] = [{ losses: 0, steps: 0 }, performance.now()]
@@ -113,7 +113,7 @@ export class Contestant {
     }
   }
 
-  /** Keeps all that decides the rest of the run. */
+  /** Stores a checkpoint of the run. */
   async keep(): Promise<void> {
     const free = await this.#weights.take()
     try {
@@ -124,12 +124,12 @@ export class Contestant {
     }
   }
 
-  /** Goes on from what was kept. */
+  /** Resumes from the stored checkpoint. */
   async resume(): Promise<void> {
     await this.#trainer.resume(storeOf(this.name))
   }
 
-  /** The model with the weights as they are. */
+  /** Exports the model with the current weights. */
   async exported(): Promise<Model> {
     const free = await this.#weights.take()
     try {
@@ -153,7 +153,7 @@ export class Contestant {
     return LossSurface.under(this.#trainer, few(parts.train), { batchSize: settings.batchSize })
   }
 
-  /** Not measured where the device is lost just then: the next step makes another one. */
+  /** Measures the sharpness; returns null if the device is lost meanwhile, and the next step replaces it. */
   async #sharpness(surface: LossSurface): Promise<number | null> {
     try {
       return (await sharpness(surface, new Random(this.#conditions.settings.seed), { rho: 0.05, directions: 0 })).ascent
@@ -164,7 +164,7 @@ export class Contestant {
   }
 }
 
-/** Where the checkpoints of all contestants are kept. */
+/** Folder of the checkpoints of all contestants. */
 export const keptIn = 'playground'
 export const storeOf = (name: Contender): CheckpointStore => checkpointFolder(`${keptIn}/${name}`, { keep: 1 })
 

@@ -1,4 +1,4 @@
-/** Pauses and ends a training run, from before it has begun. */
+/** Pauses and stops a training run, even before it begins. */
 export class Control {
   readonly #stopping = new AbortController()
   #paused: Promise<void> | undefined
@@ -26,7 +26,7 @@ export class Control {
     this.pause(false)
   }
 
-  /** Resolves when training may go on. */
+  /** Resolves when training may continue. */
   async passed(): Promise<void> {
     while (this.#paused) await this.#paused
   }

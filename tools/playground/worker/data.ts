@@ -4,13 +4,13 @@ import { imageFolder, pixels, readCsv, readIdx } from 'onnx-ire/web'
 import type { DataChoice, DataSummary, Form, ShownExample } from '../protocol.js'
 import { imageOptions } from './form.js'
 
-/** Examples by the names of the model's input and of the loss's labels. */
+/** Data with the names of the model input and of the labels of the loss. */
 export interface Examples {
   readonly dataset: Dataset
   readonly summary: DataSummary
 }
 
-/** @throws 'invalid-data', 'io' with what is wrong with the files */
+/** Reads the data files. @throws 'invalid-data', 'io' */
 export async function examplesOf(choice: DataChoice, form: Form, input: string): Promise<Examples> {
   if (form.kind === 'table' && choice.kind !== 'csv')
     throw new OnnxIreError('invalid-data', 'This model takes rows of numbers: give it a CSV file.')
@@ -56,9 +56,9 @@ export async function examplesOf(choice: DataChoice, form: Form, input: string):
   }
 }
 
-/** The names in the first line of a CSV file. */
+/** Reads the column names in the first line of a CSV file. */
 export async function columnsOf(file: File): Promise<readonly string[]> {
-  // The same chunk as that of the reader, loaded when it is needed.
+  // Loaded on demand, in the same chunk as the reader.
   const { parse } = await import('csv-parse/browser/esm/sync')
   const delimiter = await delimiterOf(file)
   const [header] = parse(await beginningOf(file), { delimiter, to: 1, bom: true, relax_column_count: true })
@@ -73,14 +73,14 @@ export async function columnsOf(file: File): Promise<readonly string[]> {
 
 const beginningOf = (file: File): Promise<string> => file.slice(0, 65_536).text()
 
-/** What stands between the names of the first line: programs of many countries write semicolons. */
+/** Detects the delimiter in the first line; in many locales programs write semicolons. */
 async function delimiterOf(file: File): Promise<string> {
   const [first = ''] = (await beginningOf(file)).split(/\r?\n/, 1)
   const count = (delimiter: string) => first.split(delimiter).length
   return [',', ';', '\t'].reduce((best, each) => (count(each) > count(best) ? each : best))
 }
 
-/** Throws 'invalid-data' for a column that holds no classes: numbers that are measured, or a name for every row. */
+/** Throws 'invalid-data' for a column that does not hold classes: measured numbers, or a different name in every row. */
 function refuseNumbers(classes: readonly string[], rows: number, column: string): void {
   const measured = classes.length > 20 && classes.every((name) => name.trim() !== '' && Number.isFinite(Number(name)))
   if (!measured && (classes.length <= 2 || classes.length <= rows / 2)) return
@@ -90,7 +90,7 @@ function refuseNumbers(classes: readonly string[], rows: number, column: string)
   )
 }
 
-/** A picture as a batch of one. */
+/** Converts an image to a batch of one. */
 export async function pictureOf(data: ImageData, form: Form): Promise<Tensor> {
   return imageColumn(await pixels(data, { background: 0 }), imageOptions(form)).rows([0])
 }
@@ -110,7 +110,7 @@ function examples(dataset: Dataset, classes: readonly string[], own: readonly nu
   if (classes.length < 2)
     throw new OnnxIreError(
       'invalid-data',
-      `There is nothing to tell apart: all examples are of the class '${classes[0]}'.`,
+      `All examples have the class '${classes[0]}': add examples of another class.`,
     )
   const counts = classes.map(() => 0)
   for (const label of own) counts[label]!++

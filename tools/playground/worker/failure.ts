@@ -1,10 +1,10 @@
 import { OnnxIreError } from 'onnx-ire'
 
-/** Memory runs out in onnxruntime's WebAssembly, in the browser's arrays or on the GPU: each says it in its own words. */
+/** Messages of out-of-memory errors in WebAssembly, in arrays of the browser and on the GPU. */
 const full =
   /out of memory|out-of-memory|memory access out of bounds|allocation failed|failed to allocate|could not allocate|invalid (typed )?array length|array length exceeds|bad_alloc|\bOOM\b|too large for the implementation|createBuffer failed/i
 
-/** An error as the page is told of it. */
+/** Converts an error for the page. */
 export function failureOf(error: unknown): { readonly code: string; readonly message: string } {
   const message = error instanceof Error ? error.message : String(error)
   if (full.test(message))
@@ -13,7 +13,7 @@ export function failureOf(error: unknown): { readonly code: string; readonly mes
       message: `The memory is full: take a smaller batch, smaller images or a smaller model. (${message})`,
     }
   if (!(error instanceof OnnxIreError)) return { code: 'unexpected', message }
-  // A training that begins falls back where WebGPU cannot start: this is one that had it, and asked for another device.
+  // A new run falls back if WebGPU cannot start; this run had a device and failed to get another one.
   if (error.code === 'device-lost' || message.startsWith('WebGPU cannot start'))
     return {
       code: 'device-lost',

@@ -3,7 +3,7 @@ import { OnnxIreError } from 'onnx-ire'
 import type { Node, Value } from 'onnx-ire/graph'
 import { type Form, normalisations } from '../protocol.js'
 
-/** The only input of a model that takes one picture or one row of a table per example, in single or half precision. Throws 'invalid-model' for others. */
+/** Finds the only input of a model, an image or a table row in float32 or float16. Throws 'invalid-model'. */
 export function inputOf(graph: Graph): readonly [name: string, value: Value] {
   const inputs = [...graph.inputs]
   const [first] = inputs
@@ -15,7 +15,7 @@ export function inputOf(graph: Graph): readonly [name: string, value: Value] {
   )
 }
 
-/** The only output of a model. Throws 'invalid-model' for others. */
+/** Finds the only output of a model. Throws 'invalid-model'. */
 export function outputOf(graph: Graph): Value {
   const [output] = graph.outputs.values()
   if (output && graph.outputs.size === 1) return output
@@ -26,7 +26,7 @@ export function outputOf(graph: Graph): Value {
   )
 }
 
-/** The form of a model's examples, as far as its file tells. Throws 'invalid-model'. */
+/** Derives the form of the examples from the model file. Throws 'invalid-model'. */
 export function formOf(graph: Graph): Form {
   const [name, { shape }] = inputOf(graph)
   const table = { kind: 'table', size: 0, channels: 0, layout: 'NCHW', normalisation: 'unit', open: false } as const
@@ -50,7 +50,7 @@ export function formOf(graph: Graph): Form {
   )
 }
 
-/** How many channels the first convolution reads, whatever the input's declaration leaves open. */
+/** Number of input channels of the first convolution, if the declaration of the input leaves it open. */
 function channelsOf(graph: Graph): number | undefined {
   const seen = new Set<Value>()
   const first = (value: Value | null): Node | undefined => {
@@ -72,7 +72,7 @@ function channelsOf(graph: Graph): number | undefined {
   return undefined
 }
 
-/** The same as `imageColumn` takes it. */
+/** Converts the form to options of `imageColumn`. */
 export function imageOptions({ size, channels, layout, normalisation }: Form): ImageOptions {
   const { mean, std } = normalisations[normalisation]
   const each = (x: number | readonly number[]) => (Array.isArray(x) && channels !== 3 ? (x[1] as number) : x)

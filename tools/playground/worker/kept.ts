@@ -1,6 +1,6 @@
 import type { DataChoice, Form, Settings } from '../protocol.js'
 
-/** What a training began with: enough to begin it again. Its weights are beside it, as checkpoints. */
+/** Initial state of a training run, from which it can be started again. Its weights are stored separately, as checkpoints. */
 export interface Begun {
   readonly model: File | string
   readonly form: Form
@@ -11,7 +11,7 @@ export interface Begun {
 const name = 'onnx-ire-playground'
 const place = 'unfinished'
 
-/** The training that was going on when the page was last hidden, in this browser; null where there is none. */
+/** Reads the training run that was in progress when the page was last hidden; null if none is stored. */
 export const kept = async (): Promise<Begun | null> =>
   (await within<Begun>('readonly', (store) => store.get(place))) ?? null
 export const keep = (begun: Begun): Promise<unknown> => within('readwrite', (store) => store.put(begun, place))

@@ -1,8 +1,8 @@
-/** Held by one at a time, in the order they asked for it. */
+/** A mutual-exclusion lock with first-come, first-served order. */
 export class Lock {
   #last: Promise<void> = Promise.resolve()
 
-  /** Resolves when it is free, with what frees it again. */
+  /** Resolves to a release function when the lock is free. */
   async take(): Promise<() => void> {
     const before = this.#last
     let free = () => {}

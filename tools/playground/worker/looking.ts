@@ -4,7 +4,7 @@ import { importGraph, modelOf, op, tensor, type Value } from 'onnx-ire/graph'
 import { wasm } from 'onnx-ire/web'
 import { inputOf, outputOf } from './form.js'
 
-/** A model that is run with whatever weights it has at the moment: they are inputs here. */
+/** A model whose weights are inputs, for predictions with the current weights. */
 export class Looking {
   readonly #runtime: Runtime
   readonly #program: Program
@@ -16,7 +16,7 @@ export class Looking {
     this.#input = input
   }
 
-  /** One picture at a time is quick enough on the processor. */
+  /** The CPU is fast enough for one image at a time. */
   static async at(model: Model): Promise<Looking> {
     const graph = importGraph(model)
     const logits = outputOf(graph)
@@ -31,8 +31,8 @@ export class Looking {
   }
 
   /**
-   * @param picture a batch of one
-   * @param model the same model with the weights it has now
+   * @param picture a batch of one image
+   * @param model the same model with the current weights
    */
   async shares(picture: Tensor, model: Model): Promise<readonly number[]> {
     const [name, { dtype, shape }] = this.#input
@@ -56,7 +56,7 @@ const float32 = 1
 
 const isShares = ({ source }: Value): boolean => source.kind === 'node' && source.operator === 'Softmax'
 
-/** For models whose file fixes the number of examples. */
+/** Repeats the image for a model whose file fixes the batch size. */
 function repeated(picture: Tensor, count: number): Tensor {
   const one = picture.data as Float32Array
   const all = new Float32Array(count * one.length)

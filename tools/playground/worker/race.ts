@@ -8,13 +8,13 @@ import { Looking } from './looking.js'
 
 const names = Object.keys(contenders) as Contender[]
 
-/** AdamW beside AdamW + IRE: the same model, data, seed and order of batches, step by step in turn. */
+/** Trains AdamW and AdamW + IRE in alternating steps, with the same model, data, seed and order of batches. */
 export class Race {
   readonly #model: Model
   readonly #form: Form
   readonly #contestants: readonly Contestant[]
   readonly #control: Control
-  /** Held while somebody looks. */
+  /** Lock held during a prediction. */
   readonly #looks = new Lock()
   #looking: Looking | undefined
   #over = false
@@ -27,8 +27,8 @@ export class Race {
   }
 
   /**
-   * @param model with its new head, before training
-   * @param runtime makes one for each: a lost device is replaced by whoever uses it
+   * @param model the initial model with its new head
+   * @param runtime creates a runtime per contender, which replaces a lost device itself
    */
   static async start(model: Model, form: Form, runtime: () => Promise<Runtime>, conditions: Conditions): Promise<Race> {
     const contestants: Contestant[] = []
@@ -41,7 +41,7 @@ export class Race {
     return new Race(model, form, contestants, conditions.control)
   }
 
-  /** Trains both until the end, or until it is stopped. One that fails stops the other. */
+  /** Trains both contenders until the end or until stopped. An error of one stops the other. */
   async run(): Promise<void> {
     const ends = this.#contestants.map((contestant) =>
       contestant.train().catch((error) => {
@@ -53,7 +53,7 @@ export class Race {
     if (failed) throw (failed as PromiseRejectedResult).reason
   }
 
-  /** The shares of the classes that each sees in a picture with the weights it has now. */
+  /** Class probabilities of each contender for an image, with the current weights. */
   async look(pixels: ImageData): Promise<Partial<Record<Contender, readonly number[]>>> {
     const free = await this.#looks.take()
     try {

@@ -2,7 +2,7 @@ import { OnnxIreError, type Runtime } from 'onnx-ire'
 import { wasm, webgpu } from 'onnx-ire/web'
 import type { Settings, WorkerEvent } from '../protocol.js'
 
-/** Makes runtimes of one kind: on WebGPU, each on a device of its own, or on WebAssembly where that cannot start. Says once which. */
+/** Creates runtimes of one kind: WebGPU, each with a separate device, or WebAssembly if WebGPU cannot start. Reports the kind once. */
 export function runtimes(provider: Settings['provider'], tell: (event: WorkerEvent) => void): () => Promise<Runtime> {
   let [chosen, told] = [provider, false]
   let fallback: string | null = null

@@ -20,7 +20,7 @@ import { type Begun, forget, keep, kept } from './kept.js'
 import { Race } from './race.js'
 import { runtimes } from './runtimes.js'
 
-/** What the page has opened, and the training of it. */
+/** Model, data and training run of the page. */
 export class Session implements Calls {
   readonly #tell: (event: WorkerEvent) => void
   #model:
@@ -28,9 +28,9 @@ export class Session implements Calls {
     | undefined
   #examples: (Examples & { readonly choice: DataChoice }) | undefined
   #race: Race | undefined
-  /** Of the training that is going on, from before the race has begun. */
+  /** Control of the current training run, set before the race begins. */
   #control: Control | undefined
-  /** What the training that is going on began with. */
+  /** Initial state of the current training run. */
   #begun: Begun | undefined
 
   constructor(tell: (event: WorkerEvent) => void) {
@@ -101,7 +101,7 @@ export class Session implements Calls {
       if (held < 1 || held >= summary.examples)
         throw new OnnxIreError(
           'invalid-option',
-          `Of ${summary.examples} examples a share of ${settings.held} leaves none to ${held < 1 ? 'measure' : 'learn from'}: show more examples, or change the share held out.`,
+          `Of ${summary.examples} examples a share of ${settings.held} leaves none for ${held < 1 ? 'evaluation' : 'training'}: add examples, or change the held-out share.`,
         )
       const parts = split(dataset, { validation: settings.held, seed: settings.seed })
       const asked = summary.classes.length
@@ -132,12 +132,12 @@ export class Session implements Calls {
   async keep(): Promise<void> {
     if (!this.#race || !this.#begun) return
     const begun = this.#begun
-    // Without storage there is nothing to go on from, and nothing else is the worse for it.
+    // Without storage a run cannot be resumed; everything else works.
     await this.#race
       .keep()
       .then(() => keep(begun))
       .catch(() => {})
-    // It was over before it was kept.
+    // The run ended before it was stored.
     if (this.#begun !== begun) await this.forget()
   }
 
@@ -148,7 +148,7 @@ export class Session implements Calls {
 
   async reopen(): Promise<Reopened> {
     const begun = await kept()
-    if (!begun) throw new OnnxIreError('io', 'What was kept is there no more.')
+    if (!begun) throw new OnnxIreError('io', 'The stored training run no longer exists.')
     const model = { ...(await this.open(begun.model)), form: begun.form }
     await this.form(begun.form)
     return { model, data: await this.data(begun.data), settings: begun.settings }
@@ -174,7 +174,7 @@ export class Session implements Calls {
   }
 
   #refuseWhileTraining(): void {
-    if (this.#control) throw new OnnxIreError('invalid-option', 'Training is going on: stop it first.')
+    if (this.#control) throw new OnnxIreError('invalid-option', 'A training run is in progress: stop it first.')
   }
 
   async #closeRace(): Promise<void> {
@@ -184,12 +184,12 @@ export class Session implements Calls {
   }
 }
 
-/** A model whose file leaves the size open may nevertheless take one only. */
+/** Explains an error of a model that declares a variable image size but runs at one size only. */
 function withSize(error: unknown, { size }: Form): unknown {
   if (!(error instanceof OnnxIreError) || error.code !== 'runtime') return error
   return new OnnxIreError(
     'runtime',
-    `The model does not run on pictures of ${size} x ${size}: its file leaves their size open, so try the side that it was made for. (${error.message})`,
+    `The model does not run on images of ${size} x ${size}. Its file does not fix the size; try the size it was trained with. (${error.message})`,
     { cause: error },
   )
 }

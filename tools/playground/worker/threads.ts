@@ -1,6 +1,6 @@
 import { inherited } from '../inherited.js'
 
-/** The threads of onnxruntime's WebAssembly are workers of this one: from now on they too go by its policy. */
+/** Makes the threads of onnxruntime's WebAssembly, which are workers of this worker, inherit its content security policy. */
 export function confineThreads(): void {
   globalThis.Worker = class extends Worker {
     constructor(module: string | URL, options?: WorkerOptions) {
