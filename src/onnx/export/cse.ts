@@ -5,25 +5,29 @@ import { definitionOf } from '../../op/op.js'
 import { toRawBytes } from '../proto/tensor.js'
 
 /**
- * Text equal for nodes that compute the same from inputs of these names; undefined where that cannot be told from text.
- * `attributes`: what `attributesText` says of them.
+ * The key of a node for common subexpression elimination: nodes with equal keys have equal results.
+ *
+ * @param inputs the names of its inputs
+ * @param attributes the result of `attributesKey`
+ * @param resolve returns the replacement of a simplified value
+ * @returns undefined if the node must not be merged with others (random, or with tensors or bodies as attributes)
  */
 export function nodeKey(
   node: Node,
   inputs: readonly string[],
   attributes: string | undefined,
-  settled: (value: Value) => Value,
+  resolve: (value: Value) => Value,
 ): string | undefined {
   if (attributes === undefined || isRandom(node)) return undefined
   let text = `${node.domain}:${node.operator}/${node.outputs.length}${attributes}`
-  // Lengths of the same text are the same lengths, whichever tensor has them.
-  const measured = node.operator === 'Shape' ? settled(node.inputs[0]!).shape : undefined
+  // Equal dims are equal lengths, so Shape nodes of different tensors can be merged.
+  const measured = node.operator === 'Shape' ? resolve(node.inputs[0]!).shape : undefined
   if (measured) return `${text}[${JSON.stringify(measured)}`
   for (const name of inputs) text += `(${name.length}:${name}`
   return text
 }
 
-/** Text equal for equal attributes of one operator; undefined where they hold tensors or bodies. */
+/** The key of a node's attributes: equal for equal attributes of an operator. undefined for tensors and bodies. */
 export function attributesKey({ operator, attributes }: Node): string | undefined {
   let text = ''
   let specs: ReturnType<typeof definitionOf>['attributes'] | undefined
@@ -40,39 +44,40 @@ export function attributesKey({ operator, attributes }: Node): string | undefine
   return text
 }
 
-/** Elements of constants that are told apart by text; of longer ones a sum of their bytes finds the like, and their bytes decide. */
-const TEXT_LIMIT = 64
-/** Bytes of constants that are looked at: longer ones do not come twice but by design. */
-const BYTES_LIMIT = 2 ** 20
+/** Up to this number of elements the key of a constant contains all elements; above, it contains a hash of its bytes. */
+const maxTextElements = 64
+/** Constants with more bytes are not compared: equal ones are too rare. */
+const maxHashedBytes = 2 ** 20
 
-interface Named {
+interface NamedTensor {
   readonly tensor: Tensor
   readonly name: string
 }
 
-/** Constants that have a name already, by their elements. */
+/** The names of exported constants, so that equal constants are written once. */
 export class ConstantNames {
-  readonly #named = new Map<string, Named[]>()
+  readonly #byKey = new Map<string, NamedTensor[]>()
 
-  /** The name of an equal tensor, or that which `give` gives to this one. */
-  nameOf(tensor: Tensor, give: () => string): string {
+  /** The name of an equal tensor, or the result of `createName` if there is no equal tensor yet. */
+  nameOf(tensor: Tensor, createName: () => string): string {
     const key = tensorKey(tensor)
-    if (key === undefined) return give()
-    const alike = this.#named.get(key) ?? []
+    if (key === undefined) return createName()
+    const alike = this.#byKey.get(key) ?? []
     const equal = alike.find((other) => sameElements(other.tensor, tensor))
     if (equal) return equal.name
-    const name = give()
-    this.#named.set(key, [...alike, { tensor, name }])
+    const name = createName()
+    this.#byKey.set(key, [...alike, { tensor, name }])
     return name
   }
 }
 
 function tensorKey(tensor: Tensor): string | undefined {
   const { dtype, dims } = tensor
-  if (sizeOf(dims) <= TEXT_LIMIT) {
+  if (sizeOf(dims) <= maxTextElements) {
     return JSON.stringify([dtype, dims, Array.from(tensor.data as ArrayLike<unknown>, exactText)])
   }
-  if (dtype === 'string' || sizeOf(dims) > BYTES_LIMIT || toRawBytes(tensor).length > BYTES_LIMIT) return undefined
+  if (dtype === 'string' || sizeOf(dims) > maxHashedBytes || toRawBytes(tensor).length > maxHashedBytes)
+    return undefined
   return `${dtype} ${dims} ${hash(toRawBytes(tensor))}`
 }
 
@@ -84,8 +89,8 @@ function hash(bytes: Uint8Array): number {
 }
 
 function sameElements(a: Tensor, b: Tensor): boolean {
-  // Text of this length says all.
-  if (sizeOf(a.dims) <= TEXT_LIMIT) return true
+  // The keys of small tensors contain all elements.
+  if (sizeOf(a.dims) <= maxTextElements) return true
   const [left, right] = [toRawBytes(a), toRawBytes(b)]
   return left.length === right.length && left.every((byte, i) => byte === right[i])
 }

@@ -11,7 +11,10 @@ import { toTensorProto } from '../proto/tensor.js'
 import { attributesKey, ConstantNames, nodeKey } from './cse.js'
 import { type Substitutes, simplify } from './simplify.js'
 
-/** A graph to be written: what is fed at every run and what is asked for. Any leaf may be an input; tensors that are not become initializers. */
+/**
+ * A graph to export: the values fed at every run, and the results. Any input, parameter or constant can be listed in
+ * `inputs`; parameters and constants that are not listed become initializers.
+ */
 export interface GraphSpec {
   readonly name: string
   readonly inputs: ReadonlyMap<string, Value>
@@ -20,17 +23,23 @@ export interface GraphSpec {
 }
 
 /**
- * Writes a graph as ONNX, in the lowest operator set that has every operator it uses. Only what the outputs need is
- * written, and in few steps; equal nodes over equal inputs are written once.
+ * Exports a graph as an ONNX model, with the lowest operator set that has all of its operators (at least 13). Only nodes
+ * that the outputs need are written, simplified and without duplicates.
+ *
+ * @throws OnnxIreError `invalid-model` if the graph uses an input that is not listed, or if names conflict
+ *
+ * @example
+ * const x = input('x', 'float32', ['N', 4])
+ * const proto = exportGraph({ name: 'g', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Relu(x)]]) })
  */
 export function exportGraph(spec: GraphSpec): ModelProto {
   const writer = new GraphWriter(spec)
   const graph = writer.write()
   const versions = new Map(writer.versions)
-  // Axes as inputs came with 13; every onnxruntime since 2020 runs it.
+  // Since operator set 13 axes are inputs. Every onnxruntime since 2020 supports it.
   versions.set('', Math.max(13, versions.get('') ?? 0))
   return create('ModelProto', {
-    irVersion: irVersionFor(versions.get('')!),
+    irVersion: irVersionOf(versions.get('')!),
     producerName: 'onnx-ire',
     graph,
     opsetImport: [...versions].map(([domain, version]) =>
@@ -42,15 +51,23 @@ export function exportGraph(spec: GraphSpec): ModelProto {
   })
 }
 
-/** A graph authored with `op` as a model, ready to be trained or written. */
+/**
+ * Exports a graph that was built with `op` as a model, which can be trained or written to a file.
+ *
+ * @example
+ * const x = input('x', 'float32', ['N', 4])
+ * const w = parameter('w', tensor('float32', [4, 3], new Float32Array(12)))
+ * const model = modelOf({ name: 'linear', inputs: new Map([['x', x]]), outputs: new Map([['y', op.MatMul(x, w)]]) })
+ * const bytes = encodeModel(model)
+ */
 export const modelOf = (spec: GraphSpec): Model => ({ proto: exportGraph(spec), external: null })
 
-/** The IR version that came with an operator set (https://github.com/onnx/onnx/blob/main/docs/Versioning.md). */
-const irVersionFor = (opset: number): bigint =>
+/** The IR version of the ONNX release with this operator set (https://github.com/onnx/onnx/blob/main/docs/Versioning.md). */
+const irVersionOf = (opset: number): bigint =>
   opset < 15 ? 7n : opset < 19 ? 8n : opset < 21 ? 9n : opset < 23 ? 10n : opset < 24 ? 11n : 12n
 
 class GraphWriter {
-  /** Highest version needed, by domain. */
+  /** The required versions of the operator sets, by domain. */
   readonly versions = new Map<string, number>()
   readonly #spec: GraphSpec
   readonly #names = new Map<Value, string>()
@@ -60,7 +77,7 @@ class GraphWriter {
   readonly #initializers: TensorProto[] = []
   readonly #constants = new ConstantNames()
   readonly #substitutes: Substitutes = new Map()
-  readonly #settled = (value: Value): Value => this.#substitutes.get(value) ?? value
+  readonly #resolve = (value: Value): Value => this.#substitutes.get(value) ?? value
   readonly #attributes = new Map<string, readonly AttributeProto[]>()
   readonly #counters = new Map<string, number>()
 
@@ -70,15 +87,16 @@ class GraphWriter {
 
   write(): GraphProto {
     const { inputs, outputs, name } = this.#spec
-    for (const [input, value] of inputs) this.#give(value, input)
+    for (const [input, value] of inputs) this.#assignName(value, input)
     for (const [output, value] of outputs) {
       if (inputs.has(output) && inputs.get(output) !== value)
         throw new OnnxIreError(
           'invalid-model',
-          `graph '${name}' would have an input and another tensor as output, both named '${output}'; rename one of them`,
+          `graph '${name}' has an input and a different output that are both named '${output}'; rename one of them`,
         )
-      // A tensor that is an output under its own name keeps it; before any other tensor the outputs have theirs.
-      if (value.source.kind !== 'node' && value.source.kind !== 'input' && value.name === output) this.#reserve(value)
+      // Outputs are named before all other tensors. A parameter or constant keeps its name if that is the output's name.
+      if (value.source.kind !== 'node' && value.source.kind !== 'input' && value.name === output)
+        this.#reserveName(value)
       this.#taken.add(output)
     }
     const nodes = this.#writeNodes(outputs, undefined)
@@ -87,24 +105,25 @@ class GraphWriter {
       name,
       node: nodes,
       initializer: this.#initializers,
-      input: [...inputs].map(([input, value]) => valueInfo(input, value)),
-      output: [...outputs].map(([output, value]) => valueInfo(output, value, symbols)),
+      input: [...inputs].map(([input, value]) => toValueInfo(input, value)),
+      output: [...outputs].map(([output, value]) => toValueInfo(output, value, symbols)),
     })
   }
 
-  /** Writes the nodes of one scope that its outputs need, and gives the outputs the names asked for. */
+  /** Writes the nodes of one scope that its outputs need. The outputs get the names of `outputs`. */
   #writeNodes(outputs: ReadonlyMap<string, Value>, scope: Scope | undefined): NodeProto[] {
-    const order = this.#needed(outputs, scope)
+    const order = this.#selectNodes(outputs, scope)
     if (scope === undefined) this.#reserveParameters(order, outputs)
-    const wanted = new Map<Value, string>()
+    const outputNames = new Map<Value, string>()
     for (const [name, output] of outputs) {
-      const value = this.#settled(output)
-      if (!wanted.has(value) && value.source.kind === 'node' && !this.#names.has(value)) wanted.set(value, name)
+      const value = this.#resolve(output)
+      if (!outputNames.has(value) && value.source.kind === 'node' && !this.#names.has(value))
+        outputNames.set(value, name)
     }
     const written = new Map<string, readonly Value[]>()
     const nodes: NodeProto[] = []
     for (const node of order) {
-      const proto = this.#writeNode(node, wanted, written)
+      const proto = this.#writeNode(node, outputNames, written)
       if (proto) nodes.push(proto)
     }
     for (const [name, value] of outputs) {
@@ -114,28 +133,28 @@ class GraphWriter {
     return nodes
   }
 
-  /** The simplified nodes of a scope that its outputs need; what they read is marked as used. */
-  #needed(outputs: ReadonlyMap<string, Value>, scope: Scope | undefined): Node[] {
+  /** The simplified nodes of a scope that its outputs need. Marks the values that they read as used. */
+  #selectNodes(outputs: ReadonlyMap<string, Value>, scope: Scope | undefined): Node[] {
     const order = simplify(
       topological(outputs.values(), (node) => node.scope === scope),
       this.#substitutes,
     )
-    for (const value of outputs.values()) this.#used.add(this.#settled(value))
+    for (const value of outputs.values()) this.#used.add(this.#resolve(value))
     const nodes: Node[] = []
     for (let i = order.length - 1; i >= 0; i--) {
       const node = order[i]!
       if (!node.outputs.some((y) => this.#used.has(y))) continue
-      for (const x of dependenciesOf(node)) this.#used.add(this.#settled(x))
+      for (const x of dependenciesOf(node)) this.#used.add(this.#resolve(x))
       nodes.push(node)
     }
     return nodes.reverse()
   }
 
-  /** Parameters have their names before any node. */
+  /** Names the parameters before any node, so that they keep their names. */
   #reserveParameters(order: readonly Node[], outputs: ReadonlyMap<string, Value>): void {
     const reserve = (value: Value) => {
-      const leaf = this.#settled(value)
-      if (leaf.source.kind === 'parameter') this.#reserve(leaf)
+      const leaf = this.#resolve(value)
+      if (leaf.source.kind === 'parameter') this.#reserveName(leaf)
     }
     for (const node of order) dependenciesOf(node).forEach(reserve)
     for (const value of outputs.values()) reserve(value)
@@ -143,40 +162,43 @@ class GraphWriter {
 
   #writeNode(
     node: Node,
-    wanted: ReadonlyMap<Value, string>,
+    outputNames: ReadonlyMap<Value, string>,
     written: Map<string, readonly Value[]>,
   ): NodeProto | undefined {
     const { operator, domain, since } = node
     const input = node.inputs.map((value) => (value ? this.#nameOf(value) : ''))
     this.versions.set(domain, Math.max(since, this.versions.get(domain) ?? 0))
     const text = attributesKey(node)
-    const key = nodeKey(node, input, text, this.#settled)
-    const twin = key ? written.get(key) : undefined
-    if (twin) {
+    const key = nodeKey(node, input, text, this.#resolve)
+    const equal = key ? written.get(key) : undefined
+    if (equal) {
       for (const [index, value] of node.outputs.entries()) {
-        if (this.#names.has(twin[index]!)) this.#names.set(value, this.#names.get(twin[index]!)!)
+        if (this.#names.has(equal[index]!)) this.#names.set(value, this.#names.get(equal[index]!)!)
       }
-      // A twin that left an optional output unnamed cannot stand in for it.
+      // If the equal node omits an optional output that this node needs, this node is written too.
       if (node.outputs.every((value) => !this.#used.has(value) || this.#names.has(value))) return undefined
     }
     const output = node.outputs.map((value, index) => {
       if (!this.#used.has(value) && definitionOf(operator).outputs[index]?.endsWith('?')) return ''
-      return this.#give(value, wanted.get(value) ?? this.#free(value.name ?? this.#numbered(operator)))
+      return this.#assignName(
+        value,
+        outputNames.get(value) ?? this.#uniqueName(value.name ?? this.#numberedName(operator)),
+      )
     })
     while (output.at(-1) === '') output.pop()
     if (key) written.set(key, node.outputs)
     return create('NodeProto', {
       opType: operator,
       domain: domain || undefined,
-      name: this.#nodeName(node),
+      name: this.#uniqueNodeName(node),
       input,
       output,
-      attribute: this.#attributesOf(node, text),
+      attribute: this.#writeAttributes(node, text),
     })
   }
 
-  /** Equal attributes are one message. */
-  #attributesOf(node: Node, text: string | undefined): readonly AttributeProto[] {
+  /** Writes the attributes of a node. Equal attributes of an operator share a message. */
+  #writeAttributes(node: Node, text: string | undefined): readonly AttributeProto[] {
     const key = text === undefined ? undefined : `${node.operator}${text}`
     const known = key === undefined ? undefined : this.#attributes.get(key)
     if (known) return known
@@ -185,71 +207,72 @@ class GraphWriter {
     return protos
   }
 
-  /** Names of nodes need not be there, but onnxruntime refuses one that comes twice, as in functions called twice. */
-  #nodeName({ name }: Node): string | undefined {
+  /** The name of a node, unless another node has it: onnxruntime rejects duplicates, and names of nodes are optional. */
+  #uniqueNodeName({ name }: Node): string | undefined {
     if (name === undefined || this.#nodeNames.has(name)) return undefined
     this.#nodeNames.add(name)
     return name
   }
 
   #writeBody(body: Body): GraphProto {
-    for (const value of body.inputs) this.#give(value, this.#free(value.name ?? this.#numbered('input')))
+    for (const value of body.inputs)
+      this.#assignName(value, this.#uniqueName(value.name ?? this.#numberedName('input')))
     const outputs = new Map(
       body.outputs.map((value) => {
-        const name = this.#free(value.name ?? this.#numbered('output'))
+        const name = this.#uniqueName(value.name ?? this.#numberedName('output'))
         this.#taken.add(name)
         return [name, value]
       }),
     )
     const node = this.#writeNodes(outputs, body.scope)
     return create('GraphProto', {
-      name: this.#numbered('body'),
+      name: this.#numberedName('body'),
       node,
-      input: body.inputs.map((value) => valueInfo(this.#nameOf(value), value)),
-      output: [...outputs].map(([name, value]) => valueInfo(name, value, new Set())),
+      input: body.inputs.map((value) => toValueInfo(this.#nameOf(value), value)),
+      output: [...outputs].map(([name, value]) => toValueInfo(name, value, new Set())),
     })
   }
 
   #nameOf(original: Value): string {
-    const value = this.#settled(original)
+    const value = this.#resolve(original)
     const name = this.#names.get(value)
     if (name !== undefined) return name
     const { source } = value
     if (source.kind === 'input')
       throw new OnnxIreError(
         'invalid-model',
-        `graph '${this.#spec.name}' uses the input '${value.name ?? '?'}' without listing it`,
+        `graph '${this.#spec.name}' uses the input '${value.name ?? '?'}', which its inputs do not list`,
       )
     if (source.kind === 'node')
       throw new OnnxIreError(
         'invalid-model',
-        `${source.operator} '${value.name ?? '?'}' is used outside the body it stands in`,
+        `${source.operator} '${value.name ?? '?'}' is used outside the body that contains it`,
       )
     const { tensor } = source
     const write = () => {
-      const given = this.#free(value.name ?? this.#numbered('const'))
+      const given = this.#uniqueName(value.name ?? this.#numberedName('const'))
       this.#taken.add(given)
       this.#initializers.push(toTensorProto(given, tensor))
       return given
     }
-    return this.#give(value, source.kind === 'constant' ? this.#constants.nameOf(tensor, write) : write())
+    return this.#assignName(value, source.kind === 'constant' ? this.#constants.nameOf(tensor, write) : write())
   }
 
-  #reserve(leaf: Value): void {
+  #reserveName(leaf: Value): void {
     if (!this.#names.has(leaf)) this.#nameOf(leaf)
   }
 
-  #give(value: Value, name: string): string {
+  #assignName(value: Value, name: string): string {
     this.#names.set(value, name)
     this.#taken.add(name)
     return name
   }
 
-  #free(name: string): string {
-    return this.#taken.has(name) ? this.#numbered(name) : name
+  #uniqueName(name: string): string {
+    return this.#taken.has(name) ? this.#numberedName(name) : name
   }
 
-  #numbered(stem: string): string {
+  #numberedName(stem: string): string {
     for (;;) {
       const count = this.#counters.get(stem) ?? 0
       this.#counters.set(stem, count + 1)
@@ -259,8 +282,8 @@ class GraphWriter {
   }
 }
 
-/** The declaration of a graph input or output. A symbol is written on outputs only where an input has it too. */
-function valueInfo(name: string, type: TensorType, symbols?: ReadonlySet<string | number>): ValueInfoProto {
+/** The declaration of a graph input or output. Symbols are written for outputs only if an input has them too. */
+function toValueInfo(name: string, type: TensorType, symbols?: ReadonlySet<string | number>): ValueInfoProto {
   const dim = type.shape?.map((length) => {
     if (typeof length === 'number') return create('Dimension', { dimValue: BigInt(length) })
     const plain = !length.startsWith('?') && (symbols?.has(length) ?? true)

@@ -6,50 +6,50 @@ import { type Node, nameValue, placeNode, refineShape, type Value } from '../../
 import { permutation } from '../../op/definitions/movement.js'
 import { definitionOf, op } from '../../op/op.js'
 
-/** What stands for a value in the file: one that equals it and takes fewer steps. */
+/** Replacements of values in the exported graph: equal values that need fewer nodes. */
 export type Substitutes = Map<Value, Value>
 
-/** Elements up to which a number repeated along axes is written out. */
-const WRITTEN_OUT = 1024
+/** The largest number of elements of an expanded scalar that is written as a constant. */
+const maxExpandedElements = 1024
 
 /**
- * The nodes of one scope, in order, without those that only rename, that reorder axes there and back, or lay out again what
- * is laid out anew anyway, and without those whose results are known. What stands for their results goes into `substitutes`.
- * Nodes that nothing reads any more are still there.
+ * Simplifies the nodes of one scope, given in topological order: removes Identity, pairs of Transpose that cancel, reshapes
+ * of reshapes, and nodes with constant results. Replacements of removed results are added to `substitutes`. Nodes that
+ * become unused remain.
  */
 export function simplify(order: readonly Node[], substitutes: Substitutes): readonly Node[] {
   const nodes: Node[] = []
   for (const node of order) {
-    const instead = mayBeSimpler(node) ? new Simplification(node, substitutes).result() : undefined
-    if (instead) substitutes.set(node.outputs[0]!, instead.value)
+    const replacement = isCandidate(node) ? new Simplification(node, substitutes).result() : undefined
+    if (replacement) substitutes.set(node.outputs[0]!, replacement.value)
     else nodes.push(node)
-    if (!instead?.made || instead.value.source.kind !== 'node') continue
+    if (!replacement?.isNew || replacement.value.source.kind !== 'node') continue
     const { name, shape } = node.outputs[0]!
-    if (name !== undefined) nameValue(instead.value, name)
-    refineShape(instead.value, shape)
-    placeNode(instead.value.source, node.scope)
-    nodes.push(instead.value.source)
+    if (name !== undefined) nameValue(replacement.value, name)
+    refineShape(replacement.value, shape)
+    placeNode(replacement.value.source, node.scope)
+    nodes.push(replacement.value.source)
   }
   return nodes
 }
 
-interface Instead {
+interface Replacement {
   readonly value: Value
-  /** Whether it is the result of a new node. */
-  readonly made: boolean
+  /** Whether the value is the result of a new node. */
+  readonly isNew: boolean
 }
 
-const existing = (value: Value | undefined): Instead | undefined => value && { value, made: false }
-const made = (value: Value): Instead => ({ value, made: true })
+const reuse = (value: Value | undefined): Replacement | undefined => value && { value, isNew: false }
+const createNew = (value: Value): Replacement => ({ value, isNew: true })
 
 const isLayout = (operator: string): boolean => definitionOf(operator).view === 'reshaped'
 
-const mayBeSimpler = ({ outputs, operator, domain }: Node): boolean =>
+const isCandidate = ({ outputs, operator, domain }: Node): boolean =>
   outputs.length === 1 &&
   domain === '' &&
   (definitionOf(operator).view !== undefined || operator === 'Expand' || outputs[0]!.contents !== undefined)
 
-/** Looks at one node with a single result `y`. */
+/** The simplification of one node with a single result `y`. */
 class Simplification {
   readonly #node: Node
   readonly #y: Value
@@ -61,82 +61,86 @@ class Simplification {
     this.#substitutes = substitutes
   }
 
-  result(): Instead | undefined {
+  result(): Replacement | undefined {
     const { operator, inputs } = this.#node
-    const known = this.#y.contents && knownTensor(this.#y)
-    if (known) return existing(constant(known))
+    const known = this.#y.contents && toKnownTensor(this.#y)
+    if (known) return reuse(constant(known))
     const [x] = inputs
     if (!x) return undefined
-    if (operator === 'Identity') return existing(this.#settled(x))
-    if (operator === 'Expand') return existing(this.#expanded(this.#settled(x)))
-    if (operator === 'Transpose') return this.#transposed(this.#settled(x))
-    return isLayout(operator) ? this.#laidOut(this.#settled(x)) : undefined
+    if (operator === 'Identity') return reuse(this.#resolve(x))
+    if (operator === 'Expand') return reuse(this.#simplifyExpand(this.#resolve(x)))
+    if (operator === 'Transpose') return this.#simplifyTranspose(this.#resolve(x))
+    return isLayout(operator) ? this.#simplifyReshape(this.#resolve(x)) : undefined
   }
 
-  #settled(value: Value): Value {
+  #resolve(value: Value): Value {
     return this.#substitutes.get(value) ?? value
   }
 
-  /** The input of the node in this scope that gives `x`, if its operator is one of these. */
-  #behind(x: Value, is: (operator: string) => boolean): Value | undefined {
+  /** The first input of the node that computes `x`, if that node is in the same scope and `is` accepts its operator. */
+  #inputOf(x: Value, is: (operator: string) => boolean): Value | undefined {
     const { source } = x
     const inside = source.kind === 'node' && source.domain === '' && source.scope === this.#node.scope
-    return inside && is(source.operator) ? this.#settled(source.inputs[0]!) : undefined
+    return inside && is(source.operator) ? this.#resolve(source.inputs[0]!) : undefined
   }
 
-  #expanded(x: Value): Value | undefined {
+  #simplifyExpand(x: Value): Value | undefined {
     const y = this.#y
     if (sameShape(x.shape, y.shape)) return x
     const tensor = constantTensor(x)
-    if (!tensor || !isStatic(y.shape) || sizeOf(tensor.dims) !== 1 || sizeOf(y.shape) > WRITTEN_OUT) return undefined
+    if (!tensor || !isStatic(y.shape) || sizeOf(tensor.dims) !== 1 || sizeOf(y.shape) > maxExpandedElements)
+      return undefined
     if (tensor.dtype === 'string' || dtypes[tensor.dtype].bits === 4) return undefined
     const [element] = numbersOf(tensor)
     const repeated = tensorFrom(tensor.dtype, y.shape, Array<number>(sizeOf(y.shape)).fill(element!))
     return Number.isSafeInteger(element) || !tensor.dtype.includes('64') ? constant(repeated) : undefined
   }
 
-  /** Two orders of axes after each other are one; one that leaves all axes longer than 1 in place is a layout. */
-  #transposed(x: Value): Instead | undefined {
+  /** Merges two permutations into one. A permutation that only moves axes of length 1 becomes a Reshape. */
+  #simplifyTranspose(x: Value): Replacement | undefined {
     const y = this.#y
     if (!y.shape) return undefined
     const rank = y.shape.length
-    const outer = permutation(rank, permOf(this.#node))
-    const from = this.#behind(x, (operator) => operator === 'Transpose')
-    const inner = from ? permutation(rank, permOf(x.source as Node)) : undefined
+    const outer = permutation(rank, readPerm(this.#node))
+    const from = this.#inputOf(x, (operator) => operator === 'Transpose')
+    const inner = from ? permutation(rank, readPerm(x.source as Node)) : undefined
     const perm = inner ? outer.map((axis) => inner[axis]!) : outer
     const root = from ?? x
-    if (perm.every((axis, index) => axis === index)) return existing(root)
+    if (perm.every((axis, index) => axis === index)) return reuse(root)
     const moved = perm.filter((axis) => root.shape?.[axis] !== 1)
     if (root.shape && moved.every((axis, index) => index === 0 || axis > moved[index - 1]!)) {
-      const layout = this.#laidOut(root, true)
+      const layout = this.#simplifyReshape(root, true)
       if (layout) return layout
     }
-    return from && made(op.Transpose(root, { perm }))
+    return from && createNew(op.Transpose(root, { perm }))
   }
 
-  /** Elements of `x` in the same order, in another shape: only the last shape counts. */
-  #laidOut(x: Value, transposed = false): Instead | undefined {
+  /** Merges reshapes into one: only the last shape matters. */
+  #simplifyReshape(x: Value, transposed = false): Replacement | undefined {
     const y = this.#y
     let root = x
-    for (let next: Value | undefined = x; next; next = this.#behind(root, isLayout)) root = next
-    if (sameShape(root.shape, y.shape)) return existing(root)
+    for (let next: Value | undefined = x; next; next = this.#inputOf(root, isLayout)) root = next
+    if (sameShape(root.shape, y.shape)) return reuse(root)
     const tensor = constantTensor(root)
-    if (tensor && isStatic(y.shape)) return existing(constant(relabelled(tensor, y.shape)))
+    if (tensor && isStatic(y.shape)) return reuse(constant(reshapeTensor(tensor, y.shape)))
     const given = this.#node.operator === 'Reshape' ? this.#node.inputs[1]! : undefined
     const known = given?.contents
     if (known?.every((length) => typeof length === 'number' && length !== 0))
-      return root === x ? undefined : made(op.Reshape(root, given!))
-    // A length the file declares of the result is worth less than the one it is computed from.
+      return root === x ? undefined : createNew(op.Reshape(root, given!))
+    // A computed target is more reliable than the shape that the file declares for the result.
     const computed = known?.every((length) => typeof length === 'string' || length > 0) ?? false
-    const target = targetOf(root.shape, computed ? known : y.shape)
-    return target && (root !== x || transposed || computed) ? made(op.Reshape(root, target)) : undefined
+    const target = findTarget(root.shape, computed ? known : y.shape)
+    return target && (root !== x || transposed || computed) ? createNew(op.Reshape(root, target)) : undefined
   }
 }
 
-const permOf = ({ attributes }: Node) => attributes['perm'] as readonly number[] | undefined
+const readPerm = ({ attributes }: Node) => attributes['perm'] as readonly number[] | undefined
 
-/** Reshape's target: 0 copies a length that stays in its place, -1 is whatever is left. An axis of length 0 allows neither. */
-function targetOf(from: Shape | undefined, to: Shape | undefined): readonly number[] | undefined {
+/**
+ * The target of a Reshape: 0 copies the length of the same axis, -1 is inferred. undefined if the target cannot be written
+ * as constants, or if an axis has length 0, which allows neither 0 nor -1.
+ */
+function findTarget(from: Shape | undefined, to: Shape | undefined): readonly number[] | undefined {
   if (!to || to.includes(0)) return undefined
   if (isStatic(to)) return to
   const copied = to.map((dim, axis) => (typeof dim === 'number' ? dim : from?.[axis] === dim ? 0 : -1))
@@ -144,8 +148,8 @@ function targetOf(from: Shape | undefined, to: Shape | undefined): readonly numb
   return to.filter((dim) => typeof dim === 'string').length === 1 ? copied : undefined
 }
 
-/** The same elements under other dims, read when they are needed. */
-const relabelled = (tensor: Tensor, dims: readonly number[]): Tensor => ({
+/** A tensor with the same elements and other dims. Elements are read when `data` is first used. */
+const reshapeTensor = (tensor: Tensor, dims: readonly number[]): Tensor => ({
   dtype: tensor.dtype,
   dims,
   get data() {
@@ -153,8 +157,8 @@ const relabelled = (tensor: Tensor, dims: readonly number[]): Tensor => ({
   },
 })
 
-/** What a small result is, if all of it is known before running. */
-function knownTensor({ dtype, shape, contents }: Value): Tensor | undefined {
+/** The tensor of a small result, if all elements are known before the graph runs. */
+function toKnownTensor({ dtype, shape, contents }: Value): Tensor | undefined {
   if (!isStatic(shape) || dtypes[dtype].bits === 4 || sizeOf(shape) !== contents!.length) return undefined
   const known = contents!.every((element) => typeof element === 'number')
   return known ? tensorFrom(dtype, shape, contents as readonly number[]) : undefined
