@@ -104,12 +104,11 @@ function describeType(schema: JsonSchema): string {
 }
 
 function describeBounds({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: JsonSchema): string {
+  if (exclusiveMaximum === undefined && (maximum === undefined || maximum === Number.MAX_SAFE_INTEGER))
+    return minimum !== undefined ? ` >= ${minimum}` : exclusiveMinimum !== undefined ? ` > ${exclusiveMinimum}` : ''
   const low =
-    minimum !== undefined ? ` from ${minimum}` : exclusiveMinimum !== undefined ? ` above ${exclusiveMinimum}` : ''
-  if (exclusiveMaximum !== undefined) return `${low} to below ${exclusiveMaximum}`
-  if (maximum === undefined || maximum === Number.MAX_SAFE_INTEGER)
-    return low === '' || exclusiveMinimum !== undefined ? low : `${low} up`
-  return `${low} to ${maximum}`
+    minimum !== undefined ? `[${minimum}` : exclusiveMinimum !== undefined ? `(${exclusiveMinimum}` : '(-infinity'
+  return ` in ${low}, ${exclusiveMaximum === undefined ? `${maximum}]` : `${exclusiveMaximum})`}`
 }
 
 const joinAlternatives = (items: readonly string[]): string =>

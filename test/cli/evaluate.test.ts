@@ -114,7 +114,7 @@ test('a split is evaluated in either part', async () => {
 })
 
 test.each([
-  [['--loss', 'crossentropy'], 1, /loss\.kind is the text 'crossentropy', did you mean 'cross-entropy'\?/],
+  [['--loss', 'crossentropy'], 1, /loss\.kind is 'crossentropy', did you mean 'cross-entropy'\?/],
   [['--loss', '{"kind":"mse"}', '--logits', 'y'], 2, /--logits .*--loss/],
   [['--loss', 'cross-entropy', '--metrics', 'acuracy'], 1, /did you mean 'accuracy'\?/],
   [['--loss', 'cross-entropy', '--metrics', 'mae'], 1, /metrics.*'mae'/],

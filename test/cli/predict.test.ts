@@ -145,7 +145,7 @@ test.each([
     1,
     /invalid-option.*--classes.*same, sum, grid.*--outputs/,
   ],
-  ['an unknown output', ['-o', 'p.csv', '--outputs', 'z'], 1, /no output fits 'z'/],
+  ['an unknown output', ['-o', 'p.csv', '--outputs', 'z'], 1, /no output matches 'z'/],
   [
     'positions with classes, as CSV',
     ['-o', 'p.csv', '--classes', '--outputs', 'grid'],

@@ -128,7 +128,7 @@ describe('checkRecipe', () => {
       seed: 1,
     })
     expect(trainerOptions(full).metrics?.map(({ name }) => name)).toEqual(['accuracy', 'top3', 'f1-micro', 'top2'])
-    expect(fitOptions(full)).toEqual({ steps: 10, evaluateEvery: 5 })
+    expect(fitOptions(full)).toEqual({ totalSteps: 10, evaluateEvery: 5 })
   })
 
   const sources: readonly DataSource[] = [

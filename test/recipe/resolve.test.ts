@@ -57,12 +57,10 @@ test('balanced class weights > N / (C n_c), also for one of several tasks', asyn
 
 test('missing labels or classes without an example > rejected by name', async () => {
   const loss: LossRecipe = { kind: 'cross-entropy', logits: 'a', labels: 'digits', classWeights: 'balanced' }
-  await expect(resolveRecipe({ loss }, sight)).rejects.toThrow(
-    /loss\.classWeights: the training data give no 'digits'; they give x, ids, labels/,
-  )
+  await expect(resolveRecipe({ loss }, sight)).rejects.toThrow(/loss\.classWeights: .*'digits'/)
   const few = { graph, labels: async () => fromArrays({ labels: labelColumn([0, 1]) }) }
   const plain: LossRecipe = { kind: 'cross-entropy', logits: 'a', classWeights: 'balanced' }
-  await expect(resolveRecipe({ loss: plain }, few)).rejects.toThrow(/of 4 classes, 2, 3 have no example/)
+  await expect(resolveRecipe({ loss: plain }, few)).rejects.toThrow(/classes without an example: 2, 3/)
 })
 
 test('mixup > gets the number of classes and the inputs from the model', async () => {

@@ -98,7 +98,7 @@ describe('token files', () => {
     )
     await writeFile(file, 'text')
     expect(await rejectedMessage('invalid-data', () => readTokens(file, { context: 9 }))).toMatch(
-      "does not begin with 'OITOKEN1'",
+      "does not start with 'OITOKEN1'",
     )
     expect(await rejectedMessage('io', () => readTokens(path('none'), { context: 9 }))).toMatch('no such file')
   })
