@@ -112,8 +112,8 @@ describe('readCsv and streamCsv', () => {
     expect(await failures('a,b\n1,"2"3\n', x)).toMatch('FILE:2: text follows a closing quote')
     expect(await failures('a,b\n"1"3,2\n', x)).toMatch('FILE:2: text follows a closing quote')
     expect(await failures('a,b\r1,2\r3,four\r', x)).toMatch("FILE:3: column 'b' is 'four'")
-    expect(await failures('a,b\n1,2"3\n', x)).toMatch('FILE:2: a quote stands in the middle of a field')
-    expect(await failures('a,a\n1,2\n', x)).toMatch("FILE:1: two columns are named 'a'")
+    expect(await failures('a,b\n1,2"3\n', x)).toMatch('FILE:2: a quote is in the middle of a field')
+    expect(await failures('a,a\n1,2\n', x)).toMatch("FILE:1: two columns have the name 'a'")
     expect(await failures('', x)).toBe('FILE: the file is empty')
     const integer: CsvOptions = { tensors: { y: { columns: 'a', as: 'integer' } } }
     expect(await failures('a\n1\n1.5\n', integer)).toBe("FILE:3: column 'a' is '1.5', not an integer")

@@ -132,7 +132,7 @@ describe('inputs and outputs', () => {
       'grad/w float32[2, 3]',
       'grad/c float32[3]',
     ])
-    expect(refusal(bytes, ['w', 'v*']).message).toMatch(/no floating-point input or tensor fits 'v\*'/)
+    expect(refusal(bytes, ['w', 'v*']).message).toMatch(/no floating-point input or tensor matches 'v\*'/)
     expect(refusal(bytes, 'table').code).toBe('invalid-option')
   })
 })
