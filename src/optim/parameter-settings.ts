@@ -2,47 +2,46 @@ import { checkBoolean, checkNames, checkNumber, count, nonNegative } from '../ut
 import { OnnxIreError } from '../util/errors.js'
 import type { BaseOptimizer } from './base-optimizer.js'
 
-/** How one parameter tensor is trained; what is left out is as for all the others. */
+/** Training settings of one parameter tensor. */
 export interface ParameterSettings {
   /** Factor on the learning rate; default 1. */
   readonly lrScale?: number
-  /** Replaces the base optimizer's weight decay. */
+  /** Weight decay; default that of the base optimizer. */
   readonly weightDecay?: number
   /**
-   * Default true. False: IRE leaves the tensor alone, which is then neither enhanced nor counted in the N of the global
-   * threshold.
+   * Whether IRE may enhance the tensor; default true. If false, its elements do not count in the N of the global threshold.
    */
   readonly enhanced?: boolean
   /**
-   * The step from which the tensor is trained; default 0. Before it the tensor and its moments stay as they are, it
-   * counts neither in the gradient norm nor in clipping, SAM's ascent or IRE's threshold, and no reply needs its
-   * gradient. Its own t, for Adam's bias correction and the first step of momentum, is `step - startStep`. IRE enhances it
-   * from the first refresh on that finds it trained.
+   * The first step at which the tensor is trained; default 0. Before this step the tensor and its moments do not change, no
+   * gradient of the tensor is needed, and it counts neither in the gradient norm, clipping and SAM's ascent nor in IRE's
+   * threshold. Its t, for Adam's bias correction and the first step of momentum, is `step - startStep`. IRE enhances the
+   * tensor from the first refresh after its start.
    */
   readonly startStep?: number
 }
 
-/** One tensor's settings at one step, with their defaults. */
+/** Settings of one tensor at one step, with defaults filled in. */
 export interface TensorPlan {
-  /** Updates of this tensor that came before. */
+  /** The number of earlier updates of this tensor. */
   readonly t: number
   readonly lrScale: number
   readonly weightDecay: number
 }
 
-/** Which tensors a step trains, and how. */
+/** The tensors that a step trains, and their settings. */
 export interface StepPlan {
-  /** The tensors with `startStep <= step`. */
+  /** Names of the tensors with `startStep <= step`. */
   readonly trained: readonly string[]
-  /** Those of them that IRE may enhance: their elements are the N of the threshold. */
+  /** Names of the trained tensors that IRE may enhance; their elements are the N of the threshold. */
   readonly enhanced: readonly string[]
   readonly of: (name: string) => TensorPlan
 }
 
 /**
- * The settings of all tensors at step `step`.
+ * Resolves the settings of all tensors at step `step`.
  * @param parameters the names of all tensors
- * @throws 'invalid-option' for a name that is no parameter, a misspelt or out-of-range field
+ * @throws 'invalid-option' for a name that is not a parameter, and for a misspelt or out-of-range field
  */
 export function planStep(
   base: BaseOptimizer,

@@ -1,30 +1,30 @@
 import { checkNames, checkNumber, count, invalidOption, nonNegative, unit } from '../util/check.js'
 
 /**
- * Drops the learning rate when a measure stops improving, as `torch.optim.lr_scheduler.ReduceLROnPlateau` with
+ * Drops of the learning rate when a metric stops improving, as `torch.optim.lr_scheduler.ReduceLROnPlateau` with
  * `threshold_mode='rel'`, counted in evaluations.
  */
 export interface PlateauSchedule {
   readonly kind: 'plateau'
-  /** Steps that the learning rate rises at first; default 0. */
+  /** Steps of the warm-up; default 0. */
   readonly warmup?: number
-  /** The measure to follow, by the name the caller knows it under; default its loss. */
+  /** Name of the validation metric to monitor; default the loss. */
   readonly metric?: string
   /** Whether smaller ('min', default) or larger ('max') is better. */
   readonly mode?: 'min' | 'max'
-  /** What a drop multiplies the learning rate by; default 0.1. */
+  /** Factor of a drop on the learning rate; default 0.1. */
   readonly factor?: number
-  /** How many evaluations without improvement are forgiven; the next one drops; default 10. */
+  /** Number of evaluations without improvement before the one that drops; default 10. */
   readonly patience?: number
   /** The least improvement that counts, as a share of the best value's magnitude; default 1e-4. */
   readonly threshold?: number
-  /** Evaluations after a drop that are not held against it; default 0. */
+  /** Evaluations after a drop that do not count as bad; default 0. */
   readonly cooldown?: number
-  /** The share of the base learning rate below which no drop goes; default 0. */
+  /** The smallest factor on the base learning rate; default 0. */
   readonly floor?: number
 }
 
-/** Where a plateau schedule stands: plain data for a checkpoint. */
+/** State of a plateau schedule: plain data for a checkpoint. */
 export interface PlateauState {
   /** The factor on the learning rate so far. */
   readonly factor: number

@@ -3,39 +3,39 @@ import { checkPlateau, type PlateauSchedule } from './plateau.js'
 
 /** A schedule that starts with a warm-up. */
 export interface WarmSchedule {
-  /** Steps that the learning rate rises, from its share 1 / warmup to the whole; default 0. */
+  /** Steps of the warm-up, in which the learning rate rises from 1 / warmup to 1 times its base; default 0. */
   readonly warmup?: number
 }
 
-/** A schedule that may count epochs. */
+/** A schedule that counts steps or epochs. */
 export interface TimedSchedule extends WarmSchedule {
   /**
-   * What the schedule counts: 'step' (default), or 'epoch' for one factor per epoch; `warmup`, `every` and `at` are then
+   * The unit of time: 'step' (default), or 'epoch' for one factor per epoch; `warmup`, `every` and `at` are then
    * numbers of epochs too.
    */
   readonly per?: 'step' | 'epoch'
 }
 
-/** Stays at the base learning rate. */
+/** A constant learning rate. */
 export interface ConstantSchedule extends WarmSchedule {
   readonly kind: 'constant'
 }
 
-/** Falls along half a cosine, or a line, over the whole run, as `CosineAnnealingLR` and `LinearLR`. */
+/** A decay along half a cosine, or a line, over the whole run, as `CosineAnnealingLR` and `LinearLR`. */
 export interface DecaySchedule<Kind extends 'cosine' | 'linear'> extends TimedSchedule {
   readonly kind: Kind
   /** The share of the base learning rate that is left at the end; default 0. */
   readonly floor?: number
 }
 
-/** Drops at once, as `StepLR` and `MultiStepLR`: exactly one of `every` and `at` is given. Both count from step 0. */
+/** Drops at single steps, as `StepLR` and `MultiStepLR`. Give either `every` or `at`; both count from step 0. */
 export interface StepSchedule extends TimedSchedule {
   readonly kind: 'step'
-  /** A drop whenever so many steps are over. */
+  /** Steps between drops. */
   readonly every?: number
-  /** Drops at these steps. */
+  /** Steps of the drops. */
   readonly at?: readonly number[]
-  /** What a drop multiplies the learning rate by; default 0.1. */
+  /** Factor of a drop on the learning rate; default 0.1. */
   readonly factor?: number
 }
 

@@ -4,35 +4,35 @@ import { arrayOf, type ParameterArrays } from './arrays.js'
 import type { FlatMask } from './ire/mask.js'
 import { type Optimizer, unwrap } from './optimizer.js'
 
-/** What an optimizer remembers between steps: plain data, saved with `saveState` and read back with `loadState`. */
+/** State of an optimizer between steps: plain data, saved with `saveState` and loaded with `loadState`. */
 export interface OptimizerState {
-  /** Updates done so far. */
+  /** Number of updates so far. */
   step: number
-  /** By moment ('momentum'; 'firstMoment', 'secondMoment'), then by parameter, in the parameter's precision. */
+  /** Arrays by moment ('momentum'; 'firstMoment', 'secondMoment'), then by parameter, in the parameter's precision. */
   readonly moments: Readonly<Record<string, Readonly<Record<string, FloatArray>>>>
-  /** IRE's mask; null without IRE and before the first refresh, where n = 0. */
+  /** IRE's mask; null without IRE and before the first refresh (n = 0). */
   mask: FlatMask | null
 }
 
-/** The state before the first step: zero moments, no mask. */
+/** Creates the state before the first step: zero moments, no mask. */
 export function initialState(optimizer: Optimizer, parameters: ParameterArrays): OptimizerState {
   const moments: Record<string, Record<string, FloatArray>> = {}
   for (const moment of unwrap(optimizer).base.moments) moments[moment] = mapArrays(parameters, zerosLike)
   return { step: 0, moments, mask: null }
 }
 
-/** A deep copy. */
+/** Copies a state. */
 export function cloneState({ step, moments, mask }: OptimizerState): OptimizerState {
   return {
     step,
     moments: mapArrays(moments, (moment) => mapArrays(moment, (array) => array.slice())),
-    mask, // never written to, only replaced
+    mask, // immutable
   }
 }
 
 /**
- * The moments of an optimizer.
- * @throws 'invalid-data' when the state belongs to another optimizer or other parameters
+ * Returns the moments of an optimizer.
+ * @throws 'invalid-data' if the state belongs to another optimizer or other parameters
  */
 export function momentsOf(
   optimizer: Optimizer,
@@ -48,7 +48,7 @@ export function momentsOf(
   return moments
 }
 
-/** A state laid flat for a file: named arrays, and numbers that JSON holds exactly. */
+/** A state as named arrays and JSON numbers, for a file. */
 export interface SavedState {
   /** '<moment>/<parameter>', 'flat/<parameter>' and, with `beta` > 0, 'curvature/<parameter>'. */
   readonly arrays: Readonly<Record<string, FloatArray | Uint8Array>>
@@ -58,7 +58,7 @@ export interface SavedState {
   }
 }
 
-/** Lays a state flat. The arrays are the state's own, not copies: write them out before the next step. */
+/** Converts a state to named arrays and numbers. The arrays are not copied: write them before the next step. */
 export function saveState({ step, moments, mask }: OptimizerState): SavedState {
   const arrays: Record<string, FloatArray | Uint8Array> = {}
   const put = (group: string, members: Readonly<Record<string, FloatArray | Uint8Array>>) => {
@@ -73,8 +73,8 @@ export function saveState({ step, moments, mask }: OptimizerState): SavedState {
 }
 
 /**
- * The state that `saveState` laid flat, in arrays of its own; training goes on from it bit for bit.
- * @throws 'checkpoint' when something is missing, left over, of another length or precision, or not a number
+ * Restores a state of `saveState`, in new arrays. Training continues bit for bit.
+ * @throws 'checkpoint' if an array or number is missing, unexpected, of another length or precision, or NaN
  */
 export function loadState(optimizer: Optimizer, parameters: ParameterArrays, saved: SavedState): OptimizerState {
   const { ire } = unwrap(optimizer)

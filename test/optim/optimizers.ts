@@ -38,7 +38,7 @@ export const bases: Readonly<Record<string, BaseOptimizerRecipe>> = {
 export const sams: Readonly<Record<string, Pick<OptimizerSpec, 'sam'>>> = {
   '': {},
   ', sam': { sam: { rho: 0.1 } },
-  ', adaptive sam': { sam: { rho: 0.3, adaptive: true } },
+  ', adaptive sam': { sam: { rho: 0.1, adaptive: true } },
 }
 
 export const ireOptions = { kappa: 1.5, gamma: 0.7, interval: 3, warmup: 5 } as const

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { baseOptimizers } from '../../optim/registry.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { recipeSchema } from '../../recipe/schema.js'
 import { usageError } from '../errors.js'
@@ -96,6 +97,8 @@ Losses: cross-entropy (classWeights: a list, or "balanced"), binary-cross-entrop
   { "kind": "combine", "tasks": { "kind": { "loss": { "kind": "cross-entropy", "logits": "a", "labels": "a_labels" } },
                                   "size": { "loss": { "kind": "huber", "output": "b", "targets": "sizes" }, "weight": 0.1 } } }
 
+Optimizers: ${optimizerHelp()}; each with "sam" and "ire" around it.
+
 Further fields: about, groups, decayVectors, layerDecay, trainable, batchNorm, clipNorm, clipValue, microBatch, ema, earlyStopping,
 evaluateEvery, checkpoints, mixup, weights; --schema describes each.`,
     )
@@ -144,3 +147,9 @@ const monitoredMetric = ({ best, earlyStopping, schedule }: Recipe): string =>
   earlyStopping?.metric ??
   (schedule?.kind === 'plateau' ? schedule.metric : undefined) ??
   'loss'
+
+/** Kinds and summaries of the base optimizers. */
+const optimizerHelp = (): string =>
+  Object.entries(baseOptimizers)
+    .map(([kind, { summary }]) => `${kind} (${summary})`)
+    .join(', ')

@@ -1,10 +1,10 @@
 import { OnnxIreError } from '../../util/errors.js'
 import type { Expr, Formula, Op } from './expr.js'
 
-/** Invocations per workgroup: what every WebGPU device allows. */
+/** Invocations per workgroup, which every WebGPU device supports. */
 export const WORKGROUP = 256
 
-/** The head of an entry point that is dispatched in x and y. */
+/** WGSL of the head of an entry point that is dispatched in x and y. */
 export const MAIN = `@compute @workgroup_size(${WORKGROUP})
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -12,25 +12,25 @@ fn main(
   @builtin(local_invocation_index) local: u32,
 ) {`
 
-/** WGSL of the number of the workgroup, within it. */
+/** WGSL of the workgroup index, in the body of the entry point. */
 export const GROUP = 'group.y * groups.x + group.x'
 
-/** WGSL of the number of the invocation, within it. */
+/** WGSL of the invocation index, in the body of the entry point. */
 export const INVOCATION = `(${GROUP}) * ${WORKGROUP}u + local`
 
-/** How a formula becomes a shader; names are those of the formula's arrays and scalars. */
+/** Options of `formulaToWgsl`. Names are those of the formula's arrays and scalars. */
 export interface ShaderOptions {
-  /** Elements per invocation. With 4 every array has a multiple of four elements, and starts on 16 bytes. */
+  /** Elements per invocation. With 4, the length of every array is a multiple of four, and arrays are aligned to 16 bytes. */
   readonly width: 1 | 4
-  /** Arrays whose buffers change from call to call; they are bound in a group of their own. */
+  /** Arrays whose buffers change from call to call; they are bound in group 2. */
   readonly fed?: readonly string[]
-  /** Arrays of 0 and 1 that are kept as bits, 32 elements to a word, from word `call.offset` on. They are only read. */
+  /** Read-only arrays of 0 and 1 that are stored as bits, 32 elements per word, from word `call.offset` on. */
   readonly bits?: readonly string[]
-  /** WGSL that the shader starts with; its bindings are in group 0 from binding 1 on. */
+  /** WGSL before the entry point; its bindings are in group 0 from binding 1 on. */
   readonly preamble?: string
-  /** Scalars that are found on the device: their WGSL, of type f32. */
+  /** WGSL of scalars that are computed on the device, of type f32. */
   readonly found?: Readonly<Record<string, string>>
-  /** WGSL of a bool: where it holds nothing is written. */
+  /** WGSL of a boolean; if true, nothing is written. */
   readonly unless?: string
 }
 
@@ -43,17 +43,17 @@ export interface ShaderArray {
 /** A compute shader, entry point `main`, for ceil(items / 256) workgroups in x and y. */
 export interface Shader {
   readonly code: string
-  /** The storage buffers, bindings 0, 1, ... of group 1. */
+  /** Storage buffers: bindings 0, 1, ... of group 1. */
   readonly arrays: readonly ShaderArray[]
-  /** The storage buffers that change from call to call, bindings 0, 1, ... of group 2. */
+  /** Storage buffers that change from call to call: bindings 0, 1, ... of group 2. */
   readonly fed: readonly ShaderArray[]
-  /** The numbers of `call.scalars`, in order. */
+  /** Names of the values of `call.scalars`, in order. */
   readonly scalars: readonly string[]
 }
 
 /**
- * WGSL of what every shader is told by its call, a uniform of group 0, binding 0.
- * @param scalars how many numbers there are
+ * WGSL of the arguments of a dispatch, a uniform of group 0, binding 0.
+ * @param scalars the number of scalars
  */
 export const callStruct = (scalars: number): string => `struct Call {
   count: u32,
@@ -64,21 +64,21 @@ export const callStruct = (scalars: number): string => `struct Call {
 }
 @group(0) @binding(0) var<uniform> call: Call;`
 
-/** WGSL of number `i` of the call. */
+/** WGSL of scalar `i` of a dispatch. */
 export const callScalar = (i: number): string => `call.scalars[${i >> 2}].${'xyzw'[i & 3]}`
 
-/** Bytes before the numbers of a call: `count`, `offset`, `stage` and `rest`. */
+/** Bytes before the scalars of a dispatch: `count`, `offset`, `stage` and `rest`. */
 export const CALL_HEAD = 16
 
 /**
- * A formula as a compute shader: `call.count` items of `width` elements, each computed by one invocation, results in place
- * of the arrays they are named after. Arithmetic is that of float32.
- * @throws 'invalid-option' for a constant that float32 cannot hold, and for sums of squares, which need more than one pass
+ * Converts a formula to a compute shader in float32. Each of `call.count` invocations computes `width` elements, and writes
+ * results to the arrays of their names.
+ * @throws 'invalid-option' for a constant beyond float32, and for sums of squares, which need more than one pass
  */
 export function formulaToWgsl(formula: Formula, options: ShaderOptions): Shader {
   const { width, fed = [], bits = [], preamble = '', found = {}, unless } = options
   if (Object.keys(formula.squares).length > 0)
-    throw new OnnxIreError('invalid-option', 'a shader computes elements, and no sums of squares')
+    throw new OnnxIreError('invalid-option', 'a shader cannot compute sums of squares')
   const written = Object.keys(formula.outputs)
   const names = [...new Set([...formula.arrays, ...written])]
   const scalars = formula.scalars.filter((name) => !Object.hasOwn(found, name))
@@ -163,6 +163,9 @@ function unpacked(words: string, width: 1 | 4): string {
 function literal(value: number): string {
   const rounded = Math.fround(value)
   if (!Number.isFinite(rounded))
-    throw new OnnxIreError('invalid-option', `a formula has the constant ${value}; float32 holds up to 3.4e38`)
+    throw new OnnxIreError(
+      'invalid-option',
+      `a formula has the constant ${value}, beyond the range of float32 (3.4e38)`,
+    )
   return `${rounded}f`
 }

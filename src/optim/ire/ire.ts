@@ -8,8 +8,8 @@ export interface IreOptions {
   /** The enhancement: flat coordinates move (1 + kappa) times as far; >= 0. */
   readonly kappa: number
   /**
-   * The share of coordinates treated as flat. The paper stays in (0.5, 1); the whole of [0, 1] is accepted, because the
-   * ends are useful controls: 1 enhances everything, 0 only the coordinates of least curvature.
+   * The share of coordinates treated as flat. The paper uses (0.5, 1); all of [0, 1] is accepted, because the ends are useful
+   * controls: 1 enhances everything, 0 only the coordinates of least curvature.
    */
   readonly gamma: number
   /** Steps between two refreshes of the mask (K); default 10. */
@@ -21,7 +21,7 @@ export interface IreOptions {
   /** Scale kappa by the learning rate's schedule, lr_t / lr; default false. */
   readonly kappaDecay?: boolean
   /**
-   * Where h comes from. 'sampled' (default): the squared gradient against labels sampled from the model's own output,
+   * The source of h. 'sampled' (default): the squared gradient against labels sampled from the model's own output,
    * one extra gradient per refresh. 'empirical': the squared true gradient, at no cost. 'hutchinson': v * Hv with a
    * random v of -1 and 1, the diagonal of the exact Hessian in expectation (Hutchinson 1990); it has a sign, and
    * coordinates of negative curvature are flat.
@@ -44,7 +44,7 @@ export const ireOptions: OptionSpecs<IreOptions> = {
   },
 }
 
-/** An optimizer whose displacement is enlarged along flat coordinates. */
+/** An optimizer with a larger displacement along flat coordinates. */
 export interface IreOptimizer extends Readonly<Required<IreOptions>> {
   readonly kind: 'ire'
   readonly inner: BaseOptimizer | SamOptimizer
@@ -52,8 +52,8 @@ export interface IreOptimizer extends Readonly<Required<IreOptions>> {
 
 /**
  * Implicit Regularization Enhancement (Wang et al. 2024, arXiv 2405.20763, Algorithm 1) around any base optimizer, with
- * or without SAM: theta <- theta + (1 + kappa n) d, where d is the base's displacement and n = 1 on the flat
- * coordinates. Moments do not see the enhancement; decoupled weight decay is part of d and is enhanced with it.
+ * or without SAM: theta <- theta + (1 + kappa n) d, with d the base's displacement and n = 1 on the flat
+ * coordinates. The enhancement does not affect the moments; decoupled weight decay is part of d and is enhanced with it.
  *
  * @throws 'invalid-option'
  */

@@ -4,13 +4,13 @@ import { type Bytes, block, code, type Func, get, i32, memory, repeatWhile, set,
 import { getWasm, MEMORY_BYTES } from '../expr/wasm/instance.js'
 
 /**
- * The k-th largest number over all arrays together, exactly, in linear time, without sorting or copying; ranked by
- * magnitude it is the magnitude itself. Null where a number is infinite or NaN.
+ * Selects the k-th largest number over all arrays together, exactly, in linear time, without sorting or copying. Ranked by
+ * magnitude, the result is the magnitude. Returns null if a number is infinite or NaN.
  *
- * IEEE bit patterns order like the magnitudes they stand for. A histogram over the upper 16 bits finds the bin of the k-th
- * largest, and a second one over the lower 16 bits of that bin's members the number itself; float64 needs four.
+ * IEEE bit patterns of magnitudes order like the magnitudes. A histogram of the upper 16 bits finds the bin of the k-th
+ * largest number, and a second histogram, of the lower 16 bits in this bin, the number itself; float64 needs four.
  * @param k from 1 (the largest) to the number of elements
- * @throws 'invalid-option' when there is no k-th element
+ * @throws 'invalid-option' if k is out of range
  */
 export function kthLargest(arrays: readonly FloatArray[], k: number, order: Order): number | null {
   const total = arrays.reduce((sum, array) => sum + array.length, 0)
@@ -21,11 +21,11 @@ export function kthLargest(arrays: readonly FloatArray[], k: number, order: Orde
   return found === null ? null : found + 0 // -0 and 0 are a tie, and 0 stands for both
 }
 
-/** The upper 16 bits of infinity; everything from there on is infinite or NaN. */
+/** The upper 16 bits of a float32 infinity. Larger values are NaN. */
 const INFINITY32 = 0x7f80
 const SIGN = 0x8000
 
-/** `kthLargest` of float32 numbers: raw bits are counted, and the counts are put in order. */
+/** Selects among float32 numbers: counts raw bits, and orders the counts. */
 export function selectFloat32(arrays: readonly Float32Array[], k: number, order: Order): number | null {
   const counts = countUpperDigits(arrays)
   if ([0, SIGN].some((sign) => counts.subarray(sign | INFINITY32, sign + SIGN).some((n) => n > 0))) return null
@@ -40,13 +40,13 @@ export function selectFloat32(arrays: readonly Float32Array[], k: number, order:
   return float32[0]!
 }
 
-/** In place. */
+/** Counts by magnitude, from counts by raw bits; in place. */
 const byMagnitude = (counts: Uint32Array): Uint32Array => {
   for (let i = 0; i < SIGN; i++) counts[i]! += counts[SIGN | i]!
   return counts.subarray(0, SIGN)
 }
 
-/** Negative numbers first, those of the largest bits at the very first. */
+/** Counts in ascending order of value, from counts by raw bits: negative numbers have descending bits. */
 const byValue = (counts: Uint32Array): Uint32Array => {
   const ordered = new Uint32Array(counts.length)
   ordered.set(counts.slice(SIGN).reverse())
@@ -54,15 +54,15 @@ const byValue = (counts: Uint32Array): Uint32Array => {
   return ordered
 }
 
-/** The upper bits that `byValue` puts at `index`. */
+/** The raw upper bits of index `index` of `byValue`. */
 const bitsOfValue = (index: number): number => (index < SIGN ? 0xffff - index : index - SIGN)
 
 const words32 = new Int32Array(1)
 const float32 = new Float32Array(words32.buffer)
 
 /**
- * The order-preserving map of one word w of a number whose sign is s (-1 where the sign bit is set, else 0):
- * (w & keep) ^ (s & flip) ^ top, where `top` is for the word with the sign bit only.
+ * The order-preserving map of one word w of a number with sign s (-1 if the sign bit is set, else 0):
+ * (w & keep) ^ (s & flip) ^ top; `top` applies to the word with the sign bit only.
  */
 interface OrderMap {
   readonly keep: number
@@ -73,12 +73,12 @@ interface OrderMap {
 const magnitudeOrder: OrderMap = { keep: 0x7fffffff, flip: 0, top: 0 }
 const valueOrder: OrderMap = { keep: -1, flip: 0x7fffffff, top: 0x80000000 }
 
-/** The upper 16 bits of infinity; everything from there on is infinite or NaN. */
+/** The upper 16 bits of a float64 infinity. Larger values are NaN. */
 const INFINITY64 = 0x7ff0
 
 /**
- * `kthLargest` of numbers some of which are float64, in four passes of 16 bits: float32 ones are widened, which keeps their
- * order.
+ * Selects among numbers of both precisions, in four passes of 16 bits. float32 numbers are converted to float64, which
+ * preserves their order.
  */
 export function selectFloat64(arrays: readonly FloatArray[], k: number, order: Order): number | null {
   const map = order === 'magnitude' ? magnitudeOrder : valueOrder
@@ -101,7 +101,7 @@ export function selectFloat64(arrays: readonly FloatArray[], k: number, order: O
   return float64[0]!
 }
 
-/** Counts digit `pass` of the keys whose earlier digits are those of `high` and `low`. */
+/** Counts digit `pass` of the keys whose earlier digits equal those of `high` and `low`. */
 function countDigit(
   array: FloatArray,
   pass: number,
@@ -126,10 +126,10 @@ function countDigit(
   }
 }
 
-/** -1 where the key is that of a negative number, 0 otherwise: its top bit is clear, and set for the others. */
+/** -1 for the key of a negative number, whose top bit is clear, else 0. */
 const signOf = (key: number, { top }: OrderMap): number => (top === 0 || key < 0 ? 0 : -1)
 
-/** Whether anything counted by the upper 16 bits of its key is infinite or NaN, of either sign. */
+/** Whether a histogram of the upper 16 bits of keys counts an infinity or NaN. */
 function anyNotFinite(histogram: Uint32Array, { top }: OrderMap): boolean {
   const any = (from: number, to: number) => histogram.subarray(from, to).some((n) => n > 0)
   return top === 0 ? any(INFINITY64, 0x8000) : any(INFINITY64 + 0x8000, 0x10000) || any(0, 0x8000 - INFINITY64)
@@ -141,10 +141,10 @@ float64[0] = 1 // 0x3ff00000 00000000 tells which word is the high one on this m
 const HIGH = words64[1] === 0 ? 0 : 1
 const LOW = 1 - HIGH
 
-/** What numbers are ranked by: their magnitude, or their value with its sign. */
+/** The order of a ranking: by magnitude, or by signed value. */
 export type Order = 'magnitude' | 'value'
 
-/** The bin that holds the `rank`-th largest, and its rank within that bin. */
+/** Finds the bin of the `rank`-th largest number, and its rank within this bin. */
 export function findBin(histogram: Uint32Array, rank: number): { readonly index: number; readonly rank: number } {
   let left = rank
   let index = histogram.length - 1
@@ -152,15 +152,15 @@ export function findBin(histogram: Uint32Array, rank: number): { readonly index:
   return { index, rank: left }
 }
 
-/** The values of a digit of 16 bits. */
+/** The number of values of a 16-bit digit. */
 const VALUES = 0x10000
-/** The counts lie at 0, a chunk of the words behind them. */
+/** Memory layout: the counts at 0, then a chunk of words. */
 const WORDS_AT = 4 * VALUES
 const CHUNK = Math.min(8192, (MEMORY_BYTES - WORDS_AT) / 4)
 
 /**
- * How many of the float32 numbers have each upper digit, the 16 bits of sign, exponent and leading mantissa bits.
- * @returns by the value of the digit; the caller's until digits are counted again
+ * Counts the upper digits of float32 numbers: 16 bits of sign, exponent and leading mantissa.
+ * @returns counts by digit, valid until the next call of a counting function
  */
 export function countUpperDigits(arrays: readonly Float32Array[]): Uint32Array {
   const wasm = instance()
@@ -175,8 +175,8 @@ export function countUpperDigits(arrays: readonly Float32Array[]): Uint32Array {
 }
 
 /**
- * How many of those numbers whose word satisfies (word & mask) = pattern have each lower digit.
- * @returns by the value of the digit; the caller's until digits are counted again
+ * Counts the lower digits of the numbers whose word satisfies (word & mask) = pattern.
+ * @returns counts by digit, valid until the next call of a counting function
  */
 export function countLowerDigits(arrays: readonly Float32Array[], mask: number, pattern: number): Uint32Array {
   const wasm = instance()
@@ -193,7 +193,7 @@ export function countLowerDigits(arrays: readonly Float32Array[], mask: number, 
 
 const wordsOf = ({ buffer, byteOffset, length }: Float32Array) => new Int32Array(buffer, byteOffset, length)
 
-/** @param zeros whether a word of zeros is counted: what fills up the last four is taken off again */
+/** @param zeros whether `run` counts a word of zeros; the padding of the last four words is then subtracted */
 function countInChunks(arrays: readonly Float32Array[], run: (count: number) => void, zeros = true): Uint32Array {
   const { buffer } = getWasm()!
   const counts = new Uint32Array(buffer, 0, VALUES).fill(0)
@@ -234,7 +234,7 @@ function instance(): Exports | null {
   return exports
 }
 
-/** Adds 1 to the count of the digit on the stack. */
+/** Code that increments the count of the digit on the stack. */
 const increment = (address: number): Bytes => [
   ...[...i32(2), ...code('i32.shl'), ...tee(address), ...get(address)],
   ...memory('i32.load', 0),
@@ -242,7 +242,7 @@ const increment = (address: number): Bytes => [
   ...memory('i32.store', 0),
 ]
 
-/** Moves on by four words; leaves whether there are more. */
+/** Code that advances by four words, and leaves on the stack whether words remain. */
 const next = (at: number, end: number): Bytes => [
   ...[...get(at), ...i32(16), ...code('i32.add'), ...tee(at)],
   ...[...get(end), ...code('i32.lt_s')],
@@ -250,7 +250,7 @@ const next = (at: number, end: number): Bytes => [
 
 const bytesOf = (count: number, end: number): Bytes => [...get(count), ...i32(2), ...code('i32.shl'), ...set(end)]
 
-/** Parameter: the number of words, a multiple of four. */
+/** Counts upper digits. Parameter: the number of words, a multiple of four. */
 const upperFunc: Func = {
   name: 'upper',
   parameters: ['i32'],
@@ -265,7 +265,7 @@ const upperFunc: Func = {
   ],
 }
 
-/** Parameters: the number of words, a multiple of four; mask; pattern. Most fours hold no such word and are passed over. */
+/** Counts lower digits. Parameters: the number of words, a multiple of four; mask; pattern. Skips four words if none matches. */
 const lowerFunc: Func = {
   name: 'lower',
   parameters: ['i32', 'i32', 'i32'],

@@ -1,13 +1,13 @@
-/** A piece of WebAssembly's binary format. */
+/** Bytes of WebAssembly's binary format. */
 export type Bytes = readonly number[]
 
-/** The types of values, by their codes. */
+/** Codes of the value types. */
 export const types = { i32: 0x7f, f64: 0x7c, v128: 0x7b } as const
 
-/** A type of a local, a parameter or a result. */
+/** The type of a local, parameter or result. */
 export type ValueType = keyof typeof types
 
-/** Instructions by name; those of vectors follow the prefix 0xfd. */
+/** Opcodes of instructions without prefix. */
 const plain = {
   block: 0x02,
   loop: 0x03,
@@ -83,10 +83,10 @@ const vector = {
   'f64x2.convert_low_i32x4_s': 0xfe,
 } as const
 
-/** An instruction that is assembled here. */
+/** A supported instruction. */
 export type Instruction = keyof typeof plain | keyof typeof vector
 
-/** The code of an instruction with its immediate operands. */
+/** Encodes an instruction with its immediate operands. */
 export const code = (name: Instruction, ...immediates: readonly number[]): number[] =>
   name in vector
     ? [0xfd, ...unsigned(vector[name as keyof typeof vector]), ...immediates]
@@ -97,12 +97,12 @@ export const set = (local: number): number[] => code('local.set', ...unsigned(lo
 export const tee = (local: number): number[] => code('local.tee', ...unsigned(local))
 export const i32 = (value: number): number[] => code('i32.const', ...signed(value))
 
-/** An access to memory: the address on the stack plus `offset`; `lane` where one of a vector is meant. */
+/** Encodes a memory access at the address on the stack plus `offset`; `lane` for accesses of one lane of a vector. */
 export const memory = (name: Instruction, offset: number, lane?: number): number[] =>
-  // The alignment is a hint; 0 promises nothing.
+  // The alignment is only a hint.
   code(name, 0, ...unsigned(offset), ...(lane === undefined ? [] : [lane]))
 
-/** Repeats `body`, which leaves an i32 on the stack, while that is not 0. */
+/** A loop that repeats `body` while the i32 that it leaves on the stack is not 0. */
 export const repeatWhile = (...body: readonly Bytes[]): number[] => [
   ...code('loop', NO_RESULT),
   ...body.flat(),
@@ -110,14 +110,14 @@ export const repeatWhile = (...body: readonly Bytes[]): number[] => [
   ...code('end'),
 ]
 
-/** A body that `br_if 0` leaves. */
+/** A block; `br_if 0` in its body jumps to its end. */
 export const block = (...body: readonly Bytes[]): number[] => [
   ...code('block', NO_RESULT),
   ...body.flat(),
   ...code('end'),
 ]
 
-/** An exported function without result. Its parameters are its first locals. */
+/** An exported function without result. The first locals are the parameters. */
 export interface Func {
   readonly name: string
   readonly parameters: readonly ValueType[]
@@ -125,7 +125,7 @@ export interface Func {
   readonly body: Bytes
 }
 
-/** A module of these functions over one imported memory, `host.memory`. */
+/** Assembles a module of functions over one imported memory, `host.memory`. */
 export function assemble(functions: readonly Func[], pages: number): Uint8Array<ArrayBuffer> {
   const vectorOf = (items: readonly Bytes[]) => [...unsigned(items.length), ...items.flat()]
   const section = (id: number, content: Bytes) => [id, ...unsigned(content.length), ...content]
@@ -147,7 +147,7 @@ export function assemble(functions: readonly Func[], pages: number): Uint8Array<
 
 const NO_RESULT = 0x40
 
-/** LEB128. */
+/** Encodes an unsigned integer as LEB128. */
 function unsigned(value: number): number[] {
   const bytes: number[] = []
   for (let left = value; ; left >>>= 7) {

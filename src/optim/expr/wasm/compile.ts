@@ -17,20 +17,20 @@ import {
   widenSum,
 } from './vector.js'
 
-/** Elements per chunk: those of five arrays stay in the second-level cache. */
+/** Elements per chunk: the chunks of five arrays fit the second-level cache. */
 const CHUNK = 4096
 
-/** The arrays of a kernel. */
+/** Types of a kernel's arrays. */
 export interface ArrayTypes {
   readonly precision: 'single' | 'double'
-  /** The names of those that are bytes. */
+  /** Names of the arrays of bytes. */
   readonly bytes: ReadonlySet<string>
 }
 
 /**
- * A formula as WebAssembly, a vector at a time. The arrays stay what they are: a chunk of each is copied into the module's
- * memory and back. In double precision some may be float32; they are widened, and rounded once.
- * @returns null where there is no WebAssembly
+ * Compiles a formula to a WebAssembly kernel that computes a vector at a time. Chunks of the arrays are copied to the
+ * module's memory and back. In double precision, float32 arrays are converted, and results rounded once.
+ * @returns null if WebAssembly is unavailable
  */
 export function compileFormula(formula: Formula, { precision, bytes }: ArrayTypes): Kernel | null {
   const host = getWasm()
@@ -64,14 +64,14 @@ export function compileFormula(formula: Formula, { precision, bytes }: ArrayType
   }
 }
 
-/** A view of some elements; it is made faster from a buffer than from another view. */
+/** A view of some elements. Creating it from the buffer is faster than `subarray`. */
 function viewOf(array: FloatArray | Uint8Array, from: number, n: number): FloatArray | Uint8Array {
   if (n === array.length) return array
   if (array instanceof Float32Array) return new Float32Array(array.buffer, array.byteOffset + 4 * from, n)
   return array.subarray(from, from + n)
 }
 
-/** Scalars, then sums, then a chunk of every array. */
+/** Lays out the memory: scalars, then sums, then a chunk of every array. */
 function layout(formula: Formula, bytes: ReadonlySet<string>, { width }: Vector) {
   const names = [...new Set([...formula.arrays, ...Object.keys(formula.outputs)])]
   const squares = Object.keys(formula.squares)
@@ -94,23 +94,23 @@ function layout(formula: Formula, bytes: ReadonlySet<string>, { width }: Vector)
   return { places, chunk }
 }
 
-/** Where a chunk of what a formula reads and writes lies in memory: the byte offsets. */
+/** Byte offsets of a formula's scalars, arrays and sums in memory. */
 export interface MemoryLayout {
-  /** In the precision of the vectors, as the arrays are. */
+  /** Scalars are in the precision of the vectors, like the arrays. */
   readonly scalars: Readonly<Record<string, number>>
   readonly arrays: Readonly<Record<string, number>>
-  /** Which arrays hold bytes instead. */
+  /** Names of the arrays of bytes. */
   readonly bytes: ReadonlySet<string>
-  /** Sums of squares, float64. */
+  /** Sums of squares are float64. */
   readonly squares: Readonly<Record<string, number>>
 }
 
-/** The parameter and the first locals of the function. */
+/** Indices of the function's parameter and first locals. */
 const [COUNT, AT, END, LANES, COUNTS] = [0, 1, 2, 3, 4] as const
 
 /**
- * A function of the number of elements, at least 1, that computes a formula on a chunk of them, a vector at a time. Arrays
- * have room for whole vectors; what is written past the count is worth nothing, and no sum has it.
+ * Emits a function of the number of elements, at least 1, that computes a formula on a chunk, a vector at a time. Arrays have
+ * room for whole vectors; values past the count are undefined, and sums exclude them.
  */
 export function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Func {
   const { values, uniform, outputs, squares } = linearize(formula)

@@ -1,20 +1,20 @@
 import { assemble, code, type Func, i32, memory } from './assembler.js'
 
-/** The little of the WebAssembly API that is used here; the core knows no platform's types. */
+/** The part of the WebAssembly API that this file uses. The core has no platform types. */
 interface WebAssemblyApi {
   readonly Memory: new (size: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer }
   readonly Module: new (bytes: Uint8Array) => object
   readonly Instance: new (module: object, imports: object) => { readonly exports: unknown }
 }
 
-/** What one page of WebAssembly's memory holds. */
+/** Bytes of one page of WebAssembly memory. */
 const PAGE = 2 ** 16
 const PAGES = 8
 
-/** The memory that all modules share. Every call is over before the next begins: what it holds need not outlive one. */
+/** The memory that all modules share. Its contents are valid during one kernel call only. */
 export interface Wasm {
   readonly buffer: ArrayBuffer
-  /** The exported functions of a module. */
+  /** Compiles a module, and returns its exported functions. */
   instantiate<Exports>(functions: readonly Func[]): Exports
 }
 
@@ -23,7 +23,7 @@ export const MEMORY_BYTES = PAGES * PAGE
 
 let host: Wasm | null | undefined
 
-/** Null where there is no WebAssembly with vectors, or where a content security policy refuses to compile it. */
+/** Returns the shared memory; null if WebAssembly with vectors is unavailable or forbidden by a content security policy. */
 export function getWasm(): Wasm | null {
   if (host === undefined) host = startWasm()
   return host
@@ -38,7 +38,7 @@ function startWasm(): Wasm | null {
     return {
       buffer: memory.buffer,
       instantiate: <Exports>(functions: readonly Func[]) => {
-        // Compiled at once, for steps may be synchronous; browsers allow it for small modules.
+        // Synchronous, because steps may be synchronous; browsers allow this for small modules.
         const module = new api.Module(assemble(functions, PAGES))
         return new api.Instance(module, { host: { memory } }).exports as Exports
       },
@@ -48,7 +48,7 @@ function startWasm(): Wasm | null {
   }
 }
 
-/** Doubles a vector: compiles where vectors are known. */
+/** A function with vector instructions, which compiles only if the engine supports them. */
 const probe: Func = {
   name: 'probe',
   parameters: [],

@@ -1,18 +1,18 @@
 import type { Op } from '../expr.js'
 import { type Bytes, code, get, type Instruction, memory, set, tee } from './assembler.js'
 
-/** The instructions on vectors of 16 bytes that hold numbers of one precision. */
+/** Instructions for vectors of 16 bytes in one precision. */
 export interface Vector {
   readonly type: 'f32x4' | 'f64x2'
   /** Bytes of one number. */
   readonly width: 4 | 8
-  /** A vector of one number that is read from memory. */
+  /** Loads one number from memory into all lanes. */
   readonly splatFrom: Instruction
-  /** For each 32 bits of a vector, which of its numbers they belong to. */
+  /** Index of the number that each 32-bit lane belongs to. */
   readonly lanes: readonly number[]
   readonly fromWords: Instruction
   readonly toWords: Instruction
-  /** Stores as many bytes as a vector has numbers. */
+  /** Stores one byte per number of a vector. */
   readonly storeBytes: Instruction
 }
 
@@ -36,7 +36,7 @@ export const double: Vector = {
   storeBytes: 'v128.store16_lane',
 }
 
-/** A vector of `x` alone. */
+/** A vector with `x` in all lanes. */
 export function splat(x: number, { width }: Vector): number[] {
   const view = new DataView(new ArrayBuffer(16))
   for (let at = 0; at < 16; at += width)
@@ -48,7 +48,7 @@ export function splat(x: number, { width }: Vector): number[] {
 /** Applies an operation to vectors. */
 export function applyOp(op: Op, operands: readonly Bytes[], vector: Vector): number[] {
   const { type } = vector
-  // A comparison has all bits set where it holds; anded with those of 1 that is 1.
+  // A true comparison has all bits set; a bitwise and with 1.0 gives 1.0.
   const oneWhere = (comparison: 'le' | 'lt' | 'gt', of: Bytes) => [
     ...of,
     ...code(`${type}.${comparison}`),
@@ -62,20 +62,20 @@ export function applyOp(op: Op, operands: readonly Bytes[], vector: Vector): num
   return [...oneWhere('gt', withZero), ...oneWhere('lt', withZero), ...code(`${type}.sub`)]
 }
 
-/** Numbers from the bytes at an address. */
+/** Loads bytes at an address as numbers. */
 export const loadBytes = (address: Bytes, offset: number, { fromWords }: Vector): number[] => [
   ...[...address, ...memory('v128.load32_zero', offset)],
   ...[...code('i16x8.extend_low_i8x16_u'), ...code('i32x4.extend_low_i16x8_u'), ...code(fromWords)],
 ]
 
-/** Numbers as bytes. Of both narrowings only the first operand's lanes are stored: any second one will do. */
+/** Stores numbers as bytes. Only the lanes of the first operand of both narrowings are stored; the second is arbitrary. */
 export const storeBytes = (address: Bytes, x: Bytes, offset: number, { toWords, storeBytes }: Vector): number[] => [
   ...address,
   ...[...x, ...code(toWords), ...x, ...code('i16x8.narrow_i32x4_s')],
   ...[...x, ...code('i8x16.narrow_i16x8_u'), ...memory(storeBytes, offset, 0)],
 ]
 
-/** Two locals that sum squares in double precision, with a third one to use. */
+/** Locals of a sum in double precision: two partial sums and a temporary. */
 export interface Sum {
   readonly low: number
   readonly high: number
@@ -95,12 +95,12 @@ const addProduct = (sum: number, a: Bytes, b: Bytes): number[] => [
   ...[...code('f64x2.mul'), ...code('f64x2.add'), ...set(sum)],
 ]
 
-/** Adds numbers that are 0 or 1, in their own precision: `widened` ends it. */
+/** Adds numbers that are 0 or 1, in their own precision; `widenSum` converts the sum afterwards. */
 export const addBooleans = (x: number, { low }: Sum, { type }: Vector): number[] => [
   ...[...get(low), ...get(x), ...code(`${type}.add`), ...set(low)],
 ]
 
-/** A sum of truths becomes one in double precision. */
+/** Converts a sum of booleans to double precision. */
 export const widenSum = ({ low, high }: Sum, { type }: Vector): number[] =>
   type === 'f64x2'
     ? []
@@ -109,7 +109,7 @@ export const widenSum = ({ low, high }: Sum, { type }: Vector): number[] =>
         ...[...get(low), ...code('f64x2.promote_low_f32x4'), ...set(low)],
       ]
 
-/** The sum as one f64. */
+/** Reduces a sum to one f64. */
 export const totalOf = ({ low, high }: Sum): number[] => [
   ...[...get(low), ...get(high), ...code('f64x2.add'), ...tee(low), ...code('f64x2.extract_lane', 0)],
   ...[...get(low), ...code('f64x2.extract_lane', 1), ...code('f64.add')],
