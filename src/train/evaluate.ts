@@ -22,21 +22,27 @@ import { prepareBatch } from './validate-batch.js'
 export interface EvaluateOptions {
   readonly loss: Loss
   readonly runtime: Runtime
-  /** What is measured beside the loss. Default: `accuracy` where the loss is about classes. */
+  /** Metrics in addition to the loss. Default: `accuracy` for losses over classes. */
   readonly metrics?: readonly Metric[]
-  /** Examples per run. Default 32. */
+  /** Number of examples per run of the model. Default 32. */
   readonly batchSize?: number
-  /** Called after every batch with the number of examples seen: for progress. */
+  /** Called after every batch with the number of examples so far, to show progress. */
   readonly onBatch?: (examples: number) => void
 }
 
 /**
- * Loss and metrics of a model as it is over a data set. Nothing of it is differentiated, so operators without a gradient
- * do not matter. Throws `unsupported-operator`, `invalid-model`, `invalid-data`, `invalid-option`, `runtime`.
+ * Evaluates loss and metrics of a model over a data set. The model is not differentiated, so it may have operators without a
+ * gradient.
+ *
+ * @example
+ * const runtime = node()
+ * const { loss, accuracy } = await evaluateModel(await readModel('model.onnx'), data, { loss: crossEntropy(), runtime })
+ *
+ * @throws OnnxIreError `unsupported-operator`, `invalid-model`, `invalid-data`, `invalid-option`, `runtime`
  */
 export async function evaluateModel(model: Model, data: DatasetOrStream, options: EvaluateOptions): Promise<Measures> {
   const { batchSize = 32, runtime, onBatch } = options
-  const programs = new Programs(evaluationOnly(model, options), HostBackend.forEvaluation(runtime))
+  const programs = new Programs(buildEvaluation(model, options), HostBackend.forEvaluation(runtime))
   try {
     return await evaluateBatches(programs, data, batchSize, { parameters: {}, statistics: {} }, onBatch)
   } finally {
@@ -44,7 +50,7 @@ export async function evaluateModel(model: Model, data: DatasetOrStream, options
   }
 }
 
-/** Loss and metrics over a data set, in the evaluation form, with these parameters. */
+/** Evaluates loss and metrics over a data set with the given parameters. */
 export async function evaluateBatches<T extends TensorMap>(
   programs: Programs<T>,
   data: DatasetOrStream,
@@ -55,23 +61,23 @@ export async function evaluateBatches<T extends TensorMap>(
   const { graphs } = programs
   checkData('evaluate: the data', data)
   if (data.length !== undefined) programs.checkSizes(data.length, batchSize)
-  const tally = new MetricAccumulator(graphs.measured.evaluation)
+  const accumulator = new MetricAccumulator(graphs.metrics.evaluation)
   let seen = 0
   for await (const { tensors, size } of batches(data, { batchSize })) {
     const batch = prepareBatch(tensors, graphs.data, graphs.loss.labels)
-    tally.add(await programs.evaluate(batch, size, at.parameters, at.statistics))
+    accumulator.add(await programs.evaluate(batch, size, at.parameters, at.statistics))
     seen += size
     onBatch?.(seen)
   }
-  return tally.measures()
+  return accumulator.measures()
 }
 
-/** Graphs of which only the evaluation is of use: with the model's own tensors inside, and nothing to train. */
-function evaluationOnly(model: Model, { loss, metrics }: EvaluateOptions): TrainingGraphs {
+/** Builds an evaluation graph with the tensors of the model as constants. The other graphs are not used. */
+function buildEvaluation(model: Model, { loss, metrics }: EvaluateOptions): TrainingGraphs {
   const graph = importGraph(model)
   const built = loss.build(graph.outputs)
-  const measured = buildMetrics(metrics ?? [accuracy()], built, metrics !== undefined)
-  const outputs = new Map([...lossOutputs(built), ...measured.outputs])
+  const builtMetrics = buildMetrics(metrics ?? [accuracy()], built, metrics !== undefined)
+  const outputs = new Map([...lossOutputs(built), ...builtMetrics.outputs])
   const used = new Set(leavesOf(outputs.values()))
   const data = new Map([...[...graph.inputs].filter(([, value]) => used.has(value)), ...built.targets])
   const evaluation = { name: `${graph.name || 'model'}/evaluation`, inputs: data, outputs }
@@ -82,7 +88,7 @@ function evaluationOnly(model: Model, { loss, metrics }: EvaluateOptions): Train
     noise: new Map(),
     data,
     loss: built,
-    measured: { training: measured, evaluation: measured },
+    metrics: { training: builtMetrics, evaluation: builtMetrics },
     parameters: new Map(),
     statistics: new Map(),
   }

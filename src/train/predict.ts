@@ -14,24 +14,30 @@ import { prepareBatch } from './validate-batch.js'
 /** Options of `predict`. */
 export interface PredictOptions {
   readonly runtime: Runtime
-  /** Which outputs, by name; `*` stands for any characters. Default: all. */
+  /** Names of the outputs; `*` matches any characters. Default: all. */
   readonly outputs?: NamePatterns
-  /** Examples per run. Default 32, or the number the model's file fixes. */
+  /** Number of examples per run of the model. Default 32. Ignored if the model's file fixes the number. */
   readonly batchSize?: number
 }
 
-/** What a model gives for some examples. */
+/** Outputs of a model for one batch of examples. */
 export interface Prediction {
-  /** Their numbers in the data set, or in the order of the stream. */
+  /** Indices of the examples in the data set, or in the order of the stream. */
   readonly indices: Uint32Array
-  /** One tensor per output; the leading axis counts the examples, where the model has it so. */
+  /** One tensor per output. Its first axis is the axis of the examples, if the output of the model has one. */
   readonly outputs: Tensors
 }
 
 /**
- * Runs a model as it is over data, batch by batch, in order. What the data give beside the model's inputs (labels) is left
- * aside. A model whose file fixes the number of examples is fed in parts of it, the last one filled up by repetition.
- * Throws `invalid-data`, `invalid-option`, `runtime`.
+ * Runs a model over data, batch by batch in order. Tensors of the data that are not inputs of the model (labels) are ignored.
+ * If the model's file fixes the number of examples, the last batch is padded with copies of its last example.
+ *
+ * @example
+ * for await (const { indices, outputs } of predict(model, data, { runtime: node() })) {
+ *   console.log(indices, outputs['logits']!.data)
+ * }
+ *
+ * @throws OnnxIreError `invalid-data`, `invalid-option`, `runtime`
  */
 export async function* predict(
   model: Model,
@@ -39,14 +45,14 @@ export async function* predict(
   options: PredictOptions,
 ): AsyncGenerator<Prediction, void, undefined> {
   const inputs = new Map(listInputs(model.proto).map((info) => [info.name ?? '', createInput(info)]))
-  const part = fixedBatchSize(inputs)
-  const batchSize = part ?? options.batchSize ?? 32
+  const fixedSize = fixedBatchSize(inputs)
+  const batchSize = fixedSize ?? options.batchSize ?? 32
   const program = await compileModel(options.runtime, model)
   try {
     const names = matchNames(options.outputs ?? '*', program.outputNames, 'output')
     for await (const { tensors, indices, size } of batches(data, { batchSize })) {
       const batch = prepareBatch(tensors, inputs, undefined)
-      const outputs = await runFilled(program, batch, size, part ?? size)
+      const outputs = await runPadded(program, batch, size, fixedSize ?? size)
       yield { indices, outputs: Object.fromEntries(names.map((name) => [name, outputs[name]!])) }
     }
   } finally {
@@ -54,15 +60,17 @@ export async function* predict(
   }
 }
 
-async function runFilled(program: Program, batch: Tensors, size: number, part: number): Promise<Tensors> {
-  if (size === part) return program.run(batch)
-  const filled = Object.entries(batch).map(([name, tensor]) => [name, resized(tensor, size, part)])
-  const outputs = await program.run(Object.fromEntries(filled))
-  return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, resized(tensor, part, size)]))
+async function runPadded(program: Program, batch: Tensors, size: number, fixedSize: number): Promise<Tensors> {
+  if (size === fixedSize) return program.run(batch)
+  const padded = Object.entries(batch).map(([name, tensor]) => [name, resizeRows(tensor, size, fixedSize)])
+  const outputs = await program.run(Object.fromEntries(padded))
+  return Object.fromEntries(
+    Object.entries(outputs).map(([name, tensor]) => [name, resizeRows(tensor, fixedSize, size)]),
+  )
 }
 
-/** The first rows of a tensor that has `from` of them, the last one repeated where it has to become longer. */
-function resized(tensor: Tensor, from: number, to: number): Tensor {
+/** Shortens a tensor with `from` rows to `to` rows, or pads it with copies of its last row. Returns other tensors unchanged. */
+function resizeRows(tensor: Tensor, from: number, to: number): Tensor {
   const { dtype, dims, data } = tensor
   if (dims[0] !== from) return tensor
   if (to <= from) return rowsOf(tensor, 0, to)
@@ -76,7 +84,7 @@ function resized(tensor: Tensor, from: number, to: number): Tensor {
   for (let row = from; row < to; row++) array.copyWithin(row * width, (from - 1) * width, from * width)
   return { dtype, dims: shape, data: array }
 
-  /** Element i of a row beyond the last is that of the last row. */
+  /** Index of element `i` of a padded row in the last row. */
   function last(i: number): number {
     return (from - 1) * width + (i % width)
   }

@@ -140,7 +140,7 @@ export class Programs<T extends TensorMap> {
 
   /** Loss scales per micro-batch, from a first pass that counts targets. */
   async #lossScales(
-    { divisors, shares }: MicroBatchGraphs,
+    { divisors, scales: scaleInputs }: MicroBatchGraphs,
     microBatches: Iterable<MicroBatch>,
     at: Pick<GradientInputs<T>, 'parameters' | 'statistics'>,
     sampled: boolean,
@@ -151,12 +151,12 @@ export class Programs<T extends TensorMap> {
       const feeds = Object.entries(this.#feeds(tensors, at)).filter(([name]) => divisors.inputs.has(name))
       const { outputs } = await program.run(Object.fromEntries(feeds), at.parameters)
       const number = (name: string) => numbersOf(outputs[name]!)[0]!
-      const weights = [...shares.keys()].map((name) => [name, number(`weight/${name}`)])
+      const weights = [...scaleInputs.keys()].map((name) => [name, number(`weight/${name}`)])
       counts.push({ count: number('count'), weights: Object.fromEntries(weights) })
     }
     return lossScales(counts, sampled).map((scales) =>
       Object.fromEntries(
-        [...shares].map(([name, { name: input, dtype }]) => [input!, tensorFrom(dtype, [], [scales[name]!])]),
+        [...scaleInputs].map(([name, { name: input, dtype }]) => [input!, tensorFrom(dtype, [], [scales[name]!])]),
       ),
     )
   }

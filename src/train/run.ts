@@ -47,7 +47,7 @@ export class Run {
     this.#state = initialState(optimizer, this.#weights.parameters)
     this.#backend = createBackend(runtime, { optimizer, parameters: graphs.parameters })
     this.programs = new Programs(graphs, this.#backend, microBatch)
-    this.#progress = new Progress(graphs.measured.training, options)
+    this.#progress = new Progress(graphs.metrics.training, options)
   }
 
   /** Compiles the training graphs. */
@@ -88,7 +88,7 @@ export class Run {
     const { state, progress } = readCheckpoint(checkpoint, createFingerprint(this.#options), this.#weights.groups)
     this.#state = state
     this.#hostIsStale = false
-    this.#progress = new Progress(this.programs.graphs.measured.training, this.#options, progress)
+    this.#progress = new Progress(this.programs.graphs.metrics.training, this.#options, progress)
   }
 
   /** Downloads the training state to the host, after the current step. */

@@ -37,7 +37,7 @@ let readInternals!: (trainer: Trainer, weights: WhichWeights) => TrainerInternal
  *
  * @example
  * const runtime = node()
- * const data = arrays({ image: images, label: labels(classes) })
+ * const data = fromArrays({ image: { dims: [1000, 3, 32, 32], data: pixels }, labels: labelColumn(classes) })
  * const optimizer = ire(adamw({ lr: 1e-3 }))
  * const trainer = await Trainer.create(await readModel('model.onnx'), { loss: crossEntropy(), optimizer, runtime })
  * const metrics = await trainer.train(data, { totalEpochs: 3 })
@@ -92,7 +92,7 @@ export class Trainer {
     const trainer = new Trainer(original, options, graph, run)
     try {
       trainer.#resolveSettings(1) // reports errors of all groups whose settings do not depend on the data
-      checkMonitors(graphs.measured.evaluation, options)
+      checkMonitors(graphs.metrics.evaluation, options)
       await run.prepare()
     } catch (error) {
       await trainer.dispose()

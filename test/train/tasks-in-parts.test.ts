@@ -153,5 +153,10 @@ it('a curvature graph is there only if it is asked for', () => {
   const graph = importGraph(model())
   expect(buildTrainingGraphs(graph, { loss }).curvature).toBeNull()
   expect(buildTrainingGraphs(graph, { loss }).microBatches!().curvature).toBeNull()
-  expect(buildTrainingGraphs(graph, { loss, curvature: 'sampled' }).curvature).not.toBeNull()
+  const sampled = buildTrainingGraphs(graph, { loss, curvature: 'sampled' })
+  expect(sampled.curvature).not.toBeNull()
+  // On the host, both gradients come from one program, also for micro-batches.
+  expect(sampled.conditional!().spec.outputs.size).toBeGreaterThan(2)
+  expect(sampled.microBatches!().conditional!().spec.outputs.size).toBeGreaterThan(2)
+  expect(buildTrainingGraphs(graph, { loss }).microBatches!().conditional).toBeUndefined()
 })

@@ -19,63 +19,63 @@ import {
   type SampledGraph,
 } from './loss-and-curvature.js'
 
-/** What decides the graphs of a training run. */
+/** Options that determine the graphs of a training run. */
 export interface TrainingOptions extends PreparationOptions {
   readonly loss: Loss
-  /** Default: the parameters in weight positions. */
+  /** Parameters to train. Default: the parameters in weight positions. */
   readonly trainable?: Trainable
-  /** Trainable tensors that stay as they are all the same. */
+  /** Names of trainable tensors that are not trained. */
   readonly frozen?: ReadonlySet<string>
-  /** What is measured in evaluations beside the loss. Default: `accuracy` where the loss is about classes. */
+  /** Metrics of evaluations, in addition to the loss. Default: `accuracy` for losses over classes. */
   readonly metrics?: readonly Metric[]
-  /** What the curvature graph gives, as `ire` takes it. Default: there is none. */
+  /** Curvature estimate of the curvature graph; see `ire`. Default: no such graph. */
   readonly curvature?: 'sampled' | 'hutchinson'
 }
 
 /**
- * The graphs of one training run. Parameters, running statistics among them, are inputs under their own names.
- * Outputs: `loss`, `count`, where examples have weights `weight`, and the sums of metrics as `sum/...`; in `training` and
- * `curvature` also `grad/<parameter>`, and in `training` with trained norms `next/<statistic>`.
+ * The graphs of one training run. Parameters and running statistics are inputs under their names. Outputs: `loss`; `count`, the
+ * number of targets; `weight`, if examples have weights; and the sums of metrics as `sum/...`. In `training` and `curvature`
+ * also `grad/<parameter>`, and in `training` with trained norms `next/<statistic>`.
  */
 export interface TrainingGraphs {
   readonly training: GraphSpec
   readonly evaluation: GraphSpec
   /**
-   * What IRE ranks, as `grad/<parameter>`: the gradient of the plain loss against sampled targets, or v * Hv of the loss, an
-   * estimate of its Hessian's diagonal (Bekas et al. 2007). Null unless it is asked for, and for a loss that cannot be
-   * sampled.
+   * The curvature estimate that IRE ranks, as `grad/<parameter>`: the gradient of the plain loss against sampled targets, or
+   * v * Hv of the loss, an estimate of its Hessian's diagonal (Bekas et al. 2007). Null if not requested, and for a loss that
+   * cannot be sampled.
    */
   readonly curvature: SampledGraph | null
-  /** `training` and a sampled `curvature` as one graph, made when first asked for; absent without a sampled one. */
+  /** Builds `training` and a sampled `curvature` as one graph, once; absent without sampled curvature. */
   readonly conditional?: () => ConditionalGraph
-  /** The graphs for batches run in parts, made when first asked for; absent where gradients of parts average as they are. */
+  /** Builds the graphs for micro-batches, once; absent if `training` and `curvature` work for micro-batches too. */
   readonly microBatches?: () => MicroBatchGraphs
-  /** Noise that the host draws for every example in training and curvature graph alike, uniform in [0, 1): for Dropout. */
+  /** Random inputs of the training and curvature graphs, per example, uniform in [0, 1): the noise of Dropout. */
   readonly noise: ReadonlyMap<string, Value>
-  /** What the data must give, by name. */
+  /** Inputs that the data must provide, by name. */
   readonly data: ReadonlyMap<string, Value>
-  /** The loss as built for training: what its labels may be. */
+  /** The loss of the training graph, with the valid range of its labels. */
   readonly loss: LossGraph
-  /** How the metrics of each graph are read from its sums. */
-  readonly measured: { readonly training: BuiltMetrics; readonly evaluation: BuiltMetrics }
+  /** Metrics of each graph, computed from its sums. */
+  readonly metrics: { readonly training: BuiltMetrics; readonly evaluation: BuiltMetrics }
   readonly parameters: ReadonlyMap<string, Value>
   /** Running statistics of trained norms, updated by the graph and not by the optimizer. */
   readonly statistics: ReadonlyMap<string, Value>
 }
 
-/** What parts of a batch need where a loss is a sum of means: with gradients that add up to those of the whole. */
+/** Graphs for micro-batches of a loss with several means: their gradients add up to those of the whole batch. */
 export interface MicroBatchGraphs {
   readonly training: GraphSpec
   readonly curvature: SampledGraph | null
-  /** As of the whole. */
+  /** Like `TrainingGraphs.conditional`, for one micro-batch. */
   readonly conditional?: () => ConditionalGraph
-  /** Scalars to be fed by name, how much of a mean of the whole each of the part is; `sharesOf` tells. */
-  readonly shares: ReadonlyMap<string, Value>
-  /** What that depends on: `count`, and `weight/<mean>` of every mean. */
+  /** Scalar inputs by mean: the weight of the mean of a micro-batch in the mean of the batch; see `lossScales`. */
+  readonly scales: ReadonlyMap<string, Value>
+  /** Graph of the numbers that the scales depend on: `count`, and `weight/<mean>` of every mean. */
   readonly divisors: GraphSpec
 }
 
-/** A training graph whose gradients can be those of the curvature graph instead. */
+/** A graph that computes the gradients of the training graph or of the curvature graph, selected by feeds. */
 export interface ConditionalGraph extends SampledGraph {
   /** Feeds that select the gradients of the loss. */
   readonly lossFeeds: Tensors
@@ -84,32 +84,37 @@ export interface ConditionalGraph extends SampledGraph {
 }
 
 /**
- * Builds the graphs of a training run from a model and a loss; float16 and bfloat16 models are trained in float32.
- * Throws `not-differentiable`, `invalid-option`.
+ * Builds the graphs of a training run from a model and a loss. float16 and bfloat16 models are trained in float32.
+ *
+ * @example
+ * const { training } = buildTrainingGraphs(importGraph(model), { loss: crossEntropy() })
+ * const file = encodeModel({ proto: exportGraph(training), external: null })
+ *
+ * @throws OnnxIreError `not-differentiable`, `invalid-option`
  */
 export const buildTrainingGraphs = (model: Graph, options: TrainingOptions): TrainingGraphs =>
   buildGraphs(prepareForTraining(model, options), options)
 
 /**
  * Builds the graphs of a training run from a prepared model and a loss.
- * Throws `not-differentiable`, `invalid-option`.
+ * @throws OnnxIreError `not-differentiable`, `invalid-option`
  */
-export function buildGraphs(form: PreparedModel, options: TrainingOptions): TrainingGraphs {
-  const { graph, noise } = form
+export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): TrainingGraphs {
+  const { graph, noise } = prepared
   const { loss } = options
   const evaluated = loss.build(graph.outputs)
-  const trained = form.outputs === graph.outputs ? evaluated : loss.build(form.outputs)
-  const measured = {
+  const trained = prepared.outputs === graph.outputs ? evaluated : loss.build(prepared.outputs)
+  const metrics = {
     training: buildMetrics([accuracy()], trained, false),
     evaluation: buildMetrics(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined),
   }
 
-  const used = new Set(leavesOf([...valuesOf(evaluated, measured.evaluation), ...valuesOf(trained, measured.training)]))
-  // Norms that the loss does not depend on stay as they are, as their weights do.
-  const next = new Map([...form.statistics].filter(([name]) => used.has(graph.parameters.get(name)!)))
+  const used = new Set(leavesOf([...valuesOf(evaluated, metrics.evaluation), ...valuesOf(trained, metrics.training)]))
+  // Norms that the loss does not depend on are not trained, and neither are their weights.
+  const next = new Map([...prepared.statistics].filter(([name]) => used.has(graph.parameters.get(name)!)))
   const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
   const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
-  const parameters = trainedParameters(graph, options, used, statistics)
+  const parameters = selectParameters(graph, options, used, statistics)
   const spec = (name: string, of: LossGraph, outs: ReadonlyMap<string, Value>, added: Inputs = []): GraphSpec => ({
     name: `${graph.name || 'model'}/${name}`,
     inputs: new Map([
@@ -124,15 +129,15 @@ export function buildGraphs(form: PreparedModel, options: TrainingOptions): Trai
     metadata: { 'onnx-ire.gradients': JSON.stringify([...outs.keys()].filter((key) => key.startsWith('grad/'))) },
   })
 
-  const ends = [...form.outputs.values()]
-  /** Training and curvature graph of a loss, with further inputs. */
-  const differentiated = (of: LossGraph, part: string, added: Inputs) => {
+  const ends = [...prepared.outputs.values()]
+  /** Builds the training and curvature graphs of a loss with additional inputs. */
+  const differentiate = (of: LossGraph, part: string, added: Inputs) => {
     const dLoss = buildGradients(of.loss, parameters)
-    const always = [...lossOutputs(of), ...measured.training.outputs]
+    const always = [...lossOutputs(of), ...metrics.training.outputs]
     const outputs = (gradients: ReadonlyMap<string, Value>) =>
       new Map([...always, ...gradientOutputs(gradients, parameters), ...prefixed('next/', next)])
     const estimate = buildCurvature(of, dLoss, parameters, options.curvature)
-    const either = ({ noise, probes }: Omit<SampledGraph, 'spec'>, sampled: Sampled): ConditionalGraph => {
+    const buildConditional = ({ noise, probes }: Omit<SampledGraph, 'spec'>, sampled: Sampled): ConditionalGraph => {
       const computed = always.map(([, value]) => value)
       const { inputs, gradients, ...feeds } = buildConditionalGradient(of.loss, sampled, ends, computed, parameters)
       const graph = spec(`training${part}, or curvature`, of, outputs(gradients), [...added, ...inputs])
@@ -143,25 +148,28 @@ export function buildGraphs(form: PreparedModel, options: TrainingOptions): Trai
       curvature:
         estimate &&
         sampledGraph(spec(`curvature${part}`, of, estimate.outputs, [...added, ...estimate.inputs]), estimate),
-      ...(options.curvature === 'sampled' && estimate && { either: once(() => either(estimate, of.sampled!)) }),
+      ...(options.curvature === 'sampled' &&
+        estimate && {
+          conditional: once(() => buildConditional(estimate, of.sampled!)),
+        }),
     }
   }
-  const { training, curvature, either } = differentiated(trained, '', [])
-  const evaluation = spec('evaluation', evaluated, new Map([...lossOutputs(evaluated), ...measured.evaluation.outputs]))
-  const inParts = ({ loss, scales: shares, divisors }: ScaledLoss): MicroBatchGraphs => ({
-    ...differentiated(loss, ' of a part', named(shares)),
-    shares,
-    divisors: withoutUnused(spec('divisors', trained, divisors)),
+  const { training, curvature, conditional } = differentiate(trained, '', [])
+  const evaluation = spec('evaluation', evaluated, new Map([...lossOutputs(evaluated), ...metrics.evaluation.outputs]))
+  const buildMicroBatchGraphs = ({ loss, scales, divisors }: ScaledLoss): MicroBatchGraphs => ({
+    ...differentiate(loss, ' of a part', named(scales)),
+    scales,
+    divisors: removeUnusedInputs(spec('divisors', trained, divisors)),
   })
-  const shared = scaleTerms(trained)
-  refuseClashes(
+  const scaled = scaleTerms(trained)
+  checkInputNames(
     [
       ...trained.targets.keys(),
       ...noise.keys(),
-      ...(either ? [SAMPLED] : []),
+      ...(conditional ? [SAMPLED] : []),
       ...(curvature?.noise.keys() ?? []),
       ...(curvature?.probes.keys() ?? []),
-      ...named(shared?.scales ?? new Map()).map(([name]) => name),
+      ...named(scaled?.scales ?? new Map()).map(([name]) => name),
     ],
     graph,
   )
@@ -169,12 +177,12 @@ export function buildGraphs(form: PreparedModel, options: TrainingOptions): Trai
     training,
     evaluation,
     curvature,
-    ...(either && { conditional: either }),
-    ...(shared && { microBatches: once(() => inParts(shared)) }),
+    ...(conditional && { conditional }),
+    ...(scaled && { microBatches: once(() => buildMicroBatchGraphs(scaled)) }),
     noise,
     data: new Map([...inputs, ...trained.targets]),
     loss: trained,
-    measured,
+    metrics,
     parameters,
     statistics,
   }
@@ -183,7 +191,7 @@ export function buildGraphs(form: PreparedModel, options: TrainingOptions): Trai
 type Sampled = NonNullable<LossGraph['sampled']>
 type Inputs = readonly (readonly [string, Value])[]
 
-/** Inputs under their own names. */
+/** Entries of inputs by their names. */
 const named = (inputs: ReadonlyMap<string, Value>): Inputs => [...inputs.values()].map((value) => [value.name!, value])
 
 const sampledGraph = (spec: GraphSpec, { noise, probes }: Omit<SampledGraph, 'spec'>): SampledGraph => ({
@@ -192,28 +200,29 @@ const sampledGraph = (spec: GraphSpec, { noise, probes }: Omit<SampledGraph, 'sp
   probes,
 })
 
-const withoutUnused = (spec: GraphSpec): GraphSpec => {
+const removeUnusedInputs = (spec: GraphSpec): GraphSpec => {
   const used = new Set(leavesOf(spec.outputs.values()))
   return { ...spec, inputs: new Map([...spec.inputs].filter(([, value]) => used.has(value))) }
 }
 
-function once<T>(make: () => T): () => T {
-  let made: T | undefined
+/** Wraps a function without arguments so that it runs at most once. */
+function once<T>(build: () => T): () => T {
+  let result: T | undefined
   return () => {
-    made ??= make()
-    return made
+    result ??= build()
+    return result
   }
 }
 
-/** What a loss asks to be computed. */
+/** All values that a loss and its metrics compute. */
 const valuesOf = ({ loss, count, weight, sampled }: LossGraph, { outputs }: BuiltMetrics): Value[] =>
   [loss, count, weight, sampled?.loss, ...outputs.values()].filter((value) => value !== undefined)
 
 /**
- * The chosen tensors but for the statistics that the graph itself updates; by default only those that the loss depends on,
- * so that weight decay does not wear down the rest of the model.
+ * Selects the parameters to train: without the statistics that the graph updates, and by default only parameters that the loss
+ * depends on, so that weight decay does not change the rest of the model.
  */
-function trainedParameters(
+function selectParameters(
   graph: Graph,
   { trainable, frozen }: TrainingOptions,
   used: ReadonlySet<Value>,
@@ -232,20 +241,21 @@ function trainedParameters(
   if (quantized.length > 0)
     throw new OnnxIreError(
       'invalid-option',
-      `the model '${graph.name}' is quantized (${quantized.slice(0, 3).join(', ')}${quantized.length > 3 ? ` and ${quantized.length - 3} more` : ''}): its weights are integers, which gradients do not move. Fine-tune the float model it was made from, then quantize again`,
+      `the model '${graph.name}' is quantized (${quantized.slice(0, 3).join(', ')}${quantized.length > 3 ? ` and ${quantized.length - 3} more` : ''}): its weights are integers, which have no gradients. Fine-tune the float model, then quantize it again`,
     )
   throw new OnnxIreError(
     'invalid-option',
-    `the model '${graph.name}' has no tensors to train; name some with trainable`,
+    `the model '${graph.name}' has no tensors to train: select some by trainable`,
   )
 }
 
-function refuseClashes(added: readonly string[], { inputs, parameters }: Graph): void {
+/** Throws `invalid-option` if the model has a tensor with the name of an added input. */
+function checkInputNames(added: readonly string[], { inputs, parameters }: Graph): void {
   const clash = added.find((name) => inputs.has(name) || parameters.has(name))
   if (clash !== undefined)
     throw new OnnxIreError(
       'invalid-option',
-      `the loss adds an input '${clash}', and the model has a tensor of that name: name the loss's labels or targets differently`,
+      `the loss adds an input '${clash}', but the model has a tensor of that name: choose another name for the labels or targets of the loss`,
     )
 }
 
