@@ -5,8 +5,8 @@ import { describe, expect, test } from 'vitest'
 import { type Experiment, Interrupted } from '../../tools/experiments/experiment.js'
 import { Pool } from '../../tools/experiments/pool.js'
 import { runExperiment } from '../../tools/experiments/runner.js'
-import { exponents, paired, spreadOf } from '../../tools/experiments/statistics.js'
-import { refined, tuned, tunedRate } from '../../tools/experiments/tuning.js'
+import { computeSpread, fitExponents, pairedSpread } from '../../tools/experiments/statistics.js'
+import { refineRate, tune, tuneRate } from '../../tools/experiments/tuning.js'
 
 const quiet = { expect() {}, skip() {}, within() {}, done() {}, stop() {} }
 const ask = { scale: 'small', resume: true, progress: quiet, command: 'the command' } as const
@@ -141,7 +141,7 @@ test('a pool runs as many at once as it has runtimes, in the order of the calls,
 describe('statistics', () => {
   test('mean, deviation and 95 % interval', () => {
     // t(0.975, 2) = 4.303
-    const { mean, deviation, half } = spreadOf([1, 2, 3])
+    const { mean, deviation, half } = computeSpread([1, 2, 3])
     expect([mean, deviation]).toEqual([2, 1])
     expect(half).toBeCloseTo(4.303 / Math.sqrt(3), 12)
     // t(0.975, 40) = 2.021, t(0.975, 100) = 1.984
@@ -149,20 +149,20 @@ describe('statistics', () => {
       [41, 2.021],
       [101, 1.984],
     ] as const) {
-      const { deviation, half } = spreadOf(Array.from({ length: n }, (_, i) => i))
+      const { deviation, half } = computeSpread(Array.from({ length: n }, (_, i) => i))
       expect((half * Math.sqrt(n)) / deviation).toBeCloseTo(t, 2)
     }
   })
 
   test('paired differences leave out what the seeds share', () => {
-    const { mean, half } = paired([1.1, 5.1, 9.1], [1, 5, 9])
+    const { mean, half } = pairedSpread([1.1, 5.1, 9.1], [1, 5, 9])
     expect(mean).toBeCloseTo(0.1, 12)
     expect(half).toBeCloseTo(0, 12)
   })
 
   test('exponents of a product of powers', () => {
     const points = [1, 2, 5].flatMap((a) => [3, 7].map((b) => ({ x: [a, b], y: 4 * a ** 1.5 * b ** -2 })))
-    const [first, second] = exponents(points)
+    const [first, second] = fitExponents(points)
     expect(first).toBeCloseTo(1.5, 10)
     expect(second).toBeCloseTo(-2, 10)
   })
@@ -171,7 +171,7 @@ describe('statistics', () => {
 describe('tuning', () => {
   test('a grid grows until the best rate has worse neighbours', async () => {
     for (const target of [0.5, 4, 64]) {
-      const { best, tried } = await tunedRate([2, 4], async (lr) => Math.abs(Math.log2(lr / target)))
+      const { best, tried } = await tuneRate([2, 4], async (lr) => Math.abs(Math.log2(lr / target)))
       expect(best).toBe(target)
       const rates = tried.map(({ candidate }) => candidate)
       expect(rates).toEqual([...rates].sort((a, b) => a - b))
@@ -181,20 +181,20 @@ describe('tuning', () => {
 
   test('one more rate lies between the best one and its better neighbour', async () => {
     const score = async (lr: number) => Math.abs(Math.log2(lr / 3))
-    const { best, tried } = await refined(await tunedRate([1, 2, 4], score), score)
+    const { best, tried } = await refineRate(await tuneRate([1, 2, 4], score), score)
     expect(tried.map(({ candidate }) => candidate)).toEqual([1, 2, 2.83, 4, 8])
     expect(best).toBe(2.83)
     // It may be worse.
     const sharp = async (lr: number) => (lr === 4 ? 0 : 1)
-    expect((await refined(await tunedRate([2, 4, 8], sharp), sharp)).best).toBe(4)
+    expect((await refineRate(await tuneRate([2, 4, 8], sharp), sharp)).best).toBe(4)
     const alone = { best: 1, tried: [{ candidate: 1, score: 0 }] }
-    expect(await refined(alone, sharp)).toEqual(alone)
+    expect(await refineRate(alone, sharp)).toEqual(alone)
   })
 
   test('what diverges is never best, and a grid stops growing', async () => {
-    const { best } = await tunedRate([1, 2, 4], async (lr) => (lr > 2 ? null : -lr))
+    const { best } = await tuneRate([1, 2, 4], async (lr) => (lr > 2 ? null : -lr))
     expect(best).toBe(2)
-    expect((await tunedRate([1, 2], async (lr) => -lr, 5)).tried).toHaveLength(5)
-    expect((await tuned(['a', 'b'], async (name) => (name === 'a' ? null : 1))).best).toBe('b')
+    expect((await tuneRate([1, 2], async (lr) => -lr, 5)).tried).toHaveLength(5)
+    expect((await tune(['a', 'b'], async (name) => (name === 'a' ? null : 1))).best).toBe('b')
   })
 })

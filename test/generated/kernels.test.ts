@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { definitions } from '../../src/op/op.js'
 import { forms } from '../../tools/kernels/forms.js'
 import { cpu } from '../../tools/kernels/runtimes.js'
-import { kernelOf } from '../../tools/kernels/survey.js'
+import { surveyKernel } from '../../tools/kernels/survey.js'
 import { kernels } from './kernels.js'
 
 /** `npx tsx tools/kernels/main.ts` measures anew; `--operator Softplus` one. */
@@ -16,6 +16,6 @@ describe('kernels.json', () => {
   it('says what the CPU does', async () => {
     const prober = await cpu()
     for (const [operator, ofOperator] of forms())
-      expect(await kernelOf(ofOperator, prober), operator).toEqual(kernels.operators[operator]!.cpu)
+      expect(await surveyKernel(ofOperator, prober), operator).toEqual(kernels.operators[operator]!.cpu)
   })
 })

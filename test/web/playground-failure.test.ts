@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { OnnxIreError } from '../../src/util/errors.js'
-import { failureOf } from '../../tools/playground/worker/failure.js'
+import { toFailure } from '../../tools/playground/worker/failure.js'
 
 const full = [
   new RangeError('Array buffer allocation failed'),
@@ -24,7 +24,7 @@ const full = [
 ]
 
 it.each(full)('says that the memory is full: %s', (error) => {
-  const { code, message } = failureOf(error)
+  const { code, message } = toFailure(error)
   expect(code).toBe('out-of-memory')
   expect(message).toMatch(/^The memory is full: take a smaller batch, smaller images or a smaller model\. \(/)
   expect(message).toContain(error.message)
@@ -32,8 +32,8 @@ it.each(full)('says that the memory is full: %s', (error) => {
 
 it('says of other errors what they say', () => {
   const refused = new OnnxIreError('invalid-model', 'notes.onnx: this is no model')
-  expect(failureOf(refused)).toEqual({ code: 'invalid-model', message: refused.message })
-  expect(failureOf(new TypeError('x is undefined'))).toEqual({ code: 'unexpected', message: 'x is undefined' })
-  expect(failureOf('a text')).toEqual({ code: 'unexpected', message: 'a text' })
-  expect(failureOf(new OnnxIreError('device-lost', 'the WebGPU device was lost')).message).toMatch(/^The GPU was lost/)
+  expect(toFailure(refused)).toEqual({ code: 'invalid-model', message: refused.message })
+  expect(toFailure(new TypeError('x is undefined'))).toEqual({ code: 'unexpected', message: 'x is undefined' })
+  expect(toFailure('a text')).toEqual({ code: 'unexpected', message: 'a text' })
+  expect(toFailure(new OnnxIreError('device-lost', 'the WebGPU device was lost')).message).toMatch(/^The GPU was lost/)
 })

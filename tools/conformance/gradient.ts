@@ -14,7 +14,7 @@ import type { Case } from './case.js'
 import { isRandom } from './forward.js'
 import { exception, failed, messageOf, type Outcome } from './outcome.js'
 import { Session } from './session.js'
-import { toFloat32, toFloat64, type Widening, widened } from './widen.js'
+import { toFloat32, toFloat64, type Widening, widenModel } from './widen.js'
 
 interface Precision {
   readonly name: 'float64' | 'float32'
@@ -47,7 +47,7 @@ export async function checkGradient(case_: Case): Promise<Outcome> {
   for (const precision of precisions) {
     if (precision.name === 'float64' && case_.operators.some((operator) => roundsToFloat32.has(operator))) continue
     for (const proto of [case_.proto, withoutOutputShapes(case_.proto)]) {
-      const outcome = await attempt(case_, widened(proto, precision.types), precision)
+      const outcome = await attempt(case_, widenModel(proto, precision.types), precision)
       if (typeof outcome !== 'string' && !(outcome.result === 'failed' && /NaN/.test(outcome.detail))) return outcome
       refusal = typeof outcome === 'string' ? outcome : outcome.result === 'failed' ? outcome.detail : ''
       if (!/NaN|invalid (dimensions|rank)/i.test(refusal)) break

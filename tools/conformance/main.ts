@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
 import { caseNames, defaultData } from './case.js'
 import { type CaseOutcome, failed } from './outcome.js'
-import { printed, written } from './report.js'
+import { formatReport, formatSummary } from './report.js'
 
 /**
  * Runs every ONNX backend test through the library: `npx tsx tools/conformance/main.ts`. Needs a built `dist` and the test data
@@ -34,9 +34,9 @@ outcomes.sort((a, b) => names.indexOf(a.name) - names.indexOf(b.name))
 
 if (json) console.log(JSON.stringify(outcomes, null, 2))
 else {
-  console.log(printed(outcomes))
+  console.log(formatSummary(outcomes))
   console.log(`${((performance.now() - started) / 1000).toFixed(0)} s`)
-  if (!filter) writeFileSync(fileURLToPath(new URL('RESULTS.md', import.meta.url)), written(outcomes))
+  if (!filter) writeFileSync(fileURLToPath(new URL('RESULTS.md', import.meta.url)), formatReport(outcomes))
 }
 process.exitCode = outcomes.some(({ forward, gradient }) => forward.result === 'failed' || gradient.result === 'failed')
   ? 1

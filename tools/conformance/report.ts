@@ -56,7 +56,7 @@ function table(of: readonly Line[]): string {
 }
 
 /** Formats a summary for the terminal. */
-export function printed(cases: readonly CaseOutcome[]): string {
+export function formatSummary(cases: readonly CaseOutcome[]): string {
   const parts = halves.flatMap((half) =>
     (['failed', 'exception'] as const).flatMap((result) => {
       const of = lines(cases, half, result)
@@ -74,7 +74,7 @@ export function printed(cases: readonly CaseOutcome[]): string {
 }
 
 /** Formats RESULTS.md. */
-export function written(cases: readonly CaseOutcome[]): string {
+export function formatReport(cases: readonly CaseOutcome[]): string {
   const sections = halves.flatMap((half) => {
     const bad = lines(cases, half, 'failed')
     const exceptions = lines(cases, half, 'exception')

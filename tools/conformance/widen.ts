@@ -24,7 +24,7 @@ export const toFloat32: Widening = new Map([
 ])
 
 /** Converts a model to wider floating-point types: tensors, declarations, and attributes that name a type. */
-export function widened(model: ModelProto, types: Widening): ModelProto {
+export function widenModel(model: ModelProto, types: Widening): ModelProto {
   const tensors = rewrite('ModelProto', model, 'TensorProto', (proto) => {
     const type = types.get(proto.dataType ?? 0)
     if (type === undefined) return proto

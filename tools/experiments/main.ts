@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { type Experiment, Interrupted, type Scale } from './experiment.js'
 import { landscape } from './landscape/experiment.js'
-import { progressOn } from './progress.js'
+import { createProgress } from './progress.js'
 import { runExperiment } from './runner.js'
 import { theory } from './theory/experiment.js'
 import { grammar, transformer } from './transformer/experiment.js'
@@ -60,7 +60,7 @@ async function run(experiment: Experiment, options: Options): Promise<void> {
   const { seeds = experiment.seeds[scale], resume, data } = options
   const beside = fileURLToPath(new URL(experiment.name, import.meta.url))
   const out = options.out ?? (scale === 'full' ? join(beside, 'full') : beside)
-  const progress = progressOn(process.stderr)
+  const progress = createProgress(process.stderr)
   const signal = { aborted: false }
   const stop = () => {
     if (signal.aborted) process.exit(130)

@@ -16,7 +16,7 @@ export interface Progress {
 const lineInterval = 10
 
 /** Shows a bar on a terminal, or a line every ten seconds on another output. */
-export function progressOn(stream: NodeJS.WriteStream): Progress {
+export function createProgress(stream: NodeJS.WriteStream): Progress {
   const pace = new Pace()
   const bar = stream.isTTY
     ? new SingleBar(

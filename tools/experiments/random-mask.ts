@@ -15,7 +15,7 @@ const SAMPLED = 'choice/sampled'
  * replaces these gradients by independent uniform numbers, or shuffles them within each tensor. The number of flat coordinates,
  * the refresh interval and the cost are unchanged, and everything else is bit-identical.
  */
-export function randomlyMasked(runtime: Runtime, mask: RandomMask, seed: number): Runtime {
+export function withRandomMask(runtime: Runtime, mask: RandomMask, seed: number): Runtime {
   const random = new Random(seed).stream('mask')
   const drawn = (tensor: Tensor): Tensor => {
     const data = (tensor.data as Float32Array).slice()

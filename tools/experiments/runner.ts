@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { type Experiment, Interrupted, type Lab, type Scale, type Settings } from './experiment.js'
 import type { Progress } from './progress.js'
-import { keyOf, Store } from './store.js'
+import { Store, toKey } from './store.js'
 
 export interface RunOptions {
   readonly scale: Scale
@@ -58,7 +58,7 @@ export async function runExperiment(experiment: Experiment, options: RunOptions)
       cost: number,
       run: (done: (share: number) => void) => Result | Promise<Result>,
     ): Promise<Result> {
-      const key = keyOf(settings)
+      const key = toKey(settings)
       const result = running.get(key) ?? measured(settings, cost, run).finally(() => running.delete(key))
       running.set(key, result)
       return (await result) as Result

@@ -10,7 +10,7 @@ export interface Spread {
 
 export const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / values.length
 
-export function spreadOf(values: readonly number[]): Spread {
+export function computeSpread(values: readonly number[]): Spread {
   const n = values.length
   const centre = mean(values)
   const deviation = Math.sqrt(values.reduce((sum, x) => sum + (x - centre) ** 2, 0) / (n - 1))
@@ -18,7 +18,8 @@ export function spreadOf(values: readonly number[]): Spread {
 }
 
 /** Statistics of a[i] - b[i]: runs with the same seed have the same data, whose contribution to the variance cancels. */
-export const paired = (a: readonly number[], b: readonly number[]): Spread => spreadOf(a.map((x, i) => x - b[i]!))
+export const pairedSpread = (a: readonly number[], b: readonly number[]): Spread =>
+  computeSpread(a.map((x, i) => x - b[i]!))
 
 /** Quantile 0.975 of t for 1 to 30 degrees of freedom; for more, t = z + (z^3 + z) / (4 f), with an error below 0.002. */
 function quantile(freedom: number): number {
@@ -35,7 +36,7 @@ const table = [
  * Fits the exponents c of y = a prod_k x_k^(c_k) by least squares in logarithms.
  * @param points x and y, all positive
  */
-export function exponents(points: readonly { readonly x: readonly number[]; readonly y: number }[]): number[] {
+export function fitExponents(points: readonly { readonly x: readonly number[]; readonly y: number }[]): number[] {
   const rows = points.map(({ x }) => [1, ...x.map(Math.log)])
   const size = rows[0]!.length
   // Normal equations: A^T A c = A^T ln y
@@ -43,11 +44,11 @@ export function exponents(points: readonly { readonly x: readonly number[]; read
     ...Array.from({ length: size }, (_, j) => rows.reduce((sum, row) => sum + row[i]! * row[j]!, 0)),
     rows.reduce((sum, row, r) => sum + row[i]! * Math.log(points[r]!.y), 0),
   ])
-  return solved(system).slice(1)
+  return solveLinear(system).slice(1)
 }
 
 /** Solves the n equations [A | b] by Gaussian elimination with row pivots. */
-export function solved(system: readonly (readonly number[])[]): number[] {
+export function solveLinear(system: readonly (readonly number[])[]): number[] {
   const rows = system.map((row) => [...row])
   const n = rows.length
   for (let i = 0; i < n; i++) {

@@ -9,7 +9,7 @@ export interface Run {
 }
 
 /** Canonical JSON of settings, independent of the order of fields. */
-export const keyOf = (settings: Settings): string => JSON.stringify(settings, (_, value) => sorted(value))
+export const toKey = (settings: Settings): string => JSON.stringify(settings, (_, value) => sorted(value))
 
 /** Runs of an experiment in one JSON file, which is rewritten atomically after every run. */
 export class Store {
@@ -20,17 +20,17 @@ export class Store {
   /** @param resume whether to start with the runs in the file */
   constructor(path: string, resume: boolean) {
     this.#path = path
-    if (resume) for (const run of read(path)) this.#runs.set(keyOf(run.settings), run)
+    if (resume) for (const run of read(path)) this.#runs.set(toKey(run.settings), run)
   }
 
   get(settings: Settings): Run | undefined {
-    const key = keyOf(settings)
+    const key = toKey(settings)
     this.#asked.add(key)
     return this.#runs.get(key)
   }
 
   add(run: Run): void {
-    this.#runs.set(keyOf(run.settings), run)
+    this.#runs.set(toKey(run.settings), run)
     this.#write([...this.#runs.values()], null)
   }
 

@@ -33,7 +33,7 @@ export interface Outcome {
  * @param done told the share of the steps that is done
  * @param measure something more to be measured at the end of a round
  */
-export async function trained(
+export async function trainModel(
   { model, train, validation, test, steps, evaluateEvery, ...options }: Training,
   runtime: TrainerOptions['runtime'],
   signal: { readonly aborted: boolean },

@@ -1,19 +1,19 @@
 /** A candidate and its score; lower is better, null for a run that diverged. */
-export interface Tried<Candidate> {
+export interface Trial<Candidate> {
   readonly candidate: Candidate
   readonly score: number | null
 }
 
-export interface Tuned<Candidate> {
+export interface TuningResult<Candidate> {
   readonly best: Candidate
-  readonly tried: readonly Tried<Candidate>[]
+  readonly tried: readonly Trial<Candidate>[]
 }
 
 /** Finds the candidate with the lowest score; all candidates run concurrently. */
-export async function tuned<Candidate>(
+export async function tune<Candidate>(
   candidates: readonly Candidate[],
   score: (candidate: Candidate) => Promise<number | null>,
-): Promise<Tuned<Candidate>> {
+): Promise<TuningResult<Candidate>> {
   const tried = await Promise.all(candidates.map(async (candidate) => ({ candidate, score: await score(candidate) })))
   return { best: bestOf(tried), tried }
 }
@@ -23,12 +23,12 @@ export async function tuned<Candidate>(
  * tuned only if both of its neighbors are worse.
  * @param most largest number of rates to try
  */
-export async function tunedRate(
+export async function tuneRate(
   grid: readonly number[],
   score: (lr: number) => Promise<number | null>,
   most = 8,
-): Promise<Tuned<number>> {
-  const { tried: first } = await tuned(grid, score)
+): Promise<TuningResult<number>> {
+  const { tried: first } = await tune(grid, score)
   const tried = [...first]
   while (tried.length < most) {
     const best = bestOf(tried)
@@ -42,10 +42,10 @@ export async function tunedRate(
 }
 
 /** Tries one more rate: the geometric mean of the best rate and its better neighbor. */
-export async function refined(
-  { best, tried }: Tuned<number>,
+export async function refineRate(
+  { best, tried }: TuningResult<number>,
   score: (lr: number) => Promise<number | null>,
-): Promise<Tuned<number>> {
+): Promise<TuningResult<number>> {
   const at = tried.findIndex(({ candidate }) => candidate === best)
   const neighbours = tried.filter((_, i) => Math.abs(i - at) === 1)
   if (neighbours.length === 0) return { best, tried }
@@ -54,7 +54,7 @@ export async function refined(
   return { best: bestOf(all), tried: all.sort((a, b) => a.candidate - b.candidate) }
 }
 
-function bestOf<Candidate>(tried: readonly Tried<Candidate>[]): Candidate {
-  const value = ({ score }: Tried<Candidate>) => score ?? Number.POSITIVE_INFINITY
+function bestOf<Candidate>(tried: readonly Trial<Candidate>[]): Candidate {
+  const value = ({ score }: Trial<Candidate>) => score ?? Number.POSITIVE_INFINITY
   return tried.reduce((best, each) => (value(each) < value(best) ? each : best)).candidate
 }

@@ -28,7 +28,7 @@ export interface Probe {
 }
 
 /** Exports the form in the lowest operator set that has it, or in a given later set. */
-export function probeOf({ operator, inputs, outputs, feeds }: Form, operatorSet?: number): Probe {
+export function toProbe({ operator, inputs, outputs, feeds }: Form, operatorSet?: number): Probe {
   const model = exportGraph({
     name: operator,
     inputs: new Map(inputs.map((value, i) => [`x${i}`, value])),
@@ -44,7 +44,7 @@ export function probeOf({ operator, inputs, outputs, feeds }: Form, operatorSet?
 }
 
 /** Lowers the form for a target, with feeds of the target's types. Returns the form if nothing changes. */
-export function loweredForm(form: Form, target: Target): Form {
+export function lowerForm(form: Form, target: Target): Form {
   const named = (values: readonly Value[]) => new Map(values.map((value, i) => [`${i}`, value]))
   const graph = lower({ name: form.operator, inputs: named(form.inputs), outputs: named(form.outputs) }, target)
   const [inputs, outputs] = [[...graph.inputs.values()], [...graph.outputs.values()]]
@@ -58,7 +58,7 @@ export function loweredForm(form: Form, target: Target): Form {
 }
 
 /** Operator set of an exported form. */
-export const operatorSetOf = ({ inputs, outputs }: Form): number => {
+export const readOperatorSet = ({ inputs, outputs }: Form): number => {
   const { opsetImport } = exportGraph({
     name: 'form',
     inputs: new Map(inputs.map((value, i) => [`x${i}`, value])),

@@ -3,12 +3,12 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
 import { targets } from '../../src/lowering/compile.js'
-import { probeOf } from './form.js'
+import { toProbe } from './form.js'
 import { forms } from './forms.js'
 import { outcomes } from './outcome.js'
-import { inProcess } from './process.js'
+import { startProber } from './process.js'
 import { cpu, type RuntimeName, runtimes } from './runtimes.js'
-import { type Kernel, type Kernels, kernelOf } from './survey.js'
+import { type Kernel, type Kernels, surveyKernel } from './survey.js'
 
 /**
  * Tests by running which runtimes have kernels for which operators: `npx tsx tools/kernels/main.ts`, then `npm run generate`,
@@ -37,15 +37,15 @@ const operators: Record<string, Partial<Record<RuntimeName, Kernel>>> = {}
 const all = forms()
 for (const name of all.keys()) operators[name] = { ...before.operators[name] }
 for (const runtime of chosen) {
-  const { prober, end } = inProcess(runtime)
-  const { outcome } = await prober(probeOf(all.get('Abs')![0]!))
+  const { prober, end } = startProber(runtime)
+  const { outcome } = await prober(toProbe(all.get('Abs')![0]!))
   if (outcome !== outcomes.runs) throw new Error(`${runtime} does not work here: Abs ${outcome}`)
   measured[runtime] = descriptions[runtime]
   for (const [name, ofOperator] of all) {
     if (only && !only.includes(name)) continue
     // WGSL has no float64.
     const tried = runtime === 'webgpu' ? ofOperator.filter(({ dtype }) => dtype !== 'float64') : ofOperator
-    const kernel = await kernelOf(tried, prober, runtime === 'cpu' ? undefined : reference, targets[runtime])
+    const kernel = await surveyKernel(tried, prober, runtime === 'cpu' ? undefined : reference, targets[runtime])
     operators[name]![runtime] = kernel
     console.log(`${runtime} ${name} ${JSON.stringify(kernel)}`)
   }

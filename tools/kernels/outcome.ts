@@ -28,7 +28,7 @@ const beforeReason = [
 ]
 
 /** Converts an error of onnxruntime to an outcome. */
-export function outcomeOf(message: string): string {
+export function toOutcome(message: string): string {
   if (noKernel.test(message)) return outcomes.noKernel
   if (noType.test(message)) return outcomes.noType
   if (fallsBack.test(message)) return outcomes.fallsBack

@@ -7,7 +7,7 @@ import type { Prober, RuntimeName, Trial } from './runtimes.js'
 const patience = 120_000
 
 /** A runtime in a separate process, which is replaced after every failure, since a failure may corrupt it. */
-export function inProcess(runtime: RuntimeName): { readonly prober: Prober; readonly end: () => void } {
+export function startProber(runtime: RuntimeName): { readonly prober: Prober; readonly end: () => void } {
   let child: ChildProcess | undefined
   const start = () =>
     fork(fileURLToPath(new URL('worker.ts', import.meta.url)), [runtime], {

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import type { DType } from '../../src/ir/dtype.js'
 import type { Tensor } from '../../src/ir/tensor.js'
 import type { Probe } from './form.js'
-import { outcomeOf, outcomes } from './outcome.js'
+import { outcomes, toOutcome } from './outcome.js'
 
 export const runtimes = ['cpu', 'wasm', 'webgpu'] as const
 export type RuntimeName = (typeof runtimes)[number]
@@ -80,7 +80,7 @@ async function trial(ort: Ort, { bytes, feeds }: Probe, options: object): Promis
     const outputs = session.outputNames.map((name) => results[name]!)
     return { outcome: outcomes.runs, outputs: outputs.map(tensorOf) }
   } catch (error) {
-    return { outcome: outcomeOf(error instanceof Error ? error.message : String(error)), outputs: [] }
+    return { outcome: toOutcome(error instanceof Error ? error.message : String(error)), outputs: [] }
   } finally {
     await session?.release()
   }

@@ -1,6 +1,6 @@
 import { convertTensor } from '../../src/lowering/convert.js'
 import type { Target } from '../../src/lowering/lowering.js'
-import { type Form, loweredForm, operatorSetOf, probeOf } from './form.js'
+import { type Form, lowerForm, readOperatorSet, toProbe } from './form.js'
 import { agrees, outcomes } from './outcome.js'
 import type { Prober, RuntimeName, Trial } from './runtimes.js'
 
@@ -32,7 +32,7 @@ const newest = 26
  * Runs all forms of an operator in a runtime. Results are compared with `reference`, the CPU; lowerings for `target` are tried,
  * too.
  */
-export async function kernelOf(
+export async function surveyKernel(
   forms: readonly Form[],
   prober: Prober,
   reference?: Prober,
@@ -47,7 +47,7 @@ export async function kernelOf(
     for (const form of forms.filter((form) => form.dtype === dtype)) {
       const outcome = await outcomeIn(form, prober, reference)
       byOutcome.set(outcome, [...(byOutcome.get(outcome) ?? []), form.name])
-      const instead = target && loweredForm(form, target)
+      const instead = target && lowerForm(form, target)
       const lowered = instead && instead !== form ? await loweredOutcome(instead, form, prober, reference!) : outcome
       // A form that runs unchanged may still be lowered, for example its indices.
       const tried = lowered === outcomes.lowered && outcome === outcomes.runs ? outcome : lowered
@@ -65,7 +65,7 @@ export async function kernelOf(
 }
 
 async function outcomeIn(form: Form, prober: Prober, reference: Prober | undefined): Promise<string> {
-  const probe = probeOf(form)
+  const probe = toProbe(form)
   const { outcome, outputs } = await prober(probe)
   if (!reference || (outcome !== outcomes.runs && outcome !== outcomes.fallsBack)) return outcome
   const expected: Trial = await reference(probe)
@@ -73,9 +73,9 @@ async function outcomeIn(form: Form, prober: Prober, reference: Prober | undefin
 }
 
 async function loweredOutcome(lowered: Form, form: Form, prober: Prober, reference: Prober): Promise<string> {
-  const { outcome, outputs } = await prober(probeOf(lowered))
+  const { outcome, outputs } = await prober(toProbe(lowered))
   if (outcome !== outcomes.runs) return outcome
-  const expected = (await reference(probeOf(form))).outputs.map((tensor, i) =>
+  const expected = (await reference(toProbe(form))).outputs.map((tensor, i) =>
     convertTensor('', tensor, outputs[i]!.dtype),
   )
   return agrees(outputs, expected, form.open) ? outcomes.lowered : outcomes.wrong
@@ -83,9 +83,9 @@ async function loweredOutcome(lowered: Form, form: Form, prober: Prober, referen
 
 /** The last operator set in which a form runs. */
 async function lastSet(form: Form, prober: Prober): Promise<number> {
-  for (let set = newest; set > operatorSetOf(form); set--)
-    if ((await prober(probeOf(form, set))).outcome === outcomes.runs) return set
-  return operatorSetOf(form)
+  for (let set = newest; set > readOperatorSet(form); set--)
+    if ((await prober(toProbe(form, set))).outcome === outcomes.runs) return set
+  return readOperatorSet(form)
 }
 
 function resultOf(byOutcome: ReadonlyMap<string, readonly string[]>): Result {

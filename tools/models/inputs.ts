@@ -23,7 +23,7 @@ const settings: readonly Setting[] = [
 ]
 
 /** Random inputs for the model of this file name: uniform in [0, 1), one example unless the file fixes another batch size. */
-export function inputsFor(file: string, inputs: ReadonlyMap<string, Value>): Record<string, Tensor> {
+export function createInputs(file: string, inputs: ReadonlyMap<string, Value>): Record<string, Tensor> {
   const setting = settings.find(({ match }) => match.test(file))
   const random = new Random(0)
   return Object.fromEntries(

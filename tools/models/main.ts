@@ -15,7 +15,7 @@ import {
 import { Random } from 'onnx-ire/data'
 import { findTrainable, importGraph, modelOf, type Value } from 'onnx-ire/graph'
 import { node, readModel } from 'onnx-ire/node'
-import { inputsFor } from './inputs.js'
+import { createInputs } from './inputs.js'
 
 /**
  * Checks every model in a folder: import, gradient of a random scalar against differences tensor by tensor, twenty training
@@ -92,7 +92,7 @@ async function examine(path: string): Promise<Row> {
   const file = basename(path)
   const model = await readModel(path)
   const graph = importGraph(model)
-  const inputs = inputsFor(file, graph.inputs)
+  const inputs = createInputs(file, graph.inputs)
   const outputs = await outputsOf(model, inputs)
   const gradientError = await gradientErrorOf(model, graph, inputs, outputs)
   const trained = await train(model, graph, inputs, outputs)

@@ -7,19 +7,19 @@ export interface Form {
   readonly size: number
   readonly channels: number
   readonly layout: 'NCHW' | 'NHWC'
-  readonly normalisation: Normalisation
+  readonly normalisation: Normalization
   /** Number of table columns; null if the model accepts any number. */
   readonly columns: number | null
   /** Whether the model declares a variable image size. */
   readonly open: boolean
 }
 
-export const normalisations = {
+export const normalizations = {
   unit: { title: '0 to 1', mean: 0, std: 1 },
   signed: { title: '-1 to 1', mean: 0.5, std: 0.5 },
   imagenet: { title: 'ImageNet mean and deviation', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
 } as const
-export type Normalisation = keyof typeof normalisations
+export type Normalization = keyof typeof normalizations
 
 export interface ModelSummary {
   readonly name: string

@@ -28,21 +28,21 @@ export interface Digits {
 }
 
 /** `examples` random MNIST training digits, sampled with `seed`, and the first `heldOut` digits of the test set. */
-export async function digits(examples: number, heldOut: number, seed: number): Promise<Digits> {
+export async function readDigits(examples: number, heldOut: number, seed: number): Promise<Digits> {
   const all = await mnist('train-images-idx3-ubyte', 'train-labels-idx1-ubyte')
   const chosen = new Random(seed)
     .stream('examples')
     .permutation(all.length - reserved)
     .slice(0, examples)
-  return { train: subset(all, chosen), heldOut: await heldOutDigits(heldOut) }
+  return { train: subset(all, chosen), heldOut: await readHeldOutDigits(heldOut) }
 }
 
-export async function heldOutDigits(count: number): Promise<Dataset> {
+export async function readHeldOutDigits(count: number): Promise<Dataset> {
   return subset(await mnist('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'), { end: count })
 }
 
 /** Digits for choosing settings: the last digits of the training set, which `digits` never samples. */
-export async function tuningDigits(count: number): Promise<Dataset> {
+export async function readTuningDigits(count: number): Promise<Dataset> {
   const all = await mnist('train-images-idx3-ubyte', 'train-labels-idx1-ubyte')
   return subset(all, { start: all.length - count })
 }

@@ -6,7 +6,7 @@ import Table from 'cli-table3'
 import { Command, InvalidArgumentError } from 'commander'
 import type { StepProgress } from 'onnx-ire'
 import { node, readModel, writeModel } from 'onnx-ire/node'
-import { digits, modelPath } from './digits.js'
+import { modelPath, readDigits } from './digits.js'
 import { type Contender, contenders, fineTune, type Outcome } from './run.js'
 
 const positive = (text: string): number => {
@@ -53,7 +53,7 @@ const steps = Math.ceil(examples / batchSize) * epochs
 const plans = Array.from({ length: seeds }, (_, seed) => ({ epochs, batchSize, seed }))
 const outcomes = new Map<Contender, Outcome[]>(contenders(steps).map((contender) => [contender, []]))
 for (const plan of plans) {
-  const data = await digits(examples, heldOut, plan.seed)
+  const data = await readDigits(examples, heldOut, plan.seed)
   for (const [contender, results] of outcomes) {
     const progress = progressOf(seeds === 1 ? contender.name : `${contender.name}, seed ${plan.seed}`)
     results.push(await fineTune(model, contender, data, plan, runtime, progress.onStep))

@@ -2,7 +2,7 @@ import { appendFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { adamw, ire } from 'onnx-ire'
 import { node, readModel } from 'onnx-ire/node'
-import { digits, modelPath, tuningDigits } from './digits.js'
+import { modelPath, readDigits, readTuningDigits } from './digits.js'
 import { type Contender, fineTune } from './run.js'
 
 /**
@@ -44,11 +44,11 @@ Written by \`npx tsx tools/quickstart/sweep.ts\`.
 
 const model = await readModel(modelPath)
 const runtime = node()
-const heldOut = await tuningDigits(2000)
+const heldOut = await readTuningDigits(2000)
 for (const contender of grid) {
   const outcomes = []
   for (const seed of seeds) {
-    const { train } = await digits(examples, 1, seed)
+    const { train } = await readDigits(examples, 1, seed)
     outcomes.push(await fineTune(model, contender, { train, heldOut }, { epochs, batchSize, seed }, runtime, () => {}))
   }
   const row = `| ${contender.name} | ${spread(

@@ -1,11 +1,11 @@
 import type { TypedArray } from 'onnx-ire/graph'
-import { heldOutDigits } from './digits.js'
+import { readHeldOutDigits } from './digits.js'
 
 /** Counts the digits that a model classifies correctly, in plain onnxruntime: `verify.ts MODEL COUNT`, JSON on stdout. */
 process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
 const { InferenceSession, Tensor } = await import('onnxruntime-node')
 const [file, count] = [process.argv[2]!, Number(process.argv[3])]
-const data = await heldOutDigits(count)
+const data = await readHeldOutDigits(count)
 const session = await InferenceSession.create(file)
 let correct = 0
 for (let from = 0; from < count; from += 100) {

@@ -7,7 +7,7 @@ import { encode } from '../../dist/onnx/proto/encode.js'
 import type { ModelProto } from '../../dist/onnx/proto/schema.js'
 import { buildGradientModel } from '../../dist/train/graphs/gradient-model.js'
 import { Session } from '../conformance/session.js'
-import { toFloat64, widened } from '../conformance/widen.js'
+import { toFloat64, widenModel } from '../conformance/widen.js'
 
 /**
  * Compares gradients of exported architectures with those of PyTorch: `npx tsx tools/torch/compare.ts FOLDER`, a folder written
@@ -54,7 +54,7 @@ process.exitCode = rows.some(
 async function compared(name: string, model: Model, truth: ReadonlyMap<string, Tensor>): Promise<Row> {
   let refusal = ''
   for (const precision of ['float64', 'float32'] as const) {
-    const proto = precision === 'float64' ? widened(model.proto, toFloat64) : model.proto
+    const proto = precision === 'float64' ? widenModel(model.proto, toFloat64) : model.proto
     const feeds = new Map<string, Tensor>([...namedTensors({ proto, external: null })])
     for (const [key, tensor] of truth) {
       if (key.startsWith('x/')) feeds.set(key.slice(2), as(tensor, precision))

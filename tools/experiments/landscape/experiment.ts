@@ -3,7 +3,7 @@ import { Random } from 'onnx-ire/data'
 import { curves } from 'onnx-ire/node'
 import type { Experiment, Lab, Settings } from '../experiment.js'
 import { table, withInterval } from '../markdown.js'
-import { spreadOf } from '../statistics.js'
+import { computeSpread } from '../statistics.js'
 import { descend } from './descend.js'
 
 /** gamma 0 with two coordinates: only u, which has less curvature, is flat: half of the coordinates. */
@@ -156,7 +156,7 @@ function figureRow(row: Row): string[] {
   const [first] = row.ends
   return [
     row.name,
-    kept.length === 0 ? '' : withInterval(spreadOf(kept.map(({ u }) => u)), 4),
+    kept.length === 0 ? '' : withInterval(computeSpread(kept.map(({ u }) => u)), 4),
     first!.divergedAt === null ? first!.u.toFixed(4) : '',
     diverged(row),
   ]
@@ -166,8 +166,8 @@ function samRow(row: Row): string[] {
   const kept = stable(row)
   if (kept.length === 0) return [row.name, '', '', diverged(row)]
   const arrived = kept.every(({ u }) => Math.abs(u) < drift.goal)
-  const steps = arrived ? withInterval(spreadOf(kept.map((end) => end.steps)), 0) : `not in ${drift.steps}`
-  return [row.name, steps, withInterval(spreadOf(kept.map(({ u }) => u)), 3), diverged(row)]
+  const steps = arrived ? withInterval(computeSpread(kept.map((end) => end.steps)), 0) : `not in ${drift.steps}`
+  return [row.name, steps, withInterval(computeSpread(kept.map(({ u }) => u)), 3), diverged(row)]
 }
 
 const brief = ({ name, ends }: Row) => ({

@@ -2,7 +2,7 @@ import { ire, sgd } from 'onnx-ire'
 import { curves } from 'onnx-ire/node'
 import type { Lab, Report } from '../experiment.js'
 import { table, withInterval } from '../markdown.js'
-import { exponents, mean, spreadOf } from '../statistics.js'
+import { computeSpread, fitExponents, mean } from '../statistics.js'
 import { drift } from './drift.js'
 import { digits } from './full-batch-sam.js'
 import { valleys } from './problem.js'
@@ -29,7 +29,7 @@ export function averageRate(mode: AverageMode, eta: number, p: number, seed: num
 
 /** Exponents of eta and p. */
 export const averageFit = (cells: readonly { readonly eta: number; readonly p: number; readonly rate: number }[]) => {
-  const [eta, p] = exponents(cells.map((each) => ({ x: [each.eta, each.p], y: each.rate })))
+  const [eta, p] = fitExponents(cells.map((each) => ({ x: [each.eta, each.p], y: each.rate })))
   return { eta: eta!, p: p! }
 }
 
@@ -49,7 +49,7 @@ export async function averageSam(lab: Lab): Promise<Report> {
         ),
       )
     const fits = bySeed.map(averageFit)
-    rows.push({ mode, eta: spreadOf(fits.map(({ eta }) => eta)), p: spreadOf(fits.map(({ p }) => p)) })
+    rows.push({ mode, eta: computeSpread(fits.map(({ eta }) => eta)), p: computeSpread(fits.map(({ p }) => p)) })
     for (const p of averageSizes)
       lines.push({
         name: `${mode}, p ${p}`,

@@ -1,6 +1,6 @@
 import type { ParameterArrays } from 'onnx-ire'
 import type { Random } from 'onnx-ire/data'
-import { solved } from '../statistics.js'
+import { solveLinear } from '../statistics.js'
 import type { Point } from '../step.js'
 import type { Problem } from './problem.js'
 
@@ -39,7 +39,7 @@ export function diagonalNet(): DiagonalNet {
     for (let i = 0; i < 4; i++) {
       const J = jacobian(at)
       const r = residuals(at)
-      const c = solved(gram(J).map((row, k) => [...row, r[k]!]))
+      const c = solveLinear(gram(J).map((row, k) => [...row, r[k]!]))
       across(at, J, c, -1)
     }
     return at
@@ -84,7 +84,7 @@ export function diagonalNet(): DiagonalNet {
     enhanced: (kappa) => (at, displacement) => {
       const J = jacobian(nearest(at))
       const d = Float64Array.of(...displacement['u']!, ...displacement['v']!)
-      const c = solved(gram(J).map((row, k) => [...row, dot(J[k]!, d)]))
+      const c = solveLinear(gram(J).map((row, k) => [...row, dot(J[k]!, d)]))
       // d + kappa (d - J^T (J J^T)^-1 J d)
       for (const part of Object.values(displacement)) for (let j = 0; j < features; j++) part[j]! *= 1 + kappa
       across(displacement, J, c, -kappa)

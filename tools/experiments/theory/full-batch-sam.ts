@@ -2,7 +2,7 @@ import { ire, type Optimizer, type SamOptimizer, sam, sgd } from 'onnx-ire'
 import { curves } from 'onnx-ire/node'
 import type { Lab, Report } from '../experiment.js'
 import { fixed, table, withInterval } from '../markdown.js'
-import { exponents, mean, type Spread, spreadOf } from '../statistics.js'
+import { computeSpread, fitExponents, mean, type Spread } from '../statistics.js'
 import { diagonalNet } from './diagonal-net.js'
 import { type Drift, drift } from './drift.js'
 import { type Problem, valleys } from './problem.js'
@@ -71,8 +71,8 @@ const defined = (cells: readonly Cell[]) => cells.filter((each): each is Cell & 
 /** Exponents of eta and rho; that of eta also without the finite-step factor of SAM, (2 / (2 - eta lambda))^2. */
 export function fitted(cells: readonly Cell[]): { eta: number; rho: number; etaAlone: number } {
   const rates = defined(cells)
-  const [eta, rho] = exponents(rates.map((each) => ({ x: [each.eta, each.rho], y: each.rate })))
-  const [etaAlone] = exponents(
+  const [eta, rho] = fitExponents(rates.map((each) => ({ x: [each.eta, each.rho], y: each.rate })))
+  const [etaAlone] = fitExponents(
     rates.map((each) => ({
       x: [each.eta, each.rho],
       y: each.rate * (1 - (each.eta * each.sharpness) / 2) ** 2,
@@ -101,7 +101,7 @@ export async function fullBatchSam(lab: Lab): Promise<Report> {
   const fits = all.flatMap((setting) =>
     modes.slice(0, 3).map((mode) => {
       const each = grid(setting, mode).map(fitted)
-      const of = (key: 'eta' | 'rho' | 'etaAlone'): Spread => spreadOf(each.map((fit) => fit[key]))
+      const of = (key: 'eta' | 'rho' | 'etaAlone'): Spread => computeSpread(each.map((fit) => fit[key]))
       return { problem: setting.problem.name, mode, eta: of('eta'), etaAlone: of('etaAlone'), rho: of('rho') }
     }),
   )
@@ -206,8 +206,8 @@ async function maskOnNet(lab: Lab, setting: Setting): Promise<Pick<Report, 'mark
       )
     rows.push({
       kappa,
-      mask: spreadOf(ratios.map((each) => each.mask)),
-      projector: spreadOf(ratios.map((each) => each.projector)),
+      mask: computeSpread(ratios.map((each) => each.mask)),
+      projector: computeSpread(ratios.map((each) => each.projector)),
     })
   }
   return {

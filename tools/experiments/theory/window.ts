@@ -1,7 +1,7 @@
 import { sam, sgd } from 'onnx-ire'
 import type { Lab, Report } from '../experiment.js'
 import { table, withInterval } from '../markdown.js'
-import { type Spread, spreadOf } from '../statistics.js'
+import { computeSpread, type Spread } from '../statistics.js'
 import { diagonalNet } from './diagonal-net.js'
 import { drift } from './drift.js'
 import { digits, fitted } from './full-batch-sam.js'
@@ -50,7 +50,7 @@ export async function wideGrid(lab: Lab): Promise<Pick<Report, 'markdown' | 'sum
             return { eta: digits(eta), etaAlone: digits(etaAlone), rho: digits(rho) }
           }),
         )
-      const of = (key: 'eta' | 'etaAlone' | 'rho') => spreadOf(fits.map((fit) => fit[key]))
+      const of = (key: 'eta' | 'etaAlone' | 'rho') => computeSpread(fits.map((fit) => fit[key]))
       rows.push({ name, window, eta: of('eta'), etaAlone: of('etaAlone'), rho: of('rho') })
     }
   return {

@@ -2,9 +2,9 @@ import { curves } from 'onnx-ire/node'
 import type { Experiment, Lab, Report, Scale } from '../experiment.js'
 import { fixed, table, withDeviation, withInterval } from '../markdown.js'
 import { Pool } from '../pool.js'
-import { paired, type Spread, spreadOf } from '../statistics.js'
+import { computeSpread, pairedSpread, type Spread } from '../statistics.js'
 import type { Outcome } from '../train.js'
-import { refined, type Tried, type Tuned, tuned, tunedRate } from '../tuning.js'
+import { refineRate, type Trial, type TuningResult, tune, tuneRate } from '../tuning.js'
 import { grammarText } from './grammar.js'
 import { type Contender, type TextModel, type TextRun, trainText } from './run.js'
 import { reviews, type Text, tokenized } from './text.js'
@@ -182,12 +182,12 @@ async function compare(study: Study): Promise<Report> {
   lab.expect(steps * (5 + 2 * 3 + enhancements.length + (seeds - 1) * 4 + seeds * (subject.thorough ? 6 : 4)))
   const score = (contender: Contender, length: number) =>
     study.run(contender, length, lab.seeds[0]!).then(({ loss }) => loss)
-  const coarse = await tunedRate(subject.rates, (lr) => score({ lr }, steps))
+  const coarse = await tuneRate(subject.rates, (lr) => score({ lr }, steps))
   const candidates = enhancements.map(({ share, ...rest }): Contender => ({ lr: coarse.best * share, ...rest }))
   const [base, ire, twice] = await Promise.all([
-    refined(coarse, (lr) => score({ lr }, steps)),
-    tuned(candidates, (contender) => score(contender, steps)),
-    tunedRate(subject.ratesTwice, (lr) => score({ lr }, 2 * steps)),
+    refineRate(coarse, (lr) => score({ lr }, steps)),
+    tune(candidates, (contender) => score(contender, steps)),
+    tuneRate(subject.ratesTwice, (lr) => score({ lr }, 2 * steps)),
   ])
   const { lr, kappa = 0, gamma = 0 } = ire.best
 
@@ -215,7 +215,7 @@ async function compare(study: Study): Promise<Report> {
   const [once, double, admire] = rows as readonly [Row, Row, Row, ...Row[]]
 
   const factor = speedUp(losses(admire), losses(once), losses(double))
-  const gain = paired(losses(admire), losses(once))
+  const gain = pairedSpread(losses(admire), losses(once))
   const { flatShare, zeroShare } = admire.outcomes[0]!
   return {
     markdown: `## ${name}: N = ${steps} steps
@@ -224,9 +224,9 @@ ${table(
   ['', 'test loss', 'training loss', `against AdamW, lr ${base.best}`],
   rows.map((each) => [
     each.name,
-    withDeviation(spreadOf(losses(each)), 4),
-    withDeviation(spreadOf(each.outcomes.map(({ trainingLoss }) => trainingLoss ?? Number.NaN)), 4),
-    each === once ? '' : withInterval(paired(losses(each), losses(once)), 4, true),
+    withDeviation(computeSpread(losses(each)), 4),
+    withDeviation(computeSpread(each.outcomes.map(({ trainingLoss }) => trainingLoss ?? Number.NaN)), 4),
+    each === once ? '' : withInterval(pairedSpread(losses(each), losses(once)), 4, true),
   ]),
 )}
 
@@ -256,7 +256,7 @@ Tuning, held-out loss of seed ${lab.seeds[0]}: AdamW in N steps ${trials(base)};
 
 /** Steps that AdamW needs to reach a loss, relative to N, if doubling the steps lowers the loss from `once` to `double`. */
 export const speedUp = (loss: readonly number[], once: readonly number[], double: readonly number[]): Spread =>
-  spreadOf(loss.map((x, i) => 2 ** ((once[i]! - x) / (once[i]! - double[i]!))))
+  computeSpread(loss.map((x, i) => 2 ** ((once[i]! - x) / (once[i]! - double[i]!))))
 
 const losses = ({ outcomes }: Row): number[] => outcomes.map(({ test }) => test?.loss ?? Number.NaN)
 
@@ -268,8 +268,8 @@ function verdict({ mean, half }: Spread): string {
   return mean < 0 ? 'AdmIRE is better than tuned AdamW beyond the interval.' : 'AdmIRE is worse than tuned AdamW.'
 }
 
-const trials = ({ tried, best }: Tuned<number> | Tuned<Contender>): string =>
-  (tried as readonly Tried<number | Contender>[])
+const trials = ({ tried, best }: TuningResult<number> | TuningResult<Contender>): string =>
+  (tried as readonly Trial<number | Contender>[])
     .map(({ candidate, score }) => {
       const label =
         typeof candidate === 'number' ? candidate : `${candidate.lr}, ${candidate.kappa}, ${candidate.gamma}`

@@ -1,8 +1,8 @@
 import { adamw, crossEntropy, type Graph, ire, type Optimizer, type Runtime } from 'onnx-ire'
 import { modelOf } from 'onnx-ire/graph'
 import { type LlamaOptions, llama, type TransformerOptions, transformer } from 'onnx-ire/models'
-import { type RandomMask, randomlyMasked } from '../random-mask.js'
-import { type Outcome, trained } from '../train.js'
+import { type RandomMask, withRandomMask } from '../random-mask.js'
+import { type Outcome, trainModel } from '../train.js'
 import { type Text, windows } from './text.js'
 
 /** Optimizer settings of a run, as numbers: AdamW, with IRE if kappa is set. */
@@ -48,7 +48,7 @@ export function trainText(
   done: (share: number) => void,
 ): Promise<Outcome> {
   const { context = 64 } = model
-  return trained(
+  return trainModel(
     {
       model: modelOf(graphOf(model, seed)),
       train: windows(text.train, context),
@@ -63,7 +63,7 @@ export function trainText(
       batchSize,
       seed,
     },
-    contender.mask ? randomlyMasked(runtime, contender.mask, seed) : runtime,
+    contender.mask ? withRandomMask(runtime, contender.mask, seed) : runtime,
     signal,
     done,
   )

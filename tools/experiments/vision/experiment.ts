@@ -2,9 +2,9 @@ import { curves } from 'onnx-ire/node'
 import { type Experiment, Interrupted, type Lab, type Report } from '../experiment.js'
 import { fixed, table, withDeviation, withInterval } from '../markdown.js'
 import { Pool } from '../pool.js'
-import { paired, spreadOf } from '../statistics.js'
+import { computeSpread, pairedSpread } from '../statistics.js'
 import type { Outcome } from '../train.js'
-import { type Tried, tuned, tunedRate } from '../tuning.js'
+import { type Trial, tune, tuneRate } from '../tuning.js'
 import { type Fashion, fashion } from './fashion.js'
 import { type Contender, type ImageRun, trainImages, warmupEpochs } from './run.js'
 
@@ -121,11 +121,11 @@ async function compare(lab: Lab, pairing: Pairing, data: Fashion, pool: Pool): P
     )
   }
   const score = (contender: Contender) => run(contender, lab.seeds[0]!).then(({ loss }) => loss)
-  const rate = await tunedRate(pairing.rates, (lr) => score({ base, lr }))
+  const rate = await tuneRate(pairing.rates, (lr) => score({ base, lr }))
   const candidates = pairing.enhanced.map(
     ({ share, from = warmupEpochs / epochs, ...rest }): Contender => ({ base, lr: rate.best * share, ...rest, from }),
   )
-  const ire = await tuned(candidates, score)
+  const ire = await tune(candidates, score)
   const { lr, kappa = 0, gamma = 0, from = 0 } = ire.best
 
   const row = async (label: string, contender: Contender): Promise<Row> => ({
@@ -148,8 +148,8 @@ async function compare(lab: Lab, pairing: Pairing, data: Fashion, pool: Pool): P
   const [plain, enhanced] = rows as readonly [Row, Row, ...Row[]]
 
   const accuracies = ({ outcomes }: Row) => outcomes.map(({ test }) => 100 * (test?.accuracy ?? Number.NaN))
-  const tested = (each: Row) => spreadOf(each.outcomes.map(({ test }) => test?.loss ?? Number.NaN))
-  const training = (each: Row) => spreadOf(each.outcomes.map(({ trainingLoss }) => trainingLoss ?? Number.NaN))
+  const tested = (each: Row) => computeSpread(each.outcomes.map(({ test }) => test?.loss ?? Number.NaN))
+  const training = (each: Row) => computeSpread(each.outcomes.map(({ trainingLoss }) => trainingLoss ?? Number.NaN))
   const traces = ({ outcomes }: Row) => outcomes.map(({ measured }) => measured.at(-1)?.value ?? Number.NaN)
   return {
     markdown: `## ${name}
@@ -158,11 +158,11 @@ ${table(
   ['', 'test accuracy, %', `against ${plain.name}`, 'test loss', 'training loss', 'Hessian trace at the end'],
   rows.map((each) => [
     each.name,
-    withDeviation(spreadOf(accuracies(each)), 2),
-    each === plain ? '' : withInterval(paired(accuracies(each), accuracies(plain)), 2, true),
+    withDeviation(computeSpread(accuracies(each)), 2),
+    each === plain ? '' : withInterval(pairedSpread(accuracies(each), accuracies(plain)), 2, true),
     withDeviation(tested(each), 4),
     withDeviation(training(each), 4),
-    withDeviation(spreadOf(traces(each)), 1),
+    withDeviation(computeSpread(traces(each)), 1),
   ]),
 )}
 
@@ -201,7 +201,7 @@ Tuning, loss on the other images, seed ${lab.seeds[0]}: lr ${rate.tried.map((eac
 
 const short = (lr: number): string => String(Number(lr.toPrecision(3)))
 
-function trial<C>({ candidate, score }: Tried<C>, label: string, best: C): string {
+function trial<C>({ candidate, score }: Trial<C>, label: string, best: C): string {
   const text = `${label}: ${score === null ? 'diverged' : fixed(4)(score)}`
   return candidate === best ? `**${text}**` : text
 }

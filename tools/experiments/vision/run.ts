@@ -1,8 +1,8 @@
 import { adamw, crossEntropy, type Graph, ire, type Optimizer, type Runtime, sam, sgd } from 'onnx-ire'
 import { modelOf } from 'onnx-ire/graph'
 import { resnet, vit } from 'onnx-ire/models'
-import { type RandomMask, randomlyMasked } from '../random-mask.js'
-import { type Outcome, trained } from '../train.js'
+import { type RandomMask, withRandomMask } from '../random-mask.js'
+import { type Outcome, trainModel } from '../train.js'
 import type { Fashion } from './fashion.js'
 import { hessianTrace } from './trace.js'
 
@@ -58,7 +58,7 @@ export function trainImages(
   const perEpoch = Math.ceil(examples / batchSize)
   const steps = perEpoch * epochs
   const between = Math.max(1, Math.round(epochs / traces)) * perEpoch
-  return trained(
+  return trainModel(
     {
       model: modelOf(graphOf(model, seed)),
       train: data.train,
@@ -74,7 +74,7 @@ export function trainImages(
       batchSize,
       seed,
     },
-    contender.mask ? randomlyMasked(runtime, contender.mask, seed) : runtime,
+    contender.mask ? withRandomMask(runtime, contender.mask, seed) : runtime,
     signal,
     done,
     (trainer) => hessianTrace(trainer.export(), data.plain, runtime, { examples: 256, batchSize: 64, probes: 4 }),

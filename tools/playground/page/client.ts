@@ -1,4 +1,4 @@
-import { inherited } from '../inherited.js'
+import { createBlobModuleUrl } from '../blob-module-url.js'
 import type { Calls, Reply, Request, WorkerEvent } from '../protocol.js'
 import training from '../worker/worker.ts?worker&url'
 
@@ -13,7 +13,7 @@ export class Failure extends Error {
 
 /** Calls to the training worker, and its events. */
 export function startWorker(onEvent: (event: WorkerEvent) => void, onCrash: (message: string) => void): Calls {
-  const worker = new Worker(inherited(training), { type: 'module', name: 'training' })
+  const worker = new Worker(createBlobModuleUrl(training), { type: 'module', name: 'training' })
   const open = new Map<number, { resolve(value: unknown): void; reject(error: Failure): void }>()
   let last = 0
   worker.onmessage = ({ data }: MessageEvent<Reply>) => {

@@ -1,8 +1,8 @@
 import type { Calls, DataChoice, DataSummary, ModelSummary, ShownExample } from '../protocol.js'
 import { Camera } from './camera.js'
-import { byId, element, fileInput, inputNamed } from './dom.js'
+import { byId, createElement, createFileInput, inputById } from './dom.js'
 import { Pad } from './pad.js'
-import { guarded, say } from './status.js'
+import { runGuarded, showStatus } from './status.js'
 
 /** The second section: the data. */
 export class DataPanel {
@@ -40,9 +40,9 @@ export class DataPanel {
   }
 
   #files(): void {
-    const folder = fileInput('folder')
+    const folder = createFileInput('folder')
     folder.addEventListener('change', () =>
-      guarded(folder, () =>
+      runGuarded(folder, () =>
         this.#use({
           kind: 'folder',
           // Cloning a File to the worker loses its path.
@@ -53,15 +53,15 @@ export class DataPanel {
         }),
       ),
     )
-    const csv = fileInput('csv')
+    const csv = createFileInput('csv')
     const label = byId<HTMLSelectElement>('csv-label')
     csv.addEventListener('change', () =>
-      guarded(csv, async () => {
-        say('Reading the table ...')
+      runGuarded(csv, async () => {
+        showStatus('Reading the table ...')
         const columns = await this.#calls.columns(chosen('csv'))
-        label.replaceChildren(...columns.map((value) => element('option', { value, textContent: value })))
+        label.replaceChildren(...columns.map((value) => createElement('option', { value, textContent: value })))
         label.value = columns.at(-1)!
-        say('Choose the column that holds the class.')
+        showStatus('Choose the column that holds the class.')
       }),
     )
     this.#button('use-csv', () => this.#use({ kind: 'csv', file: chosen('csv'), label: label.value }))
@@ -75,7 +75,7 @@ export class DataPanel {
     this.#button('clear-pad', async () => pad.clear())
     this.#button('add-drawn', async () => {
       if (pad.empty) throw new Error('Draw something first.')
-      this.#add(pad.pixels, inputNamed('draw-label'))
+      this.#add(pad.pixels, inputById('draw-label'))
       pad.clear()
     })
   }
@@ -87,7 +87,7 @@ export class DataPanel {
       this.#onCamera()
     })
     byId('add-filmed').addEventListener('click', () =>
-      guarded(null, async () => this.#add(this.#camera.pixels, inputNamed('camera-label'))),
+      runGuarded(null, async () => this.#add(this.#camera.pixels, inputById('camera-label'))),
     )
   }
 
@@ -101,22 +101,24 @@ export class DataPanel {
     if (!label) throw new Error('Say which class it is.')
     this.#shown.push({ pixels, label })
     this.#list()
-    say(`${this.#shown.length} examples shown.`)
+    showStatus(`${this.#shown.length} examples shown.`)
   }
 
   #list(): void {
     const counts = new Map<string, number>()
     for (const { label } of this.#shown) counts.set(label, (counts.get(label) ?? 0) + 1)
     byId('shown').hidden = this.#shown.length === 0
-    byId('shown-list').replaceChildren(...[...counts].map(([label, count]) => element('li', {}, `${label}: ${count}`)))
+    byId('shown-list').replaceChildren(
+      ...[...counts].map(([label, count]) => createElement('li', {}, `${label}: ${count}`)),
+    )
   }
 
   async #use(choice: DataChoice): Promise<void> {
     if (!this.#model) throw new Error('Open a model first: it determines the form of the data.')
     this.#forget()
-    say('Reading the data ...')
+    showStatus('Reading the data ...')
     this.show(await this.#calls.data(choice))
-    say('Ready to train.')
+    showStatus('Ready to train.')
   }
 
   /** Shows data that the worker has read. */
@@ -157,12 +159,12 @@ export class DataPanel {
 
   #button(id: string, work: () => Promise<void>): void {
     const button = byId<HTMLButtonElement>(id)
-    button.addEventListener('click', () => guarded(button, work))
+    button.addEventListener('click', () => runGuarded(button, work))
   }
 }
 
 function chosen(id: string): File {
-  const field = inputNamed(id)
+  const field = inputById(id)
   const file = field.files?.[0]
   if (!file) throw new Error(`Choose a file: ${field.labels?.[0]?.textContent?.trim() ?? id}.`)
   return file

@@ -6,7 +6,7 @@ export function byId<E extends HTMLElement = HTMLElement>(id: string): E {
 }
 
 /** Creates an element. */
-export function element<K extends keyof HTMLElementTagNameMap>(
+export function createElement<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   properties: Partial<HTMLElementTagNameMap[K]> = {},
   ...children: readonly (Node | string)[]
@@ -16,19 +16,19 @@ export function element<K extends keyof HTMLElementTagNameMap>(
   return made
 }
 
-export const inputNamed = (id: string): HTMLInputElement => byId<HTMLInputElement>(id)
+export const inputById = (id: string): HTMLInputElement => byId<HTMLInputElement>(id)
 
 /** Reads a number field, checked against its min, max and step. Throws the validation message of the browser. */
-export function numberIn(id: string): number {
-  const field = inputNamed(id)
+export function readNumber(id: string): number {
+  const field = inputById(id)
   if (!field.reportValidity())
     throw new Error(`${field.labels?.[0]?.textContent?.trim() ?? id}: ${field.validationMessage}`)
   return field.valueAsNumber
 }
 
 /** Creates a file input that also reports choosing the same file again, for example after an error. */
-export function fileInput(id: string): HTMLInputElement {
-  const field = inputNamed(id)
+export function createFileInput(id: string): HTMLInputElement {
+  const field = inputById(id)
   field.addEventListener('click', () => {
     field.value = ''
   })

@@ -1,6 +1,6 @@
-import { type Calls, type Form, type ModelSummary, type Normalisation, normalisations } from '../protocol.js'
-import { byId, element, fileInput, inputNamed, numberIn } from './dom.js'
-import { guarded, say } from './status.js'
+import { type Calls, type Form, type ModelSummary, type Normalization, normalizations } from '../protocol.js'
+import { byId, createElement, createFileInput, inputById, readNumber } from './dom.js'
+import { runGuarded, showStatus } from './status.js'
 
 const bundledName = "PaddleOCR's text-direction classifier"
 
@@ -13,15 +13,15 @@ export class ModelPanel {
   constructor(calls: Calls, bundled: string, onModel: (summary: ModelSummary, opened: boolean) => void) {
     this.#calls = calls
     this.#onModel = onModel
-    const file = fileInput('model-file')
+    const file = createFileInput('model-file')
     file.addEventListener('change', () => file.files?.[0] && this.#open(file, file.files[0]))
     const button = byId<HTMLButtonElement>('bundled')
     button.addEventListener('click', () => this.#open(button, new URL(bundled, location.href).href, 'bundled'))
     this.#acceptDrops(byId('drop'))
-    for (const [value, { title }] of Object.entries(normalisations))
-      byId('normalisation').append(element('option', { value, textContent: title }))
+    for (const [value, { title }] of Object.entries(normalizations))
+      byId('normalisation').append(createElement('option', { value, textContent: title }))
     for (const id of ['size', 'normalisation'])
-      byId(id).addEventListener('change', () => guarded(null, () => this.#reform()))
+      byId(id).addEventListener('change', () => runGuarded(null, () => this.#reform()))
   }
 
   #acceptDrops(place: HTMLElement): void {
@@ -39,8 +39,8 @@ export class ModelPanel {
   }
 
   #open(control: HTMLButtonElement | HTMLInputElement | null, source: File | string, kind?: 'bundled'): void {
-    guarded(control, async () => {
-      say('Reading the model ...')
+    runGuarded(control, async () => {
+      showStatus('Reading the model ...')
       let summary = await this.#calls.open(source)
       // The preprocessing of the bundled model is known, but not in its file.
       if (kind === 'bundled') {
@@ -48,7 +48,7 @@ export class ModelPanel {
         await this.#calls.form(summary.form)
       }
       this.show(summary)
-      say(`${summary.name} is open: now choose data.`)
+      showStatus(`${summary.name} is open: now choose data.`)
     })
   }
 
@@ -61,12 +61,12 @@ export class ModelPanel {
 
   async #reform(): Promise<void> {
     if (!this.#summary) return
-    const normalisation = byId<HTMLSelectElement>('normalisation').value as Normalisation
-    const form: Form = { ...this.#summary.form, size: numberIn('size'), normalisation }
+    const normalisation = byId<HTMLSelectElement>('normalisation').value as Normalization
+    const form: Form = { ...this.#summary.form, size: readNumber('size'), normalisation }
     await this.#calls.form(form)
     this.#summary = { ...this.#summary, form }
     this.#onModel(this.#summary, false)
-    say('The input size has changed: choose the data again.')
+    showStatus('The input size has changed: choose the data again.')
   }
 
   #show({ name, bytes, inputs, outputs, parameters, trainable, layers, form }: ModelSummary): void {
@@ -77,23 +77,23 @@ export class ModelPanel {
       ['parameters', `${parameters.toLocaleString('en')}, of which ${trainable.toLocaleString('en')} can be trained`],
     ]
     byId('model-facts').replaceChildren(
-      ...facts.flatMap(([term, fact]) => [element('dt', {}, term), element('dd', {}, fact)]),
+      ...facts.flatMap(([term, fact]) => [createElement('dt', {}, term), createElement('dd', {}, fact)]),
     )
     byId('layers').replaceChildren(
       ...layers.map((layer) =>
-        element(
+        createElement(
           'tr',
           {},
-          element('td', {}, layer.name),
-          element('td', {}, layer.operators),
-          element('td', {}, layer.shape),
-          element('td', {}, layer.parameters.toLocaleString('en')),
-          element('td', {}, layer.trainable ? 'yes' : 'no'),
+          createElement('td', {}, layer.name),
+          createElement('td', {}, layer.operators),
+          createElement('td', {}, layer.shape),
+          createElement('td', {}, layer.parameters.toLocaleString('en')),
+          createElement('td', {}, layer.trainable ? 'yes' : 'no'),
         ),
       ),
     )
     byId('image-form').hidden = form.kind !== 'image'
-    const size = inputNamed('size')
+    const size = inputById('size')
     size.valueAsNumber = form.size
     size.disabled = !form.open
     byId<HTMLSelectElement>('normalisation').value = form.normalisation

@@ -1,7 +1,7 @@
 import { byId } from './dom.js'
 
 /** Stores the files of the page for use without a network, and reports when all are stored. */
-export async function keepOffline(): Promise<void> {
+export async function installOffline(): Promise<void> {
   const note = byId('offline')
   if (import.meta.env.MODE === 'development') return
   if (!navigator.serviceWorker) {

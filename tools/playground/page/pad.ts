@@ -1,4 +1,4 @@
-import { element } from './dom.js'
+import { createElement } from './dom.js'
 
 /**
  * A canvas for drawing white on black, like MNIST, with pointer, touch or keyboard: arrow keys move the pen, Space lowers or
@@ -9,7 +9,7 @@ export class Pad {
   readonly #context: CanvasRenderingContext2D
   readonly #onChange: () => void
   /** Marks the position of the pen, outside of the canvas, since its pixels are the input of the models. */
-  readonly #marker = element('span', { className: 'pen' })
+  readonly #marker = createElement('span', { className: 'pen' })
   #pen: { x: number; y: number; down: boolean }
 
   constructor(canvas: HTMLCanvasElement, onChange: () => void) {
@@ -17,7 +17,7 @@ export class Pad {
     this.#context = canvas.getContext('2d', { willReadFrequently: true })!
     this.#onChange = onChange
     this.#pen = { x: canvas.width / 2, y: canvas.height / 2, down: false }
-    const frame = element('div', { className: 'pad' })
+    const frame = createElement('div', { className: 'pad' })
     canvas.replaceWith(frame)
     frame.append(canvas, this.#marker)
     this.#mark()

@@ -7,9 +7,9 @@ import {
   type WorkerEvent,
 } from '../protocol.js'
 import { Curves } from './curves.js'
-import { byId, element, inputNamed, numberIn } from './dom.js'
+import { byId, createElement, inputById, readNumber } from './dom.js'
 import { Progress } from './progress.js'
-import { guarded, say } from './status.js'
+import { runGuarded, showStatus } from './status.js'
 import type { TryPanel } from './try-panel.js'
 
 const button = (id: string) => byId<HTMLButtonElement>(id)
@@ -45,9 +45,9 @@ export class TrainingPanel {
   constructor(calls: Calls, tried: TryPanel) {
     this.#calls = calls
     this.#tried = tried
-    button('train').addEventListener('click', () => guarded(null, () => this.#train()))
-    button('pause').addEventListener('click', () => guarded(null, () => this.#pause()))
-    button('stop').addEventListener('click', () => guarded(null, () => this.#calls.stop()))
+    button('train').addEventListener('click', () => runGuarded(null, () => this.#train()))
+    button('pause').addEventListener('click', () => runGuarded(null, () => this.#pause()))
+    button('stop').addEventListener('click', () => runGuarded(null, () => this.#calls.stop()))
     // A hidden page may be closed without another event.
     document.addEventListener('visibilitychange', () => {
       if (document.visibilityState === 'hidden' && this.#running) void this.#calls.keep()
@@ -69,7 +69,7 @@ export class TrainingPanel {
 
   onEvent(event: WorkerEvent): void {
     if (event.kind === 'step') {
-      if (!this.#progress.begun) say('Training.')
+      if (!this.#progress.begun) showStatus('Training.')
       this.#loss.add(event.contender, event.step, event.loss)
       const { share, text } = this.#progress.after(event)
       byId<HTMLProgressElement>('progress').value = share
@@ -77,7 +77,7 @@ export class TrainingPanel {
       this.#tried.onWeights()
     } else if (event.kind === 'round') this.#onRound(event)
     else if (event.kind === 'lost')
-      say(
+      showStatus(
         `The GPU was lost; ${contenders[event.contender]} continues from step ${event.step} on a new device.`,
         'warning',
       )
@@ -93,9 +93,9 @@ export class TrainingPanel {
   async goOn(settings: Settings): Promise<void> {
     const { provider, flatness, ...numbers } = settings
     byId<HTMLSelectElement>('provider').value = provider
-    inputNamed('flatness').checked = flatness
+    inputById('flatness').checked = flatness
     for (const [key, id] of Object.entries(numberFields))
-      inputNamed(id).valueAsNumber = numbers[key as keyof typeof numbers]
+      inputById(id).valueAsNumber = numbers[key as keyof typeof numbers]
     await this.#train(true)
   }
 
@@ -108,10 +108,10 @@ export class TrainingPanel {
     this.#running = true
     this.#buttons()
     this.#tried.onStart(this.#classes)
-    say('Building and compiling the training graphs ...')
+    showStatus('Building and compiling the training graphs ...')
     try {
       const { stopped } = await this.#calls.train(settings, resume)
-      say(stopped ? 'Stopped.' : 'Done: try the model, or download it.')
+      showStatus(stopped ? 'Stopped.' : 'Done: try the model, or download it.')
       this.#tried.onWeights(true)
     } finally {
       this.#running = false
@@ -142,11 +142,11 @@ export class TrainingPanel {
           round.sharpness === null ? '' : round.sharpness.toPrecision(3),
         ]
         return [
-          element(
+          createElement(
             'tr',
             { id: `result-${contender}` },
-            element('th', { scope: 'row' }, contenders[contender]),
-            ...cells.map((cell) => element('td', {}, cell)),
+            createElement('th', { scope: 'row' }, contenders[contender]),
+            ...cells.map((cell) => createElement('td', {}, cell)),
           ),
         ]
       }),
@@ -156,8 +156,8 @@ export class TrainingPanel {
   #settings(): Settings {
     return {
       provider: byId<HTMLSelectElement>('provider').value as Settings['provider'],
-      ...(Object.fromEntries(Object.entries(numberFields).map(([key, id]) => [key, numberIn(id)])) as Numbers),
-      flatness: inputNamed('flatness').checked,
+      ...(Object.fromEntries(Object.entries(numberFields).map(([key, id]) => [key, readNumber(id)])) as Numbers),
+      flatness: inputById('flatness').checked,
     }
   }
 

@@ -1,7 +1,7 @@
 import { type Calls, type Contender, contenders, type ModelSummary } from '../protocol.js'
-import { byId, element } from './dom.js'
+import { byId, createElement } from './dom.js'
 import { Pad } from './pad.js'
-import { guarded, say } from './status.js'
+import { runGuarded, showStatus } from './status.js'
 
 /** Milliseconds between two predictions for the canvas during training. */
 const pace = 700
@@ -23,7 +23,7 @@ export class TryPanel {
     byId('clear-try').addEventListener('click', () => this.#pad.clear())
     for (const contender of names) {
       const button = byId<HTMLButtonElement>(`download-${contender}`)
-      button.addEventListener('click', () => guarded(button, () => this.#download(contender)))
+      button.addEventListener('click', () => runGuarded(button, () => this.#download(contender)))
     }
   }
 
@@ -65,7 +65,7 @@ export class TryPanel {
         this.#show(await this.#calls.look(this.#pad.pixels))
       } while (this.#again)
     } catch (error) {
-      say((error as Error).message, 'error')
+      showStatus((error as Error).message, 'error')
     } finally {
       this.#looking = false
     }
@@ -81,12 +81,12 @@ export class TryPanel {
         const rows = best
           .slice(0, 3)
           .flatMap(({ share, name }) => [
-            element('span', {}, name),
-            element('meter', { value: share, max: 1, ariaLabel: name }),
-            element('span', {}, `${(100 * share).toFixed(0)} %`),
+            createElement('span', {}, name),
+            createElement('meter', { value: share, max: 1, ariaLabel: name }),
+            createElement('span', {}, `${(100 * share).toFixed(0)} %`),
           ])
-        const list = element('div', { className: 'seen' }, ...rows)
-        return element('div', { id: `seen-${contender}` }, element('h3', {}, contenders[contender]), list)
+        const list = createElement('div', { className: 'seen' }, ...rows)
+        return createElement('div', { id: `seen-${contender}` }, createElement('h3', {}, contenders[contender]), list)
       }),
     )
   }
@@ -94,13 +94,13 @@ export class TryPanel {
   async #download(contender: Contender): Promise<void> {
     const bytes = await this.#calls.exported(contender)
     const href = URL.createObjectURL(new Blob([bytes as Uint8Array<ArrayBuffer>], { type: 'application/octet-stream' }))
-    element('a', { href, download: contender === 'ire' ? 'tuned-ire.onnx' : 'tuned.onnx' }).click()
+    createElement('a', { href, download: contender === 'ire' ? 'tuned-ire.onnx' : 'tuned.onnx' }).click()
     setTimeout(() => URL.revokeObjectURL(href), 60_000)
-    say('The tuned model is among your downloads.')
+    showStatus('The tuned model is among your downloads.')
   }
 }
 
 function invite(): void {
   const text = 'Draw here while the models train: they say what they see. By keyboard as in section 2.'
-  byId('seen').replaceChildren(element('p', {}, text))
+  byId('seen').replaceChildren(createElement('p', {}, text))
 }

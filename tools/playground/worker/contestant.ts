@@ -118,7 +118,7 @@ export class Contestant {
     const free = await this.#weights.take()
     try {
       await this.#trainer.sync()
-      await storeOf(this.name).save(this.#trainer.step, this.#trainer.checkpoint())
+      await openCheckpointStore(this.name).save(this.#trainer.step, this.#trainer.checkpoint())
     } finally {
       free()
     }
@@ -126,7 +126,7 @@ export class Contestant {
 
   /** Resumes from the stored checkpoint. */
   async resume(): Promise<void> {
-    await this.#trainer.resume(storeOf(this.name))
+    await this.#trainer.resume(openCheckpointStore(this.name))
   }
 
   /** Exports the model with the current weights. */
@@ -165,7 +165,8 @@ export class Contestant {
 }
 
 /** Folder of the checkpoints of all contestants. */
-export const keptIn = 'playground'
-export const storeOf = (name: Contender): CheckpointStore => checkpointFolder(`${keptIn}/${name}`, { keep: 1 })
+export const checkpointRoot = 'playground'
+export const openCheckpointStore = (name: Contender): CheckpointStore =>
+  checkpointFolder(`${checkpointRoot}/${name}`, { keep: 1 })
 
 const few = (train: Dataset): Dataset => subset(train, { end: Math.min(measured, train.length) })

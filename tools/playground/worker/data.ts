@@ -2,7 +2,7 @@ import { type Dataset, fromArrays, imageColumn, labelColumn, OnnxIreError, type 
 import { tensor } from 'onnx-ire/graph'
 import { imageFolder, pixels, readCsv, readIdx } from 'onnx-ire/web'
 import type { DataChoice, DataSummary, Form, ShownExample } from '../protocol.js'
-import { imageOptions } from './form.js'
+import { toImageOptions } from './form.js'
 
 /** Data with the names of the model input and of the labels of the loss. */
 export interface Examples {
@@ -11,14 +11,14 @@ export interface Examples {
 }
 
 /** Reads the data files. @throws 'invalid-data', 'io' */
-export async function examplesOf(choice: DataChoice, form: Form, input: string): Promise<Examples> {
+export async function readExamples(choice: DataChoice, form: Form, input: string): Promise<Examples> {
   if (form.kind === 'table' && choice.kind !== 'csv')
     throw new OnnxIreError('invalid-data', 'This model takes rows of numbers: give it a CSV file.')
   if (form.kind === 'image' && choice.kind === 'csv')
     throw new OnnxIreError('invalid-data', 'This model takes pictures, and a CSV file holds rows: give it images.')
   switch (choice.kind) {
     case 'folder': {
-      const folder = imageFolder(choice.files, { image: imageOptions(form), input, label: 'labels' })
+      const folder = imageFolder(choice.files, { image: toImageOptions(form), input, label: 'labels' })
       return examples(folder, folder.classes, folder.labels)
     }
     case 'csv': {
@@ -46,7 +46,7 @@ export async function examplesOf(choice: DataChoice, form: Form, input: string):
       const own = numbers(classes)
       const names = Array.from({ length: own.reduce((a, b) => Math.max(a, b), -1) + 1 }, (_, i) => String(i))
       return examples(
-        fromArrays({ [input]: imageColumn(shown, imageOptions(form)), labels: labelColumn(classes) }),
+        fromArrays({ [input]: imageColumn(shown, toImageOptions(form)), labels: labelColumn(classes) }),
         names,
         own,
       )
@@ -57,7 +57,7 @@ export async function examplesOf(choice: DataChoice, form: Form, input: string):
 }
 
 /** Reads the column names in the first line of a CSV file. */
-export async function columnsOf(file: File): Promise<readonly string[]> {
+export async function readColumns(file: File): Promise<readonly string[]> {
   // Loaded on demand, in the same chunk as the reader.
   const { parse } = await import('csv-parse/browser/esm/sync')
   const delimiter = await delimiterOf(file)
@@ -91,13 +91,13 @@ function refuseNumbers(classes: readonly string[], rows: number, column: string)
 }
 
 /** Converts an image to a batch of one. */
-export async function pictureOf(data: ImageData, form: Form): Promise<Tensor> {
-  return imageColumn(await pixels(data, { background: 0 }), imageOptions(form)).rows([0])
+export async function toImageTensor(data: ImageData, form: Form): Promise<Tensor> {
+  return imageColumn(await pixels(data, { background: 0 }), toImageOptions(form)).rows([0])
 }
 
 async function shownExamples(shown: readonly ShownExample[], form: Form, input: string): Promise<Examples> {
   const classes = [...new Set(shown.map(({ label }) => label))].sort()
-  const rows = await Promise.all(shown.map(({ pixels: data }) => pictureOf(data, form)))
+  const rows = await Promise.all(shown.map(({ pixels: data }) => toImageTensor(data, form)))
   const width = rows[0]!.data.length
   const all = new Float32Array(rows.length * width)
   for (const [i, { data }] of rows.entries()) all.set(data as Float32Array, i * width)

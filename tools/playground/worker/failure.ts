@@ -5,7 +5,7 @@ const full =
   /out of memory|out-of-memory|memory access out of bounds|allocation failed|failed to allocate|could not allocate|invalid (typed )?array length|array length exceeds|bad_alloc|\bOOM\b|too large for the implementation|createBuffer failed/i
 
 /** Converts an error for the page. */
-export function failureOf(error: unknown): { readonly code: string; readonly message: string } {
+export function toFailure(error: unknown): { readonly code: string; readonly message: string } {
   const message = error instanceof Error ? error.message : String(error)
   if (full.test(message))
     return {

@@ -1,10 +1,10 @@
 import type { Graph, ImageOptions } from 'onnx-ire'
 import { OnnxIreError } from 'onnx-ire'
 import type { Node, Value } from 'onnx-ire/graph'
-import { type Form, normalisations } from '../protocol.js'
+import { type Form, normalizations } from '../protocol.js'
 
 /** Finds the only input of a model, an image or a table row in float32 or float16. Throws 'invalid-model'. */
-export function inputOf(graph: Graph): readonly [name: string, value: Value] {
+export function findInput(graph: Graph): readonly [name: string, value: Value] {
   const inputs = [...graph.inputs]
   const [first] = inputs
   if (inputs.length === 1 && first && /^float(32|16)$/.test(first[1].dtype)) return first
@@ -16,7 +16,7 @@ export function inputOf(graph: Graph): readonly [name: string, value: Value] {
 }
 
 /** Finds the only output of a model. Throws 'invalid-model'. */
-export function outputOf(graph: Graph): Value {
+export function findOutput(graph: Graph): Value {
   const [output] = graph.outputs.values()
   if (output && graph.outputs.size === 1) return output
   const list = [...graph.outputs.keys()].map((name) => `'${name}'`).join(', ')
@@ -27,8 +27,8 @@ export function outputOf(graph: Graph): Value {
 }
 
 /** Derives the form of the examples from the model file. Throws 'invalid-model'. */
-export function formOf(graph: Graph): Form {
-  const [name, { shape }] = inputOf(graph)
+export function deriveForm(graph: Graph): Form {
+  const [name, { shape }] = findInput(graph)
   const table = { kind: 'table', size: 0, channels: 0, layout: 'NCHW', normalisation: 'unit', open: false } as const
   if (shape?.length === 2) return { ...table, columns: typeof shape[1] === 'number' ? shape[1] : null }
   if (shape?.length === 4) {
@@ -73,8 +73,8 @@ function channelsOf(graph: Graph): number | undefined {
 }
 
 /** Converts the form to options of `imageColumn`. */
-export function imageOptions({ size, channels, layout, normalisation }: Form): ImageOptions {
-  const { mean, std } = normalisations[normalisation]
+export function toImageOptions({ size, channels, layout, normalisation }: Form): ImageOptions {
+  const { mean, std } = normalizations[normalisation]
   const each = (x: number | readonly number[]) => (Array.isArray(x) && channels !== 3 ? (x[1] as number) : x)
   return { size, channels, layout, fit: 'cover', mean: each(mean), std: each(std) }
 }

@@ -2,9 +2,9 @@ import type { Model, Runtime } from 'onnx-ire'
 import { type Contender, contenders, type Form } from '../protocol.js'
 import { type Conditions, Contestant } from './contestant.js'
 import type { Control } from './control.js'
-import { pictureOf } from './data.js'
+import { toImageTensor } from './data.js'
 import { Lock } from './lock.js'
-import { Looking } from './looking.js'
+import { Predictor } from './predictor.js'
 
 const names = Object.keys(contenders) as Contender[]
 
@@ -16,7 +16,7 @@ export class Race {
   readonly #control: Control
   /** Lock held during a prediction. */
   readonly #looks = new Lock()
-  #looking: Looking | undefined
+  #looking: Predictor | undefined
   #over = false
 
   private constructor(model: Model, form: Form, contestants: readonly Contestant[], control: Control) {
@@ -58,8 +58,8 @@ export class Race {
     const free = await this.#looks.take()
     try {
       if (this.#over || this.#form.kind !== 'image') return {}
-      const picture = await pictureOf(pixels, this.#form)
-      this.#looking ??= await Looking.at(this.#model)
+      const picture = await toImageTensor(pixels, this.#form)
+      this.#looking ??= await Predictor.at(this.#model)
       const seen: Partial<Record<Contender, readonly number[]>> = {}
       for (const contestant of this.#contestants)
         seen[contestant.name] = await this.#looking.shares(picture, await contestant.exported())

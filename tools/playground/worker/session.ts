@@ -12,13 +12,13 @@ import type {
   Settings,
   WorkerEvent,
 } from '../protocol.js'
-import { keptIn } from './contestant.js'
+import { checkpointRoot } from './contestant.js'
 import { Control } from './control.js'
-import { columnsOf, type Examples, examplesOf } from './data.js'
-import { formOf, inputOf, outputOf } from './form.js'
-import { type Begun, forget, keep, kept } from './kept.js'
+import { type Examples, readColumns, readExamples } from './data.js'
+import { deriveForm, findInput, findOutput } from './form.js'
 import { Race } from './race.js'
-import { runtimes } from './runtimes.js'
+import { createRuntimeFactory } from './runtime-factory.js'
+import { deleteStoredRun, readStoredRun, type StoredRun, writeStoredRun } from './stored-run.js'
 
 /** Model, data and training run of the page. */
 export class Session implements Calls {
@@ -31,7 +31,7 @@ export class Session implements Calls {
   /** Control of the current training run, set before the race begins. */
   #control: Control | undefined
   /** Initial state of the current training run. */
-  #begun: Begun | undefined
+  #begun: StoredRun | undefined
 
   constructor(tell: (event: WorkerEvent) => void) {
     this.#tell = tell
@@ -41,10 +41,10 @@ export class Session implements Calls {
     this.#refuseWhileTraining()
     const file = await readModel(source)
     const graph = importGraph(file)
-    const form = formOf(graph)
+    const form = deriveForm(graph)
     const { layers, training, inputs, outputs } = inspectModel(file)
     if (training.blocked) throw new OnnxIreError('not-differentiable', training.blocked.message)
-    const last = outputOf(graph).shape?.at(-1)
+    const last = findOutput(graph).shape?.at(-1)
     const classes = typeof last === 'number' ? last : null
     await this.#closeRace()
     this.#model = { source, file, classes, form }
@@ -77,14 +77,14 @@ export class Session implements Calls {
   }
 
   columns(file: File): Promise<readonly string[]> {
-    return columnsOf(file)
+    return readColumns(file)
   }
 
   async data(choice: DataChoice): Promise<DataSummary> {
     this.#refuseWhileTraining()
     const { file, form } = this.#opened()
-    const [input] = inputOf(importGraph(file))
-    this.#examples = { ...(await examplesOf(choice, form, input)), choice }
+    const [input] = findInput(importGraph(file))
+    this.#examples = { ...(await readExamples(choice, form, input)), choice }
     return this.#examples.summary
   }
 
@@ -106,7 +106,7 @@ export class Session implements Calls {
       const parts = split(dataset, { validation: settings.held, seed: settings.seed })
       const asked = summary.classes.length
       const model = asked === classes ? file : replaceHead(file, { classes: asked, seed: settings.seed })
-      const runtime = runtimes(settings.provider, this.#tell)
+      const runtime = createRuntimeFactory(settings.provider, this.#tell)
       this.#race = await Race.start(model, form, runtime, { parts, settings, control, tell: this.#tell })
       this.#begun = { model: this.#opened().source, form, data: this.#examples.choice, settings }
       if (resume) await this.#race.resume()
@@ -135,19 +135,19 @@ export class Session implements Calls {
     // Without storage a run cannot be resumed; everything else works.
     await this.#race
       .keep()
-      .then(() => keep(begun))
+      .then(() => writeStoredRun(begun))
       .catch(() => {})
     // The run ended before it was stored.
     if (this.#begun !== begun) await this.forget()
   }
 
   async unfinished(): Promise<string | null> {
-    const begun = await kept().catch(() => null)
+    const begun = await readStoredRun().catch(() => null)
     return begun && nameOf(begun.model)
   }
 
   async reopen(): Promise<Reopened> {
-    const begun = await kept()
+    const begun = await readStoredRun()
     if (!begun) throw new OnnxIreError('io', 'The stored training run no longer exists.')
     const model = { ...(await this.open(begun.model)), form: begun.form }
     await this.form(begun.form)
@@ -155,8 +155,8 @@ export class Session implements Calls {
   }
 
   async forget(): Promise<void> {
-    await forget().catch(() => {})
-    await removeStored(keptIn).catch(() => {})
+    await deleteStoredRun().catch(() => {})
+    await removeStored(checkpointRoot).catch(() => {})
   }
 
   async look(pixels: ImageData): Promise<Partial<Record<Contender, readonly number[]>>> {

@@ -1,5 +1,5 @@
 import type { Calls, Reply, Request, WorkerEvent } from '../protocol.js'
-import { failureOf } from './failure.js'
+import { toFailure } from './failure.js'
 import { Session } from './session.js'
 import { confineThreads } from './threads.js'
 
@@ -12,6 +12,6 @@ addEventListener('message', async ({ data: { id, call, args } }: MessageEvent<Re
     const method = session[call] as (...args: readonly unknown[]) => Promise<unknown>
     say({ id, value: await method.apply(session, args as unknown[]) })
   } catch (error) {
-    say({ id, error: failureOf(error) })
+    say({ id, error: toFailure(error) })
   }
 })

@@ -2,10 +2,10 @@ import { Float16Array } from '@petamoriken/float16'
 import { encodeModel, type Model, namedTensors, type Program, type Runtime, type Tensor } from 'onnx-ire'
 import { importGraph, modelOf, op, tensor, type Value } from 'onnx-ire/graph'
 import { wasm } from 'onnx-ire/web'
-import { inputOf, outputOf } from './form.js'
+import { findInput, findOutput } from './form.js'
 
 /** A model whose weights are inputs, for predictions with the current weights. */
-export class Looking {
+export class Predictor {
   readonly #runtime: Runtime
   readonly #program: Program
   readonly #input: readonly [name: string, value: Value]
@@ -17,9 +17,9 @@ export class Looking {
   }
 
   /** The CPU is fast enough for one image at a time. */
-  static async at(model: Model): Promise<Looking> {
+  static async at(model: Model): Promise<Predictor> {
     const graph = importGraph(model)
-    const logits = outputOf(graph)
+    const logits = findOutput(graph)
     const shares = isShares(logits) ? logits : op.Softmax(logits, { axis: -1 })
     const spec = {
       name: 'look',
@@ -27,7 +27,7 @@ export class Looking {
       outputs: new Map([['shares', shares.dtype === 'float32' ? shares : op.Cast(shares, { to: float32 })]]),
     }
     const runtime = await wasm()
-    return new Looking(runtime, await runtime.compile(encodeModel(modelOf(spec))), inputOf(graph))
+    return new Predictor(runtime, await runtime.compile(encodeModel(modelOf(spec))), findInput(graph))
   }
 
   /**

@@ -3,7 +3,10 @@ import { wasm, webgpu } from 'onnx-ire/web'
 import type { Settings, WorkerEvent } from '../protocol.js'
 
 /** Creates runtimes of one kind: WebGPU, each with a separate device, or WebAssembly if WebGPU cannot start. Reports the kind once. */
-export function runtimes(provider: Settings['provider'], tell: (event: WorkerEvent) => void): () => Promise<Runtime> {
+export function createRuntimeFactory(
+  provider: Settings['provider'],
+  tell: (event: WorkerEvent) => void,
+): () => Promise<Runtime> {
   let [chosen, told] = [provider, false]
   let fallback: string | null = null
   return async () => {

@@ -3,7 +3,7 @@
  * from a file has the policy of the headers of that file instead, which a static site cannot set, so it could fetch from
  * anywhere.
  */
-export function inherited(module: string | URL): string {
+export function createBlobModuleUrl(module: string | URL): string {
   const address = new URL(module, location.href).href
   return URL.createObjectURL(new Blob([`import ${JSON.stringify(address)}`], { type: 'text/javascript' }))
 }

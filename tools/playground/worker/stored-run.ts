@@ -1,7 +1,7 @@
 import type { DataChoice, Form, Settings } from '../protocol.js'
 
 /** Initial state of a training run, from which it can be started again. Its weights are stored separately, as checkpoints. */
-export interface Begun {
+export interface StoredRun {
   readonly model: File | string
   readonly form: Form
   readonly data: DataChoice
@@ -12,10 +12,11 @@ const name = 'onnx-ire-playground'
 const place = 'unfinished'
 
 /** Reads the training run that was in progress when the page was last hidden; null if none is stored. */
-export const kept = async (): Promise<Begun | null> =>
-  (await within<Begun>('readonly', (store) => store.get(place))) ?? null
-export const keep = (begun: Begun): Promise<unknown> => within('readwrite', (store) => store.put(begun, place))
-export const forget = (): Promise<unknown> => within('readwrite', (store) => store.delete(place))
+export const readStoredRun = async (): Promise<StoredRun | null> =>
+  (await within<StoredRun>('readonly', (store) => store.get(place))) ?? null
+export const writeStoredRun = (begun: StoredRun): Promise<unknown> =>
+  within('readwrite', (store) => store.put(begun, place))
+export const deleteStoredRun = (): Promise<unknown> => within('readwrite', (store) => store.delete(place))
 
 async function within<T>(
   mode: IDBTransactionMode,
