@@ -3,12 +3,12 @@
  * @module onnx-ire
  */
 
-export type { Port } from './analysis/inspect/contents.js'
+export type { InputShapes, MissingLength } from './analysis/inspect/apply-shapes.js'
+export type { ModelPort } from './analysis/inspect/contents.js'
 export { type Inspection, type InspectOptions, inspectModel, type StepCost } from './analysis/inspect/inspect.js'
 export type { Layer } from './analysis/inspect/layers.js'
-export type { InputShapes, MissingLength } from './analysis/inspect/lengths.js'
-export type { Operations, StepMemory } from './analysis/inspect/step.js'
 export type { TensorReport } from './analysis/inspect/tensors.js'
+export type { Operations, StepMemory } from './analysis/inspect/training-step.js'
 export type { StepReport } from './backend/step.js'
 export { type ColumnSource, type DataColumn, fromArrays, labelColumn } from './data/arrays.js'
 export type { Augmentation } from './data/augment/float-image.js'

@@ -7,7 +7,7 @@ import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { apply } from '../op/apply.js'
 import { smallSize } from '../op/contents.js'
 import { isInput } from '../op/facts.js'
-import { moreKnown } from '../op/inline.js'
+import { refineFrom } from '../op/inline.js'
 import { definitionOf, op } from '../op/op.js'
 import { narrowConstant } from './convert.js'
 import type { AnyLowering, Target } from './lowering.js'
@@ -291,7 +291,7 @@ class Lowerer {
       outputCount: outputs.length,
     })
     for (const [i, value] of results.entries())
-      if (value.source.kind === 'node') refineShape(value, moreKnown(value.shape, outputs[i]?.shape))
+      if (value.source.kind === 'node') refineShape(value, refineFrom(value.shape, outputs[i]?.shape))
     return results
   }
 }

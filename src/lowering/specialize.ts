@@ -3,7 +3,7 @@ import { input } from '../ir/leaf.js'
 import { topological } from '../ir/topology.js'
 import type { Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
-import { copyOf } from '../op/inline.js'
+import { cloneNode } from '../op/inline.js'
 
 /**
  * Specializes a graph to given lengths of symbolic dims: shapes become constants, so that neither host nor device computes
@@ -21,7 +21,7 @@ export function specialize(spec: GraphSpec, lengths: ReadonlyMap<string, number>
     }),
   )
   for (const node of topological(spec.outputs.values()))
-    for (const [i, copy] of copyOf(node, copies).entries()) copies.set(node.outputs[i]!, copy)
+    for (const [i, copy] of cloneNode(node, copies).entries()) copies.set(node.outputs[i]!, copy)
   return {
     ...spec,
     inputs,

@@ -84,16 +84,16 @@ export function apply(application: Application): readonly Value[] {
   const { operator, definition, name } = application
   const form = formOf(definition)
   const place = name ? `${operator} '${name}'` : operator
-  const inputs = placed(form, application.inputs)
+  const inputs = trimInputs(form, application.inputs)
   checkInputs(place, definition, form, inputs)
   const attributes = withDefaults(place, form, application.attributes)
   const call = {
-    inputs: padded(inputs, form),
+    inputs: padInputs(inputs, form),
     attributes,
     ...(application.outputCount === undefined ? undefined : { outputCount: application.outputCount }),
   } as Call<Slots, AttributeSpecs>
-  const types = inferred(place, definition, call, inputs)
-  const contents = contentsOf(definition.contents?.(call))
+  const types = inferTypes(place, definition, call, inputs)
+  const contents = contentsPerOutput(definition.contents?.(call))
   const folded = types.map((type, index) => fold(type, contents[index]))
   if (folded.every((output) => output !== undefined)) return folded
   const outputs: Value[] = []
@@ -149,7 +149,7 @@ function formOf(definition: Definition): Form {
 }
 
 /** The inputs without absent ones at the end; those before any number of others keep their places. */
-function placed({ variadic, fixed }: Form, given: readonly (Value | null)[]): readonly (Value | null)[] {
+function trimInputs({ variadic, fixed }: Form, given: readonly (Value | null)[]): readonly (Value | null)[] {
   const places = variadic ? fixed : 0
   if (given.length >= places && given.at(-1) !== null) return given
   const inputs = [...given]
@@ -183,7 +183,7 @@ function checkInputs(place: string, definition: Definition, form: Form, inputs: 
   }
 }
 
-const padded = (inputs: readonly (Value | null)[], { fixed }: Form): readonly (Value | null)[] =>
+const padInputs = (inputs: readonly (Value | null)[], { fixed }: Form): readonly (Value | null)[] =>
   inputs.length >= fixed ? inputs : [...inputs, ...Array<null>(fixed - inputs.length).fill(null)]
 
 function withDefaults(place: string, { specs, defaults }: Form, given: Attributes): Attributes {
@@ -204,7 +204,7 @@ function withDefaults(place: string, { specs, defaults }: Form, given: Attribute
   return attributes
 }
 
-function inferred(
+function inferTypes(
   place: string,
   definition: Definition,
   call: Call<Slots, AttributeSpecs>,
@@ -225,7 +225,7 @@ function inferred(
 const integers: ReadonlySet<DType> = new Set(['int64', 'int32', 'bool'])
 
 /** What is known of each output: one list stands for the first. */
-function contentsOf(
+function contentsPerOutput(
   contents: readonly Dim[] | readonly (readonly Dim[])[] | undefined,
 ): readonly (readonly Dim[] | undefined)[] {
   const several = (lists: readonly Dim[] | readonly (readonly Dim[])[]): lists is readonly (readonly Dim[])[] =>

@@ -17,7 +17,7 @@ export function lengthOf(value: Value): number | undefined {
 }
 
 /** `contents` unless it is too long to be shape arithmetic. */
-export const small = (contents: readonly Dim[] | undefined): readonly Dim[] | undefined =>
+export const limitContents = (contents: readonly Dim[] | undefined): readonly Dim[] | undefined =>
   contents !== undefined && contents.length <= CONTENTS_LIMIT ? contents : undefined
 
 /** The number of elements of a shape that has no symbols and few elements, else undefined. */
@@ -36,7 +36,7 @@ export function checkIntegers(...operands: readonly (Value | null)[]): void {
 /**
  * What is known of a result of shape `to` each of whose elements is one of `x`: the one at `source(c)`, c being its own coordinates.
  */
-export function takenFrom(
+export function selectContents(
   x: Value,
   to: Shape | undefined,
   source: (c: readonly number[]) => readonly number[],
@@ -79,14 +79,14 @@ export function elementwiseContents(
   const size = smallSize(shape)
   if (size === undefined) return undefined
   return Array.from({ length: size }, (_, i) => {
-    const elements = operands.map(({ contents }, k) => contents![sourceOf(i, shapes[k]!, shape)] ?? unknownDim())
+    const elements = operands.map(({ contents }, k) => contents![operandIndex(i, shapes[k]!, shape)] ?? unknownDim())
     const element = compute(...elements)
     return dtype === 'float32' && typeof element === 'number' ? Math.fround(element) : element
   })
 }
 
 /** The element of an operand of shape `from` that meets the `i`-th element of the result of shape `to`. */
-function sourceOf(i: number, from: readonly number[], to: readonly number[]): number {
+function operandIndex(i: number, from: readonly number[], to: readonly number[]): number {
   let [rest, stride, source] = [i, 1, 0]
   for (let back = 1; back <= from.length; back++) {
     const [own, length] = [from.at(-back)!, to.at(-back)!]
@@ -168,7 +168,7 @@ export function roundHalfToEven(x: number): number {
 }
 
 /** An element cast to another type. */
-export const castElement =
+export const castElements =
   (from: DType, to: DType) =>
   (x: Dim): Dim => {
     if (isFloat(to)) return x

@@ -10,19 +10,19 @@ import { definitionOf } from './op.js'
 export type Substitution = Map<Value, Value>
 
 /** The outputs of a body applied to other inputs: its nodes made again where nodes are being made now. */
-export function inlined(of: Body, inputs: readonly Value[]): Value[] {
-  const copies = copied(of, inputs)
+export function inline(of: Body, inputs: readonly Value[]): Value[] {
+  const copies = cloneBody(of, inputs)
   return of.outputs.map((value) => copies.get(value) ?? value)
 }
 
 /** The same as a table from the body's values to their copies; captured values are not in it. */
-export function copied(of: Body, inputs: readonly Value[], outer: Substitution = new Map()): Substitution {
+export function cloneBody(of: Body, inputs: readonly Value[], outer: Substitution = new Map()): Substitution {
   const copies: Substitution = new Map(outer)
   for (const [index, value] of of.inputs.entries()) copies.set(value, inputs[index]!)
   for (const node of topological(of.outputs, ({ scope }) => scope === of.scope)) {
     // A value that is given already needs nobody to compute it.
     if (node.outputs.every((value) => copies.has(value))) continue
-    for (const [index, value] of copyOf(node, copies).entries()) {
+    for (const [index, value] of cloneNode(node, copies).entries()) {
       const original = node.outputs[index]!
       if (!copies.has(original)) copies.set(original, value)
     }
@@ -31,10 +31,10 @@ export function copied(of: Body, inputs: readonly Value[], outer: Substitution =
 }
 
 /** A node again, over what stands for its operands and for what its bodies capture. */
-export function copyOf(node: Node, copies: Substitution): readonly Value[] {
-  const taken = takenBranch(node, copies)
+export function cloneNode(node: Node, copies: Substitution): readonly Value[] {
+  const taken = knownBranch(node, copies)
   if (taken) {
-    const inner = copied(taken, [], copies)
+    const inner = cloneBody(taken, [], copies)
     return taken.outputs.map((value) => inner.get(value) ?? value)
   }
   const outputs = apply({
@@ -45,18 +45,18 @@ export function copyOf(node: Node, copies: Substitution): readonly Value[] {
       bodiesOf(node).length === 0
         ? node.attributes
         : Object.fromEntries(
-            Object.entries(node.attributes).map(([key, value]) => [key, copiedAttribute(value, copies)]),
+            Object.entries(node.attributes).map(([key, value]) => [key, cloneAttribute(value, copies)]),
           ),
     name: node.name,
     outputCount: node.outputs.length,
   })
   for (const [index, value] of outputs.entries())
-    if (value.source.kind === 'node') refineShape(value, moreKnown(value.shape, node.outputs[index]!.shape))
+    if (value.source.kind === 'node') refineShape(value, refineFrom(value.shape, node.outputs[index]!.shape))
   return outputs
 }
 
 /** The branch of an If whose condition is known. */
-function takenBranch({ operator, inputs, attributes }: Node, copies: Substitution): Body | undefined {
+function knownBranch({ operator, inputs, attributes }: Node, copies: Substitution): Body | undefined {
   if (operator !== 'If') return undefined
   const condition = knownCondition(copies.get(inputs[0]!) ?? inputs[0]!)
   return condition === undefined ? undefined : (attributes[condition ? 'then_branch' : 'else_branch'] as Body)
@@ -68,30 +68,30 @@ export function knownCondition({ contents }: Value): boolean | undefined {
   return typeof element === 'number' ? element !== 0 : undefined
 }
 
-function copiedAttribute(attribute: Attribute | undefined, copies: Substitution): Attribute | undefined {
+function cloneAttribute(attribute: Attribute | undefined, copies: Substitution): Attribute | undefined {
   if (typeof attribute !== 'object') return attribute
   if (Array.isArray(attribute))
-    return attribute.map((item) => copiedAttribute(item as Attribute, copies)) as readonly Body[]
-  return 'kind' in attribute ? copiedBody(attribute, copies) : attribute
+    return attribute.map((item) => cloneAttribute(item as Attribute, copies)) as readonly Body[]
+  return 'kind' in attribute ? cloneBodyAttribute(attribute, copies) : attribute
 }
 
 /** A body over other captured values. */
-function copiedBody(of: Body, copies: Substitution): Body {
-  const inputs = of.inputs.map((x) => input(x.name ?? 'x', x.dtype, freed(x.shape)))
+function cloneBodyAttribute(of: Body, copies: Substitution): Body {
+  const inputs = of.inputs.map((x) => input(x.name ?? 'x', x.dtype, renewUnknown(x.shape)))
   return body(inputs, (...inputs) => {
-    const inner = copied(of, inputs, copies)
+    const inner = cloneBody(of, inputs, copies)
     return of.outputs.map((value) => inner.get(value) ?? value)
   })
 }
 
 /** Lengths the original is known to have (a file declared them) and inference does not find. */
-export function moreKnown(found: Shape | undefined, original: Shape | undefined): Shape | undefined {
-  if (!found || found.length !== original?.length) return found ?? freed(original)
+export function refineFrom(found: Shape | undefined, original: Shape | undefined): Shape | undefined {
+  if (!found || found.length !== original?.length) return found ?? renewUnknown(original)
   return found.map((dim, axis) =>
     typeof dim === 'string' && typeof original[axis] === 'number' ? original[axis] : dim,
   )
 }
 
 /** What is unknown may differ from copy to copy. */
-const freed = (shape: Shape | undefined): Shape | undefined =>
+const renewUnknown = (shape: Shape | undefined): Shape | undefined =>
   shape?.map((dim) => (typeof dim === 'string' && dim.includes('?') ? unknownDim() : dim))

@@ -1,6 +1,6 @@
 import { capturesOf, topological } from '../ir/topology.js'
 import { type Node, Value } from '../ir/value.js'
-import { copyOf } from './inline.js'
+import { cloneNode } from './inline.js'
 
 /**
  * Rebuilds what `outputs` depend on with some nodes replaced: `replace` is given a node and its (already rebuilt) inputs
@@ -15,19 +15,19 @@ export function rewriteGraph(
   const now = (value: Value): Value => rebuilt.get(value) ?? value
   for (const node of topological(outputs)) {
     const inputs = node.inputs.map((value) => value && now(value))
-    const replacement = replace(node, inputs) ?? overOthers(node, inputs, rebuilt)
+    const replacement = replace(node, inputs) ?? cloneIfChanged(node, inputs, rebuilt)
     if (replacement) for (const [i, value] of node.outputs.entries()) rebuilt.set(value, replacement[i] ?? value)
   }
   return outputs.map(now)
 }
 
 /** The same node over other inputs of the same types; undefined where they are what they were. */
-function overOthers(
+function cloneIfChanged(
   node: Node,
   inputs: readonly (Value | null)[],
   rebuilt: ReadonlyMap<Value, Value>,
 ): readonly Value[] | undefined {
-  if (capturesOf(node).some((value) => rebuilt.has(value))) return copyOf(node, new Map(rebuilt))
+  if (capturesOf(node).some((value) => rebuilt.has(value))) return cloneNode(node, new Map(rebuilt))
   if (inputs.every((value, i) => value === node.inputs[i])) return undefined
   const outputs: Value[] = []
   const copy: Node = { ...node, inputs, outputs }

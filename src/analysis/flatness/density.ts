@@ -1,37 +1,35 @@
 import { checkNumber, positiveCount } from '../../util/check.js'
 import type { Random } from '../../util/random.js'
-import { type Estimate, estimateOf } from './estimate.js'
-import { lanczos } from './lanczos.js'
-import type { SymmetricOperator } from './symmetric.js'
-import { eigenOf } from './tridiagonal.js'
+import { estimateMean, type MeanEstimate } from './estimate.js'
+import { eigenDecomposition, lanczos, type SymmetricOperator } from './lanczos.js'
 
-/** How the density is estimated. */
+/** Options of `spectralDensity`. */
 export interface DensityOptions {
-  /** Random starts; default 8. */
+  /** Number of random start vectors. Default 8. */
   readonly probes?: number
-  /** Lanczos steps from each: the most nodes per quadrature, and products. Default 40. */
+  /** Lanczos steps per start vector: the maximal number of nodes per quadrature, and of products. Default 40. */
   readonly steps?: number
-  /** Standard deviation of the Gaussian around each node, as a share of the spectrum's width. Default 0.01. */
+  /** Standard deviation of the Gaussian around each node, as a fraction of the spectrum's width. Default 0.01. */
   readonly width?: number
-  /** Points of the grid. Default 1024. */
+  /** Number of grid points. Default 1024. */
   readonly points?: number
 }
 
-/** The density of a Hessian's eigenvalues, with how sure it is. */
+/** An estimate of the density of a Hessian's eigenvalues, with standard errors. */
 export interface SpectralDensity {
   /** Eigenvalues, evenly spaced over the spectrum and five Gaussian widths beyond. */
   readonly grid: readonly number[]
-  /** Share of eigenvalues per unit at each, and its standard error over the probes. It integrates to 1. */
+  /** Fraction of eigenvalues per unit at each grid point, and its standard error over the probes. Integrates to 1. */
   readonly density: readonly number[]
   readonly errors: readonly number[]
-  /** The quadratures' nodes, and their weights, which sum to 1. */
+  /** Nodes of all quadratures, and their weights, which sum to 1. */
   readonly nodes: readonly number[]
   readonly weights: readonly number[]
   /** Standard deviation of the Gaussians, in units of the eigenvalues. */
   readonly sigma: number
-  /** tr A / size and tr A^2 / size, as the quadratures give them. */
-  readonly mean: Estimate
-  readonly meanSquare: Estimate
+  /** tr A / size and tr A^2 / size by the quadratures. */
+  readonly mean: MeanEstimate
+  readonly meanSquare: MeanEstimate
   readonly probes: number
 }
 
@@ -42,8 +40,12 @@ interface Quadrature {
 
 /**
  * The density of eigenvalues by stochastic Lanczos quadrature (Lin, Saad and Yang 2016; Ghorbani, Krishnan and Xiao 2019,
- * arXiv 1901.10159): v^T f(A) v = sum_i w_i f(theta_i) for unit v, exact for polynomials up to degree 2 steps - 1, with Ritz
- * values theta_i and w_i the squared first components of T's eigenvectors; v are random signs over sqrt(size).
+ * arXiv 1901.10159):
+ *
+ *     v^T f(A) v = sum_i w_i f(theta_i),  density(t) = mean over v of sum_i w_i N(t; theta_i, sigma^2).
+ *
+ * v has random signs over sqrt(size), theta_i are the eigenvalues of the Lanczos matrix T and w_i the squared first components
+ * of its eigenvectors. The quadrature is exact for polynomials f up to degree 2 steps - 1.
  * @throws 'invalid-option'
  */
 export async function spectralDensity(
@@ -57,22 +59,23 @@ export async function spectralDensity(
   const found: Quadrature[] = []
   for (let i = 0; i < probes; i++) {
     const v = random.fill(new Float64Array(operator.size), 'sign')
-    const { values, first } = eigenOf(await lanczos(operator, v, random, steps))
+    const { values, first } = eigenDecomposition(await lanczos(operator, v, random, steps))
     found.push({ nodes: values, weights: first.map((x) => x * x) })
   }
-  return { ...smoothed(found, width, points), probes }
+  return { ...smooth(found, width, points), probes }
 }
 
-function smoothed(found: readonly Quadrature[], width: number, points: number): Omit<SpectralDensity, 'probes'> {
+function smooth(found: readonly Quadrature[], width: number, points: number): Omit<SpectralDensity, 'probes'> {
   const nodes = found.flatMap((each) => each.nodes)
   const least = nodes.reduce((a, b) => Math.min(a, b))
   const most = nodes.reduce((a, b) => Math.max(a, b))
-  // Eigenvalues that are alike but for rounding make a peak that is narrow beside their magnitude.
+  // Eigenvalues that differ by rounding only get a peak that is narrow relative to their magnitude.
   const sigma = width * (Math.max(most - least, 1e-6 * Math.max(Math.abs(most), Math.abs(least))) || 1)
   const from = least - 5 * sigma
   const step = (most + 5 * sigma - from) / Math.max(1, points - 1)
   const grid = Array.from({ length: points }, (_, k) => from + k * step)
-  const at = (t: number) => estimateOf(found.map((each) => mean(each, (node) => gaussian((t - node) / sigma) / sigma)))
+  const at = (t: number) =>
+    estimateMean(found.map((each) => quadratureMean(each, (node) => gaussian((t - node) / sigma) / sigma)))
   const estimates = grid.map(at)
   return {
     grid,
@@ -81,12 +84,12 @@ function smoothed(found: readonly Quadrature[], width: number, points: number): 
     nodes,
     weights: found.flatMap(({ weights }) => weights.map((weight) => weight / found.length)),
     sigma,
-    mean: estimateOf(found.map((each) => mean(each, (node) => node))),
-    meanSquare: estimateOf(found.map((each) => mean(each, (node) => node * node))),
+    mean: estimateMean(found.map((each) => quadratureMean(each, (node) => node))),
+    meanSquare: estimateMean(found.map((each) => quadratureMean(each, (node) => node * node))),
   }
 }
 
 const gaussian = (z: number): number => Math.exp((-z * z) / 2) / Math.sqrt(2 * Math.PI)
 
-const mean = ({ nodes, weights }: Quadrature, f: (node: number) => number): number =>
+const quadratureMean = ({ nodes, weights }: Quadrature, f: (node: number) => number): number =>
   nodes.reduce((sum, node, i) => sum + weights[i]! * f(node), 0)

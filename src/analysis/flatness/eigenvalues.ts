@@ -1,31 +1,29 @@
 import { checkNumber, positiveCount } from '../../util/check.js'
 import type { Random } from '../../util/random.js'
-import { type Krylov, lanczos } from './lanczos.js'
-import type { SymmetricOperator } from './symmetric.js'
-import { eigenOf } from './tridiagonal.js'
+import { eigenDecomposition, type LanczosResult, lanczos, type SymmetricOperator } from './lanczos.js'
 
-/** How many eigenvalues, and how exactly. */
+/** Options of `topEigenvalues`. */
 export interface EigenvalueOptions {
-  /** How many of the largest. Default 5. */
+  /** Number of largest eigenvalues. Default 5. */
   readonly count?: number
-  /** Stops once all bounds are at most this share of the largest magnitude. Default 1e-4. */
+  /** Stop when all bounds are at most this fraction of the largest magnitude. Default 1e-4. */
   readonly tolerance?: number
-  /** Products at most. As many vectors of the matrix's size are held in memory. Default 100. */
+  /** Maximal number of products, and of vectors of the matrix's size in memory. Default 100. */
   readonly steps?: number
 }
 
-/** One eigenvalue with its bound. */
+/** An eigenvalue with an error bound. */
 export interface Eigenvalue {
   readonly value: number
-  /** An eigenvalue lies within so much of `value`. */
+  /** The matrix has an eigenvalue within this distance of `value`. */
   readonly bound: number
 }
 
-/** The largest eigenvalues that were found. */
+/** Result of `topEigenvalues`. */
 export interface Eigenvalues {
   /** The algebraically largest, descending. */
   readonly largest: readonly Eigenvalue[]
-  /** The smallest, negative away from a minimum; it has no part in when to stop. */
+  /** The smallest eigenvalue, negative away from a minimum. Its bound is no stopping criterion. */
   readonly smallest: Eigenvalue
   readonly steps: number
   /** Whether the tolerance was reached. */
@@ -33,10 +31,10 @@ export interface Eigenvalues {
 }
 
 /**
- * The largest eigenvalues by Lanczos from a random vector. Each Ritz value theta_i, with s_i its eigenvector of T, has an
- * eigenvalue within beta |s_mi| (Parlett 1998, section 13.2). The bounds are for products as they are computed: in float32
- * those themselves are good to about 1e-6 of the largest. Of an eigenvalue that comes several times one copy is found,
- * unless the steps exhaust the matrix.
+ * The largest eigenvalues by the Lanczos method from a random vector. For each eigenvalue theta_i of T, with eigenvector s_i,
+ * the matrix has an eigenvalue within beta |s_mi| (Parlett 1998, section 13.2). The bounds do not include the error of the
+ * products, about 1e-6 of the largest eigenvalue in float32. One copy of a multiple eigenvalue is found, unless the
+ * steps exhaust the matrix.
  * @throws 'invalid-option'
  */
 export async function topEigenvalues(
@@ -47,21 +45,21 @@ export async function topEigenvalues(
   checkNumber('eigenvalues', 'count', count, positiveCount)
   checkNumber('eigenvalues', 'steps', steps, positiveCount)
   checkNumber('eigenvalues', 'tolerance', tolerance, { min: 0, max: Number.MAX_VALUE })
-  const wanted = Math.min(count, operator.size)
+  const requested = Math.min(count, operator.size)
   const start = random.fill(new Float64Array(operator.size), 'normal')
-  const met = (krylov: Krylov) => {
-    const { largest, scale } = extremes(krylov, wanted)
-    return largest.length === wanted && largest.every(({ bound }) => bound <= tolerance * scale)
+  const isAccurate = (krylov: LanczosResult) => {
+    const { largest, scale } = extremes(krylov, requested)
+    return largest.length === requested && largest.every(({ bound }) => bound <= tolerance * scale)
   }
-  const krylov = await lanczos(operator, start, random, Math.max(steps, wanted), met)
-  const { largest, smallest } = extremes(krylov, wanted)
-  return { largest, smallest, steps: krylov.diagonal.length, converged: met(krylov) }
+  const krylov = await lanczos(operator, start, random, Math.max(steps, requested), isAccurate)
+  const { largest, smallest } = extremes(krylov, requested)
+  return { largest, smallest, steps: krylov.diagonal.length, converged: isAccurate(krylov) }
 }
 
-function extremes(krylov: Krylov, wanted: number) {
-  const { values, last } = eigenOf(krylov)
+function extremes(krylov: LanczosResult, requested: number) {
+  const { values, last } = eigenDecomposition(krylov)
   const all = values.map((value, i): Eigenvalue => ({ value, bound: krylov.residual * Math.abs(last[i]!) }))
   const [smallest, ...rest] = all
   const scale = Math.max(Math.abs(values[0]!), Math.abs(values.at(-1)!))
-  return { largest: (rest.length < wanted ? all : rest).slice(-wanted).reverse(), smallest: smallest!, scale }
+  return { largest: (rest.length < requested ? all : rest).slice(-requested).reverse(), smallest: smallest!, scale }
 }

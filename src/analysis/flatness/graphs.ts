@@ -8,22 +8,25 @@ import type { TrainingGraphs } from '../../train/graphs/build.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /**
- * A loss as a function of the parameters, and its derivatives, in the evaluation form: norms frozen, no dropout.
- * All take the data, the parameters and the running statistics under their own names and give `loss`, `count` and, where
- * examples have weights, `weight`.
+ * Graphs of a loss as a function of the parameters, and of its derivatives, in evaluation mode (norms frozen, no dropout). Inputs are
+ * the data, the parameters and the running statistics by name. Outputs are `loss`, `count` and, if examples have weights,
+ * `weight`.
  */
 export interface SurfaceGraphs {
   readonly loss: GraphSpec
-  /** Gives `grad/<parameter>` too. */
+  /** Also outputs `grad/<parameter>`. */
   readonly gradient: GraphSpec
-  /** Takes `v/<parameter>` and gives `hv/<parameter>` too. Null where the gradient cannot be differentiated again. */
+  /** Also has inputs `v/<parameter>` and outputs `hv/<parameter>`; null if the gradient is not differentiable again. */
   readonly product: GraphSpec | null
-  /** Why there is no `product`. */
+  /** The reason why `product` is null. */
   readonly obstacle: OnnxIreError | null
 }
 
-/** Throws `not-differentiable`, `invalid-option`. */
-export function surfaceGraphs({ evaluation, parameters }: TrainingGraphs, tables = gradientTables): SurfaceGraphs {
+/**
+ * Builds the graphs of L, of g = dL/dtheta, and of H v = d<g, v>/dtheta (Pearlmutter 1994).
+ * Throws `not-differentiable`, `invalid-option`.
+ */
+export function buildSurfaceGraphs({ evaluation, parameters }: TrainingGraphs, tables = gradientTables): SurfaceGraphs {
   const kept = (['loss', 'count', 'weight'] as const).flatMap((name): [string, Value][] => {
     const value = evaluation.outputs.get(name)
     return value ? [[name, value]] : []
@@ -40,7 +43,7 @@ export function surfaceGraphs({ evaluation, parameters }: TrainingGraphs, tables
     ]),
   })
   const second = attempt(() => hessianProducts(dLoss, parameters, 'v/', tables))
-  if (!(second instanceof OnnxIreError)) refuseClashes(second.vectors, evaluation)
+  if (!(second instanceof OnnxIreError)) checkNames(second.vectors, evaluation)
   return {
     loss: { ...evaluation, name: evaluation.name.replace(/evaluation$/, 'loss'), outputs: new Map(kept) },
     gradient: spec('gradient', 'grad/', dLoss),
@@ -61,11 +64,11 @@ function attempt<T>(differentiate: () => T): T | OnnxIreError {
   }
 }
 
-function refuseClashes(added: Leaves, { inputs }: GraphSpec): void {
+function checkNames(added: Leaves, { inputs }: GraphSpec): void {
   const clash = [...added.keys()].find((name) => inputs.has(name))
   if (clash !== undefined)
     throw new OnnxIreError(
       'invalid-option',
-      `the Hessian's products add an input '${clash}', and the model has a tensor of that name: rename it in the model`,
+      `Hessian products add an input '${clash}', but the model has a tensor of that name: rename the tensor`,
     )
 }

@@ -5,10 +5,10 @@
 
 export { type DensityOptions, type SpectralDensity, spectralDensity } from './density.js'
 export { type Eigenvalue, type EigenvalueOptions, type Eigenvalues, topEigenvalues } from './eigenvalues.js'
-export type { Estimate } from './estimate.js'
+export type { MeanEstimate } from './estimate.js'
 export type { FilterAxes } from './filters.js'
+export type { SymmetricOperator } from './lanczos.js'
 export { type Landscape, type LandscapeOptions, lossLandscape } from './landscape.js'
-export type { Layout, Place } from './layout.js'
 export {
   type Flatness,
   type FlatnessMeasure,
@@ -20,10 +20,9 @@ export { type Sharpness, type SharpnessOptions, sharpness } from './sharpness.js
 export {
   LossSurface,
   type ModelSurfaceOptions,
+  type ProgressCallback,
   type SurfaceOptions,
   type TrainerSurfaceOptions,
-  type Watch,
 } from './surface.js'
-export type { SymmetricOperator } from './symmetric.js'
-export { hutchinsonTrace, type Trace, type TraceOptions } from './trace.js'
-export type { Vector } from './vector.js'
+export { hutchinsonTrace, type TraceEstimate, type TraceOptions } from './trace.js'
+export type { ParameterLayout, ParameterSlice, ParameterVector } from './vector.js'

@@ -1,72 +1,81 @@
 import { checkNumber, invalidOption, positiveCount } from '../../util/check.js'
 import type { Random } from '../../util/random.js'
 import type { FilterAxes } from './filters.js'
-import type { Layout, Place } from './layout.js'
-import type { LossSurface, Watch } from './surface.js'
-import { displaced, type Vector } from './vector.js'
+import type { LossSurface, ProgressCallback } from './surface.js'
+import { addScaledCopy, type ParameterLayout, type ParameterSlice, type ParameterVector } from './vector.js'
 
-/** The grid of a landscape. */
+/** Options of `lossLandscape`. */
 export interface LandscapeOptions {
-  /** Points along each axis; an odd number has the centre among them. Default 21. */
+  /** Points per axis; an odd number includes the center. Default 21. */
   readonly points?: number
-  /** From -range to range. Default 1: a filter is displaced by its own length. */
+  /** The axes range from -range to range. Default 1: a filter is displaced by its own norm. */
   readonly range?: number
 }
 
 /** L(theta + a d + b e) on a grid. */
 export interface Landscape {
-  /** a, and b. */
+  /** Values of a and of b. */
   readonly axis: readonly number[]
-  /** Rows of equal b, from -range on; in a row a rises. It may hold infinity or no number far away. */
+  /** Rows of equal b, ascending; a ascends within a row. Losses far away may be infinite or NaN. */
   readonly losses: readonly (readonly number[])[]
 }
 
 /**
- * The loss over a plane through theta along two random directions, normalised filter by filter (Li et al. 2018,
- * arXiv 1712.09913): what it shows does not depend on how layers are scaled against each other.
+ * The loss L(theta + a d + b e) over a plane spanned by two random directions d and e, normalized per filter (Li et al. 2018,
+ * arXiv 1712.09913), so that the picture does not depend on the relative scale of layers.
  * @throws 'invalid-option'
  */
 export async function lossLandscape(
   surface: LossSurface,
   random: Random,
   { points = 21, range = 1 }: LandscapeOptions = {},
-  watch?: Watch,
+  onBatch?: ProgressCallback,
 ): Promise<Landscape> {
   checkNumber('landscape', 'points', points, positiveCount)
   if (points < 2) throw invalidOption('landscape', 'points', points, 'an integer > 1')
   if (!(range > 0 && Number.isFinite(range))) throw invalidOption('landscape', 'range', range, 'a number > 0')
   const theta = surface.here()
-  const d = filterNormalised(surface.layout, surface.filters, theta, random)
-  const e = filterNormalised(surface.layout, surface.filters, theta, random)
+  const d = sampleFilterNormalized(surface.layout, surface.filters, theta, random)
+  const e = sampleFilterNormalized(surface.layout, surface.filters, theta, random)
   const axis = Array.from({ length: points }, (_, i) => range * ((2 * i) / (points - 1) - 1))
   const losses: number[][] = []
   for (const b of axis) {
     const row: number[] = []
-    const along = displaced(theta, b, e)
-    for (const a of axis) row.push(await surface.loss(displaced(along, a, d), watch))
+    const along = addScaledCopy(theta, b, e)
+    for (const a of axis) row.push(await surface.loss(addScaledCopy(along, a, d), onBatch))
     losses.push(row)
   }
   return { axis, losses }
 }
 
 /**
- * A Gaussian direction d with every filter as long as theta's: d_f <- d_f ||theta_f|| / ||d_f||. Vectors (biases, scales and
- * shifts of norms) are not moved, as in the paper.
+ * A Gaussian direction d whose filters have the norm of theta's: d_f <- d_f ||theta_f|| / ||d_f||. It is 0 for vectors (biases,
+ * scales and shifts of norms), as in the paper.
  */
-export function filterNormalised(layout: Layout, filters: FilterAxes, theta: Vector, random: Random): Vector {
+export function sampleFilterNormalized(
+  layout: ParameterLayout,
+  filters: FilterAxes,
+  theta: ParameterVector,
+  random: Random,
+): ParameterVector {
   const d = new Float64Array(layout.size)
   for (const place of layout.places) {
     const axes = filters.get(place.name)!
     if (axes.length === 0) continue
     const { from, length } = place
     const part = random.fill(d.subarray(from, from + length), 'normal')
-    normalise(part, theta.subarray(from, from + length), place, axes)
+    normalizeFilters(part, theta.subarray(from, from + length), place, axes)
   }
   return d
 }
 
-function normalise(d: Vector, theta: Vector, { dims }: Place, axes: readonly number[]): void {
-  const group = groupsOf(dims, axes)
+function normalizeFilters(
+  d: ParameterVector,
+  theta: ParameterVector,
+  { dims }: ParameterSlice,
+  axes: readonly number[],
+): void {
+  const group = filterIndex(dims, axes)
   const filters = axes.reduce((product, axis) => product * dims[axis]!, 1)
   const [drawn, own] = [new Float64Array(filters), new Float64Array(filters)]
   for (let i = 0; i < d.length; i++) {
@@ -77,8 +86,8 @@ function normalise(d: Vector, theta: Vector, { dims }: Place, axes: readonly num
   for (let i = 0; i < d.length; i++) d[i]! *= factors[group(i)]!
 }
 
-/** The number of the filter that an element belongs to. */
-function groupsOf(dims: readonly number[], axes: readonly number[]): (element: number) => number {
+/** Index of the filter of an element. */
+function filterIndex(dims: readonly number[], axes: readonly number[]): (element: number) => number {
   const counted = axes.map((axis) => ({
     length: dims[axis]!,
     stride: dims.slice(axis + 1).reduce((product, dim) => product * dim, 1),

@@ -3,61 +3,62 @@ import { type DensityOptions, type SpectralDensity, spectralDensity } from './de
 import { type EigenvalueOptions, type Eigenvalues, topEigenvalues } from './eigenvalues.js'
 import { type Landscape, type LandscapeOptions, lossLandscape } from './landscape.js'
 import { type Sharpness, type SharpnessOptions, sharpness } from './sharpness.js'
-import type { LossSurface, Watch } from './surface.js'
-import { hutchinsonTrace, type Trace, type TraceOptions } from './trace.js'
+import type { LossSurface, ProgressCallback } from './surface.js'
+import { hutchinsonTrace, type TraceEstimate, type TraceOptions } from './trace.js'
 
-/** What to measure; `true` is with all defaults. */
+/** Options of `measureFlatness`: the measures (`true` for defaults), seed and progress. */
 export interface FlatnessOptions {
   /** The Hessian's trace. */
   readonly trace?: boolean | TraceOptions
-  /** Its largest eigenvalues. */
+  /** The largest eigenvalues of the Hessian. */
   readonly eigenvalues?: boolean | EigenvalueOptions
-  /** The density of its eigenvalues. */
+  /** The density of the Hessian's eigenvalues. */
   readonly density?: boolean | DensityOptions
-  /** The rise of the loss within rho. */
+  /** The increase of the loss within radius rho. */
   readonly sharpness?: boolean | SharpnessOptions
-  /** The loss over a plane. */
+  /** The loss over a plane of two random directions. */
   readonly landscape?: boolean | LandscapeOptions
-  /** Decides all that is drawn; each measure has a stream of its own. Default 0. */
+  /** Seed of all random vectors; each measure has a separate stream. Default 0. */
   readonly seed?: number
   /** Called after every batch. */
   readonly onProgress?: (progress: FlatnessProgress) => void
-  /** Ends the measuring after the batch in progress once it is aborted; what was complete by then is given. */
+  /** Stops after the current batch when aborted; measures completed by then are returned. */
   readonly signal?: { readonly aborted: boolean }
 }
 
-/** The measures there are. */
+/** Name of a flatness measure. */
 export type FlatnessMeasure = 'trace' | 'eigenvalues' | 'density' | 'sharpness' | 'landscape'
 
-/** How far a measurement has come. */
+/** Progress of a measure. */
 export interface FlatnessProgress {
   readonly measure: FlatnessMeasure
-  /** Passes over the data that this measure has begun, and takes at most. */
+  /** Number of the current pass over the data, and the maximal number of passes. */
   readonly pass: number
   readonly passes: number
-  /** Examples of the pass that are done. */
+  /** Examples processed in this pass. */
   readonly examples: number
 }
 
-/** What was measured; what was not asked for is absent. */
+/** Results of `measureFlatness`; measures that were not requested are absent. */
 export interface Flatness {
-  /** Numbers that the Hessian is by: its rows. */
+  /** Number of elements of all parameters: the rows of the Hessian. */
   readonly parameters: number
   /** How Hessian-vector products were computed. */
   readonly method: 'exact' | 'differences'
-  readonly trace?: Trace
+  readonly trace?: TraceEstimate
   readonly eigenvalues?: Eigenvalues
   readonly density?: SpectralDensity
   readonly sharpness?: Sharpness
   readonly landscape?: Landscape
-  /** Whether the signal came before all was measured. */
+  /** Whether the signal was aborted before all measures were complete. */
   readonly interrupted: boolean
 }
 
 /**
- * How flat the loss is where a model or trainer stands. All is of the data it is given: another sample has another Hessian,
- * which no error bar here tells of.
+ * Measures how flat the loss is at the weights of a model or trainer. Results are those of the given data: another sample has
+ * another Hessian, which the standard errors do not include.
  *
+ * @example
  * ```ts
  * const surface = LossSurface.under(trainer, subset(train, { end: 512 }))
  * fit(data, { onEvaluate: async () => log(await measureFlatness(surface, { trace: true, eigenvalues: { count: 1 } })) })
@@ -72,42 +73,42 @@ export async function measureFlatness(surface: LossSurface, options: FlatnessOpt
     return { parameters, method, ...found, interrupted }
   }
   const perProduct = surface.method === 'exact' ? 1 : 2
-  const wants = <T extends object>(option: boolean | T | undefined): T | undefined =>
+  const optionsOf = <T extends object>(option: boolean | T | undefined): T | undefined =>
     option === true ? ({} as T) : option || undefined
   const measure = async <Key extends FlatnessMeasure>(
     key: Key,
     passes: number,
-    run: (random: Random, watch: Watch) => Promise<Found[Key]>,
+    run: (random: Random, onBatch: ProgressCallback) => Promise<Found[Key]>,
   ) => {
-    found[key] = await run(random.stream(key), watchOf(key, passes, options))
+    found[key] = await run(random.stream(key), createProgressCallback(key, passes, options))
   }
   try {
-    const trace = wants(options.trace)
+    const trace = optionsOf(options.trace)
     if (trace)
-      await measure('trace', perProduct * (trace.probes ?? 100), (random, watch) =>
-        hutchinsonTrace(surface.hessian(undefined, watch), random, trace),
+      await measure('trace', perProduct * (trace.probes ?? 100), (random, onBatch) =>
+        hutchinsonTrace(surface.hessian(undefined, onBatch), random, trace),
       )
-    const eigenvalues = wants(options.eigenvalues)
+    const eigenvalues = optionsOf(options.eigenvalues)
     if (eigenvalues)
-      await measure('eigenvalues', perProduct * Math.min(eigenvalues.steps ?? 100, surface.size), (random, watch) =>
-        topEigenvalues(surface.hessian(undefined, watch), random, eigenvalues),
+      await measure('eigenvalues', perProduct * Math.min(eigenvalues.steps ?? 100, surface.size), (random, onBatch) =>
+        topEigenvalues(surface.hessian(undefined, onBatch), random, eigenvalues),
       )
-    const density = wants(options.density)
+    const density = optionsOf(options.density)
     if (density) {
       const { probes = 8, steps = 40 } = density
-      await measure('density', perProduct * probes * Math.min(steps, surface.size), (random, watch) =>
-        spectralDensity(surface.hessian(undefined, watch), random, density),
+      await measure('density', perProduct * probes * Math.min(steps, surface.size), (random, onBatch) =>
+        spectralDensity(surface.hessian(undefined, onBatch), random, density),
       )
     }
-    const sam = wants(options.sharpness)
+    const sam = optionsOf(options.sharpness)
     if (sam)
-      await measure('sharpness', 2 + 2 * (sam.directions ?? 10), (random, watch) =>
-        sharpness(surface, random, sam, watch),
+      await measure('sharpness', 2 + 2 * (sam.directions ?? 10), (random, onBatch) =>
+        sharpness(surface, random, sam, onBatch),
       )
-    const landscape = wants(options.landscape)
+    const landscape = optionsOf(options.landscape)
     if (landscape)
-      await measure('landscape', (landscape.points ?? 21) ** 2, (random, watch) =>
-        lossLandscape(surface, random, landscape, watch),
+      await measure('landscape', (landscape.points ?? 21) ** 2, (random, onBatch) =>
+        lossLandscape(surface, random, landscape, onBatch),
       )
     return result(false)
   } catch (error) {
@@ -118,10 +119,14 @@ export async function measureFlatness(surface: LossSurface, options: FlatnessOpt
 
 type Found = { -readonly [Key in FlatnessMeasure]: NonNullable<Flatness[Key]> }
 
-/** Thrown out of a pass when the signal says so. */
+/** Ends a pass when the signal is aborted. */
 class Stopped extends Error {}
 
-function watchOf(measure: FlatnessMeasure, passes: number, { onProgress, signal }: FlatnessOptions): Watch {
+function createProgressCallback(
+  measure: FlatnessMeasure,
+  passes: number,
+  { onProgress, signal }: FlatnessOptions,
+): ProgressCallback {
   let [pass, before] = [1, 0]
   return (examples) => {
     if (examples <= before) pass++

@@ -9,30 +9,30 @@ import type { ModelProto, TypeProto, ValueInfoProto } from '../../onnx/proto/sch
 import { attempt } from './tensors.js'
 
 /** An input or output of a model. */
-export interface Port {
+export interface ModelPort {
   readonly name: string
-  /** An element type, or what else it is: `sequence`, `map`, `optional`, `sparse tensor`. */
+  /** An element type, or `sequence`, `map`, `optional`, `sparse tensor`. */
   readonly type: string
-  /** Null where nothing is known of it; a length that is not known is '?'. */
+  /** Null if unknown; an unknown dim is '?'. */
   readonly shape: Shape | null
 }
 
-/** What a file says it holds, whether or not it can be imported. */
-export interface Contents {
+/** Contents of a file, whether or not it can be imported. */
+export interface ModelContents {
   readonly irVersion: number | null
   /** Version by domain; '' is ai.onnx. */
   readonly opsets: Readonly<Record<string, number>>
   readonly producer: { readonly name: string; readonly version: string }
   readonly graph: string
-  readonly inputs: readonly Port[]
-  readonly outputs: readonly Port[]
+  readonly inputs: readonly ModelPort[]
+  readonly outputs: readonly ModelPort[]
   readonly operators: readonly { readonly operator: string; readonly count: number; readonly supported: boolean }[]
   /** All tensors stored in the model, in its bodies and functions too. */
   readonly stored: { readonly tensors: number; readonly bytes: number; readonly floatElements: number }
 }
 
 /** @param graph what the model was imported as, if it could be */
-export function contentsOf(proto: ModelProto, graph: Graph | undefined): Contents {
+export function readContents(proto: ModelProto, graph: Graph | undefined): ModelContents {
   return {
     irVersion: proto.irVersion === undefined ? null : Number(proto.irVersion),
     opsets: Object.fromEntries(proto.opsetImport.map(({ domain = '', version = 1n }) => [domain, Number(version)])),
@@ -45,7 +45,7 @@ export function contentsOf(proto: ModelProto, graph: Graph | undefined): Content
   }
 }
 
-function portOf(info: ValueInfoProto, inferred: Shape | undefined): Port {
+function portOf(info: ValueInfoProto, inferred: Shape | undefined): ModelPort {
   const shape = inferred ?? attempt(() => readShape(info)).value
   // A symbol of inference's own stands for a length about which nothing is known; a long expression tells nobody anything.
   const known =
@@ -61,7 +61,7 @@ function typeOf(type: TypeProto | undefined): string {
   return type?.sparseTensorType ? 'sparse tensor' : 'unknown'
 }
 
-function operatorsOf(proto: ModelProto): Contents['operators'] {
+function operatorsOf(proto: ModelProto): ModelContents['operators'] {
   const found = new Map<string, { count: number; supported: boolean }>()
   for (const node of walkOperatorNodes(proto)) {
     const entry = found.get(qualifiedName(node)) ?? { count: 0, supported: isSupported(node) }
@@ -72,7 +72,7 @@ function operatorsOf(proto: ModelProto): Contents['operators'] {
   return all.sort((a, b) => b.count - a.count || (a.operator < b.operator ? -1 : 1))
 }
 
-function storedIn(proto: ModelProto): Contents['stored'] {
+function storedIn(proto: ModelProto): ModelContents['stored'] {
   const all = collectTensorProtos(proto).map(({ dims, dataType, stringData }) => {
     const dtype = dtypeOf(dataType ?? 0)
     const elements = dims.reduce((product, dim) => product * Number(dim), 1)

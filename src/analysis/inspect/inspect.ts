@@ -3,90 +3,96 @@ import type { Graph } from '../../ir/value.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import { fixedBatchSize } from '../../train/micro-batches.js'
-import { type Contents, contentsOf } from './contents.js'
-import { type Layer, layersOf } from './layers.js'
-import { type InputShapes, type MissingLength, sized } from './lengths.js'
+import { applyShapes, type InputShapes, type MissingLength } from './apply-shapes.js'
+import { type ModelContents, readContents } from './contents.js'
+import { type Layer, listLayers } from './layers.js'
+import { attempt, type Failure, reportTensors, type TensorReport } from './tensors.js'
 import {
-  forwardWork,
-  memoryOf,
+  buildTrainingStep,
+  countForwardWork,
+  countTrainingWork,
+  estimateMemory,
   type Operations,
-  perExample,
   type StepMemory,
   type TrainingStep,
-  trainingStep,
-  trainingWork,
-} from './step.js'
-import { attempt, type Failure, type TensorReport, tensorReports } from './tensors.js'
+  toOperations,
+} from './training-step.js'
 
 /** Options of `inspectModel`. */
 export interface InspectOptions {
-  /** Shapes of inputs whose lengths the file leaves open. A leading length that is not given is the batch, and counts as 1. */
+  /** Shapes of inputs with symbolic dims. A leading dim that is not given is the batch, and counts as 1. */
   readonly shapes?: InputShapes
 }
 
-/** What a model is made of, what of it training would vary, and what a step costs. */
-export interface Inspection extends Contents {
+/** Contents of a model, its trainable tensors, its layers, and operations and memory of a training step. */
+export interface Inspection extends ModelContents {
   /** The constant tensors of the main graph: initializers and Constant nodes. */
   readonly tensors: readonly TensorReport[]
   readonly training: {
     readonly tensors: number
     readonly elements: number
-    /** Why nothing can be trained, or not everything that would be; null when it can. */
+    /** The reason why the trainable tensors have no gradients; null if they have. */
     readonly blocked: Failure | null
   }
-  /** All operators in the order of the graph, a bias and a norm with the layer they belong to. */
+  /** All operators in the order of the graph; biases and norms are part of their layer. */
   readonly layers: readonly Layer[]
   readonly cost: StepCost
 }
 
-/** What one example costs, multiply-adds counted as two operations. Shapes have 1 for the batch unless they are given. */
+/** Operations and memory per example; a multiply-add is two operations. The batch is 1 unless shapes are given. */
 export interface StepCost {
-  /** Lengths that have to be given for anything to be counted. */
+  /** Dims that must be given before anything can be counted. */
   readonly missing: readonly MissingLength[]
-  /** Why the model cannot be looked at with these shapes. */
+  /** The reason why the model cannot be inspected with these shapes. */
   readonly error: Failure | null
   readonly forward: Operations | null
-  /** The forward pass and the gradients of all trainable tensors, as they are computed; without loss and optimizer. */
+  /** The forward pass and the gradients of all trainable tensors, without loss and optimizer. */
   readonly training: Operations | null
   readonly memory: StepMemory | null
 }
 
-/** From this batch and a batch of one it is seen what an example more takes. */
+/** Batch size that is compared with a batch of one to find the memory per example. */
 const largerBatch = 32
 
 /**
- * Looks at a model without running it. What is wrong with it is reported, not thrown.
- * @throws 'invalid-option' where `shapes` names no input or contradicts the file
+ * Inspects a model without running it. Faults of the model are reported, not thrown.
+ * @throws 'invalid-option' if `shapes` names no input or contradicts the file
+ *
+ * @example
+ * ```ts
+ * const { training, cost } = inspectModel(model, { shapes: { x: [1, 3, 224, 224] } })
+ * console.log(training.elements, cost.forward?.flops)
+ * ```
  */
 export function inspectModel(model: Model, { shapes = {} }: InspectOptions = {}): Inspection {
   const imported = attempt(() => importGraph(model))
   const graph = imported.value
-  const tensors = tensorReports(model, graph)
+  const tensors = reportTensors(model, graph)
   const trainable = tensors.filter((tensor) => tensor.trainable)
   const names = new Set(trainable.map(({ name }) => name))
-  const blocked = graph ? blockedBy(graph, names) : imported.error
+  const blocked = graph ? findObstacle(graph, names) : imported.error
   return {
-    ...contentsOf(model.proto, graph),
+    ...readContents(model.proto, graph),
     tensors,
     training: {
       tensors: trainable.length,
       elements: trainable.reduce((sum, { elements }) => sum + elements, 0),
       blocked,
     },
-    ...costOf(model, graph, shapes, names, blocked === null),
+    ...inspectCost(model, graph, shapes, names, blocked === null),
   }
 }
 
-/** What keeps the trainable tensors from having gradients. */
-function blockedBy(graph: Graph, names: ReadonlySet<string>): Failure | null {
+/** The reason why the trainable tensors have no gradients; null if they have. */
+function findObstacle(graph: Graph, names: ReadonlySet<string>): Failure | null {
   if (names.size === 0)
-    return { code: 'invalid-option', message: 'no tensor stands in a weight position; name some with trainable' }
+    return { code: 'invalid-option', message: 'no tensor is in a weight position: select tensors with trainable' }
   if (![...graph.outputs.values()].some(({ dtype }) => isFloat(dtype)))
     return { code: 'not-differentiable', message: 'no output is floating-point' }
-  return attempt(() => trainingStep(graph, names)).error
+  return attempt(() => buildTrainingStep(graph, names)).error
 }
 
-function costOf(
+function inspectCost(
   model: Model,
   graph: Graph | undefined,
   shapes: InputShapes,
@@ -95,29 +101,29 @@ function costOf(
 ): Pick<Inspection, 'layers' | 'cost'> {
   const none: StepCost = { missing: [], error: null, forward: null, training: null, memory: null }
   if (!graph) return { layers: [], cost: none }
-  const { model: one, missing, free } = sized(model, shapes, 1)
+  const { model: one, missing, free } = applyShapes(model, shapes, 1)
   const run = attempt(() => importGraph(one))
   if (!run.value || missing.length > 0)
-    return { layers: layersOf(run.value ?? graph, names, null, 1), cost: { ...none, missing, error: run.error } }
-  const examples = examplesOf(run.value)
-  const work = forwardWork(run.value)
-  const step = trainable ? attempt(() => trainingStep(run.value!, names)).value : undefined
-  const larger = step && free ? largerStep(model, shapes, names) : undefined
+    return { layers: listLayers(run.value ?? graph, names, null, 1), cost: { ...none, missing, error: run.error } }
+  const examples = countExamples(run.value)
+  const work = countForwardWork(run.value)
+  const step = trainable ? attempt(() => buildTrainingStep(run.value!, names)).value : undefined
+  const larger = step && free ? buildLargerStep(model, shapes, names) : undefined
   return {
-    layers: layersOf(run.value, names, work, examples),
+    layers: listLayers(run.value, names, work, examples),
     cost: {
       ...none,
-      forward: perExample(work, examples),
-      training: step ? perExample(trainingWork(step), examples) : null,
-      memory: step ? memoryOf({ step, examples }, larger && { step: larger, examples: largerBatch }) : null,
+      forward: toOperations(work, examples),
+      training: step ? toOperations(countTrainingWork(step), examples) : null,
+      memory: step ? estimateMemory({ step, examples }, larger && { step: larger, examples: largerBatch }) : null,
     },
   }
 }
 
-/** How many examples a graph of known lengths takes. */
-const examplesOf = ({ inputs }: Graph): number =>
+/** Number of examples of a graph with static shapes. */
+const countExamples = ({ inputs }: Graph): number =>
   [...inputs.values()].some(({ shape }) => (shape?.length ?? 0) > 1) ? (fixedBatchSize(inputs) ?? 1) : 1
 
-/** Undefined for a model that takes one example in spite of what it declares. */
-const largerStep = (model: Model, shapes: InputShapes, names: ReadonlySet<string>): TrainingStep | undefined =>
-  attempt(() => trainingStep(importGraph(sized(model, shapes, largerBatch).model), names)).value
+/** The training step with `largerBatch` examples; undefined if the model works for one example only. */
+const buildLargerStep = (model: Model, shapes: InputShapes, names: ReadonlySet<string>): TrainingStep | undefined =>
+  attempt(() => buildTrainingStep(importGraph(applyShapes(model, shapes, largerBatch).model), names)).value

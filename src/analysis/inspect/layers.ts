@@ -6,25 +6,25 @@ import type { Graph, Node, Value } from '../../ir/value.js'
 import { isInput } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
 import { resolveParameters } from '../../train/model/trainable.js'
-import { readable } from './lengths.js'
+import { formatUnknown } from './apply-shapes.js'
 import { varyingNodes, type Work } from './work.js'
 
-/** An operator that reads weights, together with the bias and the norm behind it; or one without weights. */
+/** An operator that reads weights, with its separate bias and norm; or an operator without weights. */
 export interface Layer {
-  /** What its weights' names say it is called, else the node's name. */
+  /** Name derived from the names of the weights, else the node's name. */
   readonly name: string
   readonly operators: readonly string[]
-  /** Of the result behind bias and norm; null where not even the number of axes is known. */
+  /** Shape of the result after bias and norm; null if the number of axes is unknown. */
   readonly shape: Shape | null
-  /** Numbers in its weights, without running statistics; those that an earlier layer has too are counted there. */
+  /** Number of elements of the weights, without running statistics. Shared weights are counted in the first layer. */
   readonly parameters: number
-  /** How many of them training varies. */
+  /** Number of trainable elements. */
   readonly trainable: number
-  /** Operations of the forward pass per example; null where they are not known. */
+  /** Operations of the forward pass per example; null if unknown. */
   readonly flops: number | null
 }
 
-interface Row {
+interface LayerDraft {
   readonly nodes: Node[]
   readonly weights: Value[]
   parameters: number
@@ -32,21 +32,21 @@ interface Row {
 }
 
 /**
- * The layers of a graph, in its order, those inside bodies before the operator that carries them.
- * @param trained names of the tensors that training varies
- * @param work operations of the forward pass of `examples` examples, where known
+ * Lists the layers of a graph in its order; layers inside bodies precede the operator with the bodies.
+ * @param trained names of the trainable tensors
+ * @param work operations of the forward pass of `examples` examples, if known
  */
-export function layersOf(graph: Graph, trained: ReadonlySet<string>, work: Work | null, examples: number): Layer[] {
+export function listLayers(graph: Graph, trained: ReadonlySet<string>, work: Work | null, examples: number): Layer[] {
   const outputs = [...graph.outputs.values()]
   const all = withBodies(outputs)
   const varying = new Set(varyingNodes(all, ({ source }) => source.kind === 'parameter'))
   const readers = countReaders(all, outputs)
   const seen = new Set<Value>()
-  const rowOf = new Map<Node, Row>()
-  const rows: Row[] = []
+  const rowOf = new Map<Node, LayerDraft>()
+  const rows: LayerDraft[] = []
   for (const node of all) {
-    const own = [...new Set(node.inputs.flatMap((x, slot) => heldBy(node, slot, x, trained)))]
-    // What is computed from constants alone is no layer, unless it looks up weights: positions, a class token.
+    const own = [...new Set(node.inputs.flatMap((x, slot) => findLayerWeights(node, slot, x, trained)))]
+    // A node that depends on constants only is no layer, unless it looks up weights (positions, a class token).
     if (!varying.has(node) && (own.length === 0 || isView(node))) continue
     const before = own.length > 0 && follows(node, own) ? layerBefore(node, readers, rowOf) : undefined
     const row = before ?? { nodes: [], weights: [], parameters: 0, trainable: 0 }
@@ -57,20 +57,24 @@ export function layersOf(graph: Graph, trained: ReadonlySet<string>, work: Work 
     for (const weight of own) {
       if (seen.has(weight)) continue
       seen.add(weight)
-      row.parameters += elementsOf(node, weight)
-      if (weight.source.kind === 'parameter') row.trainable += elementsOf(node, weight)
+      row.parameters += countElements(node, weight)
+      if (weight.source.kind === 'parameter') row.trainable += countElements(node, weight)
     }
   }
-  return rows.map((row) => described(row, work, examples))
+  return rows.map((row) => describeLayer(row, work, examples))
 }
 
-function described({ nodes, weights, parameters, trainable }: Row, work: Work | null, examples: number): Layer {
+function describeLayer(
+  { nodes, weights, parameters, trainable }: LayerDraft,
+  work: Work | null,
+  examples: number,
+): Layer {
   const shape = nodes.at(-1)!.outputs[0]?.shape
   const known = work !== null && !nodes.some((node) => work.unknown.includes(node))
   return {
     name: nameOf(nodes[0]!, weights[0]),
     operators: nodes.map(({ operator }) => operator),
-    shape: shape ? readable(shape) : null,
+    shape: shape ? formatUnknown(shape) : null,
     parameters,
     trainable,
     flops: known ? nodes.reduce((sum, node) => sum + (work.byNode.get(node) ?? 0), 0) / examples : null,
@@ -83,8 +87,8 @@ function nameOf({ name, outputs }: Node, weight: Value | undefined): string {
   return stem ?? name ?? weight?.name ?? outputs[0]?.name ?? ''
 }
 
-/** The weights that an operand is, or is a view of. */
-function heldBy(node: Node, slot: number, x: Value | null, trained: ReadonlySet<string>): readonly Value[] {
+/** The weights that an operand is or is a view of. */
+function findLayerWeights(node: Node, slot: number, x: Value | null, trained: ReadonlySet<string>): readonly Value[] {
   if (!x) return []
   const { source } = x
   if (source.kind === 'constant')
@@ -100,8 +104,8 @@ const isView = ({ operator, outputs }: Node): boolean =>
 
 const isLong = ({ shape }: Value): boolean => sizeOf(shape as readonly number[]) > 1
 
-/** Bytes of quantized weights hold several of them. */
-function elementsOf({ attributes: { bits } }: Node, { shape, dtype }: Value): number {
+/** Number of elements; a byte may hold several quantized weights. */
+function countElements({ attributes: { bits } }: Node, { shape, dtype }: Value): number {
   const each = typeof bits === 'number' && !isFloat(dtype) ? Math.max(1, dtypes[dtype].bits / bits) : 1
   return each * sizeOf(shape as readonly number[])
 }
@@ -109,8 +113,12 @@ function elementsOf({ attributes: { bits } }: Node, { shape, dtype }: Value): nu
 const follows = ({ operator }: Node, own: readonly Value[]): boolean =>
   definitionOf(operator).layer === 'previous' && own.every(({ shape }) => shape!.filter((dim) => dim !== 1).length <= 1)
 
-/** The row of the one operand that comes from a layer, if nothing else reads it. */
-function layerBefore(node: Node, readers: ReadonlyMap<Value, number>, rowOf: ReadonlyMap<Node, Row>): Row | undefined {
+/** The layer whose result a node reads, if the node is the only reader. */
+function layerBefore(
+  node: Node,
+  readers: ReadonlyMap<Value, number>,
+  rowOf: ReadonlyMap<Node, LayerDraft>,
+): LayerDraft | undefined {
   for (const x of node.inputs) {
     const row = x?.source.kind === 'node' ? rowOf.get(x.source) : undefined
     if (row && row.weights.length > 0 && row.nodes.at(-1) === x!.source && readers.get(x!) === 1) return row

@@ -6,21 +6,21 @@ import { parameterUses } from '../../train/model/parameter-uses.js'
 import { findWeights } from '../../train/model/trainable.js'
 import { OnnxIreError } from '../../util/errors.js'
 
-/** A constant tensor of a model, and whether training would vary it. */
+/** A constant tensor of a model, and whether training changes it. */
 export interface TensorReport {
   readonly name: string
   readonly dtype: string
   readonly shape: readonly number[]
   readonly elements: number
-  /** Whether training varies it unless it is told otherwise. */
+  /** Whether training changes the tensor by default. */
   readonly trainable: boolean
-  /** The operators that read it and as what, or what keeps it from being trained. */
+  /** The operators that read the tensor and as which input, or the reason why it is not trained. */
   readonly why: string
 }
 
 export type Failure = { readonly code: string; readonly message: string }
 
-/** What an action gives, or what this library says is wrong. */
+/** Returns the result of an action, or the `OnnxIreError` it throws. */
 export function attempt<T>(action: () => T): { readonly value?: T; readonly error: Failure | null } {
   try {
     return { value: action(), error: null }
@@ -30,8 +30,8 @@ export function attempt<T>(action: () => T): { readonly value?: T; readonly erro
   }
 }
 
-/** The constant tensors of a model; `graph` is what it was imported as, if it could be. */
-export function tensorReports(model: Model, graph: Graph | undefined): TensorReport[] {
+/** Reports the constant tensors of a model; `graph` is the imported model, if it can be imported. */
+export function reportTensors(model: Model, graph: Graph | undefined): TensorReport[] {
   const named = attempt(() => namedTensors(model)).value ?? new Map<string, Tensor>()
   const weights = graph ? new Set([...findWeights(graph)].map(({ name }) => name)) : undefined
   const positions = graph ? parameterUses(graph) : undefined
@@ -41,13 +41,16 @@ export function tensorReports(model: Model, graph: Graph | undefined): TensorRep
     const { dtype, shape } = known.value
     const read = positions?.get(name) ?? []
     const reading = `${read.slice(0, 2).join(', ')}${read.length > 2 ? ` and ${read.length - 2} more` : ''}`
-    const [trainable, why] = verdict(dtype, sizeOf(shape), graph?.parameters.has(name), weights?.has(name), reading)
+    const [trainable, why] = judgeTensor(dtype, sizeOf(shape), graph?.parameters.has(name), weights?.has(name), reading)
     return [{ name, dtype, shape, elements: sizeOf(shape), trainable, why }]
   })
 }
 
-/** @param varies whether the graph can vary it, undefined where there is no graph */
-function verdict(
+/**
+ * Decides whether a tensor is trained by default, and why.
+ * @param varies whether the tensor is a parameter of the graph; undefined without a graph
+ */
+function judgeTensor(
   dtype: DType,
   elements: number,
   varies: boolean | undefined,

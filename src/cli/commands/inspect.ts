@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { type Command, InvalidArgumentError } from 'commander'
+import type { InputShapes } from '../../analysis/inspect/apply-shapes.js'
 import { inspectModel } from '../../analysis/inspect/inspect.js'
-import type { InputShapes } from '../../analysis/inspect/lengths.js'
 import { readModel } from '../../node/model.js'
 import { type Io, print } from '../io.js'
 import { jsonOption } from '../options.js'

@@ -1,6 +1,6 @@
 import type { SpectralDensity } from '../../analysis/flatness/density.js'
 import type { Eigenvalues } from '../../analysis/flatness/eigenvalues.js'
-import type { Estimate } from '../../analysis/flatness/estimate.js'
+import type { MeanEstimate } from '../../analysis/flatness/estimate.js'
 import type { Landscape } from '../../analysis/flatness/landscape.js'
 import type { Flatness } from '../../analysis/flatness/measure.js'
 import type { Sharpness } from '../../analysis/flatness/sharpness.js'
@@ -21,7 +21,7 @@ export function formatFlatness({ trace, eigenvalues, density, sharpness, landsca
   ]
 }
 
-const formatEstimate = ({ value, error }: Estimate): string =>
+const formatEstimate = ({ value, error }: MeanEstimate): string =>
   Number.isFinite(error)
     ? `${formatNumber(value)} +- ${formatNumber(Number(error.toPrecision(2)))}`
     : formatNumber(value)

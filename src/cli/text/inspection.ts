@@ -1,9 +1,9 @@
-import type { Port } from '../../analysis/inspect/contents.js'
+import type { MissingLength } from '../../analysis/inspect/apply-shapes.js'
+import type { ModelPort } from '../../analysis/inspect/contents.js'
 import type { Inspection, StepCost } from '../../analysis/inspect/inspect.js'
 import type { Layer } from '../../analysis/inspect/layers.js'
-import type { MissingLength } from '../../analysis/inspect/lengths.js'
-import type { Operations, StepMemory } from '../../analysis/inspect/step.js'
 import type { TensorReport } from '../../analysis/inspect/tensors.js'
+import type { Operations, StepMemory } from '../../analysis/inspect/training-step.js'
 import { formatBytes, formatCount, formatNumber, formatTable, indent } from './format.js'
 
 /** Tensors listed without --tensors. */
@@ -51,7 +51,7 @@ function formatHeader({ irVersion, opsets, producer, graph }: Inspection): strin
   ].join(', ')
 }
 
-const formatPorts = (all: readonly Port[]): string =>
+const formatPorts = (all: readonly ModelPort[]): string =>
   all.length === 0
     ? '  none'
     : formatTable(

@@ -3,7 +3,7 @@ import { addDims, broadcastShapes, type Dim, formatShape, mulDims, subDims, unkn
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import {
-  castElement,
+  castElements,
   elementwiseContents,
   exactly,
   onNumbers,
@@ -282,7 +282,7 @@ export const elementwise = {
 }
 
 const cast = (x: Value, to: DType) =>
-  x.dtype === 'string' || to === 'string' ? undefined : elementwiseContents([x], to, castElement(x.dtype, to))
+  x.dtype === 'string' || to === 'string' ? undefined : elementwiseContents([x], to, castElements(x.dtype, to))
 
 const truth = zero('truth values')
 type Test = (a: Dim, b: Dim) => Dim

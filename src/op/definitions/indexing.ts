@@ -3,7 +3,7 @@ import { CONTENTS_LIMIT, numbersOf } from '../../ir/leaf.js'
 import { axisOf, type Dim, formatShape, isStatic, type Shape, unknownDim } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { checkIntegers, knownNumbers, offsetIn, smallSize, takenFrom } from '../contents.js'
+import { checkIntegers, knownNumbers, offsetIn, selectContents, smallSize } from '../contents.js'
 import { define, int, string, tensorAttribute, zero } from '../define.js'
 import { noFlops, perOutput, size, unknownFlops } from '../flops.js'
 import { checkLengths, shapeFrom } from './movement.js'
@@ -24,7 +24,7 @@ function gatheredContents(x: Value, indices: Value, axis: number): readonly Dim[
   if (outside !== undefined)
     throw new OnnxIreError('invalid-shape', `index ${outside} is outside an axis of ${length} elements`)
   const { shape } = indices
-  return takenFrom(x, gathered(x, indices, axis), (c) => {
+  return selectContents(x, gathered(x, indices, axis), (c) => {
     const index = known[offsetIn(shape, c.slice(at, at + shape.length))]!
     return [...c.slice(0, at), index < 0 ? index + length : index, ...c.slice(at + shape.length)]
   })

@@ -14,7 +14,7 @@ import {
 } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { checkIntegers, knownNumbers, lengthOf, small, takenFrom } from '../contents.js'
+import { checkIntegers, knownNumbers, lengthOf, limitContents, selectContents } from '../contents.js'
 import { define, int, ints, string, zero } from '../define.js'
 import { noFlops } from '../flops.js'
 
@@ -232,7 +232,9 @@ export const movement = {
     infer: ({ inputs: [x], attributes: { perm } }) => ({ dtype: x.dtype, shape: transposed(x.shape, perm) }),
     contents: ({ inputs: [x], attributes: { perm } }) => {
       const order = x.shape && permutation(x.shape.length, perm)
-      return order && takenFrom(x, transposed(x.shape, perm), (c) => order.map((_, axis) => c[order.indexOf(axis)]!))
+      return (
+        order && selectContents(x, transposed(x.shape, perm), (c) => order.map((_, axis) => c[order.indexOf(axis)]!))
+      )
     },
   }),
   Expand: define({
@@ -248,7 +250,7 @@ export const movement = {
     }),
     contents: ({ inputs: [x, shape] }) => {
       const to = broadcastShapes(x.shape, shapeFrom(shape))
-      return takenFrom(x, to, (c) =>
+      return selectContents(x, to, (c) =>
         x.shape!.map((dim, axis) => (dim === 1 ? 0 : c[axis - x.shape!.length + to!.length]!)),
       )
     },
@@ -264,7 +266,7 @@ export const movement = {
     contents: ({ inputs: [x, repeats] }) => {
       const [count] = knownNumbers(repeats) ?? []
       if (x.shape?.length !== 1 || !x.contents || count === undefined || count > CONTENTS_LIMIT) return undefined
-      return small(Array.from({ length: count }, () => x.contents!).flat())
+      return limitContents(Array.from({ length: count }, () => x.contents!).flat())
     },
   }),
   DepthToSpace: define({

@@ -12,7 +12,7 @@ import {
 } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { checkIntegers, knownNumbers, lengthOf, small, smallSize, takenFrom } from '../contents.js'
+import { checkIntegers, knownNumbers, lengthOf, limitContents, selectContents, smallSize } from '../contents.js'
 import { define, int, ints, string } from '../define.js'
 import { noFlops } from '../flops.js'
 import { checkLengths } from './movement.js'
@@ -115,7 +115,7 @@ function slicedContents(inputs: SliceInputs): readonly Dim[] | undefined {
     return known ? { first: startIn(start, length, step), step } : undefined
   })
   if (!lines.every((line) => line !== undefined)) return undefined
-  return takenFrom(x, sliced(inputs), (c) => lines.map(({ first, step }, axis) => first + c[axis]! * step))
+  return selectContents(x, sliced(inputs), (c) => lines.map(({ first, step }, axis) => first + c[axis]! * step))
 }
 
 /** More outputs than a node has: a number taken from untrusted data is not followed beyond it. */
@@ -153,7 +153,7 @@ function joinedContents(values: readonly Value[], axis: number): readonly Dim[] 
     const size = smallSize(shape)
     return contents ?? (size === undefined ? undefined : Array.from({ length: size }, unknownDim))
   })
-  return parts.every((part) => part !== undefined) ? small(parts.flat()) : undefined
+  return parts.every((part) => part !== undefined) ? limitContents(parts.flat()) : undefined
 }
 
 /** The lengths Split cuts an axis into, `count` of them; undefined when even their number is unknown. */

@@ -8,7 +8,7 @@ import type { Tensors } from '../../ir/tensor.js'
 import { dependenciesOf, topological } from '../../ir/topology.js'
 import type { Node, Value } from '../../ir/value.js'
 import type { LossGraph } from '../../loss/loss.js'
-import { copyOf, type Substitution } from '../../op/inline.js'
+import { cloneNode, type Substitution } from '../../op/inline.js'
 import { op } from '../../op/op.js'
 
 /** The graph input that selects the gradients of a `ConditionalGradient`. */
@@ -62,7 +62,7 @@ export function buildConditionalGradient(
   const sample = (): Value => {
     const copies: Substitution = new Map(noise.map(({ value, free }) => [value, withShapeOf(op.Identity(free), value)]))
     for (const node of topological([sampled.loss], (node) => isDownstream(node) && !known.has(node)))
-      for (const [i, copy] of copyOf(node, copies).entries()) copies.set(node.outputs[i]!, copy)
+      for (const [i, copy] of cloneNode(node, copies).entries()) copies.set(node.outputs[i]!, copy)
     return copies.get(sampled.loss) ?? sampled.loss
   }
   const branch = (build: () => Value) =>

@@ -3,18 +3,10 @@ import { dtypes, isHalf } from '../../ir/dtype.js'
 import { constant, input, numbersOf, parameter, tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { topological, withBodies } from '../../ir/topology.js'
-import {
-  type Attribute,
-  type Attributes,
-  type Body,
-  type Graph,
-  type Node,
-  refineShape,
-  type Value,
-} from '../../ir/value.js'
+import { type Attribute, type Attributes, type Body, type Graph, type Node, refineShape, type Value } from '../../ir/value.js'
 import { apply } from '../../op/apply.js'
 import { replaceElementTypes } from '../../op/facts.js'
-import { moreKnown, type Substitution } from '../../op/inline.js'
+import { refineFrom, type Substitution } from '../../op/inline.js'
 import { definitionOf } from '../../op/op.js'
 
 /** Whether a graph has a float16 or bfloat16 value, bodies of control flow included. */
@@ -55,7 +47,7 @@ function rebuild(nodes: readonly Node[], converted: Substitution): void {
     })
     for (const [i, value] of node.outputs.entries()) {
       const result = results[i]!
-      if (result.source.kind === 'node') refineShape(result, moreKnown(result.shape, value.shape))
+      if (result.source.kind === 'node') refineShape(result, refineFrom(result.shape, value.shape))
       converted.set(value, result)
     }
   }

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
 import { spectralDensity } from '../../../src/analysis/flatness/density.js'
 import { topEigenvalues } from '../../../src/analysis/flatness/eigenvalues.js'
+import { eigenDecomposition } from '../../../src/analysis/flatness/lanczos.js'
 import { hutchinsonTrace } from '../../../src/analysis/flatness/trace.js'
-import { eigenOf } from '../../../src/analysis/flatness/tridiagonal.js'
 import { Random } from '../../../src/util/random.js'
 import { jacobi, matrixOf, operatorOf, squaresOf, traceOf } from './matrix.js'
 
@@ -17,7 +17,7 @@ test('the matrix has the eigenvalues it was made of', () => {
 
 test('implicit QL gives the eigenvalues of a tridiagonal matrix and both rows of its eigenvectors', () => {
   const n = 12
-  const { values, first, last } = eigenOf({
+  const { values, first, last } = eigenDecomposition({
     diagonal: Array.from({ length: n }, () => 2),
     offDiagonal: Array.from({ length: n - 1 }, () => -1),
   })
@@ -28,12 +28,12 @@ test('implicit QL gives the eigenvalues of a tridiagonal matrix and both rows of
     expect(Math.abs(first[k - 1]!)).toBeCloseTo(component, 12)
     expect(Math.abs(last[k - 1]!)).toBeCloseTo(component, 12)
   }
-  expect(eigenOf({ diagonal: [4, -1, 3], offDiagonal: [0, 0] })).toEqual({
+  expect(eigenDecomposition({ diagonal: [4, -1, 3], offDiagonal: [0, 0] })).toEqual({
     values: [-1, 3, 4],
     first: [0, 0, 1],
     last: [0, 1, 0],
   })
-  expect(eigenOf({ diagonal: [7], offDiagonal: [] }).values).toEqual([7])
+  expect(eigenDecomposition({ diagonal: [7], offDiagonal: [] }).values).toEqual([7])
 })
 
 test('Hutchinson: the error bar says how far off the trace is', async () => {

@@ -1,4 +1,4 @@
-import type { SymmetricOperator } from '../../../src/analysis/flatness/symmetric.js'
+import type { SymmetricOperator } from '../../../src/analysis/flatness/lanczos.js'
 import { Random } from '../../../src/util/random.js'
 
 /** Q diag(values) Q^T for a random orthogonal Q, by reflections I - 2 u u^T of a diagonal matrix. */

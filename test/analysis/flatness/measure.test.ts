@@ -1,9 +1,9 @@
 import { afterAll, expect, test } from 'vitest'
-import { filterNormalised, lossLandscape } from '../../../src/analysis/flatness/landscape.js'
+import { lossLandscape, sampleFilterNormalized } from '../../../src/analysis/flatness/landscape.js'
 import { type FlatnessProgress, measureFlatness } from '../../../src/analysis/flatness/measure.js'
 import { sharpness } from '../../../src/analysis/flatness/sharpness.js'
 import { LossSurface } from '../../../src/analysis/flatness/surface.js'
-import { displaced, norm } from '../../../src/analysis/flatness/vector.js'
+import { addScaledCopy, norm } from '../../../src/analysis/flatness/vector.js'
 import { Random } from '../../../src/data/index.js'
 import { input, modelOf, op, parameter } from '../../../src/graph/index.js'
 import { crossEntropy, evaluateModel, type Model, replaceTensors } from '../../../src/index.js'
@@ -33,7 +33,7 @@ test('sharpness: the rise along the gradient is that of the model moved there', 
   const found = await sharpness(surface, new Random(1), { rho, directions: 0 })
   const theta = surface.here()
   const { g } = await surface.gradient()
-  const above = await lossAt(mlp(), surface, displaced(theta, rho / norm(g), g))
+  const above = await lossAt(mlp(), surface, addScaledCopy(theta, rho / norm(g), g))
   const here = await lossAt(mlp(), surface, theta)
   expect(found.loss).toBeCloseTo(here, 12)
   expect(found.ascent).toBeCloseTo(above - here, 12)
@@ -57,7 +57,7 @@ test('directions are as long as the filters they displace, and leave vectors alo
   const { layout, filters } = pictured
   expect(Object.fromEntries(filters)).toEqual({ kernel: [0], scale: [], shift: [], w: [1], b: [] })
   const theta = pictured.here()
-  const d = filterNormalised(layout, filters, theta, new Random(3))
+  const d = sampleFilterNormalized(layout, filters, theta, new Random(3))
   const part = (vector: Float64Array, name: string) => {
     const { from, length } = layout.places.find((place) => place.name === name)!
     return vector.slice(from, from + length)
@@ -93,9 +93,9 @@ test('a landscape has the loss in its centre, and that of moved models elsewhere
   expect(losses[1]![1]).toBeCloseTo(await surface.loss(), 12)
   const random = new Random(4)
   const theta = surface.here()
-  const d = filterNormalised(surface.layout, surface.filters, theta, random)
-  const e = filterNormalised(surface.layout, surface.filters, theta, random)
-  const corner = displaced(displaced(theta, 0.5, d), -0.5, e)
+  const d = sampleFilterNormalized(surface.layout, surface.filters, theta, random)
+  const e = sampleFilterNormalized(surface.layout, surface.filters, theta, random)
+  const corner = addScaledCopy(addScaledCopy(theta, 0.5, d), -0.5, e)
   expect(losses[0]![2]).toBeCloseTo(await lossAt(mlp(), surface, corner), 12)
   expect(losses[2]![0]).not.toBeCloseTo(losses[0]![2]!, 6)
 })

@@ -1,26 +1,14 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { spectralDensity } from '../../../src/analysis/flatness/density.js'
 import { topEigenvalues } from '../../../src/analysis/flatness/eigenvalues.js'
-import { surfaceGraphs } from '../../../src/analysis/flatness/graphs.js'
+import { buildSurfaceGraphs } from '../../../src/analysis/flatness/graphs.js'
 import { LossSurface } from '../../../src/analysis/flatness/surface.js'
 import { hutchinsonTrace } from '../../../src/analysis/flatness/trace.js'
-import { displaced, dot, norm } from '../../../src/analysis/flatness/vector.js'
+import { addScaledCopy, dot, norm } from '../../../src/analysis/flatness/vector.js'
 import { Random } from '../../../src/data/index.js'
 import { gradientTables } from '../../../src/grad/gradient-tables.js'
 import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter } from '../../../src/graph/index.js'
-import {
-  adamw,
-  crossEntropy,
-  type Dataset,
-  decodeModel,
-  fromArrays,
-  type Loss,
-  labelColumn,
-  type Model,
-  OnnxIreError,
-  type Runtime,
-  Trainer,
-} from '../../../src/index.js'
+import { adamw, crossEntropy, type Dataset, decodeModel, fromArrays, type Loss, labelColumn, type Model, OnnxIreError, type Runtime, Trainer } from '../../../src/index.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
 import { node } from '../../../src/node/index.js'
 import { softmaxOf } from '../../train/problem.js'
@@ -41,8 +29,8 @@ async function differenced(surface: LossSurface, h: number): Promise<number[][]>
   for (let i = 0; i < surface.size; i++) {
     const unit = new Float64Array(surface.size)
     unit[i] = 1
-    const { g: after } = await surface.gradient(displaced(theta, h, unit))
-    const { g: before } = await surface.gradient(displaced(theta, -h, unit))
+    const { g: after } = await surface.gradient(addScaledCopy(theta, h, unit))
+    const { g: before } = await surface.gradient(addScaledCopy(theta, -h, unit))
     columns.push(Array.from(after, (x, k) => (x - before[k]!) / (2 * h)))
   }
   return columns
@@ -99,7 +87,7 @@ describe('a perceptron in float64', () => {
     const v = new Random(1).fill(new Float64Array(surface.size), 'normal')
     const h = 1e-5
     const slope =
-      ((await surface.loss(displaced(theta, h, v))) - (await surface.loss(displaced(theta, -h, v)))) / (2 * h)
+      ((await surface.loss(addScaledCopy(theta, h, v))) - (await surface.loss(addScaledCopy(theta, -h, v)))) / (2 * h)
     expect(dot(g, v)).toBeCloseTo(slope, 8)
   })
 
@@ -143,10 +131,10 @@ test('in float32 differences agree with exact products to what rounding leaves',
   const differences = surfaceOf(model, data, { method: 'differences' })
   const v = new Random(3).fill(new Float64Array(exact.size), 'sign')
   const [a, b] = [await exact.hessian().times(v), await differences.hessian().times(v)]
-  expect(norm(displaced(a, -1, b)) / norm(a)).toBeLessThan(2e-3)
+  expect(norm(addScaledCopy(a, -1, b)) / norm(a)).toBeLessThan(2e-3)
   // And do not depend on the length of v.
   const tiny = await differences.hessian().times(v.map((x) => 1e-9 * x))
-  expect(norm(displaced(b, -1e9, tiny)) / norm(b)).toBeLessThan(1e-3)
+  expect(norm(addScaledCopy(b, -1e9, tiny)) / norm(b)).toBeLessThan(1e-3)
   await exact.release()
   await differences.release()
 })
@@ -154,7 +142,7 @@ test('in float32 differences agree with exact products to what rounding leaves',
 test('differences take the place of a graph that cannot be, unless exact products are asked for', async () => {
   const graphs = buildTrainingGraphs(importGraph(mlp()), { loss })
   const { Mul: _, ...rules } = gradientTables.rules
-  const once = surfaceGraphs(graphs, { ...gradientTables, rules })
+  const once = buildSurfaceGraphs(graphs, { ...gradientTables, rules })
   expect(once.product).toBeNull()
   expect(once.obstacle).toMatchObject({ code: 'not-differentiable' })
   expect(once.obstacle!.message).toContain('Mul')
@@ -170,7 +158,7 @@ test('differences take the place of a graph that cannot be, unless exact product
   const v = new Random(6).fill(new Float64Array(surface.size), 'normal')
   const [a, b] = [await surface.hessian().times(v), await exact.hessian().times(v)]
   expect([surface.method, exact.method]).toEqual(['differences', 'exact'])
-  expect(norm(displaced(a, -1, b)) / norm(b)).toBeLessThan(1e-8)
+  expect(norm(addScaledCopy(a, -1, b)) / norm(b)).toBeLessThan(1e-8)
   const strict = surfaceOf(mlp(), points(), { runtime: refusing, method: 'exact' })
   await expect(strict.hessian().times(v)).rejects.toMatchObject({ code: 'runtime' })
   for (const each of [surface, exact, strict]) await each.release()
@@ -200,7 +188,7 @@ test('batches are averaged by their weight: how the data are cut does not matter
   const v = new Random(5).fill(new Float64Array(whole!.size), 'normal')
   expect(await parts!.loss()).toBeCloseTo(await whole!.loss(), 12)
   const products = [await whole!.hessian().times(v), await parts!.hessian().times(v)]
-  expect(norm(displaced(products[0]!, -1, products[1]!)) / norm(products[0]!)).toBeLessThan(1e-12)
+  expect(norm(addScaledCopy(products[0]!, -1, products[1]!)) / norm(products[0]!)).toBeLessThan(1e-12)
   const nothing = fromArrays({ x: drawn('points', 'float64', [2, features]), labels: labelColumn([-1, -1]) })
   const empty = surfaceOf(model, nothing, { loss: ignoring })
   await expect(empty.loss()).rejects.toMatchObject({ code: 'invalid-data' })

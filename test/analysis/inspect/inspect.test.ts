@@ -66,7 +66,7 @@ describe('operations of a step', () => {
     expect(layers.find(({ parameters }) => parameters > 0)).toMatchObject({ operators: ['MatMul'], flops: 5 * 18 })
   })
 
-  test('a Loop that runs as often as the data say is counted once, and said so', () => {
+  test('a Loop with unknown trip count > is counted once and noted', () => {
     const x = input('x', 'float32', ['N', 3])
     const w = weight('w', 3, 3)
     const of = body(

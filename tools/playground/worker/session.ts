@@ -1,4 +1,4 @@
-import { encodeModel, inspectModel, type Model, OnnxIreError, type Port, replaceHead, split } from 'onnx-ire'
+import { encodeModel, inspectModel, type Model, type ModelPort, OnnxIreError, replaceHead, split } from 'onnx-ire'
 import { importGraph } from 'onnx-ire/graph'
 import { readModel, removeStored } from 'onnx-ire/web'
 import type {
@@ -196,4 +196,4 @@ function withSize(error: unknown, { size }: Form): unknown {
 
 const nameOf = (source: File | string): string => (typeof source === 'string' ? source.split('/').at(-1)! : source.name)
 
-const portText = ({ name, type, shape }: Port): string => `${name}: ${type} [${shape?.join(', ') ?? '?'}]`
+const portText = ({ name, type, shape }: ModelPort): string => `${name}: ${type} [${shape?.join(', ') ?? '?'}]`

@@ -1,7 +1,7 @@
 import { body } from '../../../ir/body.js'
 import { type Shape, sameShape } from '../../../ir/shape.js'
 import type { Body, Value } from '../../../ir/value.js'
-import { inlined } from '../../../op/inline.js'
+import { inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
 import type { ControlRule } from '../../rule.js'
 import { zerosLike } from '../../zeros.js'
@@ -16,7 +16,7 @@ export const ifRule: ControlRule = (node, dys, wrt, differentiate) => {
   const gradient = (branch: Body): Body => {
     rejectRandomNodes(branch)
     return body([], () => {
-      const ys = inlined(branch, [])
+      const ys = inline(branch, [])
       // If the shapes of the results and of the incoming gradients differ, this branch is never selected.
       const taken = ys.every((y, i) => !dys[i] || mayBeEqual(y.shape, dys[i].shape))
       const seeds = taken ? ys.flatMap((y, i) => (dys[i] ? [[y, withShapeKnownInBranch(dys[i], y)] as const] : [])) : []

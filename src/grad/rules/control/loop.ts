@@ -2,22 +2,11 @@ import { body } from '../../../ir/body.js'
 import { constant, constantNumber, scalar, tensorFrom } from '../../../ir/leaf.js'
 import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Value } from '../../../ir/value.js'
-import { copied, inlined } from '../../../op/inline.js'
+import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
 import type { ControlRule } from '../../rule.js'
 import { zerosLike } from '../../zeros.js'
-import {
-  canBeUnrolled,
-  countNodes,
-  findShapeChange,
-  GradientSums,
-  isFasterUnrolled,
-  iterationBody,
-  placeholder,
-  rejectRandomNodes,
-  rejectShapeChange,
-  withShapeOf,
-} from './iteration.js'
+import { canBeUnrolled, countNodes, findShapeChange, GradientSums, isFasterUnrolled, iterationBody, placeholder, rejectRandomNodes, rejectShapeChange, withShapeOf } from './iteration.js'
 import { stackedMatMul } from './stacked-matmul.js'
 import { buildIterationVjp, select } from './vjp.js'
 
@@ -35,7 +24,7 @@ export const loopRule: ControlRule = (node, dys, wrt, differentiate) => {
   const iterations = constantIterationCount(m, go, of)
   const states = initial.map((x, i) => placeholder(typeOf(of.inputs[i + 2]!, x), 'state'))
   const given = [numbered(of.inputs[0]!), placeholder(of.inputs[1]!), ...states]
-  const iteration = body(given, () => inlined(of, given))
+  const iteration = body(given, () => inline(of, given))
   const change = findShapeChange(states, iteration.outputs.slice(1))
   if (iterations !== undefined && (change ? canBeUnrolled : isFasterUnrolled)(iterations, countNodes(of))) {
     const ys = unrollLoop(of, iterations, initial)
@@ -71,7 +60,7 @@ export const loopRule: ControlRule = (node, dys, wrt, differentiate) => {
     body: iterationBody(
       given.map((x) => placeholder(x)),
       (...xs) => {
-        const copies = copied(iteration, xs)
+        const copies = cloneBody(iteration, xs)
         const now = (x: Value) => copies.get(x) ?? x
         const results = iteration.outputs.slice(0, 1 + states.length).map(now)
         return [...results, ...select(xs.slice(2), storedStates), ...back.saved.map(now), ...(counted ? [xs[0]!] : [])]
@@ -128,7 +117,7 @@ function unrollLoop(of: Body, iterations: number, initial: readonly Value[]): (V
   const slices: Value[][] = of.outputs.slice(1 + initial.length).map(() => [])
   for (let iteration = 0; iteration < iterations; iteration++) {
     const number = constant(tensorFrom('int64', ones(of.inputs[0]!), [iteration]))
-    const results = inlined(of, [number, yes(of.inputs[1]!), ...states]).slice(1)
+    const results = inline(of, [number, yes(of.inputs[1]!), ...states]).slice(1)
     states = results.slice(0, initial.length)
     for (const [i, stack] of slices.entries()) stack.push(op.Unsqueeze(results[initial.length + i]!, [0]))
   }

@@ -2,21 +2,11 @@ import { body } from '../../../ir/body.js'
 import { axisOf, type Shape } from '../../../ir/shape.js'
 import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Value } from '../../../ir/value.js'
-import { copied, inlined } from '../../../op/inline.js'
+import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
 import type { ControlRule } from '../../rule.js'
 import { zerosLike } from '../../zeros.js'
-import {
-  countNodes,
-  findShapeChange,
-  GradientSums,
-  isFasterUnrolled,
-  iterationBody,
-  placeholder,
-  rejectRandomNodes,
-  rejectShapeChange,
-  withShapeOf,
-} from './iteration.js'
+import { countNodes, findShapeChange, GradientSums, isFasterUnrolled, iterationBody, placeholder, rejectRandomNodes, rejectShapeChange, withShapeOf } from './iteration.js'
 import { stackedMatMul } from './stacked-matmul.js'
 import { buildIterationVjp, type Factor, type IterationVjp, select } from './vjp.js'
 
@@ -71,7 +61,7 @@ export const scanRule: ControlRule = (node, dys, wrt, differentiate) => {
       placeholder({ dtype: x.dtype, shape: without(x.shape, ins[i]!.axis) ?? of.inputs[count + i]?.shape }, 'slice'),
     ),
   ]
-  const iteration = body(inputs, () => inlined(of, inputs))
+  const iteration = body(inputs, () => inline(of, inputs))
   rejectShapeChange(findShapeChange(inputs.slice(0, count), iteration.outputs))
   const back = buildIterationVjp(
     {
@@ -96,7 +86,7 @@ export const scanRule: ControlRule = (node, dys, wrt, differentiate) => {
             body: iterationBody(
               inputs.map((x) => placeholder(x)),
               (...xs) => {
-                const copies = copied(iteration, xs)
+                const copies = cloneBody(iteration, xs)
                 const now = (x: Value) => copies.get(x) ?? x
                 return [...iteration.outputs.slice(0, count).map(now), ...select(xs, stored), ...back.saved.map(now)]
               },
@@ -200,7 +190,7 @@ function unrollScan(
   let states = [...initial]
   const stacks: Value[][] = outs.map(() => [])
   for (let iteration = 0; iteration < iterations; iteration++) {
-    const results = inlined(of, [...states, ...cut.map((slices) => slices[iteration]!)])
+    const results = inline(of, [...states, ...cut.map((slices) => slices[iteration]!)])
     states = results.slice(0, initial.length)
     for (const [i, stack] of stacks.entries()) stack.push(op.Unsqueeze(results[initial.length + i]!, [outs[i]!.axis]))
   }

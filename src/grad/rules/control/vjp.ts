@@ -1,12 +1,11 @@
 import { body } from '../../../ir/body.js'
 import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Node, TensorType, Value } from '../../../ir/value.js'
-import { copied, inlined } from '../../../op/inline.js'
+import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
 import type { Differentiate } from '../../rule.js'
 import { zerosLike } from '../../zeros.js'
-import type { IterationBody } from './iteration.js'
-import { findActiveStates, findUsedInputs, nodesOf, placeholder } from './iteration.js'
+import { type IterationBody, findActiveStates, findUsedInputs, nodesOf, placeholder } from './iteration.js'
 import { type Product, splitProducts } from './stacked-matmul.js'
 
 /** Which gradients of an iteration are needed. */
@@ -92,7 +91,7 @@ export function buildIterationVjp(request: VjpRequest, differentiate: Differenti
   const forward = new Map<Value, Value>()
   let found: readonly (Value | null)[] = []
   const differentiated = body([...inputs, ...dStates, ...dSlices], () => {
-    for (const [value, copy] of copied(of, inputs)) forward.set(value, copy)
+    for (const [value, copy] of cloneBody(of, inputs)) forward.set(value, copy)
     const ys = results.map((y) => forward.get(y) ?? y)
     found = differentiate(
       [
@@ -124,7 +123,7 @@ export function buildIterationVjp(request: VjpRequest, differentiate: Differenti
   const savedInputs = saved.map((x) => placeholder(forward.get(x)!))
   const gradient = body([...inputs, ...savedInputs, ...dStates, ...dSlices], () => {
     const known = new Map(saved.map((x, i) => [forward.get(x)!, savedInputs[i]!]))
-    const copies = copied(differentiated, differentiated.inputs, known)
+    const copies = cloneBody(differentiated, differentiated.inputs, known)
     const now = (x: Value) => copies.get(x) ?? x
     return [
       ...select(stateInputs, states).map((x, i) => (found[i] ? now(found[i]) : zerosLike(x))),
@@ -145,7 +144,7 @@ export function buildIterationVjp(request: VjpRequest, differentiate: Differenti
     apply: (xs, given, dStates, dSlices) => {
       let at = 0
       const everySaved = savedInputs.map((x, i) => (used[inputs.length + i] ? given[at++]! : x))
-      const dxs = inlined(gradient, [...xs, ...everySaved, ...dStates, ...dSlices])
+      const dxs = inline(gradient, [...xs, ...everySaved, ...dStates, ...dSlices])
       const [a, b, c] = [ends[0]!, ends[0]! + ends[1]!, ends[0]! + ends[1]! + ends[2]!]
       return { states: dxs.slice(0, a), sums: dxs.slice(a, b), inputs: dxs.slice(b, c), factors: dxs.slice(c) }
     },

@@ -18,7 +18,7 @@ export interface MissingLength {
 }
 
 /** A model whose inputs have lengths for one run. */
-export interface Sized {
+export interface SizedModel {
   readonly model: Model
   readonly missing: readonly MissingLength[]
   /** Whether the number of examples is free, and so `batch` was taken. */
@@ -30,7 +30,7 @@ export interface Sized {
  * open. A length that the file names is the same wherever the name stands.
  * @throws 'invalid-option' where a given shape is of no input or contradicts the file
  */
-export function sized(model: Model, given: InputShapes, batch: number): Sized {
+export function applyShapes(model: Model, given: InputShapes, batch: number): SizedModel {
   const inputs = listInputs(model.proto)
   const declared = new Map(inputs.map((info) => [info.name ?? '', readShape(info)]))
   const lengths = new Map<string, number>()
@@ -76,7 +76,7 @@ function bind(
   if (!whole || !fits)
     throw new OnnxIreError(
       'invalid-option',
-      `the shape [${shape.join(', ')}] given for the input '${name}' does not fit what the model declares, ${formatShape(expected && readable(expected))}`,
+      `the shape [${shape.join(', ')}] given for the input '${name}' does not fit what the model declares, ${formatShape(expected && formatUnknown(expected))}`,
     )
   for (const [axis, dim] of (expected ?? []).entries()) if (typeof dim === 'string') lengths.set(dim, shape[axis]!)
 }
@@ -89,7 +89,7 @@ function missingOf(input: string, shape: Shape | undefined): MissingLength[] {
 }
 
 /** Lengths without a name are '?'. */
-export const readable = (shape: Shape): Shape =>
+export const formatUnknown = (shape: Shape): Shape =>
   shape.map((dim): Dim => (typeof dim === 'string' && dim.includes('?') ? '?' : dim))
 
 function withShape(info: ValueInfoProto, shape: Shape | undefined): ValueInfoProto {
