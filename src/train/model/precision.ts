@@ -3,7 +3,15 @@ import { dtypes, isHalf } from '../../ir/dtype.js'
 import { constant, input, numbersOf, parameter, tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { topological, withBodies } from '../../ir/topology.js'
-import { type Attribute, type Attributes, type Body, type Graph, type Node, refineShape, type Value } from '../../ir/value.js'
+import {
+  type Attribute,
+  type Attributes,
+  type Body,
+  type Graph,
+  type Node,
+  refineShape,
+  type Value,
+} from '../../ir/value.js'
 import { apply } from '../../op/apply.js'
 import { replaceElementTypes } from '../../op/facts.js'
 import { refineFrom, type Substitution } from '../../op/inline.js'

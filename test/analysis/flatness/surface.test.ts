@@ -8,7 +8,19 @@ import { addScaledCopy, dot, norm } from '../../../src/analysis/flatness/vector.
 import { Random } from '../../../src/data/index.js'
 import { gradientTables } from '../../../src/grad/gradient-tables.js'
 import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter } from '../../../src/graph/index.js'
-import { adamw, crossEntropy, type Dataset, decodeModel, fromArrays, type Loss, labelColumn, type Model, OnnxIreError, type Runtime, Trainer } from '../../../src/index.js'
+import {
+  adamw,
+  crossEntropy,
+  type Dataset,
+  decodeModel,
+  fromArrays,
+  type Loss,
+  labelColumn,
+  type Model,
+  OnnxIreError,
+  type Runtime,
+  Trainer,
+} from '../../../src/index.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
 import { node } from '../../../src/node/index.js'
 import { softmaxOf } from '../../train/problem.js'

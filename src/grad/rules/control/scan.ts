@@ -6,7 +6,17 @@ import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
 import type { ControlRule } from '../../rule.js'
 import { zerosLike } from '../../zeros.js'
-import { countNodes, findShapeChange, GradientSums, isFasterUnrolled, iterationBody, placeholder, rejectRandomNodes, rejectShapeChange, withShapeOf } from './iteration.js'
+import {
+  countNodes,
+  findShapeChange,
+  GradientSums,
+  isFasterUnrolled,
+  iterationBody,
+  placeholder,
+  rejectRandomNodes,
+  rejectShapeChange,
+  withShapeOf,
+} from './iteration.js'
 import { stackedMatMul } from './stacked-matmul.js'
 import { buildIterationVjp, type Factor, type IterationVjp, select } from './vjp.js'
 

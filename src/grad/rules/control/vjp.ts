@@ -5,7 +5,7 @@ import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
 import type { Differentiate } from '../../rule.js'
 import { zerosLike } from '../../zeros.js'
-import { type IterationBody, findActiveStates, findUsedInputs, nodesOf, placeholder } from './iteration.js'
+import { findActiveStates, findUsedInputs, type IterationBody, nodesOf, placeholder } from './iteration.js'
 import { type Product, splitProducts } from './stacked-matmul.js'
 
 /** Which gradients of an iteration are needed. */
