@@ -2,12 +2,19 @@ import type { Body, Scope, Value } from './value.js'
 
 let current: Scope | undefined
 
-/** The body that nodes are being made for; undefined in the main graph. */
+/** The scope in which nodes are created; undefined in the main graph. */
 export const currentScope = (): Scope | undefined => current
 
 /**
- * A body for If, Loop or Scan: whatever nodes `build` makes while it runs stand in it, and values from outside are captured
- * by reference. The inputs are made with `input`; the branches of If have none.
+ * Creates a body for If, Loop or Scan. All nodes that `build` creates belong to the body; values from outside are captured
+ * by reference. The inputs are created with `input`; the branches of If have none.
+ *
+ * @example
+ * ```ts
+ * const total = input('total', 'float32', [])
+ * const x = input('x', 'float32', [])
+ * const sum = body([total, x], (total, x) => [op.Add(total, x)])
+ * ```
  */
 export function body(inputs: readonly Value[], build: (...inputs: Value[]) => readonly Value[]): Body {
   const outer = current

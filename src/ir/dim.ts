@@ -1,24 +1,24 @@
 /**
- * The length of one axis: a number, or a symbol for a length known only when the graph runs. Equal symbols are equal
- * lengths; what is computed from symbols is written as an expression (`N+1`, `floor(H/2)`) in one order of terms and factors,
- * so that equal text still means equal lengths.
+ * The length of an axis: a number, or a symbol for a length that is only known when the graph runs. Equal symbols are equal
+ * lengths. Lengths computed from symbols are expressions (`N+1`, `floor(H/2)`) with a canonical order of terms and factors,
+ * so that equal texts are equal lengths.
  */
 export type Dim = number | string
 
 let unknowns = 0
 
-/** A length about which nothing is known: a symbol equal to no other. */
+/** Creates a symbol for an unknown length, different from every other symbol. */
 export const unknownDim = (): string => `?${++unknowns}`
 
 /**
- * An expression too long to be of use is given up (repeated doubling of a symbol would write one of any length), and so is
- * one with numbers that are not written in plain digits.
+ * Replaces an expression by an unknown length if it is too long (repeated doubling of a symbol would grow without limit) or
+ * has numbers that are not plain digits.
  */
-const bounded = (expression: string): string =>
+const limitLength = (expression: string): string =>
   expression.length > 256 || /\de[-+]\d|NaN|Infinity/.test(expression) ? unknownDim() : expression
 
-/** An expression cut before every separator that stands outside all brackets. */
-function cut(expression: string, separators: string): string[] {
+/** Splits an expression before every separator that is outside brackets. */
+function splitOutsideBrackets(expression: string, separators: string): string[] {
   const pieces: string[] = []
   let depth = 0
   let start = 0
@@ -33,38 +33,38 @@ function cut(expression: string, separators: string): string[] {
   return pieces
 }
 
-const atom = (dim: Dim): string =>
-  typeof dim === 'string' && !isName(dim) && cut(dim, '+-*/').length > 1 ? `(${dim})` : `${dim}`
-const withoutBrackets = (expression: string): string => {
-  const [inner, close, ...more] = cut(expression, ')')
+const toFactor = (dim: Dim): string =>
+  typeof dim === 'string' && !isName(dim) && splitOutsideBrackets(dim, '+-*/').length > 1 ? `(${dim})` : `${dim}`
+const stripBrackets = (expression: string): string => {
+  const [inner, close, ...more] = splitOutsideBrackets(expression, ')')
   return inner!.startsWith('(') && close === ')' && more.length === 0 ? inner!.slice(1) : expression
 }
 
-/** The factors of a product as `mulDims` writes it; of anything else, itself. */
+/** The factors of a product that `mulDims` wrote. Any other dim is its only factor. */
 export function factorsOf(dim: Dim): readonly Dim[] {
-  if (typeof dim === 'number' || !dim.includes('*') || cut(dim, '+-/').length > 1) return [dim]
-  const [first, ...others] = cut(dim, '*')
+  if (typeof dim === 'number' || !dim.includes('*') || splitOutsideBrackets(dim, '+-/').length > 1) return [dim]
+  const [first, ...others] = splitOutsideBrackets(dim, '*')
   if (others.length === 0) return [dim]
   return [first!, ...others.map((factor) => factor.slice(1))].map((factor) =>
-    /^\d+(\.\d+)?$/.test(factor) ? Number(factor) : withoutBrackets(factor),
+    /^\d+(\.\d+)?$/.test(factor) ? Number(factor) : stripBrackets(factor),
   )
 }
 
 const isName = (dim: string): boolean => /^[A-Za-z_?]\w*$/.test(dim)
 
-/** A sum as the coefficients of its terms; '' is the constant. */
+/** The coefficients of the terms of a sum, by term; that of '' is the constant. */
 function termsOf(dim: Dim): Map<string, number> {
   const terms = new Map<string, number>()
   const add = (term: string, coefficient: number) => terms.set(term, (terms.get(term) ?? 0) + coefficient)
   if (typeof dim === 'number') return terms.set('', dim)
   if (isName(dim)) return terms.set(dim, 1)
-  const [first, ...others] = cut(dim, '+-')
+  const [first, ...others] = splitOutsideBrackets(dim, '+-')
   const signed: [sign: number, text: string][] = others.map((piece) => [piece.startsWith('-') ? -1 : 1, piece.slice(1)])
   if (first !== '') signed.unshift([1, first!])
-  // Signs that are part of a name.
+  // A name that contains signs.
   if (signed.some(([, text]) => text === '')) return terms.set(dim, 1)
   for (const [sign, text] of signed) {
-    const inner = withoutBrackets(text)
+    const inner = stripBrackets(text)
     if (inner !== text) {
       for (const [term, coefficient] of termsOf(inner)) add(term, sign * coefficient)
       continue
@@ -80,55 +80,56 @@ function termsOf(dim: Dim): Map<string, number> {
   return terms
 }
 
-/** Sums and products of lengths met before: along a chain of operators the same ones are asked for again and again. */
-const known = new Map<string, Dim>()
-const MOST_KNOWN = 4096
+/** Sums and products that were computed before: inference along a chain of operators computes the same ones again and again. */
+const memo = new Map<string, Dim>()
+const maxMemoized = 4096
 
-function remembered(key: string, compute: () => Dim): Dim {
-  const before = known.get(key)
+function memoize(key: string, compute: () => Dim): Dim {
+  const before = memo.get(key)
   if (before !== undefined) return before
   const result = compute()
-  // What was given up is given up again, as another length.
+  // Unknown lengths are not stored: every computation must return a new one.
   if (typeof result === 'string' && result.startsWith('?')) return result
-  if (known.size >= MOST_KNOWN) known.clear()
-  known.set(key, result)
+  if (memo.size >= maxMemoized) memo.clear()
+  memo.set(key, result)
   return result
 }
 
-const sum = (a: Dim, b: Dim, sign: 1 | -1): Dim => remembered(`${a}\0${sign}\0${b}`, () => summed(a, b, sign))
+const sum = (a: Dim, b: Dim, sign: 1 | -1): Dim => memoize(`${a}\0${sign}\0${b}`, () => computeSum(a, b, sign))
 
-/** Terms in alphabetical order, those that are subtracted behind, the number last. */
-function summed(a: Dim, b: Dim, sign: 1 | -1): Dim {
+/** a + sign b with its terms in alphabetical order: first positive terms, then negative ones, then the constant. */
+function computeSum(a: Dim, b: Dim, sign: 1 | -1): Dim {
   const terms = termsOf(a)
   for (const [term, coefficient] of termsOf(b)) terms.set(term, (terms.get(term) ?? 0) + sign * coefficient)
   const constant = terms.get('') ?? 0
   terms.delete('')
   const ordered = [...terms].filter(([, coefficient]) => coefficient !== 0).sort(([a], [b]) => (a < b ? -1 : 1))
-  const written = ([term, coefficient]: [string, number]) => atomOfSum(mulDims(term, Math.abs(coefficient)))
+  const written = ([term, coefficient]: [string, number]) => toTerm(mulDims(term, Math.abs(coefficient)))
   const plus = ordered.filter(([, coefficient]) => coefficient > 0).map(written)
   const minus = ordered.filter(([, coefficient]) => coefficient < 0).map(written)
   if (plus.length + minus.length === 0) return constant
   if (plus.length === 1 && minus.length === 0 && constant === 0) return mulDims(...(ordered[0] as [string, number]))
   const head = plus.length > 0 ? plus.join('+') : `${constant}`
   const tail = plus.length === 0 || constant === 0 ? '' : constant > 0 ? `+${constant}` : `${constant}`
-  return bounded(`${[head, ...minus].join('-')}${tail}`)
+  return limitLength(`${[head, ...minus].join('-')}${tail}`)
 }
 
-const atomOfSum = (dim: Dim): string => (typeof dim === 'string' && cut(dim, '+-').length > 1 ? `(${dim})` : `${dim}`)
+const toTerm = (dim: Dim): string =>
+  typeof dim === 'string' && splitOutsideBrackets(dim, '+-').length > 1 ? `(${dim})` : `${dim}`
 
 export const addDims = (a: Dim, b: Dim): Dim => (typeof a === 'number' && typeof b === 'number' ? a + b : sum(a, b, 1))
 export const subDims = (a: Dim, b: Dim): Dim => (typeof a === 'number' && typeof b === 'number' ? a - b : sum(a, b, -1))
 
 export const mulDims = (a: Dim, b: Dim): Dim =>
-  typeof a === 'number' && typeof b === 'number' ? a * b : remembered(`${a}\0*\0${b}`, () => multiplied([a, b]))
+  typeof a === 'number' && typeof b === 'number' ? a * b : memoize(`${a}\0*\0${b}`, () => computeProduct([a, b]))
 
 export const productOf = (dims: readonly Dim[]): Dim =>
   dims.every((dim) => typeof dim === 'number')
     ? dims.reduce((product, dim) => product * dim, 1)
-    : remembered(dims.join('\0*\0'), () => multiplied(dims))
+    : memoize(dims.join('\0*\0'), () => computeProduct(dims))
 
-/** Symbols in alphabetical order, then the number. */
-function multiplied(dims: readonly Dim[]): Dim {
+/** The product of dims with its symbols in alphabetical order, then the number. */
+function computeProduct(dims: readonly Dim[]): Dim {
   const factors = dims.flatMap(factorsOf)
   const number = factors.reduce<number>(
     (product, factor) => (typeof factor === 'number' ? product * factor : product),
@@ -139,10 +140,10 @@ function multiplied(dims: readonly Dim[]): Dim {
   if (symbols.length === 0) return number
   if (number === 1 && symbols.length === 1) return symbols[0]!
   if (number < 0) return subDims(0, symbols.reduce<Dim>(mulDims, -number))
-  return bounded([...symbols.map(atom), ...(number === 1 ? [] : [number])].join('*'))
+  return limitLength([...symbols.map(toFactor), ...(number === 1 ? [] : [number])].join('*'))
 }
 
-/** a / b where it is a whole product of the factors of `a`, else undefined. */
+/** a / b if b consists of factors of a, otherwise undefined. */
 export function exactQuotient(a: Dim, b: Dim): Dim | undefined {
   const over = [...factorsOf(a)]
   let divisor = 1
@@ -158,18 +159,18 @@ export function exactQuotient(a: Dim, b: Dim): Dim | undefined {
     : undefined
 }
 
-/** floor(a / b), the division of shape arithmetic (lengths are not negative). */
+/** floor(a / b), the division of ONNX for lengths, which are not negative. */
 export const divDims = (a: Dim, b: Dim): Dim =>
   typeof a === 'number' && typeof b === 'number'
     ? Math.floor(a / b)
-    : (exactQuotient(a, b) ?? bounded(`floor(${atom(a)}/${atom(b)})`))
+    : (exactQuotient(a, b) ?? limitLength(`floor(${toFactor(a)}/${toFactor(b)})`))
 
 export const ceilDivDims = (a: Dim, b: Dim): Dim =>
   typeof a === 'number' && typeof b === 'number'
     ? Math.ceil(a / b)
-    : (exactQuotient(a, b) ?? bounded(`ceil(${atom(a)}/${atom(b)})`))
+    : (exactQuotient(a, b) ?? limitLength(`ceil(${toFactor(a)}/${toFactor(b)})`))
 
-/** Numbers, names, operators and brackets; a name is what remains between these. */
+/** Numbers, operators, brackets and names. Any text between the other tokens is a name. */
 const tokenPattern = /\d+(?:\.\d+)?(?![\w.])|[-+*/(),]|[^-+*/(),]+/g
 
 const functions: Readonly<Record<string, (...values: number[]) => number>> = {
@@ -180,8 +181,8 @@ const functions: Readonly<Record<string, (...values: number[]) => number>> = {
 }
 
 /**
- * The length a dim stands for where its symbols stand for these; undefined when one of them is not known, or when a name
- * is not what shape inference writes.
+ * Evaluates a dim for these lengths of its symbols. Returns undefined if a symbol has no length, if the text is not an
+ * expression of shape inference, or if the result is not a non-negative integer.
  */
 export function evaluateDim(dim: Dim, lengths: ReadonlyMap<string, number>): number | undefined {
   if (typeof dim === 'number') return dim

@@ -1,4 +1,4 @@
-/** Element types in onnxruntime's spelling. */
+/** Element types, with the names of onnxruntime. */
 export type DType =
   | 'float32'
   | 'float64'
@@ -17,7 +17,7 @@ export type DType =
   | 'bool'
   | 'string'
 
-/** Host storage of a tensor's elements: float16 and bfloat16 travel as their bits, 4-bit integers packed two to a byte, bool as bytes. */
+/** The elements of a tensor in host memory: float16 and bfloat16 as bits, 4-bit integers packed two per byte, bool as bytes. */
 export type TypedArray =
   | Float32Array
   | Float64Array
@@ -41,6 +41,7 @@ interface DTypeFacts {
   } | null
 }
 
+/** The number in ONNX, the size and the array class of every element type. */
 export const dtypes: Readonly<Record<DType, DTypeFacts>> = {
   float32: { onnx: 1, bits: 32, array: Float32Array },
   uint8: { onnx: 2, bits: 8, array: Uint8Array },
@@ -62,10 +63,11 @@ export const dtypes: Readonly<Record<DType, DTypeFacts>> = {
 
 const byNumber = new Map((Object.keys(dtypes) as DType[]).map((dtype) => [dtypes[dtype].onnx, dtype]))
 
-/** The dtype of an ONNX TensorProto.DataType number, or undefined for one this library does not carry (complex, float8). */
+/** The dtype of a TensorProto.DataType number; undefined for types that this library does not support (complex, float8). */
 export const dtypeOf = (onnx: number): DType | undefined => byNumber.get(onnx)
 
-/** The floating-point types of 16 bits. */
+/** Whether a dtype is a 16-bit floating-point type. */
 export const isHalf = (dtype: DType): boolean => dtype === 'float16' || dtype === 'bfloat16'
 
+/** Whether a dtype is a floating-point type. */
 export const isFloat = (dtype: DType): boolean => dtype === 'float32' || dtype === 'float64' || isHalf(dtype)

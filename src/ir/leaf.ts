@@ -8,15 +8,29 @@ import { Value } from './value.js'
 /** Largest number of elements of a tensor whose elements are tracked as shape arithmetic; longer ones are data. */
 export const CONTENTS_LIMIT = 64
 
-/** A graph input. */
+/**
+ * Creates a graph input.
+ *
+ * @example
+ * ```ts
+ * const x = input('x', 'float32', ['N', 3, 224, 224])
+ * ```
+ */
 export const input = (name: string, dtype: DType, shape: Shape | undefined): Value =>
   new Value({ dtype, shape }, { kind: 'input' }, 0, name)
 
-/** A named tensor that training may vary. */
+/**
+ * Creates a parameter: a named tensor that can be trained.
+ *
+ * @example
+ * ```ts
+ * const w = parameter('w', tensor('float32', [4, 3], new Float32Array(12)))
+ * ```
+ */
 export const parameter = (name: string, tensor: Tensor): Value =>
   new Value({ dtype: tensor.dtype, shape: tensor.dims }, { kind: 'parameter', tensor }, 0, name)
 
-/** A tensor that never varies. */
+/** Creates a constant: a tensor that is not trained. */
 export const constant = (tensor: Tensor, name?: string): Value =>
   new Value({ dtype: tensor.dtype, shape: tensor.dims }, { kind: 'constant', tensor }, 0, name, contentsOf(tensor))
 
@@ -25,13 +39,13 @@ function contentsOf(tensor: Tensor): readonly Dim[] | undefined {
     return undefined
   const { data } = tensor
   const numbers = numbersOf(tensor)
-  // What no JavaScript number stands for (a hash's seed) is not known.
+  // 64-bit integers that a JavaScript number cannot represent are unknown.
   return data instanceof BigInt64Array || data instanceof BigUint64Array
     ? numbers.map((x, i) => (toInt64(x) === data[i] ? x : unknownDim()))
     : numbers
 }
 
-/** A tensor's elements as JavaScript numbers; int64 beyond 2^53 is rounded. */
+/** The elements of a tensor as JavaScript numbers. 64-bit integers beyond 2^53 are rounded. */
 export function numbersOf(tensor: Tensor): number[] {
   if (tensor.dtype === 'bfloat16') return Array.from(tensor.data as Uint16Array, bfloat16ToNumber)
   if (tensor.dtype === 'float16') return Array.from(tensor.data as Uint16Array, float16ToNumber)
@@ -57,7 +71,9 @@ function numberToBfloat16(value: number): number {
   return Number.isNaN(value) ? 0x7fc0 : ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff
 }
 
-/** A tensor from JavaScript numbers, rounded to `dtype`. */
+/**
+ * Creates a tensor from JavaScript numbers, which are rounded to `dtype`. Throws `invalid-data` for strings and 4-bit types.
+ */
 export function tensorFrom(dtype: DType, dims: readonly number[], values: ArrayLike<number>): Tensor {
   return { dtype, dims, data: arrayFrom(dtype, values) }
 }
@@ -67,46 +83,52 @@ function arrayFrom(dtype: DType, values: ArrayLike<number>): TensorData {
   if (dtype === 'float16') return Uint16Array.from(values, numberToFloat16)
   if (dtype === 'bfloat16') return Uint16Array.from(values, numberToBfloat16)
   if (array === null || dtypes[dtype].bits === 4)
-    throw new OnnxIreError('invalid-data', `no ${dtype} tensor can be made from numbers`)
+    throw new OnnxIreError('invalid-data', `a ${dtype} tensor cannot be created from numbers`)
   const data: TypedArray = new array(values.length)
   const wide = data instanceof BigInt64Array || data instanceof BigUint64Array
   for (let i = 0; i < values.length; i++) data[i] = wide ? toInt64(values[i]!) : values[i]!
   return data
 }
 
-/** Numbers beyond the range saturate: exporters write INT64_MAX for "to the end", which a JavaScript number rounds up. */
+/**
+ * Converts a number to a 64-bit integer. Numbers beyond the range saturate: INT64_MAX means "to the end" in a Slice, and
+ * its nearest JavaScript number is 2^63.
+ */
 export const toInt64 = (value: number): bigint =>
   value >= 2 ** 63 ? 2n ** 63n - 1n : value <= -(2 ** 63) ? -(2n ** 63n) : BigInt(Math.trunc(value))
 
-const made = new Map<string, Value>()
-const MOST_MADE = 4096
+const interned = new Map<string, Value>()
+const maxInterned = 4096
 
-/** A small constant that rules make over and over (axes, shapes, zeros and ones), made once as long as not too many others are. */
+/**
+ * Returns the constant of this key, and creates it if there is none. For small constants that rules create again and again
+ * (axes, shapes, zeros and ones). The table is cleared when it is full.
+ */
 export function internConstant(key: string, make: () => Value): Value {
-  let value = made.get(key)
+  let value = interned.get(key)
   if (value) return value
-  if (made.size >= MOST_MADE) made.clear()
+  if (interned.size >= maxInterned) interned.clear()
   value = make()
-  made.set(key, value)
+  interned.set(key, value)
   return value
 }
 
-/** A constant with no axes. */
+/** Creates a constant scalar. */
 export const scalar = (dtype: DType, value: number): Value =>
   internConstant(`${dtype} ${Object.is(value, -0) ? '-0' : value}`, () => constant(tensorFrom(dtype, [], [value])))
 
-/** A 1-D int64 constant: axes, shapes, pads. Throws `invalid-model` for anything but a list, as damaged models hold. */
+/** Creates a 1-D int64 constant (axes, shapes, pads). Throws `invalid-model` if `values` is not a list of integers. */
 export function int64s(values: readonly number[]): Value {
   if (!Array.isArray(values) || !values.every(Number.isInteger))
     throw new OnnxIreError('invalid-model', `[${values}] is not a list of integers`)
   return internConstant(`[${values}]`, () => constant(tensorFrom('int64', [values.length], values)))
 }
 
-/** The tensor behind a constant, or undefined for anything that may vary. */
+/** The tensor of a constant; undefined for other values, parameters included. */
 export const constantTensor = (value: Value | null | undefined): Tensor | undefined =>
   value?.source.kind === 'constant' ? value.source.tensor : undefined
 
-/** The number a constant one-element tensor holds. */
+/** The element of a constant with one element; undefined for other values. */
 export function constantNumber(value: Value | null | undefined): number | undefined {
   const tensor = constantTensor(value)
   return tensor !== undefined && sizeOf(tensor.dims) === 1 ? numbersOf(tensor)[0] : undefined

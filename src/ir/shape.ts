@@ -14,26 +14,28 @@ export {
   unknownDim,
 } from './dim.js'
 
-/** The length of every axis. */
+/** The lengths of all axes. */
 export type Shape = readonly Dim[]
 
+/** Whether every length is a number. */
 export const isStatic = (shape: Shape | undefined): shape is readonly number[] =>
   shape?.every((dim) => typeof dim === 'number') ?? false
 
+/** Whether two shapes are known and equal. */
 export const sameShape = (a: Shape | undefined, b: Shape | undefined): boolean =>
   a !== undefined && b !== undefined && a.length === b.length && a.every((dim, axis) => dim === b[axis])
 
-/** For messages: long expressions are shortened. */
+/** Formats a shape for messages. Long expressions are shortened. */
 export const formatShape = (shape: Shape | undefined): string =>
   shape === undefined
     ? '[...]'
     : `[${shape.map((dim) => (typeof dim === 'string' && dim.length > 32 ? `${dim.slice(0, 29)}...` : dim)).join(', ')}]`
 
-/** A negative axis counts from the end. Throws `invalid-shape` when there is no such axis. */
+/** Converts a possibly negative axis to its position. Throws `invalid-shape` if the tensor has no such axis. */
 export function axisOf(axis: number, rank: number): number {
   const index = axis < 0 ? axis + rank : axis
   if (!(Number.isInteger(index) && index >= 0 && index < rank))
-    throw new OnnxIreError('invalid-shape', `axis ${axis} is outside a tensor of ${rank} axes`)
+    throw new OnnxIreError('invalid-shape', `axis ${axis} is out of range for a tensor with ${rank} axes`)
   return index
 }
 
@@ -61,6 +63,6 @@ function broadcastDims(a: Dim, b: Dim, shapes: readonly (Shape | undefined)[]): 
   if (typeof a === 'number' && typeof b === 'number') {
     throw new OnnxIreError('invalid-shape', `shapes ${shapes.map(formatShape).join(' and ')} do not broadcast`)
   }
-  // One of them may be 1 at run time: a number other than 1 decides, two different symbols do not.
+  // A symbol may be 1 at run time. A number other than 1 determines the result, two different symbols do not.
   return typeof a === 'number' ? a : typeof b === 'number' ? b : unknownDim()
 }

@@ -1,40 +1,49 @@
 import { OnnxIreError } from '../util/errors.js'
 import { type DType, dtypes, type TypedArray } from './dtype.js'
 
-/** Elements of a tensor in row-major order; strings only for dtype 'string'. */
+/** The elements of a tensor in row-major order; strings for dtype 'string' only. */
 export type TensorData = TypedArray | readonly string[]
 
-/** A tensor on the host. `data` may be decoded when first read: hold the tensor, not the data, until it is needed. */
+/** A tensor in host memory. `data` may be decoded when it is first read, so read it only when it is needed. */
 export interface Tensor {
   readonly dtype: DType
   readonly dims: readonly number[]
   readonly data: TensorData
 }
 
+/** The number of elements of a tensor with these dims. */
 export const sizeOf = (dims: readonly number[]): number => dims.reduce((product, dim) => product * dim, 1)
 
 /**
- * A tensor over existing elements. Throws `invalid-shape` when their number does not fit `dims`, `invalid-data` when they
- * are not in the array class of the dtype.
+ * Creates a tensor from existing elements, without a copy. float16 and bfloat16 elements are bits in a Uint16Array, 4-bit
+ * integers are packed two per byte, booleans are bytes.
+ *
+ * @throws OnnxIreError `invalid-shape` if the number of elements does not fit `dims`, `invalid-data` if `data` is not of the
+ *   array class of the dtype
+ *
+ * @example
+ * ```ts
+ * const x = tensor('float32', [2, 3], Float32Array.of(1, 2, 3, 4, 5, 6))
+ * ```
  */
 export function tensor(dtype: DType, dims: readonly number[], data: TensorData): Tensor {
   const { array } = dtypes[dtype]
   if (!(data instanceof (array ?? Array)))
     throw new OnnxIreError(
       'invalid-data',
-      `a ${dtype} tensor has its elements in ${array === null ? 'an array of strings' : `a ${array.name}`}, not a ${Object(data).constructor?.name}`,
+      `the elements of a ${dtype} tensor must be ${array === null ? 'an array of strings' : `a ${array.name}`}, got a ${Object(data).constructor?.name}`,
     )
   const elements = dtypes[dtype].bits === 4 ? Math.ceil(sizeOf(dims) / 2) : sizeOf(dims)
   if (data.length !== elements) {
     throw new OnnxIreError(
       'invalid-shape',
-      `a ${dtype} tensor [${dims.join(', ')}] needs ${elements} elements, not ${data.length}`,
+      `a ${dtype} tensor [${dims.join(', ')}] needs ${elements} elements, got ${data.length}`,
     )
   }
   return { dtype, dims, data }
 }
 
-/** Entries `from` up to but without `to` of the first axis, in elements of their own. Not for 4-bit types. */
+/** Copies the rows [from, to) along the first axis. Not for 4-bit types. */
 export function rowsOf({ dtype, dims, data }: Tensor, from: number, to: number): Tensor {
   const width = sizeOf(dims.slice(1))
   return {

@@ -2,9 +2,9 @@ import type { Body, Node, Value } from './value.js'
 
 const none: readonly Body[] = []
 
-/** The bodies (If, Loop, Scan) a node carries in its attributes. */
+/** The bodies in the attributes of a node (If, Loop, Scan). */
 export function bodiesOf({ attributes }: Node): readonly Body[] {
-  // Asked of every node by every walk: nothing is allocated for the many that have none.
+  // Every walk calls this function for every node: nodes without bodies must not allocate.
   let bodies = none
   for (const key in attributes) {
     const attribute = attributes[key]
@@ -19,7 +19,7 @@ export function bodiesOf({ attributes }: Node): readonly Body[] {
 const nothing: readonly Value[] = []
 const captured = new WeakMap<Node, readonly Value[]>()
 
-/** Values from outside that the bodies of a node use. */
+/** The outer values that the bodies of a node use. */
 export function capturesOf(node: Node): readonly Value[] {
   const bodies = bodiesOf(node)
   if (bodies.length === 0) return nothing
@@ -45,7 +45,7 @@ function capturesOfBody(body: Body): Value[] {
   return [...outside]
 }
 
-/** Everything a node reads: its inputs and what its bodies capture. */
+/** The values that a node reads: its inputs, and the outer values that its bodies use. */
 export function dependenciesOf(node: Node): readonly Value[] {
   const { inputs } = node
   const given = inputs.includes(null) ? inputs.filter((value) => value !== null) : (inputs as readonly Value[])
@@ -54,13 +54,15 @@ export function dependenciesOf(node: Node): readonly Value[] {
 }
 
 /**
- * The nodes that `outputs` need, each after those it depends on. Iterative: chains of any length do not overflow the stack.
- * `within` limits the walk; a node it refuses is not entered.
+ * The nodes that `outputs` need, in topological order (dependencies first). The walk is iterative, so long chains do not
+ * overflow the stack.
+ *
+ * @param within whether to visit a node. The dependencies of a node that is not visited are not visited either.
  */
 export function topological(outputs: Iterable<Value>, within: (node: Node) => boolean = () => true): Node[] {
   const order: Node[] = []
   const seen = new Set<Node>()
-  // The nodes being entered, what each depends on, and the number of its next dependency.
+  // The stack of the walk: nodes, their dependencies, and the position of the next dependency.
   const nodes: Node[] = []
   const dependencies: (readonly Value[])[] = []
   const next: number[] = []
@@ -87,7 +89,7 @@ export function topological(outputs: Iterable<Value>, within: (node: Node) => bo
   return order
 }
 
-/** The same with the nodes of bodies before those that carry them. */
+/** The nodes that `outputs` need, in topological order, with the nodes of bodies before the nodes that contain the bodies. */
 export const withBodies = (outputs: Iterable<Value>): Node[] =>
   topological(outputs).flatMap((node) => [...bodiesOf(node).flatMap(nodesInside), node])
 
@@ -97,7 +99,7 @@ const nodesInside = (body: Body): Node[] =>
     node,
   ])
 
-/** The leaves (inputs, parameters, constants) that `outputs` depend on, in order of first use. */
+/** The inputs, parameters and constants that `outputs` depend on, in the order of their first use. */
 export function leavesOf(outputs: Iterable<Value>): Value[] {
   const leaves = new Set<Value>()
   const add = (value: Value) => {

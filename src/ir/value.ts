@@ -2,19 +2,19 @@ import type { DType } from './dtype.js'
 import type { Dim, Shape } from './shape.js'
 import type { Tensor } from './tensor.js'
 
-/** What an attribute may hold; bodies of If, Loop and Scan are graphs. */
+/** The value of an attribute. The bodies of If, Loop and Scan are attributes too. */
 export type Attribute = number | string | Tensor | Body | readonly number[] | readonly string[] | readonly Body[]
 export type Attributes = Readonly<Record<string, Attribute | undefined>>
 
-/** What is known of a tensor before it is computed. `shape` is undefined when even the number of axes is unknown. */
+/** The type of a tensor, known before it is computed. `shape` is undefined if the rank is unknown. */
 export interface TensorType {
   readonly dtype: DType
   readonly shape: Shape | undefined
 }
 
 /**
- * The start of a graph: an input fed at every run, a constant, or a parameter: a named tensor that stays constant unless
- * somebody varies it, in which case the encoder writes it as an input.
+ * A value that no node computes: an input, which is fed at every run; a constant; or a parameter, a named tensor that can be
+ * trained. A parameter is exported as an initializer, or as an input if the exported graph lists it as one.
  */
 export type Leaf =
   | { readonly kind: 'input' }
@@ -27,23 +27,23 @@ export interface Node {
   readonly operator: string
   /** '' is ai.onnx. */
   readonly domain: string
-  /** The lowest version of its domain's operator set in which the operator has this form. */
+  /** The lowest version of the domain's operator set in which the operator has this form. */
   readonly since: number
   readonly inputs: readonly (Value | null)[]
   readonly attributes: Attributes
   readonly outputs: readonly Value[]
-  /** The name an imported model gave it. */
+  /** The name of the node in the imported model, if any. */
   readonly name: string | undefined
-  /** The body this node stands in; undefined in the main graph. */
+  /** The body that contains the node; undefined in the main graph. */
   readonly scope: Scope | undefined
 }
 
-/** The identity of a body of control flow: nodes made for it carry it, values from outside are captured by reference. */
+/** The identity of a body: its nodes refer to it. */
 export interface Scope {
   readonly outer: Scope | undefined
 }
 
-/** A graph inside of a node: a branch of an If, the round of a Loop or Scan. */
+/** A graph inside a node: a branch of an If, or one iteration of a Loop or Scan. */
 export interface Body {
   readonly kind: 'body'
   readonly scope: Scope
@@ -51,16 +51,19 @@ export interface Body {
   readonly outputs: readonly Value[]
 }
 
-/** An immutable tensor of a graph, pointing at what produces it. Made by `op`, `input`, `parameter` and `constant`. */
+/**
+ * An immutable tensor of a graph, with a reference to the node that computes it. Created by `op`, `input`, `parameter` and
+ * `constant`.
+ */
 export class Value implements TensorType {
   readonly dtype: DType
   readonly shape: Shape | undefined
   readonly source: Leaf | Node
-  /** Which of the source's outputs this is. */
+  /** The position among the outputs of the source. */
   readonly index: number
-  /** For people and for the file; unique names are given by the encoder. */
+  /** A name for people and for the exported file. It need not be unique: `exportGraph` makes names unique. */
   readonly name: string | undefined
-  /** The elements of a small numeric tensor, as far as they are known before running: shape arithmetic. Row-major. */
+  /** The elements of a small numeric tensor in row-major order, if they are known before the graph runs (shape arithmetic). */
   readonly contents: readonly Dim[] | undefined
 
   constructor(type: TensorType, source: Leaf | Node, index = 0, name?: string, contents?: readonly Dim[]) {
@@ -73,22 +76,22 @@ export class Value implements TensorType {
   }
 }
 
-/** Names an imported value: once, before anybody else sees it. */
+/** Names a value without a name. Only allowed right after its creation. */
 export function nameValue(value: Value, name: string): void {
   if (value.name === undefined) (value as { name: string | undefined }).name = name
 }
 
-/** Moves a node out of the body it was made in: before anybody else sees it. */
+/** Moves a node to another scope. Only allowed right after its creation. */
 export function placeNode(node: Node, scope: Scope | undefined): void {
   ;(node as { scope: Scope | undefined }).scope = scope
 }
 
-/** Records what a file declares of an imported value's shape: once, before anybody else sees it. */
+/** Replaces the inferred shape of a value by a more precise one. Only allowed right after its creation. */
 export function refineShape(value: Value, shape: Shape | undefined): void {
   ;(value as { shape: Shape | undefined }).shape = shape
 }
 
-/** A model or part of one: what goes in, what may be varied, what comes out, by name. */
+/** A graph: inputs, parameters and outputs by name. */
 export interface Graph {
   readonly name: string
   readonly inputs: ReadonlyMap<string, Value>

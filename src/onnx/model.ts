@@ -28,8 +28,10 @@ export const maxModelBytes = 2 ** 31 - 1
  * @throws OnnxIreError `invalid-model` if the bytes are not an ONNX model; the message names their format if it is known
  *
  * @example
+ * ```ts
  * const bytes = new Uint8Array(await (await fetch('model.onnx')).arrayBuffer())
  * const model = decodeModel(bytes)
+ * ```
  */
 export function decodeModel(bytes: Uint8Array, external: ExternalData | null = null): Model {
   const format = describeFormat(bytes)
@@ -54,8 +56,10 @@ export function decodeModel(bytes: Uint8Array, external: ExternalData | null = n
  *   model exceeds 2 GiB
  *
  * @example
+ * ```ts
  * const tuned = replaceTensors(model, new Map([['fc.weight', weight]]))
  * const bytes = encodeModel(tuned)
+ * ```
  */
 export function encodeModel({ proto }: Model): Uint8Array {
   const externalTensors = collectTensorProtos(proto).filter(isExternal)
@@ -87,7 +91,9 @@ export function checkModelSize(bytes: number): void {
  * @throws OnnxIreError `external-data` if they cannot be read, or if the model then exceeds 2 GiB
  *
  * @example
+ * ```ts
  * const bytes = encodeModel(embedExternalData(decodeModel(modelBytes, externalFiles(files))))
+ * ```
  */
 export function embedExternalData({ proto, external }: Model): Model {
   const externalTensors = collectTensorProtos(proto).filter(isExternal)
@@ -117,7 +123,9 @@ export function collectTensorProtos(proto: ModelProto): readonly TensorProto[] {
  * @throws OnnxIreError `invalid-model` if two tensors have the same name or one is damaged
  *
  * @example
+ * ```ts
  * for (const [name, { dtype, dims }] of namedTensors(model)) console.log(name, dtype, dims)
+ * ```
  */
 export function namedTensors(model: Model): Map<string, Tensor> {
   if (!model.proto.graph) throw new OnnxIreError('invalid-model', 'the model has no graph')
@@ -131,7 +139,9 @@ export function namedTensors(model: Model): Map<string, Tensor> {
  * @throws OnnxIreError `invalid-data` if the model has no tensor of a name, or if dtype or dims differ
  *
  * @example
+ * ```ts
  * const tuned = replaceTensors(model, new Map([['fc.bias', tensor('float32', [10], new Float32Array(10))]]))
+ * ```
  */
 export function replaceTensors(model: Model, replacements: ReadonlyMap<string, Tensor>): Model {
   const tensors = namedTensors(model)

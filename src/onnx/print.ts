@@ -18,12 +18,14 @@ const maxWidth = 110
  * lengths `?1` ..., in order of appearance.
  *
  * @example
+ * ```ts
  * const x = input('x', 'float32', ['N', 4])
  * console.log(printGraph({ name: 'g', inputs: new Map([['x', x]]), parameters: new Map(), outputs: new Map([['y', op.Relu(x)]]) }))
  * // g (float32[N, 4] x) => (float32[N, 4] y)
  * // {
  * //   y = Relu (x)
  * // }
+ * ```
  */
 export function printGraph(graph: Graph): string {
   return new Printer(graph).text()

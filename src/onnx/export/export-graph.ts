@@ -29,8 +29,10 @@ export interface GraphSpec {
  * @throws OnnxIreError `invalid-model` if the graph uses an input that is not listed, or if names conflict
  *
  * @example
+ * ```ts
  * const x = input('x', 'float32', ['N', 4])
  * const proto = exportGraph({ name: 'g', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Relu(x)]]) })
+ * ```
  */
 export function exportGraph(spec: GraphSpec): ModelProto {
   const writer = new GraphWriter(spec)
@@ -55,10 +57,12 @@ export function exportGraph(spec: GraphSpec): ModelProto {
  * Exports a graph that was built with `op` as a model, which can be trained or written to a file.
  *
  * @example
+ * ```ts
  * const x = input('x', 'float32', ['N', 4])
  * const w = parameter('w', tensor('float32', [4, 3], new Float32Array(12)))
  * const model = modelOf({ name: 'linear', inputs: new Map([['x', x]]), outputs: new Map([['y', op.MatMul(x, w)]]) })
  * const bytes = encodeModel(model)
+ * ```
  */
 export const modelOf = (spec: GraphSpec): Model => ({ proto: exportGraph(spec), external: null })
 

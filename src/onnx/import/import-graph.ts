@@ -52,8 +52,10 @@ interface Context {
  *   `invalid-shape` with the node or tensor that is invalid
  *
  * @example
+ * ```ts
  * const graph = importGraph(decodeModel(bytes))
  * console.log([...graph.inputs.keys()], [...graph.parameters.keys()], [...graph.outputs.keys()])
+ * ```
  */
 export function importGraph(model: Model): Graph {
   const graph = model.proto.graph

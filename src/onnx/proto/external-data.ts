@@ -112,8 +112,10 @@ export function moveToExternalData(proto: TensorProto, range: ExternalRange & { 
  * External data in memory, for instance downloaded by a browser: file contents by location.
  *
  * @example
+ * ```ts
  * const external = externalFiles(new Map([['model.onnx_data', dataBytes]]))
  * const model = decodeModel(modelBytes, external)
+ * ```
  */
 export function externalFiles(files: ReadonlyMap<string, Uint8Array>): ExternalData {
   return {

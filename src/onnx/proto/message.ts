@@ -22,7 +22,9 @@ export const setOrigin = (message: object, origin: Origin): void => {
  * Creates a message. Absent lists are empty, absent scalars remain absent (proto2: an explicit 0 is not an absent field).
  *
  * @example
+ * ```ts
  * const node = create('NodeProto', { opType: 'Relu', input: ['x'], output: ['y'] })
+ * ```
  */
 export function create<M extends MessageName>(type: M, fields: Partial<Messages[M]>): Messages[M] {
   const message: object = { ...messageTypes[type].empty, ...fields }
@@ -35,7 +37,9 @@ export function create<M extends MessageName>(type: M, fields: Partial<Messages[
  * as it was decoded.
  *
  * @example
+ * ```ts
  * const renamed = edit(model.proto, { graph: edit(model.proto.graph!, { name: 'tuned' }) })
+ * ```
  */
 export function edit<T extends object>(message: T, changes: Partial<T>): T {
   const edited = Object.freeze({ ...message, ...changes })
