@@ -6,8 +6,8 @@ let current: Scope | undefined
 export const currentScope = (): Scope | undefined => current
 
 /**
- * Creates a body for If, Loop or Scan. All nodes that `build` creates belong to the body; values from outside are captured
- * by reference. The inputs are created with `input`; the branches of If have none.
+ * Creates a body for If, Loop or Scan. All nodes that `build` creates belong to the body; values from outside are
+ * captured by reference. The inputs are created with `input`; the branches of If have none.
  *
  * @example
  * ```ts

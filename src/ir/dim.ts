@@ -1,7 +1,7 @@
 /**
- * The length of an axis: a number, or a symbol for a length that is only known when the graph runs. Equal symbols are equal
- * lengths. Lengths computed from symbols are expressions (`N+1`, `floor(H/2)`) with a canonical order of terms and factors,
- * so that equal texts are equal lengths.
+ * The length of an axis: a number, or a symbol for a length that is only known when the graph runs. Equal symbols are
+ * equal lengths. Lengths computed from symbols are expressions (`N+1`, `floor(H/2)`) with a canonical order of terms
+ * and factors, so that equal texts are equal lengths.
  */
 export type Dim = number | string
 
@@ -11,8 +11,8 @@ let unknowns = 0
 export const unknownDim = (): string => `?${++unknowns}`
 
 /**
- * Replaces an expression by an unknown length if it is too long (repeated doubling of a symbol would grow without limit) or
- * has numbers that are not plain digits.
+ * Replaces an expression by an unknown length if it is too long (repeated doubling of a symbol would grow without
+ * limit) or has numbers that are not plain digits.
  */
 const limitLength = (expression: string): string =>
   expression.length > 256 || /\de[-+]\d|NaN|Infinity/.test(expression) ? unknownDim() : expression
@@ -80,7 +80,10 @@ function termsOf(dim: Dim): Map<string, number> {
   return terms
 }
 
-/** Sums and products that were computed before: inference along a chain of operators computes the same ones again and again. */
+/**
+ * Sums and products that were computed before: inference along a chain of operators computes the same ones again and
+ * again.
+ */
 const memo = new Map<string, Dim>()
 const maxMemoized = 4096
 

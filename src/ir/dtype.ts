@@ -17,7 +17,10 @@ export type DType =
   | 'bool'
   | 'string'
 
-/** The elements of a tensor in host memory: float16 and bfloat16 as bits, 4-bit integers packed two per byte, bool as bytes. */
+/**
+ * The elements of a tensor in host memory: float16 and bfloat16 as bits, 4-bit integers packed two per byte, bool as
+ * bytes.
+ */
 export type TypedArray =
   | Float32Array
   | Float64Array
@@ -63,7 +66,10 @@ export const dtypes: Readonly<Record<DType, DTypeFacts>> = {
 
 const byNumber = new Map((Object.keys(dtypes) as DType[]).map((dtype) => [dtypes[dtype].onnx, dtype]))
 
-/** The dtype of a TensorProto.DataType number; undefined for types that this library does not support (complex, float8). */
+/**
+ * The dtype of a TensorProto.DataType number; undefined for types that this library does not support (complex,
+ * float8).
+ */
 export const dtypeOf = (onnx: number): DType | undefined => byNumber.get(onnx)
 
 /** Whether a dtype is a 16-bit floating-point type. */

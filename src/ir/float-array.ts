@@ -1,4 +1,7 @@
-/** Elements of a floating-point tensor in row-major order, without its shape: a parameter, a gradient, an optimizer state. */
+/**
+ * Elements of a floating-point tensor in row-major order, without its shape: a parameter, a gradient, an optimizer
+ * state.
+ */
 export type FloatArray = Float32Array | Float64Array
 
 /** A zeroed array of the same length and precision. */

@@ -72,7 +72,8 @@ function numberToBfloat16(value: number): number {
 }
 
 /**
- * Creates a tensor from JavaScript numbers, which are rounded to `dtype`. Throws `invalid-data` for strings and 4-bit types.
+ * Creates a tensor from JavaScript numbers, which are rounded to `dtype`. Throws `invalid-data` for strings and 4-bit
+ * types.
  */
 export function tensorFrom(dtype: DType, dims: readonly number[], values: ArrayLike<number>): Tensor {
   return { dtype, dims, data: arrayFrom(dtype, values) }
@@ -91,8 +92,8 @@ function arrayFrom(dtype: DType, values: ArrayLike<number>): TensorData {
 }
 
 /**
- * Converts a number to a 64-bit integer. Numbers beyond the range saturate: INT64_MAX means "to the end" in a Slice, and
- * its nearest JavaScript number is 2^63.
+ * Converts a number to a 64-bit integer. Numbers beyond the range saturate: INT64_MAX means "to the end" in a Slice,
+ * and its nearest JavaScript number is 2^63.
  */
 export const toInt64 = (value: number): bigint =>
   value >= 2 ** 63 ? 2n ** 63n - 1n : value <= -(2 ** 63) ? -(2n ** 63n) : BigInt(Math.trunc(value))
@@ -101,8 +102,8 @@ const interned = new Map<string, Value>()
 const maxInterned = 4096
 
 /**
- * Returns the constant of this key, and creates it if there is none. For small constants that rules create again and again
- * (axes, shapes, zeros and ones). The table is cleared when it is full.
+ * Returns the constant of this key, and creates it if there is none. For small constants that rules create again and
+ * again (axes, shapes, zeros and ones). The table is cleared when it is full.
  */
 export function internConstant(key: string, make: () => Value): Value {
   let value = interned.get(key)

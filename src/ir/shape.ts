@@ -35,11 +35,14 @@ export const formatShape = (shape: Shape | undefined): string =>
 export function axisOf(axis: number, rank: number): number {
   const index = axis < 0 ? axis + rank : axis
   if (!(Number.isInteger(index) && index >= 0 && index < rank))
-    throw new OnnxIreError('invalid-shape', `axis ${axis} is out of range for a tensor with ${rank} axes`)
+    throw new OnnxIreError('invalid-shape', `axis ${axis} is outside a tensor of ${rank} axes`)
   return index
 }
 
-/** The shape of an element-wise result (multidirectional broadcasting, https://onnx.ai/onnx/repo-docs/Broadcasting.html). */
+/**
+ * The shape of an element-wise result (multidirectional broadcasting,
+ * https://onnx.ai/onnx/repo-docs/Broadcasting.html).
+ */
 export function broadcastShapes(...shapes: readonly (Shape | undefined)[]): Shape | undefined {
   let result: Shape | undefined = []
   for (const shape of shapes) {

@@ -15,11 +15,11 @@ export interface Tensor {
 export const sizeOf = (dims: readonly number[]): number => dims.reduce((product, dim) => product * dim, 1)
 
 /**
- * Creates a tensor from existing elements, without a copy. float16 and bfloat16 elements are bits in a Uint16Array, 4-bit
- * integers are packed two per byte, booleans are bytes.
+ * Creates a tensor from existing elements, without a copy. float16 and bfloat16 elements are bits in a Uint16Array,
+ * 4-bit integers are packed two per byte, booleans are bytes.
  *
- * @throws OnnxIreError `invalid-shape` if the number of elements does not fit `dims`, `invalid-data` if `data` is not of the
- *   array class of the dtype
+ * @throws OnnxIreError `invalid-shape` if the number of elements does not fit `dims`, `invalid-data` if `data` is not
+ *   of the array class of the dtype
  *
  * @example
  * ```ts

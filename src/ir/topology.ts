@@ -54,8 +54,8 @@ export function dependenciesOf(node: Node): readonly Value[] {
 }
 
 /**
- * The nodes that `outputs` need, in topological order (dependencies first). The walk is iterative, so long chains do not
- * overflow the stack.
+ * The nodes that `outputs` need, in topological order (dependencies first). The walk is iterative, so long chains do
+ * not overflow the stack.
  *
  * @param within whether to visit a node. The dependencies of a node that is not visited are not visited either.
  */
@@ -89,7 +89,10 @@ export function topological(outputs: Iterable<Value>, within: (node: Node) => bo
   return order
 }
 
-/** The nodes that `outputs` need, in topological order, with the nodes of bodies before the nodes that contain the bodies. */
+/**
+ * The nodes that `outputs` need, in topological order, with the nodes of bodies before the nodes that contain the
+ * bodies.
+ */
 export const withBodies = (outputs: Iterable<Value>): Node[] =>
   topological(outputs).flatMap((node) => [...bodiesOf(node).flatMap(nodesInside), node])
 

@@ -13,8 +13,8 @@ export interface TensorType {
 }
 
 /**
- * A value that no node computes: an input, which is fed at every run; a constant; or a parameter, a named tensor that can be
- * trained. A parameter is exported as an initializer, or as an input if the exported graph lists it as one.
+ * A value that no node computes: an input, which is fed at every run; a constant; or a parameter, a named tensor that
+ * can be trained. A parameter is exported as an initializer, or as an input if the exported graph lists it as one.
  */
 export type Leaf =
   | { readonly kind: 'input' }
@@ -52,8 +52,8 @@ export interface Body {
 }
 
 /**
- * An immutable tensor of a graph, with a reference to the node that computes it. Created by `op`, `input`, `parameter` and
- * `constant`.
+ * An immutable tensor of a graph, with a reference to the node that computes it. Created by `op`, `input`,
+ * `parameter` and `constant`.
  */
 export class Value implements TensorType {
   readonly dtype: DType
@@ -63,7 +63,10 @@ export class Value implements TensorType {
   readonly index: number
   /** A name for people and for the exported file. It need not be unique: `exportGraph` makes names unique. */
   readonly name: string | undefined
-  /** The elements of a small numeric tensor in row-major order, if they are known before the graph runs (shape arithmetic). */
+  /**
+   * The elements of a small numeric tensor in row-major order, if they are known before the graph runs (shape
+   * arithmetic).
+   */
   readonly contents: readonly Dim[] | undefined
 
   constructor(type: TensorType, source: Leaf | Node, index = 0, name?: string, contents?: readonly Dim[]) {

@@ -58,7 +58,10 @@ const hasType: Readonly<Record<AttributeSpec['type'], (value: Attribute) => bool
 }
 const isList = (value: Attribute): value is Extract<Attribute, readonly unknown[]> => Array.isArray(value)
 
-/** Throws `invalid-model` with the name of the first attribute whose type differs from that in the operator's definition. */
+/**
+ * Throws `invalid-model` with the name of the first attribute whose type differs from that in the operator's
+ * definition.
+ */
 export function checkAttributes(place: string, specs: AttributeSpecs, attributes: Attributes): void {
   for (const [name, value] of Object.entries(attributes)) {
     const spec = Object.hasOwn(specs, name) ? specs[name] : undefined

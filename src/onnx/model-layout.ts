@@ -36,9 +36,9 @@ const defaultThreshold = 1024
 /**
  * Lays out a model for a model file and a data file named `location` next to it.
  *
- * @param externalData `true` moves large initializers to the data file, a number those of at least so many bytes; `false`
- *   moves all tensors into the model file. By default external tensors remain external, and large initializers move to
- *   the data file only if the model file would exceed `limit` bytes.
+ * @param externalData `true` moves large initializers to the data file, a number those of at least so many bytes;
+ *   `false` moves all tensors into the model file. By default external tensors remain external, and large
+ *   initializers move to the data file only if the model file would exceed `limit` bytes.
  */
 export function layOutModel(
   model: Model,
@@ -55,9 +55,10 @@ export function layOutModel(
 }
 
 /**
- * Moves the external tensors of a model, and the initializers of its main graph that have at least `threshold` bytes (none
- * for null), to one file named `location`. If all external tensors already share a file and none is added, they keep their
- * offsets, so that only replaced tensors change the file. Otherwise they follow one another, large ones at page boundaries.
+ * Moves the external tensors of a model, and the initializers of its main graph that have at least `threshold` bytes
+ * (none for null), to one file named `location`. If all external tensors already share a file and none is added, they
+ * keep their offsets, so that only replaced tensors change the file. Otherwise they follow one another, large ones at
+ * page boundaries.
  */
 function layOutExternal({ proto, external }: Model, location: string, threshold: number | null): ModelLayout {
   const externalTensors = collectTensorProtos(proto).filter(isExternal)

@@ -22,10 +22,12 @@ export interface Model {
 export const maxModelBytes = 2 ** 31 - 1
 
 /**
- * Decodes an ONNX model from the bytes of a file. Its tensors are views of `bytes`, so do not write to them afterwards.
+ * Decodes an ONNX model from the bytes of a file. Its tensors are views of `bytes`, so do not write to them
+ * afterwards.
  *
  * @param external the source of tensors in other files, for instance `externalFiles`
- * @throws OnnxIreError `invalid-model` if the bytes are not an ONNX model; the message names their format if it is known
+ * @throws OnnxIreError `invalid-model` if the bytes are not an ONNX model; the message names their format if it is
+ *   known
  *
  * @example
  * ```ts
@@ -52,8 +54,8 @@ export function decodeModel(bytes: Uint8Array, external: ExternalData | null = n
 /**
  * Encodes a model as the bytes of a file. Everything that was not changed keeps the bytes from which it was decoded.
  *
- * @throws OnnxIreError `external-data` if tensors are in other files (use `embedExternalData` or `writeModel`), or if the
- *   model exceeds 2 GiB
+ * @throws OnnxIreError `external-data` if tensors are in other files (use `embedExternalData` or `writeModel`), or if
+ *   the model exceeds 2 GiB
  *
  * @example
  * ```ts
@@ -115,10 +117,10 @@ export function collectTensorProtos(proto: ModelProto): readonly TensorProto[] {
 }
 
 /**
- * The constant tensors of a model (initializers and Constant nodes, also those in bodies and functions), by the names that
- * `importGraph` gives them. A tensor of the main graph has its own name; that of a Constant is the name of its output.
- * Elements are decoded when first read. A tensor that cannot be used (sparse, or of an unsupported type) throws when its
- * dtype, dims or data are read.
+ * The constant tensors of a model (initializers and Constant nodes, also those in bodies and functions), by the names
+ * that `importGraph` gives them. A tensor of the main graph has its own name; that of a Constant is the name of its
+ * output. Elements are decoded when first read. A tensor that cannot be used (sparse, or of an unsupported type)
+ * throws when its dtype, dims or data are read.
  *
  * @throws OnnxIreError `invalid-model` if two tensors have the same name or one is damaged
  *
@@ -133,8 +135,8 @@ export function namedTensors(model: Model): Map<string, Tensor> {
 }
 
 /**
- * Replaces the elements of some `namedTensors` of a model, in the same storage form. Everything else keeps its bytes. The
- * returned model refers to the elements of the new tensors until it is written.
+ * Replaces the elements of some `namedTensors` of a model, in the same storage form. Everything else keeps its bytes.
+ * The returned model refers to the elements of the new tensors until it is written.
  *
  * @throws OnnxIreError `invalid-data` if the model has no tensor of a name, or if dtype or dims differ
  *

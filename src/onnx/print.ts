@@ -10,17 +10,18 @@ const maxWidth = 110
 
 /**
  * Prints a graph as text in the style of ONNX's textual syntax (https://onnx.ai/onnx/repo-docs/Syntax.html): inputs,
- * outputs, `<parameters and large constants>`, and the nodes that the outputs need, in topological order. Small constants
- * are printed at their uses, attributes equal to their defaults are omitted, and `_` is an absent operand or an unused
- * result.
+ * outputs, `<parameters and large constants>`, and the nodes that the outputs need, in topological order. Small
+ * constants are printed at their uses, attributes equal to their defaults are omitted, and `_` is an absent operand
+ * or an unused result.
  *
- * The text depends on the graph only: unnamed values are numbered `v1`, `v2` ..., unnamed constants `c1` ..., and unknown
- * lengths `?1` ..., in order of appearance.
+ * The text depends on the graph only: unnamed values are numbered `v1`, `v2` ..., unnamed constants `c1` ..., and
+ * unknown lengths `?1` ..., in order of appearance.
  *
  * @example
  * ```ts
  * const x = input('x', 'float32', ['N', 4])
- * console.log(printGraph({ name: 'g', inputs: new Map([['x', x]]), parameters: new Map(), outputs: new Map([['y', op.Relu(x)]]) }))
+ * const outputs = new Map([['y', op.Relu(x)]])
+ * console.log(printGraph({ name: 'g', inputs: new Map([['x', x]]), parameters: new Map(), outputs }))
  * // g (float32[N, 4] x) => (float32[N, 4] y)
  * // {
  * //   y = Relu (x)
@@ -176,7 +177,10 @@ function formatList(open: string, items: readonly string[], close: string): stri
 /** The largest number of elements of a tensor that are printed. */
 const maxShownElements = 16
 
-/** The shortest decimal of a number; of a float32 the shortest that rounds to it: 0.00001, not 0.000009999999747378752. */
+/**
+ * The shortest decimal of a number; of a float32 the shortest that rounds to it: 0.00001, not
+ * 0.000009999999747378752.
+ */
 export function formatNumber(value: number): string {
   if (Number.isInteger(value) || Math.fround(value) !== value) return `${value}`
   for (let digits = 1; digits < 9; digits++) {
@@ -186,7 +190,10 @@ export function formatNumber(value: number): string {
   return `${value}`
 }
 
-/** Formats a small tensor with its elements (`int64[2] {1, 2}`, `float32 {0.5}`), a larger one by its type (`float32[64, 3]`). */
+/**
+ * Formats a small tensor with its elements (`int64[2] {1, 2}`, `float32 {0.5}`), a larger one by its type
+ * (`float32[64, 3]`).
+ */
 export function formatTensor(tensor: Tensor): string {
   const { dtype, dims, data } = tensor
   const type = `${dtype}${dims.length === 0 ? '' : `[${dims.join(', ')}]`}`

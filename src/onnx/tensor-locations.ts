@@ -5,7 +5,10 @@ import type { ExternalData } from './proto/external-data.js'
 import type { FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto } from './proto/schema.js'
 import { createUnreadableTensor, readTensor } from './proto/tensor.js'
 
-/** A constant tensor stored in a model: an initializer or a Constant node of the main graph, of a body or of a function. */
+/**
+ * A constant tensor stored in a model: an initializer or a Constant node of the main graph, of a body or of a
+ * function.
+ */
 export interface StoredTensor {
   /** A name that no other tensor of the model has. */
   readonly name: string
@@ -22,8 +25,9 @@ interface Location extends Omit<StoredTensor, 'name'> {
 }
 
 /**
- * Finds every constant tensor of a model, by the message that contains it. Tensors of the main graph have their own names.
- * A tensor of a body or function has its own name if that is unique, otherwise its path: `If_0/then_branch/weight`.
+ * Finds every constant tensor of a model, by the message that contains it. Tensors of the main graph have their own
+ * names. A tensor of a body or function has its own name if that is unique, otherwise its path:
+ * `If_0/then_branch/weight`.
  *
  * @throws OnnxIreError `invalid-model` if two tensors of a graph have the same name or one is damaged
  */

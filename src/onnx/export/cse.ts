@@ -44,7 +44,9 @@ export function attributesKey({ operator, attributes }: Node): string | undefine
   return text
 }
 
-/** Up to this number of elements the key of a constant contains all elements; above, it contains a hash of its bytes. */
+/**
+ * Up to this number of elements the key of a constant contains all elements; above, it contains a hash of its bytes.
+ */
 const maxTextElements = 64
 /** Constants with more bytes are not compared: equal ones are too rare. */
 const maxHashedBytes = 2 ** 20

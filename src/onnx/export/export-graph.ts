@@ -23,8 +23,8 @@ export interface GraphSpec {
 }
 
 /**
- * Exports a graph as an ONNX model, with the lowest operator set that has all of its operators (at least 13). Only nodes
- * that the outputs need are written, simplified and without duplicates.
+ * Exports a graph as an ONNX model, with the lowest operator set that has all of its operators (at least 13). Only
+ * nodes that the outputs need are written, simplified and without duplicates.
  *
  * @throws OnnxIreError `invalid-model` if the graph uses an input that is not listed, or if names conflict
  *
@@ -66,7 +66,10 @@ export function exportGraph(spec: GraphSpec): ModelProto {
  */
 export const modelOf = (spec: GraphSpec): Model => ({ proto: exportGraph(spec), external: null })
 
-/** The IR version of the ONNX release with this operator set (https://github.com/onnx/onnx/blob/main/docs/Versioning.md). */
+/**
+ * The IR version of the ONNX release with this operator set
+ * (https://github.com/onnx/onnx/blob/main/docs/Versioning.md).
+ */
 const irVersionOf = (opset: number): bigint =>
   opset < 15 ? 7n : opset < 19 ? 8n : opset < 21 ? 9n : opset < 23 ? 10n : opset < 24 ? 11n : 12n
 
@@ -98,7 +101,8 @@ class GraphWriter {
           'invalid-model',
           `graph '${name}' has an input and a different output that are both named '${output}'; rename one of them`,
         )
-      // Outputs are named before all other tensors. A parameter or constant keeps its name if that is the output's name.
+      // Outputs are named before all other tensors. A parameter or constant keeps its name if that is the output's
+      // name.
       if (value.source.kind !== 'node' && value.source.kind !== 'input' && value.name === output)
         this.#reserveName(value)
       this.#taken.add(output)
@@ -211,7 +215,9 @@ class GraphWriter {
     return protos
   }
 
-  /** The name of a node, unless another node has it: onnxruntime rejects duplicates, and names of nodes are optional. */
+  /**
+   * The name of a node, unless another node has it: onnxruntime rejects duplicates, and names of nodes are optional.
+   */
   #uniqueNodeName({ name }: Node): string | undefined {
     if (name === undefined || this.#nodeNames.has(name)) return undefined
     this.#nodeNames.add(name)

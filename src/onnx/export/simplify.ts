@@ -13,9 +13,9 @@ export type Substitutes = Map<Value, Value>
 const maxExpandedElements = 1024
 
 /**
- * Simplifies the nodes of one scope, given in topological order: removes Identity, pairs of Transpose that cancel, reshapes
- * of reshapes, and nodes with constant results. Replacements of removed results are added to `substitutes`. Nodes that
- * become unused remain.
+ * Simplifies the nodes of one scope, given in topological order: removes Identity, pairs of Transpose that cancel,
+ * reshapes of reshapes, and nodes with constant results. Replacements of removed results are added to `substitutes`.
+ * Nodes that become unused remain.
  */
 export function simplify(order: readonly Node[], substitutes: Substitutes): readonly Node[] {
   const nodes: Node[] = []
@@ -137,8 +137,8 @@ class Simplification {
 const readPerm = ({ attributes }: Node) => attributes['perm'] as readonly number[] | undefined
 
 /**
- * The target of a Reshape: 0 copies the length of the same axis, -1 is inferred. undefined if the target cannot be written
- * as constants, or if an axis has length 0, which allows neither 0 nor -1.
+ * The target of a Reshape: 0 copies the length of the same axis, -1 is inferred. undefined if the target cannot be
+ * written as constants, or if an axis has length 0, which allows neither 0 nor -1.
  */
 function findTarget(from: Shape | undefined, to: Shape | undefined): readonly number[] | undefined {
   if (!to || to.includes(0)) return undefined

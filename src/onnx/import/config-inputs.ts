@@ -3,8 +3,8 @@ import type { GraphProto, NodeProto } from '../proto/schema.js'
 import { isStandardDomain, qualifiedName, walkNodes } from './model-nodes.js'
 
 /**
- * Inputs that configure an operator and are not trained, by operator and position, of forms that are rewritten at import. The
- * library's own operators have `configInputs` in their definitions.
+ * Inputs that configure an operator and are not trained, by operator and position, of forms that are rewritten at
+ * import. The library's own operators have `configInputs` in their definitions.
  */
 const configInputs: Readonly<Record<string, readonly number[]>> = {
   Upsample: [1],
@@ -22,8 +22,8 @@ function isConfigInput(node: NodeProto, index: number): boolean {
 }
 
 /**
- * The names of tensors that are only read as configuration inputs. They are imported as constants, so that shapes can be
- * inferred from them.
+ * The names of tensors that are only read as configuration inputs. They are imported as constants, so that shapes can
+ * be inferred from them.
  */
 export function findConfigInputs(graph: Pick<GraphProto, 'node'>, outputs: readonly string[]): Set<string> {
   const configuration = new Set<string>()

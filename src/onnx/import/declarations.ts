@@ -46,8 +46,8 @@ export class Declarations {
   /** Unknown lengths of inputs. */
   readonly #open = new Set<Dim>()
   /**
-   * Whether a result has a fixed length although it depends on an unknown length of an input: then the axes of the inputs
-   * were made dynamic after the shapes of the results were written, and fixed lengths are ignored.
+   * Whether a result has a fixed length although it depends on an unknown length of an input: then the axes of the
+   * inputs were made dynamic after the shapes of the results were written, and fixed lengths are ignored.
    */
   #outdated = false
 
@@ -58,7 +58,10 @@ export class Declarations {
     return value
   }
 
-  /** Adds the lengths of a declaration that inference does not know. Throws `invalid-model` if it contradicts inference. */
+  /**
+   * Adds the lengths of a declaration that inference does not know. Throws `invalid-model` if it contradicts
+   * inference.
+   */
   refine(value: Value, info: ValueInfoProto | undefined, operator: string): void {
     const dtype = dtypeOf(info?.type?.tensorType?.elemType ?? 0)
     if (dtype && dtype !== value.dtype)
@@ -119,8 +122,8 @@ export function readOperatorSets(imports: readonly OperatorSetIdProto[]): Readon
 }
 
 /**
- * The types of a body's inputs, which a file may omit. The inputs are the iteration, the condition and the states for Loop,
- * states and slices for Scan.
+ * The types of a body's inputs, which a file may omit. The inputs are the iteration, the condition and the states for
+ * Loop, states and slices for Scan.
  */
 export function inferBodyInputTypes(
   operator: string,
@@ -132,8 +135,8 @@ export function inferBodyInputTypes(
 }
 
 /**
- * The branch of an If with a constant condition, such as a rank check in a scripted PyTorch model. The other branch is not
- * imported: it may be invalid for the shapes of the model.
+ * The branch of an If with a constant condition, such as a rank check in a scripted PyTorch model. The other branch
+ * is not imported: it may be invalid for the shapes of the model.
  */
 export function selectBranch(node: NodeProto, condition: Value | null | undefined): GraphProto | undefined {
   if (node.opType !== 'If' || node.domain || !condition) return undefined

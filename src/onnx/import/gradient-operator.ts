@@ -6,12 +6,12 @@ import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /**
- * Imports the Gradient operator of ai.onnx.preview.training: d(sum y) / dx of the tensor named `y`, for every tensor x named
- * in `xs`; the tensors named in `zs` are constants.
+ * Imports the Gradient operator of ai.onnx.preview.training: d(sum y) / dx of the tensor named `y`, for every tensor
+ * x named in `xs`; the tensors named in `zs` are constants.
  *
  * @param named returns the value of a name in the graph of the node
- * @throws OnnxIreError `invalid-model`, `not-differentiable`; `unsupported-operator` if the inputs are not the named tensors,
- *   or if one of these tensors depends on another
+ * @throws OnnxIreError `invalid-model`, `not-differentiable`; `unsupported-operator` if the inputs are not the named
+ *   tensors, or if one of these tensors depends on another
  */
 export function importGradient(
   inputs: readonly (Value | null)[],

@@ -42,11 +42,11 @@ interface Context {
 }
 
 /**
- * Imports the graph of a model: operators are upgraded to their newest form, functions of the model are inlined, and shapes
- * are inferred. Floating-point initializers and floating-point Constant nodes with more than one element become
- * `parameters`, also those in functions and in the bodies of If, Loop and Scan. Every other tensor is a constant.
- * Parameters have the names of `namedTensors`: a tensor of a body or function has its own name if that is unique,
- * otherwise its path (`If_0/then_branch/weight`).
+ * Imports the graph of a model: operators are upgraded to their newest form, functions of the model are inlined, and
+ * shapes are inferred. Floating-point initializers and floating-point Constant nodes with more than one element
+ * become `parameters`, also those in functions and in the bodies of If, Loop and Scan. Every other tensor is a
+ * constant. Parameters have the names of `namedTensors`: a tensor of a body or function has its own name if that is
+ * unique, otherwise its path (`If_0/then_branch/weight`).
  *
  * @throws OnnxIreError `unsupported-operator` with the names of all unsupported operators; `invalid-model` or
  *   `invalid-shape` with the node or tensor that is invalid
@@ -88,7 +88,10 @@ export function importGraph(model: Model): Graph {
   return { name: graph.name ?? '', inputs, parameters: importer.parameters, outputs }
 }
 
-/** The largest number of nodes from inlined functions. Nested calls multiply, so a small file could exhaust the memory. */
+/**
+ * The largest number of nodes from inlined functions. Nested calls multiply, so a small file could exhaust the
+ * memory.
+ */
 const maxInlinedNodes = 250_000
 
 class Importer {

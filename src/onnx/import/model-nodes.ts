@@ -7,7 +7,9 @@ const functionKey = (domain: string | undefined, name: string | undefined, overl
 export const indexFunctions = ({ functions }: ModelProto): ReadonlyMap<string, FunctionProto> =>
   new Map(functions.map((each) => [functionKey(each.domain, each.name, each.overload), each]))
 
-/** The function that a node calls, if any. A function of the model takes precedence over an operator of the same name. */
+/**
+ * The function that a node calls, if any. A function of the model takes precedence over an operator of the same name.
+ */
 export const findFunction = (
   functions: ReadonlyMap<string, FunctionProto>,
   { domain, opType, overload }: NodeProto,
@@ -29,7 +31,10 @@ function* walkBodies(attributes: readonly AttributeProto[]): Generator<NodeProto
   for (const { g, graphs } of attributes) for (const body of g ? [g, ...graphs] : graphs) yield* walkNodes(body)
 }
 
-/** Yields the operator nodes of a model: those of its graph and, once each, of the functions it calls, without the calls. */
+/**
+ * Yields the operator nodes of a model: those of its graph and, once each, of the functions it calls, without the
+ * calls.
+ */
 export function* walkOperatorNodes(model: ModelProto): Generator<NodeProto> {
   const functions = indexFunctions(model)
   const graphs = new Set<Nodes>(model.graph ? [model.graph] : [])

@@ -1,7 +1,9 @@
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 
-/** Values by name in a graph. A body can read the names of its outer graphs. `null` is an omitted input of a function. */
+/**
+ * Values by name in a graph. A body can read the names of its outer graphs. `null` is an omitted input of a function.
+ */
 export class NameScope {
   readonly #values = new Map<string, Value | null>()
   readonly #outer: NameScope | undefined

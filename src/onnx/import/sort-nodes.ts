@@ -2,11 +2,12 @@ import { OnnxIreError } from '../../util/errors.js'
 import type { GraphProto, NodeProto } from '../proto/schema.js'
 
 /**
- * Sorts nodes topologically: every node follows the nodes whose results it reads. ONNX requires this order, but not every
- * exporter writes it.
+ * Sorts nodes topologically: every node follows the nodes whose results it reads. ONNX requires this order, but not
+ * every exporter writes it.
  *
  * @param isKnown whether a name is defined outside these nodes
- * @throws OnnxIreError `invalid-model` with the nodes of a cycle, or with two nodes that have an output of the same name
+ * @throws OnnxIreError `invalid-model` with the nodes of a cycle, or with two nodes that have an output of the same
+ *   name
  */
 export function sortNodes(nodes: readonly NodeProto[], isKnown: (name: string) => boolean): readonly NodeProto[] {
   const producer = new Map<string, NodeProto>()

@@ -7,7 +7,10 @@ import type { AttributeProto, NodeProto } from './schema.js'
 import { createUnreadableTensor, readTensor, replaceData } from './tensor.js'
 import { decodeUtf8, encodeUtf8 } from './wire.js'
 
-/** Access to one of the attributes that can be the value of a Constant (https://onnx.ai/onnx/operators/onnx__Constant.html). */
+/**
+ * Access to one of the attributes that can be the value of a Constant
+ * (https://onnx.ai/onnx/operators/onnx__Constant.html).
+ */
 interface Form {
   read(attribute: AttributeProto, external: ExternalData | null, name: string): Tensor
   /** Replaces the value by one of the same dtype and dims. */
@@ -65,7 +68,9 @@ export const isConstant = ({ opType, domain = '' }: NodeProto): boolean =>
 const findForm = ({ name = '' }: AttributeProto): Form | undefined =>
   Object.hasOwn(forms, name) ? forms[name] : undefined
 
-/** Reads the value of a Constant node. If the value is missing or sparse, the returned tensor throws when it is used. */
+/**
+ * Reads the value of a Constant node. If the value is missing or sparse, the returned tensor throws when it is used.
+ */
 export function readConstant(node: NodeProto, external: ExternalData | null): Tensor {
   const name = node.output[0] ?? ''
   for (const attribute of node.attribute) {
@@ -75,7 +80,10 @@ export function readConstant(node: NodeProto, external: ExternalData | null): Te
   return createUnreadableTensor('invalid-model', `Constant ${JSON.stringify(name)} has no value: the model is damaged`)
 }
 
-/** The value of a Constant node from its attributes as values, for a Constant that refers to an attribute of its function. */
+/**
+ * The value of a Constant node from its attributes as values, for a Constant that refers to an attribute of its
+ * function.
+ */
 export function constantFromAttributes(name: string, attributes: Readonly<Record<string, Attribute>>): Tensor {
   for (const [form, value] of Object.entries(attributes)) {
     if (form === 'value' && typeof value === 'object' && 'dtype' in value) return value

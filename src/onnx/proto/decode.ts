@@ -120,7 +120,10 @@ function decodeChild(reader: Reader, kind: MessageName, end: number, path: (stri
   return decodeMessage(reader, messageTypes[kind], end, path)
 }
 
-/** Decodes a message field that occurs once or more. Occurrences merge, which equals decoding their concatenated bytes. */
+/**
+ * Decodes a message field that occurs once or more. Occurrences merge, which equals decoding their concatenated
+ * bytes.
+ */
 function decodeMerged(reader: Reader, field: Field, spans: readonly Span[], path: (string | number)[]): object {
   const kind = field.kind as MessageName
   const [first] = spans

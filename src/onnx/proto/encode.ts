@@ -17,9 +17,9 @@ import {
 } from './wire.js'
 
 /**
- * Encodes a message. A decoded message that was not edited is written as its original bytes. An edited message keeps the
- * order, the unknown fields and the encoding of all fields that were not changed. A new message is written in the order
- * of its field numbers.
+ * Encodes a message. A decoded message that was not edited is written as its original bytes. An edited message keeps
+ * the order, the unknown fields and the encoding of all fields that were not changed. A new message is written in the
+ * order of its field numbers.
  *
  * @throws OnnxIreError `invalid-model` for messages nested more than 100 deep
  */
@@ -210,7 +210,9 @@ function encodeDelimited(out: Output, field: Field, value: unknown, depth: numbe
   }
 }
 
-/** Writes tag and length. If the length is unchanged, the original bytes are kept: a varint may be longer than needed. */
+/**
+ * Writes tag and length. If the length is unchanged, the original bytes are kept: a varint may be longer than needed.
+ */
 function writeTagAndLength(out: Output, { number }: Field, size: number, replaced?: Replaced): void {
   if (replaced && replaced.occurrence.end - replaced.occurrence.body === size) {
     out.add(replaced.bytes.subarray(replaced.occurrence.start, replaced.occurrence.body))

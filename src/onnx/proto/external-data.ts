@@ -5,8 +5,9 @@ import type { StringStringEntryProto, TensorProto } from './schema.js'
 /** A source of the bytes of external tensors (https://onnx.ai/onnx/repo-docs/ExternalData.html). */
 export interface ExternalData {
   /**
-   * Reads `length` bytes of a file from `offset` on, or all bytes from `offset` on if `length` is undefined. `location` is
-   * relative to the folder of the model. Throws `external-data` if the file is missing, too short or outside that folder.
+   * Reads `length` bytes of a file from `offset` on, or all bytes from `offset` on if `length` is undefined.
+   * `location` is relative to the folder of the model. Throws `external-data` if the file is missing, too short or
+   * outside that folder.
    */
   read(location: string, offset: number, length: number | undefined): Uint8Array
 }
@@ -83,8 +84,8 @@ export const embedRawData = (proto: TensorProto, rawData: Uint8Array): TensorPro
   edit(proto, { ...noElements, rawData, dataLocation: undefined, externalData: [] })
 
 /**
- * Replaces the elements of a tensor by a reference to a range of a file. Entries that already have the right value remain
- * unchanged. A checksum is removed, because it is that of another file.
+ * Replaces the elements of a tensor by a reference to a range of a file. Entries that already have the right value
+ * remain unchanged. A checksum is removed, because it is that of another file.
  */
 export function moveToExternalData(proto: TensorProto, range: ExternalRange & { length: number }): TensorProto {
   const values = new Map([

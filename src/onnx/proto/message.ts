@@ -19,7 +19,8 @@ export const setOrigin = (message: object, origin: Origin): void => {
 }
 
 /**
- * Creates a message. Absent lists are empty, absent scalars remain absent (proto2: an explicit 0 is not an absent field).
+ * Creates a message. Absent lists are empty, absent scalars remain absent (proto2: an explicit 0 is not an absent
+ * field).
  *
  * @example
  * ```ts
@@ -33,8 +34,8 @@ export function create<M extends MessageName>(type: M, fields: Partial<Messages[
 
 /**
  * Copies a message with some fields changed; undefined removes a scalar or message. Unlike an object spread, the copy
- * keeps the origin of the message, so everything that was not changed, unknown fields included, is encoded byte for byte
- * as it was decoded.
+ * keeps the origin of the message, so everything that was not changed, unknown fields included, is encoded byte for
+ * byte as it was decoded.
  *
  * @example
  * ```ts

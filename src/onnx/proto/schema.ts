@@ -1,7 +1,7 @@
 /**
  * The messages of ONNX up to IR version 13, with the names of onnx.proto in camelCase
- * (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). int64 is bigint. An absent scalar or message is undefined, an
- * absent list is empty. The elements of a tensor are typed arrays.
+ * (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). int64 is bigint. An absent scalar or message is
+ * undefined, an absent list is empty. The elements of a tensor are typed arrays.
  */
 export interface Messages {
   readonly AttributeProto: AttributeProto
@@ -126,7 +126,9 @@ export interface ValueInfoProto {
 
 export interface TensorProto {
   readonly dims: readonly bigint[]
-  /** TensorProto.DataType: the `onnx` number of an entry of `dtypes`, or of a type that this library does not support. */
+  /**
+   * TensorProto.DataType: the `onnx` number of an entry of `dtypes`, or of a type that this library does not support.
+   */
   readonly dataType?: number | undefined
   readonly segment?: Segment | undefined
   readonly floatData: Float32Array

@@ -7,9 +7,10 @@ import type { TensorProto } from './schema.js'
 import { decodeUtf8, encodeUtf8 } from './wire.js'
 
 /**
- * Reads the tensor of a TensorProto, in any of its storage forms. Dims and lengths are checked at once, before anything
- * is allocated; elements are decoded when `data` is first read. Aligned elements are a view of the stored bytes, so do not
- * write to them. A tensor of an unsupported type (complex, float8, float4, 2-bit) throws when its dtype or data are read.
+ * Reads the tensor of a TensorProto, in any of its storage forms. Dims and lengths are checked at once, before
+ * anything is allocated; elements are decoded when `data` is first read. Aligned elements are a view of the stored
+ * bytes, so do not write to them. A tensor of an unsupported type (complex, float8, float4, 2-bit) throws when its
+ * dtype or data are read.
  *
  * @param external the source of external data; null if only the model's own bytes are available
  * @param name the name in error messages, if the proto has none
@@ -173,7 +174,10 @@ function prepareRead(stored: Stored): () => TensorData {
 
 type DataField = 'floatData' | 'doubleData' | 'int64Data' | 'uint64Data' | 'stringData' | 'int32Data'
 
-/** The field of TensorProto with the elements of a type, if they are not raw data: int32_data for float16 and small integers. */
+/**
+ * The field of TensorProto with the elements of a type, if they are not raw data: int32_data for float16 and small
+ * integers.
+ */
 function dataFieldOf(dtype: DType): DataField {
   switch (dtype) {
     case 'float32':
@@ -221,8 +225,8 @@ export function toTensorProto(name: string, tensor: Tensor): TensorProto {
 }
 
 /**
- * Replaces the elements of `proto` by those of `tensor`, which has the same dtype and dims, in the same storage form. For
- * an external tensor they are raw data until the model is written; then they move to its data file.
+ * Replaces the elements of `proto` by those of `tensor`, which has the same dtype and dims, in the same storage form.
+ * For an external tensor they are raw data until the model is written; then they move to its data file.
  */
 export function replaceData(proto: TensorProto, tensor: Tensor): TensorProto {
   const { data } = tensor

@@ -9,7 +9,10 @@ import { type FieldKind, type PackedArray, type PackedKind, packedArrays, type S
 export type Reader = protobuf.Reader
 export type Writer = protobuf.Writer
 
-/** Wire types: 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes. Groups (3 and 4) only occur in unknown fields. */
+/**
+ * Wire types: 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes. Groups (3 and 4) only occur in unknown
+ * fields.
+ */
 export type WireType = 0 | 1 | 2 | 5
 
 export const wireTypeOf = (kind: FieldKind): WireType => {
@@ -84,7 +87,10 @@ export function readScalar(reader: Reader, kind: ScalarKind): number | bigint | 
   }
 }
 
-/** The number of varints in bytes[start, end): every varint ends with the only one of its bytes whose high bit is clear. */
+/**
+ * The number of varints in bytes[start, end): every varint ends with the only one of its bytes whose high bit is
+ * clear.
+ */
 function countVarints(bytes: Uint8Array, start: number, end: number): number {
   let count = 0
   for (let i = start; i < end; i++) if (bytes[i]! < 128) count++

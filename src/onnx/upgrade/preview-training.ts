@@ -57,7 +57,8 @@ const readEpsilon = (node: OldNode): number => readNumber(node, 'epsilon', Math.
  *
  *     V <- alpha V + (1 - alpha) G
  *     H <- beta H + (1 - beta) G^2
- *     X <- (1 - norm_coefficient_post) (X - R' V / (sqrt(H) + epsilon)),  R' = R sqrt(1 - beta^T) / (1 - alpha^T), R for T = 0
+ *     X <- (1 - norm_coefficient_post) (X - R' V / (sqrt(H) + epsilon))
+ *     with R' = R sqrt(1 - beta^T) / (1 - alpha^T), or R for T = 0
  */
 const adam = defineOptimizer(2, ({ x, g, moments: [v, h], r, t }, node) => {
   const alpha = readNumber(node, 'alpha', 0.9)

@@ -17,9 +17,9 @@ const resizeAttributes = [
 ]
 
 /**
- * Nearest neighbors of (i + 0.5) / scale, the coordinates `tf_half_pixel_for_nn` that operator set 13 removed. For integer
- * scales the elements are those of `asymmetric` coordinates. Otherwise they are gathered: no mode of Resize rounds integer
- * coordinates in the same way.
+ * Nearest neighbors of (i + 0.5) / scale, the coordinates `tf_half_pixel_for_nn` that operator set 13 removed. For
+ * integer scales the elements are those of `asymmetric` coordinates. Otherwise they are gathered: no mode of Resize
+ * rounds integer coordinates in the same way.
  */
 const tfHalfPixelForNearest = defineRewrite(resizeAttributes, (node) => {
   if (node.text('mode') !== '' && node.text('mode') !== 'nearest')

@@ -38,7 +38,10 @@ export const withoutAttributes =
     attributes: Object.fromEntries(Object.entries(node.attributes).filter(([key]) => !names.includes(key))),
   })
 
-/** Reads operands and attributes of a node. Models are not trusted: every getter throws `invalid-model` on a wrong type. */
+/**
+ * Reads operands and attributes of a node. Models are not trusted: every getter throws `invalid-model` on a wrong
+ * type.
+ */
 export class NodeReader {
   readonly outputCount: number
   readonly #inputs: readonly (Value | null)[]

@@ -29,7 +29,10 @@ function readElements(node: NodeReader, index: number): readonly Value[] {
   throw new OnnxIreError('invalid-model', `needs a sequence as its input number ${index}, got a tensor`)
 }
 
-/** The position in a sequence that input `index` gives; negative ones count from the end. `last` if the input is absent. */
+/**
+ * The position in a sequence that input `index` gives; negative ones count from the end. `last` if the input is
+ * absent.
+ */
 function readPosition(node: NodeReader, index: number, length: number, last: number): number {
   const value = node.optionalOperand(index)
   if (!value) return last

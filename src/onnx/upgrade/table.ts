@@ -11,8 +11,8 @@ import { scanUpgrades } from './scan.js'
 // Broadcasting
 
 /**
- * Appends axes of length 1 to `b`, so that its first axis meets axis `axis` of `a` under the broadcasting of today, which
- * aligns shapes at their ends.
+ * Appends axes of length 1 to `b`, so that its first axis meets axis `axis` of `a` under the broadcasting of today,
+ * which aligns shapes at their ends.
  */
 function alignAt(operator: string, a: Value, b: Value, axis: number): Value {
   if (!a.shape || !b.shape) {
@@ -80,7 +80,10 @@ const seluDefaults: Rewrite = (node) => {
   return { ...node, attributes: { ...attributes, alpha: alpha ?? oldAlpha, gamma: gamma ?? oldGamma } }
 }
 
-/** Before operator set 7 the slope of PRelu had one element or one per channel; now it is broadcast, aligned at the end. */
+/**
+ * Before operator set 7 the slope of PRelu had one element or one per channel; now it is broadcast, aligned at the
+ * end.
+ */
 const slopePerChannel: Rewrite = (node) => {
   const [x, slope] = node.inputs
   const perChannel = x && slope?.shape?.length === 1 && slope.shape[0] !== 1
@@ -172,7 +175,10 @@ const spatialOnly: Rewrite = (node) => {
   return withoutAttributes('spatial')(node)
 }
 
-/** Before operator set 14 more than one output meant training mode: running mean and variance, batch mean and variance. */
+/**
+ * Before operator set 14 more than one output meant training mode: running mean and variance, batch mean and
+ * variance.
+ */
 const trainingByOutputs: Rewrite = (node) => {
   if (node.outputCount <= 1) return node
   const [x, scale, bias, mean, variance] = node.inputs as readonly Value[]
@@ -196,8 +202,8 @@ const affinePerChannel: Rewrite = (node) => {
 }
 
 /**
- * Before operator set 13 the axes from `axis` (default 1) on were flattened into one, and the operator ran over that one;
- * since then it runs over `axis` alone (default -1). Over the last axis both are the same.
+ * Before operator set 13 the axes from `axis` (default 1) on were flattened into one, and the operator ran over that
+ * one; since then it runs over `axis` alone (default -1). Over the last axis both are the same.
  */
 const overFlattenedAxes =
   (operator: (x: Value, attributes: { readonly axis: number }) => Value): Rewrite =>

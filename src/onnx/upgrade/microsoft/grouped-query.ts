@@ -19,8 +19,8 @@ const appendZero = (x: Value): Value =>
   )
 
 /**
- * softmax with e^sink in its denominator, one sink per head: attention to one more key of zeros, whose score is the bias
- * `sink` and whose value is zero.
+ * softmax with e^sink in its denominator, one sink per head: attention to one more key of zeros, whose score is the
+ * bias `sink` and whose value is zero.
  */
 export function buildAttentionWithSink(attention: Heads, sink: Value): Value[] {
   const { operands, heads, keyHeads, past } = attention
