@@ -55,11 +55,11 @@ export function buildCurvature(
   return { inputs, outputs, noise, probes: new Map() }
 }
 
-/** A graph beside what the host draws to feed it. */
+/** A graph and its random inputs, which the host samples. */
 export interface SampledGraph {
   readonly spec: GraphSpec
-  /** Noise the host draws for every example. */
+  /** Noise per example. */
   readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: NoiseDistribution }>
-  /** Random signs the host draws, of parameters' shapes; the same for all parts of a batch. */
+  /** Random signs with the shapes of parameters; the same for all micro-batches of a batch. */
   readonly probes: ReadonlyMap<string, Value>
 }
