@@ -69,31 +69,35 @@ describe.each(places)('the average of the weights on %s', (_, start, tolerance, 
     for (const each of open) if (each.provider === 'webgpu') await each.dispose()
   })
 
-  it('is that of a run on arrays after 50 steps, and so is what validation measures', needed, async () => {
+  it('equals that of a run on host arrays after 50 steps, and so does its validation', needed, async () => {
     const [there, here] = [await ended(await trainerOn(runtime())), await ended(await trainerOn(cpu))]
     expect(worst(there.average, here.average)).toBeLessThan(tolerance)
     expect(there.losses).toEqual(here.losses.map((loss) => expect.closeTo(loss, tolerance === 1e-5 ? 5 : 3)))
     expect(worst(here.average, here.parameters)).toBeGreaterThan(100 * tolerance)
   })
 
-  it('is that of the parameters it passed, to 1e-5, and a sync at every step changes nothing', needed, async () => {
-    const trainer = await trainerOn(runtime())
-    const plain = Object.fromEntries(
-      Object.entries(await trainer.parameters()).map(([name, x]) => [name, Float64Array.from(x)]),
-    )
-    const followed = await ended(trainer, epochs, async () => {
-      await trainer.sync()
-      for (const [name, array] of Object.entries(await trainer.parameters()))
-        plain[name]!.forEach((x, i, own) => {
-          own[i] = ema * x + (1 - ema) * array[i]!
-        })
-    })
-    expect(worst(followed.average, plain)).toBeLessThan(1e-5)
-    const { average, parameters } = await ended(await trainerOn(runtime()))
-    expect({ average, parameters }).toEqual({ average: followed.average, parameters: followed.parameters })
-  })
+  it(
+    'is the average of the parameters of all steps, to 1e-5, and a sync at every step changes nothing',
+    needed,
+    async () => {
+      const trainer = await trainerOn(runtime())
+      const plain = Object.fromEntries(
+        Object.entries(await trainer.parameters()).map(([name, x]) => [name, Float64Array.from(x)]),
+      )
+      const followed = await ended(trainer, epochs, async () => {
+        await trainer.sync()
+        for (const [name, array] of Object.entries(await trainer.parameters()))
+          plain[name]!.forEach((x, i, own) => {
+            own[i] = ema * x + (1 - ema) * array[i]!
+          })
+      })
+      expect(worst(followed.average, plain)).toBeLessThan(1e-5)
+      const { average, parameters } = await ended(await trainerOn(runtime()))
+      expect({ average, parameters }).toEqual({ average: followed.average, parameters: followed.parameters })
+    },
+  )
 
-  it('goes on from a checkpoint bit for bit', needed, async () => {
+  it('continues from a checkpoint bit for bit', needed, async () => {
     const whole = await ended(await trainerOn(runtime()))
     const { checkpoint } = await ended(await trainerOn(runtime()), 4)
     const resumed = await ended(await trainerOn(runtime(), checkpoint))
@@ -102,7 +106,7 @@ describe.each(places)('the average of the weights on %s', (_, start, tolerance, 
   })
 })
 
-it('does not come to the host at a step', async () => {
+it('is not downloaded at a step', async () => {
   const device = hostDevice(cpu)
   let elements = 0
   const counting: Device = {
@@ -122,7 +126,7 @@ it('does not come to the host at a step', async () => {
   await trainer.dispose()
 })
 
-it('is read whole by what is asked for and not waited for', async () => {
+it('is complete in calls that are not awaited', async () => {
   const run = async (asks: boolean) => {
     const trainer = await trainerOn({ ...cpu, device: hostDevice(cpu) })
     const asked: Promise<unknown>[] = []
@@ -137,7 +141,7 @@ it('is read whole by what is asked for and not waited for', async () => {
   expect({ ...asking, measured: [] }).toEqual(quiet)
 })
 
-it('of norms that are trained has the running statistics with it', async () => {
+it('includes the running statistics of trained norms', async () => {
   const data = clusters(24, [2, 6, 6])
   const run = async (runtime: Runtime) => {
     const common = { loss: crossEntropy(), optimizer: adamw({ lr: 1e-2 }), batchSize: 8, ema, runtime }
@@ -197,7 +201,7 @@ function losing(at: readonly number[]): Device {
   }
 }
 
-it('is what it would be when the device is lost on the way, wherever in a step', async () => {
+it('is unchanged by a lost device, at any point of a step', async () => {
   const whole = await ended(await trainerOn({ ...cpu, device: hostDevice(cpu) }), 3)
   // A step runs three programs: gradients, update, average.
   for (const at of [[8], [9], [10], [17, 40]]) {

@@ -48,7 +48,7 @@ const cases: Readonly<Record<string, Options>> = {
   'of norms that are trained too': { model: smallConvnet(), data: clusters(24, [2, 6, 6]), batchNorm: 'trained' },
 }
 
-describe('a trainer whose state is kept on a device comes to what one of arrays comes to', () => {
+describe('a trainer with its state on a device has the results of a trainer on host arrays', () => {
   it.each(Object.entries(cases))('%s', async (_, options) => {
     const [there, here] = [await run(device, options), await run(cpu, options)]
     expect(there.step).toBe(here.step)

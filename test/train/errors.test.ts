@@ -24,7 +24,7 @@ async function fitted(trainer: Trainer, options: object = { totalEpochs: 2 }): P
   for await (const _ of trainer.fit(points, options as FitOptions));
 }
 
-describe('a trainer refuses', () => {
+describe('a trainer rejects', () => {
   it.each([
     [{ clipnorm: 1 }, /there is no option 'clipnorm'.*clipNorm/],
     [{ loss: undefined }, /'loss' is undefined.*crossEntropy/],
@@ -38,7 +38,7 @@ describe('a trainer refuses', () => {
     [{ best: { metric: 'acc' } }, /'acc'.*'accuracy'/],
     [{ earlyStopping: { metric: 'f1', patience: 3 } }, /'f1'/],
     [{ schedule: { kind: 'plateau', metric: 'f1' } }, /'f1'/],
-  ])('%j when it is made', async (options, message) => {
+  ])('%j at creation', async (options, message) => {
     await expect(create(options)).rejects.toMatchObject({
       code: 'invalid-option',
       message: expect.stringMatching(message),
@@ -51,7 +51,7 @@ describe('a trainer refuses', () => {
     [{ totalEpochs: 1, checkpoints: { store: './runs' } }, /'store' is '.\/runs'.*checkpointFolder/],
     [{ totalEpochs: 1, checkpoints: {} }, /'store' is undefined/],
     [{ totalEpochs: 1, validation: 0.2 }, /validation is 0.2.*split\(/],
-  ])('to fit with %j', async (options, message) => {
+  ])('fit with %j', async (options, message) => {
     const refused = fitted(await create(), options)
     await expect(refused).rejects.toMatchObject({
       code: expect.stringMatching(/^invalid-(option|data)$/),
@@ -59,7 +59,7 @@ describe('a trainer refuses', () => {
     })
   })
 
-  it('to fit or evaluate what is no data set', async () => {
+  it('fit and evaluate with data that is not a data set', async () => {
     const trainer = await create()
     for (const data of [undefined, [points], 7]) {
       const given = data as never // what the types refuse
@@ -69,7 +69,7 @@ describe('a trainer refuses', () => {
     }
   })
 
-  it('to run when it was disposed, and still exports', async () => {
+  it('fit and evaluate after dispose, but still exports', async () => {
     const trainer = await create()
     await trainer.dispose()
     await expect(fitted(trainer)).rejects.toMatchObject({ code: 'runtime', message: expect.stringMatching('disposed') })
@@ -77,7 +77,7 @@ describe('a trainer refuses', () => {
     expect(trainer.export()).toBeDefined()
   })
 
-  it('what the runtime refuses, and compiles it when it is asked for again', async () => {
+  it('a graph that the runtime fails to compile, and compiles it at the next call', async () => {
     let refusals = 0
     const compile: typeof runtime.compile = (model) =>
       refusals-- > 0 ? Promise.reject(new OnnxIreError('runtime', 'not now')) : runtime.compile(model)
@@ -105,7 +105,7 @@ describe('a trainer refuses', () => {
     await trainer.dispose()
   })
 
-  it('a second fit in the middle of a step, and the first is none the worse for it', async () => {
+  it('a second fit within a step, without an effect on the first', async () => {
     const [alone, shared] = [await create(), await create()]
     await fitted(alone)
     const [first, second] = await Promise.allSettled([fitted(shared), fitted(shared)])
@@ -114,7 +114,7 @@ describe('a trainer refuses', () => {
     expect(flat(await shared.parameters())).toEqual(flat(await alone.parameters()))
   })
 
-  it('a checkpoint of another run, saying in what they differ', async () => {
+  it('a checkpoint of another run, naming the differences', async () => {
     const checkpoint = (await create({ clipNorm: 1 })).checkpoint()
     const other = await create({ optimizer: adamw({ lr: 1e-3 }), dropout: 'on' })
     expect(() => other.restore(checkpoint)).toThrow(

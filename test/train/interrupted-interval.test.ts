@@ -65,10 +65,10 @@ async function resumed(store: CheckpointStore): Promise<{ trainer: Trainer; roun
 const judged = (rounds: readonly IntervalMetrics[]) =>
   rounds.map(({ epoch, step, count, loss, lr, validation }) => ({ epoch, step, count, loss, lr, validation }))
 
-describe('a run of 15 steps in rounds of 4, stopped after any step', () => {
+describe('a run of 15 steps in intervals of 4, stopped after any step', () => {
   const steps = Array.from({ length: 15 }, (_, i) => i)
 
-  it('ends as one that was not stopped: last, average and best weights', async () => {
+  it('ends like an uninterrupted run: last, average and best weights', async () => {
     const whole = await create()
     const told = judged(await fitted(whole, {}))
     for (const last of steps) {
@@ -85,7 +85,7 @@ describe('a run of 15 steps in rounds of 4, stopped after any step', () => {
     }
   })
 
-  it('does too when the signal comes in the last step of a round: measured on resume', async () => {
+  it('ends alike if aborted in the last step of an interval: validation runs on resume', async () => {
     const whole = await create()
     const told = judged(await fitted(whole, {}))
     for (const last of [7, 14]) {
@@ -105,7 +105,7 @@ describe('a run of 15 steps in rounds of 4, stopped after any step', () => {
     }
   })
 
-  it('does too when measuring fails, and a checkpoint is taken then', async () => {
+  it('ends alike if validation fails and a checkpoint is created then', async () => {
     const whole = await create()
     await fitted(whole, {})
     const broken: Dataset = {
@@ -127,7 +127,7 @@ describe('a run of 15 steps in rounds of 4, stopped after any step', () => {
   })
 })
 
-it('the checkpoint of the last step knows what was measured after it', async () => {
+it('the checkpoint of the last step includes the validation after it', async () => {
   const store = memory()
   const trainer = await create()
   await fitted(trainer, { totalSteps: 6, checkpoints: { store, everySteps: 2 } })

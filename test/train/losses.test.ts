@@ -141,7 +141,7 @@ describe('losses in training', () => {
     await trainer.dispose()
   })
 
-  it('several tasks with IRE, measured apart', async () => {
+  it('several tasks with IRE, with metrics per task', async () => {
     const features_ = input('x', 'float32', ['N', features])
     const z = op.MatMul(features_, parameter('w', normal(random, [features, 2])))
     const [size, flag] = op.Split(z, { axis: 1, num_outputs: 2 })
@@ -182,7 +182,7 @@ describe('losses in training', () => {
     await trainer.dispose()
   })
 
-  it('one of a float64 model', async () => {
+  it('a loss of a float64 model', async () => {
     const x64 = input('x', 'float64', ['N', 2])
     const weight = parameter('w', tensorFrom('float64', [2, 1], [1, 2]))
     const model = modelOf({
@@ -200,7 +200,7 @@ describe('losses in training', () => {
     await trainer.dispose()
   })
 
-  it('a user’s own, written with op: the absolute error, weighted by a tensor of the data', async () => {
+  it('a custom loss written with op: the absolute error, weighted by a tensor of the data', async () => {
     const loss: Loss = {
       name: 'weighted absolute error',
       build(outputs) {
@@ -237,7 +237,7 @@ describe('losses in training', () => {
   })
 })
 
-it('a loss whose sampled form has an operator that neither the model nor the loss has', async () => {
+it('a sampled loss may have an operator that is in neither the model nor the loss', async () => {
   const loss: Loss = {
     name: 'own',
     build(outputs) {
@@ -259,7 +259,7 @@ it('a loss whose sampled form has an operator that neither the model nor the los
   expect(refreshed).toContain(true)
 })
 
-it('what the loss does not depend on is not trained by default, and is left alone by weight decay', async () => {
+it('parameters that the loss does not depend on are not trained by default, also not by weight decay', async () => {
   const features_ = input('x', 'float32', ['N', features])
   const other = parameter('other', normal(random, [features, 2]))
   const graph = importGraph(

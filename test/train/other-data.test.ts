@@ -30,13 +30,13 @@ async function after(steps: number, data: DatasetOrStream): Promise<number[][]> 
   return rounds
 }
 
-it('data of no more batches than this epoch has had are begun in the next epoch', async () => {
+it('data with no batch left in this epoch starts with the next epoch', async () => {
   expect(await after(3, few)).toEqual([[6, 1]])
   expect(await after(4, few)).toEqual([[7, 1]])
   expect(await after(3, streamed)).toEqual([[6, 1]])
 })
 
-it('data of more batches go on in the middle', async () => {
+it('data with more batches continues within the epoch', async () => {
   expect(await after(2, few)).toEqual([
     [3, 0],
     [6, 1],

@@ -51,13 +51,13 @@ const weight = names.filter((name) => name.endsWith('weight'))
 const bias = names.filter((name) => name.endsWith('bias'))
 
 describe('groups', () => {
-  it('have a learning rate of their own', async () => {
+  it('set the learning rate', async () => {
     const plain = await moves({})
     const grouped = await moves({ groups: [{ tensors: 'head*', lr: 0.02 }] })
     for (const name of names) expectTimes(grouped[name], plain[name], name.startsWith('head') ? 0.2 : 1)
   })
 
-  it('have a weight decay of their own, and one switch spares biases', async () => {
+  it('set the weight decay, and decayVectors excludes biases', async () => {
     const still = { optimizer: adamw({ lr: 0.1, weightDecay: 0.5 }) }
     const decayed = await moves(still)
     const spared = await moves({ ...still, decayVectors: false })
@@ -69,7 +69,7 @@ describe('groups', () => {
     for (const name of bias) expect(spared[name]).toEqual(none[name])
   })
 
-  it('of which the later one decides, field by field', async () => {
+  it('with the same field of a tensor: the last group is used', async () => {
     const plain = await moves({})
     const grouped = await moves({
       groups: [
@@ -81,7 +81,7 @@ describe('groups', () => {
     for (const name of names) expectTimes(grouped[name], plain[name], name === 'head.weight' ? 0.5 : 0.2)
   })
 
-  it('that are frozen are not trained at all, and have no gradient in the graph', async () => {
+  it('that are frozen are not trained, and have no gradient in the graph', async () => {
     const trainer = await create({
       groups: [
         { tensors: ['*'], frozen: true },
@@ -91,7 +91,7 @@ describe('groups', () => {
     expect(Object.keys(await trainer.parameters())).toEqual(names.filter((name) => name.startsWith('head')))
   })
 
-  it('are unfrozen gradually, as if training of them began there', async () => {
+  it('are unfrozen gradually, as if their training started there', async () => {
     const groups: ParameterGroup[] = [{ tensors: weight[0]!, frozen: { untilEpoch: 1 } }]
     const optimizer = adamw({ lr: 0.01 })
     expect(isZero((await moves({ groups, optimizer }, 5))[weight[0]!])).toBe(true)
@@ -102,7 +102,7 @@ describe('groups', () => {
     expect(steps[weight[0]!]).toEqual(sixth)
   })
 
-  it('that IRE leaves alone move as without it, and the rest is ranked among itself', async () => {
+  it('without IRE move as without it, and only the others are ranked', async () => {
     const plain = await moves({})
     const enhanced = (groups: readonly ParameterGroup[]) =>
       moves({ optimizer: ire(sgd({ lr: 0.1 }), { kappa: 1, gamma: 1, interval: 1 }), groups })
@@ -114,7 +114,7 @@ describe('groups', () => {
     }
   })
 
-  it('are refused when they make no sense', async () => {
+  it('are rejected if invalid', async () => {
     expect(await refusal({ groups: [{ tensors: 'haed*', lr: 1 }] })).toMatch(/invalid-option: .*'haed\*'/)
     expect(await refusal({ groups: [{ tensors: '*', lr: -1 }] })).toMatch('invalid-option')
     expect(await refusal({ groups: [{ tensors: '*', frozen: true }] })).toMatch('every trainable tensor is frozen')
@@ -125,7 +125,7 @@ describe('groups', () => {
 })
 
 describe('layer-wise decay', () => {
-  it('multiplies the rate for every layer between a tensor and the output', async () => {
+  it('multiplies the rate for every layer downstream of a tensor', async () => {
     const plain = await moves({})
     const decayed = await moves({ layerDecay: 0.5 })
     for (const name of names) expectTimes(decayed[name], plain[name], name.startsWith('head') ? 1 : 0.5)
@@ -135,7 +135,7 @@ describe('layer-wise decay', () => {
     for (const name of names) expectTimes(listed[name], plain[name], name.startsWith('head') ? 1 : 0.1)
   })
 
-  it('counts the layers of a transformer along its longest path, norms and biases with theirs', () => {
+  it('counts the layers of a transformer along its longest path, with norms and biases in their layers', () => {
     const graph = importGraph(
       modelFrom(transformer({ vocabulary: 11, context: 4, width: 8, heads: 2, layers: 1, seed: 0 })),
     )

@@ -36,7 +36,7 @@ async function gathered(model: Model, data: Dataset, options: Omit<PredictOption
 }
 
 describe('predict', () => {
-  it('gives every example what the model gives, in order, whatever the batch', async () => {
+  it('yields the outputs of all examples in order, for any batch size', async () => {
     const { rows, sizes } = await gathered(smallMlp(), points, { batchSize: 16 })
     expect(sizes).toEqual([16, 16, 8])
     expect(rows.map(([index]) => index)).toEqual(Array.from({ length: 40 }, (_, i) => i))
@@ -47,7 +47,7 @@ describe('predict', () => {
       for (const [c, z] of logits.entries()) expect(one.rows[i]![1][c]).toBeCloseTo(z, 5)
   })
 
-  it('fills up the last part of a model that takes a fixed number of examples, also of texts', async () => {
+  it('pads the last batch of a model with a fixed number of examples, also for strings', async () => {
     const x = input('x', 'float32', [4, 2])
     const word = input('word', 'string', [4])
     const model = modelOf({
@@ -81,7 +81,7 @@ describe('predict', () => {
     ])
   })
 
-  it('gives only the outputs asked for, and refuses data that do not fit', async () => {
+  it('yields only the requested outputs, and rejects data that does not match', async () => {
     const { rows } = await gathered(smallMlp(), subset(points, [3, 1]), { outputs: 'log*' })
     expect(rows.map(([index]) => index)).toEqual([0, 1])
     await expect(gathered(smallMlp(), points, { outputs: 'probabilities' })).rejects.toThrow(OnnxIreError)

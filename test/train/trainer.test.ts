@@ -57,7 +57,7 @@ const points = clusters(40, [6])
 const images = clusters(24, [2, 6, 6])
 
 describe('a training run', () => {
-  it('as the first page shows it: from a file, with IRE, to a file that stock onnxruntime scores alike', async () => {
+  it('reads a file, trains with IRE, and writes a file with the same metrics in plain onnxruntime', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'trainer-'))
     try {
       await writeModel(join(folder, 'model.onnx'), smallMlp())
@@ -86,7 +86,7 @@ describe('a training run', () => {
     }
   })
 
-  it('is the same to the last bit for the same seed, and another one for another', async () => {
+  it('is identical for the same seed, and different for another seed', async () => {
     const optimizer = ire(adamw({ lr: 1e-2 }), { kappa: 2, gamma: 0.6, interval: 2 })
     const run = async (seed: number) => {
       const trainer = await create(smallMlp(), { optimizer, seed })
@@ -98,7 +98,7 @@ describe('a training run', () => {
     expect((await run(6)).parameters).not.toEqual(first.parameters)
   })
 
-  it('begins with a new head where one is asked for', async () => {
+  it('starts with a new head if the option is set', async () => {
     const trainer = await create(smallMlp(), { head: { classes: 5, seed: 3 } })
     const fives = transform(points, (batch, indices) => ({
       x: batch['x']!,
@@ -112,7 +112,7 @@ describe('a training run', () => {
     expect((await refusal(() => create(smallMlp(), { head: { classes: 0 } }))).code).toBe('invalid-option')
   })
 
-  it('steps count from the beginning; epochs are passes over the data', async () => {
+  it('counts totals from the beginning of training, and rejects a fit with nothing to do', async () => {
     const trainer = await create(smallMlp())
     const metrics = await trained(trainer, points, { totalSteps: 7 })
     expect(metrics.map(({ epoch, step, count }) => [epoch, step, count])).toEqual([
@@ -144,7 +144,7 @@ describe('a training run', () => {
     expect(trainer.step).toBe(10)
   })
 
-  it('measures held-out data after every epoch', async () => {
+  it('evaluates validation data after every epoch', async () => {
     const trainer = await create(smallMlp())
     const validation = subset(points, { start: 30 })
     const metrics = await trained(trainer, subset(points, { end: 30 }), { totalEpochs: 2, validation })
@@ -152,7 +152,7 @@ describe('a training run', () => {
     expect(metrics[1]!.validation!.count).toBe(10)
   })
 
-  it('its training measures are means over examples, the last batch smaller', async () => {
+  it('returns training metrics as means over examples, with a smaller last batch', async () => {
     const ragged = subset(points, { end: 11 })
     const trainer = await create(smallMlp(), { optimizer: sgd({ lr: 0 }) })
     const [metrics] = await trained(trainer, ragged, { totalEpochs: 1 })
@@ -162,7 +162,7 @@ describe('a training run', () => {
     expect(metrics!.accuracy).toBeCloseTo(still.accuracy!, 12)
   })
 
-  it('ends without error when it is aborted, after the step in progress', async () => {
+  it('ends without an error after the current step when aborted', async () => {
     const trainer = await create(smallMlp())
     const signal = { aborted: false }
     const metrics = await trained(trainer, points, {
@@ -185,7 +185,7 @@ describe('a checkpoint', () => {
     ['IRE around AdamW', ire(adamw({ lr: 1e-2 }), { kappa: 3, gamma: 0.6, interval: 3, beta: 0.5 })],
     ['IRE around SAM', ire(sam(sgd({ lr: 0.05 })), { kappa: 2, gamma: 0.7, interval: 2 })],
   ]
-  it.each(optimizers)('taken within an epoch goes on to the last bit: %s, trained norms', async (_, optimizer) => {
+  it.each(optimizers)('taken within an epoch continues bit for bit: %s, trained norms', async (_, optimizer) => {
     const options = { optimizer, batchNorm: 'trained', seed: 9, schedule: { kind: 'cosine' } } as const
     const whole = await create(smallConvnet(), options)
     await trained(whole, images, { totalEpochs: 3 })
@@ -209,7 +209,7 @@ describe('a checkpoint', () => {
     expect(Buffer.compare(encodeModel(half.export()), model)).toBe(0)
   })
 
-  it('of another run is refused, and nothing changes', async () => {
+  it('of another run is rejected without any change', async () => {
     const trainer = await create(smallMlp())
     const saved = trainer.checkpoint()
     await trained(trainer, points, { totalSteps: 2 })
@@ -239,8 +239,8 @@ describe('a checkpoint', () => {
   })
 })
 
-describe('what is exported', () => {
-  it('differs from the model in the bytes of the trained tensors alone', async () => {
+describe('an exported model', () => {
+  it('differs from the original only in the bytes of the trained tensors', async () => {
     const model = smallConvnet()
     const before = encodeModel(model)
     const trainer = await create(model, {
@@ -269,7 +269,7 @@ describe('what is exported', () => {
     expect(changed.every((i) => spans.some(([from, to]) => i >= from && i < to))).toBe(true)
   })
 
-  it('does not change when training goes on', async () => {
+  it('does not change when training continues', async () => {
     const trainer = await create(smallMlp())
     const exported = trainer.export()
     const before = encodeModel(exported).slice()
@@ -278,7 +278,7 @@ describe('what is exported', () => {
     expect(encodeModel(trainer.export())).not.toEqual(before)
   })
 
-  it('scores the same in plain onnxruntime, with trained norms too', async () => {
+  it('has the same metrics in plain onnxruntime, also with trained norms', async () => {
     for (const batchNorm of ['frozen', 'trained'] as const) {
       const trainer = await create(smallConvnet(), { batchNorm })
       await trained(trainer, images, { totalEpochs: 2 })
@@ -316,7 +316,7 @@ describe('a model whose file fixes the number of examples', () => {
     })
   }
 
-  it('is trained in parts, which come to the same as the whole batch', async () => {
+  it('is trained in micro-batches, with the same result as the whole batch', async () => {
     const optimizer = ire(sgd({ lr: 0.1, momentum: 0.9 }), { kappa: 2, gamma: 0.6, interval: 2 })
     const trainers = await Promise.all([4, 1, 'N'].map((examples) => create(fixed(examples), { optimizer })))
     const metrics = await Promise.all(trainers.map((trainer) => trained(trainer, points, { totalEpochs: 3 })))
@@ -330,7 +330,7 @@ describe('a model whose file fixes the number of examples', () => {
     }
   })
 
-  it('may take a number beside its examples', async () => {
+  it('may have a scalar input in addition to its examples', async () => {
     const scale = input('scale', 'float32', [])
     const x = input('x', 'float32', [2, 6])
     const logits = op.Mul(op.MatMul(x, parameter('w', normal(new Random(8), [6, 3]))), scale)
@@ -348,7 +348,7 @@ describe('a model whose file fixes the number of examples', () => {
     }
   })
 
-  it('needs batches that fall into such parts', async () => {
+  it('rejects batches that are not a multiple of that number', async () => {
     const trainer = await create(fixed(4), { batchSize: 6 })
     const { code, message } = await refusal(() => trained(trainer, points, { totalEpochs: 1 }))
     expect(code).toBe('invalid-data')
@@ -366,8 +366,8 @@ describe('a model whose file fixes the number of examples', () => {
   })
 })
 
-describe('what cannot be trained says so', () => {
-  it('a loss that is not a number stops with the step and the tensor, parameters as before that step', async () => {
+describe('training rejects', () => {
+  it('a loss that is NaN, naming step and tensor, with the parameters from before that step', async () => {
     const trainer = await create(smallMlp(), {
       optimizer: ire(sam(adamw({ lr: 1e-2 })), { kappa: 1, gamma: 0.6, interval: 1 }),
     })
@@ -447,7 +447,7 @@ describe('what cannot be trained says so', () => {
     expect(flat(await trainer.parameters())).toEqual(before)
   })
 
-  it('more than the model reads is no harm, nor are int32 labels or float64 data', async () => {
+  it('but accepts additional tensors, int32 labels and float64 data', async () => {
     const random = new Random(1)
     const x = { dims: [4, 6], data: random.fill(new Float64Array(24), 'normal') }
     const data = fromArrays({

@@ -56,7 +56,7 @@ describe('crc32', () => {
     expect(crc32(bytesOf('The quick brown fox jumps over the lazy dog'))).toBe(0x414fa339)
   })
 
-  it('takes bytes in pieces of any length', () => {
+  it('computes the CRC of chunks of any length', () => {
     const bytes = Uint8Array.from({ length: 41 }, (_, i) => (i * 89) & 255)
     for (let cut = 0; cut <= bytes.length; cut++)
       expect(crc32(bytes.subarray(cut), crc32(bytes.subarray(0, cut)))).toBe(crc32(bytes))
@@ -64,7 +64,7 @@ describe('crc32', () => {
 })
 
 describe('safetensors', () => {
-  it('gives back every type, name and text bit for bit', () => {
+  it('reads back every type, name and text bit for bit', () => {
     const read = decodeSafetensors(encodeSafetensors({ tensors, metadata }))
     expect(read.metadata).toEqual(metadata)
     expect(Object.keys(read.tensors).sort()).toEqual(Object.keys(tensors).sort())
@@ -77,7 +77,7 @@ describe('safetensors', () => {
     expect(Object.is((read.tensors['conv.weight'] as Tensor).data[1], -0)).toBe(true)
   })
 
-  it('writes what the format says', () => {
+  it('writes the documented format', () => {
     const file = encodeSafetensors({ tensors, metadata })
     const { length, text } = header(file)
     expect(length % 8).toBe(0)
@@ -100,14 +100,14 @@ describe('safetensors', () => {
     expect(new DataView(file.buffer).getBigInt64(8 + length + begin, true)).toBe(-(2n ** 63n))
   })
 
-  it('puts the CRC-32 of the file, with zeros in its place, where it says', () => {
+  it('writes the CRC-32 of the file, computed with zeros in its place', () => {
     const file = encodeSafetensors({ tensors, metadata })
     const stated = header(file).text.slice(26, 34)
     file.set(bytesOf('00000000'), 8 + 26)
     expect(crc32(file).toString(16).padStart(8, '0')).toBe(stated)
   })
 
-  it('writes in pieces without copying the elements', () => {
+  it('encodes chunks without copying the elements', () => {
     const weights = Float32Array.of(1, 2, 3)
     const [first, second, ...more] = encodeSafetensorsChunks({
       tensors: { w: tensor('float32', [3], weights) },
@@ -152,7 +152,7 @@ describe('a damaged safetensors file', () => {
   const message = (bytes: Uint8Array, options?: { checksum: boolean }) =>
     thrownMessage('damaged', () => decodeSafetensors(bytes, options))
 
-  it('is recognised whichever byte is changed', () => {
+  it('is detected whichever byte changes', () => {
     expect(decodeSafetensors(file).metadata).toEqual({ step: '3' })
     for (let at = 0; at < file.length; at++) {
       for (const flip of [1, 128, 255]) {
@@ -163,7 +163,7 @@ describe('a damaged safetensors file', () => {
     }
   })
 
-  it('is recognised wherever it is cut, and when something is added', () => {
+  it('is detected wherever it is cut, and if bytes are added', () => {
     for (let length = 0; length < file.length; length++) message(file.subarray(0, length))
     expect(message(file.subarray(0, 5))).toMatch(/ 5 bytes.* 8 bytes/)
     expect(message(file.subarray(0, 20))).toMatch(/header .* \d+ bytes, but 12 follow/)
@@ -173,7 +173,7 @@ describe('a damaged safetensors file', () => {
     expect(message(Uint8Array.of(...file, 0))).toMatch(new RegExp(` ${file.length + 1} bytes`))
   })
 
-  it('says when only the elements or only the checksum changed', () => {
+  it('is detected if only the elements or only the checksum changed', () => {
     const changed = file.slice()
     changed[file.length - 1] = 7
     expect(message(changed)).toMatch(/its checksum is [0-9a-f]{8} instead of [0-9a-f]{8}/)
@@ -212,7 +212,7 @@ describe('a damaged safetensors file', () => {
     expect(message(bytes, { checksum: false })).toMatch(expected)
   })
 
-  it('is told from a sound file of another program, which has no checksum', () => {
+  it('is distinguished from a valid file without a checksum, of another program', () => {
     const other = handmade('{"w":{"shape":[1],"dtype":"U8","data_offsets":[0,1]},"__metadata__":{"format":"pt"}} ', [9])
     expect(message(other)).toMatch('does not begin with a checksum')
     expect(decodeSafetensors(other, { checksum: false }).metadata).toEqual({ format: 'pt' })

@@ -71,7 +71,7 @@ describe('inputs and outputs', () => {
   })
   const gradient = gradientModel(bytes)
 
-  it('are those of the contract, in order, with types and shapes', () => {
+  it('have the documented names, order, types and shapes', () => {
     expect(declared(gradient, 'input')).toEqual([
       'x float32[N, 2]',
       'dy/y float32[N, 3]',
@@ -96,12 +96,12 @@ describe('inputs and outputs', () => {
     ])
   })
 
-  it('standard operators only; no parameter is left inside', () => {
+  it('consist of standard operators, with all parameters as inputs', () => {
     expect(graphOf(gradient).node.every(({ domain }) => !domain)).toBe(true)
     expect(graphOf(gradient).initializer.map(({ name }) => name)).not.toContain('w')
   })
 
-  it('the values are those of the product by hand', async () => {
+  it('have the values of a product computed by hand', async () => {
     const feeds = {
       x: floats32([1, 2], [1, -1]),
       'dy/y': floats32([1, 3], [1, 0, 2]),
@@ -125,7 +125,7 @@ describe('inputs and outputs', () => {
     expect(numbers(results['grad/unused']!)).toEqual([0, 0, 0, 0])
   })
 
-  it('wrt narrows them; a pattern that fits nothing is an error', () => {
+  it('are selected by wrt; a pattern without a match is an error', () => {
     const narrowed = gradientModel(bytes, { wrt: ['w', 'c*'] })
     expect(declared(narrowed, 'input').map((text) => text.split(' ')[0])).toEqual(['x', 'dy/y', 'dy/h', 'w', 'c'])
     expect(declared(narrowed, 'output').filter((text) => text.startsWith('grad/'))).toEqual([
@@ -137,7 +137,7 @@ describe('inputs and outputs', () => {
   })
 })
 
-describe('gradients that are zero are there, of the right shape', () => {
+describe('zero gradients are outputs with the right shape', () => {
   it('through Floor and Shape, for inputs of unknown length', async () => {
     const bytes = modelBytes({
       nodes: [
@@ -163,7 +163,7 @@ describe('gradients that are zero are there, of the right shape', () => {
     expect(numbers(results['grad/w']!)).toEqual([6])
   })
 
-  it('a model with no floating-point output at all', async () => {
+  it('a model without a floating-point output', async () => {
     const bytes = modelBytes({
       nodes: [node('ArgMax', 'x', 'k', { keepdims: int(0), axis: int(1) })],
       inputs: [info('x', ['N', 2])],
@@ -244,7 +244,7 @@ describe('models of unusual form', () => {
     expect(numbers(results['grad/ein gang']!)).toEqual([2, 4])
   })
 
-  it('settings stay constants, so that shapes are known', () => {
+  it('inputs without a gradient stay constants, so that shapes are known', () => {
     const bytes = modelBytes(
       {
         nodes: [node('Resize', 'x _ scales', 'y')],
@@ -257,7 +257,7 @@ describe('models of unusual form', () => {
     expect(declared(gradientModel(bytes), 'input')).toEqual(['x float32[1, 1, 2, 2]', 'dy/y float32[1, 1, 4, 4]'])
   })
 
-  it('names that the gradient model would use are refused rather than overwritten', () => {
+  it('rejects names that the gradient model would add', () => {
     const bytes = modelBytes({
       nodes: [node('Mul', 'x dy/y', 'y')],
       inputs: [info('x', [2]), info('dy/y', [2])],
@@ -274,7 +274,7 @@ describe('models of unusual form', () => {
   })
 })
 
-it('one error lists every operator that blocks, also one behind another', () => {
+it('one error lists every operator without a gradient, also one upstream of another', () => {
   const quantized = (x: string, scale: string) => node('DynamicQuantizeLinear', x, `q${scale} ${scale} z${scale}`)
   const bytes = modelBytes({
     nodes: [
@@ -444,7 +444,7 @@ describe('the product agrees with central differences', () => {
   })
 })
 
-it('a float16 model becomes one that runs', async () => {
+it('a float16 model becomes a gradient model that runs', async () => {
   const half = (dims: readonly number[]): Tensor => tensorFrom('float16', dims, drawn(new Random(1), dims))
   const bytes = modelBytes({
     nodes: [node('MatMul', 'x w', 'h'), node('Add', 'h b', 'a'), node('Relu', 'a', 'y')],

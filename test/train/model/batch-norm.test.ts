@@ -113,7 +113,7 @@ describe('trained norms', () => {
     },
   )
 
-  it('normalise by the batch in training and by the running statistics in evaluation', async () => {
+  it('normalize by the batch in training and by the running statistics in evaluation', async () => {
     const trainer = await create('trained', sgd({ lr: 0 }))
     await trainTo(trainer, 200)
     let last = Number.NaN
@@ -124,7 +124,7 @@ describe('trained norms', () => {
     expect(Math.abs((await fresh.evaluate(data)).loss - last)).toBeGreaterThan(1e-3)
   })
 
-  it('their statistics are no parameters, even when a pattern names them', () => {
+  it('do not train their statistics, even if a pattern matches them', () => {
     const graph = importGraph(model())
     const { parameters, statistics } = buildTrainingGraphs(graph, {
       loss: crossEntropy(),
@@ -137,7 +137,7 @@ describe('trained norms', () => {
 })
 
 describe('norms that the loss does not depend on', () => {
-  it('stay as they are, and what only they read need not be in the data', async () => {
+  it('are not trained, and their inputs are not required in the data', async () => {
     const x = input('x', 'float32', ['N', channels])
     const aside = input('aside', 'float32', ['N', channels])
     const norm = (of: Value, name: string) =>
@@ -171,7 +171,7 @@ describe('norms that the loss does not depend on', () => {
 })
 
 describe('frozen norms', () => {
-  it.each(optimizers)('%s: scale and bias are trained, running statistics stay as they are', async (_, optimizer) => {
+  it.each(optimizers)('%s: train scale and bias, and keep the running statistics', async (_, optimizer) => {
     const trainer = await create('frozen', optimizer)
     await trainTo(trainer, 2)
     const tensors = exported(trainer)

@@ -30,7 +30,7 @@ function dropping(ratio: number): Model {
 const points = clusters(40, [6])
 
 describe('dropout', () => {
-  it('drops the share it says and scales up the rest, in the loss and in its gradient', async () => {
+  it('drops the given share and scales up the rest, in the loss and in its gradient', async () => {
     const x = input('x', 'float32', ['N', 50])
     const [y] = op.Dropout(x, scalar('float32', 0.25))
     const w = parameter('w', tensorFrom('float32', [1, 50], new Float64Array(50).fill(1)))
@@ -63,7 +63,7 @@ describe('dropout', () => {
     await programs.release()
   })
 
-  it('is off in evaluation and in what is exported, and off unless asked for', async () => {
+  it('is off in evaluation and in the exported model, and off by default', async () => {
     const options = { loss: crossEntropy(), optimizer: sgd({ lr: 0.01 }), runtime, batchSize: 8 }
     const [on, off] = await Promise.all([
       Trainer.create(dropping(0.5), { ...options, dropout: 'on' }),
@@ -83,7 +83,7 @@ describe('dropout', () => {
     expect(losses[0]![0]).not.toBe(losses[1]![0])
   })
 
-  it('goes on bit for bit after a resume', async () => {
+  it('continues bit for bit after a resume', async () => {
     const create = () =>
       Trainer.create(dropping(0.3), { loss: crossEntropy(), optimizer: adamw(), runtime, batchSize: 8, dropout: 'on' })
     const [whole, first, second] = await Promise.all([create(), create(), create()])

@@ -203,9 +203,9 @@ async function trainAndExport(model: Model): Promise<void> {
   expect(Math.abs(right.length / 96 - accuracy!)).toBeLessThan(0.03)
 }
 
-describe('half floats in bodies', () => {
+describe('half precision in bodies', () => {
   describe.each(Object.entries(forms))('%s', (_, build) => {
-    it.each(['float16', 'bfloat16'] as const)('%s: no half value is left', (dtype) => {
+    it.each(['float16', 'bfloat16'] as const)('%s: no value in half precision remains', (dtype) => {
       const before = importGraph(classifier(dtype, build(dtype)))
       const after = toFloat32(before)
       expect(typesIn(before.outputs.values())).toContain(dtype)
@@ -215,7 +215,7 @@ describe('half floats in bodies', () => {
       expect([...after.parameters.keys()]).toEqual([...before.parameters.keys()])
     })
 
-    it('computes what the float16 model computes', async () => {
+    it('the float32 graph computes the same as the float16 model', async () => {
       const model = classifier('float16', build('float16'))
       const wide = modelOf(toFloat32(importGraph(model)))
       const x = drawn('x', 'float16', 7, 6)
@@ -229,7 +229,7 @@ describe('half floats in bodies', () => {
     )
   })
 
-  it('weights that stand in a body, behind sequences', async () => {
+  it('weights inside a body, downstream of sequences', async () => {
     const model = ownWeights()
     expect([...importGraph(model).parameters.keys()].toSorted()).toEqual(['bound', 'out', 'w_else', 'w_then'])
     await trainAndExport(model)

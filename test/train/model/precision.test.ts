@@ -60,13 +60,13 @@ const train = (of: Model, epochs: number) =>
     return { trainer, losses }
   })
 
-describe('half floats', () => {
-  it('leaves a float32 graph as it is', () => {
+describe('half precision', () => {
+  it('returns a float32 graph unchanged', () => {
     const graph = importGraph(smallMlp())
     expect(toFloat32(graph)).toBe(graph)
   })
 
-  it.each(['float16', 'bfloat16'] as const)('widens every value of a %s graph', (dtype) => {
+  it.each(['float16', 'bfloat16'] as const)('converts every value of a %s graph', (dtype) => {
     const graph = toFloat32(importGraph(model(dtype)))
     const nodes = topological(graph.outputs.values())
     const types = new Set([...nodes.flatMap((each) => [...each.inputs, ...each.outputs]).map((value) => value?.dtype)])
@@ -99,7 +99,7 @@ describe('half floats', () => {
     await trainer.dispose()
   })
 
-  it('keeps what the file declares of shapes that inference does not find', () => {
+  it('keeps declared shapes that inference cannot find', () => {
     const shape = input('shape', 'int64', [2])
     const x = input('x', 'float16', ['N', 6])
     const reshaped = op.Reshape(x, shape)
@@ -120,13 +120,13 @@ describe('half floats', () => {
     expect(outputs.get('z')).toMatchObject({ dtype: 'float32', shape: [expect.any(String), 6] })
   })
 
-  it('inspect shows what training varies', () => {
+  it('inspect reports the tensors that training changes', () => {
     const { training, tensors } = inspectModel(model('float16'))
     expect(training).toMatchObject({ tensors: 3, blocked: null })
     expect(tensors.map(({ trainable }) => trainable)).toEqual([true, true, true])
   })
 
-  it('the loss of a float16 model counts more positions than float16 can', async () => {
+  it('the loss of a float16 model counts more positions than float16 can represent', async () => {
     const [examples, classes, length] = [2, 2, 40_000]
     const x = input('x', 'float16', ['N', classes, length])
     const still = modelOf({ name: 'still', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Mul(x, 1)]]) })
@@ -140,7 +140,7 @@ describe('half floats', () => {
     expect(measures.loss).toBeCloseTo(Math.log(2), 3)
   })
 
-  it('an exported float16 model runs in onnxruntime and is as good as what was trained', async () => {
+  it('an exported float16 model runs in onnxruntime and is as accurate as the trained model', async () => {
     const { trainer } = await train(model('float16'), 6)
     const data = clusters(96, [6])
     const { accuracy } = await trainer.evaluate(data)

@@ -49,7 +49,7 @@ const refused = (model: Model, options: Partial<HeadOptions>, message: RegExp) =
     expect.objectContaining({ code: 'invalid-option', message: expect.stringMatching(message) }),
   )
 
-describe('a head of another size', () => {
+describe('a head with another number of classes', () => {
   it.each([0, 1])('Gemm, transB = %i', async (transB) => {
     const before = modelWith({
       nodes: [
@@ -68,7 +68,7 @@ describe('a head of another size', () => {
     expect((await run(encodeModel(after), { x: drawn(3, 6) }))['y']!.dims).toEqual([3, 5])
   })
 
-  it('its weights and bias are uniform in +-1/sqrt(inputs per output), by the seed', () => {
+  it('has weights and bias uniform in +-1/sqrt(inputs per output), by the seed', () => {
     const model = modelFrom(mlp({ features: 4, hidden: [100], classes: 3 }))
     const head = (options: Partial<HeadOptions> = {}) => tensorsOf(replaceHead(model, { classes: 50, ...options }))
     const weight = numbers(head().get('head.weight')!)
@@ -102,7 +102,7 @@ describe('a head of another size', () => {
     for (const sum of sums) expect(sum).toBeCloseTo(1, 5)
   })
 
-  it('a convolution and a pooling behind it', async () => {
+  it('a convolution followed by a pooling', async () => {
     const before = modelWith({
       nodes: [
         node('Conv', 'x w b', 'c'),
@@ -119,7 +119,7 @@ describe('a head of another size', () => {
     expect((await run(encodeModel(after), { x: drawn(2, 3, 5, 6) }))['y']!.dims).toEqual([2, 4])
   })
 
-  it('a bias that is added apart, of one class only, or one number for all', async () => {
+  it('a bias in an Add, of one class only, or one element for all classes', async () => {
     const parts = (weight: Tensor, bias: Tensor): GraphParts => ({
       nodes: [node('Conv', 'x w', 'c'), node('Add', 'b c', 'y')],
       inputs: [info('x', ['N', 3, 4, 4])],
@@ -135,7 +135,7 @@ describe('a head of another size', () => {
     refused(perPixel, {}, /head: bias 'b' \[1, 1, 4, 4\]/)
   })
 
-  it('outputs beside it that follow from it are declared anew, others are left alone', async () => {
+  it('declares the shapes of other outputs that depend on it, and leaves all others unchanged', async () => {
     const before = modelWith({
       nodes: [
         node('MatMul', 'x w', 'h'),
@@ -156,7 +156,7 @@ describe('a head of another size', () => {
     expect((await run(encodeModel(after), { x: drawn(1, 6) }))['p']!.dims).toEqual([1, 3])
   })
 
-  it('declarations inside the file that it makes wrong are taken back; initializers among the inputs change too', async () => {
+  it('removes declarations that are no longer valid, and changes initializers among the inputs', async () => {
     const proto = modelProto(
       {
         nodes: [node('MatMul', 'x w', 'm'), node('Add', 'm b', 'a'), node('Softmax', 'a', 'y', { axis: int(1) })],
@@ -177,7 +177,7 @@ describe('a head of another size', () => {
     expect(importGraph(decodeModel(bytes)).outputs.get('y')!.shape).toEqual(['N', 4])
   })
 
-  it('the model it was made from does not change', () => {
+  it('does not change the original model', () => {
     const bytes = modelBytes({
       nodes: [node('MatMul', 'x w', 'y')],
       inputs: [x],
@@ -190,7 +190,7 @@ describe('a head of another size', () => {
   })
 })
 
-describe('what has no head to replace', () => {
+describe('replaceHead rejects', () => {
   const two = modelWith({
     nodes: [node('MatMul', 'x w', 'y'), node('Tanh', 'y', 'z')],
     inputs: [x],
@@ -198,7 +198,7 @@ describe('what has no head to replace', () => {
     initializers: { w: drawn(6, 2) },
   })
 
-  it('no layer, or none directly before the output', () => {
+  it('an output that is not produced by a layer with a stored weight', () => {
     refused(two, { output: 'z' }, /head: output 'z' .*Tanh/)
     const products = modelWith({
       nodes: [node('MatMul', 'x x', 'y')],
@@ -208,7 +208,7 @@ describe('what has no head to replace', () => {
     refused(products, {}, /head: output 'y'/)
   })
 
-  it('an output that is not there, or not named', () => {
+  it('a missing output name with several outputs, and an unknown output', () => {
     refused(two, {}, /head: output .*'y', 'z'/)
     refused(two, { output: 'logits' }, /head: output .*'y', 'z'/)
   })
@@ -230,7 +230,7 @@ describe('what has no head to replace', () => {
     refused(tied, {}, /head: tensor 'w' .*Gather, MatMul/)
   })
 
-  it('a Reshape behind the layer that fixes the number of classes', () => {
+  it('a Reshape after the layer that fixes the number of classes', () => {
     const reshaped = (shape: Tensor, outputs = [info('y')]) =>
       modelWith({
         nodes: [

@@ -29,7 +29,7 @@ const imported = (inputs: Readonly<Record<string, Value>>, y: Value): Graph =>
   importGraph(modelOf({ name: 'test', inputs: new Map(Object.entries(inputs)), outputs: new Map([['y', y]]) }))
 
 describe('the tensors trained by default', () => {
-  it('of a transformer: all that was drawn, embeddings and positions too; not the causal mask', () => {
+  it('of a transformer: all random tensors, also embeddings and positions; not the causal mask', () => {
     const graph = transformer({ vocabulary: 11, context: 10, width: 8, heads: 2, layers: 1 })
     const again = importGraph(modelFrom(graph))
     expect(chosen(again).sort()).toEqual([...graph.parameters.keys()].sort())
@@ -72,7 +72,7 @@ describe('the tensors trained by default', () => {
     expect(statistics.some((name) => names.has(name))).toBe(false)
   })
 
-  it('of an exported vision transformer: positions added and class tokens joined; neither masks, anchors nor waves', () => {
+  it('of an exported vision transformer: added positions and concatenated class tokens; no masks, anchors or waves', () => {
     const x = input('x', 'float32', ['N', 6, 16])
     const layer = op.MatMul(x, drawn('w', 16, 16))
     const token = op.Expand(
@@ -96,7 +96,7 @@ describe('the tensors trained by default', () => {
     expect(chosen(imported({ x }, y)).sort()).toEqual(['class_token', 'positions', 'w'])
   })
 
-  it('pixel means before the first layer are none, biases and scales written apart behind it are', () => {
+  it('exclude pixel means before the first layer, and include separate biases and scales after it', () => {
     const x = input('x', 'float32', ['N', 3, 8, 8])
     const pixels = op.Div(op.Sub(x, drawn('mean', 1, 3, 1, 1)), drawn('deviation', 3, 1, 1))
     const y = op.Conv(pixels, drawn('kernel', 4, 3, 3, 3))
@@ -104,7 +104,7 @@ describe('the tensors trained by default', () => {
     expect(chosen(imported({ x }, op.Add(scaled, drawn('map', 1, 1, 6, 6))))).toEqual(['kernel', 'bias', 'scale'])
   })
 
-  it('weights behind a Transpose, and both operands of a matrix product', () => {
+  it('include transposed weights, and both operands of a matrix product', () => {
     const x = input('x', 'float32', ['N', 4])
     const y = op.MatMul(x, op.Transpose(drawn('w', 5, 4), { perm: [1, 0] }))
     expect(chosen(imported({ x }, op.Gemm(op.PRelu(y, drawn('slope', 5)), drawn('v', 5, 2), drawn('c', 2))))).toEqual([
@@ -115,7 +115,7 @@ describe('the tensors trained by default', () => {
     ])
   })
 
-  it('a rotary table that is looked up is none, an embedding is', () => {
+  it('exclude a rotary table in a Gather, and include an embedding', () => {
     const ids = input('ids', 'int64', ['N', 6])
     const angles = Array.from({ length: 24 }, (_, i) => Math.floor(i / 4) / 10 ** (i % 4))
     const table = (name: string, f: (x: number) => number) =>
@@ -133,7 +133,7 @@ describe('the tensors trained by default', () => {
 describe('patterns', () => {
   const graph = importGraph(modelFrom(convnet({ stages: [4, 6], classes: 3 })))
 
-  it('name any tensors, in the order of the model', () => {
+  it('select any tensors, in the order of the model', () => {
     expect(chosen(graph, ['head.*', 'stage0.norm.running_mean'])).toEqual([
       'stage0.norm.running_mean',
       'head.weight',
@@ -143,7 +143,7 @@ describe('patterns', () => {
     expect(chosen(graph, '*')).toEqual([...graph.parameters.keys()])
   })
 
-  it('take some out, of the weights or of others', () => {
+  it('exclude some tensors, of the weights or of a selection', () => {
     expect(chosen(graph, { exclude: 'stage*' })).toEqual(['head.weight', 'head.bias'])
     expect(chosen(graph, { include: 'stage1*', exclude: ['*norm*'] })).toEqual(['stage1.conv.weight'])
     expect(chosen(graph, {})).toEqual(chosen(graph, 'weights'))
@@ -159,7 +159,7 @@ describe('patterns', () => {
     )
   })
 
-  it('take every character but * for itself', () => {
+  it('match every character except * literally', () => {
     const x = input('x', 'float32', [1, 1])
     const odd = imported({ x }, op.MatMul(op.MatMul(x, drawn('a.b[0]', 1, 1)), drawn('axb[0]', 1, 1)))
     expect(chosen(odd, 'a.b[0]')).toEqual(['a.b[0]'])

@@ -88,8 +88,8 @@ async function measured(
   return result
 }
 
-describe.each(Object.entries(losses))('%s in parts', (_, loss) => {
-  it.each(kindsOf)('give the %s (%s) of the whole', async (...kind) => {
+describe.each(Object.entries(losses))('%s in micro-batches', (_, loss) => {
+  it.each(kindsOf)('give the %s (%s) of the whole batch', async (...kind) => {
     const whole = await measured(loss, kind, undefined)
     const size = Math.max(...Array.from(whole.gradients['trunk']!, Math.abs))
     expect(size).toBeGreaterThan(0.05)
@@ -111,7 +111,7 @@ describe.each(Object.entries(losses))('%s in parts', (_, loss) => {
   })
 })
 
-it('a loss made of several and more is not taken for their sum', async () => {
+it('a loss of several terms and more is not treated as their sum', async () => {
   const tasks = losses['two tasks']!
   const penalized: Loss = {
     name: 'penalized',
@@ -128,7 +128,7 @@ it('a loss made of several and more is not taken for their sum', async () => {
   expect(more.loss).toBeGreaterThan(plain.loss + 0.1)
 })
 
-it('training with IRE in parts is training on whole batches', async () => {
+it('training with IRE in micro-batches equals training on whole batches', async () => {
   const trained = async (microBatch?: number) => {
     const trainer = await Trainer.create(model(), {
       loss: losses['two tasks']!,
@@ -148,7 +148,7 @@ it('training with IRE in parts is training on whole batches', async () => {
     expect(await trained(microBatch)).toEqual(whole.map((value) => expect.closeTo(value, 5)))
 })
 
-it('a curvature graph is there only if it is asked for', () => {
+it('the curvature graph exists only if requested', () => {
   const loss = losses['two tasks']!
   const graph = importGraph(model())
   expect(buildTrainingGraphs(graph, { loss }).curvature).toBeNull()

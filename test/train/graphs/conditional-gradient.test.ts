@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { HostBackend } from '../../src/backend/host.js'
-import { Random } from '../../src/data/index.js'
+import { HostBackend } from '../../../src/backend/host.js'
+import { Random } from '../../../src/data/index.js'
 import {
   buildTrainingGraphs,
   importGraph,
@@ -10,7 +10,7 @@ import {
   parameter,
   scalar,
   type Value,
-} from '../../src/graph/index.js'
+} from '../../../src/graph/index.js'
 import {
   adamw,
   binaryCrossEntropy,
@@ -26,11 +26,11 @@ import {
   type Runtime,
   type Tensor,
   Trainer,
-} from '../../src/index.js'
-import { body } from '../../src/ir/body.js'
-import { node } from '../../src/node/index.js'
-import { Programs } from '../../src/train/programs.js'
-import { clusters, flat, normal, smallConvnet } from './problem.js'
+} from '../../../src/index.js'
+import { body } from '../../../src/ir/body.js'
+import { node } from '../../../src/node/index.js'
+import { Programs } from '../../../src/train/programs.js'
+import { clusters, flat, normal, smallConvnet } from '../problem.js'
 
 const runtime = node({ threads: 1 })
 afterAll(() => runtime.dispose())
@@ -131,7 +131,7 @@ const graph = model()
 describe('training and curvature in one program', () => {
   for (const [name, loss] of losses)
     for (const microBatch of [undefined, 4])
-      it(`${name}${microBatch ? ', in parts' : ''}: to the last bit what two programs give`, async () => {
+      it(`${name}${microBatch ? ', in micro-batches' : ''}: gives exactly the results of two programs`, async () => {
         const [one, two] = [await gradientsBy(true, loss, microBatch), await gradientsBy(false, loss, microBatch)]
         expect(one.loss).toEqual(two.loss)
         expect(one.again).toEqual(two.loss)
@@ -141,7 +141,7 @@ describe('training and curvature in one program', () => {
         expect(flat(one.curvature.gradients)).not.toEqual(flat(one.loss.gradients))
       })
 
-  it('is what a trainer with IRE compiles, once, whatever the model has', async () => {
+  it('is compiled once by a trainer with IRE, for any model', async () => {
     let compiled = 0
     const counting: Runtime = {
       ...runtime,

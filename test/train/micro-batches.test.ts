@@ -56,21 +56,21 @@ async function trained(model: Model, data: Dataset, batchSize: number, microBatc
 
 const closeTo = (expected: readonly number[]) => expected.map((value) => expect.closeTo(value, 5))
 
-it('are as large as the file fixes, whatever microBatch says', async () => {
+it('have the size that the file fixes, for any microBatch', async () => {
   for (const batchSize of [4, 8])
     expect(await trained(linear(4), points, batchSize, 2)).toEqual(
       closeTo(await trained(linear('N'), points, batchSize)),
     )
 })
 
-it('leave whole what does not count examples, also if it is as long as a batch', async () => {
+it('do not split inputs without an example axis, even if their length is the batch size', async () => {
   for (const batchSize of [8, 20])
     expect(await trained(stateful(), withState, batchSize, 3)).toEqual(
       closeTo(await trained(stateful(), withState, batchSize)),
     )
 })
 
-it('draw what the whole draws, where several tensors are drawn', async () => {
+it('sample the numbers of the whole batch, for several random inputs', async () => {
   const optimizer = ire(sgd({ lr: 0.1 }), { kappa: 2, gamma: 0.7, interval: 1 })
   const tasks = combine({
     kind: { loss: crossEntropy({ logits: 'logits' }) },

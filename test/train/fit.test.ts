@@ -59,8 +59,8 @@ function memory(): CheckpointStore & { readonly kept: Map<number, Uint8Array> } 
   }
 }
 
-describe('rounds', () => {
-  it('end with an epoch, or after as many steps as asked for, across epochs', async () => {
+describe('evaluation intervals', () => {
+  it('end with an epoch, or after evaluateEvery steps across epochs', async () => {
     expect((await fitted(await create(), { totalEpochs: 2 })).map(({ step, epoch }) => [step, epoch])).toEqual([
       [5, 0],
       [10, 1],
@@ -74,7 +74,7 @@ describe('rounds', () => {
     expect(rounds.map(({ validation }) => validation?.count)).toEqual([24, 24, 24])
   })
 
-  it('that were cut short by a resume come to what they would have come to', async () => {
+  it('have the same metrics after a resume within an interval', async () => {
     const whole = await fitted(await create(), { totalEpochs: 2 })
     const first = await create()
     const cut = await fitted(first, { totalEpochs: 2, onStep: ({ step }) => (step === 6 ? 'stop' : undefined) })
@@ -88,7 +88,7 @@ describe('rounds', () => {
 })
 
 describe('callbacks', () => {
-  it('are waited for, and each can stop training', async () => {
+  it('are awaited, and each can stop training', async () => {
     const seen: string[] = []
     const trainer = await create()
     await fitted(trainer, {
@@ -123,7 +123,7 @@ describe('callbacks', () => {
     expect(stopped.step).toBe(4)
   })
 
-  it('have a checkpoint saved that nothing else asks for', async () => {
+  it('can request a checkpoint', async () => {
     const [store, saved] = [memory(), [] as number[]]
     await fitted(await create(), {
       totalSteps: 5,
@@ -145,7 +145,7 @@ describe('callbacks', () => {
 })
 
 describe('the best weights', () => {
-  it('are those of the best evaluation, exported on demand and kept through a resume', async () => {
+  it('are those of the best evaluation, also after a resume', async () => {
     const trainer = await create({ best: { metric: 'loss' }, optimizer: adamw({ lr: 0.3 }) })
     const exported: Model[] = []
     const rounds = await fitted(trainer, {
@@ -176,7 +176,7 @@ describe('the best weights', () => {
     expect(resumed.step).toBe(trainer.step)
   })
 
-  it('need validation data, and a number to go by', async () => {
+  it('need validation data, and a metric that exists', async () => {
     expect(await codeOf(async () => fitted(await create({ best: {} }), { totalEpochs: 1 }))).toBe('invalid-option')
     expect(await codeOf(() => create({ best: { metric: 'accuracies' } }))).toBe('invalid-option')
     expect(await codeOf(async () => (await create()).export({ weights: 'ema' }))).toBe('invalid-option')
@@ -184,7 +184,7 @@ describe('the best weights', () => {
 })
 
 describe('the moving average', () => {
-  it('is e = d e + (1 - d) theta after every step, and what validation measures', async () => {
+  it('is e = d e + (1 - d) theta after every step, and is used by validation', async () => {
     const decay = 0.7
     const trainer = await create({ ema: decay })
     let expected = flat(await trainer.parameters())
@@ -231,7 +231,7 @@ describe('a folder of checkpoints', () => {
     ema: 0.9,
   }
 
-  it('keeps the newest few, and a run goes on from them bit for bit', async () => {
+  it('keeps the newest few, and a run continues from them bit for bit', async () => {
     const whole = await create(settings)
     await fitted(whole, { totalEpochs: 3, validation: others })
     const path = join(folder, 'of a', 'run')
@@ -250,7 +250,7 @@ describe('a folder of checkpoints', () => {
       expect(Buffer.compare(encodeModel(second.export({ weights })), encodeModel(whole.export({ weights })))).toBe(0)
   })
 
-  it('passes over damaged ones, and refuses when all are', async () => {
+  it('skips damaged checkpoints, and throws if all are damaged', async () => {
     const store = checkpointFolder(folder)
     const trainer = await create(settings)
     await fitted(trainer, { totalSteps: 6, validation: others, checkpoints: { store, everySteps: 2 } })
@@ -275,7 +275,7 @@ describe('a folder of checkpoints', () => {
     expect(await codeOf(() => different.resume(own))).toBe('checkpoint')
   })
 
-  it('tells when it cannot be written', async () => {
+  it('throws if it cannot be written', async () => {
     await writeFile(join(folder, 'file'), '')
     const trainer = await create()
     const store = checkpointFolder(join(folder, 'file'))
@@ -284,7 +284,7 @@ describe('a folder of checkpoints', () => {
 })
 
 describe('gradient accumulation', () => {
-  it('gives what the whole batch gives, with ignored labels and class weights, to 1e-6', async () => {
+  it('equals the whole batch, with ignored labels and class weights, to 1e-6', async () => {
     const loss = crossEntropy({ ignoreIndex: 2, classWeights: [1, 3, 1], labelSmoothing: 0.1 })
     const optimizer = sgd({ lr: 0.1, momentum: 0.9 })
     const whole = await create({ loss, optimizer })
@@ -300,7 +300,7 @@ describe('gradient accumulation', () => {
     }
   })
 
-  it('works for convolutions, SAM apart, and IRE draws as many labels', async () => {
+  it('works for convolutions and SAM, and IRE samples as many labels', async () => {
     const images = clusters(24, [2, 6, 6])
     const optimizer = ire(sgd({ lr: 0.05 }), { kappa: 1, gamma: 0.9, interval: 2, curvature: 'hutchinson' })
     const whole = await create({ optimizer }, smallConvnet())
@@ -313,7 +313,7 @@ describe('gradient accumulation', () => {
 })
 
 describe('a fixed curvature batch', () => {
-  it('is what every refresh sees; otherwise it is that of the step', async () => {
+  it('is used by every refresh; without it, the batch of the step is used', async () => {
     const random = new Random(4)
     const x = { dims: [40, 3], data: random.fill(new Float32Array(120), 'normal') }
     const data = fromArrays({ x, targets: x })
