@@ -10,10 +10,12 @@ import { selectionExpansions } from '../op/compose/selection.js'
 import { signalExpansions } from '../op/compose/signal.js'
 import { softmaxExpansions } from '../op/compose/softmax.js'
 import type { Definitions } from '../op/op.js'
-import type { GradientTables, WithoutGradient } from './rule.js'
+import type { ControlRules, GradientTables, WithoutGradient } from './rule.js'
 import { activationRules } from './rules/activation.js'
 import { blockQuantizationRules } from './rules/block-quantization.js'
-import { controlRules } from './rules/control.js'
+import { ifRule } from './rules/control/if.js'
+import { loopRule } from './rules/control/loop.js'
+import { scanRule } from './rules/control/scan.js'
 import { convolutionRules } from './rules/convolution.js'
 import { elementwiseRules } from './rules/elementwise.js'
 import { foldingRules } from './rules/folding.js'
@@ -29,6 +31,8 @@ import { selectionRules } from './rules/selection.js'
 import { signalRules } from './rules/signal.js'
 import { slicingRules } from './rules/slicing.js'
 import { softmaxRules } from './rules/softmax.js'
+
+const controlRules = { If: ifRule, Loop: loopRule, Scan: scanRule } satisfies ControlRules<Definitions>
 
 const rules = {
   ...activationRules,

@@ -6,9 +6,9 @@ import { op } from '../../op/op.js'
 import { windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
-import { inputGradient } from './convolution/input.js'
+import { inputGradient } from './convolution/input-gradient.js'
 import { withKnownPadding } from './convolution/padding.js'
-import { weightGradient } from './convolution/weight.js'
+import { weightGradient } from './convolution/weight-gradient.js'
 
 const biasGradient = (b: Value | null, dy: Value) => b && channelsOf(dy).perChannel(dy)
 

@@ -1,13 +1,22 @@
 import { dtypes } from '../../ir/dtype.js'
-import { scalar } from '../../ir/leaf.js'
+import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { type ChangedAxis, changedAxes, coordinatesOf, counting, tapsOf } from '../../op/compose/resize.js'
+import {
+  type ChangedAxis,
+  changedAxes,
+  coordinatesOf,
+  counting,
+  keysFarther,
+  keysNearer,
+  type ResizedAxis,
+  tapsOf,
+} from '../../op/compose/resize.js'
+import { knownNumbers } from '../../op/contents.js'
 import type { ResizeAttributes, resize } from '../../op/definitions/resize.js'
+import { resizedAxes } from '../../op/definitions/resize.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
-import { antialiasWeights } from './resize/antialias.js'
-import { findRepetitions, sumRepeated } from './resize/repetition.js'
 
 const nothing = () => scalar('float32', 0)
 
@@ -62,3 +71,89 @@ export const resizeRules = {
     return [dx, null, null, null]
   },
 } satisfies Rules<typeof resize>
+
+const float = (value: number) => scalar('float32', value)
+
+/**
+ * Interpolation weights of antialiased resizing, float32 [output length, input length]: w_ij = f((j - x_i) min(scale,
+ * 1)) / sum_j f, where f is the hat function 1 - |d| or Keys' cubic. The sum runs over all integers j. Weights beyond
+ * an end are added to the last element there; with `exclude_outside` they are omitted, from the sum too.
+ */
+function antialiasWeights(
+  coordinates: Value,
+  { scale, inputLength }: ResizedAxis,
+  { mode, cubic_coeff_a, exclude_outside }: ResizeAttributes,
+): Value {
+  const x = op.Unsqueeze(coordinates, [1])
+  const weights = (positions: Value) => {
+    const distance = op.Mul(op.Abs(op.Sub(positions, x)), op.Min([scale, float(1)]))
+    return mode === 'linear' ? op.Relu(op.Sub(1, distance)) : cubic(distance, cubic_coeff_a)
+  }
+  const sum = (weights: Value) => op.ReduceSum(weights, [1], { keepdims: 1 })
+  const positions = counting(inputLength)
+  const inside = weights(positions)
+  if (exclude_outside === 1) return op.Div(inside, sum(inside))
+  // Sufficient reach: the filter ends 1 or 2 stretched elements from its center, which is less than half an element
+  // beyond the ends.
+  const reach = op.Ceil(op.Div(mode === 'linear' ? 2 : 3, op.Min([scale, float(1)])))
+  const before = sum(weights(op.Range(op.Neg(reach), float(0), float(1))))
+  const after = sum(weights(op.Range(inputLength, op.Add(inputLength, reach), float(1))))
+  const at = (position: Value, share: Value) => op.Where(op.Equal(positions, position), share, float(0))
+  const folded = op.Add(op.Add(inside, at(float(0), before)), at(op.Sub(inputLength, 1), after))
+  return op.Div(folded, sum(folded))
+}
+
+/** Keys' cubic convolution kernel at any distance; 0 from 2 on. */
+function cubic(distance: Value, a: number): Value {
+  const farther = op.Where(op.Less(distance, 2), keysFarther(distance, a), float(0))
+  return op.Where(op.Less(distance, 1), keysNearer(distance, a), farther)
+}
+
+/** Number of repetitions per axis if nearest-neighbor resizing repeats every element equally often; else undefined. */
+function findRepetitions(
+  x: Value,
+  y: Value,
+  scales: Value | null,
+  attributes: ResizeAttributes,
+): readonly number[] | undefined {
+  if (attributes.mode !== 'nearest' || attributes.keep_aspect_ratio_policy !== 'stretch' || !repeats(attributes))
+    return undefined
+  const axes = resizedAxes(x.shape!.length, attributes.axes)
+  const factors = knownNumbers(scales)
+  const counts = x.shape!.map((length, axis) => {
+    const i = axes.indexOf(axis)
+    if (i < 0) return 1
+    const resized = y.shape?.[axis]
+    return (
+      factors?.[i] ??
+      (length === resized ? 1 : typeof length === 'number' && typeof resized === 'number' ? resized / length : 0)
+    )
+  })
+  return counts.every((count) => Number.isInteger(count) && count >= 1) ? counts : undefined
+}
+
+/**
+ * Whether resizing by an integer factor k repeats every element k times. Output k i + r has the asymmetric coordinate
+ * i + r / k, which floor maps to i; its half-pixel coordinate is at most (k - 1) / 2k from i, which rounding maps to
+ * i.
+ */
+const repeats = ({ coordinate_transformation_mode: coordinates, nearest_mode: rounding }: ResizeAttributes): boolean =>
+  coordinates === 'asymmetric'
+    ? rounding === 'floor'
+    : ['half_pixel', 'half_pixel_symmetric'].includes(coordinates) && rounding.startsWith('round')
+
+/** Sums k neighbors: [..., n k, ...] to [..., n, ...]. */
+function sumRepeated(dy: Value, x: Value, counts: readonly number[]): Value {
+  const parts = counts.flatMap((count, axis) =>
+    count === 1
+      ? [op.Shape(x, { start: axis, end: axis + 1 })]
+      : [op.Shape(x, { start: axis, end: axis + 1 }), int64s([count])],
+  )
+  const apart: number[] = []
+  let next = 0
+  for (const count of counts) {
+    next++
+    if (count > 1) apart.push(next++)
+  }
+  return apart.length === 0 ? dy : op.ReduceSum(op.Reshape(dy, op.Concat(parts, { axis: 0 })), apart, { keepdims: 0 })
+}

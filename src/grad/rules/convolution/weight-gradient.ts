@@ -1,4 +1,4 @@
-import { int64s } from '../../../ir/leaf.js'
+import { constant, int64s, tensorFrom } from '../../../ir/leaf.js'
 import type { Dim } from '../../../ir/shape.js'
 import { isStatic, productOf } from '../../../ir/shape.js'
 import { sizeOf } from '../../../ir/tensor.js'
@@ -7,8 +7,8 @@ import { swapFirst } from '../../../op/compose/shape.js'
 import { op } from '../../../op/op.js'
 import type { WindowAxis } from '../../../op/window.js'
 import { extentOf } from '../../../op/window.js'
-import { columnsOfChannels, columnsOfImages } from './columns.js'
-import { depthwiseWeightGradient, hasDepthwiseForm } from './depthwise.js'
+import { columnsOfChannels, columnsOfImages, slidingAttributesOverImages } from './columns.js'
+import { imagesToSpatialAxis } from './groups.js'
 
 // Measured on onnxruntime's CPU provider.
 /** Largest number of taps for which columns are fastest. */
@@ -59,7 +59,7 @@ function overEachImage(columns: Value, dy: Value, group: number, m: number): Val
  * Gradient of Conv's weights as a convolution of x with dy in which images act as channels, and strides and dilations
  * are swapped: [N, g c, ...] and [N, g m, ...] give [c, g m, taps]. It needs no static lengths.
  */
-export function weightGradientByConvolution(
+function weightGradientByConvolution(
   x: Value,
   w: Value,
   dy: Value,
@@ -110,3 +110,52 @@ function channelsFirst(x: Value, w: Value, group: number): Value {
     op.Concat([c, int64s([-1]), op.Shape(x, { start: 2 })], { axis: 0 }),
   )
 }
+
+/** Kernels with this many rows or columns, or more, use other forms. */
+const MAX_KERNEL_LENGTH = 32
+
+/**
+ * Whether `depthwiseWeightGradient` applies: two spatial axes, the second with stride 1 and pads smaller than the
+ * window.
+ */
+function hasDepthwiseForm(kernel: readonly number[], window: readonly WindowAxis[]): boolean {
+  const [, columns] = window
+  if (window.length !== 2 || columns?.stride !== 1 || kernel.some((length) => length >= MAX_KERNEL_LENGTH)) return false
+  return [columns.before, columns.after].every((pad) => (pad as number) < (extentOf(columns) as number))
+}
+
+/**
+ * Gradient of depthwise weights [C, 1, kh, kw] for two spatial axes. Tap (i, j) is the product of x shifted by i rows
+ * and dy shifted back by j columns: kh + kw shifted copies and one matrix product over all images instead of kh kw
+ * products.
+ */
+function depthwiseWeightGradient(x: Value, dy: Value, window: readonly WindowAxis[]): Value {
+  const [rows, columns] = window as readonly [WindowAxis, WindowAxis]
+  const [kh, kw] = [rows.kernel as number, columns.kernel as number]
+  const still: WindowAxis = { kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 }
+  const reach = (extentOf(columns) as number) - 1
+  const back: WindowAxis = {
+    ...columns,
+    before: reach - (columns.before as number),
+    after: reach - (columns.after as number),
+  }
+  // Kernel k is 1 at row k; in the second tensor it is 1 at column k from the end.
+  const down = constant(tensorFrom(x.dtype, [kh, 1, 1, kh, 1], unitVectors(kh)))
+  const across = constant(tensorFrom(x.dtype, [kw, 1, 1, 1, kw], unitVectors(kw, 'fromTheEnd')))
+  const moved = op.Reshape(op.Conv(imagesToSpatialAxis(x), down, slidingAttributesOverImages([rows, still])), [
+    0,
+    kh,
+    -1,
+  ])
+  const movedBack = op.Reshape(op.Conv(imagesToSpatialAxis(dy), across, slidingAttributesOverImages([still, back])), [
+    0,
+    kw,
+    -1,
+  ])
+  return op.MatMul(moved, op.Transpose(movedBack, { perm: [0, 2, 1] }))
+}
+
+const unitVectors = (n: number, order?: 'fromTheEnd'): number[] =>
+  Array.from({ length: n }, (_, k) =>
+    Array.from({ length: n }, (_, at) => Number(at === (order ? n - 1 - k : k))),
+  ).flat()
