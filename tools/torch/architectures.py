@@ -1,4 +1,4 @@
-"""Small members of well-known families: each entry gives a module with random weights and its inputs."""
+"""Small members of well-known families. Each entry creates a module with random weights, and its inputs."""
 
 import math
 
@@ -24,7 +24,7 @@ def tokens(batch=2, length=12):
 
 
 class Attention(nn.Module):
-    """Self-attention over `heads`, with fewer key and value heads where `shared` is above 1."""
+    """Self-attention with `heads` heads; `shared` above 1 gives fewer key and value heads."""
 
     def __init__(self, width, heads, causal, shared=1, rotary=False, bias=True):
         super().__init__()
@@ -57,7 +57,7 @@ def repeated(x, times):
 
 
 def rotated(x):
-    """Rotary position embedding, halves as Llama has them."""
+    """Rotary position embedding on halves, as in Llama."""
     length, size = x.shape[-2:]
     angles = torch.outer(torch.arange(length).to(x), 10000.0 ** (-torch.arange(0, size, 2).to(x) / size))
     cos, sin = angles.cos().repeat(1, 2), angles.sin().repeat(1, 2)
@@ -83,7 +83,7 @@ class GPT2Block(nn.Module):
 
 
 class GPT2(nn.Module):
-    """Pre-norm decoder with learned positions and the output tied to the embedding."""
+    """Pre-norm decoder with learned positions and tied embedding."""
 
     def __init__(self, width=32, heads=4, layers=3, length=32):
         super().__init__()
@@ -188,7 +188,7 @@ def double_convolution(before, after):
 
 
 class UNet(nn.Module):
-    """One level goes up by a transposed convolution, the other by bilinear interpolation."""
+    """Upsamples one level with a transposed convolution, the other with bilinear interpolation."""
 
     def __init__(self, width=8):
         super().__init__()
@@ -228,10 +228,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.token = nn.Embedding(VOCABULARY, width)
         layer = nn.TransformerEncoderLayer(width, 4, 64, batch_first=True, activation="gelu")
-        # The fused path of evaluation has no ONNX form.
+        # The fused inference path cannot be exported to ONNX.
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.head = nn.Linear(width, CLASSES)
-        # The layers begin as copies of one.
+        # All layers are initialized as copies of one layer.
         with torch.no_grad():
             for parameter in self.encoder.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))

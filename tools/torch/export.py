@@ -1,4 +1,4 @@
-"""Architectures with random weights as ONNX, together with what PyTorch's autograd says of them.
+"""Exports architectures with random weights to ONNX, together with the gradients of PyTorch.
 
     /usr/bin/python3 tools/torch/export.py FOLDER [NAME ...]
 
@@ -25,7 +25,7 @@ OPSET = 17
 
 
 def without_drawing(model):
-    """Dropout and stochastic depth draw at random: what they drop cannot be compared."""
+    """Disables dropout and stochastic depth, whose random results cannot be compared."""
     for module in model.modules():
         if module.__class__.__name__ in ("Dropout", "StochasticDepth"):
             module.p = 0.0
@@ -35,7 +35,7 @@ def without_drawing(model):
 
 
 def varied(model):
-    """Away from initial zeros and ones: the exporter stores equal tensors once, under the name of one of them."""
+    """Moves tensors away from initial zeros and ones: the exporter stores equal tensors once, under one of their names."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.min() == parameter.max():
@@ -56,7 +56,7 @@ def export(path, model, inputs, training):
         input_names=names,
         output_names=["y"],
         opset_version=OPSET,
-        # Neither folds batch normalization into convolutions nor transposes weights: parameters keep their names.
+        # Does not fold batch normalization or transpose weights, so parameters keep their names.
         training=torch.onnx.TrainingMode.TRAINING if training else torch.onnx.TrainingMode.PRESERVE,
         do_constant_folding=False,
     )
@@ -108,7 +108,7 @@ def main(folder, wanted):
                 names = export(f"{stem}.onnx", model, inputs, mode == "training")
                 save(f"{stem}.truth.onnx", truth(model, inputs, names))
                 print(f"{name} {mode}")
-            except Exception as error:  # the exporter throws whatever its passes throw
+            except Exception as error:  # passes of the exporter throw arbitrary exceptions
                 Path(f"{stem}.onnx").unlink(missing_ok=True)
                 reason = str(error).strip().split("\n")[0] or type(error).__name__
                 Path(f"{stem}.txt").write_text(reason)

@@ -1,4 +1,4 @@
-"""What torchvision makes of small images, for test/data/augment/torchvision.json:
+"""Writes the results of torchvision for small images to test/data/augment/torchvision.json:
 
     python tools/torch/rand_augment.py > test/data/augment/torchvision.json
 

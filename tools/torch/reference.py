@@ -1,4 +1,4 @@
-"""What PyTorch computes for the architectures of models/, with weights that a formula gives.
+"""Computes the architectures of models/ in PyTorch, with weights from a formula.
 
     /usr/bin/python3 tools/torch/reference.py test/models/reference.json && npm run format
 
@@ -24,7 +24,7 @@ PRESETS = Path(__file__).parents[2] / "models" / "presets"
 
 
 def bits(name, count):
-    """32 bits for every element, mixed from its index and the name (FNV-1a)."""
+    """A 32-bit hash per element of its index and the name (FNV-1a)."""
     start = 0x811C9DC5
     for character in name.encode():
         start = ((start ^ character) * 0x01000193) & 0xFFFFFFFF
@@ -92,7 +92,7 @@ def lenet(preset, batch):
 
 
 class Padding(nn.Module):
-    """The shortcut without parameters: every other pixel, and zeros in the new channels."""
+    """Shortcut without parameters: every other pixel, and zeros in new channels."""
 
     def __init__(self, channels):
         super().__init__()
@@ -103,7 +103,7 @@ class Padding(nn.Module):
 
 
 def cifar_resnet(preset):
-    """torchvision's residual network with another stem, and stages 16, 32, 64 where there are three."""
+    """Residual network of torchvision with another stem; with three stages their widths are 16, 32, 64."""
     model = ResNet(BasicBlock, [*preset["depths"], 1][:4], preset["classes"])
     first = preset["stages"][0]
     model.conv1, model.bn1 = nn.Conv2d(3, first, 3, padding=1, bias=False), nn.BatchNorm2d(first)
@@ -237,7 +237,7 @@ kinds = {
 }  # fmt: skip
 text = {"vocabulary": 23, "context": 12}
 
-# Name of a preset, and what is changed in it.
+# Preset and changed options.
 cases = [
     ("mlp", {}),
     ("lenet", {}),
