@@ -5,10 +5,13 @@ import { Weights } from './weights.js'
 
 /** Sizes of `convnet`. */
 export interface ConvnetOptions {
+  /** Channels of the image. Default 3. */
   readonly channels?: number
-  /** Channels of each stage; every stage except the first halves the size. */
+  /** Channels of each stage; every stage except the first halves the size. Default [16, 32, 64]. */
   readonly stages?: readonly number[]
+  /** Number of classes. Default 10. */
   readonly classes?: number
+  /** Seed of the initial weights. Default 0. */
   readonly seed?: number
 }
 

@@ -4,8 +4,11 @@ import { Weights } from './weights.js'
 
 /** Sizes of `lenet`. */
 export interface LenetOptions {
+  /** Channels of the image. Default 1. */
   readonly channels?: number
+  /** Number of classes. Default 10. */
   readonly classes?: number
+  /** Seed of the initial weights. Default 0. */
   readonly seed?: number
 }
 

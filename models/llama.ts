@@ -10,8 +10,11 @@ export interface LlamaOptions {
   readonly vocabulary?: number
   /** Tokens per example. Default 128. */
   readonly context?: number
+  /** Width of the tokens. Default 128. */
   readonly width?: number
+  /** Attention heads. Default 4. */
   readonly heads?: number
+  /** Transformer blocks. Default 2. */
   readonly layers?: number
   /** Width of the feed-forward layer. Default 8/3 width, rounded up to a multiple of 256. */
   readonly hidden?: number
@@ -19,6 +22,7 @@ export interface LlamaOptions {
   readonly tied?: boolean
   /** Dropout rate of the residual branches, in training. Default 0. */
   readonly dropout?: number
+  /** Seed of the initial weights. Default 0. */
   readonly seed?: number
 }
 

@@ -5,9 +5,13 @@ import { Weights } from './weights.js'
 
 /** Sizes of `mlp`. */
 export interface MlpOptions {
+  /** Number of input features. Default 784, for MNIST. */
   readonly features?: number
+  /** Widths of the hidden layers. Default [512, 512]. */
   readonly hidden?: readonly number[]
+  /** Number of classes. Default 10. */
   readonly classes?: number
+  /** Seed of the initial weights. Default 0. */
   readonly seed?: number
 }
 

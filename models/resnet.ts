@@ -18,19 +18,23 @@ export interface ResnetOptions {
   readonly block?: 'basic' | 'bottleneck'
   /** Blocks of each stage. Default ResNet-18's [2, 2, 2, 2]. */
   readonly depths?: readonly number[]
-  /** Channels of each stage; every stage except the first halves the size. */
+  /** Channels of each stage; every stage except the first halves the size. Default [64, 128, 256, 512]. */
   readonly stages?: readonly number[]
   /**
    * Shortcut of blocks that change the shape: a 1 x 1 convolution (B in the paper), or every second pixel and zero
    * channels (A).
+   * Default 'projection'.
    */
   readonly shortcut?: 'projection' | 'padding'
   /**
    * Initializes the scale of the last norm of every block with 0, so that blocks start as identities (Goyal et al.
    * 2017).
+   * Default false.
    */
   readonly zeroScale?: boolean
+  /** Number of classes. Default 1000. */
   readonly classes?: number
+  /** Seed of the initial weights. Default 0. */
   readonly seed?: number
 }
 

@@ -6,13 +6,19 @@ import { Weights } from './weights.js'
 
 /** Sizes of `transformer`. */
 export interface TransformerOptions {
+  /** Number of tokens. Default 256, for bytes. */
   readonly vocabulary?: number
+  /** Tokens per example. Default 64. */
   readonly context?: number
+  /** Width of the tokens. Default 128. */
   readonly width?: number
+  /** Attention heads. Default 4. */
   readonly heads?: number
+  /** Transformer blocks. Default 2. */
   readonly layers?: number
   /** Dropout rate of the embedded tokens and the residual branches, in training. Default 0. */
   readonly dropout?: number
+  /** Seed of the initial weights. Default 0. */
   readonly seed?: number
 }
 

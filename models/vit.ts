@@ -15,13 +15,17 @@ export interface VitOptions {
   readonly patch?: number
   /** Width of the tokens. Default 192, as ViT-Tiny. */
   readonly width?: number
+  /** Attention heads. Default 3. */
   readonly heads?: number
+  /** Transformer blocks. Default 12. */
   readonly layers?: number
   /** Width of the feed-forward layer. Default 4 * width. */
   readonly hidden?: number
   /** Dropout rate of the embedded patches and the residual branches, in training. Default 0. */
   readonly dropout?: number
+  /** Number of classes. Default 1000. */
   readonly classes?: number
+  /** Seed of the initial weights. Default 0. */
   readonly seed?: number
 }
 

@@ -16,7 +16,9 @@ export interface WideResnetOptions {
   readonly widen?: number
   /** Dropout rate between the convolutions of a block, in training. Default 0. */
   readonly dropout?: number
+  /** Number of classes. Default 10. */
   readonly classes?: number
+  /** Seed of the initial weights. Default 0. */
   readonly seed?: number
 }
 

@@ -6,12 +6,15 @@ import { levelLine, type Point } from './contour.js'
 
 /** Titles and size of a plot, in pixels. */
 export interface PlotOptions {
+  /** Title above the plot. Default: no title. */
   readonly title?: string
-  /** Labels of the axes. */
+  /** Label of the horizontal axis. */
   readonly x?: string
+  /** Label of the vertical axis. */
   readonly y?: string
-  /** Pixels. Default 800 x 500. */
+  /** Width in pixels. Default 800. */
   readonly width?: number
+  /** Height in pixels. Default 500. */
   readonly height?: number
 }
 
@@ -26,8 +29,9 @@ export interface Curve {
 
 /** The axes of a plot of curves. */
 export interface CurveOptions extends PlotOptions {
-  /** Whether the axes are logarithmic; values that are not positive leave a gap. */
+  /** Whether the horizontal axis is logarithmic; values that are not positive leave a gap. Default false. */
   readonly logX?: boolean
+  /** Whether the vertical axis is logarithmic. Default false. */
   readonly logY?: boolean
 }
 

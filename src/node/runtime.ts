@@ -66,16 +66,27 @@ export interface NodeWebGpuOptions {
  * those of a browser.
  */
 export interface SessionOptions {
+  /** Threads that run operators in parallel, with the parallel execution mode. */
   readonly interOpNumThreads?: number | undefined
+  /** Execution of independent operators. */
   readonly executionMode?: 'sequential' | 'parallel' | undefined
+  /** Whether CPU memory is kept in an arena between runs; false returns it to the system. */
   readonly enableCpuMemArena?: boolean | undefined
+  /** Whether memory is allocated by the pattern of the first run. */
   readonly enableMemPattern?: boolean | undefined
+  /** Fixed values of symbolic dimensions, by name. */
   readonly freeDimensionOverrides?: Readonly<Record<string, number>> | undefined
+  /** Path to write the optimized model to. */
   readonly optimizedModelFilePath?: string | undefined
+  /** Whether to write a profile. */
   readonly enableProfiling?: boolean | undefined
+  /** Prefix of the profile file. */
   readonly profileFilePrefix?: string | undefined
+  /** Identifier of the session in the log. */
   readonly logId?: string | undefined
+  /** Minimum severity of log messages: 0 (verbose) to 4 (fatal). Default 3, errors only. */
   readonly logSeverityLevel?: 0 | 1 | 2 | 3 | 4 | undefined
+  /** Verbosity of verbose log messages. */
   readonly logVerbosityLevel?: number | undefined
   /** Configuration entries by section: `{ session: { ... } }`. */
   readonly extra?: Readonly<Record<string, unknown>> | undefined

@@ -42,6 +42,7 @@ export interface StepSchedule extends TimedSchedule {
 /** Falls by the same factor each step, as `ExponentialLR`. */
 export interface ExponentialSchedule extends TimedSchedule {
   readonly kind: 'exponential'
+  /** Factor of the learning rate per step or epoch, in [0, 1]. */
   readonly factor: number
 }
 

@@ -74,7 +74,7 @@ const kindSchema = ({ oneOf = [] }: JsonSchema): JsonSchema => ({
 })
 
 /** Describes the values that a schema allows. */
-function describeAllowed(schema: JsonSchema): string {
+export function describeAllowed(schema: JsonSchema): string {
   const values = schema.const === undefined ? schema.enum : [schema.const]
   if (values) return joinAlternatives(values.map((value) => `'${value}'`))
   const type = schema.anyOf ? joinAlternatives(schema.anyOf.map(describeAllowed)) : describeType(schema)
@@ -93,7 +93,8 @@ function describeType(schema: JsonSchema): string {
       return 'true or false'
     case 'array': {
       const { minItems = 0, maxItems } = schema
-      return `a list of ${maxItems === undefined ? `at least ${minItems}` : maxItems}, each ${describeAllowed(schema.items ?? {})}`
+      const size = maxItems === undefined ? (minItems === 0 ? '' : ` of at least ${minItems}`) : ` of ${maxItems}`
+      return `a list${size}, each ${describeAllowed(schema.items ?? {})}`
     }
     default: {
       if (typeof schema.additionalProperties === 'object') return 'an object { name: ... }'

@@ -20,7 +20,9 @@ import { prepareBatch } from './validate-batch.js'
 
 /** Options of `evaluateModel`. */
 export interface EvaluateOptions {
+  /** Loss to measure. */
   readonly loss: Loss
+  /** Runtime that evaluates the model. */
   readonly runtime: Runtime
   /** Metrics in addition to the loss. Default: `accuracy` for losses over classes. */
   readonly metrics?: readonly Metric[]

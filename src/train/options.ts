@@ -17,7 +17,9 @@ import { checkGroups, type GroupOptions } from './parameter-groups.js'
 
 /** Options of `Trainer.create`. */
 export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'frozen'>, GroupOptions {
+  /** Loss to minimize. */
   readonly loss: Loss
+  /** Optimizer, with its learning rate. */
   readonly optimizer: Optimizer
   /** Runtime that runs the graphs: `node()` of 'onnx-ire/node', for example. */
   readonly runtime: Runtime
@@ -74,6 +76,7 @@ export interface FitOptions {
   readonly evaluateEvery?: number
   /** Store for checkpoints, which are saved at the end of every interval and of training, and in addition as often as set here. */
   readonly checkpoints?: {
+    /** Store of the checkpoints, from `checkpointFolder(path)` for instance. */
     readonly store: CheckpointStore
     /** Number of steps between checkpoints. */
     readonly everySteps?: number

@@ -13,6 +13,7 @@ import { prepareBatch } from './validate-batch.js'
 
 /** Options of `predict`. */
 export interface PredictOptions {
+  /** Runtime that runs the model. */
   readonly runtime: Runtime
   /** Names of the outputs; `*` matches any characters. Default: all. */
   readonly outputs?: NamePatterns

@@ -36,7 +36,9 @@ export interface SurfaceOptions {
 
 /** Options of `LossSurface.of`. */
 export interface ModelSurfaceOptions extends SurfaceOptions {
+  /** Loss whose surface is measured. */
   readonly loss: Loss
+  /** Runtime that runs the model. */
   readonly runtime: Runtime
   /** The parameters of the surface. Default: parameters in weight positions. */
   readonly trainable?: Trainable

@@ -21,6 +21,7 @@ import {
 
 /** Options that determine the graphs of a training run. */
 export interface TrainingOptions extends PreparationOptions {
+  /** Loss to minimize. */
   readonly loss: Loss
   /** Parameters to train. Default: the parameters in weight positions. */
   readonly trainable?: Trainable
