@@ -91,7 +91,7 @@ describe('Loop', () => {
     expect(() => gradients([seed(y)], [x])).toThrow(
       expect.objectContaining({
         code: 'not-differentiable',
-        message: expect.stringMatching(/Loop.*state 0 \('grown'\) goes from \[1, 3\] to \[2, 3\] in a round/s),
+        message: expect.stringMatching(/Loop.*state 0 \('grown'\) goes from \[1, 3\] to \[2, 3\] in one iteration/s),
       }),
     )
   })
@@ -116,7 +116,7 @@ describe('Loop', () => {
     expect(() => gradientsBy([seed(y)], [x], { rules: {}, expansions: {}, control: { Loop: loopRule } })).toThrow(
       expect.objectContaining({
         message: expect.stringMatching(
-          /^an operator between.*Loop.*: made of\n {4}Einsum \(inputs float32\[3\]\): .*\nTrain only[^\n]*$/s,
+          /^an operator between.*Loop.*: composed of\n {4}Einsum \(inputs float32\[3\]\): .*\nTrain only[^\n]*$/s,
         ),
       }),
     )
