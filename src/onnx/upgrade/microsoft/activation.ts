@@ -16,11 +16,11 @@ const functions: Readonly<Record<string, (x: Value, parameters: readonly number[
   Clip: (x, [min, max]) => op.Clip(x, min ?? null, max ?? null),
 }
 
-/** The function that onnxruntime's optimizer has merged into the operator before it; '' is none. */
+/** Applies an activation that onnxruntime's optimizer has fused into the preceding operator; '' is no activation. */
 export function applyActivation(x: Value, name: string, parameters: readonly number[]): Value {
   if (name === '') return x
   const apply = Object.hasOwn(functions, name) ? functions[name] : undefined
-  if (!apply) throw unsupportedError(`its activation '${name}' is not known here`)
+  if (!apply) throw unsupportedError(`its activation '${name}'`)
   return apply(x, parameters)
 }
 

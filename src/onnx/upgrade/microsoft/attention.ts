@@ -6,7 +6,7 @@ import { OnnxIreError } from '../../../util/errors.js'
 import { defineRewrite, type NodeReader, unsupportedError } from '../rewrite.js'
 import { axisLength } from './rotary.js'
 
-/** [batch, length, heads * size] -> [batch, heads, length, size] */
+/** Splits heads: [batch, length, heads * size] -> [batch, heads, length, size]. */
 export const splitHeads = (x: Value, heads: number): Value =>
   op.Transpose(op.Reshape(x, [0, 0, heads, -1]), { perm: [0, 2, 1, 3] })
 const mergeHeads = (x: Value): Value => op.Reshape(op.Transpose(x, { perm: [0, 2, 1, 3] }), [0, 0, -1])
@@ -16,7 +16,7 @@ export interface Heads {
   readonly operands: readonly [q: Value, k: Value, v: Value]
   readonly heads: number
   readonly keyHeads: number
-  /** Added to the scores. */
+  /** The bias that is added to the scores. */
   readonly bias: Value | null
   readonly past: readonly [key: Value | null, value: Value | null]
   readonly causal: boolean
@@ -24,7 +24,10 @@ export interface Heads {
   readonly softcap?: number
 }
 
-/** The operator of ai.onnx: [y, presentKey, presentValue]. Everywhere a scale of 0 is the one it has by itself. */
+/**
+ * Builds the Attention operator of ai.onnx. Returns [y, presentKey, presentValue]. A scale of 0 is the default scale,
+ * 1 / sqrt(size).
+ */
 export function buildAttention({ operands, heads, keyHeads, bias, past, causal, scale, softcap = 0 }: Heads): Value[] {
   const flat = operands.every((x) => x.shape?.length === 3)
   const [q, k, v] = operands.map((x, i) =>
@@ -40,14 +43,14 @@ export function buildAttention({ operands, heads, keyHeads, bias, past, causal, 
   return [flat ? y : mergeHeads(y), presentKey, presentValue]
 }
 
-/** onnxruntime broadcasts a bias over batch and heads, but not over queries. */
+/** Expands a bias over the queries: onnxruntime broadcasts it over batch and heads only. */
 const expandQueries = (bias: Value, length: Value): Value =>
   bias.shape?.at(-2) === 1 ? op.Expand(bias, op.Concat([length, int64s([1])], { axis: 0 })) : bias
 
-/** Adds what may be absent. */
+/** The sum of two values, either of which may be absent. */
 export const addOptional = (a: Value | null, b: Value | null): Value | null => (a && b ? op.Add(a, b) : (a ?? b))
 
-/** 0 where a key may be seen, else `filter`. */
+/** The bias of a mask: 0 for visible keys, `filter` for hidden ones. */
 const toBias = (visible: Value, like: Value, filter: number): Value =>
   op.Where(
     visible,
@@ -56,10 +59,10 @@ const toBias = (visible: Value, like: Value, filter: number): Value =>
   )
 
 /**
- * A mask in any of the forms that onnxruntime takes, as a bias [batch, 1, 1 or length, total]:
- * - [batch]: how many keys there are before the padding; [2 * batch]: the same, followed by where they begin
- * - [batch, total] or [batch, length, total]: 1 where a key may be seen
- * - [batch, 1, most, most]: the same, of which the rows of the queries are taken
+ * Builds a bias [batch, 1, 1 or length, total] from a mask in any form that onnxruntime accepts:
+ * - [batch]: the number of keys before the padding; [2 * batch]: these numbers, followed by the first positions
+ * - [batch, total] or [batch, length, total]: 1 for visible keys
+ * - [batch, 1, max, max]: 1 for visible keys, of which the rows of the queries are used
  */
 function buildMaskBias(
   mask: Value | null,
@@ -68,7 +71,7 @@ function buildMaskBias(
 ): Value | null {
   if (!mask) return null
   const { shape } = mask
-  if (!shape) throw unsupportedError('a mask of an unknown number of axes')
+  if (!shape) throw unsupportedError('a mask of unknown rank')
   if (shape.length === 1) return toBias(isWithinLengths(mask, q, total), q, filter)
   const seen = op.Greater(mask, 0)
   if (shape.length === 2) return toBias(op.Unsqueeze(seen, [1, 2]), q, filter)
@@ -78,7 +81,10 @@ function buildMaskBias(
   return toBias(op.Greater(op.Slice(rows, [0], total, [3]), 0), q, filter)
 }
 
-/** Keys before the end of each row and, where given, not before its start: bool [batch, 1, 1, total]. */
+/**
+ * Whether a key is before the end of its row and, if starts are given, not before the start: bool [batch, 1, 1,
+ * total].
+ */
 function isWithinLengths(mask: Value, q: Value, total: Value): Value {
   const [length, rows] = [mask.shape![0], q.shape?.[0]]
   if (typeof length === 'number' && typeof rows === 'number' && length !== rows && length !== 2 * rows)
@@ -89,7 +95,7 @@ function isWithinLengths(mask: Value, q: Value, total: Value): Value {
     scalar('int32', 1),
   )
   const batch = axisLength(q, 0)
-  // Where no starts follow the ends, zeros do.
+  // If the mask has no starts, zeros take their place.
   const padded = op.Concat([mask, op.Expand(scalar(mask.dtype, 0), batch)], { axis: 0 })
   const column = (x: Value) => op.Unsqueeze(x, [1, 2, 3])
   const ends = column(op.Slice(padded, [0], batch, [0]))
@@ -100,13 +106,13 @@ function isWithinLengths(mask: Value, q: Value, total: Value): Value {
 const split = (x: Value, axis: number): Value[] =>
   op.Split(x, { axis, num_outputs: 2 }).map((part) => op.Squeeze(part, [axis]))
 
-/** Past keys and values in one tensor [2, batch, heads, past, size]. */
+/** Splits past keys and values, which are one tensor [2, batch, heads, past, size]. */
 const splitPast = (past: Value | null): readonly [Value | null, Value | null] =>
   past ? (split(past, 0) as [Value, Value]) : [null, null]
 
 const readFilter = (node: NodeReader): number => node.number('mask_filter_value', -10000)
 
-/** Self-attention with the projection of its input: y = attention of the three parts of x W + b. */
+/** Self-attention with the projection of its input: y = attention(q, k, v) with [q, k, v] = x W + b. */
 const selfAttention = defineRewrite(
   [
     'do_rotary',
@@ -133,7 +139,7 @@ const selfAttention = defineRewrite(
     const qkv = sizes?.length
       ? op.Split(projected, sizes, { axis: 2 })
       : op.Split(projected, { axis: 2, num_outputs: 3 })
-    if (qkv.length !== 3) throw new OnnxIreError('invalid-model', 'qkv_hidden_sizes holds three lengths')
+    if (qkv.length !== 3) throw new OnnxIreError('invalid-model', 'qkv_hidden_sizes needs three lengths')
     const pastLength = past[0] && axisLength(past[0], 2)
     const total = addOptional(axisLength(x, 1), pastLength)!
     const heads = node.count('num_heads')
@@ -152,7 +158,7 @@ const selfAttention = defineRewrite(
   },
 )
 
-/** [batch, length, heads, parts, size] taken apart into [batch, length, heads * size]. */
+/** Splits [batch, length, heads, parts, size] into `parts` tensors [batch, length, heads * size]. */
 const unpackOperands = (x: Value, parts: number): Value[] =>
   op
     .Split(
@@ -162,10 +168,10 @@ const unpackOperands = (x: Value, parts: number): Value[] =>
     )
     .map((part) => op.Reshape(part, [0, 0, -1]))
 
-/** Queries, keys and values from one packed operand, two or three. */
+/** The queries, keys and values, which are one, two or three operands. */
 function readOperands(node: NodeReader): [q: Value, k: Value, v: Value] {
   const [query, key, value] = [node.operand(0), node.optionalOperand(1), node.optionalOperand(2)]
-  if (!query.shape || (key && !key.shape)) throw unsupportedError('operands of an unknown number of axes')
+  if (!query.shape || (key && !key.shape)) throw unsupportedError('an operand of unknown rank')
   if (query.shape.length === 5) return unpackOperands(query, 3) as [Value, Value, Value]
   if (!key) throw new OnnxIreError('invalid-model', 'needs a key')
   if (key.shape!.length === 5) return [query, ...(unpackOperands(key, 2) as [Value, Value])]
@@ -173,7 +179,7 @@ function readOperands(node: NodeReader): [q: Value, k: Value, v: Value] {
   return [query, key, value]
 }
 
-/** Adds the parts of one bias to queries, keys and values; to keys that come by head there is nothing to add. */
+/** Adds the parts of a bias to queries, keys and values. Keys and values that are already split by head get no bias. */
 function addBias(
   operands: readonly [q: Value, k: Value, v: Value],
   bias: Value | null,

@@ -6,7 +6,7 @@ import { defineRewrite, type NodeReader, unsupportedError } from '../rewrite.js'
 import { addOptional, buildAttention, type Heads, splitHeads } from './attention.js'
 import { axisLength, consecutivePositions, requireLength, rotate } from './rotary.js'
 
-/** One key or value of zeros behind those of every head. */
+/** Appends a key or value of zeros for every head. */
 const appendZero = (x: Value): Value =>
   op.Concat(
     [
@@ -19,8 +19,8 @@ const appendZero = (x: Value): Value =>
   )
 
 /**
- * softmax with e^sink in its denominator, one sink per head: attention to one more key of zeros, whose score is the
- * bias `sink` and whose value is zero.
+ * Builds attention with a sink: softmax with an additional term e^sink in its denominator, one sink per head. It equals
+ * attention with an additional key of zeros, whose bias is `sink` and whose value is zero.
  */
 export function buildAttentionWithSink(attention: Heads, sink: Value): Value[] {
   const { operands, heads, keyHeads, past } = attention
@@ -41,7 +41,7 @@ export function buildAttentionWithSink(attention: Heads, sink: Value): Value[] {
 
 type Operands = [q: Value, k: Value, v: Value]
 
-/** Queries, keys and values, or the three one after the other in one operand. */
+/** The queries, keys and values, which are three operands or one concatenated operand. */
 function readOperands(node: NodeReader, heads: number, keyHeads: number): Operands {
   const [query, key, value] = [node.operand(0), node.optionalOperand(1), node.optionalOperand(2)]
   if (key && value) return [query, key, value]
@@ -53,7 +53,7 @@ function readOperands(node: NodeReader, heads: number, keyHeads: number): Operan
   ) as readonly Value[] as Operands
 }
 
-/** Bias that hides keys after a query and those `window` or more before it: [length, total]. */
+/** The bias [length, total] that hides keys after a query, and keys `window` or more positions before it. */
 function buildWindowBias(q: Value, first: Value, total: Value, window: number): Value {
   const range = (length: Value) => op.Range(scalar('int64', 0), op.Squeeze(length, [0]), scalar('int64', 1))
   const positions = op.Unsqueeze(op.Add(range(axisLength(q, 1)), first), [1])
@@ -80,8 +80,8 @@ const attributes = [
 
 /**
  * Causal attention in which groups of query heads share keys and values, with rotary embedding of queries and keys.
- * All past keys count, so that `seqlens_k` says nothing new: rows may be padded at their end, where nothing is
- * looked at, and not within the past.
+ * All past keys are used, so `seqlens_k` is redundant: rows may be padded at their end, which no query reads, but not
+ * within the past.
  */
 export const groupedQueryRewrites = {
   GroupQueryAttention: defineRewrite(attributes, (node) => {

@@ -3,11 +3,11 @@ import { op } from '../../../op/op.js'
 import { defineRewrite, type NodeReader, unsupportedError } from '../rewrite.js'
 import { applyActivation } from './activation.js'
 
-/** The order in which FusedMatMul takes the axes of an operand; undefined where it takes them as they are. */
+/** The permutation that FusedMatMul applies to the axes of an operand; undefined for the identity. */
 function permutation(rank: number, transpose: boolean, transposeBatch: boolean): number[] | undefined {
   if (rank < 2 || !(transpose || transposeBatch)) return undefined
   const axes = Array.from({ length: rank }, (_, axis) => axis)
-  // `transposeBatch` moves the first axis behind the other leading ones: [b, ..., m, k] is stored as [m, b, ..., k].
+  // `transposeBatch` moves the first axis after the other batch axes: [b, ..., m, k] is stored as [m, b, ..., k].
   const [rows, columns] = [transposeBatch ? 0 : rank - 2, rank - 1]
   const batch = transposeBatch ? axes.slice(1, -1) : axes.slice(0, -2)
   return transpose ? [...batch, columns, rows] : [...batch, rows, columns]
@@ -19,7 +19,7 @@ function permute(x: Value, transpose: boolean, transposeBatch: boolean): Value {
     const perm = permutation(x.shape.length, transpose, transposeBatch)
     return perm ? op.Transpose(x, { perm }) : x
   }
-  if (transposeBatch) throw unsupportedError('a transposed batch of an operand with an unknown number of axes')
+  if (transposeBatch) throw unsupportedError('a transposed batch of an operand of unknown rank')
   return op.Einsum([x], { equation: '...ij->...ji' })
 }
 
@@ -47,7 +47,7 @@ function readActivationParameters(node: NodeReader): number[] {
 
 export const linalgRewrites = {
   FusedMatMul: defineRewrite(matMulAttributes, (node) => [buildMatMul(node)]),
-  /** FusedMatMul of older versions. */
+  /** The former name of FusedMatMul. */
   TransposeMatMul: defineRewrite(matMulAttributes, (node) => [buildMatMul(node)]),
   FusedGemm: defineRewrite([...gemmAttributes, ...activationAttributes], (node) => {
     const product = op.Gemm(
@@ -58,7 +58,7 @@ export const linalgRewrites = {
     )
     return [applyActivation(product, node.text('activation'), readActivationParameters(node))]
   }),
-  /** Conv, to which a fourth operand is added, and then an activation. */
+  /** activation(Conv(x, weight, bias) + added) */
   FusedConv: defineRewrite([...windowAttributes, 'activation', 'activation_params'], (node) => {
     const [x, weight, bias, added] = [
       node.operand(0),

@@ -12,7 +12,7 @@ function inverseRms(x: Value, axis: number, epsilon: number): Value {
   return op.Reciprocal(op.Sqrt(op.Add(op.ReduceMean(op.Mul(x, x), axes, { keepdims: 1 }), epsilon)))
 }
 
-/** The sum that is normalized after a skip connection. */
+/** The sum of a skip connection, which is then normalized. */
 const addSkip = (node: NodeReader, bias: number): Value =>
   [node.optionalOperand(bias)].reduce<Value>(
     (sum, operand) => (operand ? op.Add(sum, operand) : sum),
@@ -21,7 +21,7 @@ const addSkip = (node: NodeReader, bias: number): Value =>
 
 const readEpsilon = (node: NodeReader) => node.number('epsilon', Math.fround(1e-12))
 
-/** Root-mean-square normalization, by onnxruntime's name from before ai.onnx had one. */
+/** Root-mean-square normalization, with the name that onnxruntime used before ai.onnx had the operator. */
 export const simplifiedLayerNormalization = defineRewrite(['axis', 'epsilon', 'stash_type'], (node) => {
   const [x, scale] = [node.operand(0), node.operand(1)]
   const [axis, epsilon] = [node.number('axis', -1), node.number('epsilon', Math.fround(1e-5))]
@@ -58,7 +58,7 @@ export const normalizationRewrites = {
   }),
 }
 
-/** How many words of each row count: [batch]. */
+/** The number of words of each row that the mask selects: [batch]. */
 const countWords = (ids: Value, mask: Value | null): Value =>
   mask
     ? op.ReduceSum(op.Cast(op.Equal(mask, 1), { to: dtypes.int32.onnx }), int64s([1]), { keepdims: 0 })

@@ -3,23 +3,23 @@ import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/op.js'
 import { defineRewrite, unsupportedError } from '../rewrite.js'
 
-/** The length of one axis: [1]. */
+/** The length of one axis as a tensor [1]. */
 export const axisLength = (x: Value, axis: number): Value => op.Shape(x, { start: axis, end: axis + 1 })
 
-/** Positions first, first + 1 ... for every row: [batch, length]. */
+/** The positions first, first + 1 ... for every row: [batch, length]. */
 export function consecutivePositions(first: Value, batch: Value, length: Value): Value {
   const steps = op.Range(scalar('int64', 0), op.Squeeze(length, [0]), scalar('int64', 1))
   return op.Expand(op.Add(steps, first), op.Concat([batch, length], { axis: 0 }))
 }
 
-/** The length of an axis where it has to be known to split heads. */
+/** The length of an axis. Throws `unsupported-operator` if it is symbolic, because heads cannot be split then. */
 export function requireLength(x: Value, axis: number, what: string): number {
   const length = x.shape?.[axis]
   if (typeof length === 'number') return length
   throw unsupportedError(`${what} of unknown length`)
 }
 
-/** Turns [batch, length, heads * size] by the angles at `positions`. */
+/** Applies rotary embedding to [batch, length, heads * size], with the angles at `positions`. */
 export function rotate(
   x: Value,
   caches: readonly [cos: Value, sin: Value],
@@ -42,14 +42,14 @@ export const rotaryRewrites = {
       if (node.number('is_packed_batching', 0)) throw unsupportedError('packed batching')
       if (node.number('scale', 1) !== 1) throw unsupportedError('a scale')
       const flat = x.shape?.length === 3
-      if (!flat && x.shape?.length !== 4) throw unsupportedError('an operand of an unknown number of axes')
-      // One position is where every row begins.
+      if (!flat && x.shape?.length !== 4) throw unsupportedError('an operand of unknown rank')
+      // A single position is the first position of every row.
       const offset = positionIds.shape?.length === 1
       const positions = offset
         ? consecutivePositions(positionIds, axisLength(x, 0), axisLength(x, flat ? 1 : 2))
         : positionIds
       const rotary_embedding_dim = node.number('rotary_embedding_dim', 0)
-      // Without a number of heads, the cache covers each of them whole.
+      // Without a number of heads, the cache covers whole heads.
       const heads = () => requireLength(x, 2, 'heads') / (2 * requireLength(cos, 1, 'a cache'))
       const num_heads = flat ? node.number('num_heads', 0) || heads() : 0
       const interleaved = node.number('interleaved', 0)
