@@ -35,7 +35,7 @@ export type OperatorFunction<D> =
 const isAttributes = (arg: unknown): arg is Attributes =>
   typeof arg === 'object' && arg !== null && !Array.isArray(arg) && !(arg instanceof Value)
 
-/** Turns a definition into its function. */
+/** Creates the function of an operator. */
 export function operatorFunction(
   operator: string,
   definition: Definition,
@@ -64,7 +64,7 @@ function toValues(operands: readonly (Operand | null | undefined)[], operator: s
     if (numeric === undefined)
       throw new OnnxIreError(
         'invalid-shape',
-        `${operator}: a plain number needs a tensor beside it to take its type from`,
+        `${operator}: a plain number needs another operand that is a tensor, which determines its type`,
       )
     return scalar(numeric.dtype, operand)
   })
@@ -79,7 +79,7 @@ export interface Application {
   readonly outputCount?: number
 }
 
-/** Makes a node: checks its operands, infers its outputs' types, and folds integer arithmetic that is fully known. */
+/** Applies an operator: checks operands, infers output types, creates a node, and folds known integer arithmetic. */
 export function apply(application: Application): readonly Value[] {
   const { operator, definition, name } = application
   const form = formOf(definition)
@@ -112,15 +112,15 @@ export function apply(application: Application): readonly Value[] {
   return outputs
 }
 
-/** What a definition says, as every node made of it asks. */
+/** Properties of a definition that every application needs, computed once. */
 interface Form {
-  /** Whether the last slot stands for any number of inputs. */
+  /** Whether the last slot is variadic. */
   readonly variadic: boolean
-  /** How many slots stand for one input each. */
+  /** Number of slots that are not variadic. */
   readonly fixed: number
   readonly required: readonly number[]
   readonly specs: readonly (readonly [name: string, spec: AttributeSpec])[]
-  /** Attributes where none are given; undefined where some have to be. */
+  /** Default attributes; undefined if an attribute is required. */
   readonly defaults: Attributes | undefined
   readonly later: readonly (readonly [slot: number, version: number])[]
   readonly retyped: boolean
@@ -148,7 +148,7 @@ function formOf(definition: Definition): Form {
   return form
 }
 
-/** The inputs without absent ones at the end; those before any number of others keep their places. */
+/** Removes absent inputs at the end; slots before a variadic one remain. */
 function trimInputs({ variadic, fixed }: Form, given: readonly (Value | null)[]): readonly (Value | null)[] {
   const places = variadic ? fixed : 0
   if (given.length >= places && given.at(-1) !== null) return given
@@ -158,7 +158,7 @@ function trimInputs({ variadic, fixed }: Form, given: readonly (Value | null)[])
   return inputs
 }
 
-/** The first version that has the operator with these inputs. */
+/** The first operator set that has the operator with these inputs. */
 function sinceVersion({ since, laterTypes }: Definition, form: Form, inputs: readonly (Value | null)[]): number {
   let version = since
   for (const [slot, from] of form.later) if (inputs[slot]) version = Math.max(version, from)
@@ -224,7 +224,7 @@ function inferTypes(
 
 const integers: ReadonlySet<DType> = new Set(['int64', 'int32', 'bool'])
 
-/** What is known of each output: one list stands for the first. */
+/** Known elements per output; a single list belongs to the first output. */
 function contentsPerOutput(
   contents: readonly Dim[] | readonly (readonly Dim[])[] | undefined,
 ): readonly (readonly Dim[] | undefined)[] {

@@ -4,13 +4,13 @@ import { broadcastShapes, type Dim, divDims, isStatic, mulDims, type Shape, unkn
 import type { Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
 
-/** The elements of an operand when every one of them is a known number. */
+/** The elements of an operand, if all are known numbers. */
 export function knownNumbers(value: Value | null | undefined): readonly number[] | undefined {
   const { contents } = value ?? {}
   return contents?.every((element): element is number => typeof element === 'number') ? contents : undefined
 }
 
-/** How many elements a 1-D operand holds, where known: its rank or number of axes when it is a shape or a list of axes. */
+/** Number of elements of a 1-D operand, if known: the rank of a shape, or the number of axes in a list. */
 export function lengthOf(value: Value): number | undefined {
   const length = value.contents?.length ?? value.shape?.[0]
   return typeof length === 'number' ? length : undefined
@@ -26,7 +26,7 @@ export function smallSize(shape: Shape | undefined): number | undefined {
   return size !== undefined && size <= CONTENTS_LIMIT ? size : undefined
 }
 
-/** Throws unless lengths, axes or indices are whole numbers. */
+/** Throws `invalid-shape` unless dims, axes or indices are int64 or int32. */
 export function checkIntegers(...operands: readonly (Value | null)[]): void {
   const other = operands.find((operand) => operand && operand.dtype !== 'int64' && operand.dtype !== 'int32')
   if (other)
@@ -34,7 +34,7 @@ export function checkIntegers(...operands: readonly (Value | null)[]): void {
 }
 
 /**
- * What is known of a result of shape `to` each of whose elements is one of `x`: the one at `source(c)`, c being its own coordinates.
+ * Known elements of a result of shape `to` whose element at coordinates c is the element of `x` at `source(c)`.
  */
 export function selectContents(
   x: Value,
@@ -50,7 +50,7 @@ export function selectContents(
   )
 }
 
-/** The place in memory of the element at coordinates `c`. */
+/** Row-major offset of the element at coordinates `c`. */
 export const offsetIn = (dims: readonly number[], c: readonly number[]): number =>
   dims.reduce((offset, dim, axis) => offset * dim + c[axis]!, 0)
 
@@ -66,7 +66,7 @@ function coordinatesOf(offset: number, dims: readonly number[]): readonly number
     .toReversed()
 }
 
-/** Elements of a small element-wise result as far as they are known, operands broadcast; `dtype` is the result's. */
+/** Known elements of a small element-wise result of type `dtype`, with broadcast operands. */
 export function elementwiseContents(
   operands: readonly Value[],
   dtype: DType,
@@ -85,7 +85,7 @@ export function elementwiseContents(
   })
 }
 
-/** The element of an operand of shape `from` that meets the `i`-th element of the result of shape `to`. */
+/** Index of the element of an operand (shape `from`) that is broadcast to element `i` of the result (shape `to`). */
 function operandIndex(i: number, from: readonly number[], to: readonly number[]): number {
   let [rest, stride, source] = [i, 1, 0]
   for (let back = 1; back <= from.length; back++) {
@@ -97,13 +97,13 @@ function operandIndex(i: number, from: readonly number[], to: readonly number[])
   return source
 }
 
-/** Lifts arithmetic on numbers to elements that may be unknown. */
+/** Extends a function of numbers to elements that may be unknown. */
 export const onNumbers =
   (compute: (...x: number[]) => number) =>
   (...elements: Dim[]): Dim =>
     elements.every((element) => typeof element === 'number') ? compute(...(elements as number[])) : unknownDim()
 
-/** Arithmetic of integers, which wraps around beyond the range of their type, and rounds in JavaScript beyond 2^53: not known there. */
+/** Integer arithmetic that is unknown where the type would wrap around, or where JavaScript rounds (beyond 2^53). */
 export const exactly =
   (dtype: DType, compute: (...elements: Dim[]) => Dim) =>
   (...elements: Dim[]): Dim => {
@@ -121,7 +121,7 @@ function isExact(dtype: DType, x: number): boolean {
   return Number.isSafeInteger(x) && x >= low && x < high
 }
 
-/** ONNX's division: integers truncate toward zero; what stands for a length is not negative, so that flooring is the same. */
+/** ONNX's division: integers truncate toward zero. Symbols are not negative, so flooring is the same. */
 export const quotient =
   (dtype: DType) =>
   (a: Dim, b: Dim): Dim => {
@@ -133,7 +133,7 @@ export const quotient =
     return typeof a === 'number' && typeof b === 'number' ? Math.trunc(a / b) : divDims(a, b)
   }
 
-/** ONNX's Mod: the sign of the divisor, or of the dividend with `fmod`. */
+/** ONNX's Mod: has the sign of the divisor, or with `fmod` of the dividend. */
 export const remainder =
   (fmod: number) =>
   (a: Dim, b: Dim): Dim => {
@@ -142,7 +142,7 @@ export const remainder =
     return fmod === 0 && rest !== 0 && rest < 0 !== b < 0 ? rest + b : rest
   }
 
-/** A rounding function: expressions of lengths that hold no fraction are whole already. */
+/** A rounding function of elements. Expressions of dims without fractions are integers already. */
 export const rounding =
   (name: 'floor' | 'ceil' | 'round', compute: (x: number) => number) =>
   (x: Dim): Dim => {
@@ -150,7 +150,7 @@ export const rounding =
     return x.startsWith('?') ? unknownDim() : isWhole(x) ? x : `${name}(${x})`
   }
 
-/** Whether an expression has fractions only inside of roundings. */
+/** Whether an expression is an integer: it has fractions inside roundings only. */
 function isWhole(expression: string): boolean {
   let [before, rest] = ['', expression]
   while (rest !== before) {
@@ -160,14 +160,14 @@ function isWhole(expression: string): boolean {
   return !/\d\.\d|\de-/.test(rest)
 }
 
-/** Rounding to the nearest integer, halves to the even one, as ONNX does. */
+/** Rounds to the nearest integer, halves to even, as ONNX does. */
 export function roundHalfToEven(x: number): number {
   const floor = Math.floor(x)
   const fraction = x - floor
   return fraction === 0.5 ? floor + (Math.abs(floor) % 2) : fraction < 0.5 ? floor : floor + 1
 }
 
-/** An element cast to another type. */
+/** A function that casts an element to another type. */
 export const castElements =
   (from: DType, to: DType) =>
   (x: Dim): Dim => {

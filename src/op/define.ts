@@ -14,7 +14,7 @@ interface AttributeTypes {
   strings: readonly string[]
 }
 
-/** One attribute of an operator: its ONNX type and whether it may be left out. */
+/** An attribute of an operator: its ONNX type, and whether it is required. */
 export interface AttributeSpec<
   T = unknown,
   Presence extends 'default' | 'required' | 'optional' = 'default' | 'required' | 'optional',
@@ -56,14 +56,14 @@ export type AttributeSpecs = Readonly<Record<string, AttributeSpec>>
 
 type Holds<S> = S extends AttributeSpec<infer T, infer P> ? (P extends 'optional' ? T | undefined : T) : never
 
-/** Attributes as a node holds them: defaults filled in. */
+/** Attributes of a node, with defaults filled in. */
 export type AttributesOf<A extends AttributeSpecs> = { readonly [K in keyof A]: Holds<A[K]> }
 
 type RequiredKeys<A extends AttributeSpecs> = {
   [K in keyof A]: A[K] extends AttributeSpec<unknown, 'required'> ? K : never
 }[keyof A]
 
-/** Attributes as a caller gives them. */
+/** Attributes that a caller passes: those with defaults may be omitted. */
 export type GivenAttributes<A extends AttributeSpecs> = Flat<
   { readonly [K in RequiredKeys<A>]: Holds<A[K]> } & {
     readonly [K in Exclude<keyof A, RequiredKeys<A>>]?: Holds<A[K]> | undefined
@@ -73,10 +73,10 @@ export type GivenAttributes<A extends AttributeSpecs> = Flat<
 /** One object type instead of an intersection: a value that shares no field with it is rejected even if all are optional. */
 type Flat<T> = { readonly [K in keyof T]: T[K] }
 
-/** `'x'` is required, `'b?'` may be absent, `'...xs'` stands for any number and comes last. */
+/** Names of inputs or outputs: `'x'` is required, `'b?'` optional, `'...xs'` variadic (last). */
 export type Slots = readonly string[]
 
-/** One element per slot: `T`, `T | null` where optional, any number where variadic. */
+/** A tuple with one element per slot: `T`, `T | null` for optional slots, any number for a variadic slot. */
 export type PerSlot<S extends Slots, T, Absent = null> = S extends readonly [infer Head, ...infer Rest extends Slots]
   ? Head extends `...${string}`
     ? readonly T[]
@@ -170,16 +170,17 @@ interface ErasedFacts {
   >
 }
 
+/** The operands and attributes of one application of an operator. */
 export interface Call<I extends Slots, A extends AttributeSpecs> {
   readonly inputs: PerSlot<I, Value>
   readonly attributes: AttributesOf<A>
-  /** How many outputs are asked for, where the operator has any number of them (Split). */
+  /** Number of requested outputs, for operators with a variable number (Split). */
   readonly outputCount?: number
 }
 
 /**
- * What an operator is: its form in the newest operator set this library writes, as its page under
- * https://onnx.ai/onnx/operators/ gives it.
+ * Definition of an operator: its form in the newest operator set that this library writes
+ * (https://onnx.ai/onnx/operators/), and its facts.
  */
 export interface Definition<I extends Slots = Slots, O extends Slots = Slots, A extends AttributeSpecs = AttributeSpecs>
   extends Facts,
@@ -190,20 +191,20 @@ export interface Definition<I extends Slots = Slots, O extends Slots = Slots, A 
   readonly attributes: A
   /** First version of the operator set with this form. */
   readonly since: number
-  /** Optional inputs that came later than the rest, and with which version. */
+  /** Optional inputs that were added in a later operator set, with its version. */
   readonly later: Readonly<Record<string, number>>
-  /** Operand types that came later than the form, and with which version. */
+  /** Operand types that were added in a later operator set, with its version. */
   readonly laterTypes: Readonly<Partial<Record<DType, number>>>
   readonly domain: string
   /** Inputs are broadcast against each other: the backward walk sums gradients back to each input's shape. */
   readonly broadcasts: boolean
-  /** Its outputs are integers that stand for reals: the gradient goes through as if it did not round. */
+  /** Outputs are integers that represent reals (quantization): the gradient passes as if there were no rounding. */
   readonly straightThrough: boolean
-  /** Why its outputs carry no gradient though they may be floating-point, or why a gradient is not offered. */
+  /** The reason why floating-point outputs have no gradient ('zero'), or why no gradient is implemented ('missing'). */
   readonly gradient: { readonly none: 'zero' | 'missing'; readonly reason: string } | undefined
   /** Types of the outputs, one per slot. Throws `invalid-shape`. */
   infer(call: Call<I, A>): TensorType | readonly TensorType[]
-  /** Elements of small integer results as far as they are known before running, one list or one per output; what is fully known becomes a constant. */
+  /** Elements of small results as far as they are known before running: one list, or one per output. Known integers become constants. */
   contents: ((call: Call<I, A>) => readonly Dim[] | readonly (readonly Dim[])[] | undefined) | undefined
 }
 
@@ -226,7 +227,10 @@ type Options<I extends Slots, O extends Slots, A extends AttributeSpecs, G> = Pi
 
 type NoGradient = { readonly none: 'zero' | 'missing'; readonly reason: string } | undefined
 
-/** Defines an operator; what is left out: one output `y`, no attributes, ai.onnx, no broadcasting, a gradient rule required. */
+/**
+ * Defines an operator. Defaults: one output `y`, no attributes, domain ai.onnx, no broadcasting, no facts, a gradient rule
+ * required.
+ */
 export function define<
   const I extends Slots,
   const O extends Slots = readonly ['y'],
@@ -264,7 +268,7 @@ export function define<
   }
 }
 
-/** The output depends on shapes, order or integers only: no gradient flows through, and none is missed. */
+/** Reason for a zero gradient: the output depends on shapes, order or integers only. */
 export const zero = (reason: string) => ({ none: 'zero', reason }) as const
-/** A derivative exists but is not offered: differentiating through it is an error that says so. */
+/** Reason for a missing gradient: a derivative exists but is not implemented, and requesting it is an error. */
 export const missing = (reason: string) => ({ none: 'missing', reason }) as const

@@ -52,7 +52,7 @@ function implicitOutput(operands: readonly (readonly string[])[]): string[] {
   return [...(operands.some((labels) => labels.includes(ELLIPSIS)) ? [ELLIPSIS] : []), ...once.sort()]
 }
 
-/** Replaces each ellipsis by labels of its own, aligned at the end as broadcasting is. */
+/** Replaces each ellipsis by new labels, aligned at the end as in broadcasting. */
 function spelledOut(
   { operands, output }: Subscripts,
   shapes: readonly (Shape | undefined)[],
@@ -82,7 +82,7 @@ function spelledOut(
   }
 }
 
-/** Lengths of the result; undefined while an ellipsis stands for an unknown number of axes. */
+/** Shape of the result; undefined if an ellipsis has an unknown number of axes. */
 export function einsumShape(
   { operands, output }: Subscripts,
   shapes: readonly (Shape | undefined)[],

@@ -6,21 +6,21 @@ import { type Attribute, type Body, type Node, refineShape, type Value } from '.
 import { apply } from './apply.js'
 import { definitionOf } from './op.js'
 
-/** What stands for what in a copy. */
+/** Maps original values to their copies. */
 export type Substitution = Map<Value, Value>
 
-/** The outputs of a body applied to other inputs: its nodes made again where nodes are being made now. */
+/** Applies a body to other inputs: clones its nodes in the current scope and returns the outputs. */
 export function inline(of: Body, inputs: readonly Value[]): Value[] {
   const copies = cloneBody(of, inputs)
   return of.outputs.map((value) => copies.get(value) ?? value)
 }
 
-/** The same as a table from the body's values to their copies; captured values are not in it. */
+/** Clones the nodes of a body for other inputs; returns the map from the body's values to their copies, without captured values. */
 export function cloneBody(of: Body, inputs: readonly Value[], outer: Substitution = new Map()): Substitution {
   const copies: Substitution = new Map(outer)
   for (const [index, value] of of.inputs.entries()) copies.set(value, inputs[index]!)
   for (const node of topological(of.outputs, ({ scope }) => scope === of.scope)) {
-    // A value that is given already needs nobody to compute it.
+    // The caller supplied these values already.
     if (node.outputs.every((value) => copies.has(value))) continue
     for (const [index, value] of cloneNode(node, copies).entries()) {
       const original = node.outputs[index]!
@@ -30,7 +30,7 @@ export function cloneBody(of: Body, inputs: readonly Value[], outer: Substitutio
   return copies
 }
 
-/** A node again, over what stands for its operands and for what its bodies capture. */
+/** Clones a node on the copies of its operands and of the values its bodies capture. An If with known condition is inlined. */
 export function cloneNode(node: Node, copies: Substitution): readonly Value[] {
   const taken = knownBranch(node, copies)
   if (taken) {
@@ -55,14 +55,14 @@ export function cloneNode(node: Node, copies: Substitution): readonly Value[] {
   return outputs
 }
 
-/** The branch of an If whose condition is known. */
+/** The branch of an If that is taken, if its condition is known. */
 function knownBranch({ operator, inputs, attributes }: Node, copies: Substitution): Body | undefined {
   if (operator !== 'If') return undefined
   const condition = knownCondition(copies.get(inputs[0]!) ?? inputs[0]!)
   return condition === undefined ? undefined : (attributes[condition ? 'then_branch' : 'else_branch'] as Body)
 }
 
-/** What a condition is, where that is known before it is computed. */
+/** The value of a condition, if it is known before running. */
 export function knownCondition({ contents }: Value): boolean | undefined {
   const [element] = contents ?? []
   return typeof element === 'number' ? element !== 0 : undefined
@@ -75,7 +75,7 @@ function cloneAttribute(attribute: Attribute | undefined, copies: Substitution):
   return 'kind' in attribute ? cloneBodyAttribute(attribute, copies) : attribute
 }
 
-/** A body over other captured values. */
+/** Clones a body with copies of its captured values. */
 function cloneBodyAttribute(of: Body, copies: Substitution): Body {
   const inputs = of.inputs.map((x) => input(x.name ?? 'x', x.dtype, renewUnknown(x.shape)))
   return body(inputs, (...inputs) => {
@@ -84,7 +84,7 @@ function cloneBodyAttribute(of: Body, copies: Substitution): Body {
   })
 }
 
-/** Lengths the original is known to have (a file declared them) and inference does not find. */
+/** Adds dims that the original has (from a file's declarations) to an inferred shape that lacks them. */
 export function refineFrom(found: Shape | undefined, original: Shape | undefined): Shape | undefined {
   if (!found || found.length !== original?.length) return found ?? renewUnknown(original)
   return found.map((dim, axis) =>
@@ -92,6 +92,6 @@ export function refineFrom(found: Shape | undefined, original: Shape | undefined
   )
 }
 
-/** What is unknown may differ from copy to copy. */
+/** Replaces unknown dims by new ones: they may differ between copies. */
 const renewUnknown = (shape: Shape | undefined): Shape | undefined =>
   shape?.map((dim) => (typeof dim === 'string' && dim.includes('?') ? unknownDim() : dim))

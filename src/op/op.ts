@@ -21,7 +21,7 @@ import { slicing } from './definitions/slicing.js'
 import { softmax } from './definitions/softmax.js'
 import { textual } from './definitions/text.js'
 
-/** Every operator this library knows, in the form of the newest operator set it writes. */
+/** All operators of this library, in the form of the newest operator set it writes. */
 export const definitions = {
   ...generation,
   ...activation,

@@ -3,9 +3,9 @@ import { type Node, Value } from '../ir/value.js'
 import { cloneNode } from './inline.js'
 
 /**
- * Rebuilds what `outputs` depend on with some nodes replaced: `replace` is given a node and its (already rebuilt) inputs
- * and returns the values to stand for its outputs, or undefined to keep the node. What depends on no replaced node is shared
- * with the original graph. Nodes inside bodies are not asked about; they see what has become of the values they capture.
+ * Rewrites the graph upstream of `outputs`. `replace` receives a node and its rewritten inputs and returns the values that
+ * replace its outputs, or undefined to keep the node. Nodes that depend on no replaced node are shared with the original graph.
+ * Nodes inside bodies are not passed to `replace`, but their captured values are replaced.
  */
 export function rewriteGraph(
   outputs: readonly Value[],
@@ -21,7 +21,7 @@ export function rewriteGraph(
   return outputs.map(now)
 }
 
-/** The same node over other inputs of the same types; undefined where they are what they were. */
+/** Clones a node on other inputs of the same types; undefined if no input changed. */
 function cloneIfChanged(
   node: Node,
   inputs: readonly (Value | null)[],

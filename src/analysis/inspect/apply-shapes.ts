@@ -8,7 +8,7 @@ import { OnnxIreError } from '../../util/errors.js'
 /** Shapes of a model's inputs, by name. */
 export type InputShapes = Readonly<Record<string, readonly number[]>>
 
-/** A length of an input that neither the file nor the caller tells. */
+/** A dim of an input that is unknown: neither the file nor the caller gives it. */
 export interface MissingLength {
   readonly input: string
   /** Null where not even the number of axes is known. */

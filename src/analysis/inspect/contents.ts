@@ -47,7 +47,7 @@ export function readContents(proto: ModelProto, graph: Graph | undefined): Model
 
 function portOf(info: ValueInfoProto, inferred: Shape | undefined): ModelPort {
   const shape = inferred ?? attempt(() => readShape(info)).value
-  // A symbol of inference's own stands for a length about which nothing is known; a long expression tells nobody anything.
+  // Symbols created by inference are unknown dims; long expressions are not readable.
   const known =
     shape?.map((dim) => (typeof dim === 'string' && (dim.includes('?') || dim.length > 40) ? '?' : dim)) ?? null
   return { name: info.name ?? '', type: typeOf(info.type), shape: known }

@@ -22,7 +22,7 @@ function byHead(x: Value, heads: number | undefined): Value {
   return x.shape.length === 4 ? x : split(x, heads!)
 }
 
-/** Repeats each key head for the query heads that share it. */
+/** Repeats each key or value head for the query heads that share it. */
 function shared(x: Value, q: Value): Value {
   const [queries, keys] = [q.shape![1], x.shape![1]]
   if (queries === keys) return x
@@ -32,17 +32,17 @@ function shared(x: Value, q: Value): Value {
   return op.Reshape(repeated, op.Concat([batch, axis(q, 1), rest], { axis: 0 }))
 }
 
-/** What a score becomes where a query may not look: finite, so that a query that sees nothing gives no NaN. */
+/** Score of masked positions: finite, so that a fully masked query gives no NaN. */
 const hidden = (scores: Value): number => (scores.dtype === 'float16' ? -65504 : -3.38e38)
 
-/** Query i sees keys 0 .. i + past, `past` being the number of keys that came before the first query. */
+/** Causal mask: query i attends to keys 0 ... i + past, `past` being the number of keys before the first query. */
 function causal(scores: Value, pastKey: Value | null): Value {
   const ones = op.Expand(scalar('int64', 1), op.Shape(scores, { start: -2 }))
   const visible = op.Trilu(ones, pastKey && op.Squeeze(axis(pastKey, 2), [0]), { upper: 0 })
   return op.Cast(visible, { to: dtypes.bool.onnx })
 }
 
-/** Of each row of the batch only the first `lengths` keys count; the last query stands at the last of them. */
+/** Mask of the first `lengths` keys of each batch row; if causal, the last query is aligned with the last of them. */
 function withinLengths(scores: Value, lengths: Value, isCausal: boolean): Value {
   const range = (of: number) => op.Range(scalar('int64', 0), op.Squeeze(axis(scores, of), [0]), scalar('int64', 1))
   const counts = op.Unsqueeze(lengths, [1, 2, 3])
@@ -58,7 +58,7 @@ interface Attended {
   readonly lengths: Value | null
 }
 
-/** Where queries may look, or null where that is everywhere. */
+/** Mask of the keys each query may attend to; null if all. */
 function visibility(scores: Value, { mask, past, lengths }: Attended, isCausal: boolean): Value | null {
   const conditions = [
     mask?.dtype === 'bool' ? mask : null,
@@ -68,8 +68,8 @@ function visibility(scores: Value, { mask, past, lengths }: Attended, isCausal: 
 }
 
 /**
- * The order of cap and mask, and the mask's offset after past keys, are those of onnxruntime 1.30, which takes them from
- * operator set 24; `qk_matmul_output_mode` counts along the same way. A query that may look nowhere gets zeros.
+ * The order of cap and mask, and the mask's offset after past keys, are those of onnxruntime 1.30, which follows
+ * operator set 24; `qk_matmul_output_mode` numbers the stages in this order. A fully masked query gets zeros.
  */
 function attended(attention: Attended, attributes: AttentionAttributes): Value[] {
   const { operands, mask, past, lengths } = attention
@@ -100,7 +100,7 @@ interface Rotation {
 
 /**
  * (x1, x2) -> (cos x1 - sin x2, sin x1 + cos x2) for pairs of features: neighbours when `interleaved`, else the two halves.
- * Features from `rotary_embedding_dim` on stay as they are.
+ * Features from `rotary_embedding_dim` on are unchanged.
  */
 function rotated(x: Value, cosCache: Value, sinCache: Value, positionIds: Value | null, attributes: Rotation): Value {
   const { interleaved, num_heads, rotary_embedding_dim: size } = attributes

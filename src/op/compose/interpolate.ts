@@ -8,7 +8,7 @@ import { lengthAlong, scalarLength } from './shape.js'
 
 /**
  * The pixels x[image, :, index_1, index_2, ...] of x [N, C, ...]: `image` and the indices broadcast against each other to
- * the shape of the result, behind which the channels come. Whole pixels are gathered from rows of channels, which
+ * the shape of the result, followed by the channels. Whole pixels are gathered from rows of channels, which
  * onnxruntime copies several times faster than elements.
  */
 export function pixelsAt(x: Value, image: Value, indices: readonly Value[]): Value {
@@ -21,14 +21,14 @@ export function pixelsAt(x: Value, image: Value, indices: readonly Value[]): Val
   return op.Gather(rows, row)
 }
 
-/** The elements along one axis that samples are made of, behind the axes of the samples: [..., taps]. */
+/** The elements along one axis that samples are interpolated from: [...samples, taps]. */
 export interface Taps {
   /** int64, on the axis. */
   readonly index: Value
   readonly weight: Value
 }
 
-/** What stands for elements beyond the ends of an axis of `length` elements (an int64 scalar). */
+/** Rule for elements beyond the ends of an axis of `length` elements (an int64 scalar). */
 export type Edge = (index: Value, length: Value) => { readonly index: Value; readonly inside?: Value }
 
 const onAxis = (index: Value, length: Value): Value => op.Clip(index, 0, op.Sub(length, 1))
@@ -40,7 +40,7 @@ export const nothingOutside: Edge = (index, length) => ({
 
 export const lastElementOutside: Edge = (index, length) => ({ index: onAxis(index, length) })
 
-/** Mirrored at the middle of the first and the last element. */
+/** Mirrors at the centers of the first and the last element. */
 export const mirroredAtCentres: Edge = (index, length) => {
   const last = op.Sub(length, 1)
   const period = op.Max([op.Mul(last, 2), op.Sub(2, length)])
@@ -48,14 +48,14 @@ export const mirroredAtCentres: Edge = (index, length) => {
   return { index: op.Min([folded, op.Sub(period, folded)]) }
 }
 
-/** Mirrored at the outer border of the first and the last element. */
+/** Mirrors at the outer borders of the first and the last element. */
 export const mirroredAtBorders: Edge = (index, length) => {
   const period = op.Mul(length, 2)
   const folded = op.Mod(index, period)
   return { index: op.Min([folded, op.Sub(op.Sub(period, 1), folded)]) }
 }
 
-/** What a sample at the place `at` of an axis (fractional, in elements) is made of. */
+/** The taps of samples at fractional positions `at` along an axis, in elements. */
 export function tapsAt(at: Value, length: Value, mode: 'nearest' | 'linear' | 'cubic', edge: Edge): Taps {
   const below = mode === 'nearest' ? op.Round(at) : op.Floor(at)
   const t = op.Sub(at, below)
@@ -76,7 +76,7 @@ export function tapsAt(at: Value, length: Value, mode: 'nearest' | 'linear' | 'c
 interface Samples {
   readonly image: Value
   readonly taps: readonly Taps[]
-  /** How many axes the samples have. */
+  /** Number of axes of the samples. */
   readonly rank: number
 }
 

@@ -3,7 +3,7 @@ import type { Value } from '../../ir/value.js'
 import { op } from '../op.js'
 import type { WindowAxis } from '../window.js'
 
-/** Padding of SAME_UPPER or SAME_LOWER, int64 [axes]: max(0, (ceil(length / stride) - 1) stride + extent - length), in two parts. */
+/** Padding of SAME_UPPER or SAME_LOWER, int64 [axes]: max(0, (ceil(length / stride) - 1) stride + extent - length), split in two. */
 export function samePads(
   x: Value,
   kernel: Value,

@@ -12,7 +12,7 @@ interface Blocks {
   readonly block_size: number
 }
 
-/** Scales or zero points as they stand against `x`: one for all elements, one for each index of `axis`, or one for each block along it. */
+/** Scales or zero points, broadcast to `x`: one for all elements, one per index of `axis`, or one per block along it. */
 function spread(s: Value, x: Value, { axis, block_size }: Blocks): Value {
   if (block_size > 0) return blocks(s, x, axis, block_size)
   if (s.shape?.length === 0 || (s.shape?.length === 1 && s.shape[0] === 1)) return op.Reshape(s, int64s([]))
@@ -26,7 +26,7 @@ function spread(s: Value, x: Value, { axis, block_size }: Blocks): Value {
       )
 }
 
-/** Each element `size` times along `axis`, as far as `x` reaches. */
+/** Repeats each element `size` times along `axis`, up to the length of `x`. */
 export function blocks(s: Value, x: Value, axis: number, size: number): Value {
   const rank = s.shape?.length
   if (rank === undefined) throw new OnnxIreError('not-differentiable', 'a scale has an unknown number of axes')
@@ -40,7 +40,7 @@ export function blocks(s: Value, x: Value, axis: number, size: number): Value {
   return op.Slice(whole, [0], op.Shape(x, { start: at, end: at + 1 }), [at])
 }
 
-/** The numbers that an integer type holds. */
+/** Range of an integer type. */
 function range(dtype: DType): readonly [low: number, high: number] {
   const { bits } = dtypes[dtype]
   return dtype.startsWith('u') ? [0, 2 ** bits - 1] : [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1]

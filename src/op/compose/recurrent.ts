@@ -51,7 +51,7 @@ function activationsOf(given: Given, defaults: readonly string[], directions: nu
   return names.map((name, index) => {
     const key = name.toLowerCase()
     const form = Object.hasOwn(forms, key) ? forms[key] : undefined
-    if (!form) throw new OnnxIreError('invalid-model', `'${name}' is no activation of a recurrent operator`)
+    if (!form) throw new OnnxIreError('invalid-model', `'${name}' is not an activation of recurrent operators`)
     const alpha = form.alpha === undefined ? 0 : (alphas.shift() ?? form.alpha)
     const beta = form.beta === undefined ? 0 : (betas.shift() ?? form.beta)
     const clip = index % defaults.length < 2 ? given.clip : undefined
@@ -67,13 +67,13 @@ interface Weights {
   readonly p: Value | null
 }
 
-/** From what the input contributes to the gates (as `cuts` divides it) and the states to the next states, h first. */
+/** Computes the next states, h first, from the input's part of the gates (split by `cuts`) and the states. */
 type Step = (z: readonly Value[], states: readonly Value[]) => readonly Value[]
 
 interface Cell {
   /** Added to the input's part of the gates. */
   readonly bias: Value | null
-  /** Gates in each part of z: one after the other in the same product, or apart. */
+  /** Number of gates in each part of z. */
   readonly cuts: readonly number[]
   readonly step: Step
 }
@@ -147,7 +147,7 @@ function peepingStep(r: Value, p: Value, f: Activation, g: Activation, k: Activa
   }
 }
 
-/** The operands that RNN, GRU and LSTM have in common. */
+/** The common operands of RNN, GRU and LSTM. */
 interface Operands {
   readonly x: Value
   readonly w: Value
@@ -160,7 +160,7 @@ interface Operands {
 }
 
 /**
- * RNN, GRU or LSTM as a Scan over time: the input's part of all gates in one product, then the rounds. Gives
+ * RNN, GRU or LSTM as a Scan over time: one product for the input's part of all gates, then the steps. Returns
  * y [T, D, N, H] and the last states [D, N, H], or with layout 1 [N, T, D, H] and [N, D, H].
  */
 function layer(
@@ -212,7 +212,7 @@ const zeroState = (x: Value, r: Value): Value =>
     op.Concat([op.Shape(x, { start: 1, end: 2 }), op.Shape(r, { start: 1, end: 2 })], { axis: 0 }),
   )
 
-/** What the input contributes to the gates at all times, x W^T + bias, [T, N, gates*H], cut as the cell takes it. */
+/** The input's part of the gates at all times, x W^T + bias, [T, N, gates*H], split as the cell requires. */
 function gates(x: Value, w: Value, { bias, cuts }: Cell): readonly Value[] {
   const product = op.MatMul(x, op.Transpose(w, { perm: [1, 0] }))
   const z = bias ? op.Add(product, bias) : product
@@ -229,7 +229,7 @@ interface Course {
   readonly last: readonly Value[]
 }
 
-/** The rounds of one direction. A sequence shorter than the others keeps its states after its end, and gives zeros. */
+/** The steps of one direction. After the end of a shorter sequence, its states remain and its outputs are 0. */
 function overTime(
   z: readonly Value[],
   first: readonly Value[],
@@ -261,7 +261,7 @@ function overTime(
 
 const INT64 = 7
 
-/** [T, N, 1]: whether a sequence has not ended. */
+/** Whether a sequence has not ended: [T, N, 1]. */
 function running(z: Value, lens: Value): Value {
   const time = op.Range(scalar('int64', 0), op.Squeeze(op.Shape(z, { start: 0, end: 1 }), [0]), scalar('int64', 1))
   return op.Less(op.Unsqueeze(time, [1, 2]), op.Unsqueeze(lens, [0, 2]))

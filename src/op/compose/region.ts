@@ -11,7 +11,7 @@ import { countingAlong, scalarLength } from './shape.js'
 const toInt = (x: Value): Value => op.Cast(x, { to: dtypes.int64.onnx })
 /** One column of the regions, [count]. */
 const column = (rois: Value, index: number): Value => op.Gather(rois, scalar('int64', index), { axis: 1 })
-/** [count, ...] with axes of length 1 behind. */
+/** [count, ...] with trailing axes of length 1. */
 const behind = (x: Value, count: number): Value =>
   op.Unsqueeze(
     x,
@@ -23,7 +23,7 @@ const counting = (length: number, like: Value, axis: number, rank: number): Valu
 /** [count, bins, ..., C] of one axis of bins each -> [count, C, bins, bins] */
 const channelsSecond = (y: Value): Value => op.Transpose(y, { perm: [0, 3, 1, 2] })
 
-/** The largest element of `x` (int64) and `least`: there may be no regions. */
+/** The maximum of `x` (int64) and `least`: there may be no regions. */
 const largestOf = (x: Value, least: number): Value =>
   op.ReduceMax(op.Concat([op.Reshape(x, [-1]), int64s([least])], { axis: 0 }), null, { keepdims: 0 })
 

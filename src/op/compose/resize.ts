@@ -11,7 +11,7 @@ export interface ResizedAxis {
   readonly scale: Value
   readonly inputLength: Value
   readonly outputLength: Value
-  /** What tf_crop_and_resize crops to, in parts of the way from the first element to the last. */
+  /** The region of tf_crop_and_resize, as fractions of the distance from the first element to the last. */
   readonly region?: { readonly start: Value; readonly end: Value }
 }
 
@@ -22,7 +22,7 @@ const narrow = (x: Value) => op.Cast(x, { to: dtypes.float32.onnx })
 /** 0, 1, ... n - 1 as float32. */
 export const counting = (n: Value): Value => op.Range(float(0), n, float(1))
 
-/** Where the elements of the output lie on the input axis: float32 [output length]. `tf_half_pixel_for_nn` is that of operator set 11. */
+/** Coordinates of the output elements on the input axis: float32 [output length]. `tf_half_pixel_for_nn` is a mode of operator set 11. */
 export function coordinatesOf(mode: string, { scale, inputLength, outputLength, region }: ResizedAxis): Value {
   const at = counting(outputLength)
   const lastInput = op.Sub(inputLength, 1)
@@ -38,15 +38,15 @@ export function coordinatesOf(mode: string, { scale, inputLength, outputLength, 
     case 'asymmetric':
       return op.Div(at, scale)
     case 'align_corners':
-      // A single element lies at 0: its own index is 0.
+      // A single element is at 0, because its index is 0.
       return op.Div(op.Mul(at, lastInput), steps)
     case 'tf_half_pixel_for_nn':
       return middles
     case 'pytorch_half_pixel':
       return op.Where(op.Greater(outputLength, 1), op.Sub(middles, 0.5), float(0))
     case 'half_pixel_symmetric': {
-      // Sampled around the middle of the input where scale * length is not whole. The order of the terms and the doubles are
-      // onnxruntime's: otherwise it rounds otherwise where a coordinate is whole.
+      // Centered on the input if scale * length is not an integer. The order of the terms and the doubles are onnxruntime's, and
+      // decide the rounding of integer coordinates.
       const adjustment = op.Div(outputLength, op.Mul(scale, inputLength))
       const offset = op.Mul(op.Div(inputLength, 2), op.Sub(1, adjustment))
       return narrow(op.Sub(op.Add(wide(offset), op.Div(op.Add(wide(at), 0.5), wide(scale))), 0.5))
@@ -59,9 +59,9 @@ export function coordinatesOf(mode: string, { scale, inputLength, outputLength, 
 /** An axis whose elements may change. */
 export interface ChangedAxis extends ResizedAxis {
   readonly axis: number
-  /** Bool scalar, where it takes running to know: the axis keeps its elements whatever its coordinates. */
+  /** Bool scalar, if only known at run time: the axis keeps its elements for any coordinates. */
   readonly kept?: Value
-  /** Bool scalar, likewise: it keeps those that lie within the region. */
+  /** Bool scalar, if only known at run time: the axis keeps the elements inside the region. */
   readonly keptInRegion?: Value
 }
 
@@ -74,8 +74,8 @@ interface Operands {
 }
 
 /**
- * The axes that change. What onnxruntime copies is no interpolation: the whole tensor where all lengths stay, an axis with
- * scale 1, and with antialias (whose code also runs cubic with channels last) an axis whose length stays.
+ * The axes that are interpolated. onnxruntime copies instead: the whole tensor if no length changes, an axis with scale 1, and
+ * with antialias (which also runs cubic with channels last) an axis whose length does not change.
  */
 export function changedAxes(
   { x, y, roi, scales, sizes }: Operands,
@@ -132,7 +132,7 @@ export function changedAxes(
 const lengthAt = (x: Value, axis: number): Value =>
   op.Cast(op.Reshape(op.Shape(x, { start: axis, end: axis + 1 }), int64s([])), { to: dtypes.float32.onnx })
 
-/** Whether the length of an axis is the same before and after; undefined where only running tells. */
+/** Whether the length of an axis does not change; undefined if unknown before running. */
 function lengthStays(x: Value, y: Value, axis: number, scale: number | undefined): boolean | undefined {
   const [before, after] = [x.shape![axis]!, y.shape?.[axis]]
   if (before === after || scale === 1) return true
@@ -149,7 +149,7 @@ const unscaledAt = (
   stays: readonly (boolean | undefined)[],
 ): boolean | undefined => (known ? known[i] === 1 : stays[i])
 
-/** Whether no coordinate of a region can lie beyond an end, rounding included. */
+/** Whether all coordinates of a region are on the axis, rounding included. */
 function within(roi: Value | null, count: number): boolean {
   const bounds = given(roi)
   if (!bounds) return true
@@ -180,7 +180,7 @@ function sizeFactors(
   return ratios.map(() => one)
 }
 
-/** One element of the input that every element of the output is made of. float32 [output length] each; the index lies on the axis. */
+/** An input element of the interpolation of every output element: index on the axis and weight, float32 [output length]. */
 interface Tap {
   readonly index: Value
   /** Absent: 1. */
@@ -188,7 +188,7 @@ interface Tap {
 }
 type WeightedTap = Required<Tap>
 
-/** What elements at `coordinates` of an axis of `length` elements are interpolated from. */
+/** The taps of elements at `coordinates` of an axis of `length` elements. */
 export function tapsOf(coordinates: Value, length: Value, attributes: ResizeAttributes): readonly Tap[] {
   const last = op.Sub(length, 1)
   const onAxis = (index: Value) => op.Clip(index, float(0), last)
@@ -216,7 +216,7 @@ export function tapsOf(coordinates: Value, length: Value, attributes: ResizeAttr
 export const nearestIndex = (coordinates: Value, length: Value, mode: string): Value =>
   op.Clip(rounded(coordinates, mode), float(0), op.Sub(length, 1))
 
-/** As near a half as this onnxruntime takes a coordinate to be halfway between two elements. */
+/** Distance from a half within which onnxruntime considers a coordinate halfway between two elements. */
 const HALF_WAY = 1e-6
 
 function rounded(x: Value, mode: string): Value {
@@ -244,7 +244,7 @@ export function cubicWeights(t: Value, a: number): readonly Value[] {
 const polynomial = (x: Value, [highest, next, ...rest]: readonly [number, number, ...number[]]): Value =>
   rest.reduce((sum, coefficient) => op.Add(op.Mul(sum, x), coefficient), op.Add(op.Mul(x, highest), next))
 
-/** Neighbours beyond the ends count for nothing; the others share their weight. */
+/** Sets the weights of neighbors outside the axis to 0 and normalizes the others. */
 function withoutOutside(taps: readonly WeightedTap[], last: Value): readonly WeightedTap[] {
   const inside = taps.map(({ index, weight }) => {
     const on = op.And(op.GreaterOrEqual(index, 0), op.LessOrEqual(index, last))

@@ -27,18 +27,18 @@ function known<T>(operator: string, what: string, value: T | undefined): T {
   )
 }
 
-/** Places from -1 to 1 as elements of an axis; with `align_corners` -1 is the middle of the first one, else its border. */
+/** Converts coordinates from [-1, 1] to elements of an axis; -1 is the center of the first element with `align_corners`, else its border. */
 function denormalized(place: Value, length: Value, alignCorners: boolean): Value {
   const n = op.CastLike(length, place)
   const forward = op.Add(place, 1)
   return alignCorners ? op.Mul(op.Div(forward, 2), op.Sub(n, 1)) : op.Div(op.Sub(op.Mul(forward, n), 1), 2)
 }
 
-/** The middles of the elements of an axis as places from -1 to 1, in the type of `like`. */
+/** The centers of the elements of an axis as coordinates in [-1, 1], in the type of `like`. */
 function normalizedMiddles(length: Value, alignCorners: boolean, like: Value): Value {
   const [i, n] = [op.CastLike(op.Range(0, length, 1), like), op.CastLike(length, like)]
   if (!alignCorners) return op.Sub(op.Div(op.Add(op.Mul(i, 2), 1), n), 1)
-  // Counted from the end, where onnxruntime has the only element of an axis.
+  // Counted from the end: onnxruntime puts the only element of an axis there.
   const last = op.Sub(n, 1)
   return op.Sub(1, op.Div(op.Mul(op.Sub(last, i), 2), op.Max([last, 1])))
 }
@@ -58,7 +58,7 @@ interface DeformedWindows {
   readonly kernel: readonly number[]
 }
 
-/** How far the taps of a window lie from its start along one axis: [taps, 1, ...], as many ones as there are axes. */
+/** Offsets of the taps of a window from its start along one axis: [taps, 1, ...] with one 1 per axis. */
 function tapOffsets({ window, kernel }: DeformedWindows, axis: number, like: Value): Value {
   const taps = kernel.reduce((a, b) => a * b, 1)
   const inner = kernel.slice(axis + 1).reduce((a, b) => a * b, 1)
@@ -70,13 +70,13 @@ function tapOffsets({ window, kernel }: DeformedWindows, axis: number, like: Val
   return constant(tensorFrom(like.dtype, [taps, ...kernel.map(() => 1)], offsets))
 }
 
-/** What the windows see at their deformed places, as columns: [N, C * taps, windows]. */
+/** The samples of all deformed windows as columns: [N, C * taps, windows]. */
 function deformedColumns(x: Value, offset: Value, mask: Value | null, groups: number, windows: DeformedWindows): Value {
   const { window, kernel } = windows
   const rank = kernel.length
   const taps = kernel.reduce((a, b) => a * b, 1)
   const space = op.Shape(offset, { start: 2 })
-  // Each offset group of channels becomes an image of its own.
+  // Each offset group of channels becomes a separate image.
   const channels = op.Div(lengthAlong(x, 1), int64s([groups]))
   const images = groups === 1 ? x : op.Reshape(x, joined([int64s([-1]), channels, op.Shape(x, { start: 2 })]))
   const moves = op.Reshape(offset, joined([int64s([-1, taps, rank]), space]))
@@ -107,7 +107,7 @@ export const samplingExpansions = {
     const rank = known('GridSample', 'the number of axes of its input', x.shape?.length ?? grid.shape?.length) - 2
     const taps = Array.from({ length: rank }, (_, axis) => {
       const length = scalarLength(x, axis + 2)
-      // The first number of a place counts along the last axis.
+      // The first coordinate of a position is along the last axis.
       const place = op.Gather(grid, scalar('int64', rank - 1 - axis), { axis: -1 })
       const at = denormalized(place, length, align_corners === 1)
       return tapsAt(at, length, mode as 'nearest' | 'linear' | 'cubic', edgeOf(padding_mode, align_corners === 1))
@@ -115,7 +115,7 @@ export const samplingExpansions = {
     const image = countingAlong(scalarLength(x, 0), 0, rank + 1)
     return channelsSecond(sampled(x, { image, taps, rank: rank + 1 }), rank + 1)
   },
-  // Every place [x, y, (z,) 1] times theta's transpose.
+  // Every position [x, y, (z,) 1] times theta transposed.
   AffineGrid: ([theta, size], { align_corners }) => {
     const [axes, rows] = [lengthOf(size), theta.shape?.[1]]
     const told = axes !== undefined ? axes - 2 : typeof rows === 'number' ? rows : undefined
@@ -135,7 +135,7 @@ export const samplingExpansions = {
     const grid = op.MatMul(places, op.Transpose(theta, { perm: [0, 2, 1] }))
     return op.Reshape(grid, joined([lengthAlong(theta, 0), space, int64s([rank])]))
   },
-  // A convolution whose taps are sampled where the offsets take them.
+  // A convolution whose taps are sampled at the offsets.
   DeformConv: ([x, w, offset, b, mask], attributes) => {
     const rank = known('DeformConv', 'the number of axes of its weights', w.shape?.length ?? x.shape?.length) - 2
     const unknown = Array.from({ length: rank + 2 }, (_, axis) => `?axis${axis}`)

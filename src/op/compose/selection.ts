@@ -7,7 +7,7 @@ import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
 import { lengthAlong } from './shape.js'
 
-/** The places along `axis` that TensorScatter writes an update to, int64 of the update's shape. */
+/** Indices along `axis` at which TensorScatter writes an update: int64 of the update's shape. */
 export function writtenPlaces(past: Value, update: Value, start: Value | null, axis: number, mode: string): Value {
   const rank = past.shape?.length ?? update.shape?.length
   if (rank === undefined) {

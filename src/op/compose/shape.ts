@@ -3,30 +3,30 @@ import { axisOf, isStatic, unknownDim } from '../../ir/shape.js'
 import { refineShape, type Value } from '../../ir/value.js'
 import { op } from '../op.js'
 
-/** `dy` in the shape of `x`; a length that may be 0 is meant as 0, not as "copy". */
+/** `dy` in the shape of `x`; a dim of 0 means 0, not "copy". */
 export function reshapeLike(dy: Value, x: Value): Value {
   const whole = isStatic(x.shape) && !x.shape.includes(0)
   return op.Reshape(dy, op.Shape(x), whole ? {} : { allowzero: 1 })
 }
 
-/** One element of the shape of `x`, as a 1-D tensor; `axis` may be negative. */
+/** One dim of `x` as an int64 tensor [1]; `axis` may be negative. */
 export function lengthAlong(x: Value, axis: number): Value {
   if (x.shape === undefined) return op.Gather(op.Shape(x), [axis])
   const start = axisOf(axis, x.shape.length)
   return op.Shape(x, { start, end: start + 1 })
 }
 
-/** The length of an axis as an int64 scalar. */
+/** One dim of `x` as an int64 scalar. */
 export const scalarLength = (x: Value, axis: number): Value => op.Reshape(lengthAlong(x, axis), int64s([]))
 
-/** 0, 1, ... n - 1 along `axis` of a tensor of `rank` axes whose other axes have length 1. */
+/** 0, 1 ... n - 1 along `axis` of a tensor with `rank` axes; all other axes have length 1. */
 export const countingAlong = (n: Value, axis: number, rank: number): Value =>
   op.Reshape(
     op.Range(0, n, 1),
     Array.from({ length: rank }, (_, other) => (other === axis ? -1 : 1)),
   )
 
-/** `x`, known to have `rank` axes because only that makes sense where it is used, also where inference lost their number. */
+/** `x` with `rank` axes, which its use requires, if inference lost their number. */
 export function withRank(x: Value, rank: number | undefined): Value {
   if (x.shape || rank === undefined) return x
   const same = op.Identity(x)

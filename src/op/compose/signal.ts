@@ -7,7 +7,7 @@ import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
 import { countingAlong, scalarLength } from './shape.js'
 
-/** An int64 scalar from any integer with one element. */
+/** Converts an integer tensor of one element to an int64 scalar. */
 export const wholeScalar = (x: Value): Value => op.Reshape(op.Cast(x, { to: dtypes.int64.onnx }), int64s([]))
 
 export const signalExpansions = {

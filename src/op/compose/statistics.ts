@@ -3,8 +3,8 @@ import type { Value } from '../../ir/value.js'
 import { op } from '../op.js'
 
 /**
- * The sum or mean of x, of a known number of axes, over axes >= 0 in ascending order. The last ones go first and in a node of
- * their own: onnxruntime's CPU provider takes up to twice as long where one node sums on both sides of an axis that stays.
+ * The sum or mean of x, with a known number of axes, over ascending axes >= 0. Trailing axes are reduced first, in a separate
+ * node: onnxruntime's CPU provider takes up to twice as long if one node reduces axes on both sides of a remaining axis.
  */
 export function reduceOver(
   reduce: typeof op.ReduceSum | typeof op.ReduceMean,
@@ -19,19 +19,19 @@ export function reduceOver(
   return reduce(reduce(x, inside, { keepdims }), outside, { keepdims })
 }
 
-/** How a tensor [N, C, ...] is worked on channel by channel. */
+/** Views of tensors [N, C, ...] for computations per channel. */
 interface Channels {
-  /** `x` or a tensor like it, as [N, C, rest] where the number of axes is unknown, else as it is. */
+  /** A tensor of the shape of `x`, reshaped to [N, C, rest] if the number of axes is unknown. */
   flat(like: Value): Value
   /** The inverse of `flat`. */
   restored(flat: Value): Value
   /** [C] -> [C, 1 ...]: broadcasts against `flat(x)`. */
   column(perChannel: Value): Value
-  /** The axes of `flat(x)` behind the channel. */
+  /** The axes of `flat(x)` after the channel axis. */
   readonly spatial: readonly number[]
   /** Sums a tensor like `flat(x)` over everything but the channel: [C]. */
   perChannel(flat: Value): Value
-  /** Its mean, likewise. */
+  /** Averages a tensor like `flat(x)` over everything but the channel: [C]. */
   meanPerChannel(flat: Value): Value
 }
 
@@ -55,7 +55,7 @@ export function channelsOf(x: Value): Channels {
 
 export const as = (x: Value, like: Value): Value => (x.dtype === like.dtype ? x : op.CastLike(x, like))
 
-/** How many elements of `x` share one element of `statistic`, in the type of `x`. */
+/** Number of elements of `x` per element of `statistic`, in the type of `x`. */
 export function share(x: Value, statistic: Value): Value {
   const count = op.Div(op.Size(x), op.Size(statistic))
   const known = constantNumber(count)

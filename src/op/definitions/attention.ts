@@ -16,7 +16,7 @@ const attributes = {
 
 export type AttentionAttributes = AttributesOf<typeof attributes>
 
-/** [batch, heads, sequence, size] of an operand that may come as [batch, sequence, heads * size]. */
+/** Shape [batch, heads, sequence, size] of an operand of that shape or [batch, sequence, heads * size]. */
 function byHead(x: Shape | undefined, heads: number | undefined): Shape {
   if (!x) return [unknownDim(), heads ?? unknownDim(), unknownDim(), unknownDim()]
   if (x.length === 4) return x
@@ -64,7 +64,7 @@ export const attention = {
   /** softmax(scale q k^T + mask) v for every head; key and value heads are shared by equal groups of query heads. */
   Attention: define({
     inputs: ['q', 'k', 'v', 'attnMask?', 'pastKey?', 'pastValue?', 'nonpadKvSeqlen?'],
-    // onnxruntime wants the present keys and values named whenever there are past ones.
+    // onnxruntime requires the present keys and values as outputs if there are past ones.
     outputs: ['y', 'presentKey', 'presentValue', 'qkMatmulOutput?'],
     attributes,
     since: 23,
@@ -74,7 +74,7 @@ export const attention = {
       size(scores!) * (2 * lengthAt(key!, -1) + 1 + (softcap ? 3 : 0) + (mask ? 1 : 0) + 5 + 2 * lengthAt(value!, -1)),
     infer: ({ inputs: [q, k, v, , pastKey], attributes }) => attentionTypes(q, k, v, pastKey, attributes),
   }),
-  /** Turns pairs of features by angles given as cosines and sines, looked up at `positionIds` where those are given. */
+  /** Rotates pairs of features by angles given as cosines and sines, gathered at `positionIds` if present. */
   RotaryEmbedding: define({
     inputs: ['x', 'cosCache', 'sinCache', 'positionIds?'],
     attributes: { interleaved: int(0), num_heads: int(0), rotary_embedding_dim: int(0) },

@@ -3,9 +3,9 @@ import type { Body, TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { body, define, int, ints } from '../define.js'
 
-/** What two tensors that may stand for each other have in common. */
+/** The common type of two alternatives: unequal dims become unknown. Throws `invalid-model` for different element types. */
 function common(a: TensorType, b: TensorType, place: string): TensorType {
-  if (a.dtype !== b.dtype) throw new OnnxIreError('invalid-model', `${place} is ${a.dtype} here and ${b.dtype} there`)
+  if (a.dtype !== b.dtype) throw new OnnxIreError('invalid-model', `${place} has two types, ${a.dtype} and ${b.dtype}`)
   if (!a.shape || a.shape.length !== b.shape?.length) return { dtype: a.dtype, shape: undefined }
   return { dtype: a.dtype, shape: a.shape.map((dim, axis) => (dim === b.shape![axis] ? dim : unknownDim())) }
 }
@@ -20,7 +20,7 @@ function branchTypes(thenBranch: Body, elseBranch: Body): TensorType[] {
   return thenBranch.outputs.map((value, index) => common(value, elseBranch.outputs[index]!, `output ${index}`))
 }
 
-/** A state after any number of rounds, none included: what its first value and the body's result have in common. */
+/** Types of states after any number of iterations, including 0: the common type of initial value and body result. */
 function stateTypes(initial: readonly Value[], results: readonly Value[]): TensorType[] {
   if (results.length < initial.length) {
     throw new OnnxIreError('invalid-model', `the body gives ${results.length} results for ${initial.length} states`)
@@ -50,7 +50,7 @@ export const control = {
     flops: undefined,
     infer: ({ attributes: { then_branch, else_branch } }) => branchTypes(then_branch, else_branch),
   }),
-  /** The body maps (round, condition, ...states) to (condition, ...states, ...slices); slices are stacked along a new first axis. */
+  /** The body maps (iteration, condition, ...states) to (condition, ...states, ...slices); slices are stacked along a new first axis. */
   Loop: define({
     inputs: ['m?', 'cond?', '...initial'],
     outputs: ['...final'],
@@ -60,11 +60,11 @@ export const control = {
     flops: undefined,
     infer: ({ inputs: [, , ...initial], attributes: { body } }) => {
       const results = body.outputs.slice(1)
-      // The condition may end it before the bound does.
-      const rounds = unknownDim()
+      // The condition may end the loop before the trip count.
+      const iterations = unknownDim()
       return [
         ...stateTypes(initial, results),
-        ...results.slice(initial.length).map((slice) => stacked(slice, 0, rounds)),
+        ...results.slice(initial.length).map((slice) => stacked(slice, 0, iterations)),
       ]
     },
   }),

@@ -284,7 +284,7 @@ export const elementwise = {
 const cast = (x: Value, to: DType) =>
   x.dtype === 'string' || to === 'string' ? undefined : elementwiseContents([x], to, castElements(x.dtype, to))
 
-const truth = zero('truth values')
+const truth = zero('booleans')
 type Test = (a: Dim, b: Dim) => Dim
 
 const predicate = (since: number, test: Test) =>
@@ -305,7 +305,7 @@ const predicate = (since: number, test: Test) =>
 
 const comparison = (test: (a: number, b: number) => boolean) => onNumbers((a, b) => Number(test(a, b)))
 
-/** Symbols that stand for lengths are never negative; one that is a difference, or unknown, may be. */
+/** Whether a symbol is a dim, which is not negative; differences and unknowns may be. */
 const isLength = (dim: Dim): boolean => typeof dim === 'string' && !/[-?]/.test(dim)
 
 function equal(a: Dim, b: Dim): Dim {
@@ -315,7 +315,7 @@ function equal(a: Dim, b: Dim): Dim {
   return typeof number === 'number' && number < 0 && isLength(symbol) ? 0 : unknownDim()
 }
 
-/** Comparisons and logic: everything that answers in truth values. */
+/** Comparisons and logic: operators with boolean results. */
 export const logical = {
   Equal: predicate(11, equal),
   Greater: predicate(

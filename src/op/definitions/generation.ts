@@ -16,7 +16,7 @@ function filled(shape: readonly number[], dtype: number): TensorType {
   return { dtype: carriedType(dtype), shape }
 }
 
-/** Random tensors and other patterns, and Dropout, which multiplies by one. */
+/** Random tensors, EyeLike, and Dropout. */
 export const generation = {
   Dropout: define({
     inputs: ['x', 'ratio?', 'training_mode?'],
@@ -83,7 +83,7 @@ export const generation = {
     inputs: ['x'],
     attributes: { dtype: elementType.optional, seed: float.optional },
     since: 15,
-    gradient: zero('a random draw'),
+    gradient: zero('a random sample'),
     random: true,
     flops: perOutput(1),
     infer: ({ inputs: [x], attributes: { dtype } }) => like(x, dtype),
@@ -92,7 +92,7 @@ export const generation = {
     inputs: ['x'],
     attributes: { dtype: elementType(6), sample_size: int(1), seed: float.optional },
     since: 7,
-    gradient: zero('a random draw'),
+    gradient: zero('a random sample'),
     random: true,
     flops: perInput(1),
     infer: ({ inputs: [x], attributes: { dtype, sample_size } }) => ({

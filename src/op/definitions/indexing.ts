@@ -42,7 +42,7 @@ function checkRanks(x: Value, indices: Value, axis: number): void {
   }
 }
 
-/** How scattered elements may meet what is there. */
+/** How updates combine with existing elements. */
 const reductions = ['none', 'add', 'mul', 'max', 'min']
 function checkReduction(reduction: string): void {
   if (!reductions.includes(reduction))
@@ -127,7 +127,7 @@ export const indexing = {
       const [step] = knownNumbers(delta) ?? []
       if (typeof length !== 'number' || length > CONTENTS_LIMIT || from === undefined || step === undefined)
         return undefined
-      // onnxruntime adds step to step, which rounds where steps are fractions.
+      // onnxruntime accumulates the steps, which rounds if they are fractions.
       if (isFloat(start.dtype) && !(Number.isInteger(from) && Number.isInteger(step))) return undefined
       return Array.from({ length }, (_, index) => from + index * step)
     },
@@ -169,7 +169,7 @@ function gatheredNd(x: Value, indices: Value, batchDims: number): Shape | undefi
   return [...indices.shape.slice(0, -1), ...x.shape.slice(batchDims + depth)]
 }
 
-/** Elements at positions of several axes at once, and those that values decide on. */
+/** Operators that index several axes at once, and operators whose indices depend on values. */
 export const selection = {
   GatherND: define({
     inputs: ['x', 'indices'],

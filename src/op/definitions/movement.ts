@@ -18,7 +18,7 @@ import { checkIntegers, knownNumbers, lengthOf, limitContents, selectContents } 
 import { define, int, ints, string, zero } from '../define.js'
 import { noFlops } from '../flops.js'
 
-/** More axes than any runtime handles: a rank taken from untrusted data is not followed beyond it. */
+/** Maximal rank: a bound for numbers from untrusted files. */
 const RANK_LIMIT = 1024
 
 /** A shape given as a tensor: its elements where known, else as many unknown lengths as it has elements. */
@@ -29,7 +29,7 @@ export function shapeFrom(shape: Value): Shape | undefined {
   return rank !== undefined && rank <= RANK_LIMIT ? Array.from({ length: rank }, unknownDim) : undefined
 }
 
-/** Throws where a length is a number but not a whole one from 0 up. */
+/** Throws `invalid-shape` if a known dim is not an integer >= 0. */
 export function checkLengths<S extends Shape | undefined>(shape: S): S {
   if (shape?.some((dim) => typeof dim === 'number' && !(Number.isInteger(dim) && dim >= 0))) {
     throw new OnnxIreError('invalid-shape', `${formatShape(shape)} has a negative or broken length`)
@@ -37,7 +37,7 @@ export function checkLengths<S extends Shape | undefined>(shape: S): S {
   return shape
 }
 
-/** Reshape's target with its 0 (copy) and -1 (whatever is left) resolved as far as possible. */
+/** Reshape's target with 0 (copy) and -1 (remaining elements) resolved as far as possible. */
 export function reshaped(from: Shape | undefined, target: Shape | undefined, allowzero: boolean): Shape | undefined {
   if (!target) return undefined
   const copied = target.map(
@@ -60,7 +60,7 @@ function copiedDim(from: Shape, axis: number): Dim {
   return dim
 }
 
-/** product(from) / product(rest), an expression where symbols leave it open; undefined when it is no whole number. */
+/** product(from) / product(rest), an expression for symbolic dims; undefined if it is not an integer. */
 function quotient(from: Shape, rest: Shape): Dim | undefined {
   const [over, under] = [productOf(from), productOf(rest)]
   if (under === 0) return unknownDim()
@@ -68,7 +68,7 @@ function quotient(from: Shape, rest: Shape): Dim | undefined {
   return exact ?? (typeof over === 'number' && typeof under === 'number' ? undefined : divDims(over, under))
 }
 
-/** The axes of Squeeze and Unsqueeze, made positive; undefined when known only at run time. Throws on repeated ones. */
+/** The axes of Squeeze or Unsqueeze as indices >= 0; undefined if unknown before running. Throws on repeated axes. */
 function distinctAxes(axes: Value, rank: number): readonly number[] | undefined {
   checkIntegers(axes)
   const known = knownNumbers(axes)?.map((axis) => axisOf(axis, rank))

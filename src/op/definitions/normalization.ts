@@ -62,7 +62,7 @@ export const normalization = {
   /** With training_mode = 1: statistics of the batch (variance over n, not n - 1), and both running statistics as outputs. */
   BatchNormalization: define({
     inputs: ['x', 'scale', 'bias', 'mean', 'var'],
-    // In training mode all three are there; else y alone.
+    // Three outputs in training mode, else y alone.
     outputs: ['y', 'runningMean', 'runningVar'],
     attributes: { epsilon: float(1e-5), momentum: float(0.9), training_mode: int(0) },
     since: 14,

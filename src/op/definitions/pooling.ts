@@ -140,7 +140,7 @@ function unpooled(x: Shape | undefined, attributes: UnpoolAttributes): Shape | u
   return checkLengths([x[0]!, x[1]!, ...lengths])
 }
 
-/** Operators that put windows back where they came from. */
+/** Inverses of window extraction: Col2Im and MaxUnpool. */
 export const folding = {
   Col2Im: define({
     inputs: ['x', 'image_shape', 'block_shape'],

@@ -9,7 +9,7 @@ import { convolution } from './convolution.js'
 import { matMulShape } from './linalg.js'
 
 const gradient = missing(
-  'it computes with integers, which gradients do not move; fine-tune the float model this one was quantized from, and quantize that again',
+  'it computes with integers, which have no gradient; fine-tune the float model and quantize it again',
 )
 
 const convolutionAttributes = { ...windowAttributes, group: int(1), kernel_shape: ints.optional }
@@ -146,7 +146,7 @@ function gatheredShape(data: Value, indices: Value, gatherAxis: number, bits: nu
   return [...whole.slice(0, at), ...indices.shape, ...whole.slice(at + 1)]
 }
 
-/** Operators of onnxruntime over weights of few bits, quantized in blocks: they stay as they are, or models would grow. */
+/** Operators of onnxruntime on block-quantized weights. They are kept, because expanded models would be several times as large. */
 export const blockQuantization = {
   /**
    * The product with a weight [N, K] of which each row is stored in blocks of `block_size` elements:
@@ -173,7 +173,7 @@ export const blockQuantization = {
       return { dtype: a.dtype, shape: productShape(a, K, N) }
     },
   }),
-  /** Rows of such a table. */
+  /** Gathers rows of a table that is quantized in blocks. */
   GatherBlockQuantized: define({
     inputs: ['data', 'indices', 'scales', 'zeroPoints?'],
     attributes: { bits: int(4), block_size: int(128), gather_axis: int(0), quantize_axis: int(1) },

@@ -35,10 +35,10 @@ const choices = {
 
 type Resize = Call<readonly ['x', 'roi?', 'scales?', 'sizes?'], typeof attributes>
 
-/** An empty tensor stands for one left out, as operator sets before 13 wrote it. */
+/** The operand, or null for an empty tensor, which means absent in operator sets before 13. */
 export const given = (value: Value | null): Value | null => (value !== null && lengthOf(value) === 0 ? null : value)
 
-/** The factors or the lengths asked for; one of the two is null. Throws when both or none are given. */
+/** The requested factors or lengths; the other is null. Throws `invalid-model` if both or neither are present. */
 export function resizedBy(
   scales: Value | null,
   sizes: Value | null,
@@ -49,7 +49,7 @@ export function resizedBy(
   throw new OnnxIreError('invalid-model', 'needs either scales or sizes')
 }
 
-/** The axes that `scales` or `sizes` speak of, in their order. Throws on ones that are not there or repeat themselves. */
+/** The resized axes, in the order of `scales` or `sizes`. Throws `invalid-shape` for invalid or repeated axes. */
 export function resizedAxes(rank: number, axes: readonly number[] | undefined): readonly number[] {
   const named = axes?.map((axis) => axisOf(axis, rank)) ?? Array.from({ length: rank }, (_, axis) => axis)
   if (new Set(named).size < named.length)
@@ -96,7 +96,7 @@ function scaled(lengths: readonly Dim[], scales: readonly number[] | undefined):
   })
 }
 
-/** `sizes`, or what one scale for all axes makes of the lengths: the largest that fits into them, or the smallest that covers them. */
+/** `sizes`, or the lengths by one scale for all axes: the largest that fits into `sizes`, or the smallest that covers them. */
 function sized(lengths: readonly Dim[], sizes: readonly Dim[] | undefined, policy: string): readonly Dim[] {
   if (!sizes) return lengths.map(unknownDim)
   if (sizes.some((size) => typeof size === 'number' && size < 0))

@@ -21,7 +21,7 @@ function gridSampled(x: Shape | undefined, grid: Shape | undefined): Shape | und
   if (x.length < 3 || grid.length !== x.length || (typeof points === 'number' && points !== x.length - 2)) {
     throw new OnnxIreError(
       'invalid-shape',
-      `a grid ${formatShape(grid)} does not hold places in data ${formatShape(x)}: needs [N, ..., ${x.length - 2}]`,
+      `a grid ${formatShape(grid)} does not hold positions in data ${formatShape(x)}: needs [N, ..., ${x.length - 2}]`,
     )
   }
   return [agreed(x[0]!, grid[0]!), x[1]!, ...grid.slice(1, -1)]
@@ -46,7 +46,7 @@ function affineGridShape(theta: Shape | undefined, size: Value): Shape | undefin
   return [theta ? agreed(theta[0]!, n) : n, ...spatial, d]
 }
 
-/** What theta alone tells of the grid's shape. */
+/** The grid's shape as far as theta determines it. */
 const gridOf = (theta: Shape | undefined): Shape | undefined => {
   const [n, d] = theta ?? []
   return n !== undefined && typeof d === 'number' && d <= 3

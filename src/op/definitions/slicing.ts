@@ -17,7 +17,7 @@ import { define, int, ints, string } from '../define.js'
 import { noFlops } from '../flops.js'
 import { checkLengths } from './movement.js'
 
-/** Bounds beyond this are exporters' ways to write "to the end". */
+/** Bounds from this number on mean "to the end". */
 const END = 2 ** 31 - 1
 
 /** Operands of Slice; axes left out are the first ones, steps left out are 1. */
@@ -30,7 +30,7 @@ export interface SliceOfAxis {
   readonly step: number | undefined
 }
 
-/** What Slice takes of each axis it names, in its order; undefined when the axes are known only at run time. */
+/** The slice of each axis, in the order of `axes`; undefined if the axes are unknown before running. */
 export function slicesOf([x, starts, ends, axes, steps]: SliceInputs): ReadonlyMap<number, SliceOfAxis> | undefined {
   checkIntegers(starts, ends, axes, steps)
   const count = lengthOf(starts) ?? lengthOf(ends)
@@ -49,15 +49,15 @@ export function slicesOf([x, starts, ends, axes, steps]: SliceInputs): ReadonlyM
   )
 }
 
-/** Of a constant rounded: -(2^63 - 1) is another way to write "to the end". */
+/** Bounds; those of a constant are rounded to doubles, because -(2^63 - 1) also means "to the end". */
 function bounds(value: Value): readonly Dim[] | undefined {
   const tensor = constantTensor(value)
   return tensor ? numbersOf(tensor) : value.contents
 }
 
 /**
- * How many elements a slice has. Bounds relative to a symbolic length are taken to lie inside the axis where that is what
- * programs mean (`x[:, :-1]` of N is N-1, `table[:S]` is S), and a bound that may well lie outside (`x[:, :512]` of N) is `min(N,512)`.
+ * Number of elements of a slice. Bounds relative to a symbolic length are assumed to be inside the axis if that is the usual
+ * meaning (`x[:, :-1]` of N is N-1, `table[:S]` is S). A bound that may be outside (`x[:, :512]` of N) gives `min(N,512)`.
  */
 function sliceLength(length: Dim, { start, end, step }: SliceOfAxis): Dim {
   if (start === undefined || end === undefined || step === undefined) return unknownDim()
@@ -92,7 +92,7 @@ function span(length: Dim, start: Dim, end: Dim): Dim {
 
 const within = (length: Dim, bound: Dim): Dim =>
   typeof bound === 'number' && bound < 0 ? addDims(length, bound) : bound
-/** An axis without elements is no reason to call `x[:, :1]` anything but one element long. */
+/** min(length, limit); 1 for `x[:, :1]`, assuming that the axis is not empty. */
 const least = (length: Dim, limit: number): Dim =>
   limit <= 1 ? limit : typeof length === 'number' ? Math.min(length, limit) : `min(${length},${limit})`
 
@@ -118,7 +118,7 @@ function slicedContents(inputs: SliceInputs): readonly Dim[] | undefined {
   return selectContents(x, sliced(inputs), (c) => lines.map(({ first, step }, axis) => first + c[axis]! * step))
 }
 
-/** More outputs than a node has: a number taken from untrusted data is not followed beyond it. */
+/** Maximal number of outputs: a bound for numbers from untrusted files. */
 const PARTS_LIMIT = 2 ** 16
 
 function joined(values: readonly Value[], axis: number): Shape | undefined {
@@ -135,14 +135,14 @@ function joined(values: readonly Value[], axis: number): Shape | undefined {
   })
 }
 
-/** Two lengths that must be equal: the better known one. */
+/** The known one of two dims that must be equal. Throws `invalid-shape` if they differ. */
 export function agreed(a: Dim, b: Dim): Dim {
   if (typeof a === 'number' && typeof b === 'number' && a !== b)
     throw new OnnxIreError('invalid-shape', `lengths ${a} and ${b} differ`)
   return typeof a === 'number' ? a : typeof b === 'number' ? b : a
 }
 
-/** Elements of tensors joined along their first axis; those of an operand of which only the shape is known are unknown. */
+/** Known elements of tensors concatenated along their first axis. */
 function joinedContents(values: readonly Value[], axis: number): readonly Dim[] | undefined {
   if (
     values.every(({ contents }) => !contents) ||
@@ -156,7 +156,7 @@ function joinedContents(values: readonly Value[], axis: number): readonly Dim[] 
   return parts.every((part) => part !== undefined) ? limitContents(parts.flat()) : undefined
 }
 
-/** The lengths Split cuts an axis into, `count` of them; undefined when even their number is unknown. */
+/** Lengths of the parts of Split; undefined if their number is unknown. */
 function splitSizes(
   length: Dim,
   sizes: Value | null,
@@ -184,12 +184,12 @@ function splitSizes(
   })
 }
 
-/** Of a symbolic length all but the last part are ceil(length / count); whether the last is shorter only its value tells. */
+/** Length of the last part: all other parts are ceil(length / count), the last may be shorter. */
 const lastPart = (length: Dim, part: Dim, count: number): Dim => `last(${length},${part},${count})`
 
 const modes = ['constant', 'reflect', 'edge', 'wrap']
 
-/** Pads of each axis, `[before, after]`: numbers or symbols; undefined when known only at run time. */
+/** Padding of each axis, `[before, after]`; undefined if unknown before running. */
 export function padsOf(
   x: Value,
   pads: Value,

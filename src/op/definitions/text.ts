@@ -47,7 +47,7 @@ export const textual = {
     inputs: ['x'],
     attributes: { pattern: string.optional },
     since: 20,
-    gradient: zero('truth values'),
+    gradient: zero('booleans'),
     flops: noFlops,
     infer: ({ inputs: [x] }) => ({ dtype: 'bool', shape: x.shape }),
   }),
