@@ -91,7 +91,7 @@ describe('fromArrays', () => {
     )
     expect(message({ x: tensor('int4', [2, 3], new Uint8Array(3)) })).toMatch('whole bytes')
     for (const x of [[1, 2], { dims: [2], data: [1, 2] }, { dims: 2, data: floats(2) }])
-      expect(message({ x: x as never })).toMatch('use labels(...)')
+      expect(message({ x: x as never })).toMatch('labelColumn(...)')
     expect(message({ x: undefined as never })).toMatch("'x' is undefined, not a tensor")
     expect(message({ x: { dtype: 'float', dims: [2], data: floats(2) } as never })).toMatch("unknown dtype 'float'")
     expect(message({ x: new Uint8ClampedArray(2) as never })).toMatch('given as a Uint8ClampedArray')

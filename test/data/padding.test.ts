@@ -76,7 +76,7 @@ describe('paddedColumn', () => {
     const scalar = fromArrays({ x: paddedColumn([tensor('float32', [], Float32Array.of(1))]) })
     expect(await rejectedMessage('invalid-data', async () => scalar.batch([0]))).toMatch('is a scalar')
     expect(thrownMessage('invalid-data', () => fromArrays({ mask: paddedColumn(ids, { mask: 'mask' }) }))).toMatch(
-      "two tensors named 'mask'",
+      "two tensors have the name 'mask'",
     )
   })
 })
