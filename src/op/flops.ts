@@ -1,13 +1,14 @@
+/**
+ * Numbers of operations of operators (the fact `flops`). An addition, a multiplication, a comparison, a selection or an
+ * elementary function (exp, tanh, erf, ...) of one element is one operation, so a multiply-add is two. Moving elements or
+ * changing their type takes none. A number that depends on an unknown length, or on the data, is NaN.
+ * @module
+ */
+
 import type { Dim } from '../ir/shape.js'
 import type { TensorType, Value } from '../ir/value.js'
 
-/**
- * Number of a known length, NaN of a symbolic one.
- *
- * Numbers of operations are counted as follows: an addition, a multiplication, a comparison, a selection or an elementary
- * function (exp, tanh, erf, ...) of one element is one operation, so a multiply-add is two. Moving elements or changing
- * their type takes none. A number that depends on an unknown length, or on the data, is NaN.
- */
+/** A length as a number; NaN if it is symbolic. */
 export const knownLength = (dim: Dim | undefined): number => (typeof dim === 'number' ? dim : Number.NaN)
 
 /** The product of lengths; NaN if one of them is unknown. */

@@ -1,6 +1,6 @@
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { indicator, masked } from '../../op/compose/mask.js'
+import { applyMask, indicator } from '../../op/compose/mask.js'
 import type { activation } from '../../op/definitions/activation.js'
 import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
@@ -30,12 +30,12 @@ function geluTanhSlope(x: Value): Value {
  * intervals.
  */
 export const activationRules = {
-  Relu: ([x], dy) => [masked(dy, positive(x))],
+  Relu: ([x], dy) => [applyMask(dy, positive(x))],
   LeakyRelu: ([x], dy, { attributes: { alpha } }) => [
     op.Mul(dy, op.Where(positive(x), scalar(x.dtype, 1), scalar(x.dtype, alpha))),
   ],
   PRelu: ([x, slope], dy) => [op.Mul(dy, op.Where(positive(x), 1, slope)), op.Mul(dy, op.Min([x, 0]))],
-  ThresholdedRelu: ([x], dy, { attributes: { alpha } }) => [masked(dy, op.Greater(x, alpha))],
+  ThresholdedRelu: ([x], dy, { attributes: { alpha } }) => [applyMask(dy, op.Greater(x, alpha))],
   // For x <= 0 the slope is alpha e^x = y + alpha.
   Elu: ([x], dy, { y, attributes: { alpha } }) => [op.Mul(dy, op.Where(positive(x), 1, op.Add(y, alpha)))],
   // For x <= 0 the slope is e^(x / alpha) = y / alpha + 1.
@@ -52,14 +52,16 @@ export const activationRules = {
     const s = op.Sigmoid(op.Mul(x, alpha))
     return [op.Mul(dy, op.Add(s, op.Mul(op.Mul(y, alpha), op.Sub(1, s))))]
   },
-  HardSigmoid: (_, dy, { y, attributes: { alpha } }) => [masked(op.Mul(dy, alpha), op.And(positive(y), op.Less(y, 1)))],
+  HardSigmoid: (_, dy, { y, attributes: { alpha } }) => [
+    applyMask(op.Mul(dy, alpha), op.And(positive(y), op.Less(y, 1))),
+  ],
   HardSwish: ([x], dy) => [
     op.Mul(dy, op.Where(op.Less(op.Abs(x), 3), op.Add(op.Mul(x, 1 / 3), 0.5), indicator(positive(x), x))),
   ],
   Softplus: ([x], dy) => [op.Mul(dy, op.Sigmoid(x))],
   // The slope is 1 / (1 + |x|)^2 = (1 - |y|)^2.
   Softsign: (_, dy, { y }) => [op.Mul(dy, square(op.Sub(1, op.Abs(y))))],
-  Shrink: ([x], dy, { attributes: { lambd } }) => [masked(dy, op.Greater(op.Abs(x), lambd))],
+  Shrink: ([x], dy, { attributes: { lambd } }) => [applyMask(dy, op.Greater(op.Abs(x), lambd))],
   Gelu: ([x], dy, { attributes: { approximate } }) => [
     op.Mul(dy, approximate === 'tanh' ? geluTanhSlope(x) : geluSlope(x)),
   ],

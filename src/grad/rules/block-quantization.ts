@@ -2,7 +2,7 @@ import { isFloat } from '../../ir/dtype.js'
 import { constant, constantTensor } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import { blocks } from '../../op/compose/quantization.js'
+import { repeatBlocks } from '../../op/compose/quantization.js'
 import type { blockQuantization } from '../../op/definitions/quantization.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -68,7 +68,7 @@ function dequantizeWeight(b: Value, scales: Value, zeros: Value | null, stored_:
   const shift = zeros && isFloat(zeros.dtype) ? op.Reshape(zeros, [N, count]) : null
   const z = shift ? null : zeroPoints(zeros, count, stored_)
   const scaled = op.DequantizeLinear(q, steps, z, { axis: 1, block_size })
-  const whole = shift ? op.Sub(scaled, blocks(op.Mul(shift, steps), scaled, 1, block_size)) : scaled
+  const whole = shift ? op.Sub(scaled, repeatBlocks(op.Mul(shift, steps), scaled, 1, block_size)) : scaled
   return count * block_size === K ? whole : op.Slice(whole, [0], [K], [1])
 }
 

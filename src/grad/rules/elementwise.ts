@@ -1,7 +1,7 @@
 import { dtypes, isFloat } from '../../ir/dtype.js'
 import { constantNumber, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { masked } from '../../op/compose/mask.js'
+import { applyMask } from '../../op/compose/mask.js'
 import type { elementwise } from '../../op/definitions/elementwise.js'
 import { op } from '../../op/op.js'
 import { gradientType } from '../active.js'
@@ -52,7 +52,7 @@ const toExtremum =
     return xs.map((x, i) => {
       const after = xs.slice(i + 1)
       if (after.length === 0) return left
-      const taken = masked(left, wins(x, after.length === 1 ? after[0]! : extremum(after)))
+      const taken = applyMask(left, wins(x, after.length === 1 ? after[0]! : extremum(after)))
       left = op.Sub(left, taken)
       return taken
     })
@@ -101,9 +101,9 @@ export const elementwiseRules = {
   Mean: (xs, dy) => Array(xs.length).fill(op.Mul(dy, 1 / xs.length)),
   // y = x exactly inside the closed interval. If min > max, every y is max.
   Clip: ([x, min, max], dy, { y }) => [
-    masked(dy, op.Equal(x, y)),
-    min && masked(dy, max ? op.And(op.Less(x, min), op.LessOrEqual(min, max)) : op.Less(x, min)),
-    max && masked(dy, op.Greater(min ? op.Max([x, min]) : x, max)),
+    applyMask(dy, op.Equal(x, y)),
+    min && applyMask(dy, max ? op.And(op.Less(x, min), op.LessOrEqual(min, max)) : op.Less(x, min)),
+    max && applyMask(dy, op.Greater(min ? op.Max([x, min]) : x, max)),
   ],
   Where: ([condition], dy) => [null, op.Where(condition, dy, 0), op.Where(condition, 0, dy)],
   Identity: (_, dy) => [dy],

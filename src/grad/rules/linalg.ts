@@ -1,7 +1,7 @@
 import { dtypes } from '../../ir/dtype.js'
 import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { masked } from '../../op/compose/mask.js'
+import { applyMask } from '../../op/compose/mask.js'
 import { lengthAlong } from '../../op/compose/shape.js'
 import type { linalg } from '../../op/definitions/linalg.js'
 import { ELLIPSIS, formatEinsum, parseEinsum } from '../../op/einsum.js'
@@ -67,7 +67,7 @@ function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation
     return [labels.slice(0, at).includes(ELLIPSIS) ? at - labels.length : at]
   })
   const whole = absent.length > 0 ? op.Unsqueeze(dx, absent) : dx
-  const read = repeated.reduce((dx, at) => masked(dx, diagonalMask(x, labels, at, equation)), whole)
+  const read = repeated.reduce((dx, at) => applyMask(dx, diagonalMask(x, labels, at, equation)), whole)
   const hasShapeOfX = read.shape?.every((dim, axis) => dim === x.shape?.[axis] || x.shape?.[axis] === 1)
   return hasShapeOfX ? read : op.Expand(read, op.Shape(x))
 }

@@ -1,5 +1,5 @@
 import type { Value } from '../../ir/value.js'
-import { as, channelsOf, share, standardized } from '../../op/compose/statistics.js'
+import { castLike, channelsOf, share, standardize } from '../../op/compose/statistics.js'
 import type { normalization } from '../../op/definitions/normalization.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -33,25 +33,25 @@ export const normalizationRules = {
   ) => {
     const axes = axesFrom(axis, x)
     // float16 is computed in the type of the statistics. float64 recomputes them: onnxruntime saves them as float32.
-    const work = x.dtype === 'float64' ? x : as(x, mean)
+    const work = x.dtype === 'float64' ? x : castLike(x, mean)
     const saved = work.dtype === mean.dtype
     const { xhat, invStd } = saved
       ? { xhat: op.Mul(op.Sub(work, mean), invStdDev), invStd: invStdDev }
-      : standardized(work, axes, epsilon)
-    const incoming = dy && as(dy, work)
+      : standardize(work, axes, epsilon)
+    const incoming = dy && castLike(dy, work)
     const terms = [
-      incoming && standardizedGradient(xhat, invStd, op.Mul(incoming, as(scale, work)), axes),
-      dMean && op.Div(as(dMean, work), share(x, mean)),
-      dInvStd && op.Neg(op.Mul(op.Mul(op.Mul(invStd, invStd), xhat), op.Div(as(dInvStd, work), share(x, mean)))),
+      incoming && standardizedGradient(xhat, invStd, op.Mul(incoming, castLike(scale, work)), axes),
+      dMean && op.Div(castLike(dMean, work), share(x, mean)),
+      dInvStd && op.Neg(op.Mul(op.Mul(op.Mul(invStd, invStd), xhat), op.Div(castLike(dInvStd, work), share(x, mean)))),
     ].filter((term) => term !== null)
     const dx =
       terms.length === 1 && !incoming && dMean
         ? op.Expand(terms[0]!, op.Shape(x))
         : terms.reduce((sum, term) => op.Add(sum, term))
     return [
-      as(dx, x),
-      incoming && as(sumTo(op.Mul(incoming, xhat), scale), scale),
-      bias && incoming && as(sumTo(incoming, bias), bias),
+      castLike(dx, x),
+      incoming && castLike(sumTo(op.Mul(incoming, xhat), scale), scale),
+      bias && incoming && castLike(sumTo(incoming, bias), bias),
     ]
   },
 
@@ -60,18 +60,18 @@ export const normalizationRules = {
   RMSNormalization: ([x, scale], dy, { attributes: { axis, epsilon } }) => {
     const axes = axesFrom(axis, x)
     const mean = (of: Value) => op.ReduceMean(of, axes, { keepdims: 1 })
-    const incoming = as(dy, x)
+    const incoming = castLike(dy, x)
     const r = op.Reciprocal(op.Sqrt(op.Add(mean(op.Mul(x, x)), epsilon)))
     const xhat = op.Mul(x, r)
-    const g = op.Mul(incoming, as(scale, x))
+    const g = op.Mul(incoming, castLike(scale, x))
     const dx = op.Mul(r, op.Sub(g, op.Mul(xhat, mean(op.Mul(g, xhat)))))
-    return [dx, as(sumTo(op.Mul(incoming, xhat), scale), scale)]
+    return [dx, castLike(sumTo(op.Mul(incoming, xhat), scale), scale)]
   },
 
   // As LayerNormalization, over the spatial axes, with one scale per channel.
   InstanceNormalization: ([x, scale], dy, { attributes: { epsilon } }) => {
     const { flat, restored, column, spatial, perChannel } = channelsOf(x)
-    const { xhat, invStd } = standardized(flat(x), spatial, epsilon)
+    const { xhat, invStd } = standardize(flat(x), spatial, epsilon)
     const dx = standardizedGradient(xhat, invStd, op.Mul(flat(dy), column(scale)), spatial)
     return [restored(dx), perChannel(op.Mul(flat(dy), xhat)), perChannel(flat(dy))]
   },
@@ -80,13 +80,13 @@ export const normalizationRules = {
   GroupNormalization: ([x, scale], dy, { attributes: { epsilon, num_groups } }) => {
     const { flat, column, perChannel } = channelsOf(x)
     const grouped = (t: Value) => op.Reshape(t, [0, num_groups, -1])
-    const { xhat, invStd } = standardized(grouped(x), [2], epsilon)
-    const dx = standardizedGradient(xhat, invStd, grouped(op.Mul(flat(dy), column(as(scale, x)))), [2])
+    const { xhat, invStd } = standardize(grouped(x), [2], epsilon)
+    const dx = standardizedGradient(xhat, invStd, grouped(op.Mul(flat(dy), column(castLike(scale, x)))), [2])
     const xhatPerChannel = op.Reshape(xhat, op.Shape(flat(x)))
     return [
       op.Reshape(dx, op.Shape(x)),
-      as(perChannel(op.Mul(flat(dy), xhatPerChannel)), scale),
-      as(perChannel(flat(dy)), scale),
+      castLike(perChannel(op.Mul(flat(dy), xhatPerChannel)), scale),
+      castLike(perChannel(flat(dy)), scale),
     ]
   },
 
@@ -128,13 +128,13 @@ function batchNormalizationFrozen(
   const { flat, restored, column, perChannel } = channelsOf(x)
   const spread = op.Add(variance, epsilon)
   const std = op.Sqrt(spread)
-  const slope = op.Div(as(scale, variance), std)
-  const dx = op.Mul(flat(dy), column(as(slope, x)))
-  const dBias = as(perChannel(flat(dy)), variance)
-  const centered = op.Sub(flat(x), column(as(mean, x)))
-  const dScale = op.Div(as(perChannel(op.Mul(flat(dy), centered)), variance), std)
-  const dVariance = op.Div(op.Mul(op.Mul(dScale, as(scale, variance)), -0.5), spread)
-  return [restored(dx), as(dScale, scale), as(dBias, scale), op.Neg(op.Mul(dBias, slope)), dVariance]
+  const slope = op.Div(castLike(scale, variance), std)
+  const dx = op.Mul(flat(dy), column(castLike(slope, x)))
+  const dBias = castLike(perChannel(flat(dy)), variance)
+  const centered = op.Sub(flat(x), column(castLike(mean, x)))
+  const dScale = op.Div(castLike(perChannel(op.Mul(flat(dy), centered)), variance), std)
+  const dVariance = op.Div(op.Mul(op.Mul(dScale, castLike(scale, variance)), -0.5), spread)
+  return [restored(dx), castLike(dScale, scale), castLike(dBias, scale), op.Neg(op.Mul(dBias, slope)), dVariance]
 }
 
 /**
@@ -154,30 +154,30 @@ function batchNormalizationTraining(
 ): BatchNormalizationGradients {
   const { flat, restored, column, perChannel, meanPerChannel } = channelsOf(x)
   const n = share(x, scale)
-  const batchMean = momentum === 0 ? as(runningMean, x) : meanPerChannel(flat(x))
+  const batchMean = momentum === 0 ? castLike(runningMean, x) : meanPerChannel(flat(x))
   const centered = op.Sub(flat(x), column(batchMean))
-  const batchVar = momentum === 0 ? as(runningVar, x) : meanPerChannel(op.Mul(centered, centered))
+  const batchVar = momentum === 0 ? castLike(runningVar, x) : meanPerChannel(op.Mul(centered, centered))
   const invStd = op.Reciprocal(op.Sqrt(op.Add(batchVar, epsilon)))
   const incoming = dy && flat(dy)
   const dBias = incoming && perChannel(incoming)
   const along = incoming && perChannel(op.Mul(incoming, centered))
   const pull = along && op.Div(op.Mul(along, op.Mul(invStd, invStd)), n)
-  const through = (running: Value | null) => running && op.Mul(as(running, x), 1 - momentum)
+  const through = (running: Value | null) => running && op.Mul(castLike(running, x), 1 - momentum)
   const [dMean, dVar] = [through(dRunningMean), through(dRunningVar)]
   const terms = [
     incoming &&
       op.Mul(
         op.Sub(op.Sub(incoming, column(op.Div(dBias!, n))), op.Mul(centered, column(pull!))),
-        column(op.Mul(as(scale, x), invStd)),
+        column(op.Mul(castLike(scale, x), invStd)),
       ),
     dVar && op.Mul(centered, column(op.Div(op.Mul(dVar, 2), n))),
     dMean && op.Expand(column(op.Div(dMean, n)), op.Shape(flat(x))),
   ].filter((term) => term !== null)
   return [
     restored(terms.reduce((sum, term) => op.Add(sum, term))),
-    along && as(op.Mul(along, invStd), scale),
-    dBias && as(dBias, scale),
-    dRunningMean && as(op.Mul(dRunningMean, momentum), mean),
-    dRunningVar && as(op.Mul(dRunningVar, momentum), variance),
+    along && castLike(op.Mul(along, invStd), scale),
+    dBias && castLike(dBias, scale),
+    dRunningMean && castLike(op.Mul(dRunningMean, momentum), mean),
+    dRunningVar && castLike(op.Mul(dRunningVar, momentum), variance),
   ]
 }

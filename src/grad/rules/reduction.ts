@@ -3,7 +3,7 @@ import { scalar } from '../../ir/leaf.js'
 import { isStatic } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import { indicator, masked } from '../../op/compose/mask.js'
+import { applyMask, indicator } from '../../op/compose/mask.js'
 import type { reduction } from '../../op/definitions/reduction.js'
 import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
@@ -51,7 +51,7 @@ const productGradient: Formula = (x, dy, _, { sum, product }) => {
   const zero = indicator(op.Equal(x, 0), x)
   const factors = op.Add(x, zero)
   const otherZeros = op.Sub(sum(zero), zero)
-  return masked(op.Div(op.Mul(dy, product(factors)), factors), op.Equal(otherZeros, 0))
+  return applyMask(op.Div(op.Mul(dy, product(factors)), factors), op.Equal(otherZeros, 0))
 }
 
 /**
@@ -72,7 +72,11 @@ function cumulativeProductGradient(
   const factors = op.Add(x, zero)
   const zeros = op.CumSum(zero, axis, { exclusive, reverse })
   const nonZero = op.CumProd(factors, axis, { exclusive, reverse })
-  return op.Where(isZero, from(masked(op.Mul(dy, nonZero), op.Equal(zeros, 1))), op.Div(from(op.Mul(dy, y)), factors))
+  return op.Where(
+    isZero,
+    from(applyMask(op.Mul(dy, nonZero), op.Equal(zeros, 1))),
+    op.Div(from(op.Mul(dy, y)), factors),
+  )
 }
 
 export const reductionRules = {

@@ -3,17 +3,17 @@ import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import {
   type ChangedAxis,
-  changedAxes,
-  coordinatesOf,
-  counting,
+  findChangedAxes,
+  floatRange,
+  inputCoordinates,
+  interpolationTaps,
   keysFarther,
   keysNearer,
   type ResizedAxis,
-  tapsOf,
 } from '../../op/compose/resize.js'
 import { knownNumbers } from '../../op/contents.js'
 import type { ResizeAttributes, resize } from '../../op/definitions/resize.js'
-import { resizedAxes } from '../../op/definitions/resize.js'
+import { resolveAxes } from '../../op/definitions/resize.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
@@ -22,18 +22,18 @@ const nothing = () => scalar('float32', 0)
 
 /** Interpolation matrix A of one axis, float32 [output length, input length]: y = A x + c along the axis. */
 function interpolation(axis: ChangedAxis, attributes: ResizeAttributes): Value {
-  const coordinates = coordinatesOf(attributes.coordinate_transformation_mode, axis)
-  const positions = counting(axis.inputLength)
+  const coordinates = inputCoordinates(attributes.coordinate_transformation_mode, axis)
+  const positions = floatRange(axis.inputLength)
   const oneAt = (index: Value) => op.Equal(op.Unsqueeze(index, [1]), positions)
   const weights = () =>
     attributes.antialias === 1
       ? antialiasWeights(coordinates, axis, attributes)
-      : tapsOf(coordinates, axis.inputLength, attributes)
+      : interpolationTaps(coordinates, axis.inputLength, attributes)
           .map(({ index, weight }) =>
             weight ? op.Where(oneAt(index), op.Unsqueeze(weight, [1]), nothing()) : asNumber(oneAt(index)),
           )
           .reduce((a, b) => op.Add(a, b))
-  const identity = () => asNumber(oneAt(counting(axis.outputLength)))
+  const identity = () => asNumber(oneAt(floatRange(axis.outputLength)))
   const keptIf = (kept: Value | undefined, a: Value) => (kept ? op.Where(kept, identity(), a) : a)
 
   const a = keptIf(axis.keptInRegion, weights())
@@ -64,7 +64,7 @@ export const resizeRules = {
       )
     const repeats = findRepetitions(x, y, scales, attributes)
     if (repeats) return [sumRepeated(dy, x, repeats), null, null, null]
-    const dx = changedAxes({ x, y, roi, scales, sizes }, attributes).reduceRight(
+    const dx = findChangedAxes({ x, y, roi, scales, sizes }, attributes).reduceRight(
       (dy, axis) => alongAxis(dy, op.CastLike(interpolation(axis, attributes), dy), axis.axis),
       dy,
     )
@@ -90,7 +90,7 @@ function antialiasWeights(
     return mode === 'linear' ? op.Relu(op.Sub(1, distance)) : cubic(distance, cubic_coeff_a)
   }
   const sum = (weights: Value) => op.ReduceSum(weights, [1], { keepdims: 1 })
-  const positions = counting(inputLength)
+  const positions = floatRange(inputLength)
   const inside = weights(positions)
   if (exclude_outside === 1) return op.Div(inside, sum(inside))
   // Sufficient reach: the filter ends 1 or 2 stretched elements from its center, which is less than half an element
@@ -118,7 +118,7 @@ function findRepetitions(
 ): readonly number[] | undefined {
   if (attributes.mode !== 'nearest' || attributes.keep_aspect_ratio_policy !== 'stretch' || !repeats(attributes))
     return undefined
-  const axes = resizedAxes(x.shape!.length, attributes.axes)
+  const axes = resolveAxes(x.shape!.length, attributes.axes)
   const factors = knownNumbers(scales)
   const counts = x.shape!.map((length, axis) => {
     const i = axes.indexOf(axis)

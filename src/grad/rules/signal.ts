@@ -1,9 +1,9 @@
 import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { countingAlong, lengthAlong, scalarLength } from '../../op/compose/shape.js'
+import { lengthAlong, rangeAlongAxis, scalarLength } from '../../op/compose/shape.js'
 import { wholeScalar } from '../../op/compose/signal.js'
 import { knownNumbers } from '../../op/contents.js'
-import { type signal, transformedAxis } from '../../op/definitions/signal.js'
+import { dftAxis, type signal } from '../../op/definitions/signal.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
@@ -21,7 +21,7 @@ const partsLike = (spectrum: Value, x: Value): Value =>
 
 /** Number of frequencies that each one of a one-sided spectrum represents: 1 for 0 and, if n is even, n / 2; else 2. */
 function multiplicity(frequencies: Value, n: Value, axis: number, rank: number): Value {
-  const k = countingAlong(frequencies, axis, rank)
+  const k = rangeAlongAxis(frequencies, axis, rank)
   const alone = op.Or(op.Equal(k, 0), op.Equal(op.Mul(k, 2), n))
   return op.Where(alone, scalar('int64', 1), scalar('int64', 2))
 }
@@ -29,7 +29,7 @@ function multiplicity(frequencies: Value, n: Value, axis: number, rank: number):
 export const signalRules = {
   // y = F x with a symmetric F: dx = conj(F) dy, the inverse transform up to the factor n.
   DFT: ([x, length, axis], dy, { y, attributes: { inverse, onesided } }) => {
-    const at = transformedAxis(x, axis)
+    const at = dftAxis(x, axis)
     if (at === undefined || !x.shape) {
       throw new OnnxIreError(
         'not-differentiable',

@@ -1,7 +1,7 @@
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { activationExpansions } from '../../op/compose/activation.js'
-import { masked } from '../../op/compose/mask.js'
+import { applyMask } from '../../op/compose/mask.js'
 import type { activation } from '../../op/definitions/activation.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
@@ -18,7 +18,7 @@ export const activationLowerings = {
   Softsign: ([x]) => op.Div(x, op.Add(op.Abs(x), 1)),
   // x - bias above lambd, x + bias below -lambd, else 0
   Shrink: ([x], { bias, lambd }) =>
-    op.Add(masked(op.Sub(x, bias), op.Greater(x, lambd)), masked(op.Add(x, bias), op.Less(x, -lambd))),
+    op.Add(applyMask(op.Sub(x, bias), op.Greater(x, lambd)), applyMask(op.Add(x, bias), op.Less(x, -lambd))),
   Mish: activationExpansions.Mish,
 } satisfies Lowerings<typeof activation>
 

@@ -4,7 +4,7 @@ import type { Value } from '../../ir/value.js'
 import { normalizationExpansions } from '../../op/compose/normalization.js'
 
 import { softmaxExpansions } from '../../op/compose/softmax.js'
-import { channelsOf, standardized } from '../../op/compose/statistics.js'
+import { channelsOf, standardize } from '../../op/compose/statistics.js'
 import type { normalization } from '../../op/definitions/normalization.js'
 import type { softmax } from '../../op/definitions/softmax.js'
 import { op } from '../../op/op.js'
@@ -50,7 +50,7 @@ export const normalizationLowerings = {
   BatchNormalization: (inputs, attributes) => (attributes.training_mode ? normalizeBatch(inputs, attributes) : null),
   GroupNormalization: ([x, scale, bias], { epsilon, num_groups }) => {
     const { flat, restored, column } = channelsOf(x)
-    const { xhat } = standardized(op.Reshape(x, [0, num_groups, -1]), [2], epsilon)
+    const { xhat } = standardize(op.Reshape(x, [0, num_groups, -1]), [2], epsilon)
     const shaped = op.Reshape(xhat, op.Shape(flat(x)))
     return restored(op.Add(op.Mul(shaped, column(scale)), column(bias)))
   },

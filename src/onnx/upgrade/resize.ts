@@ -1,9 +1,15 @@
 import { dtypes } from '../../ir/dtype.js'
 import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { type ChangedAxis, changedAxes, coordinatesOf, counting, nearestIndex } from '../../op/compose/resize.js'
+import {
+  type ChangedAxis,
+  findChangedAxes,
+  floatRange,
+  inputCoordinates,
+  nearestIndex,
+} from '../../op/compose/resize.js'
 import { knownNumbers, lengthOf } from '../../op/contents.js'
-import { given } from '../../op/definitions/resize.js'
+import { nullIfEmpty } from '../../op/definitions/resize.js'
 import { op } from '../../op/op.js'
 import { defineRewrite, type OldNode, type Rewrite, type Upgrades, unsupportedError } from './rewrite.js'
 
@@ -24,7 +30,11 @@ const resizeAttributes = [
 const tfHalfPixelForNearest = defineRewrite(resizeAttributes, (node) => {
   if (node.text('mode') !== '' && node.text('mode') !== 'nearest')
     throw unsupportedError(`coordinate_transformation_mode tf_half_pixel_for_nn with mode '${node.text('mode')}'`)
-  const [x, scales, sizes] = [node.operand(0), given(node.optionalOperand(2)), given(node.optionalOperand(3))]
+  const [x, scales, sizes] = [
+    node.operand(0),
+    nullIfEmpty(node.optionalOperand(2)),
+    nullIfEmpty(node.optionalOperand(3)),
+  ]
   const rounding = node.text('nearest_mode') || 'round_prefer_floor'
   const nearest = (coordinate_transformation_mode: string) =>
     op.Resize(x, null, scales, sizes, { mode: 'nearest', coordinate_transformation_mode, nearest_mode: rounding })
@@ -33,7 +43,7 @@ const tfHalfPixelForNearest = defineRewrite(resizeAttributes, (node) => {
     throw unsupportedError('coordinate_transformation_mode tf_half_pixel_for_nn with an operand of unknown rank')
   // Only the shape of this value is used, which does not depend on the coordinates.
   const y = nearest('half_pixel')
-  const axes = changedAxes(
+  const axes = findChangedAxes(
     { x, y, roi: null, scales, sizes },
     {
       antialias: 0,
@@ -47,11 +57,11 @@ const tfHalfPixelForNearest = defineRewrite(resizeAttributes, (node) => {
 })
 
 function nearestNeighbors(axis: ChangedAxis, rounding: string): Value {
-  const nearest = nearestIndex(coordinatesOf('tf_half_pixel_for_nn', axis), axis.inputLength, rounding)
+  const nearest = nearestIndex(inputCoordinates('tf_half_pixel_for_nn', axis), axis.inputLength, rounding)
   // An axis with scale 1 is copied: its coordinates would be halfway between its elements.
   const unscaled = op.Equal(axis.scale, 1)
   const kept = axis.kept ? op.Or(axis.kept, unscaled) : unscaled
-  return op.Cast(op.Where(kept, counting(axis.outputLength), nearest), { to: dtypes.int64.onnx })
+  return op.Cast(op.Where(kept, floatRange(axis.outputLength), nearest), { to: dtypes.int64.onnx })
 }
 
 const float32s = (values: readonly number[]): Value => constant(tensorFrom('float32', [values.length], values))

@@ -81,7 +81,7 @@ interface Samples {
 }
 
 /** Every pixel of every sample times its weights along all axes: [...samples, ...taps of the axes, C]. */
-export function weightedPixels(x: Value, { image, taps, rank }: Samples): Value {
+export function weighPixels(x: Value, { image, taps, rank }: Samples): Value {
   const tapAxes = taps.map((_, axis) => rank + axis)
   const apart = taps.map(({ index, weight }, axis) => {
     const others = tapAxes.filter((other) => other !== rank + axis)
@@ -99,9 +99,9 @@ export function weightedPixels(x: Value, { image, taps, rank }: Samples): Value 
 }
 
 /** x [N, C, ...] at the samples: [...samples, C]. */
-export const sampled = (x: Value, samples: Samples): Value =>
+export const sampleAt = (x: Value, samples: Samples): Value =>
   op.ReduceSum(
-    weightedPixels(x, samples),
+    weighPixels(x, samples),
     samples.taps.map((_, axis) => samples.rank + axis),
     { keepdims: 0 },
   )

@@ -9,4 +9,4 @@ export const indicator = (mask: Value, like: Value): Value => op.Cast(mask, { to
  * `dy` where `mask` is true, else 0. A product takes onnxruntime's CPU provider 0.7 to 0.8 times as long as Where, for masks as
  * large as `dy`.
  */
-export const masked = (dy: Value, mask: Value): Value => op.Mul(dy, indicator(mask, dy))
+export const applyMask = (dy: Value, mask: Value): Value => op.Mul(dy, indicator(mask, dy))

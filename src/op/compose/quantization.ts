@@ -14,7 +14,7 @@ interface Blocks {
 
 /** Scales or zero points, broadcast to `x`: one for all elements, one per index of `axis`, or one per block along it. */
 function spread(s: Value, x: Value, { axis, block_size }: Blocks): Value {
-  if (block_size > 0) return blocks(s, x, axis, block_size)
+  if (block_size > 0) return repeatBlocks(s, x, axis, block_size)
   if (s.shape?.length === 0 || (s.shape?.length === 1 && s.shape[0] === 1)) return op.Reshape(s, int64s([]))
   if (!s.shape || !x.shape) throw new OnnxIreError('not-differentiable', 'a scale or x has an unknown number of axes')
   const behind = x.shape.length - 1 - axisOf(axis, x.shape.length)
@@ -27,7 +27,7 @@ function spread(s: Value, x: Value, { axis, block_size }: Blocks): Value {
 }
 
 /** Repeats each element `size` times along `axis`, up to the length of `x`. */
-export function blocks(s: Value, x: Value, axis: number, size: number): Value {
+export function repeatBlocks(s: Value, x: Value, axis: number, size: number): Value {
   const rank = s.shape?.length
   if (rank === undefined) throw new OnnxIreError('not-differentiable', 'a scale has an unknown number of axes')
   const at = axisOf(axis, rank)

@@ -4,9 +4,9 @@ import type { Value } from '../../ir/value.js'
 import type { region } from '../definitions/sampling.js'
 import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
-import { lastElementOutside, pixelsAt, sampled, type Taps, tapsAt, weightedPixels } from './interpolate.js'
+import { lastElementOutside, pixelsAt, sampleAt, type Taps, tapsAt, weighPixels } from './interpolate.js'
 import { indicator } from './mask.js'
-import { countingAlong, scalarLength } from './shape.js'
+import { rangeAlongAxis, scalarLength } from './shape.js'
 
 const toInt = (x: Value): Value => op.Cast(x, { to: dtypes.int64.onnx })
 /** One column of the regions, [count]. */
@@ -18,7 +18,7 @@ const behind = (x: Value, count: number): Value =>
     Array.from({ length: count }, (_, i) => i + 1),
   )
 const counting = (length: number, like: Value, axis: number, rank: number): Value =>
-  op.CastLike(countingAlong(scalar('int64', length), axis, rank), like)
+  op.CastLike(rangeAlongAxis(scalar('int64', length), axis, rank), like)
 
 /** [count, bins, ..., C] of one axis of bins each -> [count, C, bins, bins] */
 const channelsSecond = (y: Value): Value => op.Transpose(y, { perm: [0, 3, 1, 2] })
@@ -49,7 +49,7 @@ function binTaps(from: Value, to: Value, length: Value, { bins, halfPixel, mean,
   const n = samples > 0 ? op.CastLike(scalar('int64', samples), bin) : op.Max([op.Ceil(bin), 1])
   const most = samples > 0 ? scalar('int64', samples) : largestOf(toInt(n), 1)
   const perRegion = samples > 0 ? n : behind(n, 2)
-  const g = op.CastLike(countingAlong(most, 2, 3), bin)
+  const g = op.CastLike(rangeAlongAxis(most, 2, 3), bin)
   const within = op.Div(op.Add(op.Min([g, op.Sub(perRegion, 1)]), 0.5), perRegion)
   const at = op.Add(behind(start, 2), op.Mul(op.Add(counting(bins, bin, 1, 3), within), behind(bin, 2)))
   const last = op.CastLike(op.Sub(length, 1), at)
@@ -74,7 +74,7 @@ function binEnds(from: Value, to: Value, length: Value, bins: number, scale: num
 /** Every element of every bin, int64 [count, bins, most]: smaller bins repeat their last one. */
 function elementsOf(first: Value, last: Value): Value {
   const most = op.Add(largestOf(op.Sub(last, first), 0), 1)
-  const each = op.Add(op.Unsqueeze(first, [2]), countingAlong(most, 2, 3))
+  const each = op.Add(op.Unsqueeze(first, [2]), rangeAlongAxis(most, 2, 3))
   return op.Max([op.Min([each, op.Unsqueeze(last, [2])]), 0])
 }
 
@@ -96,7 +96,7 @@ export const regionExpansions = {
     const samplesOf = { image: behind(batch, 2), taps: [apart(rows, 2), apart(columns, 1)], rank: 3 }
     // The maximum is that of the weighed elements, not of the samples: so onnxruntime and the reference have it.
     const pooled =
-      mode === 'avg' ? sampled(x, samplesOf) : op.ReduceMax(weightedPixels(x, samplesOf), [3, 4], { keepdims: 0 })
+      mode === 'avg' ? sampleAt(x, samplesOf) : op.ReduceMax(weighPixels(x, samplesOf), [3, 4], { keepdims: 0 })
     return channelsSecond(pooled)
   },
   MaxRoiPool: ([x, rois], { pooled_shape, spatial_scale: scale }) => {

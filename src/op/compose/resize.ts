@@ -3,7 +3,7 @@ import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { knownNumbers } from '../contents.js'
-import { given, type ResizeAttributes, resizedAxes, resizedBy } from '../definitions/resize.js'
+import { nullIfEmpty, type ResizeAttributes, resolveAxes, resolveScales } from '../definitions/resize.js'
 import { op } from '../op.js'
 
 /** One resized axis at run time: float32 scalars, as onnxruntime computes with. */
@@ -20,11 +20,11 @@ const wide = (x: Value) => op.Cast(x, { to: dtypes.float64.onnx })
 const narrow = (x: Value) => op.Cast(x, { to: dtypes.float32.onnx })
 
 /** 0, 1, ... n - 1 as float32. */
-export const counting = (n: Value): Value => op.Range(float(0), n, float(1))
+export const floatRange = (n: Value): Value => op.Range(float(0), n, float(1))
 
 /** Coordinates of the output elements on the input axis: float32 [output length]. `tf_half_pixel_for_nn` is a mode of operator set 11. */
-export function coordinatesOf(mode: string, { scale, inputLength, outputLength, region }: ResizedAxis): Value {
-  const at = counting(outputLength)
+export function inputCoordinates(mode: string, { scale, inputLength, outputLength, region }: ResizedAxis): Value {
+  const at = floatRange(outputLength)
   const lastInput = op.Sub(inputLength, 1)
   const steps = op.Max([op.Sub(outputLength, 1), float(1)])
   if (region) {
@@ -77,7 +77,7 @@ interface Operands {
  * The axes that are interpolated. onnxruntime copies instead: the whole tensor if no length changes, an axis with scale 1, and
  * with antialias (which also runs cubic with channels last) an axis whose length does not change.
  */
-export function changedAxes(
+export function findChangedAxes(
   { x, y, roi, scales, sizes }: Operands,
   attributes: Pick<
     ResizeAttributes,
@@ -85,8 +85,8 @@ export function changedAxes(
   >,
 ): readonly ChangedAxis[] {
   const crops = attributes.coordinate_transformation_mode === 'tf_crop_and_resize'
-  const axes = resizedAxes(x.shape!.length, attributes.axes)
-  const by = resizedBy(scales, sizes)
+  const axes = resolveAxes(x.shape!.length, attributes.axes)
+  const by = resolveScales(scales, sizes)
   const known = knownNumbers(by.scales)
   const stretches = by.sizes !== null && attributes.keep_aspect_ratio_policy === 'stretch'
   const lengths = axes.map((axis) => ({ inputLength: lengthAt(x, axis), outputLength: lengthAt(y, axis) }))
@@ -151,7 +151,7 @@ const unscaledAt = (
 
 /** Whether all coordinates of a region are on the axis, rounding included. */
 function within(roi: Value | null, count: number): boolean {
-  const bounds = given(roi)
+  const bounds = nullIfEmpty(roi)
   if (!bounds) return true
   const numbers = knownNumbers(bounds)
   return Array.from({ length: count }, (_, i) => [numbers?.[i] ?? -1, numbers?.[count + i] ?? -1] as const).every(
@@ -161,7 +161,7 @@ function within(roi: Value | null, count: number): boolean {
 
 /** The i-th of `count` starts and ends; without them the axis from end to end. */
 function regionOf(roi: Value | null, i: number, count: number): { start: Value; end: Value } {
-  const bounds = given(roi)
+  const bounds = nullIfEmpty(roi)
   if (!bounds) return { start: scalar('float32', 0), end: scalar('float32', 1) }
   return { start: op.Gather(bounds, scalar('int64', i)), end: op.Gather(bounds, scalar('int64', count + i)) }
 }
@@ -189,7 +189,7 @@ interface Tap {
 type WeightedTap = Required<Tap>
 
 /** The taps of elements at `coordinates` of an axis of `length` elements. */
-export function tapsOf(coordinates: Value, length: Value, attributes: ResizeAttributes): readonly Tap[] {
+export function interpolationTaps(coordinates: Value, length: Value, attributes: ResizeAttributes): readonly Tap[] {
   const last = op.Sub(length, 1)
   const onAxis = (index: Value) => op.Clip(index, float(0), last)
   if (attributes.mode === 'nearest') return [{ index: nearestIndex(coordinates, length, attributes.nearest_mode) }]

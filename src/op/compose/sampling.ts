@@ -12,10 +12,10 @@ import {
   mirroredAtBorders,
   mirroredAtCentres,
   nothingOutside,
-  sampled,
+  sampleAt,
   tapsAt,
 } from './interpolate.js'
-import { countingAlong, lengthAlong, scalarLength } from './shape.js'
+import { lengthAlong, rangeAlongAxis, scalarLength } from './shape.js'
 
 const joined = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
 
@@ -81,11 +81,11 @@ function deformedColumns(x: Value, offset: Value, mask: Value | null, groups: nu
   const images = groups === 1 ? x : op.Reshape(x, joined([int64s([-1]), channels, op.Shape(x, { start: 2 })]))
   const moves = op.Reshape(offset, joined([int64s([-1, taps, rank]), space]))
   const places = window.map(({ stride }, axis) => {
-    const starts = op.CastLike(op.Mul(countingAlong(scalarLength(offset, axis + 2), axis, rank), stride), x)
+    const starts = op.CastLike(op.Mul(rangeAlongAxis(scalarLength(offset, axis + 2), axis, rank), stride), x)
     return op.Add(op.Gather(moves, scalar('int64', axis), { axis: 2 }), op.Add(starts, tapOffsets(windows, axis, x)))
   })
-  const y = sampled(images, {
-    image: countingAlong(scalarLength(images, 0), 0, rank + 2),
+  const y = sampleAt(images, {
+    image: rangeAlongAxis(scalarLength(images, 0), 0, rank + 2),
     taps: places.map((at, axis) => tapsAt(at, scalarLength(x, axis + 2), 'linear', nothingOutside)),
     rank: rank + 2,
   })
@@ -112,8 +112,8 @@ export const samplingExpansions = {
       const at = denormalized(place, length, align_corners === 1)
       return tapsAt(at, length, mode as 'nearest' | 'linear' | 'cubic', edgeOf(padding_mode, align_corners === 1))
     })
-    const image = countingAlong(scalarLength(x, 0), 0, rank + 1)
-    return channelsSecond(sampled(x, { image, taps, rank: rank + 1 }), rank + 1)
+    const image = rangeAlongAxis(scalarLength(x, 0), 0, rank + 1)
+    return channelsSecond(sampleAt(x, { image, taps, rank: rank + 1 }), rank + 1)
   },
   // Every position [x, y, (z,) 1] times theta transposed.
   AffineGrid: ([theta, size], { align_corners }) => {

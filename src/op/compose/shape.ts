@@ -20,7 +20,7 @@ export function lengthAlong(x: Value, axis: number): Value {
 export const scalarLength = (x: Value, axis: number): Value => op.Reshape(lengthAlong(x, axis), int64s([]))
 
 /** 0, 1 ... n - 1 along `axis` of a tensor with `rank` axes; all other axes have length 1. */
-export const countingAlong = (n: Value, axis: number, rank: number): Value =>
+export const rangeAlongAxis = (n: Value, axis: number, rank: number): Value =>
   op.Reshape(
     op.Range(0, n, 1),
     Array.from({ length: rank }, (_, other) => (other === axis ? -1 : 1)),

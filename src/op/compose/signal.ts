@@ -5,7 +5,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import type { signal } from '../definitions/signal.js'
 import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
-import { countingAlong, scalarLength } from './shape.js'
+import { rangeAlongAxis, scalarLength } from './shape.js'
 
 /** Converts an integer tensor of one element to an int64 scalar. */
 export const wholeScalar = (x: Value): Value => op.Reshape(op.Cast(x, { to: dtypes.int64.onnx }), int64s([]))
@@ -23,7 +23,7 @@ export const signalExpansions = {
     const length = window ? scalarLength(window, 0) : wholeScalar(frameLength!)
     const hop = wholeScalar(step)
     const frames = op.Add(op.Div(op.Sub(scalarLength(x, 1), length), hop), 1)
-    const places = op.Add(op.Mul(countingAlong(frames, 0, 2), hop), countingAlong(length, 1, 2))
+    const places = op.Add(op.Mul(rangeAlongAxis(frames, 0, 2), hop), rangeAlongAxis(length, 1, 2))
     const cut = op.Gather(x, places, { axis: 1 })
     const spectrum = op.DFT(window ? op.Mul(cut, op.Unsqueeze(window, [1])) : cut, null, scalar('int64', 2))
     if (!onesided) return spectrum

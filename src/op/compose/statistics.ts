@@ -53,7 +53,7 @@ export function channelsOf(x: Value): Channels {
   }
 }
 
-export const as = (x: Value, like: Value): Value => (x.dtype === like.dtype ? x : op.CastLike(x, like))
+export const castLike = (x: Value, like: Value): Value => (x.dtype === like.dtype ? x : op.CastLike(x, like))
 
 /** Number of elements of `x` per element of `statistic`, in the type of `x`. */
 export function share(x: Value, statistic: Value): Value {
@@ -63,7 +63,7 @@ export function share(x: Value, statistic: Value): Value {
 }
 
 /** x̂ = (x - mean) invStd with statistics over `axes`. */
-export function standardized(x: Value, axes: readonly number[], epsilon: number): { xhat: Value; invStd: Value } {
+export function standardize(x: Value, axes: readonly number[], epsilon: number): { xhat: Value; invStd: Value } {
   const centered = op.Sub(x, op.ReduceMean(x, axes, { keepdims: 1 }))
   const variance = op.ReduceMean(op.Mul(centered, centered), axes, { keepdims: 1 })
   const invStd = op.Reciprocal(op.Sqrt(op.Add(variance, epsilon)))

@@ -12,7 +12,7 @@ import {
   windowOf,
   windowsAlong,
 } from '../window.js'
-import { agreed } from './slicing.js'
+import { matchDims } from './slicing.js'
 
 const attributes = { ...windowAttributes, group: int(1), kernel_shape: ints.optional }
 const transposedAttributes = { ...attributes, output_padding: ints.optional, output_shape: ints.optional }
@@ -26,7 +26,7 @@ export function kernelOf(w: Shape, kernelShape: readonly number[] | undefined): 
   if (!kernelShape?.length) return spatial
   if (kernelShape.length !== spatial.length)
     throw new OnnxIreError('invalid-shape', `kernel_shape [${kernelShape.join(', ')}] for weights ${formatShape(w)}`)
-  return spatial.map((dim, axis) => agreed(dim, kernelShape[axis]!))
+  return spatial.map((dim, axis) => matchDims(dim, kernelShape[axis]!))
 }
 
 /** The rank that data and weights share. Throws where they contradict each other, or the group does not divide the channels. */

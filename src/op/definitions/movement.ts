@@ -38,7 +38,11 @@ export function checkLengths<S extends Shape | undefined>(shape: S): S {
 }
 
 /** Reshape's target with 0 (copy) and -1 (remaining elements) resolved as far as possible. */
-export function reshaped(from: Shape | undefined, target: Shape | undefined, allowzero: boolean): Shape | undefined {
+export function resolveReshape(
+  from: Shape | undefined,
+  target: Shape | undefined,
+  allowzero: boolean,
+): Shape | undefined {
   if (!target) return undefined
   const copied = target.map(
     (dim, axis): Dim => (dim === 0 && !allowzero ? (from ? copiedDim(from, axis) : unknownDim()) : dim),
@@ -178,7 +182,7 @@ export const movement = {
     flops: noFlops,
     infer: ({ inputs: [x, shape], attributes: { allowzero } }) => ({
       dtype: x.dtype,
-      shape: reshaped(x.shape, shapeFrom(shape), allowzero === 1),
+      shape: resolveReshape(x.shape, shapeFrom(shape), allowzero === 1),
     }),
     contents: ({ inputs: [x] }) => x.contents,
   }),

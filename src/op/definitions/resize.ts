@@ -36,21 +36,22 @@ const choices = {
 type Resize = Call<readonly ['x', 'roi?', 'scales?', 'sizes?'], typeof attributes>
 
 /** The operand, or null for an empty tensor, which means absent in operator sets before 13. */
-export const given = (value: Value | null): Value | null => (value !== null && lengthOf(value) === 0 ? null : value)
+export const nullIfEmpty = (value: Value | null): Value | null =>
+  value !== null && lengthOf(value) === 0 ? null : value
 
 /** The requested factors or lengths; the other is null. Throws `invalid-model` if both or neither are present. */
-export function resizedBy(
+export function resolveScales(
   scales: Value | null,
   sizes: Value | null,
 ): { scales: Value; sizes: null } | { scales: null; sizes: Value } {
-  const [factors, lengths] = [given(scales), given(sizes)]
+  const [factors, lengths] = [nullIfEmpty(scales), nullIfEmpty(sizes)]
   if (factors !== null && lengths === null) return { scales: factors, sizes: null }
   if (lengths !== null && factors === null) return { scales: null, sizes: lengths }
   throw new OnnxIreError('invalid-model', 'needs either scales or sizes')
 }
 
 /** The resized axes, in the order of `scales` or `sizes`. Throws `invalid-shape` for invalid or repeated axes. */
-export function resizedAxes(rank: number, axes: readonly number[] | undefined): readonly number[] {
+export function resolveAxes(rank: number, axes: readonly number[] | undefined): readonly number[] {
   const named = axes?.map((axis) => axisOf(axis, rank)) ?? Array.from({ length: rank }, (_, axis) => axis)
   if (new Set(named).size < named.length)
     throw new OnnxIreError('invalid-shape', `axes [${named.join(', ')}] repeat themselves`)
@@ -63,13 +64,13 @@ function resized({ inputs: [x, roi, scales, sizes], attributes }: Resize): Shape
     if (!(allowed as readonly string[]).includes(value))
       throw new OnnxIreError('unsupported-operator', `${name} '${value}' is none of ${allowed.join(', ')}`)
   }
-  const by = resizedBy(scales, sizes)
+  const by = resolveScales(scales, sizes)
   if (!x.shape) return undefined
-  const axes = resizedAxes(x.shape.length, attributes.axes)
+  const axes = resolveAxes(x.shape.length, attributes.axes)
   const count = lengthOf(by.scales ?? by.sizes)
   if (count !== undefined && count !== axes.length)
     throw new OnnxIreError('invalid-shape', `${count} ${by.scales ? 'scales' : 'sizes'} for ${axes.length} axes`)
-  const bounds = attributes.coordinate_transformation_mode === 'tf_crop_and_resize' ? given(roi) : null
+  const bounds = attributes.coordinate_transformation_mode === 'tf_crop_and_resize' ? nullIfEmpty(roi) : null
   const ends = bounds ? lengthOf(bounds) : undefined
   if (ends !== undefined && ends !== 2 * axes.length)
     throw new OnnxIreError('invalid-shape', `${ends} elements of roi for the starts and ends of ${axes.length} axes`)

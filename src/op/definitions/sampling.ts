@@ -8,7 +8,7 @@ import { type WindowAxis, windowOf, windowsAlong } from '../window.js'
 import { kernelOf } from './convolution.js'
 import { checkLengths, shapeFrom } from './movement.js'
 import { tapsPerAxis } from './resize.js'
-import { agreed } from './slicing.js'
+import { matchDims } from './slicing.js'
 
 function oneOf(name: string, value: string, allowed: readonly string[]): void {
   if (!allowed.includes(value))
@@ -24,7 +24,7 @@ function gridSampled(x: Shape | undefined, grid: Shape | undefined): Shape | und
       `a grid ${formatShape(grid)} does not hold positions in data ${formatShape(x)}: needs [N, ..., ${x.length - 2}]`,
     )
   }
-  return [agreed(x[0]!, grid[0]!), x[1]!, ...grid.slice(1, -1)]
+  return [matchDims(x[0]!, grid[0]!), x[1]!, ...grid.slice(1, -1)]
 }
 
 /** [N, d, d + 1] and a size [N, C, ...d lengths] -> [N, ...d lengths, d] */
@@ -42,8 +42,8 @@ function affineGridShape(theta: Shape | undefined, size: Value): Shape | undefin
       [theta[1]!, d],
       [theta[2]!, d + 1],
     ] as const)
-      agreed(length, wanted)
-  return [theta ? agreed(theta[0]!, n) : n, ...spatial, d]
+      matchDims(length, wanted)
+  return [theta ? matchDims(theta[0]!, n) : n, ...spatial, d]
 }
 
 /** The grid's shape as far as theta determines it. */
@@ -163,7 +163,7 @@ export const region = {
         )
       }
       const count = regionsOf(rois.shape, 4)
-      const regions = batch.shape ? agreed(count, batch.shape[0] ?? unknownDim()) : count
+      const regions = batch.shape ? matchDims(count, batch.shape[0] ?? unknownDim()) : count
       return { dtype: x.dtype, shape: regionShape(x, regions, [output_height, output_width]) }
     },
   }),

@@ -11,7 +11,7 @@ import { checkLengths } from './movement.js'
 const half = (length: Dim): Dim => addDims(divDims(length, 2), 1)
 
 /** The axis DFT transforms: -2, before the axis of real and imaginary part, unless given; undefined when known only at run time. */
-export function transformedAxis(x: Value, axis: Value | null): number | undefined {
+export function dftAxis(x: Value, axis: Value | null): number | undefined {
   const given = axis ? knownNumbers(axis)?.[0] : -2
   return given === undefined || (given < 0 && !x.shape) ? undefined : x.shape ? axisOf(given, x.shape.length) : given
 }
@@ -34,7 +34,7 @@ function transformedShape(
     )
   if (onesided && !inverse && parts === 2)
     throw new OnnxIreError('invalid-shape', 'the one-sided transform takes real signals (a last axis of length 1)')
-  const at = transformedAxis(x, axis)
+  const at = dftAxis(x, axis)
   if (at === undefined) return [...x.shape.slice(0, -1).map(unknownDim), onesided && inverse ? 1 : 2]
   if (at === x.shape.length - 1)
     throw new OnnxIreError('invalid-shape', 'the last axis holds real and imaginary part: it is not transformed')

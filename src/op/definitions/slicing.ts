@@ -131,12 +131,12 @@ function joined(values: readonly Value[], axis: number): Shape | undefined {
       if (shape!.length !== first.length) throw new OnnxIreError('invalid-shape', 'joins tensors of different rank')
       return shape![index]!
     })
-    return index === at ? dims.reduce(addDims) : dims.reduce(agreed)
+    return index === at ? dims.reduce(addDims) : dims.reduce(matchDims)
   })
 }
 
 /** The known one of two dims that must be equal. Throws `invalid-shape` if they differ. */
-export function agreed(a: Dim, b: Dim): Dim {
+export function matchDims(a: Dim, b: Dim): Dim {
   if (typeof a === 'number' && typeof b === 'number' && a !== b)
     throw new OnnxIreError('invalid-shape', `lengths ${a} and ${b} differ`)
   return typeof a === 'number' ? a : typeof b === 'number' ? b : a
