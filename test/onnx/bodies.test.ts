@@ -37,18 +37,18 @@ const [thenWeight, elseWeight] = ['If_y/then_branch/weight', 'If_y/else_branch/w
 describe('tensors inside bodies', () => {
   const model = decodeModel(branching())
 
-  it('are parameters under names that no other has', () => {
+  it('are parameters with unique names', () => {
     expect([...importGraph(model).parameters.keys()].toSorted()).toEqual(['bias', elseWeight, thenWeight].toSorted())
     expect([...namedTensors(model).keys()].toSorted()).toEqual(['bias', elseWeight, thenWeight].toSorted())
   })
 
-  it('are weights where layers in bodies read them', () => {
+  it('are weights of layers in bodies', () => {
     expect([...findTrainable(importGraph(model)).keys()].toSorted()).toEqual(
       ['bias', elseWeight, thenWeight].toSorted(),
     )
   })
 
-  it('are replaced in the file, everything else staying as it was', async () => {
+  it('are replaced in the file, and everything else keeps its bytes', async () => {
     const replaced = replaceTensors(model, new Map([[elseWeight, square(1, 0, 0, 1)]]))
     const bytes = encodeModel(replaced)
     expect(numbers((await run(bytes, { x, cond: flag(false) }))['y']!)).toEqual([1, 2])
@@ -57,13 +57,13 @@ describe('tensors inside bodies', () => {
     expect(encodeModel(back)).toEqual(branching())
   })
 
-  it('are captured from outside by an exported graph', async () => {
+  it('are captured by the bodies of an exported graph', async () => {
     const bytes = encode('ModelProto', exportGraph(importGraph(model)))
     expect(numbers((await run(bytes, { x, cond: flag(true) }))['y']!)).toEqual([17, 30])
     expect(numbers((await run(bytes, { x, cond: flag(false) }))['y']!)).toEqual([19, 22])
   })
 
-  it('get gradients when their branch is taken, else zeros', async () => {
+  it('have gradients if their branch runs, otherwise zeros', async () => {
     const gradient = gradientModel(branching())
     const feeds = {
       x,
@@ -84,7 +84,7 @@ describe('tensors inside bodies', () => {
 })
 
 describe('bodies', () => {
-  it('hold the nodes that older operators in them become', async () => {
+  it('with old operators > contain the upgraded nodes', async () => {
     // Softmax of operator set 12 flattens, and becomes several nodes of today.
     const then = graphProto({ nodes: [node('Softmax', 'x', 'then', { axis: int(0) })], outputs: [info('then')] })
     const otherwise = graphProto({
@@ -112,7 +112,7 @@ describe('bodies', () => {
     for (const [i, each] of numbers(ours['y']!).entries()) expect(each).toBeCloseTo(numbers(theirs['y']!)[i]!, 6)
   })
 
-  it('of an If whose condition is known stand where the If does; the other branch is not even read', async () => {
+  it('of an If with a constant condition > replace the If; the other branch is not imported', async () => {
     const then = graphProto({ nodes: [node('LeakyRelu', 'x', 'then', { alpha: float(0.5) })], outputs: [info('then')] })
     // There is no axis 7.
     const otherwise = graphProto({
@@ -136,7 +136,7 @@ describe('bodies', () => {
     expect(numbers((await run(again, { x: floats32([1, 2], [-1, 2]) }))['y']!)).toEqual([-0.5, 2])
   })
 
-  it('read values of the bodies around them, and results that nothing else reads', async () => {
+  it('read values of enclosing bodies, and results that no other node reads', async () => {
     // The second output of MaxPool is read inside alone.
     const inner = graphProto({
       nodes: [node('Cast', 'places', 'f', { to: int(1) }), node('Mul', 'f twice', 'inner')],

@@ -36,7 +36,7 @@ function trained(
   return [...importGraph(decodeModel(proto)).parameters.keys()]
 }
 
-describe('floating tensors that are not weights stay as they are', () => {
+describe('floating-point tensors that configure an operator > import > are constants', () => {
   it('scales of quantization, but not the weights that are rounded', () => {
     const nodes = [
       node('QuantizeLinear', 'w scale', 'q'),
@@ -60,7 +60,7 @@ describe('floating tensors that are not weights stay as they are', () => {
     expect(trained(ours, { cos: table(2, 3, 4), sin: table(2, 3, 4) }, [2, 3, 16])).toEqual([])
   })
 
-  it('unless something else reads them', () => {
+  it('except if another node reads them', () => {
     const nodes = [
       node('QuantizeLinear', 'x scale', 'q'),
       node('DequantizeLinear', 'q scale', 'd'),

@@ -20,12 +20,12 @@ describe('equal nodes', () => {
     expect(operators(op.Neg(op.Exp(x)), op.Abs(op.Exp(x)))).toEqual(['Abs', 'Exp', 'Neg'])
   })
 
-  it('that draw random numbers are not equal', () => {
+  it('that are random > are not merged', () => {
     const drawn = () => op.RandomNormalLike(x)
     expect(operators(op.Sub(drawn(), drawn()))).toEqual(['RandomNormalLike', 'RandomNormalLike', 'Sub'])
   })
 
-  it('differ by the sign of a zero', () => {
+  it('with zeros of different sign > are not merged', () => {
     const leaky = (alpha: number) => op.LeakyRelu(x, { alpha })
     expect(operators(op.Sub(leaky(0), leaky(-0)))).toEqual(['LeakyRelu', 'LeakyRelu', 'Sub'])
   })
@@ -45,7 +45,7 @@ describe('a tensor that is an output', () => {
     expect(node.map(({ opType }) => opType)).toEqual(['Mul'])
   })
 
-  it('gives its name up to another output, and is copied to one of another name', () => {
+  it('with the name of another output > is renamed; with another output name > is copied', () => {
     const { initializer, node } = written([
       ['w', op.Mul(x, w)],
       ['v', w],
@@ -58,7 +58,7 @@ describe('a tensor that is an output', () => {
   })
 })
 
-describe('equal constants are written once, and', () => {
+describe('equal constants are written once', () => {
   const initializers = (...tensors: readonly Parameters<typeof constant>[0][]) =>
     graphOf(...tensors.map((each) => constant(each))).initializer
 
@@ -70,7 +70,7 @@ describe('equal constants are written once, and', () => {
     ['dims', floats(1, 2), tensor('float32', [2, 1], Float32Array.of(1, 2))],
     ['bits of half floats', tensor('float16', [1], Uint16Array.of(0)), tensor('float16', [1], Uint16Array.of(0x8000))],
     ['where a text ends', tensor('string', [2], ['a,b', 'c']), tensor('string', [2], ['a', 'b,c'])],
-  ])('those that differ in %s stay two', (_, a, b) => {
+  ])('constants that differ in %s > are both written', (_, a, b) => {
     expect(initializers(a, a)).toHaveLength(1)
     expect(initializers(a, b)).toHaveLength(2)
   })

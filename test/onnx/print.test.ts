@@ -18,7 +18,7 @@ const graphOf = (
 })
 
 describe('printGraph', () => {
-  it('shows inputs, parameters, nodes and outputs', () => {
+  it('a graph > prints inputs, parameters, nodes and outputs', () => {
     const x = input('x', 'float32', ['N', 3])
     const w = parameter('w', tensorFrom('float32', [2, 3], [1, 2, 3, 4, 5, 6]))
     const b = parameter('b', tensorFrom('float32', [2], [0, 0]))
@@ -36,7 +36,7 @@ describe('printGraph', () => {
     )
   })
 
-  it('shows small constants where they are used and large ones by type', () => {
+  it('constants > prints small ones at their uses, large ones by type', () => {
     const x = input('x', 'float32', [40, 2])
     const large = constant(tensorFrom('float32', [40, 2], Array<number>(80).fill(1)))
     const sliced = op.Slice(op.Add(op.Mul(x, 1e-5), large), [0, 0], [2 ** 63, 1], [0, 1])
@@ -54,7 +54,7 @@ describe('printGraph', () => {
     )
   })
 
-  it('numbers unknown lengths in order of appearance, so that equal graphs give equal text', () => {
+  it('unknown lengths > are numbered in order of appearance, so equal graphs have equal text', () => {
     const build = () => {
       const x = input('x', 'float32', [unknownDim(), 3])
       const positions = op.NonZero(x)
@@ -65,7 +65,7 @@ describe('printGraph', () => {
     expect(build()).toBe(text)
   })
 
-  it('names an output that is an input or stands twice', () => {
+  it('an output that is an input, or is listed twice > is printed as Identity', () => {
     const x = input('x', 'float32', [])
     const y = op.Neg(x)
     expect(printGraph(graphOf('g', [x], { x1: x, a: y, b: y }))).toBe(
@@ -81,7 +81,7 @@ describe('printGraph', () => {
     )
   })
 
-  it('writes _ for an absent operand and for an output that nobody uses', () => {
+  it('an absent operand or unused result > is printed as _', () => {
     const x = input('x', 'float32', [6])
     const [, second] = op.Split(x, [1, 2, 3])
     const padded = op.Pad(second!, [1, 1], null, [0])
@@ -90,19 +90,19 @@ describe('printGraph', () => {
     )
   })
 
-  it('quotes names that would not read as one', () => {
+  it('names with spaces or brackets > are quoted', () => {
     const x = input('my input', 'float32', [])
     expect(printGraph(graphOf('g', [x], { 'a,b': op.Neg(x) }))).toContain('"a,b" = Neg ("my input")')
   })
 
-  it('breaks long lists', () => {
+  it('long lists > have one item per line', () => {
     const xs = Array.from({ length: 12 }, (_, i) => input(`input_number_${i}`, 'float32', [1]))
     const text = printGraph(graphOf('g', xs, { y: op.Concat(xs, { axis: 0 }) }))
     expect(text.startsWith('g (\n  float32[1] input_number_0,\n')).toBe(true)
     expect(text).toContain('\n) => (float32[12] y)\n{\n')
   })
 
-  it('shows the bodies of control flow', () => {
+  it('bodies of control flow > are printed in their node', () => {
     const x = input('x', 'float32', [2])
     const branch = (value: (x: Value) => Value): Body => {
       const scope = { outer: undefined }

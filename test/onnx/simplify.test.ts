@@ -20,7 +20,7 @@ const operators = (...outputs: readonly Value[]) =>
   [...walkNodes(written(...outputs).graph!)].map(({ opType }) => opType)
 const swapped = (y: Value) => op.Transpose(y, { perm: [0, 2, 1] })
 
-describe('what is written', () => {
+describe('exported nodes', () => {
   it.each([
     ['axes exchanged and exchanged back', op.Neg(swapped(swapped(x))), ['Neg']],
     ['two orders of axes', op.Neg(op.Transpose(swapped(x))), ['Transpose', 'Neg']],
@@ -37,22 +37,22 @@ describe('what is written', () => {
     ['a constant in another shape', op.Add(x, op.Reshape(floats(100), [25, 1, 1, 4])), ['Add']],
     ['a constant repeated', op.Add(x, op.Expand(floats(1), [3, 4])), ['Add']],
     ['arithmetic of constants', op.Mul(x, op.Floor(op.Add(floats(4), floats(4)))), ['Mul']],
-  ])('of %s is the rest', (_, y, expected) => {
+  ])('%s > is simplified', (_, y, expected) => {
     expect(operators(y)).toEqual(expected)
   })
 
-  it('is what other nodes read', () => {
+  it('a simplified node > is not read by others', () => {
     const turned = swapped(x)
     expect(operators(op.Neg(swapped(turned)), op.Exp(turned)).sort()).toEqual(['Exp', 'Neg', 'Transpose'])
   })
 
-  it('asks for one shape once, whichever tensor has it', () => {
+  it('equal shapes of different tensors > are computed once', () => {
     const wide = (y: Value) =>
       op.Expand(op.ReduceMax(y, [0, 1, 2], { keepdims: 0 }), op.Concat([op.Shape(y), int64s([2])], { axis: 0 }))
     expect(operators(wide(x), wide(op.Exp(x))).filter((operator) => operator === 'Shape')).toHaveLength(1)
   })
 
-  it('is reached through in bodies too, but not across their edge', () => {
+  it('in bodies > are simplified, but not across scopes', () => {
     const outside = swapped(x)
     const condition = op.Greater(op.ReduceMax(x, [0, 1, 2], { keepdims: 0 }), 0)
     const y = op.If(condition, {
@@ -70,7 +70,7 @@ describe('long equal constants', () => {
     expect(initializers(floats(100), floats(100))).toHaveLength(1)
   })
 
-  it('that differ in one element stay two', () => {
+  it('that differ in one element > are both written', () => {
     const other = Float32Array.from({ length: 100 }, (_, i) => Math.cos(i))
     other[99]! += 1
     expect(initializers(floats(100), constant(tensor('float32', [100], other)))).toHaveLength(2)
@@ -78,7 +78,7 @@ describe('long equal constants', () => {
 })
 
 /** Axes permuted, split, joined, added and removed at random: onnxruntime finds each element where index arithmetic puts it. */
-describe('layouts at random', () => {
+describe('random reshapes and transposes', () => {
   it.each(Array.from({ length: 40 }, (_, seed) => seed))('%i', async (seed) => {
     const random = new Random(seed + 1)
     const below = (n: number) => Math.floor(random.uniform() * n)

@@ -79,7 +79,7 @@ const close = (found: readonly number[][], expected: readonly number[][]) => {
   for (const [i, row] of expected.entries()) for (const [j, x] of row.entries()) expect(found[i]![j]).toBeCloseTo(x, 12)
 }
 
-describe('the optimizers of ai.onnx.preview.training are ours where the formulas coincide', () => {
+describe('optimizers of ai.onnx.preview.training > equal those of this library if the formulas are equal', () => {
   const momentum = (attributes: Record<string, number | string>) =>
     node(
       'Momentum',
@@ -97,13 +97,13 @@ describe('the optimizers of ai.onnx.preview.training are ours where the formulas
       ours(sgd({ lr: 0.125, momentum: 0.75, dampening: 0.5, weightDecay: 0.25 })),
     ))
 
-  it('Momentum of the mode nesterov is SGD with nesterov', async () =>
+  it('Momentum in mode nesterov is SGD with nesterov', async () =>
     close(
       await theirs(momentum({ alpha: 0.75, beta: 1, norm_coefficient: 0, mode: 'nesterov' }), ['V'], 0),
       ours(sgd({ lr: 0.125, momentum: 0.75, nesterov: true })),
     ))
 
-  it('Adam is Adam when it counts from 1 and epsilon is 0', async () => {
+  it('Adam is Adam if T counts from 1 and epsilon is 0', async () => {
     const attributes = { alpha: float(0.75), beta: float(0.875), norm_coefficient: float(0.25), epsilon: float(0) }
     close(
       await theirs(node('Adam', 'R T X G V H', 'X_new V_new H_new', attributes, domain), ['V', 'H'], 1),
@@ -132,7 +132,7 @@ describe('the optimizers of ai.onnx.preview.training are ours where the formulas
     close(await theirs(node('Adagrad', 'R T X G H', 'X_new H_new', attributes, domain), ['H'], 0), expected)
   })
 
-  it('updates several tensors, each with its own', async () => {
+  it('several tensors > are updated with their own state', async () => {
     const several = node('Adagrad', 'R T A B GA GB HA HB', 'A1 B1 HA1 HB1', {}, domain)
     const inputs = { R: [], T: [], A: [1], B: [2], GA: [1], GB: [2], HA: [1], HB: [2] }
     const model = await session(standard([several], inputs, 'A1 B1 HA1 HB1'))
@@ -175,7 +175,7 @@ describe('the Gradient operator', () => {
     )
   const product = [node('Mul', 'a b', 'c'), node('Mul', 'c a', 'd')]
 
-  it('gives the derivatives of a tensor by name: d = a^2 b', async () => {
+  it('named tensors > returns the derivatives: d = a^2 b', async () => {
     const model = await session(
       standard([...product, gradient('a b', 'da db', ['a', 'b'], 'd')], { a: [2], b: [2] }, 'd da db'),
     )
@@ -187,7 +187,7 @@ describe('the Gradient operator', () => {
     ])
   })
 
-  it('can be taken of its own result, and with others held', async () => {
+  it('applied twice, with a constant tensor > returns the second derivative', async () => {
     const twice = [...product, gradient('a b', 'da', ['a'], 'd', ['b']), gradient('a', 'daa', ['a'], 'da')]
     const results = await (await session(standard(twice, { a: [1], b: [1] }, 'daa'))).run({
       a: doubles(2),

@@ -16,7 +16,7 @@ const models = readdirSync(assets).filter((name) => name.endsWith('.onnx'))
 const same = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0
 
 describe('pretrained models', () => {
-  it('are there', () => expect(models.length).toBe(3))
+  it('exist', () => expect(models.length).toBe(3))
 
   it.each(models)('%s keeps its bytes: untouched, touched everywhere, and rebuilt from values alone', (name) => {
     const bytes = new Uint8Array(readFileSync(new URL(name, assets)))
@@ -31,7 +31,7 @@ describe('pretrained models', () => {
     expect(isDeepStrictEqual(decode('ModelProto', rebuilt), model)).toBe(true)
   })
 
-  it('are decoded without copying their tensors', () => {
+  it('decoded > tensors are views of the input', () => {
     const bytes = new Uint8Array(readFileSync(new URL(models[0]!, assets)))
     let viewed = 0
     rewrite('ModelProto', decode('ModelProto', bytes), 'TensorProto', (tensor) => {
@@ -59,11 +59,11 @@ describe('every field of every message', () => {
     }
   })
 
-  it('has its own number within its message', () => {
+  it('has a unique number within its message', () => {
     for (const type of types) expect(messageTypes[type].byNumber.size).toBe(messageTypes[type].fields.length)
   })
 
-  it('freezes what it decodes', () => {
+  it('decoded messages > are frozen', () => {
     const model = decode('ModelProto', encode('ModelProto', smallModel()))
     expect(Object.isFrozen(model) && Object.isFrozen(model.graph) && Object.isFrozen(model.graph?.node)).toBe(true)
   })
@@ -73,7 +73,7 @@ describe('an edited message', () => {
   const bytes = encode('ModelProto', smallModel())
   const model = decode('ModelProto', bytes)
 
-  it('keeps unknown fields, field order and explicit zeros', () => {
+  it('encoded > keeps unknown fields, field order and explicit zeros', () => {
     const node = new protobuf.Writer()
       .uint32((100 << 3) | 2)
       .string('unknown')
@@ -98,14 +98,14 @@ describe('an edited message', () => {
     expect(removed.domain).toBe('')
   })
 
-  it('tells an explicit zero from an absent field', () => {
+  it('distinguishes an explicit zero from an absent field', () => {
     const zero = create('TensorProto', { dataType: 0, name: '', rawData: new Uint8Array(0), dims: [0n] })
     const decoded = decode('TensorProto', encode('TensorProto', zero))
     expect(decoded).toEqual(zero)
     expect('docString' in decoded).toBe(false)
   })
 
-  it('adds, removes and reorders list elements', () => {
+  it('list elements > can be added, removed and reordered', () => {
     const graph = model.graph!
     const names = (nodes: ModelProto) =>
       decode('ModelProto', encode('ModelProto', nodes)).graph?.node.map((n) => n.opType)
@@ -118,12 +118,12 @@ describe('an edited message', () => {
     expect(names(edit(withNodes([]), { graph: edit(withNodes([]).graph!, { node: graph.node }) }))).toHaveLength(4)
   })
 
-  it('adds fields that were absent', () => {
+  it('absent fields > can be added', () => {
     const edited = decode('ModelProto', encode('ModelProto', edit(model, { docString: 'd', modelVersion: 0n })))
     expect([edited.docString, edited.modelVersion, edited.graph?.node.length]).toEqual(['d', 0n, 4])
   })
 
-  it('keeps the length prefix it found, however long it was written', () => {
+  it('a length prefix longer than needed > is kept', () => {
     // name "ab" with a length of 2 written in three bytes
     const padded = Uint8Array.of(0x1a, 0x82, 0x80, 0x00, 97, 98)
     const node = decode('NodeProto', padded)
@@ -132,7 +132,7 @@ describe('an edited message', () => {
     expect([...encode('NodeProto', edit(node, { name: 'c' }))]).toEqual([0x1a, 1, 99])
   })
 
-  it('writes strings that are not valid UTF-8 as they were', () => {
+  it('strings that are not valid UTF-8 > keep their bytes', () => {
     const broken = Uint8Array.of(0x1a, 1, 0xff, 0x22, 1, 65)
     expect([...encode('NodeProto', edit(decode('NodeProto', broken), { opType: 'B' }))]).toEqual([
       0x1a, 1, 0xff, 0x22, 1, 66,
@@ -141,7 +141,7 @@ describe('an edited message', () => {
 })
 
 describe('a large new message', () => {
-  it('is written as it is, however its parts are nested', () => {
+  it('with nested chunks > is decoded to the same message', () => {
     const node = (i: number) =>
       create('NodeProto', { opType: `Op${i}`, attribute: [create('AttributeProto', { i: BigInt(i) })] })
     const rawData = new Uint8Array(10_000).map((_, i) => i)
@@ -159,7 +159,7 @@ describe('a large new message', () => {
     expect(isDeepStrictEqual(decode('ModelProto', encode('ModelProto', model)), model)).toBe(true)
   })
 
-  it('needs no code generation, which a strict content security policy forbids', () => {
+  it('is encoded without code generation (content security policy)', () => {
     const url = (path: string) => JSON.stringify(new URL(`../../../dist/onnx/${path}`, import.meta.url).href)
     const script = `
       import { readFileSync } from 'node:fs'
@@ -172,7 +172,7 @@ describe('a large new message', () => {
   })
 })
 
-describe('ways of writing the same', () => {
+describe('different encodings of a message', () => {
   const unpacked = (number: number, ...values: number[]) => {
     const out = new protobuf.Writer()
     for (const value of values) out.uint32((number << 3) | 5).float(value)
@@ -180,7 +180,7 @@ describe('ways of writing the same', () => {
   }
   const bytes = (...parts: Uint8Array[]) => new Uint8Array(Buffer.concat(parts))
 
-  it('reads packed and unpacked numbers alike, and several runs as one list', () => {
+  it('packed and unpacked numbers, several runs > are read as one list', () => {
     const run = new protobuf.Writer()
       .uint32((4 << 3) | 2)
       .floats([1, 2])
@@ -196,7 +196,7 @@ describe('ways of writing the same', () => {
     expect(decode('TensorProto', dims).dims).toEqual([1n, -1n, 7n])
   })
 
-  it('writes a changed list the way it was written', () => {
+  it('a changed list > keeps its encoding, packed or unpacked', () => {
     const change = (input: Uint8Array) =>
       encode('TensorProto', edit(decode('TensorProto', input), { floatData: Float32Array.of(5, 6) }))
     expect(same(change(unpacked(4, 1, 2)), unpacked(4, 5, 6))).toBe(true)
@@ -215,7 +215,7 @@ describe('ways of writing the same', () => {
     expect(same(encode('TensorProto', packedDims), dims([3, 4]))).toBe(true)
   })
 
-  it('merges a message that is written in pieces, and takes the last of a scalar and of a oneof', () => {
+  it('a message in several parts > is merged; of scalars and oneofs the last one counts', () => {
     const graph = (fields: Partial<Parameters<typeof create<'GraphProto'>>[1]>) => {
       const content = encode('GraphProto', create('GraphProto', fields))
       return new protobuf.Writer()
@@ -239,7 +239,7 @@ describe('ways of writing the same', () => {
     expect(decode('Dimension', both)).toEqual({ dimParam: 'N' })
   })
 
-  it('copies floats that are not aligned', () => {
+  it('packed floats at every alignment > are decoded', () => {
     for (let shift = 0; shift < 4; shift++) {
       const tensor = create('TensorProto', { name: 'x'.repeat(shift + 1), floatData: Float32Array.of(1.5, -2.5) })
       const padded = new Uint8Array([...new Uint8Array(shift), ...encode('TensorProto', tensor)]).subarray(shift)
@@ -249,7 +249,7 @@ describe('ways of writing the same', () => {
 })
 
 describe('int64', () => {
-  it('is exact at its limits, in every place', () => {
+  it('limits > survive in every field', () => {
     const limits = [2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n + 1n, -1n, 0n]
     const tensor: TensorProto = create('TensorProto', {
       dims: limits,
@@ -262,8 +262,8 @@ describe('int64', () => {
   })
 })
 
-describe('walking', () => {
-  it('reaches tensors wherever they are, and leaves what has none alone', () => {
+describe('rewrite', () => {
+  it('visits all tensors, and returns the same object for messages without changes', () => {
     const model = filled('ModelProto', 6)
     const names = new Set<string | undefined>()
     const walked = rewrite('ModelProto', model, 'TensorProto', (tensor) => {

@@ -9,8 +9,8 @@ import type { GraphProto } from '../../../src/onnx/proto/schema.js'
 import { OnnxIreError } from '../../../src/util/errors.js'
 import { filled, smallModel } from '../sample.js'
 
-/** The error something throws, which must be ours; null when it throws none. */
-function refusalOf(action: () => void): OnnxIreError | null {
+/** The error that `action` throws, which must be an OnnxIreError; null if it throws none. */
+function errorOf(action: () => void): OnnxIreError | null {
   try {
     action()
     return null
@@ -24,7 +24,7 @@ function refusalOf(action: () => void): OnnxIreError | null {
 function use(bytes: Uint8Array): void {
   const model = decodeModel(bytes)
   const tensors = namedTensors(model)
-  for (const tensor of tensors.values()) refusalOf(() => tensor.data)
+  for (const tensor of tensors.values()) errorOf(() => tensor.data)
   expect(encodeModel(model)).toHaveLength(bytes.length)
 }
 
@@ -32,49 +32,49 @@ const small = encode('ModelProto', smallModel())
 const rich = encode('ModelProto', filled('ModelProto', 3, 1))
 
 describe('damaged input', () => {
-  it('is refused or read at every length it may be cut to', () => {
-    let refused = 0
-    for (let length = 0; length < small.length; length++) if (refusalOf(() => use(small.subarray(0, length)))) refused++
-    expect(refused).toBeGreaterThan(small.length * 0.8)
-    expect(refusalOf(() => use(small))).toBeNull()
+  it('truncated at every length > is decoded or throws OnnxIreError', () => {
+    let rejected = 0
+    for (let length = 0; length < small.length; length++) if (errorOf(() => use(small.subarray(0, length)))) rejected++
+    expect(rejected).toBeGreaterThan(small.length * 0.8)
+    expect(errorOf(() => use(small))).toBeNull()
   })
 
   it.each([
     ['a small model', small],
     ['a model with every kind of field', rich],
-  ])('is refused or read after random changes to %s', (_, original) => {
+  ])('random changes to %s > are decoded or throw OnnxIreError', (_, original) => {
     const random = xoroshiro128plus(7)
     const below = (n: number) => (random.next() >>> 0) % n
-    let refused = 0
-    for (let round = 0; round < 1000; round++) {
+    let rejected = 0
+    for (let i = 0; i < 1000; i++) {
       const bytes = original.slice()
       for (let change = below(4); change >= 0; change--) bytes[below(bytes.length)] = below(256)
-      if (refusalOf(() => use(bytes))) refused++
+      if (errorOf(() => use(bytes))) rejected++
     }
-    expect(refused).toBeGreaterThan(100)
+    expect(rejected).toBeGreaterThan(100)
   })
 
-  it('is refused when it is noise', () => {
+  it('random bytes > throw invalid-model', () => {
     const random = xoroshiro128plus(11)
-    for (let round = 0; round < 500; round++) {
-      const noise = Uint8Array.from({ length: 1 + (round % 64) }, () => random.next() & 255)
-      expect(refusalOf(() => use(noise))?.code).toBe('invalid-model')
+    for (let i = 0; i < 500; i++) {
+      const noise = Uint8Array.from({ length: 1 + (i % 64) }, () => random.next() & 255)
+      expect(errorOf(() => use(noise))?.code).toBe('invalid-model')
     }
   })
 
-  it('names the message and the byte', () => {
-    const error = refusalOf(() => decodeModel(small.subarray(0, 100)))
+  it('the error > names the field and the byte', () => {
+    const error = errorOf(() => decodeModel(small.subarray(0, 100)))
     expect(error?.message).toMatch(/^ModelProto\.graph.* byte \d+: /)
     // model.graph.node[0].attribute[0].type: a string where a number belongs
     const type = Uint8Array.of(0xa2, 1, 1, 65)
     const wrap = (tag: number, content: Uint8Array) => Uint8Array.of(tag, content.length, ...content)
     const nested = wrap(0x3a, wrap(0x0a, wrap(0x2a, type)))
-    expect(refusalOf(() => decodeModel(nested))?.message).toMatch(
+    expect(errorOf(() => decodeModel(nested))?.message).toMatch(
       /^ModelProto\.graph\.node\[0\]\.attribute\[0\]\.type .* byte 8: /,
     )
   })
 
-  it('does not make room for what a length merely announces', () => {
+  it('a length beyond the end > throws without allocating', () => {
     // raw_data of 2 GiB in a 20-byte file
     const bomb = Uint8Array.of(0x4a, 0xff, 0xff, 0xff, 0xff, 0x07, ...new Uint8Array(14))
     const floats = Uint8Array.of(0x22, 0xff, 0xff, 0xff, 0xff, 0x07, 0, 0)
@@ -86,32 +86,32 @@ describe('damaged input', () => {
       [odd, 'floatData[0]'],
       [cutVarint, 'int32Data[0]'],
     ] as const) {
-      const error = refusalOf(() => decode('TensorProto', bytes))
+      const error = errorOf(() => decode('TensorProto', bytes))
       expect(error?.code).toBe('invalid-model')
       expect(error?.message.startsWith(`TensorProto.${field} `)).toBe(true)
     }
   })
 
-  it('does not overflow the stack', () => {
+  it('deep nesting > does not overflow the stack', () => {
     let graph: GraphProto = create('GraphProto', { name: 'innermost' })
     const within = (g: GraphProto) =>
       create('GraphProto', { node: [create('NodeProto', { attribute: [create('AttributeProto', { g })] })] })
     for (let depth = 0; depth < 32; depth++) graph = within(graph)
     const bytes = encode('GraphProto', graph)
     expect(decode('GraphProto', bytes).node).toHaveLength(1)
-    expect(refusalOf(() => encode('GraphProto', within(within(graph))))?.code).toBe('invalid-model')
+    expect(errorOf(() => encode('GraphProto', within(within(graph))))?.code).toBe('invalid-model')
     let deep = new Uint8Array(0)
     for (let depth = 0; depth < 5000; depth++) {
       const length = deep.length
       const prefix = [0x22, (length & 127) | 128, ((length >> 7) & 127) | 128, length >> 14]
       deep = Uint8Array.from([...[[0x0a, 0x22][depth & 1] ?? 0], ...prefix.slice(1), ...deep])
     }
-    expect(refusalOf(() => decode('TypeProto', deep))?.code).toBe('invalid-model')
+    expect(errorOf(() => decode('TypeProto', deep))?.code).toBe('invalid-model')
     const groups = new Uint8Array(100_000).fill((100 << 3) | 3)
-    expect(refusalOf(() => decode('ModelProto', groups))?.code).toBe('invalid-model')
+    expect(errorOf(() => decode('ModelProto', groups))?.code).toBe('invalid-model')
   })
 
-  it('takes linear time where pieces could be joined again and again', () => {
+  it('a message in many parts > takes linear time', () => {
     const piece = Uint8Array.of(0x3a, 2, 0x12, 0)
     const pieces = new Uint8Array(piece.length * 100_000)
     for (let i = 0; i < 100_000; i++) pieces.set(piece, i * piece.length)
@@ -124,7 +124,7 @@ describe('damaged input', () => {
   })
 })
 
-describe('what is no ONNX model', () => {
+describe('bytes that are not an ONNX model', () => {
   const text = (value: string) => new Uint8Array(Buffer.from(value, 'latin1'))
 
   it.each([
@@ -141,8 +141,8 @@ describe('what is no ONNX model', () => {
     ['an .ort model', text('\x24\0\0\0ORTM\0\0'), /\.ort/],
     ['a message without a graph', Uint8Array.of(8, 7), /no graph/],
     ['a TypeScript file', new Uint8Array(readFileSync(new URL(import.meta.url))), /ModelProto|not an ONNX model/],
-  ])('%s is refused with advice', (_, bytes, message) => {
-    const error = refusalOf(() => decodeModel(bytes))
+  ])('%s > throws invalid-model with advice', (_, bytes, message) => {
+    const error = errorOf(() => decodeModel(bytes))
     expect(error?.code).toBe('invalid-model')
     expect(error?.message).toMatch(message)
   })

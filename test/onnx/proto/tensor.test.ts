@@ -71,7 +71,7 @@ describe.each(cases)('%s', (dtype, { data, other }) => {
   const dataType = dtypes[dtype].onnx
   const replacement: Tensor = { dtype, dims: [3], data: other }
 
-  it('is read from its typed field, and replaced there', () => {
+  it('is read from its typed field, and replaced in it', () => {
     const proto = sent({ dims: [3n], dataType, ...typedFields(dtype, data) })
     holds(readTensor(proto, null), dtype, data)
     const replaced = replaceData(proto, replacement)
@@ -79,13 +79,13 @@ describe.each(cases)('%s', (dtype, { data, other }) => {
     holds(readTensor(sent(replaced), null), dtype, other)
   })
 
-  it('is written as tensorProto writes it', () => {
+  it('is read as toTensorProto writes it', () => {
     holds(readTensor(sent(toTensorProto('t', { dtype, dims: [3], data })), null), dtype, data)
   })
 
   if (dtype === 'string') return
 
-  it('is read from raw data at every alignment, and replaced there', () => {
+  it('is read from raw data at every alignment, and replaced in it', () => {
     for (let shift = 0; shift < 8; shift++) {
       const raw = rawOf(data)
       const shifted = new Uint8Array([...new Uint8Array(shift), ...raw]).subarray(shift)
@@ -97,7 +97,7 @@ describe.each(cases)('%s', (dtype, { data, other }) => {
     holds(readTensor(sent(replaced), null), dtype, other)
   })
 
-  it('is read from external data with offset and length, and replaced there', () => {
+  it('is read from external data with offset and length, and replaced', () => {
     const raw = rawOf(data)
     const external = externalFiles(new Map([['w.bin', new Uint8Array([9, 9, 9, ...raw, 9])]]))
     const at = [entry('location', 'w.bin'), entry('offset', '3'), entry('length', String(raw.length))]
@@ -111,7 +111,7 @@ describe.each(cases)('%s', (dtype, { data, other }) => {
 })
 
 describe('a tensor', () => {
-  it('is decoded once, when first read', () => {
+  it('data > is decoded once, when first read', () => {
     let reads = 0
     const external = { read: () => new Uint8Array(8 + 0 * ++reads) }
     const proto = sent({ dims: [2n], dataType: 1, dataLocation: 1, externalData: [entry('location', 'w')] })
@@ -121,14 +121,14 @@ describe('a tensor', () => {
     expect(reads).toBe(1)
   })
 
-  it('is a view of aligned raw data', () => {
+  it('aligned raw data > is not copied', () => {
     const rawData = new Uint8Array(8)
     expect(
       (readTensor(create('TensorProto', { dims: [2n], dataType: 1, rawData }), null).data as Float32Array).buffer,
     ).toBe(rawData.buffer)
   })
 
-  it('may be a scalar, or empty', () => {
+  it('can be a scalar, or empty', () => {
     expect(readTensor(sent({ dataType: 1, floatData: Float32Array.of(7) }), null)).toMatchObject({ dims: [] })
     expect(readTensor(sent({ dims: [0n, 5n], dataType: 7 }), null).data).toHaveLength(0)
   })

@@ -72,11 +72,11 @@ describe('before operator set 7', () => {
     expect(slopes(x(1))).toMatchObject({ inputs: [{}, { shape: [1] }] })
   })
 
-  it.each(['Relu', 'Sigmoid', 'Exp', 'Elu', 'Clip', 'Sum'])('%s forgets consumed_inputs', (operator) => {
+  it.each(['Relu', 'Sigmoid', 'Exp', 'Elu', 'Clip', 'Sum'])('%s > consumed_inputs > is removed', (operator) => {
     expect(imported(operator, 1, [x(2)], { consumed_inputs: [0] })[0]!.shape).toEqual([2])
   })
 
-  it('Selu had other digits', async () => {
+  it('Selu > has the old defaults', async () => {
     const old = imported('Selu', 1, [vector('x', 1, -1e4)])
     const given = imported('Selu', 5, [vector('x', 1, -1e4)], { alpha: 2, gamma: 3 })
     const [before, other] = await evaluate(old[0]!, given[0]!)
@@ -101,7 +101,7 @@ describe('before operator set 7', () => {
     )
   })
 
-  it('Dropout is at work unless is_test says otherwise', () => {
+  it('Dropout > is in training mode unless is_test is 1', () => {
     const [at, mask] = imported('Dropout', 6, [x(2, 3)], { ratio: 0.25 }, 2)
     const node = at!.source.kind === 'node' ? at!.source : undefined
     expect(node?.inputs.slice(1).map(constantNumber)).toEqual([0.25, 1])
@@ -111,8 +111,8 @@ describe('before operator set 7', () => {
   })
 })
 
-describe('later', () => {
-  it('Clip takes its bounds as inputs from 11 on', async () => {
+describe('from operator set 7 on', () => {
+  it('Clip > bounds are inputs from 11 on', async () => {
     const clipped = (attributes: Record<string, number>) => imported('Clip', 6, [vector('x', -9, 0, 9)], attributes)[0]!
     const values = await evaluate(clipped({ min: -1, max: 2 }), clipped({ min: -1 }), clipped({ max: 2 }), clipped({}))
     expect(values).toEqual([
@@ -135,14 +135,14 @@ describe('later', () => {
     expect(imported(operator, version, [x(2, 3, 4)])[0]!.shape).toEqual([1, 1, 1])
   })
 
-  it('TopK takes k as an input from 10 on', () => {
+  it('TopK > k is an input from 10 on', () => {
     expect(imported('TopK', 9, [x(2, 5)], { k: 3, axis: 1 }, 2).map(({ shape }) => shape)).toEqual([
       [2, 3],
       [2, 3],
     ])
   })
 
-  it('Dropout gives a mask of the type of its input until 9, of truth values from 10 on', () => {
+  it('Dropout > the mask has the type of the input until 9, and is boolean from 10 on', () => {
     const mask = (version: number) => imported('Dropout', version, [x(2)], { ratio: 0.25 }, 2)[1]!.dtype
     expect([7, 9, 10, 11].map(mask)).toEqual(['float32', 'float32', 'bool', 'bool'])
     const { source } = imported('Dropout', 11, [x(2)], { ratio: 0.25 })[0]!

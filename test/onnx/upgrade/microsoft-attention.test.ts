@@ -173,7 +173,7 @@ describe('attention of onnxruntime’s own domain equals its kernels, and so doe
   )
 })
 
-describe('operands that onnxruntime’s CPU provider does not take packed', () => {
+describe('packed operands that onnxruntime’s CPU provider does not support', () => {
   const random = new Random(3)
   const drawn = (name: string, ...dims: readonly number[]): Value => {
     const length = dims.reduce((a, b) => a * b, 1)

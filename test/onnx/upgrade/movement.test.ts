@@ -119,7 +119,7 @@ const olds: readonly Old[] = [
   },
 ]
 
-describe('old forms give what they gave', () => {
+describe('old forms > imported > compute the same', () => {
   it.each(olds)('$operator of operator set $version $attributes', async (old) => {
     const model = modelOf(old)
     const graph = importGraph(decodeModel(encode('ModelProto', model)))

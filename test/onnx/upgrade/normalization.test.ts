@@ -45,7 +45,7 @@ describe('BatchNormalization', () => {
     expect(y!.source).toMatchObject({ attributes: { training_mode: 0 } })
   })
 
-  it('trained when it had more outputs; the batch statistics it saved are computed', async () => {
+  it('more than one output > is in training mode, and returns batch statistics', async () => {
     const outputs = imported('BatchNormalization', 9, [batch, ones, ones, ones, ones], { momentum: 0.5 }, 5)
     const [, runningMean, runningVar, savedMean, savedVar] = await evaluate(...outputs)
     const means = [4, 7]
@@ -82,7 +82,7 @@ describe('GroupNormalization', () => {
     })
   })
 
-  it('works out the channels when the graph runs', () => {
+  it('symbolic channels > are computed when the graph runs', () => {
     const [y] = imported('GroupNormalization', 18, [x('N', 'C', 4), x(2), x(2)], { num_groups: 2 })
     expect(y!.shape).toEqual(['N', 'C', 4])
   })
@@ -94,14 +94,14 @@ describe.each(['Softmax', 'LogSoftmax', 'Hardmax'])('%s before operator set 13',
       ? [...value.source.inputs.flatMap((input) => (input ? operatorsOf(input) : [])), value.source.operator]
       : []
 
-  it('along the last axis is today’s', () => {
+  it('along the last axis > is unchanged', () => {
     expect(operatorsOf(imported(operator, 11, [x('N', 5)])[0]!)).toEqual([operator])
     expect(operatorsOf(imported(operator, 11, [x('N', 3, 5)], { axis: -1 })[0]!)).toEqual([operator])
     expect(operatorsOf(imported(operator, 11, [x('N', 3, 5)], { axis: 2 })[0]!)).toEqual([operator])
     expect(imported(operator, 11, [x('N', 3, 5)], { axis: 2 })[0]!.source).toMatchObject({ attributes: { axis: 2 } })
   })
 
-  it('runs over all axes from the given one on', async () => {
+  it('other axes > runs over all axes from the given one on', async () => {
     const [flat, whole] = [filled([2, 6], (i) => Math.sin(i)), filled([2, 3, 2], (i) => Math.sin(i))]
     const [expected, given] = await evaluate(imported(operator, 11, [flat])[0]!, imported(operator, 11, [whole])[0]!)
     expect(given).toEqual(expected)
@@ -109,12 +109,12 @@ describe.each(['Softmax', 'LogSoftmax', 'Hardmax'])('%s before operator set 13',
   })
 })
 
-describe('others', () => {
-  it('Gemm broadcast only where it said so', () => {
+describe('other operators', () => {
+  it('Gemm > broadcast attribute > is removed', () => {
     expect(imported('Gemm', 6, [x('N', 3), x(3, 4), x(4)], { broadcast: 1 })[0]!.shape).toEqual(['N', 4])
   })
 
-  it('LSTM said whether it gives every step', () => {
+  it('LSTM > output_sequence > is removed', () => {
     const [y] = imported('LSTM', 1, [x('T', 'N', 5), x(1, 32, 5), x(1, 32, 8)], { output_sequence: 1 }, 3)
     expect(y!.shape).toEqual(['T', 1, 'N', 8])
   })

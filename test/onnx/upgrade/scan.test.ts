@@ -42,17 +42,17 @@ async function agrees(bytes: Uint8Array, feeds: Record<string, Tensor>): Promise
 }
 
 describe('Scan of operator set 8', () => {
-  it('goes over every example of a batch', async () => {
+  it('runs over every example of a batch', async () => {
     const { last } = await agrees(sums('_ s x'), { s, x })
     expect(last).toEqual([10, 14, 93, 124])
   })
 
-  it('goes backwards', async () => {
+  it('runs backwards', async () => {
     const { all } = await agrees(sums('_ s x', { directions: ints(1) }), { s, x })
     expect(all!.slice(0, 2)).toEqual([6, 8])
   })
 
-  it('ends with each sequence', async () => {
+  it('ends at the length of each sequence', async () => {
     const lens: Tensor = { dtype: 'int64', dims: [2], data: BigInt64Array.of(3n, 2n) }
     const declared = [info('s', [2, 2]), info('x', [2, 3, 2]), info('lens', [2], 'int64')]
     const { last, all } = await agrees(sums('lens s x', {}, declared), { s, x, lens })

@@ -32,7 +32,7 @@ async function expectEqual(nodes: GraphParts['nodes'], dims?: readonly (number |
   if (y.dtype === 'float32') expect(gradients([[y, y]], [imported.inputs.get('x')!])[0]).not.toBeNull()
 }
 
-describe('a sequence that is made and taken apart at known positions', () => {
+describe('a sequence that is built and read at constant positions', () => {
   it.each([
     ['one tensor of each row', [node('SplitToSequence', 'x', 's'), node('SequenceAt', 's last', 'y')]],
     [
@@ -66,7 +66,7 @@ describe('a sequence that is made and taken apart at known positions', () => {
     ['counted', [node('SplitToSequence', 'x sizes', 's'), node('SequenceLength', 's', 'y')]],
   ] as const)('%s', (_, nodes, dims?: readonly (number | string)[]) => expectEqual(nodes, dims))
 
-  it('may be read inside of a body', async () => {
+  it('can be read in a body', async () => {
     const branch = (name: string, position: string) =>
       graph(graphProto({ nodes: [node('SequenceAt', `s ${position}`, name)], outputs: [info(name)] }))
     await expectEqual([
