@@ -8,9 +8,9 @@ const root = fileURLToPath(new URL('.', import.meta.url))
 const inProcess: Plugin = {
   name: 'in-process',
   transform(code, id) {
-    if (!id.endsWith('/src/node/runtime.ts')) return null
+    if (!id.endsWith('/src/node/runtime/node.ts')) return null
     const changed = code.replace('worker = true', 'worker = false')
-    if (changed === code) throw new Error('src/node/runtime.ts: no default `worker = true` to replace')
+    if (changed === code) throw new Error('src/node/runtime/node.ts: no default `worker = true` to replace')
     return changed
   },
 }

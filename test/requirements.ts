@@ -23,8 +23,8 @@ export const requirements = {
         process.env['XDG_RUNTIME_DIR'] ??= tmpdir()
       }
       return messageOf(async () => {
-        const { startNode } = await import('../src/node/start.js')
-        await (await startNode({ provider: 'webgpu' })).dispose()
+        const { node } = await import('../src/node/runtime/node.js')
+        await (await node({ provider: 'webgpu', fallback: null })).dispose()
       })
     },
   },

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { cApi } from '../node/c-api/runtime.js'
-import { startNode } from '../node/start.js'
+import { node } from '../node/runtime/node.js'
 import type { Runtime } from '../runtime/runtime.js'
 
 /** Collects the values of an option that may be repeated. */
@@ -86,5 +86,5 @@ export const providerOption = (): Option =>
 
 /** Starts the runtime of a provider. Throws `runtime` with the reason if the provider does not start. */
 export async function createRuntime(provider: CliProvider, threads: number | undefined): Promise<Runtime> {
-  return provider === 'cuda' ? cApi({ provider, threads }) : startNode({ provider, threads })
+  return provider === 'cuda' ? cApi({ provider, threads }) : node({ provider, threads, fallback: null })
 }

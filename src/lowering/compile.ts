@@ -4,8 +4,7 @@ import { importGraph } from '../onnx/import/import-graph.js'
 import { embedExternalData, type Model } from '../onnx/model.js'
 import { encode } from '../onnx/proto/encode.js'
 import type { Device, DeviceProgram } from '../runtime/device.js'
-import type { Provider } from '../runtime/provider.js'
-import type { Program, Runtime } from '../runtime/runtime.js'
+import type { Program, Provider, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 import { type Conversion, createConversion } from './convert.js'
 import type { Target } from './lowering.js'
@@ -65,17 +64,17 @@ export async function compileOnDevice(
   provider: Provider,
   device: Device,
   spec: GraphSpec,
-  keeps: (output: string) => boolean,
+  keepOnDevice: (output: string) => boolean,
 ): Promise<DeviceProgram> {
   const { bytes, conversion } = encodeGraph(provider, spec)
-  const program = await device.compile(bytes, keeps)
+  const program = await device.compile(bytes, keepOnDevice)
   if (!conversion) return program
   return {
     inputNames: program.inputNames,
     outputNames: program.outputNames,
     run: async (given) => {
-      const { host, kept } = await program.run(conversion.feeds(given))
-      return { host: conversion.outputs(host), kept }
+      const { host, device: onDevice } = await program.run(conversion.feeds(given))
+      return { host: conversion.outputs(host), device: onDevice }
     },
     release: () => program.release(),
   }

@@ -9,8 +9,6 @@ export type { ImageFilesOptions } from '../data/image/image-files.js'
 export type { CheckpointFolderOptions } from '../train/checkpoint/store.js'
 export type { CudaOptions } from './c-api/cuda.js'
 export { type CApiOptions, cApi } from './c-api/runtime.js'
-export { checkpointFolder } from './checkpoints.js'
-export type { Point } from './contour.js'
 export { type CifarPart, type CifarSet, readCifar10, readCifar100 } from './data/cifar.js'
 export { readCsv, streamCsv } from './data/csv.js'
 export type { ClassFolder, LabeledFiles } from './data/folders.js'
@@ -21,15 +19,22 @@ export { type JsonlOptions, readJsonl, type StreamJsonlOptions, streamJsonl } fr
 export { type ParquetText, parquetTexts, streamParquet } from './data/parquet.js'
 export { readLines, readText, streamLines, type TextFolderOptions, textFolder } from './data/text.js'
 export { readTokenizer, readTokens, type TokenBlocks, type TokenWindowOptions, writeTokens } from './data/tokens.js'
-export { readModel, type WriteModelOptions, writeModel } from './model.js'
+export { checkpointFolder } from './files/checkpoint-folder.js'
+export { readModel, type WriteModelOptions, writeModel } from './files/model.js'
+export type { Point } from './plot/marching-squares.js'
 export {
   type Curve,
   type CurveOptions,
-  curves,
   type LandscapePlotOptions,
-  landscape,
   type PlotOptions,
-  spectrum,
-} from './plot.js'
-export { type NodeOptions, type NodeWebGpuOptions, node, type SessionOptions } from './runtime.js'
-export { type StartOptions, startNode } from './start.js'
+  plotCurves,
+  plotLandscape,
+  plotSpectrum,
+} from './plot/plot.js'
+export {
+  type NodeFallbackOptions,
+  type NodeOptions,
+  type NodeWebGpuOptions,
+  node,
+  type SessionOptions,
+} from './runtime/node.js'

@@ -1,9 +1,9 @@
 /**
  * A device stores tensors between runs of a runtime: a GPU, or memory of a native library. To implement one: `compile`
  * models so that some outputs remain on the device, copy tensors with `upload` and `download`, and free them with
- * `DeviceTensor.release`. Carry out calls in the order in which they are made, and throw `device-lost` from every call after
- * the loss of the device; a device that can be replaced implements `renew`. Training state on a device needs nothing
- * more: see src/backend.
+ * `DeviceTensor.release`. Carry out calls in the order in which they are made, and throw `device-lost` from every call
+ * after the loss of the device; a device that can be replaced implements `recover`. Training state on a device needs
+ * nothing more: see src/backend.
  */
 import type { DType } from '../ir/dtype.js'
 import type { Tensor, Tensors } from '../ir/tensor.js'
@@ -27,7 +27,7 @@ export interface DeviceOutputs {
   /** Outputs that were copied to the host. */
   readonly host: Tensors
   /** Outputs that stayed on the device. */
-  readonly kept: DeviceTensors
+  readonly device: DeviceTensors
 }
 
 /** A compiled model some of whose outputs stay on the device. */
@@ -42,8 +42,8 @@ export interface DeviceProgram {
 
 /** The memory of a runtime between runs. Throws what `Runtime` throws, and `device-lost` after the loss of the device. */
 export interface Device {
-  /** Compiles serialized ONNX. Outputs for which `keeps` returns true stay on the device. */
-  compile(model: Uint8Array, keeps: (output: string) => boolean): Promise<DeviceProgram>
+  /** Compiles serialized ONNX. Outputs for which `keepOnDevice` returns true stay on the device. */
+  compile(model: Uint8Array, keepOnDevice: (output: string) => boolean): Promise<DeviceProgram>
   /** Copies a tensor to the device; the caller releases it. Throws `invalid-data` for dtypes that the device cannot store. */
   upload(tensor: Tensor): Promise<DeviceTensor>
   /** Copies a device tensor to the host. Throws `invalid-data` for a tensor of another device, `runtime` for a released one. */
@@ -52,5 +52,5 @@ export interface Device {
    * After `device-lost`: opens a new device. Tensors and programs of the old one are lost; a trainer compiles again and
    * continues from its last snapshot. Absent if a loss is final.
    */
-  renew?(): Promise<void>
+  recover?(): Promise<void>
 }

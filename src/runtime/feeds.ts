@@ -10,17 +10,16 @@ export interface InputInfo {
 }
 
 /**
- * The feeds in the order of `inputs`, checked for what onnxruntime ignores silently or reports without the name of the
- * input: missing and unknown names, dtypes, array classes and lengths. Shapes are onnxruntime's to judge.
- *
- * Throws `invalid-data` naming the input.
+ * Returns the feeds in the order of `inputs`. Checks what onnxruntime ignores silently or reports without the name of the
+ * input: missing and unknown names, dtypes, array classes and lengths. onnxruntime checks shapes itself.
+ * @throws 'invalid-data' naming the input
  */
 export function checkFeeds(inputs: readonly InputInfo[], feeds: Tensors): Tensor[] {
   checkNames(inputs, feeds)
   return inputs.map((input) => checkFeed(input, feeds[input.name]!))
 }
 
-/** Throws `invalid-data` for names that are missing, or are not the model's. */
+/** Throws `invalid-data` for missing names and for names that are not inputs of the model. */
 export function checkNames(inputs: readonly InputInfo[], feeds: Readonly<Record<string, unknown>>): void {
   const expected = new Set(inputs.map(({ name }) => name))
   const missing = inputs.filter(({ name }) => !Object.hasOwn(feeds, name)).map(({ name }) => name)
@@ -30,24 +29,28 @@ export function checkNames(inputs: readonly InputInfo[], feeds: Readonly<Record<
       missing.length > 0 ? `not fed: ${missing.join(', ')}` : '',
       unknown.length > 0 ? `not an input of the model: ${unknown.join(', ')}` : '',
     ]
-    throw new OnnxIreError('invalid-data', `feeds do not fit the model's inputs; ${faults.filter(Boolean).join('; ')}`)
+    throw new OnnxIreError(
+      'invalid-data',
+      `feeds do not match the model's inputs; ${faults.filter(Boolean).join('; ')}`,
+    )
   }
 }
 
-/** One feed, checked. Reads `data` once: it may be decoded on reading. */
+/** Checks one feed and returns it. Reads `data` once, because it may be decoded on each access. */
 export function checkFeed({ name, dtype: expected }: InputInfo, { dtype, dims, data }: Tensor): Tensor {
-  const refuse = (fault: string): never => {
+  const fail = (fault: string): never => {
     throw new OnnxIreError('invalid-data', `input '${name}': ${fault}`)
   }
-  if (dtype !== expected) refuse(`the model wants ${expected}, not ${dtype}`)
+  if (dtype !== expected) fail(`the model expects ${expected}, got ${dtype}`)
   const { array, bits } = dtypes[dtype]
-  const given = Array.isArray(data) ? 'Array' : (data as Exclude<typeof data, readonly string[]>)[Symbol.toStringTag]
-  const wanted = array === null ? 'Array' : array.name
-  if (given !== wanted) refuse(`${dtype} travels in ${array === null ? 'an array of strings' : wanted}, not ${given}`)
-  if (!dims.every((dim) => Number.isSafeInteger(dim) && dim >= 0)) refuse(`[${dims.join(', ')}] is not a shape`)
+  const actual = Array.isArray(data) ? 'Array' : (data as Exclude<typeof data, readonly string[]>)[Symbol.toStringTag]
+  const required = array === null ? 'Array' : array.name
+  if (actual !== required)
+    fail(`a ${dtype} tensor needs ${array === null ? 'an array of strings' : `a ${required}`}, got ${actual}`)
+  if (!dims.every((dim) => Number.isSafeInteger(dim) && dim >= 0)) fail(`[${dims.join(', ')}] is not a shape`)
   const elements = bits === 4 ? Math.ceil(sizeOf(dims) / 2) : sizeOf(dims)
   if (data.length !== elements) {
-    refuse(`a ${dtype} tensor [${dims.join(', ')}] needs ${elements} array elements, not ${data.length}`)
+    fail(`a ${dtype} tensor [${dims.join(', ')}] needs ${elements} array elements, got ${data.length}`)
   }
   return { dtype, dims, data }
 }

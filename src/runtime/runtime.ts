@@ -1,39 +1,80 @@
-import type { DType, TypedArray } from '../ir/dtype.js'
+/**
+ * The interface to onnxruntime. To implement a runtime: `compile` serialized ONNX into programs that check their feeds
+ * with `checkFeeds` and return all outputs; `allocate` the arrays that are fed again and again; `dispose` everything.
+ * Carry out one call at a time if the provider needs it, in the order of the calls. Throw `runtime` with onnxruntime's own
+ * message, and `disposedError` after `dispose` or `release`. A runtime that can store tensors between runs has a `device`.
+ */
+import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
 import type { Tensors } from '../ir/tensor.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { Device } from './device.js'
-import type { Provider } from './provider.js'
 
-/** A compiled ONNX model, ready to run. Calls may overlap; a runtime queues them where its provider cannot. */
+/** Execution provider of onnxruntime. It determines the operators into which a graph is lowered. */
+export type Provider = 'cpu' | 'cuda' | 'wasm' | 'webgpu'
+
+/** A compiled ONNX model, ready to run. Calls may overlap; a runtime queues them if its provider requires it. */
 export interface Program {
   readonly inputNames: readonly string[]
   readonly outputNames: readonly string[]
   /**
-   * Runs the model once. Every graph input must be fed and no other name may be (onnxruntime ignores unknown names
-   * silently; here they are an `invalid-data` error). The arrays of `feeds` are only read, when the run's turn comes:
-   * leave them alone until the promise settles. Outputs never share memory with them.
-   *
-   * Throws `invalid-data` naming the input, and `runtime` with onnxruntime's own message; the program stays usable.
+   * Runs the model once. Every graph input must be fed, and no other name (onnxruntime silently ignores unknown names;
+   * here they are an `invalid-data` error). The arrays of `feeds` are read when the run starts: do not change them until
+   * the promise settles. Outputs never share memory with them.
+   * @throws 'invalid-data' naming the input, and 'runtime' with onnxruntime's own message; the program stays usable
    */
   run(feeds: Tensors): Promise<Tensors>
-  /** Frees the session once the runs already asked for are over. Running afterwards is an error; releasing twice is not. */
+  /** Frees the session after the runs requested before. Running afterwards is an error; releasing twice is not. */
   release(): Promise<void>
 }
 
-/** Where models run. Chosen by the user (`node()` from 'onnx-ire/node'), never detected. */
+/** Executes models with one provider. The user chooses it (`node()` from 'onnx-ire/node'); it is never detected. */
 export interface Runtime {
-  /** What runs, for people: provider and version. */
+  /** Provider and version, for display. */
   readonly description: string
-  /** What computes: it decides into which operators `compileGraph` writes a graph. */
+  /** Provider for which `compileGraph` lowers a graph. */
   readonly provider: Provider
-  /** Where it can keep tensors between runs; absent where the host's arrays are as near. */
+  /** Memory for tensors between runs; absent if host arrays are as close to the provider. */
   readonly device?: Device
-  /** Compiles serialized ONNX. Throws `runtime` with onnxruntime's own message when the model is refused. */
+  /** Compiles serialized ONNX. @throws 'runtime' with onnxruntime's own message if it rejects the model */
   compile(model: Uint8Array): Promise<Program>
   /**
-   * A zeroed array of `length` elements that lives where this runtime reads it fastest, for what is fed again and again
-   * (parameters, updated by the optimizer between runs). Throws `invalid-data` for strings.
+   * Creates a zeroed array of `length` elements in memory that this runtime reads fastest, for tensors that are fed
+   * repeatedly, such as parameters that the optimizer updates between runs. @throws 'invalid-data' for strings
    */
   allocate(dtype: DType, length: number): TypedArray
-  /** Frees every program and stops workers, once the calls already made are over. New calls are refused at once. */
+  /** Frees every program and stops workers after the calls made before. New calls are rejected immediately. */
   dispose(): Promise<void>
 }
+
+/** Creates a zeroed array of `length` elements; 4-bit types pack two to a byte. @throws 'invalid-data' for strings */
+export function allocate(dtype: DType, length: number, memory: 'own' | 'shared' = 'own'): TypedArray {
+  const { array, bits } = dtypes[dtype]
+  if (array === null) throw new OnnxIreError('invalid-data', 'string tensors have no typed array')
+  const count = bits === 4 ? Math.ceil(length / 2) : length
+  if (memory === 'own') return new array(count)
+  return new array(new SharedArrayBuffer((count * Math.max(bits, 8)) / 8), 0, count)
+}
+
+/**
+ * Creates the fallback for a runtime that failed to start with the code 'runtime'; its description contains the reason.
+ * Without a fallback, and for other errors, throws `failure`.
+ */
+export async function withFallback(
+  failure: unknown,
+  fallback: (() => Runtime | Promise<Runtime>) | null | undefined,
+): Promise<Runtime> {
+  if (!fallback || !(failure instanceof OnnxIreError) || failure.code !== 'runtime') throw failure
+  const runtime = await fallback()
+  return {
+    description: `${runtime.description}, because ${failure.message}`,
+    provider: runtime.provider,
+    ...(runtime.device ? { device: runtime.device } : {}),
+    compile: (model) => runtime.compile(model),
+    allocate: (dtype, length) => runtime.allocate(dtype, length),
+    dispose: () => runtime.dispose(),
+  }
+}
+
+/** Creates the 'runtime' error for a call on something that was disposed or released. */
+export const disposedError = (what: string, how: 'disposed' | 'released'): OnnxIreError =>
+  new OnnxIreError('runtime', `this ${what} was ${how}`)

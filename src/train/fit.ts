@@ -214,7 +214,7 @@ export class FitLoop {
   }
 
   get #canRecover(): boolean {
-    return this.#trainer.runtime.device?.renew !== undefined
+    return this.#trainer.runtime.device?.recover !== undefined
   }
 
   get #isAborted(): boolean {

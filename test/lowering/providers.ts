@@ -1,6 +1,6 @@
 import type { Tensors } from '../../src/ir/tensor.js'
 import { compileGraph } from '../../src/lowering/compile.js'
-import { node } from '../../src/node/runtime.js'
+import { node } from '../../src/node/runtime/node.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 

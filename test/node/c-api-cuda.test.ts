@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { tensor } from '../../src/ir/tensor.js'
 import { explainCudaFailure, isDeviceLost } from '../../src/node/c-api/cuda.js'
 import { cApi } from '../../src/node/c-api/runtime.js'
-import { node } from '../../src/node/runtime.js'
+import { node } from '../../src/node/runtime/node.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { needs } from '../requirements.js'
 import { heavy } from './model.js'
@@ -57,7 +57,7 @@ describe('the C API on CUDA', cudaNeeded, () => {
     const x0 = tensor('float32', [64, 64], data)
     const there = await device.upload(x0)
     const program = await device.compile(heavy(2), () => true)
-    const { kept } = await program.run({ x0: there })
+    const { device: kept } = await program.run({ x0: there })
     await program.release()
     const got = (await device.download(kept['y']!)).data as Float32Array
     const wanted = (await (await host.compile(heavy(2))).run({ x0 }))['y']!.data as Float32Array

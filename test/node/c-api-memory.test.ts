@@ -48,8 +48,8 @@ describe("the C API on a device whose memory is not the host's", gpuNeeded, () =
   it('keeps outputs there, feeds them to programs, copies both ways and frees', async () => {
     const program = `const x0 = await device.upload(square(10, 0.25))
       const program = await device.compile(model, (name) => name === 'y')
-      const first = (await program.run({ x0 })).kept.y
-      const second = (await program.run({ x0: first })).kept.y
+      const first = (await program.run({ x0 })).device.y
+      const second = (await program.run({ x0: first })).device.y
       const onHost = await device.compile(model, () => false)
       const { host } = await onHost.run({ x0 })
       await program.release()
@@ -92,7 +92,7 @@ describe("the C API on a device whose memory is not the host's", gpuNeeded, () =
 
   const begun = `const x0 = await device.upload(square(100, 1 / 100))
     const program = await device.compile(model, () => true)
-    const { kept } = await program.run({ x0 })`
+    const { device: kept } = await program.run({ x0 })`
 
   it('lets the process end with everything alive', async () => {
     expect(await child(`${begun}; console.log('over')`)).toEqual({ code: 0, stdout: 'over\n' })

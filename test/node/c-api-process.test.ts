@@ -98,7 +98,7 @@ describe.each([
       const device = await runtime.device.compile(model, () => true)
       for (let i = 0; i < 20; i++) {
         const x0 = await runtime.device.upload(square(60))
-        const { kept } = await device.run({ x0 })
+        const { device: kept } = await device.run({ x0 })
         const there = await runtime.device.download(kept.y)
         const { y } = await program.run({ x0: square(60) })
         if (Buffer.compare(Buffer.from(y.data.buffer), Buffer.from(there.data.buffer)) !== 0) throw new Error('differs')
@@ -167,7 +167,7 @@ describe('memory', () => {
         const program = await device.compile(heavy(1), () => true)
         const x0 = await device.upload(x)
         for (let i = 0; i < 20; i++) {
-          const { kept } = await program.run({ x0 })
+          const { device: kept } = await program.run({ x0 })
           await device.download(kept['y']!)
           kept['y']!.release()
         }

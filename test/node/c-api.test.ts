@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { dtypes } from '../../src/ir/dtype.js'
 import { type Tensor, type TensorData, tensor } from '../../src/ir/tensor.js'
 import { type CApiOptions, cApi } from '../../src/node/c-api/runtime.js'
-import { node } from '../../src/node/runtime.js'
+import { node } from '../../src/node/runtime/node.js'
 import type { Device } from '../../src/runtime/device.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { floats, sample, square, vector } from '../runtime/samples.js'
@@ -104,7 +104,7 @@ describe.each([
 
     it.each(['string', 'int4', 'uint4'] as const)('refuses to keep %s', async (dtype) => {
       const on = device()
-      const refused = { code: 'invalid-data', message: new RegExp(`${dtype} tensors cannot be kept`) }
+      const refused = { code: 'invalid-data', message: expect.stringContaining(dtype) }
       await expect(on.upload(sample(dtype, [2]))).rejects.toMatchObject(refused)
     })
 
@@ -133,7 +133,7 @@ describe.each([
       const program = await on.compile(bytes, () => true)
       const data = Float32Array.of(1, 2)
       const passed = await on.upload(floats(3, 4))
-      const { kept } = await program.run({ x: tensor('float32', [2], data), passed })
+      const { device: kept } = await program.run({ x: tensor('float32', [2], data), passed })
       data.fill(9)
       passed.release()
       expect(await on.download(kept['x']!)).toEqual(floats(1, 2))

@@ -1,6 +1,6 @@
 import { describe } from 'vitest'
 import { type CApiOptions, cApi } from '../../src/node/c-api/runtime.js'
-import { node } from '../../src/node/runtime.js'
+import { node } from '../../src/node/runtime/node.js'
 import { type Needs, needs } from '../requirements.js'
 import { everyDevice } from '../runtime/every-device.js'
 import { everyRuntime } from '../runtime/every-runtime.js'

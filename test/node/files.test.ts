@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { writeFileAtomic } from '../../src/node/files.js'
+import { writeFileAtomic } from '../../src/node/files/files.js'
 import { OnnxIreError } from '../../src/util/errors.js'
 
 let folder = ''

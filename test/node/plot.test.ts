@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { levelLine, type Segment } from '../../src/node/contour.js'
-import { curves, landscape, spectrum } from '../../src/node/plot.js'
+import { levelLine, type Segment } from '../../src/node/plot/marching-squares.js'
+import { plotCurves, plotLandscape, plotSpectrum } from '../../src/node/plot/plot.js'
 
 const lengthOf = (pieces: readonly Segment[]) =>
   pieces.reduce((sum, [[x0, y0], [x1, y1]]) => sum + Math.hypot(x1 - x0, y1 - y0), 0)
@@ -70,7 +70,7 @@ const svg = /^<svg width="(\d+)" height="(\d+)" [^>]*xmlns="http:\/\/www\.w3\.or
 
 test('curves are drawn with their names, titles and bands; gaps and logarithmic scales do not matter', async () => {
   const points = range(20, 0, 5).map((x) => [x, x === 0 ? 0 : Math.exp(-x)] as const)
-  const text = await curves(
+  const text = await plotCurves(
     [
       { name: 'loss', points, errors: points.map(() => 0.01) },
       { name: 'accuracy', points: [...points, [6, Number.NaN]] },
@@ -81,13 +81,13 @@ test('curves are drawn with their names, titles and bands; gaps and logarithmic 
   for (const label of ['A run', 'step', 'value', 'loss', 'accuracy']) expect(text).toContain(`>${label}</text>`)
   expect(text).toContain('fill-opacity="0.2"')
   expect(text).not.toMatch(/NaN|Infinity/)
-  expect(await curves([{ name: 'one', points }])).toContain('>one</text>')
+  expect(await plotCurves([{ name: 'one', points }])).toContain('>one</text>')
 })
 
 test('names that are long stand to the right of what is drawn; dashed curves are', async () => {
   const points = range(9, 0, 8).map((t) => [t, t] as const)
   const names = ['a rather long name, to be read in full', 'another name that is as long', 'and one more of the kind']
-  const text = await curves(
+  const text = await plotCurves(
     names.map((name, i) => ({ name, points, dashed: i === 1 })),
     { title: 'A run', width: 900 },
   )
@@ -105,7 +105,7 @@ test('a spectrum shows its density over powers of ten, and a mark per eigenvalue
   const grid = range(200, -1, 11)
   const density = grid.map((t) => Math.exp(-t * t * 20) + 0.01 * Math.exp(-((t - 10) ** 2) * 20))
   const found = { grid, density, errors: density.map((d) => d / 5) }
-  const [marked, plain] = [await spectrum(found, [10, 9.9, 0.2]), await spectrum(found)]
+  const [marked, plain] = [await plotSpectrum(found, [10, 9.9, 0.2]), await plotSpectrum(found)]
   const triangles = (text: string) => text.match(/fill="#d55e00"/g)?.length ?? 0
   // The legend has one too.
   expect([triangles(marked), triangles(plain)]).toEqual([4, 0])
@@ -118,14 +118,14 @@ test('a landscape has a cell per finite loss, level lines, and the colours of it
   const losses = axis.map((b) => axis.map((a) => 0.1 + a * a + 2 * b * b))
   losses[0]![0] = Number.POSITIVE_INFINITY
   losses[8]![8] = Number.NaN
-  const text = await landscape({ axis, losses }, { title: 'Loss', levels: 5 })
+  const text = await plotLandscape({ axis, losses }, { title: 'Loss', levels: 5 })
   const cells = text.match(/<path d="M[\d.]+ [\d.]+l[\d.]+ 0l0 [\d.]+l-[\d.]+ 0Z" fill="rgb/g) ?? []
   expect(cells).toHaveLength(79)
   expect(text).toContain('>0.1</text>')
   expect(text).toContain('stroke="#fff"')
   expect(text).not.toMatch(/NaN|Infinity/)
   // All alike, and losses below 0.
-  const flat = await landscape({ axis: [-1, 0, 1], losses: axis.slice(0, 3).map(() => [-1, -1, -1]) })
+  const flat = await plotLandscape({ axis: [-1, 0, 1], losses: axis.slice(0, 3).map(() => [-1, -1, -1]) })
   expect(flat).not.toMatch(/NaN|Infinity/)
 })
 

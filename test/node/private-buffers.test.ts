@@ -1,7 +1,7 @@
 import * as ort from 'onnxruntime-node'
 import { expect, it } from 'vitest'
 import { tensor } from '../../src/ir/tensor.js'
-import { PrivateBuffers } from '../../src/node/private-buffers.js'
+import { InputBuffers } from '../../src/node/runtime/input-buffers.js'
 
 const shared = (...values: number[]) => {
   const data = new Float32Array(new SharedArrayBuffer(4 * values.length))
@@ -11,7 +11,7 @@ const shared = (...values: number[]) => {
 const bufferOf = ({ data }: ort.Tensor) => (data as Float32Array).buffer
 
 it('an input has one buffer, which only grows, until nothing has an input of its name', () => {
-  const buffers = new PrivateBuffers()
+  const buffers = new InputBuffers()
   const feed = (name: string, ...values: number[]) => {
     const fed = buffers.feed(ort, name, shared(...values))
     expect(Array.from(fed.data as Float32Array)).toEqual(values)
@@ -32,5 +32,5 @@ it('an input has one buffer, which only grows, until nothing has an input of its
 
 it('what is not shared is fed as it is', () => {
   const data = Float32Array.of(1, 2)
-  expect(new PrivateBuffers().feed(ort, 'w', tensor('float32', [2], data)).data).toBe(data)
+  expect(new InputBuffers().feed(ort, 'w', tensor('float32', [2], data)).data).toBe(data)
 })

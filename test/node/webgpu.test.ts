@@ -6,8 +6,7 @@ import type { DType } from '../../src/ir/dtype.js'
 import { input } from '../../src/ir/leaf.js'
 import { type TensorData, tensor } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
-import { node } from '../../src/node/runtime.js'
-import { startNode } from '../../src/node/start.js'
+import { node } from '../../src/node/runtime/node.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { op } from '../../src/op/op.js'
@@ -63,11 +62,11 @@ describe.each([
   it('has tensors that outlive their program', async () => {
     const { device } = start()
     const program = await device!.compile(doubled, () => true)
-    const { kept } = await program.run({ x: floats(4) })
+    const { device: kept } = await program.run({ x: floats(4) })
     await program.release()
     expect(numbers((await device!.download(kept['y']!)).data)).toEqual([8])
     const other = await device!.compile(doubled, () => true)
-    const { kept: again } = await other.run({ x: kept['y']! })
+    const { device: again } = await other.run({ x: kept['y']! })
     // onnxruntime itself ends the process where the memory is that of a session which is gone.
     kept['y']!.release()
     expect(numbers((await device!.download(again['y']!)).data)).toEqual([16])
@@ -117,30 +116,30 @@ describe('a provider that does not start', () => {
   const url = new URL('../../dist/node/index.js', import.meta.url).href
   const run = async (script: string) => {
     const env = { ...process.env, VK_ICD_FILENAMES: fileURLToPath(new URL('missing.json', import.meta.url)) }
-    const source = `const { node, startNode } = await import(${JSON.stringify(url)})\n${script}`
+    const source = `const { node } = await import(${JSON.stringify(url)})\n${script}`
     return (await promisify(execFile)(process.execPath, ['--input-type=module', '-e', source], { env })).stdout
   }
 
-  it('says why', linuxNeeded, async () => {
+  it('fallback null > node > rejects with the reason', linuxNeeded, async () => {
     const text = await run(
-      "await startNode({ provider: 'webgpu' }).catch(({ code, message }) => console.log(code, message))",
+      "await node({ provider: 'webgpu', fallback: null }).catch(({ code, message }) => console.log(code, message))",
     )
     expect(text).toMatch(/^runtime WebGPU does not start: .*adapter/)
   })
 
-  it('gives way to the CPU where that is asked for', linuxNeeded, async () => {
+  it('a fallback > node > resolves to it, with the reason in its description', linuxNeeded, async () => {
     const text = await run(`
-      const runtime = await startNode({ provider: 'webgpu', fallback: node })
+      const runtime = await node({ provider: 'webgpu', fallback: node })
       console.log(runtime.provider, runtime.device === undefined, runtime.description)
       await runtime.dispose()
     `)
     expect(text).toMatch(/^cpu true onnxruntime-node .*, because WebGPU does not start: .*adapter/)
   })
 
-  it('is refused by name', async () => {
-    expect(() => node({ provider: 'cuda' as 'cpu' })).toThrow(/provider 'cuda' is none of cpu, webgpu/)
-    expect(() => node({ webgpu: {} })).toThrow(/webgpu is for provider 'webgpu'/)
-    const runtime = await startNode({ threads: 1 })
+  it('an unknown provider, options of another provider > node > rejects', async () => {
+    expect(() => node({ provider: 'cuda' as 'cpu' })).toThrow(expect.objectContaining({ code: 'invalid-option' }))
+    expect(() => node({ webgpu: {} })).toThrow(expect.objectContaining({ code: 'invalid-option' }))
+    const runtime = await node({ threads: 1, fallback: null })
     expect(runtime.provider).toBe('cpu')
     await runtime.dispose()
   })

@@ -1,4 +1,4 @@
-import { type NodeOptions, node } from '../../src/node/runtime.js'
+import { type NodeOptions, node } from '../../src/node/runtime/node.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 
 /** WebGPU with every call checked. Requires `await needs('webgpu')`. */

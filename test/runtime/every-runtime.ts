@@ -111,7 +111,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     expect(await (await compiled).run({ x: floats(-1, 1) })).toEqual({ y: floats(0, 1) })
   })
 
-  it('refuses feeds that do not fit, by name', limit, async () => {
+  it('feeds that do not match the inputs > run > rejects and names the input', limit, async () => {
     const program = await (await start()).compile(oneNode('Add', ['a', 'b'], vector))
     const refused = (feeds: Tensors, message: RegExp) =>
       expect(program.run(feeds)).rejects.toMatchObject({
@@ -119,14 +119,14 @@ export function everyRuntime({ start: begin, description, carries, local, patien
         message: expect.stringMatching(message),
       })
     const a = floats(1)
-    await refused({ a }, /not fed: b$/)
-    await refused({ a, b: a, c: a, d: a }, /not an input of the model: c, d$/)
-    await refused({ a, b: { ...a, dtype: 'float64' } }, /'b': the model wants float32, not float64/)
-    await refused({ a, b: { ...a, dims: [2] } }, /'b': a float32 tensor \[2\] needs 2 array elements, not 1/)
-    await refused({ a, b: { ...a, dims: [-1, -1] } }, /\[-1, -1\] is not a shape/)
+    await refused({ a }, / b$/)
+    await refused({ a, b: a, c: a, d: a }, / c, d$/)
+    await refused({ a, b: { ...a, dtype: 'float64' } }, /^input 'b': .*float32.*float64/)
+    await refused({ a, b: { ...a, dims: [2] } }, /^input 'b': .*\[2\]/)
+    await refused({ a, b: { ...a, dims: [-1, -1] } }, /^input 'b': .*\[-1, -1\]/)
     if (!local) return
-    await refused({ a, b: { ...a, data: new Float64Array(1) } }, /'b': float32 travels in Float32Array, not Float64/)
-    await refused({ a, b: { ...a, data: ['1'] } }, /not Array/)
+    await refused({ a, b: { ...a, data: new Float64Array(1) } }, /^input 'b': .*Float32Array.*Float64Array/)
+    await refused({ a, b: { ...a, data: ['1'] } }, /^input 'b': .*Array$/)
   })
 
   it("surfaces onnxruntime's own errors and stays usable", limit, async () => {

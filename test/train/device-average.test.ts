@@ -172,16 +172,16 @@ function losing(at: readonly number[]): Device {
       if (births.has(tensor as DeviceTensor)) expect(births.get(tensor as DeviceTensor)).toBe(life)
   }
   return {
-    async compile(model, keeps) {
+    async compile(model, keepOnDevice) {
       check([])
-      const program = await device.compile(model, keeps)
+      const program = await device.compile(model, keepOnDevice)
       const compiledIn = life
       const run: typeof program.run = async (feeds) => {
         if (at.includes(++runs)) here = false
         check(Object.values(feeds))
         expect(compiledIn).toBe(life)
         const outputs = await program.run(feeds)
-        Object.values(outputs.kept).forEach(born)
+        Object.values(outputs.device).forEach(born)
         return outputs
       }
       return { ...program, run }
@@ -194,7 +194,7 @@ function losing(at: readonly number[]): Device {
       check([tensor])
       return device.download(tensor)
     },
-    renew: async () => {
+    recover: async () => {
       life++
       here = true
     },

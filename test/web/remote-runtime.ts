@@ -56,27 +56,27 @@ function remoteDevice(id: number, call: Caller, handed: (model: Uint8Array) => s
     dims,
   })
   return {
-    async compile(model, keeps) {
+    async compile(model, keepOnDevice) {
       // Those of the tests' models are one letter or a word: all are asked.
       const name = handed(model)
       const plain = await call<Compiled>('runtime', 'compileThere', id, name, [])
-      const kept = plain.outputNames.filter(keeps)
+      const onDevice = plain.outputNames.filter(keepOnDevice)
       await call('runtime', 'releaseThere', plain.program)
-      const { program, ...names } = await call<Compiled>('runtime', 'compileThere', id, name, kept)
+      const { program, ...names } = await call<Compiled>('runtime', 'compileThere', id, name, onDevice)
       return {
         ...names,
         async run(feeds) {
           const sent = Object.entries(feeds).map(
             ([name, feed]) => [name, 'data' in feed ? plainOf(feed) : there(feed)] as const,
           )
-          const { host, kept } = await call<{ host: Plains; kept: Record<string, There> }>(
+          const { host, device } = await call<{ host: Plains; device: Record<string, There> }>(
             'runtime',
             'runThere',
             program,
             Object.fromEntries(sent),
           )
-          const stay = Object.entries(kept).map(([name, tensor]) => [name, here(tensor)] as const)
-          return { host: tensorsOf(host), kept: Object.fromEntries(stay) }
+          const stay = Object.entries(device).map(([name, tensor]) => [name, here(tensor)] as const)
+          return { host: tensorsOf(host), device: Object.fromEntries(stay) }
         },
         release: () => call('runtime', 'releaseThere', program),
       }

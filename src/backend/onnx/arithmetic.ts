@@ -75,9 +75,9 @@ export class DeviceArithmetic {
     for (const [name, value] of Object.entries(scalars)) feeds[name] = scalarFeed(value)
     for (const [array, set] of Object.entries(sets))
       for (const [i, name] of names.entries()) feeds[`${array}/${i}`] = set[name]!
-    const { kept } = await program.run(feeds)
+    const { device } = await program.run(feeds)
     names.forEach((name, i) => {
-      results[name] = kept[`result/${i}`]!
+      results[name] = device[`result/${i}`]!
     })
     return Object.fromEntries(Object.keys(first).map((name) => [name, results[name]!]))
   }

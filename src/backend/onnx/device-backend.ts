@@ -63,8 +63,8 @@ export abstract class DeviceBackend implements TrainingBackend<DeviceTensors> {
     const program = await compileOnDevice(this.#runtime.provider, this.#device, spec, isGradient)
     return {
       run: async (feeds, parameters) => {
-        const { host, kept } = await program.run({ ...feeds, ...selectInputs(program.inputNames, parameters) })
-        return { outputs: host, gradients: gradientsByParameter(kept) }
+        const { host, device } = await program.run({ ...feeds, ...selectInputs(program.inputNames, parameters) })
+        return { outputs: host, gradients: gradientsByParameter(device) }
       },
       release: () => program.release(),
     }
@@ -104,11 +104,11 @@ export abstract class DeviceBackend implements TrainingBackend<DeviceTensors> {
   }
 
   async recover(): Promise<boolean> {
-    if (!this.#device.renew) return false
+    if (!this.#device.recover) return false
     this.reset()
     this.#averages = null
     this.#arithmetic = new DeviceArithmetic(this.#device)
-    await this.#device.renew()
+    await this.#device.recover()
     return true
   }
 

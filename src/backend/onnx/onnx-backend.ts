@@ -129,7 +129,7 @@ export class OnnxBackend extends DeviceBackend {
     const feeds: Record<string, Feeds[string]> = { rho: scalarFeed(sam.rho) }
     Object.assign(feeds, gradientFeeds(groups, gradients, what))
     for (const group of groups) feeds[`theta/${group.id}`] = this.#state.feeds(group)[`theta/${group.id}`]!
-    const { kept: outputs } = await program.run(feeds)
+    const { device: outputs } = await program.run(feeds)
     const norms = new GradientNorms(this.#device, `step ${step}`, what, groups, outputs)
     this.#ascended = { step, norms, outputs }
     const ascended = groups.flatMap(({ id, parts }) =>
@@ -181,7 +181,7 @@ export class OnnxBackend extends DeviceBackend {
         [clipsValue, clipsNorm, form.ascended],
       ])
       const program = await this.#programs.get(key, () => buildUpdateGraph(form))
-      const { kept: outputs } = await program.run(feeds)
+      const { device: outputs } = await program.run(feeds)
       for (const group of groups) this.#state.replace(group, outputs)
       norms = new GradientNorms(this.#device, `step ${step}`, what, groups, outputs, ascended?.norms)
     }

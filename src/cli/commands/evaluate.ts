@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { readModel } from '../../node/model.js'
+import { readModel } from '../../node/files/model.js'
 import { createMetrics } from '../../recipe/build.js'
 import { createLoss } from '../../recipe/loss.js'
 import { evaluateModel } from '../../train/evaluate.js'

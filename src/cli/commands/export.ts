@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { writeModel } from '../../node/model.js'
+import { writeModel } from '../../node/files/model.js'
 import { finalWeights } from '../../recipe/build.js'
 import { modelFromCheckpoint, type WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
 import { decodeSafetensors } from '../../train/checkpoint/safetensors.js'

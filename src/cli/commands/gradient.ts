@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { readModel, writeModel } from '../../node/model.js'
+import { readModel, writeModel } from '../../node/files/model.js'
 import { buildGradientModel } from '../../train/graphs/gradient-model.js'
 import { checkNotOverwriting } from '../errors.js'
 import { type Io, print } from '../io.js'

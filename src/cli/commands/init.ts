@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { build, type Preset } from 'onnx-ire/models'
 import type { Graph } from '../../ir/value.js'
-import { writeModel } from '../../node/model.js'
+import { writeModel } from '../../node/files/model.js'
 import { modelOf } from '../../onnx/export/export-graph.js'
 import { findTrainable } from '../../train/model/trainable.js'
 import { usageError } from '../errors.js'

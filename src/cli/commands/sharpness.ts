@@ -10,10 +10,10 @@ import { LossSurface } from '../../analysis/flatness/surface.js'
 import { subset } from '../../data/dataset.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { takeExamples } from '../../data/stream.js'
-import { writeFileAtomic } from '../../node/files.js'
-import { makeFolder } from '../../node/folder.js'
-import { readModel } from '../../node/model.js'
-import { landscape, requirePlots, spectrum } from '../../node/plot.js'
+import { writeFileAtomic } from '../../node/files/files.js'
+import { makeFolder } from '../../node/files/make-folder.js'
+import { readModel } from '../../node/files/model.js'
+import { plotLandscape, plotSpectrum, requirePlots } from '../../node/plot/plot.js'
 import { createLoss } from '../../recipe/loss.js'
 import { Random } from '../../util/random.js'
 import { usageError } from '../errors.js'
@@ -175,8 +175,8 @@ async function preparePlots(folder: string): Promise<(flatness: Flatness) => Pro
       await writeFileAtomic(join(folder, name), svg)
     }
     const largest = eigenvalues?.largest.map(({ value }) => value)
-    if (density) await write('spectrum.svg', await spectrum(density, largest))
-    if (plane) await write('landscape.svg', await landscape(plane))
+    if (density) await write('spectrum.svg', await plotSpectrum(density, largest))
+    if (plane) await write('landscape.svg', await plotLandscape(plane))
     return files
   }
 }

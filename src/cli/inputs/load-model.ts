@@ -1,5 +1,5 @@
 import { build } from 'onnx-ire/models'
-import { readModel } from '../../node/model.js'
+import { readModel } from '../../node/files/model.js'
 import { modelOf } from '../../onnx/export/export-graph.js'
 import type { Model } from '../../onnx/model.js'
 import type { Recipe } from '../../recipe/recipe.js'

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { basename, dirname, extname, resolve } from 'node:path'
-import { readError } from '../../node/files.js'
+import { readError } from '../../node/files/files.js'
 import { mapPaths } from '../../recipe/map-paths.js'
 import { parseRecipe } from '../../recipe/parse.js'
 import type { Recipe } from '../../recipe/recipe.js'

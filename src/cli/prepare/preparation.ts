@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { writeFileAtomic } from '../../node/files.js'
-import { makeFolder } from '../../node/folder.js'
+import { writeFileAtomic } from '../../node/files/files.js'
+import { makeFolder } from '../../node/files/make-folder.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /** Content of `report.json` that is common to all data sets. */

@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { type CifarPart, type CifarSet, readCifar10, readCifar100 } from '../../node/data/cifar.js'
-import { readError } from '../../node/files.js'
+import { readError } from '../../node/files/files.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type ImageReport, type ImageSplit, makeImagePart, writeImageSet } from './image-set.js'
 import { Preparation } from './preparation.js'

@@ -1,6 +1,6 @@
 import type { DType } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
-import { passage } from '../../runtime/passage.js'
+import { identityModel } from '../../runtime/ort.js'
 import type { Handle } from './handle.js'
 import type { Ort } from './ort.js'
 import { type Invoke, Session } from './session.js'
@@ -34,7 +34,7 @@ export class Copies {
   async #session(dtype: DType): Promise<Session> {
     const known = this.#sessions.get(dtype)
     if (known) return known
-    const session = await Session.create(this.#ort, this.#invoke, this.#options(), passage(dtype))
+    const session = await Session.create(this.#ort, this.#invoke, this.#options(), identityModel(dtype))
     this.#sessions.set(dtype, session)
     return session
   }

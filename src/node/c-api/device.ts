@@ -2,7 +2,7 @@ import { type DType, dtypes } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { Device, DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
 import { checkFeeds } from '../../runtime/feeds.js'
-import { gone } from '../../runtime/gone.js'
+import { disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Engine } from './engine.js'
 import type { Session } from './session.js'
@@ -49,11 +49,11 @@ class NativeTensor implements DeviceTensor {
 /** Creates the device of an engine; `alive` throws once its runtime is disposed. */
 export function nativeDevice(engine: Engine, alive: () => void): Device {
   return {
-    async compile(model, keeps) {
+    async compile(model, keepOnDevice) {
       alive()
       const session = await engine.compile(model)
-      const misplaced = session.outputs.find(({ name, dtype }) => keeps(name) && !canBeOnDevice(dtype))
-      if (misplaced === undefined) return deviceProgram(engine, session, keeps, alive)
+      const misplaced = session.outputs.find(({ name, dtype }) => keepOnDevice(name) && !canBeOnDevice(dtype))
+      if (misplaced === undefined) return deviceProgram(engine, session, keepOnDevice, alive)
       await engine.release(session)
       const text = `output '${misplaced.name}': ${misplaced.dtype} tensors cannot stay on a device`
       throw new OnnxIreError('invalid-data', text)
@@ -75,27 +75,27 @@ export function nativeDevice(engine: Engine, alive: () => void): Device {
 function deviceProgram(
   engine: Engine,
   session: Session,
-  keeps: (output: string) => boolean,
+  keepOnDevice: (output: string) => boolean,
   alive: () => void,
 ): DeviceProgram {
   const { inputs, outputs } = session
   const outputNames = outputs.map(({ name }) => name)
-  const places = outputNames.map((name) => (keeps(name) ? 'device' : 'host'))
+  const places = outputNames.map((name) => (keepOnDevice(name) ? 'device' : 'host'))
   let released: Promise<void> | undefined
   return {
     inputNames: inputs.map(({ name }) => name),
     outputNames,
     async run(feeds) {
       alive()
-      if (released) throw gone('program', 'released')
+      if (released) throw disposedError('program', 'released')
       const results = await engine.run(session, fed(engine, session, feeds), places)
       const host: Record<string, Tensor> = {}
-      const kept: Record<string, DeviceTensor> = {}
+      const device: Record<string, DeviceTensor> = {}
       for (const [i, result] of results.entries()) {
-        if (result instanceof Value) kept[outputNames[i]!] = new NativeTensor(engine, result)
+        if (result instanceof Value) device[outputNames[i]!] = new NativeTensor(engine, result)
         else host[outputNames[i]!] = result
       }
-      return { host, kept }
+      return { host, device }
     },
     release() {
       released ??= engine.release(session)

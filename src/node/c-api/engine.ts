@@ -1,6 +1,7 @@
 import type { Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
-import type { NodeOptions } from '../runtime.js'
+import { SerialQueue } from '../../util/serial-queue.js'
+import type { NodeOptions } from '../runtime/node.js'
 import { Copies } from './copies.js'
 import { isDeviceLost } from './cuda.js'
 import { Handle } from './handle.js'
@@ -51,7 +52,7 @@ export class Engine {
   readonly #copies: Copies
   readonly #sessions = new Set<Session>()
   readonly #values = new Set<Value>()
-  #tail: Promise<void> = Promise.resolve()
+  readonly #calls = new SerialQueue()
   /** Whether a call is in native code or about to enter it. */
   #busy = false
   #lost: OnnxIreError | undefined
@@ -129,7 +130,7 @@ export class Engine {
 
   /** Frees everything; the engine cannot be used afterwards. */
   async close(): Promise<void> {
-    await this.#tail
+    await this.#calls.run(async () => {})
     // The memory of a lost GPU is gone, and freeing it would call into a broken driver.
     if (this.#lost) return
     await this.#queue('onnxruntime could not be closed', () => this.#free())
@@ -168,7 +169,7 @@ export class Engine {
   }
 
   #queue<T>(failure: string, work: () => T | Promise<T>): Promise<T> {
-    const result = this.#tail.then(async () => {
+    return this.#calls.run(async () => {
       if (this.#lost) throw this.#lost
       this.#busy = true
       try {
@@ -179,11 +180,6 @@ export class Engine {
         this.#busy = false
       }
     })
-    this.#tail = result.then(
-      () => {},
-      () => {},
-    )
-    return result
   }
 
   #explain(failure: string, error: unknown): unknown {

@@ -1,5 +1,5 @@
 import { OnnxIreError } from '../../util/errors.js'
-import type { NodeOptions } from '../runtime.js'
+import type { NodeOptions } from '../runtime/node.js'
 import { Handle } from './handle.js'
 import { answer, type Ort } from './ort.js'
 

@@ -1,9 +1,8 @@
 import { availableParallelism } from 'node:os'
-import { allocate } from '../../runtime/allocate.js'
-import { gone } from '../../runtime/gone.js'
 import type { Program, Runtime } from '../../runtime/runtime.js'
+import { allocate, disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
-import type { NodeOptions } from '../runtime.js'
+import type { NodeOptions } from '../runtime/node.js'
 import { type CudaOptions, cudaProvider } from './cuda.js'
 import { nativeDevice } from './device.js'
 import { Engine } from './engine.js'
@@ -69,7 +68,7 @@ function checkInteger(option: string, value: number, least: number) {
 function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine, resident: boolean): Runtime {
   let disposed: Promise<void> | undefined
   const alive = () => {
-    if (disposed) throw gone('runtime', 'disposed')
+    if (disposed) throw disposedError('runtime', 'disposed')
   }
   const device = nativeDevice(engine, alive)
   return {

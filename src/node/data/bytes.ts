@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises'
 import { pipeline, type Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { OnnxIreError } from '../../util/errors.js'
-import { codeOf, readError } from '../files.js'
+import { codeOf, readError } from '../files/files.js'
 
 /** Whether bytes begin with the magic number of gzip. */
 export const isGzip = ([first, second]: Uint8Array): boolean => first === 0x1f && second === 0x8b

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { Sharp } from 'sharp'
 import type { DecodedImage, DecodeOptions } from '../../data/image/image-files.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { readError } from '../files.js'
+import { readError } from '../files/files.js'
 
 /**
  * Decodes a JPEG, PNG or WebP file. Gray and palette images become RGB, 16 bits become 8. The EXIF orientation is applied,

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { OnnxIreError } from '../../util/errors.js'
-import { readError } from '../files.js'
+import { readError } from '../files/files.js'
 import { listFiles } from './folders.js'
 import { streamJsonl } from './jsonl.js'
 import { iterateLines, iterateTextChunks } from './lines.js'

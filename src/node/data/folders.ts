@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
 import type { Dataset } from '../../data/dataset.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { readError } from '../files.js'
+import { readError } from '../files/files.js'
 
 /** Files in one folder per class. */
 export interface LabeledFiles {

@@ -10,7 +10,7 @@ import { compressors } from 'hyparquet-compressors'
 import { type ExampleStream, stream } from '../../data/stream.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { codeOf, readError } from '../files.js'
+import { codeOf, readError } from '../files/files.js'
 
 /** A text of a parquet file and the index of its row. */
 export interface ParquetText {

@@ -13,7 +13,7 @@ import type { TokensSource } from '../../recipe/sources/text.js'
 import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { withPath } from '../../util/with-path.js'
-import { readError, writeFileAtomic } from '../files.js'
+import { readError, writeFileAtomic } from '../files/files.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
 import { inferInput, inferTarget } from './infer-names.js'
 

@@ -3,7 +3,7 @@ import type { Dataset } from '../../data/dataset.js'
 import { type CsvFile, type CsvOptions, parseCsvDataset } from '../../data/formats/csv.js'
 import { type CsvParseError, csvParserOptions, explainCsvError, LineCounter } from '../../data/formats/csv-errors.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { dataOf, nameOf, type Source } from '../source.js'
+import { nameOf, readData, type Source } from '../files/source.js'
 
 /**
  * Reads a CSV file into memory. gzip is detected by the content, not by the name.
@@ -15,7 +15,7 @@ import { dataOf, nameOf, type Source } from '../source.js'
  * @throws 'io', 'invalid-option', or 'invalid-data' naming file, line and column
  */
 export async function readCsv(source: Source, options: CsvOptions): Promise<Dataset & WithClassNames> {
-  const [bytes, parse] = await Promise.all([dataOf(source), parser()])
+  const [bytes, parse] = await Promise.all([readData(source), parser()])
   return parseCsvDataset(fileOf(nameOf(source), bytes, parse), options)
 }
 

@@ -12,12 +12,12 @@ export type FolderFiles = Iterable<File | FolderFile>
  * Lists all files below a folder that was picked, dropped or belongs to the origin, at any depth; names that start with
  * a dot are skipped.
  */
-export async function filesIn(folder: FileSystemDirectoryHandle, path = ''): Promise<FolderFile[]> {
+export async function listFiles(folder: FileSystemDirectoryHandle, path = ''): Promise<FolderFile[]> {
   const files: FolderFile[] = []
   for await (const [name, handle] of folder.entries()) {
     if (name.startsWith('.')) continue
     if (handle.kind === 'directory')
-      files.push(...(await filesIn(handle as FileSystemDirectoryHandle, `${path}${name}/`)))
+      files.push(...(await listFiles(handle as FileSystemDirectoryHandle, `${path}${name}/`)))
     else files.push({ path: path + name, file: await (handle as FileSystemFileHandle).getFile() })
   }
   return files

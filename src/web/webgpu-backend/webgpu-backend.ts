@@ -7,8 +7,8 @@ import { unwrap } from '../../optim/optimizer.js'
 import { adaptiveAscentFormula, ascentFormula } from '../../optim/sam.js'
 import { updateFormula } from '../../optim/update-formula.js'
 import type { Device, DeviceTensors } from '../../runtime/device.js'
-import { gone } from '../../runtime/gone.js'
 import type { Runtime } from '../../runtime/runtime.js'
+import { disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { DispatchList } from './dispatch-list.js'
 import { FormulaKernel } from './formula-kernel.js'
@@ -28,7 +28,7 @@ export interface WebGpuContext {
   /** Resolves with the error when the device is lost. */
   readonly lost: Promise<OnnxIreError>
   /** Runs tasks one at a time, in the order of the calls, together with the tasks of the runtime. */
-  inTurn<T>(task: () => Promise<T>): Promise<T>
+  run<T>(task: () => Promise<T>): Promise<T>
 }
 
 /** An update whose state is being read back. */
@@ -85,7 +85,7 @@ export class WebGpuBackend extends DeviceBackend {
   override async load(state: TrainingState): Promise<void> {
     if (!this.#allocation) {
       const context = this.#context()
-      this.#allocation = await context.inTurn(() => allocate(context, this.#spec))
+      this.#allocation = await context.run(() => allocate(context, this.#spec))
     }
     await this.#run(async ({ context, buffers, shared, mask }) => {
       this.#stepInProgress = undefined
@@ -232,8 +232,8 @@ export class WebGpuBackend extends DeviceBackend {
   /** Runs a task on the allocation, in turn with other tasks of the device. */
   #run<T>(task: (allocation: Allocation) => Promise<T>): Promise<T> {
     const allocation = this.#allocation!
-    return allocation.context.inTurn(async () => {
-      if (this.#disposed) throw gone('backend', 'disposed')
+    return allocation.context.run(async () => {
+      if (this.#disposed) throw disposedError('backend', 'disposed')
       try {
         return await task(allocation)
       } catch (error) {

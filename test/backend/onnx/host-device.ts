@@ -5,19 +5,21 @@ import type { Runtime } from '../../../src/runtime/runtime.js'
 import { OnnxIreError } from '../../../src/util/errors.js'
 
 /**
- * Any runtime as a device whose tensors are arrays of the host: what keeps its state on a device is tested without one,
+ * Any runtime as a device whose tensors are arrays of the host: what keepOnDevice its state on a device is tested without one,
  * by the same graphs. Programs and tensors belong to `runtime`, which stays the caller's to dispose.
  */
 export function hostDevice(runtime: Pick<Runtime, 'compile'>): Device {
   return {
-    async compile(model, keeps) {
+    async compile(model, keepOnDevice) {
       const program = await runtime.compile(model)
       const run: DeviceProgram['run'] = async (feeds) => {
         const onHost = Object.entries(feeds).map(([name, fed]) => [name, 'release' in fed ? read(fed) : fed] as const)
         const outputs = Object.entries(await program.run(Object.fromEntries(onHost)))
-        const host: Tensors = Object.fromEntries(outputs.filter(([name]) => !keeps(name)))
-        const kept = outputs.filter(([name]) => keeps(name)).map(([name, y]) => [name, new HostTensor(y)] as const)
-        return { host, kept: Object.fromEntries(kept) }
+        const host: Tensors = Object.fromEntries(outputs.filter(([name]) => !keepOnDevice(name)))
+        const device = outputs
+          .filter(([name]) => keepOnDevice(name))
+          .map(([name, y]) => [name, new HostTensor(y)] as const)
+        return { host, device: Object.fromEntries(device) }
       }
       return {
         inputNames: program.inputNames,

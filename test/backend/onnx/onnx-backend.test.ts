@@ -61,11 +61,11 @@ test('device memory > 50 steps > the number of tensors is constant, and 0 after 
     })
   }
   const counting: Device = {
-    compile: async (model, keeps) => {
-      const program = await device.compile(model, keeps)
+    compile: async (model, keepOnDevice) => {
+      const program = await device.compile(model, keepOnDevice)
       const run: typeof program.run = async (feeds) => {
         const outputs = await program.run(feeds)
-        Object.values(outputs.kept).forEach(counted)
+        Object.values(outputs.device).forEach(counted)
         return outputs
       }
       return { ...program, run }

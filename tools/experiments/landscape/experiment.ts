@@ -1,6 +1,6 @@
 import { ire, type Optimizer, sam, sgd } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
-import { curves } from 'onnx-ire/node'
+import { plotCurves } from 'onnx-ire/node'
 import type { Experiment, Lab, Settings } from '../experiment.js'
 import { table, withInterval } from '../markdown.js'
 import { computeSpread } from '../statistics.js'
@@ -178,7 +178,7 @@ const brief = ({ name, ends }: Row) => ({
 })
 
 const chartOf = (rows: readonly Row[], title: string): Promise<string> =>
-  curves(
+  plotCurves(
     rows.map(({ name, ends: [first] }) => ({ name, points: first!.path.map(([t, u]) => [t + 1, u] as const) })),
     { title, x: 'step + 1', y: 'u', logX: true },
   )

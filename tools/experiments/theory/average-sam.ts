@@ -1,5 +1,5 @@
 import { ire, sgd } from 'onnx-ire'
-import { curves } from 'onnx-ire/node'
+import { plotCurves } from 'onnx-ire/node'
 import type { Lab, Report } from '../experiment.js'
 import { table, withInterval } from '../markdown.js'
 import { computeSpread, fitExponents, mean } from '../statistics.js'
@@ -74,7 +74,7 @@ The factor of IRE is 1 + kappa = (1 + rho) / rho: what exceeds 1.5 is that 1 + r
 
 ![rates of average SAM](average-sam.svg)`,
     charts: {
-      'average-sam': await curves(lines, {
+      'average-sam': await plotCurves(lines, {
         title: 'Average SAM',
         x: 'eta',
         y: 'rate per step',

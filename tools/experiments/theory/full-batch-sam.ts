@@ -1,5 +1,5 @@
 import { ire, type Optimizer, type SamOptimizer, sam, sgd } from 'onnx-ire'
-import { curves } from 'onnx-ire/node'
+import { plotCurves } from 'onnx-ire/node'
 import type { Lab, Report } from '../experiment.js'
 import { fixed, table, withInterval } from '../markdown.js'
 import { computeSpread, fitExponents, mean, type Spread } from '../statistics.js'
@@ -245,7 +245,7 @@ function ratesOverRho(all: readonly Setting[], grid: (setting: Setting, mode: Mo
       }),
     })),
   )
-  return curves(lines, {
+  return plotCurves(lines, {
     title: `Drift towards flat minima, eta ${eta}`,
     x: 'rho',
     y: 'rate per step',

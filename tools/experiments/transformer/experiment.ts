@@ -1,4 +1,4 @@
-import { curves } from 'onnx-ire/node'
+import { plotCurves } from 'onnx-ire/node'
 import type { Experiment, Lab, Report, Scale } from '../experiment.js'
 import { fixed, table, withDeviation, withInterval } from '../markdown.js'
 import { Pool } from '../pool.js'
@@ -236,7 +236,7 @@ Tuning, held-out loss of seed ${lab.seeds[0]}: AdamW in N steps ${trials(base)};
 
 ![held-out loss over steps](${name}.svg)`,
     charts: {
-      [name]: await curves(
+      [name]: await plotCurves(
         rows.map(({ name: label, outcomes }) => ({
           name: label,
           points: outcomes[0]!.curve.map(({ step }, i) => [step, averageAt(outcomes, i)] as const),

@@ -1,4 +1,4 @@
-import { curves } from 'onnx-ire/node'
+import { plotCurves } from 'onnx-ire/node'
 import { type Experiment, Interrupted, type Lab, type Report } from '../experiment.js'
 import { fixed, table, withDeviation, withInterval } from '../markdown.js'
 import { Pool } from '../pool.js'
@@ -176,7 +176,7 @@ Tuning, loss on the other images, seed ${lab.seeds[0]}: lr ${rate.tried.map((eac
 
 ![Hessian trace](${name}.svg)`,
     charts: {
-      [name]: await curves(
+      [name]: await plotCurves(
         rows.map(({ name: label, outcomes }) => ({
           name: label,
           points: outcomes[0]!.measured.map(

@@ -1,6 +1,6 @@
 import { encodeModel, inspectModel, type Model, type ModelPort, OnnxIreError, replaceHead, split } from 'onnx-ire'
 import { importGraph } from 'onnx-ire/graph'
-import { readModel, removeStored } from 'onnx-ire/web'
+import { readModel, storage } from 'onnx-ire/web'
 import type {
   Calls,
   Contender,
@@ -156,7 +156,7 @@ export class Session implements Calls {
 
   async forget(): Promise<void> {
     await deleteStoredRun().catch(() => {})
-    await removeStored(checkpointRoot).catch(() => {})
+    await storage.remove(checkpointRoot).catch(() => {})
   }
 
   async look(pixels: ImageData): Promise<Partial<Record<Contender, readonly number[]>>> {

@@ -12,8 +12,8 @@ import { initialState, type OptimizerState } from '../../../../src/optim/state.j
 import type { Device, DeviceTensors } from '../../../../src/runtime/device.js'
 import type { Runtime } from '../../../../src/runtime/runtime.js'
 import { Random } from '../../../../src/util/random.js'
-import { GpuTensor } from '../../../../src/web/gpu-tensor.js'
-import { Turns } from '../../../../src/web/turns.js'
+import { GpuTensor } from '../../../../src/web/runtime/gpu-tensor.js'
+import { YieldingQueue } from '../../../../src/web/runtime/yielding-queue.js'
 import { bytesOf, downloadBuffers } from '../../../../src/web/webgpu-backend/state-transfer.js'
 import { WebGpuBackend } from '../../../../src/web/webgpu-backend/webgpu-backend.js'
 import { createOptimizer, type OptimizerSpec } from '../../../optim/optimizers.js'
@@ -87,9 +87,9 @@ const copyOf = <T extends Readonly<Record<string, FloatArray>>>(arrays: T) => st
 
 async function backendOf(optimizer: Optimizer, arrays: ParameterArrays) {
   const gpu = await open()
-  const turns = new Turns()
+  const turns = new YieldingQueue()
   const lost = new Promise<never>(() => {})
-  const context = { gpu, lost, inTurn: <T>(work: () => Promise<T>) => turns.take(work) }
+  const context = { gpu, lost, run: <T>(work: () => Promise<T>) => turns.run(work) }
   const parameters = new Map(
     Object.entries(arrays).map(([name, { length }]) => [name, input(name, 'float32', [length])] as const),
   )

@@ -26,9 +26,9 @@ export async function loss(model: string) {
   )
   const news = told(await lost)
   x.release()
-  await Promise.all([device.renew(), device.renew()])
+  await Promise.all([device.recover(), device.recover()])
   const { gpu } = own
-  await device.renew()
+  await device.recover()
   const same = own.gpu === gpu
   const again = await own.compile(bytes)
   const { y } = await again.run({ x: floats(4) })
@@ -59,7 +59,7 @@ export async function buffersOver(model: string, runs: number) {
   const program = await own.device.compile(await taken(model), () => true)
   const counts: number[] = []
   for (let i = 0; i < runs; i++) {
-    const { kept } = await program.run({ x: floats(...Array(100).fill(i)) })
+    const { device: kept } = await program.run({ x: floats(...Array(100).fill(i)) })
     await own.device.download(kept['y']!)
     kept['y']!.release()
     counts.push(count)

@@ -2,20 +2,17 @@ import { encodeModel, type Model, namedTensors, OnnxIreError } from 'onnx-ire'
 import {
   checkpointFolder,
   downloadModel,
-  filesIn,
   type ImageFilesOptions,
   imageFiles,
   imageFolder,
+  listFiles,
   pixels,
   type ReadModelOptions,
   readCsv,
   readIdx,
   readModel,
-  removeStored,
   type Source,
-  storedFile,
-  storedNames,
-  storeFile,
+  storage,
   writeModel,
 } from 'onnx-ire/web'
 import { taken } from '../exchange.js'
@@ -40,22 +37,22 @@ const weights = (model: Model) =>
 export async function models() {
   const load = async (source: Source, options?: ReadModelOptions) => readModel(source, options).then(weights, told)
   const picked = await file('net.onnx')
-  await storeFile('models/net.onnx', picked)
-  await storeFile('models/weights/n.bin', await file('weights/n.bin'))
+  await storage.write('models/net.onnx', picked)
+  await storage.write('models/weights/n.bin', await file('weights/n.bin'))
   const models = await (await navigator.storage.getDirectory()).getDirectoryHandle('models')
   await writeModel(await readModel('/exchange/net.onnx'), 'models/inside.onnx')
   return {
     address: await load('/exchange/net.onnx'),
     picked: await load(picked, { external: [await file('weights/n.bin')] }),
     folder: await load(await models.getFileHandle('net.onnx'), { external: models }),
-    saved: await load(await storedFile('models/inside.onnx')),
+    saved: await load(await storage.read('models/inside.onnx')),
     alone: await load(picked),
     others: await load(picked, { external: [picked] }),
     corrupt: await load('/exchange/corrupt.onnx'),
     text: await load(new File(['<!doctype html>'], 'page.onnx')),
     missing: await load('/exchange/nothing.onnx'),
     unreachable: await load('http://127.0.0.1:1/model.onnx'),
-    notStored: await storedFile('models/nothing.onnx').catch(told),
+    notStored: await storage.read('models/nothing.onnx').catch(told),
   }
 }
 
@@ -71,12 +68,12 @@ export const sameBytes = async (name: string) => {
 
 /** What a store keeps, and that it is replaced whole. */
 export async function checkpoints() {
-  await removeStored('runs')
+  await storage.remove('runs')
   const store = checkpointFolder('runs/a', { keep: 2 })
   const before = await store.steps()
   const content = (n: number) => new Uint8Array(1000).fill(n)
   for (const step of [10, 20, 30, 25]) await store.save(step, content(step))
-  await storeFile('runs/a/notes.txt', new Blob(['mine']))
+  await storage.write('runs/a/notes.txt', new Blob(['mine']))
   const steps = await store.steps()
   await store.save(25, content(16))
   const again = await store.load(25)
@@ -84,14 +81,14 @@ export async function checkpoints() {
     before,
     steps,
     again: [again.length, again[0], again.at(-1)],
-    names: await storedNames('runs/a'),
+    names: await storage.list('runs/a'),
     missing: await store.load(10).catch(told),
     refused: told(
       await Promise.resolve()
         .then(() => checkpointFolder('x', { keep: 0 }))
         .catch((error) => error),
     ),
-    folderAsFile: await storedFile('runs/a').catch(told),
+    folderAsFile: await storage.read('runs/a').catch(told),
   }
 }
 
@@ -112,10 +109,10 @@ export async function csv(name: string, options: Parameters<typeof readCsv>[1]) 
 export async function pictures(names: readonly string[], image: ImageFilesOptions['image']) {
   try {
     const picked = await Promise.all(names.map((name) => file(name, `pictures/${name}`)))
-    await removeStored('pictures')
-    for (const name of names) await storeFile(`pictures/${name}`, await file(name))
+    await storage.remove('pictures')
+    for (const name of names) await storage.write(`pictures/${name}`, await file(name))
     const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('pictures')
-    const [first, second] = [imageFolder(picked, { image }), imageFolder(await filesIn(folder), { image })]
+    const [first, second] = [imageFolder(picked, { image }), imageFolder(await listFiles(folder), { image })]
     const indices = first.files.map((_, i) => i)
     return {
       classes: first.classes,

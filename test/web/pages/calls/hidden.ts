@@ -1,5 +1,5 @@
 import { type DatasetOrStream, Trainer } from 'onnx-ire'
-import { checkpointFolder, readModel, removeStored } from 'onnx-ire/web'
+import { checkpointFolder, readModel, storage } from 'onnx-ire/web'
 import { optionsOf, type Task, type Where } from '../task.js'
 import { dataOf, start } from './training.js'
 
@@ -26,7 +26,7 @@ export const told = () => events
 
 /** In the worker: trains, with a checkpoint whenever the page is hidden, going on from one that is there; `step n` on the console. */
 export async function train(where: Where, task: Task, fresh: boolean): Promise<Taken> {
-  if (fresh) await removeStored(folder)
+  if (fresh) await storage.remove(folder)
   const runtime = await start(where)
   const data = await dataOf(task)
   const trainer = await Trainer.create(await readModel(`/exchange/${task.model}`), optionsOf(task, runtime))

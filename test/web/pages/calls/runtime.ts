@@ -72,9 +72,9 @@ export async function runThere(program: number, feeds: Readonly<Record<string, P
   const fed = Object.entries(feeds).map(
     ([name, feed]) => [name, 'data' in feed ? tensorOf(feed) : backOf(feed)] as const,
   )
-  const { host, kept } = await devicePrograms[program]!.run(Object.fromEntries(fed))
-  const stay = Object.entries(kept).map(([name, tensor]) => [name, thereOf(tensor)] as const)
-  return { host: plainsOf(host), kept: Object.fromEntries(stay) }
+  const { host, device } = await devicePrograms[program]!.run(Object.fromEntries(fed))
+  const stay = Object.entries(device).map(([name, tensor]) => [name, thereOf(tensor)] as const)
+  return { host: plainsOf(host), device: Object.fromEntries(stay) }
 }
 
 export const upload = async (id: number, tensor: Plain) => thereOf(await runtimes[id]!.device!.upload(tensorOf(tensor)))

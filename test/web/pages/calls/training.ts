@@ -18,9 +18,7 @@ import {
   checkpointFolder,
   readIdx,
   readModel,
-  removeStored,
-  storedFile,
-  storeFile,
+  storage,
   type WebGpuRuntime,
   wasm,
   webgpu,
@@ -54,7 +52,7 @@ export async function fineTune(where: Where, task: Task): Promise<Outcome> {
   for await (const _ of trainer.fit(data, { totalSteps: task.steps, onStep: ({ loss }) => void losses.push(loss) }));
   const after = await trainer.evaluate(data)
   await writeModel(trainer.export(), 'tuned.onnx')
-  await put('tuned', new Uint8Array(await (await storedFile('tuned.onnx')).arrayBuffer()))
+  await put('tuned', new Uint8Array(await (await storage.read('tuned.onnx')).arrayBuffer()))
   await trainer.dispose()
   await runtime.dispose()
   return { losses, before, after, description: runtime.description }
@@ -65,7 +63,7 @@ export async function fineTune(where: Where, task: Task): Promise<Outcome> {
  * one; hands over the model as `name`.
  */
 export async function goOn(where: Where, task: Task, until: number, name: string, fresh: boolean) {
-  if (fresh) await removeStored('runs/resumed')
+  if (fresh) await storage.remove('runs/resumed')
   const store = checkpointFolder('runs/resumed', { keep: 2 })
   const runtime = await start(where)
   const data = await dataOf(task)
@@ -92,9 +90,9 @@ export async function goOn(where: Where, task: Task, until: number, name: string
 
 /** Flips a bit in the middle of a stored file. */
 export async function damage(path: string) {
-  const bytes = new Uint8Array(await (await storedFile(path)).arrayBuffer())
+  const bytes = new Uint8Array(await (await storage.read(path)).arrayBuffer())
   bytes[bytes.length >> 1]! ^= 1
-  await storeFile(path, bytes)
+  await storage.write(path, bytes)
 }
 
 /** Trains on WebGPU and destroys the device at some steps; says after which steps the trainer went on, and what came out. */
@@ -199,7 +197,7 @@ function counted(gpu: GPUDevice): () => number {
 
 /** Runs the program of the guide, and says what it reports. */
 export async function guide() {
-  await removeStored('runs/digits')
+  await storage.remove('runs/digits')
   const lines: string[] = []
   await tune((line) => lines.push(line))
   return lines

@@ -1,0 +1,38 @@
+import { readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { CheckpointStore } from '../../train/checkpoint/store.js'
+import { type CheckpointFolderOptions, createCheckpointStore } from '../../train/checkpoint/store.js'
+import { codeOf, readError, writeFileAtomic } from './files.js'
+import { makeFolder } from './make-folder.js'
+
+/**
+ * Stores checkpoints in a folder, as `checkpoint-<step>.safetensors`. Each is written to a temporary file and renamed,
+ * so a crash or a full disk leaves the earlier ones intact. Afterwards the oldest checkpoints beyond `keep` are
+ * removed, and those of later steps, which belong to another run: use one folder per run. The folder is created when it
+ * is needed.
+ * @throws 'io' with the reason, from its methods
+ * @example
+ * const store = checkpointFolder('runs/digits', { keep: 3 })
+ * await trainer.train(data, { epochs: 10, checkpoints: { store, everySeconds: 60 } })
+ */
+export function checkpointFolder(path: string, options: CheckpointFolderOptions = {}): CheckpointStore {
+  const files = {
+    async names() {
+      return readdir(path).catch((cause: unknown): string[] => {
+        if (codeOf(cause) === 'ENOENT') return []
+        throw readError('folder of checkpoints', path, cause)
+      })
+    },
+    async read(name: string) {
+      return readFile(join(path, name)).catch((cause) => {
+        throw readError('checkpoint', join(path, name), cause)
+      })
+    },
+    async write(name: string, bytes: Uint8Array) {
+      await makeFolder(path)
+      await writeFileAtomic(join(path, name), bytes)
+    },
+    remove: (name: string) => rm(join(path, name), { force: true }),
+  }
+  return createCheckpointStore(files, options)
+}

@@ -1,0 +1,169 @@
+import { randomBytes } from 'node:crypto'
+import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { OnnxIreError } from '../../util/errors.js'
+
+/** Content of a file: text, bytes, or bytes in chunks. */
+export type FileContent = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+
+/** A completely written temporary file that can replace its target. */
+export interface StagedFile {
+  /** Atomically replaces the target. */
+  commit(): Promise<void>
+  /** Removes the temporary file. Does nothing after `commit`. */
+  discard(): Promise<void>
+}
+
+/**
+ * Writes a file atomically: its path holds either the previous content or all of `content`, never a part.
+ * @throws 'io' with the reason, leaving no temporary file; an error thrown by `content` passes through
+ */
+export async function writeFileAtomic(path: string, content: FileContent): Promise<void> {
+  const staged = await stageFile(path, content)
+  await commitAll([staged])
+}
+
+/** Commits files in order; if one fails, the remaining ones are discarded. */
+export async function commitAll(files: readonly StagedFile[]): Promise<void> {
+  try {
+    for (const file of files) await file.commit()
+  } finally {
+    for (const file of files) await file.discard()
+  }
+}
+
+/** Writes `content` to disk under a temporary name next to `path`. */
+export async function stageFile(path: string, content: FileContent): Promise<StagedFile> {
+  const { target, mode } = await targetOf(path)
+  const temporary = join(dirname(target), `.onnx-ire-${randomBytes(8).toString('hex')}.tmp`)
+  const discard = () => rm(temporary, { force: true })
+  try {
+    const file = await attempt(path, () => open(temporary, 'wx', mode))
+    try {
+      for await (const block of blocksOf(content)) await attempt(path, () => writeAll(file, block))
+      await attempt(path, () => file.sync())
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    await discard()
+    throw error
+  }
+  return {
+    discard,
+    commit: () =>
+      attempt(path, async () => {
+        await rename(temporary, target)
+        await syncFolder(dirname(target))
+      }),
+  }
+}
+
+/**
+ * Resolves links of a path and returns the mode of the existing file. Throws `io` if something other than a file exists
+ * there.
+ */
+async function targetOf(path: string): Promise<{ target: string; mode: number }> {
+  try {
+    const found = await stat(path)
+    if (!found.isFile())
+      throw new OnnxIreError('io', `cannot write ${path}: it exists and is not a file; choose another name`)
+    return { target: await realpath(path), mode: found.mode & 0o777 }
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return { target: path, mode: 0o666 }
+    throw error instanceof OnnxIreError ? error : writeError(path, error)
+  }
+}
+
+/** Content in blocks that are worth a system call: small chunks are collected, large ones passed on. */
+async function* blocksOf(content: FileContent): AsyncGenerator<Uint8Array> {
+  if (typeof content === 'string' || content instanceof Uint8Array) {
+    yield typeof content === 'string' ? Buffer.from(content) : content
+    return
+  }
+  const block = new Uint8Array(2 ** 20)
+  let used = 0
+  for await (const chunk of content) {
+    if (used + chunk.length > block.length) {
+      yield block.subarray(0, used)
+      used = 0
+    }
+    if (chunk.length > block.length) {
+      yield chunk
+    } else {
+      block.set(chunk, used)
+      used += chunk.length
+    }
+  }
+  yield block.subarray(0, used)
+}
+
+/** Writes a chunk completely: one system call writes at most 2 GiB and may write less than requested. */
+async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
+  for (let at = 0; at < chunk.length; ) {
+    const { bytesWritten } = await file.write(chunk, at, Math.min(chunk.length - at, 2 ** 30))
+    at += bytesWritten
+  }
+}
+
+/** Syncs a folder, so that a rename survives a power failure, on systems that support it. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r').catch(() => null)
+  await folder?.sync().catch(() => {})
+  await folder?.close()
+}
+
+async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action()
+  } catch (error) {
+    throw writeError(path, error)
+  }
+}
+
+/** Error code of the operating system, such as 'ENOENT'. */
+export const codeOf = (error: unknown): string | undefined =>
+  error instanceof Error && 'code' in error ? String(error.code) : undefined
+
+/** Reason of a file-system error: the text that `reasons` has for its code, otherwise its own message. */
+export const reasonOf = (error: unknown, reasons: Readonly<Record<string, string>>): string =>
+  reasons[codeOf(error) ?? ''] ?? (error instanceof Error ? error.message : String(error))
+
+/**
+ * Creates the `io` error for a file that cannot be read.
+ * @param what kind of file, for the message: 'model', 'recipe'
+ * @param reasons explanations of error codes that are specific to this kind of file
+ */
+export function readError(
+  what: string,
+  path: string,
+  cause: unknown,
+  reasons: Readonly<Record<string, string>> = {},
+): OnnxIreError {
+  const reason = reasonOf(cause, {
+    ENOENT: 'there is no such file',
+    ENOTDIR: 'there is no such file',
+    EISDIR: 'it is a folder',
+    EACCES: 'permission denied; change its permissions',
+    ERR_FS_FILE_TOO_LARGE: 'it is larger than 2 GiB',
+    ...reasons,
+  })
+  return new OnnxIreError('io', `cannot read the ${what} ${path}: ${reason}`, { cause })
+}
+
+function writeError(path: string, cause: unknown): OnnxIreError {
+  const folder = dirname(path)
+  const reason = reasonOf(cause, {
+    ENOENT: `the folder ${folder} does not exist; create it first`,
+    ENOTDIR: `${folder} is not a folder`,
+    EACCES: `${folder} is not writable; choose another folder or change its permissions`,
+    EPERM: `${folder} is not writable; choose another folder or change its permissions`,
+    EROFS: `${folder} is on a read-only file system; choose another folder`,
+    ENOSPC: 'the disk is full; free some space or choose another disk',
+    EDQUOT: 'your disk quota is exhausted; free some space or choose another disk',
+    EFBIG: 'the file system does not support files of this size; choose another disk',
+    ENAMETOOLONG: `the name ${basename(path)} is too long`,
+    ELOOP: 'its symbolic links form a cycle',
+  })
+  return new OnnxIreError('io', `cannot write ${path}: ${reason}`, { cause })
+}

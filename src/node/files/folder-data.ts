@@ -1,0 +1,128 @@
+import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, statSync } from 'node:fs'
+import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
+import { checkLocation, type ExternalData } from '../../onnx/proto/external-data.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { codeOf, reasonOf } from './files.js'
+
+/** Properties of a file that change if it is replaced or modified. */
+interface Identity {
+  readonly inode: number
+  readonly size: number
+  readonly modified: number
+}
+
+/**
+ * External data files in a model's folder, read in pieces on demand. Files outside the folder, by their path or through
+ * links, are rejected, and so are files that changed since they were first read.
+ */
+export class FolderData implements ExternalData {
+  /** Absolute path of the model's file. */
+  readonly model: string
+  readonly folder: string
+  readonly #seen = new Map<string, Identity>()
+
+  constructor(model: string) {
+    this.model = resolve(model)
+    this.folder = dirname(this.model)
+  }
+
+  /** Data files that were read or watched so far, by the names that the model uses. */
+  get locations(): readonly string[] {
+    return [...this.#seen.keys()]
+  }
+
+  /** Whether an absolute path is one of these data files. */
+  holds(path: string): boolean {
+    return [...this.#seen.keys()].some((location) => resolve(this.folder, location) === path)
+  }
+
+  /** Records the present state of a data file; a missing file causes an error only when it is read. */
+  watch(location: string): void {
+    try {
+      checkLocation(location)
+      const { ino, size, mtimeMs } = statSync(resolve(this.folder, location))
+      this.#seen.set(location, { inode: ino, size, modified: mtimeMs })
+    } catch {
+      this.#seen.delete(location)
+    }
+  }
+
+  read(location: string, offset: number, length: number | undefined): Uint8Array {
+    const path = this.#resolve(location)
+    let file: number | null = null
+    try {
+      file = openSync(path, constants.O_RDONLY)
+      const { ino, size, mtimeMs } = fstatSync(file)
+      this.#check(location, { inode: ino, size, modified: mtimeMs })
+      const end = length === undefined ? size : offset + length
+      if (offset > size || end > size) {
+        throw new OnnxIreError(
+          'external-data',
+          `external data file ${path} is too short: it has ${size} bytes, but bytes ${offset} to ${end} are needed; download it again`,
+        )
+      }
+      return readAt(file, offset, end - offset)
+    } catch (error) {
+      throw error instanceof OnnxIreError ? error : unreadable(path, error)
+    } finally {
+      if (file !== null) closeSync(file)
+    }
+  }
+
+  /** Resolves a location to a file inside the folder. */
+  #resolve(location: string): string {
+    checkLocation(location)
+    const path = resolve(this.folder, location)
+    try {
+      const real = realpathSync(path)
+      const inside = relative(realpathSync(this.folder), real)
+      if (inside === '..' || inside.startsWith(`..${sep}`) || isAbsolute(inside)) {
+        throw new OnnxIreError(
+          'external-data',
+          `external data file ${path} is rejected: it is a link to ${real}, outside the model's folder; copy the file into the folder`,
+        )
+      }
+      // Opening a pipe would block forever.
+      if (!statSync(real).isFile()) throw new OnnxIreError('external-data', `external data path ${path} is not a file`)
+      return real
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT' && this.#seen.has(location)) throw stale(location)
+      throw error instanceof OnnxIreError ? error : unreadable(path, error)
+    }
+  }
+
+  #check(location: string, now: Identity): void {
+    const seen = this.#seen.get(location)
+    if (!seen) {
+      this.#seen.set(location, now)
+    } else if (seen.inode !== now.inode || seen.size !== now.size || seen.modified !== now.modified) {
+      throw stale(location)
+    }
+  }
+}
+
+const stale = (location: string): OnnxIreError =>
+  new OnnxIreError(
+    'external-data',
+    `external data file ${location} has changed since the model was read; read the model again`,
+  )
+
+function readAt(file: number, offset: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length)
+  for (let at = 0; at < length; ) {
+    const count = readSync(file, bytes, at, Math.min(length - at, 2 ** 30), offset + at)
+    if (count === 0) throw new OnnxIreError('external-data', 'the external data file was truncated while it was read')
+    at += count
+  }
+  return bytes
+}
+
+function unreadable(path: string, cause: unknown): OnnxIreError {
+  const reason = reasonOf(cause, {
+    ENOENT: 'it does not exist; put it next to the model',
+    ENOTDIR: 'it does not exist; put it next to the model',
+    EACCES: 'permission denied; change its permissions',
+    ELOOP: 'its symbolic links form a cycle',
+  })
+  return new OnnxIreError('external-data', `cannot read external data file ${path}: ${reason}`, { cause })
+}

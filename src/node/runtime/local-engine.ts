@@ -1,0 +1,162 @@
+import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
+import type { DType } from '../../ir/dtype.js'
+import { fromOrtTensor } from '../../runtime/ort.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { SerialQueue } from '../../util/serial-queue.js'
+import type { CompileOptions, Engine, Operand, Session } from './engine.js'
+import { InputBuffers } from './input-buffers.js'
+import { TensorTable } from './tensor-table.js'
+import { webgpuFailure } from './webgpu-failure.js'
+
+type Ort = typeof import('onnxruntime-node')
+
+type Guard = <T>(work: () => Promise<T>) => Promise<T>
+
+interface Loaded {
+  readonly ort: Ort
+  readonly session: InferenceSession
+}
+
+/** onnxruntime in the calling thread, which blocks while a model runs. */
+export class LocalEngine implements Engine {
+  readonly #options: InferenceSession.SessionOptions
+  readonly #guard: Guard
+  readonly #sessions = new Map<number, Loaded>()
+  readonly #buffers = new InputBuffers()
+  readonly #deviceTensors = new TensorTable()
+  /** Sessions that were released but still own device tensors. */
+  readonly #released = new Set<number>()
+  readonly #calls = new SerialQueue()
+  #lastId = 0
+
+  /** @param guard wraps each call into onnxruntime */
+  constructor(options: InferenceSession.SessionOptions, guard: Guard = (work) => work()) {
+    this.#options = options
+    this.#guard = guard
+  }
+
+  compile(model: Uint8Array, options: CompileOptions = {}): Promise<Session> {
+    return this.#queue(async () => {
+      const ort = await load()
+      const session = await create(ort, model, sessionOptionsFor(this.#options, options))
+      const inputs = session.inputMetadata.map((input) => {
+        if (input.isTensor) return { name: input.name, dtype: input.type as DType }
+        throw new OnnxIreError(
+          'runtime',
+          `input '${input.name}' is not a tensor: sequences and maps are not supported as inputs`,
+        )
+      })
+      const id = ++this.#lastId
+      this.#sessions.set(id, { ort, session })
+      return { id, inputs, outputNames: [...session.outputNames] }
+    })
+  }
+
+  run(id: number, inputs: readonly Operand[]): Promise<Operand[]> {
+    return this.#queue(async () => {
+      const { ort, session } = this.#sessions.get(id)!
+      const feeds = inputs.map((input, i) => {
+        const name = session.inputNames[i]!
+        return [
+          name,
+          'handle' in input ? this.#deviceTensors.get(input.handle) : this.#buffers.feed(ort, name, input),
+        ] as const
+      })
+      const results = await session.run(Object.fromEntries(feeds)).catch((error: Error) => {
+        throw (
+          webgpuFailure(error) ??
+          new OnnxIreError('runtime', `onnxruntime could not run the model: ${error.message}`, { cause: error })
+        )
+      })
+      return session.outputNames.map((name) => {
+        const tensor = results[name] as OrtTensor
+        return tensor.location === 'gpu-buffer' ? this.#deviceTensors.add(tensor, id) : fromOrtTensor(tensor)
+      })
+    })
+  }
+
+  release(id: number): Promise<void> {
+    return this.#queue(async () => {
+      this.#released.add(id)
+      await this.#endIfUnused(id)
+    })
+  }
+
+  free(handle: number): Promise<void> {
+    return this.#queue(async () => {
+      const id = this.#deviceTensors.free(handle)
+      if (id !== undefined) await this.#endIfUnused(id)
+    })
+  }
+
+  close(): Promise<void> {
+    return this.#queue(async () => {
+      // Tensors first: using one after the last session was released ends the process.
+      this.#deviceTensors.clear()
+      for (const { session } of this.#sessions.values()) await session.release()
+      this.#sessions.clear()
+      this.#trimBuffers()
+    })
+  }
+
+  /** Ends a released session once its last device tensor is freed: freeing one later would end the process. */
+  async #endIfUnused(id: number): Promise<void> {
+    if (!this.#released.has(id) || this.#deviceTensors.hasTensorsOf(id)) return
+    await this.#sessions.get(id)?.session.release()
+    this.#released.delete(id)
+    this.#sessions.delete(id)
+    this.#trimBuffers()
+  }
+
+  /** Frees the buffers of input names that no session uses. */
+  #trimBuffers(): void {
+    this.#buffers.keepOnly(new Set([...this.#sessions.values()].flatMap(({ session }) => session.inputNames)))
+  }
+
+  /** Runs calls one at a time: an input buffer belongs to one run until that run ends. */
+  #queue<T>(work: () => Promise<T>): Promise<T> {
+    return this.#calls.run(() => this.#guard(work))
+  }
+}
+
+/** Imports onnxruntime-node on first use: environment variables must be set before the library loads. */
+async function load(): Promise<Ort> {
+  try {
+    const ort = await import('onnxruntime-node')
+    ort.env.logLevel = 'error'
+    return ort
+  } catch (cause) {
+    const text = `onnxruntime-node does not load on ${process.platform} ${process.arch}: ${(cause as Error).message}`
+    throw new OnnxIreError('runtime', text, { cause })
+  }
+}
+
+async function create(ort: Ort, model: Uint8Array, options: InferenceSession.SessionOptions) {
+  const shared = model.buffer instanceof SharedArrayBuffer
+  try {
+    // onnxruntime rejects shared memory.
+    return await ort.InferenceSession.create(shared ? new Uint8Array(model) : model, options)
+  } catch (cause) {
+    const { message } = cause as Error
+    const failure = webgpuFailure(cause as Error)
+    if (failure) throw failure
+    const hint = message.startsWith('Unsupported data type')
+      ? '. Graph inputs and outputs of this ONNX type cannot cross into JavaScript (16 is bfloat16): cast them to float32 in the graph'
+      : ''
+    throw new OnnxIreError('runtime', `onnxruntime rejected the model: ${message}${hint}`, { cause })
+  }
+}
+
+function sessionOptionsFor(
+  options: InferenceSession.SessionOptions,
+  { keepOnDevice = [], allowCpu = false }: CompileOptions,
+) {
+  const { session, ...extra } = (options.extra ?? {}) as Readonly<Record<string, object>>
+  return {
+    ...options,
+    ...(keepOnDevice.length > 0
+      ? { preferredOutputLocation: Object.fromEntries(keepOnDevice.map((name) => [name, 'gpu-buffer' as const])) }
+      : {}),
+    ...(allowCpu ? { extra: { ...extra, session: { ...session, disable_cpu_ep_fallback: '0' } } } : {}),
+  }
+}

@@ -1,0 +1,251 @@
+import { createRequire } from 'node:module'
+import { availableParallelism } from 'node:os'
+import { Worker } from 'node:worker_threads'
+import type { InferenceSession } from 'onnxruntime-node'
+import type { Tensor } from '../../ir/tensor.js'
+import type { Device } from '../../runtime/device.js'
+import { checkFeeds } from '../../runtime/feeds.js'
+import { identityModel } from '../../runtime/ort.js'
+import type { Program, Provider, Runtime } from '../../runtime/runtime.js'
+import { allocate, disposedError, withFallback } from '../../runtime/runtime.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { NodeDevice } from './device.js'
+import type { Engine } from './engine.js'
+import type { ExitGuard } from './exit-guard.js'
+import { LocalEngine } from './local-engine.js'
+import type { WorkerData } from './ort-worker.js'
+import { ThreadLock } from './thread-lock.js'
+import { WorkerEngine } from './worker-engine.js'
+
+/** Options of `node`. */
+export interface NodeOptions {
+  /**
+   * Execution provider: 'cpu' (default), or 'webgpu' for a GPU through Vulkan, Metal or Direct3D 12. If the provider
+   * cannot start, the first `compile` throws the reason; with `fallback`, `node` itself does.
+   */
+  readonly provider?: 'cpu' | 'webgpu' | undefined
+  /** Options of the provider 'webgpu'. Throws `invalid-option` with other providers. */
+  readonly webgpu?: NodeWebGpuOptions | undefined
+  /** Number of threads of one operator. Default: the number of cores available to this process. */
+  readonly threads?: number | undefined
+  /** Whether to run in a worker thread. Default true. In the calling thread, runs have less overhead but block its event loop. */
+  readonly worker?: boolean | undefined
+  /** Level of onnxruntime's graph optimizations. Default 'all'. */
+  readonly graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all' | undefined
+  /**
+   * Whether onnxruntime may store a device id in the user's cache folder and report usage, as version 1.30 can. Default
+   * false: the environment variable ORT_DISABLE_TELEMETRY is set to 1 before the library loads, unless it is already
+   * set. A worker thread cannot set the environment of its process: set the variable when the process starts.
+   */
+  readonly telemetry?: boolean | undefined
+  /**
+   * Session options passed to onnxruntime unchanged, e.g. `{ enableCpuMemArena: false }`. Defaults that differ from
+   * onnxruntime's: `logSeverityLevel: 3`, `enableMemPattern: false`, and `extra.session.force_spinning_stop: '1'`.
+   */
+  readonly session?: SessionOptions | undefined
+}
+
+/** Options of the provider 'webgpu'. */
+export interface NodeWebGpuOptions {
+  /**
+   * Treatment of nodes without a GPU kernel: 'allowed' (default) runs them on the CPU, with copies there and back;
+   * 'refused' makes `compile` throw.
+   */
+  readonly cpuNodes?: 'allowed' | 'refused' | undefined
+  /**
+   * Level of checks by the WebGPU implementation: 'basic' finds invalid calls, 'disabled' (onnxruntime's default) is
+   * fastest.
+   */
+  readonly validation?: 'disabled' | 'wgpuOnly' | 'basic' | 'full' | undefined
+}
+
+/**
+ * Session options of onnxruntime with the same names. They are declared here because onnxruntime's own declarations
+ * compile only together with a browser's.
+ */
+export interface SessionOptions {
+  /** Threads that run operators in parallel, with the parallel execution mode. */
+  readonly interOpNumThreads?: number | undefined
+  /** Execution of independent operators. */
+  readonly executionMode?: 'sequential' | 'parallel' | undefined
+  /** Whether CPU memory stays in an arena between runs; false returns it to the system. */
+  readonly enableCpuMemArena?: boolean | undefined
+  /** Whether memory is allocated by the pattern of the first run. */
+  readonly enableMemPattern?: boolean | undefined
+  /** Fixed values of symbolic dimensions, by name. */
+  readonly freeDimensionOverrides?: Readonly<Record<string, number>> | undefined
+  /** Path to write the optimized model to. */
+  readonly optimizedModelFilePath?: string | undefined
+  /** Whether to write a profile. */
+  readonly enableProfiling?: boolean | undefined
+  /** Prefix of the profile file. */
+  readonly profileFilePrefix?: string | undefined
+  /** Identifier of the session in the log. */
+  readonly logId?: string | undefined
+  /** Minimum severity of log messages: 0 (verbose) to 4 (fatal). Default 3, errors only. */
+  readonly logSeverityLevel?: 0 | 1 | 2 | 3 | 4 | undefined
+  /** Verbosity of verbose log messages. */
+  readonly logVerbosityLevel?: number | undefined
+  /** Configuration entries by section: `{ session: { ... } }`. */
+  readonly extra?: Readonly<Record<string, unknown>> | undefined
+}
+
+/** Options of `node` that start the provider immediately. */
+export interface NodeFallbackOptions extends NodeOptions {
+  /**
+   * Creates the runtime to use if the provider cannot start, such as `node`, which is the CPU. `null`: the failure is
+   * thrown.
+   */
+  readonly fallback: (() => Runtime | Promise<Runtime>) | null
+}
+
+/**
+ * Creates a runtime with onnxruntime-node, on the CPU or a GPU. It runs all programs in one worker thread, one run at a
+ * time; the thread starts with the first `compile` and does not keep the process alive while nothing is pending. With the
+ * provider 'webgpu' the runtime has a `device`.
+ * @throws 'invalid-option'
+ * @example
+ * const runtime = node()
+ */
+export function node(options?: NodeOptions & { readonly fallback?: undefined }): Runtime
+/**
+ * Creates a runtime and starts its provider. If the provider cannot start, resolves to the runtime of `fallback`, whose
+ * `description` contains the reason.
+ * @throws 'invalid-option', and 'runtime' if the provider cannot start and `fallback` is null
+ * @example
+ * const runtime = await node({ provider: 'webgpu', fallback: node })
+ */
+export function node(options: NodeFallbackOptions): Promise<Runtime>
+export function node(
+  options: NodeOptions & { readonly fallback?: NodeFallbackOptions['fallback'] | undefined } = {},
+): Runtime | Promise<Runtime> {
+  const { fallback } = options
+  return fallback === undefined ? createRuntime(options) : startRuntime(options, fallback)
+}
+
+/** Compiles a model of one node, with which onnxruntime starts the provider. */
+async function startRuntime(options: NodeOptions, fallback: NodeFallbackOptions['fallback']): Promise<Runtime> {
+  const runtime = createRuntime(options)
+  try {
+    const program = await runtime.compile(identityModel('float32'))
+    await program.release()
+    return runtime
+  } catch (error) {
+    await runtime.dispose()
+    return withFallback(error, fallback)
+  }
+}
+
+function createRuntime(options: NodeOptions): Runtime {
+  const { worker = true, telemetry = false, threads = availableParallelism(), provider = 'cpu' } = options
+  if (!Number.isSafeInteger(threads) || threads < 1) {
+    throw new OnnxIreError('invalid-option', `threads must be an integer >= 1, got ${threads}`)
+  }
+  checkProvider(options)
+  const sessionOptions: InferenceSession.SessionOptions = {
+    logSeverityLevel: 3,
+    graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
+    ...withoutUndefined(trainingDefaults(options)),
+    intraOpNumThreads: threads,
+    executionProviders: [
+      provider === 'cpu'
+        ? 'cpu'
+        : { name: provider, ...withoutUndefined({ validationMode: options.webgpu?.validation }) },
+    ],
+  }
+  if (!telemetry) process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
+  const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json')
+  const thread = worker ? 'worker' : 'in process'
+  const description = `onnxruntime-node ${version}, ${provider}, ${threads} thread${threads === 1 ? '' : 's'}, ${thread}`
+  const lock = provider === 'webgpu' ? webgpuLock : undefined
+  const engine = worker
+    ? new WorkerEngine((guard) => startWorker(sessionOptions, guard, lock))
+    : new LocalEngine(sessionOptions, lock && ((work) => lock.run(work)))
+  const device = (disposed: () => Promise<void> | undefined) => new NodeDevice(engine, disposed)
+  return runtimeOf(description, provider, engine, worker, provider === 'webgpu' ? device : undefined)
+}
+
+/** Lock of all WebGPU runtimes of the process. */
+const webgpuLock = new ThreadLock()
+
+function checkProvider({ provider = 'cpu', webgpu }: NodeOptions): void {
+  const fail = (what: string): never => {
+    throw new OnnxIreError('invalid-option', what)
+  }
+  if (provider !== 'cpu' && provider !== 'webgpu') fail(`provider must be 'cpu' or 'webgpu', got '${provider}'`)
+  if (webgpu && provider !== 'webgpu') fail(`the option 'webgpu' needs provider 'webgpu', got '${provider}'`)
+}
+
+/** Creates the runtime of an engine. @param shared whether fed arrays are best in shared memory */
+function runtimeOf(
+  description: string,
+  provider: Provider,
+  engine: Engine,
+  shared: boolean,
+  device?: (disposed: () => Promise<void> | undefined) => Device,
+): Runtime {
+  let disposed: Promise<void> | undefined
+  const check = () => {
+    if (disposed) throw disposedError('runtime', 'disposed')
+  }
+  return {
+    description,
+    provider,
+    ...(device ? { device: device(() => disposed) } : {}),
+    async compile(model) {
+      check()
+      const { id, inputs, outputNames } = await engine.compile(model)
+      let released: Promise<void> | undefined
+      const program: Program = {
+        inputNames: inputs.map(({ name }) => name),
+        outputNames,
+        async run(feeds) {
+          check()
+          if (released) throw disposedError('program', 'released')
+          const outputs = await engine.run(id, checkFeeds(inputs, feeds))
+          // All outputs are on the host: `compile` requested no other location.
+          return Object.fromEntries(outputNames.map((name, i) => [name, outputs[i] as Tensor]))
+        },
+        release() {
+          released ??= disposed ?? engine.release(id)
+          return released
+        },
+      }
+      return program
+    },
+    allocate: (dtype, length) => allocate(dtype, length, shared ? 'shared' : 'own'),
+    dispose() {
+      disposed ??= engine.close()
+      return disposed
+    },
+  }
+}
+
+/** Starts the worker thread, without the flags of the user's process (`--input-type`, loaders). */
+function startWorker(options: InferenceSession.SessionOptions, guard: ExitGuard, lock: ThreadLock | undefined): Worker {
+  const workerData: WorkerData = { options, guardCells: guard.cells, ...(lock ? { lockCell: lock.cell } : {}) }
+  return new Worker(new URL('./ort-worker.js', import.meta.url), { workerData, execArgv: [] })
+}
+
+/**
+ * Session options with defaults for training. With a memory pattern, onnxruntime plans one block for all tensors of a run
+ * in addition to the memory of its first run: without it, a step takes as long and 25 to 40 % less memory. Threads that
+ * stop spinning after a run leave the cores to the optimizer and to the other graphs of a trainer, and a run takes as
+ * long.
+ */
+const trainingDefaults = ({ session = {}, webgpu }: NodeOptions): SessionOptions => ({
+  ...session,
+  enableMemPattern: session.enableMemPattern ?? false,
+  extra: {
+    ...session.extra,
+    session: {
+      force_spinning_stop: '1',
+      ...(webgpu?.cpuNodes === 'refused' ? { disable_cpu_ep_fallback: '1' } : {}),
+      ...(session.extra?.['session'] as object | undefined),
+    },
+  },
+})
+
+/** Removes undefined options, on which onnxruntime throws. */
+const withoutUndefined = (options: object) =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))

@@ -1,0 +1,60 @@
+import { type DType, dtypes } from '../ir/dtype.js'
+import type { Tensor } from '../ir/tensor.js'
+import { decode } from '../onnx/proto/decode.js'
+import { encode } from '../onnx/proto/encode.js'
+import { create } from '../onnx/proto/message.js'
+import { OnnxIreError } from '../util/errors.js'
+
+/** A host tensor of onnxruntime's JavaScript packages, for Node and for browsers. */
+interface OrtTensor {
+  readonly type: DType
+  readonly dims: readonly number[]
+  readonly data: (ArrayBufferView & { readonly length: number }) | readonly string[]
+}
+
+/** Converts a tensor of onnxruntime. If the engine has Float16Array, onnxruntime returns one; ours store the bits. */
+export function fromOrtTensor({ type, dims, data }: OrtTensor): Tensor {
+  if (!ArrayBuffer.isView(data)) return { dtype: type, dims, data }
+  const { buffer, byteOffset, length } = data
+  return { dtype: type, dims, data: new dtypes[type].array!(buffer, byteOffset, length) }
+}
+
+/**
+ * Serialized model y = Identity(x) for one type and any shape. It is the smallest model that starts a provider, and it
+ * copies tensors to and from memory that only a run can access. Opset 21 is the first whose Identity accepts every type.
+ */
+export function identityModel(dtype: DType): Uint8Array {
+  const valueInfo = (name: string) => {
+    const tensorType = create('TensorType', { elemType: dtypes[dtype].onnx })
+    return create('ValueInfoProto', { name, type: create('TypeProto', { tensorType }) })
+  }
+  const graph = create('GraphProto', {
+    name: 'identity',
+    node: [create('NodeProto', { opType: 'Identity', input: ['x'], output: ['y'] })],
+    input: [valueInfo('x')],
+    output: [valueInfo('y')],
+  })
+  const opsetImport = [create('OperatorSetIdProto', { domain: '', version: 21n })]
+  return encode('ModelProto', create('ModelProto', { irVersion: 10n, graph, opsetImport }))
+}
+
+/** Types of GPU buffers that onnxruntime's JavaScript accepts. */
+const bufferTypes: ReadonlySet<DType> = new Set(['float32', 'float16', 'int32', 'int64', 'uint32', 'uint8', 'bool'])
+
+/** Throws `invalid-data` for tensors that onnxruntime's JavaScript cannot store on a WebGPU device. */
+export function checkDeviceType(dtype: DType): void {
+  if (!bufferTypes.has(dtype)) throw new OnnxIreError('invalid-data', `${dtype} tensors cannot stay on a WebGPU device`)
+}
+
+/**
+ * Names of a model's outputs: onnxruntime needs their locations before a session exists. Empty if the bytes are not a
+ * model, which onnxruntime reports itself.
+ */
+export function readOutputNames(model: Uint8Array): string[] {
+  try {
+    return decode('ModelProto', model).graph?.output.map(({ name }) => name ?? '') ?? []
+  } catch (error) {
+    if (error instanceof OnnxIreError) return []
+    throw error
+  }
+}

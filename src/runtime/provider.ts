@@ -1,2 +1,0 @@
-/** What computes in a runtime: onnxruntime's execution provider. It decides into which operators a graph is lowered. */
-export type Provider = 'cpu' | 'cuda' | 'wasm' | 'webgpu'

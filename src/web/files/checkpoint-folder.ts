@@ -1,0 +1,23 @@
+import type { CheckpointStore } from '../../train/checkpoint/store.js'
+import { type CheckpointFolderOptions, createCheckpointStore } from '../../train/checkpoint/store.js'
+import { storage } from './storage.js'
+
+/**
+ * Stores checkpoints in a folder of the origin's private file system, as `checkpoint-<step>.safetensors`. A checkpoint
+ * appears only when it has been written completely, so a closed tab or a full disk leaves the earlier ones intact.
+ * Afterwards the oldest checkpoints beyond `keep` are removed, and those of later steps, which belong to another run:
+ * use one folder per run.
+ * @throws 'io' with the reason, from its methods
+ * @example
+ * const store = checkpointFolder('runs/digits')
+ * await trainer.resume(store)
+ */
+export function checkpointFolder(path: string, options: CheckpointFolderOptions = {}): CheckpointStore {
+  const files = {
+    names: () => storage.list(path),
+    read: async (name: string) => new Uint8Array(await (await storage.read(`${path}/${name}`)).arrayBuffer()),
+    write: (name: string, bytes: Uint8Array) => storage.write(`${path}/${name}`, bytes),
+    remove: (name: string) => storage.remove(`${path}/${name}`),
+  }
+  return createCheckpointStore(files, options)
+}

@@ -1,0 +1,71 @@
+import { OnnxIreError } from '../../util/errors.js'
+import { storageError } from './storage.js'
+
+/**
+ * Source of bytes: a URL to fetch (text is resolved relative to the page), a file that the user picked or dropped, a
+ * file of one of the browser's file systems, or the bytes themselves.
+ */
+export type Source = string | URL | Blob | FileSystemFileHandle | Uint8Array
+
+/** Name of a source in messages. */
+export function nameOf(source: Source): string {
+  if (typeof source === 'string') return source
+  if (source instanceof URL) return source.href
+  return 'name' in source && source.name ? String(source.name) : 'the given bytes'
+}
+
+/** Reads all bytes of a source. @throws 'io' with the reason */
+export async function readBytes(what: string, source: Source): Promise<Uint8Array> {
+  if (source instanceof Uint8Array) return source
+  if (typeof source === 'string' || source instanceof URL) return fetched(what, source)
+  try {
+    const file = source instanceof Blob ? source : await source.getFile()
+    return new Uint8Array(await file.arrayBuffer())
+  } catch (cause) {
+    throw storageError(`read the ${what}`, nameOf(source), cause)
+  }
+}
+
+async function fetched(what: string, address: string | URL): Promise<Uint8Array> {
+  const refuse = (why: string, cause?: unknown) =>
+    new OnnxIreError('io', `cannot fetch the ${what} ${address}: ${why}`, { cause })
+  try {
+    const response = await fetch(address)
+    if (!response.ok) throw refuse(`the server responded ${response.status} ${response.statusText}`.trimEnd())
+    return new Uint8Array(await response.arrayBuffer())
+  } catch (cause) {
+    if (cause instanceof OnnxIreError) throw cause
+    throw refuse(
+      `${(cause as Error).message}; the server may be unreachable, or may not allow pages of other origins to read it (CORS)`,
+      cause,
+    )
+  }
+}
+
+/**
+ * Reads a data file and decompresses it if its content is gzip, regardless of its name. @throws 'io', 'invalid-data'
+ */
+export async function readData(source: Source): Promise<Uint8Array> {
+  const bytes = await readBytes('data file', source)
+  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes
+  try {
+    const plain = new Blob([bytes as Uint8Array<ArrayBuffer>]).stream().pipeThrough(new DecompressionStream('gzip'))
+    return new Uint8Array(await new Response(plain).arrayBuffer())
+  } catch (cause) {
+    throw new OnnxIreError(
+      'invalid-data',
+      `cannot read the data file ${nameOf(source)}: its gzip data are damaged or truncated; download it again`,
+      { cause },
+    )
+  }
+}
+
+/** Calls `read` and adds the name of the source to its errors. */
+export function withSourceName<T>(source: Source, read: () => T): T {
+  try {
+    return read()
+  } catch (cause) {
+    if (!(cause instanceof OnnxIreError)) throw cause
+    throw new OnnxIreError(cause.code, `${nameOf(source)}: ${cause.message}`, { cause })
+  }
+}

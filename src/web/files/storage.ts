@@ -1,0 +1,111 @@
+import { OnnxIreError } from '../../util/errors.js'
+
+/** Content of a file to write. */
+export type Content = Uint8Array | Blob
+
+/**
+ * The origin's private file system (OPFS): folders and files that only pages of this origin can access and that survive
+ * a reload. Paths are like 'runs/digits.onnx'. The browser may clear it when disk space runs short, unless
+ * `navigator.storage.persist()` was granted.
+ * @example
+ * await storage.write('models/digits.onnx', file)
+ * const model = await readModel(await storage.read('models/digits.onnx'))
+ */
+export const storage = {
+  /** Returns a file in its current state. @throws 'io' with the reason */
+  async read(path: string): Promise<File> {
+    const { folder, name } = splitPath(path)
+    try {
+      return await (await (await openFolder(folder, false)).getFileHandle(name)).getFile()
+    } catch (cause) {
+      throw storageError('read', path, cause)
+    }
+  },
+
+  /**
+   * Writes a file and creates its folders. An existing file is replaced atomically when all bytes are written: a failure
+   * or a crash leaves it intact.
+   * @throws 'io' with the reason
+   */
+  async write(path: string, content: Content): Promise<void> {
+    const { folder, name } = splitPath(path)
+    try {
+      await replaceFile(await (await openFolder(folder, true)).getFileHandle(name, { create: true }), content)
+    } catch (cause) {
+      throw storageError('write', path, cause)
+    }
+  },
+
+  /** Returns the sorted names of the entries of a folder; empty if the folder does not exist. @throws 'io' */
+  async list(path: string): Promise<string[]> {
+    try {
+      const names: string[] = []
+      for await (const name of (await openFolder(partsOf(path), false)).keys()) names.push(name)
+      return names.sort()
+    } catch (cause) {
+      if (isMissing(cause)) return []
+      throw storageError('read', path, cause)
+    }
+  },
+
+  /** Removes a file, or a folder with its content; does nothing if it does not exist. @throws 'io' */
+  async remove(path: string): Promise<void> {
+    const { folder, name } = splitPath(path)
+    try {
+      await (await openFolder(folder, false)).removeEntry(name, { recursive: true })
+    } catch (cause) {
+      if (!isMissing(cause)) throw storageError('remove', path, cause)
+    }
+  },
+}
+
+/** Replaces a file atomically: closing the writable stream commits its content. */
+export async function replaceFile(file: FileSystemFileHandle, content: Content): Promise<void> {
+  const writable = await file.createWritable()
+  try {
+    // Typed arrays over shared memory are not accepted.
+    await writable.write(
+      content instanceof Blob || content.buffer instanceof ArrayBuffer
+        ? (content as Blob | Uint8Array<ArrayBuffer>)
+        : new Uint8Array(content),
+    )
+  } catch (error) {
+    await writable.abort().catch(() => {})
+    throw error
+  }
+  await writable.close()
+}
+
+const partsOf = (path: string): string[] => path.split('/').filter((part) => part !== '')
+
+function splitPath(path: string): { folder: string[]; name: string } {
+  const folder = partsOf(path)
+  const name = folder.pop()
+  if (name === undefined) throw new OnnxIreError('invalid-option', `'${path}' is not the path of a file`)
+  return { folder, name }
+}
+
+async function openFolder(parts: readonly string[], create: boolean): Promise<FileSystemDirectoryHandle> {
+  let folder = await navigator.storage.getDirectory()
+  for (const part of parts) folder = await folder.getDirectoryHandle(part, { create })
+  return folder
+}
+
+const isMissing = (cause: unknown): boolean => cause instanceof DOMException && cause.name === 'NotFoundError'
+
+const reasons: Readonly<Record<string, string>> = {
+  NotFoundError: 'there is no such file',
+  TypeMismatchError: 'a folder was found instead of a file, or a file instead of a folder',
+  QuotaExceededError: "the browser's storage quota for this origin is exhausted; remove something or free some space",
+  NoModificationAllowedError: 'another page or worker has it open; close it there',
+  InvalidModificationError: 'another page or worker has it open; close it there',
+  SecurityError: 'the browser does not allow this page to store data: it may be a private window, or not be from https',
+  NotAllowedError: 'the browser does not allow this page to store data',
+}
+
+/** Creates the `io` error for a failed access to the private file system. */
+export function storageError(what: string, path: string, cause: unknown): OnnxIreError {
+  if (cause instanceof OnnxIreError) return cause
+  const { name = '', message = String(cause) } = cause as Partial<DOMException>
+  return new OnnxIreError('io', `cannot ${what} ${path}: ${reasons[name] ?? message}`, { cause })
+}

@@ -1,0 +1,86 @@
+import { OnnxIreError } from '../../util/errors.js'
+import type { SerialQueue } from '../../util/serial-queue.js'
+
+/**
+ * A GPU device whose loss is detected. onnxruntime does not notice a lost device and returns arbitrary memory, so every
+ * call passes through this class and fails once the device is lost.
+ */
+export class MonitoredDevice {
+  readonly gpu: GPUDevice
+  /** Resolves when the device is lost; never after `destroy`. */
+  readonly lost: Promise<OnnxIreError>
+  readonly #queue: SerialQueue
+  readonly #waiting = new Set<(error: OnnxIreError) => void>()
+  #error: OnnxIreError | undefined
+  #ended = false
+
+  /** @param queue queue of all calls that must not overlap, on any device */
+  constructor(gpu: GPUDevice, queue: SerialQueue) {
+    this.gpu = gpu
+    this.#queue = queue
+    this.lost = gpu.lost.then(({ reason, message }) =>
+      this.#ended ? new Promise(() => {}) : this.#end(reason, message),
+    )
+  }
+
+  get isLost(): boolean {
+    return this.#error !== undefined
+  }
+
+  /** Throws `device-lost` if the device is lost. */
+  check(): void {
+    if (this.#error) throw this.#error
+  }
+
+  /**
+   * Runs `work` in the queue and returns its result. Throws `device-lost` as soon as the device is lost; the queue
+   * still waits until `work` settles.
+   */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    this.check()
+    return new Promise((resolve, reject) => {
+      this.#waiting.add(reject)
+      this.#queue
+        .run(() => this.#unlessLost(work))
+        .then(resolve, async (error) => reject((await this.#loss()) ?? error))
+        .finally(() => this.#waiting.delete(reject))
+    })
+  }
+
+  /** Frees something after the calls queued before, whether or not the device is lost; failures are ignored. */
+  async free(work: () => void | Promise<void>): Promise<void> {
+    await this.#queue.run(async () => work()).catch(() => {})
+  }
+
+  /** Destroys the device; this does not count as a loss. */
+  destroy(): void {
+    this.#ended = true
+    this.gpu.destroy()
+  }
+
+  async #unlessLost<T>(work: () => Promise<T>): Promise<T> {
+    this.check()
+    return work()
+  }
+
+  #end(reason: GPUDeviceLostReason, message: string): OnnxIreError {
+    const how = reason === 'destroyed' ? 'was destroyed' : 'was lost'
+    this.#error = new OnnxIreError(
+      'device-lost',
+      `the WebGPU device ${how}${message ? ` (${message})` : ''}: recover the runtime's device or create another runtime, and resume from a checkpoint`,
+    )
+    for (const reject of this.#waiting) reject(this.#error)
+    this.#waiting.clear()
+    return this.#error
+  }
+
+  /** Loss that explains a failure, if any; the browser may report it a moment later. */
+  async #loss(): Promise<OnnxIreError | undefined> {
+    if (!this.#error && !this.#ended)
+      await Promise.race([this.lost, new Promise((resolve) => setTimeout(resolve, moment))])
+    return this.#error
+  }
+}
+
+/** Milliseconds to wait for the report of a loss after a failure. */
+const moment = 20

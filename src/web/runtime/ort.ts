@@ -1,0 +1,137 @@
+import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-web/wasm'
+import type { DType } from '../../ir/dtype.js'
+import type { Tensor } from '../../ir/tensor.js'
+import type { InputInfo } from '../../runtime/feeds.js'
+import { identityModel } from '../../runtime/ort.js'
+import { OnnxIreError } from '../../util/errors.js'
+
+export type { InferenceSession, OrtTensor }
+export type Ort = typeof import('onnxruntime-web/wasm')
+
+/** URLs of onnxruntime-web's WebAssembly and of the module that loads it. */
+export interface WasmFiles {
+  readonly wasm?: string | URL
+  readonly mjs?: string | URL
+}
+
+/** Location of onnxruntime's WebAssembly and its number of threads. */
+export interface WasmSettings {
+  /**
+   * Location of onnxruntime-web's `ort-wasm-*` files: a folder, ending in '/', or the URLs of the two. Default: the
+   * location to which Vite (or another bundler that supports `new URL(..., import.meta.url)`) copies them; without a
+   * bundler, next to onnxruntime-web's own module.
+   */
+  readonly wasmPaths?: string | WasmFiles | undefined
+  /**
+   * Number of threads of one operator; more than 1 need a cross-origin isolated page. Default: the number of cores if
+   * the page is isolated, otherwise 1; always 1 with `webgpu`, because the GPU does the work.
+   */
+  readonly threads?: number | undefined
+}
+
+/** Number of threads of a runtime. Throws `invalid-option`. */
+export function threadsOf({ threads }: WasmSettings): number {
+  const isolated = globalThis.crossOriginIsolated === true
+  if (threads === undefined) return isolated ? Math.max(1, navigator.hardwareConcurrency) : 1
+  if (!Number.isSafeInteger(threads) || threads < 1)
+    throw new OnnxIreError('invalid-option', `threads must be an integer >= 1, got ${threads}`)
+  if (threads > 1 && !isolated)
+    throw new OnnxIreError(
+      'invalid-option',
+      `${threads} threads need a cross-origin isolated page: serve it with the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp, or omit threads`,
+    )
+  return threads
+}
+
+/**
+ * Loads one of onnxruntime-web's modules. Its settings apply to all of its sessions, from the first one on.
+ * @param bundled its files, as `new URL(..., import.meta.url)`
+ * @throws 'runtime' if it cannot be loaded
+ */
+export async function loadOrt(
+  name: string,
+  load: () => Promise<unknown>,
+  settings: WasmSettings,
+  bundled: Required<WasmFiles>,
+): Promise<Ort> {
+  const threads = threadsOf(settings)
+  const ort = (await load().catch((cause) => {
+    throw new OnnxIreError(
+      'runtime',
+      `${name} does not load: ${(cause as Error).message}; the package onnxruntime-web must be installed, and the page must be able to load its module`,
+      { cause },
+    )
+  })) as Ort
+  ort.env.logLevel = 'error'
+  ort.env.wasm.numThreads = threads
+  // By default onnxruntime starts threads from its own module. A bundler may have added imports to it that a worker cannot load, and
+  // then it hangs. The separate files have no imports.
+  const wasmPaths = settings.wasmPaths ?? (isUnbundled(bundled.mjs) ? undefined : bundled)
+  if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths
+  return ort
+}
+
+/** Whether no bundler has replaced the URL, which then does not exist. */
+const isUnbundled = (mjs: string | URL): boolean => /\/onnxruntime-web\/ort-wasm[^/]*$/.test(String(mjs))
+
+/**
+ * Starts a provider with a model of one node: onnxruntime starts it only with its first model.
+ * @throws 'runtime' naming the provider that does not start, and the reason
+ */
+export async function startProvider(
+  ort: Ort,
+  provider: string,
+  options: InferenceSession.SessionOptions,
+): Promise<void> {
+  try {
+    const session = await ort.InferenceSession.create(identityModel('float32'), options)
+    await session.release()
+  } catch (cause) {
+    throw new OnnxIreError('runtime', `onnxruntime's ${provider} does not start: ${messageOf(cause)}`, { cause })
+  }
+}
+
+/** Creates a session. @throws 'runtime' with onnxruntime's own message */
+export async function createSession(
+  ort: Ort,
+  model: Uint8Array,
+  options: InferenceSession.SessionOptions,
+): Promise<InferenceSession> {
+  // onnxruntime cannot decode shared memory.
+  const own = model.buffer instanceof ArrayBuffer ? model : new Uint8Array(model)
+  try {
+    return await ort.InferenceSession.create(own, options)
+  } catch (cause) {
+    throw new OnnxIreError('runtime', `onnxruntime rejected the model: ${messageOf(cause)}`, { cause })
+  }
+}
+
+/** Runs a session. @throws 'runtime' with onnxruntime's own message */
+export async function runSession(
+  session: InferenceSession,
+  feeds: Readonly<Record<string, OrtTensor>>,
+): Promise<Readonly<Record<string, OrtTensor>>> {
+  try {
+    return (await session.run(feeds)) as Record<string, OrtTensor>
+  } catch (cause) {
+    throw new OnnxIreError('runtime', `onnxruntime could not run the model: ${messageOf(cause)}`, { cause })
+  }
+}
+
+/** Message of an error. WebAssembly throws its own failures as numbers, pointers into its memory. */
+const messageOf = (cause: unknown): string =>
+  cause instanceof Error ? cause.message : `it failed within WebAssembly (${cause}); out of memory is the likely cause`
+
+/** Names and types of a session's inputs. @throws 'runtime' for an input that is not a tensor */
+export const inputsOf = (session: InferenceSession): InputInfo[] =>
+  session.inputMetadata.map((input) => {
+    if (input.isTensor) return { name: input.name, dtype: input.type as DType }
+    throw new OnnxIreError(
+      'runtime',
+      `input '${input.name}' is not a tensor: sequences and maps are not supported as inputs`,
+    )
+  })
+
+/** Converts a tensor whose dtype and array `checkFeeds` has compared. */
+export const toOrtTensor = (ort: Ort, { dtype, dims, data }: Tensor): OrtTensor =>
+  new ort.Tensor(dtype as 'float32', data as Float32Array, dims)

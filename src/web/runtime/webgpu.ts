@@ -1,0 +1,173 @@
+import type { TrainingDevice } from '../../backend/backend.js'
+import type { Device } from '../../runtime/device.js'
+import type { Program, Runtime } from '../../runtime/runtime.js'
+import { allocate, disposedError, withFallback } from '../../runtime/runtime.js'
+import { checkNames, invalidOption } from '../../util/check.js'
+import type { OnnxIreError } from '../../util/errors.js'
+import { WebGpuBackend } from '../webgpu-backend/webgpu-backend.js'
+import { MonitoredDevice } from './monitored-device.js'
+import { type InferenceSession, loadOrt, type Ort, startProvider, type WasmSettings } from './ort.js'
+import { requestDevice } from './request-device.js'
+import { WebGpuSessions } from './webgpu-sessions.js'
+import { YieldingQueue } from './yielding-queue.js'
+
+/** Options of `webgpu`. */
+export interface WebGpuOptions extends WasmSettings {
+  /** Preferred GPU if there are several. Default: the browser's choice. */
+  readonly powerPreference?: 'low-power' | 'high-performance' | undefined
+  /** Level of onnxruntime's graph optimizations. Default 'all'. */
+  readonly graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all' | undefined
+  /**
+   * Treatment of nodes without a GPU kernel: 'allowed' (default) runs them on the CPU, with copies there and back;
+   * 'refused' makes `compile` throw.
+   */
+  readonly cpuNodes?: 'allowed' | 'refused' | undefined
+  /** Creates the runtime to use if WebGPU cannot start, such as `wasm`. Default: an error is thrown. */
+  readonly fallback?: (() => Runtime | Promise<Runtime>) | undefined
+}
+
+/** A runtime with its own WebGPU device. */
+export interface WebGpuRuntime extends Runtime {
+  readonly device: TrainingDevice & Required<Pick<Device, 'recover'>>
+  /** Its GPU device, with all limits of the adapter; `device.recover()` replaces it. */
+  readonly gpu: GPUDevice
+  /** Resolves with the error of all later calls when that device is lost. */
+  readonly lost: Promise<OnnxIreError>
+}
+
+const optionNames = ['wasmPaths', 'threads', 'powerPreference', 'graphOptimizationLevel', 'cpuNodes', 'fallback']
+
+/**
+ * Creates a runtime with onnxruntime-web's WebGPU provider. If its GPU device is lost, pending and later calls fail
+ * with `device-lost` until `device.recover()` has replaced it.
+ * @throws 'invalid-option', and 'runtime' if it cannot start, with the reason. With a `fallback` that runtime is
+ * returned instead, and its `description` contains the reason.
+ * @example
+ * const runtime = await webgpu({ fallback: wasm })
+ */
+export function webgpu(options?: Omit<WebGpuOptions, 'fallback'>): Promise<WebGpuRuntime>
+export function webgpu(options: WebGpuOptions): Promise<Runtime>
+export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime> {
+  checkNames('webgpu', options, optionNames)
+  const { cpuNodes = 'allowed' } = options
+  if (cpuNodes !== 'allowed' && cpuNodes !== 'refused')
+    throw invalidOption('webgpu', 'cpuNodes', cpuNodes, "'allowed' or 'refused'")
+  try {
+    return await startWebGpu(options)
+  } catch (cause) {
+    return withFallback(cause, options.fallback)
+  }
+}
+
+/** Queue of all calls: onnxruntime hangs if two overlap, even of different sessions. */
+const queue = new YieldingQueue()
+
+/** A device and its sessions, which are lost together. */
+interface OpenDevice {
+  readonly monitored: MonitoredDevice
+  readonly sessions: WebGpuSessions
+}
+
+/** Starts onnxruntime-web's WebGPU provider. @throws 'runtime' with the reason */
+async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime> {
+  // The device first: without one, 27 MB need not be loaded.
+  const gpu = await requestDevice(options.powerPreference)
+  let ort: Ort
+  try {
+    ort = await loadOrt(
+      'onnxruntime-web/webgpu',
+      () => import('onnxruntime-web/webgpu'),
+      { ...options, threads: options.threads ?? 1 },
+      {
+        wasm: new URL('onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm', import.meta.url),
+        mjs: new URL('onnxruntime-web/ort-wasm-simd-threaded.asyncify.mjs', import.meta.url),
+      },
+    )
+  } catch (error) {
+    gpu.destroy()
+    throw error
+  }
+  const opened = await openDevice(ort, gpu, options)
+  const { vendor, architecture, description } = gpu.adapterInfo
+  const name = [vendor, architecture, description].filter(Boolean).join(' ')
+  return new OrtWebGpuRuntime(
+    `onnxruntime-web ${ort.env.versions.web}, webgpu${name && ` on ${name}`}`,
+    opened,
+    async () => openDevice(ort, await requestDevice(options.powerPreference), options),
+  )
+}
+
+async function openDevice(ort: Ort, gpu: GPUDevice, options: WebGpuOptions): Promise<OpenDevice> {
+  const sessionOptions: InferenceSession.SessionOptions = {
+    logSeverityLevel: 3,
+    graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
+    executionProviders: [{ name: 'webgpu', device: gpu as never }],
+    ...(options.cpuNodes === 'refused' ? { extra: { session: { disable_cpu_ep_fallback: '1' } } } : {}),
+  }
+  const monitored = new MonitoredDevice(gpu, queue)
+  try {
+    await monitored.run(() => startProvider(ort, 'WebGPU provider', sessionOptions))
+  } catch (error) {
+    monitored.destroy()
+    throw error
+  }
+  return { monitored, sessions: new WebGpuSessions(ort, monitored, sessionOptions) }
+}
+
+class OrtWebGpuRuntime implements WebGpuRuntime {
+  readonly description: string
+  readonly provider = 'webgpu'
+  readonly allocate: WebGpuRuntime['allocate'] = allocate
+  readonly device: WebGpuRuntime['device']
+  #opened: OpenDevice
+  #recovery: Promise<void> | undefined
+  #disposed: Promise<void> | undefined
+
+  constructor(description: string, opened: OpenDevice, open: () => Promise<OpenDevice>) {
+    this.description = description
+    this.#opened = opened
+    this.device = {
+      compile: (model, keepOnDevice) => this.#opened.sessions.compile(model, keepOnDevice),
+      upload: (tensor) => this.#opened.sessions.upload(tensor),
+      download: (tensor) => this.#opened.sessions.download(tensor),
+      createBackend: (runtime, spec) => new WebGpuBackend(runtime, this.device, () => this.#opened.monitored, spec),
+      recover: async () => {
+        if (this.#disposed) throw disposedError('runtime', 'disposed')
+        // Another caller may have replaced the lost device, or may be replacing it.
+        if (!this.#opened.monitored.isLost) return
+        this.#recovery ??= this.#reopen(open).finally(() => {
+          this.#recovery = undefined
+        })
+        await this.#recovery
+      },
+    }
+  }
+
+  get gpu(): GPUDevice {
+    return this.#opened.monitored.gpu
+  }
+
+  get lost(): Promise<OnnxIreError> {
+    return this.#opened.monitored.lost
+  }
+
+  async compile(model: Uint8Array): Promise<Program> {
+    const { run, ...program } = await this.device.compile(model, () => false)
+    return { ...program, run: async (feeds) => (await run(feeds)).host }
+  }
+
+  async #reopen(open: () => Promise<OpenDevice>): Promise<void> {
+    await closeDevice(this.#opened)
+    this.#opened = await open()
+  }
+
+  dispose(): Promise<void> {
+    this.#disposed ??= closeDevice(this.#opened)
+    return this.#disposed
+  }
+}
+
+async function closeDevice({ monitored, sessions }: OpenDevice): Promise<void> {
+  await sessions.close()
+  monitored.destroy()
+}
