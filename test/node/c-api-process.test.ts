@@ -17,7 +17,7 @@ async function child(program: string, { blocking = false, head = '' } = {}) {
     const require = createRequire(${JSON.stringify(here)})
     ${head}
     const { cApi } = await import(${JSON.stringify(`${dist}node/c-api/runtime.js`)})
-    const { node } = await import(${JSON.stringify(`${dist}node/runtime.js`)})
+    const { node } = await import(${JSON.stringify(`${dist}node/runtime/node.js`)})
     const model = Uint8Array.from(${JSON.stringify(Array.from(heavy(6)))})
     const square = (n) => ({ dtype: 'float32', dims: [n, n], data: new Float32Array(n * n).fill(1 / n) })
     const start = () => cApi({ threads: 1, resident: true, blocking: ${blocking} })

@@ -130,15 +130,15 @@ test('a landscape has a cell per finite loss, level lines, and the colours of it
 })
 
 test('without echarts the error says how to get it', () => {
-  const plot = new URL('../../dist/node/plot.js', import.meta.url).href
+  const plot = new URL('../../dist/node/plot/plot.js', import.meta.url).href
   const hooks = `export const resolve = (name, context, next) => {
     if (name === 'echarts') throw Object.assign(new Error('not found'), { code: 'ERR_MODULE_NOT_FOUND' })
     return next(name, context)
   }`
   const script = `import { register } from 'node:module'
     register('data:text/javascript,' + encodeURIComponent(${JSON.stringify(hooks)}))
-    const { curves } = await import(${JSON.stringify(plot)})
-    await curves([]).catch(({ code, message }) => console.log(JSON.stringify({ code, message })))`
+    const { plotCurves } = await import(${JSON.stringify(plot)})
+    await plotCurves([]).catch(({ code, message }) => console.log(JSON.stringify({ code, message })))`
   const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
     encoding: 'utf8',
     cwd: fileURLToPath(new URL('../..', import.meta.url)),

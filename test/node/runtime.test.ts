@@ -170,7 +170,7 @@ describe('the worker thread', () => {
   const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
   const bytes = JSON.stringify(Array.from(heavy(6)))
   const child = async (program: string) => {
-    const source = `import { node } from ${JSON.stringify(`${dist}node/runtime.js`)}
+    const source = `import { node } from ${JSON.stringify(`${dist}node/runtime/node.js`)}
       const runtime = node({ threads: 1 })
       const model = Uint8Array.from(${bytes})
       const x0 = { dtype: 'float32', dims: [800, 800], data: new Float32Array(640000) }

@@ -99,7 +99,7 @@ describe('several WebGPU runtimes of a process', gpuNeeded, () => {
   })
 
   it('leave the process in peace when it ends', async () => {
-    const url = new URL('../../dist/node/runtime.js', import.meta.url).href
+    const url = new URL('../../dist/node/runtime/node.js', import.meta.url).href
     const script = `
       const { node } = await import(${JSON.stringify(url)})
       const runtime = node({ provider: 'webgpu' })
