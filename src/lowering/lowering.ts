@@ -1,7 +1,7 @@
 import type { Value } from '../ir/value.js'
 import type { Expansion } from '../op/compose/expansion.js'
 import type { AttributesOf, Definition, PerSlot, Slots } from '../op/define.js'
-import type { Provider } from '../runtime/provider.js'
+import type { Provider } from '../runtime/runtime.js'
 
 /** What a lowering may read of its node in addition to inputs and attributes. */
 export interface LoweringContext {
