@@ -3,7 +3,7 @@ import { bundled } from './bundle.js'
 
 /** What a page imports that fine-tunes a model, data and checkpoints included. */
 const application = `
-export { accuracy, adamw, arrays, crossEntropy, images, ire, labels, split, Trainer } from 'onnx-ire'
+export { accuracy, adamw, crossEntropy, fromArrays, imageColumn, ire, labelColumn, split, Trainer } from 'onnx-ire'
 export { checkpointFolder, imageFolder, readModel, readIdx, writeModel, wasm, webgpu } from 'onnx-ire/web'
 `
 

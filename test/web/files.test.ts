@@ -70,7 +70,7 @@ describeInBrowser('files in Chromium', (browser) => {
         message: expect.stringMatching(/checkpoint-00000010.safetensors: there is no such file$/),
       },
       refused: { code: 'invalid-option', message: expect.stringMatching(/keep/) },
-      folderAsFile: { code: 'io', message: expect.stringMatching(/^cannot read runs\/a: a folder stands where/) },
+      folderAsFile: { code: 'io', message: expect.stringMatching(/^cannot read runs\/a: .*folder/) },
     })
   })
 
@@ -80,7 +80,7 @@ describeInBrowser('files in Chromium', (browser) => {
     expect(await call('idx', share('plain', plain))).toEqual(read)
     expect(await call('idx', share('packed', gzipSync(plain)))).toEqual(read)
     const refused = (message: RegExp) => ({ code: 'invalid-data', message: expect.stringMatching(message) })
-    expect(await call('idx', share('short', plain.subarray(0, 9)))).toEqual(refused(/^\/exchange\/short: .*cut short/))
+    expect(await call('idx', share('short', plain.subarray(0, 9)))).toEqual(refused(/^\/exchange\/short: .*11.*9/))
     expect(await call('idx', share('torn', gzipSync(plain).subarray(0, 20)))).toEqual(
       refused(/\/exchange\/torn: .*gzip/),
     )
@@ -195,7 +195,7 @@ describeInBrowser('files in Chromium', (browser) => {
     })
     expect(await call('pictures', ['cat/grey.png', 'dog/notes.txt'], {})).toEqual({
       code: 'invalid-data',
-      message: expect.stringMatching(/^imageFolder: dog holds no file named \*\.jpg/),
+      message: expect.stringMatching(/^imageFolder: dog .*\*\.jpg/),
     })
   })
 
