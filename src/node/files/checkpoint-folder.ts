@@ -13,7 +13,7 @@ import { makeFolder } from './make-folder.js'
  * @throws 'io' with the reason, from its methods
  * @example
  * const store = checkpointFolder('runs/digits', { keep: 3 })
- * await trainer.train(data, { epochs: 10, checkpoints: { store, everySeconds: 60 } })
+ * await trainer.train(data, { totalEpochs: 10, checkpoints: { store, everySeconds: 60 } })
  */
 export function checkpointFolder(path: string, options: CheckpointFolderOptions = {}): CheckpointStore {
   const files = {
