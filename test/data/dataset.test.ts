@@ -94,7 +94,7 @@ describe('fromArrays', () => {
       expect(message({ x: x as never })).toMatch('labelColumn(...)')
     expect(message({ x: undefined as never })).toMatch("'x' is undefined, not a tensor")
     expect(message({ x: { dtype: 'float', dims: [2], data: floats(2) } as never })).toMatch("unknown dtype 'float'")
-    expect(message({ x: new Uint8ClampedArray(2) as never })).toMatch('given as a Uint8ClampedArray')
+    expect(message({ x: new Uint8ClampedArray(2) as never })).toMatch('data in a Uint8ClampedArray')
   })
 
   it('rejects an index out of range', () => {
