@@ -137,7 +137,7 @@ describe('cApi() refuses', () => {
 
   it('another release of onnxruntime', async () => {
     const head = `require('onnxruntime-node/package.json').version = '1.31.0'`
-    expect(await text(head)).toMatch(/^runtime: onnxruntime-node is version 1\.31\.0; .* only called on 1\.30/)
+    expect(await text(head)).toMatch(/^runtime: onnxruntime-node is version 1\.31\.0; .*1\.30/)
   })
 
   it('a library that is not there', async () => {

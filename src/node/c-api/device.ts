@@ -80,7 +80,7 @@ function deviceProgram(
 ): DeviceProgram {
   const { inputs, outputs } = session
   const outputNames = outputs.map(({ name }) => name)
-  const places = outputNames.map((name) => (keepOnDevice(name) ? 'device' : 'host'))
+  const locations = outputNames.map((name) => (keepOnDevice(name) ? 'device' : 'host'))
   let released: Promise<void> | undefined
   return {
     inputNames: inputs.map(({ name }) => name),
@@ -88,7 +88,7 @@ function deviceProgram(
     async run(feeds) {
       alive()
       if (released) throw disposedError('program', 'released')
-      const results = await engine.run(session, fed(engine, session, feeds), places)
+      const results = await engine.run(session, fed(engine, session, feeds), locations)
       const host: Record<string, Tensor> = {}
       const device: Record<string, DeviceTensor> = {}
       for (const [i, result] of results.entries()) {

@@ -36,7 +36,7 @@ function freeAtExit(ort: Ort) {
 }
 
 /** Memory of an output of a run. */
-export type Place = 'host' | 'device'
+export type TensorLocation = 'host' | 'device'
 
 /**
  * onnxruntime with one provider, called through its C API. Calls are executed one at a time in the order they were
@@ -61,7 +61,7 @@ export class Engine {
   constructor(ort: Ort, provider: Provider, options: EngineOptions) {
     this.#ort = ort
     this.#invoke = options.blocking ? (call, ...args) => call(...args) : (call, ...args) => call.later(...args)
-    const made = (of: NodeOptions & { threads: number }) => {
+    const createOptions = (of: NodeOptions & { threads: number }) => {
       const handle = sessionOptions(ort, of)
       try {
         provider.append(ort, handle.address)
@@ -71,14 +71,14 @@ export class Engine {
       }
       return handle
     }
-    this.#options = () => made(options)
+    this.#options = () => createOptions(options)
     // Reports invalid options immediately.
     this.#options().release()
     engines.add(this)
     freeAtExit(ort)
     this.#host = memoryInfo(ort, cpuMemory)
     this.#memory = memoryInfo(ort, provider.memory)
-    this.#copies = new Copies(ort, this.#invoke, () => made({ threads: 1 }), this.#host.address)
+    this.#copies = new Copies(ort, this.#invoke, () => createOptions({ threads: 1 }), this.#host.address)
   }
 
   compile(model: Uint8Array): Promise<Session> {
@@ -90,14 +90,14 @@ export class Engine {
   }
 
   /** Runs a session. Outputs on the host are returned as tensors, outputs on the device as values. */
-  run(session: Session, feeds: readonly (Tensor | Value)[], places: readonly Place[]): Promise<(Tensor | Value)[]> {
+  run(session: Session, feeds: readonly (Tensor | Value)[], locations: readonly TensorLocation[]): Promise<(Tensor | Value)[]> {
     return this.#queue('onnxruntime could not run the model', async () => {
       const [host, memory] = [this.#host.address, this.#memory.address]
-      const memories = places.map((place) => (place === 'host' ? host : memory))
+      const memories = locations.map((location) => (location === 'host' ? host : memory))
       const outputs = await session.run(this.#invoke, host, feeds, memories, (shared, i) =>
-        places[i] === 'host' ? shared : this.#copies.to(memory, shared),
+        locations[i] === 'host' ? shared : this.#copies.to(memory, shared),
       )
-      return outputs.map((value, i) => (places[i] === 'device' ? this.#trackOnDevice(value) : this.#moveToHost(value)))
+      return outputs.map((value, i) => (locations[i] === 'device' ? this.#trackOnDevice(value) : this.#moveToHost(value)))
     })
   }
 

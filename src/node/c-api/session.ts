@@ -11,7 +11,7 @@ export type Invoke = <A extends unknown[]>(call: Call<A>, ...args: A) => void | 
 const tensorType = 1
 
 /**
- * A compiled model and the I/O binding of its runs. One run at a time. After `release` the session lives until its last
+ * A compiled model and the I/O binding of its runs. One run at a time. After `release` the session stays open until its last
  * device tensor is freed, because its provider owns their memory.
  */
 export class Session implements Owner {
@@ -20,7 +20,7 @@ export class Session implements Owner {
   readonly #ort: Ort
   readonly #handle: Handle
   readonly #binding: Handle
-  #kept = 0
+  #tensorCount = 0
   #abandoned = false
 
   /**
@@ -70,14 +70,14 @@ export class Session implements Owner {
 
   /**
    * Runs the model on feeds in the order of `inputs`, which are host tensors (in `hostMemory`) or values. Every output
-   * is a new value in the memory given by `places`. An output that shares its elements with a feed or another output is
+   * is a new value in the memory given by `locations`. An output that shares its elements with a feed or another output is
    * replaced by the result of `separate`. Throws `OrtFailure`.
    */
   async run(
     invoke: Invoke,
     hostMemory: bigint,
     feeds: readonly (Tensor | Value)[],
-    places: readonly bigint[],
+    locations: readonly bigint[],
     separate?: (shared: Value, output: number) => Value | Promise<Value>,
   ): Promise<Value[]> {
     const ort = this.#ort
@@ -91,7 +91,7 @@ export class Session implements Owner {
         return value
       })
       for (const [i, value] of fed.entries()) ort.BindInput(binding, this.inputs[i]!.name, value.address)
-      for (const [i, place] of places.entries()) ort.BindOutputToDevice(binding, this.outputs[i]!.name, place)
+      for (const [i, location] of locations.entries()) ort.BindOutputToDevice(binding, this.outputs[i]!.name, location)
       await this.#handle.during(() => invoke(ort.RunWithBinding, this.#handle.address, null, binding))
       const outputs = this.#collect(binding)
       if (separate) await separateOutputs(fed, outputs, separate)
@@ -124,19 +124,19 @@ export class Session implements Owner {
 
   /** Counts a device tensor of this session. */
   keep(): void {
-    this.#kept++
+    this.#tensorCount++
   }
 
   /** Counts a device tensor of this session that was freed. */
   drop(): void {
-    this.#kept--
-    if (this.#abandoned && this.#kept === 0) this.#free()
+    this.#tensorCount--
+    if (this.#abandoned && this.#tensorCount === 0) this.#free()
   }
 
   /** Ends the session once its device tensors are freed. */
   release(): void {
     this.#abandoned = true
-    if (this.#kept === 0) this.#free()
+    if (this.#tensorCount === 0) this.#free()
   }
 
   #free() {

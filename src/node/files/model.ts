@@ -25,17 +25,17 @@ export async function readModel(path: string): Promise<Model> {
 }
 
 async function readBytes(path: string): Promise<Uint8Array> {
-  const refuse = (cause: unknown): never => {
+  const fail = (cause: unknown): never => {
     throw readError('model', path, cause)
   }
-  const { size } = await stat(path).catch(refuse)
+  const { size } = await stat(path).catch(fail)
   if (size > maxModelBytes) {
     throw new OnnxIreError(
       'invalid-model',
       `${path} has ${size} bytes: an ONNX model file has at most 2 GiB; move tensors to external data`,
     )
   }
-  return readFile(path).catch(refuse)
+  return readFile(path).catch(fail)
 }
 
 /** Options of `writeModel`. */

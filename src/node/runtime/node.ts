@@ -20,8 +20,9 @@ import { WorkerEngine } from './worker-engine.js'
 /** Options of `node`. */
 export interface NodeOptions {
   /**
-   * Execution provider: 'cpu' (default), or 'webgpu' for a GPU through Vulkan, Metal or Direct3D 12. If the provider
-   * cannot start, the first `compile` throws the reason; with `fallback`, `node` itself does.
+   * Execution provider: 'cpu', or 'webgpu' for a GPU through Vulkan, Metal or Direct3D 12. If the provider cannot start,
+   * the first `compile` throws the reason; with the option `fallback` of `NodeFallbackOptions`, `node` starts it
+   * immediately. Default 'cpu'.
    */
   readonly provider?: 'cpu' | 'webgpu' | undefined
   /** Options of the provider 'webgpu'. Throws `invalid-option` with other providers. */

@@ -27,15 +27,15 @@ export async function readBytes(what: string, source: Source): Promise<Uint8Arra
 }
 
 async function fetched(what: string, address: string | URL): Promise<Uint8Array> {
-  const refuse = (why: string, cause?: unknown) =>
+  const fail = (why: string, cause?: unknown) =>
     new OnnxIreError('io', `cannot fetch the ${what} ${address}: ${why}`, { cause })
   try {
     const response = await fetch(address)
-    if (!response.ok) throw refuse(`the server responded ${response.status} ${response.statusText}`.trimEnd())
+    if (!response.ok) throw fail(`the server responded ${response.status} ${response.statusText}`.trimEnd())
     return new Uint8Array(await response.arrayBuffer())
   } catch (cause) {
     if (cause instanceof OnnxIreError) throw cause
-    throw refuse(
+    throw fail(
       `${(cause as Error).message}; the server may be unreachable, or may not allow pages of other origins to read it (CORS)`,
       cause,
     )
