@@ -90,14 +90,20 @@ export class Engine {
   }
 
   /** Runs a session. Outputs on the host are returned as tensors, outputs on the device as values. */
-  run(session: Session, feeds: readonly (Tensor | Value)[], locations: readonly TensorLocation[]): Promise<(Tensor | Value)[]> {
+  run(
+    session: Session,
+    feeds: readonly (Tensor | Value)[],
+    locations: readonly TensorLocation[],
+  ): Promise<(Tensor | Value)[]> {
     return this.#queue('onnxruntime could not run the model', async () => {
       const [host, memory] = [this.#host.address, this.#memory.address]
       const memories = locations.map((location) => (location === 'host' ? host : memory))
       const outputs = await session.run(this.#invoke, host, feeds, memories, (shared, i) =>
         locations[i] === 'host' ? shared : this.#copies.to(memory, shared),
       )
-      return outputs.map((value, i) => (locations[i] === 'device' ? this.#trackOnDevice(value) : this.#moveToHost(value)))
+      return outputs.map((value, i) =>
+        locations[i] === 'device' ? this.#trackOnDevice(value) : this.#moveToHost(value),
+      )
     })
   }
 
