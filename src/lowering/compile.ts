@@ -1,14 +1,19 @@
-import type { Graph } from '../ir/value.js'
-import { exportGraph, type GraphSpec } from '../onnx/export/export-graph.js'
+import type { DType } from '../ir/dtype.js'
+import type { Tensor } from '../ir/tensor.js'
+import type { Graph, Value } from '../ir/value.js'
+import type { GraphSpec } from '../onnx/export/export-graph.js'
+import { exportGraph } from '../onnx/export/export-graph.js'
 import { importGraph } from '../onnx/import/import-graph.js'
 import { embedExternalData, type Model } from '../onnx/model.js'
 import { encode } from '../onnx/proto/encode.js'
 import type { Device, DeviceProgram } from '../runtime/device.js'
 import type { Program, Provider, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
-import { type Conversion, createConversion } from './convert.js'
+import { convertTensor } from './convert.js'
+import { lower } from './lower.js'
 import type { Target } from './lowering.js'
-import { webgpu } from './webgpu/index.js'
+
+import { webgpu } from './webgpu/target.js'
 
 /** What each provider needs rewritten; a provider that is missing here runs every operator. */
 export const targets: { readonly [P in Provider]?: Target } = { webgpu }
@@ -77,5 +82,47 @@ export async function compileOnDevice(
       return { host: conversion.outputs(host), device: onDevice }
     },
     release: () => program.release(),
+  }
+}
+
+/** Converts feeds and results between a graph and its lowered form. Tensors in device memory are passed on unchanged. */
+export interface Conversion {
+  feeds<T extends object>(given: Readonly<Record<string, T>>): Readonly<Record<string, T>>
+  outputs<T extends object>(given: Readonly<Record<string, T>>): Readonly<Record<string, T>>
+}
+
+export const isHost = <T extends object>(tensor: T): tensor is T & Tensor => 'data' in tensor
+
+export function convertAll<T extends object>(types: ReadonlyMap<string, DType>, tensors: Readonly<Record<string, T>>) {
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, tensor]) => {
+      const to = types.get(name)
+      return [name, to && isHost(tensor) ? (convertTensor(name, tensor, to) as T & Tensor) : tensor]
+    }),
+  )
+}
+
+/** The types to convert to, by name of input or output. */
+export function changedTypes(
+  from: ReadonlyMap<string, Value>,
+  to: ReadonlyMap<string, Value>,
+): ReadonlyMap<string, DType> {
+  return new Map(
+    [...to].flatMap(([name, { dtype }]) => (from.get(name)!.dtype === dtype ? [] : [[name, dtype] as const])),
+  )
+}
+
+/** Lowers a graph; returns it with the conversion of its feeds and results, if any type changes. */
+function createConversion(
+  spec: GraphSpec,
+  target: Target,
+): { readonly graph: GraphSpec; readonly conversion?: Conversion } {
+  const graph = lower(spec, target)
+  const feeds = changedTypes(spec.inputs, graph.inputs)
+  const outputs = changedTypes(graph.outputs, spec.outputs)
+  if (feeds.size === 0 && outputs.size === 0) return { graph }
+  return {
+    graph,
+    conversion: { feeds: (given) => convertAll(feeds, given), outputs: (given) => convertAll(outputs, given) },
   }
 }

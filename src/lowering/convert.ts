@@ -1,11 +1,7 @@
 import type { DType } from '../ir/dtype.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
-import type { Value } from '../ir/value.js'
-import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { OnnxIreError } from '../util/errors.js'
-import { lower } from './lower.js'
-import type { Target } from './lowering.js'
 
 /**
  * Converts a tensor between int64 and int32; tensors of other types are returned unchanged.
@@ -47,42 +43,3 @@ const tooLong = (where: string, number: string) =>
     'invalid-data',
     `${where}: ${number} exceeds 32 bits, and this provider has no larger integers: run the model on the CPU`,
   )
-
-/** Converts feeds and results between a graph and its lowered form. Tensors in device memory are passed on unchanged. */
-export interface Conversion {
-  feeds<T extends object>(given: Readonly<Record<string, T>>): Readonly<Record<string, T>>
-  outputs<T extends object>(given: Readonly<Record<string, T>>): Readonly<Record<string, T>>
-}
-
-/** Lowers a graph; returns it with the conversion of its feeds and results, if any type changes. */
-export function createConversion(
-  spec: GraphSpec,
-  target: Target,
-): { readonly graph: GraphSpec; readonly conversion?: Conversion } {
-  const graph = lower(spec, target)
-  const feeds = changedTypes(spec.inputs, graph.inputs)
-  const outputs = changedTypes(graph.outputs, spec.outputs)
-  if (feeds.size === 0 && outputs.size === 0) return { graph }
-  return {
-    graph,
-    conversion: { feeds: (given) => convertAll(feeds, given), outputs: (given) => convertAll(outputs, given) },
-  }
-}
-
-/** The types to convert to, by name of input or output. */
-function changedTypes(from: ReadonlyMap<string, Value>, to: ReadonlyMap<string, Value>): ReadonlyMap<string, DType> {
-  return new Map(
-    [...to].flatMap(([name, { dtype }]) => (from.get(name)!.dtype === dtype ? [] : [[name, dtype] as const])),
-  )
-}
-
-function convertAll<T extends object>(types: ReadonlyMap<string, DType>, tensors: Readonly<Record<string, T>>) {
-  return Object.fromEntries(
-    Object.entries(tensors).map(([name, tensor]) => {
-      const to = types.get(name)
-      return [name, to && isHost(tensor) ? (convertTensor(name, tensor, to) as T & Tensor) : tensor]
-    }),
-  )
-}
-
-const isHost = <T extends object>(tensor: T): tensor is T & Tensor => 'data' in tensor

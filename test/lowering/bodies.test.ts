@@ -5,7 +5,7 @@ import { constant, input, int64s, scalar, tensorFrom } from '../../src/ir/leaf.j
 import { withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
 import { lower } from '../../src/lowering/lower.js'
-import { webgpu as target } from '../../src/lowering/webgpu/index.js'
+import { webgpu as target } from '../../src/lowering/webgpu/target.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
