@@ -41,7 +41,7 @@ export interface LossGraph {
   readonly weight?: Value
   /** Terms of a loss that is a sum of means with different divisors; micro-batches scale each term separately. */
   readonly meanTerms?: MeanTerms
-  /** Predictions beside their targets, for metrics: by task, under '' if the loss has a single task. */
+  /** Predictions with their targets, for metrics: by task, under '' if the loss has a single task. */
   readonly predictions?: ReadonlyMap<string, Comparison>
   /**
    * Loss against targets sampled from the model's own output distribution, for IRE's curvature (the Fisher diagonal,
@@ -77,7 +77,7 @@ export interface MeanTerm {
 }
 
 /**
- * Prediction beside its target. `mask` is a bool per target, false for ignored targets; null if every target counts.
+ * Prediction with its target. `mask` is a bool per target, false for ignored targets; null if every target counts.
  */
 export type Comparison =
   | {

@@ -15,7 +15,7 @@ import type { Target } from './lowering.js'
 
 import { webgpu } from './webgpu/target.js'
 
-/** What each provider needs rewritten; a provider that is missing here runs every operator. */
+/** Lowerings by provider; a provider without an entry runs every operator. */
 export const targets: { readonly [P in Provider]?: Target } = { webgpu }
 
 /**

@@ -3,7 +3,7 @@ import type { Expansion } from '../op/compose/expansion.js'
 import type { AttributesOf, Definition, PerSlot, Slots } from '../op/define.js'
 import type { Provider } from '../runtime/runtime.js'
 
-/** What a lowering may read of its node in addition to inputs and attributes. */
+/** Properties of a node that a lowering may read in addition to inputs and attributes. */
 export interface LoweringContext {
   /** Whether any node, or the caller of the graph, reads output number `output`. */
   isUsed(output: number): boolean
@@ -34,7 +34,7 @@ export type AnyLowering = (
   context: LoweringContext,
 ) => Value | readonly Value[] | null
 
-/** What has to be rewritten for a provider. */
+/** Lowerings and type restrictions of a provider. */
 export interface Target {
   readonly provider: Provider
   readonly lowerings: Readonly<Record<string, AnyLowering | undefined>>

@@ -8,7 +8,7 @@ import { OnnxIreError } from '../util/errors.js'
 /** Comparison with a decision per target: one of several classes, or yes or no. */
 export type DecisionComparison = Exclude<Comparison, { kind: 'values' }>
 
-/** Decisions of a model beside the true classes. */
+/** Decisions of a model with the true classes. */
 export interface Decisions {
   /** Predicted class numbers, int64; 1 and 0 for yes and no. */
   readonly predicted: Value

@@ -2,7 +2,7 @@ import { addDims, ceilDivDims, type Dim, divDims, mulDims, subDims, unknownDim }
 import { OnnxIreError } from '../util/errors.js'
 import { ints, string } from './define.js'
 
-/** How windows slide over the spatial axes: the attributes shared by convolutions and pools. */
+/** Attributes of sliding windows that convolutions and pools share. */
 export const windowAttributes = {
   auto_pad: string('NOTSET'),
   dilations: ints.optional,
@@ -107,13 +107,13 @@ function room(length: Dim, axis: WindowAxis, more = 0): Dim {
   return room
 }
 
-/** How many windows fit: floor((length + pads - extent) / stride) + 1. */
+/** Number of windows: floor((length + pads - extent) / stride) + 1. */
 export function windowsAlong(length: Dim, axis: WindowAxis, autoPad: string): Dim {
   if (autoPad.startsWith('SAME')) return ceilDivDims(length, axis.stride)
   return axis.stride === 1 ? room(length, axis, 1) : addDims(divDims(room(length, axis), axis.stride), 1)
 }
 
-/** The same with a last window that may reach beyond the end padding, as long as it starts before it. */
+/** Number of windows with ceil_mode: the last window may extend beyond the end padding if it starts before it. */
 export function windowsAlongCeil(length: Dim, axis: WindowAxis, autoPad: string): Dim {
   if (axis.stride === 1 || autoPad.startsWith('SAME')) return windowsAlong(length, axis, autoPad)
   const windows = addDims(ceilDivDims(room(length, axis), axis.stride), 1)

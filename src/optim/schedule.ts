@@ -53,7 +53,7 @@ export interface InverseSqrtSchedule {
   readonly warmup: number
 }
 
-/** How the learning rate moves over a run, as plain data that a recipe or a checkpoint can hold. */
+/** Learning-rate schedule of a run, as plain data that a recipe or a checkpoint can contain. */
 export type Schedule =
   | ConstantSchedule
   | DecaySchedule<'cosine'>

@@ -34,7 +34,7 @@ function counted({ warmup, ...options }: IreRecipe): IreOptions {
 /**
  * An optimizer with what it says in epochs counted in steps.
  * Throws `invalid-option` for data of unknown length.
- * @param stepsPerEpoch asked for only where something is said in epochs; undefined where nobody knows
+ * @param stepsPerEpoch called only if an option is given in epochs; returns undefined if the number is unknown
  */
 export async function inSteps(
   optimizer: OptimizerRecipe,

@@ -27,7 +27,7 @@ export interface Recipe extends GroupOptions {
   readonly about?: string
   /** ONNX model to start from, or preset to create it from. */
   readonly model: ModelRecipe
-  /** Path of the run folder. Default: `runs/<name of the recipe>` beside the recipe. */
+  /** Path of the run folder. Default: `runs/<name of the recipe>` next to the recipe. */
   readonly output?: string
   readonly data: DataRecipe
   /** Mixup of the examples of training batches; for cross-entropy and KL. */

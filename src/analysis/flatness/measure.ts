@@ -43,7 +43,7 @@ export interface FlatnessProgress {
 export interface Flatness {
   /** Number of elements of all parameters: the rows of the Hessian. */
   readonly parameters: number
-  /** How Hessian-vector products were computed. */
+  /** Method of the Hessian-vector products. */
   readonly method: 'exact' | 'differences'
   readonly trace?: TraceEstimate
   readonly eigenvalues?: Eigenvalues

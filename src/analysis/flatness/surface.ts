@@ -124,7 +124,7 @@ export class LossSurface {
     return new LossSurface({ ...trainerInternals(trainer, options.weights), data }, options)
   }
 
-  /** How Hessian-vector products are computed. Changes to 'differences' if the runtime rejects the graph of the first product. */
+  /** Method of Hessian-vector products. Changes to 'differences' if the runtime rejects the graph of the first product. */
   get method(): 'exact' | 'differences' {
     return this.#used
   }

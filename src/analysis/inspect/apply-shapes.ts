@@ -13,7 +13,7 @@ export interface MissingLength {
   readonly input: string
   /** Null where not even the number of axes is known. */
   readonly axis: number | null
-  /** What the file calls it, if anything. */
+  /** Name of the length in the file, if any. */
   readonly name: string | null
 }
 
@@ -27,7 +27,7 @@ export interface SizedModel {
 
 /**
  * The model with the lengths of its inputs filled in: those given, and `batch` for a leading length that the file leaves
- * open. A length that the file names is the same wherever the name stands.
+ * open. A length that the file names is the same at every occurrence of the name.
  * @throws 'invalid-option' where a given shape is of no input or contradicts the file
  */
 export function applyShapes(model: Model, given: InputShapes, batch: number): SizedModel {

@@ -43,5 +43,5 @@ export async function readRecipe(path: string, assignments: readonly string[] = 
   }
 }
 
-/** The run folder if neither the recipe nor the command line sets one: `runs/<recipe>` beside the recipe. */
+/** The run folder if neither the recipe nor the command line sets one: `runs/<recipe>` next to the recipe. */
 export const defaultRunFolder = (path: string): string => resolve(dirname(path), 'runs', basename(path, extname(path)))

@@ -172,7 +172,7 @@ interface Encoder {
   readonly ending: number | null
 }
 
-/** How the documents of one corpus are encoded. */
+/** Encoding of the documents of one corpus. */
 interface Section {
   readonly name: string
   /** Probability of each document to go to the validation split. */

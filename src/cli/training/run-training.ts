@@ -45,7 +45,7 @@ export interface TrainingResult extends RunSummary {
   readonly run: string
   /** Path of the trained model; null if the run was interrupted. */
   readonly model: string | null
-  /** Which weights the model has. */
+  /** Weights in the exported model. */
   readonly weights: WhichWeights
   readonly interrupted: boolean
   /** Steps since the beginning of the run, resumed parts included. */

@@ -5,7 +5,7 @@ import type { Tensors } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { iterateBytes, readBytes } from './bytes.js'
 
-/** How the bytes of files become examples of a language model. */
+/** Division of files into byte windows, the examples of a language model. */
 export interface WindowOptions {
   /** Name of the tokens. */
   readonly input: string

@@ -6,7 +6,7 @@ import { listFiles } from './folders.js'
 import { streamJsonl } from './jsonl.js'
 import { iterateLines, iterateTextChunks } from './lines.js'
 
-/** How files are divided into documents. */
+/** Division of files into documents. */
 export interface DocumentOptions {
   /** Field of a JSON line, or column of a parquet file, that holds the text. Default 'text'. */
   readonly field?: string | undefined
@@ -22,7 +22,7 @@ const extensions = ['.txt', '.text', '.md', '.jsonl', '.ndjson', '.parquet', '.g
 
 const chunkBytes = 2 ** 16
 
-/** Lists the corpus files at paths, with sizes; a folder stands for its files. Throws 'io', or 'invalid-data' for a folder without files. */
+/** Lists the corpus files at paths, with sizes; a folder represents its files. Throws 'io', or 'invalid-data' for a folder without files. */
 export async function listCorpusFiles(
   paths: readonly string[],
 ): Promise<{ readonly path: string; readonly bytes: number }[]> {

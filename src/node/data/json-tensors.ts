@@ -4,7 +4,7 @@ import type { Tensor } from '../../ir/tensor.js'
 import { checkNames, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 
-/** How a field of a JSON line becomes a tensor. */
+/** Conversion of a field of a JSON line to a tensor. */
 export interface JsonField {
   /** Name of the field; dots separate nested fields: 'meta.length'. */
   readonly field: string

@@ -21,7 +21,7 @@ export const wireTypeOf = (kind: FieldKind): WireType => {
   return kind === 'double' ? 1 : 2
 }
 
-/** Decodes UTF-8. Invalid bytes become U+FFFD; a byte order mark is kept. */
+/** Decodes UTF-8. Invalid bytes become U+FFFD; a byte order mark is preserved. */
 export const decodeUtf8 = (bytes: Uint8Array): string => protobuf.util.utf8.read(bytes, 0, bytes.length)
 
 /** Encodes text as UTF-8. Lone surrogates become U+FFFD. */

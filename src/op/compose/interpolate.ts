@@ -72,7 +72,7 @@ export function tapsAt(at: Value, length: Value, mode: 'nearest' | 'linear' | 'c
   return { index, weight: inside ? op.Mul(weight, indicator(inside, weight)) : weight }
 }
 
-/** Which images samples are taken from (int64, with as many axes as the samples), and their taps along every axis of space. */
+/** Images of the samples (int64, of the samples' rank) and the interpolation taps along every spatial axis. */
 interface Samples {
   readonly image: Value
   readonly taps: readonly Taps[]

@@ -42,7 +42,7 @@ function checkRanks(x: Value, indices: Value, axis: number): void {
   }
 }
 
-/** How updates combine with existing elements. */
+/** Combination of updates with existing elements. */
 const reductions = ['none', 'add', 'mul', 'max', 'min']
 function checkReduction(reduction: string): void {
   if (!reductions.includes(reduction))

@@ -146,7 +146,7 @@ function gatheredShape(data: Value, indices: Value, gatherAxis: number, bits: nu
   return [...whole.slice(0, at), ...indices.shape, ...whole.slice(at + 1)]
 }
 
-/** Operators of onnxruntime on block-quantized weights. They are kept, because expanded models would be several times as large. */
+/** Operators of onnxruntime on block-quantized weights. They are not expanded, because models would be several times as large. */
 export const blockQuantization = {
   /**
    * The product with a weight [N, K] of which each row is stored in blocks of `block_size` elements:

@@ -18,7 +18,7 @@ export function kthLargest(arrays: readonly FloatArray[], k: number, order: Orde
     throw new OnnxIreError('invalid-option', `cannot select number ${k} of ${total} values`)
   const single = arrays.filter((array) => array instanceof Float32Array)
   const found = single.length === arrays.length ? selectFloat32(single, k, order) : selectFloat64(arrays, k, order)
-  return found === null ? null : found + 0 // -0 and 0 are a tie, and 0 stands for both
+  return found === null ? null : found + 0 // -0 and 0 are a tie, which 0 represents
 }
 
 /** The upper 16 bits of a float32 infinity. Larger values are NaN. */
@@ -137,7 +137,7 @@ function anyNotFinite(histogram: Uint32Array, { top }: OrderMap): boolean {
 
 const float64 = new Float64Array(1)
 const words64 = new Int32Array(float64.buffer)
-float64[0] = 1 // 0x3ff00000 00000000 tells which word is the high one on this machine
+float64[0] = 1 // the high word of 0x3ff00000 00000000 is nonzero: this finds the machine's byte order
 const HIGH = words64[1] === 0 ? 0 : 1
 const LOW = 1 - HIGH
 

@@ -8,7 +8,7 @@ import { zerosLike } from '../../zeros.js'
 import { findActiveStates, findUsedInputs, type IterationBody, nodesOf, placeholder } from './iteration.js'
 import { type Product, splitProducts } from './stacked-matmul.js'
 
-/** Which gradients of an iteration are needed. */
+/** Request for the gradients of an iteration. */
 export interface VjpRequest extends IterationBody {
   /** Replacements of the body's inputs: values of the same types, or constants. */
   readonly inputs: readonly Value[]
