@@ -98,7 +98,7 @@ function arrayFrom(dtype: DType, values: ArrayLike<number>): TensorData {
 export const toInt64 = (value: number): bigint =>
   value >= 2 ** 63 ? 2n ** 63n - 1n : value <= -(2 ** 63) ? -(2n ** 63n) : BigInt(Math.trunc(value))
 
-const interned = new Map<string, Value>()
+const internedLeaves = new Map<string, Value>()
 const maxInterned = 4096
 
 /**
@@ -106,11 +106,11 @@ const maxInterned = 4096
  * again (axes, shapes, zeros and ones). The table is cleared when it is full.
  */
 export function internConstant(key: string, make: () => Value): Value {
-  let value = interned.get(key)
+  let value = internedLeaves.get(key)
   if (value) return value
-  if (interned.size >= maxInterned) interned.clear()
+  if (internedLeaves.size >= maxInterned) internedLeaves.clear()
   value = make()
-  interned.set(key, value)
+  internedLeaves.set(key, value)
   return value
 }
 

@@ -11,7 +11,7 @@ export function knownNumbers(value: Value | null | undefined): readonly number[]
 }
 
 /** Number of elements of a 1-D operand, if known: the rank of a shape, or the number of axes in a list. */
-export function lengthOf(value: Value): number | undefined {
+export function vectorLength(value: Value): number | undefined {
   const length = value.contents?.length ?? value.shape?.[0]
   return typeof length === 'number' ? length : undefined
 }

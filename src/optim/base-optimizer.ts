@@ -42,14 +42,14 @@ export interface BaseOptimizer {
   coefficients(t: number, lr: number, weightDecay: number): Readonly<Record<string, number>>
 }
 
-const checked = new WeakSet<BaseOptimizer>()
+const checkedOptimizers = new WeakSet<BaseOptimizer>()
 
 /** Names that the step adds to a base optimizer's formula. */
 const reserved: readonly string[] = ['n', 'd', 'kappa', 'limit', 'scale']
 
 /** Throws `invalid-option` if a base optimizer's formula does not match its moments, or uses reserved names. */
 export function checkBaseOptimizer(base: BaseOptimizer): void {
-  if (checked.has(base)) return
+  if (checkedOptimizers.has(base)) return
   const { name, formula, moments } = base
   const reject = (fault: string, remedy: string): never => {
     throw new OnnxIreError('invalid-option', `optimizer '${name}': ${fault}; ${remedy}`)
@@ -68,7 +68,7 @@ export function checkBaseOptimizer(base: BaseOptimizer): void {
     if (reserved.includes(own)) reject(`'${own}' is a name of its own`, 'the step uses it: choose another one')
   for (const moment of moments)
     if (moment === 'theta' || moment === 'g') reject(`'${moment}' is a moment`, 'it is the name of something else')
-  checked.add(base)
+  checkedOptimizers.add(base)
 }
 
 /**

@@ -110,7 +110,7 @@ type Curve = (t: number, total: () => number) => number
 const curves: { readonly [Kind in Schedule['kind']]: (schedule: Extract<Schedule, { kind: Kind }>) => Curve } = {
   constant: (schedule) => {
     checkFields(schedule, ['warmup'])
-    return warmed(schedule, () => 1)
+    return withWarmup(schedule, () => 1)
   },
   cosine: (schedule) => decaying(schedule, (progress) => (1 + Math.cos(Math.PI * progress)) / 2),
   linear: (schedule) => decaying(schedule, (progress) => 1 - progress),
@@ -118,17 +118,17 @@ const curves: { readonly [Kind in Schedule['kind']]: (schedule: Extract<Schedule
   exponential: (schedule) => {
     checkFields(schedule, ['warmup', 'per', 'factor'])
     const factor = checkNumber('schedule exponential', 'factor', schedule.factor, unit)
-    return warmed(schedule, (t, _, warmup) => factor ** (t - warmup))
+    return withWarmup(schedule, (t, _, warmup) => factor ** (t - warmup))
   },
   'inverse-sqrt': (schedule) => {
     checkFields(schedule, ['warmup'])
     checkNumber('schedule inverse-sqrt', 'warmup', schedule.warmup, positiveCount)
-    return warmed(schedule, (t, _, warmup) => Math.sqrt(warmup / t))
+    return withWarmup(schedule, (t, _, warmup) => Math.sqrt(warmup / t))
   },
   'one-cycle': oneCycle,
   plateau: (schedule) => {
     checkPlateau(schedule)
-    return warmed(schedule, () => 1)
+    return withWarmup(schedule, () => 1)
   },
 }
 
@@ -142,7 +142,7 @@ function curveOf(schedule: Schedule): Curve {
 function decaying(schedule: DecaySchedule<'cosine' | 'linear'>, shape: (progress: number) => number): Curve {
   checkFields(schedule, ['warmup', 'per', 'floor'])
   const floor = checkNumber(`schedule ${schedule.kind}`, 'floor', schedule.floor ?? 0, unit)
-  return warmed(schedule, (t, total, warmup) =>
+  return withWarmup(schedule, (t, total, warmup) =>
     t >= total() ? floor : floor + (1 - floor) * shape((t - warmup) / (total() - warmup)),
   )
 }
@@ -159,12 +159,12 @@ function dropping(schedule: StepSchedule): Curve {
   for (const milestone of at ?? []) checkNumber(owner, 'at', milestone, count)
   const drops = (t: number) =>
     every === undefined ? (at ?? []).filter((milestone) => milestone <= t).length : Math.floor(t / every)
-  const rising = warmed(schedule, () => 1)
+  const rising = withWarmup(schedule, () => 1)
   return (t, total) => rising(t, total) * factor ** drops(t)
 }
 
 /** The warm-up, and `after` from then on. */
-function warmed(
+function withWarmup(
   schedule: { readonly kind: string; readonly warmup?: number },
   after: (t: number, total: () => number, warmup: number) => number,
 ): Curve {

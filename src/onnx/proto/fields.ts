@@ -29,7 +29,7 @@ const many = <K extends FieldKind>(number: number, kind: K): FieldSpec<'many', K
   kind,
   group: null,
 })
-const packed = <K extends PackedKind>(number: number, kind: K): FieldSpec<'packed', K> => ({
+const packedField = <K extends PackedKind>(number: number, kind: K): FieldSpec<'packed', K> => ({
   form: 'packed',
   number,
   kind,
@@ -155,14 +155,14 @@ export const fields = {
     dims: many(1, 'int64'),
     dataType: one(2, 'int32'),
     segment: one(3, 'Segment'),
-    floatData: packed(4, 'float'),
-    int32Data: packed(5, 'int32'),
+    floatData: packedField(4, 'float'),
+    int32Data: packedField(5, 'int32'),
     stringData: many(6, 'bytes'),
-    int64Data: packed(7, 'int64'),
+    int64Data: packedField(7, 'int64'),
     name: one(8, 'string'),
     rawData: one(9, 'bytes'),
-    doubleData: packed(10, 'double'),
-    uint64Data: packed(11, 'uint64'),
+    doubleData: packedField(10, 'double'),
+    uint64Data: packedField(11, 'uint64'),
     docString: one(12, 'string'),
     externalData: many(13, 'StringStringEntryProto'),
     dataLocation: one(14, 'int32'),

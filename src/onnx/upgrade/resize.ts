@@ -8,7 +8,7 @@ import {
   inputCoordinates,
   nearestIndex,
 } from '../../op/compose/resize.js'
-import { knownNumbers, lengthOf } from '../../op/contents.js'
+import { knownNumbers, vectorLength } from '../../op/contents.js'
 import { nullIfEmpty } from '../../op/definitions/resize.js'
 import { op } from '../../op/op.js'
 import { defineRewrite, type OldNode, type Rewrite, type Upgrades, unsupportedError } from './rewrite.js'
@@ -111,7 +111,7 @@ const asymmetric: Rewrite = (node) => {
 /** Since operator set 13 inputs may be absent; before, they were empty tensors. */
 const emptyToAbsent: Rewrite = (node) => ({
   ...node,
-  inputs: node.inputs.map((value, index) => (index > 0 && value !== null && lengthOf(value) === 0 ? null : value)),
+  inputs: node.inputs.map((value, index) => (index > 0 && value !== null && vectorLength(value) === 0 ? null : value)),
 })
 
 /** Exporters wrote these coordinates after operator set 13 too, and onnxruntime still accepts them. */

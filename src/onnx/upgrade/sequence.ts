@@ -1,7 +1,7 @@
 import { scalar } from '../../ir/leaf.js'
 import { axisOf, type Dim } from '../../ir/shape.js'
 import { Value } from '../../ir/value.js'
-import { knownNumbers, lengthOf } from '../../op/contents.js'
+import { knownNumbers, vectorLength } from '../../op/contents.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { defineRewrite, type NodeReader, type Rewrite, unsupportedError } from './rewrite.js'
@@ -52,7 +52,7 @@ function pieceLengths(length: Dim | undefined, size: number): number[] {
   return Array.from({ length: Math.ceil(length / size) }, (_, i) => Math.min(size, length - i * size))
 }
 
-function split(node: NodeReader): Value[] {
+function splitToSequence(node: NodeReader): Value[] {
   const [x, sizes] = [node.operand(0), node.optionalOperand(1)]
   const axis = node.number('axis', 0)
   const length = x.shape?.[axisOf(axis, x.shape.length)]
@@ -60,7 +60,7 @@ function split(node: NodeReader): Value[] {
     const parts = [...op.Split(x, pieceLengths(length, 1), { axis })]
     return node.number('keepdims', 1) ? parts : parts.map((part) => op.Squeeze(part, [axis]))
   }
-  if (sizes.shape?.length === 1 && lengthOf(sizes) !== undefined) return [...op.Split(x, sizes, { axis })]
+  if (sizes.shape?.length === 1 && vectorLength(sizes) !== undefined) return [...op.Split(x, sizes, { axis })]
   const size = sizes.shape?.length === 0 ? knownNumbers(sizes)?.[0] : undefined
   if (size === undefined) throw unsupportedError('a split into pieces whose size is not constant')
   return [...op.Split(x, pieceLengths(length, size), { axis })]
@@ -70,7 +70,7 @@ function split(node: NodeReader): Value[] {
 export const sequenceRewrites: Readonly<Record<string, Rewrite>> = {
   SequenceConstruct: (node) => [new Sequence(node.inputs.filter((value) => value !== null))],
   SequenceEmpty: defineRewrite(['dtype'], () => [new Sequence([])]),
-  SplitToSequence: defineRewrite(['axis', 'keepdims'], (node) => [new Sequence(split(node))]),
+  SplitToSequence: defineRewrite(['axis', 'keepdims'], (node) => [new Sequence(splitToSequence(node))]),
   SequenceAt: defineRewrite([], (node) => {
     const elements = readElements(node, 0)
     node.operand(1)

@@ -8,8 +8,8 @@ import type { Expansions } from './expansion.js'
 import { indicator } from './mask.js'
 
 /** [batch, sequence, heads * size] -> [batch, heads, sequence, size] */
-const split = (x: Value, heads: number) => op.Transpose(op.Reshape(x, [0, 0, heads, -1]), { perm: [0, 2, 1, 3] })
-const joined = (x: Value) => op.Reshape(op.Transpose(x, { perm: [0, 2, 1, 3] }), [0, 0, -1])
+const splitHeads = (x: Value, heads: number) => op.Transpose(op.Reshape(x, [0, 0, heads, -1]), { perm: [0, 2, 1, 3] })
+const mergeHeads = (x: Value) => op.Reshape(op.Transpose(x, { perm: [0, 2, 1, 3] }), [0, 0, -1])
 
 const axis = (x: Value, start: number) => op.Shape(x, { start, end: start + 1 })
 
@@ -19,11 +19,11 @@ function byHead(x: Value, heads: number | undefined): Value {
       'not-differentiable',
       'an operand of Attention or RotaryEmbedding has an unknown number of axes',
     )
-  return x.shape.length === 4 ? x : split(x, heads!)
+  return x.shape.length === 4 ? x : splitHeads(x, heads!)
 }
 
 /** Repeats each key or value head for the query heads that share it. */
-function shared(x: Value, q: Value): Value {
+function repeatKeyHeads(x: Value, q: Value): Value {
   const [queries, keys] = [q.shape![1], x.shape![1]]
   if (queries === keys) return x
   const group = op.Div(axis(q, 1), axis(x, 1))
@@ -33,7 +33,7 @@ function shared(x: Value, q: Value): Value {
 }
 
 /** Score of masked positions: finite, so that a fully masked query gives no NaN. */
-const hidden = (scores: Value): number => (scores.dtype === 'float16' ? -65504 : -3.38e38)
+const maskedScore = (scores: Value): number => (scores.dtype === 'float16' ? -65504 : -3.38e38)
 
 /** Causal mask: query i attends to keys 0 ... i + past, `past` being the number of keys before the first query. */
 function causal(scores: Value, pastKey: Value | null): Value {
@@ -79,17 +79,17 @@ function attended(attention: Attended, attributes: AttentionAttributes): Value[]
   const k = past[0] ? op.Concat([past[0], key], { axis: 2 }) : key
   const v = past[1] ? op.Concat([past[1], value], { axis: 2 }) : value
   const factor = scale === undefined ? op.Reciprocal(op.Sqrt(op.CastLike(axis(q, 3), q))) : scalar(q.dtype, scale)
-  const products = op.MatMul(op.Mul(q, factor), op.Transpose(shared(k, q), { perm: [0, 1, 3, 2] }))
+  const products = op.MatMul(op.Mul(q, factor), op.Transpose(repeatKeyHeads(k, q), { perm: [0, 1, 3, 2] }))
   const capped = softcap ? op.Mul(op.Tanh(op.Div(products, softcap)), softcap) : products
   const visible = visibility(capped, attention, is_causal !== 0)
-  const seen = visible ? op.Where(visible, capped, hidden(capped)) : capped
+  const seen = visible ? op.Where(visible, capped, maskedScore(capped)) : capped
   const masked = mask && mask.dtype !== 'bool' ? op.Add(seen, mask) : seen
   const shares = op.Softmax(masked, { axis: -1 })
   const mayBeBlind = mask?.dtype === 'bool' || lengths !== null
   const weights = visible && mayBeBlind ? op.Mul(shares, indicator(visible, shares)) : shares
-  const y = op.MatMul(weights, shared(v, q))
+  const y = op.MatMul(weights, repeatKeyHeads(v, q))
   const stages = [products, capped, masked, weights]
-  return [operands[0].shape!.length === 3 ? joined(y) : y, k, v, stages[qk_matmul_output_mode] ?? products]
+  return [operands[0].shape!.length === 3 ? mergeHeads(y) : y, k, v, stages[qk_matmul_output_mode] ?? products]
 }
 
 interface Rotation {
@@ -102,7 +102,7 @@ interface Rotation {
  * (x1, x2) -> (cos x1 - sin x2, sin x1 + cos x2) for pairs of features: neighbours when `interleaved`, else the two halves.
  * Features from `rotary_embedding_dim` on are unchanged.
  */
-function rotated(x: Value, cosCache: Value, sinCache: Value, positionIds: Value | null, attributes: Rotation): Value {
+function rotate(x: Value, cosCache: Value, sinCache: Value, positionIds: Value | null, attributes: Rotation): Value {
   const { interleaved, num_heads, rotary_embedding_dim: size } = attributes
   if (!x.shape)
     throw new OnnxIreError('not-differentiable', 'the operand of RotaryEmbedding has an unknown number of axes')
@@ -131,5 +131,5 @@ export const attentionExpansions = {
     )
     return [y!, presentKey!, presentValue!, products!]
   },
-  RotaryEmbedding: ([x, cos, sin, positionIds = null], attributes) => rotated(x, cos, sin, positionIds, attributes),
+  RotaryEmbedding: ([x, cos, sin, positionIds = null], attributes) => rotate(x, cos, sin, positionIds, attributes),
 } satisfies Expansions<typeof attention>

@@ -13,7 +13,7 @@ interface Blocks {
 }
 
 /** Scales or zero points, broadcast to `x`: one for all elements, one per index of `axis`, or one per block along it. */
-function spread(s: Value, x: Value, { axis, block_size }: Blocks): Value {
+function expandToBlocks(s: Value, x: Value, { axis, block_size }: Blocks): Value {
   if (block_size > 0) return repeatBlocks(s, x, axis, block_size)
   if (s.shape?.length === 0 || (s.shape?.length === 1 && s.shape[0] === 1)) return op.Reshape(s, int64s([]))
   if (!s.shape || !x.shape) throw new OnnxIreError('not-differentiable', 'a scale or x has an unknown number of axes')
@@ -59,15 +59,15 @@ export const quantizationExpansions = {
   QuantizeLinear: ([x, scale, zeroPoint = null], attributes) => {
     const dtype = zeroPoint?.dtype ?? quantizedTo(attributes.output_dtype)
     const [low, high] = range(dtype)
-    const steps = op.Div(x, cast(spread(scale, x, attributes), x.dtype))
-    const shifted = zeroPoint ? op.Add(steps, spread(cast(zeroPoint, x.dtype), x, attributes)) : steps
+    const steps = op.Div(x, cast(expandToBlocks(scale, x, attributes), x.dtype))
+    const shifted = zeroPoint ? op.Add(steps, expandToBlocks(cast(zeroPoint, x.dtype), x, attributes)) : steps
     return cast(op.Clip(shifted, low - 0.5, high + 0.5), 'float32')
   },
   // (x - z) s
   DequantizeLinear: ([x, scale, zeroPoint = null], attributes) => {
     const steps = cast(x, scale.dtype)
-    const centered = zeroPoint ? op.Sub(steps, spread(cast(zeroPoint, scale.dtype), x, attributes)) : steps
-    const y = op.Mul(centered, spread(scale, x, attributes))
+    const centered = zeroPoint ? op.Sub(steps, expandToBlocks(cast(zeroPoint, scale.dtype), x, attributes)) : steps
+    const y = op.Mul(centered, expandToBlocks(scale, x, attributes))
     const { output_dtype } = attributes
     return output_dtype === 0 ? y : op.Cast(y, { to: output_dtype })
   },

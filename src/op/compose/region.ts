@@ -12,7 +12,7 @@ const toInt = (x: Value): Value => op.Cast(x, { to: dtypes.int64.onnx })
 /** One column of the regions, [count]. */
 const column = (rois: Value, index: number): Value => op.Gather(rois, scalar('int64', index), { axis: 1 })
 /** [count, ...] with trailing axes of length 1. */
-const behind = (x: Value, count: number): Value =>
+const appendAxes = (x: Value, count: number): Value =>
   op.Unsqueeze(
     x,
     Array.from({ length: count }, (_, i) => i + 1),
@@ -48,10 +48,10 @@ function binTaps(from: Value, to: Value, length: Value, { bins, halfPixel, mean,
   const bin = op.Div(extent, bins)
   const n = samples > 0 ? op.CastLike(scalar('int64', samples), bin) : op.Max([op.Ceil(bin), 1])
   const most = samples > 0 ? scalar('int64', samples) : largestOf(toInt(n), 1)
-  const perRegion = samples > 0 ? n : behind(n, 2)
+  const perRegion = samples > 0 ? n : appendAxes(n, 2)
   const g = op.CastLike(rangeAlongAxis(most, 2, 3), bin)
   const within = op.Div(op.Add(op.Min([g, op.Sub(perRegion, 1)]), 0.5), perRegion)
-  const at = op.Add(behind(start, 2), op.Mul(op.Add(counting(bins, bin, 1, 3), within), behind(bin, 2)))
+  const at = op.Add(appendAxes(start, 2), op.Mul(op.Add(counting(bins, bin, 1, 3), within), appendAxes(bin, 2)))
   const last = op.CastLike(op.Sub(length, 1), at)
   const inside = op.And(op.GreaterOrEqual(at, -1), op.LessOrEqual(at, op.Add(last, 1)))
   const { index, weight } = tapsAt(op.Max([op.Min([at, last]), 0]), length, 'linear', lastElementOutside)
@@ -65,9 +65,9 @@ function binTaps(from: Value, to: Value, length: Value, { bins, halfPixel, mean,
 function binEnds(from: Value, to: Value, length: Value, bins: number, scale: number): [first: Value, last: Value] {
   const whole = (x: Value) => op.Floor(op.Add(op.Mul(x, scale), 0.5))
   const start = whole(from)
-  const bin = behind(op.Div(op.Max([op.Add(op.Sub(whole(to), start), 1), 1]), bins), 1)
+  const bin = appendAxes(op.Div(op.Max([op.Add(op.Sub(whole(to), start), 1), 1]), bins), 1)
   const p = counting(bins, bin, 1, 2)
-  const onAxis = (x: Value) => op.Clip(toInt(op.Add(x, behind(start, 1))), 0, length)
+  const onAxis = (x: Value) => op.Clip(toInt(op.Add(x, appendAxes(start, 1))), 0, length)
   return [onAxis(op.Floor(op.Mul(p, bin))), op.Sub(onAxis(op.Ceil(op.Mul(op.Add(p, 1), bin))), 1)]
 }
 
@@ -93,7 +93,7 @@ export const regionExpansions = {
       index: op.Unsqueeze(index, [axis]),
       weight: op.Unsqueeze(weight, [axis]),
     })
-    const samplesOf = { image: behind(batch, 2), taps: [apart(rows, 2), apart(columns, 1)], rank: 3 }
+    const samplesOf = { image: appendAxes(batch, 2), taps: [apart(rows, 2), apart(columns, 1)], rank: 3 }
     // The maximum is that of the weighed elements, not of the samples: so onnxruntime and the reference have it.
     const pooled =
       mode === 'avg' ? sampleAt(x, samplesOf) : op.ReduceMax(weighPixels(x, samplesOf), [3, 4], { keepdims: 0 })
@@ -106,7 +106,7 @@ export const regionExpansions = {
     // [count, h, w, elements along h, elements along w]
     const rows = op.Unsqueeze(elementsOf(top, bottom), [2, 4])
     const columns = op.Unsqueeze(elementsOf(left, right), [1, 3])
-    const largest = op.ReduceMax(pixelsAt(x, behind(toInt(column(rois, 0)), 4), [rows, columns]), [3, 4], {
+    const largest = op.ReduceMax(pixelsAt(x, appendAxes(toInt(column(rois, 0)), 4), [rows, columns]), [3, 4], {
       keepdims: 0,
     })
     const empty = op.Or(op.Unsqueeze(op.Less(bottom, top), [2, 3]), op.Unsqueeze(op.Less(right, left), [1, 3]))

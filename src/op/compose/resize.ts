@@ -214,12 +214,12 @@ export function interpolationTaps(coordinates: Value, length: Value, attributes:
 
 /** The elements of an axis of `length` elements nearest to `coordinates`. */
 export const nearestIndex = (coordinates: Value, length: Value, mode: string): Value =>
-  op.Clip(rounded(coordinates, mode), float(0), op.Sub(length, 1))
+  op.Clip(roundCoordinate(coordinates, mode), float(0), op.Sub(length, 1))
 
 /** Distance from a half within which onnxruntime considers a coordinate halfway between two elements. */
 const HALF_WAY = 1e-6
 
-function rounded(x: Value, mode: string): Value {
+function roundCoordinate(x: Value, mode: string): Value {
   if (mode === 'ceil') return op.Ceil(x)
   const below = op.Floor(x)
   if (mode === 'floor') return below

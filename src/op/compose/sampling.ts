@@ -1,7 +1,7 @@
 import { constant, int64s, scalar, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { lengthOf } from '../contents.js'
+import { vectorLength } from '../contents.js'
 import { deformWindow, type sampling } from '../definitions/sampling.js'
 import { op } from '../op.js'
 import type { WindowAxis } from '../window.js'
@@ -17,9 +17,9 @@ import {
 } from './interpolate.js'
 import { lengthAlong, rangeAlongAxis, scalarLength } from './shape.js'
 
-const joined = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
+const concat = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
 
-function known<T>(operator: string, what: string, value: T | undefined): T {
+function requireKnown<T>(operator: string, what: string, value: T | undefined): T {
   if (value !== undefined) return value
   throw new OnnxIreError(
     'not-differentiable',
@@ -78,8 +78,8 @@ function deformedColumns(x: Value, offset: Value, mask: Value | null, groups: nu
   const space = op.Shape(offset, { start: 2 })
   // Each offset group of channels becomes a separate image.
   const channels = op.Div(lengthAlong(x, 1), int64s([groups]))
-  const images = groups === 1 ? x : op.Reshape(x, joined([int64s([-1]), channels, op.Shape(x, { start: 2 })]))
-  const moves = op.Reshape(offset, joined([int64s([-1, taps, rank]), space]))
+  const images = groups === 1 ? x : op.Reshape(x, concat([int64s([-1]), channels, op.Shape(x, { start: 2 })]))
+  const moves = op.Reshape(offset, concat([int64s([-1, taps, rank]), space]))
   const places = window.map(({ stride }, axis) => {
     const starts = op.CastLike(op.Mul(rangeAlongAxis(scalarLength(offset, axis + 2), axis, rank), stride), x)
     return op.Add(op.Gather(moves, scalar('int64', axis), { axis: 2 }), op.Add(starts, tapOffsets(windows, axis, x)))
@@ -89,22 +89,23 @@ function deformedColumns(x: Value, offset: Value, mask: Value | null, groups: nu
     taps: places.map((at, axis) => tapsAt(at, scalarLength(x, axis + 2), 'linear', nothingOutside)),
     rank: rank + 2,
   })
-  const weighed = mask ? op.Mul(y, op.Unsqueeze(op.Reshape(mask, joined([int64s([-1, taps]), space])), [-1])) : y
+  const weighed = mask ? op.Mul(y, op.Unsqueeze(op.Reshape(mask, concat([int64s([-1, taps]), space])), [-1])) : y
   const rows = op.Mul(lengthAlong(x, 1), int64s([taps]))
-  return op.Reshape(channelsSecond(weighed, rank + 2), joined([lengthAlong(x, 0), rows, int64s([-1])]))
+  return op.Reshape(channelsSecond(weighed, rank + 2), concat([lengthAlong(x, 0), rows, int64s([-1])]))
 }
 
 /** Weights [M, C / group, ...] times columns [N, C * taps, windows]: [N, group, M / group, windows]. */
 function groupedProduct(w: Value, columns: Value, group: number): Value {
   const outputs = op.Div(lengthAlong(w, 0), int64s([group]))
   const rows = op.Div(lengthAlong(columns, 1), int64s([group]))
-  const byGroup = op.Reshape(columns, joined([lengthAlong(columns, 0), int64s([group]), rows, int64s([-1])]))
-  return op.MatMul(op.Reshape(w, joined([int64s([group]), outputs, int64s([-1])])), byGroup)
+  const byGroup = op.Reshape(columns, concat([lengthAlong(columns, 0), int64s([group]), rows, int64s([-1])]))
+  return op.MatMul(op.Reshape(w, concat([int64s([group]), outputs, int64s([-1])])), byGroup)
 }
 
 export const samplingExpansions = {
   GridSample: ([x, grid], { align_corners, mode, padding_mode }) => {
-    const rank = known('GridSample', 'the number of axes of its input', x.shape?.length ?? grid.shape?.length) - 2
+    const rank =
+      requireKnown('GridSample', 'the number of axes of its input', x.shape?.length ?? grid.shape?.length) - 2
     const taps = Array.from({ length: rank }, (_, axis) => {
       const length = scalarLength(x, axis + 2)
       // The first coordinate of a position is along the last axis.
@@ -117,9 +118,9 @@ export const samplingExpansions = {
   },
   // Every position [x, y, (z,) 1] times theta transposed.
   AffineGrid: ([theta, size], { align_corners }) => {
-    const [axes, rows] = [lengthOf(size), theta.shape?.[1]]
+    const [axes, rows] = [vectorLength(size), theta.shape?.[1]]
     const told = axes !== undefined ? axes - 2 : typeof rows === 'number' ? rows : undefined
-    const rank = known('AffineGrid', 'the number of axes of the grid', told)
+    const rank = requireKnown('AffineGrid', 'the number of axes of the grid', told)
     const space = op.Slice(size, [2], [rank + 2])
     const columns = Array.from({ length: rank }, (_, last) => {
       const axis = rank - 1 - last
@@ -133,18 +134,18 @@ export const samplingExpansions = {
     const ones = op.Unsqueeze(op.Expand(scalar(theta.dtype, 1), space), [-1])
     const places = op.Reshape(op.Concat([...columns, ones], { axis: -1 }), [-1, rank + 1])
     const grid = op.MatMul(places, op.Transpose(theta, { perm: [0, 2, 1] }))
-    return op.Reshape(grid, joined([lengthAlong(theta, 0), space, int64s([rank])]))
+    return op.Reshape(grid, concat([lengthAlong(theta, 0), space, int64s([rank])]))
   },
   // A convolution whose taps are sampled at the offsets.
   DeformConv: ([x, w, offset, b, mask], attributes) => {
-    const rank = known('DeformConv', 'the number of axes of its weights', w.shape?.length ?? x.shape?.length) - 2
+    const rank = requireKnown('DeformConv', 'the number of axes of its weights', w.shape?.length ?? x.shape?.length) - 2
     const unknown = Array.from({ length: rank + 2 }, (_, axis) => `?axis${axis}`)
     const window = deformWindow(x.shape ?? unknown, w.shape ?? unknown, attributes)
     const kernel = window.map(({ kernel }) =>
-      known('DeformConv', 'the lengths of its kernel', typeof kernel === 'number' ? kernel : undefined),
+      requireKnown('DeformConv', 'the lengths of its kernel', typeof kernel === 'number' ? kernel : undefined),
     )
     const columns = deformedColumns(x, offset, mask, attributes.offset_group, { window, kernel })
-    const shape = joined([lengthAlong(x, 0), lengthAlong(w, 0), op.Shape(offset, { start: 2 })])
+    const shape = concat([lengthAlong(x, 0), lengthAlong(w, 0), op.Shape(offset, { start: 2 })])
     const y = op.Reshape(groupedProduct(w, columns, attributes.group), shape)
     return b ? op.Add(y, op.Reshape(b, [-1, ...kernel.map(() => 1)])) : y
   },

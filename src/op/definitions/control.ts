@@ -28,7 +28,7 @@ function stateTypes(initial: readonly Value[], results: readonly Value[]): Tenso
   return initial.map((value, index) => common(value, results[index]!, `state ${index}`))
 }
 
-const stacked = ({ dtype, shape }: TensorType, axis: number, length: Dim): TensorType => ({
+const stackType = ({ dtype, shape }: TensorType, axis: number, length: Dim): TensorType => ({
   dtype,
   shape: shape && insertedAt(shape, axisOf(axis, shape.length + 1), length),
 })
@@ -64,7 +64,7 @@ export const control = {
       const iterations = unknownDim()
       return [
         ...stateTypes(initial, results),
-        ...results.slice(initial.length).map((slice) => stacked(slice, 0, iterations)),
+        ...results.slice(initial.length).map((slice) => stackType(slice, 0, iterations)),
       ]
     },
   }),
@@ -92,7 +92,7 @@ export const control = {
       const slices = body.outputs.slice(states)
       return [
         ...stateTypes(inputs.slice(0, states), body.outputs),
-        ...slices.map((slice, index) => stacked(slice, scan_output_axes?.[index] ?? 0, length)),
+        ...slices.map((slice, index) => stackType(slice, scan_output_axes?.[index] ?? 0, length)),
       ]
     },
   }),

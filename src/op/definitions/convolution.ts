@@ -30,7 +30,7 @@ export function kernelOf(w: Shape, kernelShape: readonly number[] | undefined): 
 }
 
 /** The rank that data and weights share. Throws where they contradict each other, or the group does not divide the channels. */
-function checked(x: Shape, w: Shape, group: number, outputChannels: Dim, bias: Value | null): void {
+function checkConvolution(x: Shape, w: Shape, group: number, outputChannels: Dim, bias: Value | null): void {
   if (x.length < 3 || w.length !== x.length) {
     throw new OnnxIreError('invalid-shape', `needs data [N, C, ...] and weights of equal rank of 3 or more`)
   }
@@ -53,9 +53,9 @@ function meet(channels: Dim, needed: Dim): void {
   }
 }
 
-function convolved({ inputs: [x, w, b], attributes }: Convolution): TensorType {
+function inferConvolution({ inputs: [x, w, b], attributes }: Convolution): TensorType {
   if (!x.shape || !w.shape) return { dtype: x.dtype, shape: (x.shape ?? w.shape)?.map(unknownDim) }
-  checked(x.shape, w.shape, attributes.group, w.shape[0]!, b)
+  checkConvolution(x.shape, w.shape, attributes.group, w.shape[0]!, b)
   meet(x.shape[1]!, mulDims(w.shape[1]!, attributes.group))
   const spatial = x.shape.slice(2)
   const window = windowOf(attributes, kernelOf(w.shape, attributes.kernel_shape), spatial)
@@ -140,10 +140,10 @@ function perAxis(name: string, given: readonly number[] | undefined, rank: numbe
   return given
 }
 
-function transposed({ inputs: [x, w, b], attributes }: TransposedConvolution): TensorType {
+function inferTransposedConvolution({ inputs: [x, w, b], attributes }: TransposedConvolution): TensorType {
   if (!x.shape || !w.shape) return { dtype: x.dtype, shape: (x.shape ?? w.shape)?.map(unknownDim) }
   const channels = mulDims(w.shape[1]!, attributes.group)
-  checked(x.shape, w.shape, attributes.group, channels, b)
+  checkConvolution(x.shape, w.shape, attributes.group, channels, b)
   meet(x.shape[1]!, w.shape[0]!)
   const window = transposedWindowOf(attributes, kernelOf(w.shape, attributes.kernel_shape), x.shape.slice(2))
   return { dtype: x.dtype, shape: [x.shape[0]!, channels, ...window.map(({ output }) => output)] }
@@ -160,7 +160,7 @@ export const convolution = {
     filterAxes: { w: () => [0] },
     maxOpset: { webgpu: 24 },
     flops: ([, w, b], [y]) => convolutionFlops(w, y!, b),
-    infer: convolved,
+    infer: inferConvolution,
   }),
   ConvTranspose: define({
     inputs: ['x', 'w', 'b?'],
@@ -172,6 +172,6 @@ export const convolution = {
     maxOpset: { webgpu: 21 },
     // Each input element is spread over M/g k1 k2 ... elements.
     flops: ([x, w, b], [y]) => 2 * size(x) * product(w.shape?.slice(1)) + biasFlops(b, y!),
-    infer: transposed,
+    infer: inferTransposedConvolution,
   }),
 }

@@ -11,7 +11,7 @@ const like = (x: Value, dtype: number | undefined): TensorType => ({
   dtype: dtype === undefined ? x.dtype : carriedType(dtype),
   shape: x.shape,
 })
-function filled(shape: readonly number[], dtype: number): TensorType {
+function randomType(shape: readonly number[], dtype: number): TensorType {
   if (shape.some((dim) => dim < 0)) throw new OnnxIreError('invalid-shape', `${formatShape(shape)} is not a shape`)
   return { dtype: carriedType(dtype), shape }
 }
@@ -50,7 +50,7 @@ export const generation = {
     gradient: random,
     random: true,
     flops: perOutput(1),
-    infer: ({ attributes: { shape, dtype } }) => filled(shape, dtype),
+    infer: ({ attributes: { shape, dtype } }) => randomType(shape, dtype),
   }),
   RandomUniform: define({
     inputs: [],
@@ -59,7 +59,7 @@ export const generation = {
     gradient: random,
     random: true,
     flops: perOutput(1),
-    infer: ({ attributes: { shape, dtype } }) => filled(shape, dtype),
+    infer: ({ attributes: { shape, dtype } }) => randomType(shape, dtype),
   }),
   RandomNormalLike: define({
     inputs: ['x'],

@@ -8,7 +8,7 @@ import { define, int, string, tensorAttribute, zero } from '../define.js'
 import { noFlops, perOutput, size, unknownFlops } from '../flops.js'
 import { checkLengths, shapeFrom } from './movement.js'
 
-function gathered(x: Value, indices: Value, axis: number): Shape | undefined {
+function inferGather(x: Value, indices: Value, axis: number): Shape | undefined {
   checkIntegers(indices)
   if (!x.shape) return undefined
   const at = axisOf(axis, x.shape.length)
@@ -24,7 +24,7 @@ function gatheredContents(x: Value, indices: Value, axis: number): readonly Dim[
   if (outside !== undefined)
     throw new OnnxIreError('invalid-shape', `index ${outside} is outside an axis of ${length} elements`)
   const { shape } = indices
-  return selectContents(x, gathered(x, indices, axis), (c) => {
+  return selectContents(x, inferGather(x, indices, axis), (c) => {
     const index = known[offsetIn(shape, c.slice(at, at + shape.length))]!
     return [...c.slice(0, at), index < 0 ? index + length : index, ...c.slice(at + shape.length)]
   })
@@ -73,7 +73,10 @@ export const indexing = {
     filterAxes: { x: () => [0] },
     acceptsInt32: true,
     flops: noFlops,
-    infer: ({ inputs: [x, indices], attributes: { axis } }) => ({ dtype: x.dtype, shape: gathered(x, indices, axis) }),
+    infer: ({ inputs: [x, indices], attributes: { axis } }) => ({
+      dtype: x.dtype,
+      shape: inferGather(x, indices, axis),
+    }),
     contents: ({ inputs: [x, indices], attributes: { axis } }) => gatheredContents(x, indices, axis),
   }),
   GatherElements: define({

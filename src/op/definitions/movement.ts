@@ -14,7 +14,7 @@ import {
 } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { checkIntegers, knownNumbers, lengthOf, limitContents, selectContents } from '../contents.js'
+import { checkIntegers, knownNumbers, limitContents, selectContents, vectorLength } from '../contents.js'
 import { define, int, ints, string, zero } from '../define.js'
 import { noFlops } from '../flops.js'
 
@@ -25,7 +25,7 @@ const RANK_LIMIT = 1024
 export function shapeFrom(shape: Value): Shape | undefined {
   checkIntegers(shape)
   if (shape.contents) return shape.contents
-  const rank = lengthOf(shape)
+  const rank = vectorLength(shape)
   return rank !== undefined && rank <= RANK_LIMIT ? Array.from({ length: rank }, unknownDim) : undefined
 }
 
@@ -81,12 +81,12 @@ function distinctAxes(axes: Value, rank: number): readonly number[] | undefined 
   return known
 }
 
-function squeezed(shape: Shape | undefined, axes: Value | null): Shape | undefined {
+function inferSqueeze(shape: Shape | undefined, axes: Value | null): Shape | undefined {
   if (!shape) return undefined
   if (axes === null) return isStatic(shape) ? shape.filter((dim) => dim !== 1) : undefined
   const removed = distinctAxes(axes, shape.length)
   if (!removed) {
-    const count = lengthOf(axes)
+    const count = vectorLength(axes)
     return count === undefined ? undefined : Array.from({ length: Math.max(0, shape.length - count) }, unknownDim)
   }
   const kept = removed.find((axis) => typeof shape[axis] === 'number' && shape[axis] !== 1)
@@ -94,8 +94,8 @@ function squeezed(shape: Shape | undefined, axes: Value | null): Shape | undefin
   return shape.filter((_, axis) => !removed.includes(axis))
 }
 
-function unsqueezed(shape: Shape | undefined, axes: Value): Shape | undefined {
-  const count = lengthOf(axes)
+function inferUnsqueeze(shape: Shape | undefined, axes: Value): Shape | undefined {
+  const count = vectorLength(axes)
   if (!shape || count === undefined || count > RANK_LIMIT) return undefined
   const rank = shape.length + count
   const added = distinctAxes(axes, rank)
@@ -108,7 +108,7 @@ function unsqueezed(shape: Shape | undefined, axes: Value): Shape | undefined {
 export const permutation = (rank: number, perm: readonly number[] | undefined): readonly number[] =>
   perm ?? Array.from({ length: rank }, (_, axis) => rank - 1 - axis)
 
-function transposed(shape: Shape | undefined, perm: readonly number[] | undefined): Shape | undefined {
+function inferTranspose(shape: Shape | undefined, perm: readonly number[] | undefined): Shape | undefined {
   if (!shape) return perm?.map(unknownDim)
   const order = permutation(shape.length, perm)
   if (order.length !== shape.length || shape.some((_, axis) => !order.includes(axis))) {
@@ -117,11 +117,11 @@ function transposed(shape: Shape | undefined, perm: readonly number[] | undefine
   return order.map((axis) => shape[axis]!)
 }
 
-function tiled(shape: Shape | undefined, repeats: Value): Shape | undefined {
+function inferTile(shape: Shape | undefined, repeats: Value): Shape | undefined {
   checkIntegers(repeats)
   if (!shape) return shapeFrom(repeats)?.map(unknownDim)
   const counts = repeats.contents
-  const length = lengthOf(repeats)
+  const length = vectorLength(repeats)
   if (length !== undefined && length !== shape.length) {
     throw new OnnxIreError('invalid-shape', `${length} repeats for ${shape.length} axes`)
   }
@@ -211,7 +211,7 @@ export const movement = {
     keepsClasses: true,
     maxOpset: { webgpu: 24 },
     flops: noFlops,
-    infer: ({ inputs: [x, axes] }) => ({ dtype: x.dtype, shape: squeezed(x.shape, axes) }),
+    infer: ({ inputs: [x, axes] }) => ({ dtype: x.dtype, shape: inferSqueeze(x.shape, axes) }),
     contents: ({ inputs: [x] }) => x.contents,
   }),
   Unsqueeze: define({
@@ -221,7 +221,7 @@ export const movement = {
     hostInputs: ['axes'],
     acceptsInt32: true,
     flops: noFlops,
-    infer: ({ inputs: [x, axes] }) => ({ dtype: x.dtype, shape: unsqueezed(x.shape, axes) }),
+    infer: ({ inputs: [x, axes] }) => ({ dtype: x.dtype, shape: inferUnsqueeze(x.shape, axes) }),
     contents: ({ inputs: [x] }) => x.contents,
   }),
   Transpose: define({
@@ -233,11 +233,12 @@ export const movement = {
     keepsClasses: true,
     maxOpset: { webgpu: 24 },
     flops: noFlops,
-    infer: ({ inputs: [x], attributes: { perm } }) => ({ dtype: x.dtype, shape: transposed(x.shape, perm) }),
+    infer: ({ inputs: [x], attributes: { perm } }) => ({ dtype: x.dtype, shape: inferTranspose(x.shape, perm) }),
     contents: ({ inputs: [x], attributes: { perm } }) => {
       const order = x.shape && permutation(x.shape.length, perm)
       return (
-        order && selectContents(x, transposed(x.shape, perm), (c) => order.map((_, axis) => c[order.indexOf(axis)]!))
+        order &&
+        selectContents(x, inferTranspose(x.shape, perm), (c) => order.map((_, axis) => c[order.indexOf(axis)]!))
       )
     },
   }),
@@ -266,7 +267,7 @@ export const movement = {
     enlarges: true,
     acceptsInt32: true,
     flops: noFlops,
-    infer: ({ inputs: [x, repeats] }) => ({ dtype: x.dtype, shape: tiled(x.shape, repeats) }),
+    infer: ({ inputs: [x, repeats] }) => ({ dtype: x.dtype, shape: inferTile(x.shape, repeats) }),
     contents: ({ inputs: [x, repeats] }) => {
       const [count] = knownNumbers(repeats) ?? []
       if (x.shape?.length !== 1 || !x.contents || count === undefined || count > CONTENTS_LIMIT) return undefined

@@ -40,7 +40,7 @@ function pooledShape(x: Shape | undefined, attributes: PoolAttributes): Shape | 
   return [x[0]!, x[1]!, ...spatial.map((length, axis) => along(length, window[axis]!, attributes.auto_pad))]
 }
 
-const pooled = (x: Value, attributes: PoolAttributes): TensorType => ({
+const inferPool = (x: Value, attributes: PoolAttributes): TensorType => ({
   dtype: x.dtype,
   shape: pooledShape(x.shape, attributes),
 })
@@ -61,7 +61,7 @@ export const pooling = {
     maxOpset: { webgpu: 21 },
     flops: (_, [y], { kernel_shape }) => product(kernel_shape) * size(y!),
     infer: ({ inputs: [x], attributes }) => {
-      const y = pooled(x, attributes)
+      const y = inferPool(x, attributes)
       return [y, { dtype: 'int64', shape: y.shape }]
     },
   }),
@@ -71,14 +71,14 @@ export const pooling = {
     since: 19,
     maxOpset: { webgpu: 24 },
     flops: (_, [y], { kernel_shape }) => product(kernel_shape) * size(y!),
-    infer: ({ inputs: [x], attributes }) => pooled(x, attributes),
+    infer: ({ inputs: [x], attributes }) => inferPool(x, attributes),
   }),
   LpPool: define({
     inputs: ['x'],
     attributes: { ...attributes, p: int(2) },
     since: 18,
     flops: (_, [y], { kernel_shape }) => 2 * product(kernel_shape) * size(y!),
-    infer: ({ inputs: [x], attributes }) => pooled(x, attributes),
+    infer: ({ inputs: [x], attributes }) => inferPool(x, attributes),
   }),
   GlobalAveragePool: define({
     inputs: ['x'],
@@ -107,7 +107,7 @@ export const pooling = {
 const windows = { dilations: ints.optional, pads: ints.optional, strides: ints.optional }
 
 /** [N, C * taps, windows] -> [N, C, ...image] */
-function folded(x: Shape | undefined, image: Shape | undefined, block: Shape | undefined): Shape | undefined {
+function inferCol2Im(x: Shape | undefined, image: Shape | undefined, block: Shape | undefined): Shape | undefined {
   if (x && x.length !== 3)
     throw new OnnxIreError('invalid-shape', `needs columns [N, C * taps, windows], not ${formatShape(x)}`)
   if (!image) return undefined
@@ -126,7 +126,7 @@ interface UnpoolAttributes {
 }
 
 /** (length - 1) stride + kernel - pads: the shortest axis that MaxPool takes to `length`. */
-function unpooled(x: Shape | undefined, attributes: UnpoolAttributes): Shape | undefined {
+function inferMaxUnpool(x: Shape | undefined, attributes: UnpoolAttributes): Shape | undefined {
   const { kernel_shape } = attributes
   if (!x) return undefined
   if (x.length !== kernel_shape.length + 2)
@@ -150,7 +150,7 @@ export const folding = {
     flops: perInput(1),
     infer: ({ inputs: [x, image, block] }) => ({
       dtype: x.dtype,
-      shape: folded(x.shape, checkLengths(shapeFrom(image)), checkLengths(shapeFrom(block))),
+      shape: inferCol2Im(x.shape, checkLengths(shapeFrom(image)), checkLengths(shapeFrom(block))),
     }),
   }),
   MaxUnpool: define({
@@ -165,6 +165,6 @@ export const folding = {
 }
 
 function unpooledShape(x: Value, to: Value | null, attributes: UnpoolAttributes): Shape | undefined {
-  const smallest = unpooled(x.shape, attributes)
+  const smallest = inferMaxUnpool(x.shape, attributes)
   return to ? (checkLengths(shapeFrom(to)) ?? smallest?.map(unknownDim)) : smallest
 }

@@ -1,7 +1,7 @@
 import { addDims, axisOf, type Dim, mulDims, type Shape, unknownDim } from '../../ir/shape.js'
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { exactly, knownNumbers, lengthOf, onNumbers } from '../contents.js'
+import { exactly, knownNumbers, onNumbers, vectorLength } from '../contents.js'
 import { type Call, define, type Facts, int, zero } from '../define.js'
 import { perInput } from '../flops.js'
 
@@ -25,7 +25,7 @@ function reducedType({ inputs: [x, axes], attributes: { keepdims, noop_with_empt
   /** The rank where only that is known. */
   function guess(shape: Shape): Shape | undefined {
     if (keepdims) return shape.map(unknownDim)
-    const count = axes ? lengthOf(axes) : undefined
+    const count = axes ? vectorLength(axes) : undefined
     return count && count <= shape.length ? shape.slice(count).map(unknownDim) : undefined
   }
 }

@@ -1,7 +1,7 @@
 import { axisOf, type Dim, divDims, formatShape, mulDims, type Shape, unknownDim } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { knownNumbers, lengthOf } from '../contents.js'
+import { knownNumbers, vectorLength } from '../contents.js'
 import { type AttributesOf, type Call, define, float, int, ints, string } from '../define.js'
 import { knownLength, product, size } from '../flops.js'
 
@@ -37,7 +37,7 @@ type Resize = Call<readonly ['x', 'roi?', 'scales?', 'sizes?'], typeof attribute
 
 /** The operand, or null for an empty tensor, which means absent in operator sets before 13. */
 export const nullIfEmpty = (value: Value | null): Value | null =>
-  value !== null && lengthOf(value) === 0 ? null : value
+  value !== null && vectorLength(value) === 0 ? null : value
 
 /** The requested factors or lengths; the other is null. Throws `invalid-model` if both or neither are present. */
 export function resolveScales(
@@ -58,7 +58,7 @@ export function resolveAxes(rank: number, axes: readonly number[] | undefined): 
   return named
 }
 
-function resized({ inputs: [x, roi, scales, sizes], attributes }: Resize): Shape | undefined {
+function inferResize({ inputs: [x, roi, scales, sizes], attributes }: Resize): Shape | undefined {
   for (const [name, allowed] of Object.entries(choices)) {
     const value = attributes[name as keyof typeof choices]
     if (!(allowed as readonly string[]).includes(value))
@@ -67,22 +67,22 @@ function resized({ inputs: [x, roi, scales, sizes], attributes }: Resize): Shape
   const by = resolveScales(scales, sizes)
   if (!x.shape) return undefined
   const axes = resolveAxes(x.shape.length, attributes.axes)
-  const count = lengthOf(by.scales ?? by.sizes)
+  const count = vectorLength(by.scales ?? by.sizes)
   if (count !== undefined && count !== axes.length)
     throw new OnnxIreError('invalid-shape', `${count} ${by.scales ? 'scales' : 'sizes'} for ${axes.length} axes`)
   const bounds = attributes.coordinate_transformation_mode === 'tf_crop_and_resize' ? nullIfEmpty(roi) : null
-  const ends = bounds ? lengthOf(bounds) : undefined
+  const ends = bounds ? vectorLength(bounds) : undefined
   if (ends !== undefined && ends !== 2 * axes.length)
     throw new OnnxIreError('invalid-shape', `${ends} elements of roi for the starts and ends of ${axes.length} axes`)
   const lengths = axes.map((axis) => x.shape![axis]!)
   const resized = by.scales
-    ? scaled(lengths, knownNumbers(by.scales))
-    : sized(lengths, by.sizes.contents, attributes.keep_aspect_ratio_policy)
+    ? scaleLengths(lengths, knownNumbers(by.scales))
+    : applySizes(lengths, by.sizes.contents, attributes.keep_aspect_ratio_policy)
   return x.shape.map((dim, axis) => (axes.includes(axis) ? resized[axes.indexOf(axis)]! : dim))
 }
 
 /** floor(length * scale) */
-function scaled(lengths: readonly Dim[], scales: readonly number[] | undefined): readonly Dim[] {
+function scaleLengths(lengths: readonly Dim[], scales: readonly number[] | undefined): readonly Dim[] {
   if (scales?.some((scale) => !(scale > 0)))
     throw new OnnxIreError('invalid-shape', `scales ${formatShape(scales)} need to be positive`)
   return lengths.map((length, i) => {
@@ -98,7 +98,7 @@ function scaled(lengths: readonly Dim[], scales: readonly number[] | undefined):
 }
 
 /** `sizes`, or the lengths by one scale for all axes: the largest that fits into `sizes`, or the smallest that covers them. */
-function sized(lengths: readonly Dim[], sizes: readonly Dim[] | undefined, policy: string): readonly Dim[] {
+function applySizes(lengths: readonly Dim[], sizes: readonly Dim[] | undefined, policy: string): readonly Dim[] {
   if (!sizes) return lengths.map(unknownDim)
   if (sizes.some((size) => typeof size === 'number' && size < 0))
     throw new OnnxIreError('invalid-shape', `sizes ${formatShape(sizes)} are negative`)
@@ -132,6 +132,6 @@ export const resize = {
     configInputs: ['roi', 'scales'],
     hostInputs: ['roi', 'scales', 'sizes'],
     flops: ([x], [y], { mode, antialias }) => (mode === 'nearest' ? 0 : resizeFlops(x, y!, mode, antialias === 1)),
-    infer: (call) => ({ dtype: call.inputs[0].dtype, shape: resized(call) }),
+    infer: (call) => ({ dtype: call.inputs[0].dtype, shape: inferResize(call) }),
   }),
 }

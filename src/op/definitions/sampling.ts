@@ -1,7 +1,7 @@
 import { type Dim, formatShape, type Shape, unknownDim } from '../../ir/shape.js'
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { lengthOf } from '../contents.js'
+import { vectorLength } from '../contents.js'
 import { define, float, int, ints, string } from '../define.js'
 import { biasFlops, lengthAt, product, size, unknownFlops } from '../flops.js'
 import { type WindowAxis, windowOf, windowsAlong } from '../window.js'
@@ -30,7 +30,7 @@ function gridSampled(x: Shape | undefined, grid: Shape | undefined): Shape | und
 /** [N, d, d + 1] and a size [N, C, ...d lengths] -> [N, ...d lengths, d] */
 function affineGridShape(theta: Shape | undefined, size: Value): Shape | undefined {
   const [n, , ...spatial] = checkLengths(shapeFrom(size)) ?? []
-  const rank = lengthOf(size)
+  const rank = vectorLength(size)
   if (theta && theta.length !== 3)
     throw new OnnxIreError('invalid-shape', `theta needs [N, d, d + 1], not ${formatShape(theta)}`)
   if (rank === undefined || n === undefined) return gridOf(theta)

@@ -12,7 +12,7 @@ import {
 } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { checkIntegers, knownNumbers, lengthOf, limitContents, selectContents, smallSize } from '../contents.js'
+import { checkIntegers, knownNumbers, limitContents, selectContents, smallSize, vectorLength } from '../contents.js'
 import { define, int, ints, string } from '../define.js'
 import { noFlops } from '../flops.js'
 import { checkLengths } from './movement.js'
@@ -33,7 +33,7 @@ export interface SliceOfAxis {
 /** The slice of each axis, in the order of `axes`; undefined if the axes are unknown before running. */
 export function slicesOf([x, starts, ends, axes, steps]: SliceInputs): ReadonlyMap<number, SliceOfAxis> | undefined {
   checkIntegers(starts, ends, axes, steps)
-  const count = lengthOf(starts) ?? lengthOf(ends)
+  const count = vectorLength(starts) ?? vectorLength(ends)
   if (!x.shape || count === undefined || count > x.shape.length) return undefined
   const named = axes
     ? knownNumbers(axes)?.map((axis) => axisOf(axis, x.shape!.length))
@@ -83,20 +83,22 @@ const clamp = (bound: number, length: number, low: number, high: number): number
 function span(length: Dim, start: Dim, end: Dim): Dim {
   const toEnd = end === length || (typeof end === 'number' && end >= END)
   if (toEnd)
-    return typeof start === 'number' && start < 0 ? least(length, -start) : subDims(length, within(length, start))
+    return typeof start === 'number' && start < 0
+      ? least(length, -start)
+      : subDims(length, countFromStart(length, start))
   if (start === 0 && typeof end === 'number' && end >= 0) return least(length, end)
   if (typeof start === 'number' && typeof end === 'number' && start < 0 === end < 0)
     return end <= start ? 0 : unknownDim()
-  return subDims(within(length, end), within(length, start))
+  return subDims(countFromStart(length, end), countFromStart(length, start))
 }
 
-const within = (length: Dim, bound: Dim): Dim =>
+const countFromStart = (length: Dim, bound: Dim): Dim =>
   typeof bound === 'number' && bound < 0 ? addDims(length, bound) : bound
 /** min(length, limit); 1 for `x[:, :1]`, assuming that the axis is not empty. */
 const least = (length: Dim, limit: number): Dim =>
   limit <= 1 ? limit : typeof length === 'number' ? Math.min(length, limit) : `min(${length},${limit})`
 
-function sliced(inputs: SliceInputs): Shape | undefined {
+function inferSlice(inputs: SliceInputs): Shape | undefined {
   const slices = slicesOf(inputs)
   const [x] = inputs
   return x.shape?.map((dim, axis) => {
@@ -115,13 +117,13 @@ function slicedContents(inputs: SliceInputs): readonly Dim[] | undefined {
     return known ? { first: startIn(start, length, step), step } : undefined
   })
   if (!lines.every((line) => line !== undefined)) return undefined
-  return selectContents(x, sliced(inputs), (c) => lines.map(({ first, step }, axis) => first + c[axis]! * step))
+  return selectContents(x, inferSlice(inputs), (c) => lines.map(({ first, step }, axis) => first + c[axis]! * step))
 }
 
 /** Maximal number of outputs: a bound for numbers from untrusted files. */
 const PARTS_LIMIT = 2 ** 16
 
-function joined(values: readonly Value[], axis: number): Shape | undefined {
+function inferConcat(values: readonly Value[], axis: number): Shape | undefined {
   const shapes = values.map(({ shape }) => shape)
   const [first] = shapes
   if (!first || shapes.some((shape) => shape === undefined)) return undefined
@@ -164,7 +166,7 @@ function splitSizes(
   outputCount: number | undefined,
 ): readonly Dim[] | undefined {
   checkIntegers(sizes)
-  const count = sizes ? (lengthOf(sizes) ?? outputCount) : (numOutputs ?? outputCount)
+  const count = sizes ? (vectorLength(sizes) ?? outputCount) : (numOutputs ?? outputCount)
   if (count === undefined) return undefined
   if (!(count >= 1 && count <= PARTS_LIMIT)) throw new OnnxIreError('invalid-model', `splits into ${count} parts`)
   if (sizes) {
@@ -205,7 +207,7 @@ export function padsOf(
   return new Map(named.map((axis, index) => [axis, [contents[index]!, contents[index + named.length]!]]))
 }
 
-function padded(x: Value, pads: Value, axes: Value | null, mode: string): Shape | undefined {
+function inferPad(x: Value, pads: Value, axes: Value | null, mode: string): Shape | undefined {
   if (!modes.includes(mode)) throw new OnnxIreError('invalid-shape', `mode '${mode}' is none of ${modes.join(', ')}`)
   const known = padsOf(x, pads, axes)
   return checkLengths(
@@ -228,7 +230,7 @@ export const slicing = {
       if (!first) throw new OnnxIreError('invalid-model', 'needs at least one input')
       const other = xs.find((x) => x.dtype !== first.dtype)
       if (other) throw new OnnxIreError('invalid-shape', `operand types differ: ${first.dtype} and ${other.dtype}`)
-      return { dtype: first.dtype, shape: joined(xs, axis) }
+      return { dtype: first.dtype, shape: inferConcat(xs, axis) }
     },
     contents: ({ inputs: xs, attributes: { axis } }) => joinedContents(xs, axis),
   }),
@@ -265,7 +267,7 @@ export const slicing = {
     hostInputs: ['starts', 'ends', 'axes', 'steps'],
     acceptsInt32: true,
     flops: noFlops,
-    infer: ({ inputs }) => ({ dtype: inputs[0].dtype, shape: sliced(inputs) }),
+    infer: ({ inputs }) => ({ dtype: inputs[0].dtype, shape: inferSlice(inputs) }),
     contents: ({ inputs }) => slicedContents(inputs),
   }),
   Pad: define({
@@ -279,7 +281,7 @@ export const slicing = {
     flops: noFlops,
     infer: ({ inputs: [x, pads, , axes], attributes: { mode } }) => ({
       dtype: x.dtype,
-      shape: padded(x, pads, axes, mode),
+      shape: inferPad(x, pads, axes, mode),
     }),
   }),
   Trilu: define({
@@ -300,15 +302,18 @@ export const slicing = {
     since: 18,
     hostInputs: ['shape'],
     flops: noFlops,
-    infer: ({ inputs: [x, shape], attributes: { axes } }) => ({ dtype: x.dtype, shape: cropped(x, shape, axes) }),
+    infer: ({ inputs: [x, shape], attributes: { axes } }) => ({
+      dtype: x.dtype,
+      shape: inferCenterCropPad(x, shape, axes),
+    }),
   }),
 }
 
-function cropped(x: Value, shape: Value, axes: readonly number[] | undefined): Shape | undefined {
+function inferCenterCropPad(x: Value, shape: Value, axes: readonly number[] | undefined): Shape | undefined {
   if (!x.shape) return undefined
   const named = axes ? axes.map((axis) => axisOf(axis, x.shape!.length)) : x.shape.map((_, axis) => axis)
   checkIntegers(shape)
-  const count = lengthOf(shape)
+  const count = vectorLength(shape)
   if (count !== undefined && count !== named.length)
     throw new OnnxIreError('invalid-shape', `${count} lengths for ${named.length} axes`)
   return checkLengths(

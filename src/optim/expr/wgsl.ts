@@ -115,7 +115,9 @@ export function formulaToWgsl(formula: Formula, options: ShaderOptions): Shader 
       return leaf(`scalar ${node.name}`, () => `T(${found[node.name] ?? callScalar(scalars.indexOf(node.name))})`)
     if (node.kind === 'array') {
       const variable = variables.get(node.name)!
-      return leaf(`array ${node.name}`, () => (bits.includes(node.name) ? unpacked(variable, width) : `${variable}[i]`))
+      return leaf(`array ${node.name}`, () =>
+        bits.includes(node.name) ? unpackBits(variable, width) : `${variable}[i]`,
+      )
     }
     const before = known.get(expr)
     if (before) return before
@@ -155,7 +157,7 @@ const calls: Readonly<Record<Op, (of: readonly string[]) => string>> = {
   sign: ([x]) => `sign(${x})`,
 }
 
-function unpacked(words: string, width: 1 | 4): string {
+function unpackBits(words: string, width: 1 | 4): string {
   if (width === 1) return `f32((${words}[call.offset + (i >> 5u)] >> (i & 31u)) & 1u)`
   return `vec4f((vec4u(${words}[call.offset + (i >> 3u)] >> ((i & 7u) * 4u)) >> vec4u(0u, 1u, 2u, 3u)) & vec4u(1u))`
 }

@@ -136,7 +136,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
     const dLoss = buildGradients(of.loss, parameters)
     const always = [...lossOutputs(of), ...metrics.training.outputs]
     const outputs = (gradients: ReadonlyMap<string, Value>) =>
-      new Map([...always, ...gradientOutputs(gradients, parameters), ...prefixed('next/', next)])
+      new Map([...always, ...gradientOutputs(gradients, parameters), ...withPrefix('next/', next)])
     const estimate = buildCurvature(of, dLoss, parameters, options.curvature)
     const buildConditional = ({ noise, probes }: Omit<SampledGraph, 'spec'>, sampled: Sampled): ConditionalGraph => {
       const computed = always.map(([, value]) => value)
@@ -158,7 +158,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   const { training, curvature, conditional } = differentiate(trained, '', [])
   const evaluation = spec('evaluation', evaluated, new Map([...lossOutputs(evaluated), ...metrics.evaluation.outputs]))
   const buildMicroBatchGraphs = ({ loss, scales, divisors }: ScaledLoss): MicroBatchGraphs => ({
-    ...differentiate(loss, ' of a part', named(scales)),
+    ...differentiate(loss, ' of a part', entriesByName(scales)),
     scales,
     divisors: removeUnusedInputs(spec('divisors', trained, divisors)),
   })
@@ -170,7 +170,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
       ...(conditional ? [SAMPLED] : []),
       ...(curvature?.noise.keys() ?? []),
       ...(curvature?.probes.keys() ?? []),
-      ...named(scaled?.scales ?? new Map()).map(([name]) => name),
+      ...entriesByName(scaled?.scales ?? new Map()).map(([name]) => name),
     ],
     graph,
   )
@@ -193,7 +193,8 @@ type Sampled = NonNullable<LossGraph['sampled']>
 type Inputs = readonly (readonly [string, Value])[]
 
 /** Entries of inputs by their names. */
-const named = (inputs: ReadonlyMap<string, Value>): Inputs => [...inputs.values()].map((value) => [value.name!, value])
+const entriesByName = (inputs: ReadonlyMap<string, Value>): Inputs =>
+  [...inputs.values()].map((value) => [value.name!, value])
 
 const sampledGraph = (spec: GraphSpec, { noise, probes }: Omit<SampledGraph, 'spec'>): SampledGraph => ({
   spec,
@@ -260,5 +261,5 @@ function checkInputNames(added: readonly string[], { inputs, parameters }: Graph
     )
 }
 
-const prefixed = (prefix: string, values: ReadonlyMap<string, Value>): [string, Value][] =>
+const withPrefix = (prefix: string, values: ReadonlyMap<string, Value>): [string, Value][] =>
   [...values].map(([name, value]) => [prefix + name, value])

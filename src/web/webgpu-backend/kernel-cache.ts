@@ -20,7 +20,7 @@ export const CALL_BYTES = 256
 /** Largest number of scalars of a dispatch. */
 export const MAX_SCALARS = (CALL_BYTES - CALL_HEAD) / 4
 
-const known = new WeakMap<GPUDevice, KernelCache>()
+const cacheByDevice = new WeakMap<GPUDevice, KernelCache>()
 
 /**
  * Pipelines and bind groups of one device. Pipelines are cached for the lifetime of the device. Groups of the same accesses
@@ -37,8 +37,8 @@ export class KernelCache {
   }
 
   static of(device: GPUDevice): KernelCache {
-    const kernels = known.get(device) ?? new KernelCache(device)
-    known.set(device, kernels)
+    const kernels = cacheByDevice.get(device) ?? new KernelCache(device)
+    cacheByDevice.set(device, kernels)
     return kernels
   }
 

@@ -34,7 +34,7 @@ export const loopRule: ControlRule = (node, dys, wrt, differentiate) => {
   rejectRandomNodes(of)
   const iterations = constantIterationCount(m, go, of)
   const states = initial.map((x, i) => placeholder(typeOf(of.inputs[i + 2]!, x), 'state'))
-  const given = [numbered(of.inputs[0]!), placeholder(of.inputs[1]!), ...states]
+  const given = [iterationInput(of.inputs[0]!), placeholder(of.inputs[1]!), ...states]
   const iteration = body(given, () => inline(of, given))
   const change = findShapeChange(states, iteration.outputs.slice(1))
   if (iterations !== undefined && (change ? canBeUnrolled : isFasterUnrolled)(iterations, countNodes(of))) {
@@ -141,7 +141,8 @@ function unrollLoop(of: Body, iterations: number, initial: readonly Value[]): (V
  */
 const ones = (declared: Value): readonly number[] => (declared.shape?.length === 1 ? [1] : [])
 const yes = (declared: Value): Value => constant(tensorFrom('bool', ones(declared), [1]))
-const numbered = (declared: Value): Value => placeholder({ dtype: 'int64', shape: ones(declared), name: declared.name })
+const iterationInput = (declared: Value): Value =>
+  placeholder({ dtype: 'int64', shape: ones(declared), name: declared.name })
 
 /** Type of a state: that of its initial value; the body's declaration supplies a missing shape. */
 const typeOf = (declared: Value, initial: Value) => ({

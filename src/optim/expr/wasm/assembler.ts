@@ -89,18 +89,18 @@ export type Instruction = keyof typeof plain | keyof typeof vector
 /** Encodes an instruction with its immediate operands. */
 export const code = (name: Instruction, ...immediates: readonly number[]): number[] =>
   name in vector
-    ? [0xfd, ...unsigned(vector[name as keyof typeof vector]), ...immediates]
+    ? [0xfd, ...encodeUnsigned(vector[name as keyof typeof vector]), ...immediates]
     : [plain[name as keyof typeof plain], ...immediates]
 
-export const get = (local: number): number[] => code('local.get', ...unsigned(local))
-export const set = (local: number): number[] => code('local.set', ...unsigned(local))
-export const tee = (local: number): number[] => code('local.tee', ...unsigned(local))
+export const get = (local: number): number[] => code('local.get', ...encodeUnsigned(local))
+export const set = (local: number): number[] => code('local.set', ...encodeUnsigned(local))
+export const tee = (local: number): number[] => code('local.tee', ...encodeUnsigned(local))
 export const i32 = (value: number): number[] => code('i32.const', ...signed(value))
 
 /** Encodes a memory access at the address on the stack plus `offset`; `lane` for accesses of one lane of a vector. */
 export const memory = (name: Instruction, offset: number, lane?: number): number[] =>
   // The alignment is only a hint.
-  code(name, 0, ...unsigned(offset), ...(lane === undefined ? [] : [lane]))
+  code(name, 0, ...encodeUnsigned(offset), ...(lane === undefined ? [] : [lane]))
 
 /** A loop that repeats `body` while the i32 that it leaves on the stack is not 0. */
 export const repeatWhile = (...body: readonly Bytes[]): number[] => [
@@ -127,20 +127,23 @@ export interface Func {
 
 /** Assembles a module of functions over one imported memory, `host.memory`. */
 export function assemble(functions: readonly Func[], pages: number): Uint8Array<ArrayBuffer> {
-  const vectorOf = (items: readonly Bytes[]) => [...unsigned(items.length), ...items.flat()]
-  const section = (id: number, content: Bytes) => [id, ...unsigned(content.length), ...content]
+  const vectorOf = (items: readonly Bytes[]) => [...encodeUnsigned(items.length), ...items.flat()]
+  const section = (id: number, content: Bytes) => [id, ...encodeUnsigned(content.length), ...content]
   const name = (text: string) => vectorOf([...text].map((c) => [c.charCodeAt(0)]))
   const valueTypes = (list: readonly ValueType[]) => vectorOf(list.map((type) => [types[type]]))
   const bodies = functions.map(({ locals, body }) => {
     const content = [...vectorOf(locals.map((type) => [1, types[type]])), ...body, ...code('end')]
-    return [...unsigned(content.length), ...content]
+    return [...encodeUnsigned(content.length), ...content]
   })
   return Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0], // '\0asm', version 1
     ...section(1, vectorOf(functions.map(({ parameters }) => [0x60, ...valueTypes(parameters), 0]))),
-    ...section(2, vectorOf([[...name('host'), ...name('memory'), 2, 1, ...unsigned(pages), ...unsigned(pages)]])),
-    ...section(3, vectorOf(functions.map((_, i) => unsigned(i)))),
-    ...section(7, vectorOf(functions.map((f, i) => [...name(f.name), 0, ...unsigned(i)]))),
+    ...section(
+      2,
+      vectorOf([[...name('host'), ...name('memory'), 2, 1, ...encodeUnsigned(pages), ...encodeUnsigned(pages)]]),
+    ),
+    ...section(3, vectorOf(functions.map((_, i) => encodeUnsigned(i)))),
+    ...section(7, vectorOf(functions.map((f, i) => [...name(f.name), 0, ...encodeUnsigned(i)]))),
     ...section(10, vectorOf(bodies)),
   ])
 }
@@ -148,7 +151,7 @@ export function assemble(functions: readonly Func[], pages: number): Uint8Array<
 const NO_RESULT = 0x40
 
 /** Encodes an unsigned integer as LEB128. */
-function unsigned(value: number): number[] {
+function encodeUnsigned(value: number): number[] {
   const bytes: number[] = []
   for (let left = value; ; left >>>= 7) {
     if (left < 0x80) return [...bytes, left]
