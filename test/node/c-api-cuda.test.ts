@@ -10,8 +10,8 @@ import { heavy } from './model.js'
 const cudaNeeded = await needs('cuda')
 const noCudaNeeded = await needs('no CUDA')
 
-describe('CUDA where it cannot start', () => {
-  it('says what is missing', noCudaNeeded, () => {
+describe('CUDA > it cannot start', () => {
+  it('lists what is missing', noCudaNeeded, () => {
     expect(() => cApi({ provider: 'cuda' })).toThrow(
       expect.objectContaining({
         code: 'runtime',
@@ -22,7 +22,7 @@ describe('CUDA where it cannot start', () => {
     expect(cApi({ threads: 1 }).provider).toBe('cpu')
   })
 
-  it('names the libraries of CUDA that are missing', () => {
+  it('lists the missing CUDA libraries', () => {
     const absent =
       'Failed to load library libonnxruntime_providers_cuda.so with error: libcublasLt.so.12: cannot open shared object file: No such file or directory'
     expect(explainCudaFailure(absent)).toMatch(/libcublasLt\.so\.12 is part of CUDA 12 or cuDNN 9: .*LD_LIBRARY_PATH/)
@@ -30,7 +30,7 @@ describe('CUDA where it cannot start', () => {
     expect(explainCudaFailure('CUDA failure 2: out of memory')).not.toContain('LD_LIBRARY_PATH')
   })
 
-  it('tells a lost device from a failed run', () => {
+  it('error of a run > distinguishes a lost device from a failed run', () => {
     const failure = (code: number) =>
       `CUDA failure ${code}: something ; GPU=0 ; hostname=here ; expr=cudaStreamSynchronize(stream)`
     expect(isDeviceLost(failure(700))).toBe(true)
@@ -50,7 +50,7 @@ describe('the C API on CUDA', cudaNeeded, () => {
     for (const runtime of open) await runtime.dispose()
   })
 
-  it('keeps outputs on the GPU, and computes what the CPU does', async () => {
+  it('device outputs > stay on the GPU and equal those of the CPU', async () => {
     const device = cuda().device!
     const host = node({ threads: 1, worker: false })
     const data = Float32Array.from({ length: 64 * 64 }, (_, i) => Math.sin(i))
@@ -66,7 +66,7 @@ describe('the C API on CUDA', cudaNeeded, () => {
     for (const [i, y] of got.entries()) expect(Math.abs(y - wanted[i]!) / scale).toBeLessThan(1e-5)
   })
 
-  it('refuses a device that is not there', () => {
+  it('a device index out of range > rejects', () => {
     expect(() => cApi({ provider: 'cuda', device: 99 })).toThrow(/there is no device 99; the driver has \d+/)
   })
 })

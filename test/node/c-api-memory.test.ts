@@ -44,8 +44,8 @@ async function child(program: string) {
   )
 }
 
-describe("the C API on a device whose memory is not the host's", gpuNeeded, () => {
-  it('keeps outputs there, feeds them to programs, copies both ways and frees', async () => {
+describe('the C API on a device with its own memory', gpuNeeded, () => {
+  it('device outputs > are fed to programs, copied in both directions and released', async () => {
     const program = `const x0 = await device.upload(square(10, 0.25))
       const program = await device.compile(model, (name) => name === 'y')
       const first = (await program.run({ x0 })).device.y
@@ -69,7 +69,7 @@ describe("the C API on a device whose memory is not the host's", gpuNeeded, () =
     for (const [i, value] of [once, twice, once].entries()) expect(values[i]! / value).toBeCloseTo(1, 4)
   })
 
-  it('carries every dtype that a device can keep', async () => {
+  it('every dtype that a device can store > is uploaded and downloaded unchanged', async () => {
     const program = `const arrays = { float32: Float32Array, float64: Float64Array, float16: Uint16Array, int8: Int8Array,
         int16: Int16Array, int32: Int32Array, int64: BigInt64Array, uint8: Uint8Array, uint16: Uint16Array,
         uint32: Uint32Array, uint64: BigUint64Array, bfloat16: Uint16Array, bool: Uint8Array }
@@ -94,11 +94,11 @@ describe("the C API on a device whose memory is not the host's", gpuNeeded, () =
     const program = await device.compile(model, () => true)
     const { device: kept } = await program.run({ x0 })`
 
-  it('lets the process end with everything alive', async () => {
+  it('undisposed runtime > the process ends', async () => {
     expect(await child(`${begun}; console.log('over')`)).toEqual({ code: 0, stdout: 'over\n' })
   })
 
-  it('lets the process exit in the middle of a run', async () => {
+  it('process.exit during a run > the process ends', async () => {
     const left = `${begun}; program.run({ x0 }).then(() => console.log('ran')); setTimeout(() => process.exit(3), 1)`
     expect((await child(left)).code).toBe(3)
   })

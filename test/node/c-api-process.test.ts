@@ -52,15 +52,15 @@ describe.each([
   ['thread pool', false],
   ['blocking', true],
 ])('a process with cApi() %s', (_, blocking) => {
-  it('ends without having disposed, but not before its runs are over', async () => {
+  it('undisposed runtime > the process ends after its runs', async () => {
     expect(await child(midRun, { blocking })).toEqual({ code: 0, stdout: 'ran 900,900\n', stderr: '' })
   })
 
   it.each([
     ['exits', 'process.exit(3)', 3],
     ['throws', "throw new Error('oops')", 1],
-    ['is told to terminate', "process.kill(process.pid, 'SIGTERM')", 'SIGTERM'],
-  ])('%s in the middle of a run', async (_, leave, code) => {
+    ['receives SIGTERM', "process.kill(process.pid, 'SIGTERM')", 'SIGTERM'],
+  ])('%s during a run > the process ends', async (_, leave, code) => {
     const left = await child(
       `${midRun}
       setTimeout(() => { console.log('leaving'); ${leave} }, 5)`,
@@ -76,7 +76,7 @@ describe.each([
     parentPort.postMessage('running')
     for (;;) await run()`
 
-  it('ends a worker in the middle of a run, and runs in another one', async () => {
+  it('worker terminated during a run > ends, and another worker runs the model', async () => {
     const program = `for (let i = 0; i < 3; i++) {
         const worker = await working(${JSON.stringify(inWorker)})
         await worker.terminate()
@@ -86,13 +86,13 @@ describe.each([
     expect(await child(program, { blocking })).toEqual({ code: 0, stdout: 'ended 10,10\n', stderr: '' })
   })
 
-  it('exits while a worker is in the middle of a run', async () => {
+  it('process.exit while a worker runs a model > the process ends', async () => {
     const program = `await working(${JSON.stringify(inWorker)})
       setTimeout(() => process.exit(3), 5)`
     expect(await child(program, { blocking })).toMatchObject({ code: 3, stderr: '' })
   })
 
-  it('runs in several threads at once, beside the official binding', async () => {
+  it('several threads, together with the official binding > run at once', async () => {
     const alone = `const runtime = start()
       const program = await runtime.compile(model)
       const device = await runtime.device.compile(model, () => true)
@@ -121,12 +121,12 @@ describe.each([
   })
 })
 
-describe('cApi() refuses', () => {
+describe('cApi() > start', () => {
   const shown =
     "try { start(); console.log('started') } catch ({ code, message }) { console.log(code + ': ' + message) }"
   const text = async (head: string) => (await child(shown, { head })).stdout
 
-  it('to start without koffi', async () => {
+  it('without koffi > rejects', async () => {
     const head = `const resolve = Module._resolveFilename
       Module._resolveFilename = (name, ...rest) => {
         if (name === 'koffi') throw new Error('Cannot find module')
@@ -135,12 +135,12 @@ describe('cApi() refuses', () => {
     expect(await text(head)).toMatch(/^runtime: .*koffi, which does not load; npm install koffi/)
   })
 
-  it('another release of onnxruntime', async () => {
+  it('another release of onnxruntime > rejects', async () => {
     const head = `require('onnxruntime-node/package.json').version = '1.31.0'`
     expect(await text(head)).toMatch(/^runtime: onnxruntime-node is version 1\.31\.0; .*1\.30/)
   })
 
-  it('a library that is not there', async () => {
+  it('a library that does not exist > rejects', async () => {
     const moved = (to: string) => `const resolve = Module._resolveFilename
       Module._resolveFilename = (name, ...rest) =>
         name === 'onnxruntime-node/package.json' ? ${JSON.stringify(to)} : resolve(name, ...rest)
@@ -148,18 +148,18 @@ describe('cApi() refuses', () => {
     expect(await text(moved('/nowhere/package.json'))).toMatch(/^runtime: \/nowhere\/bin\/.* does not load on/)
   })
 
-  it('stacks that koffi has made already, unless they are large enough', async () => {
+  it('koffi with its stacks already allocated > rejects stacks that are too small', async () => {
     expect(await text(`require('koffi').load(null)`)).toMatch(/^runtime: .*stacks too small.*koffi\.config\(\{/)
     const sizes = '{ sync_stack_size: 2 ** 23, async_stack_size: 2 ** 23 }'
     expect(await text(`require('koffi').config(${sizes}); require('koffi').load(null)`)).toBe('started\n')
   })
 })
 
-describe('memory', () => {
+describe('memory of the C API', () => {
   const mebibytes = () => process.memoryUsage().rss / 2 ** 20
   const x = tensor('float32', [256, 256], new Float32Array(256 * 256).fill(1 / 256))
 
-  it('stays flat over thousands of runs, tensors and sessions', async () => {
+  it('thousands of runs, tensors and sessions > does not grow', async () => {
     const runtime = cApi({ threads: 1, resident: true })
     const device = runtime.device!
     const round = async (sessions: number) => {
@@ -182,7 +182,7 @@ describe('memory', () => {
     await runtime.dispose()
   })
 
-  it('stays flat over runtimes that are disposed with everything in them', async () => {
+  it('runtimes disposed with undisposed programs and tensors > does not grow', async () => {
     const round = async (runtimes: number) => {
       for (let i = 0; i < runtimes; i++) {
         const runtime = cApi({ threads: 2, resident: true })

@@ -15,7 +15,7 @@ const enhanced = ire(sam(adamw({ lr: 0.03 }), { rho: 0.1 }), ireOptions)
 describe.each<[string, Partial<Needs>, CApiOptions, number]>([
   ['the CPU', {}, { threads: 1, resident: true }, 1e-5],
   ['CUDA', cudaNeeded, { provider: 'cuda' }, 1e-3],
-])('training state kept by the C API on %s', (_, needed, of, tolerance) => {
+])('training state stored by the C API on %s', (_, needed, of, tolerance) => {
   const open: Runtime[] = []
   const start = () => {
     open[0] ??= cApi(of)
@@ -27,7 +27,7 @@ describe.each<[string, Partial<Needs>, CApiOptions, number]>([
   })
 
   it.each(Object.entries(bases))(
-    'agrees with plain arrays to 1e-5 after 50 steps of %s, with and without SAM and IRE',
+    '50 steps of %s, with and without SAM and IRE > parameters equal those of the host backend to 1e-5',
     needed,
     async (_, base) => {
       await agree(device(), createOptimizer({ base }))
@@ -35,12 +35,12 @@ describe.each<[string, Partial<Needs>, CApiOptions, number]>([
     },
   )
 
-  it('agrees with clipping and settings per tensor', needed, async () => {
+  it('clipping and per-parameter settings > parameters equal those of the host backend', needed, async () => {
     await agree(device(), enhanced, { settings, clipNorm: 2, clipValue: 1 })
     await agree(device(), sgd({ lr: 0.02, momentum: 0.8 }), { clipNorm: 1 })
   })
 
-  it('makes a trainer come to what one of arrays comes to', needed, async () => {
+  it('trainer > parameters equal those of a trainer on the host', needed, async () => {
     const host = node({ threads: 1, worker: false })
     const data = clusters(40, [6])
     const train = async (runtime: Runtime) => {

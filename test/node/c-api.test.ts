@@ -30,7 +30,7 @@ describe.each([
 ])('cApi() %s', (_, blocking) => {
   const local = (options: CApiOptions = {}) => start({ blocking, ...options })
 
-  it.each(['int4', 'uint4'] as const)('carries %s, two to a byte', async (dtype) => {
+  it.each(['int4', 'uint4'] as const)('%s, packed two to a byte > is fed and returned unchanged', async (dtype) => {
     const port = (name: string, elemType: number) => ({ name, type: { tensorType: { elemType } } })
     const graph = {
       name: 'cast',
@@ -46,7 +46,7 @@ describe.each([
     expect(await program.run({ x: fed })).toEqual({ y: tensor('int32', [3], Int32Array.of(1, 2, last)) })
   })
 
-  it('gives outputs memory of their own', async () => {
+  it('outputs > own their memory', async () => {
     const port = { dtype: 'float32', dims: [2] } as const
     const steps = [
       { op: 'Identity', inputs: ['x'], outputs: ['y'] },
@@ -62,18 +62,18 @@ describe.each([
     expect(Object.values(first)).toEqual([floats(9, 9), floats(9, 9), floats(9, 9)])
   })
 
-  it('refuses strings that onnxruntime would cut', async () => {
+  it('strings that onnxruntime would truncate > rejects', async () => {
     const program = await local().compile(oneNode('Identity', ['x'], { dtype: 'string', dims: [1] }))
     const x: Tensor = { dtype: 'string', dims: [1], data: ['a\0b'] }
     await expect(program.run({ x })).rejects.toMatchObject({ code: 'invalid-data', message: /character 0/ })
   })
 
-  it("keeps onnxruntime's own failure as the cause", async () => {
+  it('onnxruntime fails > its error is the cause', async () => {
     const cause = expect.objectContaining({ name: 'OrtFailure', status: 7 })
     await expect(local().compile(Uint8Array.of(1, 2, 3))).rejects.toMatchObject({ cause })
   })
 
-  it('refuses models whose ports are no tensors', async () => {
+  it('models with inputs or outputs that are not tensors > rejects', async () => {
     const tensorType = { elemType: 1, shape: { dim: [{ dimValue: 2 }] } }
     const graph = {
       name: 'sequence',
@@ -87,7 +87,7 @@ describe.each([
     })
   })
 
-  it('compiles from shared memory and from a view, and leaves the bytes to their owner', async () => {
+  it('compile from shared memory or from a view > leaves the bytes unchanged', async () => {
     const bytes = oneNode('Neg', ['x'], vector)
     const padded = new Uint8Array(new SharedArrayBuffer(bytes.length + 8))
     padded.set(bytes, 3)
@@ -102,13 +102,13 @@ describe.each([
   describe('device', () => {
     const device = (): Device => local().device!
 
-    it.each(['string', 'int4', 'uint4'] as const)('refuses to keep %s', async (dtype) => {
+    it.each(['string', 'int4', 'uint4'] as const)('%s on the device > rejects', async (dtype) => {
       const on = device()
       const refused = { code: 'invalid-data', message: expect.stringContaining(dtype) }
       await expect(on.upload(sample(dtype, [2]))).rejects.toMatchObject(refused)
     })
 
-    it('refuses to keep an output of strings, by name', async () => {
+    it('an output of strings on the device > rejects with its name', async () => {
       const bytes = oneNode('Identity', ['x'], { dtype: 'string', dims: [1] })
       await expect(device().compile(bytes, () => true)).rejects.toMatchObject({
         code: 'invalid-data',
@@ -116,12 +116,12 @@ describe.each([
       })
     })
 
-    it('checks what it uploads', async () => {
+    it('upload > validates its tensor', async () => {
       const wrong: Tensor = { dtype: 'float32', dims: [3], data: new Float32Array(2) }
       await expect(device().upload(wrong)).rejects.toMatchObject({ code: 'invalid-data' })
     })
 
-    it('never lets kept outputs share memory with feeds or with each other', async () => {
+    it('device outputs > never share memory with feeds or other outputs', async () => {
       const on = device()
       const port = { dtype: 'float32', dims: [2] } as const
       const ports = (...names: string[]) => names.map((name) => ({ name, ...port }))
@@ -146,13 +146,13 @@ describe.each([
 })
 
 describe('cApi()', () => {
-  it('has a device where it is asked for, on the CPU', () => {
+  it('device option, on the CPU > has a device', () => {
     const runtime = cApi({ threads: 1 })
     open.push(runtime)
     expect([runtime.device, typeof start().device]).toEqual([undefined, 'object'])
   })
 
-  it('validates its options', () => {
+  it('invalid options > rejects', () => {
     const refused = expect.objectContaining({ code: 'invalid-option' })
     for (const threads of [0, 1.5, Number.NaN]) expect(() => cApi({ threads })).toThrow(refused)
     expect(() => cApi({ device: -1 })).toThrow(refused)
@@ -161,7 +161,7 @@ describe('cApi()', () => {
     expect(() => cApi({ session: { executionMode: 'both' as 'parallel' } })).toThrow(refused)
   })
 
-  it('passes session options on', async () => {
+  it('session options > are passed on', async () => {
     const session = {
       extra: { session: { intra_op: { allow_spinning: '0' } }, unused: undefined },
       executionMode: 'sequential',
@@ -187,9 +187,9 @@ describe('cApi()', () => {
   })
 
   it.each([
-    ['runs on', false],
-    ['stands still', true],
-  ])('the event loop %s while a model runs', async (_, blocking) => {
+    ['continues', false],
+    ['is blocked', true],
+  ])('during a run > the event loop %s', async (_, blocking) => {
     const program = await start({ blocking }).compile(heavy(20))
     let ticks = 0
     const timer = setInterval(() => ticks++, 1)
@@ -199,7 +199,7 @@ describe('cApi()', () => {
     else expect(ticks).toBeGreaterThan(3)
   })
 
-  it('gives what the official binding gives, beside it', async () => {
+  it('same model > results equal those of the official binding', async () => {
     const official = node({ threads: 1, worker: false })
     open.push(official)
     const runtimes = [official, start(), start({ blocking: true })]
@@ -218,7 +218,7 @@ describe('cApi()', () => {
     expect((await programs[1]!.run({ x0 }))['y']!.dims).toEqual([40, 40])
   })
 
-  it('copies a small view out of a large buffer, not the buffer', async () => {
+  it('a small view of a large buffer > only the view is copied', async () => {
     const program = await start().compile(oneNode('Neg', ['x'], vector))
     const file = new Float32Array(64 * 2 ** 20)
     const x: Tensor = tensor('float32', [4], file.subarray(8, 12) as TensorData)

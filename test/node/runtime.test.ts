@@ -26,7 +26,7 @@ describe.each([
 ])('node() %s', (_, worker) => {
   const local = () => start({ worker, threads: 1 })
 
-  it('feeds programs that have inputs of the same name from shared memory, each with its own', async () => {
+  it('programs with equal input names > each receives its own feed from shared memory', async () => {
     const runtime = local()
     const [sub, neg] = [
       await runtime.compile(oneNode('Sub', ['a', 'b'], vector)),
@@ -50,7 +50,7 @@ describe.each([
     expect(await sub.run({ a: long, b: long })).toEqual({ y: floats(0, 0, 0) })
   })
 
-  it('keeps overlapping runs with different shared arrays apart', async () => {
+  it('overlapping runs with different shared arrays > do not interfere', async () => {
     const runtime = local()
     const program = await runtime.compile(oneNode('Neg', ['x'], vector))
     const runs = Array.from({ length: 20 }, (_, i) => {
@@ -60,7 +60,7 @@ describe.each([
     expect(await Promise.all(runs)).toEqual(runs.map((_, i) => ({ y: floats(-i, -i) })))
   })
 
-  it('says why a model is refused', async () => {
+  it('invalid model > rejects with the reason', async () => {
     const runtime = local()
     await expect(runtime.compile(Uint8Array.of(1, 2, 3))).rejects.toMatchObject({ cause: expect.any(Error) })
     const bfloat16 = oneNode('Identity', ['x'], { dtype: 'bfloat16', dims: [1] })
@@ -69,13 +69,13 @@ describe.each([
 })
 
 describe('node()', () => {
-  it('validates its options', () => {
+  it('invalid options > rejects', () => {
     for (const threads of [0, 1.5, Number.NaN]) {
       expect(() => node({ threads })).toThrow(expect.objectContaining({ code: 'invalid-option' }))
     }
   })
 
-  it('passes session options on, without those that are undefined', async () => {
+  it('session options > are passed on, except undefined ones', async () => {
     const session = { extra: undefined, logId: 'mine' }
     const program = await start({ session, threads: undefined }).compile(oneNode('Neg', ['x'], vector))
     expect(await program.run({ x: floats(1) })).toEqual({ y: floats(-1) })
@@ -83,7 +83,7 @@ describe('node()', () => {
     await expect(wrong).rejects.toThrow(/graphOptimizationLevel/i)
   })
 
-  it('adds its defaults to session options of the same section, and gives way where the user says otherwise', async () => {
+  it('session options > are merged with defaults of the same section, and take precedence', async () => {
     const { InferenceSession } = await import('onnxruntime-node')
     const create = vi.spyOn(InferenceSession, 'create')
     const given = async (session?: NodeOptions['session']) => {
@@ -105,7 +105,7 @@ describe('node()', () => {
     }
   })
 
-  it('lets runtimes live side by side and end one by one', async () => {
+  it('several runtimes > coexist and are disposed independently', async () => {
     const runtimes = [start(), start({ worker: false }), start()]
     const programs = await Promise.all(runtimes.map((runtime) => runtime.compile(oneNode('Neg', ['x'], vector))))
     for (const [i, runtime] of runtimes.entries()) {
@@ -115,7 +115,7 @@ describe('node()', () => {
     }
   })
 
-  it('leaves the event loop running while a model runs', async () => {
+  it('during a run > the event loop is not blocked', async () => {
     const program = await start({ threads: 1 }).compile(heavy(20))
     let ticks = 0
     const timer = setInterval(() => ticks++, 5)
@@ -127,7 +127,7 @@ describe('node()', () => {
     expect(ticks).toBeGreaterThan(3)
   })
 
-  it('copies a small view out of a large buffer, not the buffer', async () => {
+  it('a small view of a large buffer > only the view is copied', async () => {
     const program = await start().compile(oneNode('Neg', ['x'], vector))
     const file = new Float32Array(64 * 2 ** 20)
     const x = tensor('float32', [4], file.subarray(8, 12))
@@ -138,7 +138,7 @@ describe('node()', () => {
     expect(performance.now() - began).toBeLessThan(1000)
   })
 
-  it('holds no memory of past runs', async () => {
+  it('past runs > hold no memory', async () => {
     const runtime = start()
     const program = await runtime.compile(oneNode('Neg', ['x'], vector))
     const n = 2 ** 20
@@ -153,11 +153,11 @@ describe('node()', () => {
   })
 })
 
-describe('the worker thread', () => {
+describe('worker thread', () => {
   it.each([
     ['exits', 'process.exit(3)', /stopped with exit code 3; its programs are lost/],
     ['throws', 'throw new Error("broken")', /failed: broken/],
-  ])('rejects pending and later calls when it %s', async (_, fault, message) => {
+  ])('worker that %s > rejects pending and later calls', async (_, fault, message) => {
     const source = `require('node:worker_threads').parentPort.on('message', () => { ${fault} })`
     const engine = new WorkerEngine(() => new Worker(source, { eval: true }))
     const refused = { code: 'runtime', message: expect.stringMatching(message) }
@@ -183,14 +183,14 @@ describe('the worker thread', () => {
     return (await run).stdout
   }
 
-  it('lets a process end that has not disposed, but not before its runs are over', async () => {
+  it('undisposed runtime > the process ends after its runs', async () => {
     expect(
       await child(`const program = await runtime.compile(model)
         program.run({ x0 }).then(({ y }) => console.log('ran', y.dims.join()))`),
     ).toBe('ran 800,800\n')
   })
 
-  it('lets a process exit in the middle of a run', async () => {
+  it('process.exit during a run > the process ends', async () => {
     expect(
       await child(`const program = await runtime.compile(model)
         program.run({ x0 }).then(() => console.log('ran'))
@@ -198,7 +198,7 @@ describe('the worker thread', () => {
     ).toBe('leaving\n')
   })
 
-  it('turns telemetry off unless told otherwise', async () => {
+  it('telemetry > is off by default', async () => {
     const show = 'console.log(process.env.ORT_DISABLE_TELEMETRY)'
     expect(await child(show)).toBe('1\n')
     expect(await child(`delete process.env.ORT_DISABLE_TELEMETRY; node({ telemetry: true }); ${show}`)).toBe(

@@ -51,7 +51,7 @@ describe.each([
     ['bool', [3], new Uint8Array([1, 0, 1])],
     ['uint8', [5], new Uint8Array([0, 255, 3, 4, 5])],
   ]
-  it.each(samples)('uploads and downloads %s %j, also where no node may run on the CPU', async (dtype, dims, data) => {
+  it.each(samples)('%s %j, also without CPU nodes > is uploaded and downloaded unchanged', async (dtype, dims, data) => {
     const { device } = started({ cpuNodes: 'refused' }, { worker })
     const there = await device!.upload({ dtype, dims, data })
     expect(there.dtype).toBe(dtype)
@@ -59,7 +59,7 @@ describe.each([
     expect(await device!.download(there)).toEqual({ dtype, dims, data })
   })
 
-  it('has tensors that outlive their program', async () => {
+  it('disposed program > its tensors remain valid', async () => {
     const { device } = start()
     const program = await device!.compile(doubled, () => true)
     const { device: kept } = await program.run({ x: floats(4) })
@@ -73,7 +73,7 @@ describe.each([
     await expect(program.run({ x: floats(4) })).rejects.toMatchObject({ code: 'runtime' })
   })
 
-  it('refuses models of which a node would run on the CPU, where it is to', async () => {
+  it('cpuNodes off, a model with a node for the CPU > rejects', async () => {
     const det = model((x) => op.Det(op.Unsqueeze(op.Unsqueeze(op.ReduceSum(x), [0]), [0])))
     await expect(started({ cpuNodes: 'refused' }, { worker }).compile(det)).rejects.toMatchObject({ code: 'runtime' })
     const program = await start().compile(det)
@@ -81,8 +81,8 @@ describe.each([
   })
 })
 
-describe('several WebGPU runtimes of a process', gpuNeeded, () => {
-  it('take turns', async () => {
+describe('several WebGPU runtimes in a process', gpuNeeded, () => {
+  it('concurrent calls > run one after another', async () => {
     const runtimes = [started(), started(), started({}, { worker: false })]
     const results = await Promise.all(
       runtimes.map(async (runtime, i) => {
@@ -98,7 +98,7 @@ describe('several WebGPU runtimes of a process', gpuNeeded, () => {
     expect(results).toEqual([8, 10, 12])
   })
 
-  it('leave the process in peace when it ends', async () => {
+  it('undisposed runtimes > the process ends normally', async () => {
     const url = new URL('../../dist/node/runtime/node.js', import.meta.url).href
     const script = `
       const { node } = await import(${JSON.stringify(url)})

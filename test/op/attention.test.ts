@@ -14,12 +14,12 @@ describe('Attention', () => {
     return Number(exportGraph(graph).opsetImport[0]!.version)
   }
 
-  it('is written in the operator set that has all of its inputs', () => {
+  it('optional inputs > the opset is the first that has all given inputs', () => {
     expect(operatorSet(q, k, v)).toBe(23)
     expect(operatorSet(q, k, v, lengths)).toBe(24)
   })
 
-  it('counts past keys', () => {
+  it('past keys > add to the length of the keys', () => {
     const past = input('past', 'float32', ['N', 2, 'P', 4])
     const [y, presentKey] = op.Attention(q, k, v, null, past, past)
     expect([y.shape, presentKey.shape]).toEqual([
@@ -28,7 +28,7 @@ describe('Attention', () => {
     ])
   })
 
-  it('refuses heads that cannot share keys', () => {
+  it('head counts that cannot share keys > rejects', () => {
     const three = input('q', 'float32', ['N', 3, 'T', 4])
     expect(() => op.Attention(three, k, v)).toThrow(/3 query heads do not share 2 key heads/)
   })

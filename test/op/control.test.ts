@@ -21,14 +21,14 @@ describe('If', () => {
   const branches = (then: readonly Value[], otherwise: readonly Value[]) =>
     op.If(cond, { then_branch: body([], then), else_branch: body([], otherwise) })
 
-  it('gives what its branches have in common', () => {
+  it('branches of different shapes > returns the dims that the branches have in common', () => {
     const [a, b, c] = branches([x('N', 3), x(2, 5), x(1)], [x('N', 3), x(2, 7), x(1, 1)])
     expect(a).toMatchObject({ dtype: 'float32', shape: ['N', 3] })
     expect(b!.shape).toEqual([2, expect.stringMatching(/^\?/)])
     expect(c!.shape).toBeUndefined()
   })
 
-  it('refuses branches that differ in number or type', () => {
+  it('branches that differ in number or type of results > rejects', () => {
     expect(() => branches([x(1)], [])).toThrow(invalidModel)
     expect(() => branches([x(1)], [value('i', 'int64', 1)])).toThrow(invalidModel)
   })
@@ -37,7 +37,7 @@ describe('If', () => {
 describe('Loop', () => {
   const round = [value('i', 'int64'), value('go', 'bool')]
 
-  it('keeps the type of a state that the body keeps, and stacks slices along a new axis', () => {
+  it('a state of constant shape > returns that shape, and stacks scan outputs along a new axis', () => {
     const state = x('N', 3)
     const results = op.Loop(m, cond, [x('N', 3)], { body: body([...round, state], [cond, op.Neg(state), x('N')]) })
     expect(shapes(results)).toEqual([
@@ -46,7 +46,7 @@ describe('Loop', () => {
     ])
   })
 
-  it('forgets the length of a state that grows', () => {
+  it('a state that grows > returns an unknown dim', () => {
     const state = x('K', 3)
     const grown = op.Concat([state, x(1, 3)], { axis: 0 })
     expect(shapes(op.Loop(m, null, [x(0, 3)], { body: body([...round, state], [cond, grown]) }))).toEqual([
@@ -54,13 +54,13 @@ describe('Loop', () => {
     ])
   })
 
-  it('refuses a body that loses a state', () => {
+  it('a body without one of the states > rejects', () => {
     expect(() => op.Loop(m, cond, [x(1)], { body: body(round, [cond]) })).toThrow(invalidModel)
   })
 })
 
 describe('Scan', () => {
-  it('runs along the scanned axis and stacks along the asked one', () => {
+  it('scan axes > runs along the input axis and stacks along the output axis', () => {
     const [state, slice] = [x('N'), x('N')]
     const scan = body([state, slice], [op.Add(state, slice), slice])
     const results = op.Scan([x('N'), x('N', 'T')], {
@@ -72,7 +72,7 @@ describe('Scan', () => {
     expect(shapes(results)).toEqual([['N'], ['N', 'T']])
   })
 
-  it('refuses more scanned inputs than it has', () => {
+  it('more scan inputs than inputs > rejects', () => {
     expect(() => op.Scan([x(3)], { body: body([], []), num_scan_inputs: 2 })).toThrow(invalidModel)
   })
 })

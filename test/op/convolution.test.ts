@@ -5,14 +5,14 @@ import { op } from '../../src/op/op.js'
 const x = input('x', 'float32', ['N', 3, 'H', 'W'])
 const weights = (...shape: number[]) => input('w', 'float32', shape)
 
-describe('shapes of convolutions over symbolic lengths', () => {
-  it('keeps a length that pads make up for', () => {
+describe('convolutions > symbolic dims', () => {
+  it('pads that compensate for the kernel > the dim is unchanged', () => {
     expect(op.Conv(x, weights(8, 3, 3, 3), { pads: [1, 1, 1, 1] }).shape).toEqual(['N', 8, 'H', 'W'])
     expect(op.Conv(x, weights(8, 3, 3, 5), { auto_pad: 'SAME_UPPER' }).shape).toEqual(['N', 8, 'H', 'W'])
     expect(op.Conv(x, weights(8, 3, 1, 1)).shape).toEqual(['N', 8, 'H', 'W'])
   })
 
-  it('writes what windows make of a length as an expression', () => {
+  it('strided windows > the dim is an expression', () => {
     expect(op.Conv(x, weights(8, 3, 3, 2)).shape).toEqual(['N', 8, 'H-2', 'W-1'])
     expect(op.Conv(x, weights(8, 3, 3, 7), { strides: [2, 2], pads: [1, 3, 1, 3] }).shape).toEqual([
       'N',
@@ -28,7 +28,7 @@ describe('shapes of convolutions over symbolic lengths', () => {
     ])
   })
 
-  it('doubles lengths in a transposed convolution', () => {
+  it('transposed convolution > the dims double', () => {
     expect(op.ConvTranspose(x, weights(3, 5, 2, 2), { strides: [2, 2] }).shape).toEqual(['N', 5, 'H*2', 'W*2'])
     expect(op.ConvTranspose(x, weights(3, 5, 4, 3), { strides: [2, 2], pads: [1, 1, 1, 1] }).shape).toEqual([
       'N',
@@ -38,14 +38,14 @@ describe('shapes of convolutions over symbolic lengths', () => {
     ])
   })
 
-  it('knows the channels alone when the rank of the data is unknown', () => {
+  it('data of unknown rank > only the channels are known', () => {
     const anything = input('anything', 'float32', undefined)
     expect(op.Conv(anything, weights(8, 3, 3, 3)).shape).toHaveLength(4)
     expect(op.MaxPool(anything, { kernel_shape: [2, 2] })[0].shape).toBeUndefined()
   })
 })
 
-describe('convolutions that contradict themselves', () => {
+describe('convolutions > contradictory operands', () => {
   it.each([
     ['channels', () => op.Conv(x, weights(8, 4, 3, 3)), /for 4 channels, not 3/],
     ['group', () => op.Conv(x, weights(8, 1, 3, 3), { group: 3 }), /group 3 does not divide 8/],
@@ -62,7 +62,7 @@ describe('convolutions that contradict themselves', () => {
     ],
     ['pool', () => op.MaxPool(x, { kernel_shape: [2] }), /kernel of 1 axes/],
     ['pool window', () => op.AveragePool(input('s', 'float32', [1, 3, 2, 9]), { kernel_shape: [4, 4] }), /2 longer/],
-  ])('%s', (_, build, message) => {
+  ])('%s > rejects', (_, build, message) => {
     expect(build).toThrow(expect.objectContaining({ code: 'invalid-shape', message: expect.stringMatching(message) }))
   })
 })

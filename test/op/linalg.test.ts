@@ -31,22 +31,22 @@ describe('MatMul', () => {
       [6, 8, 'S'],
       ['B', 6, 'T', 'S'],
     ],
-  ])('of %j and %j is %j', (a, b, y) => {
+  ])('%j and %j > returns %j', (a, b, y) => {
     expect(op.MatMul(x(...a), x(...b)).shape).toEqual(y)
   })
 
-  it('refuses operands that do not meet', () => {
+  it('inner dims that differ > rejects', () => {
     expect(() => op.MatMul(x('N', 3), x(4, 5))).toThrow(invalidShape(/inner dimensions 3 and 4 differ/))
     expect(() => op.MatMul(x(2, 4, 3), x(5, 3, 1))).toThrow(invalidShape(/do not broadcast/))
     expect(() => op.MatMul(x(), x(3))).toThrow(invalidShape(/no scalars/))
     expect(() => op.MatMul(x(2, 3), input('b', 'float64', [3, 4]))).toThrow(invalidShape(/types differ/))
   })
 
-  it('knows nothing of operands of unknown rank', () => {
+  it('operands of unknown rank > returns an unknown rank', () => {
     expect(op.MatMul(unranked, x(3, 4)).shape).toBeUndefined()
   })
 
-  it('gives the weight under a batched activation its gradient in one product', () => {
+  it('gradient of a weight under a batched activation > is one product', () => {
     const [a, w] = [x('B', 'T', 64), input('w', 'float32', [64, 32])]
     const y = op.MatMul(a, w)
     const [dw] = gradients([[y, input('dy', 'float32', y.shape)]], [w])
@@ -58,19 +58,19 @@ describe('MatMul', () => {
 })
 
 describe('Gemm', () => {
-  it('is a matrix, whatever broadcasts to it', () => {
+  it('a broadcast third operand > returns a matrix', () => {
     expect(op.Gemm(x(3, 'N'), x(4, 3), x('N', 1), { transA: 1, transB: 1 }).shape).toEqual(['N', 4])
     expect(op.Gemm(x('N', 3), x(3, 4), x()).shape).toEqual(['N', 4])
   })
 
-  it('refuses what is not one', () => {
+  it('operands that are not matrices > rejects', () => {
     expect(() => op.Gemm(x(2, 3, 4), x(4, 5))).toThrow(invalidShape(/takes matrices/))
     expect(() => op.Gemm(x(2, 3), x(3, 4), x(5))).toThrow(invalidShape(/do not broadcast/))
     expect(() => op.Gemm(x(2, 3), x(3, 4), x(7, 2, 4))).toThrow(invalidShape(/does not broadcast to \[2, 4\]/))
     expect(() => op.Gemm(x(1, 3), x(3, 4), x(7, 4))).toThrow(invalidShape(/does not broadcast to \[1, 4\]/))
   })
 
-  it('is differentiated without a Transpose', () => {
+  it('gradient > contains no Transpose', () => {
     for (const transA of [0, 1]) {
       for (const transB of [0, 1]) {
         const [a, b] = [
@@ -130,7 +130,7 @@ describe('Einsum', () => {
     expect(einsum(equation, ...shapes.map((shape) => x(...shape)))).toEqual(y)
   })
 
-  it('knows the lengths of labels even where an operand has no known rank', () => {
+  it('an operand of unknown rank > the dims of its labels come from the other operand', () => {
     expect(einsum('ij,jk->k', unranked, x(2, 'N'))).toEqual(['N'])
     expect(einsum('...j,jk->...k', unranked, x(2, 'N'))).toBeUndefined()
   })
@@ -151,11 +151,11 @@ describe('Einsum', () => {
       ],
       'invalid-shape',
     ],
-  ])('refuses %s of %j', (equation, shapes, code) => {
+  ])('%s of %j > rejects', (equation, shapes, code) => {
     expect(() => einsum(equation, ...shapes.map((shape) => x(...shape)))).toThrow(expect.objectContaining({ code }))
   })
 
-  it('says which diagonal has no gradient', () => {
+  it('gradient of a repeated label > rejects with the label', () => {
     const y = op.Einsum([unranked], { equation: 'i...i->...' })
     expect(() => gradients([[y, y]], [unranked])).toThrow(
       expect.objectContaining({
@@ -167,7 +167,7 @@ describe('Einsum', () => {
 })
 
 describe('Det', () => {
-  it('takes batches of square matrices', () => {
+  it('batches of square matrices > returns one determinant per matrix', () => {
     expect(op.Det(x('B', 3, 3)).shape).toEqual(['B'])
     expect(() => op.Det(x(2, 3))).toThrow(invalidShape(/square/))
   })

@@ -10,7 +10,7 @@ const scale = x('scale', 'float32')
 const [byte, signed] = [x('zero', 'uint8'), x('zero', 'int8')]
 
 describe('quantized operators', () => {
-  it('quantize to the type of the zero point, to output_dtype or to uint8', () => {
+  it('QuantizeLinear > returns the type of the zero point, output_dtype or uint8', () => {
     const data = x('x', 'float32', 'N', 3)
     expect(op.QuantizeLinear(data, scale, signed)).toMatchObject({ dtype: 'int8', shape: ['N', 3] })
     expect(op.QuantizeLinear(data, scale, { output_dtype: 5 })).toMatchObject({ dtype: 'int16' })
@@ -22,14 +22,14 @@ describe('quantized operators', () => {
     ])
   })
 
-  it('dequantize to the type of the scale', () => {
+  it('DequantizeLinear > returns the type of the scale', () => {
     expect(op.DequantizeLinear(x('x', 'int8', 2), x('scale', 'float16'))).toMatchObject({
       dtype: 'float16',
       shape: [2],
     })
   })
 
-  it('convolve and multiply', () => {
+  it('convolutions and products > return the shapes of the float operators', () => {
     const [image, kernel] = [x('x', 'uint8', 'N', 3, 8, 8), x('w', 'int8', 16, 3, 3, 3)]
     expect(op.ConvInteger(image, kernel, { strides: [2, 2] })).toMatchObject({ dtype: 'int32', shape: ['N', 16, 3, 3] })
     expect(op.QLinearConv(image, scale, byte, kernel, scale, signed, scale, byte)).toMatchObject({
@@ -44,7 +44,7 @@ describe('quantized operators', () => {
     })
   })
 
-  it('say once, with their names, that the float model is the one to fine-tune', () => {
+  it('import of a quantized model > warns once, with the operators, and recommends the float model', () => {
     const [data, weight] = [x('data', 'float32', 2, 4), x('w', 'int8', 4, 4)]
     const quantized = op.QuantizeLinear(data, scale, signed)
     const once = op.QLinearMatMul(quantized, scale, signed, weight, scale, signed, scale, signed)

@@ -6,17 +6,17 @@ import { op } from '../../src/op/op.js'
 const x = input('x', 'float32', ['N', 3, 'H', 'W'])
 const scales = (...values: number[]) => constant(tensorFrom('float32', [values.length], values))
 
-describe('shapes of Resize', () => {
-  it('follows symbolic lengths', () => {
+describe('Resize', () => {
+  it('symbolic dims > returns expressions', () => {
     expect(op.Resize(x, null, scales(1, 1, 2, 0.5)).shape).toEqual(['N', 3, 'H*2', 'floor(W/2)'])
     expect(op.Resize(x, null, null, int64s([32, 64]), { axes: [2, 3] }).shape).toEqual(['N', 3, 32, 64])
   })
 
-  it('takes an empty tensor for one that is absent', () => {
+  it('an empty tensor for an optional input > counts as absent', () => {
     expect(op.Resize(x, null, scales(), int64s([1, 3, 8, 9])).shape).toEqual([1, 3, 8, 9])
   })
 
-  it('refuses what does not go together', () => {
+  it('contradictory operands > rejects', () => {
     expect(() => op.Resize(x)).toThrow(
       expect.objectContaining({ code: 'invalid-model', message: expect.stringMatching(/either scales or sizes/) }),
     )
@@ -29,7 +29,7 @@ describe('shapes of Resize', () => {
     )
   })
 
-  it('takes a start and an end for every axis of a region', () => {
+  it('a region > needs a start and an end for every axis', () => {
     const crop = { coordinate_transformation_mode: 'tf_crop_and_resize', axes: [2, 3] }
     const roi = scales(0, 0, 1, 1)
     expect(op.Resize(x, roi, null, int64s([8, 9]), crop).shape).toEqual(['N', 3, 8, 9])
@@ -39,12 +39,12 @@ describe('shapes of Resize', () => {
   })
 
   // 1/6 as a float32 times 3 is above a half.
-  it('rounds a length with an aspect ratio to keep in float32', () => {
+  it('a kept aspect ratio > dims are rounded in float32', () => {
     const [a, attributes] = [input('a', 'float32', [6, 3]), { keep_aspect_ratio_policy: 'not_larger' }]
     expect(op.Resize(a, null, null, int64s([1, 3]), attributes).shape).toEqual([1, 1])
   })
 
-  it('rejects gradients of forms that onnxruntime resizes differently, and of unknown rank', () => {
+  it('gradient > rejects forms that onnxruntime resizes differently, and unknown ranks', () => {
     const attributes = { mode: 'linear', antialias: 1, coordinate_transformation_mode: 'tf_crop_and_resize' }
     const image = input('image', 'float32', [1, 6, 5, 3])
     const sizes = int64s([1, 3, 2, 3])

@@ -12,14 +12,14 @@ describe('rewriting a graph', () => {
   const negatives = (node: { operator: string }, [value]: readonly unknown[]) =>
     node.operator === 'Abs' ? [op.Neg(value as typeof x)] : undefined
 
-  it('shares what depends on nothing replaced', () => {
+  it('nodes that depend on no replaced value > are shared', () => {
     const kept = op.Exp(x)
     const [y, z] = rewriteGraph([op.Add(kept, op.Abs(x)), kept], negatives)
     expect(z).toBe(kept)
     expect(y!.source).toMatchObject({ operator: 'Add', inputs: [kept, { source: { operator: 'Neg' } }] })
   })
 
-  it('reaches values that bodies capture, through bodies within bodies', async () => {
+  it('values captured by nested bodies > are replaced', async () => {
     const a = op.Abs(x)
     const state = input('s', 'float32', [2])
     const [y] = op.Loop(scalar('int64', 2), null, [x], {

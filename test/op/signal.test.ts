@@ -6,8 +6,8 @@ import { evaluate } from '../grad/evaluate.js'
 const float = (...shape: (number | string)[]) => input('x', 'float32', shape)
 const whole = (value: number) => scalar('int64', value)
 
-describe('shapes of spectra', () => {
-  it('have the length of the transform', () => {
+describe('DFT and STFT > shapes', () => {
+  it('DFT > returns the transform length', () => {
     expect(op.DFT(float('N', 'L', 1)).shape).toEqual(['N', 'L', 2])
     expect(op.DFT(float('N', 'L', 2), whole(7), whole(0)).shape).toEqual([7, 'L', 2])
     expect(op.DFT(float('N', 'L', 1), null, null, { onesided: 1 }).shape).toEqual(['N', 'floor(L/2)+1', 2])
@@ -15,7 +15,7 @@ describe('shapes of spectra', () => {
     expect(op.DFT(float('N', 5, 2), whole(9), null, { onesided: 1, inverse: 1 }).shape).toEqual(['N', 9, 1])
   })
 
-  it('have a column for every frame', () => {
+  it('STFT > returns one row per frame', () => {
     expect(op.STFT(float('N', 10, 1), whole(3), null, whole(4)).shape).toEqual(['N', 3, 3, 2])
     expect(op.STFT(float('N', 'L', 1), whole(2), float('W'), { onesided: 0 }).shape).toEqual([
       'N',
@@ -26,8 +26,8 @@ describe('shapes of spectra', () => {
   })
 })
 
-describe('constants of signal processing', () => {
-  it('have the length of their size', async () => {
+describe('signal-processing constants', () => {
+  it('windows > have the given size', async () => {
     const [hann, hamming, blackman] = [
       op.HannWindow(whole(6)),
       op.HammingWindow(whole(5)),
@@ -38,26 +38,26 @@ describe('constants of signal processing', () => {
     expect(op.HannWindow(input('size', 'int64', []), { output_datatype: 11 })).toMatchObject({ dtype: 'float64' })
   })
 
-  it('have a filter for every bin', async () => {
+  it('MelWeightMatrix > has one column per filter', async () => {
     const bank = op.MelWeightMatrix(whole(4), whole(16), whole(8000), scalar('float32', 0), scalar('float32', 4000))
     expect(bank.shape).toEqual([9, 4])
     expect((await evaluate(bank))[0]).toHaveLength(36)
   })
 })
 
-describe('what is no signal is refused', () => {
+describe('DFT and STFT > invalid signals', () => {
   it.each([
-    ['three parts', () => op.DFT(float(2, 4, 3))],
-    ['a transform of the parts', () => op.DFT(float(2, 4, 2), null, whole(-1))],
+    ['three components', () => op.DFT(float(2, 4, 3))],
+    ['an axis over the components', () => op.DFT(float(2, 4, 2), null, whole(-1))],
     ['a one-sided spectrum of a complex signal', () => op.DFT(float(2, 4, 2), null, null, { onesided: 1 })],
-    ['an axis outside', () => op.DFT(float(2, 4, 2), null, whole(3))],
+    ['an axis outside the rank', () => op.DFT(float(2, 4, 2), null, whole(3))],
     ['frames longer than the signal', () => op.STFT(float(1, 5, 1), whole(2), null, whole(8))],
     ['frames that do not move', () => op.STFT(float(1, 5, 1), whole(0), null, whole(2))],
-  ])('%s', (_, build) => {
+  ])('%s > rejects', (_, build) => {
     expect(build).toThrow(expect.objectContaining({ code: 'invalid-shape' }))
   })
 
-  it('frames of no length', () => {
+  it('frames of length 0 > rejects', () => {
     expect(() => op.STFT(float(1, 5, 1), whole(1))).toThrow('needs a window or a frame_length')
   })
 })

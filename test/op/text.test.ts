@@ -16,7 +16,7 @@ async function computed(outputs: readonly Value[]): Promise<ort.Tensor[]> {
   return [...named.keys()].map((name) => results[name]!)
 }
 
-it('infers of text what onnxruntime computes', async () => {
+it('text operators > inferred types and shapes equal those of onnxruntime', async () => {
   const outputs = [
     op.StringConcat(words, words),
     ...op.StringSplit(words),
@@ -41,6 +41,6 @@ it('infers of text what onnxruntime computes', async () => {
   expect([...(results[3]!.data as Uint8Array)]).toEqual([0, 1, 0])
 })
 
-it('leaves the length open where words are dropped', () => {
+it('StringNormalizer with stop words > the length is unknown', () => {
   expect(op.StringNormalizer(words, { stopwords: ['a'] }).shape).toEqual([expect.stringMatching(/^\?/)])
 })

@@ -135,7 +135,7 @@ describe('operator functions > results', () => {
     )
   })
 
-  it('of an unknown operator does not compile', () => {
+  it('an unknown operator > does not compile', () => {
     rejected(
       // @ts-expect-error: there is no operator Convolution
       () => op.Convolution(image, kernel),
@@ -156,8 +156,8 @@ const family = {
   Size: define({ inputs: ['x'], since: 1, gradient: zero('integers'), flops: undefined, infer: () => type }),
 }
 
-describe('define > infer', () => {
-  it('gets one entry per input, and the attributes with their defaults filled in', () => {
+describe('number of outputs > returns one value for one output, a tuple for several', () => {
+  it('receives one entry per input, and the attributes with their defaults filled in', () => {
     define({
       inputs: ['x', 'b?', '...rest'],
       attributes: { alpha: float(1), mode: string.optional, perm: ints.required },
@@ -192,7 +192,7 @@ describe('define > infer', () => {
 })
 
 describe('define > facts', () => {
-  it('name inputs without the marks of optional and variadic ones', () => {
+  it('name inputs without the suffixes of optional and variadic ones', () => {
     define({
       inputs: ['x', 'b?', '...rest'],
       since: 1,
@@ -235,7 +235,7 @@ describe('gradient rules > types', () => {
     expect([tooFew, tooMany]).toHaveLength(2)
   })
 
-  it('receive null for an output that nothing depends on', () => {
+  it('receive null for an output without a gradient', () => {
     const rule: Rule<typeof family.Halves> = (_, dy) => {
       expectTypeOf(dy).toEqualTypeOf<readonly [Value | null, Value | null]>()
       return [dy[0]]

@@ -19,19 +19,19 @@ const close = (got: number[], expected: number[]) => {
   for (const [i, x] of expected.entries()) expect(got[i]).toBeCloseTo(x, 12)
 }
 
-describe('numbers worked out by hand from the formulas of the PyTorch manual', () => {
+describe('base optimizers > values computed by hand from the formulas of the PyTorch manual', () => {
   test('SGD', () => close(values(sgd({ lr: 0.1 }), [0.5, -0.2]), [0.95, 0.97]))
   test('SGD with weight decay: g + 0.1 w = 0.6, then 0.094', () =>
     close(values(sgd({ lr: 0.1, weightDecay: 0.1 }), [0.5, 0]), [0.94, 0.9306]))
   test('momentum: b = 0.5, then 0.9 * 0.5 + 0.5', () =>
     close(values(sgd({ lr: 0.1, momentum: 0.9 }), [0.5, 0.5]), [0.95, 0.855]))
-  test('dampening spares the first step: b = 0.5, then 0.9 * 0.5 + 0.6 * 0.5', () =>
+  test('dampening does not apply to the first step: b = 0.5, then 0.9 * 0.5 + 0.6 * 0.5', () =>
     close(values(sgd({ lr: 0.1, momentum: 0.9, dampening: 0.4 }), [0.5, 0.5]), [0.95, 0.875]))
   test('Nesterov: 0.5 + 0.9 * 0.5, then 0.5 + 0.9 * 0.95', () =>
     close(values(sgd({ lr: 0.1, momentum: 0.9, nesterov: true }), [0.5, 0.5]), [0.905, 0.7695]))
 
   const root = (x: number) => Math.sqrt(x)
-  test('Adam: the first step is lr in the sign of g, the second by m = 0.025, v = 0.00028975', () =>
+  test('Adam: the first step is lr times the sign of g, the second has m = 0.025, v = 0.00028975', () =>
     close(values(adam({ lr: 0.01 }), [0.5, -0.2]), [
       1 - (0.01 * 0.5) / (0.5 + 1e-8),
       1 - (0.01 * 0.5) / (0.5 + 1e-8) - (0.01 * (0.025 / 0.19)) / (root(0.00028975 / 0.001999) + 1e-8),
@@ -40,14 +40,14 @@ describe('numbers worked out by hand from the formulas of the PyTorch manual', (
     close(values(adam({ lr: 0.01, weightDecay: 0.1 }), [0.5]), [1 - (0.01 * 0.6) / (0.6 + 1e-8)]))
   test('AdamW with its default decay: 1 - 0.01 * 0.01 first', () =>
     close(values(adamw({ lr: 0.01 }), [0.5]), [0.9999 - (0.01 * 0.5) / (0.5 + 1e-8)]))
-  test('AdamW keeps the decay out of the moments', () =>
+  test('AdamW: decay does not enter the moments', () =>
     close(values(adamw({ lr: 0.01, weightDecay: 0.5 }), [0, 0]), [0.995, 0.990025]))
   test('clipping to norm 1: g = 2 becomes 2 / (2 + 1e-6)', () =>
     close(values(sgd({ lr: 0.1 }), [2, 0.5], { clipNorm: 1 }), [1 - 0.2 / (2 + 1e-6), 1 - 0.2 / (2 + 1e-6) - 0.05]))
 })
 
-describe('options', () => {
-  test('defaults are PyTorch’s', () => {
+describe('base optimizers > options', () => {
+  test('defaults > equal those of PyTorch', () => {
     expect(sgd().options).toEqual({ lr: 1e-3, momentum: 0, dampening: 0, nesterov: false, weightDecay: 0 })
     expect(adam().options).toEqual({ lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 })
     expect(adamw().options).toEqual({ lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 })
@@ -70,16 +70,16 @@ describe('options', () => {
     })
 })
 
-describe('the global norm', () => {
-  test('spans tensors and precisions', () => {
+describe('global norm', () => {
+  test('several tensors and precisions > are combined', () => {
     const g = { a: Float32Array.of(3, 0, 0, 0, 0), b: new Float64Array(0), c: Float64Array.of(-4) }
     expect(finiteNorm(g, g, 'step 0', 'loss gradient')).toBe(5)
   })
-  test('of float64 values whose squares overflow', () => {
+  test('float64 values whose squares overflow > norm is finite', () => {
     const g = { a: Float64Array.of(3e200, -4e200) }
     expect(finiteNorm(g, g, 'step 0', 'loss gradient') / 5e200).toBeCloseTo(1, 12)
   })
-  test('below the limit nothing is scaled', () => {
+  test('norm below the limit > gradients are unchanged', () => {
     expect(clipFactor(0, 1)).toBe(1)
     expect(clipFactor(0.5, 1)).toBe(1)
     expect(clipFactor(10, Number.POSITIVE_INFINITY)).toBe(1)

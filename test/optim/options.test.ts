@@ -33,13 +33,13 @@ describe('options of sam and ire', () => {
       expect(make).toThrow(expect.objectContaining({ code: 'invalid-option' }))
     })
 
-  test('the defaults', () => {
+  test('defaults', () => {
     expect(sam(sgd())).toMatchObject({ rho: 0.05, adaptive: false })
     expect(ire(sgd(), { kappa: 1, gamma: 0.5 })).toMatchObject({ interval: 10, warmup: 0, beta: 0, kappaDecay: false })
   })
 })
 
-test('refreshes at T_w, T_w + K, ...; kappa is 0 before T_w and may follow the learning rate', () => {
+test('refresh schedule > T_w, T_w + K, ...; kappa is 0 before T_w and may follow the learning rate', () => {
   const plain = ire(sgd(), { kappa: 4, gamma: 0.5, interval: 3, warmup: 5 })
   const decaying = ire(sgd(), { kappa: 4, gamma: 0.5, interval: 3, warmup: 5, kappaDecay: true })
   const steps = Array.from({ length: 13 }, (_, t) => t)

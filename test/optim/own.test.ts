@@ -26,13 +26,13 @@ function lion({ lr = 1e-4, betas: [beta1, beta2] = [0.9, 0.99] as const, weightD
   }
 }
 
-describe('an optimizer of one’s own', () => {
+describe('custom base optimizer', () => {
   const start = Array.from({ length: 37 }, (_, i) => Math.sin(3 * i))
   const gradientAt = (x: number, i: number) => Math.tanh(3 * (x - Math.cos(i))) + 0.1 * Math.sin(5 * i)
 
   for (const type of [Float32Array, Float64Array])
     for (const kappa of [0, 2])
-      test(`Lion in ${type.name}${kappa ? ' with IRE' : ''} is what its paper says`, () => {
+      test(`Lion in ${type.name}${kappa ? ' with IRE' : ''} > equals the algorithm of its paper`, () => {
         const base = lion({ lr: 0.01, weightDecay: 0.1 })
         const optimizer = kappa ? ire(base, { kappa, gamma: 0.6, interval: 2, curvature: 'empirical' }) : base
         let at: Pick<ReturnType<typeof update>, 'parameters'> = { parameters: { w: type.from(start) } }
@@ -57,7 +57,7 @@ describe('an optimizer of one’s own', () => {
       })
 })
 
-describe('one that does not fit itself is refused', () => {
+describe('inconsistent custom base optimizer > rejects', () => {
   const base = adamw()
   const { firstMoment, secondMoment, d } = base.formula.outputs as Record<string, expr.Expr>
   const whole = { d: d!, firstMoment: firstMoment!, secondMoment: secondMoment! }

@@ -13,33 +13,33 @@ import { curvatureOf, flatten, gradientOf, split, start } from './problem.js'
 const parameters = { a: Float64Array.of(1, 2), b: Float64Array.of(3) }
 const gradients = { a: Float64Array.of(0.5, -1), b: Float64Array.of(2) }
 
-describe('numbers worked out by hand', () => {
+describe('per-parameter settings > values computed by hand', () => {
   const moved = (optimizer: BaseOptimizer, settings: Record<string, ParameterSettings>, more = {}) => {
     const next = update({ optimizer, parameters, gradients, settings, ...more }).parameters
     return Object.fromEntries(Object.entries(next).map(([name, x]) => [name, [...x].map((v) => Number(v.toFixed(9)))]))
   }
-  test('a factor on the learning rate', () =>
+  test('factor on the learning rate', () =>
     expect(moved(sgd({ lr: 0.1 }), { b: { lrScale: 0.5 } })).toEqual({ a: [0.95, 2.1], b: [2.9] }))
-  test('a weight decay of its own, also where the optimizer has none', () =>
+  test('weight decay, also if the optimizer has none', () =>
     expect(moved(sgd({ lr: 0.1 }), { b: { weightDecay: 0.2 } })).toEqual({ a: [0.95, 2.1], b: [2.74] }))
-  test('no decay on one tensor', () =>
+  test('no weight decay on one tensor', () =>
     expect(moved(adamw({ lr: 0, weightDecay: 1 }), { b: { weightDecay: 0 } })).toEqual({ a: [1, 2], b: [3] }))
   test('clipping by value comes before the norm: (0.5, -1), (1) has the norm 1.5', () =>
     expect(moved(sgd({ lr: 3 }), {}, { clipValue: 1, clipNorm: 0.5 })).toEqual({
       a: [1 - 0.5 * (1.5 / 1.500001), 2 + 1.5 / 1.500001].map((x) => Number(x.toFixed(9))),
       b: [Number((3 - 1.5 / 1.500001).toFixed(9))],
     }))
-  test('the reported norm is that of the gradient as it came', () =>
+  test('the reported norm is computed before clipping', () =>
     expect(update({ optimizer: sgd(), parameters, gradients, clipValue: 0.1 }).report.gradientNorm).toBe(
       Math.sqrt(0.25 + 1 + 4),
     ))
 })
 
-describe('before its first step a tensor', () => {
+describe('tensor before its startStep', () => {
   const full = ire(sam(adamw({ lr: 0.05 }), { rho: 0.1 }), { kappa: 2, gamma: 0.6, interval: 3, beta: 0.5 })
   const settings = { embedding: { startStep: 4 }, bias: { enhanced: false } }
 
-  test('and its moments stay untouched, and it needs no gradient', async () => {
+  test('value and moments > are unchanged, and no gradient is required', async () => {
     const at = split(start, Float32Array)
     const state = initialState(full, at)
     const before = structuredClone(at['embedding']!)
@@ -63,7 +63,7 @@ describe('before its first step a tensor', () => {
     expect(state.mask!.flat['bias']!.every((n) => n === 0)).toBe(true)
   })
 
-  test('is asked for by name once its step has come', async () => {
+  test('missing gradient after startStep > rejects with the name', async () => {
     const at = split(start, Float32Array)
     const state = initialState(sgd(), at)
     const { embedding: _, ...some } = split(gradientOf(start), Float32Array)
@@ -73,7 +73,7 @@ describe('before its first step a tensor', () => {
     await expect(step(1)).rejects.toThrow("no loss gradient for parameter 'embedding'")
   })
 
-  test('is saved and resumed bit for bit', async () => {
+  test('saved and resumed > equals bit for bit', async () => {
     const run = async (at: ReturnType<typeof split>, state: ReturnType<typeof initialState>, steps: number) => {
       for (let t = 0; t < steps; t++)
         await takeStep(
@@ -98,7 +98,7 @@ describe('before its first step a tensor', () => {
   })
 })
 
-test('a base optimizer of one’s own is told t, the learning rate and the weight decay of each tensor', () => {
+test('custom base optimizer > receives t, learning rate and weight decay of each tensor', () => {
   const told: number[][] = []
   const own: BaseOptimizer = {
     kind: 'base',
@@ -123,7 +123,7 @@ test('a base optimizer of one’s own is told t, the learning rate and the weigh
   expect(next.parameters).toEqual({ a: Float64Array.of(0.9, 2.1), b: Float64Array.of(2.8) })
 })
 
-describe('settings that make no sense are refused', () => {
+describe('invalid per-parameter settings > rejects', () => {
   const refused: [string, string, RegExp][] = [
     ['an unknown tensor', '{ "c": {} }', /settings: there is no parameter 'c'/],
     ['a field', '{ "a": { "lr": 1 } }', /settings of 'a': there is no option 'lr'.*lrScale, weightDecay/],

@@ -39,7 +39,7 @@ const settings: Omit<PlateauSchedule, 'kind'>[] = [
   { mode: 'max', patience: 1, factor: 0.3, threshold: 0.05, cooldown: 1 },
 ]
 
-describe('plateauStep is ReduceLROnPlateau', () => {
+describe('plateauStep equals ReduceLROnPlateau', () => {
   for (const [i, options] of settings.entries())
     test(JSON.stringify(options), () => {
       const random = new Random(i)
@@ -57,7 +57,7 @@ describe('plateauStep is ReduceLROnPlateau', () => {
       expect(rates.size).toBeGreaterThan(2)
     })
 
-  test('the given state is left alone', () => {
+  test('the given state > is unchanged', () => {
     const state = Object.freeze({ factor: 1, best: 1, bad: 3, cooldown: 0 })
     expect(plateauStep({ kind: 'plateau', patience: 3 }, state, 2)).toEqual({
       factor: 0.1,
@@ -66,17 +66,17 @@ describe('plateauStep is ReduceLROnPlateau', () => {
       cooldown: 0,
     })
   })
-  test('NaN and infinities are no improvement', () => {
+  test('NaN and infinities > are no improvement', () => {
     for (const value of [Number.NaN, Infinity, -Infinity])
       expect(plateauStep({ kind: 'plateau' }, plateauStart, value)).toEqual({ ...plateauStart, bad: 1 })
   })
-  test('the threshold is a share of the magnitude of negative values', () => {
+  test('negative values > the threshold is relative to the magnitude', () => {
     const from = (value: number, mode: 'min' | 'max') =>
       plateauStep({ kind: 'plateau', threshold: 0.1, mode }, { ...plateauStart, best: -1 }, value).best
     expect([from(-1.05, 'min'), from(-1.2, 'min')]).toEqual([-1, -1.2])
     expect([from(-0.95, 'max'), from(-0.8, 'max')]).toEqual([-1, -0.8])
   })
-  test('a factor below the floor stays', () =>
+  test('factor below the minimum > is unchanged', () =>
     expect(
       plateauStep({ kind: 'plateau', patience: 0, floor: 0.5 }, { factor: 0.2, best: 1, bad: 0, cooldown: 0 }, 2)
         .factor,

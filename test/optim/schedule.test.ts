@@ -9,7 +9,7 @@ describe('learningRateFactor', () => {
   test('constant', () => expect(factors({ kind: 'constant' }, 10, [0, 9, 50])).toEqual([1, 1, 1]))
   test('warm-up rises from 1 / warmup to 1', () =>
     expect(factors({ kind: 'constant', warmup: 4 }, 10, [0, 1, 3, 4])).toEqual([0.25, 0.5, 1, 1]))
-  test('cosine to 0: 1 at the start, a half in the middle', () =>
+  test('cosine to 0: 1 at the start, 0.5 in the middle', () =>
     expect(factors({ kind: 'cosine' }, 8, [0, 2, 4, 6, 8, 9])).toEqual([
       1,
       Number(((1 + Math.SQRT1_2) / 2).toFixed(12)),
@@ -18,24 +18,24 @@ describe('learningRateFactor', () => {
       0,
       0,
     ]))
-  test('cosine to a floor after a warm-up', () =>
+  test('cosine to a minimum after a warm-up', () =>
     expect(factors({ kind: 'cosine', warmup: 2, floor: 0.2 }, 12, [0, 1, 2, 7, 12, 99])).toEqual([
       0.5, 1, 1, 0.6, 0.2, 0.2,
     ]))
   test('linear', () =>
     expect(factors({ kind: 'linear', warmup: 2, floor: 0.5 }, 6, [0, 1, 2, 4, 6])).toEqual([0.5, 1, 1, 0.75, 0.5]))
-  test('a warm-up as long as the run', () => expect(factors({ kind: 'cosine', warmup: 4 }, 4, [3, 4])).toEqual([1, 0]))
+  test('warm-up as long as the run', () => expect(factors({ kind: 'cosine', warmup: 4 }, 4, [3, 4])).toEqual([1, 0]))
   test('drops at given steps, also during the warm-up', () =>
     expect(factors({ kind: 'step', at: [2, 5], factor: 0.5, warmup: 4 }, 9, [0, 1, 2, 3, 4, 5, 8])).toEqual([
       0.25, 0.5, 0.375, 0.5, 0.5, 0.25, 0.25,
     ]))
-  test('exponential falls from the end of the warm-up on', () =>
+  test('exponential falls from the end of the warm-up', () =>
     expect(factors({ kind: 'exponential', factor: 0.5, warmup: 2 }, 9, [0, 1, 2, 3, 5])).toEqual([
       0.5, 1, 1, 0.5, 0.125,
     ]))
   test('inverse square root', () =>
     expect(factors({ kind: 'inverse-sqrt', warmup: 4 }, 9, [0, 3, 4, 16, 64])).toEqual([0.25, 1, 1, 0.5, 0.25]))
-  test('a plateau has a warm-up only; its drops are in its state', () =>
+  test('plateau has a warm-up only; its drops are in its state', () =>
     expect(factors({ kind: 'plateau', warmup: 2 }, 9, [0, 1, 2, 8])).toEqual([0.5, 1, 1, 1]))
 })
 
@@ -69,7 +69,7 @@ const recursions: Record<string, { schedule: Schedule; total: number; next: (rat
   },
 }
 
-describe('the recursions of torch.optim.lr_scheduler', () => {
+describe('schedules equal the recursions of torch.optim.lr_scheduler', () => {
   for (const [name, { schedule, total, next }] of Object.entries(recursions))
     test(name, () => {
       let rate = 1
@@ -81,7 +81,7 @@ describe('the recursions of torch.optim.lr_scheduler', () => {
     })
 })
 
-test('inverse-sqrt is the schedule of "Attention is all you need" but for its peak', () => {
+test('inverse-sqrt > equals the schedule of "Attention is all you need" up to its peak rate', () => {
   const model = (step: number) => Math.min(step ** -0.5, step * 40 ** -1.5) // step_num counts from 1
   for (const step of range(40)) expect(factor(step)).toBeCloseTo(model(step + 1) / model(40), 12)
   for (const step of [40, 41, 77, 4000]) expect(factor(step)).toBeCloseTo(model(step) / model(40), 12)
@@ -110,7 +110,7 @@ function oneCycleRates(total: number, pctStart: number, anneal: 'cos' | 'linear'
   })
 }
 
-describe('one-cycle is OneCycleLR', () => {
+describe('one-cycle equals OneCycleLR', () => {
   for (const total of [5, 10, 33, 100])
     for (const pctStart of [0.25, 0.3, 0.5, 1])
       for (const [anneal, theirs] of [
@@ -124,11 +124,11 @@ describe('one-cycle is OneCycleLR', () => {
             expect(got[step], `step ${step}`).toBeCloseTo(rate, 12)
           expect(learningRateFactor(schedule, total + 5, total)).toBe(got.at(-1))
         })
-  test('with its defaults: 25, 1e4, 0.3, cosine', () => {
+  test('defaults > are 25, 1e4, 0.3, cosine', () => {
     for (const [step, rate] of oneCycleRates(60, 0.3, 'cos', 25, 1e4).entries())
       expect(learningRateFactor({ kind: 'one-cycle' }, step, 60)).toBeCloseTo(rate, 12)
   })
-  test('a run too short to rise starts at the peak', () =>
+  test('run too short for a rise > starts at the peak', () =>
     expect(factors({ kind: 'one-cycle', pctStart: 0.1 }, 10, [0])).toEqual([1]))
 })
 
@@ -140,23 +140,23 @@ describe("per: 'epoch'", () => {
     { kind: 'exponential', factor: 0.8, warmup: 1, per: 'epoch' },
   ]
   for (const schedule of schedules)
-    test(`${schedule.kind}: one factor per epoch, that of its number`, () => {
+    test(`${schedule.kind} > one factor per epoch`, () => {
       const perStep = { ...schedule, per: 'step' } as Schedule
       for (const step of range(7 * 5))
         expect(learningRateFactor(schedule, step, 35, 5)).toBe(learningRateFactor(perStep, Math.floor(step / 5), 7))
     })
-  test('a last epoch that is cut short counts as one', () =>
+  test('shortened last epoch > counts as one', () =>
     expect(learningRateFactor({ kind: 'linear', per: 'epoch' }, 31, 33, 5)).toBeCloseTo(1 / 7, 12))
-  test('needs the steps of an epoch', () => {
+  test('steps per epoch missing > rejects', () => {
     const factor = () => learningRateFactor({ kind: 'cosine', per: 'epoch' }, 0, 10)
     expect(factor).toThrow(/schedule cosine: option 'per' is 'epoch'; it must be 'step' for data of no known length/)
     expect(factor).toThrow(expect.objectContaining({ code: 'invalid-option' }))
   })
 })
 
-describe('a run without an end', () => {
+describe('run without a fixed length', () => {
   for (const schedule of [{ kind: 'cosine' }, { kind: 'linear' }, { kind: 'one-cycle' }] as const)
-    test(`is refused by ${schedule.kind}`, () => {
+    test(`${schedule.kind} > rejects`, () => {
       expect(() => learningRateFactor(schedule, 0, Infinity)).toThrow(/'totalSteps' is Infinity; .* give the steps/)
     })
   const others: Schedule[] = [
@@ -167,12 +167,12 @@ describe('a run without an end', () => {
     { kind: 'plateau' },
   ]
   for (const schedule of others)
-    test(`is fine with ${schedule.kind}`, () => {
+    test(`${schedule.kind} > is accepted`, () => {
       expect(learningRateFactor(schedule, 7, Infinity)).toBe(learningRateFactor(schedule, 7, 100))
     })
 })
 
-describe('refused', () => {
+describe('invalid schedules > rejects', () => {
   const refused: [string, string, RegExp][] = [
     ['kind', '{ "kind": "steps" }', /'kind' is 'steps'; it must be one of 'constant', 'cosine', .*'plateau'/],
     ['a kind every object has', '{ "kind": "toString" }', /'kind' is 'toString'/],

@@ -30,7 +30,7 @@ async function run(optimizer: Optimizer, parameters: ReturnType<typeof split>, s
     }))
 }
 
-describe('a saved state goes on bit for bit', () => {
+describe('saved state > resumed > equals an uninterrupted run bit for bit', () => {
   for (const [name, optimizer] of Object.entries(optimizers))
     for (const type of [Float32Array, Float64Array])
       test(`${name}, ${type.name}`, async () => {
@@ -49,7 +49,7 @@ describe('a saved state goes on bit for bit', () => {
       })
 })
 
-describe('a state that does not fit is refused', () => {
+describe('state that does not match > rejects', () => {
   const optimizer = optimizers['adamw, sam and ire with beta']!
   const saved = async () => {
     const parameters = split(start, Float32Array)

@@ -8,7 +8,7 @@ const { put, path } = temporaryFolder()
 const record = (...labels: number[]) => Buffer.from([...labels, ...Array<number>(3072).fill(labels[0]!)])
 
 describe('CIFAR', () => {
-  it('is read from the files of its binary version', async () => {
+  it('binary files > images and labels are read', async () => {
     for (let i = 1; i <= 5; i++) await put(`ten/data_batch_${i}.bin`, Buffer.concat([record(i), record(i + 1)]))
     await put('ten/test_batch.bin', record(9))
     const train = await readCifar10(path('ten'), 'train')
@@ -22,7 +22,7 @@ describe('CIFAR', () => {
     expect(await readCifar10(path('ten'), 'test')).toMatchObject({ classes: names, labels: { dims: [1] } })
   })
 
-  it('of 100 classes has superclasses, and may be compressed', async () => {
+  it('100 classes, compressed files > superclasses are read', async () => {
     await put('hundred/train.bin.gz', gzipSync(Buffer.concat([record(3, 71), record(0, 5)])))
     await put('hundred/coarse_label_names.txt', Array.from({ length: 20 }, (_, i) => `group ${i}`).join('\n'))
     const { labels, coarse, classes, coarseClasses } = await readCifar100(path('hundred'), 'train')
@@ -30,7 +30,7 @@ describe('CIFAR', () => {
     expect([classes.length, coarseClasses?.[3]]).toEqual([100, 'group 3'])
   })
 
-  it('is refused where it is damaged or not there', async () => {
+  it('damaged or missing files > rejects', async () => {
     const train = () => readCifar10(path('bad'), 'train')
     expect(await rejectedMessage('io', train)).toMatch('no such folder')
     await put('bad/data_batch_1.bin', record(1).subarray(0, 1000))

@@ -28,9 +28,9 @@ describe('readCsv and streamCsv', () => {
     ['plain', flowers],
     ['with CRLF and a byte order mark', `\uFEFF${flowers.replaceAll('\n', '\r\n')}`],
     ['with empty lines', flowers.replace('\n', '\n\n')],
-    ['without a last line end', flowers.slice(0, -1)],
+    ['without a final newline', flowers.slice(0, -1)],
     ['compressed', gzipSync(flowers)],
-  ])('take a file %s', async (_, content) => {
+  ])('a file %s > is read', async (_, content) => {
     const file = await put('flowers.csv', content)
     for (const data of [await readCsv(file, { tensors }), await streamCsv(file, { tensors })]) {
       expect(data.length).toBe(3)
@@ -42,7 +42,7 @@ describe('readCsv and streamCsv', () => {
     }
   })
 
-  it('make tensors of every kind', async () => {
+  it('columns of every kind > become tensors', async () => {
     const file = await put('kinds.csv', flowers)
     const options: CsvOptions = {
       tensors: {
@@ -66,7 +66,7 @@ describe('readCsv and streamCsv', () => {
     }
   })
 
-  it('take pixels by *, labels as whole numbers, tabs and no header', async () => {
+  it('pixels by *, integer labels, tabs and no header > are read', async () => {
     const pixels = await put('pixels.tsv', 'label\tp0\tp1\n7\t0\t255\n')
     const data = await readCsv(pixels, { tensors: { input: '*', label: { columns: 'label', as: 'integer' } } })
     expect(await all(data)).toEqual({ input: float32([1, 2], [0, 255]), label: int64([1], [7]) })
@@ -81,7 +81,7 @@ describe('readCsv and streamCsv', () => {
     expect(unnamed.classes).toEqual({ y: ['9', '10'] }) // as numbers, not as texts
   })
 
-  it('fill in or leave out what is missing, when told to', async () => {
+  it('missing values > are filled in or skipped on request', async () => {
     const file = await put('holes.csv', 'a,b,c\n1,2,x\n,4,y\n5,NA,y\n6,7,\n')
     const of = (missing: number | 'skip', tensors: CsvOptions['tensors']) => readCsv(file, { tensors, missing })
     expect(await all(await of(-1, { x: ['a', 'b'] }))).toEqual({ x: float32([4, 2], [1, 2, -1, 4, 5, -1, 6, 7]) })
@@ -93,7 +93,7 @@ describe('readCsv and streamCsv', () => {
     )
   })
 
-  it('name file, line and column of what is wrong', async () => {
+  it('invalid values > error with file, line and column', async () => {
     const failures = async (content: string, options: CsvOptions) => {
       const file = await put('wrong.csv', content)
       const read = await rejectedMessage('invalid-data', () => readCsv(file, options))
@@ -122,7 +122,7 @@ describe('readCsv and streamCsv', () => {
     expect(await failures('a,b\n', { tensors: { y: { columns: 'a', as: 'class' } } })).toMatch('no usable record')
   })
 
-  it('refuse columns and options that are not there', async () => {
+  it('unknown columns and options > rejects', async () => {
     const file = await put('flowers.csv', flowers)
     const of = (options: object) => rejectedMessage('invalid-option', () => readCsv(file, options as CsvOptions))
     expect(await of({ tensors: { x: 'heigth' } })).toMatch(
@@ -148,7 +148,7 @@ describe('readCsv and streamCsv', () => {
 })
 
 describe('a large CSV file', () => {
-  it('streams in little memory, and goes on inside of an epoch', async () => {
+  it('streaming > needs little memory and resumes in the middle of an epoch', async () => {
     const file = path('large.csv')
     const rows = 150_000
     const handle = await open(file, 'w')

@@ -18,8 +18,8 @@ async function all<T>(values: AsyncIterable<T>): Promise<T[]> {
 }
 const documents = (file: string, options?: DocumentOptions) => all(iterateDocuments(file, options))
 
-describe('documents', () => {
-  it('are files, lines or paragraphs of plain text', async () => {
+describe('iterateDocuments', () => {
+  it('plain text > returns files, lines or paragraphs', async () => {
     const text = 'one\ntwo\r\n\n \nthree\n\n\nfour'
     const file = await put('a.txt', text)
     expect(await documents(file)).toEqual([text])
@@ -29,7 +29,7 @@ describe('documents', () => {
     expect(await documents(await put('empty.txt', ' \n'))).toEqual([])
   })
 
-  it('are fields of JSON lines', async () => {
+  it('JSON lines > returns a field per line', async () => {
     const lines = ['{"text": "a b", "title": "T"}', '{"text": " "}', '', '{"text": "é", "title": "U"}']
     const file = await put('c.jsonl', lines.join('\n'))
     expect(await documents(file)).toEqual(['a b', 'é'])
@@ -40,7 +40,7 @@ describe('documents', () => {
     expect(await rejectedMessage('invalid-data', () => documents(cut))).toMatch(/d\.ndjson\.gz:2: the line is not JSON/)
   })
 
-  it('come from folders in the order of their names', async () => {
+  it('folders > are read in the order of file names', async () => {
     for (const name of ['z/b.jsonl', 'z/a/c.txt', 'z/x.png', 'z/d.md']) await put(name, 'x')
     const found = await listCorpusFiles([path('z'), await put('y.any', 'four')])
     expect(found).toEqual([
@@ -62,7 +62,7 @@ describe('pieces of a text file', () => {
     .join('\n')
     .replaceAll(/[\ud800-\udfff]/g, '…')
 
-  it('are whole lines, and together the file', async () => {
+  it('are whole lines, and concatenate to the file', async () => {
     const file = await put('long.txt', text)
     expect(Buffer.byteLength(text)).toBeGreaterThan(2 ** 20)
     for (const size of [1, 5000, 2 ** 16, 2 ** 23]) {
@@ -76,12 +76,12 @@ describe('pieces of a text file', () => {
     }
   })
 
-  it('do without the byte order mark', async () => {
+  it('exclude the byte order mark', async () => {
     const marked = await put('marked.txt', '\ufeffone\n\ufefftwo')
     expect(await all(iterateTextChunks(marked, 1))).toEqual(['one\n', '\ufefftwo'])
   })
 
-  it('are refused where they are not UTF-8', async () => {
+  it('invalid UTF-8 > rejects', async () => {
     const bytes = Buffer.from(text)
     const at = bytes.indexOf(10, 700_000) + 1
     bytes[at] = 0x80
@@ -94,7 +94,7 @@ describe('pieces of a text file', () => {
   })
 })
 
-describe('parquet', () => {
+describe('parquet files', () => {
   const texts = Array.from({ length: 250 }, (_, i) => (i % 50 === 7 ? null : `text ${i} é`))
   const write = (name: string, codec: 'SNAPPY' | 'UNCOMPRESSED' = 'SNAPPY') =>
     put(
@@ -111,7 +111,7 @@ describe('parquet', () => {
       ),
     )
 
-  it('gives the texts of a column', async () => {
+  it('a text column > returns its strings', async () => {
     for (const codec of ['SNAPPY', 'UNCOMPRESSED'] as const) {
       const file = await write(`${codec}.parquet`, codec)
       const expected = texts.flatMap((text, row) => (text === null ? [] : [{ row, text }]))
@@ -124,7 +124,7 @@ describe('parquet', () => {
     }
   })
 
-  it('is refused where it is damaged or another', async () => {
+  it('damaged files and other columns > rejects', async () => {
     const file = await write('whole.parquet')
     const texts =
       (name: string, column = 'text') =>

@@ -15,7 +15,7 @@ describe('readIdx', () => {
   })
   afterAll(() => rm(folder, { recursive: true }))
 
-  it('reads MNIST', async () => {
+  it('MNIST > images and labels are read', async () => {
     const labels = await readIdx(mnist('train-labels-idx1-ubyte'))
     expect(labels.dims).toEqual([60000])
     expect([...labels.data.slice(0, 5)]).toEqual([5, 0, 4, 1, 9])
@@ -27,13 +27,13 @@ describe('readIdx', () => {
     expect([...(await readIdx(mnist('t10k-labels-idx1-ubyte'))).data.slice(0, 5)]).toEqual([7, 2, 1, 0, 4])
   })
 
-  it('reads what gzip made of a file, whatever its name', async () => {
+  it('a gzip file with any name > is decompressed', async () => {
     const path = join(folder, 'labels')
     await writeFile(path, gzipSync(await readFile(mnist('t10k-labels-idx1-ubyte'))))
     expect(await readIdx(path)).toEqual(await readIdx(mnist('t10k-labels-idx1-ubyte')))
   })
 
-  it('names the file that is missing, damaged or something else', async () => {
+  it('missing, damaged or other files > error with the file name', async () => {
     const put = async (name: string, bytes: Uint8Array) => {
       await writeFile(join(folder, name), bytes)
       return join(folder, name)

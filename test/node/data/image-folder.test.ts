@@ -49,8 +49,8 @@ const pixelsOf = async (name: string, image: object = plain) => {
 const expected = (data: Uint8Array, dims: number[], options: object) =>
   imageColumn(tensor('uint8', dims, data), options).rows([0])
 
-describe('decoding', () => {
-  it.each(kinds)('reads %s exactly', async (name, image) => {
+describe('image files', () => {
+  it.each(kinds)('%s > pixels are exact', async (name, image) => {
     await put(name, await image.toBuffer())
     for (const channels of [3, 1])
       expect(await pixelsOf(name, { ...plain, channels })).toEqual(
@@ -58,7 +58,7 @@ describe('decoding', () => {
       )
   })
 
-  it.each(greys)('reads %s exactly, as grey and as colour', async (name, image) => {
+  it.each(greys)('%s, as gray and as color > pixels are exact', async (name, image) => {
     await put(name, await image.toBuffer())
     const three = await pixelsOf(name)
     expect(three).toEqual(expected(grey, [1, rows, columns], { ...plain, channels: 3 }))
@@ -71,7 +71,7 @@ describe('decoding', () => {
     ['rgb.jpg', raw(rgb, 3).jpeg({ quality: 100, chromaSubsampling: '4:4:4' })],
     ['progressive.jpg', raw(rgb, 3).jpeg({ quality: 100, chromaSubsampling: '4:4:4', progressive: true })],
     ['cmyk.jpg', raw(rgb, 3).toColourspace('cmyk').jpeg({ quality: 100, chromaSubsampling: '4:4:4' })],
-  ])('reads %s as far as its compression allows', async (name, image) => {
+  ])('%s > pixels are close, within the loss of the compression', async (name, image) => {
     await put(name, await image.toBuffer())
     const { data, dims } = await pixelsOf(name)
     expect(dims).toEqual([1, 3, rows, columns])
@@ -81,7 +81,7 @@ describe('decoding', () => {
       expect(Math.abs(Number(value) - Number(exact[i]))).toBeLessThan(within)
   })
 
-  it('lays transparent images on the background, or keeps their alpha', async () => {
+  it('transparent images > are blended with the background, or keep their alpha', async () => {
     await put(
       'clear.png',
       await raw(
@@ -97,7 +97,7 @@ describe('decoding', () => {
     expect([four.dims, four.data[3 * 48], four.data[3 * 48 + 47]]).toEqual([[1, 4, rows, columns], 255, 0])
   })
 
-  it('turns images the way the camera noted', async () => {
+  it('EXIF orientation > is applied', async () => {
     await put('turned.jpg', await raw(rgb, 3).withMetadata({ orientation: 6 }).jpeg({ quality: 100 }).toBuffer())
     const { dims, data } = await pixelsOf('turned.jpg')
     expect(dims).toEqual([1, 3, columns, rows])
@@ -105,7 +105,7 @@ describe('decoding', () => {
     expect(Number(data[columns * rows - 1])).toBeLessThan(60)
   })
 
-  it('enlarges and places images as `imageColumn` does', async () => {
+  it('enlarging > equals `imageColumn`', async () => {
     await put('small.png', await raw(rgb, 3).png().toBuffer())
     for (const fit of ['fill', 'contain', 'none']) {
       const options = { size: [12, 20], fit, mean: [0.1, 0.2, 0.3], std: 0.5, layout: 'NHWC' }
@@ -113,7 +113,7 @@ describe('decoding', () => {
     }
   })
 
-  it('shrinks by averaging, so that a fine pattern does not survive as another', async () => {
+  it('shrinking > averages, without aliasing', async () => {
     const large = { rows: 120, columns: 160 }
     const board = bytes((p) => (((p % 160) + Math.floor(p / 160)) % 2 ? [255, 255, 255] : [0, 0, 0]), large)
     await put('board.png', await raw(board, 3, large).png().toBuffer())
@@ -126,7 +126,7 @@ describe('decoding', () => {
 })
 
 describe('imageFolder', () => {
-  it('labels images by folder and decodes those of a batch', async () => {
+  it('batches > images are decoded and labeled by folder', async () => {
     const one = (value: number) =>
       raw(
         bytes(() => [value, 0, 0]),
@@ -156,7 +156,7 @@ describe('imageFolder', () => {
     expect(await rejectedMessage('invalid-data', () => imageFolder(path('set')))).toMatch(path('set/train'))
   })
 
-  it('names damaged and missing files', async () => {
+  it('damaged and missing files > error with the file name', async () => {
     const noise = { rows: 100, columns: 150 }
     const data = bytes((p) => [(p * 7919) % 256, (p * 104729) % 251, p % 256], noise)
     const failure = async (name: string, content: Uint8Array) => {
@@ -180,7 +180,7 @@ describe('imageFolder', () => {
     )
   })
 
-  it('wants one size, and refuses options before anything is read', async () => {
+  it('invalid options or no size > rejects before reading a file', async () => {
     const files = [
       await put('6x8.png', await raw(rgb, 3).png().toBuffer()),
       await put('8x6.png', await raw(rgb, 3, { rows: columns, columns: rows }).png().toBuffer()),

@@ -36,7 +36,7 @@ describe('readJsonl and streamJsonl', () => {
     ['plain', reviews],
     ['with CRLF and a byte order mark', `\uFEFF${reviews.replaceAll('\n', '\r\n')}`],
     ['compressed', gzipSync(reviews)],
-  ])('take a file %s', async (_, content) => {
+  ])('a file %s > is read', async (_, content) => {
     const file = await put('reviews.jsonl', content)
     for (const data of [await readJsonl(file, options), await streamJsonl(file, options)]) {
       expect([data.length, data.classes]).toEqual([3, { label: ['bad', 'good'] }])
@@ -50,7 +50,7 @@ describe('readJsonl and streamJsonl', () => {
     }
   })
 
-  it('take a function of the value, which may leave lines out, and lists of lists', async () => {
+  it('a function of the value > may skip lines and return nested lists', async () => {
     const file = await put('lists.jsonl', '{"x": [[1, 2], [3, 4]]}\n{"x": null}\n{"x": [[5, 6], [7, 8]]}')
     const map = (value: unknown, line: number) => {
       const { x } = value as { readonly x: number[][] | null }
@@ -65,7 +65,7 @@ describe('readJsonl and streamJsonl', () => {
     expect((await all(await readJsonl(nested, { tensors: { x: 'x' } })))['x']?.dims).toEqual([1, 2, 2])
   })
 
-  it('name file, line and field of what is wrong', async () => {
+  it('invalid values > error with file, line and field', async () => {
     const failures = async (content: string | Uint8Array, options: JsonlOptions) => {
       const file = await put('wrong.jsonl', content)
       const read = await rejectedMessage('invalid-data', () => readJsonl(file, options))
@@ -98,7 +98,7 @@ describe('readJsonl and streamJsonl', () => {
     expect(await failures('{}\n{}\n', { map: failing })).toBe('FILE:1: map failed: no such token')
   })
 
-  it('refuse files and options that are not there', async () => {
+  it('missing files and unknown options > rejects', async () => {
     const of = (options: object) => rejectedMessage('invalid-option', () => readJsonl(path('any'), options))
     expect(await of({})).toMatch(/'tensors'.*'map'/)
     expect(await of({ tensors: {} })).toMatch('names no tensor')

@@ -68,7 +68,7 @@ async function read(data: DatasetOrStream, batchSize = 100): Promise<Record<stri
 
 const open = (source: DataSource, changes?: Partial<OpenContext>) => openData('data.train', source, opening(changes))
 
-test('idx: pixels and labels, a part of them, class numbers or numbers to be met', async () => {
+test('idx > pixels and labels, a subset, class indices or regression targets', async () => {
   const source = { kind: 'idx', images: path('images'), labels: path('labels') } as const
   const { data, labels } = await open(source)
   expect(await read(data)).toEqual({ x: [0, 0.2, 0.4, 0.6, 0.8, 1].map(Math.fround), labels: [2, 0, 1] })
@@ -82,7 +82,7 @@ test('idx: pixels and labels, a part of them, class numbers or numbers to be met
   expect(Object.keys(await read((await open(source, { targets: null })).data))).toEqual(['x'])
 })
 
-test('images in the dims that the model takes', async () => {
+test('images > have the dims of the model input', async () => {
   const source = { kind: 'idx', images: path('images'), labels: path('labels') } as const
   const first = async (data: DatasetOrStream) =>
     (await batches(data, { batchSize: 2 }).next()).value!.tensors['x']!.dims
@@ -94,7 +94,7 @@ test('images in the dims that the model takes', async () => {
   await expect(first((await open({ ...source, dims: [3] })).data)).rejects.toThrow(/'x' cannot have the dims \[3\]/)
 })
 
-test('what is left to the model and the loss has to be named where there are several', async () => {
+test('several inputs or targets > must be named', async () => {
   const source = { kind: 'idx', images: path('images'), labels: path('labels') } as const
   const two = { model: modelWith('p', 'q'), targets: ['s', 't'].map((name) => ({ name, isClasses: true })) }
   await expect(open(source, two)).rejects.toThrow(/^data\.train: the model has 2 inputs \(p, q\); .*"input"/)
@@ -114,7 +114,7 @@ const table = (file: string, more: Partial<DataSource> = {}): DataSource =>
     ...more,
   }) as DataSource
 
-test.each([false, true])('csv: columns by tensor, the stream being %s', async (streaming) => {
+test.each([false, true])('csv, stream %s > columns by tensor', async (streaming) => {
   const { data, classes } = await open(table('train.csv', { stream: streaming, start: 1, end: 3 }))
   expect('batch' in data).toBe(!streaming)
   expect(classes).toEqual({ labels: ['apple', 'fig', 'pear'] })
@@ -139,7 +139,7 @@ test.each([false, true])(
   },
 )
 
-test.each([false, true])('jsonl: fields by tensor, filled up, the stream being %s', async (stream) => {
+test.each([false, true])('jsonl, stream %s > fields by tensor, padded', async (stream) => {
   const { data, classes } = await open({
     kind: 'jsonl',
     file: path('train.jsonl'),
@@ -155,7 +155,7 @@ test.each([false, true])('jsonl: fields by tensor, filled up, the stream being %
   })
 })
 
-test('image-folder: decoded images with the class of their folder; all images where labels are of no interest', async () => {
+test('image-folder > decoded images labeled by folder; all images if labels are not used', async () => {
   const source: DataSource = { kind: 'image-folder', folder: path('photos'), image: { size: 1, channels: 1 } }
   const found = await open(source)
   expect(await read(found.data)).toEqual({ x: [1, 0.2, 0].map(Math.fround), labels: [0, 1, 1] })
@@ -168,7 +168,7 @@ test('image-folder: decoded images with the class of their folder; all images wh
   expect(await read(bare.data)).toEqual({ x: [0.2, 0].map(Math.fround) })
 })
 
-test.each([false, true])('text: every run of bytes with the bytes that follow, the stream being %s', async (stream) => {
+test.each([false, true])('text, stream %s > every window of bytes with the bytes that follow', async (stream) => {
   const codes = (text: string) => [...Buffer.from(text)].map((byte) => byte + 3)
   const base = { kind: 'text', files: path('book.txt'), tokens: 'bytes', offset: 3, stream } as const
   const touching = await open({ ...base, context: 4 })
@@ -180,7 +180,7 @@ test.each([false, true])('text: every run of bytes with the bytes that follow, t
   await expect(open({ ...base, context: 14 }).then(({ data }) => read(data))).rejects.toThrow(/has 15 bytes/)
 })
 
-test('text: lines as strings or bytes, and documents by class', async () => {
+test('text > lines as strings or bytes, and documents by class', async () => {
   const files = path('book.txt')
   for (const stream of [false, true]) {
     const lines = await open({ kind: 'text', files, stream })
@@ -200,7 +200,7 @@ test('text: lines as strings or bytes, and documents by class', async () => {
 const counted = (length?: number) =>
   stream(() => Array.from({ length: 100 }, (_, i) => ({ x: i })), length === undefined ? {} : { length })
 
-test('a stream is divided and cut as a data set is', async () => {
+test('stream > is split and truncated like a dataset', async () => {
   const options = { validation: 0.2, seed: 3 }
   const { train, validation } = splitStream(counted(), options)
   const [kept, held] = [(await read(train))['x'] as number[], (await read(validation))['x'] as number[]]
@@ -227,7 +227,7 @@ const recipe = (data: Recipe['data'], more: Partial<Recipe> = {}): Recipe => ({
   ...more,
 })
 
-test('a split holds out a part of the training data, with its labels', async () => {
+test('split > holds out a part of the training data, with its labels', async () => {
   const data = { train: table('train.csv'), split: { validation: 0.25, seed: 1 } }
   const prepared = await RecipeData.open(recipe(data), modelWith('x'), modelWith('x'))
   const [train, held] = [await read(await prepared.train()), await read((await prepared.validation())!)]
@@ -238,7 +238,7 @@ test('a split holds out a part of the training data, with its labels', async () 
   await expect(none.train()).rejects.toThrow(/^data\.split: .*both parts need at least one/)
 })
 
-test('balanced training data have every class as often, and held-out data stay', async () => {
+test('balance > samples every class equally in training data, and leaves held-out data unchanged', async () => {
   const data = { train: table('train.csv'), validation: table('held.csv'), balance: true }
   const prepared = await RecipeData.open(recipe(data), modelWith('x'), modelWith('x'))
   const { labels } = await read(await prepared.train())
@@ -250,7 +250,7 @@ test('balanced training data have every class as often, and held-out data stay',
   )
 })
 
-test('class weights are balanced by what is left of the training data', async () => {
+test('class weights > are computed after the split', async () => {
   const loss = { kind: 'cross-entropy', classWeights: 'balanced' } as const
   const train = recipe({ train: table('train.csv') }, { loss })
   const { recipe: settled } = await RecipeData.open(train, modelWith('x'), modelWith('x'))

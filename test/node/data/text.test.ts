@@ -8,8 +8,8 @@ import { temporaryFolder } from './folder.js'
 
 const { put, path } = temporaryFolder()
 
-describe('text', () => {
-  it('comes as a whole or as lines, whatever their ends', async () => {
+describe('text files', () => {
+  it('any line endings > returns the whole text or its lines', async () => {
     const file = await put('a.txt', '\uFEFFone\r\n\r\ntwo é\n')
     expect(await readText(file)).toBe('one\r\n\r\ntwo é\n')
     expect(await readLines(file)).toEqual(['one', '', 'two é'])
@@ -19,20 +19,20 @@ describe('text', () => {
     expect(await readLines(await put('empty', ''))).toEqual([])
   })
 
-  it('keeps lines whole across the blocks they are read in', async () => {
+  it('lines across block boundaries > are whole', async () => {
     const lines = Array.from({ length: 3000 }, (_, i) => `${i} ${'é'.repeat(i % 700)}`)
     expect(await readLines(await put('long.txt', lines.join('\n')))).toEqual(lines)
     expect(await readLines(await put('wide.txt', 'é'.repeat(10 ** 6)))).toEqual(['é'.repeat(10 ** 6)])
   })
 
-  it('streams the lines of several files', async () => {
+  it('several files > lines are streamed', async () => {
     const files = [await put('1.txt', 'a\n\nb\n'), await put('2.txt', 'c')]
     const seen = []
     for await (const { tensors } of batches(streamLines(files, { text: 'line' }), { batchSize: 2 })) seen.push(tensors)
     expect(seen).toEqual([{ line: tensor('string', [2], ['a', 'b']) }, { line: tensor('string', [1], ['c']) }])
   })
 
-  it('says where it is not UTF-8', async () => {
+  it('invalid UTF-8 > error with the position', async () => {
     const file = await put('latin.txt', Uint8Array.of(97, 10, 98, 10, 0xe9, 10))
     expect(await rejectedMessage('invalid-data', () => readLines(file))).toBe(
       `${file}:3: the line is not UTF-8; convert the file`,
@@ -43,7 +43,7 @@ describe('text', () => {
 })
 
 describe('textFolder', () => {
-  it('reads documents by class when they are asked for', async () => {
+  it('documents by class > are read on demand', async () => {
     await put('moods/pos/1.txt', 'fine')
     await put('moods/pos/deep/2.txt', 'finer')
     await put('moods/pos/notes.md', 'not read')
@@ -64,7 +64,7 @@ describe('textFolder', () => {
     expect(Object.keys(await chosen.batch([0]))).toEqual(['text', 'mood'])
   })
 
-  it('says which folder is wrong', async () => {
+  it('invalid folder > error with the folder', async () => {
     await put('flat/a.txt', 'x')
     await put('parts/train/a/1.txt', 'x')
     await put('parts/val/a/1.txt', 'x')

@@ -23,7 +23,7 @@ describe('token files', () => {
     [65_536, 2],
     [65_537, 4],
     [200_000, 4],
-  ])('hold a vocabulary of %i in %i bytes per token', async (vocabulary, width) => {
+  ])('a vocabulary of %i > is stored in %i bytes per token', async (vocabulary, width) => {
     const tokens = tokensOf(101, vocabulary)
     tokens[7] = vocabulary - 1
     const file = await written(`${vocabulary}.tokens`, tokens, vocabulary)
@@ -37,7 +37,7 @@ describe('token files', () => {
     expect(y).toEqual({ dtype: 'int64', dims: [1, 100], data: BigInt64Array.from(tokens.subarray(1), BigInt) })
   })
 
-  it('give every window, any number of times, in any order', async () => {
+  it('windows > are returned repeatedly, in any order', async () => {
     const tokens = tokensOf(1000, 500)
     const file = await written('windows.tokens', tokens, 500)
     for (const [context, stride] of [
@@ -62,7 +62,7 @@ describe('token files', () => {
     expect(Object.keys(await alone.batch([99]))).toEqual(['tokens'])
   })
 
-  it('train in an order that the seed decides', async () => {
+  it('training order > depends on the seed', async () => {
     const data = await readTokens(await written('order.tokens', tokensOf(500, 300), 300), { context: 10 })
     const epoch = async (seed: number) => {
       const seen: unknown[] = []
@@ -74,7 +74,7 @@ describe('token files', () => {
     expect(await epoch(1)).not.toEqual(await epoch(2))
   })
 
-  it('may be larger than what is read of them', async () => {
+  it('files larger than the read buffer > are read', async () => {
     const file = await written('hole.tokens', tokensOf(2000, 300), 300)
     const data = await readTokens(file, { context: 10 })
     const bytes = await readFile(file)
@@ -86,7 +86,7 @@ describe('token files', () => {
     )
   })
 
-  it('are refused when damaged', async () => {
+  it('damaged files > rejects', async () => {
     const file = await written('damaged.tokens', tokensOf(100, 300), 300)
     const data = await readTokens(file, { context: 9 })
     await writeFile(file, (await readFile(file)).subarray(0, 150))
@@ -103,7 +103,7 @@ describe('token files', () => {
     expect(await rejectedMessage('io', () => readTokens(path('none'), { context: 9 }))).toMatch('no such file')
   })
 
-  it('are written whole or not at all', async () => {
+  it('a failed write > leaves no file', async () => {
     const file = path('never.tokens')
     const write = (tokens: number[], count: number) => () =>
       writeTokens(file, [tokens], { vocabulary: 10, tokens: count })
@@ -118,7 +118,7 @@ describe('token files', () => {
     await expect(stat(file)).rejects.toThrow('ENOENT')
   })
 
-  it('refuses options that make no sense', async () => {
+  it('invalid options > rejects', async () => {
     const file = await written('options.tokens', tokensOf(20, 300), 300)
     const message = (options: TokenWindowOptions) => rejectedMessage('invalid-option', () => readTokens(file, options))
     expect(await message({ context: 0 })).toMatch("option 'context' is 0")

@@ -22,7 +22,7 @@ const columnsOf = (lengths: readonly number[], typeAt: (i: number) => typeof Flo
   return { theta: column(), g: column(), m: column(), v: column(), n: bytes }
 }
 
-describe('many tensors at once', () => {
+describe('expressions over several tensors at once', () => {
   const sizes: [string, readonly number[]][] = [
     ['of one element', Array.from({ length: 5000 }, () => 1)],
     ['of all small lengths', Array.from({ length: 400 }, (_, i) => i)],
@@ -36,7 +36,7 @@ describe('many tensors at once', () => {
   ]
   for (const [size, lengths] of sizes)
     for (const [kind, typeAt] of types)
-      test(`${size}, ${kind}: to the last bit what each of them gives alone`, () => {
+      test(`${size}, ${kind} > results equal those per tensor bit for bit`, () => {
         const columns = columnsOf(lengths, typeAt)
         const alone = structuredClone(columns)
         evaluate(moved, columns, { k: 0.3 })
@@ -47,7 +47,7 @@ describe('many tensors at once', () => {
         expect(columns).toEqual(alone)
       })
 
-  test('counts of all of them', () => {
+  test('counts > are summed over all tensors', () => {
     const lengths = Array.from({ length: 300 }, (_, i) => i)
     const F = lengths.map((length) => draw(length, Float32Array))
     const columns: TensorArrays = { F, n: lengths.map((length) => new Uint8Array(length)) }
@@ -59,7 +59,7 @@ describe('many tensors at once', () => {
   })
 })
 
-test('the sum of squares of a few elements is to the last bit that of a kernel', () => {
+test('sum of squares > few elements > equals the kernel bit for bit', () => {
   for (let length = 0; length < 300; length++) {
     const x = draw(length, Float32Array) as Float32Array
     expect(sumOfSquares(x, length), `${length}`).toBe(evaluateOne(squaresFormula, { g: x })['squares'])

@@ -72,7 +72,7 @@ function check(kernel: Kernel, made: Formula, type: Type, length: number): void 
     else expect(Number.isFinite(sums[name])).toBe(false)
 }
 
-describe('random formulas, element by element', () => {
+describe('random expressions, element by element', () => {
   const wasm = (precision: ArrayTypes['precision'], made: Formula): Kernel => {
     const kernel = compileFormula(made, { precision, bytes })
     expect(kernel).not.toBeNull()
@@ -84,13 +84,13 @@ describe('random formulas, element by element', () => {
     ['the interpreter', Float64Array, interpret],
   ]
   for (const [name, type, kernelOf] of targets) {
-    test(`${name} is right to the last bit`, () => {
+    test(`${name} > results are exact`, () => {
       for (let i = 0; i < 100; i++) {
         const made = randomFormula()
         check(kernelOf(made), made, type, i < 20 ? pick(lengths) : random.integer(40))
       }
     })
-    test(`${name}, for every length near that of a vector or a chunk`, () => {
+    test(`${name} > lengths around those of a vector and a chunk > results are exact`, () => {
       for (const length of lengths) {
         const made = randomFormula()
         check(kernelOf(made), made, type, length)
@@ -99,7 +99,7 @@ describe('random formulas, element by element', () => {
   }
 })
 
-describe('which of them computes', () => {
+describe('precision of expressions', () => {
   // (2^24 + x) - 2^24 is 0 in single precision for x = 1, and 1 in double precision.
   const lost = formula({
     y: array('x').add(scalar('big')).sub(scalar('big')),
@@ -110,7 +110,7 @@ describe('which of them computes', () => {
   }
   afterEach(() => vi.unstubAllGlobals())
 
-  test('single precision where every array is float32, double where one is float64', () => {
+  test('every array is float32 > single precision; one is float64 > double precision', () => {
     const [single, double] = [Float32Array.of(1), Float64Array.of(1)]
     expect(run(evaluateOne, single, new Float32Array(1))).toBe(0)
     expect(run(evaluateOne, double, new Float64Array(1))).toBe(1)
@@ -139,7 +139,7 @@ describe('which of them computes', () => {
     ],
   ]
   for (const [name, stub] of refusals)
-    test(`double precision where ${name}`, async () => {
+    test(`${name} > double precision`, async () => {
       vi.resetModules()
       vi.stubGlobal('WebAssembly', stub)
       const fresh: typeof import('../../../src/optim/expr/evaluate.js') = await import(source('expr/evaluate.ts'))
@@ -153,7 +153,7 @@ describe('which of them computes', () => {
     })
 })
 
-test('a formula of more arrays than fit at once is computed in smaller chunks', () => {
+test('expression with more arrays than fit in memory at once > is computed in smaller chunks', () => {
   const names = Array.from({ length: 60 }, (_, i) => `x${i}`)
   const made = formula({ product: names.map(array).reduce((a, b) => a.mul(b)) })
   const arrays = Object.fromEntries([...names, 'product'].map((name) => [name, new Float32Array(5000).fill(1.25)]))

@@ -48,7 +48,7 @@ async function computed(
 const xs = [-2.5, -0.0, 0, 0.75, 3, 1e-30]
 const ys = [2, -1, 0.5, 0.75, -4, 7]
 
-test('every arithmetic, on arrays, scalars and numbers', async () => {
+test('expression as a graph > every operation on arrays, scalars and numbers > equals the interpreter', async () => {
   const terms: Record<string, [f.Expr, (x: number, y: number) => number]> = {
     add: [x.add(y), (x, y) => x + y],
     sub: [x.sub(c), (x) => x - 0.75],
@@ -71,7 +71,7 @@ test('every arithmetic, on arrays, scalars and numbers', async () => {
   expect(operators).not.toContain('Sign')
 })
 
-test('what results share is computed once, and an array and a scalar may have one name', async () => {
+test('expression as a graph > shared subexpressions > are computed once; an array and a scalar may share a name', async () => {
   const shared = x.mul(x).sqrt()
   const { results, operators } = await computed(
     { a: shared.add(f.scalar('x')), b: shared.sub(1) },

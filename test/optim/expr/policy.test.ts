@@ -16,7 +16,7 @@ const script = `
   evaluateOne(lost, { x: Float32Array.of(1), y }, { big: 2 ** 24 })
   document.title = 'y = ' + y[0]`
 
-describe('a page with a content security policy, in Chromium', await needs('chromium'), () => {
+describe('page with a content security policy, in Chromium', await needs('chromium'), () => {
   let browser: Chromium | undefined
   beforeAll(async () => {
     browser = await launchChromium()
@@ -41,10 +41,10 @@ describe('a page with a content security policy, in Chromium', await needs('chro
     return page.title()
   }
 
-  it('that allows WebAssembly computes in it', async () => {
+  it('WebAssembly allowed > kernels are used', async () => {
     expect(await computedUnder("script-src 'self' 'wasm-unsafe-eval'")).toBe('y = 0')
   })
-  it('that refuses it computes all the same', async () => {
+  it('WebAssembly blocked > the interpreter is used', async () => {
     expect(await computedUnder("script-src 'self'")).toBe('y = 1')
   })
 })

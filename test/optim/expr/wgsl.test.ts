@@ -4,8 +4,8 @@ import { array, formula, scalar } from '../../../src/optim/expr/expr.js'
 import { formulaToWgsl } from '../../../src/optim/expr/wgsl.js'
 import { updateFormula } from '../../../src/optim/update-formula.js'
 
-describe('a formula as a shader', () => {
-  test('the update of AdamW with a mask', async () => {
+describe('expression as a shader', () => {
+  test('update of AdamW with a mask > equals the stored shader', async () => {
     const update = updateFormula(adamw().formula, { clipped: true, enhanced: true })
     const { code, arrays, fed, scalars } = formulaToWgsl(update, { width: 4, fed: ['g'], bits: ['n'] })
     await expect(code).toMatchFileSnapshot('adamw.wgsl')
@@ -38,13 +38,13 @@ describe('a formula as a shader', () => {
     expect(code).toContain('// state')
   })
 
-  test('what is shared is computed once', () => {
+  test('shared subexpressions > are computed once', () => {
     const shared = array('x').mul(array('x'))
     const { code } = formulaToWgsl(formula({ y: shared.add(shared), z: shared }), { width: 1 })
     expect(code.match(/\*/g)).toHaveLength(3) // one product, and the two of the index
   })
 
-  test('refused', () => {
+  test('unsupported expressions > rejects', () => {
     const code = 'invalid-option'
     const large = formula({ y: array('x').mul(1e39) })
     expect(() => formulaToWgsl(large, { width: 1 })).toThrow(

@@ -36,7 +36,7 @@ const cases: Record<string, number[]> = {
 
 const byMagnitude = (values: Iterable<number>) => [...values].map(Math.abs).sort((a, b) => b - a)
 
-describe('kthLargest equals sorting, for every k', () => {
+describe('kthLargest > every k > equals sorting', () => {
   for (const [name, values] of Object.entries(cases))
     for (const type of [Float32Array, Float64Array])
       test(`${name}, ${type.name}`, () => {
@@ -77,20 +77,20 @@ describe('kthLargest equals sorting, for every k', () => {
     for (let k = 1; k <= 400; k += 7) expect(kthLargest([single, double], k, 'magnitude')).toBe(sorted[k - 1])
   })
 
-  test('there is none among NaN and infinities', () => {
+  test('only NaN and infinities > rejects', () => {
     for (const type of [Float32Array, Float64Array])
       for (const order of ['magnitude', 'value'] as const)
         for (const bad of [Number.NaN, -Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
           expect(kthLargest([type.of(1), type.of(0, bad)], 1, order)).toBeNull()
   })
 
-  test('there must be a k-th one', () => {
+  test('k out of range > rejects', () => {
     for (const k of [0, 3, 1.5, Number.NaN])
       expect(() => kthLargest([Float32Array.of(1, 2)], k, 'magnitude')).toThrow(OnnxIreError)
   })
 })
 
-describe('the mask of one refresh', () => {
+describe('mask of one refresh', () => {
   const refresh = (
     ire: IreOptimizer,
     parameters: ParameterArrays,
@@ -106,7 +106,7 @@ describe('the mask of one refresh', () => {
   }
   const flatOf = (values: number[], gamma: number) => [...maskOf(values, gamma).flat['w']!]
 
-  test('k = floor((1 - gamma) N), and the k-th largest is flat itself', () => {
+  test('k = floor((1 - gamma) N) > the k-th largest is flat', () => {
     const values = draw(8, (i) => i + 1)
     expect(flatOf(values, 0.5)).toEqual([1, 1, 1, 1, 1, 0, 0, 0]) // k = 4: three are above the threshold
     expect(flatOf(values, 0.75)).toEqual([1, 1, 1, 1, 1, 1, 1, 0])
@@ -116,28 +116,28 @@ describe('the mask of one refresh', () => {
     expect(flatOf(values, 0)).toEqual([1, 0, 0, 0, 0, 0, 0, 0])
   })
 
-  test('ties with the threshold are all flat', () => {
+  test('ties with the threshold > are all flat', () => {
     expect(flatOf([5, 3, -3, 3, 3, 1], 0.5)).toEqual([0, 1, 1, 1, 1, 1])
   })
 
-  test('more zeros than gamma: the threshold is 0, every zero is flat, and both shares say so', () => {
+  test('share of zeros above gamma > the threshold is 0, every zero is flat, and both shares are reported', () => {
     const mask = maskOf([0, 0, 0, 0, 0, 0, 0, 1, 2, 3], 0.5)
     expect(mask).toMatchObject({ threshold: 0, flatShare: 0.7, zeroShare: 0.7 })
   })
 
-  test('ranking survives gradients whose squares vanish or overflow in float32', () => {
+  test('gradients whose squares underflow or overflow in float32 > are ranked correctly', () => {
     expect(flatOf([1e-30, 2e-30, 3e-30, 1e30], 0.25)).toEqual([1, 1, 0, 0])
     expect(flatOf([1e25, 2e25, 3e25, 1], 0.25)).toEqual([1, 0, 0, 1])
   })
 
-  test('with smoothing F is kept, and an overflow of F is refused by name', () => {
+  test('smoothing > F is stored, and an overflow of F rejects with the parameter name', () => {
     const mask = maskOf([1, 2, 3, 4], 0.25, { beta: 0.5 })
     expect([...mask.curvature!['w']!]).toEqual([0.5, 2, 4.5, 8])
     expect(mask.threshold).toBe(4.5 - 2.5)
     expect(() => maskOf([1, 1e25], 0.5, { beta: 0.5 })).toThrow(/curvature estimate F of 'w' is Infinity at element 1/)
   })
 
-  test('the Hessian’s diagonal is ranked with its sign and kept as it is: negative curvature is flat', () => {
+  test('diagonal of the Hessian > is ranked with its sign and stored unchanged; negative curvature is flat', () => {
     const optimizer = ire(adamw(), { kappa: 1, gamma: 0.5, curvature: 'hutchinson' })
     const smooth = ire(adamw(), { kappa: 1, gamma: 0.5, curvature: 'hutchinson', beta: 0.5 })
     const h = Float32Array.of(-9, 4, 0, 2, -1, 8)
@@ -153,7 +153,7 @@ describe('the mask of one refresh', () => {
     )
   })
 
-  test('tensors IRE leaves alone stay at 0 and out of N', () => {
+  test('excluded tensors > have mask 0 and do not count in N', () => {
     const optimizer = ire(adamw(), { kappa: 1, gamma: 0.5, beta: 0.5 })
     const tensors = { a: Float32Array.of(1, 2, 3, 4), b: Float32Array.of(100, 0, 0, 0) }
     const first = refresh(optimizer, tensors, { a: tensors.a }, 1, null, 0, ['a'])
@@ -164,7 +164,7 @@ describe('the mask of one refresh', () => {
     expect([...both.flat['a']!, ...both.flat['b']!]).toEqual([1, 1, 0, 0, 0, 1, 1, 1])
   })
 
-  test('no parameters at all', () => {
+  test('no parameters > the mask is empty', () => {
     expect(maskOf([], 0.5)).toMatchObject({ threshold: 0, flatShare: 0, zeroShare: 0 })
   })
 })
