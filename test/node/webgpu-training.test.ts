@@ -28,7 +28,10 @@ async function run(runtime: Runtime) {
   return { losses, measures, predictions }
 }
 
-it('WebGPU in Node > training, evaluation and prediction > equal those of the CPU', { ...gpuNeeded, timeout: 300_000 }, async () => {
+it('WebGPU in Node > training, evaluation and prediction > equal those of the CPU', {
+  ...gpuNeeded,
+  timeout: 300_000,
+}, async () => {
   const [expected, found] = [await run(cpu), await run(gpu!)]
   expect(found.losses).toEqual(expected.losses.map((loss) => expect.closeTo(loss, 3)))
   expect(found.measures.loss).toBeCloseTo(expected.measures.loss, 3)

@@ -51,13 +51,16 @@ describe.each([
     ['bool', [3], new Uint8Array([1, 0, 1])],
     ['uint8', [5], new Uint8Array([0, 255, 3, 4, 5])],
   ]
-  it.each(samples)('%s %j, also without CPU nodes > is uploaded and downloaded unchanged', async (dtype, dims, data) => {
-    const { device } = started({ cpuNodes: 'refused' }, { worker })
-    const there = await device!.upload({ dtype, dims, data })
-    expect(there.dtype).toBe(dtype)
-    expect(there.dims).toEqual(dims)
-    expect(await device!.download(there)).toEqual({ dtype, dims, data })
-  })
+  it.each(samples)(
+    '%s %j, also without CPU nodes > is uploaded and downloaded unchanged',
+    async (dtype, dims, data) => {
+      const { device } = started({ cpuNodes: 'refused' }, { worker })
+      const there = await device!.upload({ dtype, dims, data })
+      expect(there.dtype).toBe(dtype)
+      expect(there.dims).toEqual(dims)
+      expect(await device!.download(there)).toEqual({ dtype, dims, data })
+    },
+  )
 
   it('disposed program > its tensors remain valid', async () => {
     const { device } = start()

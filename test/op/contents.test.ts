@@ -128,7 +128,11 @@ describe('contents of integer tensors > symbolic dims', () => {
 describe('types of elementwise operators', () => {
   const x = (dtype: DType, ...shape: readonly Dim[]) => input('x', dtype, shape)
   it.each<[string, () => Value | readonly Value[], RegExp]>([
-    ['operands of different types', () => op.Add(x('float32', 2), x('float64', 2)), /operand types differ: float32 and float64/],
+    [
+      'operands of different types',
+      () => op.Add(x('float32', 2), x('float64', 2)),
+      /operand types differ: float32 and float64/,
+    ],
     [
       'shapes that do not broadcast',
       () => op.Mul(x('float32', 2), x('float32', 3)),
@@ -145,7 +149,11 @@ describe('types of elementwise operators', () => {
     ['CumSum, an axis outside the rank', () => op.CumSum(x('float32', 2), [1]), /axis 1 is outside/],
     ['TopK, more than the axis has', () => op.TopK(x('float32', 2), [3]), /cannot choose 3 of 2 elements/],
     ['Clip, one bound per element', () => op.Clip(x('float32', 2), x('float32', 2)), /bounds are scalars, not \[2\]/],
-    ['a fraction for an integer tensor', () => op.Reshape(x('float32', 4), [1.5]), /\[1\.5\] is not a list of integers/],
+    [
+      'a fraction for an integer tensor',
+      () => op.Reshape(x('float32', 4), [1.5]),
+      /\[1\.5\] is not a list of integers/,
+    ],
     ['NaN for an integer tensor', () => op.Reshape(x('float32', 4), [Number.NaN]), /\[NaN\] is not a list of integers/],
     ['a negative length', () => op.RandomNormal({ shape: [2, -1] }), /\[2, -1\] is not a shape/],
     ['an identity of three axes', () => op.EyeLike(x('float32', 2, 2, 2)), /only matrices/],

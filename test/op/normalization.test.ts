@@ -61,7 +61,11 @@ describe('normalizations > invalid operands', () => {
       () => op.GroupNormalization(x(2, 5, 4), x(5), x(5), { num_groups: 2 }),
       /do not fall into 2 groups/,
     ],
-    ['zero groups', () => op.GroupNormalization(x(2, 4, 4), x(4), x(4), { num_groups: 0 }), /do not fall into 0 groups/],
+    [
+      'zero groups',
+      () => op.GroupNormalization(x(2, 4, 4), x(4), x(4), { num_groups: 0 }),
+      /do not fall into 0 groups/,
+    ],
     ['a scale wider than the data', () => op.LayerNormalization(x(2, 4), x(3, 2, 4)), /does not broadcast to \[2, 4\]/],
     ['an axis outside the rank', () => op.RMSNormalization(x(2, 4), x(4), { axis: 2 }), /axis 2 is outside/],
     ['a norm that is neither 1 nor 2', () => op.LpNormalization(x(2, 4), { p: 3 }), /p is 1 or 2/],

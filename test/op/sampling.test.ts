@@ -40,7 +40,10 @@ describe('sampling operators > operands that do not match', () => {
     ['weights with one axis too few', () => op.DeformConv(x, float('w', 8, 3, 3), float('offset', 1, 6, 2, 2))],
     ['regions of three numbers', () => op.RoiAlign(x, float('rois', 2, 3), input('batch', 'int64', [2]))],
     ['fewer images than regions', () => op.RoiAlign(x, float('rois', 2, 4), input('batch', 'int64', [3]))],
-    ['an unknown pooling mode', () => op.RoiAlign(x, float('rois', 2, 4), input('batch', 'int64', [2]), { mode: 'sum' })],
+    [
+      'an unknown pooling mode',
+      () => op.RoiAlign(x, float('rois', 2, 4), input('batch', 'int64', [2]), { mode: 'sum' }),
+    ],
     ['zero bins', () => op.MaxRoiPool(x, float('rois', 2, 5), { pooled_shape: [0, 1] })],
     ['bins along one axis only', () => op.MaxRoiPool(x, float('rois', 2, 5), { pooled_shape: [2] })],
   ])('%s > rejects', (_, build) => {
