@@ -75,7 +75,7 @@ describe('a step on an asynchronous backend', () => {
     return { parameters, state: initialState(optimizer, parameters) }
   }
 
-  test('five steps > equal steps on arrays, one call after the other', async () => {
+  test('five steps > equal host steps, one call after the other', async () => {
     const [here, there] = [begin(), begin()]
     const remote = new RemoteBackend(there.parameters, there.state)
     for (let t = 0; t < 5; t++) {

@@ -27,21 +27,21 @@ async function descend(optimizer: Optimizer, from: [number, number], steps: numb
 const enhance = (inner: Parameters<typeof ire>[0], kappa: number) =>
   ire(inner, { kappa, gamma: 0, interval: 1, curvature: 'empirical' })
 
-describe('the drift towards the flat end of the valley', () => {
+describe('drift towards the flat end of the valley', () => {
   for (const [kappa, u] of [
     [0, 0.9929],
     [90, 0.9285],
     [900, 0.7426],
     [9000, 0.01],
   ] as const)
-    test(`kappa ${kappa}: u = ${u} after 400 steps`, async () => {
+    test(`kappa ${kappa} > u = ${u} after 400 steps`, async () => {
       const end = await descend(enhance(sgd({ lr: 1 }), kappa), [1, 0.01], 400)
       expect(end.u).toBeCloseTo(u, 4)
       const { flat } = end.state.mask!
       expect([flat['u']![0], flat['v']![0]]).toEqual([1, end.v === 0 ? 1 : 0]) // kappa 9000 ends in v = 0 exactly: a tie
     })
 
-  test('twice the learning rate diverges instead', async () => {
+  test('twice the learning rate > diverges', async () => {
     const end = await descend(sgd({ lr: 2 }), [1, 0.01], 9)
     expect(Math.abs(end.v)).toBeGreaterThan(10)
   })
@@ -52,7 +52,7 @@ describe('the drift towards the flat end of the valley', () => {
     [5, 287],
     [20, 4],
   ] as const)
-    test(`SAM with kappa ${kappa}: |u| < 0.1 in ${steps} steps`, async () => {
+    test(`SAM with kappa ${kappa} > |u| < 0.1 in ${steps} steps`, async () => {
       const optimizer = enhance(sam(sgd({ lr: 0.3 }), { rho: 0.05 }), kappa)
       const end = await descend(optimizer, [2, 0.5], 3000, (u) => Math.abs(u) < 0.1)
       expect(end.steps).toBe(steps)

@@ -35,8 +35,8 @@ async function codeOf(run: () => unknown): Promise<string> {
   return 'nothing was thrown'
 }
 
-describe('what a step asks for', () => {
-  test('curvature when due, the loss, and with SAM the loss at theta + e', async () => {
+describe('requests of a step', () => {
+  test('order > curvature if due, the loss, and with SAM the loss at theta + e', async () => {
     const { parameters, state } = begin()
     const asked: string[] = []
     const due: boolean[] = []
@@ -64,7 +64,7 @@ describe('what a step asks for', () => {
     expect(due).toEqual([false, true, false, true])
   })
 
-  test('a reply may be reused for the next request', async () => {
+  test('reply > its arrays may be reused for the next request', async () => {
     const [own, reused] = [begin(), begin()]
     const buffers = split(start, Float32Array)
     for (let t = 0; t < 6; t++) {
@@ -78,7 +78,7 @@ describe('what a step asks for', () => {
   })
 })
 
-describe('a step that fails leaves no trace', () => {
+describe('failed step > leaves the state unchanged', () => {
   const requests = ['curvature', 'loss', 'loss at theta + e']
   const spoil = (reply: GradientReply, bad: number): GradientReply => {
     const bias = reply.gradients['bias']!.slice()
@@ -120,7 +120,7 @@ describe('a step that fails leaves no trace', () => {
         expect(await codeOf(step)).toMatch(message)
         expect({ parameters, state }).toEqual(before)
       })
-    test(`an exception from ${request}, or a step given up there`, async () => {
+    test(`exception at ${request}, or step abandoned there`, async () => {
       const { parameters, state } = begin()
       const good = (kind: GradientRequest['kind'], where: typeof parameters) => ({
         gradients: answer({ kind, parameters: where }),
@@ -144,11 +144,11 @@ describe('a step that fails leaves no trace', () => {
   }
 })
 
-describe('update says what it lacks', () => {
+describe('update > missing or invalid arguments > rejects', () => {
   const parameters = { w: Float32Array.of(1, 2) }
   const gradients = { w: Float32Array.of(0.5, -1) }
 
-  test('curvature when it is due', async () => {
+  test('curvature missing when due', async () => {
     const optimizer = ire(sgd(), { kappa: 1, gamma: 0.5 })
     expect(await codeOf(() => update({ optimizer, parameters, gradients }))).toMatch(
       /^invalid-option: .*needs `curvature`/,
@@ -158,7 +158,7 @@ describe('update says what it lacks', () => {
     expect(update({ optimizer, ...first, gradients }).report.refreshed).toBe(false)
   })
 
-  test('the Hessian’s diagonal when it is due', async () => {
+  test('Hessian diagonal missing when due', async () => {
     const optimizer = ire(sgd({ lr: 0.1 }), { kappa: 1, gamma: 0.5, curvature: 'hutchinson' })
     expect(curvatureDue(optimizer, initialState(optimizer, parameters))).toBe(true)
     expect(await codeOf(() => update({ optimizer, parameters, gradients }))).toMatch(/needs `curvature`: v \* Hv/)
@@ -171,7 +171,7 @@ describe('update says what it lacks', () => {
     expect(loadState(optimizer, parameters, saveState(state))).toEqual(state)
   })
 
-  test('a second gradient for SAM', async () => {
+  test('second gradient for SAM missing', async () => {
     const optimizer = sam(sgd({ lr: 0.1 }))
     expect(await codeOf(() => update({ optimizer, parameters, gradients }))).toMatch(/^invalid-option: .*SAM/)
     const seen: number[][] = []
@@ -184,7 +184,7 @@ describe('update says what it lacks', () => {
     expect(seen[1]).not.toEqual(seen[0])
   })
 
-  test('a state of other parameters or of another optimizer', async () => {
+  test('state of other parameters or of another optimizer', async () => {
     const { state } = update({ optimizer: adamw(), parameters, gradients })
     const other = { w: Float32Array.of(1, 2, 3) }
     expect(await codeOf(() => update({ optimizer: adamw(), parameters: other, gradients: other, state }))).toMatch(
@@ -195,18 +195,18 @@ describe('update says what it lacks', () => {
     )
   })
 
-  test('a bad context', async () => {
+  test('invalid context', async () => {
     const input = { optimizer: sgd(), parameters, gradients }
     expect(await codeOf(() => update({ ...input, clipNorm: 0 }))).toMatch(/^invalid-option: .*clipNorm/)
     expect(await codeOf(() => update({ ...input, lrFactor: Number.NaN }))).toMatch(/^invalid-option: .*lrFactor/)
   })
 
-  test('nothing when there is nothing to train', () => {
+  test('no trainable parameters > does nothing', () => {
     expect(update({ optimizer: full, parameters: {}, gradients: () => ({}) }).parameters).toEqual({})
   })
 })
 
-test('kappa 0 is the base optimizer to the last bit', () => {
+test('kappa 0 > equals the base optimizer bit for bit', () => {
   const parameters = split(start, Float32Array)
   const gradients = answer({ kind: 'loss', parameters })
   const enhanced = ire(adamw(), { kappa: 0, gamma: 0.5, curvature: 'empirical' })
@@ -215,7 +215,7 @@ test('kappa 0 is the base optimizer to the last bit', () => {
   )
 })
 
-test('tensors longer than a chunk move like short ones', () => {
+test('tensors longer than a chunk > are updated like short tensors', () => {
   const long = Float32Array.from({ length: 10_007 }, (_, i) => Math.sin(i))
   const optimizer = ire(adamw(), { kappa: 3, gamma: 0.5, curvature: 'empirical' })
   const whole = update({ optimizer, parameters: { long }, gradients: { long } })
@@ -225,7 +225,7 @@ test('tensors longer than a chunk move like short ones', () => {
   expect(Object.keys(pieces).flatMap((name) => [...cut.parameters[name]!])).toEqual([...whole.parameters['long']!])
 })
 
-test('an optimizer is described as plain data', () => {
+test('describe > returns plain data', () => {
   expect(JSON.parse(JSON.stringify(describeOptimizer(full)))).toEqual({
     base: { name: 'adamw', lr: 0.001, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 },
     sam: { rho: 0.1, adaptive: false },

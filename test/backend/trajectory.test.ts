@@ -86,7 +86,7 @@ const settings: Readonly<Record<string, ParameterSettings>> = {
 const group = (i: number) => settings[nameOf(i)] ?? {}
 
 for (const type of [Float32Array, Float64Array])
-  describe(`40 steps in ${type.name} agree with the plain implementation to ${tolerance(type)}`, () => {
+  describe(`40 steps in ${type.name} > equal the reference implementation to ${tolerance(type)}`, () => {
     const run = (spec: OptimizerSpec, extra: Partial<OracleOptions> = {}, far?: number) =>
       agree(createOptimizer(spec), { ...oracleOptions(spec), ...extra }, type, far)
     const ends = new Set<string>()
@@ -106,7 +106,7 @@ for (const type of [Float32Array, Float64Array])
         for (const clips of [{ clipValue: 0.4 }, { clipValue: 0.4, clip: 1 }, { clipValue: 3, clip: 0.5 }])
           await run({ base, ...withSam, ...enhanced }, clips, 0.1)
       })
-      test(`${name} > settings per tensor`, async () => {
+      test(`${name} > per-parameter settings`, async () => {
         for (const around of Object.values(sams))
           for (const enhancement of [
             {},
@@ -119,7 +119,7 @@ for (const type of [Float32Array, Float64Array])
     }
   })
 
-test('update, the entry over plain arrays, takes the same steps and leaves its input alone', async () => {
+test('update > arrays of the caller > same steps, input unchanged', async () => {
   const optimizer = createOptimizer({
     base: bases['adamw']!,
     ...withSam,

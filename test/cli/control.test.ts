@@ -11,7 +11,7 @@ beforeAll(async () => {
 })
 afterAll(() => space.remove())
 
-test('early stopping ends a run, which gives its best weights and says so', async () => {
+test('early stopping > ends the run, and returns and reports the best weights', async () => {
   // So high a rate that training soon does harm.
   const recipe = await space.writeRecipe('stopping.json', {
     optimizer: { kind: 'sgd', lr: 0.9, momentum: 0.9 },
@@ -49,7 +49,7 @@ test('early stopping ends a run, which gives its best weights and says so', asyn
   expect(Buffer.compare(await readFile(space.path('best.onnx')), await readFile(`${out}/tuned.onnx`))).toBe(0)
 })
 
-test('the moving average is what is measured, exported and in tuned.onnx', async () => {
+test('moving average > is evaluated, exported and written to tuned.onnx', async () => {
   const recipe = await space.writeRecipe('ema.json', { ema: 0.95, evaluateEvery: 4, clipValue: 0.1, microBatch: 5 })
   const result = await json<TrainingResult>('train', recipe, '--out', space.path('ema'))
   expect(result).toMatchObject({ weights: 'ema', best: null, stoppedAfter: null })
@@ -63,7 +63,7 @@ test('the moving average is what is measured, exported and in tuned.onnx', async
   expect(none).toMatchObject({ code: 1, stderr: expect.stringMatching(/'?best'? weights/) })
 })
 
-test('checkpoints are saved as often and kept as many as the recipe says', async () => {
+test('checkpoint options > set how often checkpoints are saved and how many remain', async () => {
   const recipe = await space.writeRecipe('kept.json', { checkpoints: { everySteps: 3, keep: 4 } })
   await json('train', recipe, '--out', space.path('kept'))
   const kept = (await readdir(space.path('kept/checkpoints'))).map((name) => Number(/\d+/.exec(name)![0]))
@@ -74,7 +74,7 @@ test('checkpoints are saved as often and kept as many as the recipe says', async
   expect(await readdir(space.path('kept/checkpoints'))).toEqual(['checkpoint-00000030.safetensors'])
 })
 
-test('hutchinson curvature, mixup, groups and balanced classes train', async () => {
+test('hutchinson curvature, mixup, groups and balanced classes > train', async () => {
   const recipe = await space.writeRecipe('all.json', {
     loss: { kind: 'cross-entropy', classWeights: 'balanced', labelSmoothing: 0.05 },
     mixup: { alpha: 0.2 },
@@ -88,7 +88,7 @@ test('hutchinson curvature, mixup, groups and balanced classes train', async () 
   expect(epochs.at(-1)!.validation!.loss).toBeLessThan(0.7 * epochs[0]!.validation!.loss)
 })
 
-test('a language model learns from a text file that is streamed', async () => {
+test('language model > trains on a streamed text file', async () => {
   await writeFile(space.path('book.txt'), 'the quick brown fox jumps over the lazy dog. '.repeat(120))
   const preset = { kind: 'llama', context: 16, width: 16, heads: 2, layers: 1, hidden: 32 }
   await writeFile(space.path('llama.json'), JSON.stringify(preset))
@@ -108,7 +108,7 @@ test('a language model learns from a text file that is streamed', async () => {
   expect(validation!.count).toBe(40 * 16)
 })
 
-test('names of classes go with the run, and predictions use them', async () => {
+test('class names > are stored with the run and used in predictions', async () => {
   const lines = Array.from({ length: 60 }, (_, i) => [...Array(64).fill(i % 2), i % 2 ? 'on' : 'off'].join(','))
   await writeFile(space.path('rows.csv'), `${lines.join('\n')}\n`)
   const tensors = { x: { columns: '*', dims: [1, 8, 8] }, labels: { columns: '65', as: 'class' } }

@@ -51,7 +51,7 @@ async function expectSame(result: TrainingResult, whole: TrainingResult) {
   expect(Buffer.compare(await readFile(`${mine}/${last}`), await readFile(`${theirs}/${last}`))).toBe(0)
 }
 
-test('a run that is killed at ten random moments ends as one that never was', async () => {
+test('killed at ten random moments > resumed run > equals an uninterrupted run', async () => {
   const recipe = await space.writeRecipe('killed.json', everything)
   const whole = await json<TrainingResult>('train', recipe, '--out', space.path('whole'), '--quiet')
   const random = new Random(20)
@@ -80,7 +80,7 @@ test('a run that is killed at ten random moments ends as one that never was', as
   await expectSame(rest, whole)
 }, 120_000)
 
-describe('a newest checkpoint that was damaged is passed over for the one before:', () => {
+describe('damaged newest checkpoint > resume > uses the previous checkpoint', () => {
   let [recipe, whole] = ['', {} as TrainingResult]
   beforeAll(async () => {
     recipe = await space.writeRecipe('damaged.json', { ...everything, steps: 60, evaluateEvery: 10 })
@@ -106,7 +106,7 @@ describe('a newest checkpoint that was damaged is passed over for the one before
   })
 })
 
-test('export passes over a damaged checkpoint, too; with none that is whole both say so', async () => {
+test('export > damaged checkpoint > uses the previous one; without a valid checkpoint, export and resume reject', async () => {
   const recipe = await space.writeRecipe('spoilt.json', { ...everything, steps: 12 })
   const folder = space.path('spoilt')
   await json('train', recipe, '--out', folder)

@@ -103,7 +103,7 @@ const cases: readonly Case[] = [
   ],
 ]
 
-describe.concurrent('a typed error, exit code 1, and nothing half-written', () => {
+describe.concurrent('error > has a code, exit code 1, and leaves no partial file', () => {
   test.each(cases)('%s', async (_, args, code, message) => {
     const others = async () => (await readdir(space.folder)).filter((name) => !name.startsWith('failed'))
     const before = await others()

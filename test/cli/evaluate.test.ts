@@ -28,7 +28,7 @@ const source = (more: object = {}) =>
 
 const evaluate = (...args: string[]) => ['evaluate', space.path('same.onnx'), ...args]
 
-test('metrics by name, of classes that have names', async () => {
+test('metrics by name, named classes > are printed', async () => {
   const metrics = ['--metrics', 'accuracy,f1-micro,top2, perClass,confusion']
   const args = evaluate('--loss', 'cross-entropy', '--data', source(), ...metrics)
   const found = await json<Measures & { examples: number; classes: object }>(...args)
@@ -61,7 +61,7 @@ test('metrics by name, of classes that have names', async () => {
   )
 })
 
-test('a loss as JSON, a stream, metrics of numbers', async () => {
+test('loss, streamed data, regression metrics > are printed as JSON', async () => {
   const tensors = { x: ['a', 'b', 'c'], t: ['b', 'a', 'c'] }
   const loss = '{"kind":"huber","delta":1,"targets":"t"}'
   const args = evaluate('--loss', loss, '--data', source({ tensors, stream: true }), '--metrics', 'mae,rmse')
@@ -72,7 +72,7 @@ test('a loss as JSON, a stream, metrics of numbers', async () => {
   expect(found.loss).toBeCloseTo(8.5 / 2, 5)
 })
 
-test('several tasks, each with its measures, and class numbers as the training data have them', async () => {
+test('several tasks > each has its metrics, with the class indices of the training data', async () => {
   await writeFile(space.path('train.csv'), 'a,b,c,kind\n9,0,0,apple\n0,9,0,pear\n0,9,0,plum\n')
   const scores = ['a', 'b', 'c']
   const tensors = { x: scores, labels: { columns: 'kind', as: 'class' }, same: scores }
@@ -106,7 +106,7 @@ test('several tasks, each with its measures, and class numbers as the training d
   )
 })
 
-test('a split is evaluated in either part', async () => {
+test('--split > evaluates either part', async () => {
   const source = { kind: 'idx', images: 'images', labels: 'labels', image: { size: 8 } }
   const recipe = await space.writeRecipe('split.json', { data: { train: source, split: { validation: 0.3, seed: 2 } } })
   const on = (part: string) => json<{ examples: number }>('evaluate', space.path('model.onnx'), recipe, '--on', part)
@@ -128,7 +128,7 @@ test.each([
 
 const noCuda = await needs('no CUDA')
 
-test('a provider that does not start says why, and nothing else is taken', noCuda, async () => {
+test('a provider that cannot start > is rejected with the reason, without fallback', noCuda, async () => {
   const { code, stdout, stderr } = await run(
     ...evaluate('--loss', 'cross-entropy', '--data', source(), '--provider', 'cuda'),
   )

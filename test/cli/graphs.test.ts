@@ -11,7 +11,7 @@ beforeAll(async () => {
 })
 afterAll(() => space.remove())
 
-test('gradient writes what gradientModel gives', async () => {
+test('gradient > output equals that of gradientModel', async () => {
   const output = space.path('gradient.onnx')
   const found = await json<{ outputs: string[]; gradients: string[] }>(
     'gradient',
@@ -26,7 +26,7 @@ test('gradient writes what gradientModel gives', async () => {
   expect(Buffer.compare(await readFile(output), expected)).toBe(0)
 })
 
-test('gradient narrows with --wrt and takes models with external data', async () => {
+test('gradient > --wrt, external data > selects the parameters', async () => {
   await writeModel(space.path('outside.onnx'), smallModel(), { externalData: 64 })
   const output = space.path('narrow.onnx')
   const { gradients } = await json<{ gradients: string[] }>(
@@ -50,7 +50,7 @@ interface Built {
   readonly graphs: readonly { readonly file: string; readonly inputs: string[]; readonly outputs: string[] }[]
 }
 
-test('build writes graphs that load, with a new head and a narrowed trainable set', async () => {
+test('build > writes graphs that load, with a new head and a subset of trainable parameters', async () => {
   const folder = space.path('graphs/deep')
   const built = await json<Built>(
     ...[
@@ -90,7 +90,7 @@ test('build writes graphs that load, with a new head and a narrowed trainable se
   expect(initializer.find(({ name }) => name === 'head.weight')!.dims).toEqual([16n, 4n])
 })
 
-test('build takes a recipe', async () => {
+test('build > accepts a recipe', async () => {
   const recipe = await space.writeRecipe('mse.json', { loss: { kind: 'mse' } })
   const { model, graphs } = await json<Built>(
     'build',

@@ -19,7 +19,7 @@ interface Written {
   readonly outputs: readonly object[]
 }
 
-test('--list names the presets; what it says of one is what init writes', async () => {
+test('init > --list > names the presets, described as init writes them', async () => {
   const { presets } = await json<{ presets: { name: string; parameters: number }[] }>('init', '--list')
   const names = presets.map(({ name }) => name)
   expect(names).toEqual(expect.arrayContaining(['mlp', 'lenet', 'resnet-56', 'wrn-28-10', 'vit-s-16', 'llama-229m']))
@@ -37,7 +37,7 @@ test('--list names the presets; what it says of one is what init writes', async 
   expect(stdout).toMatch(/lenet +61,706 +LeNet-5/)
 })
 
-test('--set changes options, --seed the weights', async () => {
+test('init > --set changes options, --seed the weights', async () => {
   const init = (file: string, ...args: string[]) => json<Written>('init', 'resnet-20', '-o', path(file), ...args)
   const first = await init('a.onnx', '--set', 'classes=7', '--set', 'depths=[1,1,1]', '--seed', '3')
   await init('b.onnx', '--set', 'classes=7', '--set', 'depths=[1,1,1]', '--set', 'seed=3')
@@ -73,12 +73,12 @@ test.each([
   await expect(readFile(path('none.onnx'))).rejects.toThrow()
 })
 
-test('a broken preset file is named with the line', async () => {
+test('init > invalid preset file > is rejected with the line', async () => {
   await writeFile(path('broken.json'), '{\n  "kind": "mlp",,\n}')
   const { stderr } = await run('init', path('broken.json'))
   expect(stderr).toContain(`${path('broken.json')}: not valid JSON: line 2`)
 })
 
-test.each([[[]], [['mlp', '--seed', '-1']], [['mlp', '--seed', 'x']]])('init %j is wrong usage', async (args) => {
+test.each([[[]], [['mlp', '--seed', '-1']], [['mlp', '--seed', 'x']]])('init > %j > exits with 2', async (args) => {
   expect((await run('init', ...args)).code).toBe(2)
 })

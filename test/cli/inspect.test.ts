@@ -12,7 +12,7 @@ beforeAll(async () => {
 })
 afterAll(() => space.remove())
 
-test('a pretrained model: types, operators, weights and what reads them', async () => {
+test('pretrained model > prints types, operators, weights and their consumers', async () => {
   const found = await json<Inspection & { file: string; bytes: number }>('inspect', pretrained)
   expect(found).toMatchObject({ file: pretrained, irVersion: 8, opsets: { '': 9 } })
   expect(found.bytes).toBe(578_966)
@@ -38,7 +38,7 @@ test('a pretrained model: types, operators, weights and what reads them', async 
   })
 })
 
-test('people get an excerpt, and all tensors with --tensors', async () => {
+test('text output > is an excerpt, and lists all tensors with --tensors', async () => {
   const [short, long] = await Promise.all([run('inspect', pretrained), run('inspect', pretrained, '--tensors')])
   expect(short.stdout).toMatch(/and \d+ more: --tensors lists them all/)
   expect(short.stdout).toContain('Training changes')
@@ -46,7 +46,7 @@ test('people get an excerpt, and all tensors with --tensors', async () => {
   expect(long.stdout).toContain('batch_norm_9.w_2')
 })
 
-test('layers, FLOPs and memory: unknown until the lengths are given', async () => {
+test('layers, FLOPs and memory > are unknown until --shape sets the dims', async () => {
   const without = await run('inspect', pretrained)
   expect(without.stdout).toContain('--shape x=1x3x?x?')
   const { stdout } = await run('inspect', pretrained, '--shape', 'x=1x3x48x192')
@@ -73,7 +73,7 @@ test.each([
   expect(stderr).toMatch(message)
 })
 
-test('a model with an unknown operator is shown, and what blocks training said', async () => {
+test('model with an unknown operator > is shown, with the reason why it cannot be trained', async () => {
   const model = smallModel()
   const graph = model.proto.graph!
   const node = graph.node.map((node) =>

@@ -52,7 +52,7 @@ test('main > wrong usage > returns 2, a hint on stderr and an error document on 
   expect(written.stderr).toContain('--help')
 })
 
-test('main > interrupted while training > returns 130 and saves a checkpoint; a second signal exits at once', async () => {
+test('main > interrupted during training > returns 130 and saves a checkpoint; a second signal exits at once', async () => {
   const { io, written, listeners, exits, interrupt } = fakeIo()
   const stderr = new Writable({
     write(chunk, _, done) {

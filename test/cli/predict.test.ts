@@ -29,8 +29,8 @@ const rows = JSON.stringify({ kind: 'csv', file: 'rows.csv', tensors: { x: '*' }
 const inSpace = () => JSON.stringify({ ...JSON.parse(rows), file: space.path('rows.csv') })
 const written = async (name: string) => (await readFile(space.path(name), 'utf8')).split('\n')
 
-describe('outputs', () => {
-  test('as lines of JSON, nested as the output is', async () => {
+describe('predict > outputs', () => {
+  test('as JSON lines > are nested like the output', async () => {
     const output = space.path('all.jsonl')
     const result = await json(
       'predict',
@@ -62,7 +62,7 @@ describe('outputs', () => {
     expect(end).toBe('')
   })
 
-  test('as CSV, a column per element', async () => {
+  test('as CSV > have one column per element', async () => {
     const output = space.path('some.csv')
     await json('predict', space.path('several.onnx'), '--data', inSpace(), '--outputs', 's*,grid', '-o', output)
     expect(await written('some.csv')).toEqual([
@@ -75,8 +75,8 @@ describe('outputs', () => {
   })
 })
 
-describe('classes', () => {
-  test('of the held-out data of a recipe, with the names that a file gives', async () => {
+describe('predict > classes', () => {
+  test('held-out data of a recipe > uses the class names of a file', async () => {
     const [recipe, output] = [space.path('recipe.json'), space.path('classes.csv')]
     const model = space.path('model.onnx')
     await writeFile(space.path('digits.json'), JSON.stringify({ labels: [...'abcdefghij'] }))
@@ -91,7 +91,7 @@ describe('classes', () => {
     expect(await written('classes.csv')).toEqual(['index,class,name,probability', ...expected, ''])
   })
 
-  test('names are quoted, logits become probabilities', async () => {
+  test('class names > are quoted; logits become probabilities', async () => {
     const output = space.path('named.csv')
     const names = ['--classes', '--class-names', space.path('names.json')]
     await json('predict', space.path('several.onnx'), '--data', inSpace(), ...names, '--outputs', 'same', '-o', output)
@@ -105,7 +105,7 @@ describe('classes', () => {
     for (const [i, z] of [2.4, 3, 1].entries()) expect(Number(found[i]![3])).toBeCloseTo(p(z), 6)
   })
 
-  test('what scores are is read from the operator they come from', () => {
+  test('kind of scores > is inferred from the operator that computes them', () => {
     const x = input('x', 'float32', ['N', 2])
     const outputs = new Map([
       ['p', op.Reshape(op.Softmax(x), [-1, 2])],
@@ -118,7 +118,7 @@ describe('classes', () => {
     expect(kinds).toEqual(['probabilities', 'log-probabilities', 'probabilities', 'logits'])
   })
 
-  test('a single column says yes or no; positions have a class each', () => {
+  test('one column > yes or no; several positions > one class each', () => {
     const scores = (dims: number[], ...data: number[]) => ({
       dtype: 'float32' as const,
       dims,
@@ -147,13 +147,13 @@ test.each([
   ],
   ['an unknown output', ['-o', 'p.csv', '--outputs', 'z'], 1, /no output matches 'z'/],
   [
-    'positions with classes, as CSV',
+    'classes of several positions, as CSV',
     ['-o', 'p.csv', '--classes', '--outputs', 'grid'],
     1,
     /invalid-data.*'grid'.*\.jsonl/,
   ],
   ['no data', ['-o', 'p.csv'], 2, /a recipe, or --data/],
-  ['data that do not fit', ['-o', 'p.csv', '--data', rows.replace('"*"', '"a"')], 1, /'x' has the shape \[3\]/],
+  ['data that do not match the model', ['-o', 'p.csv', '--data', rows.replace('"*"', '"a"')], 1, /'x' has the shape \[3\]/],
 ])('predict > %s > is rejected, and nothing is written', async (_, args, exit, message) => {
   const data = args.includes('--data') || exit === 2 ? [] : ['--data', rows]
   const { finished } = start(['predict', 'several.onnx', ...args, ...data], space.folder)
@@ -191,7 +191,7 @@ test('predict > Ctrl-C > leaves no partial file', async () => {
   expect(await readdir(space.folder)).not.toContain('long.jsonl')
 })
 
-test('people read where it was written', async () => {
+test('text output > names the written file', async () => {
   const { stdout } = await run('predict', space.path('several.onnx'), '--data', inSpace(), '-o', space.path('x.csv'))
   expect(stdout).toMatch(/^wrote .*x\.csv: 3 examples in /)
 })

@@ -58,7 +58,7 @@ async function expectChecksums(output: string, { files }: Pick<TextReport, 'file
 }
 
 describe('data prepare text', () => {
-  it('makes token files of text, every document in one of them', async () => {
+  it('text files > become token files with every document in exactly one of them', async () => {
     const documents = prose(300, 20)
     const input = await put('corpus.txt', documents.join('\n'))
     const output = path('made/here')
@@ -95,7 +95,7 @@ describe('data prepare text', () => {
     expect(again.stderr).toBe('') // all is done
   })
 
-  it('takes given tokenizers and inputs to hold out', async () => {
+  it('existing tokenizers and held-out inputs > are used', async () => {
     const documents = prose(40, 12, 2)
     const lines = documents.map((each) => JSON.stringify({ body: each }))
     const input = await put('some.jsonl', lines.slice(0, 30).join('\n'))
@@ -113,7 +113,7 @@ describe('data prepare text', () => {
     expect((await tokens('given')) - (await tokens('bare'))).toBe(30)
   })
 
-  it('resumes where it was stopped', async () => {
+  it('interrupted > resumes', async () => {
     const document = (seed: number) => prose(4000, 12, seed).join('\n')
     await put('large/a.txt', document(3).repeat(4))
     await put('large/b.txt', document(4).repeat(2))
@@ -159,7 +159,7 @@ describe('data prepare text', () => {
     await expectChecksums(output, whole)
   })
 
-  it('stops on Ctrl-C', async () => {
+  it('Ctrl-C > stops', async () => {
     await put('long/a.txt', prose(20_000, 12, 5).join('\n').repeat(30))
     const args = ['data', 'prepare', 'text', path('long'), '--vocabulary', '300', '-o', path('interrupted')]
     const { process, finished } = start(args)
@@ -188,7 +188,7 @@ describe('data prepare text', () => {
     expect(await message(await put('a.txt', 'a'), '--validation', '1')).toMatch('--validation')
   })
 
-  it('does not replace a data set of other inputs without --force', async () => {
+  it('output folder of other inputs > is not replaced without --force', async () => {
     const input = await put('other.txt', prose(50, 20, 4).join('\n'))
     const given = [input, '--document', 'line', '--vocabulary', '300', '--validation', '0', '-o', path('made/here')]
     const { code, stderr } = await run('data', 'prepare', 'text', ...given)
@@ -211,7 +211,7 @@ const square = (r: number, g: number, b: number, width = 12, height = 12) =>
     .toBuffer()
 
 describe('data prepare images', () => {
-  it('makes IDX files of a folder per class', async () => {
+  it('a folder per class > becomes IDX files', async () => {
     const colours = [
       [255, 0, 0],
       [0, 0, 102],
@@ -249,7 +249,7 @@ describe('data prepare images', () => {
     }
   })
 
-  it('keeps the parts a folder has', async () => {
+  it('a folder with splits > keeps its splits', async () => {
     for (const [part, count] of [
       ['train', 3],
       ['val', 2],
@@ -272,7 +272,7 @@ describe('data prepare images', () => {
     expect(JSON.parse(await readFile(join(path('parted.idx'), 'classes.json'), 'utf8'))).toEqual(['a', 'b'])
   })
 
-  it('refuses a damaged image', async () => {
+  it('damaged image > is rejected', async () => {
     await put('torn/a/0.png', await square(1, 2, 3))
     await put('torn/a/1.png', (await square(1, 2, 3)).subarray(0, 60))
     const { code, stderr } = await run('data', 'prepare', 'images', path('torn'), '--size', '8', '-o', path('torn.idx'))
@@ -282,7 +282,7 @@ describe('data prepare images', () => {
 })
 
 describe('data prepare cifar', () => {
-  it('makes IDX files of CIFAR-10', async () => {
+  it('CIFAR-10 > becomes IDX files', async () => {
     const record = (label: number, value: number) => Buffer.from([label, ...Array<number>(3072).fill(value)])
     for (let i = 1; i <= 5; i++) await put(`cifar/data_batch_${i}.bin`, record(i, 51 * (i - 1)))
     await put('cifar/test_batch.bin', Buffer.concat([record(9, 1), record(8, 2)]))

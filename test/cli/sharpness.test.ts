@@ -21,7 +21,7 @@ const call = (...args: string[]) => [
   ...args,
 ]
 
-test('without a choice: trace, five eigenvalues and the rise within 0.05, the same again', async () => {
+test('sharpness > defaults > trace, five eigenvalues and the rise within 0.05, reproducible', async () => {
   const found = await json<Result>(...call())
   expect(found).toMatchObject({
     method: 'exact',
@@ -44,7 +44,7 @@ test('without a choice: trace, five eigenvalues and the rise within 0.05, the sa
   expect(Math.abs(other.trace!.value - found.trace!.value)).toBeLessThan(5 * (other.trace!.error + found.trace!.error))
 })
 
-test('density and landscape are drawn into a folder', async () => {
+test('sharpness > density and landscape > are plotted into a folder', async () => {
   const folder = space.path('plots/deep')
   const { code, stdout, stderr } = await run(
     ...call('--density', '--landscape', '5', '--eigenvalues', '2', '--plot', folder, '--examples', '30'),
@@ -56,7 +56,7 @@ test('density and landscape are drawn into a folder', async () => {
   for (const name of await readdir(folder)) expect(await readFile(`${folder}/${name}`, 'utf8')).toMatch(/^<svg/)
 })
 
-test('data, loss and what is varied may be given instead of a recipe; differences agree', async () => {
+test('sharpness > data, loss and parameters as options > equal those of a recipe, and finite differences agree', async () => {
   const data = { kind: 'idx', images: space.path('images'), labels: space.path('labels'), end: 40, image: { size: 8 } }
   const of = (...more: string[]) =>
     json<Result>(
@@ -71,7 +71,7 @@ test('data, loss and what is varied may be given instead of a recipe; difference
   expect(Math.abs(a! - b!) / a!).toBeLessThan(1e-3)
 })
 
-test('Ctrl-C ends it with what is complete', async () => {
+test('sharpness > Ctrl-C > writes completed results', async () => {
   const { process: child, finished } = start(call('--trace', '--landscape', '400', '--json'))
   const seen = new Promise<void>((resolve) =>
     child.stderr!.on('data', (text: string) => {

@@ -17,7 +17,7 @@ const linesOf = async (path: string) =>
     .split('\n')
     .map((line) => JSON.parse(line) as { kind: string; step: number })
 
-test('train, evaluate and export agree with each other', async () => {
+test('train, evaluate and export > report the same results', async () => {
   const recipe = space.path('recipe.json')
   const { code, stdout, stderr } = await run('train', recipe, '--json')
   expect(code).toBe(0)
@@ -66,7 +66,7 @@ test('train, evaluate and export agree with each other', async () => {
   expect(Buffer.compare(await readFile(space.path('exported.onnx')), await readFile(result.model!))).toBe(0)
 })
 
-test('--set changes the recipe, and the run folder remembers it', async () => {
+test('train > --set > changes the recipe, also in the run folder', async () => {
   const out = space.path('sgd')
   const sets = ['optimizer={"kind":"sgd","lr":0.1}', 'schedule=null', 'epochs=null', 'steps=3', 'head.classes=12']
   const { step } = await json<TrainingResult>(
@@ -89,7 +89,7 @@ test('--set changes the recipe, and the run folder remembers it', async () => {
   expect(kept.data.train.images).toBe('../images')
 })
 
-test('a run that is there already is neither replaced nor mixed with another one', async () => {
+test('train > existing run folder > is neither replaced nor mixed with another run', async () => {
   const [recipe, out] = [space.path('recipe.json'), space.path('taken')]
   const train = (...more: string[]) => run('train', recipe, '--set', 'epochs=1', '--out', out, '--quiet', ...more)
   expect(await train()).toMatchObject({ code: 0, stderr: '' })
@@ -108,7 +108,7 @@ test('a run that is there already is neither replaced nor mixed with another one
   expect(nowhere).toMatchObject({ code: 1, stderr: expect.stringContaining('error (io): ') })
 })
 
-describe('interrupting', () => {
+describe('train > interrupted', () => {
   let [recipe, whole] = ['', {} as TrainingResult]
   beforeAll(async () => {
     recipe = await space.writeRecipe('long.json', { epochs: 50, threads: 1 })
@@ -136,7 +136,7 @@ describe('interrupting', () => {
     expect(steps.map((entry) => entry.step)).toEqual(Array.from({ length: whole.step }, (_, i) => i + 1))
   }
 
-  test.each(['SIGINT', 'SIGTERM'] as const)('%s finishes the step, saves and exits with 130', async (signal) => {
+  test.each(['SIGINT', 'SIGTERM'] as const)('%s > finishes the step, saves and exits with 130', async (signal) => {
     const out = space.path(signal)
     const { code, stdout } = await stopped(out, signal)
     expect(code).toBe(130)
@@ -147,7 +147,7 @@ describe('interrupting', () => {
     await resume(out)
   })
 
-  test('a run that was killed goes on from its last checkpoint', async () => {
+  test('killed > resumes from the last checkpoint', async () => {
     const out = space.path('killed')
     const { code } = await stopped(out, 'SIGKILL', '--checkpoint-every', '0.01')
     expect(code).toBe(null)
@@ -155,7 +155,7 @@ describe('interrupting', () => {
   })
 })
 
-test('a pretrained model with a new head learns digits', async () => {
+test('train > pretrained model with a new head > learns digits', async () => {
   const image = { size: 48, channels: 3, mean: 0.5, std: 0.5 }
   const source = { kind: 'idx', images: 'images', labels: 'labels' }
   const recipe = await space.writeRecipe('pretrained.json', {

@@ -144,8 +144,8 @@ onCpuAndGpu('bodies on WebGPU', (on) => {
   })
 })
 
-describe('lowering for WebGPU', () => {
-  it('shares bodies in which nothing changes', () => {
+describe('bodies > lowered for WebGPU', () => {
+  it('body without changes > is shared', () => {
     const x = input('x', 'float32', [3])
     const [y] = loop(2, x, (_, state) => [op.Tanh(state)])
     const graph: GraphSpec = { name: 'loop', inputs: new Map([['x', x]]), outputs: new Map([['y', y!]]) }

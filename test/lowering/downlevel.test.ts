@@ -29,8 +29,8 @@ const cases = Object.keys(webgpu.downlevel).flatMap((operator) =>
     .map((form) => [operator, form.name, form] as const),
 )
 
-describe('lowered for WebGPU beside an operator of the newest set', () => {
-  it.each(cases)('%s, %s: in older operators, with the same result', async (operator, _, form) => {
+describe('lowered for WebGPU together with an operator of the newest opset', () => {
+  it.each(cases)('%s, %s > uses older operators, with the same result', async (operator, _, form) => {
     const [alone, spec] = specsOf(form)
     const nodes = topological(lower(spec, webgpu).outputs.values())
     // Conv has nothing in its place; what may stand for it in older sets has not.

@@ -23,8 +23,8 @@ const operators = ({ outputs }: GraphSpec): string[] => withBodies(outputs.value
 const typesOf = (values: ReadonlyMap<string, Value>) => [...values].map(([name, { dtype }]) => [name, dtype])
 const floats = (dims: readonly number[], ...values: number[]) => tensorFrom('float32', dims, values)
 
-describe('lowered', () => {
-  it.each(['cpu', 'wasm', 'cuda', 'webgpu'] as const)('is what %s gets, where it needs to be', async (provider) => {
+describe('lower', () => {
+  it.each(['cpu', 'wasm', 'cuda', 'webgpu'] as const)('%s > result is lowered if necessary', async (provider) => {
     const x = input('x', 'float32', [2, 3])
     const graph = spec([x], { y: op.Sign(op.LogSoftmax(x)) })
     const written: Uint8Array[] = []
@@ -42,13 +42,13 @@ describe('lowered', () => {
     expect(written).toHaveLength(2)
   })
 
-  it('shares what it does not change', () => {
+  it('unchanged values > are shared', () => {
     const x = input('x', 'float32', [2, 3])
     const y = op.Exp(op.MatMul(x, constant(floats([3, 1], 1, 2, 3))))
     expect(lower(spec([x], { y }), webgpu).outputs.get('y')).toBe(y)
   })
 
-  it('lowers what lowering makes', () => {
+  it('operators introduced by a lowering > are lowered too', () => {
     const [scores, labels] = [input('scores', 'float32', [2, 3]), input('labels', 'int64', [2])]
     const [loss] = op.SoftmaxCrossEntropyLoss(scores, labels, { ignore_index: -1 })
     const result = lower(spec([scores, labels], { loss }), webgpu)
@@ -60,7 +60,7 @@ describe('lowered', () => {
     ])
   })
 
-  it('leaves shapes to the host, also ones that are an input, and computes in int32 what else is int64', () => {
+  it('shapes, also as inputs > stay on the host; other int64 values are computed in int32', () => {
     const [x, shape, ids] = [
       input('x', 'float32', ['N', 6]),
       input('shape', 'int64', [2]),
@@ -92,7 +92,7 @@ describe('lowered', () => {
     expect(casts.filter(({ inputs: [x] }) => x!.dtype === 'int64')).toEqual([])
   })
 
-  it('gives bodies what they had', async () => {
+  it('bodies > captured values and dtypes are preserved', async () => {
     const [x, ids] = [input('x', 'float32', ['N']), input('ids', 'int64', ['N'])]
     const last = op.Add(ids, 1)
     const some = op.Greater(op.ReduceSum(op.Cast(last, { to: 1 }), null, { keepdims: 0 }), 5)
@@ -113,7 +113,7 @@ describe('lowered', () => {
     }
   })
 
-  it('writes operators of newer sets in older ones where another has no kernel in the newer', () => {
+  it('newer operators > use an older opset if another operator has no kernel in the newer one', () => {
     const x = input('x', 'float32', ['N', 4])
     const normalised = op.RMSNormalization(x, constant(floats([4], 1, 1, 1, 1)))
     const alone = spec([x], { y: normalised })
@@ -133,7 +133,7 @@ describe('lowered', () => {
     expect(defined.toSorted()).toEqual(measured.toSorted())
   })
 
-  it('keeps whole numbers of 32 bits, and refuses larger ones by name', async () => {
+  it('32-bit integers > are unchanged; larger integers reject with the input name', async () => {
     const ids = input('ids', 'int64', ['N'])
     const graph = spec([ids], { y: op.Add(ids, scalar('int64', 1)) })
     const feed = (...data: bigint[]) => ({
@@ -147,7 +147,7 @@ describe('lowered', () => {
     })
   })
 
-  it('refuses constants beyond 32 bits, but for the ends of int64, which are no bound', async () => {
+  it('constants beyond 32 bits > rejects, except the int64 limits used as missing bounds', async () => {
     const ids = input('ids', 'int64', [3])
     const feeds = { ids: { dtype: 'int64', dims: [3], data: BigInt64Array.from([-7n, 0n, 9n]) } as const }
     const clipped = spec([ids], { y: op.Clip(ids, scalar('int64', -(2 ** 63)), scalar('int64', 2 ** 63)) })
@@ -166,8 +166,8 @@ describe('lowered', () => {
   })
 })
 
-describe('fixed', () => {
-  it('puts numbers in the place of symbols, and of what follows from them', async () => {
+describe('specialize', () => {
+  it('given symbols > become numbers, also in derived dims', async () => {
     const x = input('x', 'float32', ['N', 'M'])
     const graph = spec([x], { y: op.Reshape(x, op.Concat([op.Shape(x, { start: 1 }), int64s([-1])], { axis: 0 })) })
     const known = specialize(
@@ -184,7 +184,7 @@ describe('fixed', () => {
     expect(await outputsOf(cpu, known, feeds)).toEqual(await outputsOf(cpu, graph, feeds))
   })
 
-  it('leaves symbols that are not named', () => {
+  it('other symbols > are unchanged', () => {
     const x = input('x', 'float32', ['N', 'M'])
     expect(specialize(spec([x], { y: op.Exp(x) }), new Map([['M', 3]])).outputs.get('y')!.shape).toEqual(['N', 3])
   })

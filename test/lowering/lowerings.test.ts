@@ -52,20 +52,20 @@ const gpu = gpuNeeded.skip ? undefined : webgpu({ cpuNodes: 'refused' })
 const mixed = gpuNeeded.skip ? undefined : webgpu()
 afterAll(() => Promise.all([gpu?.dispose(), mixed?.dispose()]))
 
-describe('lowered for WebGPU', () => {
-  it('is every operator of the table but for those that its cases leave as they are', () => {
+describe('operators lowered for WebGPU', () => {
+  it('cases > cover the table of lowerings', () => {
     const names = new Set(changed.map(([operator]) => operator))
     expect(Object.keys(target.lowerings).filter((name) => !names.has(name))).toEqual([])
   })
 
-  it.each(changed)('%s, %s: the same on the CPU', async (_, __, form) => {
+  it.each(changed)('%s, %s > equal results on the CPU', async (_, __, form) => {
     const spec = specOf(form)
     const expected = await outputsOf(cpu, spec, feedsOf(form))
     expect(distance(await outputsOf(cpuAs('webgpu'), spec, feedsOf(form)), expected)).toBeLessThan(2e-5)
   })
 
   it.each(changed)(
-    '%s, %s: the same on the device, and all of it there but for what OPERATORS.md says',
+    '%s, %s > equal results on the device, with no CPU nodes except those in OPERATORS.md',
     gpuNeeded,
     async (_, __, form) => {
       const spec = specOf(form)

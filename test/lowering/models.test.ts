@@ -70,7 +70,7 @@ async function errorsOf(runtime: Runtime, spec: GraphSpec, feeds: Tensors, expec
   })
 }
 
-describe.each(Object.entries(models))('a training step of %s', (_, [model, options]) => {
+describe.each(Object.entries(models))('training step of %s', (_, [model, options]) => {
   const graphs = buildTrainingGraphs(model, { ...options, curvature: 'sampled' })
   const specs = Object.entries({
     training: graphs.training,
@@ -78,7 +78,7 @@ describe.each(Object.entries(models))('a training step of %s', (_, [model, optio
     curvature: graphs.curvature!.spec,
   })
 
-  it.each(specs)('%s: the same on the CPU when lowered', async (_, spec) => {
+  it.each(specs)('%s > lowered, on the CPU > equal results', async (_, spec) => {
     const feeds = feedsFor(spec, 3)
     const expected = await outputsOf(cpu, spec, feeds)
     const known = specialize(spec, lengths)
@@ -87,13 +87,13 @@ describe.each(Object.entries(models))('a training step of %s', (_, [model, optio
   })
 
   const { training } = graphs
-  it('on the device alone, for known lengths', { ...gpuNeeded, ...slow }, async () => {
+  it('static dims > runs on the device alone', { ...gpuNeeded, ...slow }, async () => {
     const feeds = feedsFor(training, 3)
     const expected = await outputsOf(cpu, training, feeds)
     expect(Math.max(...(await errorsOf(gpu!, specialize(training, lengths), feeds, expected)))).toBeLessThan(1e-3)
   })
 
-  it('with the host for shapes, for any length', { ...gpuNeeded, ...slow }, async () => {
+  it('symbolic dims > runs with shapes on the host', { ...gpuNeeded, ...slow }, async () => {
     const feeds = feedsFor(training, 3)
     const expected = await outputsOf(cpu, training, feeds)
     expect(Math.max(...(await errorsOf(mixed!, training, feeds, expected)))).toBeLessThan(1e-3)

@@ -37,7 +37,7 @@ onCpuAndGpu('MaxPool with indices on WebGPU', (on) => {
       { auto_pad, kernel_shape: [2, 2], strides: [2, 2] },
     ].map((attributes) => [`${auto_pad}, ${attributes.kernel_shape} by ${attributes.strides}`, attributes] as const),
   )
-  it.each(pads)('%s, for any length', { timeout: 120_000 }, async (_, attributes) => {
+  it.each(pads)('%s, symbolic dims', { timeout: 120_000 }, async (_, attributes) => {
     const graph = pooled(attributes)
     for (const [h, w] of [
       [7, 6],
@@ -61,8 +61,8 @@ onCpuAndGpu('MaxPool with indices on WebGPU', (on) => {
   })
 })
 
-describe('MaxPool with indices, lowered for WebGPU', () => {
-  it('is rejected if the number of axes is unknown', () => {
+describe('MaxPool with indices > lowered for WebGPU', () => {
+  it('unknown number of axes > rejects', () => {
     const x = input('x', 'float32', undefined)
     const [, indices] = op.MaxPool(x, { kernel_shape: [2, 2] })
     const graph: GraphSpec = { name: 'pool', inputs: new Map([['x', x]]), outputs: new Map([['indices', indices]]) }

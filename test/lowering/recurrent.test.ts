@@ -9,8 +9,8 @@ const gpu = gpuNeeded.skip ? undefined : webgpu()
 afterAll(() => gpu?.dispose())
 
 /** Their gradients go through the rounds of a Scan, which the host drives. */
-describe('training through time on WebGPU', gpuNeeded, () => {
-  it.each(cells)('%s: the losses of the CPU', { timeout: 300_000 }, async (cell) => {
+describe('training recurrent models on WebGPU', gpuNeeded, () => {
+  it.each(cells)('%s > losses equal those on the CPU', { timeout: 300_000 }, async (cell) => {
     const expected = await lossesOf(cell, cpu)
     expect(expected[0]! - expected.at(-1)!).toBeGreaterThan(0.05)
     const found = await lossesOf(cell, gpu!)

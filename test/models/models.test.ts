@@ -23,7 +23,7 @@ describe('mlp', () => {
     expect(parameterCount(mlp())).toBe(784 * 512 + 512 + 512 * 512 + 512 + 512 * 10 + 10)
   })
 
-  it('is an affine map between ReLUs', async () => {
+  it('graph > affine maps with ReLUs between them', async () => {
     const graph = mlp({ features: 3, hidden: [4], classes: 2, seed: 5 })
     const [w, b, v, c] = ['hidden0.weight', 'hidden0.bias', 'head.weight', 'head.bias'].map((name) => {
       const { source } = graph.parameters.get(name)!
@@ -58,7 +58,7 @@ describe('convnet', () => {
     [2, 32, 32],
     [1, 28, 28],
     [3, 9, 15],
-  ])('takes %i images of %i x %i', async (n, height, width) => {
+  ])('%i images of %i x %i > are accepted', async (n, height, width) => {
     const { logits } = await run(bytesOf(convnet({ classes: 7 })), { x: normal(random, [n, 3, height, width]) })
     expect(logits!.dims).toEqual([n, 7])
     expect(numbers(logits!).every(Number.isFinite)).toBe(true)
@@ -68,12 +68,12 @@ describe('convnet', () => {
 describe('transformer', () => {
   const options = { vocabulary: 13, context: 8, width: 16, heads: 4, layers: 2 }
 
-  it('its parameters: the head is the embedding', () => {
+  it('parameters > the head shares the embedding', () => {
     const block = 4 * (16 * 16 + 16) + (16 * 64 + 64) + (64 * 16 + 16) + 2 * 2 * 16
     expect(parameterCount(transformer(options))).toBe(13 * 16 + 8 * 16 + 2 * block + 2 * 16)
   })
 
-  it('gives logits for every position, and no position looks ahead', async () => {
+  it('logits > one row per position, independent of later positions', async () => {
     const bytes = bytesOf(transformer(options))
     const { logits } = await run(bytes, { tokens: tokens([1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 12, 11, 10, 9]) })
     expect(logits!.dims).toEqual([2, 8, 13])
@@ -86,23 +86,23 @@ describe('transformer', () => {
       )
   })
 
-  it('positions matter', async () => {
+  it('positions > change the logits', async () => {
     const { logits } = await run(bytesOf(transformer(options)), { tokens: tokens([5, 5, 5, 5, 5, 5, 5, 5]) })
     expect(numbers(logits!).slice(13, 26)).not.toEqual(numbers(logits!).slice(0, 13))
   })
 })
 
-describe('weights are drawn by the seed and the name', () => {
+describe('initial weights > depend on the seed and the name', () => {
   it.each([
     ['mlp', (seed: number) => mlp({ features: 5, hidden: [4], seed })],
     ['convnet', (seed: number) => convnet({ stages: [4], seed })],
     ['transformer', (seed: number) => transformer({ vocabulary: 7, context: 4, width: 8, heads: 2, layers: 1, seed })],
-  ] as const)('%s: the same seed gives the same bytes', (_, model) => {
+  ] as const)('%s > equal seed > equal bytes', (_, model) => {
     expect(Buffer.compare(bytesOf(model(3)), bytesOf(model(3)))).toBe(0)
     expect(Buffer.compare(bytesOf(model(3)), bytesOf(model(4)))).not.toBe(0)
   })
 
-  it('another layer does not change the ones before it', () => {
+  it('added layer > the weights of earlier layers are unchanged', () => {
     const [short, long] = [mlp({ features: 5, hidden: [4] }), mlp({ features: 5, hidden: [4, 4] })]
     expect(long.parameters.get('hidden0.weight')!.source).toEqual(short.parameters.get('hidden0.weight')!.source)
   })

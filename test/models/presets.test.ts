@@ -9,7 +9,7 @@ const trained = (graph: Graph) => [...findTrainable(graph).values()]
 const count = (graph: Graph): number =>
   trained(graph).reduce((sum, { shape }) => sum + (shape as readonly number[]).reduce((a, b) => a * b, 1), 0)
 
-describe('parameters as published', () => {
+describe('presets > parameters as published', () => {
   test.each([
     ['resnet-18', 11_689_512], // https://pytorch.org/vision/stable/models/generated/torchvision.models.resnet18.html
     ['resnet-34', 21_797_672], // ... .resnet34.html
@@ -38,21 +38,21 @@ describe('parameters as published', () => {
     ['llama-60m', 60],
     ['llama-119m', 119],
     ['llama-229m', 229],
-  ])('%s: within a hundredth of the %i million of its name, by the formula', (name, millions) => {
+  ])('%s > within 1% of the %i million in its name, by the formula', (name, millions) => {
     const found = count(build(preset(name)))
     expect(Math.abs(found / 1e6 / millions - 1)).toBeLessThan(0.01)
     const { vocabulary = 0, width = 0, layers = 0, hidden = 0 } = preset(name) as LlamaOptions
     expect(found).toBe(layers * (4 * width ** 2 + 3 * width * hidden + 2 * width) + width + 2 * vocabulary * width)
   })
 
-  test('a tied head is the embedding', () => {
+  test('tied head > shares the embedding', () => {
     const options: LlamaOptions = { vocabulary: 29, width: 8, heads: 2, layers: 1, hidden: 4 }
     const [tied, untied] = [true, false].map((tied) => count(build({ kind: 'llama', ...options, tied })))
     expect(untied! - tied!).toBe(29 * 8)
   })
 })
 
-test('every preset is described', () => {
+test('presets > every preset > has a description', () => {
   expect(presetNames.length).toBeGreaterThanOrEqual(20)
   for (const name of presetNames) expect([name, preset(name).about]).toEqual([name, expect.stringMatching(/\w{3}/)])
 })
@@ -70,20 +70,20 @@ const small: readonly Preset[] = [
   { kind: 'llama', vocabulary: 7, context: 6, width: 8, heads: 2, layers: 1, hidden: 12, tied: true },
 ]
 
-test.each(small)('of the file of a $kind all that was drawn is trained, but for running statistics', (options) => {
+test.each(small)('file of a $kind > every randomly initialized tensor > is trained, except running statistics', (options) => {
   const graph = build(options)
   const drawn = [...graph.parameters.keys()].filter((name) => !name.includes('running_'))
   expect([...findTrainable(importGraph(modelFrom(graph))).keys()].sort()).toEqual(drawn.sort())
 })
 
-test.each(small)('the seed alone decides the weights of a $kind', (options) => {
+test.each(small)('weights of a $kind > depend on the seed only', (options) => {
   const drawn = (seed?: number) => [...build(options, seed).parameters].map(([name, { source }]) => [name, source])
   expect(drawn(3)).toEqual(drawn(3))
   expect(drawn(4)).not.toEqual(drawn(3))
   expect(drawn()).toEqual(drawn(0))
 })
 
-describe('first weights', () => {
+describe('presets > initial weights', () => {
   const data = (graph: Graph, name: string): Float32Array => {
     const { source } = graph.parameters.get(name)!
     return source.kind === 'parameter' ? (source.tensor.data as Float32Array) : new Float32Array()
@@ -91,19 +91,19 @@ describe('first weights', () => {
   const deviation = (values: Float32Array): number =>
     Math.sqrt(values.reduce((sum, v) => sum + v * v, 0) / values.length)
 
-  test('of residual convolutions have variance 2 / (k^2 channels behind)', () => {
+  test('residual convolutions > have variance 2 / (k^2 output channels)', () => {
     const graph = build({ kind: 'resnet', size: 32, stem: 'cifar', stages: [32, 64], depths: [1, 1], classes: 3 })
     expect(deviation(data(graph, 'layer1.0.conv2.weight'))).toBeCloseTo(Math.sqrt(2 / (9 * 32)), 2)
     expect(deviation(data(graph, 'layer2.0.downsample.0.weight'))).toBeCloseTo(Math.sqrt(2 / 64), 2)
   })
 
-  test('zeroScale makes residual blocks begin as identities', () => {
+  test('zeroScale > residual blocks start as identities', () => {
     const options: Preset = { kind: 'resnet', size: 8, stem: 'cifar', stages: [4], depths: [2], classes: 3 }
     expect(deviation(data(build(options), 'layer1.1.bn2.weight'))).toBe(1)
     expect(deviation(data(build({ ...options, zeroScale: true }), 'layer1.1.bn2.weight'))).toBe(0)
   })
 
-  test('of a vision transformer are normal, cut at two deviations of 0.02', () => {
+  test('vision transformer > normal, truncated at two deviations of 0.02', () => {
     const values = data(
       build({ kind: 'vit', size: 8, patch: 4, width: 64, layers: 1, heads: 2 }),
       'block0.mlp.expand.weight',
@@ -113,7 +113,7 @@ describe('first weights', () => {
     expect(deviation(values) / 0.02).toBeCloseTo(Math.sqrt(0.7737), 1)
   })
 
-  test('of a Llama are smaller by sqrt(2 layers) where they add to the residual stream', () => {
+  test('Llama > smaller by sqrt(2 layers) in layers that add to the residual stream', () => {
     const graph = build({ kind: 'llama', width: 64, layers: 8, hidden: 128 })
     expect(deviation(data(graph, 'block7.mlp.up.weight'))).toBeCloseTo(0.02, 3)
     expect(deviation(data(graph, 'block7.mlp.down.weight'))).toBeCloseTo(0.02 / 4, 3)
@@ -126,7 +126,7 @@ test.each<[RegExp, Preset]>([
   [/block0\.attention: a width of 10 does not divide into 4 heads/, { kind: 'llama', width: 10 }],
   [/resnet: depths has 1 numbers and stages 4/, { kind: 'resnet', depths: [2] }],
   [/wide-resnet: a depth of 20 is not 6 n \+ 4/, { kind: 'wide-resnet', depth: 20 }],
-])('sizes that do not fit are refused: %s', (message, options) => {
+])('presets > invalid sizes > rejects: %s', (message, options) => {
   expect(() => build(options)).toThrow(
     expect.objectContaining({ code: 'invalid-option', message: expect.stringMatching(message) }),
   )

@@ -8,7 +8,7 @@ import { fed, references } from './reference.js'
 
 const all = references()
 
-test.each(Object.keys(all))('%s computes what PyTorch computes', async (name) => {
+test.each(Object.keys(all))('%s > outputs equal those of PyTorch', async (name) => {
   const { changes, examples, logits } = all[name]!
   const chosen = { ...preset(name), ...changes }
   const graph = build(chosen)

@@ -51,7 +51,7 @@ function dataFor(preset: Preset): Dataset {
   }
 }
 
-test.each(small)('a $kind learns', async (preset) => {
+test.each(small)('training > a $kind > learns', async (preset) => {
   const trainer = await Trainer.create(modelFrom(build(preset, 1)), {
     loss: crossEntropy({ logits: 'logits' }),
     optimizer: adamw({ lr: 0.01 }),
@@ -67,7 +67,7 @@ test.each(small)('a $kind learns', async (preset) => {
   expect(losses.at(-1)).toBeLessThan(0.5 * losses[0]!)
 })
 
-test.each(small)('every parameter of a $kind has a gradient', async (preset) => {
+test.each(small)('training > every parameter of a $kind > has a gradient', async (preset) => {
   const graph = build(preset)
   const { training, data } = buildTrainingGraphs(graph, {
     loss: crossEntropy({ logits: 'logits' }),

@@ -38,7 +38,7 @@ export function everyDevice({ start: begin, keeps, patience = 60_000 }: DevicePl
       await expect(on.upload(sample(dtype, [2])), dtype).rejects.toMatchObject({ code: 'invalid-data' })
   })
 
-  it('keeps what it uploaded when the source changes, and what it downloaded when that does', limit, async () => {
+  it('upload and download > copy the data, so later changes of either side have no effect', limit, async () => {
     const on = await device()
     const data = Float32Array.of(1, 2)
     const there = await on.upload(tensor('float32', [2], data))
@@ -49,7 +49,7 @@ export function everyDevice({ start: begin, keeps, patience = 60_000 }: DevicePl
     expect(await on.download(there)).toEqual(floats(1, 2))
   })
 
-  it('keeps the outputs it is told to, and feeds them to any of its programs', limit, async () => {
+  it('device outputs > are stored on the device and fed to any of its programs', limit, async () => {
     const on = await device()
     const bytes = modelBytes(
       [
@@ -80,7 +80,7 @@ export function everyDevice({ start: begin, keeps, patience = 60_000 }: DevicePl
     expect(await on.download(second.device['sum']!)).toEqual(floats(8, 12))
   })
 
-  it('never lets a kept output share memory with what was fed', limit, async () => {
+  it('device outputs > never share memory with feeds', limit, async () => {
     const on = await device()
     const program = await on.compile(oneNode('Identity', ['x'], { dtype: 'float32', dims: [2] }), () => true)
     const x = await on.upload(floats(1, 2))
@@ -92,7 +92,7 @@ export function everyDevice({ start: begin, keeps, patience = 60_000 }: DevicePl
     expect(await on.download(other)).toEqual(floats(8, 9))
   })
 
-  it('gives each run outputs of its own, alive after their program is released', limit, async () => {
+  it('outputs of several runs > are separate, and outlive their program', limit, async () => {
     const on = await device()
     const program = await on.compile(oneNode('Neg', ['x'], vector), () => true)
     const runs: DeviceTensor[] = []
@@ -103,7 +103,7 @@ export function everyDevice({ start: begin, keeps, patience = 60_000 }: DevicePl
     await expect(program.run({ x: floats(1) })).rejects.toMatchObject(refused)
   })
 
-  it('frees behind the calls already made, and refuses what was released', limit, async () => {
+  it('release > takes effect after pending calls, and released tensors are rejected', limit, async () => {
     const on = await device()
     const program = await on.compile(oneNode('Neg', ['x'], vector), () => false)
     const x = await on.upload(floats(1, 2))
@@ -140,7 +140,7 @@ export function everyDevice({ start: begin, keeps, patience = 60_000 }: DevicePl
     },
   )
 
-  it('refuses everything once its runtime is disposed', limit, async () => {
+  it('disposed runtime > every call rejects', limit, async () => {
     const runtime = await start()
     const on = runtime.device!
     const program = await on.compile(oneNode('Neg', ['x'], vector), () => false)

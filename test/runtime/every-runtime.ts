@@ -37,7 +37,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
   const limit = { timeout: patience }
   const itLocally = (title: string, options: object, test: () => Promise<void>) => local && it(title, options, test)
 
-  it('runs a model and knows its names', limit, async () => {
+  it('a model > runs, and its input and output names are listed', limit, async () => {
     const runtime = await start()
     expect(runtime.description).toMatch(description)
     const program = await runtime.compile(oneNode('Sub', ['a', 'b'], vector))
@@ -46,7 +46,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     expect(await program.run({ b: floats(1, 2), a: floats(5, 7) })).toEqual({ y: floats(4, 5) })
   })
 
-  it.each(carries)('carries %s', limit, async (dtype) => {
+  it.each(carries)('%s > is fed and returned unchanged', limit, async (dtype) => {
     const runtime = await start()
     for (const dims of someDims) {
       const symbolic = dims.map((_, i) => `d${i}`)
@@ -96,7 +96,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     expect(() => runtime.allocate('string', 1)).toThrow(expect.objectContaining({ code: 'invalid-data' }))
   })
 
-  it('keeps overlapping runs of two programs apart, in the order they were asked for', limit, async () => {
+  it('overlapping runs of two programs > do not interfere, and finish in call order', limit, async () => {
     const runtime = await start()
     const programs = await Promise.all(['Neg', 'Abs'].map((op) => runtime.compile(oneNode(op, ['x'], vector))))
     const order: number[] = []
@@ -129,7 +129,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     await refused({ a, b: { ...a, data: ['1'] } }, /^input 'b': .*Array$/)
   })
 
-  it("surfaces onnxruntime's own errors and stays usable", limit, async () => {
+  it('errors of onnxruntime > are passed on, and the runtime stays usable', limit, async () => {
     const runtime = await start()
     const refused = { code: 'runtime', message: expect.stringMatching(/^onnxruntime rejected the model: .*protobuf/s) }
     await expect(runtime.compile(Uint8Array.of(1, 2, 3))).rejects.toMatchObject(refused)
@@ -153,7 +153,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
       expect(await (await runtime.compile(model)).run({ x: floats(1) })).toEqual({ y: floats(-1) })
   })
 
-  it('queues release behind runs, and refuses to run afterwards', limit, async () => {
+  it('release > takes effect after pending runs; later runs reject', limit, async () => {
     const runtime = await start()
     const [negate, kept] = await Promise.all([
       runtime.compile(oneNode('Neg', ['x'], vector)),
@@ -167,7 +167,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     expect(await kept.run({ x: floats(-1) })).toEqual({ y: floats(1) })
   })
 
-  it('finishes what is pending before it is disposed, and refuses everything afterwards', limit, async () => {
+  it('dispose > takes effect after pending calls; later calls reject', limit, async () => {
     const runtime = await start()
     const program = await runtime.compile(heavy(4))
     const pending = [program.run({ x0: square(120) }), program.run({ x0: square(80) })]

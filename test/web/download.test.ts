@@ -113,7 +113,7 @@ const runs: readonly (readonly ['wasm' | 'webgpu', keyof typeof models])[] = [
 
 describeWithChromium<Opened>('what a page downloads that fine-tunes', open, (browser) => {
   it.each(runs)(
-    '%s, %s > end of a run > has loaded less than the limit',
+    '%s, %s > end of a run > downloaded less than the limit',
     async (where, name) => {
       const { tab, url, fetched } = browser()
       fetched.clear()

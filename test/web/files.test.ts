@@ -25,7 +25,7 @@ describeInBrowser('files in Chromium', (browser) => {
     return name
   }
 
-  it('loads models and their external data from everywhere', async () => {
+  it('models and external data > every kind of source > are loaded', async () => {
     const data = Float32Array.from({ length: 600 }, (_, i) => i)
     const w = constant(tensor('float32', [600], data), 'w')
     const x = input('x', 'float32', [600])
@@ -49,7 +49,7 @@ describeInBrowser('files in Chromium', (browser) => {
     expect(found['notStored']).toEqual(refused('io', /^cannot read models\/nothing.onnx: there is no such file$/))
   })
 
-  it('hands a model to the user', async () => {
+  it('downloadModel > offers the model as a file', async () => {
     const coming = browser().tab.waitForEvent('download')
     await browser().page('files', 'download', 'tuned.onnx')
     const download = await coming
@@ -58,7 +58,7 @@ describeInBrowser('files in Chromium', (browser) => {
     expect(await call('sameBytes', 'downloaded')).toBe(true)
   })
 
-  it('keeps checkpoints', async () => {
+  it('checkpoints > are stored and read', async () => {
     expect(await call('checkpoints')).toEqual({
       before: [],
       // 30 is of a future that was left.
@@ -74,7 +74,7 @@ describeInBrowser('files in Chromium', (browser) => {
     })
   })
 
-  it('reads IDX files, compressed or not', async () => {
+  it('IDX files, compressed or not > are read', async () => {
     const plain = Uint8Array.from([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9])
     const read = { dtype: 'uint8', dims: [3], data: [7, 8, 9], array: 'Uint8Array' }
     expect(await call('idx', share('plain', plain))).toEqual(read)
@@ -86,7 +86,7 @@ describeInBrowser('files in Chromium', (browser) => {
     )
   })
 
-  it('reads CSV files as Node does, mistakes too', async () => {
+  it('CSV files > rows and errors > equal those in Node', async () => {
     const options = { tensors: { x: ['a', 'b'], label: { columns: 'kind', as: 'class' } } } as const
     const files = [
       'a,b,kind\n1,2,cat\n3,4,"dog, small"\n5,6,cat\n',
@@ -122,7 +122,7 @@ describeInBrowser('files in Chromium', (browser) => {
     }
   })
 
-  it('reads folders of images as Node does', async () => {
+  it('folders of images > equal those in Node', async () => {
     const noise = (width: number, height: number, channels: 3 | 4) =>
       sharp(Buffer.from(Array.from({ length: width * height * channels }, (_, i) => (i * i * 31) % 256)), {
         raw: { width, height, channels },
@@ -199,7 +199,7 @@ describeInBrowser('files in Chromium', (browser) => {
     })
   })
 
-  it('takes pixels from a canvas', async () => {
+  it('pixels of a canvas > are read', async () => {
     const uint8 = (channels: number, data: number[]) => ({
       dtype: 'uint8',
       dims: [1, 1, 2, channels],

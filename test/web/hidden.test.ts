@@ -50,7 +50,7 @@ describeInBrowser(
     const still = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds))
 
     it.each<Where>(['wasm', 'webgpu'])(
-      'goes on while it is hidden, stands still while it is frozen, and comes to what it would have come to: %s',
+      '%s > continues while hidden, pauses while frozen, and ends with the same result',
       async (where) => {
         const wanted = await whole(where)
         expect(wanted.steps.map(([step]) => step)).toEqual(Array.from({ length: tasks[where].steps }, (_, i) => i))
@@ -81,7 +81,7 @@ describeInBrowser(
     )
 
     it(
-      'goes on in another tab from where it was hidden, when it was discarded meanwhile',
+      'discarded while hidden > resumes in another tab from its last checkpoint',
       async () => {
         const wanted = await whole('wasm')
         const { taken, lines, said } = await begin('wasm', true)

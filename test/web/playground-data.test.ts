@@ -8,7 +8,7 @@ import { csv, small } from './playground-examples.js'
 
 describeWithChromium('data of the playground', openPlayground, (browser) => {
   it(
-    'learns from a folder of images for each class',
+    'a folder of images per class > trains',
     async () => {
       const page = browser()
       const folder = join(page.folder, 'shapes')
@@ -43,7 +43,7 @@ describeWithChromium('data of the playground', openPlayground, (browser) => {
   )
 
   it(
-    'learns from what is drawn by mouse and by keyboard',
+    'drawings by mouse and keyboard > trains',
     async () => {
       const page = browser()
       const { keyboard } = page.tab
@@ -91,7 +91,7 @@ describeWithChromium('data of the playground', openPlayground, (browser) => {
   )
 
   it(
-    'takes examples from the webcam, which goes off when another source is chosen',
+    'webcam > takes examples, and turns off when another source is chosen',
     async () => {
       const page = browser()
       await page.open()

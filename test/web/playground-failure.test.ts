@@ -23,14 +23,14 @@ const full = [
   ),
 ]
 
-it.each(full)('says that the memory is full: %s', (error) => {
+it.each(full)('out of memory > %s > shows that the memory is full', (error) => {
   const { code, message } = toFailure(error)
   expect(code).toBe('out-of-memory')
   expect(message).toMatch(/^The memory is full: take a smaller batch, smaller images or a smaller model\. \(/)
   expect(message).toContain(error.message)
 })
 
-it('says of other errors what they say', () => {
+it('other errors > shows their message', () => {
   const refused = new OnnxIreError('invalid-model', 'notes.onnx: this is no model')
   expect(toFailure(refused)).toEqual({ code: 'invalid-model', message: refused.message })
   expect(toFailure(new TypeError('x is undefined'))).toEqual({ code: 'unexpected', message: 'x is undefined' })

@@ -14,7 +14,7 @@ import { idxOf } from './pretrained.js'
 
 describeWithChromium('files that the playground is given', openPlayground, (browser) => {
   it(
-    'says what is wrong with a file, and goes on with another',
+    'invalid file > shows the reason, and accepts another file',
     async () => {
       const page = browser()
       await page.open()
@@ -45,7 +45,7 @@ describeWithChromium('files that the playground is given', openPlayground, (brow
   )
 
   it(
-    'reads tables with other delimiters, and says why a column holds no classes',
+    'tables with other delimiters > are read; a column without classes is explained',
     async () => {
       const page = browser()
       await openTable(page)
@@ -74,7 +74,7 @@ describeWithChromium('files that the playground is given', openPlayground, (brow
   )
 
   it(
-    'finds out what a file leaves open, and asks for what it cannot find out',
+    'options missing in a file > are inferred, or requested from the user',
     async () => {
       const page = browser()
       await page.open()

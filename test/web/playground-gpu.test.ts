@@ -6,7 +6,7 @@ import { checkExport, openTable, tableData } from './playground-examples.js'
 
 describeWithChromium('the playground and the GPU', openPlayground, (browser) => {
   it(
-    'trains on WebGPU, past the loss of a device',
+    'WebGPU > a device lost during training > training continues',
     async () => {
       const page = browser()
       await openTable(page)
@@ -35,7 +35,7 @@ describeWithChromium('the playground and the GPU', openPlayground, (browser) => 
   )
 
   it(
-    'says that the GPU was lost for good, and gives what was trained',
+    'WebGPU > a device lost permanently > shows the loss, and offers the trained model',
     async () => {
       const page = browser()
       await openTable(page)
@@ -64,7 +64,7 @@ describeWithChromium('the playground and the GPU', openPlayground, (browser) => 
   )
 
   it(
-    'says that there is no WebGPU, and trains without',
+    'no WebGPU > shows a notice, and trains in WebAssembly',
     async () => {
       const page = browser()
       // The browser has it, but offers no device.

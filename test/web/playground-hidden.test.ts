@@ -28,7 +28,7 @@ describeWithChromium(
   () => openPlayground(undefined, launchWithTabs),
   (browser) => {
     it(
-      'goes on with a training whose tab was frozen and discarded, to the same end, and forgets it then',
+      'tab frozen and discarded > training > resumes, ends with the same result, and deletes its checkpoint',
       async () => {
         const page = browser()
         await openTable(page)

@@ -79,7 +79,7 @@ const all = {
 }
 
 describeWithChromium('the policy of the playground', openPlayground, (browser) => {
-  it('reaches the other origin from a page without one', async () => {
+  it('page without a policy > request to another origin > succeeds', async () => {
     const page = await browser().context.newPage()
     browser().exchange.set('plain.html', Buffer.from('<!doctype html><link rel="icon" href="data:,">'))
     await page.goto(`${browser().url}exchange/plain.html`)
@@ -89,19 +89,19 @@ describeWithChromium('the policy of the playground', openPlayground, (browser) =
     expect(reached.sort()).toEqual(['/events', '/fetch', '/import.js', '/socket', '/xhr'])
   })
 
-  it('lets nothing out of the page', async () => {
+  it('page of the playground > request to another origin > is blocked', async () => {
     await browser().open()
     expect(await browser().tab.evaluate(leaking())).toEqual(all)
     expect(reached).toEqual([])
   })
 
-  it('lets nothing out of the training worker, which inherits it', async () => {
+  it('training worker > request to another origin > is blocked by the inherited policy', async () => {
     await browser().open()
     expect(await browser().tab.workers()[0]!.evaluate(leaking())).toEqual(all)
     expect(reached).toEqual([])
   })
 
-  it("lets nothing out of the worker's own workers, as the threads of WebAssembly are", async () => {
+  it('workers of the worker (WebAssembly threads) > request to another origin > is blocked', async () => {
     const page = browser()
     page.exchange.set('leak.js', Buffer.from(`postMessage(await ${leaking()})`))
     await page.open()
@@ -130,7 +130,7 @@ describeWithChromium(
   () => openPlayground({}),
   (browser) => {
     it(
-      'lets nothing out of its worker, and opens a model',
+      'page without isolation > request of its worker to another origin > is blocked, and a model opens',
       async () => {
         const page = browser()
         await page.open()

@@ -12,7 +12,7 @@ import { checkExport, openTable, tableData, useDigits } from './playground-examp
 
 describeWithChromium('training in the playground', openPlayground, (browser) => {
   it(
-    'fine-tunes the bundled model on MNIST files without a network, and the download is as good as it says',
+    'bundled model, MNIST files, no network > fine-tunes, and the downloaded model has the accuracy shown',
     async () => {
       const page = browser()
       await page.open()
@@ -69,7 +69,7 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
   )
 
   it(
-    'learns from a table, pauses, goes on and stops',
+    'table > trains, pauses, resumes and stops',
     async () => {
       const page = browser()
       await openTable(page)
@@ -103,7 +103,7 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
   )
 
   it(
-    'trains models in half precision, and looks through them',
+    'half-precision models > train, and can be inspected',
     async () => {
       const page = browser()
       const random = new Random(1)

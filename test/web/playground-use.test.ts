@@ -8,7 +8,7 @@ const picture = process.env['PLAYGROUND_PICTURE']
 
 describeWithChromium('the playground in use', openPlayground, (browser) => {
   it(
-    'is used by keyboard alone, and fits a phone',
+    'keyboard alone > every action works, and the page fits a phone',
     async () => {
       const page = browser()
       await openTable(page)
@@ -57,7 +57,7 @@ describeWithChromium('the playground in use', openPlayground, (browser) => {
   )
 
   it(
-    'leads the keyboard on when what it pressed can be pressed no more',
+    'a focused button that becomes disabled > focus moves to the next control',
     async () => {
       const page = browser()
       const { keyboard } = page.tab
@@ -81,7 +81,7 @@ describeWithChromium('the playground in use', openPlayground, (browser) => {
   )
 
   it(
-    'has a name for every control and picture, and says in words what the curves show',
+    'accessibility > every control and image has a name, and curves have a text alternative',
     async () => {
       const page = browser()
       await openTable(page)
@@ -121,7 +121,7 @@ describeWithChromium('the playground in use', openPlayground, (browser) => {
   )
 
   if (picture)
-    it('has its picture taken', async () => {
+    it('screenshots > are taken', async () => {
       const page = browser()
       await page.open()
       await page.tab.click('#bundled')

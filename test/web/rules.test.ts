@@ -12,7 +12,7 @@ const refused: Readonly<Record<string, RegExp>> = {
 }
 
 describeInBrowser('gradient rules in Chromium', (browser) => {
-  describe('on wasm, by differences', () => {
+  describe('gradients on wasm equal finite differences', () => {
     it.each(Object.keys(cases))(
       '%s',
       async (operator) => {
@@ -31,7 +31,7 @@ describeInBrowser('gradient rules in Chromium', (browser) => {
   // Their cases are about float64, which the provider has not: a node between it and a type of the GPU has no place to run.
   const wide = ['Cast', 'CastLike']
 
-  describe('on WebGPU, beside wasm in float32', () => {
+  describe('gradients on WebGPU equal wasm in float32', () => {
     it.each(Object.keys(cases))(
       '%s',
       async (operator) => {
@@ -44,7 +44,7 @@ describeInBrowser('gradient rules in Chromium', (browser) => {
   })
 
   it(
-    'Conv of 9 channels, which onnxruntime reads wrong as it is',
+    'Conv of 9 channels, a case that onnxruntime computes wrong without the workaround',
     async () => {
       const found = await browser().worker<number>('rules', 'compare', 'Conv', '3x3, 9 channels, stride 2')
       expect(found).toBeLessThan(1e-3)
@@ -52,9 +52,9 @@ describeInBrowser('gradient rules in Chromium', (browser) => {
     patience,
   )
 
-  describe('training through time', () => {
+  describe('training recurrent models', () => {
     it.each(cells)(
-      '%s: the same losses in WebAssembly and on WebGPU',
+      '%s > losses in WebAssembly equal those on WebGPU',
       async (cell) => {
         const { wasm, webgpu } = await browser().worker<Record<'wasm' | 'webgpu', number[]>>(
           'rules',

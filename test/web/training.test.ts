@@ -79,7 +79,7 @@ describeInBrowser('training in Chromium', (browser) => {
   const call = <T>(name: string, ...args: readonly unknown[]) => browser().worker<T>('training', name, ...args)
 
   it.each<Where>(['wasm', 'webgpu'])(
-    'fine-tunes a pretrained model on %s as the CPU does, and Node finds the exported file as good',
+    'a pretrained model fine-tuned on %s > equals the CPU, and the exported file has the same accuracy in Node',
     async (where) => {
       const { losses, before, after, description } = await call<Outcome>('fineTune', where, task)
       expect(description).toContain(where)
@@ -93,12 +93,12 @@ describeInBrowser('training in Chromium', (browser) => {
     patience,
   )
 
-  it("takes the same steps on Node's WebGPU", { ...gpuNeeded, timeout: patience }, async () => {
+  it('steps > equal those on WebGPU in Node', { ...gpuNeeded, timeout: patience }, async () => {
     agree(await onNode(browser().exchange.get('digits')!, nodeGpu()), onCpu)
   })
 
   it(
-    'runs the program of the guide',
+    'program of the guide > runs',
     async () => {
       const { exchange } = browser()
       for (const [name, file] of [
@@ -118,7 +118,7 @@ describeInBrowser('training in Chromium', (browser) => {
   )
 
   it(
-    'goes on after a reload from the checkpoint that is whole, bit for bit',
+    'reload > resumes from the last complete checkpoint, equal bit for bit',
     async () => {
       const whole = await call<Resumable>('goOn', 'wasm', task, task.steps, 'whole', true)
       expect(whole.resumed).toBe(null)
@@ -140,7 +140,7 @@ describeInBrowser('training in Chromium', (browser) => {
   )
 
   it.each<Where>(['wasm', 'webgpu'])(
-    'keeps the average of the weights over 50 steps on %s, as plain arrays would',
+    'moving average of the weights over 50 steps on %s > equals the host',
     async (where) => {
       const { off, moved } = await call<{ off: number; moved: number }>('averaged', where, { ...task, ema: 0.9 })
       expect(off).toBeLessThan(1e-5)
@@ -150,7 +150,7 @@ describeInBrowser('training in Chromium', (browser) => {
   )
 
   it(
-    'loses no step when the device is lost',
+    'lost device > loses no step',
     async () => {
       const short = { ...task, ema: 0.9, steps: 12 }
       const whole = await call<Interrupted>('interrupted', short, [])
@@ -165,7 +165,7 @@ describeInBrowser('training in Chromium', (browser) => {
   )
 
   it(
-    'holds as much memory after 1,000 steps as after 100',
+    '1,000 steps > use as much memory as 100 steps',
     async () => {
       // On the GPU by count of what was allocated and not freed, in WebAssembly by the memory of the browser's processes: a
       // set of gradients that is lost at each step comes to 180 MB.

@@ -23,7 +23,7 @@ describeInBrowser('wasm() in Chromium', (browser) => {
   }
   const run = (call: Caller, program: number, feeds: Plains) => call<Plains>('runtime', 'run', program, feeds)
 
-  it('runs in the page and in a worker, on several threads where the page is isolated', async () => {
+  it('page and worker > run, with several threads if the page is isolated', async () => {
     for (const where of ['page', 'worker'] as const) {
       const call = browser()[where]
       const { id, program, inputNames, outputNames } = await compiled(call, oneNode('Sub', ['a', 'b'], vector), {
@@ -36,7 +36,7 @@ describeInBrowser('wasm() in Chromium', (browser) => {
     expect((await start(browser().worker)).description).toMatch(/^onnxruntime-web \d+\.\d+\.\d+, wasm, \d+ threads?$/)
   })
 
-  it('leaves what it is fed, and gives outputs memory of their own', async () => {
+  it('feeds > are unchanged; outputs own their memory', async () => {
     const { program } = await compiled(browser().worker, oneNode('Neg', ['x'], vector))
     expect(await browser().worker('runtime', 'memory', program)).toEqual({
       fed: [3, 3],
@@ -45,7 +45,7 @@ describeInBrowser('wasm() in Chromium', (browser) => {
     })
   })
 
-  it('allocates', async () => {
+  it('allocate > returns arrays in WebAssembly memory', async () => {
     const { id } = await start(browser().worker)
     expect(await browser().worker('runtime', 'allocated', id, 'float32', 2)).toEqual([0, 0])
     expect(await browser().worker('runtime', 'allocated', id, 'int4', 5)).toEqual([0, 0, 0])
@@ -54,12 +54,12 @@ describeInBrowser('wasm() in Chromium', (browser) => {
     })
   })
 
-  it('refuses numbers of threads that are none', async () => {
+  it('invalid number of threads > rejects', async () => {
     for (const threads of [0, 1.5])
       await expect(start(browser().worker, { threads })).rejects.toMatchObject({ code: 'invalid-option' })
   })
 
-  it('says why it cannot start', async () => {
+  it('failed start > rejects with the reason', async () => {
     await browser().reload()
     await expect(start(browser().page, { wasmPaths: '/nowhere/' })).rejects.toMatchObject({
       code: 'runtime',

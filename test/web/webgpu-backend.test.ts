@@ -50,7 +50,7 @@ describeInBrowser('10 steps in GPU buffers agree with plain arrays to 1e-5', (br
     embedding: { startStep: 7 },
   }
   const full: OptimizerSpec = { base: adamw, sam: { rho: 0.1 }, ire: { ...enhanced, beta: 0.6 } }
-  it('settings per tensor', async () => {
+  it('per-parameter settings', async () => {
     for (const spec of [full, { base: bases['sgd with momentum']! }]) await trajectory(spec, { settings })
   })
   it('clipping, by value before the norm', async () => {
@@ -63,7 +63,7 @@ describeInBrowser('10 steps in GPU buffers agree with plain arrays to 1e-5', (br
     const lengths = Array.from({ length: 150 }, (_, i) => (i < 135 ? 1 + (i % 9) : 3 * i))
     await agree('randomly', { base: { kind: 'adamw', lr: 0.1 }, sam: {}, ire: { ...enhanced, warmup: 0 } }, lengths, 8)
   })
-  it('tensors beyond one part', async () => {
+  it('tensors longer than one chunk', async () => {
     const spec = { base: { kind: 'adamw', lr: 0.1 }, sam: { adaptive: true }, ire: { ...enhanced, warmup: 0 } }
     for (const lengths of [
       [70_000, 8192, 8193],
@@ -141,13 +141,13 @@ describeInBrowser('a gradient that is not finite', (browser) => {
     }>('backend', 'spoil', ...args)
 
   it.each([
-    ['of a plain step', { base: adamw }, 0, 'bias', 2, NaN, 'loss gradient'],
-    ['that is infinite', { base: bases['sgd']! }, 0, 'weight', 18, -Infinity, 'loss gradient'],
+    ['in a plain step', { base: adamw }, 0, 'bias', 2, NaN, 'loss gradient'],
+    ['an infinite gradient', { base: bases['sgd']! }, 0, 'weight', 18, -Infinity, 'loss gradient'],
     ['before the ascent', sam, 1, 'scale', 0, Infinity, 'loss gradient'],
     ['after the ascent', sam, 2, 'embedding', 11, NaN, 'loss gradient after the ascent'],
-    ['of the curvature', sam, 0, 'weight', 3, NaN, 'curvature gradient'],
-    ['of the curvature, whose square overflows', sam, 0, 'weight', 3, 1e30, 'curvature estimate F'],
-  ])('%s leaves all as it was, with the same message', async (_, spec, at, name, element, value, what) => {
+    ['in the curvature', sam, 0, 'weight', 3, NaN, 'curvature gradient'],
+    ['in the curvature, whose square overflows', sam, 0, 'weight', 3, 1e30, 'curvature estimate F'],
+  ])('failed step > %s > changes nothing, with the same message as the host', async (_, spec, at, name, element, value, what) => {
     const { wanted, got, unchanged, after } = await spoil(spec, at, name, element, wire(value))
     expect(got).toBe(wanted)
     expect(got).toContain(`step 3: the ${what} of '${name}' is `)
@@ -157,7 +157,7 @@ describeInBrowser('a gradient that is not finite', (browser) => {
 })
 
 describeInBrowser('a backend', (browser) => {
-  it('forgets what abandoned steps began and what they found', async () => {
+  it('abandoned steps > have no effect on later steps', async () => {
     const sam: OptimizerSpec = { base: adamw, sam: { rho: 0.1 } }
     const full: OptimizerSpec = { ...sam, ire: { ...enhanced, warmup: 0, interval: 1, beta: 0.5 } }
     for (const [spec, requests, good] of [
@@ -171,7 +171,7 @@ describeInBrowser('a backend', (browser) => {
     }
   })
 
-  it('compiles again what it could not compile', async () => {
+  it('failed compilation > is repeated by the next call', async () => {
     const { thrown, a } = await browser().page<{ thrown: string; a: number[] }>('backend', 'retry')
     expect(thrown).toMatch(/^WebGPU rejected the shader of update: .*not now/)
     expect(a).toEqual([4, 2, 0])
@@ -185,7 +185,7 @@ describeInBrowser('a backend', (browser) => {
     ['moments', 'runtime', /^update: the shader needs 11 arrays at once and this WebGPU device binds at most 8/],
     ['released', 'runtime', /^this backend was disposed$/],
     ['check', 'not-finite', /^step 3: the loss is NaN: the loss gradient of 'a' is NaN at element 2 of 3;/],
-  ])('refuses: %s', async (kind, code, message) => {
+  ])('rejects: %s', async (kind, code, message) => {
     await expect(browser().page('backend', 'refuse', kind)).rejects.toMatchObject({
       code,
       message: expect.stringMatching(message),
@@ -194,7 +194,7 @@ describeInBrowser('a backend', (browser) => {
 })
 
 describeInBrowser('what a step costs', (browser) => {
-  it('one submit for each call and one small map, whatever the number of tensors', async () => {
+  it('each call > one submit and one small readback, for any number of tensors', async () => {
     const spec: OptimizerSpec = { base: adamw, sam: { rho: 0.1 }, ire: { ...enhanced, warmup: 0, interval: 2 } }
     const lengths = Array.from({ length: 120 }, (_, i) => 100 + i)
     const { counts, milliseconds } = await browser().page<{

@@ -23,7 +23,7 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
   const put = (bytes: Uint8Array) => browser().exchange.set('model', bytes)
 
   it(
-    'leaves what it is fed, and gives outputs memory of their own',
+    'feeds > are unchanged; outputs own their memory',
     async () => {
       const call = browser().worker
       put(neg)
@@ -36,7 +36,7 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
   )
 
   it(
-    'refuses what would run on the processor, if told to',
+    'cpuNodes off, nodes for the CPU > rejects',
     async () => {
       const port = { dtype: 'float32', dims: ['n'] } as const
       put(
@@ -60,7 +60,7 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
   )
 
   it(
-    'allocates nothing more once it has what a run takes',
+    'further runs > allocate no more memory',
     async () => {
       put(neg)
       const counts = await browser().worker<number[]>('device', 'buffersOver', 'model', 30)
@@ -71,7 +71,7 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
   )
 
   it(
-    'fails all that is pending and later when the device is lost, and goes on with another',
+    'lost device > pending and later calls reject, and another runtime works',
     async () => {
       put(neg)
       const { errors, later, news, same, renewed, old, disposed } = await browser().worker<{
@@ -90,7 +90,7 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
     patience,
   )
 
-  it('says why it cannot start, and falls back only if told to', async () => {
+  it('failed start > rejects with the reason, and falls back only on request', async () => {
     await browser().reload()
     const { refusal, description } = await browser().page<{ refusal: unknown; description: string }>(
       'runtime',

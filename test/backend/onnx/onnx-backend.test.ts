@@ -27,7 +27,7 @@ const runtime = node({ threads: 1, worker: false })
 const device = hostDevice(runtime)
 afterAll(() => runtime.dispose())
 
-describe('50 steps by graphs on a device agree with those of plain arrays to 1e-5', () => {
+describe('50 steps by graphs on a device > equal the host to 1e-5', () => {
   const ends = new Set<string>()
   for (const [name, spec] of allOptimizers())
     test(name, async () => {
@@ -43,7 +43,7 @@ describe('50 steps by graphs on a device agree with those of plain arrays to 1e-
         await agree(device, optimizer, clips)
     })
   for (const [name, spec] of allOptimizers())
-    test(`${name} > settings per tensor`, async () => {
+    test(`${name} > per-parameter settings`, async () => {
       await agree(device, createOptimizer(spec), { settings, clipNorm: 2, clipValue: 1 })
     })
 })
@@ -92,7 +92,7 @@ test('device memory > 50 steps > the number of tensors is constant, and 0 after 
   expect(live.size).toBe(0)
 })
 
-test('a loss that is not finite names the tensor whose gradient is not either', async () => {
+test('non-finite loss > rejects with the tensor that has a non-finite gradient', async () => {
   const optimizer = sgd({ lr: 0.1 })
   const parameters = split(start, Float32Array)
   const backend = await loadedBackend(device, optimizer, parameters, initialState(optimizer, parameters))
@@ -103,7 +103,7 @@ test('a loss that is not finite names the tensor whose gradient is not either', 
   expect(await downloaded(device, backend.parameters)).toEqual(parameters)
 })
 
-test('missing and misshapen gradients are refused before anything is done', async () => {
+test('missing gradients, or gradients of another shape > rejects before any change', async () => {
   const optimizer = sam(sgd({ lr: 0.1 }))
   const parameters = split(start, Float32Array)
   const backend = await loadedBackend(device, optimizer, parameters, initialState(optimizer, parameters))
@@ -119,18 +119,18 @@ test('missing and misshapen gradients are refused before anything is done', asyn
   expect(await downloaded(device, backend.parameters)).toEqual(parameters)
 })
 
-test('a device keeps float32 only', async () => {
+test('dtypes other than float32 > rejects', async () => {
   const optimizer = sgd({ lr: 0.1 })
   const parameters = split(start, Float64Array)
   const loading = loadedBackend(device, optimizer, parameters, initialState(optimizer, parameters))
   await expect(loading).rejects.toMatchObject({ code: 'invalid-data' })
 })
 
-test('a gradient that is not finite leaves everything as it was, mask too', async () => {
+test('non-finite gradient > state and mask are unchanged', async () => {
   for (const bad of [Number.NaN, Infinity, -Infinity]) await unchanged(device, bad)
 })
 
-test('what is stored and loaded goes on bit for bit', async () => {
+test('state stored and loaded > continues bit for bit', async () => {
   const optimizer = ire(adamw({ lr: 0.03 }), { ...ireOptions, beta: 0.5 })
   const run = async (resumesAt: number) => {
     const parameters = split(start, Float32Array)
@@ -151,7 +151,7 @@ test('what is stored and loaded goes on bit for bit', async () => {
   expect(await run(11)).toEqual(await run(-1))
 })
 
-test('tensors large and small, of lengths that do not divide', async () => {
+test('large and small tensors of lengths that do not divide evenly > equal the host', async () => {
   const dims: Readonly<Record<string, readonly number[]>> = {
     embedding: [523, 521],
     norm: [1031],

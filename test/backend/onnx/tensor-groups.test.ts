@@ -5,7 +5,7 @@ const big = 2 ** 18 + 1
 const single = (id: number, name: string, length: number) => createGroup(id, [[name, [length]]])
 const keys = (key: Readonly<Record<string, string>>) => (name: string) => key[name]
 
-test('regroup > fresh small tensors of one key > are joined; large ones stay groups of their own', () => {
+test('regroup > new small tensors of one key > are joined; large tensors stay in separate groups', () => {
   const groups = [single(1, 'a', 4), single(2, 'b', 3), single(3, 'w', big), single(4, 'c', 5), single(5, 'frozen', 2)]
   const keyOf = keys({ a: 'p', b: 'q', c: 'p', w: 'p' })
   expect(regroup(groups, keyOf, () => true)).toEqual([['a', 'c'], ['b'], ['w'], ['frozen']])

@@ -9,7 +9,7 @@ import { agree, downloaded, settings, shapesOf, unchanged, uploaded } from './de
 
 const gpuNeeded = await needs('webgpu')
 
-describe('on the WebGPU of Node, with no node on the CPU', gpuNeeded, () => {
+describe('WebGPU in Node, with no node on the CPU', gpuNeeded, () => {
   let runtime: Runtime
   beforeAll(() => {
     runtime = webgpu({ cpuNodes: 'refused' })
@@ -18,16 +18,16 @@ describe('on the WebGPU of Node, with no node on the CPU', gpuNeeded, () => {
 
   pairwiseOptimizers().forEach(([name, spec], i) => {
     const context = i % 2 === 0 ? { settings, clipNorm: 2, clipValue: 1 } : {}
-    test(`10 steps agree with those of plain arrays: ${name}`, async () => {
+    test(`${name} > 10 steps > equal the host`, async () => {
       await agree(runtime.device!, createOptimizer(spec), context, 10)
     })
   })
 
-  test('a gradient that is not finite changes nothing', async () => {
+  test('non-finite gradient > changes nothing', async () => {
     for (const bad of [Number.NaN, Infinity]) await unchanged(runtime.device!, bad)
   })
 
-  test('sums and averages', async () => {
+  test('sums and averages > equal the host', async () => {
     const device = runtime.device!
     const arithmetic = new DeviceArithmetic(device)
     const [theta, g] = [split(start, Float32Array), split(gradientOf(start), Float32Array)]
