@@ -153,7 +153,12 @@ test.each([
     /invalid-data.*'grid'.*\.jsonl/,
   ],
   ['no data', ['-o', 'p.csv'], 2, /a recipe, or --data/],
-  ['data that do not match the model', ['-o', 'p.csv', '--data', rows.replace('"*"', '"a"')], 1, /'x' has the shape \[3\]/],
+  [
+    'data that do not match the model',
+    ['-o', 'p.csv', '--data', rows.replace('"*"', '"a"')],
+    1,
+    /'x' has the shape \[3\]/,
+  ],
 ])('predict > %s > is rejected, and nothing is written', async (_, args, exit, message) => {
   const data = args.includes('--data') || exit === 2 ? [] : ['--data', rows]
   const { finished } = start(['predict', 'several.onnx', ...args, ...data], space.folder)

@@ -70,11 +70,14 @@ const small: readonly Preset[] = [
   { kind: 'llama', vocabulary: 7, context: 6, width: 8, heads: 2, layers: 1, hidden: 12, tied: true },
 ]
 
-test.each(small)('file of a $kind > every randomly initialized tensor > is trained, except running statistics', (options) => {
-  const graph = build(options)
-  const drawn = [...graph.parameters.keys()].filter((name) => !name.includes('running_'))
-  expect([...findTrainable(importGraph(modelFrom(graph))).keys()].sort()).toEqual(drawn.sort())
-})
+test.each(small)(
+  'file of a $kind > every randomly initialized tensor > is trained, except running statistics',
+  (options) => {
+    const graph = build(options)
+    const drawn = [...graph.parameters.keys()].filter((name) => !name.includes('running_'))
+    expect([...findTrainable(importGraph(modelFrom(graph))).keys()].sort()).toEqual(drawn.sort())
+  },
+)
 
 test.each(small)('weights of a $kind > depend on the seed only', (options) => {
   const drawn = (seed?: number) => [...build(options, seed).parameters].map(([name, { source }]) => [name, source])

@@ -147,13 +147,16 @@ describeInBrowser('a gradient that is not finite', (browser) => {
     ['after the ascent', sam, 2, 'embedding', 11, NaN, 'loss gradient after the ascent'],
     ['in the curvature', sam, 0, 'weight', 3, NaN, 'curvature gradient'],
     ['in the curvature, whose square overflows', sam, 0, 'weight', 3, 1e30, 'curvature estimate F'],
-  ])('failed step > %s > changes nothing, with the same message as the host', async (_, spec, at, name, element, value, what) => {
-    const { wanted, got, unchanged, after } = await spoil(spec, at, name, element, wire(value))
-    expect(got).toBe(wanted)
-    expect(got).toContain(`step 3: the ${what} of '${name}' is `)
-    expect(unchanged).toBe(true)
-    expect(after).toBeLessThan(1e-6)
-  })
+  ])(
+    'failed step > %s > changes nothing, with the same message as the host',
+    async (_, spec, at, name, element, value, what) => {
+      const { wanted, got, unchanged, after } = await spoil(spec, at, name, element, wire(value))
+      expect(got).toBe(wanted)
+      expect(got).toContain(`step 3: the ${what} of '${name}' is `)
+      expect(unchanged).toBe(true)
+      expect(after).toBeLessThan(1e-6)
+    },
+  )
 })
 
 describeInBrowser('a backend', (browser) => {
