@@ -77,7 +77,7 @@ describe('batches', () => {
     expect(batchCount(5, { batchSize: 6 })).toBe(1)
   })
 
-  it('rejects a batch with a wrong number of examples, with its tensors', async () => {
+  it('rejects a batch with a wrong number of examples, with the names of its tensors', async () => {
     const wrong: Dataset = { length: 4, batch: () => ({ y: tensor('float32', [3, 1], new Float32Array(3)) }) }
     expect(await rejectedMessage('invalid-data', () => collect(wrong, { batchSize: 2 }))).toMatch(
       "returned 'y' [3, 1] for 2 examples",

@@ -10,7 +10,7 @@ import { tensor } from '../../src/ir/tensor.js'
 import { Random } from '../../src/util/random.js'
 import { rejectedMessage, thrownMessage } from '../thrown.js'
 
-describe('class numbers', () => {
+describe('class indices', () => {
   it('are encoded as one-hot rows', () => {
     expect(oneHot([2, 0], 3)).toEqual(tensor('float32', [2, 3], Float32Array.of(0, 0, 1, 1, 0, 0)))
     expect(oneHot(tensor('int64', [1, 2], BigInt64Array.of(1n, 0n)), 2).dims).toEqual([1, 2, 2])

@@ -73,7 +73,7 @@ describe('fromArrays', () => {
     expect([...(x?.data ?? [])]).toEqual([1, 2])
   })
 
-  it('rejects columns that do not fit their dims or each other', () => {
+  it('rejects columns that do not match their dims or each other', () => {
     const floats = (n: number) => new Float32Array(n)
     const message = (columns: Parameters<typeof fromArrays>[0]) =>
       thrownMessage('invalid-data', () => fromArrays(columns))

@@ -247,7 +247,7 @@ describe('augment and transform', () => {
   it.each([
     ['a data set', source],
     ['a stream', counting(6)],
-  ])('draws per epoch and batch in training, and nothing in evaluation, over %s', async (_, data) => {
+  ])('is random per epoch and batch in training, and never in evaluation, over %s', async (_, data) => {
     expect(values(await collect(noisy(data), { batchSize: 3 }))).toEqual([
       [0, 1, 2],
       [3, 4, 5],

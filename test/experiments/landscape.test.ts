@@ -45,7 +45,7 @@ describe('landscape > IRE', () => {
     expect(ends[3]).toBeLessThan(0.02)
   })
 
-  test.each([90, 900, 9000])('a learning rate as large as that of kappa %i > diverges', (kappa) => {
+  test.each([90, 900, 9000])('plain descent with the flat learning rate of kappa %i > diverges', (kappa) => {
     for (const factor of [1 + kappa, 1 + kappa / 2])
       expect(descend(sgd({ lr: factor }), edge, steps).divergedAt).toBeLessThan(4)
   })

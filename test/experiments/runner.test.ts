@@ -35,7 +35,7 @@ const folder = () => mkdtempSync(join(tmpdir(), 'onnx-ire-experiment-'))
 const read = (out: string, file: string) => readFileSync(join(out, file), 'utf8')
 
 describe('runExperiment', () => {
-  test('goes on where it was interrupted, and computes nothing twice', async () => {
+  test('interrupted > resumes, and computes nothing twice', async () => {
     const out = folder()
     const computed: number[] = []
     const signal = { aborted: false }
@@ -55,7 +55,7 @@ describe('runExperiment', () => {
     expect(runs[3]).toMatchObject({ settings: { seed: 0, number: 3 }, result: { square: 9 } })
   })
 
-  test('a finished file holds the runs of its summary and no others; without resuming all is computed anew', async () => {
+  test('finished file > contains exactly the runs of its summary; without resume everything is recomputed', async () => {
     const out = folder()
     const signal = { aborted: false }
     await runExperiment(squares(3, []), { ...ask, out, seeds: [0], signal })
@@ -67,7 +67,7 @@ describe('runExperiment', () => {
     expect(computed).toEqual([0, 1])
   })
 
-  test('runs go side by side; the same one is not run twice, and the file has them in the order they were asked for', async () => {
+  test('concurrent runs > the same run is not repeated, and the file has them in the order of the calls', async () => {
     const out = folder()
     const started: number[] = []
     let release = () => {}
@@ -97,7 +97,7 @@ describe('runExperiment', () => {
     expect(runs.map(({ settings }: { settings: { number: number } }) => settings.number)).toEqual([3, 2])
   })
 
-  test('what was being measured when the signal came is not kept', async () => {
+  test('aborted > the measurement in progress is discarded', async () => {
     const out = folder()
     const signal = { aborted: false }
     const cut: Experiment = {
@@ -118,7 +118,7 @@ describe('runExperiment', () => {
   })
 })
 
-test('a pool runs as many at once as it has runtimes, in the order of the calls, also past one that fails', async () => {
+test('pool > runs as many at once as it has runtimes, in the order of the calls, also after a failure', async () => {
   const pool = new Pool(2)
   const [order, used]: [number[], Set<object>] = [[], new Set()]
   let [running, most] = [0, 0]
@@ -154,7 +154,7 @@ describe('statistics', () => {
     }
   })
 
-  test('paired differences leave out what the seeds share', () => {
+  test('paired differences > exclude the variance shared by the seeds', () => {
     const { mean, half } = pairedSpread([1.1, 5.1, 9.1], [1, 5, 9])
     expect(mean).toBeCloseTo(0.1, 12)
     expect(half).toBeCloseTo(0, 12)
@@ -169,7 +169,7 @@ describe('statistics', () => {
 })
 
 describe('tuning', () => {
-  test('a grid grows until the best rate has worse neighbours', async () => {
+  test('grid > grows until the best rate has worse neighbors', async () => {
     for (const target of [0.5, 4, 64]) {
       const { best, tried } = await tuneRate([2, 4], async (lr) => Math.abs(Math.log2(lr / target)))
       expect(best).toBe(target)
@@ -179,7 +179,7 @@ describe('tuning', () => {
     }
   })
 
-  test('one more rate lies between the best one and its better neighbour', async () => {
+  test('refinement > adds one rate between the best one and its better neighbor', async () => {
     const score = async (lr: number) => Math.abs(Math.log2(lr / 3))
     const { best, tried } = await refineRate(await tuneRate([1, 2, 4], score), score)
     expect(tried.map(({ candidate }) => candidate)).toEqual([1, 2, 2.83, 4, 8])
@@ -191,7 +191,7 @@ describe('tuning', () => {
     expect(await refineRate(alone, sharp)).toEqual(alone)
   })
 
-  test('what diverges is never best, and a grid stops growing', async () => {
+  test('diverged runs > are never best, and end the growth of the grid', async () => {
     const { best } = await tuneRate([1, 2, 4], async (lr) => (lr > 2 ? null : -lr))
     expect(best).toBe(2)
     expect((await tuneRate([1, 2], async (lr) => -lr, 5)).tried).toHaveLength(5)

@@ -16,7 +16,7 @@ const fitOf = (problem: string, mode: Mode) => {
   return fitted(cells)
 }
 
-describe.each(['2-D', '25-D', 'diagonal linear net'])('%s: the drift towards flat minima', (problem) => {
+describe.each(['2-D', '25-D', 'diagonal linear network'])('%s > drift towards flat minima', (problem) => {
   test('SAM: eta rho^2', () => {
     const fit = fitOf(problem, 'SAM')
     expect(fit.etaAlone).toBeCloseTo(1, 2)
@@ -30,7 +30,7 @@ describe.each(['2-D', '25-D', 'diagonal linear net'])('%s: the drift towards fla
   })
 })
 
-test('steps that are large bend the exponent of eta, a window that is long that of rho', () => {
+test('large steps lower the exponent of eta, a long window that of rho', () => {
   const brief = wideFit(true, 'until 1 % of the sharpness is gone', 1)
   const long = wideFit(true, 'over 200 steps', 1)
   expect(brief.eta).toBeGreaterThan(1.35)
@@ -40,21 +40,21 @@ test('steps that are large bend the exponent of eta, a window that is long that 
   expect(long.rho).toBeLessThan(0.9)
 })
 
-test('a kappa that does not grow leaves rho^2, and multiplies the rate by 1 + kappa', () => {
+test('constant kappa > exponent rho^2, and the rate times 1 + kappa', () => {
   const [plain, enhanced] = (['SAM', 'SAM-IRE, kappa 5'] as const).map(
     (mode) => cell(all[0]!, mode, 0.02, 0.01, 0).rate!,
   )
   expect(enhanced! / plain!).toBeCloseTo(6, 1)
 })
 
-test('the learning rate that is as large on flat coordinates diverges on the sharp ones', () => {
+test('learning rate times 1 + kappa > diverges in the sharp coordinates', () => {
   expect(cell(all[0]!, 'SAM, lr (1 + kappa)', 0.04, 0.01, 0).rate).toBeNull()
 })
 
 test.each([
   ['average SAM', 2],
   ['average SAM-IRE', 1.5],
-] as const)('%s: eta^%f / p', (mode, exponent) => {
+] as const)('%s > eta^%f / p', (mode, exponent) => {
   const cells = [0.001, 0.01].flatMap((eta) =>
     [8, 32].map((p) => ({ eta, p, rate: averageRate(mode, eta, p, 0, 1500)! })),
   )
@@ -65,7 +65,7 @@ test.each([
 
 /** d theta around `at`: the gradient's differences against v * Hv averaged over all sign vectors is the diagonal. */
 test.each(all.map((setting) => [setting.problem.name, setting.problem] as const))(
-  '%s: v * Hv is the derivative of the gradient',
+  '%s > v * Hv > equals the derivative of the gradient',
   (_, problem) => {
     const at = problem.start(new Random(3))
     for (const x of Object.values(at)) for (let i = 0; i < x.length; i++) x[i]! += 0.05 * Math.cos(i)
@@ -87,7 +87,7 @@ test.each(all.map((setting) => [setting.problem.name, setting.problem] as const)
   },
 )
 
-test('the largest eigenvalue of a matrix whose eigenvalues are known', () => {
+test('largest eigenvalue > matrix with known eigenvalues > is equal', () => {
   // Eigenvalues 3 and 1, and 2.9 apart
   expect(
     largestEigenvalue([

@@ -9,7 +9,7 @@ const text = grammarText()
 const runtime = node({ threads: 1 })
 afterAll(() => runtime.dispose())
 
-describe('transformer, short: a Llama of two layers on a byte-level BPE', () => {
+describe('short transformer run: a Llama of two layers on a byte-level BPE', () => {
   const { vocabulary } = text
   const run: TextRun = {
     model: { kind: 'llama', vocabulary, context: 32, width: 32, heads: 2, layers: 2, hidden: 64 },
@@ -22,7 +22,7 @@ describe('transformer, short: a Llama of two layers on a byte-level BPE', () => 
   const train = (contender: Contender, length: Partial<TextRun> = {}) =>
     trainText(contender, { ...run, ...length }, text, runtime, { aborted: false }, () => {})
 
-  test('AdmIRE learns faster than AdamW at its learning rate; a larger one, and a mask by lot, faster still', async () => {
+  test('AdmIRE > learns faster than AdamW at its learning rate; a larger rate, and a random mask, faster still', async () => {
     const admire = await train({ lr: 1e-3, kappa: 4, gamma: 0.6 })
     const same = await train({ lr: 1e-3 })
     const larger = await train({ lr: 3.4e-3 })
@@ -39,7 +39,7 @@ describe('transformer, short: a Llama of two layers on a byte-level BPE', () => 
   })
 
   test.each([{ lr: 16e-3 }, { lr: 8e-3, kappa: 2, gamma: 0.6 }])(
-    'tuned, both learn the grammar: %o',
+    'tuned > both learn the grammar: %o',
     async (contender) => {
       // Twice as many steps end at 0.47, a learning rate of 1e-3 at 2.8.
       const { test } = await train(contender)
@@ -49,7 +49,7 @@ describe('transformer, short: a Llama of two layers on a byte-level BPE', () => 
     },
   )
 
-  test('lots change the mask and nothing else', async () => {
+  test('random mask > changes nothing but the mask', async () => {
     const outcome = (kappa: number, mask?: 'random' | 'shuffled') =>
       train({ lr: 8e-3, kappa, gamma: 0.6, ...(mask ? { mask } : {}) }, { steps: 8, warmup: 0 }).then(
         ({ curve }) => curve,
@@ -62,19 +62,19 @@ describe('transformer, short: a Llama of two layers on a byte-level BPE', () => 
     expect(await outcome(2, 'random')).toEqual(masked[1])
   })
 
-  test('a run that diverges has no loss', async () => {
+  test('diverged run > has no loss', async () => {
     const { loss, test } = await train({ lr: 1e30 })
     expect([loss, test]).toEqual([null, null])
   })
 })
 
-test('speed-up: 1 at the loss after N steps, 2 at that after 2 N', () => {
+test('speed-up > 1 at the loss after N steps, 2 at the loss after 2 N steps', () => {
   const { mean, n } = speedUp([1.8, 1.6, 1.7], [1.8, 1.8, 1.8], [1.6, 1.6, 1.6])
   expect(n).toBe(3)
   expect(mean).toBeCloseTo((1 + 2 + Math.SQRT2) / 3, 10)
 })
 
-test('windows: labels are the tokens one further on', async () => {
+test('windows > labels are the tokens shifted by one', async () => {
   const set = windows(Uint16Array.of(1, 2, 300, 4, 5, 6, 7), 3)
   const { tokens, labels } = await set.batch([1])
   expect([set.length, [...(tokens!.data as BigInt64Array)], [...(labels!.data as BigInt64Array)]]).toEqual([
@@ -86,7 +86,7 @@ test('windows: labels are the tokens one further on', async () => {
   expect([...(first['labels']!.data as BigInt64Array)]).toEqual([2n, 300n, 4n])
 })
 
-test('a vocabulary is learnt on the training part; documents end with a token of their own', () => {
+test('vocabulary > is trained on the training part; documents end with a separate token', () => {
   const { train, validation, test, vocabulary, bytesPerToken } = tokenized(
     { train: ['aaaa', 'aaaa'], validation: ['aa aab'], test: ['aaaa', 'x'] },
     259,

@@ -10,7 +10,7 @@ import { hessianTrace } from '../../tools/experiments/vision/trace.js'
 const runtime = node()
 afterAll(() => runtime.dispose())
 
-test('the trace of the Hessian of a softmax regression', async () => {
+test('trace of the Hessian > softmax regression > equals the formula', async () => {
   const [n, features, classes] = [8, 3, 4]
   const random = new Random(5)
   const x = random.fill(new Float32Array(n * features), 'normal')
@@ -38,7 +38,7 @@ test('the trace of the Hessian of a softmax regression', async () => {
   expect(Math.abs(estimate / trace - 1)).toBeLessThan(0.06)
 })
 
-test('images are moved and mirrored as a whole, black coming in, the same by the same numbers', () => {
+test('augmentation > images are shifted and mirrored as a whole with black padding, reproducible for equal random numbers', () => {
   const side = 28
   const data = new Float32Array(64 * side * side).fill(-2)
   for (let n = 0; n < 64; n++) for (let i = 0; i < 3; i++) data[n * side * side + (10 + i) * side + 8] = 1 + n

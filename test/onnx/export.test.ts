@@ -69,7 +69,7 @@ describe('equal constants are written once', () => {
     ['types', floats(1), tensor('float64', [1], Float64Array.of(1))],
     ['dims', floats(1, 2), tensor('float32', [2, 1], Float32Array.of(1, 2))],
     ['bits of half floats', tensor('float16', [1], Uint16Array.of(0)), tensor('float16', [1], Uint16Array.of(0x8000))],
-    ['where a text ends', tensor('string', [2], ['a,b', 'c']), tensor('string', [2], ['a', 'b,c'])],
+    ['the end of a string', tensor('string', [2], ['a,b', 'c']), tensor('string', [2], ['a', 'b,c'])],
   ])('constants that differ in %s > are both written', (_, a, b) => {
     expect(initializers(a, a)).toHaveLength(1)
     expect(initializers(a, b)).toHaveLength(2)

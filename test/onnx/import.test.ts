@@ -50,45 +50,45 @@ describe('an invalid model > import > throws an error that names the node or ten
       { nodes: [node('Add', 'x b', 'a'), node('Relu', 'a', 'b'), node('Relu', 'b', 'y')] },
       /Add 'Add_a' -> Relu 'Relu_b' -> Add 'Add_a'/,
     ],
-    ['a node that reads itself', { nodes: [node('Add', 'x y', 'y')] }, /Add 'Add_y' -> Add 'Add_y'/],
+    ['a node that reads its own output', { nodes: [node('Add', 'x y', 'y')] }, /Add 'Add_y' -> Add 'Add_y'/],
     [
-      'two nodes of one output',
+      'two nodes with equal outputs',
       { nodes: [node('Relu', 'x', 'y'), node('Tanh', 'x', 'y')] },
       /'y'.* Relu 'Relu_y' and Tanh 'Tanh_y'/,
     ],
-    ['a node that gives an input again', { nodes: [node('Relu', 'x', 'x'), node('Relu', 'x', 'y')] }, /'x'/],
+    ['a node whose output is an input', { nodes: [node('Relu', 'x', 'x'), node('Relu', 'x', 'y')] }, /'x'/],
     [
-      'a node that gives an initializer again',
+      'a node whose output is an initializer',
       { nodes: [node('Relu', 'x', 'w'), node('Relu', 'w', 'y')], initializers: { w: floats32([4], [1, 2, 3, 4]) } },
       /'w'/,
     ],
-    ['two inputs of one name', { nodes: [node('Relu', 'x', 'y')], inputs: [x, x] }, /'x'/],
-    ['two outputs of one name', { nodes: [node('Relu', 'x', 'y')], outputs: [y, y] }, /outputs.*'y'/],
-    ['a tensor that nothing gives', { nodes: [node('Add', 'x w', 'y')] }, /^Add 'Add_y' .*'w'/],
-    ['an output that nothing gives', { nodes: [node('Relu', 'x', 'z')] }, /output 'y'/],
-    ['an operand left out', { nodes: [node('Add', 'x', 'y')] }, /^Add 'Add_y' .*input 'b'/],
+    ['two equal input names', { nodes: [node('Relu', 'x', 'y')], inputs: [x, x] }, /'x'/],
+    ['two equal output names', { nodes: [node('Relu', 'x', 'y')], outputs: [y, y] }, /outputs.*'y'/],
+    ['a tensor without a producer', { nodes: [node('Add', 'x w', 'y')] }, /^Add 'Add_y' .*'w'/],
+    ['an output without a producer', { nodes: [node('Relu', 'x', 'z')] }, /output 'y'/],
+    ['a missing operand', { nodes: [node('Add', 'x', 'y')] }, /^Add 'Add_y' .*input 'b'/],
     [
-      'shapes that do not fit',
+      'shapes that do not match',
       { nodes: [node('Add', 'x w', 'y')], initializers: { w: floats32([3], [1, 2, 3]) } },
       /Add 'Add_y'.*\[N, 4\].*\[3\]/s,
     ],
     [
-      'a declared shape that is wrong',
+      'a wrong declared shape',
       { nodes: [node('Relu', 'x', 'y')], outputs: [info('y', ['N', 5])] },
       /^'y' .*\[N, 5\].*Relu.*\[N, 4\]/,
     ],
     [
-      'a declared number of axes that is wrong',
+      'a wrong declared rank',
       { nodes: [node('Relu', 'x', 'y')], outputs: [info('y', ['N', 4, 1])] },
       /^'y' .*\[N, 4, 1\]/,
     ],
     [
-      'a declared type that is wrong',
+      'a wrong declared type',
       { nodes: [node('Relu', 'x', 'y')], outputs: [info('y', ['N', 4], 'int64')] },
       /^'y' .*int64.*Relu.*float32/,
     ],
     [
-      'an absurd length',
+      'an excessive dim',
       { nodes: [node('Relu', 'x', 'y')], inputs: [info('x', [2n ** 62n, 4])] },
       /^'x' .*4611686018427387904/,
     ],
@@ -102,7 +102,7 @@ describe('an invalid model > import > throws an error that names the node or ten
       { nodes: [node('Relu', 'x', 'y', { alpha: float(1) })] },
       /^Relu 'Relu_y' .*'alpha'/,
     ],
-    ['more outputs than there are', { nodes: [node('Relu', 'x', 'y z')] }, /^Relu 'Relu_y' .*'z'/],
+    ['too many outputs', { nodes: [node('Relu', 'x', 'y z')] }, /^Relu 'Relu_y' .*'z'/],
   ])('%s', (_, parts, place) => {
     const { code, message } = importError(modelBytes({ inputs: [x], outputs: [y], ...parts }))
     expect(message).toMatch(place)
@@ -127,12 +127,12 @@ describe('an invalid model > import > throws an error that names the node or ten
 
   it.each([
     [
-      'a domain that is not listed',
+      'a domain without an opset import',
       modelBytes({ nodes: [node('Gelu', 'x', 'y', {}, 'com.microsoft')], inputs: [x], outputs: [y] }),
       /com\.microsoft/,
     ],
     [
-      'no operator set for the standard domain',
+      'no opset import for the standard domain',
       encode(
         'ModelProto',
         modelProto(
@@ -143,12 +143,12 @@ describe('an invalid model > import > throws an error that names the node or ten
       /^Relu 'Relu_y' .*'ai\.onnx'.*opset_import/,
     ],
     [
-      'an operator set of the future',
+      'an opset newer than supported',
       modelBytes({ nodes: [node('Relu', 'x', 'y')], inputs: [x], outputs: [y] }, { opset: 99 }),
       /operator set 99\b.* 1 to 26 /,
     ],
     [
-      'an input that is no tensor',
+      'an input that is not a tensor',
       modelBytes({ nodes: [node('Relu', 'x', 'y')], inputs: [create('ValueInfoProto', { name: 'x' })], outputs: [y] }),
       /input 'x'/,
     ],
@@ -229,7 +229,7 @@ describe('unusual but valid models', () => {
     expect(imported(modelBytes({ nodes: nodes.reverse(), inputs: [x], outputs: [y] })).outputs.size).toBe(1)
   })
 
-  it('unknown lengths: -1, no name, a question mark', () => {
+  it('unknown dims: -1, no name, a question mark', () => {
     const open = info('x', [-1, '?9', '?9', '', 4])
     const model = imported(modelBytes({ nodes: [node('Relu', 'x', 'y')], inputs: [open], outputs: [y] }))
     const shape = model.inputs.get('x')!.shape!
@@ -240,7 +240,7 @@ describe('unusual but valid models', () => {
   it.each([
     ['name', 'N'],
     ['-1', -1],
-  ])('inputs made dynamic after the results were declared for one example (%s)', async (_, open) => {
+  ])('inputs made dynamic after results were declared for one example (%s)', async (_, open) => {
     const bytes = modelBytes({
       nodes: [
         node('Relu', 'x', 'h'),
@@ -264,7 +264,7 @@ describe('unusual but valid models', () => {
     for (const name of ['h', 'y', 'z']) expect(difference(ours[name]!, original[name]!)).toBe(0)
   })
 
-  it('a length that only the declaration knows', () => {
+  it('a dim that only the declaration contains', () => {
     const bytes = modelBytes({
       nodes: [node('NonZero', 'x', 'y')],
       inputs: [info('x', ['N', 4])],
@@ -333,7 +333,7 @@ describe('control flow > imported and exported > computes the same', () => {
     }
   })
 
-  it('If whose two outputs are one tensor', async () => {
+  it('If with one tensor as both outputs', async () => {
     const twice = (op: string) =>
       graphProto({ nodes: [node(op, 'x', 't'), node('Identity', 't', 'u')], outputs: [info('t'), info('u')] })
     const bytes = modelBytes({
@@ -351,7 +351,7 @@ describe('control flow > imported and exported > computes the same', () => {
     expect(difference((await run(reexported(bytes), feeds))['y']!, (await run(bytes, feeds))['y']!)).toBe(0)
   })
 
-  it('Loop with states and stacked slices', async () => {
+  it('Loop with states and scan outputs', async () => {
     const body = graphProto({
       nodes: [
         node('Identity', 'more', 'go_on'),
@@ -373,7 +373,7 @@ describe('control flow > imported and exported > computes the same', () => {
     expect(Array.from(after['sums']!.data as Float32Array)).toEqual([20, 30, 40, 50, 60])
   })
 
-  it('old operators in a body are upgraded in it', async () => {
+  it('old operators in a body are upgraded', async () => {
     const branch = (axis: number) =>
       graphProto({
         nodes: [node('Add', 'x x', 'twice'), node('Softmax', 'twice', 'p', { axis: int(axis) })],

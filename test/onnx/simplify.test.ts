@@ -22,21 +22,21 @@ const swapped = (y: Value) => op.Transpose(y, { perm: [0, 2, 1] })
 
 describe('exported nodes', () => {
   it.each([
-    ['axes exchanged and exchanged back', op.Neg(swapped(swapped(x))), ['Neg']],
-    ['two orders of axes', op.Neg(op.Transpose(swapped(x))), ['Transpose', 'Neg']],
-    ['layouts after each other', op.Neg(op.Unsqueeze(op.Flatten(x), [0])), ['Reshape', 'Neg']],
-    ['a layout and back', op.Neg(op.Squeeze(op.Unsqueeze(x, [1]), [1])), ['Neg']],
-    ['a layout that changes nothing', op.Neg(op.Reshape(x, op.Shape(x))), ['Neg']],
+    ['transposes that cancel', op.Neg(swapped(swapped(x))), ['Neg']],
+    ['two transposes', op.Neg(op.Transpose(swapped(x))), ['Transpose', 'Neg']],
+    ['consecutive reshapes', op.Neg(op.Unsqueeze(op.Flatten(x), [0])), ['Reshape', 'Neg']],
+    ['a reshape and its inverse', op.Neg(op.Squeeze(op.Unsqueeze(x, [1]), [1])), ['Neg']],
+    ['a reshape to the same shape', op.Neg(op.Reshape(x, op.Shape(x))), ['Neg']],
     ['names', op.Neg(op.Identity(op.Identity(x))), ['Neg']],
-    ['repetition that repeats nothing', op.Neg(op.Expand(x, op.Shape(x))), ['Neg']],
+    ['Expand to the same shape', op.Neg(op.Expand(x, op.Shape(x))), ['Neg']],
     [
-      'a target computed though a number says it',
+      'a computed target shape that is constant',
       op.Neg(op.Reshape(swapped(x), op.Shape(x))),
       ['Transpose', 'Reshape', 'Neg'],
     ],
-    ['a constant in another shape', op.Add(x, op.Reshape(floats(100), [25, 1, 1, 4])), ['Add']],
-    ['a constant repeated', op.Add(x, op.Expand(floats(1), [3, 4])), ['Add']],
-    ['arithmetic of constants', op.Mul(x, op.Floor(op.Add(floats(4), floats(4)))), ['Mul']],
+    ['a reshaped constant', op.Add(x, op.Reshape(floats(100), [25, 1, 1, 4])), ['Add']],
+    ['an expanded constant', op.Add(x, op.Expand(floats(1), [3, 4])), ['Add']],
+    ['arithmetic on constants', op.Mul(x, op.Floor(op.Add(floats(4), floats(4)))), ['Mul']],
   ])('%s > is simplified', (_, y, expected) => {
     expect(operators(y)).toEqual(expected)
   })

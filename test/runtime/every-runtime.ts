@@ -56,7 +56,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     }
   })
 
-  itLocally('gives outputs memory of their own, also those that are its input', limit, async () => {
+  itLocally('outputs > own their memory, also an output that is an input', limit, async () => {
     const port = { dtype: 'float32', dims: [2] } as const
     const steps = ['y', 'z'].map((name) => ({ op: 'Identity', inputs: ['x'], outputs: [name] }))
     const ports = ['y', 'z'].map((name) => ({ name, ...port }))
@@ -69,7 +69,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     expect(first['y']).toEqual(floats(9, 9))
   })
 
-  itLocally('reads views at their place, shared memory and memory that may shrink', limit, async () => {
+  itLocally('feeds that are views, shared or resizable > are read', limit, async () => {
     const program = await (await start()).compile(oneNode('Neg', ['x'], vector))
     const run = async (data: Float32Array) => (await program.run({ x: tensor('float32', [data.length], data) }))['y']
     const whole = Float32Array.from([1, 2, 3, 4])
@@ -80,7 +80,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     expect(whole).toEqual(Float32Array.from([1, 2, 3, 4]))
   })
 
-  itLocally('reads allocated arrays as they are when each run starts, at any length', limit, async () => {
+  itLocally('allocated arrays of any length > are read at the start of each run', limit, async () => {
     const runtime = await start()
     const program = await runtime.compile(oneNode('Add', ['a', 'b'], vector))
     for (const n of [3, 5, 2]) {
@@ -144,7 +144,7 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     expect(await program.run({ a: floats(1), b: floats(2) })).toEqual({ y: floats(3) })
   })
 
-  itLocally('compiles from shared memory and from a view', limit, async () => {
+  itLocally('model in shared memory or in a view > is compiled', limit, async () => {
     const runtime = await start()
     const bytes = oneNode('Neg', ['x'], vector)
     const padded = new Uint8Array(new SharedArrayBuffer(bytes.length + 8))

@@ -97,7 +97,7 @@ describe('losses in training', () => {
     ['loss', 'sampled'],
     ['curvature', 'sampled'],
     ['curvature', 'hutchinson'],
-  ] as const)('weighted, %s (%s) of a batch in parts is that of the whole', async (kind, curvature) => {
+  ] as const)('weighted, %s (%s) > a batch in micro-batches equals the whole batch', async (kind, curvature) => {
     const loss = crossEntropy({ classWeights: [1, 5, 0.5], sampleWeights: 'weights', ignoreIndex: 9 })
     const weights: Tensor = { dtype: 'float32', dims: [examples], data: Float32Array.of(1, 2, 0, 1, 3) }
     const target = { labels: labelColumn([0, 2, 9, 1, 0]), weights }

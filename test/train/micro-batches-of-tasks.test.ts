@@ -111,7 +111,7 @@ describe.each(Object.entries(losses))('%s in micro-batches', (_, loss) => {
   })
 })
 
-it('a loss of several terms and more is not treated as their sum', async () => {
+it('a nonlinear combination of several terms is not treated as their sum', async () => {
   const tasks = losses['two tasks']!
   const penalized: Loss = {
     name: 'penalized',

@@ -426,7 +426,7 @@ describe('training rejects', () => {
       /'x' is uint8.* float32/,
     ],
     [
-      'labels that are not whole numbers',
+      'labels that are not integers',
       fromArrays({ x: normal(new Random(1), [4, 6]), labels: { dims: [4], data: new Float32Array(4) } }),
       /'labels' is float32.* int64/,
     ],

@@ -17,7 +17,7 @@ const tasks: Readonly<Record<Where, Task>> = {
 const patience = 300_000
 
 describeInBrowser(
-  'a tab that is hidden while it trains',
+  'training in a hidden tab',
   (browser) => {
     beforeAll(async () => {
       const { exchange } = browser()

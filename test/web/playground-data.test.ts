@@ -6,7 +6,7 @@ import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
 import { csv, small } from './playground-examples.js'
 
-describeWithChromium('data of the playground', openPlayground, (browser) => {
+describeWithChromium('training data in the playground', openPlayground, (browser) => {
   it(
     'a folder of images per class > trains',
     async () => {

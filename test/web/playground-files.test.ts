@@ -12,7 +12,7 @@ import { openPlayground, patience } from './playground.js'
 import { checkExport, csv, openTable, rows, small, useDigits } from './playground-examples.js'
 import { idxOf } from './pretrained.js'
 
-describeWithChromium('files that the playground is given', openPlayground, (browser) => {
+describeWithChromium('files opened in the playground', openPlayground, (browser) => {
   it(
     'invalid file > shows the reason, and accepts another file',
     async () => {

@@ -4,7 +4,7 @@ import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
 import { checkExport, openTable, tableData } from './playground-examples.js'
 
-describeWithChromium('the playground and the GPU', openPlayground, (browser) => {
+describeWithChromium('playground on the GPU', openPlayground, (browser) => {
   it(
     'WebGPU > a device lost during training > training continues',
     async () => {

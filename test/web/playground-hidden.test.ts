@@ -24,7 +24,7 @@ const isKept = (page: Playground) =>
 const settings = { epochs: '60', batch: '2' }
 
 describeWithChromium(
-  'the playground in a hidden tab',
+  'playground in a hidden tab',
   () => openPlayground(undefined, launchWithTabs),
   (browser) => {
     it(

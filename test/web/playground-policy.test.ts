@@ -78,7 +78,7 @@ const all = {
   through: [],
 }
 
-describeWithChromium('the policy of the playground', openPlayground, (browser) => {
+describeWithChromium('content security policy of the playground', openPlayground, (browser) => {
   it('page without a policy > request to another origin > succeeds', async () => {
     const page = await browser().context.newPage()
     browser().exchange.set('plain.html', Buffer.from('<!doctype html><link rel="icon" href="data:,">'))
@@ -126,11 +126,11 @@ describeWithChromium('the policy of the playground', openPlayground, (browser) =
 })
 
 describeWithChromium(
-  'the playground on a server that sends no headers',
+  'playground on a server without headers',
   () => openPlayground({}),
   (browser) => {
     it(
-      'page without isolation > request of its worker to another origin > is blocked, and a model opens',
+      'request of the worker to another origin > is blocked, and a model opens',
       async () => {
         const page = browser()
         await page.open()

@@ -6,7 +6,7 @@ import { openTable, useDigits } from './playground-examples.js'
 /** Where a picture of the page after a longer training is wanted, as in `PLAYGROUND_PICTURE=docs/playground.png`. */
 const picture = process.env['PLAYGROUND_PICTURE']
 
-describeWithChromium('the playground in use', openPlayground, (browser) => {
+describeWithChromium('accessibility and layout of the playground', openPlayground, (browser) => {
   it(
     'keyboard alone > every action works, and the page fits a phone',
     async () => {

@@ -23,7 +23,7 @@ const enhanced = ireOptions
 /** Software's GPU is slow, and slower where the machine has other work. */
 vi.setConfig({ testTimeout: 240_000 })
 
-describeInBrowser('10 steps in GPU buffers agree with plain arrays to 1e-5', (browser) => {
+describeInBrowser('10 steps in GPU buffers > equal the host to 1e-5', (browser) => {
   const agree = async (name: string, ...args: readonly unknown[]) => {
     const difference = await browser().page<Difference>('backend', name, ...args)
     expect(difference.flips).toBe(0)
@@ -73,7 +73,7 @@ describeInBrowser('10 steps in GPU buffers agree with plain arrays to 1e-5', (br
   })
 })
 
-describeInBrowser('the norm', (browser) => {
+describeInBrowser('global norm on the device', (browser) => {
   it.each([
     ['huge gradients', [1e30], { lr: 0.5 }, { clipNorm: 3 }],
     ['tiny gradients', [1e-25], { lr: 1e24 }, {}],
@@ -104,7 +104,7 @@ const values: Readonly<Record<string, number[]>> = {
   'more than a part': draw(20_000, () => random.normal()),
 }
 
-describeInBrowser('the mask made on the device is exact', (browser) => {
+describeInBrowser('mask computed on the device > is exact', (browser) => {
   for (const [name, list] of Object.entries(values))
     for (const signed of [false, true])
       it(`${name}${signed ? ', with the sign' : ''}`, async () => {
@@ -130,7 +130,7 @@ interface Selected {
 /** JSON has neither -0 nor NaN nor infinities. */
 const wire = (x: number) => (Object.is(x, -0) ? '-0' : Number.isFinite(x) ? x : String(x))
 
-describeInBrowser('a gradient that is not finite', (browser) => {
+describeInBrowser('non-finite gradient', (browser) => {
   const sam: OptimizerSpec = { base: adamw, sam: { rho: 0.1 }, ire: { ...enhanced, warmup: 0, beta: 0.5 } }
   const spoil = (...args: readonly unknown[]) =>
     browser().page<{
@@ -159,7 +159,7 @@ describeInBrowser('a gradient that is not finite', (browser) => {
   )
 })
 
-describeInBrowser('a backend', (browser) => {
+describeInBrowser('WebGPU backend', (browser) => {
   it('abandoned steps > have no effect on later steps', async () => {
     const sam: OptimizerSpec = { base: adamw, sam: { rho: 0.1 } }
     const full: OptimizerSpec = { ...sam, ire: { ...enhanced, warmup: 0, interval: 1, beta: 0.5 } }
@@ -196,7 +196,7 @@ describeInBrowser('a backend', (browser) => {
   })
 })
 
-describeInBrowser('what a step costs', (browser) => {
+describeInBrowser('cost of a step', (browser) => {
   it('each call > one submit and one small readback, for any number of tensors', async () => {
     const spec: OptimizerSpec = { base: adamw, sam: { rho: 0.1 }, ire: { ...enhanced, warmup: 0, interval: 2 } }
     const lengths = Array.from({ length: 120 }, (_, i) => 100 + i)

@@ -4,7 +4,7 @@ import { describeInBrowser } from './browser.js'
 
 const all = ['add', 'sub', 'mul', 'div', 'min', 'max', 'atMost', 'sqrt', 'abs', 'sign'] as const satisfies Op[]
 
-describeInBrowser('formulas as shaders give what plain arrays give', (browser) => {
+describeInBrowser('expressions as shaders > equal the host', (browser) => {
   for (const width of [1, 4] as const) {
     it.each(all)(`%s, width ${width}`, async (f) => {
       expect(await browser().page('wgsl', 'arithmetic', f, width)).toEqual([])

@@ -11,11 +11,11 @@ const values = [...Array.from({ length: 57 }, (_, i) => -0.2 + 0.01 * i), 3, 5.5
 const matrix = matrixOf(values)
 const random = (seed: number) => new Random(seed).stream('test')
 
-test('the matrix has the eigenvalues it was made of', () => {
+test('symmetric matrix from eigenvalues > has these eigenvalues', () => {
   for (const [i, value] of jacobi(matrix).entries()) expect(value).toBeCloseTo(values[i]!, 10)
 })
 
-test('implicit QL gives the eigenvalues of a tridiagonal matrix and both rows of its eigenvectors', () => {
+test('implicit QL > returns the eigenvalues of a tridiagonal matrix and both rows of its eigenvectors', () => {
   const n = 12
   const { values, first, last } = eigenDecomposition({
     diagonal: Array.from({ length: n }, () => 2),
@@ -36,7 +36,7 @@ test('implicit QL gives the eigenvalues of a tridiagonal matrix and both rows of
   expect(eigenDecomposition({ diagonal: [7], offDiagonal: [] }).values).toEqual([7])
 })
 
-test('Hutchinson: the error bar says how far off the trace is', async () => {
+test('Hutchinson > the error bar estimates the error of the trace', async () => {
   const trace = traceOf(matrix)
   const deviations: number[] = []
   for (let seed = 0; seed < 200; seed++) {
@@ -57,7 +57,7 @@ test('Hutchinson: the error bar says how far off the trace is', async () => {
   expect(error / Math.sqrt((2 * (squaresOf(matrix) - diagonal)) / 4000)).toBeCloseTo(1, 1)
 })
 
-test('Hutchinson stops at its tolerance, or at its budget', async () => {
+test('Hutchinson > stops at its tolerance or at its sample limit', async () => {
   const loose = await hutchinsonTrace(operatorOf(matrix), random(2), { tolerance: 0.05, probes: 1000 })
   expect(loose.converged).toBe(true)
   expect(loose.error).toBeLessThanOrEqual(0.05 * loose.value)
@@ -74,7 +74,7 @@ test('Hutchinson stops at its tolerance, or at its budget', async () => {
   expect(diagonal).toEqual({ value: 2, error: 0, probes: 10, converged: true })
 })
 
-test('Lanczos: the largest eigenvalues, each within its bound', async () => {
+test('Lanczos > largest eigenvalues > are within their bounds', async () => {
   const operator = operatorOf(matrix)
   const { largest, smallest, steps, converged } = await topEigenvalues(operator, random(3), {
     count: 3,
@@ -91,7 +91,7 @@ test('Lanczos: the largest eigenvalues, each within its bound', async () => {
   expect(away).toBeLessThanOrEqual(smallest.bound + 1e-12)
 })
 
-test('Lanczos with few steps: its bounds are true before it has converged', async () => {
+test('Lanczos > few steps > the bounds hold before convergence', async () => {
   for (const steps of [4, 6, 9, 14]) {
     const found = await topEigenvalues(operatorOf(matrix), random(4), { count: 4, steps })
     expect(found.converged).toBe(false)
@@ -100,7 +100,7 @@ test('Lanczos with few steps: its bounds are true before it has converged', asyn
   }
 })
 
-test('Lanczos goes on where the basis spans an invariant subspace', async () => {
+test('Lanczos > invariant subspace > continues with a new vector', async () => {
   const identity = Array.from({ length: 6 }, (_, i) => Array.from({ length: 6 }, (_, j) => (i === j ? 2 : 0)))
   const { largest } = await topEigenvalues(operatorOf(identity), random(5), { count: 3 })
   expect(largest).toHaveLength(3)
@@ -113,7 +113,7 @@ test('Lanczos goes on where the basis spans an invariant subspace', async () => 
   expect(all.steps).toBe(6)
 })
 
-test('a matrix of zeros is flat', async () => {
+test('matrix of zeros > trace and eigenvalues > are 0', async () => {
   const zeros = operatorOf(Array.from({ length: 4 }, () => [0, 0, 0, 0]))
   expect((await topEigenvalues(zeros, random(6), { count: 2 })).largest).toEqual([
     { value: 0, bound: 0 },
@@ -123,7 +123,7 @@ test('a matrix of zeros is flat', async () => {
   expect(integral(grid, density)).toBeCloseTo(1, 5)
 })
 
-test('the density integrates to 1 and has the moments of the spectrum', async () => {
+test('density > integral and moments > are 1 and those of the spectrum', async () => {
   const found = await spectralDensity(operatorOf(matrix), random(7), { probes: 40, steps: 20 })
   const { grid, density, errors, nodes, weights, sigma, mean, meanSquare } = found
   expect(integral(grid, density)).toBeCloseTo(1, 6)
@@ -146,7 +146,7 @@ test('the density integrates to 1 and has the moments of the spectrum', async ()
   expect(errors.every((error) => error >= 0 && Number.isFinite(error))).toBe(true)
 })
 
-test('the density is that of the eigenvalues, smoothed', async () => {
+test('density > equals the smoothed eigenvalues', async () => {
   const found = await spectralDensity(operatorOf(matrix), random(8), { probes: 60, steps: 60, width: 0.03 })
   const { grid, density, errors, sigma } = found
   const exact = grid.map(
@@ -158,7 +158,7 @@ test('the density is that of the eigenvalues, smoothed', async () => {
   expect(far.length / grid.length).toBeLessThan(0.01)
 })
 
-test('options out of range are refused', async () => {
+test('options out of range > rejects', async () => {
   const operator = operatorOf([[1]])
   for (const wrong of [
     hutchinsonTrace(operator, random(9), { probes: 0 }),

@@ -28,7 +28,7 @@ async function lossAt(model: Model, of: LossSurface, theta: Float64Array): Promi
   return (await evaluateModel(moved, points(), { loss, runtime })).loss
 }
 
-test('sharpness: the rise along the gradient is that of the model moved there', async () => {
+test('sharpness > rise along the gradient > equals the loss of the perturbed model', async () => {
   const rho = 0.1
   const found = await sharpness(surface, new Random(1), { rho, directions: 0 })
   const theta = surface.here()
@@ -44,7 +44,7 @@ test('sharpness: the rise along the gradient is that of the model moved there', 
   expect(tiny.ascent / (1e-5 * tiny.gradientNorm)).toBeCloseTo(1, 4)
 })
 
-test('sharpness on average is rho^2 tr H / 2n for a small rho', async () => {
+test('average sharpness > small rho > equals rho^2 tr H / 2n', async () => {
   const rho = 0.02
   const { average } = await sharpness(surface, new Random(2), { rho, directions: 200 })
   const trace = traceOf(await explicit(surface.hessian()))
@@ -53,7 +53,7 @@ test('sharpness on average is rho^2 tr H / 2n for a small rho', async () => {
   expect(Math.abs(average!.value - expected)).toBeLessThan(3 * average!.error + 0.01 * expected)
 })
 
-test('directions are as long as the filters they displace, and leave vectors alone', () => {
+test('random directions > have the norms of the filters, and are 0 for vectors', () => {
   const { layout, filters } = pictured
   expect(Object.fromEntries(filters)).toEqual({ kernel: [0], scale: [], shift: [], w: [1], b: [] })
   const theta = pictured.here()
@@ -74,7 +74,7 @@ test('directions are as long as the filters they displace, and leave vectors alo
   for (const name of ['scale', 'shift', 'b']) expect(part(d, name).every((x) => x === 0)).toBe(true)
 })
 
-test('which axis counts filters depends on the operator that reads them', () => {
+test('filter axis > depends on the operators that read the parameter', () => {
   const x = input('x', 'float32', ['N', 2, 4, 4])
   const float = (name: string, ...dims: number[]) => parameter(name, drawn(name, 'float32', dims))
   const up = op.ConvTranspose(x, float('up', 2, 3, 2, 2))
@@ -87,7 +87,7 @@ test('which axis counts filters depends on the operator that reads them', () => 
   expect(Object.fromEntries(filters)).toEqual({ up: [1], rows: [0], turned: [0], plain: [1], bias: [] })
 })
 
-test('a landscape has the loss in its centre, and that of moved models elsewhere', async () => {
+test('landscape > has the loss at its center, and losses of perturbed models elsewhere', async () => {
   const { axis, losses } = await lossLandscape(surface, new Random(4), { points: 3, range: 0.5 })
   expect(axis).toEqual([-0.5, 0, 0.5])
   expect(losses[1]![1]).toBeCloseTo(await surface.loss(), 12)
@@ -100,7 +100,7 @@ test('a landscape has the loss in its centre, and that of moved models elsewhere
   expect(losses[2]![0]).not.toBeCloseTo(losses[0]![2]!, 6)
 })
 
-test('a landscape does not depend on how layers are scaled against each other', async () => {
+test('landscape > layers rescaled against each other > is unchanged', async () => {
   const x = input('x', 'float64', ['N', 4])
   const network = (factor: number) => {
     const weight = (name: string, dims: readonly number[], by: number) =>
@@ -124,7 +124,7 @@ const all = {
   landscape: { points: 3 },
 }
 
-test('everything at once: the same seed gives the same, every measure draws for itself, and progress tells how far it is', async () => {
+test('several measures > equal seed > equal results, independent random streams, and progress is reported', async () => {
   const heard: FlatnessProgress[] = []
   const found = await measureFlatness(surface, { ...all, seed: 7, onProgress: (progress) => heard.push(progress) })
   expect(found).toMatchObject({ parameters: 43, method: 'exact', interrupted: false, eigenvalues: { converged: true } })
@@ -140,7 +140,7 @@ test('everything at once: the same seed gives the same, every measure draws for 
   expect(last('landscape')).toMatchObject({ pass: 9, passes: 9 })
 })
 
-test('a signal ends it after the batch in progress, and what is complete is given', async () => {
+test('abort signal > ends after the current batch and returns completed results', async () => {
   const small = LossSurface.of(mlp(), points(), { loss, runtime, batchSize: 4 })
   const signal = { aborted: false }
   let after = 0
@@ -159,7 +159,7 @@ test('a signal ends it after the batch in progress, and what is complete is give
   expect(await small.loss()).toBeCloseTo(await surface.loss(), 12)
 })
 
-test('options out of range are refused', async () => {
+test('options out of range > rejects', async () => {
   for (const wrong of [
     { sharpness: { rho: -1 } },
     { landscape: { points: 1 } },

@@ -53,7 +53,7 @@ const furthest = (a: readonly (readonly number[])[], b: readonly (readonly numbe
 
 const transposed = (a: readonly (readonly number[])[]): number[][] => a.map((_, j) => a.map((row) => row[j]!))
 
-test('softmax regression: loss, gradient and Hessian are those of the formulas', async () => {
+test('softmax regression > loss, gradient and Hessian > equal the formulas', async () => {
   const data = points()
   const surface = surfaceOf(regression(), data, { batchSize: 7 })
   expect(surface.method).toBe('exact')
@@ -89,11 +89,11 @@ test('softmax regression: loss, gradient and Hessian are those of the formulas',
   await surface.release()
 })
 
-describe('a perceptron in float64', () => {
+describe('float64 perceptron', () => {
   const surface = surfaceOf(mlp(), points())
   afterAll(() => surface.release())
 
-  test('the gradient is that of differences of the loss', async () => {
+  test('gradient > equals finite differences of the loss', async () => {
     const theta = surface.here()
     const { g } = await surface.gradient()
     const v = new Random(1).fill(new Float64Array(surface.size), 'normal')
@@ -103,14 +103,14 @@ describe('a perceptron in float64', () => {
     expect(dot(g, v)).toBeCloseTo(slope, 8)
   })
 
-  test('Hessian-vector products give the Hessian of differences of gradients', async () => {
+  test('Hessian-vector products > equal finite differences of gradients', async () => {
     const hessian = await explicit(surface.hessian())
     expect(furthest(hessian, await differenced(surface, 1e-5))).toBeLessThan(1e-8)
     expect(furthest(hessian, transposed(hessian))).toBeLessThan(1e-13)
     expect(Math.sqrt(squaresOf(hessian))).toBeGreaterThan(0.1)
   })
 
-  test('trace, eigenvalues and density are those of the explicit Hessian', async () => {
+  test('trace, eigenvalues and density > equal those of the explicit Hessian', async () => {
     const hessian = await explicit(surface.hessian())
     const eigenvalues = jacobi(hessian)
     const random = new Random(2)
@@ -128,7 +128,7 @@ describe('a perceptron in float64', () => {
     expect(Math.abs(meanSquare.value - squaresOf(hessian) / surface.size)).toBeLessThan(3 * meanSquare.error)
   })
 
-  test('differences agree with exact products', async () => {
+  test('finite differences > equal exact products', async () => {
     const differences = surfaceOf(mlp(), points(), { method: 'differences' })
     const [exact, other] = [await explicit(surface.hessian()), await explicit(differences.hessian())]
     expect(furthest(exact, other)).toBeLessThan(1e-8)
@@ -137,7 +137,7 @@ describe('a perceptron in float64', () => {
   })
 })
 
-test('in float32 differences agree with exact products to what rounding leaves', async () => {
+test('float32 perceptron > finite differences > equal exact products up to rounding', async () => {
   const [model, data] = [mlp('float32'), points('float32')]
   const exact = surfaceOf(model, data)
   const differences = surfaceOf(model, data, { method: 'differences' })
@@ -151,7 +151,7 @@ test('in float32 differences agree with exact products to what rounding leaves',
   await differences.release()
 })
 
-test('differences take the place of a graph that cannot be, unless exact products are asked for', async () => {
+test('model without second derivatives > finite differences are used, unless exact products are requested', async () => {
   const graphs = buildTrainingGraphs(importGraph(mlp()), { loss })
   const { Mul: _, ...rules } = gradientTables.rules
   const once = buildSurfaceGraphs(graphs, { ...gradientTables, rules })
@@ -176,7 +176,7 @@ test('differences take the place of a graph that cannot be, unless exact product
   for (const each of [surface, exact, strict]) await each.release()
 })
 
-test('a convolutional network with a frozen norm: its Hessian is that of differences, and symmetric', async () => {
+test('convolutional network with frozen norms > Hessian > equals finite differences and is symmetric', async () => {
   const surface = surfaceOf(convnet(), pictures())
   expect(surface.layout.places.map(({ name }) => name)).toEqual(['kernel', 'scale', 'shift', 'w', 'b'])
   expect(surface.size).toBe(31)
@@ -191,7 +191,7 @@ test('a convolutional network with a frozen norm: its Hessian is that of differe
   await surface.release()
 })
 
-test('batches are averaged by their weight: how the data are cut does not matter', async () => {
+test('batches > are averaged by weight > the result does not depend on the batch size', async () => {
   const ignoring: Loss = crossEntropy({ ignoreIndex: -1 })
   const numbers = Array.from({ length: examples }, (_, i) => (i < 6 || i % 3 === 1 ? -1 : i % classes))
   const data = fromArrays({ x: drawn('points', 'float64', [examples, features]), labels: labelColumn(numbers) })
@@ -207,7 +207,7 @@ test('batches are averaged by their weight: how the data are cut does not matter
   for (const surface of [whole!, parts!, empty]) await surface.release()
 })
 
-test('a model for a fixed number of examples takes data in parts of it, or refuses', async () => {
+test('model with a fixed batch size > splits the data, or rejects it', async () => {
   const x = input('x', 'float64', [5, features])
   const y = op.MatMul(x, parameter('w', drawn('w', 'float64', [features, classes])))
   const model = modelOf({ name: 'fixed', inputs: new Map([['x', x]]), outputs: new Map([['logits', y]]) })
@@ -218,7 +218,7 @@ test('a model for a fixed number of examples takes data in parts of it, or refus
   expect(() => surfaceOf(model, odd)).toThrow(/divisible by 5/)
 })
 
-test('a surface under a trainer follows it, and leaves it alone', async () => {
+test('surface of a trainer > follows its parameters, and does not change them', async () => {
   const [model, data] = [convnet(), pictures()]
   const trainer = await Trainer.create(model, {
     loss,
@@ -251,7 +251,7 @@ test('a surface under a trainer follows it, and leaves it alone', async () => {
   await trainer.dispose()
 })
 
-test('what is not finite is refused by name', async () => {
+test('non-finite values > rejects with the name', async () => {
   const x = input('x', 'float32', ['N', 2])
   const w = parameter('w', tensorFrom('float32', [2, 2], [1e30, 0, 0, 1e30]))
   const model = modelOf({

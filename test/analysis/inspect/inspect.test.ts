@@ -27,7 +27,7 @@ const perceptron = (batch: number | string = 'N') => {
 }
 
 describe('operations of a step', () => {
-  test('a perceptron, by hand', () => {
+  test('perceptron > counted by hand', () => {
     const { forward, training } = inspectModel(perceptron()).cost
     const forwards = 2 * 24 + 6 + 6 + 2 * 12
     expect(forward).toEqual({ flops: forwards, atLeast: false, notes: [] })
@@ -37,7 +37,7 @@ describe('operations of a step', () => {
     expect(training!.flops).toBeLessThanOrEqual(forwards + products + 4 * 6)
   })
 
-  test('a file that fixes the batch counts its examples', () => {
+  test('fixed batch size > its examples are counted', () => {
     const one = inspectModel(perceptron()).cost
     const eight = inspectModel(perceptron(8)).cost
     expect(eight.forward).toEqual(one.forward)
@@ -48,14 +48,14 @@ describe('operations of a step', () => {
   test.each([
     ['resnet-50', 4.09],
     ['vit-s-16', 4.61],
-  ])('%s: %d G multiply-adds', (name, published) => {
+  ])('%s > %d G multiply-adds', (name, published) => {
     const { forward, training } = inspectModel(built(name)).cost
     expect(forward!.flops / 2e9 / published).toBeGreaterThan(0.995)
     expect(forward!.flops / 2e9 / published).toBeLessThan(1.02)
     expect(training!.flops / forward!.flops).toBeCloseTo(3, 0)
   })
 
-  test('rounds of a Scan count as often as they run', () => {
+  test('iterations of a Scan > are counted as often as they run', () => {
     const x = input('x', 'float32', ['N', 5, 3])
     const w = weight('w', 3, 3)
     const slice = input('slice', 'float32', ['N', 3])
@@ -83,7 +83,7 @@ describe('operations of a step', () => {
     })
   })
 
-  test('what depends on constants alone is computed when the model is loaded', () => {
+  test('nodes that depend only on constants > are computed at load and not counted', () => {
     const x = input('x', 'float32', ['N', 3])
     const scaled = op.Mul(weight('w', 3, 2), weight('scale', 2))
     const { cost } = inspectModel(modelFrom(x, op.MatMul(x, scaled)))
@@ -91,13 +91,13 @@ describe('operations of a step', () => {
   })
 })
 
-describe('lengths', () => {
+describe('symbolic dims', () => {
   const convolution = () => {
     const x = input('x', 'float32', ['N', 3, 'H', 'W'])
     return modelFrom(x, op.Conv(x, weight('conv.weight', 4, 3, 1, 1)))
   }
 
-  test('those that are missing are named', () => {
+  test('missing > are named', () => {
     const { cost, layers } = inspectModel(convolution())
     expect(cost).toEqual({
       missing: [
@@ -114,13 +114,13 @@ describe('lengths', () => {
     ])
   })
 
-  test('those that are given count', () => {
+  test('given > are used', () => {
     const { cost, layers } = inspectModel(convolution(), { shapes: { x: [1, 3, 5, 7] } })
     expect(cost.forward!.flops).toBe(35 * 4 * 3 * 2)
     expect(layers[0]).toMatchObject({ shape: [1, 4, 5, 7], flops: 35 * 4 * 3 * 2 })
   })
 
-  test('one that the file names holds for every input', () => {
+  test('fixed in the file for one input > is used for every input', () => {
     const [a, b] = [input('a', 'float32', ['N', 'T', 3]), input('b', 'float32', ['N', 'T', 3])]
     const y = op.MatMul(op.Add(a, b), weight('w', 3, 2))
     const inputs = new Map([
@@ -138,13 +138,13 @@ describe('lengths', () => {
     ['of another rank', { x: [3, 5, 7] }],
     ['against the file', { x: [1, 4, 5, 7] }],
     ['not whole', { x: [1, 3, 5, 0.5] }],
-  ] as const)('a shape %s is refused', (_, shapes) => {
+  ] as const)('shape %s > rejects', (_, shapes) => {
     expect(() => inspectModel(convolution(), { shapes })).toThrow(expect.objectContaining({ code: 'invalid-option' }))
   })
 })
 
 describe('layers', () => {
-  test('a bias and a norm belong to the layer before them, positions do not', () => {
+  test('bias and norm > belong to the preceding layer; positions do not', () => {
     const x = input('x', 'float32', ['N', 3, 4])
     const projected = op.Add(op.MatMul(x, weight('projection.weight', 4, 8)), weight('projection.bias', 8))
     const placed = op.Add(projected, weight('positions', 3, 8))
@@ -159,7 +159,7 @@ describe('layers', () => {
     expect(training.elements).toBe(80)
   })
 
-  test.each(['resnet-18-cifar', 'vit-t-4', 'llama-tiny', 'transformer'])('of %s hold all weights once', (name) => {
+  test.each(['resnet-18-cifar', 'vit-t-4', 'llama-tiny', 'transformer'])('layers of %s > contain every weight exactly once', (name) => {
     const { layers, training, cost } = inspectModel(built(name))
     const sum = (of: (layer: (typeof layers)[number]) => number) =>
       layers.reduce((total, layer) => total + of(layer), 0)
@@ -168,7 +168,7 @@ describe('layers', () => {
     expect(sum(({ flops }) => flops!)).toBe(cost.forward!.flops)
   })
 
-  test('a weight that two layers share is counted with the first', () => {
+  test('shared weight > is counted with the first layer', () => {
     const x = input('x', 'float32', ['N', 4])
     const w = weight('tied.weight', 4, 4)
     const { layers } = inspectModel(modelFrom(x, op.MatMul(op.Relu(op.MatMul(x, w)), w)))
@@ -177,7 +177,7 @@ describe('layers', () => {
 })
 
 describe('memory', () => {
-  test('what is kept for every trained number', () => {
+  test('bytes per trained parameter > by optimizer', () => {
     const { memory } = inspectModel(perceptron()).cost
     const elements = 24 + 6 + 12
     expect(memory).toMatchObject({
@@ -187,7 +187,7 @@ describe('memory', () => {
     expect(memory!.parameters).toBeGreaterThanOrEqual(4 * elements)
   })
 
-  test('activations grow with the batch', () => {
+  test('activations > grow with the batch', () => {
     const { memory } = inspectModel(built('resnet-18-cifar')).cost
     const { memory: of64 } = inspectModel(built('resnet-18-cifar'), { shapes: { x: [64, 3, 32, 32] } }).cost
     const { fixed, perExample } = memory!.activations!
@@ -196,7 +196,7 @@ describe('memory', () => {
     expect(perExample).toBeGreaterThan(4 * 4 * 65_536)
   })
 
-  test('a model that cannot be trained has a forward pass all the same', () => {
+  test('model that cannot be trained > the forward pass is reported', () => {
     const x = input('x', 'float32', ['N', 4])
     const { cost, training } = inspectModel(modelFrom(x, op.Relu(x)))
     expect(training.blocked).not.toBeNull()

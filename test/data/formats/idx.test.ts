@@ -39,8 +39,8 @@ describe('parseIdx', () => {
     ['no dimensions', file(8, [], [1]), 'byte 3, the number of dimensions, is 0'],
     ['a header cut short', file(8, [2, 2], []).subarray(0, 10), 'ends at offset 12'],
     ['data cut short', file(11, [3], [0, 1, 0, 2]), 'int16 elements [3] from offset 8 require a file of 14 bytes'],
-    ['bytes too many', file(8, [2], [1, 2, 3]), '10 bytes, but it has 11'],
-    ['absurd dimensions', file(14, [0xffffffff, 0xffffffff, 0xffffffff], [1]), 'more bytes than any file has'],
+    ['extra bytes', file(8, [2], [1, 2, 3]), '10 bytes, but it has 11'],
+    ['excessive dimensions', file(14, [0xffffffff, 0xffffffff, 0xffffffff], [1]), 'more bytes than any file has'],
   ])('rejects %s', (_, bytes, message) => {
     expect(thrownMessage('invalid-data', () => parseIdx(bytes))).toMatch(message)
   })

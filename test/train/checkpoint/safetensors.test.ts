@@ -191,14 +191,14 @@ describe('a damaged safetensors file', () => {
     ['a negative size', one('{"dtype":"U8","shape":[-4],"data_offsets":[0,4]}'), /shape .*tensor 'a'/],
     ['a missing shape', one('{"dtype":"U8","data_offsets":[0,4]}'), /shape .*tensor 'a'/],
     [
-      'absurd shape',
+      'an excessive shape',
       one('{"dtype":"U8","shape":[9007199254740991,9007199254740991],"data_offsets":[0,4]}'),
       'does not fill',
     ],
     ['a wrong shape', one('{"dtype":"F32","shape":[2],"data_offsets":[0,4]}'), 'does not fill bytes 0 to 4'],
     ['reversed offsets', one('{"dtype":"U8","shape":[4],"data_offsets":[4,0]}'), 'does not fill bytes 4 to 0'],
     ['one offset', one('{"dtype":"U8","shape":[4],"data_offsets":[4]}'), 'does not fill'],
-    ['a hole', one('{"dtype":"U8","shape":[2],"data_offsets":[2,4]}'), /tensor 'a' .*byte 2, .* 0/],
+    ['a gap', one('{"dtype":"U8","shape":[2],"data_offsets":[2,4]}'), /tensor 'a' .*byte 2, .* 0/],
     [
       'an overlap',
       handmade(
@@ -207,7 +207,7 @@ describe('a damaged safetensors file', () => {
       ),
       /tensor 'b' .*byte 2, .* 3/,
     ],
-    ['metadata that are not strings', handmade('{"__metadata__":{"step":3}}'), 'metadata'],
+    ['metadata values that are not strings', handmade('{"__metadata__":{"step":3}}'), 'metadata'],
   ])('is rejected for %s', (_, bytes, expected) => {
     expect(message(bytes, { checksum: false })).toMatch(expected)
   })

@@ -72,7 +72,7 @@ describe('the tensors trained by default', () => {
     expect(statistics.some((name) => names.has(name))).toBe(false)
   })
 
-  it('of an exported vision transformer: added positions and concatenated class tokens; no masks, anchors or waves', () => {
+  it('of an exported vision transformer: added positions and concatenated class tokens; no masks, anchors or sinusoids', () => {
     const x = input('x', 'float32', ['N', 6, 16])
     const layer = op.MatMul(x, drawn('w', 16, 16))
     const token = op.Expand(
@@ -153,7 +153,7 @@ describe('patterns', () => {
     ['heads*', /no tensor matches 'heads\*'/],
     [['head*', 'stage9*'], /no tensor matches 'stage9\*'/],
     [{ exclude: 'norm' }, /no tensor matches 'norm'/],
-  ] as const)('that fit nothing are an error: %j', (choice, message) => {
+  ] as const)('without a match are an error: %j', (choice, message) => {
     expect(() => findTrainable(graph, choice)).toThrow(
       expect.objectContaining({ code: 'invalid-option', message: expect.stringMatching(message) }),
     )
