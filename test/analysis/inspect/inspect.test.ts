@@ -159,14 +159,17 @@ describe('layers', () => {
     expect(training.elements).toBe(80)
   })
 
-  test.each(['resnet-18-cifar', 'vit-t-4', 'llama-tiny', 'transformer'])('layers of %s > contain every weight exactly once', (name) => {
-    const { layers, training, cost } = inspectModel(built(name))
-    const sum = (of: (layer: (typeof layers)[number]) => number) =>
-      layers.reduce((total, layer) => total + of(layer), 0)
-    expect(sum(({ parameters }) => parameters)).toBe(training.elements)
-    expect(sum(({ trainable }) => trainable)).toBe(training.elements)
-    expect(sum(({ flops }) => flops!)).toBe(cost.forward!.flops)
-  })
+  test.each(['resnet-18-cifar', 'vit-t-4', 'llama-tiny', 'transformer'])(
+    'layers of %s > contain every weight exactly once',
+    (name) => {
+      const { layers, training, cost } = inspectModel(built(name))
+      const sum = (of: (layer: (typeof layers)[number]) => number) =>
+        layers.reduce((total, layer) => total + of(layer), 0)
+      expect(sum(({ parameters }) => parameters)).toBe(training.elements)
+      expect(sum(({ trainable }) => trainable)).toBe(training.elements)
+      expect(sum(({ flops }) => flops!)).toBe(cost.forward!.flops)
+    },
+  )
 
   test('shared weight > is counted with the first layer', () => {
     const x = input('x', 'float32', ['N', 4])
