@@ -35,7 +35,7 @@ const oracleOptions = ({ base, sam, ire }: OptimizerSpec): OracleOptions => ({
 const withSam = { sam: { rho: 0.1 } } as const
 const enhanced = { ire: ireOptions } as const
 
-/** The plain implementation rounds what it stores; in single precision an update rounds every operation besides. */
+/** The reference implementation rounds stored values only; a float32 update also rounds every operation. */
 const tolerance = (type: Float32ArrayConstructor | Float64ArrayConstructor) => (type === Float32Array ? 5e-6 : 1e-11)
 
 async function agree(

@@ -12,7 +12,9 @@ beforeAll(async () => {
 })
 afterAll(() => space.remove())
 
-/** Everything that a checkpoint has to carry: moments, mask, averages, the best so far, what is drawn, half a round. */
+/**
+ * A recipe that uses all parts of a checkpoint: moments, mask, averages, best weights, random state, partial interval.
+ */
 const everything = {
   data: { train: { ...plain.data.train, end: 150 }, validation: plain.data.validation },
   mixup: { alpha: 0.4 },
@@ -30,7 +32,7 @@ const everything = {
   threads: 1,
 }
 
-/** What was logged, but for the time it took. */
+/** The log without its times. */
 async function logOf(folder: string) {
   const lines = (await readFile(`${folder}/metrics.jsonl`, 'utf8')).trimEnd().split('\n')
   return lines.map((line) => ({ ...(JSON.parse(line) as object), seconds: 0, secondsPerStep: 0 }))

@@ -35,7 +35,7 @@ test('metrics by name, named classes > are printed', async () => {
   expect(found).toMatchObject({
     accuracy: 0.75,
     'f1-micro': 0.75,
-    // Of equal scores the first counts.
+    // For equal scores the first class wins.
     top2: 1,
     precisionPerClass: [1, 0.5, 1],
     recallPerClass: [0.5, 1, 1],

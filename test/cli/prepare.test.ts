@@ -147,7 +147,7 @@ describe('data prepare text', () => {
     expect(await readdir(output)).toEqual(['.prepare'])
     const { mtimeMs } = await stat(part)
     await stop()
-    expect((await stat(part)).mtimeMs).toBe(mtimeMs) // kept, not made again
+    expect((await stat(part)).mtimeMs).toBe(mtimeMs) // unchanged, not written again
     const damaged = await readFile(part)
     damaged[1000]! ^= 1
     await writeFile(part, damaged)

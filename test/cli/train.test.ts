@@ -32,7 +32,7 @@ test('train, evaluate and export > report the same results', async () => {
   expect(result.epochs[1]!.loss).toBeLessThan(result.epochs[0]!.loss)
   expect(result.epochs[1]!.flatShare).toBeCloseTo(0.8, 2)
 
-  // Not a terminal: plain lines, without the control characters of a bar.
+  // Output is not a terminal, so lines have no control characters of a progress bar.
   expect(stderr).toMatch(/^epoch 1, step 1\/20: loss [\d.]+, [\d.]+ examples\/s, .* left$/m)
   expect(stderr).toMatch(/^epoch 2, step 20: loss .*; held out: loss .*, accuracy [\d.]+ %/m)
   expect(stderr).not.toContain('\x1b')
@@ -127,7 +127,7 @@ describe('train > interrupted', () => {
     return finished
   }
 
-  /** What the rest of the run gives must be what the whole gave, byte for byte, and no step is missing or twice in the log. */
+  /** Checks that a resumed run equals the whole run byte for byte, and that every step is in the log exactly once. */
   async function resume(out: string) {
     const rest = await json<TrainingResult>('train', recipe, '--out', out, '--resume')
     expect(rest).toMatchObject({ interrupted: false, step: whole.step, validation: whole.validation })

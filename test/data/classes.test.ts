@@ -42,7 +42,7 @@ describe('oversample', () => {
     expect([0, 1, 2].map((label) => of(label).length)).toEqual([5, 5, 5])
     expect(of(0)).toEqual([0, 1, 2, 3, 4])
     expect(of(1)).toEqual([5, 5, 5, 5, 5])
-    expect(new Set(of(2))).toEqual(new Set([6, 7])) // 2 of each, and one drawn
+    expect(new Set(of(2))).toEqual(new Set([6, 7])) // 2 of each, and one sampled
   })
 
   it('depends on its seed', async () => {
@@ -71,7 +71,7 @@ describe('mixup', () => {
   const n = 64
   const y = Array.from({ length: n }, (_, i) => i % 4)
   const data = fromArrays({
-    // Rows whose mixture tells its share and its partner: (class, 1, number).
+    // Rows from whose mixture the share and the partner follow: (class, 1, number).
     x: {
       dims: [n, 3],
       data: Float32Array.from({ length: 3 * n }, (_, i) => [y[Math.floor(i / 3)]!, 1, Math.floor(i / 3)][i % 3]!),

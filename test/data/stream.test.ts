@@ -209,7 +209,7 @@ describe('read-ahead of a stream', () => {
     const { log, data } = logged(7)
     for await (const { number } of batches(data, { batchSize: 2 })) {
       log.push(`work ${number}`)
-      const ahead = `read ${Math.min(2 * number + 4, 6)}` // the next batch, and the one example that tells whether it is the last
+      const ahead = `read ${Math.min(2 * number + 4, 6)}` // the next batch, and one more example, to detect the last batch
       await vi.waitFor(() => expect(log).toContain(ahead))
       await sleep(20)
       log.push(`done ${number}`)

@@ -71,7 +71,7 @@ test.each(all.map((setting) => [setting.problem.name, setting.problem] as const)
     for (const x of Object.values(at)) for (let i = 0; i < x.length; i++) x[i]! += 0.05 * Math.cos(i)
     const random = new Random(4)
     const estimate = problem.curvature(at, random)
-    // The same signs again, in the order curvature draws them.
+    // The same signs, in the order in which curvature samples them.
     const again = new Random(4)
     const names = Object.keys(at)
     const signs = again.fill(new Float64Array(names.reduce((sum, name) => sum + at[name]!.length, 0)), 'sign')

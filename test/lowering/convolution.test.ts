@@ -24,9 +24,9 @@ interface Form {
   readonly becomes: string
 }
 
-/** What runs a convolution on WebGPU, by what is known of it. */
+/** Convolutions and the operator that each is lowered to for WebGPU. */
 const forms: Readonly<Record<string, Form>> = {
-  // onnxruntime 1.30 gives wrong numbers for these as they are: 6, 9 and 18 channels, outputs a multiple of 4.
+  // onnxruntime 1.30 computes wrong results for these without lowering: 6, 9 and 18 channels, outputs a multiple of 4.
   'few outputs of 6 channels': { x: [2, 6, 9, 8], w: [8, 6, 3, 3], becomes: 'ConvTranspose' },
   '9 channels, stride 2': {
     x: [2, 9, 9, 8],
@@ -72,7 +72,7 @@ const forms: Readonly<Record<string, Form>> = {
     becomes: 'Unsqueeze Unsqueeze Conv Squeeze',
   },
   '6 channels in a newer operator set': { x: [2, 6, 9, 8], w: [8, 6, 3, 3], newer: true, becomes: 'Pad Pad Conv' },
-  // These are right as they are, and slow.
+  // Correct but slow without lowering.
   'one channel, 5 x 5, pads and bias': {
     x: [2, 1, 12, 11],
     w: [6, 1, 5, 5],
@@ -100,7 +100,7 @@ const forms: Readonly<Record<string, Form>> = {
     open: [[1], [1]],
     becomes: 'ConvTranspose',
   },
-  // These are left as they are.
+  // Not lowered.
   'pads longer than the window': {
     x: [2, 4, 5, 5],
     w: [8, 4, 2, 2],
@@ -145,7 +145,7 @@ function built({ x, w, attributes, open = [], bias, newer }: Form): { spec: Grap
   }
 }
 
-/** The operators that matter; how weights are turned around is told by the numbers. */
+/** The relevant operators; the results check the transposition of the weights. */
 const operators = ({ outputs }: GraphSpec) =>
   withBodies(outputs.values())
     .map(({ operator }) => operator)
@@ -237,7 +237,10 @@ onCpuAndGpu('a convolution on WebGPU', (on) => {
 
 type TransposedAttributes = Parameters<typeof op.ConvTranspose>[3] & object
 
-/** Wrong as they are with groups of one output and an even number of channels; slow with one channel and windows side by side. */
+/**
+ * Wrong without lowering with one output per group and an even number of channels; slow with one channel and disjoint
+ * windows.
+ */
 const transposedForms: Readonly<
   Record<
     string,

@@ -33,7 +33,7 @@ describe('lowered for WebGPU together with an operator of the newest opset', () 
   it.each(cases)('%s, %s > uses older operators, with the same result', async (operator, _, form) => {
     const [alone, spec] = specsOf(form)
     const nodes = topological(lower(spec, webgpu).outputs.values())
-    // Conv has nothing in its place; what may stand for it in older sets has not.
+    // Conv itself has no replacement, but ConvTranspose, which replaces it in older opsets, has one.
     const without = operator === 'Conv' ? 'ConvTranspose' : operator
     expect(nodes.map((node) => node.operator)).not.toContain(without)
     const feeds = Object.fromEntries(form.feeds.map((tensor, i) => [`x${i}`, tensor]))

@@ -100,5 +100,5 @@ const counted = [false, true].flatMap((symbolic) => [
   form('Cast', 'float32', [scores()], (x) => op.Cast(op.Mul(op.Cast(x!, { to: 7 }), 3), { to: 1 }), symbolic),
 ])
 
-/** Forms of whole numbers and truth values, which WebGPU has few kernels for. */
+/** Operators on integers and booleans, for which WebGPU has few kernels. */
 export const integerForms = (): readonly Form[] => [...moves, ...arithmetic, ...counted]

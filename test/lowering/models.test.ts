@@ -41,10 +41,10 @@ const models: Readonly<Record<string, readonly [Graph, TrainingOptions]>> = {
   llama: [llama({ vocabulary: 11, context: 6, width: 8, heads: 2, layers: 1, hidden: 16, seed: 5 }), options],
 }
 
-/** Shaders of a GPU made of software take long to compile. */
+/** Shaders take long to compile on a software GPU. */
 const slow = { timeout: 300_000 }
 
-/** Tensors for every input: drawn where they are data, the parameters as they are. */
+/** Tensors for every input: random data, unchanged parameters. */
 function feedsFor({ inputs }: GraphSpec, classes: number): Tensors {
   const random = new Random(7)
   return Object.fromEntries(

@@ -12,7 +12,7 @@ import { cpu, distance, outputsOf } from './providers.js'
 
 type Attributes = Parameters<typeof op.MaxPool>[1]
 
-/** The largest elements, where they are, and the gradient, for lengths that only the run tells. */
+/** The largest elements, their indices, and the gradient, for symbolic dims. */
 function pooled(attributes: Attributes): GraphSpec {
   const x = input('x', 'float32', ['N', 2, 'H', 'W'])
   const [y, indices] = op.MaxPool(x, attributes)

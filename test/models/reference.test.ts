@@ -12,7 +12,7 @@ test.each(Object.keys(all))('%s > outputs equal those of PyTorch', async (name) 
   const { changes, examples, logits } = all[name]!
   const chosen = { ...preset(name), ...changes }
   const graph = build(chosen)
-  // Parameters as inputs: their own first values are never drawn.
+  // Parameters are inputs, so their initial values are never sampled.
   const inputs = new Map([...graph.inputs, ...graph.parameters])
   const vocabulary = 'vocabulary' in chosen ? chosen.vocabulary! : 0
   const feeds = [...inputs].map(([key, value]) => [key, fed(value, examples, vocabulary)] as const)

@@ -3,13 +3,13 @@ import type { Value } from '../../src/graph/index.js'
 import type { Tensor } from '../../src/index.js'
 
 interface Reference {
-  /** What differs from the preset of the name. */
+  /** Options that differ from the named preset. */
   readonly changes: object
   readonly examples: number
   readonly logits: readonly number[]
 }
 
-/** What PyTorch gives, by preset; made by tools/torch/reference.py. */
+/** Results of PyTorch by preset, created by tools/torch/reference.py. */
 export const references = (): Readonly<Record<string, Reference>> =>
   JSON.parse(readFileSync(new URL('reference.json', import.meta.url), 'utf8'))
 
@@ -43,7 +43,7 @@ export function elements(name: string, dims: readonly number[]): Tensor {
   return { dtype: 'float32', dims, data }
 }
 
-/** What the reference feeds to a model's input. */
+/** The input of the reference run. */
 export function fed(input: Value, examples: number, vocabulary: number): Tensor {
   const dims = input.shape!.map((dim) => (typeof dim === 'number' ? dim : examples))
   if (input.dtype === 'float32') return elements(input.name!, dims)

@@ -14,7 +14,9 @@ const gpuNeeded = await needs('webgpu')
 
 const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
 
-/** What a process of its own prints, in which `device` is one of WebGPU with every call checked. */
+/**
+ * Runs a program in a separate process, with `device` a WebGPU device whose calls are checked, and returns its output.
+ */
 async function child(program: string) {
   const source = `const { Engine } = await import(${JSON.stringify(`${dist}node/c-api/engine.js`)})
     const { library } = await import(${JSON.stringify(`${dist}node/c-api/library.js`)})

@@ -9,7 +9,9 @@ import { heavy } from './model.js'
 const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
 const here = fileURLToPath(import.meta.url)
 
-/** What a process of its own prints and exits with. `head` runs before anything of the library is loaded. */
+/**
+ * Runs a program in a separate process and returns its output and exit code. `head` runs before the library is loaded.
+ */
 async function child(program: string, { blocking = false, head = '' } = {}) {
   const source = `import { createRequire } from 'node:module'
     import Module from 'node:module'

@@ -12,7 +12,7 @@ const square = (...data: readonly number[]) => floats32([2, 2], data)
 const flag = (taken: boolean): Tensor => ({ dtype: 'bool', dims: [], data: Uint8Array.of(Number(taken)) })
 const x = floats32([1, 2], [1, 2])
 
-/** x W, with a W in each branch: both named `weight`, an initializer and a Constant; and a bias that has a name of its own. */
+/** x W with one W per branch, both named `weight` (an initializer and a Constant), and a bias with a unique name. */
 const branching = (opset = 17) => {
   const then = graphProto({
     nodes: [node('MatMul', 'x weight', 'p'), node('Add', 'p bias', 'then')],

@@ -9,7 +9,7 @@ import { encodeUtf8 } from '../../src/onnx/proto/wire.js'
 
 type Content = Partial<AttributeProto>
 
-/** The content of an attribute, told apart by type as a file tells it. */
+/** The content of an attribute, distinguished by type as in the file. */
 export const int = (value: number | bigint): Content => ({ type: attributeTypes.int, i: BigInt(value) })
 export const float = (f: number): Content => ({ type: attributeTypes.float, f })
 export const text = (value: string): Content => ({ type: attributeTypes.string, s: encodeUtf8(value) })

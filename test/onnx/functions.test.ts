@@ -72,7 +72,7 @@ const call = (name: string, inputs: string, outputs: string, attributes = {}) =>
 const x = floats32([2, 3], [1, -2, 3, -4, 5, -6])
 const inlined = (bytes: Uint8Array) => encode('ModelProto', exportGraph(importGraph(decodeModel(bytes))))
 
-/** Runs a model with its functions in place of their calls; onnxruntime, which knows functions too, has to agree. */
+/** Runs a model with its functions inlined, and checks the result against onnxruntime, which supports functions. */
 async function compute(bytes: Uint8Array): Promise<number[]> {
   const ours = numbers((await run(inlined(bytes), { x }))['y']!)
   const theirs = numbers((await run(bytes, { x }))['y']!)

@@ -22,7 +22,7 @@ const drawn = (dims: readonly number[], scale = 1): Tensor =>
     Float32Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => scale * (2 * random.uniform() - 1)),
   )
 
-/** A model as onnxruntime saves it after its optimization, and the operators of its own domain in it. */
+/** A model saved by onnxruntime after optimization, with operators of the domain com.microsoft. */
 async function optimized(bytes: Uint8Array) {
   const [from, to] = [join(folder, 'model.onnx'), join(folder, 'optimized.onnx')]
   writeFileSync(from, bytes)

@@ -34,7 +34,7 @@ export interface OracleProblem {
   readonly gradient: (theta: readonly number[]) => number[]
   readonly curvature: (theta: readonly number[]) => number[]
   readonly lrFactor: (t: number) => number
-  /** What storing a number does to it: Math.fround, or nothing. */
+  /** The rounding applied when a number is stored: Math.fround, or the identity. */
   readonly store: (x: number) => number
 }
 

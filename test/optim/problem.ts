@@ -11,7 +11,7 @@ const steepness = each((i) => Math.exp(2 * wave(i, 1.7, 0.3)))
 const target = each((i) => 1.5 * wave(i, 2.3, 1.1))
 const coupling = each((i) => wave(i, 0.9, 2))
 
-/** Where to start, as one flat list. */
+/** The initial values as one flat list. */
 export const start = each((i) => 2 * wave(i, 3.1, 0.7))
 
 /** L = sum_i c_i ln cosh(x_i - t_i) + (a . x)^2 / 20 + sum_i x_i^4 / 80: not quadratic, all coordinates coupled. */
@@ -20,11 +20,11 @@ export const gradientOf = (x: readonly number[]): number[] => {
   return x.map((xi, i) => steepness[i]! * Math.tanh(xi - target[i]!) + (coupling[i]! * dot) / 10 + xi ** 3 / 20)
 }
 
-/** A stand-in for the sampled gradient: moves with x, and is exactly 0 on the embedding rows that no token touched. */
+/** Substitute for the sampled gradient: depends on x, and is exactly 0 in the embedding rows that no token uses. */
 export const curvatureOf = (x: readonly number[]): number[] =>
   x.map((xi, i) => (i >= total - 3 ? 0 : steepness[i]! * (1.1 + Math.cos((1 + (i % 5)) * xi))))
 
-/** A stand-in for v * Hv: of both signs, with exact zeros. */
+/** Substitute for v * Hv: both signs, with exact zeros. */
 export const hessianOf = (x: readonly number[]): number[] =>
   curvatureOf(x).map((h, i) => h * (Math.cos(3 * x[i]!) - 0.3))
 

@@ -13,7 +13,7 @@ export interface DevicePlace extends Pick<Place, 'start' | 'patience'> {
 
 const ports = (port: Omit<Port, 'name'>, ...names: string[]): Port[] => names.map((name) => ({ name, ...port }))
 
-/** What the device of every runtime does that has one, as cases of the suite that calls it. */
+/** Test cases for the device of a runtime, added to the calling suite. */
 export function everyDevice({ start: begin, keeps, patience = 60_000 }: DevicePlace): void {
   const start = starting(begin)
   const device = async (): Promise<Device> => (await start()).device!

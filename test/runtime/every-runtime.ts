@@ -31,7 +31,7 @@ export function starting(start: Place['start']): () => Promise<Runtime> {
   }
 }
 
-/** What every runtime does, as cases of the suite that calls it. */
+/** Test cases for every runtime, added to the calling suite. */
 export function everyRuntime({ start: begin, description, carries, local, patience = 60_000 }: Place): void {
   const start = starting(begin)
   const limit = { timeout: patience }

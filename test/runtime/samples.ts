@@ -5,7 +5,7 @@ export const vector = { dtype: 'float32', dims: ['n'] } as const
 export const square = (n: number): Tensor => tensor('float32', [n, n], new Float32Array(n * n).fill(1 / n))
 export const floats = (...values: number[]): Tensor => tensor('float32', [values.length], Float32Array.from(values))
 
-/** Elements of a dtype that no other dtype's elements would be taken for. */
+/** Sample elements of a dtype that cannot be mistaken for those of another dtype. */
 export function sample(dtype: DType, dims: readonly number[]): Tensor {
   const { array, bits } = dtypes[dtype]
   const count = sizeOf(dims)

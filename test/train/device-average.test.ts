@@ -33,7 +33,7 @@ const averageOf = (trainer: Trainer): Record<string, Float32Array> =>
     ]),
   )
 
-/** What a run ends with: parameters and their average. */
+/** The final parameters of a run and their average. */
 async function ended(trainer: Trainer, until = epochs, onStep?: () => unknown) {
   const losses: number[] = []
   const options = { totalEpochs: until, validation: points, ...(onStep ? { onStep } : {}) }
@@ -156,7 +156,7 @@ it('includes the running statistics of trained norms', async () => {
   expect(there.loss).toBeCloseTo(here.loss, 5)
 })
 
-/** A device that is lost at some of its runs, and what it held with it. */
+/** A device that is lost at some runs, together with its tensors. */
 function losing(at: readonly number[]): Device {
   const device = hostDevice(cpu)
   const lost = () => new OnnxIreError('device-lost', 'the device was lost')

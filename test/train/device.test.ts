@@ -15,7 +15,7 @@ import { hostDevice } from '../backend/onnx/host-device.js'
 import { clusters, flat, smallConvnet, smallMlp } from './problem.js'
 
 const cpu = node({ threads: 1 })
-/** The same, its state kept by graphs. */
+/** The CPU runtime with training state on a device, updated by graphs. */
 const device: Runtime = { ...cpu, device: hostDevice(cpu) }
 afterAll(() => cpu.dispose())
 

@@ -17,7 +17,7 @@ const create = (options: object = {}): Promise<Trainer> =>
     optimizer: adamw({ lr: 1e-2 }),
     runtime,
     batchSize: 8,
-    ...(options as Partial<TrainerOptions>), // also what the types refuse
+    ...(options as Partial<TrainerOptions>), // also values that the types reject
   })
 
 async function fitted(trainer: Trainer, options: object = { totalEpochs: 2 }): Promise<void> {
@@ -62,7 +62,7 @@ describe('a trainer rejects', () => {
   it('fit and evaluate with data that is not a data set', async () => {
     const trainer = await create()
     for (const data of [undefined, [points], 7]) {
-      const given = data as never // what the types refuse
+      const given = data as never // rejected by the types
       const refused = { code: 'invalid-data', message: expect.stringMatching(/data/) }
       await expect(trainer.fit(given, { totalEpochs: 1 }).next()).rejects.toMatchObject(refused)
       await expect(trainer.evaluate(given)).rejects.toMatchObject(refused)

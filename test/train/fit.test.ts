@@ -324,7 +324,7 @@ describe('a fixed curvature batch', () => {
       inputs: new Map([['x', leaf]]),
       outputs: new Map([['y', op.Mul(leaf, w)]]),
     })
-    // The Hessian is diagonal, so v * Hv is the batch's mean of 2 x^2 / 3 whatever v; and a rate of 0 changes nothing.
+    // The Hessian is diagonal, so v * Hv is the batch's mean of 2 x^2 / 3 for any v, and a rate of 0 changes nothing.
     const optimizer = ire(sgd({ lr: 0 }), { kappa: 1, gamma: 0.5, interval: 1, curvature: 'hutchinson' })
     const thresholds = async (curvatureBatch: 'fixed' | 'step') => {
       const trainer = await create({ optimizer, curvatureBatch, loss: mse(), trainable: 'w' }, model)

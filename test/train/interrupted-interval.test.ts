@@ -20,7 +20,7 @@ afterAll(() => runtime.dispose())
 const points = clusters(40, [6])
 const others = clusters(24, [6], 9)
 
-/** Everything that moves on at the end of a round. */
+/** Creates a trainer in which everything that can change at the end of an interval does. */
 const create = (): Promise<Trainer> =>
   Trainer.create(smallMlp(), {
     loss: crossEntropy(),
@@ -55,7 +55,7 @@ async function fitted(trainer: Trainer, options: Partial<FitOptions>): Promise<I
 const models = (trainer: Trainer): Buffer[] =>
   (['last', 'ema', 'best'] as const).map((weights) => Buffer.from(encodeModel(trainer.export({ weights }))))
 
-/** Where a run ends up that is interrupted and resumed: weights, and what it has still told. */
+/** Resumes an interrupted run; returns its trainer and the metrics of the remaining intervals. */
 async function resumed(store: CheckpointStore): Promise<{ trainer: Trainer; rounds: IntervalMetrics[] }> {
   const trainer = await create()
   await trainer.resume(store)
@@ -79,7 +79,7 @@ describe('a run of 15 steps in intervals of 4, stopped after any step', () => {
       })
       const { trainer, rounds } = await resumed(store)
       expect(models(trainer)).toEqual(models(whole))
-      // A round that is stopped in the middle is told of twice, the second time in whole.
+      // An interval stopped in the middle is reported twice, the second time complete.
       const complete = first.filter(({ validation }) => validation)
       expect(judged([...complete, ...rounds])).toEqual(told)
     }
@@ -121,7 +121,7 @@ describe('a run of 15 steps in intervals of 4, stopped after any step', () => {
     const store = memory()
     await store.save(8, trainer.checkpoint())
     expect(models((await resumed(store)).trainer)).toEqual(models(whole))
-    // And without a checkpoint, asked again.
+    // Also without a checkpoint, by a second call.
     await fitted(trainer, {})
     expect(models(trainer)).toEqual(models(whole))
   })

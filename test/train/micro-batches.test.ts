@@ -25,7 +25,7 @@ const stateful = (): Model => {
   const outputs = new Map([['logits', op.MatMul(moved, parameter('w', w))]])
   return modelOf({ name: 'stateful', inputs: new Map([...Object.entries({ h, x })]), outputs })
 }
-/** Two outputs to be sampled, behind two layers that drop. */
+/** Two outputs to sample, after two Dropout layers. */
 const twice = (): Model => {
   const x = input('u', 'float32', ['N', 6])
   const dropped = () => op.Dropout(x, scalar('float32', 0.3))[0]

@@ -96,7 +96,7 @@ describe('groups', () => {
     const optimizer = adamw({ lr: 0.01 })
     expect(isZero((await moves({ groups, optimizer }, 5))[weight[0]!])).toBe(true)
     const sixth = (await moves({ groups, optimizer }, 6))[weight[0]!]!
-    // The first step of Adam moves every coordinate by the learning rate, whatever the gradient.
+    // The first step of Adam moves every coordinate by the learning rate, for any gradient.
     for (const x of sixth.filter((move) => move !== 0)) expect(Math.abs(x)).toBeCloseTo(0.01, 3)
     const steps = await moves({ groups: [{ tensors: weight[0]!, frozen: { untilStep: 5 } }], optimizer }, 6)
     expect(steps[weight[0]!]).toEqual(sixth)

@@ -39,6 +39,6 @@ export const softmaxOf = (logits: readonly number[]): number[] =>
 
 export const argMax = (values: readonly number[]): number => values.indexOf(Math.max(...values))
 
-/** All parameters in one list, for comparisons to the last bit. */
+/** All parameters in one list, for bitwise comparisons. */
 export const flat = (parameters: Readonly<Record<string, ArrayLike<number>>>): number[] =>
   Object.values(parameters).flatMap((array) => Array.from(array))

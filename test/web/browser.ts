@@ -12,28 +12,30 @@ const chromiumNeeded = await needs('chromium')
 export interface Browser {
   /** The functions of a module of `pages`, called in the page. */
   readonly page: Caller
-  /** The same in the page's worker. */
+  /** Calls a function in the worker of the page. */
   readonly worker: Caller
   /** Files that pages read and write below /exchange/. */
   readonly exchange: Exchange
-  /** Where the pages are. */
+  /** Base address of the pages. */
   readonly url: string
   readonly tab: Page
-  /** Loads the page anew: what is not stored is lost. */
+  /** Reloads the page; unsaved state is lost. */
   reload(): Promise<void>
   /** Closes the tab without a word, as a browser that is short of memory does, and opens the page in another one. */
   discard(): Promise<void>
 }
 
-/** Calls a function of a module of `pages`. Arguments and result travel as JSON; errors of the library arrive as such. */
+/**
+ * Calls a function of a module of `pages`. Arguments and result travel as JSON; errors of the library arrive as such.
+ */
 export type Caller = <T = unknown>(module: string, name: string, ...args: readonly unknown[]) => Promise<T>
 
-/** Tests in Chromium, skipped if the machine has none. */
+/** Suite of tests in Chromium, skipped if Chromium is not installed. */
 export function describeInBrowser(name: string, tests: (browser: () => Browser) => void, start = launch): void {
   describeWithChromium(name, () => openBrowser(start), tests)
 }
 
-/** The same with something of one's own opened before the tests and closed after them. */
+/** Suite of tests in Chromium with a custom object, opened before the tests and closed after them. */
 export function describeWithChromium<T>(
   name: string,
   open: () => Promise<{ readonly browser: T; readonly close: () => Promise<void> }>,

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { bundled } from './bundle.js'
 
-/** What a page imports that fine-tunes a model, data and checkpoints included. */
+/** Imports of a page that fine-tunes a model, including data and checkpoints. */
 const application = `
 export { accuracy, adamw, crossEntropy, fromArrays, imageColumn, ire, labelColumn, split, Trainer } from 'onnx-ire'
 export { checkpointFolder, imageFolder, readModel, readIdx, writeModel, wasm, webgpu } from 'onnx-ire/web'

@@ -9,9 +9,9 @@ export interface Bundle {
   /** Bytes of what is loaded at once, and gzipped. */
   readonly size: number
   readonly gzipped: number
-  /** How many files that is: what several later parts share may stand in files of its own. */
+  /** Number of these files; modules shared by several later chunks may be in separate files. */
   readonly files: number
-  /** Gzipped bytes of each chunk that is loaded later, when it is needed, by the name of the module that asks for it first. */
+  /** Gzipped bytes of each chunk loaded on demand, by the name of the first module that imports it. */
   readonly later: Readonly<Record<string, number>>
   /** Bytes at once by package, or by folder of the library. */
   readonly parts: Readonly<Record<string, number>>
@@ -19,7 +19,7 @@ export interface Bundle {
   readonly modules: readonly string[]
 }
 
-/** What an application loads that has these imports, onnxruntime left out, as Vite builds it. */
+/** Builds an application with these imports with Vite and measures what it loads, without onnxruntime. */
 export async function bundled(code: string): Promise<Bundle> {
   const result = (await build({
     configFile: false,
@@ -42,7 +42,7 @@ export async function bundled(code: string): Promise<Bundle> {
       rollupOptions: {
         input: 'application',
         external: /^onnxruntime-web/,
-        // As of a page's script, which nothing imports: what later parts share with it may stay in it.
+        // Nothing imports the script of a page, so modules shared with later chunks may stay in it.
         preserveEntrySignatures: 'allow-extension',
       },
     },

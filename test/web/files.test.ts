@@ -31,7 +31,7 @@ describeInBrowser('files in Chromium', (browser) => {
     const x = input('x', 'float32', [600])
     const graph = { name: 'net', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Mul(x, w)]]), parameters: [] }
     await writeModel(join(folder, 'net.onnx'), modelOf(graph as never), { externalData: true })
-    // The data lie in a folder of their own, by a name as long.
+    // The data file is in another folder, under a name of equal length.
     const model = readFileSync(join(folder, 'net.onnx'))
     model.write('weights/n.bin', model.indexOf('net.onnx.data'))
     share('net.onnx', model)

@@ -9,7 +9,7 @@ import { freeze, hide, launchWithTabs } from './tabs.js'
 const size = 8
 const others = digits([5, 6, 7, 8, 9], 96)
 const common = { model: 'digits', pixels: 'pixels', labels: 'labels', size, classes: 5, batchSize: 16, lr: 3e-3 }
-/** Long enough to be hidden in the middle; a step takes longer on a GPU made of software. */
+/** Enough steps for the tab to be hidden midway; a step takes longer on a software GPU. */
 const tasks: Readonly<Record<Where, Task>> = {
   wasm: { ...common, ire: true, steps: 3000 },
   webgpu: { ...common, ire: true, steps: 90 },
@@ -26,7 +26,7 @@ describeInBrowser(
       exchange.set('labels', idxOf(others.labels))
     }, patience)
 
-    /** A run, and what it says meanwhile. */
+    /** Starts a run and collects its messages. */
     const begin = async (where: Where, fresh: boolean) => {
       const { page, worker, tab } = browser()
       await worker('hidden', 'told')
@@ -40,7 +40,7 @@ describeInBrowser(
       return { taken: taken.finally(() => tab.off('console', listen)), lines, said }
     }
     const undisturbed = new Map<Where, Promise<Taken>>()
-    /** What every run would come to. */
+    /** The result of an uninterrupted run. */
     const whole = async (where: Where) => {
       if (!undisturbed.has(where)) undisturbed.set(where, (await begin(where, true)).taken)
       const taken = await undisturbed.get(where)!

@@ -68,7 +68,7 @@ describeWithChromium('training data in the playground', openPlayground, (browser
         expect(drawn).toBeGreaterThan(200)
         await keyboard.press('ArrowDown')
         expect(await page.ink('#pad')).toBe(drawn)
-        // On to the field and the button behind.
+        // Move on to the next field and the button after it.
         await keyboard.press('Tab')
         await keyboard.press('Tab')
         await keyboard.press('Enter')

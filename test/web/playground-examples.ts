@@ -16,7 +16,7 @@ import { digits, idxOf } from './pretrained.js'
 export const small = encodeModel(modelOf(convnet({ channels: 1, stages: [4, 8], classes: 3, seed: 1 })))
 export const table = encodeModel(modelOf(mlp({ features: 3, hidden: [8], classes: 2, seed: 1 })))
 
-/** Rows of three numbers, told apart by a plane. */
+/** Rows of three numbers, separated into classes by a plane. */
 export const rows = Array.from({ length: 80 }, (_, i) => {
   const [a, b, c] = [0, 1, 2].map((k) => Math.sin(7 * i + 3 * k)) as [number, number, number]
   return { numbers: [a, b, c], name: a + b > c / 2 ? 'above' : 'below' }
@@ -51,7 +51,7 @@ export async function useDigits(page: Playground, classes: readonly number[], co
   return { pixels, labels: names }
 }
 
-/** What plain onnxruntime on Node makes of an exported file, on the examples that were held out. */
+/** Accuracy and loss of an exported file in plain onnxruntime on Node, on the held-out examples. */
 async function measured(model: Uint8Array, data: Dataset) {
   const runtime = node({ worker: false, threads: 1 })
   const { validation } = split(data, { validation: held, seed: 0 })
@@ -64,7 +64,7 @@ async function measured(model: Uint8Array, data: Dataset) {
   return measures
 }
 
-/** That a download is as good as the page says: two decimals of a share in percent are lost there, and four of a loss. */
+/** Checks the metrics of a download against the page, which rounds percentages to two decimals and losses to four. */
 export async function checkExport(page: Playground, contender: 'base' | 'ire', data: Dataset): Promise<void> {
   const said = await page.claimed(contender)
   const found = await measured(await page.download(`#download-${contender}`), data)

@@ -92,7 +92,7 @@ describeWithChromium('files opened in the playground', openPlayground, (browser)
         await page.openModel(name, encodeModel(modelOf(graph)))
         await page.says(new RegExp(`^${name} is open`))
       }
-      // One channel, as its convolution says; the size is that of its linear layer, which nobody says.
+      // One channel, from the convolution; the image size follows from the linear layer and is not declared.
       await open('open.onnx', ['N', 'C', 'H', 'W'])
       await useDigits(page, [0, 1, 2], 60)
       await page.train({ epochs: '1' })

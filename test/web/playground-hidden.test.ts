@@ -4,7 +4,7 @@ import { openPlayground, type Playground, patience } from './playground.js'
 import { openTable } from './playground-examples.js'
 import { freeze, hide, launchWithTabs } from './tabs.js'
 
-/** Whether the page's worker has kept a training in the browser. */
+/** Whether the worker of the page has stored a training run in the browser. */
 const isKept = (page: Playground) =>
   page.tab.workers()[0]!.evaluate(
     () =>

@@ -24,7 +24,7 @@ beforeEach(() => {
 })
 afterAll(() => elsewhere?.server.close())
 
-/** Sends something by every way out that a page or worker has. Runs there, and answers with what the policy refused. */
+/** Sends requests in every way that a page or worker can, and returns those the policy blocked. Runs in the browser. */
 async function leak(url: string, load: (module: string) => Promise<unknown>) {
   const refused: string[] = []
   const violation = (event: Event) => {
@@ -58,13 +58,13 @@ async function leak(url: string, load: (module: string) => Promise<unknown>) {
       socket.onerror = () => resolve('')
     }),
   ])
-  // The news of a refusal is a task of its own.
+  // The browser reports a violation in a separate task.
   await new Promise((resolve) => setTimeout(resolve, 200))
   removeEventListener('securitypolicyviolation', violation)
   return { refused: refused.sort(), through: failed.filter((each) => each !== '') }
 }
 
-/** The same as an expression: an import that stood in it as code would be rewritten for Node. */
+/** `leak` as an expression. An `import()` in its code would be rewritten for Node. */
 const leaking = () => `(${leak})('${elsewhere!.url}', (module) => import(module))`
 
 const all = {
@@ -119,7 +119,7 @@ describeWithChromium('content security policy of the playground', openPlayground
       )
     expect(await asked(true)).toEqual(all)
     expect(reached).toEqual([])
-    // What a worker made from its address can do where the server sends no policy.
+    // Requests allowed to a worker loaded by address from a server that sends no policy.
     expect(await asked(false)).toMatchObject({ refused: [] })
     expect(reached).toContain('/fetch')
   })

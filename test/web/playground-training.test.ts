@@ -32,7 +32,7 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       await page.tab.click('#pause')
       expect(await page.text('#pause')).toBe('Go on')
       await page.draw('#try-pad', [[0.5, 0.2], [0.5, 0.8]]) // biome-ignore format: a line
-      // Shares of both models, while they stand still.
+      // Accuracies of both models while training is paused.
       await page.tab.waitForSelector('#seen-ire meter')
       const shares = await page.tab
         .locator('#seen-base meter')
@@ -61,7 +61,7 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       await checkExport(page, 'base', data)
       await checkExport(page, 'ire', data)
       await page.context.setOffline(false)
-      // All was there already, and nothing was asked of anybody else.
+      // Everything was loaded before, and no other server received a request.
       expect(loaded).toBeGreaterThan(5)
       for (const address of page.requests) expect(address).toMatch(new RegExp(`^(${page.url}|blob:|data:)`))
     },

@@ -3,7 +3,7 @@ import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
 import { openTable, useDigits } from './playground-examples.js'
 
-/** Where a picture of the page after a longer training is wanted, as in `PLAYGROUND_PICTURE=docs/playground.png`. */
+/** Optional path for a screenshot of the page after a longer training run: `PLAYGROUND_PICTURE=docs/playground.png`. */
 const picture = process.env['PLAYGROUND_PICTURE']
 
 describeWithChromium('accessibility and layout of the playground', openPlayground, (browser) => {

@@ -10,7 +10,7 @@ import { sharedBuild } from './shared-build.js'
 
 const sources = fileURLToPath(new URL('../../tools/playground', import.meta.url))
 
-/** A camera of moving patterns, and nobody asked. */
+/** Flags for a fake camera with moving patterns, without a permission prompt. */
 const camera = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']
 
 /** Chromium with the playground as `npm run playground:build` makes it, served with these headers. */
@@ -48,7 +48,7 @@ export class Playground {
   readonly folder: string
   /** More files of the page's origin, below /exchange/. */
   readonly exchange: Exchange
-  /** Addresses of all that was asked for, by the page or its workers. */
+  /** Addresses of all requests of the page and its workers. */
   readonly requests: readonly string[]
 
   constructor(
@@ -77,13 +77,13 @@ export class Playground {
     return next
   }
 
-  /** Loads the page anew. */
+  /** Reloads the page. */
   async open(): Promise<void> {
     await this.tab.goto(this.url)
     await this.says(/^Open a model to begin/)
   }
 
-  /** Waits until the page's status line says it; an error that was not asked for ends the waiting. */
+  /** Waits until the status line matches; rejects on an unexpected error. */
   async says(wanted: RegExp): Promise<string> {
     const found = await this.tab.waitForFunction(
       ({ source, flags }) => {
@@ -151,13 +151,13 @@ export class Playground {
     })
   }
 
-  /** Begins to train, on WebAssembly unless told otherwise. */
+  /** Starts training, in WebAssembly by default. */
   async train(settings: Readonly<Record<string, string>>): Promise<void> {
     await this.set({ provider: 'wasm', held: String(held), ...settings })
     await this.tab.click('#train')
   }
 
-  /** What the page says of a contender after its last epoch. */
+  /** The metrics that the page shows for a model after its last epoch. */
   async claimed(contender: 'base' | 'ire') {
     const cells = await this.tab.locator(`#result-${contender} td`).allInnerTexts()
     const [loss, heldLoss, share, rise] = cells.map((cell) => Number.parseFloat(cell))

@@ -59,7 +59,7 @@ function network(size: number): Graph {
   }
 }
 
-/** A small convolutional network that tells the digits 0 to 4 apart, trained on Node. */
+/** A small convolutional network that classifies the digits 0 to 4, trained in Node. */
 export async function pretrained(size: number): Promise<Uint8Array> {
   const graph = network(size)
   const { pixels, labels: classes } = digits([0, 1, 2, 3, 4], 400)

@@ -57,7 +57,7 @@ function remoteDevice(id: number, call: Caller, handed: (model: Uint8Array) => s
   })
   return {
     async compile(model, keepOnDevice) {
-      // Those of the tests' models are one letter or a word: all are asked.
+      // Names in the models of the tests are one letter or a word, so all of them are queried.
       const name = handed(model)
       const plain = await call<Compiled>('runtime', 'compileThere', id, name, [])
       const onDevice = plain.outputNames.filter(keepOnDevice)

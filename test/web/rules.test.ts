@@ -5,7 +5,7 @@ import { describeInBrowser } from './browser.js'
 
 const patience = 300_000
 
-/** What onnxruntime-web refuses though Node's onnxruntime runs it, and why. */
+/** Cases that onnxruntime-web rejects although onnxruntime in Node runs them, with the reason. */
 const refused: Readonly<Record<string, RegExp>> = {
   // Its shape inference does not stretch a diagonal of length 1.
   Einsum: /'ii,i->i' of \[1,1\] and \[4\]: onnxruntime rejected the model: .*Can't merge shape info/,
@@ -28,7 +28,8 @@ describeInBrowser('gradient rules in Chromium', (browser) => {
     )
   })
 
-  // Their cases are about float64, which the provider has not: a node between it and a type of the GPU has no place to run.
+  // Their cases are about float64, which the provider has not: a node between it and a type of the GPU has no place to
+  // run.
   const wide = ['Cast', 'CastLike']
 
   describe('gradients on WebGPU equal wasm in float32', () => {

@@ -2,7 +2,7 @@ import { createReadStream, statSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { extname, join, normalize } from 'node:path'
 
-/** What tests and pages hand each other below /exchange/: files by name. */
+/** Files exchanged between tests and pages below /exchange/, by name. */
 export type Exchange = Map<string, Uint8Array>
 
 const types: Readonly<Record<string, string>> = {
@@ -13,7 +13,7 @@ const types: Readonly<Record<string, string>> = {
   '.wasm': 'application/wasm',
 }
 
-/** What threads need. */
+/** Headers required for threads. */
 const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
 
 /** A plain static server; it has no headers to choose where `headers` says so. */

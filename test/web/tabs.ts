@@ -8,8 +8,8 @@ import { chromiumPath, flags } from '../../tools/chromium.js'
 import { heard } from './browser.js'
 
 /**
- * Chromium as people have it, in which a tab behind another is hidden. Playwright tells every page that it is seen, and
- * starts the browser with what it does to hidden ones switched off.
+ * Starts Chromium with its normal tab behavior: background tabs are hidden. Playwright reports every page as visible and
+ * disables the throttling of hidden tabs.
  */
 export async function launchWithTabs(more: readonly string[] = []) {
   const profile = mkdtempSync(join(tmpdir(), 'onnx-ire-chromium-'))

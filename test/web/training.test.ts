@@ -32,7 +32,7 @@ const task: Task = {
   ire: true,
   steps: 50,
 }
-/** Shaders of a GPU made of software take long to compile. */
+/** Shaders take long to compile on a software GPU. */
 const patience = 600_000
 
 const held = () =>
@@ -51,7 +51,7 @@ async function onNode(model: Uint8Array, runtime: Runtime): Promise<number[]> {
   return losses
 }
 
-/** What Node makes of the exported file, on the same digits. */
+/** Evaluates the exported file in Node, on the same digits. */
 async function measured(model: Uint8Array) {
   const runtime = node({ worker: false, threads: 1 })
   const data = fromArrays({
@@ -129,7 +129,7 @@ describeInBrowser('training in Chromium', (browser) => {
       await call('damage', 'runs/resumed/checkpoint-00000017.safetensors')
       const second = await call<Resumable>('goOn', 'wasm', task, task.steps, 'resumed', false)
       expect(second.resumed).toEqual({ step: 15, skipped: [[17, 'damaged']] })
-      // Ends of rounds are kept, too: an epoch has 6 steps.
+      // Intervals end with a checkpoint, too: an epoch has 6 steps.
       expect(second.steps).toEqual([50, 48])
       expect([...first.losses.slice(0, 15), ...second.losses]).toEqual(whole.losses)
       const { exchange } = browser()
@@ -155,7 +155,7 @@ describeInBrowser('training in Chromium', (browser) => {
       const short = { ...task, ema: 0.9, steps: 12 }
       const whole = await call<Interrupted>('interrupted', short, [])
       const { losses, model, lostAt } = await call<Interrupted>('interrupted', short, [4, 13])
-      // An epoch has 6 steps, after which the trainer holds what it has; those after are taken again, and come to the same.
+      // An epoch has 6 steps; the trainer syncs after each. Later steps are repeated with the same results.
       expect(lostAt).toEqual([0, 6])
       const { losses: steps } = whole
       expect(losses).toEqual([...steps.slice(0, 4), ...steps.slice(0, 9), ...steps.slice(6)])
@@ -167,8 +167,9 @@ describeInBrowser('training in Chromium', (browser) => {
   it(
     '1,000 steps > use as much memory as 100 steps',
     async () => {
-      // On the GPU by count of what was allocated and not freed, in WebAssembly by the memory of the browser's processes: a
-      // set of gradients that is lost at each step comes to 180 MB.
+      // On the GPU, count the buffers that were not released; in WebAssembly, measure the memory of the browser's
+      // processes: a
+      // set of gradients leaked at each step would be 180 MB.
       const buffers = await call<{ readonly counts: readonly number[] }>('endure', 'webgpu', [16, 16, 4], 1000, 100)
       expect(buffers.counts.length).toBe(10)
       expect(buffers.counts.at(-1)).toBe(buffers.counts[0])
@@ -180,8 +181,9 @@ describeInBrowser('training in Chromium', (browser) => {
       await call('endure', 'wasm', [64, 256, 128, 10], 1000, 100)
       browser().tab.off('console', watch)
       expect(memory.length).toBe(10)
-      // Garbage comes and goes, and the browser takes its room in the first hundred steps: of means, what is lost in 600 steps
-      // would come to 120 MB.
+      // Garbage fluctuates, and the browser allocates its heap in the first hundred steps. In the means, a leak of 600
+      // steps
+      // would be 120 MB.
       const mean = (part: readonly number[]) => part.reduce((sum, bytes) => sum + bytes, 0) / part.length
       expect(mean(memory.slice(-3)) - mean(memory.slice(1, 4)), `${memory}`).toBeLessThan(40 * 2 ** 20)
     },

@@ -16,7 +16,7 @@ const vector = { dtype: 'float32', dims: ['n'] } as const
 const floats = (...data: number[]) => ({ dtype: 'float32', dims: [data.length], data }) as const
 const answer = (...data: number[]) => ({ ...floats(...data), array: 'Float32Array' })
 const neg = oneNode('Neg', ['x'], vector)
-/** Shaders of a GPU made of software take seconds to compile. */
+/** Shaders take seconds to compile on a software GPU. */
 const patience = 300_000
 
 describeInBrowser('webgpu() in Chromium', (browser) => {

@@ -35,7 +35,7 @@ export function operatorOf(matrix: readonly (readonly number[])[]): SymmetricOpe
   }
 }
 
-/** All products with unit vectors: column by column. */
+/** Products with all unit vectors: the matrix, column by column. */
 export async function explicit(operator: SymmetricOperator): Promise<number[][]> {
   const columns: number[][] = []
   for (let i = 0; i < operator.size; i++) {

@@ -144,7 +144,7 @@ test('float32 perceptron > finite differences > equal exact products up to round
   const v = new Random(3).fill(new Float64Array(exact.size), 'sign')
   const [a, b] = [await exact.hessian().times(v), await differences.hessian().times(v)]
   expect(norm(addScaledCopy(a, -1, b)) / norm(a)).toBeLessThan(2e-3)
-  // And do not depend on the length of v.
+  // The differences do not depend on the length of v.
   const tiny = await differences.hessian().times(v.map((x) => 1e-9 * x))
   expect(norm(addScaledCopy(b, -1e9, tiny)) / norm(b)).toBeLessThan(1e-3)
   await exact.release()

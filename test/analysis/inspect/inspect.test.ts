@@ -44,7 +44,8 @@ describe('operations of a step', () => {
     expect(inspectModel(perceptron(), { shapes: { x: [8, 4] } }).cost).toEqual(eight)
   })
 
-  // Multiply-adds as published, in billions: https://pytorch.org/vision/stable/models.html and, for ViT-S/16, timm's results.
+  // Multiply-adds as published, in billions: https://pytorch.org/vision/stable/models.html and, for ViT-S/16, timm's
+  // results.
   test.each([
     ['resnet-50', 4.09],
     ['vit-s-16', 4.61],
@@ -195,7 +196,8 @@ describe('memory', () => {
     const { memory: of64 } = inspectModel(built('resnet-18-cifar'), { shapes: { x: [64, 3, 32, 32] } }).cost
     const { fixed, perExample } = memory!.activations!
     expect((of64!.activations!.perExample * 64) / (fixed + 64 * perExample)).toBeCloseTo(1, 1)
-    // What the five convolutions of the first stage read is held until their weights' gradients, 65,536 numbers each.
+    // The inputs of the five convolutions of the first stage (65,536 elements each) are stored until the weight
+    // gradients.
     expect(perExample).toBeGreaterThan(4 * 4 * 65_536)
   })
 

@@ -43,7 +43,7 @@ export async function downloaded(device: Device, tensors: DeviceTensors): Promis
   return arrays
 }
 
-/** One step on a device, of gradients that are computed on the host. */
+/** Runs one step on a device with gradients computed on the host. */
 export async function deviceStep(
   device: Device,
   backend: StepBackend<DeviceTensors>,
@@ -69,7 +69,7 @@ export async function deviceStep(
 /** A gradient near a minimum is the difference of terms of this size. */
 const steep = Math.exp(2)
 const lrFactor = (t: number) => learningRateFactor({ kind: 'cosine', warmup: 4, floor: 0.1 }, t, 50)
-/** Of some of the problem's tensors. */
+/** Settings for some tensors of the problem. */
 export const settings: Readonly<Record<string, ParameterSettings>> = {
   weight: { lrScale: 0.5, weightDecay: 0.2 },
   bias: { weightDecay: 0, enhanced: false },

@@ -177,7 +177,7 @@ test('large and small tensors of lengths that do not divide evenly > equal the h
   await backend.load({ parameters, optimizer: state })
   for (let t = 0; t < 4; t++) {
     let calls = 0
-    // They depend on the ascent too.
+    // These gradients depend on the ascent, too.
     const gradient = (_: string, at: ParameterArrays) => {
       const own = arrays(t + 0.1 * calls++)
       return {

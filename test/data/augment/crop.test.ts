@@ -17,7 +17,7 @@ import { at, equals, noise } from './pictures.js'
 const picture = noise(3, 6, 7)
 const draws = 2000
 
-/** How often each outcome comes about, which every one must with the same probability. */
+/** Counts how often each outcome occurs; all must have the same probability. */
 function expectUniform(counts: ReadonlyMap<string, number>, outcomes: number): void {
   expect(counts.size).toBe(outcomes)
   const expected = draws / outcomes
@@ -25,7 +25,7 @@ function expectUniform(counts: ReadonlyMap<string, number>, outcomes: number): v
 }
 
 describe('randomCrop', () => {
-  /** The places where a drawn part may come from, by trying them all. */
+  /** The positions that a cropped part may come from, found by trying all of them. */
   function places(made: FloatImage, padding: number, outside: (c: number, y: number, x: number) => number): string[] {
     const found: string[] = []
     for (let top = -padding; top <= 6 + padding - made.rows; top++)
@@ -137,7 +137,7 @@ describe('cutout', () => {
 describe('randomResizedCrop', () => {
   it('crops parts within the bounds of scale and ratio', () => {
     const side = 200
-    // Pixels tell where they are from: the result's slopes give the part's sides, and its middle the place.
+    // Pixel values encode positions: the slopes of the result give the sides of the crop, and its center the position.
     const ramp = (f: (y: number, x: number) => number): FloatImage => ({
       ...{ channels: 1, rows: side, columns: side, mean: [0] },
       data: Float32Array.from({ length: side * side }, (_, i) => f(Math.floor(i / side), i % side)),

@@ -12,7 +12,7 @@ interface Reference {
   readonly results: readonly { readonly name: string; readonly magnitude: number; readonly pixels: string }[]
 }
 
-/** What torchvision gives, of 31 magnitudes; made by tools/torch/rand_augment.py. */
+/** Results of torchvision for 31 magnitudes, created by tools/torch/rand_augment.py. */
 const references: readonly Reference[] = JSON.parse(readFileSync(new URL('torchvision.json', import.meta.url), 'utf8'))
 /** These blend in float32 and cut off fractions: the last bit of a factor may decide between two neighbours. */
 const blended = ['Brightness', 'Color', 'Contrast', 'Sharpness']
@@ -61,7 +61,7 @@ describe('randAugment', () => {
       expect(found).toHaveLength(1)
       counts.set(made, (counts.get(made) ?? 0) + 1)
     }
-    // Of 14 operations each has 200 +- 14, half of them on either side.
+    // Each of the 14 operations occurs 200 +- 14 times, half of them with each sign.
     for (const [name, pixels] of known) {
       const share = randAugmentOperations.find((each) => each.name === name)?.signed ? 28 : 14
       expect(Math.abs((counts.get(pixels) ?? 0) - draws / share)).toBeLessThan(4 * Math.sqrt(draws / share))

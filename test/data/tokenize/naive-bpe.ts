@@ -1,4 +1,4 @@
-/** Byte pair encoding as it is defined, everything counted anew for each merge. Words are divided by hand in the tests. */
+/** Byte pair encoding by its definition, with all pairs counted again for each merge. Tests split words by hand. */
 export function naiveBpe(
   words: readonly (readonly [string, number])[],
   specials: readonly string[],

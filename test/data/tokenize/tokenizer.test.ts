@@ -14,7 +14,7 @@ const vocabulary = trainBpe(words, { vocabulary: 700, specialTokens: ['<|endofte
 const json = tokenizerJson(vocabulary)
 const tokenizer = new Tokenizer(json)
 
-/** What the file itself says: divided and merged by rank, without the library. */
+/** Encodes directly from the file, splitting and merging by rank, without the library. */
 function merged(word: string): number[] {
   const ranks = new Map(vocabulary.merges.map(([left, right], rank) => [`${left} ${right}`, rank]))
   const bytes = [...new TextEncoder().encode(word)]
@@ -37,7 +37,7 @@ function merged(word: string): number[] {
 }
 const printable = (byte: number) => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173)
 const all = Array.from({ length: 256 }, (_, byte) => byte)
-/** Bytes as the vocabulary numbers them: those that stand for themselves, then the others. */
+/** Bytes in vocabulary order: those printed as themselves, then the others. */
 const order = [...all.filter(printable), ...all.filter((byte) => !printable(byte))]
 
 describe('Tokenizer', () => {

@@ -45,7 +45,7 @@ const pixelsOf = async (name: string, image: object = plain) => {
   const { image: tensor } = await imageFiles([path(name)], { image }).batch([0])
   return tensor!
 }
-/** What `imageColumn` makes of the same pixels. */
+/** The result of `imageColumn` for the same pixels. */
 const expected = (data: Uint8Array, dims: number[], options: object) =>
   imageColumn(tensor('uint8', dims, data), options).rows([0])
 

@@ -78,7 +78,7 @@ describe('token files', () => {
     const file = await written('hole.tokens', tokensOf(2000, 300), 300)
     const data = await readTokens(file, { context: 10 })
     const bytes = await readFile(file)
-    bytes.fill(0xff, 32 + 2 * 500, 32 + 2 * 600) // not below the vocabulary: only batches that hold it can tell
+    bytes.fill(0xff, 32 + 2 * 500, 32 + 2 * 600) // outside the vocabulary: detected only by batches that contain it
     await writeFile(file, bytes)
     await data.batch([0, 48])
     expect(await rejectedMessage('invalid-data', async () => data.batch([0, 55]))).toMatch(

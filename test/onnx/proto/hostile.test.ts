@@ -9,7 +9,7 @@ import type { GraphProto } from '../../../src/onnx/proto/schema.js'
 import { OnnxIreError } from '../../../src/util/errors.js'
 import { filled, smallModel } from '../sample.js'
 
-/** The error that `action` throws, which must be an OnnxIreError; null if it throws none. */
+/** The error thrown by `action`, which must be an OnnxIreError; null if `action` returns. */
 function errorOf(action: () => void): OnnxIreError | null {
   try {
     action()
@@ -20,7 +20,7 @@ function errorOf(action: () => void): OnnxIreError | null {
   }
 }
 
-/** Everything a reader does with a model: decode it, look at all its tensors, write it again. */
+/** Decodes a model, reads all tensors, and encodes it again. */
 function use(bytes: Uint8Array): void {
   const model = decodeModel(bytes)
   const tensors = namedTensors(model)

@@ -10,7 +10,7 @@ import { create, edit } from '../../../src/onnx/proto/message.js'
 import type { MessageName } from '../../../src/onnx/proto/schema.js'
 import { filled, smallModel } from '../sample.js'
 
-/** onnx-proto, another codec of ONNX 1.10: what we write must mean to it what it means to us. */
+/** onnx-proto, another codec for ONNX 1.10, which must decode our files to the same messages. */
 const { onnx } = onnxProto
 const nested: Partial<Record<MessageName, { decode(bytes: Uint8Array): object }>> = {
   Dimension: onnx.TensorShapeProto.Dimension,

@@ -22,7 +22,7 @@ const ramp = (...dims: readonly number[]): Value => {
   )
 }
 
-/** What importing makes of one node of an old model. */
+/** Imports one node of an old model. */
 function imported(
   operator: string,
   version: number,

@@ -19,7 +19,7 @@ const filled = (dims: readonly number[], value: (i: number) => number): Value =>
   )
 }
 
-/** What importing makes of one node of an old model. */
+/** Imports one node of an old model. */
 function imported(
   operator: string,
   version: number,

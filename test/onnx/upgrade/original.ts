@@ -10,7 +10,7 @@ import type { ModelProto } from '../../../src/onnx/proto/schema.js'
 import { info, modelProto, node } from '../build.js'
 import { difference, numbers, run } from '../session.js'
 
-/** An operand of a node: its dims, and its elements where they are not drawn from ±[0.3, 1.5]. */
+/** An operand of a node: its dims, and its elements unless they are sampled from ±[0.3, 1.5]. */
 export interface Operand {
   readonly dims: readonly number[]
   readonly values?: readonly number[]
@@ -46,7 +46,7 @@ export interface Original {
   readonly operator: string
   readonly operands: readonly (Operand | null)[]
   readonly attributes?: Parameters<typeof node>[3]
-  /** How many outputs to compare; the first is differentiated. */
+  /** Number of outputs to compare; the first is differentiated. */
   readonly outputs?: number
   readonly domain?: string
   readonly opset?: number
@@ -90,7 +90,10 @@ function drawn({ dims, values, dtype = 'float32' }: Operand, random: Random): Te
 /** The graph that importing makes of a model of one node. */
 export const importedOriginal = (original: Original) => importGraph(decodeModel(encode('ModelProto', built(original))))
 
-/** What onnxruntime makes of a node and what importing makes of it: the same outputs. Returns what is needed to go on. */
+/**
+ * Checks that a node has the same outputs in onnxruntime and after import. Returns the graph and feeds for further
+ * checks.
+ */
 async function compared(original: Original) {
   const proto = built(original)
   const bytes = encode('ModelProto', proto)

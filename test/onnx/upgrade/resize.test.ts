@@ -110,7 +110,7 @@ describe('old forms of Resize compute the same when imported', () => {
     [1, 1, 2, 0.75],
     [1, 2.5, 0.6, 1.5],
   ].flatMap((scales) => [false, true].map((fed) => ({ operator: 'Resize', version: 10, mode: 'nearest', scales, fed })))
-  // Of 3 of 4 elements one lies at 2, of 3 of 5 one at 2.5 but for rounding.
+  // 3 samples of 4 elements: one is at 2. 3 samples of 5 elements: one is at 2.5 up to rounding.
   const halfPixel: Old[] = ['floor', 'ceil', 'round_prefer_floor', 'round_prefer_ceil'].flatMap((nearest_mode) =>
     [
       [1, 1, 2, 3],

@@ -20,7 +20,7 @@ const parts = (nodes: GraphParts['nodes'], dims: readonly (number | string)[] = 
   initializers: positions,
 })
 
-/** One sequence model as onnxruntime runs it and as importing resolves it. */
+/** Checks that a sequence model has the same outputs in onnxruntime and after import. */
 async function expectEqual(nodes: GraphParts['nodes'], dims?: readonly (number | string)[]): Promise<void> {
   const bytes = modelBytes(parts(nodes, dims), { opset: 16 })
   const imported = importGraph(decodeModel(bytes))

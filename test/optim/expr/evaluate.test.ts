@@ -116,7 +116,7 @@ describe('precision of expressions', () => {
     expect(run(evaluateOne, double, new Float64Array(1))).toBe(1)
     expect(run(evaluateOne, single, new Float64Array(1))).toBe(1)
     expect(run(evaluateOne, double, new Float32Array(1))).toBe(1)
-    // Of a double only what the other array holds is lost.
+    // A float64 input keeps its precision up to the float32 result.
     expect(run(evaluateOne, Float64Array.of(1 + 2 ** -30), new Float32Array(1))).toBe(1)
     const narrow = Float32Array.of(0)
     evaluateOne(formula({ y: array('x').mul(array('x')) }), { x: Float64Array.of(1 + 2 ** -13), y: narrow })

@@ -1,7 +1,10 @@
 import { Expr, type Formula, type Op } from '../../../src/optim/expr/expr.js'
 import type { Random } from '../../../src/util/random.js'
 
-/** One element of a term, every operation rounded by `store`: IEEE arithmetic leaves no choice of what it comes to. */
+/**
+ * Evaluates one element of an expression, with every operation rounded by `store`. IEEE arithmetic defines the result
+ * exactly.
+ */
 export function plainly(term: Expr, at: (name: string) => number, store: (x: number) => number): number {
   const { node } = term
   if (node.kind === 'array') return at(node.name)
@@ -26,7 +29,7 @@ export function plainly(term: Expr, at: (name: string) => number, store: (x: num
 const binary: readonly Op[] = ['add', 'sub', 'mul', 'div', 'min', 'max', 'atMost']
 const unary: readonly Op[] = ['sqrt', 'abs', 'sign']
 
-/** Up to 20 operations on the leaves, which share what they are made of. */
+/** Up to 20 operations on the leaves, with shared subexpressions. */
 export function randomTerms(random: Random, leaves: readonly Expr[]): Expr[] {
   const pick = <T>(list: readonly T[]): T => list[random.integer(list.length)]!
   const terms = [...leaves]

@@ -107,7 +107,7 @@ const losses: [string, Loss][] = [
   ],
 ]
 
-/** Gradients of both kinds by graphs of their own, or by the one that is both. */
+/** Both kinds of gradients from separate graphs or from the combined graph. */
 async function gradientsBy(joins: boolean, loss: Loss, microBatch: number | undefined) {
   const graphs = buildTrainingGraphs(graph, { loss, trainable: ['u', 'v', 'w'], curvature: 'sampled' })
   const backend = HostBackend.forEvaluation(runtime, graphs.parameters)

@@ -21,7 +21,7 @@ import { difference, numbers, run, session } from '../../onnx/session.js'
 
 const graphOf = (bytes: Uint8Array) => decodeModel(bytes).proto.graph!
 
-/** What a model declares, as text: `name float32[N, 3]`. */
+/** The declared inputs or outputs of a model as text: `name float32[N, 3]`. */
 const declared = (bytes: Uint8Array, which: 'input' | 'output'): string[] =>
   graphOf(bytes)[which].map(({ name, type }) => {
     const { elemType, shape } = type!.tensorType!
@@ -308,13 +308,16 @@ it('one error lists every operator without a gradient, also one upstream of anot
 interface Check {
   readonly bytes: Uint8Array
   readonly feeds: Tensors
-  /** What moves, each by itself; default: everything that has a gradient, and all at once. */
+  /** Tensors to perturb separately; default: all tensors with a gradient, together. */
   readonly moving?: readonly string[]
   readonly step: number
   readonly tolerance: number
 }
 
-/** Compares sum <grad, v> with (f(x + hv) - f(x - hv)) / 2h, f = sum <dy, y>, dy and v random, no cancellation in <grad, v>. */
+/**
+ * Compares sum <grad, v> with (f(x + hv) - f(x - hv)) / 2h, f = sum <dy, y>, dy and v random, no cancellation in <grad,
+ * v>.
+ */
 async function checkVjp({ bytes, feeds, moving, step, tolerance }: Check): Promise<void> {
   const random = new Random(11)
   const model = importGraph(decodeModel(bytes))
@@ -400,7 +403,7 @@ describe('the product agrees with central differences', () => {
       dims: [2, 6],
       data: BigInt64Array.from({ length: 12 }, (_, i) => BigInt((i * 5) % 11)),
     }
-    // All but the causal mask, whose -1e9 leaves no room for a step.
+    // All except the causal mask, whose -1e9 absorbs any difference.
     const moving = [...importGraph(decodeModel(bytes)).parameters.keys()].filter((name) => !name.startsWith('const'))
     expect(moving.length).toBeGreaterThan(20)
     await checkVjp({ bytes, feeds: { tokens }, moving, step: 1e-2, tolerance: 1e-2 })

@@ -116,7 +116,7 @@ const forms: Readonly<Record<string, Build>> = {
   },
 }
 
-/** The weights of the body stand in it, and it takes its operand apart as a sequence. */
+/** A body that contains its weights and splits its operand into a sequence. */
 function ownWeights(): Model {
   const branch = (name: string) =>
     graph(
@@ -167,7 +167,7 @@ async function logits(model: Model, x: Tensor): Promise<number[]> {
 
 const interfaceOf = ({ proto }: Model) => [proto.graph!.input, proto.graph!.output]
 
-/** Trains, and checks that the result is the model it was but for its weights, and as good as what was trained. */
+/** Trains a model, and checks that the export differs only in its weights and has the same accuracy. */
 async function trainAndExport(model: Model): Promise<void> {
   const data = clusters(96, [6])
   const trainer = await Trainer.create(model, {

@@ -37,7 +37,7 @@ const drawn = (random: Random, dtype: DType, dims: readonly number[]): Tensor =>
     Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => 0.5 * random.normal()),
   )
 
-/** Two layers in one type, or the second in float32 behind a Cast. */
+/** Two layers in one type, or the second in float32 after a Cast. */
 function model(dtype: DType, mixed = false): Model {
   const random = new Random(5)
   const x = input('x', dtype, ['N', 6])

@@ -1,7 +1,7 @@
 import { accuracy, adamw, crossEntropy, fromArrays, imageColumn, ire, labelColumn, split, Trainer } from 'onnx-ire'
 import { checkpointFolder, readIdx, readModel, wasm, webgpu, writeModel } from 'onnx-ire/web'
 
-/** What a page does that fine-tunes a model, from its file to its file, with checkpoints. */
+/** A page that loads a model file, fine-tunes it with checkpoints, and exports it. */
 async function fineTune(where: 'wasm' | 'webgpu', model: string): Promise<number> {
   const runtime = where === 'wasm' ? await wasm({ threads: 1 }) : await webgpu()
   const pixels = await readIdx('/exchange/pixels.idx')

@@ -16,7 +16,7 @@ export interface Call {
   readonly args: readonly unknown[]
 }
 
-/** What became of it: errors travel as code and message. */
+/** The result of a call; errors are sent as code and message. */
 export type Answer =
   | { readonly value: unknown }
   | { readonly error: { readonly code?: string; readonly message: string; readonly stack?: string } }

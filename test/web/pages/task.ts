@@ -2,7 +2,7 @@ import { accuracy, adamw, crossEntropy, ire, type Optimizer, type Runtime, type 
 
 export type Where = 'wasm' | 'webgpu'
 
-/** What is trained: files of the exchange, and how. */
+/** A training task: files of the exchange, and options. */
 export interface Task {
   readonly model: string
   readonly pixels: string

@@ -19,7 +19,7 @@ import { WebGpuBackend } from '../../../../src/web/webgpu-backend/webgpu-backend
 import { createOptimizer, type OptimizerSpec } from '../../../optim/optimizers.js'
 import { curvatureOf, flatten, gradientOf, hessianOf, split, start } from '../../../optim/problem.js'
 
-/** What was asked of the device so far. */
+/** Counts of device calls so far. */
 const asked = { submits: 0, maps: 0, mappedBytes: 0, dispatches: 0 }
 
 let opened: Promise<GPUDevice> | undefined
@@ -52,7 +52,7 @@ function open(): Promise<GPUDevice> {
   return opened
 }
 
-/** Validation errors, which WebGPU reports beside the calls. */
+/** Validation errors, which WebGPU reports separately from the calls. */
 const problems: string[] = []
 
 async function noProblems(device: GPUDevice): Promise<void> {
@@ -60,7 +60,7 @@ async function noProblems(device: GPUDevice): Promise<void> {
   if (problems.length > 0) throw new Error(problems.splice(0).join('; '))
 }
 
-/** Tensors whose buffers are longer than they are, with NaN behind the elements. */
+/** Tensors in larger buffers, with NaN after the elements. */
 function tensorsOn(device: GPUDevice, arrays: Readonly<Record<string, FloatArray>>): DeviceTensors {
   const tensors = Object.entries(arrays).map(([name, array]) => {
     const elements = new Float32Array(Math.max(4, array.length + 61 - (array.length % 4))).fill(NaN)
@@ -103,8 +103,8 @@ async function backendOf(optimizer: Optimizer, arrays: ParameterArrays) {
 type Arrays = Readonly<Record<string, FloatArray>>
 
 /**
- * How far `got` is from `wanted`, relative to the number, or to a tenth of the largest of all tensors: what crosses 0
- * carries the rounding of what it was.
+ * The distance of `got` from `wanted`, relative to the number or to a tenth of the largest of all tensors: a value that
+ * crosses 0 has the rounding error of its earlier magnitude.
  */
 function apart(wanted: Arrays, got: Arrays): number {
   let largest = 0
@@ -221,7 +221,9 @@ export function trajectory(spec: OptimizerSpec, steps: number, context: StepCont
   return compare(createOptimizer(spec), split(start, Float32Array), gradient, steps, at)
 }
 
-/** Steps with random gradients, of tensors of these lengths; `sizes` are the magnitudes that gradients have by turns. */
+/**
+ * Steps with random gradients, of tensors of these lengths; `sizes` are the magnitudes that gradients have by turns.
+ */
 export function randomly(
   spec: OptimizerSpec,
   lengths: readonly number[],
@@ -244,7 +246,9 @@ export function randomly(
   )
 }
 
-/** Makes masks of these values, by magnitude or with their sign, on the device and in plain arrays, one for each gamma. */
+/**
+ * Makes masks of these values, by magnitude or with their sign, on the device and in plain arrays, one for each gamma.
+ */
 export async function select(values: readonly (number | string)[], gammas: readonly number[], signed: boolean) {
   const all = Float32Array.from(values, Number)
   const third = Math.floor(all.length / 3)
@@ -276,7 +280,9 @@ export async function select(values: readonly (number | string)[], gammas: reado
   return results
 }
 
-/** What a step comes to in plain arrays and on the device when its `at`-th gradient is spoilt, and what is left of the state. */
+/**
+ * Runs a step on the host and on the device with an invalid `at`-th gradient, and returns the errors and the states.
+ */
 export async function spoil(
   spec: OptimizerSpec,
   at: number,
@@ -324,7 +330,7 @@ export async function spoil(
   ownState.step = state.step
   await backend.download({ parameters: own, optimizer: ownState })
   const unchanged = JSON.stringify({ parameters: own, state: ownState }) === JSON.stringify(before)
-  // And the next step goes on as if nothing had happened.
+  // The next step is unaffected.
   await takeStep(optimizer, parameters, state, (kind, where) => ({ gradients: good(kind, where) }), context)
   await runStep<DeviceTensors>(
     backend,
@@ -340,8 +346,8 @@ export async function spoil(
 }
 
 /**
- * Steps that are first tried and given up after so many requests, all answered with NaN but the first `good`, beside steps
- * in plain arrays that never were.
+ * Compares steps that are first abandoned after some requests, all answered with NaN except the first `good`, with host steps
+ * without abandoned attempts.
  */
 export async function abandon(spec: OptimizerSpec, steps: number, requests: readonly number[], good: number) {
   const optimizer = createOptimizer(spec)
@@ -388,7 +394,7 @@ export async function abandon(spec: OptimizerSpec, steps: number, requests: read
   return { unchanged, givenUp, ...stateApart(state, ownState), parameters: apart(parameters, own) }
 }
 
-/** What is refused, and what of it is said. */
+/** Passes invalid state or gradients to a backend, which rejects. */
 export async function refuse(kind: 'missing' | 'longer' | 'foreign' | 'integers' | 'moments' | 'released' | 'check') {
   const device = await open()
   const moments = Array.from({ length: 9 }, (_, i) => `m${i}`)
@@ -419,10 +425,10 @@ export async function refuse(kind: 'missing' | 'longer' | 'foreign' | 'integers'
   await runStep<DeviceTensors>(backend, optimizer, 0, () => ({ gradients: fed[kind] ?? { a: a! } }))
 }
 
-/** A step whose shader the device refuses once, and the same step again: what it threw, and the parameter afterwards. */
+/** Runs a step whose shader fails to compile once, then the same step again; returns the error and the parameter. */
 export async function retry() {
   const device = await open()
-  // A formula that nobody has compiled before.
+  // An expression that was not compiled before.
   const base: BaseOptimizer = {
     ...sgd(),
     moments: [],
@@ -451,7 +457,7 @@ export async function retry() {
   return { thrown, a: [...parameters.a] }
 }
 
-/** What one step asks of the device, once all is warm: not counting what the test itself does. */
+/** Counts the device calls of one step after warm-up, without those of the test. */
 export async function cost(spec: OptimizerSpec, lengths: readonly number[], steps: number) {
   const random = new Random(5)
   const optimizer = createOptimizer(spec)

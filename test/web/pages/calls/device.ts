@@ -6,7 +6,7 @@ const told = ({ code, message }: { code: string; message: string }) => ({ code, 
 const floats = (...data: number[]) =>
   ({ dtype: 'float32', dims: [data.length], data: Float32Array.from(data) }) as const
 
-/** Everything that is asked of a device that is lost, while it is lost and later; then on another one. */
+/** Makes every call on a device while it is lost and afterwards, then on another device. */
 export async function loss(model: string) {
   const own = await webgpu()
   const { device } = own

@@ -66,7 +66,7 @@ export const sameBytes = async (name: string) => {
   return encoded.length === bytes.length && encoded.every((byte, i) => byte === bytes[i])
 }
 
-/** What a store keeps, and that it is replaced whole. */
+/** Saves and replaces checkpoints, and returns the contents of the store. */
 export async function checkpoints() {
   await storage.remove('runs')
   const store = checkpointFolder('runs/a', { keep: 2 })
@@ -105,7 +105,7 @@ export async function csv(name: string, options: Parameters<typeof readCsv>[1]) 
   }
 }
 
-/** The files of a folder, given as they are picked and as they are stored: they come to the same. */
+/** Reads a folder as picked files and as a directory handle, to compare the results. */
 export async function pictures(names: readonly string[], image: ImageFilesOptions['image']) {
   try {
     const picked = await Promise.all(names.map((name) => file(name, `pictures/${name}`)))
@@ -133,7 +133,7 @@ export async function picture(name: string, image: ImageFilesOptions['image']) {
   }
 }
 
-/** Pixels of what is drawn on a canvas. */
+/** Pixels of a canvas drawing. */
 export async function drawn() {
   const canvas = new OffscreenCanvas(2, 1)
   const context = canvas.getContext('2d')!

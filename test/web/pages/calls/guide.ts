@@ -1,7 +1,7 @@
 import { accuracy, adamw, crossEntropy, fromArrays, imageColumn, ire, labelColumn, Trainer } from 'onnx-ire'
 import { checkpointFolder, readIdx, readModel, wasm, webgpu, writeModel } from 'onnx-ire/web'
 
-/** The program of docs/browser.md, as it stands there. */
+/** The program of docs/browser.md, unchanged. */
 export async function tune(report: (line: string) => void = console.info) {
   const runtime = await webgpu({ fallback: wasm })
   report(runtime.description)

@@ -3,7 +3,7 @@ import { checkpointFolder, readModel, storage } from 'onnx-ire/web'
 import { optionsOf, type Task, type Where } from '../task.js'
 import { dataOf, start } from './training.js'
 
-/** What became of a run: every step it took, in order, with its loss. */
+/** The result of a run: its steps in order, with their losses. */
 export interface Taken {
   readonly steps: readonly (readonly [step: number, loss: number])[]
   readonly resumed: number | null
@@ -12,7 +12,7 @@ export interface Taken {
 
 const folder = 'runs/hidden'
 
-/** In the page: tells the worker when nobody sees it any more, and remembers what the browser told the page. */
+/** Runs in the page: notifies the worker when the page is hidden, and records the events of the browser. */
 export function watch(): void {
   const worker = globalThis.worker!
   document.addEventListener('visibilitychange', () => {
@@ -24,7 +24,10 @@ export function watch(): void {
 const events: string[] = []
 export const told = () => events
 
-/** In the worker: trains, with a checkpoint whenever the page is hidden, going on from one that is there; `step n` on the console. */
+/**
+ * In the worker: trains, with a checkpoint whenever the page is hidden, going on from one that is there; `step n` on
+ * the console.
+ */
 export async function train(where: Where, task: Task, fresh: boolean): Promise<Taken> {
   if (fresh) await storage.remove(folder)
   const runtime = await start(where)
@@ -51,7 +54,7 @@ async function steps(trainer: Trainer, data: DatasetOrStream, until: number): Pr
   }
   const fitting = trainer.fit(data, {
     totalSteps: until,
-    // One round: nothing but being hidden is a reason to save, or to let go of the thread.
+    // One interval: only hiding causes a checkpoint or a yield to the event loop.
     evaluateEvery: until,
     checkpoints: { store },
     onStep: ({ step, loss }) => {

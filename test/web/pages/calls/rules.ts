@@ -23,7 +23,7 @@ const onGpu = () => {
   return gpu
 }
 
-/** As a trainer compiles: in operators that the provider has. */
+/** Compiles like a trainer, with operators that the provider supports. */
 const compiler =
   (runtime: Runtime): Compile =>
   async (name, x, values) => {
@@ -53,7 +53,10 @@ export async function check(operator: string) {
   return { count, failures }
 }
 
-/** The gradient of an operator's first case, or one by name, in float32, on WebGPU and in WebAssembly: the largest relative difference. */
+/**
+ * The gradient of an operator's first case, or one by name, in float32, on WebGPU and in WebAssembly: the largest
+ * relative difference.
+ */
 export async function compare(operator: string, name?: string) {
   const case_ = cases[operator]!.find((one) => name === undefined || one.name === name)
   const random = new Random(7).stream(case_!.name)

@@ -12,7 +12,7 @@ const start = (runtime: Runtime) => ({ id: runtimes.push(runtime) - 1, descripti
 export const startWasm = async (options = {}) => start(await wasm(options))
 export const startWebGpu = async (options = {}) => start(await webgpu(options))
 
-/** Where there is no WebGPU, with and without something to fall back to. */
+/** Starts without WebGPU, with and without a fallback. */
 export async function startWithout() {
   Object.defineProperty(navigator, 'gpu', { value: undefined, configurable: true })
   const refusal = await webgpu().catch(({ code, message }) => ({ code, message }))
@@ -28,7 +28,7 @@ export async function compile(id: number, model: string) {
 
 export const run = async (program: number, feeds: Plains) => plainsOf(await programs[program]!.run(tensorsOf(feeds)))
 
-/** Whether what was fed is left as it is, and outputs are memory of their own. */
+/** Whether feeds are unchanged and outputs own their memory. */
 export async function memory(program: number) {
   const x = new Float32Array(4).fill(3).subarray(1, 3)
   const feed = { x: { dtype: 'float32', dims: [2], data: x } } as const

@@ -95,7 +95,10 @@ export async function damage(path: string) {
   await storage.write(path, bytes)
 }
 
-/** Trains on WebGPU and destroys the device at some steps; says after which steps the trainer went on, and what came out. */
+/**
+ * Trains on WebGPU and destroys the device at some steps; says after which steps the trainer went on, and what came
+ * out.
+ */
 export async function interrupted(task: Task, at: readonly number[]) {
   const runtime = (await webgpu()) as WebGpuRuntime
   const data = await dataOf(task)
@@ -149,7 +152,10 @@ export async function averaged(where: Where, task: Task & { readonly ema: number
   return { off, moved }
 }
 
-/** Trains a small network; every so many steps it counts the GPU buffers that are there, and says on the console how far it is. */
+/**
+ * Trains a small network; every so many steps it counts the GPU buffers that are there, and says on the console how far
+ * it is.
+ */
 export async function endure(where: Where, [features, ...hidden]: number[], steps: number, every: number) {
   const runtime = await start(where)
   const count = 'gpu' in runtime ? counted((runtime as WebGpuRuntime).gpu) : () => 0
@@ -195,7 +201,7 @@ function counted(gpu: GPUDevice): () => number {
   return () => there.size
 }
 
-/** Runs the program of the guide, and says what it reports. */
+/** Runs the program of the guide and returns its messages. */
 export async function guide() {
   await storage.remove('runs/digits')
   const lines: string[] = []

@@ -72,7 +72,7 @@ async function run(
   return results
 }
 
-/** Where a shader's results differ from those of plain arrays by more than a few units in the last place. */
+/** Lists results of a shader that differ from those of the host by more than a few units in the last place. */
 async function compare(
   of: Formula,
   arrays: Readonly<Record<string, Float32Array>>,
@@ -91,7 +91,7 @@ async function compare(
   return Object.entries(got).flatMap(([name, result]) =>
     [...result].flatMap((x, i) => {
       const wanted = expected[name]![i]!
-      // What is below the smallest normal number may be flushed to 0, and what is too large is the device's to choose.
+      // Subnormal numbers may be flushed to 0, and results of overflow depend on the device.
       const close =
         Math.abs(x - wanted) <= 4e-7 * Math.abs(wanted) + 1.2e-38 ||
         !Number.isFinite(wanted) ||
@@ -109,7 +109,7 @@ function pairs(only: (b: number) => boolean) {
   return { a: Float32Array.from(repeated, ([a]) => a), b: Float32Array.from(repeated, ([, b]) => b) }
 }
 
-/** One operation over every pair of numbers. */
+/** Applies one operation to every pair of numbers. */
 export function arithmetic(op: Op, width: 1 | 4): Promise<string[]> {
   const { a, b } = pairs((x) => op !== 'div' || Math.abs(x) > 1e-30)
   const [x, y] = [array('a'), array('b')]
