@@ -49,7 +49,7 @@ describe('batches', () => {
     expect(orders[0]).not.toEqual(orders[1])
   })
 
-  it('starting at any batch of any epoch gives the batches of an uninterrupted run', async () => {
+  it('starting at any batch of any epoch returns the batches of an uninterrupted run', async () => {
     const options = { batchSize: 4, epoch: 2 }
     const random = new Random(5)
     for (const epoch of [0, 1]) await collect(counting(30), { ...options, epoch, shuffle: random })

@@ -28,7 +28,7 @@ describe('paddedColumn', () => {
     [{ length: 5 }, [4, 0, 0, 0, 0, 5, 6, 0, 0, 0]],
     [{ maxLength: 1 }, [4, 5]],
     [{ maxLength: 1, length: 2 }, [4, 0, 5, 0]],
-  ])('takes %o', async (options, expected) => {
+  ])('accepts %o', async (options, expected) => {
     const { ids: x } = await fromArrays({ ids: paddedColumn(ids, options) }).batch([1, 3])
     expect(x).toEqual(int64([2, expected.length / 2], expected))
   })

@@ -40,7 +40,7 @@ describe('batches of a stream', () => {
     [8, true, 2],
     [3, true, 1],
     [1, false, 1],
-  ])('knows the last batch of %i examples, dropLast %s', async (n, dropLast, count) => {
+  ])('detects the last batch of %i examples, dropLast %s', async (n, dropLast, count) => {
     const run = await collect(counting(n), { batchSize: 3, dropLast })
     expect(run.map(({ last }) => last)).toEqual(Array.from({ length: count }, (_, i) => i === count - 1))
   })
@@ -166,7 +166,7 @@ describe('shuffling a stream', () => {
     expect(numbers(kept)).toEqual([[0, 1, 2, 3, 4, 5]])
   })
 
-  it.each([0, 1, 4, 9, 10])('starting at batch %i gives the batches of an uninterrupted epoch', async (start) => {
+  it.each([0, 1, 4, 9, 10])('starting at batch %i returns the batches of an uninterrupted epoch', async (start) => {
     const data = augment(counting(48, { shuffleBuffer: 10 }), ({ x }, random) => ({
       x: { ...x!, data: Float32Array.from(x!.data as Float32Array, (v) => v + random.uniform()) },
     }))

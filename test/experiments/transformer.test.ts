@@ -86,7 +86,7 @@ test('windows > labels are the tokens shifted by one', async () => {
   expect([...(first['labels']!.data as BigInt64Array)]).toEqual([2n, 300n, 4n])
 })
 
-test('vocabulary > is trained on the training part; documents end with a separate token', () => {
+test('vocabulary > is trained on the training part; documents end with an end-of-text token', () => {
   const { train, validation, test, vocabulary, bytesPerToken } = tokenized(
     { train: ['aaaa', 'aaaa'], validation: ['aa aab'], test: ['aaaa', 'x'] },
     259,

@@ -20,12 +20,12 @@ describe('equal nodes', () => {
     expect(operators(op.Neg(op.Exp(x)), op.Abs(op.Exp(x)))).toEqual(['Abs', 'Exp', 'Neg'])
   })
 
-  it('that are random > are not merged', () => {
+  it('random nodes > are not merged', () => {
     const drawn = () => op.RandomNormalLike(x)
     expect(operators(op.Sub(drawn(), drawn()))).toEqual(['RandomNormalLike', 'RandomNormalLike', 'Sub'])
   })
 
-  it('with zeros of different sign > are not merged', () => {
+  it('zeros of different sign > are not merged', () => {
     const leaky = (alpha: number) => op.LeakyRelu(x, { alpha })
     expect(operators(op.Sub(leaky(0), leaky(-0)))).toEqual(['LeakyRelu', 'LeakyRelu', 'Sub'])
   })

@@ -193,7 +193,7 @@ describe('functions of a model', () => {
     expect(await compute(bytes)).toEqual([-1, 1, -3, 2, -5, 3])
   })
 
-  it('have operator sets of their own', async () => {
+  it('separate opset imports > are used', async () => {
     // Up to operator set 12 the axes of a ReduceSum are an attribute.
     const axes = { axes: { type: attributeTypes.ints, ints: [1n] }, keepdims: int(1) }
     const old = fn({ name: 'Sums', inputs: 'a', outputs: 'b', nodes: [node('ReduceSum', 'a', 'b', axes)], opset: 12 })
@@ -291,7 +291,7 @@ describe('tensors inside functions', () => {
 })
 
 describe('invalid functions', () => {
-  it('that call themselves > import > throws invalid-model', () => {
+  it('recursion > import > throws invalid-model', () => {
     const loop = fn({ name: 'Loop', inputs: 'a', outputs: 'b', nodes: [call('Pool', 'a', 'b')] })
     const pool = fn({ name: 'Pool', inputs: 'a', outputs: 'b', nodes: [call('Loop', 'a', 'b')] })
     expect(importError(model([loop, pool], [call('Loop', 'x', 'y')]))).toMatchObject({
@@ -300,7 +300,7 @@ describe('invalid functions', () => {
     })
   })
 
-  it('whose nested calls multiply > import > throws invalid-model soon', () => {
+  it('nested calls that multiply > import > throws invalid-model without expanding them', () => {
     const levels = Array.from({ length: 40 }, (_, i) =>
       fn({
         name: `F${i}`,
@@ -315,7 +315,7 @@ describe('invalid functions', () => {
     })
   })
 
-  it('with unsupported operators > import > throws an error that names them', () => {
+  it('unsupported operators > import > throws an error that names them', () => {
     const odd = fn({ name: 'Odd', inputs: 'a', outputs: 'b', nodes: [node('NoSuchThing', 'a', 'b')] })
     expect(importError(model([odd], [call('Odd', 'x', 'y')]))).toMatchObject({
       code: 'unsupported-operator',
@@ -323,7 +323,7 @@ describe('invalid functions', () => {
     })
   })
 
-  it('without a node for an output > import > throws invalid-model', () => {
+  it('an output without a node > import > throws invalid-model', () => {
     const empty = fn({ name: 'Empty', inputs: 'a', outputs: 'b', nodes: [node('Neg', 'a', 'c')] })
     expect(importError(model([empty], [call('Empty', 'x', 'y')]))).toMatchObject({
       code: 'invalid-model',
@@ -331,7 +331,7 @@ describe('invalid functions', () => {
     })
   })
 
-  it('that read names of the calling graph > import > throws invalid-model', () => {
+  it('names of the calling graph > import > throws invalid-model', () => {
     const peeking = fn({ name: 'Peeking', inputs: 'a', outputs: 'b', nodes: [node('Add', 'a x', 'b')] })
     expect(importError(model([peeking], [call('Peeking', 'x', 'y')]))).toMatchObject({
       code: 'invalid-model',

@@ -285,7 +285,7 @@ describe('unusual but valid models', () => {
     expect([...model.parameters.keys()]).toEqual(['w'])
   })
 
-  it('INT64_MAX as an attribute survives', () => {
+  it('INT64_MAX as an attribute > is unchanged', () => {
     const bytes = modelBytes({
       nodes: [node('Shape', 'x', 's', { end: int(2n ** 63n - 1n) }), node('Cast', 's', 'y', { to: int(1) })],
       inputs: [info('x')],

@@ -70,7 +70,7 @@ describe('long equal constants', () => {
     expect(initializers(floats(100), floats(100))).toHaveLength(1)
   })
 
-  it('that differ in one element > are both written', () => {
+  it('difference in one element > both are written', () => {
     const other = Float32Array.from({ length: 100 }, (_, i) => Math.cos(i))
     other[99]! += 1
     expect(initializers(floats(100), constant(tensor('float32', [100], other)))).toHaveLength(2)

@@ -132,7 +132,7 @@ describe('optimizers of ai.onnx.preview.training > equal those of this library i
     close(await theirs(node('Adagrad', 'R T X G H', 'X_new H_new', attributes, domain), ['H'], 0), expected)
   })
 
-  it('several tensors > are updated with their own state', async () => {
+  it('several tensors > each is updated with its state', async () => {
     const several = node('Adagrad', 'R T A B GA GB HA HB', 'A1 B1 HA1 HB1', {}, domain)
     const inputs = { R: [], T: [], A: [1], B: [2], GA: [1], GB: [2], HA: [1], HB: [2] }
     const model = await session(standard([several], inputs, 'A1 B1 HA1 HB1'))

@@ -68,7 +68,7 @@ const judged = (rounds: readonly IntervalMetrics[]) =>
 describe('a run of 15 steps in intervals of 4, stopped after any step', () => {
   const steps = Array.from({ length: 15 }, (_, i) => i)
 
-  it('ends like an uninterrupted run: last, average and best weights', async () => {
+  it('ends with the last, average and best weights of an uninterrupted run', async () => {
     const whole = await create()
     const told = judged(await fitted(whole, {}))
     for (const last of steps) {
@@ -85,7 +85,7 @@ describe('a run of 15 steps in intervals of 4, stopped after any step', () => {
     }
   })
 
-  it('ends alike if aborted in the last step of an interval: validation runs on resume', async () => {
+  it('aborted in the last step of an interval > ends equally: validation runs on resume', async () => {
     const whole = await create()
     const told = judged(await fitted(whole, {}))
     for (const last of [7, 14]) {
@@ -105,7 +105,7 @@ describe('a run of 15 steps in intervals of 4, stopped after any step', () => {
     }
   })
 
-  it('ends alike if validation fails and a checkpoint is created then', async () => {
+  it('validation fails and a checkpoint is created > ends equally', async () => {
     const whole = await create()
     await fitted(whole, {})
     const broken: Dataset = {

@@ -89,7 +89,7 @@ async function measured(
 }
 
 describe.each(Object.entries(losses))('%s in micro-batches', (_, loss) => {
-  it.each(kindsOf)('give the %s (%s) of the whole batch', async (...kind) => {
+  it.each(kindsOf)('return the %s (%s) of the whole batch', async (...kind) => {
     const whole = await measured(loss, kind, undefined)
     const size = Math.max(...Array.from(whole.gradients['trunk']!, Math.abs))
     expect(size).toBeGreaterThan(0.05)

@@ -81,7 +81,7 @@ describe('groups', () => {
     for (const name of names) expectTimes(grouped[name], plain[name], name === 'head.weight' ? 0.5 : 0.2)
   })
 
-  it('that are frozen are not trained, and have no gradient in the graph', async () => {
+  it('frozen > not trained, and without a gradient in the graph', async () => {
     const trainer = await create({
       groups: [
         { tensors: ['*'], frozen: true },
@@ -102,7 +102,7 @@ describe('groups', () => {
     expect(steps[weight[0]!]).toEqual(sixth)
   })
 
-  it('without IRE move as without it, and only the others are ranked', async () => {
+  it('without IRE > equal an optimizer without IRE, and only the others are ranked', async () => {
     const plain = await moves({})
     const enhanced = (groups: readonly ParameterGroup[]) =>
       moves({ optimizer: ire(sgd({ lr: 0.1 }), { kappa: 1, gamma: 1, interval: 1 }), groups })
@@ -114,7 +114,7 @@ describe('groups', () => {
     }
   })
 
-  it('are rejected if invalid', async () => {
+  it('invalid > rejects', async () => {
     expect(await refusal({ groups: [{ tensors: 'haed*', lr: 1 }] })).toMatch(/invalid-option: .*'haed\*'/)
     expect(await refusal({ groups: [{ tensors: '*', lr: -1 }] })).toMatch('invalid-option')
     expect(await refusal({ groups: [{ tensors: '*', frozen: true }] })).toMatch('every trainable tensor is frozen')

@@ -111,7 +111,7 @@ const runs: readonly (readonly ['wasm' | 'webgpu', keyof typeof models])[] = [
   ['webgpu', 'cnn'],
 ]
 
-describeWithChromium<Opened>('what a page downloads that fine-tunes', open, (browser) => {
+describeWithChromium<Opened>('downloads of a page that fine-tunes', open, (browser) => {
   it.each(runs)(
     '%s, %s > end of a run > downloaded less than the limit',
     async (where, name) => {

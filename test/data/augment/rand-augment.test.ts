@@ -18,7 +18,7 @@ const references: readonly Reference[] = JSON.parse(readFileSync(new URL('torchv
 const blended = ['Brightness', 'Color', 'Contrast', 'Sharpness']
 
 describe('operations of RandAugment', () => {
-  it.each(randAugmentOperations)('$name gives the pixels of torchvision', ({ name, apply }) => {
+  it.each(randAugmentOperations)('$name > equals the pixels of torchvision', ({ name, apply }) => {
     let compared = 0
     for (const { shape, image, results } of references) {
       const [channels, rows, columns] = shape

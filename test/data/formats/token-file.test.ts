@@ -17,7 +17,7 @@ describe('token headers', () => {
     expect(encodeTokenHeader({ vocabulary: 65536, tokens: 1 })[8]).toBe(2)
   })
 
-  it('round-trip', () => {
+  it('written and read > are equal', () => {
     expect(parseTokenHeader(encodeTokenHeader(header), 632)).toEqual(header)
     const large = { vocabulary: 100_000, tokens: 2 ** 33 }
     expect(parseTokenHeader(encodeTokenHeader(large), 32 + 4 * 2 ** 33)).toEqual(large)

@@ -71,7 +71,7 @@ describe('imageColumn', () => {
     expect(convert(pixels([1, 1, 2], 10, 20), { ...raw, size: [1, 3] }).data).toEqual([10, 15, 20])
   })
 
-  it('fits images of another shape', () => {
+  it('scales images of another aspect ratio to fit', () => {
     const wide = pixels([1, 1, 2], 10, 30)
     const at = (fit: NonNullable<ImageOptions['fit']>, size: readonly [number, number]) =>
       convert(wide, { ...raw, fit, size, background: 5 }).data

@@ -126,7 +126,7 @@ test.each([false, true])('csv, stream %s > columns by tensor', async (streaming)
 })
 
 test.each([false, true])(
-  'held-out data have the class numbers of the training data, the stream being %s',
+  'held-out data, stream %s > has the class indices of the training data',
   async (streaming) => {
     const known = async () => ({ labels: ['apple', 'fig', 'pear'] })
     const { data } = await open(table('held.csv', { stream: streaming }), { classes: known })

@@ -48,7 +48,7 @@ describe('pretrained models', () => {
 describe('every field of every message', () => {
   const types = Object.keys(messageTypes) as MessageName[]
 
-  it.each(types)('%s survives', (type) => {
+  it.each(types)('%s > decoded and encoded > is equal', (type) => {
     const choices = Math.max(1, messageTypes[type].fields.filter(({ group }) => group).length)
     for (let choice = 0; choice < choices; choice++) {
       const message = filled(type, 2, choice)
@@ -123,7 +123,7 @@ describe('an edited message', () => {
     expect([edited.docString, edited.modelVersion, edited.graph?.node.length]).toEqual(['d', 0n, 4])
   })
 
-  it('a length prefix longer than needed > is kept', () => {
+  it('a length prefix longer than needed > is preserved', () => {
     // name "ab" with a length of 2 written in three bytes
     const padded = Uint8Array.of(0x1a, 0x82, 0x80, 0x00, 97, 98)
     const node = decode('NodeProto', padded)
@@ -249,7 +249,7 @@ describe('different encodings of a message', () => {
 })
 
 describe('int64', () => {
-  it('limits > survive in every field', () => {
+  it('limits > decoded and encoded > are equal in every field', () => {
     const limits = [2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n + 1n, -1n, 0n]
     const tensor: TensorProto = create('TensorProto', {
       dims: limits,

@@ -165,7 +165,7 @@ describe('an invalid tensor', () => {
     ['type float4e2m1', { dims: [1n], dataType: 23, rawData: new Uint8Array(1) }, /float4e2m1/],
     ['an unknown type', { dims: [1n], dataType: 99 }, /unknown type 99/],
     ['no type', { dims: [1n] }, /undefined type/],
-  ])('%s > data is read > throws invalid-model with the name and the fault', (_, fields, fault) => {
+  ])('%s > data is read > throws invalid-model with the name and the error', (_, fields, fault) => {
     const error = errorOf(fields)
     expect(error).toEqual(errorAt('invalid-model', fault))
     expect(error.message).toContain('"t"')
@@ -205,7 +205,7 @@ describe('an invalid tensor', () => {
     ],
     ['that is not available', [['location', 'w']], /"w"/],
     ['outside of the folder', [['location', '../w']], /"\.\.\/w"/],
-  ])('external data %s > data is read > throws external-data with the name and the fault', (_, entries, fault) => {
+  ])('external data %s > data is read > throws external-data with the name and the error', (_, entries, fault) => {
     const externalData = entries.map(([key = '', value = '']) => entry(key, value))
     const error = errorOf({ dims: [1n], dataType: 1, dataLocation: 1, externalData })
     expect(error).toEqual(errorAt('external-data', fault))

@@ -111,7 +111,7 @@ describe('reading', () => {
     expect(Math.min(counts.read, counts.rejected)).toBeGreaterThan(500)
   })
 
-  it('a part of the bytes > ends where the part ends', () => {
+  it('a range of the bytes > reading ends at the end of the range', () => {
     const bytes = Uint8Array.of(1, 2, 0x80, 0x80, 0x01)
     expect(createReader(bytes, 1, 2).tag()).toBe(2)
     expect(() => createReader(bytes, 2, 4).tag()).toThrow(RangeError)
@@ -196,7 +196,7 @@ describe('writing', () => {
 })
 
 describe('UTF-8', () => {
-  it('a byte order mark is kept, and invalid bytes and lone surrogates become U+FFFD', () => {
+  it('a byte order mark > is preserved; invalid bytes and lone surrogates become U+FFFD', () => {
     expect(decodeUtf8(Uint8Array.of(0xef, 0xbb, 0xbf, 65))).toBe('\ufeffA')
     expect(decodeUtf8(Uint8Array.of(65, 0xff, 66))).toBe('A\ufffdB')
     expect([...encodeUtf8('a\ud800')]).toEqual([97, 0xef, 0xbf, 0xbd])

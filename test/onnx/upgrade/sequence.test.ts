@@ -78,7 +78,7 @@ describe('a sequence that is built and read at constant positions', () => {
   })
 })
 
-describe('a sequence that cannot be resolved > import > throws an error that names the place', () => {
+describe('a sequence that cannot be resolved > import > throws an error that names the node', () => {
   it.each([
     [
       'a position that is computed',

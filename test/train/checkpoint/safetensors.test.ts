@@ -100,7 +100,7 @@ describe('safetensors', () => {
     expect(new DataView(file.buffer).getBigInt64(8 + length + begin, true)).toBe(-(2n ** 63n))
   })
 
-  it('writes the CRC-32 of the file, computed with zeros in its place', () => {
+  it('writes the CRC-32 of the file, computed with the checksum field set to 0', () => {
     const file = encodeSafetensors({ tensors, metadata })
     const stated = header(file).text.slice(26, 34)
     file.set(bytesOf('00000000'), 8 + 26)

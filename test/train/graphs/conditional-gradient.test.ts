@@ -131,7 +131,7 @@ const graph = model()
 describe('training and curvature in one program', () => {
   for (const [name, loss] of losses)
     for (const microBatch of [undefined, 4])
-      it(`${name}${microBatch ? ', in micro-batches' : ''}: gives exactly the results of two programs`, async () => {
+      it(`${name}${microBatch ? ', in micro-batches' : ''} > results equal those of two programs exactly`, async () => {
         const [one, two] = [await gradientsBy(true, loss, microBatch), await gradientsBy(false, loss, microBatch)]
         expect(one.loss).toEqual(two.loss)
         expect(one.again).toEqual(two.loss)

@@ -346,8 +346,8 @@ export async function spoil(
 }
 
 /**
- * Compares steps that are first abandoned after some requests, all answered with NaN except the first `good`, with host steps
- * without abandoned attempts.
+ * Compares steps that are first abandoned after some requests, all answered with NaN except the first `good`, with
+ * host steps without abandoned attempts.
  */
 export async function abandon(spec: OptimizerSpec, steps: number, requests: readonly number[], good: number) {
   const optimizer = createOptimizer(spec)
