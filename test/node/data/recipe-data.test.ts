@@ -125,19 +125,16 @@ test.each([false, true])('csv, stream %s > columns by tensor', async (streaming)
   )
 })
 
-test.each([false, true])(
-  'held-out data, stream %s > has the class indices of the training data',
-  async (streaming) => {
-    const known = async () => ({ labels: ['apple', 'fig', 'pear'] })
-    const { data } = await open(table('held.csv', { stream: streaming }), { classes: known })
-    expect((await read(data))['labels']).toEqual([2, 1])
-    const other = async () => ({ labels: ['apple', 'pear'] })
-    const opened = open(table('held.csv', { stream: streaming }), { classes: other })
-    await expect(opened.then(({ data }) => read(data))).rejects.toThrow(
-      /held\.csv:3: column 'kind' is 'fig', not one of the classes/,
-    )
-  },
-)
+test.each([false, true])('held-out data, stream %s > has the class indices of the training data', async (streaming) => {
+  const known = async () => ({ labels: ['apple', 'fig', 'pear'] })
+  const { data } = await open(table('held.csv', { stream: streaming }), { classes: known })
+  expect((await read(data))['labels']).toEqual([2, 1])
+  const other = async () => ({ labels: ['apple', 'pear'] })
+  const opened = open(table('held.csv', { stream: streaming }), { classes: other })
+  await expect(opened.then(({ data }) => read(data))).rejects.toThrow(
+    /held\.csv:3: column 'kind' is 'fig', not one of the classes/,
+  )
+})
 
 test.each([false, true])('jsonl, stream %s > fields by tensor, padded', async (stream) => {
   const { data, classes } = await open({
