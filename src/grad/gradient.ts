@@ -27,8 +27,8 @@ export type Seed = readonly [y: Value, dy: Value]
  * const y = op.ReduceSum(op.Mul(x, x), { keepdims: 0 })
  * const [dx] = gradients([[y, scalar('float32', 1)]], [x]) // 2 x
  */
-export function gradients(seeds: readonly Seed[], wrt: readonly Value[], tables = gradientTables): (Value | null)[] {
-  return gradientsWithin(seeds, wrt, () => true, tables)
+export function gradients(seeds: readonly Seed[], wrt: readonly Value[]): (Value | null)[] {
+  return gradientsWithin(seeds, wrt, () => true)
 }
 
 /**

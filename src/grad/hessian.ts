@@ -1,6 +1,6 @@
 import { input } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
-import { gradients } from './gradient.js'
+import { gradientsWithin } from './gradient.js'
 import type { GradientTables } from './rule.js'
 
 /** Hessian-vector products as part of a graph. */
@@ -26,5 +26,5 @@ export function hessianProducts(
     [...parameters].map(([name, { dtype, shape }]) => [prefix + name, input(prefix + name, dtype, shape)]),
   )
   const seeds = [...vectors.values()].flatMap((v, i) => (gradient[i] ? [[gradient[i], v] as const] : []))
-  return { vectors, products: gradients(seeds, [...parameters.values()], tables) }
+  return { vectors, products: gradientsWithin(seeds, [...parameters.values()], () => true, tables) }
 }

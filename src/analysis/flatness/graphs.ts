@@ -1,4 +1,4 @@
-import { gradients, zerosLike } from '../../grad/gradient.js'
+import { gradientsWithin, zerosLike } from '../../grad/gradient.js'
 import { gradientTables } from '../../grad/gradient-tables.js'
 import { hessianProducts } from '../../grad/hessian.js'
 import { scalar } from '../../ir/leaf.js'
@@ -33,7 +33,7 @@ export function buildSurfaceGraphs({ evaluation, parameters }: TrainingGraphs, t
   })
   const wrt = [...parameters.values()]
   const loss = evaluation.outputs.get('loss')!
-  const dLoss = gradients([[loss, scalar(loss.dtype, 1)]], wrt, tables)
+  const dLoss = gradientsWithin([[loss, scalar(loss.dtype, 1)]], wrt, () => true, tables)
   const spec = (name: string, prefix: string, found: readonly (Value | null)[], v: Leaves = new Map()): GraphSpec => ({
     name: evaluation.name.replace(/evaluation$/, name),
     inputs: new Map([...evaluation.inputs, ...v]),
