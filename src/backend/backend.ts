@@ -1,15 +1,16 @@
 /**
- * A training backend stores the state of a training run and computes on it: host arrays (`HostBackend`), ONNX graphs on any
- * device (`OnnxBackend`), WebGPU compute shaders in a browser (`WebGpuBackend`).
+ * A training backend stores the state of a training run and computes on it: host arrays (`HostBackend`), ONNX graphs on
+ * any device (`OnnxBackend`), WebGPU compute shaders in a browser (`WebGpuBackend`).
  *
- * To add a backend, implement `TrainingBackend<T>`, where T is a set of tensors by parameter name in the backend's memory.
- * `compile`, `upload` and `release` connect it to the runtime, `load` and `download` copy the training state between it and
- * host arrays, and `accumulate`, `scale` and `updateAverages` are arithmetic on whole sets. A step calls `refreshMask`,
- * `ascend`, `applyUpdate` and `stats`, in this order; their arithmetic comes as formulas (`updateFormula`, `ascentFormula`),
- * which src/optim/expr compiles to WebAssembly, ONNX or WGSL, so a backend contains no optimizer. Until `applyUpdate` a step
- * changes nothing that a repeated step would read, and if a gradient is not finite, parameters, moments and mask remain as
- * before the step; a device that only queues work reports such a gradient from `stats`. Return the backend from
- * `createBackend` of the platform's device (see `TrainingDevice`), and run test/backend against it.
+ * To add a backend, implement `TrainingBackend<T>`, where T is a set of tensors by parameter name in the backend's
+ * memory. `compile`, `upload` and `release` connect it to the runtime, `load` and `download` copy the training state
+ * between it and host arrays, and `accumulate`, `scale` and `updateAverages` are arithmetic on whole sets. A step calls
+ * `refreshMask`, `ascend`, `applyUpdate` and `stats`, in this order; their arithmetic comes as formulas
+ * (`updateFormula`, `ascentFormula`), which src/optim/expr compiles to WebAssembly, ONNX or WGSL, so a backend contains
+ * no optimizer. Until `applyUpdate` a step changes nothing that a repeated step would read, and if a gradient is not
+ * finite, parameters, moments and mask remain as before the step; a device that only queues work reports such a
+ * gradient from `stats`. Return the backend from `createBackend` of the platform's device (see `TrainingDevice`), and
+ * run test/backend against it.
  */
 import type { Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
@@ -138,7 +139,10 @@ export interface TrainingBackend<T extends TensorMap> {
   ascend(request: AscentRequest, gradients: T): Awaitable<T>
   /** Updates parameters and moments. Throws as `ascend`. */
   applyUpdate(request: UpdateRequest, gradients: T): Awaitable<void>
-  /** Returns the statistics of the last update. Throws `not-finite` if the update found a bad gradient and was not applied. */
+  /**
+   * Returns the statistics of the last update. Throws `not-finite` if the update found a bad gradient and was not
+   * applied.
+   */
   stats(): Awaitable<StepStats>
   /**
    * Throws 'not-finite' if one of these gradients has NaN or infinite elements.
@@ -153,7 +157,9 @@ export interface TrainingBackend<T extends TensorMap> {
   /** averages <- decay * averages + (1 - decay) * parameters. Does nothing if `load` got no averages. */
   updateAverages(decay: number): Awaitable<void>
 
-  /** Replaces a lost device. Programs and state are lost: compile and load again. Returns false if that is impossible. */
+  /**
+   * Replaces a lost device. Programs and state are lost: compile and load again. Returns false if that is impossible.
+   */
   recover(): Promise<boolean>
   /** Frees the training state. Programs are released on their own. */
   dispose(): Promise<void>

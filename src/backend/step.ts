@@ -12,9 +12,9 @@ import { HostStepBackend } from './host.js'
 
 /**
  * The gradient that a step requests. 'loss': the gradient of the training loss on the step's batch. 'curvature': the
- * estimates that IRE ranks. With `curvature: 'sampled'` these are the gradient of the plain loss (mean reduction, no label
- * smoothing) against labels sampled from the model's output; with 'hutchinson' the estimate v * Hv of the Hessian's
- * diagonal, with H of the training loss and v of random -1 and 1.
+ * estimates that IRE ranks. With `curvature: 'sampled'` these are the gradient of the plain loss (mean reduction, no
+ * label smoothing) against labels sampled from the model's output; with 'hutchinson' the estimate v * Hv of the
+ * Hessian's diagonal, with H of the training loss and v of random -1 and 1.
  */
 export type GradientKind = 'loss' | 'curvature'
 
@@ -33,7 +33,10 @@ export interface GradientReply<T = Gradients> {
   readonly batchSize?: number
 }
 
-/** Computes one gradient at `parameters`. With SAM, the second call of a step has other parameters than the trained ones. */
+/**
+ * Computes one gradient at `parameters`. With SAM, the second call of a step has other parameters than the trained
+ * ones.
+ */
 export type GradientFunction<T = ParameterArrays> = (
   kind: GradientKind,
   parameters: T,
@@ -44,9 +47,9 @@ export interface StepContext {
   /** The schedule's factor on the learning rate; default 1. */
   readonly lrFactor?: number
   /**
-   * Largest global norm of the gradient that the base optimizer gets; default none. As
-   * `torch.nn.utils.clip_grad_norm_` right before `optimizer.step()`: with SAM this is the second gradient. SAM's ascent,
-   * the curvature gradient and the enhancement are never clipped.
+   * Largest global norm of the gradient that the base optimizer gets; default none. As `torch.nn.utils.clip_grad_norm_`
+   * right before `optimizer.step()`: with SAM this is the second gradient. SAM's ascent, the curvature gradient and the
+   * enhancement are never clipped.
    */
   readonly clipNorm?: number
   /**
@@ -82,10 +85,11 @@ export interface StepReport {
 
 /**
  * One training step as a generator, so that synchronous and asynchronous callers share one implementation. It yields
- * gradient requests and the promises of the backend, receives the replies and the values of the promises through `next`,
- * and returns the report.
+ * gradient requests and the promises of the backend, receives the replies and the values of the promises through
+ * `next`, and returns the report.
  *
- * Requests, in this order: 'curvature' if a mask refresh is due; 'loss' at the parameters; with SAM 'loss' at theta + e.
+ * Requests, in this order: 'curvature' if a mask refresh is due; 'loss' at the parameters; with SAM 'loss' at theta +
+ * e.
  * @param t the step, from 0
  * @throws 'not-finite' naming the step and the tensor; 'invalid-data' for missing or misshapen gradients
  */
@@ -159,9 +163,9 @@ export async function runStep<T extends TensorMap>(
 }
 
 /**
- * Takes one step on plain arrays, in place. Calls `gradient` for 'curvature' if a refresh of IRE's mask is due, for 'loss'
- * at the parameters, and with SAM for 'loss' at theta + e. If `gradient` throws or returns values that are not finite,
- * `parameters` and `state` remain as before.
+ * Takes one step on plain arrays, in place. Calls `gradient` for 'curvature' if a refresh of IRE's mask is due, for
+ * 'loss' at the parameters, and with SAM for 'loss' at theta + e. If `gradient` throws or returns values that are not
+ * finite, `parameters` and `state` remain as before.
  * @throws 'not-finite', 'invalid-data', 'invalid-option', and errors of `gradient`
  */
 export async function takeStep(

@@ -14,8 +14,8 @@ export interface ExampleStream {
   /** Number of examples per epoch, if known: a longer source is cut there, a shorter one is an error. */
   readonly length?: number | undefined
   /**
-   * Size of the shuffle buffer, in examples stored in memory: the next example is a random one of the buffer; 1 keeps the
-   * order of the source. A sorted source (by class, for instance) should be shuffled beforehand. Default 1024.
+   * Size of the shuffle buffer, in examples stored in memory: the next example is a random one of the buffer; 1 keeps
+   * the order of the source. A sorted source (by class, for instance) should be shuffled beforehand. Default 1024.
    */
   readonly shuffleBuffer?: number | undefined
   /** Reads the examples of an epoch, from 0. The same epoch must give the same examples, or a resumed run differs. */

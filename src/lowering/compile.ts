@@ -19,8 +19,8 @@ import { webgpu } from './webgpu/target.js'
 export const targets: { readonly [P in Provider]?: Target } = { webgpu }
 
 /**
- * Compiles a graph, rewritten in operators that the runtime's provider runs. The program has the inputs and outputs of `spec`:
- * if the provider computes in int32 instead of int64, feeds and results are converted.
+ * Compiles a graph, rewritten in operators that the runtime's provider runs. The program has the inputs and outputs of
+ * `spec`: if the provider computes in int32 instead of int64, feeds and results are converted.
  */
 export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<Program> {
   const { bytes, conversion } = encodeGraph(runtime.provider, spec)
@@ -35,8 +35,8 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
 }
 
 /**
- * Compiles a model: the file itself if the provider runs every operator, or if this library does not support an operator of
- * the model; otherwise the rewritten graph.
+ * Compiles a model: the file itself if the provider runs every operator, or if this library does not support an
+ * operator of the model; otherwise the rewritten graph.
  */
 export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
   const file = () => runtime.compile(encode('ModelProto', embedExternalData(model).proto))
@@ -85,7 +85,9 @@ export async function compileOnDevice(
   }
 }
 
-/** Converts feeds and results between a graph and its lowered form. Tensors in device memory are passed on unchanged. */
+/**
+ * Converts feeds and results between a graph and its lowered form. Tensors in device memory are passed on unchanged.
+ */
 export interface Conversion {
   feeds<T extends object>(given: Readonly<Record<string, T>>): Readonly<Record<string, T>>
   outputs<T extends object>(given: Readonly<Record<string, T>>): Readonly<Record<string, T>>

@@ -26,8 +26,8 @@ function narrow(name: string, data: BigInt64Array): Int32Array {
 }
 
 /**
- * Converts a constant of a graph to int32. The limits of int64 become the limits of int32, because they mean "no bound". Throws
- * `invalid-data` with the constant's name for other integers beyond 32 bits.
+ * Converts a constant of a graph to int32. The limits of int64 become the limits of int32, because they mean "no
+ * bound". Throws `invalid-data` with the constant's name for other integers beyond 32 bits.
  */
 export function narrowConstant(tensor: Tensor, name?: string): Tensor {
   const numbers = numbersOf(tensor).map((x) => {

@@ -13,8 +13,8 @@ import { narrowConstant } from './convert.js'
 import type { AnyLowering, Target } from './lowering.js'
 
 /**
- * Rewrites a graph in operators that a target's provider runs correctly. Inputs and outputs keep their names and order. An
- * int64 input or output may become int32, which `compileGraph` hides. Integers are assumed to fit into 32 bits.
+ * Rewrites a graph in operators that a target's provider runs correctly. Inputs and outputs keep their names and order.
+ * An int64 input or output may become int32, which `compileGraph` hides. Integers are assumed to fit into 32 bits.
  */
 export function lower(spec: GraphSpec, target: Target): GraphSpec {
   const first = rebuild(spec, target.lowerings, target)
@@ -44,13 +44,13 @@ function missesKernels(outputs: Iterable<Value>, { provider }: Target): boolean 
 
 /**
  * Rewrites the nodes of a graph for a target. A value has up to two forms:
- * - the host form, of values that follow from shapes alone, in the original operators. The host computes it without waiting
- *   for the device, and `hostInputs` of operators (shapes, axes) read it;
- * - the device form, of every value, in lowered operators. If the target avoids int64, the device form of an int64 tensor is
- *   int32.
+ * - the host form, of values that follow from shapes alone, in the original operators. The host computes it without
+ * waiting for the device, and `hostInputs` of operators (shapes, axes) read it;
+ * - the device form, of every value, in lowered operators. If the target avoids int64, the device form of an int64
+ * tensor is int32.
  *
- * Bodies are rewritten in the same way, but int64 remains int64 there, because the host runs the iterations and holds their
- * states and counters. Only int32 results of lowered operators are passed on as int32.
+ * Bodies are rewritten in the same way, but int64 remains int64 there, because the host runs the iterations and holds
+ * their states and counters. Only int32 results of lowered operators are passed on as int32.
  */
 class Lowerer {
   readonly #lowerings: Readonly<Record<string, AnyLowering | undefined>>
@@ -67,7 +67,10 @@ class Lowerer {
   /** Whether any node has been replaced. */
   #changed = false
 
-  /** @param narrowInputs int64 inputs to treat as int32; inputs that turn out to be computed with are added, for another pass */
+  /**
+   * @param narrowInputs int64 inputs to treat as int32; inputs that turn out to be computed with are added, for another
+   * pass
+   */
   constructor(lowerings: Target['lowerings'], indexRange: Target['indexRange'], narrowInputs: Set<Value>) {
     this.#lowerings = lowerings
     this.#indexRange = indexRange

@@ -12,8 +12,8 @@ export interface LoweringContext {
 }
 
 /**
- * Rewrites one node in operators that a provider runs; returns null if the provider runs the node as it is. The result may use
- * operators that are lowered in turn. It may be int32 where ONNX specifies int64: see `lower`.
+ * Rewrites one node in operators that a provider runs; returns null if the provider runs the node as it is. The result
+ * may use operators that are lowered in turn. It may be int32 where ONNX specifies int64: see `lower`.
  */
 export type Lowering<D> =
   D extends Definition<infer I, Slots, infer A>
@@ -38,11 +38,14 @@ export type AnyLowering = (
 export interface Target {
   readonly provider: Provider
   readonly lowerings: Readonly<Record<string, AnyLowering | undefined>>
-  /** Additional lowerings, for graphs with an operator that needs a newer operator set than other operators have kernels for. */
+  /**
+   * Additional lowerings, for graphs with an operator that needs a newer operator set than other operators have kernels
+   * for.
+   */
   readonly downlevel: Readonly<Record<string, AnyLowering | undefined>>
   /**
-   * Present if the provider computes in int32 instead of int64, except for shapes. If `value` is an int64 index: its valid
-   * range 0, 1, 2 ... as int32; else null.
+   * Present if the provider computes in int32 instead of int64, except for shapes. If `value` is an int64 index: its
+   * valid range 0, 1, 2 ... as int32; else null.
    */
   readonly indexRange?: (value: Value) => Value | null
 }

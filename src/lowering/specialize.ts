@@ -6,8 +6,8 @@ import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { cloneNode } from '../op/inline.js'
 
 /**
- * Specializes a graph to given lengths of symbolic dims: shapes become constants, so that neither host nor device computes
- * them.
+ * Specializes a graph to given lengths of symbolic dims: shapes become constants, so that neither host nor device
+ * computes them.
  */
 export function specialize(spec: GraphSpec, lengths: ReadonlyMap<string, number>): GraphSpec {
   const copies = new Map<Value, Value>()

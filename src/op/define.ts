@@ -70,7 +70,10 @@ export type GivenAttributes<A extends AttributeSpecs> = Flat<
   }
 >
 
-/** One object type instead of an intersection: a value that shares no field with it is rejected even if all are optional. */
+/**
+ * One object type instead of an intersection: a value that shares no field with it is rejected even if all are
+ * optional.
+ */
 type Flat<T> = { readonly [K in keyof T]: T[K] }
 
 /** Names of inputs or outputs: `'x'` is required, `'b?'` optional, `'...xs'` variadic (last). */
@@ -98,7 +101,10 @@ export interface InputFacts<Name = string> {
   readonly vectorWeights: readonly Name[]
   /** Inputs that hold the quantized weights of a layer. */
   readonly quantizedWeights: readonly Name[]
-  /** Floating-point inputs that configure the operator and are not trained: factors, tables of angles, quantization scales. */
+  /**
+   * Floating-point inputs that configure the operator and are not trained: factors, tables of angles, quantization
+   * scales.
+   */
   readonly configInputs: readonly Name[]
   /**
    * Inputs that onnxruntime reads in host memory on every provider: shapes, axes, counts, conditions. The host computes
@@ -112,8 +118,8 @@ export interface InputFacts<Name = string> {
 /** Properties of an operator that name no inputs. */
 export interface Facts {
   /**
-   * The result holds elements of the first input and nothing else. 'same': all of them, unchanged. 'reshaped': all of them
-   * in the same order, under another shape. 'rearranged': some of them, or in another order or type.
+   * The result holds elements of the first input and nothing else. 'same': all of them, unchanged. 'reshaped': all of
+   * them in the same order, under another shape. 'rearranged': some of them, or in another order or type.
    */
   readonly view: 'same' | 'reshaped' | 'rearranged' | undefined
   /** Each output element depends on one element of each input; kernels may write the result over an input. */
@@ -204,7 +210,10 @@ export interface Definition<I extends Slots = Slots, O extends Slots = Slots, A 
   readonly gradient: { readonly none: 'zero' | 'missing'; readonly reason: string } | undefined
   /** Types of the outputs, one per slot. Throws `invalid-shape`. */
   infer(call: Call<I, A>): TensorType | readonly TensorType[]
-  /** Elements of small results as far as they are known before running: one list, or one per output. Known integers become constants. */
+  /**
+   * Elements of small results as far as they are known before running: one list, or one per output. Known integers
+   * become constants.
+   */
   contents: ((call: Call<I, A>) => readonly Dim[] | readonly (readonly Dim[])[] | undefined) | undefined
 }
 
@@ -228,8 +237,8 @@ type Options<I extends Slots, O extends Slots, A extends AttributeSpecs, G> = Pi
 type NoGradient = { readonly none: 'zero' | 'missing'; readonly reason: string } | undefined
 
 /**
- * Defines an operator. Defaults: one output `y`, no attributes, domain ai.onnx, no broadcasting, no facts, a gradient rule
- * required.
+ * Defines an operator. Defaults: one output `y`, no attributes, domain ai.onnx, no broadcasting, no facts, a gradient
+ * rule required.
  */
 export function define<
   const I extends Slots,

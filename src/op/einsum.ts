@@ -1,7 +1,10 @@
 import { broadcastShapes, type Dim, formatShape, type Shape } from '../ir/shape.js'
 import { OnnxIreError } from '../util/errors.js'
 
-/** An Einsum equation taken apart: the labels of every operand's axes and of the result's. An ellipsis is spelled out as labels. */
+/**
+ * An Einsum equation taken apart: the labels of every operand's axes and of the result's. An ellipsis is spelled out as
+ * labels.
+ */
 export interface Subscripts {
   readonly operands: readonly (readonly string[])[]
   readonly output: readonly string[]
@@ -11,8 +14,8 @@ export const ELLIPSIS = '...'
 const letters = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ']
 
 /**
- * Parses `equation` (https://onnx.ai/onnx/operators/onnx__Einsum.html) for operands of the given shapes. Where an operand with
- * an ellipsis has an unknown number of axes, '...' stays in the lists as one label.
+ * Parses `equation` (https://onnx.ai/onnx/operators/onnx__Einsum.html) for operands of the given shapes. Where an
+ * operand with an ellipsis has an unknown number of axes, '...' stays in the lists as one label.
  */
 export function parseEinsum(equation: string, shapes: readonly (Shape | undefined)[]): Subscripts {
   const [left = '', right, ...more] = equation.replaceAll(' ', '').split('->')

@@ -21,7 +21,9 @@ export function inputsWith(fact: keyof InputFacts, { operator, inputs }: Node): 
   return inputs.filter((value, index): value is Value => value !== null && isInput(definition, fact, index))
 }
 
-/** The axes that count the filters of a weight with `rank` axes that a node reads as input number `index`, if any do. */
+/**
+ * The axes that count the filters of a weight with `rank` axes that a node reads as input number `index`, if any do.
+ */
 export function filterAxesOf({ operator, attributes }: Node, index: number, rank: number) {
   const definition = definitionOf(operator)
   const slot = inputSlot(definition, index)
@@ -41,8 +43,8 @@ export function isRandom({ operator, inputs }: Node): boolean {
 }
 
 /**
- * Number of operations of a node without bodies: 2 for a multiply-add, none for moving elements. NaN if it depends on unknown
- * lengths or on the data.
+ * Number of operations of a node without bodies: 2 for a multiply-add, none for moving elements. NaN if it depends on
+ * unknown lengths or on the data.
  */
 export function flopsOf({ operator, inputs, outputs, attributes }: Node): number {
   const definition = definitionOf(operator)

@@ -1,7 +1,7 @@
 /**
  * Numbers of operations of operators (the fact `flops`). An addition, a multiplication, a comparison, a selection or an
- * elementary function (exp, tanh, erf, ...) of one element is one operation, so a multiply-add is two. Moving elements or
- * changing their type takes none. A number that depends on an unknown length, or on the data, is NaN.
+ * elementary function (exp, tanh, erf, ...) of one element is one operation, so a multiply-add is two. Moving elements
+ * or changing their type takes none. A number that depends on an unknown length, or on the data, is NaN.
  * @module
  */
 

@@ -15,7 +15,10 @@ export function inline(of: Body, inputs: readonly Value[]): Value[] {
   return of.outputs.map((value) => copies.get(value) ?? value)
 }
 
-/** Clones the nodes of a body for other inputs; returns the map from the body's values to their copies, without captured values. */
+/**
+ * Clones the nodes of a body for other inputs; returns the map from the body's values to their copies, without captured
+ * values.
+ */
 export function cloneBody(of: Body, inputs: readonly Value[], outer: Substitution = new Map()): Substitution {
   const copies: Substitution = new Map(outer)
   for (const [index, value] of of.inputs.entries()) copies.set(value, inputs[index]!)
@@ -30,7 +33,10 @@ export function cloneBody(of: Body, inputs: readonly Value[], outer: Substitutio
   return copies
 }
 
-/** Clones a node on the copies of its operands and of the values its bodies capture. An If with known condition is inlined. */
+/**
+ * Clones a node on the copies of its operands and of the values its bodies capture. An If with known condition is
+ * inlined.
+ */
 export function cloneNode(node: Node, copies: Substitution): readonly Value[] {
   const taken = knownBranch(node, copies)
   if (taken) {

@@ -3,9 +3,9 @@ import { type Node, Value } from '../ir/value.js'
 import { cloneNode } from './inline.js'
 
 /**
- * Rewrites the graph upstream of `outputs`. `replace` receives a node and its rewritten inputs and returns the values that
- * replace its outputs, or undefined to keep the node. Nodes that depend on no replaced node are shared with the original graph.
- * Nodes inside bodies are not passed to `replace`, but their captured values are replaced.
+ * Rewrites the graph upstream of `outputs`. `replace` receives a node and its rewritten inputs and returns the values
+ * that replace its outputs, or undefined to keep the node. Nodes that depend on no replaced node are shared with the
+ * original graph. Nodes inside bodies are not passed to `replace`, but their captured values are replaced.
  */
 export function rewriteGraph(
   outputs: readonly Value[],

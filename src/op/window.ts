@@ -33,8 +33,8 @@ export const extentOf = ({ kernel, dilation }: Pick<WindowAxis, 'kernel' | 'dila
   dilation === 1 ? kernel : addDims(mulDims(subDims(kernel, 1), dilation), 1)
 
 /**
- * The windows over axes of lengths `spatial`. Pads of SAME_UPPER and SAME_LOWER make ceil(length / stride) windows; they are
- * symbols where the length is one and the stride does not settle them.
+ * Returns the windows over axes of lengths `spatial`. Pads of SAME_UPPER and SAME_LOWER give ceil(length / stride)
+ * windows; they are symbolic if the length is symbolic and the stride does not determine them.
  *
  * Throws `invalid-shape` for attributes that contradict each other.
  */
@@ -91,7 +91,10 @@ function samePadding(length: Dim, extent: Dim, stride: number): Dim {
   return typeof total === 'number' ? Math.max(0, total) : `max(0,${total})`
 }
 
-/** A total padding in its two parts; of an odd one SAME_UPPER puts the larger part at the end, everything else at the beginning. */
+/**
+ * A total padding in its two parts; of an odd one SAME_UPPER puts the larger part at the end, everything else at the
+ * beginning.
+ */
 export function split(total: Dim, autoPad: string): { before: Dim; after: Dim } {
   const half = divDims(total, 2)
   const rest = subDims(total, half)

@@ -2,9 +2,9 @@ import { OnnxIreError } from '../util/errors.js'
 import type { Formula } from './expr/expr.js'
 
 /**
- * A base optimizer: computes from gradients the displacement d of plain training, theta <- theta + d, including learning
- * rate, momentum, preconditioning and weight decay. It never writes the parameters, so that `sam` and `ire` can wrap any
- * base optimizer. Its arithmetic is a formula, not code, so that it runs on every training backend.
+ * A base optimizer: computes from gradients the displacement d of plain training, theta <- theta + d, including
+ * learning rate, momentum, preconditioning and weight decay. It never writes the parameters, so that `sam` and `ire`
+ * can wrap any base optimizer. Its arithmetic is a formula, not code, so that it runs on every training backend.
  *
  * @example Descent by the sign of the gradient
  *
@@ -28,9 +28,9 @@ export interface BaseOptimizer {
   /** The names of the arrays that are stored per parameter, initially zero. */
   readonly moments: readonly string[]
   /**
-   * The displacement `d` and the next value of every moment, from the arrays `theta`, `g` (the gradient, already clipped)
-   * and the moments, and from the scalars of `coefficients`. The same object at every step, computed in the precision of
-   * the parameters. The names n, d, kappa, limit and scale are reserved for the step.
+   * The displacement `d` and the next value of every moment, from the arrays `theta`, `g` (the gradient, already
+   * clipped) and the moments, and from the scalars of `coefficients`. The same object at every step, computed in the
+   * precision of the parameters. The names n, d, kappa, limit and scale are reserved for the step.
    */
   readonly formula: Formula
   /**
@@ -58,16 +58,17 @@ export function checkBaseOptimizer(base: BaseOptimizer): void {
   const readable = ['theta', 'g', ...moments]
   for (const result of results)
     if (!Object.hasOwn(formula.outputs, result))
-      reject(`its formula has no '${result}'`, `it gives ${results.join(', ')}`)
+      reject(`its formula has no '${result}'`, `it must return ${results.join(', ')}`)
   for (const output of Object.keys(formula.outputs))
-    if (!results.includes(output)) reject(`its formula gives '${output}'`, `it may give ${results.join(', ')}`)
+    if (!results.includes(output)) reject(`its formula returns '${output}'`, `it may return only ${results.join(', ')}`)
   for (const array of formula.arrays)
-    if (!readable.includes(array)) reject(`its formula reads '${array}'`, `it may read ${readable.join(', ')}`)
-  if (Object.keys(formula.squares).length > 0) reject('its formula has sums', 'an update has none')
+    if (!readable.includes(array)) reject(`its formula reads '${array}'`, `it may read only ${readable.join(', ')}`)
+  if (Object.keys(formula.squares).length > 0) reject('its formula has sums of squares', 'an update cannot have any')
   for (const own of [...moments, ...formula.scalars])
-    if (reserved.includes(own)) reject(`'${own}' is a name of its own`, 'the step uses it: choose another one')
+    if (reserved.includes(own)) reject(`'${own}' is a reserved name`, `reserved are ${reserved.join(', ')}`)
   for (const moment of moments)
-    if (moment === 'theta' || moment === 'g') reject(`'${moment}' is a moment`, 'it is the name of something else')
+    if (moment === 'theta' || moment === 'g')
+      reject(`a moment is named '${moment}'`, `that is the name of the ${moment === 'g' ? 'gradient' : 'parameter'}`)
   checkedOptimizers.add(base)
 }
 

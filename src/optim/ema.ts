@@ -5,8 +5,8 @@ import { array, type Formula, formula, scalar } from './expr/expr.js'
 const [average, value] = [array('average'), array('value')]
 
 /**
- * average <- average + (1 - decay) (value - average): the exponential moving average in a form in which float32 keeps the
- * digits of 1 - decay.
+ * average <- average + (1 - decay) (value - average): the exponential moving average in a form in which float32 keeps
+ * the digits of 1 - decay.
  */
 export const emaFormula: Formula = formula({ average: average.add(value.sub(average).mul(scalar('oneMinusDecay'))) })
 

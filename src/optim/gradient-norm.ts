@@ -30,7 +30,9 @@ export function finiteNorm(parameters: ParameterArrays, gradients: Gradients, pl
   return Number.isFinite(sum) ? Math.sqrt(sum) : scaledNorm(parameters, gradients)
 }
 
-/** Small tensors are summed without a kernel call, which costs as much as some hundred elements. The sum is the same. */
+/**
+ * Small tensors are summed without a kernel call, which costs as much as some hundred elements. The sum is the same.
+ */
 const squaresOf = (g: FloatArray): number =>
   g.length <= SMALL_TENSOR && g instanceof Float32Array
     ? sumOfSquares(g, g.length)

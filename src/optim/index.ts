@@ -1,5 +1,6 @@
 /**
- * Optimizers without a model: updates of plain arrays, optimizer state, schedules, and expressions for optimizers of your own.
+ * Optimizers without a model: updates of plain arrays, optimizer state, schedules, and expressions for optimizers of
+ * your own.
  * @module onnx-ire/optim
  */
 

@@ -19,7 +19,9 @@ export function unwrap(optimizer: Optimizer): Layers {
   return inner.kind === 'sam' ? { base: inner.base, sam: inner, ire } : { base: inner, sam: null, ire }
 }
 
-/** Returns an optimizer's options as plain data with defaults filled in, for logs and for comparisons with a checkpoint. */
+/**
+ * Returns an optimizer's options as plain data with defaults filled in, for logs and for comparisons with a checkpoint.
+ */
 export function describeOptimizer(optimizer: Optimizer): Readonly<Record<string, unknown>> {
   const { base, sam, ire } = unwrap(optimizer)
   const { kind: _, inner: __, ...ireOptions } = ire ?? { kind: 'ire', inner: base }

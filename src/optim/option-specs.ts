@@ -1,6 +1,8 @@
 import { checkBoolean, checkNames, checkNumber, invalidOption, type Range } from '../util/check.js'
 
-/** One option of an optimizer: its type, default, allowed values and meaning. An option without a default is required. */
+/**
+ * One option of an optimizer: its type, default, allowed values and meaning. An option without a default is required.
+ */
 export type OptionSpec = { readonly description: string } & (
   | { readonly type: 'number'; readonly default?: number; readonly range: Range }
   | { readonly type: 'boolean'; readonly default: boolean }

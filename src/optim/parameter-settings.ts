@@ -9,14 +9,15 @@ export interface ParameterSettings {
   /** Weight decay; default that of the base optimizer. */
   readonly weightDecay?: number
   /**
-   * Whether IRE may enhance the tensor; default true. If false, its elements do not count in the N of the global threshold.
+   * Whether IRE may enhance the tensor; default true. If false, its elements do not count in the N of the global
+   * threshold.
    */
   readonly enhanced?: boolean
   /**
-   * The first step at which the tensor is trained; default 0. Before this step the tensor and its moments do not change, no
-   * gradient of the tensor is needed, and it counts neither in the gradient norm, clipping and SAM's ascent nor in IRE's
-   * threshold. Its t, for Adam's bias correction and the first step of momentum, is `step - startStep`. IRE enhances the
-   * tensor from the first refresh after its start.
+   * The first step at which the tensor is trained; default 0. Before this step the tensor and its moments do not
+   * change, no gradient of the tensor is needed, and it counts neither in the gradient norm, clipping and SAM's ascent
+   * nor in IRE's threshold. Its t, for Adam's bias correction and the first step of momentum, is `step - startStep`.
+   * IRE enhances the tensor from the first refresh after its start.
    */
   readonly startStep?: number
 }

@@ -40,9 +40,9 @@ export interface PlateauState {
 export const plateauStart: PlateauState = Object.freeze({ factor: 1, best: null, bad: 0, cooldown: 0 })
 
 /**
- * The state after an evaluation. The learning rate is base lr * `learningRateFactor(...)` * `state.factor`. A value that
- * is not finite is no improvement. For negative values, of which PyTorch takes `best * (1 - threshold)`, the threshold
- * is a share of the magnitude.
+ * The state after an evaluation. The learning rate is base lr * `learningRateFactor(...)` * `state.factor`. A value
+ * that is not finite is no improvement. For negative values, of which PyTorch takes `best * (1 - threshold)`, the
+ * threshold is a share of the magnitude.
  * @throws 'invalid-option'
  */
 export function plateauStep(schedule: PlateauSchedule, state: PlateauState, value: number): PlateauState {

@@ -17,8 +17,8 @@ const register = <Options extends object>(
 ): RegisteredOptimizer<Options> => ({ create, options, summary })
 
 /**
- * All base optimizers by kind. Recipes, their JSON schema, the help of the command line and the tests are derived from this
- * table: a new optimizer needs its file, a row here and an export.
+ * All base optimizers by kind. Recipes, their JSON schema, the help of the command line and the tests are derived from
+ * this table: a new optimizer needs its file, a row here and an export.
  */
 export const baseOptimizers = {
   sgd: register(sgd, sgdOptions, 'gradient descent with momentum'),

@@ -77,11 +77,12 @@ export type Schedule =
  *     one-cycle       see `OneCycleSchedule`
  *     plateau         1, to be multiplied by the factor of the plateau's state; see `plateauStep`
  *
- * So the first step already moves, the factor is 1 at `step = warmup`, and `cosine` and `linear` would reach `floor` at
- * `totalSteps`. Past the end it stays there. With `per: 'epoch'` read epoch for step throughout.
- * @param totalSteps the steps of the whole run, which `cosine`, `linear` and `one-cycle` need; Infinity where it has no end
- * @param stepsPerEpoch for `per: 'epoch'`; undefined where the data has no known length
- * @throws 'invalid-option', also when the schedule needs a number that is not known
+ * The factor of the first step is therefore positive, it is 1 at `step = warmup`, and `cosine` and `linear` reach
+ * `floor` at `totalSteps` and stay there. With `per: 'epoch'`, replace step by epoch in all formulas.
+ * @param totalSteps the steps of the whole run, which `cosine`, `linear` and `one-cycle` need; Infinity if the run has
+ * no end
+ * @param stepsPerEpoch for `per: 'epoch'`; undefined if the length of the data is unknown
+ * @throws 'invalid-option', also if the schedule needs a number that is unknown
  */
 export function learningRateFactor(
   schedule: Schedule,
@@ -192,7 +193,12 @@ function epochLength(owner: string, stepsPerEpoch: number | undefined): number {
 
 function runLength(owner: string, totalSteps: number): number {
   if (totalSteps === Infinity)
-    throw invalidOption(owner, 'totalSteps', totalSteps, 'known, for this schedule ends with the run: give the steps')
+    throw invalidOption(
+      owner,
+      'totalSteps',
+      totalSteps,
+      'finite, because this schedule depends on the length of the run: set totalSteps or totalEpochs',
+    )
   return checkNumber(owner, 'totalSteps', totalSteps, count)
 }
 

@@ -84,39 +84,39 @@ export function loadState(optimizer: Optimizer, parameters: ParameterArrays, sav
     const array = left.get(key)
     const type = into.constructor.name
     if (array?.constructor.name !== type || array.length !== into.length)
-      throw refuse(`'${key}' should be a ${type} of ${into.length} elements`, array)
+      throw stateError(`'${key}' should be a ${type} of ${into.length} elements`, array)
     left.delete(key)
     into.set(array)
     return into
   }
 
   const { step, mask: numbers } = saved.numbers
-  if (!Number.isSafeInteger(step) || step < 0) throw refuse('step should be an integer >= 0', step)
+  if (!Number.isSafeInteger(step) || step < 0) throw stateError('step should be an integer >= 0', step)
   const state = initialState(optimizer, parameters)
   state.step = step
   for (const [moment, arrays] of Object.entries(state.moments))
     for (const [name, array] of Object.entries(arrays)) take(moment, name, array)
   if (ire && numbers) {
     for (const key of ['refreshedAt', 'threshold', 'flatShare', 'zeroShare'] as const)
-      if (!Number.isFinite(numbers[key])) throw refuse(`mask.${key} should be a number`, numbers[key])
+      if (!Number.isFinite(numbers[key])) throw stateError(`mask.${key} should be a number`, numbers[key])
     const flat = mapArrays(parameters, (array, name) => take('flat', name, new Uint8Array(array.length)))
     for (const [name, mask] of Object.entries(flat))
-      if (mask.some((n) => n > 1)) throw refuse(`'flat/${name}' should hold 0 and 1 only`, 'something else')
+      if (mask.some((n) => n > 1)) throw stateError(`'flat/${name}' should contain 0 and 1 only`, 'something else')
     const curvature =
       ire.beta > 0 ? mapArrays(parameters, (array, name) => take('curvature', name, zerosLike(array))) : null
     const { refreshedAt, threshold, flatShare, zeroShare } = numbers
     state.mask = { flat, curvature, refreshedAt, threshold, flatShare, zeroShare }
   }
   const extra = left.keys().next()
-  if (!extra.done) throw refuse('there is no place', `'${extra.value}'`, 'for')
+  if (!extra.done) throw stateError('there should be no array', `'${extra.value}'`, 'but there is')
   return state
 }
 
-function refuse(wanted: string, got: unknown, joint = 'but it is'): OnnxIreError {
+function stateError(expectation: string, got: unknown, joint = 'but it is'): OnnxIreError {
   const shown =
     got instanceof Object && 'length' in got ? `a ${got.constructor.name} of ${got.length}` : (got ?? 'missing')
   return new OnnxIreError(
     'checkpoint',
-    `optimizer state: ${wanted} ${joint} ${shown}; resume with the optimizer and the parameters that saved it`,
+    `optimizer state: ${expectation} ${joint} ${shown}; resume with the optimizer and the parameters that saved it`,
   )
 }

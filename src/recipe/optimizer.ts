@@ -20,23 +20,23 @@ export function optimizerOf(recipe: OptimizerRecipe): Optimizer {
   const { sam: samRecipe, ire: ireRecipe, ...baseRecipe } = recipe
   const base = createBaseOptimizer(baseRecipe)
   const inner = samRecipe ? sam(base, samRecipe) : base
-  return ireRecipe ? ire(inner, counted(ireRecipe)) : inner
+  return ireRecipe ? ire(inner, toIreOptions(ireRecipe)) : inner
 }
 
-function counted({ warmup, ...options }: IreRecipe): IreOptions {
+function toIreOptions({ warmup, ...options }: IreRecipe): IreOptions {
   if (typeof warmup !== 'object') return warmup === undefined ? options : { ...options, warmup }
   throw new OnnxIreError(
     'invalid-option',
-    'optimizer.ire.warmup: epochs are counted in steps of the training data, and there are none here; give steps',
+    'optimizer.ire.warmup: epochs cannot be converted to steps without training data; give steps',
   )
 }
 
 /**
- * An optimizer with what it says in epochs counted in steps.
+ * Converts the options of an optimizer that are given in epochs to steps.
  * Throws `invalid-option` for data of unknown length.
  * @param stepsPerEpoch called only if an option is given in epochs; returns undefined if the number is unknown
  */
-export async function inSteps(
+export async function convertEpochsToSteps(
   optimizer: OptimizerRecipe,
   stepsPerEpoch: () => Promise<number | undefined>,
 ): Promise<OptimizerRecipe> {
@@ -46,7 +46,7 @@ export async function inSteps(
   if (steps === undefined)
     throw new OnnxIreError(
       'invalid-option',
-      'optimizer.ire.warmup: how many steps an epoch of a stream has is not known; give warmup in steps',
+      'optimizer.ire.warmup: the number of steps per epoch of a stream is unknown; give warmup in steps',
     )
   return { ...optimizer, ire: { ...options, warmup: options.warmup.epochs * steps } }
 }

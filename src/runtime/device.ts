@@ -12,7 +12,9 @@ import type { Tensor, Tensors } from '../ir/tensor.js'
 export interface DeviceTensor {
   readonly dtype: DType
   readonly dims: readonly number[]
-  /** Frees the memory after all calls made before. Using the tensor afterwards is an error; releasing it twice is not. */
+  /**
+   * Frees the memory after all calls made before. Using the tensor afterwards is an error; releasing it twice is not.
+   */
   release(): void
 }
 
@@ -40,13 +42,21 @@ export interface DeviceProgram {
   release(): Promise<void>
 }
 
-/** The memory of a runtime between runs. Throws what `Runtime` throws, and `device-lost` after the loss of the device. */
+/**
+ * The memory of a runtime between runs. Throws what `Runtime` throws, and `device-lost` after the loss of the device.
+ */
 export interface Device {
   /** Compiles serialized ONNX. Outputs for which `keepOnDevice` returns true stay on the device. */
   compile(model: Uint8Array, keepOnDevice: (output: string) => boolean): Promise<DeviceProgram>
-  /** Copies a tensor to the device; the caller releases it. Throws `invalid-data` for dtypes that the device cannot store. */
+  /**
+   * Copies a tensor to the device; the caller releases it. Throws `invalid-data` for dtypes that the device cannot
+   * store.
+   */
   upload(tensor: Tensor): Promise<DeviceTensor>
-  /** Copies a device tensor to the host. Throws `invalid-data` for a tensor of another device, `runtime` for a released one. */
+  /**
+   * Copies a device tensor to the host. Throws `invalid-data` for a tensor of another device, `runtime` for a released
+   * one.
+   */
   download(tensor: DeviceTensor): Promise<Tensor>
   /**
    * After `device-lost`: opens a new device. Tensors and programs of the old one are lost; a trainer compiles again and

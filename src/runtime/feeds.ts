@@ -10,8 +10,8 @@ export interface InputInfo {
 }
 
 /**
- * Returns the feeds in the order of `inputs`. Checks what onnxruntime ignores silently or reports without the name of the
- * input: missing and unknown names, dtypes, array classes and lengths. onnxruntime checks shapes itself.
+ * Returns the feeds in the order of `inputs`. Checks what onnxruntime ignores silently or reports without the name of
+ * the input: missing and unknown names, dtypes, array classes and lengths. onnxruntime checks shapes itself.
  * @throws 'invalid-data' naming the input
  */
 export function checkFeeds(inputs: readonly InputInfo[], feeds: Tensors): Tensor[] {

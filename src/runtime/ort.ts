@@ -21,7 +21,8 @@ export function fromOrtTensor({ type, dims, data }: OrtTensor): Tensor {
 
 /**
  * Serialized model y = Identity(x) for one type and any shape. It is the smallest model that starts a provider, and it
- * copies tensors to and from memory that only a run can access. Opset 21 is the first whose Identity accepts every type.
+ * copies tensors to and from memory that only a run can access. Opset 21 is the first whose Identity accepts every
+ * type.
  */
 export function identityModel(dtype: DType): Uint8Array {
   const valueInfo = (name: string) => {

@@ -1,8 +1,9 @@
 /**
  * The interface to onnxruntime. To implement a runtime: `compile` serialized ONNX into programs that check their feeds
  * with `checkFeeds` and return all outputs; `allocate` the arrays that are fed again and again; `dispose` everything.
- * Carry out one call at a time if the provider needs it, in the order of the calls. Throw `runtime` with onnxruntime's own
- * message, and `disposedError` after `dispose` or `release`. A runtime that can store tensors between runs has a `device`.
+ * Carry out one call at a time if the provider needs it, in the order of the calls. Throw `runtime` with onnxruntime's
+ * own message, and `disposedError` after `dispose` or `release`. A runtime that can store tensors between runs has a
+ * `device`.
  */
 import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
 import type { Tensors } from '../ir/tensor.js'
@@ -18,8 +19,8 @@ export interface Program {
   readonly outputNames: readonly string[]
   /**
    * Runs the model once. Every graph input must be fed, and no other name (onnxruntime silently ignores unknown names;
-   * here they are an `invalid-data` error). The arrays of `feeds` are read when the run starts: do not change them until
-   * the promise settles. Outputs never share memory with them.
+   * here they are an `invalid-data` error). The arrays of `feeds` are read when the run starts: do not change them
+   * until the promise settles. Outputs never share memory with them.
    * @throws 'invalid-data' naming the input, and 'runtime' with onnxruntime's own message; the program stays usable
    */
   run(feeds: Tensors): Promise<Tensors>

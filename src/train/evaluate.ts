@@ -33,12 +33,11 @@ export interface EvaluateOptions {
 }
 
 /**
- * Evaluates loss and metrics of a model over a data set. The model is not differentiated, so it may have operators without a
- * gradient.
+ * Evaluates loss and metrics of a model over a data set. The model is not differentiated, so it may have operators
+ * without a gradient.
  *
- * @example
- * const runtime = node()
- * const { loss, accuracy } = await evaluateModel(await readModel('model.onnx'), data, { loss: crossEntropy(), runtime })
+ * @example const runtime = node() const { loss, accuracy } = await evaluateModel(await readModel('model.onnx'), data, {
+ * loss: crossEntropy(), runtime })
  *
  * @throws OnnxIreError `unsupported-operator`, `invalid-model`, `invalid-data`, `invalid-option`, `runtime`
  */

@@ -175,7 +175,9 @@ export class FitLoop {
       this.#stopped = (await this.#writer?.afterStep(this.#run.step, answer === 'save')) === 'stop'
   }
 
-  /** Ends an interval. If complete: validates, then updates the plateau schedule, early stopping and the best weights. */
+  /**
+   * Ends an interval. If complete: validates, then updates the plateau schedule, early stopping and the best weights.
+   */
   async #endInterval(end: IntervalEnd, complete: boolean): Promise<IntervalMetrics> {
     const run = this.#run
     const { validation: data, onEvaluate } = this.#options
@@ -201,7 +203,9 @@ export class FitLoop {
     return this.#snapshot
   }
 
-  /** Replaces a lost device and restores the snapshot. Throws any other error, and after repeated losses at one step. */
+  /**
+   * Replaces a lost device and restores the snapshot. Throws any other error, and after repeated losses at one step.
+   */
   async #recover(error: unknown): Promise<void> {
     const run = this.#run
     const isLost = error instanceof OnnxIreError && error.code === 'device-lost'

@@ -41,8 +41,8 @@ export function* splitBatch(
 }
 
 /**
- * Returns the number of examples that a model's file fixes: a leading length that all inputs of rank > 0 share. A length
- * that only some inputs have is not the batch size.
+ * Returns the number of examples that a model's file fixes: a leading length that all inputs of rank > 0 share. A
+ * length that only some inputs have is not the batch size.
  */
 export function fixedBatchSize(data: ReadonlyMap<string, Value>): number | undefined {
   const lengths = new Set([...data.values()].flatMap(({ shape }) => (shape?.length === 0 ? [] : [shape?.[0]])))
@@ -77,9 +77,9 @@ export interface Divisors {
 }
 
 /**
- * Computes the loss scales of micro-batches p, by mean k. The loss of mean k is a sum over targets divided by W_k, so its
- * scale is W_kp / W_k. Its sampled gradient is divided by sqrt(B W_k), with B the number of all targets, so the scale is
- * sqrt(B_p W_kp / (B W_k)).
+ * Computes the loss scales of micro-batches p, by mean k. The loss of mean k is a sum over targets divided by W_k, so
+ * its scale is W_kp / W_k. Its sampled gradient is divided by sqrt(B W_k), with B the number of all targets, so the
+ * scale is sqrt(B_p W_kp / (B W_k)).
  */
 export function lossScales(microBatches: readonly Divisors[], sampled: boolean): Readonly<Record<string, number>>[] {
   const total = (of: (divisors: Divisors) => number) => microBatches.reduce((sum, divisors) => sum + of(divisors), 0)

@@ -28,15 +28,15 @@ export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'fro
   /** Number of examples per step. Default 32. */
   readonly batchSize?: number
   /**
-   * Largest number of examples that the runtime computes at once. Gradients of larger batches are accumulated, and are the
-   * same as those of the whole batch, except that norms trained by the batch normalize over a micro-batch. Default: the
-   * whole batch.
+   * Largest number of examples that the runtime computes at once. Gradients of larger batches are accumulated, and are
+   * the same as those of the whole batch, except that norms trained by the batch normalize over a micro-batch. Default:
+   * the whole batch.
    */
   readonly microBatch?: number
   /**
-   * The batch that IRE's curvature is estimated on: the batch of the step (default), or for 'fixed' one batch of the training
-   * data, sampled and augmented once, which is the same over the whole run (as in the paper's runs on CIFAR). Labels are
-   * sampled again at every refresh in both cases. Without effect on 'empirical' curvature.
+   * The batch that IRE's curvature is estimated on: the batch of the step (default), or for 'fixed' one batch of the
+   * training data, sampled and augmented once, which is the same over the whole run (as in the paper's runs on CIFAR).
+   * Labels are sampled again at every refresh in both cases. Without effect on 'empirical' curvature.
    */
   readonly curvatureBatch?: 'step' | 'fixed'
   /** Learning-rate schedule. Default constant. */
@@ -46,11 +46,13 @@ export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'fro
   /** Largest magnitude of an element of the gradient; applied before `clipNorm`. Default none. */
   readonly clipValue?: number
   /**
-   * Decay of an exponential moving average of the weights, such as 0.999, in [0, 1). Validation then evaluates the average,
-   * and `export({ weights: 'ema' })` returns it. Default none.
+   * Decay of an exponential moving average of the weights, such as 0.999, in [0, 1). Validation then evaluates the
+   * average, and `export({ weights: 'ema' })` returns it. Default none.
    */
   readonly ema?: number
-  /** Stores the weights that are best on the validation data, for `export({ weights: 'best' })`. Default: not stored. */
+  /**
+   * Stores the weights that are best on the validation data, for `export({ weights: 'best' })`. Default: not stored.
+   */
   readonly best?: MonitorOptions
   /** Ends training after `patience` evaluations of the validation data without improvement. Default: never. */
   readonly earlyStopping?: MonitorOptions & { readonly patience: number }
@@ -64,17 +66,22 @@ export type Callback<T> = (about: T) => unknown
 /** Options of `Trainer.fit` and `Trainer.train`. Either `totalSteps` or `totalEpochs` is required. */
 export interface FitOptions {
   /**
-   * Number of passes over the data, counted from the beginning of training: a second `fit` or a resumed run continues up to
-   * this total.
+   * Number of passes over the data, counted from the beginning of training: a second `fit` or a resumed run continues
+   * up to this total.
    */
   readonly totalEpochs?: number
   /** Number of optimizer steps, counted from the beginning of training as for `totalEpochs`. */
   readonly totalSteps?: number
   /** Validation data, evaluated at the end of every evaluation interval. */
   readonly validation?: DatasetOrStream
-  /** Steps per evaluation interval. Each interval ends with its training metrics and a validation. Default: an epoch. */
+  /**
+   * Steps per evaluation interval. Each interval ends with its training metrics and a validation. Default: an epoch.
+   */
   readonly evaluateEvery?: number
-  /** Store for checkpoints, which are saved at the end of every interval and of training, and in addition as often as set here. */
+  /**
+   * Store for checkpoints, which are saved at the end of every interval and of training, and in addition as often as
+   * set here.
+   */
   readonly checkpoints?: {
     /** Store of the checkpoints, from `checkpointFolder(path)` for instance. */
     readonly store: CheckpointStore
@@ -93,8 +100,8 @@ export interface FitOptions {
   /** Called with the step of a checkpoint after it is written. */
   readonly onCheckpoint?: Callback<number>
   /**
-   * Called after a device was lost and replaced, with the step at which the run continues: that of the last checkpoint or end
-   * of an interval. The steps after it are repeated, with the same results.
+   * Called after a device was lost and replaced, with the step at which the run continues: that of the last checkpoint
+   * or end of an interval. The steps after it are repeated, with the same results.
    */
   readonly onDeviceLost?: Callback<number>
   /** Ends training after the current step, without an error, once it is aborted: on Ctrl-C, for example. */
@@ -127,8 +134,8 @@ export interface StepProgress extends StepReport {
 }
 
 /**
- * Metrics of an evaluation interval: an epoch, or `evaluateEvery` steps. Training metrics are means over the steps of the
- * interval, each computed before the update of the step.
+ * Metrics of an evaluation interval: an epoch, or `evaluateEvery` steps. Training metrics are means over the steps of
+ * the interval, each computed before the update of the step.
  */
 export interface IntervalMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'count'> {
   /** Index of the epoch in which the interval ended, from 0. */

@@ -6,7 +6,9 @@ import { checkNames, checkNumber, count, invalidOption, nonNegative } from '../u
 import { OnnxIreError } from '../util/errors.js'
 import { createMatcher, matchNames, type NamePatterns } from '../util/pattern.js'
 
-/** A group of trainable tensors with different training options. Omitted fields are the same as for all other tensors. */
+/**
+ * A group of trainable tensors with different training options. Omitted fields are the same as for all other tensors.
+ */
 export interface ParameterGroup {
   /** Names of the trainable tensors in the group. */
   readonly tensors: NamePatterns
@@ -16,7 +18,10 @@ export interface ParameterGroup {
   readonly weightDecay?: number
   /** False: IRE does not enhance these tensors, and they do not count in its threshold. */
   readonly ire?: boolean
-  /** Not trained: never, or not until a step or an epoch (gradual unfreezing). No gradient of frozen tensors is computed. */
+  /**
+   * Not trained: never, or not until a step or an epoch (gradual unfreezing). No gradient of frozen tensors is
+   * computed.
+   */
   readonly frozen?: boolean | { readonly untilStep: number } | { readonly untilEpoch: number }
 }
 
@@ -25,14 +30,14 @@ export interface GroupOptions {
   /** Groups of tensors with different options. If several groups set a field of a tensor, the last one is used. */
   readonly groups?: readonly ParameterGroup[]
   /**
-   * False: no weight decay on biases, norm scales and all other tensors with at most one axis longer than 1. Default true, as
-   * in PyTorch.
+   * False: no weight decay on biases, norm scales and all other tensors with at most one axis longer than 1. Default
+   * true, as in PyTorch.
    */
   readonly decayVectors?: boolean
   /**
-   * Layer-wise learning-rate decay: the learning rate of a tensor is multiplied by this factor for every layer downstream of
-   * its own layer (Howard & Ruder 2018). Layers are counted along the longest path; or list the names of each layer, from
-   * input to output.
+   * Layer-wise learning-rate decay: the learning rate of a tensor is multiplied by this factor for every layer
+   * downstream of its own layer (Howard & Ruder 2018). Layers are counted along the longest path; or list the names of
+   * each layer, from input to output.
    */
   readonly layerDecay?: number | { readonly rate: number; readonly layers: readonly NamePatterns[] }
 }

@@ -30,8 +30,8 @@ export interface Prediction {
 }
 
 /**
- * Runs a model over data, batch by batch in order. Tensors of the data that are not inputs of the model (labels) are ignored.
- * If the model's file fixes the number of examples, the last batch is padded with copies of its last example.
+ * Runs a model over data, batch by batch in order. Tensors of the data that are not inputs of the model (labels) are
+ * ignored. If the model's file fixes the number of examples, the last batch is padded with copies of its last example.
  *
  * @example
  * for await (const { indices, outputs } of predict(model, data, { runtime: node() })) {
@@ -70,7 +70,10 @@ async function runPadded(program: Program, batch: Tensors, size: number, fixedSi
   )
 }
 
-/** Shortens a tensor with `from` rows to `to` rows, or pads it with copies of its last row. Returns other tensors unchanged. */
+/**
+ * Shortens a tensor with `from` rows to `to` rows, or pads it with copies of its last row. Returns other tensors
+ * unchanged.
+ */
 function resizeRows(tensor: Tensor, from: number, to: number): Tensor {
   const { dtype, dims, data } = tensor
   if (dims[0] !== from) return tensor

@@ -106,8 +106,8 @@ export class Programs<T extends TensorMap> {
     for (const size of [Math.min(batchSize, examples), examples % batchSize]) this.#microBatchSize(size)
   }
 
-  /** Forgets the programs of a lost device. They are compiled again when they are needed. */
-  forget(): void {
+  /** Discards the programs of a lost device. They are compiled again when they are needed. */
+  clear(): void {
     this.#compiled.clear()
   }
 
@@ -215,7 +215,9 @@ export class Programs<T extends TensorMap> {
     return splitBatch(batch, size, this.#microBatchSize(size), (name) => this.#hasExampleAxis(name))
   }
 
-  /** Whether the first axis of an input can be the axis of the examples. A length that the file fixes is another axis. */
+  /**
+   * Whether the first axis of an input can be the axis of the examples. A length that the file fixes is another axis.
+   */
   #hasExampleAxis(name: string): boolean {
     return this.#fixedBatch !== undefined || typeof this.graphs.data.get(name)?.shape?.[0] !== 'number'
   }

@@ -42,7 +42,10 @@ export interface SavedProgress {
   readonly plateau: PlateauState
 }
 
-/** Progress of a run: position in the data, training metrics of the current interval, and monitors of validation metrics. */
+/**
+ * Progress of a run: position in the data, training metrics of the current interval, and monitors of validation
+ * metrics.
+ */
 export class Progress {
   epoch = 0
   /** Number of batches of this epoch that are done. */
@@ -88,7 +91,10 @@ export class Progress {
     this.ended = null
   }
 
-  /** Updates monitors and plateau schedule by validation metrics. Returns whether the option `best` has a new best value. */
+  /**
+   * Updates monitors and plateau schedule by validation metrics. Returns whether the option `best` has a new best
+   * value.
+   */
   addValidation(validation: Measures, step: number): boolean {
     const { schedule } = this.#options
     const isBest = this.#best?.add(validation, step) ?? false

@@ -27,8 +27,8 @@ export const sampleInputs = (
   )
 
 /**
- * Creates a random stream per input, so that the micro-batches of a batch together sample the numbers of the whole batch.
- * The first input continues the given stream.
+ * Creates a random stream per input, so that the micro-batches of a batch together sample the numbers of the whole
+ * batch. The first input continues the given stream.
  */
 export function inputStreams(random: Random, inputs: ReadonlyMap<string, Value>): (name: string) => Random {
   const streams = new Map([...inputs.keys()].map((name, i) => [name, i === 0 ? random : random.stream(name)]))

@@ -196,7 +196,7 @@ export class Run {
 
   /** Replaces a lost device. Returns false if that is impossible; otherwise call `restore` before the next step. */
   async recover(): Promise<boolean> {
-    this.programs.forget()
+    this.programs.clear()
     this.#loaded = undefined
     return this.#backend.recover()
   }

@@ -116,8 +116,9 @@ export class Trainer {
   }
 
   /**
-   * Downloads parameters and optimizer state from the device, for `export` and `checkpoint`. `fit` does so at the end of every
-   * interval and of training, so a call is only necessary in `onStep`. Does nothing if the host has the current state.
+   * Downloads parameters and optimizer state from the device, for `export` and `checkpoint`. `fit` does so at the end
+   * of every interval and of training, so a call is only necessary in `onStep`. Does nothing if the host has the
+   * current state.
    */
   async sync(): Promise<void> {
     await this.#run.sync()
@@ -139,18 +140,18 @@ export class Trainer {
   }
 
   /**
-   * Trains, and yields the metrics of every evaluation interval. Continues from the current step, also after `resume`. Ends
-   * when the total number of epochs or steps is reached, after early stopping, if a callback returns 'stop', or on the signal;
-   * the last interval may then be incomplete. If a device is lost and can be replaced, training continues from the last
-   * snapshot with the same steps.
+   * Trains, and yields the metrics of every evaluation interval. Continues from the current step, also after `resume`.
+   * Ends when the total number of epochs or steps is reached, after early stopping, if a callback returns 'stop', or on
+   * the signal; the last interval may then be incomplete. If a device is lost and can be replaced, training continues
+   * from the last snapshot with the same steps.
    *
    * @example
    * for await (const { epoch, loss, validation } of trainer.fit(data, { totalEpochs: 10, validation: testData })) {
    *   console.log(epoch, loss, validation?.accuracy)
    * }
    *
-   * @throws OnnxIreError `invalid-data` for data of another shape; `not-finite` naming step and tensor, with the parameters
-   *   from before that step; `invalid-option`, also if there is nothing to do: see `isFinished`
+   * @throws OnnxIreError `invalid-data` for data of another shape; `not-finite` naming step and tensor, with the
+   * parameters from before that step; `invalid-option`, also if there is nothing to do: see `isFinished`
    */
   async *fit(data: DatasetOrStream, options: FitOptions): AsyncGenerator<IntervalMetrics, void, undefined> {
     const run = this.#run
@@ -162,7 +163,8 @@ export class Trainer {
   }
 
   /**
-   * Whether a `fit` with these options has nothing to do: training has reached the totals, or early stopping has ended it.
+   * Whether a `fit` with these options has nothing to do: training has reached the totals, or early stopping has ended
+   * it.
    *
    * @example
    * await trainer.resume(store)
@@ -184,8 +186,8 @@ export class Trainer {
   }
 
   /**
-   * Exports the model with its trained tensors; everything else is as in the original file. Later steps do not change an
-   * exported model.
+   * Exports the model with its trained tensors; everything else is as in the original file. Later steps do not change
+   * an exported model.
    * @param options `weights`: 'last' (default), 'ema', or 'best' (the initial ones before any evaluation)
    * @throws OnnxIreError `runtime` within an evaluation interval on a device: call `sync` first
    */
@@ -210,8 +212,8 @@ export class Trainer {
   }
 
   /**
-   * Continues from the newest checkpoint of a store that is not damaged. Returns null, without any change, if the store is
-   * empty.
+   * Continues from the newest checkpoint of a store that is not damaged. Returns null, without any change, if the store
+   * is empty.
    * @throws OnnxIreError `damaged` if all checkpoints are damaged, `checkpoint` for another run
    */
   async resume(store: CheckpointStore): Promise<Resumed | null> {
@@ -219,7 +221,10 @@ export class Trainer {
     return found && { step: found.step, skipped: found.skipped }
   }
 
-  /** Releases the compiled graphs and all device memory. The runtime remains usable, and so do `export` and `checkpoint`. */
+  /**
+   * Releases the compiled graphs and all device memory. The runtime remains usable, and so do `export` and
+   * `checkpoint`.
+   */
   async dispose(): Promise<void> {
     await this.#run.sync().catch(() => {}) // the state on a lost device cannot be downloaded
     await this.#run.dispose()

@@ -7,8 +7,9 @@ import type { LossGraph } from '../loss/loss.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /**
- * Checks a batch and converts it to the inputs of the graphs: selects the tensors that they read, converts element types, and
- * compares all known lengths except the number of examples, which may differ from the model's (micro-batches).
+ * Checks a batch and converts it to the inputs of the graphs: selects the tensors that they read, converts element
+ * types, and compares all known lengths except the number of examples, which may differ from the model's
+ * (micro-batches).
  * @throws OnnxIreError `invalid-data` naming the tensor, its type or shape, and the expected one
  */
 export function prepareBatch(
@@ -46,7 +47,7 @@ function convert(name: string, tensor: Tensor, dtype: DType): Tensor {
   if (!widening || isFloat(tensor.dtype) !== isFloat(dtype) || tensor.dtype === 'string') {
     throw new OnnxIreError(
       'invalid-data',
-      `'${name}' is ${tensor.dtype}, but the graph takes ${dtype}: convert the data (labels(...) for class numbers, images(...) for pixels)`,
+      `'${name}' is ${tensor.dtype}, but the graph takes ${dtype}: convert the data (labelColumn(...) for class numbers, imageColumn(...) for pixels)`,
     )
   }
   return tensorFrom(dtype, tensor.dims, numbersOf(tensor))

@@ -157,7 +157,9 @@ describe("per: 'epoch'", () => {
 describe('run without a fixed length', () => {
   for (const schedule of [{ kind: 'cosine' }, { kind: 'linear' }, { kind: 'one-cycle' }] as const)
     test(`${schedule.kind} > rejects`, () => {
-      expect(() => learningRateFactor(schedule, 0, Infinity)).toThrow(/'totalSteps' is Infinity; .* give the steps/)
+      expect(() => learningRateFactor(schedule, 0, Infinity)).toThrow(
+        /'totalSteps' is Infinity; .* set totalSteps or totalEpochs/,
+      )
     })
   const others: Schedule[] = [
     { kind: 'constant', warmup: 3 },

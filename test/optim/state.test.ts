@@ -74,7 +74,7 @@ describe('state that does not match > rejects', () => {
       (s) => withArray(s, 'momentum/bias', new Float32Array(4)),
       /no place 'momentum\/bias'|'momentum\/bias'/,
     ],
-    ['not a mask', (s) => withArray(s, 'flat/bias', Uint8Array.of(0, 1, 2, 0)), /'flat\/bias' should hold 0 and 1/],
+    ['not a mask', (s) => withArray(s, 'flat/bias', Uint8Array.of(0, 1, 2, 0)), /'flat\/bias' should contain 0 and 1/],
     ['without a step', (s) => ({ ...s, numbers: { ...s.numbers, step: -1 } }), /step/],
     [
       'without a threshold',

@@ -3,7 +3,7 @@ import { describeOptimizer } from '../../src/optim/optimizer.js'
 import { finalWeights, fitOptions, trainerOptions } from '../../src/recipe/build.js'
 import { diffRecipes } from '../../src/recipe/diff.js'
 import { mapPaths } from '../../src/recipe/map-paths.js'
-import { inSteps, optimizerOf } from '../../src/recipe/optimizer.js'
+import { convertEpochsToSteps, optimizerOf } from '../../src/recipe/optimizer.js'
 import { applyOverrides } from '../../src/recipe/overrides.js'
 import { checkRecipe, checkSource, parseRecipe } from '../../src/recipe/parse.js'
 import type { DataSource, LossRecipe, Recipe } from '../../src/recipe/recipe.js'
@@ -333,14 +333,14 @@ test('IRE warm-up in epochs > converted to steps', async () => {
   const { ire, ...base } = recipe.optimizer
   const inEpochs: Recipe = { ...recipe, optimizer: { ...base, ire: { ...ire!, warmup: { epochs: 2 } } } }
   expect(checkRecipe(inEpochs)).toBe(inEpochs)
-  const counted = await inSteps(inEpochs.optimizer, async () => 7)
+  const counted = await convertEpochsToSteps(inEpochs.optimizer, async () => 7)
   expect(describeOptimizer(optimizerOf(counted)).ire).toMatchObject({ kappa: 2, gamma: 0.8, warmup: 14 })
-  await expect(inSteps(inEpochs.optimizer, async () => undefined)).rejects.toThrow(/give warmup in steps/)
+  await expect(convertEpochsToSteps(inEpochs.optimizer, async () => undefined)).rejects.toThrow(/give warmup in steps/)
   expect(() => trainerOptions(inEpochs)).toThrow(/optimizer\.ire\.warmup: epochs are counted in steps of the training/)
   const untouched = async () => {
     throw new Error('the data were looked at')
   }
-  expect(await inSteps(recipe.optimizer, untouched)).toBe(recipe.optimizer)
+  expect(await convertEpochsToSteps(recipe.optimizer, untouched)).toBe(recipe.optimizer)
 })
 
 test('preset model > only a preset file is a path', () => {

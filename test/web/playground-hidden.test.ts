@@ -47,7 +47,7 @@ describeWithChromium(
         await freeze(page.tab)
         const next = await page.discard()
         await next.tab.waitForSelector('#unfinished:not([hidden])')
-        expect(await next.text('#unfinished-text')).toMatch(/^A training of table.onnx was not over/)
+        expect(await next.text('#unfinished-text')).toMatch(/^A training run of table.onnx was unfinished/)
         await next.tab.click('#go-on')
         await next.says(/^Training/)
         const step = Number(/\d+/.exec(await next.text('#progress-text')))

@@ -39,13 +39,13 @@ interface Quadrature {
 }
 
 /**
- * The density of eigenvalues by stochastic Lanczos quadrature (Lin, Saad and Yang 2016; Ghorbani, Krishnan and Xiao 2019,
- * arXiv 1901.10159):
+ * The density of eigenvalues by stochastic Lanczos quadrature (Lin, Saad and Yang 2016; Ghorbani, Krishnan and Xiao
+ * 2019, arXiv 1901.10159):
  *
  *     v^T f(A) v = sum_i w_i f(theta_i),  density(t) = mean over v of sum_i w_i N(t; theta_i, sigma^2).
  *
- * v has random signs over sqrt(size), theta_i are the eigenvalues of the Lanczos matrix T and w_i the squared first components
- * of its eigenvectors. The quadrature is exact for polynomials f up to degree 2 steps - 1.
+ * v has random signs over sqrt(size), theta_i are the eigenvalues of the Lanczos matrix T and w_i the squared first
+ * components of its eigenvectors. The quadrature is exact for polynomials f up to degree 2 steps - 1.
  * @throws 'invalid-option'
  */
 export async function spectralDensity(

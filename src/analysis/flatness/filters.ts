@@ -6,9 +6,9 @@ import { filterAxesOf } from '../../op/facts.js'
 export type FilterAxes = ReadonlyMap<string, readonly number[]>
 
 /**
- * Finds the filters of parameters as in Li et al. (2018), arXiv 1712.09913, section 4: a filter produces one output channel or
- * one neuron. Its axes depend on the operator that reads the parameter (`filterAxes` of its definition); the default is
- * axis 0. A vector has no filters.
+ * Finds the filters of parameters as in Li et al. (2018), arXiv 1712.09913, section 4: a filter produces one output
+ * channel or one neuron. Its axes depend on the operator that reads the parameter (`filterAxes` of its definition); the
+ * default is axis 0. A vector has no filters.
  */
 export function findFilterAxes(outputs: readonly Value[], parameters: ReadonlyMap<string, Value>): FilterAxes {
   const found = new Map<Value, readonly number[]>()

@@ -8,9 +8,9 @@ import type { TrainingGraphs } from '../../train/graphs/build.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /**
- * Graphs of a loss as a function of the parameters, and of its derivatives, in evaluation mode (norms frozen, no dropout). Inputs are
- * the data, the parameters and the running statistics by name. Outputs are `loss`, `count` and, if examples have weights,
- * `weight`.
+ * Graphs of a loss as a function of the parameters, and of its derivatives, in evaluation mode (norms frozen, no
+ * dropout). Inputs are the data, the parameters and the running statistics by name. Outputs are `loss`, `count` and, if
+ * examples have weights, `weight`.
  */
 export interface SurfaceGraphs {
   readonly loss: GraphSpec

@@ -24,8 +24,9 @@ export interface TridiagonalEigen {
 }
 
 /**
- * Eigenvalues by the implicit QL algorithm with Wilkinson's shift (Dubrulle, Martin and Wilkinson 1968; EISPACK imtql2). Only
- * two rows of the eigenvectors are computed, as quadratures and error bounds need no more: O(m^2) operations.
+ * Eigenvalues by the implicit QL algorithm with Wilkinson's shift (Dubrulle, Martin and Wilkinson 1968; EISPACK
+ * imtql2). Only two rows of the eigenvectors are computed, as quadratures and error bounds need no more: O(m^2)
+ * operations.
  */
 export function eigenDecomposition({ diagonal, offDiagonal }: Tridiagonal): TridiagonalEigen {
   const m = diagonal.length
@@ -98,8 +99,8 @@ const breakdownTolerance = 1e-12
  *     w = A q_j,  alpha_j = q_j^T w,  w <- w - Q Q^T w,  beta_j = ||w||,  q_j+1 = w / beta_j,
  *
  * with T = tridiag(beta, alpha, beta) and A Q = Q T + beta q e^T. Every new vector is orthogonalized twice against all
- * previous ones, so that no eigenvalue appears in copies. The basis takes `size` doubles per step. If it spans an invariant
- * subspace, the recurrence continues with a random orthogonal vector.
+ * previous ones, so that no eigenvalue appears in copies. The basis takes `size` doubles per step. If it spans an
+ * invariant subspace, the recurrence continues with a random orthogonal vector.
  * @param start a vector of non-zero norm
  * @param random source of the random orthogonal vectors
  * @param over called after each step; returns true to stop

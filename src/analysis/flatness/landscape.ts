@@ -21,8 +21,8 @@ export interface Landscape {
 }
 
 /**
- * The loss L(theta + a d + b e) over a plane spanned by two random directions d and e, normalized per filter (Li et al. 2018,
- * arXiv 1712.09913), so that the picture does not depend on the relative scale of layers.
+ * The loss L(theta + a d + b e) over a plane spanned by two random directions d and e, normalized per filter (Li et al.
+ * 2018, arXiv 1712.09913), so that the picture does not depend on the relative scale of layers.
  * @throws 'invalid-option'
  */
 export async function lossLandscape(
@@ -49,8 +49,8 @@ export async function lossLandscape(
 }
 
 /**
- * A Gaussian direction d whose filters have the norm of theta's: d_f <- d_f ||theta_f|| / ||d_f||. It is 0 for vectors (biases,
- * scales and shifts of norms), as in the paper.
+ * A Gaussian direction d whose filters have the norm of theta's: d_f <- d_f ||theta_f|| / ||d_f||. It is 0 for vectors
+ * (biases, scales and shifts of norms), as in the paper.
  */
 export function sampleFilterNormalized(
   layout: ParameterLayout,

@@ -55,8 +55,8 @@ export interface Flatness {
 }
 
 /**
- * Measures how flat the loss is at the weights of a model or trainer. Results are those of the given data: another sample has
- * another Hessian, which the standard errors do not include.
+ * Measures how flat the loss is at the weights of a model or trainer. Results are those of the given data: another
+ * sample has another Hessian, which the standard errors do not include.
  *
  * @example
  * ```ts

@@ -25,13 +25,13 @@ export interface Sharpness {
 }
 
 /**
- * The increase of the loss within radius rho. `ascent` is the increase along the gradient, to first order the maximum in
- * the ball (SAM's sharpness, Foret et al. 2021, arXiv 2010.01412, with the gradient of the whole data set):
+ * The increase of the loss within radius rho. `ascent` is the increase along the gradient, to first order the maximum
+ * in the ball (SAM's sharpness, Foret et al. 2021, arXiv 2010.01412, with the gradient of the whole data set):
  *
  *     L(theta + rho g / ||g||) - L(theta)
  *
- * `average` is the mean over random unit vectors. u and -u are evaluated in pairs, which cancels the first-order term and
- * leaves about rho^2 tr H / (2 size).
+ * `average` is the mean over random unit vectors. u and -u are evaluated in pairs, which cancels the first-order term
+ * and leaves about rho^2 tr H / (2 size).
  * @throws 'invalid-option', 'not-finite'
  */
 export async function sharpness(

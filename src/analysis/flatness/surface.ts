@@ -27,9 +27,9 @@ export interface SurfaceOptions {
   /** Examples per run. Results depend on it by rounding only. Default 32. */
   readonly batchSize?: number
   /**
-   * How Hessian-vector products are computed: 'exact', as the gradient of <g, v> (Pearlmutter 1994), or from 'differences' of
-   * two gradients. Default: exact if the gradient can be differentiated again and the runtime accepts the graph. At kinks
-   * (ReLU), differences include the jump of the gradient across a kink; exact products do not.
+   * How Hessian-vector products are computed: 'exact', as the gradient of <g, v> (Pearlmutter 1994), or from
+   * 'differences' of two gradients. Default: exact if the gradient can be differentiated again and the runtime accepts
+   * the graph. At kinks (ReLU), differences include the jump of the gradient across a kink; exact products do not.
    */
   readonly method?: 'exact' | 'differences'
 }
@@ -63,9 +63,9 @@ interface SurfaceSource {
 }
 
 /**
- * The mean loss L(theta) of a model over a data set as a function of its parameters theta, in evaluation mode (norms frozen, no
- * dropout), with its gradient and Hessian products. Every value takes one pass over the data. Batches are averaged by weight
- * in double precision.
+ * The mean loss L(theta) of a model over a data set as a function of its parameters theta, in evaluation mode (norms
+ * frozen, no dropout), with its gradient and Hessian products. Every value takes one pass over the data. Batches are
+ * averaged by weight in double precision.
  */
 export class LossSurface {
   readonly layout: ParameterLayout
@@ -117,14 +117,16 @@ export class LossSurface {
   }
 
   /**
-   * Creates the surface of a trainer. Each measurement is at the trainer's current weights, so create the surface once and
-   * measure after every evaluation interval.
+   * Creates the surface of a trainer. Each measurement is at the trainer's current weights, so create the surface once
+   * and measure after every evaluation interval.
    */
   static under(trainer: Trainer, data: DatasetOrStream, options: TrainerSurfaceOptions = {}): LossSurface {
     return new LossSurface({ ...trainerInternals(trainer, options.weights), data }, options)
   }
 
-  /** Method of Hessian-vector products. Changes to 'differences' if the runtime rejects the graph of the first product. */
+  /**
+   * Method of Hessian-vector products. Changes to 'differences' if the runtime rejects the graph of the first product.
+   */
   get method(): 'exact' | 'differences' {
     return this.#used
   }
@@ -196,8 +198,8 @@ export class LossSurface {
   }
 
   /**
-   * H u = (g(theta + h u) - g(theta - h u)) / 2h with h^3 = eps (1 + ||theta||), which balances the rounding error of theta + h u,
-   * eps ||theta|| / h, and the truncation error h^2.
+   * H u = (g(theta + h u) - g(theta - h u)) / 2h with h^3 = eps (1 + ||theta||), which balances the rounding error of
+   * theta + h u, eps ||theta|| / h, and the truncation error h^2.
    */
   async #difference(
     theta: ParameterVector,

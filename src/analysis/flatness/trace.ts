@@ -23,8 +23,8 @@ export interface TraceEstimate extends MeanEstimate {
 const minProbes = 10
 
 /**
- * Hutchinson's estimator of a trace (Hutchinson 1990): tr A = E[v^T A v] for v with independent random signs. Its variance
- * 2 (||A||_F^2 - sum_i a_ii^2) is the smallest among probes with independent entries.
+ * Hutchinson's estimator of a trace (Hutchinson 1990): tr A = E[v^T A v] for v with independent random signs. Its
+ * variance 2 (||A||_F^2 - sum_i a_ii^2) is the smallest among probes with independent entries.
  * @throws 'invalid-option'
  */
 export async function hutchinsonTrace(

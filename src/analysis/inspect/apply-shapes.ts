@@ -11,7 +11,7 @@ export type InputShapes = Readonly<Record<string, readonly number[]>>
 /** A dim of an input that is unknown: neither the file nor the caller gives it. */
 export interface MissingLength {
   readonly input: string
-  /** Null where not even the number of axes is known. */
+  /** Null if the number of axes is unknown. */
   readonly axis: number | null
   /** Name of the length in the file, if any. */
   readonly name: string | null
@@ -21,14 +21,14 @@ export interface MissingLength {
 export interface SizedModel {
   readonly model: Model
   readonly missing: readonly MissingLength[]
-  /** Whether the number of examples is free, and so `batch` was taken. */
+  /** Whether the file leaves the number of examples open, so that `batch` was used. */
   readonly free: boolean
 }
 
 /**
- * The model with the lengths of its inputs filled in: those given, and `batch` for a leading length that the file leaves
- * open. A length that the file names is the same at every occurrence of the name.
- * @throws 'invalid-option' where a given shape is of no input or contradicts the file
+ * The model with the lengths of its inputs filled in: those given, and `batch` for a leading length that the file
+ * leaves open. A length that the file names is the same at every occurrence of the name.
+ * @throws 'invalid-option' if a shape is given for an unknown input or contradicts the file
  */
 export function applyShapes(model: Model, given: InputShapes, batch: number): SizedModel {
   const inputs = listInputs(model.proto)
@@ -53,7 +53,7 @@ export function applyShapes(model: Model, given: InputShapes, batch: number): Si
   }
 }
 
-/** Takes from a given shape what the lengths that the file names are. */
+/** Binds the symbolic lengths of an input to the lengths of a given shape. */
 function bind(
   name: string,
   declared: ReadonlyMap<string, Shape | undefined>,

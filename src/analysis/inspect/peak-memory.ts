@@ -10,10 +10,10 @@ import { varyingNodes } from './work.js'
 export const countBytes = (type: TensorType): number => Math.ceil((size(type) * dtypes[type.dtype].bits) / 8)
 
 /**
- * Estimates the peak of onnxruntime's arena: the maximal number of bytes that intermediate tensors and outputs take at once.
- * Nodes run in onnxruntime's order, depth first from the last output. A tensor is freed after its last reader, views share the
- * memory of their operand, and an element-wise operator writes over an operand of which it is the last reader. Scratch
- * memory of kernels, and bodies with unknown lengths, are not included. NaN if a length is unknown.
+ * Estimates the peak of onnxruntime's arena: the maximal number of bytes that intermediate tensors and outputs take at
+ * once. Nodes run in onnxruntime's order, depth first from the last output. A tensor is freed after its last reader,
+ * views share the memory of their operand, and an element-wise operator writes over an operand of which it is the last
+ * reader. Scratch memory of kernels, and bodies with unknown lengths, are not included. NaN if a length is unknown.
  */
 export function peakBytes(outputs: readonly Value[], constant: (leaf: Value) => boolean): number {
   const order = varyingNodes(topological(outputs.toReversed()), constant)

@@ -16,9 +16,9 @@ export interface Operations {
 }
 
 /**
- * Estimated memory of a training step in bytes. A batch of B examples takes parameters + gradients + optimizer moments +
- * `activations.fixed` + B `activations.perExample`. For gradients and activations, onnxruntime's CPU provider was measured to take
- * 1.1 (vision transformer) to 1.5 times as much (ResNets, whose kernels change the memory layout).
+ * Estimated memory of a training step in bytes. A batch of B examples takes parameters + gradients + optimizer moments
+ * + `activations.fixed` + B `activations.perExample`. For gradients and activations, onnxruntime's CPU provider was
+ * measured to take 1.1 (vision transformer) to 1.5 times as much (ResNets, whose kernels change the memory layout).
  */
 export interface StepMemory {
   /** All parameters and constants; half precision counts as float32. */

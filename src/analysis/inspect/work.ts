@@ -52,8 +52,8 @@ export interface Work {
 }
 
 /**
- * Counts the operations for `outputs`. Values that depend on constants only are not counted, because they are computed when the
- * model is loaded. An If counts its more expensive branch.
+ * Counts the operations for `outputs`. Values that depend on constants only are not counted, because they are computed
+ * when the model is loaded. An If counts its more expensive branch.
  * @param constant whether a leaf is the same in every run
  */
 export function countWork(outputs: Iterable<Value>, constant: (leaf: Value) => boolean): Work {
@@ -109,7 +109,9 @@ const itself = (node: Node): Counted => [node, node]
 
 const bodyNodes = (of: Body): Node[] => topological(of.outputs, ({ scope }) => scope === of.scope)
 
-/** The nodes of a body with shapes inferred from the operands of the first iteration, because files rarely declare them. */
+/**
+ * The nodes of a body with shapes inferred from the operands of the first iteration, because files rarely declare them.
+ */
 function firstIterationNodes(node: Node, of: Body): Counted[] {
   const nodes = bodyNodes(of)
   try {

@@ -18,8 +18,8 @@ const scaleFormula = formula({ sum: sum.mul(factor) })
 type Sets = Readonly<Record<string, DeviceTensors>>
 
 /**
- * Sums of gradients and moving averages of parameters in device memory, by one small graph for every list of dims. Sets that
- * are combined have the same names and dims; otherwise 'invalid-data' is thrown.
+ * Sums of gradients and moving averages of parameters in device memory, by one small graph for every list of dims. Sets
+ * that are combined have the same names and dims; otherwise 'invalid-data' is thrown.
  */
 export class DeviceArithmetic {
   readonly #device: Device
@@ -31,8 +31,8 @@ export class DeviceArithmetic {
   }
 
   /**
-   * sum + factor * gradients; a null sum is 0. Both sets are consumed: released or returned. NaN times a factor of 0 counts
-   * as 0.
+   * sum + factor * gradients; a null sum is 0. Both sets are consumed: released or returned. NaN times a factor of 0
+   * counts as 0.
    */
   async accumulate(sum: DeviceTensors | null, gradients: DeviceTensors, factor: number): Promise<DeviceTensors> {
     if (sum === null) return this.scale(gradients, factor)
@@ -90,7 +90,10 @@ export class DeviceArithmetic {
   }
 }
 
-/** Builds the graph of a formula for tensors of these dims: inputs `<array>/<index>` and the scalars, outputs `result/<index>`. */
+/**
+ * Builds the graph of a formula for tensors of these dims: inputs `<array>/<index>` and the scalars, outputs
+ * `result/<index>`.
+ */
 function buildGraph(f: Formula, dims: readonly (readonly number[])[]): GraphSpec {
   const scalars = Object.fromEntries(f.scalars.map((name) => [name, input(name, 'float32', [])]))
   const inputs = new Map<string, Value>(Object.entries(scalars))

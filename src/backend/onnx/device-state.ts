@@ -90,7 +90,10 @@ export class DeviceState {
     return Object.fromEntries(this.#names.map((name, i) => [`${name}/${group.id}`, tensors[i]!]))
   }
 
-  /** Replaces a group's state by the results of an update: `next/theta/<id>`, `next/<moment>/<id>`, `parameter/<id>/<part>`. */
+  /**
+   * Replaces a group's state by the results of an update: `next/theta/<id>`, `next/<moment>/<id>`,
+   * `parameter/<id>/<part>`.
+   */
   replace(group: TensorGroup, results: DeviceTensors): void {
     const before = this.#groups.get(group)!
     const tensors = this.#names.map((name) => results[`next/${name}/${group.id}`]!)

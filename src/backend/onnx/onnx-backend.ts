@@ -36,11 +36,12 @@ interface Ascended {
 }
 
 /**
- * Training state in the memory of any device, updated by ONNX graphs. `stats` downloads one number per group of tensors.
- * Differences from the host:
+ * Training state in the memory of any device, updated by ONNX graphs. `stats` downloads one number per group of
+ * tensors. Differences from the host:
  *
  * - Arithmetic is float32. Gradients whose squares overflow it (from 1.8e19 on) count as not finite.
- * - The states before and after an update are both in device memory for a moment, so that a failed update changes nothing.
+ * - The states before and after an update are both in device memory for a moment, so that a failed update changes
+ * nothing.
  * - A mask refresh downloads the estimates and ranks them on the host.
  */
 export class OnnxBackend extends DeviceBackend {

@@ -3,8 +3,8 @@ import { encodeModel } from '../../onnx/model.js'
 import type { Device, DeviceProgram } from '../../runtime/device.js'
 
 /**
- * Compiled graphs by key; all their outputs stay on the device. Programs are released together at the end, because on some
- * devices a tensor must not outlive the session that created it.
+ * Compiled graphs by key; all their outputs stay on the device. Programs are released together at the end, because on
+ * some devices a tensor must not outlive the session that created it.
  */
 export class ProgramCache {
   readonly #device: Device

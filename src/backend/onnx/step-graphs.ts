@@ -40,13 +40,13 @@ export const partName = (prefix: string, group: number, part: number): string =>
 export const coefficientName = (coefficients: number, scalar: string): string => `coefficient/${coefficients}/${scalar}`
 
 /**
- * Builds the update of a step: theta and the moments by `updateFormula`, with scale = min(1, clipNorm / (||g|| + 1e-6)) for
- * the g after clipping by value. If the sum of squares is not finite, all outputs equal the inputs.
+ * Builds the update of a step: theta and the moments by `updateFormula`, with scale = min(1, clipNorm / (||g|| + 1e-6))
+ * for the g after clipping by value. If the sum of squares is not finite, all outputs equal the inputs.
  *
- * Inputs: `g/<group>/<part>`, `theta/<group>`, `<moment>/<group>`, `n/<group>`, `coefficient/<number>/<scalar>`, `kappa`,
- * `clipValue`, `clipNorm`, `ascent`. Outputs: `next/theta/<group>`, `next/<moment>/<group>`; for groups of several tensors
- * `parameter/<group>/<part>` and the gradients `flat/<group>`; `sums`, the sum of squares of every group's gradient,
- * followed by `ascent`.
+ * Inputs: `g/<group>/<part>`, `theta/<group>`, `<moment>/<group>`, `n/<group>`, `coefficient/<number>/<scalar>`,
+ * `kappa`, `clipValue`, `clipNorm`, `ascent`. Outputs: `next/theta/<group>`, `next/<moment>/<group>`; for groups of
+ * several tensors `parameter/<group>/<part>` and the gradients `flat/<group>`; `sums`, the sum of squares of every
+ * group's gradient, followed by `ascent`.
  */
 export function buildUpdateGraph(form: UpdateForm): GraphSpec {
   const { updates, clipsValue, clipsNorm, ascended } = form
@@ -85,8 +85,8 @@ export function buildUpdateGraph(form: UpdateForm): GraphSpec {
 /**
  * Builds SAM's ascent: `ascentFormula` or `adaptiveAscentFormula`, with scale = rho / (norm + 1e-12).
  *
- * Inputs: `g/<group>/<part>`, `theta/<group>`, `rho`. Outputs: `ascended/<group>/<part>`; for groups of several tensors the
- * gradients `flat/<group>`; `sums`, the sum of squares of every group's gradient, and `total`, their sum.
+ * Inputs: `g/<group>/<part>`, `theta/<group>`, `rho`. Outputs: `ascended/<group>/<part>`; for groups of several tensors
+ * the gradients `flat/<group>`; `sums`, the sum of squares of every group's gradient, and `total`, their sum.
  */
 export function buildAscentGraph(groups: readonly TensorGroup[], adaptive: boolean): GraphSpec {
   const inputs: Ports = new Map()

@@ -37,8 +37,8 @@ export function createGroup(id: number, tensors: readonly (readonly [string, rea
 }
 
 /**
- * Regroups tensors so that all tensors of a group have the same key. Small tensors of the same key are joined while their
- * groups are `fresh` (not updated yet). Tensors without a key are not in the step and share no group with others.
+ * Regroups tensors so that all tensors of a group have the same key. Small tensors of the same key are joined while
+ * their groups are `fresh` (not updated yet). Tensors without a key are not in the step and share no group with others.
  * @returns the names by group, or undefined if the groups need not change
  */
 export function regroup(

@@ -10,7 +10,7 @@ import type { Model } from '../../onnx/model.js'
 import { unwrap } from '../../optim/optimizer.js'
 import { trainerOptions } from '../../recipe/build.js'
 import { createLoss, lossOnOutput } from '../../recipe/loss.js'
-import { inSteps } from '../../recipe/optimizer.js'
+import { convertEpochsToSteps } from '../../recipe/optimizer.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import type { TrainingOptions } from '../../train/graphs/build.js'
 import { buildTrainingGraphs } from '../../train/graphs/build.js'
@@ -148,7 +148,7 @@ async function readRequest(path: string, options: Options, command: Command): Pr
 async function recipeTrainingOptions(recipe: Recipe, original: Model, model: Model): Promise<TrainingOptions> {
   const { recipe: resolved } = await RecipeData.open(recipe, original, model)
   // The number of steps per epoch matters for training only: the graphs do not depend on it.
-  const optimizer = await inSteps(resolved.optimizer, async () => 1)
+  const optimizer = await convertEpochsToSteps(resolved.optimizer, async () => 1)
   const options = trainerOptions({ ...resolved, optimizer })
   const names = [...findTrainable(importGraph(model), options.trainable).keys()]
   return {

@@ -74,7 +74,10 @@ Examples:
     })
 }
 
-/** Throws `invalid-option` if the checkpoint was saved before the first evaluation: its best weights are the initial ones. */
+/**
+ * Throws `invalid-option` if the checkpoint was saved before the first evaluation: its best weights are the initial
+ * ones.
+ */
 function checkEvaluated({ progress = '{}' }: Readonly<Record<string, string>>): void {
   const { best } = JSON.parse(progress) as { readonly best?: unknown }
   if (best !== null) return

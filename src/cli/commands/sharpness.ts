@@ -164,7 +164,9 @@ function sampleExamples(data: DatasetOrStream, examples: number | undefined, see
   return subset(data, new Random(seed).stream('examples').permutation(data.length).slice(0, examples).sort())
 }
 
-/** Checks that echarts is installed and creates the folder, before anything is computed. Returns a function that plots. */
+/**
+ * Checks that echarts is installed and creates the folder, before anything is computed. Returns a function that plots.
+ */
 async function preparePlots(folder: string): Promise<(flatness: Flatness) => Promise<string[]>> {
   await requirePlots()
   await makeFolder(folder)

@@ -17,8 +17,8 @@ const folder = new URL('../../models/presets/', import.meta.url)
 export const presetNames = (): Promise<string[]> => shippedNames(folder)
 
 /**
- * Reads a preset of the package by its name, or a JSON file by its path. Throws `invalid-option` for an unknown name, `io`,
- * and `invalid-recipe` naming every invalid field.
+ * Reads a preset of the package by its name, or a JSON file by its path. Throws `invalid-option` for an unknown name,
+ * `io`, and `invalid-recipe` naming every invalid field.
  * @param assignments `path=value` changes
  */
 export async function readPreset(name: string, assignments: readonly string[] = []): Promise<Preset> {

@@ -30,8 +30,8 @@ export interface TopClass {
 }
 
 /**
- * Finds the top class of every row of `scores`; classes are on the last axis. A single column is a binary score: class 1 or 0.
- * Throws `invalid-data` for an output without classes.
+ * Finds the top class of every row of `scores`; classes are on the last axis. A single column is a binary score: class
+ * 1 or 0. Throws `invalid-data` for an output without classes.
  */
 export function topClasses(name: string, scores: Tensor, kind: ScoreKind): TopClass[] {
   const classes = scores.dims.at(-1)

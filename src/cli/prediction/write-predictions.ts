@@ -62,7 +62,9 @@ function nest(values: readonly unknown[], dims: readonly number[]): unknown {
   return Array.from({ length }, (_, i) => nest(values.slice(i * width, (i + 1) * width), rest))
 }
 
-/** Writes a header and a CSV record per example: a column per element of an output, or the class and its probability. */
+/**
+ * Writes a header and a CSV record per example: a column per element of an output, or the class and its probability.
+ */
 export async function* writeCsv(
   predictions: AsyncIterable<Prediction>,
   format: PredictionFormat,

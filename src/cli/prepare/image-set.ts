@@ -77,8 +77,8 @@ export interface ImageSplit {
 }
 
 /**
- * Writes `<split>-images.idx` and `<split>-labels.idx` of each split, `classes.json` and the report. The first split is the
- * training split.
+ * Writes `<split>-images.idx` and `<split>-labels.idx` of each split, `classes.json` and the report. The first split is
+ * the training split.
  */
 export async function writeImageSet(
   preparation: Preparation,

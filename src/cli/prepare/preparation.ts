@@ -21,8 +21,8 @@ export interface Part<Info> {
 
 /**
  * A data set in preparation. Finished parts are stored in the folder `.prepare` of the output, so that an interrupted
- * preparation resumes after its last complete part. At the end the parts become the files of the data set; `report.json` is
- * written last.
+ * preparation resumes after its last complete part. At the end the parts become the files of the data set;
+ * `report.json` is written last.
  */
 export class Preparation {
   readonly output: string

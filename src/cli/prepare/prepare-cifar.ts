@@ -15,7 +15,9 @@ export interface CifarOptions {
   readonly force?: boolean | undefined
 }
 
-/** Writes CIFAR-10 or CIFAR-100, depending on the folder, as IDX files, with mean and standard deviation of the pixels. */
+/**
+ * Writes CIFAR-10 or CIFAR-100, depending on the folder, as IDX files, with mean and standard deviation of the pixels.
+ */
 export async function prepareCifar({ folder, output, force }: CifarOptions, monitor: Monitor): Promise<ImageReport> {
   const read = await selectReader(folder)
   monitor.stage('reading images', 2)

@@ -2,12 +2,14 @@ import { Interrupted, onInterrupt } from '../interrupts.js'
 import { type Io, print } from '../io.js'
 import { createStageProgress, type StageProgress } from '../progress.js'
 
-/** Receives the progress of a preparation. `at` throws when the command was interrupted, which stops the preparation. */
+/**
+ * Receives the progress of a preparation. `at` throws when the command was interrupted, which stops the preparation.
+ */
 export type Monitor = Omit<StageProgress, 'stop'>
 
 /**
- * Runs a preparation and shows its progress. Ctrl-C stops it at the next call of `monitor.at`, and finished parts remain; a
- * second Ctrl-C ends the process at once.
+ * Runs a preparation and shows its progress. Ctrl-C stops it at the next call of `monitor.at`, and finished parts
+ * remain; a second Ctrl-C ends the process at once.
  */
 export async function runPreparation(
   io: Io,

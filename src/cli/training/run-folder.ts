@@ -22,8 +22,8 @@ export interface LogEntry {
 
 /**
  * The folder of a training run: `recipe.json`, with paths relative to the folder, so that it can be trained again;
- * `start.onnx`, the initial model if it was built from a preset; `classes.json`, the class names, if the data set has some;
- * `metrics.jsonl`; `checkpoints/`; and at the end `tuned.onnx`.
+ * `start.onnx`, the initial model if it was built from a preset; `classes.json`, the class names, if the data set has
+ * some; `metrics.jsonl`; `checkpoints/`; and at the end `tuned.onnx`.
  */
 export class RunFolder {
   readonly path: string

@@ -61,7 +61,9 @@ export interface TrainingResult extends RunSummary {
   readonly runtime: string
 }
 
-/** Trains a recipe in a run folder. Errors that can be found before training are thrown before the folder is changed. */
+/**
+ * Trains a recipe in a run folder. Errors that can be found before training are thrown before the folder is changed.
+ */
 export async function runTraining(request: TrainingRequest): Promise<TrainingResult> {
   const { recipe, folder, progress, resume } = request
   await checkRunFolder(request)
@@ -137,7 +139,10 @@ const firstBatch = (data: DatasetOrStream, { batchSize = 32 }: Recipe): DatasetO
 const countParameters = async (trainer: Trainer): Promise<number> =>
   Object.values(await trainer.parameters()).reduce((sum, { length }) => sum + length, 0)
 
-/** Metrics of the exported weights on the validation data: those of the last evaluation, if it measured the same weights. */
+/**
+ * Metrics of the exported weights on the validation data: those of the last evaluation, if it measured the same
+ * weights.
+ */
 async function evaluateTrained(
   trainer: Trainer,
   validation: DatasetOrStream | undefined,

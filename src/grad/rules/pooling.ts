@@ -97,7 +97,7 @@ function averagePoolDivisor(x: Value, dy: Value, { window, ceil, includePad, pad
   if (pad) return countAtRunTime(x, dy, window, includePad, pad)
   const counts = window.map((axis, i) => countsAlong(axis, x.shape?.[i + 2], dy.shape?.[i + 2], includePad))
   return counts.every((count) => count !== undefined)
-    ? outer(counts, dy)
+    ? multiplyCounts(counts, dy)
     : countAtRunTime(x, dy, window, includePad, (ones) => ones)
 }
 
@@ -117,7 +117,7 @@ function countsAlong(axis: WindowAxis, length: unknown, windows: unknown, includ
 }
 
 /** Product of the counts along each axis, [Ho, 1] [1, Wo]. */
-function outer(counts: readonly (readonly number[])[], dy: Value): Value {
+function multiplyCounts(counts: readonly (readonly number[])[], dy: Value): Value {
   const factors = counts.map((count, i) => {
     const uniform = count.every((taps) => taps === count[0])
     const trailing = counts.slice(i + 1).map(() => 1)

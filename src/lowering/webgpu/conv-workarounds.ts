@@ -17,7 +17,8 @@ const TILE = 32
 const MANY_TILES = 16
 
 /**
- * Rewrites a convolution over one or two axes for which onnxruntime's kernel is slow or wrong; null for other convolutions.
+ * Rewrites a convolution over one or two axes for which onnxruntime's kernel is slow or wrong; null for other
+ * convolutions.
  * @param kernels 'own' if the operator set has no kernel of ConvTranspose
  */
 export function fixConv(
@@ -49,9 +50,9 @@ const isPointwise = (window: readonly WindowAxis[]): boolean =>
   window.every(({ kernel, stride, before, after }) => kernel === 1 && stride === 1 && before === 0 && after === 0)
 
 /**
- * Whether a convolution fills the tiles of the Conv kernel. It does not with few output channels, with channels that cannot be
- * read in vectors, or with few results that are long sums, as in the gradient of weights. There the ConvTranspose kernel, in
- * which each thread sums one vector of outputs, is faster.
+ * Whether a convolution fills the tiles of the Conv kernel. It does not with few output channels, with channels that
+ * cannot be read in vectors, or with few results that are long sums, as in the gradient of weights. There the
+ * ConvTranspose kernel, in which each thread sums one vector of outputs, is faster.
  */
 function fillsTiles(w: Value, y: Shape): boolean {
   const [outputs, channels] = w.shape as readonly [number, Dim]
@@ -61,8 +62,8 @@ function fillsTiles(w: Value, y: Shape): boolean {
 }
 
 /**
- * Whether onnxruntime's kernel reads wrong elements. If the channels are a multiple of 3 but not of 4, and the outputs a
- * multiple of 4, the kernel reads channels in groups of three, which is correct for exactly 3 channels only.
+ * Whether onnxruntime's kernel reads wrong elements. If the channels are a multiple of 3 but not of 4, and the outputs
+ * a multiple of 4, the kernel reads channels in groups of three, which is correct for exactly 3 channels only.
  */
 function isMisread(w: Value): boolean {
   const [outputs, channels] = w.shape as readonly [Dim, Dim]
@@ -100,8 +101,9 @@ function convOverThreeAxes(x: Value, w: Value, bias: Value | null, attributes: C
 }
 
 /**
- * A transposed convolution of one channel whose windows do not overlap, as a product: every element times the whole kernel. The
- * ConvTranspose kernel is made for many channels, and needs another memory layout. Null for other convolutions.
+ * A transposed convolution of one channel whose windows do not overlap, as a product: every element times the whole
+ * kernel. The ConvTranspose kernel is made for many channels, and needs another memory layout. Null for other
+ * convolutions.
  */
 export function depthwiseAsMul(x: Value, w: Value, attributes: TransposedAttributes): Value | null {
   if (!x.shape || !isStatic(w.shape) || w.shape[0] !== 1 || w.shape[1] !== 1) return null
@@ -121,8 +123,9 @@ export function depthwiseAsMul(x: Value, w: Value, attributes: TransposedAttribu
 }
 
 /**
- * A grouped transposed convolution with one output per group, and an even number of channels per group: onnxruntime's kernel sums wrong
- * products, so each group gets a second output, of zeros, that is cut off again. Null for other convolutions.
+ * A grouped transposed convolution with one output per group, and an even number of channels per group: onnxruntime's
+ * kernel sums wrong products, so each group gets a second output, of zeros, that is cut off again. Null for other
+ * convolutions.
  */
 export function padGroupsToTwo(
   x: Value,
@@ -162,8 +165,8 @@ function reverseKernels(w: Value): Value {
 }
 
 /**
- * The original weights, if `w` are weights reversed by the gradient of a convolution's input: channels exchanged, and each kernel,
- * as a row, multiplied by the matrix that reverses it. Reversing them again gives the original.
+ * The original weights, if `w` are weights reversed by the gradient of a convolution's input: channels exchanged, and
+ * each kernel, as a row, multiplied by the matrix that reverses it. Reversing them again gives the original.
  */
 function undoReversal(w: Value): Value | undefined {
   const product = producer(producer(w, 'Reshape')?.inputs[0], 'MatMul')

@@ -52,9 +52,9 @@ const END = 2 ** 31 - 1
 type SliceOperands = readonly [x: Value, starts: Value, ends: Value, axes: Value | null, steps: Value | null]
 
 /**
- * Slice with negative steps, as a reversal of whole axes followed by a Slice with positive steps: index -1 - i becomes i. With a
- * step other than -1, or a start other than the end, onnxruntime's kernel starts at a wrong element. Null if there is no negative step,
- * or if whole axes are reversed, which is correct.
+ * Slice with negative steps, as a reversal of whole axes followed by a Slice with positive steps: index -1 - i becomes
+ * i. With a step other than -1, or a start other than the end, onnxruntime's kernel starts at a wrong element. Null if
+ * there is no negative step, or if whole axes are reversed, which is correct.
  */
 function sliceForwards([x, starts, ends, axes, steps]: SliceOperands): Value | null {
   const given = knownNumbers(steps)
@@ -88,7 +88,10 @@ const reversesWholeAxes = (steps: readonly number[], starts?: readonly number[],
     (step, i) => step > 0 || (step === -1 && starts?.[i] === -1 && ends?.[i] !== undefined && ends[i] <= -END),
   )
 
-/** A bound of a backward slice as an index on the reversed axis: a start is an element, an end at most one past the last. */
+/**
+ * A bound of a backward slice as an index on the reversed axis: a start is an element, an end at most one past the
+ * last.
+ */
 function fromTheEnd(bound: Value, length: Value, end: boolean): Value {
   const place = op.Where(
     op.Less(bound, int64s([0])),

@@ -16,8 +16,9 @@ interface ConvAttributes extends WindowAttributes {
 const MAX_INDICES = 2 ** 18
 
 /**
- * A convolution with one-hot kernels, each of which selects one tap of every window, as a Gather without multiplications. (Gradients
- * of weights build columns with such kernels.) Null for other kernels, and if the lengths that windows move over are unknown.
+ * A convolution with one-hot kernels, each of which selects one tap of every window, as a Gather without
+ * multiplications. (Gradients of weights build columns with such kernels.) Null for other kernels, and if the lengths
+ * that windows move over are unknown.
  */
 export function convAsGather(x: Value, w: Value, attributes: ConvAttributes): Value | null {
   const { group } = attributes

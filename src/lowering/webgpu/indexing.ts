@@ -38,7 +38,9 @@ function reverseSequence(x: Value, lengths: Value, batchAxis: number, timeAxis: 
 /** Maximal number of elements of a range that becomes a constant. */
 const WRITTEN_OUT = 2 ** 20
 
-/** start, start + delta ...: a constant if everything is known; if only the limit is unknown, a running count from 0. */
+/**
+ * start, start + delta ...: a constant if everything is known; if only the limit is unknown, a running count from 0.
+ */
 function lowerRange(start: Value, limit: Value, delta: Value): Value | null {
   const [from, to, step] = [start, limit, delta].map((value) => knownNumbers(value)?.[0])
   if (from === undefined || step === undefined) return null

@@ -6,7 +6,9 @@ import { ELLIPSIS, formatEinsum, parseEinsum } from '../../op/einsum.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 
-/** onnxruntime's Einsum kernel does not broadcast: axes of length 1 are repeated to the length that another operand has. */
+/**
+ * onnxruntime's Einsum kernel does not broadcast: axes of length 1 are repeated to the length that another operand has.
+ */
 function repeatBroadcastAxes(operands: readonly Value[], equation: string): Value | null {
   const subscripts = parseEinsum(
     equation,

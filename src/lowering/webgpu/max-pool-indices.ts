@@ -17,8 +17,9 @@ interface PoolAttributes extends WindowAttributes {
 const LOWEST = -3.4028234663852886e38
 
 /**
- * The output Indices of MaxPool, int32: for every window the index of the first maximal element in the flattened tensor (in
- * column-major planes if `storage_order` is 1). Every tap of the kernel is compared with the maximum for all windows at once.
+ * The output Indices of MaxPool, int32: for every window the index of the first maximal element in the flattened tensor
+ * (in column-major planes if `storage_order` is 1). Every tap of the kernel is compared with the maximum for all
+ * windows at once.
  *
  * Throws `unsupported-operator` if the number of axes is unknown.
  */

@@ -12,7 +12,10 @@ import { allIndices } from './dims.js'
 
 import { maxPoolIndices } from './max-pool-indices.js'
 
-/** Adds the columns [N, C taps, windows] to the pixels of their windows; columns in the padding go to an extra pixel at the end. */
+/**
+ * Adds the columns [N, C taps, windows] to the pixels of their windows; columns in the padding go to an extra pixel at
+ * the end.
+ */
 function col2Im(x: Value, image: Value, block: Value, attributes: Omit<WindowAttributes, 'auto_pad'>): Value | null {
   const [lengths, kernel] = [knownNumbers(image), knownNumbers(block)]
   if (!lengths || !kernel) return null

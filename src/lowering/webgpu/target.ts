@@ -73,7 +73,10 @@ const downlevel = {
   RotaryEmbedding,
 } satisfies Lowerings<Definitions>
 
-/** WebGPU has no kernel that casts from int64, but Gather takes int64 indices: an index becomes int32 as that element of 0, 1, 2 ... */
+/**
+ * WebGPU has no kernel that casts from int64, but Gather takes int64 indices: an index becomes int32 as that element of
+ * 0, 1, 2 ...
+ */
 function indexRange({ source }: Value): Value | null {
   if (source.kind !== 'node' || !definitionOf(source.operator).indexesAxis) return null
   return rangeAlong(source.inputs[0]!, source.attributes['axis'] as number)

@@ -12,8 +12,8 @@ type Move = (parts: readonly Value[]) => readonly Value[]
 const short: ReadonlySet<DType> = new Set(['bool', 'uint8', 'int8', 'uint16', 'int16'])
 
 /**
- * A lowering of an operator that only moves elements, for types that its kernel lacks. Booleans and 8- and 16-bit integers are
- * moved as float32; int32, if `wide`, as two 16-bit halves in float32 that are combined again.
+ * A lowering of an operator that only moves elements, for types that its kernel lacks. Booleans and 8- and 16-bit
+ * integers are moved as float32; int32, if `wide`, as two 16-bit halves in float32 that are combined again.
  * @param slots the inputs whose elements are moved
  * @param otherwise the lowering for types that the kernel has
  */

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { OnnxIreError } from '../../util/errors.js'
 import { library } from './library.js'
-import { answer } from './ort.js'
+import { readAddress } from './ort.js'
 import type { Provider } from './provider.js'
 
 /** Options of onnxruntime's CUDA provider, by its own names: `{ gpu_mem_limit: 2 ** 33 }`. */
@@ -29,7 +29,7 @@ export function cudaProvider(device: number, options: CudaOptions): Provider {
     append(ort, sessionOptions) {
       requireLibraries(ort.folder)
       requireDevice(device)
-      const cuda = answer((out) => ort.CreateCUDAProviderOptions(out))
+      const cuda = readAddress((out) => ort.CreateCUDAProviderOptions(out))
       try {
         const keys = Object.keys(settings)
         ort.UpdateCUDAProviderOptions(cuda, keys, Object.values(settings), keys.length)

@@ -67,7 +67,7 @@ export function nativeDevice(engine: Engine, alive: () => void): Device {
     },
     async download(tensor) {
       alive()
-      return engine.download(valueBehind(engine, tensor, 'download'))
+      return engine.download(valueOfTensor(engine, tensor, 'download'))
     },
   }
 }
@@ -88,7 +88,7 @@ function deviceProgram(
     async run(feeds) {
       alive()
       if (released) throw disposedError('program', 'released')
-      const results = await engine.run(session, fed(engine, session, feeds), locations)
+      const results = await engine.run(session, orderFeeds(engine, session, feeds), locations)
       const host: Record<string, Tensor> = {}
       const device: Record<string, DeviceTensor> = {}
       for (const [i, result] of results.entries()) {
@@ -105,14 +105,14 @@ function deviceProgram(
 }
 
 /** Returns the feeds in the order of the model's inputs. Throws 'invalid-data' naming the input. */
-function fed(engine: Engine, { inputs }: Session, feeds: Feeds): (Tensor | Value)[] {
+function orderFeeds(engine: Engine, { inputs }: Session, feeds: Feeds): (Tensor | Value)[] {
   const known = new Set(inputs.map(({ name }) => name))
   const onHost: Record<string, Tensor> = {}
   const onDevice = new Map<string, Value>()
   for (const [name, feed] of Object.entries(feeds)) {
     // checkFeeds reports names that the model does not have.
     if ('data' in feed || !known.has(name)) onHost[name] = feed as Tensor
-    else onDevice.set(name, valueBehind(engine, feed, `input '${name}'`))
+    else onDevice.set(name, valueOfTensor(engine, feed, `input '${name}'`))
   }
   const tensors = checkFeeds(
     inputs.filter(({ name }) => !onDevice.has(name)),
@@ -127,7 +127,7 @@ function fed(engine: Engine, { inputs }: Session, feeds: Feeds): (Tensor | Value
   })
 }
 
-function valueBehind(engine: Engine, tensor: DeviceTensor, what: string): Value {
+function valueOfTensor(engine: Engine, tensor: DeviceTensor, what: string): Value {
   if (tensor instanceof NativeTensor) return tensor.value(engine, what)
   throw new OnnxIreError('invalid-data', `${what}: the tensor belongs to another device`)
 }

@@ -6,7 +6,7 @@ import { Copies } from './copies.js'
 import { isDeviceLost } from './cuda.js'
 import { Handle } from './handle.js'
 import { sessionOptions } from './options.js'
-import { answer, type Ort, OrtFailure } from './ort.js'
+import { type Ort, OrtFailure, readAddress } from './ort.js'
 import { cpuMemory, type Provider } from './provider.js'
 import { type Invoke, Session } from './session.js'
 import { tensorOf, type Value } from './value.js'
@@ -201,6 +201,6 @@ export class Engine {
 
 /** Creates OrtMemoryInfo with OrtDeviceAllocator and OrtMemTypeDefault: memory that the provider allocates. */
 function memoryInfo(ort: Ort, { name, device }: Provider['memory']): Handle {
-  const address = answer((out) => ort.CreateMemoryInfo(name, 0, device, 0, out))
+  const address = readAddress((out) => ort.CreateMemoryInfo(name, 0, device, 0, out))
   return new Handle('memory info', address, ort.ReleaseMemoryInfo)
 }

@@ -1,7 +1,7 @@
 import { OnnxIreError } from '../../util/errors.js'
 import type { NodeOptions } from '../runtime/node.js'
 import { Handle } from './handle.js'
-import { answer, type Ort } from './ort.js'
+import { type Ort, readAddress } from './ort.js'
 
 const levels = { disabled: 0, basic: 1, extended: 2, layout: 3, all: 99 }
 const modes = { sequential: 0, parallel: 1 }
@@ -11,7 +11,7 @@ export function sessionOptions(ort: Ort, options: NodeOptions & { readonly threa
   const session = options.session ?? {}
   const handle = new Handle(
     'session options',
-    answer((out) => ort.CreateSessionOptions(out)),
+    readAddress((out) => ort.CreateSessionOptions(out)),
     ort.ReleaseSessionOptions,
   )
   const { address } = handle

@@ -1,6 +1,6 @@
 import { OnnxIreError } from '../../util/errors.js'
 import { library } from './library.js'
-import { calls, procedures, questions, type Slot, type Takes } from './slots.js'
+import { calls, procedures, queries, type Slot, type Takes } from './slots.js'
 
 /** Error with onnxruntime's own message. */
 export class OrtFailure extends Error {
@@ -68,8 +68,8 @@ function open(): Ort {
       ),
     )
   }
-  const code = bind(questions.GetErrorCode, 'int')
-  const message = bind(questions.GetErrorMessage, 'str')
+  const code = bind(queries.GetErrorCode, 'int')
+  const message = bind(queries.GetErrorMessage, 'str')
   const free = bind(procedures.ReleaseStatus, 'void')
   const check = (status: bigint | null) => {
     if (status === null) return
@@ -77,7 +77,7 @@ function open(): Ort {
     free(status)
     throw failure
   }
-  const build: string = bind(questions.GetBuildInfoString, 'str')()
+  const build: string = bind(queries.GetBuildInfoString, 'str')()
   if (!build.startsWith('ORT Build Info'))
     throw new OnnxIreError('runtime', `onnxruntime ${version} has an unexpected function table`)
 
@@ -109,8 +109,8 @@ function open(): Ort {
     ...functions,
     version,
     folder,
-    env: answer((out) => functions.CreateEnv(errorsOnly, 'onnx-ire', out)),
-    allocator: answer((out) => functions.GetAllocatorWithDefaultOptions(out)),
+    env: readAddress((out) => functions.CreateEnv(errorsOnly, 'onnx-ire', out)),
+    allocator: readAddress((out) => functions.GetAllocatorWithDefaultOptions(out)),
     memcpy,
     skipDestructors,
     text: (at) => koffi.decode.string(at),
@@ -119,14 +119,14 @@ function open(): Ort {
 }
 
 /** Returns the address that `call` writes to its out parameter. */
-export function answer(call: (out: BigUint64Array) => void): bigint {
+export function readAddress(call: (out: BigUint64Array) => void): bigint {
   const out = new BigUint64Array(1)
   call(out)
   return out[0]!
 }
 
 /** Returns the 32-bit number that `call` writes to its out parameter. */
-export function numberOf(call: (out: Int32Array) => void): number {
+export function readInt32(call: (out: Int32Array) => void): number {
   const out = new Int32Array(1)
   call(out)
   return out[0]!

@@ -2,7 +2,7 @@ import type { Tensor } from '../../ir/tensor.js'
 import type { InputInfo } from '../../runtime/feeds.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Handle } from './handle.js'
-import { answer, type Call, numberOf, type Ort } from './ort.js'
+import { type Call, type Ort, readAddress, readInt32 } from './ort.js'
 import { elementType, hostValue, type Owner, Value, valueAt } from './value.js'
 
 /** Calls a slow function of onnxruntime, synchronously or off the event loop. */
@@ -11,8 +11,8 @@ export type Invoke = <A extends unknown[]>(call: Call<A>, ...args: A) => void | 
 const tensorType = 1
 
 /**
- * A compiled model and the I/O binding of its runs. One run at a time. After `release` the session stays open until its last
- * device tensor is freed, because its provider owns their memory.
+ * A compiled model and the I/O binding of its runs. One run at a time. After `release` the session stays open until its
+ * last device tensor is freed, because its provider owns their memory.
  */
 export class Session implements Owner {
   readonly inputs: readonly InputInfo[]
@@ -49,29 +49,29 @@ export class Session implements Owner {
     const { address } = handle
     this.#ort = ort
     this.#handle = handle
-    const inputCount = Number(answer((out) => ort.SessionGetInputCount(address, out)))
-    const outputCount = Number(answer((out) => ort.SessionGetOutputCount(address, out)))
+    const inputCount = Number(readAddress((out) => ort.SessionGetInputCount(address, out)))
+    const outputCount = Number(readAddress((out) => ort.SessionGetOutputCount(address, out)))
     this.inputs = Array.from({ length: inputCount }, (_, i) => {
       const name = readText(ort, (out) => ort.SessionGetInputName(address, i, ort.allocator, out))
-      const info = answer((out) => ort.SessionGetInputTypeInfo(address, i, out))
+      const info = readAddress((out) => ort.SessionGetInputTypeInfo(address, i, out))
       return { name, dtype: portType(ort, info, `input '${name}'`) }
     })
     this.outputs = Array.from({ length: outputCount }, (_, i) => {
       const name = readText(ort, (out) => ort.SessionGetOutputName(address, i, ort.allocator, out))
-      const info = answer((out) => ort.SessionGetOutputTypeInfo(address, i, out))
+      const info = readAddress((out) => ort.SessionGetOutputTypeInfo(address, i, out))
       return { name, dtype: portType(ort, info, `output '${name}'`) }
     })
     this.#binding = new Handle(
       'binding',
-      answer((out) => ort.CreateIoBinding(address, out)),
+      readAddress((out) => ort.CreateIoBinding(address, out)),
       ort.ReleaseIoBinding,
     )
   }
 
   /**
    * Runs the model on feeds in the order of `inputs`, which are host tensors (in `hostMemory`) or values. Every output
-   * is a new value in the memory given by `locations`. An output that shares its elements with a feed or another output is
-   * replaced by the result of `separate`. Throws `OrtFailure`.
+   * is a new value in the memory given by `locations`. An output that shares its elements with a feed or another output
+   * is replaced by the result of `separate`. Throws `OrtFailure`.
    */
   async run(
     invoke: Invoke,
@@ -107,7 +107,7 @@ export class Session implements Owner {
   #collect(binding: bigint): Value[] {
     const ort = this.#ort
     const count = new BigUint64Array(1)
-    const list = answer((out) => ort.GetBoundOutputValues(binding, ort.allocator, out, count))
+    const list = readAddress((out) => ort.GetBoundOutputValues(binding, ort.allocator, out, count))
     if (list === 0n) return []
     const addresses = ort.addresses(list, Number(count[0]))
     ort.AllocatorFree(ort.allocator, list)
@@ -169,7 +169,7 @@ async function separateOutputs(
 
 /** Reads and frees a text that onnxruntime allocated. */
 function readText(ort: Ort, call: (out: BigUint64Array) => void): string {
-  const address = answer(call)
+  const address = readAddress(call)
   const text = ort.text(address)
   ort.AllocatorFree(ort.allocator, address)
   return text
@@ -177,14 +177,14 @@ function readText(ort: Ort, call: (out: BigUint64Array) => void): string {
 
 function portType(ort: Ort, info: bigint, what: string) {
   try {
-    if (numberOf((out) => ort.GetOnnxTypeFromTypeInfo(info, out)) !== tensorType)
+    if (readInt32((out) => ort.GetOnnxTypeFromTypeInfo(info, out)) !== tensorType)
       throw new OnnxIreError(
         'runtime',
         `${what} is not a tensor: sequences, maps and optional values are not supported`,
       )
     return elementType(
       ort,
-      answer((out) => ort.CastTypeInfoToTensorInfo(info, out)),
+      readAddress((out) => ort.CastTypeInfoToTensorInfo(info, out)),
     )
   } finally {
     ort.ReleaseTypeInfo(info)

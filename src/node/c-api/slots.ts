@@ -86,7 +86,7 @@ export const procedures = {
 } as const satisfies Record<string, Slot>
 
 /** Functions of `OrtApi` that describe a status or the library. */
-export const questions = {
+export const queries = {
   GetErrorCode: [1, 'ptr'],
   GetErrorMessage: [2, 'ptr'],
   GetBuildInfoString: [254],

@@ -2,7 +2,7 @@ import { type DType, dtypeOf, dtypes, type TypedArray } from '../../ir/dtype.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Handle } from './handle.js'
-import { answer, numberOf, type Ort } from './ort.js'
+import { type Ort, readAddress, readInt32 } from './ort.js'
 
 /** An object that must outlive a value. */
 export interface Owner {
@@ -30,7 +30,7 @@ export class Value extends Handle {
   /** Address of its elements, 0 if it has none. An address in device memory is meaningful only to the device. */
   get elements(): bigint {
     if (this.dtype === 'string' || this.dims.includes(0)) return 0n
-    return answer((out) => this.#ort.GetTensorMutableData(this.address, out))
+    return readAddress((out) => this.#ort.GetTensorMutableData(this.address, out))
   }
 }
 
@@ -64,14 +64,14 @@ export function hostValue(ort: Ort, hostMemory: bigint, { dtype, dims, data }: T
   const shape = BigInt64Array.from(dims, BigInt)
   const type = dtypes[dtype].onnx
   const make = (memory: TypedArray | null) => {
-    const address = answer((out) =>
+    const address = readAddress((out) =>
       memory === null
         ? ort.CreateTensorAsOrtValue(ort.allocator, shape, shape.length, type, out)
         : ort.CreateTensorWithDataAsOrtValue(hostMemory, memory, memory.byteLength, shape, shape.length, type, out),
     )
     return new Value(ort, address, { dtype, dims }, new Memory(memory))
   }
-  if (!isStrings(data)) return make(data.length === 0 ? null : fixed(data))
+  if (!isStrings(data)) return make(data.length === 0 ? null : copyIfResizable(data))
   if (data.some((text) => text.includes('\0')))
     throw new OnnxIreError('invalid-data', 'strings must not contain the character U+0000')
   const value = make(null)
@@ -91,10 +91,10 @@ export function tensorOf(ort: Ort, value: Value): Tensor {
 }
 
 function typeOf(ort: Ort, value: bigint): Type {
-  const info = answer((out) => ort.GetTensorTypeAndShape(value, out))
+  const info = readAddress((out) => ort.GetTensorTypeAndShape(value, out))
   try {
     const dtype = elementType(ort, info)
-    const rank = Number(answer((out) => ort.GetDimensionsCount(info, out)))
+    const rank = Number(readAddress((out) => ort.GetDimensionsCount(info, out)))
     const dims = new BigInt64Array(rank)
     if (rank > 0) ort.GetDimensions(info, dims, rank)
     return { dtype, dims: Array.from(dims, Number) }
@@ -105,7 +105,7 @@ function typeOf(ort: Ort, value: bigint): Type {
 
 /** Type of the elements of an `OrtTensorTypeAndShapeInfo`. */
 export function elementType(ort: Ort, info: bigint): DType {
-  const type = numberOf((out) => ort.GetTensorElementType(info, out))
+  const type = readInt32((out) => ort.GetTensorElementType(info, out))
   const dtype = dtypeOf(type)
   if (dtype === undefined)
     throw new OnnxIreError(
@@ -117,7 +117,7 @@ export function elementType(ort: Ort, info: bigint): DType {
 
 function stringsOf(ort: Ort, value: Value, count: number): string[] {
   if (count === 0) return []
-  const bytes = new Uint8Array(Number(answer((out) => ort.GetStringTensorDataLength(value.address, out))))
+  const bytes = new Uint8Array(Number(readAddress((out) => ort.GetStringTensorDataLength(value.address, out))))
   const offsets = new BigUint64Array(count)
   ort.GetStringTensorContent(value.address, bytes, bytes.length, offsets, count)
   const decoder = new TextDecoder()
@@ -126,7 +126,7 @@ function stringsOf(ort: Ort, value: Value, count: number): string[] {
 }
 
 /** Copies an array over a resizable buffer: shrinking it would free pages that native code reads. */
-function fixed(data: TypedArray): TypedArray {
+function copyIfResizable(data: TypedArray): TypedArray {
   const { buffer } = data as { buffer: { resizable?: boolean; growable?: boolean } }
   return buffer.resizable || buffer.growable ? data.slice() : data
 }

@@ -19,7 +19,10 @@ export interface WindowOptions {
   readonly offset: number
 }
 
-/** Reads files as windows of `context` bytes, `stride` apart: tokens [n, context] and, as labels, the bytes one position later. */
+/**
+ * Reads files as windows of `context` bytes, `stride` apart: tokens [n, context] and, as labels, the bytes one position
+ * later.
+ */
 export async function readByteWindows(paths: readonly string[], options: WindowOptions): Promise<Dataset> {
   const { input, target, context, stride, offset } = options
   const files = await Promise.all(paths.map(readBytes))

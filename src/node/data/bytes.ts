@@ -16,8 +16,8 @@ export const damagedGzipError = (path: string, cause: unknown): OnnxIreError =>
   )
 
 /**
- * Iterates over the bytes of a file in blocks. Gzip data are decompressed, whatever the name of the file. The file is closed
- * when the iteration ends.
+ * Iterates over the bytes of a file in blocks. Gzip data are decompressed, whatever the name of the file. The file is
+ * closed when the iteration ends.
  * @throws 'io' if the file cannot be read, 'invalid-data' if its gzip data are damaged
  */
 export async function* iterateBytes(path: string): AsyncGenerator<Uint8Array, void, undefined> {

@@ -34,16 +34,17 @@ const files = {
 
 /**
  * Reads CIFAR-10 from the folder of its binary version, cifar-10-batches-bin: 50,000 training or 10,000 test images.
- *
- * ```ts
- * const { pixels, labels } = await readCifar10('cifar-10-batches-bin', 'train')
- * arrays({ x: images(pixels, { mean: [0.491, 0.482, 0.447], std: [0.247, 0.243, 0.262] }), label: labels })
- * ```
  * @throws 'io', or 'invalid-data' naming file and offset
+ * @example
+ * const { pixels, labels } = await readCifar10('cifar-10-batches-bin', 'train')
+ * const normalization = { mean: [0.491, 0.482, 0.447], std: [0.247, 0.243, 0.262] }
+ * const data = fromArrays({ x: imageColumn(pixels, normalization), labels })
  */
 export const readCifar10 = (folder: string, part: CifarPart): Promise<CifarSet> => readCifar(folder, part, 10)
 
-/** Reads CIFAR-100 from cifar-100-binary, like `readCifar10`: labels are the fine classes, `coarse` the superclasses. */
+/**
+ * Reads CIFAR-100 from cifar-100-binary, like `readCifar10`: labels are the fine classes, `coarse` the superclasses.
+ */
 export const readCifar100 = (folder: string, part: CifarPart): Promise<CifarSet> => readCifar(folder, part, 100)
 
 async function readCifar(folder: string, part: CifarPart, classes: 10 | 100): Promise<CifarSet> {

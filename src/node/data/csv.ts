@@ -29,8 +29,8 @@ export const readCsv = (path: string, options: CsvOptions): Promise<Dataset & Wi
   parseCsvDataset(csvFile(path), options)
 
 /**
- * Streams a CSV file of any size during training. If class names are missing from the options, the file is read once first
- * to collect the names and count the examples.
+ * Streams a CSV file of any size during training. If class names are missing from the options, the file is read once
+ * first to collect the names and count the examples.
  * @throws like `readCsv`; errors of a record when it is reached
  */
 export const streamCsv = (path: string, options: StreamCsvOptions): Promise<ExampleStream & WithClassNames> =>
@@ -43,8 +43,8 @@ const csvFile = (path: string): CsvFile => ({
 })
 
 /**
- * Iterates over the records of a CSV file (RFC 4180: quotes, line ends within quotes; LF or CRLF; a byte order mark), starting
- * with the header. Empty lines are skipped. All records have the same number of fields.
+ * Iterates over the records of a CSV file (RFC 4180: quotes, line ends within quotes; LF or CRLF; a byte order mark),
+ * starting with the header. Empty lines are skipped. All records have the same number of fields.
  * @throws 'io', or 'invalid-data' naming file and line
  */
 async function* iterateRecords(path: string, delimiter: string): AsyncGenerator<string[], void, undefined> {
@@ -52,8 +52,8 @@ async function* iterateRecords(path: string, delimiter: string): AsyncGenerator<
 }
 
 /**
- * Finds the last line of record `number` (from 0, including the header). Reads the file again, because recording the line of
- * every record would double the reading time.
+ * Finds the last line of record `number` (from 0, including the header). Reads the file again, because recording the
+ * line of every record would double the reading time.
  */
 async function findLine(path: string, delimiter: string, number: number): Promise<number> {
   let at = 0

@@ -5,9 +5,9 @@ import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files/files.js'
 
 /**
- * Decodes a JPEG, PNG or WebP file. Gray and palette images become RGB, 16 bits become 8. The EXIF orientation is applied,
- * color profiles are not (like PIL and torchvision). Shrinking averages over all source pixels of a target pixel (libvips,
- * linear kernel), like bilinear resizing in PIL. Runs outside of the JavaScript thread.
+ * Decodes a JPEG, PNG or WebP file. Gray and palette images become RGB, 16 bits become 8. The EXIF orientation is
+ * applied, color profiles are not (like PIL and torchvision). Shrinking averages over all source pixels of a target
+ * pixel (libvips, linear kernel), like bilinear resizing in PIL. Runs outside of the JavaScript thread.
  * @throws 'io', or 'invalid-data' naming a file that is damaged or not an image
  */
 export async function decodeImage(

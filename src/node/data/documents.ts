@@ -11,8 +11,8 @@ export interface DocumentOptions {
   /** Field of a JSON line, or column of a parquet file, that holds the text. Default 'text'. */
   readonly field?: string | undefined
   /**
-   * Unit of a plain text file that is a document: the file (default; a large file is split at line ends into documents of
-   * about 64 KiB), a line, or a paragraph, which ends at an empty line.
+   * Unit of a plain text file that is a document: the file (default; a large file is split at line ends into documents
+   * of about 64 KiB), a line, or a paragraph, which ends at an empty line.
    */
   readonly document?: 'file' | 'line' | 'paragraph' | undefined
 }
@@ -22,7 +22,10 @@ const extensions = ['.txt', '.text', '.md', '.jsonl', '.ndjson', '.parquet', '.g
 
 const chunkBytes = 2 ** 16
 
-/** Lists the corpus files at paths, with sizes; a folder represents its files. Throws 'io', or 'invalid-data' for a folder without files. */
+/**
+ * Lists the corpus files at paths, with sizes; a folder represents its files. Throws 'io', or 'invalid-data' for a
+ * folder without files.
+ */
 export async function listCorpusFiles(
   paths: readonly string[],
 ): Promise<{ readonly path: string; readonly bytes: number }[]> {
@@ -41,8 +44,8 @@ export async function listCorpusFiles(
 }
 
 /**
- * Iterates over the documents of a corpus file. The format follows from the name: .jsonl and .ndjson, .parquet, otherwise
- * plain UTF-8; all except parquet optionally gzipped. Documents of white space alone are skipped.
+ * Iterates over the documents of a corpus file. The format follows from the name: .jsonl and .ndjson, .parquet,
+ * otherwise plain UTF-8; all except parquet optionally gzipped. Documents of white space alone are skipped.
  * @throws 'io', or 'invalid-data' naming the file and the line, offset or row
  */
 export async function* iterateDocuments(

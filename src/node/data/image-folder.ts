@@ -18,14 +18,15 @@ export interface ImageFolderOptions extends ImageFilesOptions {
 }
 
 /**
- * Opens JPEG, PNG or WebP images in one sub-folder per class, the layout of ImageNet. Images are decoded per batch and not
- * cached, so the folder may be larger than memory.
+ * Opens JPEG, PNG or WebP images in one sub-folder per class, the layout of ImageNet. Images are decoded per batch and
+ * not cached, so the folder may be larger than memory.
  *
  * ```ts
  * const train = await imageFolder('flowers/train', { image: { size: 224, fit: 'cover', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } })
  * train.classes // ['daisy', 'rose', ...]
  * ```
- * @throws 'io', 'invalid-option', or 'invalid-data' naming a folder without images or, when its batch is read, a damaged file
+ * @throws 'io', 'invalid-option', or 'invalid-data' naming a folder without images or, when its batch is read, a
+ * damaged file
  */
 export async function imageFolder(path: string, options: ImageFolderOptions = {}): Promise<ClassFolder> {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])

@@ -4,7 +4,10 @@ import type { SourceNames } from '../../recipe/sources/common.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { OpenContext } from './data-source.js'
 
-/** The model input that the examples of a source go to: `input` of the source, or the only input. Throws `invalid-recipe`. */
+/**
+ * The model input that the examples of a source go to: `input` of the source, or the only input. Throws
+ * `invalid-recipe`.
+ */
 export function inferInput({ input }: SourceNames, { model }: OpenContext): string {
   if (input !== undefined) return input
   const names = listInputs(model.proto).map(({ name = '' }) => name)
@@ -16,8 +19,8 @@ export function inferInput({ input }: SourceNames, { model }: OpenContext): stri
 }
 
 /**
- * The target of the loss that the labels of a source belong to: `target` of the source, or the only target; null if no labels
- * are needed. Throws `invalid-recipe`.
+ * The target of the loss that the labels of a source belong to: `target` of the source, or the only target; null if no
+ * labels are needed. Throws `invalid-recipe`.
  */
 export function inferTarget({ target }: SourceNames, { targets }: OpenContext): LossTarget | null {
   if (targets === null) return null

@@ -9,8 +9,8 @@ export interface JsonField {
   /** Name of the field; dots separate nested fields: 'meta.length'. */
   readonly field: string
   /**
-   * 'number' (default): float32; 'integer': int64; both from a number or nested lists of numbers. 'class': the int64 number
-   * of a class name. 'text': a string.
+   * 'number' (default): float32; 'integer': int64; both from a number or nested lists of numbers. 'class': the int64
+   * number of a class name. 'text': a string.
    */
   readonly as?: 'number' | 'integer' | 'class' | 'text' | undefined
   /** Class names in the order of their numbers, for 'class'. Default: the names in the file, sorted. */
@@ -46,7 +46,9 @@ export function parseFieldPlans(tensors: Readonly<Record<string, JsonTensor>>): 
   return plans
 }
 
-/** Converts the field of one line to a tensor. Throws 'invalid-data' naming the field; the caller adds file and line. */
+/**
+ * Converts the field of one line to a tensor. Throws 'invalid-data' naming the field; the caller adds file and line.
+ */
 export function toTensor({ field, as, classes }: FieldPlan, line: unknown): Tensor {
   const fieldError = (what: string) => new OnnxIreError('invalid-data', `field '${field}' ${what}`)
   const value = findField(line, field)

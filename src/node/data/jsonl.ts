@@ -54,8 +54,8 @@ export async function readJsonl(path: string, options: JsonlOptions): Promise<Da
 }
 
 /**
- * Streams a file with a JSON value per line, of any size, during training. If class names are missing from the options, the
- * file is read once first to collect the names and count the examples.
+ * Streams a file with a JSON value per line, of any size, during training. If class names are missing from the options,
+ * the file is read once first to collect the names and count the examples.
  * @throws like `readJsonl`; errors of a line when it is reached
  */
 export async function streamJsonl(path: string, options: StreamJsonlOptions): Promise<ExampleStream & WithClassNames> {

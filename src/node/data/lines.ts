@@ -43,8 +43,8 @@ export async function* iterateLines(path: string): AsyncGenerator<Line, void, un
 }
 
 /**
- * Iterates over a UTF-8 file of any size in chunks that end at line ends. Every chunk except the last has at least `size`
- * bytes. A byte order mark is removed.
+ * Iterates over a UTF-8 file of any size in chunks that end at line ends. Every chunk except the last has at least
+ * `size` bytes. A byte order mark is removed.
  * @throws 'io', or 'invalid-data' naming file and offset of a byte that is not UTF-8
  */
 export async function* iterateTextChunks(path: string, size: number): AsyncGenerator<string, void, undefined> {

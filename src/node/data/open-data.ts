@@ -13,7 +13,9 @@ import { openJsonl } from './jsonl.js'
 import { openText } from './text.js'
 import { openTokens } from './tokens.js'
 
-/** The opener of each kind of data source. Another kind is another entry here and another schema in src/recipe/sources. */
+/**
+ * The opener of each kind of data source. Another kind is another entry here and another schema in src/recipe/sources.
+ */
 const openers: {
   readonly [Kind in DataSource['kind']]: (source: SourceOf<Kind>, context: OpenContext) => Promise<OpenedSource>
 } = {

@@ -8,7 +8,7 @@ import type { LossTarget } from '../../loss/registry.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import { lossTarget, taskLosses } from '../../recipe/loss.js'
-import { inSteps } from '../../recipe/optimizer.js'
+import { convertEpochsToSteps } from '../../recipe/optimizer.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { applyMixup, resolveRecipe } from '../../recipe/resolve.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -53,7 +53,7 @@ export class RecipeData {
   async inSteps(): Promise<Recipe> {
     const { batchSize = 32, optimizer } = this.recipe
     const steps = async () => batchCount(await this.train(), { batchSize })
-    return { ...this.recipe, optimizer: await inSteps(optimizer, steps) }
+    return { ...this.recipe, optimizer: await convertEpochsToSteps(optimizer, steps) }
   }
 
   /** Class names of the training data, by tensor. */

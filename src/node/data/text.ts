@@ -40,8 +40,8 @@ export async function readLines(path: string): Promise<string[]> {
 }
 
 /**
- * Streams the lines of UTF-8 files of any size, one example each: a string under `text`, which `transform` and a tokenizer
- * convert to tokens. Empty lines are skipped.
+ * Streams the lines of UTF-8 files of any size, one example each: a string under `text`, which `transform` and a
+ * tokenizer convert to tokens. Empty lines are skipped.
  */
 export function streamLines(
   paths: string | readonly string[],

@@ -45,7 +45,9 @@ async function* encodeFile(path: string, blocks: TokenBlocks, header: TokenFileH
     )
 }
 
-/** Encodes tokens as little-endian uint16, or uint32 for a large vocabulary. Throws 'invalid-data' for an unknown token. */
+/**
+ * Encodes tokens as little-endian uint16, or uint32 for a large vocabulary. Throws 'invalid-data' for an unknown token.
+ */
 export function encodeTokens(tokens: ArrayLike<number>, vocabulary: number): Uint8Array {
   const width = tokenBytes({ vocabulary })
   const bytes = new Uint8Array(tokens.length * width)
@@ -73,8 +75,8 @@ export interface TokenWindowOptions {
 }
 
 /**
- * Opens a token file as windows: example i holds the tokens from position i * stride on. Windows are read per batch and not
- * cached, so the file may be larger than memory.
+ * Opens a token file as windows: example i holds the tokens from position i * stride on. Windows are read per batch and
+ * not cached, so the file may be larger than memory.
  *
  * ```ts
  * const train = await readTokens('corpus/train.tokens', { context: 256 })

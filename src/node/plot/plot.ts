@@ -44,16 +44,16 @@ export function plotCurves(series: readonly Curve[], options: CurveOptions = {})
   const names = series.length > 1 || !options.title ? series.map(({ name }) => name) : []
   const shown = ([x, y]: Point) =>
     Number.isFinite(x) && Number.isFinite(y) && (!logX || x > 0) && (!logY || y > 0) ? [x, y] : [x, null]
-  return drawn(options, {
+  return renderSvg(options, {
     xAxis: axis(options.x, logX),
     yAxis: axis(options.y, logY),
     ...(names.join('').length > 80 ? legendBeside(names, options) : { legend: legend(names) }),
     series: series.flatMap(({ name, points, dashed = false, errors }, i) => [
-      ...(errors ? [band(points, errors, colours[i % colours.length]!, logY)] : []),
+      ...(errors ? [band(points, errors, colors[i % colors.length]!, logY)] : []),
       {
         type: 'line',
         name,
-        color: colours[i % colours.length]!,
+        color: colors[i % colors.length]!,
         showSymbol: points.length < 30,
         symbolSize: 5,
         lineStyle: { type: dashed ? 'dashed' : 'solid' },
@@ -76,17 +76,17 @@ export function plotSpectrum(
   const floor = 10 ** Math.floor(Math.log10(Math.max(...density)) - 5)
   const points = grid.map((t, k): Point => [t, Math.max(density[k]!, floor)])
   const bars = errors.map((error, k) => (Number.isFinite(error) && density[k]! > floor ? error : 0))
-  return drawn(options, {
+  return renderSvg(options, {
     xAxis: axis(options.x ?? 'eigenvalue'),
     yAxis: { ...axis(options.y ?? 'density', true), min: floor },
     legend: legend(eigenvalues.length > 0 ? ['density', 'largest eigenvalues'] : []),
     series: [
-      band(points, bars, colours[0]!, true, floor),
-      { type: 'line', name: 'density', color: colours[0]!, showSymbol: false, data: points.map((point) => [...point]) },
+      band(points, bars, colors[0]!, true, floor),
+      { type: 'line', name: 'density', color: colors[0]!, showSymbol: false, data: points.map((point) => [...point]) },
       {
         type: 'scatter',
         name: 'largest eigenvalues',
-        color: colours[1]!,
+        color: colors[1]!,
         symbol: 'triangle',
         symbolSize: 10,
         data: eigenvalues.map((value) => [value, floor]),
@@ -117,7 +117,7 @@ export function plotLandscape({ axis: at, losses }: Landscape, options: Landscap
   const text = (value: number) => String(Number((log ? 10 ** value : value).toPrecision(3)))
   const half = (at.at(-1)! - at[0]!) / (at.length - 1) / 2
   const scale = { min: at[0]! - half, max: at.at(-1)! + half, splitLine: { show: false } } as const
-  return drawn(
+  return renderSvg(
     { ...options, width, height },
     {
       grid: { left: 60, right: 110, top: options.title ? 50 : 20, bottom: 50 },
@@ -207,7 +207,7 @@ function legendBeside(names: readonly string[], { title, width = defaultWidth }:
 function band(
   points: readonly Point[],
   errors: readonly number[],
-  colour: string,
+  color: string,
   log: boolean,
   floor = Number.MIN_VALUE,
 ): CustomSeriesOption {
@@ -227,19 +227,19 @@ function band(
     renderItem: (_, api) => ({
       type: 'polygon',
       shape: { points: outline.map((point) => api.coord([...point])) },
-      style: { fill: colour, opacity: 0.2 },
+      style: { fill: color, opacity: 0.2 },
     }),
   }
 }
 
 /** Okabe and Ito's palette, which color-blind people can distinguish. */
-const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#555555']
+const colors = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#555555']
 const viridis = ['#440154', '#46327e', '#365c8d', '#277f8e', '#1fa187', '#4ac16d', '#a0da39', '#fde725']
 
 /** Pixels. */
 const defaultWidth = 800
 
-async function drawn(
+async function renderSvg(
   { title, width = defaultWidth, height = 500 }: PlotOptions,
   option: EChartsOption,
 ): Promise<string> {

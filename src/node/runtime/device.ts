@@ -38,9 +38,9 @@ class NodeTensor implements DeviceTensor {
 }
 
 /**
- * Device of onnxruntime-node's WebGPU provider. Its JavaScript can neither read nor write device tensors, so uploads and
- * downloads run an identity model per type. The first of these sessions is never released: onnxruntime's device exists
- * only as long as a session does.
+ * Device of onnxruntime-node's WebGPU provider. Its JavaScript can neither read nor write device tensors, so uploads
+ * and downloads run an identity model per type. The first of these sessions is never released: onnxruntime's device
+ * exists only as long as a session does.
  */
 export class NodeDevice implements Device {
   readonly #engine: Engine

@@ -20,8 +20,8 @@ import { WorkerEngine } from './worker-engine.js'
 /** Options of `node`. */
 export interface NodeOptions {
   /**
-   * Execution provider: 'cpu', or 'webgpu' for a GPU through Vulkan, Metal or Direct3D 12. If the provider cannot start,
-   * the first `compile` throws the reason; with the option `fallback` of `NodeFallbackOptions`, `node` starts it
+   * Execution provider: 'cpu', or 'webgpu' for a GPU through Vulkan, Metal or Direct3D 12. If the provider cannot
+   * start, the first `compile` throws the reason; with the option `fallback` of `NodeFallbackOptions`, `node` starts it
    * immediately. Default 'cpu'.
    */
   readonly provider?: 'cpu' | 'webgpu' | undefined
@@ -29,7 +29,10 @@ export interface NodeOptions {
   readonly webgpu?: NodeWebGpuOptions | undefined
   /** Number of threads of one operator. Default: the number of cores available to this process. */
   readonly threads?: number | undefined
-  /** Whether to run in a worker thread. Default true. In the calling thread, runs have less overhead but block its event loop. */
+  /**
+   * Whether to run in a worker thread. Default true. In the calling thread, runs have less overhead but block its event
+   * loop.
+   */
   readonly worker?: boolean | undefined
   /** Level of onnxruntime's graph optimizations. Default 'all'. */
   readonly graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all' | undefined
@@ -102,8 +105,8 @@ export interface NodeFallbackOptions extends NodeOptions {
 
 /**
  * Creates a runtime with onnxruntime-node, on the CPU or a GPU. It runs all programs in one worker thread, one run at a
- * time; the thread starts with the first `compile` and does not keep the process alive while nothing is pending. With the
- * provider 'webgpu' the runtime has a `device`.
+ * time; the thread starts with the first `compile` and does not keep the process alive while nothing is pending. With
+ * the provider 'webgpu' the runtime has a `device`.
  * @throws 'invalid-option'
  * @example
  * const runtime = node()
@@ -229,10 +232,10 @@ function startWorker(options: InferenceSession.SessionOptions, guard: ExitGuard,
 }
 
 /**
- * Session options with defaults for training. With a memory pattern, onnxruntime plans one block for all tensors of a run
- * in addition to the memory of its first run: without it, a step takes as long and 25 to 40 % less memory. Threads that
- * stop spinning after a run leave the cores to the optimizer and to the other graphs of a trainer, and a run takes as
- * long.
+ * Session options with defaults for training. With a memory pattern, onnxruntime plans one block for all tensors of a
+ * run in addition to the memory of its first run: without it, a step takes as long and 25 to 40 % less memory. Threads
+ * that stop spinning after a run leave the cores to the optimizer and to the other graphs of a trainer, and a run takes
+ * as long.
  */
 const trainingDefaults = ({ session = {}, webgpu }: NodeOptions): SessionOptions => ({
   ...session,

@@ -25,7 +25,7 @@ port.on('message', async (request: Request) => {
   let reply: Reply
   let transfer: TransferListItem[] = []
   try {
-    const value = await answer(request)
+    const value = await handleRequest(request)
     // Every output of onnxruntime-node has its own ArrayBuffer.
     if (Array.isArray(value))
       transfer = value.flatMap((output) =>
@@ -41,7 +41,7 @@ port.on('messageerror', (error) => {
   throw error
 })
 
-async function answer(request: Request) {
+async function handleRequest(request: Request) {
   switch (request.kind) {
     case 'compile':
       return engine.compile(request.model, request.how)

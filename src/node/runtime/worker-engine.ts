@@ -52,7 +52,7 @@ export class WorkerEngine implements Engine {
   }
 
   compile(model: Uint8Array, how: CompileOptions = {}): Promise<Session> {
-    const bytes = own(model)
+    const bytes = copyBytes(model)
     return this.#call({ kind: 'compile', model: new Uint8Array(bytes), how }, [bytes])
   }
 
@@ -63,7 +63,7 @@ export class WorkerEngine implements Engine {
       const { dtype, dims, data } = input
       const { array } = dtypes[dtype]
       if (array === null || !('buffer' in data) || data.buffer instanceof SharedArrayBuffer) return input
-      const bytes = own(data)
+      const bytes = copyBytes(data)
       transfer.push(bytes)
       return { dtype, dims, data: new array(bytes, 0, data.length) }
     })
@@ -134,7 +134,7 @@ export class WorkerEngine implements Engine {
  * Copies exactly the viewed bytes, so that they can be transferred: structured cloning would copy twice and send the
  * whole underlying buffer.
  */
-function own({ buffer, byteOffset, byteLength }: ArrayBufferView): ArrayBuffer {
+function copyBytes({ buffer, byteOffset, byteLength }: ArrayBufferView): ArrayBuffer {
   if (buffer instanceof ArrayBuffer) return buffer.slice(byteOffset, byteOffset + byteLength)
   const copy = new ArrayBuffer(byteLength)
   new Uint8Array(copy).set(new Uint8Array(buffer, byteOffset, byteLength))

@@ -211,7 +211,8 @@ function encodeDelimited(out: Output, field: Field, value: unknown, depth: numbe
 }
 
 /**
- * Writes tag and length. If the length is unchanged, the original bytes are copied: a varint may be longer than necessary.
+ * Writes tag and length. If the length is unchanged, the original bytes are copied: a varint may be longer than
+ * necessary.
  */
 function writeTagAndLength(out: Output, { number }: Field, size: number, replaced?: Replaced): void {
   if (replaced && replaced.occurrence.end - replaced.occurrence.body === size) {

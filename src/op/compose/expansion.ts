@@ -8,7 +8,9 @@ export type PerOutput<O extends Slots, T> = O extends readonly [infer Only]
     : T
   : PerSlot<O, T, never>
 
-/** An operator as a composition of simpler ones, like ONNX's function bodies. Its gradient is that of the composition. */
+/**
+ * An operator as a composition of simpler ones, like ONNX's function bodies. Its gradient is that of the composition.
+ */
 export type Expansion<D> =
   D extends Definition<infer I, infer O, infer A>
     ? (inputs: PerSlot<I, Value>, attributes: AttributesOf<A>) => PerOutput<O, Value>

@@ -7,8 +7,8 @@ import { cubicWeights } from './resize.js'
 import { lengthAlong, scalarLength } from './shape.js'
 
 /**
- * The pixels x[image, :, index_1, index_2, ...] of x [N, C, ...]: `image` and the indices broadcast against each other to
- * the shape of the result, followed by the channels. Whole pixels are gathered from rows of channels, which
+ * The pixels x[image, :, index_1, index_2, ...] of x [N, C, ...]: `image` and the indices broadcast against each other
+ * to the shape of the result, followed by the channels. Whole pixels are gathered from rows of channels, which
  * onnxruntime copies several times faster than elements.
  */
 export function pixelsAt(x: Value, image: Value, indices: readonly Value[]): Value {
@@ -59,8 +59,8 @@ export const mirroredAtBorders: Edge = (index, length) => {
 export function tapsAt(at: Value, length: Value, mode: 'nearest' | 'linear' | 'cubic', edge: Edge): Taps {
   const below = mode === 'nearest' ? op.Round(at) : op.Floor(at)
   const t = op.Sub(at, below)
-  const neighbours = mode === 'nearest' ? [0] : mode === 'linear' ? [0, 1] : [-1, 0, 1, 2]
-  const places = op.Add(op.Unsqueeze(op.Cast(below, { to: dtypes.int64.onnx }), [-1]), int64s(neighbours))
+  const neighbors = mode === 'nearest' ? [0] : mode === 'linear' ? [0, 1] : [-1, 0, 1, 2]
+  const places = op.Add(op.Unsqueeze(op.Cast(below, { to: dtypes.int64.onnx }), [-1]), int64s(neighbors))
   const { index, inside } = edge(places, length)
   if (mode === 'nearest')
     return { index, weight: inside ? indicator(inside, at) : op.Expand(scalar(at.dtype, 1), op.Shape(index)) }

@@ -3,7 +3,10 @@ import type { Value } from '../../ir/value.js'
 import { op } from '../op.js'
 import type { WindowAxis } from '../window.js'
 
-/** Padding of SAME_UPPER or SAME_LOWER, int64 [axes]: max(0, (ceil(length / stride) - 1) stride + extent - length), split in two. */
+/**
+ * Padding of SAME_UPPER or SAME_LOWER, int64 [axes]: max(0, (ceil(length / stride) - 1) stride + extent - length),
+ * split in two.
+ */
 export function samePads(
   x: Value,
   kernel: Value,

@@ -12,7 +12,9 @@ interface Blocks {
   readonly block_size: number
 }
 
-/** Scales or zero points, broadcast to `x`: one for all elements, one per index of `axis`, or one per block along it. */
+/**
+ * Scales or zero points, broadcast to `x`: one for all elements, one per index of `axis`, or one per block along it.
+ */
 function expandToBlocks(s: Value, x: Value, { axis, block_size }: Blocks): Value {
   if (block_size > 0) return repeatBlocks(s, x, axis, block_size)
   if (s.shape?.length === 0 || (s.shape?.length === 1 && s.shape[0] === 1)) return op.Reshape(s, int64s([]))
@@ -49,10 +51,10 @@ function range(dtype: DType): readonly [low: number, high: number] {
 const cast = (x: Value, to: DType): Value => (x.dtype === to ? x : op.Cast(x, { to: dtypes[to].onnx }))
 
 /**
- * The straight-through estimator (Bengio et al., 2013): both are differentiated as if nothing was rounded, so that a
- * gradient passes where `x` lies in the range that can be represented, and nowhere else. In a pair of the two the
- * gradient of the scale is then that of learned step size quantization (Esser et al., 2020): round(x / s) - x / s within
- * the range, and the bound it is held at beyond.
+ * Expansions of QuantizeLinear and DequantizeLinear for the straight-through estimator (Bengio et al., 2013): they are
+ * differentiated as if nothing were rounded, so the gradient passes if `x` is in the representable range and is 0
+ * otherwise. For a pair of both, the gradient of the scale is that of learned step size quantization (Esser et al.,
+ * 2020): round(x / s) - x / s inside the range, and the clipping bound outside it.
  */
 export const quantizationExpansions = {
   // clip(x / s + z), between half a step below the lowest number and half a step above the highest

@@ -10,7 +10,7 @@ import { withRank } from './shape.js'
 type Activation = (x: Value) => Value
 
 interface Form {
-  /** Defaults of what it takes from activation_alpha and activation_beta. */
+  /** Defaults of activation_alpha and activation_beta. */
   readonly alpha?: number
   readonly beta?: number
   readonly build: (x: Value, alpha: number, beta: number) => Value
@@ -39,9 +39,9 @@ interface Given {
 }
 
 /**
- * The activation functions of every direction in turn. Those that have an alpha or beta take the next one that is given.
- * What goes into one of the first two of a direction, those of gates, is clipped first; the third, of LSTM's cell, sees all
- * (as in onnxruntime; the operators' pages leave it open).
+ * Returns the activation functions of every direction, in order. Each function with an alpha or beta uses the next
+ * given value. Inputs of gate activations (the first two of a direction) are clipped; the input of the third, for
+ * LSTM's cell, is not (as in onnxruntime; ONNX does not specify it).
  */
 function activationsOf(given: Given, defaults: readonly string[], directions: number): Activation[] {
   const names = given.activations ?? Array.from({ length: directions }, () => defaults).flat()
@@ -118,7 +118,8 @@ function cutRows(r: Value): [Value, Value] {
 }
 
 /**
- * Gates i, o, f and c: C' = f C + i g(c), h' = o k(C'); peepholes let i and f see C, and o see C'. With input_forget, f is 1 - i.
+ * Gates i, o, f and c: C' = f C + i g(c), h' = o k(C'); peepholes let i and f see C, and o see C'. With input_forget, f
+ * is 1 - i.
  */
 function lstmCell(weights: Weights, activations: readonly Activation[], inputForget: boolean): Cell {
   const [f, g, k] = activations as [Activation, Activation, Activation]

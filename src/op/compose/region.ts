@@ -37,9 +37,9 @@ interface AlignedAxis {
 }
 
 /**
- * What the bins of all regions read along one axis: [count, bins, samples * 2]. Sample g of n lies at (g + 1/2) / n of its
- * bin and is interpolated between two elements, the ends going on for one element; beyond that it counts as 0. Bins of
- * fewer samples than others repeat their last one, which a maximum does not see and whose share of a mean is 0.
+ * Returns the interpolation taps of the bins of all regions along one axis: [count, bins, samples * 2]. Sample g of n
+ * is at (g + 1/2) / n of its bin, interpolated between two elements. The border elements extend by one element; farther
+ * samples are 0. Bins with fewer samples repeat the last one, with no effect on the maximum and weight 0 in the mean.
  */
 function binTaps(from: Value, to: Value, length: Value, { bins, halfPixel, mean, scale, samples }: AlignedAxis): Taps {
   const start = halfPixel ? op.Sub(op.Mul(from, scale), 0.5) : op.Mul(from, scale)
@@ -61,7 +61,10 @@ function binTaps(from: Value, to: Value, length: Value, { bins, halfPixel, mean,
   return { index: together(index), weight: together(op.Mul(weight, op.Unsqueeze(counted, [-1]))) }
 }
 
-/** The first and the last element of every bin of MaxRoiPool along one axis, int64 [count, bins]; none where last < first. */
+/**
+ * The first and the last element of every bin of MaxRoiPool along one axis, int64 [count, bins]; none where last <
+ * first.
+ */
 function binEnds(from: Value, to: Value, length: Value, bins: number, scale: number): [first: Value, last: Value] {
   const whole = (x: Value) => op.Floor(op.Add(op.Mul(x, scale), 0.5))
   const start = whole(from)

@@ -22,7 +22,10 @@ const narrow = (x: Value) => op.Cast(x, { to: dtypes.float32.onnx })
 /** 0, 1, ... n - 1 as float32. */
 export const floatRange = (n: Value): Value => op.Range(float(0), n, float(1))
 
-/** Coordinates of the output elements on the input axis: float32 [output length]. `tf_half_pixel_for_nn` is a mode of operator set 11. */
+/**
+ * Coordinates of the output elements on the input axis: float32 [output length]. `tf_half_pixel_for_nn` is a mode of
+ * operator set 11.
+ */
 export function inputCoordinates(mode: string, { scale, inputLength, outputLength, region }: ResizedAxis): Value {
   const at = floatRange(outputLength)
   const lastInput = op.Sub(inputLength, 1)
@@ -74,8 +77,8 @@ interface Operands {
 }
 
 /**
- * The axes that are interpolated. onnxruntime copies instead: the whole tensor if no length changes, an axis with scale 1, and
- * with antialias (which also runs cubic with channels last) an axis whose length does not change.
+ * The axes that are interpolated. onnxruntime copies instead: the whole tensor if no length changes, an axis with scale
+ * 1, and with antialias (which also runs cubic with channels last) an axis whose length does not change.
  */
 export function findChangedAxes(
   { x, y, roi, scales, sizes }: Operands,
@@ -180,7 +183,9 @@ function sizeFactors(
   return ratios.map(() => one)
 }
 
-/** An input element of the interpolation of every output element: index on the axis and weight, float32 [output length]. */
+/**
+ * An input element of the interpolation of every output element: index on the axis and weight, float32 [output length].
+ */
 interface Tap {
   readonly index: Value
   /** Absent: 1. */
@@ -228,7 +233,10 @@ function roundCoordinate(x: Value, mode: string): Value {
   return op.Add(below, op.Cast(up, { to: dtypes.float32.onnx }))
 }
 
-/** Keys' cubic f(d) = (a + 2) d^3 - (a + 3) d^2 + 1 up to distance 1 ("Cubic convolution interpolation for digital image processing", 1981). */
+/**
+ * Keys' cubic f(d) = (a + 2) d^3 - (a + 3) d^2 + 1 up to distance 1 ("Cubic convolution interpolation for digital image
+ * processing", 1981).
+ */
 export const keysNearer = (d: Value, a: number): Value => polynomial(d, [a + 2, -(a + 3), 0, 1])
 
 /** Keys' cubic f(d) = a d^3 - 5a d^2 + 8a d - 4a from distance 1 to 2. */

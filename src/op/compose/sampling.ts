@@ -27,7 +27,10 @@ function requireKnown<T>(operator: string, what: string, value: T | undefined): 
   )
 }
 
-/** Converts coordinates from [-1, 1] to elements of an axis; -1 is the center of the first element with `align_corners`, else its border. */
+/**
+ * Converts coordinates from [-1, 1] to elements of an axis; -1 is the center of the first element with `align_corners`,
+ * else its border.
+ */
 function denormalized(place: Value, length: Value, alignCorners: boolean): Value {
   const n = op.CastLike(length, place)
   const forward = op.Add(place, 1)
@@ -119,8 +122,8 @@ export const samplingExpansions = {
   // Every position [x, y, (z,) 1] times theta transposed.
   AffineGrid: ([theta, size], { align_corners }) => {
     const [axes, rows] = [vectorLength(size), theta.shape?.[1]]
-    const told = axes !== undefined ? axes - 2 : typeof rows === 'number' ? rows : undefined
-    const rank = requireKnown('AffineGrid', 'the number of axes of the grid', told)
+    const knownRank = axes !== undefined ? axes - 2 : typeof rows === 'number' ? rows : undefined
+    const rank = requireKnown('AffineGrid', 'the number of axes of the grid', knownRank)
     const space = op.Slice(size, [2], [rank + 2])
     const columns = Array.from({ length: rank }, (_, last) => {
       const axis = rank - 1 - last

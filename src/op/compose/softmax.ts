@@ -9,7 +9,10 @@ export interface LossAttributes {
   readonly reduction: string
 }
 
-/** -weight[target] * input[target]; the mean divides by the sum of the weights; positions labelled ignore_index weigh 0. */
+/**
+ * -weight[target] * input[target]; the mean divides by the sum of the weights; positions labeled ignore_index have
+ * weight 0.
+ */
 export function negativeLogLikelihood(
   input: Value,
   target: Value,

@@ -3,8 +3,9 @@ import type { Value } from '../../ir/value.js'
 import { op } from '../op.js'
 
 /**
- * The sum or mean of x, with a known number of axes, over ascending axes >= 0. Trailing axes are reduced first, in a separate
- * node: onnxruntime's CPU provider takes up to twice as long if one node reduces axes on both sides of a remaining axis.
+ * The sum or mean of x, with a known number of axes, over ascending axes >= 0. Trailing axes are reduced first, in a
+ * separate node: onnxruntime's CPU provider takes up to twice as long if one node reduces axes on both sides of a
+ * remaining axis.
  */
 export function reduceOver(
   reduce: typeof op.ReduceSum | typeof op.ReduceMean,

@@ -3,7 +3,9 @@ import type { Body, TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { body, define, int, ints } from '../define.js'
 
-/** The common type of two alternatives: unequal dims become unknown. Throws `invalid-model` for different element types. */
+/**
+ * The common type of two alternatives: unequal dims become unknown. Throws `invalid-model` for different element types.
+ */
 function common(a: TensorType, b: TensorType, place: string): TensorType {
   if (a.dtype !== b.dtype) throw new OnnxIreError('invalid-model', `${place} has two types, ${a.dtype} and ${b.dtype}`)
   if (!a.shape || a.shape.length !== b.shape?.length) return { dtype: a.dtype, shape: undefined }
@@ -50,7 +52,10 @@ export const control = {
     flops: undefined,
     infer: ({ attributes: { then_branch, else_branch } }) => branchTypes(then_branch, else_branch),
   }),
-  /** The body maps (iteration, condition, ...states) to (condition, ...states, ...slices); slices are stacked along a new first axis. */
+  /**
+   * The body maps (iteration, condition, ...states) to (condition, ...states, ...slices); slices are stacked along a
+   * new first axis.
+   */
   Loop: define({
     inputs: ['m?', 'cond?', '...initial'],
     outputs: ['...final'],

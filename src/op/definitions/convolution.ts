@@ -29,7 +29,10 @@ export function kernelOf(w: Shape, kernelShape: readonly number[] | undefined): 
   return spatial.map((dim, axis) => matchDims(dim, kernelShape[axis]!))
 }
 
-/** The rank that data and weights share. Throws where they contradict each other, or the group does not divide the channels. */
+/**
+ * The rank that data and weights share. Throws if they contradict each other, or if the group does not divide the
+ * channels.
+ */
 function checkConvolution(x: Shape, w: Shape, group: number, outputChannels: Dim, bias: Value | null): void {
   if (x.length < 3 || w.length !== x.length) {
     throw new OnnxIreError('invalid-shape', `needs data [N, C, ...] and weights of equal rank of 3 or more`)
@@ -75,8 +78,8 @@ interface TransposedAttributes extends WindowAttributes {
 }
 
 /**
- * One spatial axis of a transposed convolution: the windows of the convolution whose adjoint it is, sliding over its output
- * less the last `trim` elements, which no window reaches.
+ * One spatial axis of a transposed convolution, described by the windows of the convolution that it transposes. These
+ * windows cover the output except its last `trim` elements.
  */
 interface TransposedAxis extends WindowAxis {
   readonly trim: number
@@ -85,8 +88,9 @@ interface TransposedAxis extends WindowAxis {
 }
 
 /**
- * The windows of the convolution that ConvTranspose is the adjoint of. What the output would exceed a given `output_shape`
- * (or length * stride under SAME_*) by is padding, cut off on both sides; `output_padding` undoes padding at the end.
+ * The windows of the convolution that ConvTranspose is the adjoint of. What the output would exceed a given
+ * `output_shape` (or length * stride under SAME_*) by is padding, cut off on both sides; `output_padding` undoes
+ * padding at the end.
  */
 export function transposedWindowOf(
   attributes: TransposedAttributes,
@@ -149,7 +153,10 @@ function inferTransposedConvolution({ inputs: [x, w, b], attributes }: Transpose
   return { dtype: x.dtype, shape: [x.shape[0]!, channels, ...window.map(({ output }) => output)] }
 }
 
-/** Convolutions over one or more spatial axes; data [N, C, ...], weights [M, C / group, ...] ([C, M / group, ...] transposed). */
+/**
+ * Convolutions over one or more spatial axes; data [N, C, ...], weights [M, C / group, ...] ([C, M / group, ...]
+ * transposed).
+ */
 export const convolution = {
   Conv: define({
     inputs: ['x', 'w', 'b?'],

@@ -16,7 +16,9 @@ const contract = (a: Dim | undefined, b: Dim | undefined): void => {
   }
 }
 
-/** numpy.matmul: leading axes broadcast; a 1-D operand is a row on the left, a column on the right, and its axis goes. */
+/**
+ * numpy.matmul: leading axes broadcast; a 1-D operand is a row on the left, a column on the right, and its axis goes.
+ */
 export function matMulShape(a: Shape | undefined, b: Shape | undefined): Shape | undefined {
   if (!a || !b) return undefined
   if (a.length === 0 || b.length === 0) throw new OnnxIreError('invalid-shape', 'a matrix product takes no scalars')

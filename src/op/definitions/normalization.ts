@@ -59,7 +59,10 @@ function checkGroups(x: Value, groups: number): void {
 }
 
 export const normalization = {
-  /** With training_mode = 1: statistics of the batch (variance over n, not n - 1), and both running statistics as outputs. */
+  /**
+   * With training_mode = 1: statistics of the batch (variance over n, not n - 1), and both running statistics as
+   * outputs.
+   */
   BatchNormalization: define({
     inputs: ['x', 'scale', 'bias', 'mean', 'var'],
     // Three outputs in training mode, else y alone.

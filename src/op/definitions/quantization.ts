@@ -24,7 +24,10 @@ const quantizedType = (zeroPoint: Value | null, outputDtype: number): DType =>
 
 /** Products of integers count like those of reals; a scale and a zero point are two operations. */
 export const quantization = {
-  /** y = saturate(round(x / scale) + zero point), with one scale, one for each index of `axis`, or one for each block along it. */
+  /**
+   * y = saturate(round(x / scale) + zero point), with one scale, one for each index of `axis`, or one for each block
+   * along it.
+   */
   QuantizeLinear: define({
     inputs: ['x', 'yScale', 'yZeroPoint?'],
     attributes: {
@@ -146,7 +149,10 @@ function gatheredShape(data: Value, indices: Value, gatherAxis: number, bits: nu
   return [...whole.slice(0, at), ...indices.shape, ...whole.slice(at + 1)]
 }
 
-/** Operators of onnxruntime on block-quantized weights. They are not expanded, because models would be several times as large. */
+/**
+ * Operators of onnxruntime on block-quantized weights. They are not expanded, because models would be several times as
+ * large.
+ */
 export const blockQuantization = {
   /**
    * The product with a weight [N, K] of which each row is stored in blocks of `block_size` elements:

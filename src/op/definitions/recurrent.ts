@@ -43,8 +43,8 @@ function types(
 const filterAxes = { w: () => [0, 1], r: () => [0, 1] }
 
 /**
- * Every step multiplies x [I] and the state [H] by the weights of all gates. `gate` operations per hidden unit and gate (sum of
- * the two products and the bias, activation), `cell` more per hidden unit.
+ * Every step multiplies x [I] and the state [H] by the weights of all gates. `gate` operations per hidden unit and gate
+ * (sum of the two products and the bias, activation), `cell` more per hidden unit.
  */
 function layerFlops(x: Value, w: Value, r: Value, gate: number, cell: number): number {
   const steps = size(x) / lengthAt(x, -1)

@@ -97,7 +97,10 @@ function scaleLengths(lengths: readonly Dim[], scales: readonly number[] | undef
   })
 }
 
-/** `sizes`, or the lengths by one scale for all axes: the largest that fits into `sizes`, or the smallest that covers them. */
+/**
+ * `sizes`, or the lengths by one scale for all axes: the largest that fits into `sizes`, or the smallest that covers
+ * them.
+ */
 function applySizes(lengths: readonly Dim[], sizes: readonly Dim[] | undefined, policy: string): readonly Dim[] {
   if (!sizes) return lengths.map(unknownDim)
   if (sizes.some((size) => typeof size === 'number' && size < 0))

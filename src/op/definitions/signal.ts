@@ -10,7 +10,10 @@ import { checkLengths } from './movement.js'
 /** floor(n / 2) + 1: the frequencies of a real signal of length n, the others being their conjugates. */
 const half = (length: Dim): Dim => addDims(divDims(length, 2), 1)
 
-/** The axis DFT transforms: -2, before the axis of real and imaginary part, unless given; undefined when known only at run time. */
+/**
+ * The axis DFT transforms: -2, before the axis of real and imaginary part, unless given; undefined when known only at
+ * run time.
+ */
 export function dftAxis(x: Value, axis: Value | null): number | undefined {
   const given = axis ? knownNumbers(axis)?.[0] : -2
   return given === undefined || (given < 0 && !x.shape) ? undefined : x.shape ? axisOf(given, x.shape.length) : given
@@ -90,9 +93,9 @@ function stftFlops(window: Value | null, length: Value | null, y: Value): number
 }
 
 /**
- * Fourier transforms (complex numbers are a last axis of length 2) and what goes with them. Two forms come out of
- * onnxruntime 1.30 other than the operator pages say, and other than their gradients take them: DFT with inverse = 1 and
- * onesided = 1 where the number of frequencies is not that of dft_length, and STFT of a complex signal with a window.
+ * Fourier transforms and related operators; complex numbers are a last axis of length 2. onnxruntime 1.30 computes two
+ * forms differently from the specification, which their gradients follow: DFT with inverse = 1 and onesided = 1 if the
+ * number of frequencies is not that of dft_length, and STFT of a complex signal with a window.
  */
 export const signal = {
   DFT: define({

@@ -56,8 +56,9 @@ function bounds(value: Value): readonly Dim[] | undefined {
 }
 
 /**
- * Number of elements of a slice. Bounds relative to a symbolic length are assumed to be inside the axis if that is the usual
- * meaning (`x[:, :-1]` of N is N-1, `table[:S]` is S). A bound that may be outside (`x[:, :512]` of N) gives `min(N,512)`.
+ * Number of elements of a slice. Bounds relative to a symbolic length are assumed to be inside the axis if that is the
+ * usual meaning (`x[:, :-1]` of N is N-1, `table[:S]` is S). A bound that may be outside (`x[:, :512]` of N) gives
+ * `min(N,512)`.
  */
 function sliceLength(length: Dim, { start, end, step }: SliceOfAxis): Dim {
   if (start === undefined || end === undefined || step === undefined) return unknownDim()
@@ -72,7 +73,10 @@ function sliceLength(length: Dim, { start, end, step }: SliceOfAxis): Dim {
   return ceilDivDims(span(length, start, end), step)
 }
 
-/** Bounds as the operator clamps them: the start to an element (or, going forwards, to the end), the end to one step beyond. */
+/**
+ * Bounds as the operator clamps them: the start to an element (or, going forwards, to the end), the end to one step
+ * beyond.
+ */
 const startIn = (bound: number, length: number, step: number): number =>
   clamp(bound, length, 0, step > 0 ? length : length - 1)
 const endIn = (bound: number, length: number, step: number): number =>

@@ -15,8 +15,8 @@ export const SMALL_TENSOR = 192
 const BATCH = 4096
 
 /**
- * Evaluates a formula for several tensors that have the same scalars, in place. Small tensors are gathered and computed by
- * one kernel call, with the same result for every element.
+ * Evaluates a formula for several tensors that have the same scalars, in place. Small tensors are gathered and computed
+ * by one kernel call, with the same result for every element.
  * @returns the sums of squares over all tensors, by name
  */
 export function evaluate(
@@ -98,9 +98,10 @@ interface Kernels {
 const cache = new WeakMap<Formula, Kernels>()
 
 /**
- * Evaluates a formula for one tensor, in place. Computes in single precision if all arrays are float32 or bytes, in double
- * precision if one is float64. Without WebAssembly an interpreter computes in double precision.
- * @param arrays all arrays that the formula reads and writes, of one length; an output may replace an array that is read
+ * Evaluates a formula for one tensor, in place. Computes in single precision if all arrays are float32 or bytes, in
+ * double precision if one is float64. Without WebAssembly an interpreter computes in double precision.
+ * @param arrays all arrays that the formula reads and writes, of one length; an output may replace an array that is
+ * read
  * @param scalars all scalars of the formula
  * @returns the sums of squares by name
  */

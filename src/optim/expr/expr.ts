@@ -12,9 +12,9 @@ export type ExprNode =
 export type ExprLike = Expr | number
 
 /**
- * An element-wise expression: one number per element, built from arrays and scalars by name. Expressions are immutable and
- * may be used several times. An optimizer is written once as expressions; src/optim/expr compiles them for host arrays
- * (WebAssembly or an interpreter), ONNX graphs and WebGPU shaders.
+ * An element-wise expression: one number per element, built from arrays and scalars by name. Expressions are immutable
+ * and may be used several times. An optimizer is written once as expressions; src/optim/expr compiles them for host
+ * arrays (WebAssembly or an interpreter), ONNX graphs and WebGPU shaders.
  *
  * @example m <- m + (1 - beta1) (g - m)
  *

@@ -6,8 +6,8 @@ import { type Arrays, type Call, type Kernel, linearize, type Program, type Scal
 const CHUNK = 512
 
 /**
- * Creates a kernel that interprets a formula in double precision, for hosts without WebAssembly. Each value of the program
- * is one loop over a register of a chunk; results are rounded once, to the precision of their array.
+ * Creates a kernel that interprets a formula in double precision, for hosts without WebAssembly. Each value of the
+ * program is one loop over a register of a chunk; results are rounded once, to the precision of their array.
  */
 export function interpret(formula: Formula): Kernel {
   const program = linearize(formula)

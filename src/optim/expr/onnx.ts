@@ -16,8 +16,8 @@ export interface FormulaValues {
 }
 
 /**
- * Adds a formula to a float32 graph. The arrays have one static shape, the scalars have rank 0. Uses only operators that
- * every execution provider implements. A shared expression is computed once.
+ * Adds a formula to a float32 graph. The arrays have one static shape, the scalars have rank 0. Uses only operators
+ * that every execution provider implements. A shared expression is computed once.
  */
 export function formulaToOnnx(
   { outputs, squares, arrays: read }: Formula,
@@ -94,8 +94,8 @@ const onNumbers: Readonly<Record<Op, (a: number, b: number) => number>> = {
 export const FLOAT32_MAX = 3.4028234663852886e38
 
 /**
- * Sums all elements of x, of static shape, to a scalar. Two stages of about sqrt(n) elements: one long float32 sum would
- * lose digits, and on a GPU one workgroup would compute all of it.
+ * Sums all elements of x, of static shape, to a scalar. Two stages of about sqrt(n) elements: one long float32 sum
+ * would lose digits, and on a GPU one workgroup would compute all of it.
  * @param of 'squares' sums the squares of the elements
  */
 export function sumElements(x: Value, of: 'elements' | 'squares' = 'elements'): Value {

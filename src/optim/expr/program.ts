@@ -34,7 +34,9 @@ export interface Program {
 
 const programs = new WeakMap<Formula, Program>()
 
-/** Converts a formula to a program. Structurally equal expressions become one value, even if they are different objects. */
+/**
+ * Converts a formula to a program. Structurally equal expressions become one value, even if they are different objects.
+ */
 export function linearize(formula: Formula): Program {
   const known = programs.get(formula)
   if (known) return known

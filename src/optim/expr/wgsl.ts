@@ -20,7 +20,10 @@ export const INVOCATION = `(${GROUP}) * ${WORKGROUP}u + local`
 
 /** Options of `formulaToWgsl`. Names are those of the formula's arrays and scalars. */
 export interface ShaderOptions {
-  /** Elements per invocation. With 4, the length of every array is a multiple of four, and arrays are aligned to 16 bytes. */
+  /**
+   * Elements per invocation. With 4, the length of every array is a multiple of four, and arrays are aligned to 16
+   * bytes.
+   */
   readonly width: 1 | 4
   /** Arrays whose buffers change from call to call; they are bound in group 2. */
   readonly fed?: readonly string[]
@@ -71,8 +74,8 @@ export const callScalar = (i: number): string => `call.scalars[${i >> 2}].${'xyz
 export const CALL_HEAD = 16
 
 /**
- * Converts a formula to a compute shader in float32. Each of `call.count` invocations computes `width` elements, and writes
- * results to the arrays of their names.
+ * Converts a formula to a compute shader in float32. Each of `call.count` invocations computes `width` elements, and
+ * writes results to the arrays of their names.
  * @throws 'invalid-option' for a constant beyond float32, and for sums of squares, which need more than one pass
  */
 export function formulaToWgsl(formula: Formula, options: ShaderOptions): Shader {

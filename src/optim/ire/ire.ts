@@ -8,8 +8,8 @@ export interface IreOptions {
   /** The enhancement: flat coordinates move (1 + kappa) times as far; >= 0. */
   readonly kappa: number
   /**
-   * The share of coordinates treated as flat. The paper uses (0.5, 1); all of [0, 1] is accepted, because the ends are useful
-   * controls: 1 enhances everything, 0 only the coordinates of least curvature.
+   * The share of coordinates treated as flat. The paper uses (0.5, 1); all of [0, 1] is accepted, because the ends are
+   * useful controls: 1 enhances everything, 0 only the coordinates of least curvature.
    */
   readonly gamma: number
   /** Steps between two refreshes of the mask (K); default 10. */
@@ -52,8 +52,8 @@ export interface IreOptimizer extends Readonly<Required<IreOptions>> {
 
 /**
  * Implicit Regularization Enhancement (Wang et al. 2024, arXiv 2405.20763, Algorithm 1) around any base optimizer, with
- * or without SAM: theta <- theta + (1 + kappa n) d, with d the base's displacement and n = 1 on the flat
- * coordinates. The enhancement does not affect the moments; decoupled weight decay is part of d and is enhanced with it.
+ * or without SAM: theta <- theta + (1 + kappa n) d, with d the base's displacement and n = 1 on the flat coordinates.
+ * The enhancement does not affect the moments; decoupled weight decay is part of d and is enhanced with it.
  *
  * @throws 'invalid-option'
  */

@@ -103,7 +103,9 @@ export function refreshMask(
   return { flat, curvature, ...stats }
 }
 
-/** The rank k of the threshold. The k-th largest F is flat itself, so k = 0 and k = 1 both leave every coordinate flat. */
+/**
+ * The rank k of the threshold. The k-th largest F is flat itself, so k = 0 and k = 1 both leave every coordinate flat.
+ */
 export const rankOf = ({ gamma }: IreOptimizer, total: number): number => Math.max(1, Math.floor((1 - gamma) * total))
 
 /** The coefficient `take` of new estimates in F: (1 - beta) B, or 1 - beta for v * Hv. */

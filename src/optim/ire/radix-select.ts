@@ -4,8 +4,8 @@ import { type Bytes, block, code, type Func, get, i32, memory, repeatWhile, set,
 import { getWasm, MEMORY_BYTES } from '../expr/wasm/instance.js'
 
 /**
- * Selects the k-th largest number over all arrays together, exactly, in linear time, without sorting or copying. Ranked by
- * magnitude, the result is the magnitude. Returns null if a number is infinite or NaN.
+ * Selects the k-th largest number over all arrays together, exactly, in linear time, without sorting or copying. Ranked
+ * by magnitude, the result is the magnitude. Returns null if a number is infinite or NaN.
  *
  * IEEE bit patterns of magnitudes order like the magnitudes. A histogram of the upper 16 bits finds the bin of the k-th
  * largest number, and a second histogram, of the lower 16 bits in this bin, the number itself; float64 needs four.
@@ -89,7 +89,7 @@ export function selectFloat64(arrays: readonly FloatArray[], k: number, order: O
   for (let pass = 0; pass < 4; pass++) {
     histogram.fill(0)
     for (const array of arrays) countDigit(array, pass, high, low, map, histogram)
-    if (pass === 0 && anyNotFinite(histogram, map)) return null
+    if (pass === 0 && hasNonFinite(histogram, map)) return null
     const bin = findBin(histogram, rank)
     rank = bin.rank
     if (pass < 2) high |= bin.index << (pass === 0 ? 16 : 0)
@@ -130,7 +130,7 @@ function countDigit(
 const signOf = (key: number, { top }: OrderMap): number => (top === 0 || key < 0 ? 0 : -1)
 
 /** Whether a histogram of the upper 16 bits of keys counts an infinity or NaN. */
-function anyNotFinite(histogram: Uint32Array, { top }: OrderMap): boolean {
+function hasNonFinite(histogram: Uint32Array, { top }: OrderMap): boolean {
   const any = (from: number, to: number) => histogram.subarray(from, to).some((n) => n > 0)
   return top === 0 ? any(INFINITY64, 0x8000) : any(INFINITY64 + 0x8000, 0x10000) || any(0, 0x8000 - INFINITY64)
 }
@@ -265,7 +265,10 @@ const upperFunc: Func = {
   ],
 }
 
-/** Counts lower digits. Parameters: the number of words, a multiple of four; mask; pattern. Skips four words if none matches. */
+/**
+ * Counts lower digits. Parameters: the number of words, a multiple of four; mask; pattern. Skips four words if none
+ * matches.
+ */
 const lowerFunc: Func = {
   name: 'lower',
   parameters: ['i32', 'i32', 'i32'],

@@ -17,8 +17,8 @@ const format = 'onnx-ire checkpoint 2'
  * Encodes a run as a safetensors file. Tensors: `parameter/<name>`, `statistic/<name>` (running statistics of norms),
  * `ema/<name>` and `best/<name>` if the run has them, and the optimizer's moments and mask as `state/<moment>/<name>`.
  * Metadata, as JSON: `format`, the version; `run`, the fingerprint of the options; `numbers`, scalars of the optimizer;
- * `progress`, the position in the data and the metrics so far. Random streams depend only on the seed and the step, so the
- * file has no random state.
+ * `progress`, the position in the data and the metrics so far. Random streams depend only on the seed and the step, so
+ * the file has no random state.
  */
 export function writeCheckpoint(
   run: Fingerprint,
@@ -43,7 +43,8 @@ export function writeCheckpoint(
 
 /**
  * Reads a checkpoint into the arrays of a run.
- * @throws OnnxIreError `damaged` for a damaged file, `checkpoint` for a checkpoint of another run; nothing has changed then
+ * @throws OnnxIreError `damaged` for a damaged file, `checkpoint` for a checkpoint of another run; nothing has changed
+ * then
  */
 export function readCheckpoint(
   bytes: Uint8Array,
@@ -114,7 +115,10 @@ const tensorOf = (data: FloatArray | Uint8Array): Tensor => ({
   data,
 })
 
-/** The options that determine the trajectory of a run. A checkpoint can only be restored by a run with the same fingerprint. */
+/**
+ * The options that determine the trajectory of a run. A checkpoint can only be restored by a run with the same
+ * fingerprint.
+ */
 export interface Fingerprint {
   readonly optimizer: Optimizer
   readonly seed: number

@@ -12,7 +12,8 @@ export type WhichWeights = 'last' | 'ema' | 'best'
 const prefixes = { last: ['parameter/', 'statistic/'], ema: ['ema/'], best: ['best/'] } as const
 
 /**
- * Returns a model with the weights of a checkpoint, without a runtime: the same as `Trainer.export` after `Trainer.restore`.
+ * Returns a model with the weights of a checkpoint, without a runtime: the same as `Trainer.export` after
+ * `Trainer.restore`.
  *
  * @example
  * const model = await readModel('model.onnx')
@@ -21,7 +22,8 @@ const prefixes = { last: ['parameter/', 'statistic/'], ema: ['ema/'], best: ['be
  * await writeModel('tuned.onnx', modelFromCheckpoint(model, await store.load(newest!), 'best'))
  *
  * @param model the model that the run started from; its head replaced, if the run replaced it
- * @throws OnnxIreError `damaged` for a damaged file, `checkpoint` for a checkpoint of another model or without these weights
+ * @throws OnnxIreError `damaged` for a damaged file, `checkpoint` for a checkpoint of another model or without these
+ * weights
  */
 export function modelFromCheckpoint(model: Model, checkpoint: Uint8Array, weights: WhichWeights = 'last'): Model {
   const originals = namedTensors(model)

@@ -65,8 +65,8 @@ const noChecksum = '00000000'
 
 /**
  * Encodes a safetensors file (https://huggingface.co/docs/safetensors) as chunks: the header, then the elements of each
- * tensor. Elements are not copied: do not change them before the chunks are written. The widest element types come first and
- * the length of the header is a multiple of 8 bytes, so that all elements are aligned.
+ * tensor. Elements are not copied: do not change them before the chunks are written. The widest element types come
+ * first and the length of the header is a multiple of 8 bytes, so that all elements are aligned.
  *
  * The metadata entry `crc32` is the CRC-32 of the whole file with zeros in place of its eight digits.
  * @throws OnnxIreError `invalid-data` for a tensor of 4-bit integers or strings, and for reserved names

@@ -32,8 +32,8 @@ export interface Resumed {
 /**
  * Reads the newest checkpoint of a store that is not damaged. Returns null if the store is empty.
  * @param read throws `damaged` for a damaged checkpoint, which is then skipped
- * @throws OnnxIreError `damaged` if all checkpoints are damaged or cannot be read, `checkpoint` if the newest undamaged one
- *   belongs to another run
+ * @throws OnnxIreError `damaged` if all checkpoints are damaged or cannot be read, `checkpoint` if the newest undamaged
+ * one belongs to another run
  */
 export async function loadNewest<T>(
   store: CheckpointStore,

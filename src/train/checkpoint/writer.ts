@@ -31,8 +31,8 @@ export class CheckpointWriter {
   }
 
   /**
-   * Waits for the previous write, then starts the next one. Returns the answer of `onCheckpoint` for the previous checkpoint,
-   * and throws the error of the previous write.
+   * Waits for the previous write, then starts the next one. Returns the answer of `onCheckpoint` for the previous
+   * checkpoint, and throws the error of the previous write.
    */
   async save(step: number): Promise<unknown> {
     const answer = await this.#pending

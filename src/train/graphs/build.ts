@@ -34,17 +34,17 @@ export interface TrainingOptions extends PreparationOptions {
 }
 
 /**
- * The graphs of one training run. Parameters and running statistics are inputs under their names. Outputs: `loss`; `count`, the
- * number of targets; `weight`, if examples have weights; and the sums of metrics as `sum/...`. In `training` and `curvature`
- * also `grad/<parameter>`, and in `training` with trained norms `next/<statistic>`.
+ * The graphs of one training run. Parameters and running statistics are inputs under their names. Outputs: `loss`;
+ * `count`, the number of targets; `weight`, if examples have weights; and the sums of metrics as `sum/...`. In
+ * `training` and `curvature` also `grad/<parameter>`, and in `training` with trained norms `next/<statistic>`.
  */
 export interface TrainingGraphs {
   readonly training: GraphSpec
   readonly evaluation: GraphSpec
   /**
-   * The curvature estimate that IRE ranks, as `grad/<parameter>`: the gradient of the plain loss against sampled targets, or
-   * v * Hv of the loss, an estimate of its Hessian's diagonal (Bekas et al. 2007). Null if not requested, and for a loss that
-   * cannot be sampled.
+   * The curvature estimate that IRE ranks, as `grad/<parameter>`: the gradient of the plain loss against sampled
+   * targets, or v * Hv of the loss, an estimate of its Hessian's diagonal (Bekas et al. 2007). Null if not requested,
+   * and for a loss that cannot be sampled.
    */
   readonly curvature: SampledGraph | null
   /** Builds `training` and a sampled `curvature` as one graph, once; absent without sampled curvature. */
@@ -151,7 +151,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
         sampledGraph(spec(`curvature${part}`, of, estimate.outputs, [...added, ...estimate.inputs]), estimate),
       ...(options.curvature === 'sampled' &&
         estimate && {
-          conditional: once(() => buildConditional(estimate, of.sampled!)),
+          conditional: memoize(() => buildConditional(estimate, of.sampled!)),
         }),
     }
   }
@@ -179,7 +179,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
     evaluation,
     curvature,
     ...(conditional && { conditional }),
-    ...(scaled && { microBatches: once(() => buildMicroBatchGraphs(scaled)) }),
+    ...(scaled && { microBatches: memoize(() => buildMicroBatchGraphs(scaled)) }),
     noise,
     data: new Map([...inputs, ...trained.targets]),
     loss: trained,
@@ -208,7 +208,7 @@ const removeUnusedInputs = (spec: GraphSpec): GraphSpec => {
 }
 
 /** Wraps a function without arguments so that it runs at most once. */
-function once<T>(build: () => T): () => T {
+function memoize<T>(build: () => T): () => T {
   let result: T | undefined
   return () => {
     result ??= build()
@@ -221,8 +221,8 @@ const valuesOf = ({ loss, count, weight, sampled }: LossGraph, { outputs }: Buil
   [loss, count, weight, sampled?.loss, ...outputs.values()].filter((value) => value !== undefined)
 
 /**
- * Selects the parameters to train: without the statistics that the graph updates, and by default only parameters that the loss
- * depends on, so that weight decay does not change the rest of the model.
+ * Selects the parameters to train: without the statistics that the graph updates, and by default only parameters that
+ * the loss depends on, so that weight decay does not change the rest of the model.
  */
 function selectParameters(
   graph: Graph,

@@ -27,8 +27,8 @@ export interface ConditionalGradient {
 }
 
 /**
- * Builds one backward pass for two losses on the same model outputs: an If selects the gradient at the model outputs, and
- * everything upstream of them is computed once. A second program would need a second arena of the same size.
+ * Builds one backward pass for two losses on the same model outputs: an If selects the gradient at the model outputs,
+ * and everything upstream of them is computed once. A second program would need a second arena of the same size.
  * @param outputs the model outputs that the loss was built from
  * @param always values that the graph computes in any case
  */

@@ -19,9 +19,9 @@ export interface GradientModelOptions {
 /**
  * Builds the vector-Jacobian product of a model as a standard ONNX model, which runs in any onnxruntime.
  *
- * Inputs: the original ones; `dy/<output>` for every floating-point output, with its type and shape; and every floating-point
- * initializer, and floating-point Constant node with more than one element, under its name (the output name of a Constant).
- * Inputs without a gradient (Resize's scales, Dropout's ratio) are unchanged.
+ * Inputs: the original ones; `dy/<output>` for every floating-point output, with its type and shape; and every
+ * floating-point initializer, and floating-point Constant node with more than one element, under its name (the output
+ * name of a Constant). Inputs without a gradient (Resize's scales, Dropout's ratio) are unchanged.
  *
  * Outputs: the original ones; and `grad/<name>` for every floating-point input and every such tensor, with its shape:
  * d(sum_i <dy_i, y_i>) / d<name>, zeros if the outputs do not depend on it.
@@ -70,7 +70,9 @@ export function buildGradientModel(model: Model, { wrt }: GradientModelOptions =
   })
 }
 
-/** Throws `invalid-option` if the model already uses one of the names. A gradient model does: rename its tensors first. */
+/**
+ * Throws `invalid-option` if the model already uses one of the names. A gradient model does: rename its tensors first.
+ */
 function checkUnusedNames({ inputs, outputs, parameters }: Graph, names: readonly string[]): void {
   const used = names.find((name) => inputs.has(name) || outputs.has(name) || parameters.has(name))
   if (used !== undefined)

@@ -30,8 +30,9 @@ interface CurvatureEstimate extends Omit<SampledGraph, 'spec'> {
 }
 
 /**
- * Builds the curvature estimate of a loss. 'sampled': the gradient against sampled targets. 'hutchinson': v * Hv with a random
- * sign vector v, an estimate of the Hessian's diagonal (Bekas et al. 2007). Returns null for a loss that cannot be sampled.
+ * Builds the curvature estimate of a loss. 'sampled': the gradient against sampled targets. 'hutchinson': v * Hv with a
+ * random sign vector v, an estimate of the Hessian's diagonal (Bekas et al. 2007). Returns null for a loss that cannot
+ * be sampled.
  * @param dLoss the gradients of the loss, which 'hutchinson' differentiates again
  */
 export function buildCurvature(

@@ -4,8 +4,8 @@ import { definitionOf } from '../../op/op.js'
 import { resolveParameters } from './trainable.js'
 
 /**
- * Counts the layers downstream of each parameter on the longest path to an output: 0 for parameters of the last layer. A
- * layer is a convolution, a matrix product, an embedding or a recurrent operator that reads a parameter.
+ * Counts the layers downstream of each parameter on the longest path to an output: 0 for parameters of the last layer.
+ * A layer is a convolution, a matrix product, an embedding or a recurrent operator that reads a parameter.
  */
 export function layerDepths(graph: Graph): Map<string, number> {
   const onPath = new Set<Value>(graph.inputs.values())

@@ -29,8 +29,9 @@ export function hasHalfPrecision({ inputs, outputs, parameters }: Graph): boolea
 const halfTypes: ReadonlySet<unknown> = new Set([dtypes.float16.onnx, dtypes.bfloat16.onnx])
 
 /**
- * Converts float16 and bfloat16 values of a graph to float32, bodies of control flow included. Parameters become float32
- * masters, and gradients do not underflow, so the loss needs no scaling. Returns a graph without half precision unchanged.
+ * Converts float16 and bfloat16 values of a graph to float32, bodies of control flow included. Parameters become
+ * float32 masters, and gradients do not underflow, so the loss needs no scaling. Returns a graph without half precision
+ * unchanged.
  */
 export function toFloat32(graph: Graph): Graph {
   if (!hasHalfPrecision(graph)) return graph

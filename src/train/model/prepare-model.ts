@@ -9,7 +9,10 @@ import { toFloat32 } from './precision.js'
 export interface PreparedModel {
   /** The model for evaluation, in float32 or float64. */
   readonly graph: Graph
-  /** Outputs for the training loss: those of `graph`, or of its copy with BatchNormalization and Dropout in training mode. */
+  /**
+   * Outputs for the training loss: those of `graph`, or of its copy with BatchNormalization and Dropout in training
+   * mode.
+   */
   readonly outputs: ReadonlyMap<string, Value>
   /** Next running statistics of the norms in training mode, by the name of the parameter with the current statistic. */
   readonly statistics: ReadonlyMap<string, Value>
@@ -26,8 +29,8 @@ export interface PreparationOptions {
 }
 
 /**
- * Prepares a model for training: converts half precision to float32, and sets BatchNormalization and Dropout to training
- * mode if the options say so.
+ * Prepares a model for training: converts half precision to float32, and sets BatchNormalization and Dropout to
+ * training mode if the options say so.
  * @throws OnnxIreError `invalid-shape` for a Dropout node whose input has no known shape
  */
 export function prepareForTraining(model: Graph, { batchNorm, dropout }: PreparationOptions): PreparedModel {
@@ -40,8 +43,8 @@ export function prepareForTraining(model: Graph, { batchNorm, dropout }: Prepara
 
 /**
  * Switches every BatchNormalization whose running statistics are parameters to training mode
- * (https://onnx.ai/onnx/operators/onnx__BatchNormalization.html, training_mode = 1). With momentum 0 the node returns mean
- * and variance of the batch, which its gradient needs too. The next running statistics are computed from them:
+ * (https://onnx.ai/onnx/operators/onnx__BatchNormalization.html, training_mode = 1). With momentum 0 the node returns
+ * mean and variance of the batch, which its gradient needs too. The next running statistics are computed from them:
  * running = momentum * running + (1 - momentum) * batch.
  */
 function enableBatchStatistics(outputs: ReadonlyMap<string, Value>): Pick<PreparedModel, 'outputs' | 'statistics'> {
@@ -64,9 +67,9 @@ function enableBatchStatistics(outputs: ReadonlyMap<string, Value>): Pick<Prepar
 }
 
 /**
- * Switches every Dropout to training mode (https://onnx.ai/onnx/operators/onnx__Dropout.html):
- * y = x (noise >= ratio) / (1 - ratio). The noise is a graph input that the host samples, so that a seed determines it and a
- * resumed run samples the same noise. The random state of ORT depends on everything that its session has sampled before.
+ * Switches every Dropout to training mode (https://onnx.ai/onnx/operators/onnx__Dropout.html): y = x (noise >= ratio) /
+ * (1 - ratio). The noise is a graph input that the host samples, so that a seed determines it and a resumed run samples
+ * the same noise. The random state of ORT depends on everything that its session has sampled before.
  *
  * A Dropout inside a body stays off, and so does one whose ratio is not constant.
  */

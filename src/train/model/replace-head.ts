@@ -30,15 +30,15 @@ interface Head {
 }
 
 /**
- * Resizes the last layer before an output for another number of classes: a Gemm, MatMul or Conv, with its bias inside or in
- * an Add, and with or without a Softmax after it. The new weights and biases are random, uniform in
+ * Resizes the last layer before an output for another number of classes: a Gemm, MatMul or Conv, with its bias inside
+ * or in an Add, and with or without a Softmax after it. The new weights and biases are random, uniform in
  * +-1/sqrt(inputs per output), as PyTorch initializes a linear layer. Nodes and names are unchanged.
  *
  * @example
  * const model = replaceHead(await readModel('resnet18.onnx'), { classes: 5 })
  *
- * @throws OnnxIreError `invalid-option` if there is no such layer, if other nodes use its weights, or if a node downstream
- *   of the layer fixes the number of classes
+ * @throws OnnxIreError `invalid-option` if there is no such layer, if other nodes use its weights, or if a node
+ * downstream of the layer fixes the number of classes
  */
 export function replaceHead(model: Model, { output, classes, seed = 0 }: HeadOptions): Model {
   if (!Number.isSafeInteger(classes) || classes < 1)
@@ -135,9 +135,9 @@ function layerOf(node: Node): Layer | undefined {
 }
 
 /**
- * Returns a bias with one element per class, and its class axis. In a bias that is broadcast to the output of the layer, the
- * class axis is the last one of a matrix product, and the one before the spatial axes of a convolution. A single element
- * for all classes needs no resizing.
+ * Returns a bias with one element per class, and its class axis. In a bias that is broadcast to the output of the
+ * layer, the class axis is the last one of a matrix product, and the one before the spatial axes of a convolution. A
+ * single element for all classes needs no resizing.
  */
 function findClassBias(
   bias: Value | undefined,
@@ -170,7 +170,10 @@ function checkUnshared(graph: Graph, { weight, bias }: Head): void {
   }
 }
 
-/** Infers the shapes of the resized model. Throws `invalid-option` if a node downstream of the head fixes the number of classes. */
+/**
+ * Infers the shapes of the resized model. Throws `invalid-option` if a node downstream of the head fixes the number of
+ * classes.
+ */
 function checkClasses(model: Model, output: string, classes: number, before: Shape | undefined): void {
   let value: Value
   try {

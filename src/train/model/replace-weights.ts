@@ -4,8 +4,8 @@ import { type Model, namedTensors, replaceTensors } from '../../onnx/model.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 
 /**
- * Replaces the elements of model tensors by copies of trained arrays, rounded to the element types of the file. Everything
- * else of the model is unchanged.
+ * Replaces the elements of model tensors by copies of trained arrays, rounded to the element types of the file.
+ * Everything else of the model is unchanged.
  * @param trained arrays by tensor name
  */
 export function replaceWeights(model: Model, trained: ParameterArrays): Model {

@@ -9,7 +9,8 @@ import { type AttributeProto, attributeTypes, type NodeProto, type ValueInfoProt
 import { toTensorProto } from '../../onnx/proto/tensor.js'
 
 /**
- * Replaces tensors of a model by tensors of other sizes, and removes the declared shapes of the values that change with them.
+ * Replaces tensors of a model by tensors of other sizes, and removes the declared shapes of the values that change with
+ * them.
  * @param changed names of the values downstream of the tensors
  */
 export function resizeTensors(model: Model, tensors: ReadonlyMap<string, Tensor>, changed: ReadonlySet<string>): Model {

@@ -15,8 +15,10 @@ const isView = ({ operator }: Node): boolean => {
 /**
  * Finds the parameters in weight positions:
  * - weights and biases of convolutions, matrix products, norms, embeddings, PReLU and recurrent layers;
- * - vectors along one axis that are added to, or multiplied by, the output of such a layer: a separate bias or norm scale;
- * - tables of feature vectors that are added to, or concatenated with, the output of a layer: positions and class tokens.
+ * - vectors along one axis that are added to, or multiplied by, the output of such a layer: a separate bias or norm
+ * scale;
+ * - tables of feature vectors that are added to, or concatenated with, the output of a layer: positions and class
+ * tokens.
  *
  * Masks, rotary tables, pixel means and anchor grids are not weights.
  */
@@ -98,8 +100,8 @@ const skipExpand = (x: Value | null): Value | null | undefined =>
   x?.source.kind === 'node' && x.source.operator === 'Expand' ? x.source.inputs[0] : x
 
 /**
- * Whether a parameter looks like a table of random or learned feature vectors: wide, with many different values, and neither
- * multiples of 1/2 (anchor grids) nor sines and cosines.
+ * Whether a parameter looks like a table of random or learned feature vectors: wide, with many different values, and
+ * neither multiples of 1/2 (anchor grids) nor sines and cosines.
  */
 function isLearnedTable(x: Value): boolean {
   const { source, shape, dtype } = x
@@ -112,10 +114,14 @@ function isLearnedTable(x: Value): boolean {
   return !some.slice(0, width).every((value) => value === 0 || value === 1)
 }
 
-/** Whether a value has exactly one axis longer than 1. A scalar is no vector here: it may be any constant of the model. */
+/**
+ * Whether a value has exactly one axis longer than 1. A scalar is no vector here: it may be any constant of the model.
+ */
 const isVector = ({ shape }: Value): boolean => shape?.filter((dim) => dim !== 1).length === 1
 
-/** Parameters to train: 'weights' for all parameters in weight positions, names as patterns, or weights with exclusions. */
+/**
+ * Parameters to train: 'weights' for all parameters in weight positions, names as patterns, or weights with exclusions.
+ */
 export type Trainable = 'weights' | NamePatterns | { readonly include?: NamePatterns; readonly exclude?: NamePatterns }
 
 /**

@@ -32,7 +32,7 @@ export interface ClassFolder extends Dataset {
 export function imageFolder(files: FolderFiles, options: ImageFolderOptions = {}): ClassFolder {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
   const { label = 'label', image, input } = options
-  const { classes, found } = labelled(withPaths(files), options.classes)
+  const { classes, found } = labelFiles(withPaths(files), options.classes)
   const data = imageFiles(
     found.map(({ file }) => file),
     { image, input },
@@ -63,7 +63,7 @@ export function imageFiles(files: FolderFiles, options: ImageFilesOptions = {}):
   )
 }
 
-function labelled(files: readonly FolderFile[], given: readonly string[] | undefined) {
+function labelFiles(files: readonly FolderFile[], given: readonly string[] | undefined) {
   const refuse = (what: string) => new OnnxIreError('invalid-data', `imageFolder: ${what}`)
   const folderOf = ({ path }: FolderFile) => (path.includes('/') ? path.slice(0, path.indexOf('/')) : '')
   const there = [...new Set(files.map(folderOf))].filter((name) => name !== '').sort()

@@ -17,7 +17,7 @@ export function nameOf(source: Source): string {
 /** Reads all bytes of a source. @throws 'io' with the reason */
 export async function readBytes(what: string, source: Source): Promise<Uint8Array> {
   if (source instanceof Uint8Array) return source
-  if (typeof source === 'string' || source instanceof URL) return fetched(what, source)
+  if (typeof source === 'string' || source instanceof URL) return fetchBytes(what, source)
   try {
     const file = source instanceof Blob ? source : await source.getFile()
     return new Uint8Array(await file.arrayBuffer())
@@ -26,7 +26,7 @@ export async function readBytes(what: string, source: Source): Promise<Uint8Arra
   }
 }
 
-async function fetched(what: string, address: string | URL): Promise<Uint8Array> {
+async function fetchBytes(what: string, address: string | URL): Promise<Uint8Array> {
   const fail = (why: string, cause?: unknown) =>
     new OnnxIreError('io', `cannot fetch the ${what} ${address}: ${why}`, { cause })
   try {

@@ -23,8 +23,8 @@ export const storage = {
   },
 
   /**
-   * Writes a file and creates its folders. An existing file is replaced atomically when all bytes are written: a failure
-   * or a crash leaves it intact.
+   * Writes a file and creates its folders. An existing file is replaced atomically when all bytes are written: a
+   * failure or a crash leaves it intact.
    * @throws 'io' with the reason
    */
   async write(path: string, content: Content): Promise<void> {

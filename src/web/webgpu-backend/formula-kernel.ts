@@ -16,8 +16,8 @@ interface Compiled {
 }
 
 /**
- * A formula as a compute shader over parameters, in place. The array `g` is bound per call, `n` is the mask, and the scalar
- * `scale` is in the step's state. After a fault in the step nothing is written.
+ * A formula as a compute shader over parameters, in place. The array `g` is bound per call, `n` is the mask, and the
+ * scalar `scale` is in the step's state. After a fault in the step nothing is written.
  */
 export class FormulaKernel {
   readonly #label: string

@@ -27,7 +27,10 @@ interface PendingRefresh {
   readonly ranked: readonly ParameterBuffers[]
 }
 
-/** IRE's mask in GPU memory: computed by `refresh`, made current by `commit`. The definition of the mask is `refreshMask`. */
+/**
+ * IRE's mask in GPU memory: computed by `refresh`, made current by `commit`. The definition of the mask is
+ * `refreshMask`.
+ */
 export class GpuMask {
   readonly #kernels: KernelCache
   readonly #shared: SharedBuffers
@@ -38,7 +41,9 @@ export class GpuMask {
   readonly #smooth: FormulaKernel | null
   /** Copies F of the pending refresh to the current F. */
   readonly #commitCurvature: FormulaKernel
-  /** Functions from device counts to statistics: of the current refresh and of refreshes that may become current, by id. */
+  /**
+   * Functions from device counts to statistics: of the current refresh and of refreshes that may become current, by id.
+   */
   readonly #refreshes = new Map<number, (counts: MaskCounts) => MaskStats>()
   #lastId = 0
   #pending: PendingRefresh | undefined

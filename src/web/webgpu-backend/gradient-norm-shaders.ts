@@ -31,12 +31,12 @@ fn gather(local: u32) {
 }`
 
 /**
- * Stage one: the sum of squares of each part of `PART` elements, and its first element that is not finite. Such an element
- * is detected by its bits, because shaders may assume that there is no NaN or infinity.
+ * Stage one: the sum of squares of each part of `PART` elements, and its first element that is not finite. Such an
+ * element is detected by its bits, because shaders may assume that there is no NaN or infinity.
  *
- * Squares of numbers from 2^48 on overflow in sums, those below 2^-63 vanish: such numbers are scaled by 2^-76 and 2^75 and
- * summed separately (Blue 1978, A Portable Fortran Program to Find the Euclidean Norm of a Vector).
- * `clipped` is the sum of min(1, |g| / limit)^2; scalar 0 is the limit, or 0 for none.
+ * Squares of numbers from 2^48 on overflow in sums, those below 2^-63 vanish: such numbers are scaled by 2^-76 and 2^75
+ * and summed separately (Blue 1978, A Portable Fortran Program to Find the Euclidean Norm of a Vector). `clipped` is
+ * the sum of min(1, |g| / limit)^2; scalar 0 is the limit, or 0 for none.
  * @param weighted the norm is that of theta g
  */
 export const partsCode = (weighted: boolean): string => `${callStruct(1)}

@@ -3,8 +3,8 @@ import { OnnxIreError } from '../../util/errors.js'
 import { COMPUTE } from './constants.js'
 
 /**
- * The use of a binding: 'call' is the uniform of dispatch arguments, with a dynamic offset; 'uniform' a whole uniform buffer;
- * 'read' and 'write' are storage buffers.
+ * The use of a binding: 'call' is the uniform of dispatch arguments, with a dynamic offset; 'uniform' a whole uniform
+ * buffer; 'read' and 'write' are storage buffers.
  */
 export type Access = 'call' | 'uniform' | 'read' | 'write'
 
@@ -23,8 +23,8 @@ export const MAX_SCALARS = (CALL_BYTES - CALL_HEAD) / 4
 const cacheByDevice = new WeakMap<GPUDevice, KernelCache>()
 
 /**
- * Pipelines and bind groups of one device. Pipelines are cached for the lifetime of the device. Groups of the same accesses
- * fit every pipeline that has such a group.
+ * Pipelines and bind groups of one device. Pipelines are cached for the lifetime of the device. Groups of the same
+ * accesses fit every pipeline that has such a group.
  */
 export class KernelCache {
   readonly device: GPUDevice
@@ -92,7 +92,10 @@ export class KernelCache {
     })
   }
 
-  /** Returns the group of one read-only array of `bytes` bytes. Cached per buffer, because onnxruntime reuses its buffers. */
+  /**
+   * Returns the group of one read-only array of `bytes` bytes. Cached per buffer, because onnxruntime reuses its
+   * buffers.
+   */
   inputGroup(buffer: GPUBuffer, bytes: number): GPUBindGroup {
     const groups = this.#inputGroups.get(buffer) ?? new Map<number, GPUBindGroup>()
     this.#inputGroups.set(buffer, groups)

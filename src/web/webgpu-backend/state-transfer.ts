@@ -100,7 +100,9 @@ export interface BufferCopy {
 export const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength)
 
-/** Copies from the device through one staging buffer, in batches of at most its size. Byte lengths are multiples of 4. */
+/**
+ * Copies from the device through one staging buffer, in batches of at most its size. Byte lengths are multiples of 4.
+ */
 export async function downloadBuffers(device: GPUDevice, copies: readonly BufferCopy[]): Promise<void> {
   const total = copies.reduce((sum, { into }) => sum + into.byteLength, 0)
   if (total === 0) return

@@ -21,9 +21,10 @@ const fields = {
 const wordOf = (field: keyof typeof fields): number => Object.keys(fields).indexOf(field)
 
 /**
- * The state of a step in GPU memory: `fault` to `large` belong to the step in progress, `refresh` to `cut` to the current mask.
- * `fault` is the stage that found NaN or infinity, in part `part` of its tensors, and `element` is index * 4 + kind of value.
- * After a fault nothing is written until the host clears it. The three sums make the norm: see `partsCode`.
+ * The state of a step in GPU memory: `fault` to `large` belong to the step in progress, `refresh` to `cut` to the
+ * current mask. `fault` is the stage that found NaN or infinity, in part `part` of its tensors, and `element` is index
+ * * 4 + kind of value. After a fault nothing is written until the host clears it. The three sums make the norm: see
+ * `partsCode`.
  */
 export const STATE = `struct State {
 ${Object.entries(fields)

@@ -109,8 +109,8 @@ export interface MemoryLayout {
 const [COUNT, AT, END, LANES, COUNTS] = [0, 1, 2, 3, 4] as const
 
 /**
- * Emits a function of the number of elements, at least 1, that computes a formula on a chunk, a vector at a time. Arrays have
- * room for whole vectors; values past the count are undefined, and sums exclude them.
+ * Emits a function of the number of elements, at least 1, that computes a formula on a chunk, a vector at a time.
+ * Arrays have room for whole vectors; values past the count are undefined, and sums exclude them.
  */
 export function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Func {
   const { values, uniform, outputs, squares } = linearize(formula)

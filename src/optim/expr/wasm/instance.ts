@@ -23,7 +23,9 @@ export const MEMORY_BYTES = PAGES * PAGE
 
 let host: Wasm | null | undefined
 
-/** Returns the shared memory; null if WebAssembly with vectors is unavailable or forbidden by a content security policy. */
+/**
+ * Returns the shared memory; null if WebAssembly with vectors is unavailable or forbidden by a content security policy.
+ */
 export function getWasm(): Wasm | null {
   if (host === undefined) host = startWasm()
   return host

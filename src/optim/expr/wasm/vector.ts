@@ -68,7 +68,9 @@ export const loadBytes = (address: Bytes, offset: number, { fromWords }: Vector)
   ...[...code('i16x8.extend_low_i8x16_u'), ...code('i32x4.extend_low_i16x8_u'), ...code(fromWords)],
 ]
 
-/** Stores numbers as bytes. Only the lanes of the first operand of both narrowings are stored; the second is arbitrary. */
+/**
+ * Stores numbers as bytes. Only the lanes of the first operand of both narrowings are stored; the second is arbitrary.
+ */
 export const storeBytes = (address: Bytes, x: Bytes, offset: number, { toWords, storeBytes }: Vector): number[] => [
   ...address,
   ...[...x, ...code(toWords), ...x, ...code('i16x8.narrow_i32x4_s')],
