@@ -68,8 +68,16 @@ describe('inconsistent custom base optimizer > rejects', () => {
   const refused: [string, Partial<BaseOptimizer>, RegExp][] = [
     ['without d', { formula: formula({ firstMoment: whole.firstMoment, secondMoment: whole.secondMoment }) }, /no 'd'/],
     ['without a moment', { formula: formula({ d: whole.d, firstMoment: whole.firstMoment }) }, /no 'secondMoment'/],
-    ['that gives more', { formula: formula({ ...whole, theta: d! }) }, /returns 'theta'; it may return only d, firstMoment/],
-    ['that reads more', { formula: formula({ ...whole, d: array('h') }) }, /reads 'h'; it may read only theta, g, first/],
+    [
+      'that gives more',
+      { formula: formula({ ...whole, theta: d! }) },
+      /returns 'theta'; it may return only d, firstMoment/,
+    ],
+    [
+      'that reads more',
+      { formula: formula({ ...whole, d: array('h') }) },
+      /reads 'h'; it may read only theta, g, first/,
+    ],
     ['with sums', { formula: formula(whole, { norm: array('g') }) }, /has sums/],
     ['with a scalar of the step', { formula: formula({ ...whole, d: scalar('kappa') }) }, /'kappa' is/],
     ['with a moment named n', renamed('n'), /'n' is/],

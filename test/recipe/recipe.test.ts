@@ -336,7 +336,9 @@ test('IRE warm-up in epochs > converted to steps', async () => {
   const counted = await convertEpochsToSteps(inEpochs.optimizer, async () => 7)
   expect(describeOptimizer(optimizerOf(counted)).ire).toMatchObject({ kappa: 2, gamma: 0.8, warmup: 14 })
   await expect(convertEpochsToSteps(inEpochs.optimizer, async () => undefined)).rejects.toThrow(/give warmup in steps/)
-  expect(() => trainerOptions(inEpochs)).toThrow(/optimizer\.ire\.warmup: epochs cannot be converted to steps without training/)
+  expect(() => trainerOptions(inEpochs)).toThrow(
+    /optimizer\.ire\.warmup: epochs cannot be converted to steps without training/,
+  )
   const untouched = async () => {
     throw new Error('the data were looked at')
   }
