@@ -1,19 +1,22 @@
-/** What stands in a fenced block of a page, and what it is marked with behind the fence: 'ts', or 'ts src/op/activation.ts'. */
+/**
+ * A fenced code block of a page, and the text after its opening fence: 'ts', or
+ * 'ts src/op/definitions/activation.ts'.
+ */
 export interface Block {
   readonly mark: string
   readonly code: string
 }
 
-/** The fenced blocks of a page whose mark begins with `language`. */
+/** Returns the fenced code blocks of a page in a language. */
 export const blocksOf = (page: string, language: string): readonly Block[] =>
   [...page.matchAll(/^```([^\n]*)\n([\s\S]*?)^```$/gm)]
     .map(([, mark, code]) => ({ mark: mark!.trim(), code: code! }))
     .filter(({ mark }) => mark.split(' ')[0] === language)
 
 /**
- * The program a guide is: its blocks marked 'ts', one after the other. Blocks marked 'ts <file>' quote that file and are no
- * part of it. A constant of `settings` takes the place of the number the guide gives it at the beginning of a line,
- * `const epochs = 8`; one that is not there exactly once is an error.
+ * Joins the blocks of a guide marked 'ts' into its program. Blocks marked 'ts <file>' quote that file and are not part of
+ * the program. The values in `settings` replace those of constants that the guide defines at the beginning of a line,
+ * such as `const epochs = 8`; throws if such a definition does not occur exactly once.
  */
 export function programOf(page: string, settings: Readonly<Record<string, number>>): string {
   let program = blocksOf(page, 'ts')

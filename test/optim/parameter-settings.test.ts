@@ -50,7 +50,7 @@ describe('tensor before its startStep', () => {
         state,
         (_, where) => {
           expect(where['embedding']).toBe(at['embedding'])
-          const { embedding: _asleep, ...rest } = split(gradientOf(flatten(where)), Float32Array)
+          const { embedding: _frozen, ...rest } = split(gradientOf(flatten(where)), Float32Array)
           return { gradients: rest }
         },
         { settings },

@@ -14,10 +14,10 @@ import { readModel } from '../../src/node/files/model.js'
 import { importGraph } from '../../src/onnx/import/import-graph.js'
 import { mapPaths } from '../../src/recipe/map-paths.js'
 import { parseRecipe } from '../../src/recipe/parse.js'
-import { standIns, vocabulary } from './stand-ins.js'
+import { vocabulary, writeFixtures } from './fixture-files.js'
 
 const names = await recipeNames()
-const root = await standIns()
+const root = await writeFixtures()
 afterAll(() => rm(root, { recursive: true, force: true }))
 
 /** Options that make a preset small without making another architecture of it. */

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Ready, Steps, Turn, Unable } from './protocol.js'
 
-/** How to start one contender. */
+/** Command that starts a contender. */
 export interface Command {
   readonly name: string
   readonly file: string
@@ -10,77 +10,78 @@ export interface Command {
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** Whoever takes turns in training one model. */
-export interface Contestant {
+/** A participant of the benchmark, which trains one model in turns. */
+export interface Contender {
   readonly name: string
   start(): Promise<Ready | Unable>
   run(steps: number): Promise<Turn | Unable>
   stop(): Promise<void>
 }
 
-/** A process that trains one model when it is told to; see protocol.ts. */
-export class Contender implements Contestant {
+/** A process that trains one model on request; see protocol.ts. */
+export class ContenderProcess implements Contender {
   readonly name: string
-  private readonly command: Command
-  private readonly patience: number
-  private child: ChildProcess | undefined
-  private lines: AsyncIterator<string> | undefined
-  private said = ''
+  readonly #command: Command
+  readonly #timeout: number
+  #child: ChildProcess | undefined
+  #lines: AsyncIterator<string> | undefined
+  /** The last 4,000 characters of the error output. */
+  #errorOutput = ''
 
-  /** @param patience seconds that an answer may take */
-  constructor(command: Command, patience: number) {
+  /** @param timeout longest time to wait for an answer, in seconds */
+  constructor(command: Command, timeout: number) {
     this.name = command.name
-    this.command = command
-    this.patience = patience
+    this.#command = command
+    this.#timeout = timeout
   }
 
   start(): Promise<Ready | Unable> {
-    const { file, args, env } = this.command
+    const { file, args, env } = this.#command
     const child = spawn(file, [...args], { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
     child.stderr.on('data', (chunk: Buffer) => {
-      this.said = (this.said + chunk.toString()).slice(-4000)
+      this.#errorOutput = (this.#errorOutput + chunk.toString()).slice(-4000)
     })
     child.on('error', ({ message }) => {
-      this.said = message
+      this.#errorOutput = message
     })
-    // What it says when it is gone goes nowhere.
+    // Writing to a process that has exited is an error event; the answer reports the failure.
     child.stdin.on('error', () => {})
-    this.lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-    this.child = child
-    return this.answer<Ready>()
+    this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+    this.#child = child
+    return this.#answer<Ready>()
   }
 
   run(steps: number): Promise<Turn | Unable> {
     const request: Steps = { steps }
-    this.child!.stdin!.write(`${JSON.stringify(request)}\n`)
-    return this.answer<Turn>()
+    this.#child!.stdin!.write(`${JSON.stringify(request)}\n`)
+    return this.#answer<Turn>()
   }
 
-  /** Ends the process: gently, and after a while not so. */
+  /** Closes the input of the process, which ends it; kills the process if it still runs after 10 s. */
   async stop(): Promise<void> {
-    const { child } = this
+    const child = this.#child
     if (!child || child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return
-    const over = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+    const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     child.stdin!.end()
     const timer = setTimeout(() => child.kill('SIGKILL'), 10_000)
-    await over
+    await exited
     clearTimeout(timer)
   }
 
-  /** The next line that is an answer; libraries may print others. */
-  private async answer<T>(): Promise<T | Unable> {
+  /** Reads the next answer: the next line that begins with a brace. Libraries may print other lines. */
+  async #answer<T>(): Promise<T | Unable> {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<'late'>((resolve) => {
-      timer = setTimeout(() => resolve('late'), 1000 * this.patience)
+      timer = setTimeout(() => resolve('late'), 1000 * this.#timeout)
     })
     try {
       while (true) {
-        const next = await Promise.race([this.lines!.next(), late])
+        const next = await Promise.race([this.#lines!.next(), late])
         if (next === 'late') {
-          this.child!.kill('SIGKILL')
-          return { unable: `no step within ${this.patience} s` }
+          this.#child!.kill('SIGKILL')
+          return { unable: `no step within ${this.#timeout} s` }
         }
-        if (next.done) return { unable: this.lastWords() }
+        if (next.done) return { unable: this.#failure() }
         if (next.value.startsWith('{')) return JSON.parse(next.value) as T | Unable
       }
     } finally {
@@ -88,8 +89,12 @@ export class Contender implements Contestant {
     }
   }
 
-  private lastWords(): string {
-    const lines = this.said.trim().split('\n')
-    return (lines.findLast((line) => /Error/.test(line)) ?? lines.at(-1) ?? 'ended without a word').slice(0, 200)
+  #failure(): string {
+    const lines = this.#errorOutput.trim().split('\n')
+    return (
+      lines.findLast((line) => /Error/.test(line)) ??
+      lines.at(-1) ??
+      'the process ended without an answer or an error message'
+    ).slice(0, 200)
   }
 }

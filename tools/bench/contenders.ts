@@ -7,28 +7,28 @@ export const base = 'onnx-ire'
 export const enhanced = 'onnx-ire with IRE'
 export const reference = 'PyTorch'
 
-/** Libraries that can be measured beside ours, as `--peers` names them. */
+/** Libraries to compare with, by their names in `--peers`. */
 export const peers = ['torch', 'tfjs', 'jax'] as const
 export type Peer = (typeof peers)[number]
 
 export interface Setting {
   readonly threads: number
   readonly python: string
-  /** A folder with the libblas.so.3 that PyTorch is to use. */
+  /** Folder of the libblas.so.3 for PyTorch; undefined: that of the system. */
   readonly blas: string | undefined
 }
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const script = (path: string, ...args: string[]) => ['--import', 'tsx', here(path), ...args]
 
-export function commandsFor(folder: string, wanted: readonly Peer[], { threads, python, blas }: Setting): Command[] {
+export function commandsFor(folder: string, requested: readonly Peer[], { threads, python, blas }: Setting): Command[] {
   const count = String(threads)
   const node = { file: process.execPath, env: { ORT_DISABLE_TELEMETRY: '1' } }
   const ours: Command[] = [
     { ...node, name: base, args: script('ours.ts', folder, count, 'base') },
     { ...node, name: enhanced, args: script('ours.ts', folder, count, 'ire') },
   ]
-  // Two pools of threads would be in each other's way: OpenMP's is the one.
+  // Only the thread pool of OpenMP is enabled: a second pool would compete for the cores.
   const torchEnv = {
     OMP_NUM_THREADS: count,
     OPENBLAS_NUM_THREADS: '1',
@@ -39,10 +39,10 @@ export function commandsFor(folder: string, wanted: readonly Peer[], { threads, 
     tfjs: { ...node, name: 'TensorFlow.js', args: script('peers/tfjs.mjs', folder, 'wasm') },
     jax: { ...node, name: 'jax-js', args: script('peers/jax.mjs', folder) },
   }
-  return [...ours, ...wanted.map((peer) => others[peer])]
+  return [...ours, ...requested.map((peer) => others[peer])]
 }
 
-/** Installs the packages of peers/package.json, unless they are there: none of them is a dependency of ours. */
+/** Installs the packages of peers/package.json if they are missing. They are no dependencies of onnx-ire. */
 export function installPeers(): void {
   if (existsSync(here('peers/node_modules/@jax-js/jax')) && existsSync(here('peers/node_modules/@tensorflow/tfjs')))
     return

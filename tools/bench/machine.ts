@@ -1,13 +1,13 @@
 import { availableParallelism, cpus, loadavg, release, totalmem, type } from 'node:os'
 
-/** Facts that a time means nothing without. */
+/** Description of the machine, without which durations cannot be compared. */
 export interface Machine {
   readonly cpu: string
   readonly cores: number
   readonly memoryGB: number
   readonly system: string
   readonly node: string
-  /** One, five and fifteen minutes, before the first measurement. */
+  /** Load averages over one, five and fifteen minutes, before the first measurement. */
   readonly load: readonly number[]
 }
 
@@ -20,6 +20,6 @@ export const machine = (): Machine => ({
   load: loadavg().map((x) => Number(x.toFixed(2))),
 })
 
-/** Core-seconds in which the machine was not idle, since it started. */
+/** Returns the seconds that all cores were busy since the machine started, summed over the cores. */
 export const busySeconds = (): number =>
   cpus().reduce((sum, { times: { user, nice, sys, irq } }) => sum + user + nice + sys + irq, 0) / 1000

@@ -2,10 +2,10 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Opened } from './open.js'
+import type { OpeningTimes } from './measure-opening.js'
 import { type Spread, spreadOf } from './statistics.js'
 
-/** From a model's file to the bytes of its training graph, seconds. */
+/** Duration in seconds of each stage from a model file to the bytes of its training graph. */
 export interface Opening {
   readonly file: string
   readonly megabytes: number
@@ -15,18 +15,18 @@ export interface Opening {
   readonly whole: Spread
 }
 
-/** Where `--densenet` looks when it is not given. */
-export const densenet = fileURLToPath(
+/** Default path of `--densenet`. */
+export const defaultDensenet = fileURLToPath(
   new URL('../../node_modules/faceplugin-face-recognition-js/model/fr_expression.onnx', import.meta.url),
 )
 
-/** Each measurement in a process of its own, for a warm one is faster; null where the file is not. */
-export function opening(file: string, rounds: number): Opening | null {
+/** Runs each measurement in a new process, because a warm one is faster; null if the file is missing. */
+export function measureOpening(file: string, rounds: number): Opening | null {
   if (!existsSync(file)) return null
   const all = Array.from({ length: rounds }, () => {
-    const script = fileURLToPath(new URL('open.ts', import.meta.url))
-    const said = execFileSync(process.execPath, ['--import', 'tsx', script, file], { encoding: 'utf8' })
-    return JSON.parse(said) as Opened
+    const script = fileURLToPath(new URL('measure-opening.ts', import.meta.url))
+    const output = execFileSync(process.execPath, ['--import', 'tsx', script, file], { encoding: 'utf8' })
+    return JSON.parse(output) as OpeningTimes
   })
   return {
     file: basename(file),

@@ -4,7 +4,7 @@ import { node, readModel } from 'onnx-ire/node'
 import { readProblem } from './problem.js'
 import { serve } from './protocol.js'
 
-/** Our side: `ours.ts FOLDER THREADS base|ire`, through the trainer as its users have it. */
+/** The contender of this library, `ours.ts FOLDER THREADS base|ire`: training with the public API of the trainer. */
 const [folder = '', threads = '', kind] = process.argv.slice(2)
 const { problem, tensor } = readProblem(folder)
 const runtime = node({ threads: Number(threads) })
@@ -33,9 +33,9 @@ const trainer = await Trainer.create(await readModel(join(folder, 'model.onnx'))
   batchSize: problem.batches[0]!['labels']!.dims[0]!,
 })
 
-/** One batch an epoch, the same ones for everybody: the order inside of it is nobody's concern. */
+/** The batches that all contenders train on. An epoch is one batch, so that shuffling leaves their order unchanged. */
 const batches = problem.batches.map((batch) =>
-  Object.fromEntries(Object.entries(batch).map(([name, place]) => [name, tensor(place)])),
+  Object.fromEntries(Object.entries(batch).map(([name, location]) => [name, tensor(location)])),
 )
 let next = 0
 const data: Dataset = {

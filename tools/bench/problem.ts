@@ -3,40 +3,40 @@ import { join } from 'node:path'
 import { encodeModel, namedTensors, type Tensor } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
 import { findTrainable, modelOf } from 'onnx-ire/graph'
-import { type Place, type Problem, problemOf, type Read } from './read.js'
+import { type Problem, problemOf, type Read, type TensorLocation } from './read.js'
 import type { Workload } from './workloads.js'
 
 const adamwOptions: Problem['adamw'] = { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 }
 const ireOptions: Problem['ire'] = { kappa: 2, gamma: 0.8, interval: 10 }
 const distinctBatches = 4
 
-/** Writes model.onnx, tensors.bin and problem.json: the same weights and batches for everyone. */
+/** Writes model.onnx, tensors.bin and problem.json: the weights and batches that all contenders train on. */
 export function writeProblem(folder: string, name: string, workload: Workload): Problem {
   mkdirSync(folder, { recursive: true })
   const graph = workload.graph()
   const model = modelOf(graph)
   const chunks: Uint8Array[] = []
   let offset = 0
-  const place = ({ dtype, dims, data }: Tensor): Place => {
+  const store = ({ dtype, dims, data }: Tensor): TensorLocation => {
     const { buffer, byteOffset, byteLength } = data as Float32Array
     chunks.push(new Uint8Array(buffer, byteOffset, byteLength))
     offset += byteLength
-    return { dtype: dtype as Place['dtype'], dims, offset: offset - byteLength }
+    return { dtype: dtype as TensorLocation['dtype'], dims, offset: offset - byteLength }
   }
   const random = new Random(2)
-  const placed = (tensors: Iterable<readonly [string, Tensor]>) =>
-    Object.fromEntries([...tensors].map(([key, tensor]) => [key, place(tensor)]))
-  // The bytes of 8 first: everything is aligned.
+  const storeAll = (tensors: Iterable<readonly [string, Tensor]>) =>
+    Object.fromEntries([...tensors].map(([key, tensor]) => [key, store(tensor)]))
+  // Elements of 8 bytes come first, so that every tensor is aligned.
   const batches = Array.from({ length: distinctBatches }, () => {
-    const drawn = Object.entries(workload.draw(random))
-    return placed(drawn.sort(([, a], [, b]) => Number(b.dtype === 'int64') - Number(a.dtype === 'int64')))
+    const tensors = Object.entries(workload.sample(random))
+    return storeAll(tensors.sort(([, a], [, b]) => Number(b.dtype === 'int64') - Number(a.dtype === 'int64')))
   })
   const problem: Problem = {
     model: name,
     sizes: workload.sizes,
     adamw: adamwOptions,
     ire: ireOptions,
-    weights: placed([...namedTensors(model)].filter(([key]) => graph.parameters.has(key))),
+    weights: storeAll([...namedTensors(model)].filter(([key]) => graph.parameters.has(key))),
     trained: [...findTrainable(graph, 'weights').keys()],
     batches,
   }
@@ -46,7 +46,7 @@ export function writeProblem(folder: string, name: string, workload: Workload): 
   return problem
 }
 
-/** What `writeProblem` wrote, read on Node; `problemOf` reads it anywhere. */
+/** Reads the files of `writeProblem` in Node; `problemOf` reads their content on any platform. */
 export function readProblem(folder: string): Read {
   const { buffer, byteOffset, byteLength } = readFileSync(join(folder, 'tensors.bin'))
   return problemOf(

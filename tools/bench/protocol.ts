@@ -1,54 +1,58 @@
 import { createInterface } from 'node:readline'
 
 /**
- * What a contender says, one JSON object a line: first `Ready` or `Unable`, then a `Turn` for each `{"steps": n}` it reads.
- * It ends when its standard input does.
+ * First message of a contender. A contender writes one JSON object per line: first `Ready` or `Unable`, then a `Turn`
+ * for each `{"steps": n}` that it reads. The contender exits at the end of its standard input.
  */
 export interface Ready {
   /** Library, version, backend, threads. */
   readonly about: string
-  /** Elements of trained tensors. */
+  /** Number of elements of the trained tensors. */
   readonly parameters: number
 }
 
+/** Message of a contender that cannot train the model. */
 export interface Unable {
+  /** The reason. */
   readonly unable: string
 }
 
+/** Result of a turn. */
 export interface Turn {
-  /** Wall-clock time of the turn, its steps one after the other. */
+  /** Wall-clock time of all steps of the turn. */
   readonly seconds: number
-  /** Seconds of computing by all threads of the process during the turn; a page cannot tell. */
+  /** CPU time of all threads of the process during the turn, in seconds; undefined in a page. */
   readonly cpu?: number
   /** The loss of every step, before its update. */
   readonly losses: readonly number[]
-  /** Largest resident memory of the process so far, bytes; a page cannot tell. */
+  /** Largest resident memory of the process so far, in bytes; undefined in a page. */
   readonly peak?: number
-  /** Of `seconds`, those inside onnxruntime; only ours tell. */
+  /** The part of `seconds` inside onnxruntime; reported by this library only. */
   readonly inRuntime?: number
 }
 
+/** Request for a turn. */
 export interface Steps {
   readonly steps: number
 }
 
-/** The contender's side: `turn` takes n steps and gives their losses. */
+/** Runs the protocol in a contender; `turn` takes n steps and returns their losses. */
 export async function serve(
   ready: Ready,
   turn: (steps: number) => Promise<{ losses: readonly number[]; inRuntime?: number }>,
 ): Promise<void> {
-  say(ready)
+  send(ready)
   for await (const line of createInterface({ input: process.stdin })) {
     const { steps } = JSON.parse(line) as Steps
     const cpu = process.cpuUsage()
     const start = performance.now()
-    const done = await turn(steps)
+    const result = await turn(steps)
     const seconds = (performance.now() - start) / 1000
     const { user, system } = process.cpuUsage(cpu)
-    say({ ...done, seconds, cpu: (user + system) / 1e6, peak: process.resourceUsage().maxRSS * 1024 })
+    send({ ...result, seconds, cpu: (user + system) / 1e6, peak: process.resourceUsage().maxRSS * 1024 })
   }
 }
 
-export const say = (message: Ready | Unable | Turn): void => {
+export const send = (message: Ready | Unable | Turn): void => {
   process.stdout.write(`${JSON.stringify(message)}\n`)
 }

@@ -1,13 +1,14 @@
 import type { Tensor } from 'onnx-ire'
 
-/** Where a tensor lies in `tensors.bin`: float32 or int64, row-major, little-endian. */
-export interface Place {
+/** Location of a tensor in `tensors.bin`: float32 or int64, row-major, little-endian. */
+export interface TensorLocation {
   readonly dtype: 'float32' | 'int64'
   readonly dims: readonly number[]
+  /** In bytes. */
   readonly offset: number
 }
 
-/** `problem.json`: what every contender reads. */
+/** Content of `problem.json`, which every contender reads. */
 export interface Problem {
   readonly model: string
   readonly sizes: Readonly<Record<string, number>>
@@ -19,20 +20,20 @@ export interface Problem {
   }
   readonly ire: { readonly kappa: number; readonly gamma: number; readonly interval: number }
   /** The initial weights, running statistics included. */
-  readonly weights: Readonly<Record<string, Place>>
-  /** Names of those that are trained. */
+  readonly weights: Readonly<Record<string, TensorLocation>>
+  /** Names of the trained weights. */
   readonly trained: readonly string[]
-  /** Step i takes batch i mod length. */
-  readonly batches: readonly Readonly<Record<string, Place>>[]
+  /** Batches of the steps: step i trains on batch i mod length. */
+  readonly batches: readonly Readonly<Record<string, TensorLocation>>[]
 }
 
-/** A problem and the tensors in it. */
+/** A problem and a function to read its tensors. */
 export interface Read {
   readonly problem: Problem
-  readonly tensor: (place: Place) => Tensor & { readonly data: Float32Array | BigInt64Array }
+  readonly tensor: (location: TensorLocation) => Tensor & { readonly data: Float32Array | BigInt64Array }
 }
 
-/** A problem with the bytes of its `tensors.bin`. */
+/** Combines a problem with the bytes of its `tensors.bin`. */
 export const problemOf = (problem: Problem, bytes: ArrayBuffer): Read => ({
   problem,
   tensor({ dtype, dims, offset }) {

@@ -6,28 +6,30 @@ import type { Result } from './rounds.js'
 import type { Spread } from './statistics.js'
 import type { UpdateCost } from './update.js'
 
-export interface Measured {
+/** Results of all contenders on one model. */
+export interface ModelResults {
   readonly title: string
-  readonly mark: number
+  /** Largest acceptable ratio to the time of PyTorch. */
+  readonly target: number
   readonly results: readonly Result[]
 }
 
-/** What `--json` writes. */
+/** Content of the file written by `--json`. */
 export interface Report {
   readonly date: string
   readonly command: string
   readonly machine: Machine
   readonly threads: number
-  readonly models: Readonly<Record<string, Measured>>
+  readonly models: Readonly<Record<string, ModelResults>>
   readonly update: UpdateCost
-  /** Null where its file is not. */
+  /** Null if its file is missing. */
   readonly opening: Opening | null
 }
 
-/** What we want to reach. */
-const marks = { update: 6, ire: 1.15, opening: 2, loss: 1e-3 }
+/** Targets of the project. */
+const targets = { update: 6, ire: 1.15, opening: 2, loss: 1e-3 }
 
-/** The report as Markdown, which is also what the terminal shows. */
+/** Formats the report as Markdown, for the file and for the terminal. */
 export function reportText(report: Report): string {
   const { machine, threads } = report
   const parts = [
@@ -36,13 +38,13 @@ export function reportText(report: Report): string {
     ...Object.values(report.models).map(modelText),
     updateText(report.update),
     openingText(report.opening),
-    marksText(report),
+    targetsText(report),
   ]
   return parts.join('\n\n')
 }
 
-/** One model's table. */
-export function modelText({ title, results }: Measured): string {
+/** Formats the results on one model as a table. */
+export function modelText({ title, results }: ModelResults): string {
   const rows = results.map((result) =>
     result.unable === undefined
       ? `| ${result.name} | ${ms(result.seconds!)} | ${(1000 * result.cpu!).toPrecision(3)} | ${result.toReference ? ratio(result.toReference) : ''} | ${mega(result.peak!)} | ${agreement(result)} | ${(100 * result.others!).toFixed(0)} % |`
@@ -62,7 +64,7 @@ export function modelText({ title, results }: Measured): string {
     const host = ours.seconds!.median - ours.inRuntime
     lines.push(
       '',
-      `Ours: ${(1000 * ours.inRuntime).toFixed(1)} ms of a step in onnxruntime, ${(1000 * host).toFixed(1)} ms outside (${((1e9 * host) / ours.parameters!).toFixed(1)} ns per parameter)${ire?.toBase ? `; IRE costs ${ratio(ire.toBase)} of its base` : ''}.`,
+      `onnx-ire: ${(1000 * ours.inRuntime).toFixed(1)} ms of a step in onnxruntime, ${(1000 * host).toFixed(1)} ms outside (${((1e9 * host) / ours.parameters!).toFixed(1)} ns per parameter)${ire?.toBase ? `; a step with IRE takes ${ratio(ire.toBase)} times as long as without` : ''}.`,
     )
   }
   lines.push('', ...results.filter(({ about }) => about).map(({ name, about }) => `- ${name}: ${about}`))
@@ -71,12 +73,12 @@ export function modelText({ title, results }: Measured): string {
 
 function agreement({ disagreement = 0, losses }: Result): string {
   const shown = losses.map((x) => x.toFixed(4)).join(', ')
-  return disagreement > marks.loss ? `${shown} (DIFFER by ${disagreement.toExponential(1)})` : shown
+  return disagreement > targets.loss ? `${shown} (DIFFER by ${disagreement.toExponential(1)})` : shown
 }
 
 function updateText({ adamw, ire, refresh }: UpdateCost): string {
   return [
-    '### The update alone, ns per parameter',
+    '### The optimizer update alone, ns per parameter',
     '',
     '| AdamW | with IRE | with IRE, refreshing the mask |',
     '|---|---|---|',
@@ -84,38 +86,38 @@ function updateText({ adamw, ire, refresh }: UpdateCost): string {
   ].join('\n')
 }
 
-function openingText(opened: Opening | null): string {
-  const title = '### From a file to its training graph'
-  if (!opened)
-    return `${title}\n\nNOT MEASURED: there is no DenseNet; give --densenet FILE (fr_expression.onnx of npm's faceplugin-face-recognition-js).`
+function openingText(opening: Opening | null): string {
+  const title = '### From a model file to its training graph'
+  if (!opening)
+    return `${title}\n\nNOT MEASURED: the file of the DenseNet is missing; set --densenet FILE (fr_expression.onnx of npm's faceplugin-face-recognition-js).`
   return [
     title,
     '',
-    '| | MB | nodes | read and import s | build and encode s | in all s |',
+    '| | MB | nodes | read and import s | build and encode s | total s |',
     '|---|---|---|---|---|---|',
-    `| ${basename(opened.file)} | ${opened.megabytes} | ${opened.nodes} | ${s(opened.read)} | ${s(opened.build)} | ${s(opened.whole)} |`,
+    `| ${basename(opening.file)} | ${opening.megabytes} | ${opening.nodes} | ${s(opening.read)} | ${s(opening.build)} | ${s(opening.whole)} |`,
   ].join('\n')
 }
 
-function marksText({ models, update, opening }: Report): string {
+function targetsText({ models, update, opening }: Report): string {
   const rows: [string, number | undefined, number][] = []
-  for (const { title, mark, results } of Object.values(models)) {
+  for (const { title, target, results } of Object.values(models)) {
     const of = (name: string) => results.find((result) => result.name === name)
-    rows.push([`${title}: times ${reference}`, of(base)?.toReference?.median, mark])
-    rows.push([`${title}: IRE at K = 10, times its base`, of(enhanced)?.toBase?.median, marks.ire])
+    rows.push([`${title}: times ${reference}`, of(base)?.toReference?.median, target])
+    rows.push([`${title}: IRE at K = 10, times its base optimizer`, of(enhanced)?.toBase?.median, targets.ire])
   }
-  rows.push(['update with AdamW, ns per parameter', update.adamw.median, marks.update])
-  rows.push(['update with IRE, ns per parameter', update.ire.median, marks.update])
-  rows.push(['DenseNet read and its training graph built, s', opening?.whole.median, marks.opening])
+  rows.push(['update with AdamW, ns per parameter', update.adamw.median, targets.update])
+  rows.push(['update with IRE, ns per parameter', update.ire.median, targets.update])
+  rows.push(['DenseNet: reading and building its training graph, s', opening?.whole.median, targets.opening])
   return [
-    '### Marks',
+    '### Targets',
     '',
-    '| | measured | mark | |',
+    '| | measured | target | |',
     '|---|---|---|---|',
-    ...rows.map(([what, value, mark]) =>
+    ...rows.map(([name, value, target]) =>
       value === undefined
-        ? `| ${what} | | ${mark} | not measured |`
-        : `| ${what} | ${value.toFixed(2)} | ${mark} | ${value <= mark ? 'reached' : 'MISSED'} |`,
+        ? `| ${name} | | ${target} | not measured |`
+        : `| ${name} | ${value.toFixed(2)} | ${target} | ${value <= target ? 'reached' : 'MISSED'} |`,
     ),
   ].join('\n')
 }
@@ -123,22 +125,22 @@ function marksText({ models, update, opening }: Report): string {
 function warnings({ machine, models }: Report): string[] {
   const results = Object.values(models).flatMap((measured) => measured.results)
   const others = Math.max(0, ...results.map((result) => result.others ?? 0))
-  const said: string[] = []
+  const texts: string[] = []
   if (others > 0.2 || machine.load[0]! > 0.5)
-    said.push(
-      `**The machine was busy** (load ${machine.load[0]} before; up to ${(100 * others).toFixed(0)} % of a core with something else during the turns): ratios are of turns side by side, times are too high.`,
+    texts.push(
+      `**The machine was busy** (load ${machine.load[0]} before; other processes used up to ${(100 * others).toFixed(0)} % of a core during the turns): times are too high; ratios compare turns under similar load.`,
     )
   if (results.some(({ about }) => about.includes('reference BLAS')))
-    said.push(
-      `**${reference} multiplies matrices with the reference BLAS**, some thirty times slower than OpenBLAS: install Debian's libopenblas0-openmp, or give --blas its folder.`,
+    texts.push(
+      `**${reference} multiplies matrices with the reference BLAS**, some thirty times slower than OpenBLAS: install Debian's libopenblas0-openmp, or set --blas to its folder.`,
     )
   for (const { title, results } of Object.values(models))
     for (const { name, disagreement = 0 } of results)
-      if (disagreement > marks.loss)
-        said.push(
-          `**${title}: the losses of ${name} are not those of ${reference}**: it is not the same model or update.`,
+      if (disagreement > targets.loss)
+        texts.push(
+          `**${title}: the losses of ${name} differ from those of ${reference}**: the models or the updates are different.`,
         )
-  return said
+  return texts
 }
 
 const range = (show: (x: number) => string) => (x: Spread) => `${show(x.median)} (${show(x.least)}-${show(x.most)})`

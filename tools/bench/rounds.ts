@@ -1,55 +1,53 @@
 import { availableParallelism } from 'node:os'
-import type { Contestant } from './contender.js'
+import type { Contender } from './contender.js'
 import { base, enhanced, reference } from './contenders.js'
 import { busySeconds } from './machine.js'
 import type { Ready, Turn } from './protocol.js'
 import { type Spread, spreadOf } from './statistics.js'
 
-/** What one contender came to on one model. */
+/** Result of one contender on one model. */
 export interface Result {
   readonly name: string
   readonly about: string
-  /** Why there are no figures. */
+  /** Reason for missing figures. */
   readonly unable?: string
-  /** Losses of the first steps, which are to agree with those of the reference. */
+  /** Losses of the first steps, to be compared with those of the reference. */
   readonly losses: readonly number[]
-  /** Largest difference to the reference's losses, relative; with IRE that of the first, for then its steps are its own. */
+  /** Largest relative difference from the losses of the reference; with IRE only that of the first loss. */
   readonly disagreement?: number
   readonly parameters?: number
   readonly stepsPerTurn?: number
-  /** Seconds per step of each turn. */
+  /** Seconds per step, of each turn. */
   readonly turns?: readonly number[]
   readonly seconds?: Spread
-  /** Seconds of computing per step by all of its threads, median. */
+  /** CPU seconds per step, summed over all threads of the contender; median over the turns. */
   readonly cpu?: number
-  /** Time over the reference's in the same round. */
+  /** Time divided by that of the reference in the same round. */
   readonly toReference?: Spread
-  /** With IRE, time over that without it in the same round. */
+  /** With IRE: time divided by that without IRE in the same round. */
   readonly toBase?: Spread
   readonly peak?: number
-  /** Seconds per step inside onnxruntime, median. */
+  /** Seconds per step inside onnxruntime; median over the turns. */
   readonly inRuntime?: number
-  /** Cores that were busy with something else, median over the turns. */
+  /** Number of cores used by other processes; median over the turns. */
   readonly others?: number
 }
 
 export interface RoundOptions {
   readonly rounds: number
-  /** What a turn is to take, seconds. */
+  /** Target duration of a turn, in seconds. */
   readonly seconds: number
-  /** Seconds that an answer may take. */
-  readonly patience: number
-  /** Steps between refreshes of IRE's mask: turns of ours are multiples. */
+  /** Steps between refreshes of the mask of IRE; the steps of a turn of onnx-ire are a multiple of it. */
   readonly interval: number
-  /** Whose times the others' are divided by. Default PyTorch. */
+  /** Name of the reference, by whose times the others are divided; default: PyTorch. */
   readonly against?: string
 }
 
-/** Steps before the measurement; their losses are compared. */
-const checked = 3
+/** Number of steps before the measurement; their losses are compared. */
+const comparedSteps = 3
 
 interface Entrant {
-  readonly contender: Contestant
+  readonly contender: Contender
   readonly ready: Ready
   readonly losses: readonly number[]
   readonly steps: number
@@ -57,15 +55,15 @@ interface Entrant {
   unable?: string
 }
 
-/** Starts all contenders, then lets them take turns, ABCABC..., so that what disturbs one disturbs all. */
-export async function measure(contestants: readonly Contestant[], options: RoundOptions): Promise<Result[]> {
+/** Starts all contenders and runs them in turns, ABCABC..., so that disturbances affect all of them. */
+export async function measure(contenders: readonly Contender[], options: RoundOptions): Promise<Result[]> {
   const entrants = new Map<string, Entrant>()
   const failed = new Map<string, string>()
   try {
-    for (const contestant of contestants) {
-      const entered = await enter(contestant, options)
-      if ('unable' in entered) failed.set(contestant.name, entered.unable)
-      else entrants.set(contestant.name, entered)
+    for (const contender of contenders) {
+      const entered = await enter(contender, options)
+      if ('unable' in entered) failed.set(contender.name, entered.unable)
+      else entrants.set(contender.name, entered)
     }
     for (let round = 0; round < options.rounds; round++)
       for (const [name, entrant] of entrants) {
@@ -83,9 +81,9 @@ export async function measure(contestants: readonly Contestant[], options: Round
         }
       }
   } finally {
-    for (const contestant of contestants) await contestant.stop()
+    for (const contender of contenders) await contender.stop()
   }
-  return contestants.map(({ name }) => {
+  return contenders.map(({ name }) => {
     const entrant = entrants.get(name)
     return entrant
       ? resultOf(name, entrant, entrants, options.against ?? reference)
@@ -93,10 +91,10 @@ export async function measure(contestants: readonly Contestant[], options: Round
   })
 }
 
-async function enter(contender: Contestant, options: RoundOptions): Promise<Entrant | { unable: string }> {
+async function enter(contender: Contender, options: RoundOptions): Promise<Entrant | { unable: string }> {
   const ready = await contender.start()
   if ('unable' in ready) return ready
-  const first = await contender.run(checked)
+  const first = await contender.run(comparedSteps)
   if ('unable' in first) return first
   const next = await contender.run(1)
   if ('unable' in next) return next
@@ -111,18 +109,18 @@ function resultOf(name: string, entrant: Entrant, all: ReadonlyMap<string, Entra
   const perStep = ({ turns, steps }: Entrant) => turns.map(({ seconds }) => seconds / steps)
   const own = perStep(entrant)
   const over = (other: string) => {
-    const theirs = all.get(other)
-    return theirs && other !== name ? spreadOf(own.map((x, i) => x / perStep(theirs)[i]!)) : undefined
+    const divisor = all.get(other)
+    return divisor && other !== name ? spreadOf(own.map((x, i) => x / perStep(divisor)[i]!)) : undefined
   }
   const toReference = over(against)
   const toBase = name === enhanced ? over(base) : undefined
-  const judge = all.get(against) ?? all.get(base)
+  const compared = all.get(against) ?? all.get(base)
   const common = name === enhanced ? losses.slice(0, 1) : losses
   return {
     name,
     about: ready.about,
     losses,
-    ...(judge && { disagreement: Math.max(...common.map((x, i) => Math.abs(x / judge.losses[i]! - 1))) }),
+    ...(compared && { disagreement: Math.max(...common.map((x, i) => Math.abs(x / compared.losses[i]! - 1))) }),
     parameters: ready.parameters,
     stepsPerTurn: steps,
     turns: own,
@@ -136,7 +134,7 @@ function resultOf(name: string, entrant: Entrant, all: ReadonlyMap<string, Entra
   }
 }
 
-/** The median of what all turns tell, under a name; nothing where they do not. */
+/** The median over all turns, under a name; empty if no turn has the value. */
 function median<K extends string>(
   name: K,
   turns: Entrant['turns'],

@@ -1,4 +1,4 @@
-/** Median and range of what was measured more than once. */
+/** Median and range of repeated measurements. */
 export interface Spread {
   readonly median: number
   readonly least: number

@@ -3,16 +3,16 @@ import { Random } from 'onnx-ire/data'
 import { initialState, takeStep } from 'onnx-ire/optim'
 import { type Spread, spreadOf } from './statistics.js'
 
-/** What the optimizer alone takes, nanoseconds per parameter. */
+/** Duration of the optimizer's update alone, in nanoseconds per parameter. */
 export interface UpdateCost {
   readonly adamw: Spread
   /** Between refreshes of the mask. */
   readonly ire: Spread
-  /** A step that refreshes it, gradients not counted. */
+  /** A step that refreshes the mask, without the time of the gradients. */
   readonly refresh: Spread
 }
 
-/** Steps over `size` parameters in tensors of a million, as a trainer holds them, without a model. */
+/** Measures updates of `size` parameters in tensors of 2^20 elements in shared memory, without a model. */
 export async function updateCost(size: number, rounds: number): Promise<UpdateCost> {
   const random = new Random(3)
   const arrays = (memory: (bytes: number) => ArrayBufferLike) =>
@@ -39,7 +39,7 @@ export async function updateCost(size: number, rounds: number): Promise<UpdateCo
   const times = { adamw: [] as number[], ire: [] as number[], refresh: [] as number[] }
   for (let i = 0; i < rounds + 2; i++) {
     const [a, refresh, between] = [await plain(), await enhanced(), await enhanced()]
-    // The first ones are still being compiled.
+    // The first two rounds include compilation.
     if (i < 2) continue
     times.adamw.push(a)
     times.refresh.push(refresh)

@@ -1,22 +1,22 @@
-/** Plain data that decides what a run gives: the key under which its result is kept. */
+/** Settings that determine the result of a run, as plain data; the key under which the result is stored. */
 export type Settings = Readonly<Record<string, unknown>>
 
-/** How much an experiment does: 'small' within half an hour on two cores, 'full' as long as it takes. */
+/** Scale of an experiment: 'small' takes at most half an hour on two cores; 'full' has no time limit. */
 export type Scale = 'small' | 'full'
 
-/** What an experiment is given to work with. */
+/** Context of an experiment. */
 export interface Lab {
   readonly scale: Scale
-  /** Every final comparison has one run per seed. */
+  /** Seeds of every final comparison, which has one run per seed. */
   readonly seeds: readonly number[]
-  /** Where the data lie, if the user says so. */
+  /** Folder of the data, if given. */
   readonly data: string | undefined
   readonly signal: { readonly aborted: boolean }
-  /** Announces work to come, in the units of `measure`'s cost: for the time left. */
+  /** Announces future work, in the units of the cost of `measure`, to estimate the time left. */
   expect(cost: number): void
   /**
-   * Returns the result of one run as plain data: from the store if a run with these settings exists, else by running it.
-   * @param cost in any unit that is the same throughout an experiment
+   * Returns the result of one run as plain data: from the store if it contains the settings, else by running it.
+   * @param cost cost of the run, in any unit that is used throughout the experiment
    * @param run receives a function to report the completed fraction of the run
    */
   measure<Result extends object>(

@@ -21,10 +21,10 @@ interface Options {
 }
 
 const program = new Command('npm run experiment --')
-  .description('Measures what IRE does, beside the base optimizer and larger learning rates.')
+  .description('Measures the effect of IRE, compared with the base optimizer and with larger learning rates.')
   .argument('[name]', names.join(', '))
-  .option('--list', 'what there is, and how long it takes on two cores')
-  .addOption(new Option('--small', 'within half an hour (default)').conflicts('full'))
+  .option('--list', 'list the experiments and their durations on two cores')
+  .addOption(new Option('--small', 'take at most half an hour (default)').conflicts('full'))
   .option('--full', 'longer runs, more seeds')
   .option('--seeds <n>', 'runs per comparison, with seeds 0 to n-1', wholeNumber)
   .option('--out <folder>', 'folder of results.json, RESULTS.md and charts (default: folder of the experiment)')
@@ -48,11 +48,11 @@ const [name] = program.args
 if (options.list || name === undefined) {
   for (const { name, about, duration } of experiments)
     console.log(`${name.padEnd(12)} ${about} (small: ${duration.small}; full: ${duration.full})`)
-  if (!options.list) console.log('\nName one of them; --help says more.')
+  if (!options.list) console.log('\nGive the name of an experiment. --help lists the options.')
 } else {
   const experiment = experiments.find((each) => each.name === name)
   if (experiment) await run(experiment, options)
-  else program.error(`there is no experiment '${name}'; there are ${names.join(', ')}`)
+  else program.error(`unknown experiment '${name}'. Available: ${names.join(', ')}.`)
 }
 
 async function run(experiment: Experiment, options: Options): Promise<void> {

@@ -2,8 +2,8 @@ import { OnnxIreError, type Runtime, type Tensor } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
 
 /**
- * Random mask of a control run: 'random' over all coordinates; 'shuffled' within each tensor, which preserves the fraction of
- * flat coordinates per tensor.
+ * Random mask of a control run: 'random' over all coordinates; 'shuffled' within each tensor, which preserves the
+ * fraction of flat coordinates per tensor.
  */
 export type RandomMask = 'random' | 'shuffled'
 
@@ -11,13 +11,13 @@ export type RandomMask = 'random' | 'shuffled'
 const SAMPLED = 'choice/sampled'
 
 /**
- * A runtime for control runs of IRE with a random mask. IRE ranks coordinates by gradients for sampled targets; this runtime
- * replaces these gradients by independent uniform numbers, or shuffles them within each tensor. The number of flat coordinates,
- * the refresh interval and the cost are unchanged, and everything else is bit-identical.
+ * A runtime for control runs of IRE with a random mask. IRE ranks coordinates by gradients for sampled targets; this
+ * runtime replaces these gradients by independent uniform numbers, or shuffles them within each tensor. The number of
+ * flat coordinates, the refresh interval and the cost are unchanged, and everything else is bit-identical.
  */
 export function withRandomMask(runtime: Runtime, mask: RandomMask, seed: number): Runtime {
   const random = new Random(seed).stream('mask')
-  const drawn = (tensor: Tensor): Tensor => {
+  const randomize = (tensor: Tensor): Tensor => {
     const data = (tensor.data as Float32Array).slice()
     if (mask === 'random') random.fill(data, 'uniform')
     else
@@ -33,7 +33,7 @@ export function withRandomMask(runtime: Runtime, mask: RandomMask, seed: number)
       if (trains && !program.inputNames.includes(SAMPLED))
         throw new OnnxIreError(
           'invalid-option',
-          'a mask by lot takes the place of sampled curvature: give IRE no other',
+          'a random mask replaces sampled curvature: set the curvature of IRE to sampled',
         )
       return {
         ...program,
@@ -43,7 +43,10 @@ export function withRandomMask(runtime: Runtime, mask: RandomMask, seed: number)
           const { data: [sampled] = [0] } = feeds[SAMPLED] ?? {}
           if (!sampled) return outputs
           return Object.fromEntries(
-            Object.entries(outputs).map(([name, tensor]) => [name, name.startsWith('grad/') ? drawn(tensor) : tensor]),
+            Object.entries(outputs).map(([name, tensor]) => [
+              name,
+              name.startsWith('grad/') ? randomize(tensor) : tensor,
+            ]),
           )
         },
       }

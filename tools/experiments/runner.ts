@@ -19,8 +19,8 @@ export interface RunOptions {
 }
 
 /**
- * Runs an experiment and writes its results. Every run is stored when it completes, so that the next call resumes after an
- * interruption, which throws `Interrupted`.
+ * Runs an experiment and writes its results. Every run is stored when it completes, so that the next call resumes after
+ * an interruption, which throws `Interrupted`.
  */
 export async function runExperiment(experiment: Experiment, options: RunOptions): Promise<void> {
   const { scale, seeds, out, signal, data, progress } = options

@@ -17,11 +17,11 @@ export function computeSpread(values: readonly number[]): Spread {
   return { n, mean: centre, deviation, half: (quantile(n - 1) * deviation) / Math.sqrt(n) }
 }
 
-/** Statistics of a[i] - b[i]: runs with the same seed have the same data, whose contribution to the variance cancels. */
+/** Statistics of a[i] - b[i]: runs with the same seed have the same data, so its part of the variance cancels. */
 export const pairedSpread = (a: readonly number[], b: readonly number[]): Spread =>
   computeSpread(a.map((x, i) => x - b[i]!))
 
-/** Quantile 0.975 of t for 1 to 30 degrees of freedom; for more, t = z + (z^3 + z) / (4 f), with an error below 0.002. */
+/** Quantiles 0.975 of t for 1 to 30 degrees of freedom f; above 30, t = z + (z^3 + z) / (4 f), error below 0.002. */
 function quantile(freedom: number): number {
   const z = 1.959964
   return table[freedom - 1] ?? (freedom < 1 ? Number.NaN : z + (z ** 3 + z) / (4 * freedom))

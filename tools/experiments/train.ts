@@ -24,14 +24,14 @@ export interface Outcome {
   /** Fractions of coordinates that IRE treats as flat, and with curvature exactly 0, at the last refresh. */
   readonly flatShare: number | null
   readonly zeroShare: number | null
-  /** Whatever `measure` gave after a round, by step. */
+  /** Values of `measure`, with the step after which each was measured. */
   readonly measured: readonly { readonly step: number; readonly value: number }[]
 }
 
 /**
  * Trains one model with one optimizer.
- * @param done told the share of the steps that is done
- * @param measure something more to be measured at the end of a round
+ * @param done receives the completed fraction of the steps
+ * @param measure additional measurement after each evaluation interval
  */
 export async function trainModel(
   { model, train, validation, test, steps, evaluateEvery, ...options }: Training,

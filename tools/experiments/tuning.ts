@@ -19,8 +19,8 @@ export async function tune<Candidate>(
 }
 
 /**
- * Finds the best learning rate. The grid is ascending by factors of two and grows at the edge where the best rate is: a rate is
- * tuned only if both of its neighbors are worse.
+ * Finds the best learning rate. The grid is ascending by factors of two and grows at the edge if the best rate is there: a
+ * rate is tuned only if both of its neighbors are worse.
  * @param most largest number of rates to try
  */
 export async function tuneRate(
@@ -47,9 +47,9 @@ export async function refineRate(
   score: (lr: number) => Promise<number | null>,
 ): Promise<TuningResult<number>> {
   const at = tried.findIndex(({ candidate }) => candidate === best)
-  const neighbours = tried.filter((_, i) => Math.abs(i - at) === 1)
-  if (neighbours.length === 0) return { best, tried }
-  const between = Number(Math.sqrt(best * bestOf(neighbours)).toPrecision(3))
+  const neighbors = tried.filter((_, i) => Math.abs(i - at) === 1)
+  if (neighbors.length === 0) return { best, tried }
+  const between = Number(Math.sqrt(best * bestOf(neighbors)).toPrecision(3))
   const all = [...tried, { candidate: between, score: await score(between) }]
   return { best: bestOf(all), tried: all.sort((a, b) => a.candidate - b.candidate) }
 }

@@ -80,7 +80,7 @@ export interface Settings {
 
 /** The two training runs with the same seed. */
 export const contenders = { base: 'AdamW', ire: 'AdamW + IRE' } as const
-export type Contender = keyof typeof contenders
+export type ContenderName = keyof typeof contenders
 
 /** Calls of the worker and their results. */
 export interface Calls {
@@ -100,9 +100,9 @@ export interface Calls {
   reopen(): Promise<Reopened>
   forget(): Promise<void>
   /** Class probabilities of each contender for an image; undefined before training. */
-  look(pixels: ImageData): Promise<Readonly<Partial<Record<Contender, readonly number[]>>>>
+  look(pixels: ImageData): Promise<Readonly<Partial<Record<ContenderName, readonly number[]>>>>
   /** Exports the tuned model as a file. */
-  exported(contender: Contender): Promise<Uint8Array>
+  exported(contender: ContenderName): Promise<Uint8Array>
 }
 
 /** Initial state of a stored training run. */
@@ -114,7 +114,7 @@ export interface Reopened {
 
 export interface StepEvent {
   readonly kind: 'step'
-  readonly contender: Contender
+  readonly contender: ContenderName
   readonly step: number
   readonly steps: number
   /** Mean since the last event. */
@@ -123,7 +123,7 @@ export interface StepEvent {
 
 export interface RoundEvent {
   readonly kind: 'round'
-  readonly contender: Contender
+  readonly contender: ContenderName
   readonly step: number
   readonly epoch: number
   readonly loss: number
@@ -145,7 +145,7 @@ export interface RuntimeEvent {
 /** A lost device was replaced; training continues from this step. */
 export interface LostEvent {
   readonly kind: 'lost'
-  readonly contender: Contender
+  readonly contender: ContenderName
   readonly step: number
 }
 

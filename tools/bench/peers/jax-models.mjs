@@ -1,6 +1,6 @@
 /**
- * The models of tools/bench on jax-js: `({ np, nn, lax }, weights, x, sizes) => logits`. Arrays are consumed by what they
- * are passed to; `.ref` is another use.
+ * The models of tools/bench on jax-js: `({ np, nn, lax }, weights, x, sizes) => logits`. A function releases the
+ * arrays passed to it; `.ref` adds a reference for another use.
  */
 export const models = { mlp, lenet, resnet, vit, llama }
 
@@ -101,7 +101,7 @@ function vit(jax, w, x, { patch, heads, layers }) {
   const across = side / patch
   const kernel = w['patches.weight']
   const width = kernel.shape[0]
-  // A convolution without overlap is a product.
+  // A convolution without overlap is a matrix product.
   const pixels = x
     .reshape([batch, channels, across, patch, across, patch])
     .transpose([0, 2, 4, 1, 3, 5])

@@ -2,13 +2,13 @@ import { defaultDevice, init } from '@jax-js/jax'
 import { version } from '@jax-js/jax/package.json'
 import { jaxSteps } from './jax-steps.mjs'
 
-/** jax-js in a page, on its backend 'wasm' or 'webgpu'. */
+/** Starts training with jax-js in a page, on its backend 'wasm' or 'webgpu'. */
 export async function start(read, backend) {
-  const there = await init(backend)
-  if (!there.includes(backend)) throw new Error('the backend does not start')
+  const available = await init(backend)
+  if (!available.includes(backend)) throw new Error('the backend is not available')
   defaultDevice(backend)
   const { parameters, step } = jaxSteps(read)
-  // The first step compiles; its loss is handed out when it is asked for.
+  // The first step is taken now, to compile it; the first call of `step` returns its loss.
   const first = [await step()]
   return {
     about: `jax-js ${version}, ${backend}`,

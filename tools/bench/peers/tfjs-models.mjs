@@ -3,7 +3,7 @@ export const models = { mlp, lenet, resnet, vit, llama }
 
 const linear = (w, name, x) => x.matMul(w[`${name}.weight`], false, true).add(w[`${name}.bias`])
 
-/** x W + b over the last axis; weights [from, to]. One large product, as the runtime likes it. */
+/** x W + b over the last axis; weights [from, to]. Computed as one large matrix product, which is faster. */
 function projection(w, name, x) {
   const weight = w[`${name}.weight`]
   const y = x.reshape([-1, weight.shape[0]]).matMul(weight)
@@ -16,7 +16,7 @@ function mlp(_, w, x) {
   return linear(w, 'head', y)
 }
 
-/** LeNet-5; maps are [N, H, W, C] until they are flattened, as the weights have it, channel by channel. */
+/** LeNet-5; maps are [N, H, W, C], but flattened channel by channel, as the first linear layer requires. */
 function lenet(tf, w, x) {
   const convolved = (name, y, pad) =>
     tf.avgPool(
@@ -34,7 +34,7 @@ function lenet(tf, w, x) {
   return linear(w, 'head', y)
 }
 
-/** x [N, H, W, C], as tfjs wants it on its CPU backends; kernels are stored as [to, from, k, k]. */
+/** x [N, H, W, C], the only layout of tfjs on CPU backends; kernels are stored as [to, from, k, k]. */
 function normed(tf, w, convolution, norm, x, stride = 1) {
   const kernel = w[`${convolution}.weight`].transpose([2, 3, 1, 0])
   const y = tf.conv2d(x, kernel, stride, Math.floor(kernel.shape[0] / 2))
@@ -83,7 +83,7 @@ function vit(tf, w, x, { patch, heads, layers }) {
   const across = side / patch
   const kernel = w['patches.weight']
   const width = kernel.shape[0]
-  // A convolution without overlap is a product: tfjs has no gradient of a convolution's weight on wasm.
+  // A convolution without overlap is a matrix product; tfjs has no gradient of a convolution's weight on wasm.
   const pixels = x
     .reshape([batch, channels, across, patch, across, patch])
     .transpose([0, 2, 4, 1, 3, 5])
@@ -126,7 +126,7 @@ function llama(tf, w, tokens, { heads, layers }) {
   }
   const position = tf.range(0, length)
   const mask = tf.where(position.expandDims(0).greater(position.expandDims(1)), tf.scalar(-1e9), tf.scalar(0))
-  // A product with one-hot rows: tfjs has no gradient of a lookup on wasm.
+  // A product with one-hot rows; tfjs has no gradient of a lookup on wasm.
   const found = tf.oneHot(tokens.flatten(), vocabulary).matMul(w['embedding.weight'])
   let y = found.reshape([batch, length, width])
   for (let i = 0; i < layers; i++) {

@@ -1,14 +1,14 @@
 import { tfjsSteps } from './tfjs-steps.mjs'
 
-/** TensorFlow.js in a page, on its backend 'wasm', 'webgpu', 'webgl' or 'cpu'. */
+/** Starts training with TensorFlow.js in a page, on its backend 'wasm', 'webgpu', 'webgl' or 'cpu'. */
 export async function start(read, backend) {
-  // As its own scripts: the threads of its wasm start from their text, which no bundler may touch.
-  for (const file of ['tf', 'tf-backend-wasm', 'tf-backend-webgpu']) await loaded(`./tfjs/${file}.min.js`)
+  // Loaded as separate scripts: the wasm threads start from their source text, which bundling would change.
+  for (const file of ['tf', 'tf-backend-wasm', 'tf-backend-webgpu']) await loadScript(`./tfjs/${file}.min.js`)
   const { tf } = globalThis
   tf.wasm.setWasmPaths('./tfjs/')
   tf.wasm.setThreadsCount(navigator.hardwareConcurrency)
   tf.enableProdMode()
-  if (!(await tf.setBackend(backend))) throw new Error('the backend does not start')
+  if (!(await tf.setBackend(backend))) throw new Error('the backend is not available')
   await tf.ready()
   let training
   try {
@@ -17,15 +17,15 @@ export async function start(read, backend) {
     tf.disposeVariables()
     throw error
   }
-  const threads = backend === 'wasm' ? `, ${navigator.hardwareConcurrency} threads asked for` : ''
+  const threads = backend === 'wasm' ? `, ${navigator.hardwareConcurrency} threads requested` : ''
   return { about: `TensorFlow.js ${tf.version.tfjs}, ${backend}${threads}`, ...training }
 }
 
-const loaded = (src) =>
+const loadScript = (src) =>
   new Promise((resolve, reject) => {
     const script = document.createElement('script')
     script.onload = resolve
-    script.onerror = () => reject(new Error(`${src} does not load`))
+    script.onerror = () => reject(new Error(`cannot load ${src}`))
     script.src = src
     document.head.append(script)
   })

@@ -1,6 +1,6 @@
 import { models } from './tfjs-models.mjs'
 
-/** Training with TensorFlow.js on whatever backend it is set to: `{ parameters, step }`, a step giving its loss. */
+/** Training with TensorFlow.js on the current backend: `{ parameters, step }`; `step` returns the loss. */
 export function tfjsSteps(tf, { problem, tensor }) {
   const { lr, betas, eps, weightDecay } = problem.adamw
   const uploaded = (place) => {
@@ -24,11 +24,11 @@ export function tfjsSteps(tf, { problem, tensor }) {
     return tf.losses.softmaxCrossEntropy(tf.oneHot(labels.flatten(), classes), logits.reshape([-1, classes]))
   }
 
-  // A backend without some gradient says so now.
+  // Throws if the backend lacks a gradient.
   tf.tidy(() => void tf.variableGrads(() => lossOf(batches[0])))
 
   let done = 0
-  /** AdamW, which tfjs has not, in the form that its own Adam has. */
+  /** AdamW, which tfjs lacks: the formula of its Adam with decoupled weight decay. */
   async function step() {
     const { value, grads } = tf.tidy(() => tf.variableGrads(() => lossOf(batches[done % batches.length])))
     done++

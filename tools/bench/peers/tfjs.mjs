@@ -1,10 +1,10 @@
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { readProblem } from '../problem.ts'
-import { say, serve } from '../protocol.ts'
+import { send, serve } from '../protocol.ts'
 import { tfjsSteps } from './tfjs-steps.mjs'
 
-/** TensorFlow.js's side: `tfjs.mjs FOLDER wasm|cpu`. Its wasm backend has one thread in Node. */
+/** The contender of TensorFlow.js: `tfjs.mjs FOLDER wasm|cpu`. In Node the wasm backend has a single thread. */
 const [folder, backend] = process.argv.slice(2)
 const require = createRequire(import.meta.url)
 const tf = require('@tensorflow/tfjs')
@@ -18,7 +18,7 @@ let training
 try {
   training = tfjsSteps(tf, readProblem(folder))
 } catch (error) {
-  say({ unable: `${backend} backend: ${String(error.message).split('\n')[0].slice(0, 160)}` })
+  send({ unable: `${backend} backend: ${String(error.message).split('\n')[0].slice(0, 160)}` })
   process.exit()
 }
 const { parameters, step } = training

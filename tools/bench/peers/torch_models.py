@@ -152,5 +152,5 @@ class Llama(nn.Module):
 
 models = {"mlp": MLP, "resnet": ResNet18, "vit": ViT, "llama": Llama}
 
-"""Models whose ONNX files hold the weights of linear layers as [from, to]; torch has [to, from]."""
+"""Models whose ONNX files store the weights of linear layers as [from, to]; torch stores [to, from]."""
 transposed = {"vit", "llama"}

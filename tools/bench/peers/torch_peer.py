@@ -1,4 +1,4 @@
-"""PyTorch's side of tools/bench: torch_peer.py FOLDER THREADS, which speaks the protocol of protocol.ts."""
+"""The contender of PyTorch: torch_peer.py FOLDER THREADS, with the protocol of protocol.ts."""
 
 import json
 import resource
@@ -19,14 +19,14 @@ problem = json.loads((folder / "problem.json").read_text())
 stored = (folder / "tensors.bin").read_bytes()
 
 
-def tensor(place):
-    count = int(numpy.prod(place["dims"]))
-    array = numpy.frombuffer(stored, place["dtype"], count, place["offset"])
-    return torch.from_numpy(array.reshape(place["dims"]).copy())
+def tensor(location):
+    count = int(numpy.prod(location["dims"]))
+    array = numpy.frombuffer(stored, location["dtype"], count, location["offset"])
+    return torch.from_numpy(array.reshape(location["dims"]).copy())
 
 
 def load(model):
-    weights = {name: tensor(place) for name, place in problem["weights"].items()}
+    weights = {name: tensor(location) for name, location in problem["weights"].items()}
     if problem["model"] in transposed:
         for name, module in model.named_modules():
             if isinstance(module, nn.Linear):
@@ -36,12 +36,12 @@ def load(model):
     assert sorted(name for name, _ in model.named_parameters()) == sorted(problem["trained"])
 
 
-def say(message):
+def send(message):
     print(json.dumps(message), flush=True)
 
 
 def blas():
-    """The library of matrix products, as it was loaded."""
+    """Returns the name of the loaded library of matrix products."""
     loaded = {Path(line.split()[-1]).resolve() for line in open("/proc/self/maps") if "blas" in line}
     return "OpenBLAS" if any("openblas" in str(path) for path in loaded) else "reference BLAS" if loaded else "built-in BLAS"
 
@@ -53,7 +53,7 @@ options = problem["adamw"]
 optimizer = torch.optim.AdamW(
     model.parameters(), lr=options["lr"], betas=options["betas"], eps=options["eps"], weight_decay=options["weightDecay"]
 )
-batches = [{name: tensor(place) for name, place in batch.items()} for batch in problem["batches"]]
+batches = [{name: tensor(location) for name, location in batch.items()} for batch in problem["batches"]]
 done = 0
 
 
@@ -70,7 +70,7 @@ def step():
     return loss.item()
 
 
-say({
+send({
     "about": f"PyTorch {torch.__version__}, cpu, {torch.get_num_threads()} threads, eager, {blas()}",
     "parameters": sum(x.numel() for x in model.parameters()),
 })  # fmt: skip
@@ -79,4 +79,4 @@ for line in sys.stdin:
     losses = [step() for _ in range(json.loads(line)["steps"])]
     seconds, cpu = time.perf_counter() - started, time.process_time() - computed
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    say({"seconds": seconds, "cpu": cpu, "losses": losses, "peak": peak})
+    send({"seconds": seconds, "cpu": cpu, "losses": losses, "peak": peak})

@@ -5,7 +5,7 @@ import { build, preview } from 'vite'
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-/** Builds the page into `folder`, with the files that the libraries load by themselves. */
+/** Builds the page into `folder`, with the files that the libraries load at run time. */
 export async function buildPage(folder: string): Promise<void> {
   const peers = here('../peers/node_modules')
   await build({
@@ -13,7 +13,7 @@ export async function buildPage(folder: string): Promise<void> {
     root: here('page'),
     base: './',
     logLevel: 'error',
-    // jax-js keeps its package.json to itself.
+    // jax-js does not export its package.json.
     resolve: { alias: { '@jax-js/jax/package.json': join(peers, '@jax-js/jax/package.json') } },
     build: {
       outDir: folder,
@@ -33,7 +33,7 @@ export async function buildPage(folder: string): Promise<void> {
       copyFileSync(join(dist, file), join(folder, 'tfjs', file))
 }
 
-/** Serves it with the headers that threads need. */
+/** Serves a folder with the headers that threads require. */
 export async function servePage(folder: string): Promise<{ url: string; close(): Promise<void> }> {
   const server = await preview({
     configFile: false,

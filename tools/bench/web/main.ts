@@ -15,7 +15,7 @@ import { tableText } from './report.js'
 import { Tab, type TabCommand } from './tab.js'
 
 const workloads = { mlp: known['mlp']!, lenet }
-/** On the same processor, and on the same GPU. */
+/** Contenders by the device they share. */
 const groups: Readonly<Record<string, readonly TabCommand[]>> = {
   wasm: [
     { name: 'onnx-ire', library: 'ours', backends: ['wasm'] },
@@ -32,15 +32,15 @@ const groups: Readonly<Record<string, readonly TabCommand[]>> = {
 }
 
 const options = new Command('bench:web')
-  .description('Time of training steps in Chromium, ours beside TensorFlow.js and jax-js, each in a tab of its own.')
+  .description('Time of training steps in Chromium, of onnx-ire, TensorFlow.js and jax-js, each in a separate tab.')
   .option('--models <list>', 'of mlp, lenet', someOf(Object.keys(workloads)), Object.keys(workloads))
   .option('--on <list>', 'of wasm, webgpu', someOf(Object.keys(groups)), Object.keys(groups))
-  .option('--rounds <n>', 'turns of every library, one after the other', wholeNumber, 5)
-  .option('--seconds <n>', 'about what a turn takes', wholeNumber, 3)
-  .option('--patience <n>', 'seconds to wait for an answer of a page', wholeNumber, 240)
-  .option('--chromium <file>', 'the browser', chromiumPath)
-  .option('--json <file>', 'write all figures there')
-  .addOption(new Option('--markdown', 'write tools/bench/web/RESULTS.md'))
+  .option('--rounds <n>', 'number of turns of each library', wholeNumber, 5)
+  .option('--seconds <n>', 'approximate duration of a turn in seconds', wholeNumber, 3)
+  .option('--timeout <n>', 'longest time to wait for an answer of a page, in seconds', wholeNumber, 240)
+  .option('--chromium <file>', 'path of the browser', chromiumPath)
+  .option('--json <file>', 'write all results to this file')
+  .addOption(new Option('--markdown', 'write the report to tools/bench/web/RESULTS.md'))
   .addHelpText(
     'after',
     '\nExamples:\n  npm run bench:web\n  npm run bench:web -- --on wasm --rounds 9 --markdown\n  npm run bench:web -- --models lenet --json web.json',
@@ -51,7 +51,7 @@ const options = new Command('bench:web')
     on: string[]
     rounds: number
     seconds: number
-    patience: number
+    timeout: number
     chromium: string
     json?: string
     markdown?: boolean
@@ -59,17 +59,18 @@ const options = new Command('bench:web')
 
 const missing = whyNoChromium(options.chromium)
 if (missing !== undefined) {
-  console.error(`bench:web: ${missing}; or give --chromium FILE.`)
+  console.error(`bench:web: ${missing}; or set --chromium FILE.`)
   process.exit(1)
 }
 const facts = machine()
-if (facts.load[0]! > 0.5) console.error(`The machine is busy (load ${facts.load[0]}): times will be too high.`)
+if (facts.load[0]! > 0.5)
+  console.error(`The machine is busy (load ${facts.load[0]}): the measured times will be too high.`)
 installPeers()
 const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-bench-web-'))
 await buildPage(folder)
 const intervals = options.models.map((name) => writeProblem(join(folder, name), name, workloads[name]).ire.interval)
 const server = await servePage(folder)
-// Tabs take turns: one that waits behind another is not to be slowed down when its turn has come.
+// Chromium slows down tabs in the background; a tab must run at full speed in its turn.
 const browser = await launchChromium(
   ['--disable-background-timer-throttling', '--disable-renderer-backgrounding'],
   options.chromium,
@@ -80,7 +81,7 @@ try {
     for (const on of options.on) {
       const { title } = workloads[name]
       console.error(`${title} on ${on} ...`)
-      const tabs = groups[on]!.map((command) => new Tab(command, browser.context, server.url, name, options.patience))
+      const tabs = groups[on]!.map((command) => new Tab(command, browser.context, server.url, name, options.timeout))
       const results = await measure(tabs, { ...options, interval: intervals[i]!, against: 'onnx-ire' })
       tables.push({ title, on, results })
       console.error(`${tableText({ title, on, results })}\n`)
@@ -97,9 +98,9 @@ if (options.json) writeFileSync(options.json, `${JSON.stringify({ machine: facts
 if (options.markdown)
   writeFileSync(
     fileURLToPath(new URL('RESULTS.md', import.meta.url)),
-    `# In the browser, beside other libraries
+    `# Comparison with other libraries in the browser
 
-Written by \`npm run bench:web${process.argv.length > 2 ? ` -- ${process.argv.slice(2).join(' ')}` : ''}\`. A step is forward, backward and AdamW on the same weights and batches for everybody, with the loss read back. Libraries take turns in tabs of one browser; ratios are of turns in the same round; medians, with the range in brackets. **WebGPU is SwiftShader here, a GPU made of software: its figures say that it works and what a step costs in dispatches, not how fast a GPU is.**
+Written by \`npm run bench:web${process.argv.length > 2 ? ` -- ${process.argv.slice(2).join(' ')}` : ''}\`. A step is forward, backward and AdamW, with the same weights and batches for every library, with the loss read back. Libraries take turns in tabs of one browser; ratios compare turns of the same round. Values are medians, with the range in parentheses. **WebGPU ran on SwiftShader, a GPU emulated in software: the figures show that training works and the cost of the dispatches, not the speed on a GPU.**
 
 ${text}
 `,

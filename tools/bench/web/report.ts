@@ -1,7 +1,7 @@
 import type { Result } from '../rounds.js'
 import type { Spread } from '../statistics.js'
 
-/** One model on one kind of backend, as Markdown. */
+/** Formats the results on one model and one kind of backend as Markdown. */
 export function tableText({ title, on, results }: { title: string; on: string; results: readonly Result[] }): string {
   const rows = results.map((result) =>
     result.unable === undefined

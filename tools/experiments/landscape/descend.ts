@@ -19,7 +19,7 @@ export interface Descent {
   readonly divergedAt: number | null
 }
 
-/** Runs at most `steps` steps from (u, v); ends early when `until` holds. */
+/** Runs at most `steps` steps from (u, v); ends early if `until` returns true. */
 export function descend(
   optimizer: Optimizer,
   from: readonly [u: number, v: number],

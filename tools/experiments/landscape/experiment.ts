@@ -44,7 +44,7 @@ const ascending: Make = (lr, kappa) => {
 /** Whether a run is in the flat part of the valley and no farther from its bottom than at the start. */
 const arrived = (u: number, v: number) => Math.abs(u) < drift.goal && Math.abs(v) <= drift.from[1]
 
-/** A row of the table, with a run per seed. */
+/** A row of the table: one run per seed. */
 async function row(lab: Lab, name: string, settings: Settings, run: (seed: number) => End): Promise<Row> {
   const ends: End[] = []
   for (const seed of lab.seeds) ends.push(await lab.measure({ ...settings, seed }, 1, () => run(seed)))
@@ -66,7 +66,7 @@ function withSam(lab: Lab, name: string, lr: number, kappa: number): Promise<Row
   })
 }
 
-/** Steps of the chart: every step at first, then 4 % apart. */
+/** Steps shown in the chart: every step at first, then steps 4 % apart. */
 function pathOf(u: readonly number[], seed: number): [number, number][] {
   if (seed !== 0) return []
   const path: [number, number][] = []

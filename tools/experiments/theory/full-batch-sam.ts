@@ -30,7 +30,7 @@ export const modes: readonly Mode[] = [
 export interface Setting {
   readonly problem: Problem
   readonly share: number
-  /** Enhances along the manifold, if its directions are not coordinates. */
+  /** Applies IRE along the manifold, if its directions are not coordinates. */
   readonly exact?: (kappa: number) => NonNullable<Parameters<typeof drift>[1]['enhance']>
 }
 

@@ -60,7 +60,7 @@ const onReviews = (name: keyof typeof models, scale: Scale, text: Text): Subject
 })
 
 const recipe = (steps: number) =>
-  `AdamW with betas 0.9 and 0.95, weight decay 0.1, clipped at norm 1, cosine to lr / 20 after ${steps / 10} steps of warm-up; IRE from there on, K 10. Settings are tuned on the first seed: learning rates by factors of two until both neighbours are worse, that of N steps once more between the best one and its better neighbour; AdmIRE over the settings below. Losses in nats per token`
+  `AdamW with betas 0.9 and 0.95, weight decay 0.1, clipped at norm 1, cosine to lr / 20 after ${steps / 10} steps of warm-up; IRE after the warm-up, K 10. Settings are tuned on the first seed: learning rates by factors of two until both neighbors are worse, that of N steps once more between the best one and its better neighbor; AdmIRE over the settings below. Losses in nats per token`
 
 const spreads = (lab: Lab) =>
   `mean and standard deviation over ${lab.seeds.length} seeds; differences are paired by seed, with 95 % intervals.`
@@ -79,7 +79,7 @@ export const transformer: Experiment = {
     return compareAll(
       lab,
       subjects,
-      `IMDB reviews in a byte-level BPE of ${vocabulary.toLocaleString('en-US')} tokens learnt on the training part: ${train} tokens for training, ${tested} to test (${text.bytesPerToken.toFixed(2)} bytes each) and about as many to choose settings by; two layers, width ${size.width}, context ${size.context}, batch 16. ${recipe(subjects[0]!.steps)}, ${spreads(lab)}`,
+      `IMDB reviews in a byte-level BPE of ${vocabulary.toLocaleString('en-US')} tokens learned on the training part: ${train} tokens for training, ${tested} to test (${text.bytesPerToken.toFixed(2)} bytes each) and about as many for choosing settings; two layers, width ${size.width}, context ${size.context}, batch 16. ${recipe(subjects[0]!.steps)}, ${spreads(lab)}`,
     )
   },
 }
@@ -115,7 +115,7 @@ export const grammar: Experiment = {
           thorough: true,
         },
       ],
-      `Sentences of the form "the old river carries the quiet bird slowly." in a byte-level BPE of ${text.vocabulary} tokens; a Llama of two layers, width 32, context 32, batch 8. ${recipe(150)}, ${spreads(lab)} What can be learnt is soon learnt here, and a rest is chance.`,
+      `Sentences of the form "the old river carries the quiet bird slowly." in a byte-level BPE of ${text.vocabulary} tokens; a Llama of two layers, width 32, context 32, batch 8. ${recipe(150)}, ${spreads(lab)} The learnable part is learned early; the rest of the loss is due to chance.`,
     )
   },
 }
@@ -203,7 +203,7 @@ async function compare(study: Study): Promise<Report> {
     row(`AdmIRE, lr ${lr}, kappa ${kappa}, gamma ${gamma}`, ire.best),
     row(`AdamW, lr x (1 + kappa) = ${wide}`, { lr: wide }),
     row(`AdamW, lr x (1 + kappa gamma) = ${narrow}`, { lr: narrow }),
-    row('AdmIRE, mask by lot', { ...ire.best, mask: 'random' }),
+    row('AdmIRE, random mask', { ...ire.best, mask: 'random' }),
     row('AdmIRE, mask shuffled within each tensor', { ...ire.best, mask: 'shuffled' }),
     ...(subject.thorough
       ? [

@@ -85,7 +85,7 @@ export const vision: Experiment = {
           missing += `\n\nInterrupted before the end of ${pairing.name}.`
         }
       return {
-        markdown: `Fashion-MNIST, ${examples.toLocaleString('en-US')} training images, flipped and shifted by up to 2 pixels, ${held.toLocaleString('en-US')} others to choose settings by, and the first ${tests.toLocaleString('en-US')} test images; ${epochs} epochs, cosine to 0. ResNet-8 of 8, 16 and 32 channels, batch 64, SGD with momentum 0.9, weight decay 5e-4, SAM rho 0.05; ViT of 4 layers, width 64, 7 x 7 patches, batch 128, AdamW with weight decay 0.1, clipped at norm 1, ${warmupEpochs} epochs of warm-up. IRE refreshes every 10 steps; on the transformer it begins with the end of the warm-up or half-way. Settings are tuned on seed ${lab.seeds[0]} by the loss on images that are neither trained on nor reported, about the same number of trials for IRE as for the base: learning rates by factors of two until both neighbours are worse. Mean and standard deviation over ${lab.seeds.length} seeds; differences are paired by seed, with 95 % intervals. The trace is that of the Hessian of the cross-entropy over 256 training images, by Hutchinson's estimate from 4 sign vectors: rough, on the transformer far too rough, where it comes out negative at times.
+        markdown: `Fashion-MNIST, ${examples.toLocaleString('en-US')} training images, flipped and shifted by up to 2 pixels, ${held.toLocaleString('en-US')} others for choosing settings, and the first ${tests.toLocaleString('en-US')} test images; ${epochs} epochs, cosine to 0. ResNet-8 of 8, 16 and 32 channels, batch 64, SGD with momentum 0.9, weight decay 5e-4, SAM rho 0.05; ViT of 4 layers, width 64, 7 x 7 patches, batch 128, AdamW with weight decay 0.1, clipped at norm 1, ${warmupEpochs} epochs of warm-up. IRE refreshes every 10 steps; on the transformer it begins with the end of the warm-up or half-way. Settings are tuned on seed ${lab.seeds[0]} by the loss on images used neither for training nor for the results, about the same number of trials for IRE as for the base: learning rates by factors of two until both neighbors are worse. Mean and standard deviation over ${lab.seeds.length} seeds; differences are paired by seed, with 95 % intervals. The trace is that of the Hessian of the cross-entropy over 256 training images, by Hutchinson's estimate from 4 sign vectors: rough, and too rough on the transformer, where it is sometimes negative.
 
 ${reports.map(({ markdown }) => markdown).join('\n\n')}${missing}`,
         charts: Object.assign({}, ...reports.map(({ charts }) => charts)),
@@ -142,7 +142,7 @@ async function compare(lab: Lab, pairing: Pairing, data: Fashion, pool: Pool): P
     ),
     larger('(1 + kappa)', 1 + kappa),
     larger('(1 + kappa gamma)', 1 + kappa * gamma),
-    ...(lab.scale === 'small' ? [] : [row(`${base} + IRE, mask by lot`, { ...ire.best, mask: 'random' })]),
+    ...(lab.scale === 'small' ? [] : [row(`${base} + IRE, random mask`, { ...ire.best, mask: 'random' })]),
     ...(lab.scale === 'small' || lr === rate.best ? [] : [row(`${base} at IRE's lr ${short(lr)}`, { base, lr })]),
   ])
   const [plain, enhanced] = rows as readonly [Row, Row, ...Row[]]

@@ -11,7 +11,7 @@ const form = { mean: 0.286, std: 0.353 }
 export interface Fashion {
   /** Training data, with random flips and shifts. */
   readonly train: Dataset
-  /** Other images of the training set, for choosing settings. */
+  /** Further images of the training set, for choosing settings. */
   readonly validation: Dataset
   readonly test: Dataset
   /** Training images without augmentation, for measuring the Hessian. */

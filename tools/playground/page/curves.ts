@@ -1,11 +1,11 @@
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
-import { type Contender, contenders } from '../protocol.js'
+import { type ContenderName, contenders } from '../protocol.js'
 
-const names = Object.keys(contenders) as Contender[]
-const colours: Readonly<Record<Contender, string>> = { base: '#c2410c', ire: '#1d4ed8' }
+const names = Object.keys(contenders) as ContenderName[]
+const colours: Readonly<Record<ContenderName, string>> = { base: '#c2410c', ire: '#1d4ed8' }
 /** Line styles, distinguishable without color. */
-const dashes: Readonly<Record<Contender, number[]>> = { base: [6, 4], ire: [] }
+const dashes: Readonly<Record<ContenderName, number[]>> = { base: [6, 4], ire: [] }
 
 /** Milliseconds between two redraws of a chart; steps may be faster. */
 const pace = 200
@@ -13,7 +13,7 @@ const pace = 200
 /** A chart over steps, with a line per contender. */
 export class Curves {
   readonly #plot: uPlot
-  readonly #points = new Map<number, Partial<Record<Contender, number>>>()
+  readonly #points = new Map<number, Partial<Record<ContenderName, number>>>()
   readonly #logarithmic: boolean
   /** Text alternative of the chart: its title and the current values. */
   readonly #tell: (latest: readonly string[]) => void
@@ -56,7 +56,7 @@ export class Curves {
     new ResizeObserver(() => this.#plot.setSize({ width: place.clientWidth, height: 220 })).observe(place)
   }
 
-  add(contender: Contender, step: number, value: number): void {
+  add(contender: ContenderName, step: number, value: number): void {
     if (!Number.isFinite(value) || (this.#logarithmic && value <= 0)) return
     const point = this.#points.get(step) ?? {}
     point[contender] = value

@@ -1,8 +1,8 @@
-import type { Contender, StepEvent } from '../protocol.js'
+import type { ContenderName, StepEvent } from '../protocol.js'
 
 /** Progress of both runs, and the time left at the speed of the last steps, including evaluations. */
 export class Progress {
-  readonly #steps = new Map<Contender, number>()
+  readonly #steps = new Map<ContenderName, number>()
   /** Mean milliseconds between two steps of either run. */
   #pace = 0
   #counted = 0

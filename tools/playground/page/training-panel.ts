@@ -1,6 +1,6 @@
 import {
   type Calls,
-  type Contender,
+  type ContenderName,
   contenders,
   type RoundEvent,
   type Settings,
@@ -36,7 +36,7 @@ export class TrainingPanel {
   readonly #loss = new Curves(byId('loss-chart'), 'Training loss', { logarithmic: true })
   readonly #accuracy = new Curves(byId('accuracy-chart'), 'Held-out accuracy', { percent: true })
   readonly #sharpness = new Curves(byId('sharpness-chart'), 'Sharpness')
-  readonly #latest = new Map<Contender, RoundEvent>()
+  readonly #latest = new Map<ContenderName, RoundEvent>()
   #progress = new Progress()
   #classes: readonly string[] = []
   #running = false
@@ -132,7 +132,7 @@ export class TrainingPanel {
     this.#latest.set(event.contender, event)
     byId('results').hidden = false
     byId('results-body').replaceChildren(
-      ...(Object.keys(contenders) as Contender[]).flatMap((contender) => {
+      ...(Object.keys(contenders) as ContenderName[]).flatMap((contender) => {
         const round = this.#latest.get(contender)
         if (!round) return []
         const cells = [

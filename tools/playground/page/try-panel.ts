@@ -1,4 +1,4 @@
-import { type Calls, type Contender, contenders, type ModelSummary } from '../protocol.js'
+import { type Calls, type ContenderName, contenders, type ModelSummary } from '../protocol.js'
 import { byId, createElement } from './dom.js'
 import { Pad } from './pad.js'
 import { runGuarded, showStatus } from './status.js'
@@ -6,7 +6,7 @@ import { runGuarded, showStatus } from './status.js'
 /** Milliseconds between two predictions for the canvas during training. */
 const pace = 700
 
-const names = Object.keys(contenders) as Contender[]
+const names = Object.keys(contenders) as ContenderName[]
 
 /** The last section: predictions of the models for a drawing, and the models as files. */
 export class TryPanel {
@@ -71,7 +71,7 @@ export class TryPanel {
     }
   }
 
-  #show(seen: Partial<Record<Contender, readonly number[]>>): void {
+  #show(seen: Partial<Record<ContenderName, readonly number[]>>): void {
     byId('seen').replaceChildren(
       ...names.flatMap((contender) => {
         const shares = seen[contender]
@@ -91,7 +91,7 @@ export class TryPanel {
     )
   }
 
-  async #download(contender: Contender): Promise<void> {
+  async #download(contender: ContenderName): Promise<void> {
     const bytes = await this.#calls.exported(contender)
     const href = URL.createObjectURL(new Blob([bytes as Uint8Array<ArrayBuffer>], { type: 'application/octet-stream' }))
     createElement('a', { href, download: contender === 'ire' ? 'tuned-ire.onnx' : 'tuned.onnx' }).click()

@@ -1,28 +1,28 @@
 import type { Model, Runtime } from 'onnx-ire'
-import { type Contender, contenders, type Form } from '../protocol.js'
-import { type Conditions, Contestant } from './contestant.js'
+import { type ContenderName, contenders, type Form } from '../protocol.js'
+import { type Conditions, Contender } from './contender.js'
 import type { Control } from './control.js'
 import { toImageTensor } from './data.js'
 import { Lock } from './lock.js'
 import { Predictor } from './predictor.js'
 
-const names = Object.keys(contenders) as Contender[]
+const names = Object.keys(contenders) as ContenderName[]
 
 /** Trains AdamW and AdamW + IRE in alternating steps, with the same model, data, seed and order of batches. */
 export class Race {
   readonly #model: Model
   readonly #form: Form
-  readonly #contestants: readonly Contestant[]
+  readonly #contenders: readonly Contender[]
   readonly #control: Control
   /** Lock held during a prediction. */
   readonly #looks = new Lock()
   #looking: Predictor | undefined
   #over = false
 
-  private constructor(model: Model, form: Form, contestants: readonly Contestant[], control: Control) {
+  private constructor(model: Model, form: Form, members: readonly Contender[], control: Control) {
     this.#model = model
     this.#form = form
-    this.#contestants = contestants
+    this.#contenders = members
     this.#control = control
   }
 
@@ -31,20 +31,20 @@ export class Race {
    * @param runtime creates a runtime per contender, which replaces a lost device itself
    */
   static async start(model: Model, form: Form, runtime: () => Promise<Runtime>, conditions: Conditions): Promise<Race> {
-    const contestants: Contestant[] = []
+    const created: Contender[] = []
     try {
-      for (const name of names) contestants.push(await Contestant.create(name, model, await runtime(), conditions))
+      for (const name of names) created.push(await Contender.create(name, model, await runtime(), conditions))
     } catch (error) {
-      for (const contestant of contestants) await contestant.dispose()
+      for (const contender of created) await contender.dispose()
       throw error
     }
-    return new Race(model, form, contestants, conditions.control)
+    return new Race(model, form, created, conditions.control)
   }
 
   /** Trains both contenders until the end or until stopped. An error of one stops the other. */
   async run(): Promise<void> {
-    const ends = this.#contestants.map((contestant) =>
-      contestant.train().catch((error) => {
+    const ends = this.#contenders.map((contender) =>
+      contender.train().catch((error) => {
         this.#control.stop()
         throw error
       }),
@@ -54,15 +54,15 @@ export class Race {
   }
 
   /** Class probabilities of each contender for an image, with the current weights. */
-  async look(pixels: ImageData): Promise<Partial<Record<Contender, readonly number[]>>> {
+  async look(pixels: ImageData): Promise<Partial<Record<ContenderName, readonly number[]>>> {
     const free = await this.#looks.take()
     try {
       if (this.#over || this.#form.kind !== 'image') return {}
       const picture = await toImageTensor(pixels, this.#form)
       this.#looking ??= await Predictor.at(this.#model)
-      const seen: Partial<Record<Contender, readonly number[]>> = {}
-      for (const contestant of this.#contestants)
-        seen[contestant.name] = await this.#looking.shares(picture, await contestant.exported())
+      const seen: Partial<Record<ContenderName, readonly number[]>> = {}
+      for (const contender of this.#contenders)
+        seen[contender.name] = await this.#looking.shares(picture, await contender.exported())
       return seen
     } finally {
       free()
@@ -70,22 +70,22 @@ export class Race {
   }
 
   async keep(): Promise<void> {
-    for (const contestant of this.#contestants) await contestant.keep()
+    for (const contender of this.#contenders) await contender.keep()
   }
 
   async resume(): Promise<void> {
-    for (const contestant of this.#contestants) await contestant.resume()
+    for (const contender of this.#contenders) await contender.resume()
   }
 
-  async exported(name: Contender): Promise<Model> {
-    return this.#contestants[names.indexOf(name)]!.exported()
+  async exported(name: ContenderName): Promise<Model> {
+    return this.#contenders[names.indexOf(name)]!.exported()
   }
 
   async dispose(): Promise<void> {
     this.#control.stop()
     const free = await this.#looks.take()
     this.#over = true
-    for (const contestant of this.#contestants) await contestant.dispose()
+    for (const contender of this.#contenders) await contender.dispose()
     await this.#looking?.dispose()
     free()
   }

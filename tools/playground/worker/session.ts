@@ -3,7 +3,7 @@ import { importGraph } from 'onnx-ire/graph'
 import { readModel, storage } from 'onnx-ire/web'
 import type {
   Calls,
-  Contender,
+  ContenderName,
   DataChoice,
   DataSummary,
   Form,
@@ -12,7 +12,7 @@ import type {
   Settings,
   WorkerEvent,
 } from '../protocol.js'
-import { checkpointRoot } from './contestant.js'
+import { checkpointRoot } from './contender.js'
 import { Control } from './control.js'
 import { type Examples, readColumns, readExamples } from './data.js'
 import { deriveForm, findInput, findOutput } from './form.js'
@@ -159,11 +159,11 @@ export class Session implements Calls {
     await storage.remove(checkpointRoot).catch(() => {})
   }
 
-  async look(pixels: ImageData): Promise<Partial<Record<Contender, readonly number[]>>> {
+  async look(pixels: ImageData): Promise<Partial<Record<ContenderName, readonly number[]>>> {
     return (await this.#race?.look(pixels)) ?? {}
   }
 
-  async exported(contender: Contender): Promise<Uint8Array> {
+  async exported(contender: ContenderName): Promise<Uint8Array> {
     if (!this.#race) throw new OnnxIreError('invalid-option', 'Nothing has been trained yet.')
     return encodeModel(await this.#race.exported(contender))
   }

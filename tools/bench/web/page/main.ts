@@ -1,14 +1,14 @@
 import type { Ready, Unable } from '../../protocol.js'
 import { type Problem, problemOf, type Read } from '../../read.js'
 
-/** What a contestant is in a page: training that is ready to take steps, each giving its loss. */
+/** A contender in a page: training that is ready to take steps, each of which returns its loss. */
 export interface Training extends Ready {
   step(): Promise<number>
 }
 
 type Start = (read: Read, backend: string) => Promise<Training>
 
-/** Loaded only where it takes part: no page has more than one library. */
+/** Libraries, of which a page loads only one. */
 const libraries: Readonly<Record<string, () => Promise<{ readonly start: Start }>>> = {
   ours: () => import('./ours.js'),
   tfjs: () => import('../../peers/tfjs-page.mjs'),
@@ -17,7 +17,7 @@ const libraries: Readonly<Record<string, () => Promise<{ readonly start: Start }
 
 let training: Training | undefined
 
-/** Begins with the problem in `folder`, on one of the backends or the first that trains it. */
+/** Prepares training on the problem in `folder`, on the first of the backends that can train it. */
 async function begin(library: string, folder: string, backends: readonly string[]): Promise<Ready | Unable> {
   const [problem, bytes] = await Promise.all([
     fetch(`${folder}/problem.json`).then((answer) => answer.json() as Promise<Problem>),

@@ -3,7 +3,7 @@ import { wasm, webgpu } from 'onnx-ire/web'
 import type { Read } from '../../read.js'
 import type { Training } from './main.js'
 
-/** Our side, through the trainer as its users have it; backends are 'wasm' and 'webgpu', with ' ire' behind them or not. */
+/** Starts training with the public API of the trainer; backends are 'wasm', 'wasm ire', 'webgpu' and 'webgpu ire'. */
 export async function start({ problem, tensor }: Read, backend: string): Promise<Training> {
   const [provider, enhanced] = backend.split(' ')
   const runtime = provider === 'webgpu' ? await webgpu() : await wasm()
@@ -18,28 +18,28 @@ export async function start({ problem, tensor }: Read, backend: string): Promise
     batchSize: size,
   })
   const batches = problem.batches.map((batch) =>
-    Object.fromEntries(Object.entries(batch).map(([name, place]) => [name, tensor(place)])),
+    Object.fromEntries(Object.entries(batch).map(([name, location]) => [name, tensor(location)])),
   )
   let next = 0
   const data: Dataset = { length: size, batch: () => batches[next++ % batches.length]! }
   const parameters = Object.values(await trainer.parameters()).reduce((sum, { length }) => sum + length, 0)
 
-  // One fit over all steps that are ever asked for: every step is handed out as it is taken.
-  let taken: (loss: number) => void = () => {}
-  let wanted: () => void = () => {}
-  let asked = new Promise<void>((resolve) => {
-    wanted = resolve
+  // One call of `fit` runs all steps; `onStep` returns the loss of each and waits for the request of the next.
+  let stepDone: (loss: number) => void = () => {}
+  let requestStep: () => void = () => {}
+  let requested = new Promise<void>((resolve) => {
+    requestStep = resolve
   })
   const onStep = async ({ loss }: { loss: number }) => {
-    asked = new Promise((resolve) => {
-      wanted = resolve
+    requested = new Promise((resolve) => {
+      requestStep = resolve
     })
-    taken(loss)
-    await asked
+    stepDone(loss)
+    await requested
   }
   let failed: (error: unknown) => void = () => {}
   const all = async () => {
-    await asked
+    await requested
     for await (const _ of trainer.fit(data, { totalSteps: 1e9, evaluateEvery: 1e9, onStep }));
   }
   all().catch((error) => failed(error))
@@ -48,9 +48,9 @@ export async function start({ problem, tensor }: Read, backend: string): Promise
     parameters,
     step: () =>
       new Promise((resolve, reject) => {
-        taken = resolve
+        stepDone = resolve
         failed = reject
-        wanted()
+        requestStep()
       }),
   }
 }

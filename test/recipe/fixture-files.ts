@@ -5,8 +5,8 @@ import sharp from 'sharp'
 import { writeTokens } from '../../src/node/data/tokens.js'
 import { Random } from '../../src/util/random.js'
 
-/** Small files of the right format where the recipes of the package look for their data; returns the folder to run in. */
-export async function standIns(): Promise<string> {
+/** Writes small data files in the formats and at the paths of the recipes; returns the working directory. */
+export async function writeFixtures(): Promise<string> {
   const root = await mkdtemp(join(tmpdir(), 'onnx-ire-recipes-'))
   const folder = async (...names: string[]) => {
     const path = join(root, 'data', ...names)
@@ -46,22 +46,22 @@ export async function standIns(): Promise<string> {
       ['train', 5000],
       ['validation', 2100],
     ] as const)
-      await writeTokens(join(path, `${part}.tokens`), [drawn(tokens, vocabulary)], { vocabulary, tokens })
+      await writeTokens(join(path, `${part}.tokens`), [randomIntegers(tokens, vocabulary)], { vocabulary, tokens })
   }
   return root
 }
 
-/** Of the token files. */
+/** Vocabulary size of the token files. */
 export const vocabulary = 60
 
-/** Records of CIFAR's binary version. */
+/** Random records in the binary format of CIFAR. */
 const cifar = (images: number, labels: (i: number) => number[]): Uint8Array =>
-  Uint8Array.from(Array.from({ length: images }, (_, i) => [...labels(i), ...drawn(3 * 32 * 32, 256)]).flat())
+  Uint8Array.from(Array.from({ length: images }, (_, i) => [...labels(i), ...randomIntegers(3 * 32 * 32, 256)]).flat())
 
 const photo = (width: number, height: number): Promise<Buffer> =>
-  sharp(Uint8Array.from(drawn(3 * width * height, 256)), { raw: { width, height, channels: 3 } })
+  sharp(Uint8Array.from(randomIntegers(3 * width * height, 256)), { raw: { width, height, channels: 3 } })
     .jpeg()
     .toBuffer()
 
 const random = new Random(1)
-const drawn = (length: number, below: number): number[] => Array.from({ length }, () => random.integer(below))
+const randomIntegers = (length: number, below: number): number[] => Array.from({ length }, () => random.integer(below))

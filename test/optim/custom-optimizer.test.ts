@@ -57,7 +57,7 @@ describe('custom base optimizer', () => {
       })
 })
 
-describe('inconsistent custom base optimizer > rejects', () => {
+describe('inconsistent optimizers > are rejected', () => {
   const base = adamw()
   const { firstMoment, secondMoment, d } = base.formula.outputs as Record<string, expr.Expr>
   const whole = { d: d!, firstMoment: firstMoment!, secondMoment: secondMoment! }
@@ -65,7 +65,7 @@ describe('inconsistent custom base optimizer > rejects', () => {
     moments: [name],
     formula: formula({ d: array('g'), [name]: array(name) }),
   })
-  const refused: [string, Partial<BaseOptimizer>, RegExp][] = [
+  const cases: [string, Partial<BaseOptimizer>, RegExp][] = [
     ['without d', { formula: formula({ firstMoment: whole.firstMoment, secondMoment: whole.secondMoment }) }, /no 'd'/],
     ['without a moment', { formula: formula({ d: whole.d, firstMoment: whole.firstMoment }) }, /no 'secondMoment'/],
     [
@@ -89,7 +89,7 @@ describe('inconsistent custom base optimizer > rejects', () => {
       /'eps' .* is NaN/,
     ],
   ]
-  for (const [name, change, message] of refused)
+  for (const [name, change, message] of cases)
     test(name, () => {
       const parameters = { w: Float32Array.of(1) }
       const take = () => update({ optimizer: { ...base, ...change }, parameters, gradients: parameters })

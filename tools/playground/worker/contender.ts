@@ -14,7 +14,7 @@ import {
 import { Random, subset } from 'onnx-ire/data'
 import { LossSurface, sharpness } from 'onnx-ire/flatness'
 import { checkpointFolder } from 'onnx-ire/web'
-import type { Contender, Settings, WorkerEvent } from '../protocol.js'
+import type { ContenderName, Settings, WorkerEvent } from '../protocol.js'
 import type { Control } from './control.js'
 import { Lock } from './lock.js'
 
@@ -30,23 +30,23 @@ export interface Conditions {
 }
 
 /** One of the two training runs. */
-export class Contestant {
-  readonly name: Contender
+export class Contender {
+  readonly name: ContenderName
   readonly #trainer: Trainer
   readonly #runtime: Runtime
   readonly #conditions: Conditions
   /** Lock held while weights change: they are read between two steps. */
   readonly #weights = new Lock()
 
-  private constructor(name: Contender, trainer: Trainer, runtime: Runtime, conditions: Conditions) {
+  private constructor(name: ContenderName, trainer: Trainer, runtime: Runtime, conditions: Conditions) {
     this.name = name
     this.#trainer = trainer
     this.#runtime = runtime
     this.#conditions = conditions
   }
 
-  /** Creates a contestant, which owns and disposes the runtime. The runtime is also disposed if creation fails. */
-  static async create(name: Contender, model: Model, runtime: Runtime, conditions: Conditions): Promise<Contestant> {
+  /** Creates a contender, which owns and disposes the runtime. The runtime is also disposed if creation fails. */
+  static async create(name: ContenderName, model: Model, runtime: Runtime, conditions: Conditions): Promise<Contender> {
     const { parts, settings } = conditions
     const { lr, weightDecay, kappa, gamma, interval, batchSize, seed, epochs } = settings
     const steps = epochs * Math.ceil(parts.train.length / batchSize)
@@ -55,7 +55,7 @@ export class Contestant {
     const schedule = { kind: 'cosine', warmup: Math.min(5, Math.floor(steps / 2)) } as const
     try {
       const options = { loss: crossEntropy(), runtime, batchSize, seed, schedule, optimizer }
-      return new Contestant(name, await Trainer.create(model, options), runtime, conditions)
+      return new Contender(name, await Trainer.create(model, options), runtime, conditions)
     } catch (error) {
       await runtime.dispose()
       throw error
@@ -164,9 +164,9 @@ export class Contestant {
   }
 }
 
-/** Folder of the checkpoints of all contestants. */
+/** Folder of the checkpoints of all contenders. */
 export const checkpointRoot = 'playground'
-export const openCheckpointStore = (name: Contender): CheckpointStore =>
+export const openCheckpointStore = (name: ContenderName): CheckpointStore =>
   checkpointFolder(`${checkpointRoot}/${name}`, { keep: 1 })
 
 const few = (train: Dataset): Dataset => subset(train, { end: Math.min(measured, train.length) })
