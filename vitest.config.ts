@@ -24,6 +24,7 @@ export default defineConfig({
     server: { deps: { external: [/\/dist\//] } },
     globalSetup: './test/web/shared-build.ts',
     pool: 'forks',
-    maxWorkers: 2,
+    // Browser tests wait for their pages: a third worker uses the cores meanwhile.
+    maxWorkers: 3,
   },
 })
