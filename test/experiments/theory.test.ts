@@ -16,7 +16,7 @@ const fitOf = (problem: string, mode: Mode) => {
   return fitted(cells)
 }
 
-describe.each(['2-D', '25-D', 'diagonal linear network'])('%s > drift towards flat minima', (problem) => {
+describe.each(['2-D', '25-D', 'diagonal linear net'])('%s > drift towards flat minima', (problem) => {
   test('SAM: eta rho^2', () => {
     const fit = fitOf(problem, 'SAM')
     expect(fit.etaAlone).toBeCloseTo(1, 2)
