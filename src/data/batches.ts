@@ -62,7 +62,7 @@ export function batchCount(
   throw tooFewExamples(length, batchSize)
 }
 
-export const tooFewExamples = (length: number, batchSize: number) =>
+const tooFewExamples = (length: number, batchSize: number) =>
   new OnnxIreError(
     'invalid-data',
     length === 0
@@ -149,7 +149,7 @@ async function* readAhead(source: BatchSource, start: number): AsyncGenerator<Ba
 }
 
 /** Checks that some tensor has one entry per example; others may be constant (a sample rate, an initial state). */
-export function checkBatch(tensors: Tensors, size: number): void {
+function checkBatch(tensors: Tensors, size: number): void {
   const shapes = Object.entries(tensors).map(([name, { dims }]) => `'${name}' [${dims.join(', ')}]`)
   if (Object.values(tensors).some(({ dims }) => dims[0] === size)) return
   throw new OnnxIreError(
@@ -158,7 +158,7 @@ export function checkBatch(tensors: Tensors, size: number): void {
   )
 }
 
-export function streamBatches(data: ExampleStream, options: EpochOptions, context: BatchContextOf): BatchSource {
+function streamBatches(data: ExampleStream, options: EpochOptions, context: BatchContextOf): BatchSource {
   const buffer = checkNumber('a stream', 'shuffleBuffer', data.shuffleBuffer ?? 1024, positiveCount)
   const { batchSize, dropLast = false, shuffle, epoch = 0, start = 0 } = options
   const plain = readExamples(data, epoch)

@@ -94,7 +94,7 @@ function stackTensors(rows: readonly Tensor[], label: (row: number) => string): 
 }
 
 /** Copies all elements of an array into another of the same class, from position `at`. */
-export function copyInto(to: TypedArray, from: Tensor['data'], at: number): void {
+function copyInto(to: TypedArray, from: Tensor['data'], at: number): void {
   const bytes = new Uint8Array(to.buffer, to.byteOffset, to.byteLength)
   if (ArrayBuffer.isView(from))
     bytes.set(new Uint8Array(from.buffer, from.byteOffset, from.byteLength), at * to.BYTES_PER_ELEMENT)

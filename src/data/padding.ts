@@ -19,7 +19,7 @@ export interface PadOptions {
   readonly mask?: string | undefined
 }
 
-export const padOptionNames = ['value', 'length', 'maxLength', 'multipleOf', 'mask']
+const padOptionNames = ['value', 'length', 'maxLength', 'multipleOf', 'mask']
 
 /** Throws `invalid-option` for invalid padding options. */
 export function checkPad(owner: string, options: PadOptions): void {
@@ -47,7 +47,7 @@ export function padRows(
     : { [name]: tensor, [options.mask]: padMask(rows, options, label) }
 }
 
-export function padTensors(rows: readonly Tensor[], options: PadOptions, label: (row: number) => string): Tensor {
+function padTensors(rows: readonly Tensor[], options: PadOptions, label: (row: number) => string): Tensor {
   checkSameShape(rows, label)
   const { dtype, dims } = rows[0]!
   const [lengths, longest] = paddedLengths(rows, options, label)
@@ -60,7 +60,7 @@ export function padTensors(rows: readonly Tensor[], options: PadOptions, label: 
 }
 
 /** Creates the attention mask of padded rows: m[i, t] = 1 if t < t_i, else 0; int64 [n, T]. */
-export function padMask(rows: readonly Tensor[], options: PadOptions, label: (row: number) => string): Tensor {
+function padMask(rows: readonly Tensor[], options: PadOptions, label: (row: number) => string): Tensor {
   const [lengths, longest] = paddedLengths(rows, options, label)
   const data = new BigInt64Array(rows.length * longest)
   for (const [i, length] of lengths.entries()) data.fill(1n, i * longest, i * longest + length)

@@ -93,9 +93,9 @@ export interface Conversion {
   outputs<T extends object>(given: Readonly<Record<string, T>>): Readonly<Record<string, T>>
 }
 
-export const isHost = <T extends object>(tensor: T): tensor is T & Tensor => 'data' in tensor
+const isHost = <T extends object>(tensor: T): tensor is T & Tensor => 'data' in tensor
 
-export function convertAll<T extends object>(types: ReadonlyMap<string, DType>, tensors: Readonly<Record<string, T>>) {
+function convertAll<T extends object>(types: ReadonlyMap<string, DType>, tensors: Readonly<Record<string, T>>) {
   return Object.fromEntries(
     Object.entries(tensors).map(([name, tensor]) => {
       const to = types.get(name)
@@ -105,10 +105,7 @@ export function convertAll<T extends object>(types: ReadonlyMap<string, DType>, 
 }
 
 /** The types to convert to, by name of input or output. */
-export function changedTypes(
-  from: ReadonlyMap<string, Value>,
-  to: ReadonlyMap<string, Value>,
-): ReadonlyMap<string, DType> {
+function changedTypes(from: ReadonlyMap<string, Value>, to: ReadonlyMap<string, Value>): ReadonlyMap<string, DType> {
   return new Map(
     [...to].flatMap(([name, { dtype }]) => (from.get(name)!.dtype === dtype ? [] : [[name, dtype] as const])),
   )

@@ -194,7 +194,7 @@ export function formatNumber(value: number): string {
  * Formats a small tensor with its elements (`int64[2] {1, 2}`, `float32 {0.5}`), a larger one by its type
  * (`float32[64, 3]`).
  */
-export function formatTensor(tensor: Tensor): string {
+function formatTensor(tensor: Tensor): string {
   const { dtype, dims, data } = tensor
   const type = `${dtype}${dims.length === 0 ? '' : `[${dims.join(', ')}]`}`
   if (sizeOf(dims) > maxShownElements || dtype === 'int4' || dtype === 'uint4') return type

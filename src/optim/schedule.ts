@@ -222,7 +222,7 @@ export interface OneCycleSchedule {
 const divisor: Range = { min: 1, max: Number.MAX_VALUE }
 
 /** The factor at step `t` of `total()`; past the end it stays at the last. */
-export function oneCycle(schedule: OneCycleSchedule): (t: number, total: () => number) => number {
+function oneCycle(schedule: OneCycleSchedule): (t: number, total: () => number) => number {
   const owner = 'schedule one-cycle'
   checkNames(owner, schedule, ['kind', 'div', 'finalDiv', 'pctStart', 'anneal'])
   const start = 1 / checkNumber(owner, 'div', schedule.div ?? 25, divisor)

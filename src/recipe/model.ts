@@ -30,7 +30,7 @@ export const modelSchema: JsonSchema = either(
 )
 
 /** Whether a preset is given by its path. */
-export const isPresetPath = (preset: string): boolean => preset.toLowerCase().endsWith('.json')
+const isPresetPath = (preset: string): boolean => preset.toLowerCase().endsWith('.json')
 
 /** Maps every path of a model recipe by `f`. */
 export function mapModelPath(model: ModelRecipe, f: (path: string) => string): ModelRecipe {

@@ -45,7 +45,7 @@ const per = choice(['step', 'epoch'], 'the unit of the schedule')
 const drop = real(share, 'the factor of the learning rate')
 const divisor = { minimum: 1 }
 
-export const scheduleSchema: JsonSchema = kinds(
+const scheduleSchema: JsonSchema = kinds(
   object<ConstantSchedule>({ kind: kind('constant'), warmup }, ['kind']),
   object<DecaySchedule<'cosine'>>({ kind: kind('cosine'), warmup, per, floor }, ['kind']),
   object<DecaySchedule<'linear'>>({ kind: kind('linear'), warmup, per, floor }, ['kind']),

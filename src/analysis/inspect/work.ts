@@ -8,7 +8,7 @@ import { cloneBody } from '../../op/inline.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /** Number of iterations of a Loop or Scan; undefined if it depends on data. */
-export function countIterations(node: Node): number | undefined {
+function countIterations(node: Node): number | undefined {
   if (node.operator === 'Loop') return countLoopIterations(node)
   const [axis] = (node.attributes['scan_input_axes'] as readonly number[] | undefined) ?? []
   const scanned = node.inputs[countStates(node)]?.shape
@@ -29,7 +29,7 @@ function countLoopIterations({ inputs: [bound, go], attributes }: Node): number 
 const countStates = ({ inputs, attributes }: Node): number => inputs.length - (attributes['num_scan_inputs'] as number)
 
 /** Inputs for a body in the first iteration, with the shapes of the initial states and slices. */
-export function firstIterationInputs(node: Node, of: Body): readonly Value[] {
+function firstIterationInputs(node: Node, of: Body): readonly Value[] {
   const looped = node.operator === 'Loop'
   const states = looped ? node.inputs.slice(2) : node.inputs.slice(0, countStates(node))
   const scanned = looped ? [] : node.inputs.slice(states.length)

@@ -42,7 +42,7 @@ export async function readPreset(name: string, assignments: readonly string[] = 
 export const presetTitle = (name: string): string => basename(name, extname(name) === '.json' ? '.json' : '')
 
 /** Checks that a value is a preset. Throws `invalid-recipe` naming every invalid field. */
-export function checkPreset(title: string, value: unknown): Preset {
+function checkPreset(title: string, value: unknown): Preset {
   // The preset is a field of an object, so that paths in messages begin with its name.
   const schema: JsonSchema = { type: 'object', properties: { [title]: presetSchema } }
   const validate = new Ajv({ allErrors: true, verbose: true, discriminator: true, strict: true }).compile(schema)
@@ -80,7 +80,7 @@ const stack = {
 const language = { vocabulary: count('number of tokens'), context: count('tokens per example'), ...stack, seed }
 
 /** JSON schema of a preset. */
-export const presetSchema: JsonSchema = kinds(
+const presetSchema: JsonSchema = kinds(
   preset('mlp', { features: count('numbers per example'), hidden: counts('units per layer'), classes, seed }),
   preset('lenet', { channels, classes, seed }),
   preset('convnet', { channels, stages: counts('channels per stage'), classes, seed }),

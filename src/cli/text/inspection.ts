@@ -102,7 +102,7 @@ function formatTensors(rows: readonly TensorReport[], all: boolean): string {
 const batchSize = 32
 
 /** Table of layers. @param all whether operators without weights are listed */
-export function formatLayers({ layers, cost }: Inspection, all: boolean): string {
+function formatLayers({ layers, cost }: Inspection, all: boolean): string {
   const shown = all ? layers : layers.filter(({ parameters }) => parameters > 0)
   const folded = all ? [] : layers.filter(({ parameters }) => parameters === 0)
   const rows = shown.map((layer) => [
@@ -143,7 +143,7 @@ function formatShare(flops: number | null, { forward }: StepCost): string {
 }
 
 /** FLOPs and memory of a training step, or the reason why they are unknown. */
-export function formatCost({ cost, training, inputs }: Inspection): string {
+function formatCost({ cost, training, inputs }: Inspection): string {
   const { missing, error, forward, memory } = cost
   if (missing.length > 0) return `  unknown: ${formatMissing(missing, inputs)}`
   if (error) return `  unknown (${error.code})\n${indent(indent(error.message))}`

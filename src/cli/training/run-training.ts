@@ -230,7 +230,7 @@ export interface RunSummary {
 }
 
 /** Summarizes a run. @param evaluations all evaluations of the run in order */
-export function summarizeRun({ best, earlyStopping }: Recipe, evaluations: readonly IntervalMetrics[]): RunSummary {
+function summarizeRun({ best, earlyStopping }: Recipe, evaluations: readonly IntervalMetrics[]): RunSummary {
   const bestOptions = best === true ? {} : best || undefined
   const monitored = bestOptions ?? earlyStopping
   const state = monitored && finalState(monitored, evaluations)

@@ -206,7 +206,7 @@ const dtypeOf = { number: 'float32', integer: 'int64', class: 'int64', text: 'st
  * Resolves the fields of every tensor from the header.
  * @throws 'invalid-option' for columns that the header does not have
  */
-export function planTensors(header: readonly string[], tensors: Readonly<Record<string, CsvTensor>>): CsvTensorPlan[] {
+function planTensors(header: readonly string[], tensors: Readonly<Record<string, CsvTensor>>): CsvTensorPlan[] {
   const full = Object.entries(tensors).map(([name, given]) => [name, toColumns(given)] as const)
   if (full.length === 0) throw new OnnxIreError('invalid-option', "csv: option 'tensors' must name at least one tensor")
   const named = new Set(full.flatMap(([, { columns }]) => [columns].flat()))
@@ -249,17 +249,17 @@ const isMissing = ({ as }: CsvTensorPlan, text: string) =>
   as !== 'text' && (as === 'class' ? text === '' : missingTexts.has(text))
 
 /** Whether a field of some tensor is missing. */
-export const hasMissing = (plans: readonly CsvTensorPlan[], record: readonly string[]): boolean =>
+const hasMissing = (plans: readonly CsvTensorPlan[], record: readonly string[]): boolean =>
   plans.some((plan) => plan.columns.some(({ at }) => isMissing(plan, record[at]!)))
 
 /** Error of a field whose text does not fit its tensor; the reader adds the file and the line. */
-export class FieldError extends Error {}
+class FieldError extends Error {}
 
 /**
  * Parses a field to an element: a number, a bigint for int64, or a string.
  * @param substitute replacement of a missing number
  */
-export function parseField(
+function parseField(
   plan: CsvTensorPlan,
   { name, at }: CsvField,
   record: readonly string[],
@@ -283,7 +283,7 @@ export function parseField(
 }
 
 /** Builder of an array of unknown length; the capacity doubles when it is full. */
-export class ArrayBuilder {
+class ArrayBuilder {
   readonly #strings: string[] = []
   #buffer: TypedArray | null
   #used = 0

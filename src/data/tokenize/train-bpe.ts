@@ -198,7 +198,7 @@ function checkBpeOptions(options: BpeOptions) {
  * Priority queue of pairs: the most frequent first and, of equals, the one with the smallest token numbers. A binary
  * heap whose entries store the count at insertion; an outdated entry is corrected when it reaches the top.
  */
-export class PairQueue {
+class PairQueue {
   readonly #table: PairTable
   readonly #pairs: number[] = []
   readonly #counts: number[] = []
@@ -269,7 +269,7 @@ export class PairQueue {
  * Table of token pairs, numbered in order of insertion: a hash table with open addressing, linear probing and load <
  * 1/2.
  */
-export class PairTable {
+class PairTable {
   left: Int32Array = new Int32Array(1024)
   right: Int32Array = new Int32Array(1024)
   /** Current number of occurrences of each pair. */
@@ -328,7 +328,7 @@ function hash(left: number, right: number): number {
  * Characters that represent the bytes in a byte-level vocabulary (Radford et al. 2019, GPT-2's bytes_to_unicode):
  * printable Latin-1 represents itself, and the other 68 bytes, in order, are U+0100 and up. A space is 'Ġ'.
  */
-export const byteCharacters: readonly string[] = createByteCharacters()
+const byteCharacters: readonly string[] = createByteCharacters()
 
 function createByteCharacters(): string[] {
   const isPrintable = (byte: number) =>
@@ -338,7 +338,7 @@ function createByteCharacters(): string[] {
 }
 
 /** Bytes in the order of their characters, the order of their token numbers. */
-export const bytesInOrder: readonly number[] = Array.from({ length: 256 }, (_, byte) => byte).sort(
+const bytesInOrder: readonly number[] = Array.from({ length: 256 }, (_, byte) => byte).sort(
   (a, b) => byteCharacters[a]!.charCodeAt(0) - byteCharacters[b]!.charCodeAt(0),
 )
 

@@ -36,7 +36,7 @@ interface CellAttributes {
 }
 
 /** Cells with other activations become a Scan, which the CPU runs step by step. */
-export const recurrentLowerings = {
+const recurrentLowerings = {
   GRU: (inputs, attributes) => (isUsual('GRU', attributes) ? null : recurrentExpansions.GRU(inputs, attributes)),
   LSTM: (inputs, attributes) => (isUsual('LSTM', attributes) ? null : recurrentExpansions.LSTM(inputs, attributes)),
 } satisfies Lowerings<typeof recurrent>

@@ -61,7 +61,7 @@ function requireLibraries(folder: string) {
 }
 
 /** Number of NVIDIA GPUs that this process may use. Throws 'runtime' if the driver is missing or fails. */
-export function cudaDevices(): number {
+function cudaDevices(): number {
   const { load } = library()
   const name = process.platform === 'win32' ? 'nvcuda.dll' : 'libcuda.so.1'
   let driver: ReturnType<typeof load>

@@ -8,7 +8,7 @@ import type { Expansions } from './expansion.js'
 import { lengthAlong } from './shape.js'
 
 /** Indices along `axis` at which TensorScatter writes an update: int64 of the update's shape. */
-export function writtenPlaces(past: Value, update: Value, start: Value | null, axis: number, mode: string): Value {
+function writtenPlaces(past: Value, update: Value, start: Value | null, axis: number, mode: string): Value {
   const rank = past.shape?.length ?? update.shape?.length
   if (rank === undefined) {
     throw new OnnxIreError('not-differentiable', 'TensorScatter: its gradient needs the number of axes of the cache')

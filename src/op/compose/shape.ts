@@ -34,7 +34,7 @@ export function withRank(x: Value, rank: number | undefined): Value {
   return same
 }
 
-export const swapFirstTwo = (rank: number) => [1, 0, ...Array.from({ length: rank - 2 }, (_, i) => i + 2)]
+const swapFirstTwo = (rank: number) => [1, 0, ...Array.from({ length: rank - 2 }, (_, i) => i + 2)]
 
 /** [a, b, ...] -> [b, a, ...] */
 export const swapFirst = (x: Value): Value => op.Transpose(x, { perm: swapFirstTwo(x.shape!.length) })

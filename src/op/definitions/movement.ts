@@ -38,11 +38,7 @@ export function checkLengths<S extends Shape | undefined>(shape: S): S {
 }
 
 /** Reshape's target with 0 (copy) and -1 (remaining elements) resolved as far as possible. */
-export function resolveReshape(
-  from: Shape | undefined,
-  target: Shape | undefined,
-  allowzero: boolean,
-): Shape | undefined {
+function resolveReshape(from: Shape | undefined, target: Shape | undefined, allowzero: boolean): Shape | undefined {
   if (!target) return undefined
   const copied = target.map(
     (dim, axis): Dim => (dim === 0 && !allowzero ? (from ? copiedDim(from, axis) : unknownDim()) : dim),

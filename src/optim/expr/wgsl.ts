@@ -68,7 +68,7 @@ export const callStruct = (scalars: number): string => `struct Call {
 @group(0) @binding(0) var<uniform> call: Call;`
 
 /** WGSL of scalar `i` of a dispatch. */
-export const callScalar = (i: number): string => `call.scalars[${i >> 2}].${'xyzw'[i & 3]}`
+const callScalar = (i: number): string => `call.scalars[${i >> 2}].${'xyzw'[i & 3]}`
 
 /** Bytes before the scalars of a dispatch: `count`, `offset`, `stage` and `rest`. */
 export const CALL_HEAD = 16

@@ -26,7 +26,7 @@ const INFINITY32 = 0x7f80
 const SIGN = 0x8000
 
 /** Selects among float32 numbers: counts raw bits, and orders the counts. */
-export function selectFloat32(arrays: readonly Float32Array[], k: number, order: Order): number | null {
+function selectFloat32(arrays: readonly Float32Array[], k: number, order: Order): number | null {
   const counts = countUpperDigits(arrays)
   if ([0, SIGN].some((sign) => counts.subarray(sign | INFINITY32, sign + SIGN).some((n) => n > 0))) return null
   const bin = findBin(order === 'magnitude' ? byMagnitude(counts) : byValue(counts), k)
@@ -80,7 +80,7 @@ const INFINITY64 = 0x7ff0
  * Selects among numbers of both precisions, in four passes of 16 bits. float32 numbers are converted to float64, which
  * preserves their order.
  */
-export function selectFloat64(arrays: readonly FloatArray[], k: number, order: Order): number | null {
+function selectFloat64(arrays: readonly FloatArray[], k: number, order: Order): number | null {
   const map = order === 'magnitude' ? magnitudeOrder : valueOrder
   let high = 0 // the bits of the key found so far
   let low = 0
@@ -145,7 +145,7 @@ const LOW = 1 - HIGH
 export type Order = 'magnitude' | 'value'
 
 /** Finds the bin of the `rank`-th largest number, and its rank within this bin. */
-export function findBin(histogram: Uint32Array, rank: number): { readonly index: number; readonly rank: number } {
+function findBin(histogram: Uint32Array, rank: number): { readonly index: number; readonly rank: number } {
   let left = rank
   let index = histogram.length - 1
   for (; index > 0 && histogram[index]! < left; index--) left -= histogram[index]!
@@ -162,7 +162,7 @@ const CHUNK = Math.min(8192, (MEMORY_BYTES - WORDS_AT) / 4)
  * Counts the upper digits of float32 numbers: 16 bits of sign, exponent and leading mantissa.
  * @returns counts by digit, valid until the next call of a counting function
  */
-export function countUpperDigits(arrays: readonly Float32Array[]): Uint32Array {
+function countUpperDigits(arrays: readonly Float32Array[]): Uint32Array {
   const wasm = instance()
   if (wasm) return countInChunks(arrays, wasm.upper)
   const counts = new Uint32Array(VALUES)
@@ -178,7 +178,7 @@ export function countUpperDigits(arrays: readonly Float32Array[]): Uint32Array {
  * Counts the lower digits of the numbers whose word satisfies (word & mask) = pattern.
  * @returns counts by digit, valid until the next call of a counting function
  */
-export function countLowerDigits(arrays: readonly Float32Array[], mask: number, pattern: number): Uint32Array {
+function countLowerDigits(arrays: readonly Float32Array[], mask: number, pattern: number): Uint32Array {
   const wasm = instance()
   if (wasm) return countInChunks(arrays, (count) => wasm.lower(count, mask, pattern), pattern === 0)
   const counts = new Uint32Array(VALUES)

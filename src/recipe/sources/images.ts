@@ -17,7 +17,7 @@ import { nameFields, rangeFields, type SourceNames, type SourceRange } from './c
 const perChannel = either([real(), list(real(), { minItems: 1 })], 'a number, or a list of one per channel')
 
 /** JSON Schema of the conversion of pixels to a model's input. */
-export const imageSchema: JsonSchema = object<ImageOptions>({
+const imageSchema: JsonSchema = object<ImageOptions>({
   size: either(
     [whole(1), list(whole(1), { minItems: 2, maxItems: 2 })],
     "the side of the model's square input, or [rows, columns]",
@@ -31,7 +31,7 @@ export const imageSchema: JsonSchema = object<ImageOptions>({
   layout: choice(['NCHW', 'NHWC'], 'the order of the axes'),
 })
 
-export const imageDims = list(whole(1), { minItems: 1 }, "the dims of one image in the model's input")
+const imageDims = list(whole(1), { minItems: 1 }, "the dims of one image in the model's input")
 
 type Of<Kind extends AugmentationSpec['kind']> = Extract<AugmentationSpec, { readonly kind: Kind }>
 
@@ -44,7 +44,7 @@ const size = either(
 )
 
 /** JSON Schema of the augmentations of images in training. */
-export const augmentSchema: JsonSchema = list(
+const augmentSchema: JsonSchema = list(
   kinds(
     object<Of<'crop'>>(
       {

@@ -35,7 +35,7 @@ export interface CsvColumns {
   readonly dims?: readonly number[]
 }
 
-export const elementKinds = choice(['number', 'integer', 'class', 'text'], 'the type of the fields')
+const elementKinds = choice(['number', 'integer', 'class', 'text'], 'the type of the fields')
 export const classNames = list(text(), { minItems: 1 }, 'the class names in the order of their numbers')
 
 const columns = either(

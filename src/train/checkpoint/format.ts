@@ -141,11 +141,11 @@ export function createFingerprint(trainer: TrainerOptions): Fingerprint {
 }
 
 /** Serializes a fingerprint as JSON, for a checkpoint. */
-export const serializeFingerprint = ({ optimizer, seed, batchSize, options }: Fingerprint): string =>
+const serializeFingerprint = ({ optimizer, seed, batchSize, options }: Fingerprint): string =>
   JSON.stringify({ optimizer: describeOptimizer(optimizer), seed, batchSize, ...options })
 
 /** Describes how two serialized fingerprints differ, for an error message: `clipNorm is 2, it was 1`. */
-export function describeDifferences(before: string | undefined, now: string): string {
+function describeDifferences(before: string | undefined, now: string): string {
   const [old, own] = [flattenFingerprint(before), flattenFingerprint(now)]
   const changes = [...new Set([...Object.keys(old), ...Object.keys(own)])].flatMap((key) => {
     const [a, b] = [old, own].map((fields) => (Object.hasOwn(fields, key) ? fields[key] : undefined))

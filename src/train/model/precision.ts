@@ -18,7 +18,7 @@ import { refineFrom, type Substitution } from '../../op/inline.js'
 import { definitionOf } from '../../op/op.js'
 
 /** Whether a graph has a float16 or bfloat16 value, bodies of control flow included. */
-export function hasHalfPrecision({ inputs, outputs, parameters }: Graph): boolean {
+function hasHalfPrecision({ inputs, outputs, parameters }: Graph): boolean {
   const values = [
     ...withBodies(outputs.values()).flatMap((node) => [...node.inputs, ...node.outputs]),
     ...[inputs, outputs, parameters].flatMap((each) => [...each.values()]),

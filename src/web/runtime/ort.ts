@@ -30,7 +30,7 @@ export interface WasmSettings {
 }
 
 /** Number of threads of a runtime. Throws `invalid-option`. */
-export function threadsOf({ threads }: WasmSettings): number {
+function threadsOf({ threads }: WasmSettings): number {
   const isolated = globalThis.crossOriginIsolated === true
   if (threads === undefined) return isolated ? Math.max(1, navigator.hardwareConcurrency) : 1
   if (!Number.isSafeInteger(threads) || threads < 1)

@@ -166,7 +166,7 @@ export function uploadArray(device: GPUDevice, buffer: GPUBuffer, array: Float32
 }
 
 /** Packs elements of 0 and 1 into bits, 32 per word, from word `word` on. */
-export function packBits(flat: Uint8Array, words: Uint32Array, word: number): void {
+function packBits(flat: Uint8Array, words: Uint32Array, word: number): void {
   for (let i = 0; i < flat.length; i++) if (flat[i]) words[word + (i >> 5)]! |= 1 << (i & 31)
 }
 

@@ -44,7 +44,7 @@ function unitKernels(like: Value, groups: number, kernel: readonly number[]): Va
 }
 
 /** Attributes of Conv for a window. */
-export const slidingAttributes = (window: readonly WindowAxis[]) => ({
+const slidingAttributes = (window: readonly WindowAxis[]) => ({
   strides: window.map(({ stride }) => stride),
   dilations: window.map(({ dilation }) => dilation),
   pads: [...window.map(({ before }) => before as number), ...window.map(({ after }) => after as number)],

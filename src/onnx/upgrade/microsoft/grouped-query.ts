@@ -22,7 +22,7 @@ const appendZero = (x: Value): Value =>
  * Builds attention with a sink: softmax with an additional term e^sink in its denominator, one sink per head. It equals
  * attention with an additional key of zeros, whose bias is `sink` and whose value is zero.
  */
-export function buildAttentionWithSink(attention: Heads, sink: Value): Value[] {
+function buildAttentionWithSink(attention: Heads, sink: Value): Value[] {
   const { operands, heads, keyHeads, past } = attention
   const [key, value] = [splitHeads(operands[1], keyHeads), splitHeads(operands[2], keyHeads)]
   const presentKey = past[0] ? op.Concat([past[0], key], { axis: 2 }) : key

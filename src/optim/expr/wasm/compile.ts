@@ -112,7 +112,7 @@ const [COUNT, AT, END, LANES, COUNTS] = [0, 1, 2, 3, 4] as const
  * Emits a function of the number of elements, at least 1, that computes a formula on a chunk, a vector at a time.
  * Arrays have room for whole vectors; values past the count are undefined, and sums exclude them.
  */
-export function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Func {
+function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Func {
   const { values, uniform, outputs, squares } = linearize(formula)
   const locals: ValueType[] = ['i32', 'i32', 'v128', 'v128']
   const local = (): number => locals.push('v128') // the parameter is local 0
