@@ -5,7 +5,6 @@ import { withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
 import { compileGraph, compileModel } from '../../src/lowering/compile.js'
 import { lower } from '../../src/lowering/lower.js'
-import { specialize } from '../../src/lowering/specialize.js'
 import { webgpu } from '../../src/lowering/webgpu/target.js'
 import { type GraphSpec, modelOf } from '../../src/onnx/export/export-graph.js'
 import { importGraph } from '../../src/onnx/import/import-graph.js'
@@ -13,6 +12,7 @@ import { decodeModel } from '../../src/onnx/model.js'
 import { definitions, op } from '../../src/op/op.js'
 import { kernels } from '../generated/kernels.js'
 import { cpu, cpuAs, outputsOf } from './providers.js'
+import { specialize } from './specialize.js'
 
 const spec = (inputs: readonly Value[], outputs: Readonly<Record<string, Value>>): GraphSpec => ({
   name: 'graph',

@@ -2,7 +2,6 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { isStatic } from '../../src/ir/shape.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { lower } from '../../src/lowering/lower.js'
-import { specialize } from '../../src/lowering/specialize.js'
 import { webgpu as target } from '../../src/lowering/webgpu/target.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import type { Form } from '../../tools/kernels/form.js'
@@ -13,6 +12,7 @@ import { webgpu } from '../node/webgpu.js'
 import { needs } from '../requirements.js'
 import { integerForms } from './integer-forms.js'
 import { cpu, cpuAs, distance, outputsOf } from './providers.js'
+import { specialize } from './specialize.js'
 
 const specOf = ({ operator, inputs, outputs }: Form): GraphSpec => ({
   name: operator,

@@ -8,13 +8,13 @@ import { vit } from '../../models/vit.js'
 import { buildTrainingGraphs } from '../../src/graph/index.js'
 import { crossEntropy, type Graph, type Tensor, type TrainingOptions } from '../../src/index.js'
 import type { Tensors } from '../../src/ir/tensor.js'
-import { specialize } from '../../src/lowering/specialize.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { Random } from '../../src/util/random.js'
 import { webgpu } from '../node/webgpu.js'
 import { needs } from '../requirements.js'
 import { cpu, cpuAs, outputsOf } from './providers.js'
+import { specialize } from './specialize.js'
 
 const gpuNeeded = await needs('webgpu')
 const gpu = gpuNeeded.skip ? undefined : webgpu({ cpuNodes: 'refused' })

@@ -2,13 +2,13 @@ import { describe, expect, it } from 'vitest'
 import { gradients } from '../../src/grad/gradient.js'
 import { input } from '../../src/ir/leaf.js'
 import { lower } from '../../src/lowering/lower.js'
-import { specialize } from '../../src/lowering/specialize.js'
 import { webgpu as target } from '../../src/lowering/webgpu/target.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
 import { onCpuAndGpu } from './cpu-and-gpu.js'
 import { cpu, distance, outputsOf } from './providers.js'
+import { specialize } from './specialize.js'
 
 type Attributes = Parameters<typeof op.MaxPool>[1]
 

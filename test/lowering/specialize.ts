@@ -1,9 +1,9 @@
-import { evaluateDim } from '../ir/dim.js'
-import { input } from '../ir/leaf.js'
-import { topological } from '../ir/topology.js'
-import type { Value } from '../ir/value.js'
-import type { GraphSpec } from '../onnx/export/export-graph.js'
-import { cloneNode } from '../op/inline.js'
+import { evaluateDim } from '../../src/ir/dim.js'
+import { input } from '../../src/ir/leaf.js'
+import { topological } from '../../src/ir/topology.js'
+import type { Value } from '../../src/ir/value.js'
+import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
+import { cloneNode } from '../../src/op/inline.js'
 
 /**
  * Specializes a graph to given lengths of symbolic dims: shapes become constants, so that neither host nor device
