@@ -108,6 +108,7 @@ export class FitLoop {
   /** Runs the loop, and yields the metrics of every interval. */
   async *run(): AsyncGenerator<IntervalMetrics, void, undefined> {
     try {
+      await this.#writer?.begin()
       if (this.#canRecover) await this.#takeSnapshot()
       for (;;) {
         try {

@@ -151,7 +151,8 @@ export class Trainer {
    * }
    *
    * @throws OnnxIreError `invalid-data` for data of another shape; `not-finite` naming step and tensor, with the
-   * parameters from before that step; `invalid-option`, also if there is nothing to do: see `isFinished`
+   * parameters from before that step; `invalid-option`, also if there is nothing to do: see `isFinished`; `locked` if
+   * another run writes to the store of checkpoints
    */
   async *fit(data: DatasetOrStream, options: FitOptions): AsyncGenerator<IntervalMetrics, void, undefined> {
     const run = this.#run

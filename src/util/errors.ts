@@ -12,6 +12,7 @@ export type ErrorCode =
   | 'runtime'
   | 'device-lost'
   | 'io'
+  | 'locked'
   | 'checkpoint'
   | 'damaged'
 

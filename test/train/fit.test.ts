@@ -123,6 +123,43 @@ describe('callbacks', () => {
     expect(stopped.step).toBe(4)
   })
 
+  it('locks the store until training ends, also if it fails', async () => {
+    const events: string[] = []
+    const saved = memory()
+    const store: CheckpointStore = {
+      ...saved,
+      save: async (step, checkpoint) => {
+        events.push(`save ${step}`)
+        await saved.save(step, checkpoint)
+      },
+      lock: async () => {
+        events.push('lock')
+        return () => void events.push('unlock')
+      },
+    }
+    const trainer = await create()
+    await fitted(trainer, { totalSteps: 2, checkpoints: { store } })
+    expect(events.splice(0)).toEqual(['lock', 'save 2', 'unlock'])
+    const failing = () => {
+      throw new Error('stopped by the test')
+    }
+    await expect(fitted(trainer, { totalSteps: 4, checkpoints: { store }, onStep: failing })).rejects.toThrow(
+      /the test/,
+    )
+    expect(events.splice(0)).toEqual(['lock', 'unlock'])
+    const full = { ...store, save: () => Promise.reject(new OnnxIreError('io', 'full')) }
+    expect(await codeOf(() => fitted(trainer, { totalSteps: 6, checkpoints: { store: full } }))).toBe('io')
+    expect(events.splice(0)).toEqual(['lock', 'unlock'])
+  })
+
+  it('trains no step if another run has locked the store', async () => {
+    const lock = () => Promise.reject(new OnnxIreError('locked', 'another run'))
+    const trainer = await create()
+    const checkpoints = { store: { ...memory(), lock } }
+    expect(await codeOf(() => fitted(trainer, { totalSteps: 2, checkpoints }))).toBe('locked')
+    expect(trainer.step).toBe(0)
+  })
+
   it('can request a checkpoint', async () => {
     const [store, saved] = [memory(), [] as number[]]
     await fitted(await create(), {

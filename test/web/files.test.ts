@@ -74,6 +74,45 @@ describeInBrowser('files in Chromium', (browser) => {
     })
   })
 
+  it('checkpoint folder of a run in the page > refuses a writer in the worker until the run ends', async () => {
+    const page = <T>(name: string, ...args: readonly unknown[]) => browser().page<T>('files', name, ...args)
+    const locked = { code: 'locked', message: expect.stringContaining('runs/shared') }
+    await page('lockFolder', 'runs/shared')
+    await page('saveStep', 'runs/shared', 1)
+    expect(await call('saveStep', '/runs/shared/', 2)).toEqual(locked)
+    expect(await call('lockFolder', 'runs/shared')).toEqual(locked)
+    expect(await call('saveStep', 'runs/other', 2)).toEqual([2])
+    await page('unlockFolder', 'runs/shared')
+    expect(await call('saveStep', 'runs/shared', 2)).toEqual([2, 1])
+    await call('lockFolder', 'runs/shared')
+    expect(await page('saveStep', 'runs/shared', 3)).toEqual(locked)
+    // A worker that ends without unlocking, as in a reloaded page.
+    await browser().reload()
+    expect(await call('saveStep', 'runs/shared', 3)).toEqual([3, 2, 1])
+  })
+
+  it('storage is full > the error says so, and earlier files stay', async () => {
+    const session = await browser().tab.context().newCDPSession(browser().tab)
+    const origin = new URL(browser().url).origin
+    await call('clearStorage')
+    await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 3 * 2 ** 20 })
+    try {
+      const full = { code: 'io', message: expect.stringMatching(/storage for this site is full; remove/) }
+      expect(await call('fillStorage')).toEqual({
+        kept: 2 ** 20,
+        names: ['small.bin'],
+        write: full,
+        replace: full,
+        model: full,
+        checkpoint: full,
+        steps: [],
+      })
+    } finally {
+      await session.send('Storage.overrideQuotaForOrigin', { origin })
+      await call('clearStorage')
+    }
+  })
+
   it('IDX files, compressed or not > are read', async () => {
     const plain = Uint8Array.from([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9])
     const read = { dtype: 'uint8', dims: [3], data: [7, 8, 9], array: 'Uint8Array' }

@@ -19,6 +19,12 @@ export interface CheckpointStore {
   steps(): Promise<readonly number[]>
   /** Returns the checkpoint of one of these steps. */
   load(step: number): Promise<Uint8Array>
+  /**
+   * Locks the store for one training run and returns a function that unlocks it; `fit` calls both. Without this method
+   * nothing prevents two runs from writing to one store.
+   * @throws OnnxIreError `locked` if another run writes to the store
+   */
+  lock?(): Promise<() => void>
 }
 
 /** The result of `Trainer.resume`: the checkpoint that was restored. */

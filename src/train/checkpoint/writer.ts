@@ -9,6 +9,7 @@ export class CheckpointWriter {
   #pending: Promise<unknown> = Promise.resolve(undefined)
   #savedStep = -1
   #savedAt = Date.now()
+  #unlock: (() => void) | undefined
 
   constructor(
     settings: Exclude<FitOptions['checkpoints'], undefined>,
@@ -18,6 +19,11 @@ export class CheckpointWriter {
     this.#settings = settings
     this.#createCheckpoint = createCheckpoint
     this.#onCheckpoint = onCheckpoint
+  }
+
+  /** Locks the store until `end`. Throws `locked` if another run writes to it. */
+  async begin(): Promise<void> {
+    this.#unlock = await this.#settings.store.lock?.()
   }
 
   /** Saves a checkpoint if one is due or requested. Returns as `save`. */
@@ -45,9 +51,13 @@ export class CheckpointWriter {
     return answer
   }
 
-  /** Waits for the last write, and throws its error. */
+  /** Waits for the last write, unlocks the store, and throws the error of the write. */
   async end(): Promise<void> {
-    await this.#pending
+    try {
+      await this.#pending
+    } finally {
+      this.#unlock?.()
+    }
   }
 
   async #write(step: number, checkpoint: Uint8Array): Promise<unknown> {

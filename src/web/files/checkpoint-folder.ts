@@ -1,13 +1,13 @@
 import type { CheckpointStore } from '../../train/checkpoint/store.js'
 import { type CheckpointFolderOptions, createCheckpointStore } from '../../train/checkpoint/store.js'
-import { storage } from './storage.js'
+import { lockPath, storage } from './storage.js'
 
 /**
  * Stores checkpoints in a folder of the origin's private file system, as `checkpoint-<step>.safetensors`. A checkpoint
  * appears only when it has been written completely, so a closed tab or a full disk leaves the earlier ones intact.
  * Afterwards the oldest checkpoints beyond `keep` are removed, and those of later steps, which belong to another run:
- * use one folder per run.
- * @throws 'io' with the reason, from its methods
+ * use one folder per run. A Web Lock keeps other pages and workers from writing to the folder during a `fit`.
+ * @throws 'io' with the reason, 'locked' if another page or worker writes to the folder, from its methods
  * @example
  * const store = checkpointFolder('runs/digits')
  * await trainer.resume(store)
@@ -19,5 +19,24 @@ export function checkpointFolder(path: string, options: CheckpointFolderOptions 
     write: (name: string, bytes: Uint8Array) => storage.write(`${path}/${name}`, bytes),
     remove: (name: string) => storage.remove(`${path}/${name}`),
   }
-  return createCheckpointStore(files, options)
+  const store = createCheckpointStore(files, options)
+  let isLocked = false
+  const lock = async () => {
+    const unlock = await lockPath(path)
+    isLocked = true
+    return () => {
+      isLocked = false
+      unlock()
+    }
+  }
+  const save = async (step: number, checkpoint: Uint8Array) => {
+    if (isLocked) return store.save(step, checkpoint)
+    const unlock = await lock()
+    try {
+      await store.save(step, checkpoint)
+    } finally {
+      unlock()
+    }
+  }
+  return { ...store, save, lock }
 }

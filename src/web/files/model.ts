@@ -2,7 +2,7 @@ import { collectTensorProtos, decodeModel, embedExternalData, encodeModel, type 
 import { checkLocation, externalFiles, isExternal, readExternalRange } from '../../onnx/proto/external-data.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readBytes, type Source, withSourceName } from './source.js'
-import { replaceFile, storage } from './storage.js'
+import { replaceFile, storage, storageError } from './storage.js'
 
 /** Options of `readModel`. */
 export interface ReadModelOptions {
@@ -72,7 +72,11 @@ async function externalBytes(source: Source, location: string, { external }: Rea
 export async function writeModel(model: Model, to: string | FileSystemFileHandle): Promise<void> {
   const bytes = encodeModel(embedExternalData(model))
   if (typeof to === 'string') return storage.write(to, bytes)
-  await replaceFile(to, bytes)
+  try {
+    await replaceFile(to, bytes)
+  } catch (cause) {
+    throw storageError('write', to.name, cause)
+  }
 }
 
 /** Offers a model with its external data embedded as a download. Call it in a page; workers cannot download. */

@@ -30,7 +30,16 @@ export const storage = {
   async write(path: string, content: Content): Promise<void> {
     const { folder, name } = splitPath(path)
     try {
-      await replaceFile(await (await openFolder(folder, true)).getFileHandle(name, { create: true }), content)
+      const parent = await openFolder(folder, true)
+      const isNew = !(await hasFile(parent, name))
+      const file = await parent.getFileHandle(name, { create: true })
+      try {
+        await replaceFile(file, content)
+      } catch (error) {
+        // A new file is empty until its content is committed.
+        if (isNew) await parent.removeEntry(name).catch(() => {})
+        throw error
+      }
     } catch (cause) {
       throw storageError('write', path, cause)
     }
@@ -91,12 +100,51 @@ async function openFolder(parts: readonly string[], create: boolean): Promise<Fi
   return folder
 }
 
+const hasFile = (folder: FileSystemDirectoryHandle, name: string): Promise<boolean> =>
+  folder.getFileHandle(name).then(
+    () => true,
+    (cause) => {
+      if (isMissing(cause)) return false
+      throw cause
+    },
+  )
+
+/** Milliseconds to wait for a lock: a worker that a reload has just terminated may still hold it. */
+const lockTimeout = 2000
+
+/**
+ * Locks a path for writing across all pages and workers of the origin, and returns a function that unlocks it. The end
+ * of the page or worker unlocks it too. Without Web Locks, in old browsers, nothing is locked.
+ * @throws 'locked' if another page or worker has locked it
+ */
+export async function lockPath(path: string): Promise<() => void> {
+  const { locks } = navigator as Partial<Navigator>
+  if (!locks) return () => {}
+  return new Promise((resolve, reject) => {
+    const held = () => new Promise<void>((unlock) => resolve(unlock))
+    locks
+      .request(`onnx-ire ${partsOf(path).join('/')}`, { signal: AbortSignal.timeout(lockTimeout) }, held)
+      .catch((cause: unknown) =>
+        reject(
+          (cause as Partial<DOMException>).name === 'TimeoutError'
+            ? new OnnxIreError(
+                'locked',
+                `another page or worker writes to ${path}: end its training run, or use one folder per run`,
+                { cause },
+              )
+            : storageError('lock', path, cause),
+        ),
+      )
+  })
+}
+
 const isMissing = (cause: unknown): boolean => cause instanceof DOMException && cause.name === 'NotFoundError'
 
 const reasons: Readonly<Record<string, string>> = {
   NotFoundError: 'there is no such file',
   TypeMismatchError: 'a folder was found instead of a file, or a file instead of a folder',
-  QuotaExceededError: "the browser's storage quota for this origin is exhausted; remove something or free some space",
+  QuotaExceededError:
+    "the browser's storage for this site is full; remove files of this site, keep fewer checkpoints or free disk space",
   NoModificationAllowedError: 'another page or worker has it open; close it there',
   InvalidModificationError: 'another page or worker has it open; close it there',
   SecurityError: 'the browser does not allow this page to store data: it may be a private window, or not be from https',

@@ -1,4 +1,6 @@
-import { encodeModel, type Model, namedTensors, OnnxIreError } from 'onnx-ire'
+import { type CheckpointStore, encodeModel, type Model, namedTensors, OnnxIreError } from 'onnx-ire'
+import { modelOf } from 'onnx-ire/graph'
+import { mlp } from 'onnx-ire/models'
 import {
   checkpointFolder,
   downloadModel,
@@ -90,6 +92,58 @@ export async function checkpoints() {
     ),
     folderAsFile: await storage.read('runs/a').catch(told),
   }
+}
+
+const unlocks = new Map<string, () => void>()
+
+/** Locks a folder of checkpoints, as `fit` does. */
+export async function lockFolder(path: string) {
+  try {
+    unlocks.set(path, await storeOf(path).lock!())
+    return true
+  } catch (error) {
+    return told(error)
+  }
+}
+export const unlockFolder = (path: string) => unlocks.get(path)!()
+
+const stores = new Map<string, CheckpointStore>()
+function storeOf(path: string): CheckpointStore {
+  if (!stores.has(path)) stores.set(path, checkpointFolder(path))
+  return stores.get(path)!
+}
+
+/** Saves a checkpoint, and returns the steps in the store. */
+export async function saveStep(path: string, step: number) {
+  const store = storeOf(path)
+  try {
+    await store.save(step, new Uint8Array(10))
+    return await store.steps()
+  } catch (error) {
+    return told(error)
+  }
+}
+
+export async function clearStorage() {
+  const root = await navigator.storage.getDirectory()
+  for await (const name of root.keys()) await root.removeEntry(name, { recursive: true })
+}
+
+/** Writes more than the storage can hold, in every way. */
+export async function fillStorage() {
+  const large = new Uint8Array(8 * 2 ** 20)
+  await storage.write('full/small.bin', new Uint8Array(2 ** 20))
+  const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('full')
+  const model = modelOf(mlp({ features: 2048, hidden: [1024], classes: 2 }))
+  const store = checkpointFolder('full-run')
+  const errors = {
+    write: await storage.write('full/large.bin', large).catch(told),
+    replace: await storage.write('full/small.bin', large).catch(told),
+    model: await writeModel(model, await folder.getFileHandle('small.bin')).catch(told),
+    checkpoint: await store.save(1, large).catch(told),
+  }
+  const kept = (await storage.read('full/small.bin')).size
+  return { ...errors, kept, names: await storage.list('full'), steps: await store.steps() }
 }
 
 export const idx = async (name: string) => readIdx(`/exchange/${name}`).then(plainOf, told)
