@@ -4,24 +4,29 @@ import { openPlayground, type Playground, patience } from './playground.js'
 import { openTable } from './playground-examples.js'
 import { freeze, hide, launchWithTabs } from './tabs.js'
 
-/** Whether the worker of the page has stored a training run in the browser. */
-const isKept = (page: Playground) =>
-  page.tab.workers()[0]!.evaluate(
-    () =>
-      new Promise<boolean>((resolve) => {
-        const request = indexedDB.open('onnx-ire-playground', 1)
-        request.onupgradeneeded = () => request.result.createObjectStore('unfinished')
-        request.onsuccess = () => {
-          const found = request.result.transaction('unfinished').objectStore('unfinished').count()
-          found.onsuccess = () => {
-            request.result.close()
-            resolve(found.result > 0)
-          }
+/** Number of training runs that are stored in the browser, and of folders with their checkpoints. */
+const countStored = (page: Playground) =>
+  page.tab.workers()[0]!.evaluate(async () => {
+    const runs = await new Promise<number>((resolve, reject) => {
+      const request = indexedDB.open('onnx-ire-playground')
+      request.onerror = () => reject(request.error)
+      request.onsuccess = () => {
+        const found = request.result.transaction('unfinished').objectStore('unfinished').count()
+        found.onsuccess = () => {
+          request.result.close()
+          resolve(found.result)
         }
-      }),
-  )
+      }
+    })
+    let folders = 0
+    const root = await navigator.storage.getDirectory()
+    const folder = await root.getDirectoryHandle('playground').catch(() => null)
+    if (folder) for await (const _ of folder.keys()) folders++
+    return { runs, folders }
+  })
+const stored = (count: number) => ({ runs: count, folders: count })
 
-const settings = { epochs: '60', batch: '2' }
+const settings = { epochs: '20', batch: '2' }
 
 describeWithChromium(
   'playground in a hidden tab',
@@ -35,7 +40,7 @@ describeWithChromium(
         await page.train(settings)
         await page.says(/^Done/)
         const wanted = [await page.claimed('base'), await page.claimed('ire')]
-        expect(await isKept(page)).toBe(false)
+        expect(await countStored(page)).toEqual(stored(0))
 
         await openTable(page)
         expect(await page.tab.isVisible('#unfinished')).toBe(false)
@@ -43,7 +48,7 @@ describeWithChromium(
         await page.says(/^Training/)
         await page.tab.click('#pause')
         await hide(page.tab)
-        await expect.poll(() => isKept(page), { timeout: 30_000 }).toBe(true)
+        await expect.poll(() => countStored(page), { timeout: 30_000 }).toEqual(stored(1))
         await freeze(page.tab)
         const next = await page.discard()
         await next.tab.waitForSelector('#unfinished:not([hidden])')
@@ -55,22 +60,139 @@ describeWithChromium(
         expect(await next.tab.inputValue('#epochs')).toBe(settings.epochs)
         await next.says(/^Done/)
         expect([await next.claimed('base'), await next.claimed('ire')]).toEqual(wanted)
-        expect(await isKept(next)).toBe(false)
+        expect(await countStored(next)).toEqual(stored(0))
 
         // One that is forgotten.
         await openTable(next)
         await next.train({ epochs: '1000', batch: '1' })
         await next.says(/^Training/)
         await hide(next.tab)
-        await expect.poll(() => isKept(next), { timeout: 30_000 }).toBe(true)
+        await expect.poll(() => countStored(next), { timeout: 30_000 }).toEqual(stored(1))
         const last = await next.discard()
         await last.tab.waitForSelector('#unfinished:not([hidden])')
         await last.tab.click('#forget-unfinished')
         await last.says(/^It is forgotten/)
-        expect(await isKept(last)).toBe(false)
+        expect(await countStored(last)).toEqual(stored(0))
         await last.open()
         await last.tab.waitForTimeout(500)
         expect(await last.tab.isVisible('#unfinished')).toBe(false)
+        await last.tab.goto('about:blank')
+      },
+      patience,
+    )
+
+    it(
+      'two tabs > train without touching the run of the other, and only one of them resumes a run',
+      async () => {
+        const first = await browser().openTab()
+        await openTable(first)
+        await first.train(settings)
+        await first.says(/^Done/)
+        const wanted = [await first.claimed('base'), await first.claimed('ire')]
+
+        await openTable(first)
+        await first.train(settings)
+        await first.says(/^Training/)
+        await first.tab.click('#pause')
+        const second = await first.openTab() // hides the first one
+        await expect.poll(() => countStored(first), { timeout: 30_000 }).toEqual(stored(1))
+        await openTable(second)
+        // The run of the first tab is in progress.
+        await second.tab.waitForTimeout(2500)
+        expect(await second.tab.isVisible('#unfinished')).toBe(false)
+        await second.train({ ...settings, seed: '7' })
+        await second.says(/^Training/)
+        await second.tab.click('#pause')
+        await first.tab.bringToFront() // hides the second one
+        await expect.poll(() => countStored(second), { timeout: 30_000 }).toEqual(stored(2))
+        await second.tab.bringToFront()
+        await second.tab.click('#pause')
+        await second.says(/^Done/)
+        expect([await second.claimed('base'), await second.claimed('ire')]).not.toEqual(wanted)
+        expect(await countStored(second)).toEqual(stored(1))
+
+        // The first tab is lost. Two others offer to resume its run, and one does.
+        const [third, fourth] = [await first.openTab(), await first.openTab()]
+        await first.tab.close()
+        for (const tab of [third, fourth]) {
+          await tab.tab.bringToFront()
+          await tab.open()
+          await tab.tab.waitForSelector('#unfinished:not([hidden])')
+        }
+        await third.tab.bringToFront()
+        await third.tab.click('#go-on')
+        await third.says(/^Training/)
+        await third.tab.click('#pause')
+        await fourth.tab.bringToFront()
+        await fourth.tab.click('#go-on')
+        await expect(fourth.says(/^Training/)).rejects.toThrow(/continues in another tab/)
+        // Shows the offer again, as if it had been made before.
+        await fourth.tab.evaluate(() => {
+          document.getElementById('unfinished')!.hidden = false
+          document.getElementById('status')!.dataset['kind'] = 'info'
+        })
+        await fourth.tab.click('#forget-unfinished')
+        await expect(fourth.says(/^It is forgotten/)).rejects.toThrow(/continues in another tab/)
+        expect(await countStored(third)).toEqual(stored(1))
+        await third.tab.bringToFront()
+        await third.tab.click('#pause')
+        await third.says(/^Done/)
+        expect([await third.claimed('base'), await third.claimed('ire')]).toEqual(wanted)
+        expect(await countStored(third)).toEqual(stored(0))
+        for (const { tab } of [second, third, fourth]) await tab.close()
+      },
+      patience,
+    )
+
+    it(
+      'full storage > the page and the title of its tab say so while the run is not stored',
+      async () => {
+        const page = await browser().openTab()
+        await openTable(page)
+        await page.train({ epochs: '1000', batch: '1' })
+        await page.says(/^Training/)
+        expect(await page.tab.isVisible('#unstored')).toBe(false)
+        const title = await page.tab.title()
+        const session = await page.context.newCDPSession(page.tab)
+        const origin = new URL(page.url).origin
+        const other = await page.openTab()
+        const expectUnstored = async () => {
+          await page.tab.bringToFront()
+          await page.tab.waitForSelector('#unstored:not([hidden])')
+          expect(await page.text('#unstored')).toMatch(/closing this page loses it.*storage for this site is full/)
+          expect(await page.tab.getAttribute('#unstored', 'role')).toBe('alert')
+          expect(await page.tab.title()).toBe(`Not stored! ${title}`)
+        }
+
+        // The files of checkpoints do not fit.
+        await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 1 })
+        await page.tab.bringToFront()
+        await other.tab.bringToFront()
+        await expectUnstored()
+        expect(await countStored(page)).toEqual(stored(0))
+
+        // There is room again.
+        await session.send('Storage.overrideQuotaForOrigin', { origin })
+        await other.tab.bringToFront()
+        await expect.poll(() => countStored(page), { timeout: 30_000 }).toEqual(stored(1))
+        await page.tab.bringToFront()
+        await page.tab.waitForSelector('#unstored', { state: 'hidden' })
+        expect(await page.tab.title()).toBe(title)
+
+        // The checkpoints fit, and the entry of the database does not. What was stored before stays.
+        await page.tab.workers()[0]!.evaluate(() => {
+          IDBObjectStore.prototype.put = () => {
+            throw new DOMException('no room', 'QuotaExceededError')
+          }
+        })
+        await other.tab.bringToFront()
+        await expectUnstored()
+        expect(await countStored(page)).toEqual(stored(1))
+        await page.tab.click('#stop')
+        await page.says(/^Stopped/)
+        await page.tab.waitForSelector('#unstored', { state: 'hidden' })
+        expect(await countStored(page)).toEqual(stored(0))
+        for (const { tab } of [page, other]) await tab.close()
       },
       patience,
     )

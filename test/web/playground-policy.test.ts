@@ -95,6 +95,35 @@ describeWithChromium('content security policy of the playground', openPlayground
     expect(reached).toEqual([])
   })
 
+  it('base address and forms > cannot be turned to another origin', async () => {
+    const page = browser()
+    await page.open()
+    const attempt = (url: string) =>
+      page.tab.evaluate(async (url) => {
+        const refused: string[] = []
+        const violation = ({ effectiveDirective }: SecurityPolicyViolationEvent) => refused.push(effectiveDirective)
+        document.addEventListener('securitypolicyviolation', violation)
+        const base = Object.assign(document.createElement('base'), { href: `${url}/` })
+        document.head.append(base)
+        const form = Object.assign(document.createElement('form'), { action: `${url}/form`, method: 'post' })
+        form.target = '_blank'
+        form.append(Object.assign(document.createElement('input'), { name: 'weights', value: '1' }))
+        document.body.append(form)
+        form.submit()
+        await new Promise((resolve) => setTimeout(resolve, 500))
+        document.removeEventListener('securitypolicyviolation', violation)
+        const { origin } = new URL(document.baseURI)
+        base.remove()
+        form.remove()
+        return { refused: refused.sort(), origin }
+      }, url)
+    expect(await attempt(elsewhere!.url)).toEqual({
+      refused: ['base-uri', 'form-action'],
+      origin: new URL(page.url).origin,
+    })
+    expect(reached).toEqual([])
+  })
+
   it('training worker > request to another origin > is blocked by the inherited policy', async () => {
     await browser().open()
     expect(await browser().tab.workers()[0]!.evaluate(leaking())).toEqual(all)

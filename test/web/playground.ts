@@ -69,12 +69,17 @@ export class Playground {
 
   /** Closes the tab without a word, as a browser that is short of memory does, and opens the page in another one. */
   async discard(): Promise<Playground> {
-    const tab = heard(await this.context.newPage())
-    tab.setDefaultTimeout(60_000)
+    const next = await this.openTab()
     await this.tab.close()
-    const next = new Playground(this.context, tab, this.url, this.folder, this.exchange, this.requests)
     await next.open()
     return next
+  }
+
+  /** Opens an empty tab in front of this one, for the same page. */
+  async openTab(): Promise<Playground> {
+    const tab = heard(await this.context.newPage())
+    tab.setDefaultTimeout(60_000)
+    return new Playground(this.context, tab, this.url, this.folder, this.exchange, this.requests)
   }
 
   /** Reloads the page. */

@@ -88,21 +88,32 @@ export interface Calls {
   form(form: Form): Promise<void>
   data(choice: DataChoice): Promise<DataSummary>
   columns(file: File): Promise<readonly string[]>
-  /** Trains; resolves at the end and reports progress as events. With `resume`, continues the stored run. */
+  /** Trains; resolves at the end and reports progress as events. With `resume`, continues the run that was reopened. */
   train(settings: Settings, resume?: boolean): Promise<{ readonly stopped: boolean }>
   pause(paused: boolean): Promise<void>
   stop(): Promise<void>
-  /** Stores the current training run in this browser until it ends or is discarded, since the page may be closed. */
+  /**
+   * Stores the current training run in this browser until it ends or is discarded, since the page may be closed. Rejects
+   * if it cannot be stored, for example because the storage is full.
+   */
   keep(): Promise<void>
-  /** Name of the model of the stored unfinished run; null if there is no such run. */
-  unfinished(): Promise<string | null>
-  /** Opens model and data of the stored run. */
-  reopen(): Promise<Reopened>
-  forget(): Promise<void>
+  /** The newest stored run that no tab is training; null if there is no such run. */
+  unfinished(): Promise<Unfinished | null>
+  /** Opens model and data of a stored run. Rejects if another tab is training it. */
+  reopen(id: string): Promise<Reopened>
+  /** Deletes a stored run. Rejects if another tab is training it. */
+  forget(id: string): Promise<void>
   /** Class probabilities of each contender for an image; undefined before training. */
   look(pixels: ImageData): Promise<Readonly<Partial<Record<ContenderName, readonly number[]>>>>
   /** Exports the tuned model as a file. */
   exported(contender: ContenderName): Promise<Uint8Array>
+}
+
+/** A stored training run that no tab is training. */
+export interface Unfinished {
+  readonly id: string
+  /** File name of its model. */
+  readonly model: string
 }
 
 /** Initial state of a stored training run. */

@@ -9,7 +9,7 @@ import {
 import { Curves } from './curves.js'
 import { byId, createElement, inputById, readNumber } from './dom.js'
 import { Progress } from './progress.js'
-import { runGuarded, showStatus } from './status.js'
+import { runGuarded, showStatus, showUnstored } from './status.js'
 import type { TryPanel } from './try-panel.js'
 
 const button = (id: string) => byId<HTMLButtonElement>(id)
@@ -50,7 +50,7 @@ export class TrainingPanel {
     button('stop').addEventListener('click', () => runGuarded(null, () => this.#calls.stop()))
     // A hidden page may be closed without another event.
     document.addEventListener('visibilitychange', () => {
-      if (document.visibilityState === 'hidden' && this.#running) void this.#calls.keep()
+      if (document.visibilityState === 'hidden' && this.#running) void this.#keep()
     })
     // Closing the page loses the trained models, so the browser asks for confirmation.
     addEventListener('beforeunload', (event) => this.#running && event.preventDefault())
@@ -116,7 +116,17 @@ export class TrainingPanel {
     } finally {
       this.#running = false
       this.#buttons()
+      showUnstored(null)
     }
+  }
+
+  /** Stores the run, and shows until the next success that closing the page loses it. */
+  async #keep(): Promise<void> {
+    const reason = await this.#calls.keep().then(
+      () => null,
+      (error: Error) => error.message,
+    )
+    if (this.#running) showUnstored(reason)
   }
 
   async #pause(): Promise<void> {

@@ -27,6 +27,8 @@ export interface Conditions {
   readonly settings: Settings
   readonly control: Control
   readonly tell: (event: WorkerEvent) => void
+  /** Folder of the checkpoints of the run. */
+  readonly folder: string
 }
 
 /** One of the two training runs. */
@@ -118,7 +120,7 @@ export class Contender {
     const free = await this.#weights.take()
     try {
       await this.#trainer.sync()
-      await openCheckpointStore(this.name).save(this.#trainer.step, this.#trainer.checkpoint())
+      await this.#openStore().save(this.#trainer.step, this.#trainer.checkpoint())
     } finally {
       free()
     }
@@ -126,7 +128,7 @@ export class Contender {
 
   /** Resumes from the stored checkpoint. */
   async resume(): Promise<void> {
-    await this.#trainer.resume(openCheckpointStore(this.name))
+    await this.#trainer.resume(this.#openStore())
   }
 
   /** Exports the model with the current weights. */
@@ -147,6 +149,10 @@ export class Contender {
     free()
   }
 
+  #openStore(): CheckpointStore {
+    return checkpointFolder(`${this.#conditions.folder}/${this.name}`, { keep: 1 })
+  }
+
   #surface(): LossSurface | undefined {
     const { settings, parts } = this.#conditions
     if (!settings.flatness) return undefined
@@ -163,10 +169,5 @@ export class Contender {
     }
   }
 }
-
-/** Folder of the checkpoints of all contenders. */
-export const checkpointRoot = 'playground'
-export const openCheckpointStore = (name: ContenderName): CheckpointStore =>
-  checkpointFolder(`${checkpointRoot}/${name}`, { keep: 1 })
 
 const few = (train: Dataset): Dataset => subset(train, { end: Math.min(measured, train.length) })

@@ -1,6 +1,6 @@
 import { encodeModel, inspectModel, type Model, type ModelPort, OnnxIreError, replaceHead, split } from 'onnx-ire'
 import { importGraph } from 'onnx-ire/graph'
-import { readModel, storage } from 'onnx-ire/web'
+import { readModel } from 'onnx-ire/web'
 import type {
   Calls,
   ContenderName,
@@ -10,15 +10,35 @@ import type {
   ModelSummary,
   Reopened,
   Settings,
+  Unfinished,
   WorkerEvent,
 } from '../protocol.js'
-import { checkpointRoot } from './contender.js'
 import { Control } from './control.js'
 import { type Examples, readColumns, readExamples } from './data.js'
 import { deriveForm, findInput, findOutput } from './form.js'
 import { Race } from './race.js'
 import { createRuntimeFactory } from './runtime-factory.js'
-import { deleteStoredRun, readStoredRun, type StoredRun, writeStoredRun } from './stored-run.js'
+import {
+  checkpointRoot,
+  deleteStoredRun,
+  findUnfinishedRuns,
+  lockRun,
+  readStoredRun,
+  type StoredRun,
+  writeStoredRun,
+} from './stored-run.js'
+
+/** A training run that is locked for this tab. */
+interface LockedRun {
+  readonly id: string
+  readonly unlock: () => void
+}
+
+/** The training run in progress. */
+interface CurrentRun extends LockedRun {
+  readonly begun: Omit<StoredRun, 'id' | 'storedAt'>
+  isStored: boolean
+}
 
 /** Model, data and training run of the page. */
 export class Session implements Calls {
@@ -30,8 +50,11 @@ export class Session implements Calls {
   #race: Race | undefined
   /** Control of the current training run, set before the race begins. */
   #control: Control | undefined
-  /** Initial state of the current training run. */
-  #begun: StoredRun | undefined
+  #current: CurrentRun | undefined
+  /** The stored run that was opened last, until it is trained. */
+  #reopened: LockedRun | undefined
+  /** The last writing of the current run, which does not reject. */
+  #keeping: Promise<unknown> = Promise.resolve()
 
   constructor(tell: (event: WorkerEvent) => void) {
     this.#tell = tell
@@ -95,7 +118,9 @@ export class Session implements Calls {
     const { dataset, summary } = this.#examples
     const control = new Control()
     this.#control = control
+    let own: LockedRun | undefined
     try {
+      own = await this.#lockOwn(resume)
       await this.#closeRace()
       const held = Math.round(summary.examples * settings.held)
       if (held < 1 || held >= summary.examples)
@@ -107,16 +132,27 @@ export class Session implements Calls {
       const asked = summary.classes.length
       const model = asked === classes ? file : replaceHead(file, { classes: asked, seed: settings.seed })
       const runtime = createRuntimeFactory(settings.provider, this.#tell)
-      this.#race = await Race.start(model, form, runtime, { parts, settings, control, tell: this.#tell })
-      this.#begun = { model: this.#opened().source, form, data: this.#examples.choice, settings }
+      this.#race = await Race.start(model, form, runtime, {
+        parts,
+        settings,
+        control,
+        tell: this.#tell,
+        folder: checkpointRoot(own.id),
+      })
       if (resume) await this.#race.resume()
+      const begun = { model: this.#opened().source, form, data: this.#examples.choice, settings }
+      this.#current = { ...own, begun, isStored: resume }
       await this.#race.run()
-      await this.forget()
+      this.#current = undefined
+      await this.#keeping
+      await deleteStoredRun(own.id).catch(() => {})
     } catch (error) {
       throw form.open ? withSize(error, form) : error
     } finally {
       this.#control = undefined
-      this.#begun = undefined
+      this.#current = undefined
+      await this.#keeping
+      own?.unlock()
     }
     return { stopped: control.stopped }
   }
@@ -130,33 +166,43 @@ export class Session implements Calls {
   }
 
   async keep(): Promise<void> {
-    if (!this.#race || !this.#begun) return
-    const begun = this.#begun
-    // Without storage a run cannot be resumed; everything else works.
-    await this.#race
-      .keep()
-      .then(() => writeStoredRun(begun))
-      .catch(() => {})
-    // The run ended before it was stored.
-    if (this.#begun !== begun) await this.forget()
+    const kept = this.#keeping.then(() => this.#store())
+    this.#keeping = kept.catch(() => {})
+    await kept
   }
 
-  async unfinished(): Promise<string | null> {
-    const begun = await readStoredRun().catch(() => null)
-    return begun && nameOf(begun.model)
+  async unfinished(): Promise<Unfinished | null> {
+    // Without storage there are no stored runs; everything else works.
+    const [run] = await findUnfinishedRuns().catch(() => [])
+    return run ? { id: run.id, model: nameOf(run.model) } : null
   }
 
-  async reopen(): Promise<Reopened> {
-    const begun = await readStoredRun()
-    if (!begun) throw new OnnxIreError('io', 'The stored training run no longer exists.')
-    const model = { ...(await this.open(begun.model)), form: begun.form }
-    await this.form(begun.form)
-    return { model, data: await this.data(begun.data), settings: begun.settings }
+  async reopen(id: string): Promise<Reopened> {
+    this.#refuseWhileTraining()
+    this.#reopened?.unlock()
+    this.#reopened = undefined
+    const unlock = await lockStored(id)
+    try {
+      const begun = await readStoredRun(id)
+      if (!begun) throw new OnnxIreError('io', 'The stored training run no longer exists.')
+      const model = { ...(await this.open(begun.model)), form: begun.form }
+      await this.form(begun.form)
+      const data = await this.data(begun.data)
+      this.#reopened = { id, unlock }
+      return { model, data, settings: begun.settings }
+    } catch (error) {
+      unlock()
+      throw error
+    }
   }
 
-  async forget(): Promise<void> {
-    await deleteStoredRun().catch(() => {})
-    await storage.remove(checkpointRoot).catch(() => {})
+  async forget(id: string): Promise<void> {
+    const unlock = await lockStored(id)
+    try {
+      await deleteStoredRun(id)
+    } finally {
+      unlock()
+    }
   }
 
   async look(pixels: ImageData): Promise<Partial<Record<ContenderName, readonly number[]>>> {
@@ -166,6 +212,31 @@ export class Session implements Calls {
   async exported(contender: ContenderName): Promise<Uint8Array> {
     if (!this.#race) throw new OnnxIreError('invalid-option', 'Nothing has been trained yet.')
     return encodeModel(await this.#race.exported(contender))
+  }
+
+  /** Locks a new run, or returns the reopened one, which is locked already. */
+  async #lockOwn(resume: boolean): Promise<LockedRun> {
+    const reopened = this.#reopened
+    this.#reopened = undefined
+    if (reopened && resume) return reopened
+    reopened?.unlock()
+    const id = createRunId()
+    return { id, unlock: await lockStored(id) }
+  }
+
+  async #store(): Promise<void> {
+    const current = this.#current
+    if (!this.#race || !current) return
+    const { id, begun } = current
+    try {
+      await this.#race.keep()
+      await writeStoredRun({ ...begun, id, storedAt: Date.now() })
+      current.isStored = true
+    } catch (error) {
+      // Half of a run is of no use, and it occupies storage.
+      if (!current.isStored) await deleteStoredRun(id).catch(() => {})
+      throw error
+    }
   }
 
   #opened() {
@@ -193,6 +264,15 @@ function withSize(error: unknown, { size }: Form): unknown {
     { cause: error },
   )
 }
+
+/** Locks a stored run. Throws 'locked' if another tab is training it. */
+async function lockStored(id: string): Promise<() => void> {
+  const unlock = await lockRun(id)
+  if (unlock) return unlock
+  throw new OnnxIreError('locked', 'This training run continues in another tab.')
+}
+
+const createRunId = (): string => Array.from(crypto.getRandomValues(new Uint32Array(4))).join('-')
 
 const nameOf = (source: File | string): string => (typeof source === 'string' ? source.split('/').at(-1)! : source.name)
 
