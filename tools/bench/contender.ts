@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Ready, Steps, Turn, Unable } from './protocol.js'
 
@@ -7,7 +8,7 @@ export interface Command {
   readonly name: string
   readonly file: string
   readonly args: readonly string[]
-  readonly env?: Readonly<Record<string, string>>
+  readonly env: NodeJS.ProcessEnv
 }
 
 /** A participant of the benchmark, which trains one model in turns. */
@@ -15,7 +16,15 @@ export interface Contender {
   readonly name: string
   start(): Promise<Ready | Unable>
   run(steps: number): Promise<Turn | Unable>
+  /** Returns the largest resident memory of the contender's process so far, in bytes; undefined if it is unknown. */
+  peak(): number | undefined
   stop(): Promise<void>
+}
+
+/** Returns the peak of the resident memory in a Linux `/proc/PID/status`, in bytes. */
+export function peakOf(status: string): number | undefined {
+  const [, kilobytes] = /^VmHWM:\s*(\d+) kB$/m.exec(status) ?? []
+  return kilobytes === undefined ? undefined : Number(kilobytes) * 1024
 }
 
 /** A process that trains one model on request; see protocol.ts. */
@@ -37,7 +46,7 @@ export class ContenderProcess implements Contender {
 
   start(): Promise<Ready | Unable> {
     const { file, args, env } = this.#command
-    const child = spawn(file, [...args], { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
+    const child = spawn(file, [...args], { env, stdio: ['pipe', 'pipe', 'pipe'] })
     child.stderr.on('data', (chunk: Buffer) => {
       this.#errorOutput = (this.#errorOutput + chunk.toString()).slice(-4000)
     })
@@ -55,6 +64,15 @@ export class ContenderProcess implements Contender {
     const request: Steps = { steps }
     this.#child!.stdin!.write(`${JSON.stringify(request)}\n`)
     return this.#answer<Turn>()
+  }
+
+  /** Linux only. A process starts with the peak of its parent in its resource usage, but not in its status. */
+  peak(): number | undefined {
+    try {
+      return peakOf(readFileSync(`/proc/${this.#child!.pid}/status`, 'utf8'))
+    } catch {
+      return undefined
+    }
   }
 
   /** Closes the input of the process, which ends it; kills the process if it still runs after 10 s. */

@@ -1,43 +1,67 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { type Environment, environmentsFolder, installCommand, isInstalled, pythonOf } from '../python/environments.js'
 import type { Command } from './contender.js'
+import { withoutRestrictions } from './environment.js'
 
 export const base = 'onnx-ire'
 export const enhanced = 'onnx-ire with IRE'
 export const reference = 'PyTorch'
 
-/** Libraries to compare with, by their names in `--peers`. */
-export const peers = ['torch', 'tfjs', 'jax'] as const
+/** Libraries to compare with, by their names in `--against`. */
+export const peers = ['torch', 'compile', 'jax', 'tfjs', 'jax-js'] as const
 export type Peer = (typeof peers)[number]
+
+/** The environment of a peer that runs in Python; the others are npm packages. */
+const pythonPeers: Partial<Record<Peer, Environment>> = { torch: 'torch', compile: 'torch', jax: 'jax' }
 
 export interface Setting {
   readonly threads: number
-  readonly python: string
-  /** Folder of the libblas.so.3 for PyTorch; undefined: that of the system. */
-  readonly blas: string | undefined
+  /** Whether onnx-ire runs with IRE too. */
+  readonly ire: boolean
 }
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const script = (path: string, ...args: string[]) => ['--import', 'tsx', here(path), ...args]
 
-export function commandsFor(folder: string, requested: readonly Peer[], { threads, python, blas }: Setting): Command[] {
+/** The peers that can run, and a message for each that is not installed. */
+export function installedPeers(requested: readonly Peer[]): { installed: Peer[]; missing: string[] } {
+  const isMissing = (peer: Peer) => pythonPeers[peer] !== undefined && !isInstalled(pythonPeers[peer])
+  return {
+    installed: requested.filter((peer) => !isMissing(peer)),
+    missing: requested
+      .filter(isMissing)
+      .map((peer) => `${peer} is skipped: it is not installed; run ${installCommand(pythonPeers[peer]!)}`),
+  }
+}
+
+export function commandsFor(folder: string, requested: readonly Peer[], { threads, ire }: Setting): Command[] {
   const count = String(threads)
-  const node = { file: process.execPath, env: { ORT_DISABLE_TELEMETRY: '1' } }
+  const node = { file: process.execPath, env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' } }
+  const { env } = withoutRestrictions(process.env)
+  const torch = {
+    file: pythonOf('torch'),
+    // Compiled code is kept from one run to the next: compiling takes minutes and is not measured.
+    env: { ...env, OMP_NUM_THREADS: count, TORCHINDUCTOR_CACHE_DIR: join(environmentsFolder(), 'inductor') },
+  }
   const ours: Command[] = [
     { ...node, name: base, args: script('ours.ts', folder, count, 'base') },
-    { ...node, name: enhanced, args: script('ours.ts', folder, count, 'ire') },
+    ...(ire ? [{ ...node, name: enhanced, args: script('ours.ts', folder, count, 'ire') }] : []),
   ]
-  // Only the thread pool of OpenMP is enabled: a second pool would compete for the cores.
-  const torchEnv = {
-    OMP_NUM_THREADS: count,
-    OPENBLAS_NUM_THREADS: '1',
-    ...(blas ? { LD_LIBRARY_PATH: blas } : {}),
-  }
   const others: Readonly<Record<Peer, Command>> = {
-    torch: { name: reference, file: python, args: [here('peers/torch_peer.py'), folder, count], env: torchEnv },
+    torch: { ...torch, name: reference, args: [here('peers/torch_peer.py'), folder, count, 'eager'] },
+    compile: { ...torch, name: 'PyTorch compiled', args: [here('peers/torch_peer.py'), folder, count, 'compiled'] },
+    jax: {
+      name: 'JAX',
+      file: pythonOf('jax'),
+      args: [here('peers/jax_peer.py'), folder],
+      // XLA sizes its thread pool by NPROC.
+      env: { ...env, NPROC: count, JAX_PLATFORMS: 'cpu' },
+    },
     tfjs: { ...node, name: 'TensorFlow.js', args: script('peers/tfjs.mjs', folder, 'wasm') },
-    jax: { ...node, name: 'jax-js', args: script('peers/jax.mjs', folder) },
+    'jax-js': { ...node, name: 'jax-js', args: script('peers/jax-js.mjs', folder) },
   }
   return [...ours, ...requested.map((peer) => others[peer])]
 }

@@ -6,6 +6,8 @@ import { serve } from './protocol.js'
 
 /** The contender of this library, `ours.ts FOLDER THREADS base|ire`: training with the public API of the trainer. */
 const [folder = '', threads = '', kind] = process.argv.slice(2)
+/** The memory of the modules, not of the model. onnxruntime is loaded later and counts as training. */
+const loaded = process.memoryUsage.rss()
 const { problem, tensor } = readProblem(folder)
 const runtime = node({ threads: Number(threads) })
 let inRuntime = 0
@@ -26,7 +28,7 @@ const timed: Runtime = {
 }
 const base = adamw(problem.adamw)
 const trainer = await Trainer.create(await readModel(join(folder, 'model.onnx')), {
-  loss: crossEntropy(),
+  loss: crossEntropy({ axis: problem.classAxis }),
   optimizer: kind === 'ire' ? ire(base, problem.ire) : base,
   runtime: timed,
   batchNorm: 'trained',
@@ -44,7 +46,7 @@ const data: Dataset = {
 }
 
 const parameters = Object.values(await trainer.parameters()).reduce((sum, { length }) => sum + length, 0)
-await serve({ about: runtime.description, parameters }, async (steps) => {
+await serve({ about: runtime.description, loaded, parameters }, async (steps) => {
   const losses: number[] = []
   inRuntime = 0
   const onStep = ({ loss }: { loss: number }) => void losses.push(loss)

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { encodeModel, namedTensors, type Tensor } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
@@ -11,15 +11,15 @@ const ireOptions: Problem['ire'] = { kappa: 2, gamma: 0.8, interval: 10 }
 const distinctBatches = 4
 
 /** Writes model.onnx, tensors.bin and problem.json: the weights and batches that all contenders train on. */
-export function writeProblem(folder: string, name: string, workload: Workload): Problem {
+export function writeProblem(folder: string, workload: Workload): Problem {
   mkdirSync(folder, { recursive: true })
   const graph = workload.graph()
   const model = modelOf(graph)
-  const chunks: Uint8Array[] = []
+  const file = openSync(join(folder, 'tensors.bin'), 'w')
   let offset = 0
   const store = ({ dtype, dims, data }: Tensor): TensorLocation => {
     const { buffer, byteOffset, byteLength } = data as Float32Array
-    chunks.push(new Uint8Array(buffer, byteOffset, byteLength))
+    writeSync(file, new Uint8Array(buffer, byteOffset, byteLength))
     offset += byteLength
     return { dtype: dtype as TensorLocation['dtype'], dims, offset: offset - byteLength }
   }
@@ -32,8 +32,9 @@ export function writeProblem(folder: string, name: string, workload: Workload): 
     return storeAll(tensors.sort(([, a], [, b]) => Number(b.dtype === 'int64') - Number(a.dtype === 'int64')))
   })
   const problem: Problem = {
-    model: name,
+    model: workload.model,
     sizes: workload.sizes,
+    classAxis: workload.classAxis ?? -1,
     adamw: adamwOptions,
     ire: ireOptions,
     weights: storeAll([...namedTensors(model)].filter(([key]) => graph.parameters.has(key))),
@@ -41,7 +42,7 @@ export function writeProblem(folder: string, name: string, workload: Workload): 
     batches,
   }
   writeFileSync(join(folder, 'model.onnx'), encodeModel(model))
-  writeFileSync(join(folder, 'tensors.bin'), Buffer.concat(chunks))
+  closeSync(file)
   writeFileSync(join(folder, 'problem.json'), JSON.stringify(problem))
   return problem
 }

@@ -7,6 +7,10 @@ import { createInterface } from 'node:readline'
 export interface Ready {
   /** Library, version, backend, threads. */
   readonly about: string
+  /** Description of the library's build and kernels, for the file of all results. */
+  readonly build?: string
+  /** Resident memory after loading the library, before reading the model, in bytes; undefined in a page. */
+  readonly loaded?: number
   /** Number of elements of the trained tensors. */
   readonly parameters: number
 }
@@ -25,8 +29,6 @@ export interface Turn {
   readonly cpu?: number
   /** The loss of every step, before its update. */
   readonly losses: readonly number[]
-  /** Largest resident memory of the process so far, in bytes; undefined in a page. */
-  readonly peak?: number
   /** The part of `seconds` inside onnxruntime; reported by this library only. */
   readonly inRuntime?: number
 }
@@ -49,7 +51,7 @@ export async function serve(
     const result = await turn(steps)
     const seconds = (performance.now() - start) / 1000
     const { user, system } = process.cpuUsage(cpu)
-    send({ ...result, seconds, cpu: (user + system) / 1e6, peak: process.resourceUsage().maxRSS * 1024 })
+    send({ ...result, seconds, cpu: (user + system) / 1e6 })
   }
 }
 

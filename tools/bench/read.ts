@@ -12,6 +12,8 @@ export interface TensorLocation {
 export interface Problem {
   readonly model: string
   readonly sizes: Readonly<Record<string, number>>
+  /** Axis of the classes in the logits: 1, or -1 for the last. */
+  readonly classAxis: number
   readonly adamw: {
     readonly lr: number
     readonly betas: readonly [number, number]

@@ -3,18 +3,18 @@ import type { Contender } from './contender.js'
 import { base, enhanced, reference } from './contenders.js'
 import { busySeconds } from './machine.js'
 import type { Ready, Turn } from './protocol.js'
-import { type Spread, spreadOf } from './statistics.js'
+import { type Disagreement, disagreementOf, remainingSeconds, type Spread, spreadOf } from './statistics.js'
 
 /** Result of one contender on one model. */
 export interface Result {
   readonly name: string
   readonly about: string
+  readonly build?: string
   /** Reason for missing figures. */
   readonly unable?: string
   /** Losses of the first steps, to be compared with those of the reference. */
   readonly losses: readonly number[]
-  /** Largest relative difference from the losses of the reference; with IRE only that of the first loss. */
-  readonly disagreement?: number
+  readonly disagreement?: Disagreement
   readonly parameters?: number
   readonly stepsPerTurn?: number
   /** Seconds per step, of each turn. */
@@ -26,7 +26,12 @@ export interface Result {
   readonly toReference?: Spread
   /** With IRE: time divided by that without IRE in the same round. */
   readonly toBase?: Spread
+  /** Largest resident memory of the process, in bytes. */
   readonly peak?: number
+  /** The part of `peak` that the library took before it read the model. */
+  readonly loaded?: number
+  /** Peak without `loaded`, divided by that of the reference. */
+  readonly peakToReference?: number
   /** Seconds per step inside onnxruntime; median over the turns. */
   readonly inRuntime?: number
   /** Number of cores used by other processes; median over the turns. */
@@ -37,14 +42,21 @@ export interface RoundOptions {
   readonly rounds: number
   /** Target duration of a turn, in seconds. */
   readonly seconds: number
-  /** Steps between refreshes of the mask of IRE; the steps of a turn of onnx-ire are a multiple of it. */
+  /** Steps between refreshes of the mask of IRE; the steps of a turn with IRE are a multiple of it. */
   readonly interval: number
   /** Name of the reference, by whose times the others are divided; default: PyTorch. */
-  readonly against?: string
+  readonly reference?: string
+  /** Called as the measurement advances. */
+  readonly onProgress?: (progress: Progress) => void
 }
 
-/** Number of steps before the measurement; their losses are compared. */
-const comparedSteps = 3
+/** Start of a contender, or the end of a round: of how many rounds, and how long the rest takes at this rate. */
+export type Progress =
+  | { readonly starting: string }
+  | { readonly round: number; readonly rounds: number; readonly secondsLeft: number }
+
+/** Number of steps before the measurement; their losses are compared: that of the first batch, and after 3 steps. */
+const comparedSteps = 4
 
 interface Entrant {
   readonly contender: Contender
@@ -52,7 +64,7 @@ interface Entrant {
   readonly losses: readonly number[]
   readonly steps: number
   readonly turns: (Turn & { readonly others?: number })[]
-  unable?: string
+  peak: number | undefined
 }
 
 /** Starts all contenders and runs them in turns, ABCABC..., so that disturbances affect all of them. */
@@ -61,11 +73,13 @@ export async function measure(contenders: readonly Contender[], options: RoundOp
   const failed = new Map<string, string>()
   try {
     for (const contender of contenders) {
+      options.onProgress?.({ starting: contender.name })
       const entered = await enter(contender, options)
       if ('unable' in entered) failed.set(contender.name, entered.unable)
       else entrants.set(contender.name, entered)
     }
-    for (let round = 0; round < options.rounds; round++)
+    const start = performance.now()
+    for (let round = 0; round < options.rounds; round++) {
       for (const [name, entrant] of entrants) {
         const before = busySeconds()
         const turn = await entrant.contender.run(entrant.steps)
@@ -80,13 +94,18 @@ export async function measure(contenders: readonly Contender[], options: RoundOp
           })
         }
       }
+      const elapsed = (performance.now() - start) / 1000
+      const secondsLeft = remainingSeconds(elapsed, round + 1, options.rounds)
+      options.onProgress?.({ round: round + 1, rounds: options.rounds, secondsLeft })
+    }
+    for (const entrant of entrants.values()) entrant.peak = entrant.contender.peak()
   } finally {
     for (const contender of contenders) await contender.stop()
   }
   return contenders.map(({ name }) => {
     const entrant = entrants.get(name)
     return entrant
-      ? resultOf(name, entrant, entrants, options.against ?? reference)
+      ? resultOf(name, entrant, entrants, options.reference ?? reference)
       : { name, about: '', unable: failed.get(name)!, losses: [] }
   })
 }
@@ -99,9 +118,9 @@ async function enter(contender: Contender, options: RoundOptions): Promise<Entra
   const next = await contender.run(1)
   if ('unable' in next) return next
   const fitting = Math.min(200, Math.round(options.seconds / next.seconds))
-  const whole = contender.name.startsWith(base) ? options.interval : 1
+  const whole = contender.name === enhanced ? options.interval : 1
   const steps = Math.max(1, Math.round(fitting / whole)) * whole
-  return { contender, ready, losses: first.losses, steps, turns: [] }
+  return { contender, ready, losses: first.losses, steps, turns: [], peak: undefined }
 }
 
 function resultOf(name: string, entrant: Entrant, all: ReadonlyMap<string, Entrant>, against: string): Result {
@@ -114,13 +133,16 @@ function resultOf(name: string, entrant: Entrant, all: ReadonlyMap<string, Entra
   }
   const toReference = over(against)
   const toBase = name === enhanced ? over(base) : undefined
-  const compared = all.get(against) ?? all.get(base)
+  const other = all.get(against)
+  const compared = other ?? all.get(base)
+  // IRE changes the steps, not the first loss.
   const common = name === enhanced ? losses.slice(0, 1) : losses
   return {
     name,
     about: ready.about,
     losses,
-    ...(compared && { disagreement: Math.max(...common.map((x, i) => Math.abs(x / compared.losses[i]! - 1))) }),
+    ...(ready.build !== undefined && { build: ready.build }),
+    ...(compared && { disagreement: disagreementOf(common, compared.losses) }),
     parameters: ready.parameters,
     stepsPerTurn: steps,
     turns: own,
@@ -128,11 +150,18 @@ function resultOf(name: string, entrant: Entrant, all: ReadonlyMap<string, Entra
     ...median('cpu', turns, (turn) => turn.cpu && turn.cpu / steps),
     ...(toReference && { toReference }),
     ...(toBase && { toBase }),
-    ...(turns[0]?.peak !== undefined && { peak: Math.max(...turns.map(({ peak = 0 }) => peak)) }),
+    ...(entrant.peak !== undefined && { peak: entrant.peak }),
+    ...(ready.loaded !== undefined && { loaded: ready.loaded }),
+    ...(entrant.peak !== undefined &&
+      other?.peak !== undefined &&
+      other !== entrant && { peakToReference: trainingMemory(entrant) / trainingMemory(other) }),
     ...median('inRuntime', turns, (turn) => turn.inRuntime && turn.inRuntime / steps),
     ...median('others', turns, ({ others }) => others),
   }
 }
+
+/** Memory that training takes: the peak without the library itself. */
+const trainingMemory = ({ peak = 0, ready }: Entrant): number => peak - (ready.loaded ?? 0)
 
 /** The median over all turns, under a name; empty if no turn has the value. */
 function median<K extends string>(

@@ -14,3 +14,22 @@ export function spreadOf(values: readonly number[]): Spread {
     most: sorted.at(-1)!,
   }
 }
+
+/** Largest relative differences between two sequences of losses: of the first, and of the later ones. */
+export interface Disagreement {
+  readonly first: number
+  readonly later: number
+}
+
+/** Compares losses with those of the reference; a loss that is not finite differs infinitely. */
+export function disagreementOf(losses: readonly number[], expected: readonly number[]): Disagreement {
+  const [first = 0, ...later] = losses.map((x, i) => {
+    const difference = Math.abs(x / expected[i]! - 1)
+    return Number.isFinite(difference) ? difference : Number.POSITIVE_INFINITY
+  })
+  return { first, later: Math.max(0, ...later) }
+}
+
+/** Remaining duration, if the rest advances as `done` of `total` parts did in `elapsed`. */
+export const remainingSeconds = (elapsed: number, done: number, total: number): number =>
+  (elapsed / done) * (total - done)

@@ -1,16 +1,16 @@
 """The models of tools/bench in plain torch.nn, under the parameter names of their ONNX files."""
 
-import math
-
 import torch
+import torchvision
 from torch import nn
 from torch.nn import functional as F
 
 
 class MLP(nn.Module):
-    def __init__(self):
+    def __init__(self, features=784, hidden=512, classes=10):
         super().__init__()
-        self.hidden0, self.hidden1, self.head = nn.Linear(784, 512), nn.Linear(512, 512), nn.Linear(512, 10)
+        self.hidden0, self.hidden1 = nn.Linear(features, hidden), nn.Linear(hidden, hidden)
+        self.head = nn.Linear(hidden, classes)
 
     def forward(self, x):
         return self.head(F.relu(self.hidden1(F.relu(self.hidden0(x)))))
@@ -52,6 +52,10 @@ class ResNet18(nn.Module):
 
 
 class Attention(nn.Module):
+    """`fused` selects PyTorch's scaled_dot_product_attention; otherwise its operations are written out."""
+
+    fused = True
+
     def __init__(self, width, heads, bias=True):
         super().__init__()
         self.heads = heads
@@ -65,10 +69,12 @@ class Attention(nn.Module):
             return y.view(batch, length, self.heads, width // self.heads).transpose(1, 2)
 
         q, k, v = turn(split(self.query(x))), turn(split(self.key(x))), split(self.value(x))
-        scores = q @ k.transpose(-2, -1) / math.sqrt(width // self.heads)
-        if mask is not None:
-            scores = scores + mask
-        return self.output((scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, width))
+        if self.fused:
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=mask is not None)
+        else:
+            scores = q @ k.transpose(-2, -1) * (width // self.heads) ** -0.5
+            mixed = (scores if mask is None else scores + mask).softmax(-1) @ v
+        return self.output(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
 class ViTBlock(nn.Module):
@@ -109,7 +115,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x):
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * self.weight
+        return F.rms_norm(x, self.weight.shape, self.weight, 1e-5)
 
 
 class LlamaBlock(nn.Module):
@@ -150,7 +156,119 @@ class Llama(nn.Module):
         return self.head(self.norm(y))
 
 
-models = {"mlp": MLP, "resnet": ResNet18, "vit": ViT, "llama": Llama}
+class EncoderBlock(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.mlp = nn.ModuleDict({"expand": nn.Linear(width, 4 * width), "contract": nn.Linear(4 * width, width)})
+
+    def forward(self, x):
+        x = self.norm1(x + self.attention(x))
+        return self.norm2(x + self.mlp["contract"](F.gelu(self.mlp["expand"](x))))
+
+
+class Encoder(nn.Module):
+    def __init__(self, heads, layers, width=256, vocabulary=1000, context=128):
+        super().__init__()
+        self.embedding, self.positions = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
+        for i in range(layers):
+            setattr(self, f"block{i}", EncoderBlock(width, heads))
+        self.layers = layers
+        self.norm, self.pool, self.head = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, 10)
+
+    def forward(self, tokens):
+        y = self.norm(self.embedding(tokens) + self.positions.weight)
+        for i in range(self.layers):
+            y = getattr(self, f"block{i}")(y)
+        return self.head(torch.tanh(self.pool(y[:, 0])))
+
+
+class LSTM(nn.Module):
+    def __init__(self, vocabulary=1000, width=128, hidden=256):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(vocabulary, width), nn.Linear(hidden, 10)
+        self.lstm = nn.LSTM(width, hidden, num_layers=2)
+
+    def forward(self, tokens):
+        _, (state, _) = self.lstm(self.embedding(tokens.t()))
+        return self.head(state[-1])
+
+
+def double_convolution(before, after):
+    return nn.Sequential(
+        convolution(before, after, 3), nn.BatchNorm2d(after), nn.ReLU(),
+        convolution(after, after, 3), nn.BatchNorm2d(after), nn.ReLU(),
+    )  # fmt: skip
+
+
+class UNet(nn.Module):
+    def __init__(self, width=32):
+        super().__init__()
+        self.down1, self.down2 = double_convolution(3, width), double_convolution(width, 2 * width)
+        self.middle = double_convolution(2 * width, 4 * width)
+        self.up2, self.merge2 = nn.ConvTranspose2d(4 * width, 2 * width, 2, 2), double_convolution(4 * width, 2 * width)
+        self.up1, self.merge1 = nn.ConvTranspose2d(2 * width, width, 2, 2), double_convolution(2 * width, width)
+        self.out = nn.Conv2d(width, 2, 1)
+
+    def forward(self, x):
+        a = self.down1(x)
+        b = self.down2(F.max_pool2d(a, 2))
+        y = self.merge2(torch.cat((self.up2(self.middle(F.max_pool2d(b, 2))), b), 1))
+        return self.out(self.merge1(torch.cat((self.up1(y), a), 1)))
+
+
+class Audio(nn.Module):
+    def __init__(self):
+        super().__init__()
+        before = 1
+        for i, (after, stride) in enumerate(((64, 4), (128, 4), (256, 2), (256, 2))):
+            setattr(self, f"conv{i}", nn.Conv1d(before, after, 9, stride=stride, padding=4, bias=False))
+            setattr(self, f"bn{i}", nn.BatchNorm1d(after))
+            before = after
+        self.head = nn.Linear(before, 35)
+
+    def forward(self, x):
+        for i in range(4):
+            x = F.relu(getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(x)))
+        return self.head(x.mean(2))
+
+
+models = {
+    "mlp": MLP,
+    "mlp-130m": MLP,
+    "resnet": ResNet18,
+    "resnet50": lambda: torchvision.models.resnet50(),
+    "mobilenet": lambda: torchvision.models.mobilenet_v2(dropout=0.0),
+    "densenet": lambda: torchvision.models.densenet121(),
+    "unet": UNet,
+    "audio": Audio,
+    "lstm": LSTM,
+    "vit": ViT,
+    "encoder": Encoder,
+    "llama": Llama,
+}
 
 """Models whose ONNX files store the weights of linear layers as [from, to]; torch stores [to, from]."""
-transposed = {"vit", "llama"}
+transposed = {"vit", "encoder", "llama"}
+
+
+def converted(name, model, weights):
+    """Weights of an ONNX file as torch stores them."""
+    weights = dict(weights)
+    if name in transposed:
+        for key, module in model.named_modules():
+            if isinstance(module, nn.Linear):
+                weights[f"{key}.weight"] = weights[f"{key}.weight"].t().contiguous()
+    if name == "lstm":
+        # ONNX orders the gates i, o, f, c and torch i, f, c, o; both biases of ONNX are one tensor.
+        def gates(x):
+            i, o, f, c = x.chunk(4)
+            return torch.cat((i, f, c, o))
+
+        for i in range(2):
+            w, r, b = (weights.pop(f"lstm{i}.{part}")[0] for part in "wrb")
+            bias_ih, bias_hh = b.chunk(2)
+            parts = {"weight_ih": w, "weight_hh": r, "bias_ih": bias_ih, "bias_hh": bias_hh}
+            weights.update({f"lstm.{part}_l{i}": gates(x) for part, x in parts.items()})
+    return weights

@@ -33,7 +33,7 @@ const groups: Readonly<Record<string, readonly TabCommand[]>> = {
 
 const options = new Command('bench:web')
   .description('Time of training steps in Chromium, of onnx-ire, TensorFlow.js and jax-js, each in a separate tab.')
-  .option('--models <list>', 'of mlp, lenet', someOf(Object.keys(workloads)), Object.keys(workloads))
+  .option('--workload <list>', 'of mlp, lenet', someOf(Object.keys(workloads)), Object.keys(workloads))
   .option('--on <list>', 'of wasm, webgpu', someOf(Object.keys(groups)), Object.keys(groups))
   .option('--rounds <n>', 'number of turns of each library', wholeNumber, 5)
   .option('--seconds <n>', 'approximate duration of a turn in seconds', wholeNumber, 3)
@@ -43,11 +43,11 @@ const options = new Command('bench:web')
   .addOption(new Option('--markdown', 'write the report to tools/bench/web/RESULTS.md'))
   .addHelpText(
     'after',
-    '\nExamples:\n  npm run bench:web\n  npm run bench:web -- --on wasm --rounds 9 --markdown\n  npm run bench:web -- --models lenet --json web.json',
+    '\nExamples:\n  npm run bench:web\n  npm run bench:web -- --on wasm --rounds 9 --markdown\n  npm run bench:web -- --workload lenet --json web.json',
   )
   .parse()
   .opts<{
-    models: (keyof typeof workloads)[]
+    workload: (keyof typeof workloads)[]
     on: string[]
     rounds: number
     seconds: number
@@ -68,7 +68,7 @@ if (facts.load[0]! > 0.5)
 installPeers()
 const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-bench-web-'))
 await buildPage(folder)
-const intervals = options.models.map((name) => writeProblem(join(folder, name), name, workloads[name]).ire.interval)
+const intervals = options.workload.map((name) => writeProblem(join(folder, name), workloads[name]).ire.interval)
 const server = await servePage(folder)
 // Chromium slows down tabs in the background; a tab must run at full speed in its turn.
 const browser = await launchChromium(
@@ -77,12 +77,12 @@ const browser = await launchChromium(
 )
 const tables: { title: string; on: string; results: readonly Result[] }[] = []
 try {
-  for (const [i, name] of options.models.entries())
+  for (const [i, name] of options.workload.entries())
     for (const on of options.on) {
       const { title } = workloads[name]
       console.error(`${title} on ${on} ...`)
       const tabs = groups[on]!.map((command) => new Tab(command, browser.context, server.url, name, options.timeout))
-      const results = await measure(tabs, { ...options, interval: intervals[i]!, against: 'onnx-ire' })
+      const results = await measure(tabs, { ...options, interval: intervals[i]!, reference: 'onnx-ire' })
       tables.push({ title, on, results })
       console.error(`${tableText({ title, on, results })}\n`)
     }

@@ -1,3 +1,4 @@
+import { agreement } from '../report.js'
 import type { Result } from '../rounds.js'
 import type { Spread } from '../statistics.js'
 
@@ -15,11 +16,6 @@ export function tableText({ title, on, results }: { title: string; on: string; r
     '|---|---|---|---|---|',
     ...rows,
   ].join('\n')
-}
-
-function agreement({ disagreement = 0, losses }: Result): string {
-  const shown = losses.map((x) => x.toFixed(4)).join(', ')
-  return disagreement > 1e-3 ? `${shown} (DIFFER by ${disagreement.toExponential(1)})` : shown
 }
 
 const range = (show: (x: number) => string) => (x: Spread) => `${show(x.median)} (${show(x.least)}-${show(x.most)})`

@@ -46,6 +46,10 @@ export class Tab implements Contender {
     return this.#answer<Turn>('turn', steps)
   }
 
+  peak(): undefined {
+    return undefined
+  }
+
   async stop(): Promise<void> {
     await this.#page?.close()
   }

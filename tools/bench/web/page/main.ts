@@ -12,7 +12,7 @@ type Start = (read: Read, backend: string) => Promise<Training>
 const libraries: Readonly<Record<string, () => Promise<{ readonly start: Start }>>> = {
   ours: () => import('./ours.js'),
   tfjs: () => import('../../peers/tfjs-page.mjs'),
-  jax: () => import('../../peers/jax-page.mjs'),
+  jax: () => import('../../peers/jax-js-page.mjs'),
 }
 
 let training: Training | undefined

@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs'
 import { defaultDevice, init } from '@jax-js/jax'
 import { readProblem } from '../problem.ts'
 import { send, serve } from '../protocol.ts'
-import { jaxSteps } from './jax-steps.mjs'
+import { jaxSteps } from './jax-js-steps.mjs'
 
-// The contender of jax-js: `jax.mjs FOLDER`, on its wasm backend.
+// The contender of jax-js: `jax-js.mjs FOLDER`, on its wasm backend.
 
 /** Losses that no turn has returned yet: the first step is taken early, to compile it. */
 const losses = []

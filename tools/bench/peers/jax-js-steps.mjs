@@ -1,5 +1,5 @@
 import { jit, lax, nn, numpy as np, tree, valueAndGrad } from '@jax-js/jax'
-import { models } from './jax-models.mjs'
+import { models } from './jax-js-models.mjs'
 
 /** Training with jax-js on its default device: `{ parameters, step }`. The whole step is one compiled function. */
 export function jaxSteps({ problem, tensor }) {

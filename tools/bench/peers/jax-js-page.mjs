@@ -1,6 +1,6 @@
 import { defaultDevice, init } from '@jax-js/jax'
 import { version } from '@jax-js/jax/package.json'
-import { jaxSteps } from './jax-steps.mjs'
+import { jaxSteps } from './jax-js-steps.mjs'
 
 /** Starts training with jax-js in a page, on its backend 'wasm' or 'webgpu'. */
 export async function start(read, backend) {
