@@ -106,8 +106,8 @@ async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
   }
 }
 
-/** Syncs a folder, so that a rename survives a power failure, on systems that support it. */
-async function syncFolder(path: string): Promise<void> {
+/** Syncs a folder, so that its new entries survive a power failure, on systems that support it. */
+export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r').catch(() => null)
   await folder?.sync().catch(() => {})
   await folder?.close()

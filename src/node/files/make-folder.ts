@@ -1,7 +1,7 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { OnnxIreError } from '../../util/errors.js'
-import { codeOf, reasonOf, stageFile } from './files.js'
+import { codeOf, reasonOf, stageFile, syncFolder } from './files.js'
 
 /** Creates a folder if it does not exist and checks that files can be written to it. Throws `io` with the reason. */
 export async function makeFolder(path: string): Promise<void> {
@@ -31,20 +31,25 @@ async function makePath(path: string): Promise<void> {
   const code = await attempt(path)
   if (code === 'ENOENT' && dirname(path) !== path) {
     await makePath(dirname(path))
-    if (!(await isFolder(path))) await mkdir(path)
+    if (!(await isFolder(path))) await makeDurable(path)
   }
 }
 
 /** Creates one folder; returns 'ENOENT' if its parent may be missing. */
 async function attempt(path: string): Promise<string | undefined> {
   try {
-    await mkdir(path)
+    await makeDurable(path)
     return undefined
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return 'ENOENT'
     if (codeOf(error) === 'EEXIST' && (await isFolder(path))) return undefined
     throw error
   }
+}
+
+async function makeDurable(path: string): Promise<void> {
+  await mkdir(path)
+  await syncFolder(dirname(path))
 }
 
 const isFolder = (path: string): Promise<boolean> =>
