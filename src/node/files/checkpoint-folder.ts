@@ -1,8 +1,8 @@
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CheckpointStore } from '../../train/checkpoint/store.js'
 import { type CheckpointFolderOptions, createCheckpointStore } from '../../train/checkpoint/store.js'
-import { codeOf, readError, writeFileAtomic } from './files.js'
+import { codeOf, readError, readRegularFile, writeFileAtomic } from './files.js'
 import { makeFolder } from './make-folder.js'
 
 /**
@@ -23,11 +23,7 @@ export function checkpointFolder(path: string, options: CheckpointFolderOptions 
         throw readError('folder of checkpoints', path, cause)
       })
     },
-    async read(name: string) {
-      return readFile(join(path, name)).catch((cause) => {
-        throw readError('checkpoint', join(path, name), cause)
-      })
-    },
+    read: (name: string) => readRegularFile('checkpoint', join(path, name)),
     async write(name: string, bytes: Uint8Array) {
       await makeFolder(path)
       await writeFileAtomic(join(path, name), bytes)

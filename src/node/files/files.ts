@@ -1,7 +1,8 @@
-import { randomBytes } from 'node:crypto'
+import { constants } from 'node:fs'
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { OnnxIreError } from '../../util/errors.js'
+import { temporaryName } from './temporary-files.js'
 
 /** Content of a file: text, bytes, or bytes in chunks. */
 export type FileContent = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
@@ -35,7 +36,7 @@ export async function commitAll(files: readonly StagedFile[]): Promise<void> {
 /** Writes `content` to disk under a temporary name next to `path`. */
 export async function stageFile(path: string, content: FileContent): Promise<StagedFile> {
   const { target, mode } = await targetOf(path)
-  const temporary = join(dirname(target), `.onnx-ire-${randomBytes(8).toString('hex')}.tmp`)
+  const temporary = join(dirname(target), temporaryName())
   const discard = () => rm(temporary, { force: true })
   try {
     const file = await attempt(path, () => open(temporary, 'wx', mode))
@@ -113,6 +114,49 @@ export async function syncFolder(path: string): Promise<void> {
   await folder?.close()
 }
 
+/**
+ * Opens a regular file for reading. Folders, pipes, sockets and devices are refused: reading them may block or never
+ * end. Throws `io`.
+ * @param what kind of file, for the message: 'model', 'recipe'
+ * @param reasons explanations of error codes that are specific to this kind of file
+ */
+export async function openRegularFile(
+  what: string,
+  path: string | URL,
+  reasons: Readonly<Record<string, string>> = {},
+): Promise<FileHandle> {
+  let file: FileHandle | undefined
+  try {
+    // Without O_NONBLOCK, which Windows lacks, opening a pipe waits for its writer.
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const found = await file.stat()
+    if (!found.isFile()) throw Object.assign(new Error(), { code: found.isDirectory() ? 'EISDIR' : notRegular })
+    return file
+  } catch (cause) {
+    await file?.close()
+    throw readError(what, String(path), cause, reasons)
+  }
+}
+
+/** Error code of a socket that is opened; pipes and devices get it too. */
+const notRegular = 'ENXIO'
+
+/** Reads a regular file as a whole. Throws `io`. */
+export async function readRegularFile(
+  what: string,
+  path: string | URL,
+  reasons: Readonly<Record<string, string>> = {},
+): Promise<Buffer> {
+  const file = await openRegularFile(what, path, reasons)
+  try {
+    return await file.readFile()
+  } catch (cause) {
+    throw readError(what, String(path), cause, reasons)
+  } finally {
+    await file.close()
+  }
+}
+
 async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action()
@@ -144,6 +188,7 @@ export function readError(
     ENOENT: 'there is no such file',
     ENOTDIR: 'there is no such file',
     EISDIR: 'it is a folder',
+    [notRegular]: 'it is a pipe, a socket or a device; write its content to a file and name that file',
     EACCES: 'permission denied; change its permissions',
     ERR_FS_FILE_TOO_LARGE: 'it is larger than 2 GiB',
     ...reasons,

@@ -26,14 +26,9 @@ export class FolderData implements ExternalData {
     this.folder = dirname(this.model)
   }
 
-  /** Data files that were read or watched so far, by the names that the model uses. */
-  get locations(): readonly string[] {
-    return [...this.#seen.keys()]
-  }
-
-  /** Whether an absolute path is one of these data files. */
-  holds(path: string): boolean {
-    return [...this.#seen.keys()].some((location) => resolve(this.folder, location) === path)
+  /** Absolute paths of the data files that were read or watched so far. */
+  get files(): readonly string[] {
+    return [...this.#seen.keys()].map((location) => resolve(this.folder, location))
   }
 
   /** Records the present state of a data file; a missing file causes an error only when it is read. */
@@ -51,8 +46,11 @@ export class FolderData implements ExternalData {
     const path = this.#resolve(location)
     let file: number | null = null
     try {
-      file = openSync(path, constants.O_RDONLY)
-      const { ino, size, mtimeMs } = fstatSync(file)
+      // The path is real: a link is one that replaced the file since. Opening a pipe must not wait for its writer.
+      file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+      const found = fstatSync(file)
+      if (!found.isFile()) throw new OnnxIreError('external-data', `external data path ${path} is not a file`)
+      const { ino, size, mtimeMs } = found
       this.#check(location, { inode: ino, size, modified: mtimeMs })
       const end = length === undefined ? size : offset + length
       if (offset > size || end > size) {
@@ -72,6 +70,8 @@ export class FolderData implements ExternalData {
   /** Resolves a location to a file inside the folder. */
   #resolve(location: string): string {
     checkLocation(location)
+    if (process.platform === 'win32' && isDeviceName(location))
+      throw new OnnxIreError('external-data', `external data file ${location} is rejected: it is a device of Windows`)
     const path = resolve(this.folder, location)
     try {
       const real = realpathSync(path)
@@ -82,8 +82,6 @@ export class FolderData implements ExternalData {
           `external data file ${path} is rejected: it is a link to ${real}, outside the model's folder; copy the file into the folder`,
         )
       }
-      // Opening a pipe would block forever.
-      if (!statSync(real).isFile()) throw new OnnxIreError('external-data', `external data path ${path} is not a file`)
       return real
     } catch (error) {
       if (codeOf(error) === 'ENOENT' && this.#seen.has(location)) throw stale(location)
@@ -100,6 +98,10 @@ export class FolderData implements ExternalData {
     }
   }
 }
+
+/** Whether Windows reads a path as a device, such as `NUL` or `data/com1.bin`. */
+export const isDeviceName = (path: string): boolean =>
+  /(^|[/\\])(con|prn|aux|nul|com\d|lpt\d)\s*([.:][^/\\]*)?$/i.test(path)
 
 const stale = (location: string): OnnxIreError =>
   new OnnxIreError(
@@ -122,7 +124,8 @@ function unreadable(path: string, cause: unknown): OnnxIreError {
     ENOENT: 'it does not exist; put it next to the model',
     ENOTDIR: 'it does not exist; put it next to the model',
     EACCES: 'permission denied; change its permissions',
-    ELOOP: 'its symbolic links form a cycle',
+    ELOOP: 'its symbolic links form a cycle, or a link replaced the file while it was opened',
+    ENXIO: 'it is not a file',
   })
   return new OnnxIreError('external-data', `cannot read external data file ${path}: ${reason}`, { cause })
 }

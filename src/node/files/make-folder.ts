@@ -2,8 +2,12 @@ import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { OnnxIreError } from '../../util/errors.js'
 import { codeOf, reasonOf, stageFile, syncFolder } from './files.js'
+import { removeAbandonedFiles } from './temporary-files.js'
 
-/** Creates a folder if it does not exist and checks that files can be written to it. Throws `io` with the reason. */
+/**
+ * Creates a folder if it does not exist and checks that files can be written to it. Removes temporary files that killed
+ * processes left in it. Throws `io` with the reason.
+ */
 export async function makeFolder(path: string): Promise<void> {
   try {
     await makePath(path)
@@ -19,6 +23,7 @@ export async function makeFolder(path: string): Promise<void> {
     })
     throw new OnnxIreError('io', `cannot create the folder ${path}: ${reason}`, { cause })
   }
+  await removeAbandonedFiles(path)
   const probe = await stageFile(join(path, 'probe'), '')
   await probe.discard()
 }

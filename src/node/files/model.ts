@@ -1,11 +1,12 @@
-import { readFile, rm, stat } from 'node:fs/promises'
-import { basename, dirname, resolve } from 'node:path'
+import { createReadStream } from 'node:fs'
+import { lstat, readdir, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { checkModelSize, collectTensorProtos, decodeModel, type Model, maxModelBytes } from '../../onnx/model.js'
 import { type DataPiece, layOutModel } from '../../onnx/model-layout.js'
 import { encodeChunks } from '../../onnx/proto/encode.js'
 import { isExternal } from '../../onnx/proto/external-data.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { commitAll, readError, stageFile } from './files.js'
+import { codeOf, commitAll, openRegularFile, readError, stageFile } from './files.js'
 import { FolderData } from './folder-data.js'
 
 /**
@@ -25,17 +26,21 @@ export async function readModel(path: string): Promise<Model> {
 }
 
 async function readBytes(path: string): Promise<Uint8Array> {
-  const fail = (cause: unknown): never => {
-    throw readError('model', path, cause)
+  const file = await openRegularFile('model', path)
+  try {
+    const { size } = await file.stat()
+    if (size > maxModelBytes) {
+      throw new OnnxIreError(
+        'invalid-model',
+        `${path} has ${size} bytes: an ONNX model file has at most 2 GiB; move tensors to external data`,
+      )
+    }
+    return await file.readFile()
+  } catch (cause) {
+    throw cause instanceof OnnxIreError ? cause : readError('model', path, cause)
+  } finally {
+    await file.close()
   }
-  const { size } = await stat(path).catch(fail)
-  if (size > maxModelBytes) {
-    throw new OnnxIreError(
-      'invalid-model',
-      `${path} has ${size} bytes: an ONNX model file has at most 2 GiB; move tensors to external data`,
-    )
-  }
-  return readFile(path).catch(fail)
 }
 
 /** Options of `writeModel`. */
@@ -49,17 +54,20 @@ export interface WriteModelOptions {
 }
 
 /**
- * Writes an ONNX model, with `<name>.data` (or `<name>.2.data` ...) next to it if it has external tensors. The data of
- * an existing model is never overwritten: the new model replaces it atomically after its own data is complete, so a
- * failure or a crash leaves the old model intact. Data files that only the replaced model used are removed afterwards.
- * Tensors are read and written one at a time.
+ * Writes an ONNX model, with `<name>.data` (or `<name>.2.data` ...) next to it if it has external tensors. The data go
+ * to a new file, never over an existing one: the new model replaces the old one atomically after its own data are
+ * complete, so a failure or a crash leaves the old model intact. Afterwards the data file of the old model is removed,
+ * unless its name occurs in another file of the folder, such as a copy of the old model. Tensors are read and written
+ * one at a time.
  * @throws 'io' with the reason, 'external-data' if a tensor cannot be read
  * @example
  * await writeModel('tuned.onnx', trainer.export())
  */
 export async function writeModel(path: string, model: Model, options: WriteModelOptions = {}): Promise<void> {
-  const replaced = await dataOf(path)
-  const dataPath = dataPathOf(path, model, replaced)
+  const folder = dirname(path)
+  const existing = await listOwnData(path)
+  const replaced = existing.length === 0 ? [] : await findOccurring(path, existing, [])
+  const dataPath = await findFreeName(path)
   const { proto, pieces } = layOutModel(model, basename(dataPath), options.externalData)
   const { size, chunks } = encodeChunks('ModelProto', proto)
   checkModelSize(size)
@@ -69,32 +77,69 @@ export async function writeModel(path: string, model: Model, options: WriteModel
   } finally {
     for (const file of data) await file.discard()
   }
-  for (const file of replaced) await rm(file, { force: true })
+  const written = pieces.length > 0 ? [basename(dataPath)] : []
+  const unused = await findUnused(folder, replaced, [...existing, ...written])
+  for (const name of unused) await rm(join(folder, name), { force: true })
 }
 
-/** Data files of the model at `path` whose names `writeModel` assigned; empty if there is no readable model. */
-async function dataOf(path: string): Promise<ReadonlySet<string>> {
-  try {
-    const { external } = await readModel(path)
-    const candidates = external instanceof FolderData ? external.locations : []
-    const own = candidates.filter((location) => isOwnData(basename(path), location))
-    return new Set(own.map((location) => resolve(dirname(path), location)))
-  } catch {
-    return new Set()
-  }
+/** Names of the files in a model's folder that `writeModel` would choose for its data. */
+async function listOwnData(path: string): Promise<readonly string[]> {
+  const names = await readdir(dirname(path)).catch((): string[] => [])
+  const [model, isNumberedData] = [`${basename(path)}.`, /^(\d+\.)?data$/]
+  return names.filter((name) => name.startsWith(model) && isNumberedData.test(name.slice(model.length)))
 }
 
-/** Whether a location is `<model>.data` or `<model>.<number>.data`. */
-const isOwnData = (name: string, location: string): boolean =>
-  location.startsWith(`${name}.`) && /^(\d+\.)?data$/.test(location.slice(name.length + 1))
-
-/** Path `<model>.data`, or a numbered one if the replaced model, or the model that was read, uses it. */
-function dataPathOf(path: string, { external }: Model, replaced: ReadonlySet<string>): string {
-  const inUse = (candidate: string) =>
-    replaced.has(resolve(candidate)) || (external instanceof FolderData && external.holds(resolve(candidate)))
+/** Path `<model>.data`, or the first numbered one that does not exist. */
+async function findFreeName(path: string): Promise<string> {
+  // lstat also finds names that differ in case only, where the file system ignores case, and broken links.
+  const isTaken = (candidate: string) =>
+    lstat(candidate).then(
+      () => true,
+      () => false,
+    )
   let candidate = `${path}.data`
-  for (let i = 2; inUse(candidate); i++) candidate = `${path}.${i}.data`
+  for (let i = 2; await isTaken(candidate); i++) candidate = `${path}.${i}.data`
   return candidate
+}
+
+/** Those of the data files `names` that no file of the folder names. @param data files that are no models */
+async function findUnused(folder: string, names: readonly string[], data: readonly string[]): Promise<string[]> {
+  let unused = [...names]
+  for (const file of unused.length === 0 ? [] : await readdir(folder)) {
+    if (data.includes(file)) continue
+    // A file that cannot be read may name them all.
+    const named = await findOccurring(join(folder, file), unused, unused)
+    unused = unused.filter((name) => !named.includes(name))
+  }
+  return unused
+}
+
+/**
+ * Those of `names` whose bytes occur in a file that may be a model: a regular file of at most 2 GiB. A model holds the
+ * names of its data files as they are, so it need not be decoded. Case is ignored, as some file systems do.
+ * @param otherwise result for a file that cannot be read
+ */
+async function findOccurring(
+  path: string,
+  names: readonly string[],
+  otherwise: readonly string[],
+): Promise<readonly string[]> {
+  const searched = new Map(names.map((name) => [name, Buffer.from(name).toString('latin1').toLowerCase()]))
+  const overlap = Math.max(...[...searched.values()].map(({ length }) => length)) - 1
+  const found = new Set<string>()
+  try {
+    const kind = await stat(path)
+    if (!kind.isFile() || kind.size > maxModelBytes) return []
+    let text = ''
+    for await (const block of createReadStream(path, { highWaterMark: 2 ** 20 })) {
+      text = text.slice(-overlap) + (block as Buffer).toString('latin1').toLowerCase()
+      for (const [name, bytes] of searched) if (text.includes(bytes)) found.add(name)
+      if (found.size === names.length) break
+    }
+    return [...found]
+  } catch (error) {
+    return codeOf(error) === 'ENOENT' ? [] : otherwise
+  }
 }
 
 async function* contentOf(pieces: readonly DataPiece[]): AsyncGenerator<Uint8Array> {
