@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { whyNoChromium } from '../tools/chromium.js'
@@ -37,6 +38,14 @@ export const requirements = {
     title: 'a machine without CUDA',
     install: 'run the tests where CUDA does not start',
     missing: async () => ((await whyNoCuda()) === undefined ? 'CUDA starts here' : undefined),
+  },
+  strace: {
+    title: 'strace',
+    install: 'apt-get install strace, on Linux',
+    missing: () =>
+      spawnSync('strace', ['-o', '/dev/null', 'true']).status === 0
+        ? undefined
+        : 'it is not installed, or may not trace',
   },
   linux: {
     title: 'Linux',

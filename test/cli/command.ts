@@ -3,7 +3,8 @@ import { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { main } from '../../src/cli/main.js'
 
-const program = fileURLToPath(new URL('../../dist/cli/bin.js', import.meta.url))
+/** Path of the program, for tests that start it with outputs of their own. */
+export const program = fileURLToPath(new URL('../../dist/cli/bin.js', import.meta.url))
 
 export interface Finished {
   readonly code: number | null

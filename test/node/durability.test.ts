@@ -9,6 +9,7 @@ import { writeFileAtomic } from '../../src/node/files/files.js'
 import { makeFolder } from '../../src/node/files/make-folder.js'
 import { writeModel } from '../../src/node/files/model.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
+import { needs } from '../requirements.js'
 
 /** A call of fsync. */
 interface Sync {
@@ -47,7 +48,7 @@ afterEach(async () => {
 })
 
 // A file system may write everything in another order, except what was synced.
-describe.skipIf(process.platform !== 'linux')('files and folders survive a power failure', () => {
+describe('files and folders survive a power failure', await needs('linux'), () => {
   it('writeFileAtomic > the new content is synced before it replaces the old one, and its folder afterwards', async () => {
     await writeFile(target, 'old')
     await writeFileAtomic(target, 'new content')
