@@ -1,0 +1,174 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { Command, InvalidArgumentError } from 'commander'
+import { someOf, wholeNumber } from '../bench/options.js'
+import type { Limits } from './campaign.js'
+import { type CampaignName, campaignNames, campaigns } from './campaigns.js'
+import { Worker } from './pool.js'
+import { Report } from './report.js'
+
+interface Options {
+  readonly minutes: number
+  readonly seed: number
+  readonly only: readonly CampaignName[]
+  readonly workers: number
+  readonly soak?: true
+  readonly replay?: { readonly campaign: CampaignName; readonly seed: number }
+  readonly keep: string
+  readonly json?: true
+}
+
+/** Attacks the library as `npm run torture -- --help` describes. */
+const program = new Command('npm run torture --')
+  .description(
+    'Hostile files, kills, full disks and long runs against the built library: every case has to succeed or end in a short typed error.',
+  )
+  .option('--minutes <n>', 'duration of the run, shared by the campaigns', positive, 3)
+  .option('--seed <n>', 'seed of the run: the same seed gives the same cases in the same order', natural, 0)
+  .option('--only <list>', `campaigns to run, of ${campaignNames.join(', ')}`, someOf(campaignNames), campaignNames)
+  .option('--workers <n>', 'worker processes', wholeNumber, Math.min(availableParallelism(), 4))
+  .option('--soak', 'run the soak at full length: 100,000 steps')
+  .option('--replay <campaign:seed>', 'run one case and print its faults', parseReplay)
+  .option('--keep <folder>', 'folder for files of over 1 KB that show a fault', join(tmpdir(), 'onnx-ire-torture'))
+  .option('--json', 'print the report as JSON')
+  .addHelpText(
+    'after',
+    `
+Campaigns:
+${campaignNames.map((name) => `  ${name.padEnd(12)} ${campaigns[name].about}`).join('\n')}
+
+A fault is: an error that is no OnnxIreError, a message of over 2,000 characters or one that blames onnx-ire, a crash, too much
+time or memory, or a result that differs from the promised one. Faults are grouped by cause. Ctrl-C ends the run with the report so
+far. Exit codes: 0 no faults, 1 faults, 2 wrong usage.
+
+Examples:
+  npm run torture -- --minutes 60 --seed 1 --soak
+  npm run torture -- --only models,bytes --minutes 5
+  npm run torture -- --replay models:1000017`,
+  )
+  .parse()
+const options = program.opts<Options>()
+
+const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-torture-'))
+const workers: Worker[] = []
+let isInterrupted = false
+process.on('SIGINT', () => {
+  if (isInterrupted) endAll(130)
+  isInterrupted = true
+  console.error('\nending after the current cases; press Ctrl-C again to quit at once')
+})
+process.on('SIGTERM', () => endAll(143))
+
+function endAll(code: number): never {
+  for (const worker of workers) worker.end()
+  rmSync(folder, { recursive: true, force: true })
+  process.exit(code)
+}
+
+if (options.replay) await replay(options.replay)
+else await attack()
+
+async function replay({ campaign, seed }: { readonly campaign: CampaignName; readonly seed: number }): Promise<never> {
+  const report = new Report()
+  const worker = startWorker()
+  await runCase(report, worker, campaign, seed)
+  print(report)
+  return endAll(report.hasFaults ? 1 : 0)
+}
+
+/** Runs the campaigns one after the other, each for its share of the time. */
+async function attack(): Promise<never> {
+  const report = new Report()
+  const pool = Array.from({ length: options.workers }, startWorker)
+  const shares = options.only.reduce((sum, name) => sum + campaigns[name].share, 0)
+  for (const campaign of options.only) {
+    const seconds = (60 * options.minutes * campaigns[campaign].share) / shares
+    const begun = performance.now()
+    const isDue = () => (performance.now() - begun) / 1000 < seconds
+    const tally = report.tally(campaign)
+    // Seeds of one run are neighbours, those of different runs lie apart.
+    let next = options.seed * 1_000_000
+    const progress = setInterval(() => showProgress(campaign, report), process.stderr.isTTY ? 500 : 15_000)
+    await Promise.all(
+      pool.map(async (worker) => {
+        while (isDue() && !isInterrupted && tally.skipped === undefined) await runCase(report, worker, campaign, next++)
+      }),
+    )
+    clearInterval(progress)
+    tally.seconds = (performance.now() - begun) / 1000
+    showProgress(campaign, report, '\n')
+    if (isInterrupted) break
+  }
+  print(report)
+  return endAll(report.hasFaults ? 1 : 0)
+}
+
+async function runCase(report: Report, worker: Worker, campaign: CampaignName, seed: number): Promise<void> {
+  const reply = await worker.run({ campaign, seed }, campaigns[campaign].limits)
+  if (reply.skipped !== undefined) {
+    report.tally(campaign).skipped = reply.skipped
+    return
+  }
+  for (const cause of report.add(campaign, seed, reply)) {
+    const group = report.groups.get(cause)!
+    // A case that ended its process is not run again: the worker process only returns its file.
+    const shrunk = await worker.run(
+      { campaign, seed, shrink: reply.died ? '' : cause },
+      shrinking(campaigns[campaign].limits),
+    )
+    group.title = shrunk.shrunk ?? reply.title
+    const file = shrunk.file ?? reply.file
+    if (file !== undefined) group.file = keepFile(file, campaign, seed)
+  }
+}
+
+/** Shrinking runs a case many times. */
+function shrinking({ cpu, memory, wall }: Limits): Limits {
+  return { cpu: cpu + 40, memory: 2 * memory, wall: wall + 120 }
+}
+
+/** A file as base64 if it is short, else the path of the folder `--keep` where it is written. */
+function keepFile(base64: string, campaign: CampaignName, seed: number): string {
+  if (base64.length <= 1400) return base64
+  mkdirSync(options.keep, { recursive: true })
+  const path = resolve(options.keep, `${campaign}-${seed}`)
+  writeFileSync(path, Buffer.from(base64, 'base64'))
+  return path
+}
+
+function startWorker(): Worker {
+  const worker = new Worker({ folder, long: options.soak ?? false })
+  workers.push(worker)
+  return worker
+}
+
+function showProgress(campaign: CampaignName, report: Report, end = process.stderr.isTTY ? '' : '\n'): void {
+  const { cases } = report.tally(campaign)
+  const line = `${campaign}: ${cases} cases, ${report.groups.size} causes of faults`
+  process.stderr.write(`${process.stderr.isTTY ? `\r\x1b[K${line}` : line}${end}`)
+}
+
+function print(report: Report): void {
+  console.log(options.json ? JSON.stringify(report.toJson(), null, 2) : report.toText())
+}
+
+function positive(text: string): number {
+  const value = Number(text)
+  if (!(value > 0 && value < 10_000)) throw new InvalidArgumentError('It must be a number above 0.')
+  return value
+}
+
+function natural(text: string): number {
+  const value = Number(text)
+  if (!Number.isSafeInteger(value * 1_000_000) || value < 0)
+    throw new InvalidArgumentError('It must be an integer >= 0.')
+  return value
+}
+
+function parseReplay(text: string): { readonly campaign: CampaignName; readonly seed: number } {
+  const [campaign = '', seed = ''] = text.split(':')
+  if (!(campaignNames as readonly string[]).includes(campaign) || !/^\d+$/.test(seed))
+    throw new InvalidArgumentError(`It must be <campaign>:<seed>, with a campaign of ${campaignNames.join(', ')}.`)
+  return { campaign: campaign as CampaignName, seed: Number(seed) }
+}

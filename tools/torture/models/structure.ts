@@ -1,0 +1,515 @@
+import type { Random } from 'onnx-ire/data'
+import { dtypes } from '../../../dist/ir/dtype.js'
+import { create, edit } from '../../../dist/onnx/proto/message.js'
+import {
+  type AttributeProto,
+  attributeTypes,
+  type Dimension,
+  type GraphProto,
+  type ModelProto,
+  type NodeProto,
+  type TensorProto,
+  type TypeProto,
+  type ValueInfoProto,
+} from '../../../dist/onnx/proto/schema.js'
+import { changeOne, hostileIntegers, hostileNames, hostileNumbers, pick } from '../random.js'
+import { withGraph } from './corpus.js'
+
+/** A change of a model that its structure suggests. */
+export type Change = (proto: ModelProto, random: Random, operators: readonly string[]) => ModelProto
+
+const utf8 = new TextEncoder()
+
+/** Changes the node of the sample: the last one of the main graph, which is the operator under attack, or a random one. */
+const onNode = (proto: ModelProto, random: Random, change: (node: NodeProto) => Partial<NodeProto>): ModelProto =>
+  withGraph(proto, ({ node }) => {
+    const at = random.integer(3) > 0 ? node.length - 1 : random.integer(Math.max(node.length, 1))
+    return { node: node.map((each, i) => (i === at ? edit(each, change(each)) : each)) }
+  })
+
+const onInput = (proto: ModelProto, random: Random, change: (info: ValueInfoProto) => ValueInfoProto): ModelProto =>
+  withGraph(proto, ({ input }) => ({ input: changeOne(random, input, change) }))
+
+const typed = (info: ValueInfoProto, type: Partial<TypeProto>): ValueInfoProto =>
+  edit(info, { type: create('TypeProto', type) })
+
+const tensorType = (elemType: number, dim: readonly Dimension[] | undefined): Partial<TypeProto> => ({
+  tensorType: create('TensorType', { elemType, ...(dim ? { shape: create('TensorShapeProto', { dim }) } : {}) }),
+})
+
+const dimsOf = (info: ValueInfoProto): readonly Dimension[] => info.type?.tensorType?.shape?.dim ?? []
+const typeOf = (info: ValueInfoProto): number => info.type?.tensorType?.elemType ?? 1
+const length = (value: bigint | number): Dimension => create('Dimension', { dimValue: BigInt(value) })
+const symbol = (dimParam: string): Dimension => create('Dimension', { dimParam })
+
+const withDims = (info: ValueInfoProto, dims: readonly Dimension[] | undefined): ValueInfoProto =>
+  typed(info, tensorType(typeOf(info), dims))
+
+/** The numbers of all element types of ONNX, of some beyond, and of none. */
+const elementTypes: readonly number[] = [
+  ...Object.values(dtypes).map(({ onnx }) => onnx),
+  0,
+  14,
+  15,
+  17,
+  20,
+  23,
+  99,
+  -1,
+]
+
+const symbols = (random: Random): readonly string[] => [
+  'N',
+  '',
+  'N*2+1',
+  'floor(N/0)',
+  'N/0',
+  'N-N',
+  '1',
+  '-1',
+  '9'.repeat(400),
+  `${'('.repeat(5000)}N${')'.repeat(5000)}`,
+  'a+'.repeat(3000),
+  `(${'x'.repeat(random.integer(300))})`,
+  'min(a,b)',
+  ...hostileNames,
+]
+
+function randomTensor(random: Random, name: string): TensorProto {
+  const kind = random.integer(9)
+  const dims = Array.from({ length: random.integer(4) }, () => BigInt(random.integer(4)))
+  const count = dims.reduce((product, dim) => product * Number(dim), 1)
+  const dataType = pick(random, elementTypes)
+  if (kind === 0) return create('TensorProto', { name, dims: [-1n], dataType: 1, rawData: new Uint8Array(4) })
+  if (kind === 1) return create('TensorProto', { name, dims: [2n ** 62n, 2n], dataType: 1, rawData: new Uint8Array(8) })
+  if (kind === 2)
+    return create('TensorProto', { name, dims: manyOf(random, 1n), dataType: 1, rawData: new Uint8Array(4) })
+  if (kind === 3)
+    return create('TensorProto', {
+      name,
+      dims,
+      dataType: 1,
+      dataLocation: 1,
+      externalData: [create('StringStringEntryProto', { key: 'location', value: pick(random, hostileNames) })],
+    })
+  if (kind === 4) return create('TensorProto', { name, dims, dataType, rawData: new Uint8Array(random.integer(64)) })
+  if (kind === 5)
+    return create('TensorProto', {
+      name,
+      dims,
+      dataType: 8,
+      stringData: dims.map(() => utf8.encode(pick(random, hostileNames))),
+    })
+  if (kind === 6)
+    return create('TensorProto', {
+      name,
+      dims,
+      dataType: 7,
+      int64Data: BigInt64Array.from({ length: count }, () => pick(random, hostileIntegers)),
+    })
+  if (kind === 7)
+    return create('TensorProto', {
+      name,
+      dims,
+      dataType: 11,
+      doubleData: Float64Array.from({ length: count }, () => pick(random, hostileNumbers)),
+    })
+  return create('TensorProto', {
+    name,
+    dims,
+    dataType: 1,
+    floatData: Float32Array.from({ length: count }, () => pick(random, hostileNumbers)),
+  })
+}
+
+const manyOf = <T>(random: Random, item: T): T[] => Array<T>(pick(random, [20, 20, 65, 1000, 1025, 100_000])).fill(item)
+
+/** A tensor of hostile elements with the type and the shape of an input. */
+function tensorLike(random: Random, info: ValueInfoProto): TensorProto | undefined {
+  const dims = dimsOf(info).map(({ dimValue = 1n }) => dimValue)
+  const count = dims.reduce((product, dim) => product * Number(dim), 1)
+  if (!(count <= 4096)) return undefined
+  const common = { name: info.name, dims, dataType: typeOf(info) }
+  const integer = pick(random, hostileIntegers)
+  const mixed = random.integer(2) === 0
+  const integers = Array.from({ length: count }, () => (mixed ? pick(random, hostileIntegers) : integer))
+  const number = pick(random, hostileNumbers)
+  const numbers = Array.from({ length: count }, () => (mixed ? pick(random, hostileNumbers) : number))
+  switch (typeOf(info)) {
+    case 1:
+      return create('TensorProto', { ...common, floatData: Float32Array.from(numbers) })
+    case 11:
+      return create('TensorProto', { ...common, doubleData: Float64Array.from(numbers) })
+    case 7:
+      return create('TensorProto', { ...common, int64Data: BigInt64Array.from(integers) })
+    case 12:
+    case 13:
+      return create('TensorProto', { ...common, uint64Data: BigUint64Array.from(integers) })
+    default:
+      return create('TensorProto', { ...common, int32Data: Int32Array.from(integers, Number) })
+  }
+}
+
+function randomAttribute(random: Random, name: string): AttributeProto {
+  const integers = () => Array.from({ length: random.integer(5) }, () => pick(random, hostileIntegers))
+  const contents: readonly Partial<AttributeProto>[] = [
+    { type: attributeTypes.int, i: pick(random, hostileIntegers) },
+    { type: attributeTypes.float, f: pick(random, hostileNumbers) },
+    { type: attributeTypes.string, s: utf8.encode(pick(random, hostileNames)) },
+    { type: attributeTypes.string, s: Uint8Array.of(0xff, 0xfe, 0x80) },
+    { type: attributeTypes.ints, ints: integers() },
+    { type: attributeTypes.ints, ints: manyOf(random, pick(random, hostileIntegers)) },
+    { type: attributeTypes.floats, floats: [pick(random, hostileNumbers), pick(random, hostileNumbers)] },
+    { type: attributeTypes.floats, floats: [] },
+    { type: attributeTypes.strings, strings: [utf8.encode(pick(random, hostileNames))] },
+    { type: attributeTypes.tensor, t: randomTensor(random, 't') },
+    { type: attributeTypes.tensor },
+    { type: attributeTypes.graph, g: create('GraphProto', {}) },
+    { type: attributeTypes.graphs, graphs: [create('GraphProto', {})] },
+    { type: attributeTypes.typeProto, tp: create('TypeProto', {}) },
+    { type: attributeTypes.int },
+    { type: 0, i: 1n },
+    { type: 99, i: 1n },
+    { i: 1n, f: 2, s: utf8.encode('x') },
+    { refAttrName: 'missing' },
+  ]
+  return create('AttributeProto', { name, ...pick(random, contents) })
+}
+
+/** Attributes of old operator sets, and of others. */
+const attributeNames: readonly string[] = [
+  ...[
+    'axes',
+    'axis',
+    'broadcast',
+    'consumed_inputs',
+    'to',
+    'perm',
+    'pads',
+    'paddings',
+    'value',
+    'value_ints',
+    'ratio',
+    'is_test',
+  ],
+  ...[
+    'spatial',
+    'min',
+    'max',
+    'scales',
+    'height_scale',
+    'width_scale',
+    'mode',
+    'split',
+    'num_outputs',
+    'shape',
+    'k',
+    'hidden_size',
+  ],
+  ...[
+    'starts',
+    'ends',
+    'keepdims',
+    'epsilon',
+    'momentum',
+    'group',
+    'num_groups',
+    'dilations',
+    'strides',
+    'kernel_shape',
+  ],
+  ...[
+    'auto_pad',
+    'output_shape',
+    'output_padding',
+    'equation',
+    'direction',
+    'layout',
+    'num_heads',
+    'num_scan_inputs',
+    'directions',
+  ],
+  ...[
+    'scan_input_axes',
+    'body',
+    'then_branch',
+    'else_branch',
+    'blocksize',
+    'upper',
+    'allowzero',
+    'exclude_outside',
+    'training_mode',
+  ],
+]
+
+/** An attribute of the node with another number, of the same type. */
+function extreme(random: Random, attribute: AttributeProto): AttributeProto {
+  const other = <T>(items: readonly T[], from: readonly T[]) =>
+    random.integer(4) === 0 ? [...items, pick(random, from)] : changeOne(random, items, () => pick(random, from))
+  if (attribute.i !== undefined) return edit(attribute, { i: pick(random, hostileIntegers) })
+  if (attribute.f !== undefined) return edit(attribute, { f: pick(random, hostileNumbers) })
+  if (attribute.s !== undefined) return edit(attribute, { s: utf8.encode(pick(random, hostileNames)) })
+  if (attribute.ints.length > 0) return edit(attribute, { ints: other(attribute.ints, hostileIntegers) })
+  if (attribute.floats.length > 0) return edit(attribute, { floats: other(attribute.floats, hostileNumbers) })
+  if (attribute.t) return edit(attribute, { t: randomTensor(random, attribute.t.name ?? '') })
+  return randomAttribute(random, attribute.name ?? '')
+}
+
+/** Renames a value everywhere in a graph and in its bodies. */
+function renameIn(graph: GraphProto, from: string, to: string): GraphProto {
+  const swap = (name: string | undefined) => (name === from ? to : name)
+  const list = (names: readonly string[]) => names.map((name) => (name === from ? to : name))
+  const named = <T extends { readonly name?: string | undefined }>(items: readonly T[]) =>
+    items.map((item) => (item.name === from ? edit(item, { name: swap(item.name) } as Partial<T>) : item))
+  return edit(graph, {
+    input: named(graph.input),
+    output: named(graph.output),
+    initializer: named(graph.initializer),
+    node: graph.node.map((node) =>
+      edit(node, {
+        input: list(node.input),
+        output: list(node.output),
+        attribute: node.attribute.map((each) => (each.g ? edit(each, { g: renameIn(each.g, from, to) }) : each)),
+      }),
+    ),
+  })
+}
+
+const namesIn = ({ input, output, initializer, node }: GraphProto): string[] => [
+  ...new Set([
+    ...[...input, ...output, ...initializer].flatMap(({ name }) => name ?? []),
+    ...node.flatMap((n) => n.output),
+  ]),
+]
+
+/** The nodes of the graph as a function, called once, or through a chain of functions that call each other. */
+function asFunction(proto: ModelProto, random: Random): ModelProto {
+  const { graph } = proto
+  if (!graph) return proto
+  const inputs = graph.input.map(({ name = '' }) => name)
+  const outputs = graph.output.map(({ name = '' }) => name)
+  const name = pick(random, [...hostileNames, 'f', 'Add', 'Relu'])
+  const domain = pick(random, ['', 'local', '__proto__', 'com.microsoft'])
+  const depth = pick(random, [1, 1, 1, 2, 2, 50, 300, 5000])
+  const recursive = random.integer(6) === 0
+  const call = (opType: string) => create('NodeProto', { opType, domain, input: inputs, output: outputs })
+  const nameOf = (level: number) => (level === 0 ? name : `${name.slice(0, 20)}${level}`)
+  const functions = Array.from({ length: depth }, (_, level) =>
+    create('FunctionProto', {
+      name: nameOf(level),
+      domain,
+      input: inputs,
+      output: outputs,
+      opsetImport: proto.opsetImport,
+      node: level + 1 < depth ? [call(nameOf(level + 1))] : recursive ? [call(name)] : graph.node,
+    }),
+  )
+  const opsets = domain === '' ? [] : [create('OperatorSetIdProto', { domain, version: 1n })]
+  const called = withGraph(proto, () => ({ node: [call(name)] }))
+  return edit(called, { functions, opsetImport: [...proto.opsetImport, ...opsets] })
+}
+
+/** The graph inside of bodies of If, Loop or Scan, up to and beyond protobuf's own depth. */
+function nested(proto: ModelProto, random: Random): ModelProto {
+  const kind = pick(random, ['If', 'If', 'Loop', 'Scan'])
+  const depth = pick(random, [1, 2, 5, 20, 33])
+  return withGraph(proto, (graph) => {
+    let inner = graph.node
+    for (let level = 0; level < depth; level++) {
+      const output = graph.output.map((each) => edit(each, { name: `${each.name}_${level}` }))
+      const identities = graph.output.map((each, i) =>
+        create('NodeProto', { opType: 'Identity', input: [each.name ?? ''], output: [output[i]!.name ?? ''] }),
+      )
+      const body = create('GraphProto', { name: `body${level}`, node: [...inner, ...identities], output })
+      const bodyOf = (name: string) => create('AttributeProto', { name, type: attributeTypes.graph, g: body })
+      const branches = kind === 'If' ? [bodyOf('then_branch'), bodyOf('else_branch')] : [bodyOf('body')]
+      const input = kind === 'If' ? [graph.input[0]?.name ?? 'c'] : ['', '', ''].slice(0, random.integer(4))
+      const node = create('NodeProto', { opType: kind, input, output: graph.output.map(({ name = '' }) => name) })
+      inner = [edit(node, { attribute: branches })]
+    }
+    return { node: inner }
+  })
+}
+
+/** Many nodes: walks over a graph have to be linear. */
+function long(proto: ModelProto, random: Random, operators: readonly string[]): ModelProto {
+  const count = pick(random, [300, 300, 300, 300, 3000, 3000, 20_000])
+  const kind = random.integer(4)
+  return withGraph(proto, ({ node }) => {
+    const from = node.at(-1)?.output[0] ?? 'x'
+    const opType = kind === 0 ? 'Unknown' : kind === 1 ? undefined : pick(random, ['Identity', 'Relu', ...operators])
+    const nodes = Array.from({ length: count }, (_, i) =>
+      create('NodeProto', { opType, input: [i === 0 || kind === 2 ? from : `long${i - 1}`], output: [`long${i}`] }),
+    )
+    return { node: [...node, ...(kind === 3 ? nodes.reverse() : nodes)] }
+  })
+}
+
+/** Structured changes, by name. */
+export const changes: Readonly<Record<string, Change>> = {
+  'no change': (proto) => proto,
+  'missing operand': (proto, random) =>
+    onNode(proto, random, ({ input }) => ({
+      input:
+        random.integer(2) === 0 ? changeOne(random, input, () => '') : input.slice(0, random.integer(input.length + 1)),
+    })),
+  'more operands': (proto, random) =>
+    onNode(proto, random, ({ input }) => ({
+      input: [...input, ...Array<string>(pick(random, [1, 2, 10, 1000, 100_000])).fill(input[0] ?? 'x')],
+    })),
+  'operands in another order': (proto, random) =>
+    onNode(proto, random, ({ input }) => ({ input: random.shuffle([...input]) })),
+  'unknown operand': (proto, random) =>
+    onNode(proto, random, ({ input }) => ({ input: changeOne(random, input, () => pick(random, hostileNames)) })),
+  'another number of outputs': (proto, random) =>
+    onNode(proto, random, ({ output }) => ({
+      output: pick(random, [
+        [],
+        [...output, 'more'],
+        [...output, ...output],
+        [...output, '', '', 'last'],
+        ['', ...output],
+      ]),
+    })),
+  'a cycle': (proto, random) =>
+    onNode(proto, random, ({ input, output }) => ({ input: changeOne(random, input, () => output[0] ?? '') })),
+  scalar: (proto, random) => onInput(proto, random, (info) => withDims(info, [])),
+  'another rank': (proto, random) =>
+    onInput(proto, random, (info) => {
+      const dims = dimsOf(info)
+      return withDims(
+        info,
+        pick(random, [dims.slice(1), [...dims, length(2)], [length(1), ...dims], manyOf(random, length(1))]),
+      )
+    }),
+  'axis of length 0': (proto, random) =>
+    onInput(proto, random, (info) =>
+      withDims(
+        info,
+        changeOne(random, dimsOf(info), () => length(0)),
+      ),
+    ),
+  'huge length': (proto, random) =>
+    onInput(proto, random, (info) =>
+      withDims(
+        info,
+        changeOne(random, dimsOf(info), () => length(pick(random, hostileIntegers))),
+      ),
+    ),
+  'other lengths': (proto, random) =>
+    onInput(proto, random, (info) =>
+      withDims(
+        info,
+        dimsOf(info).map(() => length(random.integer(6))),
+      ),
+    ),
+  'symbolic length': (proto, random) =>
+    onInput(proto, random, (info) =>
+      withDims(
+        info,
+        changeOne(random, dimsOf(info), () => symbol(pick(random, symbols(random)))),
+      ),
+    ),
+  'symbolic lengths everywhere': (proto) =>
+    withGraph(proto, ({ input }) => ({
+      input: input.map((info, k) =>
+        withDims(
+          info,
+          dimsOf(info).map((_, i) => symbol(`n${k}_${i}`)),
+        ),
+      ),
+    })),
+  'unknown rank': (proto, random) => onInput(proto, random, (info) => withDims(info, undefined)),
+  'unknown ranks everywhere': (proto) =>
+    withGraph(proto, ({ input }) => ({ input: input.map((info) => withDims(info, undefined)) })),
+  'another element type': (proto, random) =>
+    onInput(proto, random, (info) => typed(info, tensorType(pick(random, elementTypes), dimsOf(info)))),
+  'no tensor': (proto, random) =>
+    onInput(proto, random, (info) =>
+      typed(
+        info,
+        pick(random, [
+          {},
+          { sequenceType: create('SequenceType', {}) },
+          { optionalType: create('OptionalType', {}) },
+          { mapType: create('MapType', {}) },
+        ]),
+      ),
+    ),
+  'hostile constant': (proto, random) =>
+    withGraph(proto, ({ input, initializer }) => {
+      if (input.length === 0) return {}
+      const at = random.integer(input.length)
+      const tensor = tensorLike(random, input[at]!)
+      if (!tensor) return {}
+      return {
+        initializer: [...initializer, tensor],
+        input: random.integer(3) === 0 ? input : input.filter((_, i) => i !== at),
+      }
+    }),
+  'hostile constants everywhere': (proto, random) =>
+    withGraph(proto, ({ input, initializer }) => ({
+      initializer: [...initializer, ...input.slice(1).flatMap((info) => tensorLike(random, info) ?? [])],
+      input: input.slice(0, 1),
+    })),
+  'damaged tensor': (proto, random) =>
+    withGraph(proto, ({ input, initializer }) => ({
+      initializer: [
+        ...initializer.slice(0, random.integer(2) === 0 ? 0 : initializer.length),
+        randomTensor(random, pick(random, [...initializer, ...input].map(({ name = '' }) => name).concat('t'))),
+      ],
+    })),
+  'extreme attribute': (proto, random) =>
+    onNode(proto, random, ({ attribute }) => ({
+      attribute: changeOne(random, attribute, (each) => extreme(random, each)),
+    })),
+  'attribute of another type': (proto, random) =>
+    onNode(proto, random, ({ attribute }) => ({
+      attribute: changeOne(random, attribute, ({ name = '' }) => randomAttribute(random, name)),
+    })),
+  'attribute missing or twice': (proto, random) =>
+    onNode(proto, random, ({ attribute }) => ({
+      attribute:
+        random.integer(2) === 0 ? attribute.filter(() => random.integer(2) === 0) : [...attribute, ...attribute],
+    })),
+  'another attribute': (proto, random) =>
+    onNode(proto, random, ({ attribute }) => ({
+      attribute: [...attribute, randomAttribute(random, pick(random, [...attributeNames, ...hostileNames]))],
+    })),
+  'hostile name': (proto, random) =>
+    withGraph(proto, (graph) => renameIn(graph, pick(random, [...namesIn(graph), 'x0']), pick(random, hostileNames))),
+  'two values of one name': (proto, random) =>
+    withGraph(proto, (graph) =>
+      renameIn(graph, pick(random, [...namesIn(graph), 'x0']), pick(random, [...namesIn(graph), 'x0'])),
+    ),
+  'another operator': (proto, random, operators) => onNode(proto, random, () => ({ opType: pick(random, operators) })),
+  'hostile operator': (proto, random) =>
+    onNode(proto, random, () => ({
+      opType: pick(random, hostileNames),
+      domain: pick(random, ['', 'com.microsoft', ...hostileNames]),
+    })),
+  'operator of another domain': (proto, random, operators) =>
+    edit(
+      onNode(proto, random, () => ({ opType: pick(random, operators), domain: 'com.microsoft' })),
+      { opsetImport: [...proto.opsetImport, create('OperatorSetIdProto', { domain: 'com.microsoft', version: 1n })] },
+    ),
+  'operator sets': (proto, random) =>
+    edit(proto, {
+      opsetImport: pick(random, [
+        [],
+        [...proto.opsetImport, ...proto.opsetImport],
+        [create('OperatorSetIdProto', {})],
+        [create('OperatorSetIdProto', { domain: 'ai.onnx', version: pick(random, hostileIntegers) })],
+        [create('OperatorSetIdProto', { domain: pick(random, hostileNames), version: 1n })],
+      ]),
+    }),
+  'as a function': asFunction,
+  'in nested bodies': nested,
+  'many nodes': long,
+}
+
+/** The model in another operator set. */
+export const inOperatorSet = (proto: ModelProto, version: number): ModelProto =>
+  edit(proto, {
+    opsetImport: proto.opsetImport.map((set) => (set.domain ? set : edit(set, { version: BigInt(version) }))),
+  })
