@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, readlinkSync, statSync } from 'node:fs'
-import { type FileHandle, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
+import { type FileHandle, mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -22,13 +22,14 @@ interface Sync {
 
 let folder = ''
 let target = ''
+let prototype: FileHandle
 const syncs: Sync[] = []
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'onnx-ire-durability-'))
   target = join(folder, 'f')
   syncs.length = 0
   const handle = await open(folder, 'r')
-  const prototype = Object.getPrototypeOf(handle) as FileHandle
+  prototype = Object.getPrototypeOf(handle) as FileHandle
   await handle.close()
   const sync = prototype.sync
   vi.spyOn(prototype, 'sync').mockImplementation(function (this: FileHandle) {
@@ -57,7 +58,7 @@ describe('files and folders survive a power failure', await needs('linux'), () =
       [null, 'new content'],
     ])
     expect(dirname(syncs[0]!.path)).toBe(folder)
-    expect(basename(syncs[0]!.path)).toMatch(/^\.onnx-ire-\w+\.tmp$/)
+    expect(basename(syncs[0]!.path)).toMatch(/^\.onnx-ire-[\w-]+\.tmp$/)
     expect(syncs[1]!.path).toBe(folder)
   })
 
@@ -87,4 +88,24 @@ describe('files and folders survive a power failure', await needs('linux'), () =
     expect(model.target).toBe('old')
     expect(model.size).toBe(readFileSync(target).length)
   })
+})
+
+it.each(['ENOSPC', 'EDQUOT', 'EIO'])('%s while writing > throws io, and leaves the old files alone', async (code) => {
+  await writeFile(target, 'old')
+  const write = prototype.write
+  let written = 0
+  vi.spyOn(prototype, 'write').mockImplementation(function (this: FileHandle, ...args: never[]) {
+    if (++written > 1) throw Object.assign(new Error(code), { code })
+    return (write as (...args: never[]) => ReturnType<FileHandle['write']>).apply(this, args)
+  } as FileHandle['write'])
+  const model = modelOf(mlp({ features: 64, hidden: [64], classes: 2 }))
+  await expect(writeFileAtomic(target, [new Uint8Array(2 ** 21), new Uint8Array(2 ** 21)])).rejects.toMatchObject({
+    code: 'io',
+    cause: { code },
+  })
+  expect(written).toBe(2)
+  await expect(writeModel(target, model, { externalData: true })).rejects.toMatchObject({ code: 'io' })
+  await expect(checkpointFolder(folder).save(1, new Uint8Array(100))).rejects.toMatchObject({ code: 'io' })
+  expect(await readdir(folder)).toEqual(['f'])
+  expect(readFileSync(target, 'utf8')).toBe('old')
 })
