@@ -71,7 +71,7 @@ test('the peak is read from the status of a process', () => {
 })
 
 test('instruction sets of x86 and of Arm', () => {
-  expect(instructionsIn('model\t: x\nflags\t\t: fpu sse2 fma avx avx512f amx_tile fsrm\n')).toEqual([
+  expect(instructionsIn('model\t: x\nflags\t\t: fpu sse2 smep fma avx avx512f amx_tile fsrm\n')).toEqual([
     'fma',
     'avx',
     'avx512f',

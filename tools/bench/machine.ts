@@ -28,7 +28,7 @@ export const machine = (): Machine => ({
 export const instructionsIn = (text: string): string[] =>
   (/^(?:flags|Features)\s*:(.*)$/m.exec(text)?.[1] ?? '')
     .split(' ')
-    .filter((flag) => /^(avx|fma$|amx|asimd|sve|sme|bf16|i8mm)/.test(flag))
+    .filter((flag) => /^(avx|fma$|amx|asimd|sve|sme(\d|_|$)|bf16|i8mm)/.test(flag))
 
 function instructionSets(): string[] {
   try {

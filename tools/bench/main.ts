@@ -34,7 +34,7 @@ const program = new Command('bench')
   .description(
     'Time and peak memory of training steps (forward, backward, AdamW), of onnx-ire and of other libraries, in turns.',
   )
-  .option('--workload <list>', `of ${names.join(', ')}`, someOf(names), names)
+  .addOption(new Option('--workload <list>', `of ${names.join(', ')}`).argParser(someOf(names)).default(names, 'all'))
   .option(
     '--against <list>',
     `of ${peers.join(', ')}, or none: torch is PyTorch, compile is PyTorch with torch.compile, jax is JAX with jit; tfjs and jax-js are installed if listed`,

@@ -65,7 +65,7 @@ export function modelText({ title, results }: ModelResults): string {
   const lines = [
     `### ${title}${parameters ? `, ${(parameters / 1e6).toFixed(2)} million parameters` : ''}`,
     '',
-    `| | ms per step | CPU ms per step | times ${reference} | peak MB (library) | times ${reference} | losses of steps 0 to 3 | other load |`,
+    `| | ms per step | CPU ms per step | times ${reference} | peak MB (library) | memory times ${reference} | losses of steps 0 to 3 | other load |`,
     '|---|---|---|---|---|---|---|---|',
     ...rows,
   ]

@@ -122,8 +122,11 @@ def choose():
     tried = []
     for settings in candidates:
         command = [sys.executable, *sys.argv, json.dumps(settings)]
-        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        tried.append({**settings, **json.loads(printed.splitlines()[-1])})
+        trial = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if trial.returncode == 0:
+            tried.append({**settings, **json.loads(trial.stdout.splitlines()[-1])})
+    if not tried:
+        sys.exit("no settings train the model")
     best = min(tried, key=lambda each: each["gradients"])
     best["adamw"] = min(best["updates"], key=best["updates"].get)
     del best["updates"], best["gradients"]
