@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Random } from 'onnx-ire/data'
-import type { Campaign } from '../campaign.js'
+import type { Opened, Workplace } from '../campaign.js'
 import { Verdict } from '../judge.js'
 import { digestFolder, type Finished, run } from './commands.js'
 import {
@@ -128,39 +128,34 @@ function checkRefusal(verdict: Verdict, what: string, { code, signal, stdout, st
 }
 
 /** Commands that write to disks without room, read-only ones, and full standard output. */
-export const disks: Campaign = {
-  about: 'commands on full and read-only disks, with limited file sizes and a full standard output',
-  share: 2,
-  limits: { cpu: 60, memory: 600, wall: 600 },
-  async open({ folder }) {
-    const inputs = await mkdtemp(join(folder, 'inputs-'))
-    await writeInputs(inputs)
-    const mounts = canMount(await mkdtemp(join(folder, 'mount-')))
-    const references = new Map<Scenario, Promise<Reference>>()
-    const referenceOf = (scenario: Scenario) => {
-      const found = references.get(scenario) ?? createReference(folder, inputs, scenario)
-      references.set(scenario, found)
-      return found
-    }
-    return {
-      async make(seed, random) {
-        const scenario = scenarios[seed % scenarios.length]!
-        const defect = defects[Math.floor(seed / scenarios.length) % defects.length]!
-        const reference = await referenceOf(scenario)
-        return {
-          title: `${scenario.name}: ${defect.name}`,
-          async run(enter) {
-            if (defect.needsMount && !mounts)
-              return { ended: `skipped (${defect.name}: mounting is not permitted)`, faults: [] }
-            const verdict = new Verdict(enter)
-            const outputs = await mkdtemp(join(folder, 'disk-'))
-            enter(defect.name)
-            await defect.run({ scenario, reference, inputs, outputs }, verdict, random)
-            await rm(outputs, { recursive: true })
-            return verdict.outcome()
-          },
-        }
-      },
-    }
-  },
+export async function open({ folder }: Workplace): Promise<Opened> {
+  const inputs = await mkdtemp(join(folder, 'inputs-'))
+  await writeInputs(inputs)
+  const mounts = canMount(await mkdtemp(join(folder, 'mount-')))
+  const references = new Map<Scenario, Promise<Reference>>()
+  const referenceOf = (scenario: Scenario) => {
+    const found = references.get(scenario) ?? createReference(folder, inputs, scenario)
+    references.set(scenario, found)
+    return found
+  }
+  return {
+    async make(seed, random) {
+      const scenario = scenarios[seed % scenarios.length]!
+      const defect = defects[Math.floor(seed / scenarios.length) % defects.length]!
+      const reference = await referenceOf(scenario)
+      return {
+        title: `${scenario.name}: ${defect.name}`,
+        async run(enter) {
+          if (defect.needsMount && !mounts)
+            return { ended: `skipped (${defect.name}: mounting is not permitted)`, faults: [] }
+          const verdict = new Verdict(enter)
+          const outputs = await mkdtemp(join(folder, 'disk-'))
+          enter(defect.name)
+          await defect.run({ scenario, reference, inputs, outputs }, verdict, random)
+          await rm(outputs, { recursive: true })
+          return verdict.outcome()
+        },
+      }
+    },
+  }
 }

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Random } from 'onnx-ire/data'
-import type { Campaign } from '../campaign.js'
+import type { Opened, Workplace } from '../campaign.js'
 import { Verdict } from '../judge.js'
 import { pick } from '../random.js'
 import { type Finished, type Running, start } from './commands.js'
@@ -22,57 +22,52 @@ const disturbances = ['SIGKILL', 'SIGKILL', 'SIGKILL', 'SIGINT', 'SIGTERM', 'SIG
 type Disturbance = (typeof disturbances)[number]
 
 /** Commands that are killed, interrupted or lose their terminal, and then repeated: the result is the undisturbed one. */
-export const kills: Campaign = {
-  about: 'train, export and data prepare killed at random moments, then resumed: the same bytes, nothing left over',
-  share: 4,
-  limits: { cpu: 60, memory: 600, wall: 600 },
-  async open({ folder }) {
-    const inputs = await mkdtemp(join(folder, 'inputs-'))
-    await writeInputs(inputs)
-    const references = new Map<Scenario, Promise<Reference>>()
-    const referenceOf = (scenario: Scenario) => {
-      const found = references.get(scenario) ?? createReference(folder, inputs, scenario)
-      references.set(scenario, found)
-      return found
-    }
-    return {
-      async make(seed, random) {
-        const scenario = scenarios[seed % scenarios.length]!
-        const reference = await referenceOf(scenario)
-        const plan = Array.from({ length: 1 + random.integer(3) }, () => ({
-          how: pick(random, disturbances),
-          ...drawMoment(random),
-        }))
-        return {
-          title: `${scenario.name}: ${plan.map(({ how }) => how).join(', ')}`,
-          async run(enter) {
-            const verdict = new Verdict(enter)
-            const outputs = await mkdtemp(join(folder, 'kill-'))
-            const output = join(outputs, scenario.output)
-            for (const [i, { how, fromStart, share }] of plan.entries()) {
-              enter(`${how} of ${scenario.name}`)
-              const command = start(
-                scenario.again && existsSync(join(output, 'recipe.json'))
-                  ? scenario.again(inputs, output)
-                  : scenario.args(inputs, output),
-              )
-              if (!fromStart) await appears(output, command)
-              await delay(1100 * reference.seconds * share)
-              const ended = await disturb(command, how)
-              checkEnd(verdict, scenario, how, ended, `disturbance ${i}`)
-            }
-            enter('finish')
-            const last = await finish(inputs, output, scenario)
-            verdict.expect(last.code === 0, `${scenario.name} does not end after a disturbance`, () => last.stderr)
-            for (const [what, paths] of await differences(outputs, reference))
-              verdict.expect(false, `${scenario.name}: ${what} after a disturbance`, () => paths)
-            await rm(outputs, { recursive: true })
-            return verdict.outcome()
-          },
-        }
-      },
-    }
-  },
+export async function open({ folder }: Workplace): Promise<Opened> {
+  const inputs = await mkdtemp(join(folder, 'inputs-'))
+  await writeInputs(inputs)
+  const references = new Map<Scenario, Promise<Reference>>()
+  const referenceOf = (scenario: Scenario) => {
+    const found = references.get(scenario) ?? createReference(folder, inputs, scenario)
+    references.set(scenario, found)
+    return found
+  }
+  return {
+    async make(seed, random) {
+      const scenario = scenarios[seed % scenarios.length]!
+      const reference = await referenceOf(scenario)
+      const plan = Array.from({ length: 1 + random.integer(3) }, () => ({
+        how: pick(random, disturbances),
+        ...drawMoment(random),
+      }))
+      return {
+        title: `${scenario.name}: ${plan.map(({ how }) => how).join(', ')}`,
+        async run(enter) {
+          const verdict = new Verdict(enter)
+          const outputs = await mkdtemp(join(folder, 'kill-'))
+          const output = join(outputs, scenario.output)
+          for (const [i, { how, fromStart, share }] of plan.entries()) {
+            enter(`${how} of ${scenario.name}`)
+            const command = start(
+              scenario.again && existsSync(join(output, 'recipe.json'))
+                ? scenario.again(inputs, output)
+                : scenario.args(inputs, output),
+            )
+            if (!fromStart) await appears(output, command)
+            await delay(1100 * reference.seconds * share)
+            const ended = await disturb(command, how)
+            checkEnd(verdict, scenario, how, ended, `disturbance ${i}`)
+          }
+          enter('finish')
+          const last = await finish(inputs, output, scenario)
+          verdict.expect(last.code === 0, `${scenario.name} does not end after a disturbance`, () => last.stderr)
+          for (const [what, paths] of await differences(outputs, reference))
+            verdict.expect(false, `${scenario.name}: ${what} after a disturbance`, () => paths)
+          await rm(outputs, { recursive: true })
+          return verdict.outcome()
+        },
+      }
+    },
+  }
 }
 
 /** Half of the moments count from the start of the process, half from the first file that it writes. */

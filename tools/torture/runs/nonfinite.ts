@@ -20,7 +20,7 @@ import { Random, withSampleWeights } from 'onnx-ire/data'
 import { modelOf } from 'onnx-ire/graph'
 import { build } from 'onnx-ire/models'
 import { node } from 'onnx-ire/node'
-import type { Campaign } from '../campaign.js'
+import type { Opened } from '../campaign.js'
 import { judge, Verdict } from '../judge.js'
 import { pick } from '../random.js'
 
@@ -46,94 +46,87 @@ const problems: Readonly<Record<string, () => Problem>> = {
 const [examples, size, classes] = [32, 6, 3]
 
 /** Numbers that are not finite, put into each kind of tensor: a typed error, and the parameters from before the step. */
-export const nonfinite: Campaign = {
-  about:
-    'NaN, Infinity and huge numbers in weights, inputs, targets and loss weights: a typed error, parameters stay finite',
-  share: 1,
-  limits: { cpu: 20, memory: 600, wall: 300 },
-  async open() {
-    const runtime = node({ worker: false, threads: 1 })
-    const convnet = modelOf(build({ kind: 'convnet', channels: 1, stages: [3, 4], classes }))
-    return {
-      make(seed, random) {
-        const place = places[seed % places.length]!
-        const name = pick(random, Object.keys(problems))
-        const value = pick(random, values)
-        return {
-          title: `${value} in a ${place}, ${name}`,
-          async run(enter) {
-            const { loss, targets } = problems[name]!()
-            const verdict = new Verdict(enter)
-            const at = random.integer(examples)
-            const poison = (kind: (typeof places)[number], array: Float32Array, index: number) => {
-              if (place === kind) array[index] = value
-              return array
-            }
-            const x = new Random(seed).fill(new Float32Array(examples * size * size), 'normal')
-            const weights =
-              place === 'sample weight' ? poison(place, new Float32Array(examples).fill(1), at) : undefined
-            const plain = fromArrays({
-              x: { dims: [examples, 1, size, size], data: poison('input', x, at * size * size) },
-              t: targetsOf(targets, new Random(seed), (array) => poison('target', array, at)),
+export async function open(): Promise<Opened> {
+  const runtime = node({ worker: false, threads: 1 })
+  const convnet = modelOf(build({ kind: 'convnet', channels: 1, stages: [3, 4], classes }))
+  return {
+    make(seed, random) {
+      const place = places[seed % places.length]!
+      const name = pick(random, Object.keys(problems))
+      const value = pick(random, values)
+      return {
+        title: `${value} in a ${place}, ${name}`,
+        async run(enter) {
+          const { loss, targets } = problems[name]!()
+          const verdict = new Verdict(enter)
+          const at = random.integer(examples)
+          const poison = (kind: (typeof places)[number], array: Float32Array, index: number) => {
+            if (place === kind) array[index] = value
+            return array
+          }
+          const x = new Random(seed).fill(new Float32Array(examples * size * size), 'normal')
+          const weights = place === 'sample weight' ? poison(place, new Float32Array(examples).fill(1), at) : undefined
+          const plain = fromArrays({
+            x: { dims: [examples, 1, size, size], data: poison('input', x, at * size * size) },
+            t: targetsOf(targets, new Random(seed), (array) => poison('target', array, at)),
+          })
+          const data = verdict.stage('sample weights', () => (weights ? withSampleWeights(plain, weights) : plain))
+          if (!data) return verdict.outcome()
+          const model = poisonModel(convnet, place, value, random)
+          const base = random.integer(2) === 0 ? adamw({ lr: 0.01 }) : sgd({ lr: 0.01, momentum: 0.9 })
+          const optimizer = pick(random, [
+            base,
+            ire(base, { kappa: 1, gamma: 0.5, interval: 2 }),
+            sam(base, { rho: 0.05 }),
+          ])
+          enter('train')
+          let before: Record<string, Float32Array> = {}
+          try {
+            const trainer = await Trainer.create(model, {
+              loss,
+              optimizer,
+              runtime,
+              batchSize: 8,
+              seed,
+              batchNorm: 'trained',
             })
-            const data = verdict.stage('sample weights', () => (weights ? withSampleWeights(plain, weights) : plain))
-            if (!data) return verdict.outcome()
-            const model = poisonModel(convnet, place, value, random)
-            const base = random.integer(2) === 0 ? adamw({ lr: 0.01 }) : sgd({ lr: 0.01, momentum: 0.9 })
-            const optimizer = pick(random, [
-              base,
-              ire(base, { kappa: 1, gamma: 0.5, interval: 2 }),
-              sam(base, { rho: 0.05 }),
-            ])
-            enter('train')
-            let before: Record<string, Float32Array> = {}
             try {
-              const trainer = await Trainer.create(model, {
-                loss,
-                optimizer,
-                runtime,
-                batchSize: 8,
-                seed,
-                batchNorm: 'trained',
-              })
-              try {
-                const onStep = async () => {
-                  before = copy(await trainer.parameters())
-                }
+              const onStep = async () => {
                 before = copy(await trainer.parameters())
-                await trainer.train(data, { totalSteps: 6, onStep })
-              } catch (error) {
-                const fault = judge(error, 'train')
-                verdict.expect(fault === undefined, fault?.cause ?? '', () => fault?.detail ?? '')
-                if (error instanceof OnnxIreError && error.code === 'not-finite') {
-                  const after = copy(await trainer.parameters())
-                  const changed = Object.keys(after).filter((key) => !isSame(before[key]!, after[key]!))
-                  verdict.expect(changed.length === 0, "a 'not-finite' step has changed parameters", () =>
-                    changed.join(', '),
-                  )
-                }
-                throw error
-              } finally {
-                const isPoisoned = place === 'weight' && !Number.isFinite(value)
-                const bad = Object.entries(await trainer.parameters()).filter(
-                  ([, array]) => !array.every(Number.isFinite),
-                )
-                verdict.expect(isPoisoned || bad.length === 0, 'parameters are not finite after training', () =>
-                  bad.map(([key]) => key).join(', '),
-                )
-                await trainer.dispose()
               }
+              before = copy(await trainer.parameters())
+              await trainer.train(data, { totalSteps: 6, onStep })
             } catch (error) {
-              verdict.stage('train', () => {
-                throw error
-              })
+              const fault = judge(error, 'train')
+              verdict.expect(fault === undefined, fault?.cause ?? '', () => fault?.detail ?? '')
+              if (error instanceof OnnxIreError && error.code === 'not-finite') {
+                const after = copy(await trainer.parameters())
+                const changed = Object.keys(after).filter((key) => !isSame(before[key]!, after[key]!))
+                verdict.expect(changed.length === 0, "a 'not-finite' step has changed parameters", () =>
+                  changed.join(', '),
+                )
+              }
+              throw error
+            } finally {
+              const isPoisoned = place === 'weight' && !Number.isFinite(value)
+              const bad = Object.entries(await trainer.parameters()).filter(
+                ([, array]) => !array.every(Number.isFinite),
+              )
+              verdict.expect(isPoisoned || bad.length === 0, 'parameters are not finite after training', () =>
+                bad.map(([key]) => key).join(', '),
+              )
+              await trainer.dispose()
             }
-            return verdict.outcome()
-          },
-        }
-      },
-    }
-  },
+          } catch (error) {
+            verdict.stage('train', () => {
+              throw error
+            })
+          }
+          return verdict.outcome()
+        },
+      }
+    },
+  }
 }
 
 const copy = (arrays: Readonly<Record<string, ArrayLike<number>>>): Record<string, Float32Array> =>

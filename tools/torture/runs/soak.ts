@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { decodeModel, encodeModel, inspectModel } from 'onnx-ire'
 import { checkpointFolder, node } from 'onnx-ire/node'
-import type { Campaign } from '../campaign.js'
+import type { Opened, Workplace } from '../campaign.js'
 import { Verdict } from '../judge.js'
 import { createTrainer, smallData, smallModel } from './small.js'
 
@@ -114,50 +114,45 @@ async function measure(): Promise<Holdings> {
 const allowed = { heap: 3 * 2 ** 20, resident: 40 * 2 ** 20 }
 
 /** Many repetitions with flat memory, and the same handles at the end as in the middle. */
-export const soak: Campaign = {
-  about: 'many small steps, runtimes and models: memory, files, threads and handles stay level',
-  share: 2,
-  limits: { cpu: 3600, memory: 1000, wall: 7200 },
-  async open({ folder, long }) {
-    return {
-      make(seed) {
-        const { name, repetitions, open } = endurances[seed % endurances.length]!
-        const total = repetitions[long ? 1 : 0]
-        return {
-          title: `${total} ${name}`,
-          async run(enter) {
-            const verdict = new Verdict(enter)
-            const own = await mkdtemp(join(folder, 'soak-'))
-            enter(name)
-            const { repeat, end } = await open(own)
-            await repeat(Math.ceil(total / 2))
-            const middle = await measure()
-            await repeat(Math.floor(total / 2))
-            const last = await measure()
-            await end()
-            const growth = (what: 'heap' | 'resident') => last[what] - middle[what]
-            for (const what of ['heap', 'resident'] as const)
-              verdict.expect(
-                growth(what) < allowed[what],
-                `${what} memory grows with ${name}`,
-                () => `${growth(what)} bytes in ${total / 2}`,
-              )
-            for (const what of ['files', 'threads'] as const)
-              verdict.expect(
-                last[what] <= middle[what],
-                `the number of open ${what} grows with ${name}`,
-                () => `${middle[what]} to ${last[what]}`,
-              )
+export async function open({ folder, long }: Workplace): Promise<Opened> {
+  return {
+    make(seed) {
+      const { name, repetitions, open } = endurances[seed % endurances.length]!
+      const total = repetitions[long ? 1 : 0]
+      return {
+        title: `${total} ${name}`,
+        async run(enter) {
+          const verdict = new Verdict(enter)
+          const own = await mkdtemp(join(folder, 'soak-'))
+          enter(name)
+          const { repeat, end } = await open(own)
+          await repeat(Math.ceil(total / 2))
+          const middle = await measure()
+          await repeat(Math.floor(total / 2))
+          const last = await measure()
+          await end()
+          const growth = (what: 'heap' | 'resident') => last[what] - middle[what]
+          for (const what of ['heap', 'resident'] as const)
             verdict.expect(
-              Object.entries(last.resources).every(([key, n]) => n <= (middle.resources[key] ?? 0)),
-              `active resources grow with ${name}`,
-              () => `${JSON.stringify(middle.resources)} to ${JSON.stringify(last.resources)}`,
+              growth(what) < allowed[what],
+              `${what} memory grows with ${name}`,
+              () => `${growth(what)} bytes in ${total / 2}`,
             )
-            await rm(own, { recursive: true })
-            return verdict.outcome()
-          },
-        }
-      },
-    }
-  },
+          for (const what of ['files', 'threads'] as const)
+            verdict.expect(
+              last[what] <= middle[what],
+              `the number of open ${what} grows with ${name}`,
+              () => `${middle[what]} to ${last[what]}`,
+            )
+          verdict.expect(
+            Object.entries(last.resources).every(([key, n]) => n <= (middle.resources[key] ?? 0)),
+            `active resources grow with ${name}`,
+            () => `${JSON.stringify(middle.resources)} to ${JSON.stringify(last.resources)}`,
+          )
+          await rm(own, { recursive: true })
+          return verdict.outcome()
+        },
+      }
+    },
+  }
 }
