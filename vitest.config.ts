@@ -16,7 +16,7 @@ export default defineConfig({
   test: {
     env: { ORT_DISABLE_TELEMETRY: '1' },
     include: ['test/**/*.test.ts'],
-    exclude: ['test/{bench,experiments}/**'],
+    exclude: ['test/{bench,experiments,torture}/**'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: ['default', './test/skipped-reporter.ts'],

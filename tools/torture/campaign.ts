@@ -42,6 +42,8 @@ export interface Limits {
 export interface Workplace {
   /** A folder of this worker process. It is removed when the process ends. */
   readonly folder: string
+  /** A folder of all worker processes of a run. */
+  readonly shared: string
   /** Whether to run long cases (`--soak`). */
   readonly long: boolean
 }
@@ -52,17 +54,12 @@ export interface Campaign {
   /** Share of the time of a run, relative to the other campaigns. */
   readonly share: number
   readonly limits: Limits
-  /** Prepares what all cases use, once per worker process. Returns a reason if the machine does not permit the campaign. */
-  open(workplace: Workplace): Promise<Opened | Skipped>
+  /** Prepares what all cases use, once per worker process. */
+  open(workplace: Workplace): Promise<Opened>
 }
 
 /** A campaign whose worker process is prepared. */
 export interface Opened {
   /** Makes the case of a seed; `random` is seeded with it. */
   make(seed: number, random: Random): Case | Promise<Case>
-}
-
-/** The reason why this machine cannot run a campaign. */
-export interface Skipped {
-  readonly skipped: string
 }

@@ -92,7 +92,7 @@ async function attack(): Promise<never> {
     const progress = setInterval(() => showProgress(campaign, report), process.stderr.isTTY ? 500 : 15_000)
     await Promise.all(
       pool.map(async (worker) => {
-        while (isDue() && !isInterrupted && tally.skipped === undefined) await runCase(report, worker, campaign, next++)
+        while (isDue() && !isInterrupted) await runCase(report, worker, campaign, next++)
       }),
     )
     clearInterval(progress)
@@ -106,10 +106,6 @@ async function attack(): Promise<never> {
 
 async function runCase(report: Report, worker: Worker, campaign: CampaignName, seed: number): Promise<void> {
   const reply = await worker.run({ campaign, seed }, campaigns[campaign].limits)
-  if (reply.skipped !== undefined) {
-    report.tally(campaign).skipped = reply.skipped
-    return
-  }
   for (const cause of report.add(campaign, seed, reply)) {
     const group = report.groups.get(cause)!
     // A case that ended its process is not run again: the worker process only returns its file.

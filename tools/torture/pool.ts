@@ -23,8 +23,6 @@ export interface Reply {
   readonly died?: true
   /** The title after shrinking. */
   readonly shrunk?: string
-  /** The reason why the campaign cannot run on this machine. */
-  readonly skipped?: string
 }
 
 /** What a worker process sends: its readiness, the stages of the case, and the reply. */
@@ -37,7 +35,11 @@ export interface PoolOptions {
   /** Folder for the folders of the worker processes. */
   readonly folder: string
   readonly long: boolean
+  /** The program of the worker processes. Default: `worker.ts`. */
+  readonly program?: string
 }
+
+const worker = fileURLToPath(new URL('worker.ts', import.meta.url))
 
 /** Interval in ms at which the watchdog looks at the worker process. */
 const patrol = 100
@@ -66,8 +68,8 @@ export class Worker {
 }
 
 /** The heap is limited, so that memory that grows without bound ends in a crash of the worker process only. */
-const start = ({ folder, long }: PoolOptions): ChildProcess =>
-  fork(fileURLToPath(new URL('worker.ts', import.meta.url)), [folder, ...(long ? ['--long'] : [])], {
+const start = ({ folder, long, program = worker }: PoolOptions): ChildProcess =>
+  fork(program, [folder, ...(long ? ['--long'] : [])], {
     execArgv: ['--import', 'tsx', '--expose-gc', '--max-old-space-size=1500', '--stack-trace-limit=40'],
     env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],

@@ -1,14 +1,14 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Random } from 'onnx-ire/data'
-import type { Campaign, Case, Opened, Outcome, Skipped } from './campaign.js'
+import type { Campaign, Case, Opened, Outcome } from './campaign.js'
 import { campaigns } from './campaigns.js'
 import type { Message, Reply, Request } from './pool.js'
 
 /** Worker process: makes and runs the case of each request. If a case crashes or hangs it, the parent reports the case. */
 const [parentFolder, ...flags] = process.argv.slice(2)
 const folder = await mkdtemp(join(parentFolder!, 'worker-'))
-const opened = new Map<Campaign, Promise<Opened | Skipped>>()
+const opened = new Map<Campaign, Promise<Opened>>()
 const send = (message: Message) => process.send!(message)
 
 process.on('disconnect', async () => {
@@ -18,12 +18,9 @@ process.on('disconnect', async () => {
 
 process.on('message', async (request: Request) => {
   const campaign: Campaign = campaigns[request.campaign]
-  if (!opened.has(campaign)) opened.set(campaign, campaign.open({ folder, long: flags.includes('--long') }))
+  if (!opened.has(campaign))
+    opened.set(campaign, campaign.open({ folder, shared: parentFolder!, long: flags.includes('--long') }))
   const open = await opened.get(campaign)!
-  if ('skipped' in open) {
-    send({ kind: 'reply', reply: { title: '', ended: 'skipped', faults: [], skipped: open.skipped } })
-    return
-  }
   const case_ = await open.make(request.seed, new Random(request.seed))
   globalThis.gc?.()
   send({ kind: 'ready' })

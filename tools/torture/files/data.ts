@@ -1,29 +1,24 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Campaign, Case } from '../campaign.js'
+import type { Case, Opened, Workplace } from '../campaign.js'
 import { applyEdits, drawEdits, type Edit, fewerEdits } from '../edits.js'
 import { Verdict } from '../judge.js'
 import { createFormats, type Format, wholes, writeInto } from './formats.js'
 
 /** Data files of every format with changed bytes. */
-export const data: Campaign = {
-  about: 'CSV, JSONL, IDX, CIFAR, token, text, parquet and image files and tokenizers with changed bytes',
-  share: 3,
-  limits: { cpu: 5, memory: 600, wall: 120 },
-  async open({ folder }) {
-    const formats = await createFormats()
-    return {
-      make(seed, random) {
-        const format = formats[seed % formats.length]!
-        const whole = wholes[format.name]
-        if (whole && random.integer(8) === 0) {
-          const bytes = whole(random)
-          return caseOf(folder, format, bytes, `${format.name}, a whole file of ${bytes.length} bytes`)
-        }
-        return mutant(folder, format, drawEdits(random, format.bytes, format.pieces))
-      },
-    }
-  },
+export async function open({ folder }: Workplace): Promise<Opened> {
+  const formats = await createFormats()
+  return {
+    make(seed, random) {
+      const format = formats[seed % formats.length]!
+      const whole = wholes[format.name]
+      if (whole && random.integer(8) === 0) {
+        const bytes = whole(random)
+        return caseOf(folder, format, bytes, `${format.name}, a whole file of ${bytes.length} bytes`)
+      }
+      return mutant(folder, format, drawEdits(random, format.bytes, format.pieces))
+    },
+  }
 }
 
 const mutant = (folder: string, format: Format, edits: readonly Edit[]): Case => ({

@@ -1,7 +1,7 @@
 import type { Random } from 'onnx-ire/data'
 import { checkRecipe, fitOptions, parseRecipe, trainerOptions } from 'onnx-ire/recipe'
 import { readShippedRecipe, recipeNames } from '../../../dist/cli/inputs/read-recipe.js'
-import type { Campaign, Case } from '../campaign.js'
+import type { Case, Opened } from '../campaign.js'
 import { applyEdits, drawEdits, type Edit, fewerEdits } from '../edits.js'
 import { Verdict } from '../judge.js'
 import { changeOne, hostileNames, hostileNumbers, pick } from '../random.js'
@@ -44,27 +44,22 @@ const rich = {
 }
 
 /** Recipes with changed values, keys and bytes. */
-export const recipes: Campaign = {
-  about: 'recipes with changed values, keys and bytes, and JSON that is deep or long',
-  share: 1,
-  limits: { cpu: 5, memory: 600, wall: 120 },
-  async open() {
-    const shipped = await Promise.all((await recipeNames()).map(readShippedRecipe))
-    const samples: readonly object[] = [rich, rich, rich, ...shipped]
-    return {
-      make(seed, random) {
-        const sample = pick(random, samples)
-        if (seed % 50 === 0) return textCase('a hostile document', utf8.encode(pick(random, documents)()))
-        if (seed % 3 === 0) {
-          const text = utf8.encode(JSON.stringify(sample, null, seed % 2 === 0 ? 0 : 2))
-          return mutant(text, drawEdits(random, text, pieces))
-        }
-        let value: unknown = sample
-        for (let i = pick(random, [1, 1, 2, 4]); i > 0; i--) value = changeJson(random, value)
-        return textCase('a recipe with changed values', utf8.encode(toText(value)))
-      },
-    }
-  },
+export async function open(): Promise<Opened> {
+  const shipped = await Promise.all((await recipeNames()).map(readShippedRecipe))
+  const samples: readonly object[] = [rich, rich, rich, ...shipped]
+  return {
+    make(seed, random) {
+      const sample = pick(random, samples)
+      if (seed % 50 === 0) return textCase('a hostile document', utf8.encode(pick(random, documents)()))
+      if (seed % 3 === 0) {
+        const text = utf8.encode(JSON.stringify(sample, null, seed % 2 === 0 ? 0 : 2))
+        return mutant(text, drawEdits(random, text, pieces))
+      }
+      let value: unknown = sample
+      for (let i = pick(random, [1, 1, 2, 4]); i > 0; i--) value = changeJson(random, value)
+      return textCase('a recipe with changed values', utf8.encode(toText(value)))
+    },
+  }
 }
 
 const documents: readonly (() => string)[] = [

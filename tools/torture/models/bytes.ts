@@ -2,7 +2,7 @@ import { encodeModel } from 'onnx-ire'
 import type { Random } from 'onnx-ire/data'
 import { modelOf } from 'onnx-ire/graph'
 import { build } from 'onnx-ire/models'
-import type { Campaign, Case } from '../campaign.js'
+import type { Case, Opened, Workplace } from '../campaign.js'
 import { applyEdits, drawEdits, type Edit, fewerEdits } from '../edits.js'
 import { pick } from '../random.js'
 import { readCorpus } from './corpus.js'
@@ -82,30 +82,27 @@ const inNode = (node: readonly number[]): number[] => [
 const inInitializer = (tensor: readonly number[]): number[] => field(7, field(5, [...tensor, 0x10, 1, ...text(8, 't')]))
 
 /** Mutants of valid models, byte by byte, and files that amplify. */
-export const bytes: Campaign = {
-  about: 'models with changed bytes, and small files that make a decoder allocate much',
-  share: 4,
-  limits: { cpu: 5, memory: 600, wall: 120 },
-  async open() {
-    const samples = [...readCorpus().values()].flat().map(({ operator, bytes }) => ({ name: operator, bytes }))
-    const architectures = [
-      build({ kind: 'mlp', features: 4, hidden: [3], classes: 2 }),
-      build({ kind: 'convnet', channels: 1, stages: [2, 3], classes: 2 }),
-      build({ kind: 'transformer', vocabulary: 7, context: 4, width: 4, heads: 2, layers: 1 }),
-      build({ kind: 'llama', vocabulary: 7, context: 4, width: 4, heads: 2, layers: 1, hidden: 5, tied: false }),
-    ].map((graph) => ({ name: graph.name, bytes: encodeModel(modelOf(graph)) }))
-    return {
-      make(seed, random) {
-        if (seed % 20 === 0) {
-          const name = pick(random, Object.keys(amplifiers))
-          const file = Uint8Array.from(amplifiers[name]!(random))
-          return { title: `${name}, ${file.length} bytes`, file, run: (enter) => exercise(file, enter) }
-        }
-        const sample = seed % 4 === 0 ? pick(random, architectures) : pick(random, samples)
-        return mutant(sample, drawEdits(random, sample.bytes, pieces))
-      },
-    }
-  },
+export async function open({ shared }: Workplace): Promise<Opened> {
+  const samples = [...(await readCorpus(shared)).values()]
+    .flat()
+    .map(({ operator, bytes }) => ({ name: operator, bytes }))
+  const architectures = [
+    build({ kind: 'mlp', features: 4, hidden: [3], classes: 2 }),
+    build({ kind: 'convnet', channels: 1, stages: [2, 3], classes: 2 }),
+    build({ kind: 'transformer', vocabulary: 7, context: 4, width: 4, heads: 2, layers: 1 }),
+    build({ kind: 'llama', vocabulary: 7, context: 4, width: 4, heads: 2, layers: 1, hidden: 5, tied: false }),
+  ].map((graph) => ({ name: graph.name, bytes: encodeModel(modelOf(graph)) }))
+  return {
+    make(seed, random) {
+      if (seed % 20 === 0) {
+        const name = pick(random, Object.keys(amplifiers))
+        const file = Uint8Array.from(amplifiers[name]!(random))
+        return { title: `${name}, ${file.length} bytes`, file, run: (enter) => exercise(file, enter) }
+      }
+      const sample = seed % 4 === 0 ? pick(random, architectures) : pick(random, samples)
+      return mutant(sample, drawEdits(random, sample.bytes, pieces))
+    },
+  }
 }
 
 function mutant(sample: { readonly name: string; readonly bytes: Uint8Array }, edits: readonly Edit[]): Case {

@@ -2,7 +2,7 @@ import { Random } from 'onnx-ire/data'
 import { encode } from '../../../dist/onnx/proto/encode.js'
 import type { ModelProto } from '../../../dist/onnx/proto/schema.js'
 import { upgrades } from '../../../dist/onnx/upgrade/table.js'
-import type { Campaign, Case } from '../campaign.js'
+import type { Case, Opened, Workplace } from '../campaign.js'
 import { pick } from '../random.js'
 import { readCorpus, type Sample } from './corpus.js'
 import { exercise } from './exercise.js'
@@ -12,30 +12,25 @@ import { changes, inOperatorSet } from './structure.js'
 const operatorSets = [undefined, 1, 6, 8, 10, 12, 17, 20, 26] as const
 
 /** The grid of operators x operator sets x structured changes. A seed is a cell, and its random choices. */
-export const models: Campaign = {
-  about: 'every operator, in every form, with hostile operands, attributes, names and structures',
-  share: 5,
-  limits: { cpu: 5, memory: 600, wall: 120 },
-  async open() {
-    const corpus = readCorpus()
-    const operators = [...corpus.keys()]
-    const names = [...new Set([...operators, ...Object.keys(upgrades), 'Upsample', 'Scatter', 'Unknown'])]
-    const kinds = Object.keys(changes)
-    return {
-      make(seed, random) {
-        const cells = operators.length * operatorSets.length * kinds.length
-        // A stride that is coprime to the grid, so that a short run is spread over all of it.
-        const cell = Number((BigInt(seed) * 7919n) % BigInt(cells))
-        const operator = operators[cell % operators.length]!
-        const kind = kinds[Math.floor(cell / operators.length) % kinds.length]!
-        const set = operatorSets[Math.floor(cell / operators.length / kinds.length)]
-        const sample = pick(random, corpus.get(operator)!)
-        // Every fourth case has a second change.
-        const applied = random.integer(4) === 0 ? [kind, pick(random, kinds)] : [kind]
-        return caseOf(sample, applied, set, seed, names)
-      },
-    }
-  },
+export async function open({ shared }: Workplace): Promise<Opened> {
+  const corpus = await readCorpus(shared)
+  const operators = [...corpus.keys()]
+  const names = [...new Set([...operators, ...Object.keys(upgrades), 'Upsample', 'Scatter', 'Unknown'])]
+  const kinds = Object.keys(changes)
+  return {
+    make(seed, random) {
+      const cells = operators.length * operatorSets.length * kinds.length
+      // A stride that is coprime to the grid, so that a short run is spread over all of it.
+      const cell = Number((BigInt(seed) * 7919n) % BigInt(cells))
+      const operator = operators[cell % operators.length]!
+      const kind = kinds[Math.floor(cell / operators.length) % kinds.length]!
+      const set = operatorSets[Math.floor(cell / operators.length / kinds.length)]
+      const sample = pick(random, corpus.get(operator)!)
+      // Every fourth case has a second change.
+      const applied = random.integer(4) === 0 ? [kind, pick(random, kinds)] : [kind]
+      return caseOf(sample, applied, set, seed, names)
+    },
+  }
 }
 
 function caseOf(
@@ -59,13 +54,7 @@ function caseOf(
       if (set !== undefined) yield caseOf(sample, kinds, undefined, seed, operators)
       if (kinds.length > 1)
         for (const i of kinds.keys())
-          yield caseOf(
-            sample,
-            kinds.map((kind, k) => (k === i ? 'no change' : kind)),
-            set,
-            seed,
-            operators,
-          )
+          if (kinds[i] !== 'no change') yield caseOf(sample, kinds.with(i, 'no change'), set, seed, operators)
     },
   }
 }
