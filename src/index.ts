@@ -31,20 +31,20 @@ export type { Tensor, TensorData, Tensors } from './ir/tensor.js'
 export type { Graph } from './ir/value.js'
 export { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './loss/binary-cross-entropy.js'
 export { combine, type LossTask } from './loss/combine.js'
-export { type CrossEntropyOptions, crossEntropy } from './loss/cross-entropy.js'
-export { type KlOptions, kl } from './loss/kl.js'
+export { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './loss/cross-entropy.js'
 export type { Comparison, Loss, LossGraph, MeanTerm, MeanTerms, NoiseDistribution } from './loss/loss.js'
 export type { RegressionOptions } from './loss/regression.js'
 export { type HuberOptions, huber, type L1Options, l1, type MseOptions, mse } from './loss/regression.js'
 export type { LossWeightOptions } from './loss/sample-weights.js'
 export type { Measures } from './metric/accumulator.js'
 export { accuracy, topK } from './metric/accuracy.js'
-export { type ConfusionOptions, confusion } from './metric/confusion.js'
 export type { Metric, MetricGraph, MetricValue } from './metric/metric.js'
 export { perplexity } from './metric/perplexity.js'
 export {
   type ClassAverage,
   type ClassAverageOptions,
+  type ConfusionOptions,
+  confusion,
   f1,
   type PerClassOptions,
   perClass,

@@ -5,9 +5,15 @@
 
 export { Random, type RandomDistribution, type RandomState } from '../util/random.js'
 export { type AugmentImagesOptions, augmentImages } from './augment/augment-images.js'
-export { type RandomCropOptions, type RandomResizedCropOptions, randomCrop, randomResizedCrop } from './augment/crop.js'
-export { type CutoutOptions, cutout } from './augment/cutout.js'
-export { randomFlip } from './augment/flip.js'
+export {
+  type CutoutOptions,
+  cutout,
+  type RandomCropOptions,
+  type RandomResizedCropOptions,
+  randomCrop,
+  randomFlip,
+  randomResizedCrop,
+} from './augment/crop.js'
 export type { FloatImage, ImageFill, ImageSize } from './augment/float-image.js'
 export { type MixupOptions, mixup } from './augment/mixup.js'
 export { type RandAugmentOptions, randAugment } from './augment/rand-augment.js'
@@ -22,8 +28,6 @@ export type { TokenFileHeader } from './formats/token-file.js'
 export type { PaddedRow, PadOptions } from './padding.js'
 export { paddedColumn } from './padding.js'
 export { withSampleWeights } from './sample-weights.js'
-export { Tokenizer } from './tokenize/tokenizer.js'
-export { tokenizerJson } from './tokenize/tokenizer-json.js'
+export { Tokenizer, tokenizerJson, WordCounts } from './tokenize/tokenizer.js'
 export { type BpeOptions, type BpeVocabulary, trainBpe } from './tokenize/train-bpe.js'
-export { WordCounts } from './tokenize/words.js'
 export { transform } from './transform.js'

@@ -1,7 +1,8 @@
 import { type DType, dtypes, isFloat } from '../ir/dtype.js'
+import { scalar } from '../ir/leaf.js'
 import { dependenciesOf } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
-import { definitionOf } from '../op/op.js'
+import { definitionOf, op } from '../op/op.js'
 
 /**
  * Values that depend differentiably on `wrt`: floating-point results of nodes that read one of them, and quantized
@@ -28,3 +29,6 @@ function isQuantized({ operator }: Node, read: readonly Value[]): boolean {
   const { straightThrough, gradient } = definitionOf(operator)
   return straightThrough || (gradient?.none !== 'zero' && read.some((x) => !isFloat(x.dtype)))
 }
+
+/** Zeros with the shape of `x` and the type of its gradient. */
+export const zeroGradient = (x: Value): Value => op.Expand(scalar(gradientType(x.dtype), 0), op.Shape(x))

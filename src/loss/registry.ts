@@ -1,7 +1,6 @@
 import { either, flag, type JsonSchema, list, real, text } from '../util/json-schema.js'
 import { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './binary-cross-entropy.js'
-import { type CrossEntropyOptions, crossEntropy } from './cross-entropy.js'
-import { type KlOptions, kl } from './kl.js'
+import { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './cross-entropy.js'
 import type { Loss } from './loss.js'
 import {
   type HuberOptions,

@@ -1,6 +1,5 @@
 import { sizeOf } from '../ir/tensor.js'
-import type { BuiltMetrics } from './build.js'
-import type { MetricValue } from './metric.js'
+import type { BuiltMetrics, MetricValue } from './metric.js'
 
 /** Loss and metrics, measured over examples (or positions). */
 export interface Measures {

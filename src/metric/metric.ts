@@ -1,5 +1,7 @@
+import { isStatic } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
-import type { Comparison } from '../loss/loss.js'
+import type { Comparison, LossGraph } from '../loss/loss.js'
+import { OnnxIreError } from '../util/errors.js'
 
 /** Value of a metric: a number, one number per class, or a confusion matrix. */
 export type MetricValue = number | readonly number[] | readonly (readonly number[])[]
@@ -21,4 +23,47 @@ export interface MetricGraph {
   readonly sums: ReadonlyMap<string, Value>
   /** Computes the reported values, by name, from the sums over all batches. */
   measure(sums: Readonly<Record<string, Float64Array>>): Readonly<Record<string, MetricValue>>
+}
+
+/** Metrics built onto a loss: the outputs of the evaluation graph, and the metrics that read them. */
+export interface BuiltMetrics {
+  /** Sums of every metric: `sum/<metric>/<name>`, or `sum/<task>/<metric>/<name>` if the loss has tasks. */
+  readonly outputs: ReadonlyMap<string, Value>
+  readonly parts: readonly { readonly prefix: string; readonly task: string; readonly metric: MetricGraph }[]
+}
+
+/**
+ * Builds every metric onto every comparison of the loss that it applies to.
+ * @param required whether a metric that applies to no comparison is an error
+ * @throws 'invalid-option' if two metrics have the same name, or a required metric applies to no comparison
+ */
+export function buildMetrics(metrics: readonly Metric[], loss: LossGraph, required: boolean): BuiltMetrics {
+  const invalid = metrics.find((metric) => typeof metric?.build !== 'function')
+  if (invalid !== undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      `metrics: '${String(invalid)}' is not a metric; create one with accuracy(), or createMetric('accuracy')`,
+    )
+  const duplicate = metrics.find(({ name }, i) => metrics.findIndex((other) => other.name === name) < i)
+  if (duplicate) throw new OnnxIreError('invalid-option', `metrics: two metrics have the name '${duplicate.name}'`)
+  const parts = metrics.flatMap((metric) => {
+    const applicable = [...(loss.predictions ?? [])].flatMap(([task, comparison]) => {
+      const built = metric.build(comparison)
+      return built ? [{ prefix: `sum/${task === '' ? '' : `${task}/`}${metric.name}/`, task, metric: built }] : []
+    })
+    if (applicable.length > 0 || !required) return applicable
+    const kinds = [...(loss.predictions?.values() ?? [])].map(({ kind }) => `'${kind}'`)
+    throw new OnnxIreError(
+      'invalid-option',
+      `metrics: '${metric.name}' does not apply to this loss, whose predictions are of the kind ${kinds.join(', ') || 'none'}`,
+    )
+  })
+  const outputs = new Map<string, Value>()
+  for (const { prefix, metric } of parts)
+    for (const [name, value] of metric.sums) {
+      if (!isStatic(value.shape))
+        throw new OnnxIreError('invalid-option', `metrics: the sum '${prefix}${name}' has no static shape`)
+      outputs.set(prefix + name, value)
+    }
+  return { outputs, parts }
 }

@@ -1,10 +1,9 @@
 import { OnnxIreError } from '../util/errors.js'
 import { choice, type JsonSchema, real, whole } from '../util/json-schema.js'
 import { accuracy, topK } from './accuracy.js'
-import { confusion } from './confusion.js'
 import type { Metric } from './metric.js'
 import { perplexity } from './perplexity.js'
-import { type ClassAverageOptions, f1, perClass, precision, recall } from './precision-recall.js'
+import { type ClassAverageOptions, confusion, f1, perClass, precision, recall } from './precision-recall.js'
 import { mae, r2, rmse } from './regression.js'
 
 /** Entry of `metricRegistry`: how a recipe and the command line create a metric. */

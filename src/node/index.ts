@@ -3,7 +3,7 @@
  * @module onnx-ire/node
  */
 
-export type { WithClassNames } from '../data/class-names.js'
+export type { WithClassNames } from '../data/classes.js'
 export type { CsvColumns, CsvOptions, CsvTensor, StreamCsvOptions } from '../data/formats/csv.js'
 export type { ImageFilesOptions } from '../data/image/image-files.js'
 export type { CheckpointFolderOptions } from '../train/checkpoint/store.js'

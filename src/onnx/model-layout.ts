@@ -9,12 +9,12 @@ import {
   moveToExternalData,
   readExternalRange,
 } from './proto/external-data.js'
-import { rewrite } from './proto/rewrite.js'
+import { rewrite } from './proto/message.js'
 import type { ModelProto, TensorProto } from './proto/schema.js'
 import { countRawBytes, readTensor, toRawBytes } from './proto/tensor.js'
 
 /** A model message and the content of its data file. */
-export interface ModelLayout {
+interface ModelLayout {
   readonly proto: ModelProto
   /** The pieces of the data file in order; bytes between them are zero. Empty if the model has no data file. */
   readonly pieces: readonly DataPiece[]

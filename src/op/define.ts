@@ -143,7 +143,7 @@ export interface Facts {
   readonly maxOpset: Readonly<Record<string, number>>
 }
 
-/** Number of operations of one application (see `op/flops.ts`); NaN if it depends on unknown lengths or on the data. */
+/** Number of operations of one application (see `op/facts.ts`); NaN if it depends on unknown lengths or on the data. */
 export type Flops<I extends Slots, A extends AttributeSpecs> = (
   inputs: PerSlot<I, Value>,
   outputs: readonly Value[],

@@ -1,13 +1,129 @@
 import { Ajv, type ValidateFunction } from 'ajv'
 import { OnnxIreError } from '../util/errors.js'
 import type { JsonSchema } from '../util/json-schema.js'
-import { findEvaluationProblems, findRecipeProblems } from './cross-field-checks.js'
 import { formatErrors } from './format-errors.js'
-import { jsonErrorPosition } from './json-error-position.js'
+import { taskLosses } from './loss.js'
+import { createRecipeMetric, type MetricRecipe } from './metric.js'
 import { applyOverrides } from './overrides.js'
 import type { DataSource, EvaluationRecipe, Recipe } from './recipe.js'
 import { evaluationSchema, recipeSchema } from './schema.js'
-import { findTextProblems, sourceSchema } from './sources/source.js'
+import { findSourceProblems, findTextProblems, sourceSchema } from './sources/source.js'
+
+const space = /[ \t\n\r]*/y
+const scalar = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
+// biome-ignore lint/suspicious/noControlCharactersInRegex: JSON strings must not contain control characters.
+const string = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y
+
+/** Offset of the first character at which a text is not valid JSON (RFC 8259). */
+function jsonErrorPosition(text: string): number {
+  let at = 0
+  const skip = (token: RegExp): boolean => {
+    token.lastIndex = at
+    const matched = token.test(text)
+    if (matched) at = token.lastIndex
+    return matched
+  }
+  /** Consumes one character and the white space around it, if it is next. */
+  const consume = (character: string): boolean => {
+    skip(space)
+    if (text[at] !== character) return false
+    at++
+    skip(space)
+    return true
+  }
+  const list = (end: string, item: () => boolean): boolean => {
+    if (consume(end)) return true
+    while (item()) {
+      if (consume(end)) return true
+      if (!consume(',')) return false
+    }
+    return false
+  }
+  const member = (): boolean => skip(string) && consume(':') && value()
+  const value = (): boolean => {
+    if (consume('{')) return list('}', member)
+    if (consume('[')) return list(']', value)
+    return skip(string) || skip(scalar)
+  }
+  if (value()) skip(space)
+  return at
+}
+
+/** Finds problems across the fields of a recipe whose single fields are valid, one sentence each. */
+function findRecipeProblems(recipe: Recipe): string[] {
+  const { data, schedule, best, earlyStopping, weights, ema } = recipe
+  const dependents = [
+    ...(best ? ['best'] : []),
+    ...(earlyStopping ? ['earlyStopping'] : []),
+    ...(schedule?.kind === 'plateau' ? ['a plateau schedule'] : []),
+  ]
+  const withoutValidation = dependents.length > 0 && data.validation === undefined && data.split === undefined
+  return [
+    ...findLengthProblems(recipe),
+    ...findSourceProblems('data.train', data.train),
+    ...(data.validation ? findSourceProblems('data.validation', data.validation) : []),
+    ...(data.validation && data.split
+      ? ['data has both validation and split: give either a validation source, or a share of the training data']
+      : []),
+    ...(withoutValidation
+      ? [
+          `${dependents.join(' and ')} ${dependents.length > 1 ? 'need' : 'needs'} validation data: ` +
+            'add data.validation, or hold out a share: "split": { "validation": 0.1 }',
+        ]
+      : []),
+    ...(weights === 'best' && !best
+      ? ['weights is \'best\', but the best weights are not stored: add "best": true']
+      : []),
+    ...(weights === 'ema' && ema === undefined
+      ? ['weights is \'ema\', but no average is computed: add "ema": 0.999']
+      : []),
+    ...findLossProblems(recipe),
+    ...findMetricProblems(recipe.metrics),
+  ]
+}
+
+const findEvaluationProblems = ({ data, metrics }: EvaluationRecipe): string[] => [
+  ...findSourceProblems('data', data),
+  ...findMetricProblems(metrics),
+]
+
+function findLengthProblems({ epochs, steps }: Recipe): string[] {
+  if ((epochs === undefined) !== (steps === undefined)) return []
+  const both = epochs !== undefined
+  return [
+    `the recipe has ${both ? 'both epochs and steps' : 'neither epochs nor steps'}: give one of them, ` +
+      `for instance ${both ? '--set steps=null to use epochs' : '"epochs": 3'}`,
+  ]
+}
+
+function findLossProblems({ loss, mixup }: Recipe): string[] {
+  const problems = taskLosses(loss).flatMap(([place, task]) =>
+    task.kind === 'cross-entropy' && task.probabilities && task.classWeights === 'balanced'
+      ? [`${place}.classWeights: 'balanced' needs class numbers, but labels are probabilities; give numbers`]
+      : [],
+  )
+  if (loss.kind === 'combine' && Object.keys(loss.tasks).length === 0) problems.push('loss.tasks has no task')
+  if (!mixup) return problems
+  if (loss.kind !== 'cross-entropy' && loss.kind !== 'kl')
+    problems.push(`mixup requires the loss 'cross-entropy' or 'kl', not '${loss.kind}'`)
+  else if (loss.kind === 'cross-entropy' && loss.ignoreIndex !== undefined)
+    problems.push(
+      'mixup converts labels to probabilities, to which loss.ignoreIndex does not apply; remove one of them',
+    )
+  return problems
+}
+
+function findMetricProblems(metrics: readonly MetricRecipe[] = []): string[] {
+  return metrics.flatMap((metric, i) => {
+    try {
+      createRecipeMetric(metric)
+      return []
+    } catch (error) {
+      if (!(error instanceof OnnxIreError)) throw error
+      return [`metrics[${i}]: ${error.message}`]
+    }
+  })
+}
 
 /**
  * Parses and checks the text of a recipe file.

@@ -7,10 +7,27 @@ import { numbersOf } from '../ir/leaf.js'
 import type { Graph } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
 import { createLoss, lossTarget, mapLosses, type TaskLoss, type TaskLossOf, taskLosses } from './loss.js'
+import { mapModelPath } from './model.js'
 import type { MixupRecipe, Recipe } from './recipe.js'
+import { mapSourcePaths } from './sources/source.js'
+
+/** Maps every path of a recipe by `f`, to resolve paths relative to its file for instance. */
+export function mapPaths(recipe: Recipe, f: (path: string) => string): Recipe {
+  const { train, validation } = recipe.data
+  return {
+    ...recipe,
+    model: mapModelPath(recipe.model, f),
+    ...(recipe.output === undefined ? {} : { output: f(recipe.output) }),
+    data: {
+      ...recipe.data,
+      train: mapSourcePaths(train, f),
+      ...(validation === undefined ? {} : { validation: mapSourcePaths(validation, f) }),
+    },
+  }
+}
 
 /** Model and data of a run, loaded only if a recipe needs them to be resolved. */
-export interface RecipeContext {
+interface RecipeContext {
   /** Graph of the model to train, with its new head. */
   readonly graph: () => Graph
   /** Training data, or only the labels of their examples. */

@@ -6,16 +6,18 @@ import {
   toTensors,
 } from '../backend/backend.js'
 import type { GradientKind } from '../backend/step.js'
+import { evaluateDim } from '../ir/dim.js'
 import type { FloatArray } from '../ir/float-array.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
-import type { Tensors } from '../ir/tensor.js'
+import { isStatic } from '../ir/shape.js'
+import { sizeOf, type Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
+import type { NoiseDistribution } from '../loss/loss.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
-import type { MicroBatchGraphs, TrainingGraphs } from './graphs/build.js'
-import type { SampledGraph } from './graphs/loss-and-curvature.js'
+import type { MicroBatchGraphs, SampledGraph, TrainingGraphs } from './graphs/build.js'
 import type { BatchResult } from './micro-batches.js'
 import {
   accumulate,
@@ -26,10 +28,56 @@ import {
   type Reduction,
   splitBatch,
 } from './micro-batches.js'
-import { inputStreams, resolveDims, sampleInputs } from './random-inputs.js'
+
+/**
+ * Samples the random inputs of a graph.
+ * @param streamOf the random stream of an input
+ * @param dimsOf the dims of an input for the current batch
+ */
+const sampleInputs = (
+  inputs: ReadonlyMap<string, Value>,
+  streamOf: (name: string) => Random,
+  distributionOf: (name: string) => NoiseDistribution | 'uniform' | 'sign',
+  dimsOf: (value: Value) => readonly number[],
+): Tensors =>
+  Object.fromEntries(
+    [...inputs].map(([name, value]) => {
+      const dims = dimsOf(value)
+      const elements = streamOf(name).fill(new Float64Array(sizeOf(dims)), distributionOf(name))
+      return [name, tensorFrom(value.dtype, dims, elements)] as const
+    }),
+  )
+
+/**
+ * Creates a random stream per input, so that the micro-batches of a batch together sample the numbers of the whole
+ * batch. The first input continues the given stream.
+ */
+function inputStreams(random: Random, inputs: ReadonlyMap<string, Value>): (name: string) => Random {
+  const streams = new Map([...inputs.keys()].map((name, i) => [name, i === 0 ? random : random.stream(name)]))
+  return (name) => streams.get(name)!
+}
+
+/** Resolves the symbolic dims of a random input by the dims of a batch. */
+function resolveDims({ shape }: Value, batch: Tensors, data: ReadonlyMap<string, Value>): readonly number[] {
+  if (isStatic(shape)) return shape
+  const lengths = new Map<string, number>()
+  for (const [name, value] of data) {
+    for (const [axis, dim] of (value.shape ?? []).entries())
+      if (typeof dim === 'string') lengths.set(dim, batch[name]!.dims[axis]!)
+  }
+  return (shape ?? []).map((dim) => {
+    const length = evaluateDim(dim, lengths)
+    if (length === undefined)
+      throw new OnnxIreError(
+        'invalid-shape',
+        `the length '${dim}' of a random input does not follow from the lengths of the data: give the model's inputs and outputs the same name for this length`,
+      )
+    return length
+  })
+}
 
 /** The inputs of a gradient; T as in `TrainingBackend`. */
-export interface GradientInputs<T> {
+interface GradientInputs<T> {
   readonly kind: GradientKind
   readonly batch: Tensors
   /** Number of examples in the batch. */

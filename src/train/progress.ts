@@ -5,7 +5,7 @@ import {
   MetricAccumulator,
   type MetricAccumulatorState,
 } from '../metric/accumulator.js'
-import type { BuiltMetrics } from '../metric/build.js'
+import type { BuiltMetrics } from '../metric/metric.js'
 import { type Optimizer, unwrap } from '../optim/optimizer.js'
 import { type PlateauState, plateauStart, plateauStep } from '../optim/plateau.js'
 import { MetricMonitor, type MonitorState, readMetric } from './metric-monitor.js'

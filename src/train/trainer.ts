@@ -12,18 +12,17 @@ import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import { type CheckpointStore, loadNewest, type Resumed } from './checkpoint/store.js'
 import { FitLoop, hasReachedTotals, resolveFitOptions } from './fit.js'
 import { buildGraphs, type TrainingGraphs } from './graphs/build.js'
-import { layerDepths } from './model/layer-depths.js'
 import { prepareForTraining } from './model/prepare-model.js'
 import { replaceHead } from './model/replace-head.js'
 import { replaceWeights } from './model/replace-weights.js'
 import { findTrainable } from './model/trainable.js'
 import { checkTrainerOptions, type FitOptions, type IntervalMetrics, type TrainerOptions } from './options.js'
-import { findFrozen, resolveParameterSettings } from './parameter-groups.js'
+import { findFrozen, layerDepths, resolveParameterSettings } from './parameter-groups.js'
 import { checkMonitors } from './progress.js'
 import { Run } from './run.js'
 
 /** The internals of a trainer that `LossSurface` needs. */
-export interface TrainerInternals {
+interface TrainerInternals {
   readonly graphs: TrainingGraphs
   readonly runtime: Runtime
   /** Trained tensors and running statistics: live arrays, which change with every step. */

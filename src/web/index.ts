@@ -4,15 +4,21 @@
  * @module onnx-ire/web
  */
 
-export type { WithClassNames } from '../data/class-names.js'
+export type { WithClassNames } from '../data/classes.js'
 export type { CsvColumns, CsvOptions, CsvTensor } from '../data/formats/csv.js'
 export type { ImageFilesOptions } from '../data/image/image-files.js'
 export type { CheckpointFolderOptions } from '../train/checkpoint/store.js'
-export { readCsv } from './data/csv.js'
 export { type PixelsOptions, pixels } from './data/decode-image.js'
-export { type FolderFile, type FolderFiles, listFiles } from './data/folder-files.js'
-export { readIdx } from './data/idx.js'
-export { type ClassFolder, type ImageFolderOptions, imageFiles, imageFolder } from './data/image-folder.js'
+export {
+  type ClassFolder,
+  type FolderFile,
+  type FolderFiles,
+  type ImageFolderOptions,
+  imageFiles,
+  imageFolder,
+  listFiles,
+} from './data/image-folder.js'
+export { readCsv, readIdx } from './data/read.js'
 export { checkpointFolder } from './files/checkpoint-folder.js'
 export { downloadModel, type ReadModelOptions, readModel, writeModel } from './files/model.js'
 export type { Source } from './files/source.js'

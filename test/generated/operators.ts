@@ -1,5 +1,5 @@
 import { gradientTables } from '../../src/grad/gradient-tables.js'
-import { unsupportedOperators } from '../../src/onnx/import/unsupported.js'
+import { unsupportedOperators } from '../../src/onnx/import/model-nodes.js'
 import { sequenceRewrites } from '../../src/onnx/upgrade/sequence.js'
 import { upgrades } from '../../src/onnx/upgrade/table.js'
 import { rewrites } from '../../src/onnx/upgrade/upgrade-node.js'

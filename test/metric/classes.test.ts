@@ -14,7 +14,7 @@ import {
   recall,
   topK,
 } from '../../src/index.js'
-import { buildMetrics } from '../../src/metric/build.js'
+import { buildMetrics } from '../../src/metric/metric.js'
 import { node } from '../../src/node/index.js'
 import { errorWith } from '../thrown.js'
 import { chunks, float, int, integers, measured, normals } from './evaluate.js'

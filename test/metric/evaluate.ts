@@ -6,7 +6,7 @@ import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import type { Dim } from '../../src/ir/shape.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { type Measures, MetricAccumulator } from '../../src/metric/accumulator.js'
-import { buildMetrics } from '../../src/metric/build.js'
+import { buildMetrics } from '../../src/metric/metric.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 

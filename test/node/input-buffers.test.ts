@@ -1,7 +1,7 @@
 import * as ort from 'onnxruntime-node'
 import { expect, it } from 'vitest'
 import { tensor } from '../../src/ir/tensor.js'
-import { InputBuffers } from '../../src/node/runtime/input-buffers.js'
+import { InputBuffers } from '../../src/node/runtime/local-engine.js'
 
 const shared = (...values: number[]) => {
   const data = new Float32Array(new SharedArrayBuffer(4 * values.length))

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { importGraph } from '../../src/graph/index.js'
 import { decodeModel } from '../../src/index.js'
-import { unsupportedOperators } from '../../src/onnx/import/unsupported.js'
+import { unsupportedOperators } from '../../src/onnx/import/model-nodes.js'
 import { create } from '../../src/onnx/proto/message.js'
 import { info, modelBytes, node } from './build.js'
 import { errorAt } from './errors.js'

@@ -12,8 +12,8 @@ import { RunFolder } from '../../src/cli/training/run-folder.js'
 import { runTraining } from '../../src/cli/training/run-training.js'
 import { readModel } from '../../src/node/files/model.js'
 import { importGraph } from '../../src/onnx/import/import-graph.js'
-import { mapPaths } from '../../src/recipe/map-paths.js'
 import { parseRecipe } from '../../src/recipe/parse.js'
+import { mapPaths } from '../../src/recipe/resolve.js'
 import { vocabulary, writeFixtures } from './fixture-files.js'
 
 const names = await recipeNames()

@@ -12,7 +12,7 @@ import {
   type TrainerOptions,
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
-import { layerDepths } from '../../src/train/model/layer-depths.js'
+import { layerDepths } from '../../src/train/parameter-groups.js'
 import { clusters, modelFrom, smallMlp } from './problem.js'
 
 const runtime = node({ threads: 1 })

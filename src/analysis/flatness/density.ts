@@ -1,7 +1,7 @@
 import { checkNumber, positiveCount } from '../../util/check.js'
 import type { Random } from '../../util/random.js'
-import { estimateMean, type MeanEstimate } from './estimate.js'
 import { eigenDecomposition, lanczos, type SymmetricOperator } from './lanczos.js'
+import { estimateMean, type MeanEstimate } from './trace.js'
 
 /** Options of `spectralDensity`. */
 export interface DensityOptions {

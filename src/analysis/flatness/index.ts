@@ -5,7 +5,6 @@
 
 export { type DensityOptions, type SpectralDensity, spectralDensity } from './density.js'
 export { type Eigenvalue, type EigenvalueOptions, type Eigenvalues, topEigenvalues } from './eigenvalues.js'
-export type { MeanEstimate } from './estimate.js'
 export type { FilterAxes } from './filters.js'
 export type { SymmetricOperator } from './lanczos.js'
 export { type Landscape, type LandscapeOptions, lossLandscape } from './landscape.js'
@@ -24,5 +23,6 @@ export {
   type SurfaceOptions,
   type TrainerSurfaceOptions,
 } from './surface.js'
+export type { MeanEstimate } from './trace.js'
 export { hutchinsonTrace, type TraceEstimate, type TraceOptions } from './trace.js'
 export type { ParameterLayout, ParameterSlice, ParameterVector } from './vector.js'

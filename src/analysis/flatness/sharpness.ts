@@ -1,7 +1,7 @@
 import { checkNumber, count, nonNegative } from '../../util/check.js'
 import type { Random } from '../../util/random.js'
-import { estimateMean, type MeanEstimate } from './estimate.js'
 import type { LossSurface, ProgressCallback } from './surface.js'
+import { estimateMean, type MeanEstimate } from './trace.js'
 import { addScaledCopy, norm, type ParameterVector } from './vector.js'
 
 /** Options of `sharpness`. */

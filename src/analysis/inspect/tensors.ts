@@ -1,10 +1,30 @@
 import { type DType, isFloat } from '../../ir/dtype.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
-import type { Graph } from '../../ir/value.js'
+import { withBodies } from '../../ir/topology.js'
+import type { Graph, Node } from '../../ir/value.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
-import { parameterUses } from '../../train/model/parameter-uses.js'
-import { findWeights } from '../../train/model/trainable.js'
+import { definitionOf } from '../../op/op.js'
+import { findWeights, resolveParameters } from '../../train/model/trainable.js'
 import { OnnxIreError } from '../../util/errors.js'
+
+/** Lists the operator inputs that read each parameter, directly or through views: "w of Conv 'conv1'". */
+function parameterUses(graph: Graph): Map<string, string[]> {
+  const uses = new Map<string, string[]>()
+  for (const node of withBodies(graph.outputs.values())) {
+    const names = definitionOf(node.operator).inputs
+    for (const [index, value] of node.inputs.entries()) {
+      const input = (names[index] ?? names.at(-1) ?? '').replace(/^\.\.\.|\?$/g, '')
+      for (const { name } of resolveParameters(value))
+        if (name !== undefined) uses.set(name, [...(uses.get(name) ?? []), `${input} of ${describeNode(node)}`])
+    }
+  }
+  return uses
+}
+
+function describeNode({ operator, name, outputs }: Node): string {
+  const label = name ?? outputs[0]?.name
+  return label === undefined ? operator : `${operator} '${label}'`
+}
 
 /** A constant tensor of a model, and whether training changes it. */
 export interface TensorReport {

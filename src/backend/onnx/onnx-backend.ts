@@ -1,14 +1,14 @@
-import { sizeOf } from '../../ir/tensor.js'
+import { sizeOf, tensor } from '../../ir/tensor.js'
 import { requireFinite } from '../../optim/gradient-norm.js'
+import type { FlatMask } from '../../optim/ire/mask.js'
 import { type MaskRequest, refreshMask } from '../../optim/ire/mask.js'
 import { unwrap } from '../../optim/optimizer.js'
 import { momentsOf } from '../../optim/state.js'
-import type { Device, DeviceTensors, Feeds } from '../../runtime/device.js'
+import type { Device, DeviceTensor, DeviceTensors, Feeds } from '../../runtime/device.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { AscentRequest, BackendSpec, StepStats, TensorUpdate, TrainingState, UpdateRequest } from '../backend.js'
 import { DeviceBackend } from './device-backend.js'
-import { DeviceMask } from './device-mask.js'
 import {
   DeviceState,
   downloadFloats,
@@ -18,8 +18,43 @@ import {
   scalarFeed,
 } from './device-state.js'
 import { GradientNorms } from './gradient-norms.js'
-import { ProgramCache } from './program-cache.js'
-import { buildAscentGraph, buildUpdateGraph, coefficientName, type GroupUpdate, partName } from './step-graphs.js'
+import {
+  buildAscentGraph,
+  buildUpdateGraph,
+  coefficientName,
+  type GroupUpdate,
+  ProgramCache,
+  partName,
+} from './step-graphs.js'
+import type { TensorGroup } from './tensor-groups.js'
+
+/** A mask of the host and its copies in device memory, which are uploaded by group when an update needs them. */
+class DeviceMask {
+  readonly mask: FlatMask
+  readonly #device: Device
+  readonly #uploaded = new Map<number, DeviceTensor>()
+
+  constructor(device: Device, mask: FlatMask) {
+    this.#device = device
+    this.mask = mask
+  }
+
+  /** Returns n of a group. The mask owns the tensor. */
+  async upload({ id, dims, length, parts }: TensorGroup): Promise<DeviceTensor> {
+    const known = this.#uploaded.get(id)
+    if (known) return known
+    const n = new Float32Array(length)
+    for (const { name, offset } of parts) n.set(this.mask.flat[name]!, offset)
+    const uploaded = await this.#device.upload(tensor('float32', dims, n))
+    this.#uploaded.set(id, uploaded)
+    return uploaded
+  }
+
+  release(): void {
+    for (const uploaded of this.#uploaded.values()) uploaded.release()
+    this.#uploaded.clear()
+  }
+}
 
 /** The current mask, and the mask before the last update, in case the update turns out not to be finite. */
 interface Masks {

@@ -1,13 +1,44 @@
 import { input } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import type { GraphSpec } from '../../onnx/export/export-graph.js'
+import { type GraphSpec, modelOf } from '../../onnx/export/export-graph.js'
+import { encodeModel } from '../../onnx/model.js'
 import { op } from '../../op/op.js'
+import { updateFormula } from '../../optim/base-optimizer.js'
 import type { Formula } from '../../optim/expr/expr.js'
 import { FLOAT32_MAX, formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'
 import { clippedSquaresFormula, squaresFormula } from '../../optim/gradient-norm.js'
 import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula } from '../../optim/sam.js'
-import { updateFormula } from '../../optim/update-formula.js'
+import type { Device, DeviceProgram } from '../../runtime/device.js'
 import type { TensorGroup } from './tensor-groups.js'
+
+/**
+ * Compiled graphs by key; all their outputs stay on the device. Programs are released together at the end, because on
+ * some devices a tensor must not outlive the session that created it.
+ */
+export class ProgramCache {
+  readonly #device: Device
+  readonly #programs = new Map<string, DeviceProgram>()
+
+  constructor(device: Device) {
+    this.#device = device
+  }
+
+  /** Returns the program of `key`; builds and compiles its graph at the first call. */
+  async get(key: string, build: () => GraphSpec): Promise<DeviceProgram> {
+    const known = this.#programs.get(key)
+    if (known) return known
+    const program = await this.#device.compile(encodeModel(modelOf(build())), () => true)
+    this.#programs.set(key, program)
+    return program
+  }
+
+  /** Releases all programs; release their outputs first. Programs that are needed later are compiled again. */
+  async release(): Promise<void> {
+    const programs = [...this.#programs.values()]
+    this.#programs.clear()
+    for (const program of programs) await program.release()
+  }
+}
 
 /** One group in the update of a step. */
 export interface GroupUpdate {
@@ -19,7 +50,7 @@ export interface GroupUpdate {
 }
 
 /** The properties that determine the graph of an update. */
-export interface UpdateForm {
+interface UpdateForm {
   /** The base optimizer's formula. */
   readonly formula: Formula
   readonly moments: readonly string[]

@@ -4,10 +4,9 @@ import type { DocumentOptions } from '../../node/data/documents.js'
 import { type Io, print } from '../io.js'
 import { jsonOption, parseFraction, parsePositiveInteger, parseSeed } from '../options.js'
 import type { ImageReport } from '../prepare/image-set.js'
-import { prepareCifar } from '../prepare/prepare-cifar.js'
-import { prepareImages } from '../prepare/prepare-images.js'
+import { runPreparation } from '../prepare/preparation.js'
+import { prepareCifar, prepareImages } from '../prepare/prepare-images.js'
 import { prepareText, type TextReport } from '../prepare/prepare-text.js'
-import { runPreparation } from '../prepare/run-preparation.js'
 import { formatBytes, formatNumber, formatTable } from '../text/format.js'
 
 interface CommonOptions {

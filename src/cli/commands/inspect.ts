@@ -1,11 +1,216 @@
 import { stat } from 'node:fs/promises'
 import { type Command, InvalidArgumentError } from 'commander'
-import type { InputShapes } from '../../analysis/inspect/apply-shapes.js'
+import type { InputShapes, MissingLength } from '../../analysis/inspect/apply-shapes.js'
+import type { ModelPort } from '../../analysis/inspect/contents.js'
+import type { Inspection, StepCost } from '../../analysis/inspect/inspect.js'
 import { inspectModel } from '../../analysis/inspect/inspect.js'
+import type { Layer } from '../../analysis/inspect/layers.js'
+import type { TensorReport } from '../../analysis/inspect/tensors.js'
+import type { Operations, StepMemory } from '../../analysis/inspect/training-step.js'
 import { readModel } from '../../node/files/model.js'
 import { type Io, print } from '../io.js'
 import { jsonOption } from '../options.js'
-import { formatInspection } from '../text/inspection.js'
+import { formatBytes, formatCount, formatNumber, formatTable, indent } from '../text/format.js'
+
+/** Tensors listed without --tensors. */
+const shownTensors = 12
+
+/** Report of a model as text. @param complete lists that are printed completely */
+export function formatInspection(
+  path: string,
+  bytes: number,
+  inspection: Inspection,
+  complete: { readonly all: boolean; readonly tensors: boolean },
+): string {
+  const { stored, training } = inspection
+  const unsupported = inspection.operators.filter(({ supported }) => !supported)
+  return [
+    `${path}: ${formatHeader(inspection)}, ${formatBytes(bytes)}`,
+    `\nInputs\n${formatPorts(inspection.inputs)}`,
+    `\nOutputs\n${formatPorts(inspection.outputs)}`,
+    ...(inspection.layers.length > 0 ? [`\nLayers\n${formatLayers(inspection, complete.all)}`] : []),
+    `\nCost, one multiply-add being two FLOPs\n${formatCost(inspection)}`,
+    `\nOperators: ${formatCount(
+      inspection.operators.reduce((sum, operator) => sum + operator.count, 0),
+      'node',
+    )}\n${formatOperators(inspection.operators)}`,
+    ...(unsupported.length > 0 ? [`  unsupported: ${unsupported.map(({ operator }) => operator).join(', ')}`] : []),
+    `\nStored: ${formatCount(stored.floatElements, 'parameter')} (floating-point numbers), ${formatCount(stored.tensors, 'tensor')}, ${formatBytes(stored.bytes)}`,
+    `\nTraining changes ${formatCount(training.tensors, 'tensor')}, ${formatCount(training.elements, 'parameter')}${training.tensors > 0 ? '\n' : ''}${formatTrainable(inspection.tensors, complete.tensors)}`,
+    formatUntrained(inspection.tensors, complete.tensors),
+    ...(training.blocked
+      ? [`\nTraining is blocked (${training.blocked.code})\n${indent(training.blocked.message)}`]
+      : []),
+  ]
+    .filter((part) => part !== '')
+    .join('\n')
+}
+
+function formatHeader({ irVersion, opsets, producer, graph }: Inspection): string {
+  const sets = Object.entries(opsets).map(([domain, version]) => `${domain || 'ai.onnx'} ${version}`)
+  const producedBy = `${producer.name} ${producer.version}`.trim()
+  return [
+    `ONNX IR ${irVersion ?? '?'}`,
+    `operator sets ${sets.join(', ') || 'none'}`,
+    ...(producedBy ? [`produced by ${producedBy}`] : []),
+    ...(graph ? [`graph '${graph}'`] : []),
+  ].join(', ')
+}
+
+const formatPorts = (all: readonly ModelPort[]): string =>
+  all.length === 0
+    ? '  none'
+    : formatTable(
+        ['name', 'type', 'shape'],
+        all.map(({ name, type, shape }) => [name, type, shape ? `[${shape.join(', ')}]` : 'unknown']),
+      )
+
+function formatOperators(all: Inspection['operators']): string {
+  const lines = ['']
+  for (const { operator, count: times } of all) {
+    const item = `${operator} ${formatNumber(times)}`
+    if (lines.at(-1)!.length + item.length > 100) lines.push('')
+    lines[lines.length - 1] += `${lines.at(-1) === '' ? '' : ', '}${item}`
+  }
+  return indent(lines.join('\n'))
+}
+
+function formatTrainable(tensors: readonly TensorReport[], all: boolean): string {
+  const rows = tensors.filter(({ trainable }) => trainable)
+  return rows.length === 0 ? '' : formatTensors(rows, all)
+}
+
+function formatUntrained(tensors: readonly TensorReport[], all: boolean): string {
+  const rows = tensors.filter(({ trainable }) => !trainable)
+  if (rows.length === 0) return ''
+  if (all) return `\nTraining does not change ${formatCount(rows.length, 'tensor')}\n${formatTensors(rows, true)}`
+  const reasons = new Map<string, number>()
+  for (const { why } of rows) {
+    // The reason without the names of nodes.
+    const reason = why.replace(/,? '.*$/s, '')
+    reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
+  }
+  const lines = [...reasons].map(([reason, times]) => `  ${formatNumber(times)}: ${reason}`)
+  return `\nTraining does not change ${formatCount(rows.length, 'tensor')} (--tensors lists them)\n${lines.join('\n')}`
+}
+
+function formatTensors(rows: readonly TensorReport[], all: boolean): string {
+  const shown = all ? rows : rows.slice(0, shownTensors)
+  const rest = rows.length - shown.length
+  const listed = formatTable(
+    ['name', 'type', 'shape', 'elements', ''],
+    shown.map(({ name, dtype, shape, elements, why }) => [name, dtype, `[${shape.join(', ')}]`, elements, why]),
+  )
+  return rest > 0 ? `${listed}\n  and ${formatNumber(rest)} more: --tensors lists them all` : listed
+}
+
+/** Batch size for which memory is reported: the default of the trainer. */
+const batchSize = 32
+
+/** Table of layers. @param all whether operators without weights are listed */
+function formatLayers({ layers, cost }: Inspection, all: boolean): string {
+  const shown = all ? layers : layers.filter(({ parameters }) => parameters > 0)
+  const folded = all ? [] : layers.filter(({ parameters }) => parameters === 0)
+  const rows = shown.map((layer) => [
+    shorten(layer.name, 23),
+    shorten(formatOperatorNames(layer), 24),
+    layer.shape ? shorten(`[${layer.shape.join(', ')}]`, 18) : 'unknown',
+    layer.parameters,
+    layer.parameters === 0
+      ? ''
+      : layer.trainable === 0
+        ? 'no'
+        : layer.trainable === layer.parameters
+          ? 'yes'
+          : 'partly',
+    formatShare(layer.flops, cost).padStart(6),
+  ])
+  const rest = folded.reduce((sum, { flops }) => sum + (flops ?? 0), 0)
+  return [
+    ...(rows.length > 0
+      ? [formatTable(['layer', 'operators', 'output', 'parameters', 'trained', ' FLOPs'], rows)]
+      : []),
+    ...(folded.length > 0
+      ? [
+          `  and ${formatCount(folded.length, 'operator')} without weights${cost.forward ? `, ${formatShare(rest, cost)} of the FLOPs` : ''} (--all lists them)`,
+        ]
+      : []),
+  ].join('\n')
+}
+
+/** The operators of a layer: `Conv, BatchNormalization`, or `Conv and 3 more`. */
+const formatOperatorNames = ({ operators }: Layer): string =>
+  operators.length > 2 ? `${operators[0]} and ${operators.length - 1} more` : operators.join(', ')
+
+function formatShare(flops: number | null, { forward }: StepCost): string {
+  if (flops === null || !forward || forward.flops === 0) return '?'
+  const percent = (100 * flops) / forward.flops
+  return percent > 0 && percent < 0.1 ? '< 0.1%' : `${percent.toFixed(1)}%`
+}
+
+/** FLOPs and memory of a training step, or the reason why they are unknown. */
+function formatCost({ cost, training, inputs }: Inspection): string {
+  const { missing, error, forward, memory } = cost
+  if (missing.length > 0) return `  unknown: ${formatMissing(missing, inputs)}`
+  if (error) return `  unknown (${error.code})\n${indent(indent(error.message))}`
+  if (!forward) return '  unknown: the model cannot be imported'
+  return [
+    formatOperations('forward', forward),
+    cost.training
+      ? formatOperations('training step', cost.training, cost.training.flops / forward.flops)
+      : `  training step: none, ${training.blocked ? 'training is blocked' : 'nothing is trained'}`,
+    ...(memory ? formatMemory(memory) : []),
+  ].join('\n')
+}
+
+function formatOperations(what: string, { flops, atLeast, notes }: Operations, ratio?: number): string {
+  const times = ratio !== undefined && Number.isFinite(ratio) ? `, ${ratio.toFixed(1)} times the forward pass` : ''
+  const line = `  ${what}: ${atLeast ? 'at least ' : ''}${formatAmount(flops)}FLOPs per example${times}`
+  return [line, ...notes.map((note) => `    ${note}`)].join('\n')
+}
+
+/** A number with three digits and an SI prefix: `4.11 G`. */
+function formatAmount(value: number): string {
+  const units = ['', 'k', 'M', 'G', 'T', 'P']
+  const power = Math.min(Math.floor(Math.log10(Math.max(value, 1)) / 3), units.length - 1)
+  const scaled = value / 1000 ** power
+  const digits =
+    power === 0 && Number.isInteger(value) ? 0 : Math.max(0, 2 - Math.floor(Math.log10(Math.max(scaled, 1))))
+  return `${scaled.toFixed(digits)} ${units[power]}`
+}
+
+/** The end of a long name: names of layers differ at the end. */
+const shorten = (text: string, width: number): string =>
+  text.length <= width ? text : `...${text.slice(text.length - width + 3)}`
+
+function formatMemory({ parameters, gradients, moments, activations }: StepMemory): string[] {
+  const lines = [
+    `  parameters: ${formatBytes(parameters)}, gradients ${formatBytes(gradients)}`,
+    `  optimizer: momentum ${formatBytes(moments.sgd)} or Adam's moments ${formatBytes(moments.adam)}, IRE's mask ${formatBytes(moments.ireMask)}`,
+  ]
+  if (!activations) return [...lines, '  activations: unknown, their sizes depend on the data']
+  const { fixed, perExample } = activations
+  const start = fixed > 0 ? `${formatBytes(Math.round(fixed))} and ` : ''
+  const perBatch = formatBytes(Math.round(fixed + batchSize * perExample))
+  return [
+    ...lines,
+    `  activations: about ${start}${formatBytes(Math.round(perExample))} per example, ${perBatch} for a batch of ${batchSize}`,
+  ]
+}
+
+/** The open lengths of the inputs, and the options that set them. */
+function formatMissing(missing: readonly MissingLength[], inputs: Inspection['inputs']): string {
+  const lengths = missing.map(({ input, axis, name }) =>
+    axis === null ? `the shape of '${input}'` : `axis ${axis} of '${input}'${name ? ` (${name})` : ''}`,
+  )
+  const options = inputs
+    .filter(({ name }) => missing.some(({ input }) => input === name))
+    .map(({ name, shape }) => `--shape ${name}=${shape ? shape.map(lengthOrGap).join('x') : '?'}`)
+  return `the file does not set ${lengths.join(', ')}\n  Set every ?: ${options.join(' ')}`
+}
+
+const lengthOrGap = (dim: string | number, axis: number): string =>
+  typeof dim === 'number' ? `${dim}` : axis === 0 ? '1' : '?'
 
 interface Options {
   readonly shape: InputShapes

@@ -6,9 +6,8 @@ import { readError } from '../../node/files/files.js'
 import { formatErrors } from '../../recipe/format-errors.js'
 import { applyOverrides } from '../../recipe/overrides.js'
 import { parseJson } from '../../recipe/parse.js'
-import { OnnxIreError } from '../../util/errors.js'
+import { OnnxIreError, prefixError } from '../../util/errors.js'
 import { choice, flag, type JsonSchema, kind, kinds, list, real, text, whole } from '../../util/json-schema.js'
-import { prefixError } from '../../util/with-path.js'
 import { checkShippedName, shippedNames } from './shipped-files.js'
 
 const folder = new URL('../../models/presets/', import.meta.url)

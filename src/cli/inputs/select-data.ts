@@ -42,7 +42,7 @@ export const onOption = (defaultData: DataOptions['on']): Option =>
   new Option('--on <data>', 'which data of the recipe').choices(['train', 'validation']).default(defaultData)
 
 /** Opens the selected data for a model. */
-export type OpenSelectedData = (model: Model) => Promise<{
+type OpenSelectedData = (model: Model) => Promise<{
   readonly data: DatasetOrStream
   readonly classes: ClassNames
   readonly recipe: Omit<EvaluationRecipe, 'data'> & Pick<Partial<Recipe>, 'trainable' | 'seed'>

@@ -5,6 +5,9 @@ import { join, resolve } from 'node:path'
 import { writeFileAtomic } from '../../node/files/files.js'
 import { makeFolder } from '../../node/files/make-folder.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { Interrupted, onInterrupt } from '../interrupts.js'
+import { type Io, print } from '../io.js'
+import { createStageProgress, type StageProgress } from '../progress.js'
 
 /** Content of `report.json` that is common to all data sets. */
 export interface Report {
@@ -148,7 +151,7 @@ function parseOrNull(text: string | null): unknown {
 }
 
 /** Size and checksum of a written file. */
-export interface FileSummary {
+interface FileSummary {
   readonly bytes: number
   readonly sha256: string
 }
@@ -186,4 +189,41 @@ async function isIntact(path: string, written: FileSummary): Promise<boolean> {
     return false
   }
   return bytes === written.bytes && hash.digest('hex') === written.sha256
+}
+
+/**
+ * Receives the progress of a preparation. `at` throws when the command was interrupted, which stops the preparation.
+ */
+export type Monitor = Omit<StageProgress, 'stop'>
+
+/**
+ * Runs a preparation and shows its progress. Ctrl-C stops it at the next call of `monitor.at`, and finished parts
+ * remain; a second Ctrl-C ends the process at once.
+ */
+export async function runPreparation(
+  io: Io,
+  { quiet = false, json }: { readonly quiet?: boolean | undefined; readonly json?: boolean | undefined },
+  prepare: (monitor: Monitor) => Promise<void>,
+): Promise<void> {
+  const progress = createStageProgress(io.stderr, quiet)
+  const interrupts = onInterrupt(io, () => progress.note('stopping; press Ctrl-C again to quit at once'))
+  const at = (done: number) => {
+    if (interrupts.signal.aborted) throw new Interrupted()
+    progress.at(done)
+  }
+  try {
+    await prepare({ stage: progress.stage, note: progress.note, at })
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error
+    print(
+      io,
+      { interrupted: true },
+      json,
+      () => 'interrupted; run the same command again to resume after the last finished part',
+    )
+    throw error
+  } finally {
+    interrupts.release()
+    progress.stop()
+  }
 }

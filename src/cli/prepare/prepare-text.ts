@@ -1,17 +1,78 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { encodeTokenHeader } from '../../data/formats/token-file.js'
-import { Tokenizer } from '../../data/tokenize/tokenizer.js'
-import { tokenizerJson } from '../../data/tokenize/tokenizer-json.js'
+import { Tokenizer, tokenizerJson, WordCounts } from '../../data/tokenize/tokenizer.js'
 import { BpeTrainer } from '../../data/tokenize/train-bpe.js'
-import { WordCounts } from '../../data/tokenize/words.js'
-import type { DocumentOptions } from '../../node/data/documents.js'
+import { type DocumentOptions, iterateDocuments, listCorpusFiles } from '../../node/data/documents.js'
+
 import { encodeTokens, readTokenizer } from '../../node/data/tokens.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
-import { Corpus, type Position } from './corpus.js'
+import type { Monitor } from './preparation.js'
 import { type Part, Preparation, type Report, sha256 } from './preparation.js'
-import type { Monitor } from './run-preparation.js'
+
+/** Position of a document: the index of its file, and its index within the file. */
+interface Position {
+  readonly file: number
+  readonly document: number
+}
+
+/** A document of a corpus and its position. */
+interface CorpusDocument {
+  readonly text: string
+  /** Position of the next document. */
+  readonly next: Position
+  /** Estimated bytes of files read so far; for a compressed file the length of its text, up to the size of the file. */
+  readonly bytes: number
+}
+
+/** Text files as one sequence of documents, which can be read from any position. */
+class Corpus {
+  readonly #files: readonly { readonly path: string; readonly bytes: number }[]
+  readonly #options: DocumentOptions
+
+  private constructor(files: readonly { readonly path: string; readonly bytes: number }[], options: DocumentOptions) {
+    this.#files = files
+    this.#options = options
+  }
+
+  static async open(paths: readonly string[], options: DocumentOptions): Promise<Corpus> {
+    return new Corpus(await listCorpusFiles(paths), options)
+  }
+
+  get files(): number {
+    return this.#files.length
+  }
+
+  get bytes(): number {
+    return this.#files.reduce((sum, { bytes }) => sum + bytes, 0)
+  }
+
+  /** Identifies the files: paths, sizes and times of modification. */
+  async fingerprint(): Promise<readonly object[]> {
+    return Promise.all(
+      this.#files.map(async ({ path, bytes }) => ({ path: resolve(path), bytes, changed: (await stat(path)).mtimeMs })),
+    )
+  }
+
+  /** Iterates over the documents from a position on. */
+  async *documents(from: Position = { file: 0, document: 0 }): AsyncGenerator<CorpusDocument, void, undefined> {
+    let previousBytes = this.#files.slice(0, from.file).reduce((sum, { bytes }) => sum + bytes, 0)
+    for (let file = from.file; file < this.#files.length; file++) {
+      const { path, bytes } = this.#files[file]!
+      const skipped = file === from.file ? from.document : 0
+      let [document, read] = [0, 0]
+      for await (const text of iterateDocuments(path, this.#options)) {
+        document++
+        read += text.length
+        if (document <= skipped) continue
+        yield { text, next: { file, document }, bytes: previousBytes + Math.min(read, bytes) }
+      }
+      previousBytes += bytes
+    }
+  }
+}
 
 /** Options of `prepareText`. */
 export interface TextOptions extends DocumentOptions {

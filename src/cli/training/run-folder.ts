@@ -7,15 +7,15 @@ import { writeFileAtomic } from '../../node/files/files.js'
 import { makeFolder } from '../../node/files/make-folder.js'
 import { writeModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
-import { mapPaths } from '../../recipe/map-paths.js'
 import type { Recipe } from '../../recipe/recipe.js'
+import { mapPaths } from '../../recipe/resolve.js'
 import { type CheckpointStore, loadNewest, type Resumed } from '../../train/checkpoint/store.js'
 import type { IntervalMetrics } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 
 /** A line of `metrics.jsonl`. `step` is the number of completed steps. */
-export interface LogEntry {
+interface LogEntry {
   readonly kind: 'step' | 'epoch'
   readonly step: number
 }

@@ -16,7 +16,7 @@ import type { FitOptions, IntervalMetrics } from '../../train/options.js'
 import { Trainer } from '../../train/trainer.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { checkNotOverwriting } from '../errors.js'
-import { loadModel, modelTitle } from '../inputs/load-model.js'
+import { loadModel, modelTitle } from '../inputs/read-recipe.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
@@ -24,7 +24,7 @@ import type { TrainingProgress } from '../progress.js'
 import type { RunFolder } from './run-folder.js'
 
 /** A training run to carry out. */
-export interface TrainingRequest {
+interface TrainingRequest {
   /** Signals that interrupt the run. */
   readonly io: Pick<Io, 'onSignal' | 'exit'>
   readonly recipe: Recipe
@@ -222,7 +222,7 @@ const stopOnAbort = (data: DatasetOrStream, signal: { readonly aborted: boolean 
   })
 
 /** Validation results of a whole run, resumed parts included. */
-export interface RunSummary {
+interface RunSummary {
   /** The best evaluation by the monitored metric; null if no metric is monitored. */
   readonly best: { readonly metric: string; readonly value: number; readonly step: number } | null
   /** Number of evaluations without improvement that stopped the run early; else null. */

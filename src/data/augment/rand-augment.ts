@@ -1,9 +1,162 @@
 import { checkNames, checkNumber, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { autoContrast, brightness, contrast, equalize, posterize, saturation, sharpness, solarize } from './color.js'
-import type { Augmentation, FloatImage } from './float-image.js'
-import { roundHalfEven } from './float-image.js'
-import { rotate, shearX, shearY, translate } from './geometry.js'
+import type { Augmentation } from './float-image.js'
+import { createFilledImage, type FloatImage, roundHalfEven } from './float-image.js'
+
+/** Linear map [x', y'] = [a x + b y, c x + d y]. */
+type Matrix = readonly [a: number, b: number, c: number, d: number]
+
+/** Shears an image horizontally: each row moves left by `factor` times its distance from the upper border. */
+const shearX = (image: FloatImage, factor: number): FloatImage => warp(image, [1, factor, 0, 1], [0, 0])
+
+/** Shears an image vertically: each column moves up by `factor` times its distance from the left border. */
+const shearY = (image: FloatImage, factor: number): FloatImage => warp(image, [1, 0, factor, 1], [0, 0])
+
+/** Translates an image to the right and down by whole pixels. */
+const translate = (image: FloatImage, x: number, y: number): FloatImage =>
+  warp(image, [1, 0, 0, 1], [0, 0], [Math.trunc(x), Math.trunc(y)])
+
+/** Rotates an image about its center, counter-clockwise, in degrees. */
+function rotate(image: FloatImage, degrees: number): FloatImage {
+  const angle = (degrees * Math.PI) / 180
+  const [cos, sin] = [Math.cos(angle), Math.sin(angle)]
+  return warp(image, [cos, -sin, sin, cos], [image.columns / 2, image.rows / 2])
+}
+
+/**
+ * Warps an image: pixel [x, y] of the result is the source pixel nearest to M ([x, y] - to) + from, in coordinates of
+ * pixel centers, or black outside the image.
+ */
+function warp(
+  image: FloatImage,
+  [a, b, c, d]: Matrix,
+  from: readonly [x: number, y: number],
+  to: readonly [x: number, y: number] = from,
+): FloatImage {
+  const { channels, rows, columns } = image
+  const out = createFilledImage(image, rows, columns, 0)
+  const plane = rows * columns
+  for (let y = 0, i = 0; y < rows; y++)
+    for (let x = 0; x < columns; x++, i++) {
+      const [u, v] = [x + 0.5 - to[0], y + 0.5 - to[1]]
+      const column = roundHalfEven(a * u + b * v + from[0] - 0.5)
+      const row = roundHalfEven(c * u + d * v + from[1] - 0.5)
+      if (row < 0 || row >= rows || column < 0 || column >= columns) continue
+      const source = row * columns + column
+      for (let channel = 0; channel < channels; channel++)
+        out.data[channel * plane + i] = image.data[channel * plane + source]!
+    }
+  return out
+}
+
+// Pixels are integers before and after each function. Like torchvision, they compute in float32 (`fround`) and truncate.
+const { fround } = Math
+
+/** Changes the brightness: blends with black (factor 0), or away from it (factor > 1). */
+const brightness = (image: FloatImage, factor: number): FloatImage => blend(image, () => 0, factor)
+
+/** Changes the saturation: blends with gray (factor 0), or away from it (factor > 1). Gray images are unchanged. */
+function saturation(image: FloatImage, factor: number): FloatImage {
+  if (image.channels === 1) return image
+  const gray = toGray(image)
+  return blend(image, (i) => gray[i % gray.length]!, factor)
+}
+
+/** Changes the contrast: blends with the mean gray value (factor 0), or away from it (factor > 1). */
+function contrast(image: FloatImage, factor: number): FloatImage {
+  const gray = toGray(image)
+  const mean = fround(gray.reduce((sum, value) => sum + value, 0) / gray.length)
+  return blend(image, () => mean, factor)
+}
+
+/**
+ * Changes the sharpness: blends with a smoothed image (factor 0), or away from it (factor > 1). The 3x3 kernel is 5/13
+ * in the center and 1/13 around; the border is not smoothed.
+ */
+function sharpness(image: FloatImage, factor: number): FloatImage {
+  const { rows, columns, data } = image
+  if (rows <= 2 || columns <= 2) return image
+  const smooth = data.slice()
+  for (let line = 0; line < data.length; line += columns) {
+    const y = (line / columns) % rows
+    if (y === 0 || y === rows - 1) continue
+    for (let i = line + 1; i < line + columns - 1; i++) {
+      let sum = 4 * data[i]!
+      for (const above of [i - columns, i, i + columns]) sum += data[above - 1]! + data[above]! + data[above + 1]!
+      smooth[i] = Math.round(sum / 13)
+    }
+  }
+  return blend(image, (i) => smooth[i]!, factor)
+}
+
+/** Reduces each pixel to its leading bits. */
+const posterize = (image: FloatImage, bits: number): FloatImage =>
+  mapPixels(image, (value) => value & (0x100 - 2 ** (8 - bits)))
+
+/** Inverts the pixels at or above the threshold. */
+const solarize = (image: FloatImage, threshold: number): FloatImage =>
+  mapPixels(image, (value) => (value >= threshold ? 255 - value : value))
+
+/** Stretches the values of each channel to 0 .. 255. */
+const autoContrast = (image: FloatImage): FloatImage =>
+  mapChannels(image, (channel) => {
+    const [least, most] = [channel.reduce((a, b) => Math.min(a, b)), channel.reduce((a, b) => Math.max(a, b))]
+    if (least === most) return
+    const scale = fround(255 * fround(1 / (most - least)))
+    for (let i = 0; i < channel.length; i++) channel[i] = toByte(fround((channel[i]! - least) * scale))
+  })
+
+/** Equalizes the histogram of each channel: value v becomes (pixels below v + step / 2) / step. */
+const equalize = (image: FloatImage): FloatImage =>
+  mapChannels(image, (channel) => {
+    const histogram = new Array<number>(256).fill(0)
+    for (const value of channel) histogram[value]!++
+    const last = histogram[channel.reduce((a, b) => Math.max(a, b))]!
+    const step = Math.floor((channel.length - last) / 255)
+    if (step === 0) return
+    let below = 0
+    const table = histogram.map((count) => {
+      const value = Math.min(255, Math.floor((below + (step >> 1)) / step))
+      below += count
+      return value
+    })
+    for (let i = 0; i < channel.length; i++) channel[i] = table[channel[i]!]!
+  })
+
+/** Blends two images, factor * x + (1 - factor) * other, truncated to a byte. */
+function blend(image: FloatImage, other: (i: number) => number, factor: number): FloatImage {
+  const [weight, otherWeight] = [fround(factor), fround(1 - factor)]
+  return {
+    ...image,
+    data: image.data.map((value, i) => toByte(fround(fround(weight * value) + fround(otherWeight * other(i))))),
+  }
+}
+
+const toByte = (value: number) => Math.floor(Math.min(255, Math.max(0, value)))
+
+const mapPixels = (image: FloatImage, f: (value: number) => number): FloatImage => ({
+  ...image,
+  data: image.data.map(f),
+})
+
+/** Converts an image to gray: luma by ITU-R BT.601, truncated to integers. */
+function toGray({ channels, data }: FloatImage): Float32Array {
+  const size = data.length / channels
+  if (channels === 1) return data
+  const [r, g, b] = [fround(0.2989), fround(0.587), fround(0.114)]
+  return Float32Array.from({ length: size }, (_, i) => {
+    const reds = fround(fround(r * data[i]!) + fround(g * data[size + i]!))
+    return Math.floor(fround(reds + fround(b * data[2 * size + i]!)))
+  })
+}
+
+/** Applies `f`, which works in place, to a copy of each channel. */
+function mapChannels(image: FloatImage, f: (channel: Float32Array) => void): FloatImage {
+  const data = image.data.slice()
+  const size = data.length / image.channels
+  for (let at = 0; at < data.length; at += size) f(data.subarray(at, at + size))
+  return { ...image, data }
+}
 
 /** Options of `randAugment`. */
 export interface RandAugmentOptions {

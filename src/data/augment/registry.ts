@@ -1,7 +1,13 @@
 import { invalidOption } from '../../util/check.js'
-import { type RandomCropOptions, type RandomResizedCropOptions, randomCrop, randomResizedCrop } from './crop.js'
-import { type CutoutOptions, cutout } from './cutout.js'
-import { randomFlip } from './flip.js'
+import {
+  type CutoutOptions,
+  cutout,
+  type RandomCropOptions,
+  type RandomResizedCropOptions,
+  randomCrop,
+  randomFlip,
+  randomResizedCrop,
+} from './crop.js'
 import type { Augmentation } from './float-image.js'
 import { type RandAugmentOptions, randAugment } from './rand-augment.js'
 

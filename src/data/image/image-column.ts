@@ -75,7 +75,7 @@ function checkPixels({ dtype, dims, data }: Tensor): { length: number; source: S
 }
 
 /** Converter of the images of one size. */
-export interface ImageConverter {
+interface ImageConverter {
   /** Dims of one converted image. */
   readonly dims: readonly number[]
   /** Elements of one converted image. */

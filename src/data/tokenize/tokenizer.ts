@@ -1,7 +1,36 @@
 import { Tokenizer as Library } from '@huggingface/tokenizers'
 import { OnnxIreError } from '../../util/errors.js'
-import { byteLevelWords } from './tokenizer-json.js'
-import { splitIntoWords } from './words.js'
+import type { BpeVocabulary } from './train-bpe.js'
+
+/**
+ * Pattern of GPT-2's words, which no token crosses: English contractions; letters, digits or other characters, each
+ * with the preceding space; and white space, except its last character, which belongs to the following word.
+ */
+const wordPattern =
+  /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu
+
+/** Splits a text into words; their concatenation is the text. */
+export const splitIntoWords = (text: string): readonly string[] => text.match(wordPattern) ?? []
+
+/** Counter of the words of texts, for `trainBpe`. */
+export class WordCounts {
+  readonly #counts = new Map<string, number>()
+
+  /** Counts the words of a text. */
+  add(text: string): void {
+    for (const word of splitIntoWords(text)) this.#counts.set(word, (this.#counts.get(word) ?? 0) + 1)
+  }
+
+  /** Number of distinct words. */
+  get size(): number {
+    return this.#counts.size
+  }
+
+  /** Iterates over the words with their counts. */
+  [Symbol.iterator](): IterableIterator<[word: string, count: number]> {
+    return this.#counts.entries()
+  }
+}
 
 /** Limit of the cache of words: all but the rare words of English text. */
 const cacheLimit = 2 ** 18
@@ -103,3 +132,44 @@ const isByteLevel = ({ model, normalizer, pre_tokenizer, post_processor }: Token
   !normalizer &&
   !post_processor &&
   JSON.stringify(pre_tokenizer) === JSON.stringify(byteLevelWords)
+
+/** `wordPattern` in HuggingFace's syntax for GPT-2, where `\s` is Unicode's White_Space. */
+const pattern = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false }
+
+/** Pre-tokenizer that splits text into GPT-2's words, then maps bytes to characters. */
+const byteLevelWords = {
+  type: 'Sequence',
+  pretokenizers: [{ type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false }, byteLevel],
+} as const
+
+/**
+ * Creates the content of HuggingFace's tokenizer.json from a vocabulary: text is split into words and bytes, with BPE
+ * within each word. Special tokens are recognized anywhere in the text. No tokens are added before or after a text.
+ */
+export function tokenizerJson({ tokens, specialTokens, merges }: BpeVocabulary): object {
+  const special = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }
+  return {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: specialTokens.map((content, id) => ({ id, content, ...special })),
+    normalizer: null,
+    pre_tokenizer: byteLevelWords,
+    post_processor: null,
+    decoder: byteLevel,
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: false,
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+      merges,
+    },
+  }
+}

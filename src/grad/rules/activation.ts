@@ -1,7 +1,8 @@
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { applyMask, indicator } from '../../op/compose/mask.js'
+import { applyMask, indicator } from '../../op/compose/shape.js'
 import type { activation } from '../../op/definitions/activation.js'
+import type { softmax } from '../../op/definitions/softmax.js'
 import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
 
@@ -66,3 +67,14 @@ export const activationRules = {
     op.Mul(dy, approximate === 'tanh' ? geluTanhSlope(x) : geluSlope(x)),
   ],
 } satisfies Rules<typeof activation>
+
+export const softmaxRules = {
+  // dx = y (dy - sum(dy y))
+  Softmax: (_, dy, { y, attributes: { axis } }) => [
+    op.Mul(y, op.Sub(dy, op.ReduceSum(op.Mul(dy, y), [axis], { keepdims: 1 }))),
+  ],
+  // dx = dy - softmax(x) sum(dy), softmax(x) = e^y
+  LogSoftmax: (_, dy, { y, attributes: { axis } }) => [
+    op.Sub(dy, op.Mul(op.Exp(y), op.ReduceSum(dy, [axis], { keepdims: 1 }))),
+  ],
+} satisfies Rules<typeof softmax>

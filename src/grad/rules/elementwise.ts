@@ -1,7 +1,7 @@
 import { dtypes, isFloat } from '../../ir/dtype.js'
 import { constantNumber, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { applyMask } from '../../op/compose/mask.js'
+import { applyMask } from '../../op/compose/shape.js'
 import type { elementwise } from '../../op/definitions/elementwise.js'
 import { op } from '../../op/op.js'
 import { gradientType } from '../active.js'

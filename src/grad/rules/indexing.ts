@@ -1,14 +1,14 @@
-import { constantTensor, int64s, numbersOf, scalar } from '../../ir/leaf.js'
+import { constant, constantTensor, int64s, numbersOf, scalar, tensorFrom } from '../../ir/leaf.js'
 import { axisOf, type Dim, exactQuotient, productOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { lengthAlong } from '../../op/compose/shape.js'
-import type { indexing } from '../../op/definitions/indexing.js'
+import { lengthAlong, reshapeLike } from '../../op/compose/shape.js'
+import type { indexing, selection } from '../../op/definitions/indexing.js'
 import { op } from '../../op/op.js'
+import { zeroGradient } from '../active.js'
 import type { Rules } from '../rule.js'
-import { scatterAdd, scatterGradients } from './scatter.js'
 
 /** Gradient of Gather: every slice of dy is added at the index it was taken from. */
-export function gatherGradient(x: Value, indices: Value, dy: Value, axis: number): Value {
+function gatherGradient(x: Value, indices: Value, dy: Value, axis: number): Value {
   const tensor = constantTensor(indices)
   if (tensor && x.shape && tensor.dims.length < 2) {
     const [known, at] = [numbersOf(tensor), axisOf(axis, x.shape.length)]
@@ -96,3 +96,103 @@ export const indexingRules = {
     return [op.ReduceSum(dy, null, { keepdims: 0 }), null, op.ReduceSum(op.Mul(dy, i), null, { keepdims: 0 })]
   },
 } satisfies Rules<typeof indexing>
+
+/**
+ * Zeros like `x` with `updates` (of the rank of x) added at `indices` along `axis`; repeated indices add repeatedly.
+ * It uses ScatterElements: ScatterND is faster on onnxruntime's CPU provider but adds from several threads without
+ * synchronization and sometimes loses additions at repeated indices.
+ */
+const scatterAdd = (x: Value, indices: Value, updates: Value, axis: number): Value =>
+  op.ScatterElements(zeroGradient(x), indices, updates, { axis, reduction: 'add' })
+
+/** Row-major position of every element of `x`. */
+const positionsIn = (x: Value): Value => op.Reshape(op.Range(0, op.Size(x), 1), op.Shape(x), { allowzero: 1 })
+
+/**
+ * Gradient of `move`, which moves or repeats elements of x: it moves their positions too, and adds each element of dy
+ * at its origin.
+ */
+export function scatterByPosition(x: Value, dy: Value, move: (positions: Value) => Value): Value {
+  return reshapeLike(
+    scatterAdd(op.Reshape(x, [-1]), op.Reshape(move(positionsIn(x)), [-1]), op.Reshape(dy, [-1]), 0),
+    x,
+  )
+}
+
+/** Addressing of a scattering operator: reading and writing at its indices. */
+interface Addresses {
+  /** Elements of a tensor of the shape of x at the indices, in the shape of the updates. */
+  take(from: Value): Value
+  put(onto: Value, updates: Value, reduction: 'none' | 'add' | 'mul'): Value
+}
+
+/**
+ * Gradients of y = scatter(x, indices, u) with respect to x and u. With reduction 'none' ONNX leaves open which of
+ * several updates at one index wins.
+ */
+function scatterGradients(
+  [x, u]: readonly [Value, Value],
+  dy: Value,
+  y: Value,
+  reduction: string,
+  { take, put }: Addresses,
+): [dx: Value, du: Value] {
+  if (reduction === 'add') return [dy, take(dy)]
+  if (reduction === 'none') return [put(dy, zeroGradient(u), 'none'), take(dy)]
+  if (reduction === 'mul') {
+    const product = put(nonZero(x), nonZero(u), 'mul')
+    const zeros = put(isZero(x), isZero(u), 'add')
+    return [
+      op.Mul(dy, productWithout(x, product, zeros)),
+      op.Mul(take(dy), productWithout(u, take(product), take(zeros))),
+    ]
+  }
+  // max and min: elements that equal the extremum share its gradient.
+  const [isX, isU] = [same(x, y), same(u, take(y))]
+  const share = op.Div(dy, put(isX, isU, 'add'))
+  return [op.Mul(share, isX), op.Mul(take(share), isU)]
+}
+
+const same = (a: Value, b: Value): Value => op.CastLike(op.Equal(a, b), a)
+const isZero = (x: Value): Value => same(x, zeroGradient(x))
+const nonZero = (x: Value): Value => op.Where(op.Equal(x, zeroGradient(x)), op.Add(x, 1), x)
+
+/** Product of all factors except `factor`, computed from the product of the nonzero ones and the number of zeros. */
+const productWithout = (factor: Value, product: Value, zeros: Value): Value =>
+  op.Mul(op.Div(product, nonZero(factor)), same(zeros, isZero(factor)))
+
+/**
+ * Gradient of OneHot's values [off, on]: y = off + (on - off) hot, so doff = sum(dy (1 - hot)) and don = sum(dy hot).
+ */
+function oneHotValueGradient(values: Value, hot: Value, dy: Value): Value {
+  const all = op.ReduceSum(dy, null, { keepdims: 0 })
+  const on = op.ReduceSum(op.Mul(dy, hot), null, { keepdims: 0 })
+  return reshapeLike(op.Concat([op.Unsqueeze(op.Sub(all, on), [0]), op.Unsqueeze(on, [0])], { axis: 0 }), values)
+}
+
+export const selectionRules = {
+  GatherND: ([x, indices], dy, { attributes: { batch_dims } }) => [
+    scatterByPosition(x, dy, (positions) => op.GatherND(positions, indices, { batch_dims })),
+    null,
+  ],
+  ScatterND: ([x, indices, updates], dy, { y, attributes: { reduction } }) => {
+    const [dx, du] = scatterGradients([x, updates], dy, y, reduction, {
+      take: (from) => op.GatherND(from, indices),
+      put: (onto, values, by) => op.ScatterND(onto, indices, values, { reduction: by }),
+    })
+    return [dx, null, du]
+  },
+  OneHot: ([indices, depth, values], dy, { attributes: { axis } }) => {
+    const hot = op.OneHot(indices, depth, constant(tensorFrom(values.dtype, [2], [0, 1])), { axis })
+    return [null, null, oneHotValueGradient(values, hot, dy)]
+  },
+  Unique: ([x], [dy], { y: [, first], attributes: { axis } }) => {
+    if (!dy) return [null]
+    return [
+      axis === undefined
+        ? reshapeLike(gatherGradient(op.Reshape(x, [-1]), first, dy, 0), x)
+        : gatherGradient(x, first, dy, axis),
+    ]
+  },
+  ReverseSequence: ([, lengths], dy, { attributes }) => [op.ReverseSequence(dy, lengths, attributes), null],
+} satisfies Rules<typeof selection>

@@ -1,7 +1,9 @@
-import { int64s } from '../../ir/leaf.js'
+import { dtypes } from '../../ir/dtype.js'
+import { constantNumber, int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { lengthAlong, reshapeLike } from '../../op/compose/shape.js'
 import { knownNumbers } from '../../op/contents.js'
+import type { generation } from '../../op/definitions/generation.js'
 import type { movement } from '../../op/definitions/movement.js'
 import { op } from '../../op/op.js'
 import { sumTo } from '../broadcast.js'
@@ -57,3 +59,18 @@ export const movementRules = {
   ],
   SpaceToDepth: (_, dy, { attributes: { blocksize } }) => [op.DepthToSpace(dy, { blocksize })],
 } satisfies Rules<typeof movement>
+
+/** Factor of the elements that Dropout keeps: 1 / (1 - ratio), or 1 outside training mode. */
+function dropoutScale(x: Value, ratio: Value | null, training: Value): Value {
+  const given = ratio ?? scalar(x.dtype, 0.5)
+  const scale = op.Reciprocal(op.Sub(1, op.Cast(given, { to: dtypes[x.dtype].onnx })))
+  return constantNumber(training) === 1 ? scale : op.Where(training, scale, 1)
+}
+
+export const generationRules = {
+  Dropout: ([x, ratio, training], [dy], { y: [, mask] }) => {
+    if (!dy) return [null, null, null]
+    if (training === null || constantNumber(training) === 0) return [dy, null, null]
+    return [op.Where(mask, op.Mul(dy, dropoutScale(x, ratio, training)), 0), null, null]
+  },
+} satisfies Rules<typeof generation>

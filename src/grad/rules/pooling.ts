@@ -7,8 +7,7 @@ import { op } from '../../op/op.js'
 import { extentOf, type WindowAttributes, type WindowAxis, windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
-import { inputGradient } from './convolution/input-gradient.js'
-import { withKnownPadding } from './convolution/padding.js'
+import { inputGradient, withKnownPadding } from './convolution.js'
 
 /** Lengths of the pooled axes; new symbols if the rank is unknown. */
 const spatialOf = (x: Value, kernel: readonly number[]): readonly Dim[] =>

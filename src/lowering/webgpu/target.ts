@@ -8,16 +8,14 @@ import type { recurrent } from '../../op/definitions/recurrent.js'
 import { type Definitions, definitionOf } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { AnyLowering, Lowerings, Target } from '../lowering.js'
-import { activationLowerings, downlevelActivations } from './activation.js'
 import { convolutionLowerings, downlevelConvolutions } from './convolution.js'
 import { moveLowerings, movementLowerings, slicingLowerings } from './data-movement.js'
 import { rangeAlong } from './dims.js'
-import { elementwiseLowerings, logicalLowerings } from './elementwise.js'
+import { activationLowerings, downlevelActivations, elementwiseLowerings, logicalLowerings } from './elementwise.js'
 import { generationLowerings, indexingLowerings } from './indexing.js'
-import { linalgLowerings } from './linalg.js'
+import { linalgLowerings, reductionLowerings } from './linalg.js'
 import { downlevelNormalizations, normalizationLowerings, softmaxLowerings } from './normalization.js'
 import { downlevelPools, foldingLowerings, poolingLowerings } from './pooling.js'
-import { reductionLowerings } from './reduction.js'
 
 /** Activations for which GRU and LSTM have kernels: the defaults of the ONNX page, without clipping. */
 const usualActivations: Readonly<Record<string, readonly string[]>> = {

@@ -1,7 +1,7 @@
 import type { Tensor } from '../../ir/tensor.js'
 import type { InputInfo } from '../../runtime/feeds.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { Handle } from './handle.js'
+import { Handle } from './library.js'
 import { type Call, type Ort, readAddress, readInt32 } from './ort.js'
 import { elementType, hostValue, type Owner, Value, valueAt } from './value.js'
 

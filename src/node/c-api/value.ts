@@ -1,7 +1,7 @@
 import { type DType, dtypeOf, dtypes, type TypedArray } from '../../ir/dtype.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { Handle } from './handle.js'
+import { Handle } from './library.js'
 import { type Ort, readAddress, readInt32 } from './ort.js'
 
 /** An object that must outlive a value. */

@@ -1,6 +1,10 @@
 import { open } from 'node:fs/promises'
 import { pipeline, type Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
+import { checkIndices, type Dataset } from '../../data/dataset.js'
+import type { DataExample } from '../../data/examples.js'
+import { type ExampleStream, stream } from '../../data/stream.js'
+import type { Tensors } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { codeOf, readError } from '../files/files.js'
 
@@ -47,3 +51,94 @@ export async function readBytes(path: string): Promise<Uint8Array> {
   for await (const block of iterateBytes(path)) blocks.push(block)
   return Buffer.concat(blocks)
 }
+
+/** Division of files into byte windows, the examples of a language model. */
+interface WindowOptions {
+  /** Name of the tokens. */
+  readonly input: string
+  /** Name of the following tokens; null to leave them out. */
+  readonly target: string | null
+  /** Tokens per example. */
+  readonly context: number
+  /** Tokens between the starts of two examples. */
+  readonly stride: number
+  /** Number added to every byte. */
+  readonly offset: number
+}
+
+/**
+ * Reads files as windows of `context` bytes, `stride` apart: tokens [n, context] and, as labels, the bytes one position
+ * later.
+ */
+export async function readByteWindows(paths: readonly string[], options: WindowOptions): Promise<Dataset> {
+  const { input, target, context, stride, offset } = options
+  const files = await Promise.all(paths.map(readBytes))
+  const starts = files.flatMap((bytes) =>
+    Array.from({ length: countWindows(bytes.length, options) }, (_, i) => ({ bytes, at: i * stride })),
+  )
+  if (starts.length === 0) throw tooShortError(paths, context)
+  const rows = (indices: ArrayLike<number>, shift: number): Tensors[string] => {
+    const data = new BigInt64Array(indices.length * context)
+    for (let i = 0; i < indices.length; i++) {
+      const { bytes, at } = starts[indices[i]!]!
+      for (let t = 0; t < context; t++) data[i * context + t] = BigInt(bytes[at + shift + t]! + offset)
+    }
+    return { dtype: 'int64', dims: [indices.length, context], data }
+  }
+  return {
+    length: starts.length,
+    batch(indices) {
+      checkIndices(indices, starts.length)
+      return { [input]: rows(indices, 0), ...(target === null ? {} : { [target]: rows(indices, 1) }) }
+    },
+  }
+}
+
+/** Streams the examples of `readByteWindows`, reading the files during training. */
+export function streamByteWindows(
+  paths: readonly string[],
+  options: WindowOptions,
+  shuffleBuffer?: number,
+): ExampleStream {
+  const { input, target, context, stride, offset } = options
+  const tokens = (bytes: Uint8Array) => BigInt64Array.from(bytes, (byte) => BigInt(byte + offset))
+  async function* examples(): AsyncGenerator<DataExample> {
+    let count = 0
+    for (const path of paths)
+      for await (const bytes of iterateWindows(path, context + 1, stride)) {
+        count++
+        const following = target === null ? {} : { [target]: tokens(bytes.subarray(1)) }
+        yield { [input]: tokens(bytes.subarray(0, context)), ...following }
+      }
+    if (count === 0) throw tooShortError(paths, context)
+  }
+  return stream(examples, { shuffleBuffer })
+}
+
+/** Iterates over windows of `length` bytes of a file whose starts are `stride` bytes apart. */
+async function* iterateWindows(path: string, length: number, stride: number): AsyncGenerator<Uint8Array> {
+  let buffer = Buffer.alloc(0)
+  let skip = 0
+  for await (const block of iterateBytes(path)) {
+    buffer = Buffer.concat([buffer, block])
+    const dropped = Math.min(skip, buffer.length)
+    let at = dropped
+    skip -= dropped
+    while (skip === 0 && at + length <= buffer.length) {
+      yield buffer.subarray(at, at + length)
+      skip = Math.max(0, at + stride - buffer.length)
+      at = Math.min(at + stride, buffer.length)
+    }
+    buffer = buffer.subarray(at)
+  }
+}
+
+/** Number of windows in a file; a window takes one byte more than its context. */
+const countWindows = (size: number, { context, stride }: WindowOptions): number =>
+  size < context + 1 ? 0 : Math.floor((size - context - 1) / stride) + 1
+
+const tooShortError = (paths: readonly string[], context: number): OnnxIreError =>
+  new OnnxIreError(
+    'invalid-data',
+    `${paths.join(', ')}: no file has ${context + 1} bytes, the size of an example of ${context} tokens; lower context`,
+  )

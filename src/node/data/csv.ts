@@ -1,15 +1,18 @@
 import { pipeline, Readable } from 'node:stream'
 import { CsvError, type Options, parse } from 'csv-parse'
-import type { WithClassNames } from '../../data/class-names.js'
+import type { WithClassNames } from '../../data/classes.js'
 import type { Dataset } from '../../data/dataset.js'
 import {
   type CsvFile,
   type CsvOptions,
+  type CsvParseError,
+  csvParserOptions,
+  explainCsvError,
+  LineCounter,
   parseCsvDataset,
   parseCsvStream,
   type StreamCsvOptions,
 } from '../../data/formats/csv.js'
-import { type CsvParseError, csvParserOptions, explainCsvError, LineCounter } from '../../data/formats/csv-errors.js'
 import type { ExampleStream } from '../../data/stream.js'
 import type { CsvSource } from '../../recipe/sources/tables.js'
 import { OnnxIreError } from '../../util/errors.js'

@@ -1,4 +1,4 @@
-import { ClassNames } from '../../data/class-names.js'
+import { ClassNames } from '../../data/classes.js'
 import { tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { checkNames, invalidOption } from '../../util/check.js'

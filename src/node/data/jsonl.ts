@@ -1,4 +1,4 @@
-import { ClassNames, type WithClassNames } from '../../data/class-names.js'
+import { ClassNames, type WithClassNames } from '../../data/classes.js'
 import type { Dataset } from '../../data/dataset.js'
 import type { DataExample } from '../../data/examples.js'
 import { fromExamples } from '../../data/examples.js'

@@ -1,4 +1,84 @@
+import { findDefinition } from '../../op/facts.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto } from '../proto/schema.js'
+
+import { upgrades } from '../upgrade/table.js'
+import { findRewrite } from '../upgrade/upgrade-node.js'
+
+/**
+ * Sorts nodes topologically: every node follows the nodes whose results it reads. ONNX requires this order, but not
+ * every exporter writes it.
+ *
+ * @param isKnown whether a name is defined outside these nodes
+ * @throws OnnxIreError `invalid-model` with the nodes of a cycle, or with two nodes that have an output of the same
+ *   name
+ */
+export function sortNodes(nodes: readonly NodeProto[], isKnown: (name: string) => boolean): readonly NodeProto[] {
+  const producer = new Map<string, NodeProto>()
+  for (const node of nodes) {
+    for (const name of node.output) {
+      if (name === '') continue
+      if (producer.has(name))
+        throw new OnnxIreError(
+          'invalid-model',
+          `two nodes have the output '${name}': ${describeNode(producer.get(name)!)} and ${describeNode(node)}`,
+        )
+      producer.set(name, node)
+    }
+  }
+  const order: NodeProto[] = []
+  const state = new Map<NodeProto, 'open' | 'done'>()
+  for (const start of nodes) {
+    const stack = state.has(start) ? [] : [createFrame(start)]
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+      state.set(top.node, 'open')
+      const name = top.names[top.next++]
+      if (name === undefined) {
+        state.set(top.node, 'done')
+        order.push(top.node)
+        stack.pop()
+        continue
+      }
+      const before = isKnown(name) ? undefined : producer.get(name)
+      if (!before || state.get(before) === 'done') continue
+      if (state.get(before) === 'open')
+        throw cycleError(
+          stack.map(({ node }) => node),
+          before,
+        )
+      stack.push(createFrame(before))
+    }
+  }
+  return order
+}
+
+const createFrame = (node: NodeProto) => ({ node, names: listReadNames(node), next: 0 })
+
+/** The names that a node reads: its inputs, and the outer names that its bodies read. */
+function listReadNames(node: NodeProto): readonly string[] {
+  const bodies = node.attribute.flatMap(({ g, graphs }) => (g ? [g, ...graphs] : graphs))
+  return bodies.length === 0 ? node.input : [...node.input, ...bodies.flatMap(listFreeNames)]
+}
+
+function listFreeNames(graph: GraphProto): string[] {
+  const own = new Set([
+    ...graph.input.map(({ name }) => name),
+    ...graph.initializer.map(({ name }) => name),
+    ...graph.node.flatMap(({ output }) => output),
+  ])
+  return [...graph.node.flatMap(listReadNames), ...graph.output.map(({ name }) => name ?? '')].filter(
+    (name) => !own.has(name),
+  )
+}
+
+const describeNode = (node: NodeProto): string => `${node.opType} '${node.name || node.output[0]}'`
+
+function cycleError(open: readonly NodeProto[], again: NodeProto): OnnxIreError {
+  const nodes = open.slice(open.indexOf(again))
+  const shown =
+    nodes.length > 8 ? [...nodes.slice(0, 8).map(describeNode), `... (${nodes.length} nodes)`] : nodes.map(describeNode)
+  return new OnnxIreError('invalid-model', `the graph has a cycle: ${shown.join(' -> ')} -> ${describeNode(again)}`)
+}
 
 const functionKey = (domain: string | undefined, name: string | undefined, overload: string | undefined): string =>
   JSON.stringify([domain === 'ai.onnx' ? '' : (domain ?? ''), name ?? '', overload ?? ''])
@@ -56,3 +136,57 @@ export const qualifiedName = (node: NodeProto) =>
 /** Whether a node is the Gradient operator, which refers to tensors by name and is imported by `importGradient`. */
 export const isGradient = ({ opType, domain }: NodeProto): boolean =>
   opType === 'Gradient' && domain === 'ai.onnx.preview.training'
+
+const optional = 'optional values are not supported'
+
+/** Operators of ai.onnx that cannot be imported in any form, with the reason. */
+export const unsupportedOperators: Readonly<Record<string, string>> = {
+  ImageDecoder: 'onnxruntime has no kernel that decodes compressed images: decode them before the model',
+  Optional: optional,
+  OptionalGetElement: optional,
+  OptionalHasElement: optional,
+  SequenceMap: 'a body that runs for every tensor of a sequence is not supported: unroll it, or use Scan',
+}
+
+/** Operators with integer weights and activations, including those of onnxruntime's own domain. */
+const integerOnly =
+  /^(Q(Linear|Gemm|Attention|Ordered|EmbedLayer|MoE)|DynamicQuantize|(Conv|MatMul|Mul|ReduceSum)Integer)/
+
+/** Operators that onnxruntime writes if it saves a model that it has optimized for one type of processor. */
+const processorSpecific = /^com\.microsoft\.nchwc\.|^com\.ms\.internal\.nhwc\./
+
+/** Whether the operator of a node can be imported, as it is or after a rewrite. */
+export function isSupported(node: NodeProto): boolean {
+  const name = node.opType ?? ''
+  if (name === 'Constant' && isStandardDomain(node)) return true
+  if (isGradient(node)) return true
+  const domain = isStandardDomain(node) ? '' : node.domain!
+  const isDefined = findDefinition(domain, name) !== undefined
+  const hasUpgrade = domain === '' && Object.hasOwn(upgrades, name)
+  return isDefined || hasUpgrade || findRewrite(name, domain) !== undefined
+}
+
+/** Throws `unsupported-operator` with the names of all operators of the model that cannot be imported. */
+export function checkOperators(model: ModelProto): void {
+  const unsupported = new Map<string, string[]>()
+  for (const node of walkOperatorNodes(model)) {
+    if (isSupported(node)) continue
+    const key = qualifiedName(node)
+    unsupported.set(key, [...(unsupported.get(key) ?? []), node.name || node.output[0] || '?'])
+  }
+  if (unsupported.size === 0) return
+  const names = [...unsupported.keys()]
+  const lines = [...unsupported].map(([key, nodes]) => {
+    const reason = Object.hasOwn(unsupportedOperators, key) ? ` (${unsupportedOperators[key]})` : ''
+    return `  ${key} x ${nodes.length}: ${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? ', ...' : ''}${reason}`
+  })
+  const advice = names.some((key) => integerOnly.test(key.split('.').at(-1)!))
+    ? 'The model is quantized: its weights are integers, which have no gradients. Fine-tune the float model from which it was converted, then quantize again.'
+    : names.some((key) => processorSpecific.test(key))
+      ? 'The model was saved by onnxruntime after an optimization for one type of processor. Use the original model, or save it with a lower optimization level.'
+      : 'OPERATORS.md lists the supported operators.'
+  throw new OnnxIreError(
+    'unsupported-operator',
+    `the model uses unsupported operators:\n${lines.join('\n')}\n${advice}`,
+  )
+}

@@ -1,10 +1,11 @@
 import type { Value } from '../../ir/value.js'
-import { activationRewrites } from './microsoft/activation.js'
-import { attentionRewrites } from './microsoft/attention.js'
-import { groupedQueryRewrites } from './microsoft/grouped-query.js'
-import { linalgRewrites } from './microsoft/linalg.js'
-import { normalizationRewrites, simplifiedLayerNormalization } from './microsoft/normalization.js'
-import { rotaryRewrites } from './microsoft/rotary.js'
+import { attentionRewrites, groupedQueryRewrites, rotaryRewrites } from './microsoft/attention.js'
+import {
+  activationRewrites,
+  linalgRewrites,
+  normalizationRewrites,
+  simplifiedLayerNormalization,
+} from './microsoft/fused.js'
 import { trainingRewrites } from './preview-training.js'
 import { keepNode, type OldNode, type Rewrite } from './rewrite.js'
 import { Sequence, sequenceError, sequenceRewrites } from './sequence.js'

@@ -5,7 +5,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import type { AttentionAttributes, attention } from '../definitions/attention.js'
 import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
-import { indicator } from './mask.js'
+import { indicator } from './shape.js'
 
 /** [batch, sequence, heads * size] -> [batch, heads, sequence, size] */
 const splitHeads = (x: Value, heads: number) => op.Transpose(op.Reshape(x, [0, 0, heads, -1]), { perm: [0, 2, 1, 3] })

@@ -2,9 +2,8 @@ import { dtypes } from '../../ir/dtype.js'
 import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../op.js'
-import { indicator } from './mask.js'
 import { cubicWeights } from './resize.js'
-import { lengthAlong, scalarLength } from './shape.js'
+import { indicator, lengthAlong, scalarLength } from './shape.js'
 
 /**
  * The pixels x[image, :, index_1, index_2, ...] of x [N, C, ...]: `image` and the indices broadcast against each other

@@ -5,8 +5,7 @@ import type { region } from '../definitions/sampling.js'
 import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
 import { lastElementOutside, pixelsAt, sampleAt, type Taps, tapsAt, weighPixels } from './interpolate.js'
-import { indicator } from './mask.js'
-import { rangeAlongAxis, scalarLength } from './shape.js'
+import { indicator, rangeAlongAxis, scalarLength } from './shape.js'
 
 const toInt = (x: Value): Value => op.Cast(x, { to: dtypes.int64.onnx })
 /** One column of the regions, [count]. */

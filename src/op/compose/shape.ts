@@ -1,3 +1,4 @@
+import { dtypes } from '../../ir/dtype.js'
 import { int64s } from '../../ir/leaf.js'
 import { axisOf, isStatic, unknownDim } from '../../ir/shape.js'
 import { refineShape, type Value } from '../../ir/value.js'
@@ -38,3 +39,12 @@ const swapFirstTwo = (rank: number) => [1, 0, ...Array.from({ length: rank - 2 }
 
 /** [a, b, ...] -> [b, a, ...] */
 export const swapFirst = (x: Value): Value => op.Transpose(x, { perm: swapFirstTwo(x.shape!.length) })
+
+/** 1 where `mask` is true, else 0, in the type of `like`. */
+export const indicator = (mask: Value, like: Value): Value => op.Cast(mask, { to: dtypes[like.dtype].onnx })
+
+/**
+ * `dy` where `mask` is true, else 0. A product takes onnxruntime's CPU provider 0.7 to 0.8 times as long as Where, for
+ * masks as large as `dy`.
+ */
+export const applyMask = (dy: Value, mask: Value): Value => op.Mul(dy, indicator(mask, dy))

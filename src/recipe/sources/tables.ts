@@ -25,7 +25,7 @@ export interface CsvSource extends SourceRange, SourceStreaming {
 }
 
 /** Tensor read from columns of a CSV file, as `CsvColumns` of 'onnx-ire/node'. */
-export interface CsvColumns {
+interface CsvColumns {
   /** Names of columns; `*` matches any characters, in columns that no other tensor names. */
   readonly columns: NamePatterns
   readonly as?: 'number' | 'integer' | 'class' | 'text'
@@ -86,7 +86,7 @@ export interface JsonlSource extends SourceRange, SourceStreaming {
 }
 
 /** Tensor read from a field of a JSONL file, as `JsonField` of 'onnx-ire/node'. */
-export interface JsonField {
+interface JsonField {
   /** Path of the field, with dots for nested objects. */
   readonly field: string
   readonly as?: 'number' | 'integer' | 'class' | 'text'

@@ -1,5 +1,5 @@
 import { activeValues } from '../../grad/active.js'
-import { gradients, gradientsWithin, zerosLike } from '../../grad/gradient.js'
+import { gradients, gradientsWithin, zeroGradient } from '../../grad/gradient.js'
 import { withShapeOf } from '../../grad/rules/control/iteration.js'
 import { body } from '../../ir/body.js'
 import { input, scalar, tensorFrom } from '../../ir/leaf.js'
@@ -15,7 +15,7 @@ import { op } from '../../op/op.js'
 export const SAMPLED = 'choice/sampled'
 
 /** Gradients of a loss or of its sampled loss, selected by an input of the graph. */
-export interface ConditionalGradient {
+interface ConditionalGradient {
   /** The inputs that select the gradients: a boolean and the noise of the sampled loss. */
   readonly inputs: readonly (readonly [string, Value])[]
   /** Gradients by parameter name, for parameters that have one. */
@@ -69,7 +69,7 @@ export function buildConditionalGradient(
     body([], () => {
       const y = build()
       const found = gradientsWithin([[y, scalar(y.dtype, 1)]], border, isDownstream)
-      return border.map((x, i) => found[i] ?? zerosLike(x))
+      return border.map((x, i) => found[i] ?? zeroGradient(x))
     })
   const dBorder =
     border.length > 0 ? op.If(choice, { then_branch: branch(sample), else_branch: branch(() => loss) }) : []

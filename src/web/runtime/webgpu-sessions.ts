@@ -1,12 +1,13 @@
-import { dtypes, type TypedArray } from '../../ir/dtype.js'
+import { type DType, dtypes, type TypedArray } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
+import { sizeOf } from '../../ir/tensor.js'
 import type { DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
 import { checkFeeds, type InputInfo } from '../../runtime/feeds.js'
 import { checkDeviceType, fromOrtTensor, readOutputNames } from '../../runtime/ort.js'
 import { disposedError } from '../../runtime/runtime.js'
+import { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { MAP_READ, USAGE } from '../webgpu-backend/constants.js'
-import { GpuTensor } from './gpu-tensor.js'
 import type { MonitoredDevice } from './monitored-device.js'
 import {
   createSession,
@@ -17,6 +18,77 @@ import {
   runSession,
   toOrtTensor,
 } from './ort.js'
+
+/** Milliseconds of work after which the queue yields to the event loop: about one frame of a page. */
+const frame = 16
+
+/**
+ * Serial queue that regularly yields to the event loop between tasks: WebAssembly returns in microtasks, so a loop over
+ * it would block messages, drawing and the freezing of a hidden page.
+ */
+export class YieldingQueue extends SerialQueue {
+  #lastYield = performance.now()
+
+  override run<T>(task: () => Promise<T>): Promise<T> {
+    return super.run(async () => {
+      if (performance.now() - this.#lastYield > frame) {
+        await nextTask()
+        this.#lastYield = performance.now()
+      }
+      return task()
+    })
+  }
+}
+
+/** Resolves after the pending events; a timer would take milliseconds, and seconds in hidden pages. */
+function nextTask(): Promise<void> {
+  const { port1, port2 } = new MessageChannel()
+  return new Promise((resolve) => {
+    port1.onmessage = () => {
+      port1.close()
+      resolve()
+    }
+    port2.postMessage(null)
+  })
+}
+
+/**
+ * A device tensor of the WebGPU runtime. Its elements are at the start of `buffer`, which may be longer (onnxruntime
+ * rounds sizes up) and is owned by the creator of the tensor.
+ */
+export class GpuTensor implements DeviceTensor {
+  /** Device of its buffer. */
+  readonly gpu: GPUDevice
+  readonly dtype: DType
+  readonly dims: readonly number[]
+  readonly buffer: GPUBuffer
+  #free: (() => void) | undefined
+
+  /** @param free frees the buffer; called once */
+  constructor(gpu: GPUDevice, dtype: DType, dims: readonly number[], buffer: GPUBuffer, free?: () => void) {
+    this.gpu = gpu
+    this.dtype = dtype
+    this.dims = dims
+    this.buffer = buffer
+    this.#free = free
+  }
+
+  /** Number of elements; it does not follow from the size of the buffer. */
+  get elements(): number {
+    return sizeOf(this.dims)
+  }
+
+  /** Number of bytes of the elements. */
+  get byteLength(): number {
+    return Math.ceil((this.elements * dtypes[this.dtype].bits) / 8)
+  }
+
+  release(): void {
+    const free = this.#free
+    this.#free = undefined
+    free?.()
+  }
+}
 
 /** Sessions and tensors of one GPU device. */
 export class WebGpuSessions {

@@ -5,11 +5,9 @@ import { allocate, disposedError, withFallback } from '../../runtime/runtime.js'
 import { checkNames, invalidOption } from '../../util/check.js'
 import type { OnnxIreError } from '../../util/errors.js'
 import { WebGpuBackend } from '../webgpu-backend/webgpu-backend.js'
-import { MonitoredDevice } from './monitored-device.js'
+import { MonitoredDevice, requestDevice } from './monitored-device.js'
 import { type InferenceSession, loadOrt, type Ort, startProvider, type WasmSettings } from './ort.js'
-import { requestDevice } from './request-device.js'
-import { WebGpuSessions } from './webgpu-sessions.js'
-import { YieldingQueue } from './yielding-queue.js'
+import { WebGpuSessions, YieldingQueue } from './webgpu-sessions.js'
 
 /** Options of `webgpu`. */
 export interface WebGpuOptions extends WasmSettings {

@@ -1,6 +1,6 @@
 import type { DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { GpuTensor } from '../runtime/gpu-tensor.js'
+import { GpuTensor } from '../runtime/webgpu-sessions.js'
 import type { BoundGradient } from './gradient-norms.js'
 import type { KernelCache } from './kernel-cache.js'
 import type { ParameterBuffers } from './parameter-buffers.js'

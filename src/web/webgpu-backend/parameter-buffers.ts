@@ -1,7 +1,7 @@
 import { sizeOf } from '../../ir/tensor.js'
 import type { DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { GpuTensor } from '../runtime/gpu-tensor.js'
+import { GpuTensor } from '../runtime/webgpu-sessions.js'
 import { USAGE } from './constants.js'
 import { PART } from './gradient-norm-shaders.js'
 

@@ -1,11 +1,106 @@
 import type { FloatArray } from '../../ir/float-array.js'
 import { arrayOf, type ParameterArrays } from '../../optim/arrays.js'
+import { notFiniteAt } from '../../optim/gradient-norm.js'
 import type { MaskStats } from '../../optim/ire/mask.js'
 import type { OptimizerState } from '../../optim/state.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { MAP_READ, USAGE } from './constants.js'
-import type { ParameterBuffers } from './parameter-buffers.js'
+import { type ParameterBuffers, partCount } from './parameter-buffers.js'
 import type { SharedBuffers } from './shared-buffers.js'
-import { decodeState, encodeState, type MaskCounts } from './step-state.js'
+import {
+  decodeState,
+  encodeState,
+  type Fault,
+  type MaskCounts,
+  STATE_BYTES,
+  type Stage,
+  type StepState,
+} from './step-state.js'
+
+/** A device and the promise of the error of its loss. */
+interface Life {
+  readonly gpu: GPUDevice
+  readonly lost: Promise<OnnxIreError>
+}
+
+/** Reads the step's state back from the device, 48 bytes at a time, through staging buffers that are reused. */
+export class StateReadback {
+  readonly #life: Life
+  readonly #state: GPUBuffer
+  readonly #free: GPUBuffer[] = []
+  readonly #all: GPUBuffer[] = []
+
+  constructor(life: Life, state: GPUBuffer) {
+    this.#life = life
+    this.#state = state
+  }
+
+  /** Copies the state as of this point of the encoder. */
+  copy(encoder: GPUCommandEncoder): PendingRead {
+    const staging = this.#free.pop() ?? this.#createBuffer()
+    encoder.copyBufferToBuffer(this.#state, 0, staging, 0, STATE_BYTES)
+    const discard = () => {
+      this.#free.push(staging)
+    }
+    const finish = async () => {
+      await mapForReading(this.#life, staging)
+      const state = decodeState(staging.getMappedRange())
+      staging.unmap()
+      discard()
+      return state
+    }
+    return { finish, discard }
+  }
+
+  release(): void {
+    for (const staging of this.#all) staging.destroy()
+  }
+
+  #createBuffer(): GPUBuffer {
+    const usage = USAGE.mapRead | USAGE.copyTo
+    const staging = this.#life.gpu.createBuffer({ label: 'state readback', size: STATE_BYTES, usage })
+    this.#all.push(staging)
+    return staging
+  }
+}
+
+/** A copy of the state that is not on the host yet. Call one of the methods, once. */
+export interface PendingRead {
+  /** @throws 'device-lost' */
+  finish(): Promise<StepState>
+  discard(): void
+}
+
+/** Maps a buffer for reading. Throws 'device-lost' if the device is lost, otherwise 'runtime'. */
+async function mapForReading({ lost }: Life, buffer: GPUBuffer): Promise<void> {
+  try {
+    await buffer.mapAsync(MAP_READ)
+  } catch (cause) {
+    // The event of a loss may come a moment later.
+    const loss = await Promise.race([lost, new Promise<null>((resolve) => setTimeout(resolve, 20, null))])
+    if (loss) throw loss
+    throw new OnnxIreError('runtime', `WebGPU could not read a buffer: ${(cause as Error).message}`, { cause })
+  }
+}
+
+/** The tensors that a stage of a step checked, for messages. */
+export interface CheckedStage {
+  readonly place: string
+  /** 'loss gradient' */
+  readonly what: string
+  /** In the order of their parts. */
+  readonly tensors: readonly ParameterBuffers[]
+}
+
+/** Creates the 'not-finite' error of a fault. */
+export function createFaultError(fault: Fault, stages: ReadonlyMap<Stage, CheckedStage>): OnnxIreError {
+  const { place, what, tensors } = stages.get(fault.stage)!
+  let part = fault.part
+  let at = 0
+  for (; part >= partCount(tensors[at]!.count); at++) part -= partCount(tensors[at]!.count)
+  const { name, count } = tensors[at]!
+  return notFiniteAt(place, `${what} of '${name}'`, fault.value, fault.element, count)
+}
 
 /** Pairs every array of the host, parameters and moments, with its buffer. */
 function* pairBuffers(
@@ -91,7 +186,7 @@ export async function downloadState(
 const STAGING = 2 ** 25
 
 /** A copy of the first `into.byteLength` bytes of a buffer. */
-export interface BufferCopy {
+interface BufferCopy {
   readonly buffer: GPUBuffer
   readonly into: Uint8Array
 }
@@ -152,7 +247,7 @@ function* batches(copies: readonly BufferCopy[], size: number): Generator<readon
 }
 
 /** Copies an array to the start of a buffer, as float32. */
-export function uploadArray(device: GPUDevice, buffer: GPUBuffer, array: Float32Array | Float64Array): void {
+function uploadArray(device: GPUDevice, buffer: GPUBuffer, array: Float32Array | Float64Array): void {
   const single = array instanceof Float32Array ? array : Float32Array.from(array)
   const step = STAGING / 4
   for (let from = 0; from < single.length; from += step)
@@ -171,6 +266,6 @@ function packBits(flat: Uint8Array, words: Uint32Array, word: number): void {
 }
 
 /** Inverts `packBits`. */
-export function unpackBits(words: Uint32Array, word: number, length: number): Uint8Array {
+function unpackBits(words: Uint32Array, word: number, length: number): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => (words[word + (i >> 5)]! >> (i & 31)) & 1)
 }

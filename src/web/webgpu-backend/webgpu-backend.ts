@@ -1,11 +1,11 @@
 import type { AscentRequest, BackendSpec, StepStats, TrainingState, UpdateRequest } from '../../backend/backend.js'
 import { DeviceBackend } from '../../backend/onnx/device-backend.js'
+import { updateFormula } from '../../optim/base-optimizer.js'
 import type { Formula } from '../../optim/expr/expr.js'
 import { FLOAT32_MAX } from '../../optim/expr/onnx.js'
 import type { MaskRequest } from '../../optim/ire/mask.js'
 import { unwrap } from '../../optim/optimizer.js'
 import { adaptiveAscentFormula, ascentFormula } from '../../optim/sam.js'
-import { updateFormula } from '../../optim/update-formula.js'
 import type { Device, DeviceTensors } from '../../runtime/device.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import { disposedError } from '../../runtime/runtime.js'
@@ -17,13 +17,19 @@ import { GradientBindings } from './gradient-bindings.js'
 import { GradientNorms } from './gradient-norms.js'
 import { KernelCache } from './kernel-cache.js'
 import { BufferAllocator, type ParameterBuffers, toDeviceTensors } from './parameter-buffers.js'
-import { type CheckedStage, createFaultError, type PendingRead, StateReadback } from './readback.js'
 import { createSharedBuffers, createSharedKernels, type SharedBuffers } from './shared-buffers.js'
-import { downloadState, uploadState } from './state-transfer.js'
+import {
+  type CheckedStage,
+  createFaultError,
+  downloadState,
+  type PendingRead,
+  StateReadback,
+  uploadState,
+} from './state-transfer.js'
 import { FAULT_WORDS, type Stage } from './step-state.js'
 
 /** The WebGPU device of a runtime. */
-export interface WebGpuContext {
+interface WebGpuContext {
   readonly gpu: GPUDevice
   /** Resolves with the error when the device is lost. */
   readonly lost: Promise<OnnxIreError>

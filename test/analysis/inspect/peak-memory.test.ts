@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { peakBytes } from '../../../src/analysis/inspect/peak-memory.js'
+import { peakBytes } from '../../../src/analysis/inspect/training-step.js'
 import { input, op, parameter, type Value } from '../../../src/graph/index.js'
 
 const x = (...shape: number[]): Value => input('x', 'float32', shape)

@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from 'vitest'
-import { DeviceArithmetic } from '../../../src/backend/onnx/arithmetic.js'
+import { DeviceArithmetic } from '../../../src/backend/onnx/device-backend.js'
 import { node } from '../../../src/node/index.js'
 import type { ParameterArrays } from '../../../src/optim/arrays.js'
 import { updateAverages } from '../../../src/optim/ema.js'

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { DeviceArithmetic } from '../../../src/backend/onnx/arithmetic.js'
+import { DeviceArithmetic } from '../../../src/backend/onnx/device-backend.js'
 import type { Runtime } from '../../../src/runtime/runtime.js'
 import { webgpu } from '../../node/webgpu.js'
 import { createOptimizer, pairwiseOptimizers } from '../../optim/optimizers.js'

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import {
+  cutout,
   type RandomCropOptions,
   type RandomResizedCropOptions,
   randomCrop,
+  randomFlip,
   randomResizedCrop,
 } from '../../../src/data/augment/crop.js'
-import { cutout } from '../../../src/data/augment/cutout.js'
-import { randomFlip } from '../../../src/data/augment/flip.js'
 import type { FloatImage } from '../../../src/data/augment/float-image.js'
 import { imageColumn } from '../../../src/data/image/image-column.js'
 import { tensor } from '../../../src/ir/tensor.js'

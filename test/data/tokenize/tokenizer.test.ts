@@ -1,10 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { Tokenizer as Library } from '@huggingface/tokenizers'
 import { describe, expect, it } from 'vitest'
-import { Tokenizer } from '../../../src/data/tokenize/tokenizer.js'
-import { tokenizerJson } from '../../../src/data/tokenize/tokenizer-json.js'
+import { Tokenizer, tokenizerJson, WordCounts } from '../../../src/data/tokenize/tokenizer.js'
 import { trainBpe } from '../../../src/data/tokenize/train-bpe.js'
-import { WordCounts } from '../../../src/data/tokenize/words.js'
 import { thrownMessage } from '../../thrown.js'
 
 const text = readFileSync('README.md', 'utf8')

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import { splitIntoWords, WordCounts } from '../../../src/data/tokenize/tokenizer.js'
 import { type BpeOptions, trainBpe } from '../../../src/data/tokenize/train-bpe.js'
-import { splitIntoWords, WordCounts } from '../../../src/data/tokenize/words.js'
 import { Random } from '../../../src/util/random.js'
 import { thrownMessage } from '../../thrown.js'
 import { naiveBpe } from './naive-bpe.js'

@@ -48,7 +48,7 @@ const transpose = (
 export const convolutionCases = {
   Conv: [
     conv('3x3', [2, 3, 6, 5], [4, 3, 3, 3]),
-    // Wrong on WebGPU as it is: see src/lowering/webgpu/conv-workarounds.ts.
+    // Wrong on WebGPU as it is: see src/lowering/webgpu/convolution.ts.
     conv('3x3, 9 channels, stride 2', [2, 9, 6, 5], [4, 9, 3, 3], { strides: [2, 2] }),
     conv('3x3 with pads and bias', [2, 3, 5, 6], [4, 3, 3, 3], { pads: [1, 1, 1, 1] }, 4),
     conv('3x3, stride 2 that divides', [2, 3, 7, 9], [2, 3, 3, 3], { strides: [2, 2], pads: [1, 1, 1, 1] }),
@@ -135,7 +135,7 @@ export const convolutionCases = {
     conv('VALID', [1, 2, 7, 8], [3, 2, 4, 3], { auto_pad: 'VALID', strides: [2, 1] }),
   ],
   ConvTranspose: [
-    // Wrong on WebGPU as it is: see src/lowering/webgpu/conv-workarounds.ts.
+    // Wrong on WebGPU as it is: see src/lowering/webgpu/convolution.ts.
     transpose('2 groups of one output', [2, 4, 5, 4], [4, 1, 3, 3], { group: 2 }),
     transpose('3x3', [2, 3, 4, 5], [3, 2, 3, 3]),
     transpose('stride 2 with pads and bias', [2, 3, 4, 5], [3, 2, 3, 3], { strides: [2, 2], pads: [1, 1, 1, 1] }, 2),

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { adamw } from '../../../src/optim/adam.js'
+import { updateFormula } from '../../../src/optim/base-optimizer.js'
 import { array, formula, scalar } from '../../../src/optim/expr/expr.js'
 import { formulaToWgsl } from '../../../src/optim/expr/wgsl.js'
-import { updateFormula } from '../../../src/optim/update-formula.js'
 
 describe('expression as a shader', () => {
   test('update of AdamW with a mask > equals the stored shader', async () => {

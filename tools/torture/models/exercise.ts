@@ -8,7 +8,7 @@ import {
   replaceTensors,
 } from 'onnx-ire'
 import { importGraph, printGraph } from 'onnx-ire/graph'
-import { formatInspection } from '../../../dist/cli/text/inspection.js'
+import { formatInspection } from '../../../dist/cli/commands/inspect.js'
 import type { Outcome } from '../campaign.js'
 import { clip, Verdict } from '../judge.js'
 

@@ -3,13 +3,13 @@ import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Node, TensorType, Value } from '../../../ir/value.js'
 import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
+import { zeroGradient } from '../../active.js'
 import type { Differentiate } from '../../rule.js'
-import { zerosLike } from '../../zeros.js'
 import { findActiveStates, findUsedInputs, type IterationBody, nodesOf, placeholder } from './iteration.js'
 import { type Product, splitProducts } from './stacked-matmul.js'
 
 /** Request for the gradients of an iteration. */
-export interface VjpRequest extends IterationBody {
+interface VjpRequest extends IterationBody {
   /** Replacements of the body's inputs: values of the same types, or constants. */
   readonly inputs: readonly Value[]
   /** Whether each input is differentiated; a state is if its initial value is. */
@@ -53,7 +53,7 @@ export interface IterationVjp {
  * products whose factors are stacked instead, because one product of the stacked factors equals the sum over all
  * iterations.
  */
-export interface Contribution {
+interface Contribution {
   readonly sums: boolean
   readonly products: readonly Product<Factor>[]
 }
@@ -126,7 +126,7 @@ export function buildIterationVjp(request: VjpRequest, differentiate: Differenti
     const copies = cloneBody(differentiated, differentiated.inputs, known)
     const now = (x: Value) => copies.get(x) ?? x
     return [
-      ...select(stateInputs, states).map((x, i) => (found[i] ? now(found[i]) : zerosLike(x))),
+      ...select(stateInputs, states).map((x, i) => (found[i] ? now(found[i]) : zeroGradient(x))),
       ...split.flatMap(({ rest }) => (rest.length > 0 ? [rest.map(now).reduce((a, b) => op.Add(a, b))] : [])),
       ...dInputs.flatMap((dx) => (dx ? [now(dx)] : [])),
       ...factors.map(now),

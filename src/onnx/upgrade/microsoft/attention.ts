@@ -1,17 +1,73 @@
 import { dtypes } from '../../../ir/dtype.js'
 import { int64s, scalar } from '../../../ir/leaf.js'
+import { divDims, mulDims } from '../../../ir/shape.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/op.js'
+
 import { OnnxIreError } from '../../../util/errors.js'
 import { defineRewrite, type NodeReader, unsupportedError } from '../rewrite.js'
-import { axisLength } from './rotary.js'
+
+/** The length of one axis as a tensor [1]. */
+const axisLength = (x: Value, axis: number): Value => op.Shape(x, { start: axis, end: axis + 1 })
+
+/** The positions first, first + 1 ... for every row: [batch, length]. */
+function consecutivePositions(first: Value, batch: Value, length: Value): Value {
+  const steps = op.Range(scalar('int64', 0), op.Squeeze(length, [0]), scalar('int64', 1))
+  return op.Expand(op.Add(steps, first), op.Concat([batch, length], { axis: 0 }))
+}
+
+/** The length of an axis. Throws `unsupported-operator` if it is symbolic, because heads cannot be split then. */
+function requireLength(x: Value, axis: number, what: string): number {
+  const length = x.shape?.[axis]
+  if (typeof length === 'number') return length
+  throw unsupportedError(`${what} of unknown length`)
+}
+
+/** Applies rotary embedding to [batch, length, heads * size], with the angles at `positions`. */
+function rotate(
+  x: Value,
+  caches: readonly [cos: Value, sin: Value],
+  positions: Value,
+  { heads, size, interleaved }: { heads: number; size: number | undefined; interleaved: number },
+): Value {
+  const turning = 2 * requireLength(caches[0], 1, 'rotary embedding with a cache')
+  return op.RotaryEmbedding(x, ...caches, positions, {
+    interleaved,
+    num_heads: heads,
+    rotary_embedding_dim: size === turning ? 0 : turning,
+  })
+}
+
+export const rotaryRewrites = {
+  RotaryEmbedding: defineRewrite(
+    ['interleaved', 'is_packed_batching', 'num_heads', 'rotary_embedding_dim', 'scale'],
+    (node) => {
+      const [x, positionIds, cos, sin] = [node.operand(0), node.operand(1), node.operand(2), node.operand(3)]
+      if (node.number('is_packed_batching', 0)) throw unsupportedError('packed batching')
+      if (node.number('scale', 1) !== 1) throw unsupportedError('a scale')
+      const flat = x.shape?.length === 3
+      if (!flat && x.shape?.length !== 4) throw unsupportedError('an operand of unknown rank')
+      // A single position is the first position of every row.
+      const offset = positionIds.shape?.length === 1
+      const positions = offset
+        ? consecutivePositions(positionIds, axisLength(x, 0), axisLength(x, flat ? 1 : 2))
+        : positionIds
+      const rotary_embedding_dim = node.number('rotary_embedding_dim', 0)
+      // Without a number of heads, the cache covers whole heads.
+      const heads = () => requireLength(x, 2, 'heads') / (2 * requireLength(cos, 1, 'a cache'))
+      const num_heads = flat ? node.number('num_heads', 0) || heads() : 0
+      const interleaved = node.number('interleaved', 0)
+      return [op.RotaryEmbedding(x, cos, sin, positions, { interleaved, num_heads, rotary_embedding_dim })]
+    },
+  ),
+}
 
 /** Splits heads: [batch, length, heads * size] -> [batch, heads, length, size]. */
-export const splitHeads = (x: Value, heads: number): Value =>
+const splitHeads = (x: Value, heads: number): Value =>
   op.Transpose(op.Reshape(x, [0, 0, heads, -1]), { perm: [0, 2, 1, 3] })
 const mergeHeads = (x: Value): Value => op.Reshape(op.Transpose(x, { perm: [0, 2, 1, 3] }), [0, 0, -1])
 
-export interface Heads {
+interface Heads {
   /** [batch, length, heads * size]; keys and values also [batch, heads, length, size]. */
   readonly operands: readonly [q: Value, k: Value, v: Value]
   readonly heads: number
@@ -28,7 +84,7 @@ export interface Heads {
  * Builds the Attention operator of ai.onnx. Returns [y, presentKey, presentValue]. A scale of 0 is the default scale,
  * 1 / sqrt(size).
  */
-export function buildAttention({ operands, heads, keyHeads, bias, past, causal, scale, softcap = 0 }: Heads): Value[] {
+function buildAttention({ operands, heads, keyHeads, bias, past, causal, scale, softcap = 0 }: Heads): Value[] {
   const flat = operands.every((x) => x.shape?.length === 3)
   const [q, k, v] = operands.map((x, i) =>
     flat || x.shape?.length === 4 ? x : splitHeads(x, i === 0 ? heads : keyHeads),
@@ -48,7 +104,7 @@ const expandQueries = (bias: Value, length: Value): Value =>
   bias.shape?.at(-2) === 1 ? op.Expand(bias, op.Concat([length, int64s([1])], { axis: 0 })) : bias
 
 /** The sum of two values, either of which may be absent. */
-export const addOptional = (a: Value | null, b: Value | null): Value | null => (a && b ? op.Add(a, b) : (a ?? b))
+const addOptional = (a: Value | null, b: Value | null): Value | null => (a && b ? op.Add(a, b) : (a ?? b))
 
 /** The bias of a mask: 0 for visible keys, `filter` for hidden ones. */
 const toBias = (visible: Value, like: Value, filter: number): Value =>
@@ -219,3 +275,124 @@ const multiHeadAttention = defineRewrite(['mask_filter_value', 'num_heads', 'sca
 })
 
 export const attentionRewrites = { Attention: selfAttention, MultiHeadAttention: multiHeadAttention }
+
+/** Appends a key or value of zeros for every head. */
+const appendZero = (x: Value): Value =>
+  op.Concat(
+    [
+      x,
+      op.Expand(scalar(x.dtype, 0), op.Concat([op.Shape(x, { end: 2 }), int64s([1]), axisLength(x, 3)], { axis: 0 })),
+    ],
+    {
+      axis: 2,
+    },
+  )
+
+/**
+ * Builds attention with a sink: softmax with an additional term e^sink in its denominator, one sink per head. It equals
+ * attention with an additional key of zeros, whose bias is `sink` and whose value is zero.
+ */
+function buildAttentionWithSink(attention: Heads, sink: Value): Value[] {
+  const { operands, heads, keyHeads, past } = attention
+  const [key, value] = [splitHeads(operands[1], keyHeads), splitHeads(operands[2], keyHeads)]
+  const presentKey = past[0] ? op.Concat([past[0], key], { axis: 2 }) : key
+  const presentValue = past[1] ? op.Concat([past[1], value], { axis: 2 }) : value
+  const perHead = op.Expand(op.Reshape(sink, [1, -1, 1, 1]), [1, heads, 1, 1])
+  const bias = op.Add(attention.bias!, op.Sub(perHead, perHead))
+  const column = op.Expand(perHead, op.Concat([op.Shape(bias, { end: 3 }), int64s([1])], { axis: 0 }))
+  const [y] = buildAttention({
+    ...attention,
+    operands: [operands[0], appendZero(presentKey), appendZero(presentValue)],
+    bias: op.Concat([bias, column], { axis: 3 }),
+    past: [null, null],
+  })
+  return [y!, presentKey, presentValue]
+}
+
+type Operands = [q: Value, k: Value, v: Value]
+
+/** The queries, keys and values, which are three operands or one concatenated operand. */
+function readGroupedOperands(node: NodeReader, heads: number, keyHeads: number): Operands {
+  const [query, key, value] = [node.operand(0), node.optionalOperand(1), node.optionalOperand(2)]
+  if (key && value) return [query, key, value]
+  const size = divDims(requireLength(query, 2, 'packed queries, keys and values'), heads + 2 * keyHeads) as number
+  return op.Split(
+    query,
+    [heads, keyHeads, keyHeads].map((count) => count * size),
+    { axis: 2 },
+  ) as readonly Value[] as Operands
+}
+
+/** The bias [length, total] that hides keys after a query, and keys `window` or more positions before it. */
+function buildWindowBias(q: Value, first: Value, total: Value, window: number): Value {
+  const range = (length: Value) => op.Range(scalar('int64', 0), op.Squeeze(length, [0]), scalar('int64', 1))
+  const positions = op.Unsqueeze(op.Add(range(axisLength(q, 1)), first), [1])
+  const distance = op.Sub(positions, range(total))
+  const past = op.GreaterOrEqual(distance, 0)
+  const visible = window > 0 ? op.And(past, op.Less(distance, window)) : past
+  return op.Where(visible, scalar(q.dtype, 0), scalar(q.dtype, q.dtype === 'float16' ? -65504 : -3e38))
+}
+
+const attributes = [
+  'do_rotary',
+  'k_quant_type',
+  'kv_cache_bit_width',
+  'kv_num_heads',
+  'local_window_size',
+  'num_heads',
+  'qk_output',
+  'rotary_interleaved',
+  'scale',
+  'smooth_softmax',
+  'softcap',
+  'v_quant_type',
+]
+
+/**
+ * Causal attention in which groups of query heads share keys and values, with rotary embedding of queries and keys.
+ * All past keys are used, so `seqlens_k` is redundant: rows may be padded at their end, which no query reads, but not
+ * within the past.
+ */
+export const groupedQueryRewrites = {
+  GroupQueryAttention: defineRewrite(attributes, (node) => {
+    const [heads, keyHeads] = [node.count('num_heads'), node.count('kv_num_heads')]
+    if (node.optionalOperand(12) ?? node.optionalOperand(13)) throw unsupportedError('a quantized key cache')
+    const [query, key, v] = readGroupedOperands(node, heads, keyHeads)
+    const past = [node.optionalOperand(3), node.optionalOperand(4)] as const
+    const length = axisLength(query, 1)
+    const first = past[0] ? axisLength(past[0], 2) : op.Sub(length, length)
+    const turned = chooseRotation(node, query, first, heads)
+    const [q, k] = [turned(query, heads), turned(key, keyHeads)]
+    const sink = node.optionalOperand(11) ?? (node.number('smooth_softmax', 0) > 0 ? scalar(q.dtype, 0) : null)
+    const window = node.number('local_window_size', -1)
+    const causal = window <= 0 && !sink
+    const hidden = causal ? null : buildWindowBias(q, first, op.Add(first, length), window)
+    const attention: Heads = {
+      operands: [q, k, v],
+      heads,
+      keyHeads,
+      bias: addOptional(hidden, node.optionalOperand(10)),
+      past,
+      causal,
+      scale: node.number('scale'),
+      softcap: node.number('softcap', 0),
+    }
+    return sink ? buildAttentionWithSink(attention, sink) : buildAttention(attention)
+  }),
+}
+
+function chooseRotation(
+  node: NodeReader,
+  query: Value,
+  first: Value,
+  heads: number,
+): (x: Value, count: number) => Value {
+  if (!node.number('do_rotary', 0)) return (x) => x
+  const caches = [node.operand(7), node.operand(8)] as const
+  const positions = node.optionalOperand(9) ?? consecutivePositions(first, axisLength(query, 0), axisLength(query, 1))
+  const width = query.shape?.[2]
+  const size = width === undefined ? undefined : divDims(width, mulDims(heads, 1))
+  const interleaved = node.number('rotary_interleaved', 0)
+  return (x, count) =>
+    rotate(x, caches, positions, { heads: count, size: typeof size === 'number' ? size : undefined, interleaved })
+}

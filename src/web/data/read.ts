@@ -1,9 +1,18 @@
-import type { WithClassNames } from '../../data/class-names.js'
+import type { WithClassNames } from '../../data/classes.js'
 import type { Dataset } from '../../data/dataset.js'
-import { type CsvFile, type CsvOptions, parseCsvDataset } from '../../data/formats/csv.js'
-import { type CsvParseError, csvParserOptions, explainCsvError, LineCounter } from '../../data/formats/csv-errors.js'
+import {
+  type CsvFile,
+  type CsvOptions,
+  type CsvParseError,
+  csvParserOptions,
+  explainCsvError,
+  LineCounter,
+  parseCsvDataset,
+} from '../../data/formats/csv.js'
+import { parseIdx } from '../../data/formats/idx.js'
+import type { Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { nameOf, readData, type Source } from '../files/source.js'
+import { nameOf, readData, type Source, withSourceName } from '../files/source.js'
 
 /**
  * Reads a CSV file into memory. gzip is detected by the content, not by the name.
@@ -51,4 +60,13 @@ function fileOf(path: string, bytes: Uint8Array, parse: Parse): CsvFile {
       return lineAt(all[record]!.info.bytes - 1)
     },
   }
+}
+
+/**
+ * Reads a file in IDX format (MNIST, Fashion-MNIST). gzip is detected by the content, not by the name.
+ * @throws 'io' if it cannot be read, 'invalid-data' if it is damaged or not an IDX file, both naming it
+ */
+export async function readIdx(source: Source): Promise<Tensor> {
+  const bytes = await readData(source)
+  return withSourceName(source, () => parseIdx(bytes))
 }
