@@ -1,10 +1,15 @@
 #!/usr/bin/env node
 import { main } from './main.js'
 
-// The reader of the output may close it early (head, less): this is not a failure.
+// The reader of an output may go away: it ends (head, less), or the terminal is closed. A run goes on and saves.
+const readerIsGone = ['EPIPE', 'EIO']
+
+process.stderr.on('error', () => {}) // there is no place left to report it
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit()
-  throw error
+  if (readerIsGone.includes(error.code ?? '') || process.exitCode) return
+  process.exitCode = 1
+  process.stderr.write(`error (io): cannot write to standard output: ${error.message}\n`)
 })
 
-process.exitCode = await main(process.argv.slice(2))
+const code = await main(process.argv.slice(2))
+process.exitCode ||= code

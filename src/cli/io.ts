@@ -7,8 +7,10 @@ export interface Io {
   readonly stdout: Output
   /** Progress, notes and errors. */
   readonly stderr: Output
-  /** Calls `listener` on every SIGINT and SIGTERM, until the returned function is called. */
-  onSignal(listener: () => void): () => void
+  /**
+   * Calls `listener` with every SIGINT, SIGTERM and SIGHUP (a closed terminal), until the returned function is called.
+   */
+  onSignal(listener: (signal: NodeJS.Signals) => void): () => void
   /** Ends the process at once. */
   exit(code: number): void
 }
@@ -18,7 +20,7 @@ export const processIo: Io = {
   stdout: process.stdout,
   stderr: process.stderr,
   onSignal(listener) {
-    const signals = ['SIGINT', 'SIGTERM'] as const
+    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
     for (const signal of signals) process.on(signal, listener)
     return () => {
       for (const signal of signals) process.off(signal, listener)

@@ -20,7 +20,7 @@ function fakeIo() {
         done()
       },
     })
-  const listeners = new Set<() => void>()
+  const listeners = new Set<(signal: NodeJS.Signals) => void>()
   const exits: number[] = []
   const io: Io = {
     stdout: into('stdout'),
@@ -31,8 +31,8 @@ function fakeIo() {
     },
     exit: (code) => exits.push(code),
   }
-  const interrupt = () => {
-    for (const listener of listeners) listener()
+  const interrupt = (...signals: readonly NodeJS.Signals[]) => {
+    for (const signal of signals) for (const listener of listeners) listener(signal)
   }
   return { io, written, listeners, exits, interrupt }
 }
@@ -52,11 +52,11 @@ test('main > wrong usage > returns 2, a hint on stderr and an error document on 
   expect(written.stderr).toContain('--help')
 })
 
-test('main > interrupted during training > returns 130 and saves a checkpoint; a second signal exits at once', async () => {
+test('main > interrupted during training > returns 130 and saves a checkpoint; a second one exits at once, but SIGHUP does not', async () => {
   const { io, written, listeners, exits, interrupt } = fakeIo()
   const stderr = new Writable({
     write(chunk, _, done) {
-      if (/^epoch 1, step 1\//.test(String(chunk))) for (let times = 0; times < 2; times++) interrupt()
+      if (/^epoch 1, step 1\//.test(String(chunk))) interrupt('SIGHUP', 'SIGHUP', 'SIGINT', 'SIGHUP', 'SIGTERM')
       done()
     },
   })

@@ -116,14 +116,14 @@ describe('train > interrupted', () => {
   })
 
   /** Starts the run, and sends it a signal in its second epoch. */
-  async function stopped(out: string, signal: NodeJS.Signals, ...options: string[]) {
+  async function stopped(out: string, signals: readonly NodeJS.Signals[], ...options: string[]) {
     const { process, finished } = start(['train', recipe, '--out', out, '--json', ...options])
     await new Promise<void>((resolve) => {
       process.stderr!.on('data', (text: string) => {
         if (/epoch 2, step 20:/.test(text)) resolve()
       })
     })
-    process.kill(signal)
+    for (const signal of signals) process.kill(signal)
     return finished
   }
 
@@ -136,9 +136,10 @@ describe('train > interrupted', () => {
     expect(steps.map((entry) => entry.step)).toEqual(Array.from({ length: whole.step }, (_, i) => i + 1))
   }
 
-  test.each(['SIGINT', 'SIGTERM'] as const)('%s > finishes the step, saves and exits with 130', async (signal) => {
-    const out = space.path(signal)
-    const { code, stdout } = await stopped(out, signal)
+  // A closed terminal sends SIGHUP, and the shell in it sends another.
+  test.each([['SIGINT'], ['SIGTERM'], ['SIGHUP', 'SIGHUP']] as const)('%s %s > finishes the step, saves and exits with 130', async (...signals) => {
+    const out = space.path(signals.join('-'))
+    const { code, stdout } = await stopped(out, signals)
     expect(code).toBe(130)
     const { interrupted, step, model } = JSON.parse(stdout) as TrainingResult
     expect({ interrupted, model }).toEqual({ interrupted: true, model: null })
@@ -149,7 +150,7 @@ describe('train > interrupted', () => {
 
   test('killed > resumes from the last checkpoint', async () => {
     const out = space.path('killed')
-    const { code } = await stopped(out, 'SIGKILL', '--checkpoint-every', '0.01')
+    const { code } = await stopped(out, ['SIGKILL'], '--checkpoint-every', '0.01')
     expect(code).toBe(null)
     await resume(out)
   })

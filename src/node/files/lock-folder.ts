@@ -1,0 +1,160 @@
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { readFileSync, rmSync } from 'node:fs'
+import { link, readFile, readlink, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { dirname, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { OnnxIreError } from '../../util/errors.js'
+import { codeOf } from './files.js'
+
+/** Name of the lock file in a locked folder. */
+export const lockName = 'lock.json'
+
+/** Content of a lock file: the process that holds the lock. */
+interface Holder {
+  readonly process: number
+  /** Start time of the process, to recognize another process with its id; '' if the system does not say. */
+  readonly started: string
+  readonly host: string
+  /** The system on which the process id has a meaning. */
+  readonly machine: string
+  /** Time of locking, for people. */
+  readonly since: string
+}
+
+/** Seconds between two renewals of a lock, and seconds without one after which a lock of another machine is void. */
+const renewal = 10
+const expiry = 120
+
+/**
+ * Locks a folder for this process, by a file `lock.json`, and returns a function that unlocks it. The lock of a process
+ * that does not exist any more is taken over. Processes of another machine, or in another container, cannot be looked
+ * up: their lock is taken over if it has not been renewed for two minutes.
+ * @throws 'locked' naming the process that holds the lock, 'io' if the folder is not writable
+ */
+export async function lockFolder(folder: string): Promise<() => void> {
+  const path = join(folder, lockName)
+  const holder = await describeProcess(process.pid)
+  const own = `${JSON.stringify(holder)}\n`
+  while (!(await create(path, own))) {
+    const text = await readComplete(path)
+    if (text === undefined) continue
+    const other = parse(text)
+    if (other && (await isHeld(path, other, holder))) throw lockedError(folder, path, other)
+    await removeAbandoned(path, text)
+  }
+  const timer = setInterval(() => {
+    const now = new Date()
+    utimes(path, now, now).catch(() => {})
+  }, 1000 * renewal).unref()
+  const unlock = () => {
+    clearInterval(timer)
+    process.off('exit', unlock)
+    if (readNow(path) === own) rmSync(path, { force: true })
+  }
+  process.on('exit', unlock)
+  return unlock
+}
+
+/** Creates a file that does not exist yet. Returns false if it exists. */
+async function create(path: string, content: string): Promise<boolean> {
+  try {
+    await writeFile(path, content, { flag: 'wx' })
+    return true
+  } catch (cause) {
+    if (codeOf(cause) === 'EEXIST') return false
+    await rm(path, { force: true }).catch(() => {}) // a full disk leaves an empty file
+    throw new OnnxIreError('io', `cannot write ${path}: ${(cause as Error).message}`, { cause })
+  }
+}
+
+/** Reads a lock file, which another process may just be writing; undefined if there is none any more. */
+async function readComplete(path: string): Promise<string | undefined> {
+  let text: string | undefined
+  for (let attempt = 0; attempt < 10; attempt++) {
+    text = await readFile(path, 'utf8').catch(() => undefined)
+    if (text === undefined || parse(text)) return text
+    await delay(50)
+  }
+  return text
+}
+
+function parse(text: string): Holder | undefined {
+  try {
+    const holder = JSON.parse(text) as Partial<Holder> | null
+    if (Number.isSafeInteger(holder?.process) && typeof holder?.machine === 'string') return holder as Holder
+  } catch {}
+  return undefined
+}
+
+const readNow = (path: string): string | undefined => {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
+  }
+}
+
+async function isHeld(path: string, { process: id, started, machine }: Holder, own: Holder): Promise<boolean> {
+  if (machine === own.machine) {
+    const now = await startOf(id)
+    return now !== undefined && (now === '' || started === '' || now === started)
+  }
+  const age = Date.now() - (await stat(path).catch(() => ({ mtimeMs: 0 }))).mtimeMs
+  return age < 1000 * expiry
+}
+
+/**
+ * Removes a lock file with this content. If two processes do so at once, one of them may move the new lock of the other
+ * away, and puts it back.
+ */
+async function removeAbandoned(path: string, content: string): Promise<void> {
+  const aside = join(dirname(path), `.onnx-ire-${randomBytes(8).toString('hex')}.tmp`)
+  try {
+    await rename(path, aside)
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return
+    throw error
+  }
+  if ((await readFile(aside, 'utf8')) !== content) await link(aside, path).catch(() => {})
+  await rm(aside, { force: true })
+}
+
+async function describeProcess(id: number): Promise<Holder> {
+  const host = hostname()
+  const [boot, namespace] = await Promise.all([
+    readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => ''),
+    readlink('/proc/self/ns/pid').catch(() => ''),
+  ])
+  const machine = [host, boot.trim(), namespace].join(' ').trim()
+  return { process: id, started: (await startOf(id)) ?? '', host, machine, since: new Date().toISOString() }
+}
+
+/** Start time of a process in the system's own format: '' if it cannot be read, undefined if there is no such process. */
+async function startOf(id: number): Promise<string | undefined> {
+  try {
+    process.kill(id, 0)
+  } catch (error) {
+    if (codeOf(error) === 'ESRCH') return undefined
+  }
+  if (process.platform === 'win32') return ''
+  if (process.platform !== 'linux')
+    return promisify(execFile)('ps', ['-o', 'lstart=', '-p', String(id)]).then(
+      ({ stdout }) => stdout.trim(),
+      () => '',
+    )
+  const text = await readFile(`/proc/${id}/stat`, 'utf8').catch(() => '')
+  // The fields after the name, which may contain spaces: state, ..., and the start time as the 20th.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return fields[0] === 'Z' ? undefined : (fields[19] ?? '')
+}
+
+function lockedError(folder: string, path: string, { process: id, host, since }: Holder): OnnxIreError {
+  return new OnnxIreError(
+    'locked',
+    `${folder} is in use by process ${id} on ${host}, since ${since}: wait until it ends, or choose another folder; if ` +
+      `there is no such process, remove ${path}`,
+  )
+}

@@ -1,0 +1,159 @@
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { TrainingResult } from '../../src/cli/training/run-training.js'
+import { json, program, run, start } from './command.js'
+import { type Workspace, workspace } from './workspace.js'
+
+let space: Workspace
+beforeAll(async () => {
+  space = await workspace()
+})
+afterAll(() => space.remove())
+
+/** Every file below a folder with its content. */
+async function contentOf(folder: string): Promise<Record<string, string>> {
+  const names = await readdir(folder, { recursive: true, withFileTypes: true })
+  const paths = names.filter((entry) => entry.isFile()).map((entry) => `${entry.parentPath}/${entry.name}`)
+  const contents = await Promise.all(paths.map((path) => readFile(path, 'base64')))
+  return Object.fromEntries(paths.map((path, i) => [path.slice(folder.length), contents[i]!]))
+}
+
+describe('one process per run folder', () => {
+  test('a running run > a second train is refused and changes nothing; export and evaluate work', async () => {
+    const recipe = await space.writeRecipe('long.json', { epochs: 2000, threads: 1 })
+    const out = space.path('shared')
+    const first = start(['train', recipe, '--out', out, '--checkpoint-every', '0.01', '--json'])
+    while (!existsSync(`${out}/checkpoints/checkpoint-00000010.safetensors`)) await delay(5)
+    for (const options of [[], ['--resume'], ['--force']]) {
+      const { code, stderr } = await run('train', recipe, '--out', out, ...options)
+      expect([options, code, stderr]).toEqual([options, 1, expect.stringMatching(/^error \(locked\): /)])
+      expect(stderr).toContain(String(first.process.pid))
+    }
+    const exported = await json<{ step: number }>('export', out, '-o', space.path('running.onnx'))
+    expect(exported.step).toBeGreaterThan(0)
+    await json('evaluate', space.path('running.onnx'), recipe)
+    first.process.kill('SIGINT')
+    const { code, stdout } = await first.finished
+    expect(code).toBe(130)
+    // Every step is in the log once: no other process wrote to it.
+    const lines = (await readFile(`${out}/metrics.jsonl`, 'utf8')).trimEnd().split('\n')
+    const steps = lines.map((line) => JSON.parse(line) as { kind: string; step: number })
+    expect(steps.filter(({ kind }) => kind === 'step').map(({ step }) => step)).toEqual(
+      Array.from({ length: (JSON.parse(stdout) as TrainingResult).step }, (_, i) => i + 1),
+    )
+    expect(await readdir(out)).not.toContain('lock.json')
+  })
+
+  test('two at the same time in a new folder > one trains, the other is refused', async () => {
+    const out = space.path('together')
+    const both = [1, 2].map(() => start(['train', space.path('recipe.json'), '--out', out]).finished)
+    const results = await Promise.all(both)
+    expect(results.map(({ code }) => code).sort()).toEqual([0, 1])
+    expect(results.find(({ code }) => code === 1)!.stderr).toMatch(/error \((locked|invalid-option)\): /)
+    expect((await readFile(`${out}/metrics.jsonl`, 'utf8')).split('{"kind":"step"')).toHaveLength(21)
+  })
+
+  test('killed > its lock is taken over', async () => {
+    const recipe = await space.writeRecipe('killed.json', { epochs: 500, threads: 1 })
+    const out = space.path('killed')
+    const { process, finished } = start(['train', recipe, '--out', out, '--checkpoint-every', '0.01'])
+    while (!existsSync(`${out}/checkpoints/checkpoint-00000010.safetensors`)) await delay(5)
+    process.kill('SIGKILL')
+    await finished
+    expect(existsSync(`${out}/lock.json`)).toBe(true)
+    const { step } = await json<TrainingResult>('train', recipe, '--out', out, '--resume', '--set', 'epochs=50')
+    expect(step).toBe(500)
+    expect(existsSync(`${out}/lock.json`)).toBe(false)
+  })
+})
+
+describe('--force', () => {
+  const files = ['checkpoints', 'metrics.jsonl', 'recipe.json', 'tuned.onnx']
+  let recipe = ''
+  beforeAll(async () => {
+    recipe = space.path('recipe.json')
+    await json('train', recipe, '--out', space.path('before'), '--set', 'epochs=1')
+  })
+
+  async function copyOfRun(name: string): Promise<string> {
+    await cp(space.path('before'), space.path(name), { recursive: true })
+    return space.path(name)
+  }
+
+  test('the new run ends > the old one is removed', async () => {
+    const out = await copyOfRun('replaced')
+    await writeFile(`${out}/tuned.onnx.data`, 'of the old model')
+    await writeFile(`${out}/notes.txt`, 'mine')
+    await json('train', recipe, '--out', out, '--force', '--set', 'seed=1')
+    expect((await readdir(out)).sort()).toEqual([...files, 'notes.txt'].sort())
+  })
+
+  test('the new run fails before its first checkpoint > the old run is back, byte for byte', async () => {
+    const out = await copyOfRun('restored')
+    const before = await contentOf(out)
+    // An infinite learning rate ends the run at its first step.
+    const broken = ['--set', 'optimizer={"kind":"sgd","lr":1e38}', '--set', 'schedule=null', '--set', 'batchSize=16']
+    const { code, stderr } = await run('train', recipe, '--out', out, '--force', ...broken)
+    expect(stderr).toMatch(/error \(not-finite\): .*restored/s)
+    expect(code).toBe(1)
+    expect(await contentOf(out)).toEqual(before)
+  })
+
+  test('files cannot be as large as the new run needs > the old run is back, byte for byte', async () => {
+    const out = await copyOfRun('limited')
+    const before = await contentOf(out)
+    // 1 KiB is enough for a lock and a recipe, not for a checkpoint.
+    const { code, stderr } = await limited(8, 'train', recipe, '--out', out, '--force', '--set', 'seed=1')
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/error \(io\): /)])
+    expect(await contentOf(out)).toEqual(before)
+  })
+
+  test('interrupted > the old run is kept beside the new one, which says where, until that one ends', async () => {
+    const out = await copyOfRun('kept')
+    const before = await contentOf(out)
+    const long = ['train', recipe, '--out', out, '--set', 'epochs=2000', '--set', 'threads=1', '--set', 'seed=1']
+    const { process, finished } = start([...long, '--force', '--checkpoint-every', '0.01'])
+    while (!existsSync(`${out}/checkpoints/checkpoint-00000020.safetensors`)) await delay(5)
+    process.kill('SIGINT')
+    const { code, stderr } = await finished
+    expect(code).toBe(130)
+    expect(stderr).toContain(`${out}/replaced-1`)
+    expect(await contentOf(`${out}/replaced-1`)).toEqual(before)
+    await json('train', recipe, '--out', out, '--resume', '--set', 'seed=1', '--set', 'epochs=50')
+    expect((await readdir(out)).sort()).toEqual(files)
+  })
+
+  /** Runs the program with files of at most `blocks` blocks of 512 bytes, as on a disk without room. */
+  const limited = (blocks: number, ...args: readonly string[]): Promise<{ code: number; stderr: string }> =>
+    new Promise((resolve) => {
+      const script = `ulimit -f ${blocks}; exec "$0" "$@"`
+      execFile('sh', ['-c', script, process.execPath, program, ...args], (error, _, stderr) =>
+        resolve({ code: Number(error?.code ?? 0), stderr }),
+      )
+    })
+})
+
+test('resume of a finished run > keeps its model until the new one replaces it', async () => {
+  const out = space.path('extended')
+  const recipe = space.path('recipe.json')
+  await json('train', recipe, '--out', out)
+  const tuned = await readFile(`${out}/tuned.onnx`)
+  const { process, finished } = start(['train', recipe, '--out', out, '--resume', '--set', 'epochs=2000'])
+  while (!existsSync(`${out}/checkpoints/checkpoint-00000060.safetensors`)) await delay(5)
+  process.kill('SIGKILL')
+  await finished
+  expect(Buffer.compare(await readFile(`${out}/tuned.onnx`), tuned)).toBe(0)
+  await json('train', recipe, '--out', out, '--resume', '--set', 'epochs=200')
+  expect(Buffer.compare(await readFile(`${out}/tuned.onnx`), tuned)).not.toBe(0)
+})
+
+test('a disk without room for the run > a warning before it begins', async () => {
+  const recipe = await space.writeRecipe('many.json', { epochs: 1, checkpoints: { keep: 1e12 } })
+  const { code, stderr } = await run('train', recipe, '--out', space.path('many'))
+  expect([code, stderr]).toEqual([0, expect.stringMatching(/^warning: .*checkpoints/m)])
+  const enough = await run('train', space.path('recipe.json'), '--out', space.path('enough'))
+  expect(enough.stderr).not.toContain('warning')
+})
