@@ -1,5 +1,6 @@
 import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
-import { sizeOf, type Tensor, type TensorData, type Tensors } from '../ir/tensor.js'
+import { checksumTensor, sizeOf, type Tensor, type TensorData, type Tensors } from '../ir/tensor.js'
+import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { checkIndices, type Dataset } from './dataset.js'
 
@@ -8,6 +9,8 @@ export interface DataColumn {
   readonly length: number
   /** Tensors of these examples, stacked along a leading axis. */
   rows(indices: ArrayLike<number>): Tensor
+  /** Computes a checksum of the examples; see `Dataset`. */
+  readonly checksum?: (() => string) | undefined
   /** Further columns of the data set, by name, such as the mask of `paddedColumn`. */
   readonly companions?: Readonly<Record<string, DataColumn>> | undefined
 }
@@ -60,6 +63,7 @@ export function fromArrays(columns: Readonly<Record<string, ColumnSource>>): Dat
       checkIndices(indices, length)
       return Object.fromEntries(entries.map(([name, column]) => [name, column.rows(indices)]))
     },
+    checksum: () => checksum(entries.flatMap(([name, column]) => [name, column.checksum?.() ?? ''])),
   }
 }
 
@@ -102,7 +106,11 @@ function toColumn(name: string, like: ColumnSource): DataColumn {
   if (bits % 8 !== 0) throw invalid(`is ${dtype} ${shape}: an example must fill whole bytes`)
   if (data.length !== elements)
     throw invalid(`has dims ${shape}, which require ${elements} elements, but its data have ${data.length}`)
-  return { length, rows: (indices) => gatherRows({ dtype, dims, data }, indices) }
+  return {
+    length,
+    rows: (indices) => gatherRows({ dtype, dims, data }, indices),
+    checksum: () => checksumTensor({ dtype, dims, data }),
+  }
 }
 
 const isStrings = (data: unknown) => Array.isArray(data) && data.every((text) => typeof text === 'string')

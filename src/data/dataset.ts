@@ -1,5 +1,6 @@
 import type { Tensors } from '../ir/tensor.js'
 import { checkNumber } from '../util/check.js'
+import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 
@@ -22,6 +23,22 @@ export interface Dataset {
    * The tensors must depend only on the indices and on `context.random`.
    */
   batch(indices: ArrayLike<number>, context?: BatchContext): Tensors | Promise<Tensors>
+  /**
+   * Computes a checksum of the examples and their order: any text that other data do not have. Checkpoints contain it,
+   * and a run continues only on data with the same one. Default: only the number of examples is compared.
+   */
+  readonly checksum?: DataChecksum | undefined
+}
+
+/** Computes a checksum of data, independent of the names of files. */
+export type DataChecksum = () => string | Promise<string>
+
+/** Returns the function that computes the checksum of a selection of data, or of data with something added. */
+export function deriveChecksum(
+  data: { readonly checksum?: DataChecksum | undefined },
+  ...parts: readonly (string | ArrayBufferView)[]
+): DataChecksum | undefined {
+  return data.checksum && (async () => checksum([await data.checksum!(), ...parts]))
 }
 
 /**
@@ -44,6 +61,7 @@ export function subset(
         context,
       )
     },
+    checksum: deriveChecksum(dataset, chosen),
   }
 }
 

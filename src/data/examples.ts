@@ -1,6 +1,7 @@
 import { dtypes, type TypedArray } from '../ir/dtype.js'
-import { sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
+import { checksumTensor, sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
 import { checkNames } from '../util/check.js'
+import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { dtypeOfArray } from './arrays.js'
 import { checkIndices, type Dataset } from './dataset.js'
@@ -128,5 +129,14 @@ export function fromExamples(
         options.padding,
       )
     },
+    checksum: () =>
+      checksum(
+        examples.flatMap((example, i) =>
+          Object.keys(example).flatMap((name) => [
+            name,
+            checksumTensor(toTensor(example[name], () => `'${name}' of example ${i}`)),
+          ]),
+        ),
+      ),
   }
 }

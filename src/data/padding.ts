@@ -1,7 +1,8 @@
 import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
 import { tensorFrom } from '../ir/leaf.js'
-import { sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
+import { checksumTensor, sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
 import { checkNames, checkNumber, positiveCount } from '../util/check.js'
+import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { type DataColumn, dtypeOfArray } from './arrays.js'
 
@@ -124,6 +125,7 @@ export function paddedColumn(rows: ArrayLike<PaddedRow>, options: PadOptions = {
   const column = {
     length: tensors.length,
     rows: (indices: ArrayLike<number>) => padTensors(pick(indices), options, label(indices)),
+    checksum: () => checksum(tensors.map(checksumTensor)),
   }
   if (options.mask === undefined) return column
   const mask = {

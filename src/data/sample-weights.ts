@@ -1,5 +1,5 @@
 import { OnnxIreError } from '../util/errors.js'
-import type { Dataset } from './dataset.js'
+import { type Dataset, deriveChecksum } from './dataset.js'
 
 /**
  * Adds a weight per example to a data set, as a float32 tensor [n].
@@ -37,5 +37,6 @@ export function withSampleWeights(dataset: Dataset, weights: ArrayLike<number>, 
       const data = Float32Array.from(indices, (index) => values[index]!)
       return { ...batch, [name]: { dtype: 'float32', dims: [data.length], data } }
     },
+    checksum: deriveChecksum(dataset, name, values),
   }
 }

@@ -2,7 +2,7 @@ import type { Tensors } from '../ir/tensor.js'
 import { checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
-import type { BatchContext, Dataset, DatasetSplit } from './dataset.js'
+import { type BatchContext, type DataChecksum, type Dataset, type DatasetSplit, deriveChecksum } from './dataset.js'
 import { type DataExample, stackExamples } from './examples.js'
 import { checkPad, type PadOptions } from './padding.js'
 
@@ -26,6 +26,8 @@ export interface ExampleStream {
     indices: ArrayLike<number>,
     context?: BatchContext,
   ): Tensors | Promise<Tensors>
+  /** Computes a checksum of the source; see `Dataset`. */
+  readonly checksum?: DataChecksum | undefined
 }
 
 /** Data to train or evaluate on: a data set, or a stream of examples. */
@@ -128,6 +130,7 @@ export function streamSubset(data: ExampleStream, start: number, end: number | u
         if (number === end) return
       }
     },
+    checksum: deriveChecksum(data, `${start} ${end ?? ''}`),
   }
 }
 
@@ -142,6 +145,7 @@ export const takeExamples = (data: ExampleStream, count: number): ExampleStream 
       if (--left === 0) return
     }
   },
+  checksum: deriveChecksum(data, `${count}`),
 })
 
 /**
@@ -167,6 +171,7 @@ export function splitStream(
         const isHeldOut = createSampler()
         for await (const example of data.examples(epoch)) if (isHeldOut() === heldOut) yield example
       },
+      checksum: deriveChecksum(data, `${options.validation} ${options.seed} ${heldOut}`),
     }
   }
   return { train: part(false), validation: part(true) }

@@ -1,7 +1,7 @@
 import { sizeOf, type Tensors } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
-import type { BatchContext, Dataset } from './dataset.js'
+import { type BatchContext, type Dataset, deriveChecksum } from './dataset.js'
 import { collateExamples, type DatasetOrStream, type ExampleStream } from './stream.js'
 
 /**
@@ -54,6 +54,7 @@ export function mapBatches(
     return {
       length: data.length,
       batch: async (indices, context = {}) => f(await data.batch(indices, contextOfSource(context)), context, indices),
+      checksum: deriveChecksum(data),
     }
   return {
     length: data.length,
@@ -61,6 +62,7 @@ export function mapBatches(
     examples: (epoch) => data.examples(epoch),
     collate: async (examples, indices, context = {}) =>
       f(await collateExamples(data, examples, indices, contextOfSource(context)), context, indices),
+    checksum: deriveChecksum(data),
   }
 }
 

@@ -1,3 +1,4 @@
+import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { type DType, dtypes, type TypedArray } from './dtype.js'
 
@@ -10,6 +11,10 @@ export interface Tensor {
   readonly dims: readonly number[]
   readonly data: TensorData
 }
+
+/** Computes a checksum of dtype, dims and elements. */
+export const checksumTensor = ({ dtype, dims, data }: Tensor): string =>
+  checksum([`${dtype} ${dims.join(' ')}`, ...(ArrayBuffer.isView(data) ? [data] : data)])
 
 /** The number of elements of a tensor with these dims. */
 export const sizeOf = (dims: readonly number[]): number => dims.reduce((product, dim) => product * dim, 1)

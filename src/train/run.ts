@@ -8,6 +8,7 @@ import { type FloatArray, mapArrays } from '../ir/float-array.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { Measures } from '../metric/accumulator.js'
+import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { updateAverages } from '../optim/ema.js'
 import { unwrap } from '../optim/optimizer.js'
@@ -18,8 +19,8 @@ import type { Runtime } from '../runtime/runtime.js'
 import { SerialQueue } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
-import type { RunArrays } from './checkpoint/format.js'
-import { createFingerprint, readCheckpoint, writeCheckpoint } from './checkpoint/format.js'
+import { checksumGraph, checksumModel, type FitData, type SourceChecksums } from './checkpoint/checksums.js'
+import { createFingerprint, type RunArrays, readCheckpoint, writeCheckpoint } from './checkpoint/format.js'
 import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import { evaluateBatches } from './evaluate.js'
 import type { TrainingGraphs } from './graphs/build.js'
@@ -113,10 +114,21 @@ function createBackend(runtime: Runtime, spec: BackendSpec): TrainingBackend<Ten
   return backend as TrainingBackend<TensorMap>
 }
 
+/** The model of a run, for the checksums in its checkpoints. */
+export interface RunModel {
+  readonly file: Model
+  /** Outputs that the loss is built onto. */
+  readonly outputs: readonly Value[]
+}
+
 /** A training run: weights, optimizer state, progress and backend, single steps, and checkpoints. */
 export class Run {
   readonly programs: Programs<TensorMap>
   readonly random: Random
+  /** The data of the current `fit`, for its checkpoints. */
+  data: FitData | undefined
+  readonly #model: RunModel
+  #sources: SourceChecksums | undefined
   readonly #options: TrainerOptions
   readonly #backend: TrainingBackend<TensorMap>
   readonly #weights: WeightStore
@@ -131,7 +143,8 @@ export class Run {
   readonly #queue = new SerialQueue()
 
   /** Throws `invalid-option` if the runtime's device cannot train the model. */
-  constructor(graphs: TrainingGraphs, options: TrainerOptions) {
+  constructor(graphs: TrainingGraphs, options: TrainerOptions, model: RunModel) {
+    this.#model = model
     const { runtime, optimizer, microBatch, seed = 0 } = options
     this.#options = options
     this.random = new Random(seed)
@@ -172,15 +185,44 @@ export class Run {
   /** Creates a checkpoint of the host arrays and the progress; see `writeCheckpoint`. Throws as `hostWeights`. */
   checkpoint(): Uint8Array {
     const { groups } = this.hostWeights
-    return writeCheckpoint(createFingerprint(this.#options), groups, this.#state, this.#progress.save())
+    const sources = { ...this.#readSources(), ...(this.data ? { data: this.data } : {}) }
+    return writeCheckpoint(createFingerprint(this.#options), groups, this.#state, this.#progress.save(), sources)
   }
 
-  /** Continues from a checkpoint. Throws `damaged` or `checkpoint` without any change. */
-  restore(checkpoint: Uint8Array): void {
-    const { state, progress } = readCheckpoint(checkpoint, createFingerprint(this.#options), this.#weights.groups)
-    this.#state = state
+  /**
+   * Continues from a checkpoint, and returns the data that it was trained on, if known. Throws `damaged` or `checkpoint`
+   * without any change.
+   */
+  restore(checkpoint: Uint8Array): FitData | undefined {
+    const run = createFingerprint(this.#options)
+    const restored = readCheckpoint(checkpoint, run, this.#weights.groups, () => this.#readSources())
+    this.#state = restored.state
     this.#hostIsStale = false
-    this.#progress = new Progress(this.programs.graphs.metrics.training, this.#options, progress)
+    this.#progress = new Progress(this.programs.graphs.metrics.training, this.#options, restored.progress)
+    return restored.data
+  }
+
+  /** Computes the checksums of model, loss and metrics, once. */
+  #readSources(): SourceChecksums {
+    this.#sources ??= this.#computeSources()
+    return this.#sources
+  }
+
+  #computeSources(): SourceChecksums {
+    const { loss, best, earlyStopping, schedule } = this.#options
+    const { evaluation, metrics } = this.programs.graphs
+    const { parameters, statistics } = this.#weights
+    const isTrained = (name: string) => Object.hasOwn(parameters, name) || Object.hasOwn(statistics, name)
+    const checksumOf = (outputs: ReadonlyMap<string, Value>) => checksumGraph(outputs.values(), this.#model.outputs)
+    const measured = metrics.evaluation.outputs
+    const losses = new Map([...evaluation.outputs].filter(([name]) => !measured.has(name)))
+    const monitors = [best, earlyStopping, schedule?.kind === 'plateau' ? schedule : undefined]
+    const isMonitored = monitors.some((monitor) => monitor && (monitor.metric ?? 'loss') !== 'loss')
+    return {
+      ...checksumModel(this.#model.file, isTrained),
+      loss: `${loss.name} ${checksumOf(losses)}`,
+      ...(isMonitored ? { metrics: checksumOf(measured) } : {}),
+    }
   }
 
   /** Downloads the training state to the host, after the current step. */

@@ -8,6 +8,7 @@ import { unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
+import { checkFitData, type FitData, summarizeData } from './checkpoint/checksums.js'
 import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import { type CheckpointStore, loadNewest, type Resumed } from './checkpoint/store.js'
 import { FitLoop, hasReachedTotals, resolveFitOptions } from './fit.js'
@@ -48,6 +49,8 @@ export class Trainer {
   readonly #options: TrainerOptions
   readonly #graph: Graph
   readonly #run: Run
+  /** The data of the checkpoint that was restored, until the next `fit` continues on them. */
+  #restoredData: FitData | undefined
 
   static {
     readInternals = (trainer, weights) => ({
@@ -87,7 +90,7 @@ export class Trainer {
     const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)
     const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
     const graphs = buildGraphs(prepared, { ...options, frozen, ...curvature })
-    const run = new Run(graphs, options)
+    const run = new Run(graphs, options, { file: original, outputs: [...prepared.graph.outputs.values()] })
     const trainer = new Trainer(original, options, graph, run)
     try {
       trainer.#resolveSettings(1) // reports errors of all groups whose settings do not depend on the data
@@ -159,6 +162,7 @@ export class Trainer {
       this.#resolveSettings(stepsPerEpoch),
     )
     if (!options.signal?.aborted && this.isFinished(options)) throw this.#nothingToDo(options)
+    await this.#identifyData(data, options)
     yield* new FitLoop(run, data, this.#options, options, resolved).run()
   }
 
@@ -208,7 +212,7 @@ export class Trainer {
    * @throws OnnxIreError `damaged` for a damaged file, `checkpoint` for another run; nothing has changed then
    */
   restore(checkpoint: Uint8Array): void {
-    this.#run.restore(checkpoint)
+    this.#restoredData = this.#run.restore(checkpoint)
   }
 
   /**
@@ -228,6 +232,17 @@ export class Trainer {
   async dispose(): Promise<void> {
     await this.#run.sync().catch(() => {}) // the state on a lost device cannot be downloaded
     await this.#run.dispose()
+  }
+
+  /** Computes the checksums of data for checkpoints. Throws `checkpoint` if a restored run was trained on other data. */
+  async #identifyData(data: DatasetOrStream, { validation, checkpoints }: FitOptions): Promise<void> {
+    const isNeeded = checkpoints !== undefined || this.#restoredData !== undefined
+    const own = isNeeded
+      ? { training: await summarizeData(data), ...(validation ? { validation: await summarizeData(validation) } : {}) }
+      : undefined
+    if (own && this.#restoredData) checkFitData(this.#restoredData, own)
+    this.#restoredData = undefined
+    this.#run.data = own
   }
 
   #resolveSettings(stepsPerEpoch: number | undefined): Record<string, ParameterSettings> {

@@ -26,7 +26,10 @@ describe('a run whose reader goes away', () => {
 
 describe.skipIf(!existsSync('/dev/full'))('an output without room', () => {
   /** Runs the program with one output on a full device. Returns the exit code and the other output. */
-  async function runOnFullDevice(full: 'stdout' | 'stderr', ...args: readonly string[]): Promise<Omit<Finished, 'stdout'>> {
+  async function runOnFullDevice(
+    full: 'stdout' | 'stderr',
+    ...args: readonly string[]
+  ): Promise<Omit<Finished, 'stdout'>> {
     const device = await open('/dev/full', 'w')
     const child = spawn(process.execPath, [program, ...args], {
       stdio: ['ignore', full === 'stdout' ? device.fd : 'ignore', full === 'stderr' ? device.fd : 'pipe'],
@@ -51,7 +54,15 @@ describe.skipIf(!existsSync('/dev/full'))('an output without room', () => {
     const lost = await runOnFullDevice('stdout', 'train', recipe, '--out', space.path('no-result'), ...quiet)
     expect(lost).toMatchObject({ code: 1, stderr: expect.stringMatching(/^error \(io\): .*\n$/) })
     expect(existsSync(space.path('no-result/tuned.onnx'))).toBe(true)
-    const silent = await runOnFullDevice('stderr', 'train', recipe, '--out', space.path('no-notes'), '--set', 'epochs=1')
+    const silent = await runOnFullDevice(
+      'stderr',
+      'train',
+      recipe,
+      '--out',
+      space.path('no-notes'),
+      '--set',
+      'epochs=1',
+    )
     expect(silent.code).toBe(0)
     expect(existsSync(space.path('no-notes/tuned.onnx'))).toBe(true)
   })

@@ -137,16 +137,19 @@ describe('train > interrupted', () => {
   }
 
   // A closed terminal sends SIGHUP, and the shell in it sends another.
-  test.each([['SIGINT'], ['SIGTERM'], ['SIGHUP', 'SIGHUP']] as const)('%s %s > finishes the step, saves and exits with 130', async (...signals) => {
-    const out = space.path(signals.join('-'))
-    const { code, stdout } = await stopped(out, signals)
-    expect(code).toBe(130)
-    const { interrupted, step, model } = JSON.parse(stdout) as TrainingResult
-    expect({ interrupted, model }).toEqual({ interrupted: true, model: null })
-    expect(step).toBeGreaterThanOrEqual(20)
-    expect(step).toBeLessThan(whole.step)
-    await resume(out)
-  })
+  test.each([['SIGINT'], ['SIGTERM'], ['SIGHUP', 'SIGHUP']] as const)(
+    '%s %s > finishes the step, saves and exits with 130',
+    async (...signals) => {
+      const out = space.path(signals.join('-'))
+      const { code, stdout } = await stopped(out, signals)
+      expect(code).toBe(130)
+      const { interrupted, step, model } = JSON.parse(stdout) as TrainingResult
+      expect({ interrupted, model }).toEqual({ interrupted: true, model: null })
+      expect(step).toBeGreaterThanOrEqual(20)
+      expect(step).toBeLessThan(whole.step)
+      await resume(out)
+    },
+  )
 
   test('killed > resumes from the last checkpoint', async () => {
     const out = space.path('killed')

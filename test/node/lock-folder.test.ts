@@ -4,8 +4,8 @@ import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { checkpointFolder } from '../../src/node/index.js'
 import { lockFolder } from '../../src/node/files/lock-folder.js'
+import { checkpointFolder } from '../../src/node/index.js'
 
 let folder = ''
 beforeEach(async () => {

@@ -1,4 +1,4 @@
-import type { Tensor } from '../../ir/tensor.js'
+import { checksumTensor, type Tensor } from '../../ir/tensor.js'
 import { checkNames, checkNumber, invalidOption, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { DataColumn } from '../arrays.js'
@@ -55,6 +55,7 @@ export function imageColumn(pixels: Tensor, options: ImageOptions = {}): DataCol
       for (let i = 0; i < indices.length; i++) convert.image(data, indices[i]! * convert.stride, out, i * convert.size)
       return { dtype: 'float32', dims, data: out }
     },
+    checksum: () => checksumTensor(pixels),
   }
 }
 

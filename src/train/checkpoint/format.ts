@@ -6,6 +6,7 @@ import { loadState, type OptimizerState, type SavedState, saveState } from '../.
 import { OnnxIreError } from '../../util/errors.js'
 import type { TrainerOptions } from '../options.js'
 import type { SavedProgress } from '../progress.js'
+import { checkSources, type FitData, type SourceChecksums } from './checksums.js'
 import { decodeSafetensors, encodeSafetensors } from './safetensors.js'
 
 /** Arrays of a run by group: 'parameter', 'statistic' and, if the run has them, 'ema' and 'best'. */
@@ -17,14 +18,15 @@ const format = 'onnx-ire checkpoint 2'
  * Encodes a run as a safetensors file. Tensors: `parameter/<name>`, `statistic/<name>` (running statistics of norms),
  * `ema/<name>` and `best/<name>` if the run has them, and the optimizer's moments and mask as `state/<moment>/<name>`.
  * Metadata, as JSON: `format`, the version; `run`, the fingerprint of the options; `numbers`, scalars of the optimizer;
- * `progress`, the position in the data and the metrics so far. Random streams depend only on the seed and the step, so
- * the file has no random state.
+ * `progress`, the position in the data and the metrics so far; `sources`, checksums of what the run reads. Random
+ * streams depend only on the seed and the step, so the file has no random state.
  */
 export function writeCheckpoint(
   run: Fingerprint,
   arrays: RunArrays,
   state: OptimizerState,
   progress: SavedProgress,
+  sources: SourceChecksums,
 ): Uint8Array {
   const { arrays: moments, numbers } = saveState(state)
   const tensors = [...Object.entries(arrays), ['state', moments] as const].flatMap(([role, group]) =>
@@ -37,6 +39,7 @@ export function writeCheckpoint(
       run: serializeFingerprint(run),
       numbers: JSON.stringify(numbers),
       progress: JSON.stringify(progress),
+      sources: JSON.stringify(sources),
     },
   })
 }
@@ -50,7 +53,8 @@ export function readCheckpoint(
   bytes: Uint8Array,
   run: Fingerprint,
   arrays: RunArrays,
-): { readonly state: OptimizerState; readonly progress: SavedProgress } {
+  sources: () => SourceChecksums,
+): { readonly state: OptimizerState; readonly progress: SavedProgress; readonly data: FitData | undefined } {
   const { tensors, metadata } = decodeSafetensors(bytes)
   if (metadata['format'] !== format)
     throw new OnnxIreError(
@@ -63,6 +67,8 @@ export function readCheckpoint(
       'checkpoint',
       `the checkpoint belongs to another run: ${describeDifferences(metadata['run'], own)}; give the options it was written with`,
     )
+  // Checkpoints of version 0.2 and before have no checksums of the sources.
+  const saved = metadata['sources'] === undefined ? undefined : (parseMetadata(metadata, 'sources') as SourceChecksums)
   const left = new Map(Object.entries(tensors))
   const found = Object.entries(arrays).flatMap(([role, group]) =>
     Object.entries(group).map(([name, array]) => [array, takeTensor(left, `${role}/${name}`, array)] as const),
@@ -84,8 +90,9 @@ export function readCheckpoint(
   for (const key of ['epoch', 'batch'] as const)
     if (!Number.isSafeInteger(progress[key]) || progress[key] < 0)
       throw new OnnxIreError('checkpoint', `the checkpoint's ${key} must be an integer >= 0, got ${progress[key]}`)
-  for (const [array, saved] of found) array.set(saved)
-  return { state, progress }
+  if (saved) checkSources(saved, sources())
+  for (const [array, elements] of found) array.set(elements)
+  return { state, progress, data: saved?.data }
 }
 
 /** Removes a tensor from `left` and returns its elements. Throws `checkpoint` for a missing tensor or another size. */
@@ -101,7 +108,7 @@ function takeTensor(left: Map<string, Tensor>, name: string, array: FloatArray):
 }
 
 /** Parses a JSON object of the metadata. Its fields are checked by their users. */
-function parseMetadata(metadata: Readonly<Record<string, string>>, key: string): object {
+export function parseMetadata(metadata: Readonly<Record<string, string>>, key: string): object {
   try {
     const value: unknown = JSON.parse(metadata[key] ?? '')
     if (typeof value === 'object' && value !== null) return value

@@ -4,6 +4,8 @@ import { sizeOf } from '../../ir/tensor.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { replaceWeights } from '../model/replace-weights.js'
+import { checkModelChecksums, checksumModel, type SourceChecksums } from './checksums.js'
+import { parseMetadata } from './format.js'
 import { decodeSafetensors } from './safetensors.js'
 
 /** Weights of a run: 'last' of the last step, 'ema' their moving average, 'best' the best on the validation data. */
@@ -27,7 +29,8 @@ const prefixes = { last: ['parameter/', 'statistic/'], ema: ['ema/'], best: ['be
  */
 export function modelFromCheckpoint(model: Model, checkpoint: Uint8Array, weights: WhichWeights = 'last'): Model {
   const originals = namedTensors(model)
-  const trained = Object.entries(decodeSafetensors(checkpoint).tensors).flatMap(([key, { dtype, data }]) => {
+  const { tensors, metadata } = decodeSafetensors(checkpoint)
+  const trained = Object.entries(tensors).flatMap(([key, { dtype, data }]) => {
     const prefix = prefixes[weights].find((each) => key.startsWith(each))
     if (prefix === undefined) return []
     const name = key.slice(prefix.length)
@@ -51,5 +54,9 @@ export function modelFromCheckpoint(model: Model, checkpoint: Uint8Array, weight
         ? 'the file has no trained tensors: it is not a checkpoint of onnx-ire'
         : `the checkpoint has no '${weights}' weights: set the trainer option ${weights} to save them`,
     )
+  if (metadata['sources'] !== undefined) {
+    const isTrained = (name: string) => prefixes.last.some((prefix) => Object.hasOwn(tensors, prefix + name))
+    checkModelChecksums(parseMetadata(metadata, 'sources') as SourceChecksums, checksumModel(model, isTrained))
+  }
   return replaceWeights(model, Object.fromEntries(trained))
 }

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { type Tensor, tensor } from '../../../src/ir/tensor.js'
 import {
-  crc32,
   decodeSafetensors,
   encodeSafetensors,
   encodeSafetensorsChunks,
 } from '../../../src/train/checkpoint/safetensors.js'
+import { crc32 } from '../../../src/util/checksum.js'
 import { thrownMessage } from '../../thrown.js'
 
 const bytesOf = (text: string) => Uint8Array.from(Buffer.from(text, 'latin1'))
@@ -48,20 +48,6 @@ function handmade(text: string, data: ArrayLike<number> = [], length = text.leng
   file.set(Array.from(data), 8 + text.length)
   return file
 }
-
-describe('crc32', () => {
-  it('agrees with the published check value and with zip', () => {
-    expect(crc32(bytesOf('123456789'))).toBe(0xcbf43926)
-    expect(crc32(new Uint8Array(0))).toBe(0)
-    expect(crc32(bytesOf('The quick brown fox jumps over the lazy dog'))).toBe(0x414fa339)
-  })
-
-  it('computes the CRC of chunks of any length', () => {
-    const bytes = Uint8Array.from({ length: 41 }, (_, i) => (i * 89) & 255)
-    for (let cut = 0; cut <= bytes.length; cut++)
-      expect(crc32(bytes.subarray(cut), crc32(bytes.subarray(0, cut)))).toBe(crc32(bytes))
-  })
-})
 
 describe('safetensors', () => {
   it('reads back every type, name and text bit for bit', () => {
