@@ -1,16 +1,16 @@
 import { execFile } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
 import { readFileSync, rmSync } from 'node:fs'
-import { link, readFile, readlink, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { OnnxIreError } from '../../util/errors.js'
 import { codeOf } from './files.js'
+import { isRunning, machine, temporaryName } from './temporary-files.js'
 
 /** Name of the lock file in a locked folder. */
-export const lockName = 'lock.json'
+const lockName = 'lock.json'
 
 /** Content of a lock file: the process that holds the lock. */
 interface Holder {
@@ -36,13 +36,15 @@ const expiry = 120
  */
 export async function lockFolder(folder: string): Promise<() => void> {
   const path = join(folder, lockName)
-  const holder = await describeProcess(process.pid)
+  const started = (await startOf(process.pid)) ?? ''
+  const since = new Date().toISOString()
+  const holder: Holder = { process: process.pid, started, host: hostname(), machine, since }
   const own = `${JSON.stringify(holder)}\n`
   while (!(await create(path, own))) {
     const text = await readComplete(path)
     if (text === undefined) continue
     const other = parse(text)
-    if (other && (await isHeld(path, other, holder))) throw lockedError(folder, path, other)
+    if (other && (await isHeld(path, other))) throw lockedError(folder, path, other)
     await removeAbandoned(path, text)
   }
   const timer = setInterval(() => {
@@ -97,8 +99,8 @@ const readNow = (path: string): string | undefined => {
   }
 }
 
-async function isHeld(path: string, { process: id, started, machine }: Holder, own: Holder): Promise<boolean> {
-  if (machine === own.machine) {
+async function isHeld(path: string, { process: id, started, machine: other }: Holder): Promise<boolean> {
+  if (other === machine) {
     const now = await startOf(id)
     return now !== undefined && (now === '' || started === '' || now === started)
   }
@@ -111,7 +113,7 @@ async function isHeld(path: string, { process: id, started, machine }: Holder, o
  * away, and puts it back.
  */
 async function removeAbandoned(path: string, content: string): Promise<void> {
-  const aside = join(dirname(path), `.onnx-ire-${randomBytes(8).toString('hex')}.tmp`)
+  const aside = join(dirname(path), temporaryName())
   try {
     await rename(path, aside)
   } catch (error) {
@@ -122,23 +124,9 @@ async function removeAbandoned(path: string, content: string): Promise<void> {
   await rm(aside, { force: true })
 }
 
-async function describeProcess(id: number): Promise<Holder> {
-  const host = hostname()
-  const [boot, namespace] = await Promise.all([
-    readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => ''),
-    readlink('/proc/self/ns/pid').catch(() => ''),
-  ])
-  const machine = [host, boot.trim(), namespace].join(' ').trim()
-  return { process: id, started: (await startOf(id)) ?? '', host, machine, since: new Date().toISOString() }
-}
-
 /** Start time of a process in the system's own format: '' if it cannot be read, undefined if there is no such process. */
 async function startOf(id: number): Promise<string | undefined> {
-  try {
-    process.kill(id, 0)
-  } catch (error) {
-    if (codeOf(error) === 'ESRCH') return undefined
-  }
+  if (!isRunning(id)) return undefined
   if (process.platform === 'win32') return ''
   if (process.platform !== 'linux')
     return promisify(execFile)('ps', ['-o', 'lstart=', '-p', String(id)]).then(

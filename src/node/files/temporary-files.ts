@@ -11,7 +11,7 @@ export const temporaryName = (): string => `.onnx-ire-${machine}-${process.pid}-
 const pattern = /^\.onnx-ire-(?:([0-9a-f]{8})-(\d+)-)?[0-9a-f]{16}\.tmp$/
 
 /** Identifies the machine, or the container, that process ids belong to. */
-const machine = createHash('sha256').update(`${hostname()} ${processNamespace()}`).digest('hex').slice(0, 8)
+export const machine = createHash('sha256').update(`${hostname()} ${processNamespace()}`).digest('hex').slice(0, 8)
 
 /** The namespace of process ids, which differs between containers; empty outside of Linux. */
 function processNamespace(): string {
@@ -51,7 +51,7 @@ function isAbandoned(owner: string | undefined, id: number, changed: number): bo
 }
 
 /** Whether a process of this machine exists, also one of another user. */
-function isRunning(id: number): boolean {
+export function isRunning(id: number): boolean {
   try {
     return process.kill(id, 0)
   } catch (error) {

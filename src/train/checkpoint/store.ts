@@ -71,6 +71,8 @@ export interface CheckpointFiles {
   /** Writes a file, completely or not at all. */
   write(name: string, bytes: Uint8Array): Promise<void>
   remove(name: string): Promise<void>
+  /** Locks the folder for one run. Throws `locked` if another run has the lock. */
+  lock(): Promise<() => void>
 }
 
 /** Options of `checkpointFolder`. */
@@ -82,7 +84,10 @@ export interface CheckpointFolderOptions {
 const pattern = /^checkpoint-(\d+)\.safetensors$/
 const fileName = (step: number) => `checkpoint-${String(step).padStart(8, '0')}.safetensors`
 
-/** Creates a store in files `checkpoint-<step>.safetensors`. Saving removes all but the newest `keep` checkpoints. */
+/**
+ * Creates a store in files `checkpoint-<step>.safetensors`. Saving removes all but the newest `keep` checkpoints, and
+ * needs the lock, which it takes for itself outside of a `fit`.
+ */
 export function createCheckpointStore(files: CheckpointFiles, { keep = 3 }: CheckpointFolderOptions): CheckpointStore {
   checkNumber('checkpointFolder', 'keep', keep, positiveCount)
   const steps = async (): Promise<number[]> =>
@@ -90,16 +95,35 @@ export function createCheckpointStore(files: CheckpointFiles, { keep = 3 }: Chec
       .flatMap((name) => pattern.exec(name)?.[1] ?? [])
       .map(Number)
       .sort((a, b) => b - a)
+  let isLocked = false
+  const lock = async () => {
+    const unlock = await files.lock()
+    isLocked = true
+    return () => {
+      isLocked = false
+      unlock()
+    }
+  }
   return {
     steps,
+    lock,
     async save(step, checkpoint) {
-      await files.write(fileName(step), checkpoint)
-      const others = (await steps()).filter((each) => each !== step)
-      // Later steps are from before this run was resumed at an earlier checkpoint: they are no longer part of the run.
-      const later = others.filter((each) => each > step)
-      const oldest = others.filter((each) => each < step).slice(keep - 1)
-      for (const each of [...later, ...oldest]) await files.remove(fileName(each))
+      const unlock = isLocked ? undefined : await lock()
+      try {
+        await save(step, checkpoint)
+      } finally {
+        unlock?.()
+      }
     },
     load: (step) => files.read(fileName(step)),
+  }
+
+  async function save(step: number, checkpoint: Uint8Array): Promise<void> {
+    await files.write(fileName(step), checkpoint)
+    const others = (await steps()).filter((each) => each !== step)
+    // Later steps are from before this run was resumed at an earlier checkpoint: they are no longer part of the run.
+    const later = others.filter((each) => each > step)
+    const oldest = others.filter((each) => each < step).slice(keep - 1)
+    for (const each of [...later, ...oldest]) await files.remove(fileName(each))
   }
 }

@@ -18,25 +18,7 @@ export function checkpointFolder(path: string, options: CheckpointFolderOptions 
     read: async (name: string) => new Uint8Array(await (await storage.read(`${path}/${name}`)).arrayBuffer()),
     write: (name: string, bytes: Uint8Array) => storage.write(`${path}/${name}`, bytes),
     remove: (name: string) => storage.remove(`${path}/${name}`),
+    lock: () => lockPath(path),
   }
-  const store = createCheckpointStore(files, options)
-  let isLocked = false
-  const lock = async () => {
-    const unlock = await lockPath(path)
-    isLocked = true
-    return () => {
-      isLocked = false
-      unlock()
-    }
-  }
-  const save = async (step: number, checkpoint: Uint8Array) => {
-    if (isLocked) return store.save(step, checkpoint)
-    const unlock = await lock()
-    try {
-      await store.save(step, checkpoint)
-    } finally {
-      unlock()
-    }
-  }
-  return { ...store, save, lock }
+  return createCheckpointStore(files, options)
 }
