@@ -2,10 +2,13 @@ import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
 import { json, program, run, start } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
+
+// Every test starts several processes.
+vi.setConfig({ testTimeout: 120_000 })
 
 let space: Workspace
 beforeAll(async () => {
@@ -21,12 +24,18 @@ async function contentOf(folder: string): Promise<Record<string, string>> {
   return Object.fromEntries(paths.map((path, i) => [path.slice(folder.length), contents[i]!]))
 }
 
+/** Waits until a run has saved a checkpoint of a step from `step` on. */
+async function checkpointAfter(run: string, step: number): Promise<void> {
+  const isLater = (name: string) => Number(/^checkpoint-(\d+)/.exec(name)?.[1] ?? 0) >= step
+  while (!(await readdir(`${run}/checkpoints`).catch((): string[] => [])).some(isLater)) await delay(5)
+}
+
 describe('one process per run folder', () => {
   test('a running run > a second train is refused and changes nothing; export and evaluate work', async () => {
     const recipe = await space.writeRecipe('long.json', { epochs: 2000, threads: 1 })
     const out = space.path('shared')
     const first = start(['train', recipe, '--out', out, '--checkpoint-every', '0.01', '--json'])
-    while (!existsSync(`${out}/checkpoints/checkpoint-00000010.safetensors`)) await delay(5)
+    await checkpointAfter(out, 10)
     for (const options of [[], ['--resume'], ['--force']]) {
       const { code, stderr } = await run('train', recipe, '--out', out, ...options)
       expect([options, code, stderr]).toEqual([options, 1, expect.stringMatching(/^error \(locked\): /)])
@@ -60,7 +69,7 @@ describe('one process per run folder', () => {
     const recipe = await space.writeRecipe('killed.json', { epochs: 500, threads: 1 })
     const out = space.path('killed')
     const { process, finished } = start(['train', recipe, '--out', out, '--checkpoint-every', '0.01'])
-    while (!existsSync(`${out}/checkpoints/checkpoint-00000010.safetensors`)) await delay(5)
+    await checkpointAfter(out, 10)
     process.kill('SIGKILL')
     await finished
     expect(existsSync(`${out}/lock.json`)).toBe(true)
@@ -116,7 +125,7 @@ describe('--force', () => {
     const before = await contentOf(out)
     const long = ['train', recipe, '--out', out, '--set', 'epochs=2000', '--set', 'threads=1', '--set', 'seed=1']
     const { process, finished } = start([...long, '--force', '--checkpoint-every', '0.01'])
-    while (!existsSync(`${out}/checkpoints/checkpoint-00000020.safetensors`)) await delay(5)
+    await checkpointAfter(out, 20)
     process.kill('SIGINT')
     const { code, stderr } = await finished
     expect(code).toBe(130)
@@ -142,7 +151,7 @@ test('resume of a finished run > keeps its model until the new one replaces it',
   await json('train', recipe, '--out', out)
   const tuned = await readFile(`${out}/tuned.onnx`)
   const { process, finished } = start(['train', recipe, '--out', out, '--resume', '--set', 'epochs=2000'])
-  while (!existsSync(`${out}/checkpoints/checkpoint-00000060.safetensors`)) await delay(5)
+  await checkpointAfter(out, 60)
   process.kill('SIGKILL')
   await finished
   expect(Buffer.compare(await readFile(`${out}/tuned.onnx`), tuned)).toBe(0)

@@ -129,7 +129,8 @@ export function defineTrain(program: Command, io: Io): void {
 Files in the run folder: recipe.json; start.onnx, the initial model of a preset; classes.json, the class names, if the data set
 has some; metrics.jsonl, a line per step and evaluation; checkpoints/, written after every epoch, every minute or as the recipe
 sets, and on Ctrl-C after the current step; and tuned.onnx at the end. A damaged checkpoint is skipped: the run resumes from the
-checkpoint before it.
+checkpoint before it. While a process trains, lock.json keeps others out. With --force, the run that was there is kept in
+replaced-<n> until the new run ends. --resume refuses another model, another loss and other data, by their contents.
 
 Examples:
   $ onnx-ire train recipe.json

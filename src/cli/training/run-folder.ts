@@ -4,6 +4,7 @@ import { join, relative, resolve, sep } from 'node:path'
 import type { ClassNames } from '../../node/data/data-source.js'
 import { checkpointFolder } from '../../node/files/checkpoint-folder.js'
 import { writeFileAtomic } from '../../node/files/files.js'
+import { lockFolder } from '../../node/files/lock-folder.js'
 import { makeFolder } from '../../node/files/make-folder.js'
 import { writeModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
@@ -23,7 +24,8 @@ interface LogEntry {
 /**
  * The folder of a training run: `recipe.json`, with paths relative to the folder, so that it can be trained again;
  * `start.onnx`, the initial model if it was built from a preset; `classes.json`, the class names, if the data set has
- * some; `metrics.jsonl`; `checkpoints/`; and at the end `tuned.onnx`.
+ * some; `metrics.jsonl`; `checkpoints/`; and at the end `tuned.onnx`. While a process trains in it, `lock.json`; and
+ * until a run that replaces another one ends, `replaced-<n>/` with the files of the other one.
  */
 export class RunFolder {
   readonly path: string
@@ -56,7 +58,9 @@ export class RunFolder {
   }
 
   get hasCheckpoint(): boolean {
-    return existsSync(this.#checkpoints) && readdirSync(this.#checkpoints).length > 0
+    return (
+      existsSync(this.#checkpoints) && readdirSync(this.#checkpoints).some((name) => name.startsWith('checkpoint-'))
+    )
   }
 
   /** Reads the recipe of the run. Throws `io` if the folder holds no run. */
@@ -82,9 +86,24 @@ export class RunFolder {
     throw new OnnxIreError('io', `${this.path} has no checkpoint yet; continue the run with onnx-ire train --resume`)
   }
 
-  /** Creates the folder and checks that it is writable. Throws `io`. */
-  async prepare(): Promise<void> {
+  get exists(): boolean {
+    return existsSync(this.path)
+  }
+
+  /**
+   * Creates the folder, checks that it is writable and locks it for this process. Returns a function that unlocks it.
+   * Throws `io`, and `locked` naming the process that trains in it.
+   */
+  async lock(): Promise<() => void> {
     await makeFolder(this.path)
+    return lockFolder(this.path)
+  }
+
+  /** Number of bytes of the checkpoints in the folder. */
+  get checkpointBytes(): number {
+    if (!existsSync(this.#checkpoints)) return 0
+    const sizes = readdirSync(this.#checkpoints).map((name) => statSync(join(this.#checkpoints, name)).size)
+    return sizes.reduce((sum, size) => sum + size, 0)
   }
 
   /**
@@ -92,7 +111,6 @@ export class RunFolder {
    * @param startModel the initial model to store, if it was built from a preset
    */
   async begin(recipe: Recipe, classes: ClassNames, step: number, startModel?: Model): Promise<void> {
-    await rm(this.tuned, { force: true })
     // The initial model of a replaced run is removed before the new recipe is written, so that the two never mix.
     if (startModel) await rm(this.start, { force: true })
     if (step === 0) await rm(this.#checkpoints, { recursive: true, force: true })

@@ -6,13 +6,14 @@ import type { Measures } from '../../metric/accumulator.js'
 import type { ClassNames } from '../../node/data/data-source.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
 import { writeModel } from '../../node/files/model.js'
+import type { Model } from '../../onnx/model.js'
 import { finalWeights, fitOptions, trainerOptions } from '../../recipe/build.js'
 import { diffRecipes } from '../../recipe/diff.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
 import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
 import { replaceHead } from '../../train/model/replace-head.js'
-import type { FitOptions, IntervalMetrics } from '../../train/options.js'
+import type { FitOptions, IntervalMetrics, TrainerOptions } from '../../train/options.js'
 import { Trainer } from '../../train/trainer.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { checkNotOverwriting } from '../errors.js'
@@ -21,6 +22,8 @@ import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
+import { checkDiskRoom } from './disk-room.js'
+import { moveRunAside, removeReplacedRuns, restoreRun } from './replaced-run.js'
 import type { RunFolder } from './run-folder.js'
 
 /** A training run to carry out. */
@@ -65,34 +68,80 @@ export interface TrainingResult extends RunSummary {
  * Trains a recipe in a run folder. Errors that can be found before training are thrown before the folder is changed.
  */
 export async function runTraining(request: TrainingRequest): Promise<TrainingResult> {
-  const { recipe, folder, progress, resume } = request
-  await checkRunFolder(request)
-  const start = resume ? folder.withStartModel(recipe) : recipe
-  const model = await loadModel(start)
-  if (typeof start.model === 'string') await checkNotOverwriting(start.model, folder.tuned)
-  const recipeData = await RecipeData.open(recipe, model, recipe.head ? replaceHead(model, recipe.head) : model)
-  const data = await recipeData.train()
-  const validation = await recipeData.validation()
-  const classes = await recipeData.classes()
-  await folder.prepare()
-  const runtime = await createRuntime(request.provider, recipe.threads)
+  const { recipe, folder, resume } = request
+  let unlock = folder.exists ? await folder.lock() : undefined
   try {
-    const trainer = await Trainer.create(model, { ...trainerOptions(await recipeData.inSteps()), runtime })
+    await checkRunFolder(request)
+    const start = resume ? folder.withStartModel(recipe) : recipe
+    const model = await loadModel(start)
+    if (typeof start.model === 'string') await checkNotOverwriting(start.model, folder.tuned)
+    const recipeData = await RecipeData.open(recipe, model, recipe.head ? replaceHead(model, recipe.head) : model)
+    const data = await recipeData.train()
+    const validation = await recipeData.validation()
+    const classes = await recipeData.classes()
+    if (!unlock) {
+      unlock = await folder.lock()
+      await checkRunFolder(request) // another process may have trained in the folder in the meantime
+    }
+    const options = trainerOptions(await recipeData.inSteps())
+    return await trainInFolder(request, {
+      model,
+      isPreset: typeof start.model !== 'string',
+      options,
+      data,
+      validation,
+      classes,
+    })
+  } finally {
+    unlock?.()
+  }
+}
+
+/** What a training run reads. */
+interface TrainingInputs {
+  readonly model: Model
+  /** Whether the model was built from a preset. */
+  readonly isPreset: boolean
+  readonly options: Omit<TrainerOptions, 'runtime'>
+  readonly data: DatasetOrStream
+  readonly validation: DatasetOrStream | undefined
+  readonly classes: ClassNames
+}
+
+async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): Promise<TrainingResult> {
+  const { recipe, folder, progress, resume } = request
+  const { model, isPreset, options, data, validation, classes } = inputs
+  const runtime = await createRuntime(request.provider, recipe.threads)
+  let replaced: string | undefined
+  try {
+    const trainer = await Trainer.create(model, { ...options, runtime })
     const resumed = resume ? await trainer.resume(folder.store) : null
     for (const { step, error } of resumed?.skipped ?? [])
       progress.note(`skipping the checkpoint of step ${step}: ${error.message}`)
     // A first batch shows whether the data fit the model, before the files of another run are replaced.
     for (const set of validation ? [data, validation] : [data]) await trainer.evaluate(firstBatch(set, recipe))
-    await folder.begin(recipe, classes, trainer.step, typeof start.model === 'string' ? undefined : model)
+    const parameters = await trainer.parameters()
+    const present = resume ? folder.checkpointBytes : 0
+    const keep = recipe.checkpoints?.keep ?? 3
+    const warning = await checkDiskRoom(folder.path, { model, parameters, options, keep, present })
+    if (warning !== undefined) progress.note(`warning: ${warning}`)
+    if (request.force && folder.isUsed) replaced = await moveRunAside(folder.path)
+    await folder.begin(recipe, classes, trainer.step, isPreset ? model : undefined)
     const from = resumed === null ? '' : `, resuming from step ${trainer.step}`
-    const parameters = await countParameters(trainer)
+    const count = Object.values(parameters).reduce((sum, { length }) => sum + length, 0)
     progress.note(
-      `training ${parameters} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}`,
+      `training ${count} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}`,
     )
     const { epochs, interrupted } = await runSteps(trainer, data, validation, request)
     const weights = finalWeights(recipe)
     const summary = summarizeRun(recipe, await folder.readEvaluations())
-    if (!interrupted) await writeModel(folder.tuned, trainer.export({ weights }))
+    if (!interrupted) {
+      await writeModel(folder.tuned, trainer.export({ weights }))
+      await removeReplacedRuns(folder.path)
+    } else if (replaced !== undefined) {
+      progress.note(`the run that is being replaced is in ${replaced} until this run ends`)
+    }
+    replaced = undefined
     const metrics = interrupted
       ? null
       : await evaluateTrained(trainer, validation, { weights, epochs, summary, recipe })
@@ -104,16 +153,33 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
       interrupted,
       step: trainer.step,
       ...summary,
-      parameters,
+      parameters: count,
       validation: metrics,
       classes,
       epochs,
       runtime: runtime.description,
     }
+  } catch (error) {
+    throw replaced === undefined ? error : await afterFailure(error, folder, replaced)
   } finally {
     progress.stop()
     await runtime.dispose()
   }
+}
+
+/**
+ * Restores the run that a failed run was to replace, unless the failed one can be resumed. Returns the error with a note
+ * about it.
+ */
+async function afterFailure(error: unknown, folder: RunFolder, replaced: string): Promise<unknown> {
+  let note = `the run that was to be replaced is in ${replaced}`
+  if (!folder.hasCheckpoint) {
+    await restoreRun(folder.path, replaced)
+    note = 'the run that was to be replaced is restored'
+  }
+  return error instanceof OnnxIreError
+    ? new OnnxIreError(error.code, `${error.message}; ${note}`, { cause: error })
+    : error
 }
 
 async function checkRunFolder({ folder, recipe, resume, force }: TrainingRequest): Promise<void> {
@@ -135,9 +201,6 @@ async function checkRunFolder({ folder, recipe, resume, force }: TrainingRequest
 
 const firstBatch = (data: DatasetOrStream, { batchSize = 32 }: Recipe): DatasetOrStream =>
   'batch' in data ? subset(data, { end: Math.min(batchSize, data.length) }) : takeExamples(data, batchSize)
-
-const countParameters = async (trainer: Trainer): Promise<number> =>
-  Object.values(await trainer.parameters()).reduce((sum, { length }) => sum + length, 0)
 
 /**
  * Metrics of the exported weights on the validation data: those of the last evaluation, if it measured the same

@@ -1,0 +1,54 @@
+import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { OnnxIreError } from '../../util/errors.js'
+
+/** Names in a run folder that belong to the run. */
+const isOfRun = (name: string): boolean =>
+  /^(recipe\.json|classes\.json|metrics\.jsonl|checkpoints|(start|tuned)\.onnx(\.(\d+\.)?data)?)$/.test(name)
+
+const replacedName = /^replaced-(\d+)$/
+
+/** Moves the run in a folder to a new folder `replaced-<n>` in it, and returns the path of that folder. */
+export async function moveRunAside(folder: string): Promise<string> {
+  const numbers = (await readdir(folder)).map((name) => Number(replacedName.exec(name)?.[1] ?? 0))
+  const aside = join(folder, `replaced-${Math.max(0, ...numbers) + 1}`)
+  await explain(`cannot move the run in ${folder} aside`, async () => {
+    await mkdir(aside)
+    await moveRun(folder, aside)
+  })
+  return aside
+}
+
+/** Moves a run back from the folder `aside`, over whatever another run has left. */
+export async function restoreRun(folder: string, aside: string): Promise<void> {
+  await explain(`cannot restore the run in ${aside}`, async () => {
+    await removeRun(folder)
+    await moveRun(aside, folder)
+    await rmdir(aside)
+  })
+}
+
+/** Removes all runs that were moved aside, and leaves other files in their folders. */
+export async function removeReplacedRuns(folder: string): Promise<void> {
+  const names = (await readdir(folder)).filter((name) => replacedName.test(name))
+  for (const name of names) {
+    await removeRun(join(folder, name))
+    await rmdir(join(folder, name)).catch(() => {})
+  }
+}
+
+async function moveRun(from: string, to: string): Promise<void> {
+  for (const name of (await readdir(from)).filter(isOfRun)) await rename(join(from, name), join(to, name))
+}
+
+async function removeRun(folder: string): Promise<void> {
+  for (const name of (await readdir(folder)).filter(isOfRun)) await rm(join(folder, name), { recursive: true })
+}
+
+async function explain(what: string, action: () => Promise<void>): Promise<void> {
+  try {
+    await action()
+  } catch (cause) {
+    throw new OnnxIreError('io', `${what}: ${(cause as Error).message}`, { cause })
+  }
+}
