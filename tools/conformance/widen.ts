@@ -1,6 +1,5 @@
 import { numbersOf } from '../../dist/ir/leaf.js'
-import { create, edit } from '../../dist/onnx/proto/message.js'
-import { rewrite } from '../../dist/onnx/proto/rewrite.js'
+import { create, edit, rewrite } from '../../dist/onnx/proto/message.js'
 import { type AttributeProto, attributeTypes, type ModelProto, type NodeProto } from '../../dist/onnx/proto/schema.js'
 import { readTensor, toTensorProto } from '../../dist/onnx/proto/tensor.js'
 

@@ -93,7 +93,7 @@ function isConfigInput(node: NodeProto, index: number): boolean {
  * The names of tensors that are only read as configuration inputs. They are imported as constants, so that shapes can
  * be inferred from them.
  */
-function findConfigInputs(graph: Pick<GraphProto, 'node'>, outputs: readonly string[]): Set<string> {
+export function findConfigInputs(graph: Pick<GraphProto, 'node'>, outputs: readonly string[]): Set<string> {
   const configuration = new Set<string>()
   const operands = new Set<string>()
   for (const node of walkNodes(graph)) {
