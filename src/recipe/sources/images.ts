@@ -31,8 +31,6 @@ const imageSchema: JsonSchema = object<ImageOptions>({
   layout: choice(['NCHW', 'NHWC'], 'the order of the axes'),
 })
 
-const imageDims = list(whole(1), { minItems: 1 }, "the dims of one image in the model's input")
-
 type Of<Kind extends AugmentationSpec['kind']> = Extract<AugmentationSpec, { readonly kind: Kind }>
 
 const pair = (bounds: Omit<JsonSchema, 'type'>, description: string) =>
@@ -90,18 +88,30 @@ const augmentSchema: JsonSchema = list(
   'the augmentations of the images in training, in order',
 )
 
-/** Folder of JPEG, PNG and WebP files with a sub-folder per class; images are decoded on demand. */
-export interface ImageFolderSource extends SourceNames, SourceRange {
-  readonly kind: 'image-folder'
-  readonly folder: string
-  /** Sub-folders in the order of their class numbers. Default: the sub-folders of the training data, sorted by name. */
-  readonly classes?: readonly string[]
-  /** Conversion of pixels to the model's input, with 3 channels by default. */
+/** Options of every source of images. */
+interface ImageSource extends SourceNames, SourceRange {
+  /** Conversion of pixels to the model's input; images of a folder have 3 channels by default. */
   readonly image?: ImageOptions
   /** Augmentations of the images in training, in order. */
   readonly augment?: readonly AugmentationSpec[]
   /** Dims of one image in the model's input, [784] for flat pixels for instance. Default: three axes, as in `image`. */
   readonly dims?: readonly number[]
+}
+
+const imageFields = {
+  image: imageSchema,
+  augment: augmentSchema,
+  dims: list(whole(1), { minItems: 1 }, "the dims of one image in the model's input"),
+  ...nameFields,
+  ...rangeFields,
+}
+
+/** Folder of JPEG, PNG and WebP files with a sub-folder per class; images are decoded on demand. */
+export interface ImageFolderSource extends ImageSource {
+  readonly kind: 'image-folder'
+  readonly folder: string
+  /** Sub-folders in the order of their class numbers. Default: the sub-folders of the training data, sorted by name. */
+  readonly classes?: readonly string[]
 }
 
 export const imageFolderSchema: JsonSchema = object<ImageFolderSource>(
@@ -109,27 +119,17 @@ export const imageFolderSchema: JsonSchema = object<ImageFolderSource>(
     kind: kind('image-folder'),
     folder: text('the path of the folder with a sub-folder per class'),
     classes: list(text(), { minItems: 1 }, 'the sub-folders in the order of their class numbers'),
-    image: imageSchema,
-    augment: augmentSchema,
-    dims: imageDims,
-    ...nameFields,
-    ...rangeFields,
+    ...imageFields,
   },
   ['kind', 'folder'],
 )
 
 /** Two files in IDX format: images and labels. */
-export interface IdxSource extends SourceNames, SourceRange {
+export interface IdxSource extends ImageSource {
   readonly kind: 'idx'
   readonly images: string
   /** Path of the labels; optional for predictions only. */
   readonly labels?: string
-  /** Conversion of uint8 pixels to the model's input. */
-  readonly image?: ImageOptions
-  /** Augmentations of the images in training, in order. */
-  readonly augment?: readonly AugmentationSpec[]
-  /** Dims of one image in the model's input, [784] for flat pixels for instance. Default: three axes, as in `image`. */
-  readonly dims?: readonly number[]
 }
 
 export const idxSchema: JsonSchema = object<IdxSource>(
@@ -137,11 +137,7 @@ export const idxSchema: JsonSchema = object<IdxSource>(
     kind: kind('idx'),
     images: text('the path of the IDX file with the images'),
     labels: text('the path of the IDX file with the labels'),
-    image: imageSchema,
-    augment: augmentSchema,
-    dims: imageDims,
-    ...nameFields,
-    ...rangeFields,
+    ...imageFields,
   },
   ['kind', 'images'],
 )
@@ -149,21 +145,12 @@ export const idxSchema: JsonSchema = object<IdxSource>(
 /** CIFAR-10, or CIFAR-100 with its fine classes, in its binary version. */
 export type CifarSource = CifarOf<'cifar-10'> | CifarOf<'cifar-100'>
 
-interface CifarOf<Kind extends string> extends SourceNames, SourceRange {
+interface CifarOf<Kind extends string> extends ImageSource {
   readonly kind: Kind
   /** Path of the unpacked folder: cifar-10-batches-bin or cifar-100-binary. */
   readonly folder: string
   /** Part of the data set: 'train' (default) has 50,000 images, 'test' 10,000. */
   readonly part?: 'train' | 'test'
-  /** Conversion of uint8 pixels to the model's input. */
-  readonly image?: ImageOptions
-  /** Augmentations of the images in training, in order. */
-  readonly augment?: readonly AugmentationSpec[]
-  /**
-   * The dims in which the model takes one image: [3072] where it wants rows of pixels. Default: three axes, as in
-   * `image`.
-   */
-  readonly dims?: readonly number[]
 }
 
 const cifarSchema = (name: CifarSource['kind']): JsonSchema =>
@@ -172,11 +159,7 @@ const cifarSchema = (name: CifarSource['kind']): JsonSchema =>
       kind: kind(name),
       folder: text('the path of the folder with the binary version'),
       part: choice(['train', 'test'], 'the training images or the test images'),
-      image: imageSchema,
-      augment: augmentSchema,
-      dims: imageDims,
-      ...nameFields,
-      ...rangeFields,
+      ...imageFields,
     },
     ['kind', 'folder'],
   )
