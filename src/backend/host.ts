@@ -1,4 +1,4 @@
-import { type FloatArray, mapArrays, zerosLike } from '../ir/float-array.js'
+import { type FloatArray, mapArrays, zeroArrayLike } from '../ir/float-array.js'
 import type { Value } from '../ir/value.js'
 import { compileGraph } from '../lowering/compile.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
@@ -234,7 +234,7 @@ function ascentArrays(state: OptimizerState, parameters: ParameterArrays): Param
   const cached = scratch.get(state)
   const arrays = mapArrays(parameters, (array, name) => {
     const own = cached && Object.hasOwn(cached, name) ? cached[name] : undefined
-    return own?.length === array.length && own.constructor === array.constructor ? own : zerosLike(array)
+    return own?.length === array.length && own.constructor === array.constructor ? own : zeroArrayLike(array)
   })
   scratch.set(state, arrays)
   return arrays

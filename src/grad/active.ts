@@ -31,4 +31,4 @@ function isQuantized({ operator }: Node, read: readonly Value[]): boolean {
 }
 
 /** Zeros with the shape of `x` and the type of its gradient. */
-export const zeroGradient = (x: Value): Value => op.Expand(scalar(gradientType(x.dtype), 0), op.Shape(x))
+export const zerosLike = (x: Value): Value => op.Expand(scalar(gradientType(x.dtype), 0), op.Shape(x))

@@ -4,12 +4,12 @@ import { capturesOf, dependenciesOf, topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
 import { definitionOf, op } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
-import { activeValues, gradientType, zeroGradient } from './active.js'
+import { activeValues, gradientType, zerosLike } from './active.js'
 import { sumTo } from './broadcast.js'
 import { gradientTables } from './gradient-tables.js'
 import type { GradientTables } from './rule.js'
 
-export { zeroGradient }
+export { zerosLike }
 
 /** An output and its incoming gradient, which has the output's shape and type. */
 export type Seed = readonly [y: Value, dy: Value]
@@ -59,7 +59,7 @@ export function gradientsWithin(
     if (typeof dxs === 'string') {
       blocking.set(node, dxs)
       // Continue with zeros, so that one error lists every operator without a gradient.
-      for (const x of dependenciesOf(node)) if (active.has(x)) collect(x, zeroGradient(x))
+      for (const x of dependenciesOf(node)) if (active.has(x)) collect(x, zerosLike(x))
       continue
     }
     for (const [index, x] of operandsOf(node).entries()) {

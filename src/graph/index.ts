@@ -3,7 +3,7 @@
  * @module onnx-ire/graph
  */
 
-export { gradients, type Seed, zeroGradient } from '../grad/gradient.js'
+export { gradients, type Seed, zerosLike } from '../grad/gradient.js'
 export { body } from '../ir/body.js'
 export type { TypedArray } from '../ir/dtype.js'
 export { constant, input, parameter, scalar } from '../ir/leaf.js'

@@ -5,7 +5,7 @@
 export type FloatArray = Float32Array | Float64Array
 
 /** A zeroed array of the same length and precision. */
-export const zerosLike = (array: FloatArray): FloatArray =>
+export const zeroArrayLike = (array: FloatArray): FloatArray =>
   array instanceof Float64Array ? new Float64Array(array.length) : new Float32Array(array.length)
 
 /** Maps every array of a record by `f`; the names stay the same. */

@@ -1,4 +1,4 @@
-import { type FloatArray, zerosLike } from '../ir/float-array.js'
+import { type FloatArray, zeroArrayLike } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** One array per trainable tensor, by name. A frozen tensor is simply not in it. */
@@ -37,7 +37,7 @@ export function arrayOf(
 /** sums <- sums + factor * arrays, by name. A missing sum is 0. A factor of 0 adds nothing, even for NaN. */
 export function addScaled(sums: Record<string, FloatArray>, arrays: ParameterArrays, factor: number): void {
   for (const [name, array] of Object.entries(arrays)) {
-    const sum = sums[name] ?? zerosLike(array)
+    const sum = sums[name] ?? zeroArrayLike(array)
     sums[name] = sum
     if (factor !== 0) for (let i = 0; i < sum.length; i++) sum[i]! += factor * array[i]!
   }

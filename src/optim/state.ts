@@ -1,4 +1,4 @@
-import { type FloatArray, mapArrays, zerosLike } from '../ir/float-array.js'
+import { type FloatArray, mapArrays, zeroArrayLike } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
 import { arrayOf, type ParameterArrays } from './arrays.js'
 import type { FlatMask } from './ire/mask.js'
@@ -17,7 +17,7 @@ export interface OptimizerState {
 /** Creates the state before the first step: zero moments, no mask. */
 export function initialState(optimizer: Optimizer, parameters: ParameterArrays): OptimizerState {
   const moments: Record<string, Record<string, FloatArray>> = {}
-  for (const moment of unwrap(optimizer).base.moments) moments[moment] = mapArrays(parameters, zerosLike)
+  for (const moment of unwrap(optimizer).base.moments) moments[moment] = mapArrays(parameters, zeroArrayLike)
   return { step: 0, moments, mask: null }
 }
 
@@ -103,7 +103,7 @@ export function loadState(optimizer: Optimizer, parameters: ParameterArrays, sav
     for (const [name, mask] of Object.entries(flat))
       if (mask.some((n) => n > 1)) throw stateError(`'flat/${name}' should contain 0 and 1 only`, 'something else')
     const curvature =
-      ire.beta > 0 ? mapArrays(parameters, (array, name) => take('curvature', name, zerosLike(array))) : null
+      ire.beta > 0 ? mapArrays(parameters, (array, name) => take('curvature', name, zeroArrayLike(array))) : null
     const { refreshedAt, threshold, flatShare, zeroShare } = numbers
     state.mask = { flat, curvature, refreshedAt, threshold, flatShare, zeroShare }
   }

@@ -1,6 +1,6 @@
 import { batches } from '../../data/batches.js'
 import type { DatasetOrStream } from '../../data/stream.js'
-import { gradientsWithin, zeroGradient } from '../../grad/gradient.js'
+import { gradientsWithin, zerosLike } from '../../grad/gradient.js'
 import { gradientTables } from '../../grad/gradient-tables.js'
 import { hessianProducts } from '../../grad/hessian.js'
 import { type FloatArray, mapArrays } from '../../ir/float-array.js'
@@ -60,7 +60,7 @@ export function buildSurfaceGraphs({ evaluation, parameters }: TrainingGraphs, t
     inputs: new Map([...evaluation.inputs, ...v]),
     outputs: new Map([
       ...kept,
-      ...[...parameters].map(([key, x], i): [string, Value] => [prefix + key, found[i] ?? zeroGradient(x)]),
+      ...[...parameters].map(([key, x], i): [string, Value] => [prefix + key, found[i] ?? zerosLike(x)]),
     ]),
   })
   const second = attempt(() => hessianProducts(dLoss, parameters, 'v/', tables))

@@ -4,7 +4,7 @@ import type { Value } from '../../ir/value.js'
 import { lengthAlong, reshapeLike } from '../../op/compose/shape.js'
 import type { indexing, selection } from '../../op/definitions/indexing.js'
 import { op } from '../../op/op.js'
-import { zeroGradient } from '../active.js'
+import { zerosLike } from '../active.js'
 import type { Rules } from '../rule.js'
 
 /** Gradient of Gather: every slice of dy is added at the index it was taken from. */
@@ -103,7 +103,7 @@ export const indexingRules = {
  * synchronization and sometimes loses additions at repeated indices.
  */
 const scatterAdd = (x: Value, indices: Value, updates: Value, axis: number): Value =>
-  op.ScatterElements(zeroGradient(x), indices, updates, { axis, reduction: 'add' })
+  op.ScatterElements(zerosLike(x), indices, updates, { axis, reduction: 'add' })
 
 /** Row-major position of every element of `x`. */
 const positionsIn = (x: Value): Value => op.Reshape(op.Range(0, op.Size(x), 1), op.Shape(x), { allowzero: 1 })
@@ -138,7 +138,7 @@ function scatterGradients(
   { take, put }: Addresses,
 ): [dx: Value, du: Value] {
   if (reduction === 'add') return [dy, take(dy)]
-  if (reduction === 'none') return [put(dy, zeroGradient(u), 'none'), take(dy)]
+  if (reduction === 'none') return [put(dy, zerosLike(u), 'none'), take(dy)]
   if (reduction === 'mul') {
     const product = put(nonZero(x), nonZero(u), 'mul')
     const zeros = put(isZero(x), isZero(u), 'add')
@@ -154,8 +154,8 @@ function scatterGradients(
 }
 
 const same = (a: Value, b: Value): Value => op.CastLike(op.Equal(a, b), a)
-const isZero = (x: Value): Value => same(x, zeroGradient(x))
-const nonZero = (x: Value): Value => op.Where(op.Equal(x, zeroGradient(x)), op.Add(x, 1), x)
+const isZero = (x: Value): Value => same(x, zerosLike(x))
+const nonZero = (x: Value): Value => op.Where(op.Equal(x, zerosLike(x)), op.Add(x, 1), x)
 
 /** Product of all factors except `factor`, computed from the product of the nonzero ones and the number of zeros. */
 const productWithout = (factor: Value, product: Value, zeros: Value): Value =>

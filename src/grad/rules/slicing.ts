@@ -4,7 +4,7 @@ import { lengthAlong, reshapeLike } from '../../op/compose/shape.js'
 import { knownNumbers } from '../../op/contents.js'
 import { padsOf, type SliceInputs, type SliceOfAxis, slicesOf, type slicing } from '../../op/definitions/slicing.js'
 import { op } from '../../op/op.js'
-import { zeroGradient } from '../active.js'
+import { zerosLike } from '../active.js'
 import type { Rules } from '../rule.js'
 import { scatterByPosition } from './indexing.js'
 
@@ -105,7 +105,7 @@ export const slicingRules = {
   Concat: (xs, dy, { attributes: { axis } }) => splitGradient(xs, dy, axis),
   Split: (_, dys, { y, attributes: { axis } }) => [
     op.Concat(
-      dys.map((dy, index) => dy ?? zeroGradient(y[index]!)),
+      dys.map((dy, index) => dy ?? zerosLike(y[index]!)),
       { axis },
     ),
     null,

@@ -1,4 +1,4 @@
-import { gradients, zeroGradient } from '../../grad/gradient.js'
+import { gradients, zerosLike } from '../../grad/gradient.js'
 import { body } from '../../ir/body.js'
 import { type DType, isFloat } from '../../ir/dtype.js'
 import { constant, parameter, scalar } from '../../ir/leaf.js'
@@ -138,7 +138,7 @@ function importGradient(
   }
   const target = named(y)
   const dxs = gradients([[target, op.Expand(scalar(target.dtype, 1), op.Shape(target))]], variables)
-  return variables.map((x, i) => dxs[i] ?? zeroGradient(x))
+  return variables.map((x, i) => dxs[i] ?? zerosLike(x))
 }
 
 const isNames = (value: Attribute | undefined): value is readonly string[] =>

@@ -1,4 +1,4 @@
-import { type FloatArray, mapArrays, zerosLike } from '../../ir/float-array.js'
+import { type FloatArray, mapArrays, zeroArrayLike } from '../../ir/float-array.js'
 import type { OnnxIreError } from '../../util/errors.js'
 import { arrayOf, type Gradients, type ParameterArrays } from '../arrays.js'
 import { evaluate } from '../expr/evaluate.js'
@@ -78,7 +78,7 @@ export function refreshMask(
   const signed = ire.curvature === 'hutchinson'
   const own = ranked.map((name) => [name, arrayOf(estimates, name, parameters[name]!.length, what)] as const)
   const smooth = () => {
-    const F = own.map(([name]) => previous?.curvature?.[name]?.slice() ?? zerosLike(parameters[name]!))
+    const F = own.map(([name]) => previous?.curvature?.[name]?.slice() ?? zeroArrayLike(parameters[name]!))
     const scalars = { beta: ire.beta, take: takeOf(request) }
     evaluate(signed ? smoothedValueFormula : smoothedSquareFormula, { F, g: own.map(([, g]) => g) }, scalars)
     return Object.fromEntries(own.map(([name], i) => [name, F[i]!]))
@@ -86,7 +86,7 @@ export function refreshMask(
   const curvature =
     ire.beta > 0
       ? {
-          ...mapArrays(parameters, (parameter, name) => previous?.curvature?.[name] ?? zerosLike(parameter)),
+          ...mapArrays(parameters, (parameter, name) => previous?.curvature?.[name] ?? zeroArrayLike(parameter)),
           ...smooth(),
         }
       : null

@@ -1,4 +1,4 @@
-import { gradients, zeroGradient } from '../../grad/gradient.js'
+import { gradients, zerosLike } from '../../grad/gradient.js'
 import { hessianProducts } from '../../grad/hessian.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Tensors } from '../../ir/tensor.js'
@@ -32,7 +32,7 @@ function buildGradients(loss: Value, parameters: ReadonlyMap<string, Value>): Re
 
 /** Gradients as graph outputs `grad/<parameter>`, zeros for parameters without one. */
 const gradientOutputs = (found: ReadonlyMap<string, Value>, parameters: ReadonlyMap<string, Value>) =>
-  [...parameters].map(([name, value]): [string, Value] => [`grad/${name}`, found.get(name) ?? zeroGradient(value)])
+  [...parameters].map(([name, value]): [string, Value] => [`grad/${name}`, found.get(name) ?? zerosLike(value)])
 
 /** A curvature estimate, which IRE ranks, and its random inputs. */
 interface CurvatureEstimate extends Omit<SampledGraph, 'spec'> {
@@ -56,7 +56,7 @@ function buildCurvature(
   if (kind === 'hutchinson') {
     const g = [...parameters.keys()].map((name) => dLoss.get(name) ?? null)
     const { vectors: probes, products } = hessianProducts(g, parameters, 'probe/')
-    const estimates = [...probes.values()].map((v, i) => (products[i] ? op.Mul(v, products[i]) : zeroGradient(v)))
+    const estimates = [...probes.values()].map((v, i) => (products[i] ? op.Mul(v, products[i]) : zerosLike(v)))
     const named = [...parameters.keys()].map((name, i): [string, Value] => [`grad/${name}`, estimates[i]!])
     return { inputs: [...probes], outputs: new Map([...counts, ...named]), noise: new Map(), probes }
   }

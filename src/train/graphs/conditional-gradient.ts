@@ -1,5 +1,5 @@
 import { activeValues } from '../../grad/active.js'
-import { gradients, gradientsWithin, zeroGradient } from '../../grad/gradient.js'
+import { gradients, gradientsWithin, zerosLike } from '../../grad/gradient.js'
 import { withShapeOf } from '../../grad/rules/control/iteration.js'
 import { body } from '../../ir/body.js'
 import { input, scalar, tensorFrom } from '../../ir/leaf.js'
@@ -69,7 +69,7 @@ export function buildConditionalGradient(
     body([], () => {
       const y = build()
       const found = gradientsWithin([[y, scalar(y.dtype, 1)]], border, isDownstream)
-      return border.map((x, i) => found[i] ?? zeroGradient(x))
+      return border.map((x, i) => found[i] ?? zerosLike(x))
     })
   const dBorder =
     border.length > 0 ? op.If(choice, { then_branch: branch(sample), else_branch: branch(() => loss) }) : []

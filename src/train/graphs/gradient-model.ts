@@ -1,4 +1,4 @@
-import { gradients, type Seed, zeroGradient } from '../../grad/gradient.js'
+import { gradients, type Seed, zerosLike } from '../../grad/gradient.js'
 import { isFloat } from '../../ir/dtype.js'
 import { input } from '../../ir/leaf.js'
 import type { Graph, Value } from '../../ir/value.js'
@@ -55,7 +55,7 @@ export function buildGradientModel(model: Model, { wrt }: GradientModelOptions =
     [...seeds.values()],
     targets.map(([, x]) => x),
   )
-  const dxs = targets.map(([name, x], i): [string, Value] => [`grad/${name}`, found[i] ?? zeroGradient(x)])
+  const dxs = targets.map(([name, x], i): [string, Value] => [`grad/${name}`, found[i] ?? zerosLike(x)])
   return exportGraph({
     name: `${graph.name || 'model'}/gradient`,
     inputs: new Map([

@@ -3,7 +3,7 @@ import { type Shape, sameShape } from '../../../ir/shape.js'
 import type { Body, Value } from '../../../ir/value.js'
 import { inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
-import { zeroGradient } from '../../active.js'
+import { zerosLike } from '../../active.js'
 import type { ControlRule } from '../../rule.js'
 import { rejectRandomNodes, withShapeOf } from './iteration.js'
 
@@ -21,7 +21,7 @@ export const ifRule: ControlRule = (node, dys, wrt, differentiate) => {
       const taken = ys.every((y, i) => !dys[i] || mayBeEqual(y.shape, dys[i].shape))
       const seeds = taken ? ys.flatMap((y, i) => (dys[i] ? [[y, withShapeKnownInBranch(dys[i], y)] as const] : [])) : []
       const dxs = differentiate(seeds, wrt)
-      return wrt.map((x, i) => dxs[i] ?? zeroGradient(x))
+      return wrt.map((x, i) => dxs[i] ?? zerosLike(x))
     })
   }
   const { then_branch, else_branch } = node.attributes as { then_branch: Body; else_branch: Body }

@@ -4,7 +4,7 @@ import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Value } from '../../../ir/value.js'
 import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
-import { zeroGradient } from '../../active.js'
+import { zerosLike } from '../../active.js'
 import type { ControlRule } from '../../rule.js'
 import {
   canBeUnrolled,
@@ -83,9 +83,9 @@ export const loopRule: ControlRule = (node, dys, wrt, differentiate) => {
     iterations === undefined ? op.Gather(op.Shape(stacks[0]!), scalar('int64', 0)) : scalar('int64', iterations)
   const last = op.Sub(count, 1)
 
-  const carried = initial.flatMap((x, i) => (back.states[i] ? [dys[i] ?? zeroGradient(x)] : []))
+  const carried = initial.flatMap((x, i) => (back.states[i] ? [dys[i] ?? zerosLike(x)] : []))
   const summed = captured.filter((_, i) => back.captured[i]!.sums)
-  const start = [...carried, ...summed.map(zeroGradient)]
+  const start = [...carried, ...summed.map(zerosLike)]
   const scalars = [
     placeholder({ dtype: 'int64', shape: [] }, 'iteration'),
     placeholder({ dtype: 'bool', shape: [] }, 'again'),

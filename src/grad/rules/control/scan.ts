@@ -4,7 +4,7 @@ import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Value } from '../../../ir/value.js'
 import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
-import { zeroGradient } from '../../active.js'
+import { zerosLike } from '../../active.js'
 import type { ControlRule } from '../../rule.js'
 import {
   countNodes,
@@ -109,9 +109,9 @@ export const scanRule: ControlRule = (node, dys, wrt, differentiate) => {
       : []
   const stackOf = new Map(select(inputs, stored).map((x, i) => [x, stacks[i]!]))
 
-  const carried = initial.flatMap((x, i) => (back.states[i] ? [dys[i] ?? zeroGradient(x)] : []))
+  const carried = initial.flatMap((x, i) => (back.states[i] ? [dys[i] ?? zerosLike(x)] : []))
   const summed = captured.filter((_, i) => back.captured[i]!.sums)
-  const start = [...carried, ...summed.map(zeroGradient)]
+  const start = [...carried, ...summed.map(zerosLike)]
   const read: [Value, SliceOrder][] = [
     ...select(inputs, back.used).flatMap((x): [Value, SliceOrder][] =>
       stackOf.has(x) ? [[stackOf.get(x)!, backwards]] : [],

@@ -3,7 +3,7 @@ import { capturesOf } from '../../../ir/topology.js'
 import type { Body, Node, TensorType, Value } from '../../../ir/value.js'
 import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
-import { zeroGradient } from '../../active.js'
+import { zerosLike } from '../../active.js'
 import type { Differentiate } from '../../rule.js'
 import { findActiveStates, findUsedInputs, type IterationBody, nodesOf, placeholder } from './iteration.js'
 import { type Product, splitProducts } from './stacked-matmul.js'
@@ -126,7 +126,7 @@ export function buildIterationVjp(request: VjpRequest, differentiate: Differenti
     const copies = cloneBody(differentiated, differentiated.inputs, known)
     const now = (x: Value) => copies.get(x) ?? x
     return [
-      ...select(stateInputs, states).map((x, i) => (found[i] ? now(found[i]) : zeroGradient(x))),
+      ...select(stateInputs, states).map((x, i) => (found[i] ? now(found[i]) : zerosLike(x))),
       ...split.flatMap(({ rest }) => (rest.length > 0 ? [rest.map(now).reduce((a, b) => op.Add(a, b))] : [])),
       ...dInputs.flatMap((dx) => (dx ? [now(dx)] : [])),
       ...factors.map(now),
