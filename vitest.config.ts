@@ -4,6 +4,18 @@ import { entryAliases } from './test/entry-aliases.js'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
 
+/** Files whose tests start a browser, a GPU or a process, or measure the memory of the process: each has a process of its own. */
+const isolated = [
+  'test/{cli,docs,lowering,web}/**/*.test.ts',
+  'test/package.test.ts',
+  'test/backend/onnx/*.test.ts',
+  'test/node/*.test.ts',
+  'test/node/data/csv.test.ts',
+  'test/optim/expr/policy.test.ts',
+  'test/recipe/{paper,preset-model}.test.ts',
+  'test/train/device-average.test.ts',
+]
+
 /** Tests import `src/` and run the compiled `dist/`: what is tested is what ships, workers included. `npm test` builds first. */
 export default defineConfig({
   resolve: {
@@ -15,16 +27,27 @@ export default defineConfig({
   },
   test: {
     env: { ORT_DISABLE_TELEMETRY: '1' },
-    include: ['test/**/*.test.ts'],
-    exclude: ['test/{bench,experiments,torture}/**'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: ['default', './test/skipped-reporter.ts'],
     // Node loads the compiled library itself: quicker than through Vite, and as users load it.
     server: { deps: { external: [/\/dist\//] } },
-    globalSetup: './test/web/shared-build.ts',
     pool: 'forks',
     // A third worker makes the suite slower on two cores: 637 s for 568 s.
     maxWorkers: 2,
+    // Vitest sorts projects by name: the files that take minutes start first.
+    projects: [
+      { extends: true, test: { name: 'isolated', include: isolated, globalSetup: './test/web/shared-build.ts' } },
+      {
+        extends: true,
+        test: {
+          name: 'shared process',
+          include: ['test/**/*.test.ts'],
+          exclude: [...isolated, 'test/{bench,experiments,torture}/**'],
+          // Half the time of a small file is that of a process and of the library's import in it.
+          isolate: false,
+        },
+      },
+    ],
   },
 })

@@ -12,8 +12,11 @@ export interface Taken {
 
 const folder = 'runs/hidden'
 
-/** Runs in the page: notifies the worker when the page is hidden, and records the events of the browser. */
+/** Runs in the page: notifies the worker when the page is hidden, and records the events of the browser from here on. */
 export function watch(): void {
+  events.length = 0
+  if (watching) return
+  watching = true
   const worker = globalThis.worker!
   document.addEventListener('visibilitychange', () => {
     if (document.visibilityState === 'hidden') worker.postMessage('hidden')
@@ -21,6 +24,7 @@ export function watch(): void {
   for (const name of ['visibilitychange', 'freeze', 'resume'])
     document.addEventListener(name, () => events.push(`${name} ${document.visibilityState}`))
 }
+let watching = false
 const events: string[] = []
 export const told = () => events
 
@@ -35,7 +39,6 @@ export async function train(where: Where, task: Task, fresh: boolean): Promise<T
   const trainer = await Trainer.create(await readModel(`/exchange/${task.model}`), optionsOf(task, runtime))
   const taken = await steps(trainer, data, task.steps)
   await trainer.dispose()
-  await runtime.dispose()
   return taken
 }
 

@@ -28,7 +28,15 @@ import { put } from '../exchange.js'
 import { optionsOf, type Task, type Where } from '../task.js'
 import { tune } from './guide.js'
 
-export const start = (where: Where): Promise<Runtime> => (where === 'wasm' ? wasm({ threads: 1 }) : webgpu())
+const create = (where: Where): Promise<Runtime> => (where === 'wasm' ? wasm({ threads: 1 }) : webgpu())
+const started = new Map<Where, Promise<Runtime>>()
+
+/** A runtime that all runs in a page share: a software GPU takes seconds to compile shaders for a new device. */
+export function start(where: Where): Promise<Runtime> {
+  const runtime = started.get(where) ?? create(where)
+  started.set(where, runtime)
+  return runtime
+}
 
 export async function dataOf({ pixels, labels: classes, size }: Task): Promise<DatasetOrStream> {
   const [x, label] = await Promise.all([readIdx(`/exchange/${pixels}`), readIdx(`/exchange/${classes}`)])
@@ -54,7 +62,6 @@ export async function fineTune(where: Where, task: Task): Promise<Outcome> {
   await writeModel(trainer.export(), 'tuned.onnx')
   await put('tuned', new Uint8Array(await (await storage.read('tuned.onnx')).arrayBuffer()))
   await trainer.dispose()
-  await runtime.dispose()
   return { losses, before, after, description: runtime.description }
 }
 
@@ -80,7 +87,6 @@ export async function goOn(where: Where, task: Task, until: number, name: string
   }));
   await put(name, encodeModel(trainer.export()) as Uint8Array<ArrayBuffer>)
   await trainer.dispose()
-  await runtime.dispose()
   return {
     losses,
     steps: await store.steps(),
@@ -100,7 +106,7 @@ export async function damage(path: string) {
  * out.
  */
 export async function interrupted(task: Task, at: readonly number[]) {
-  const runtime = (await webgpu()) as WebGpuRuntime
+  const runtime = (await start('webgpu')) as WebGpuRuntime
   const data = await dataOf(task)
   const trainer = await Trainer.create(await readModel(`/exchange/${task.model}`), optionsOf(task, runtime))
   const losses: number[] = []
@@ -117,7 +123,6 @@ export async function interrupted(task: Task, at: readonly number[]) {
   const bytes = encodeModel(trainer.export({ weights })) as Uint8Array<ArrayBuffer>
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
   await trainer.dispose()
-  await runtime.dispose()
   return { losses, lostAt, model: [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('') }
 }
 
@@ -148,7 +153,6 @@ export async function averaged(where: Where, task: Task & { readonly ema: number
       moved = Math.max(moved, Math.abs(got - (await trainer.parameters())[name]![i]!))
     }
   await trainer.dispose()
-  await runtime.dispose()
   return { off, moved }
 }
 
@@ -157,7 +161,7 @@ export async function averaged(where: Where, task: Task & { readonly ema: number
  * it is.
  */
 export async function endure(where: Where, [features, ...hidden]: number[], steps: number, every: number) {
-  const runtime = await start(where)
+  const runtime = await create(where)
   const count = 'gpu' in runtime ? counted((runtime as WebGpuRuntime).gpu) : () => 0
   const classes = hidden.pop()!
   const random = new Random(1)
