@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import {
@@ -11,32 +11,23 @@ import {
   encodeModel,
   type FitOptions,
   fromArrays,
-  type IntervalMetrics,
   ire,
   type Model,
   mse,
   OnnxIreError,
   sgd,
-  Trainer,
-  type TrainerOptions,
+  type Trainer,
 } from '../../src/index.js'
-import { checkpointFolder, node } from '../../src/node/index.js'
-import { clusters, flat, smallConvnet, smallMlp } from './problem.js'
+import { checkpointFolder } from '../../src/node/index.js'
+import { clusters, flat, smallConvnet } from './problem.js'
+import { startTrainers, train } from './small-trainer.js'
 
-const runtime = node({ threads: 1 })
-afterAll(() => runtime.dispose())
+const { create } = startTrainers()
 
 const points = clusters(40, [6])
 const others = clusters(24, [6], 9)
 
-const create = (options: Partial<TrainerOptions> = {}, model: Model = smallMlp()): Promise<Trainer> =>
-  Trainer.create(model, { loss: crossEntropy(), optimizer: adamw({ lr: 1e-2 }), runtime, batchSize: 8, ...options })
-
-async function fitted(trainer: Trainer, options: FitOptions, data = points): Promise<IntervalMetrics[]> {
-  const rounds: IntervalMetrics[] = []
-  for await (const metrics of trainer.fit(data, options)) rounds.push(metrics)
-  return rounds
-}
+const fitted = (trainer: Trainer, options: FitOptions, data = points) => train(trainer, data, options)
 
 const codeOf = async (action: () => Promise<unknown>): Promise<string> => {
   try {

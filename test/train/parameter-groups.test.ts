@@ -1,32 +1,19 @@
-import { afterAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { transformer } from '../../models/transformer.js'
 import { importGraph } from '../../src/graph/index.js'
-import {
-  adamw,
-  crossEntropy,
-  ire,
-  OnnxIreError,
-  type ParameterGroup,
-  sgd,
-  Trainer,
-  type TrainerOptions,
-} from '../../src/index.js'
-import { node } from '../../src/node/index.js'
+import { adamw, ire, OnnxIreError, type ParameterGroup, sgd, type TrainerOptions } from '../../src/index.js'
 import { layerDepths } from '../../src/train/parameter-groups.js'
-import { clusters, modelFrom, smallMlp } from './problem.js'
+import { clusters, modelFrom } from './problem.js'
+import { startTrainers, train } from './small-trainer.js'
 
-const runtime = node({ threads: 1 })
-afterAll(() => runtime.dispose())
+const { create } = startTrainers({ optimizer: sgd({ lr: 0.1 }) })
 const points = clusters(40, [6])
-
-const create = (options: Partial<TrainerOptions>): Promise<Trainer> =>
-  Trainer.create(smallMlp(), { loss: crossEntropy(), optimizer: sgd({ lr: 0.1 }), runtime, batchSize: 8, ...options })
 
 /** Trains for some steps and returns the change of each tensor. */
 async function moves(options: Partial<TrainerOptions>, steps = 1): Promise<Record<string, number[]>> {
   const trainer = await create(options)
   const before = Object.entries(await trainer.parameters()).map(([name, array]) => [name, Array.from(array)] as const)
-  for await (const _ of trainer.fit(points, { totalSteps: steps }));
+  await train(trainer, points, { totalSteps: steps })
   const after = await trainer.parameters()
   return Object.fromEntries(before.map(([name, old]) => [name, old.map((x, i) => after[name]![i]! - x)]))
 }
@@ -46,7 +33,7 @@ async function refusal(options: Partial<TrainerOptions>): Promise<string> {
   return 'accepted'
 }
 
-const names = Object.keys(await (await create({})).parameters())
+const names = Object.keys(await (await create()).parameters())
 const weight = names.filter((name) => name.endsWith('weight'))
 const bias = names.filter((name) => name.endsWith('bias'))
 

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { Random, subset, transform } from '../../src/data/index.js'
 import { importGraph, input, modelOf, op, parameter } from '../../src/graph/index.js'
 import {
@@ -19,29 +19,15 @@ import {
   sam,
   sgd,
   Trainer,
-  type TrainerOptions,
 } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
-import { node, readModel, writeModel } from '../../src/node/index.js'
+import { readModel, writeModel } from '../../src/node/index.js'
 import { decodeSafetensors, encodeSafetensors } from '../../src/train/checkpoint/safetensors.js'
 import { session } from '../onnx/session.js'
 import { argMax, clusters, crossEntropyOf, flat, normal, smallConvnet, smallMlp } from './problem.js'
+import { startTrainers, train } from './small-trainer.js'
 
-const runtime = node({ threads: 1 })
-afterAll(() => runtime.dispose())
-
-const create = (model: Model, options: Partial<TrainerOptions> = {}): Promise<Trainer> =>
-  Trainer.create(model, { loss: crossEntropy(), optimizer: adamw({ lr: 1e-2 }), runtime, batchSize: 8, ...options })
-
-async function trained(
-  trainer: Trainer,
-  data: Dataset,
-  options: Parameters<Trainer['fit']>[1],
-): Promise<IntervalMetrics[]> {
-  const metrics: IntervalMetrics[] = []
-  for await (const epoch of trainer.fit(data, options)) metrics.push(epoch)
-  return metrics
-}
+const { runtime, create } = startTrainers()
 
 async function refusal(action: () => Promise<unknown>): Promise<OnnxIreError> {
   try {
@@ -89,8 +75,8 @@ describe('a training run', () => {
   it('is identical for the same seed, and different for another seed', async () => {
     const optimizer = ire(adamw({ lr: 1e-2 }), { kappa: 2, gamma: 0.6, interval: 2 })
     const run = async (seed: number) => {
-      const trainer = await create(smallMlp(), { optimizer, seed })
-      const metrics = await trained(trainer, points, { totalEpochs: 3 })
+      const trainer = await create({ optimizer, seed })
+      const metrics = await train(trainer, points, { totalEpochs: 3 })
       return { parameters: flat(await trainer.parameters()), losses: metrics.map(({ loss }) => loss) }
     }
     const first = await run(5)
@@ -99,22 +85,22 @@ describe('a training run', () => {
   })
 
   it('starts with a new head if the option is set', async () => {
-    const trainer = await create(smallMlp(), { head: { classes: 5, seed: 3 } })
+    const trainer = await create({ head: { classes: 5, seed: 3 } })
     const fives = transform(points, (batch, indices) => ({
       x: batch['x']!,
       labels: labelColumn(Array.from(indices, (index) => index % 5)),
     }))
-    await trained(trainer, fives, { totalEpochs: 2 })
+    await train(trainer, fives, { totalEpochs: 2 })
     const tuned = importGraph(trainer.export())
     expect(tuned.outputs.get('logits')!.shape).toEqual(['N', 5])
     const { run } = await session(encodeModel(trainer.export()))
     expect((await run({ x: normal(new Random(1), [2, 6]) }))['logits']!.dims).toEqual([2, 5])
-    expect((await refusal(() => create(smallMlp(), { head: { classes: 0 } }))).code).toBe('invalid-option')
+    expect((await refusal(() => create({ head: { classes: 0 } }))).code).toBe('invalid-option')
   })
 
   it('counts totals from the beginning of training, and rejects a fit with nothing to do', async () => {
-    const trainer = await create(smallMlp())
-    const metrics = await trained(trainer, points, { totalSteps: 7 })
+    const trainer = await create()
+    const metrics = await train(trainer, points, { totalSteps: 7 })
     expect(metrics.map(({ epoch, step, count }) => [epoch, step, count])).toEqual([
       [0, 5, 40],
       [1, 7, 16],
@@ -122,22 +108,20 @@ describe('a training run', () => {
     expect(trainer.step).toBe(7)
     for (const totals of [{ totalSteps: 7 }, { totalSteps: 5 }, { totalEpochs: 1 }]) {
       expect(trainer.isFinished(totals)).toBe(true)
-      const { code, message } = await refusal(() => trained(trainer, points, totals))
+      const { code, message } = await refusal(() => train(trainer, points, totals))
       expect(code).toBe('invalid-option')
       expect(message).toMatch(Object.keys(totals)[0]!)
     }
     expect(trainer.isFinished({ totalEpochs: 2 })).toBe(false)
-    expect((await trained(trainer, points, { totalEpochs: 2 })).map(({ step }) => step)).toEqual([10])
-    expect((await refusal(() => trained(trainer, points, {}))).message).toMatch(/totalEpochs.*totalSteps/)
-    expect((await refusal(() => trained(trainer, points, { totalEpochs: 1, totalSteps: 1 }))).code).toBe(
-      'invalid-option',
-    )
-    expect((await refusal(() => trained(trainer, points, { totalEpochs: 0 }))).code).toBe('invalid-option')
+    expect((await train(trainer, points, { totalEpochs: 2 })).map(({ step }) => step)).toEqual([10])
+    expect((await refusal(() => train(trainer, points, {}))).message).toMatch(/totalEpochs.*totalSteps/)
+    expect((await refusal(() => train(trainer, points, { totalEpochs: 1, totalSteps: 1 }))).code).toBe('invalid-option')
+    expect((await refusal(() => train(trainer, points, { totalEpochs: 0 }))).code).toBe('invalid-option')
   })
 
   it('train() returns the metrics of the last interval, or null if aborted before the first step', async () => {
-    const [trainer, other] = [await create(smallMlp()), await create(smallMlp())]
-    const metrics = await trained(other, points, { totalEpochs: 2 })
+    const [trainer, other] = [await create(), await create()]
+    const metrics = await train(other, points, { totalEpochs: 2 })
     const last = await trainer.train(points, { totalEpochs: 2 })
     expect({ ...last, secondsPerStep: 0 }).toEqual({ ...metrics.at(-1), secondsPerStep: 0 })
     expect(await trainer.train(points, { totalEpochs: 3, signal: { aborted: true } })).toBe(null)
@@ -145,17 +129,17 @@ describe('a training run', () => {
   })
 
   it('evaluates validation data after every epoch', async () => {
-    const trainer = await create(smallMlp())
+    const trainer = await create()
     const validation = subset(points, { start: 30 })
-    const metrics = await trained(trainer, subset(points, { end: 30 }), { totalEpochs: 2, validation })
+    const metrics = await train(trainer, subset(points, { end: 30 }), { totalEpochs: 2, validation })
     expect(metrics[1]!.validation).toEqual(await trainer.evaluate(validation))
     expect(metrics[1]!.validation!.count).toBe(10)
   })
 
   it('returns training metrics as means over examples, with a smaller last batch', async () => {
     const ragged = subset(points, { end: 11 })
-    const trainer = await create(smallMlp(), { optimizer: sgd({ lr: 0 }) })
-    const [metrics] = await trained(trainer, ragged, { totalEpochs: 1 })
+    const trainer = await create({ optimizer: sgd({ lr: 0 }) })
+    const [metrics] = await train(trainer, ragged, { totalEpochs: 1 })
     const still = await trainer.evaluate(ragged)
     expect(metrics!.count).toBe(11)
     expect(metrics!.loss).toBeCloseTo(still.loss, 6)
@@ -163,9 +147,9 @@ describe('a training run', () => {
   })
 
   it('ends without an error after the current step when aborted', async () => {
-    const trainer = await create(smallMlp())
+    const trainer = await create()
     const signal = { aborted: false }
-    const metrics = await trained(trainer, points, {
+    const metrics = await train(trainer, points, {
       totalEpochs: 3,
       signal,
       onStep: ({ step }) => {
@@ -174,7 +158,7 @@ describe('a training run', () => {
     })
     expect(trainer.step).toBe(7)
     expect(metrics.map(({ step }) => step)).toEqual([5, 7])
-    expect(await trained(trainer, points, { totalEpochs: 3, signal: { aborted: true } })).toEqual([])
+    expect(await train(trainer, points, { totalEpochs: 3, signal: { aborted: true } })).toEqual([])
   })
 })
 
@@ -187,39 +171,39 @@ describe('a checkpoint', () => {
   ]
   it.each(optimizers)('taken within an epoch continues bit for bit: %s, trained norms', async (_, optimizer) => {
     const options = { optimizer, batchNorm: 'trained', seed: 9, schedule: { kind: 'cosine' } } as const
-    const whole = await create(smallConvnet(), options)
-    await trained(whole, images, { totalEpochs: 3 })
+    const whole = await create(options, smallConvnet())
+    await train(whole, images, { totalEpochs: 3 })
 
-    const half = await create(smallConvnet(), options)
+    const half = await create(options, smallConvnet())
     const signal = { aborted: false }
     const onStep = ({ step }: { readonly step: number }) => {
       signal.aborted = step === 3
     }
-    await trained(half, images, { totalEpochs: 3, signal, onStep })
+    await train(half, images, { totalEpochs: 3, signal, onStep })
     expect(half.step).toBe(4)
     const saved = half.checkpoint()
-    await trained(half, images, { totalEpochs: 3 })
+    await train(half, images, { totalEpochs: 3 })
 
-    const resumed = await create(smallConvnet(), options)
+    const resumed = await create(options, smallConvnet())
     resumed.restore(saved)
     expect(resumed.step).toBe(4)
-    await trained(resumed, images, { totalEpochs: 3 })
+    await train(resumed, images, { totalEpochs: 3 })
     const model = encodeModel(whole.export())
     expect(Buffer.compare(encodeModel(resumed.export()), model)).toBe(0)
     expect(Buffer.compare(encodeModel(half.export()), model)).toBe(0)
   })
 
   it('of another run is rejected without any change', async () => {
-    const trainer = await create(smallMlp())
+    const trainer = await create()
     const saved = trainer.checkpoint()
-    await trained(trainer, points, { totalSteps: 2 })
+    await train(trainer, points, { totalSteps: 2 })
     const before = flat(await trainer.parameters())
     const others = await Promise.all([
-      create(smallMlp(), { seed: 1 }),
-      create(smallMlp(), { batchSize: 4 }),
-      create(smallMlp(), { optimizer: sgd({ lr: 1e-2 }) }),
-      create(smallMlp(), { trainable: 'head*' }),
-      create(smallConvnet()),
+      create({ seed: 1 }),
+      create({ batchSize: 4 }),
+      create({ optimizer: sgd({ lr: 1e-2 }) }),
+      create({ trainable: 'head*' }),
+      create({}, smallConvnet()),
     ])
     for (const other of others) {
       const kept = flat(await other.parameters())
@@ -243,10 +227,13 @@ describe('an exported model', () => {
   it('differs from the original only in the bytes of the trained tensors', async () => {
     const model = smallConvnet()
     const before = encodeModel(model)
-    const trainer = await create(model, {
-      trainable: { exclude: ['stage0*', '*running*'], include: ['stage*', 'head*'] },
-    })
-    await trained(trainer, images, { totalEpochs: 1 })
+    const trainer = await create(
+      {
+        trainable: { exclude: ['stage0*', '*running*'], include: ['stage*', 'head*'] },
+      },
+      model,
+    )
+    await train(trainer, images, { totalEpochs: 1 })
     const after = encodeModel(trainer.export())
     expect(encodeModel(model)).toEqual(before)
     expect(after.length).toBe(before.length)
@@ -270,18 +257,18 @@ describe('an exported model', () => {
   })
 
   it('does not change when training continues', async () => {
-    const trainer = await create(smallMlp())
+    const trainer = await create()
     const exported = trainer.export()
     const before = encodeModel(exported).slice()
-    await trained(trainer, points, { totalSteps: 2 })
+    await train(trainer, points, { totalSteps: 2 })
     expect(encodeModel(exported)).toEqual(before)
     expect(encodeModel(trainer.export())).not.toEqual(before)
   })
 
   it('has the same metrics in plain onnxruntime, also with trained norms', async () => {
     for (const batchNorm of ['frozen', 'trained'] as const) {
-      const trainer = await create(smallConvnet(), { batchNorm })
-      await trained(trainer, images, { totalEpochs: 2 })
+      const trainer = await create({ batchNorm }, smallConvnet())
+      await train(trainer, images, { totalEpochs: 2 })
       const { loss, accuracy } = await trainer.evaluate(images)
       expect(await scores(trainer.export(), images)).toEqual({ loss: expect.closeTo(loss, 5), accuracy })
     }
@@ -318,8 +305,8 @@ describe('a model whose file fixes the number of examples', () => {
 
   it('is trained in micro-batches, with the same result as the whole batch', async () => {
     const optimizer = ire(sgd({ lr: 0.1, momentum: 0.9 }), { kappa: 2, gamma: 0.6, interval: 2 })
-    const trainers = await Promise.all([4, 1, 'N'].map((examples) => create(fixed(examples), { optimizer })))
-    const metrics = await Promise.all(trainers.map((trainer) => trained(trainer, points, { totalEpochs: 3 })))
+    const trainers = await Promise.all([4, 1, 'N'].map((examples) => create({ optimizer }, fixed(examples))))
+    const metrics = await Promise.all(trainers.map((trainer) => train(trainer, points, { totalEpochs: 3 })))
     const whole = flat(await trainers[2]!.parameters())
     for (const k of [0, 1]) {
       for (const [i, value] of flat(await trainers[k]!.parameters()).entries())
@@ -338,7 +325,7 @@ describe('a model whose file fixes the number of examples', () => {
       ['scale', scale],
       ['x', x],
     ])
-    const trainer = await create(modelOf({ name: 'scaled', inputs, outputs: new Map([['logits', logits]]) }))
+    const trainer = await create({}, modelOf({ name: 'scaled', inputs, outputs: new Map([['logits', logits]]) }))
     for (const value of [1, 0]) {
       const scaled = transform(points, (batch) => ({ scale: tensorFrom('float32', [], [value]), ...batch }))
       const { loss, count } = await trainer.evaluate(scaled)
@@ -349,18 +336,18 @@ describe('a model whose file fixes the number of examples', () => {
   })
 
   it('rejects batches that are not a multiple of that number', async () => {
-    const trainer = await create(fixed(4), { batchSize: 6 })
-    const { code, message } = await refusal(() => trained(trainer, points, { totalEpochs: 1 }))
+    const trainer = await create({ batchSize: 6 }, fixed(4))
+    const { code, message } = await refusal(() => train(trainer, points, { totalEpochs: 1 }))
     expect(code).toBe('invalid-data')
     expect(message).toMatch(/takes 4 examples at once.*batch has 6/)
-    const last = await create(fixed(4), { batchSize: 8 })
+    const last = await create({ batchSize: 8 }, fixed(4))
     const before = flat(await last.parameters())
-    expect((await refusal(() => trained(last, subset(points, { end: 18 }), { totalEpochs: 1 }))).message).toMatch(
+    expect((await refusal(() => train(last, subset(points, { end: 18 }), { totalEpochs: 1 }))).message).toMatch(
       /4 .* 2\b/,
     )
     expect(flat(await last.parameters())).toEqual(before)
     const validation = subset(points, { end: 18 })
-    const held = await refusal(() => trained(last, subset(points, { end: 16 }), { totalEpochs: 1, validation }))
+    const held = await refusal(() => train(last, subset(points, { end: 16 }), { totalEpochs: 1, validation }))
     expect(held.message).toMatch(/has 2/)
     expect(flat(await last.parameters())).toEqual(before)
   })
@@ -368,7 +355,7 @@ describe('a model whose file fixes the number of examples', () => {
 
 describe('training rejects', () => {
   it('a loss that is NaN, naming step and tensor, with the parameters from before that step', async () => {
-    const trainer = await create(smallMlp(), {
+    const trainer = await create({
       optimizer: ire(sam(adamw({ lr: 1e-2 })), { kappa: 1, gamma: 0.6, interval: 1 }),
     })
     const poisoned = transform(points, (batch, indices) => {
@@ -380,7 +367,7 @@ describe('training rejects', () => {
     let before = flat(await trainer.parameters())
     let steps = 0
     const { code, message } = await refusal(() =>
-      trained(trainer, poisoned, {
+      train(trainer, poisoned, {
         totalEpochs: 1,
         onStep: async () => {
           before = flat(await trainer.parameters())
@@ -437,9 +424,9 @@ describe('training rejects', () => {
     ],
     ['no input', fromArrays({ labels: labelColumn([0, 1, 1, 2]) }), /'x', float32\[N, 6\]/],
   ])('%s', async (_, data, pattern) => {
-    const trainer = await create(smallMlp())
+    const trainer = await create()
     const before = flat(await trainer.parameters())
-    for (const action of [() => trained(trainer, data, { totalEpochs: 1 }), () => trainer.evaluate(data)]) {
+    for (const action of [() => train(trainer, data, { totalEpochs: 1 }), () => trainer.evaluate(data)]) {
       const { code, message } = await refusal(action)
       expect(code).toBe('invalid-data')
       expect(message).toMatch(pattern)
@@ -456,7 +443,7 @@ describe('training rejects', () => {
       weight: normal(random, [4, 2]),
     })
     const same = fromArrays({ x: { dims: [4, 6], data: Float32Array.from(x.data) }, labels: labelColumn([0, 1, 1, 2]) })
-    const trainer = await create(smallMlp())
+    const trainer = await create()
     expect(await trainer.evaluate(data)).toEqual(await trainer.evaluate(same))
   })
 
@@ -468,7 +455,7 @@ describe('training rejects', () => {
     ["no output 'scores'", { loss: crossEntropy({ logits: 'scores' }) }],
     ["adds an input 'x'", { loss: crossEntropy({ labels: 'x' }) }],
   ] as const)('a wrong option: %s', async (said, options) => {
-    const { code, message } = await refusal(() => create(smallMlp(), options))
+    const { code, message } = await refusal(() => create(options))
     expect(code).toBe('invalid-option')
     expect(message).toContain(said)
   })
@@ -481,6 +468,6 @@ describe('training rejects', () => {
       zero,
     )
     const model = modelOf({ name: 'integers', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
-    expect((await refusal(() => create(model))).message).toMatch(/is quantized.*Fine-tune the float model/)
+    expect((await refusal(() => create({}, model))).message).toMatch(/is quantized.*Fine-tune the float model/)
   })
 })
