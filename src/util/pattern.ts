@@ -5,13 +5,27 @@ export type NamePatterns = string | readonly string[]
 
 /** Creates a predicate that tests whether a name matches one of the patterns. */
 export function createMatcher(patterns: NamePatterns): (name: string) => boolean {
-  const expressions = [patterns]
-    .flat()
-    .map((pattern) => new RegExp(`^${pattern.split('*').map(escapePattern).join('.*')}$`, 's'))
-  return (name) => expressions.some((expression) => expression.test(name))
+  const split = [patterns].flat().map((pattern) => pattern.split('*'))
+  return (name) => split.some((texts) => matchTexts(texts, name))
 }
 
-const escapePattern = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+/**
+ * Whether a name consists of these texts in their order, with any characters between them. The first occurrence of
+ * each text leaves the most characters for the others, so nothing is tried twice.
+ */
+function matchTexts(texts: readonly string[], name: string): boolean {
+  const [first, last] = [texts[0]!, texts.at(-1)!]
+  if (texts.length === 1) return name === first
+  const end = name.length - last.length
+  let at = first.length
+  if (at > end || !name.startsWith(first) || !name.endsWith(last)) return false
+  for (const text of texts.slice(1, -1)) {
+    const found = name.indexOf(text, at)
+    if (found < 0 || found + text.length > end) return false
+    at = found + text.length
+  }
+  return true
+}
 
 /**
  * Selects the matching names. Throws `invalid-option` for a pattern without a match, since a misspelled one would be
