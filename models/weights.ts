@@ -1,6 +1,10 @@
 import type { Graph, Tensor } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
 import { parameter, type Value } from 'onnx-ire/graph'
+import { check } from './check.js'
+
+/** Largest number of elements of all parameters of a model: 16 GiB of float32. */
+const maxElements = 2 ** 32
 
 /**
  * Randomly initialized parameters of a model. Each is seeded by its name, so adding a layer does not change the others.
@@ -10,6 +14,8 @@ export class Weights {
   /** Parameters created so far, by name. */
   readonly parameters = new Map<string, Value>()
   readonly #random: Random
+  /** Number of elements of all parameters. */
+  #elements = 0
 
   constructor(seed: number) {
     this.#random = new Random(seed)
@@ -55,9 +61,16 @@ export class Weights {
   }
 
   #add(name: string, dims: readonly number[], element: (random: Random) => number): Value {
+    const elements = dims.reduce((a, b) => a * b, 1)
+    this.#elements += elements
+    check(
+      this.#elements <= maxElements,
+      name,
+      `with this tensor [${dims.join(', ')}] the model has more than ${maxElements} elements; reduce its sizes`,
+    )
     const generate = () => {
       const random = this.#random.stream(name)
-      const data = new Float32Array(dims.reduce((a, b) => a * b, 1))
+      const data = new Float32Array(elements)
       for (let i = 0; i < data.length; i++) data[i] = element(random)
       return data
     }

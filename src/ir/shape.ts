@@ -14,6 +14,12 @@ export {
   unknownDim,
 } from './dim.js'
 
+/**
+ * Largest number of axes of a tensor, as in NumPy and PyTorch. Files may declare millions, and walks over the axes of
+ * all operands would take as long as the square of that.
+ */
+export const maxRank = 64
+
 /** The lengths of all axes. */
 export type Shape = readonly Dim[]
 

@@ -1,4 +1,5 @@
-import { either, flag, type JsonSchema, list, real, text } from '../util/json-schema.js'
+import { maxRank } from '../ir/shape.js'
+import { either, flag, type JsonSchema, list, real, text, whole } from '../util/json-schema.js'
 import { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './binary-cross-entropy.js'
 import { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './cross-entropy.js'
 import type { Loss } from './loss.js'
@@ -39,7 +40,7 @@ const weights = {
 }
 const logits = text("the model's output with the logits")
 const targets = text('the name of the targets in the data')
-const axis: JsonSchema = { type: 'integer', description: 'the axis of the classes' }
+const axis = whole(-maxRank, 'the axis of the classes', maxRank - 1)
 const labelSmoothing = real(
   { minimum: 0, exclusiveMaximum: 1 },
   'the share of a target that is spread over the classes',
@@ -65,7 +66,7 @@ export const lossRegistry = {
       labelSmoothing,
       classWeights: list(real(nonNegative), { minItems: 1 }, 'a weight for every class'),
       ...weights,
-      ignoreIndex: { type: 'integer', description: 'the label of examples to ignore' },
+      ignoreIndex: whole(-1e9, 'the label of examples to ignore'),
     },
     output: 'logits',
     target: ({ labels = 'labels', probabilities }) => ({ name: labels, isClasses: !probabilities }),

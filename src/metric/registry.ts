@@ -33,7 +33,7 @@ export const metricRegistry = {
   accuracy: withoutOptions(accuracy),
   topK: entry<{ readonly k: number }>({
     create: ({ k }) => topK(k),
-    options: { k: whole(1, 'the number of highest scores') },
+    options: { k: whole(1, 'the number of highest scores', 2 ** 20) },
     required: ['k'],
     variants: { top5: { k: 5 } },
   }),

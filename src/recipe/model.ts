@@ -1,4 +1,4 @@
-import { either, type JsonSchema, map, object, text, whole } from '../util/json-schema.js'
+import { either, type JsonSchema, map, object, seed, text } from '../util/json-schema.js'
 
 /** Model of a recipe: the path of an ONNX model, or a preset architecture with new weights. */
 export type ModelRecipe = string | PresetModel
@@ -21,7 +21,7 @@ export const modelSchema: JsonSchema = either(
       {
         preset: text('a name from onnx-ire init --list, or the path of a preset (.json)'),
         options: map({}, 'options of the architecture'),
-        seed: whole(0, 'the seed of the initial weights'),
+        seed: seed('the seed of the initial weights'),
       },
       ['preset'],
     ),

@@ -20,6 +20,7 @@ import {
   list,
   object,
   real,
+  seed,
   text,
   whole,
 } from '../util/json-schema.js'
@@ -30,6 +31,11 @@ import { modelSchema } from './model.js'
 import { optimizerSchema } from './optimizer.js'
 import type { CheckpointsRecipe, DataRecipe, EvaluationRecipe, MixupRecipe, Recipe } from './recipe.js'
 import { sourceSchema } from './sources/source.js'
+
+/** Largest number of examples of a batch. */
+const maxBatch = 2 ** 20
+/** Largest number of classes. */
+const maxClasses = 2 ** 20
 
 const share = { minimum: 0, maximum: 1 }
 const nonNegative = { minimum: 0 }
@@ -98,7 +104,7 @@ const data = object<DataRecipe>(
     split: object<Exclude<DataRecipe['split'], undefined>>(
       {
         validation: real({ exclusiveMinimum: 0, exclusiveMaximum: 1 }, 'the share of the training data to hold out'),
-        seed: whole(0),
+        seed: seed(),
       },
       ['validation'],
     ),
@@ -151,8 +157,8 @@ const watch = {
   minDelta: real(nonNegative, 'the minimum improvement that counts'),
 }
 
-const batchSize = whole(1, 'examples per step')
-const threads = whole(1, 'the threads per operator')
+const batchSize = whole(1, 'examples per step', maxBatch)
+const threads = whole(1, 'the threads per operator', 1024)
 
 /** JSON Schema (draft 7) of a recipe, for editors and other validators. */
 export const recipeSchema: JsonSchema = object<Recipe>(
@@ -165,7 +171,7 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     mixup: object<MixupRecipe>(
       {
         alpha: real(above0, 'the parameter of the Beta distribution of the mixing shares'),
-        classes: whole(1, 'the number of classes'),
+        classes: whole(1, 'the number of classes', maxClasses),
         inputs: patterns,
       },
       ['alpha'],
@@ -175,8 +181,8 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     head: object<HeadOptions>(
       {
         output: text("the model's output whose classes are replaced"),
-        classes: whole(1, 'the number of classes of the new head'),
-        seed: whole(0),
+        classes: whole(1, 'the number of classes of the new head', maxClasses),
+        seed: seed(),
       },
       ['classes'],
     ),
@@ -191,7 +197,7 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     clipNorm: real(above0, 'the largest global norm of the gradient'),
     clipValue: real(above0, 'the largest magnitude of an element of the gradient'),
     batchSize,
-    microBatch: whole(1, 'the most examples computed at once'),
+    microBatch: whole(1, 'the most examples computed at once', maxBatch),
     curvatureBatch: choice(['step', 'fixed'], "what IRE's curvature is estimated on"),
     ema: real({ minimum: 0, exclusiveMaximum: 1 }, 'the decay of the average of the weights'),
     best: either([flag(), object<MonitorOptions>(watch)], 'true, false or { metric, mode, minDelta }'),
@@ -205,10 +211,10 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     evaluateEvery: whole(1, 'steps between two evaluations'),
     checkpoints: object<CheckpointsRecipe>({
       everySteps: whole(1, 'steps between two checkpoints'),
-      everySeconds: real(nonNegative, 'seconds between two checkpoints'),
-      keep: whole(1, 'how many checkpoints are kept'),
+      everySeconds: real({ minimum: 0, maximum: 1e9 }, 'seconds between two checkpoints'),
+      keep: whole(1, 'how many checkpoints are kept', 2 ** 16),
     }),
-    seed: whole(0, 'the seed of the order of the data and of what is sampled'),
+    seed: seed('the seed of the order of the data and of what is sampled'),
     threads,
   },
   ['model', 'data', 'loss', 'optimizer'],

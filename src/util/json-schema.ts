@@ -56,9 +56,15 @@ export const flag = (description?: string): JsonSchema => described({ type: 'boo
 export const choice = (values: readonly string[], description?: string): JsonSchema =>
   described({ enum: values }, description)
 
-/** Schema of a safe integer >= `minimum`. */
-export const whole = (minimum: number, description?: string): JsonSchema =>
-  described({ type: 'integer', minimum, maximum: Number.MAX_SAFE_INTEGER }, description)
+/** Default maximum of an integer: no count of steps, classes or examples reaches it. */
+const maxWhole = 1_000_000_000
+
+/** Schema of an integer from `minimum` to `maximum`. A number that determines memory or time needs its own maximum. */
+export const whole = (minimum: number, description?: string, maximum = maxWhole): JsonSchema =>
+  described({ type: 'integer', minimum, maximum }, description)
+
+/** Schema of the seed of a random stream. */
+export const seed = (description?: string): JsonSchema => whole(0, description, Number.MAX_SAFE_INTEGER)
 
 export const real = (bounds: Omit<JsonSchema, 'type'> = {}, description?: string): JsonSchema =>
   described({ type: 'number', ...bounds }, description)

@@ -7,7 +7,18 @@ import { formatErrors } from '../../recipe/format-errors.js'
 import { applyOverrides } from '../../recipe/overrides.js'
 import { parseJson } from '../../recipe/parse.js'
 import { OnnxIreError, prefixError } from '../../util/errors.js'
-import { choice, flag, type JsonSchema, kind, kinds, list, real, text, whole } from '../../util/json-schema.js'
+import {
+  choice,
+  flag,
+  type JsonSchema,
+  kind,
+  kinds,
+  list,
+  real,
+  seed as seedSchema,
+  text,
+  whole,
+} from '../../util/json-schema.js'
 import { checkShippedName, shippedNames } from './shipped-files.js'
 
 const folder = new URL('../../models/presets/', import.meta.url)
@@ -63,33 +74,39 @@ const preset = <A extends Architecture>(
   additionalProperties: false,
 })
 
-const count = (description: string) => whole(1, description)
-const counts = (description: string) => list(whole(1), { minItems: 1 }, description)
-const classes = count('number of classes')
-const seed = whole(0, 'seed of the initial weights')
+/** Largest width of a layer; `Weights` limits the elements of all tensors. */
+const maxWidth = 2 ** 20
+/** Largest number of layers: each is a few nodes of the graph. */
+const maxLayers = 1024
+
+const count = (description: string, maximum: number) => whole(1, description, maximum)
+const counts = (description: string, maximum: number) =>
+  list(whole(1, undefined, maximum), { minItems: 1, maxItems: maxLayers }, description)
+const classes = count('number of classes', maxWidth)
+const seed = seedSchema('seed of the initial weights')
 const dropout = real({ minimum: 0, exclusiveMaximum: 1 }, 'fraction of elements that training drops')
-const channels = count('number of image channels')
-const size = count('side of a square image')
+const channels = count('number of image channels', maxWidth)
+const size = count('side of a square image', 2 ** 14)
 const stack = {
-  width: count('features per position'),
-  heads: count('attention heads; a divisor of the width'),
-  layers: count('number of blocks'),
+  width: count('features per position', maxWidth),
+  heads: count('attention heads; a divisor of the width', maxWidth),
+  layers: count('number of blocks', maxLayers),
   dropout,
 }
-const language = { vocabulary: count('number of tokens'), context: count('tokens per example'), ...stack, seed }
+const language = { vocabulary: count('number of tokens', 2 ** 24), context: count('tokens per example', maxWidth), ...stack, seed }
 
 /** JSON schema of a preset. */
 const presetSchema: JsonSchema = kinds(
-  preset('mlp', { features: count('numbers per example'), hidden: counts('units per layer'), classes, seed }),
+  preset('mlp', { features: count('numbers per example', 2 ** 24), hidden: counts('units per layer', maxWidth), classes, seed }),
   preset('lenet', { channels, classes, seed }),
-  preset('convnet', { channels, stages: counts('channels per stage'), classes, seed }),
+  preset('convnet', { channels, stages: counts('channels per stage', maxWidth), classes, seed }),
   preset('resnet', {
     channels,
     size,
     stem: choice(['imagenet', 'cifar']),
     block: choice(['basic', 'bottleneck']),
-    depths: counts('blocks per stage'),
-    stages: counts('channels per stage'),
+    depths: counts('blocks per stage', maxLayers),
+    stages: counts('channels per stage', maxWidth),
     shortcut: choice(['projection', 'padding']),
     zeroScale: flag('whether blocks are initialized as identities'),
     classes,
@@ -98,8 +115,8 @@ const presetSchema: JsonSchema = kinds(
   preset('wide-resnet', {
     channels,
     size,
-    depth: whole(10, '6 n + 4 layers'),
-    widen: count('factor of the number of channels'),
+    depth: whole(10, '6 n + 4 layers', maxLayers),
+    widen: count('factor of the number of channels', 1024),
     dropout,
     classes,
     seed,
@@ -107,16 +124,16 @@ const presetSchema: JsonSchema = kinds(
   preset('vit', {
     channels,
     size,
-    patch: count('side of a square patch; a divisor of the size'),
+    patch: count('side of a square patch; a divisor of the size', 2 ** 14),
     ...stack,
-    hidden: count('units of the feed-forward layers'),
+    hidden: count('units of the feed-forward layers', maxWidth),
     classes,
     seed,
   }),
   preset('transformer', language),
   preset('llama', {
     ...language,
-    hidden: count('units of the feed-forward layers'),
+    hidden: count('units of the feed-forward layers', maxWidth),
     tied: flag('whether head and embedding share their weights'),
   }),
 )

@@ -9,8 +9,8 @@ export interface SourceRange {
 }
 
 export const rangeFields = {
-  start: whole(0, 'the index of the first example'),
-  end: whole(1, 'the index after the last example'),
+  start: whole(0, 'the index of the first example', Number.MAX_SAFE_INTEGER),
+  end: whole(1, 'the index after the last example', Number.MAX_SAFE_INTEGER),
 }
 
 /** Streaming of a file that may be larger than memory. */
@@ -23,7 +23,7 @@ export interface SourceStreaming {
 
 export const streamingFields = {
   stream: flag('whether the file is read during training instead of loaded into memory'),
-  shuffleBuffer: whole(1, 'the size of the shuffle buffer when streaming, in examples'),
+  shuffleBuffer: whole(1, 'the size of the shuffle buffer when streaming, in examples', 2 ** 24),
 }
 
 /** Names of the tensors of a source with an input and labels. */
@@ -39,12 +39,15 @@ export const nameFields = {
   target: text('the name of the labels that the loss reads'),
 }
 
+/** Largest number of tokens of an example. */
+export const maxTokens = 2 ** 20
+
 /** JSON Schema of padding. */
 export const padSchema: JsonSchema = object<PadOptions>({
   value: real({}, 'the padding value'),
-  length: whole(1, 'the length of every batch'),
-  maxLength: whole(1, 'the length to which longer examples are truncated'),
-  multipleOf: whole(1, 'the multiple to which the length of a batch is rounded up'),
+  length: whole(1, 'the length of every batch', maxTokens),
+  maxLength: whole(1, 'the length to which longer examples are truncated', maxTokens),
+  multipleOf: whole(1, 'the multiple to which the length of a batch is rounded up', maxTokens),
   mask: text('the name of the attention mask to create'),
 })
 

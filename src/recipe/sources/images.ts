@@ -14,16 +14,19 @@ import {
 } from '../../util/json-schema.js'
 import { nameFields, rangeFields, type SourceNames, type SourceRange } from './common.js'
 
+/** Schema of a number of rows, columns or pixels. */
+const side = (minimum: number, description?: string) => whole(minimum, description, 2 ** 14)
+
 const perChannel = either([real(), list(real(), { minItems: 1 })], 'a number, or a list of one per channel')
 
 /** JSON Schema of the conversion of pixels to a model's input. */
 const imageSchema: JsonSchema = object<ImageOptions>({
   size: either(
-    [whole(1), list(whole(1), { minItems: 2, maxItems: 2 })],
+    [side(1), list(side(1), { minItems: 2, maxItems: 2 })],
     "the side of the model's square input, or [rows, columns]",
   ),
   fit: choice(['fill', 'contain', 'cover', 'none'], 'the resizing of images of another size'),
-  channels: whole(1, "the channels of the model's input"),
+  channels: whole(1, "the channels of the model's input", 1024),
   scale: real({}, 'the factor of pixel values, 1/255 by default'),
   mean: perChannel,
   std: perChannel,
@@ -37,7 +40,7 @@ const pair = (bounds: Omit<JsonSchema, 'type'>, description: string) =>
   list(real(bounds), { minItems: 2, maxItems: 2 }, description)
 
 const size = either(
-  [whole(1), list(whole(1), { minItems: 2, maxItems: 2 })],
+  [side(1), list(side(1), { minItems: 2, maxItems: 2 })],
   'the side of a square, or [rows, columns]',
 )
 
@@ -47,7 +50,7 @@ const augmentSchema: JsonSchema = list(
     object<Of<'crop'>>(
       {
         kind: kind('crop'),
-        padding: whole(0, 'the padding on every side, in pixels'),
+        padding: side(0, 'the padding on every side, in pixels'),
         fill: either(
           [real({ minimum: 0, maximum: 255 }), choice(['mean', 'reflect'])],
           "the fill of the padding: a pixel value, 'mean' or 'reflect'",
@@ -60,8 +63,8 @@ const augmentSchema: JsonSchema = list(
     object<Of<'cutout'>>(
       {
         kind: kind('cutout'),
-        size: whole(1, 'the side of a square, in pixels'),
-        count: whole(1, 'the number of squares'),
+        size: side(1, 'the side of a square, in pixels'),
+        count: whole(1, 'the number of squares', 1024),
       },
       ['kind', 'size'],
     ),
@@ -77,9 +80,9 @@ const augmentSchema: JsonSchema = list(
     object<Of<'rand-augment'>>(
       {
         kind: kind('rand-augment'),
-        operations: whole(1, 'the number of operations per image'),
-        magnitude: whole(0, 'the strength of the operations'),
-        bins: whole(2, 'the number of strengths'),
+        operations: whole(1, 'the number of operations per image', 64),
+        magnitude: whole(0, 'the strength of the operations', 1024),
+        bins: whole(2, 'the number of strengths', 1024),
       },
       ['kind'],
     ),

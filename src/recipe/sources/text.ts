@@ -2,6 +2,7 @@ import type { PadOptions } from '../../data/padding.js'
 import { choice, either, type JsonSchema, kind, list, object, text, whole } from '../../util/json-schema.js'
 import {
   type Defined,
+  maxTokens,
   nameFields,
   padSchema,
   rangeFields,
@@ -46,9 +47,9 @@ export const textSchema: JsonSchema = object<TextSource>(
     extensions: list(text(), { minItems: 1 }, 'the file name extensions of documents'),
     files: either([text(), list(text(), { minItems: 1 })], 'the path of a text file, or a list of paths'),
     tokens: choice(['bytes'], 'the tokens of the model'),
-    offset: whole(0, 'the offset added to each byte'),
+    offset: whole(0, 'the offset added to each byte', 2 ** 24),
     padding: padSchema,
-    context: whole(1, 'tokens per example of a language model'),
+    context: whole(1, 'tokens per example of a language model', maxTokens),
     stride: whole(1, 'tokens between the starts of two examples'),
     ...nameFields,
     ...streamingFields,
@@ -74,7 +75,7 @@ export const tokensSchema: JsonSchema = object<TokensSource>(
   {
     kind: kind('tokens'),
     file: text('the path of the token file'),
-    context: whole(1, 'tokens per example'),
+    context: whole(1, 'tokens per example', maxTokens),
     stride: whole(1, 'tokens between the starts of two examples'),
     ...nameFields,
     ...rangeFields,
