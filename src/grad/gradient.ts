@@ -3,6 +3,7 @@ import { formatShape, isStatic, sameShape } from '../ir/shape.js'
 import { capturesOf, dependenciesOf, topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
 import { definitionOf, op } from '../op/op.js'
+import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
 import { activeValues, gradientType, zerosLike } from './active.js'
 import { sumTo } from './broadcast.js'
@@ -107,7 +108,7 @@ function differentiateNode(
       const scope = currentScope()
       return gradientsWithin(seeds, wrt, (inner) => inner.scope === scope && !operands.has(inner), tables)
     })
-    return atFirstOccurrence(operandsOf(node), (x) => dxs[wrt.indexOf(x)] ?? null)
+    return atFirstOccurrence(operandsOf(node), wrt, dxs)
   }
   const rule = tables.rules[node.operator]
   if (rule) {
@@ -127,14 +128,22 @@ function differentiateNode(
   // The operands may depend on each other; the outer walk handles that.
   const operands = new Set(node.inputs.map((x) => x?.source))
   const dxs = gradientsWithin(seeds, wrt, (inner) => !operands.has(inner), tables)
-  return atFirstOccurrence(node.inputs, (x) => dxs[wrt.indexOf(x)] ?? null)
+  return atFirstOccurrence(node.inputs, wrt, dxs)
 }
 
 /** Gradients by operand; if an operand occurs twice, its first occurrence gets the whole gradient. */
-const atFirstOccurrence = (
+function atFirstOccurrence(
   operands: readonly (Value | null)[],
-  gradient: (x: Value) => Value | null,
-): (Value | null)[] => operands.map((x, index) => (x && operands.indexOf(x) === index ? gradient(x) : null))
+  wrt: readonly Value[],
+  dxs: readonly (Value | null)[],
+): (Value | null)[] {
+  const left = new Map(wrt.map((x, index) => [x, dxs[index] ?? null]))
+  return operands.map((x) => {
+    const dx = x && left.get(x)
+    if (x) left.delete(x)
+    return dx ?? null
+  })
+}
 
 /**
  * Sums the gradient of a broadcasting operator to its operand's shape; throws if another operator's rule gives a
@@ -163,7 +172,7 @@ function describeNode({ operator, name, inputs, outputs }: Node): string {
 
 function notDifferentiable(blocking: ReadonlyMap<Node, string>): OnnxIreError {
   const byReason = new Map<string, string[]>()
-  for (const [node, reason] of blocking) byReason.set(reason, [...(byReason.get(reason) ?? []), describeNode(node)])
+  for (const [node, reason] of blocking) append(byReason, reason, describeNode(node))
   const lines = [...byReason].map(([reason, nodes]) => `  ${nodes.join(',\n  ')}: ${reason}`)
   return new NotDifferentiableError(blocking.size, lines)
 }

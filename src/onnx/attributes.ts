@@ -114,7 +114,7 @@ function readValue(
       if (attribute.g) return readBody(attribute.g)
       break
     case attributeTypes.ints:
-      return attribute.ints.map(Number)
+      return Array.from(attribute.ints, Number)
     case attributeTypes.floats:
       return attribute.floats
     case attributeTypes.strings:

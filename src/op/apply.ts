@@ -1,7 +1,7 @@
 import { currentScope } from '../ir/body.js'
 import type { DType } from '../ir/dtype.js'
 import { constant, int64s, scalar, tensorFrom } from '../ir/leaf.js'
-import { type Dim, formatShape, isStatic } from '../ir/shape.js'
+import { type Dim, formatShape, isStatic, maxRank } from '../ir/shape.js'
 import { type Attributes, type Node, type TensorType, Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { AttributeSpec, AttributeSpecs, Call, Definition, GivenAttributes, PerSlot, Slots } from './define.js'
@@ -212,7 +212,13 @@ function inferTypes(
 ): readonly TensorType[] {
   try {
     const types = definition.infer(call)
-    return Array.isArray(types) ? types : [types as TensorType]
+    const list: readonly TensorType[] = Array.isArray(types) ? types : [types as TensorType]
+    const large = list.find(({ shape }) => shape && shape.length > maxRank)
+    if (!large) return list
+    throw new OnnxIreError(
+      'invalid-shape',
+      `the result has ${large.shape!.length} axes; at most ${maxRank} are supported`,
+    )
   } catch (error) {
     if (!(error instanceof OnnxIreError)) throw error
     const shapes = inputs.map((value) =>

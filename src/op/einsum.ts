@@ -10,6 +10,9 @@ export interface Subscripts {
   readonly output: readonly string[]
 }
 
+/** Largest number of operands: the gradient of each is a product of all others. */
+const maxOperands = 64
+
 export const ELLIPSIS = '...'
 const letters = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ']
 
@@ -18,6 +21,8 @@ const letters = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ']
  * operand with an ellipsis has an unknown number of axes, '...' stays in the lists as one label.
  */
 export function parseEinsum(equation: string, shapes: readonly (Shape | undefined)[]): Subscripts {
+  if (shapes.length > maxOperands)
+    throw new OnnxIreError('invalid-model', `${shapes.length} operands; at most ${maxOperands} are supported`)
   const [left = '', right, ...more] = equation.replaceAll(' ', '').split('->')
   const operands = left.split(',').map((term) => labelsOf(term, equation))
   if (more.length > 0 || operands.length !== shapes.length) {

@@ -61,7 +61,8 @@ function optionSchema(spec: OptionSpec): JsonSchema {
     minimum: min,
     ...(max === Number.MAX_VALUE ? {} : open ? { exclusiveMaximum: max } : { maximum: max }),
   }
-  if (spec.type === 'number') return integer ? whole(min, description, max < 1e9 ? max : undefined) : real(bounds, description)
+  if (spec.type === 'number')
+    return integer ? whole(min, description, max < 1e9 ? max : undefined) : real(bounds, description)
   const length = spec.default.length
   return list(real(bounds), { minItems: length, maxItems: length }, description)
 }

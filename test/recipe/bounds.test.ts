@@ -81,7 +81,9 @@ describe('sizes of presets', async () => {
 
   test('more elements than 2^32 > error before any is generated', () => {
     const start = process.memoryUsage().arrayBuffers
-    expect(thrownMessage('invalid-option', () => mlp({ features: 2 ** 20, hidden: [2 ** 13] }))).toMatch('hidden0.weight')
+    expect(thrownMessage('invalid-option', () => mlp({ features: 2 ** 20, hidden: [2 ** 13] }))).toMatch(
+      'hidden0.weight',
+    )
     const many = { vocabulary: 2 ** 20, context: 8, width: 2 ** 13, heads: 1, layers: 2 }
     expect(thrownMessage('invalid-option', () => transformer(many))).toMatch(String(2 ** 32))
     expect(process.memoryUsage().arrayBuffers - start).toBeLessThan(2 ** 24)

@@ -34,7 +34,10 @@ describe('createMatcher', () => {
     const names = [...new Set(texts('ab', 5))]
     for (const pattern of new Set(texts('ab*', 4))) {
       const expression = new RegExp(`^${pattern.replaceAll('*', '.*')}$`)
-      expect([pattern, names.filter(createMatcher(pattern))]).toEqual([pattern, names.filter((n) => expression.test(n))])
+      expect([pattern, names.filter(createMatcher(pattern))]).toEqual([
+        pattern,
+        names.filter((n) => expression.test(n)),
+      ])
     }
   })
 

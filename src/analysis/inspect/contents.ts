@@ -1,5 +1,6 @@
 import { type DType, dtypeOf, dtypes, isFloat } from '../../ir/dtype.js'
 import type { Shape } from '../../ir/shape.js'
+import { sizeOf } from '../../ir/tensor.js'
 import type { Graph } from '../../ir/value.js'
 import { listInputs, readShape } from '../../onnx/import/declarations.js'
 import { isSupported, qualifiedName, walkOperatorNodes } from '../../onnx/import/model-nodes.js'
@@ -74,7 +75,7 @@ function operatorsOf(proto: ModelProto): ModelContents['operators'] {
 function storedIn(proto: ModelProto): ModelContents['stored'] {
   const all = collectTensorProtos(proto).map(({ dims, dataType, stringData }) => {
     const dtype = dtypeOf(dataType ?? 0)
-    const elements = dims.reduce((product, dim) => product * Number(dim), 1)
+    const elements = sizeOf(Array.from(dims, Number))
     const strings = stringData.reduce((sum, { length }) => sum + length, 0)
     return { elements: dtype && isFloat(dtype) ? elements : 0, bytes: dtype ? bytesOf(dtype, elements) + strings : 0 }
   })

@@ -5,6 +5,7 @@ import type { Graph, Node } from '../../ir/value.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
 import { definitionOf } from '../../op/op.js'
 import { findWeights, resolveParameters } from '../../train/model/trainable.js'
+import { append } from '../../util/append.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /** Lists the operator inputs that read each parameter, directly or through views: "w of Conv 'conv1'". */
@@ -15,7 +16,7 @@ function parameterUses(graph: Graph): Map<string, string[]> {
     for (const [index, value] of node.inputs.entries()) {
       const input = (names[index] ?? names.at(-1) ?? '').replace(/^\.\.\.|\?$/g, '')
       for (const { name } of resolveParameters(value))
-        if (name !== undefined) uses.set(name, [...(uses.get(name) ?? []), `${input} of ${describeNode(node)}`])
+        if (name !== undefined) append(uses, name, `${input} of ${describeNode(node)}`)
     }
   }
   return uses

@@ -1,4 +1,5 @@
 import { sizeOf } from '../../ir/tensor.js'
+import { append } from '../../util/append.js'
 
 /** Position of one tensor in the flat array of its group. */
 export interface Part {
@@ -51,7 +52,7 @@ export function regroup(
   let changed = false
   for (const group of groups) {
     const byKey = new Map<string | undefined, string[]>()
-    for (const { name } of group.parts) byKey.set(keyOf(name), [...(byKey.get(keyOf(name)) ?? []), name])
+    for (const { name } of group.parts) append(byKey, keyOf(name), name)
     const [[key, names]] = [...byKey] as [[string | undefined, string[]]]
     if (byKey.size > 1) {
       changed = true

@@ -93,11 +93,21 @@ const stack = {
   layers: count('number of blocks', maxLayers),
   dropout,
 }
-const language = { vocabulary: count('number of tokens', 2 ** 24), context: count('tokens per example', maxWidth), ...stack, seed }
+const language = {
+  vocabulary: count('number of tokens', 2 ** 24),
+  context: count('tokens per example', maxWidth),
+  ...stack,
+  seed,
+}
 
 /** JSON schema of a preset. */
 const presetSchema: JsonSchema = kinds(
-  preset('mlp', { features: count('numbers per example', 2 ** 24), hidden: counts('units per layer', maxWidth), classes, seed }),
+  preset('mlp', {
+    features: count('numbers per example', 2 ** 24),
+    hidden: counts('units per layer', maxWidth),
+    classes,
+    seed,
+  }),
   preset('lenet', { channels, classes, seed }),
   preset('convnet', { channels, stages: counts('channels per stage', maxWidth), classes, seed }),
   preset('resnet', {

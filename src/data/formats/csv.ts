@@ -185,7 +185,8 @@ async function readColumnNames(source: CsvFile, delimiter: string, header: boole
   const { path } = source
   for await (const record of source.records(delimiter)) {
     if (!header) return record.map((_, i) => String(i + 1))
-    const twice = record.find((name, i) => record.indexOf(name) < i)
+    const seen = new Set<string>()
+    const twice = record.find((name) => seen.size === seen.add(name).size)
     if (twice === undefined) return record
     throw new OnnxIreError('invalid-data', `${path}:1: two columns have the name '${twice}'; rename one of them`)
   }

@@ -1,6 +1,6 @@
 import { type DType, dtypeOf } from '../../ir/dtype.js'
 import { input } from '../../ir/leaf.js'
-import { type Dim, formatShape, type Shape, unknownDim } from '../../ir/shape.js'
+import { type Dim, formatShape, maxRank, type Shape, unknownDim } from '../../ir/shape.js'
 import { refineShape, type Value } from '../../ir/value.js'
 import { knownCondition } from '../../op/inline.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -29,7 +29,13 @@ export function createInput(info: ValueInfoProto, implied?: DType): Value {
 
 /** The declared shape; undefined if there is none. */
 export function readShape(info: ValueInfoProto): Shape | undefined {
-  return info.type?.tensorType?.shape?.dim.map(({ dimValue, dimParam }): Dim => {
+  const dims = info.type?.tensorType?.shape?.dim
+  if (dims && dims.length > maxRank)
+    throw new OnnxIreError(
+      'invalid-model',
+      `'${info.name}' is declared with ${dims.length} axes; at most ${maxRank} are supported`,
+    )
+  return dims?.map(({ dimValue, dimParam }): Dim => {
     // Names that begin with `?` are unknown lengths, in this library and in some exporters.
     if (dimValue === undefined) return dimParam && !dimParam.startsWith('?') ? dimParam : unknownDim()
     const length = Number(dimValue)

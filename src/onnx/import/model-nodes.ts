@@ -1,4 +1,5 @@
 import { findDefinition } from '../../op/facts.js'
+import { append } from '../../util/append.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto } from '../proto/schema.js'
 
@@ -172,7 +173,7 @@ export function checkOperators(model: ModelProto): void {
   for (const node of walkOperatorNodes(model)) {
     if (isSupported(node)) continue
     const key = qualifiedName(node)
-    unsupported.set(key, [...(unsupported.get(key) ?? []), node.name || node.output[0] || '?'])
+    append(unsupported, key, node.name || node.output[0] || '?')
   }
   if (unsupported.size === 0) return
   const names = [...unsupported.keys()]

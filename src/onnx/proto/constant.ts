@@ -42,7 +42,7 @@ const forms: Readonly<Record<string, Form>> = {
   },
   value_ints: {
     read: ({ ints }) => tensor('int64', [ints.length], BigInt64Array.from(ints)),
-    write: (attribute, { data }) => edit(attribute, { ints: Array.from(data as BigInt64Array) }),
+    write: (attribute, { data }) => edit(attribute, { ints: data as BigInt64Array }),
   },
   value_string: {
     read: ({ s }) => tensor('string', [], [s ? decodeUtf8(s) : '']),

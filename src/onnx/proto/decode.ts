@@ -25,11 +25,11 @@ export const maxMessageDepth = 100
 export function decode<M extends MessageName>(type: M, bytes: Uint8Array): Messages[M] {
   // Views of a Buffer would be Buffers: views of a Uint8Array are not.
   const reader = createReader(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))
-  const path: (string | number)[] = []
+  const state: State = { path: [], copyable: maxCopies * bytes.length }
   try {
-    return decodeMessage(reader, messageTypes[type], reader.len, path) as Messages[M]
+    return decodeMessage(reader, messageTypes[type], reader.len, state) as Messages[M]
   } catch (cause) {
-    const place = path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('')
+    const place = state.path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('')
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new OnnxIreError(
       'invalid-model',
@@ -43,16 +43,31 @@ export function decode<M extends MessageName>(type: M, bytes: Uint8Array): Messa
 
 type Draft = Record<string, unknown>
 
+interface State {
+  /** Path of the field that is being decoded. */
+  readonly path: (string | number)[]
+  /** Number of bytes that may still be copied to merge messages. */
+  copyable: number
+}
+
+/**
+ * How often the bytes of a file may be copied to merge messages that occur in several parts. Files that were appended
+ * to each other need one copy; parts within parts could need one per level.
+ */
+const maxCopies = 2
+
 interface Span {
   readonly start: number
   readonly end: number
 }
 
-/** Decodes the message that ends at `end`. If this function throws, `path` is the path of the damaged field. */
-function decodeMessage(reader: Reader, type: MessageType, end: number, path: (string | number)[]): object {
+/** Decodes the message that ends at `end`. If this function throws, `state.path` is the path of the damaged field. */
+function decodeMessage(reader: Reader, type: MessageType, end: number, state: State): object {
+  const { path } = state
   const { pos: start, len: outerEnd, buf: bytes } = reader
   reader.len = end
   const draft: Draft = { ...type.empty }
+  setOrigin(draft, { message: draft, bytes, start, end })
   let lists: Map<Field, unknown[]> | null = null
   let children: Map<Field, Span[]> | null = null
   while (reader.pos < end) {
@@ -80,12 +95,12 @@ function decodeMessage(reader: Reader, type: MessageType, end: number, path: (st
       path.push(list.length)
       if (run) {
         const values = readPacked(reader, field.kind as PackedKind)
-        if (field.form === 'packed') list.push(values)
+        if (field.form !== 'many') list.push(values)
         else for (const value of values) list.push(value)
       } else {
         list.push(
           isMessage(field.kind)
-            ? decodeChild(reader, field.kind, readEnd(reader), path)
+            ? decodeChild(reader, field.kind, readEnd(reader), state)
             : readScalar(reader, field.kind as ScalarKind),
         )
       }
@@ -95,49 +110,51 @@ function decodeMessage(reader: Reader, type: MessageType, end: number, path: (st
   }
   if (lists) {
     for (const [field, list] of lists) {
-      draft[field.name] = field.form === 'packed' ? joinPieces(field.kind as PackedKind, list) : Object.freeze(list)
+      draft[field.name] = field.form !== 'many' ? joinPieces(field.kind as PackedKind, list) : Object.freeze(list)
     }
   }
   if (children) {
     for (const [field, spans] of children) {
       path.push(field.name)
-      draft[field.name] = decodeMerged(reader, field, spans, path)
+      draft[field.name] = decodeMerged(reader, field, spans, state)
       path.pop()
     }
   }
   reader.pos = end
   reader.len = outerEnd
-  const message = Object.freeze(draft)
-  setOrigin(message, { message, bytes, start, end })
-  return message
+  return Object.freeze(draft)
 }
 
-function decodeChild(reader: Reader, kind: MessageName, end: number, path: (string | number)[]): object {
+function decodeChild(reader: Reader, kind: MessageName, end: number, state: State): object {
+  const { path } = state
   // Every level adds a name to the path, and an index if the field is a list.
   if (path.length > maxMessageDepth && path.filter((step) => typeof step === 'string').length > maxMessageDepth) {
     throw new RangeError(`messages are nested more than ${maxMessageDepth} deep`)
   }
-  return decodeMessage(reader, messageTypes[kind], end, path)
+  return decodeMessage(reader, messageTypes[kind], end, state)
 }
 
 /**
  * Decodes a message field that occurs once or more. Occurrences merge, which equals decoding their concatenated
  * bytes.
  */
-function decodeMerged(reader: Reader, field: Field, spans: readonly Span[], path: (string | number)[]): object {
+function decodeMerged(reader: Reader, field: Field, spans: readonly Span[], state: State): object {
   const kind = field.kind as MessageName
   const [first] = spans
   if (spans.length === 1 && first) {
     reader.pos = first.start
-    return decodeChild(reader, kind, first.end, path)
+    return decodeChild(reader, kind, first.end, state)
   }
-  const merged = new Uint8Array(spans.reduce((size, { start, end }) => size + end - start, 0))
+  const total = spans.reduce((size, { start, end }) => size + end - start, 0)
+  state.copyable -= total
+  if (state.copyable < 0) throw new RangeError('too many messages within each other occur in several parts')
+  const merged = new Uint8Array(total)
   let size = 0
   for (const { start, end } of spans) {
     merged.set(reader.buf.subarray(start, end), size)
     size += end - start
   }
-  return decodeChild(createReader(merged), kind, size, path)
+  return decodeChild(createReader(merged), kind, size, state)
 }
 
 /** Whether the field is packed. Lists of numbers are read in both encodings, packed and one by one. */

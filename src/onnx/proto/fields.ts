@@ -1,16 +1,18 @@
-import type { MessageName, Messages } from './schema.js'
+import type { Int64List, MessageName, Messages } from './schema.js'
 
 export type ScalarKind = 'int32' | 'int64' | 'uint64' | 'float' | 'double' | 'string' | 'bytes'
 export type PackedKind = 'int32' | 'int64' | 'uint64' | 'float' | 'double'
 export type FieldKind = ScalarKind | MessageName
+type FieldForm = 'one' | 'many' | 'packed' | 'compact'
 
 /**
  * The encoding of a field: its number in onnx.proto, the kind of its elements, and its form:
  * - `one`: at most one element. `group` is the name of its oneof, if any; the last field read of a oneof counts.
  * - `many`: a list, written element by element.
  * - `packed`: a typed array, written as one run of bytes.
+ * - `compact`: a typed array, written element by element.
  */
-export interface FieldSpec<Form extends 'one' | 'many' | 'packed' = 'one' | 'many' | 'packed', Kind = FieldKind> {
+export interface FieldSpec<Form extends FieldForm = FieldForm, Kind = FieldKind> {
   readonly form: Form
   readonly number: number
   readonly kind: Kind
@@ -31,6 +33,13 @@ const many = <K extends FieldKind>(number: number, kind: K): FieldSpec<'many', K
 })
 const packedField = <K extends PackedKind>(number: number, kind: K): FieldSpec<'packed', K> => ({
   form: 'packed',
+  number,
+  kind,
+  group: null,
+})
+
+const compact = <K extends PackedKind>(number: number, kind: K): FieldSpec<'compact', K> => ({
+  form: 'compact',
   number,
   kind,
   group: null,
@@ -74,9 +83,11 @@ type SpecOf<T> = [T] extends [PackedArray]
   ? FieldSpec<'packed', PackedKindOf<T>>
   : T extends Uint8Array
     ? FieldSpec<'one', 'bytes'>
-    : T extends readonly (infer Item)[]
-      ? FieldSpec<'many', KindOf<Item>>
-      : FieldSpec<'one', KindOf<T>>
+    : T extends Int64List
+      ? FieldSpec<'compact', 'int64'>
+      : T extends readonly (infer Item)[]
+        ? FieldSpec<'many', KindOf<Item>>
+        : FieldSpec<'one', KindOf<T>>
 
 /** A spec for every field of every message in `schema.ts`, with the form and kind that follow from its type. */
 type Table = {
@@ -133,7 +144,7 @@ export const fields = {
     t: one(5, 'TensorProto'),
     g: one(6, 'GraphProto'),
     floats: many(7, 'float'),
-    ints: many(8, 'int64'),
+    ints: compact(8, 'int64'),
     strings: many(9, 'bytes'),
     tensors: many(10, 'TensorProto'),
     graphs: many(11, 'GraphProto'),
@@ -152,7 +163,7 @@ export const fields = {
     metadataProps: many(4, 'StringStringEntryProto'),
   },
   TensorProto: {
-    dims: many(1, 'int64'),
+    dims: compact(1, 'int64'),
     dataType: one(2, 'int32'),
     segment: one(3, 'Segment'),
     floatData: packedField(4, 'float'),
@@ -169,7 +180,7 @@ export const fields = {
     metadataProps: many(16, 'StringStringEntryProto'),
   },
   Segment: { begin: one(1, 'int64'), end: one(2, 'int64') },
-  SparseTensorProto: { values: one(1, 'TensorProto'), indices: one(2, 'TensorProto'), dims: many(3, 'int64') },
+  SparseTensorProto: { values: one(1, 'TensorProto'), indices: one(2, 'TensorProto'), dims: compact(3, 'int64') },
   TensorShapeProto: { dim: many(1, 'Dimension') },
   Dimension: {
     dimValue: one(1, 'int64', 'value'),
@@ -222,11 +233,11 @@ export const fields = {
   },
   ShardingSpecProto: {
     tensorName: one(1, 'string'),
-    device: many(2, 'int64'),
+    device: compact(2, 'int64'),
     indexToDeviceGroupMap: many(3, 'IntIntListEntryProto'),
     shardedDim: many(4, 'ShardedDimProto'),
   },
-  IntIntListEntryProto: { key: one(1, 'int64'), value: many(2, 'int64') },
+  IntIntListEntryProto: { key: one(1, 'int64'), value: compact(2, 'int64') },
   ShardedDimProto: { axis: one(1, 'int64'), simpleSharding: many(2, 'SimpleShardedDimProto') },
   SimpleShardedDimProto: {
     dimValue: one(1, 'int64', 'dim'),
@@ -256,7 +267,7 @@ const typeOf = (name: MessageName): MessageType => {
     .sort((a, b) => a.number - b.number)
   const lists = list.filter(({ form }) => form !== 'one')
   const none = ({ form, kind }: Field) =>
-    form === 'packed' ? new packedArrays[kind as PackedKind](0) : Object.freeze([])
+    form !== 'many' ? new packedArrays[kind as PackedKind](0) : Object.freeze([])
   return {
     name,
     fields: list,

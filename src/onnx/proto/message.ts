@@ -9,13 +9,45 @@ export interface Origin {
   readonly end: number
 }
 
-const origins = new WeakMap<object, Origin>()
+/** Base class whose constructor returns a given object, to which a derived class adds its private fields. */
+class Extension {
+  constructor(target: object) {
+    // biome-ignore lint/correctness/noConstructorReturn: private fields are added to the returned object
+    return target
+  }
+}
+
+/**
+ * The origin of a decoded or edited message as private fields of the message, which spreads and comparisons ignore.
+ * In a WeakMap, millions of messages would keep the garbage collector busy for minutes.
+ */
+class Traced extends Extension {
+  readonly #bytes: Uint8Array
+  readonly #start: number
+  readonly #end: number
+  /** The decoded message that was edited; null for a decoded message. */
+  readonly #decoded: object | null
+
+  constructor(message: object, bytes: Uint8Array, start: number, end: number, decoded: object | null) {
+    super(message)
+    this.#bytes = bytes
+    this.#start = start
+    this.#end = end
+    this.#decoded = decoded
+  }
+
+  static originOf(message: object): Origin | undefined {
+    if (!(#bytes in message)) return undefined
+    return { message: message.#decoded ?? message, bytes: message.#bytes, start: message.#start, end: message.#end }
+  }
+}
 
 /** The origin of a message, or of the message from which it was edited; undefined for a new message. */
-export const getOrigin = (message: object): Origin | undefined => origins.get(message)
+export const getOrigin = (message: object): Origin | undefined => Traced.originOf(message)
 
-export const setOrigin = (message: object, origin: Origin): void => {
-  origins.set(message, origin)
+/** Sets the origin of a message that is not frozen yet. */
+export const setOrigin = (message: object, { message: decoded, bytes, start, end }: Origin): void => {
+  new Traced(message, bytes, start, end, decoded === message ? null : decoded)
 }
 
 /**
@@ -43,10 +75,10 @@ export function create<M extends MessageName>(type: M, fields: Partial<Messages[
  * ```
  */
 export function edit<T extends object>(message: T, changes: Partial<T>): T {
-  const edited = Object.freeze({ ...message, ...changes })
-  const origin = origins.get(message)
-  if (origin) origins.set(edited, origin)
-  return edited
+  const edited = { ...message, ...changes }
+  const origin = getOrigin(message)
+  if (origin) setOrigin(edited, origin)
+  return Object.freeze(edited)
 }
 
 /**

@@ -36,6 +36,12 @@ export interface Messages {
 
 export type MessageName = keyof Messages
 
+/**
+ * A list of 64-bit integers. A decoded one is a BigInt64Array: an array of bigints takes four times as much memory,
+ * and a file may declare millions.
+ */
+export type Int64List = ArrayLike<bigint> & Iterable<bigint>
+
 export interface ModelProto {
   readonly irVersion?: bigint | undefined
   readonly opsetImport: readonly OperatorSetIdProto[]
@@ -91,7 +97,7 @@ export interface AttributeProto {
   readonly sparseTensor?: SparseTensorProto | undefined
   readonly tp?: TypeProto | undefined
   readonly floats: readonly number[]
-  readonly ints: readonly bigint[]
+  readonly ints: Int64List
   readonly strings: readonly Uint8Array[]
   readonly tensors: readonly TensorProto[]
   readonly graphs: readonly GraphProto[]
@@ -125,7 +131,7 @@ export interface ValueInfoProto {
 }
 
 export interface TensorProto {
-  readonly dims: readonly bigint[]
+  readonly dims: Int64List
   /**
    * TensorProto.DataType: the `onnx` number of an entry of `dtypes`, or of a type that this library does not support.
    */
@@ -154,7 +160,7 @@ export interface Segment {
 export interface SparseTensorProto {
   readonly values?: TensorProto | undefined
   readonly indices?: TensorProto | undefined
-  readonly dims: readonly bigint[]
+  readonly dims: Int64List
 }
 
 export interface TensorShapeProto {
@@ -258,14 +264,14 @@ export interface NodeDeviceConfigurationProto {
 
 export interface ShardingSpecProto {
   readonly tensorName?: string | undefined
-  readonly device: readonly bigint[]
+  readonly device: Int64List
   readonly indexToDeviceGroupMap: readonly IntIntListEntryProto[]
   readonly shardedDim: readonly ShardedDimProto[]
 }
 
 export interface IntIntListEntryProto {
   readonly key?: bigint | undefined
-  readonly value: readonly bigint[]
+  readonly value: Int64List
 }
 
 export interface ShardedDimProto {

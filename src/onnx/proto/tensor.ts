@@ -1,4 +1,5 @@
 import { type DType, dtypeOf, dtypes, type TypedArray } from '../../ir/dtype.js'
+import { maxRank } from '../../ir/shape.js'
 import { sizeOf, type Tensor, type TensorData } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type ExternalData, isExternal, readExternalRange } from './external-data.js'
@@ -83,8 +84,11 @@ export function createUnreadableTensor(code: 'invalid-model', message: string): 
 const maxElements = 2 ** 50
 
 function readDims(proto: TensorProto, label: string): readonly number[] {
-  const dims = proto.dims.map(Number)
-  const text = () => `[${proto.dims.slice(0, 16).join(', ')}${dims.length > 16 ? ', ...' : ''}]`
+  if (proto.dims.length > maxRank) {
+    throw new OnnxIreError('invalid-model', `${label} has ${proto.dims.length} axes; at most ${maxRank} are supported`)
+  }
+  const dims = Array.from(proto.dims, Number)
+  const text = () => `[${Array.from(proto.dims).slice(0, 16).join(', ')}${dims.length > 16 ? ', ...' : ''}]`
   if (dims.some((dim) => dim < 0)) {
     throw new OnnxIreError('invalid-model', `${label} has a negative dimension: ${text()}`)
   }

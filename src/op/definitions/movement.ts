@@ -7,6 +7,7 @@ import {
   exactQuotient,
   formatShape,
   isStatic,
+  maxRank,
   mulDims,
   productOf,
   type Shape,
@@ -18,15 +19,12 @@ import { checkIntegers, knownNumbers, limitContents, selectContents, vectorLengt
 import { define, int, ints, string, zero } from '../define.js'
 import { noFlops } from '../flops.js'
 
-/** Maximal rank: a bound for numbers from untrusted files. */
-const RANK_LIMIT = 1024
-
 /** A shape given as a tensor: its elements where known, else as many unknown lengths as it has elements. */
 export function shapeFrom(shape: Value): Shape | undefined {
   checkIntegers(shape)
   if (shape.contents) return shape.contents
   const rank = vectorLength(shape)
-  return rank !== undefined && rank <= RANK_LIMIT ? Array.from({ length: rank }, unknownDim) : undefined
+  return rank !== undefined && rank <= maxRank ? Array.from({ length: rank }, unknownDim) : undefined
 }
 
 /** Throws `invalid-shape` if a known dim is not an integer >= 0. */
@@ -92,7 +90,7 @@ function inferSqueeze(shape: Shape | undefined, axes: Value | null): Shape | und
 
 function inferUnsqueeze(shape: Shape | undefined, axes: Value): Shape | undefined {
   const count = vectorLength(axes)
-  if (!shape || count === undefined || count > RANK_LIMIT) return undefined
+  if (!shape || count === undefined || count > maxRank) return undefined
   const rank = shape.length + count
   const added = distinctAxes(axes, rank)
   if (!added) return Array.from({ length: rank }, unknownDim)

@@ -39,10 +39,7 @@ type Of<Kind extends AugmentationSpec['kind']> = Extract<AugmentationSpec, { rea
 const pair = (bounds: Omit<JsonSchema, 'type'>, description: string) =>
   list(real(bounds), { minItems: 2, maxItems: 2 }, description)
 
-const size = either(
-  [side(1), list(side(1), { minItems: 2, maxItems: 2 })],
-  'the side of a square, or [rows, columns]',
-)
+const size = either([side(1), list(side(1), { minItems: 2, maxItems: 2 })], 'the side of a square, or [rows, columns]')
 
 /** JSON Schema of the augmentations of images in training. */
 const augmentSchema: JsonSchema = list(

@@ -4,6 +4,7 @@ import { withBodies } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
 import { inputsWith } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
+import { append } from '../../util/append.js'
 import { createMatcher, matchNames, type NamePatterns } from '../../util/pattern.js'
 
 /** Whether the output has the elements of the input in another shape, order or type. */
@@ -64,7 +65,7 @@ export function resolveParameters(value: Value | null | undefined): readonly Val
 
 function findUsers(nodes: readonly Node[]): ReadonlyMap<Value, readonly Node[]> {
   const users = new Map<Value, Node[]>()
-  for (const node of nodes) for (const x of node.inputs) if (x) users.set(x, [...(users.get(x) ?? []), node])
+  for (const node of nodes) for (const x of node.inputs) if (x) append(users, x, node)
   return users
 }
 

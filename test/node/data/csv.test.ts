@@ -179,3 +179,15 @@ describe('a large CSV file', () => {
     }
   })
 })
+
+it('many columns > read in linear time', async () => {
+  const columns = 100_000
+  const header = Array.from({ length: columns }, (_, i) => `c${i}`)
+  const file = await put('wide.csv', `${header.join(',')}\n${Array(columns).fill(1).join(',')}\n`)
+  const { user } = process.cpuUsage()
+  const data = await readCsv(file, { tensors: { x: '*' } })
+  expect((process.cpuUsage().user - user) / 1e6).toBeLessThan(6)
+  expect((await data.batch([0]))['x']!.dims).toEqual([1, columns])
+  const twice = await put('twice.csv', 'a,b,a\n1,2,3\n')
+  expect(await rejectedMessage('invalid-data', () => readCsv(twice, { tensors: { x: '*' } }))).toMatch("'a'")
+})

@@ -98,7 +98,12 @@ describe('an edited message', () => {
   })
 
   it('distinguishes an explicit zero from an absent field', () => {
-    const zero = create('TensorProto', { dataType: 0, name: '', rawData: new Uint8Array(0), dims: [0n] })
+    const zero = create('TensorProto', {
+      dataType: 0,
+      name: '',
+      rawData: new Uint8Array(0),
+      dims: BigInt64Array.of(0n),
+    })
     const decoded = decode('TensorProto', encode('TensorProto', zero))
     expect(decoded).toEqual(zero)
     expect('docString' in decoded).toBe(false)
@@ -192,7 +197,7 @@ describe('different encodings of a message', () => {
       .uint32(1 << 3)
       .int64(7)
       .finish()
-    expect(decode('TensorProto', dims).dims).toEqual([1n, -1n, 7n])
+    expect(decode('TensorProto', dims).dims).toEqual(BigInt64Array.of(1n, -1n, 7n))
   })
 
   it('a changed list > keeps its encoding, packed or unpacked', () => {
@@ -210,7 +215,7 @@ describe('different encodings of a message', () => {
         .uint32((1 << 3) | 2)
         .int64s(values)
         .finish()
-    const packedDims = edit(decode('TensorProto', dims([1, 2])), { dims: [3n, 4n] })
+    const packedDims = edit(decode('TensorProto', dims([1, 2])), { dims: BigInt64Array.of(3n, 4n) })
     expect(same(encode('TensorProto', packedDims), dims([3, 4]))).toBe(true)
   })
 
@@ -251,12 +256,12 @@ describe('int64', () => {
   it('limits > decoded and encoded > are equal in every field', () => {
     const limits = [2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n + 1n, -1n, 0n]
     const tensor: TensorProto = create('TensorProto', {
-      dims: limits,
+      dims: BigInt64Array.from(limits),
       int64Data: BigInt64Array.from(limits),
       uint64Data: BigUint64Array.of(2n ** 64n - 1n, 2n ** 63n, 0n),
     })
     expect(decode('TensorProto', encode('TensorProto', tensor))).toEqual(tensor)
-    const attribute = create('AttributeProto', { i: limits[0], ints: limits })
+    const attribute = create('AttributeProto', { i: limits[0], ints: BigInt64Array.from(limits) })
     expect(decode('AttributeProto', encode('AttributeProto', attribute))).toEqual(attribute)
   })
 })
