@@ -249,7 +249,7 @@ function extreme(random: Random, attribute: AttributeProto): AttributeProto {
   if (attribute.i !== undefined) return edit(attribute, { i: pick(random, hostileIntegers) })
   if (attribute.f !== undefined) return edit(attribute, { f: pick(random, hostileNumbers) })
   if (attribute.s !== undefined) return edit(attribute, { s: utf8.encode(pick(random, hostileNames)) })
-  if (attribute.ints.length > 0) return edit(attribute, { ints: other(attribute.ints, hostileIntegers) })
+  if (attribute.ints.length > 0) return edit(attribute, { ints: other([...attribute.ints], hostileIntegers) })
   if (attribute.floats.length > 0) return edit(attribute, { floats: other(attribute.floats, hostileNumbers) })
   if (attribute.t) return edit(attribute, { t: randomTensor(random, attribute.t.name ?? '') })
   return randomAttribute(random, attribute.name ?? '')
