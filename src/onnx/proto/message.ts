@@ -19,7 +19,7 @@ class Extension {
 
 /**
  * The origin of a decoded or edited message as private fields of the message, which spreads and comparisons ignore.
- * In a WeakMap, millions of messages would keep the garbage collector busy for minutes.
+ * A WeakMap of millions of messages slows garbage collection down many times over.
  */
 class Traced extends Extension {
   readonly #bytes: Uint8Array
