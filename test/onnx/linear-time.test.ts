@@ -3,8 +3,8 @@ import { reportTensors } from '../../src/analysis/inspect/tensors.js'
 import { gradients } from '../../src/grad/gradient.js'
 import { input, parameter, scalar } from '../../src/ir/leaf.js'
 import { tensor } from '../../src/ir/tensor.js'
-import { importGraph } from '../../src/onnx/import/import-graph.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
+import { importGraph } from '../../src/onnx/import/import-graph.js'
 import { decodeModel } from '../../src/onnx/model.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { create } from '../../src/onnx/proto/message.js'
@@ -64,7 +64,10 @@ describe('walks over many nodes take linear time', () => {
     }
     const seconds = secondsOf(() => {
       const model = modelOf({ name: 'g', inputs: graph.inputs, outputs: graph.outputs })
-      expect(reportTensors(model, graph)[0]).toMatchObject({ name: 'w', why: expect.stringContaining('and 29998 more') })
+      expect(reportTensors(model, graph)[0]).toMatchObject({
+        name: 'w',
+        why: expect.stringContaining('and 29998 more'),
+      })
       expect(findTrainable(graph).size).toBe(0)
     })
     expect(seconds).toBeLessThan(4)
