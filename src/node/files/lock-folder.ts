@@ -1,13 +1,13 @@
 import { execFile } from 'node:child_process'
 import { readFileSync, rmSync } from 'node:fs'
-import { link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { OnnxIreError } from '../../util/errors.js'
 import { codeOf } from './files.js'
-import { isRunning, machine, temporaryName } from './temporary-files.js'
+import { isRunning, machine } from './temporary-files.js'
 
 /** Name of the lock file in a locked folder. */
 const lockName = 'lock.json'
@@ -36,17 +36,9 @@ const expiry = 120
  */
 export async function lockFolder(folder: string): Promise<() => void> {
   const path = join(folder, lockName)
-  const started = (await startOf(process.pid)) ?? ''
-  const since = new Date().toISOString()
-  const holder: Holder = { process: process.pid, started, host: hostname(), machine, since }
-  const own = `${JSON.stringify(holder)}\n`
-  while (!(await create(path, own))) {
-    const text = await readComplete(path)
-    if (text === undefined) continue
-    const other = parse(text)
-    if (other && (await isHeld(path, other))) throw lockedError(folder, path, other)
-    await removeAbandoned(path, text)
-  }
+  const own = await describeHolder()
+  const other = await acquire(path, own)
+  if (other) throw lockedError(folder, path, other)
   const timer = setInterval(() => {
     const now = new Date()
     utimes(path, now, now).catch(() => {})
@@ -54,10 +46,44 @@ export async function lockFolder(folder: string): Promise<() => void> {
   const unlock = () => {
     clearInterval(timer)
     process.off('exit', unlock)
-    if (readNow(path) === own) rmSync(path, { force: true })
+    release(path, own)
   }
   process.on('exit', unlock)
   return unlock
+}
+
+async function describeHolder(): Promise<string> {
+  const started = (await startOf(process.pid)) ?? ''
+  const since = new Date().toISOString()
+  const holder: Holder = { process: process.pid, started, host: hostname(), machine, since }
+  return `${JSON.stringify(holder)}\n`
+}
+
+/** Creates the lock file `path` with the content `own`. Returns the other holder of the lock, if there is one. */
+async function acquire(path: string, own: string): Promise<Holder | undefined> {
+  while (!(await create(path, own))) {
+    const text = await readComplete(path)
+    if (text === undefined) continue
+    const other = parse(text)
+    if (other && (await isHeld(path, other))) return other
+    // One process at a time removes an abandoned lock, and only if it is still the same: never the lock of the next one.
+    const removal = `${path}.removal`
+    if (await acquire(removal, own)) {
+      await delay(20)
+      continue
+    }
+    if ((await readFile(path, 'utf8').catch(() => undefined)) === text) await rm(path, { force: true })
+    release(removal, own)
+  }
+  return undefined
+}
+
+function release(path: string, own: string): void {
+  try {
+    if (readFileSync(path, 'utf8') === own) rmSync(path, { force: true })
+  } catch {
+    // Another process has removed the file.
+  }
 }
 
 /** Creates a file that does not exist yet. Returns false if it exists. */
@@ -91,14 +117,6 @@ function parse(text: string): Holder | undefined {
   return undefined
 }
 
-const readNow = (path: string): string | undefined => {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return undefined
-  }
-}
-
 async function isHeld(path: string, { process: id, started, machine: other }: Holder): Promise<boolean> {
   if (other === machine) {
     const now = await startOf(id)
@@ -106,22 +124,6 @@ async function isHeld(path: string, { process: id, started, machine: other }: Ho
   }
   const age = Date.now() - (await stat(path).catch(() => ({ mtimeMs: 0 }))).mtimeMs
   return age < 1000 * expiry
-}
-
-/**
- * Removes a lock file with this content. If two processes do so at once, one of them may move the new lock of the other
- * away, and puts it back.
- */
-async function removeAbandoned(path: string, content: string): Promise<void> {
-  const aside = join(dirname(path), temporaryName())
-  try {
-    await rename(path, aside)
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return
-    throw error
-  }
-  if ((await readFile(aside, 'utf8')) !== content) await link(aside, path).catch(() => {})
-  await rm(aside, { force: true })
 }
 
 /** Start time of a process in the system's own format: '' if it cannot be read, undefined if there is no such process. */
