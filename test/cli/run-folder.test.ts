@@ -4,8 +4,10 @@ import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
+import { namedTensors, replaceTensors } from '../../src/index.js'
+import { readModel, writeModel } from '../../src/node/index.js'
 import { json, program, run, start } from './command.js'
-import { type Workspace, workspace } from './workspace.js'
+import { recipe as plain, type Workspace, workspace } from './workspace.js'
 
 // Every test starts several processes.
 vi.setConfig({ testTimeout: 120_000 })
@@ -165,4 +167,49 @@ test('a disk without room for the run > a warning before it begins', async () =>
   expect([code, stderr]).toEqual([0, expect.stringMatching(/^warning: .*checkpoints/m)])
   const enough = await run('train', space.path('recipe.json'), '--out', space.path('enough'))
   expect(enough.stderr).not.toContain('warning')
+})
+
+describe('a run whose sources have changed', () => {
+  const changed = { code: 1, stderr: expect.stringMatching(/error \(checkpoint\): /) }
+  let recipe = ''
+  beforeAll(async () => {
+    recipe = await space.writeRecipe('sources.json', { trainable: ['head.weight'], data: { train: plain.data.train } })
+    await json('train', recipe, '--out', space.path('sources'))
+  })
+  const resume = (path: string, out: string) => run('train', path, '--out', out, '--resume', '--set', 'epochs=3')
+
+  test('a model with another frozen tensor, under the same name > resume and export refuse', async () => {
+    const model = await readModel(space.path('model.onnx'))
+    const { dtype, dims } = namedTensors(model).get('hidden.weight')!
+    const zeros = { dtype, dims, data: new Float32Array(64 * 16) }
+    await writeModel(space.path('model.onnx'), replaceTensors(model, new Map([['hidden.weight', zeros]])))
+    try {
+      const exported = await run('export', space.path('sources'), '-o', space.path('mixed.onnx'))
+      expect(exported).toMatchObject(changed)
+      expect(exported.stderr).toContain("'hidden.weight'")
+      expect(existsSync(space.path('mixed.onnx'))).toBe(false)
+      expect(await resume(recipe, space.path('sources'))).toMatchObject(changed)
+    } finally {
+      await writeModel(space.path('model.onnx'), model)
+    }
+  })
+
+  test('one other pixel in the training data > resume refuses, and export does not read the data', async () => {
+    const pixels = await readFile(space.path('images'))
+    await writeFile(space.path('images'), pixels.with(1000, pixels[1000]! ^ 1))
+    try {
+      expect(await resume(recipe, space.path('sources'))).toMatchObject(changed)
+      await json('export', space.path('sources'), '-o', space.path('exported.onnx'))
+    } finally {
+      await writeFile(space.path('images'), pixels)
+    }
+  })
+
+  test('everything moved to another folder > resumes', async () => {
+    const names = ['model.onnx', 'images', 'labels', 'sources', 'sources.json']
+    for (const name of names) await cp(space.path(name), space.path(`elsewhere/${name}`), { recursive: true })
+    expect(await resume(space.path('elsewhere/sources.json'), space.path('elsewhere/sources'))).toMatchObject({
+      code: 0,
+    })
+  })
 })

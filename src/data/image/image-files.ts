@@ -2,7 +2,7 @@ import type { Tensor, Tensors } from '../../ir/tensor.js'
 import { checkNames } from '../../util/check.js'
 import { mapConcurrently } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { checkIndices, type Dataset } from '../dataset.js'
+import { checkIndices, checksumSizes, type Dataset } from '../dataset.js'
 import { fitSize } from './bilinear.js'
 import { type ImageOptions, imageConverter } from './image-column.js'
 
@@ -43,11 +43,13 @@ const concurrentDecoders = 4
 
 /**
  * Creates a data set of image files, decoded when their batch is loaded and not cached.
+ * @param sizeOf returns the number of bytes of a file
  * @param decode decodes one file; its errors name the file
  */
 export function imageFileDataset<F>(
   files: readonly F[],
   nameOf: (file: F) => string,
+  sizeOf: (file: F) => number | Promise<number>,
   decode: (file: F, decoding: DecodeOptions) => Promise<DecodedImage>,
   options: ImageFilesOptions,
 ): Dataset {
@@ -61,6 +63,7 @@ export function imageFileDataset<F>(
       const converted = await mapConcurrently(indices, concurrentDecoders, (index) => convert(files[index]!))
       return { [input]: stackImages(converted, (i) => nameOf(files[indices[i]!]!)) }
     },
+    checksum: checksumSizes(files, sizeOf),
   }
 }
 

@@ -1,12 +1,14 @@
 import { open } from 'node:fs/promises'
 import { pipeline, type Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
-import { checkIndices, type Dataset } from '../../data/dataset.js'
+import { checkIndices, type Dataset, deriveChecksum } from '../../data/dataset.js'
 import type { DataExample } from '../../data/examples.js'
 import { type ExampleStream, stream } from '../../data/stream.js'
 import type { Tensors } from '../../ir/tensor.js'
+import { checksum } from '../../util/checksum.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { codeOf, readError } from '../files/files.js'
+import { checksumFiles } from './checksum-files.js'
 
 /** Whether bytes begin with the magic number of gzip. */
 export const isGzip = ([first, second]: Uint8Array): boolean => first === 0x1f && second === 0x8b
@@ -91,6 +93,7 @@ export async function readByteWindows(paths: readonly string[], options: WindowO
       checkIndices(indices, starts.length)
       return { [input]: rows(indices, 0), ...(target === null ? {} : { [target]: rows(indices, 1) }) }
     },
+    checksum: () => checksum([`${context} ${stride} ${offset}`, ...files]),
   }
 }
 
@@ -112,7 +115,8 @@ export function streamByteWindows(
       }
     if (count === 0) throw tooShortError(paths, context)
   }
-  return stream(examples, { shuffleBuffer })
+  const data = { ...stream(examples, { shuffleBuffer }), checksum: checksumFiles(paths) }
+  return { ...data, checksum: deriveChecksum(data, `${context} ${stride} ${offset}`) }
 }
 
 /** Iterates over windows of `length` bytes of a file whose starts are `stride` bytes apart. */

@@ -17,6 +17,7 @@ import type { ExampleStream } from '../../data/stream.js'
 import type { CsvSource } from '../../recipe/sources/tables.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { iterateBytes } from './bytes.js'
+import { checksumFiles } from './checksum-files.js'
 import { addClassNames, type OpenContext, type OpenedSource } from './data-source.js'
 
 /**
@@ -36,8 +37,10 @@ export const readCsv = (path: string, options: CsvOptions): Promise<Dataset & Wi
  * first to collect the names and count the examples.
  * @throws like `readCsv`; errors of a record when it is reached
  */
-export const streamCsv = (path: string, options: StreamCsvOptions): Promise<ExampleStream & WithClassNames> =>
-  parseCsvStream(csvFile(path), options)
+export const streamCsv = async (path: string, options: StreamCsvOptions): Promise<ExampleStream & WithClassNames> => ({
+  ...(await parseCsvStream(csvFile(path), options)),
+  checksum: checksumFiles([path]),
+})
 
 const csvFile = (path: string): CsvFile => ({
   path,

@@ -1,9 +1,10 @@
 import { fromArrays, labelColumn } from '../../data/arrays.js'
-import type { Dataset } from '../../data/dataset.js'
+import { type Dataset, deriveChecksum } from '../../data/dataset.js'
 import { type ImageFilesOptions, imageExtensions, imageFileDataset } from '../../data/image/image-files.js'
 import type { ImageFolderSource } from '../../recipe/sources/images.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { sizeOfFile } from './checksum-files.js'
 import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
 import { decodeImage } from './decode-image.js'
 import { type ClassFolder, listFiles, listLabeledFiles } from './folders.js'
@@ -40,12 +41,13 @@ export async function imageFolder(path: string, options: ImageFolderOptions = {}
       ...(await data.batch(indices)),
       [label]: labelColumn(Array.from(indices, (index) => found.labels[index]!)),
     }),
+    checksum: deriveChecksum(data, Uint32Array.from(found.labels)),
   }
 }
 
 /** Opens image files without labels. Options and errors are those of `imageFolder`. */
 export const imageFiles = (paths: readonly string[], options: ImageFilesOptions = {}): Dataset =>
-  imageFileDataset(paths, (path) => path, decodeImage, options)
+  imageFileDataset(paths, (path) => path, sizeOfFile, decodeImage, options)
 
 /** Opens a folder of images for a recipe. */
 export async function openImageFolder(source: ImageFolderSource, context: OpenContext): Promise<OpenedSource> {

@@ -7,6 +7,7 @@ import { type ExampleStream, stream } from '../../data/stream.js'
 import type { JsonlSource } from '../../recipe/sources/tables.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { checksumFiles } from './checksum-files.js'
 import { addClassNames, type OpenContext, type OpenedSource } from './data-source.js'
 import { type FieldPlan, type JsonTensor, parseFieldPlans, toTensor } from './json-tensors.js'
 import { iterateLines } from './lines.js'
@@ -70,7 +71,11 @@ export async function streamJsonl(path: string, options: StreamJsonlOptions): Pr
   }
   const classes = classNamesOf(plans)
   const complete = plans.map((plan) => ({ ...plan, classes: plan.classes && new ClassNames(classes[plan.name]) }))
-  return { ...stream(() => iterateExamples(path, options, complete), { shuffleBuffer, length, padding }), classes }
+  return {
+    ...stream(() => iterateExamples(path, options, complete), { shuffleBuffer, length, padding }),
+    classes,
+    checksum: checksumFiles([path]),
+  }
 }
 
 function checkOptions(options: StreamJsonlOptions, names: readonly string[]): FieldPlan[] {

@@ -11,6 +11,7 @@ import { type ExampleStream, stream } from '../../data/stream.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { codeOf, readError } from '../files/files.js'
+import { checksumFiles } from './checksum-files.js'
 
 /** A text of a parquet file and the index of its row. */
 export interface ParquetText {
@@ -68,7 +69,7 @@ export function streamParquet(
   async function* examples() {
     for (const path of [paths].flat()) for await (const { text } of parquetTexts(path, column)) yield { [name]: text }
   }
-  return stream(examples, { shuffleBuffer })
+  return { ...stream(examples, { shuffleBuffer }), checksum: checksumFiles([paths].flat()) }
 }
 
 /** Reads the footer, which describes the file. */

@@ -1,5 +1,5 @@
 import { fromArrays, labelColumn } from '../../data/arrays.js'
-import { checkIndices, type Dataset } from '../../data/dataset.js'
+import { checkIndices, checksumSizes, type Dataset, deriveChecksum } from '../../data/dataset.js'
 import { fromExamples } from '../../data/examples.js'
 import { type PadOptions, padRows } from '../../data/padding.js'
 import { type ExampleStream, stream } from '../../data/stream.js'
@@ -10,6 +10,7 @@ import { checkNames } from '../../util/check.js'
 import { mapConcurrently } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readBytes, readByteWindows, streamByteWindows } from './bytes.js'
+import { checksumFiles, sizeOfFile } from './checksum-files.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
 import { type ClassFolder, listFiles, listLabeledFiles } from './folders.js'
 import { inferInput, inferTarget } from './infer-names.js'
@@ -51,7 +52,7 @@ export function streamLines(
     for (const path of [paths].flat())
       for await (const { text } of iterateLines(path)) if (text !== '') yield { [name]: text }
   }
-  return stream(examples, { shuffleBuffer })
+  return { ...stream(examples, { shuffleBuffer }), checksum: checksumFiles([paths].flat()) }
 }
 
 /** Options of `textFolder`. */
@@ -85,6 +86,7 @@ export async function textFolder(path: string, options: TextFolderOptions = {}):
         [label]: labelColumn(Array.from(indices, (index) => found.labels[index]!)),
       }
     },
+    checksum: deriveChecksum({ checksum: checksumSizes(found.files, sizeOfFile) }, Uint32Array.from(found.labels)),
   }
 }
 
@@ -131,6 +133,7 @@ async function openDocuments(source: TextSource, folder: string, context: OpenCo
         const data = await mapConcurrently(indices, 4, (index) => readText(files[index]!))
         return { [text]: { dtype: 'string', dims: [data.length], data } }
       },
+      checksum: checksumSizes(files, sizeOfFile),
     }
     return { data: encode(documents, text, source), files }
   }

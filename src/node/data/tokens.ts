@@ -1,5 +1,5 @@
 import { type FileHandle, open, readFile } from 'node:fs/promises'
-import { checkIndices, type Dataset } from '../../data/dataset.js'
+import { checkIndices, type Dataset, deriveChecksum } from '../../data/dataset.js'
 import {
   encodeTokenHeader,
   headerBytes,
@@ -13,6 +13,7 @@ import type { TokensSource } from '../../recipe/sources/text.js'
 import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../util/check.js'
 import { OnnxIreError, withPath } from '../../util/errors.js'
 import { readError, writeFileAtomic } from '../files/files.js'
+import { checksumFiles } from './checksum-files.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
 import { inferInput, inferTarget } from './infer-names.js'
 
@@ -115,6 +116,7 @@ export async function readTokens(path: string, options: TokenWindowOptions): Pro
       const tensor = (data: BigInt64Array): Tensor => ({ dtype: 'int64', dims: [n, context], data })
       return { [input]: tensor(tokens), ...(target === null ? {} : { [target]: tensor(following) }) }
     },
+    checksum: deriveChecksum({ checksum: checksumFiles([path]) }, `${context} ${stride}`),
   }
 }
 

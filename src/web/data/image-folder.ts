@@ -1,5 +1,5 @@
 import { labelColumn as labelTensor } from '../../data/arrays.js'
-import type { Dataset } from '../../data/dataset.js'
+import { type Dataset, deriveChecksum } from '../../data/dataset.js'
 import { type ImageFilesOptions, imageExtensions, imageFileDataset } from '../../data/image/image-files.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -80,6 +80,7 @@ export function imageFolder(files: FolderFiles, options: ImageFolderOptions = {}
       ...(await data.batch(indices)),
       [label]: labelTensor(Array.from(indices, (index) => labels[index]!)),
     }),
+    checksum: deriveChecksum(data, Uint32Array.from(labels)),
   }
 }
 
@@ -89,6 +90,7 @@ export function imageFiles(files: FolderFiles, options: ImageFilesOptions = {}):
   return imageFileDataset(
     named,
     ({ path }) => path,
+    ({ file }) => file.size,
     async ({ path, file }, decoding) => {
       return decodeImage(path, file, decoding)
     },
