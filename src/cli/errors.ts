@@ -1,4 +1,3 @@
-import { realpath } from 'node:fs/promises'
 import { type Command, CommanderError } from 'commander'
 import { OnnxIreError } from '../util/errors.js'
 import { Interrupted, interruptedExitCode } from './interrupts.js'
@@ -32,13 +31,3 @@ export function reportError(io: Io, error: unknown, json: boolean): number {
 /** Ends a command that was called in a wrong way: prints `message` and exits with code 2. */
 export const usageError = (command: Command, message: string): never =>
   command.error(`error: ${message}`, { exitCode: 2 })
-
-/** Throws `invalid-option` if `target` is the file of the model `source`. */
-export async function checkNotOverwriting(source: string, target: string): Promise<void> {
-  const [from, to] = await Promise.all([source, target].map((path) => realpath(path).catch(() => null)))
-  if (from !== null && from === to)
-    throw new OnnxIreError(
-      'invalid-option',
-      `${target} is the input model and would be overwritten; choose another name`,
-    )
-}

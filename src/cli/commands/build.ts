@@ -22,6 +22,7 @@ import { usageError } from '../errors.js'
 import { isRecipeName, loadModel, modelTitle, readRecipe } from '../inputs/read-recipe.js'
 import { type Io, print } from '../io.js'
 import { jsonOption, parsePositiveInteger, setOption } from '../options.js'
+import { listDataFiles, listInitialFiles, listRecipeFile, prepareOutputs } from '../outputs.js'
 import { formatTable } from '../text/format.js'
 
 const lossKinds = Object.keys(lossRegistry) as LossKind[]
@@ -75,7 +76,7 @@ Examples:
   $ onnx-ire build recipe.json -o graphs`,
     )
     .action(async (path: string, options: Options) => {
-      const { start, head, trainingOptions } = await readRequest(path, options, command)
+      const { start, head, data, trainingOptions } = await readRequest(path, options, command)
       const original = await loadModel(start)
       const model = head ? replaceHead(original, head) : original
       const built = buildTrainingGraphs(importGraph(model), await trainingOptions(original, model))
@@ -86,8 +87,13 @@ Examples:
       ]
       // All graphs are exported before the first file is written, since an export may fail.
       const files = specs.map(([name, spec]) => ({ file: join(options.output, name), spec, proto: exportGraph(spec) }))
-      await makeFolder(options.output)
       const isNewModel = head !== undefined || typeof start.model !== 'string'
+      const written = [...files.map(({ file }) => file), ...(isNewModel ? [join(options.output, 'model.onnx')] : [])]
+      await prepareOutputs({ files: written }, async () => [
+        ...listInitialFiles(start, original),
+        ...(data === undefined ? [] : [...listRecipeFile(path), ...(await listDataFiles({ data }))]),
+      ])
+      await makeFolder(options.output)
       const modelFile = isNewModel ? join(options.output, 'model.onnx') : modelTitle(start)
       if (isNewModel) await writeModel(modelFile, model)
       for (const { file, proto } of files) await writeModel(file, { proto, external: null })
@@ -109,6 +115,8 @@ Examples:
 interface Request {
   readonly start: Pick<Recipe, 'model' | 'seed'>
   readonly head: HeadOptions | undefined
+  /** Data of the recipe, if any. */
+  readonly data?: Recipe['data']
   /** Options of the graphs, which may depend on the model. */
   readonly trainingOptions: (original: Model, model: Model) => Promise<TrainingOptions>
 }
@@ -124,6 +132,7 @@ async function readRequest(path: string, options: Options, command: Command): Pr
     return {
       start: recipe,
       head: recipe.head,
+      data: recipe.data,
       trainingOptions: (original, model) => recipeTrainingOptions(recipe, original, model),
     }
   }

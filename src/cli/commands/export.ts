@@ -5,10 +5,10 @@ import { modelFromCheckpoint, type WhichWeights } from '../../train/checkpoint/m
 import { decodeSafetensors } from '../../train/checkpoint/safetensors.js'
 import { replaceHead } from '../../train/model/replace-head.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { checkNotOverwriting } from '../errors.js'
 import { loadModel, modelTitle } from '../inputs/read-recipe.js'
 import { type Io, print } from '../io.js'
 import { jsonOption } from '../options.js'
+import { listInitialFiles, prepareOutputs } from '../outputs.js'
 import { formatCount } from '../text/format.js'
 import { RunFolder } from '../training/run-folder.js'
 
@@ -53,7 +53,10 @@ Examples:
       const recipe = await folder.readRecipe()
       const started = folder.withStartModel(recipe)
       const initial = await loadModel(started)
-      if (typeof started.model === 'string') await checkNotOverwriting(started.model, output)
+      await prepareOutputs({ files: [output] }, async () => [
+        ...(await folder.listFiles()),
+        ...listInitialFiles(started, initial),
+      ])
       const original = recipe.head ? replaceHead(initial, recipe.head) : initial
       const weights = requested ?? finalWeights(recipe)
       const { model, step, skipped } = await folder.readCheckpoint((bytes) => {

@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
-import { readModel, writeModel } from '../../node/files/model.js'
+import { listModelFiles, readModel, writeModel } from '../../node/files/model.js'
 import { buildGradientModel } from '../../train/graphs/gradient-model.js'
-import { checkNotOverwriting } from '../errors.js'
 import { type Io, print } from '../io.js'
 import { jsonOption } from '../options.js'
+import { prepareOutputs } from '../outputs.js'
 
 interface Options {
   readonly output: string
@@ -32,7 +32,7 @@ Examples:
     )
     .action(async (path: string, { output, wrt, json }: Options) => {
       const model = await readModel(path)
-      await checkNotOverwriting(path, output)
+      await prepareOutputs({ files: [output] }, async () => listModelFiles(path, model))
       const proto = buildGradientModel(model, wrt === undefined ? {} : { wrt })
       await writeModel(output, { proto, external: null })
       const names = (ports: readonly { readonly name?: string | undefined }[] = []) =>

@@ -5,9 +5,10 @@ import { writeModel } from '../../node/files/model.js'
 import { modelOf } from '../../onnx/export/export-graph.js'
 import { findTrainable } from '../../train/model/trainable.js'
 import { usageError } from '../errors.js'
-import { presetNames, presetTitle, readPreset } from '../inputs/read-preset.js'
+import { isPresetFile, presetNames, presetTitle, readPreset } from '../inputs/read-preset.js'
 import { type Io, print } from '../io.js'
 import { jsonOption, parseSeed, setOption } from '../options.js'
+import { prepareOutputs } from '../outputs.js'
 import { formatNumber, formatTable } from '../text/format.js'
 
 interface Options {
@@ -46,6 +47,7 @@ Examples:
       const { inputs, outputs, ...graph } = build(preset, options.seed)
       const title = presetTitle(name)
       const output = options.output ?? `${title}.onnx`
+      await prepareOutputs({ files: [output] }, async () => (isPresetFile(name) ? [name] : []))
       await writeModel(output, modelOf({ name: title, inputs, outputs }))
       const result = {
         output,

@@ -1,11 +1,10 @@
-import { readFile } from 'node:fs/promises'
 import { extname, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { split } from '../../data/dataset.js'
 import { splitStream } from '../../data/stream.js'
-import { openData } from '../../node/data/open-data.js'
-import { readError, writeFileAtomic } from '../../node/files/files.js'
-import { readModel } from '../../node/files/model.js'
+import { listSourceFiles, openData } from '../../node/data/open-data.js'
+import { readRegularFile, writeFileAtomic } from '../../node/files/files.js'
+import { listModelFiles, readModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
 import { checkSource, parseJson } from '../../recipe/parse.js'
 import type { DataSource } from '../../recipe/recipe.js'
@@ -13,12 +12,13 @@ import { mapSourcePaths } from '../../recipe/sources/source.js'
 import { type Prediction, predict } from '../../train/predict.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { matchNames } from '../../util/pattern.js'
-import { checkNotOverwriting, usageError } from '../errors.js'
+import { usageError } from '../errors.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 import { type DataOptions, onOption } from '../inputs/select-data.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
 import { type Io, print } from '../io.js'
 import { addRuntimeOptions, createRuntime, parseList, type RuntimeOptions, setOption } from '../options.js'
+import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { findScoreKind } from '../prediction/top-classes.js'
 import { type PredictionFormat, writeCsv, writeJsonLines } from '../prediction/write-predictions.js'
 import { createExampleCounter } from '../progress.js'
@@ -69,7 +69,7 @@ Examples:
       const writer = { '.jsonl': writeJsonLines, '.csv': writeCsv }[extname(options.output).toLowerCase()]
       if (writer === undefined) return usageError(command, '--output must end in .jsonl or .csv, which sets the format')
       if (options.classNames !== undefined && !options.classes) usageError(command, '--class-names needs --classes')
-      await writePredictions(io, path, await selectSource(recipePath, options, command), options, writer)
+      await writePredictions(io, path, recipePath, await selectSource(recipePath, options, command), options, writer)
     })
 }
 
@@ -107,13 +107,19 @@ async function selectSource(
 async function writePredictions(
   io: Io,
   path: string,
+  recipePath: string | undefined,
   selected: SelectedSource,
   options: Options,
   writer: (predictions: AsyncIterable<Prediction>, format: PredictionFormat) => AsyncIterable<Uint8Array>,
 ): Promise<void> {
   const { output, outputs, batchSize, threads, quiet = false } = options
   const model = await readModel(path)
-  await checkNotOverwriting(path, output)
+  await prepareOutputs({ files: [output] }, async () => [
+    ...listModelFiles(path, model),
+    ...(recipePath === undefined ? [] : listRecipeFile(recipePath)),
+    ...(options.classNames === undefined ? [] : [options.classNames]),
+    ...(await listSourceFiles(selected.source)),
+  ])
   const format = await readFormat(model, options)
   const { data, files } = await openSelected(selected, model)
   const runtime = await createRuntime(options.provider, threads)
@@ -170,10 +176,7 @@ async function readFormat(
 
 /** Reads class names: a JSON list, or `classes.json` of a run folder with one list. Throws `io`, `invalid-data`. */
 async function readClassNames(path: string): Promise<readonly string[]> {
-  const text = await readFile(path, 'utf8').catch((cause) => {
-    throw readError('class names', path, cause)
-  })
-  const value = parseJson(text)
+  const value = parseJson((await readRegularFile('class names', path)).toString())
   const lists = Array.isArray(value) ? [value] : Object.values(Object(value))
   const [names] = lists
   if (lists.length === 1 && Array.isArray(names) && names.every((name) => typeof name === 'string')) return names

@@ -13,7 +13,7 @@ import type { DatasetOrStream } from '../../data/stream.js'
 import { takeExamples } from '../../data/stream.js'
 import { writeFileAtomic } from '../../node/files/files.js'
 import { makeFolder } from '../../node/files/make-folder.js'
-import { readModel } from '../../node/files/model.js'
+import { listModelFiles, readModel } from '../../node/files/model.js'
 import { plotLandscape, plotSpectrum, requirePlots } from '../../node/plot/plot.js'
 import { createLoss } from '../../recipe/loss.js'
 import { Random } from '../../util/random.js'
@@ -30,6 +30,7 @@ import {
   parseSeed,
   type RuntimeOptions,
 } from '../options.js'
+import { prepareOutputs } from '../outputs.js'
 import { createExampleCounter, type ExampleCounter } from '../progress.js'
 import { formatCount, formatDuration, formatNumber, formatTable } from '../text/format.js'
 
@@ -147,6 +148,11 @@ async function measure(
   const writePlots = options.plot === undefined ? undefined : await preparePlots(options.plot)
   const model = await readModel(path)
   const selected = await openSelectedData(model)
+  if (options.plot !== undefined) {
+    const files = Object.values(plotNames).map((name) => join(options.plot!, name))
+    const inputs = async () => [...listModelFiles(path, model), ...(await selected.listFiles())]
+    await prepareOutputs({ files }, inputs)
+  }
   const { recipe } = selected
   const { batchSize = recipe.batchSize, threads = recipe.threads, trainable = recipe.trainable } = options
   const seed = options.seed ?? recipe.seed ?? 0
@@ -209,6 +215,8 @@ function sampleExamples(data: DatasetOrStream, examples: number | undefined, see
   return subset(data, new Random(seed).stream('examples').permutation(data.length).slice(0, examples).sort())
 }
 
+const plotNames = { density: 'spectrum.svg', landscape: 'landscape.svg' }
+
 /**
  * Checks that echarts is installed and creates the folder, before anything is computed. Returns a function that plots.
  */
@@ -222,8 +230,8 @@ async function preparePlots(folder: string): Promise<(flatness: Flatness) => Pro
       await writeFileAtomic(join(folder, name), svg)
     }
     const largest = eigenvalues?.largest.map(({ value }) => value)
-    if (density) await write('spectrum.svg', await plotSpectrum(density, largest))
-    if (plane) await write('landscape.svg', await plotLandscape(plane))
+    if (density) await write(plotNames.density, await plotSpectrum(density, largest))
+    if (plane) await write(plotNames.landscape, await plotLandscape(plane))
     return files
   }
 }

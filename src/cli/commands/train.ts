@@ -8,6 +8,7 @@ import { defaultRunFolder, readRecipe, readShippedRecipe, recipeNames } from '..
 import { Interrupted } from '../interrupts.js'
 import { type Io, print } from '../io.js'
 import { type CliProvider, jsonOption, parsePositiveNumber, providerOption, setOption } from '../options.js'
+import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createTrainingProgress } from '../progress.js'
 import { formatCount, formatTable } from '../text/format.js'
 import { formatMetric, formatMetricTables, scalarMetrics } from '../text/metrics.js'
@@ -202,10 +203,16 @@ async function listRecipes(io: Io, json: true | undefined): Promise<void> {
 
 async function train(io: Io, path: string, options: Options): Promise<void> {
   const recipe = await readRecipe(path, options.set)
+  const folder = new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path), recipe.checkpoints?.keep)
+  const isUnchanged = options.resume || options.set.length === 0
+  const { files, ...others } = folder.outputs(true)
+  // The recipe of the folder may be trained again, if it stays what it is.
+  const changed = isUnchanged ? files.filter((file) => file !== folder.recipe) : files
+  await prepareOutputs({ files: changed, ...others }, async () => listRecipeFile(path))
   const result = await runTraining({
     io,
     recipe,
-    folder: new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path), recipe.checkpoints?.keep),
+    folder,
     progress: createTrainingProgress(io.stderr, options.quiet ?? false, monitoredMetric(recipe)),
     resume: options.resume ?? false,
     force: options.force ?? false,

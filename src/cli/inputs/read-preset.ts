@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises'
 import { basename, extname } from 'node:path'
 import { Ajv } from 'ajv'
 import type { Architecture, Architectures, Preset } from 'onnx-ire/models'
-import { readError } from '../../node/files/files.js'
+import { readRegularFile } from '../../node/files/files.js'
 import { formatErrors } from '../../recipe/format-errors.js'
 import { applyOverrides } from '../../recipe/overrides.js'
 import { parseJson } from '../../recipe/parse.js'
@@ -32,21 +31,22 @@ export const presetNames = (): Promise<string[]> => shippedNames(folder)
  * @param assignments `path=value` changes
  */
 export async function readPreset(name: string, assignments: readonly string[] = []): Promise<Preset> {
-  const isFile = name.toLowerCase().endsWith('.json')
+  const isFile = isPresetFile(name)
   if (!isFile) {
     const hint = 'onnx-ire init --list prints the presets; a preset of your own is a .json file'
     checkShippedName(name, await presetNames(), 'preset', hint)
   }
   const source = isFile ? name : new URL(`${name}.json`, folder)
-  const json = await readFile(source, 'utf8').catch((cause) => {
-    throw readError('preset', String(source), cause)
-  })
+  const json = (await readRegularFile('preset', source)).toString()
   try {
     return checkPreset(presetTitle(name), applyOverrides(parseJson(json), assignments))
   } catch (cause) {
     throw isFile ? prefixError(cause, name, 'invalid-recipe') : cause
   }
 }
+
+/** Whether a preset is a file, not a name in the package. */
+export const isPresetFile = (name: string): boolean => name.toLowerCase().endsWith('.json')
 
 /** Title of a preset: the name of its file without folder and extension. */
 export const presetTitle = (name: string): string => basename(name, extname(name) === '.json' ? '.json' : '')

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { basename, dirname, extname, resolve } from 'node:path'
 import { build } from 'onnx-ire/models'
-import { readError } from '../../node/files/files.js'
+import { readRegularFile } from '../../node/files/files.js'
 import { readModel } from '../../node/files/model.js'
 import { modelOf } from '../../onnx/export/export-graph.js'
 import type { Model } from '../../onnx/model.js'
@@ -56,9 +56,10 @@ export async function readRecipe(path: string, assignments: readonly string[] = 
     const hint = 'onnx-ire train --list prints the recipes of the package'
     checkShippedName(path, await recipeNames(), 'file and no recipe of the package', hint)
   }
-  const text = await readFile(isName ? shippedFile(path) : path, 'utf8').catch((cause) => {
-    throw readError('recipe', path, cause, { EISDIR: 'it is a folder; name the recipe file in it' })
-  })
+  const source = isName ? shippedFile(path) : path
+  const text = (
+    await readRegularFile('recipe', source, { EISDIR: 'it is a folder; name the recipe file in it' })
+  ).toString()
   try {
     return mapPaths(parseRecipe(text, assignments), (relative) => resolve(dirname(path), relative))
   } catch (cause) {

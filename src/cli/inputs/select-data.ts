@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander'
 import type { DatasetOrStream } from '../../data/stream.js'
 import type { LossKind } from '../../loss/registry.js'
 import type { ClassNames } from '../../node/data/data-source.js'
-import { openData } from '../../node/data/open-data.js'
+import { listSourceFiles, openData } from '../../node/data/open-data.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
 import type { Model } from '../../onnx/model.js'
 import { lossOnOutput, lossTarget, taskLosses } from '../../recipe/loss.js'
@@ -12,6 +12,7 @@ import type { EvaluationRecipe, Recipe } from '../../recipe/recipe.js'
 import { mapSourcePaths } from '../../recipe/sources/source.js'
 import { usageError } from '../errors.js'
 import { setOption } from '../options.js'
+import { listDataFiles, listRecipeFile } from '../outputs.js'
 import { readRecipe } from './read-recipe.js'
 
 /** Values of the options that select data and loss. */
@@ -45,6 +46,8 @@ export const onOption = (defaultData: DataOptions['on']): Option =>
 type OpenSelectedData = (model: Model) => Promise<{
   readonly data: DatasetOrStream
   readonly classes: ClassNames
+  /** Lists the files of the recipe, if any, and of its data. */
+  readonly listFiles: () => Promise<readonly string[]>
   readonly recipe: Omit<EvaluationRecipe, 'data'> & Pick<Partial<Recipe>, 'trainable' | 'seed'>
 }>
 
@@ -67,7 +70,8 @@ async function selectFromRecipe(path: string, options: DataOptions, command: Com
     const data = (options.on === 'validation' && (await recipeData.validation())) || (await recipeData.train())
     // Class names appear in tables only, and reading them may mean reading the training data.
     const tables = options.metrics ?? recipe.metrics ?? []
-    return { data, classes: tables.length > 0 ? await recipeData.classes() : {}, recipe: recipeData.recipe }
+    const listFiles = async () => [...listRecipeFile(path), ...(await listDataFiles(recipe))]
+    return { data, classes: tables.length > 0 ? await recipeData.classes() : {}, listFiles, recipe: recipeData.recipe }
   }
 }
 
@@ -84,15 +88,12 @@ async function selectFromOptions(options: DataOptions, command: Command): Promis
     loss: isJson ? parseJson(loss) : lossOnOutput(loss as LossKind, logits),
   })
   return async (model) => {
-    const { data, classes = {} } = await openData(
-      '--data',
-      mapSourcePaths(source, (path) => resolve(path)),
-      {
-        model,
-        targets: taskLosses(recipe.loss).map(([, task]) => lossTarget(task)),
-        classes: async () => ({}),
-      },
-    )
-    return { data, classes, recipe }
+    const resolved = mapSourcePaths(source, (path) => resolve(path))
+    const { data, classes = {} } = await openData('--data', resolved, {
+      model,
+      targets: taskLosses(recipe.loss).map(([, task]) => lossTarget(task)),
+      classes: async () => ({}),
+    })
+    return { data, classes, listFiles: () => listSourceFiles(resolved), recipe }
   }
 }

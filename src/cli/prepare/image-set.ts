@@ -76,6 +76,12 @@ export interface ImageSplit {
   readonly parts: readonly (readonly [name: string, statistics: ImageStatistics])[]
 }
 
+/** Names of the files of a data set, except its report. */
+export const imageSetFiles = (splits: readonly string[]): string[] => [
+  ...splits.flatMap((split) => [`${split}-images.idx`, `${split}-labels.idx`]),
+  'classes.json',
+]
+
 /**
  * Writes `<split>-images.idx` and `<split>-labels.idx` of each split, `classes.json` and the report. The first split is
  * the training split.

@@ -7,6 +7,7 @@ import { makeFolder } from '../../node/files/make-folder.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
 import { type Io, print } from '../io.js'
+import type { Outputs } from '../outputs.js'
 import { createStageProgress, type StageProgress } from '../progress.js'
 
 /** Content of `report.json` that is common to all data sets. */
@@ -22,6 +23,8 @@ export interface Part<Info> {
   readonly info: Info
 }
 
+const partsFolder = '.prepare'
+
 /**
  * A data set in preparation. Finished parts are stored in the folder `.prepare` of the output, so that an interrupted
  * preparation resumes after its last complete part. At the end the parts become the files of the data set;
@@ -36,7 +39,7 @@ export class Preparation {
 
   private constructor(output: string, plan: string) {
     this.output = output
-    this.#parts = join(output, '.prepare')
+    this.#parts = join(output, partsFolder)
     this.#plan = plan
   }
 
@@ -139,6 +142,12 @@ export class Preparation {
     return true
   }
 }
+
+/** The files that a preparation writes: those of the data set and its report; and the folder of its parts. */
+export const preparedFiles = (output: string, names: readonly string[]): Outputs => ({
+  files: [...names, 'report.json'].map((name) => join(output, name)),
+  folders: [join(output, partsFolder)],
+})
 
 const readOrNull = (path: string): Promise<string | null> => readFile(path, 'utf8').catch(() => null)
 

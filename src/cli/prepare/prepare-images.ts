@@ -10,16 +10,18 @@ import { readError } from '../../node/files/files.js'
 import { mapConcurrently } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
+import { prepareOutputs } from '../outputs.js'
 import {
   checkImageCount,
   type ImageReport,
   type ImageSplit,
   type ImageStatistics,
+  imageSetFiles,
   makeImagePart,
   writeImageSet,
 } from './image-set.js'
 import type { Monitor } from './preparation.js'
-import { Preparation } from './preparation.js'
+import { Preparation, preparedFiles } from './preparation.js'
 
 /** Options of `prepareImages`. */
 interface ImagesOptions {
@@ -48,6 +50,9 @@ export async function prepareImages(options: ImagesOptions, monitor: Monitor): P
   const splits = await findSplits(options)
   const classes = splits[0]!.found.classes
   for (const { found } of splits) checkImageCount(found.files.length, dims)
+  await prepareOutputs(preparedFiles(options.output, imageSetFiles(splits.map(({ name }) => name))), async () =>
+    splits.flatMap(({ found }) => found.files),
+  )
   const plan = {
     kind: 'images',
     inputs: await Promise.all(
@@ -179,6 +184,9 @@ export async function prepareCifar({ folder, output, force }: CifarOptions, moni
     return { path: resolve(path), bytes: size, changed: mtimeMs }
   }
   const inputs = await Promise.all([...sets.values()].flatMap(({ files }) => files.map(fingerprint)))
+  await prepareOutputs(preparedFiles(output, imageSetFiles([...sets.keys()])), async () =>
+    [...sets.values()].flatMap(({ files }) => files),
+  )
   const preparation = await Preparation.open(output, { kind: 'cifar', inputs }, { force })
   if (!(preparation instanceof Preparation)) return preparation as ImageReport // written by `writeImageSet`
   const { classes } = sets.get('train')!

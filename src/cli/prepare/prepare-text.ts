@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { encodeTokenHeader } from '../../data/formats/token-file.js'
@@ -7,10 +7,12 @@ import { BpeTrainer } from '../../data/tokenize/train-bpe.js'
 import { type DocumentOptions, iterateDocuments, listCorpusFiles } from '../../node/data/documents.js'
 
 import { encodeTokens, readTokenizer } from '../../node/data/tokens.js'
+import { readRegularFile } from '../../node/files/files.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
+import { prepareOutputs } from '../outputs.js'
 import type { Monitor } from './preparation.js'
-import { type Part, Preparation, type Report, sha256 } from './preparation.js'
+import { type Part, Preparation, preparedFiles, type Report, sha256 } from './preparation.js'
 
 /** Position of a document: the index of its file, and its index within the file. */
 interface Position {
@@ -41,8 +43,8 @@ class Corpus {
     return new Corpus(await listCorpusFiles(paths), options)
   }
 
-  get files(): number {
-    return this.#files.length
+  get paths(): readonly string[] {
+    return this.#files.map(({ path }) => path)
   }
 
   get bytes(): number {
@@ -130,6 +132,14 @@ export async function prepareText(options: TextOptions, monitor: Monitor): Promi
   const corpus = await Corpus.open(options.inputs, { field, document })
   const validationCorpus = validationInputs.length > 0 ? await Corpus.open(validationInputs, { field, document }) : null
   const givenTokenizer = options.tokenizer === undefined ? null : await readTokenizerJson(options.tokenizer)
+  await prepareOutputs(
+    preparedFiles(options.output, ['train.tokens', 'validation.tokens', 'tokenizer.json']),
+    async () => [
+      ...corpus.paths,
+      ...(validationCorpus?.paths ?? []),
+      ...(options.tokenizer === undefined ? [] : [options.tokenizer]),
+    ],
+  )
   const plan = {
     kind: 'text',
     inputs: await corpus.fingerprint(),
@@ -189,7 +199,7 @@ export async function prepareText(options: TextOptions, monitor: Monitor): Promi
 
 async function readTokenizerJson(path: string): Promise<string> {
   await readTokenizer(path) // throws if the file is not a tokenizer
-  return readFile(path, 'utf8')
+  return (await readRegularFile('tokenizer', path)).toString()
 }
 
 async function learnTokenizer(

@@ -2,6 +2,7 @@ import { appendFileSync, existsSync, readdirSync, statSync } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
 import type { ClassNames } from '../../node/data/data-source.js'
+import { listFiles } from '../../node/data/folders.js'
 import { checkpointFolder } from '../../node/files/checkpoint-folder.js'
 import { writeFileAtomic } from '../../node/files/files.js'
 import { lockFolder } from '../../node/files/lock-folder.js'
@@ -14,6 +15,7 @@ import { type CheckpointStore, loadNewest, type Resumed } from '../../train/chec
 import type { IntervalMetrics } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readRecipe } from '../inputs/read-recipe.js'
+import type { Outputs } from '../outputs.js'
 
 /** A line of `metrics.jsonl`. `step` is the number of completed steps. */
 interface LogEntry {
@@ -30,9 +32,9 @@ interface LogEntry {
 export class RunFolder {
   readonly path: string
   readonly tuned: string
+  readonly recipe: string
   /** Path of the initial model, if it was built from a preset. */
   readonly start: string
-  readonly #recipe: string
   readonly #classes: string
   readonly #metrics: string
   readonly #checkpoints: string
@@ -44,7 +46,7 @@ export class RunFolder {
     this.path = resolve(path)
     this.tuned = join(this.path, 'tuned.onnx')
     this.start = join(this.path, 'start.onnx')
-    this.#recipe = join(this.path, 'recipe.json')
+    this.recipe = join(this.path, 'recipe.json')
     this.#classes = join(this.path, 'classes.json')
     this.#metrics = join(this.path, 'metrics.jsonl')
     this.#checkpoints = join(this.path, 'checkpoints')
@@ -57,6 +59,17 @@ export class RunFolder {
     return logged || this.hasCheckpoint || existsSync(this.tuned)
   }
 
+  /** The files that a run writes. @param startModel whether the initial model is one of them */
+  outputs(startModel: boolean): Outputs {
+    const files = [this.recipe, this.#classes, this.#metrics, this.tuned, ...(startModel ? [this.start] : [])]
+    return { files, folders: [this.#checkpoints] }
+  }
+
+  /** Lists the files of the run, except the trained model. */
+  async listFiles(): Promise<readonly string[]> {
+    return [this.recipe, this.#classes, this.#metrics, this.start, ...(await listFiles(this.#checkpoints))]
+  }
+
   get hasCheckpoint(): boolean {
     return (
       existsSync(this.#checkpoints) && readdirSync(this.#checkpoints).some((name) => name.startsWith('checkpoint-'))
@@ -65,13 +78,13 @@ export class RunFolder {
 
   /** Reads the recipe of the run. Throws `io` if the folder holds no run. */
   async readRecipe(): Promise<Recipe> {
-    if (!existsSync(this.#recipe)) {
+    if (!existsSync(this.recipe)) {
       throw new OnnxIreError(
         'io',
         `${this.path} is not a run folder: it has no recipe.json; name a folder that train wrote`,
       )
     }
-    return readRecipe(this.#recipe)
+    return readRecipe(this.recipe)
   }
 
   /** Replaces the preset of a recipe by the initial model in this folder, if any. */
@@ -115,7 +128,7 @@ export class RunFolder {
     if (startModel) await rm(this.start, { force: true })
     if (step === 0) await rm(this.#checkpoints, { recursive: true, force: true })
     const written = mapPaths({ ...recipe, output: this.path }, (path) => this.#relative(path))
-    await writeFileAtomic(this.#recipe, `${JSON.stringify(written, null, 2)}\n`)
+    await writeFileAtomic(this.recipe, `${JSON.stringify(written, null, 2)}\n`)
     if (Object.keys(classes).length === 0) await rm(this.#classes, { force: true })
     else await writeFileAtomic(this.#classes, `${JSON.stringify(classes, null, 2)}\n`)
     if (startModel) await writeModel(this.start, startModel)

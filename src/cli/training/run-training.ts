@@ -16,11 +16,11 @@ import { replaceHead } from '../../train/model/replace-head.js'
 import type { FitOptions, IntervalMetrics, TrainerOptions } from '../../train/options.js'
 import { Trainer } from '../../train/trainer.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { checkNotOverwriting } from '../errors.js'
 import { loadModel, modelTitle } from '../inputs/read-recipe.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
+import { listDataFiles, listInitialFiles, prepareOutputs } from '../outputs.js'
 import type { TrainingProgress } from '../progress.js'
 import { checkDiskRoom } from './disk-room.js'
 import { moveRunAside, removeReplacedRuns, restoreRun } from './replaced-run.js'
@@ -74,7 +74,10 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
     await checkRunFolder(request)
     const start = resume ? folder.withStartModel(recipe) : recipe
     const model = await loadModel(start)
-    if (typeof start.model === 'string') await checkNotOverwriting(start.model, folder.tuned)
+    await prepareOutputs(folder.outputs(typeof start.model !== 'string'), async () => [
+      ...listInitialFiles(start, model),
+      ...(await listDataFiles(recipe)),
+    ])
     const recipeData = await RecipeData.open(recipe, model, recipe.head ? replaceHead(model, recipe.head) : model)
     const data = await recipeData.train()
     const validation = await recipeData.validation()

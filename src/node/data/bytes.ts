@@ -1,4 +1,3 @@
-import { open } from 'node:fs/promises'
 import { pipeline, type Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { checkIndices, type Dataset, deriveChecksum } from '../../data/dataset.js'
@@ -7,7 +6,7 @@ import { type ExampleStream, stream } from '../../data/stream.js'
 import type { Tensors } from '../../ir/tensor.js'
 import { checksum } from '../../util/checksum.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { codeOf, readError } from '../files/files.js'
+import { codeOf, openRegularFile, readError } from '../files/files.js'
 import { checksumFiles } from './checksum-files.js'
 
 /** Whether bytes begin with the magic number of gzip. */
@@ -30,12 +29,13 @@ export async function* iterateBytes(path: string): AsyncGenerator<Uint8Array, vo
   try {
     yield* await openBytes(path)
   } catch (cause) {
+    if (cause instanceof OnnxIreError) throw cause
     throw codeOf(cause)?.startsWith('Z_') ? damagedGzipError(path, cause) : readError('data file', path, cause)
   }
 }
 
 async function openBytes(path: string): Promise<Readable> {
-  const file = await open(path)
+  const file = await openRegularFile('data file', path)
   try {
     const start = new Uint8Array(2)
     await file.read(start, 0, 2, 0)

@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises'
 import type { Sharp } from 'sharp'
 import type { DecodedImage, DecodeOptions } from '../../data/image/image-files.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { readError } from '../files/files.js'
+import { readRegularFile } from '../files/files.js'
 
 /**
  * Decodes a JPEG, PNG or WebP file. Gray and palette images become RGB, 16 bits become 8. The EXIF orientation is
@@ -14,9 +13,7 @@ export async function decodeImage(
   path: string,
   { channels, background, targetSize }: DecodeOptions,
 ): Promise<DecodedImage> {
-  const bytes = await readFile(path).catch((cause) => {
-    throw readError('image', path, cause)
-  })
+  const bytes = await readRegularFile('image', path)
   const sharp = await loadSharp()
   try {
     const image = sharp(bytes, { failOn: 'error', ignoreIcc: true, autoOrient: true })

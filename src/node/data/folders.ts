@@ -62,12 +62,15 @@ export async function listLabeledFiles(
   return { classes: names, files, labels }
 }
 
-/** Lists the files in a folder and its sub-folders that have one of the extensions, sorted by name. */
-export async function listFiles(path: string, extensions: readonly string[]): Promise<string[]> {
+/**
+ * Lists the files in a folder and its sub-folders, sorted by name, except names that begin with a dot.
+ * @param extensions extensions of the files. Default: all files
+ */
+export async function listFiles(path: string, extensions?: readonly string[]): Promise<string[]> {
   const files: string[] = []
   for (const { name, folder } of await readEntries(path)) {
     if (folder) files.push(...(await listFiles(join(path, name), extensions)))
-    else if (extensions.includes(extname(name).toLowerCase())) files.push(join(path, name))
+    else if (extensions?.includes(extname(name).toLowerCase()) ?? true) files.push(join(path, name))
   }
   return files
 }

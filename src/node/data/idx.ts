@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { type ColumnSource, fromArrays, labelColumn } from '../../data/arrays.js'
@@ -10,7 +9,7 @@ import type { Tensor } from '../../ir/tensor.js'
 import type { LossTarget } from '../../loss/registry.js'
 import type { IdxSource } from '../../recipe/sources/images.js'
 import { OnnxIreError, withPath } from '../../util/errors.js'
-import { codeOf, readError } from '../files/files.js'
+import { codeOf, readRegularFile } from '../files/files.js'
 import { damagedGzipError, isGzip } from './bytes.js'
 import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
 import { inferInput, inferTarget } from './infer-names.js'
@@ -23,9 +22,7 @@ const maxBytes = 2 ** 31
  * @throws 'io' if the file cannot be read, 'invalid-data' if it is damaged or not an IDX file; both name the file
  */
 export async function readIdx(path: string): Promise<Tensor> {
-  const bytes: Uint8Array = await readFile(path).catch((cause) => {
-    throw readError('data file', path, cause)
-  })
+  const bytes: Uint8Array = await readRegularFile('data file', path)
   const plain = isGzip(bytes) ? await decompress(path, bytes) : bytes
   return withPath(path, () => parseIdx(plain))
 }

@@ -1,16 +1,18 @@
 import { subset } from '../../data/dataset.js'
+import { imageExtensions } from '../../data/image/image-files.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { streamSubset } from '../../data/stream.js'
 import type { DataSource } from '../../recipe/recipe.js'
-import type { SourceOf } from '../../recipe/sources/source.js'
+import { type SourceOf, sourcePaths } from '../../recipe/sources/source.js'
 import { withPath } from '../../util/errors.js'
 import { openCifar } from './cifar.js'
 import { openCsv } from './csv.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
+import { listFiles } from './folders.js'
 import { openIdx } from './idx.js'
 import { openImageFolder } from './image-folder.js'
 import { openJsonl } from './jsonl.js'
-import { openText } from './text.js'
+import { openText, textExtensions } from './text.js'
 import { openTokens } from './tokens.js'
 
 /**
@@ -28,6 +30,22 @@ const openers: {
   text: openText,
   tokens: openTokens,
 }
+
+/** Lists the files of data sources; those of a folder that the source would read. A missing folder has none. */
+export async function listSourceFiles(...sources: readonly DataSource[]): Promise<string[]> {
+  const lists = sources.flatMap((source) =>
+    sourcePaths(source).map((path) => listFiles(path, extensionsOf(source)).catch(() => [path])),
+  )
+  return (await Promise.all(lists)).flat()
+}
+
+/** Extensions of the files that a source reads in its folder; undefined if it reads them by name. */
+const extensionsOf = (source: DataSource): readonly string[] | undefined =>
+  source.kind === 'image-folder'
+    ? imageExtensions
+    : source.kind === 'text'
+      ? (source.extensions ?? textExtensions)
+      : undefined
 
 /**
  * Opens a data source of a recipe, restricted to its examples from `start` to `end`.

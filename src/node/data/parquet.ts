@@ -10,7 +10,7 @@ import { compressors } from 'hyparquet-compressors'
 import { type ExampleStream, stream } from '../../data/stream.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { codeOf, readError } from '../files/files.js'
+import { codeOf, openRegularFile, readError } from '../files/files.js'
 import { checksumFiles } from './checksum-files.js'
 
 /** A text of a parquet file and the index of its row. */
@@ -25,6 +25,7 @@ export interface ParquetText {
  * @throws 'io', or 'invalid-data' naming a column that is missing or holds no text, or damaged rows
  */
 export async function* parquetTexts(path: string, column: string): AsyncGenerator<ParquetText, void, undefined> {
+  await (await openRegularFile('data file', path)).close()
   const file = await asyncBufferFromFile(path).catch((cause) => {
     throw readError('data file', path, cause)
   })

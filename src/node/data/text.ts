@@ -55,6 +55,9 @@ export function streamLines(
   return { ...stream(examples, { shuffleBuffer }), checksum: checksumFiles([paths].flat()) }
 }
 
+/** Extensions of documents in a folder, unless others are given. */
+export const textExtensions: readonly string[] = ['.txt']
+
 /** Options of `textFolder`. */
 export interface TextFolderOptions {
   /** The sub-folders in the order of their class numbers. Default: all, sorted by name. */
@@ -73,7 +76,7 @@ export interface TextFolderOptions {
  */
 export async function textFolder(path: string, options: TextFolderOptions = {}): Promise<ClassFolder> {
   checkNames('textFolder', options, ['classes', 'extensions', 'text', 'label'])
-  const { classes, extensions = ['.txt'], text = 'text', label = 'label' } = options
+  const { classes, extensions = textExtensions, text = 'text', label = 'label' } = options
   const found = await listLabeledFiles(path, extensions, classes)
   return {
     ...found,
@@ -120,7 +123,7 @@ async function openLines(source: TextSource, text: string): Promise<Dataset | Ex
 }
 
 async function openDocuments(source: TextSource, folder: string, context: OpenContext): Promise<OpenedSource> {
-  const { extensions = ['.txt'] } = source
+  const { extensions = textExtensions } = source
   const text = inferInput(source, context)
   const target = inferTarget(source, context)
   if (target === null) {

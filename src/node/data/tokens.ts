@@ -1,4 +1,4 @@
-import { type FileHandle, open, readFile } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { checkIndices, type Dataset, deriveChecksum } from '../../data/dataset.js'
 import {
   encodeTokenHeader,
@@ -12,7 +12,7 @@ import type { Tensor, Tensors } from '../../ir/tensor.js'
 import type { TokensSource } from '../../recipe/sources/text.js'
 import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../util/check.js'
 import { OnnxIreError, withPath } from '../../util/errors.js'
-import { readError, writeFileAtomic } from '../files/files.js'
+import { openRegularFile, readError, readRegularFile, writeFileAtomic } from '../files/files.js'
 import { checksumFiles } from './checksum-files.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
 import { inferInput, inferTarget } from './infer-names.js'
@@ -156,9 +156,7 @@ async function readWindow(
 
 /** Opens the file for one batch, so that no file remains open when a data set is no longer used. */
 async function withFile<T>(path: string, action: (file: FileHandle) => Promise<T>): Promise<T> {
-  const file = await open(path).catch((cause) => {
-    throw readError('token file', path, cause)
-  })
+  const file = await openRegularFile('token file', path)
   try {
     return await action(file)
   } catch (cause) {
@@ -173,11 +171,9 @@ async function withFile<T>(path: string, action: (file: FileHandle) => Promise<T
  * @throws 'io', or 'invalid-data' naming a file that is not a tokenizer
  */
 export async function readTokenizer(path: string): Promise<Tokenizer> {
-  const text = await readFile(path, 'utf8').catch((cause) => {
-    throw readError('tokenizer', path, cause)
-  })
+  const bytes = await readRegularFile('tokenizer', path)
   try {
-    return new Tokenizer(JSON.parse(text))
+    return new Tokenizer(JSON.parse(bytes.toString()))
   } catch (cause) {
     throw new OnnxIreError('invalid-data', `${path}: ${cause instanceof Error ? cause.message : cause}`, { cause })
   }

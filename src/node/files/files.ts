@@ -60,6 +60,11 @@ export async function stageFile(path: string, content: FileContent): Promise<Sta
   }
 }
 
+/** Checks that a path is free or a regular file, which can be replaced. Throws `io`. */
+export async function checkTarget(path: string): Promise<void> {
+  await targetOf(path)
+}
+
 /**
  * Resolves links of a path and returns the mode of the existing file. Throws `io` if something other than a file exists
  * there.

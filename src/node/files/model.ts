@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { lstat, readdir, rm, stat } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { checkModelSize, collectTensorProtos, decodeModel, type Model, maxModelBytes } from '../../onnx/model.js'
 import { type DataPiece, layOutModel } from '../../onnx/model-layout.js'
 import { encodeChunks } from '../../onnx/proto/encode.js'
@@ -24,6 +24,12 @@ export async function readModel(path: string): Promise<Model> {
   for (const location of new Set(locations.map(({ value = '' }) => value))) external.watch(location)
   return model
 }
+
+/** Absolute paths of a model's file and of its data files. */
+export const listModelFiles = (path: string, { external }: Model): readonly string[] => [
+  resolve(path),
+  ...(external instanceof FolderData ? external.files : []),
+]
 
 async function readBytes(path: string): Promise<Uint8Array> {
   const file = await openRegularFile('model', path)

@@ -46,6 +46,16 @@ const pathFields = {
   tokens: ['file'],
 } as const satisfies { readonly [Kind in DataSource['kind']]: readonly (keyof SourceOf<Kind>)[] }
 
+/** Paths of the files or the folder of a source. */
+export function sourcePaths(source: DataSource): string[] {
+  const paths: string[] = []
+  mapSourcePaths(source, (path) => {
+    paths.push(path)
+    return path
+  })
+  return paths
+}
+
 /** Maps every path of a source by `f`. */
 export function mapSourcePaths(source: DataSource, f: (path: string) => string): DataSource {
   const paths: readonly string[] = pathFields[source.kind]
