@@ -62,8 +62,12 @@ export async function stageFile(path: string, content: FileContent): Promise<Sta
 
 /** Checks that a path is free or a regular file, which can be replaced. Throws `io`. */
 export async function checkTarget(path: string): Promise<void> {
-  await targetOf(path)
+  const found = await stat(path).catch(() => null)
+  if (found && !found.isFile()) throw noFileError(path)
 }
+
+const noFileError = (path: string): OnnxIreError =>
+  new OnnxIreError('io', `cannot write ${path}: it exists and is not a file; choose another name`)
 
 /**
  * Resolves links of a path and returns the mode of the existing file. Throws `io` if something other than a file exists
@@ -72,8 +76,7 @@ export async function checkTarget(path: string): Promise<void> {
 async function targetOf(path: string): Promise<{ target: string; mode: number }> {
   try {
     const found = await stat(path)
-    if (!found.isFile())
-      throw new OnnxIreError('io', `cannot write ${path}: it exists and is not a file; choose another name`)
+    if (!found.isFile()) throw noFileError(path)
     return { target: await realpath(path), mode: found.mode & 0o777 }
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return { target: path, mode: 0o666 }
