@@ -1,4 +1,5 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
@@ -52,34 +53,41 @@ const options = program.opts<Options>()
 
 const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-torture-'))
 const workers: Worker[] = []
-let isInterrupted = false
-process.on('SIGINT', () => {
-  if (isInterrupted) endAll(130)
-  isInterrupted = true
-  console.error('\nending after the current cases; press Ctrl-C again to quit at once')
-})
-process.on('SIGTERM', () => endAll(143))
+const report = new Report()
+let interruptedAt = 0
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.on(signal, () => {
+    // npm passes on the signal that the terminal has sent already.
+    if (interruptedAt > 0 && performance.now() - interruptedAt < 500) return
+    if (interruptedAt > 0) end()
+    interruptedAt = performance.now()
+    console.error('\nending after the current cases; interrupt again to quit at once')
+  })
 
-function endAll(code: number): never {
+if (options.replay) await runCase(startWorker(), options.replay.campaign, options.replay.seed)
+else await attack()
+end()
+
+/** Prints the report and ends all processes. */
+function end(): never {
+  console.log(options.json ? JSON.stringify(report.toJson(), null, 2) : report.toText())
   for (const worker of workers) worker.end()
+  unmountBelow(folder)
   rmSync(folder, { recursive: true, force: true })
-  process.exit(code)
+  process.exit(report.hasFaults ? 1 : 0)
 }
 
-if (options.replay) await replay(options.replay)
-else await attack()
-
-async function replay({ campaign, seed }: { readonly campaign: CampaignName; readonly seed: number }): Promise<never> {
-  const report = new Report()
-  const worker = startWorker()
-  await runCase(report, worker, campaign, seed)
-  print(report)
-  return endAll(report.hasFaults ? 1 : 0)
+/** Unmounts the disks of cases that were ended. */
+function unmountBelow(path: string): void {
+  if (process.platform !== 'linux') return
+  const mounted = readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .flatMap((line) => line.split(' ')[1] ?? [])
+  for (const place of mounted) if (place.startsWith(`${path}/`)) execFileSync('umount', ['-l', place])
 }
 
 /** Runs the campaigns one after the other, each for its share of the time. */
-async function attack(): Promise<never> {
-  const report = new Report()
+async function attack(): Promise<void> {
   const pool = Array.from({ length: options.workers }, startWorker)
   const shares = options.only.reduce((sum, name) => sum + campaigns[name].share, 0)
   for (const campaign of options.only) {
@@ -89,30 +97,27 @@ async function attack(): Promise<never> {
     const tally = report.tally(campaign)
     // Seeds of one run are neighbours, those of different runs lie apart.
     let next = options.seed * 1_000_000
-    const progress = setInterval(() => showProgress(campaign, report), process.stderr.isTTY ? 500 : 15_000)
+    const progress = setInterval(() => showProgress(campaign), process.stderr.isTTY ? 500 : 15_000)
     await Promise.all(
       pool.map(async (worker) => {
-        while (isDue() && !isInterrupted) await runCase(report, worker, campaign, next++)
+        while (isDue() && interruptedAt === 0) await runCase(worker, campaign, next++)
       }),
     )
     clearInterval(progress)
     tally.seconds = (performance.now() - begun) / 1000
-    showProgress(campaign, report, '\n')
-    if (isInterrupted) break
+    showProgress(campaign, '\n')
+    if (interruptedAt > 0) break
   }
-  print(report)
-  return endAll(report.hasFaults ? 1 : 0)
 }
 
-async function runCase(report: Report, worker: Worker, campaign: CampaignName, seed: number): Promise<void> {
+async function runCase(worker: Worker, campaign: CampaignName, seed: number): Promise<void> {
   const reply = await worker.run({ campaign, seed }, campaigns[campaign].limits)
   for (const cause of report.add(campaign, seed, reply)) {
     const group = report.groups.get(cause)!
-    // A case that ended its process is not run again: the worker process only returns its file.
-    const shrunk = await worker.run(
-      { campaign, seed, shrink: reply.died ? '' : cause },
-      shrinking(campaigns[campaign].limits),
-    )
+    // A case that ended its process is not run again.
+    const shrunk = reply.died
+      ? reply
+      : await worker.run({ campaign, seed, shrink: cause }, shrinking(campaigns[campaign].limits))
     group.title = shrunk.shrunk ?? reply.title
     const file = shrunk.file ?? reply.file
     if (file !== undefined) group.file = keepFile(file, campaign, seed)
@@ -121,7 +126,7 @@ async function runCase(report: Report, worker: Worker, campaign: CampaignName, s
 
 /** Shrinking runs a case many times. */
 function shrinking({ cpu, memory, wall }: Limits): Limits {
-  return { cpu: cpu + 40, memory: 2 * memory, wall: wall + 120 }
+  return { cpu: cpu + 10, memory: 2 * memory, wall: wall + 60 }
 }
 
 /** A file as base64 if it is short, else the path of the folder `--keep` where it is written. */
@@ -139,14 +144,10 @@ function startWorker(): Worker {
   return worker
 }
 
-function showProgress(campaign: CampaignName, report: Report, end = process.stderr.isTTY ? '' : '\n'): void {
+function showProgress(campaign: CampaignName, end = process.stderr.isTTY ? '' : '\n'): void {
   const { cases } = report.tally(campaign)
   const line = `${campaign}: ${cases} cases, ${report.groups.size} causes of faults`
   process.stderr.write(`${process.stderr.isTTY ? `\r\x1b[K${line}` : line}${end}`)
-}
-
-function print(report: Report): void {
-  console.log(options.json ? JSON.stringify(report.toJson(), null, 2) : report.toText())
 }
 
 function positive(text: string): number {

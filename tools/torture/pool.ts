@@ -8,7 +8,7 @@ import type { CampaignName } from './campaigns.js'
 export interface Request {
   readonly campaign: CampaignName
   readonly seed: number
-  /** Shrink the reproducer of this cause, or only return the file of the case if the cause is ''. */
+  /** Shrink the reproducer of this cause instead of only running the case. */
   readonly shrink?: string
 }
 

@@ -24,21 +24,20 @@ process.on('message', async (request: Request) => {
   const case_ = await open.make(request.seed, new Random(request.seed))
   globalThis.gc?.()
   send({ kind: 'ready' })
+  // The file is sent before the case runs: the process may not survive it.
+  send({ kind: 'stage', stage: 'start', title: case_.title, ...encodeFile(case_) })
   const reply = request.shrink === undefined ? await run(case_) : await shrink(case_, request.shrink)
   send({ kind: 'reply', reply })
 })
 
 async function run(case_: Case): Promise<Reply> {
   const { title } = case_
-  send({ kind: 'stage', stage: 'start', title })
   const { ended, faults } = await outcomeOf(case_)
   return { title, ended, faults, ...(faults.length > 0 ? encodeFile(case_) : {}) }
 }
 
-/** The file is sent before the case runs: the process may not survive it. */
+/** Runs a case, and those with fewer changes as long as they show the same fault. */
 async function shrink(case_: Case, cause: string): Promise<Reply> {
-  send({ kind: 'stage', stage: 'shrink', title: case_.title, ...encodeFile(case_) })
-  if (cause === '') return { title: case_.title, ended: 'fault', faults: [], ...encodeFile(case_) }
   const { ended, faults } = await outcomeOf(case_)
   const hasFault = async (other: Case) => (await outcomeOf(other)).faults.some((fault) => fault.cause === cause)
   let best = case_
