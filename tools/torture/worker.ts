@@ -23,9 +23,10 @@ process.on('message', async (request: Request) => {
   const open = await opened.get(campaign)!
   const case_ = await open.make(request.seed, new Random(request.seed))
   globalThis.gc?.()
+  // The file is sent, and the message awaited, before the case runs: the process may not survive it.
+  const begun: Message = { kind: 'stage', stage: 'start', title: case_.title, ...encodeFile(case_) }
+  await new Promise<void>((resolve) => process.send!(begun, undefined, {}, () => resolve()))
   send({ kind: 'ready' })
-  // The file is sent before the case runs: the process may not survive it.
-  send({ kind: 'stage', stage: 'start', title: case_.title, ...encodeFile(case_) })
   const reply = request.shrink === undefined ? await run(case_) : await shrink(case_, request.shrink)
   send({ kind: 'reply', reply })
 })
