@@ -320,9 +320,15 @@ function nested(proto: ModelProto, random: Random): ModelProto {
       const identities = graph.output.map((each, i) =>
         create('NodeProto', { opType: 'Identity', input: [each.name ?? ''], output: [output[i]!.name ?? ''] }),
       )
-      const body = create('GraphProto', { name: `body${level}`, node: [...inner, ...identities], output })
-      const bodyOf = (name: string) => create('AttributeProto', { name, type: attributeTypes.graph, g: body })
-      const branches = kind === 'If' ? [bodyOf('then_branch'), bodyOf('else_branch')] : [bodyOf('body')]
+      const bodyOf = (name: string, node: readonly NodeProto[]) =>
+        create('AttributeProto', {
+          name,
+          type: attributeTypes.graph,
+          g: create('GraphProto', { name: `body${level}`, node: [...node, ...identities], output }),
+        })
+      // The other branch holds the nodes of the innermost graph: two copies per level would double the file each time.
+      const branches =
+        kind === 'If' ? [bodyOf('then_branch', inner), bodyOf('else_branch', graph.node)] : [bodyOf('body', inner)]
       const input = kind === 'If' ? [graph.input[0]?.name ?? 'c'] : ['', '', ''].slice(0, random.integer(4))
       const node = create('NodeProto', { opType: kind, input, output: graph.output.map(({ name = '' }) => name) })
       inner = [edit(node, { attribute: branches })]
