@@ -10,10 +10,10 @@ import { codeOf, openRegularFile, readError } from '../files/files.js'
 import { checksumFiles } from './checksum-files.js'
 
 /** Whether bytes begin with the magic number of gzip. */
-export const isGzip = ([first, second]: Uint8Array): boolean => first === 0x1f && second === 0x8b
+const isGzip = ([first, second]: Uint8Array): boolean => first === 0x1f && second === 0x8b
 
 /** The error for a gzip file that cannot be decompressed. */
-export const damagedGzipError = (path: string, cause: unknown): OnnxIreError =>
+const damagedGzipError = (path: string, cause: unknown): OnnxIreError =>
   new OnnxIreError(
     'invalid-data',
     `cannot read the data file ${path}: its gzip data are damaged or truncated (${cause instanceof Error ? cause.message : String(cause)}); download it again`,
@@ -47,10 +47,23 @@ async function openBytes(path: string): Promise<Readable> {
   }
 }
 
-/** Reads a whole file into memory, decompressed like `iterateBytes`. */
-export async function readBytes(path: string): Promise<Uint8Array> {
+/**
+ * Reads a whole file into memory, decompressed like `iterateBytes`.
+ * @param limit largest number of bytes, after decompression; Node has the same default for reading a file
+ * @throws like `iterateBytes`, and 'invalid-data' for a larger file
+ */
+export async function readBytes(path: string, limit = 2 ** 31): Promise<Uint8Array> {
   const blocks: Uint8Array[] = []
-  for await (const block of iterateBytes(path)) blocks.push(block)
+  let size = 0
+  for await (const block of iterateBytes(path)) {
+    size += block.length
+    if (size > limit)
+      throw new OnnxIreError(
+        'invalid-data',
+        `cannot read the data file ${path}: it is larger than ${limit / 2 ** 20} MiB when decompressed; divide it`,
+      )
+    blocks.push(block)
+  }
   return Buffer.concat(blocks)
 }
 

@@ -1,5 +1,6 @@
 import type { Sharp } from 'sharp'
 import type { DecodedImage, DecodeOptions } from '../../data/image/image-files.js'
+import { checkImageHeader, maxImagePixels } from '../../data/image/image-header.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readRegularFile } from '../files/files.js'
 
@@ -7,16 +8,17 @@ import { readRegularFile } from '../files/files.js'
  * Decodes a JPEG, PNG or WebP file. Gray and palette images become RGB, 16 bits become 8. The EXIF orientation is
  * applied, color profiles are not (like PIL and torchvision). Shrinking averages over all source pixels of a target
  * pixel (libvips, linear kernel), like bilinear resizing in PIL. Runs outside of the JavaScript thread.
- * @throws 'io', or 'invalid-data' naming a file that is damaged or not an image
+ * @throws 'io', or 'invalid-data' naming a file that is damaged, of another format, or larger than 2^25 pixels
  */
 export async function decodeImage(
   path: string,
   { channels, background, targetSize }: DecodeOptions,
 ): Promise<DecodedImage> {
   const bytes = await readRegularFile('image', path)
+  checkImageHeader(path, bytes)
   const sharp = await loadSharp()
   try {
-    const image = sharp(bytes, { failOn: 'error', ignoreIcc: true, autoOrient: true })
+    const image = sharp(bytes, { failOn: 'error', ignoreIcc: true, autoOrient: true, limitInputPixels: maxImagePixels })
     const { width, height } = (await image.metadata()).autoOrient
     const [rows, columns] = targetSize([height, width])
     let pixels: Sharp = channels === 4 ? image.ensureAlpha() : image.flatten({ background: gray(background) })

@@ -12,7 +12,7 @@ export interface DocumentOptions {
   readonly field?: string | undefined
   /**
    * Unit of a plain text file that is a document: the file (default; a large file is split at line ends into documents
-   * of about 64 KiB), a line, or a paragraph, which ends at an empty line.
+   * of about 64 KiB, and within a line longer than 1 MiB), a line, or a paragraph, which ends at an empty line.
    */
   readonly document?: 'file' | 'line' | 'paragraph' | undefined
 }

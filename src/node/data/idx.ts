@@ -1,5 +1,3 @@
-import { promisify } from 'node:util'
-import { gunzip } from 'node:zlib'
 import { type ColumnSource, fromArrays, labelColumn } from '../../data/arrays.js'
 import { parseIdx } from '../../data/formats/idx.js'
 import { imageColumn } from '../../data/image/image-column.js'
@@ -8,36 +6,18 @@ import { numbersOf, tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { LossTarget } from '../../loss/registry.js'
 import type { IdxSource } from '../../recipe/sources/images.js'
-import { OnnxIreError, withPath } from '../../util/errors.js'
-import { codeOf, readRegularFile } from '../files/files.js'
-import { damagedGzipError, isGzip } from './bytes.js'
+import { withPath } from '../../util/errors.js'
+import { readBytes } from './bytes.js'
 import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
 import { inferInput, inferTarget } from './infer-names.js'
-
-/** Largest decompressed size; Node has the same limit for reading a file. */
-const maxBytes = 2 ** 31
 
 /**
  * Reads a file in IDX format, the format of MNIST and Fashion-MNIST, optionally gzipped.
  * @throws 'io' if the file cannot be read, 'invalid-data' if it is damaged or not an IDX file; both name the file
  */
 export async function readIdx(path: string): Promise<Tensor> {
-  const bytes: Uint8Array = await readRegularFile('data file', path)
-  const plain = isGzip(bytes) ? await decompress(path, bytes) : bytes
-  return withPath(path, () => parseIdx(plain))
-}
-
-async function decompress(path: string, bytes: Uint8Array): Promise<Uint8Array> {
-  try {
-    return await promisify(gunzip)(bytes, { maxOutputLength: maxBytes })
-  } catch (cause) {
-    if (codeOf(cause) !== 'ERR_BUFFER_TOO_LARGE') throw damagedGzipError(path, cause)
-    throw new OnnxIreError(
-      'invalid-data',
-      `cannot read the data file ${path}: it is larger than 2 GiB when decompressed`,
-      { cause },
-    )
-  }
+  const bytes = await readBytes(path)
+  return withPath(path, () => parseIdx(bytes))
 }
 
 /** Opens IDX files of images and labels for a recipe. */

@@ -11,11 +11,18 @@ export interface Line {
 
 const newline = 10
 
+/** Number of bytes after which a chunk is cut within a line. */
+const longestChunk = 2 ** 20
+
+/** Largest number of bytes of a line. */
+const maxLineBytes = 2 ** 26
+
 /**
  * Iterates over the lines of a UTF-8 file, without line ends (LF or CRLF) and without a byte order mark.
- * @throws 'io', or 'invalid-data' naming file and line that is not UTF-8
+ * @param limit largest number of bytes of a line
+ * @throws 'io', or 'invalid-data' naming file and line that is not UTF-8 or too long
  */
-export async function* iterateLines(path: string): AsyncGenerator<Line, void, undefined> {
+export async function* iterateLines(path: string, limit = maxLineBytes): AsyncGenerator<Line, void, undefined> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
   let number = 0
   const line = (bytes: Uint8Array): Line => {
@@ -28,23 +35,35 @@ export async function* iterateLines(path: string): AsyncGenerator<Line, void, un
       throw new OnnxIreError('invalid-data', `${path}:${number}: the line is not UTF-8; convert the file`, { cause })
     }
   }
+  const checkLength = (bytes: number) => {
+    if (bytes > limit)
+      throw new OnnxIreError(
+        'invalid-data',
+        `${path}:${number + 1}: the line is longer than ${limit / 2 ** 20} MiB; check the line ends of the file`,
+      )
+  }
+  let pendingBytes = 0
   let pending: Uint8Array[] = [] // beginning of a line whose end is in a later block
   for await (const block of iterateBytes(path)) {
     let from = 0
     for (let end = block.indexOf(newline); end >= 0; end = block.indexOf(newline, from)) {
       const piece = block.subarray(from, end)
+      checkLength(pendingBytes + piece.length)
       yield line(pending.length === 0 ? piece : Buffer.concat([...pending, piece]))
       pending = []
+      pendingBytes = 0
       from = end + 1
     }
     if (from < block.length) pending.push(block.subarray(from))
+    pendingBytes += block.length - from
+    checkLength(pendingBytes)
   }
   if (pending.length > 0) yield line(Buffer.concat(pending))
 }
 
 /**
- * Iterates over a UTF-8 file of any size in chunks that end at line ends. Every chunk except the last has at least
- * `size` bytes. A byte order mark is removed.
+ * Iterates over a UTF-8 file of any size in chunks that end at line ends, or between two characters if a line is longer
+ * than 1 MiB. Every chunk except the last has at least `size` bytes. A byte order mark is removed.
  * @throws 'io', or 'invalid-data' naming file and offset of a byte that is not UTF-8
  */
 export async function* iterateTextChunks(path: string, size: number): AsyncGenerator<string, void, undefined> {
@@ -74,8 +93,24 @@ export async function* iterateTextChunks(path: string, size: number): AsyncGener
     }
     blocks.push(block.subarray(from))
     length += block.length - from
+    if (length < Math.max(size, longestChunk)) continue
+    const bytes = Buffer.concat(blocks)
+    const end = lastCharacterEnd(bytes)
+    blocks = [bytes.subarray(0, end)]
+    yield decodeChunk()
+    blocks = [bytes.subarray(end)]
+    length = bytes.length - end
   }
   if (length > 0) yield decodeChunk()
+}
+
+/** End of the last whole character: a character has at most 3 bytes after its first one, each 10xxxxxx in binary. */
+function lastCharacterEnd(bytes: Uint8Array): number {
+  let start = bytes.length - 1
+  while (start > bytes.length - 4 && (bytes[start]! & 0xc0) === 0x80) start--
+  const first = bytes[start]!
+  const width = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4
+  return start + width <= bytes.length ? bytes.length : start
 }
 
 /** Offset of the first character that is not UTF-8. */

@@ -1,14 +1,16 @@
 import { resizeAntialiased } from '../../data/image/antialias.js'
 import type { DecodedImage, DecodeOptions } from '../../data/image/image-files.js'
+import { checkImageHeader } from '../../data/image/image-header.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /**
  * Decodes an image like Node's reader: gray and palette images become RGB, 16 bits become 8, the camera's orientation
  * is applied, color profiles are not. Downscaling averages all pixels that fall into one.
- * @throws 'invalid-data' naming a file that is damaged or not an image
+ * @throws 'invalid-data' naming a file that is damaged, of another format, or larger than 2^25 pixels
  */
 export async function decodeImage(name: string, blob: Blob, decoding: DecodeOptions): Promise<DecodedImage> {
+  checkImageHeader(name, new Uint8Array(await blob.arrayBuffer()))
   const bitmap = await createImageBitmap(blob, settings).catch((cause) => {
     throw new OnnxIreError(
       'invalid-data',

@@ -2,8 +2,9 @@ import { readFile } from 'node:fs/promises'
 import { gzipSync } from 'node:zlib'
 import { parquetWriteBuffer } from 'hyparquet-writer'
 import { describe, expect, it } from 'vitest'
+import { readBytes } from '../../../src/node/data/bytes.js'
 import { type DocumentOptions, iterateDocuments, listCorpusFiles } from '../../../src/node/data/documents.js'
-import { iterateTextChunks } from '../../../src/node/data/lines.js'
+import { iterateLines, iterateTextChunks } from '../../../src/node/data/lines.js'
 import { parquetTexts, streamParquet } from '../../../src/node/data/parquet.js'
 import { Random } from '../../../src/util/random.js'
 import { rejectedMessage } from '../../thrown.js'
@@ -146,5 +147,29 @@ describe('parquet files', () => {
       'damaged.parquet: row group 0 (rows 0 to 99) cannot be read',
     )
     expect(await rejectedMessage('io', texts('none.parquet'))).toMatch('no such file')
+  })
+})
+
+describe('files without line ends', () => {
+  it('a long document > is cut between characters', async () => {
+    const text = 'aé🙂日'.repeat(400_000)
+    const file = await put('one-line.txt', text)
+    const found = await documents(file)
+    expect(found.length).toBeGreaterThan(2)
+    expect(found.join('') === text).toBe(true)
+    for (const each of found) expect(Buffer.byteLength(each)).toBeLessThan(2 ** 21)
+  })
+
+  it('a long line > error with its length', async () => {
+    const file = await put('long.jsonl', `{"text": "a"}\n"${'b'.repeat(3_000_000)}"`)
+    const read = (limit: number) => all(iterateLines(file, limit))
+    expect(await read(2 ** 22)).toHaveLength(2)
+    expect(await rejectedMessage('invalid-data', () => read(2 ** 20))).toMatch(/long\.jsonl:2: .*longer than 1 MiB/)
+  })
+
+  it('compressed data > are limited in memory', async () => {
+    const file = await put('zeros.gz', gzipSync(new Uint8Array(2 ** 24)))
+    expect(await readBytes(file)).toHaveLength(2 ** 24)
+    expect(await rejectedMessage('invalid-data', () => readBytes(file, 2 ** 20))).toMatch(/zeros\.gz.*1 MiB/)
   })
 })

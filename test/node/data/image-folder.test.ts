@@ -151,7 +151,7 @@ describe('imageFolder', () => {
     const val = await imageFolder(path('set/val'), { classes: ['cat', 'ape'] })
     expect((await val.batch([1]))['label']?.data).toEqual(BigInt64Array.of(1n)) // the damaged one is not touched
     expect(await rejectedMessage('invalid-data', async () => val.batch([0, 1]))).toMatch(
-      `cannot decode the image ${path('set/val/cat/never.png')}: Input buffer contains unsupported image format`,
+      `cannot decode the image ${path('set/val/cat/never.png')}: it is not a JPEG, PNG or WebP file`,
     )
     expect(await rejectedMessage('invalid-data', () => imageFolder(path('set')))).toMatch(path('set/train'))
   })
@@ -174,7 +174,7 @@ describe('imageFolder', () => {
         expect(await failure(name, content.subarray(0, length))).toMatch(/^cannot decode the image FILE: ./)
     const flipped = Uint8Array.from(png, (byte, i) => (i > 2000 && i < 2100 ? 255 - byte : byte))
     expect(await failure('flipped.png', flipped)).toMatch('cannot decode the image FILE')
-    expect(await failure('empty.png', new Uint8Array(0))).toMatch('FILE: Input Buffer is empty')
+    expect(await failure('empty.png', new Uint8Array(0))).toMatch('FILE: it is not a JPEG, PNG or WebP file')
     expect(await rejectedMessage('io', async () => imageFiles([path('none.png')]).batch([0]))).toMatch(
       `cannot read the image ${path('none.png')}: there is no such file`,
     )
@@ -195,5 +195,20 @@ describe('imageFolder', () => {
     expect(await rejectedMessage('invalid-option', () => imageFolder(path('.'), { images: {} } as object))).toMatch(
       "no option 'images'",
     )
+  })
+})
+
+describe('image files that are refused before they are decoded', () => {
+  it('an SVG named .png > error that names the file', async () => {
+    await put('drawing.png', '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="6"/>')
+    expect(await rejectedMessage('invalid-data', () => pixelsOf('drawing.png'))).toMatch(
+      /drawing\.png.*JPEG, PNG or WebP/,
+    )
+  })
+
+  it('a small file of many pixels > error that names the file', async () => {
+    const large = sharp({ create: { width: 2 ** 13, height: 2 ** 12 + 1, channels: 3, background: 'red' } })
+    await put('large.png', await large.png().toBuffer())
+    expect(await rejectedMessage('invalid-data', () => pixelsOf('large.png'))).toMatch(/large\.png.*8192 x 4097/)
   })
 })
