@@ -146,8 +146,8 @@ function atFirstOccurrence(
 }
 
 /**
- * Sums the gradient of a broadcasting operator to its operand's shape; throws if another operator's rule gives a
- * wrong shape or type.
+ * Sums the gradient of a broadcasting operator to its operand's shape. Throws `invalid-model` if the gradient of
+ * another operator has a wrong shape, which contradictory shape declarations of a model lead to.
  */
 function reduceToOperand(node: Node, x: Value, dx: Value): Value {
   if (definitionOf(node.operator).broadcasts) return sumTo(dx, x)
@@ -157,8 +157,9 @@ function reduceToOperand(node: Node, x: Value, dx: Value): Value {
     (dx.shape.length !== x.shape.length || (isStatic(dx.shape) && isStatic(x.shape) && !sameShape(dx.shape, x.shape)))
   if (wrong || dx.dtype !== gradientType(x.dtype)) {
     throw new OnnxIreError(
-      'invalid-shape',
-      `the gradient rule of ${node.operator} gives ${dx.dtype}${formatShape(dx.shape)} for an input ${x.dtype}${formatShape(x.shape)}; this is a bug of onnx-ire`,
+      'invalid-model',
+      `the gradient of ${describeNode(node)} for '${x.name ?? '?'}' is ${dx.dtype}${formatShape(dx.shape)} instead of ${x.dtype}${formatShape(x.shape)}: the shapes that the model declares contradict each other; ` +
+        'correct or remove them, and report the model if onnxruntime runs it',
     )
   }
   return dx

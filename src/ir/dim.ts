@@ -12,10 +12,10 @@ export const unknownDim = (): string => `?${++unknowns}`
 
 /**
  * Replaces an expression by an unknown length if it is too long (repeated doubling of a symbol would grow without
- * limit) or has numbers that are not plain digits.
+ * limit) or has numbers that are not plain digits or too large to be exact.
  */
-const limitLength = (expression: string): string =>
-  expression.length > 256 || /\de[-+]\d|NaN|Infinity/.test(expression) ? unknownDim() : expression
+export const limitLength = (expression: string): string =>
+  expression.length > 256 || /\de[-+]\d|NaN|Infinity|\d{16}/.test(expression) ? unknownDim() : expression
 
 /** Splits an expression before every separator that is outside brackets. */
 function splitOutsideBrackets(expression: string, separators: string): string[] {

@@ -93,10 +93,12 @@ function arrayFrom(dtype: DType, values: ArrayLike<number>): TensorData {
 
 /**
  * Converts a number to a 64-bit integer. Numbers beyond the range saturate: INT64_MAX means "to the end" in a Slice,
- * and its nearest JavaScript number is 2^63.
+ * and its nearest JavaScript number is 2^63. Throws `invalid-model` for NaN.
  */
-export const toInt64 = (value: number): bigint =>
-  value >= 2 ** 63 ? 2n ** 63n - 1n : value <= -(2 ** 63) ? -(2n ** 63n) : BigInt(Math.trunc(value))
+export function toInt64(value: number): bigint {
+  if (Number.isNaN(value)) throw new OnnxIreError('invalid-model', 'NaN is not an integer')
+  return value >= 2 ** 63 ? 2n ** 63n - 1n : value <= -(2 ** 63) ? -(2n ** 63n) : BigInt(Math.trunc(value))
+}
 
 const internedLeaves = new Map<string, Value>()
 const maxInterned = 4096

@@ -8,6 +8,7 @@ export {
   divDims,
   exactQuotient,
   factorsOf,
+  limitLength,
   mulDims,
   productOf,
   subDims,
@@ -30,6 +31,11 @@ export const isStatic = (shape: Shape | undefined): shape is readonly number[] =
 /** Whether two shapes are known and equal. */
 export const sameShape = (a: Shape | undefined, b: Shape | undefined): boolean =>
   a !== undefined && b !== undefined && a.length === b.length && a.every((dim, axis) => dim === b[axis])
+
+/** Whether no tensor can have both shapes. */
+export const contradict = (a: Shape, b: Shape): boolean =>
+  a.length !== b.length ||
+  a.some((dim, axis) => typeof dim === 'number' && typeof b[axis] === 'number' && dim !== b[axis])
 
 /** Formats a shape for messages. Long expressions are shortened. */
 export const formatShape = (shape: Shape | undefined): string =>

@@ -211,14 +211,10 @@ function inferTypes(
   inputs: readonly (Value | null)[],
 ): readonly TensorType[] {
   try {
-    const types = definition.infer(call)
-    const list: readonly TensorType[] = Array.isArray(types) ? types : [types as TensorType]
-    const large = list.find(({ shape }) => shape && shape.length > maxRank)
-    if (!large) return list
-    throw new OnnxIreError(
-      'invalid-shape',
-      `the result has ${large.shape!.length} axes; at most ${maxRank} are supported`,
-    )
+    const inferred = definition.infer(call)
+    const types: readonly TensorType[] = Array.isArray(inferred) ? inferred : [inferred as TensorType]
+    for (const { shape } of types) if (shape) checkResult(shape)
+    return types
   } catch (error) {
     if (!(error instanceof OnnxIreError)) throw error
     const shapes = inputs.map((value) =>
@@ -226,6 +222,14 @@ function inferTypes(
     )
     throw new OnnxIreError(error.code, `${place}: ${error.message} (inputs ${shapes.join(', ')})`, { cause: error })
   }
+}
+
+/** Throws `invalid-shape` for a result that no tensor can have. */
+function checkResult(shape: Shape): void {
+  if (shape.length > maxRank)
+    throw new OnnxIreError('invalid-shape', `the result has ${shape.length} axes; at most ${maxRank} are supported`)
+  const length = shape.find((dim) => typeof dim === 'number' && !(Number.isSafeInteger(dim) && dim >= 0))
+  if (length !== undefined) throw new OnnxIreError('invalid-shape', `the result would have an axis of length ${length}`)
 }
 
 const integers: ReadonlySet<DType> = new Set(['int64', 'int32', 'bool'])

@@ -1,6 +1,16 @@
 import { type DType, dtypes, isFloat, isHalf } from '../ir/dtype.js'
 import { CONTENTS_LIMIT } from '../ir/leaf.js'
-import { broadcastShapes, type Dim, divDims, isStatic, mulDims, type Shape, unknownDim } from '../ir/shape.js'
+import {
+  broadcastShapes,
+  contradict,
+  type Dim,
+  divDims,
+  formatShape,
+  isStatic,
+  mulDims,
+  type Shape,
+  unknownDim,
+} from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
 
@@ -31,6 +41,19 @@ export function checkIntegers(...operands: readonly (Value | null)[]): void {
   const other = operands.find((operand) => operand && operand.dtype !== 'int64' && operand.dtype !== 'int32')
   if (other)
     throw new OnnxIreError('invalid-shape', `takes lengths, axes and indices as int64 or int32, not ${other.dtype}`)
+}
+
+/** Throws `invalid-shape` if an operand cannot have the shape that the operator requires. */
+export function checkShape(
+  name: string,
+  operand: Pick<Value, 'shape'> | null | undefined,
+  required: Shape | undefined,
+): void {
+  if (operand?.shape && required && contradict(operand.shape, required))
+    throw new OnnxIreError(
+      'invalid-shape',
+      `${name} must have the shape ${formatShape(required)}, not ${formatShape(operand.shape)}`,
+    )
 }
 
 /**

@@ -91,9 +91,11 @@ export const indexingRules = {
     return [dx, null, du]
   },
   // y_i = start + i delta: dstart = sum(dy), ddelta = sum(dy i).
-  Range: (_, dy) => {
+  Range: ([start, , delta], dy) => {
     const i = op.CastLike(op.Range(0, op.Size(dy), 1), dy)
-    return [op.ReduceSum(dy, null, { keepdims: 0 }), null, op.ReduceSum(op.Mul(dy, i), null, { keepdims: 0 })]
+    // The operands have no axis, or one of length 1.
+    const sum = (x: Value, like: Value) => op.ReduceSum(x, null, { keepdims: like.shape?.length === 1 ? 1 : 0 })
+    return [sum(dy, start), null, sum(op.Mul(dy, i), delta)]
   },
 } satisfies Rules<typeof indexing>
 

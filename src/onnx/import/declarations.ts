@@ -1,6 +1,6 @@
 import { type DType, dtypeOf } from '../../ir/dtype.js'
 import { input } from '../../ir/leaf.js'
-import { type Dim, formatShape, maxRank, type Shape, unknownDim } from '../../ir/shape.js'
+import { contradict, type Dim, formatShape, limitLength, maxRank, type Shape, unknownDim } from '../../ir/shape.js'
 import { refineShape, type Value } from '../../ir/value.js'
 import { knownCondition } from '../../op/inline.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -37,7 +37,7 @@ export function readShape(info: ValueInfoProto): Shape | undefined {
     )
   return dims?.map(({ dimValue, dimParam }): Dim => {
     // Names that begin with `?` are unknown lengths, in this library and in some exporters.
-    if (dimValue === undefined) return dimParam && !dimParam.startsWith('?') ? dimParam : unknownDim()
+    if (dimValue === undefined) return dimParam && !dimParam.startsWith('?') ? limitLength(dimParam) : unknownDim()
     const length = Number(dimValue)
     // Some exporters write -1 for "any length".
     if (length < 0) return unknownDim()
@@ -100,11 +100,6 @@ export class Declarations {
     return named.replace(/floor|ceil|[-+*/().\d]/g, '') !== ''
   }
 }
-
-/** Whether no tensor can have both shapes. */
-const contradict = (a: Shape, b: Shape): boolean =>
-  a.length !== b.length ||
-  a.some((dim, axis) => typeof dim === 'number' && typeof b[axis] === 'number' && dim !== b[axis])
 
 /** The newest supported operator set of ai.onnx. */
 const newestOperatorSet = 26

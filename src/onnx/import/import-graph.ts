@@ -8,7 +8,7 @@ import type { Attribute, Value } from '../../ir/value.js'
 import { type Body, type Graph, nameValue } from '../../ir/value.js'
 import { apply } from '../../op/apply.js'
 import { findDefinition, isInput } from '../../op/facts.js'
-import { definitionOf, op } from '../../op/op.js'
+import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { checkAttributes, readAttributes } from '../attributes.js'
 import type { Model } from '../model.js'
@@ -212,6 +212,9 @@ export function importGraph(model: Model): Graph {
  */
 const maxInlinedNodes = 250_000
 
+/** The longest chain of functions that call each other; each one takes part of the stack. */
+const maxCallDepth = 256
+
 class Importer {
   readonly parameters = new Map<string, Value>()
   readonly declarations = new Declarations()
@@ -328,7 +331,12 @@ class Importer {
     const old = { operator, inputs, attributes, outputCount: node.output.length }
     const upgraded = upgradeWithContext(old, version, label, domain)
     if (!('operator' in upgraded)) return upgraded
-    const definition = definitionOf(upgraded.operator)
+    const definition = findDefinition('', upgraded.operator) ?? findDefinition(domain, upgraded.operator)
+    if (!definition)
+      throw new OnnxIreError(
+        'unsupported-operator',
+        `${operator} '${label}' was removed from ONNX before operator set ${version}: export the model again`,
+      )
     checkAttributes(`${operator} '${label}'`, definition.attributes, upgraded.attributes)
     return apply({
       operator: upgraded.operator,
@@ -365,6 +373,8 @@ class Importer {
     { calls }: Context,
   ): readonly (Value | null)[] {
     if (calls.includes(callee)) throw new OnnxIreError('invalid-model', `the function '${callee.name}' calls itself`)
+    if (calls.length >= maxCallDepth)
+      throw new OnnxIreError('invalid-model', `more than ${maxCallDepth} functions call each other in a chain`)
     const names = new NameScope()
     for (const [index, name] of callee.input.entries()) names.set(name, inputs[index] ?? null)
     const outerContext: Context = {

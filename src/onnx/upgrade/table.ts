@@ -33,6 +33,7 @@ const nestOverBatch: Rewrite = ({ inputs: [lengths, ...operands], attributes }) 
     directions?: readonly number[]
     num_scan_inputs: number
   }
+  if (operands.includes(null)) throw new OnnxIreError('invalid-model', 'a state or a scanned input is absent')
   const batches = [...(operands as Value[]), ...(lengths ? [op.Unsqueeze(lengths, int64s([1]))] : [])]
   const states = operands.length - num_scan_inputs
   const examples = batches.map((x) => input('example', x.dtype, x.shape?.slice(1)))

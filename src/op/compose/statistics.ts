@@ -42,12 +42,14 @@ export function channelsOf(x: Value): Channels {
     flat: (like) => (x.shape ? like : op.Reshape(like, [0, 0, -1])),
     restored: (flat) => (x.shape ? flat : op.Reshape(flat, op.Shape(x))),
     column: (perChannel) =>
-      spatial.length === 0
-        ? perChannel
-        : op.Unsqueeze(
-            perChannel,
-            spatial.map((axis) => axis - 1),
-          ),
+      !perChannel.shape
+        ? op.Reshape(perChannel, [-1, ...spatial.map(() => 1)])
+        : spatial.length === 0
+          ? perChannel
+          : op.Unsqueeze(
+              perChannel,
+              spatial.map((axis) => axis - 1),
+            ),
     spatial,
     perChannel: (flat) => reduceOver(op.ReduceSum, flat, [0, ...spatial], 0),
     meanPerChannel: (flat) => reduceOver(op.ReduceMean, flat, [0, ...spatial], 0),

@@ -1,6 +1,7 @@
 import { axisOf, type Dim, type Shape, unknownDim } from '../../ir/shape.js'
 import type { Body, TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { checkShape } from '../contents.js'
 import { body, define, int, ints } from '../define.js'
 
 /**
@@ -20,6 +21,11 @@ function branchTypes(thenBranch: Body, elseBranch: Body): TensorType[] {
     )
   }
   return thenBranch.outputs.map((value, index) => common(value, elseBranch.outputs[index]!, `output ${index}`))
+}
+
+function checkInputCount(body: Body, count: number): void {
+  if (body.inputs.length !== count)
+    throw new OnnxIreError('invalid-model', `the body has ${body.inputs.length} inputs, but needs ${count}`)
 }
 
 /** Types of states after any number of iterations, including 0: the common type of initial value and body result. */
@@ -64,6 +70,7 @@ export const control = {
     hostInputs: ['m', 'cond'],
     flops: undefined,
     infer: ({ inputs: [, , ...initial], attributes: { body } }) => {
+      checkInputCount(body, 2 + initial.length)
       const results = body.outputs.slice(1)
       // The condition may end the loop before the trip count.
       const iterations = unknownDim()
@@ -91,6 +98,13 @@ export const control = {
       const states = inputs.length - num_scan_inputs
       if (states < 0 || num_scan_inputs < 1) {
         throw new OnnxIreError('invalid-model', `num_scan_inputs is ${num_scan_inputs} for ${inputs.length} inputs`)
+      }
+      checkInputCount(body, inputs.length)
+      for (const [index, declared] of body.inputs.entries()) {
+        const { shape } = inputs[index]!
+        const axis = scan_input_axes?.[index - states] ?? 0
+        const slice = index < states ? shape : shape?.toSpliced(axisOf(axis, shape.length), 1)
+        checkShape(`input ${index} of the body`, declared, slice)
       }
       const scanned = inputs[states]!
       const length = scanned.shape?.[axisOf(scan_input_axes?.[0] ?? 0, scanned.shape.length)] ?? unknownDim()

@@ -33,10 +33,14 @@ export function kernelOf(w: Shape, kernelShape: readonly number[] | undefined): 
  * The rank that data and weights share. Throws if they contradict each other, or if the group does not divide the
  * channels.
  */
-function checkConvolution(x: Shape, w: Shape, group: number, outputChannels: Dim, bias: Value | null): void {
-  if (x.length < 3 || w.length !== x.length) {
-    throw new OnnxIreError('invalid-shape', `needs data [N, C, ...] and weights of equal rank of 3 or more`)
-  }
+/** Throws `invalid-shape` unless data and weights have spatial axes, as far as their ranks are known. */
+function checkRanks(x: Shape | undefined, w: Shape | undefined): void {
+  const ranks = [x, w].flatMap((shape) => (shape ? [shape.length] : []))
+  if (ranks.some((rank) => rank < 3 || rank !== ranks[0]))
+    throw new OnnxIreError('invalid-shape', 'needs data [N, C, ...] and weights of equal rank of 3 or more')
+}
+
+function checkConvolution(w: Shape, group: number, outputChannels: Dim, bias: Value | null): void {
   if (!Number.isInteger(group) || group < 1 || (typeof w[0] === 'number' && w[0] % group !== 0)) {
     throw new OnnxIreError('invalid-shape', `group ${group} does not divide ${w[0]} channels`)
   }
@@ -57,8 +61,9 @@ function meet(channels: Dim, needed: Dim): void {
 }
 
 function inferConvolution({ inputs: [x, w, b], attributes }: Convolution): TensorType {
+  checkRanks(x.shape, w.shape)
   if (!x.shape || !w.shape) return { dtype: x.dtype, shape: (x.shape ?? w.shape)?.map(unknownDim) }
-  checkConvolution(x.shape, w.shape, attributes.group, w.shape[0]!, b)
+  checkConvolution(w.shape, attributes.group, w.shape[0]!, b)
   meet(x.shape[1]!, mulDims(w.shape[1]!, attributes.group))
   const spatial = x.shape.slice(2)
   const window = windowOf(attributes, kernelOf(w.shape, attributes.kernel_shape), spatial)
@@ -145,9 +150,10 @@ function perAxis(name: string, given: readonly number[] | undefined, rank: numbe
 }
 
 function inferTransposedConvolution({ inputs: [x, w, b], attributes }: TransposedConvolution): TensorType {
+  checkRanks(x.shape, w.shape)
   if (!x.shape || !w.shape) return { dtype: x.dtype, shape: (x.shape ?? w.shape)?.map(unknownDim) }
   const channels = mulDims(w.shape[1]!, attributes.group)
-  checkConvolution(x.shape, w.shape, attributes.group, channels, b)
+  checkConvolution(w.shape, attributes.group, channels, b)
   meet(x.shape[1]!, w.shape[0]!)
   const window = transposedWindowOf(attributes, kernelOf(w.shape, attributes.kernel_shape), x.shape.slice(2))
   return { dtype: x.dtype, shape: [x.shape[0]!, channels, ...window.map(({ output }) => output)] }

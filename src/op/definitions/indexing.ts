@@ -3,7 +3,7 @@ import { CONTENTS_LIMIT, numbersOf } from '../../ir/leaf.js'
 import { axisOf, type Dim, formatShape, isStatic, type Shape, unknownDim } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { checkIntegers, knownNumbers, offsetIn, selectContents, smallSize } from '../contents.js'
+import { checkIntegers, checkShape, knownNumbers, offsetIn, selectContents, smallSize } from '../contents.js'
 import { define, int, string, tensorAttribute, zero } from '../define.js'
 import { noFlops, perOutput, size, unknownFlops } from '../flops.js'
 import { checkLengths, shapeFrom } from './movement.js'
@@ -96,8 +96,9 @@ export const indexing = {
     since: 18,
     acceptsInt32: true,
     flops: ([, , updates], _, { reduction }) => scatterFlops(updates, reduction),
-    infer: ({ inputs: [x, indices], attributes: { axis, reduction } }) => {
+    infer: ({ inputs: [x, indices, updates], attributes: { axis, reduction } }) => {
       checkRanks(x, indices, axis)
+      checkShape('updates', updates, indices.shape)
       checkReduction(reduction)
       return x
     },
@@ -123,7 +124,12 @@ export const indexing = {
     hostInputs: ['start', 'limit', 'delta'],
     enlarges: true,
     flops: perOutput(1),
-    infer: ({ inputs: [start, limit, delta] }) => ({ dtype: start.dtype, shape: [rangeLength(start, limit, delta)] }),
+    infer: ({ inputs: [start, limit, delta] }) => {
+      // onnxruntime takes a tensor of one axis and one element too.
+      for (const [name, operand] of Object.entries({ start, limit, delta }))
+        checkShape(name, operand, operand.shape?.length === 1 ? [1] : [])
+      return { dtype: start.dtype, shape: [rangeLength(start, limit, delta)] }
+    },
     contents: ({ inputs: [start, limit, delta] }) => {
       const length = rangeLength(start, limit, delta)
       const [from] = knownNumbers(start) ?? []
@@ -193,9 +199,9 @@ export const selection = {
     int64Inputs: ['indices'],
     acceptsInt32: true,
     flops: ([, , updates], _, { reduction }) => scatterFlops(updates, reduction),
-    infer: ({ inputs: [x, indices], attributes: { reduction } }) => {
+    infer: ({ inputs: [x, indices, updates], attributes: { reduction } }) => {
       checkReduction(reduction)
-      gatheredNd(x, indices, 0)
+      checkShape('updates', updates, gatheredNd(x, indices, 0))
       return x
     },
   }),

@@ -81,7 +81,9 @@ function inferSqueeze(shape: Shape | undefined, axes: Value | null): Shape | und
   const removed = distinctAxes(axes, shape.length)
   if (!removed) {
     const count = vectorLength(axes)
-    return count === undefined ? undefined : Array.from({ length: Math.max(0, shape.length - count) }, unknownDim)
+    if (count === undefined) return undefined
+    if (count > shape.length) throw new OnnxIreError('invalid-shape', `removes ${count} axes of ${formatShape(shape)}`)
+    return Array.from({ length: shape.length - count }, unknownDim)
   }
   const kept = removed.find((axis) => typeof shape[axis] === 'number' && shape[axis] !== 1)
   if (kept !== undefined) throw new OnnxIreError('invalid-shape', `axis ${kept} has length ${shape[kept]}, not 1`)

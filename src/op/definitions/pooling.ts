@@ -11,6 +11,7 @@ import {
 } from '../../ir/shape.js'
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { checkShape } from '../contents.js'
 import { define, int, ints } from '../define.js'
 import { noFlops, perInput, product, size } from '../flops.js'
 import { type WindowAttributes, windowAttributes, windowOf, windowsAlong, windowsAlongCeil } from '../window.js'
@@ -160,7 +161,10 @@ export const folding = {
     hostInputs: ['output_shape'],
     acceptsInt32: true,
     flops: noFlops,
-    infer: ({ inputs: [x, , to], attributes }) => ({ dtype: x.dtype, shape: unpooledShape(x, to, attributes) }),
+    infer: ({ inputs: [x, indices, to], attributes }) => {
+      checkShape('indices', indices, x.shape)
+      return { dtype: x.dtype, shape: unpooledShape(x, to, attributes) }
+    },
   }),
 }
 

@@ -2,6 +2,7 @@ import { type DType, dtypeOf } from '../../ir/dtype.js'
 import { axisOf, type Dim, formatShape, isStatic, productOf, type Shape, unknownDim } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { checkShape } from '../contents.js'
 import { define, elementType, int, ints, missing, zero } from '../define.js'
 import { biasFlops, convolutionFlops, matMulFlops, perInput, perOutput, size } from '../flops.js'
 import { windowAttributes } from '../window.js'
@@ -174,8 +175,9 @@ export const blockQuantization = {
     configInputs: ['scales', 'zeroPoints'],
     // The weight is (q - zero point) scale.
     flops: ([, , , , , bias], [y], { K, N }) => 2 * size(y!) * K + 2 * K * N + biasFlops(bias, y!),
-    infer: ({ inputs: [a, b], attributes: { K, N, bits, block_size } }) => {
+    infer: ({ inputs: [a, b, , , , bias], attributes: { K, N, bits, block_size } }) => {
       checkBlocks(b, K, N, bits, block_size)
+      checkShape('bias', bias, [N])
       return { dtype: a.dtype, shape: productShape(a, K, N) }
     },
   }),

@@ -1,6 +1,7 @@
-import { type Dim, type Shape, unknownDim } from '../../ir/shape.js'
+import { type Dim, mulDims, type Shape, unknownDim } from '../../ir/shape.js'
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { checkShape } from '../contents.js'
 import { define, float, floats, int, string, strings } from '../define.js'
 import { lengthAt, size } from '../flops.js'
 
@@ -14,19 +15,32 @@ const attributes = {
   layout: int(0),
 }
 
+/** Operands of a recurrent operator; absent ones are null. */
+interface Operands {
+  readonly x: Value
+  readonly w: Value
+  readonly r: Value
+  readonly b: Value | null
+  readonly lengths: Value | null
+  /** Initial states by name. */
+  readonly states: Readonly<Record<string, Value | null>>
+  readonly peepholes?: Value | null
+}
+
 /**
  * Of x [T, N, I] and r [D, gates H, H]: y [T, D, N, H] and as many last states [D, N, H]; with layout 1 the batch comes
  * first: x [N, T, I], y [N, T, D, H], states [N, D, H].
  */
 function types(
-  x: Value,
-  r: Value,
+  { x, w, r, b, lengths, states, peepholes }: Operands,
+  gates: number,
   { direction, layout, hidden_size }: { direction: string; layout: number; hidden_size: number | undefined },
-  states: number,
 ): TensorType[] {
   if (x.shape && x.shape.length !== 3) throw new OnnxIreError('invalid-shape', 'x has the axes time, batch and feature')
   if (r.shape && r.shape.length !== 3)
     throw new OnnxIreError('invalid-shape', 'r has the axes direction, gate and hidden unit')
+  if (hidden_size !== undefined && hidden_size < 1)
+    throw new OnnxIreError('invalid-model', `hidden_size must be at least 1, got ${hidden_size}`)
   if (!['forward', 'reverse', 'bidirectional'].includes(direction)) {
     throw new OnnxIreError('invalid-model', `direction is 'forward', 'reverse' or 'bidirectional', not '${direction}'`)
   }
@@ -36,7 +50,13 @@ function types(
   const hidden = hidden_size ?? r.shape?.[2] ?? unknownDim()
   const y: Shape = layout ? [batch, time, directions, hidden] : [time, directions, batch, hidden]
   const state: Shape = layout ? [batch, directions, hidden] : [directions, batch, hidden]
-  return [y, ...Array.from({ length: states }, () => state)].map((shape) => ({ dtype: x.dtype, shape }))
+  checkShape('w', w, [directions, mulDims(hidden, gates), x.shape?.[2] ?? unknownDim()])
+  checkShape('r', r, [directions, mulDims(hidden, gates), hidden])
+  checkShape('b', b, [directions, mulDims(hidden, 2 * gates)])
+  checkShape('sequence_lens', lengths, [batch])
+  for (const [name, initial] of Object.entries(states)) checkShape(name, initial, state)
+  checkShape('p', peepholes, [directions, mulDims(hidden, 3)])
+  return [y, ...Object.keys(states).map(() => state)].map((shape) => ({ dtype: x.dtype, shape }))
 }
 
 /** Filters of the weights [D, gates H, I] and [D, gates H, H]: one per direction and gate unit. */
@@ -62,7 +82,8 @@ export const recurrent = {
     layer: 'own',
     filterAxes,
     flops: ([x, w, r, b]) => layerFlops(x, w, r, b ? 3 : 2, 0),
-    infer: ({ inputs: [x, , r], attributes }) => types(x, r, attributes, 1),
+    infer: ({ inputs: [x, w, r, b, lengths, initial_h], attributes }) =>
+      types({ x, w, r, b, lengths, states: { initial_h } }, 1, attributes),
   }),
   GRU: define({
     inputs: ['x', 'w', 'r', 'b?', 'sequenceLens?', 'initialH?'],
@@ -75,7 +96,8 @@ export const recurrent = {
     maxOpset: { webgpu: 21 },
     // (1 - z) h~ + z h, and r h
     flops: ([x, w, r, b]) => layerFlops(x, w, r, b ? 3 : 2, 5),
-    infer: ({ inputs: [x, , r], attributes }) => types(x, r, attributes, 1),
+    infer: ({ inputs: [x, w, r, b, lengths, initial_h], attributes }) =>
+      types({ x, w, r, b, lengths, states: { initial_h } }, 3, attributes),
   }),
   LSTM: define({
     inputs: ['x', 'w', 'r', 'b?', 'sequenceLens?', 'initialH?', 'initialC?', 'p?'],
@@ -88,6 +110,7 @@ export const recurrent = {
     maxOpset: { webgpu: 21 },
     // c = f c + i g, h = o tanh(c); peepholes are three products added
     flops: ([x, w, r, b, , , , p]) => layerFlops(x, w, r, b ? 3 : 2, p ? 11 : 5),
-    infer: ({ inputs: [x, , r], attributes }) => types(x, r, attributes, 2),
+    infer: ({ inputs: [x, w, r, b, lengths, initial_h, initial_c, peepholes], attributes }) =>
+      types({ x, w, r, b, lengths, states: { initial_h, initial_c }, peepholes }, 4, attributes),
   }),
 }

@@ -1,4 +1,4 @@
-import { addDims, axisOf, type Dim, mulDims, type Shape, unknownDim } from '../../ir/shape.js'
+import { addDims, axisOf, type Dim, formatShape, mulDims, type Shape, unknownDim } from '../../ir/shape.js'
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { exactly, knownNumbers, onNumbers, vectorLength } from '../contents.js'
@@ -24,9 +24,11 @@ function reducedType({ inputs: [x, axes], attributes: { keepdims, noop_with_empt
 
   /** The rank where only that is known. */
   function guess(shape: Shape): Shape | undefined {
-    if (keepdims) return shape.map(unknownDim)
     const count = axes ? vectorLength(axes) : undefined
-    return count && count <= shape.length ? shape.slice(count).map(unknownDim) : undefined
+    if (count !== undefined && count > shape.length)
+      throw new OnnxIreError('invalid-shape', `reduces ${count} axes of ${formatShape(shape)}`)
+    if (keepdims) return shape.map(unknownDim)
+    return count ? shape.slice(count).map(unknownDim) : undefined
   }
 }
 
