@@ -1,12 +1,12 @@
 import { type Command, CommanderError } from 'commander'
 import { OnnxIreError } from '../util/errors.js'
 import { Interrupted, interruptedExitCode } from './interrupts.js'
-import type { Io } from './io.js'
+import { type Io, writeText } from './io.js'
 
 /** Reports why a command failed: as text on stderr and, with `json`, as a document on stdout. Returns the exit code. */
 export function reportError(io: Io, error: unknown, json: boolean): number {
   const printError = (code: string, message: string): void => {
-    if (json) io.stdout.write(`${JSON.stringify({ error: { code, message } }, null, 2)}\n`)
+    if (json) writeText(io.stdout, `${JSON.stringify({ error: { code, message } }, null, 2)}\n`)
   }
   if (error instanceof Interrupted) return interruptedExitCode
   if (error instanceof CommanderError) {
@@ -16,12 +16,13 @@ export function reportError(io: Io, error: unknown, json: boolean): number {
     return 2
   }
   if (error instanceof OnnxIreError) {
-    io.stderr.write(`error (${error.code}): ${error.message}\n`)
+    writeText(io.stderr, `error (${error.code}): ${error.message}\n`)
     printError(error.code, error.message)
     return 1
   }
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  io.stderr.write(
+  writeText(
+    io.stderr,
     `error (unexpected): ${stack}\nThis is a bug in onnx-ire. Please report it with these lines and the command you ran.\n`,
   )
   printError('unexpected', error instanceof Error ? error.message : String(error))

@@ -1,3 +1,5 @@
+import { escapeControls } from '../util/printable.js'
+
 /** An output stream; a terminal has `isTTY`. */
 export type Output = NodeJS.WritableStream & { readonly isTTY?: boolean }
 
@@ -29,7 +31,12 @@ export const processIo: Io = {
   exit: (code) => process.exit(code),
 }
 
+/** Writes text with its control characters escaped: names from files could otherwise control a terminal. */
+export const writeText = (stream: Output, text: string): void => {
+  stream.write(escapeControls(text))
+}
+
 /** Prints the result of a command: one JSON document if `json` is set, else text. */
 export function print(io: Io, result: object, json: boolean | undefined, text: () => string): void {
-  io.stdout.write(`${json ? JSON.stringify(result, null, 2) : text()}\n`)
+  writeText(io.stdout, `${json ? JSON.stringify(result, null, 2) : text()}\n`)
 }

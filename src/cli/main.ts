@@ -11,7 +11,7 @@ import { definePredict } from './commands/predict.js'
 import { defineSharpness } from './commands/sharpness.js'
 import { defineTrain } from './commands/train.js'
 import { reportError } from './errors.js'
-import { type Io, processIo } from './io.js'
+import { type Io, processIo, writeText } from './io.js'
 
 const { version, description } = createRequire(import.meta.url)('../../package.json')
 
@@ -24,7 +24,10 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
     .description(description)
     .version(version)
     .exitOverride()
-    .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) })
+    .configureOutput({
+      writeOut: (text) => writeText(io.stdout, text),
+      writeErr: (text) => writeText(io.stderr, text),
+    })
     .showHelpAfterError('(--help shows how it is used)')
     .addHelpText('after', help)
   for (const define of commands) define(program, io)

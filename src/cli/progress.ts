@@ -1,6 +1,7 @@
 import { Presets, SingleBar } from 'cli-progress'
 import type { IntervalMetrics, StepProgress } from '../train/options.js'
-import type { Output } from './io.js'
+import { escapeControls } from '../util/printable.js'
+import { type Output, writeText } from './io.js'
 import { formatDuration, formatNumber } from './text/format.js'
 import { formatMetric, formatMetricsLine } from './text/metrics.js'
 
@@ -34,12 +35,15 @@ function createBar<Fields extends object>(stream: Output, { bar: format }: Layou
   const bar = new SingleBar(options, Presets.shades_classic)
   return {
     update(done, total, fields) {
-      if (bar.isActive) bar.update(done, fields)
-      else bar.start(total ?? 0, done, fields)
+      const shown = Object.fromEntries(
+        Object.entries(fields).map(([key, value]) => [key, typeof value === 'string' ? escapeControls(value) : value]),
+      )
+      if (bar.isActive) bar.update(done, shown)
+      else bar.start(total ?? 0, done, shown)
     },
     note(text) {
       bar.stop() // the next update draws the bar again, below the text
-      stream.write(`${text}\n`)
+      writeText(stream, `${text}\n`)
     },
     stop: () => bar.stop(),
   }
@@ -51,9 +55,9 @@ function createLines<Fields>(stream: Output, { line, delay }: Layout<Fields>): D
     update(done, total, fields) {
       if (performance.now() < next) return
       next = performance.now() + 1000 * lineInterval
-      stream.write(`${line(done, total, fields)}\n`)
+      writeText(stream, `${line(done, total, fields)}\n`)
     },
-    note: (text) => stream.write(`${text}\n`),
+    note: (text) => writeText(stream, `${text}\n`),
     stop() {},
   }
 }

@@ -9,44 +9,63 @@ import type { DataSource, EvaluationRecipe, Recipe } from './recipe.js'
 import { evaluationSchema, recipeSchema } from './schema.js'
 import { findSourceProblems, findTextProblems, sourceSchema } from './sources/source.js'
 
-const space = /[ \t\n\r]*/y
-const scalar = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
 // biome-ignore lint/suspicious/noControlCharactersInRegex: JSON strings must not contain control characters.
-const string = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y
+const stringEnd = /["\\\u0000-\u001f]/g
+const escape = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y
+const scalar = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
+/** Characters of a number that are examined: a regular expression over millions of digits exhausts the stack. */
+const maxScalar = 1024
 
-/** Offset of the first character at which a text is not valid JSON (RFC 8259). */
-function jsonErrorPosition(text: string): number {
+/** Offset of the first character at which a text is not valid JSON (RFC 8259). Lists and objects may be of any depth. */
+export function jsonErrorPosition(text: string): number {
   let at = 0
-  const skip = (token: RegExp): boolean => {
-    token.lastIndex = at
-    const matched = token.test(text)
-    if (matched) at = token.lastIndex
-    return matched
+  const skipSpace = (): void => {
+    while (text[at] !== undefined && ' \t\n\r'.includes(text[at]!)) at++
   }
-  /** Consumes one character and the white space around it, if it is next. */
-  const consume = (character: string): boolean => {
-    skip(space)
+  const take = (character: string): boolean => {
+    skipSpace()
     if (text[at] !== character) return false
     at++
-    skip(space)
     return true
   }
-  const list = (end: string, item: () => boolean): boolean => {
-    if (consume(end)) return true
-    while (item()) {
-      if (consume(end)) return true
-      if (!consume(',')) return false
+  const takeString = (): boolean => {
+    if (text[at] !== '"') return false
+    stringEnd.lastIndex = at + 1
+    let found = stringEnd.exec(text)
+    while (found?.[0] === '\\') {
+      escape.lastIndex = found.index
+      if (!escape.test(text)) return false
+      stringEnd.lastIndex = escape.lastIndex
+      found = stringEnd.exec(text)
     }
-    return false
+    if (found?.[0] !== '"') return false
+    at = stringEnd.lastIndex
+    return true
   }
-  const member = (): boolean => skip(string) && consume(':') && value()
-  const value = (): boolean => {
-    if (consume('{')) return list('}', member)
-    if (consume('[')) return list(']', value)
-    return skip(string) || skip(scalar)
+  const takeScalar = (): boolean => {
+    scalar.lastIndex = 0
+    if (!scalar.test(text.slice(at, at + maxScalar))) return false
+    at += scalar.lastIndex
+    return true
   }
-  if (value()) skip(space)
-  return at
+  const takeKey = (): boolean => {
+    skipSpace()
+    return takeString() && take(':')
+  }
+  /** Closing brackets of the lists and objects that are open. */
+  const open: string[] = []
+  for (;;) {
+    const end = take('{') ? '}' : take('[') ? ']' : undefined
+    if (end !== undefined && !take(end)) {
+      open.push(end)
+      if (end === '}' && !takeKey()) return at
+      continue
+    }
+    if (end === undefined && !takeString() && !takeScalar()) return at
+    while (open.length > 0 && take(open.at(-1)!)) open.pop()
+    skipSpace()
+    if (open.length === 0 || !take(',') || (open.at(-1) === '}' && !takeKey())) return at
+  }
 }
 
 /** Finds problems across the fields of a recipe whose single fields are valid, one sentence each. */
@@ -168,6 +187,15 @@ export function parseJson(text: string): unknown {
   }
 }
 
+/** Deepest nesting of lists and objects that is read. */
+const maxDepth = 64
+
+/** Whether lists and objects are nested deeper than `depth`. */
+const isNested = (value: unknown, depth: number): boolean =>
+  typeof value === 'object' &&
+  value !== null &&
+  (depth === 0 || Object.values(value).some((inner) => isNested(inner, depth - 1)))
+
 const validators = new Map<JsonSchema, ValidateFunction>()
 
 /**
@@ -180,6 +208,11 @@ function checkAgainst<T>(
   value: unknown,
   findProblems: (value: T) => readonly string[],
 ): T {
+  if (isNested(value, maxDepth))
+    throw new OnnxIreError(
+      'invalid-recipe',
+      `the ${what} is not valid: its lists and objects are nested more than ${maxDepth} deep`,
+    )
   let validate = validators.get(schema)
   if (!validate) {
     validate = new Ajv({ allErrors: true, verbose: true, discriminator: true, strict: true }).compile(schema)

@@ -1,3 +1,5 @@
+import { limitMessage } from './printable.js'
+
 /** Code of an error, for programs to branch on; the message is for people. */
 export type ErrorCode =
   | 'invalid-model'
@@ -18,7 +20,7 @@ export type ErrorCode =
 
 /**
  * Error thrown by this library. `code` is the kind of the error; the message gives its location (operator, node, file,
- * field) and a remedy.
+ * field) and a remedy. Long names and lists in it are shortened, and control characters escaped.
  * @example
  * ```ts
  * catch (error) {
@@ -30,7 +32,7 @@ export class OnnxIreError extends Error {
   readonly code: ErrorCode
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options)
+    super(limitMessage(message), options)
     this.name = 'OnnxIreError'
     this.code = code
   }

@@ -6,7 +6,7 @@ import { decodeSafetensors } from '../../train/checkpoint/safetensors.js'
 import { replaceHead } from '../../train/model/replace-head.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { loadModel, modelTitle } from '../inputs/read-recipe.js'
-import { type Io, print } from '../io.js'
+import { type Io, print, writeText } from '../io.js'
 import { jsonOption } from '../options.js'
 import { listInitialFiles, prepareOutputs } from '../outputs.js'
 import { formatCount } from '../text/format.js'
@@ -65,7 +65,7 @@ Examples:
         return tuned
       })
       for (const { step, error } of skipped)
-        io.stderr.write(`skipping the checkpoint of step ${step}: ${error.message}\n`)
+        writeText(io.stderr, `skipping the checkpoint of step ${step}: ${error.message}\n`)
       await writeModel(output, model)
       print(
         io,

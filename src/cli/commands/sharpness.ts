@@ -20,7 +20,7 @@ import { Random } from '../../util/random.js'
 import { usageError } from '../errors.js'
 import { addDataOptions, type DataOptions, selectData } from '../inputs/select-data.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
-import { type Io, print } from '../io.js'
+import { type Io, print, writeText } from '../io.js'
 import {
   addRuntimeOptions,
   createRuntime,
@@ -243,7 +243,7 @@ function createProgress(io: Io, quiet: boolean, length: number | undefined) {
   let examples = length ?? 0
   const note = (text: string) => {
     counter?.stop()
-    if (!quiet) io.stderr.write(`${text}\n`)
+    if (!quiet) writeText(io.stderr, `${text}\n`)
   }
   return {
     note,

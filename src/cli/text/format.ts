@@ -1,6 +1,7 @@
 import Table from 'cli-table3'
+import { limitName } from '../../util/printable.js'
 
-/** A table without rules: columns of numbers are aligned to the right. */
+/** A table without rules: columns of numbers are aligned to the right, and long names are shortened. */
 export function formatTable(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const table = new Table({
     head: [...head],
@@ -10,7 +11,8 @@ export function formatTable(head: readonly string[], rows: readonly (readonly (s
       rows.length > 0 && rows.every((row) => typeof row[i] === 'number') ? 'right' : 'left',
     ),
   })
-  for (const row of rows) table.push(row.map((cell) => (typeof cell === 'number' ? formatNumber(cell) : cell)))
+  for (const row of rows)
+    table.push(row.map((cell) => (typeof cell === 'number' ? formatNumber(cell) : limitName(cell))))
   return indent(table.toString())
 }
 

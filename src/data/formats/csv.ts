@@ -161,6 +161,9 @@ async function openCsv(source: CsvFile, options: CsvOptions, names: readonly str
   else if (missing !== 'error' && missing !== 'skip')
     throw invalidOption('csv', 'missing', missing, "'error', 'skip' or a number")
   const plans = planTensors(await readColumnNames(source, delimiter, header), options.tensors)
+  const integers = plans.find(({ as }) => as === 'integer')
+  if (integers && typeof missing === 'number' && !Number.isSafeInteger(missing))
+    throw invalidOption('csv', 'missing', missing, `an integer, because the tensor '${integers.name}' has integers`)
   return {
     plans,
     substitute: typeof missing === 'number' ? missing : undefined,

@@ -8,7 +8,9 @@ import { checkFeeds } from '../../runtime/feeds.js'
 import { identityModel } from '../../runtime/ort.js'
 import type { Program, Provider, Runtime } from '../../runtime/runtime.js'
 import { allocate, disposedError, withFallback } from '../../runtime/runtime.js'
+import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { NodeDevice } from './device.js'
 import type { Engine } from './engine.js'
 import type { ExitGuard } from './exit-guard.js'
@@ -76,8 +78,6 @@ export interface SessionOptions {
   readonly enableCpuMemArena?: boolean | undefined
   /** Whether memory is allocated by the pattern of the first run. */
   readonly enableMemPattern?: boolean | undefined
-  /** Fixed values of symbolic dimensions, by name. */
-  readonly freeDimensionOverrides?: Readonly<Record<string, number>> | undefined
   /** Path to write the optimized model to. */
   readonly optimizedModelFilePath?: string | undefined
   /** Whether to write a profile. */
@@ -88,8 +88,6 @@ export interface SessionOptions {
   readonly logId?: string | undefined
   /** Minimum severity of log messages: 0 (verbose) to 4 (fatal). Default 3, errors only. */
   readonly logSeverityLevel?: 0 | 1 | 2 | 3 | 4 | undefined
-  /** Verbosity of verbose log messages. */
-  readonly logVerbosityLevel?: number | undefined
   /** Configuration entries by section: `{ session: { ... } }`. */
   readonly extra?: Readonly<Record<string, unknown>> | undefined
 }
@@ -145,8 +143,10 @@ function createRuntime(options: NodeOptions): Runtime {
   if (!Number.isSafeInteger(threads) || threads < 1) {
     throw new OnnxIreError('invalid-option', `threads must be an integer >= 1, got ${threads}`)
   }
+  checkNames('node', options, Object.keys(nodeOptions))
   checkProvider(options)
-  const sessionOptions: InferenceSession.SessionOptions = {
+  checkSession(options.session ?? {})
+  const allOptions: InferenceSession.SessionOptions = {
     logSeverityLevel: 3,
     graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
     ...withoutUndefined(trainingDefaults(options)),
@@ -163,10 +163,40 @@ function createRuntime(options: NodeOptions): Runtime {
   const description = `onnxruntime-node ${version}, ${provider}, ${threads} thread${threads === 1 ? '' : 's'}, ${thread}`
   const lock = provider === 'webgpu' ? webgpuLock : undefined
   const engine = worker
-    ? new WorkerEngine((guard) => startWorker(sessionOptions, guard, lock))
-    : new LocalEngine(sessionOptions, lock && ((work) => lock.run(work)))
+    ? new WorkerEngine((guard) => startWorker(allOptions, guard, lock))
+    : new LocalEngine(allOptions, lock && ((work) => lock.run(work)))
   const device = (disposed: () => Promise<void> | undefined) => new NodeDevice(engine, disposed)
   return runtimeOf(description, provider, engine, worker, provider === 'webgpu' ? device : undefined)
+}
+
+const nodeOptions: Readonly<Record<keyof NodeFallbackOptions, true>> = {
+  ...{ provider: true, webgpu: true, threads: true, worker: true, graphOptimizationLevel: true },
+  ...{ telemetry: true, session: true, fallback: true },
+}
+
+/** The session options that onnxruntime-node reads (session_options_helper.cc); it ignores all others. */
+const sessionOptions: Readonly<Record<keyof SessionOptions, true>> = {
+  ...{ interOpNumThreads: true, executionMode: true, enableCpuMemArena: true, enableMemPattern: true, extra: true },
+  ...{ optimizedModelFilePath: true, enableProfiling: true, profileFilePrefix: true, logId: true },
+  logSeverityLevel: true,
+}
+
+/** Options of onnxruntime that have no effect in a session of this runtime, with what to do instead. */
+const ignoredOptions: Readonly<Record<string, string>> = {
+  freeDimensionOverrides: 'onnxruntime-node ignores it: fix the lengths in the model',
+  logVerbosityLevel: 'onnxruntime-node ignores it',
+  intraOpNumThreads: "use the option 'threads' of node()",
+  executionProviders: "use the option 'provider' of node()",
+  graphOptimizationLevel: "use the option 'graphOptimizationLevel' of node()",
+}
+
+function checkSession(session: SessionOptions): void {
+  for (const name of Object.keys(session)) {
+    const reason = getOwn(ignoredOptions, name)
+    if (reason !== undefined)
+      throw new OnnxIreError('invalid-option', `node: the session option '${name}' has no effect: ${reason}`)
+  }
+  checkNames('node: session', session, Object.keys(sessionOptions))
 }
 
 /** Lock of all WebGPU runtimes of the process. */

@@ -1,5 +1,5 @@
 import { constantNumber, input } from '../../ir/leaf.js'
-import { capturesOf, topological } from '../../ir/topology.js'
+import { capturesOf, topological, withBodies } from '../../ir/topology.js'
 import type { Graph } from '../../ir/value.js'
 import { type Node, Value } from '../../ir/value.js'
 import { cloneNode } from '../../op/inline.js'
@@ -66,18 +66,79 @@ export interface PreparationOptions {
 /**
  * Prepares a model for training: converts half precision to float32, and sets BatchNormalization and Dropout to
  * training mode if the options say so.
- * @throws OnnxIreError `invalid-shape` for a Dropout node whose input has no known shape
+ * @throws OnnxIreError `invalid-option` for a node that an option does not apply to, and if there is no node that it
+ *   applies to; `invalid-shape` for a Dropout node whose input has no known shape
  */
 export function prepareForTraining(model: Graph, { batchNorm, dropout }: PreparationOptions): PreparedModel {
   const graph = toFloat32(model)
   const { outputs } = graph
+  if (batchNorm === 'trained') checkReachable(outputs, 'BatchNormalization', 'batchNorm', 'trained')
+  if (dropout === 'on') checkReachable(outputs, 'Dropout', 'dropout', 'on')
   const norms = batchNorm === 'trained' ? enableBatchStatistics(outputs) : { outputs, statistics: new Map() }
   const dropped = dropout === 'on' ? enableDropout(norms.outputs) : { outputs: norms.outputs, noise: new Map() }
   return { graph, statistics: norms.statistics, ...dropped }
 }
 
+/** Throws `invalid-option` if there is no node of the operator, or one in a body, which is not rewritten. */
+function checkReachable(outputs: ReadonlyMap<string, Value>, operator: string, option: string, value: string): void {
+  const nodes = withBodies(outputs.values()).filter((node) => node.operator === operator)
+  if (nodes.length === 0)
+    throw new OnnxIreError(
+      'invalid-option',
+      `${option} is '${value}', but the model has no ${operator}: omit the option, or export the model with its ${operator} nodes (in training mode, exporters keep them)`,
+    )
+  const outside = new Set(topological(outputs.values()))
+  const inside = nodes.find((node) => !outside.has(node))
+  if (inside)
+    throw new OnnxIreError(
+      'invalid-option',
+      `${option} is '${value}', but ${describeNode(inside)} is in a body of If, Loop or Scan, where it stays in inference mode: omit the option`,
+    )
+}
+
+const describeNode = ({ operator, name, outputs }: Node): string => `${operator} '${name ?? outputs[0]?.name ?? '?'}'`
+
 /**
- * Switches every BatchNormalization whose running statistics are parameters to training mode
+ * The parameter that holds a running statistic, which exporters also write behind an Identity. Throws `invalid-option`
+ * if the statistic is no parameter, or if another norm has it too: exporters store equal tensors once.
+ */
+function statisticOf(
+  value: Value,
+  node: Node,
+  what: 'mean' | 'variance',
+  taken: ReadonlyMap<string, unknown>,
+): Value & { readonly name: string } {
+  const statistic = skipCopies(value)
+  const refuse = (reason: string): never => {
+    throw new OnnxIreError(
+      'invalid-option',
+      `batchNorm is 'trained', but the running ${what} '${value.name ?? '?'}' of ${describeNode(node)} ${reason}`,
+    )
+  }
+  if (statistic.source.kind !== 'parameter' || statistic.name === undefined)
+    return refuse('is not a stored tensor and cannot be updated: store it as an initializer, or omit the option')
+  if (taken.has(statistic.name))
+    return refuse(
+      `is the tensor '${statistic.name}', which another BatchNormalization uses too: the two would differ after training. Export the model without merging equal tensors, or omit the option`,
+    )
+  return statistic as Value & { readonly name: string }
+}
+
+/** Follows nodes that copy a value without changing it. */
+function skipCopies(value: Value): Value {
+  let result = value
+  for (;;) {
+    const { source } = result
+    if (source.kind !== 'node') return result
+    const [x] = source.inputs
+    const copies = source.operator === 'Identity' || (source.operator === 'Cast' && x?.dtype === result.dtype)
+    if (!copies || !x) return result
+    result = x
+  }
+}
+
+/**
+ * Switches every BatchNormalization to training mode
  * (https://onnx.ai/onnx/operators/onnx__BatchNormalization.html, training_mode = 1). With momentum 0 the node returns
  * mean and variance of the batch, which its gradient needs too. The next running statistics are computed from them:
  * running = momentum * running + (1 - momentum) * batch.
@@ -85,17 +146,18 @@ export function prepareForTraining(model: Graph, { batchNorm, dropout }: Prepara
 function enableBatchStatistics(outputs: ReadonlyMap<string, Value>): Pick<PreparedModel, 'outputs' | 'statistics'> {
   const statistics = new Map<string, Value>()
   const values = rewriteGraph([...outputs.values()], (node, inputs) => {
-    const [x, scale, bias, mean, variance] = inputs
     if (node.operator !== 'BatchNormalization' || node.attributes['training_mode'] === 1) return undefined
-    if (mean?.source.kind !== 'parameter' || variance?.source.kind !== 'parameter') return undefined
+    const [x, scale, bias] = inputs
+    const mean = statisticOf(inputs[3]!, node, 'mean', statistics)
+    const variance = statisticOf(inputs[4]!, node, 'variance', new Map([...statistics, [mean.name, mean]]))
     const { epsilon, momentum } = node.attributes as { epsilon: number; momentum: number }
     // ORT overwrites its running-stats inputs in place, so pass it copies.
     const copies = [op.Mul(mean, 0), op.Mul(variance, 0)] as const
     const settings = { epsilon, momentum: 0, training_mode: 1 }
     const [y, batchMean, batchVariance] = op.BatchNormalization(x!, scale!, bias!, ...copies, settings)
     const next = (running: Value, batch: Value) => op.Add(op.Mul(running, momentum), op.Mul(batch, 1 - momentum))
-    statistics.set(mean.name!, next(mean, batchMean))
-    statistics.set(variance.name!, next(variance, batchVariance))
+    statistics.set(mean.name, next(mean, batchMean))
+    statistics.set(variance.name, next(variance, batchVariance))
     return [y]
   })
   return { outputs: rename(outputs, values), statistics }
@@ -106,14 +168,19 @@ function enableBatchStatistics(outputs: ReadonlyMap<string, Value>): Pick<Prepar
  * (1 - ratio). The noise is a graph input that the host samples, so that a seed determines it and a resumed run samples
  * the same noise. The random state of ORT depends on everything that its session has sampled before.
  *
- * A Dropout inside a body stays off, and so does one whose ratio is not constant.
+ * @throws OnnxIreError `invalid-option` for a Dropout whose ratio is not constant
  */
 function enableDropout(outputs: ReadonlyMap<string, Value>): Pick<PreparedModel, 'outputs' | 'noise'> {
   const noise = new Map<string, Value>()
   const values = rewriteGraph([...outputs.values()], (node, [x, ratio]) => {
     if (node.operator !== 'Dropout') return undefined
     const rate = ratio ? constantNumber(ratio) : 0.5
-    if (rate === undefined || rate === 0) return undefined
+    if (rate === undefined)
+      throw new OnnxIreError(
+        'invalid-option',
+        `dropout is 'on', but the ratio of ${describeNode(node)} is computed by the model: store it as a constant, or omit the option`,
+      )
+    if (rate === 0) return undefined
     const { dtype, shape } = node.outputs[0]!
     if (!shape)
       throw new OnnxIreError(

@@ -1,0 +1,11 @@
+/**
+ * Records with keys from files, such as names of tensors: 'constructor' and '__proto__' are ordinary keys.
+ * @module
+ */
+
+/** The value of a record's own key; undefined for any other key, such as one of `Object.prototype`. */
+export const getOwn = <T>(record: Readonly<Record<string, T>> | null | undefined, key: string): T | undefined =>
+  record !== null && record !== undefined && Object.hasOwn(record, key) ? record[key] : undefined
+
+/** An empty record to which any key can be added, '__proto__' included: it has no prototype. */
+export const emptyRecord = <T>(): Record<string, T> => Object.create(null)
