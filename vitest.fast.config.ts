@@ -41,6 +41,7 @@ const slow = [
   'test/models/{reference,training}.test.ts',
   'test/node/{data/csv,model}.test.ts',
   'test/onnx/proto/hostile.test.ts',
+  'test/records.test.ts',
   'test/onnx/upgrade/{microsoft-attention,resize}.test.ts',
   'test/optim/expr/each.test.ts',
   'test/train/{device-average,interrupted-interval,graphs/gradient-model}.test.ts',

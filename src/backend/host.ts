@@ -13,6 +13,7 @@ import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula } from '../op
 import { sgd } from '../optim/sgd.js'
 import { momentsOf, type OptimizerState } from '../optim/state.js'
 import type { Runtime } from '../runtime/runtime.js'
+import { emptyRecord, getOwn } from '../util/record.js'
 import {
   type AscentRequest,
   type BackendSpec,
@@ -86,7 +87,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     const clipped = norm > clipValue
     // A pending mask of another step is left from an abandoned step.
     const mask = this.#pendingMask?.refreshedAt === step ? this.#pendingMask : state.mask
-    const isEnhanced = (name: string) => kappa > 0 && mask?.flat[name] !== undefined
+    const isEnhanced = (name: string) => kappa > 0 && getOwn(mask?.flat, name) !== undefined
     for (const { coefficients, enhanced, names } of groupTensors(tensors, isEnhanced)) {
       const select = (arrays: Readonly<Record<string, FloatArray | Uint8Array>>) => names.map((name) => arrays[name]!)
       const arrays: Record<string, readonly (FloatArray | Uint8Array)[]> = {
@@ -170,7 +171,7 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
   release(): void {}
 
   accumulate(sum: Gradients | null, gradients: Gradients, factor: number): Gradients {
-    const sums: Record<string, FloatArray> = { ...sum }
+    const sums: Record<string, FloatArray> = Object.assign(emptyRecord(), sum)
     addScaled(sums, gradients, factor)
     return sums
   }
@@ -233,7 +234,7 @@ const scratch = new WeakMap<OptimizerState, ParameterArrays>()
 function ascentArrays(state: OptimizerState, parameters: ParameterArrays): ParameterArrays {
   const cached = scratch.get(state)
   const arrays = mapArrays(parameters, (array, name) => {
-    const own = cached && Object.hasOwn(cached, name) ? cached[name] : undefined
+    const own = cached && Object.hasOwn(cached, name) ? getOwn(cached, name) : undefined
     return own?.length === array.length && own.constructor === array.constructor ? own : zeroArrayLike(array)
   })
   scratch.set(state, arrays)

@@ -1,6 +1,7 @@
 import { Presets, SingleBar } from 'cli-progress'
 import type { IntervalMetrics, StepProgress } from '../train/options.js'
 import { escapeControls } from '../util/printable.js'
+import { getOwn } from '../util/record.js'
 import { type Output, writeText } from './io.js'
 import { formatDuration, formatNumber } from './text/format.js'
 import { formatMetric, formatMetricsLine } from './text/metrics.js'
@@ -144,7 +145,7 @@ export function createTrainingProgress(stream: Output, quiet: boolean, metric: s
       })
     },
     evaluation(metrics) {
-      const value = metrics.validation?.[metric]
+      const value = getOwn(metrics.validation, metric)
       if (typeof value === 'number') validation = ` | held out ${metric} ${formatMetric(metric, value)}`
       display.note(formatEvaluation(metrics))
     },

@@ -3,6 +3,7 @@ import { checksumTensor, sizeOf, type Tensor, type Tensors } from '../ir/tensor.
 import { checkNames } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
+import { emptyRecord, getOwn } from '../util/record.js'
 import { dtypeOfArray } from './arrays.js'
 import { checkIndices, type Dataset } from './dataset.js'
 import { checkPad, type PadOptions, padRows } from './padding.js'
@@ -32,10 +33,12 @@ export function stackExamples(
         `example ${indices[0]} has ${quoteNames(names)} and example ${indices[i]} has ${quoteNames(others)}; all examples must have the same names`,
       )
   }
-  const batch: Record<string, Tensor> = {}
+  const batch: Record<string, Tensor> = emptyRecord()
   for (const name of names) {
-    const rows = examples.map((example, i) => toTensor(example[name], () => `'${name}' of example ${indices[i]}`))
-    const pad = Object.hasOwn(padding, name) ? padding[name] : undefined
+    const rows = examples.map((example, i) =>
+      toTensor(getOwn(example, name), () => `'${name}' of example ${indices[i]}`),
+    )
+    const pad = getOwn(padding, name)
     const label = (i: number) => `'${name}' of example ${indices[i]}`
     Object.assign(batch, pad ? padRows(name, rows, pad, label) : { [name]: stackTensors(rows, label) })
   }
@@ -134,7 +137,7 @@ export function fromExamples(
         examples.flatMap((example, i) =>
           Object.keys(example).flatMap((name) => [
             name,
-            checksumTensor(toTensor(example[name], () => `'${name}' of example ${i}`)),
+            checksumTensor(toTensor(getOwn(example, name), () => `'${name}' of example ${i}`)),
           ]),
         ),
       ),

@@ -5,6 +5,7 @@ import type { Node, Value } from '../ir/value.js'
 import { definitionOf, op } from '../op/op.js'
 import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
 import { activeValues, gradientType, zerosLike } from './active.js'
 import { sumTo } from './broadcast.js'
 import { gradientTables } from './gradient-tables.js'
@@ -100,7 +101,7 @@ function differentiateNode(
 ): readonly (Value | null)[] | string {
   const { gradient: none, inputs: slots, outputs } = definitionOf(node.operator)
   if (none?.none === 'zero') return []
-  const control = tables.control[node.operator]
+  const control = getOwn(tables.control, node.operator)
   if (control) {
     const operands = new Set(dependenciesOf(node).map((x) => x.source))
     const wrt = [...new Set(dependenciesOf(node).filter((x) => active.has(x)))]
@@ -110,7 +111,7 @@ function differentiateNode(
     })
     return atFirstOccurrence(operandsOf(node), wrt, dxs)
   }
-  const rule = tables.rules[node.operator]
+  const rule = getOwn(tables.rules, node.operator)
   if (rule) {
     const single = outputs.length === 1 && !outputs[0]!.startsWith('...')
     const padded = slots.map((_, index) => node.inputs[index] ?? null)
@@ -120,7 +121,7 @@ function differentiateNode(
       attributes: node.attributes,
     })
   }
-  const expansion = tables.expansions[node.operator]
+  const expansion = getOwn(tables.expansions, node.operator)
   if (!expansion) return none?.reason ?? 'no gradient rule'
   const expanded = [expansion(node.inputs, node.attributes)].flat()
   const seeds = dys.flatMap((dy, index): Seed[] => (dy && expanded[index] ? [[expanded[index], dy]] : []))

@@ -1,3 +1,4 @@
+import { getOwn } from '../util/record.js'
 /**
  * The length of an axis: a number, or a symbol for a length that is only known when the graph runs. Equal symbols are
  * equal lengths. Lengths computed from symbols are expressions (`N+1`, `floor(H/2)`) with a canonical order of terms
@@ -214,7 +215,7 @@ export function evaluateDim(dim: Dim, lengths: ReadonlyMap<string, number>): num
   const factor = (): number => {
     if (take('(')) return closed(sum())
     const token = tokens[at++] ?? ''
-    const called = Object.hasOwn(functions, token) && take('(') ? functions[token] : undefined
+    const called = Object.hasOwn(functions, token) && take('(') ? getOwn(functions, token) : undefined
     if (!called) return /^\d/.test(token) ? Number(token) : (lengths.get(token) ?? Number.NaN)
     const values = [sum()]
     while (take(',')) values.push(sum())

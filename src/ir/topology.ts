@@ -1,3 +1,4 @@
+import { getOwn } from '../util/record.js'
 import type { Body, Node, Value } from './value.js'
 
 const none: readonly Body[] = []
@@ -7,7 +8,7 @@ export function bodiesOf({ attributes }: Node): readonly Body[] {
   // Every walk calls this function for every node: nodes without bodies must not allocate.
   let bodies = none
   for (const key in attributes) {
-    const attribute = attributes[key]
+    const attribute = getOwn(attributes, key)
     if (typeof attribute !== 'object') continue
     if (!Array.isArray(attribute)) {
       if ('kind' in attribute) bodies = [...bodies, attribute]

@@ -9,6 +9,7 @@ import { smallSize } from '../op/contents.js'
 import { isInput } from '../op/facts.js'
 import { refineFrom } from '../op/inline.js'
 import { definitionOf, op } from '../op/op.js'
+import { getOwn } from '../util/record.js'
 import { narrowConstant } from './convert.js'
 import type { AnyLowering, Target } from './lowering.js'
 
@@ -143,7 +144,7 @@ class Lowerer {
   }
 
   #applyLowering(node: Node): readonly Value[] | undefined {
-    const lowering = node.domain === '' ? this.#lowerings[node.operator] : undefined
+    const lowering = node.domain === '' ? getOwn(this.#lowerings, node.operator) : undefined
     if (!lowering) return undefined
     const inputs = node.inputs.map((value, slot) => value && this.#operand(node, slot, value))
     const padding = definitionOf(node.operator).inputs.length - inputs.length

@@ -1,4 +1,5 @@
 import { sizeOf } from '../ir/tensor.js'
+import { emptyRecord, getOwn } from '../util/record.js'
 import type { BuiltMetrics, MetricValue } from './metric.js'
 
 /** Loss and metrics, measured over examples (or positions). */
@@ -47,7 +48,7 @@ export class MetricAccumulator {
   #loss = 0
   #weight = 0
   #count = 0
-  readonly #sums: Record<string, Float64Array> = {}
+  readonly #sums: Record<string, Float64Array> = emptyRecord()
   readonly #metrics: BuiltMetrics
 
   constructor(metrics: BuiltMetrics, state?: MetricAccumulatorState) {
@@ -65,18 +66,18 @@ export class MetricAccumulator {
     this.#weight += weight
     this.#count += count
     for (const [name, sum] of Object.entries(sums)) {
-      this.#sums[name] ??= new Float64Array(sum.length)
-      const total = this.#sums[name]
+      const total = getOwn(this.#sums, name) ?? new Float64Array(sum.length)
+      this.#sums[name] = total
       for (let i = 0; i < total.length; i++) total[i]! += sum[i]!
     }
   }
 
   /** Loss and metrics of all batches so far. */
   measures(): Measures {
-    const values: Record<string, MetricValue> = {}
+    const values: Record<string, MetricValue> = emptyRecord()
     for (const { prefix, task, metric } of this.#metrics.parts) {
       const names = [...metric.sums.keys()]
-      if (names.some((name) => !this.#sums[prefix + name])) continue // no batch has been added
+      if (names.some((name) => !getOwn(this.#sums, prefix + name))) continue // no batch has been added
       const sums = Object.fromEntries(names.map((name) => [name, this.#sums[prefix + name]!]))
       for (const [name, value] of Object.entries(metric.measure(sums)))
         values[task === '' ? name : `${task}/${name}`] = value

@@ -1,5 +1,6 @@
 import { OnnxIreError } from '../util/errors.js'
 import { choice, type JsonSchema, real, whole } from '../util/json-schema.js'
+import { getOwn } from '../util/record.js'
 import { accuracy, topK } from './accuracy.js'
 import type { Metric } from './metric.js'
 import { perplexity } from './perplexity.js'
@@ -76,7 +77,7 @@ export const metrics: Readonly<Record<string, () => Metric>> = Object.fromEntrie
  * ```
  */
 export function createMetric(name: string): Metric {
-  const create = Object.hasOwn(metrics, name) ? metrics[name] : undefined
+  const create = getOwn(metrics, name)
   if (create) return create()
   const top = /^top([1-9]\d*)$/.exec(name)
   if (top) return topK(Number(top[1]))

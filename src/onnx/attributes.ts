@@ -4,6 +4,7 @@ import type { Attribute, Attributes, Body, Node } from '../ir/value.js'
 import type { AttributeSpec, AttributeSpecs } from '../op/define.js'
 import { definitionOf } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
 import type { ExternalData } from './proto/external-data.js'
 import { create } from './proto/message.js'
 import { type AttributeProto, attributeTypes, type GraphProto, type NodeProto } from './proto/schema.js'
@@ -14,7 +15,7 @@ import { decodeUtf8, encodeUtf8 } from './proto/wire.js'
 export function writeAttributes(node: Node, writeBody: (body: Body) => GraphProto): AttributeProto[] {
   const specs: AttributeSpecs = definitionOf(node.operator).attributes
   return Object.entries(node.attributes).flatMap(([name, value]) => {
-    const spec = specs[name]
+    const spec = getOwn(specs, name)
     return value === undefined || !spec || value === spec.default
       ? []
       : [create('AttributeProto', { name, ...writeValue(spec.type, value, writeBody) })]
@@ -64,7 +65,7 @@ const isList = (value: Attribute): value is Extract<Attribute, readonly unknown[
  */
 export function checkAttributes(place: string, specs: AttributeSpecs, attributes: Attributes): void {
   for (const [name, value] of Object.entries(attributes)) {
-    const spec = Object.hasOwn(specs, name) ? specs[name] : undefined
+    const spec = getOwn(specs, name)
     if (spec && value !== undefined && !hasType[spec.type](value))
       throw new OnnxIreError('invalid-model', `${place}: its attribute '${name}' must have the type ${spec.type}`)
   }
@@ -88,7 +89,7 @@ export function readAttributes(
     node.attribute.flatMap((attribute) => {
       const { name = '', refAttrName } = attribute
       if (!refAttrName) return [[name, readValue(attribute, node, external, readBody)]]
-      const value = Object.hasOwn(given, refAttrName) ? given[refAttrName] : undefined
+      const value = getOwn(given, refAttrName)
       return value === undefined ? [] : [[name, value]]
     }),
   )

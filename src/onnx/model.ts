@@ -1,6 +1,7 @@
 import { dtypes } from '../ir/dtype.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
 import { replaceConstant } from './proto/constant.js'
 import { decode } from './proto/decode.js'
 import { encodeChunks, joinChunks } from './proto/encode.js'
@@ -209,7 +210,7 @@ export function replaceTensors(model: Model, replacements: ReadonlyMap<string, T
 function editLists<T extends object>(message: T, lists: Partial<T> & Readonly<Record<string, readonly object[]>>): T {
   const before = message as Readonly<Record<string, unknown>>
   const differs = Object.entries(lists).some(([key, items]) =>
-    items.some((item, i) => item !== (before[key] as readonly object[])[i]),
+    items.some((item, i) => item !== (getOwn(before, key) as readonly object[])[i]),
   )
   return differs ? edit(message, lists) : message
 }

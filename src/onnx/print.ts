@@ -5,6 +5,7 @@ import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { bodiesOf, topological } from '../ir/topology.js'
 import type { Attribute, Body, Graph, Node, TensorType, Value } from '../ir/value.js'
 import { definitionOf } from '../op/op.js'
+import { getOwn } from '../util/record.js'
 
 const maxWidth = 110
 
@@ -86,7 +87,9 @@ class Printer {
   #formatAttributes(node: Node): string[] {
     const specs = definitionOf(node.operator).attributes
     return Object.entries(node.attributes).flatMap(([key, value]) =>
-      value === undefined || same(value, specs[key]?.default) ? [] : [`${key} = ${this.#formatAttribute(value)}`],
+      value === undefined || same(value, getOwn(specs, key)?.default)
+        ? []
+        : [`${key} = ${this.#formatAttribute(value)}`],
     )
   }
 

@@ -1,9 +1,10 @@
 import { currentScope } from '../ir/body.js'
 import type { DType } from '../ir/dtype.js'
 import { constant, int64s, scalar, tensorFrom } from '../ir/leaf.js'
-import { type Dim, formatShape, isStatic, maxRank } from '../ir/shape.js'
+import { type Dim, formatShape, isStatic, maxRank, type Shape } from '../ir/shape.js'
 import { type Attributes, type Node, type TensorType, Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
+import { emptyRecord, getOwn } from '../util/record.js'
 import type { AttributeSpec, AttributeSpecs, Call, Definition, GivenAttributes, PerSlot, Slots } from './define.js'
 
 /** An operand: a value, a number (a scalar of the other operands' type) or a list of numbers (a 1-D int64 constant). */
@@ -141,7 +142,10 @@ function formOf(definition: Definition): Form {
     required: slots.flatMap((slot, index) => (slot.endsWith('?') || slot.startsWith('...') ? [] : [index])),
     specs,
     defaults: specs.some(([, { presence }]) => presence === 'required') ? undefined : Object.fromEntries(defaults),
-    later: slots.flatMap((slot, index) => (later[slot] === undefined ? [] : [[index, later[slot]] as const])),
+    later: slots.flatMap((slot, index) => {
+      const version = getOwn(later, slot)
+      return version === undefined ? [] : [[index, version] as const]
+    }),
     retyped: Object.keys(laterTypes).length > 0,
   }
   forms.set(definition, form)
@@ -190,15 +194,15 @@ function withDefaults(place: string, { specs, defaults }: Form, given: Attribute
   if (given === defaults) return given
   const keys = Object.keys(given)
   if (keys.length === 0 && defaults) return defaults
-  const attributes: Record<string, Attributes[string]> = {}
+  const attributes: Record<string, Attributes[string]> = emptyRecord()
   for (const [key, spec] of specs) {
-    const value = given[key] ?? (spec.default as Attributes[string])
+    const value = getOwn(given, key) ?? (spec.default as Attributes[string])
     if (value === undefined && spec.presence === 'required')
       throw new OnnxIreError('invalid-model', `${place} needs its attribute '${key}'`)
     if (value !== undefined) attributes[key] = value
   }
   for (const key of keys) {
-    if (given[key] !== undefined && !specs.some(([known]) => known === key))
+    if (getOwn(given, key) !== undefined && !specs.some(([known]) => known === key))
       throw new OnnxIreError('invalid-model', `${place} has no attribute '${key}'`)
   }
   return attributes

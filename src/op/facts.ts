@@ -1,4 +1,5 @@
 import type { Attributes, Node, Value } from '../ir/value.js'
+import { getOwn } from '../util/record.js'
 import type { Definition, InputFacts } from './define.js'
 import { definitionOf, definitions } from './op.js'
 
@@ -27,7 +28,7 @@ export function inputsWith(fact: keyof InputFacts, { operator, inputs }: Node): 
 export function filterAxesOf({ operator, attributes }: Node, index: number, rank: number) {
   const definition = definitionOf(operator)
   const slot = inputSlot(definition, index)
-  return slot === undefined ? undefined : definition.filterAxes[slot.replace('?', '')]?.(attributes, rank)
+  return slot === undefined ? undefined : getOwn(definition.filterAxes, slot.replace('?', ''))?.(attributes, rank)
 }
 
 function inputSlot({ inputs }: Definition, index: number): string | undefined {
@@ -57,7 +58,7 @@ export function replaceElementTypes({ operator, attributes }: Node, replace: (ty
   return Object.fromEntries(
     Object.entries(attributes).map(([key, value]) => [
       key,
-      specs[key]?.numbersType && typeof value === 'number' ? replace(value) : value,
+      getOwn(specs, key)?.numbersType && typeof value === 'number' ? replace(value) : value,
     ]),
   )
 }

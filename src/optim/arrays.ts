@@ -1,5 +1,6 @@
 import { type FloatArray, zeroArrayLike } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
 
 /** One array per trainable tensor, by name. A frozen tensor is simply not in it. */
 export type ParameterArrays = Readonly<Record<string, FloatArray>>
@@ -18,7 +19,7 @@ export function arrayOf(
   length: number,
   what: string,
 ): FloatArray {
-  const array = Object.hasOwn(arrays, name) ? arrays[name] : undefined
+  const array = getOwn(arrays, name)
   if (!array)
     throw new OnnxIreError(
       'invalid-data',
@@ -37,7 +38,7 @@ export function arrayOf(
 /** sums <- sums + factor * arrays, by name. A missing sum is 0. A factor of 0 adds nothing, even for NaN. */
 export function addScaled(sums: Record<string, FloatArray>, arrays: ParameterArrays, factor: number): void {
   for (const [name, array] of Object.entries(arrays)) {
-    const sum = sums[name] ?? zeroArrayLike(array)
+    const sum = getOwn(sums, name) ?? zeroArrayLike(array)
     sums[name] = sum
     if (factor !== 0) for (let i = 0; i < sum.length; i++) sum[i]! += factor * array[i]!
   }

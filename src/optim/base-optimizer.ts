@@ -1,4 +1,5 @@
 import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
 import { array, type Expr, type Formula, formula, scalar, substitute } from './expr/expr.js'
 
 /** Parts of an update beyond the base optimizer. */
@@ -117,10 +118,10 @@ export function checkBaseOptimizer(base: BaseOptimizer): void {
 export function coefficientsOf(base: BaseOptimizer, t: number, lr: number, weightDecay: number) {
   const coefficients = base.coefficients(t, lr, weightDecay)
   for (const scalar of base.formula.scalars)
-    if (!Number.isFinite(coefficients[scalar]))
+    if (!Number.isFinite(getOwn(coefficients, scalar)))
       throw new OnnxIreError(
         'invalid-option',
-        `optimizer '${base.name}': the coefficient '${scalar}' of update ${t} is ${coefficients[scalar]}; it must be a finite number`,
+        `optimizer '${base.name}': the coefficient '${scalar}' of update ${t} is ${getOwn(coefficients, scalar)}; it must be a finite number`,
       )
   return coefficients
 }

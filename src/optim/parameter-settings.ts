@@ -1,5 +1,6 @@
 import { checkBoolean, checkNames, checkNumber, count, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
 import type { BaseOptimizer } from './base-optimizer.js'
 
 /** Training settings of one parameter tensor. */
@@ -65,7 +66,7 @@ export function planStep(
   const trained: string[] = []
   const enhanced: string[] = []
   for (const name of parameters) {
-    const own = checkSettings(name, (Object.hasOwn(settings, name) && settings[name]) || {})
+    const own = checkSettings(name, (Object.hasOwn(settings, name) && getOwn(settings, name)) || {})
     if (own.startStep > step) continue
     trained.push(name)
     if (own.enhanced) enhanced.push(name)

@@ -1,5 +1,6 @@
 import { type FloatArray, mapArrays, zeroArrayLike } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
+import { emptyRecord, getOwn } from '../util/record.js'
 import { arrayOf, type ParameterArrays } from './arrays.js'
 import type { FlatMask } from './ire/mask.js'
 import { type Optimizer, unwrap } from './optimizer.js'
@@ -16,7 +17,7 @@ export interface OptimizerState {
 
 /** Creates the state before the first step: zero moments, no mask. */
 export function initialState(optimizer: Optimizer, parameters: ParameterArrays): OptimizerState {
-  const moments: Record<string, Record<string, FloatArray>> = {}
+  const moments: Record<string, Record<string, FloatArray>> = emptyRecord()
   for (const moment of unwrap(optimizer).base.moments) moments[moment] = mapArrays(parameters, zeroArrayLike)
   return { step: 0, moments, mask: null }
 }
@@ -39,9 +40,9 @@ export function momentsOf(
   parameters: ParameterArrays,
   state: OptimizerState,
 ): OptimizerState['moments'] {
-  const moments: Record<string, ParameterArrays> = {}
+  const moments: Record<string, ParameterArrays> = emptyRecord()
   for (const moment of unwrap(optimizer).base.moments) {
-    const arrays = state.moments[moment] ?? {}
+    const arrays = getOwn(state.moments, moment) ?? {}
     for (const [name, parameter] of Object.entries(parameters)) arrayOf(arrays, name, parameter.length, moment)
     moments[moment] = arrays
   }
@@ -60,7 +61,7 @@ export interface SavedState {
 
 /** Converts a state to named arrays and numbers. The arrays are not copied: write them before the next step. */
 export function saveState({ step, moments, mask }: OptimizerState): SavedState {
-  const arrays: Record<string, FloatArray | Uint8Array> = {}
+  const arrays: Record<string, FloatArray | Uint8Array> = emptyRecord()
   const put = (group: string, members: Readonly<Record<string, FloatArray | Uint8Array>>) => {
     for (const [name, array] of Object.entries(members)) arrays[`${group}/${name}`] = array
   }

@@ -1,3 +1,4 @@
+import { getOwn } from '../util/record.js'
 import type { Recipe } from './recipe.js'
 
 /** Fields that may differ when a run is resumed: its length, its output and the resources of the machine. */
@@ -23,7 +24,7 @@ export function diffRecipes(a: Recipe, b: Recipe): string[] {
 function diffValues(a: unknown, b: unknown, path: string): string[] {
   if (!isObject(a) || !isObject(b)) return JSON.stringify(a) === JSON.stringify(b) ? [] : [path]
   const fields = new Set([...Object.keys(a), ...Object.keys(b)])
-  return [...fields].flatMap((field) => diffValues(a[field], b[field], `${path}.${field}`))
+  return [...fields].flatMap((field) => diffValues(getOwn(a, field), getOwn(b, field), `${path}.${field}`))
 }
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>

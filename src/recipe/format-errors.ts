@@ -1,6 +1,7 @@
 import type { ErrorObject } from 'ajv'
 import { closest } from '../util/closest.js'
 import type { JsonSchema } from '../util/json-schema.js'
+import { getOwn } from '../util/record.js'
 
 /** Formats the errors of ajv, one sentence each: the path of the field, its value, and the allowed values. */
 export function formatErrors(errors: readonly ErrorObject[]): string[] {
@@ -47,7 +48,7 @@ function formatError(error: ErrorObject): string {
     }
     case 'required': {
       const name = String(params['missingProperty'])
-      return `${toFieldPath(instancePath, name)} is missing: it must be ${describeAllowed(schema.properties?.[name] ?? kindSchema(schema))}`
+      return `${toFieldPath(instancePath, name)} is missing: it must be ${describeAllowed(getOwn(schema.properties, name) ?? kindSchema(schema))}`
     }
     case 'discriminator': {
       const name = String(params['tag'])

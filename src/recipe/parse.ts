@@ -11,7 +11,7 @@ import { findSourceProblems, findTextProblems, sourceSchema } from './sources/so
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: JSON strings must not contain control characters.
 const stringEnd = /["\\\u0000-\u001f]/g
-const escape = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y
+const escapeSequence = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y
 const scalar = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
 /** Characters of a number that are examined: a regular expression over millions of digits exhausts the stack. */
 const maxScalar = 1024
@@ -33,9 +33,9 @@ export function jsonErrorPosition(text: string): number {
     stringEnd.lastIndex = at + 1
     let found = stringEnd.exec(text)
     while (found?.[0] === '\\') {
-      escape.lastIndex = found.index
-      if (!escape.test(text)) return false
-      stringEnd.lastIndex = escape.lastIndex
+      escapeSequence.lastIndex = found.index
+      if (!escapeSequence.test(text)) return false
+      stringEnd.lastIndex = escapeSequence.lastIndex
       found = stringEnd.exec(text)
     }
     if (found?.[0] !== '"') return false

@@ -6,6 +6,7 @@ import { isFloat } from '../ir/dtype.js'
 import { numbersOf } from '../ir/leaf.js'
 import type { Graph } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
 import { createLoss, lossTarget, mapLosses, type TaskLoss, type TaskLossOf, taskLosses } from './loss.js'
 import { mapModelPath } from './model.js'
 import type { MixupRecipe, Recipe } from './recipe.js'
@@ -96,7 +97,7 @@ async function computeBalancedWeights(
   const classes = findClassCount(`${path}.classWeights`, loss, context)
   const labels: number[] = []
   for await (const { tensors } of batches(await context.labels(), { batchSize: 1024 })) {
-    const tensor = tensors[name]
+    const tensor = getOwn(tensors, name)
     if (!tensor)
       throw new OnnxIreError(
         'invalid-data',

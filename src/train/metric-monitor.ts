@@ -1,6 +1,7 @@
 import type { Measures } from '../metric/accumulator.js'
 import { checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
 
 /** A validation metric that decides which model is better, for `best` and `earlyStopping`. */
 export interface MonitorOptions {
@@ -71,7 +72,7 @@ export class MetricMonitor {
 
 /** Returns a validation metric by name. Throws `invalid-option` if it is missing or not a single number. */
 export function readMetric(measures: Measures, metric: string): number {
-  const value = measures[metric]
+  const value = getOwn(measures, metric)
   if (typeof value === 'number') return value
   const available = Object.entries(measures).flatMap(([name, each]) => (typeof each === 'number' ? [`'${name}'`] : []))
   throw new OnnxIreError('invalid-option', `no validation metric '${metric}'; available: ${available.join(', ')}`)

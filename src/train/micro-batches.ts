@@ -5,6 +5,7 @@ import type { Value } from '../ir/value.js'
 import type { BatchSums } from '../metric/accumulator.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { addScaled, scaleArrays } from '../optim/arrays.js'
+import { emptyRecord } from '../util/record.js'
 
 /** The outputs of a training or evaluation graph for one batch; T as in `TrainingBackend`. */
 export interface BatchResult<T> extends BatchSums {
@@ -104,8 +105,8 @@ class ResultSum<T extends TensorMap> {
   readonly #backend: Accumulator<T>
   readonly #reduction: Reduction
   #gradients: T | null = null
-  readonly #statistics: Record<string, FloatArray> = {}
-  readonly #sums: Record<string, FloatArray> = {}
+  readonly #statistics: Record<string, FloatArray> = emptyRecord()
+  readonly #sums: Record<string, FloatArray> = emptyRecord()
   #loss = 0
   #count = 0
   #weight = 0

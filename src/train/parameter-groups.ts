@@ -7,6 +7,7 @@ import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { checkNames, checkNumber, count, invalidOption, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { createMatcher, matchNames, type NamePatterns } from '../util/pattern.js'
+import { emptyRecord } from '../util/record.js'
 import { resolveParameters } from './model/trainable.js'
 
 /**
@@ -130,7 +131,7 @@ export function resolveParameterSettings(
   const { groups = [], decayVectors = true, layerDecay } = options
   const { base } = unwrap(optimizer)
   const scales = layerDecay === undefined ? undefined : layerScales([...parameters.keys()], layerDecay, layerDepths)
-  const settings: Record<string, ParameterSettings> = {}
+  const settings: Record<string, ParameterSettings> = emptyRecord()
   for (const [name, value] of parameters) {
     const find = <K extends keyof ParameterGroup>(field: K) => groups.findLast(setsField(name, field))?.[field]
     const [lr, decay, ire, frozen] = [find('lr'), find('weightDecay'), find('ire'), find('frozen')]

@@ -17,6 +17,7 @@ import type { GraphSpec } from '../onnx/export/export-graph.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
+import { getOwn } from '../util/record.js'
 import type { MicroBatchGraphs, SampledGraph, TrainingGraphs } from './graphs/build.js'
 import type { BatchResult } from './micro-batches.js'
 import {
@@ -231,7 +232,10 @@ export class Programs<T extends TensorMap> {
     const spec = parameterNames ? selectGradients(fullSpec, parameterNames) : fullSpec
     const program = await this.#program(spec)
     const { outputs, gradients } = await program.run(this.#feeds(data, at), at.parameters)
-    const number = (name: string): number | undefined => (outputs[name] ? numbersOf(outputs[name])[0] : undefined)
+    const number = (name: string): number | undefined => {
+      const output = getOwn(outputs, name)
+      return output && numbersOf(output)[0]
+    }
     const count = number('count')!
     return {
       loss: number('loss') ?? 0,

@@ -19,6 +19,7 @@ import type { Runtime } from '../runtime/runtime.js'
 import { SerialQueue } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
+import { getOwn } from '../util/record.js'
 import { checksumGraph, checksumModel, type FitData, type SourceChecksums } from './checkpoint/checksums.js'
 import { createFingerprint, type RunArrays, readCheckpoint, writeCheckpoint } from './checkpoint/format.js'
 import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
@@ -310,7 +311,9 @@ export class Run {
   /** Names of the parameters that are trained at a step; undefined for all. */
   #trainedAt(step: number, settings: ResolvedFitOptions['settings']): ReadonlySet<string> | undefined {
     if (!Object.values(settings).some(({ startStep = 0 }) => startStep > step)) return undefined
-    return new Set(Object.keys(this.#weights.parameters).filter((name) => (settings[name]?.startStep ?? 0) <= step))
+    return new Set(
+      Object.keys(this.#weights.parameters).filter((name) => (getOwn(settings, name)?.startStep ?? 0) <= step),
+    )
   }
 
   /** Computes loss and metrics over a data set. */

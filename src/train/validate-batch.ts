@@ -5,6 +5,7 @@ import type { Tensor, Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { LossGraph } from '../loss/loss.js'
 import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
 
 /**
  * Checks a batch and converts it to the inputs of the graphs: selects the tensors that they read, converts element
@@ -20,7 +21,7 @@ export function prepareBatch(
   const symbols = new Map<string, { readonly name: string; readonly length: number }>()
   return Object.fromEntries(
     [...expected].map(([name, value]) => {
-      const given = batch[name]
+      const given = getOwn(batch, name)
       if (!given) {
         const available =
           Object.keys(batch)

@@ -4,6 +4,7 @@ import type { Model } from '../../onnx/model.js'
 import { create, edit } from '../../onnx/proto/message.js'
 import type { ValueInfoProto } from '../../onnx/proto/schema.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 
 /** Shapes of a model's inputs, by name. */
 export type InputShapes = Readonly<Record<string, readonly number[]>>
@@ -35,13 +36,18 @@ export function applyShapes(model: Model, given: InputShapes, batch: number): Si
   const declared = new Map(inputs.map((info) => [info.name ?? '', readShape(info)]))
   const lengths = new Map<string, number>()
   for (const [name, shape] of Object.entries(given)) bind(name, declared, shape, lengths)
-  const leading = [...declared].flatMap(([name, shape]) => (name in given ? [] : (shape?.slice(0, 1) ?? [])))
+  const leading = [...declared].flatMap(([name, shape]) =>
+    Object.hasOwn(given, name) ? [] : (shape?.slice(0, 1) ?? []),
+  )
   const free = leading.filter((dim) => typeof dim === 'string' && !lengths.has(dim)) as string[]
   for (const dim of free) lengths.set(dim, batch)
 
   const known = new Map<string, Shape | undefined>()
   for (const [name, shape] of declared)
-    known.set(name, given[name] ?? shape?.map((dim) => (typeof dim === 'string' ? (lengths.get(dim) ?? dim) : dim)))
+    known.set(
+      name,
+      getOwn(given, name) ?? shape?.map((dim) => (typeof dim === 'string' ? (lengths.get(dim) ?? dim) : dim)),
+    )
   const graph = model.proto.graph!
   const input = graph.input.map((info) =>
     known.has(info.name ?? '') ? withShape(info, known.get(info.name ?? '')) : info,

@@ -12,6 +12,7 @@ import type { MaskRequest } from '../../optim/ire/mask.js'
 import type { Device, DeviceTensor, DeviceTensors, Feeds } from '../../runtime/device.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { emptyRecord, getOwn } from '../../util/record.js'
 import {
   type AscentRequest,
   type BackendSpec,
@@ -89,7 +90,7 @@ export class DeviceArithmetic {
     if (names.length === 0) return results
     const dims = names.map((name) => first[name]!.dims)
     const program = await this.#programs.get(JSON.stringify([f.outputs, dims]), () => buildGraph(f, dims))
-    const feeds: Record<string, Feeds[string]> = {}
+    const feeds: Record<string, Feeds[string]> = emptyRecord()
     for (const [name, value] of Object.entries(scalars)) feeds[name] = scalarFeed(value)
     for (const [array, set] of Object.entries(sets))
       for (const [i, name] of names.entries()) feeds[`${array}/${i}`] = set[name]!
@@ -101,7 +102,7 @@ export class DeviceArithmetic {
   }
 
   async #zeros(like: DeviceTensors): Promise<Record<string, DeviceTensor>> {
-    const zeros: Record<string, DeviceTensor> = {}
+    const zeros: Record<string, DeviceTensor> = emptyRecord()
     for (const [name, { dims }] of Object.entries(like))
       zeros[name] = await this.#device.upload(tensor('float32', dims, new Float32Array(sizeOf(dims))))
     return zeros
@@ -128,9 +129,11 @@ function buildGraph(f: Formula, dims: readonly (readonly number[])[]): GraphSpec
 const isEmpty = ({ dims }: DeviceTensor): boolean => sizeOf(dims) === 0
 
 function checkSame(a: DeviceTensors, b: DeviceTensors): void {
-  const odd = [...Object.keys(a), ...Object.keys(b)].find(
-    (name) => !a[name] || !b[name] || a[name].dims.join() !== b[name].dims.join(),
-  )
+  const dimsOf = (tensors: DeviceTensors, name: string) => getOwn(tensors, name)?.dims.join()
+  const odd = [...Object.keys(a), ...Object.keys(b)].find((name) => {
+    const dims = dimsOf(a, name)
+    return dims === undefined || dims !== dimsOf(b, name)
+  })
   if (odd !== undefined)
     throw new OnnxIreError(
       'invalid-data',
@@ -202,7 +205,7 @@ export abstract class DeviceBackend implements TrainingBackend<DeviceTensors> {
   }
 
   async upload(parameters: ParameterArrays): Promise<DeviceTensors> {
-    const uploaded: Record<string, DeviceTensor> = {}
+    const uploaded: Record<string, DeviceTensor> = emptyRecord()
     for (const [name, tensor] of Object.entries(toTensors(this.#spec.parameters, parameters)))
       uploaded[name] = await this.#device.upload(tensor)
     return uploaded

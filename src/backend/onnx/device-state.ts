@@ -4,6 +4,7 @@ import { sizeOf, type Tensor, tensor } from '../../ir/tensor.js'
 import { arrayOf, type ParameterArrays } from '../../optim/arrays.js'
 import type { Device, DeviceTensor, DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { emptyRecord, getOwn } from '../../util/record.js'
 import { partName } from './step-graphs.js'
 import { createGroup, regroup, type TensorGroup } from './tensor-groups.js'
 
@@ -28,7 +29,7 @@ export class DeviceState {
   /** The names of a group's tensors in programs. */
   readonly #names: readonly string[]
   readonly #groups = new Map<TensorGroup, GroupState>()
-  readonly #parameters: Record<string, DeviceTensor> = {}
+  readonly #parameters: Record<string, DeviceTensor> = emptyRecord()
   #lastId = 0
 
   constructor(device: Device, dims: ParameterDims, moments: readonly string[]) {
@@ -150,7 +151,7 @@ export class DeviceState {
   /** Frees a group, but not its parameters. */
   #releaseGroup(group: TensorGroup): void {
     const { tensors } = this.#groups.get(group)!
-    for (const tensor of tensors) if (tensor !== this.#parameters[group.parts[0]!.name]) tensor.release()
+    for (const tensor of tensors) if (tensor !== getOwn(this.#parameters, group.parts[0]!.name)) tensor.release()
     this.#groups.delete(group)
   }
 
@@ -182,7 +183,7 @@ export function gradientOf(
   dims: readonly number[],
   what: string,
 ): DeviceTensor {
-  const g = Object.hasOwn(gradients, name) ? gradients[name] : undefined
+  const g = getOwn(gradients, name)
   if (!g)
     throw new OnnxIreError(
       'invalid-data',
@@ -202,7 +203,7 @@ export function gradientFeeds(
   gradients: DeviceTensors,
   what: string,
 ): Record<string, DeviceTensor> {
-  const feeds: Record<string, DeviceTensor> = {}
+  const feeds: Record<string, DeviceTensor> = emptyRecord()
   for (const { id, parts } of groups)
     for (const [i, { name, dims }] of parts.entries())
       feeds[partName('g', id, i)] = gradientOf(gradients, name, dims, what)

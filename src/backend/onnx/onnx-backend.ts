@@ -7,6 +7,7 @@ import { momentsOf } from '../../optim/state.js'
 import type { Device, DeviceTensor, DeviceTensors, Feeds } from '../../runtime/device.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { emptyRecord, getOwn } from '../../util/record.js'
 import type { AscentRequest, BackendSpec, StepStats, TensorUpdate, TrainingState, UpdateRequest } from '../backend.js'
 import { DeviceBackend } from './device-backend.js'
 import {
@@ -142,7 +143,7 @@ export class OnnxBackend extends DeviceBackend {
     const own = request.ranked.map(
       (name) => [name, gradientOf(estimates, name, this.#dims[name]!, request.what)] as const,
     )
-    const arrays: Record<string, Float32Array> = {}
+    const arrays: Record<string, Float32Array> = emptyRecord()
     for (const [name, tensor] of own) arrays[name] = await downloadFloats(this.#device, tensor)
     // Only the lengths are read.
     const parameters = Object.fromEntries(
@@ -182,7 +183,7 @@ export class OnnxBackend extends DeviceBackend {
     const byName = new Map(tensors.map((update) => [update.name, { update, key: keyOf(update) }]))
     await this.#state.regroup((name) => byName.get(name)?.key)
 
-    const feeds: Record<string, Feeds[string]> = {}
+    const feeds: Record<string, Feeds[string]> = emptyRecord()
     const updates: GroupUpdate[] = []
     const numbers = new Map<string, number>()
     for (const group of this.#state.groups) {
@@ -235,7 +236,7 @@ export class OnnxBackend extends DeviceBackend {
 
   async checkFinite(names: readonly string[], gradients: DeviceTensors, place: string, what: string): Promise<void> {
     for (const name of names) {
-      const tensor = Object.hasOwn(gradients, name) ? gradients[name] : undefined
+      const tensor = getOwn(gradients, name)
       if (tensor) requireFinite(await downloadFloats(this.#device, tensor), name, place, what)
     }
   }

@@ -3,6 +3,7 @@ import { baseOptimizers } from '../../optim/registry.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { recipeSchema } from '../../recipe/schema.js'
 import type { IntervalMetrics } from '../../train/options.js'
+import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
 import { defaultRunFolder, readRecipe, readShippedRecipe, recipeNames } from '../inputs/read-recipe.js'
 import { Interrupted } from '../interrupts.js'
@@ -78,7 +79,7 @@ function validationColumns(
     epochs.flatMap(({ validation }) => (validation ? scalarMetrics(validation).map(([name]) => name) : [])),
   )
   return [...names].map((name) => {
-    const value = ({ validation }: IntervalMetrics) => validation?.[name]
+    const value = ({ validation }: IntervalMetrics) => getOwn(validation, name)
     const cell = (metrics: IntervalMetrics) => {
       const found = value(metrics)
       if (typeof found !== 'number') return '-'

@@ -2,6 +2,7 @@ import { numbersOf } from '../../ir/leaf.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import type { Model } from '../../onnx/model.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 
 /** Meaning of the scores that an output holds per class. */
 export type ScoreKind = 'logits' | 'probabilities' | 'log-probabilities'
@@ -20,7 +21,7 @@ export function findScoreKind({ proto }: Model, output: string): ScoreKind {
   const nodes = new Map((proto.graph?.node ?? []).flatMap((node) => node.output.map((name) => [name, node] as const)))
   let node = nodes.get(output)
   while (node && views.has(node.opType ?? '')) node = nodes.get(node.input[0] ?? '')
-  return kindByOperator[node?.opType ?? ''] ?? 'logits'
+  return getOwn(kindByOperator, node?.opType ?? '') ?? 'logits'
 }
 
 /** The class with the highest score (the lowest number among equals), and its probability. */

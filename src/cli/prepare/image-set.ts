@@ -1,4 +1,5 @@
 import { OnnxIreError } from '../../util/errors.js'
+import { emptyRecord } from '../../util/record.js'
 import type { Part, Preparation, Report } from './preparation.js'
 
 /** Images of one size with class numbers: [n, rows, columns, channels] in bytes. */
@@ -93,7 +94,7 @@ export async function writeImageSet(
   classes: readonly string[],
   splits: readonly ImageSplit[],
 ): Promise<ImageReport> {
-  const parts: Record<string, ImageReport['parts'][string]> = {}
+  const parts: Record<string, ImageReport['parts'][string]> = emptyRecord()
   for (const { name, parts: own } of splits) {
     const images = own.reduce((sum, [, statistics]) => sum + statistics.images, 0)
     const file = (ending: string) => own.map(([part]) => `${part}.${ending}`)

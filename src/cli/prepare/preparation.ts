@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path'
 import { writeFileAtomic } from '../../node/files/files.js'
 import { makeFolder } from '../../node/files/make-folder.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { emptyRecord } from '../../util/record.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
 import { type Io, print } from '../io.js'
 import type { Outputs } from '../outputs.js'
@@ -34,7 +35,7 @@ export class Preparation {
   readonly output: string
   readonly #parts: string
   readonly #plan: string
-  readonly #written: Record<string, FileSummary> = {}
+  readonly #written: Record<string, FileSummary> = emptyRecord()
   #reused = 0
 
   private constructor(output: string, plan: string) {
@@ -84,7 +85,7 @@ export class Preparation {
       return stored
     }
     const { files, info } = await make()
-    const written: Record<string, FileSummary> = {}
+    const written: Record<string, FileSummary> = emptyRecord()
     for (const [file, content] of Object.entries(files))
       written[file] = await writeWithChecksum(join(this.#parts, file), [content])
     await writeFileAtomic(record, `${JSON.stringify({ files: written, info })}\n`)

@@ -1,6 +1,7 @@
 import type { Measures } from '../../metric/accumulator.js'
 import type { MetricValue } from '../../metric/metric.js'
 import type { ClassNames } from '../../node/data/data-source.js'
+import { getOwn } from '../../util/record.js'
 import { formatNumber, formatTable } from './format.js'
 
 /** Metrics between 0 and 1, shown in percent. */
@@ -37,7 +38,7 @@ export function formatMetricTables(measures: Measures, names: ClassNames = {}): 
   const tasks = new Set(Object.keys(measures).map((name) => name.slice(0, name.lastIndexOf('/') + 1)))
   return [...tasks].flatMap((task) => {
     const rows = perClassRows(measures, task, labels)
-    const matrix = measures[`${task}confusion`]
+    const matrix = getOwn(measures, `${task}confusion`)
     return [
       ...(rows
         ? [withTitle(task, 'per class', formatTable(['class', 'precision', 'recall', 'F1', 'examples'], rows))]
@@ -52,7 +53,7 @@ const withTitle = (task: string, title: string, text: string): string =>
 
 function perClassRows(measures: Measures, task: string, labels: Labels): (string | number)[][] | null {
   const list = (name: string): readonly number[] => {
-    const value = measures[`${task}${name}PerClass`]
+    const value = getOwn(measures, `${task}${name}PerClass`)
     return Array.isArray(value) ? (value as readonly number[]) : []
   }
   const [precision, recall, f1, support] = ['precision', 'recall', 'f1', 'support'].map(list)

@@ -2,6 +2,7 @@ import type { Tensor } from '../../ir/tensor.js'
 import { checkNames, checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Random } from '../../util/random.js'
+import { getOwn } from '../../util/record.js'
 import type { ImageOptions } from '../image/image-column.js'
 import type { DatasetOrStream } from '../stream.js'
 import { mapBatches, type TransformedData } from '../transform.js'
@@ -38,7 +39,7 @@ export function augmentImages<D extends DatasetOrStream>(data: D, options: Augme
   const settings = checkNormalization(image)
   const changesSize = augmentations.some(({ applyInEvaluation }) => applyInEvaluation)
   return mapBatches(data, (batch, { random }) => {
-    const tensor = batch[input]
+    const tensor = getOwn(batch, input)
     if (!tensor) throw new OnnxIreError('invalid-data', `augmentImages: there is no tensor '${input}'`)
     if (!random && !changesSize) return batch
     return { ...batch, [input]: augmentTensor(tensor, input, augmentations, settings, random) }

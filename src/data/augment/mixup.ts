@@ -4,6 +4,7 @@ import type { Tensor, Tensors } from '../../ir/tensor.js'
 import { checkNames, checkNumber, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { matchNames, type NamePatterns } from '../../util/pattern.js'
+import { getOwn } from '../../util/record.js'
 import { oneHot } from '../classes.js'
 import type { DatasetOrStream } from '../stream.js'
 import { mapBatches, type TransformedData } from '../transform.js'
@@ -50,7 +51,7 @@ export function mixup<D extends DatasetOrStream>(data: D, options: MixupOptions)
 }
 
 function toProbabilities(batch: Tensors, name: string, classes: number): Tensor {
-  const labels = batch[name]
+  const labels = getOwn(batch, name)
   if (!labels)
     throw new OnnxIreError(
       'invalid-data',

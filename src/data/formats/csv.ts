@@ -3,6 +3,7 @@ import { sizeOf, type Tensor, type TensorData } from '../../ir/tensor.js'
 import { checkBoolean, checkNames, checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { matchNames, type NamePatterns } from '../../util/pattern.js'
+import { emptyRecord, getOwn } from '../../util/record.js'
 import { fromArrays } from '../arrays.js'
 import { ClassNames, type WithClassNames } from '../classes.js'
 import type { Dataset } from '../dataset.js'
@@ -39,7 +40,7 @@ export function explainCsvError({ code, message, bytes = 0, record = [] }: CsvPa
       offset: bytes - 1,
       reason: `the record has ${record.length} fields, but the first one has another number; check the delimiter, and quote fields that contain it`,
     }
-  return { offset: bytes, reason: reasons[code] ?? message }
+  return { offset: bytes, reason: getOwn(reasons, code) ?? message }
 }
 
 /**
@@ -110,7 +111,7 @@ export async function parseCsvDataset(source: CsvFile, options: CsvOptions): Pro
   }
   for await (const _ of file.records(append)) rows++
   if (rows === 0) throw new OnnxIreError('invalid-data', `${path}: it has no usable record`)
-  const tensors: Record<string, Tensor> = {}
+  const tensors: Record<string, Tensor> = emptyRecord()
   for (const { plan, elements } of columns) {
     const data = elements.elements()
     if (plan.classes && data instanceof BigInt64Array) renumber(data, plan.classes.sorted().positions)
@@ -135,7 +136,10 @@ export async function parseCsvStream(
     if (length === 0) throw new OnnxIreError('invalid-data', `${path}: it has no usable record`)
   }
   const classes = classNamesOf(file.plans)
-  const plans = file.plans.map((plan) => ({ ...plan, classes: plan.classes && new ClassNames(classes[plan.name]) }))
+  const plans = file.plans.map((plan) => ({
+    ...plan,
+    classes: plan.classes && new ClassNames(getOwn(classes, plan.name)),
+  }))
   const examples = () => file.records((record) => toExample(plans, record, file.substitute))
   return { ...stream(examples, { shuffleBuffer, length }), classes }
 }
@@ -201,7 +205,7 @@ function toExample(
   record: readonly string[],
   substitute: number | undefined,
 ): DataExample {
-  const example: Record<string, Tensor> = {}
+  const example: Record<string, Tensor> = emptyRecord()
   for (const plan of plans) {
     const { name, dtype, dims, columns } = plan
     const element = (i: number) => parseField(plan, columns[i]!, record, substitute)

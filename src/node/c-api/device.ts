@@ -4,6 +4,7 @@ import type { Device, DeviceProgram, DeviceTensor, Feeds } from '../../runtime/d
 import { checkFeeds } from '../../runtime/feeds.js'
 import { disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { emptyRecord } from '../../util/record.js'
 import type { Engine } from './engine.js'
 import type { Session } from './session.js'
 import { Value } from './value.js'
@@ -89,8 +90,8 @@ function deviceProgram(
       alive()
       if (released) throw disposedError('program', 'released')
       const results = await engine.run(session, orderFeeds(engine, session, feeds), locations)
-      const host: Record<string, Tensor> = {}
-      const device: Record<string, DeviceTensor> = {}
+      const host: Record<string, Tensor> = emptyRecord()
+      const device: Record<string, DeviceTensor> = emptyRecord()
       for (const [i, result] of results.entries()) {
         if (result instanceof Value) device[outputNames[i]!] = new NativeTensor(engine, result)
         else host[outputNames[i]!] = result
@@ -107,7 +108,7 @@ function deviceProgram(
 /** Returns the feeds in the order of the model's inputs. Throws 'invalid-data' naming the input. */
 function orderFeeds(engine: Engine, { inputs }: Session, feeds: Feeds): (Tensor | Value)[] {
   const known = new Set(inputs.map(({ name }) => name))
-  const onHost: Record<string, Tensor> = {}
+  const onHost: Record<string, Tensor> = emptyRecord()
   const onDevice = new Map<string, Value>()
   for (const [name, feed] of Object.entries(feeds)) {
     // checkFeeds reports names that the model does not have.

@@ -5,6 +5,7 @@ import type { DatasetOrStream } from '../../data/stream.js'
 import { reshapeExamples } from '../../data/transform.js'
 import type { LossTarget } from '../../loss/registry.js'
 import type { Model } from '../../onnx/model.js'
+import { getOwn } from '../../util/record.js'
 
 /** Class names by tensor: the position of a name is its class number. */
 export type ClassNames = Readonly<Record<string, readonly string[]>>
@@ -40,7 +41,7 @@ export async function addClassNames<T>(
   return Object.fromEntries(
     Object.entries(tensors).map(([name, tensor]) => [
       name,
-      needsNames(tensor) && names[name] ? ({ ...tensor, classes: names[name] } as T) : tensor,
+      needsNames(tensor) && getOwn(names, name) ? ({ ...tensor, classes: getOwn(names, name) } as T) : tensor,
     ]),
   )
 }

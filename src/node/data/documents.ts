@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { readError } from '../files/files.js'
 import { listFiles } from './folders.js'
 import { streamJsonl } from './jsonl.js'
@@ -74,7 +75,7 @@ async function* iterateTexts(
 }
 
 function readField(value: unknown, field: string): string {
-  const text = typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[field] : undefined
+  const text = typeof value === 'object' && value !== null ? getOwn(value as Record<string, unknown>, field) : undefined
   if (typeof text === 'string') return text
   const fields = typeof value === 'object' && value !== null ? Object.keys(value).join(', ') : 'none'
   throw new OnnxIreError('invalid-data', `field '${field}' holds no text; the fields of the line are ${fields}`)

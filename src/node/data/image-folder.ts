@@ -4,6 +4,7 @@ import { type ImageFilesOptions, imageExtensions, imageFileDataset } from '../..
 import type { ImageFolderSource } from '../../recipe/sources/images.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { sizeOfFile } from './checksum-files.js'
 import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
 import { decodeImage } from './decode-image.js'
@@ -60,7 +61,7 @@ export async function openImageFolder(source: ImageFolderSource, context: OpenCo
       throw new OnnxIreError('invalid-data', `${folder} has no images (${imageExtensions.join(', ')})`)
     return { data: augmentAndReshape(imageFiles(files, { image, input }), input, source), files }
   }
-  const classes = source.classes ?? (await context.classes())[target.name]
+  const classes = source.classes ?? getOwn(await context.classes(), target.name)
   const found = await imageFolder(folder, { image, input, classes, label: target.name })
   return {
     data: augmentAndReshape(found, input, source),

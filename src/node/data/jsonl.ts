@@ -7,6 +7,7 @@ import { type ExampleStream, stream } from '../../data/stream.js'
 import type { JsonlSource } from '../../recipe/sources/tables.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { checksumFiles } from './checksum-files.js'
 import { addClassNames, type OpenContext, type OpenedSource } from './data-source.js'
 import { type FieldPlan, type JsonTensor, parseFieldPlans, toTensor } from './json-tensors.js'
@@ -49,7 +50,7 @@ export async function readJsonl(path: string, options: JsonlOptions): Promise<Da
   const orders = plans.flatMap(({ name, classes }) => (classes ? [[name, classes.sorted().positions] as const] : []))
   const sorted = examples.map((example) => ({
     ...example,
-    ...Object.fromEntries(orders.map(([name, positions]) => [name, renumber(example[name], positions)])),
+    ...Object.fromEntries(orders.map(([name, positions]) => [name, renumber(getOwn(example, name), positions)])),
   }))
   return { ...fromExamples(sorted, { padding: options.padding }), classes: classNamesOf(plans) }
 }
@@ -70,7 +71,10 @@ export async function streamJsonl(path: string, options: StreamJsonlOptions): Pr
     if (length === 0) throw new OnnxIreError('invalid-data', `${path}: there are no examples`)
   }
   const classes = classNamesOf(plans)
-  const complete = plans.map((plan) => ({ ...plan, classes: plan.classes && new ClassNames(classes[plan.name]) }))
+  const complete = plans.map((plan) => ({
+    ...plan,
+    classes: plan.classes && new ClassNames(getOwn(classes, plan.name)),
+  }))
   return {
     ...stream(() => iterateExamples(path, options, complete), { shuffleBuffer, length, padding }),
     classes,

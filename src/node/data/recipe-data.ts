@@ -12,6 +12,7 @@ import { convertEpochsToSteps } from '../../recipe/optimizer.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { applyMixup, resolveRecipe } from '../../recipe/resolve.js'
 import { OnnxIreError, withPath } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import type { ClassNames, OpenContext, OpenedSource } from './data-source.js'
 import { openData } from './open-data.js'
 
@@ -126,7 +127,7 @@ async function readClassNumbers(data: DatasetOrStream, targets: readonly LossTar
     throw new OnnxIreError('invalid-option', 'the loss must compare exactly one tensor of class numbers')
   const numbers: number[] = []
   for await (const { tensors, size } of batches(data, { batchSize: 1024 })) {
-    const tensor = tensors[target.name]
+    const tensor = getOwn(tensors, target.name)
     if (tensor?.dims.length !== 1 || tensor.dims[0] !== size)
       throw new OnnxIreError('invalid-data', `the data have no class number per example in '${target.name}'`)
     numbers.push(...numbersOf(tensor))

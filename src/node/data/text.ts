@@ -9,6 +9,7 @@ import type { TextSource } from '../../recipe/sources/text.js'
 import { checkNames } from '../../util/check.js'
 import { mapConcurrently } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { readBytes, readByteWindows, streamByteWindows } from './bytes.js'
 import { checksumFiles, sizeOfFile } from './checksum-files.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
@@ -140,7 +141,7 @@ async function openDocuments(source: TextSource, folder: string, context: OpenCo
     }
     return { data: encode(documents, text, source), files }
   }
-  const classes = source.classes ?? (await context.classes())[target.name]
+  const classes = source.classes ?? getOwn(await context.classes(), target.name)
   const found = await textFolder(folder, { classes, extensions, text, label: target.name })
   return {
     data: encode(found, text, source),

@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { temporaryName } from './temporary-files.js'
 
 /** Content of a file: text, bytes, or bytes in chunks. */
@@ -179,7 +180,7 @@ export const codeOf = (error: unknown): string | undefined =>
 
 /** Reason of a file-system error: the text that `reasons` has for its code, otherwise its own message. */
 export const reasonOf = (error: unknown, reasons: Readonly<Record<string, string>>): string =>
-  reasons[codeOf(error) ?? ''] ?? (error instanceof Error ? error.message : String(error))
+  getOwn(reasons, codeOf(error) ?? '') ?? (error instanceof Error ? error.message : String(error))
 
 /**
  * Creates the `io` error for a file that cannot be read.

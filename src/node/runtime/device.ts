@@ -5,6 +5,7 @@ import { checkFeed, checkNames } from '../../runtime/feeds.js'
 import { checkDeviceType, identityModel, readOutputNames } from '../../runtime/ort.js'
 import { disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { emptyRecord } from '../../util/record.js'
 import type { Engine, Operand, Session, TensorHandle } from './engine.js'
 
 /** Handle of a tensor in an engine's device memory. */
@@ -102,8 +103,8 @@ export class NodeDevice implements Device {
   }
 
   #outputs({ outputNames }: Session, results: readonly Operand[]): DeviceOutputs {
-    const host: Record<string, Tensor> = {}
-    const device: Record<string, DeviceTensor> = {}
+    const host: Record<string, Tensor> = emptyRecord()
+    const device: Record<string, DeviceTensor> = emptyRecord()
     for (const [i, name] of outputNames.entries()) {
       const result = results[i]!
       if ('handle' in result) device[name] = new NodeTensor(this, result)

@@ -1,11 +1,11 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import type { DType } from '../../ir/dtype.js'
-
 import { dtypes, type TypedArray } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { fromOrtTensor } from '../../runtime/ort.js'
 import { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import type { CompileOptions, Engine, Operand, Session, TensorHandle } from './engine.js'
 
 const notStarted = /WebGpuContext::Initialize|Failed to get a WebGPU/
@@ -161,7 +161,7 @@ export class LocalEngine implements Engine {
         )
       })
       return session.outputNames.map((name) => {
-        const tensor = results[name] as OrtTensor
+        const tensor = getOwn(results, name) as OrtTensor
         return tensor.location === 'gpu-buffer' ? this.#deviceTensors.add(tensor, id) : fromOrtTensor(tensor)
       })
     })

@@ -78,6 +78,8 @@ export interface SessionOptions {
   readonly enableCpuMemArena?: boolean | undefined
   /** Whether memory is allocated by the pattern of the first run. */
   readonly enableMemPattern?: boolean | undefined
+  /** Fixed values of symbolic dimensions, by name; only the C API supports it. */
+  readonly freeDimensionOverrides?: Readonly<Record<string, number>> | undefined
   /** Path to write the optimized model to. */
   readonly optimizedModelFilePath?: string | undefined
   /** Whether to write a profile. */
@@ -88,9 +90,14 @@ export interface SessionOptions {
   readonly logId?: string | undefined
   /** Minimum severity of log messages: 0 (verbose) to 4 (fatal). Default 3, errors only. */
   readonly logSeverityLevel?: 0 | 1 | 2 | 3 | 4 | undefined
+  /** Verbosity of verbose log messages; only the C API supports it. */
+  readonly logVerbosityLevel?: number | undefined
   /** Configuration entries by section: `{ session: { ... } }`. */
   readonly extra?: Readonly<Record<string, unknown>> | undefined
 }
+
+/** Session options that onnxruntime-node supports. */
+type NodeSessionOptions = Omit<SessionOptions, 'freeDimensionOverrides' | 'logVerbosityLevel'>
 
 /** Options of `node` that start the provider immediately. */
 export interface NodeFallbackOptions extends NodeOptions {
@@ -175,7 +182,7 @@ const nodeOptions: Readonly<Record<keyof NodeFallbackOptions, true>> = {
 }
 
 /** The session options that onnxruntime-node reads (session_options_helper.cc); it ignores all others. */
-const sessionOptions: Readonly<Record<keyof SessionOptions, true>> = {
+const sessionOptions: Readonly<Record<keyof NodeSessionOptions, true>> = {
   ...{ interOpNumThreads: true, executionMode: true, enableCpuMemArena: true, enableMemPattern: true, extra: true },
   ...{ optimizedModelFilePath: true, enableProfiling: true, profileFilePrefix: true, logId: true },
   logSeverityLevel: true,
@@ -183,8 +190,8 @@ const sessionOptions: Readonly<Record<keyof SessionOptions, true>> = {
 
 /** Options of onnxruntime that have no effect in a session of this runtime, with what to do instead. */
 const ignoredOptions: Readonly<Record<string, string>> = {
-  freeDimensionOverrides: 'onnxruntime-node ignores it: fix the lengths in the model',
-  logVerbosityLevel: 'onnxruntime-node ignores it',
+  freeDimensionOverrides: 'onnxruntime-node ignores it; fix the lengths in the model, or use the C API',
+  logVerbosityLevel: 'onnxruntime-node ignores it; use the C API',
   intraOpNumThreads: "use the option 'threads' of node()",
   executionProviders: "use the option 'provider' of node()",
   graphOptimizationLevel: "use the option 'graphOptimizationLevel' of node()",

@@ -2,6 +2,7 @@ import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import type { Node, Value } from '../../ir/value.js'
 import { isRandom } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
+import { getOwn } from '../../util/record.js'
 import { toRawBytes } from '../proto/tensor.js'
 
 /**
@@ -32,9 +33,9 @@ export function attributesKey({ operator, attributes }: Node): string | undefine
   let text = ''
   let specs: ReturnType<typeof definitionOf>['attributes'] | undefined
   for (const key in attributes) {
-    const value = attributes[key]
+    const value = getOwn(attributes, key)
     specs ??= definitionOf(operator).attributes
-    if (value === undefined || value === specs[key]?.default) continue
+    if (value === undefined || value === getOwn(specs, key)?.default) continue
     if (typeof value === 'number') text += ` ${key}=${exactText(value)}`
     else if (typeof value === 'string') text += ` ${key}=${JSON.stringify(value)}`
     else if (!Array.isArray(value) || typeof value[0] === 'object') return undefined

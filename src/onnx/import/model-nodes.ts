@@ -1,6 +1,7 @@
 import { findDefinition } from '../../op/facts.js'
 import { append } from '../../util/append.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import type { AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto } from '../proto/schema.js'
 
 import { upgrades } from '../upgrade/table.js'
@@ -178,7 +179,7 @@ export function checkOperators(model: ModelProto): void {
   if (unsupported.size === 0) return
   const names = [...unsupported.keys()]
   const lines = [...unsupported].map(([key, nodes]) => {
-    const reason = Object.hasOwn(unsupportedOperators, key) ? ` (${unsupportedOperators[key]})` : ''
+    const reason = Object.hasOwn(unsupportedOperators, key) ? ` (${getOwn(unsupportedOperators, key)})` : ''
     return `  ${key} x ${nodes.length}: ${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? ', ...' : ''}${reason}`
   })
   const advice = names.some((key) => integerOnly.test(key.split('.').at(-1)!))

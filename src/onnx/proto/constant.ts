@@ -1,6 +1,7 @@
 import { tensorFrom } from '../../ir/leaf.js'
 import { type Tensor, tensor } from '../../ir/tensor.js'
 import type { Attribute } from '../../ir/value.js'
+import { getOwn } from '../../util/record.js'
 import type { ExternalData } from './external-data.js'
 import { edit } from './message.js'
 import type { AttributeProto, NodeProto } from './schema.js'
@@ -65,8 +66,7 @@ const forms: Readonly<Record<string, Form>> = {
 export const isConstant = ({ opType, domain = '' }: NodeProto): boolean =>
   opType === 'Constant' && (domain === '' || domain === 'ai.onnx')
 
-const findForm = ({ name = '' }: AttributeProto): Form | undefined =>
-  Object.hasOwn(forms, name) ? forms[name] : undefined
+const findForm = ({ name = '' }: AttributeProto): Form | undefined => getOwn(forms, name)
 
 /**
  * Reads the value of a Constant node. If the value is missing or sparse, the returned tensor throws when it is used.

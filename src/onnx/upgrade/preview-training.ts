@@ -1,6 +1,7 @@
 import type { Attribute, Value } from '../../ir/value.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import type { OldNode, Rewrite } from './rewrite.js'
 
 /** The operands for the update of one tensor. Scalars have the type of the tensor. */
@@ -41,7 +42,7 @@ const defineOptimizer =
   }
 
 function readNumber(node: OldNode, name: string, fallback?: number): number {
-  const value: Attribute | undefined = node.attributes[name] ?? fallback
+  const value: Attribute | undefined = getOwn(node.attributes, name) ?? fallback
   if (typeof value !== 'number') throw new OnnxIreError('invalid-model', `needs its attribute '${name}', a number`)
   return value
 }

@@ -1,6 +1,7 @@
 import { int64s } from '../../ir/leaf.js'
 import type { Attribute, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 
 /** A node of an imported model before it has the newest form of its operator. */
 export interface OldNode {
@@ -100,7 +101,7 @@ export class NodeReader {
     hasType: (value: Attribute) => value is T,
     expected: string,
   ): T | undefined {
-    const value = this.#attributes[name]
+    const value = getOwn(this.#attributes, name)
     if (value === undefined || hasType(value)) return value
     throw new OnnxIreError('invalid-model', `its attribute '${name}' is not ${expected}`)
   }

@@ -5,6 +5,7 @@ import { formatShape } from '../../ir/shape.js'
 import type { Body, Value } from '../../ir/value.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { resizeUpgrades } from './resize.js'
 import type { Rewrite, Upgrades } from './rewrite.js'
 import { attributeToInput, type OldNode, withoutAttributes } from './rewrite.js'
@@ -103,7 +104,7 @@ const typeNames: Readonly<Record<string, DType>> = { FLOAT: 'float32', DOUBLE: '
 
 const castByNumber: Rewrite = (node) => {
   const name = `${node.attributes['to'] ?? ''}`.toUpperCase()
-  const dtype = typeNames[name] ?? (name.toLowerCase() as DType)
+  const dtype = getOwn(typeNames, name) ?? (name.toLowerCase() as DType)
   if (!Object.hasOwn(dtypes, dtype)) {
     throw new OnnxIreError('unsupported-operator', `Cast to '${name}' is not supported`)
   }
@@ -280,7 +281,7 @@ const sampleModes: Readonly<Record<string, string>> = { bilinear: 'linear', bicu
 /** The modes of GridSample lost their prefix "bi", which holds for images only. */
 const modesOfAnyRank: Rewrite = (node) => {
   const mode = String(node.attributes.mode ?? 'bilinear')
-  return { ...node, attributes: { ...node.attributes, mode: sampleModes[mode] ?? mode } }
+  return { ...node, attributes: { ...node.attributes, mode: getOwn(sampleModes, mode) ?? mode } }
 }
 
 /** Before operator set 16 RoiAlign did not shift regions by half a pixel. */

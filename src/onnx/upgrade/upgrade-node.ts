@@ -1,4 +1,5 @@
 import type { Value } from '../../ir/value.js'
+import { getOwn } from '../../util/record.js'
 import { attentionRewrites, groupedQueryRewrites, rotaryRewrites } from './microsoft/attention.js'
 import {
   activationRewrites,
@@ -36,7 +37,7 @@ export const rewrites: Readonly<Record<string, Readonly<Record<string, Rewrite>>
 /** The rewrite of an operator; undefined if the operator is imported as it is, or is unsupported. */
 export function findRewrite(operator: string, domain: string): Rewrite | undefined {
   const table = Object.hasOwn(rewrites, domain) ? rewrites[domain]! : {}
-  return Object.hasOwn(table, operator) ? table[operator] : undefined
+  return getOwn(table, operator)
 }
 
 /**
@@ -54,7 +55,7 @@ export function upgradeNode(node: OldNode, version: number, domain = ''): OldNod
   let current = node
   let reached = version
   for (;;) {
-    const changes = upgrades[current.operator] ?? {}
+    const changes = getOwn(upgrades, current.operator) ?? {}
     const next = Math.min(
       ...Object.keys(changes)
         .map(Number)

@@ -2,6 +2,7 @@ import { body } from '../../ir/body.js'
 import { input, int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import type { recurrent } from '../definitions/recurrent.js'
 import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
@@ -50,7 +51,7 @@ function activationsOf(given: Given, defaults: readonly string[], directions: nu
   const [alphas, betas] = [[...(given.activation_alpha ?? [])], [...(given.activation_beta ?? [])]]
   return names.map((name, index) => {
     const key = name.toLowerCase()
-    const form = Object.hasOwn(forms, key) ? forms[key] : undefined
+    const form = getOwn(forms, key)
     if (!form) throw new OnnxIreError('invalid-model', `'${name}' is not an activation of recurrent operators`)
     const alpha = form.alpha === undefined ? 0 : (alphas.shift() ?? form.alpha)
     const beta = form.beta === undefined ? 0 : (betas.shift() ?? form.beta)

@@ -1,5 +1,6 @@
 import { type FloatArray, mapArrays, zeroArrayLike } from '../../ir/float-array.js'
 import type { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { arrayOf, type Gradients, type ParameterArrays } from '../arrays.js'
 import { evaluate } from '../expr/evaluate.js'
 import { array, type Expr, type Formula, formula, scalar } from '../expr/expr.js'
@@ -78,7 +79,7 @@ export function refreshMask(
   const signed = ire.curvature === 'hutchinson'
   const own = ranked.map((name) => [name, arrayOf(estimates, name, parameters[name]!.length, what)] as const)
   const smooth = () => {
-    const F = own.map(([name]) => previous?.curvature?.[name]?.slice() ?? zeroArrayLike(parameters[name]!))
+    const F = own.map(([name]) => getOwn(previous?.curvature, name)?.slice() ?? zeroArrayLike(parameters[name]!))
     const scalars = { beta: ire.beta, take: takeOf(request) }
     evaluate(signed ? smoothedValueFormula : smoothedSquareFormula, { F, g: own.map(([, g]) => g) }, scalars)
     return Object.fromEntries(own.map(([name], i) => [name, F[i]!]))
@@ -86,11 +87,11 @@ export function refreshMask(
   const curvature =
     ire.beta > 0
       ? {
-          ...mapArrays(parameters, (parameter, name) => previous?.curvature?.[name] ?? zeroArrayLike(parameter)),
+          ...mapArrays(parameters, (parameter, name) => getOwn(previous?.curvature, name) ?? zeroArrayLike(parameter)),
           ...smooth(),
         }
       : null
-  const values = own.map(([name, g]) => [name, curvature?.[name] ?? g] as const)
+  const values = own.map(([name, g]) => [name, getOwn(curvature, name) ?? g] as const)
   const total = values.reduce((sum, [, { length }]) => sum + length, 0)
   const arrays = values.map(([, array]) => array)
   const cut = total === 0 ? 0 : kthLargest(arrays, rankOf(ire, total), signed ? 'value' : 'magnitude')

@@ -7,6 +7,7 @@ import type { NodeProto } from '../../onnx/proto/schema.js'
 import { locateTensors } from '../../onnx/tensor-locations.js'
 import { checksum } from '../../util/checksum.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 
 /** Checksums of what a run reads and does not change, from the contents: a checkpoint continues only on the same. */
 export interface SourceChecksums extends ModelChecksums {
@@ -146,7 +147,7 @@ export function checkModelChecksums(saved: ModelChecksums, own: ModelChecksums):
   )
 }
 
-const of = ({ tensors }: ModelChecksums, name: string) => (Object.hasOwn(tensors, name) ? tensors[name] : undefined)
+const of = ({ tensors }: ModelChecksums, name: string) => getOwn(tensors, name)
 
 /**
  * Computes the checksum of a graph that was built onto a model, such as a loss: its own nodes, constants and inputs, and

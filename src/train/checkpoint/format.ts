@@ -4,6 +4,7 @@ import type { ParameterArrays } from '../../optim/arrays.js'
 import { describeOptimizer, type Optimizer } from '../../optim/optimizer.js'
 import { loadState, type OptimizerState, type SavedState, saveState } from '../../optim/state.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import type { TrainerOptions } from '../options.js'
 import type { SavedProgress } from '../progress.js'
 import { checkSources, type FitData, type SourceChecksums } from './checksums.js'
@@ -110,7 +111,7 @@ function takeTensor(left: Map<string, Tensor>, name: string, array: FloatArray):
 /** Parses a JSON object of the metadata. Its fields are checked by their users. */
 export function parseMetadata(metadata: Readonly<Record<string, string>>, key: string): object {
   try {
-    const value: unknown = JSON.parse(metadata[key] ?? '')
+    const value: unknown = JSON.parse(getOwn(metadata, key) ?? '')
     if (typeof value === 'object' && value !== null) return value
   } catch {}
   throw new OnnxIreError('checkpoint', `the checkpoint's ${key} cannot be read`)
@@ -155,7 +156,7 @@ const serializeFingerprint = ({ optimizer, seed, batchSize, options }: Fingerpri
 function describeDifferences(before: string | undefined, now: string): string {
   const [old, own] = [flattenFingerprint(before), flattenFingerprint(now)]
   const changes = [...new Set([...Object.keys(old), ...Object.keys(own)])].flatMap((key) => {
-    const [a, b] = [old, own].map((fields) => (Object.hasOwn(fields, key) ? fields[key] : undefined))
+    const [a, b] = [old, own].map((fields) => getOwn(fields, key))
     return a === b ? [] : [`${key} is ${b ?? 'left out'}, it was ${a ?? 'left out'}`]
   })
   return changes.join('; ') || `it was ${before}`

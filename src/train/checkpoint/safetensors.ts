@@ -4,6 +4,7 @@ import { toRawBytes } from '../../onnx/proto/tensor.js'
 import { decodeUtf8 } from '../../onnx/proto/wire.js'
 import { crc32, formatCrc32 } from '../../util/checksum.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 
 /** Element types by safetensors name. 4-bit integers and strings have no name. */
 const names: Readonly<Record<string, DType>> = {
@@ -98,7 +99,7 @@ export function decodeSafetensors(bytes: Uint8Array, options: { readonly checksu
 }
 
 function encodeTensor(name: string, tensor: Tensor): { dtype: string; bytes: Uint8Array } {
-  const dtype = Object.keys(names).find((key) => names[key] === tensor.dtype)
+  const dtype = Object.keys(names).find((key) => getOwn(names, key) === tensor.dtype)
   const what = `safetensors: tensor '${name}' is ${tensor.dtype} [${tensor.dims.join(', ')}]`
   if (!dtype) throw new OnnxIreError('invalid-data', `${what}, an element type that the format does not support`)
   const bytes = toRawBytes(tensor)
@@ -154,7 +155,7 @@ interface Span {
 
 function readSpan(name: string, spec: unknown): Span {
   const { dtype: code, shape, data_offsets: offsets } = isRecord(spec) ? spec : {}
-  const dtype = typeof code === 'string' && Object.hasOwn(names, code) ? names[code] : undefined
+  const dtype = typeof code === 'string' && Object.hasOwn(names, code) ? getOwn(names, code) : undefined
   if (!dtype) throw damaged(`tensor '${name}' has the unknown type ${JSON.stringify(code)}`)
   if (!isSizes(shape) || !isSizes(offsets))
     throw damaged(`the shape or the offsets of tensor '${name}' are not arrays of sizes`)

@@ -1,4 +1,5 @@
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 
 /** Content of a file to write. */
 export type Content = Uint8Array | Blob
@@ -155,5 +156,5 @@ const reasons: Readonly<Record<string, string>> = {
 export function storageError(what: string, path: string, cause: unknown): OnnxIreError {
   if (cause instanceof OnnxIreError) return cause
   const { name = '', message = String(cause) } = cause as Partial<DOMException>
-  return new OnnxIreError('io', `cannot ${what} ${path}: ${reasons[name] ?? message}`, { cause })
+  return new OnnxIreError('io', `cannot ${what} ${path}: ${getOwn(reasons, name) ?? message}`, { cause })
 }

@@ -1,5 +1,6 @@
 import type { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { emptyRecord } from '../../util/record.js'
 
 /**
  * A GPU device whose loss is detected. onnxruntime does not notice a lost device and returns arbitrary memory, so every
@@ -103,7 +104,7 @@ export async function requestDevice(powerPreference: GPUPowerPreference | undefi
     )
   const adapter = await navigator.gpu.requestAdapter(powerPreference ? { powerPreference } : {})
   if (!adapter) throw startFailure('the browser offers no adapter: there is no usable GPU, or WebGPU is disabled')
-  const requiredLimits: Record<string, number> = {}
+  const requiredLimits: Record<string, number> = emptyRecord()
   // Limits are getters of the prototype, which spreading ignores.
   for (const limit in adapter.limits) {
     const value = adapter.limits[limit as keyof GPUSupportedLimits]

@@ -7,6 +7,7 @@ import { checkDeviceType, fromOrtTensor, readOutputNames } from '../../runtime/o
 import { disposedError } from '../../runtime/runtime.js'
 import { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { MAP_READ, USAGE } from '../webgpu-backend/constants.js'
 import type { MonitoredDevice } from './monitored-device.js'
 import {
@@ -213,7 +214,7 @@ export class WebGpuSessions {
   #checkFeeds(inputs: readonly InputInfo[], feeds: Feeds): [name: string, feed: Tensor | GpuTensor][] {
     const onDevice = new Map<string, GpuTensor>()
     for (const { name, dtype } of inputs) {
-      const feed = feeds[name]
+      const feed = getOwn(feeds, name)
       if (feed === undefined || 'data' in feed) continue
       if (feed.dtype !== dtype)
         throw new OnnxIreError('invalid-data', `input '${name}': the model expects ${dtype}, got ${feed.dtype}`)

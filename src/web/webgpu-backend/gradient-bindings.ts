@@ -1,5 +1,6 @@
 import type { DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { GpuTensor } from '../runtime/webgpu-sessions.js'
 import type { BoundGradient } from './gradient-norms.js'
 import type { KernelCache } from './kernel-cache.js'
@@ -27,7 +28,7 @@ export class GradientBindings {
     return names.map((name) => {
       const buffers = this.#parameters.get(name)
       if (!buffers) throw new OnnxIreError('invalid-data', `there is no parameter '${name}' on this device`)
-      const tensor = Object.hasOwn(tensors, name) ? tensors[name] : undefined
+      const tensor = getOwn(tensors, name)
       const buffer = bufferOf(name, tensor, buffers.count, what)
       return {
         buffers,

@@ -4,6 +4,7 @@ import { notFiniteAt } from '../../optim/gradient-norm.js'
 import type { MaskStats } from '../../optim/ire/mask.js'
 import type { OptimizerState } from '../../optim/state.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { emptyRecord, getOwn } from '../../util/record.js'
 import { MAP_READ, USAGE } from './constants.js'
 import { type ParameterBuffers, partCount } from './parameter-buffers.js'
 import type { SharedBuffers } from './shared-buffers.js'
@@ -111,7 +112,7 @@ function* pairBuffers(
   for (const { name, count, theta, moments: own } of tensors) {
     yield [theta.buffer, arrayOf(parameters, name, count, 'value')]
     for (const [moment, buffer] of Object.entries(own))
-      yield [buffer, arrayOf(moments[moment] ?? {}, name, count, moment)]
+      yield [buffer, arrayOf(getOwn(moments, moment) ?? {}, name, count, moment)]
   }
 }
 
@@ -132,9 +133,9 @@ export function uploadState(
   const { mask } = state
   const words = new Uint32Array(shared.words)
   for (const { name, count, word, curvature } of tensors) {
-    const flat = mask?.flat[name]
+    const flat = getOwn(mask?.flat, name)
     if (flat && shared.words > 0) packBits(flat, words, word)
-    if (curvature) uploadArray(device, curvature.current, mask?.curvature?.[name] ?? new Float32Array(count))
+    if (curvature) uploadArray(device, curvature.current, getOwn(mask?.curvature, name) ?? new Float32Array(count))
   }
   if (shared.words > 0) device.queue.writeBuffer(shared.flat, 0, words)
   device.queue.writeBuffer(shared.state, 0, encodeState(refresh))
@@ -161,13 +162,14 @@ export async function downloadState(
   const copies: BufferCopy[] = pairs.map(({ buffer, float32 }) => ({ buffer, into: bytesOf(float32) }))
   const words = new Uint32Array(shared.words)
   const stateWords = encodeState(0)
-  const curvature: Record<string, Float32Array> = {}
+  const curvature: Record<string, Float32Array> = emptyRecord()
   if (statsOf) {
     copies.push({ buffer: shared.flat, into: bytesOf(words) }, { buffer: shared.state, into: bytesOf(stateWords) })
     for (const { name, count, curvature: F } of tensors) {
       if (!F) continue
-      curvature[name] = new Float32Array(count)
-      copies.push({ buffer: F.current, into: bytesOf(curvature[name]) })
+      const estimate = new Float32Array(count)
+      curvature[name] = estimate
+      copies.push({ buffer: F.current, into: bytesOf(estimate) })
     }
   }
   await downloadBuffers(device, copies)

@@ -2,6 +2,7 @@ import { dtypes } from '../../../ir/dtype.js'
 import { int64s, scalar } from '../../../ir/leaf.js'
 import type { Value } from '../../../ir/value.js'
 import { op } from '../../../op/op.js'
+import { getOwn } from '../../../util/record.js'
 import { defineRewrite, type NodeReader, unsupportedError } from '../rewrite.js'
 
 const functions: Readonly<Record<string, (x: Value, parameters: readonly number[]) => Value>> = {
@@ -21,7 +22,7 @@ const functions: Readonly<Record<string, (x: Value, parameters: readonly number[
 /** Applies an activation that onnxruntime's optimizer has fused into the preceding operator; '' is no activation. */
 function applyActivation(x: Value, name: string, parameters: readonly number[]): Value {
   if (name === '') return x
-  const apply = Object.hasOwn(functions, name) ? functions[name] : undefined
+  const apply = getOwn(functions, name)
   if (!apply) throw unsupportedError(`its activation '${name}'`)
   return apply(x, parameters)
 }
