@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type * as TypeScript from 'typescript'
+import type * as TypeScript from '../tools/docs/node_modules/typescript/lib/typescript.js'
 import { describe, expect, it } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
