@@ -87,8 +87,8 @@ export function checkGroups({ groups = [], layerDecay }: GroupOptions, optimizer
     if (group.lr !== undefined) checkNumber(owner, 'lr', group.lr, nonNegative)
     if (group.lr && unwrap(optimizer).base.lr === 0)
       throw invalidOption(owner, 'lr', group.lr, "omitted, because the optimizer's lr is 0 and a group scales it")
-    if (group.ire !== undefined && optimizer.kind !== 'ire')
-      throw invalidOption(owner, 'ire', group.ire, 'omitted, because the optimizer is not wrapped in ire()')
+    if (group.ire && optimizer.kind !== 'ire')
+      throw invalidOption(owner, 'ire', group.ire, 'omitted or false, because the optimizer is not wrapped in ire()')
     const { frozen } = group
     if (frozen !== undefined && typeof frozen !== 'boolean') {
       const times = Object.keys(Object(frozen))

@@ -66,8 +66,8 @@ export interface PreparationOptions {
 /**
  * Prepares a model for training: converts half precision to float32, and sets BatchNormalization and Dropout to
  * training mode if the options say so.
- * @throws OnnxIreError `invalid-option` for a node that an option does not apply to, and if there is no node that it
- *   applies to; `invalid-shape` for a Dropout node whose input has no known shape
+ * @throws OnnxIreError `invalid-option` for a node that an option cannot be applied to; `invalid-shape` for a Dropout
+ *   node whose input has no known shape
  */
 export function prepareForTraining(model: Graph, { batchNorm, dropout }: PreparationOptions): PreparedModel {
   const graph = toFloat32(model)
@@ -79,16 +79,10 @@ export function prepareForTraining(model: Graph, { batchNorm, dropout }: Prepara
   return { graph, statistics: norms.statistics, ...dropped }
 }
 
-/** Throws `invalid-option` if there is no node of the operator, or one in a body, which is not rewritten. */
+/** Throws `invalid-option` for a node of the operator in a body, which is not rewritten. */
 function checkReachable(outputs: ReadonlyMap<string, Value>, operator: string, option: string, value: string): void {
-  const nodes = withBodies(outputs.values()).filter((node) => node.operator === operator)
-  if (nodes.length === 0)
-    throw new OnnxIreError(
-      'invalid-option',
-      `${option} is '${value}', but the model has no ${operator}: omit the option, or export the model with its ${operator} nodes (in training mode, exporters keep them)`,
-    )
   const outside = new Set(topological(outputs.values()))
-  const inside = nodes.find((node) => !outside.has(node))
+  const inside = withBodies(outputs.values()).find((node) => node.operator === operator && !outside.has(node))
   if (inside)
     throw new OnnxIreError(
       'invalid-option',
