@@ -1,8 +1,8 @@
 import { createRequire } from 'node:module'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type * as TypeScript from '../tools/docs/node_modules/typescript/lib/typescript.js'
 import { describe, expect, it } from 'vitest'
+import type * as TypeScript from '../tools/docs/node_modules/typescript/lib/typescript.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 /** TypeScript 6, which has a programming interface. */
