@@ -3,7 +3,7 @@ import { checksumTensor, sizeOf, type Tensor, type Tensors } from '../ir/tensor.
 import { checkNames } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
-import { emptyRecord, getOwn, getOwn } from '../util/record.js'
+import { emptyRecord, getOwn } from '../util/record.js'
 import { dtypeOfArray } from './arrays.js'
 import { checkIndices, type Dataset } from './dataset.js'
 import { checkPad, type PadOptions, padRows } from './padding.js'
