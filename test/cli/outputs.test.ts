@@ -3,7 +3,7 @@ import { copyFile, link, mkdir, readdir, readFile, symlink, writeFile } from 'no
 import { relative } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { exportGraph, input, op } from '../../src/graph/index.js'
-import { writeModel } from '../../src/node/index.js'
+import { readModel, writeModel } from '../../src/node/index.js'
 import { run } from './command.js'
 import { smallModel, type Workspace, workspace } from './workspace.js'
 
@@ -80,6 +80,7 @@ const cases: readonly (readonly [what: string, args: () => readonly string[]])[]
   ],
   ['data prepare text > input', () => ['data', 'prepare', 'text', at('corpus/train.tokens'), '-o', at('corpus')]],
   ['train > model', () => train(`model=${at('mixed/tuned.onnx')}`)],
+  ['train --force > initial model in the folder', () => train(`model=${at('mixed/start.onnx')}`)],
   ['train > data as the log', () => train(`data.train.images=${at('mixed/metrics.jsonl')}`)],
   ['train > labels as class names', () => train(`data.validation.labels=${at('mixed/classes.json')}`)],
   ['train > data among the checkpoints', () => train(`data.train.images=${at('mixed/checkpoints/images')}`)],
@@ -152,6 +153,14 @@ test('temporary files of killed processes > are removed by the next command that
   expect(await run(...prepare, '-o', at('prepared-again'), '--quiet')).toMatchObject({ code: 0 })
   for (const folder of ['again', 'again/checkpoints', 'models', 'prepared-again'])
     expect(await left(folder)).toEqual([])
+})
+
+test('train --force > keeps the data file of a copy of the trained model', async () => {
+  expect(await run('train', at('one.json'), '--out', at('copied'), '--quiet')).toMatchObject({ code: 0 })
+  await writeModel(at('copied/tuned.onnx'), await readModel(at('copied/tuned.onnx')), { externalData: 64 })
+  await copyFile(at('copied/tuned.onnx'), at('copied/kept.onnx'))
+  expect(await run('train', at('one.json'), '--out', at('copied'), '--force', '--quiet')).toMatchObject({ code: 0 })
+  await writeModel(at('read.onnx'), await readModel(at('copied/kept.onnx')), { externalData: false })
 })
 
 test('recipe of a run folder > trains there again', async () => {

@@ -1,5 +1,6 @@
 import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { findUnusedData } from '../../node/files/model.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /** Names in a run folder that belong to the run. */
@@ -7,6 +8,17 @@ const isOfRun = (name: string): boolean =>
   /^(recipe\.json|classes\.json|metrics\.jsonl|checkpoints|(start|tuned)\.onnx(\.(\d+\.)?data)?)$/.test(name)
 
 const replacedName = /^replaced-(\d+)$/
+
+/**
+ * Names of the files and folders of the run in a folder; without data files that another model in the folder names, such
+ * as a copy of the trained model.
+ */
+export async function listRun(folder: string): Promise<string[]> {
+  const names = (await readdir(folder).catch((): string[] => [])).filter(isOfRun)
+  const data = names.filter((name) => name.endsWith('.data'))
+  const unused = await findUnusedData(folder, data, names)
+  return names.filter((name) => !data.includes(name) || unused.includes(name))
+}
 
 /** Moves the run in a folder to a new folder `replaced-<n>` in it, and returns the path of that folder. */
 export async function moveRunAside(folder: string): Promise<string> {
@@ -38,11 +50,11 @@ export async function removeReplacedRuns(folder: string): Promise<void> {
 }
 
 async function moveRun(from: string, to: string): Promise<void> {
-  for (const name of (await readdir(from)).filter(isOfRun)) await rename(join(from, name), join(to, name))
+  for (const name of await listRun(from)) await rename(join(from, name), join(to, name))
 }
 
 async function removeRun(folder: string): Promise<void> {
-  for (const name of (await readdir(folder)).filter(isOfRun)) await rm(join(folder, name), { recursive: true })
+  for (const name of await listRun(folder)) await rm(join(folder, name), { recursive: true })
 }
 
 async function explain(what: string, action: () => Promise<void>): Promise<void> {

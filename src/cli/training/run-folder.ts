@@ -16,6 +16,7 @@ import type { IntervalMetrics } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 import type { Outputs } from '../outputs.js'
+import { listRun } from './replaced-run.js'
 
 /** A line of `metrics.jsonl`. `step` is the number of completed steps. */
 interface LogEntry {
@@ -59,10 +60,18 @@ export class RunFolder {
     return logged || this.hasCheckpoint || existsSync(this.tuned)
   }
 
-  /** The files that a run writes. @param startModel whether the initial model is one of them */
-  outputs(startModel: boolean): Outputs {
+  /**
+   * The files that a run writes or removes.
+   * @param startModel whether the initial model is one of them
+   * @param replaces whether the run in the folder is replaced, and removed in the end
+   */
+  async outputs(startModel: boolean, replaces: boolean): Promise<Outputs> {
     const files = [this.recipe, this.#classes, this.#metrics, this.tuned, ...(startModel ? [this.start] : [])]
-    return { files, folders: [this.#checkpoints] }
+    const replaced = replaces ? (await listRun(this.path)).map((name) => join(this.path, name)) : []
+    return {
+      files: [...new Set([...files, ...replaced])].filter((file) => file !== this.#checkpoints),
+      folders: [this.#checkpoints],
+    }
   }
 
   /** Lists the files of the run, except the trained model. */

@@ -74,7 +74,7 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
     await checkRunFolder(request)
     const start = resume ? folder.withStartModel(recipe) : recipe
     const model = await loadModel(start)
-    await prepareOutputs(folder.outputs(typeof start.model !== 'string'), async () => [
+    await prepareOutputs(await folder.outputs(typeof start.model !== 'string', request.force), async () => [
       ...listInitialFiles(start, model),
       ...(await listDataFiles(recipe)),
     ])

@@ -84,7 +84,7 @@ export async function writeModel(path: string, model: Model, options: WriteModel
     for (const file of data) await file.discard()
   }
   const written = pieces.length > 0 ? [basename(dataPath)] : []
-  const unused = await findUnused(folder, replaced, [...existing, ...written])
+  const unused = await findUnusedData(folder, replaced, [...existing, ...written])
   for (const name of unused) await rm(join(folder, name), { force: true })
 }
 
@@ -108,11 +108,15 @@ async function findFreeName(path: string): Promise<string> {
   return candidate
 }
 
-/** Those of the data files `names` that no file of the folder names. @param data files that are no models */
-async function findUnused(folder: string, names: readonly string[], data: readonly string[]): Promise<string[]> {
+/** Those of the data files `names` that no file of the folder names, except the files in `ignored`. */
+export async function findUnusedData(
+  folder: string,
+  names: readonly string[],
+  ignored: readonly string[],
+): Promise<string[]> {
   let unused = [...names]
   for (const file of unused.length === 0 ? [] : await readdir(folder)) {
-    if (data.includes(file)) continue
+    if (ignored.includes(file)) continue
     // A file that cannot be read may name them all.
     const named = await findOccurring(join(folder, file), unused, unused)
     unused = unused.filter((name) => !named.includes(name))
