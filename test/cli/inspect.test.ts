@@ -1,7 +1,11 @@
-import { writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import type { Inspection } from '../../src/index.js'
 import { encodeModel } from '../../src/index.js'
+import { writeModel } from '../../src/node/index.js'
 import { edit } from '../../src/onnx/proto/message.js'
 import { json, run } from './command.js'
 import { pretrained, smallModel, type Workspace, workspace } from './workspace.js'
@@ -91,4 +95,26 @@ test('model with an unknown operator > is shown, with the reason why it cannot b
   const { code, stdout } = await run('inspect', space.path('odd.onnx'))
   expect(code).toBe(0)
   expect(stdout).toContain('unsupported: my.ops.Frobnicate')
+})
+
+test('names with control characters > are escaped in the report, in JSON and in errors', async () => {
+  const hostile = 'lay\x1b[8mer\u202e\x9b\n'
+  const x = input(hostile, 'float32', ['N', 4])
+  const w = parameter(`${hostile}.weight`, tensor('float32', [4, 2], new Float32Array(8)))
+  const outputs = new Map([[`${hostile}.y`, op.Unique(op.MatMul(x, w))[0]!]])
+  const folder = await mkdtemp(join(tmpdir(), 'onnx-ire-hostile-'))
+  const file = join(folder, 'hostile.onnx')
+  await writeModel(file, modelOf({ name: hostile, inputs: new Map([[hostile, x]]), outputs }))
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the characters that must not be printed
+  const controls = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/
+  for (const args of [
+    ['inspect', file, '--tensors'],
+    ['inspect', file, '--json'],
+    ['gradient', file, '-o', `${file}.g`],
+  ]) {
+    const { stdout, stderr } = await run(...args)
+    expect(stdout + stderr).toContain('u001b')
+    expect(stdout + stderr).not.toMatch(controls)
+  }
+  await rm(folder, { recursive: true })
 })

@@ -388,3 +388,15 @@ test('diffRecipes > ignores fields that a resumed run may change', () => {
   }
   expect(diffRecipes(recipe, other).sort()).toEqual(['optimizer.ire.kappa', 'optimizer.lr', 'optimizer.sam', 'seed'])
 })
+
+describe('hostile JSON', () => {
+  test.each([
+    ['100,000 open lists', '['.repeat(100_000)],
+    ['100,000 nested lists', `${'['.repeat(100_000)}${']'.repeat(100_000)}`],
+    ['100,000 nested objects', `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`],
+    ['a broken string of 20 MB', `{"a": "${'x'.repeat(20_000_000)}`],
+    ['a string of 20 MB before an error', `{"a": "${'x'.repeat(20_000_000)}" 1}`],
+  ])('%s > invalid-recipe', (_, text) => {
+    expect(() => parseRecipe(text)).toThrow(expect.objectContaining({ code: 'invalid-recipe' }))
+  })
+})

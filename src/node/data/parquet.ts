@@ -10,6 +10,7 @@ import { compressors } from 'hyparquet-compressors'
 import { type ExampleStream, stream } from '../../data/stream.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { codeOf, openRegularFile, readError } from '../files/files.js'
 import { checksumFiles } from './checksum-files.js'
 
@@ -50,7 +51,7 @@ export async function* parquetTexts(path: string, column: string): AsyncGenerato
     if (rows.length !== end - start)
       throw new OnnxIreError('invalid-data', `${place} has ${rows.length} rows; the file is damaged`)
     for (const [i, row] of rows.entries()) {
-      const text: unknown = row[column]
+      const text: unknown = getOwn(row, column)
       if (text === null || text === undefined) continue
       if (typeof text !== 'string')
         throw new OnnxIreError('invalid-data', `${path}: row ${start + i} of column '${column}' is not a string`)

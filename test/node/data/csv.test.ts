@@ -81,6 +81,12 @@ describe('readCsv and streamCsv', () => {
     expect(unnamed.classes).toEqual({ y: ['9', '10'] }) // as numbers, not as texts
   })
 
+  it('a fraction as the missing integer > invalid-option', async () => {
+    const file = await put('integers.csv', 'a\n1\n\n')
+    const tensors = { x: { columns: 'a', as: 'integer' } } as const
+    expect(await rejectedMessage('invalid-option', () => readCsv(file, { tensors, missing: 0.5 }))).toMatch("'missing'")
+  })
+
   it('missing values > are filled in or skipped on request', async () => {
     const file = await put('holes.csv', 'a,b,c\n1,2,x\n,4,y\n5,NA,y\n6,7,\n')
     const of = (missing: number | 'skip', tensors: CsvOptions['tensors']) => readCsv(file, { tensors, missing })
