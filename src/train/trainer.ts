@@ -154,7 +154,7 @@ export class Trainer {
    *
    * @throws OnnxIreError `invalid-data` for data of another shape; `not-finite` naming step and tensor, with the
    * parameters from before that step; `invalid-option`, also if there is nothing to do: see `isFinished`; `locked` if
-   * another run writes to the store of checkpoints
+   * another run writes to the store of checkpoints; `checkpoint` for other data than those of a restored checkpoint
    */
   async *fit(data: DatasetOrStream, options: FitOptions): AsyncGenerator<IntervalMetrics, void, undefined> {
     const run = this.#run
@@ -208,7 +208,8 @@ export class Trainer {
   }
 
   /**
-   * Continues from a checkpoint of the same model, with the same optimizer, seed, batch size and groups.
+   * Continues from a checkpoint of the same model and loss, with the same optimizer, seed, batch size and groups. The
+   * next `fit` has to be on the same data.
    * @throws OnnxIreError `damaged` for a damaged file, `checkpoint` for another run; nothing has changed then
    */
   restore(checkpoint: Uint8Array): void {

@@ -137,6 +137,16 @@ describe('--force', () => {
     expect((await readdir(out)).sort()).toEqual(files)
   })
 
+  test('the initial model of the run that would be replaced as the model > is refused, and stays', async () => {
+    const out = await copyOfRun('start')
+    await cp(space.path('model.onnx'), `${out}/start.onnx`)
+    const own = await space.writeRecipe('start.json', { model: `${out}/start.onnx` })
+    const before = await contentOf(out)
+    const { code, stderr } = await run('train', own, '--out', out, '--force')
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/error \(invalid-option\): /)])
+    expect(await contentOf(out)).toEqual(before)
+  })
+
   /** Runs the program with files of at most `blocks` blocks of 512 bytes, as on a disk without room. */
   const limited = (blocks: number, ...args: readonly string[]): Promise<{ code: number; stderr: string }> =>
     new Promise((resolve) => {
