@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
+import { existsSync, type StatsFs } from 'node:fs'
+import fs, { cp, readdir, readFile, writeFile } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
@@ -172,11 +173,20 @@ test('resume of a finished run > keeps its model until the new one replaces it',
 })
 
 test('a disk without room for the run > a warning before it begins', async () => {
-  const recipe = await space.writeRecipe('many.json', { epochs: 1, checkpoints: { keep: 1e12 } })
-  const { code, stderr } = await run('train', recipe, '--out', space.path('many'))
-  expect([code, stderr]).toEqual([0, expect.stringMatching(/^warning: .*checkpoints/m)])
-  const enough = await run('train', space.path('recipe.json'), '--out', space.path('enough'))
-  expect(enough.stderr).not.toContain('warning')
+  const statfs = vi.spyOn(fs, 'statfs')
+  const train = async (kilobytes: number) => {
+    statfs.mockResolvedValue({ bavail: kilobytes, bsize: 1024 } as StatsFs)
+    syncBuiltinESMExports()
+    return run('train', space.path('recipe.json'), '--out', space.path(`room-${kilobytes}`))
+  }
+  try {
+    // Four checkpoints of 16 KB and a model of 5 KB.
+    expect(await train(60)).toMatchObject({ code: 0, stderr: expect.stringMatching(/^warning: .*checkpoints/m) })
+    expect((await train(80)).stderr).not.toContain('warning')
+  } finally {
+    statfs.mockRestore()
+    syncBuiltinESMExports()
+  }
 })
 
 describe('a run whose sources have changed', () => {
