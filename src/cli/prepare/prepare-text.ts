@@ -5,11 +5,11 @@ import { encodeTokenHeader } from '../../data/formats/token-file.js'
 import { Tokenizer, tokenizerJson, WordCounts } from '../../data/tokenize/tokenizer.js'
 import { BpeTrainer } from '../../data/tokenize/train-bpe.js'
 import { type DocumentOptions, iterateDocuments, listCorpusFiles } from '../../node/data/documents.js'
-
 import { encodeTokens, readTokenizer } from '../../node/data/tokens.js'
 import { readRegularFile } from '../../node/files/files.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
+import { emptyRecord } from '../../util/record.js'
 import { prepareOutputs } from '../outputs.js'
 import type { Monitor } from './preparation.js'
 import { type Part, Preparation, preparedFiles, type Report, sha256 } from './preparation.js'
@@ -175,7 +175,7 @@ export async function prepareText(options: TextOptions, monitor: Monitor): Promi
         monitor,
       )),
     )
-  const counts: Record<string, Counts> = {}
+  const counts: Record<string, Counts> = emptyRecord()
   for (const name of ['train', 'validation'] as const) {
     const documents = parts.reduce((sum, { info }) => sum + info.counts[name].documents, 0)
     const tokens = parts.reduce((sum, { info }) => sum + info.counts[name].tokens, 0)
