@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import { encodeTokenHeader } from '../../data/formats/token-file.js'
 import { Tokenizer, tokenizerJson, WordCounts } from '../../data/tokenize/tokenizer.js'
 import { BpeTrainer } from '../../data/tokenize/train-bpe.js'
-import { type DocumentOptions, iterateDocuments, listCorpusFiles } from '../../node/data/documents.js'
+import { type DocumentOptions, encodeDocuments, iterateDocuments, listCorpusFiles } from '../../node/data/documents.js'
 import { encodeTokens, readTokenizer } from '../../node/data/tokens.js'
 import { readRegularFile } from '../../node/files/files.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -291,8 +291,7 @@ async function encodePart(
   const counts: Record<SplitName, number> = { train: 0, validation: 0 }
   let characters = 0
   let next: Position | null = null
-  for await (const document of corpus.documents(from)) {
-    const encoded = tokenizer.encode(document.text)
+  for await (const { document, encoded } of encodeDocuments(tokenizer, corpus.documents(from))) {
     if (ending !== null) encoded.push(ending)
     const to: SplitName = isValidation() ? 'validation' : 'train'
     tokens[to].push(encodeTokens(encoded, tokenizer.vocabulary))

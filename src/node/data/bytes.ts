@@ -2,6 +2,7 @@ import { pipeline, type Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { checkIndices, type Dataset, deriveChecksum } from '../../data/dataset.js'
 import type { DataExample } from '../../data/examples.js'
+import { checkExpansion } from '../../data/formats/gzip.js'
 import { type ExampleStream, stream } from '../../data/stream.js'
 import type { Tensors } from '../../ir/tensor.js'
 import { checksum } from '../../util/checksum.js'
@@ -34,13 +35,28 @@ export async function* iterateBytes(path: string): AsyncGenerator<Uint8Array, vo
   }
 }
 
-async function openBytes(path: string): Promise<Readable> {
+async function* decompress(path: string, size: number, blocks: Readable): AsyncGenerator<Uint8Array> {
+  let length = 0
+  for await (const block of blocks) {
+    length += block.length
+    checkExpansion(path, size, length)
+    yield block
+  }
+}
+
+async function openBytes(path: string): Promise<Readable | AsyncGenerator<Uint8Array>> {
   const file = await openRegularFile('data file', path)
   try {
     const start = new Uint8Array(2)
     await file.read(start, 0, 2, 0)
     const plain = file.createReadStream({ start: 0, highWaterMark: 2 ** 18 })
-    return isGzip(start) ? pipeline(plain, createGunzip({ chunkSize: 2 ** 18 }), () => {}) : plain
+    if (!isGzip(start)) return plain
+    const { size } = await file.stat()
+    return decompress(
+      path,
+      size,
+      pipeline(plain, createGunzip({ chunkSize: 2 ** 18 }), () => {}),
+    )
   } catch (cause) {
     await file.close()
     throw cause
@@ -87,7 +103,7 @@ interface WindowOptions {
  */
 export async function readByteWindows(paths: readonly string[], options: WindowOptions): Promise<Dataset> {
   const { input, target, context, stride, offset } = options
-  const files = await Promise.all(paths.map(readBytes))
+  const files = await Promise.all(paths.map((path) => readBytes(path)))
   const starts = files.flatMap((bytes) =>
     Array.from({ length: countWindows(bytes.length, options) }, (_, i) => ({ bytes, at: i * stride })),
   )

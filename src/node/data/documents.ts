@@ -1,5 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { extname } from 'node:path'
+import { runInNewContext } from 'node:vm'
+import type { Tokenizer } from '../../data/tokenize/tokenizer.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { readError } from '../files/files.js'
@@ -98,3 +100,46 @@ const statOf = (path: string) =>
   stat(path).catch((cause) => {
     throw readError('corpus', path, cause)
   })
+
+/** Characters of the documents that are encoded under one time limit, if a document has no more. */
+const limitedCharacters = 2 ** 16
+
+/**
+ * Encodes documents in groups, each with a time limit: a regular expression of a tokenizer.json can take time without
+ * end.
+ * @param seconds the limit, for up to 1 MiB of text, which takes a tokenizer a few seconds
+ * @throws 'invalid-data' if a group takes longer
+ */
+export async function* encodeDocuments<D extends { readonly text: string }>(
+  tokenizer: Tokenizer,
+  documents: AsyncIterable<D>,
+  seconds = 60,
+): AsyncGenerator<{ document: D; encoded: number[] }> {
+  let group: D[] = []
+  let characters = 0
+  const encodeGroup = () =>
+    limitTime(seconds, () => group.map((document) => ({ document, encoded: tokenizer.encode(document.text) })))
+  for await (const document of documents) {
+    group.push(document)
+    characters += document.text.length
+    if (characters < limitedCharacters) continue
+    yield* encodeGroup()
+    group = []
+    characters = 0
+  }
+  yield* encodeGroup()
+}
+
+/** Runs a synchronous function. Throws 'invalid-data' if it takes longer than the limit. */
+function limitTime<T>(seconds: number, encode: () => T): T {
+  try {
+    return runInNewContext('encode()', { encode }, { timeout: 1000 * seconds }) as T
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw cause
+    throw new OnnxIreError(
+      'invalid-data',
+      `the tokenizer took longer than ${seconds} s to encode a document: a regular expression in its file may take time without end; use another tokenizer`,
+      { cause },
+    )
+  }
+}

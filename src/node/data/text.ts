@@ -17,12 +17,15 @@ import { type ClassFolder, listFiles, listLabeledFiles } from './folders.js'
 import { inferInput, inferTarget } from './infer-names.js'
 import { iterateLines } from './lines.js'
 
+/** Largest number of bytes of a text in one string: JavaScript's strings end at half a billion characters. */
+const maxTextBytes = 2 ** 28
+
 /**
  * Reads a UTF-8 file, optionally gzipped, as one string without a byte order mark.
- * @throws 'io', or 'invalid-data' if the file is not UTF-8
+ * @throws 'io', or 'invalid-data' if the file is not UTF-8 or larger than 256 MiB
  */
 export async function readText(path: string): Promise<string> {
-  const bytes = await readBytes(path)
+  const bytes = await readBytes(path, maxTextBytes)
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch (cause) {

@@ -1,3 +1,4 @@
+import { checkExpansion } from '../../data/formats/gzip.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { storageError } from './storage.js'
 
@@ -50,8 +51,17 @@ export async function readData(source: Source): Promise<Uint8Array> {
   if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes
   try {
     const plain = new Blob([bytes as Uint8Array<ArrayBuffer>]).stream().pipeThrough(new DecompressionStream('gzip'))
-    return new Uint8Array(await new Response(plain).arrayBuffer())
+    let length = 0
+    const check = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+      transform(block, controller) {
+        length += block.length
+        checkExpansion(nameOf(source), bytes.length, length)
+        controller.enqueue(block)
+      },
+    })
+    return new Uint8Array(await new Response(plain.pipeThrough(check)).arrayBuffer())
   } catch (cause) {
+    if (cause instanceof OnnxIreError) throw cause
     throw new OnnxIreError(
       'invalid-data',
       `cannot read the data file ${nameOf(source)}: its gzip data are damaged or truncated; download it again`,

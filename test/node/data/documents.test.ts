@@ -2,8 +2,15 @@ import { readFile } from 'node:fs/promises'
 import { gzipSync } from 'node:zlib'
 import { parquetWriteBuffer } from 'hyparquet-writer'
 import { describe, expect, it } from 'vitest'
+import { Tokenizer, tokenizerJson, WordCounts } from '../../../src/data/tokenize/tokenizer.js'
+import { trainBpe } from '../../../src/data/tokenize/train-bpe.js'
 import { readBytes } from '../../../src/node/data/bytes.js'
-import { type DocumentOptions, iterateDocuments, listCorpusFiles } from '../../../src/node/data/documents.js'
+import {
+  type DocumentOptions,
+  encodeDocuments,
+  iterateDocuments,
+  listCorpusFiles,
+} from '../../../src/node/data/documents.js'
 import { iterateLines, iterateTextChunks } from '../../../src/node/data/lines.js'
 import { parquetTexts, streamParquet } from '../../../src/node/data/parquet.js'
 import { Random } from '../../../src/util/random.js'
@@ -171,5 +178,38 @@ describe('files without line ends', () => {
     const file = await put('zeros.gz', gzipSync(new Uint8Array(2 ** 24)))
     expect(await readBytes(file)).toHaveLength(2 ** 24)
     expect(await rejectedMessage('invalid-data', () => readBytes(file, 2 ** 20))).toMatch(/zeros\.gz.*1 MiB/)
+  })
+})
+
+describe('encodeDocuments', () => {
+  const words = new WordCounts()
+  words.add('a b')
+  const bytes = tokenizerJson(trainBpe(words, { vocabulary: 257 }))
+  async function* texts(...list: string[]) {
+    for (const text of list) yield { text }
+  }
+
+  it('many documents > are encoded in their order', async () => {
+    const tokenizer = new Tokenizer(bytes)
+    const list = Array.from({ length: 300 }, (_, i) => `${i} `.repeat(i * 2))
+    const encoded = await all(encodeDocuments(tokenizer, texts(...list)))
+    expect(encoded.map(({ document }) => document.text)).toEqual(list)
+    expect(encoded.map(({ encoded }) => tokenizer.decode(encoded))).toEqual(list)
+  })
+
+  it('an expression that takes time without end > invalid-data', async () => {
+    const split = { type: 'Split', pattern: { Regex: '(a+)+$' }, behavior: 'Isolated', invert: false }
+    const tokenizer = new Tokenizer({ ...bytes, pre_tokenizer: split })
+    const hostile = texts(`${'a'.repeat(50)}b`)
+    expect(await rejectedMessage('invalid-data', () => all(encodeDocuments(tokenizer, hostile, 0.2)))).toMatch('0.2 s')
+  })
+})
+
+describe('gzip data', () => {
+  it('more than 64 MiB and 200 times the size > invalid-data, from readers and streams', async () => {
+    const file = await put('zeros.txt.gz', gzipSync(new Uint8Array(2 ** 26 + 2 ** 20)))
+    expect(await rejectedMessage('invalid-data', () => readBytes(file))).toMatch('200 times')
+    expect(await rejectedMessage('invalid-data', () => all(iterateTextChunks(file, 2 ** 16)))).toMatch('200 times')
+    expect(await readBytes(await put('fewer', gzipSync(new Uint8Array(2 ** 25))))).toHaveLength(2 ** 25)
   })
 })
