@@ -20,8 +20,8 @@ describe('judge', () => {
     ['no error', 'text', /no Error was thrown/],
     [
       'a long message',
-      new OnnxIreError('invalid-model', 'x'.repeat(2001)),
-      /^message of over 2000 characters, 'invalid-model' at /,
+      Object.assign(new OnnxIreError('invalid-model', ''), { message: 'x'.repeat(3000) }),
+      /^message of over 2200 characters, 'invalid-model' at /,
     ],
     ['self-accusation', new OnnxIreError('runtime', 'this is a bug of onnx-ire'), /^message that blames onnx-ire/],
   ])('%s > is a fault', (_, error, cause) => {
@@ -111,6 +111,16 @@ it('a report > counts faults by cause and names the case that replays the first 
     campaigns: { models: { cases: 2, ended: { accepted: 1, fault: 1 } }, bytes: { cases: 1 } },
     faults: [{ cause: fault.cause, count: 2, replay: 'models:6', title: 'b' }],
   })
+})
+
+it('a fault of a dependency > is reported with its reason and does not count', () => {
+  const report = new Report()
+  const cause = 'over 5 s of processor time, data, stage read parquet SNAPPY'
+  report.add('data', 1, { title: 'a', ended: 'fault', faults: [{ cause, detail: '' }] })
+  expect(report.hasFaults).toBe(false)
+  expect(report.toText()).toContain('hyparquet')
+  report.add('data', 2, { title: 'b', ended: 'fault', faults: [{ cause: 'untyped TypeError', detail: '' }] })
+  expect(report.hasFaults).toBe(true)
 })
 
 it('--replay > makes the same case again', async () => {

@@ -1,8 +1,8 @@
 import { OnnxIreError } from 'onnx-ire'
 import type { Fault, Outcome } from './campaign.js'
 
-/** Longest message of an error in characters. */
-const longestMessage = 2000
+/** Longest message of an error in characters: messages are cut at 2,000, with a note of what was left out. */
+const longestMessage = 2200
 
 /** Judges an error: undefined if it is as promised, an `OnnxIreError` with a short message that blames no bug. */
 export function judge(error: unknown, stage: string): Fault | undefined {

@@ -1,3 +1,4 @@
+import { Writable } from 'node:stream'
 import {
   decodeModel,
   encodeModel,
@@ -9,6 +10,7 @@ import {
 } from 'onnx-ire'
 import { importGraph, printGraph } from 'onnx-ire/graph'
 import { formatInspection } from '../../../dist/cli/commands/inspect.js'
+import { print, processIo } from '../../../dist/cli/io.js'
 import type { Outcome } from '../campaign.js'
 import { clip, Verdict } from '../judge.js'
 
@@ -27,8 +29,8 @@ export function exercise(bytes: Uint8Array, enter: (stage: string) => void): Out
   verdict.stage('read tensors', () => readTensors(model, verdict))
   const inspection = verdict.stage('inspect', () => inspectModel(model))
   if (inspection) {
-    const text = verdict.stage('format the inspection', () =>
-      formatInspection('model.onnx', bytes.length, inspection, { all: true, tensors: true }),
+    const text = verdict.stage('print the inspection', () =>
+      printed(inspection, () => formatInspection('model.onnx', bytes.length, inspection, { all: true, tensors: true })),
     )
     if (text !== undefined) expectNoControls(verdict, text)
     verdict.stage('inspection as JSON', () => JSON.stringify(inspection))
@@ -50,6 +52,19 @@ function readTensors(model: Model, verdict: Verdict): void {
       if (size > 2 ** 20 || data.length === 0) return
       encodeModel(replaceTensors(model, new Map([[name, tensor]])))
     })
+}
+
+/** The text that a command prints for a result. */
+function printed(result: object, format: () => string): string {
+  let text = ''
+  const stdout = new Writable({
+    write(chunk: Buffer, _, done) {
+      text += chunk
+      done()
+    },
+  })
+  print({ ...processIo, stdout }, result, undefined, format)
+  return text
 }
 
 /** Text for a terminal has no control characters but line ends. */

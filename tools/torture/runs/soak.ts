@@ -48,7 +48,7 @@ const endurances: readonly Endurance[] = [
         for (let i = 0; i < count; i++) {
           const runtime = node({ threads: 1, worker: i % 2 === 0 })
           const trainer = await createTrainer(smallModel(), runtime)
-          await trainer.train(smallData(), { totalSteps: 2 })
+          await trainer.train(smallData(), { totalSteps: 2, validation: smallData() })
           await trainer.dispose()
           await runtime.dispose()
         }
