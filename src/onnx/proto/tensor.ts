@@ -88,7 +88,7 @@ function readDims(proto: TensorProto, label: string): readonly number[] {
     throw new OnnxIreError('invalid-model', `${label} has ${proto.dims.length} axes; at most ${maxRank} are supported`)
   }
   const dims = Array.from(proto.dims, Number)
-  const text = () => `[${Array.from(proto.dims).slice(0, 16).join(', ')}${dims.length > 16 ? ', ...' : ''}]`
+  const text = () => `[${Array.from(proto.dims).join(', ')}]`
   if (dims.some((dim) => dim < 0)) {
     throw new OnnxIreError('invalid-model', `${label} has a negative dimension: ${text()}`)
   }
