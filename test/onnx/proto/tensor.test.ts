@@ -149,7 +149,11 @@ describe('an invalid tensor', () => {
     ['a negative dimension', { dims: [2n, -1n], dataType: 1 }, /\[2, -1\]/],
     ['impossible dimensions', { dims: [2n ** 40n, 2n ** 40n], dataType: 1 }, /\[1099511627776, 1099511627776\]/],
     ['an impossible dimension and no elements', { dims: [2n ** 62n, 0n], dataType: 1 }, /\[4611686018427387904, 0\]/],
-    ['impossible dimensions', { dims: Array(64).fill(2n ** 50n), dataType: 1 }, /1125899906842624, \.\.\. \(64 in all\)\]$/],
+    [
+      'impossible dimensions',
+      { dims: Array(64).fill(2n ** 50n), dataType: 1 },
+      /1125899906842624, \.\.\. \(64 in all\)\]$/,
+    ],
     ['a million dimensions', { dims: Array(1e6).fill(1n), dataType: 1 }, /1000000 axes/],
     ['too little raw data', { dims: [3n], dataType: 1, rawData: new Uint8Array(8) }, / 12 bytes .* 8\b/],
     ['too many elements', { dims: [1n], dataType: 7, int64Data: BigInt64Array.of(1n, 2n) }, / 1 elements .* 2\b/],
