@@ -55,7 +55,7 @@ export function axisOf(axis: number, rank: number): number {
  * The shape of an element-wise result (multidirectional broadcasting,
  * https://onnx.ai/onnx/repo-docs/Broadcasting.html).
  */
-export function broadcastShapes(...shapes: readonly (Shape | undefined)[]): Shape | undefined {
+export function broadcastShapes(shapes: readonly (Shape | undefined)[]): Shape | undefined {
   let result: Shape | undefined = []
   for (const shape of shapes) {
     if (shape === undefined) return undefined

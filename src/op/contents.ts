@@ -98,7 +98,7 @@ export function elementwiseContents(
   if (isHalf(dtype)) return undefined
   if (operands.some(({ contents, shape }) => contents === undefined || !isStatic(shape))) return undefined
   const shapes = operands.map(({ shape }) => shape as readonly number[])
-  const shape = broadcastShapes(...shapes) as readonly number[]
+  const shape = broadcastShapes(shapes) as readonly number[]
   const size = smallSize(shape)
   if (size === undefined) return undefined
   return Array.from({ length: size }, (_, i) => {

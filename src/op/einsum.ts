@@ -101,7 +101,7 @@ export function einsumShape(
     if (!shape || labels.includes(ELLIPSIS)) continue
     for (const [axis, label] of labels.entries()) {
       const before = lengths.get(label)
-      const length = before === undefined ? shape[axis]! : broadcastShapes([before], [shape[axis]!])![0]!
+      const length = before === undefined ? shape[axis]! : broadcastShapes([[before], [shape[axis]!]])![0]!
       lengths.set(label, length)
     }
   }

@@ -72,6 +72,11 @@ describe('operator functions > operands', () => {
     )
   })
 
+  it('200,000 variadic operands > the result has their shape', () => {
+    for (const combine of [op.Sum, op.Mean, op.Max])
+      expect(combine(Array<Value>(200_000).fill(x)).shape).toEqual([2, 3])
+  })
+
   it('reject strings and tensors', () => {
     rejected(
       // @ts-expect-error: a name is not an operand

@@ -15,7 +15,7 @@ const pointwise = <const A extends AttributeSpecs>(since: number, attributes: A,
 
 /** PRelu's slope is broadcast to `x`, never the other way round. */
 function preluType(x: Value, slope: Value): TensorType {
-  const { dtype, shape } = broadcastType(x, slope)
+  const { dtype, shape } = broadcastType([x, slope])
   const widened = shape?.some((dim, axis) => typeof dim === 'number' && dim !== 1 && x.shape?.[axis] === 1)
   if (x.shape && shape && (shape.length > x.shape.length || widened)) {
     throw new OnnxIreError(

@@ -16,12 +16,12 @@ import { define, elementType, type Facts, int, string, zero } from '../define.js
 import { noFlops, perOutput, size } from '../flops.js'
 
 /** The result of operands that must agree in type and broadcast in shape. */
-export function broadcastType(...operands: readonly Value[]): TensorType {
+export function broadcastType(operands: readonly Value[]): TensorType {
   const [first] = operands
   if (first === undefined) throw new OnnxIreError('invalid-model', 'needs at least one operand')
   const other = operands.find((operand) => operand.dtype !== first.dtype)
   if (other) throw new OnnxIreError('invalid-shape', `operand types differ: ${first.dtype} and ${other.dtype}`)
-  return { dtype: first.dtype, shape: broadcastShapes(...operands.map((operand) => operand.shape)) }
+  return { dtype: first.dtype, shape: broadcastShapes(operands.map((operand) => operand.shape)) }
 }
 
 /** The element type with this ONNX number. Throws `unsupported-operator` for one this library does not carry. */
@@ -50,7 +50,7 @@ const binary = (since: number, compute: (a: Dim, b: Dim) => Dim) =>
     ...arithmetic,
     laterTypes: smallIntegers,
     broadcasts: true,
-    infer: ({ inputs: [a, b] }) => broadcastType(a, b),
+    infer: ({ inputs: [a, b] }) => broadcastType([a, b]),
     contents: ({ inputs: [a, b] }) => elementwiseContents([a, b], a.dtype, exactly(a.dtype, compute)),
   })
 
@@ -62,7 +62,7 @@ const bitwise = () =>
     gradient: zero('integers'),
     elementwise: true,
     flops: perOutput(1),
-    infer: ({ inputs: [a, b] }) => broadcastType(a, b),
+    infer: ({ inputs: [a, b] }) => broadcastType([a, b]),
   })
 
 /** Any number of operands, combined two at a time; `finalOperations` follow per element. */
@@ -74,7 +74,7 @@ const variadic = (since: number, compute?: (dtype: DType) => (a: Dim, b: Dim) =>
     elementwise: true,
     acceptsInt32: true,
     flops: (xs, [y]) => (xs.length - 1 + finalOperations) * size(y!),
-    infer: ({ inputs }) => broadcastType(...inputs),
+    infer: ({ inputs }) => broadcastType(inputs),
     contents: ({ inputs }) => {
       const { dtype } = inputs[0]!
       const combine = compute?.(dtype)
@@ -123,7 +123,7 @@ export const elementwise = {
     laterTypes: smallIntegers,
     broadcasts: true,
     ...arithmetic,
-    infer: ({ inputs: [a, b] }) => broadcastType(a, b),
+    infer: ({ inputs: [a, b] }) => broadcastType([a, b]),
     contents: ({ inputs: [a, b] }) => elementwiseContents([a, b], a.dtype, exactly(a.dtype, quotient(a.dtype))),
   }),
   Mod: define({
@@ -134,7 +134,7 @@ export const elementwise = {
     elementwise: true,
     acceptsInt32: true,
     flops: perOutput(1),
-    infer: ({ inputs: [a, b] }) => broadcastType(a, b),
+    infer: ({ inputs: [a, b] }) => broadcastType([a, b]),
     contents: ({ inputs: [a, b], attributes: { fmod } }) =>
       elementwiseContents([a, b], a.dtype, exactly(a.dtype, remainder(fmod))),
   }),
@@ -145,7 +145,7 @@ export const elementwise = {
     elementwise: true,
     acceptsInt32: true,
     flops: perOutput(1),
-    infer: ({ inputs: [x, exponent] }) => ({ dtype: x.dtype, shape: broadcastShapes(x.shape, exponent.shape) }),
+    infer: ({ inputs: [x, exponent] }) => ({ dtype: x.dtype, shape: broadcastShapes([x.shape, exponent.shape]) }),
   }),
   Neg: unary(6, (x) => subDims(0, x)),
   Abs: unary(6, onNumbers(Math.abs)),
@@ -203,8 +203,8 @@ export const elementwise = {
     acceptsInt32: true,
     flops: perOutput(1),
     infer: ({ inputs: [condition, x, y] }) => ({
-      ...broadcastType(x, y),
-      shape: broadcastShapes(condition.shape, x.shape, y.shape),
+      ...broadcastType([x, y]),
+      shape: broadcastShapes([condition.shape, x.shape, y.shape]),
     }),
     contents: ({ inputs: [condition, x, y] }) =>
       elementwiseContents([condition, x, y], x.dtype, (condition, x, y) =>
@@ -266,7 +266,7 @@ export const elementwise = {
     gradient: zero('integers'),
     elementwise: true,
     flops: perOutput(1),
-    infer: ({ inputs: [x, y] }) => broadcastType(x, y),
+    infer: ({ inputs: [x, y] }) => broadcastType([x, y]),
   }),
   BitwiseAnd: bitwise(),
   BitwiseOr: bitwise(),
@@ -297,8 +297,8 @@ const predicate = (since: number, test: Test) =>
     acceptsInt32: true,
     flops: perOutput(1),
     infer: ({ inputs: [a, b] }) => {
-      broadcastType(a, b)
-      return { dtype: 'bool', shape: broadcastShapes(a.shape, b.shape) }
+      broadcastType([a, b])
+      return { dtype: 'bool', shape: broadcastShapes([a.shape, b.shape]) }
     },
     contents: ({ inputs: [a, b] }) => elementwiseContents([a, b], 'bool', test),
   })

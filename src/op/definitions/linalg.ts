@@ -23,7 +23,7 @@ export function matMulShape(a: Shape | undefined, b: Shape | undefined): Shape |
   if (!a || !b) return undefined
   if (a.length === 0 || b.length === 0) throw new OnnxIreError('invalid-shape', 'a matrix product takes no scalars')
   contract(a.at(-1), b.length === 1 ? b[0] : b.at(-2))
-  const batch = broadcastShapes(a.slice(0, -2), b.slice(0, -2))!
+  const batch = broadcastShapes([a.slice(0, -2), b.slice(0, -2)])!
   return [...batch, ...(a.length === 1 ? [] : [a.at(-2)!]), ...(b.length === 1 ? [] : [b.at(-1)!])]
 }
 
@@ -35,7 +35,7 @@ function gemmType(a: Value, b: Value, c: Value | null, transA: number, transB: n
   const [l, n] = transB ? b.shape.toReversed() : b.shape
   contract(k, l)
   const shape = [m!, n!]
-  const withC = c?.shape && broadcastShapes(shape, c.shape)
+  const withC = c?.shape && broadcastShapes([shape, c.shape])
   if (
     withC &&
     (withC.length !== 2 || shape.some((dim, axis) => dim === 1 && typeof withC[axis] === 'number' && withC[axis] !== 1))

@@ -247,10 +247,10 @@ export const movement = {
     flops: noFlops,
     infer: ({ inputs: [x, shape] }) => ({
       dtype: x.dtype,
-      shape: checkLengths(broadcastShapes(x.shape, shapeFrom(shape))),
+      shape: checkLengths(broadcastShapes([x.shape, shapeFrom(shape)])),
     }),
     contents: ({ inputs: [x, shape] }) => {
-      const to = broadcastShapes(x.shape, shapeFrom(shape))
+      const to = broadcastShapes([x.shape, shapeFrom(shape)])
       return selectContents(x, to, (c) =>
         x.shape!.map((dim, axis) => (dim === 1 ? 0 : c[axis - x.shape!.length + to!.length]!)),
       )

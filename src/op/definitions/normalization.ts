@@ -30,7 +30,7 @@ function checkChannel(channels: Dim | undefined, shape: Shape): void {
 function checkAffine(x: Value, ...affine: readonly (Value | null)[]): void {
   for (const operand of affine) {
     if (!x.shape || !operand?.shape) continue
-    const shape = broadcastShapes(x.shape, operand.shape)!
+    const shape = broadcastShapes([x.shape, operand.shape])!
     if (
       shape.length > x.shape.length ||
       shape.some((dim, axis) => x.shape![axis] === 1 && typeof dim === 'number' && dim !== 1)

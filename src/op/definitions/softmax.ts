@@ -25,7 +25,7 @@ function lossShape(scores: Value, labels: Value, weights: Value | null, reductio
   }
   if (weights?.shape && weights.shape.length !== 1)
     throw new OnnxIreError('invalid-shape', 'weights are one number per class')
-  const shape = labels.shape && positions ? broadcastShapes(labels.shape, positions) : (labels.shape ?? positions)
+  const shape = labels.shape && positions ? broadcastShapes([labels.shape, positions]) : (labels.shape ?? positions)
   return reduction === 'none' ? shape : []
 }
 

@@ -29,7 +29,7 @@ export const textual = {
     since: 20,
     gradient: text,
     flops: noFlops,
-    infer: ({ inputs: [x, y] }) => ({ dtype: 'string', shape: broadcastShapes(x.shape, y.shape) }),
+    infer: ({ inputs: [x, y] }) => ({ dtype: 'string', shape: broadcastShapes([x.shape, y.shape]) }),
   }),
   StringSplit: define({
     inputs: ['x'],
