@@ -14,6 +14,7 @@ import type { WindowAxis } from '../../op/window.js'
 import { extentOf, windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
+import { hasTiles, weightGradientByTiles } from './winograd.js'
 
 /** Moves images to a spatial axis: [N, C, ...] to [C, 1, N, ...]. */
 const imagesToSpatialAxis = (x: Value): Value => op.Unsqueeze(swapFirst(x), [1])
@@ -265,7 +266,7 @@ const MANY_WINDOWS = 512
 
 /**
  * Gradient of Conv's weights [g m, c, ...]: dw[o, i, t] = sum over images and windows of dy[o, window] x[i, window at
- * tap t]. Four forms of this sum, each used for the shapes for which it was measured to be the fastest.
+ * tap t]. Five forms of this sum, each used for the shapes for which it was measured to be the fastest.
  */
 function weightGradient(x: Value, w: Value, dy: Value, window: readonly WindowAxis[], group: number): Value {
   if (!isStatic(w.shape)) return weightGradientByConvolution(x, w, dy, window, group)
@@ -273,6 +274,7 @@ function weightGradient(x: Value, w: Value, dy: Value, window: readonly WindowAx
   const taps = sizeOf(kernel)
   if (c === 1 && outputs === group && taps > 1 && hasDepthwiseForm(kernel, window))
     return op.Reshape(depthwiseWeightGradient(x, dy, window), w.shape)
+  if (hasTiles(x, w, dy, window, group)) return weightGradientByTiles(x, w, dy, window)
   if (taps > MAX_COLUMN_TAPS) return weightGradientByConvolution(x, w, dy, window, group)
   const windows = productOf(dy.shape!.slice(2))
   // One product over all images needs images as a spatial axis, and Conv supports at most three.
