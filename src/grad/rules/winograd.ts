@@ -36,7 +36,13 @@ const PRODUCTS = 16
 /** Products of all pairs of rows, [rows^2, columns, columns]: row (a, b) maps a matrix X to element (a, b) of M X M^T. */
 const pairsOfRows = (name: string, m: readonly (readonly number[])[], shape: readonly number[]): Value =>
   internConstant(`winograd ${name}`, () =>
-    constant(tensorFrom('float32', shape, m.flatMap((a) => m.flatMap((b) => a.flatMap((x) => b.map((y) => x * y)))))),
+    constant(
+      tensorFrom(
+        'float32',
+        shape,
+        m.flatMap((a) => m.flatMap((b) => a.flatMap((x) => b.map((y) => x * y)))),
+      ),
+    ),
   )
 
 /**
