@@ -48,6 +48,8 @@ export interface Recipe extends GroupOptions {
   readonly microBatch?: number
   /** Batch that IRE's curvature is estimated on: the batch of the step (default), or one batch for the whole run. */
   readonly curvatureBatch?: 'step' | 'fixed'
+  /** Share of this batch that the curvature is estimated on. */
+  readonly curvatureShare?: number
   readonly ema?: number
   /** Stores the weights that are best on the validation data; `true`: by their loss. */
   readonly best?: boolean | MonitorOptions

@@ -199,6 +199,7 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     batchSize,
     microBatch: whole(1, 'the most examples computed at once', maxBatch),
     curvatureBatch: choice(['step', 'fixed'], "what IRE's curvature is estimated on"),
+    curvatureShare: real({ exclusiveMinimum: 0, maximum: 1 }, 'the share of the batch for the curvature'),
     ema: real({ minimum: 0, exclusiveMaximum: 1 }, 'the decay of the average of the weights'),
     best: either([flag(), object<MonitorOptions>(watch)], 'true, false or { metric, mode, minDelta }'),
     earlyStopping: object<Exclude<Recipe['earlyStopping'], undefined>>(

@@ -87,6 +87,8 @@ interface GradientInputs<T> {
   readonly statistics: ParameterArrays
   /** The source of all random inputs. */
   readonly random: Random
+  /** The share of the examples that the gradient is computed on, in (0, 1]. Default 1. */
+  readonly share?: number
   /** Names of the parameters whose gradients are needed. Default: all. */
   readonly parameterNames?: ReadonlySet<string>
 }
@@ -117,7 +119,8 @@ export class Programs<T extends TensorMap> {
 
   /** Computes the gradient of a batch. */
   async gradient(inputs: GradientInputs<T>): Promise<BatchResult<T>> {
-    const { kind, batch, size, random, parameterNames } = inputs
+    const { kind, random, parameterNames } = inputs
+    const { tensors: batch, examples: size } = this.#takeShare(inputs)
     const { spec, noise, probes, modeFeeds } = this.#gradientGraph(kind)
     const signs = sampleInputs(
       probes,
@@ -263,8 +266,16 @@ export class Programs<T extends TensorMap> {
     return accumulate(this.#backend, this.#split(batch, size), reduction, run)
   }
 
-  #split(batch: Tensors, size: number): Iterable<MicroBatch> {
-    return splitBatch(batch, size, this.#microBatchSize(size), (name) => this.#hasExampleAxis(name))
+  #split(batch: Tensors, size: number, microSize = this.#microBatchSize(size)): Generator<MicroBatch> {
+    return splitBatch(batch, size, microSize, (name) => this.#hasExampleAxis(name))
+  }
+
+  /** Takes the first examples of a batch: a share of them, at least one, or as many as the model's file fixes. */
+  #takeShare({ batch, size, share = 1 }: GradientInputs<T>): MicroBatch {
+    const unit = this.#fixedBatch ?? 1
+    const examples = Math.min(size, unit * Math.max(1, Math.round((share * size) / unit)))
+    if (examples === size) return { tensors: batch, examples }
+    return this.#split(batch, size, examples).next().value as MicroBatch
   }
 
   /**

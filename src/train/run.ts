@@ -256,6 +256,7 @@ export class Run {
   async #takeStep(batch: Batch, options: ResolvedFitOptions): Promise<StepProgress> {
     const { totalSteps, stepsPerEpoch, settings, curvatureBatch } = options
     const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema } = this.#options
+    const { curvatureShare = 1 } = this.#options
     const { statistics } = this.#weights
     const { step, progress } = this
     const prepared = this.#prepareBatch(batch)
@@ -272,6 +273,7 @@ export class Run {
         const result = await this.programs.gradient({
           kind,
           ...(kind === 'curvature' && curvatureBatch ? this.#prepareBatch(curvatureBatch) : prepared),
+          share: kind === 'curvature' ? curvatureShare : 1,
           parameters,
           statistics,
           // One random stream per step: a resumed run samples the same numbers as an uninterrupted one.

@@ -116,9 +116,9 @@ describe('a trainer rejects', () => {
 
   it('a checkpoint of another run, naming the differences', async () => {
     const checkpoint = (await create({ clipNorm: 1 })).checkpoint()
-    const other = await create({ optimizer: adamw({ lr: 1e-3 }), dropout: 'on' })
+    const other = await create({ optimizer: adamw({ lr: 1e-3 }), dropout: 'on', curvatureShare: 0.5 })
     expect(() => other.restore(checkpoint)).toThrow(
-      /optimizer\.base\.lr is 0\.001, it was 0\.01; clipNorm is left out, it was 1; dropout is "on", it was left out/,
+      /optimizer\.base\.lr is 0\.001, it was 0\.01; clipNorm is left out, it was 1; dropout is "on", it was left out; curvatureShare is 0\.5, it was left out/,
     )
   })
 })

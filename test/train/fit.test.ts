@@ -8,6 +8,7 @@ import {
   adamw,
   type CheckpointStore,
   crossEntropy,
+  type Dataset,
   encodeModel,
   type FitOptions,
   fromArrays,
@@ -17,6 +18,7 @@ import {
   OnnxIreError,
   sgd,
   type Trainer,
+  type TrainerOptions,
 } from '../../src/index.js'
 import { checkpointFolder } from '../../src/node/index.js'
 import { clusters, flat, smallConvnet } from './problem.js'
@@ -337,6 +339,63 @@ describe('gradient accumulation', () => {
     await fitted(parts, { totalEpochs: 1 }, images)
     const expected = flat(await whole.parameters())
     for (const [i, value] of flat(await parts.parameters()).entries()) expect(value).toBeCloseTo(expected[i]!, 4)
+  })
+})
+
+describe('a share of the batch for the curvature', () => {
+  /** The thresholds of two steps on random examples, and those of the first `rows` examples of every batch. */
+  const thresholds = async (options: Partial<TrainerOptions>, rows: number, dim: string | number = 'N') => {
+    const x = new Random(4).fill(new Float32Array(24 * 3), 'normal')
+    const expected: number[] = []
+    const data: Dataset = {
+      length: 24,
+      batch: (indices) => {
+        const chosen = Float32Array.from(Array.from(indices).flatMap((i) => [...x.subarray(3 * i, 3 * i + 3)]))
+        // The Hessian is diagonal, so v * Hv is the mean of 2 x^2 / 3 for any v.
+        const mean = (j: number) =>
+          Array.from({ length: rows }, (_, i) => (2 * chosen[3 * i + j]! ** 2) / 3).reduce((a, b) => a + b) / rows
+        expected.push(Math.max(mean(0), mean(1), mean(2)))
+        const tensor = { dtype: 'float32' as const, dims: [indices.length, 3], data: chosen }
+        return { x: tensor, targets: tensor }
+      },
+    }
+    const leaf = input('x', 'float32', [dim, 3])
+    const w = parameter('w', tensor('float32', [3], Float32Array.of(1, 2, 3)))
+    const model = modelOf({
+      name: 'scales',
+      inputs: new Map([['x', leaf]]),
+      outputs: new Map([['y', op.Mul(leaf, w)]]),
+    })
+    const optimizer = ire(sgd({ lr: 0 }), { kappa: 1, gamma: 1, interval: 1, curvature: 'hutchinson' })
+    const trainer = await create({ optimizer, loss: mse(), trainable: 'w', batchSize: 8, ...options }, model)
+    const seen: number[] = []
+    await fitted(trainer, { totalSteps: 2, onStep: ({ threshold }) => void seen.push(threshold!) }, data)
+    return { seen, expected: expected.slice(0, 2) }
+  }
+  const expectEqual = ({ seen, expected }: { seen: number[]; expected: number[] }) => {
+    for (const [i, threshold] of expected.entries()) expect(seen[i]).toBeCloseTo(threshold, 5)
+  }
+
+  it('is that of the first examples, rounded, and at least one', async () => {
+    expectEqual(await thresholds({}, 8))
+    expectEqual(await thresholds({ curvatureShare: 0.5 }, 4))
+    expectEqual(await thresholds({ curvatureShare: 0.2 }, 2))
+    expectEqual(await thresholds({ curvatureShare: 0.001 }, 1))
+  })
+  it('is divided into micro-batches', async () => {
+    expectEqual(await thresholds({ curvatureShare: 0.6, microBatch: 2 }, 5))
+  })
+  it('is a multiple of the number of examples that the file fixes', async () => {
+    expectEqual(await thresholds({ curvatureShare: 0.5 }, 4, 2))
+    expectEqual(await thresholds({ curvatureShare: 0.1 }, 2, 2))
+    expectEqual(await thresholds({ curvatureShare: 0.1 }, 8, 8))
+  })
+  it('rejects shares outside (0, 1]', async () => {
+    for (const curvatureShare of [0, -1, 1.5, Number.NaN])
+      await expect(create({ curvatureShare })).rejects.toMatchObject({
+        code: 'invalid-option',
+        message: expect.stringContaining('curvatureShare'),
+      })
   })
 })
 

@@ -34,6 +34,8 @@ export interface Plan {
   readonly epochs: number
   readonly batchSize: number
   readonly seed: number
+  /** Default: the whole batch. */
+  readonly curvatureShare?: number
 }
 
 /** The best settings of each kind in sweep.md, by loss on digits that the table does not use. */
@@ -52,7 +54,7 @@ export async function fineTune(
   model: Model,
   contender: Contender,
   { train, heldOut }: Digits,
-  { epochs, batchSize, seed }: Plan,
+  { epochs, batchSize, seed, curvatureShare = 1 }: Plan,
   runtime: Runtime,
   onStep: (progress: StepProgress) => void,
 ): Promise<Outcome> {
@@ -65,6 +67,7 @@ export async function fineTune(
     // The batch statistics of the pretrained layers do not fit random layers.
     batchNorm: contender.weights === 'random' ? 'trained' : 'frozen',
     batchSize,
+    curvatureShare,
     schedule: { kind: 'cosine', warmup: 5 },
     seed,
   })

@@ -141,9 +141,10 @@ export function createFingerprint(trainer: TrainerOptions): Fingerprint {
   const { clipNorm, clipValue, ema, best, earlyStopping } = trainer
   const dropout = trainer.dropout === 'on' ? 'on' : undefined
   const curvatureBatch = trainer.curvatureBatch === 'fixed' ? 'fixed' : undefined
+  const curvatureShare = trainer.curvatureShare === 1 ? undefined : trainer.curvatureShare
   const options = {
     ...{ groups, decayVectors, layerDecay, schedule, clipNorm, clipValue, ema, best, earlyStopping },
-    ...{ dropout, curvatureBatch },
+    ...{ dropout, curvatureBatch, curvatureShare },
   }
   return { optimizer, seed, batchSize, options }
 }

@@ -27,6 +27,8 @@ export interface TextRun {
   readonly evaluateEvery: number
   readonly batchSize: number
   readonly seed: number
+  /** Default: the whole batch. */
+  readonly curvatureShare?: number
 }
 
 export const graphOf = (model: TextModel, seed: number): Graph =>
@@ -41,7 +43,7 @@ export function optimizerOf({ lr, kappa, gamma = 0.6, curvature = 'sampled' }: C
 /** Trains a language model: gradient norm clipped at 1, cosine schedule to a twentieth of the rate. */
 export function trainText(
   contender: Contender,
-  { model, steps, warmup, evaluateEvery, batchSize, seed }: TextRun,
+  { model, steps, warmup, evaluateEvery, batchSize, seed, curvatureShare = 1 }: TextRun,
   text: Text,
   runtime: Runtime,
   signal: { readonly aborted: boolean },
@@ -61,6 +63,7 @@ export function trainText(
       steps,
       evaluateEvery,
       batchSize,
+      curvatureShare,
       seed,
     },
     contender.mask ? withRandomMask(runtime, contender.mask, seed) : runtime,
