@@ -171,11 +171,14 @@ export class Programs<T extends TensorMap> {
 
   /** The graph of `kind`, and the constant feeds that select its mode. */
   #gradientGraph(kind: GradientKind): SampledGraph & { readonly modeFeeds: Tensors } {
-    const { training, curvature, conditional } = this.#microBatchGraphs() ?? this.graphs
-    const both = this.#backend.fusesCurvature ? conditional?.() : undefined
-    if (kind === 'loss')
-      return { spec: both?.spec ?? training, noise: new Map(), probes: new Map(), modeFeeds: both?.lossFeeds ?? {} }
+    const graphs = this.#microBatchGraphs() ?? this.graphs
+    const both = this.#backend.fusesCurvature ? graphs.conditional?.() : undefined
+    if (kind === 'loss') {
+      const spec = both?.spec ?? graphs.training
+      return { spec, noise: new Map(), probes: new Map(), modeFeeds: both?.lossFeeds ?? {} }
+    }
     if (both) return { ...both, modeFeeds: both.curvatureFeeds }
+    const { curvature } = graphs
     if (curvature) return { ...curvature, modeFeeds: {} }
     throw new OnnxIreError(
       'invalid-option',

@@ -73,19 +73,17 @@ function columnsOfImages(x: Value, kernel: readonly number[], window: readonly W
  */
 function columnsOfChannels(x: Value, kernel: readonly number[], window: readonly WindowAxis[]): Value {
   if (isPointwise(kernel, window)) return swapFirst(takeStrided(x, window))
-  return op.Conv(
-    imagesToSpatialAxis(x),
-    internConstant(`units ${x.dtype} ${kernel}`, () => unitKernels(x, 1, [1, ...kernel])),
-    slidingAttributesOverImages(window),
-  )
+  return op.Conv(imagesToSpatialAxis(x), unitKernels(x, 1, [1, ...kernel]), slidingAttributesOverImages(window))
 }
 
 /** Unit kernels [groups * taps, 1, ...kernel]: in every group, kernel t is 1 at tap t and 0 elsewhere. */
-function unitKernels(like: Value, groups: number, kernel: readonly number[]): Value {
-  const taps = sizeOf(kernel)
-  const units = new Uint8Array(groups * taps * taps)
-  for (let i = 0; i < groups * taps; i++) units[i * taps + (i % taps)] = 1
-  return constant(tensorFrom(like.dtype, [groups * taps, 1, ...kernel], units))
+function unitKernels({ dtype }: Value, groups: number, kernel: readonly number[]): Value {
+  return internConstant(`units ${dtype} ${groups} ${kernel}`, () => {
+    const taps = sizeOf(kernel)
+    const units = new Uint8Array(groups * taps * taps)
+    for (let i = 0; i < groups * taps; i++) units[i * taps + (i % taps)] = 1
+    return constant(tensorFrom(dtype, [groups * taps, 1, ...kernel], units))
+  })
 }
 
 /** Attributes of Conv for a window. */

@@ -44,17 +44,18 @@ interface CurvatureEstimate extends Omit<SampledGraph, 'spec'> {
  * Builds the curvature estimate of a loss. 'sampled': the gradient against sampled targets. 'hutchinson': v * Hv with a
  * random sign vector v, an estimate of the Hessian's diagonal (Bekas et al. 2007). Returns null for a loss that cannot
  * be sampled.
- * @param dLoss the gradients of the loss, which 'hutchinson' differentiates again
+ * @param dLoss returns the gradients of the loss, which 'hutchinson' differentiates again
  */
 function buildCurvature(
   loss: LossGraph,
-  dLoss: ReadonlyMap<string, Value>,
+  dLoss: () => ReadonlyMap<string, Value>,
   parameters: ReadonlyMap<string, Value>,
   kind: 'sampled' | 'hutchinson' | undefined,
 ): CurvatureEstimate | null {
   const counts = lossOutputs(loss).filter(([name]) => name !== 'loss')
   if (kind === 'hutchinson') {
-    const g = [...parameters.keys()].map((name) => dLoss.get(name) ?? null)
+    const found = dLoss()
+    const g = [...parameters.keys()].map((name) => found.get(name) ?? null)
     const { vectors: probes, products } = hessianProducts(g, parameters, 'probe/')
     const estimates = [...probes.values()].map((v, i) => (products[i] ? op.Mul(v, products[i]) : zerosLike(v)))
     const named = [...parameters.keys()].map((name, i): [string, Value] => [`grad/${name}`, estimates[i]!])
@@ -150,12 +151,15 @@ interface ConditionalGraph extends SampledGraph {
  *
  * @throws OnnxIreError `not-differentiable`, `invalid-option`
  */
-export const buildTrainingGraphs = (model: Graph, options: TrainingOptions): TrainingGraphs =>
-  buildGraphs(prepareForTraining(model, options), options)
+export function buildTrainingGraphs(model: Graph, options: TrainingOptions): TrainingGraphs {
+  const { training, curvature, ...others } = buildGraphs(prepareForTraining(model, options), options)
+  return { training, curvature, ...others }
+}
 
 /**
- * Builds the graphs of a training run from a prepared model and a loss.
- * @throws OnnxIreError `not-differentiable`, `invalid-option`
+ * Builds the graphs of a training run from a prepared model and a loss. Gradients are built when a graph that has them
+ * is first read, which throws `not-differentiable`.
+ * @throws OnnxIreError `invalid-option`
  */
 export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): TrainingGraphs {
   const { graph, noise } = prepared
@@ -188,54 +192,59 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   })
 
   const ends = [...prepared.outputs.values()]
-  /** Builds the training and curvature graphs of a loss with additional inputs. */
+  /**
+   * Returns the training and curvature graphs of a loss with additional inputs. Each is built when it is first read: a
+   * run that uses `conditional` reads none of the others.
+   */
   const differentiate = (of: LossGraph, part: string, added: Inputs) => {
-    const dLoss = buildGradients(of.loss, parameters)
+    const dLoss = memoize(() => buildGradients(of.loss, parameters))
     const always = [...lossOutputs(of), ...metrics.training.outputs]
     const outputs = (gradients: ReadonlyMap<string, Value>) =>
       new Map([...always, ...gradientOutputs(gradients, parameters), ...withPrefix('next/', next)])
-    const estimate = buildCurvature(of, dLoss, parameters, options.curvature)
-    const buildConditional = ({ noise, probes }: Omit<SampledGraph, 'spec'>, sampled: Sampled): ConditionalGraph => {
+    const training = memoize(() => spec(`training${part}`, of, outputs(dLoss()), added))
+    const curvature = memoize(() => {
+      const estimate = buildCurvature(of, dLoss, parameters, options.curvature)
+      if (!estimate) return null
+      return sampledGraph(spec(`curvature${part}`, of, estimate.outputs, [...added, ...estimate.inputs]), estimate)
+    })
+    const buildConditional = (sampled: Sampled): ConditionalGraph => {
       const computed = always.map(([, value]) => value)
       const { inputs, gradients, ...feeds } = buildConditionalGradient(of.loss, sampled, ends, computed, parameters)
       const graph = spec(`training${part}, or curvature`, of, outputs(gradients), [...added, ...inputs])
-      return { ...sampledGraph(graph, { noise, probes }), ...feeds }
+      return { ...sampledGraph(graph, { noise: sampled.noise, probes: new Map() }), ...feeds }
     }
+    const { sampled } = of
     return {
-      training: spec(`training${part}`, of, outputs(dLoss), added),
-      curvature:
-        estimate &&
-        sampledGraph(spec(`curvature${part}`, of, estimate.outputs, [...added, ...estimate.inputs]), estimate),
-      ...(options.curvature === 'sampled' &&
-        estimate && {
-          conditional: memoize(() => buildConditional(estimate, of.sampled!)),
-        }),
+      get training() {
+        return training()
+      },
+      get curvature() {
+        return curvature()
+      },
+      ...(options.curvature === 'sampled' && sampled && { conditional: memoize(() => buildConditional(sampled)) }),
     }
   }
-  const { training, curvature, conditional } = differentiate(trained, '', [])
+  const graphs = differentiate(trained, '', [])
   const evaluation = spec('evaluation', evaluated, new Map([...lossOutputs(evaluated), ...metrics.evaluation.outputs]))
-  const buildMicroBatchGraphs = ({ loss, scales, divisors }: ScaledLoss): MicroBatchGraphs => ({
-    ...differentiate(loss, ' of a part', entriesByName(scales)),
-    scales,
-    divisors: removeUnusedInputs(spec('divisors', trained, divisors)),
-  })
+  // Object.assign preserves the getters, which a spread would call.
+  const buildMicroBatchGraphs = ({ loss, scales, divisors }: ScaledLoss): MicroBatchGraphs =>
+    Object.assign(differentiate(loss, ' of a part', entriesByName(scales)), {
+      scales,
+      divisors: removeUnusedInputs(spec('divisors', trained, divisors)),
+    })
   const scaled = scaleTerms(trained)
   checkInputNames(
     [
       ...trained.targets.keys(),
       ...noise.keys(),
-      ...(conditional ? [SAMPLED] : []),
-      ...(curvature?.noise.keys() ?? []),
-      ...(curvature?.probes.keys() ?? []),
+      ...(graphs.conditional ? [SAMPLED, ...trained.sampled!.noise.keys()] : []),
+      ...(options.curvature === 'hutchinson' ? graphs.curvature!.probes.keys() : []),
       ...entriesByName(scaled?.scales ?? new Map()).map(([name]) => name),
     ],
     graph,
   )
-  return {
-    training,
+  return Object.assign(graphs, {
     evaluation,
-    curvature,
-    ...(conditional && { conditional }),
     ...(scaled && { microBatches: memoize(() => buildMicroBatchGraphs(scaled)) }),
     noise,
     data: new Map([...inputs, ...trained.targets]),
@@ -243,7 +252,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
     metrics,
     parameters,
     statistics,
-  }
+  })
 }
 
 type Sampled = NonNullable<LossGraph['sampled']>

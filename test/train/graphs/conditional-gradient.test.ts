@@ -29,6 +29,8 @@ import {
 } from '../../../src/index.js'
 import { body } from '../../../src/ir/body.js'
 import { node } from '../../../src/node/index.js'
+import { buildGraphs } from '../../../src/train/graphs/build.js'
+import { prepareForTraining } from '../../../src/train/model/prepare-model.js'
 import { Programs } from '../../../src/train/programs.js'
 import { clusters, flat, normal, smallConvnet } from '../problem.js'
 
@@ -140,6 +142,20 @@ describe('training and curvature in one program', () => {
         expect(norm).toBeGreaterThan(0)
         expect(flat(one.curvature.gradients)).not.toEqual(flat(one.loss.gradients))
       })
+
+  it('and each separate graph is differentiated only when it is first read', () => {
+    const x = input('x', 'float32', ['N', features])
+    const [, scale] = op.DynamicQuantizeLinear(op.MatMul(x, parameter('w', normal(random, [features, classes]))))
+    const z = op.MatMul(op.Unsqueeze(scale, [0, 1]), parameter('v', normal(random, [1, classes])))
+    const graph = importGraph(modelOf({ name: 'model', inputs: new Map([['x', x]]), outputs: new Map([['z', z]]) }))
+    const options = { loss: crossEntropy(), curvature: 'sampled' } as const
+    const graphs = buildGraphs(prepareForTraining(graph, {}), options)
+    const refused = expect.objectContaining({ code: 'not-differentiable' })
+    expect(() => graphs.training).toThrow(refused)
+    expect(() => graphs.curvature).toThrow(refused)
+    expect(() => graphs.conditional!()).toThrow(refused)
+    expect(() => buildTrainingGraphs(graph, options)).toThrow(refused)
+  })
 
   it('is compiled once by a trainer with IRE, for any model', async () => {
     let compiled = 0
