@@ -79,6 +79,7 @@ describe.each(names)('%s', (name) => {
       force: false,
       provider: 'cpu' as const,
       checkpointSeconds: undefined,
+      memory: undefined,
     }
     const result = await runTraining(call)
     const steps = epochs === undefined ? 3 : 4

@@ -41,6 +41,7 @@ const train = (changes: Partial<Recipe>, out: string, resume = false) =>
     force: false,
     provider: 'cpu',
     checkpointSeconds: undefined,
+    memory: undefined,
   })
 
 const content = (...names: string[]): Promise<Buffer> => readFile(join(root, ...names))

@@ -6,6 +6,7 @@ import { fixedBatchSize } from '../../train/micro-batches.js'
 import { applyShapes, type InputShapes, type MissingLength } from './apply-shapes.js'
 import { type ModelContents, readContents } from './contents.js'
 import { type Layer, listLayers } from './layers.js'
+import { modelBytes } from './run-memory.js'
 import { attempt, type Failure, reportTensors, type TensorReport } from './tensors.js'
 import {
   buildTrainingStep,
@@ -115,7 +116,9 @@ function inspectCost(
       ...none,
       forward: toOperations(work, examples),
       training: step ? toOperations(countTrainingWork(step), examples) : null,
-      memory: step ? estimateMemory({ step, examples }, larger && { step: larger, examples: largerBatch }) : null,
+      memory: step
+        ? estimateMemory({ step, examples }, larger && { step: larger, examples: largerBatch }, modelBytes(model))
+        : null,
     },
   }
 }

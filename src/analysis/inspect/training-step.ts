@@ -1,97 +1,14 @@
 import { gradients, type Seed } from '../../grad/gradient.js'
-import { dtypes, isFloat } from '../../ir/dtype.js'
+import { isFloat } from '../../ir/dtype.js'
 import { input } from '../../ir/leaf.js'
-import { bodiesOf, dependenciesOf, leavesOf, topological } from '../../ir/topology.js'
-import type { Body, Graph, Node, TensorType, Value } from '../../ir/value.js'
-import { isRandom } from '../../op/facts.js'
-import { size } from '../../op/flops.js'
-import { definitionOf } from '../../op/op.js'
+import { leavesOf, topological } from '../../ir/topology.js'
+import type { Graph, Node, Value } from '../../ir/value.js'
+import { adamw } from '../../optim/adam.js'
+import { ire } from '../../optim/ire/ire.js'
 import { toFloat32 } from '../../train/model/precision.js'
-import { countWork, varyingNodes, type Work } from './work.js'
-
-/** Number of bytes of a tensor; NaN if a length is unknown, 0 for strings. */
-const countBytes = (type: TensorType): number => Math.ceil((size(type) * dtypes[type.dtype].bits) / 8)
-
-/**
- * Estimates the peak of onnxruntime's arena: the maximal number of bytes that intermediate tensors and outputs take at
- * once. Nodes run in onnxruntime's order, depth first from the last output. A tensor is freed after its last reader,
- * views share the memory of their operand, and an element-wise operator writes over an operand of which it is the last
- * reader. Scratch memory of kernels, and bodies with unknown lengths, are not included. NaN if a length is unknown.
- */
-export function peakBytes(outputs: readonly Value[], constant: (leaf: Value) => boolean): number {
-  const order = varyingNodes(topological(outputs.toReversed()), constant)
-  return peakOfNodes(order, outputs)
-}
-
-function peakOfNodes(order: readonly Node[], outputs: readonly Value[]): number {
-  const memory = new Memory(order, outputs)
-  for (const node of order) memory.run(node)
-  return memory.peak
-}
-
-/** A piece of memory that one or more values share. */
-interface Buffer {
-  readonly bytes: number
-  /** Number of pending reads; outputs are read at the end. */
-  readers: number
-}
-
-class Memory {
-  peak = 0
-  #allocated = 0
-  readonly #readers = new Map<Value, number>()
-  readonly #buffers = new Map<Value, Buffer>()
-
-  constructor(order: readonly Node[], outputs: readonly Value[]) {
-    for (const x of [...order.flatMap(dependenciesOf), ...outputs])
-      this.#readers.set(x, (this.#readers.get(x) ?? 0) + 1)
-  }
-
-  run(node: Node): void {
-    const inside = bodiesOf(node).map((of) => peakOfNodes(nodesOf(of), of.outputs))
-    // Unused optional outputs are not computed.
-    const made = node.outputs.filter((y) => y.index === 0 || this.#readers.has(y))
-    for (const y of made) this.#place(y, this.#shared(node, y))
-    this.peak = highest(this.peak, this.#allocated + Math.max(0, ...inside.filter((bytes) => !Number.isNaN(bytes))))
-    const unread = made.filter((y) => !this.#readers.has(y))
-    for (const x of [...dependenciesOf(node), ...unread]) this.#release(this.#buffers.get(x))
-  }
-
-  #place(y: Value, shared: Buffer | undefined): void {
-    const buffer = shared ?? { bytes: countBytes(y), readers: 0 }
-    buffer.readers += this.#readers.get(y) ?? 1
-    this.#buffers.set(y, buffer)
-    if (!shared) this.#allocated += buffer.bytes
-  }
-
-  #release(buffer: Buffer | undefined): void {
-    if (buffer && --buffer.readers === 0) this.#allocated -= buffer.bytes
-  }
-
-  /** The memory of an operand that a result shares. */
-  #shared(node: Node, y: Value): Buffer | undefined {
-    const [x] = node.inputs
-    if (isView(node)) return x ? (this.#buffers.get(x) ?? leaf()) : undefined
-    if (!overwrites(node) || y.index > 0) return undefined
-    const last = node.inputs.find((x) => x && this.#buffers.get(x)?.readers === 1 && countBytes(x) === countBytes(y))
-    return last ? this.#buffers.get(last) : undefined
-  }
-}
-
-/** Memory of an input or parameter, which the arena does not contain. */
-const leaf = (): Buffer => ({ bytes: 0, readers: 0 })
-
-/** Maximum; NaN if either number is NaN. */
-const highest = (a: number, b: number): number => (a > b ? a : b >= a ? b : Number.NaN)
-
-const nodesOf = (of: Body): Node[] => topological(of.outputs, ({ scope }) => scope === of.scope)
-
-const isView = (node: Node): boolean => {
-  const { view } = definitionOf(node.operator)
-  return (view === 'same' || view === 'reshaped') && !isRandom(node)
-}
-
-const overwrites = ({ operator }: Node): boolean => definitionOf(operator).elementwise
+import { countBytes, peakBytes } from './arena-peak.js'
+import { type RunMemory, runMemory } from './run-memory.js'
+import { countWork, type Work } from './work.js'
 
 /** Number of operations per example. */
 export interface Operations {
@@ -103,8 +20,7 @@ export interface Operations {
 
 /**
  * Estimated memory of a training step in bytes. A batch of B examples takes parameters + gradients + optimizer moments
- * + `activations.fixed` + B `activations.perExample`. For gradients and activations, onnxruntime's CPU provider was
- * measured to take 1.1 (vision transformer) to 1.5 times as much (ResNets, whose kernels change the memory layout).
+ * + `activations.fixed` + B `activations.perExample`; a process takes more, see `run`.
  */
 export interface StepMemory {
   /** All parameters and constants; half precision counts as float32. */
@@ -114,11 +30,19 @@ export interface StepMemory {
   readonly moments: { readonly sgd: number; readonly adam: number; readonly ireMask: number }
   /** Peak memory in addition to the gradients; null if unknown. */
   readonly activations: { readonly fixed: number; readonly perExample: number } | null
+  /**
+   * Peak of a Node process that trains on the CPU with AdamW and IRE and batches of 32 examples, or as many as the file
+   * fixes, in bytes by cause; null if unknown. The loss is not included.
+   */
+  readonly run: RunMemory | null
 }
 
 /** The forward pass and the gradients of the trained tensors, without a loss. */
 export interface TrainingStep {
+  /** Outputs of the model, then gradients. */
   readonly outputs: readonly Value[]
+  /** Number of outputs of the model. */
+  readonly forward: number
   /** Parameters that have a gradient. */
   readonly trained: ReadonlySet<Value>
 }
@@ -134,6 +58,7 @@ export function buildTrainingStep(graph: Graph, names: ReadonlySet<string>): Tra
   )
   return {
     outputs: [...floats.map(([, y]) => y), ...dxs.filter((dx) => dx !== null)],
+    forward: floats.length,
     trained: new Set(varied.filter((_, i) => dxs[i])),
   }
 }
@@ -173,20 +98,41 @@ interface Run {
 /**
  * Estimates the memory of a training step.
  * @param larger the step with more examples, if the model has a variable batch size
+ * @param modelBytes bytes of the tensors in the model's file
  */
-export function estimateMemory({ step, examples }: Run, larger: Run | undefined): StepMemory {
+export function estimateMemory({ step, examples }: Run, larger: Run | undefined, modelBytes: number): StepMemory {
   const trained = [...step.trained]
   const elements = trained.reduce((sum, { shape }) => sum + (shape as readonly number[]).reduce((a, b) => a * b, 1), 0)
   const held = leavesOf(step.outputs).filter(({ source }) => source.kind !== 'input')
   const gradients = sumBytes(trained)
-  const beside = (step: TrainingStep) => Math.max(0, peakBytes(step.outputs, constantIn(step)) - gradients)
-  const few = beside(step)
-  const slope = larger ? (beside(larger.step) - few) / (larger.examples - examples) : few / examples
+  const arena = (step: TrainingStep) => peakBytes(step.outputs, constantIn(step))
+  const few = Math.max(0, arena(step) - gradients)
+  const slope = larger
+    ? (Math.max(0, arena(larger.step) - gradients) - few) / (larger.examples - examples)
+    : few / examples
+  const whole = larger?.step ?? step
+  const forward = whole.outputs.slice(0, whole.forward)
+  const batch = leavesOf(forward).filter(({ source }) => source.kind === 'input')
+  const arenas = { training: arena(whole), evaluation: peakBytes(forward, constantIn(whole)) }
+  const nodes = topological(whole.outputs).length + topological(forward).length
   return {
     parameters: sumBytes(held),
     gradients,
     moments: { sgd: gradients, adam: 2 * gradients, ireMask: elements },
     activations: Number.isNaN(slope) ? null : { fixed: Math.max(0, few - examples * slope), perExample: slope },
+    run: Number.isNaN(arenas.training + arenas.evaluation)
+      ? null
+      : runMemory({
+          model: modelBytes,
+          trained: { bytes: gradients, elements },
+          ...{
+            nodes,
+            arenas,
+            optimizer: ire(adamw(), { kappa: 1, gamma: 0.8, interval: 10 }),
+            copies: 0,
+            batch: sumBytes(batch),
+          },
+        }),
   }
 }
 

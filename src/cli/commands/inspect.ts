@@ -5,6 +5,7 @@ import type { ModelPort } from '../../analysis/inspect/contents.js'
 import type { Inspection, StepCost } from '../../analysis/inspect/inspect.js'
 import { inspectModel } from '../../analysis/inspect/inspect.js'
 import type { Layer } from '../../analysis/inspect/layers.js'
+import { totalBytes } from '../../analysis/inspect/run-memory.js'
 import type { TensorReport } from '../../analysis/inspect/tensors.js'
 import type { Operations, StepMemory } from '../../analysis/inspect/training-step.js'
 import { readModel } from '../../node/files/model.js'
@@ -183,7 +184,7 @@ function formatAmount(value: number): string {
 const shorten = (text: string, width: number): string =>
   text.length <= width ? text : `...${text.slice(text.length - width + 3)}`
 
-function formatMemory({ parameters, gradients, moments, activations }: StepMemory): string[] {
+function formatMemory({ parameters, gradients, moments, activations, run }: StepMemory): string[] {
   const lines = [
     `  parameters: ${formatBytes(parameters)}, gradients ${formatBytes(gradients)}`,
     `  optimizer: momentum ${formatBytes(moments.sgd)} or Adam's moments ${formatBytes(moments.adam)}, IRE's mask ${formatBytes(moments.ireMask)}`,
@@ -195,6 +196,9 @@ function formatMemory({ parameters, gradients, moments, activations }: StepMemor
   return [
     ...lines,
     `  activations: about ${start}${formatBytes(Math.round(perExample))} per example, ${perBatch} for a batch of ${batchSize}`,
+    ...(run
+      ? [`  a training process (Node, CPU, AdamW and IRE): about ${formatBytes(Math.round(totalBytes(run)))}`]
+      : []),
   ]
 }
 

@@ -13,6 +13,7 @@ import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createTrainingProgress } from '../progress.js'
 import { formatCount, formatTable } from '../text/format.js'
 import { formatMetric, formatMetricTables, scalarMetrics } from '../text/metrics.js'
+import { parseBytes } from '../training/memory-room.js'
 import { RunFolder } from '../training/run-folder.js'
 import type { TrainingResult } from '../training/run-training.js'
 import { runTraining } from '../training/run-training.js'
@@ -96,6 +97,7 @@ interface Options {
   readonly force?: true
   readonly provider: CliProvider
   readonly checkpointEvery?: number
+  readonly memory?: number
   readonly list?: true
   readonly schema?: true
   readonly quiet?: true
@@ -119,6 +121,11 @@ export function defineTrain(program: Command, io: Io): void {
       '--checkpoint-every <seconds>',
       'seconds between checkpoints within an epoch (default: checkpoints of the recipe, else 60)',
       parsePositiveNumber,
+    )
+    .option(
+      '--memory <bytes>',
+      'memory that the run may take, such as 4G; a run that needs more begins with a warning (default: what is left of the container or the machine)',
+      parseBytes,
     )
     .addOption(providerOption())
     .option('--list', 'print the recipes of the package')
@@ -219,6 +226,7 @@ async function train(io: Io, path: string, options: Options): Promise<void> {
     force: options.force ?? false,
     provider: options.provider,
     checkpointSeconds: options.checkpointEvery,
+    memory: options.memory,
   })
   print(io, result, options.json, () => formatTrainingResult(result))
   if (result.interrupted) throw new Interrupted()

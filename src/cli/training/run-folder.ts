@@ -20,8 +20,10 @@ import { listRun } from './replaced-run.js'
 
 /** A line of `metrics.jsonl`. `step` is the number of completed steps. */
 interface LogEntry {
-  readonly kind: 'step' | 'epoch'
+  readonly kind: 'step' | 'epoch' | 'warning'
   readonly step: number
+  /** Text of a warning. */
+  readonly message?: string
 }
 
 /**

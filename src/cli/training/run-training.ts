@@ -23,6 +23,7 @@ import { type CliProvider, createRuntime } from '../options.js'
 import { listDataFiles, listInitialFiles, prepareOutputs } from '../outputs.js'
 import type { TrainingProgress } from '../progress.js'
 import { checkDiskRoom } from './disk-room.js'
+import { type MemoryRoom, measureMemoryRoom, warnOfMemory } from './memory-room.js'
 import { moveRunAside, removeReplacedRuns, restoreRun } from './replaced-run.js'
 import type { RunFolder } from './run-folder.js'
 
@@ -40,6 +41,8 @@ interface TrainingRequest {
   readonly provider: CliProvider
   /** Seconds between two checkpoints; undefined for the setting of the recipe. */
   readonly checkpointSeconds: number | undefined
+  /** Bytes that the run may take; undefined for what is left of the container or the machine. */
+  readonly memory: number | undefined
 }
 
 /** Result of a training run, printed with --json. */
@@ -62,6 +65,10 @@ export interface TrainingResult extends RunSummary {
   /** Evaluations of this call. */
   readonly epochs: readonly IntervalMetrics[]
   readonly runtime: string
+  /** Estimated memory of the run, and the memory that it may take; null on other devices than the CPU. */
+  readonly memory: MemoryRoom | null
+  /** Warnings before the first step. */
+  readonly warnings: readonly string[]
 }
 
 /**
@@ -114,6 +121,15 @@ interface TrainingInputs {
 async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): Promise<TrainingResult> {
   const { recipe, folder, progress, resume } = request
   const { model, isPreset, options, data, validation, classes } = inputs
+  const warnings: string[] = []
+  const warn = (warning: string | undefined) => {
+    if (warning === undefined) return
+    warnings.push(warning)
+    progress.note(`warning: ${warning}`)
+  }
+  const isOnCpu = request.provider === 'cpu'
+  const memory = isOnCpu ? await measureMemoryRoom(model, options, firstBatch(data, recipe), request.memory) : null
+  if (memory) warn(warnOfMemory(memory, recipe))
   const runtime = await createRuntime(request.provider, recipe.threads)
   let replaced: string | undefined
   try {
@@ -126,10 +142,10 @@ async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): 
     const parameters = await trainer.parameters()
     const present = resume ? folder.checkpointBytes : 0
     const keep = recipe.checkpoints?.keep ?? 3
-    const warning = await checkDiskRoom(folder.path, { model, parameters, options, keep, present })
-    if (warning !== undefined) progress.note(`warning: ${warning}`)
+    warn(await checkDiskRoom(folder.path, { model, parameters, options, keep, present }))
     if (request.force && folder.isUsed) replaced = await moveRunAside(folder.path)
     await folder.begin(recipe, classes, trainer.step, isPreset ? model : undefined)
+    for (const message of warnings) folder.log({ kind: 'warning', step: trainer.step, message })
     const from = resumed === null ? '' : `, resuming from step ${trainer.step}`
     const count = Object.values(parameters).reduce((sum, { length }) => sum + length, 0)
     progress.note(
@@ -161,6 +177,8 @@ async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): 
       classes,
       epochs,
       runtime: runtime.description,
+      memory,
+      warnings,
     }
   } catch (error) {
     throw replaced === undefined ? error : await afterFailure(error, folder, replaced)

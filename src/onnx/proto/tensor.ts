@@ -35,14 +35,25 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
     )
   }
   const stored = { proto, dtype, name, label, dims, elements: countElements(dims), bytes: countRawBytes(dtype, dims) }
-  const decode = isExternal(proto) && !proto.rawData ? prepareExternalRead(stored, external) : prepareRead(stored)
+  const isOutside = isExternal(proto) && !proto.rawData
+  const decode = isOutside ? prepareExternalRead(stored, external) : prepareRead(stored)
+  // Elements that are not aligned in the file are copied. A copy can be made again, so the tensor does not keep it:
+  // training copies the weights, and the model would be in memory twice. External data are read from the file once.
   let data: TensorData | null = null
+  let copy: WeakRef<TensorData & object> | null = null
   return {
     dtype,
     dims,
     get data() {
-      data ??= decode()
-      return data
+      if (isOutside) {
+        data ??= decode()
+        return data
+      }
+      const known = copy?.deref()
+      if (known) return known
+      const decoded = decode()
+      copy = new WeakRef(decoded)
+      return decoded
     },
   }
 }

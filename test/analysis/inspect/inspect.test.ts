@@ -189,13 +189,15 @@ describe('memory', () => {
       moments: { sgd: 4 * elements, adam: 8 * elements, ireMask: elements },
     })
     expect(memory!.parameters).toBeGreaterThanOrEqual(4 * elements)
+    expect(memory!.run).toMatchObject({ weights: 2 * 4 * elements, optimizer: 2 * 4 * elements + 2 * elements })
   })
 
   test('activations > grow with the batch', () => {
     const { memory } = inspectModel(built('resnet-18-cifar')).cost
     const { memory: of64 } = inspectModel(built('resnet-18-cifar'), { shapes: { x: [64, 3, 32, 32] } }).cost
     const { fixed, perExample } = memory!.activations!
-    expect((of64!.activations!.perExample * 64) / (fixed + 64 * perExample)).toBeCloseTo(1, 1)
+    // Gaps in the arena depend on the batch.
+    expect(Math.abs((of64!.activations!.perExample * 64) / (fixed + 64 * perExample) - 1)).toBeLessThan(0.15)
     // The inputs of the five convolutions of the first stage (65,536 elements each) are stored until the weight
     // gradients.
     expect(perExample).toBeGreaterThan(4 * 4 * 65_536)

@@ -1,0 +1,109 @@
+import { dtypes } from '../../ir/dtype.js'
+import { bodiesOf, dependenciesOf, topological } from '../../ir/topology.js'
+import type { Body, Node, TensorType, Value } from '../../ir/value.js'
+import { isRandom } from '../../op/facts.js'
+import { size } from '../../op/flops.js'
+import { definitionOf } from '../../op/op.js'
+import { Arena, type Chunk } from './arena.js'
+import { varyingNodes } from './work.js'
+
+/** Number of bytes of a tensor; NaN if a length is unknown, 0 for strings. */
+export const countBytes = (type: TensorType): number => Math.ceil((size(type) * dtypes[type.dtype].bits) / 8)
+
+/**
+ * Estimates the memory of onnxruntime's arena after a run: intermediate tensors and outputs. Nodes run in onnxruntime's
+ * order, depth first from the last output. A tensor is freed after its last reader, views share the memory of their
+ * operand, and an element-wise operator writes over an operand of which it is the last reader. Scratch memory of
+ * kernels, and bodies with unknown lengths, are not included. NaN if a length is unknown.
+ */
+export function peakBytes(outputs: readonly Value[], constant: (leaf: Value) => boolean): number {
+  const memory = new Memory(new Arena())
+  memory.runAll(varyingNodes(topological(outputs.toReversed()), constant), outputs)
+  return memory.bytes
+}
+
+/** A piece of memory that one or more values share. */
+interface Buffer {
+  /** Undefined for memory outside of the arena. */
+  readonly chunk?: Chunk
+  /** Number of pending reads; outputs are read at the end. */
+  readers: number
+}
+
+class Memory {
+  readonly #arena: Arena
+  /** Whether a length is unknown. */
+  #isUnknown = false
+  readonly #readers = new Map<Value, number>()
+  readonly #buffers = new Map<Value, Buffer>()
+
+  constructor(arena: Arena) {
+    this.#arena = arena
+  }
+
+  get bytes(): number {
+    return this.#isUnknown ? Number.NaN : this.#arena.resident
+  }
+
+  /** Runs nodes in order, and leaves the outputs allocated. */
+  runAll(order: readonly Node[], outputs: readonly Value[]): void {
+    for (const x of [...order.flatMap(dependenciesOf), ...outputs])
+      this.#readers.set(x, (this.#readers.get(x) ?? 0) + 1)
+    for (const node of order) this.#run(node)
+  }
+
+  #run(node: Node): void {
+    // Unused optional outputs are not computed.
+    const made = node.outputs.filter((y) => y.index === 0 || this.#readers.has(y))
+    for (const y of made) this.#place(y, this.#shared(node, y))
+    for (const of of bodiesOf(node)) {
+      const inside = new Memory(this.#arena)
+      inside.runAll(nodesOf(of), of.outputs)
+      inside.#releaseAll()
+    }
+    const unread = made.filter((y) => !this.#readers.has(y))
+    for (const x of [...dependenciesOf(node), ...unread]) this.#release(this.#buffers.get(x))
+  }
+
+  #place(y: Value, shared: Buffer | undefined): void {
+    const buffer = shared ?? this.#allocate(countBytes(y))
+    buffer.readers += this.#readers.get(y) ?? 1
+    this.#buffers.set(y, buffer)
+  }
+
+  #allocate(bytes: number): Buffer {
+    if (!Number.isNaN(bytes)) return bytes === 0 ? outside() : { chunk: this.#arena.allocate(bytes), readers: 0 }
+    this.#isUnknown = true
+    return outside()
+  }
+
+  #release(buffer: Buffer | undefined): void {
+    if (buffer && --buffer.readers === 0 && buffer.chunk) this.#arena.release(buffer.chunk)
+  }
+
+  #releaseAll(): void {
+    for (const buffer of new Set(this.#buffers.values()))
+      if (buffer.readers > 0 && buffer.chunk) this.#arena.release(buffer.chunk)
+  }
+
+  /** The memory of an operand that a result shares. */
+  #shared(node: Node, y: Value): Buffer | undefined {
+    const [x] = node.inputs
+    if (isView(node)) return x ? (this.#buffers.get(x) ?? outside()) : undefined
+    if (!overwrites(node) || y.index > 0) return undefined
+    const last = node.inputs.find((x) => x && this.#buffers.get(x)?.readers === 1 && countBytes(x) === countBytes(y))
+    return last ? this.#buffers.get(last) : undefined
+  }
+}
+
+/** Memory that the arena does not contain, such as that of an input or parameter. */
+const outside = (): Buffer => ({ readers: 0 })
+
+const nodesOf = (of: Body): Node[] => topological(of.outputs, ({ scope }) => scope === of.scope)
+
+const isView = (node: Node): boolean => {
+  const { view } = definitionOf(node.operator)
+  return (view === 'same' || view === 'reshaped') && !isRandom(node)
+}
+
+const overwrites = ({ operator }: Node): boolean => definitionOf(operator).elementwise

@@ -1,0 +1,156 @@
+import { topological } from '../../ir/topology.js'
+import type { Value } from '../../ir/value.js'
+import type { GraphSpec } from '../../onnx/export/export-graph.js'
+import { listInputs, readShape } from '../../onnx/import/declarations.js'
+import { importGraph } from '../../onnx/import/import-graph.js'
+import { type Model, namedTensors } from '../../onnx/model.js'
+import { unwrap } from '../../optim/optimizer.js'
+import { buildTrainingGraphs } from '../../train/graphs/build.js'
+import { replaceHead } from '../../train/model/replace-head.js'
+import { findTrainable } from '../../train/model/trainable.js'
+import type { TrainerOptions } from '../../train/options.js'
+import { findFrozen } from '../../train/parameter-groups.js'
+import { applyShapes, type InputShapes } from './apply-shapes.js'
+import { countBytes, peakBytes } from './arena-peak.js'
+
+const MiB = 2 ** 20
+
+/**
+ * Estimated peak memory of a Node process that trains on the CPU, in bytes by cause. The peak of the process is their
+ * sum: onnxruntime's arenas keep their memory between runs, so that it makes no difference when each cause is largest.
+ */
+export interface RunMemory {
+  /** Node with this library and the model as it was read, which the exported model needs. */
+  readonly loaded: number
+  /** onnxruntime with its thread, and the nodes of the graphs: objects while they are built, then sessions. */
+  readonly runtime: number
+  /** Trained tensors, their copies in onnxruntime's thread, moving averages, best weights, and SAM's ascent. */
+  readonly weights: number
+  /** The optimizer's moments and IRE's mask. */
+  readonly optimizer: number
+  /** Gradients that onnxruntime returned. */
+  readonly gradients: number
+  /** Batches: the current one, the next one, and the copy in onnxruntime's thread. */
+  readonly batches: number
+  /** onnxruntime's arena of training: activations, and gradients before they are returned. */
+  readonly training: number
+  /** onnxruntime's arena of evaluation. */
+  readonly evaluation: number
+  /** The bytes of a checkpoint, before they are written. */
+  readonly checkpoint: number
+}
+
+/** Numbers that the memory of a run depends on. */
+export interface RunSize {
+  /** Bytes of all tensors in the model's file. */
+  readonly model: number
+  /** Bytes and elements of the trained tensors. */
+  readonly trained: { readonly bytes: number; readonly elements: number }
+  /** Number of nodes of all graphs. */
+  readonly nodes: number
+  readonly batch: number
+  /** Bytes of the arenas. */
+  readonly arenas: { readonly training: number; readonly evaluation: number }
+  readonly optimizer: TrainerOptions['optimizer']
+  /** Number of additional copies of the weights, such as a moving average. */
+  readonly copies: number
+}
+
+/** Resident memory of Node 20 after this library was imported. */
+const loadedBytes = 70 * MiB
+/** onnxruntime's library, its thread and the thread's JavaScript engine, after a model of one node was loaded. */
+const runtimeBytes = 42 * MiB
+/**
+ * Bytes per node of a training graph: its objects until they are collected, its serialized form, and the node in
+ * onnxruntime's session. Measured on graphs of 600 to 6,300 nodes as what `Trainer.create` adds beside the weights.
+ */
+const nodeBytes = 25 * 1024
+/**
+ * Bytes of arrays that V8 leaves uncollected: it starts a collection when arrays outside of its heap have grown by 64
+ * MiB (`kExternalAllocationSoftLimit`).
+ */
+const uncollectedBytes = 64 * MiB
+
+/** Estimates the memory of a run from its size. */
+export function runMemory({ model, trained, nodes, batch, arenas, optimizer, copies }: RunSize): RunMemory {
+  const { base, sam, ire } = unwrap(optimizer)
+  const { bytes, elements } = trained
+  const state = bytes * (base.moments.length + (ire && ire.beta > 0 ? 1 : 0)) + (ire ? elements : 0)
+  const hasSecondGradient = sam !== null || (ire !== null && ire.curvature !== 'empirical')
+  return {
+    loaded: loadedBytes + model,
+    runtime: runtimeBytes + nodes * nodeBytes,
+    // onnxruntime-node rejects shared memory, so its thread copies each tensor into a buffer that it keeps.
+    // SAM's weights after the ascent are sent to the thread instead.
+    weights: bytes * (2 + copies + (sam ? 2 : 0)),
+    // A refresh makes a new mask while the old one is in use.
+    optimizer: state + (ire ? elements : 0),
+    // The gradient of this step, and others that no one reads until they are collected: that of the step before, and
+    // with SAM or sampled curvature the first one of this step; small ones pile up to V8's limit.
+    gradients: bytes + Math.max((hasSecondGradient ? 2 : 1) * bytes, uncollectedBytes),
+    batches: 3 * batch,
+    ...arenas,
+    checkpoint: bytes * (1 + copies) + state,
+  }
+}
+
+/** Sum of all causes. */
+export const totalBytes = (memory: RunMemory): number => Object.values(memory).reduce((sum, bytes) => sum + bytes, 0)
+
+/** Options of a trainer that its memory depends on. */
+type RunOptions = Omit<TrainerOptions, 'runtime'>
+
+/**
+ * Estimates the memory of a run on batches of known shapes; undefined if a length depends on the data in another way.
+ * @param batch the shapes of the tensors of a batch, of which the data may have more than the model has inputs
+ */
+export function estimateRun(model: Model, options: RunOptions, batch: InputShapes): RunMemory | undefined {
+  const { optimizer, head, ema, best } = options
+  const { ire } = unwrap(optimizer)
+  const original = head ? replaceHead(model, head) : model
+  const graph = importGraph(applyShapes(original, shapesOfRun(original, options, batch), 1).model)
+  const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)
+  const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
+  const graphs = buildTrainingGraphs(graph, { ...options, frozen, ...curvature })
+  const conditional = graphs.conditional?.()
+  const specs = [conditional?.spec ?? graphs.training, ...(conditional ? [] : [graphs.curvature?.spec ?? []].flat())]
+  const trained = [...graphs.parameters.values()]
+  const arenas = { training: sum(specs.map(arenaOf)), evaluation: arenaOf(graphs.evaluation) }
+  if (Number.isNaN(arenas.training + arenas.evaluation)) return undefined
+  return runMemory({
+    model: modelBytes(model),
+    trained: { bytes: sum(trained.map(countBytes)), elements: sum(trained.map(({ shape }) => product(shape))) },
+    nodes: sum([...specs, graphs.evaluation].map(({ outputs }) => topological(outputs.values()).length)),
+    batch: sum([...graphs.data].map(([name, { dtype }]) => countBytes({ dtype, shape: batch[name] ?? [] }))),
+    arenas,
+    optimizer,
+    copies: [ema !== undefined, best !== undefined].filter(Boolean).length,
+  })
+}
+
+/** Bytes of all tensors in the file of a model. */
+export const modelBytes = (model: Model): number =>
+  sum([...namedTensors(model).values()].map(({ dtype, dims }) => countBytes({ dtype, shape: dims })))
+
+/** Shapes of the model's inputs in one run: those of a batch, or of the examples that the runtime computes at once. */
+function shapesOfRun({ proto }: Model, { batchSize = 32, microBatch }: RunOptions, batch: InputShapes): InputShapes {
+  return Object.fromEntries(
+    listInputs(proto).flatMap((info): [string, readonly number[]][] => {
+      const [name, declared] = [info.name ?? '', readShape(info)?.[0]]
+      const shape = batch[name]
+      if (!shape) return []
+      const [length = 1] = shape
+      const atOnce = length === batchSize ? Math.min(length, microBatch ?? length) : length
+      return [[name, shape.length === 0 ? [] : [typeof declared === 'number' ? declared : atOnce, ...shape.slice(1)]]]
+    }),
+  )
+}
+
+/** The arena of a graph. Leaves that are no inputs are constants, on which onnxruntime computes once. */
+function arenaOf({ inputs, outputs }: GraphSpec): number {
+  const fed = new Set(inputs.values())
+  return peakBytes([...outputs.values()], (leaf: Value) => !fed.has(leaf))
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0)
+const product = (shape: Value['shape']): number => (shape as readonly number[]).reduce((a, b) => a * b, 1)

@@ -1,0 +1,86 @@
+import { describe, expect, test } from 'vitest'
+import { estimateRun, type RunSize, runMemory } from '../../../src/analysis/inspect/run-memory.js'
+import { input, modelOf, op, parameter } from '../../../src/graph/index.js'
+import { adamw, crossEntropy, ire, type Optimizer, sam, sgd } from '../../../src/index.js'
+
+const MiB = 2 ** 20
+const bytes = 400 * MiB
+const size = (optimizer: Optimizer, changes: Partial<RunSize> = {}): RunSize => ({
+  model: bytes,
+  trained: { bytes, elements: bytes / 4 },
+  nodes: 0,
+  batch: MiB,
+  arenas: { training: 0, evaluation: 0 },
+  optimizer,
+  copies: 0,
+  ...changes,
+})
+const [plain, adam] = [sgd({ lr: 0.1 }), adamw({ lr: 0.1 })]
+const options = { kappa: 2, gamma: 0.8, interval: 10 }
+
+describe('memory of a run', () => {
+  test('sgd > weights on both threads, two sets of gradients, a checkpoint', () => {
+    expect(runMemory(size(plain))).toMatchObject({
+      weights: 2 * bytes,
+      optimizer: plain.moments.length * bytes,
+      gradients: 2 * bytes,
+      batches: 3 * MiB,
+      checkpoint: (1 + plain.moments.length) * bytes,
+    })
+  })
+
+  test('adam with IRE > two moments, two masks during a refresh, the curvature gradient', () => {
+    expect(runMemory(size(ire(adam, options)))).toMatchObject({
+      optimizer: 2 * bytes + 2 * (bytes / 4),
+      gradients: 3 * bytes,
+      checkpoint: 3 * bytes + bytes / 4,
+    })
+    expect(runMemory(size(ire(adam, { ...options, curvature: 'empirical' }))).gradients).toBe(2 * bytes)
+    const smoothed = runMemory(size(ire(adam, { ...options, beta: 0.9 })))
+    expect(smoothed.optimizer).toBe(3 * bytes + 2 * (bytes / 4))
+  })
+
+  test('sam > the weights after the ascent, here and in the thread, and a second gradient', () => {
+    const [without, with_] = [runMemory(size(plain)), runMemory(size(sam(plain, { rho: 0.1 })))]
+    expect(with_.weights - without.weights).toBe(2 * bytes)
+    expect(with_.gradients - without.gradients).toBe(bytes)
+  })
+
+  test('moving average > a copy of the weights, and in checkpoints', () => {
+    const [without, with_] = [runMemory(size(plain)), runMemory(size(plain, { copies: 1 }))]
+    expect(with_.weights - without.weights).toBe(bytes)
+    expect(with_.checkpoint - without.checkpoint).toBe(bytes)
+  })
+
+  test('small gradients > are not collected before they take 64 MiB', () => {
+    expect(runMemory(size(plain, { trained: { bytes: 4, elements: 1 } })).gradients).toBe(4 + 64 * MiB)
+  })
+})
+
+describe('estimate of a run', () => {
+  const weight = (name: string, ...dims: number[]) =>
+    parameter(name, { dtype: 'float32', dims, data: new Float32Array(dims.reduce((a, b) => a * b)) })
+  const x = input('x', 'float32', ['N', 64])
+  const y = op.MatMul(op.Relu(op.MatMul(x, weight('a', 64, 1024))), weight('b', 1024, 10))
+  const model = modelOf({ name: 'm', inputs: new Map([['x', x]]), outputs: new Map([['logits', y]]) })
+  const run = { loss: crossEntropy(), optimizer: adam, batchSize: 128 }
+  const shapes = { x: [128, 64], labels: [128], other: [128, 7] }
+
+  test('bytes of model, batch and trained tensors', () => {
+    const memory = estimateRun(model, run, shapes)!
+    expect(memory.weights).toBe(2 * 4 * (64 * 1024 + 10 * 1024))
+    expect(memory.batches).toBe(3 * (4 * 128 * 64 + 8 * 128))
+    // At least the hidden layer, and its gradient.
+    expect(memory.training).toBeGreaterThan(2 * 4 * 128 * 1024)
+  })
+
+  test('frozen tensors > are not copied', () => {
+    const memory = estimateRun(model, { ...run, trainable: ['b'] }, shapes)!
+    expect(memory.weights).toBe(2 * 4 * 10 * 1024)
+  })
+
+  test('micro-batches > need the arena of their examples', () => {
+    const [whole, parts] = [run, { ...run, microBatch: 16 }].map((options) => estimateRun(model, options, shapes)!)
+    expect(parts!.training).toBeLessThan(whole!.training / 2)
+  })
+})
