@@ -6,6 +6,7 @@ import type { Value } from '../../ir/value.js'
 import { samePads } from '../../op/compose/pooling.js'
 import { reshapeLike, swapFirst, withRank } from '../../op/compose/shape.js'
 import { channelsOf } from '../../op/compose/statistics.js'
+import { hasTiles, weightGradientByTiles } from '../../op/compose/winograd.js'
 import { knownNumbers } from '../../op/contents.js'
 import { type convolution, kernelOf, transposedWindowOf } from '../../op/definitions/convolution.js'
 import type { folding } from '../../op/definitions/pooling.js'
@@ -14,7 +15,6 @@ import type { WindowAxis } from '../../op/window.js'
 import { extentOf, windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
-import { hasTiles, weightGradientByTiles } from './winograd.js'
 
 /** Moves images to a spatial axis: [N, C, ...] to [C, 1, N, ...]. */
 const imagesToSpatialAxis = (x: Value): Value => op.Unsqueeze(swapFirst(x), [1])

@@ -76,11 +76,14 @@ export const convolutionCases = {
     conv('1-D, stride 2, depthwise', [2, 4, 13], [4, 1, 5], { strides: [2], pads: [2, 2], group: 4 }),
     conv('1-D, stride 2, many output channels', [1, 2, 6], [400, 2, 3], { strides: [2] }),
     conv('1-D, stride 80 of a long kernel', [1, 2, 300], [3, 2, 90], { strides: [80] }),
-    // Enough channels for tiles of 2 x 2 windows in the weight gradient; lengths that tiles divide and do not.
+    // Enough channels for tiles of 2 x 2 or 4 x 4 windows in the weight gradient; lengths that tiles divide or not.
     conv('3x3 in tiles', [2, 12, 6, 4], [3, 12, 3, 3], { pads: [1, 1, 1, 1] }, 3),
     conv('3x3 in tiles with a rest', [2, 12, 5, 7], [14, 12, 3, 3], { pads: [1, 1, 1, 1] }),
     conv('3x3 in tiles, unequal pads', [2, 13, 6, 5], [3, 13, 3, 3], { pads: [0, 2, 1, 0] }),
     conv('3x3 in tiles without pads', [1, 12, 7, 6], [3, 12, 3, 3]),
+    conv('3x3 in large tiles', [2, 12, 8, 12], [3, 12, 3, 3], { pads: [1, 1, 1, 1] }),
+    conv('3x3 in large tiles with a rest', [2, 12, 9, 10], [3, 12, 3, 3], { pads: [2, 1, 1, 0] }),
+    conv('3x3 in large tiles with a rest of 1', [1, 12, 13, 11], [3, 12, 3, 3]),
     conv('1x1', [3, 4, 5, 6], [5, 4, 1, 1], {}, 5),
     conv('1x1, stride 2', [3, 4, 5, 6], [5, 4, 1, 1], { strides: [2, 2] }),
     conv('1x1 with pads', [2, 3, 4, 5], [4, 3, 1, 1], { pads: [1, 0, 0, 1] }),
