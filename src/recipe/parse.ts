@@ -9,141 +9,6 @@ import type { DataSource, EvaluationRecipe, Recipe } from './recipe.js'
 import { evaluationSchema, recipeSchema } from './schema.js'
 import { findSourceProblems, findTextProblems, sourceSchema } from './sources/source.js'
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: JSON strings must not contain control characters.
-const stringEnd = /["\\\u0000-\u001f]/g
-const escapeSequence = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y
-const scalar = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
-/** Characters of a number that are examined: a regular expression over millions of digits exhausts the stack. */
-const maxScalar = 1024
-
-/** Offset of the first character at which a text is not valid JSON (RFC 8259). Lists and objects may be of any depth. */
-export function jsonErrorPosition(text: string): number {
-  let at = 0
-  const skipSpace = (): void => {
-    while (text[at] !== undefined && ' \t\n\r'.includes(text[at]!)) at++
-  }
-  const take = (character: string): boolean => {
-    skipSpace()
-    if (text[at] !== character) return false
-    at++
-    return true
-  }
-  const takeString = (): boolean => {
-    if (text[at] !== '"') return false
-    stringEnd.lastIndex = at + 1
-    let found = stringEnd.exec(text)
-    while (found?.[0] === '\\') {
-      escapeSequence.lastIndex = found.index
-      if (!escapeSequence.test(text)) return false
-      stringEnd.lastIndex = escapeSequence.lastIndex
-      found = stringEnd.exec(text)
-    }
-    if (found?.[0] !== '"') return false
-    at = stringEnd.lastIndex
-    return true
-  }
-  const takeScalar = (): boolean => {
-    scalar.lastIndex = 0
-    if (!scalar.test(text.slice(at, at + maxScalar))) return false
-    at += scalar.lastIndex
-    return true
-  }
-  const takeKey = (): boolean => {
-    skipSpace()
-    return takeString() && take(':')
-  }
-  /** Closing brackets of the lists and objects that are open. */
-  const open: string[] = []
-  for (;;) {
-    const end = take('{') ? '}' : take('[') ? ']' : undefined
-    if (end !== undefined && !take(end)) {
-      open.push(end)
-      if (end === '}' && !takeKey()) return at
-      continue
-    }
-    if (end === undefined && !takeString() && !takeScalar()) return at
-    while (open.length > 0 && take(open.at(-1)!)) open.pop()
-    skipSpace()
-    if (open.length === 0 || !take(',') || (open.at(-1) === '}' && !takeKey())) return at
-  }
-}
-
-/** Finds problems across the fields of a recipe whose single fields are valid, one sentence each. */
-function findRecipeProblems(recipe: Recipe): string[] {
-  const { data, schedule, best, earlyStopping, weights, ema } = recipe
-  const dependents = [
-    ...(best ? ['best'] : []),
-    ...(earlyStopping ? ['earlyStopping'] : []),
-    ...(schedule?.kind === 'plateau' ? ['a plateau schedule'] : []),
-  ]
-  const withoutValidation = dependents.length > 0 && data.validation === undefined && data.split === undefined
-  return [
-    ...findLengthProblems(recipe),
-    ...findSourceProblems('data.train', data.train),
-    ...(data.validation ? findSourceProblems('data.validation', data.validation) : []),
-    ...(data.validation && data.split
-      ? ['data has both validation and split: give either a validation source, or a share of the training data']
-      : []),
-    ...(withoutValidation
-      ? [
-          `${dependents.join(' and ')} ${dependents.length > 1 ? 'need' : 'needs'} validation data: ` +
-            'add data.validation, or hold out a share: "split": { "validation": 0.1 }',
-        ]
-      : []),
-    ...(weights === 'best' && !best
-      ? ['weights is \'best\', but the best weights are not stored: add "best": true']
-      : []),
-    ...(weights === 'ema' && ema === undefined
-      ? ['weights is \'ema\', but no average is computed: add "ema": 0.999']
-      : []),
-    ...findLossProblems(recipe),
-    ...findMetricProblems(recipe.metrics),
-  ]
-}
-
-const findEvaluationProblems = ({ data, metrics }: EvaluationRecipe): string[] => [
-  ...findSourceProblems('data', data),
-  ...findMetricProblems(metrics),
-]
-
-function findLengthProblems({ epochs, steps }: Recipe): string[] {
-  if ((epochs === undefined) !== (steps === undefined)) return []
-  const both = epochs !== undefined
-  return [
-    `the recipe has ${both ? 'both epochs and steps' : 'neither epochs nor steps'}: give one of them, ` +
-      `for instance ${both ? '--set steps=null to use epochs' : '"epochs": 3'}`,
-  ]
-}
-
-function findLossProblems({ loss, mixup }: Recipe): string[] {
-  const problems = taskLosses(loss).flatMap(([place, task]) =>
-    task.kind === 'cross-entropy' && task.probabilities && task.classWeights === 'balanced'
-      ? [`${place}.classWeights: 'balanced' needs class numbers, but labels are probabilities; give numbers`]
-      : [],
-  )
-  if (loss.kind === 'combine' && Object.keys(loss.tasks).length === 0) problems.push('loss.tasks has no task')
-  if (!mixup) return problems
-  if (loss.kind !== 'cross-entropy' && loss.kind !== 'kl')
-    problems.push(`mixup requires the loss 'cross-entropy' or 'kl', not '${loss.kind}'`)
-  else if (loss.kind === 'cross-entropy' && loss.ignoreIndex !== undefined)
-    problems.push(
-      'mixup converts labels to probabilities, to which loss.ignoreIndex does not apply; remove one of them',
-    )
-  return problems
-}
-
-function findMetricProblems(metrics: readonly MetricRecipe[] = []): string[] {
-  return metrics.flatMap((metric, i) => {
-    try {
-      createRecipeMetric(metric)
-      return []
-    } catch (error) {
-      if (!(error instanceof OnnxIreError)) throw error
-      return [`metrics[${i}]: ${error.message}`]
-    }
-  })
-}
-
 /**
  * Parses and checks the text of a recipe file.
  * @param assignments changes applied before the check, each `path=value`, as in `onnx-ire train --set`
@@ -222,4 +87,142 @@ function checkAgainst<T>(
   if (found.length === 0) return value as T
   const lines = found.length === 1 ? ` ${found[0]}` : `\n${found.map((problem) => `  ${problem}`).join('\n')}`
   throw new OnnxIreError('invalid-recipe', `the ${what} is not valid:${lines}`)
+}
+
+/** Finds problems across the fields of a recipe whose single fields are valid, one sentence each. */
+function findRecipeProblems(recipe: Recipe): string[] {
+  const { data, schedule, best, earlyStopping, weights, ema } = recipe
+  const dependents = [
+    ...(best ? ['best'] : []),
+    ...(earlyStopping ? ['earlyStopping'] : []),
+    ...(schedule?.kind === 'plateau' ? ['a plateau schedule'] : []),
+  ]
+  const withoutValidation = dependents.length > 0 && data.validation === undefined && data.split === undefined
+  return [
+    ...findLengthProblems(recipe),
+    ...findSourceProblems('data.train', data.train),
+    ...(data.validation ? findSourceProblems('data.validation', data.validation) : []),
+    ...(data.validation && data.split
+      ? ['data has both validation and split: give either a validation source, or a share of the training data']
+      : []),
+    ...(withoutValidation
+      ? [
+          `${dependents.join(' and ')} ${dependents.length > 1 ? 'need' : 'needs'} validation data: ` +
+            'add data.validation, or hold out a share: "split": { "validation": 0.1 }',
+        ]
+      : []),
+    ...(weights === 'best' && !best
+      ? ['weights is \'best\', but the best weights are not stored: add "best": true']
+      : []),
+    ...(weights === 'ema' && ema === undefined
+      ? ['weights is \'ema\', but no average is computed: add "ema": 0.999']
+      : []),
+    ...findLossProblems(recipe),
+    ...findMetricProblems(recipe.metrics),
+  ]
+}
+
+const findEvaluationProblems = ({ data, metrics }: EvaluationRecipe): string[] => [
+  ...findSourceProblems('data', data),
+  ...findMetricProblems(metrics),
+]
+
+function findLengthProblems({ epochs, steps }: Recipe): string[] {
+  if ((epochs === undefined) !== (steps === undefined)) return []
+  const both = epochs !== undefined
+  return [
+    `the recipe has ${both ? 'both epochs and steps' : 'neither epochs nor steps'}: give one of them, ` +
+      `for instance ${both ? '--set steps=null to use epochs' : '"epochs": 3'}`,
+  ]
+}
+
+function findLossProblems({ loss, mixup }: Recipe): string[] {
+  const problems = taskLosses(loss).flatMap(([place, task]) =>
+    task.kind === 'cross-entropy' && task.probabilities && task.classWeights === 'balanced'
+      ? [`${place}.classWeights: 'balanced' needs class numbers, but labels are probabilities; give numbers`]
+      : [],
+  )
+  if (loss.kind === 'combine' && Object.keys(loss.tasks).length === 0) problems.push('loss.tasks has no task')
+  if (!mixup) return problems
+  if (loss.kind !== 'cross-entropy' && loss.kind !== 'kl')
+    problems.push(`mixup requires the loss 'cross-entropy' or 'kl', not '${loss.kind}'`)
+  else if (loss.kind === 'cross-entropy' && loss.ignoreIndex !== undefined)
+    problems.push(
+      'mixup converts labels to probabilities, to which loss.ignoreIndex does not apply; remove one of them',
+    )
+  return problems
+}
+
+function findMetricProblems(metrics: readonly MetricRecipe[] = []): string[] {
+  return metrics.flatMap((metric, i) => {
+    try {
+      createRecipeMetric(metric)
+      return []
+    } catch (error) {
+      if (!(error instanceof OnnxIreError)) throw error
+      return [`metrics[${i}]: ${error.message}`]
+    }
+  })
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: JSON strings must not contain control characters.
+const stringEnd = /["\\\u0000-\u001f]/g
+
+const escapeSequence = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y
+
+const scalar = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
+
+/** Characters of a number that are examined: a regular expression over millions of digits exhausts the stack. */
+const maxScalar = 1024
+
+/** Offset of the first character at which a text is not valid JSON (RFC 8259). Lists and objects may be of any depth. */
+export function jsonErrorPosition(text: string): number {
+  let at = 0
+  const skipSpace = (): void => {
+    while (text[at] !== undefined && ' \t\n\r'.includes(text[at]!)) at++
+  }
+  const take = (character: string): boolean => {
+    skipSpace()
+    if (text[at] !== character) return false
+    at++
+    return true
+  }
+  const takeString = (): boolean => {
+    if (text[at] !== '"') return false
+    stringEnd.lastIndex = at + 1
+    let found = stringEnd.exec(text)
+    while (found?.[0] === '\\') {
+      escapeSequence.lastIndex = found.index
+      if (!escapeSequence.test(text)) return false
+      stringEnd.lastIndex = escapeSequence.lastIndex
+      found = stringEnd.exec(text)
+    }
+    if (found?.[0] !== '"') return false
+    at = stringEnd.lastIndex
+    return true
+  }
+  const takeScalar = (): boolean => {
+    scalar.lastIndex = 0
+    if (!scalar.test(text.slice(at, at + maxScalar))) return false
+    at += scalar.lastIndex
+    return true
+  }
+  const takeKey = (): boolean => {
+    skipSpace()
+    return takeString() && take(':')
+  }
+  /** Closing brackets of the lists and objects that are open. */
+  const open: string[] = []
+  for (;;) {
+    const end = take('{') ? '}' : take('[') ? ']' : undefined
+    if (end !== undefined && !take(end)) {
+      open.push(end)
+      if (end === '}' && !takeKey()) return at
+      continue
+    }
+    if (end === undefined && !takeString() && !takeScalar()) return at
+    while (open.length > 0 && take(open.at(-1)!)) open.pop()
+    skipSpace()
+    if (open.length === 0 || !take(',') || (open.at(-1) === '}' && !takeKey())) return at
+  }
 }

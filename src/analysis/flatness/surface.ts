@@ -28,124 +28,6 @@ import { type FilterAxes, findFilterAxes } from './filters.js'
 import type { SymmetricOperator } from './lanczos.js'
 import { addScaled, addScaledCopy, norm, ParameterLayout, type ParameterVector, scale } from './vector.js'
 
-/**
- * Graphs of a loss as a function of the parameters, and of its derivatives, in evaluation mode (norms frozen, no
- * dropout). Inputs are the data, the parameters and the running statistics by name. Outputs are `loss`, `count` and, if
- * examples have weights, `weight`.
- */
-interface SurfaceGraphs {
-  readonly loss: GraphSpec
-  /** Also outputs `grad/<parameter>`. */
-  readonly gradient: GraphSpec
-  /** Also has inputs `v/<parameter>` and outputs `hv/<parameter>`; null if the gradient is not differentiable again. */
-  readonly product: GraphSpec | null
-  /** The reason why `product` is null. */
-  readonly obstacle: OnnxIreError | null
-}
-
-/**
- * Builds the graphs of L, of g = dL/dtheta, and of H v = d<g, v>/dtheta (Pearlmutter 1994).
- * Throws `not-differentiable`, `invalid-option`.
- */
-export function buildSurfaceGraphs({ evaluation, parameters }: TrainingGraphs, tables = gradientTables): SurfaceGraphs {
-  const kept = (['loss', 'count', 'weight'] as const).flatMap((name): [string, Value][] => {
-    const value = evaluation.outputs.get(name)
-    return value ? [[name, value]] : []
-  })
-  const wrt = [...parameters.values()]
-  const loss = evaluation.outputs.get('loss')!
-  const dLoss = gradientsWithin([[loss, scalar(loss.dtype, 1)]], wrt, () => true, tables)
-  const spec = (name: string, prefix: string, found: readonly (Value | null)[], v: Leaves = new Map()): GraphSpec => ({
-    name: evaluation.name.replace(/evaluation$/, name),
-    inputs: new Map([...evaluation.inputs, ...v]),
-    outputs: new Map([
-      ...kept,
-      ...[...parameters].map(([key, x], i): [string, Value] => [prefix + key, found[i] ?? zerosLike(x)]),
-    ]),
-  })
-  const second = attempt(() => hessianProducts(dLoss, parameters, 'v/', tables))
-  if (!(second instanceof OnnxIreError)) checkNames(second.vectors, evaluation)
-  return {
-    loss: { ...evaluation, name: evaluation.name.replace(/evaluation$/, 'loss'), outputs: new Map(kept) },
-    gradient: spec('gradient', 'grad/', dLoss),
-    ...(second instanceof OnnxIreError
-      ? { product: null, obstacle: second }
-      : { product: spec('hessian-product', 'hv/', second.products, second.vectors), obstacle: null }),
-  }
-}
-
-type Leaves = ReadonlyMap<string, Value>
-
-function attempt<T>(differentiate: () => T): T | OnnxIreError {
-  try {
-    return differentiate()
-  } catch (error) {
-    if (error instanceof OnnxIreError && error.code === 'not-differentiable') return error
-    throw error
-  }
-}
-
-function checkNames(added: Leaves, { inputs }: GraphSpec): void {
-  const clash = [...added.keys()].find((name) => inputs.has(name))
-  if (clash !== undefined)
-    throw new OnnxIreError(
-      'invalid-option',
-      `Hessian products add an input '${clash}', but the model has a tensor of that name: rename the tensor`,
-    )
-}
-
-/** Maximal number of bytes of data in memory; a larger data set is read again in every pass. */
-const maxCacheBytes = 2 ** 28
-
-/** A batch in the types and shapes of the graph's inputs. */
-interface PreparedBatch {
-  readonly tensors: Tensors
-  readonly size: number
-}
-
-/** Batches of a data set, prepared for the graphs and read many times in the same order. */
-class BatchCache {
-  readonly #data: DatasetOrStream
-  readonly #graphs: TrainingGraphs
-  readonly #batchSize: number
-  #cached: readonly PreparedBatch[] | null = null
-
-  /** Throws `invalid-data` if the model's fixed batch size does not divide the number of examples. */
-  constructor(data: DatasetOrStream, graphs: TrainingGraphs, batchSize: number) {
-    const fixed = fixedBatchSize(graphs.data)
-    this.#data = data
-    this.#graphs = graphs
-    this.#batchSize = fixed ?? batchSize
-    if (fixed !== undefined && data.length !== undefined && data.length % fixed !== 0)
-      throw new OnnxIreError(
-        'invalid-data',
-        `the model has the fixed batch size ${fixed}, which does not divide ${data.length} examples: use a number of examples divisible by ${fixed}`,
-      )
-  }
-
-  get examples(): number | undefined {
-    return this.#data.length
-  }
-
-  async *read(): AsyncGenerator<PreparedBatch> {
-    if (this.#cached) {
-      yield* this.#cached
-      return
-    }
-    const read: PreparedBatch[] = []
-    let bytes = 0
-    for await (const batch of batches(this.#data, { batchSize: this.#batchSize })) {
-      const tensors = prepareBatch(batch.tensors, this.#graphs.data, this.#graphs.loss.labels)
-      const prepared = { tensors, size: batch.size }
-      for (const { data } of Object.values(tensors)) bytes += 'byteLength' in data ? data.byteLength : 16 * data.length
-      if (bytes <= maxCacheBytes) read.push(prepared)
-      else read.length = 0
-      yield prepared
-    }
-    if (bytes <= maxCacheBytes) this.#cached = read
-  }
-}
-
 /** Options of a `LossSurface`. */
 export interface SurfaceOptions {
   /** Examples per run. Results depend on it by rounding only. Default 32. */
@@ -409,4 +291,122 @@ function checkFinite(what: string, vector: ParameterVector): ParameterVector {
     'not-finite',
     `the ${what} is not finite at this point of the loss surface: the model has diverged, or the data contain NaN or infinity`,
   )
+}
+
+/**
+ * Graphs of a loss as a function of the parameters, and of its derivatives, in evaluation mode (norms frozen, no
+ * dropout). Inputs are the data, the parameters and the running statistics by name. Outputs are `loss`, `count` and, if
+ * examples have weights, `weight`.
+ */
+interface SurfaceGraphs {
+  readonly loss: GraphSpec
+  /** Also outputs `grad/<parameter>`. */
+  readonly gradient: GraphSpec
+  /** Also has inputs `v/<parameter>` and outputs `hv/<parameter>`; null if the gradient is not differentiable again. */
+  readonly product: GraphSpec | null
+  /** The reason why `product` is null. */
+  readonly obstacle: OnnxIreError | null
+}
+
+/**
+ * Builds the graphs of L, of g = dL/dtheta, and of H v = d<g, v>/dtheta (Pearlmutter 1994).
+ * Throws `not-differentiable`, `invalid-option`.
+ */
+export function buildSurfaceGraphs({ evaluation, parameters }: TrainingGraphs, tables = gradientTables): SurfaceGraphs {
+  const kept = (['loss', 'count', 'weight'] as const).flatMap((name): [string, Value][] => {
+    const value = evaluation.outputs.get(name)
+    return value ? [[name, value]] : []
+  })
+  const wrt = [...parameters.values()]
+  const loss = evaluation.outputs.get('loss')!
+  const dLoss = gradientsWithin([[loss, scalar(loss.dtype, 1)]], wrt, () => true, tables)
+  const spec = (name: string, prefix: string, found: readonly (Value | null)[], v: Leaves = new Map()): GraphSpec => ({
+    name: evaluation.name.replace(/evaluation$/, name),
+    inputs: new Map([...evaluation.inputs, ...v]),
+    outputs: new Map([
+      ...kept,
+      ...[...parameters].map(([key, x], i): [string, Value] => [prefix + key, found[i] ?? zerosLike(x)]),
+    ]),
+  })
+  const second = attempt(() => hessianProducts(dLoss, parameters, 'v/', tables))
+  if (!(second instanceof OnnxIreError)) checkNames(second.vectors, evaluation)
+  return {
+    loss: { ...evaluation, name: evaluation.name.replace(/evaluation$/, 'loss'), outputs: new Map(kept) },
+    gradient: spec('gradient', 'grad/', dLoss),
+    ...(second instanceof OnnxIreError
+      ? { product: null, obstacle: second }
+      : { product: spec('hessian-product', 'hv/', second.products, second.vectors), obstacle: null }),
+  }
+}
+
+type Leaves = ReadonlyMap<string, Value>
+
+function attempt<T>(differentiate: () => T): T | OnnxIreError {
+  try {
+    return differentiate()
+  } catch (error) {
+    if (error instanceof OnnxIreError && error.code === 'not-differentiable') return error
+    throw error
+  }
+}
+
+function checkNames(added: Leaves, { inputs }: GraphSpec): void {
+  const clash = [...added.keys()].find((name) => inputs.has(name))
+  if (clash !== undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      `Hessian products add an input '${clash}', but the model has a tensor of that name: rename the tensor`,
+    )
+}
+
+/** Maximal number of bytes of data in memory; a larger data set is read again in every pass. */
+const maxCacheBytes = 2 ** 28
+
+/** A batch in the types and shapes of the graph's inputs. */
+interface PreparedBatch {
+  readonly tensors: Tensors
+  readonly size: number
+}
+
+/** Batches of a data set, prepared for the graphs and read many times in the same order. */
+class BatchCache {
+  readonly #data: DatasetOrStream
+  readonly #graphs: TrainingGraphs
+  readonly #batchSize: number
+  #cached: readonly PreparedBatch[] | null = null
+
+  /** Throws `invalid-data` if the model's fixed batch size does not divide the number of examples. */
+  constructor(data: DatasetOrStream, graphs: TrainingGraphs, batchSize: number) {
+    const fixed = fixedBatchSize(graphs.data)
+    this.#data = data
+    this.#graphs = graphs
+    this.#batchSize = fixed ?? batchSize
+    if (fixed !== undefined && data.length !== undefined && data.length % fixed !== 0)
+      throw new OnnxIreError(
+        'invalid-data',
+        `the model has the fixed batch size ${fixed}, which does not divide ${data.length} examples: use a number of examples divisible by ${fixed}`,
+      )
+  }
+
+  get examples(): number | undefined {
+    return this.#data.length
+  }
+
+  async *read(): AsyncGenerator<PreparedBatch> {
+    if (this.#cached) {
+      yield* this.#cached
+      return
+    }
+    const read: PreparedBatch[] = []
+    let bytes = 0
+    for await (const batch of batches(this.#data, { batchSize: this.#batchSize })) {
+      const tensors = prepareBatch(batch.tensors, this.#graphs.data, this.#graphs.loss.labels)
+      const prepared = { tensors, size: batch.size }
+      for (const { data } of Object.values(tensors)) bytes += 'byteLength' in data ? data.byteLength : 16 * data.length
+      if (bytes <= maxCacheBytes) read.push(prepared)
+      else read.length = 0
+      yield prepared
+    }
+    if (bytes <= maxCacheBytes) this.#cached = read
+  }
 }

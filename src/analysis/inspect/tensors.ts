@@ -8,25 +8,6 @@ import { findWeights, resolveParameters } from '../../train/model/trainable.js'
 import { append } from '../../util/append.js'
 import { OnnxIreError } from '../../util/errors.js'
 
-/** Lists the operator inputs that read each parameter, directly or through views: "w of Conv 'conv1'". */
-function parameterUses(graph: Graph): Map<string, string[]> {
-  const uses = new Map<string, string[]>()
-  for (const node of withBodies(graph.outputs.values())) {
-    const names = definitionOf(node.operator).inputs
-    for (const [index, value] of node.inputs.entries()) {
-      const input = (names[index] ?? names.at(-1) ?? '').replace(/^\.\.\.|\?$/g, '')
-      for (const { name } of resolveParameters(value))
-        if (name !== undefined) append(uses, name, `${input} of ${describeNode(node)}`)
-    }
-  }
-  return uses
-}
-
-function describeNode({ operator, name, outputs }: Node): string {
-  const label = name ?? outputs[0]?.name
-  return label === undefined ? operator : `${operator} '${label}'`
-}
-
 /** A constant tensor of a model, and whether training changes it. */
 export interface TensorReport {
   readonly name: string
@@ -83,4 +64,23 @@ function judgeTensor(
   if (!varies) return [false, elements === 1 ? 'a single number in a Constant node' : 'a setting, or inside no layer']
   if (weight) return [true, reading]
   return [false, reading === '' ? 'no node reads it' : `no weight position: ${reading}`]
+}
+
+/** Lists the operator inputs that read each parameter, directly or through views: "w of Conv 'conv1'". */
+function parameterUses(graph: Graph): Map<string, string[]> {
+  const uses = new Map<string, string[]>()
+  for (const node of withBodies(graph.outputs.values())) {
+    const names = definitionOf(node.operator).inputs
+    for (const [index, value] of node.inputs.entries()) {
+      const input = (names[index] ?? names.at(-1) ?? '').replace(/^\.\.\.|\?$/g, '')
+      for (const { name } of resolveParameters(value))
+        if (name !== undefined) append(uses, name, `${input} of ${describeNode(node)}`)
+    }
+  }
+  return uses
+}
+
+function describeNode({ operator, name, outputs }: Node): string {
+  const label = name ?? outputs[0]?.name
+  return label === undefined ? operator : `${operator} '${label}'`
 }

@@ -29,34 +29,6 @@ import {
 } from './step-graphs.js'
 import type { TensorGroup } from './tensor-groups.js'
 
-/** A mask of the host and its copies in device memory, which are uploaded by group when an update needs them. */
-class DeviceMask {
-  readonly mask: FlatMask
-  readonly #device: Device
-  readonly #uploaded = new Map<number, DeviceTensor>()
-
-  constructor(device: Device, mask: FlatMask) {
-    this.#device = device
-    this.mask = mask
-  }
-
-  /** Returns n of a group. The mask owns the tensor. */
-  async upload({ id, dims, length, parts }: TensorGroup): Promise<DeviceTensor> {
-    const known = this.#uploaded.get(id)
-    if (known) return known
-    const n = new Float32Array(length)
-    for (const { name, offset } of parts) n.set(this.mask.flat[name]!, offset)
-    const uploaded = await this.#device.upload(tensor('float32', dims, n))
-    this.#uploaded.set(id, uploaded)
-    return uploaded
-  }
-
-  release(): void {
-    for (const uploaded of this.#uploaded.values()) uploaded.release()
-    this.#uploaded.clear()
-  }
-}
-
 /** The current mask, and the mask before the last update, in case the update turns out not to be finite. */
 interface Masks {
   readonly current: DeviceMask | null
@@ -289,3 +261,31 @@ export class OnnxBackend extends DeviceBackend {
 
 /** Tensors of the same key may be in one group. */
 const keyOf = ({ coefficients, enhanced }: TensorUpdate): string => JSON.stringify([enhanced, coefficients])
+
+/** A mask of the host and its copies in device memory, which are uploaded by group when an update needs them. */
+class DeviceMask {
+  readonly mask: FlatMask
+  readonly #device: Device
+  readonly #uploaded = new Map<number, DeviceTensor>()
+
+  constructor(device: Device, mask: FlatMask) {
+    this.#device = device
+    this.mask = mask
+  }
+
+  /** Returns n of a group. The mask owns the tensor. */
+  async upload({ id, dims, length, parts }: TensorGroup): Promise<DeviceTensor> {
+    const known = this.#uploaded.get(id)
+    if (known) return known
+    const n = new Float32Array(length)
+    for (const { name, offset } of parts) n.set(this.mask.flat[name]!, offset)
+    const uploaded = await this.#device.upload(tensor('float32', dims, n))
+    this.#uploaded.set(id, uploaded)
+    return uploaded
+  }
+
+  release(): void {
+    for (const uploaded of this.#uploaded.values()) uploaded.release()
+    this.#uploaded.clear()
+  }
+}

@@ -3,6 +3,49 @@ import { OnnxIreError } from '../../util/errors.js'
 import type { Augmentation } from './float-image.js'
 import { createFilledImage, type FloatImage, roundHalfEven } from './float-image.js'
 
+/** Options of `randAugment`. */
+export interface RandAugmentOptions {
+  /** Number of operations per image. Default 2. */
+  readonly operations?: number | undefined
+  /** Strength of the operations, from 0 to `bins` - 1. Default 9. */
+  readonly magnitude?: number | undefined
+  /** Number of strengths. Default 31. */
+  readonly bins?: number | undefined
+}
+
+/**
+ * RandAugment (Cubuk et al. 2020) as defined by torchvision: random operations out of 14, applied one after the other,
+ * all with the strength m = magnitude / (bins - 1), and a random sign for signed operations. Pixels are rounded to
+ * bytes first; geometric operations use the nearest pixel and fill with black.
+ * @throws 'invalid-option'; 'invalid-data' for images that are neither gray nor RGB
+ */
+export function randAugment(options: RandAugmentOptions = {}): Augmentation {
+  const owner = 'randAugment'
+  checkNames(owner, options, ['operations', 'magnitude', 'bins'])
+  const operations = checkNumber(owner, 'operations', options.operations ?? 2, positiveCount)
+  const bins = checkNumber(owner, 'bins', options.bins ?? 31, { min: 2, max: 2 ** 20, integer: true })
+  const magnitude = checkNumber(owner, 'magnitude', options.magnitude ?? 9, { min: 0, max: bins - 1, integer: true })
+  const strength = magnitude / (bins - 1)
+  return {
+    apply(image, random) {
+      if (image.channels !== 1 && image.channels !== 3)
+        throw new OnnxIreError(
+          'invalid-data',
+          `randAugment: images have ${image.channels} channels; they must have 1 or 3`,
+        )
+      let result: FloatImage = {
+        ...image,
+        data: image.data.map((value) => Math.round(Math.min(255, Math.max(0, value)))),
+      }
+      for (let i = 0; i < operations; i++) {
+        const operation = randAugmentOperations[random.integer(randAugmentOperations.length)]!
+        result = operation.apply(result, operation.signed ? strength * random.sign() : strength)
+      }
+      return result
+    },
+  }
+}
+
 /** Linear map [x', y'] = [a x + b y, c x + d y]. */
 type Matrix = readonly [a: number, b: number, c: number, d: number]
 
@@ -158,16 +201,6 @@ function mapChannels(image: FloatImage, f: (channel: Float32Array) => void): Flo
   return { ...image, data }
 }
 
-/** Options of `randAugment`. */
-export interface RandAugmentOptions {
-  /** Number of operations per image. Default 2. */
-  readonly operations?: number | undefined
-  /** Strength of the operations, from 0 to `bins` - 1. Default 9. */
-  readonly magnitude?: number | undefined
-  /** Number of strengths. Default 31. */
-  readonly bins?: number | undefined
-}
-
 /** Operation of RandAugment. */
 interface Operation {
   readonly name: string
@@ -197,36 +230,3 @@ export const randAugmentOperations: readonly Operation[] = [
   { name: 'AutoContrast', apply: autoContrast },
   { name: 'Equalize', apply: equalize },
 ]
-
-/**
- * RandAugment (Cubuk et al. 2020) as defined by torchvision: random operations out of 14, applied one after the other,
- * all with the strength m = magnitude / (bins - 1), and a random sign for signed operations. Pixels are rounded to
- * bytes first; geometric operations use the nearest pixel and fill with black.
- * @throws 'invalid-option'; 'invalid-data' for images that are neither gray nor RGB
- */
-export function randAugment(options: RandAugmentOptions = {}): Augmentation {
-  const owner = 'randAugment'
-  checkNames(owner, options, ['operations', 'magnitude', 'bins'])
-  const operations = checkNumber(owner, 'operations', options.operations ?? 2, positiveCount)
-  const bins = checkNumber(owner, 'bins', options.bins ?? 31, { min: 2, max: 2 ** 20, integer: true })
-  const magnitude = checkNumber(owner, 'magnitude', options.magnitude ?? 9, { min: 0, max: bins - 1, integer: true })
-  const strength = magnitude / (bins - 1)
-  return {
-    apply(image, random) {
-      if (image.channels !== 1 && image.channels !== 3)
-        throw new OnnxIreError(
-          'invalid-data',
-          `randAugment: images have ${image.channels} channels; they must have 1 or 3`,
-        )
-      let result: FloatImage = {
-        ...image,
-        data: image.data.map((value) => Math.round(Math.min(255, Math.max(0, value)))),
-      }
-      for (let i = 0; i < operations; i++) {
-        const operation = randAugmentOperations[random.integer(randAugmentOperations.length)]!
-        result = operation.apply(result, operation.signed ? strength * random.sign() : strength)
-      }
-      return result
-    },
-  }
-}

@@ -56,10 +56,8 @@ export function withKnownPadding(
   return [op.Slice(dpadded, before, op.Add(before, op.Shape(x, { start: 2 })), axes), ...others]
 }
 
-/*
- * Columns are the elements of each window (im2col). A convolution with unit-vector kernels extracts one tap per kernel: this is faster
- * than slicing and concatenating, and it supports strides, dilations and pads.
- */
+// Columns: the elements of each window (im2col). A convolution with unit-vector kernels extracts one tap per kernel.
+// This is faster than slicing and concatenating, and it supports strides, dilations and pads.
 
 /** Columns of each image: [N, C, ...] to [N, C * taps, ...windows]. */
 function columnsOfImages(x: Value, kernel: readonly number[], window: readonly WindowAxis[], channels: number): Value {
@@ -112,6 +110,8 @@ function takeStrided(x: Value, window: readonly WindowAxis[]): Value {
     strided.map(({ stride }) => stride),
   )
 }
+
+// Gradient of the input
 
 /**
  * Kernels of up to this many taps are flipped by a product with a permutation matrix: exact, and on onnxruntime's CPU
@@ -256,11 +256,12 @@ function transposeAndCrop(dy: Value, w: Value, window: readonly WindowAxis[], gr
   )
 }
 
-// Measured on onnxruntime's CPU provider.
-/** Largest number of taps for which columns are fastest. */
+// Gradient of the weights
+
+/** Largest number of taps for which columns are fastest, measured on onnxruntime's CPU provider. */
 const MAX_COLUMN_TAPS = 15
-/** Largest number of windows per image for which one product over all images is fastest. */
-const MANY_WINDOWS = 512
+/** Largest number of windows per image for which one product over all images is fastest, measured likewise. */
+const MAX_WINDOWS = 512
 
 /**
  * Gradient of Conv's weights [g m, c, ...]: dw[o, i, t] = sum over images and windows of dy[o, window] x[i, window at
@@ -276,7 +277,7 @@ function weightGradient(x: Value, w: Value, dy: Value, window: readonly WindowAx
   if (taps > MAX_COLUMN_TAPS) return weightGradientByConvolution(x, w, dy, window, group)
   const windows = productOf(dy.shape!.slice(2))
   // One product over all images needs images as a spatial axis, and Conv supports at most three.
-  const apart = kernel.length > 2 || (typeof windows === 'number' && windows > MANY_WINDOWS)
+  const apart = kernel.length > 2 || (typeof windows === 'number' && windows > MAX_WINDOWS)
   const m = outputs! / group
   return op.Reshape(
     apart
@@ -357,6 +358,8 @@ function channelsFirst(x: Value, w: Value, group: number): Value {
     op.Concat([c, int64s([-1]), op.Shape(x, { start: 2 })], { axis: 0 }),
   )
 }
+
+// Gradient of depthwise weights
 
 /** Kernels with this many rows or columns, or more, use other forms. */
 const MAX_KERNEL_LENGTH = 32

@@ -13,98 +13,6 @@ import type { Value } from './value.js'
 
 import { tensorOf } from './value.js'
 
-const levels = { disabled: 0, basic: 1, extended: 2, layout: 3, all: 99 }
-const modes = { sequential: 0, parallel: 1 }
-
-/** Creates `OrtSessionOptions` from the options of `node`, with the defaults of `node`. Throws 'invalid-option'. */
-function sessionOptions(ort: Ort, options: NodeOptions & { readonly threads: number }): Handle {
-  const session = options.session ?? {}
-  const handle = new Handle(
-    'session options',
-    readAddress((out) => ort.CreateSessionOptions(out)),
-    ort.ReleaseSessionOptions,
-  )
-  const { address } = handle
-  ort.SetIntraOpNumThreads(address, options.threads)
-  ort.SetSessionGraphOptimizationLevel(
-    address,
-    choice('graphOptimizationLevel', levels, options.graphOptimizationLevel ?? 'all'),
-  )
-  ort.SetSessionLogSeverityLevel(address, session.logSeverityLevel ?? 3)
-  if (session.enableMemPattern) ort.EnableMemPattern(address)
-  else ort.DisableMemPattern(address)
-  if (session.enableCpuMemArena ?? true) ort.EnableCpuMemArena(address)
-  else ort.DisableCpuMemArena(address)
-  if (session.interOpNumThreads !== undefined) ort.SetInterOpNumThreads(address, session.interOpNumThreads)
-  if (session.executionMode !== undefined)
-    ort.SetSessionExecutionMode(address, choice('executionMode', modes, session.executionMode))
-  if (session.logId !== undefined) ort.SetSessionLogId(address, session.logId)
-  if (session.logVerbosityLevel !== undefined) ort.SetSessionLogVerbosityLevel(address, session.logVerbosityLevel)
-  if (session.optimizedModelFilePath !== undefined)
-    ort.SetOptimizedModelFilePath(address, session.optimizedModelFilePath)
-  if (session.enableProfiling) ort.EnableProfiling(address, session.profileFilePrefix ?? 'onnxruntime_profile_')
-  for (const [name, size] of Object.entries(session.freeDimensionOverrides ?? {}))
-    ort.AddFreeDimensionOverrideByName(address, name, size)
-  const entries = new Map([['session.force_spinning_stop', '1'], ...flatten('', session.extra ?? {})])
-  for (const [key, value] of entries) ort.AddSessionConfigEntry(address, key, value)
-  return handle
-}
-
-function choice<T extends object>(option: string, of: T, given: keyof T & string): T[keyof T] {
-  if (Object.hasOwn(of, given)) return of[given]
-  const known = Object.keys(of).join(', ')
-  throw new OnnxIreError('invalid-option', `${option} must be one of ${known}, got ${given}`)
-}
-
-/** Flattens nested entries: `{ session: { a: '1' } }` becomes 'session.a'. */
-function flatten(prefix: string, entries: Readonly<Record<string, unknown>>): [string, string][] {
-  return Object.entries(entries).flatMap(([key, value]): [string, string][] => {
-    if (value === undefined) return []
-    if (typeof value === 'object' && value !== null)
-      return flatten(`${prefix}${key}.`, value as Record<string, unknown>)
-    return [[`${prefix}${key}`, String(value)]]
-  })
-}
-
-/**
- * Copies tensors between memories with models of one Identity node: onnxruntime's copy functions do not support its
- * built-in CUDA provider, but a run reads from any memory and writes its output to any.
- */
-class Copies {
-  readonly #ort: Ort
-  readonly #invoke: Invoke
-  readonly #options: () => Handle
-  readonly #hostMemory: bigint
-  readonly #sessions = new Map<DType, Session>()
-
-  constructor(ort: Ort, invoke: Invoke, options: () => Handle, hostMemory: bigint) {
-    this.#ort = ort
-    this.#invoke = invoke
-    this.#options = options
-    this.#hostMemory = hostMemory
-  }
-
-  /** Copies `source` to the memory `memory`. Throws `OrtFailure`. */
-  async to(memory: bigint, source: Tensor | Value): Promise<Value> {
-    const session = await this.#session(source.dtype)
-    const [copy] = await session.run(this.#invoke, this.#hostMemory, [source], [memory])
-    return copy!
-  }
-
-  async #session(dtype: DType): Promise<Session> {
-    const known = this.#sessions.get(dtype)
-    if (known) return known
-    const session = await Session.create(this.#ort, this.#invoke, this.#options(), identityModel(dtype))
-    this.#sessions.set(dtype, session)
-    return session
-  }
-
-  release(): void {
-    for (const session of this.#sessions.values()) session.release()
-    this.#sessions.clear()
-  }
-}
-
 /** Options of an engine. */
 interface EngineOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | 'worker'> {
   readonly threads: number
@@ -297,4 +205,97 @@ export class Engine {
 function memoryInfo(ort: Ort, { name, device }: Provider['memory']): Handle {
   const address = readAddress((out) => ort.CreateMemoryInfo(name, 0, device, 0, out))
   return new Handle('memory info', address, ort.ReleaseMemoryInfo)
+}
+
+const levels = { disabled: 0, basic: 1, extended: 2, layout: 3, all: 99 }
+
+const modes = { sequential: 0, parallel: 1 }
+
+/** Creates `OrtSessionOptions` from the options of `node`, with the defaults of `node`. Throws 'invalid-option'. */
+function sessionOptions(ort: Ort, options: NodeOptions & { readonly threads: number }): Handle {
+  const session = options.session ?? {}
+  const handle = new Handle(
+    'session options',
+    readAddress((out) => ort.CreateSessionOptions(out)),
+    ort.ReleaseSessionOptions,
+  )
+  const { address } = handle
+  ort.SetIntraOpNumThreads(address, options.threads)
+  ort.SetSessionGraphOptimizationLevel(
+    address,
+    choice('graphOptimizationLevel', levels, options.graphOptimizationLevel ?? 'all'),
+  )
+  ort.SetSessionLogSeverityLevel(address, session.logSeverityLevel ?? 3)
+  if (session.enableMemPattern) ort.EnableMemPattern(address)
+  else ort.DisableMemPattern(address)
+  if (session.enableCpuMemArena ?? true) ort.EnableCpuMemArena(address)
+  else ort.DisableCpuMemArena(address)
+  if (session.interOpNumThreads !== undefined) ort.SetInterOpNumThreads(address, session.interOpNumThreads)
+  if (session.executionMode !== undefined)
+    ort.SetSessionExecutionMode(address, choice('executionMode', modes, session.executionMode))
+  if (session.logId !== undefined) ort.SetSessionLogId(address, session.logId)
+  if (session.logVerbosityLevel !== undefined) ort.SetSessionLogVerbosityLevel(address, session.logVerbosityLevel)
+  if (session.optimizedModelFilePath !== undefined)
+    ort.SetOptimizedModelFilePath(address, session.optimizedModelFilePath)
+  if (session.enableProfiling) ort.EnableProfiling(address, session.profileFilePrefix ?? 'onnxruntime_profile_')
+  for (const [name, size] of Object.entries(session.freeDimensionOverrides ?? {}))
+    ort.AddFreeDimensionOverrideByName(address, name, size)
+  const entries = new Map([['session.force_spinning_stop', '1'], ...flatten('', session.extra ?? {})])
+  for (const [key, value] of entries) ort.AddSessionConfigEntry(address, key, value)
+  return handle
+}
+
+function choice<T extends object>(option: string, of: T, given: keyof T & string): T[keyof T] {
+  if (Object.hasOwn(of, given)) return of[given]
+  const known = Object.keys(of).join(', ')
+  throw new OnnxIreError('invalid-option', `${option} must be one of ${known}, got ${given}`)
+}
+
+/** Flattens nested entries: `{ session: { a: '1' } }` becomes 'session.a'. */
+function flatten(prefix: string, entries: Readonly<Record<string, unknown>>): [string, string][] {
+  return Object.entries(entries).flatMap(([key, value]): [string, string][] => {
+    if (value === undefined) return []
+    if (typeof value === 'object' && value !== null)
+      return flatten(`${prefix}${key}.`, value as Record<string, unknown>)
+    return [[`${prefix}${key}`, String(value)]]
+  })
+}
+
+/**
+ * Copies tensors between memories with models of one Identity node: onnxruntime's copy functions do not support its
+ * built-in CUDA provider, but a run reads from any memory and writes its output to any.
+ */
+class Copies {
+  readonly #ort: Ort
+  readonly #invoke: Invoke
+  readonly #options: () => Handle
+  readonly #hostMemory: bigint
+  readonly #sessions = new Map<DType, Session>()
+
+  constructor(ort: Ort, invoke: Invoke, options: () => Handle, hostMemory: bigint) {
+    this.#ort = ort
+    this.#invoke = invoke
+    this.#options = options
+    this.#hostMemory = hostMemory
+  }
+
+  /** Copies `source` to the memory `memory`. Throws `OrtFailure`. */
+  async to(memory: bigint, source: Tensor | Value): Promise<Value> {
+    const session = await this.#session(source.dtype)
+    const [copy] = await session.run(this.#invoke, this.#hostMemory, [source], [memory])
+    return copy!
+  }
+
+  async #session(dtype: DType): Promise<Session> {
+    const known = this.#sessions.get(dtype)
+    if (known) return known
+    const session = await Session.create(this.#ort, this.#invoke, this.#options(), identityModel(dtype))
+    this.#sessions.set(dtype, session)
+    return session
+  }
+
+  release(): void {
+    for (const session of this.#sessions.values()) session.release()
+    this.#sessions.clear()
+  }
 }

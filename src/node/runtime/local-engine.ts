@@ -8,98 +8,6 @@ import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import type { CompileOptions, Engine, Operand, Session, TensorHandle } from './engine.js'
 
-const notStarted = /WebGpuContext::Initialize|Failed to get a WebGPU/
-const lost = /device (?:is|was|has been) lost|DeviceLost|device lost/i
-
-/**
- * Error for a message of onnxruntime's WebGPU provider about a missing or lost device; undefined for other messages.
- */
-function webgpuFailure(cause: Error): OnnxIreError | undefined {
-  const { message } = cause
-  if (notStarted.test(message)) {
-    const reason = message.replace(/^.* was false\. /s, '').trim()
-    const hint =
-      'it needs a GPU (or a software GPU) and its driver: Vulkan on Linux, Direct3D 12 on Windows, Metal on macOS'
-    return new OnnxIreError('runtime', `WebGPU does not start: ${reason.replace(/\.$/, '')}; ${hint}`, { cause })
-  }
-  if (lost.test(message)) return new OnnxIreError('device-lost', `the WebGPU device is lost: ${message}`, { cause })
-  return undefined
-}
-
-/**
- * Table of device tensors by handle. Rejects the use of a freed tensor, which would end the process inside onnxruntime.
- */
-class TensorTable {
-  readonly #tensors = new Map<number, { readonly tensor: OrtTensor; readonly session: number }>()
-  #last = 0
-
-  /** @param session session that created the tensor and owns its memory */
-  add(tensor: OrtTensor, session: number): TensorHandle {
-    const handle = ++this.#last
-    this.#tensors.set(handle, { tensor, session })
-    return { handle, dtype: tensor.type, dims: [...tensor.dims] }
-  }
-
-  get(handle: number): OrtTensor {
-    const entry = this.#tensors.get(handle)
-    if (!entry) throw new OnnxIreError('runtime', 'this device tensor was released')
-    return entry.tensor
-  }
-
-  /** Frees a tensor and returns its session; undefined if it was freed before. */
-  free(handle: number): number | undefined {
-    const entry = this.#tensors.get(handle)
-    entry?.tensor.dispose()
-    this.#tensors.delete(handle)
-    return entry?.session
-  }
-
-  /** Whether a session has tensors in the table. */
-  hasTensorsOf(session: number): boolean {
-    return [...this.#tensors.values()].some((entry) => entry.session === session)
-  }
-
-  clear(): void {
-    for (const handle of [...this.#tensors.keys()]) this.free(handle)
-  }
-}
-
-/**
- * Reusable buffers for inputs in shared memory. onnxruntime rejects arrays over a SharedArrayBuffer, so such inputs are
- * copied to a buffer that outlives the run: one memcpy and no allocation. An engine runs one program at a time, so all
- * its programs share one buffer per input name: training, curvature and evaluation graph have the same parameters.
- */
-export class InputBuffers {
-  readonly #buffers = new Map<string, ArrayBuffer>()
-
-  /**
-   * Creates the tensor of an input, over its own array or over a copy that is valid until the same name is fed again.
-   */
-  feed(ort: typeof import('onnxruntime-node'), name: string, { dtype, dims, data }: Tensor): OrtTensor {
-    const own = isStrings(data) ? data : this.#unshared(name, dtypes[dtype].array!, data)
-    // The constructor's overloads bind each dtype to its array type; checkFeeds has compared them.
-    return new ort.Tensor(dtype as 'float32', own as Float32Array, dims)
-  }
-
-  /** Frees the buffers of all other input names. */
-  keepOnly(names: ReadonlySet<string>): void {
-    for (const name of this.#buffers.keys()) if (!names.has(name)) this.#buffers.delete(name)
-  }
-
-  #unshared(name: string, array: NonNullable<(typeof dtypes)['float32']['array']>, data: TypedArray): TypedArray {
-    if (!(data.buffer instanceof SharedArrayBuffer)) return data
-    let buffer = this.#buffers.get(name)
-    if (buffer === undefined || buffer.byteLength < data.byteLength) {
-      buffer = new ArrayBuffer(data.byteLength)
-      this.#buffers.set(name, buffer)
-    }
-    new Uint8Array(buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
-    return new array(buffer, 0, data.length)
-  }
-}
-
-const isStrings = (data: Tensor['data']): data is readonly string[] => Array.isArray(data)
-
 type Ort = typeof import('onnxruntime-node')
 
 type Guard = <T>(work: () => Promise<T>) => Promise<T>
@@ -252,3 +160,96 @@ function sessionOptionsFor(
     ...(allowCpu ? { extra: { ...extra, session: { ...session, disable_cpu_ep_fallback: '0' } } } : {}),
   }
 }
+
+const notStarted = /WebGpuContext::Initialize|Failed to get a WebGPU/
+
+const lost = /device (?:is|was|has been) lost|DeviceLost|device lost/i
+
+/**
+ * Error for a message of onnxruntime's WebGPU provider about a missing or lost device; undefined for other messages.
+ */
+function webgpuFailure(cause: Error): OnnxIreError | undefined {
+  const { message } = cause
+  if (notStarted.test(message)) {
+    const reason = message.replace(/^.* was false\. /s, '').trim()
+    const hint =
+      'it needs a GPU (or a software GPU) and its driver: Vulkan on Linux, Direct3D 12 on Windows, Metal on macOS'
+    return new OnnxIreError('runtime', `WebGPU does not start: ${reason.replace(/\.$/, '')}; ${hint}`, { cause })
+  }
+  if (lost.test(message)) return new OnnxIreError('device-lost', `the WebGPU device is lost: ${message}`, { cause })
+  return undefined
+}
+
+/**
+ * Table of device tensors by handle. Rejects the use of a freed tensor, which would end the process inside onnxruntime.
+ */
+class TensorTable {
+  readonly #tensors = new Map<number, { readonly tensor: OrtTensor; readonly session: number }>()
+  #last = 0
+
+  /** @param session session that created the tensor and owns its memory */
+  add(tensor: OrtTensor, session: number): TensorHandle {
+    const handle = ++this.#last
+    this.#tensors.set(handle, { tensor, session })
+    return { handle, dtype: tensor.type, dims: [...tensor.dims] }
+  }
+
+  get(handle: number): OrtTensor {
+    const entry = this.#tensors.get(handle)
+    if (!entry) throw new OnnxIreError('runtime', 'this device tensor was released')
+    return entry.tensor
+  }
+
+  /** Frees a tensor and returns its session; undefined if it was freed before. */
+  free(handle: number): number | undefined {
+    const entry = this.#tensors.get(handle)
+    entry?.tensor.dispose()
+    this.#tensors.delete(handle)
+    return entry?.session
+  }
+
+  /** Whether a session has tensors in the table. */
+  hasTensorsOf(session: number): boolean {
+    return [...this.#tensors.values()].some((entry) => entry.session === session)
+  }
+
+  clear(): void {
+    for (const handle of [...this.#tensors.keys()]) this.free(handle)
+  }
+}
+
+/**
+ * Reusable buffers for inputs in shared memory. onnxruntime rejects arrays over a SharedArrayBuffer, so such inputs are
+ * copied to a buffer that outlives the run: one memcpy and no allocation. An engine runs one program at a time, so all
+ * its programs share one buffer per input name: training, curvature and evaluation graph have the same parameters.
+ */
+export class InputBuffers {
+  readonly #buffers = new Map<string, ArrayBuffer>()
+
+  /**
+   * Creates the tensor of an input, over its own array or over a copy that is valid until the same name is fed again.
+   */
+  feed(ort: typeof import('onnxruntime-node'), name: string, { dtype, dims, data }: Tensor): OrtTensor {
+    const own = isStrings(data) ? data : this.#unshared(name, dtypes[dtype].array!, data)
+    // The constructor's overloads bind each dtype to its array type; checkFeeds has compared them.
+    return new ort.Tensor(dtype as 'float32', own as Float32Array, dims)
+  }
+
+  /** Frees the buffers of all other input names. */
+  keepOnly(names: ReadonlySet<string>): void {
+    for (const name of this.#buffers.keys()) if (!names.has(name)) this.#buffers.delete(name)
+  }
+
+  #unshared(name: string, array: NonNullable<(typeof dtypes)['float32']['array']>, data: TypedArray): TypedArray {
+    if (!(data.buffer instanceof SharedArrayBuffer)) return data
+    let buffer = this.#buffers.get(name)
+    if (buffer === undefined || buffer.byteLength < data.byteLength) {
+      buffer = new ArrayBuffer(data.byteLength)
+      this.#buffers.set(name, buffer)
+    }
+    new Uint8Array(buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+    return new array(buffer, 0, data.length)
+  }
+}
+
+const isStrings = (data: Tensor['data']): data is readonly string[] => Array.isArray(data)

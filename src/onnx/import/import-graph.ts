@@ -37,116 +37,6 @@ import {
   walkNodes,
 } from './model-nodes.js'
 
-/**
- * Values by name in a graph. A body can read the names of its outer graphs. `null` is an omitted input of a function.
- */
-class NameScope {
-  readonly #values = new Map<string, Value | null>()
-  readonly #outer: NameScope | undefined
-
-  constructor(outer?: NameScope) {
-    this.#outer = outer
-  }
-
-  get(name: string): Value | null | undefined {
-    const own = this.#values.get(name)
-    return own === undefined ? this.#outer?.get(name) : own
-  }
-
-  set(name: string, value: Value | null): void {
-    if (this.#values.has(name))
-      throw new OnnxIreError('invalid-model', `two tensors are named '${name}'; names must be unique in a graph`)
-    this.#values.set(name, value)
-  }
-}
-
-/** The value of a node's input. Throws `invalid-model` if no value has the name. */
-function lookUp(names: NameScope, name: string, operator: string, label: string): Value | null {
-  const value = names.get(name)
-  if (value !== undefined) return value
-  throw new OnnxIreError(
-    'invalid-model',
-    `${operator} '${label}' reads '${name}', which is not an input, an initializer or an output of a node`,
-  )
-}
-
-/**
- * Inputs that configure an operator and are not trained, by operator and position, of forms that are rewritten at
- * import. The library's own operators have `configInputs` in their definitions.
- */
-const configInputs: Readonly<Record<string, readonly number[]>> = {
-  Upsample: [1],
-  'com.microsoft.QuantizeLinear': [1],
-  'com.microsoft.DequantizeLinear': [1],
-  'com.microsoft.RotaryEmbedding': [2, 3],
-  'com.microsoft.GroupQueryAttention': [7, 8],
-}
-
-function isConfigInput(node: NodeProto, index: number): boolean {
-  const name = qualifiedName(node)
-  if (Object.hasOwn(configInputs, name)) return configInputs[name]!.includes(index)
-  const definition = findDefinition(isStandardDomain(node) ? '' : node.domain!, node.opType ?? '')
-  return definition !== undefined && isInput(definition, 'configInputs', index)
-}
-
-/**
- * The names of tensors that are only read as configuration inputs. They are imported as constants, so that shapes can
- * be inferred from them.
- */
-export function findConfigInputs(graph: Pick<GraphProto, 'node'>, outputs: readonly string[]): Set<string> {
-  const configuration = new Set<string>()
-  const operands = new Set<string>()
-  for (const node of walkNodes(graph)) {
-    for (const [index, name] of node.input.entries()) (isConfigInput(node, index) ? configuration : operands).add(name)
-  }
-  for (const name of outputs) operands.add(name)
-  return new Set([...configuration].filter((name) => !operands.has(name)))
-}
-
-/**
- * Imports the Gradient operator of ai.onnx.preview.training: d(sum y) / dx of the tensor named `y`, for every tensor
- * x named in `xs`; the tensors named in `zs` are constants.
- *
- * @param named returns the value of a name in the graph of the node
- * @throws OnnxIreError `invalid-model`, `not-differentiable`; `unsupported-operator` if the inputs are not the named
- *   tensors, or if one of these tensors depends on another
- */
-function importGradient(
-  inputs: readonly (Value | null)[],
-  attributes: Readonly<Record<string, Attribute>>,
-  named: (name: string) => Value,
-): readonly Value[] {
-  const { xs = [], zs = [], y } = attributes
-  if (!isNames(xs) || !isNames(zs) || typeof y !== 'string' || inputs.length !== xs.length + zs.length)
-    throw new OnnxIreError(
-      'invalid-model',
-      'Gradient needs the attributes xs and y, and one input for each name in xs and zs',
-    )
-  const variables = xs.map(named)
-  const fixed = new Set([...variables, ...zs.map(named)])
-  const mismatch = [...xs, ...zs].find((name, i) => named(name) !== inputs[i])
-  if (mismatch !== undefined)
-    throw unsupported(`whose input is not the tensor '${mismatch}' itself`, 'use the named tensors as inputs')
-  for (const value of fixed) {
-    const before = value.source.kind === 'node' ? value.source.inputs.filter((x) => x !== null) : []
-    const others = [...leavesOf(before), ...topological(before).flatMap(({ outputs }) => outputs)]
-    if (others.some((other) => fixed.has(other)))
-      throw unsupported(
-        `for '${value.name}', which depends on another named tensor,`,
-        'name only tensors that do not depend on each other',
-      )
-  }
-  const target = named(y)
-  const dxs = gradients([[target, op.Expand(scalar(target.dtype, 1), op.Shape(target))]], variables)
-  return variables.map((x, i) => dxs[i] ?? zerosLike(x))
-}
-
-const isNames = (value: Attribute | undefined): value is readonly string[] =>
-  Array.isArray(value) && value.every((name) => typeof name === 'string')
-
-const unsupported = (what: string, instead: string) =>
-  new OnnxIreError('unsupported-operator', `a Gradient ${what} is not supported: ${instead}`)
-
 /** The context in which nodes are imported: the main graph with its bodies, or one call of a function. */
 interface Context {
   /** Versions of the operator sets, by domain. */
@@ -418,3 +308,113 @@ function upgradeWithContext(node: OldNode, version: number, label: string, domai
     )
   }
 }
+
+/**
+ * Values by name in a graph. A body can read the names of its outer graphs. `null` is an omitted input of a function.
+ */
+class NameScope {
+  readonly #values = new Map<string, Value | null>()
+  readonly #outer: NameScope | undefined
+
+  constructor(outer?: NameScope) {
+    this.#outer = outer
+  }
+
+  get(name: string): Value | null | undefined {
+    const own = this.#values.get(name)
+    return own === undefined ? this.#outer?.get(name) : own
+  }
+
+  set(name: string, value: Value | null): void {
+    if (this.#values.has(name))
+      throw new OnnxIreError('invalid-model', `two tensors are named '${name}'; names must be unique in a graph`)
+    this.#values.set(name, value)
+  }
+}
+
+/** The value of a node's input. Throws `invalid-model` if no value has the name. */
+function lookUp(names: NameScope, name: string, operator: string, label: string): Value | null {
+  const value = names.get(name)
+  if (value !== undefined) return value
+  throw new OnnxIreError(
+    'invalid-model',
+    `${operator} '${label}' reads '${name}', which is not an input, an initializer or an output of a node`,
+  )
+}
+
+/**
+ * Inputs that configure an operator and are not trained, by operator and position, of forms that are rewritten at
+ * import. The library's own operators have `configInputs` in their definitions.
+ */
+const configInputs: Readonly<Record<string, readonly number[]>> = {
+  Upsample: [1],
+  'com.microsoft.QuantizeLinear': [1],
+  'com.microsoft.DequantizeLinear': [1],
+  'com.microsoft.RotaryEmbedding': [2, 3],
+  'com.microsoft.GroupQueryAttention': [7, 8],
+}
+
+function isConfigInput(node: NodeProto, index: number): boolean {
+  const name = qualifiedName(node)
+  if (Object.hasOwn(configInputs, name)) return configInputs[name]!.includes(index)
+  const definition = findDefinition(isStandardDomain(node) ? '' : node.domain!, node.opType ?? '')
+  return definition !== undefined && isInput(definition, 'configInputs', index)
+}
+
+/**
+ * The names of tensors that are only read as configuration inputs. They are imported as constants, so that shapes can
+ * be inferred from them.
+ */
+export function findConfigInputs(graph: Pick<GraphProto, 'node'>, outputs: readonly string[]): Set<string> {
+  const configuration = new Set<string>()
+  const operands = new Set<string>()
+  for (const node of walkNodes(graph)) {
+    for (const [index, name] of node.input.entries()) (isConfigInput(node, index) ? configuration : operands).add(name)
+  }
+  for (const name of outputs) operands.add(name)
+  return new Set([...configuration].filter((name) => !operands.has(name)))
+}
+
+/**
+ * Imports the Gradient operator of ai.onnx.preview.training: d(sum y) / dx of the tensor named `y`, for every tensor
+ * x named in `xs`; the tensors named in `zs` are constants.
+ *
+ * @param named returns the value of a name in the graph of the node
+ * @throws OnnxIreError `invalid-model`, `not-differentiable`; `unsupported-operator` if the inputs are not the named
+ *   tensors, or if one of these tensors depends on another
+ */
+function importGradient(
+  inputs: readonly (Value | null)[],
+  attributes: Readonly<Record<string, Attribute>>,
+  named: (name: string) => Value,
+): readonly Value[] {
+  const { xs = [], zs = [], y } = attributes
+  if (!isNames(xs) || !isNames(zs) || typeof y !== 'string' || inputs.length !== xs.length + zs.length)
+    throw new OnnxIreError(
+      'invalid-model',
+      'Gradient needs the attributes xs and y, and one input for each name in xs and zs',
+    )
+  const variables = xs.map(named)
+  const fixed = new Set([...variables, ...zs.map(named)])
+  const mismatch = [...xs, ...zs].find((name, i) => named(name) !== inputs[i])
+  if (mismatch !== undefined)
+    throw unsupported(`whose input is not the tensor '${mismatch}' itself`, 'use the named tensors as inputs')
+  for (const value of fixed) {
+    const before = value.source.kind === 'node' ? value.source.inputs.filter((x) => x !== null) : []
+    const others = [...leavesOf(before), ...topological(before).flatMap(({ outputs }) => outputs)]
+    if (others.some((other) => fixed.has(other)))
+      throw unsupported(
+        `for '${value.name}', which depends on another named tensor,`,
+        'name only tensors that do not depend on each other',
+      )
+  }
+  const target = named(y)
+  const dxs = gradients([[target, op.Expand(scalar(target.dtype, 1), op.Shape(target))]], variables)
+  return variables.map((x, i) => dxs[i] ?? zerosLike(x))
+}
+
+const isNames = (value: Attribute | undefined): value is readonly string[] =>
+  Array.isArray(value) && value.every((name) => typeof name === 'string')
+
+const unsupported = (what: string, instead: string) =>
+  new OnnxIreError('unsupported-operator', `a Gradient ${what} is not supported: ${instead}`)

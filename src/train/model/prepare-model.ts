@@ -7,39 +7,6 @@ import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { toFloat32 } from './precision.js'
 
-/**
- * Rewrites the graph upstream of `outputs`. `replace` receives a node and its rewritten inputs and returns the values
- * that replace its outputs, or undefined to keep the node. Nodes that depend on no replaced node are shared with the
- * original graph. Nodes inside bodies are not passed to `replace`, but their captured values are replaced.
- */
-export function rewriteGraph(
-  outputs: readonly Value[],
-  replace: (node: Node, inputs: readonly (Value | null)[]) => readonly Value[] | undefined,
-): Value[] {
-  const rebuilt = new Map<Value, Value>()
-  const now = (value: Value): Value => rebuilt.get(value) ?? value
-  for (const node of topological(outputs)) {
-    const inputs = node.inputs.map((value) => value && now(value))
-    const replacement = replace(node, inputs) ?? cloneIfChanged(node, inputs, rebuilt)
-    if (replacement) for (const [i, value] of node.outputs.entries()) rebuilt.set(value, replacement[i] ?? value)
-  }
-  return outputs.map(now)
-}
-
-/** Clones a node on other inputs of the same types; undefined if no input changed. */
-function cloneIfChanged(
-  node: Node,
-  inputs: readonly (Value | null)[],
-  rebuilt: ReadonlyMap<Value, Value>,
-): readonly Value[] | undefined {
-  if (capturesOf(node).some((value) => rebuilt.has(value))) return cloneNode(node, new Map(rebuilt))
-  if (inputs.every((value, i) => value === node.inputs[i])) return undefined
-  const outputs: Value[] = []
-  const copy: Node = { ...node, inputs, outputs }
-  for (const value of node.outputs) outputs.push(new Value(value, copy, value.index, value.name, value.contents))
-  return outputs
-}
-
 /** A model prepared for training. */
 export interface PreparedModel {
   /** The model for evaluation, in float32 or float64. */
@@ -193,3 +160,36 @@ function enableDropout(outputs: ReadonlyMap<string, Value>): Pick<PreparedModel,
 /** Rewritten values under the names of the original outputs. */
 const rename = (outputs: ReadonlyMap<string, Value>, values: readonly Value[]): ReadonlyMap<string, Value> =>
   new Map([...outputs.keys()].map((name, i) => [name, values[i]!]))
+
+/**
+ * Rewrites the graph upstream of `outputs`. `replace` receives a node and its rewritten inputs and returns the values
+ * that replace its outputs, or undefined to keep the node. Nodes that depend on no replaced node are shared with the
+ * original graph. Nodes inside bodies are not passed to `replace`, but their captured values are replaced.
+ */
+export function rewriteGraph(
+  outputs: readonly Value[],
+  replace: (node: Node, inputs: readonly (Value | null)[]) => readonly Value[] | undefined,
+): Value[] {
+  const rebuilt = new Map<Value, Value>()
+  const now = (value: Value): Value => rebuilt.get(value) ?? value
+  for (const node of topological(outputs)) {
+    const inputs = node.inputs.map((value) => value && now(value))
+    const replacement = replace(node, inputs) ?? cloneIfChanged(node, inputs, rebuilt)
+    if (replacement) for (const [i, value] of node.outputs.entries()) rebuilt.set(value, replacement[i] ?? value)
+  }
+  return outputs.map(now)
+}
+
+/** Clones a node on other inputs of the same types; undefined if no input changed. */
+function cloneIfChanged(
+  node: Node,
+  inputs: readonly (Value | null)[],
+  rebuilt: ReadonlyMap<Value, Value>,
+): readonly Value[] | undefined {
+  if (capturesOf(node).some((value) => rebuilt.has(value))) return cloneNode(node, new Map(rebuilt))
+  if (inputs.every((value, i) => value === node.inputs[i])) return undefined
+  const outputs: Value[] = []
+  const copy: Node = { ...node, inputs, outputs }
+  for (const value of node.outputs) outputs.push(new Value(value, copy, value.index, value.name, value.contents))
+  return outputs
+}

@@ -20,77 +20,6 @@ import {
   toOrtTensor,
 } from './ort.js'
 
-/** Milliseconds of work after which the queue yields to the event loop: about one frame of a page. */
-const frame = 16
-
-/**
- * Serial queue that regularly yields to the event loop between tasks: WebAssembly returns in microtasks, so a loop over
- * it would block messages, drawing and the freezing of a hidden page.
- */
-export class YieldingQueue extends SerialQueue {
-  #lastYield = performance.now()
-
-  override run<T>(task: () => Promise<T>): Promise<T> {
-    return super.run(async () => {
-      if (performance.now() - this.#lastYield > frame) {
-        await nextTask()
-        this.#lastYield = performance.now()
-      }
-      return task()
-    })
-  }
-}
-
-/** Resolves after the pending events; a timer would take milliseconds, and seconds in hidden pages. */
-function nextTask(): Promise<void> {
-  const { port1, port2 } = new MessageChannel()
-  return new Promise((resolve) => {
-    port1.onmessage = () => {
-      port1.close()
-      resolve()
-    }
-    port2.postMessage(null)
-  })
-}
-
-/**
- * A device tensor of the WebGPU runtime. Its elements are at the start of `buffer`, which may be longer (onnxruntime
- * rounds sizes up) and is owned by the creator of the tensor.
- */
-export class GpuTensor implements DeviceTensor {
-  /** Device of its buffer. */
-  readonly gpu: GPUDevice
-  readonly dtype: DType
-  readonly dims: readonly number[]
-  readonly buffer: GPUBuffer
-  #free: (() => void) | undefined
-
-  /** @param free frees the buffer; called once */
-  constructor(gpu: GPUDevice, dtype: DType, dims: readonly number[], buffer: GPUBuffer, free?: () => void) {
-    this.gpu = gpu
-    this.dtype = dtype
-    this.dims = dims
-    this.buffer = buffer
-    this.#free = free
-  }
-
-  /** Number of elements; it does not follow from the size of the buffer. */
-  get elements(): number {
-    return sizeOf(this.dims)
-  }
-
-  /** Number of bytes of the elements. */
-  get byteLength(): number {
-    return Math.ceil((this.elements * dtypes[this.dtype].bits) / 8)
-  }
-
-  release(): void {
-    const free = this.#free
-    this.#free = undefined
-    free?.()
-  }
-}
-
 /** Sessions and tensors of one GPU device. */
 export class WebGpuSessions {
   readonly #ort: Ort
@@ -242,4 +171,75 @@ export class WebGpuSessions {
   async #end(session: InferenceSession): Promise<void> {
     if (this.#open.delete(session)) await session.release()
   }
+}
+
+/**
+ * A device tensor of the WebGPU runtime. Its elements are at the start of `buffer`, which may be longer (onnxruntime
+ * rounds sizes up) and is owned by the creator of the tensor.
+ */
+export class GpuTensor implements DeviceTensor {
+  /** Device of its buffer. */
+  readonly gpu: GPUDevice
+  readonly dtype: DType
+  readonly dims: readonly number[]
+  readonly buffer: GPUBuffer
+  #free: (() => void) | undefined
+
+  /** @param free frees the buffer; called once */
+  constructor(gpu: GPUDevice, dtype: DType, dims: readonly number[], buffer: GPUBuffer, free?: () => void) {
+    this.gpu = gpu
+    this.dtype = dtype
+    this.dims = dims
+    this.buffer = buffer
+    this.#free = free
+  }
+
+  /** Number of elements; it does not follow from the size of the buffer. */
+  get elements(): number {
+    return sizeOf(this.dims)
+  }
+
+  /** Number of bytes of the elements. */
+  get byteLength(): number {
+    return Math.ceil((this.elements * dtypes[this.dtype].bits) / 8)
+  }
+
+  release(): void {
+    const free = this.#free
+    this.#free = undefined
+    free?.()
+  }
+}
+
+/** Milliseconds of work after which the queue yields to the event loop: about one frame of a page. */
+const frame = 16
+
+/**
+ * Serial queue that regularly yields to the event loop between tasks: WebAssembly returns in microtasks, so a loop over
+ * it would block messages, drawing and the freezing of a hidden page.
+ */
+export class YieldingQueue extends SerialQueue {
+  #lastYield = performance.now()
+
+  override run<T>(task: () => Promise<T>): Promise<T> {
+    return super.run(async () => {
+      if (performance.now() - this.#lastYield > frame) {
+        await nextTask()
+        this.#lastYield = performance.now()
+      }
+      return task()
+    })
+  }
+}
+
+/** Resolves after the pending events; a timer would take milliseconds, and seconds in hidden pages. */
+function nextTask(): Promise<void> {
+  const { port1, port2 } = new MessageChannel()
+  return new Promise((resolve) => {
+    port1.onmessage = () => {
+      port1.close()
+      resolve()
+    }
+    port2.postMessage(null)
+  })
 }

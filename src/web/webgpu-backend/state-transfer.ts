@@ -18,6 +18,87 @@ import {
   type StepState,
 } from './step-state.js'
 
+/** Pairs every array of the host, parameters and moments, with its buffer. */
+function* pairBuffers(
+  tensors: readonly ParameterBuffers[],
+  parameters: ParameterArrays,
+  { moments }: OptimizerState,
+): Generator<readonly [GPUBuffer, FloatArray]> {
+  for (const { name, count, theta, moments: own } of tensors) {
+    yield [theta.buffer, arrayOf(parameters, name, count, 'value')]
+    for (const [moment, buffer] of Object.entries(own))
+      yield [buffer, arrayOf(getOwn(moments, moment) ?? {}, name, count, moment)]
+  }
+}
+
+/**
+ * Copies parameters and optimizer state to the device.
+ * @param refresh the id of the mask's refresh on the device; 0 for none
+ * @throws 'invalid-data' if they belong to another optimizer or other parameters
+ */
+export function uploadState(
+  device: GPUDevice,
+  tensors: readonly ParameterBuffers[],
+  shared: SharedBuffers,
+  parameters: ParameterArrays,
+  state: OptimizerState,
+  refresh: number,
+): void {
+  for (const [buffer, array] of [...pairBuffers(tensors, parameters, state)]) uploadArray(device, buffer, array)
+  const { mask } = state
+  const words = new Uint32Array(shared.words)
+  for (const { name, count, word, curvature } of tensors) {
+    const flat = getOwn(mask?.flat, name)
+    if (flat && shared.words > 0) packBits(flat, words, word)
+    if (curvature) uploadArray(device, curvature.current, getOwn(mask?.curvature, name) ?? new Float32Array(count))
+  }
+  if (shared.words > 0) device.queue.writeBuffer(shared.flat, 0, words)
+  device.queue.writeBuffer(shared.state, 0, encodeState(refresh))
+}
+
+/**
+ * Copies parameters and optimizer state from the device.
+ * @param statsOf returns the mask statistics of a refresh by id; null without IRE
+ * @throws 'device-lost'; 'invalid-data' if the arrays belong to another optimizer or other parameters
+ */
+export async function downloadState(
+  device: GPUDevice,
+  tensors: readonly ParameterBuffers[],
+  shared: SharedBuffers,
+  parameters: ParameterArrays,
+  state: OptimizerState,
+  statsOf: ((id: number, counts: MaskCounts) => MaskStats | null) | null,
+): Promise<void> {
+  const pairs = [...pairBuffers(tensors, parameters, state)].map(([buffer, array]) => ({
+    buffer,
+    array,
+    float32: array instanceof Float32Array ? array : new Float32Array(array.length),
+  }))
+  const copies: BufferCopy[] = pairs.map(({ buffer, float32 }) => ({ buffer, into: bytesOf(float32) }))
+  const words = new Uint32Array(shared.words)
+  const stateWords = encodeState(0)
+  const curvature: Record<string, Float32Array> = emptyRecord()
+  if (statsOf) {
+    copies.push({ buffer: shared.flat, into: bytesOf(words) }, { buffer: shared.state, into: bytesOf(stateWords) })
+    for (const { name, count, curvature: F } of tensors) {
+      if (!F) continue
+      const estimate = new Float32Array(count)
+      curvature[name] = estimate
+      copies.push({ buffer: F.current, into: bytesOf(estimate) })
+    }
+  }
+  await downloadBuffers(device, copies)
+  for (const { array, float32 } of pairs) if (array !== float32) array.set(float32)
+  const { refresh, counts } = decodeState(stateWords.buffer)
+  const stats = statsOf?.(refresh, counts)
+  if (!stats) {
+    state.mask = null
+    return
+  }
+  const flat = Object.fromEntries(tensors.map(({ name, word, count }) => [name, unpackBits(words, word, count)]))
+  state.mask = { flat, curvature: Object.keys(curvature).length > 0 ? curvature : null, ...stats }
+}
+
 /** A device and the promise of the error of its loss. */
 interface Life {
   readonly gpu: GPUDevice
@@ -101,87 +182,6 @@ export function createFaultError(fault: Fault, stages: ReadonlyMap<Stage, Checke
   for (; part >= partCount(tensors[at]!.count); at++) part -= partCount(tensors[at]!.count)
   const { name, count } = tensors[at]!
   return notFiniteAt(place, `${what} of '${name}'`, fault.value, fault.element, count)
-}
-
-/** Pairs every array of the host, parameters and moments, with its buffer. */
-function* pairBuffers(
-  tensors: readonly ParameterBuffers[],
-  parameters: ParameterArrays,
-  { moments }: OptimizerState,
-): Generator<readonly [GPUBuffer, FloatArray]> {
-  for (const { name, count, theta, moments: own } of tensors) {
-    yield [theta.buffer, arrayOf(parameters, name, count, 'value')]
-    for (const [moment, buffer] of Object.entries(own))
-      yield [buffer, arrayOf(getOwn(moments, moment) ?? {}, name, count, moment)]
-  }
-}
-
-/**
- * Copies parameters and optimizer state to the device.
- * @param refresh the id of the mask's refresh on the device; 0 for none
- * @throws 'invalid-data' if they belong to another optimizer or other parameters
- */
-export function uploadState(
-  device: GPUDevice,
-  tensors: readonly ParameterBuffers[],
-  shared: SharedBuffers,
-  parameters: ParameterArrays,
-  state: OptimizerState,
-  refresh: number,
-): void {
-  for (const [buffer, array] of [...pairBuffers(tensors, parameters, state)]) uploadArray(device, buffer, array)
-  const { mask } = state
-  const words = new Uint32Array(shared.words)
-  for (const { name, count, word, curvature } of tensors) {
-    const flat = getOwn(mask?.flat, name)
-    if (flat && shared.words > 0) packBits(flat, words, word)
-    if (curvature) uploadArray(device, curvature.current, getOwn(mask?.curvature, name) ?? new Float32Array(count))
-  }
-  if (shared.words > 0) device.queue.writeBuffer(shared.flat, 0, words)
-  device.queue.writeBuffer(shared.state, 0, encodeState(refresh))
-}
-
-/**
- * Copies parameters and optimizer state from the device.
- * @param statsOf returns the mask statistics of a refresh by id; null without IRE
- * @throws 'device-lost'; 'invalid-data' if the arrays belong to another optimizer or other parameters
- */
-export async function downloadState(
-  device: GPUDevice,
-  tensors: readonly ParameterBuffers[],
-  shared: SharedBuffers,
-  parameters: ParameterArrays,
-  state: OptimizerState,
-  statsOf: ((id: number, counts: MaskCounts) => MaskStats | null) | null,
-): Promise<void> {
-  const pairs = [...pairBuffers(tensors, parameters, state)].map(([buffer, array]) => ({
-    buffer,
-    array,
-    float32: array instanceof Float32Array ? array : new Float32Array(array.length),
-  }))
-  const copies: BufferCopy[] = pairs.map(({ buffer, float32 }) => ({ buffer, into: bytesOf(float32) }))
-  const words = new Uint32Array(shared.words)
-  const stateWords = encodeState(0)
-  const curvature: Record<string, Float32Array> = emptyRecord()
-  if (statsOf) {
-    copies.push({ buffer: shared.flat, into: bytesOf(words) }, { buffer: shared.state, into: bytesOf(stateWords) })
-    for (const { name, count, curvature: F } of tensors) {
-      if (!F) continue
-      const estimate = new Float32Array(count)
-      curvature[name] = estimate
-      copies.push({ buffer: F.current, into: bytesOf(estimate) })
-    }
-  }
-  await downloadBuffers(device, copies)
-  for (const { array, float32 } of pairs) if (array !== float32) array.set(float32)
-  const { refresh, counts } = decodeState(stateWords.buffer)
-  const stats = statsOf?.(refresh, counts)
-  if (!stats) {
-    state.mask = null
-    return
-  }
-  const flat = Object.fromEntries(tensors.map(({ name, word, count }) => [name, unpackBits(words, word, count)]))
-  state.mask = { flat, curvature: Object.keys(curvature).length > 0 ? curvature : null, ...stats }
 }
 
 /** Largest number of bytes in staging at once. */
