@@ -184,7 +184,7 @@ const maxShownElements = 16
  * The shortest decimal of a number; of a float32 the shortest that rounds to it: 0.00001, not
  * 0.000009999999747378752.
  */
-export function formatNumber(value: number): string {
+function formatNumber(value: number): string {
   if (Number.isInteger(value) || Math.fround(value) !== value) return `${value}`
   for (let digits = 1; digits < 9; digits++) {
     const shorter = Number(value.toPrecision(digits))

@@ -176,7 +176,7 @@ const scalar = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
 const maxScalar = 1024
 
 /** Offset of the first character at which a text is not valid JSON (RFC 8259). Lists and objects may be of any depth. */
-export function jsonErrorPosition(text: string): number {
+function jsonErrorPosition(text: string): number {
   let at = 0
   const skipSpace = (): void => {
     while (text[at] !== undefined && ' \t\n\r'.includes(text[at]!)) at++

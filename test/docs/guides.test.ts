@@ -83,7 +83,7 @@ const guides: Readonly<Record<string, Guide>> = {
   checkpoints: {
     settings: {},
     check(printed) {
-      expect(printed).toContain('went on from step 20; passed over as damaged: 0')
+      expect(printed).toContain('resumed from step 20; damaged checkpoints skipped: 0')
       for (const role of ['parameter', 'ema', 'state/firstMoment', 'state/secondMoment'])
         expect(printed).toContain(`${role}/hidden0.weight F32 [ 512 ]`)
       expect(printed).toContain('onnx-ire checkpoint 2 {')

@@ -65,13 +65,17 @@ writeFileSync(
   output,
   `# Pretrained models
 
-Every model goes through import, gradient, ${steps} training steps and export: \`npx tsx tools/models/main.ts FOLDER\` writes this table.
+Every model goes through import, gradient, ${steps} training steps and export: \`npx tsx tools/models/main.ts FOLDER\` writes
+this table.
 
-- **nodes**: in the file, those of bodies included; where import leaves fewer, because it folds constants and branches that are never taken, also after it; and in the gradient model, which computes
-  the outputs and the gradients of all inputs and tensors.
-- **gradient error**: of the vector-Jacobian product of a random scalar of the outputs, against central differences in float32, per tensor: the median (and worst) of
-  ${looked} tensors, each moved alone. Differences themselves are good to about 1e-3 here; a worst one far above is a tensor behind a kink or of vanishing influence.
-- **loss**: mean squared error to random targets near the model's own output, before and after ${steps} steps of Adam at the first of the learning rates 1e-3 ... 1e-6 at which it falls. The exported model runs in plain onnxruntime with the
+- **nodes**: in the file, including those of bodies; after import, if it leaves fewer, because it folds constants and
+  branches that are never taken; and in the gradient model, which computes the outputs and the gradients of all inputs
+  and tensors.
+- **gradient error**: of the vector-Jacobian product of a random scalar of the outputs, against central differences in
+  float32, per tensor: the median (and worst) of ${looked} tensors, each moved alone. Differences themselves are good to about
+  1e-3 here; a worst one far above that is a tensor behind a kink or of vanishing influence.
+- **loss**: mean squared error to random targets near the model's own output, before and after ${steps} steps of Adam at the
+  first of the learning rates 1e-3 ... 1e-6 at which it falls. The exported model runs in plain onnxruntime with the
   interface of the original and gives the trained outputs.
 
 | model | nodes -> with gradient | trainable parameters | gradient error | loss | lr | seconds |

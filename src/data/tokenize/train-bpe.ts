@@ -343,7 +343,7 @@ const bytesInOrder: readonly number[] = Array.from({ length: 256 }, (_, byte) =>
 )
 
 /** Encodes text as UTF-8. An unpaired surrogate becomes U+FFFD, as in TextEncoder. */
-export function encodeUtf8(text: string): number[] {
+function encodeUtf8(text: string): number[] {
   const bytes: number[] = []
   for (const character of text) {
     let code = character.codePointAt(0)!

@@ -4,7 +4,7 @@ import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
 
 /** Subtracted mean, divided by the standard deviation; the constant is the one of the operator's function body. */
-export function meanVariance(x: Value, axes: readonly number[]): Value {
+function meanVariance(x: Value, axes: readonly number[]): Value {
   const centered = op.Sub(x, op.ReduceMean(x, axes, { keepdims: 1 }))
   const deviation = op.Sqrt(op.ReduceMean(op.Mul(centered, centered), axes, { keepdims: 1 }))
   return op.Div(centered, op.Add(deviation, 1e-9))

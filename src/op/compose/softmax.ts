@@ -4,7 +4,7 @@ import type { softmax } from '../definitions/softmax.js'
 import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
 
-export interface LossAttributes {
+interface LossAttributes {
   readonly ignore_index: number | undefined
   readonly reduction: string
 }
@@ -13,7 +13,7 @@ export interface LossAttributes {
  * -weight[target] * input[target]; the mean divides by the sum of the weights; positions labeled ignore_index have
  * weight 0.
  */
-export function negativeLogLikelihood(
+function negativeLogLikelihood(
   input: Value,
   target: Value,
   weight: Value | null,
