@@ -13,7 +13,7 @@ import {
   toOrtTensor,
   type WasmSettings,
 } from './ort.js'
-import { YieldingQueue } from './webgpu-sessions.js'
+import { YieldingQueue } from './yielding-queue.js'
 
 /** Queue of all calls, of every runtime: onnxruntime's WebAssembly does not accept overlapping ones. */
 const queue = new YieldingQueue()

@@ -7,7 +7,8 @@ import type { OnnxIreError } from '../../util/errors.js'
 import { WebGpuBackend } from '../webgpu-backend/webgpu-backend.js'
 import { MonitoredDevice, requestDevice } from './monitored-device.js'
 import { type InferenceSession, loadOrt, type Ort, startProvider, type WasmSettings } from './ort.js'
-import { WebGpuSessions, YieldingQueue } from './webgpu-sessions.js'
+import { WebGpuSessions } from './webgpu-sessions.js'
+import { YieldingQueue } from './yielding-queue.js'
 
 /** Options of `webgpu`. */
 export interface WebGpuOptions extends WasmSettings {
