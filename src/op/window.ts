@@ -70,7 +70,7 @@ function steps(name: string, given: readonly number[] | undefined, rank: number)
   return given
 }
 
-/** Explicit pads, all zero where `auto_pad` says otherwise. */
+/** Explicit pads, all zero if `auto_pad` overrides them. */
 function padsOf({ auto_pad, pads }: WindowAttributes, rank: number): readonly number[] {
   if (!autoPads.includes(auto_pad))
     throw new OnnxIreError('invalid-shape', `auto_pad '${auto_pad}' is none of ${autoPads.join(', ')}`)

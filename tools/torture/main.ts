@@ -20,10 +20,11 @@ interface Options {
   readonly json?: true
 }
 
-/** Attacks the library as `npm run torture -- --help` describes. */
+/** The command line of `npm run torture`. */
 const program = new Command('npm run torture --')
   .description(
-    'Hostile files, kills, full disks and long runs against the built library: every case has to succeed or end in a short typed error.',
+    'Hostile files, kills, full disks and long runs against the built library: every case must succeed or end in a ' +
+      'short OnnxIreError.',
   )
   .option('--minutes <n>', 'duration of the run, shared by the campaigns', positive, 3)
   .option('--seed <n>', 'seed of the run: the same seed gives the same cases in the same order', natural, 0)
@@ -39,9 +40,9 @@ const program = new Command('npm run torture --')
 Campaigns:
 ${campaignNames.map((name) => `  ${name.padEnd(12)} ${campaigns[name].about}`).join('\n')}
 
-A fault is: an error that is no OnnxIreError, a message of over 2,000 characters or one that blames onnx-ire, a crash, too much
-time or memory, or a result that differs from the promised one. Faults are grouped by cause. Ctrl-C ends the run with the report so
-far. Exit codes: 0 no faults, 1 faults, 2 wrong usage.
+Faults are: an error that is not an OnnxIreError, a message of over 2,000 characters or one that blames onnx-ire, a
+crash, too much time or memory, and a result that differs from the promised one. Faults are grouped by cause. Ctrl-C
+ends the run and prints the report so far. Exit codes: 0 no faults, 1 faults, 2 wrong usage.
 
 Examples:
   npm run torture -- --minutes 60 --seed 1 --soak
@@ -95,7 +96,7 @@ async function attack(): Promise<void> {
     const begun = performance.now()
     const isDue = () => (performance.now() - begun) / 1000 < seconds
     const tally = report.tally(campaign)
-    // Seeds of one run are neighbours, those of different runs lie apart.
+    // Seeds of one run are consecutive; those of different runs do not overlap.
     let next = options.seed * 1_000_000
     const progress = setInterval(() => showProgress(campaign), process.stderr.isTTY ? 500 : 15_000)
     await Promise.all(

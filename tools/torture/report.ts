@@ -22,7 +22,7 @@ export interface Tally {
   readonly ended: Record<string, number>
 }
 
-/** Faults of dependencies that this library cannot mend: they are reported, and do not count. */
+/** Faults of dependencies, which cannot be fixed here: they are reported, but do not fail the run. */
 const known: readonly { readonly cause: RegExp; readonly reason: string }[] = [
   {
     cause: /^over .*, data, stage read parquet/,

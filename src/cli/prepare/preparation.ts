@@ -18,7 +18,7 @@ export interface Report {
   readonly files: Readonly<Record<string, FileSummary>>
 }
 
-/** A finished part: its files by name, and what later steps need to know about the part. */
+/** A finished part: its files by name, and the facts about it that later steps need. */
 export interface Part<Info> {
   readonly files: Readonly<Record<string, FileSummary>>
   readonly info: Info

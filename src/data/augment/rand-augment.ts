@@ -92,7 +92,8 @@ function warp(
   return out
 }
 
-// Pixels are integers before and after each function. Like torchvision, they compute in float32 (`fround`) and truncate.
+// Pixels are integers before and after each function. As in torchvision, the arithmetic is float32 (`fround`) and
+// results are truncated.
 const { fround } = Math
 
 /** Changes the brightness: blends with black (factor 0), or away from it (factor > 1). */

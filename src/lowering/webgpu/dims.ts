@@ -40,7 +40,7 @@ export const range = (length: number): Value =>
     ),
   )
 
-/** 0, 1 ... length - 1, int32, for a length (int64 [1]) that only the host knows. */
+/** 0, 1 ... length - 1, int32, for a length (int64 [1]) that is known on the host only. */
 export const dynamicRange = (length: Value): Value =>
   op.CumSum(op.Expand(scalar('int32', 1), length), scalar('int64', 0), { exclusive: 1 })
 

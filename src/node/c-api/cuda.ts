@@ -83,7 +83,7 @@ function requireDevice(device: number) {
   throw new OnnxIreError('runtime', `CUDA: device ${device} does not exist; the driver has ${count}`)
 }
 
-/** Explains onnxruntime's message and says what to do. */
+/** Explains onnxruntime's message and adds a remedy. */
 export function explainCudaFailure(message: string): string {
   const absent =
     /(lib(?:cublas|cublasLt|cudart|cudnn|cufft|curand|nvrtc)\w*\.so[.\d]*): cannot open shared object/.exec(message)

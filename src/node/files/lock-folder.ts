@@ -15,7 +15,7 @@ const lockName = 'lock.json'
 /** Content of a lock file: the process that holds the lock. */
 interface Holder {
   readonly process: number
-  /** Start time of the process, to recognize another process with its id; '' if the system does not say. */
+  /** Start time of the process, to recognize another process with its id; '' if it is unknown. */
   readonly started: string
   readonly host: string
   /** The system on which the process id has a meaning. */
@@ -24,14 +24,15 @@ interface Holder {
   readonly since: string
 }
 
-/** Seconds between two renewals of a lock, and seconds without one after which a lock of another machine is void. */
+/** Seconds between two renewals of a lock. */
 const renewal = 10
+/** Seconds without a renewal after which a lock of another machine may be taken over. */
 const expiry = 120
 
 /**
  * Locks a folder for this process, by a file `lock.json`, and returns a function that unlocks it. The lock of a process
- * that does not exist any more is taken over. Processes of another machine, or in another container, cannot be looked
- * up: their lock is taken over if it has not been renewed for two minutes.
+ * that no longer exists is taken over. Processes of another machine, or in another container, cannot be looked up: their
+ * lock is taken over if it has not been renewed for two minutes.
  * @throws 'locked' naming the process that holds the lock, 'io' if the folder is not writable
  */
 export async function lockFolder(folder: string): Promise<() => void> {
@@ -98,7 +99,7 @@ async function create(path: string, content: string): Promise<boolean> {
   }
 }
 
-/** Reads a lock file, which another process may just be writing; undefined if there is none any more. */
+/** Reads a lock file, which another process may be writing at the moment; undefined if it no longer exists. */
 async function readComplete(path: string): Promise<string | undefined> {
   let text: string | undefined
   for (let attempt = 0; attempt < 10; attempt++) {

@@ -65,7 +65,7 @@ export class Declarations {
   }
 
   /**
-   * Adds the lengths of a declaration that inference does not know. Throws `invalid-model` if it contradicts
+   * Adds the lengths of a declaration that inference leaves unknown. Throws `invalid-model` if it contradicts
    * inference.
    */
   refine(value: Value, info: ValueInfoProto | undefined, operator: string): void {

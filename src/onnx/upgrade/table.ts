@@ -158,7 +158,7 @@ const padsToInputs: Rewrite = (node) => {
   return { ...node, attributes, inputs: [x, pads === undefined ? null : int64s(pads as readonly number[]), constant] }
 }
 
-/** Equal parts of Split: as many as the node has outputs; since operator set 18 `num_outputs` says how many. */
+/** Equal parts of Split: as many as the node has outputs; since operator set 18 `num_outputs` is their number. */
 const splitIntoEqualParts: Rewrite = (node) =>
   node.inputs[1] || 'num_outputs' in node.attributes
     ? node

@@ -32,7 +32,7 @@ export interface PreparationOptions {
 
 /**
  * Prepares a model for training: converts half precision to float32, and sets BatchNormalization and Dropout to
- * training mode if the options say so.
+ * training mode if the options request it.
  * @throws OnnxIreError `invalid-option` for a node that an option cannot be applied to; `invalid-shape` for a Dropout
  *   node whose input has no known shape
  */
