@@ -25,7 +25,7 @@ export interface Dataset {
    */
   batch(indices: ArrayLike<number>, context?: BatchContext): Tensors | Promise<Tensors>
   /**
-   * Computes a checksum of the examples and their order: any text that other data do not have. Checkpoints contain it,
+   * Computes a checksum of the examples and their order: a text that differs for other data. Checkpoints contain it,
    * and a run continues only on data with the same one. Default: only the number of examples is compared.
    */
   readonly checksum?: DataChecksum | undefined

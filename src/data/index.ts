@@ -5,6 +5,10 @@
 
 export { Random, type RandomDistribution, type RandomState } from '../util/random.js'
 export { type AugmentImagesOptions, augmentImages } from './augment/augment-images.js'
+export type { FloatImage, ImageFill, ImageSize } from './augment/float-image.js'
+export { type MixupOptions, mixup } from './augment/mixup.js'
+export { type RandAugmentOptions, randAugment } from './augment/rand-augment.js'
+export { type AugmentationSpec, createAugmentation } from './augment/registry.js'
 export {
   type CutoutOptions,
   cutout,
@@ -13,11 +17,7 @@ export {
   randomCrop,
   randomFlip,
   randomResizedCrop,
-} from './augment/crop.js'
-export type { FloatImage, ImageFill, ImageSize } from './augment/float-image.js'
-export { type MixupOptions, mixup } from './augment/mixup.js'
-export { type RandAugmentOptions, randAugment } from './augment/rand-augment.js'
-export { type AugmentationSpec, createAugmentation } from './augment/registry.js'
+} from './augment/spatial.js'
 export { type BatchOptions, batchCount, batches, type EpochOptions } from './batches.js'
 export { type ClassLabels, classWeights, oneHot, oversample } from './classes.js'
 export { subset } from './dataset.js'

@@ -61,7 +61,7 @@ export interface Flatness {
  * @example
  * ```ts
  * const surface = LossSurface.under(trainer, subset(train, { end: 512 }))
- * fit(data, { onEvaluate: async () => log(await measureFlatness(surface, { trace: true, eigenvalues: { count: 1 } })) })
+ * const flatness = await measureFlatness(surface, { trace: true, eigenvalues: { count: 1 } })
  * ```
  * Throws `invalid-option`, `invalid-data`, `not-finite`, `runtime`.
  */

@@ -142,7 +142,7 @@ async function train(io: Io, path: string, options: Options): Promise<void> {
   const folder = new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path), recipe.checkpoints?.keep)
   const isUnchanged = options.resume || options.set.length === 0
   const { files, ...others } = await folder.outputs(true, options.force ?? false)
-  // The recipe of the folder may be trained again, if it stays what it is.
+  // The recipe of the folder itself may be trained again, if no field is changed.
   const changed = isUnchanged ? files.filter((file) => file !== folder.recipe) : files
   await prepareOutputs({ files: changed, ...others }, async () => listRecipeFile(path))
   const result = await runTraining({

@@ -10,8 +10,8 @@ const isOfRun = (name: string): boolean =>
 const replacedName = /^replaced-(\d+)$/
 
 /**
- * Names of the files and folders of the run in a folder; without data files that another model in the folder names, such
- * as a copy of the trained model.
+ * Names of the files and folders of the run in a folder, without data files that another model in the folder names,
+ * such as a copy of the trained model.
  */
 export async function listRun(folder: string): Promise<string[]> {
   const names = (await readdir(folder).catch((): string[] => [])).filter(isOfRun)

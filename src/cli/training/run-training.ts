@@ -189,8 +189,8 @@ async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): 
 }
 
 /**
- * Restores the run that a failed run was to replace, unless the failed one can be resumed. Returns the error with a note
- * about it.
+ * Restores the run that a failed run was to replace, unless the failed one can be resumed. Returns the error with a
+ * note about it.
  */
 async function afterFailure(error: unknown, folder: RunFolder, replaced: string): Promise<unknown> {
   let note = `the run that was to be replaced is in ${replaced}`

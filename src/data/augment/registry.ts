@@ -1,4 +1,6 @@
 import { invalidOption } from '../../util/check.js'
+import type { Augmentation } from './float-image.js'
+import { type RandAugmentOptions, randAugment } from './rand-augment.js'
 import {
   type CutoutOptions,
   cutout,
@@ -7,9 +9,7 @@ import {
   randomCrop,
   randomFlip,
   randomResizedCrop,
-} from './crop.js'
-import type { Augmentation } from './float-image.js'
-import { type RandAugmentOptions, randAugment } from './rand-augment.js'
+} from './spatial.js'
 
 /** Augmentation as plain data, for recipes. */
 export type AugmentationSpec =

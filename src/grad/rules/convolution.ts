@@ -122,7 +122,7 @@ const MAX_FLIPPED_TAPS = 64
 /**
  * Gradient of Conv with respect to its input: every window adds its gradient times the weights to the elements it
  * covers. Only the spatial lengths of `x` are used. At stride 1 this is a convolution with flipped kernels, which
- * onnxruntime's CPU provider runs twice as fast as ConvTranspose; with one spatial axis it is one at larger strides too.
+ * onnxruntime's CPU provider runs twice as fast as ConvTranspose; with one spatial axis also at larger strides.
  */
 export function inputGradient(dy: Value, w: Value, window: readonly WindowAxis[], group: number, x: Value): Value {
   const tails = window.map((axis, i) => tailOf(axis, x.shape?.[i + 2], dy.shape?.[i + 2]))

@@ -13,9 +13,10 @@ import { moveLowerings, movementLowerings, slicingLowerings } from './data-movem
 import { rangeAlong } from './dims.js'
 import { activationLowerings, downlevelActivations, elementwiseLowerings, logicalLowerings } from './elementwise.js'
 import { generationLowerings, indexingLowerings } from './indexing.js'
-import { linalgLowerings, reductionLowerings } from './linalg.js'
+import { linalgLowerings } from './linalg.js'
 import { downlevelNormalizations, normalizationLowerings, softmaxLowerings } from './normalization.js'
 import { downlevelPools, foldingLowerings, poolingLowerings } from './pooling.js'
+import { reductionLowerings } from './reduction.js'
 
 /** Activations for which GRU and LSTM have kernels: the defaults of the ONNX page, without clipping. */
 const usualActivations: Readonly<Record<string, readonly string[]>> = {

@@ -24,7 +24,8 @@ export interface ImageFolderOptions extends ImageFilesOptions {
  * not cached, so the folder may be larger than memory.
  *
  * ```ts
- * const train = await imageFolder('flowers/train', { image: { size: 224, fit: 'cover', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } })
+ * const image = { size: 224, fit: 'cover', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+ * const train = await imageFolder('flowers/train', { image })
  * train.classes // ['daisy', 'rose', ...]
  * ```
  * @throws 'io', 'invalid-option', or 'invalid-data' naming a folder without images or, when its batch is read, a

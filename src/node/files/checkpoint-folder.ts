@@ -10,8 +10,8 @@ import { makeFolder } from './make-folder.js'
  * Stores checkpoints in a folder, as `checkpoint-<step>.safetensors`. Each is written to a temporary file and renamed,
  * so a crash or a full disk leaves the earlier ones intact. Afterwards the oldest checkpoints beyond `keep` are
  * removed, and those of later steps, which belong to another run: use one folder per run. The folder is created when it
- * is needed. A file `lock.json` keeps other processes from writing to the folder during a `fit`; it is taken over from a
- * process that no longer exists.
+ * is needed. A file `lock.json` keeps other processes from writing to the folder during a `fit`; the lock of a process
+ * that no longer exists is taken over.
  * @throws 'io' with the reason, 'locked' naming the process that writes to the folder, from its methods
  * @example
  * const store = checkpointFolder('runs/digits', { keep: 3 })

@@ -9,7 +9,7 @@ import { checksum } from '../../util/checksum.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 
-/** Checksums of what a run reads and does not change, from the contents: a checkpoint continues only on the same. */
+/** Checksums of the contents that a run reads and does not change: a checkpoint resumes only with the same ones. */
 export interface SourceChecksums extends ModelChecksums {
   /** Name of the loss, and checksum of its graph. */
   readonly loss: string
@@ -133,7 +133,7 @@ export async function summarizeData(data: DatasetOrStream): Promise<DataSummary>
  */
 export function checkModelChecksums(saved: ModelChecksums, own: ModelChecksums): void {
   const names = new Set([...Object.keys(saved.tensors), ...Object.keys(own.tensors)])
-  const others = [...names].filter((name) => of(saved, name) !== of(own, name))
+  const others = [...names].filter((name) => checksumOf(saved, name) !== checksumOf(own, name))
   if (others.length === 0 && saved.graph === own.graph) return
   const shown = others.slice(0, 3).map((name) => `'${name}'`)
   const more = others.length > 3 ? [`${others.length - 3} more`] : []
@@ -147,7 +147,7 @@ export function checkModelChecksums(saved: ModelChecksums, own: ModelChecksums):
   )
 }
 
-const of = ({ tensors }: ModelChecksums, name: string) => getOwn(tensors, name)
+const checksumOf = ({ tensors }: ModelChecksums, name: string) => getOwn(tensors, name)
 
 /**
  * Computes the checksum of a graph that was built onto a model, such as a loss: its own nodes, constants and inputs, and

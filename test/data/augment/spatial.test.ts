@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { FloatImage } from '../../../src/data/augment/float-image.js'
 import {
   cutout,
   type RandomCropOptions,
@@ -6,8 +7,7 @@ import {
   randomCrop,
   randomFlip,
   randomResizedCrop,
-} from '../../../src/data/augment/crop.js'
-import type { FloatImage } from '../../../src/data/augment/float-image.js'
+} from '../../../src/data/augment/spatial.js'
 import { imageColumn } from '../../../src/data/image/image-column.js'
 import { tensor } from '../../../src/ir/tensor.js'
 import { Random } from '../../../src/util/random.js'

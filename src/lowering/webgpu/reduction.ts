@@ -1,0 +1,41 @@
+import type { Value } from '../../ir/value.js'
+import { knownNumbers } from '../../op/contents.js'
+import type { reduction } from '../../op/definitions/reduction.js'
+import { op } from '../../op/op.js'
+import type { Lowerings } from '../lowering.js'
+
+interface Attributes {
+  readonly noop_with_empty_axes: number
+}
+
+/** A reduction over no axes applies its function to each element; onnxruntime's kernel copies the elements instead. */
+const withoutAxes =
+  (each: (x: Value) => Value) =>
+  ([x, axes]: readonly [Value, Value | null], { noop_with_empty_axes }: Attributes): Value | null =>
+    noop_with_empty_axes && (axes === null || knownNumbers(axes)?.length === 0) ? each(x) : null
+
+export const reductionLowerings = {
+  ReduceL1: withoutAxes((x) => op.Abs(x)),
+  ReduceL2: withoutAxes((x) => op.Abs(x)),
+  ReduceLogSum: withoutAxes((x) => op.Log(x)),
+  ReduceSumSquare: withoutAxes((x) => op.Mul(x, x)),
+  CumProd: ([x, axis], { exclusive, reverse }) => cumulativeProduct(x, axis, exclusive === 1, reverse === 1),
+} satisfies Lowerings<typeof reduction>
+
+/** Cumulative product by doubling: pass k multiplies each element by the one 2^k positions before it, or by 1. */
+function cumulativeProduct(x: Value, axis: Value, exclusive: boolean, reverse: boolean): Value | null {
+  const [at] = knownNumbers(axis) ?? []
+  if (at === undefined || !x.shape) return null
+  const place = at < 0 ? at + x.shape.length : at
+  const length = x.shape[place]
+  if (typeof length !== 'number') return null
+  const before = (y: Value, steps: number): Value => {
+    const pads = x.shape!.map((_, other) => (other === place ? steps : 0))
+    const none = x.shape!.map(() => 0)
+    const [start, end] = reverse ? [steps, length + steps] : [0, length]
+    return op.Slice(op.Pad(y, reverse ? [...none, ...pads] : [...pads, ...none], 1), [start], [end], [place])
+  }
+  let y = exclusive ? before(x, 1) : x
+  for (let steps = 1; steps < length; steps *= 2) y = op.Mul(y, before(y, steps))
+  return y
+}
