@@ -33,7 +33,7 @@ const outside = [
 const slow = [
   'test/analysis/inspect/inspect.test.ts',
   'test/backend/{onnx/{onnx-backend,ranking},trajectory}.test.ts',
-  'test/data/augment/crop.test.ts',
+  'test/data/augment/spatial.test.ts',
   'test/generated/kernels.test.ts',
   'test/grad/recurrent.test.ts',
   'test/loss/losses.test.ts',

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { main } from './main.js'
 
-// The reader of an output may go away: it ends (head, less), or the terminal is closed. A run goes on and saves.
+// The reader of an output may disappear: it ends (head, less), or the terminal is closed. A run continues and saves.
 const readerIsGone = ['EPIPE', 'EIO']
 
 process.stderr.on('error', () => {}) // there is no place left to report it

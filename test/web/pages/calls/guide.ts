@@ -23,7 +23,7 @@ export async function tune(report: (line: string) => void = console.info) {
   })
   const store = checkpointFolder('runs/digits')
   const resumed = await trainer.resume(store)
-  if (resumed) report(`goes on from step ${resumed.step}`)
+  if (resumed) report(`resuming from step ${resumed.step}`)
   for await (const { epoch, loss } of trainer.fit(data, { totalEpochs: 3, checkpoints: { store, everySteps: 50 } }))
     report(`epoch ${epoch}: loss ${loss.toFixed(3)}`)
 
