@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { cApi } from '../node/c-api/runtime.js'
 import { node } from '../node/runtime/node.js'
-import type { Runtime } from '../runtime/runtime.js'
+import { type Runtime, threadRange } from '../runtime/runtime.js'
 
 /** Collects the values of an option that may be repeated. */
 const collect = (value: string, previous: readonly string[] = []): string[] => [...previous, value]
@@ -18,6 +18,13 @@ export function parsePositiveInteger(text: string): number {
   const value = parseInteger(text)
   if (value !== null && value >= 1) return value
   throw new InvalidArgumentError('It must be an integer of at least 1.')
+}
+
+/** Parses a number of threads. */
+export function parseThreads(text: string): number {
+  const value = parseInteger(text)
+  if (value !== null && value >= threadRange.min && value <= threadRange.max) return value
+  throw new InvalidArgumentError(`It must be an integer from ${threadRange.min} to ${threadRange.max}.`)
 }
 
 /** Parses an integer of at least 0: the seed of a random generator. */
@@ -69,7 +76,7 @@ export interface RuntimeOptions {
 export function addRuntimeOptions(command: Command): void {
   command
     .option('--batch-size <n>', 'examples per batch', parsePositiveInteger)
-    .option('--threads <n>', 'threads per operator', parsePositiveInteger)
+    .option('--threads <n>', 'threads per operator', parseThreads)
     .addOption(providerOption())
     .option('--quiet', 'show no progress')
     .addOption(jsonOption())

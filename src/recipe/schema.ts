@@ -7,6 +7,7 @@ import type {
   OneCycleSchedule,
   StepSchedule,
 } from '../optim/schedule.js'
+import { threadRange } from '../runtime/runtime.js'
 import type { MonitorOptions } from '../train/metric-monitor.js'
 import type { HeadOptions } from '../train/model/replace-head.js'
 import type { ParameterGroup } from '../train/parameter-groups.js'
@@ -158,7 +159,7 @@ const watch = {
 }
 
 const batchSize = whole(1, 'examples per step', maxBatch)
-const threads = whole(1, 'the threads per operator', 1024)
+const threads = whole(threadRange.min, 'the threads per operator', threadRange.max)
 
 /** JSON Schema (draft 7) of a recipe, for editors and other validators. */
 export const recipeSchema: JsonSchema = object<Recipe>(

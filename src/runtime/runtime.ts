@@ -7,11 +7,15 @@
  */
 import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
 import type { Tensors } from '../ir/tensor.js'
+import type { Range } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Device } from './device.js'
 
 /** Execution provider of onnxruntime. It determines the operators into which a graph is lowered. */
 export type Provider = 'cpu' | 'cuda' | 'wasm' | 'webgpu'
+
+/** Numbers of threads that a runtime accepts: more than any machine has would only exhaust its memory. */
+export const threadRange: Range = { min: 1, max: 1024, integer: true }
 
 /** A compiled ONNX model, ready to run. Calls may overlap; a runtime queues them if its provider requires it. */
 export interface Program {

@@ -79,6 +79,18 @@ export function findFrozen(names: readonly string[], { groups = [] }: GroupOptio
   throw new OnnxIreError('invalid-option', 'groups: every trainable tensor is frozen; at least one must be trained')
 }
 
+/**
+ * Throws `invalid-option` for a pattern of a group that matches only tensors that the loss does not depend on: it would
+ * have no effect.
+ * @param names names of the trained and of the frozen tensors
+ */
+export function checkGroupsMatch(names: readonly string[], { groups = [] }: GroupOptions): void {
+  for (const [i, { tensors }] of groups.entries())
+    for (const pattern of [tensors].flat())
+      if (!names.some(createMatcher(pattern)))
+        throw invalidOption(`groups[${i}]`, 'tensors', pattern, 'a pattern of tensors that the loss depends on')
+}
+
 /** Whether a group sets a field for a tensor. */
 const setsField = (name: string, field: keyof ParameterGroup) => (group: ParameterGroup) =>
   group[field] !== undefined && createMatcher(group.tensors)(name)
@@ -141,6 +153,7 @@ function layerScales(
     const depths = layerDepths()
     return new Map(names.map((name) => [name, layerDecay ** (depths.get(name) ?? 0)]))
   }
+  checkNames('layerDecay', layerDecay, ['rate', 'layers'])
   const { rate, layers } = layerDecay
   for (const patterns of layers) matchNames(patterns, names, 'trainable tensor')
   return new Map(

@@ -18,7 +18,7 @@ import { replaceHead } from './model/replace-head.js'
 import { replaceWeights } from './model/replace-weights.js'
 import { findTrainable } from './model/trainable.js'
 import { checkTrainerOptions, type FitOptions, type IntervalMetrics, type TrainerOptions } from './options.js'
-import { findFrozen, layerDepths, resolveParameterSettings } from './parameter-groups.js'
+import { checkGroupsMatch, findFrozen, layerDepths, resolveParameterSettings } from './parameter-groups.js'
 import { checkMonitors } from './progress.js'
 import { Run } from './run.js'
 
@@ -90,6 +90,7 @@ export class Trainer {
     const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)
     const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
     const graphs = buildGraphs(prepared, { ...options, frozen, ...curvature })
+    checkGroupsMatch([...graphs.parameters.keys(), ...frozen], options)
     const run = new Run(graphs, options, { file: original, outputs: [...prepared.graph.outputs.values()] })
     const trainer = new Trainer(original, options, graph, run)
     try {

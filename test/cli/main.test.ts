@@ -52,6 +52,12 @@ test('main > wrong usage > returns 2, a hint on stderr and an error document on 
   expect(written.stderr).toContain('--help')
 })
 
+test.each(['0', '1025', '1e3'])('main > --threads %s > usage error', async (threads) => {
+  const { io, written } = fakeIo()
+  const args = ['evaluate', space.path('model.onnx'), space.path('recipe.json'), '--threads', threads, '--json']
+  expect([await main(args, io), JSON.parse(written.stdout).error.code]).toEqual([2, 'usage'])
+})
+
 test('main > interrupted during training > returns 130 and saves a checkpoint; a second one exits at once, but SIGHUP does not', async () => {
   const { io, written, listeners, exits, interrupt } = fakeIo()
   const stderr = new Writable({

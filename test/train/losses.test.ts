@@ -22,6 +22,7 @@ import {
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
 import { Programs } from '../../src/train/programs.js'
+import { errorWith } from '../thrown.js'
 import { argMax, crossEntropyOf, normal } from './problem.js'
 
 const runtime = node({ threads: 1 })
@@ -259,7 +260,7 @@ it('a sampled loss may have an operator that is in neither the model nor the los
   expect(refreshed).toContain(true)
 })
 
-it('parameters that the loss does not depend on are not trained by default, also not by weight decay', async () => {
+it('parameters that the loss does not depend on are not trained, also not by weight decay; their names are refused', async () => {
   const features_ = input('x', 'float32', ['N', features])
   const other = parameter('other', normal(random, [features, 2]))
   const graph = importGraph(
@@ -274,5 +275,9 @@ it('parameters that the loss does not depend on are not trained by default, also
   )
   const loss = crossEntropy({ logits: 'y' })
   expect([...buildTrainingGraphs(graph, { loss }).parameters.keys()]).toEqual(['w'])
-  expect([...buildTrainingGraphs(graph, { loss, trainable: '*' }).parameters.keys()]).toEqual(['w', 'other'])
+  expect([...buildTrainingGraphs(graph, { loss, trainable: '*' }).parameters.keys()]).toEqual(['w'])
+  for (const trainable of [['*', 'other'], 'oth*', { include: 'other' }])
+    expect(() => buildTrainingGraphs(graph, { loss, trainable })).toThrow(
+      errorWith('invalid-option', "trainable: 'oth"),
+    )
 })

@@ -1,8 +1,17 @@
 import { describe, expect, it } from 'vitest'
 import { transformer } from '../../models/transformer.js'
-import { importGraph } from '../../src/graph/index.js'
-import { adamw, ire, OnnxIreError, type ParameterGroup, sgd, type TrainerOptions } from '../../src/index.js'
+import { importGraph, input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
+import {
+  adamw,
+  crossEntropy,
+  ire,
+  OnnxIreError,
+  type ParameterGroup,
+  sgd,
+  type TrainerOptions,
+} from '../../src/index.js'
 import { layerDepths } from '../../src/train/parameter-groups.js'
+import { errorWith } from '../thrown.js'
 import { clusters, modelFrom } from './problem.js'
 import { startTrainers, train } from './small-trainer.js'
 
@@ -108,6 +117,22 @@ describe('groups', () => {
     expect(await refusal({ groups: [{ tensors: '*', rate: 1 } as never] })).toMatch("there is no option 'rate'")
     expect(await refusal({ layerDecay: 2 })).toMatch('invalid-option')
     expect(await refusal({ layerDecay: { rate: 0.5, layers: ['head*'] } })).toMatch(/layerDecay.layers/)
+    expect(await refusal({ layerDecay: { rate: 0.5, layer: ['*'] } as never })).toMatch("there is no option 'layer'")
+  })
+
+  it('of tensors that the loss does not depend on > rejects', async () => {
+    const x = input('x', 'float32', ['N', 6])
+    const product = (name: string) =>
+      op.MatMul(x, parameter(name, tensor('float32', [6, 3], new Float32Array(18).fill(0.1))))
+    const outputs = new Map([
+      ['logits', product('w')],
+      ['aside', product('v')],
+    ])
+    const model = modelOf({ name: 'two heads', inputs: new Map([['x', x]]), outputs })
+    const loss = crossEntropy({ logits: 'logits' })
+    const groups = (tensors: string[]) => create({ loss, groups: [{ tensors, lr: 0.01 }] }, model)
+    await expect(groups(['v'])).rejects.toThrow(errorWith('invalid-option', "groups[0]: option 'tensors' is 'v'"))
+    expect(Object.keys(await (await groups(['*'])).parameters())).toEqual(['w'])
   })
 })
 

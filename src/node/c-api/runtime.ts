@@ -1,8 +1,8 @@
-import { availableParallelism } from 'node:os'
 import type { Program, Runtime } from '../../runtime/runtime.js'
-import { allocate, disposedError } from '../../runtime/runtime.js'
+import { allocate, disposedError, threadRange } from '../../runtime/runtime.js'
+import { checkNames, checkNumber, count, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
-import type { NodeOptions } from '../runtime/node.js'
+import { coreCount, type NodeOptions, type SessionOptions } from '../runtime/node.js'
 import { type CudaOptions, cudaProvider } from './cuda.js'
 import { nativeDevice } from './device.js'
 import { Engine } from './engine.js'
@@ -43,14 +43,18 @@ export function cApi(options: CApiOptions = {}): Runtime {
     provider = 'cpu',
     device = 0,
     telemetry = false,
-    threads = availableParallelism(),
+    threads = coreCount(),
     blocking = false,
     resident = provider === 'cuda',
   } = options
-  checkInteger('threads', threads, 1)
-  checkInteger('device', device, 0)
-  if (provider !== 'cpu' && provider !== 'cuda')
-    throw new OnnxIreError('invalid-option', `provider must be 'cpu' or 'cuda', got '${provider}'`)
+  checkNames('cApi', options, Object.keys(cApiOptions))
+  checkNames('cApi: session', options.session ?? {}, Object.keys(sessionOptions))
+  checkNumber('cApi', 'threads', threads, threadRange)
+  checkNumber('cApi', 'device', device, count)
+  if (provider !== 'cpu' && provider !== 'cuda') throw invalidOption('cApi', 'provider', provider, "'cpu' or 'cuda'")
+  for (const name of ['device', 'cuda'] as const)
+    if (provider === 'cpu' && options[name] !== undefined)
+      throw new OnnxIreError('invalid-option', `cApi: option '${name}' has no effect without provider: 'cuda'; omit it`)
   if (!telemetry) process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
   const chosen = provider === 'cuda' ? cudaProvider(device, options.cuda ?? {}) : cpuProvider
   const native = ort()
@@ -60,9 +64,16 @@ export function cApi(options: CApiOptions = {}): Runtime {
   return runtime(description, chosen.kind, engine, resident)
 }
 
-function checkInteger(option: string, value: number, least: number) {
-  if (Number.isSafeInteger(value) && value >= least) return
-  throw new OnnxIreError('invalid-option', `${option} must be an integer >= ${least}, got ${value}`)
+const cApiOptions: Readonly<Record<keyof CApiOptions, true>> = {
+  ...{ provider: true, device: true, resident: true, cuda: true, blocking: true, threads: true },
+  ...{ graphOptimizationLevel: true, telemetry: true, session: true },
+}
+
+/** The session options that `Engine` passes to onnxruntime. */
+const sessionOptions: Readonly<Record<keyof SessionOptions, true>> = {
+  ...{ interOpNumThreads: true, executionMode: true, enableCpuMemArena: true, enableMemPattern: true, extra: true },
+  ...{ optimizedModelFilePath: true, enableProfiling: true, profileFilePrefix: true, logId: true },
+  ...{ logSeverityLevel: true, logVerbosityLevel: true, freeDimensionOverrides: true },
 }
 
 function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine, resident: boolean): Runtime {

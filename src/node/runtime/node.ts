@@ -7,8 +7,8 @@ import type { Device } from '../../runtime/device.js'
 import { checkFeeds } from '../../runtime/feeds.js'
 import { identityModel } from '../../runtime/ort.js'
 import type { Program, Provider, Runtime } from '../../runtime/runtime.js'
-import { allocate, disposedError, withFallback } from '../../runtime/runtime.js'
-import { checkNames } from '../../util/check.js'
+import { allocate, disposedError, threadRange, withFallback } from '../../runtime/runtime.js'
+import { checkNames, checkNumber } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { NodeDevice } from './device.js'
@@ -29,7 +29,7 @@ export interface NodeOptions {
   readonly provider?: 'cpu' | 'webgpu' | undefined
   /** Options of the provider 'webgpu'. Throws `invalid-option` with other providers. */
   readonly webgpu?: NodeWebGpuOptions | undefined
-  /** Number of threads of one operator. Default: the number of cores available to this process. */
+  /** Number of threads of one operator, at most 1,024. Default: the number of cores available to this process. */
   readonly threads?: number | undefined
   /**
    * Whether to run in a worker thread. Default true. In the calling thread, runs have less overhead but block its event
@@ -145,11 +145,12 @@ async function startRuntime(options: NodeOptions, fallback: NodeFallbackOptions[
   }
 }
 
+/** Number of cores available to this process, as a number of threads. */
+export const coreCount = (): number => Math.min(availableParallelism(), threadRange.max)
+
 function createRuntime(options: NodeOptions): Runtime {
-  const { worker = true, telemetry = false, threads = availableParallelism(), provider = 'cpu' } = options
-  if (!Number.isSafeInteger(threads) || threads < 1) {
-    throw new OnnxIreError('invalid-option', `threads must be an integer >= 1, got ${threads}`)
-  }
+  const { worker = true, telemetry = false, threads = coreCount(), provider = 'cpu' } = options
+  checkNumber('node', 'threads', threads, threadRange)
   checkNames('node', options, Object.keys(nodeOptions))
   checkProvider(options)
   checkSession(options.session ?? {})

@@ -14,7 +14,7 @@ import { op } from '../../op/op.js'
 
 import { OnnxIreError } from '../../util/errors.js'
 import { type PreparationOptions, type PreparedModel, prepareForTraining } from '../model/prepare-model.js'
-import { findTrainable, type Trainable } from '../model/trainable.js'
+import { checkUsable, findTrainable, type Trainable } from '../model/trainable.js'
 import { buildConditionalGradient, SAMPLED } from './conditional-gradient.js'
 
 /** Outputs of every graph of a loss: `loss`, `count` and, for weighted examples, `weight`. */
@@ -132,7 +132,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   const next = new Map([...prepared.statistics].filter(([name]) => used.has(graph.parameters.get(name)!)))
   const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
   const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
-  const parameters = selectParameters(graph, options, used, statistics)
+  const parameters = selectParameters(graph, options, new Set(leavesOf([trained.loss])), statistics)
   const spec = (name: string, of: LossGraph, outs: ReadonlyMap<string, Value>, added: Inputs = []): GraphSpec => ({
     name: `${graph.name || 'model'}/${name}`,
     inputs: new Map([
@@ -287,8 +287,8 @@ const valuesOf = ({ loss, count, weight, sampled }: LossGraph, { outputs }: Buil
   [loss, count, weight, sampled?.loss, ...outputs.values()].filter((value) => value !== undefined)
 
 /**
- * Selects the parameters to train: without the statistics that the graph updates, and by default only parameters that
- * the loss depends on, so that weight decay does not change the rest of the model.
+ * Selects the parameters to train: without the statistics that the graph updates, and only parameters that the loss
+ * depends on, so that weight decay does not change the rest of the model.
  */
 function selectParameters(
   graph: Graph,
@@ -296,12 +296,10 @@ function selectParameters(
   used: ReadonlySet<Value>,
   statistics: ReadonlyMap<string, Value>,
 ): ReadonlyMap<string, Value> {
-  const byDefault = trainable === undefined || trainable === 'weights'
-  const parameters = new Map(
-    [...findTrainable(graph, trainable)].filter(
-      ([name, value]) => !statistics.has(name) && !frozen?.has(name) && (!byDefault || used.has(value)),
-    ),
-  )
+  const isUsable = (name: string, value: Value) => !statistics.has(name) && used.has(value)
+  const chosen = findTrainable(graph, trainable)
+  checkUsable(graph, trainable, isUsable)
+  const parameters = new Map([...chosen].filter(([name, value]) => isUsable(name, value) && !frozen?.has(name)))
   if (parameters.size > 0) return parameters
   const quantized = topological(graph.outputs.values())
     .filter(({ operator }) => /Quantize|QLinear|Integer$/.test(operator))

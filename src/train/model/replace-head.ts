@@ -14,6 +14,7 @@ import { type AttributeProto, attributeTypes, type NodeProto, type ValueInfoProt
 import { toTensorProto } from '../../onnx/proto/tensor.js'
 
 import { definitionOf } from '../../op/op.js'
+import { checkNames, checkNumber, count, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
 
@@ -47,9 +48,11 @@ interface Head {
  * @throws OnnxIreError `invalid-option` if there is no such layer, if other nodes use its weights, or if a node
  * downstream of the layer fixes the number of classes
  */
-export function replaceHead(model: Model, { output, classes, seed = 0 }: HeadOptions): Model {
-  if (!Number.isSafeInteger(classes) || classes < 1)
-    throw new OnnxIreError('invalid-option', `head: classes must be an integer >= 1, got ${classes}`)
+export function replaceHead(model: Model, options: HeadOptions): Model {
+  checkNames('head', options, ['output', 'classes', 'seed'])
+  const { output, classes, seed = 0 } = options
+  checkNumber('head', 'classes', classes, positiveCount)
+  checkNumber('head', 'seed', seed, count)
   const graph = importGraph(model)
   const name = output ?? (graph.outputs.size === 1 ? [...graph.outputs.keys()][0]! : undefined)
   const value = name === undefined ? undefined : graph.outputs.get(name)

@@ -5,6 +5,8 @@ import type { Graph, Node, Value } from '../../ir/value.js'
 import { inputsWith } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
 import { append } from '../../util/append.js'
+import { checkNames } from '../../util/check.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { createMatcher, matchNames, type NamePatterns } from '../../util/pattern.js'
 
 /** Whether the output has the elements of the input in another shape, order or type. */
@@ -122,6 +124,8 @@ const isVector = ({ shape }: Value): boolean => shape?.filter((dim) => dim !== 1
 
 /**
  * Parameters to train: 'weights' for all parameters in weight positions, names as patterns, or weights with exclusions.
+ * Parameters that the loss does not depend on, and running statistics that `batchNorm: 'trained'` updates, are left
+ * out; a pattern that matches nothing else is an error.
  */
 export type Trainable = 'weights' | NamePatterns | { readonly include?: NamePatterns; readonly exclude?: NamePatterns }
 
@@ -131,6 +135,7 @@ export type Trainable = 'weights' | NamePatterns | { readonly include?: NamePatt
  */
 export function findTrainable(graph: Graph, trainable: Trainable = 'weights'): Map<string, Value> {
   const choice = toPatterns(trainable)
+  checkNames('trainable', choice, ['include', 'exclude'])
   const weights = findWeights(graph)
   const included = choice.include ? new Set(matchNames(choice.include, graph.parameters.keys(), 'tensor')) : undefined
   if (choice.exclude) matchNames(choice.exclude, graph.parameters.keys(), 'tensor')
@@ -139,6 +144,27 @@ export function findTrainable(graph: Graph, trainable: Trainable = 'weights'): M
     [...graph.parameters].filter(
       ([name, value]) => (included ? included.has(name) : weights.has(value)) && !excluded(name),
     ),
+  )
+}
+
+/**
+ * Throws `invalid-option` for a pattern of parameters to train if none of its matches can be trained, since it would
+ * have no effect.
+ * @param isUsable whether a parameter can be trained
+ */
+export function checkUsable(
+  graph: Graph,
+  trainable: Trainable | undefined,
+  isUsable: (name: string, value: Value) => boolean,
+): void {
+  const usable = [...graph.parameters].filter(([name, value]) => isUsable(name, value)).map(([name]) => name)
+  const useless = [toPatterns(trainable ?? 'weights').include ?? []]
+    .flat()
+    .filter((pattern) => !usable.some(createMatcher(pattern)))
+  if (useless.length === 0) return
+  throw new OnnxIreError(
+    'invalid-option',
+    `trainable: ${useless.map((pattern) => `'${pattern}'`).join(', ')} cannot be trained: the loss does not depend on these tensors, or they are running statistics that batchNorm: 'trained' updates`,
   )
 }
 

@@ -3,6 +3,8 @@ import type { DType } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { InputInfo } from '../../runtime/feeds.js'
 import { identityModel } from '../../runtime/ort.js'
+import { threadRange } from '../../runtime/runtime.js'
+import { checkNumber } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 export type { InferenceSession, OrtTensor }
@@ -33,8 +35,7 @@ export interface WasmSettings {
 function threadsOf({ threads }: WasmSettings): number {
   const isolated = globalThis.crossOriginIsolated === true
   if (threads === undefined) return isolated ? Math.max(1, navigator.hardwareConcurrency) : 1
-  if (!Number.isSafeInteger(threads) || threads < 1)
-    throw new OnnxIreError('invalid-option', `threads must be an integer >= 1, got ${threads}`)
+  checkNumber('wasm', 'threads', threads, threadRange)
   if (threads > 1 && !isolated)
     throw new OnnxIreError(
       'invalid-option',

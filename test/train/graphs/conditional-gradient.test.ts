@@ -111,7 +111,7 @@ const losses: [string, Loss][] = [
 
 /** Both kinds of gradients from separate graphs or from the combined graph. */
 async function gradientsBy(joins: boolean, loss: Loss, microBatch: number | undefined) {
-  const graphs = buildTrainingGraphs(graph, { loss, trainable: ['u', 'v', 'w'], curvature: 'sampled' })
+  const graphs = buildTrainingGraphs(graph, { loss, trainable: '*', curvature: 'sampled' })
   const backend = HostBackend.forEvaluation(runtime, graphs.parameters)
   Object.defineProperty(backend, 'fusesCurvature', { value: joins })
   const programs = new Programs(graphs, backend, microBatch)

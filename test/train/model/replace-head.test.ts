@@ -213,7 +213,13 @@ describe('replaceHead rejects', () => {
     refused(two, { output: 'logits' }, /head: output .*'y', 'z'/)
   })
 
-  it.each([0, -1, 2.5, Number.NaN])('%d classes', (classes) => refused(two, { output: 'y', classes }, /head: classes/))
+  it.each([0, -1, 2.5, Number.NaN])('%d classes', (classes) =>
+    refused(two, { output: 'y', classes }, /head: option 'classes'/),
+  )
+
+  it.each([-1, 0.5])('seed %d', (seed) => refused(two, { output: 'y', seed }, /head: option 'seed'/))
+
+  it('a misspelled option', () => refused(two, { outputs: 'y' } as object, /head: there is no option 'outputs'/))
 
   it('tied weights', () => {
     refused(

@@ -153,7 +153,8 @@ describe('patterns', () => {
     ['heads*', /no tensor matches 'heads\*'/],
     [['head*', 'stage9*'], /no tensor matches 'stage9\*'/],
     [{ exclude: 'norm' }, /no tensor matches 'norm'/],
-  ] as const)('without a match are an error: %j', (choice, message) => {
+    [{ exclude: 'head*', includes: 'stage*' } as object, /trainable: there is no option 'includes'/],
+  ] as const)('without a match, or in an unknown field, are an error: %j', (choice, message) => {
     expect(() => findTrainable(graph, choice)).toThrow(
       expect.objectContaining({ code: 'invalid-option', message: expect.stringMatching(message) }),
     )
