@@ -6,7 +6,12 @@ import type { Value } from '../../ir/value.js'
 import { samePads } from '../../op/compose/pooling.js'
 import { reshapeLike, swapFirst, withRank } from '../../op/compose/shape.js'
 import { channelsOf } from '../../op/compose/statistics.js'
-import { hasTiles, weightGradientByTiles } from '../../op/compose/winograd.js'
+import {
+  hasWeightTiles,
+  inputGradientByTiles,
+  inputTileSide,
+  weightGradientByTiles,
+} from '../../op/compose/winograd.js'
 import { knownNumbers } from '../../op/contents.js'
 import { type convolution, kernelOf, transposedWindowOf } from '../../op/definitions/convolution.js'
 import type { folding } from '../../op/definitions/pooling.js'
@@ -132,8 +137,11 @@ export function inputGradient(dy: Value, w: Value, window: readonly WindowAxis[]
     const dx = inputGradientByPhases(dy, w, window[0]!, group, length)
     if (dx) return dx
   }
-  return flippedPads(w, window, tails)
-    ? op.Conv(dy, flipKernels(w, group), { group, dilations: dilationsOf(window), pads: flippedPads(w, window, tails) })
+  const pads = flippedPads(w, window, tails)
+  const m = pads && inputTileSide(x, w, dy, window, group)
+  if (m) return inputGradientByTiles(dy, w, window, x, m)
+  return pads
+    ? op.Conv(dy, flipKernels(w, group), { group, dilations: dilationsOf(window), pads })
     : op.ConvTranspose(dy, w, {
         ...stepsOf(window, group),
         pads: [...beforeOf(window), ...tails.map((tail) => Math.max(0, tail))],
@@ -273,7 +281,7 @@ function weightGradient(x: Value, w: Value, dy: Value, window: readonly WindowAx
   const taps = sizeOf(kernel)
   if (c === 1 && outputs === group && taps > 1 && hasDepthwiseForm(kernel, window))
     return op.Reshape(depthwiseWeightGradient(x, dy, window), w.shape)
-  if (hasTiles(x, w, dy, window, group)) return weightGradientByTiles(x, w, dy, window)
+  if (hasWeightTiles(x, w, dy, window, group)) return weightGradientByTiles(x, w, dy, window)
   if (taps > MAX_COLUMN_TAPS) return weightGradientByConvolution(x, w, dy, window, group)
   const windows = productOf(dy.shape!.slice(2))
   // One product over all images needs images as a spatial axis, and Conv supports at most three.

@@ -44,38 +44,53 @@ function matricesOf(m: TileSide): { readonly a: Matrix; readonly b: Matrix; read
 }
 
 /** All products of two rows of a matrix M: row (i, j) maps a matrix X to element (i, j) of M X M^T. */
-const pairsOfRows = (m: TileSide, name: 'a' | 'b' | 'g', middle: readonly number[] = []): Value =>
-  internConstant(`winograd ${m} ${name}`, () => {
-    const rows = matricesOf(m)[name]
+const pairsOfRows = (m: TileSide, name: 'a' | 'b' | 'g' | 'flipped g', middle: readonly number[] = []): Value =>
+  internConstant(`winograd ${m} ${name} ${middle}`, () => {
+    const { a, b, g } = matricesOf(m)
+    const rows = { a, b, g, 'flipped g': g.map((row) => row.toReversed()) }[name]
     const pairs = rows.flatMap((r) => rows.flatMap((s) => r.flatMap((x) => s.map((y) => x * y))))
     const columns = rows[0]!.length
-    const shape = name === 'g' ? [rows.length ** 2, columns ** 2] : [rows.length ** 2, ...middle, columns, columns]
+    const shape = name.endsWith('g')
+      ? [rows.length ** 2, columns ** 2]
+      : [rows.length ** 2, ...middle, columns, columns]
     return constant(tensorFrom('float32', shape, pairs))
   })
 
 const productsOf = (m: TileSide): number => (m + KERNEL - 1) ** 2
 
+/** Whether tiles compute a convolution with this kernel and this window: of 3x3 kernels, stride 1, without groups. */
+function isFiltering(x: Value, w: Value, dy: Value, window: readonly WindowAxis[], group: number): boolean {
+  return (
+    dy.dtype === 'float32' &&
+    group === 1 &&
+    window.length === 2 &&
+    isStatic(w.shape) &&
+    window.every(({ kernel, stride, dilation }) => kernel === KERNEL && stride === 1 && dilation === 1) &&
+    [x, dy].every(({ shape }) => shape!.slice(2).every((length) => typeof length === 'number'))
+  )
+}
+
+const lengthsOf = (x: Value) => x.shape!.slice(2) as readonly number[]
+const channelsOf = (w: Value) => w.shape as readonly [outputs: number, channels: number, ...kernel: number[]]
+
+// The thresholds were measured on onnxruntime's CPU provider.
+
 /** Images of at least this height and width are divided into tiles of 4 x 4 windows: 0.6 to 0.9 of the time of 2 x 2. */
-const LONG = 8
-
-const tileSideOf = (windows: readonly number[]): TileSide => (windows.every((length) => length >= LONG) ? 4 : 2)
-
+const LARGE = 8
 /**
- * Measured on onnxruntime's CPU provider: with fewer channels of x, or more channels of dy for each of them, the tiles
- * cost more than the products they save; with smaller images writing the products of each weight does.
+ * With fewer channels of x, or more channels of dy for each of them, the tiles cost more than the products they save;
+ * with smaller images writing the products of each weight does.
  */
 const MIN_CHANNELS = 12
 const MAX_OUTPUTS_PER_CHANNEL = 4
 const MIN_LENGTH = 4
 
 /** Whether tiles are the fastest form of the gradient of convolution weights. */
-export function hasTiles(x: Value, w: Value, dy: Value, window: readonly WindowAxis[], group: number): boolean {
-  if (x.dtype !== 'float32' || group !== 1 || window.length !== 2 || !isStatic(w.shape)) return false
-  const [outputs, channels] = w.shape as readonly [number, number]
+export function hasWeightTiles(x: Value, w: Value, dy: Value, window: readonly WindowAxis[], group: number): boolean {
+  if (!isFiltering(x, w, dy, window, group)) return false
+  const [outputs, channels] = channelsOf(w)
   return (
-    window.every(({ kernel, stride, dilation }) => kernel === KERNEL && stride === 1 && dilation === 1) &&
-    [x, dy].every(({ shape }) => shape!.slice(2).every((length) => typeof length === 'number')) &&
-    dy.shape!.slice(2).every((length) => (length as number) >= MIN_LENGTH) &&
+    lengthsOf(dy).every((length) => length >= MIN_LENGTH) &&
     channels >= MIN_CHANNELS &&
     outputs <= MAX_OUTPUTS_PER_CHANNEL * channels
   )
@@ -83,17 +98,68 @@ export function hasTiles(x: Value, w: Value, dy: Value, window: readonly WindowA
 
 /** Gradient of the weights [O, C, 3, 3] of a Conv with stride 1, without groups. */
 export function weightGradientByTiles(x: Value, w: Value, dy: Value, window: readonly WindowAxis[]): Value {
-  const lengths = dy.shape!.slice(2) as readonly number[]
-  const m = tileSideOf(lengths)
-  const rests = lengths.map((length) => (m - (length % m)) % m)
+  const lengths = lengthsOf(dy)
+  const m = lengths.every((length) => length >= LARGE) ? 4 : 2
+  const rests = restsOf(lengths, m)
   const before = window.map((axis) => axis.before as number)
   const after = window.map((axis, i) => (axis.after as number) + rests[i]!)
-  const [outputs, channels] = w.shape as readonly [number, number]
+  const [outputs, channels] = channelsOf(w)
   const ofX = tiles(x, channels, m, 'b', before, after)
   const ofDy = tiles(dy, outputs, m, 'a', [0, 0], rests)
   const products = op.MatMul(ofDy, op.Transpose(ofX, { perm: [0, 2, 1] }))
   const dw = op.Gemm(op.Reshape(products, [productsOf(m), -1]), pairsOfRows(m, 'g'), { transA: 1 })
   return op.Reshape(dw, w.shape as readonly number[])
+}
+
+/** Number of windows that the last tiles have too many, along each axis. */
+const restsOf = (lengths: readonly number[], m: TileSide) => lengths.map((length) => (m - (length % m)) % m)
+
+/**
+ * Side of the tiles that compute the gradient of a convolution's input in less time than a convolution with flipped
+ * kernels, 0.6 to 0.9 of it; undefined if the convolution is faster. Transforming tiles takes time in proportion to all
+ * channels, and the products that are saved are pairs of channels.
+ */
+export function inputTileSide(
+  x: Value,
+  w: Value,
+  dy: Value,
+  window: readonly WindowAxis[],
+  group: number,
+): TileSide | undefined {
+  if (!isFiltering(x, w, dy, window, group)) return undefined
+  const [outputs, channels] = channelsOf(w)
+  const pairs = (outputs * channels) / (outputs + channels)
+  if (pairs >= 42 && lengthsOf(x).every((length) => length >= 16)) return 4
+  return pairs >= 64 ? 2 : undefined
+}
+
+/**
+ * Gradient of the input of a Conv with stride 1, without groups.
+ * @param x only its spatial lengths are used
+ */
+export function inputGradientByTiles(dy: Value, w: Value, window: readonly WindowAxis[], x: Value, m: TileSide): Value {
+  const [outputs, channels] = channelsOf(w)
+  const lengths = lengthsOf(x)
+  const rests = restsOf(lengths, m)
+  // Pads of the convolution of dy with flipped kernels.
+  const before = window.map((axis) => KERNEL - 1 - (axis.before as number))
+  const after = lengthsOf(dy).map((length, i) => lengths[i]! + rests[i]! + KERNEL - 1 - length - before[i]!)
+  const kernels = op.Gemm(pairsOfRows(m, 'flipped g'), op.Reshape(w, [-1, KERNEL ** 2]), { transB: 1 })
+  const ofW = op.Transpose(op.Reshape(kernels, [productsOf(m), outputs, channels]), { perm: [0, 2, 1] })
+  return windowsOf(op.MatMul(ofW, tiles(dy, outputs, m, 'b', before, after)), channels, m, lengths)
+}
+
+/**
+ * Windows [N, C, H, W] of the sums of products [products, C, N tiles]. All rows of tiles, of all images, are those of
+ * one image, whose tiles a ConvTranspose puts side by side.
+ */
+function windowsOf(sums: Value, channels: number, m: TileSide, lengths: readonly number[]): Value {
+  const [rows, columns] = lengths.map((length) => Math.ceil(length / m)) as [number, number]
+  const inRows = op.Reshape(sums, [1, productsOf(m), -1, columns])
+  const y = op.ConvTranspose(inRows, pairsOfRows(m, 'a', [1]), { strides: [m, m] })
+  const whole = op.Reshape(y, [channels, -1, rows * m, columns * m])
+  const exact = lengths.every((length) => length % m === 0)
+  return swapFirst(exact ? whole : op.Slice(whole, [0, 0], lengths, [2, 3]))
 }
 
 /**
@@ -108,8 +174,7 @@ function tiles(
   before: readonly number[],
   after: readonly number[],
 ): Value {
-  const lengths = images.shape!.slice(2) as readonly number[]
-  const y = op.Conv(op.Reshape(swapFirst(images), [1, 1, -1, ...lengths]), pairsOfRows(m, matrix, [1, 1]), {
+  const y = op.Conv(op.Reshape(swapFirst(images), [1, 1, -1, ...lengthsOf(images)]), pairsOfRows(m, matrix, [1, 1]), {
     strides: [1, m, m],
     pads: [0, ...before, 0, ...after],
   })

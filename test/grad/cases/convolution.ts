@@ -84,6 +84,11 @@ export const convolutionCases = {
     conv('3x3 in large tiles', [2, 12, 8, 12], [3, 12, 3, 3], { pads: [1, 1, 1, 1] }),
     conv('3x3 in large tiles with a rest', [2, 12, 9, 10], [3, 12, 3, 3], { pads: [2, 1, 1, 0] }),
     conv('3x3 in large tiles with a rest of 1', [1, 12, 13, 11], [3, 12, 3, 3]),
+    // Enough channels for tiles in the input gradient.
+    conv('3x3 of many channels', [2, 128, 6, 4], [128, 128, 3, 3], { pads: [1, 1, 1, 1] }),
+    conv('3x3 of many channels with a rest', [1, 128, 5, 7], [130, 128, 3, 3], { pads: [0, 2, 1, 0] }),
+    conv('3x3 of many channels, large images', [1, 96, 16, 20], [84, 96, 3, 3], { pads: [1, 1, 1, 1] }),
+    conv('3x3 of many channels, large images with a rest', [2, 84, 17, 18], [96, 84, 3, 3], { pads: [2, 0, 1, 2] }),
     conv('1x1', [3, 4, 5, 6], [5, 4, 1, 1], {}, 5),
     conv('1x1, stride 2', [3, 4, 5, 6], [5, 4, 1, 1], { strides: [2, 2] }),
     conv('1x1 with pads', [2, 3, 4, 5], [4, 3, 1, 1], { pads: [1, 0, 0, 1] }),
