@@ -4,6 +4,7 @@ import type { Graph, Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { exportGraph } from '../onnx/export/export-graph.js'
 import { importGraph } from '../onnx/import/import-graph.js'
+import { walkNodes } from '../onnx/import/model-nodes.js'
 import { embedExternalData, type Model } from '../onnx/model.js'
 import { encode } from '../onnx/proto/encode.js'
 import type { Device, DeviceProgram } from '../runtime/device.js'
@@ -23,8 +24,8 @@ export const targets: { readonly [P in Provider]?: Target } = { webgpu }
  * `spec`: if the provider computes in int32 instead of int64, feeds and results are converted.
  */
 export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<Program> {
-  const { bytes, conversion } = encodeGraph(runtime.provider, spec)
-  const program = await runtime.compile(bytes)
+  const { bytes, operators, conversion } = encodeGraph(runtime.provider, spec)
+  const program = await runtime.compile(bytes, operators)
   if (!conversion) return program
   return {
     inputNames: program.inputNames,
@@ -52,16 +53,16 @@ export async function compileModel(runtime: Runtime, model: Model): Promise<Prog
   return compileGraph(runtime, { name, inputs, outputs })
 }
 
-/** Encodes a graph for a provider, with the conversion of feeds and results if their types change. */
+/** Encodes a graph for a provider, with its operators, and the conversion of feeds and results if types change. */
 function encodeGraph(
   provider: Provider,
   spec: GraphSpec,
-): { readonly bytes: Uint8Array; readonly conversion?: Conversion } {
-  const bytesOf = (graph: GraphSpec) => encode('ModelProto', exportGraph(graph))
+): { readonly bytes: Uint8Array; readonly operators: ReadonlySet<string>; readonly conversion?: Conversion } {
   const target = targets[provider]
-  if (!target) return { bytes: bytesOf(spec) }
-  const { graph, conversion } = createConversion(spec, target)
-  return { bytes: bytesOf(graph), ...(conversion ? { conversion } : {}) }
+  const { graph, conversion } = target ? createConversion(spec, target) : { graph: spec }
+  const proto = exportGraph(graph)
+  const operators = new Set(Array.from(walkNodes(proto.graph!), ({ opType = '' }) => opType))
+  return { bytes: encode('ModelProto', proto), operators, ...(conversion ? { conversion } : {}) }
 }
 
 /** `compileGraph` for a device of the provider's runtime. Tensors that stay on the device have the provider's types. */

@@ -40,8 +40,12 @@ export interface Runtime {
   readonly provider: Provider
   /** Memory for tensors between runs; absent if host arrays are as close to the provider. */
   readonly device?: Device
-  /** Compiles serialized ONNX. @throws 'runtime' with onnxruntime's own message if it rejects the model */
-  compile(model: Uint8Array): Promise<Program>
+  /**
+   * Compiles serialized ONNX.
+   * @param operators all operators of the model, if known: passes of onnxruntime that look for others are left out
+   * @throws 'runtime' with onnxruntime's own message if it rejects the model
+   */
+  compile(model: Uint8Array, operators?: ReadonlySet<string>): Promise<Program>
   /**
    * Creates a zeroed array of `length` elements in memory that this runtime reads fastest, for tensors that are fed
    * repeatedly, such as parameters that the optimizer updates between runs. @throws 'invalid-data' for strings
@@ -74,7 +78,7 @@ export async function withFallback(
     description: `${runtime.description}, because ${failure.message}`,
     provider: runtime.provider,
     ...(runtime.device ? { device: runtime.device } : {}),
-    compile: (model) => runtime.compile(model),
+    compile: (model, operators) => runtime.compile(model, operators),
     allocate: (dtype, length) => runtime.allocate(dtype, length),
     dispose: () => runtime.dispose(),
   }

@@ -25,6 +25,8 @@ export interface CompileOptions {
   readonly keepOnDevice?: readonly string[]
   /** Whether nodes that the provider does not support may run on the CPU, even if the engine's options forbid it. */
   readonly allowCpu?: boolean
+  /** All operators of the model, if known. */
+  readonly operators?: ReadonlySet<string> | undefined
 }
 
 /**

@@ -2,6 +2,7 @@ import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import type { DType } from '../../ir/dtype.js'
 import { dtypes, type TypedArray } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
+import { skipNeedlessPasses } from '../../runtime/optimizers.js'
 import { fromOrtTensor } from '../../runtime/ort.js'
 import { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -149,11 +150,12 @@ async function create(ort: Ort, model: Uint8Array, options: InferenceSession.Ses
 
 function sessionOptionsFor(
   options: InferenceSession.SessionOptions,
-  { keepOnDevice = [], allowCpu = false }: CompileOptions,
+  { keepOnDevice = [], allowCpu = false, operators }: CompileOptions,
 ) {
-  const { session, ...extra } = (options.extra ?? {}) as Readonly<Record<string, object>>
+  const own = operators ? skipNeedlessPasses(options, operators) : options
+  const { session, ...extra } = (own.extra ?? {}) as Readonly<Record<string, object>>
   return {
-    ...options,
+    ...own,
     ...(keepOnDevice.length > 0
       ? { preferredOutputLocation: Object.fromEntries(keepOnDevice.map((name) => [name, 'gpu-buffer' as const])) }
       : {}),

@@ -234,9 +234,9 @@ function runtimeOf(
     description,
     provider,
     ...(device ? { device: device(() => disposed) } : {}),
-    async compile(model) {
+    async compile(model, operators) {
       check()
-      const { id, inputs, outputNames } = await engine.compile(model)
+      const { id, inputs, outputNames } = await engine.compile(model, { operators })
       let released: Promise<void> | undefined
       const program: Program = {
         inputNames: inputs.map(({ name }) => name),

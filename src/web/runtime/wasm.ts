@@ -1,4 +1,5 @@
 import { checkFeeds } from '../../runtime/feeds.js'
+import { skipNeedlessPasses } from '../../runtime/optimizers.js'
 import { fromOrtTensor } from '../../runtime/ort.js'
 import type { Program, Runtime } from '../../runtime/runtime.js'
 import { allocate, disposedError } from '../../runtime/runtime.js'
@@ -54,10 +55,11 @@ export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
     description: `onnxruntime-web ${ort.env.versions.web}, wasm, ${threads} thread${threads === 1 ? '' : 's'}`,
     provider: 'wasm',
     allocate,
-    compile(model) {
+    compile(model, operators) {
       return queue.run(async () => {
         if (disposed) throw disposedError('runtime', 'disposed')
-        const session = await createSession(ort, model, sessionOptions)
+        const own = operators ? skipNeedlessPasses(sessionOptions, operators) : sessionOptions
+        const session = await createSession(ort, model, own)
         open.add(session)
         const inputs = inputsOf(session)
         const { outputNames } = session
