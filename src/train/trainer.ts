@@ -16,6 +16,7 @@ import { buildGraphs, type TrainingGraphs } from './graphs/build.js'
 import { prepareForTraining } from './model/prepare-model.js'
 import { replaceHead } from './model/replace-head.js'
 import { replaceWeights } from './model/replace-weights.js'
+import { separateStatistics } from './model/separate-statistics.js'
 import { findTrainable } from './model/trainable.js'
 import { checkTrainerOptions, type FitOptions, type IntervalMetrics, type TrainerOptions } from './options.js'
 import { checkGroupsMatch, findFrozen, layerDepths, resolveParameterSettings } from './parameter-groups.js'
@@ -84,7 +85,8 @@ export class Trainer {
   static async create(model: Model, options: TrainerOptions): Promise<Trainer> {
     checkTrainerOptions(options)
     const { ire } = unwrap(options.optimizer)
-    const original = options.head ? replaceHead(model, options.head) : model
+    const resized = options.head ? replaceHead(model, options.head) : model
+    const original = options.batchNorm === 'trained' ? separateStatistics(resized) : resized
     const graph = importGraph(original)
     const prepared = prepareForTraining(graph, options)
     const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)

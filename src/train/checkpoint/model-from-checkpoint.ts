@@ -4,6 +4,7 @@ import { sizeOf } from '../../ir/tensor.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { replaceWeights } from '../model/replace-weights.js'
+import { separateStatistics } from '../model/separate-statistics.js'
 import { checkModelChecksums, checksumModel, type SourceChecksums } from './checksums.js'
 import { parseMetadata } from './format.js'
 import { decodeSafetensors } from './safetensors.js'
@@ -23,13 +24,15 @@ const prefixes = { last: ['parameter/', 'statistic/'], ema: ['ema/'], best: ['be
  * const [newest] = await store.steps()
  * await writeModel('tuned.onnx', modelFromCheckpoint(model, await store.load(newest!), 'best'))
  *
- * @param model the model that the run started from; its head replaced, if the run replaced it
+ * @param original the model that the run started from; its head replaced, if the run replaced it
  * @throws OnnxIreError `damaged` for a damaged file, `checkpoint` for a checkpoint of another model or without these
  * weights
  */
-export function modelFromCheckpoint(model: Model, checkpoint: Uint8Array, weights: WhichWeights = 'last'): Model {
-  const originals = namedTensors(model)
+export function modelFromCheckpoint(original: Model, checkpoint: Uint8Array, weights: WhichWeights = 'last'): Model {
   const { tensors, metadata } = decodeSafetensors(checkpoint)
+  const trainsStatistics = Object.keys(tensors).some((key) => key.startsWith('statistic/'))
+  const model = trainsStatistics ? separateStatistics(original) : original
+  const originals = namedTensors(model)
   const trained = Object.entries(tensors).flatMap(([key, { dtype, data }]) => {
     const prefix = prefixes[weights].find((each) => key.startsWith(each))
     if (prefix === undefined) return []

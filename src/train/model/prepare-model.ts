@@ -61,13 +61,14 @@ const describeNode = ({ operator, name, outputs }: Node): string => `${operator}
 
 /**
  * The parameter that holds a running statistic, which exporters also write behind an Identity. Throws `invalid-option`
- * if the statistic is no parameter, or if another norm has it too: exporters store equal tensors once.
+ * if the statistic is no parameter, or if something else reads it too: exporters store equal tensors once.
+ * @param reads number of operands that read a parameter
  */
 function statisticOf(
   value: Value,
   node: Node,
   what: 'mean' | 'variance',
-  taken: ReadonlyMap<string, unknown>,
+  reads: ReadonlyMap<Value, number>,
 ): Value & { readonly name: string } {
   const statistic = skipCopies(value)
   const refuse = (reason: string): never => {
@@ -78,11 +79,21 @@ function statisticOf(
   }
   if (statistic.source.kind !== 'parameter' || statistic.name === undefined)
     return refuse('is not a stored tensor and cannot be updated: store it as an initializer, or omit the option')
-  if (taken.has(statistic.name))
+  if (reads.get(statistic) !== 1)
     return refuse(
-      `is the tensor '${statistic.name}', which another BatchNormalization uses too: the two would differ after training. Export the model without merging equal tensors, or omit the option`,
+      `is the tensor '${statistic.name}', which is also another operand: the two would differ after training. Export the model without merging equal tensors, or omit the option`,
     )
   return statistic as Value & { readonly name: string }
+}
+
+/** Counts the operands that read a value, directly or through copies. */
+function countReads(outputs: ReadonlyMap<string, Value>): ReadonlyMap<Value, number> {
+  const reads = new Map<Value, number>()
+  for (const { inputs, outputs: results } of withBodies(outputs.values())) {
+    if (results[0] && skipCopies(results[0]) !== results[0]) continue
+    for (const value of inputs.map((x) => x && skipCopies(x))) if (value) reads.set(value, (reads.get(value) ?? 0) + 1)
+  }
+  return reads
 }
 
 /** Follows nodes that copy a value without changing it. */
@@ -106,11 +117,12 @@ function skipCopies(value: Value): Value {
  */
 function enableBatchStatistics(outputs: ReadonlyMap<string, Value>): Pick<PreparedModel, 'outputs' | 'statistics'> {
   const statistics = new Map<string, Value>()
+  const reads = countReads(outputs)
   const values = rewriteGraph([...outputs.values()], (node, inputs) => {
     if (node.operator !== 'BatchNormalization' || node.attributes['training_mode'] === 1) return undefined
     const [x, scale, bias] = inputs
-    const mean = statisticOf(inputs[3]!, node, 'mean', statistics)
-    const variance = statisticOf(inputs[4]!, node, 'variance', new Map([...statistics, [mean.name, mean]]))
+    const mean = statisticOf(inputs[3]!, node, 'mean', reads)
+    const variance = statisticOf(inputs[4]!, node, 'variance', reads)
     const { epsilon, momentum } = node.attributes as { epsilon: number; momentum: number }
     // ORT overwrites its running-stats inputs in place, so pass it copies.
     const copies = [op.Mul(mean, 0), op.Mul(variance, 0)] as const

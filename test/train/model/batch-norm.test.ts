@@ -19,6 +19,7 @@ import {
   ire,
   labelColumn,
   type Model,
+  modelFromCheckpoint,
   type Optimizer,
   sam,
   sgd,
@@ -26,6 +27,8 @@ import {
   Trainer,
 } from '../../../src/index.js'
 import { node } from '../../../src/node/index.js'
+import { separateStatistics } from '../../../src/train/model/separate-statistics.js'
+import { float, floats32, info, modelBytes, node as protoNode } from '../../onnx/build.js'
 import { normal } from '../problem.js'
 
 const runtime = node({ threads: 1 })
@@ -133,6 +136,77 @@ describe('trained norms', () => {
     })
     expect([...statistics.keys()]).toEqual(['mean', 'var'])
     expect([...parameters.keys()].sort()).toEqual(['bias', 'kernel', 'scale', 'w'])
+  })
+})
+
+describe('statistics that an exporter merged with equal tensors', () => {
+  /** Two norms of x [N, 3] whose means and biases are one tensor, and whose variances and scales are another one. */
+  function merged(): Model {
+    const parts = {
+      nodes: [
+        ...['mean1', 'mean2', 'bias2'].map((name) => protoNode('Identity', 'bias1', name)),
+        ...['var1', 'scale2'].map((name) => protoNode('Identity', 'scale1', name)),
+        protoNode('Identity', 'var1', 'var2'),
+        protoNode('BatchNormalization', 'x scale1 bias1 mean1 var1', 'a', { momentum: float(momentum) }),
+        protoNode('MatMul', 'a w', 'b'),
+        protoNode('BatchNormalization', 'b scale2 bias2 mean2 var2', 'logits', { momentum: float(momentum) }),
+      ],
+      inputs: [info('x', ['N', channels])],
+      outputs: [info('logits', ['N', channels])],
+      initializers: {
+        bias1: floats32([channels], [0, 0, 0]),
+        scale1: floats32([channels], [1, 1, 1]),
+        w: normal(new Random(3), [channels, channels]),
+      },
+    }
+    return decodeModel(modelBytes(parts))
+  }
+  const rows = normal(new Random(2), [examples, channels])
+  const labelled = fromArrays({ x: rows, labels: labelColumn([0, 1, 2, 1, 2, 0]) })
+  const options = { loss: crossEntropy(), optimizer: sgd({ lr: 0 }), runtime, batchSize: examples } as const
+
+  it('are trained apart, exported, restored and used in inference', async () => {
+    const trainer = await Trainer.create(merged(), { ...options, batchNorm: 'trained' })
+    await trainTo(trainer, 1, labelled)
+    /** Mean and variance of each column. */
+    const of = (values: readonly number[]) => {
+      const columns = Array.from({ length: channels }, (_, c) => values.filter((_, i) => i % channels === c))
+      const means = columns.map((column) => column.reduce((a, b) => a + b, 0) / examples)
+      const variances = columns.map((column, c) => column.reduce((a, b) => a + (b - means[c]!) ** 2, 0) / examples)
+      return { means, variances }
+    }
+    const first = of(Array.from(rows.data as Float32Array))
+    const tensors = exported(trainer)
+    const normalized = Array.from(
+      rows.data as Float32Array,
+      (value, i) => (value - first.means[i % channels]!) / Math.sqrt(first.variances[i % channels]! + 1e-5),
+    )
+    const products = normalized.map((_, i) => {
+      const row = Math.floor(i / channels) * channels
+      return [0, 1, 2].reduce((sum, k) => sum + normalized[row + k]! * tensors['w']![k * channels + (i % channels)]!, 0)
+    })
+    const second = of(products)
+    const moved = (initial: number, batch: readonly number[]) =>
+      batch.map((value) => expect.closeTo(momentum * initial + (1 - momentum) * value, 4))
+    expect(tensors).toMatchObject({
+      ...{ mean1: moved(0, first.means), var1: moved(1, first.variances) },
+      ...{ mean2: moved(0, second.means), var2: moved(1, second.variances) },
+      ...{ scale1: [1, 1, 1], bias1: [0, 0, 0], scale2: [1, 1, 1], bias2: [0, 0, 0] },
+    })
+    // The exported model as a frozen one has the loss of the trainer's evaluation, which the initial one has not.
+    const evaluate = async (model: Model) => (await (await Trainer.create(model, options)).evaluate(labelled)).loss
+    const { loss } = await trainer.evaluate(labelled)
+    expect(await evaluate(trainer.export())).toBeCloseTo(loss, 5)
+    expect(Math.abs((await evaluate(merged())) - loss)).toBeGreaterThan(1e-3)
+    const fromCheckpoint = modelFromCheckpoint(merged(), trainer.checkpoint())
+    expect(Buffer.compare(encodeModel(fromCheckpoint), encodeModel(trainer.export()))).toBe(0)
+  })
+
+  it('leave a model whose statistics are not merged, and one with frozen norms, as they are', async () => {
+    const frozen = await Trainer.create(merged(), options)
+    expect(Buffer.compare(encodeModel(frozen.export()), encodeModel(merged()))).toBe(0)
+    const plain = model()
+    expect(separateStatistics(plain)).toBe(plain)
   })
 })
 

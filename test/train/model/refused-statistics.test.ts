@@ -55,6 +55,12 @@ describe("batchNorm: 'trained'", () => {
     expect(() => train(graph)).toThrow(errorWith('invalid-option', "'tied'"))
   })
 
+  it('one tensor as a statistic and as the scale of a norm > invalid-option that names it', () => {
+    const [mean, tied] = [vector('mean', 0), vector('tied', 1)]
+    const graph = read((x) => op.BatchNormalization(x, op.Identity(tied), vector('bias', 0), mean, tied)[0])
+    expect(() => train(graph)).toThrow(errorWith('invalid-option', "'tied'"))
+  })
+
   it('a statistic that the model computes > invalid-option that names the norm', () => {
     const graph = read((x) => norm(x, vector('mean', 0), op.Mul(vector('variance', 1), scalar('float32', 2)), 'a'))
     expect(() => train(graph)).toThrow(errorWith('invalid-option', 'BatchNormalization'))
