@@ -3,6 +3,7 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
+import { spreadOf } from '../bench/statistics.js'
 import type { Cost } from './measure.js'
 
 /**
@@ -26,7 +27,7 @@ say('| form | nodes | with gradient | of them superfluous | read s | differentia
 say('|---|---|---|---|---|---|---|---|---|')
 for (const form of options.forms.split(',').filter(Boolean))
   for (const size of options.sizes.split(',')) {
-    const cost = await measured(['form', form, size])
+    const cost = await measured<Cost>(['form', form, size])
     say(
       typeof cost === 'string'
         ? `| ${form} | ${size} | ${cost} | | | | | |`
@@ -34,13 +35,26 @@ for (const form of options.forms.split(',').filter(Boolean))
     )
   }
 const curve = lines.splice(0)
+say('| optimizer | Trainer.create of DenseNet-121, CPU s: median (least to most) of 5 |')
+say('|---|---|')
+for (const optimizer of ['adamw', 'ire']) {
+  const seconds: number[] = []
+  for (let i = 0; i < 5; i++) {
+    const result = await measured<number>([optimizer], 'measure-create.ts')
+    if (typeof result === 'string') throw new Error(result)
+    seconds.push(result)
+  }
+  const { median, least, most } = spreadOf(seconds)
+  say(`| ${optimizer} | ${median.toFixed(2)} (${least.toFixed(2)} to ${most.toFixed(2)}) |`)
+}
+const creation = lines.splice(0)
 if (options.models) {
   say(
     '| model | nodes in the file | after import | with gradient | of them superfluous | read s | differentiate s | write s | in all s | peak MB |',
   )
   say('|---|---|---|---|---|---|---|---|---|---|')
   for (const file of filesUnder(options.models)) {
-    const cost = await measured(['file', file])
+    const cost = await measured<Cost>(['file', file])
     say(
       typeof cost === 'string'
         ? `| ${basename(file)} | ${cost} | | | | | | | |`
@@ -55,6 +69,10 @@ writeFileSync(
 Written by \`npx tsx tools/cost/main.ts\`. Reading a model, differentiating it with respect to everything, and writing the gradient model: seconds of computing, garbage collection included, which depend on the machine and are to be read as a curve. Peak memory is that of the process above its start. Superfluous nodes compute what another node does, or what nothing uses.
 
 ${curve.join('\n')}
+
+A trainer, with the creation of the session by onnxruntime:
+
+${creation.join('\n')}
 ${lines.length > 0 ? `\nPretrained models: nodes with their bodies, before and after.\n\n${lines.join('\n')}\n` : ''}`,
 )
 
@@ -72,10 +90,10 @@ function filesUnder(folder: string): string[] {
     .sort((a, b) => basename(a).localeCompare(basename(b)))
 }
 
-/** The cost, or the error. */
-function measured(args: readonly string[]): Promise<Cost | string> {
+/** The result of a script in a new process, or its error. */
+function measured<T>(args: readonly string[], script = 'measure.ts'): Promise<T | string> {
   return new Promise((resolve) => {
-    const child = fork(fileURLToPath(new URL('measure.ts', import.meta.url)), [...args], {
+    const child = fork(fileURLToPath(new URL(script, import.meta.url)), [...args], {
       execArgv: ['--import', 'tsx'],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     })
@@ -83,7 +101,7 @@ function measured(args: readonly string[]): Promise<Cost | string> {
     child.stderr!.on('data', (chunk: Buffer) => {
       said += chunk.toString()
     })
-    child.once('message', (cost) => resolve(cost as Cost))
+    child.once('message', (cost) => resolve(cost as T))
     child.once('exit', () => {
       const [line] = said.split('\n').filter((each) => /Error/.test(each))
       resolve((line ?? 'ended without a result').slice(0, 160).replaceAll('|', '\\|'))
