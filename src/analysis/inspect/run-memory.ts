@@ -85,8 +85,8 @@ export function runMemory({ model, trained, nodes, batch, arenas, optimizer, cop
     weights: bytes * (2 + copies + (sam ? 2 : 0)),
     // A refresh makes a new mask while the old one is in use.
     optimizer: state + (ire ? elements : 0),
-    // The gradient of this step, and others that no one reads until they are collected: that of the step before, and
-    // with SAM or sampled curvature the first one of this step; small ones pile up to V8's limit.
+    // The gradient of this step, and others that are unused but not yet collected: that of the step before, and with
+    // SAM or sampled curvature the first one of this step; small ones accumulate up to V8's limit.
     gradients: bytes + Math.max((hasSecondGradient ? 2 : 1) * bytes, uncollectedBytes),
     batches: 3 * batch,
     ...arenas,
@@ -101,7 +101,7 @@ export const totalBytes = (memory: RunMemory): number => Object.values(memory).r
 type RunOptions = Omit<TrainerOptions, 'runtime'>
 
 /**
- * Estimates the memory of a run on batches of known shapes; undefined if a length depends on the data in another way.
+ * Estimates the memory of a run on batches of known shapes; undefined if a length depends on more than the shapes of a batch.
  * @param batch the shapes of the tensors of a batch, of which the data may have more than the model has inputs
  */
 export function estimateRun(model: Model, options: RunOptions, batch: InputShapes): RunMemory | undefined {

@@ -1,7 +1,6 @@
 import { statfs } from 'node:fs/promises'
-import { dtypes } from '../../ir/dtype.js'
-import { sizeOf } from '../../ir/tensor.js'
-import { type Model, namedTensors } from '../../onnx/model.js'
+import { modelBytes } from '../../analysis/inspect/run-memory.js'
+import type { Model } from '../../onnx/model.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 import { unwrap } from '../../optim/optimizer.js'
 import type { TrainerOptions } from '../../train/options.js'
@@ -42,6 +41,3 @@ function checkpointBytes({ parameters, options: { optimizer, ema, best } }: RunF
   const copies = 1 + base.moments.length + [ema !== undefined, best, ire && ire.beta > 0].filter(Boolean).length
   return copies * weights + (ire ? elements : 0)
 }
-
-const modelBytes = (model: Model): number =>
-  [...namedTensors(model).values()].reduce((sum, { dtype, dims }) => sum + (sizeOf(dims) * dtypes[dtype].bits) / 8, 0)

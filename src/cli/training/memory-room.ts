@@ -8,7 +8,7 @@ import type { Model } from '../../onnx/model.js'
 import type { TrainerOptions } from '../../train/options.js'
 import { formatBytes } from '../text/format.js'
 
-/** Memory that a run needs, and that it may take, in bytes. */
+/** The memory that a run needs and the memory that it may take, in bytes. */
 export interface MemoryRoom {
   /** Estimated peak of the process; null if the sizes of tensors depend on the data. */
   readonly needed: number | null
@@ -42,7 +42,7 @@ export function availableMemory({ container, total, free, own }: SystemMemory = 
 
 /**
  * Estimates the memory of a run before it begins.
- * @param data the first examples of the training data
+ * @param data the first batch of the training data
  * @param limit bytes that the run may take; default: `availableMemory`
  */
 export async function measureMemoryRoom(
