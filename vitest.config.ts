@@ -4,7 +4,10 @@ import { entryAliases } from './test/entry-aliases.js'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
 
-/** Files whose tests start a browser, a GPU or a process, or measure the memory of the process: each has a process of its own. */
+/**
+ * Files whose tests start a browser, a GPU or a process, or measure the memory of the process: each has a process of
+ * its own.
+ */
 const isolated = [
   'test/{cli,docs,lowering,web}/**/*.test.ts',
   'test/package.test.ts',
@@ -16,7 +19,10 @@ const isolated = [
   'test/train/device-average.test.ts',
 ]
 
-/** Tests import `src/` and run the compiled `dist/`: what is tested is what ships, workers included. `npm test` builds first. */
+/**
+ * Tests import `src/` and run the compiled `dist/`: what is tested is what ships, workers included. `npm test` builds
+ * first.
+ */
 export default defineConfig({
   resolve: {
     alias: [

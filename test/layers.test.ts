@@ -6,7 +6,10 @@ import { describe, expect, it } from 'vitest'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const source = join(root, 'src')
 
-/** Position of each folder of src in the layer order, which ARCHITECTURE.md states; folders of one layer share a position. */
+/**
+ * Position of each folder of src in the layer order, which ARCHITECTURE.md states; folders of one layer share a
+ * position.
+ */
 const layers = new Map(
   /```layers\n(.*)\n```/
     .exec(readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8'))![1]!

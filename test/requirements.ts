@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os'
 import { whyNoChromium } from '../tools/chromium.js'
 
 /**
- * Everything that a test may require besides Node and the packages that `npm ci` installs. A test that requires one of these
- * passes `await needs(name)` as its options: if the machine lacks it, the test is skipped, and the closing report of the run
- * (`skipped-reporter.ts`) lists the test, the reason, and `install`.
+ * Everything that a test may require besides Node and the packages that `npm ci` installs. A test that requires one of
+ * these passes `await needs(name)` as its options: if the machine lacks it, the test is skipped, and the closing report
+ * of the run (`skipped-reporter.ts`) lists the test, the reason, and `install`.
  */
 export const requirements = {
   chromium: {

@@ -4,7 +4,9 @@ import { type RequirementName, requirements } from './requirements.js'
 /** Titles listed per suite; the rest is counted. */
 const listedTitles = 4
 
-/** Ends a run with the tests that were skipped because the machine lacks something: their names, the reason, the remedy. */
+/**
+ * Ends a run with the tests that were skipped because the machine lacks something: their names, the reason, the remedy.
+ */
 export default class SkippedReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[]): void {
     const skipped = new Map<RequirementName, { why: string; suites: Map<string, string[]> }>()

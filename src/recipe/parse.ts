@@ -175,7 +175,9 @@ const scalar = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
 /** Characters of a number that are examined: a regular expression over millions of digits exhausts the stack. */
 const maxScalar = 1024
 
-/** Offset of the first character at which a text is not valid JSON (RFC 8259). Lists and objects may be of any depth. */
+/**
+ * Offset of the first character at which a text is not valid JSON (RFC 8259). Lists and objects may be of any depth.
+ */
 function jsonErrorPosition(text: string): number {
   let at = 0
   const skipSpace = (): void => {

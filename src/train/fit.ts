@@ -142,7 +142,7 @@ export class FitLoop {
       if (complete || hasReachedTotals(run, this.#resolved)) run.progress.ended = end
       await this.#afterStep(done, complete)
       if (!complete && !this.#isOver) continue
-      // If aborted within an interval: yield training metrics now, and validate when the resumed run completes the interval.
+      // If aborted within an interval, yield training metrics now; the resumed run validates at its end.
       yield await this.#endInterval(end, run.progress.ended !== null && !this.#isAborted)
       if (this.#isOver) return
     }

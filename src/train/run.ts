@@ -107,8 +107,8 @@ export class Run {
   }
 
   /**
-   * Continues from a checkpoint, and returns the data that it was trained on, if known. Throws `damaged` or `checkpoint`
-   * without any change.
+   * Continues from a checkpoint, and returns the data that it was trained on, if known. Throws `damaged` or
+   * `checkpoint` without any change.
    */
   restore(checkpoint: Uint8Array): FitData | undefined {
     const run = createFingerprint(this.#options)

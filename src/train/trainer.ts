@@ -238,7 +238,9 @@ export class Trainer {
     await this.#run.dispose()
   }
 
-  /** Computes the checksums of data for checkpoints. Throws `checkpoint` if a restored run was trained on other data. */
+  /**
+   * Computes the checksums of data for checkpoints. Throws `checkpoint` if a restored run was trained on other data.
+   */
   async #identifyData(data: DatasetOrStream, { validation, checkpoints }: FitOptions): Promise<void> {
     const isNeeded = checkpoints !== undefined || this.#restoredData !== undefined
     const own = isNeeded

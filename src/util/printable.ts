@@ -1,6 +1,7 @@
 /**
  * Control characters except line ends, and characters that change the direction of text or end a line: ESC, C1,
- * overrides of the bidirectional algorithm. A name from a file could move the cursor of a terminal or hide text by them.
+ * overrides of the bidirectional algorithm. With them a name from a file could move the cursor of a
+ * terminal or hide text.
  */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to replace
 const controls = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
@@ -45,8 +46,8 @@ function shortenItems(items: readonly string[], limit: number, shown: number, se
 }
 
 /**
- * Shortens a message that names contents of a file: names in quotes to 100 characters, lists in brackets to 16 elements,
- * and the whole message to about 2000 characters. Control characters are escaped.
+ * Shortens a message that names contents of a file: names in quotes to 100 characters, lists in brackets to 16
+ * elements, and the whole message to about 2000 characters. Control characters are escaped.
  */
 export function limitMessage(message: string): string {
   const short = shortenMiddle(message, 2 ** 16, 2 ** 12)

@@ -12,7 +12,10 @@ export interface Finished {
   readonly stderr: string
 }
 
-/** Starts the program as users do, in a process whose output is not a terminal. For signals, kills and working directories. */
+/**
+ * Starts the program as users do, in a process whose output is not a terminal. For signals, kills and working
+ * directories.
+ */
 export function start(args: readonly string[], cwd?: string): { process: ChildProcess; finished: Promise<Finished> } {
   const child = spawn(process.execPath, [program, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
   const [stdout, stderr]: [string[], string[]] = [[], []]

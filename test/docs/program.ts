@@ -14,9 +14,9 @@ export const blocksOf = (page: string, language: string): readonly Block[] =>
     .filter(({ mark }) => mark.split(' ')[0] === language)
 
 /**
- * Joins the blocks of a guide marked 'ts' into its program. Blocks marked 'ts <file>' quote that file and are not part of
- * the program. The values in `settings` replace those of constants that the guide defines at the beginning of a line,
- * such as `const epochs = 8`; throws if such a definition does not occur exactly once.
+ * Joins the blocks of a guide marked 'ts' into its program. Blocks marked 'ts <file>' quote that file and are not part
+ * of the program. The values in `settings` replace those of constants that the guide defines at the beginning of a
+ * line, such as `const epochs = 8`; throws if such a definition does not occur exactly once.
  */
 export function programOf(page: string, settings: Readonly<Record<string, number>>): string {
   let program = blocksOf(page, 'ts')

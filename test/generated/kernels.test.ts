@@ -5,7 +5,7 @@ import { cpu } from '../../tools/kernels/runtimes.js'
 import { surveyKernel } from '../../tools/kernels/survey.js'
 import { kernels } from './kernels.js'
 
-/** `npx tsx tools/kernels/main.ts` measures anew; `--operator Softplus` one. */
+/** `npx tsx tools/kernels/main.ts` measures all operators again; with `--operator Softplus` only this one. */
 describe('kernels.json', () => {
   it('has every operator that a graph may have, on the CPU and in wasm', () => {
     expect(Object.keys(kernels.operators).toSorted()).toEqual(Object.keys(definitions).toSorted())

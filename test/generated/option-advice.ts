@@ -1,4 +1,6 @@
-/** Advice on choosing options, by `<interface>.<option>`: reasons for defaults and usual values, for docs/options.md. */
+/**
+ * Advice on choosing options, by `<interface>.<option>`: reasons for defaults and usual values, for docs/options.md.
+ */
 export const optionAdvice: Readonly<Record<string, string>> = {
   'TrainerOptions.batchSize': 'The default fits into small memory and is large enough for a few cores.',
   'TrainerOptions.curvatureBatch': "The paper uses 'fixed' on CIFAR.",

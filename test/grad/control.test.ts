@@ -9,7 +9,7 @@ import { op } from '../../src/op/op.js'
 import { evaluate, vector } from './evaluate.js'
 
 const flag = (value: boolean) => constant(tensorFrom('bool', [], [Number(value)]))
-/** A number that is known only when the graph runs, as far as anybody can tell. */
+/** A number that inference cannot determine: it is known only when the graph runs. */
 const dynamic = (value: number): Value => op.Cast(parameter('count', tensorFrom('float32', [], [value])), { to: 7 })
 const round = () => [input('i', 'int64', []), input('again', 'bool', [])]
 const seed = (y: Value) => [y, op.Expand(scalar(y.dtype, 1), op.Shape(y))] as const

@@ -55,7 +55,7 @@ async function run(
   return session.run({ x: feed })
 }
 
-/** The gradient of sum(y^2 / 2), from a graph that knows `shape` of its input. */
+/** The gradient of sum(y^2 / 2), from a graph whose input has the declared shape `shape`. */
 async function gradientOf({ dims, build }: Form, shape: Shape | undefined): Promise<ort.Tensor> {
   const x = input('x', 'float64', shape)
   const y = build(x)

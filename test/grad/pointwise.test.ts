@@ -52,7 +52,7 @@ const pointwise: Record<string, [build: (x: Value) => Value, formula: (x: number
 const onesLike = (y: Value) => op.Expand(scalar('float32', 1), op.Shape(y))
 const points = [-4.2, -2.6, -1.3, -0.51, -0.09, 0.11, 0.7, 1.4, 2.3, 3.7]
 
-// Their kernels are float32 only, where differences of the kernel tell little: compare with the formulas in float64.
+// Their kernels are float32 only, where differences of the kernel are imprecise: compare with the formulas in float64.
 describe.each(Object.entries(pointwise))('%s', (_, [build, formula, within = 5]) => {
   it('values and slopes > equal those of its formula', async () => {
     const at = points.filter((point) => Math.abs(point) < within)

@@ -34,7 +34,7 @@ const forms: Record<string, { readonly dims: readonly number[]; readonly build: 
   Compress: { dims: [2, 3], build: (x) => op.Compress(x, op.Reshape(op.Less(x, 0), [-1])) },
 }
 
-/** The gradient of sum(weights y^2 / 2), from a graph that knows `shape` of its input. */
+/** The gradient of sum(weights y^2 / 2), from a graph whose input has the declared shape `shape`. */
 async function gradientOf(build: Build, dims: readonly number[], shape: Shape | undefined): Promise<ort.Tensor> {
   const x = input('x', 'float64', shape)
   const y = build(x)

@@ -21,7 +21,9 @@ const specOf = ({ operator, inputs, outputs }: Form): GraphSpec => ({
 })
 const feedsOf = ({ feeds }: Form): Tensors => Object.fromEntries(feeds.map((tensor, i) => [`x${i}`, tensor]))
 
-/** Forms of float32, or of what else an operator takes, that are lowered: they are no more the operator that they were. */
+/**
+ * Forms that are lowered, so that other operators replace theirs: of float32, or of a type that the operator accepts.
+ */
 const changed = [...[...forms().values()].flat(), ...integerForms()]
   .filter(({ dtype }) => dtype !== 'float64')
   .flatMap((form) => {

@@ -19,7 +19,10 @@ export async function outputsOf(runtime: Runtime, spec: GraphSpec, feeds: Tensor
   }
 }
 
-/** The largest difference between two tensors' elements, relative where they are larger than 1; infinite for other types or shapes. */
+/**
+ * The largest difference between two tensors' elements, relative where they are larger than 1; infinite for other types
+ * or shapes.
+ */
 export function distance(a: Tensors, b: Tensors): number {
   return Math.max(
     0,

@@ -10,7 +10,7 @@ import { buildMetrics } from '../../src/metric/metric.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 
-/** What metrics come to over batches of outputs `y` and what the loss takes beside them. */
+/** Values of metrics over batches of outputs `y` and of the loss's other inputs. */
 export async function measured(
   runtime: Runtime,
   loss: Loss,

@@ -6,9 +6,9 @@ import { needs } from '../requirements.js'
 import { heavy } from './model.js'
 
 /**
- * CUDA cannot be had without an NVIDIA GPU. The WebGPU provider in the same library keeps tensors in memory that is not the
- * host's either, and a software GPU, which Debian's chromium brings, is enough for it: it stands in for CUDA here, to show that
- * the engine reads no device's memory, copies where it must, and frees in an order that the provider survives.
+ * CUDA needs an NVIDIA GPU. The WebGPU provider in the same library also keeps tensors outside of the host's memory,
+ * and runs on a software GPU, which is part of Debian's chromium. It replaces CUDA here: the engine must not read the
+ * memory of a device, must copy where this is necessary, and must free in an order that does not crash the provider.
  */
 const gpuNeeded = await needs('webgpu')
 

@@ -21,7 +21,7 @@ export const floats = (...values: readonly number[]): Content => ({ type: attrib
 export const graph = (g: GraphProto): Content => ({ type: attributeTypes.graph, g })
 export const value = (tensor: Tensor): Content => ({ type: attributeTypes.tensor, t: toTensorProto('', tensor) })
 
-/** `node('Gemm', 'x w b', 'y', { transB: int(1) })`; `_` stands for an absent operand. */
+/** `node('Gemm', 'x w b', 'y', { transB: int(1) })`; `_` is an absent operand. */
 export function node(
   opType: string,
   inputs: string,

@@ -77,7 +77,10 @@ describe('long equal constants', () => {
   })
 })
 
-/** Axes permuted, split, joined, added and removed at random: onnxruntime finds each element where index arithmetic puts it. */
+/**
+ * Axes permuted, split, joined, added and removed at random: onnxruntime finds each element where index arithmetic puts
+ * it.
+ */
 describe('random reshapes and transposes', () => {
   it.each(Array.from({ length: 40 }, (_, seed) => seed))('%i', async (seed) => {
     const random = new Random(seed + 1)

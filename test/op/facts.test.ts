@@ -89,7 +89,8 @@ describe('flopsOf > counted by hand', () => {
     ['LayerNormalization', op.LayerNormalization(x(4, 8), x(8), x(8))[0], 7 * 32],
     ['bilinear Resize', op.Resize(x(1, 1, 4, 4), null, null, [1, 1, 8, 8], { mode: 'linear' }), 64 * 4 * 2],
     ['nearest Resize', op.Resize(x(1, 1, 4, 4), null, null, [1, 1, 8, 8]), 0],
-    // 6 steps of 2 sequences: [4 x 3] x + [4 x 3] h for four gates of 3 units, then 3 operations per gate and 5 per unit
+    // 6 steps of 2 sequences: [4 x 3] x + [4 x 3] h for four gates of 3 units, then 3 operations per gate and 5 per
+    // unit
     [
       'LSTM',
       op.LSTM(x(6, 2, 5), x(1, 12, 5), x(1, 12, 3), x(1, 24))[0],

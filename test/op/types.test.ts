@@ -6,8 +6,8 @@ import { define, float, int, ints, string, zero } from '../../src/op/define.js'
 import { op } from '../../src/op/op.js'
 
 /*
- * The compiler checks this file (`npm run check`): every `@ts-expect-error` is an error if the line below it compiles. Functions
- * that only show what does not compile are never called.
+ * The compiler checks this file (`npm run check`): every `@ts-expect-error` is an error if the line below it compiles.
+ * Functions that only show what does not compile are never called.
  */
 
 const x = input('x', 'float32', [2, 3])

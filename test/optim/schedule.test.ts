@@ -90,7 +90,9 @@ test('inverse-sqrt > equals the schedule of "Attention is all you need" up to it
   }
 })
 
-/** `OneCycleLR(max_lr=1, total_steps, pct_start, anneal_strategy, div_factor, final_div_factor)`, from its manual page. */
+/**
+ * `OneCycleLR(max_lr=1, total_steps, pct_start, anneal_strategy, div_factor, final_div_factor)`, from its manual page.
+ */
 function oneCycleRates(total: number, pctStart: number, anneal: 'cos' | 'linear', div: number, finalDiv: number) {
   const initial = 1 / div
   const phases = [

@@ -100,7 +100,10 @@ async function open() {
   }
 }
 
-/** Largest number of gzipped bytes of this library, without onnxruntime, that a page may have loaded by the end of a run. */
+/**
+ * Largest number of gzipped bytes of this library, without onnxruntime, that a page may have loaded by the end of a
+ * run.
+ */
 const limit = 220_000
 
 const runs: readonly (readonly ['wasm' | 'webgpu', keyof typeof models])[] = [

@@ -7,8 +7,8 @@ import { setTimeout } from 'node:timers/promises'
 const prefix = (run: number) => `onnx-ire-build-${run}-`
 
 /**
- * Returns the folder that `build` fills, once per run of the tests: the first test file that requires it builds, the others
- * wait. Test files are child processes of the run, whose process id is part of the folder's name.
+ * Returns the folder that `build` fills, once per run of the tests: the first test file that requires it builds, the
+ * others wait. Test files are child processes of the run, whose process id is part of the folder's name.
  */
 export async function sharedBuild(name: string, build: (folder: string) => Promise<unknown>): Promise<string> {
   const folder = join(tmpdir(), prefix(process.ppid) + name)

@@ -8,8 +8,8 @@ import { chromiumPath, flags } from '../../tools/chromium.js'
 import { heard } from './browser.js'
 
 /**
- * Starts Chromium with its normal tab behavior: background tabs are hidden. Playwright reports every page as visible and
- * disables the throttling of hidden tabs.
+ * Starts Chromium with its normal tab behavior: background tabs are hidden. Playwright reports every page as visible
+ * and disables the throttling of hidden tabs.
  */
 export async function launchWithTabs(more: readonly string[] = []) {
   const profile = mkdtempSync(join(tmpdir(), 'onnx-ire-chromium-'))

@@ -37,9 +37,9 @@ const shifts = [0, 0.01, 0.1, 0.4]
 type Point = ReadonlyMap<string, Tensor>
 
 /**
- * Compares the gradient model with central differences (f(x + hv) - f(x - hv)) / 2h of f(x) = sum <dy, y(x)>. Directions vary
- * all floating-point inputs together and each alone; one is random, one is along the gradient, without cancellation. Runs in
- * float64 if onnxruntime has the kernels, else in float32.
+ * Compares the gradient model with central differences (f(x + hv) - f(x - hv)) / 2h of f(x) = sum <dy, y(x)>.
+ * Directions vary all floating-point inputs together and each alone; one is random, one is along the gradient, without
+ * cancellation. Runs in float64 if onnxruntime has the kernels, else in float32.
  */
 export async function checkGradient(case_: Case): Promise<Outcome> {
   let refusal = ''
@@ -55,7 +55,9 @@ export async function checkGradient(case_: Case): Promise<Outcome> {
   return failed(refusal)
 }
 
-/** Some outputs have their declared shape only at the stored inputs, for example those of Unique with equal elements. */
+/**
+ * Some outputs have their declared shape only at the stored inputs, for example those of Unique with equal elements.
+ */
 const withoutOutputShapes = (proto: ModelProto): ModelProto =>
   edit(proto, {
     graph: edit(proto.graph!, {

@@ -7,8 +7,8 @@ import { type CaseOutcome, failed } from './outcome.js'
 import { formatReport, formatSummary } from './report.js'
 
 /**
- * Runs every ONNX backend test through the library: `npx tsx tools/conformance/main.ts`. Needs a built `dist` and the test data
- * (Debian: libonnx-testdata).
+ * Runs every ONNX backend test through the library: `npx tsx tools/conformance/main.ts`. Needs a built `dist` and the
+ * test data (Debian: libonnx-testdata).
  */
 const program = new Command('conformance')
   .option('--filter <text>', 'only cases whose name or operator contains it')

@@ -35,7 +35,9 @@ export const forms: Readonly<Record<string, (nodes: number) => Graph>> = {
       }
       return x
     }),
-  /** Convolutions over an image of symbolic size, each with a smaller result; shape arithmetic must not grow with depth. */
+  /**
+   * Convolutions over an image of symbolic size, each with a smaller result; shape arithmetic must not grow with depth.
+   */
   convolution: (nodes) => {
     const image = input('image', 'float32', ['batch', 2, 'height', 'width'])
     let x = image

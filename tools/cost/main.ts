@@ -7,8 +7,8 @@ import { spreadOf } from '../bench/statistics.js'
 import type { Cost } from './measure.js'
 
 /**
- * Measures the cost of building training graphs: `npx tsx tools/cost/main.ts [--models FOLDER]`. Every measurement runs in a
- * separate process, for graphs of 1,000 to 20,000 nodes and the ONNX files in the folder.
+ * Measures the cost of building training graphs: `npx tsx tools/cost/main.ts [--models FOLDER]`. Every measurement runs
+ * in a separate process, for graphs of 1,000 to 20,000 nodes and the ONNX files in the folder.
  */
 const program = new Command('cost')
   .option('--models <folder>', 'ONNX files to report nodes of')

@@ -17,7 +17,9 @@ const entries = Object.entries(
   typeof target === 'string' ? [] : [[`onnx-ire${entry.slice(1)}`, join(root, target.types)] as const],
 )
 
-/** Declarations of every public name by entry point, as text without comments, sorted by name. Reads the compiled dist. */
+/**
+ * Declarations of every public name by entry point, as text without comments, sorted by name. Reads the compiled dist.
+ */
 export function publicApi(): Map<string, string> {
   const program = ts.createProgram(
     entries.map(([, file]) => file),

@@ -3,8 +3,8 @@ import type { Runtime } from 'onnx-ire'
 import { node } from 'onnx-ire/node'
 
 /**
- * One single-threaded runtime per core, for concurrent runs. With two threads a convolution sums in another order, which
- * changes a training run; with one thread, results do not depend on the number of cores.
+ * One single-threaded runtime per core, for concurrent runs. With two threads a convolution sums in another order,
+ * which changes a training run; with one thread, results do not depend on the number of cores.
  */
 export class Pool {
   readonly #runtimes: readonly Runtime[]

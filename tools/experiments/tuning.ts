@@ -19,8 +19,8 @@ export async function tune<Candidate>(
 }
 
 /**
- * Finds the best learning rate. The grid is ascending by factors of two and grows at the edge if the best rate is there: a
- * rate is tuned only if both of its neighbors are worse.
+ * Finds the best learning rate. The grid is ascending by factors of two and grows at the edge if the best rate is
+ * there: a rate is tuned only if both of its neighbors are worse.
  * @param most largest number of rates to try
  */
 export async function tuneRate(

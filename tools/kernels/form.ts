@@ -8,7 +8,9 @@ import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { edit } from '../../src/onnx/proto/message.js'
 
-/** A graph of one operator and its feeds. Imports `src` like the test cases, so that both have the same value classes. */
+/**
+ * A graph of one operator and its feeds. Imports `src` like the test cases, so that both have the same value classes.
+ */
 export interface Form {
   readonly operator: string
   readonly name: string

@@ -11,9 +11,9 @@ import { cpu, type RuntimeName, runtimes } from './runtimes.js'
 import { type Kernel, type Kernels, surveyKernel } from './survey.js'
 
 /**
- * Tests by running which runtimes have kernels for which operators: `npx tsx tools/kernels/main.ts`, then `npm run generate`,
- * which writes them to OPERATORS.md. WebGPU needs a GPU or a software GPU: with chromium of Debian installed, set
- * VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json and XDG_RUNTIME_DIR to any writable folder.
+ * Tests by running which runtimes have kernels for which operators: `npx tsx tools/kernels/main.ts`, then `npm run
+ * generate`, which writes them to OPERATORS.md. WebGPU needs a GPU or a software GPU: with chromium of Debian
+ * installed, set VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json and XDG_RUNTIME_DIR to any writable folder.
  */
 const program = new Command('kernels')
   .addOption(new Option('--runtime <names...>', 'only these; the rest stays').choices(runtimes).default(runtimes))

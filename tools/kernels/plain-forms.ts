@@ -211,7 +211,10 @@ const textual = [
   ),
 ]
 
-/** Forms of operators without gradient, and of operators that the gradient cases contain only in combination with others. */
+/**
+ * Forms of operators without gradient, and of operators that the gradient cases contain only in combination with
+ * others.
+ */
 export const plainForms = (): Form[] => [
   ...pointwise,
   ...comparisons,

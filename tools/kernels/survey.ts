@@ -29,8 +29,8 @@ export interface Kernels {
 const newest = 26
 
 /**
- * Runs all forms of an operator in a runtime. Results are compared with `reference`, the CPU; lowerings for `target` are tried,
- * too.
+ * Runs all forms of an operator in a runtime. Results are compared with `reference`, the CPU; lowerings for `target`
+ * are tried, too.
  */
 export async function surveyKernel(
   forms: readonly Form[],

@@ -22,7 +22,10 @@ const settings: readonly Setting[] = [
   { match: /silero_vad_v[56]/, open: 512, values: { sr: 16000 } },
 ]
 
-/** Random inputs for the model of this file name: uniform in [0, 1), one example unless the file fixes another batch size. */
+/**
+ * Random inputs for the model of this file name: uniform in [0, 1), one example unless the file fixes another batch
+ * size.
+ */
 export function createInputs(file: string, inputs: ReadonlyMap<string, Value>): Record<string, Tensor> {
   const setting = settings.find(({ match }) => match.test(file))
   const random = new Random(0)
@@ -49,7 +52,9 @@ function lengthOf(dim: Dim, axis: number, name: string, setting: Setting | undef
   return axis === 0 || /^(h|c|state)$/.test(name) ? 1 : (setting?.open ?? 64)
 }
 
-/** Images [N, C, rows, columns] of vertical strokes, each with a horizontal bar, in the middle third of a white page. */
+/**
+ * Images [N, C, rows, columns] of vertical strokes, each with a horizontal bar, in the middle third of a white page.
+ */
 function strokes([n = 1, channels = 3, rows = 1, columns = 1]: readonly number[]): Float32Array {
   const page = Float32Array.from({ length: rows * columns }, (_, i) => {
     const [y, x] = [Math.floor(i / columns), i % columns]

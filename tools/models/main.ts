@@ -18,8 +18,8 @@ import { node, readModel } from 'onnx-ire/node'
 import { createInputs } from './inputs.js'
 
 /**
- * Checks every model in a folder: import, gradient of a random scalar against differences tensor by tensor, twenty training
- * steps on random targets, export, and a run of the exported model in onnxruntime.
+ * Checks every model in a folder: import, gradient of a random scalar against differences tensor by tensor, twenty
+ * training steps on random targets, export, and a run of the exported model in onnxruntime.
  */
 const command = new Command('models')
   .argument('<folder>', 'folder with the models')
@@ -41,7 +41,10 @@ interface Row {
 /** Learning rates, tried in order until the loss falls: the largest usable step differs by orders of magnitude. */
 const rates = [1e-3, 1e-4, 1e-5, 1e-6]
 
-/** Number of tensors checked, evenly spaced. Each is checked alone: varied together, a deep model is too nonlinear for float32. */
+/**
+ * Number of tensors checked, evenly spaced. Each is checked alone: varied together, a deep model is too nonlinear for
+ * float32.
+ */
 const looked = 16
 
 const runtime = node({ worker: false })
@@ -148,8 +151,8 @@ async function outputsOf(model: Model, inputs: Record<string, Tensor>): Promise<
 }
 
 /**
- * Relative error per tensor, |<gradient, v> - (f(w + hv) - f(w - hv)) / 2h| / |<gradient, v>|, the smallest over a few h. The
- * direction v has the signs of the gradient, so that terms do not cancel.
+ * Relative error per tensor, |<gradient, v> - (f(w + hv) - f(w - hv)) / 2h| / |<gradient, v>|, the smallest over a few
+ * h. The direction v has the signs of the gradient, so that terms do not cancel.
  */
 async function gradientErrorOf(
   model: Model,

@@ -13,8 +13,8 @@ export interface Finding {
 /** Tools of a reproducer that may end its process or never return. */
 export interface Watch {
   /**
-   * Marks the point up to which everything worked. The end of the process, or silence until the time limit, counts as the issue
-   * only after this call.
+   * Marks the point up to which everything worked. The end of the process, or silence until the time limit, counts as
+   * the issue only after this call.
    */
   arm(detail: string): Promise<void>
 }
@@ -23,7 +23,10 @@ export interface Watch {
 export interface Reproducer {
   /** Throws `NotTested` if this machine lacks a requirement. */
   readonly run: (watch: Watch) => Promise<Finding>
-  /** The form of the issue: a wrong result that `run` returns (default), the end of the process, or a call that never returns. */
+  /**
+   * The form of the issue: a wrong result that `run` returns (default), the end of the process, or a call that never
+   * returns.
+   */
   readonly symptom?: 'crash' | 'hang'
   /** The time limit in seconds. Default: 60. */
   readonly limit?: number
@@ -54,8 +57,8 @@ export function firstLine(error: unknown, length = 160): string {
 }
 
 /**
- * Builds the finding of an issue that shows as an error: present if `attempt` throws for this reason. Any other error is a fault of
- * the reproducer and is thrown again.
+ * Builds the finding of an issue that shows as an error: present if `attempt` throws for this reason. Any other error
+ * is a fault of the reproducer and is thrown again.
  */
 export async function throwing(attempt: () => Promise<unknown>, reason: RegExp): Promise<Finding> {
   try {

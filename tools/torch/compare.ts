@@ -10,9 +10,10 @@ import { Session } from '../conformance/session.js'
 import { toFloat64, widenModel } from '../conformance/widen.js'
 
 /**
- * Compares gradients of exported architectures with those of PyTorch: `npx tsx tools/torch/compare.ts FOLDER`, a folder written
- * by export.py. The error is the largest difference relative to the largest element of the tensor, or to a thousandth of the
- * largest gradient of the model if that is larger (the gradient of a bias before a normalization is 0).
+ * Compares gradients of exported architectures with those of PyTorch: `npx tsx tools/torch/compare.ts FOLDER`, a folder
+ * written by export.py. The error is the largest difference relative to the largest element of the tensor, or to a
+ * thousandth of the largest gradient of the model if that is larger (the gradient of a bias before a normalization is
+ * 0).
  */
 const folder = process.argv[2]
 if (!folder) throw new OnnxIreError('invalid-option', 'usage: compare.ts FOLDER')

@@ -69,7 +69,9 @@ export class Verdict {
   }
 }
 
-/** The function and file of the innermost stack frame in the library; line numbers are left out, so that groups last. */
+/**
+ * The function and file of the innermost stack frame in the library; line numbers are left out, so that groups last.
+ */
 function topFrame(error: Error): string {
   const frames = (error.stack ?? '').split('\n').filter((line) => line.startsWith('    at '))
   const own = frames.find((line) => /\/(dist|src)\//.test(line) && !line.includes('node_modules')) ?? frames[0]

@@ -73,7 +73,8 @@ const start = ({ folder, long, program = worker }: PoolOptions): ChildProcess =>
     execArgv: ['--import', 'tsx', '--expose-gc', '--max-old-space-size=1500', '--stack-trace-limit=40'],
     env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    // A process group of its own: the processes that a case starts end with it, and Ctrl-C reaches the main process only.
+    // A process group of its own: the processes that a case starts end with it, and Ctrl-C reaches the main process
+    // only.
     detached: true,
   })
 

@@ -5,7 +5,9 @@ import type { Campaign, Case, Opened, Outcome } from './campaign.js'
 import { campaigns } from './campaigns.js'
 import type { Message, Reply, Request } from './pool.js'
 
-/** Worker process: makes and runs the case of each request. If a case crashes or hangs it, the parent reports the case. */
+/**
+ * Worker process: makes and runs the case of each request. If a case crashes or hangs it, the parent reports the case.
+ */
 const [parentFolder, ...flags] = process.argv.slice(2)
 const folder = await mkdtemp(join(parentFolder!, 'worker-'))
 const opened = new Map<Campaign, Promise<Opened>>()

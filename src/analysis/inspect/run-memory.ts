@@ -101,7 +101,8 @@ export const totalBytes = (memory: RunMemory): number => Object.values(memory).r
 type RunOptions = Omit<TrainerOptions, 'runtime'>
 
 /**
- * Estimates the memory of a run on batches of known shapes; undefined if a length depends on more than the shapes of a batch.
+ * Estimates the memory of a run on batches of known shapes; undefined if a length depends on more than the shapes of a
+ * batch.
  * @param batch the shapes of the tensors of a batch, of which the data may have more than the model has inputs
  */
 export function estimateRun(model: Model, options: RunOptions, batch: InputShapes): RunMemory | undefined {

@@ -31,8 +31,8 @@ const expiry = 120
 
 /**
  * Locks a folder for this process, by a file `lock.json`, and returns a function that unlocks it. The lock of a process
- * that no longer exists is taken over. Processes of another machine, or in another container, cannot be looked up: their
- * lock is taken over if it has not been renewed for two minutes.
+ * that no longer exists is taken over. Processes of another machine, or in another container, cannot be looked up:
+ * their lock is taken over if it has not been renewed for two minutes.
  * @throws 'locked' naming the process that holds the lock, 'io' if the folder is not writable
  */
 export async function lockFolder(folder: string): Promise<() => void> {
@@ -67,7 +67,8 @@ async function acquire(path: string, own: string): Promise<Holder | undefined> {
     if (text === undefined) continue
     const other = parse(text)
     if (other && (await isHeld(path, other))) return other
-    // One process at a time removes an abandoned lock, and only if it is still the same: never the lock of the next one.
+    // One process at a time removes an abandoned lock, and only if its content is unchanged: another process may have
+    // taken it over.
     const removal = `${path}.removal`
     if (await acquire(removal, own)) {
       await delay(20)
@@ -127,7 +128,9 @@ async function isHeld(path: string, { process: id, started, machine: other }: Ho
   return age < 1000 * expiry
 }
 
-/** Start time of a process in the system's own format: '' if it cannot be read, undefined if there is no such process. */
+/**
+ * Start time of a process in the system's own format: '' if it cannot be read, undefined if there is no such process.
+ */
 async function startOf(id: number): Promise<string | undefined> {
   if (!isRunning(id)) return undefined
   if (process.platform === 'win32') return ''

@@ -48,8 +48,8 @@ export function inputCoordinates(mode: string, { scale, inputLength, outputLengt
     case 'pytorch_half_pixel':
       return op.Where(op.Greater(outputLength, 1), op.Sub(middles, 0.5), float(0))
     case 'half_pixel_symmetric': {
-      // Centered on the input if scale * length is not an integer. The order of the terms and the doubles are onnxruntime's, and
-      // decide the rounding of integer coordinates.
+      // Centered on the input if scale * length is not an integer. The order of the terms and the doubles are
+      // onnxruntime's, and decide the rounding of integer coordinates.
       const adjustment = op.Div(outputLength, op.Mul(scale, inputLength))
       const offset = op.Mul(op.Div(inputLength, 2), op.Sub(1, adjustment))
       return narrow(op.Sub(op.Add(wide(offset), op.Div(op.Add(wide(at), 0.5), wide(scale))), 0.5))

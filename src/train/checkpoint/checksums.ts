@@ -150,8 +150,8 @@ export function checkModelChecksums(saved: ModelChecksums, own: ModelChecksums):
 const checksumOf = ({ tensors }: ModelChecksums, name: string) => getOwn(tensors, name)
 
 /**
- * Computes the checksum of a graph that was built onto a model, such as a loss: its own nodes, constants and inputs, and
- * the names of the model's values that it reads.
+ * Computes the checksum of a graph that was built onto a model, such as a loss: its own nodes, constants and inputs,
+ * and the names of the model's values that it reads.
  * @param outputs results of the graph
  * @param model outputs of the model
  */

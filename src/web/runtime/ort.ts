@@ -65,8 +65,8 @@ export async function loadOrt(
   })) as Ort
   ort.env.logLevel = 'error'
   ort.env.wasm.numThreads = threads
-  // By default onnxruntime starts threads from its own module. A bundler may have added imports to it that a worker cannot load, and
-  // then it hangs. The separate files have no imports.
+  // By default onnxruntime starts threads from its own module. A bundler may have added imports to it that a worker
+  // cannot load, and then it hangs. The separate files have no imports.
   const wasmPaths = settings.wasmPaths ?? (isUnbundled(bundled.mjs) ? undefined : bundled)
   if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths
   return ort

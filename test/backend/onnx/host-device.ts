@@ -5,8 +5,8 @@ import type { Runtime } from '../../../src/runtime/runtime.js'
 import { OnnxIreError } from '../../../src/util/errors.js'
 
 /**
- * Any runtime as a device whose tensors are arrays of the host: what keepOnDevice its state on a device is tested without one,
- * by the same graphs. Programs and tensors belong to `runtime`, which stays the caller's to dispose.
+ * Any runtime as a device whose tensors are arrays of the host, to test without a GPU, by the same graphs, what keeps
+ * its state on a device. Programs and tensors belong to `runtime`, which the caller disposes of.
  */
 export function hostDevice(runtime: Pick<Runtime, 'compile'>): Device {
   return {

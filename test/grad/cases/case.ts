@@ -1,6 +1,9 @@
 import type { Value } from '../../../src/ir/value.js'
 
-/** One operand of a case. Elements are drawn from a seeded generator: uniform in `range`, by default [-1.5, -0.3] or [0.3, 1.5]. */
+/**
+ * One operand of a case. Elements are drawn from a seeded generator: uniform in `range`, by default [-1.5, -0.3] or
+ * [0.3, 1.5].
+ */
 export interface Operand {
   readonly shape: readonly number[]
   readonly range?: readonly [low: number, high: number]
@@ -23,7 +26,10 @@ export interface Case {
   readonly unrounded?: (...x: readonly Value[]) => Value
   /** Why it is checked in float32: the operator without a float64 kernel in onnxruntime's CPU provider. */
   readonly float32?: string
-  /** The function is linear along any line (in all differentiated operands together): float32 differences are exact for any step. */
+  /**
+   * The function is linear along any line (in all differentiated operands together): float32 differences are exact for
+   * any step.
+   */
   readonly linear?: boolean
   /** Why not with every length symbolic: what has to be known. */
   readonly staticOnly?: string

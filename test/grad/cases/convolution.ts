@@ -133,7 +133,7 @@ export const convolutionCases = {
       auto_pad: 'SAME_UPPER',
       strides: [2, 4],
     }),
-    // Data of any size, as models are published: weights of known shape, lengths that only a run tells.
+    // Data of any size, as models are published: weights of known shape, lengths that are known only at run time.
     knownWeights('1x1 with known weights', [3, 4, 5, 6], [5, 4, 1, 1]),
     knownWeights('3x3 with known weights', [2, 3, 5, 6], [4, 3, 3, 3], { pads: [1, 1, 1, 1] }),
     knownWeights('3x3 with known weights, stride 2', [2, 3, 8, 6], [2, 3, 3, 3], {

@@ -11,7 +11,9 @@ const fixed = (...values: readonly number[]): Operand => ({ shape: [values.lengt
 const int8 = (...values: readonly number[]): Operand => ({ shape: [values.length], values, dtype: 'int8' })
 const one = (value: number): Operand => ({ shape: [], values: [value], fixed: true })
 
-/** A pair of quantizing and dequantizing, and what lies behind them: x held between the numbers that can be represented. */
+/**
+ * A pair of quantizing and dequantizing, and what lies behind them: x held between the numbers that can be represented.
+ */
 const pair = (
   name: string,
   operands: readonly Operand[],

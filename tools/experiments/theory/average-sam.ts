@@ -13,8 +13,8 @@ export type AverageMode = 'average SAM' | 'average SAM-IRE'
 const averageModes: readonly AverageMode[] = ['average SAM', 'average SAM-IRE']
 
 /**
- * Measures the rate of average SAM, with gradients at random points of the sphere of radius rho = sqrt(eta) around the p
- * parameters; with IRE, kappa = 1 / rho.
+ * Measures the rate of average SAM, with gradients at random points of the sphere of radius rho = sqrt(eta) around the
+ * p parameters; with IRE, kappa = 1 / rho.
  */
 export function averageRate(mode: AverageMode, eta: number, p: number, seed: number, steps: number): number | null {
   const rho = Math.sqrt(eta)

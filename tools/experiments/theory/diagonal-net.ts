@@ -13,9 +13,9 @@ export interface DiagonalNet extends Problem {
 }
 
 /**
- * A diagonal linear network, f(x) = <x, u^2 - v^2>, with the squared error sum_i (f(x_i) - y_i)^2 / (2 n) of fewer examples
- * than features: every (u, v) with f(x_i) = y_i is a minimum, of Hessian J^T J / n with J_i = 2 (x_i u, -x_i v). The data
- * are sampled with the seed of the start and scaled so that the largest eigenvalue at the start is 2.
+ * A diagonal linear network, f(x) = <x, u^2 - v^2>, with the squared error sum_i (f(x_i) - y_i)^2 / (2 n) of fewer
+ * examples than features: every (u, v) with f(x_i) = y_i is a minimum, of Hessian J^T J / n with J_i = 2 (x_i u, -x_i
+ * v). The data are sampled with the seed of the start and scaled so that the largest eigenvalue at the start is 2.
  */
 export function diagonalNet(): DiagonalNet {
   let x: Float64Array[] = []

@@ -18,8 +18,8 @@ export interface Problem {
 }
 
 /**
- * L(u, v) = sum_j (1 + |u_j|^2) v_j^2 / 2, u_j of `along` coordinates each: the minima are v = 0, of Hessian eigenvalues
- * s_j = scale_j (1 + |u_j|^2) across the manifold and 0 along it.
+ * L(u, v) = sum_j (1 + |u_j|^2) v_j^2 / 2, u_j of `along` coordinates each: the minima are v = 0, of Hessian
+ * eigenvalues s_j = scale_j (1 + |u_j|^2) across the manifold and 0 along it.
  * @param measure the kind of sharpness: full-batch SAM lowers the largest eigenvalue, average SAM the trace
  */
 export function valleys(name: string, scales: readonly number[], along: number, measure: 'largest' | 'trace'): Problem {
@@ -33,7 +33,8 @@ export function valleys(name: string, scales: readonly number[], along: number, 
     })
   return {
     name,
-    // k = m + 1: the m eigenvalues across the manifold are larger than the k-th largest. Half a coordinate is added against rounding.
+    // k = m + 1: the m eigenvalues across the manifold are larger than the k-th largest. Half a coordinate is added
+    // against rounding.
     gamma: Math.max(0, 1 - (m + 1.5) / total),
     start(random) {
       const u = new Float64Array(m * along)

@@ -14,7 +14,10 @@ export const wideRhos = [0.02, 0.05, 0.1]
 export type Window = 'until 1 % of the sharpness is gone' | 'over 200 steps'
 const all: readonly Window[] = ['until 1 % of the sharpness is gone', 'over 200 steps']
 
-/** Exponents on the diagonal linear net over a wide grid, for SAM, or SAM-IRE with kappa = 1 / rho and the exact projector. */
+/**
+ * Exponents on the diagonal linear net over a wide grid, for SAM, or SAM-IRE with kappa = 1 / rho and the exact
+ * projector.
+ */
 export function wideFit(isEnhanced: boolean, window: Window, seed: number) {
   const net = diagonalNet()
   const length = window === 'over 200 steps' ? { steps: 200, enough: 1 } : { steps: 1000 }

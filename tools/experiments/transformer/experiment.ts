@@ -25,7 +25,9 @@ interface Subject {
   readonly thorough: boolean
 }
 
-/** Settings over which AdmIRE is tuned; lr as a fraction of the best rate of AdamW, with lr (1 + kappa) near that rate. */
+/**
+ * Settings over which AdmIRE is tuned; lr as a fraction of the best rate of AdamW, with lr (1 + kappa) near that rate.
+ */
 const enhancements = [
   { share: 1 / 4, kappa: 4, gamma: 0.6 },
   { share: 1 / 2, kappa: 3, gamma: 0.6 },
@@ -254,7 +256,9 @@ Tuning, held-out loss of seed ${lab.seeds[0]}: AdamW in N steps ${trials(base)};
   }
 }
 
-/** Steps that AdamW needs to reach a loss, relative to N, if doubling the steps lowers the loss from `once` to `double`. */
+/**
+ * Steps that AdamW needs to reach a loss, relative to N, if doubling the steps lowers the loss from `once` to `double`.
+ */
 export const speedUp = (loss: readonly number[], once: readonly number[], double: readonly number[]): Spread =>
   computeSpread(loss.map((x, i) => 2 ** ((once[i]! - x) / (once[i]! - double[i]!))))
 

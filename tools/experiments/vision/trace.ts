@@ -11,8 +11,8 @@ export interface TraceOptions {
 }
 
 /**
- * Estimates the trace of the Hessian of the cross-entropy, with norms in inference mode. Signs are the same in every call, so
- * that traces of different weights are comparable.
+ * Estimates the trace of the Hessian of the cross-entropy, with norms in inference mode. Signs are the same in every
+ * call, so that traces of different weights are comparable.
  */
 export async function hessianTrace(
   model: Model,

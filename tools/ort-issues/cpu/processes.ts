@@ -7,7 +7,10 @@ import { NotTested, type Reproducers } from '../issue.js'
 import { noise, op, probe } from '../model.js'
 import { nodePath } from '../node.js'
 
-/** Runs a program in a namespace without a network, so that nothing it sends arrives. Throws `NotTested` if there is none. */
+/**
+ * Runs a program in a namespace without a network, so that nothing it sends arrives. Throws `NotTested` if there is
+ * none.
+ */
 function runOffline(program: string, args: readonly string[], env: NodeJS.ProcessEnv, cwd?: string) {
   const offline = ['-r', '-n', '--']
   try {

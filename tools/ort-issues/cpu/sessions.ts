@@ -226,7 +226,9 @@ export const sessionIssues: Reproducers = {
       const ort = loadNode()
       const { bytes, feeds } = busy(256, 4)
       const given = toFeeds(ort, feeds)
-      /** Milliseconds of processor time in the 20 ms after each of 10 runs, in which nothing is asked of the session. */
+      /**
+       * Milliseconds of processor time in the 20 ms after each of 10 runs, in which nothing is asked of the session.
+       */
       const idle = async (extra: object) => {
         const session = await ort.InferenceSession.create(bytes, { ...quiet, intraOpNumThreads: 2, ...extra })
         let used = 0

@@ -1,8 +1,8 @@
 import { createElement } from './dom.js'
 
 /**
- * A canvas for drawing white on black, like MNIST, with pointer, touch or keyboard: arrow keys move the pen, Space lowers or
- * lifts it, Delete clears.
+ * A canvas for drawing white on black, like MNIST, with pointer, touch or keyboard: arrow keys move the pen, Space
+ * lowers or lifts it, Delete clears.
  */
 export class Pad {
   readonly canvas: HTMLCanvasElement

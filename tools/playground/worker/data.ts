@@ -80,7 +80,9 @@ async function delimiterOf(file: File): Promise<string> {
   return [',', ';', '\t'].reduce((best, each) => (count(each) > count(best) ? each : best))
 }
 
-/** Throws 'invalid-data' for a column that does not hold classes: measured numbers, or a different name in every row. */
+/**
+ * Throws 'invalid-data' for a column that does not hold classes: measured numbers, or a different name in every row.
+ */
 function refuseNumbers(classes: readonly string[], rows: number, column: string): void {
   const measured = classes.length > 20 && classes.every((name) => name.trim() !== '' && Number.isFinite(Number(name)))
   if (!measured && (classes.length <= 2 || classes.length <= rows / 2)) return

@@ -2,7 +2,10 @@ import { OnnxIreError, type Runtime } from 'onnx-ire'
 import { wasm, webgpu } from 'onnx-ire/web'
 import type { Settings, WorkerEvent } from '../protocol.js'
 
-/** Creates runtimes of one kind: WebGPU, each with a separate device, or WebAssembly if WebGPU cannot start. Reports the kind once. */
+/**
+ * Creates runtimes of one kind: WebGPU, each with a separate device, or WebAssembly if WebGPU cannot start. Reports the
+ * kind once.
+ */
 export function createRuntimeFactory(
   provider: Settings['provider'],
   tell: (event: WorkerEvent) => void,

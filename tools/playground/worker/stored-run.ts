@@ -2,7 +2,10 @@ import { OnnxIreError } from 'onnx-ire'
 import { storage } from 'onnx-ire/web'
 import type { DataChoice, Form, Settings } from '../protocol.js'
 
-/** Initial state of a training run, from which it can be started again. Its weights are stored separately, as checkpoints. */
+/**
+ * Initial state of a training run, from which it can be started again. Its weights are stored separately, as
+ * checkpoints.
+ */
 export interface StoredRun {
   readonly id: string
   readonly model: File | string

@@ -20,7 +20,9 @@ export type Change = (proto: ModelProto, random: Random, operators: readonly str
 
 const utf8 = new TextEncoder()
 
-/** Changes the node of the sample: the last one of the main graph, which is the operator under attack, or a random one. */
+/**
+ * Changes the node of the sample: the last one of the main graph, which is the operator under attack, or a random one.
+ */
 const onNode = (proto: ModelProto, random: Random, change: (node: NodeProto) => Partial<NodeProto>): ModelProto =>
   withGraph(proto, ({ node }) => {
     const at = random.integer(3) > 0 ? node.length - 1 : random.integer(Math.max(node.length, 1))

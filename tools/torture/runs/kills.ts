@@ -21,7 +21,9 @@ import {
 const disturbances = ['SIGKILL', 'SIGKILL', 'SIGKILL', 'SIGINT', 'SIGTERM', 'SIGHUP', 'closed output'] as const
 type Disturbance = (typeof disturbances)[number]
 
-/** Commands that are killed, interrupted or lose their terminal, and then repeated: the result is the undisturbed one. */
+/**
+ * Commands that are killed, interrupted or lose their terminal, and then repeated: the result is the undisturbed one.
+ */
 export async function open({ folder }: Workplace): Promise<Opened> {
   const inputs = await mkdtemp(join(folder, 'inputs-'))
   await writeInputs(inputs)

@@ -45,7 +45,9 @@ const problems: Readonly<Record<string, () => Problem>> = {
 
 const [examples, size, classes] = [32, 6, 3]
 
-/** Numbers that are not finite, put into each kind of tensor: a typed error, and the parameters from before the step. */
+/**
+ * Numbers that are not finite, put into each kind of tensor: a typed error, and the parameters from before the step.
+ */
 export async function open(): Promise<Opened> {
   const runtime = node({ worker: false, threads: 1 })
   const convnet = modelOf(build({ kind: 'convnet', channels: 1, stages: [3, 4], classes }))

@@ -148,8 +148,8 @@ function reportApart(wanted: StepReport, got: StepReport): number {
 type Gradient = (kind: GradientKind, at: ParameterArrays, step: number) => Gradients
 
 /**
- * Steps in plain arrays and on the device, fed with the same gradients: those at the plain arrays' parameters. Returns the
- * largest differences over all steps.
+ * Steps in plain arrays and on the device, fed with the same gradients: those at the plain arrays' parameters. Returns
+ * the largest differences over all steps.
  */
 async function compare(
   optimizer: Optimizer,

@@ -12,7 +12,9 @@ export interface Taken {
 
 const folder = 'runs/hidden'
 
-/** Runs in the page: notifies the worker when the page is hidden, and records the events of the browser from here on. */
+/**
+ * Runs in the page: notifies the worker when the page is hidden, and records the events of the browser from here on.
+ */
 export function watch(): void {
   events.length = 0
   if (watching) return

@@ -127,8 +127,8 @@ export async function interrupted(task: Task, at: readonly number[]) {
 }
 
 /**
- * Trains with a moving average of the weights, and computes the same of the parameters that every step ends with: the largest
- * difference, relative to what is larger than 0.1, and how far the average is from the parameters.
+ * Trains with a moving average of the weights, and computes the same of the parameters that every step ends with: the
+ * largest difference, relative to what is larger than 0.1, and how far the average is from the parameters.
  */
 export async function averaged(where: Where, task: Task & { readonly ema: number }) {
   const runtime = await start(where)
