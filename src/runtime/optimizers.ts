@@ -1,6 +1,6 @@
 /**
- * Rewriting passes of onnxruntime 1.30 by the operators that they look for: without any of these a pass changes nothing.
- * Each pass walks the whole graph, and a step that changes it runs all passes again.
+ * Rewriting passes of onnxruntime 1.30 by the operators that they look for: without any of these a pass changes
+ * nothing. Each pass walks the whole graph, and a step that changes it runs all passes again.
  */
 const passes: readonly (readonly [operators: RegExp, passes: readonly string[]])[] = [
   [

@@ -10,6 +10,7 @@ import { replaceHead } from '../../train/model/replace-head.js'
 import { findTrainable } from '../../train/model/trainable.js'
 import type { TrainerOptions } from '../../train/options.js'
 import { findFrozen } from '../../train/parameter-groups.js'
+import { getOwn } from '../../util/record.js'
 import { applyShapes, type InputShapes } from './apply-shapes.js'
 import { countBytes, peakBytes } from './arena-peak.js'
 
@@ -122,7 +123,7 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
     model: modelBytes(model),
     trained: { bytes: sum(trained.map(countBytes)), elements: sum(trained.map(({ shape }) => product(shape))) },
     nodes: sum([...specs, graphs.evaluation].map(({ outputs }) => topological(outputs.values()).length)),
-    batch: sum([...graphs.data].map(([name, { dtype }]) => countBytes({ dtype, shape: batch[name] ?? [] }))),
+    batch: sum([...graphs.data].map(([name, { dtype }]) => countBytes({ dtype, shape: getOwn(batch, name) ?? [] }))),
     arenas,
     optimizer,
     copies: [ema !== undefined, best !== undefined].filter(Boolean).length,
@@ -138,7 +139,7 @@ function shapesOfRun({ proto }: Model, { batchSize = 32, microBatch }: RunOption
   return Object.fromEntries(
     listInputs(proto).flatMap((info): [string, readonly number[]][] => {
       const [name, declared] = [info.name ?? '', readShape(info)?.[0]]
-      const shape = batch[name]
+      const shape = getOwn(batch, name)
       if (!shape) return []
       const [length = 1] = shape
       const atOnce = length === batchSize ? Math.min(length, microBatch ?? length) : length

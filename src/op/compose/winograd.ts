@@ -75,7 +75,9 @@ const channelsOf = (w: Value) => w.shape as readonly [outputs: number, channels:
 
 // The thresholds were measured on onnxruntime's CPU provider.
 
-/** Images of at least this height and width are divided into tiles of 4 x 4 windows: 0.6 to 0.9 of the time of 2 x 2. */
+/**
+ * Images of at least this height and width are divided into tiles of 4 x 4 windows: 0.6 to 0.9 of the time of 2 x 2.
+ */
 const LARGE = 8
 /**
  * With fewer channels of x, or more channels of dy for each of them, the tiles cost more than the products they save;
@@ -163,8 +165,8 @@ function windowsOf(sums: Value, channels: number, m: TileSide, lengths: readonly
 }
 
 /**
- * Transformed tiles of images [N, C, H, W]: [products, C, N tiles]. All channels of all images are one image of a single
- * channel, so that one Conv writes them in the order of the matrix products.
+ * Transformed tiles of images [N, C, H, W]: [products, C, N tiles]. All channels of all images are one image of a
+ * single channel, so that one Conv writes them in the order of the matrix products.
  */
 function tiles(
   images: Value,
