@@ -6,7 +6,7 @@ import { evaluate } from '../expr/evaluate.js'
 import { array, type Expr, type Formula, formula, scalar } from '../expr/expr.js'
 import { notFiniteError } from '../gradient-norm.js'
 import type { IreOptimizer } from './ire.js'
-import { kthLargest } from './radix-select.js'
+import { type Selection, selectThreshold } from './radix-select.js'
 
 /** IRE's mask of flat coordinates with its statistics. Immutable; a refresh creates a new mask. */
 export interface FlatMask {
@@ -48,11 +48,8 @@ export const smoothedSquareFormula: Formula = formula({ F: F.mul(beta).add(g.mul
 /** F <- beta F + take g, with take = 1 - beta. */
 export const smoothedValueFormula: Formula = formula({ F: F.mul(beta).add(g.mul(take)) })
 
-/** n = 1 if `ranked` <= cut, else 0. Counts the flat coordinates and those with F = 0. */
-const flatFormula = (ranked: Expr): Formula => {
-  const flat = ranked.atMost(scalar('cut'))
-  return formula({ n: flat }, { flat, zero: F.abs().atMost(0) })
-}
+/** n = 1 if `ranked` <= cut, else 0. */
+const flatFormula = (ranked: Expr): Formula => formula({ n: ranked.atMost(scalar('cut')) })
 
 const flatByMagnitudeFormula = flatFormula(F.abs())
 const flatByValueFormula = flatFormula(F)
@@ -94,14 +91,16 @@ export function refreshMask(
   const values = own.map(([name, g]) => [name, getOwn(curvature, name) ?? g] as const)
   const total = values.reduce((sum, [, { length }]) => sum + length, 0)
   const arrays = values.map(([, array]) => array)
-  const cut = total === 0 ? 0 : kthLargest(arrays, rankOf(ire, total), signed ? 'value' : 'magnitude')
-  if (cut === null) throw findNotFinite(own, values, step, what)
+  const selection: Selection | null =
+    total === 0
+      ? { cut: 0, flat: 0, zero: 0 }
+      : selectThreshold(arrays, rankOf(ire, total), signed ? 'value' : 'magnitude')
+  if (selection === null) throw findNotFinite(own, values, step, what)
 
   const flat = mapArrays(parameters, ({ length }) => new Uint8Array(length))
   const tensors = { F: arrays, n: values.map(([name]) => flat[name]!) }
-  const counts = evaluate(signed ? flatByValueFormula : flatByMagnitudeFormula, tensors, { cut })
-  const stats = maskStats(request, total, { cut, flat: counts['flat']!, zero: counts['zero']! })
-  return { flat, curvature, ...stats }
+  evaluate(signed ? flatByValueFormula : flatByMagnitudeFormula, tensors, { cut: selection.cut })
+  return { flat, curvature, ...maskStats(request, total, selection) }
 }
 
 /**
@@ -112,13 +111,6 @@ export const rankOf = ({ gamma }: IreOptimizer, total: number): number => Math.m
 /** The coefficient `take` of new estimates in F: (1 - beta) B, or 1 - beta for v * Hv. */
 export const takeOf = ({ ire, batchSize }: Pick<MaskRequest, 'ire' | 'batchSize'>): number =>
   (1 - ire.beta) * (ire.curvature === 'hutchinson' ? 1 : batchSize)
-
-/** Result of ranking N numbers: the k-th largest, and the counts of flat and of zero coordinates. */
-export interface Selection {
-  readonly cut: number
-  readonly flat: number
-  readonly zero: number
-}
 
 /**
  * Computes the statistics of a mask.

@@ -3,22 +3,44 @@ import { OnnxIreError } from '../../util/errors.js'
 import { type Bytes, block, code, type Func, get, i32, memory, repeatWhile, set, tee } from '../expr/wasm/assembler.js'
 import { getWasm, MEMORY_BYTES } from '../expr/wasm/instance.js'
 
+/** Result of ranking N numbers. */
+export interface Selection {
+  /** The k-th largest number, or its magnitude. */
+  readonly cut: number
+  /** How many numbers are at most `cut`: the flat coordinates. */
+  readonly flat: number
+  /** How many numbers are 0. */
+  readonly zero: number
+}
+
 /**
  * Selects the k-th largest number over all arrays together, exactly, in linear time, without sorting or copying. Ranked
- * by magnitude, the result is the magnitude. Returns null if a number is infinite or NaN.
+ * by magnitude, `cut` is the magnitude. Returns null if a number is infinite or NaN.
  *
  * IEEE bit patterns of magnitudes order like the magnitudes. A histogram of the upper 16 bits finds the bin of the k-th
  * largest number, and a second histogram, of the lower 16 bits in this bin, the number itself; float64 needs four.
  * @param k from 1 (the largest) to the number of elements
  * @throws 'invalid-option' if k is out of range
  */
-export function kthLargest(arrays: readonly FloatArray[], k: number, order: Order): number | null {
+export function selectThreshold(arrays: readonly FloatArray[], k: number, order: Order): Selection | null {
   const total = arrays.reduce((sum, array) => sum + array.length, 0)
   if (!Number.isInteger(k) || k < 1 || k > total)
     throw new OnnxIreError('invalid-option', `cannot select number ${k} of ${total} values`)
   const single = arrays.filter((array) => array instanceof Float32Array)
   const found = single.length === arrays.length ? selectFloat32(single, k, order) : selectFloat64(arrays, k, order)
-  return found === null ? null : found + 0 // -0 and 0 are a tie, which 0 represents
+  if (found === null) return null
+  const { value, rank, ties, zero } = found
+  // -0 and 0 are a tie, which 0 represents, but 0 is ranked above -0.
+  const zerosAbove = Object.is(value, -0) ? zero - ties : 0
+  return { cut: value + 0, flat: total - (k - rank) + zerosAbove, zero }
+}
+
+/** The k-th largest number, its rank among equal numbers, their number, and that of zeros. */
+interface Found {
+  readonly value: number
+  readonly rank: number
+  readonly ties: number
+  readonly zero: number
 }
 
 /** The upper 16 bits of a float32 infinity. Larger values are NaN. */
@@ -26,18 +48,19 @@ const INFINITY32 = 0x7f80
 const SIGN = 0x8000
 
 /** Selects among float32 numbers: counts raw bits, and orders the counts. */
-function selectFloat32(arrays: readonly Float32Array[], k: number, order: Order): number | null {
+function selectFloat32(arrays: readonly Float32Array[], k: number, order: Order): Found | null {
   const counts = countUpperDigits(arrays)
   if ([0, SIGN].some((sign) => counts.subarray(sign | INFINITY32, sign + SIGN).some((n) => n > 0))) return null
   const bin = findBin(order === 'magnitude' ? byMagnitude(counts) : byValue(counts), k)
   const upper = order === 'magnitude' ? bin.index : bitsOfValue(bin.index)
   // As a magnitude the number may have either sign.
-  const lower = countLowerDigits(arrays, order === 'magnitude' ? 0x7fff0000 : 0xffff0000 | 0, upper << 16)
+  const mask = order === 'magnitude' ? 0x7fff0000 : 0xffff0000 | 0
+  const { counts: lower, zero } = countLowerDigits(arrays, mask, upper << 16)
   // Of negative numbers the larger ones have the smaller bits.
   const reversed = upper >= SIGN
-  const { index } = findBin(reversed ? lower.reverse() : lower, bin.rank)
+  const { index, rank, count } = findBin(reversed ? lower.reverse() : lower, bin.rank)
   words32[0] = (upper << 16) | (reversed ? 0xffff - index : index)
-  return float32[0]!
+  return { value: float32[0]!, rank, ties: count, zero }
 }
 
 /** Counts by magnitude, from counts by raw bits; in place. */
@@ -80,11 +103,12 @@ const INFINITY64 = 0x7ff0
  * Selects among numbers of both precisions, in four passes of 16 bits. float32 numbers are converted to float64, which
  * preserves their order.
  */
-function selectFloat64(arrays: readonly FloatArray[], k: number, order: Order): number | null {
+function selectFloat64(arrays: readonly FloatArray[], k: number, order: Order): Found | null {
   const map = order === 'magnitude' ? magnitudeOrder : valueOrder
   let high = 0 // the bits of the key found so far
   let low = 0
   let rank = k
+  let ties = 0
   const histogram = new Uint32Array(0x10000)
   for (let pass = 0; pass < 4; pass++) {
     histogram.fill(0)
@@ -92,13 +116,21 @@ function selectFloat64(arrays: readonly FloatArray[], k: number, order: Order): 
     if (pass === 0 && hasNonFinite(histogram, map)) return null
     const bin = findBin(histogram, rank)
     rank = bin.rank
+    ties = bin.count
     if (pass < 2) high |= bin.index << (pass === 0 ? 16 : 0)
     else low |= bin.index << (pass === 2 ? 16 : 0)
   }
   const sign = signOf(high, map)
   words64[HIGH] = high ^ map.top ^ (sign & map.flip)
   words64[LOW] = low ^ (sign & (map.flip ? -1 : 0))
-  return float64[0]!
+  const zero = arrays.reduce((sum, array) => sum + countZeros(array), 0)
+  return { value: float64[0]!, rank, ties, zero }
+}
+
+function countZeros(array: FloatArray): number {
+  let count = 0
+  for (let i = 0; i < array.length; i++) if (array[i] === 0) count++
+  return count
 }
 
 /** Counts digit `pass` of the keys whose earlier digits equal those of `high` and `low`. */
@@ -144,18 +176,19 @@ const LOW = 1 - HIGH
 /** The order of a ranking: by magnitude, or by signed value. */
 export type Order = 'magnitude' | 'value'
 
-/** Finds the bin of the `rank`-th largest number, and its rank within this bin. */
-function findBin(histogram: Uint32Array, rank: number): { readonly index: number; readonly rank: number } {
+/** Finds the bin of the `rank`-th largest number, its rank within this bin, and the count of the bin. */
+function findBin(histogram: Uint32Array, rank: number) {
   let left = rank
   let index = histogram.length - 1
   for (; index > 0 && histogram[index]! < left; index--) left -= histogram[index]!
-  return { index, rank: left }
+  return { index, rank: left, count: histogram[index]! }
 }
 
 /** The number of values of a 16-bit digit. */
 const VALUES = 0x10000
-/** Memory layout: the counts at 0, then a chunk of words. */
-const WORDS_AT = 4 * VALUES
+/** Memory layout: the counts at 0, then four negative counts of zeros, then a chunk of words. */
+const ZEROS_AT = 4 * VALUES
+const WORDS_AT = ZEROS_AT + 16
 const CHUNK = Math.min(8192, (MEMORY_BYTES - WORDS_AT) / 4)
 
 /**
@@ -164,7 +197,11 @@ const CHUNK = Math.min(8192, (MEMORY_BYTES - WORDS_AT) / 4)
  */
 function countUpperDigits(arrays: readonly Float32Array[]): Uint32Array {
   const wasm = instance()
-  if (wasm) return countInChunks(arrays, wasm.upper)
+  if (wasm) {
+    const { counts, padding } = countInChunks(arrays, wasm.upper)
+    counts[0]! -= padding
+    return counts
+  }
   const counts = new Uint32Array(VALUES)
   for (const bits of arrays.map(wordsOf))
     for (let i = 0; i < bits.length; i++) {
@@ -175,26 +212,33 @@ function countUpperDigits(arrays: readonly Float32Array[]): Uint32Array {
 }
 
 /**
- * Counts the lower digits of the numbers whose word satisfies (word & mask) = pattern.
+ * Counts the lower digits of the numbers whose word satisfies (word & mask) = pattern, and all zeros.
  * @returns counts by digit, valid until the next call of a counting function
  */
-function countLowerDigits(arrays: readonly Float32Array[], mask: number, pattern: number): Uint32Array {
+function countLowerDigits(arrays: readonly Float32Array[], mask: number, pattern: number) {
   const wasm = instance()
-  if (wasm) return countInChunks(arrays, (count) => wasm.lower(count, mask, pattern), pattern === 0)
+  if (wasm) {
+    const zeros = new Int32Array(getWasm()!.buffer, ZEROS_AT, 4).fill(0)
+    const { counts, padding } = countInChunks(arrays, (count) => wasm.lower(count, mask, pattern))
+    if (pattern === 0) counts[0]! -= padding
+    return { counts, zero: 0 - zeros.reduce((a, b) => a + b) - padding }
+  }
   const counts = new Uint32Array(VALUES)
+  let zero = 0
   for (const bits of arrays.map(wordsOf))
     for (let i = 0; i < bits.length; i++) {
+      if ((bits[i]! & 0x7fffffff) === 0) zero++
       if ((bits[i]! & mask) !== pattern) continue
       const digit = bits[i]! & 0xffff
       counts[digit] = counts[digit]! + 1
     }
-  return counts
+  return { counts, zero }
 }
 
 const wordsOf = ({ buffer, byteOffset, length }: Float32Array) => new Int32Array(buffer, byteOffset, length)
 
-/** @param zeros whether `run` counts a word of zeros; the padding of the last four words is then subtracted */
-function countInChunks(arrays: readonly Float32Array[], run: (count: number) => void, zeros = true): Uint32Array {
+/** Runs a counting function on chunks. The last one is padded by words of 0, which are counted, too. */
+function countInChunks(arrays: readonly Float32Array[], run: (count: number) => void) {
   const { buffer } = getWasm()!
   const counts = new Uint32Array(buffer, 0, VALUES).fill(0)
   const words = new Int32Array(buffer, WORDS_AT, CHUNK)
@@ -218,8 +262,7 @@ function countInChunks(arrays: readonly Float32Array[], run: (count: number) => 
     }
   }
   if (filled > 0) count()
-  if (zeros) counts[0]! -= padding
-  return counts
+  return { counts, padding }
 }
 
 interface Exports {
@@ -248,6 +291,9 @@ const next = (at: number, end: number): Bytes => [
   ...[...get(end), ...code('i32.lt_s')],
 ]
 
+/** A vector of four equal words of these bytes. */
+const splat = (...word: Bytes): Bytes => code('v128.const', ...word, ...word, ...word, ...word)
+
 const bytesOf = (count: number, end: number): Bytes => [...get(count), ...i32(2), ...code('i32.shl'), ...set(end)]
 
 /** Counts upper digits. Parameter: the number of words, a multiple of four. */
@@ -266,18 +312,22 @@ const upperFunc: Func = {
 }
 
 /**
- * Counts lower digits. Parameters: the number of words, a multiple of four; mask; pattern. Skips four words if none
- * matches.
+ * Counts lower digits and zeros. Parameters: the number of words, a multiple of four; mask; pattern. Skips four words
+ * if none matches.
  */
 const lowerFunc: Func = {
   name: 'lower',
   parameters: ['i32', 'i32', 'i32'],
-  locals: ['i32', 'i32', 'i32'],
+  locals: ['i32', 'i32', 'i32', 'v128', 'v128'],
   body: [
     ...bytesOf(0, 4),
     ...repeatWhile(
+      [...get(3), ...memory('v128.load', WORDS_AT), ...set(6)],
+      // A true comparison is -1.
+      [...get(7), ...get(6), ...splat(0xff, 0xff, 0xff, 0x7f), ...code('v128.and'), ...splat(0, 0, 0, 0)],
+      [...code('i32x4.eq'), ...code('i32x4.add'), ...set(7)],
       block(
-        [...get(3), ...memory('v128.load', WORDS_AT)],
+        [...get(6)],
         [...get(1), ...code('i32x4.splat'), ...code('v128.and')],
         [...get(2), ...code('i32x4.splat'), ...code('i32x4.eq')],
         [...code('v128.any_true'), ...code('i32.eqz'), ...code('br_if', 0)],
@@ -291,5 +341,7 @@ const lowerFunc: Func = {
       ),
       next(3, 4),
     ),
+    ...[...i32(0), ...i32(0), ...memory('v128.load', ZEROS_AT), ...get(7), ...code('i32x4.add')],
+    ...memory('v128.store', ZEROS_AT),
   ],
 }

@@ -147,9 +147,9 @@ describe('precision of expressions', () => {
       const select: typeof import('../../../src/optim/ire/radix-select.js') = await import(
         source('ire/radix-select.ts')
       )
-      const { kthLargest } = select
-      expect(kthLargest([Float32Array.of(3, -5, 0, 4)], 2, 'magnitude')).toBe(4)
-      expect(kthLargest([Float32Array.of(3, -5, 0, 4)], 4, 'value')).toBe(-5)
+      const { selectThreshold } = select
+      expect(selectThreshold([Float32Array.of(3, -5, 0, 4)], 2, 'magnitude')).toEqual({ cut: 4, flat: 3, zero: 1 })
+      expect(selectThreshold([Float32Array.of(3, -5, 0, 4)], 4, 'value')).toEqual({ cut: -5, flat: 1, zero: 1 })
     })
 })
 

@@ -3,7 +3,7 @@ import { adamw } from '../../../src/optim/adam.js'
 import type { ParameterArrays } from '../../../src/optim/arrays.js'
 import { type IreOptimizer, ire } from '../../../src/optim/ire/ire.js'
 import { type FlatMask, refreshMask } from '../../../src/optim/ire/mask.js'
-import { kthLargest } from '../../../src/optim/ire/radix-select.js'
+import { selectThreshold } from '../../../src/optim/ire/radix-select.js'
 import { OnnxIreError } from '../../../src/util/errors.js'
 import { Random } from '../../../src/util/random.js'
 
@@ -36,7 +36,7 @@ const cases: Record<string, number[]> = {
 
 const byMagnitude = (values: Iterable<number>) => [...values].map(Math.abs).sort((a, b) => b - a)
 
-describe('kthLargest > every k > equals sorting', () => {
+describe('selectThreshold > every k > equals sorting', () => {
   for (const [name, values] of Object.entries(cases))
     for (const type of [Float32Array, Float64Array])
       test(`${name}, ${type.name}`, () => {
@@ -46,8 +46,8 @@ describe('kthLargest > every k > equals sorting', () => {
         const parts = [all.subarray(0, cut), new type(0), all.subarray(cut)]
         const stride = Math.max(1, Math.floor(values.length / 60))
         for (let k = 1; k <= values.length; k += stride)
-          expect(kthLargest(parts, k, 'magnitude'), `k = ${k}`).toBe(sorted[k - 1])
-        expect(kthLargest(parts, values.length, 'magnitude')).toBe(sorted.at(-1))
+          expect(selectThreshold(parts, k, 'magnitude')?.cut, `k = ${k}`).toBe(sorted[k - 1])
+        expect(selectThreshold(parts, values.length, 'magnitude')?.cut).toBe(sorted.at(-1))
       })
 
   for (const [name, values] of Object.entries(cases))
@@ -59,34 +59,48 @@ describe('kthLargest > every k > equals sorting', () => {
         const parts = [all.subarray(0, cut), new type(0), all.subarray(cut)]
         const stride = Math.max(1, Math.floor(all.length / 60))
         for (let k = 1; k <= all.length; k += stride)
-          expect(kthLargest(parts, k, 'value'), `k = ${k}`).toBe(sorted[k - 1]! + 0) // -0 and 0 are a tie
-        expect(kthLargest(parts, all.length, 'value')).toBe(sorted.at(-1)! + 0)
+          expect(selectThreshold(parts, k, 'value')?.cut, `k = ${k}`).toBe(sorted[k - 1]! + 0) // -0 and 0 are a tie
+        expect(selectThreshold(parts, all.length, 'value')?.cut).toBe(sorted.at(-1)! + 0)
       })
 
   test('float32 and float64 tensors together, by value', () => {
     const single = Float32Array.from(draw(200, () => random.normal()))
     const double = Float64Array.from(draw(200, () => random.normal()))
     const sorted = [...single, ...double].sort((a, b) => b - a)
-    for (let k = 1; k <= 400; k += 7) expect(kthLargest([single, double], k, 'value')).toBe(sorted[k - 1])
+    for (let k = 1; k <= 400; k += 7) expect(selectThreshold([single, double], k, 'value')?.cut).toBe(sorted[k - 1])
   })
 
   test('float32 and float64 tensors together', () => {
     const single = Float32Array.from(draw(200, () => random.normal()))
     const double = Float64Array.from(draw(200, () => random.normal()))
     const sorted = byMagnitude([...single, ...double])
-    for (let k = 1; k <= 400; k += 7) expect(kthLargest([single, double], k, 'magnitude')).toBe(sorted[k - 1])
+    for (let k = 1; k <= 400; k += 7) expect(selectThreshold([single, double], k, 'magnitude')?.cut).toBe(sorted[k - 1])
   })
+
+  for (const [name, values] of Object.entries({ ...cases, 'few zeros of both signs': [0, -0, 1, -2, -0, 3, -0, 4, 5] }))
+    for (const type of [Float32Array, Float64Array])
+      for (const order of ['magnitude', 'value'] as const)
+        test(`numbers at most the threshold, and zeros: ${name}, ${type.name}, by ${order}`, () => {
+          const all = type.from([...values, ...values.slice(0, 20).map((x) => -x)])
+          const parts = [all.subarray(0, 3), new type(0), all.subarray(3)]
+          const stride = Math.max(1, Math.floor(all.length / 60))
+          for (let k = 1; k <= all.length; k += stride) {
+            const { cut, flat, zero } = selectThreshold(parts, k, order)!
+            const atMost = all.filter((x) => (order === 'magnitude' ? Math.abs(x) : x) <= cut)
+            expect({ k, flat, zero }).toEqual({ k, flat: atMost.length, zero: all.filter((x) => x === 0).length })
+          }
+        })
 
   test('only NaN and infinities > rejects', () => {
     for (const type of [Float32Array, Float64Array])
       for (const order of ['magnitude', 'value'] as const)
         for (const bad of [Number.NaN, -Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
-          expect(kthLargest([type.of(1), type.of(0, bad)], 1, order)).toBeNull()
+          expect(selectThreshold([type.of(1), type.of(0, bad)], 1, order)).toBeNull()
   })
 
   test('k out of range > rejects', () => {
     for (const k of [0, 3, 1.5, Number.NaN])
-      expect(() => kthLargest([Float32Array.of(1, 2)], k, 'magnitude')).toThrow(OnnxIreError)
+      expect(() => selectThreshold([Float32Array.of(1, 2)], k, 'magnitude')).toThrow(OnnxIreError)
   })
 })
 

@@ -143,14 +143,11 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
   const inside = local()
   const sums = Object.entries(squares).map(([name, i]) => {
     const sum = { low: local(), high: local(), wide: local() }
-    // 0 and 1 are their own squares, and those of a chunk are counted exactly in single precision.
-    const value = values[i]!
-    const isTruth = value.kind === 'call' && value.op === 'atMost'
-    return { x: own[i]!, sum, isTruth, place: places.squares[name]! }
+    return { x: own[i]!, sum, place: places.squares[name]! }
   })
-  const summed = sums.flatMap(({ x, sum, isTruth }) => [
+  const summed = sums.flatMap(({ x, sum }) => [
     ...[...get(x), ...get(inside), ...code('v128.and'), ...set(x)],
-    ...(isTruth ? addBooleans : addSquares)(x, sum, vector),
+    ...addSquares(x, sum, vector),
   ])
   const numbers = 16 / vector.width
   const counted = [
@@ -170,8 +167,7 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
       ...[...code('v128.const', ...vector.lanes.flatMap((lane) => [lane, 0, 0, 0])), ...set(LANES)],
       ...computed(true),
       ...repeatWhile(computed(false), stored, sums.length > 0 ? counted : [], next),
-      ...sums.flatMap(({ sum, isTruth, place }) => [
-        ...(isTruth ? widenSum(sum, vector) : []),
+      ...sums.flatMap(({ sum, place }) => [
         ...[...i32(0), ...i32(0), ...memory('f64.load', place)],
         ...[...totalOf(sum), ...code('f64.add'), ...memory('f64.store', place)],
       ]),
@@ -274,20 +270,6 @@ const addProduct = (sum: number, a: Bytes, b: Bytes): number[] => [
   ...[...get(sum), ...a, ...b],
   ...[...code('f64x2.mul'), ...code('f64x2.add'), ...set(sum)],
 ]
-
-/** Adds numbers that are 0 or 1, in their own precision; `widenSum` converts the sum afterwards. */
-const addBooleans = (x: number, { low }: Sum, { type }: Vector): number[] => [
-  ...[...get(low), ...get(x), ...code(`${type}.add`), ...set(low)],
-]
-
-/** Converts a sum of booleans to double precision. */
-const widenSum = ({ low, high }: Sum, { type }: Vector): number[] =>
-  type === 'f64x2'
-    ? []
-    : [
-        ...[...upperHalf(low), ...code('f64x2.promote_low_f32x4'), ...set(high)],
-        ...[...get(low), ...code('f64x2.promote_low_f32x4'), ...set(low)],
-      ]
 
 /** Reduces a sum to one f64. */
 const totalOf = ({ low, high }: Sum): number[] => [
