@@ -115,6 +115,9 @@ describe('groups', () => {
     expect(await refusal({ groups: [{ tensors: '*', lr: -1 }] })).toMatch('invalid-option')
     expect(await refusal({ groups: [{ tensors: '*', frozen: true }] })).toMatch('every trainable tensor is frozen')
     expect(await refusal({ groups: [{ tensors: '*', rate: 1 } as never] })).toMatch("there is no option 'rate'")
+    expect(await refusal({ groups: [{ tensors: '*', ire: true }] })).toMatch(
+      /invalid-option: groups\[0\]: option 'ire'/,
+    )
     expect(await refusal({ layerDecay: 2 })).toMatch('invalid-option')
     expect(await refusal({ layerDecay: { rate: 0.5, layers: ['head*'] } })).toMatch(/layerDecay.layers/)
     expect(await refusal({ layerDecay: { rate: 0.5, layer: ['*'] } as never })).toMatch("there is no option 'layer'")

@@ -125,6 +125,22 @@ describeInBrowser('files in Chromium', (browser) => {
     )
   })
 
+  it('gzip bombs > are refused as IDX and as CSV', async () => {
+    const bomb = share('bomb', gzipSync(new Uint8Array(2 ** 26 + 2 ** 20)))
+    const refused = { code: 'invalid-data', message: expect.stringMatching(/bomb: it decompresses to more than/) }
+    expect(await call('idx', bomb)).toEqual(refused)
+    expect(await call('csv', bomb, { tensors: { x: '*' } })).toEqual(refused)
+  })
+
+  it('an image with a side of 2^17 > is refused by its header', async () => {
+    const png = Buffer.from('iVBORw0KGgoAAAANSUhEUgACAAAAAAABCAIAAAAAAAAA', 'base64')
+    expect([png.readUInt32BE(16), png.readUInt32BE(20)]).toEqual([2 ** 17, 1])
+    expect(await call('picture', share('wide-header.png', png), {})).toEqual({
+      code: 'invalid-data',
+      message: expect.stringMatching(/wide-header.png: it has 131072 x 1 pixels/),
+    })
+  })
+
   it('CSV files > rows and errors > equal those in Node', async () => {
     const options = { tensors: { x: ['a', 'b'], label: { columns: 'kind', as: 'class' } } } as const
     const files = [

@@ -1,11 +1,22 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { HostBackend } from '../../../src/backend/host.js'
 import { Random } from '../../../src/data/index.js'
-import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter, scalar } from '../../../src/graph/index.js'
+import {
+  buildTrainingGraphs,
+  importGraph,
+  input,
+  modelOf,
+  op,
+  parameter,
+  scalar,
+  type Value,
+} from '../../../src/graph/index.js'
 import { adamw, crossEntropy, encodeModel, type Model, mse, sgd, Trainer } from '../../../src/index.js'
+import { body } from '../../../src/ir/body.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
 import { node } from '../../../src/node/index.js'
 import { Programs } from '../../../src/train/programs.js'
+import { errorWith } from '../../thrown.js'
 import { clusters } from '../problem.js'
 
 const runtime = node({ threads: 1 })
@@ -81,6 +92,25 @@ describe('dropout', () => {
     )
     expect(losses[1]).toEqual(losses[2])
     expect(losses[0]![0]).not.toBe(losses[1]![0])
+  })
+
+  it('that cannot be activated > invalid-option that names the node', () => {
+    const build = (make: (x: Value) => Value) => {
+      const x = input('x', 'float32', ['N', 6])
+      const logits = op.MatMul(make(x), parameter('w', tensorFrom('float32', [6, 3], new Float32Array(18).fill(0.1))))
+      const model = modelOf({ name: 'm', inputs: new Map([['x', x]]), outputs: new Map([['logits', logits]]) })
+      return () => buildTrainingGraphs(importGraph(model), { loss: crossEntropy(), dropout: 'on' })
+    }
+    const isPositive = (x: Value) => op.Greater(op.ReduceSum(x, null, { keepdims: 0 }), 0)
+    const inBody = (x: Value) =>
+      op.If(isPositive(x), {
+        then_branch: body([], () => [op.Dropout(x, scalar('float32', 0.5))[0]]),
+        else_branch: body([], () => [op.Neg(x)]),
+      })[0]!
+    expect(build(inBody)).toThrow(errorWith('invalid-option', "dropout is 'on', but Dropout"))
+    const computed = (x: Value) => op.Dropout(x, op.ReduceMax(op.Sigmoid(x), null, { keepdims: 0 }))[0]
+    expect(build(computed)).toThrow(errorWith('invalid-option', "dropout is 'on', but the ratio of Dropout"))
+    expect(build((x) => op.Dropout(x, scalar('float32', 0.5))[0])).not.toThrow()
   })
 
   it('continues bit for bit after a resume', async () => {
