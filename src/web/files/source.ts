@@ -49,19 +49,26 @@ async function fetchBytes(what: string, address: string | URL): Promise<Uint8Arr
 export async function readData(source: Source): Promise<Uint8Array> {
   const bytes = await readBytes('data file', source)
   if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes
+  // The promise of a body rejects with an error of its own, not with that of the stream.
+  let refusal: unknown
   try {
     const plain = new Blob([bytes as Uint8Array<ArrayBuffer>]).stream().pipeThrough(new DecompressionStream('gzip'))
     let length = 0
     const check = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
       transform(block, controller) {
         length += block.length
-        checkExpansion(nameOf(source), bytes.length, length)
+        try {
+          checkExpansion(nameOf(source), bytes.length, length)
+        } catch (error) {
+          refusal = error
+          throw error
+        }
         controller.enqueue(block)
       },
     })
     return new Uint8Array(await new Response(plain.pipeThrough(check)).arrayBuffer())
   } catch (cause) {
-    if (cause instanceof OnnxIreError) throw cause
+    if (refusal !== undefined) throw refusal
     throw new OnnxIreError(
       'invalid-data',
       `cannot read the data file ${nameOf(source)}: its gzip data are damaged or truncated; download it again`,
