@@ -28,6 +28,12 @@ beforeAll(async () => {
   await copyFile(at('model.onnx'), at('plots/spectrum.svg'))
   await mkdir(at('corpus'))
   await writeFile(at('corpus/train.tokens'), 'a b a b a b c\n'.repeat(50))
+  await mkdir(at('cifar'))
+  // The first training file is a link to a file that the command would write.
+  await writeFile(at('cifar/train-images.idx'), Buffer.alloc(3073))
+  await symlink('train-images.idx', at('cifar/data_batch_1.bin'))
+  for (const name of ['data_batch_2', 'data_batch_3', 'data_batch_4', 'data_batch_5', 'test_batch'])
+    await writeFile(at(`cifar/${name}.bin`), Buffer.alloc(3073))
   await mkdir(at('mixed'))
   for (const name of ['tuned.onnx', 'start.onnx']) await copyFile(at('model.onnx'), at(`mixed/${name}`))
   await copyFile(at('images'), at('mixed/metrics.jsonl'))
@@ -79,6 +85,7 @@ const cases: readonly (readonly [what: string, args: () => readonly string[]])[]
     () => ['sharpness', at('plots/spectrum.svg'), at('one.json'), '--density', '--plot', at('plots'), '--quiet'],
   ],
   ['data prepare text > input', () => ['data', 'prepare', 'text', at('corpus/train.tokens'), '-o', at('corpus')]],
+  ['data prepare cifar > input', () => ['data', 'prepare', 'cifar', at('cifar'), '-o', at('cifar')]],
   ['train > model', () => train(`model=${at('mixed/tuned.onnx')}`)],
   ['train --force > initial model in the folder', () => train(`model=${at('mixed/start.onnx')}`)],
   ['train > data as the log', () => train(`data.train.images=${at('mixed/metrics.jsonl')}`)],
