@@ -64,7 +64,7 @@ describe('data with a column and a tensor of such a name > are read', () => {
     folder = await mkdtemp(join(tmpdir(), 'onnx-ire-names-'))
   })
   afterAll(() => rm(folder, { recursive: true, force: true }))
-  const valueOf = (batch: Awaited<ReturnType<Awaited<ReturnType<typeof readCsv>>['batch']>>, name: string) =>
+  const valuesOf = (batch: Awaited<ReturnType<Awaited<ReturnType<typeof readCsv>>['batch']>>, name: string) =>
     Array.from((Object.getOwnPropertyDescriptor(batch, name)!.value as { data: Float32Array }).data)
 
   it.each(names)('%s', async (name) => {
@@ -72,9 +72,9 @@ describe('data with a column and a tensor of such a name > are read', () => {
     const [csv, jsonl] = [join(folder, 'a.csv'), join(folder, 'a.jsonl')]
     await writeFile(csv, `${name},other\n1,2\n3,4\n`)
     await writeFile(jsonl, `{"${name}": 1, "other": 2}\n{"${name}": 3, "other": 4}\n`)
-    expect(valueOf(await (await readCsv(csv, { tensors })).batch([0, 1]), name)).toEqual([1, 3])
+    expect(valuesOf(await (await readCsv(csv, { tensors })).batch([0, 1]), name)).toEqual([1, 3])
     expect(
-      valueOf(await (await readJsonl(jsonl, { tensors: Object.fromEntries([[name, name]]) })).batch([0, 1]), name),
+      valuesOf(await (await readJsonl(jsonl, { tensors: Object.fromEntries([[name, name]]) })).batch([0, 1]), name),
     ).toEqual([1, 3])
   })
 })
