@@ -1,3 +1,5 @@
+import { getOwn } from '../util/record.js'
+
 /**
  * Rewriting passes of onnxruntime 1.30 by the operators that they look for: without any of these a pass changes
  * nothing. Each pass walks the whole graph, and a step that changes it runs all passes again.
@@ -43,7 +45,7 @@ const [section, key] = ['optimization', 'disable_specified_optimizers']
 export function skipNeedlessPasses<T extends Extensible>(options: T, operators: ReadonlySet<string>): T {
   const present = [...operators]
   const needless = passes.flatMap(([needed, names]) => (present.some((name) => needed.test(name)) ? [] : names))
-  const given = options.extra?.[section] as Readonly<Record<string, string>> | undefined
-  const disabled = [given?.[key] ?? '', ...needless].filter(Boolean).join(';')
+  const given = getOwn(options.extra, section) as Readonly<Record<string, string>> | undefined
+  const disabled = [getOwn(given, key) ?? '', ...needless].filter(Boolean).join(';')
   return { ...options, extra: { ...options.extra, [section]: { ...given, [key]: disabled } } }
 }

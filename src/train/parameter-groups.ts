@@ -40,8 +40,8 @@ export interface GroupOptions {
   readonly decayVectors?: boolean
   /**
    * Layer-wise learning-rate decay: the learning rate of a tensor is multiplied by this factor for every layer
-   * downstream of its own layer (Howard & Ruder 2018). Layers are counted along the longest path; or list the names of
-   * each layer, from input to output.
+   * downstream of its own layer (Howard & Ruder 2018). Layers are counted along the longest path. Otherwise `rate` is
+   * the factor, and `layers` lists the names of each layer, from input to output.
    */
   readonly layerDecay?: number | { readonly rate: number; readonly layers: readonly NamePatterns[] }
 }

@@ -37,7 +37,10 @@ export interface SampledGraph {
 export interface TrainingOptions extends PreparationOptions {
   /** Loss to minimize. */
   readonly loss: Loss
-  /** Parameters to train. Default: the parameters in weight positions. */
+  /**
+   * Parameters to train: name patterns, or patterns to `include` and to `exclude`. Default: the parameters in weight
+   * positions.
+   */
   readonly trainable?: Trainable
   /** Names of trainable tensors that are not trained. */
   readonly frozen?: ReadonlySet<string>
