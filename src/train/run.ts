@@ -116,6 +116,7 @@ export class Run {
     this.#state = restored.state
     this.#hostIsStale = false
     this.#progress = new Progress(this.programs.graphs.metrics.training, this.#options, restored.progress)
+    this.data = restored.data
     return restored.data
   }
 
