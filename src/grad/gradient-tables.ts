@@ -16,7 +16,7 @@ import { blockQuantizationRules } from './rules/block-quantization.js'
 import { ifRule } from './rules/control/if.js'
 import { loopRule } from './rules/control/loop.js'
 import { scanRule } from './rules/control/scan.js'
-import { convolutionRules, foldingRules } from './rules/convolution.js'
+import { convolutionRules, convolutionRulesWithoutTiles, foldingRules } from './rules/convolution.js'
 import { elementwiseRules } from './rules/elementwise.js'
 import { indexingRules, selectionRules } from './rules/indexing.js'
 import { linalgRules } from './rules/linalg.js'
@@ -73,3 +73,9 @@ const complete = (tables: [Missing] extends [never] ? object : { readonly withou
 
 /** The gradient rules and expansions of every operator, by operator name. */
 export const gradientTables: GradientTables = complete({ rules, expansions, control: controlRules })
+
+/** The tables for a GPU, whose convolutions have other fast forms than those of a CPU. */
+export const gpuGradientTables: GradientTables = {
+  ...gradientTables,
+  rules: { ...gradientTables.rules, ...(convolutionRulesWithoutTiles as unknown as GradientTables['rules']) },
+}

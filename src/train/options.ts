@@ -16,7 +16,7 @@ import type { HeadOptions } from './model/replace-head.js'
 import { checkGroups, type GroupOptions } from './parameter-groups.js'
 
 /** Options of `Trainer.create`. */
-export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'frozen'>, GroupOptions {
+export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'frozen' | 'provider'>, GroupOptions {
   /** Loss to minimize. */
   readonly loss: Loss
   /** Optimizer, with its learning rate. */

@@ -116,7 +116,7 @@ export class LossSurface {
    */
   static of(model: Model, data: DatasetOrStream, options: ModelSurfaceOptions): LossSurface {
     const { loss, runtime, trainable } = options
-    const chosen = { loss, ...(trainable === undefined ? {} : { trainable }) }
+    const chosen = { loss, provider: runtime.provider, ...(trainable === undefined ? {} : { trainable }) }
     const graphs = buildTrainingGraphs(importGraph(model), chosen)
     const arrays = mapArrays(Object.fromEntries(graphs.parameters), tensorOf)
     return new LossSurface({ graphs, data, runtime, arrays }, options)

@@ -128,8 +128,16 @@ const MAX_FLIPPED_TAPS = 64
  * Gradient of Conv with respect to its input: every window adds its gradient times the weights to the elements it
  * covers. Only the spatial lengths of `x` are used. At stride 1 this is a convolution with flipped kernels, which
  * onnxruntime's CPU provider runs twice as fast as ConvTranspose; with one spatial axis also at larger strides.
+ * @param tiles whether to use Winograd's tiles where they are fast on a CPU
  */
-export function inputGradient(dy: Value, w: Value, window: readonly WindowAxis[], group: number, x: Value): Value {
+export function inputGradient(
+  dy: Value,
+  w: Value,
+  window: readonly WindowAxis[],
+  group: number,
+  x: Value,
+  tiles: boolean,
+): Value {
   const tails = window.map((axis, i) => tailOf(axis, x.shape?.[i + 2], dy.shape?.[i + 2]))
   if (!tails.every((tail) => tail !== undefined)) return transposeAndCrop(dy, w, window, group, x)
   const length = x.shape?.[2]
@@ -138,7 +146,7 @@ export function inputGradient(dy: Value, w: Value, window: readonly WindowAxis[]
     if (dx) return dx
   }
   const pads = flippedPads(w, window, tails)
-  const m = pads && inputTileSide(x, w, dy, window, group)
+  const m = pads && tiles && inputTileSide(x, w, dy, window, group)
   if (m) return inputGradientByTiles(dy, w, window, x, m)
   return pads
     ? op.Conv(dy, flipKernels(w, group), { group, dilations: dilationsOf(window), pads })
@@ -274,14 +282,22 @@ const MAX_WINDOWS = 512
 /**
  * Gradient of Conv's weights [g m, c, ...]: dw[o, i, t] = sum over images and windows of dy[o, window] x[i, window at
  * tap t]. Five forms of this sum, each used for the shapes for which it was measured to be the fastest.
+ * @param tiles as for `inputGradient`
  */
-function weightGradient(x: Value, w: Value, dy: Value, window: readonly WindowAxis[], group: number): Value {
+function weightGradient(
+  x: Value,
+  w: Value,
+  dy: Value,
+  window: readonly WindowAxis[],
+  group: number,
+  tiles: boolean,
+): Value {
   if (!isStatic(w.shape)) return weightGradientByConvolution(x, w, dy, window, group)
   const [outputs, c, ...kernel] = w.shape
   const taps = sizeOf(kernel)
   if (c === 1 && outputs === group && taps > 1 && hasDepthwiseForm(kernel, window))
     return op.Reshape(depthwiseWeightGradient(x, dy, window), w.shape)
-  if (hasWeightTiles(x, w, dy, window, group)) return weightGradientByTiles(x, w, dy, window)
+  if (tiles && hasWeightTiles(x, w, dy, window, group)) return weightGradientByTiles(x, w, dy, window)
   if (taps > MAX_COLUMN_TAPS) return weightGradientByConvolution(x, w, dy, window, group)
   const windows = productOf(dy.shape!.slice(2))
   // One product over all images needs images as a spatial axis, and Conv supports at most three.
@@ -430,51 +446,57 @@ function requireRanks(operator: string, ...operands: readonly Value[]): void {
   }
 }
 
+const buildRules = (tiles: boolean) =>
+  ({
+    Conv: ([data, w, b], dy, { attributes }) => {
+      const x = withRank(data, w.shape?.length)
+      requireRanks('Conv', x, w)
+      const { group, auto_pad } = attributes
+      const window = windowOf(attributes, kernelOf(w.shape!, attributes.kernel_shape), x.shape!.slice(2))
+      const [dx, dw] = withKnownPadding(x, op.Shape(w, { start: 2 }), window, auto_pad, (x, window) => [
+        inputGradient(dy, w, window, group, x, tiles),
+        weightGradient(x, w, dy, window, group, tiles),
+      ])
+      return [dx, dw!, biasGradient(b, dy)]
+    },
+    // ConvTranspose is the adjoint of a convolution: dx is that convolution of dy, and x and dy swap roles in the
+    // weight gradient.
+    ConvTranspose: ([data, w, b], dy, { attributes }) => {
+      const x = withRank(data, w.shape?.length)
+      requireRanks('ConvTranspose', x, w)
+      const { group } = attributes
+      const window = transposedWindowOf(attributes, kernelOf(w.shape!, attributes.kernel_shape), x.shape!.slice(2))
+      if (window.some(({ before, after }) => typeof before !== 'number' || typeof after !== 'number')) {
+        throw new OnnxIreError(
+          'not-differentiable',
+          "ConvTranspose: with output_shape or auto_pad its gradient needs a known kernel shape and known input lengths; declare the shape of the model's input",
+        )
+      }
+      const trimmed = window.flatMap(({ trim }, i) => (trim > 0 ? [{ trim, axis: i + 2 }] : []))
+      const reached =
+        trimmed.length === 0
+          ? dy
+          : op.Slice(
+              dy,
+              trimmed.map(() => 0),
+              trimmed.map(({ trim }) => -trim),
+              trimmed.map(({ axis }) => axis),
+            )
+      const dx = op.Conv(reached, w, {
+        group,
+        strides: window.map(({ stride }) => stride),
+        dilations: window.map(({ dilation }) => dilation),
+        pads: [...window.map(({ before }) => before as number), ...window.map(({ after }) => after as number)],
+      })
+      return [dx, weightGradient(reached, w, x, window, group, tiles), biasGradient(b, dy)]
+    },
+  }) satisfies Rules<typeof convolution>
+
 /** Gradient rules of Conv and ConvTranspose. */
-export const convolutionRules = {
-  Conv: ([data, w, b], dy, { attributes }) => {
-    const x = withRank(data, w.shape?.length)
-    requireRanks('Conv', x, w)
-    const { group, auto_pad } = attributes
-    const window = windowOf(attributes, kernelOf(w.shape!, attributes.kernel_shape), x.shape!.slice(2))
-    const [dx, dw] = withKnownPadding(x, op.Shape(w, { start: 2 }), window, auto_pad, (x, window) => [
-      inputGradient(dy, w, window, group, x),
-      weightGradient(x, w, dy, window, group),
-    ])
-    return [dx, dw!, biasGradient(b, dy)]
-  },
-  // ConvTranspose is the adjoint of a convolution: dx is that convolution of dy, and x and dy swap roles in the
-  // weight gradient.
-  ConvTranspose: ([data, w, b], dy, { attributes }) => {
-    const x = withRank(data, w.shape?.length)
-    requireRanks('ConvTranspose', x, w)
-    const { group } = attributes
-    const window = transposedWindowOf(attributes, kernelOf(w.shape!, attributes.kernel_shape), x.shape!.slice(2))
-    if (window.some(({ before, after }) => typeof before !== 'number' || typeof after !== 'number')) {
-      throw new OnnxIreError(
-        'not-differentiable',
-        "ConvTranspose: with output_shape or auto_pad its gradient needs a known kernel shape and known input lengths; declare the shape of the model's input",
-      )
-    }
-    const trimmed = window.flatMap(({ trim }, i) => (trim > 0 ? [{ trim, axis: i + 2 }] : []))
-    const reached =
-      trimmed.length === 0
-        ? dy
-        : op.Slice(
-            dy,
-            trimmed.map(() => 0),
-            trimmed.map(({ trim }) => -trim),
-            trimmed.map(({ axis }) => axis),
-          )
-    const dx = op.Conv(reached, w, {
-      group,
-      strides: window.map(({ stride }) => stride),
-      dilations: window.map(({ dilation }) => dilation),
-      pads: [...window.map(({ before }) => before as number), ...window.map(({ after }) => after as number)],
-    })
-    return [dx, weightGradient(reached, w, x, window, group), biasGradient(b, dy)]
-  },
-} satisfies Rules<typeof convolution>
+export const convolutionRules = buildRules(true)
+
+/** The same rules without Winograd's tiles, which are slow on a GPU: it has kernels of its own for convolutions. */
+export const convolutionRulesWithoutTiles = buildRules(false)
 
 export const foldingRules = {
   // The adjoint of summing windows into an image is extracting them from it.

@@ -167,7 +167,7 @@ function spreadOverWindows(dy: Value, window: readonly WindowAxis[], autoPad: st
   const [dx] = withKnownPadding(x, int64s(kernel), window, autoPad, (x, window) => [
     window.every(isDense)
       ? sumOverDense(dy, window)
-      : op.Reshape(inputGradient(images(dy), onesKernel(dy, kernel), window, 1, x), op.Shape(x)),
+      : op.Reshape(inputGradient(images(dy), onesKernel(dy, kernel), window, 1, x, false), op.Shape(x)),
   ])
   return dx
 }

@@ -1,5 +1,7 @@
-import { gradients, zerosLike } from '../../grad/gradient.js'
+import { gradientsWithin, zerosLike } from '../../grad/gradient.js'
+import { gpuGradientTables, gradientTables } from '../../grad/gradient-tables.js'
 import { hessianProducts } from '../../grad/hessian.js'
+import type { GradientTables } from '../../grad/rule.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Tensors } from '../../ir/tensor.js'
 import { leavesOf, topological } from '../../ir/topology.js'
@@ -11,7 +13,7 @@ import type { Metric } from '../../metric/metric.js'
 import { type BuiltMetrics, buildMetrics } from '../../metric/metric.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { op } from '../../op/op.js'
-
+import type { Provider } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type PreparationOptions, type PreparedModel, prepareForTraining } from '../model/prepare-model.js'
 import { checkUsable, findTrainable, type Trainable } from '../model/trainable.js'
@@ -48,6 +50,8 @@ export interface TrainingOptions extends PreparationOptions {
   readonly metrics?: readonly Metric[]
   /** Curvature estimate of the curvature graph; see `ire`. Default: no such graph. */
   readonly curvature?: 'sampled' | 'hutchinson'
+  /** Execution provider that will run the graphs: gradients of convolutions have other forms on a GPU. Default 'cpu'. */
+  readonly provider?: Provider
 }
 
 /**
@@ -122,7 +126,8 @@ export function buildTrainingGraphs(model: Graph, options: TrainingOptions): Tra
  */
 export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): TrainingGraphs {
   const { graph, noise } = prepared
-  const { loss } = options
+  const { loss, provider = 'cpu' } = options
+  const tables = provider === 'cpu' || provider === 'wasm' ? gradientTables : gpuGradientTables
   const evaluated = loss.build(graph.outputs)
   const trained = prepared.outputs === graph.outputs ? evaluated : loss.build(prepared.outputs)
   const metrics = {
@@ -156,19 +161,26 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
    * run that uses `conditional` reads none of the others.
    */
   const differentiate = (of: LossGraph, part: string, added: Inputs) => {
-    const dLoss = memoize(() => buildGradients(of.loss, parameters))
+    const dLoss = memoize(() => buildGradients(of.loss, parameters, tables))
     const always = [...lossOutputs(of), ...metrics.training.outputs]
     const outputs = (gradients: ReadonlyMap<string, Value>) =>
       new Map([...always, ...gradientOutputs(gradients, parameters), ...withPrefix('next/', next)])
     const training = memoize(() => spec(`training${part}`, of, outputs(dLoss()), added))
     const curvature = memoize(() => {
-      const estimate = buildCurvature(of, dLoss, parameters, options.curvature)
+      const estimate = buildCurvature(of, dLoss, parameters, options.curvature, tables)
       if (!estimate) return null
       return sampledGraph(spec(`curvature${part}`, of, estimate.outputs, [...added, ...estimate.inputs]), estimate)
     })
     const buildConditional = (sampled: Sampled): ConditionalGraph => {
       const computed = always.map(([, value]) => value)
-      const { inputs, gradients, ...feeds } = buildConditionalGradient(of.loss, sampled, ends, computed, parameters)
+      const { inputs, gradients, ...feeds } = buildConditionalGradient(
+        of.loss,
+        sampled,
+        ends,
+        computed,
+        parameters,
+        tables,
+      )
       const graph = spec(`training${part}, or curvature`, of, outputs(gradients), [...added, ...inputs])
       return { ...sampledGraph(graph, { noise: sampled.noise, probes: new Map() }), ...feeds }
     }
@@ -215,8 +227,12 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
 }
 
 /** Builds the gradients of a loss by parameter name, for parameters that have one. */
-function buildGradients(loss: Value, parameters: ReadonlyMap<string, Value>): ReadonlyMap<string, Value> {
-  const found = gradients([[loss, scalar(loss.dtype, 1)]], [...parameters.values()])
+function buildGradients(
+  loss: Value,
+  parameters: ReadonlyMap<string, Value>,
+  tables: GradientTables,
+): ReadonlyMap<string, Value> {
+  const found = gradientsWithin([[loss, scalar(loss.dtype, 1)]], [...parameters.values()], () => true, tables)
   return new Map([...parameters.keys()].flatMap((name, i) => (found[i] ? [[name, found[i]]] : [])))
 }
 
@@ -241,19 +257,20 @@ function buildCurvature(
   dLoss: () => ReadonlyMap<string, Value>,
   parameters: ReadonlyMap<string, Value>,
   kind: 'sampled' | 'hutchinson' | undefined,
+  tables: GradientTables,
 ): CurvatureEstimate | null {
   const counts = lossOutputs(loss).filter(([name]) => name !== 'loss')
   if (kind === 'hutchinson') {
     const found = dLoss()
     const g = [...parameters.keys()].map((name) => found.get(name) ?? null)
-    const { vectors: probes, products } = hessianProducts(g, parameters, 'probe/')
+    const { vectors: probes, products } = hessianProducts(g, parameters, 'probe/', tables)
     const estimates = [...probes.values()].map((v, i) => (products[i] ? op.Mul(v, products[i]) : zerosLike(v)))
     const named = [...parameters.keys()].map((name, i): [string, Value] => [`grad/${name}`, estimates[i]!])
     return { inputs: [...probes], outputs: new Map([...counts, ...named]), noise: new Map(), probes }
   }
   if (kind === undefined || !loss.sampled) return null
   const { loss: plain, noise } = loss.sampled
-  const outputs = new Map([...counts, ...gradientOutputs(buildGradients(plain, parameters), parameters)])
+  const outputs = new Map([...counts, ...gradientOutputs(buildGradients(plain, parameters, tables), parameters)])
   const inputs = [...noise].map(([name, { value }]) => [name, value] as const)
   return { inputs, outputs, noise, probes: new Map() }
 }

@@ -1,5 +1,6 @@
 import { activeValues } from '../../grad/active.js'
-import { gradients, gradientsWithin, zerosLike } from '../../grad/gradient.js'
+import { gradientsWithin, zerosLike } from '../../grad/gradient.js'
+import type { GradientTables } from '../../grad/rule.js'
 import { withShapeOf } from '../../grad/rules/control/iteration.js'
 import { body } from '../../ir/body.js'
 import { input, scalar, tensorFrom } from '../../ir/leaf.js'
@@ -38,6 +39,7 @@ export function buildConditionalGradient(
   outputs: Iterable<Value>,
   always: readonly Value[],
   parameters: ReadonlyMap<string, Value>,
+  tables: GradientTables,
 ): ConditionalGradient {
   const wrt = [...parameters.values()]
   const model = new Set(topological(outputs))
@@ -68,14 +70,16 @@ export function buildConditionalGradient(
   const branch = (build: () => Value) =>
     body([], () => {
       const y = build()
-      const found = gradientsWithin([[y, scalar(y.dtype, 1)]], border, isDownstream)
+      const found = gradientsWithin([[y, scalar(y.dtype, 1)]], border, isDownstream, tables)
       return border.map((x, i) => found[i] ?? zerosLike(x))
     })
   const dBorder =
     border.length > 0 ? op.If(choice, { then_branch: branch(sample), else_branch: branch(() => loss) }) : []
-  const found = gradients(
+  const found = gradientsWithin(
     border.map((x, i) => [x, withShapeOf(dBorder[i]!, x)]),
     wrt,
+    () => true,
+    tables,
   )
   return {
     inputs: [[SAMPLED, choice], ...noise.map(({ name, free }) => [name, free] as const)],
