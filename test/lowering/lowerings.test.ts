@@ -63,7 +63,8 @@ describe('operators lowered for WebGPU', () => {
   it.each(changed)('%s, %s > equal results on the CPU', async (_, __, form) => {
     const spec = specOf(form)
     const expected = await outputsOf(cpu, spec, feedsOf(form))
-    expect(distance(await outputsOf(cpuAs('webgpu'), spec, feedsOf(form)), expected)).toBeLessThan(2e-5)
+    // Sums of a thousand products round by up to 3e-5 if terms cancel.
+    expect(distance(await outputsOf(cpuAs('webgpu'), spec, feedsOf(form)), expected)).toBeLessThan(5e-5)
   })
 
   it.each(changed)(
