@@ -87,7 +87,7 @@ test('build > writes graphs that load, with a new head and a subset of trainable
   }
   await runtime.dispose()
   const { initializer } = (await readModel(built.model)).proto.graph!
-  expect(initializer.find(({ name }) => name === 'head.weight')!.dims).toEqual([16n, 4n])
+  expect(Array.from(initializer.find(({ name }) => name === 'head.weight')!.dims)).toEqual([16n, 4n])
 })
 
 test('build > accepts a recipe', async () => {
