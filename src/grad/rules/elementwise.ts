@@ -48,11 +48,14 @@ function slopeOfExponent(x: Value, y: Value): Value {
 const toExtremum =
   (wins: (a: Value, b: Value) => Value, extremum: (xs: readonly Value[]) => Value) =>
   (xs: readonly Value[], dy: Value): readonly Value[] => {
+    // The extremum of the operands after each one.
+    const after: Value[] = []
+    for (let i = xs.length - 2; i >= 0; i--)
+      after[i] = i === xs.length - 2 ? xs[i + 1]! : extremum([xs[i + 1]!, after[i + 1]!])
     let left = dy
     return xs.map((x, i) => {
-      const after = xs.slice(i + 1)
-      if (after.length === 0) return left
-      const taken = applyMask(left, wins(x, after.length === 1 ? after[0]! : extremum(after)))
+      if (i === xs.length - 1) return left
+      const taken = applyMask(left, wins(x, after[i]!))
       left = op.Sub(left, taken)
       return taken
     })
