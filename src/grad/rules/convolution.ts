@@ -157,6 +157,7 @@ function inputGradientByPhases(
   const { stride } = axis
   const [outputs, c, kernel] = w.shape as readonly [number, number, number]
   const m = outputs / group
+  if (kernel === 1) return undefined
   const taps = Math.ceil(kernel / stride)
   if (((taps * stride - kernel) * m) / kernel > MAX_PHASE_PADDING) return undefined
   // Zeros before the first tap, if they fit, let x begin at phase 0.
