@@ -6,7 +6,7 @@ import type { Opened, Workplace } from '../campaign.js'
 import { Verdict } from '../judge.js'
 import { digestFolder, type Finished, run } from './commands.js'
 import {
-  createReference,
+  cacheReferences,
   differences,
   finish,
   type Reference,
@@ -132,12 +132,7 @@ export async function open({ folder }: Workplace): Promise<Opened> {
   const inputs = await mkdtemp(join(folder, 'inputs-'))
   await writeInputs(inputs)
   const mounts = canMount(await mkdtemp(join(folder, 'mount-')))
-  const references = new Map<Scenario, Promise<Reference>>()
-  const referenceOf = (scenario: Scenario) => {
-    const found = references.get(scenario) ?? createReference(folder, inputs, scenario)
-    references.set(scenario, found)
-    return found
-  }
+  const referenceOf = cacheReferences(folder, inputs)
   return {
     async make(seed, random) {
       const scenario = scenarios[seed % scenarios.length]!

@@ -7,15 +7,7 @@ import type { Opened, Workplace } from '../campaign.js'
 import { Verdict } from '../judge.js'
 import { pick } from '../random.js'
 import { type Finished, type Running, start } from './commands.js'
-import {
-  createReference,
-  differences,
-  finish,
-  type Reference,
-  type Scenario,
-  scenarios,
-  writeInputs,
-} from './scenarios.js'
+import { cacheReferences, differences, finish, type Scenario, scenarios, writeInputs } from './scenarios.js'
 
 /** Ways to disturb a command. A terminal that closes sends SIGHUP and ends the reader of the output. */
 const disturbances = ['SIGKILL', 'SIGKILL', 'SIGKILL', 'SIGINT', 'SIGTERM', 'SIGHUP', 'closed output'] as const
@@ -27,12 +19,7 @@ type Disturbance = (typeof disturbances)[number]
 export async function open({ folder }: Workplace): Promise<Opened> {
   const inputs = await mkdtemp(join(folder, 'inputs-'))
   await writeInputs(inputs)
-  const references = new Map<Scenario, Promise<Reference>>()
-  const referenceOf = (scenario: Scenario) => {
-    const found = references.get(scenario) ?? createReference(folder, inputs, scenario)
-    references.set(scenario, found)
-    return found
-  }
+  const referenceOf = cacheReferences(folder, inputs)
   return {
     async make(seed, random) {
       const scenario = scenarios[seed % scenarios.length]!
@@ -92,7 +79,7 @@ function checkEnd(verdict: Verdict, { name, again }: Scenario, how: Disturbance,
   const { code, signal, stderr } = ended
   const is = () => `${when}: ended with ${signal ?? code}: ${stderr.slice(-300)}`
   verdict.expect(!/unexpected/.test(stderr), `${name}: unexpected error after ${how}`, is)
-  if (how === 'closed output') verdict.expect(code === 0, `${name} ends when nobody reads its output`, is)
+  if (how === 'closed output') verdict.expect(code === 0, `${name} ends when its output has no reader`, is)
   else if (how !== 'SIGKILL')
     // Before and after the training itself a signal ends the process; short commands do not handle signals.
     verdict.expect(

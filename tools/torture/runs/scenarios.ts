@@ -142,7 +142,7 @@ export async function writeInputs(folder: string): Promise<void> {
  * Runs a scenario undisturbed.
  * @param folder the parent folder of the inputs and of all outputs, so that relative paths in recipes are equal
  */
-export async function createReference(folder: string, inputs: string, scenario: Scenario): Promise<Reference> {
+async function createReference(folder: string, inputs: string, scenario: Scenario): Promise<Reference> {
   const outputs = await mkdtemp(join(folder, 'reference-'))
   const begun = performance.now()
   expectDone(await run(scenario.args(inputs, join(outputs, scenario.output))), scenario.name)
@@ -178,4 +178,14 @@ export async function differences(
     'files differ': other,
   }
   return Object.entries(found).flatMap(([what, paths]) => (paths.length > 0 ? [[what, paths.join(', ')] as const] : []))
+}
+
+/** Returns a function that creates the reference of each scenario once. */
+export function cacheReferences(folder: string, inputs: string): (scenario: Scenario) => Promise<Reference> {
+  const references = new Map<Scenario, Promise<Reference>>()
+  return (scenario) => {
+    const found = references.get(scenario) ?? createReference(folder, inputs, scenario)
+    references.set(scenario, found)
+    return found
+  }
 }
