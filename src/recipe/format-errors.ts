@@ -3,9 +3,22 @@ import { closest } from '../util/closest.js'
 import type { JsonSchema } from '../util/json-schema.js'
 import { getOwn } from '../util/record.js'
 
-/** Formats the errors of ajv, one sentence each: the path of the field, its value, and the allowed values. */
+/** Errors that a message lists. */
+const maxSentences = 8
+
+/**
+ * Formats the errors of ajv, one sentence each: the path of the field, its value, and the allowed values. The last
+ * sentence counts the errors beyond 8.
+ */
 export function formatErrors(errors: readonly ErrorObject[]): string[] {
-  return [...new Set(selectErrors(errors).map(formatError))]
+  const selected = selectErrors(errors)
+  const sentences = new Set<string>()
+  for (const [i, error] of selected.entries()) {
+    sentences.add(formatError(error))
+    if (sentences.size === maxSentences && i + 1 < selected.length)
+      return [...sentences, `and ${selected.length - i - 1} more`]
+  }
+  return [...sentences]
 }
 
 /**

@@ -18,9 +18,11 @@ const recipe: Recipe = {
   epochs: 3,
 }
 
-const rejection = (...assignments: string[]): string => {
+const rejection = (...assignments: string[]): string => rejectionOfText(JSON.stringify(recipe), ...assignments)
+
+const rejectionOfText = (text: string, ...assignments: string[]): string => {
   try {
-    parseRecipe(JSON.stringify(recipe), assignments)
+    parseRecipe(text, assignments)
   } catch (error) {
     if (error instanceof OnnxIreError) return `${error.code}: ${error.message}`
     throw error
@@ -287,6 +289,13 @@ describe('checkRecipe', () => {
     expect(rejection('batchSize=0', 'seed=-1', 'model=')).toMatch(
       /\n {2}model is .*\n {2}batchSize is 0.*\n {2}seed is -1/,
     )
+  })
+
+  test('thousands of invalid fields > the first ones are reported, the others are counted', () => {
+    const fields = Array.from({ length: 5000 }, (_, i) => `"field${i}": 1`)
+    const lines = rejectionOfText(`{${fields.join(',')}}`).split('\n')
+    expect(lines).toHaveLength(10)
+    expect(lines.at(-1)).toMatch(/^ {2}and \d{4} more$/)
   })
 
   test.each([

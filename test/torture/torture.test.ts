@@ -96,6 +96,7 @@ describe('worker processes', () => {
       died: true,
       faults: [{ cause: expect.stringMatching(cause) }],
     })
+    expect(reply.late).toBe(seed === 1 || seed === 4 ? true : undefined)
     const next = await worker.run({ campaign: 'models', seed: 0 }, limits)
     expect(next).toEqual({ title: 'well', ended: 'accepted', faults: [] })
   })

@@ -143,6 +143,7 @@ describeWithChromium<Opened>('downloads of a page that fine-tunes', open, (brows
     await tab.goto(url)
     await tab.waitForFunction('globalThis.fineTune !== undefined')
     const fineTune = () =>
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: the template string is evaluated in the page.
       tab.evaluate("fineTune('wasm', 'cnn.onnx').catch(({ code, message }) => `${code}: ${message}`)")
     const blocked = (address: URL) => onnxruntime.has(basename(address.pathname))
     await tab.route(blocked, (route) => route.abort())

@@ -21,6 +21,8 @@ export interface Reply {
   readonly file?: string
   /** Whether the case ended its worker process. */
   readonly died?: true
+  /** Whether the process was ended because it exceeded a limit of time. */
+  readonly late?: true
   /** The title after shrinking. */
   readonly shrunk?: string
 }
@@ -109,13 +111,14 @@ class Watched {
         if (!alive) killGroup(child)
         resolve({ reply, alive })
       }
-      const fail = (cause: string, detail: string) => {
+      const fail = (cause: string, detail: string, late = false) => {
         const fault = {
           cause: `${cause}, ${request.campaign}, stage ${this.#stage}`,
           detail: `${this.#title}: ${detail}`,
         }
         const file = this.#file === undefined ? {} : { file: this.#file }
-        finish({ title: this.#title, ended: 'fault', faults: [fault], died: true, ...file }, false)
+        const ending = { died: true, ...(late && { late }) } as const
+        finish({ title: this.#title, ended: 'fault', faults: [fault], ...ending, ...file }, false)
       }
       const onMessage = (message: Message) => {
         if (message.kind === 'ready') this.#begin()
@@ -129,7 +132,7 @@ class Watched {
       }
       const timer = setInterval(() => {
         const excess = this.#excess()
-        if (excess) fail(excess.cause, excess.detail)
+        if (excess) fail(excess.cause, excess.detail, excess.late)
       }, patrol)
       child.on('message', onMessage).once('exit', onExit)
       child.stderr?.on('data', onError)
@@ -149,19 +152,19 @@ class Watched {
     if (file !== undefined) this.#file = file
   }
 
-  #excess(): { cause: string; detail: string } | undefined {
+  #excess(): { cause: string; detail: string; late: boolean } | undefined {
     if (!this.#startedAt) return undefined
     const seconds = (performance.now() - this.#startedAt) / 1000
     const now = usageOf(this.#child.pid!)
     if (now && this.#before) {
       const cpu = now.cpu - this.#before.cpu
       if (cpu > this.#limits.cpu)
-        return { cause: `over ${this.#limits.cpu} s of processor time`, detail: `${cpu.toFixed(1)} s` }
+        return { cause: `over ${this.#limits.cpu} s of processor time`, detail: `${cpu.toFixed(1)} s`, late: true }
       const memory = (now.memory - this.#before.memory) / 2 ** 20
       if (memory > this.#limits.memory)
-        return { cause: `over ${this.#limits.memory} MiB of memory`, detail: `${memory.toFixed(0)} MiB` }
+        return { cause: `over ${this.#limits.memory} MiB of memory`, detail: `${memory.toFixed(0)} MiB`, late: false }
     }
-    if (seconds > this.#limits.wall) return { cause: `no end after ${this.#limits.wall} s`, detail: '' }
+    if (seconds > this.#limits.wall) return { cause: `no end after ${this.#limits.wall} s`, detail: '', late: true }
     return undefined
   }
 }
